@@ -1,0 +1,8 @@
+"""Steelyard: the weights of any neural network in one shape, and back."""
+
+from steelyard import errors
+from steelyard.core.weight import Role, Weight
+from steelyard.core.weights import Weights
+from steelyard.io import save, weights
+
+__all__ = ["Role", "Weight", "Weights", "errors", "save", "weights"]

@@ -1,0 +1,1 @@
+"""Decoders that formats share: bytes in, plain Python out."""

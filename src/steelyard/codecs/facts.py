@@ -1,0 +1,74 @@
+"""What a weight means, as JSON: kept in the metadata of the files that Steelyard writes.
+
+A file that has it gives back the same `Weights`: order, roles, layers, axes, and the names that are tied.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from steelyard.core.roles import infer_roles, layer_of
+from steelyard.core.weight import Role, Weight
+
+if TYPE_CHECKING:
+    from steelyard.core.weights import Weights
+
+_TEXTS = ("layer", "axes")
+_ROLES = frozenset(map(str, Role))
+
+
+def dump_facts(weights: Weights) -> str:
+    """Return the facts of every weight, in order, as JSON."""
+    return json.dumps({weight.name: _facts(weight) for weight in weights.values()}, separators=(",", ":"))
+
+
+def _facts(weight: Weight) -> dict[str, Any]:
+    facts = {
+        "role": str(weight.role),
+        "dtype": weight.dtype,
+        "layer": weight.layer,
+        "axes": weight.axes,
+        "trainable": weight.trainable,
+        "tied": weight.tied,
+    }
+    return {key: value for key, value in facts.items() if value not in ("", None)}
+
+
+def with_facts(stored: Iterable[Weight], text: str | None) -> list[Weight]:
+    """Return the weights of a file in the order and with the meaning that `text` keeps of them.
+
+    Without it, or where it says nothing of a weight, roles are inferred from names. What does not fit the
+    weights is passed over: a file may have been changed by a tool that does not know of these facts.
+    """
+    found = {weight.name: weight for weight in stored}
+    facts = _parsed(text)
+    ordered = [_explained(name, fact, found) for name, fact in facts.items()]
+    known = [weight for weight in ordered if weight is not None]
+    rest = [w.replace(layer=layer_of(w.name)) for w in found.values() if w.name not in facts]
+    return known + infer_roles(rest)
+
+
+def _parsed(text: str | None) -> dict[str, dict[str, Any]]:
+    try:
+        facts = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return {name: fact for name, fact in facts.items() if isinstance(fact, dict)} if isinstance(facts, dict) else {}
+
+
+def _explained(name: str, fact: Mapping[str, Any], found: Mapping[str, Weight]) -> Weight | None:
+    """Return the weight of this name with its facts; a tied one stands where its owner's numbers are."""
+    owner = fact.get("tied")
+    weight = found.get(name) or (found.get(owner) if isinstance(owner, str) else None)
+    if weight is None:
+        return None
+    role, trainable = fact.get("role"), fact.get("trainable")
+    return weight.replace(
+        name=name,
+        role=Role(role) if isinstance(role, str) and role in _ROLES else Role.OTHER,
+        trainable=trainable if isinstance(trainable, bool) else None,
+        tied=owner if isinstance(owner, str) and owner in found and owner != name else None,
+        **{key: fact[key] if isinstance(fact.get(key), str) else "" for key in _TEXTS},
+    )

@@ -1,0 +1,1 @@
+"""The shape that everything takes: sources, weights, and the words for their meaning."""

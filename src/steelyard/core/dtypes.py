@@ -1,0 +1,84 @@
+"""Words for the types of numbers, as NumPy and ml_dtypes spell them.
+
+A weight's dtype is a word, so that listing a file needs no NumPy and JSON needs no translation.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ITEMSIZES = {
+    "bool": 1,
+    "int8": 1,
+    "int16": 2,
+    "int32": 4,
+    "int64": 8,
+    "uint8": 1,
+    "uint16": 2,
+    "uint32": 4,
+    "uint64": 8,
+    "float16": 2,
+    "float32": 4,
+    "float64": 8,
+    "complex64": 8,
+    "complex128": 16,
+    "bfloat16": 2,
+    "float8_e3m4": 1,
+    "float8_e4m3": 1,
+    "float8_e4m3b11fnuz": 1,
+    "float8_e4m3fn": 1,
+    "float8_e4m3fnuz": 1,
+    "float8_e5m2": 1,
+    "float8_e5m2fnuz": 1,
+    "float8_e8m0fnu": 1,
+    "float6_e2m3fn": 1,
+    "float6_e3m2fn": 1,
+    "float4_e2m1fn": 1,
+    "int2": 1,
+    "int4": 1,
+    "uint2": 1,
+    "uint4": 1,
+    "float128": 16,
+    "object": 8,
+}
+"""Bytes that one element takes in memory. Types under 8 bits take a byte each, as ml_dtypes has them."""
+
+
+def itemsize(dtype: str) -> int:
+    """Return the bytes that one element of `dtype` takes in memory.
+
+    >>> itemsize("bfloat16")
+    2
+    """
+    return ITEMSIZES[dtype]
+
+
+@lru_cache
+def numpy_dtype(dtype: str) -> np.dtype[Any]:
+    """Return the NumPy dtype that the word `dtype` names; ml_dtypes is imported for its own words only.
+
+    >>> numpy_dtype("bfloat16").itemsize
+    2
+    """
+    import numpy as np
+
+    try:
+        return np.dtype(dtype)
+    except TypeError:
+        import ml_dtypes
+
+        found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, dtype))
+        return found
+
+
+def is_floating(dtype: str) -> bool:
+    """Tell whether `dtype` holds real numbers with a fraction.
+
+    >>> is_floating("float8_e4m3fn"), is_floating("int8")
+    (True, False)
+    """
+    return dtype.startswith(("float", "bfloat"))

@@ -1,0 +1,75 @@
+"""Which file knows a thing: the folder is the registry, entry points add to it.
+
+A plug-in is a module with a few functions. Ours lie in `steelyard/models` and `steelyard/formats`; others
+name theirs in the entry-point groups `steelyard.models` and `steelyard.formats`, under the same kind of name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
+
+from steelyard.errors import UnknownModelError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+    from importlib.metadata import EntryPoint
+
+    from steelyard.models import Adapter
+
+
+def names(group: str) -> list[str]:
+    """Return the names of all plug-ins of a group ("models", "formats"), without importing one.
+
+    >>> "torch" in names("models")
+    True
+    """
+    import pkgutil
+
+    folder = importlib.import_module(f"steelyard.{group}")
+    own = [module.name for module in pkgutil.iter_modules(folder.__path__)]
+    return sorted({*own, *_entry_points(group)})
+
+
+@lru_cache
+def load(group: str, name: str) -> Any:
+    """Return the plug-in module `name` of a group, or None when there is none; the folder comes first."""
+    path = f"steelyard.{group}.{name}"
+    if name.isidentifier() and importlib.util.find_spec(path):
+        return importlib.import_module(path)
+    entry = _entry_points(group).get(name)
+    return entry.load() if entry else None
+
+
+@lru_cache
+def _entry_points(group: str) -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points
+
+    return {entry.name: entry for entry in entry_points(group=f"steelyard.{group}")}
+
+
+def adapter_of(model: Any) -> Adapter:
+    """Return the adapter of the most specific class of `model` that one knows.
+
+    Each class's module says by its first word which framework made it, so no framework is imported to ask.
+    Raises `UnknownModelError`, which lists what is known, when no class has an adapter.
+    """
+    found = _adapter_of_type(cast("Hashable", type(model)))
+    if found is None:
+        raise UnknownModelError(
+            f"no adapter knows a {printable(type(model).__module__)}.{printable(type(model).__qualname__)}; "
+            f"known are {', '.join(names('models'))}; others can be added under the entry point steelyard.models"
+        )
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _adapter_of_type(kind: Any) -> Adapter | None:
+    words = dict.fromkeys(base.__module__.partition(".")[0] for base in kind.__mro__ if base is not object)
+    for word in words:
+        adapter = load("models", word)
+        if adapter is not None:
+            return cast("Adapter", adapter)
+    return None

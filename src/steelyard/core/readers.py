@@ -1,0 +1,127 @@
+"""Where a weight's numbers come from: this process's memory, rows of something sliceable, or a file.
+
+Each is a `Reader`: called with (start, stop), it gives those elements in row-major order, as one axis.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from steelyard.core.dtypes import ITEMSIZES, itemsize
+from steelyard.core.source import Stored
+from steelyard.core.weight import BLOCK, Weight
+from steelyard.errors import SteelyardError, UnknownModelError, printable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from steelyard.core.weight import Array, Reader
+
+
+class Live:
+    """A reader over memory of this process: what it gives is no copy, and writing to it writes the model.
+
+    `array` gives the memory as it is now, with one axis. `address` says cheaply where that is, so that a
+    reader who kept a view can notice that the model has moved to other memory since.
+    """
+
+    __slots__ = ("address", "array")
+
+    def __init__(self, array: Callable[[], Array], address: Callable[[], int]) -> None:
+        self.array = array
+        self.address = address
+
+    def __call__(self, start: int, stop: int) -> Array:
+        return self.array()[start:stop]
+
+
+def by_rows(shape: Sequence[int], rows: Callable[[int, int], Array]) -> Reader:
+    """Make a reader from `rows(first, last)`, which gives the part [first, last) of the first axis.
+
+    For what cannot be read element by element without a copy: strided arrays, chunked stores. A run
+    costs the rows that it touches, no more. `shape` is the whole shape; with no axis `rows(0, 1)` is all.
+
+    >>> import numpy as np
+    >>> table = np.arange(6).reshape(2, 3).T
+    >>> by_rows(table.shape, lambda a, b: table[a:b])(1, 4).tolist()
+    [3, 1, 4]
+    """
+    width = prod(shape[1:])
+
+    def read(start: int, stop: int) -> Array:
+        if stop <= start or not width:
+            return rows(0, 0).reshape(-1)
+        first, last = start // width, -(-stop // width)
+        run = rows(first, last).reshape(-1)
+        return run[start - first * width : stop - first * width]
+
+    return read
+
+
+def from_array(name: str, array: Any, **facts: Any) -> Weight:
+    """Make a weight of a NumPy array, without a copy; `facts` are the other fields of `Weight`.
+
+    Raises `UnknownModelError` for an array that does not hold numbers.
+
+    >>> import numpy as np
+    >>> from_array("bias", np.zeros(3)).dtype
+    'float64'
+    """
+    import numpy as np
+
+    array = np.asarray(array)
+    return Weight(name=name, shape=array.shape, dtype=dtype_word(name, array.dtype), read=array_reader(array), **facts)
+
+
+def array_reader(array: Array) -> Reader:
+    """Read an array: live where its memory is one writable run in row-major order, else row by row."""
+    native = array.dtype.newbyteorder("=")
+    if not array.flags.c_contiguous or array.dtype != native:
+        rows = array.reshape(1) if array.ndim == 0 else array
+        return by_rows(array.shape, lambda first, last: rows[first:last].astype(native, copy=False))
+    flat = array.reshape(-1)
+    if not array.flags.writeable:
+        return lambda start, stop: flat[start:stop]
+    address = array.ctypes.data
+    return Live(lambda: flat, lambda: address)
+
+
+def dtype_word(name: str, dtype: np.dtype[Any]) -> str:
+    """Return the word for a NumPy dtype, or raise `UnknownModelError` for one that holds no numbers."""
+    if dtype.hasobject or dtype.name not in ITEMSIZES:
+        raise UnknownModelError(f"{printable(name) or 'the array'} holds {dtype}, not numbers; make it an array of numbers first")
+    return dtype.name
+
+
+def refusing(error: SteelyardError) -> Reader:
+    """Make a reader for what is listed but must not, or cannot, be read: it raises `error`."""
+
+    def read(start: int, stop: int) -> Array:
+        raise error
+
+    return read
+
+
+def raw_chunks(weight: Weight, limit: int = BLOCK) -> Iterator[bytes | memoryview]:
+    """Yield the numbers as little-endian bytes in row-major order, at most `limit` bytes at a time.
+
+    What lies in a file like that already is passed on without NumPy. Each chunk is valid until the next.
+    """
+    read = weight.read
+    if isinstance(read, Stored) and read.byteorder == "<":
+        buffer = memoryview(bytearray(min(limit, weight.nbytes)))
+        step = max(limit // max(itemsize(weight.dtype), 1), 1)
+        for start in range(0, weight.size, step):
+            chunk = buffer[: (min(start + step, weight.size) - start) * itemsize(weight.dtype)]
+            read.fill(start, chunk)
+            yield chunk
+        return
+    import numpy as np
+
+    for block in weight.blocks(max(limit // itemsize(weight.dtype), 1)):
+        # a reader that hands out a strided run would be written as garbage otherwise
+        run = np.ascontiguousarray(block)
+        yield (run if sys.byteorder == "little" else run.byteswap()).view(np.uint8).data

@@ -1,0 +1,64 @@
+"""Roles for weights that come with nothing but names and shapes.
+
+Whoever knows more (a live module, a config, the operators of a graph) says so itself; this is for the rest.
+Names leave choices open: a two-dimensional "weight" is a kernel unless its layer's name says embedding, and
+axes are never inferred. What no rule names stays "other".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from steelyard.core.weight import Role, Weight
+
+_LEAVES: tuple[tuple[str, Role], ...] = (
+    (r"num_batches_tracked|iterations?|step|counter", Role.COUNT),
+    (r"(running|moving)_(mean|avg)|mean", Role.MEAN),
+    (r"(running|moving)_(var|variance)|var|variance", Role.VARIANCE),
+    (r"recurrent_kernel|weight_hh(_l\d+)?(_reverse)?", Role.RECURRENT_KERNEL),
+    (r"(depthwise_|pointwise_)?kernel|weight_ih(_l\d+)?(_reverse)?|weight_hr(_l\d+)?(_reverse)?", Role.KERNEL),
+    (r"(in|q|k|v)_proj_weight|coefs?_(\.\d+)?|weight_(v|orig)", Role.KERNEL),
+    (r"intercepts?_(\.\d+)?|bias_(ih|hh)(_l\d+)?(_reverse)?|in_proj_bias|bias_[kv]", Role.BIAS),
+    (r"embeddings?", Role.EMBEDDING),
+    (r"gamma|scale|weight_g", Role.SCALE),
+    (r"beta|offset", Role.OFFSET),
+)
+_RULES = tuple((re.compile(rf"(?:.*[./])?(?:{pattern})"), role) for pattern, role in _LEAVES)
+_EMBEDDING = re.compile(r"(^|[._/])(\w*embed\w*|wte|wpe|emb)([._/\d]|$)", re.IGNORECASE)
+
+
+def layer_of(name: str) -> str:
+    """Return what stands before the last dot or slash of a name.
+
+    >>> layer_of("encoder.0.weight"), layer_of("params/Dense_0/kernel"), layer_of("w")
+    ('encoder.0', 'params/Dense_0', '')
+    """
+    return name[: max(name.rfind("."), name.rfind("/"), 0)]
+
+
+def role_of(name: str, ndim: int) -> Role:
+    """Return the role that the last word of a name tells; `ndim` is the number of axes.
+
+    >>> role_of("encoder.0.weight", 2), role_of("bn.weight", 1), role_of("tok_embeddings.weight", 2)
+    (<Role.KERNEL: 'kernel'>, <Role.SCALE: 'scale'>, <Role.EMBEDDING: 'embedding'>)
+    """
+    for rule, role in _RULES:
+        if rule.fullmatch(name):
+            return role
+    leaf = re.split(r"[./]", name)[-1]
+    if leaf in ("weight", "w", "W") and ndim:
+        if ndim == 1:
+            return Role.SCALE
+        return Role.EMBEDDING if ndim == 2 and _EMBEDDING.search(name) else Role.KERNEL
+    return Role.BIAS if leaf in ("bias", "b", "B") else Role.OTHER
+
+
+def infer_roles(weights: Iterable[Weight]) -> list[Weight]:
+    """Return the weights with a role for each that has none, looking at its neighbours in the layer too.
+
+    The "bias" of a layer that has a scale, or a mean, is an offset.
+    """
+    named = [w.replace(role=role_of(w.name, len(w.shape))) if w.role is Role.OTHER else w for w in weights]
+    norms = {w.layer for w in named if w.role in (Role.SCALE, Role.MEAN)} - {w.layer for w in named if w.role is Role.KERNEL}
+    return [w.replace(role=Role.OFFSET) if w.role is Role.BIAS and w.layer in norms else w for w in named]

@@ -1,0 +1,163 @@
+"""A source: a run of bytes with a name, whether it lies in a file, in a part of one, or in memory."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from steelyard.core.dtypes import itemsize, numpy_dtype
+from steelyard.errors import FileMissingError, FormatError, UnsafeFileError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+    Fill = Callable[[int, memoryview], None]
+
+
+class Source:
+    """A run of `size` bytes, read where and when they are asked for.
+
+    `name` is for messages. `fill(offset, buffer)` fills a writable buffer from `offset` on. `beside(name)`
+    opens another file of the same folder, and refuses any name that leads out of it. `path` is where the
+    bytes lie when they are a local file or folder.
+    """
+
+    __slots__ = ("beside", "fill", "name", "path", "size")
+
+    def __init__(self, name: str, size: int, fill: Fill, beside: Callable[[str], Source], path: str | None = None) -> None:
+        self.name = name
+        self.size = size
+        self.fill = fill
+        self.beside = beside
+        self.path = path
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether this is a folder, which has no bytes of its own but files beside it."""
+        return self.path is not None and os.path.isdir(self.path)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return `length` bytes from `offset` on; raises `FormatError` where the source ends before that."""
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise FormatError(
+                self.name,
+                f"the file ends at byte {self.size:,}, but {length:,} bytes are needed from byte {offset:,} (partial download?)",
+            )
+        block = bytearray(length)
+        self.fill(offset, memoryview(block))
+        return bytes(block)
+
+    def head(self, length: int) -> bytes:
+        """Return the first `length` bytes, or all where there are fewer."""
+        return self.read(0, min(length, self.size))
+
+    def part(self, offset: int, length: int, name: str = "") -> Source:
+        """Return the run of `length` bytes from `offset` on as a source of its own."""
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise FormatError(self.name, f"a part of {length:,} bytes reaches past the end of the file, {self.size:,}", offset)
+        shown = f"{self.name}:{name}" if name else self.name
+        return Source(shown, length, lambda start, buffer: self.fill(offset + start, buffer), self.beside)
+
+    def numbers(self, offset: int, dtype: str, byteorder: str = "<") -> Stored:
+        """Return a reader of the elements that lie from `offset` on, one after another in row-major order."""
+        return Stored(self, offset, dtype, byteorder)
+
+
+class Stored:
+    """A reader of numbers that lie in a source as they are in memory; `raw` gives them without NumPy."""
+
+    __slots__ = ("byteorder", "dtype", "offset", "source")
+
+    def __init__(self, source: Source, offset: int, dtype: str, byteorder: str = "<") -> None:
+        self.source = source
+        self.offset = offset
+        self.dtype = dtype
+        self.byteorder = byteorder
+
+    def __call__(self, start: int, stop: int) -> Array:
+        import numpy as np
+
+        block = np.empty(stop - start, numpy_dtype(self.dtype))
+        self.fill(start, block.view(np.uint8).data)
+        return block.byteswap() if self.byteorder == ">" and block.itemsize > 1 else block
+
+    def fill(self, start: int, buffer: memoryview) -> None:
+        """Fill a buffer with the stored bytes of the elements from `start` on."""
+        if buffer:
+            end = self.offset + start * itemsize(self.dtype) + len(buffer)
+            if end > self.source.size:
+                raise FormatError(
+                    self.source.name, f"the numbers end at byte {end:,}, past the end of the file, {self.source.size:,}"
+                )
+            self.source.fill(self.offset + start * itemsize(self.dtype), buffer)
+
+
+def open_path(path: str | os.PathLike[str]) -> Source:
+    """Open a local file or folder. Raises `FileMissingError` for what is missing or is no regular file.
+
+    The file stays open while its source is in use. A FIFO or a device is refused without being waited for.
+    """
+    path = os.fspath(path)
+    shown = printable(path)
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise FileMissingError(f"{shown}: {reason}; give the path of a weight file, or a model") from None
+    file = _File(handle)
+    kind = os.fstat(handle).st_mode
+    if stat.S_ISDIR(kind):
+        return Source(path, 0, file.fill, lambda name: _beside(path, name), path)
+    if not stat.S_ISREG(kind):
+        raise FileMissingError(f"{shown}: this is no regular file but a pipe, a socket or a device; give a weight file")
+    folder = os.path.dirname(path) or "."
+    return Source(path, os.fstat(handle).st_size, file.fill, lambda name: _beside(folder, name), path)
+
+
+def from_bytes(data: bytes, name: str = "bytes", beside: Callable[[str], Source] | None = None) -> Source:
+    """Make a source of bytes in memory; without `beside` it has no other files."""
+
+    def fill(offset: int, buffer: memoryview) -> None:
+        buffer[:] = data[offset : offset + len(buffer)]
+
+    def nothing(other: str) -> Source:
+        raise FormatError(name, f"needs the file {printable(other)!r} beside it, and bytes in memory have none")
+
+    return Source(name, len(data), fill, beside or nothing)
+
+
+class _File:
+    """An open file descriptor that closes with the last source that reads from it."""
+
+    __slots__ = ("handle",)
+
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
+
+    def __del__(self) -> None:
+        os.close(self.handle)
+
+    def fill(self, offset: int, buffer: memoryview) -> None:
+        done = 0
+        while done < len(buffer):
+            count = os.preadv(self.handle, [buffer[done:]], offset + done)
+            if not count:
+                raise FormatError("the file", "it became shorter while it was read", offset + done)
+            done += count
+
+
+def _beside(folder: str, name: str) -> Source:
+    """Open a file that another one names: inside the folder, or a link of the Hub's cache to its blobs."""
+    parts = name.split("/")
+    if not name.strip() or ".." in parts or any(mark in name for mark in "\\\0:") or os.path.isabs(name):
+        raise UnsafeFileError(folder, f"names the file {name!r}, which leads out of the folder")
+    home = os.path.realpath(folder)
+    real = os.path.realpath(os.path.join(folder, name))
+    snapshots, revision = os.path.split(home)
+    blobs = os.path.join(os.path.dirname(snapshots), "blobs")  # models--x/snapshots/<revision>/file -> ../../blobs/<hash>
+    cached = os.path.basename(snapshots) == "snapshots" and revision and os.path.dirname(real) == blobs
+    if not real.startswith(home + os.sep) and not cached:
+        raise UnsafeFileError(folder, f"names the file {name!r}, which is a link that leads out of the folder")
+    return open_path(os.path.join(folder, name))

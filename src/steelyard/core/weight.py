@@ -1,0 +1,116 @@
+"""One weight: a run of numbers with its facts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from steelyard.core.dtypes import itemsize
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+    Reader = Callable[[int, int], Array]
+    """Reads the elements [start, stop) in row-major order, as one axis."""
+
+BLOCK = 1 << 20
+"""Elements that are read at once where nobody says otherwise."""
+
+
+class Role(StrEnum):
+    """What a weight is for, whatever its framework calls it."""
+
+    KERNEL = "kernel"
+    RECURRENT_KERNEL = "recurrent kernel"
+    BIAS = "bias"
+    EMBEDDING = "embedding"
+    SCALE = "scale"
+    OFFSET = "offset"
+    MEAN = "mean"
+    VARIANCE = "variance"
+    COUNT = "count"
+    OTHER = "other"
+
+
+class Weight:
+    """A run of numbers with its facts; the numbers are read when they are asked for.
+
+    `name` is the framework's own. `shape` is in elements. `dtype` is a word as NumPy and ml_dtypes spell it
+    ("float32", "bfloat16", "int8"). `axes` names each axis in words ("out in kh kw"), blank when not known.
+    `stored` is the file's own word for how the numbers lie there ("Q4_K"). `tied` is the name of the
+    weight whose numbers this one shares. `trainable` is None when the framework does not say.
+
+    >>> import numpy as np
+    >>> from steelyard.core.readers import from_array
+    >>> w = from_array("fc.weight", np.eye(2, dtype="float32"), role=Role.KERNEL, axes="out in")
+    >>> w.shape, w.dtype, w.size, w.nbytes
+    ((2, 2), 'float32', 4, 16)
+    >>> w.numpy().tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+
+    # Written out, since importing dataclasses costs more time than all of the core.
+    __slots__ = ("axes", "dtype", "layer", "name", "read", "role", "shape", "stored", "tied", "trainable")
+
+    def __init__(  # noqa: PLR0913 - each is a fact, by name
+        self,
+        *,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: str,
+        read: Reader,
+        role: Role = Role.OTHER,
+        layer: str = "",
+        axes: str = "",
+        trainable: bool | None = None,
+        stored: str = "",
+        tied: str | None = None,
+    ) -> None:
+        self.name = name
+        self.shape = shape
+        self.dtype = dtype
+        self.read = read
+        self.role = role
+        self.layer = layer
+        self.axes = axes
+        self.trainable = trainable
+        self.stored = stored
+        self.tied = tied
+
+    def __repr__(self) -> str:
+        facts = [f"{key}={getattr(self, key)!r}" for key in ("role", "layer", "axes", "trainable", "stored", "tied")]
+        return f"Weight({self.name!r}, {self.shape}, {self.dtype!r}, {', '.join(facts)})"
+
+    def replace(self, **changes: Any) -> Weight:
+        """Return the same weight with other facts; the numbers stay where they are."""
+        return Weight(**{key: getattr(self, key) for key in self.__slots__} | changes)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that the elements take in `dtype`."""
+        return self.size * itemsize(self.dtype)
+
+    def numpy(self) -> Array:
+        """Return the whole weight in its shape, read-only; a view of the live model where that is possible."""
+        array = self.read(0, self.size).reshape(self.shape)
+        view = array.view()
+        view.flags.writeable = False
+        return view
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        import numpy as np
+
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def blocks(self, limit: int = BLOCK) -> Iterator[Array]:
+        """Yield the elements in row-major order, at most `limit` at a time, each block with one axis."""
+        for start in range(0, self.size, limit):
+            yield self.read(start, min(start + limit, self.size))

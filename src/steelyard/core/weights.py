@@ -1,0 +1,292 @@
+"""An ordered mapping of weights: what a model or a file has, whatever made it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from steelyard.core.vector import Plan, flatten
+from steelyard.core.weight import BLOCK, Role, Weight
+from steelyard.errors import ReadOnlyError, ShapeError, WeightNotFoundError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.vector import Order
+    from steelyard.core.weight import Array
+
+    Assign = Callable[[Mapping[str, Array]], Any]
+    """Puts checked arrays into a model, and returns the model (a new one when it is immutable)."""
+
+
+class Weights(Mapping[str, Weight]):
+    """An ordered mapping of names to weights, by the framework's own names and in its own order.
+
+    Weights that share their numbers (`Weight.tied`) are all listed, and count once in `size`, `nbytes` and
+    the vector. `meta` is what a file says of itself. `live` tells that the numbers are in this process's
+    memory and follow the model as it trains; `copy` detaches them.
+
+    >>> import steelyard
+    >>> import numpy as np
+    >>> w = steelyard.weights({"fc": {"kernel": np.ones((2, 3)), "bias": np.zeros(3)}})
+    >>> list(w), w.size
+    (['fc.kernel', 'fc.bias'], 9)
+    >>> w.select(role="bias").to_vector()
+    array([0., 0., 0.])
+    """
+
+    __slots__ = ("_assign", "_plan", "_weights", "live", "meta")
+
+    def __init__(
+        self,
+        weights: Iterable[Weight],
+        *,
+        meta: Mapping[str, Any] | None = None,
+        assign: Assign | None = None,
+        live: bool = False,
+    ) -> None:
+        self._weights: dict[str, Weight] = {}
+        for weight in weights:
+            if weight.name in self._weights:
+                raise ShapeError(f"two weights are called {printable(weight.name)!r}; rename one of them")
+            self._weights[weight.name] = weight
+        self._assign = assign
+        self._plan: Plan | None = None
+        self.meta = dict(meta or {})
+        self.live = live
+
+    def __getitem__(self, name: str) -> Weight:
+        try:
+            return self._weights[name]
+        except KeyError:
+            raise WeightNotFoundError(name, self._weights) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._weights
+
+    def __repr__(self) -> str:
+        from steelyard.views.table import table
+
+        return table(self)
+
+    def _repr_html_(self) -> str:
+        from steelyard.views.notebook import html
+
+        return html(self)
+
+    def _distinct(self) -> Plan:
+        """Plan the vector: each weight once, the first of those that are tied."""
+        if self._plan is None:
+            first: dict[str, Weight] = {}
+            for weight in self._weights.values():
+                first.setdefault(weight.tied or weight.name, weight)
+            self._plan = Plan(list(first.values()))
+        return self._plan
+
+    def _part(self, weights: Iterable[Weight], assign: Assign | None) -> Weights:
+        return Weights(weights, meta=self.meta, assign=assign, live=self.live)
+
+    @property
+    def size(self) -> int:
+        """The number of elements; tied weights count once."""
+        return self._distinct().size
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all elements in their own dtypes; tied weights count once."""
+        return sum(weight.nbytes for weight in self._distinct().weights)
+
+    @property
+    def layers(self) -> dict[str, Weights]:
+        """The weights of each layer by its name, in order."""
+        groups: dict[str, list[Weight]] = {}
+        for weight in self._weights.values():
+            groups.setdefault(weight.layer, []).append(weight)
+        return {layer: self._part(group, self._assign) for layer, group in groups.items()}
+
+    def select(
+        self,
+        pattern: str = "*",
+        *,
+        role: str | Iterable[str] | None = None,
+        layer: str = "*",
+        trainable: bool | None = None,
+    ) -> Weights:
+        """Return the weights that match all that is given; nothing is copied.
+
+        `pattern` and `layer` are shell patterns ("encoder.*"); a name that holds brackets also matches
+        itself. `role` is one role or several ("kernel", ["scale", "offset"]). Assigning to the selection
+        leaves the rest of the model untouched. Raises `ShapeError` for a word that is no role.
+        """
+        roles = _roles(role)
+        return self._part(
+            (
+                weight
+                for weight in self._weights.values()
+                if _matches(weight.name, pattern)
+                and _matches(weight.layer, layer)
+                and (roles is None or weight.role in roles)
+                and (trainable is None or weight.trainable is trainable)
+            ),
+            self._assign,
+        )
+
+    def rename(self, pattern: str, replacement: str) -> Weights:
+        r"""Return the same weights under other names: each whole name that `pattern` matches is rewritten.
+
+        `pattern` is a regular expression, `replacement` its template: ``rename(r"module\.(.*)", r"\1")``
+        takes a prefix off. Layers are renamed alike. Assigning still reaches the model. Raises `ShapeError`
+        when two names become one.
+        """
+        rule = re.compile(pattern)
+
+        def renamed(name: str) -> str:
+            match = rule.fullmatch(name)
+            return match.expand(replacement) if match else name
+
+        def renamed_layer(weight: Weight) -> str:
+            name = renamed(weight.name)
+            leaf = weight.name.removeprefix(weight.layer)
+            return name.removesuffix(leaf) if leaf and name.endswith(leaf) else renamed(weight.layer)
+
+        original = {renamed(name): name for name in self._weights}
+        assign = self._assign
+        return self._part(
+            (
+                w.replace(name=renamed(w.name), layer=renamed_layer(w), tied=w.tied and renamed(w.tied))
+                for w in self._weights.values()
+            ),
+            assign and (lambda arrays: assign({original[name]: array for name, array in arrays.items()})),
+        )
+
+    def arrays(self) -> dict[str, Array]:
+        """Return every weight as a read-only array in its shape, by name; views where that is possible."""
+        return {name: weight.numpy() for name, weight in self._weights.items()}
+
+    def copy(self) -> Weights:
+        """Return the same weights with numbers of their own: the way to keep the best epoch.
+
+        >>> import steelyard
+        >>> import numpy as np
+        >>> model = {"w": np.zeros(2)}
+        >>> best = steelyard.weights(model).copy()
+        >>> model["w"][:] = 9.0
+        >>> best["w"].numpy().tolist()
+        [0.0, 0.0]
+        """
+        return self._detached({weight.name: weight.numpy().copy() for weight in self._distinct().weights})
+
+    def blocks(self, limit: int = BLOCK) -> Iterator[tuple[Weight, Array]]:
+        """Yield every weight once, in blocks of at most `limit` elements with one axis."""
+        for weight in self._distinct().weights:
+            for block in weight.blocks(limit):
+                yield weight, block
+
+    def to_vector(self, order: Order = "C", dtype: Any = None, out: Array | None = None) -> Array:
+        """Copy every weight into one vector, in the listed order; tied weights once.
+
+        `order` is how each weight is flattened: "C" by rows, "F" by columns as R does. Without `dtype` the
+        vector has the smallest type that holds all of them. `out` is filled and returned when given.
+        Raises `ShapeError` when `out` does not fit, `LossyError` when a number does not fit into `dtype`.
+
+        >>> import steelyard
+        >>> steelyard.weights({"a": [[1, 2], [3, 4]]}).to_vector(order="F").tolist()
+        [1, 3, 2, 4]
+        """
+        import numpy as np
+
+        from steelyard.core.casting import common_dtype
+
+        plan = self._distinct()
+        if order not in ("C", "F"):
+            raise ShapeError(f'order is {order!r}; it must be "C" (by rows) or "F" (by columns)')
+        if out is None:
+            out = np.empty(plan.size, common_dtype(plan.dtypes) if dtype is None else np.dtype(dtype))
+        elif out.shape != (plan.size,) or dtype not in (None, out.dtype) or not out.flags.writeable:
+            raise ShapeError(
+                f"out has shape {out.shape} and type {out.dtype}; the vector needs a writable array of shape ({plan.size},)"
+                + (f" and type {np.dtype(dtype)}" if dtype is not None else "")
+            )
+        flatten(plan, out, order)
+        return out
+
+    def from_vector(self, vector: Any, order: Order = "C") -> Weights:
+        """Return weights of these names, shapes and dtypes with the numbers of `vector`, detached from any model.
+
+        Raises `ShapeError` for a wrong length and `LossyError` for a number that a weight's type cannot hold.
+        """
+        import numpy as np
+
+        return self._detached(self._from_vector(np.array(vector), order))
+
+    def locate(self, index: int, order: Order = "C") -> tuple[str, tuple[int, ...]]:
+        """Return the name and the place of the weight that entry `index` of the vector is.
+
+        >>> import steelyard
+        >>> import numpy as np
+        >>> steelyard.weights({"a": np.zeros(4), "b": np.zeros((2, 3))}).locate(8)
+        ('b', (1, 1))
+        """
+        weight, place = self._distinct().locate(index, order)
+        return weight.name, place
+
+    def assign(self, values: Mapping[str, Any] | Array) -> Any:
+        """Put numbers into the model, all or nothing, and return it (a new one where models are immutable).
+
+        `values` is a vector as `to_vector()` gives it, or a mapping of names to arrays; names that are left
+        out stay as they are. No memory is shared with `values`. Raises `ShapeError` (a length, name or shape
+        that does not fit), `LossyError` (a fraction for an integer, an overflow) or `ReadOnlyError` (weights
+        that come from a file or were detached); nothing is written then.
+
+        >>> import steelyard
+        >>> import numpy as np
+        >>> model = {"w": np.zeros(2)}
+        >>> steelyard.weights(model).assign({"w": [1.5, 2.5]})["w"].tolist()
+        [1.5, 2.5]
+        """
+        from steelyard.core.assign import checked
+
+        if self._assign is None:
+            raise ReadOnlyError(
+                "these weights belong to no model; save them with steelyard.save, or assign them to weights(model)"
+            )
+        if isinstance(values, Mapping):
+            return self._assign(checked(self, values))
+        return self._assign(self._from_vector(values, "C"))
+
+    def _from_vector(self, vector: Any, order: Order) -> dict[str, Array]:
+        from steelyard.core.assign import pieces
+
+        return pieces(self._distinct(), vector, order)
+
+    def _detached(self, arrays: Mapping[str, Array]) -> Weights:
+        """Return weights with these facts over `arrays`, which hold the distinct ones; tied ones share."""
+        from steelyard.core.readers import array_reader
+
+        owner = {w.tied or w.name: array_reader(arrays[w.name]) for w in self._distinct().weights}
+        return Weights(
+            (w.replace(read=owner[w.tied or w.name]) for w in self._weights.values()),
+            meta=self.meta,
+            live=True,
+        )
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return pattern in ("*", name) or fnmatchcase(name, pattern)
+
+
+def _roles(role: str | Iterable[str] | None) -> frozenset[Role] | None:
+    if role is None:
+        return None
+    words = [role] if isinstance(role, str) else list(role)
+    known = {str(r) for r in Role}
+    for word in words:
+        if word not in known:
+            raise ShapeError(f"{word!r} is no role; the roles are {', '.join(sorted(known))}")
+    return frozenset(map(Role, words))

@@ -1,0 +1,105 @@
+"""Every error that Steelyard raises on purpose.
+
+::
+
+    SteelyardError
+    ├── UnknownModelError   (TypeError)          no adapter knows this kind of object
+    ├── NotFittedError      (ValueError)         the model has no weights yet
+    ├── ShapeError          (ValueError)         a length, shape, name or structure that does not fit
+    ├── LossyError          (ValueError)         a number that the weight's own type cannot hold
+    ├── ReadOnlyError       (TypeError)          these weights cannot be written to
+    ├── WeightNotFoundError (KeyError)           no weight of that name
+    ├── FileMissingError    (FileNotFoundError)  no file of that name
+    ├── FormatError         (ValueError)         a file that is not what it claims to be
+    │   └── UnsafeFileError                      a file that tries to do what reading must not do
+    └── MissingExtraError   (ImportError)        an optional library is not installed
+
+    NonFiniteWarning        (UserWarning)        a weight holds NaN or Inf
+
+Each message says what was found, where, and what to do, in one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def printable(text: object, limit: int = 200) -> str:
+    r"""Return `text` on one line, with every character that a terminal may obey written as an escape.
+
+    Names inside files are hostile input: control characters, bidirectional marks and lone surrogates
+    become ``\uXXXX``, and what is longer than `limit` characters is cut in the middle.
+
+    >>> print(printable("fc\x1b[31m.weight"))
+    fc\u001b[31m.weight
+    """
+    shown = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in str(text))
+    half = limit // 2
+    return shown if len(shown) <= limit else f"{shown[:half]}...{shown[-half:]}"
+
+
+class SteelyardError(Exception):
+    """The base of every error below: one line that says what was found, where, and what to do."""
+
+
+class UnknownModelError(SteelyardError, TypeError):
+    """No adapter knows this kind of object."""
+
+
+class NotFittedError(SteelyardError, ValueError):
+    """The model has no weights yet: it was not fitted, initialised or built."""
+
+
+class ShapeError(SteelyardError, ValueError):
+    """A length, a shape, a name or a structure does not fit; nothing was written."""
+
+
+class LossyError(SteelyardError, ValueError):
+    """A number cannot be held by the weight's own type; nothing was written."""
+
+
+class ReadOnlyError(SteelyardError, TypeError):
+    """These weights cannot be written to."""
+
+
+class WeightNotFoundError(SteelyardError, KeyError):
+    """No weight has this name; the message suggests the nearest ones."""
+
+    def __init__(self, name: object, known: Iterable[str]) -> None:
+        import difflib  # here, since every command would pay for it at the top
+
+        near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+        hint = f"; did you mean {' or '.join(repr(printable(n)) for n in near)}?" if near else ""
+        super().__init__(f"no weight is called {printable(name)!r}{hint}")
+
+    def __str__(self) -> str:  # a KeyError prints the repr of its argument
+        return str(self.args[0])
+
+
+class FileMissingError(SteelyardError, FileNotFoundError):
+    """There is no such file, or it is not a regular file."""
+
+
+class FormatError(SteelyardError, ValueError):
+    """A file is damaged, ambiguous or of no known format; `file` and `offset` say where."""
+
+    def __init__(self, file: str, what: str, offset: int | None = None) -> None:
+        place = "" if offset is None else f" (at byte {offset:,})"
+        super().__init__(f"{printable(file)}: {printable(what, 600)}{place}")
+        self.file = file
+        self.offset = offset
+
+
+class UnsafeFileError(FormatError):
+    """A file tries to do what reading must not do: run code, or leave its own folder."""
+
+
+class MissingExtraError(SteelyardError, ImportError):
+    """An optional library is not installed; the message is the command that installs it."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f'{what} needs an extra: pip install "steelyard[{extra}]"')
+
+
+class NonFiniteWarning(UserWarning):
+    """A weight holds NaN or Inf: which, how many, and where the first is."""

@@ -1,0 +1,99 @@
+"""Weight files: one file a format, found by content.
+
+A format is a module with `SUFFIXES`, `sniff` and `read`, and `write` if it can. Those whose suffix fits are
+asked first, so that opening one file does not import them all; the rest only when none of them knows the bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from steelyard.core.plugins import load, names
+from steelyard.errors import FormatError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.source import Source
+    from steelyard.core.weights import Weights
+
+SUFFIXES = {
+    "numpy": (".npy", ".npz"),
+    "safetensors": (".safetensors",),
+    "sharded": (".index.json",),
+}
+"""Which suffixes each format of the folder claims, without importing it; a test keeps this true."""
+
+
+class Format(Protocol):
+    """What a module in `steelyard/formats` (or behind an entry point `steelyard.formats`) offers.
+
+    One that can write has `write(weights: Weights, path: Path) -> None` too.
+    """
+
+    SUFFIXES: tuple[str, ...]
+
+    def sniff(self, source: Source, /) -> bool:
+        """Tell by content whether this format wrote the source; never raises for a foreign one."""
+
+    def read(self, source: Source, part: str, /) -> Weights:
+        """List the weights of the model, or with part "all" every tensor by its full path."""
+
+
+class Writer(Protocol):
+    """A format that can write."""
+
+    def write(self, weights: Weights, path: Path, /) -> None:
+        """Write the weights as a file that takes the place of `path` when it is complete."""
+
+
+def weights_in(source: Source, part: str = "model") -> Weights:
+    """Return the weights of a source. Raises `FormatError` when no format knows it."""
+    return format_of(source).read(source, part)
+
+
+def format_of(source: Source) -> Format:
+    """Return the format that knows the bytes of `source`, those of its suffix first."""
+    asked = []
+    for name in [*_by_suffix(source.name), *(n for n in names("formats") if n not in _by_suffix(source.name))]:
+        found = cast("Format", load("formats", name))
+        if found.sniff(source):
+            return found
+        asked.append(name)
+    raise FormatError(source.name, f"{_guess(source)}; known formats are {', '.join(asked)}")
+
+
+def writer_of(path: Path) -> Writer:
+    """Return the format that writes files with this suffix. Raises `FormatError` when there is none."""
+    for name in _by_suffix(path.name) or names("formats"):
+        found = load("formats", name)
+        if hasattr(found, "write") and path.name.lower().endswith(found.SUFFIXES):
+            return cast("Writer", found)
+    raise FormatError(
+        str(path), f"no format writes {path.suffix or 'a name without a suffix'!r}; use one of {', '.join(_writable())}"
+    )
+
+
+def _by_suffix(name: str) -> list[str]:
+    return [module for module, suffixes in SUFFIXES.items() if name.lower().endswith(suffixes)]
+
+
+def _writable() -> Iterator[str]:
+    for name in names("formats"):
+        found = load("formats", name)
+        if hasattr(found, "write"):
+            yield from found.SUFFIXES
+
+
+def _guess(source: Source) -> str:
+    """Say what a file of no known format may be."""
+    if source.is_folder:
+        return "a folder without weight files that Steelyard knows"
+    head = source.head(256)
+    if not head:
+        return "the file is empty (0 bytes)"
+    if head.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the file itself; fetch it with: git lfs pull"
+    if head.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+        return "an HTML page, not a weight file; a download answered with a web page"
+    return f"no weight file that Steelyard knows; it begins with {printable(head[:16])}"

@@ -1,0 +1,168 @@
+"""safetensors: a length in 8 bytes, a JSON header, then the numbers, row-major, little-endian."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steelyard.codecs.facts import dump_facts, with_facts
+from steelyard.core.dtypes import itemsize
+from steelyard.core.readers import raw_chunks, refusing
+from steelyard.core.replacing import replacing
+from steelyard.core.weight import Weight
+from steelyard.core.weights import Weights
+from steelyard.errors import FormatError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.source import Source
+
+SUFFIXES = (".safetensors",)
+
+HEADER_LIMIT = 100_000_000
+"""Bytes that a header may take: the limit of the format's own reader."""
+
+DTYPES = {
+    "BOOL": "bool",
+    "U8": "uint8",
+    "I8": "int8",
+    "U16": "uint16",
+    "I16": "int16",
+    "U32": "uint32",
+    "I32": "int32",
+    "U64": "uint64",
+    "I64": "int64",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F32": "float32",
+    "F64": "float64",
+    "C64": "complex64",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E8M0": "float8_e8m0fnu",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+}
+_PACKED = {"F4": ("float4_e2m1fn", 4), "F6_E2M3": ("float6_e2m3fn", 6), "F6_E3M2": ("float6_e3m2fn", 6)}
+_BITS = {"U8": 8, "I8": 8, "BOOL": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32}
+_BITS |= {"U64": 64, "I64": 64, "F64": 64, "C64": 64} | {word: bits for word, (_, bits) in _PACKED.items()}
+_BITS |= {word: 8 for word in DTYPES if word.startswith("F8_")}
+_WORDS = {dtype: word for word, dtype in DTYPES.items()}
+
+
+def sniff(source: Source) -> bool:
+    """A header's length that fits the file, and a brace."""
+    head = source.head(64)
+    return len(head) > 9 and int.from_bytes(head[:8], "little") <= HEADER_LIMIT and head[8:].lstrip().startswith(b"{")
+
+
+def read(source: Source, part: str) -> Weights:
+    """In the order of the file's bytes, or in that of the model whose facts Steelyard kept in the metadata."""
+    begin, header = _header(source)
+    meta = _metadata(source, header.pop("__metadata__", {}))
+    stored = _tensors(source, begin, header)
+    return Weights(with_facts(stored, meta.pop("steelyard", None)), meta=meta)
+
+
+def _header(source: Source) -> tuple[int, dict[str, Any]]:
+    """Return where the numbers begin, and the header; duplicate names and non-JSON are refused."""
+    length = int.from_bytes(source.read(0, 8), "little")
+    if length > HEADER_LIMIT:
+        raise FormatError(
+            source.name, f"the header claims {length:,} bytes, more than the {HEADER_LIMIT:,} that the format allows", 0
+        )
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise FormatError(source.name, "a name stands twice in the header; which one is meant cannot be told", 8)
+        return found
+
+    try:
+        header = json.loads(source.read(8, length).decode("utf-8"), object_pairs_hook=unique)
+    except FormatError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise FormatError(source.name, f"the header is no JSON: {error}", 8) from None
+    if not isinstance(header, dict):
+        raise FormatError(source.name, f"the header is a {type(header).__name__}, not an object of names", 8)
+    return 8 + length, header
+
+
+def _metadata(source: Source, meta: Any) -> dict[str, str]:
+    if not isinstance(meta, dict) or not all(isinstance(value, str) for value in meta.values()):
+        raise FormatError(source.name, "__metadata__ is not an object of texts", 8)
+    return meta
+
+
+def _tensors(source: Source, begin: int, header: Mapping[str, Any]) -> Iterator[Weight]:
+    """Yield each tensor; together they must take every byte from the header to the end, without a hole."""
+    facts = sorted(((*_fact(source, name, fact), name) for name, fact in header.items()), key=lambda fact: fact[:2])
+    end = 0
+    for start, stop, word, shape, name in facts:
+        if start != end:
+            raise FormatError(
+                source.name, f"{printable(name)} begins at byte {start:,} of the data, the one before ends at {end:,}"
+            )
+        end = stop
+        yield _weight(source, begin + start, name, word, shape)
+    if begin + end != source.size:
+        raise FormatError(
+            source.name, f"the tensors end at byte {begin + end:,} of {source.size:,} (partial download, or data behind the end?)"
+        )
+
+
+def _fact(source: Source, name: str, fact: Any) -> tuple[int, int, str, tuple[int, ...]]:
+    """Check what the header says of one tensor: start, stop, type, shape."""
+    try:
+        word, shape, (start, stop) = fact["dtype"], tuple(fact["shape"]), fact["data_offsets"]
+    except (TypeError, KeyError, ValueError):
+        raise FormatError(source.name, f"{printable(name)} lacks a dtype, a shape or two data_offsets", 8) from None
+    if not isinstance(word, str) or any(type(i) is not int or i < 0 for i in (*shape, start, stop)) or len(shape) > 64:
+        raise FormatError(source.name, f"{printable(name)} has a shape or data_offsets that are not whole numbers from 0 on", 8)
+    if stop < start:
+        raise FormatError(source.name, f"{printable(name)} ends at byte {stop:,} before it begins at {start:,}", 8)
+    bits = _BITS.get(word)
+    if bits is not None and (prod(shape) * bits != (stop - start) * 8):
+        raise FormatError(
+            source.name, f"{printable(name)} has shape {list(shape)} of {word}, which does not take {stop - start:,} bytes", 8
+        )
+    return start, stop, word, shape
+
+
+def _weight(source: Source, offset: int, name: str, word: str, shape: tuple[int, ...]) -> Weight:
+    """Make a weight; one of a type that cannot be read is listed, and refused when its numbers are asked for."""
+    dtype = DTYPES.get(word)
+    if dtype is None:
+        dtype = _PACKED[word][0] if word in _PACKED else "object"
+        reader = refusing(FormatError(source.name, f"{printable(name)} is stored as {printable(word)}, which cannot be read"))
+        return Weight(name=name, shape=shape, dtype=dtype, stored=word, read=reader)
+    return Weight(name=name, shape=shape, dtype=dtype, stored=word, read=source.numbers(offset, dtype))
+
+
+def write(weights: Weights, path: Path) -> None:
+    """Wide types first, so that every tensor is aligned; tied ones once, their names kept in the metadata."""
+    owned = [weight for weight in weights.values() if weight.tied is None or weight.tied not in weights]
+    owned.sort(key=lambda weight: -itemsize(weight.dtype))
+    header: dict[str, Any] = {"__metadata__": {**_texts(weights.meta), "steelyard": dump_facts(weights)}}
+    end = 0
+    for weight in owned:
+        if weight.dtype not in _WORDS:
+            raise FormatError(
+                str(path), f"{printable(weight.name)} is {weight.dtype}, which safetensors cannot hold; convert it first"
+            )
+        start, end = end, end + weight.nbytes
+        header[weight.name] = {"dtype": _WORDS[weight.dtype], "shape": list(weight.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with replacing(path) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for weight in owned:
+            for chunk in raw_chunks(weight):
+                file.write(chunk)
+
+
+def _texts(meta: Mapping[str, Any]) -> dict[str, str]:
+    return {key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in meta.items()}

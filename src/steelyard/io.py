@@ -1,0 +1,62 @@
+"""The way in and the way out: `weights` of anything, and `save` into a file."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+from steelyard.core.weights import Weights
+from steelyard.errors import NonFiniteWarning
+
+
+def weights(source: Any, part: str = "model") -> Weights:
+    """Return the weights of a live model, a wrapper or container of models, or a file.
+
+    `source` is a model of any framework that an adapter knows, an array, a dict or list of these, `Weights`
+    (given back as they are), or the path of a weight file. Nothing is copied, and no number is read.
+    With part "all" a file lists every tensor that it holds by its full path, the optimizer's too.
+
+    Raises `UnknownModelError`, `NotFittedError`, `FileMissingError` or `FormatError`.
+
+    >>> import numpy as np
+    >>> weights({"fc": {"kernel": np.ones((2, 3))}})["fc.kernel"].shape
+    (2, 3)
+    """
+    if isinstance(source, Weights):
+        return source
+    if isinstance(source, (str, os.PathLike)):
+        from steelyard.core.source import open_path
+        from steelyard.formats import weights_in
+
+        return weights_in(open_path(source), part)
+    from steelyard.models import weights_of
+
+    return weights_of(source)
+
+
+def save(source: Any, path: str | os.PathLike[str]) -> None:
+    """Write the weights of `source` (a model, a path, a dict of arrays, `Weights`) into a file.
+
+    The suffix of `path` says which format. The file takes its place only when it is complete and on the
+    disk; the role, layer and axes of each weight, and which are tied, are kept in its metadata.
+    Warns with `NonFiniteWarning` when a weight holds NaN or Inf. Raises `FormatError` for a suffix that no
+    format writes, or for a type that the format cannot hold.
+
+    >>> import numpy as np, tempfile
+    >>> path = f"{tempfile.mkdtemp()}/net.safetensors"
+    >>> save({"fc.weight": np.eye(2)}, path)
+    >>> weights(path)["fc.weight"].numpy().tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    from pathlib import Path
+
+    from steelyard.core.finite import nonfinite
+    from steelyard.formats import writer_of
+
+    found = weights(source)
+    path = Path(path)
+    writer = writer_of(path)
+    for finding in nonfinite(found.values()):
+        warnings.warn(str(finding), NonFiniteWarning, stacklevel=2)
+    writer.write(found, path)

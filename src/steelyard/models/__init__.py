@@ -1,0 +1,81 @@
+"""Live models: one file a framework, called by its import name.
+
+An adapter is a module with the two functions of `Adapter`. It is loaded when an object of its framework is
+handed over, so it may import that framework at its top. A wrapper of one thing adds nothing to the names; a
+container of many puts each member's name before its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from steelyard.core.plugins import adapter_of
+from steelyard.core.readers import Live
+from steelyard.core.roles import layer_of
+from steelyard.core.weight import Weight
+from steelyard.core.weights import Weights
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+
+class Adapter(Protocol):
+    """What a module in `steelyard/models` (or behind an entry point `steelyard.models`) offers."""
+
+    def weights(self, model: Any, /) -> Iterable[Weight]:
+        """List the weights in the framework's own order, by its own names."""
+
+    def assign(self, model: Any, arrays: Mapping[str, Array], /) -> Any:
+        """Put arrays of the right shape and dtype into the model, and return it; immutable ones return a new one."""
+
+
+def weights_of(model: Any) -> Weights:
+    """Return the weights of a live model, of a wrapper around one, or of a container of several."""
+    adapter = adapter_of(model)
+    return Weights(adapter.weights(model), assign=lambda arrays: adapter.assign(model, arrays), live=True)
+
+
+def member_weights(members: Iterable[tuple[str, Any]]) -> Iterator[Weight]:
+    """List the weights of the members of a container, each under its member's name."""
+    for name, member in members:
+        for weight in adapter_of(member).weights(member):
+            yield prefixed(name, weight)
+
+
+def prefixed(prefix: str, weight: Weight) -> Weight:
+    """Put a member's name before a weight, its layer and what it is tied to."""
+    return weight.replace(
+        name=_joined(prefix, weight.name),
+        layer=_joined(prefix, weight.layer) if weight.name else layer_of(prefix),
+        tied=None if weight.tied is None else _joined(prefix, weight.tied),
+    )
+
+
+def assign_members(members: Iterable[tuple[str, Any]], arrays: Mapping[str, Array]) -> dict[str, Any]:
+    """Hand each member its arrays, and return by name those that had any (new objects where they are immutable)."""
+    changed = {}
+    for name, member in members:
+        own = {
+            key[len(name) :].removeprefix("."): array
+            for key, array in arrays.items()
+            if key == name or key.startswith(f"{name}." if name else "")
+        }
+        if own:
+            changed[name] = adapter_of(member).assign(member, own)
+    return changed
+
+
+def with_ties(weights: Iterable[Weight]) -> Iterator[Weight]:
+    """Mark each weight that lies in the same memory as an earlier one, and is of its shape and type."""
+    first: dict[tuple[int, tuple[int, ...], str], str] = {}
+    for weight in weights:
+        if weight.tied is not None or not isinstance(weight.read, Live) or not weight.size:
+            yield weight
+            continue
+        owner = first.setdefault((weight.read.address(), weight.shape, weight.dtype), weight.name)
+        yield weight if owner == weight.name else weight.replace(tied=owner)
+
+
+def _joined(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix and name else prefix or name

@@ -1,0 +1,29 @@
+"""NumPy arrays and scalars: one weight without a name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steelyard.core.readers import from_array
+from steelyard.core.weight import Weight
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+
+def weights(array: Any) -> Iterator[Weight]:
+    """List the array itself; its name is empty until a container gives it one."""
+    yield from_array("", array)
+
+
+def assign(array: Any, arrays: Mapping[str, Array]) -> Any:
+    """Copy into the array, or return a new one when it is a scalar or cannot be written to."""
+    if not arrays:
+        return array
+    if isinstance(array, np.ndarray) and array.flags.writeable:
+        array[...] = arrays[""]
+        return array
+    return arrays[""].astype(np.asarray(array).dtype, copy=True)[()]

@@ -1,0 +1,31 @@
+"""Weights and single weights themselves, so that containers may hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from steelyard.core.weight import Weight
+from steelyard.core.weights import Weights
+from steelyard.errors import UnknownModelError
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+
+def weights(model: Any) -> Iterable[Weight]:
+    """List what is listed already; a single weight keeps its name out, as a bare tensor has none."""
+    if isinstance(model, Weights):
+        return model.values()
+    if isinstance(model, Weight):
+        return [model.replace(name="", layer="", tied=None)]
+    raise UnknownModelError(f"a {type(model).__name__} has no weights")
+
+
+def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
+    """Assign to the model behind the weights."""
+    if isinstance(model, Weights):
+        model.assign(arrays)
+    elif arrays:
+        raise UnknownModelError("a single Weight cannot be written to; assign to the Weights that it comes from")
+    return model

@@ -1,0 +1,307 @@
+"""PyTorch: modules and tensors, in the order and by the names of `state_dict`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from steelyard.core.dtypes import ITEMSIZES, numpy_dtype
+from steelyard.core.readers import Live, by_rows
+from steelyard.core.weight import Role, Weight
+from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, printable
+from steelyard.models import with_ties
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+    Slots = MutableMapping[Any, Any]
+
+
+Facts = dict[str, tuple[Role, str]]
+
+_NORM: Facts = {
+    "weight": (Role.SCALE, "channel"),
+    "bias": (Role.OFFSET, "channel"),
+    "running_mean": (Role.MEAN, "channel"),
+    "running_var": (Role.VARIANCE, "channel"),
+    "num_batches_tracked": (Role.COUNT, ""),
+}
+
+
+def _dense(axes: str) -> Facts:
+    return {"weight": (Role.KERNEL, axes), "bias": (Role.BIAS, "out")}
+
+
+def _recurrent(gates: str) -> Facts:
+    """The names of a recurrent layer without their ending: `_l0`, `_l1_reverse`, or none in a cell."""
+    packed = f"[{gates}]*out" if gates else "out"
+    return {
+        "weight_ih": (Role.KERNEL, f"{packed} in"),
+        "weight_hh": (Role.RECURRENT_KERNEL, f"{packed} in"),
+        "weight_hr": (Role.KERNEL, "out in"),
+        "bias_ih": (Role.BIAS, packed),
+        "bias_hh": (Role.BIAS, packed),
+    }
+
+
+FACTS: dict[str, Facts] = {
+    "Linear": _dense("out in"),
+    "Bilinear": _dense("out in1 in2"),
+    "_ConvNd": {"bias": (Role.BIAS, "out")},
+    "Conv1d": _dense("out in k"),
+    "Conv2d": _dense("out in kh kw"),
+    "Conv3d": _dense("out in kd kh kw"),
+    "ConvTranspose1d": _dense("in out k"),
+    "ConvTranspose2d": _dense("in out kh kw"),
+    "ConvTranspose3d": _dense("in out kd kh kw"),
+    "Embedding": {"weight": (Role.EMBEDDING, "vocab out")},
+    "EmbeddingBag": {"weight": (Role.EMBEDDING, "vocab out")},
+    "_NormBase": _NORM,
+    "LayerNorm": _NORM,
+    "GroupNorm": _NORM,
+    "RMSNorm": _NORM,
+    "PReLU": {"weight": (Role.OTHER, "channel")},
+    "LSTM": _recurrent("ifgo"),
+    "LSTMCell": _recurrent("ifgo"),
+    "GRU": _recurrent("rzn"),
+    "GRUCell": _recurrent("rzn"),
+    "RNN": _recurrent(""),
+    "RNNCell": _recurrent(""),
+    "MultiheadAttention": {
+        "in_proj_weight": (Role.KERNEL, "[qkv]*out in"),
+        "q_proj_weight": (Role.KERNEL, "out in"),
+        "k_proj_weight": (Role.KERNEL, "out in"),
+        "v_proj_weight": (Role.KERNEL, "out in"),
+        "in_proj_bias": (Role.BIAS, "[qkv]*out"),
+        "bias_k": (Role.BIAS, ""),
+        "bias_v": (Role.BIAS, ""),
+    },
+}
+
+_ENDING = re.compile(r"_l\d+(_reverse)?$")
+_MAGNITUDE, _DIRECTION = re.compile(r"(.+)_g"), re.compile(r"(.+)_(?:v|orig)")
+
+
+def weights(model: Any) -> Iterator[Weight]:
+    """List parameters and saved buffers; one that two layers share is tied to its first name.
+
+    Raises `NotFittedError` for lazy modules that have not seen data yet.
+    """
+    if isinstance(model, torch.Tensor):
+        return iter([_weight("", {"": model}, "")])
+    if isinstance(model, torch.optim.Optimizer):
+        return _optimizer_weights(model)
+    if not isinstance(model, nn.Module):
+        raise UnknownModelError(f"a torch {type(model).__name__} has no weights; give a module, a tensor or a state_dict")
+    return with_ties(_module_weights(model))
+
+
+def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
+    """Copy in place, so that an optimizer goes on with the same parameters."""
+    if not arrays:
+        return model
+    if isinstance(model, torch.optim.Optimizer):
+        tensors = {name: slots[key] for name, slots, key in _optimizer_slots(model)}
+    else:
+        tensors = {"": model} if isinstance(model, torch.Tensor) else model.state_dict(keep_vars=True)
+    with torch.no_grad():
+        for name, array in arrays.items():
+            _fill(name, tensors[name], array)
+    return model
+
+
+def _module_weights(module: nn.Module) -> Iterator[Weight]:
+    slots = _slots(module)
+    facts = _facts_of(module)
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if not isinstance(tensor, torch.Tensor):
+            continue  # what get_extra_state returns is no weight
+        owner, key = slots.get(name, ({"": tensor}, ""))
+        if owner[key] is not tensor:  # a state_dict hook gives something else than the module holds
+            owner, key = {"": tensor}, ""
+        role, axes, layer = facts.get(name, (Role.OTHER, "", name.rpartition(".")[0]))
+        yield _weight(name, owner, key, role=role, axes=axes, layer=layer)
+
+
+def _slots(module: nn.Module) -> dict[str, tuple[Slots, str]]:
+    """Say where each tensor is held, so that a parameter that is bound anew is noticed."""
+    return {
+        f"{prefix}.{key}" if prefix else key: (held, key)
+        for prefix, part in module.named_modules(remove_duplicate=False)
+        for held in (part._parameters, part._buffers)
+        for key in held
+    }
+
+
+def _optimizer_weights(optimizer: torch.optim.Optimizer) -> Iterator[Weight]:
+    for name, slots, key in _optimizer_slots(optimizer):
+        yield _weight(name, slots, key, layer=name.rpartition(".")[0], role=Role.COUNT if key == "step" else Role.OTHER)
+
+
+def _optimizer_slots(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Slots, str]]:
+    """Go through the state in the order of `state_dict`, which numbers the parameters."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for place, parameter in enumerate(parameters):
+        held = optimizer.state.get(parameter, {})
+        for key, value in held.items():
+            if isinstance(value, torch.Tensor):
+                yield f"state.{place}.{key}", held, key
+
+
+def _weight(name: str, slots: Slots, key: Any, **facts: Any) -> Weight:
+    tensor = slots[key]
+    if isinstance(tensor, (nn.UninitializedParameter, nn.UninitializedBuffer)):
+        raise NotFittedError(f"{printable(name)} is lazy and has no shape yet; run one batch through the model first")
+    stored = str(tensor.dtype).removeprefix("torch.") if tensor.is_quantized else ""
+    return Weight(
+        name=name,
+        shape=tuple(tensor.shape),
+        dtype=_dtype(name, tensor),
+        read=_reader(name, slots, key),
+        trainable=tensor.requires_grad if isinstance(tensor, nn.Parameter) or not facts else False,
+        stored=stored,
+        **facts,
+    )
+
+
+def _dtype(name: str, tensor: torch.Tensor) -> str:
+    word = str(tensor.int_repr().dtype if tensor.is_quantized else tensor.dtype).removeprefix("torch.")
+    if word not in ITEMSIZES:
+        raise UnknownModelError(f"{printable(name)} is of torch type {word}, which NumPy cannot hold; convert it first")
+    return word
+
+
+def _reader(name: str, slots: Slots, key: Any) -> Any:
+    """Read the memory itself where the tensor is one run of it on the CPU; else a copy, row by row."""
+    tensor = slots[key]
+    shape, dtype = tensor.shape, tensor.dtype
+
+    def current() -> torch.Tensor:
+        now: torch.Tensor | None = slots.get(key)
+        if now is None or now.shape != shape or now.dtype != dtype:
+            raise ShapeError(
+                f"{printable(name)} has changed its shape or is gone since it was listed; call steelyard.weights(model) again"
+            )
+        return now.detach()
+
+    if _in_memory(tensor):
+
+        def address() -> int:
+            return slots[key].data_ptr()  # type: ignore[no-any-return]
+
+        if tensor.dtype in _NATIVE:
+            return Live(lambda: current().view(-1).numpy(), address)
+        return Live(lambda: _numpy(current().view(-1)), address)
+    return by_rows(shape, lambda first, last: _numpy(_plain(name, current())[first:last] if shape else _plain(name, current())))
+
+
+def _in_memory(tensor: torch.Tensor) -> bool:
+    return (
+        type(tensor) in (torch.Tensor, nn.Parameter, nn.Buffer)
+        and tensor.layout is torch.strided
+        and tensor.device.type == "cpu"
+        and tensor.is_contiguous()
+        and not (tensor.is_conj() or tensor.is_neg() or tensor.is_quantized)
+    )
+
+
+def _plain(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Return the numbers as an ordinary strided tensor on the CPU."""
+    if tensor.is_meta:
+        raise NotFittedError(f"{printable(name)} is on the meta device and has no numbers; load or initialise the model first")
+    if hasattr(tensor, "full_tensor"):  # a DTensor is spread over several processes
+        tensor = tensor.full_tensor()
+    if tensor.is_quantized:
+        tensor = tensor.int_repr()
+    if tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
+    return tensor.cpu().resolve_conj().resolve_neg()
+
+
+_NATIVE = {
+    getattr(torch, word)
+    for word in ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", "complex64", "complex128")
+}
+_CARRIERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def _numpy(tensor: Any) -> Array:
+    """View a strided CPU tensor as an array; types that NumPy lacks travel as integers of their size."""
+    if tensor.dtype in _NATIVE:
+        array: Array = tensor.numpy()
+        return array
+    word = str(tensor.dtype).removeprefix("torch.")
+    carried: Array = tensor.contiguous().view(_CARRIERS[tensor.element_size()]).numpy()
+    return carried.view(numpy_dtype(word))
+
+
+def _fill(name: str, tensor: torch.Tensor, array: Array) -> None:
+    """Write into a tensor of any layout or device that can be written to."""
+    if tensor.is_quantized or tensor.layout is not torch.strided or hasattr(tensor, "full_tensor") or tensor.is_meta:
+        kind = "quantised, sparse, distributed or without memory"
+        raise ShapeError(f"{printable(name)} is {kind}, and cannot be written to in place; convert the model first")
+    tensor.copy_(_tensor(array, tensor.dtype))
+
+
+def _tensor(array: Array, dtype: torch.dtype) -> torch.Tensor:
+    """Make a tensor of an array, bit for bit."""
+    import numpy as np
+
+    array = np.require(array, requirements=["C", "W"])
+    if dtype in _NATIVE:
+        return torch.from_numpy(array)
+    carrier = array.reshape(-1).view(f"i{array.itemsize}" if array.itemsize > 1 else "u1")
+    return torch.from_numpy(carrier).view(dtype).reshape(array.shape)
+
+
+def _facts_of(module: nn.Module) -> dict[str, tuple[Role, str, str]]:
+    """Return role, axes and layer of each parameter and buffer below `module`, by its state_dict name."""
+    facts: dict[str, tuple[Role, str, str]] = {}
+    for layer, part in module.named_modules(remove_duplicate=False):
+        for key, fact in _layer_facts(part):
+            facts.setdefault(f"{layer}.{key}" if layer else key, (*fact, layer))  # a layer speaks before its parts
+    return facts
+
+
+def _layer_facts(part: nn.Module) -> Iterator[tuple[str, tuple[Role, str]]]:
+    known = next((FACTS[base.__name__] for base in type(part).__mro__ if base.__name__ in FACTS), {})
+    for held in (part._parameters, part._buffers):
+        for key, tensor in held.items():
+            if tensor is not None:
+                yield key, _fact(known, key, tensor.ndim)
+    for key, held in getattr(part, "parametrizations", {}).items():
+        yield from _parametrized(key, held, known)
+
+
+def _fact(known: Facts, key: str, ndim: int) -> tuple[Role, str]:
+    """Look a name up as it is, without a recurrent ending, and as what weight norm and pruning make of it."""
+    direct = known.get(key) or known.get(_ENDING.sub("", key))
+    if direct:
+        return _with_axes(direct, ndim)
+    if match := _DIRECTION.fullmatch(key):  # weight_v, weight_orig: the kernel before its norm or mask
+        return _with_axes(known.get(match[1], (Role.OTHER, "")), ndim)
+    if (match := _MAGNITUDE.fullmatch(key)) and match[1] in known:
+        return Role.SCALE, ""
+    return Role.OTHER, ""
+
+
+def _parametrized(key: str, held: nn.Module, known: Facts) -> Iterator[tuple[str, tuple[Role, str]]]:
+    """`parametrizations.weight.original`; weight norm keeps two: original0 the norms, original1 the directions."""
+    fact = known.get(key) or known.get(_ENDING.sub("", key)) or (Role.OTHER, "")
+    split = type(held[0]).__name__ == "_WeightNorm"
+    for name, tensor in (*held.named_parameters(), *held.named_buffers()):
+        if split and name == "original0":
+            found = (Role.SCALE, "")
+        else:
+            found = _with_axes(fact, tensor.ndim) if name.startswith("original") else (Role.OTHER, "")
+        yield f"parametrizations.{key}.{name}", found
+
+
+def _with_axes(fact: tuple[Role, str], ndim: int) -> tuple[Role, str]:
+    """Leave the axes blank where their number is another: a norm over several axes, a raw tensor."""
+    role, axes = fact
+    return (role, axes) if len(axes.split()) == ndim else (role, "")

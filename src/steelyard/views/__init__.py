@@ -1,0 +1,1 @@
+"""What can be seen of weights: as text, and as HTML."""
