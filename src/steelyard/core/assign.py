@@ -5,58 +5,65 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from steelyard.core.casting import cast, fitted
+from steelyard.core.casting import converted, fitted
 from steelyard.core.dtypes import numpy_dtype
 from steelyard.core.plugins import adapter_of
 from steelyard.core.vector import Plan
 from steelyard.core.weight import Weight
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, WeightNotFoundError, printable
 
 if TYPE_CHECKING:
     from steelyard.core.vector import Order
     from steelyard.core.weight import Array
-    from steelyard.core.weights import Weights
+    from steelyard.core.weights import Assign
 
 
-def pieces(plan: Plan, vector: Any, order: Order) -> dict[str, Array]:
+def pieces(plan: Plan, vector: Array, order: Order) -> dict[str, Array]:
     """Cut a vector into arrays of each weight's shape and dtype, by name; views where the dtype is the same."""
+    if plan.dtypes == {vector.dtype.name}:
+        return {w.name: vector[a:b].reshape(w.shape, order=order) for w, a, b in plan.spans()}
+    return {
+        w.name: converted(w.name, vector[a:b], numpy_dtype(w.dtype)).reshape(w.shape, order=order) for w, a, b in plan.spans()
+    }
+
+
+def as_vector(plan: Plan, values: Any) -> Array:
+    """Return values as an array of the length that the weights take together."""
     import numpy as np
 
-    vector = np.asarray(vector)
+    vector = np.asarray(values)
     if vector.shape != (plan.size,):
         raise ShapeError(
             f"the vector has shape {vector.shape}, these {len(plan.weights)} weights take ({plan.size},); "
             "make it with to_vector() of the same selection"
         )
-    if plan.dtypes == {vector.dtype.name}:
-        return {w.name: vector[a:b].reshape(w.shape, order=order) for w, a, b in plan.spans()}
-    return {w.name: cast(w.name, vector[a:b], numpy_dtype(w.dtype)).reshape(w.shape, order=order) for w, a, b in plan.spans()}
+    return vector
 
 
-def checked(weights: Weights, values: Mapping[str, Any]) -> dict[str, Array]:
-    """Return each value as an array of its weight's shape and dtype, one for each group of tied weights."""
-    import numpy as np
-
+def checked(plan: Plan, weights: Mapping[str, Weight], values: Mapping[str, Any]) -> dict[str, Array]:
+    """Return each value as an array of its weight's shape and dtype, by the first name of those that are tied."""
+    first = {weight.tied or weight.name: weight.name for weight in plan.weights}
     arrays: dict[str, Array] = {}
-    given: dict[str, str] = {}
     for name, value in values.items():
         if name not in weights:
-            raise ShapeError(f"{weights_named(weights, name)}; nothing was written")
+            raise ShapeError(f"{WeightNotFoundError(name, weights)}; nothing was written")
         weight = weights[name]
         array = _settled(fitted(weight, plain(value)))
-        first = given.setdefault(weight.tied or name, name)
-        if first == name:
-            arrays[name] = array
-        elif not np.array_equal(arrays[first], array, equal_nan=weight.dtype.startswith(("float", "bfloat", "complex"))):
-            raise ShapeError(f"{printable(first)} and {printable(name)} share one memory, but the values differ; give only one")
+        owner = first[weight.tied or name]
+        kept = arrays.setdefault(owner, array)
+        if kept is not array and kept.tobytes() != array.tobytes():
+            raise ShapeError(f"{printable(owner)} and {printable(name)} share one memory, but the values differ; give only one")
     return arrays
 
 
-def weights_named(weights: Weights, name: str) -> str:
-    """Say that `weights` has no such name, with the nearest that it has."""
-    from steelyard.errors import WeightNotFoundError
-
-    return str(WeightNotFoundError(name, weights))
+def put(plan: Plan, arrays: Mapping[str, Array], assign: Assign) -> Any:
+    """Write checked arrays: straight into memory where all weights are in memory, else by the adapter."""
+    if not plan.in_memory():
+        return assign(arrays)
+    for weight in plan.weights:
+        if weight.name in arrays:
+            weight.read(0, weight.size)[:] = arrays[weight.name].reshape(-1)
+    return assign({})
 
 
 def plain(value: Any) -> Any:

@@ -33,10 +33,10 @@ def fitted(weight: Weight, value: Any) -> Array:
             f"{printable(weight.name)} has shape {weight.shape}, the value has {array.shape}; "
             f"give an array of shape {weight.shape} (transpose or reshape it first)"
         )
-    return cast(weight.name, array, numpy_dtype(weight.dtype))
+    return converted(weight.name, array, numpy_dtype(weight.dtype))
 
 
-def cast(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
+def converted(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
     """Return `array` in `dtype`, or raise `LossyError` that names the first number which would be lost."""
     import numpy as np
 

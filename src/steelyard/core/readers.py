@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from steelyard.core.dtypes import ITEMSIZES, itemsize
 from steelyard.core.source import Stored
@@ -21,21 +21,48 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
 
 
+class Memory(Protocol):
+    """Memory of this process that holds one weight as a single run, row-major."""
+
+    def array(self) -> Array:
+        """Return the memory as it is now, with one axis; raises as `check` does."""
+
+    def address(self) -> int:
+        """Return where it is now, at the least cost: nothing is checked."""
+
+    def check(self) -> None:
+        """Raise `ShapeError` when it is no longer of the shape and type that were listed."""
+
+
 class Live:
-    """A reader over memory of this process: what it gives is no copy, and writing to it writes the model.
+    """A reader over memory of this process: what it gives is no copy, and writing to it writes the model."""
 
-    `array` gives the memory as it is now, with one axis. `address` says cheaply where that is, so that a
-    reader who kept a view can notice that the model has moved to other memory since.
-    """
+    __slots__ = ("memory",)
 
-    __slots__ = ("address", "array")
-
-    def __init__(self, array: Callable[[], Array], address: Callable[[], int]) -> None:
-        self.array = array
-        self.address = address
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
 
     def __call__(self, start: int, stop: int) -> Array:
-        return self.array()[start:stop]
+        return self.memory.array()[start:stop]
+
+
+class _OwnMemory:
+    """The memory of a NumPy array, which stays where it is."""
+
+    __slots__ = ("_address", "_flat")
+
+    def __init__(self, flat: Array) -> None:
+        self._flat = flat
+        self._address = flat.ctypes.data
+
+    def array(self) -> Array:
+        return self._flat
+
+    def address(self) -> int:
+        return self._address
+
+    def check(self) -> None:
+        return
 
 
 def by_rows(shape: Sequence[int], rows: Callable[[int, int], Array]) -> Reader:
@@ -85,8 +112,7 @@ def array_reader(array: Array) -> Reader:
     flat = array.reshape(-1)
     if not array.flags.writeable:
         return lambda start, stop: flat[start:stop]
-    address = array.ctypes.data
-    return Live(lambda: flat, lambda: address)
+    return Live(_OwnMemory(flat))
 
 
 def dtype_word(name: str, dtype: np.dtype[Any]) -> str:

@@ -1,4 +1,4 @@
-"""One flat vector of many weights: its plan, kept so that doing it again costs little more than the copy."""
+"""One flat vector of many weights: where each lies in it, and the copies there and back."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
+from steelyard.core.casting import converted
 from steelyard.core.readers import Live
 from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError
@@ -18,17 +19,16 @@ if TYPE_CHECKING:
 
 
 class Plan:
-    """Where each weight lies in the vector, and a view of each that is in memory and has not moved since."""
+    """Where each weight lies in the vector, and in memory."""
 
-    __slots__ = ("_addresses", "_live", "_views", "dtypes", "ends", "weights")
+    __slots__ = ("_memory", "_views", "addresses", "dtypes", "ends", "weights")
 
     def __init__(self, weights: Sequence[Weight]) -> None:
         self.weights = weights
         self.ends = list(accumulate(weight.size for weight in weights))
         self.dtypes = {weight.dtype for weight in weights}
-        readers = [weight.read for weight in weights]
-        self._live = [read for read in readers if isinstance(read, Live)]
-        self._addresses: list[int] = []
+        self._memory = [weight.read.memory for weight in weights if isinstance(weight.read, Live)]
+        self.addresses: list[int] = []
         self._views: list[Array] = []
 
     @property
@@ -40,17 +40,27 @@ class Plan:
         """Yield each weight with its place [start, stop) in the vector."""
         return zip(self.weights, [0, *self.ends], self.ends, strict=False)
 
-    def views(self) -> list[Array] | None:
-        """Return the memory of every weight with one axis; None unless all of it is in this process.
+    def in_memory(self) -> bool:
+        """Whether every weight is memory of this process that may be read and written directly."""
+        return len(self._memory) == len(self.weights)
 
-        The views are kept, and made anew as soon as one weight was bound to other memory.
+    def unmoved(self) -> bool:
+        """Tell whether every weight lies where it did last time; `addresses` are those of now, checked."""
+        addresses = [memory.address() for memory in self._memory]
+        if addresses == self.addresses:
+            return True
+        for memory in self._memory:  # a parameter was bound to other memory: is it still the weight that was listed?
+            memory.check()
+        self.addresses, self._views = addresses, []
+        return False
+
+    def views(self) -> list[Array]:
+        """Return a view of each weight, made once for as long as they all stay where they are.
+
+        Making a view costs more than copying a small weight, so none is made for those who come once.
         """
-        if len(self._live) != len(self.weights):
-            return None
-        addresses = [reader.address() for reader in self._live]
-        if addresses != self._addresses or len(self._views) != len(self._live):
-            self._views = [reader.array() for reader in self._live]
-            self._addresses = addresses
+        if not self._views:
+            self._views = [memory.array() for memory in self._memory]
         return self._views
 
     def locate(self, index: int, order: Order) -> tuple[Weight, tuple[int, ...]]:
@@ -69,19 +79,50 @@ class Plan:
 
 def flatten(plan: Plan, out: Array, order: Order) -> None:
     """Copy every weight of `plan` into its place in `out`, checked when `out` has another type."""
-    import numpy as np
-
-    from steelyard.core.casting import cast
-
-    if order == "C" and plan.dtypes == {out.dtype.name}:
-        views = plan.views()
-        if views is not None:
-            np.concatenate(views, out=out)
-            return
+    if order == "C" and _direct(plan, out):
+        _gather(plan, out)
+        return
     for weight, start, stop in plan.spans():
         if order == "F":
-            out[start:stop] = cast(weight.name, weight.numpy().ravel(order="F"), out.dtype)
+            out[start:stop] = converted(weight.name, weight.numpy().ravel(order="F"), out.dtype)
             continue
         for block in weight.blocks():
-            out[start : start + block.size] = cast(weight.name, block, out.dtype)
+            out[start : start + block.size] = converted(weight.name, block, out.dtype)
             start += block.size  # noqa: PLW2901 - runs to stop
+
+
+def unflatten(plan: Plan, vector: Array) -> bool:
+    """Copy a vector straight into the weights' memory; False, and nothing done, where that is not possible."""
+    if not _direct(plan, vector):
+        return False
+    plan.unmoved()
+    _move(plan.addresses, _pieces(plan, vector), plan.weights)
+    return True
+
+
+def _direct(plan: Plan, vector: Array) -> bool:
+    """Tell whether bytes can be moved as they are: all in memory, of one type, one after another."""
+    return vector.flags.c_contiguous and plan.dtypes == {vector.dtype.name} and plan.in_memory()
+
+
+def _gather(plan: Plan, out: Array) -> None:
+    if plan.unmoved():
+        import numpy as np
+
+        np.concatenate(plan.views(), out=out)
+        return
+    _move(_pieces(plan, out), plan.addresses, plan.weights)
+
+
+def _pieces(plan: Plan, vector: Array) -> list[int]:
+    """Return the address of each weight's part of the vector."""
+    base, size = vector.ctypes.data, vector.itemsize
+    return [base + start * size for start in (0, *plan.ends[:-1])]
+
+
+def _move(targets: list[int], origins: list[int], weights: Sequence[Weight]) -> None:
+    """Move the bytes of each weight; a loop in Python would take longer than the copies of small ones."""
+    from collections import deque
+    from ctypes import memmove
+
+    deque(map(memmove, targets, origins, [weight.nbytes for weight in weights]), maxlen=0)

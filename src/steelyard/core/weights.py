@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from steelyard.core.vector import Plan, flatten
+from steelyard.core.vector import Plan, flatten, unflatten
 from steelyard.core.weight import BLOCK, Role, Weight
 from steelyard.errors import ReadOnlyError, ShapeError, WeightNotFoundError, printable
 
@@ -223,7 +223,10 @@ class Weights(Mapping[str, Weight]):
         """
         import numpy as np
 
-        return self._detached(self._from_vector(np.array(vector), order))
+        from steelyard.core.assign import as_vector, pieces
+
+        plan = self._distinct()
+        return self._detached(pieces(plan, np.array(as_vector(plan, vector)), order))
 
     def locate(self, index: int, order: Order = "C") -> tuple[str, tuple[int, ...]]:
         """Return the name and the place of the weight that entry `index` of the vector is.
@@ -236,10 +239,10 @@ class Weights(Mapping[str, Weight]):
         weight, place = self._distinct().locate(index, order)
         return weight.name, place
 
-    def assign(self, values: Mapping[str, Any] | Array) -> Any:
+    def assign(self, values: Mapping[str, Any] | Array, order: Order = "C") -> Any:
         """Put numbers into the model, all or nothing, and return it (a new one where models are immutable).
 
-        `values` is a vector as `to_vector()` gives it, or a mapping of names to arrays; names that are left
+        `values` is a vector as `to_vector(order)` gives it, or a mapping of names to arrays; names that are left
         out stay as they are. No memory is shared with `values`. Raises `ShapeError` (a length, name or shape
         that does not fit), `LossyError` (a fraction for an integer, an overflow) or `ReadOnlyError` (weights
         that come from a file or were detached); nothing is written then.
@@ -250,20 +253,19 @@ class Weights(Mapping[str, Weight]):
         >>> steelyard.weights(model).assign({"w": [1.5, 2.5]})["w"].tolist()
         [1.5, 2.5]
         """
-        from steelyard.core.assign import checked
+        from steelyard.core.assign import as_vector, checked, pieces, put
 
         if self._assign is None:
             raise ReadOnlyError(
                 "these weights belong to no model; save them with steelyard.save, or assign them to weights(model)"
             )
+        plan = self._distinct()
         if isinstance(values, Mapping):
-            return self._assign(checked(self, values))
-        return self._assign(self._from_vector(values, "C"))
-
-    def _from_vector(self, vector: Any, order: Order) -> dict[str, Array]:
-        from steelyard.core.assign import pieces
-
-        return pieces(self._distinct(), vector, order)
+            return put(plan, checked(plan, self, values), self._assign)
+        vector = as_vector(plan, values)
+        if order == "C" and unflatten(plan, vector):
+            return self._assign({})
+        return put(plan, pieces(plan, vector, order), self._assign)
 
     def _detached(self, arrays: Mapping[str, Array]) -> Weights:
         """Return weights with these facts over `arrays`, which hold the distinct ones; tied ones share."""

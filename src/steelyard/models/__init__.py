@@ -73,7 +73,7 @@ def with_ties(weights: Iterable[Weight]) -> Iterator[Weight]:
         if weight.tied is not None or not isinstance(weight.read, Live) or not weight.size:
             yield weight
             continue
-        owner = first.setdefault((weight.read.address(), weight.shape, weight.dtype), weight.name)
+        owner = first.setdefault((weight.read.memory.address(), weight.shape, weight.dtype), weight.name)
         yield weight if owner == weight.name else weight.replace(tied=owner)
 
 

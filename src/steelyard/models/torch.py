@@ -154,15 +154,15 @@ def _optimizer_slots(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Sl
 
 def _weight(name: str, slots: Slots, key: Any, **facts: Any) -> Weight:
     tensor = slots[key]
-    if isinstance(tensor, (nn.UninitializedParameter, nn.UninitializedBuffer)):
+    if type(tensor) in (nn.UninitializedParameter, nn.UninitializedBuffer):
         raise NotFittedError(f"{printable(name)} is lazy and has no shape yet; run one batch through the model first")
     stored = str(tensor.dtype).removeprefix("torch.") if tensor.is_quantized else ""
     return Weight(
         name=name,
         shape=tuple(tensor.shape),
         dtype=_dtype(name, tensor),
-        read=_reader(name, slots, key),
-        trainable=tensor.requires_grad if isinstance(tensor, nn.Parameter) or not facts else False,
+        read=_Slot(name, slots, key).reader(),
+        trainable=tensor.requires_grad if facts else tensor.requires_grad or None,  # a bare tensor does not say
         stored=stored,
         **facts,
     )
@@ -175,28 +175,43 @@ def _dtype(name: str, tensor: torch.Tensor) -> str:
     return word
 
 
-def _reader(name: str, slots: Slots, key: Any) -> Any:
-    """Read the memory itself where the tensor is one run of it on the CPU; else a copy, row by row."""
-    tensor = slots[key]
-    shape, dtype = tensor.shape, tensor.dtype
+class _Slot:
+    """The place that holds a tensor: one that is bound anew is found there, and one that has changed is noticed."""
 
-    def current() -> torch.Tensor:
-        now: torch.Tensor | None = slots.get(key)
-        if now is None or now.shape != shape or now.dtype != dtype:
+    __slots__ = ("dtype", "key", "live", "name", "shape", "slots")
+
+    def __init__(self, name: str, slots: Slots, key: Any) -> None:
+        tensor = slots[key]
+        self.name = name
+        self.slots = slots
+        self.key = key
+        self.shape = tensor.shape
+        self.dtype = tensor.dtype
+        self.live = _in_memory(tensor)
+
+    def reader(self) -> Any:
+        """Read the memory itself where the tensor is one run of it on the CPU; else a copy, row by row."""
+        return Live(self) if self.live else by_rows(self.shape, self.rows)
+
+    def check(self) -> None:
+        now = self.slots.get(self.key)
+        same = now is not None and now.shape == self.shape and now.dtype is self.dtype
+        if not same or (self.live and not now.is_contiguous()):  # type: ignore[union-attr]
             raise ShapeError(
-                f"{printable(name)} has changed its shape or is gone since it was listed; call steelyard.weights(model) again"
+                f"{printable(self.name)} has changed its shape or is gone since it was listed; call steelyard.weights(model) again"
             )
-        return now.detach()
 
-    if _in_memory(tensor):
+    def address(self) -> int:
+        return self.slots[self.key].data_ptr()  # type: ignore[no-any-return]
 
-        def address() -> int:
-            return slots[key].data_ptr()  # type: ignore[no-any-return]
+    def array(self) -> Array:
+        self.check()
+        return _numpy(self.slots[self.key].detach()).reshape(-1)
 
-        if tensor.dtype in _NATIVE:
-            return Live(lambda: current().view(-1).numpy(), address)
-        return Live(lambda: _numpy(current().view(-1)), address)
-    return by_rows(shape, lambda first, last: _numpy(_plain(name, current())[first:last] if shape else _plain(name, current())))
+    def rows(self, first: int, last: int) -> Array:
+        self.check()
+        tensor = _plain(self.name, self.slots[self.key])
+        return _numpy(tensor[first:last] if self.shape else tensor)
 
 
 def _in_memory(tensor: torch.Tensor) -> bool:
@@ -211,6 +226,7 @@ def _in_memory(tensor: torch.Tensor) -> bool:
 
 def _plain(name: str, tensor: torch.Tensor) -> torch.Tensor:
     """Return the numbers as an ordinary strided tensor on the CPU."""
+    tensor = tensor.detach()
     if tensor.is_meta:
         raise NotFittedError(f"{printable(name)} is on the meta device and has no numbers; load or initialise the model first")
     if hasattr(tensor, "full_tensor"):  # a DTensor is spread over several processes
