@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Literal
 
 from steelyard.core.casting import converted
@@ -96,7 +96,7 @@ def unflatten(plan: Plan, vector: Array) -> bool:
     if not _direct(plan, vector):
         return False
     plan.unmoved()
-    _move(plan.addresses, _pieces(plan, vector), plan.weights)
+    _move(plan, vector, into_weights=True)
     return True
 
 
@@ -111,18 +111,17 @@ def _gather(plan: Plan, out: Array) -> None:
 
         np.concatenate(plan.views(), out=out)
         return
-    _move(_pieces(plan, out), plan.addresses, plan.weights)
+    _move(plan, out, into_weights=False)
 
 
-def _pieces(plan: Plan, vector: Array) -> list[int]:
-    """Return the address of each weight's part of the vector."""
-    base, size = vector.ctypes.data, vector.itemsize
-    return [base + start * size for start in (0, *plan.ends[:-1])]
-
-
-def _move(targets: list[int], origins: list[int], weights: Sequence[Weight]) -> None:
+def _move(plan: Plan, vector: Array, *, into_weights: bool) -> None:
     """Move the bytes of each weight; a loop in Python would take longer than the copies of small ones."""
     from collections import deque
     from ctypes import memmove
 
-    deque(map(memmove, targets, origins, [weight.nbytes for weight in weights]), maxlen=0)
+    base, itemsize = vector.ctypes.data, vector.itemsize
+    ends = [end * itemsize for end in (0, *plan.ends)]
+    sizes = [stop - start for start, stop in pairwise(ends)]
+    places = [base + end for end in ends[:-1]]
+    both = (plan.addresses, places) if into_weights else (places, plan.addresses)
+    deque(map(memmove, *both, sizes), maxlen=0)

@@ -198,7 +198,7 @@ class _Slot:
         same = now is not None and now.shape == self.shape and now.dtype is self.dtype
         if not same or (self.live and not now.is_contiguous()):  # type: ignore[union-attr]
             raise ShapeError(
-                f"{printable(self.name)} has changed its shape or is gone since it was listed; call steelyard.weights(model) again"
+                f"{printable(self.name)} has changed its shape or is gone since it was listed; list the model's weights again"
             )
 
     def address(self) -> int:
