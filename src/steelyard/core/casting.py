@@ -44,7 +44,7 @@ def converted(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
         return array
     dtype_word(name, array.dtype)
     with np.errstate(all="ignore"):
-        result = array.astype(dtype)
+        result = (array.real if array.dtype.kind == "c" and dtype.kind != "c" else array).astype(dtype)
         lost = _lost(array, result)
     if lost.any():
         index = [int(i) for i in np.unravel_index(int(lost.argmax()), lost.shape)]
@@ -66,7 +66,7 @@ def _lost(before: Array, after: Array) -> Array:
     if not _fractional(after):
         return np.asarray(~np.isfinite(before) | (after.astype(before.dtype) != before))
     overflow = np.asarray(np.isfinite(after) != np.isfinite(before))
-    if after.dtype.name.startswith(("float4", "float6")):  # these saturate: they have no infinity
+    if after.dtype.name.startswith(("float4_", "float6_")):  # these saturate: they have no infinity
         overflow |= np.abs(before) > after.dtype.type(127).astype(before.dtype)
     return overflow
 

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from steelyard.core.weights import Weights
 
 SUFFIXES = {
-    "numpy": (".npy", ".npz"),
+    "numpy": (".npz", ".npy"),
     "safetensors": (".safetensors",),
-    "sharded": (".index.json",),
 }
 """Which suffixes each format of the folder claims, without importing it; a test keeps this true."""
 

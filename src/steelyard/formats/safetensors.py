@@ -55,7 +55,7 @@ _WORDS = {dtype: word for word, dtype in DTYPES.items()}
 def sniff(source: Source) -> bool:
     """A header's length that fits the file, and a brace."""
     head = source.head(64)
-    return len(head) > 9 and int.from_bytes(head[:8], "little") <= HEADER_LIMIT and head[8:].lstrip().startswith(b"{")
+    return len(head) > 8 and int.from_bytes(head[:8], "little") <= HEADER_LIMIT and head[8:].lstrip().startswith(b"{")
 
 
 def read(source: Source, part: str) -> Weights:

@@ -1,0 +1,117 @@
+"""The contracts of a model adapter and of a format, as checks that anyone can run over theirs.
+
+A plug-in proves itself with them in its own tests, as Steelyard does for what it ships::
+
+    from steelyard.testing import check_model
+
+    def test_my_framework():
+        check_model(trained_model())
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steelyard.core.dtypes import ITEMSIZES
+from steelyard.errors import ShapeError
+from steelyard.formats import format_of, weights_in, writer_of
+from steelyard.io import weights
+
+if TYPE_CHECKING:
+    from steelyard.core.source import Source
+    from steelyard.core.weight import Weight
+    from steelyard.core.weights import Weights
+
+
+def check_model(model: Any) -> Any:
+    """Check what every adapter promises, on a model that has weights; return the model as `assign` gave it back.
+
+    The model's numbers are written anew, and are the same afterwards. Raises `AssertionError` with the
+    weight and the promise that does not hold.
+    """
+    listed = weights(model)
+    check_weights(listed)
+    vector = listed.to_vector()
+    changed = listed.from_vector(np.zeros_like(vector))
+    after = weights(listed.assign(changed))
+    assert not after.to_vector().any(), "assign of a mapping did not reach the model"
+    restored = after.assign(vector)
+    assert np.array_equal(weights(restored).to_vector(), vector, equal_nan=True), "assign of the vector did not bring it back"
+    assert list(weights(restored)) == list(listed), "assign changed the names or their order"
+    _check_refusals(weights(restored))
+    return restored
+
+
+def check_weights(listed: Weights) -> None:
+    """Check what holds for the weights of any source: facts that fit, and readers that agree with themselves."""
+    for name, weight in listed.items():
+        assert name == weight.name, f"{name} is listed under another name, {weight.name}"
+        _check_facts(weight, listed)
+        _check_reader(weight)
+
+
+def check_format(source: Source) -> Weights:
+    """Check what every format promises, on a source that it wrote; return its weights.
+
+    Listing reads less than everything, a second listing is the same, and what can be written reads back.
+    """
+    listed = weights_in(source)
+    check_weights(listed)
+    again = weights_in(source, "all")
+    assert len(again) >= len(listed), "part 'all' lists fewer weights than the model has"
+    form = format_of(source)
+    if hasattr(form, "write"):
+        _check_written(listed, form.SUFFIXES[0])
+    return listed
+
+
+def _check_facts(weight: Weight, listed: Weights) -> None:
+    name = weight.name
+    assert weight.dtype in ITEMSIZES, f"{name}: {weight.dtype} is no dtype that Steelyard knows"
+    assert all(type(length) is int and length >= 0 for length in weight.shape), f"{name}: the shape {weight.shape} is not of ints"
+    assert len(weight.axes.split()) in (0, len(weight.shape)), f"{name}: {weight.axes!r} does not name the axes of {weight.shape}"
+    assert weight.tied is None or weight.tied != name, f"{name} is tied to itself"
+    owner = listed.get(weight.tied or name)
+    assert owner is None or owner.shape == weight.shape, f"{name} is tied to another shape"
+
+
+def _check_reader(weight: Weight) -> None:
+    """Any run is that part of the whole, and the whole is read-only."""
+    whole = weight.numpy()
+    assert whole.shape == weight.shape, f"{weight.name}: numpy() has shape {whole.shape}, listed is {weight.shape}"
+    assert whole.dtype.name == weight.dtype, f"{weight.name}: numpy() is {whole.dtype}, listed is {weight.dtype}"
+    assert not whole.flags.writeable, f"{weight.name}: numpy() can be written to"
+    flat = whole.reshape(-1)
+    for start, stop in ((0, 0), (0, 1), (weight.size // 3, weight.size // 2 + 1), (weight.size - 1, weight.size)):
+        start, stop = max(start, 0), min(stop, weight.size)  # noqa: PLW2901 - a weight may be shorter than the run
+        run = weight.read(start, stop)
+        assert run.ndim == 1, f"{weight.name}: a run has {run.ndim} axes"
+        assert run.tobytes() == flat[start:stop].tobytes(), f"{weight.name}: the run [{start}, {stop}) differs from numpy()"
+
+
+def _check_refusals(listed: Weights) -> None:
+    """A vector that is too long or too short is refused, and nothing is written."""
+    before = listed.to_vector()
+    for length in (listed.size + 1, max(listed.size - 1, 0)):
+        if length == listed.size:
+            continue
+        try:
+            listed.assign(np.zeros(length))
+        except ShapeError:
+            continue
+        raise AssertionError(f"a vector of {length} entries was accepted for {listed.size}")
+    assert np.array_equal(listed.to_vector(), before, equal_nan=True), "a refused vector changed the model"
+
+
+def _check_written(listed: Weights, suffix: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"weights{suffix}"
+        writer_of(path).write(listed, path)
+        back = weights(path)
+        assert list(back) == list(listed), "written and read again, the names or their order differ"
+        for name, weight in listed.items():
+            assert back[name].numpy().tobytes() == weight.numpy().tobytes(), f"{name} differs after writing and reading"

@@ -1,0 +1,251 @@
+"""What holds for every `Weights`, whatever made them; here over plain arrays."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import steelyard
+from steelyard import Role
+from steelyard.errors import LossyError, ReadOnlyError, ShapeError, WeightNotFoundError
+
+
+def net():
+    rng = np.random.default_rng(0)
+    return {
+        "fc1": {"weight": rng.normal(size=(5, 4)).astype("f4"), "bias": rng.normal(size=5).astype("f4")},
+        "bn": {"weight": np.ones(5, "f4"), "bias": np.zeros(5, "f4"), "running_mean": np.zeros(5, "f4")},
+        "fc2": {"weight": rng.normal(size=(2, 5)).astype("f4"), "bias": np.zeros(2, "f4")},
+    }
+
+
+def test_the_mapping_keeps_names_and_order():
+    w = steelyard.weights(net())
+    assert list(w) == ["fc1.weight", "fc1.bias", "bn.weight", "bn.bias", "bn.running_mean", "fc2.weight", "fc2.bias"]
+    assert (len(w), w.size, w.nbytes) == (7, 52, 208)
+    assert "fc1.bias" in w
+    assert "fc9.bias" not in w
+
+
+def test_roles_come_from_names_and_neighbours_where_nothing_else_tells():
+    roles = {name: str(weight.role) for name, weight in steelyard.weights(net()).items()}
+    assert roles == {
+        "fc1.weight": "kernel",
+        "fc1.bias": "bias",
+        "bn.weight": "scale",
+        "bn.bias": "offset",
+        "bn.running_mean": "mean",
+        "fc2.weight": "kernel",
+        "fc2.bias": "bias",
+    }
+
+
+def test_a_missing_name_suggests_the_nearest_ones():
+    with pytest.raises(WeightNotFoundError, match=r"no weight is called 'fc1.wieght'; did you mean 'fc1.weight'"):
+        steelyard.weights(net())["fc1.wieght"]
+
+
+def test_select_takes_names_roles_and_layers_together():
+    w = steelyard.weights(net())
+    assert list(w.select("fc*")) == ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"]
+    assert list(w.select(role="kernel")) == ["fc1.weight", "fc2.weight"]
+    assert list(w.select(role=["scale", Role.OFFSET])) == ["bn.weight", "bn.bias"]
+    assert list(w.select(role="bias", layer="fc2")) == ["fc2.bias"]
+    with pytest.raises(ShapeError, match="'kernal' is no role; the roles are"):
+        w.select(role="kernal")
+
+
+def test_a_name_with_brackets_selects_itself():
+    w = steelyard.weights({"layers[0]": np.zeros(2), "layers[1]": np.zeros(2)})
+    assert list(w.select("layers[0]")) == ["layers[0]"]
+
+
+def test_layers_group_the_weights_in_order():
+    layers = steelyard.weights(net()).layers
+    assert list(layers) == ["fc1", "bn", "fc2"]
+    assert list(layers["fc1"]) == ["fc1.weight", "fc1.bias"]
+
+
+def test_rename_takes_a_prefix_off_and_assign_still_reaches_the_model():
+    model = {"module": net()}
+    w = steelyard.weights(model).rename(r"module\.(.*)", r"\1")
+    assert list(w)[:2] == ["fc1.weight", "fc1.bias"]
+    assert list(w.layers) == ["fc1", "bn", "fc2"]
+    w.assign({"fc1.bias": np.arange(5)})
+    assert model["module"]["fc1"]["bias"].tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(ShapeError, match="two weights are called 'x'"):
+        w.rename(".*", "x")
+
+
+def test_the_vector_is_each_weight_flattened_in_the_listed_order():
+    model = net()
+    arrays = [array for layer in model.values() for array in layer.values()]
+    w = steelyard.weights(model)
+    assert np.array_equal(w.to_vector(), np.concatenate([a.ravel() for a in arrays]))
+    assert np.array_equal(w.to_vector(order="F"), np.concatenate([a.ravel(order="F") for a in arrays]))
+    for _ in range(3):  # the first time by address, then by kept views
+        out = np.full(w.size, np.nan, "f4")
+        assert w.to_vector(out=out) is out
+        assert np.array_equal(out, w.to_vector())
+
+
+def test_the_vector_is_a_copy_and_the_views_are_read_only():
+    model = net()
+    w = steelyard.weights(model)
+    vector = w.to_vector()
+    vector[:] = 9
+    assert model["fc1"]["weight"].max() < 9
+    assert np.shares_memory(w["fc1.weight"].numpy(), model["fc1"]["weight"])
+    with pytest.raises(ValueError, match="read-only"):
+        w["fc1.weight"].numpy()[0] = 1
+
+
+def test_out_must_fit():
+    w = steelyard.weights(net())
+    with pytest.raises(ShapeError, match=r"out has shape \(3,\)"):
+        w.to_vector(out=np.zeros(3, "f4"))
+    strided = np.zeros(104, "f4")[::2]
+    assert np.array_equal(w.to_vector(out=strided), w.to_vector())
+    with pytest.raises(ShapeError, match="order is 'K'"):
+        w.to_vector(order="K")
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_from_vector_and_assign_bring_a_vector_back(order):
+    w, other = steelyard.weights(net()), net()
+    vector = np.random.default_rng(1).normal(size=52).astype("f4")
+    back = w.from_vector(vector, order)
+    assert np.array_equal(back.to_vector(order), vector)
+    assert [(x.name, x.shape, x.dtype, x.role) for x in back.values()] == [(x.name, x.shape, x.dtype, x.role) for x in w.values()]
+    target = steelyard.weights(other)
+    assert target.assign(vector, order) is other
+    assert np.array_equal(target.to_vector(order), vector)
+    vector[:] = 0
+    assert target.to_vector().any()
+    assert back.to_vector().any()
+
+
+@pytest.mark.parametrize("length", [0, 51, 53])
+def test_a_vector_of_the_wrong_length_is_refused_and_nothing_written(length):
+    w = steelyard.weights(net())
+    before = w.to_vector()
+    for put in (w.assign, w.from_vector):
+        with pytest.raises(ShapeError, match=rf"the vector has shape \({length},\), these 7 weights take \(52,\)"):
+            put(np.zeros(length, "f4"))
+    assert np.array_equal(w.to_vector(), before)
+
+
+def test_nothing_is_written_when_one_of_many_values_is_wrong():
+    w = steelyard.weights(net())
+    before = w.to_vector()
+    wrong = [
+        ({"fc1.bias": np.ones(5), "fc2.weight": np.ones((5, 2))}, r"fc2.weight has shape \(2, 5\), the value has \(5, 2\)"),
+        ({"fc1.bias": np.ones(5), "fc3.bias": np.ones(5)}, "no weight is called 'fc3.bias'"),
+    ]
+    for values, message in wrong:
+        with pytest.raises(ShapeError, match=message):
+            w.assign(values)
+    assert np.array_equal(w.to_vector(), before)
+
+
+def test_an_assigned_part_leaves_the_rest_untouched():
+    model = net()
+    w = steelyard.weights(model)
+    rest = w.select("bn.*").to_vector()
+    kernels = w.select(role="kernel")
+    kernels.assign(np.zeros(kernels.size, "f4"))
+    assert not model["fc1"]["weight"].any()
+    assert np.array_equal(w.select("bn.*").to_vector(), rest)
+    mask = {"fc1.bias": np.array([1, 0, 1, 0, 1])}
+    w.assign({name: w[name].numpy() * m for name, m in mask.items()})
+    assert model["fc1"]["bias"][1] == 0
+
+
+def test_values_that_are_views_of_the_model_itself_are_safe():
+    model = {"a": np.arange(3.0), "b": np.arange(3.0, 6.0)}
+    w = steelyard.weights(model)
+    w.assign({"a": w["b"], "b": w["a"].numpy()})
+    assert model["a"].tolist() == [3, 4, 5]
+    assert model["b"].tolist() == [0, 1, 2]
+
+
+def test_tied_weights_are_listed_and_counted_once():
+    table = np.ones((4, 2), "f4")
+    model = {"emb": {"weight": table}, "head": {"weight": table}}
+    w = steelyard.weights(model)
+    assert w["head.weight"].tied == "emb.weight"
+    assert (w.size, w.to_vector().shape) == (8, (8,))
+    assert w.select("head*").size == 8
+    w.assign({"head.weight": np.zeros((4, 2))})
+    assert not table.any()
+    with pytest.raises(ShapeError, match="share one memory, but the values differ"):
+        w.assign({"emb.weight": np.zeros((4, 2)), "head.weight": np.ones((4, 2))})
+    assert np.array_equal(w.copy()["head.weight"].numpy(), table)
+
+
+def test_a_copy_is_detached_and_cannot_be_assigned_to():
+    model = net()
+    best = steelyard.weights(model).copy()
+    model["fc1"]["weight"][:] = 7
+    assert best["fc1.weight"].numpy().max() < 7
+    with pytest.raises(ReadOnlyError, match="belong to no model"):
+        best.assign({})
+    steelyard.weights(model).assign(best)
+    assert model["fc1"]["weight"].max() < 7
+
+
+def test_locate_says_what_an_entry_is():
+    w = steelyard.weights(net())
+    vector, columns = w.to_vector(), w.to_vector(order="F")
+    for index in (0, 19, 20, 51, -1):
+        name, place = w.locate(index)
+        assert vector[index] == w[name].numpy()[place]
+        name, place = w.locate(index, order="F")
+        assert columns[index] == w[name].numpy()[place]
+    with pytest.raises(ShapeError, match="entry 52 is outside the vector, which has 52 entries"):
+        w.locate(52)
+
+
+def test_an_empty_model_is_an_empty_weights():
+    for nothing in ({}, [], ()):
+        w = steelyard.weights(nothing)
+        assert (len(w), w.size, w.to_vector().shape) == (0, 0, (0,))
+        assert "0 weights" in repr(w) or "no weights" in repr(w)
+
+
+def test_weights_without_elements_take_no_place():
+    w = steelyard.weights({"none": np.zeros((0, 3)), "one": np.zeros(()), "wide": np.zeros((2, 0, 4))})
+    assert w.to_vector().shape == (1,)
+    assert w.locate(0) == ("one", ())
+    w.assign([5.0])
+    assert w["one"].numpy() == 5
+
+
+def test_mixed_types_go_through_a_type_that_holds_all_and_come_back_exactly():
+    model = {"count": np.array(3, "i8"), "w": np.array([0.1, -2.5], "f4")}
+    w = steelyard.weights(model)
+    vector = w.to_vector()
+    assert vector.dtype == "f8"
+    assert np.array_equal(w.from_vector(vector)["w"].numpy(), model["w"])
+    vector[0] = 3.5
+    with pytest.raises(LossyError, match=r"count: 3.5 at \[0\] does not fit into int64"):
+        w.assign(vector)
+    assert model["count"] == 3
+
+
+@given(
+    st.lists(hnp.arrays(st.sampled_from(["f4", "f8", "i4", "f2", "u1"]), hnp.array_shapes(min_dims=0, min_side=0)), max_size=5)
+)
+def test_any_arrays_come_back_from_their_vector_bit_for_bit(arrays):
+    w = steelyard.weights(arrays)
+    if not all(np.isfinite(a).all() for a in arrays):
+        return  # NaN has no integer; covered above
+    for order in ("C", "F"):
+        vector = w.to_vector(order)
+        back = w.from_vector(vector, order)
+        for name, array in zip(w, arrays, strict=True):
+            assert back[name].numpy().tobytes() == array.tobytes()
+    for index in range(vector.size):
+        name, place = w.locate(index, "F")
+        assert vector[index] == w[name].numpy()[place]

@@ -1,0 +1,116 @@
+"""Rules of the house that no linter knows."""
+
+import ast
+import json
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import steelyard
+from steelyard import formats
+from steelyard.core import plugins
+
+SOURCE = Path(steelyard.__file__).parent
+FILES = sorted(SOURCE.rglob("*.py"))
+FRAMEWORKS = {
+    "torch",
+    "tensorflow",
+    "keras",
+    "jax",
+    "flax",
+    "equinox",
+    "sklearn",
+    "skorch",
+    "scikeras",
+    "h5py",
+    "safetensors",
+    "scipy",
+    "rich",
+}
+
+
+def modules_after(code):
+    """Run `code` in a new Python, and return the first words of the modules that it loaded."""
+    script = f"{code}\nimport sys, json; print(json.dumps(sorted({{m.partition('.')[0] for m in sys.modules}})))"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(json.loads(run.stdout.splitlines()[-1]))
+
+
+def test_importing_steelyard_imports_no_framework_and_no_numpy():
+    assert not modules_after("import steelyard") & (FRAMEWORKS | {"numpy", "ml_dtypes"})
+
+
+def test_listing_a_file_imports_no_framework_and_no_numpy(tmp_path):
+    for name in ("a.safetensors", "a.npz"):
+        steelyard.save({"w": np.zeros(3)}, tmp_path / name)
+        loaded = modules_after(f"import steelyard; w = steelyard.weights({str(tmp_path / name)!r}); list(w.values()); w.size")
+        assert not loaded & (FRAMEWORKS | {"numpy", "ml_dtypes"}), name
+
+
+def test_the_tests_above_can_fail():
+    assert "numpy" in modules_after("import steelyard; steelyard.weights({'w': 1.0})")
+
+
+def test_reading_plain_arrays_imports_no_framework():
+    assert not modules_after("import steelyard, numpy; steelyard.weights({'w': numpy.zeros(3)}).to_vector()") & FRAMEWORKS
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_a_module_has_a_docstring_and_at_most_400_lines(path):
+    text = path.read_text()
+    assert ast.get_docstring(ast.parse(text)), "no docstring"
+    assert text.count("\n") <= 400
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_no_class_is_extended_but_errors_protocols_and_plain_kinds(path):
+    allowed = {"Protocol", "StrEnum", "NamedTuple", "Mapping[str, Weight]"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ClassDef) and path.name != "errors.py":
+            bases = {ast.unparse(base) for base in node.bases}
+            assert bases <= allowed, f"{node.name} extends {bases - allowed}"
+
+
+def test_only_a_framework_s_own_adapter_imports_it():
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", None) or ""] if isinstance(node, ast.ImportFrom) else []  # fmt: skip
+            for name in names:
+                word = name.partition(".")[0]
+                if word in FRAMEWORKS - {"h5py"}:
+                    assert path.parent.name == "models", f"{path.name} imports {word}"
+
+
+def test_no_public_name_is_hidden_by_a_folder_or_module():
+    beside = {path.stem for path in SOURCE.iterdir()}
+    functions = {name for name in steelyard.__all__ if callable(getattr(steelyard, name))}
+    assert not functions & beside
+
+
+def test_the_table_of_suffixes_is_what_the_formats_say():
+    own = {name: import_module(f"steelyard.formats.{name}").SUFFIXES for name in plugins.names("formats")}
+    assert own == formats.SUFFIXES
+    assert list(formats.SUFFIXES) == sorted(formats.SUFFIXES)
+
+
+def test_every_plugin_offers_the_functions_of_its_protocol():
+    for name in plugins.names("models"):
+        module = import_module(f"steelyard.models.{name}")
+        assert callable(module.weights), name
+        assert callable(module.assign), name
+    for name in plugins.names("formats"):
+        module = import_module(f"steelyard.formats.{name}")
+        assert callable(module.sniff), name
+        assert callable(module.read), name
+
+
+def test_every_error_is_named_in_the_tree_of_the_docstring():
+    from steelyard import errors
+
+    for name, thing in vars(errors).items():
+        if isinstance(thing, type) and issubclass(thing, Exception):
+            assert name in errors.__doc__
