@@ -44,7 +44,9 @@ def torch_net():
     from torch import nn
 
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))
+    net = nn.Sequential(
+        nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10)
+    )
     optimizer, x, y = torch.optim.Adam(net.parameters(), 0.01), torch.from_numpy(X), torch.from_numpy(Y)
     for _ in range(20):
         optimizer.zero_grad()
@@ -137,7 +139,11 @@ def flax_net():
 
     for _ in range(30):
         variables, state = step(variables, state)
-    show("JAX: the variables of a Flax net (immutable: assign returns new ones)", variables, lambda v: np.asarray(net.apply(v, X).argmax(1)))
+    show(
+        "JAX: the variables of a Flax net (immutable: assign returns new ones)",
+        variables,
+        lambda v: np.asarray(net.apply(v, X).argmax(1)),
+    )
 
 
 def main():

@@ -29,7 +29,7 @@ class Plan:
         self.dtypes = {weight.dtype for weight in weights}
         self._memory = [weight.read.memory for weight in weights if isinstance(weight.read, Live)]
         self.addresses: list[int] = []
-        self._views: list[Array] = []
+        self._views: list[memoryview] = []
 
     @property
     def size(self) -> int:
@@ -54,13 +54,13 @@ class Plan:
         self.addresses, self._views = addresses, []
         return False
 
-    def views(self) -> list[Array]:
-        """Return a view of each weight, made once for as long as they all stay where they are.
+    def views(self) -> list[memoryview]:
+        """Return the bytes of each weight, viewed once for as long as they all stay where they are.
 
         Making a view costs more than copying a small weight, so none is made for those who come once.
         """
         if not self._views:
-            self._views = [memory.array() for memory in self._memory]
+            self._views = [memory.array().view("uint8").data for memory in self._memory]
         return self._views
 
     def locate(self, index: int, order: Order) -> tuple[Weight, tuple[int, ...]]:
@@ -95,8 +95,13 @@ def unflatten(plan: Plan, vector: Array) -> bool:
     """Copy a vector straight into the weights' memory; False, and nothing done, where that is not possible."""
     if not _direct(plan, vector):
         return False
-    plan.unmoved()
-    _move(plan, vector, into_weights=True)
+    if not plan.unmoved():
+        _move(plan, vector, into_weights=True)
+        return True
+    here, start = vector.view("uint8").data, 0
+    for view in plan.views():
+        view[:] = here[start : start + view.nbytes]
+        start += view.nbytes
     return True
 
 
@@ -106,12 +111,13 @@ def _direct(plan: Plan, vector: Array) -> bool:
 
 
 def _gather(plan: Plan, out: Array) -> None:
-    if plan.unmoved():
-        import numpy as np
-
-        np.concatenate(plan.views(), out=out)
+    if not plan.unmoved():
+        _move(plan, out, into_weights=False)
         return
-    _move(plan, out, into_weights=False)
+    here, start = out.view("uint8").data, 0
+    for view in plan.views():
+        here[start : start + view.nbytes] = view
+        start += view.nbytes
 
 
 def _move(plan: Plan, vector: Array, *, into_weights: bool) -> None:
