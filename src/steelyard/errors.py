@@ -30,8 +30,9 @@ def printable(text: object, limit: int = 200) -> str:
     Names inside files are hostile input: control characters, bidirectional marks and lone surrogates
     become ``\uXXXX``, and what is longer than `limit` characters is cut in the middle.
 
-    >>> print(printable("fc\x1b[31m.weight"))
-    fc\u001b[31m.weight
+    Examples:
+        >>> print(printable("fc\x1b[31m.weight"))
+        fc\u001b[31m.weight
     """
     shown = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in str(text))
     half = limit // 2

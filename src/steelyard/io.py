@@ -19,9 +19,10 @@ def weights(source: Any, part: str = "model") -> Weights:
 
     Raises `UnknownModelError`, `NotFittedError`, `FileMissingError` or `FormatError`.
 
-    >>> import numpy as np
-    >>> weights({"fc": {"kernel": np.ones((2, 3))}})["fc.kernel"].shape
-    (2, 3)
+    Examples:
+        >>> import numpy as np
+        >>> weights({"fc": {"kernel": np.ones((2, 3))}})["fc.kernel"].shape
+        (2, 3)
     """
     if isinstance(source, Weights):
         return source
@@ -43,11 +44,12 @@ def save(source: Any, path: str | os.PathLike[str]) -> None:
     Warns with `NonFiniteWarning` when a weight holds NaN or Inf. Raises `FormatError` for a suffix that no
     format writes, or for a type that the format cannot hold.
 
-    >>> import numpy as np, tempfile
-    >>> path = f"{tempfile.mkdtemp()}/net.safetensors"
-    >>> save({"fc.weight": np.eye(2)}, path)
-    >>> weights(path)["fc.weight"].numpy().tolist()
-    [[1.0, 0.0], [0.0, 1.0]]
+    Examples:
+        >>> import numpy as np, tempfile
+        >>> path = f"{tempfile.mkdtemp()}/net.safetensors"
+        >>> save({"fc.weight": np.eye(2)}, path)
+        >>> weights(path)["fc.weight"].numpy().tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
     """
     from pathlib import Path
 

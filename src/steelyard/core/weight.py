@@ -43,13 +43,14 @@ class Weight:
     `stored` is the file's own word for how the numbers lie there ("Q4_K"). `tied` is the name of the
     weight whose numbers this one shares. `trainable` is None when the framework does not say.
 
-    >>> import numpy as np
-    >>> from steelyard.core.readers import from_array
-    >>> w = from_array("fc.weight", np.eye(2, dtype="float32"), role=Role.KERNEL, axes="out in")
-    >>> w.shape, w.dtype, w.size, w.nbytes
-    ((2, 2), 'float32', 4, 16)
-    >>> w.numpy().tolist()
-    [[1.0, 0.0], [0.0, 1.0]]
+    Examples:
+        >>> import numpy as np
+        >>> from steelyard.core.readers import from_array
+        >>> w = from_array("fc.weight", np.eye(2, dtype="float32"), role=Role.KERNEL, axes="out in")
+        >>> w.shape, w.dtype, w.size, w.nbytes
+        ((2, 2), 'float32', 4, 16)
+        >>> w.numpy().tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
     """
 
     # Written out, since importing dataclasses costs more time than all of the core.

@@ -26,13 +26,14 @@ class Weights(Mapping[str, Weight]):
     the vector. `meta` is what a file says of itself. `live` tells that the numbers are in this process's
     memory and follow the model as it trains; `copy` detaches them.
 
-    >>> import steelyard
-    >>> import numpy as np
-    >>> w = steelyard.weights({"fc": {"kernel": np.ones((2, 3)), "bias": np.zeros(3)}})
-    >>> list(w), w.size
-    (['fc.kernel', 'fc.bias'], 9)
-    >>> w.select(role="bias").to_vector()
-    array([0., 0., 0.])
+    Examples:
+        >>> import steelyard
+        >>> import numpy as np
+        >>> w = steelyard.weights({"fc": {"kernel": np.ones((2, 3)), "bias": np.zeros(3)}})
+        >>> list(w), w.size
+        (['fc.kernel', 'fc.bias'], 9)
+        >>> w.select(role="bias").to_vector()
+        array([0., 0., 0.])
     """
 
     __slots__ = ("_assign", "_plan", "_weights", "live", "meta")
@@ -172,13 +173,14 @@ class Weights(Mapping[str, Weight]):
     def copy(self) -> Weights:
         """Return the same weights with numbers of their own: the way to keep the best epoch.
 
-        >>> import steelyard
-        >>> import numpy as np
-        >>> model = {"w": np.zeros(2)}
-        >>> best = steelyard.weights(model).copy()
-        >>> model["w"][:] = 9.0
-        >>> best["w"].numpy().tolist()
-        [0.0, 0.0]
+        Examples:
+            >>> import steelyard
+            >>> import numpy as np
+            >>> model = {"w": np.zeros(2)}
+            >>> best = steelyard.weights(model).copy()
+            >>> model["w"][:] = 9.0
+            >>> best["w"].numpy().tolist()
+            [0.0, 0.0]
         """
         return self._detached({weight.name: weight.numpy().copy() for weight in self._distinct().weights})
 
@@ -195,9 +197,10 @@ class Weights(Mapping[str, Weight]):
         vector has the smallest type that holds all of them. `out` is filled and returned when given.
         Raises `ShapeError` when `out` does not fit, `LossyError` when a number does not fit into `dtype`.
 
-        >>> import steelyard
-        >>> steelyard.weights({"a": [[1, 2], [3, 4]]}).to_vector(order="F").tolist()
-        [1, 3, 2, 4]
+        Examples:
+            >>> import steelyard
+            >>> steelyard.weights({"a": [[1, 2], [3, 4]]}).to_vector(order="F").tolist()
+            [1, 3, 2, 4]
         """
         import numpy as np
 
@@ -231,10 +234,11 @@ class Weights(Mapping[str, Weight]):
     def locate(self, index: int, order: Order = "C") -> tuple[str, tuple[int, ...]]:
         """Return the name and the place of the weight that entry `index` of the vector is.
 
-        >>> import steelyard
-        >>> import numpy as np
-        >>> steelyard.weights({"a": np.zeros(4), "b": np.zeros((2, 3))}).locate(8)
-        ('b', (1, 1))
+        Examples:
+            >>> import steelyard
+            >>> import numpy as np
+            >>> steelyard.weights({"a": np.zeros(4), "b": np.zeros((2, 3))}).locate(8)
+            ('b', (1, 1))
         """
         weight, place = self._distinct().locate(index, order)
         return weight.name, place
@@ -247,11 +251,12 @@ class Weights(Mapping[str, Weight]):
         that does not fit), `LossyError` (a fraction for an integer, an overflow) or `ReadOnlyError` (weights
         that come from a file or were detached); nothing is written then.
 
-        >>> import steelyard
-        >>> import numpy as np
-        >>> model = {"w": np.zeros(2)}
-        >>> steelyard.weights(model).assign({"w": [1.5, 2.5]})["w"].tolist()
-        [1.5, 2.5]
+        Examples:
+            >>> import steelyard
+            >>> import numpy as np
+            >>> model = {"w": np.zeros(2)}
+            >>> steelyard.weights(model).assign({"w": [1.5, 2.5]})["w"].tolist()
+            [1.5, 2.5]
         """
         from steelyard.core.assign import as_vector, checked, pieces, put
 
