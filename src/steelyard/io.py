@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from steelyard.core.weights import Weights
 from steelyard.errors import NonFiniteWarning
+
+if TYPE_CHECKING:
+    from steelyard.core.source import Source
 
 
 def weights(source: Any, part: str = "model") -> Weights:
     """Return the weights of a live model, a wrapper or container of models, or a file.
 
     `source` is a model of any framework that an adapter knows, an array, a dict or list of these, `Weights`
-    (given back as they are), or the path of a weight file. Nothing is copied, and no number is read.
+    (given back as they are), or the path of a weight file, or its URL (which needs the extra "remote").
+    Nothing is copied, and no number is read.
     With part "all" a file lists every tensor that it holds by its full path, the optimizer's too.
 
     Raises `UnknownModelError`, `NotFittedError`, `FileMissingError` or `FormatError`.
@@ -27,13 +31,23 @@ def weights(source: Any, part: str = "model") -> Weights:
     if isinstance(source, Weights):
         return source
     if isinstance(source, (str, os.PathLike)):
-        from steelyard.core.source import open_path
         from steelyard.formats import weights_in
 
-        return weights_in(open_path(source), part)
+        return weights_in(_opened(os.fspath(source)), part)
     from steelyard.models import weights_of
 
     return weights_of(source)
+
+
+def _opened(path: str) -> Source:
+    if "://" in path:
+        from steelyard.core.remote import is_url, open_url
+
+        if is_url(path):
+            return open_url(path)
+    from steelyard.core.source import open_path
+
+    return open_path(path)
 
 
 def save(source: Any, path: str | os.PathLike[str]) -> None:

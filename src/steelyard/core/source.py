@@ -148,13 +148,18 @@ class _File:
             done += count
 
 
+def checked_name(folder: str, name: str) -> str:
+    """Return a name that a file gives of another one beside it; raises `UnsafeFileError` where it leads elsewhere."""
+    outside = ".." in name.split("/") or any(mark in name for mark in "\\\0:") or os.path.isabs(name)
+    if not name.strip() or outside:
+        raise UnsafeFileError(folder, f"names the file {name!r}, which leads out of the folder")
+    return name
+
+
 def _beside(folder: str, name: str) -> Source:
     """Open a file that another one names: inside the folder, or a link of the Hub's cache to its blobs."""
-    parts = name.split("/")
-    if not name.strip() or ".." in parts or any(mark in name for mark in "\\\0:") or os.path.isabs(name):
-        raise UnsafeFileError(folder, f"names the file {name!r}, which leads out of the folder")
     home = os.path.realpath(folder)
-    real = os.path.realpath(os.path.join(folder, name))
+    real = os.path.realpath(os.path.join(folder, checked_name(folder, name)))
     snapshots, revision = os.path.split(home)
     blobs = os.path.join(os.path.dirname(snapshots), "blobs")  # models--x/snapshots/<revision>/file -> ../../blobs/<hash>
     cached = os.path.basename(snapshots) == "snapshots" and revision and os.path.dirname(real) == blobs

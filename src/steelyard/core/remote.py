@@ -1,0 +1,55 @@
+"""Files at a URL: only the ranges that are asked for travel, through fsspec and whatever schemes it knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from steelyard.core.source import Source, checked_name
+from steelyard.errors import FileMissingError, MissingExtraError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.source import Fill
+
+HEAD = 1 << 16
+"""Bytes at a file's begin that are fetched at once: most headers are shorter, and a request costs more than they do."""
+
+
+def is_url(text: str) -> bool:
+    """Tell a URL from a path.
+
+    >>> is_url("https://example.org/net.safetensors"), is_url("net.safetensors"), is_url("C:/net.pt")
+    (True, False, False)
+    """
+    scheme, mark, _ = text.partition("://")
+    return bool(mark) and scheme.replace("+", "").isalnum() and len(scheme) > 1
+
+
+def open_url(url: str) -> Source:
+    """Open the file at a URL. Raises `MissingExtraError` without fsspec, `FileMissingError` when it cannot be had."""
+    try:
+        import fsspec
+    except ImportError:
+        raise MissingExtraError("a URL", "remote") from None
+    try:
+        files, path = fsspec.core.url_to_fs(url)
+        size = int(files.info(path)["size"] or 0)
+    except Exception as error:  # noqa: BLE001 - each scheme raises its own kinds
+        raise FileMissingError(f"{printable(url)}: {printable(error) or type(error).__name__}; is the address right?") from None
+    folder = url.rpartition("/")[0]
+    return Source(url, size, _ranges(files, path), lambda name: open_url(f"{folder}/{checked_name(folder, name)}"))
+
+
+def _ranges(files: Any, path: str) -> Fill:
+    """Return a function that fetches ranges, and keeps the first bytes of the file."""
+    head = b""
+
+    def fill(offset: int, buffer: memoryview) -> None:
+        nonlocal head
+        stop = offset + len(buffer)
+        if stop > HEAD:
+            buffer[:] = files.cat_file(path, start=offset, end=stop)
+            return
+        head = head or files.cat_file(path, start=0, end=HEAD)
+        buffer[:] = head[offset:stop]
+
+    return fill
