@@ -1,0 +1,38 @@
+"""SciKeras: the names of the Keras model that a `KerasClassifier` or `KerasRegressor` has built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from scikeras.wrappers import BaseWrapper
+
+from steelyard.core.plugins import adapter_of
+from steelyard.core.weight import Weight
+from steelyard.errors import NotFittedError, UnknownModelError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+
+def weights(model: Any) -> Iterable[Weight]:
+    """List the weights of the Keras model inside; raises `NotFittedError` before it is built."""
+    inner = _inner(model)
+    return adapter_of(inner).weights(inner)
+
+
+def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
+    """Assign to the Keras model inside, and return the wrapper."""
+    inner = _inner(model)
+    adapter_of(inner).assign(inner, arrays)
+    return model
+
+
+def _inner(model: Any) -> Any:
+    kind = printable(type(model).__name__)
+    if not isinstance(model, BaseWrapper):
+        raise UnknownModelError(f"a SciKeras {kind} has no weights; give the KerasClassifier or KerasRegressor itself")
+    inner = vars(model).get("model_")
+    if inner is None:
+        raise NotFittedError(f"this {kind} has built no model yet; call .fit(), or .initialize(X, y) for untrained weights")
+    return inner

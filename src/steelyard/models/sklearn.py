@@ -1,0 +1,298 @@
+"""scikit-learn: multilayer perceptrons, linear models and RBMs, in searches, pipelines and ensembles of any depth.
+
+The names are the estimators' own attributes: `coefs_.0`, `intercepts_.0`, `coefs_.1` of a multilayer perceptron,
+`coef_` and `intercept_` of a linear model. A wrapper of one estimator (a search, a frozen estimator, a selector)
+adds nothing to them; the members of a container stand under the names that it gives them (a pipeline's steps)
+or under the attribute that holds them (`estimators_.0`, `calibrated_classifiers_.0`, `final_estimator_`).
+
+Listed is what a fit adjusts and a prediction multiplies and adds. What a scaler, an encoder, a decomposition
+or a calibrator measured, trees, neighbours and support vectors are no weights: inside containers they
+are passed over. A member that predicts by code that is not scikit-learn's is not: it must be known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError as Unfitted
+from sklearn.utils.validation import check_is_fitted
+
+from steelyard.core.plugins import adapter_of
+from steelyard.core.readers import Live, by_rows, dtype_word
+from steelyard.core.weight import Role, Weight
+from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, printable
+from steelyard.models import prefixed, with_ties
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array, Reader
+    from steelyard.models import Adapter
+
+    Members = Iterable[tuple[str, Any]]
+
+
+FACTS: dict[str, tuple[Role, tuple[str, ...]]] = {  # attribute -> role, axes for each number of them
+    "coefs_": (Role.KERNEL, ("in out",)),
+    "intercepts_": (Role.BIAS, ("out",)),
+    "coef_": (Role.KERNEL, ("in", "out in")),
+    "intercept_": (Role.BIAS, ("out",)),
+    "offset_": (Role.OFFSET, ("out",)),  # SGDOneClassSVM subtracts it: no bias
+    "components_": (Role.KERNEL, ("out in",)),
+    "intercept_hidden_": (Role.BIAS, ("out",)),
+    "intercept_visible_": (Role.BIAS, ("in",)),
+}
+
+_WRAPPED = ("FrozenEstimator", "_CalibratedClassifier")  # these keep a fitted estimator under `estimator`
+
+
+def weights(model: Any) -> Iterator[Weight]:
+    """List the weights of an estimator, of what it wraps and of its members; an estimator listed twice is tied.
+
+    Raises `NotFittedError` before `fit`, and `UnknownModelError` where nothing has weights that are known.
+    """
+    ends = [(path, part, _weights_of(path, part)) for path, part in _ends("", model)]
+    if all(found is None for _, _, found in ends):
+        inside = ", ".join(sorted({_kind(part) for _, part, _ in ends} - {_kind(model)}))
+        raise UnknownModelError(
+            f"{_kind(model)} {f'holds only {inside}, which have' if inside else 'has'} no weights that are known; known are "
+            "multilayer perceptrons (coefs_), linear models (coef_), BernoulliRBM, and searches, pipelines and ensembles of them"
+        )
+    return with_ties(_listed(ends))
+
+
+def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
+    """Copy into the arrays that the estimators hold; numbers and sparse matrices are set anew, of the type they were."""
+    if not arrays:
+        return model
+    jobs = [(part, _arrays_of(path, part, arrays)) for path, part in _ends("", model)]
+    if sum(len(own) for _, own in jobs) < len(arrays):
+        raise ShapeError(f"{_kind(model)} was fitted anew since its weights were listed; call steelyard.weights(model) again")
+    for part, own in jobs:
+        adapter = _elsewhere(part)
+        if adapter is not None and own:
+            adapter.assign(part, own)
+            continue
+        for name, array in own.items():
+            _put(part, name, array)
+    return model
+
+
+def _listed(ends: Iterable[tuple[str, Any, list[Weight] | None]]) -> Iterator[Weight]:
+    first: dict[tuple[int, str], str] = {}
+    for path, part, found in ends:
+        for weight in found or ():
+            full = prefixed(path, weight)
+            owner = first.setdefault((id(part), weight.name), full.name)
+            yield full if owner == full.name else full.replace(tied=owner)
+
+
+def _arrays_of(path: str, part: Any, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Pick the arrays of one estimator, by its own names; they must fit what it holds now."""
+    own = {}
+    for weight in _weights_of(path, part) or ():
+        full = prefixed(path, weight).name
+        if full not in arrays:
+            continue
+        own[weight.name] = arrays[full]
+        if arrays[full].shape != weight.shape:
+            raise ShapeError(f"{printable(full)} has shape {weight.shape} now, the value has {arrays[full].shape}; list it again")
+    return own
+
+
+def _kind(model: Any) -> str:
+    return printable(type(model).__name__)
+
+
+# Going down: wrappers of one estimator, containers of many.
+
+
+def _ends(path: str, model: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every estimator that wraps and contains no other, with its path."""
+    if model is None or isinstance(model, str):  # "passthrough", "drop"
+        return
+    if _elsewhere(model) is not None or _names(model):
+        yield path, model
+        return
+    _require_fitted(path, model)
+    members = _members(model)
+    if members is None:
+        yield path, model
+    for name, member in members or ():
+        yield from _ends(f"{path}.{name}" if path and name else path or name, member)
+
+
+def _elsewhere(model: Any) -> Adapter | None:
+    """Return the adapter of a member of another framework, such as a skorch net."""
+    try:
+        adapter = adapter_of(model)
+    except UnknownModelError:  # a class that only looks like an estimator
+        return None
+    return None if adapter.weights is weights else adapter
+
+
+def _members(model: Any) -> Members | None:
+    """Return what a wrapper wraps, under no name, or what a container contains, by name; None for neither."""
+    held = vars(model)
+    if "best_estimator_" in held:
+        return [("", held["best_estimator_"])]
+    if "cv_results_" in held:
+        raise NotFittedError(
+            f"this {_kind(model)} was fitted with refit=False and kept no estimator; "
+            "use refit=True, or fit its estimator with best_params_ yourself"
+        )
+    return _named_members(held) or _numbered_members(held) or _wrapped(model)
+
+
+def _named_members(held: dict[str, Any]) -> Members | None:
+    for attribute in ("steps", "transformer_list"):  # Pipeline, FeatureUnion
+        if attribute in held:
+            return [(name, member) for name, member, *_ in held[attribute]]
+    if "transformers_" in held:  # ColumnTransformer; one that was given no columns stays as it was, not fitted
+        return [(name, member) for name, member, *_ in held["transformers_"] if _is_fitted(member)]
+    if "named_estimators_" in held:  # Voting, Stacking
+        last = [(name, held[name]) for name in ("final_estimator_",) if name in held]
+        return [*held["named_estimators_"].items(), *last]
+    return None
+
+
+def _numbered_members(held: dict[str, Any]) -> Members | None:
+    for attribute in ("estimators_", "calibrated_classifiers_"):
+        if attribute in held:
+            members = held[attribute]
+            flat = members.flat if isinstance(members, np.ndarray) else members
+            return [(f"{attribute}.{place}", member) for place, member in enumerate(flat)]
+    return None
+
+
+def _wrapped(model: Any) -> Members | None:
+    held = vars(model)
+    if "regressor_" in held:  # TransformedTargetRegressor; its transformer is a net in rare cases only
+        return [("", held["regressor_"]), ("transformer_", held.get("transformer_"))]
+    if "estimator_" in held:  # selectors, thresholds, RANSAC, self-training
+        return [("", held["estimator_"])]
+    return [("", held["estimator"])] if type(model).__name__ in _WRAPPED else None
+
+
+def _is_fitted(model: Any) -> bool:
+    if not isinstance(model, BaseEstimator):
+        return True
+    try:
+        check_is_fitted(model)
+    except Unfitted:
+        return False
+    return True
+
+
+def _require_fitted(path: str, model: Any) -> None:
+    if not _is_fitted(model):
+        place = f" at {printable(path)!r}" if path else ""
+        raise NotFittedError(f"this {_kind(model)}{place} is not fitted and has no weights yet; call .fit() first")
+
+
+# The weights that one estimator holds itself.
+
+
+def _weights_of(path: str, part: Any) -> list[Weight] | None:
+    """List one estimator's own weights; None where it has none by its nature. One that may have some is refused."""
+    adapter = _elsewhere(part)
+    if adapter is not None:
+        return _weights_elsewhere(adapter, part)
+    names = _names(part)
+    if not names and _predicts_by_itself(part):
+        place = f" at {printable(path)!r}" if path else ""
+        raise UnknownModelError(
+            f"where the {_kind(part)}{place} keeps its weights is not known; hand over what it holds (its network, "
+            "its arrays), or the other members one by one"
+        )
+    return [_weight(part, name) for name in names] or None
+
+
+def _weights_elsewhere(adapter: Adapter, part: Any) -> list[Weight] | None:
+    try:
+        return list(adapter.weights(part))
+    except UnknownModelError:
+        if hasattr(part, "predict"):
+            raise
+        return None  # a helper that only prepares data, such as skorch's DataFrameTransformer
+
+
+def _predicts_by_itself(model: Any) -> bool:
+    """Tell whether `predict` is written by somebody else than scikit-learn, of whose estimators all are known."""
+    author = next((base.__module__ for base in type(model).__mro__ if "predict" in vars(base)), "sklearn")
+    return author.partition(".")[0] != "sklearn"
+
+
+def _names(model: Any) -> list[str]:
+    held = getattr(model, "__dict__", {})
+    if "coefs_" in held:
+        return [f"{attribute}.{layer}" for layer in range(len(held["coefs_"])) for attribute in ("coefs_", "intercepts_")]
+    if "intercept_hidden_" in held:
+        return ["components_", "intercept_hidden_", "intercept_visible_"]
+    if held.get("coef_") is None:
+        return []
+    return [name for name in ("coef_", "intercept_", "offset_") if held.get(name) is not None]
+
+
+def _weight(model: Any, name: str) -> Weight:
+    value = _get(model, name)
+    array = value if issparse(value) else np.asarray(value)
+    attribute, _, layer = name.partition(".")
+    role, axes = FACTS[attribute]
+    return Weight(
+        name=name,
+        shape=array.shape,
+        dtype=dtype_word(name, array.dtype),
+        read=_reader(model, name, array),
+        role=role,
+        layer=layer,
+        axes=next((words for words in axes if len(words.split()) == len(array.shape)), ""),
+        trainable=attribute != "intercept_" or bool(getattr(model, "fit_intercept", True)),
+    )
+
+
+def _get(model: Any, name: str) -> Any:
+    attribute, _, place = name.partition(".")
+    value = vars(model)[attribute]
+    return value[int(place)] if place else value
+
+
+def _reader(model: Any, name: str, array: Any) -> Reader:
+    """Read what the estimator holds at that time, since another `fit` binds other arrays."""
+
+    def current() -> Any:
+        value = _get(model, name)
+        now = value if issparse(value) else np.asarray(value)
+        if now.shape != array.shape or now.dtype != array.dtype or _in_memory(value) is not lively:
+            raise ShapeError(f"{printable(name)} was fitted anew and has changed; call steelyard.weights(model) again")
+        return now
+
+    lively = _in_memory(_get(model, name))
+    if lively:
+        return Live(lambda: current().reshape(-1), lambda: current().ctypes.data)
+    return by_rows(array.shape, lambda first, last: _rows(current(), first, last))
+
+
+def _in_memory(value: Any) -> bool:
+    """Tell an array that is one writable run of memory from numbers, sparse matrices and strided arrays."""
+    return isinstance(value, np.ndarray) and value.flags.c_contiguous and value.flags.writeable and value.dtype.isnative
+
+
+def _rows(value: Any, first: int, last: int) -> Array:
+    rows: Array = value[first:last].toarray() if issparse(value) else np.atleast_1d(value)[first:last]
+    return rows.astype(rows.dtype.newbyteorder("="), copy=False)
+
+
+def _put(model: Any, name: str, array: Array) -> None:
+    attribute, _, place = name.partition(".")
+    now = _get(model, name)
+    if isinstance(now, np.ndarray) and now.flags.writeable:
+        now[...] = array
+        return
+    new = array.copy() if isinstance(now, np.ndarray) else type(now)(array)
+    if place:
+        vars(model)[attribute][int(place)] = new
+    else:
+        vars(model)[attribute] = new
