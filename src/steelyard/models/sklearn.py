@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import issparse
+from scipy.sparse import csr_array, issparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError as Unfitted
 from sklearn.utils.validation import check_is_fitted
@@ -28,7 +28,7 @@ from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, prin
 from steelyard.models import prefixed, with_ties
 
 if TYPE_CHECKING:
-    from steelyard.core.weight import Array, Reader
+    from steelyard.core.weight import Array
     from steelyard.models import Adapter
 
     Members = Iterable[tuple[str, Any]]
@@ -53,7 +53,7 @@ def weights(model: Any) -> Iterator[Weight]:
 
     Raises `NotFittedError` before `fit`, and `UnknownModelError` where nothing has weights that are known.
     """
-    ends = [(path, part, _weights_of(path, part)) for path, part in _ends("", model)]
+    ends = [(path, part, _weights_of(path, part, frozen=frozen)) for path, part, frozen in _ends("", model)]
     if all(found is None for _, _, found in ends):
         inside = ", ".join(sorted({_kind(part) for _, part, _ in ends} - {_kind(model)}))
         raise UnknownModelError(
@@ -67,7 +67,7 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
     """Copy into the arrays that the estimators hold; numbers and sparse matrices are set anew, of the type they were."""
     if not arrays:
         return model
-    jobs = [(part, _arrays_of(path, part, arrays)) for path, part in _ends("", model)]
+    jobs = [(part, _arrays_of(path, part, arrays)) for path, part, _ in _ends("", model)]
     if sum(len(own) for _, own in jobs) < len(arrays):
         raise ShapeError(f"{_kind(model)} was fitted anew since its weights were listed; call steelyard.weights(model) again")
     for part, own in jobs:
@@ -76,7 +76,7 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
             adapter.assign(part, own)
             continue
         for name, array in own.items():
-            _put(part, name, array)
+            _Slot(part, name).put(array)
     return model
 
 
@@ -109,19 +109,20 @@ def _kind(model: Any) -> str:
 # Going down: wrappers of one estimator, containers of many.
 
 
-def _ends(path: str, model: Any) -> Iterator[tuple[str, Any]]:
-    """Yield every estimator that wraps and contains no other, with its path."""
+def _ends(path: str, model: Any, *, frozen: bool = False) -> Iterator[tuple[str, Any, bool]]:
+    """Yield every estimator that wraps and contains no other, with its path, and whether `fit` leaves it alone."""
     if model is None or isinstance(model, str):  # "passthrough", "drop"
         return
     if _elsewhere(model) is not None or _names(model):
-        yield path, model
+        yield path, model, frozen
         return
     _require_fitted(path, model)
     members = _members(model)
     if members is None:
-        yield path, model
+        yield path, model, frozen
+    frozen |= type(model).__name__ == "FrozenEstimator"
     for name, member in members or ():
-        yield from _ends(f"{path}.{name}" if path and name else path or name, member)
+        yield from _ends(f"{path}.{name}" if path and name else path or name, member, frozen=frozen)
 
 
 def _elsewhere(model: Any) -> Adapter | None:
@@ -138,7 +139,7 @@ def _members(model: Any) -> Members | None:
     held = vars(model)
     if "best_estimator_" in held:
         return [("", held["best_estimator_"])]
-    if "cv_results_" in held:
+    if "cv_results_" in held and not held.get("refit", True):
         raise NotFittedError(
             f"this {_kind(model)} was fitted with refit=False and kept no estimator; "
             "use refit=True, or fit its estimator with best_params_ yourself"
@@ -183,31 +184,31 @@ def _is_fitted(model: Any) -> bool:
         check_is_fitted(model)
     except Unfitted:
         return False
+    except AttributeError:  # an estimator without the tags that this release asks for
+        return any(name.endswith("_") for name in vars(model))
     return True
 
 
 def _require_fitted(path: str, model: Any) -> None:
     if not _is_fitted(model):
         place = f" at {printable(path)!r}" if path else ""
-        raise NotFittedError(f"this {_kind(model)}{place} is not fitted and has no weights yet; call .fit() first")
+        raise NotFittedError(f"this {_kind(model)}{place} is not fitted; call .fit() first")
 
 
 # The weights that one estimator holds itself.
 
 
-def _weights_of(path: str, part: Any) -> list[Weight] | None:
+def _weights_of(path: str, part: Any, *, frozen: bool = False) -> list[Weight] | None:
     """List one estimator's own weights; None where it has none by its nature. One that may have some is refused."""
     adapter = _elsewhere(part)
-    if adapter is not None:
-        return _weights_elsewhere(adapter, part)
-    names = _names(part)
-    if not names and _predicts_by_itself(part):
+    found = _weights_elsewhere(adapter, part) if adapter else [_weight(part, name) for name in _names(part)] or None
+    if found is None and _predicts_by_itself(part):
         place = f" at {printable(path)!r}" if path else ""
         raise UnknownModelError(
             f"where the {_kind(part)}{place} keeps its weights is not known; hand over what it holds (its network, "
             "its arrays), or the other members one by one"
         )
-    return [_weight(part, name) for name in names] or None
+    return [weight.replace(trainable=False) for weight in found] if found and frozen else found
 
 
 def _weights_elsewhere(adapter: Adapter, part: Any) -> list[Weight] | None:
@@ -237,62 +238,94 @@ def _names(model: Any) -> list[str]:
 
 
 def _weight(model: Any, name: str) -> Weight:
-    value = _get(model, name)
-    array = value if issparse(value) else np.asarray(value)
+    slot = _Slot(model, name)
     attribute, _, layer = name.partition(".")
     role, axes = FACTS[attribute]
     return Weight(
         name=name,
-        shape=array.shape,
-        dtype=dtype_word(name, array.dtype),
-        read=_reader(model, name, array),
+        shape=slot.shape,
+        dtype=dtype_word(name, slot.dtype),
+        read=Live(slot) if slot.live else by_rows(slot.shape, slot.rows),
         role=role,
         layer=layer,
-        axes=next((words for words in axes if len(words.split()) == len(array.shape)), ""),
+        axes=next((words for words in axes if len(words.split()) == len(slot.shape)), ""),
         trainable=attribute != "intercept_" or bool(getattr(model, "fit_intercept", True)),
     )
 
 
-def _get(model: Any, name: str) -> Any:
-    attribute, _, place = name.partition(".")
-    value = vars(model)[attribute]
-    return value[int(place)] if place else value
+class _Slot:
+    """The attribute, or the place in a list, that holds an array, a number or a sparse matrix.
 
+    Another `fit` binds another one, which is found here. The one seen last is kept, so that its address is
+    not given to an array of another shape meanwhile.
+    """
 
-def _reader(model: Any, name: str, array: Any) -> Reader:
-    """Read what the estimator holds at that time, since another `fit` binds other arrays."""
+    __slots__ = ("dtype", "live", "model", "name", "seen", "shape")
 
-    def current() -> Any:
-        value = _get(model, name)
-        now = value if issparse(value) else np.asarray(value)
-        if now.shape != array.shape or now.dtype != array.dtype or _in_memory(value) is not lively:
-            raise ShapeError(f"{printable(name)} was fitted anew and has changed; call steelyard.weights(model) again")
+    def __init__(self, model: Any, name: str) -> None:
+        self.model = model
+        self.name = name
+        self.seen = self.value()
+        self.live = _in_memory(self.seen)
+        self.shape = np.shape(self.seen)
+        self.dtype = _dtype(self.seen)
+
+    def value(self) -> Any:
+        holder, key = self.place()
+        return holder[key]
+
+    def place(self) -> tuple[Any, Any]:
+        attribute, _, place = self.name.partition(".")
+        held = vars(self.model)
+        return (held[attribute], int(place)) if place else (held, attribute)
+
+    def current(self) -> Any:
+        try:
+            now = self.value()
+        except LookupError:
+            now = None
+        if now is self.seen:
+            return now
+        if _in_memory(now) is not self.live or np.shape(now) != self.shape or _dtype(now) != self.dtype:
+            raise ShapeError(
+                f"{printable(self.name)} has changed its shape or is gone since it was listed; list the model's weights again"
+            )
+        self.seen = now
         return now
 
-    lively = _in_memory(_get(model, name))
-    if lively:
-        return Live(lambda: current().reshape(-1), lambda: current().ctypes.data)
-    return by_rows(array.shape, lambda first, last: _rows(current(), first, last))
+    def check(self) -> None:
+        self.current()
+
+    def address(self) -> int:
+        return self.current().ctypes.data  # type: ignore[no-any-return]
+
+    def array(self) -> Array:
+        return self.current().reshape(-1)  # type: ignore[no-any-return]
+
+    def rows(self, first: int, last: int) -> Array:
+        now = self.current()
+        if issparse(now):  # with one axis, scikit-learn's own `sparsify` makes matrices that cannot be cut
+            rows: Array = now[first:last].toarray() if len(self.shape) > 1 else now.toarray()[first:last]
+        else:
+            rows = np.atleast_1d(now)[first:last]
+        return rows.astype(self.dtype.newbyteorder("="), copy=False)
+
+    def put(self, array: Array) -> None:
+        now = self.current()
+        if isinstance(now, np.ndarray) and now.flags.writeable:
+            now[...] = array
+            return
+        holder, key = self.place()
+        if isinstance(now, np.ndarray):
+            holder[key] = array.copy()
+        else:
+            holder[key] = type(now)(csr_array(array) if issparse(now) else array)
+
+
+def _dtype(value: Any) -> np.dtype[Any]:
+    return value.dtype if issparse(value) else np.asarray(value).dtype
 
 
 def _in_memory(value: Any) -> bool:
     """Tell an array that is one writable run of memory from numbers, sparse matrices and strided arrays."""
     return isinstance(value, np.ndarray) and value.flags.c_contiguous and value.flags.writeable and value.dtype.isnative
-
-
-def _rows(value: Any, first: int, last: int) -> Array:
-    rows: Array = value[first:last].toarray() if issparse(value) else np.atleast_1d(value)[first:last]
-    return rows.astype(rows.dtype.newbyteorder("="), copy=False)
-
-
-def _put(model: Any, name: str, array: Array) -> None:
-    attribute, _, place = name.partition(".")
-    now = _get(model, name)
-    if isinstance(now, np.ndarray) and now.flags.writeable:
-        now[...] = array
-        return
-    new = array.copy() if isinstance(now, np.ndarray) else type(now)(array)
-    if place:
-        vars(model)[attribute][int(place)] = new
-    else:
-        vars(model)[attribute] = new
