@@ -35,6 +35,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 import steelyard
 from steelyard.errors import LossyError, NotFittedError, ShapeError, UnknownModelError
+from steelyard.testing import check_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # few steps on purpose
 
@@ -200,7 +201,7 @@ def kind_of(model):
 
 def changed_and_back(model, x):
     """Zero the weights, give them back as a vector, and compare what the model says; exact, since nothing rounds."""
-    w = steelyard.weights(model)
+    w = steelyard.weights(check_model(model))
     before, vector = getattr(model, "decision_function", model.predict)(x), w.to_vector()
     assert w.assign({name: np.zeros(weight.shape) for name, weight in w.items()}) is model
     assert not getattr(model, "decision_function", model.predict)(x).any()
@@ -293,6 +294,7 @@ def test_sparse_coefficients_are_read_densely_and_stay_sparse(digits, kind):
     assert np.array_equal(w["coef_"].numpy(), np.reshape(dense.coef_, model.coef_.shape))
     assert np.array_equal(w["coef_"].read(70, 200), dense.coef_.ravel()[70:200])
     assert np.array_equal(w.to_vector(), steelyard.weights(dense).to_vector())
+    check_model(model)
     before, held = model.predict(x), type(model.coef_)
     stored = model.coef_.nnz
     w.assign({"coef_": w["coef_"].numpy() * 2, "intercept_": w["intercept_"].numpy() * 2})
@@ -339,6 +341,14 @@ def test_a_search_shows_its_best_estimator(digits, search):
     assert same(w["coefs_.1"], search.best_estimator_.coefs_[1])
     assert w.assign(np.zeros(w.size)) is search
     assert np.allclose(search.predict_proba(x), 0.1)
+
+
+def test_the_best_one_is_the_refitted_one_and_not_the_search_s_template(digits):
+    x, y = digits
+    search = GridSearchCV(mlp().fit(x, y), {"hidden_layer_sizes": [(3,)]}, cv=2)
+    with pytest.raises(NotFittedError, match="this GridSearchCV is not fitted"):
+        steelyard.weights(search)  # its template is fitted, the search is not
+    assert steelyard.weights(search.fit(x, y))["coefs_.0"].shape == (64, 3)
 
 
 def test_a_search_without_refit_says_what_to_do(digits):
@@ -506,7 +516,7 @@ def many_labels(y):
 def test_the_members_of_an_ensemble_stand_under_their_names_or_places(digits, model, layers):
     x, y = digits[0], digits[1]
     model.fit(x, y)
-    assert parts(model) == layers
+    assert parts(check_model(model)) == layers
     output = getattr(model, "predict_proba", model.predict)
     w, before = steelyard.weights(model), output(x)
     vector = w.to_vector()
