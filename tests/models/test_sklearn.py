@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.covariance import GraphicalLassoCV
+from sklearn.datasets import load_iris
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import (
     AdaBoostClassifier,
@@ -567,6 +568,13 @@ def test_names_of_steps_may_hold_dots(digits):
     w.assign({"a.coef_.coef_": np.ones((10, 64)), "a.intercept_": np.full(10, 3.0)})
     assert (model.estimators_[1].coef_ == 1).all()
     assert (model.estimators_[0].intercept_ == 3).all()
+
+
+def test_the_named_members_of_a_container_are_listed_without_it(digits):
+    model = make_pipeline(StandardScaler(), mlp()).fit(*digits)
+    assert list(steelyard.weights(model.named_steps)) == list(steelyard.weights(model))
+    with pytest.raises(UnknownModelError, match="Bunch has no weights that are known"):
+        steelyard.weights(load_iris())
 
 
 # What is not known

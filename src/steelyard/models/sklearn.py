@@ -5,9 +5,10 @@ The names are the estimators' own attributes: `coefs_.0`, `intercepts_.0`, `coef
 adds nothing to them; the members of a container stand under the names that it gives them (a pipeline's steps)
 or under the attribute that holds them (`estimators_.0`, `calibrated_classifiers_.0`, `final_estimator_`).
 
-Listed is what a fit adjusts and a prediction multiplies and adds. What a scaler, an encoder, a decomposition
-or a calibrator measured, trees, neighbours and support vectors are no weights: inside containers they
-are passed over. A member that predicts by code that is not scikit-learn's is not: it must be known.
+Listed is what a fit adjusts and a prediction multiplies and adds; an intercept that is not fitted is listed
+too, and is not trainable. What a scaler, an encoder, a decomposition or a calibrator measured, trees,
+neighbours and support vectors are no weights: inside containers they are passed over. A member that
+predicts by code that is not scikit-learn's is not: it must be known.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError as Unfitted
+from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from steelyard.core.plugins import adapter_of
@@ -144,6 +146,8 @@ def _members(model: Any) -> Members | None:
             f"this {_kind(model)} was fitted with refit=False and kept no estimator; "
             "use refit=True, or fit its estimator with best_params_ yourself"
         )
+    if isinstance(model, Bunch):  # a pipeline's `named_steps`, an ensemble's `named_estimators_`
+        return [(name, member) for name, member in model.items() if isinstance(member, BaseEstimator)]
     return _named_members(held) or _numbered_members(held) or _wrapped(model)
 
 
@@ -267,7 +271,7 @@ class _Slot:
         self.name = name
         self.seen = self.value()
         self.live = _in_memory(self.seen)
-        self.shape = np.shape(self.seen)
+        self.shape = tuple(np.shape(self.seen))
         self.dtype = _dtype(self.seen)
 
     def value(self) -> Any:
@@ -286,7 +290,7 @@ class _Slot:
             now = None
         if now is self.seen:
             return now
-        if _in_memory(now) is not self.live or np.shape(now) != self.shape or _dtype(now) != self.dtype:
+        if _in_memory(now) is not self.live or tuple(np.shape(now)) != self.shape or _dtype(now) != self.dtype:
             raise ShapeError(
                 f"{printable(self.name)} has changed its shape or is gone since it was listed; list the model's weights again"
             )
@@ -318,8 +322,10 @@ class _Slot:
         holder, key = self.place()
         if isinstance(now, np.ndarray):
             holder[key] = array.copy()
+        elif issparse(now):
+            holder[key] = type(now)(csr_array(array))
         else:
-            holder[key] = type(now)(csr_array(array) if issparse(now) else array)
+            holder[key] = adapter_of(now).assign(now, {"": array})
 
 
 def _dtype(value: Any) -> np.dtype[Any]:

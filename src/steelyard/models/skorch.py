@@ -39,7 +39,7 @@ def _parts(net: Any) -> list[tuple[str, Any]]:
     """Return the modules and trained criteria that hold weights, by attribute; a single one under no name."""
     if not isinstance(net, NeuralNet):
         raise UnknownModelError(f"a skorch {printable(type(net).__name__)} has no weights; give the net itself")
-    modules = _registered(net, net._modules or ["module"])
+    modules = _registered(net, net._modules)
     if not modules:
         raise NotFittedError(
             f"this {printable(type(net).__name__)} has no module yet; call .fit(), or .initialize() for untrained weights"

@@ -1,0 +1,98 @@
+"""SciKeras: the Keras model's own names, alone, in pipelines and in searches."""
+
+import keras
+import numpy as np
+import pytest
+from scikeras.wrappers import KerasClassifier, KerasRegressor
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import steelyard
+from steelyard.errors import NotFittedError, ShapeError
+from steelyard.testing import check_model
+
+
+def build(meta, width=5):
+    outputs = 10 if meta["target_type_"] == "multiclass" and "n_classes_" in meta else 1
+    return keras.Sequential(
+        [
+            keras.Input((64,)),
+            keras.layers.Dense(width, activation="relu", name="hidden"),
+            keras.layers.BatchNormalization(name="norm"),
+            keras.layers.Dense(outputs, activation="softmax" if outputs > 1 else None, name="head"),
+        ]
+    )
+
+
+def classifier(seed=0, **settings):
+    keras.utils.set_random_seed(seed)  # the wrapper's own random_state makes TensorFlow refuse later random steps
+    settings = {"epochs": 1, "batch_size": 100, "verbose": 0, "width": 5} | settings
+    return KerasClassifier(build, loss="sparse_categorical_crossentropy", optimizer="sgd", **settings)
+
+
+def equals(weights, model, prefix=""):
+    assert list(weights) == [prefix + variable.path for variable in model.weights]
+    for variable in model.weights:
+        assert np.array_equal(weights[prefix + variable.path].numpy(), np.asarray(variable.value))
+    own = np.concatenate([array.ravel() for array in model.get_weights()])
+    assert np.array_equal(weights.to_vector(), own)
+    return True
+
+
+@pytest.mark.parametrize("kind", ["classifier", "regressor"])
+def test_a_wrapper_shows_the_keras_model(digits, kind):
+    x, y = digits
+    regressor = KerasRegressor(build, loss="mse", optimizer="sgd", epochs=1, verbose=0, batch_size=100)
+    wrapper = classifier().fit(x, y) if kind == "classifier" else regressor.fit(x, y.astype("float32"))
+    w = steelyard.weights(wrapper)
+    assert equals(w, wrapper.model_)
+    kernel = next(weight for name, weight in w.items() if name.endswith("hidden/kernel"))
+    assert (kernel.shape, kernel.role, kernel.axes) == ((64, 5), "kernel", "in out")
+    assert check_model(wrapper) is wrapper
+
+
+def test_a_wrapper_predicts_as_the_one_whose_weights_it_is_given(digits):
+    x, y = digits
+    one, other = (classifier(seed).fit(x, y) for seed in (1, 2))
+    assert not np.array_equal(one.predict_proba(x), other.predict_proba(x))
+    assert steelyard.weights(other).assign(steelyard.weights(one).to_vector()) is other
+    assert np.array_equal(one.predict_proba(x), other.predict_proba(x))
+    with pytest.raises(ShapeError, match=r"the vector has shape \(3,\), these 8 weights take \(405,\)"):
+        steelyard.weights(other).assign(np.zeros(3))
+
+
+def test_training_goes_on_from_the_assigned_weights(digits):
+    x, y = digits
+    one, other = (classifier(seed, fit__shuffle=False).fit(x, y) for seed in (1, 2))
+    steelyard.weights(other).assign(steelyard.weights(one).to_vector())
+    for wrapper in (one, other):
+        wrapper.partial_fit(x, y)
+    assert np.allclose(one.predict_proba(x), other.predict_proba(x), atol=1e-6)
+
+
+def test_before_fit_the_error_says_what_to_call(digits):
+    with pytest.raises(
+        NotFittedError, match=r"this KerasClassifier has built no model yet; call .fit\(\), or .initialize\(X, y\)"
+    ):
+        steelyard.weights(classifier())
+    with pytest.raises(NotFittedError, match="this GridSearchCV is not fitted"):
+        steelyard.weights(GridSearchCV(classifier(), {"width": [3]}))
+    with pytest.raises(NotFittedError, match="this Pipeline is not fitted"):
+        steelyard.weights(make_pipeline(StandardScaler(), classifier()))
+
+
+def test_an_initialised_wrapper_has_weights_too(digits):
+    wrapper = classifier()
+    wrapper.initialize(*digits)
+    assert equals(steelyard.weights(wrapper), wrapper.model_)
+
+
+def test_the_best_wrapper_of_a_search_through_a_pipeline(digits):
+    x, y = digits
+    search = GridSearchCV(make_pipeline(StandardScaler(), classifier()), {"kerasclassifier__width": [3]}, cv=2).fit(x, y)
+    model = search.best_estimator_[-1].model_
+    w = steelyard.weights(search)
+    assert equals(w, model, "kerasclassifier.")
+    assert w.assign(np.zeros(w.size)) is search
+    assert np.allclose(search.predict_proba(x), 0.1)
