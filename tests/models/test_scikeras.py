@@ -71,6 +71,17 @@ def test_training_goes_on_from_the_assigned_weights(digits):
     assert np.allclose(one.predict_proba(x), other.predict_proba(x), atol=1e-6)
 
 
+def test_a_wrapper_that_is_fitted_anew_has_another_model_and_says_so(digits):
+    wrapper = classifier().fit(*digits)
+    w = steelyard.weights(wrapper)
+    vector = w.to_vector()
+    wrapper.fit(*digits)
+    for use in (w.to_vector, lambda: next(iter(w.values())).numpy()):
+        with pytest.raises(ShapeError, match="this KerasClassifier was fitted anew and has another model now; list it again"):
+            use()
+    steelyard.weights(wrapper).assign(vector)
+
+
 def test_before_fit_the_error_says_what_to_call(digits):
     with pytest.raises(
         NotFittedError, match=r"this KerasClassifier has built no model yet; call .fit\(\), or .initialize\(X, y\)"

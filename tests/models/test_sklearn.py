@@ -548,6 +548,35 @@ def test_several_outputs_have_one_member_each(digits, model):
     assert not model.predict(x).any()
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        BaggingClassifier(mlp(), n_estimators=2),
+        GridSearchCV(mlp(), {"alpha": [1]}, cv=2),
+        GridSearchCV(lm.RidgeClassifier(), {"alpha": [1]}, cv=2),
+        make_pipeline(GridSearchCV(mlp(), {"alpha": [1]}, cv=2)),
+    ],
+    ids=["ensemble", "search", "search, strided arrays", "search in a pipeline"],
+)
+def test_a_container_that_is_fitted_anew_has_other_members_and_says_so(digits, model):
+    model.fit(*digits)
+    w = steelyard.weights(model)
+    vector = w.to_vector()
+    model.fit(*digits)
+    for use in (w.to_vector, next(iter(w.values())).numpy):
+        with pytest.raises(ShapeError, match="was fitted anew and holds other estimators now; list its weights again"):
+            use()
+    steelyard.weights(model).assign(vector)
+
+
+def test_a_pipeline_that_is_fitted_anew_keeps_its_steps(digits):
+    x, y = digits
+    model = make_pipeline(StandardScaler(), mlp()).fit(x, y)
+    w = steelyard.weights(model)
+    model.set_params(mlpclassifier__random_state=4).fit(x, y)
+    assert np.array_equal(w["mlpclassifier.coefs_.0"].numpy(), model[-1].coefs_[0])
+
+
 def test_one_estimator_in_two_places_is_tied_and_counts_once(digits):
     x, y = digits[0], digits[1].astype("float64")
     ridge = lm.Ridge().fit(x, y)

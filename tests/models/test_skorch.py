@@ -107,6 +107,22 @@ def test_the_optimizer_goes_on_with_the_same_parameters(digits):
     assert np.array_equal(one.predict_proba(x), other.predict_proba(x))  # plain SGD: the same weights, the same step
 
 
+def test_a_net_that_is_fitted_anew_has_another_module_and_says_so(digits):
+    x, y = digits
+    net = classifier().fit(x, y)
+    w = steelyard.weights(net)
+    vector = w.to_vector()
+    net.partial_fit(x, y)
+    assert equals(w, state(net.module_))  # the same module, trained on
+    net.fit(x, y)
+    for use in (w["fc1.weight"].numpy, w.to_vector, lambda: w.assign(vector), lambda: w.assign({"fc1.bias": np.zeros(6)})):
+        with pytest.raises(
+            ShapeError, match="this NeuralNetClassifier was fitted anew and has another module now; list it again"
+        ):
+            use()
+    steelyard.weights(net).assign(vector)
+
+
 def test_several_modules_are_named_by_their_attributes(digits):
     x, y = digits
 

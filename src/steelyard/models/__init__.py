@@ -7,11 +7,11 @@ container of many puts each member's name before its weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from steelyard.core.plugins import adapter_of
-from steelyard.core.readers import Live
+from steelyard.core.readers import Live, Memory
 from steelyard.core.roles import layer_of
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
@@ -64,6 +64,44 @@ def assign_members(members: Iterable[tuple[str, Any]], arrays: Mapping[str, Arra
         if own:
             changed[name] = adapter_of(member).assign(member, own)
     return changed
+
+
+def while_held(weight: Weight, check: Callable[[], None]) -> Weight:
+    """Call `check` before the weight is read or written: it raises when its holder has put another in its place.
+
+    For wrappers whose `fit` makes a new model inside, so that nobody reads or writes the one that is left.
+    """
+    read = weight.read
+    if isinstance(read, Live):
+        return weight.replace(read=Live(_Held(read.memory, check)))
+
+    def checked(start: int, stop: int) -> Array:
+        check()
+        return read(start, stop)
+
+    return weight.replace(read=checked)
+
+
+class _Held:
+    """Memory that is checked to belong to the model still."""
+
+    __slots__ = ("_check", "_memory")
+
+    def __init__(self, memory: Memory, check: Callable[[], None]) -> None:
+        self._memory = memory
+        self._check = check
+
+    def array(self) -> Array:
+        self._check()
+        return self._memory.array()
+
+    def address(self) -> int:
+        self._check()
+        return self._memory.address()
+
+    def check(self) -> None:
+        self._check()
+        self._memory.check()
 
 
 def with_ties(weights: Iterable[Weight]) -> Iterator[Weight]:

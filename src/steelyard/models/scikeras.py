@@ -9,16 +9,26 @@ from scikeras.wrappers import BaseWrapper
 
 from steelyard.core.plugins import adapter_of
 from steelyard.core.weight import Weight
-from steelyard.errors import NotFittedError, UnknownModelError, printable
+from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, printable
+from steelyard.models import while_held
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 
 def weights(model: Any) -> Iterable[Weight]:
-    """List the weights of the Keras model inside; raises `NotFittedError` before it is built."""
+    """List the weights of the Keras model inside; raises `NotFittedError` before it is built.
+
+    A wrapper that is fitted anew builds a new model: then its weights must be listed again, and reading or
+    writing the old ones raises `ShapeError`.
+    """
     inner = _inner(model)
-    return adapter_of(inner).weights(inner)
+
+    def check() -> None:
+        if _inner(model) is not inner:
+            raise ShapeError(f"this {printable(type(model).__name__)} was fitted anew and has another model now; list it again")
+
+    return (while_held(weight, check) for weight in adapter_of(inner).weights(inner))
 
 
 def assign(model: Any, arrays: Mapping[str, Array]) -> Any:

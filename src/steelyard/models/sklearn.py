@@ -13,7 +13,7 @@ predicts by code that is not scikit-learn's is not: it must be known.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,13 +27,15 @@ from steelyard.core.plugins import adapter_of
 from steelyard.core.readers import Live, by_rows, dtype_word
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, printable
-from steelyard.models import prefixed, with_ties
+from steelyard.models import prefixed, while_held, with_ties
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
     from steelyard.models import Adapter
 
     Members = Iterable[tuple[str, Any]]
+    Chain = tuple[tuple[Any, str, Any, Any], ...]
+    """The way to an estimator: each wrapper or container, the attribute that leads on, what that held, and the member."""
 
 
 FACTS: dict[str, tuple[Role, tuple[str, ...]]] = {  # attribute -> role, axes for each number of them
@@ -55,7 +57,7 @@ def weights(model: Any) -> Iterator[Weight]:
 
     Raises `NotFittedError` before `fit`, and `UnknownModelError` where nothing has weights that are known.
     """
-    ends = [(path, part, _weights_of(path, part, frozen=frozen)) for path, part, frozen in _ends("", model)]
+    ends = [(path, part, _weights_of(path, part, above)) for path, part, above in _ends("", model)]
     if all(found is None for _, _, found in ends):
         inside = ", ".join(sorted({_kind(part) for _, part, _ in ends} - {_kind(model)}))
         raise UnknownModelError(
@@ -111,20 +113,21 @@ def _kind(model: Any) -> str:
 # Going down: wrappers of one estimator, containers of many.
 
 
-def _ends(path: str, model: Any, *, frozen: bool = False) -> Iterator[tuple[str, Any, bool]]:
-    """Yield every estimator that wraps and contains no other, with its path, and whether `fit` leaves it alone."""
+def _ends(path: str, model: Any, above: Chain = ()) -> Iterator[tuple[str, Any, Chain]]:
+    """Yield every estimator that wraps and contains no other, with its path and what leads to it."""
     if model is None or isinstance(model, str):  # "passthrough", "drop"
         return
     if _elsewhere(model) is not None or _names(model):
-        yield path, model, frozen
+        yield path, model, above
         return
     _require_fitted(path, model)
-    members = _members(model)
-    if members is None:
-        yield path, model, frozen
-    frozen |= type(model).__name__ == "FrozenEstimator"
-    for name, member in members or ():
-        yield from _ends(f"{path}.{name}" if path and name else path or name, member, frozen=frozen)
+    attribute, members = _members(model)
+    if not attribute:
+        yield path, model, above
+        return
+    for name, member in members:
+        step = (model, attribute, vars(model).get(attribute), member)
+        yield from _ends(f"{path}.{name}" if path and name else path or name, member, (*above, step))
 
 
 def _elsewhere(model: Any) -> Adapter | None:
@@ -136,49 +139,74 @@ def _elsewhere(model: Any) -> Adapter | None:
     return None if adapter.weights is weights else adapter
 
 
-def _members(model: Any) -> Members | None:
-    """Return what a wrapper wraps, under no name, or what a container contains, by name; None for neither."""
+def _members(model: Any) -> tuple[str, Members]:
+    """Return the attribute that holds a wrapper's one estimator or a container's many, and them by name."""
     held = vars(model)
-    if "best_estimator_" in held:
-        return [("", held["best_estimator_"])]
     if "cv_results_" in held and not held.get("refit", True):
         raise NotFittedError(
             f"this {_kind(model)} was fitted with refit=False and kept no estimator; "
             "use refit=True, or fit its estimator with best_params_ yourself"
         )
     if isinstance(model, Bunch):  # a pipeline's `named_steps`, an ensemble's `named_estimators_`
-        return [(name, member) for name, member in model.items() if isinstance(member, BaseEstimator)]
-    return _named_members(held) or _numbered_members(held) or _wrapped(model)
-
-
-def _named_members(held: dict[str, Any]) -> Members | None:
-    for attribute in ("steps", "transformer_list"):  # Pipeline, FeatureUnion
+        return "keys", [(name, member) for name, member in model.items() if isinstance(member, BaseEstimator)]
+    for attribute, named in _CONTAINERS.items():
         if attribute in held:
-            return [(name, member) for name, member, *_ in held[attribute]]
-    if "transformers_" in held:  # ColumnTransformer; one that was given no columns stays as it was, not fitted
-        return [(name, member) for name, member, *_ in held["transformers_"] if _is_fitted(member)]
-    if "named_estimators_" in held:  # Voting, Stacking
-        last = [(name, held[name]) for name in ("final_estimator_",) if name in held]
-        return [*held["named_estimators_"].items(), *last]
-    return None
+            return attribute, named(held[attribute], held)
+    if type(model).__name__ in _WRAPPED:
+        return "estimator", [("", held["estimator"])]
+    return "", []
 
 
-def _numbered_members(held: dict[str, Any]) -> Members | None:
-    for attribute in ("estimators_", "calibrated_classifiers_"):
-        if attribute in held:
-            members = held[attribute]
-            flat = members.flat if isinstance(members, np.ndarray) else members
-            return [(f"{attribute}.{place}", member) for place, member in enumerate(flat)]
-    return None
+def _one(estimator: Any, held: dict[str, Any]) -> Members:
+    return [("", estimator)]
 
 
-def _wrapped(model: Any) -> Members | None:
-    held = vars(model)
-    if "regressor_" in held:  # TransformedTargetRegressor; its transformer is a net in rare cases only
-        return [("", held["regressor_"]), ("transformer_", held.get("transformer_"))]
-    if "estimator_" in held:  # selectors, thresholds, RANSAC, self-training
-        return [("", held["estimator_"])]
-    return [("", held["estimator"])] if type(model).__name__ in _WRAPPED else None
+def _named(members: Any, held: dict[str, Any]) -> Members:
+    return [(name, member) for name, member, *_ in members]
+
+
+def _columns(members: Any, held: dict[str, Any]) -> Members:
+    """The members of a `ColumnTransformer`; one that was given no columns stays as it was, not fitted."""
+    return [(name, member) for name, member, *_ in members if _is_fitted(member)]
+
+
+def _voting(members: Any, held: dict[str, Any]) -> Members:
+    return [*members.items(), ("final_estimator_", held.get("final_estimator_"))]
+
+
+def _numbered(attribute: str) -> Callable[[Any, dict[str, Any]], Members]:
+    def members(estimators: Any, held: dict[str, Any]) -> Members:
+        flat = estimators.flat if isinstance(estimators, np.ndarray) else estimators
+        return [(f"{attribute}.{place}", member) for place, member in enumerate(flat)]
+
+    return members
+
+
+def _target(regressor: Any, held: dict[str, Any]) -> Members:
+    """The regressor of a transformed target; the transformer is a net in rare cases only."""
+    return [("", regressor), ("transformer_", held.get("transformer_"))]
+
+
+_CONTAINERS: dict[str, Callable[[Any, dict[str, Any]], Members]] = {  # attribute -> its members by name
+    "best_estimator_": _one,
+    "steps": _named,  # Pipeline
+    "transformer_list": _named,  # FeatureUnion
+    "transformers_": _columns,
+    "named_estimators_": _voting,  # also stacking
+    "estimators_": _numbered("estimators_"),  # bagging, boosting, one against the rest, several outputs
+    "calibrated_classifiers_": _numbered("calibrated_classifiers_"),
+    "regressor_": _target,
+    "estimator_": _one,  # selectors, thresholds, RANSAC, self-training
+}
+
+
+def _check_held(above: Chain) -> None:
+    """Raise `ShapeError` when another `fit` has put other estimators in the place of those that were listed."""
+    for holder, attribute, held, member in above:
+        if vars(holder).get(attribute) is held:
+            continue
+        if all(now is not member for _, now in _members(holder)[1]):  # a pipeline makes a new list of the same steps
+            raise ShapeError(f"this {_kind(holder)} was fitted anew and holds other estimators now; list its weights again")
 
 
 def _is_fitted(model: Any) -> bool:
@@ -202,7 +230,7 @@ def _require_fitted(path: str, model: Any) -> None:
 # The weights that one estimator holds itself.
 
 
-def _weights_of(path: str, part: Any, *, frozen: bool = False) -> list[Weight] | None:
+def _weights_of(path: str, part: Any, above: Chain = ()) -> list[Weight] | None:
     """List one estimator's own weights; None where it has none by its nature. One that may have some is refused."""
     adapter = _elsewhere(part)
     found = _weights_elsewhere(adapter, part) if adapter else [_weight(part, name) for name in _names(part)] or None
@@ -212,7 +240,9 @@ def _weights_of(path: str, part: Any, *, frozen: bool = False) -> list[Weight] |
             f"where the {_kind(part)}{place} keeps its weights is not known; hand over what it holds (its network, "
             "its arrays), or the other members one by one"
         )
-    return [weight.replace(trainable=False) for weight in found] if found and frozen else found
+    if found and any(type(holder).__name__ == "FrozenEstimator" for holder, *_ in above):
+        found = [weight.replace(trainable=False) for weight in found]
+    return [while_held(weight, lambda: _check_held(above)) for weight in found] if found and above else found
 
 
 def _weights_elsewhere(adapter: Adapter, part: Any) -> list[Weight] | None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from skorch import NeuralNet
 
 from steelyard.core.weight import Weight
-from steelyard.errors import NotFittedError, UnknownModelError, printable
-from steelyard.models import assign_members, member_weights, with_ties
+from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, printable
+from steelyard.models import assign_members, member_weights, while_held, with_ties
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -24,19 +24,26 @@ if TYPE_CHECKING:
 def weights(model: Any) -> Iterator[Weight]:
     """List the weights of a net that is fitted or initialised; tied where two parts share them.
 
-    Raises `NotFittedError` for a net that is neither.
+    Raises `NotFittedError` for a net that is neither. A net that is fitted anew makes a new module: then
+    its weights must be listed again, and reading or writing the old ones raises `ShapeError`.
     """
-    return with_ties(member_weights(_parts(model)))
+    parts = _parts(model)
+
+    def check() -> None:
+        if any(vars(model).get(attribute) is not part for attribute, part in parts):
+            raise ShapeError(f"this {printable(type(model).__name__)} was fitted anew and has another module now; list it again")
+
+    return with_ties(while_held(weight, check) for weight in member_weights(_named(parts)))
 
 
 def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
     """Copy in place, so that the net's optimizer goes on with the same parameters."""
-    assign_members(_parts(model), arrays)
+    assign_members(_named(_parts(model)), arrays)
     return model
 
 
 def _parts(net: Any) -> list[tuple[str, Any]]:
-    """Return the modules and trained criteria that hold weights, by attribute; a single one under no name."""
+    """Return the modules and trained criteria that hold weights, by attribute."""
     if not isinstance(net, NeuralNet):
         raise UnknownModelError(f"a skorch {printable(type(net).__name__)} has no weights; give the net itself")
     modules = _registered(net, net._modules)
@@ -47,7 +54,10 @@ def _parts(net: Any) -> list[tuple[str, Any]]:
     known = {id(parameter) for _, module in modules for parameter in module.parameters()}
     criteria = _registered(net, net._criteria)
     trained = [(name, part) for name, part in criteria if any(id(p) not in known for p in part.parameters())]
-    parts = [(name, part) for name, part in (*modules, *trained) if part.state_dict()]
+    return [(name, part) for name, part in (*modules, *trained) if part.state_dict()]
+
+
+def _named(parts: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     return [("", parts[0][1])] if len(parts) == 1 else parts
 
 
