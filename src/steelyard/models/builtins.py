@@ -84,10 +84,12 @@ def _leaves(path: str, model: Any, above: tuple[int, ...]) -> Iterator[tuple[str
             yield below, member
 
 
-def _is_numbers(model: Any) -> bool:
+def _is_numbers(model: Any, above: tuple[int, ...] = ()) -> bool:
     """Tell a number, or a list of nothing but numbers, from a container."""
+    if id(model) in above:
+        return False
     if isinstance(model, (list, tuple)):
-        return bool(model) and all(_is_numbers(part) for part in model if part is not model)
+        return bool(model) and all(_is_numbers(part, (*above, id(model))) for part in model)
     return isinstance(model, (bool, int, float, complex))
 
 

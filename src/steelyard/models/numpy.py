@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 def weights(array: Any) -> Iterator[Weight]:
     """List the array itself; its name is empty until a container gives it one."""
+    if isinstance(array, np.generic):  # a number of its own: writing to its copy would change nothing
+        array = np.asarray(array)
+        array.flags.writeable = False
     yield from_array("", array)
 
 
