@@ -34,7 +34,9 @@ def printable(text: object, limit: int = 200) -> str:
         >>> print(printable("fc\x1b[31m.weight"))
         fc\u001b[31m.weight
     """
-    shown = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in str(text))
+    shown = str(text)
+    if not shown.isprintable():
+        shown = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in shown)
     half = limit // 2
     return shown if len(shown) <= limit else f"{shown[:half]}...{shown[-half:]}"
 

@@ -89,10 +89,10 @@ def common_dtype(dtypes: Iterable[str]) -> np.dtype[Any]:
     distinct = [numpy_dtype(word) for word in dict.fromkeys(dtypes)]
     if len(distinct) < 2:
         return distinct[0] if distinct else np.dtype(np.float32)
-    return np.result_type(*map(_standard, distinct))
+    return np.result_type(*map(standard, distinct))
 
 
-def _standard(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def standard(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the NumPy type that holds every number of `dtype`."""
     import numpy as np
 

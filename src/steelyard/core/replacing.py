@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import BinaryIO
 
 
@@ -16,13 +15,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     The bytes are on the disk before the name changes hands; the mode of an old file is kept, and a link is
     written through. On any error the temporary file is removed and `path` is as it was.
     """
-    target = Path(path).resolve()
-    temporary = target.with_name(f".{target.name[:80]}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    target = os.path.realpath(path)
+    folder, name = os.path.split(target)
+    temporary = os.path.join(folder, f".{name[:80]}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
     file = open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb")  # noqa: SIM115 - closed below
     try:
         with file:
             with suppress(FileNotFoundError):
-                os.chmod(temporary, target.stat().st_mode & 0o7777)
+                os.chmod(temporary, os.stat(target).st_mode & 0o7777)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -31,10 +31,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-    _sync_folder(target.parent)
+    _sync_folder(folder)
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: str) -> None:
     if os.name == "posix":  # elsewhere a folder cannot be opened
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard.core.casting import converted
 from steelyard.core.readers import Live
@@ -13,6 +13,8 @@ from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from steelyard.core.weight import Array
 
     Order = Literal["C", "F"]
@@ -82,13 +84,19 @@ def flatten(plan: Plan, out: Array, order: Order) -> None:
     if order == "C" and _direct(plan, out):
         _gather(plan, out)
         return
-    for weight, start, stop in plan.spans():
+    start = 0
+    for run in runs(plan, out.dtype, order):
+        out[start : start + run.size] = run
+        start += run.size
+
+
+def runs(plan: Plan, dtype: np.dtype[Any], order: Order) -> Iterator[Array]:
+    """Yield the vector piece by piece, so that it need not be in memory as a whole."""
+    for weight in plan.weights:
         if order == "F":
-            out[start:stop] = converted(weight.name, weight.numpy().ravel(order="F"), out.dtype)
-            continue
-        for block in weight.blocks():
-            out[start : start + block.size] = converted(weight.name, block, out.dtype)
-            start += block.size  # noqa: PLW2901 - runs to stop
+            yield converted(weight.name, weight.numpy().ravel(order="F"), dtype)
+        else:
+            yield from (converted(weight.name, block, dtype) for block in weight.blocks())
 
 
 def unflatten(plan: Plan, vector: Array) -> bool:

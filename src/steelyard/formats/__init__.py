@@ -7,13 +7,14 @@ asked first, so that opening one file does not import them all; the rest only wh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from steelyard.core.plugins import load, names
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from steelyard.core.source import Source
     from steelyard.core.weights import Weights
 
@@ -54,7 +55,7 @@ def weights_in(source: Source, part: str = "model") -> Weights:
 def format_of(source: Source) -> Format:
     """Return the format that knows the bytes of `source`, those of its suffix first."""
     asked = []
-    for name in [*_by_suffix(source.name), *(n for n in names("formats") if n not in _by_suffix(source.name))]:
+    for name in _likely_first(source.name):
         found = cast("Format", load("formats", name))
         if found.sniff(source):
             return found
@@ -71,6 +72,13 @@ def writer_of(path: Path) -> Writer:
     raise FormatError(
         str(path), f"no format writes {path.suffix or 'a name without a suffix'!r}; use one of {', '.join(_writable())}"
     )
+
+
+def _likely_first(name: str) -> Iterator[str]:
+    """Yield the formats whose suffix fits; then the others, for which entry points have to be looked up."""
+    likely = _by_suffix(name)
+    yield from likely
+    yield from (other for other in names("formats") if other not in likely)
 
 
 def _by_suffix(name: str) -> list[str]:

@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.facts import dump_facts, with_facts
 from steelyard.codecs.zip import Member, directory, is_zip, member_source
+from steelyard.core.casting import common_dtype, standard
 from steelyard.core.dtypes import ITEMSIZES, itemsize
 from steelyard.core.readers import by_rows, raw_chunks, refusing
 from steelyard.core.replacing import replacing
+from steelyard.core.vector import runs
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
     from steelyard.core.source import Source
+    from steelyard.core.vector import Order
     from steelyard.core.weight import Array, Reader
 
 SUFFIXES = (".npz", ".npy")
@@ -158,6 +161,25 @@ def write(weights: Weights, path: Path) -> None:
                     _add(archive, weight, json.dumps({FACTS: shared}, separators=(",", ":")))
 
 
+def write_vector(weights: Weights, path: str, order: Order) -> str:
+    """Write all weights as one vector into a `.npy` file, piece by piece, and return its dtype.
+
+    It has the smallest type that holds all weights, of those that every NumPy reads.
+    Raises `FormatError` for another suffix, and `ShapeError` or `LossyError` as `to_vector` does.
+    """
+    import numpy as np
+
+    if not path.lower().endswith(".npy"):
+        raise FormatError(path, "a vector is written as .npy; give a name that ends so")
+    plan = weights._distinct()
+    dtype = standard(common_dtype(plan.dtypes))
+    with replacing(path) as file:
+        file.write(_header_text((plan.size,), dtype.name))
+        for run in runs(plan, dtype, order):
+            file.write(np.ascontiguousarray(run, dtype.newbyteorder("<")).data)
+    return dtype.name
+
+
 def _add(archive: zipfile.ZipFile, weight: Weight, comment: str) -> None:
     entry = zipfile.ZipInfo(f"{weight.name}.npy")
     entry.comment = comment.encode()
@@ -167,12 +189,16 @@ def _add(archive: zipfile.ZipFile, weight: Weight, comment: str) -> None:
 
 
 def _npy(weight: Weight) -> Iterator[bytes | memoryview]:
-    """Yield a `.npy` file: version 1, little-endian, row-major; types that NumPy lacks as bytes of their size."""
-    kinds = {word: kind for kind, word in _KINDS.items()}
-    kind = kinds.get(weight.dtype.rstrip("0123456789"), "V")
-    size = itemsize(weight.dtype)
-    descr = f"{'|' if size == 1 else '<'}{kind}{size}"
-    text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {weight.shape!r}, }}"
-    text += " " * (-(len(text) + 11) % 64) + "\n"
-    yield MAGIC + b"\1\0" + struct.pack("<H", len(text)) + text.encode("latin-1")
+    yield _header_text(weight.shape, weight.dtype)
     yield from raw_chunks(weight)
+
+
+def _header_text(shape: tuple[int, ...], dtype: str) -> bytes:
+    """Begin a `.npy` file: version 1, little-endian, row-major; types that NumPy lacks as bytes of their size."""
+    kinds = {word: kind for kind, word in _KINDS.items()}
+    kind = kinds.get(dtype.rstrip("0123456789"), "V")
+    size = itemsize(dtype)
+    descr = f"{'|' if size == 1 else '<'}{kind}{size}"
+    text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
+    text += " " * (-(len(text) + 11) % 64) + "\n"
+    return MAGIC + b"\1\0" + struct.pack("<H", len(text)) + text.encode("latin-1")

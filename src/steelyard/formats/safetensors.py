@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.facts import dump_facts, with_facts
@@ -17,6 +16,8 @@ from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from steelyard.core.source import Source
 
 SUFFIXES = (".safetensors",)
