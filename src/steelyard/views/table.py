@@ -2,15 +2,208 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from steelyard.errors import printable
+from steelyard.core.source import Stored
+from steelyard.core.weight import Weight
+from steelyard.errors import SteelyardError, printable
+from steelyard.views.rows import Row, rows_of
+from steelyard.views.terminal import Screen, cells, cut, in_units, padded, screen_of
 
 if TYPE_CHECKING:
+    from steelyard.core.summary import Summary
     from steelyard.core.weights import Weights
+
+NAME_LIMIT = 1000
+"""Characters of a name that are shown where nothing else limits them."""
+NAME_LEAST = 28
+"""Cells that a name keeps while there are columns left that may go instead; two fifths of a narrow screen."""
+REDUNDANT = ("layer", "tied to")
+EXPENDABLE = (*REDUNDANT, "dtype", "role", "parameters", "times", "mean", "max", "min", "histogram", "shape")
+"""The columns that a narrow screen does without, in this order; the redundant ones before a name is cut."""
+TIMES = "\u00d7"
+FINDINGS = 5
+"""Weights that are not finite which are named one by one."""
+
+
+AXIS_ROLES = ("kernel", "recurrent kernel", "bias")
+"""Whose numbers set the axis of the histograms: scales of one, counters and embeddings would squeeze kernels into one bar."""
+
+
+class Column:
+    """A head, and a text for each row; `key` is the head unless the head says more."""
+
+    __slots__ = ("head", "key", "right", "texts", "width")
+
+    def __init__(self, key: str, texts: list[str], *, right: bool = False, head: str | None = None) -> None:
+        self.key = key
+        self.head = key if head is None else head
+        self.texts = texts
+        self.right = right
+        self.width = max(map(cells, texts), default=0)
+        if self.width:
+            self.width = max(self.width, cells(self.head))
 
 
 def table(weights: Weights) -> str:
-    """Return one line for each weight, and the totals."""
-    lines = [f"{printable(w.name)}  {w.shape}  {w.dtype}  {w.role}" for w in weights.values()]
-    return "\n".join([*lines, f"{len(weights)} weights, {weights.size:,} parameters, {weights.nbytes:,} bytes"])
+    """Return the table that printing `weights` in Python shows: repeated blocks folded, no colours.
+
+    Weights of a live model are looked through for NaN and Inf, and one line names each that has some.
+    """
+    lines = list(listing(weights, Screen(screen_of(sys.stdout).width), grouped=True))
+    return "\n".join([*lines, *live_findings(weights)])
+
+
+def listing(
+    weights: Weights, screen: Screen, *, unfolded: bool = False, stats: bool = False, grouped: bool = False
+) -> Iterator[str]:
+    """Yield the lines of the table, and the totals; with `stats` every number is read.
+
+    With `grouped` a layer is written once for all its weights, without it on every line, as a pipe needs it.
+    """
+    if not weights:
+        yield "no weights"
+        return
+    rows = rows_of(weights, unfolded=unfolded)
+    columns = _facts(rows, grouped=grouped)
+    summaries = []
+    if stats:
+        from steelyard.core.summary import summarise
+
+        summaries = [summarise(row.counted) for row in rows]
+        columns += _statistics(rows, summaries)
+    yield from _drawn([column for column in columns if column.width], screen)
+    yield ""
+    yield screen.broken(totals(weights))
+    suspects = [w for row, found in zip(rows, summaries, strict=False) if not found.finite for w in row.counted]
+    for line in findings(suspects):
+        yield screen.paint(screen.broken(line), "red")
+
+
+def totals(weights: Weights) -> str:
+    """Say how many weights, parameters and bytes there are; tied weights count once."""
+    return f"{count_text(weights)}, {weights.size:,} parameter{'s' * (weights.size != 1)}, {in_units(weights.nbytes)}"
+
+
+def count_text(weights: Weights) -> str:
+    """Say how many weights there are, and how many of them are tied."""
+    tied = len(weights) - len(weights._distinct().weights)
+    count = f"{len(weights):,} weight{'s' * (len(weights) != 1)}"
+    return f"{count} ({tied:,} tied, counted once)" if tied else count
+
+
+def findings(weights: Sequence[Weight]) -> Iterator[str]:
+    """Yield a line for each weight that holds NaN or Inf, and how many more there are after the first five."""
+    if not weights:
+        return
+    from steelyard.core.finite import nonfinite  # not needed to list a file, and slow to import
+
+    found = list(nonfinite(weights))
+    yield from map(str, found[:FINDINGS])
+    if len(found) > FINDINGS:
+        yield f"... and {len(found) - FINDINGS:,} more weights that are not finite"
+
+
+def live_findings(weights: Weights) -> Iterator[str]:
+    """Yield the findings of weights that are in memory; printing never fails because numbers cannot be read."""
+    if weights.live:
+        try:
+            yield from findings(weights._distinct().weights)
+        except SteelyardError as error:
+            yield f"the numbers cannot be read: {error}"
+
+
+def shape_text(weight: Weight) -> str:
+    """Write a shape with a multiplication sign between its axes; a weight without axes is a scalar."""
+    return TIMES.join(map(str, weight.shape)) or "scalar"
+
+
+def dtype_text(weight: Weight) -> str:
+    """Write the dtype, and the file's own word where the numbers do not lie there as that dtype."""
+    other = weight.stored not in ("", weight.dtype) and not isinstance(weight.read, Stored)
+    return f"{weight.dtype} ({printable(weight.stored, 40)})" if other else weight.dtype
+
+
+def name_text(name: str) -> str:
+    """Write a name on one line, without what a terminal would obey; a bare tensor has none."""
+    return printable(name, NAME_LIMIT) or "(unnamed)"
+
+
+def _facts(rows: Sequence[Row], *, grouped: bool) -> list[Column]:
+    """Return the columns of facts."""
+    layers = [printable(row.layer, NAME_LIMIT) for row in rows]
+    if grouped:
+        layers = ["" if nth and layer == layers[nth - 1] else layer for nth, layer in enumerate(layers)]
+    tied = [row.weight.tied if row.weight.tied is not None and not row.counted else None for row in rows]
+    return [
+        Column("layer", layers),
+        Column("name", [name_text(row.name) for row in rows]),
+        Column("shape", [shape_text(row.weight) for row in rows]),
+        Column("dtype", [dtype_text(row.weight) for row in rows]),
+        Column("role", [str(row.weight.role) for row in rows]),
+        Column("times", [f"{row.times:,} {TIMES}" if row.times > 1 else "" for row in rows], right=True, head=""),
+        Column("parameters", [f"{row.size:,}" if row.counted else "tied" for row in rows], right=True),
+        Column("tied to", ["" if owner is None else name_text(owner) for owner in tied]),
+    ]
+
+
+def _statistics(rows: Sequence[Row], summaries: Sequence[Summary]) -> list[Column]:
+    """Return the columns of what the numbers are; all histograms have one axis, which kernels and the like set."""
+    from steelyard.views.sparkline import axis_of, bars, header
+
+    setting = [s for row, s in zip(rows, summaries, strict=True) if row.weight.role in AXIS_ROLES]
+    end = axis_of(setting or summaries)
+    columns = [Column("histogram", [bars(summary, end) for summary in summaries], head=header(end))]
+    values: dict[str, Callable[[Summary], float | None]] = {
+        "min": lambda s: s.minimum,
+        "mean": lambda s: s.mean,
+        "max": lambda s: s.maximum,
+    }
+    for head, value in values.items():
+        columns.append(Column(head, [number_text(value(summary)) for summary in summaries], right=True))
+    return columns
+
+
+def number_text(number: float | None) -> str:
+    """Write a number with four digits; blank where there is none."""
+    return "" if number is None else f"{number:.4g}"
+
+
+def _drawn(columns: list[Column], screen: Screen) -> Iterator[str]:
+    columns = _fitting(columns, screen.width)
+    yield "  ".join(screen.paint(padded(cut(c.head, c.width), c.width, right=c.right), "dim") for c in columns).rstrip()
+    for cells_of_row in zip(*(_painted(column, screen) for column in columns), strict=True):
+        yield "  ".join(cells_of_row).rstrip()
+
+
+def _fitting(columns: list[Column], width: int | None) -> list[Column]:
+    """Leave columns out until a line fits; only then cut names. A pipe gets everything."""
+    if width is None:
+        return columns
+    name = next(column for column in columns if column.key == "name")
+
+    def room() -> int:
+        return width - sum(column.width + 2 for column in columns if column is not name)
+
+    for key in EXPENDABLE:
+        least = name.width if key in REDUNDANT else min(name.width, NAME_LEAST, width * 2 // 5)
+        if room() >= least:
+            break
+        columns = [column for column in columns if column.key != key]
+    name.width = max(min(name.width, room()), 1)
+    return columns
+
+
+def _painted(column: Column, screen: Screen) -> list[str]:
+    """Return the cells of a column: the layer's part of a name is dim, roles have their colours."""
+    texts = [padded(cut(text, column.width), column.width, right=column.right) for text in column.texts]
+    if not screen.colour:
+        return texts
+    if column.key == "name":
+        leaves = [max(text.rfind("."), text.rfind("/")) + 1 for text in texts]
+        return [screen.paint(text[:leaf], "dim") + text[leaf:] for text, leaf in zip(texts, leaves, strict=True)]
+    if column.key == "role":
+        return [screen.paint(text, text.strip()) for text in texts]
+    return [screen.paint(text, "dim") for text in texts] if column.key in ("layer", "times", "tied to") else texts

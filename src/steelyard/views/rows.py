@@ -1,0 +1,118 @@
+"""Weights as rows: one for each weight, or for each weight of a block that a model repeats."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from steelyard.core.weight import Weight
+
+if TYPE_CHECKING:
+    from steelyard.core.weights import Weights
+
+    Names = tuple[str, ...]
+    """A name in parts: texts at even places, whole numbers at odd ones."""
+    Group = tuple[Names, list[Weight]]
+
+_NUMBER = re.compile(r"(?<![0-9])([0-9]{1,9})(?![0-9])")
+_DEPTH = 6
+"""Numbers in one name that are looked at; a name may hold thousands."""
+
+
+class Row:
+    """What one line shows: the first of its weights stands for all, which are alike but for their names.
+
+    `counted` are those of them that totals count: a weight that shares another's numbers is left out.
+    """
+
+    __slots__ = ("counted", "layer", "name", "weight", "weights")
+
+    def __init__(self, weights: Sequence[Weight], counted: Sequence[Weight]) -> None:
+        self.weight = weights[0]
+        self.weights = weights
+        self.counted = counted
+        self.name = span(weights[0].name, weights[-1].name)
+        self.layer = span(weights[0].layer, weights[-1].layer)
+
+    @property
+    def times(self) -> int:
+        """How many weights the row stands for."""
+        return len(self.weights)
+
+    @property
+    def size(self) -> int:
+        """The elements of all weights that count."""
+        return sum(weight.size for weight in self.counted)
+
+
+def rows_of(weights: Weights, *, unfolded: bool = False) -> list[Row]:
+    """Return the rows in the order of the weights; blocks that a model repeats are folded unless `unfolded`.
+
+    A block repeats where a number in its names counts up by one and the rest of the names, the shapes,
+    dtypes and roles are the same.
+
+    >>> import steelyard, numpy as np
+    >>> net = {f"layers.{i}.{leaf}": np.zeros(2) for i in range(12) for leaf in ("weight", "bias")}
+    >>> [(row.name, row.times) for row in rows_of(steelyard.weights(net))]
+    [('layers.[0-11].weight', 12), ('layers.[0-11].bias', 12)]
+    """
+    counted = {id(weight) for weight in weights._distinct().weights}
+    groups: Iterable[list[Weight]] = ([weight] for weight in weights.values())
+    if not unfolded:
+        groups = (group for _, group in _folded([(_parts(w.name), [w]) for w in weights.values()], 0))
+    return [Row(group, [weight for weight in group if id(weight) in counted]) for group in groups]
+
+
+def span(first: str, last: str) -> str:
+    """Write two names that differ in numbers only as one.
+
+    >>> span("layers.0.experts.0.w", "layers.11.experts.7.w")
+    'layers.[0-11].experts.[0-7].w'
+    """
+    if first == last:
+        return first
+    begin, end = _parts(first), _parts(last)
+    if begin[::2] != end[::2]:
+        return first
+    return "".join(a if a == b else f"[{a}-{b}]" for a, b in zip(begin, end, strict=True))
+
+
+def _parts(name: str) -> Names:
+    return tuple(_NUMBER.split(name, maxsplit=_DEPTH))
+
+
+def _folded(groups: list[Group], depth: int) -> list[Group]:
+    """Fold what repeats at the number of this depth, then what repeats within at the next."""
+    place = 2 * depth + 1
+    if all(len(names) <= place for names, _ in groups):
+        return groups
+    blocks = [list(block) for _, block in groupby(groups, lambda group: group[0][: place + 1])]
+    folded: list[Group] = []
+    first = 0
+    for nth in range(1, len(blocks) + 1):
+        if nth < len(blocks) and _follows(blocks[nth - 1], blocks[nth], place):
+            continue
+        merged = [(alike[0][0], [w for _, ws in alike for w in ws]) for alike in zip(*blocks[first:nth], strict=True)]
+        folded += _folded(merged, depth + 1) if len(merged) > 1 else merged
+        first = nth
+    return folded
+
+
+def _follows(block: list[Group], after: list[Group], place: int) -> bool:
+    """Tell whether one block repeats the other under the next number."""
+    one, two = block[0][0], after[0][0]
+    return (
+        len(block) == len(after)
+        and min(len(one), len(two)) > place
+        and one[:place] == two[:place]
+        and int(one[place]) + 1 == int(two[place])
+        and all(
+            a[place + 1 :] == b[place + 1 :] and _kind(v[0]) == _kind(w[0]) for (a, v), (b, w) in zip(block, after, strict=True)
+        )
+    )
+
+
+def _kind(weight: Weight) -> tuple[object, ...]:
+    return weight.shape, weight.dtype, weight.role, weight.tied, weight.trainable, weight.stored, weight.axes

@@ -1,0 +1,86 @@
+"""One weight as text: its facts, what its numbers are, and the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from steelyard.core.casting import standard
+from steelyard.core.summary import Summary, summarise
+from steelyard.core.weight import BLOCK, Weight
+from steelyard.errors import printable
+from steelyard.views.sparkline import axis_of, bars
+from steelyard.views.table import dtype_text, findings, name_text, number_text, shape_text
+from steelyard.views.terminal import Screen, in_units
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+WHOLE = 1000
+"""Elements up to which every one is written."""
+PAPER = 100
+"""The width of numbers where the screen has none."""
+
+
+def described(weight: Weight, screen: Screen) -> Iterator[str]:
+    """Yield the lines of one weight; of a large one the middle of each axis is left out."""
+    summary = summarise([weight])
+    yield screen.paint(name_text(weight.name), "bold")
+    for key, text in _facts(weight, summary):
+        if text:
+            yield f"{screen.paint(f'  {key:<11}', 'dim')}{text}"
+    if not summary.finite:
+        for line in findings([weight]):
+            yield screen.paint(screen.broken(line), "red")
+    yield ""
+    yield values_text(weight, screen.width or PAPER)
+
+
+def values_text(weight: Weight, width: int) -> str:
+    """Write the numbers as NumPy does; of a large weight no more is read than is shown."""
+    whole = weight.size <= WHOLE
+    ends = {1: 4, 2: 3, 3: 2, 4: 2}.get(len(weight.shape), 1)
+    array = weight.numpy() if whole else _edges(weight, ends)
+    return np.array2string(
+        array.astype(standard(array.dtype), copy=False),
+        max_line_width=width,
+        threshold=WHOLE if whole else 0,
+        edgeitems=ends,
+        precision=5,
+        separator=" ",
+    )
+
+
+def _facts(weight: Weight, summary: Summary) -> Iterator[tuple[str, str]]:
+    yield "layer", printable(weight.layer)
+    yield "shape", f"{shape_text(weight)}  {printable(weight.axes)}".rstrip()
+    yield "dtype", dtype_text(weight)
+    yield "role", str(weight.role)
+    yield "trainable", {True: "yes", False: "no", None: ""}[weight.trainable]
+    yield "tied to", "" if weight.tied is None else name_text(weight.tied)
+    yield "parameters", f"{weight.size:,} ({in_units(weight.nbytes)})"
+    if summary.count:
+        end = axis_of([summary])
+        yield (
+            "numbers",
+            f"min {number_text(summary.minimum)}  mean {number_text(summary.mean)}  max {number_text(summary.maximum)}",
+        )
+        yield "histogram", f"{-end:g} {bars(summary, end)} {end:g}"
+
+
+def _edges(weight: Weight, ends: int) -> Array:
+    """Return an array whose axes have only their first and last `ends` places, and one between for the dots."""
+    places = [(*range(ends), ends, *range(n - ends, n)) if n > 2 * ends else range(n) for n in weight.shape]
+    steps = [prod(weight.shape[nth + 1 :]) for nth in range(len(weight.shape))]
+    wanted = [sum(place * step for place, step in zip(index, steps, strict=True)) for index in product(*places)]
+    return _gathered(weight, np.array(wanted)).reshape([len(place) for place in places])
+
+
+def _gathered(weight: Weight, wanted: Array) -> Array:
+    """Return the elements at these growing places, read block by block."""
+    cuts = np.flatnonzero(np.diff(wanted // BLOCK)) + 1
+    return np.concatenate([weight.read(int(run[0]), int(run[-1]) + 1)[run - run[0]] for run in np.split(wanted, cuts)])

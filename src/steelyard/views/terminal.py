@@ -1,0 +1,123 @@
+"""Text for a terminal: how wide it is, whether it shows colours, and cutting what does not fit."""
+
+from __future__ import annotations
+
+import os
+from itertools import accumulate, takewhile
+from typing import TextIO
+
+COLOURS = {
+    "dim": "2",
+    "bold": "1",
+    "red": "38;5;160",
+    # four hues that remain apart for colour-blind eyes, readable on black and on white (after Okabe and Ito)
+    "kernel": "38;5;32",
+    "recurrent kernel": "38;5;32",
+    "bias": "38;5;172",
+    "embedding": "38;5;36",
+    "scale": "38;5;168",
+    "offset": "38;5;168",
+    "mean": "2",
+    "variance": "2",
+    "count": "2",
+}
+
+
+UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+class Screen:
+    """Where text will be read: `width` in cells, None where nothing is cut, and whether colours are shown."""
+
+    __slots__ = ("colour", "width")
+
+    def __init__(self, width: int | None = None, *, colour: bool = False) -> None:
+        self.width = width
+        self.colour = colour
+
+    def paint(self, text: str, colour: str) -> str:
+        """Colour a text by a word of `COLOURS`; other words leave it as it is."""
+        code = COLOURS.get(colour)
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour and code and text.strip() else text
+
+    def broken(self, line: str) -> str:
+        """Break a sentence that is too wide between its words."""
+        if self.width is None or cells(line) <= self.width:
+            return line
+        import textwrap
+
+        return textwrap.fill(line, max(self.width, 8), subsequent_indent="  ")
+
+
+def screen_of(stream: TextIO | None) -> Screen:
+    """Return the screen behind a stream: a pipe or a file cuts nothing and has no colours.
+
+    `COLUMNS` overrides the terminal's own width, `NO_COLOR` turns colours off.
+    """
+    try:
+        terminal = stream is not None and stream.isatty()
+    except (AttributeError, ValueError):  # a stand-in for a stream, or a closed one
+        terminal = False
+    if stream is None or not terminal:
+        return Screen()
+    return Screen(_columns(stream), colour=not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb")
+
+
+def _columns(stream: TextIO) -> int:
+    """Do what shutil.get_terminal_size does; importing shutil takes longer than listing a file."""
+    text = os.environ.get("COLUMNS", "")
+    if text.isdecimal() and int(text):
+        return int(text)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
+def cells(text: str) -> int:
+    """Return how many cells of a terminal a text takes: two for a wide letter, none for a combining mark."""
+    if text.isascii() or max(text) < "\u0300":
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def padded(text: str, width: int, *, right: bool = False) -> str:
+    """Fill a text with spaces up to `width` cells."""
+    if text.isascii():
+        return text.rjust(width) if right else text.ljust(width)
+    space = " " * (width - cells(text))
+    return space + text if right else text + space
+
+
+def cut(text: str, width: int) -> str:
+    """Cut a text in the middle to `width` cells; two thirds of what stays is its end, where names differ.
+
+    >>> cut("layers.0.self_attn.in_proj_weight", 22)
+    'layers.…in_proj_weight'
+    """
+    if (text.isascii() and len(text) <= width) or cells(text) <= width:
+        return text
+    head, tail = (width - 1) // 3, width - 1 - (width - 1) // 3
+    return f"{_beginning(text, head)}…{_beginning(text[::-1], tail)[::-1]}"
+
+
+def _beginning(text: str, width: int) -> str:
+    """Return as much of a text as fits into `width` cells."""
+    if text.isascii():
+        return text[:width]
+    ends = accumulate(map(cells, text))
+    return text[: sum(1 for _ in takewhile(lambda end: end <= width, ends))]
+
+
+def in_units(count: int) -> str:
+    """Write a number of bytes so that a reader sees how many that is.
+
+    >>> in_units(512), in_units(2_147_483_648)
+    ('512 bytes', '2.0 GiB')
+    """
+    if count < 1024:
+        return f"{count} byte{'s' * (count != 1)}"
+    power = min((count.bit_length() - 1) // 10, len(UNITS))
+    return f"{count / 1024**power:.1f} {UNITS[power - 1]}"
