@@ -5,4 +5,6 @@ from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.io import save, weights
 
-__all__ = ["Role", "Weight", "Weights", "errors", "save", "weights"]
+__version__ = "0.1.0"
+
+__all__ = ["Role", "Weight", "Weights", "__version__", "errors", "save", "weights"]

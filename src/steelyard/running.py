@@ -1,0 +1,130 @@
+"""Running a command: its arguments, its errors and warnings as one line each, its exit status."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from steelyard import __version__
+from steelyard.errors import NonFiniteWarning, SteelyardError, printable
+
+if TYPE_CHECKING:
+    Command = Callable[[argparse.Namespace], int | None]
+    Declare = Callable[[argparse.ArgumentParser], None]
+    Commands = Mapping[str, tuple[Command, Declare]]
+
+TROUBLE = 2
+INTERRUPTED = 130
+"""What a shell reports for a command that Ctrl-C ended."""
+PIPE_CLOSED = 141
+"""What a shell reports for a command whose reader went away, as `head` does."""
+
+
+def run(commands: Commands, argv: list[str]) -> int:
+    """Run the command that `argv` begins with, and return its exit status; an error is one line on stderr."""
+    args = _parsed(commands, argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode shows escapes
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", NonFiniteWarning)
+        warnings.showwarning = _show_warning
+        return _guarded(args)
+
+
+def _guarded(args: argparse.Namespace) -> int:
+    try:
+        status = args.run(args) or 0
+        sys.stdout.flush()  # here, where a full disk or a closed pipe is still noticed
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _drop_output()
+        return PIPE_CLOSED
+    except (SteelyardError, OSError, MemoryError) as error:
+        return trouble(error)
+    return int(status)
+
+
+def trouble(error: BaseException) -> int:
+    """Say what went wrong, and return the exit status for it."""
+    try:
+        sys.stdout.flush()  # what was printed before the error stands before it
+    except OSError:
+        _drop_output()
+    print(f"error: {one_line(error)}", file=sys.stderr)
+    return TROUBLE
+
+
+def _drop_output() -> None:
+    """Let what could not be written go nowhere: the interpreter would try once more when it ends, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says, on one line."""
+    if isinstance(error, OSError) and error.strerror:
+        file = f"{printable(error.filename)}: " if error.filename else ""
+        return f"{file}{error.strerror}"
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {error}" if str(error) else "not enough memory"
+    return printable(error, 2000)
+
+
+def _show_warning(  # the arguments are those of warnings.showwarning
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: object = None, line: str | None = None
+) -> None:
+    print(f"warning: {printable(message, 2000)}", file=sys.stderr)
+
+
+def _parsed(commands: Commands, argv: list[str]) -> argparse.Namespace:
+    """Parse the arguments; the parser of the one command that is asked for is made, since each takes a millisecond."""
+    if not argv or argv[0] not in commands:
+        argv = [_overview(commands).parse_args(argv or ["--help"]).command]  # ends the process but for "-- COMMAND"
+    run, declare = commands[argv[0]]
+    about, example = _help(run)
+    parser = argparse.ArgumentParser(
+        prog=f"steelyard {argv[0]}",
+        description=about,
+        epilog=f"example:\n  {example}",
+        formatter_class=_formatter,
+        allow_abbrev=False,
+    )
+    declare(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=run)
+    return parser.parse_args(argv[1:])
+
+
+def _overview(commands: Commands) -> argparse.ArgumentParser:
+    """Make the parser that names the commands, with an example of each."""
+    helps = {name: _help(run) for name, (run, _) in commands.items()}
+    lines = [f"  {name:<10}{about.splitlines()[0] if about else ''}" for name, (about, _) in helps.items()]
+    examples = [f"  {example}" for _, example in helps.values()]
+    parser = argparse.ArgumentParser(
+        prog="steelyard",
+        description="The weights of any neural network in one shape, whatever file they lie in.",
+        epilog="\n".join(["commands:", *lines, "", "examples:", *examples, "", "steelyard COMMAND --help says more."]),
+        formatter_class=_formatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("command", choices=list(commands), metavar="COMMAND", help="one of those below, with its own arguments")
+    parser.add_argument("--version", action="version", version=f"steelyard {__version__}")
+    return parser
+
+
+def _help(run: Command) -> tuple[str, str]:
+    """Return what a command's docstring says of it, and its last line, which is an example."""
+    about, _, example = (run.__doc__ or "").strip().rpartition("\n\n")
+    return "\n".join(line.strip() for line in about.splitlines()), example.strip()
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Format help for this screen; left to itself argparse imports shutil to ask for the width."""
+    from steelyard.views.terminal import screen_of
+
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=screen_of(sys.stdout).width or 100)

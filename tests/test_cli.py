@@ -1,0 +1,613 @@
+"""The command: what it prints, what it reads, how it fails."""
+
+import errno
+import fcntl
+import io
+import json
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+import tomllib
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import steelyard
+from steelyard import cli
+from steelyard.cli import main
+from steelyard.core import source as core_source
+from steelyard.views.terminal import cells
+
+ROOT = Path(__file__).parents[1]
+ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
+# what decides how a terminal is used must come from the test, not from whoever runs it
+PLAIN = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "NO_COLOR", "TERM", "PYTHONIOENCODING", "PYTHONUNBUFFERED")}
+ENV = {**PLAIN, "PYTHONPATH": str(ROOT / "src"), "TERM": "xterm-256color", "PYTHONUTF8": "1"}
+
+
+def run(*args, env=None):
+    """Run the command as a process of its own, its output in pipes."""
+    return subprocess.run(
+        [sys.executable, "-m", "steelyard", *map(str, args)],
+        capture_output=True,
+        text=True,
+        env={**ENV, **(env or {})},
+        check=False,
+    )
+
+
+def in_terminal(columns, *args, env=None):
+    """Run the command in a terminal of so many columns, and return what it wrote there."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    command = [sys.executable, "-m", "steelyard", *map(str, args)]
+    process = subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env={**ENV, **(env or {})})
+    os.close(follower)
+    written = b""
+    while True:
+        try:
+            block = os.read(leader, 1 << 16)
+        except OSError:  # how Linux says that the other side is closed
+            break
+        if not block:
+            break
+        written += block
+    os.close(leader)
+    assert process.wait() == 0, written
+    return written.decode().replace("\r\n", "\n")
+
+
+def raw_safetensors(path, tensors):
+    """Write float32 tensors by hand: a list of names and shapes, all numbers zero, without facts."""
+    header, end = {}, 0
+    for name, shape in tensors:
+        size = 4 * int(np.prod(shape))
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
+    os.truncate(path, 8 + len(text) + end)
+    return 8 + len(text)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def net():
+    """A small classifier with a norm, trained for a few steps."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    inputs, targets = torch.randn(32, 6), torch.randint(3, (32,))
+    for _ in range(5):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(inputs), targets).backward()
+        optimizer.step()
+    return net
+
+
+@pytest.fixture(scope="module")
+def net_file(folder, net):
+    path = folder / "net.safetensors"
+    steelyard.save(net, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def transformer_file(folder):
+    """A transformer of 12 blocks whose head shares its embedding: 146 weights."""
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    model = nn.ModuleDict({"embed": nn.Embedding(50, 16), "encoder": nn.TransformerEncoder(layer, 12)})
+    model["head"] = nn.Linear(16, 50, bias=False)
+    model["head"].weight = model["embed"].weight
+    path = folder / "transformer.safetensors"
+    steelyard.save(model, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def broken_file(folder):
+    """A file in which one weight holds a NaN and an infinity."""
+    kernel = np.ones((3, 4), "float32")
+    kernel[1, 2], kernel[2, 0] = np.nan, np.inf
+    path = folder / "broken.safetensors"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", steelyard.errors.NonFiniteWarning)
+        steelyard.save({"fc.kernel": kernel, "fc.bias": np.zeros(4)}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def hostile_file(folder):
+    """A file whose names would clear the screen, ring, and write from right to left."""
+    path = folder / "hostile.safetensors"
+    raw_safetensors(path, [("a\x1b[2J\x1b]0;title\x07.weight", (2, 3)), ("b\r\n\u202etxt.bias", (3,))])
+    return path
+
+
+# ls
+
+
+def test_ls_lists_every_weight_with_its_facts_and_the_totals(net_file, net):
+    result = run("ls", net_file)
+    assert result.returncode == 0
+    assert not result.stderr
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert lines[0] == ["layer", "name", "shape", "dtype", "role", "parameters"]
+    assert lines[1] == ["0", "0.weight", "5×6", "float32", "kernel", "30"]
+    assert lines[7] == ["1", "1.num_batches_tracked", "scalar", "int64", "count", "1"]
+    assert [line[1] for line in lines[1:-2]] == list(net.state_dict())
+    size = sum(tensor.numel() for tensor in net.state_dict().values())
+    assert result.stdout.splitlines()[-1].startswith(f"{len(net.state_dict())} weights, {size} parameters, ")
+
+
+def test_ls_folds_repeated_blocks_and_all_unfolds_them(transformer_file):
+    folded = run("ls", transformer_file).stdout
+    assert re.search(r"encoder\.layers\.\[0-11\]\.linear1\.weight +32×16 +float32 +kernel +12 × +6,144\n", folded)
+    assert "encoder.layers.3." not in folded
+    unfolded = run("ls", "--all", transformer_file).stdout
+    assert "encoder.layers.3.linear1.weight" in unfolded
+    assert "[0-11]" not in unfolded
+    assert len(unfolded.splitlines()) == 146 + 3
+    assert folded.splitlines()[-1] == unfolded.splitlines()[-1]
+
+
+def test_ls_counts_tied_weights_once_and_says_which_is_tied_to_what(transformer_file):
+    lines = run("ls", transformer_file).stdout.splitlines()
+    assert re.search(r"^head +head\.weight .* tied +embed\.weight$", "\n".join(lines), re.MULTILINE)
+    total = steelyard.weights(transformer_file)
+    assert lines[-1].startswith(f"146 weights (1 tied, counted once), {total.size:,} parameters, ")
+
+
+def test_ls_of_several_files_puts_each_table_under_its_name(net_file, broken_file):
+    lines = run("ls", net_file, broken_file).stdout.splitlines()
+    assert lines[0] == str(net_file)
+    assert lines[lines.index(str(broken_file)) - 1] == ""
+
+
+def test_ls_selects_by_name_and_role(net_file):
+    names = [line.split()[1] for line in run("ls", net_file, "--role", "kernel").stdout.splitlines()[1:-2]]
+    assert names == ["0.weight", "3.weight"]
+    assert "0.bias" in run("ls", net_file, "--select", "0.*").stdout
+    assert "3.bias" not in run("ls", net_file, "--select", "0.*").stdout
+
+
+def test_ls_stats_draws_histograms_on_one_axis_with_min_mean_and_max(net_file, net):
+    lines = run("ls", "--stats", net_file).stdout.splitlines()
+    assert re.search(r"parameters +-\S+ +0 +\S+ +min +mean +max$", lines[0])
+    kernel = net[0].weight.detach().double()
+    *_, low, mean, high = lines[1].split()
+    assert (low, mean, high) == tuple(f"{x:.4g}" for x in (kernel.min(), kernel.mean(), kernel.max()))
+    assert re.search(r"[▁▂▃▄▅▆▇█]{17}", lines[1])
+
+
+def test_ls_stats_and_show_say_which_weight_is_not_finite(broken_file):
+    said = "fc.kernel is not finite: 1 NaN and 1 Inf, first at [1, 2]"
+    assert said in run("ls", "--stats", broken_file).stdout.splitlines()
+    assert said in run("show", broken_file, "fc.kernel").stdout.splitlines()
+    assert "not finite" not in run("ls", broken_file).stdout
+
+
+def test_ls_json_is_one_document_with_stable_keys(net_file, net):
+    record = json.loads(run("ls", "--json", net_file).stdout)
+    assert list(record) == ["file", "weights", "total"]
+    assert list(record["total"]) == ["weights", "tied", "parameters", "bytes"]
+    keys = ["name", "layer", "shape", "dtype", "role", "axes", "trainable", "tied", "stored", "parameters", "bytes"]
+    assert all(list(weight) == keys for weight in record["weights"])
+    assert {w["name"]: w["shape"] for w in record["weights"]} == {k: list(t.shape) for k, t in net.state_dict().items()}
+
+
+def test_ls_json_with_stats_has_numbers_and_names_the_first_nan(broken_file):
+    weights = json.loads(run("ls", "--json", "--stats", broken_file).stdout)["weights"]
+    assert weights[0]["stats"] == {"min": 1.0, "max": 1.0, "mean": 1.0, "nan": 1, "inf": 1, "first_nonfinite": [1, 2]}
+    assert weights[1]["stats"]["first_nonfinite"] is None
+
+
+def test_ls_json_of_several_files_is_a_list_that_has_the_errors_too(net_file, folder):
+    result = run("ls", "--json", net_file, folder / "none.pt")
+    good, bad = json.loads(result.stdout)
+    assert result.returncode == 2
+    assert good["total"]["weights"] == 9
+    assert "none.pt" in bad["error"]
+
+
+def test_ls_goes_on_after_a_file_that_cannot_be_read(net_file, folder):
+    result = run("ls", folder / "none.pt", net_file)
+    assert result.returncode == 2
+    assert "0.weight" in result.stdout
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_empty_file_of_weights_says_so_and_is_no_error(folder):
+    path = folder / "empty.safetensors"
+    raw_safetensors(path, [])
+    result = run("ls", path)
+    assert (result.returncode, result.stdout) == (0, "no weights\n")
+    assert json.loads(run("ls", "--json", path).stdout)["weights"] == []
+    assert run("ls", "--stats", path).stdout == "no weights\n"
+
+
+# what listing costs
+
+
+def modules_after(*args):
+    code = "import sys; from steelyard.cli import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+    result = subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, env=ENV, check=True)
+    return set(result.stderr.split())
+
+
+SLOW = {"numpy", "rich", "pathlib", "dataclasses", "inspect", "shutil", "zipfile", "importlib.metadata", "torch"}
+
+
+@pytest.mark.parametrize("option", [[], ["--all"], ["--json"]])
+def test_listing_a_safetensors_file_imports_nothing_slow(net_file, option):
+    assert not modules_after("ls", net_file, *option) & SLOW
+
+
+def test_the_test_of_imports_can_fail(net_file):
+    assert "numpy" in modules_after("ls", "--stats", net_file)
+
+
+def test_listing_reads_no_numbers_and_stats_do(folder, monkeypatch, capsys):
+    path = folder / "far.safetensors"
+    begin = raw_safetensors(path, [("w", (1000, 1000))])
+    read = []
+    fill = core_source._File.fill
+    monkeypatch.setattr(
+        core_source._File, "fill", lambda self, at, buffer: (read.append(at + len(buffer)), fill(self, at, buffer))[1]
+    )
+    for option in ([], ["--all"], ["--json"]):
+        assert main(["ls", str(path), *option]) == 0
+    assert read
+    assert max(read) <= max(begin, 256)
+    assert main(["ls", "--stats", str(path)]) == 0
+    assert max(read) == begin + 4_000_000
+
+
+# show
+
+
+def test_show_tells_the_facts_the_range_and_every_number_of_a_small_weight(net_file, net):
+    result = run("show", net_file, "3.weight")
+    assert result.returncode == 0
+    assert re.search(r"shape +3×5  out in\n +dtype +float32\n +role +kernel\n", result.stdout)
+    values = result.stdout[result.stdout.index("[[") :].replace("[", "").replace("]", "").split()
+    assert np.allclose(np.array(values, float), net[3].weight.detach().numpy().ravel(), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2000,), (50, 60), (7, 300), (12, 13, 14), (3, 2, 9, 40), (2, 3, 4, 5, 20)])
+def test_show_leaves_out_the_middle_as_numpy_does_though_it_reads_only_the_edges(tmp_path, shape):
+    array = np.random.default_rng(0).standard_normal(shape).astype("float32")
+    array.flat[array.size // 2] = 1e9  # in the middle: it must not set the width of what is shown
+    steelyard.save({"w": array}, tmp_path / "w.safetensors")
+    ends = {1: 4, 2: 3, 3: 2, 4: 2}.get(len(shape), 1)
+    expected = np.array2string(array, max_line_width=100, threshold=0, edgeitems=ends, precision=5, separator=" ")
+    assert run("show", tmp_path / "w.safetensors", "w").stdout.endswith(f"\n\n{expected}\n")
+
+
+def test_show_needs_no_name_where_there_is_one_weight_and_asks_where_there_are_more(tmp_path, net_file):
+    np.save(tmp_path / "v.npy", np.arange(4.0))
+    assert run("show", tmp_path / "v.npy").stdout.endswith("[0. 1. 2. 3.]\n")
+    result = run("show", net_file)
+    assert result.returncode == 2
+    assert "has 9 weights; say which one" in result.stderr
+
+
+def test_show_json_gives_every_number_with_words_for_nan_and_infinity(broken_file):
+    record = json.loads(run("show", "--json", broken_file, "fc.kernel").stdout)
+    assert record["values"] == [[1.0] * 4, [1.0, 1.0, "NaN", 1.0], ["Infinity", 1.0, 1.0, 1.0]]
+    assert (record["name"], record["shape"], record["stats"]["nan"]) == ("fc.kernel", [3, 4], 1)
+
+
+def test_show_reads_types_that_numpy_lacks_and_complex_ones(tmp_path, capsys):
+    steelyard.save({"b": torch.tensor([1.5, -2.0], dtype=torch.bfloat16)}, tmp_path / "b.safetensors")
+    assert main(["show", "--json", str(tmp_path / "b.safetensors")]) == 0
+    assert json.loads(capsys.readouterr().out)["values"] == [1.5, -2.0]
+    np.save(tmp_path / "c.npy", np.array([1 + 2j]))
+    assert main(["show", "--json", str(tmp_path / "c.npy")]) == 0
+    assert json.loads(capsys.readouterr().out)["values"] == [[1.0, 2.0]]
+    assert main(["show", str(tmp_path / "c.npy")]) == 0
+    assert "max 2.236" in capsys.readouterr().out
+
+
+# vector
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_vector_writes_what_numpy_concatenates(net_file, net, tmp_path, order):
+    result = run("vector", net_file, "-o", tmp_path / "v.npy", "--order", order)
+    arrays = [tensor.numpy() for tensor in net.state_dict().values()]
+    vector = np.load(tmp_path / "v.npy")
+    assert np.array_equal(vector, np.concatenate([a.ravel(order=order) for a in arrays]))
+    assert vector.dtype == np.float64  # the counter is int64
+    assert result.stdout == f"{tmp_path / 'v.npy'}: {vector.size} float64 numbers from 9 weights\n"
+
+
+def test_vector_selects_and_says_where_each_weight_lies(net_file, net, tmp_path):
+    result = run("vector", net_file, "-o", tmp_path / "v.npy", "--role", "kernel", "--json")
+    record, vector = json.loads(result.stdout), np.load(tmp_path / "v.npy")
+    assert [w["name"] for w in record["weights"]] == ["0.weight", "3.weight"]
+    assert (record["length"], record["dtype"], record["order"]) == (len(vector), "float32", "C")
+    place = record["weights"][1]
+    assert np.array_equal(vector[place["start"] : place["stop"]].reshape(place["shape"]), net[3].weight.detach().numpy())
+
+
+def test_vector_counts_tied_weights_once(transformer_file, tmp_path):
+    run("vector", transformer_file, "-o", tmp_path / "v.npy")
+    assert np.array_equal(np.load(tmp_path / "v.npy"), steelyard.weights(transformer_file).to_vector())
+
+
+def test_vector_of_bfloat16_is_float32_which_every_numpy_reads(tmp_path):
+    numbers = torch.randn(300, dtype=torch.bfloat16)
+    steelyard.save({"b": numbers}, tmp_path / "b.safetensors")
+    assert run("vector", tmp_path / "b.safetensors", "-o", tmp_path / "v.npy").returncode == 0
+    assert np.array_equal(np.load(tmp_path / "v.npy"), numbers.float().numpy())
+
+
+def test_vector_warns_of_nan_in_one_line_on_stderr(broken_file, tmp_path):
+    result = run("vector", broken_file, "-o", tmp_path / "v.npy")
+    assert result.returncode == 0
+    assert result.stderr == "warning: fc.kernel is not finite: 1 NaN and 1 Inf, first at [1, 2]\n"
+
+
+def test_vector_of_mixed_types_keeps_large_numbers(tmp_path):
+    """A float32 of more than 127 once counted as too large for a float64."""
+    steelyard.save({"a": np.array([1000.5, -3e30], "float32"), "n": np.array([7])}, tmp_path / "a.safetensors")
+    assert run("vector", tmp_path / "a.safetensors", "-o", tmp_path / "v.npy").stderr == ""
+    assert sorted(np.load(tmp_path / "v.npy")) == [np.float32(-3e30), 7, 1000.5]
+
+
+def test_vector_that_cannot_be_written_leaves_the_old_file_and_nothing_else(net_file, tmp_path):
+    (tmp_path / "v.npy").write_bytes(b"old")
+    np.savez(tmp_path / "object.npz", a=np.zeros(3), b=np.array([None]))
+    result = run("vector", tmp_path / "object.npz", "-o", tmp_path / "v.npy")
+    assert result.returncode == 2
+    assert (tmp_path / "v.npy").read_bytes() == b"old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["object.npz", "v.npy"]
+
+
+# terminals and pipes
+
+
+@pytest.mark.parametrize("columns", [200, 120, 80, 60, 40, 20])
+@pytest.mark.parametrize("args", [["ls"], ["ls", "--stats"], ["ls", "--all"]])
+def test_no_line_is_wider_than_the_terminal(transformer_file, columns, args):
+    text = ESCAPE.sub("", in_terminal(columns, *args, transformer_file))
+    assert "weight" in text
+    assert max(cells(line) for line in text.splitlines()) <= columns
+
+
+def test_a_wide_terminal_shows_everything_and_a_narrow_one_the_end_of_each_name(transformer_file):
+    wide = ESCAPE.sub("", in_terminal(200, "ls", transformer_file))
+    assert "…" not in wide
+    assert wide.split()[:7] == ["layer", "name", "shape", "dtype", "role", "parameters", "tied"]
+    narrow = ESCAPE.sub("", in_terminal(60, "ls", transformer_file))
+    assert re.search(r"^encoder\S*….*in_proj_weight  48×16", narrow, re.MULTILINE)
+
+
+def test_colours_are_shown_on_a_terminal_only_and_not_with_no_color(net_file):
+    assert ESCAPE.search(in_terminal(80, "ls", net_file))
+    assert not ESCAPE.search(in_terminal(80, "ls", net_file, env={"NO_COLOR": "1"}))
+    assert not ESCAPE.search(in_terminal(80, "ls", net_file, env={"TERM": "dumb"}))
+    assert not ESCAPE.search(run("ls", "--stats", net_file).stdout)
+
+
+def test_columns_overrides_the_width_of_a_terminal_but_a_pipe_is_never_cut(transformer_file):
+    text = ESCAPE.sub("", in_terminal(200, "ls", transformer_file, env={"COLUMNS": "50"}))
+    assert max(map(cells, text.splitlines())) <= 50
+    assert "…" not in run("ls", transformer_file, env={"COLUMNS": "50"}).stdout
+
+
+def test_a_pipe_has_the_layer_on_every_line(net_file):
+    lines = run("ls", net_file).stdout.splitlines()[1:-2]
+    assert [line.split()[0] for line in lines] == ["0"] * 2 + ["1"] * 5 + ["3"] * 2
+
+
+def test_a_terminal_without_unicode_gets_escapes_instead_of_an_error(net_file):
+    result = run("ls", "--stats", net_file, env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    assert result.returncode == 0
+    assert r"5\xd76" in result.stdout
+
+
+def test_control_characters_in_names_are_escaped_on_every_way_out_but_json(hostile_file):
+    name = "a\x1b[2J\x1b]0;title\x07.weight"
+    for args in (["ls"], ["ls", "--stats"], ["ls", "--all"]):
+        text = run(*args, hostile_file).stdout
+        assert r"a\u001b[2J\u001b]0;title\u0007.weight" in text
+        assert r"b\u000d\u000a\u202etxt.bias" in text
+        assert not set("\x1b\x07\r\u202e") & set(text)
+    shown = run("show", hostile_file, name)
+    assert shown.returncode == 0
+    assert "\x1b" not in shown.stdout + run("show", hostile_file, "\x1b[2J").stderr
+    raw = run("ls", "--json", hostile_file).stdout
+    assert raw.isascii()
+    assert "\x1b" not in raw
+    assert json.loads(raw)["weights"][0]["name"] == name
+
+
+def test_a_reader_that_goes_away_ends_the_command_quietly(tmp_path):
+    path = tmp_path / "many.safetensors"
+    raw_safetensors(path, [(f"layer{chr(97 + i % 26)}{i}x.w", (1,)) for i in range(20_000)])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "steelyard", "ls", "--all", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 141
+
+
+def test_ctrl_c_ends_the_command_without_a_traceback(tmp_path):
+    path = tmp_path / "huge.safetensors"
+    raw_safetensors(path, [("w", (1 << 34,))])  # 64 GiB of holes: minutes to read
+    process = subprocess.Popen(
+        [sys.executable, "-m", "steelyard", "ls", "--stats", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV
+    )
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("args", [["ls"], ["ls", "--json"], ["show", "0.weight"]])
+def test_a_full_disk_behind_stdout_is_one_line_and_exit_2(net_file, args):
+    command = [args[0], str(net_file), *args[1:]]
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "steelyard", *command], stdout=full, stderr=subprocess.PIPE, text=True, env=ENV, check=False
+        )
+    assert result.returncode == 2
+    assert result.stderr == "error: No space left on device\n"
+
+
+# errors
+
+
+def _garbage(folder):
+    (folder / "x.safetensors").write_bytes(b"\x10" + bytes(7) + b"{not json at all")
+    return ["ls", folder / "x.safetensors"]
+
+
+def _unknown(folder):
+    (folder / "x.bin").write_bytes(b"what is this")
+    return ["ls", folder / "x.bin"]
+
+
+def _object(folder):
+    np.save(folder / "o.npy", np.array([None, 1]), allow_pickle=True)
+    return ["show", folder / "o.npy"]
+
+
+BAD = {
+    "no such file": (lambda folder: ["ls", folder / "none\x1b[2J.pt"], "none"),
+    "garbage": (_garbage, "no JSON"),
+    "unknown format": (_unknown, "known formats are"),
+    "objects": (_object, "never unpickled"),
+    "a device": (lambda folder: ["ls", "/dev/null"], "no regular file"),
+    "no such weight": (lambda folder: ["show", folder / "net.safetensors", "0.wieght"], "did you mean '0.weight'"),
+    "another suffix": (lambda folder: ["vector", folder / "net.safetensors", "-o", folder / "v.txt"], "written as .npy"),
+    "no such folder": (lambda folder: ["vector", folder / "net.safetensors", "-o", folder / "no" / "v.npy"], "No such file"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_every_error_is_one_line_on_stderr_with_exit_2_and_no_traceback(case, net_file, folder):
+    args, said = BAD[case]
+    result = run(*args(folder))
+    assert result.returncode == 2
+    assert not result.stdout
+    assert result.stderr.startswith("error: ")
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert "\x1b" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, ""),
+        (MemoryError(), 2, "error: not enough memory\n"),
+        (PermissionError(errno.EACCES, "Permission denied", "a\x1bb"), 2, "error: a\\u001bb: Permission denied\n"),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "error: No space left on device\n"),
+        (steelyard.errors.ShapeError("one\ntwo"), 2, "error: one\\u000atwo\n"),
+    ],
+)
+def test_what_a_command_raises_decides_the_exit_status(monkeypatch, capsys, error, status, said):
+    def fail(args):
+        """Fail.
+
+        steelyard fail
+        """
+        raise error
+
+    monkeypatch.setitem(cli.COMMANDS, "fail", (fail, lambda parser: None))
+    assert main(["fail"]) == status
+    assert capsys.readouterr().err == said
+
+
+def test_a_command_gives_its_own_exit_status_and_a_mistake_in_ours_is_not_hidden(monkeypatch):
+    monkeypatch.setitem(cli.COMMANDS, "find", (lambda args: 1, lambda parser: None))
+    assert main(["find"]) == 1
+    monkeypatch.setitem(cli.COMMANDS, "bug", (lambda args: 1 / 0, lambda parser: None))
+    with pytest.raises(ZeroDivisionError):
+        main(["bug"])
+
+
+def test_running_a_command_leaves_the_callers_warnings_as_they_were(broken_file, tmp_path, capsys):
+    before = warnings.showwarning, warnings.filters[:]
+    assert main(["vector", str(broken_file), "-o", str(tmp_path / "v.npy")]) == 0
+    assert (warnings.showwarning, warnings.filters[:]) == before
+    assert capsys.readouterr().err.startswith("warning: fc.kernel")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["bogus"], ["ls"], ["ls", "--bogus", "x"], ["vector", "x"], ["ls", "x", "--role", "weight"], ["--bogus"], ["--", "ls"]],
+)
+def test_misuse_is_exit_2_with_the_usage(args, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(args)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: steelyard")
+
+
+def test_an_option_is_never_guessed_from_its_beginning(net_file, capsys):
+    with pytest.raises(SystemExit):
+        main(["ls", "--stat", str(net_file)])
+    assert "--stat" in capsys.readouterr().err
+
+
+# help
+
+
+@pytest.mark.parametrize("args", [[], ["--help"]])
+def test_help_names_every_command_with_an_example_and_is_short(args, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(args)
+    text = capsys.readouterr().out
+    assert ended.value.code == 0
+    for name in cli.COMMANDS:
+        assert re.search(rf"^  {name} +[A-Z].*\.$", text, re.MULTILINE)
+        assert re.search(rf"^  steelyard {name} ", text, re.MULTILINE)
+    assert len(text.splitlines()) < 20 + 2 * len(cli.COMMANDS)
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_each_commands_help_is_its_docstring(name, capsys):
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    text = capsys.readouterr().out
+    lines = [line.strip() for line in cli.COMMANDS[name][0].__doc__.splitlines() if line.strip()]
+    assert all(line in text for line in lines)
+    assert lines[-1].startswith(f"steelyard {name} ")
+    assert "--json" in text
+
+
+def test_version_is_that_of_the_package(capsys):
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert run("--version").stdout == f"steelyard {version}\n"
+
+
+def test_main_writes_to_whatever_stdout_is(net_file, monkeypatch):
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    assert main(["ls", str(net_file)]) == 0
+    assert "0.weight" in out.getvalue()
