@@ -1,0 +1,155 @@
+"""JAX: arrays, and the trees of dicts, lists and tuples that hold nothing but arrays.
+
+A tree is listed in JAX's own order, in which the keys of a dict are sorted, so that its vector is that of
+`jax.flatten_util.ravel_pytree`; the names are JAX's own paths, joined by "/" (`params/Dense_0/kernel`). Trees
+are never changed: `assign` returns a new one. Keys for random numbers are no weights, and are passed over.
+
+The variables of a Flax linen module are such a tree, with the collection "params" at its top. Linen calls a
+layer by its class and a number (`Conv_0`), which tells the axes; of a layer with a name of its own only what
+holds for every linen layer is said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from steelyard.core.readers import dtype_word, from_array, refusing
+from steelyard.core.roles import infer_roles, layer_of
+from steelyard.core.weight import Role, Weight
+from steelyard.errors import LossyError, NotFittedError, ShapeError, UnknownModelError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array, Reader
+
+takes_containers = True
+"""Plain containers of JAX arrays are one model, to be listed and changed as a whole."""
+
+_SPACES = ("k", "kh kw", "kd kh kw")
+_AUTOMATIC = re.compile(r"([A-Z]\w*)_\d+")
+_GATES_OF_STATE = re.compile(r".*(?:^|/)(?:\w*LSTMCell|GRUCell|SimpleCell|MGUCell)_\d+/h[a-z]?")
+_LINEN_AXES = {"bias": "out", "embedding": "vocab out"}
+
+
+def weights(model: Any) -> Iterable[Weight]:
+    """List the arrays of a tree; a bare array has no name.
+
+    Raises `UnknownModelError` for an array that is being traced, and `NotFittedError` for a shape without numbers.
+    """
+    leaves, _ = _flatten(model)
+    found = infer_roles(_weight(name, leaf) for name, leaf in leaves if not _is_skipped(leaf))
+    collections = set(model) if isinstance(model, Mapping) else set()
+    return _linen(found, collections) if "params" in collections else found
+
+
+def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
+    """Return a new tree with these arrays, on the devices of the old ones; all other leaves are the same objects."""
+    if not arrays:
+        return model
+    leaves, structure = _flatten(model)
+    return jax.tree_util.tree_unflatten(
+        structure, [_like(name, leaf, arrays[name]) if name in arrays else leaf for name, leaf in leaves]
+    )
+
+
+def _flatten(model: Any) -> tuple[list[tuple[str, Any]], Any]:
+    try:
+        leaves, structure = jax.tree_util.tree_flatten_with_path(model)
+    except ValueError as error:  # keys that cannot be sorted
+        raise ShapeError(f"JAX cannot flatten this {type(model).__name__}: {printable(error)}; give all keys one type") from None
+    return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves], structure
+
+
+def _is_skipped(leaf: Any) -> bool:
+    return isinstance(leaf, (str, bytes)) or _is_key(leaf)
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _weight(name: str, leaf: Any) -> Weight:
+    if isinstance(leaf, jax.core.Tracer):
+        raise UnknownModelError(
+            f"{printable(name) or 'the array'} is traced and has no numbers yet; call steelyard outside of jit, grad and vmap"
+        )
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        raise NotFittedError(f"{printable(name) or 'it'} is a shape without numbers; initialise the model first")
+    if isinstance(leaf, jax.Array):
+        dtype = dtype_word(name, np.dtype(leaf.dtype))
+        return Weight(name=name, shape=leaf.shape, dtype=dtype, read=_reader(name, leaf), layer=layer_of(name))
+    if isinstance(leaf, (np.ndarray, np.generic, bool, int, float, complex)):
+        array = np.asarray(leaf).view()
+        array.flags.writeable = False  # a tree is never changed, whoever made its leaves
+        return from_array(name, array, layer=layer_of(name))
+    raise UnknownModelError(f"{printable(name) or 'it'} is a {type(leaf).__name__}, not an array; take it out of the tree first")
+
+
+def _reader(name: str, array: jax.Array) -> Reader:
+    """Read the memory itself on a CPU; else a copy that JAX keeps, so that the next block costs nothing."""
+    if not array.is_fully_addressable:
+        return refusing(
+            UnknownModelError(f"{printable(name)} is spread over several processes; gather it with process_allgather first")
+        )
+
+    def read(start: int, stop: int) -> Array:
+        if array.is_deleted():
+            raise ShapeError(f"{printable(name)} was deleted or donated to a function since it was listed; list the new tree")
+        return np.asarray(array).reshape(-1)[start:stop]
+
+    return read
+
+
+def _like(name: str, old: Any, array: Array) -> Any:
+    """Return `array` as the kind of leaf that `old` is, with memory of its own."""
+    if isinstance(old, (bool, int, float, complex)):
+        return array.item()
+    if not isinstance(old, jax.Array):
+        return array.copy() if isinstance(old, np.ndarray) else array[()]
+    new = jax.device_put(array.copy(), old.sharding) if old.committed else jnp.array(array)
+    if new.dtype != old.dtype:
+        raise LossyError(f"{printable(name)} is {old.dtype}, which JAX makes only with jax_enable_x64; turn it on first")
+    return new
+
+
+def _linen(weights: Iterable[Weight], collections: set[str]) -> list[Weight]:
+    """Add what Flax's own names tell; the collection "params" is what is trained."""
+    listed = list(weights)
+    normal = {w.layer.partition("/")[2] for w in listed if w.role in (Role.SCALE, Role.MEAN)}
+    return [_linen_facts(w, w.layer.partition("/")[2] in normal) for w in listed]
+
+
+def _linen_facts(weight: Weight, is_norm: bool) -> Weight:
+    collection, _, path = weight.name.partition("/")
+    layer, _, leaf = path.rpartition("/")
+    role = Role.OFFSET if is_norm and leaf == "bias" else weight.role
+    if role is Role.KERNEL and _GATES_OF_STATE.fullmatch(layer):
+        role = Role.RECURRENT_KERNEL
+    axes = "channel" if is_norm and role is not Role.OTHER else _linen_axes(layer, leaf, len(weight.shape))
+    fits = len(axes.split()) == len(weight.shape)
+    return weight.replace(role=role, axes=axes if fits else "", trainable=collection == "params")
+
+
+def _linen_axes(layer: str, leaf: str, ndim: int) -> str:
+    """Every two-dimensional kernel of linen is (in, out); more axes are told by the class in the layer's name."""
+    if leaf != "kernel":
+        return _attention(layer, "heads dim", "out") if leaf == "bias" and ndim == 2 else _LINEN_AXES.get(leaf, "")
+    if ndim == 2:
+        return "in out"
+    kind = _AUTOMATIC.fullmatch(layer.rpartition("/")[2])
+    if kind and kind[1] == "Conv" and 3 <= ndim <= 5:
+        return f"{_SPACES[ndim - 3]} in out"
+    return _attention(layer, "in heads dim", "heads dim out") if ndim == 3 else ""
+
+
+def _attention(layer: str, inputs: str, output: str) -> str:
+    above, _, part = layer.rpartition("/")
+    kind = _AUTOMATIC.fullmatch(above.rpartition("/")[2])
+    if not kind or not kind[1].startswith("MultiHead"):
+        return ""
+    return {"query": inputs, "key": inputs, "value": inputs, "out": output}.get(part, "")

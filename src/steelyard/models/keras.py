@@ -1,0 +1,233 @@
+"""Keras 3 on any backend: models, layers, optimizers and variables, by `variable.path` and in the order of `weights`.
+
+Keras lets two layers have one path (a loaded base model and a new head may both hold a layer called `dense`).
+Then the second layer is called `dense#2`, and so on. What a variable holds belongs to the backend: its own
+adapter reads and writes it. Gates are lettered alike in all frameworks: what Keras calls c in an LSTM is g
+here, and h in a GRU is n. The first axis of a GRU's bias, "[ih]", holds the input's bias and the hidden state's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from steelyard.core.plugins import adapter_of
+from steelyard.core.readers import Live
+from steelyard.core.roles import role_of
+from steelyard.core.weight import Role, Weight
+from steelyard.errors import NotFittedError, UnknownModelError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array, Reader
+
+    Fact = tuple[Role, str]
+
+Facts = dict[str, tuple[Role, str]]
+
+_SPACES = {"1D": "k", "2D": "kh kw", "3D": "kd kh kw"}
+_NORM: Facts = {
+    "gamma": (Role.SCALE, "channel"),
+    "beta": (Role.OFFSET, "channel"),
+    "scale": (Role.SCALE, "channel"),
+    "mean": (Role.MEAN, "channel"),
+    "variance": (Role.VARIANCE, "channel"),
+    "moving_mean": (Role.MEAN, "channel"),
+    "moving_variance": (Role.VARIANCE, "channel"),
+}
+
+
+def _dense(axes: str) -> Facts:
+    return {"kernel": (Role.KERNEL, axes), "bias": (Role.BIAS, "out")}
+
+
+def _separable(space: str) -> Facts:
+    return {
+        "depthwise_kernel": (Role.KERNEL, f"{space} in mult"),
+        "pointwise_kernel": (Role.KERNEL, f"{space} in out"),
+        "bias": (Role.BIAS, "out"),
+    }
+
+
+def _recurrent(gates: str, space: str = "") -> Facts:
+    packed = f"[{gates}]*out" if gates else "out"
+    return {
+        "kernel": (Role.KERNEL, f"{space} in {packed}".strip()),
+        "recurrent_kernel": (Role.RECURRENT_KERNEL, f"{space} in {packed}".strip()),
+        "bias": (Role.BIAS, packed),
+    }
+
+
+FACTS: dict[str, Facts] = {
+    "Dense": _dense("in out") | {"lora_kernel_a": (Role.OTHER, "in rank"), "lora_kernel_b": (Role.OTHER, "rank out")},
+    **{f"Conv{n}": _dense(f"{space} in out") for n, space in _SPACES.items()},
+    **{f"Conv{n}Transpose": _dense(f"{space} out in") for n, space in _SPACES.items()},
+    **{f"DepthwiseConv{n}": _dense(f"{space} in mult") for n, space in _SPACES.items()},
+    **{f"SeparableConv{n}": _separable(space) for n, space in _SPACES.items()},
+    "Embedding": {"embeddings": (Role.EMBEDDING, "vocab out"), "reverse_embeddings": (Role.EMBEDDING, "out vocab")},
+    **dict.fromkeys(
+        ("BatchNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization", "Normalization"), _NORM
+    ),
+    "PReLU": {"alpha": (Role.OTHER, "channel")},
+    "LSTMCell": _recurrent("ifgo"),
+    "GRUCell": _recurrent("zrn"),
+    "SimpleRNNCell": _recurrent(""),
+    "ConvLSTMCell": _recurrent("ifgo"),
+}
+_RECURRENT_CONVOLUTIONS = {rank: _recurrent("ifgo", space) for rank, space in enumerate(_SPACES.values(), start=1)}
+_PACKED_BITS = ("int4", "gptq", "awq")
+"""Ways to quantise that put several numbers into one, so that the axes are no longer those of the layer."""
+
+
+def weights(model: Any) -> Iterator[Weight]:
+    """List `model.weights`, which leaves out the state of random seeds and metrics; a bare variable has no name.
+
+    Raises `NotFittedError` for a model or a layer that is not built.
+    """
+    if isinstance(model, keras.Variable):
+        return iter([_weight("", "", model, trainable=model.trainable)])
+    return (_weight(name, layer, variable, **facts) for name, layer, variable, facts in _listed(model))
+
+
+def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
+    """Write into the variables, which stay the same objects, so that an optimizer goes on with them."""
+    variables = {"": model} if isinstance(model, keras.Variable) else {name: v for name, _, v, _ in _listed(model)}
+    for name, array in arrays.items():
+        variable = variables[name]
+        value = variable.value
+        new = adapter_of(value).assign(value, {"": array})
+        if new is not value:
+            variable.assign(new)
+    return model
+
+
+def _listed(model: Any) -> Iterator[tuple[str, str, keras.Variable, dict[str, Any]]]:
+    """Yield name, layer, variable and facts of each weight."""
+    if isinstance(model, keras.optimizers.Optimizer):
+        variables, facts = model.variables, {}
+    elif isinstance(model, keras.layers.Layer):
+        _require_built(model)
+        variables, facts = model.weights, _facts_of(model)
+    else:
+        raise UnknownModelError(f"a keras {type(model).__name__} has no weights; give a model, a layer or a variable")
+    owners = {key: layer for key, (layer, _, _) in facts.items()}
+    for variable, (layer_name, leaf) in zip(variables, _names(variables, owners), strict=True):
+        _, role, axes = facts.get(id(variable), (None, role_of(variable.path, len(variable.shape)), ""))
+        yield (
+            f"{layer_name}/{leaf}" if layer_name else leaf,
+            layer_name,
+            variable,
+            {"role": role, "axes": axes, "trainable": variable.trainable},
+        )
+
+
+def _require_built(model: keras.layers.Layer) -> None:
+    if not model.built:
+        raise NotFittedError(
+            f"the Keras {type(model).__name__} {printable(model.name)!r} is not built, so its weights are not all made; "
+            "call model.build(input_shape), or the model on one batch, first"
+        )
+
+
+def _names(variables: list[keras.Variable], owners: Mapping[int, Any]) -> Iterator[tuple[str, str]]:
+    """Yield layer and last word of each path; the second layer of one path becomes `path#2`."""
+    known: dict[str, list[Any]] = {}
+    taken: Counter[tuple[str, str]] = Counter()
+    for variable in variables:
+        layer, _, leaf = variable.path.rpartition("/")
+        holders = known.setdefault(layer, [])
+        owner = owners.get(id(variable))
+        if not any(owner is holder for holder in holders):
+            holders.append(owner)
+        place = next(n for n, holder in enumerate(holders, start=1) if holder is owner)
+        layer = f"{layer}#{place}" if place > 1 else layer
+        taken[layer, leaf] += 1
+        count = taken[layer, leaf]
+        yield layer, f"{leaf}#{count}" if count > 1 else leaf
+
+
+def _weight(name: str, layer: str, variable: keras.Variable, **facts: Any) -> Weight:
+    (plain,) = adapter_of(variable.value).weights(variable.value)
+    return plain.replace(name=name, layer=layer, read=_reader(variable, plain.read), **facts)
+
+
+def _reader(variable: keras.Variable, first: Reader) -> Reader:
+    """Read the value as it is now: on some backends a variable is given a new one when it changes."""
+    if isinstance(first, Live):
+        return first
+
+    def read(start: int, stop: int) -> Array:
+        (now,) = adapter_of(variable.value).weights(variable.value)
+        return now.read(start, stop)
+
+    return read
+
+
+def _facts_of(model: keras.layers.Layer) -> dict[int, tuple[Any, Role, str]]:
+    """Return the layer, role and axes of each variable, by its identity."""
+    layers = model._flatten_layers()
+    projections = _projections(layers)
+    found: dict[int, tuple[Any, Role, str]] = {}
+    for layer in layers:
+        known = projections.get(id(layer)) or _known(layer)
+        for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
+            leaf = variable.path.rpartition("/")[2]
+            role, axes = known.get(leaf) or (role_of(leaf, len(variable.shape)), "")
+            fits = len(axes.split()) == len(variable.shape) and not _is_packed(layer, leaf)
+            found.setdefault(id(variable), (layer, role, axes if fits else ""))
+    return found
+
+
+def _known(layer: keras.layers.Layer) -> Facts:
+    """Return the facts of the nearest class of Keras's own; a user's class may use the same name for anything."""
+    if isinstance(layer, keras.layers.EinsumDense):
+        return _einsum(layer)
+    for base in type(layer).__mro__:
+        if base.__module__.startswith("keras.") and base.__name__ in FACTS:
+            facts = FACTS[base.__name__]
+            if base.__name__ == "ConvLSTMCell":
+                return _RECURRENT_CONVOLUTIONS[layer.rank]
+            if base.__name__ == "GRUCell" and layer.reset_after:
+                return facts | {"bias": (Role.BIAS, "[ih] [zrn]*out")}
+            return facts
+    return {}
+
+
+def _is_packed(layer: keras.layers.Layer, leaf: str) -> bool:
+    return leaf in ("kernel", "embeddings", "quantized_kernel") and getattr(layer, "quantization_mode", None) in _PACKED_BITS
+
+
+def _projections(layers: list[Any]) -> dict[int, Facts]:
+    """Return the facts of the projections inside attention layers, whose axes are heads."""
+    found: dict[int, Facts] = {}
+    for layer in layers:
+        if isinstance(layer, (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)):
+            for name in ("_query_dense", "_key_dense", "_value_dense"):
+                found[id(getattr(layer, name, None))] = {
+                    "kernel": (Role.KERNEL, "in heads dim"),
+                    "bias": (Role.BIAS, "heads dim"),
+                }
+            found[id(getattr(layer, "_output_dense", None))] = _dense("heads dim out")
+    return found
+
+
+def _einsum(layer: keras.layers.EinsumDense) -> Facts:
+    """Read the axes off the equation: a letter that the output lacks is summed over, so it is an input's."""
+    operands, _, output = layer.equation.replace("...", "").partition("->")
+    data, _, kernel = operands.partition(",")
+    summed = [letter for letter in kernel if letter not in output]
+    made = [letter for letter in kernel if letter not in data]
+    if len(summed) + len(made) != len(kernel):  # a letter in all three: one kernel for each place
+        return {"kernel": (Role.KERNEL, ""), "bias": (Role.BIAS, "")}
+    words = _numbered("in", summed) | _numbered("out", made)
+    shown = [letter for letter in output if letter in (layer.bias_axes or "")]
+    bias = " ".join(words[letter] for letter in shown) if all(letter in words for letter in shown) else ""
+    return {"kernel": (Role.KERNEL, " ".join(words[letter] for letter in kernel)), "bias": (Role.BIAS, bias)}
+
+
+def _numbered(word: str, letters: list[str]) -> dict[str, str]:
+    if len(letters) == 1:
+        return {letters[0]: word}
+    return {letter: f"{word}{n}" for n, letter in enumerate(letters, start=1)}

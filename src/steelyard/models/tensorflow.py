@@ -1,0 +1,107 @@
+"""TensorFlow: modules, variables, tensors, and whatever else keeps variables under attributes.
+
+Names are the attribute paths that a checkpoint uses, joined by "/" (`layers/0/w`), since two variables may
+have one `name`. A `tf.Module` lists its variables in the order of `module.variables`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from steelyard.core.dtypes import ITEMSIZES
+from steelyard.core.readers import by_rows
+from steelyard.core.roles import infer_roles, layer_of
+from steelyard.core.weight import Weight
+from steelyard.errors import UnknownModelError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array, Reader
+
+
+def weights(model: Any) -> Iterable[Weight]:
+    """List the variables, each once, at its first path; a bare variable or tensor has no name.
+
+    Variables of text are passed over. Raises `UnknownModelError` for symbolic, sparse and ragged tensors.
+    """
+    if isinstance(model, (tf.Variable, tf.Tensor)):
+        return [_weight("", model)]
+    found = (_weight(name, variable) for name, variable in _variables(model) if variable.dtype != tf.string)
+    return infer_roles(found)
+
+
+def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
+    """Write into the variables in place; a tensor cannot change, so a new one is returned."""
+    if not arrays:
+        return model
+    if isinstance(model, tf.Tensor) and not isinstance(model, tf.Variable):
+        return tf.constant(arrays[""].copy())
+    variables = {"": model} if isinstance(model, tf.Variable) else dict(_variables(model))
+    for name, array in arrays.items():
+        variables[name].assign(array.copy())  # TensorFlow may keep the memory that it is given
+    return model
+
+
+def _variables(model: Any) -> Iterator[tuple[str, tf.Variable]]:
+    if isinstance(model, tf.Module):
+        for path, variable in model._flatten(predicate=lambda part: isinstance(part, tf.Variable), with_path=True):
+            yield "/".join(map(str, path)), variable
+    elif hasattr(model, "_trackable_children"):
+        yield from _tracked(model)
+    else:
+        raise UnknownModelError(
+            f"a tensorflow {type(model).__name__} has no weights; give a module, a variable or a dense tensor"
+        )
+
+
+def _tracked(root: Any) -> Iterator[tuple[str, tf.Variable]]:
+    """Go through what a checkpoint would save, breadth first as TensorFlow does: the shortest path is the name."""
+    seen = {id(root)}
+    waiting = deque([("", root)])
+    while waiting:
+        path, part = waiting.popleft()
+        for key, child in part._trackable_children().items():
+            name = f"{path}/{key}" if path else key
+            if id(child) in seen:
+                continue
+            seen.add(id(child))
+            if isinstance(child, tf.Variable):
+                yield name, child
+            else:
+                waiting.append((name, child))
+
+
+def _weight(name: str, tensor: Any) -> Weight:
+    dtype, shape, shown = tensor.dtype.name, tensor.shape, printable(name) or "the tensor"
+    if not hasattr(tensor, "numpy"):
+        raise UnknownModelError(f"{shown} is symbolic and has no numbers; call steelyard outside of tf.function")
+    if dtype not in ITEMSIZES:
+        raise UnknownModelError(f"{shown} is of tensorflow type {dtype}, which NumPy cannot hold; convert it first")
+    return Weight(
+        name=name,
+        shape=tuple(shape),
+        dtype=dtype,
+        read=_reader(tensor),
+        layer=layer_of(name),
+        trainable=tensor.trainable if isinstance(tensor, tf.Variable) else False,
+    )
+
+
+def _reader(tensor: Any) -> Reader:
+    """Read a tensor as it is now: a view of its memory where TensorFlow gives one, else the rows asked for."""
+    shape = tuple(tensor.shape)
+
+    def rows(first: int, last: int) -> Array:
+        now = tensor.read_value() if isinstance(tensor, tf.Variable) else tensor
+        try:
+            whole = np.asarray(memoryview(now))
+        except (TypeError, ValueError, BufferError):  # of a type or on a device that has no such view
+            part: Array = (now[first:last] if shape and (first, last) != (0, shape[0]) else now).numpy()
+            return np.asarray(part)
+        return whole[first:last] if shape else whole
+
+    return by_rows(shape, rows)
