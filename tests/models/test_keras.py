@@ -104,7 +104,7 @@ MODELS = {
 }
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=MODELS, scope="module")
 def trained(request):
     make, shape, integers = MODELS[request.param]
     keras.utils.set_random_seed(1)
@@ -114,7 +114,7 @@ def trained(request):
 
 def facts(model):
     found = steelyard.weights(model).values()
-    return {w.name.partition("/")[2] or w.name: (str(w.role), w.axes) for w in found}
+    return {w.name: (str(w.role), w.axes) for w in found}
 
 
 def test_names_order_values_and_flags_are_those_of_weights(trained):
@@ -254,7 +254,7 @@ def test_roles_and_axes_of_attention():
 def test_the_axes_say_how_each_kernel_is_used():
     """The words are checked by computing the layer with them, not by their spelling."""
     x = np.random.default_rng(0).normal(size=(2, 5, 6)).astype("float32")
-    layer = layers.MultiHeadAttention(2, 3, value_dim=4)
+    layer = layers.MultiHeadAttention(2, 3)
     expected = keras.ops.convert_to_numpy(layer(x, x))
     w = {name.partition("/")[2]: weight.numpy() for name, weight in steelyard.weights(layer).items()}
     q, k, v = (np.einsum("btc,chd->bthd", x, w[f"{n}/kernel"]) + w[f"{n}/bias"] for n in ("query", "key", "value"))
@@ -309,13 +309,13 @@ def test_the_letters_of_a_gru_are_its_gates_and_its_bias_is_the_inputs_then_the_
         (lambda: layers.SpectralNormalization(layers.Dense(4)), (None, 3), "in out"),
         (layers.PReLU, (None, 3), "channel"),
         (lambda: layers.ReversibleEmbedding(5, 3), (None, 4), "vocab out"),
-        (lambda: layers.EinsumDense("abc,bcd->abd", (None, 4)), (None, 3, 2), ""),
+        (lambda: layers.EinsumDense("abc,bcd->abd", (3, 4)), (None, 3, 2), ""),
     ],
 )
 def test_axes_of_a_single_layer(layer, shape, expected):
     built = layer()
     built.build(shape)
-    assert next(iter(steelyard.weights(built).values())).axes == expected
+    assert next(w for name, w in steelyard.weights(built).items() if "vector_u" not in name).axes == expected
 
 
 def test_a_users_own_layer_is_judged_by_its_base_and_by_its_names():
@@ -330,8 +330,8 @@ def test_a_users_own_layer_is_judged_by_its_base_and_by_its_names():
     own, derived = Dense(), Scaled(2)
     own.build((None, 3))
     derived.build((None, 3))
-    assert facts(own) == {"kernel": ("kernel", ""), "gamma": ("scale", "")}
-    assert facts(derived)["kernel"] == ("kernel", "in out")
+    assert list(facts(own).values()) == [("kernel", ""), ("scale", "")]
+    assert list(facts(derived).values()) == [("kernel", "in out"), ("bias", "out")]
 
 
 def test_shared_layers_are_listed_once():

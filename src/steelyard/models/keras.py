@@ -36,6 +36,7 @@ _NORM: Facts = {
     "variance": (Role.VARIANCE, "channel"),
     "moving_mean": (Role.MEAN, "channel"),
     "moving_variance": (Role.VARIANCE, "channel"),
+    "count": (Role.COUNT, ""),
 }
 
 
@@ -173,10 +174,12 @@ def _facts_of(model: keras.layers.Layer) -> dict[int, tuple[Any, Role, str]]:
     for layer in layers:
         known = projections.get(id(layer)) or _known(layer)
         for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
-            leaf = variable.path.rpartition("/")[2]
+            path, _, leaf = variable.path.rpartition("/")
+            if id(variable) in found and layer.path != path:
+                continue  # a layer that only refers to the variable of another
             role, axes = known.get(leaf) or (role_of(leaf, len(variable.shape)), "")
             fits = len(axes.split()) == len(variable.shape) and not _is_packed(layer, leaf)
-            found.setdefault(id(variable), (layer, role, axes if fits else ""))
+            found[id(variable)] = layer, role, axes if fits else ""
     return found
 
 
@@ -204,7 +207,7 @@ def _projections(layers: list[Any]) -> dict[int, Facts]:
     found: dict[int, Facts] = {}
     for layer in layers:
         if isinstance(layer, (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)):
-            for name in ("_query_dense", "_key_dense", "_value_dense"):
+            for name in ("_query_dense", "_key_dense", "_value_dense", "_gate_dense"):
                 found[id(getattr(layer, name, None))] = {
                     "kernel": (Role.KERNEL, "in heads dim"),
                     "bias": (Role.BIAS, "heads dim"),
