@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 
 class Adapter(Protocol):
-    """What a module in `steelyard/models` (or behind an entry point `steelyard.models`) offers."""
+    """What a module in `steelyard/models` (or behind an entry point `steelyard.models`) offers.
+
+    One whose arrays are kept in plain dicts and lists that are one model (JAX's trees) may also have
+    `tree_adapter(leaf) -> str | None`: the adapter that a container of nothing but such leaves goes to as a whole.
+    """
 
     def weights(self, model: Any, /) -> Iterable[Weight]:
         """List the weights in the framework's own order, by its own names."""

@@ -2,16 +2,18 @@
 
 A number, or a list of nothing but numbers, is an array. Text and None hold no numbers and are passed over.
 Of an optimizer's `state_dict` the state is listed; its `param_groups` are settings.
+A container of nothing but JAX arrays (NumPy's may be among them) is a tree of JAX's: its adapter takes it whole.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steelyard.core.plugins import adapter_of
+from steelyard.core.plugins import adapter_of, load
 from steelyard.core.readers import dtype_word, from_array
 from steelyard.core.roles import infer_roles
 from steelyard.core.weight import Weight
@@ -20,6 +22,7 @@ from steelyard.models import assign_members, prefixed, with_ties
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
+    from steelyard.models import Adapter
 
     Numbers = int | float | complex | list[Any] | tuple[Any, ...]
 
@@ -28,6 +31,9 @@ def weights(model: Any) -> Iterable[Weight]:
     """List the members' weights, each under its path of keys and places; tied where two lie in the same memory."""
     if _is_numbers(model):
         return [_snapshot(model)]
+    tree = _tree_adapter(model)
+    if tree is not None:
+        return tree.weights(model)
     found: list[Weight] = []
     bare: list[Weight] = []  # tensors of which nothing is known but their names
     for path, member in _leaves("", model, ()):
@@ -40,9 +46,12 @@ def weights(model: Any) -> Iterable[Weight]:
 
 
 def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
-    """Put arrays into the members; dicts and lists are changed in place, tuples and numbers returned new."""
+    """Put arrays into the members; dicts and lists are changed in place, tuples, numbers and JAX's trees returned new."""
     if _is_numbers(model):
         return _like(model, arrays[""].tolist()) if arrays else model
+    tree = _tree_adapter(model)
+    if tree is not None:
+        return tree.assign(model, arrays)
     changed = assign_members(_members(model), arrays)
     if isinstance(model, tuple):
         parts = [changed.get(str(place), part) for place, part in enumerate(model)]
@@ -78,10 +87,36 @@ def _leaves(path: str, model: Any, above: tuple[int, ...]) -> Iterator[tuple[str
         raise ShapeError(f"the {type(model).__name__} at {printable(path)!r} holds itself; take it apart first")
     for name, member in _members(model):
         below = f"{path}.{name}" if path else name
-        if isinstance(member, (dict, list, tuple)) and not _is_numbers(member):
+        if isinstance(member, (dict, list, tuple)) and not _is_numbers(member) and _tree_adapter(member) is None:
             yield from _leaves(below, member, (*above, id(model)))
         else:
             yield below, member
+
+
+def _tree_adapter(model: Any) -> Adapter | None:
+    """Return the adapter that takes a container as one tree, when all of its arrays agree on one."""
+    found = set()
+    for leaf in _below(model, ()):
+        if isinstance(leaf, (np.ndarray, np.generic, bool, int, float, complex)):
+            continue
+        ask = getattr(adapter_of(leaf), "tree_adapter", None)
+        found.add(ask(leaf) if ask else None)
+        if None in found or len(found) > 1:
+            return None
+    tree: Adapter | None = load("models", found.pop()) if found else None
+    return tree
+
+
+def _below(model: Any, above: tuple[int, ...]) -> Iterator[Any]:
+    """Yield what lies in dicts, lists and tuples; of a container that holds itself, the container."""
+    known = type(model) in (dict, OrderedDict, defaultdict, list, tuple) or (
+        isinstance(model, tuple) and hasattr(model, "_fields")
+    )
+    if not known or id(model) in above:
+        yield model
+        return
+    for _, member in _members(model):
+        yield from _below(member, (*above, id(model)))
 
 
 def _is_numbers(model: Any, above: tuple[int, ...] = ()) -> bool:

@@ -27,13 +27,15 @@ from steelyard.errors import LossyError, NotFittedError, ShapeError, UnknownMode
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
 
-takes_containers = True
-"""Plain containers of JAX arrays are one model, to be listed and changed as a whole."""
-
 _SPACES = ("k", "kh kw", "kd kh kw")
 _AUTOMATIC = re.compile(r"([A-Z]\w*)_\d+")
 _GATES_OF_STATE = re.compile(r".*(?:^|/)(?:\w*LSTMCell|GRUCell|SimpleCell|MGUCell)_\d+/h[a-z]?")
 _LINEN_AXES = {"bias": "out", "embedding": "vocab out"}
+
+
+def tree_adapter(leaf: Any) -> str | None:
+    """Tell that plain containers of JAX arrays are one model, to be listed and changed as a whole, by this adapter."""
+    return "jax"
 
 
 def weights(model: Any) -> Iterable[Weight]:
@@ -62,7 +64,15 @@ def _flatten(model: Any) -> tuple[list[tuple[str, Any]], Any]:
         leaves, structure = jax.tree_util.tree_flatten_with_path(model)
     except ValueError as error:  # keys that cannot be sorted
         raise ShapeError(f"JAX cannot flatten this {type(model).__name__}: {printable(error)}; give all keys one type") from None
-    return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves], structure
+    return [(_spelled(path), leaf) for path, leaf in leaves], structure
+
+
+def _spelled(path: Any) -> str:
+    """Join a path by "/"; the `.value` of a box around one array (partition names, a variable) adds nothing."""
+    if path and isinstance(path[-1], jax.tree_util.GetAttrKey) and path[-1].name == "value":
+        path = path[:-1]
+    name: str = jax.tree_util.keystr(path, simple=True, separator="/")
+    return name
 
 
 def _is_skipped(leaf: Any) -> bool:
@@ -114,7 +124,7 @@ def _like(name: str, old: Any, array: Array) -> Any:
     new = jax.device_put(array.copy(), old.sharding) if old.committed else jnp.array(array)
     if new.dtype != old.dtype:
         raise LossyError(f"{printable(name)} is {old.dtype}, which JAX makes only with jax_enable_x64; turn it on first")
-    return new
+    return old.at[...].set(new) if old.weak_type else new  # a weak type gives way to others when it is computed with
 
 
 def _linen(weights: Iterable[Weight], collections: set[str]) -> list[Weight]:
