@@ -1,6 +1,6 @@
 """JAX: arrays and plain trees, by JAX's own paths, in JAX's own order, and never changed."""
 
-from collections import namedtuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,10 @@ from jax.flatten_util import ravel_pytree
 import steelyard
 from steelyard.errors import LossyError, NotFittedError, ShapeError, UnknownModelError
 
-Pair = namedtuple("Pair", "left right")
+
+class Pair(NamedTuple):
+    left: jax.Array
+    right: jax.Array
 
 
 def net(tree, x):

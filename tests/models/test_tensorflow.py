@@ -39,6 +39,11 @@ class Net(tf.Module):
         return self.table["head"](x)
 
 
+def names_in(checkpoint):
+    ending = "/.ATTRIBUTES/VARIABLE_VALUE"
+    return {name.removesuffix(ending) for name, _ in tf.train.list_variables(checkpoint) if name.endswith(ending)}
+
+
 @pytest.fixture(scope="module")
 def trained():
     tf.random.set_seed(0)
@@ -54,17 +59,16 @@ def trained():
 def test_a_module_lists_its_variables_in_their_order_by_the_names_of_a_checkpoint(trained, tmp_path):
     net, _ = trained
     w = steelyard.weights(net)
-    assert [x.trainable for x in w.values()] == [v.trainable for v in net.variables]
-    for mine, theirs in zip(w.values(), net.variables, strict=True):
+    once = [weight for weight in w.values() if weight.tied is None]
+    assert [x.trainable for x in once] == [v.trainable for v in net.variables]
+    for mine, theirs in zip(once, net.variables, strict=True):
         np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
         assert not mine.numpy().flags.writeable
-    saved = tf.train.Checkpoint(**{"layers": net.layers, "table": net.table}).write(str(tmp_path / "c"))
-    ending = "/.ATTRIBUTES/VARIABLE_VALUE"
-    in_file = {name.removesuffix(ending) for name, _ in tf.train.list_variables(saved) if name.endswith(ending)}
-    assert set(w) <= in_file
+    saved = tf.train.Checkpoint(layers=net.layers, table=net.table).write(str(tmp_path / "c"))
+    assert {weight.name for weight in once} <= names_in(saved)
     assert list(w)[:3] == ["layers/0/bias", "layers/0/kernel", "layers/0/scale"]
     assert list(w).index("layers/2/kernel") < list(w).index("layers/10/kernel")
-    assert not any("tied" in name for name in w), "a variable that two attributes hold is listed once"
+    assert w["tied/kernel"].tied == "layers/0/kernel"
     assert {str(w[f"layers/0/{part}"].role) for part in ("kernel", "scale")} == {"kernel", "scale"}
     assert w["layers/0/kernel"].layer == "layers/0"
 
@@ -114,15 +118,17 @@ def test_what_a_checkpoint_and_a_loaded_model_track_is_listed(trained, tmp_path)
     net, _ = trained
     checkpoint = tf.train.Checkpoint(net=net, step=tf.Variable(3))
     w = steelyard.weights(checkpoint)
-    assert set(w) >= {"net/layers/0/kernel", "step"}
+    assert set(w) == names_in(checkpoint.write(str(tmp_path / "c")))
     assert w["step"].role == "count"
     net.predict = tf.function(net.__call__, input_signature=[tf.TensorSpec((None, 3))])
     tf.saved_model.save(net, str(tmp_path / "saved"))
     loaded = tf.saved_model.load(str(tmp_path / "saved"))
     read = steelyard.weights(loaded)
-    assert set(read) == set(steelyard.weights(net))
-    for name, weight in steelyard.weights(net).items():
-        np.testing.assert_array_equal(read[name].numpy(), weight.numpy())
+    assert set(read) == names_in(str(tmp_path / "saved" / "variables" / "variables"))
+    for name, weight in read.items():
+        if name.startswith("layers/"):
+            np.testing.assert_array_equal(weight.numpy(), steelyard.weights(net)[name].numpy())
+    assert read.size == steelyard.weights(net).size
 
 
 def test_containers_of_variables_name_them_by_place():
@@ -133,7 +139,7 @@ def test_containers_of_variables_name_them_by_place():
 
 
 def test_what_has_no_numbers_is_refused_with_a_reason():
-    @tf.function
+    @tf.function(autograph=False)
     def traced(x):
         steelyard.weights(x)
         return x

@@ -24,13 +24,18 @@ if TYPE_CHECKING:
 
 
 def weights(model: Any) -> Iterable[Weight]:
-    """List the variables, each once, at its first path; a bare variable or tensor has no name.
+    """List the variables; one that two modules share is tied to its first name. A bare variable or tensor has no name.
 
     Variables of text are passed over. Raises `UnknownModelError` for symbolic, sparse and ragged tensors.
     """
     if isinstance(model, (tf.Variable, tf.Tensor)):
         return [_weight("", model)]
-    found = (_weight(name, variable) for name, variable in _variables(model) if variable.dtype != tf.string)
+    first: dict[int, str] = {}
+    found = []
+    for name, variable in _variables(model):
+        if variable.dtype != tf.string:
+            owner = first.setdefault(id(variable), name)
+            found.append(_weight(name, variable).replace(tied=owner if owner != name else None))
     return infer_roles(found)
 
 
@@ -59,7 +64,7 @@ def _variables(model: Any) -> Iterator[tuple[str, tf.Variable]]:
 
 
 def _tracked(root: Any) -> Iterator[tuple[str, tf.Variable]]:
-    """Go through what a checkpoint would save, breadth first as TensorFlow does: the shortest path is the name."""
+    """Go through what a checkpoint would save, breadth first as TensorFlow does: the shortest path is the only name."""
     seen = {id(root)}
     waiting = deque([("", root)])
     while waiting:
