@@ -16,9 +16,9 @@ from steelyard.errors import NotFittedError, ReadOnlyError, ShapeError, UnknownM
 
 BACKEND = keras.backend.backend()
 pytestmark = pytest.mark.filterwarnings(
-    # Keras's JAX backend asks for 64-bit counters, which JAX has only when told so.
+    # Keras's JAX backend asks for 64-bit counters, which JAX makes only when told so.
     "ignore:Explicitly requested dtype int64:UserWarning",
-    # Keras's TensorFlow backend hands arrays to NumPy 2 without its `copy` keyword.
+    # Keras's own `variable.numpy()`, with which these tests compare, does not know NumPy 2's `copy` keyword.
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
 )
 

@@ -12,8 +12,6 @@ import steelyard
 from steelyard.core.plugins import adapter_of
 from steelyard.errors import ShapeError, UnknownModelError
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
-
 
 class Dense(tf.Module):
     def __init__(self, inputs, outputs):

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from steelyard.core.readers import dtype_word, from_array, refusing
@@ -121,7 +120,7 @@ def _like(name: str, old: Any, array: Array) -> Any:
         return array.item()
     if not isinstance(old, jax.Array):
         return array.copy() if isinstance(old, np.ndarray) else array[()]
-    new = jax.device_put(array.copy(), old.sharding) if old.committed else jnp.array(array)
+    new = jax.device_put(array.copy(), old.sharding) if old.committed else jax.device_put(array.copy())
     if new.dtype != old.dtype:
         raise LossyError(f"{printable(name)} is {old.dtype}, which JAX makes only with jax_enable_x64; turn it on first")
     return old.at[...].set(new) if old.weak_type else new  # a weak type gives way to others when it is computed with
