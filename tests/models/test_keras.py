@@ -18,8 +18,6 @@ BACKEND = keras.backend.backend()
 pytestmark = pytest.mark.filterwarnings(
     # Keras's JAX backend asks for 64-bit counters, which JAX makes only when told so.
     "ignore:Explicitly requested dtype int64:UserWarning",
-    # Keras's own `variable.numpy()`, with which these tests compare, does not know NumPy 2's `copy` keyword.
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
 )
 
 
