@@ -1,0 +1,208 @@
+"""Protocol buffers: the fields of a message, walked without reading what they hold.
+
+A message of 2 GB costs the reads of its tags and lengths: what a field holds is left where it is, as an offset and a
+length. Whatever does not follow the wire format is refused, as is a message more than a hundred levels deep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from steelyard.errors import FormatError
+
+if TYPE_CHECKING:
+    from steelyard.core.source import Source
+    from steelyard.core.weight import Array
+
+VARINT, FIXED64, BYTES, GROUP, END_GROUP, FIXED32 = range(6)
+DEPTH = 100
+"""Levels of messages inside messages: the limit of the format's own parsers."""
+TEXT_LIMIT = 1 << 20
+"""Bytes that a text may take."""
+
+_PAGE = 1 << 14
+_FIXED = {FIXED32: 4, FIXED64: 8}
+
+
+class Field:
+    """A field of a message: its number, its wire type, and its value or where it lies.
+
+    `value` is the number itself when `wire` is VARINT; else the content lies at `offset`, `length` bytes long.
+    """
+
+    __slots__ = ("_pages", "depth", "length", "number", "offset", "value", "wire")
+
+    def __init__(self, pages: _Pages, depth: int, number: int, wire: int, value: int, offset: int, length: int) -> None:
+        self._pages = pages
+        self.depth = depth
+        self.number = number
+        self.wire = wire
+        self.value = value
+        self.offset = offset
+        self.length = length
+
+    def message(self) -> Iterator[Field]:
+        """Walk the fields of the message that this field holds."""
+        self._expect(BYTES, "a message")
+        return _walk(self._pages, self.offset, self.offset + self.length, self.depth + 1)
+
+    def data(self, limit: int = TEXT_LIMIT) -> bytes:
+        """Return the bytes that this field holds, at most `limit`."""
+        self._expect(BYTES, "bytes")
+        if self.length > limit:
+            raise self.error(f"holds {self.length:,} bytes where at most {limit:,} are expected")
+        return self._pages.read(self.offset, self.length)
+
+    def text(self, limit: int = TEXT_LIMIT) -> str:
+        """Return the text that this field holds; what is no UTF-8 is kept as escapes."""
+        return self.data(limit).decode("utf-8", "backslashreplace")
+
+    def unsigned(self) -> int:
+        """Return a whole number from 0 on."""
+        self._expect(VARINT, "a whole number")
+        return self.value
+
+    def signed(self) -> int:
+        """Return a whole number that may be negative."""
+        self._expect(VARINT, "a whole number")
+        return self.value - (1 << 64) if self.value >> 63 else self.value
+
+    def integers(self, limit: int = 1 << 16) -> list[int]:
+        """Return the signed numbers of a repeated field: one, or a packed run of at most `limit` bytes."""
+        if self.wire == VARINT:
+            return [self.signed()]
+        data, place, found = self.data(limit), 0, []
+        while place < len(data):
+            value, place = _varint(self._pages, data, place, self.offset)
+            found.append(value - (1 << 64) if value >> 63 else value)
+        return found
+
+    def error(self, what: str) -> FormatError:
+        """Return an error that says where this field is."""
+        return FormatError(self._pages.source.name, f"field {self.number} of a message {what}", self.offset)
+
+    def _expect(self, wire: int, what: str) -> None:
+        if self.wire != wire:
+            raise self.error(f"is of wire type {self.wire}, not {what}")
+
+
+def message(source: Source, begin: int = 0, end: int | None = None) -> Iterator[Field]:
+    r"""Walk the fields of the message that lies in a source from `begin` to `end`, in their order.
+
+    Raises `FormatError` at the first byte that does not follow the wire format.
+
+    >>> from steelyard.core.source import from_bytes
+    >>> [(f.number, f.wire, f.value) for f in message(from_bytes(b"\x08\x96\x01"))]
+    [(1, 0, 150)]
+    """
+    return _walk(_Pages(source), begin, source.size if end is None else end, 0)
+
+
+def looks_like_message(head: bytes, numbers: dict[int, int]) -> bool:
+    """Tell whether the first field in `head` has one of these numbers, and the wire type that goes with it."""
+    return bool(head) and numbers.get(head[0] >> 3) == head[0] & 7
+
+
+def unpacked(data: bytes, limit: int) -> Array:
+    r"""Decode a packed run of varints into unsigned 64-bit numbers. Raises `ValueError` for a run that is damaged.
+
+    `limit` is how many there may be.
+
+    >>> unpacked(b"\x01\x96\x01", 2).tolist()
+    [1, 150]
+    """
+    import numpy as np
+
+    run = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(run < 0x80)
+    if len(run) and (not len(ends) or ends[-1] != len(run) - 1):
+        raise ValueError("the last number is cut off")
+    if len(ends) > limit:
+        raise ValueError(f"there are {len(ends):,} numbers")
+    starts = np.concatenate(([0], ends[:-1] + 1)) if len(ends) else ends
+    widths = ends - starts + 1
+    if len(widths) and widths.max() > 10:
+        raise ValueError("a number is longer than ten bytes")
+    values = np.zeros(len(ends), np.uint64)
+    for place in range(int(widths.max()) if len(widths) else 0):
+        wide = widths > place
+        values[wide] |= (run[starts[wide] + place] & np.uint64(0x7F)).astype(np.uint64) << np.uint64(7 * place)
+    return values
+
+
+class _Pages:
+    """A source that is read in pages, the last of which is kept: tags lie close together, contents far apart."""
+
+    __slots__ = ("base", "page", "source")
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.base = 0
+        self.page = b""
+
+    def at(self, offset: int) -> int:
+        """Make sure that the page holds what may follow at `offset`, and return its place there."""
+        place = offset - self.base
+        if place < 0 or (place + 20 > len(self.page) and self.base + len(self.page) < self.source.size):
+            self.base = offset
+            self.page = self.source.read(offset, max(min(_PAGE, self.source.size - offset), 0))
+            return 0
+        return place
+
+    def read(self, offset: int, length: int) -> bytes:
+        place = offset - self.base
+        if place >= 0 and place + length <= len(self.page):
+            return self.page[place : place + length]
+        return self.source.read(offset, length)
+
+
+def _walk(pages: _Pages, begin: int, end: int, depth: int) -> Iterator[Field]:
+    if depth > DEPTH:
+        raise FormatError(pages.source.name, f"messages lie more than {DEPTH} levels deep", begin)
+    offset, groups = begin, 0
+    while offset < end:
+        place = pages.at(offset)
+        tag, after = _varint(pages, pages.page, place, pages.base)
+        number, wire = tag >> 3, tag & 7
+        if not 0 < number < 1 << 29 or wire > FIXED32:
+            raise FormatError(pages.source.name, f"a field has the number {number:,} and the wire type {wire}", offset)
+        value = length = 0
+        if wire == VARINT:
+            value, after = _varint(pages, pages.page, after, pages.base)
+        elif wire == BYTES:
+            length, after = _varint(pages, pages.page, after, pages.base)
+        else:
+            length = _FIXED.get(wire, 0)
+            groups += (wire == GROUP) - (wire == END_GROUP)
+            _check_groups(pages, groups, offset)
+        content = pages.base + after
+        if content + length > end:
+            raise FormatError(
+                pages.source.name, f"field {number} takes {length:,} bytes, but its message ends after {end - content:,}", offset
+            )
+        offset = content + length
+        if not groups and wire != END_GROUP:
+            yield Field(pages, depth, number, wire, value, content, length)
+    if groups:
+        raise FormatError(pages.source.name, "a group of fields has no end", begin)
+
+
+def _check_groups(pages: _Pages, groups: int, offset: int) -> None:
+    """Groups, long out of use, are stepped over; they must close and not lie too deep."""
+    if not 0 <= groups <= DEPTH:
+        raise FormatError(pages.source.name, "a group of fields ends that never began, or lies too deep", offset)
+
+
+def _varint(pages: _Pages, data: bytes, place: int, base: int) -> tuple[int, int]:
+    """Return a number of at most 64 bits, and the place after it."""
+    value = shift = 0
+    for at in range(place, min(place + 10, len(data))):
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            if value >> 64:
+                break
+            return value, at + 1
+        shift += 7
+    raise FormatError(pages.source.name, "a number is cut off, or longer than 64 bits", base + place)

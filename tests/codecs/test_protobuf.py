@@ -1,0 +1,109 @@
+"""The wire format, compared with Google's own library."""
+
+import numpy as np
+import pytest
+from google.protobuf import descriptor_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steelyard.codecs.protobuf import BYTES, VARINT, message, unpacked
+from steelyard.core.source import Source, from_bytes
+from steelyard.errors import FormatError
+
+
+@given(st.text(), st.integers(-(2**31), 2**31 - 1), st.lists(st.integers(-(2**31), 2**31 - 1)))
+def test_texts_numbers_and_nested_messages_are_what_the_official_writer_wrote(name, number, path):
+    proto = descriptor_pb2.FileDescriptorProto(name=name)
+    proto.source_code_info.location.add(path=path)
+    proto.message_type.add(name="m").field.add(number=number)
+    found = {field.number: field for field in message(from_bytes(proto.SerializeToString()))}
+    assert found[1].text() == name
+    (described,) = [field for field in found[4].message() if field.number == 2]
+    assert [field.signed() for field in described.message() if field.number == 3] == [number]
+    (location,) = [field for field in found[9].message() if field.number == 1]
+    assert [n for field in location.message() for n in field.integers()] == path
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=50))
+def test_a_packed_run_decodes_to_the_numbers_that_were_packed(numbers):
+    def varint(value):
+        while value > 127:
+            yield value & 127 | 128
+            value >>= 7
+        yield value
+
+    packed = bytes(byte for number in numbers for byte in varint(number))
+    assert unpacked(packed, len(numbers)).tolist() == numbers
+    if packed:
+        with pytest.raises(ValueError, match="numbers"):
+            unpacked(packed, len(numbers) - 1)
+        with pytest.raises(ValueError, match="cut off"):
+            unpacked(packed + b"\x80", len(numbers) + 1)
+
+
+def test_a_content_of_a_gigabyte_is_stepped_over_without_being_read():
+    size, head, tail = 1 << 30, b"\x0a\x80\x80\x80\x80\x04", b"\x10\x07"
+    asked = []
+
+    def fill(offset, buffer):
+        asked.append(len(buffer))
+        whole = head if offset == 0 else b"\0" * (len(head) + size - offset) + tail
+        buffer[: len(whole)] = whole[: len(buffer)]
+
+    source = Source("big", len(head) + size + len(tail), fill, lambda name: None)
+    fields = [(f.number, f.wire, f.length, f.value) for f in message(source)]
+    assert fields == [(1, BYTES, size, 0), (2, VARINT, 0, 7)]
+    assert sum(asked) < 100_000
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"\x0a\x05ab", "takes 5 bytes"),
+        (b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "takes"),
+        (b"\x08\x80", "cut off"),
+        (b"\x08" + b"\xff" * 10 + b"\x01", "64 bits"),
+        (b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "64 bits"),
+        (b"\x00\x01", "number 0"),
+        (b"\x0e", "wire type 6"),
+        (b"\x0b\x08\x01", "no end"),
+        (b"\x0c", "never began"),
+        (b"\x0b" * 200, "too deep"),
+    ],
+)
+def test_what_does_not_follow_the_wire_format_is_refused(data, what):
+    with pytest.raises(FormatError, match=what):
+        list(message(from_bytes(data)))
+
+
+def test_a_group_is_stepped_over():
+    assert [f.number for f in message(from_bytes(b"\x0b\x08\x01\x12\x01a\x0c\x18\x02"))] == [3]
+
+
+def test_messages_a_hundred_levels_deep_are_walked_and_deeper_ones_refused():
+    def nested(levels):
+        data = b""
+        for _ in range(levels):
+            length = len(data)
+            data = b"\x0a" + (bytes([length]) if length < 128 else bytes([length & 127 | 128, length >> 7])) + data
+        return data
+
+    def depth(fields):
+        return sum(1 + depth(field.message()) for field in fields)
+
+    assert depth(message(from_bytes(nested(100)))) == 100
+    with pytest.raises(FormatError, match="levels deep"):
+        depth(message(from_bytes(nested(102))))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_walked_or_refused(data):
+    try:
+        for field in message(from_bytes(data)):
+            assert field.offset + field.length <= len(data)
+    except FormatError:
+        pass
+
+
+def test_unpacking_nothing_gives_nothing():
+    assert unpacked(b"", 0).dtype == np.uint64
