@@ -6,7 +6,7 @@ length. Whatever does not follow the wire format is refused, as is a message mor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from steelyard.errors import FormatError
@@ -29,15 +29,16 @@ class Field:
     """A field of a message: its number, its wire type, and its value or where it lies.
 
     `value` is the number itself when `wire` is VARINT; else the content lies at `offset`, `length` bytes long.
+    `begin` is where its tag lies, and `offset + length` where the next field begins.
     """
 
-    __slots__ = ("_pages", "depth", "length", "number", "offset", "value", "wire")
+    __slots__ = ("_pages", "begin", "depth", "length", "number", "offset", "value", "wire")
 
-    def __init__(self, pages: _Pages, depth: int, number: int, wire: int, value: int, offset: int, length: int) -> None:
+    def __init__(self, pages: _Pages, depth: int, begin: int, tag: int, value: int, offset: int, length: int) -> None:
         self._pages = pages
         self.depth = depth
-        self.number = number
-        self.wire = wire
+        self.begin = begin
+        self.number, self.wire = tag >> 3, tag & 7
         self.value = value
         self.offset = offset
         self.length = length
@@ -131,6 +132,91 @@ def unpacked(data: bytes, limit: int) -> Array:
     return values
 
 
+def packed(values: Array) -> bytes:
+    """Encode unsigned 64-bit numbers as a run of varints: the inverse of `unpacked`.
+
+    >>> import numpy as np
+    >>> packed(np.array([1, 150], np.uint64)).hex()
+    '019601'
+    """
+    import numpy as np
+
+    parts = values[:, None] >> np.arange(0, 70, 7, dtype=np.uint64)
+    more = np.pad(parts[:, 1:] != 0, ((0, 0), (0, 1)))
+    block = (parts & np.uint64(0x7F)).astype(np.uint8) | (more.astype(np.uint8) << 7)
+    return block[np.pad(more[:, :-1], ((0, 0), (1, 0)), constant_values=True)].tobytes()
+
+
+class Patch:
+    """New fields for those between two places of a message: `size` bytes, which `chunks` yields."""
+
+    __slots__ = ("begin", "chunks", "end", "size")
+
+    def __init__(self, begin: int, end: int, size: int, chunks: Callable[[], Iterable[bytes | memoryview]]) -> None:
+        self.begin = begin
+        self.end = end
+        self.size = size
+        self.chunks = chunks
+
+
+def patched(source: Source, patches: Iterable[Patch]) -> Iterator[bytes | memoryview]:
+    """Yield a message with some of its fields replaced, at any depth; lengths around them are set anew."""
+    waiting = sorted(patches, key=lambda patch: -patch.begin)
+    _, pieces = _plan(source, message(source), 0, source.size, waiting)
+    for piece in pieces:
+        if isinstance(piece, Patch):
+            yield from piece.chunks()
+        elif isinstance(piece, bytes):
+            yield piece
+        else:
+            for start in range(*piece, 1 << 20):
+                yield source.read(start, min(1 << 20, piece[1] - start))
+
+
+def _plan(
+    source: Source, fields: Iterator[Field], begin: int, end: int, waiting: list[Patch]
+) -> tuple[int, list[bytes | Patch | tuple[int, int]]]:
+    """Return the new length of a message, and its pieces: ranges that stay, new bytes, and patches.
+
+    `waiting` has the patches from the last to the first; those of this message are taken from it.
+    """
+    at, size, pieces = begin, end - begin, list[bytes | Patch | tuple[int, int]]()
+    for field in fields:
+        after = field.offset + field.length
+        if field.begin < at or not waiting or waiting[-1].begin >= after:
+            continue
+        pieces.append((at, field.begin))
+        if waiting[-1].begin == field.begin:
+            patch = waiting.pop()
+            pieces.append(patch)
+            at, size = patch.end, size + patch.size - (patch.end - patch.begin)
+        else:
+            inner, within = _plan(source, field.message(), field.offset, after, waiting)
+            head = tag(field.number, BYTES) + varint(inner)
+            pieces += [head, *within]
+            at, size = after, size + len(head) + inner - (after - field.begin)
+    pieces.append((at, end))
+    return size, pieces
+
+
+def tag(number: int, wire: int) -> bytes:
+    """Encode the tag that stands before a field."""
+    return varint(number << 3 | wire)
+
+
+def varint(value: int) -> bytes:
+    r"""Encode a number from 0 on.
+
+    >>> varint(150)
+    b'\x96\x01'
+    """
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*found, value])
+
+
 class _Pages:
     """A source that is read in pages, the last of which is kept: tags lie close together, contents far apart."""
 
@@ -176,14 +262,14 @@ def _walk(pages: _Pages, begin: int, end: int, depth: int) -> Iterator[Field]:
             length = _FIXED.get(wire, 0)
             groups += (wire == GROUP) - (wire == END_GROUP)
             _check_groups(pages, groups, offset)
-        content = pages.base + after
+        begin, content = offset, pages.base + after
         if content + length > end:
             raise FormatError(
                 pages.source.name, f"field {number} takes {length:,} bytes, but its message ends after {end - content:,}", offset
             )
         offset = content + length
         if not groups and wire != END_GROUP:
-            yield Field(pages, depth, number, wire, value, content, length)
+            yield Field(pages, depth, begin, tag, value, content, length)
     if groups:
         raise FormatError(pages.source.name, "a group of fields has no end", begin)
 

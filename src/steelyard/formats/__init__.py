@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = {
     "numpy": (".npz", ".npy"),
+    "onnx": (".onnx",),
     "safetensors": (".safetensors",),
 }
 """Which suffixes each format of the folder claims, without importing it; a test keeps this true."""

@@ -1,0 +1,313 @@
+"""The elements of ONNX's tensors: raw bytes, typed fields, packed halves of a byte, external data, sparse ones."""
+
+from __future__ import annotations
+
+from functools import cache
+from math import prod
+from typing import TYPE_CHECKING
+
+from steelyard.codecs.onnx import DOUBLES, FLOATS, INTS, LONGS, RAW, UNSIGNED, Run, Sparse, Tensor
+from steelyard.codecs.protobuf import unpacked
+from steelyard.core.dtypes import itemsize, numpy_dtype
+from steelyard.core.readers import refusing
+from steelyard.core.source import Source
+from steelyard.errors import FormatError, SteelyardError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array, Reader
+
+KINDS = {
+    1: ("FLOAT", "float32", FLOATS),
+    2: ("UINT8", "uint8", INTS),
+    3: ("INT8", "int8", INTS),
+    4: ("UINT16", "uint16", INTS),
+    5: ("INT16", "int16", INTS),
+    6: ("INT32", "int32", INTS),
+    7: ("INT64", "int64", LONGS),
+    8: ("STRING", "object", 0),
+    9: ("BOOL", "bool", INTS),
+    10: ("FLOAT16", "float16", INTS),
+    11: ("DOUBLE", "float64", DOUBLES),
+    12: ("UINT32", "uint32", UNSIGNED),
+    13: ("UINT64", "uint64", UNSIGNED),
+    14: ("COMPLEX64", "complex64", FLOATS),
+    15: ("COMPLEX128", "complex128", DOUBLES),
+    16: ("BFLOAT16", "bfloat16", INTS),
+    17: ("FLOAT8E4M3FN", "float8_e4m3fn", INTS),
+    18: ("FLOAT8E4M3FNUZ", "float8_e4m3fnuz", INTS),
+    19: ("FLOAT8E5M2", "float8_e5m2", INTS),
+    20: ("FLOAT8E5M2FNUZ", "float8_e5m2fnuz", INTS),
+    21: ("UINT4", "uint4", INTS),
+    22: ("INT4", "int4", INTS),
+    23: ("FLOAT4E2M1", "float4_e2m1fn", INTS),
+    24: ("FLOAT8E8M0", "float8_e8m0fnu", INTS),
+    25: ("UINT2", "uint2", INTS),
+    26: ("INT2", "int2", INTS),
+}
+"""The types of elements: the format's word, ours, and the field that holds them where there are no raw bytes."""
+
+BITS = {"uint4": 4, "int4": 4, "float4_e2m1fn": 4, "uint2": 2, "int2": 2}
+"""The types of which several share a byte, the first in the lowest bits."""
+
+_RANK = 64
+_SPARSE_FLOOR, _SPARSE_RATIO = 1 << 26, 1000
+"""A sparse tensor larger than the floor, and so many times larger than what is stored, is not made dense."""
+
+
+class Opened:
+    """The files beside a model, each opened once, and only if it lies in the model's own folder."""
+
+    __slots__ = ("_files", "source")
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._files: dict[str, Source] = {}
+
+    def file(self, location: str) -> Source:
+        """Return the file at `location`. Raises `UnsafeFileError` or `FileMissingError`."""
+        if location not in self._files:
+            found = self.source.beside(location)
+            if found.is_folder:
+                raise FormatError(self.source.name, f"names {printable(location)!r} for external data, which is a folder")
+            self._files[location] = found
+        return self._files[location]
+
+
+def stored_bytes(tensor: Tensor, dtype: str) -> int:
+    """Return how many bytes the elements of a tensor take when they are stored raw."""
+    return -(-prod(tensor.dims) * BITS.get(dtype, itemsize(dtype) * 8) // 8)
+
+
+def reader_of(tensor: Tensor, opened: Opened) -> Reader:
+    """Return a reader of a tensor's elements; one that cannot be read is refused when it is asked for."""
+    name = opened.source.name
+    try:
+        shown = printable(tensor.name)
+        if tensor.kind not in KINDS or tensor.kind == 8 or tensor.strings:
+            raise FormatError(name, f"{shown} is of type {_word(tensor.kind)}, which holds no numbers that can be read")
+        check_dims(tensor, name)
+        dtype = KINDS[tensor.kind][1]
+        return _decoded(_raw(tensor, dtype, opened), dtype)
+    except SteelyardError as error:
+        return refusing(error)
+
+
+def check_dims(tensor: Tensor, name: str) -> None:
+    """Raise `FormatError` for a shape that no array can have."""
+    if len(tensor.dims) > _RANK or any(dim < 0 for dim in tensor.dims) or prod(tensor.dims) >> 62:
+        raise FormatError(name, f"{printable(tensor.name)} has the shape {printable(tensor.dims)}, which makes no sense")
+
+
+def _word(kind: int) -> str:
+    return KINDS[kind][0] if kind in KINDS else str(kind)
+
+
+def _raw(tensor: Tensor, dtype: str, opened: Opened) -> Source:
+    """Return the elements as a source of raw bytes, of the length that type and shape ask for."""
+    source, wanted = opened.source, stored_bytes(tensor, dtype)
+    if tensor.external is not None:
+        offset, length = external_place(tensor, wanted, source.name)
+        found = opened.file(tensor.external.get("location", "")).part(offset, length)
+    elif raw := [run for run in tensor.runs if run.field == RAW]:
+        found = source.part(raw[-1].offset, raw[-1].end - raw[-1].offset)
+    else:
+        found = _typed(tensor, dtype, source, wanted)
+    if found.size != wanted:
+        raise FormatError(
+            source.name,
+            f"{printable(tensor.name)} has the shape {printable(tensor.dims)} of {_word(tensor.kind)}, "
+            f"which takes {wanted:,} bytes, but {found.size:,} are stored",
+            tensor.begin,
+        )
+    return found
+
+
+def external_place(tensor: Tensor, wanted: int, name: str) -> tuple[int, int]:
+    """Return where in the external file the elements lie; the numbers there are texts, and checked."""
+    entries = tensor.external or {}
+    numbers = [entries.get("offset", "0"), entries.get("length", str(wanted))]
+    if any(not (text.isascii() and text.isdigit() and len(text) < 20) for text in numbers):
+        raise FormatError(
+            name, f"{printable(tensor.name)} has external data at {printable(numbers)}, which is no place in a file"
+        )
+    return int(numbers[0]), int(numbers[1])
+
+
+def _typed(tensor: Tensor, dtype: str, source: Source, wanted: int) -> Source:
+    """Return the elements of typed fields as raw bytes: those that lie as such at once, others when they are read."""
+    field = KINDS[tensor.kind][2]
+    runs = [run for run in tensor.runs if run.field == field]
+    if field in (FLOATS, DOUBLES):
+        if len(runs) == 1 and runs[0].packed:
+            return source.part(runs[0].offset, runs[0].end - runs[0].offset)
+        return _lazy(source, sum(count(run) * (4 if field == FLOATS else 8) for run in runs), lambda: _fixed(runs, source))
+
+    @cache
+    def load() -> bytes:
+        data = _narrowed(_varints(runs, source, wanted * 8), dtype)
+        if len(data) != wanted:
+            shown = f"{printable(tensor.name)} needs {wanted:,} bytes of elements, but {len(data):,} are stored"
+            raise FormatError(source.name, shown, tensor.begin)
+        return data
+
+    least = sum(run.end - run.offset for run in runs)
+    if wanted and not least:
+        return source.part(0, 0)  # a tensor without elements, although its shape has some
+    return _lazy(source, wanted, load)
+
+
+def _lazy(source: Source, size: int, load: object) -> Source:
+    def fill(offset: int, buffer: memoryview) -> None:
+        buffer[:] = load()[offset : offset + len(buffer)]  # type: ignore[operator]
+
+    return Source(source.name, size, fill, source.beside)
+
+
+def count(run: Run) -> int:
+    """Return how many numbers of fixed width a run holds."""
+    width = 4 if run.field == FLOATS else 8
+    return (run.end - run.offset) // width if run.packed else (run.end - run.begin) // (width + 1)
+
+
+def _fixed(runs: list[Run], source: Source) -> bytes:
+    """Return numbers of fixed width, without the tags that stand before single ones."""
+    import numpy as np
+
+    parts = []
+    for run in runs:
+        if run.packed:
+            parts.append(source.read(run.offset, run.end - run.offset))
+        else:
+            width = 8 if run.field == DOUBLES else 4
+            block = np.frombuffer(source.read(run.begin, run.end - run.begin), np.uint8).reshape(-1, width + 1)
+            parts.append(block[:, 1:].tobytes())
+    return b"".join(parts)
+
+
+def _varints(runs: list[Run], source: Source, limit: int) -> Array:
+    """Return the numbers of runs of varints; single ones have a tag of one byte, itself a varint, before each."""
+    import numpy as np
+
+    parts = [np.zeros(0, np.uint64)]
+    for run in runs:
+        begin = run.offset if run.packed else run.begin
+        try:
+            values = unpacked(source.read(begin, run.end - begin), 2 * limit)
+        except ValueError as error:
+            raise FormatError(source.name, f"a run of numbers is damaged: {error}", begin) from None
+        parts.append(values if run.packed else values[1::2])
+    return np.concatenate(parts)
+
+
+def integers(runs: list[Run], source: Source) -> Array:
+    """Return the signed numbers of runs of varints."""
+    import numpy as np
+
+    return _varints(runs, source, source.size).view(np.int64)
+
+
+def _narrowed(values: Array, dtype: str) -> bytes:
+    """Return numbers that were stored as varints in the bytes of their own type, or those that hold several."""
+    import numpy as np
+
+    width = 1 if dtype in BITS else itemsize(dtype)
+    return values.astype(np.dtype(f"<u{width}")).tobytes()
+
+
+def widened(data: bytes, dtype: str) -> Array:
+    """Return the bytes of elements as the numbers that typed fields keep: the inverse of `_narrowed`."""
+    import numpy as np
+
+    width = 1 if dtype in BITS else itemsize(dtype)
+    signed = dtype.startswith("int") and dtype not in BITS
+    return np.frombuffer(data, np.dtype(f"<{'i' if signed else 'u'}{width}")).astype(np.int64).view(np.uint64)
+
+
+def _decoded(raw: Source, dtype: str) -> Reader:
+    bits = BITS.get(dtype)
+    if bits is None:
+        return raw.numbers(0, dtype)
+    per = 8 // bits
+
+    def read(start: int, stop: int) -> Array:
+        import numpy as np
+
+        first = start // per
+        block = np.frombuffer(raw.read(first, -(-stop // per) - first), np.uint8)
+        parts = (block[:, None] >> np.arange(0, 8, bits, dtype=np.uint8)) & np.uint8((1 << bits) - 1)
+        return _small(parts.reshape(-1)[start - first * per : stop - first * per], dtype, bits)
+
+    return read
+
+
+def _small(values: Array, dtype: str, bits: int) -> Array:
+    """Give numbers of a few bits, each in a byte of its own, their type."""
+    import numpy as np
+
+    if dtype.startswith("float"):
+        return values.view(numpy_dtype(dtype))
+    if dtype.startswith("int"):
+        sign = np.int8(1 << (bits - 1))
+        return ((values.view(np.int8) ^ sign) - sign).astype(numpy_dtype(dtype))
+    return values.astype(numpy_dtype(dtype))
+
+
+def packed_bytes(values: Array, dtype: str) -> bytes:
+    """Return elements in the bytes that a file keeps of them."""
+    import numpy as np
+
+    bits = BITS.get(dtype)
+    if bits is None:
+        return np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+    small = values.view(np.uint8) if dtype.startswith("float") else values.astype(np.int8).view(np.uint8)
+    small = np.concatenate([small & np.uint8((1 << bits) - 1), np.zeros(-len(small) % (8 // bits), np.uint8)])
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    return np.bitwise_or.reduce(small.reshape(-1, 8 // bits) << shifts, axis=1).astype(np.uint8).tobytes()
+
+
+def sparse_reader(sparse: Sparse, opened: Opened) -> Reader:
+    """Return a reader that puts zeros where nothing is stored; every index is checked before that."""
+    name, values, size = opened.source.name, sparse.values, prod(sparse.dims)
+    known = prod(values.dims)
+    try:
+        for tensor in (values, sparse.indices):
+            check_dims(tensor, name)
+        if any(dim < 0 for dim in sparse.dims) or len(sparse.dims) > _RANK:
+            raise FormatError(name, f"{printable(values.name)} has the shape {printable(sparse.dims)}, which makes no sense")
+        if size > _SPARSE_FLOOR and size > _SPARSE_RATIO * known:
+            raise FormatError(name, f"{printable(values.name)} has {size:,} elements, of which {known:,} are stored; too few")
+        if sparse.indices.kind != 7 or sparse.indices.dims not in ([known], [known, len(sparse.dims)]):
+            raise FormatError(name, f"{printable(values.name)} has indices that do not fit its {known:,} elements")
+    except FormatError as error:
+        return refusing(error)
+    elements, indices = reader_of(values, opened), reader_of(sparse.indices, opened)
+
+    @cache
+    def load() -> tuple[Array, Array]:
+        places = _places(indices(0, prod(sparse.indices.dims)), sparse, name)
+        return places, elements(0, known)
+
+    def read(start: int, stop: int) -> Array:
+        import numpy as np
+
+        places, numbers = load()
+        first, last = np.searchsorted(places, [start, stop])
+        block = np.zeros(stop - start, numbers.dtype)
+        block[places[first:last] - start] = numbers[first:last]
+        return block
+
+    return read
+
+
+def _places(indices: Array, sparse: Sparse, name: str) -> Array:
+    """Return where in the dense tensor each element stands; they must go up, and lie inside."""
+    import numpy as np
+
+    if len(sparse.indices.dims) == 2:
+        table = indices.reshape(sparse.indices.dims)
+        if ((table < 0) | (table >= np.array(sparse.dims))).any():
+            raise FormatError(name, f"{printable(sparse.values.name)} has an index outside its shape {printable(sparse.dims)}")
+        indices = table @ np.array([prod(sparse.dims[axis + 1 :]) for axis in range(len(sparse.dims))], np.int64)
+    if len(indices) and (indices[0] < 0 or indices[-1] >= prod(sparse.dims) or (np.diff(indices) <= 0).any()):
+        raise FormatError(name, f"{printable(sparse.values.name)} has indices that do not go up, or lie outside its shape")
+    return indices
