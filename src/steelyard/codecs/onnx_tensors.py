@@ -262,7 +262,7 @@ def packed_bytes(values: Array, dtype: str) -> bytes:
     small = values.view(np.uint8) if dtype.startswith("float") else values.astype(np.int8).view(np.uint8)
     small = np.concatenate([small & np.uint8((1 << bits) - 1), np.zeros(-len(small) % (8 // bits), np.uint8)])
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    return np.bitwise_or.reduce(small.reshape(-1, 8 // bits) << shifts, axis=1).astype(np.uint8).tobytes()
+    return bytes(np.bitwise_or.reduce(small.reshape(-1, 8 // bits) << shifts, axis=1).astype(np.uint8))
 
 
 def sparse_reader(sparse: Sparse, opened: Opened) -> Reader:

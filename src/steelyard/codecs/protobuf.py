@@ -144,7 +144,7 @@ def packed(values: Array) -> bytes:
     parts = values[:, None] >> np.arange(0, 70, 7, dtype=np.uint64)
     more = np.pad(parts[:, 1:] != 0, ((0, 0), (0, 1)))
     block = (parts & np.uint64(0x7F)).astype(np.uint8) | (more.astype(np.uint8) << 7)
-    return block[np.pad(more[:, :-1], ((0, 0), (1, 0)), constant_values=True)].tobytes()
+    return bytes(block[np.pad(more[:, :-1], ((0, 0), (1, 0)), constant_values=True)])
 
 
 class Patch:
