@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """What the tests share: where the facts measured for the project lie, and small nets that were really trained."""
-=======
-"""Where the tests find the files that they share with other repositories: beside this one."""
->>>>>>> b6f3861 (Read every GGUF quantisation, and write GGUF)
 
 import os
 from pathlib import Path
@@ -15,7 +11,6 @@ SHARED = Path(os.environ.get("STEELYARD_SHARED", ROOT.parent / "shared"))
 
 @pytest.fixture(scope="session")
 def shared():
-<<<<<<< HEAD
     """The folder beside the project with real weight files, golden cases and hostile files."""
     if not SHARED.is_dir():
         pytest.fail(f"{SHARED} is missing; set STEELYARD_SHARED to the folder with the corpus")
@@ -29,7 +24,3 @@ def digits():
 
     x, y = load_digits(return_X_y=True)
     return (x[:400] / 16.0).astype("float32"), y[:400].astype("int64")
-=======
-    """The folder of shared files: the corpus, the golden cases, the hostile files."""
-    return SHARED
->>>>>>> b6f3861 (Read every GGUF quantisation, and write GGUF)
