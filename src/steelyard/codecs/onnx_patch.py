@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from steelyard.codecs.onnx import DOUBLES, FLOATS, RAW, Run, Tensor
-from steelyard.codecs.onnx_tensors import BITS, KINDS, packed_bytes, stored_bytes, widened
+from steelyard.codecs.onnx_tensors import KINDS, stored_bytes, widened
 from steelyard.codecs.protobuf import BYTES, FIXED32, VARINT, Patch, packed, tag, varint
+from steelyard.codecs.small import BITS, packed_bytes
 from steelyard.core.readers import raw_chunks
 
 if TYPE_CHECKING:

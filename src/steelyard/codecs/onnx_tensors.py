@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs.onnx import DOUBLES, FLOATS, INTS, LONGS, RAW, UNSIGNED, Run, Sparse, Tensor
 from steelyard.codecs.protobuf import unpacked
-from steelyard.core.dtypes import itemsize, numpy_dtype
+from steelyard.codecs.small import BITS, bytes_of, decoded
+from steelyard.core.dtypes import itemsize
 from steelyard.core.readers import refusing
 from steelyard.core.source import Source
 from steelyard.errors import FormatError, SteelyardError, printable
@@ -46,9 +47,6 @@ KINDS = {
 }
 """The types of elements: the format's word, ours, and the field that holds them where there are no raw bytes."""
 
-BITS = {"uint4": 4, "int4": 4, "float4_e2m1fn": 4, "uint2": 2, "int2": 2}
-"""The types of which several share a byte, the first in the lowest bits."""
-
 _RANK = 64
 _SPARSE_FLOOR, _SPARSE_RATIO = 1 << 26, 1000
 """A sparse tensor larger than the floor, and so many times larger than what is stored, is not made dense."""
@@ -75,7 +73,7 @@ class Opened:
 
 def stored_bytes(tensor: Tensor, dtype: str) -> int:
     """Return how many bytes the elements of a tensor take when they are stored raw."""
-    return -(-prod(tensor.dims) * BITS.get(dtype, itemsize(dtype) * 8) // 8)
+    return bytes_of(prod(tensor.dims), dtype)
 
 
 def reader_of(tensor: Tensor, opened: Opened) -> Reader:
@@ -87,7 +85,7 @@ def reader_of(tensor: Tensor, opened: Opened) -> Reader:
             raise FormatError(name, f"{shown} is of type {_word(tensor.kind)}, which holds no numbers that can be read")
         check_dims(tensor, name)
         dtype = KINDS[tensor.kind][1]
-        return _decoded(_raw(tensor, dtype, opened), dtype)
+        return decoded(_raw(tensor, dtype, opened), dtype)
     except SteelyardError as error:
         return refusing(error)
 
@@ -221,48 +219,6 @@ def widened(data: bytes, dtype: str) -> Array:
     width = 1 if dtype in BITS else itemsize(dtype)
     signed = dtype.startswith("int") and dtype not in BITS
     return np.frombuffer(data, np.dtype(f"<{'i' if signed else 'u'}{width}")).astype(np.int64).view(np.uint64)
-
-
-def _decoded(raw: Source, dtype: str) -> Reader:
-    bits = BITS.get(dtype)
-    if bits is None:
-        return raw.numbers(0, dtype)
-    per = 8 // bits
-
-    def read(start: int, stop: int) -> Array:
-        import numpy as np
-
-        first = start // per
-        block = np.frombuffer(raw.read(first, -(-stop // per) - first), np.uint8)
-        parts = (block[:, None] >> np.arange(0, 8, bits, dtype=np.uint8)) & np.uint8((1 << bits) - 1)
-        return _small(parts.reshape(-1)[start - first * per : stop - first * per], dtype, bits)
-
-    return read
-
-
-def _small(values: Array, dtype: str, bits: int) -> Array:
-    """Give numbers of a few bits, each in a byte of its own, their type."""
-    import numpy as np
-
-    if dtype.startswith("float"):
-        return values.view(numpy_dtype(dtype))
-    if dtype.startswith("int"):
-        sign = np.int8(1 << (bits - 1))
-        return ((values.view(np.int8) ^ sign) - sign).astype(numpy_dtype(dtype))
-    return values.astype(numpy_dtype(dtype))
-
-
-def packed_bytes(values: Array, dtype: str) -> bytes:
-    """Return elements in the bytes that a file keeps of them."""
-    import numpy as np
-
-    bits = BITS.get(dtype)
-    if bits is None:
-        return np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
-    small = values.view(np.uint8) if dtype.startswith("float") else values.astype(np.int8).view(np.uint8)
-    small = np.concatenate([small & np.uint8((1 << bits) - 1), np.zeros(-len(small) % (8 // bits), np.uint8)])
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    return bytes(np.bitwise_or.reduce(small.reshape(-1, 8 // bits) << shifts, axis=1).astype(np.uint8))
 
 
 def sparse_reader(sparse: Sparse, opened: Opened) -> Reader:

@@ -23,6 +23,7 @@ SUFFIXES = {
     "numpy": (".npz", ".npy"),
     "onnx": (".onnx",),
     "safetensors": (".safetensors",),
+    "tflite": (".tflite", ".lite"),
 }
 """Which suffixes each format of the folder claims, without importing it; a test keeps this true."""
 
