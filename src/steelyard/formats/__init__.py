@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from steelyard.core.weights import Weights
 
 SUFFIXES = {
+    "flax": (".msgpack",),
     "gguf": (".gguf",),
     "numpy": (".npz", ".npy"),
     "onnx": (".onnx",),

@@ -1,0 +1,201 @@
+"""MessagePack: maps, lists and plain values; bytes and extensions are left where they lie, as an offset and a length."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+from steelyard.errors import FormatError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.source import Source
+
+DEPTH = 64
+"""Levels of lists and maps inside each other."""
+ITEMS_LIMIT = 2_000_000
+"""Values that one message may have: a byte of a file can be a value of a hundred in memory."""
+TEXT_LIMIT = 1 << 20
+"""Bytes that a text may take."""
+
+_PAGE = 1 << 14
+_NUMBERS = {0xCA: "f", 0xCB: "d", 0xCC: "B", 0xCD: "H", 0xCE: "I", 0xCF: "Q", 0xD0: "b", 0xD1: "h", 0xD2: "i", 0xD3: "q"}
+_LENGTHS = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4, 0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
+
+
+class Extent:
+    """Bytes that a message holds and nobody has read: `code` is the type of an extension, None for plain bytes."""
+
+    __slots__ = ("code", "length", "offset")
+
+    def __init__(self, code: int | None, offset: int, length: int) -> None:
+        self.code = code
+        self.offset = offset
+        self.length = length
+
+
+def decode(source: Source, begin: int = 0, end: int | None = None) -> Any:
+    r"""Return the one value that takes the bytes from `begin` to `end`: dicts with texts as keys, lists, plain values.
+
+    Raises `FormatError` for anything else than one whole value.
+
+    >>> from steelyard.core.source import from_bytes
+    >>> decode(from_bytes(b"\x81\xa1a\x92\x01\xc0"))
+    {'a': [1, None]}
+    """
+    return _Decoder(source, begin, source.size if end is None else end).whole()
+
+
+class _Open:
+    """A list or a map that still lacks items."""
+
+    __slots__ = ("key", "left", "value")
+
+    def __init__(self, value: dict[str, Any] | list[Any], left: int) -> None:
+        self.value = value
+        self.left = left
+        self.key: str | None = None
+
+
+class _Decoder:
+    """A place in a message; lists and maps are filled in a loop, however deep they lie."""
+
+    __slots__ = ("_base", "_page", "at", "end", "left", "source")
+
+    def __init__(self, source: Source, begin: int, end: int) -> None:
+        self.source = source
+        self.at = self._base = begin
+        self.end = end
+        self.left = ITEMS_LIMIT
+        self._page = b""
+
+    def whole(self) -> Any:
+        stack: list[_Open] = []
+        while True:
+            value, count = self._next(key=bool(stack) and isinstance(stack[-1].value, dict) and stack[-1].key is None)
+            if count:
+                stack.append(_Open(value, count))
+                if len(stack) > DEPTH:
+                    raise self.error(f"lies more than {DEPTH} levels deep")
+                continue
+            while stack and self._filled(stack[-1], value):
+                value = stack.pop().value
+            if not stack:
+                break
+        if self.at != self.end:
+            raise self.error(f"has {self.end - self.at:,} bytes behind its end")
+        return value
+
+    def _filled(self, top: _Open, value: Any) -> bool:
+        """Put a value into the innermost list or map, and tell whether that is complete."""
+        if isinstance(top.value, list):
+            top.value.append(value)
+        elif top.key is None:
+            if value in top.value:
+                raise self.error(f"has the key {printable(value)!r} twice; which is meant cannot be told")
+            top.key = value
+            return False
+        else:
+            top.value[top.key] = value
+            top.key = None
+        top.left -= 1
+        return not top.left
+
+    def _next(self, *, key: bool) -> tuple[Any, int]:
+        """Return the next value; of a list or a map an empty one, and how many items it lacks."""
+        self.left -= 1
+        if self.left < 0:
+            raise self.error(f"has more than {ITEMS_LIMIT:,} values")
+        head = self._take(1)[0]
+        if key and not (0xA0 <= head <= 0xBF or 0xD9 <= head <= 0xDB):
+            raise self.error("has a key that is no text")
+        if head < 0x80 or head >= 0xE0:
+            return head if head < 0x80 else head - 0x100, 0
+        if head in _NUMBERS:
+            return struct.unpack(">" + _NUMBERS[head], self._take(struct.calcsize(">" + _NUMBERS[head])))[0], 0
+        if head in (0xC0, 0xC2, 0xC3):
+            return {0xC0: None, 0xC2: False, 0xC3: True}[head], 0
+        if head < 0x90 or head in (0xDE, 0xDF):
+            return {}, self._count(head, 0x80, 2)
+        if head < 0xA0 or head in (0xDC, 0xDD):
+            return [], self._count(head, 0x90, 1)
+        return self._bytes(head), 0
+
+    def _count(self, head: int, fixed: int, width: int) -> int:
+        count = int.from_bytes(self._take(_LENGTHS[head]), "big") if head in _LENGTHS else head - fixed
+        if count * width > self.end - self.at:
+            raise self.error(f"claims {count:,} items in {self.end - self.at:,} bytes (partial download?)")
+        return count
+
+    def _bytes(self, head: int) -> str | Extent:
+        """Return a text, or where bytes and extensions lie."""
+        if head == 0xC1:
+            raise self.error("has a byte that stands for nothing")
+        if head < 0xC0:
+            length = head - 0xA0
+        elif 0xD4 <= head <= 0xD8:
+            length = 1 << (head - 0xD4)
+        else:
+            length = int.from_bytes(self._take(_LENGTHS[head]), "big")
+        extension = head in (0xC7, 0xC8, 0xC9) or 0xD4 <= head <= 0xD8
+        code = int.from_bytes(self._take(1), "big", signed=True) if extension else None
+        if length > self.end - self.at:
+            raise self.error(f"claims {length:,} bytes where {self.end - self.at:,} are left (partial download?)")
+        if head < 0xC0 or 0xD9 <= head <= 0xDB:
+            if length > TEXT_LIMIT:
+                raise self.error(f"has a text of {length:,} bytes")
+            return self._take(length).decode("utf-8", "backslashreplace")
+        found = Extent(code, self.at, length)
+        self.at += length
+        return found
+
+    def _take(self, length: int) -> bytes:
+        if length > self.end - self.at:
+            raise self.error("is cut off (partial download?)")
+        start = self.at - self._base
+        if start + length > len(self._page):
+            self._base, start = self.at, 0
+            self._page = self.source.read(self.at, max(length, min(_PAGE, self.end - self.at)))
+        self.at += length
+        return self._page[start : start + length]
+
+    def error(self, what: str) -> FormatError:
+        return FormatError(self.source.name, f"a message {what}", self.at)
+
+
+def packed(value: Any) -> bytes:
+    """Encode a text, a whole number, a truth value, or a list of these.
+
+    >>> packed(["a", 300, True]).hex()
+    '93a161cd012cc3'
+    """
+    if isinstance(value, str):
+        data = value.encode("utf-8", "surrogatepass")
+        return _head(len(data), 0xA0, 32, (0xD9, 0xDA, 0xDB)) + data
+    if isinstance(value, bool):
+        return b"\xc3" if value else b"\xc2"
+    if isinstance(value, int):
+        return _head(value, 0, 128, (0xCC, 0xCD, 0xCE)) if value < 1 << 32 else b"\xcf" + value.to_bytes(8, "big")
+    return _head(len(value), 0x90, 16, (0xDC, 0xDC, 0xDD)) + b"".join(map(packed, value))
+
+
+def map_head(count: int) -> bytes:
+    """Encode the head of a map of `count` keys and values."""
+    return _head(count, 0x80, 16, (0xDE, 0xDE, 0xDF))
+
+
+def bytes_head(length: int) -> bytes:
+    """Encode the head of plain bytes."""
+    return _head(length, 0, 0, (0xC4, 0xC5, 0xC6))
+
+
+def extension_head(code: int, length: int) -> bytes:
+    """Encode the head of an extension."""
+    return _head(length, 0, 0, (0xC7, 0xC8, 0xC9)) + bytes([code])
+
+
+def _head(number: int, fixed: int, below: int, codes: tuple[int, int, int]) -> bytes:
+    """Encode a number in the head itself, or in as few bytes behind it as the codes allow."""
+    if number < below:
+        return bytes([fixed + number])
+    width = 1 if number < 1 << 8 and codes[0] != codes[1] else 2 if number < 1 << 16 else 4
+    return bytes([codes[width.bit_length() - 1]]) + number.to_bytes(width, "big")
