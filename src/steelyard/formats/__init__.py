@@ -24,6 +24,7 @@ SUFFIXES = {
     "numpy": (".npz", ".npy"),
     "onnx": (".onnx",),
     "safetensors": (".safetensors",),
+    "sharded": (".index.json",),
     "tflite": (".tflite", ".lite"),
 }
 """Which suffixes each format of the folder claims, without importing it; a test keeps this true."""

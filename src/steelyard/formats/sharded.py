@@ -1,0 +1,208 @@
+"""A model in several files: an index in JSON that says which file has which tensor, or a folder of the Hub.
+
+The shards are files of any format; their weights follow one another in the order of the shards' names. In a folder
+there must be one model: several are refused by name, and the file of one of them is to be given instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steelyard.codecs.facts import dump_facts, with_facts
+from steelyard.core.replacing import replacing
+from steelyard.core.weight import Weight
+from steelyard.core.weights import Weights
+from steelyard.errors import FileMissingError, FormatError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.source import Source
+
+SUFFIXES = (".index.json",)
+
+LIMIT = 100_000_000
+"""Bytes that an index may take."""
+SHARD_SIZE = 5_000_000_000
+"""Bytes of weights in one shard, where nobody says otherwise: what the Hub's own tools take."""
+
+_NUMBERED = re.compile(r"(.+)-(\d+)-of-(\d+)(\.\w+)")
+_SINGLE = re.compile(r".*\.safetensors|(pytorch|adapter)_model.*\.bin")
+
+
+def sniff(source: Source) -> bool:
+    """An object with a "weight_map", or a folder with files that are named as the Hub names models."""
+    if source.is_folder:
+        return bool(_candidates(source))
+    head = source.head(1 << 16).lstrip()
+    return head.startswith(b"{") and (source.name.lower().endswith(SUFFIXES) or b'"weight_map"' in head)
+
+
+def read(source: Source, part: str) -> Weights:
+    """The shards one after another; of each what the index says that it has."""
+    return _folder(source, part) if source.is_folder else _indexed(source, part)
+
+
+def _folder(source: Source, part: str) -> Weights:
+    """Read the one model of a folder."""
+    from steelyard.formats import weights_in
+
+    found = _candidates(source)
+    if len(found) > 1:
+        shown = " and ".join(printable(name) for name in list(found)[:5])
+        raise FormatError(source.name, f"the folder has several models: {shown}; give the file of one of them")
+    ((name, shards),) = found.items()
+    if len(shards) == 1:
+        return weights_in(source.beside(shards[0]), part)
+    _, _, count, _ = _NUMBERED.fullmatch(name).groups()  # type: ignore[union-attr]
+    if len(shards) != int(count):
+        raise FormatError(
+            source.name, f"the folder has {len(shards)} of the {int(count)} shards of {printable(name)} (partial download?)"
+        )
+    parts = {shard: _shard(source, shard, part) for shard in shards}
+    return Weights(_each_once(source, parts), meta={"shards": shards})
+
+
+def _candidates(source: Source) -> dict[str, list[str]]:
+    """Return the models of a folder: the name of each, and its files, of which an index is one."""
+    names = sorted(os.listdir(source.path)) if source.path else []
+    found = {name: [name] for name in names if name.endswith((".safetensors.index.json", ".bin.index.json"))}
+    covered = {shard for name in found for shard in set(_map(source.beside(name))[0].values())}
+    for name in names:
+        if _SINGLE.fullmatch(name) and name not in covered:
+            numbered = _NUMBERED.fullmatch(name)
+            model = f"{numbered[1]}-1-of-{numbered[3]}{numbered[4]}" if numbered else name
+            found.setdefault(model, []).append(name)
+    return found
+
+
+def _each_once(source: Source, parts: Mapping[str, Weights]) -> Iterable[Weight]:
+    owners: dict[str, str] = {}
+    for shard, weights in parts.items():
+        for name in weights:
+            if name in owners:
+                raise FormatError(source.name, f"{printable(name)} is in {printable(owners[name])} and in {printable(shard)}")
+            owners[name] = shard
+    return [weight for weights in parts.values() for weight in weights.values()]
+
+
+def _indexed(source: Source, part: str) -> Weights:
+    tensors, metadata = _map(source)
+    shards: dict[str, list[str]] = {}
+    for name, shard in tensors.items():
+        shards.setdefault(shard, []).append(name)
+    facts = metadata.pop("steelyard", None)
+    weights = []
+    for shard in sorted(shards):
+        held = _shard(source, shard, part)
+        wanted = set(shards[shard])
+        if absent := [name for name in shards[shard] if name not in held]:
+            raise FormatError(
+                source.name, f"{printable(absent[0])} is not in {printable(shard)}, where the index says that it is"
+            )
+        weights += [weight for weight in held.values() if weight.name in wanted]
+    if isinstance(facts, str):
+        weights = with_facts(weights, facts)
+    return Weights(weights, meta={"metadata": metadata, "shards": sorted(shards)})
+
+
+def _shard(source: Source, name: str, part: str) -> Weights:
+    from steelyard.formats import weights_in
+
+    try:
+        found = source.beside(name)
+    except FileMissingError:
+        raise FormatError(source.name, f"the shard {printable(name)} is missing (partial download?)") from None
+    if found.is_folder or name.lower().endswith(".json"):
+        raise FormatError(source.name, f"{printable(name)} is no shard but a folder or another index")
+    return weights_in(found, part)
+
+
+def _map(source: Source) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return which file has which tensor, and what the index says of itself."""
+    if source.size > LIMIT:
+        raise FormatError(source.name, f"the index has {source.size:,} bytes, more than the {LIMIT:,} that are allowed")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise FormatError(source.name, "the index has a name twice; which is meant cannot be told")
+        return found
+
+    try:
+        index = json.loads(source.read(0, source.size).decode("utf-8"), object_pairs_hook=unique)
+    except FormatError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise FormatError(source.name, f"the index is no JSON: {error}") from None
+    tensors = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(tensors, dict) or not all(isinstance(shard, str) for shard in tensors.values()):
+        raise FormatError(source.name, 'the index has no "weight_map" of names to files')
+    metadata = index.get("metadata")
+    return tensors, dict(metadata) if isinstance(metadata, dict) else {}
+
+
+def write(weights: Weights, path: Path, shard_size: int = SHARD_SIZE) -> None:
+    """Shards of at most `shard_size` bytes of weights each (but one weight at least), then the index.
+
+    `path` names the index and with it the format of the shards: `model.safetensors.index.json`. What stood there
+    before is whole until the new index takes its place; its shards are removed after that.
+    """
+    from steelyard.formats import writer_of
+
+    stem, suffix = os.path.splitext(path.name[: -len(SUFFIXES[0])])
+    suffix = suffix or ".safetensors"
+    old = _old_shards(path)
+    parts = list(_split(weights, shard_size))
+    names = _free_names(path.parent, stem, suffix, len(parts))
+    writer = writer_of(path.parent / names[0])
+    index: dict[str, str] = {}
+    for name, part in zip(names, parts, strict=True):
+        writer.write(Weights(part, meta={"format": "pt"}), path.parent / name)
+        index |= {weight.name: name for weight in part}
+    metadata = {"total_size": weights.nbytes, "steelyard": dump_facts(weights)}
+    with replacing(path) as file:
+        file.write(json.dumps({"metadata": metadata, "weight_map": index}, indent=2).encode())
+    for name in old.difference(names):
+        with suppress(FileNotFoundError):
+            os.unlink(path.parent / name)
+
+
+def _split(weights: Weights, shard_size: int) -> Iterable[list[Weight]]:
+    """Cut the weights, each tied one but once, into runs of at most `shard_size` bytes."""
+    shard: list[Weight] = []
+    size = 0
+    for weight in weights.values():
+        if weight.tied in weights:
+            continue
+        if shard and size + weight.nbytes > shard_size:
+            yield shard
+            shard, size = [], 0
+        shard.append(weight)
+        size += weight.nbytes
+    yield shard
+
+
+def _free_names(folder: Path, stem: str, suffix: str, count: int) -> list[str]:
+    """Return names that no file has yet, so that an older model is whole while the new one is written."""
+    mark = ""
+    while True:
+        names = [f"{stem}{mark}-{place:05}-of-{count:05}{suffix}" for place in range(1, count + 1)]
+        if not any((folder / name).exists() for name in names):
+            return names
+        mark = f"-{os.urandom(4).hex()}"
+
+
+def _old_shards(path: Path) -> set[str]:
+    """Return the shards of the index that is to be replaced; of anything else there nothing is known."""
+    from steelyard.core.source import open_path
+
+    try:
+        tensors, _ = _map(open_path(path))
+    except (FormatError, FileMissingError):
+        return set()
+    return {name for name in tensors.values() if os.path.basename(name) == name and _NUMBERED.fullmatch(name)}
