@@ -46,7 +46,7 @@ def _whole(run: Run, size: int, weight: Weight) -> Patch:
 
 
 def _varints(run: Run, weight: Weight) -> Patch:
-    data = packed(widened(b"".join(stored_chunks(weight)), weight.dtype))
+    data = packed(widened(weight))
     alone = run.number == 3  # the attribute that is a single whole number
     field = tag(run.number, VARINT) + data if alone else tag(run.number, BYTES) + varint(len(data)) + data
     return Patch(run.begin, run.end, len(field), lambda: (field,))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _SPATIAL = {0: "", 1: "k", 2: "kh kw", 3: "kd kh kw"}
 _CONV = {1: (Role.KERNEL, "out in *"), 2: (Role.BIAS, "out")}
+_QUANTISED = (Role.OTHER, "")
+"""What is a scale or a zero point of stored numbers, and no weight of a layer, however it is called."""
 _NORM = {1: (Role.SCALE, "channel"), 2: (Role.OFFSET, "channel")}
 
 
@@ -35,6 +37,7 @@ OPERATORS: dict[str, dict[int, tuple[Role, str]]] = {
     "ConvTranspose": {1: (Role.KERNEL, "in out *"), 2: (Role.BIAS, "out")},
     "DeformConv": {1: _CONV[1], 3: _CONV[2]},
     "FusedConv": _CONV,
+    "DequantizeLinear": {1: _QUANTISED, 2: _QUANTISED},
     "GRU": _recurrent("zrn"),
     "Gather": {0: (Role.EMBEDDING, "vocab out")},
     "Gemm": {1: (Role.KERNEL, "in out"), 2: (Role.BIAS, "out")},
@@ -45,8 +48,9 @@ OPERATORS: dict[str, dict[int, tuple[Role, str]]] = {
     "MatMul": {0: (Role.KERNEL, "out in"), 1: (Role.KERNEL, "in out")},
     "MatMulInteger": {1: (Role.KERNEL, "in out")},
     "PRelu": {1: (Role.OTHER, "channel")},
-    "QLinearConv": {3: _CONV[1], 8: _CONV[2]},
-    "QLinearMatMul": {3: (Role.KERNEL, "in out")},
+    "QLinearConv": dict.fromkeys((1, 2, 4, 5, 6, 7), _QUANTISED) | {3: _CONV[1], 8: _CONV[2]},
+    "QLinearMatMul": dict.fromkeys((1, 2, 4, 5, 6, 7), _QUANTISED) | {3: (Role.KERNEL, "in out")},
+    "QuantizeLinear": {1: _QUANTISED, 2: _QUANTISED},
     "RMSNormalization": {1: _NORM[1]},
     "RNN": _recurrent(""),
     "SimplifiedLayerNormalization": {1: _NORM[1]},

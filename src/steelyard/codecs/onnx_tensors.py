@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs.onnx import DOUBLES, FLOATS, INTS, LONGS, RAW, UNSIGNED, Run, Sparse, Tensor
 from steelyard.codecs.protobuf import unpacked
-from steelyard.codecs.small import BITS, bytes_of, decoded
+from steelyard.codecs.small import BITS, bytes_of, decoded, packed_bytes
 from steelyard.core.dtypes import itemsize
 from steelyard.core.readers import refusing
 from steelyard.core.source import Source
 from steelyard.errors import FormatError, SteelyardError, printable
 
 if TYPE_CHECKING:
-    from steelyard.core.weight import Array, Reader
+    from steelyard.core.weight import Array, Reader, Weight
 
 KINDS = {
     1: ("FLOAT", "float32", FLOATS),
@@ -44,6 +44,8 @@ KINDS = {
     24: ("FLOAT8E8M0", "float8_e8m0fnu", INTS),
     25: ("UINT2", "uint2", INTS),
     26: ("INT2", "int2", INTS),
+    27: ("FLOAT6E2M3", "float6_e2m3fn", INTS),
+    28: ("FLOAT6E3M2", "float6_e3m2fn", INTS),
 }
 """The types of elements: the format's word, ours, and the field that holds them where there are no raw bytes."""
 
@@ -148,8 +150,7 @@ def _typed(tensor: Tensor, dtype: str, source: Source, wanted: int) -> Source:
             raise FormatError(source.name, shown, tensor.begin)
         return data
 
-    least = sum(run.end - run.offset for run in runs)
-    if wanted and not least:
+    if wanted and not any(run.end > run.begin for run in runs):
         return source.part(0, 0)  # a tensor without elements, although its shape has some
     return _lazy(source, wanted, load)
 
@@ -205,20 +206,26 @@ def integers(runs: list[Run], source: Source) -> Array:
 
 
 def _narrowed(values: Array, dtype: str) -> bytes:
-    """Return numbers that were stored as varints in the bytes of their own type, or those that hold several."""
+    """Return numbers that were stored as varints as raw bytes; of two or four bits a varint is a whole byte of them."""
     import numpy as np
 
+    if BITS.get(dtype) == 6:
+        return packed_bytes(values.astype(np.uint8), dtype)
     width = 1 if dtype in BITS else itemsize(dtype)
     return values.astype(np.dtype(f"<u{width}")).tobytes()
 
 
-def widened(data: bytes, dtype: str) -> Array:
-    """Return the bytes of elements as the numbers that typed fields keep: the inverse of `_narrowed`."""
+def widened(weight: Weight) -> Array:
+    """Return the numbers of a weight as typed fields keep them, for varints: the inverse of `_narrowed`."""
     import numpy as np
 
-    width = 1 if dtype in BITS else itemsize(dtype)
-    signed = dtype.startswith("int") and dtype not in BITS
-    return np.frombuffer(data, np.dtype(f"<{'i' if signed else 'u'}{width}")).astype(np.int64).view(np.uint64)
+    values = weight.read(0, weight.size)
+    if BITS.get(weight.dtype) == 6:
+        return values.view(np.uint8).astype(np.uint64)
+    if weight.dtype in BITS:
+        return np.frombuffer(packed_bytes(values, weight.dtype), np.uint8).astype(np.uint64)
+    signed = weight.dtype.startswith("int")
+    return values.view(np.dtype(f"{'i' if signed else 'u'}{values.itemsize}")).astype(np.int64).view(np.uint64)
 
 
 def sparse_reader(sparse: Sparse, opened: Opened) -> Reader:

@@ -1,4 +1,4 @@
-"""Numbers smaller than a byte: several lie in one, the first in its lowest bits; in memory each has a byte."""
+"""Numbers smaller than a byte: several share their bytes, the first in the lowest bits; in memory each has a byte."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     from steelyard.core.source import Source
     from steelyard.core.weight import Array, Reader
 
-BITS = {"uint4": 4, "int4": 4, "float4_e2m1fn": 4, "uint2": 2, "int2": 2}
-"""The bits of the types of which several share a byte."""
+BITS = {"uint2": 2, "int2": 2, "uint4": 4, "int4": 4, "float4_e2m1fn": 4, "float6_e2m3fn": 6, "float6_e3m2fn": 6}
+"""The bits of the types of which several share their bytes."""
+
+_GROUPS = {2: (4, 1), 4: (2, 1), 6: (4, 3)}
+"""How many numbers of so many bits fill how many bytes."""
 
 
 def bytes_of(count: int, dtype: str) -> int:
@@ -28,15 +31,18 @@ def decoded(raw: Source, dtype: str) -> Reader:
     bits = BITS.get(dtype)
     if bits is None:
         return raw.numbers(0, dtype)
-    per = 8 // bits
+    count, width = _GROUPS[bits]
 
     def read(start: int, stop: int) -> Array:
         import numpy as np
 
-        first = start // per
-        block = np.frombuffer(raw.read(first, -(-stop // per) - first), np.uint8)
-        parts = (block[:, None] >> np.arange(0, 8, bits, dtype=np.uint8)) & np.uint8((1 << bits) - 1)
-        return _typed(parts.reshape(-1)[start - first * per : stop - first * per], dtype, bits)
+        first, last = start // count, -(-stop // count)
+        data = raw.read(first * width, min(last * width, raw.size) - first * width)
+        block = np.frombuffer(data.ljust((last - first) * width, b"\0"), np.uint8).reshape(-1, width)
+        words = (block.astype(np.uint32) << np.arange(0, 8 * width, 8, dtype=np.uint32)).sum(axis=1, dtype=np.uint32)
+        parts = words[:, None] >> np.arange(0, bits * count, bits, dtype=np.uint32) & np.uint32((1 << bits) - 1)
+        run = parts.astype(np.uint8).reshape(-1)[start - first * count : stop - first * count]
+        return _typed(run, dtype, bits)
 
     return read
 
@@ -58,7 +64,9 @@ def packed_bytes(values: Array, dtype: str) -> bytes:
     import numpy as np
 
     bits = BITS[dtype]
-    small = values.view(np.uint8) if dtype.startswith("float") else values.astype(np.int8).view(np.uint8)
-    small = np.concatenate([small & np.uint8((1 << bits) - 1), np.zeros(-len(small) % (8 // bits), np.uint8)])
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    return bytes(np.bitwise_or.reduce(small.reshape(-1, 8 // bits) << shifts, axis=1).astype(np.uint8))
+    count, width = _GROUPS[bits]
+    small = (values.view(np.uint8) if dtype.startswith("float") else values.astype(np.int8).view(np.uint8)).reshape(-1)
+    filled = np.pad(small & np.uint8((1 << bits) - 1), (0, -len(small) % count)).reshape(-1, count).astype(np.uint32)
+    words = (filled << np.arange(0, bits * count, bits, dtype=np.uint32)).sum(axis=1, dtype=np.uint32)
+    block = (words[:, None] >> np.arange(0, 8 * width, 8, dtype=np.uint32)).astype(np.uint8)
+    return bytes(block.reshape(-1)[: bytes_of(len(small), dtype)])

@@ -1,0 +1,245 @@
+"""GGUF files that the reference library wrote, and ours that it reads."""
+
+import struct
+import time
+
+import gguf
+import ml_dtypes
+import numpy as np
+import pytest
+
+import steelyard
+from steelyard.codecs.quants import QUANTS
+from steelyard.core.source import open_path
+from steelyard.errors import FormatError
+from steelyard.formats import gguf as gguf_format
+from steelyard.testing import check_format
+
+RNG = np.random.default_rng(0)
+FLOATS = RNG.normal(size=(3, 256)).astype(np.float32)
+
+
+def written(path, tensors=(), metadata=(), architecture="llama", endianess=gguf.GGUFEndian.LITTLE):
+    """A file by the reference's writer: tensors as (name, array, quantisation or None)."""
+    writer = gguf.GGUFWriter(path, architecture, endianess=endianess)
+    for add, key, value in metadata:
+        getattr(writer, f"add_{add}")(key, value)
+    for name, array, kind in tensors:
+        writer.add_tensor(name, array, raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+PLAIN = [np.float32, np.float16, np.float64, np.int8, np.int16, np.int32, np.int64]
+
+
+@pytest.mark.parametrize("dtype", PLAIN)
+def test_plain_types_are_read_in_their_shape(tmp_path, dtype):
+    array = (10 * FLOATS[:, :4]).astype(dtype)
+    found = check_format(open_path(written(tmp_path / "a.gguf", [("w", array, None)])))
+    assert (found["w"].shape, found["w"].dtype) == ((3, 4), array.dtype.name)
+    np.testing.assert_array_equal(found["w"].numpy(), array)
+
+
+@pytest.mark.parametrize("name", sorted(QUANTS))
+def test_every_quantisation_is_read_as_float32_under_its_name(tmp_path, name):
+    kind = gguf.GGMLQuantizationType[name]
+    size, width, _ = QUANTS[name]
+    data = RNG.integers(0, 256, (3, 2 * width), dtype=np.uint8)
+    path = written(tmp_path / "a.gguf", [("w", data, kind)])
+    weight = steelyard.weights(path)["w"]
+    assert (weight.shape, weight.dtype, weight.stored) == ((3, 2 * size), "float32", name)
+    whole = weight.numpy()
+    if name not in ("Q8_1", "Q8_K", "Q1_0"):  # which the reference cannot decode
+        with np.errstate(all="ignore"):
+            expected = gguf.quants.dequantize(gguf.GGUFReader(path).tensors[0].data, kind)
+        np.testing.assert_array_equal(whole, expected)
+    np.testing.assert_array_equal(weight.read(size - 1, 3 * size + 2), whole.ravel()[size - 1 : 3 * size + 2])
+
+
+def test_bfloat16_is_itself(tmp_path):
+    array = FLOATS.astype(ml_dtypes.bfloat16)
+    path = written(tmp_path / "a.gguf", [("w", array.view(np.uint8), gguf.GGMLQuantizationType.BF16)])
+    weight = steelyard.weights(path)["w"]
+    assert weight.dtype == "bfloat16"
+    np.testing.assert_array_equal(weight.numpy(), array)
+
+
+def test_a_big_endian_file_has_the_same_numbers(tmp_path):
+    arrays = [("w", FLOATS, None), ("h", FLOATS.astype(np.float16), None)]
+    path = written(tmp_path / "a.gguf", arrays, [("uint32", "llama.block_count", 7)], endianess=gguf.GGUFEndian.BIG)
+    assert path.read_bytes()[4:8] == b"\0\0\0\3"
+    found = steelyard.weights(path)
+    assert found.meta["metadata"]["llama.block_count"] == 7
+    for name, array, _ in arrays:
+        np.testing.assert_array_equal(found[name].numpy(), array)
+
+
+def raw(version, tensors, pairs=b"", count=0):
+    """A file by hand: version 1 has lengths of four bytes."""
+    wide = "I" if version == 1 else "Q"
+    head = b"GGUF" + struct.pack(f"<I2{wide}", version, len(tensors), count) + pairs
+    offset = 0
+    for name, array in tensors:
+        dims = array.shape[::-1]
+        head += struct.pack(f"<{wide}", len(name)) + name + struct.pack(f"<I{len(dims)}{wide}IQ", len(dims), *dims, 0, offset)
+        offset += -(-array.nbytes // 32) * 32
+    head += bytes(-len(head) % 32)
+    return head + b"".join(array.tobytes() + bytes(-array.nbytes % 32) for _, array in tensors)
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_every_version_is_read(tmp_path, version):
+    path = tmp_path / "a.gguf"
+    path.write_bytes(raw(version, [(b"a", FLOATS), (b"b", FLOATS[0])]))
+    found = steelyard.weights(path)
+    assert found.meta["version"] == version
+    np.testing.assert_array_equal(found["a"].numpy(), FLOATS)
+    np.testing.assert_array_equal(found["b"].numpy(), FLOATS[0])
+
+
+def test_llama_cpp_s_names_tell_roles_and_axes(tmp_path):
+    matrix, row = FLOATS, FLOATS[0]
+    names = {
+        "token_embd.weight": (matrix, "embedding", "vocab out", "token_embd"),
+        "blk.0.attn_norm.weight": (row, "scale", "channel", "blk.0.attn_norm"),
+        "blk.0.attn_norm.bias": (row, "offset", "channel", "blk.0.attn_norm"),
+        "blk.0.attn_q.weight": (matrix, "kernel", "out in", "blk.0.attn_q"),
+        "blk.0.attn_q.bias": (row, "bias", "out", "blk.0.attn_q"),
+        "blk.0.ffn_gate_exps.weight": (matrix.reshape(2, 3, 128), "kernel", "expert out in", "blk.0.ffn_gate_exps"),
+        "output_norm.weight": (row, "scale", "channel", "output_norm"),
+        "output.weight": (matrix, "kernel", "out in", "output"),
+        "rope_freqs.weight": (row, "other", "", "rope_freqs"),
+    }
+    path = written(tmp_path / "a.gguf", [(name, array, None) for name, (array, *_) in names.items()])
+    found = steelyard.weights(path)
+    assert {n: (w.role, w.axes, w.layer) for n, w in found.items()} == {n: tuple(facts) for n, (_, *facts) in names.items()}
+
+
+def test_a_vocabulary_is_summed_up_and_listed_fast(tmp_path):
+    words = [f"word{i}" for i in range(128_000)]
+    metadata = [
+        ("array", "tokenizer.ggml.tokens", words),
+        ("array", "tokenizer.ggml.scores", [0.5] * 1000),
+        ("array", "llama.list", [1, 2]),
+    ]
+    path = written(tmp_path / "a.gguf", [("w", FLOATS, None)], metadata)
+    start = time.perf_counter()
+    found = steelyard.weights(path)
+    assert time.perf_counter() - start < 1
+    assert found.meta["metadata"]["tokenizer.ggml.tokens"] == "string[128000]"
+    assert found.meta["metadata"]["tokenizer.ggml.scores"] == "float32[1000]"
+    assert found.meta["metadata"]["llama.list"] == [1, 2]
+    np.testing.assert_array_equal(found["w"].numpy(), FLOATS)
+
+
+def test_a_file_with_a_vocabulary_only_says_so(tmp_path):
+    path = written(tmp_path / "a.gguf", [], [("array", "tokenizer.ggml.tokens", ["a", "b"])])
+    with pytest.raises(FormatError, match="holds a vocabulary only, and no weights"):
+        steelyard.weights(path)
+
+
+def test_the_reference_reads_what_is_written(tmp_path):
+    arrays = {"w": FLOATS, "half": FLOATS.astype(np.float16), "brain": FLOATS.astype(ml_dtypes.bfloat16), "row": FLOATS[0, :5]}
+    steelyard.save(arrays, tmp_path / "a.gguf")
+    found = {tensor.name: tensor for tensor in gguf.GGUFReader(tmp_path / "a.gguf").tensors}
+    assert list(found) == list(arrays)
+    for name, array in arrays.items():
+        tensor = found[name]
+        assert tuple(int(n) for n in tensor.shape[::-1]) == array.shape
+        assert tensor.data.tobytes() == array.tobytes()
+    assert found["brain"].tensor_type == gguf.GGMLQuantizationType.BF16
+
+
+def test_facts_and_metadata_survive_writing(tmp_path):
+    metadata = [
+        ("string", "general.name", "mine"),
+        ("uint32", "llama.block_count", 2),
+        ("float32", "llama.eps", 0.5),
+        ("bool", "llama.flag", True),
+    ]
+    path = written(tmp_path / "a.gguf", [("blk.0.attn_q.weight", FLOATS, None)], metadata)
+    first = steelyard.weights(path)
+    steelyard.save(first, tmp_path / "b.gguf")
+    second = steelyard.weights(tmp_path / "b.gguf")
+    assert {**second.meta["metadata"]} == {**first.meta["metadata"]}
+    fields = gguf.GGUFReader(tmp_path / "b.gguf").fields
+    assert fields["llama.block_count"].contents() == 2
+    assert second["blk.0.attn_q.weight"].axes == "out in"
+
+
+@pytest.mark.parametrize(
+    ("array", "what"),
+    [(np.zeros(3, bool), "is bool with 1 axes"), (np.zeros((1, 1, 1, 1, 1), np.float32), "with 5 axes")],
+)
+def test_what_gguf_cannot_hold_is_refused(tmp_path, array, what):
+    with pytest.raises(FormatError, match=what):
+        steelyard.save({"w": array}, tmp_path / "a.gguf")
+    assert not list(tmp_path.iterdir())
+
+
+def edited(tmp_path, change):
+    data = bytearray(raw(3, [(b"a", FLOATS), (b"b", FLOATS[0])]))
+    change(data)
+    (tmp_path / "a.gguf").write_bytes(data)
+    return tmp_path / "a.gguf"
+
+
+def put(at, code, value):
+    return lambda data: data.__setitem__(slice(at, at + struct.calcsize(code)), struct.pack(code, value))
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (put(4, "<I", 99), "version 99"),
+        (put(8, "<Q", 1 << 60), "claims 1,152,921,504,606,846,976 tensors"),
+        (put(16, "<Q", 1 << 60), "metadata pairs"),
+        (put(24, "<Q", 1 << 40), "claims a text"),
+        (put(33, "<I", 9), "9 axes"),
+    ],
+)
+def test_a_damaged_header_is_refused_with_its_reason(tmp_path, change, what):
+    with pytest.raises(FormatError, match=what):
+        steelyard.weights(edited(tmp_path, change))
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (put(53, "<I", 77), "type 77"),
+        (put(57, "<Q", 1 << 63), "partial download"),
+    ],
+)
+def test_a_damaged_tensor_is_listed_and_refused_and_the_other_one_read(tmp_path, change, what):
+    found = steelyard.weights(edited(tmp_path, change))
+    with pytest.raises(FormatError, match=what):
+        found["a"].numpy()
+    np.testing.assert_array_equal(found["b"].numpy(), FLOATS[0])
+
+
+@pytest.mark.parametrize(("offset", "what"), [(32, "b lies over a"), (FLOATS.nbytes + 16, "multiple of 32")])
+def test_a_tensor_that_lies_over_another_or_between_the_lines_is_refused(tmp_path, offset, what):
+    at = raw(3, [(b"a", FLOATS), (b"b", FLOATS[0])]).index(struct.pack("<Q", FLOATS.nbytes))
+    found = steelyard.weights(edited(tmp_path, put(at, "<Q", offset)))
+    with pytest.raises(FormatError, match=what):
+        found["b"].numpy()
+    np.testing.assert_array_equal(found["a"].numpy(), FLOATS)
+
+
+def test_rows_that_are_no_whole_blocks_are_refused(tmp_path):
+    path = written(tmp_path / "a.gguf", [("w", np.zeros((1, 34), np.uint8), gguf.GGMLQuantizationType.Q8_0)])
+    data = path.read_bytes()
+    at = data.index(struct.pack("<QQ", 32, 1))
+    path.write_bytes(data[:at] + struct.pack("<QQ", 1, 32) + data[at + 16 :])
+    with pytest.raises(FormatError, match="no whole blocks of 32"):
+        steelyard.weights(path)["w"].numpy()
+
+
+def test_a_file_is_recognised_by_its_magic(tmp_path):
+    path = written(tmp_path / "a.bin", [("w", FLOATS, None)])
+    assert gguf_format.sniff(open_path(path))
+    assert list(steelyard.weights(path)) == ["w"]
