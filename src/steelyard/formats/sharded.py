@@ -55,14 +55,12 @@ def _folder(source: Source, part: str) -> Weights:
     if len(found) > 1:
         shown = " and ".join(printable(name) for name in list(found)[:5])
         raise FormatError(source.name, f"the folder has several models: {shown}; give the file of one of them")
-    ((name, shards),) = found.items()
+    (shards,) = found.values()
+    numbered = _NUMBERED.fullmatch(shards[0])
+    if numbered and len(shards) != int(numbered[3]):
+        raise FormatError(source.name, f"the folder has {len(shards)} of {int(numbered[3])} shards (partial download?)")
     if len(shards) == 1:
         return weights_in(source.beside(shards[0]), part)
-    _, _, count, _ = _NUMBERED.fullmatch(name).groups()  # type: ignore[union-attr]
-    if len(shards) != int(count):
-        raise FormatError(
-            source.name, f"the folder has {len(shards)} of the {int(count)} shards of {printable(name)} (partial download?)"
-        )
     parts = {shard: _shard(source, shard, part) for shard in shards}
     return Weights(_each_once(source, parts), meta={"shards": shards})
 
@@ -97,8 +95,7 @@ def _indexed(source: Source, part: str) -> Weights:
         shards.setdefault(shard, []).append(name)
     facts = metadata.pop("steelyard", None)
     weights = []
-    for shard in sorted(shards):
-        held = _shard(source, shard, part)
+    for shard, held in [(shard, _shard(source, shard, part)) for shard in sorted(shards)]:
         wanted = set(shards[shard])
         if absent := [name for name in shards[shard] if name not in held]:
             raise FormatError(

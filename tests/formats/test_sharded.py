@@ -1,0 +1,178 @@
+"""Models in several files: indexes and folders as the Hub has them, and shards that are written."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import steelyard
+from steelyard.core.source import open_path
+from steelyard.errors import FormatError, UnsafeFileError
+from steelyard.formats import sharded
+from steelyard.testing import check_weights
+
+ARRAYS = {f"layer.{place}.weight": np.full((4, 5), place, np.float32) for place in (10, 2, 1)}
+
+
+def model(folder, suffix=".safetensors", stem="model"):
+    """Three shards with one array each, and their index, in the alphabetical order of names that the Hub's tools give."""
+    folder.mkdir(parents=True, exist_ok=True)
+    index = {}
+    for place, (name, array) in enumerate(ARRAYS.items(), 1):
+        shard = f"{stem}-{place:05}-of-00003{suffix}"
+        steelyard.save({name: array}, folder / shard)
+        index[name] = shard
+    path = folder / f"{stem}{suffix}.index.json"
+    path.write_text(json.dumps({"metadata": {"total_size": 240}, "weight_map": dict(sorted(index.items()))}))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_an_index_gives_the_weights_of_its_shards_one_after_another(tmp_path, suffix):
+    found = steelyard.weights(model(tmp_path, suffix))
+    check_weights(found)
+    assert list(found) == list(ARRAYS)
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(found[name].numpy(), array)
+    assert found.meta["metadata"] == {"total_size": 240}
+    assert len(found.meta["shards"]) == 3
+
+
+def test_a_folder_of_the_hub_is_its_one_model(tmp_path):
+    model(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert list(steelyard.weights(tmp_path)) == list(ARRAYS)
+    single = tmp_path / "single"
+    single.mkdir()
+    steelyard.save(ARRAYS, single / "model.safetensors")
+    assert list(steelyard.weights(single)) == list(ARRAYS)
+
+
+def test_shards_without_an_index_are_read_if_all_are_there(tmp_path):
+    model(tmp_path).unlink()
+    assert list(steelyard.weights(tmp_path)) == list(ARRAYS)
+    (tmp_path / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(FormatError, match="2 of 3 shards"):
+        steelyard.weights(tmp_path)
+
+
+def test_several_models_in_one_folder_are_refused_by_name(tmp_path):
+    model(tmp_path)
+    steelyard.save(ARRAYS, tmp_path / "consolidated.safetensors")
+    with pytest.raises(FormatError, match=r"model\.safetensors\.index\.json and consolidated\.safetensors; give the file"):
+        steelyard.weights(tmp_path)
+
+
+def test_a_tensor_in_two_shards_is_refused_where_no_index_decides(tmp_path):
+    path = model(tmp_path)
+    steelyard.save({"layer.1.weight": np.zeros(2), "layer.2.weight": np.zeros(2)}, tmp_path / "model-00002-of-00003.safetensors")
+    assert steelyard.weights(path)["layer.1.weight"].shape == (4, 5)
+    path.unlink()
+    with pytest.raises(FormatError, match=r"layer\.1\.weight is in model-00002-of-00003\.safetensors and in model-00003"):
+        steelyard.weights(tmp_path)
+
+
+def test_a_missing_shard_and_a_missing_tensor_are_named(tmp_path):
+    path = model(tmp_path)
+    index = json.loads(path.read_text())
+    index["weight_map"]["ghost"] = "model-00001-of-00003.safetensors"
+    path.write_text(json.dumps(index))
+    with pytest.raises(FormatError, match=r"ghost is not in model-00001-of-00003\.safetensors"):
+        steelyard.weights(path)
+    (tmp_path / "model-00003-of-00003.safetensors").unlink()
+    with pytest.raises(FormatError, match=r"the shard model-00003-of-00003\.safetensors is missing"):
+        steelyard.weights(path)
+
+
+@pytest.mark.parametrize(
+    ("index", "error", "what"),
+    [
+        ('{"weight_map": {"a": 1}}', FormatError, 'no "weight_map"'),
+        ('{"weight_map": ["a"]}', FormatError, 'no "weight_map"'),
+        ('{"weight_map": {"a": "x", "a": "y"}}', FormatError, "twice"),
+        ('{"weight_map": {"a": "../x.safetensors"}}', UnsafeFileError, "leads out"),
+        ('{"weight_map": {"a": "/etc/passwd"}}', UnsafeFileError, "leads out"),
+        ('{"weight_map": {"a": "model.safetensors.index.json"}}', FormatError, "another index"),
+        ('{"weight_map": ', FormatError, "no JSON"),
+    ],
+)  # fmt: skip
+def test_an_index_that_makes_no_sense_or_leads_elsewhere_is_refused(tmp_path, index, error, what):
+    path = tmp_path / "model.safetensors.index.json"
+    path.write_text(index)
+    with pytest.raises(error, match=what):
+        steelyard.weights(path)
+
+
+def test_the_links_of_the_hub_s_cache_are_followed(tmp_path):
+    path = model(tmp_path / "models--me--net/snapshots/abc")
+    blobs = tmp_path / "models--me--net/blobs"
+    blobs.mkdir()
+    for place, file in enumerate(sorted(path.parent.iterdir())):
+        file.rename(blobs / str(place))
+        file.symlink_to(f"../../blobs/{place}")
+    assert list(steelyard.weights(path)) == list(ARRAYS)
+    assert list(steelyard.weights(path.parent)) == list(ARRAYS)
+
+
+def test_a_model_is_written_in_shards_that_the_reference_reads(tmp_path):
+    path = tmp_path / "model.safetensors.index.json"
+    sharded.write(steelyard.weights(ARRAYS), path, shard_size=170)
+    names = sorted(os.listdir(tmp_path))
+    assert names == ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
+    index = json.loads(path.read_text())
+    assert index["metadata"]["total_size"] == 240
+    for name, shard in index["weight_map"].items():
+        np.testing.assert_array_equal(safetensors.numpy.load_file(tmp_path / shard)[name], ARRAYS[name])
+    assert list(steelyard.weights(path)) == list(ARRAYS)
+
+
+def test_save_writes_an_index_and_the_facts_survive_even_of_weights_that_are_tied(tmp_path):
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Sequential(torch.nn.Embedding(6, 4), torch.nn.Linear(4, 4), torch.nn.Linear(4, 6, bias=False))
+    net[2].weight = net[0].weight
+    live = steelyard.weights(net)
+    steelyard.save(live, tmp_path / "net.safetensors.index.json")
+    found = steelyard.weights(tmp_path / "net.safetensors.index.json")
+    facts = [[(w.name, w.role, w.axes, w.layer, w.tied) for w in weights.values()] for weights in (live, found)]
+    assert facts[0] == facts[1]
+    np.testing.assert_array_equal(found.to_vector(), live.to_vector())
+
+
+def test_an_older_model_is_whole_until_the_new_index_is_there(tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors.index.json"
+    sharded.write(steelyard.weights(ARRAYS), path, shard_size=100)
+    before = set(os.listdir(tmp_path))
+    new = steelyard.weights({name: array + 1 for name, array in ARRAYS.items()})
+
+    def failing(target):
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sharded, "replacing", failing)
+        with pytest.raises(OSError, match="full"):
+            sharded.write(new, path, shard_size=100)
+    assert before <= set(os.listdir(tmp_path))
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(steelyard.weights(path)[name].numpy(), array)
+    sharded.write(new, path, shard_size=100)
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(steelyard.weights(path)[name].numpy(), array + 1)
+    assert not before & set(os.listdir(tmp_path)) - {path.name}
+
+
+def test_a_model_may_be_written_over_itself(tmp_path):
+    path = model(tmp_path)
+    steelyard.save(steelyard.weights(path), path)
+    found = steelyard.weights(path)
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(found[name].numpy(), array)
+
+
+def test_a_folder_without_weights_is_no_model(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    assert not sharded.sniff(open_path(tmp_path))
+    with pytest.raises(FormatError, match="a folder without weight files"):
+        steelyard.weights(tmp_path)
