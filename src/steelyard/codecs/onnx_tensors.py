@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs.onnx import DOUBLES, FLOATS, INTS, LONGS, RAW, UNSIGNED, Run, Sparse, Tensor
 from steelyard.codecs.protobuf import unpacked
+from steelyard.codecs.shapes import is_possible
 from steelyard.codecs.small import BITS, bytes_of, decoded, packed_bytes
 from steelyard.core.dtypes import itemsize
 from steelyard.core.readers import refusing
@@ -49,7 +50,6 @@ KINDS = {
 }
 """The types of elements: the format's word, ours, and the field that holds them where there are no raw bytes."""
 
-_RANK = 64
 _SPARSE_FLOOR, _SPARSE_RATIO = 1 << 26, 1000
 """A sparse tensor larger than the floor, and so many times larger than what is stored, is not made dense."""
 
@@ -94,7 +94,7 @@ def reader_of(tensor: Tensor, opened: Opened) -> Reader:
 
 def check_dims(tensor: Tensor, name: str) -> None:
     """Raise `FormatError` for a shape that no array can have."""
-    if len(tensor.dims) > _RANK or any(dim < 0 for dim in tensor.dims) or prod(tensor.dims) >> 62:
+    if not is_possible(tensor.dims):
         raise FormatError(name, f"{printable(tensor.name)} has the shape {printable(tensor.dims)}, which makes no sense")
 
 
@@ -198,11 +198,14 @@ def _varints(runs: list[Run], source: Source, limit: int) -> Array:
     return np.concatenate(parts)
 
 
-def integers(runs: list[Run], source: Source) -> Array:
-    """Return the signed numbers of runs of varints."""
-    import numpy as np
-
-    return _varints(runs, source, source.size).view(np.int64)
+def count_integers(runs: list[Run], source: Source) -> int:
+    """Return how many numbers there are in runs of varints: each ends with the one byte of it that is below 128."""
+    ends = 0
+    for run in runs:
+        begin = run.offset if run.packed else run.begin
+        found = len(source.read(begin, run.end - begin).translate(None, bytes(range(128, 256))))
+        ends += found if run.packed else found // 2  # a tag of one byte stands before each
+    return ends
 
 
 def _narrowed(values: Array, dtype: str) -> bytes:
@@ -235,7 +238,7 @@ def sparse_reader(sparse: Sparse, opened: Opened) -> Reader:
     try:
         for tensor in (values, sparse.indices):
             check_dims(tensor, name)
-        if any(dim < 0 for dim in sparse.dims) or len(sparse.dims) > _RANK:
+        if not is_possible(sparse.dims):
             raise FormatError(name, f"{printable(values.name)} has the shape {printable(sparse.dims)}, which makes no sense")
         if size > _SPARSE_FLOOR and size > _SPARSE_RATIO * known:
             raise FormatError(name, f"{printable(values.name)} has {size:,} elements, of which {known:,} are stored; too few")

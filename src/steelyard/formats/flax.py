@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from steelyard.codecs.linen import with_linen_facts
 from steelyard.codecs.msgpack import Extent, bytes_head, decode, extension_head, map_head, packed
+from steelyard.codecs.shapes import is_possible
 from steelyard.core.dtypes import ITEMSIZES, itemsize
 from steelyard.core.readers import raw_chunks, refusing
 from steelyard.core.replacing import replacing
@@ -31,7 +32,6 @@ ARRAY, COMPLEX, SCALAR = 1, 2, 3
 CHUNKED = "__msgpack_chunked_array__"
 CHUNK_LIMIT = 1 << 30
 """Bytes of an array that are written as one: MessagePack's own lengths end at four gigabytes."""
-_RANK = 64
 
 
 def sniff(source: Source) -> bool:
@@ -42,7 +42,7 @@ def sniff(source: Source) -> bool:
     if source.name.lower().endswith(SUFFIXES):
         return True
     place = {0xDE: 3, 0xDF: 5}.get(head[0], 1 if 0x81 <= head[0] <= 0x8F else 0)
-    length = head[place] - 0xA0 if place else -1
+    length = head[place] - 0xA0 if 0 < place < len(head) else -1
     key = head[place + 1 : place + 1 + length]
     return 0 < length <= 31 and len(key) == length and key.isascii() and key.decode().isprintable()
 
@@ -148,7 +148,7 @@ def _array(extent: Extent, name: str, source: Source) -> tuple[tuple[int, ...], 
 
 
 def _shape(found: Any, shown: str, source: Source) -> tuple[int, ...]:
-    if not isinstance(found, list) or len(found) > _RANK or any(type(length) is not int or length < 0 for length in found):
+    if not isinstance(found, list) or any(type(length) is not int for length in found) or not is_possible(found):
         raise FormatError(source.name, f"{shown} has a shape that makes no sense: {printable(found)}")
     return tuple(found)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.facts import dump_facts, with_facts
 from steelyard.codecs.quants import QUANTS, quantised
+from steelyard.codecs.shapes import is_possible
 from steelyard.core.dtypes import itemsize
 from steelyard.core.readers import raw_chunks, refusing
 from steelyard.core.replacing import replacing
@@ -243,6 +244,8 @@ def _numbers(cursor: _Cursor, name: str, shape: tuple[int, ...], kind: int, offs
     source, shown = cursor.source, printable(name)
     if kind not in PLAIN and kind not in _QUANTISED:
         raise FormatError(source.name, f"{shown} is of type {kind:,}, which is not known")
+    if not is_possible(shape):
+        raise FormatError(source.name, f"{shown} has the shape {printable(list(shape))}, which makes no sense")
     if offset % alignment:
         raise FormatError(source.name, f"{shown} does not begin at a multiple of {alignment:,} bytes", offset)
     end = offset + _bytes(shape, kind)

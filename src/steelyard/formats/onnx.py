@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING
 from steelyard.codecs.onnx import FLOATS, LONGS, Attribute, Graph, Model, Node, Sparse, Tensor, every_graph, model
 from steelyard.codecs.onnx_patch import patches, spliced
 from steelyard.codecs.onnx_roles import Uses
-from steelyard.codecs.onnx_tensors import KINDS, Opened, count, external_place, integers, reader_of, sparse_reader, stored_bytes
+from steelyard.codecs.onnx_tensors import (
+    KINDS,
+    Opened,
+    count,
+    count_integers,
+    external_place,
+    reader_of,
+    sparse_reader,
+    stored_bytes,
+)
 from steelyard.codecs.protobuf import Patch, looks_like_message, message, patched
 from steelyard.core.dtypes import is_floating
 from steelyard.core.replacing import replacing
@@ -145,7 +154,7 @@ def _from_numbers(attribute: Attribute, source: Source) -> Tensor:
     for run in found.runs:
         run.field = FLOATS if real else LONGS
     if attribute.name.endswith("s"):
-        found.dims = [sum(map(count, found.runs)) if real else len(integers(found.runs, source))]
+        found.dims = [sum(map(count, found.runs)) if real else count_integers(found.runs, source)]
     return found
 
 

@@ -11,6 +11,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.flatbuffers import Table, root
+from steelyard.codecs.shapes import RANK, is_possible
 from steelyard.codecs.small import bytes_of, decoded
 from steelyard.codecs.tflite_roles import meanings
 from steelyard.codecs.tflite_sparse import sparse_reader
@@ -48,7 +49,7 @@ DTYPES = {
     19: "int2",
     20: "uint4",
 }
-_STRING, _RANK = 5, 64
+_STRING = 5
 _OPERATIONS = ("BiasAdd", "Conv2D", "Conv3D", "MatMul", "ReadVariableOp", "depthwise")
 """The ends of names that are not layers but what the converter found inside of them."""
 
@@ -135,7 +136,7 @@ def _weight(tensor: Table, buffers: list[Table], source: Source) -> tuple[Weight
         read = _dense(name, raw, shape, dtype) if sparsity is None else sparse_reader(name, raw, shape, dtype, sparsity)
     except FormatError as error:
         read = refusing(error)
-    shape = tuple(max(length, 0) for length in shape[:_RANK])
+    shape = tuple(max(length, 0) for length in shape[:RANK])
     return Weight(name=name, shape=shape, dtype=dtype, read=read, layer=_layer(name), stored=stored), scheme
 
 
@@ -163,7 +164,7 @@ def _check(name: str, kind: int, shape: tuple[int, ...], source: Source) -> None
     if kind not in DTYPES:
         word = "texts" if kind == _STRING else f"elements of type {kind}"
         raise FormatError(source.name, f"{printable(name)} holds {word}, not numbers")
-    if len(shape) > _RANK or any(length < 0 for length in shape):
+    if not is_possible(shape):
         raise FormatError(source.name, f"{printable(name)} has the shape {printable(list(shape))}, which makes no sense")
 
 
@@ -224,9 +225,11 @@ def _real_reader(stored: Callable[[int, int], Array], scales: list[float], zeros
     def read(start: int, stop: int) -> Array:
         import numpy as np
 
+        numbers = stored(start, stop).astype(np.float64)
         channel = np.arange(start, stop) // inner % len(scales)
         # whole numbers and their products with a float32 are exact in float64: rounding once gives TFLite's own float32
-        numbers = stored(start, stop).astype(np.float64) - np.array(zeros, np.float64)[channel % len(zeros)]
-        return (numbers * np.array(scales, np.float64)[channel]).astype(np.float32)
+        numbers -= np.array(zeros, np.float64)[channel % len(zeros)]
+        with np.errstate(over="ignore"):  # the scale of a damaged file may be anything
+            return (numbers * np.array(scales, np.float64)[channel]).astype(np.float32)
 
     return read
