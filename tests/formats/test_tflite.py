@@ -104,6 +104,18 @@ def test_quantised_weights_are_as_they_are_stored_and_real_on_request(tmp_path, 
     assert abs(dense.numpy() - kernel).max() <= abs(kernel).max() / 127
 
 
+def test_a_sparse_kernel_is_read_dense(tmp_path):
+    net, _ = trained(keras.layers.Dense(32, name="fc"), shape=(32,))
+    rng = np.random.default_rng(1)
+    kernel = net.get_layer("fc").kernel.numpy() * np.kron(rng.random((2, 32)) < 0.3, np.ones((16, 1)))
+    net.get_layer("fc").kernel.assign(kernel)
+    path = converted(tmp_path, net, optimizations=[tf.lite.Optimize.EXPERIMENTAL_SPARSITY])
+    (weight,) = steelyard.weights(path).select(role="kernel").values()
+    assert weight.stored == "float32 sparse"
+    np.testing.assert_array_equal(weight.numpy(), kernel.T.astype(np.float32))
+    np.testing.assert_array_equal(weight.read(100, 300), weight.numpy().ravel()[100:300])
+
+
 def test_the_body_of_a_loop_is_listed_with_the_kernels_of_its_gates(tmp_path):
     net, _ = trained(keras.layers.GRU(4, name="gru", activation="relu"), shape=(3, 2))
     path = converted(tmp_path, net)

@@ -178,14 +178,20 @@ def _skip_texts(cursor: _Cursor, count: int) -> None:
     width = 4 if cursor.version == 1 else 8
     if count > (cursor.source.size - cursor.place) // width:
         raise cursor.error(f"claims {count:,} texts in {cursor.source.size - cursor.place:,} bytes")
-    order: Any = "little" if cursor.order == "<" else "big"
-    base = at = cursor.place
-    page = b""
-    for _ in range(count):
-        if at - base + width > len(page):
-            base, page = at, cursor.source.read(at, min(_PAGE * 8, max(cursor.source.size - at, width)))
-        at += width + int.from_bytes(page[at - base : at - base + width], order)
-        if at > cursor.source.size:
+    length_at = struct.Struct(cursor.order + ("I" if cursor.version == 1 else "Q")).unpack_from
+    at, left, end = cursor.place, count, cursor.source.size
+    while left:
+        page = cursor.source.read(at, min(_PAGE * 8, max(end - at, width)))
+        place, last = 0, len(page) - width
+        for done in range(left):  # noqa: B007 - what a vocabulary of 128,000 words costs, it costs here
+            if place > last:
+                break
+            (length,) = length_at(page, place)
+            place += width + length
+        else:
+            done = left
+        left, at = left - done, at + place
+        if at > end:
             raise cursor.error("has a text that reaches past the end of the file (partial download?)")
     cursor.place = at
 
