@@ -105,5 +105,11 @@ def test_any_bytes_are_walked_or_refused(data):
         pass
 
 
+def test_a_message_of_nothing_but_fields_ends():
+    with pytest.raises(FormatError, match="more than 5,000,000 fields"):
+        for _ in message(from_bytes(b"\x08\x00" * 5_000_001)):
+            pass
+
+
 def test_unpacking_nothing_gives_nothing():
     assert unpacked(b"", 0).dtype == np.uint64

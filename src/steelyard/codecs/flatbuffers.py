@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 TEXT_LIMIT = 1 << 20
 """Bytes that a text may take."""
-ROWS_LIMIT = 1_000_000
-"""Tables that one file may list: an offset of four bytes can name the same large table again and again."""
+LIMIT = 1_000_000
+"""Tables that one file may list, runs of 64 bytes counted too: four bytes can name the same large thing again and again."""
 
 _PAGE, _PAGES = 1 << 13, 2048
 
@@ -29,7 +29,7 @@ class Bytes:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.left = ROWS_LIMIT
+        self.left = LIMIT
         self._pages: dict[int, bytes] = {}
 
     def read(self, offset: int, length: int) -> bytes:
@@ -46,6 +46,12 @@ class Bytes:
         if start + length > len(page):
             return self.source.read(offset, length)  # which says where the file ends
         return page[start : start + length]
+
+    def charge(self, count: int, offset: int) -> None:
+        """Count what was listed, and refuse what is too much."""
+        self.left -= count
+        if self.left < 0:
+            raise self.error(f"lists more than {LIMIT:,} things, or some of them again and again", offset)
 
     def number(self, offset: int, code: str) -> int:
         """Return the number of the type `code`, as in `struct`, at an offset."""
@@ -107,6 +113,7 @@ class Table:
         """Return the numbers of a vector."""
         width = struct.calcsize("<" + code)
         begin, count = self.vector(slot, width)
+        self.data.charge(count * width >> 6, begin)
         return struct.unpack(f"<{count}{code}", self.data.source.read(begin, count * width)) if count else ()
 
     def text(self, slot: int) -> str:
@@ -114,14 +121,13 @@ class Table:
         begin, count = self.vector(slot, 1)
         if count > TEXT_LIMIT:
             raise self.data.error(f"a text claims {count:,} bytes", begin)
+        self.data.charge(count >> 6, begin)
         return self.data.read(begin, count).decode("utf-8", "backslashreplace") if count else ""
 
     def tables(self, slot: int) -> Iterator[Table]:
         """Yield the tables of a vector."""
         begin, count = self.vector(slot, 4)
-        self.data.left -= count
-        if self.data.left < 0:
-            raise self.data.error(f"lists more than {ROWS_LIMIT:,} tables", begin)
+        self.data.charge(count, begin)
         for place in range(begin, begin + 4 * count, 4):
             yield Table(self.data, place + self.data.number(place, "I"))
 

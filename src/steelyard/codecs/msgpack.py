@@ -17,7 +17,6 @@ ITEMS_LIMIT = 2_000_000
 TEXT_LIMIT = 1 << 20
 """Bytes that a text may take."""
 
-_PAGE = 1 << 14
 _NUMBERS = {0xCA: "f", 0xCB: "d", 0xCC: "B", 0xCD: "H", 0xCE: "I", 0xCF: "Q", 0xD0: "b", 0xD1: "h", 0xD2: "i", 0xD3: "q"}
 _LENGTHS = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4, 0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
 
@@ -33,16 +32,17 @@ class Extent:
         self.length = length
 
 
-def decode(source: Source, begin: int = 0, end: int | None = None) -> Any:
+def decode(source: Source, begin: int = 0, end: int | None = None, page: int = 1 << 14) -> Any:
     r"""Return the one value that takes the bytes from `begin` to `end`: dicts with texts as keys, lists, plain values.
 
+    The source is read in pages of `page` bytes, which are better small where little but bytes is expected.
     Raises `FormatError` for anything else than one whole value.
 
     >>> from steelyard.core.source import from_bytes
     >>> decode(from_bytes(b"\x81\xa1a\x92\x01\xc0"))
     {'a': [1, None]}
     """
-    return _Decoder(source, begin, source.size if end is None else end).whole()
+    return _Decoder(source, begin, source.size if end is None else end, page).whole()
 
 
 class _Open:
@@ -59,10 +59,11 @@ class _Open:
 class _Decoder:
     """A place in a message; lists and maps are filled in a loop, however deep they lie."""
 
-    __slots__ = ("_base", "_page", "at", "end", "left", "source")
+    __slots__ = ("_base", "_page", "_width", "at", "end", "left", "source")
 
-    def __init__(self, source: Source, begin: int, end: int) -> None:
+    def __init__(self, source: Source, begin: int, end: int, page: int) -> None:
         self.source = source
+        self._width = page
         self.at = self._base = begin
         self.end = end
         self.left = ITEMS_LIMIT
@@ -154,7 +155,7 @@ class _Decoder:
         start = self.at - self._base
         if start + length > len(self._page):
             self._base, start = self.at, 0
-            self._page = self.source.read(self.at, max(length, min(_PAGE, self.end - self.at)))
+            self._page = self.source.read(self.at, max(length, min(self._width, self.end - self.at)))
         self.at += length
         return self._page[start : start + length]
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 VARINT, FIXED64, BYTES, GROUP, END_GROUP, FIXED32 = range(6)
 DEPTH = 100
 """Levels of messages inside messages: the limit of the format's own parsers."""
+FIELDS_LIMIT = 5_000_000
+"""Fields that are walked in one message, with those inside of it: some seconds."""
 TEXT_LIMIT = 1 << 20
 """Bytes that a text may take."""
 
@@ -220,15 +222,19 @@ def varint(value: int) -> bytes:
 class _Pages:
     """A source that is read in pages, the last of which is kept: tags lie close together, contents far apart."""
 
-    __slots__ = ("base", "page", "source")
+    __slots__ = ("base", "left", "page", "source")
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.left = FIELDS_LIMIT
         self.base = 0
         self.page = b""
 
     def at(self, offset: int) -> int:
         """Make sure that the page holds what may follow at `offset`, and return its place there."""
+        self.left -= 1
+        if self.left < 0:
+            raise FormatError(self.source.name, f"a message has more than {FIELDS_LIMIT:,} fields", offset)
         place = offset - self.base
         if place < 0 or (place + 20 > len(self.page) and self.base + len(self.page) < self.source.size):
             self.base = offset
@@ -249,15 +255,16 @@ def _walk(pages: _Pages, begin: int, end: int, depth: int) -> Iterator[Field]:
     offset, groups = begin, 0
     while offset < end:
         place = pages.at(offset)
-        tag, after = _varint(pages, pages.page, place, pages.base)
+        page = pages.page
+        tag, after = _varint(pages, page, place, pages.base)
         number, wire = tag >> 3, tag & 7
         if not 0 < number < 1 << 29 or wire > FIXED32:
             raise FormatError(pages.source.name, f"a field has the number {number:,} and the wire type {wire}", offset)
         value = length = 0
         if wire == VARINT:
-            value, after = _varint(pages, pages.page, after, pages.base)
+            value, after = _varint(pages, page, after, pages.base)
         elif wire == BYTES:
-            length, after = _varint(pages, pages.page, after, pages.base)
+            length, after = _varint(pages, page, after, pages.base)
         else:
             length = _FIXED.get(wire, 0)
             groups += (wire == GROUP) - (wire == END_GROUP)
@@ -282,6 +289,8 @@ def _check_groups(pages: _Pages, groups: int, offset: int) -> None:
 
 def _varint(pages: _Pages, data: bytes, place: int, base: int) -> tuple[int, int]:
     """Return a number of at most 64 bits, and the place after it."""
+    if place < len(data) and data[place] < 0x80:
+        return data[place], place + 1
     value = shift = 0
     for at in range(place, min(place + 10, len(data))):
         byte = data[at]

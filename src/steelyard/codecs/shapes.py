@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 
 RANK = 64
 """Axes that NumPy allows."""
@@ -15,5 +14,9 @@ def is_possible(shape: Sequence[int]) -> bool:
     >>> is_possible((0, 3)), is_possible((0, 1 << 62)), is_possible((2, -1))
     (True, False, False)
     """
-    lengths = [length for length in shape if length]
-    return len(shape) <= RANK and all(length > 0 for length in lengths) and prod(lengths) < 1 << 58
+    size = 1
+    for length in shape:
+        if length < 0:
+            return False
+        size *= length or 1
+    return len(shape) <= RANK and size < 1 << 58

@@ -126,7 +126,7 @@ def _extension(extent: Extent, name: str, source: Source) -> tuple[tuple[int, ..
 
 def _array(extent: Extent, name: str, source: Source) -> tuple[tuple[int, ...], str, Reader]:
     """Check an array: its shape, the name of its type, and its bytes."""
-    found = decode(source, extent.offset, extent.offset + extent.length)
+    found = decode(source, extent.offset, extent.offset + extent.length, page=128)
     shown = printable(name)
     if not isinstance(found, list) or len(found) != 3 or not isinstance(found[2], Extent) or found[2].code is not None:
         raise FormatError(source.name, f"{shown} is no array of a shape, a type and bytes", extent.offset)

@@ -91,10 +91,14 @@ def sniff(source: Source) -> bool:
     if source.name.lower().endswith(SUFFIXES):
         return True
     try:
-        fields = [(field.number, field.wire) for field in message(source)]
+        seen = set()
+        for field in message(source):
+            if _FIELDS.get(field.number) != field.wire:
+                return False
+            seen.add(field.number)
     except FormatError:
         return False
-    return (7, 2) in fields and all(_FIELDS.get(number) == wire for number, wire in fields)
+    return 7 in seen
 
 
 def read(source: Source, part: str) -> Weights:
