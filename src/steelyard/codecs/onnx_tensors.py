@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs.onnx import DOUBLES, FLOATS, INTS, LONGS, RAW, UNSIGNED, Run, Sparse, Tensor
 from steelyard.codecs.protobuf import unpacked
+from steelyard.codecs.scattered import is_bomb, scattered
 from steelyard.codecs.shapes import is_possible
 from steelyard.codecs.small import BITS, bytes_of, decoded, packed_bytes
 from steelyard.core.dtypes import itemsize
@@ -49,9 +50,6 @@ KINDS = {
     28: ("FLOAT6E3M2", "float6_e3m2fn", INTS),
 }
 """The types of elements: the format's word, ours, and the field that holds them where there are no raw bytes."""
-
-_SPARSE_FLOOR, _SPARSE_RATIO = 1 << 26, 1000
-"""A sparse tensor larger than the floor, and so many times larger than what is stored, is not made dense."""
 
 
 class Opened:
@@ -233,36 +231,29 @@ def widened(weight: Weight) -> Array:
 
 def sparse_reader(sparse: Sparse, opened: Opened) -> Reader:
     """Return a reader that puts zeros where nothing is stored; every index is checked before that."""
-    name, values, size = opened.source.name, sparse.values, prod(sparse.dims)
-    known = prod(values.dims)
     try:
-        for tensor in (values, sparse.indices):
-            check_dims(tensor, name)
-        if not is_possible(sparse.dims):
-            raise FormatError(name, f"{printable(values.name)} has the shape {printable(sparse.dims)}, which makes no sense")
-        if size > _SPARSE_FLOOR and size > _SPARSE_RATIO * known:
-            raise FormatError(name, f"{printable(values.name)} has {size:,} elements, of which {known:,} are stored; too few")
-        if sparse.indices.kind != 7 or sparse.indices.dims not in ([known], [known, len(sparse.dims)]):
-            raise FormatError(name, f"{printable(values.name)} has indices that do not fit its {known:,} elements")
+        _check_sparse(sparse, opened.source.name)
     except FormatError as error:
         return refusing(error)
-    elements, indices = reader_of(values, opened), reader_of(sparse.indices, opened)
+    elements, indices = reader_of(sparse.values, opened), reader_of(sparse.indices, opened)
 
-    @cache
     def load() -> tuple[Array, Array]:
-        places = _places(indices(0, prod(sparse.indices.dims)), sparse, name)
-        return places, elements(0, known)
+        places = _places(indices(0, prod(sparse.indices.dims)), sparse, opened.source.name)
+        return places, elements(0, prod(sparse.values.dims))
 
-    def read(start: int, stop: int) -> Array:
-        import numpy as np
+    return scattered(load)
 
-        places, numbers = load()
-        first, last = np.searchsorted(places, [start, stop])
-        block = np.zeros(stop - start, numbers.dtype)
-        block[places[first:last] - start] = numbers[first:last]
-        return block
 
-    return read
+def _check_sparse(sparse: Sparse, name: str) -> None:
+    for tensor in (sparse.values, sparse.indices):
+        check_dims(tensor, name)
+    shown, known, size = printable(sparse.values.name), prod(sparse.values.dims), prod(sparse.dims)
+    if not is_possible(sparse.dims):
+        raise FormatError(name, f"{shown} has the shape {printable(sparse.dims)}, which makes no sense")
+    if is_bomb(size, known):
+        raise FormatError(name, f"{shown} has {size:,} elements, of which {known:,} are stored; too few")
+    if sparse.indices.kind != 7 or sparse.indices.dims not in ([known], [known, len(sparse.dims)]):
+        raise FormatError(name, f"{shown} has indices that do not fit its {known:,} elements")
 
 
 def _places(indices: Array, sparse: Sparse, name: str) -> Array:

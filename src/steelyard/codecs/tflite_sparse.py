@@ -5,10 +5,10 @@ A compressed axis lists, for every place in the axes before it, which of its ind
 
 from __future__ import annotations
 
-from functools import cache
 from math import prod
 from typing import TYPE_CHECKING
 
+from steelyard.codecs.scattered import is_bomb, scattered
 from steelyard.core.dtypes import itemsize
 from steelyard.core.readers import refusing
 from steelyard.errors import FormatError, printable
@@ -18,19 +18,16 @@ if TYPE_CHECKING:
     from steelyard.core.source import Source
     from steelyard.core.weight import Array, Reader
 
-_FLOOR, _RATIO = 1 << 26, 1000
-"""A tensor larger than the floor, and so many times larger than what is stored, is not made dense."""
 _CODES = {1: "i", 2: "H", 3: "B"}
 
 
 def sparse_reader(name: str, raw: Source, shape: tuple[int, ...], dtype: str, sparsity: Table) -> Reader:
     """Return a reader that puts zeros where nothing is stored; the places are worked out when it is first used."""
     known = raw.size // itemsize(dtype)
-    if prod(shape) > _FLOOR and prod(shape) > _RATIO * known:
+    if is_bomb(prod(shape), known):
         return refusing(FormatError(raw.name, f"{printable(name)} has {prod(shape):,} elements, of which {known:,} are stored"))
     values = raw.numbers(0, dtype)
 
-    @cache
     def load() -> tuple[Array, Array]:
         import numpy as np
 
@@ -41,16 +38,7 @@ def sparse_reader(name: str, raw: Source, shape: tuple[int, ...], dtype: str, sp
         order = np.argsort(places, kind="stable")
         return places[order], values(0, known)[order]
 
-    def read(start: int, stop: int) -> Array:
-        import numpy as np
-
-        places, numbers = load()
-        first, last = np.searchsorted(places, [start, stop])
-        block = np.zeros(stop - start, numbers.dtype)
-        block[places[first:last] - start] = numbers[first:last]
-        return block
-
-    return read
+    return scattered(load)
 
 
 def _places(shape: tuple[int, ...], sparsity: Table, known: int) -> Array:

@@ -283,29 +283,34 @@ def _meaning(name: str, ndim: int) -> tuple[Role, str]:
 
 def write(weights: Weights, path: Path) -> None:
     """Version 3, little-endian, each tensor in its own type; scalars and texts of a GGUF's metadata are kept."""
-    kinds = {dtype: kind for kind, dtype in PLAIN.items()}
     owned = [weight for weight in weights.values() if weight.tied is None or weight.tied not in weights]
     for weight in owned:
-        if weight.dtype not in kinds or len(weight.shape) > 4:
+        if weight.dtype not in PLAIN.values() or len(weight.shape) > 4:
             raise FormatError(
                 str(path),
                 f"{printable(weight.name)} is {weight.dtype} with {len(weight.shape)} axes; GGUF holds up to four axes of "
-                f"{', '.join(kinds)}; convert it first",
+                f"{', '.join(PLAIN.values())}; convert it first",
             )
-    metadata = {**_kept(weights.meta.get("metadata")), FACTS: dump_facts(weights)}
-    head = MAGIC + struct.pack("<IQQ", 3, len(owned), len(metadata))
-    head += b"".join(_packed(key) + _typed(value) for key, value in metadata.items())
-    end = 0
-    for weight in owned:
-        dims = weight.shape[::-1]
-        head += _packed(weight.name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kinds[weight.dtype], end)
-        end += -(-weight.nbytes // ALIGNMENT) * ALIGNMENT
+    head = _head(owned, {**_kept(weights.meta.get("metadata")), FACTS: dump_facts(weights)})
     with replacing(path) as file:
         file.write(head + bytes(-len(head) % ALIGNMENT))
         for weight in owned:
             for chunk in raw_chunks(weight):
                 file.write(chunk)
             file.write(bytes(-weight.nbytes % ALIGNMENT))
+
+
+def _head(weights: list[Weight], metadata: dict[str, Any]) -> bytes:
+    """Return everything that stands before the tensors."""
+    kinds = {dtype: kind for kind, dtype in PLAIN.items()}
+    parts = [MAGIC, struct.pack("<IQQ", 3, len(weights), len(metadata))]
+    parts += [_packed(key) + _typed(value) for key, value in metadata.items()]
+    end = 0
+    for weight in weights:
+        dims = weight.shape[::-1]
+        parts.append(_packed(weight.name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kinds[weight.dtype], end))
+        end += -(-weight.nbytes // ALIGNMENT) * ALIGNMENT
+    return b"".join(parts)
 
 
 def _kept(metadata: Any) -> dict[str, Any]:

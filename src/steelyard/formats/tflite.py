@@ -115,29 +115,36 @@ def _free_name(taken: Mapping[str, Weight], name: str, subgraph: str, index: int
 
 def _weight(tensor: Table, buffers: list[Table], source: Source) -> tuple[Weight, Scheme] | None:
     """Make a weight of a tensor that has numbers of its own; those that are computed have none."""
-    number, name, kind = tensor.number(8, "I"), tensor.text(10), tensor.number(6, "b")
-    dtype = DTYPES.get(kind, "object")
-    broken: FormatError | None = None
-    try:
-        begin, length = _place(buffers, number, name, source)
-    except FormatError as error:
-        begin, length, broken = 0, 0, error
-    if not length and broken is None:
+    name, kind, shape = tensor.text(10), tensor.number(6, "b"), tensor.numbers(4, "i")
+    read = _reader(tensor, name, shape, buffers, source)
+    if read is None:
         return None
-    shape = tensor.numbers(4, "i")
-    scheme = _scheme(tensor, len(shape))
-    sparsity = tensor.table(16)
-    stored = _stored(dtype if kind in DTYPES else f"type {kind}", scheme, sparse=sparsity is not None)
+    scheme = _scheme(tensor)
+    weight = Weight(
+        name=name,
+        shape=tuple(max(length, 0) for length in shape[:RANK]),
+        dtype=DTYPES.get(kind, "object"),
+        read=read,
+        layer=_layer(name),
+        stored=_stored(DTYPES.get(kind, f"type {kind}"), scheme, sparse=bool(tensor.target(16))),
+    )
+    return weight, scheme
+
+
+def _reader(tensor: Table, name: str, shape: tuple[int, ...], buffers: list[Table], source: Source) -> Reader | None:
+    """Return a reader of the numbers of a tensor, if it has any; one that does not fit is refused when it is asked for."""
+    kind = tensor.number(6, "b")
     try:
-        if broken:
-            raise broken
+        begin, length = _place(buffers, tensor.number(8, "I"), name, source)
+        if not length:
+            return None
         _check(name, kind, shape, source)
-        raw = source.part(begin, length)
-        read = _dense(name, raw, shape, dtype) if sparsity is None else sparse_reader(name, raw, shape, dtype, sparsity)
+        raw, sparsity = source.part(begin, length), tensor.table(16)
+        if sparsity:
+            return sparse_reader(name, raw, shape, DTYPES[kind], sparsity)
+        return _dense(name, raw, shape, DTYPES[kind])
     except FormatError as error:
-        read = refusing(error)
-    shape = tuple(max(length, 0) for length in shape[:RANK])
-    return Weight(name=name, shape=shape, dtype=dtype, read=read, layer=_layer(name), stored=stored), scheme
+        return refusing(error)
 
 
 def _layer(name: str) -> str:
@@ -177,7 +184,7 @@ def _dense(name: str, raw: Source, shape: tuple[int, ...], dtype: str) -> Reader
     return decoded(raw, dtype)
 
 
-def _scheme(tensor: Table, rank: int) -> Scheme:
+def _scheme(tensor: Table) -> Scheme:
     """Return scale, zero point and axis of a quantised tensor; nothing for one that is not."""
     found = tensor.table(12)
     scale = found.numbers(8, "f") if found else ()
