@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +46,16 @@ def test_a_real_file_has_the_names_types_shapes_and_numbers_of_the_reference(nam
     assert [fact(weight) for weight in found.values()] == expected or sorted(map(fact, found.values())) == sorted(expected)
     if name != "onnx-light-resnet50":  # whose constants have no names of their own
         assert set(found) == {t["name"] for t in entry["tensors"]}
+
+
+@pytest.mark.parametrize(
+    "name", ["qlknn-onnx", "golden lstm", "docker-dummy-gguf", "tflm-hello-int8", "qlknn-flax", "burn-onnx-external"]
+)
+def test_listing_a_file_loads_no_numpy(name):
+    path = golden("lstm", "onnx") if name == "golden lstm" else SHARED / "corpus/files" / REAL[name]["path"]
+    code = f"import sys, steelyard; w = steelyard.weights({str(path)!r}, part='all'); list(w.values()); w.size; print('numpy' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
 
 
 def test_there_are_real_files_of_every_format():
