@@ -11,7 +11,6 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from steelyard.codecs.linen import with_linen_facts
 from steelyard.codecs.msgpack import Extent, bytes_head, decode, extension_head, map_head, packed
 from steelyard.codecs.shapes import is_possible
 from steelyard.core.dtypes import ITEMSIZES, itemsize
@@ -21,6 +20,7 @@ from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
+from steelyard.layers.linen import with_linen_facts
 
 if TYPE_CHECKING:
     from steelyard.core.source import Source

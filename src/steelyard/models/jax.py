@@ -11,7 +11,6 @@ holds for every linen layer is said.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +19,12 @@ import numpy as np
 
 from steelyard.core.readers import dtype_word, from_array, refusing
 from steelyard.core.roles import infer_roles, layer_of
-from steelyard.core.weight import Role, Weight
+from steelyard.core.weight import Weight
 from steelyard.errors import LossyError, NotFittedError, ShapeError, UnknownModelError, printable
+from steelyard.layers.linen import with_linen_facts
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
-
-_SPACES = ("k", "kh kw", "kd kh kw")
-_AUTOMATIC = re.compile(r"([A-Z]\w*)_\d+")
-_GATES_OF_STATE = re.compile(r".*(?:^|/)(?:\w*LSTMCell|GRUCell|SimpleCell|MGUCell)_\d+/h[a-z]?")
-_LINEN_AXES = {"bias": "out", "embedding": "vocab out"}
 
 
 def tree_adapter(leaf: Any) -> str | None:
@@ -44,8 +39,7 @@ def weights(model: Any) -> Iterable[Weight]:
     """
     leaves, _ = _flatten(model)
     found = infer_roles(_weight(name, leaf) for name, leaf in leaves if not _is_skipped(leaf))
-    collections = set(model) if isinstance(model, Mapping) else set()
-    return _linen(found, collections) if "params" in collections else found
+    return with_linen_facts(found) if isinstance(model, Mapping) and "params" in model else found
 
 
 def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
@@ -124,41 +118,3 @@ def _like(name: str, old: Any, array: Array) -> Any:
     if new.dtype != old.dtype:
         raise LossyError(f"{printable(name)} is {old.dtype}, which JAX makes only with jax_enable_x64; turn it on first")
     return old.at[...].set(new) if old.weak_type else new  # a weak type gives way to others when it is computed with
-
-
-def _linen(weights: Iterable[Weight], collections: set[str]) -> list[Weight]:
-    """Add what Flax's own names tell; the collection "params" is what is trained."""
-    listed = list(weights)
-    normal = {w.layer.partition("/")[2] for w in listed if w.role in (Role.SCALE, Role.MEAN)}
-    return [_linen_facts(w, w.layer.partition("/")[2] in normal) for w in listed]
-
-
-def _linen_facts(weight: Weight, is_norm: bool) -> Weight:
-    collection, _, path = weight.name.partition("/")
-    layer, _, leaf = path.rpartition("/")
-    role = Role.OFFSET if is_norm and leaf == "bias" else weight.role
-    if role is Role.KERNEL and _GATES_OF_STATE.fullmatch(layer):
-        role = Role.RECURRENT_KERNEL
-    axes = "channel" if is_norm and role is not Role.OTHER else _linen_axes(layer, leaf, len(weight.shape))
-    fits = len(axes.split()) == len(weight.shape)
-    return weight.replace(role=role, axes=axes if fits else "", trainable=collection == "params")
-
-
-def _linen_axes(layer: str, leaf: str, ndim: int) -> str:
-    """Every two-dimensional kernel of linen is (in, out); more axes are told by the class in the layer's name."""
-    if leaf != "kernel":
-        return _attention(layer, "heads dim", "out") if leaf == "bias" and ndim == 2 else _LINEN_AXES.get(leaf, "")
-    if ndim == 2:
-        return "in out"
-    kind = _AUTOMATIC.fullmatch(layer.rpartition("/")[2])
-    if kind and kind[1] == "Conv" and 3 <= ndim <= 5:
-        return f"{_SPACES[ndim - 3]} in out"
-    return _attention(layer, "in heads dim", "heads dim out") if ndim == 3 else ""
-
-
-def _attention(layer: str, inputs: str, output: str) -> str:
-    above, _, part = layer.rpartition("/")
-    kind = _AUTOMATIC.fullmatch(above.rpartition("/")[2])
-    if not kind or not kind[1].startswith("MultiHead"):
-        return ""
-    return {"query": inputs, "key": inputs, "value": inputs, "out": output}.get(part, "")
