@@ -27,7 +27,7 @@ def show(title, model, predict):
     print(w)
     vector = w.to_vector()
     name, place = w.locate(len(vector) // 2)
-    print(f"vector: {len(vector):,} entries of {vector.dtype}, beginning {np.round(vector[:4], 3).tolist()}")
+    print(f"vector: {len(vector):,} entries of {vector.dtype}, beginning {np.array2string(vector[:4], precision=3)}")
     print(f"entry {len(vector) // 2:,} is {name}{list(place)}; accuracy {np.mean(predict(model) == Y):.3f}")
     before = predict(model)
     kernels = w.select(role="kernel")
