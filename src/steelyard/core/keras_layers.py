@@ -1,0 +1,218 @@
+"""What the variables of Keras layers mean: for live models and for files, in one table.
+
+A Keras file numbers the variables of a layer (`vars/0`, `vars/1`) and leaves out those that its config turns
+off. `LAYERS` says in which order they stand, `PARTS` which layers a layer keeps inside.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any, NamedTuple
+
+from steelyard.core.weight import Role
+
+
+class Slot(NamedTuple):
+    """One variable of a layer.
+
+    `axes` has alternatives behind bars, told apart by their number of axes. The variable is there unless the
+    key `unless` or `when` of the layer's config says otherwise: blank ones say nothing.
+    """
+
+    leaf: str
+    role: Role
+    axes: str = ""
+    when: str = ""
+    unless: str = ""
+    trainable: bool = True
+
+    def axes_for(self, ndim: int) -> str:
+        """Return the alternative that has `ndim` axes, or blank.
+
+        >>> slot("GRU", "bias").axes_for(2)
+        '2 [zrn]*out'
+        """
+        return next((axes for axes in self.axes.split("|") if len(axes.split()) == ndim), "")
+
+
+class Part(NamedTuple):
+    """A layer inside a layer: the attribute that holds it, the config's key for it, and its class."""
+
+    attribute: str
+    key: str = ""
+    kind: str = ""
+
+
+Slots = tuple[Slot, ...]
+
+
+def _dense(axes: str, leaf: str = "kernel") -> Slots:
+    return (Slot(leaf, Role.KERNEL, axes), Slot("bias", Role.BIAS, "out", when="use_bias"))
+
+
+def _separable(axes: str) -> Slots:
+    return (Slot("depthwise_kernel", Role.KERNEL, f"{axes} in mult"), *_dense(f"{axes} in out", "pointwise_kernel"))
+
+
+def _recurrent(gates: str, axes: str = "", bias: str = "") -> Slots:
+    packed = f"{axes} in [{gates}]*out" if gates else "in out"
+    return (
+        Slot("kernel", Role.KERNEL, packed.strip()),
+        Slot("recurrent_kernel", Role.RECURRENT_KERNEL, packed.strip()),
+        Slot("bias", Role.BIAS, (f"[{gates}]*out" if gates else "out") + bias, when="use_bias"),
+    )
+
+
+_CENTERED: Slots = (
+    Slot("gamma", Role.SCALE, "channel", when="scale"),
+    Slot("beta", Role.OFFSET, "channel", when="center"),
+)
+_BATCH_NORM: Slots = (
+    *_CENTERED,
+    Slot("moving_mean", Role.MEAN, "channel", trainable=False),
+    Slot("moving_variance", Role.VARIANCE, "channel", trainable=False),
+)
+_GRU = _recurrent("zrn", bias="|2 [zrn]*out")
+_EINSUM: Slots = (
+    Slot("kernel", Role.KERNEL),
+    Slot("bias", Role.BIAS, when="bias_axes"),
+)
+_HEADS: Slots = (Slot("kernel", Role.KERNEL, "in heads out"), Slot("bias", Role.BIAS, "heads out", when="bias_axes"))
+_JOINED: Slots = (Slot("kernel", Role.KERNEL, "heads in out"), Slot("bias", Role.BIAS, "out", when="bias_axes"))
+
+SAME = "="
+"""The leaf of a variable that is one of a part: a file holds its numbers twice."""
+
+LAYERS: dict[str, Slots] = {
+    "Dense": _dense("in out"),
+    "EinsumDense": _EINSUM,
+    "HeadsDense": _HEADS,
+    "JoinedDense": _JOINED,
+    "Conv1D": _dense("k in out"),
+    "Conv2D": _dense("kh kw in out"),
+    "Conv3D": _dense("kd kh kw in out"),
+    "Conv1DTranspose": _dense("k out in"),
+    "Conv2DTranspose": _dense("kh kw out in"),
+    "Conv3DTranspose": _dense("kd kh kw out in"),
+    "DepthwiseConv1D": _dense("k in mult"),
+    "DepthwiseConv2D": _dense("kh kw in mult"),
+    "SeparableConv1D": _separable("k"),
+    "SeparableConv2D": _separable("kh kw"),
+    "Embedding": (Slot("embeddings", Role.EMBEDDING, "vocab out"),),
+    "ReversibleEmbedding": (
+        Slot("embeddings", Role.EMBEDDING, "vocab out"),
+        Slot("reverse_embeddings", Role.KERNEL, "in vocab", unless="tie_weights"),
+    ),
+    "BatchNormalization": _BATCH_NORM,
+    "SyncBatchNormalization": _BATCH_NORM,
+    "LayerNormalization": _CENTERED,
+    "GroupNormalization": _CENTERED,
+    "RMSNormalization": (Slot("scale", Role.SCALE, "channel"),),
+    "SpectralNormalization": (Slot(SAME, Role.KERNEL), Slot("vector_u", Role.OTHER, trainable=False)),
+    "Normalization": (
+        Slot("mean", Role.MEAN, "channel", unless="mean", trainable=False),
+        Slot("variance", Role.VARIANCE, "channel", unless="mean", trainable=False),
+        Slot("count", Role.COUNT, unless="mean", trainable=False),
+    ),
+    "PReLU": (Slot("alpha", Role.OTHER),),
+    "SimpleRNN": _recurrent(""),
+    "SimpleRNNCell": _recurrent(""),
+    "LSTM": _recurrent("ifgo"),
+    "LSTMCell": _recurrent("ifgo"),
+    "CuDNNLSTM": _recurrent("ifgo"),
+    "GRU": _GRU,
+    "GRUCell": _GRU,
+    "CuDNNGRU": _GRU,
+    "ConvLSTM1D": _recurrent("ifgo", "k"),
+    "ConvLSTM2D": _recurrent("ifgo", "kh kw"),
+    "ConvLSTM3D": _recurrent("ifgo", "kd kh kw"),
+    "ConvLSTMCell": _recurrent("ifgo", "k"),
+    "Attention": (Slot("scale", Role.OTHER, when="use_scale"),),
+    "AdditiveAttention": (Slot("scale", Role.SCALE, "channel", when="use_scale"),),
+}
+"""The variables of each class of layer, in the order of `Layer.weights` and of the slots of a file."""
+
+PARTS: dict[str, tuple[Part, ...]] = {
+    "Bidirectional": (Part("forward_layer", "layer"), Part("backward_layer", "backward_layer")),
+    "TimeDistributed": (Part("layer", "layer"),),
+    "SpectralNormalization": (Part("layer", "layer"),),
+    "RNN": (Part("cell", "cell"),),
+    "SimpleRNN": (Part("cell", kind="SimpleRNNCell"),),
+    "LSTM": (Part("cell", kind="LSTMCell"),),
+    "GRU": (Part("cell", kind="GRUCell"),),
+    "ConvLSTM1D": (Part("cell", kind="ConvLSTM1D"),),
+    "ConvLSTM2D": (Part("cell", kind="ConvLSTM2D"),),
+    "ConvLSTM3D": (Part("cell", kind="ConvLSTM3D"),),
+    "MultiHeadAttention": (
+        Part("query_dense", kind="HeadsDense"),
+        Part("key_dense", kind="HeadsDense"),
+        Part("value_dense", kind="HeadsDense"),
+        Part("output_dense", kind="JoinedDense"),
+    ),
+    "GroupedQueryAttention": (
+        Part("_query_dense", kind="HeadsDense"),
+        Part("_key_dense", kind="HeadsDense"),
+        Part("_value_dense", kind="HeadsDense"),
+        Part("_output_dense", kind="JoinedDense"),
+    ),
+}
+"""The layers that each class of layer keeps inside, in the order of `Layer.weights`."""
+
+PARTS["GroupQueryAttention"] = PARTS["GroupedQueryAttention"]
+
+
+def snake(name: str) -> str:
+    """Return a class's name as Keras spells it in a file.
+
+    >>> snake("Conv2DTranspose"), snake("PReLU"), snake("LSTM")
+    ('conv2d_transpose', 'p_re_lu', 'lstm')
+    """
+    name = re.sub(r"\W+", "", name)
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+_BY_SNAKE = {snake(kind): kind for kind in (*PARTS, *LAYERS)}
+
+
+def kind_of(name: str) -> str:
+    """Return the class that a name tells which Keras gave itself, or blank.
+
+    >>> kind_of("conv2d_transpose_3"), kind_of("stem")
+    ('Conv2DTranspose', '')
+    """
+    return _BY_SNAKE.get(name) or _BY_SNAKE.get(re.sub(r"_\d+$", "", name), "")
+
+
+def slot(kind: str, leaf: str) -> Slot | None:
+    """Return what the variable `leaf` of a class of layer is, where the table knows it."""
+    return next((found for found in LAYERS.get(kind, ()) if found.leaf == leaf), None)
+
+
+def slots_of(kind: str, config: Mapping[str, Any] | None, count: int) -> list[Slot | None]:
+    """Return what each of `count` variables of a layer is; None where that cannot be told.
+
+    The config says which are left out. Without it, or where it contradicts the count, only what all
+    possible choices agree on is said.
+
+    >>> [s and s.leaf for s in slots_of("BatchNormalization", {"scale": False}, 3)]
+    ['beta', 'moving_mean', 'moving_variance']
+    >>> [s and s.leaf for s in slots_of("BatchNormalization", None, 3)]
+    [None, 'moving_mean', 'moving_variance']
+    """
+    known = LAYERS.get(kind, ())
+    if config is not None:
+        present = [s for s in known if _present(s, config)]
+        if len(present) == count:
+            return list(present)
+    choices = [pick for pick in combinations(known, count) if all(s in pick or s.when or s.unless for s in known)]
+    agreed = [places[0] if len(set(places)) == 1 else None for places in zip(*choices, strict=True)]
+    return agreed or [None] * count
+
+
+def _present(found: Slot, config: Mapping[str, Any]) -> bool:
+    if found.when and config.get(found.when, True) in (False, None):
+        return False
+    return not found.unless or config.get(found.unless) in (False, None)
