@@ -1,7 +1,9 @@
 """What the variables of Keras layers mean: for live models and for files, in one table.
 
 A Keras file numbers the variables of a layer (`vars/0`, `vars/1`) and leaves out those that its config turns
-off. `LAYERS` says in which order they stand, `PARTS` which layers a layer keeps inside.
+off. `LAYERS` says in which order they stand, `PARTS` which layers a layer keeps inside. Gates are lettered alike
+in all frameworks: what Keras calls c in an LSTM is g here, and h in a GRU is n. The first axis of a GRU's bias,
+"[ih]", holds the input's bias and the hidden state's.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ class Slot(NamedTuple):
         """Return the alternative that has `ndim` axes, or blank.
 
         >>> slot("GRU", "bias").axes_for(2)
-        '2 [zrn]*out'
+        '[ih] [zrn]*out'
         """
         return next((axes for axes in self.axes.split("|") if len(axes.split()) == ndim), "")
 
@@ -74,20 +76,16 @@ _BATCH_NORM: Slots = (
     Slot("moving_mean", Role.MEAN, "channel", trainable=False),
     Slot("moving_variance", Role.VARIANCE, "channel", trainable=False),
 )
-_GRU = _recurrent("zrn", bias="|2 [zrn]*out")
-_EINSUM: Slots = (
-    Slot("kernel", Role.KERNEL),
-    Slot("bias", Role.BIAS, when="bias_axes"),
-)
-_HEADS: Slots = (Slot("kernel", Role.KERNEL, "in heads out"), Slot("bias", Role.BIAS, "heads out", when="bias_axes"))
-_JOINED: Slots = (Slot("kernel", Role.KERNEL, "heads in out"), Slot("bias", Role.BIAS, "out", when="bias_axes"))
+_GRU = _recurrent("zrn", bias="|[ih] [zrn]*out")
+_HEADS: Slots = (Slot("kernel", Role.KERNEL, "in heads dim"), Slot("bias", Role.BIAS, "heads dim", when="bias_axes"))
+_JOINED: Slots = (Slot("kernel", Role.KERNEL, "heads dim out"), Slot("bias", Role.BIAS, "out", when="bias_axes"))
 
 SAME = "="
 """The leaf of a variable that is one of a part: a file holds its numbers twice."""
 
 LAYERS: dict[str, Slots] = {
     "Dense": _dense("in out"),
-    "EinsumDense": _EINSUM,
+    "EinsumDense": (Slot("kernel", Role.KERNEL), Slot("bias", Role.BIAS, when="bias_axes")),
     "HeadsDense": _HEADS,
     "JoinedDense": _JOINED,
     "Conv1D": _dense("k in out"),
@@ -103,7 +101,7 @@ LAYERS: dict[str, Slots] = {
     "Embedding": (Slot("embeddings", Role.EMBEDDING, "vocab out"),),
     "ReversibleEmbedding": (
         Slot("embeddings", Role.EMBEDDING, "vocab out"),
-        Slot("reverse_embeddings", Role.KERNEL, "in vocab", unless="tie_weights"),
+        Slot("reverse_embeddings", Role.EMBEDDING, "out vocab", unless="tie_weights"),
     ),
     "BatchNormalization": _BATCH_NORM,
     "SyncBatchNormalization": _BATCH_NORM,
@@ -116,7 +114,7 @@ LAYERS: dict[str, Slots] = {
         Slot("variance", Role.VARIANCE, "channel", unless="mean", trainable=False),
         Slot("count", Role.COUNT, unless="mean", trainable=False),
     ),
-    "PReLU": (Slot("alpha", Role.OTHER),),
+    "PReLU": (Slot("alpha", Role.OTHER, "channel"),),
     "SimpleRNN": _recurrent(""),
     "SimpleRNNCell": _recurrent(""),
     "LSTM": _recurrent("ifgo"),
@@ -128,9 +126,8 @@ LAYERS: dict[str, Slots] = {
     "ConvLSTM1D": _recurrent("ifgo", "k"),
     "ConvLSTM2D": _recurrent("ifgo", "kh kw"),
     "ConvLSTM3D": _recurrent("ifgo", "kd kh kw"),
-    "ConvLSTMCell": _recurrent("ifgo", "k"),
-    "Attention": (Slot("scale", Role.OTHER, when="use_scale"),),
-    "AdditiveAttention": (Slot("scale", Role.SCALE, "channel", when="use_scale"),),
+    "Attention": (Slot("scale", Role.SCALE, when="use_scale"),),
+    "AdditiveAttention": (Slot("scale", Role.SCALE, when="use_scale"),),
 }
 """The variables of each class of layer, in the order of `Layer.weights` and of the slots of a file."""
 
@@ -191,6 +188,29 @@ def slot(kind: str, leaf: str) -> Slot | None:
     return next((found for found in LAYERS.get(kind, ()) if found.leaf == leaf), None)
 
 
+def einsum_slots(equation: str, bias_axes: str | None) -> Slots:
+    """Return the variables of an `EinsumDense`: a letter that the output lacks is summed over, so it is an input's.
+
+    >>> [s.axes for s in einsum_slots("abc,cde->abde", "de")]
+    ['in out1 out2', 'out1 out2']
+    """
+    operands, _, output = equation.replace("...", "").partition("->")
+    data, _, kernel = operands.partition(",")
+    summed = [letter for letter in kernel if letter not in output]
+    made = [letter for letter in kernel if letter not in data]
+    words = _numbered("in", summed) | _numbered("out", made)
+    shown = [letter for letter in output if letter in (bias_axes or "")]
+    axes = " ".join(words[letter] for letter in kernel) if len(words) == len(kernel) else ""
+    bias = " ".join(words[letter] for letter in shown) if axes and all(letter in words for letter in shown) else ""
+    return Slot("kernel", Role.KERNEL, axes), Slot("bias", Role.BIAS, bias, when="bias_axes")
+
+
+def _numbered(word: str, letters: list[str]) -> dict[str, str]:
+    if len(letters) == 1:
+        return {letters[0]: word}
+    return {letter: f"{word}{n}" for n, letter in enumerate(letters, start=1)}
+
+
 def slots_of(kind: str, config: Mapping[str, Any] | None, count: int) -> list[Slot | None]:
     """Return what each of `count` variables of a layer is; None where that cannot be told.
 
@@ -203,6 +223,8 @@ def slots_of(kind: str, config: Mapping[str, Any] | None, count: int) -> list[Sl
     [None, 'moving_mean', 'moving_variance']
     """
     known = LAYERS.get(kind, ())
+    if kind == "EinsumDense" and config is not None:
+        known = einsum_slots(str(config.get("equation", "")), str(config.get("bias_axes") or ""))
     if config is not None:
         present = [s for s in known if _present(s, config)]
         if len(present) == count:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SUFFIXES = {
     "flax": (".msgpack",),
     "gguf": (".gguf",),
+    "hdf5": (".h5", ".hdf5"),
+    "keras": (".keras",),
     "numpy": (".npz", ".npy"),
     "onnx": (".onnx",),
     "safetensors": (".safetensors",),

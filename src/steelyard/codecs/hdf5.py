@@ -1,0 +1,405 @@
+"""HDF5 through h5py, so that a file reaches nothing but itself.
+
+Before a dataset is touched, its link, storage, filters and sizes are looked at: links that lead elsewhere,
+external and virtual storage, filters that need a plug-in, and numbers that were declared but not stored are
+listed and refused. Contiguous numbers are then read where they lie, without h5py.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from steelyard.core.dtypes import ITEMSIZES, itemsize, numpy_dtype
+from steelyard.core.readers import by_rows, refusing
+from steelyard.core.weight import Weight
+from steelyard.errors import FormatError, MissingExtraError, UnsafeFileError, printable
+
+try:
+    import h5py
+    from h5py import h5a, h5d, h5f, h5fd, h5g, h5l, h5o, h5p, h5pl, h5s, h5t, h5z
+except ImportError:  # an extra: said when a file needs it
+    h5py = None
+
+if TYPE_CHECKING:
+    from steelyard.core.source import Source
+    from steelyard.core.weight import Array, Reader
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+
+OBJECTS = 1_000_000
+"""Groups and datasets that a file may have."""
+DENSE = 256 << 20
+"""Bytes that a dataset, or one of its chunks, may take whatever is stored."""
+RATIO = 1000
+"""How many times its stored size a dataset larger than that may take."""
+CACHE = 64 << 20
+"""Bytes of unpacked chunks that are kept while a dataset is read in runs."""
+ATTRIBUTE = 100_000_000
+"""Bytes that an attribute may take."""
+
+FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
+"""The filters that come with h5py: no plug-in is looked for."""
+
+_FLOATS = {(15, 10, 5, 0, 10): "float16", (31, 23, 8, 0, 23): "float32", (63, 52, 11, 0, 52): "float64"}
+_FLOATS[15, 7, 8, 0, 7] = "bfloat16"
+# Opening fails with one of these, whatever is wrong with the bytes.
+_DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError, MemoryError, NotImplementedError)
+
+
+class Tree:
+    """What an HDF5 file holds: its datasets by path, and the attributes of its groups."""
+
+    __slots__ = ("_file", "source", "tensors")
+
+    def __init__(self, source: Source, file: Any, tensors: dict[str, Weight]) -> None:
+        self.source = source
+        self._file = file
+        self.tensors = tensors
+
+    def attribute(self, path: str, name: str) -> Any:
+        """Return the text, or the list of texts, of a group's attribute; None where there is none of that kind."""
+        try:
+            owner = h5o.open(self._file, path.encode("utf-8", "surrogateescape")) if path else h5g.open(self._file, b"/")
+            if not h5a.exists(owner, name.encode()):
+                return None
+            return _texts(h5a.open(owner, name.encode()))
+        except _DAMAGE:
+            return None
+
+
+class _Number(NamedTuple):
+    """A type of numbers: its word, its byte order, the file's own word, and whether HDF5 must not convert it."""
+
+    dtype: str
+    order: str = "<"
+    stored: str = ""
+    as_is: bool = False
+
+
+class _Place(NamedTuple):
+    """A link to an object: its path, where its header lies, the opened object, or why it is refused."""
+
+    path: str
+    address: int
+    opened: Any
+    refused: str = ""
+
+
+def find_signature(source: Source) -> int | None:
+    """Return where the HDF5 signature stands: at the start, or behind a user block; None where there is none."""
+    at = 0
+    while at + 8 <= source.size and at <= 1 << 20:
+        if source.read(at, 8) == MAGIC:
+            return at
+        at = at * 2 or 512
+    return None
+
+
+def open_tree(source: Source) -> Tree:
+    """List the datasets of a file, in the order in which they were written.
+
+    Raises `MissingExtraError` without h5py, and `FormatError` for a file that it cannot open.
+    """
+    if h5py is None:
+        raise MissingExtraError("reading HDF5", "hdf5")
+    with _no_plugins():
+        try:
+            file = _opened(source)
+            shelf = _Shelf(source, file)
+            tensors = {place.path: _weight(shelf, place) for place in _walk(source, file)}
+        except FormatError:
+            raise
+        except _DAMAGE as error:
+            raise FormatError(source.name, f"is damaged, or no HDF5 file: {_said(error)}") from None
+    return Tree(source, file, tensors)
+
+
+def _opened(source: Source) -> Any:
+    access = h5p.create(h5p.FILE_ACCESS)
+    access.set_fclose_degree(h5f.CLOSE_STRONG)
+    if source.path is not None:
+        access.set_file_locking(False, True)
+        return h5f.open(source.path.encode(sys.getfilesystemencoding(), "surrogateescape"), h5f.ACC_RDONLY, fapl=access)
+    access.set_fileobj_driver(h5fd.fileobj_driver, _FileLike(source))
+    return h5f.open(source.name.encode("utf-8", "surrogateescape"), h5f.ACC_RDONLY, fapl=access)
+
+
+class _FileLike:
+    """A source as the file object that h5py asks for: it reads only, and never past the end."""
+
+    __slots__ = ("at", "source")
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.at = 0
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self.at = offset + (0, self.at, self.source.size)[whence]
+        return self.at
+
+    def tell(self) -> int:
+        return self.at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        count = max(min(len(view), self.source.size - self.at), 0)
+        self.source.fill(self.at, view[:count])
+        self.at += count
+        return count
+
+    def flush(self) -> None:
+        """Nothing is written."""
+
+
+@contextmanager
+def _no_plugins() -> Iterator[None]:
+    """Leave HDF5 no folder to look for filters in: a file must not decide which library is loaded."""
+    kept = [h5pl.get(at) for at in range(h5pl.size())]
+    for _ in kept:
+        h5pl.remove(0)
+    try:
+        yield
+    finally:
+        for folder in kept:
+            h5pl.append(folder)
+
+
+def _walk(source: Source, file: Any) -> Iterator[_Place]:
+    """Yield every dataset and every link that is refused; a group that two links reach is entered once."""
+    root = h5g.open(file, b"/")
+    entered = {h5o.get_info(root).addr}
+    stack = [_Place("", 0, root)]
+    count = 0
+    while stack:
+        place = stack.pop()
+        if not isinstance(place.opened, h5g.GroupID):
+            yield place
+            continue
+        children = sorted(_children(place), key=lambda child: child.address)
+        count += len(children)
+        if count > OBJECTS:
+            raise FormatError(source.name, f"holds more than {OBJECTS:,} objects")
+        for child in reversed(children):
+            group = isinstance(child.opened, h5g.GroupID)
+            if not group or child.address not in entered:
+                stack.append(child)
+            if group:
+                entered.add(child.address)
+
+
+def _children(place: _Place) -> list[_Place]:
+    group = place.opened
+    links: list[tuple[bytes, int]] = []
+    group.links.iterate(lambda name, info: links.append((name, info.type)), info=True)  # `info` is used anew for each
+    prefix = f"{place.path}/" if place.path else ""
+    return [_child(group, prefix + name.decode("utf-8", "surrogateescape"), name, kind) for name, kind in links]
+
+
+def _child(group: Any, path: str, name: bytes, link: int) -> _Place:
+    if link != h5l.TYPE_HARD:
+        kind = {h5l.TYPE_SOFT: "a soft", h5l.TYPE_EXTERNAL: "an external"}.get(link, "an unknown")
+        return _Place(path, sys.maxsize, None, f"is {kind} link, which is not followed")
+    try:
+        opened = h5o.open(group, name)
+        return _Place(path, h5o.get_info(opened).addr, opened)
+    except _DAMAGE as error:
+        return _Place(path, sys.maxsize, None, f"cannot be opened: {_said(error)}")
+
+
+def _weight(shelf: _Shelf, place: _Place) -> Weight:
+    if not isinstance(place.opened, h5d.DatasetID):
+        return _refused(shelf.source, place.path, place.refused or "is a named type, which holds no numbers", _Number("object"))
+    try:
+        return _dataset(shelf, place.path, place.opened)
+    except FormatError:
+        raise
+    except _DAMAGE as error:
+        return _refused(shelf.source, place.path, f"is damaged: {_said(error)}", _Number("object"))
+
+
+def _dataset(shelf: _Shelf, path: str, dataset: Any) -> Weight:
+    found = _number(dataset.get_type())
+    if found.dtype == "object" and found.stored.startswith("opaque"):
+        found = _named_type(dataset, found)
+    extent = dataset.get_space().get_simple_extent_type()
+    shape = (0,) if extent == h5s.NULL else tuple(dataset.shape)
+    why = _reason(dataset, found, shape)
+    if why:
+        return _refused(shelf.source, path, why, found, shape)
+    reader = _reader(shelf, path, dataset, found, shape)
+    return Weight(name=path, shape=shape, dtype=found.dtype, stored=found.stored, read=reader)
+
+
+def _refused(source: Source, path: str, why: str, found: _Number, shape: tuple[int, ...] = ()) -> Weight:
+    kind = UnsafeFileError if "link" in why or "file" in why or "filter" in why else FormatError
+    reader = refusing(kind(source.name, f"{printable(path)} {why}"))
+    return Weight(name=path, shape=shape, dtype=found.dtype, stored=found.stored, read=reader)
+
+
+def _reason(dataset: Any, found: _Number, shape: tuple[int, ...]) -> str:
+    """Say why a dataset must not be read, or nothing."""
+    plan = dataset.get_create_plist()
+    layout = plan.get_layout()
+    if layout == h5d.VIRTUAL:
+        return "is a virtual dataset, which may read from another file"
+    if layout not in (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED):
+        return f"has the unknown layout {layout}"
+    if plan.get_external_count():
+        return "keeps its numbers in another file"
+    if found.dtype == "object":
+        return f"holds {found.stored}, not numbers"
+    return _packing(plan) or _bomb(dataset, plan, shape)
+
+
+def _packing(plan: Any) -> str:
+    codes = [plan.get_filter(at)[0] for at in range(plan.get_nfilters())]
+    foreign = [code for code in codes if code not in FILTERS or not h5z.filter_avail(code)]
+    return f"is packed by the filter {foreign[0]}, which would need a plug-in" if foreign else ""
+
+
+def _bomb(dataset: Any, plan: Any, shape: tuple[int, ...]) -> str:
+    width, kept = dataset.get_type().get_size(), dataset.get_storage_size()
+    chunk = prod(plan.get_chunk()) * width if plan.get_layout() == h5d.CHUNKED else 0
+    claimed = max(prod(shape) * width, chunk)
+    return f"claims {claimed:,} bytes, but {kept:,} are stored" if claimed > max(DENSE, RATIO * kept) else ""
+
+
+def _number(kind: Any) -> _Number:
+    """Return what a type holds; "object" for what is no number."""
+    what, size = kind.get_class(), kind.get_size()
+    if what == h5t.INTEGER:
+        return _integer(kind, size * 8)
+    if what == h5t.FLOAT:
+        word = _FLOATS.get(tuple(kind.get_fields()), "") if size in (2, 4, 8) else ""
+        return _Number(word or "object", _order(kind), word or f"a float of {kind.get_precision()} bits", word == "bfloat16")
+    if what == h5t.ENUM:
+        return _enumeration(kind)
+    if what == h5t.COMPOUND:
+        return _complex(kind)
+    names = {h5t.STRING: "text", h5t.OPAQUE: f"opaque {size}", h5t.VLEN: "runs of several lengths", h5t.REFERENCE: "references"}
+    return _Number("object", "<", names.get(what, "arrays" if what == h5t.ARRAY else "an unknown type"))
+
+
+def _integer(kind: Any, bits: int) -> _Number:
+    word = f"{'int' if kind.get_sign() else 'uint'}{bits}"
+    if kind.get_precision() != bits or word not in ITEMSIZES:
+        return _Number("object", "<", f"integers of {kind.get_precision()} bits")
+    return _Number(word, _order(kind), word)
+
+
+def _order(kind: Any) -> str:
+    return ">" if kind.get_order() == h5t.ORDER_BE else "<"
+
+
+def _enumeration(kind: Any) -> _Number:
+    word, order, _, _ = _number(kind.get_super())
+    names = [kind.get_member_name(at) for at in range(min(kind.get_nmembers(), 3))]
+    return _Number("bool" if word == "int8" and names == [b"FALSE", b"TRUE"] else word, order, f"enum of {word}", as_is=True)
+
+
+def _complex(kind: Any) -> _Number:
+    """Two floats called r and i, one behind the other, as h5py and PyTables keep complex numbers."""
+    fields = kind.get_nmembers()
+    if fields == 2 and [kind.get_member_name(at) for at in (0, 1)] == [b"r", b"i"]:
+        real, imaginary = (_number(kind.get_member_type(at)) for at in (0, 1))
+        word = {"float32": "complex64", "float64": "complex128"}.get(real.dtype, "object")
+        dense = kind.get_member_offset(0) == 0 and kind.get_member_offset(1) * 2 == kind.get_size() == itemsize(word)
+        if word != "object" and dense and real == imaginary:
+            return _Number(word, real.order, "compound of r and i")
+    return _Number("object", "<", f"a compound of {fields} fields")
+
+
+def _named_type(dataset: Any, found: _Number) -> _Number:
+    """Return the type that an attribute `dtype` names, as Keras marks bfloat16, if it is of that size."""
+    word = _texts(h5a.open(dataset, b"dtype")) if h5a.exists(dataset, b"dtype") else ""
+    fits = isinstance(word, str) and word != "object" and ITEMSIZES.get(word) == dataset.get_type().get_size()
+    return _Number(word, "<", found.stored, as_is=True) if fits else found
+
+
+def _reader(shelf: _Shelf, path: str, dataset: Any, found: _Number, shape: tuple[int, ...]) -> Reader:
+    """Read plain numbers where they lie, all others row by row through h5py."""
+    source, plan = shelf.source, dataset.get_create_plist()
+    stored = plan.get_layout() == h5d.CONTIGUOUS and dataset.get_storage_size()
+    offset = dataset.get_offset() if stored else None
+    plain = found.dtype != "bool" and not (found.order == ">" and found.dtype.startswith("complex"))
+    if offset is None or not plain:
+        return by_rows(shape, lambda first, last: shelf.rows(path, found, (first, last)))
+    end = offset + prod(shape) * itemsize(found.dtype)
+    if end > source.size:
+        why = f"{printable(path)} ends at byte {end:,}, past the end of the file, {source.size:,}"
+        return refusing(FormatError(source.name, why, offset))
+    return source.numbers(offset, found.dtype, found.order)
+
+
+class _Shelf:
+    """The datasets of an open file that h5py must read: the last one stays open, with its unpacked chunks."""
+
+    __slots__ = ("_file", "_last", "source")
+
+    def __init__(self, source: Source, file: Any) -> None:
+        self.source = source
+        self._file = file
+        self._last: tuple[str, Any] = ("", None)
+
+    def rows(self, path: str, found: _Number, run: tuple[int, int]) -> Array:
+        """Return the rows from `run[0]` to `run[1]` of a dataset, which was looked at when it was listed."""
+        try:
+            return _rows(self._open(path), found, run)
+        except _DAMAGE as error:
+            raise FormatError(self.source.name, f"{printable(path)} cannot be read: {_said(error)}") from None
+
+    def _open(self, path: str) -> Any:
+        name, dataset = self._last
+        if dataset is None or name != path:
+            access = h5p.create(h5p.DATASET_ACCESS)
+            access.set_chunk_cache(10007, CACHE, 1.0)
+            dataset = h5d.open(self._file, path.encode("utf-8", "surrogateescape"), access)
+            self._last = path, dataset
+        return dataset
+
+
+def _rows(dataset: Any, found: _Number, run: tuple[int, int]) -> Array:
+    import numpy as np
+
+    shape = dataset.shape
+    block = np.zeros((run[1] - run[0], *shape[1:]) if shape else (), numpy_dtype(found.dtype))
+    if not block.size:
+        return block
+    space, memory = dataset.get_space(), h5s.create_simple(block.shape) if shape else h5s.create(h5s.SCALAR)
+    if shape:
+        space.select_hyperslab((run[0], *(0 for _ in shape[1:])), block.shape)
+    # what NumPy has no type for is read as it lies; the bytes of a bool may be any
+    raw: Array = block.view(f"u{block.itemsize}") if found.as_is else block
+    dataset.read(memory, space, raw, dataset.get_type() if found.as_is else None)
+    if found.dtype == "bool":
+        return np.not_equal(raw, 0)
+    return block.byteswap() if found.as_is and found.order == ">" else block
+
+
+def _texts(attribute: Any) -> Any:
+    """Return the text or the list of texts that an attribute holds; None for anything else."""
+    kind, space = attribute.get_type(), attribute.get_space()
+    if kind.get_class() != h5t.STRING or attribute.get_storage_size() > ATTRIBUTE or len(attribute.shape) > 1:
+        return None
+    if space.get_simple_extent_type() == h5s.NULL:
+        return None
+    import numpy as np
+
+    block = np.empty(attribute.shape, attribute.dtype)
+    attribute.read(block)
+    found = [_text(item) for item in block.reshape(-1).tolist()]
+    return found if attribute.shape else found[0]
+
+
+def _text(item: Any) -> str:
+    return item.decode("utf-8", "surrogateescape") if isinstance(item, bytes) else str(item)
+
+
+def _said(error: BaseException) -> str:
+    """Return the reason in HDF5's words without its first half, which is the name of a function."""
+    text = str(error) or type(error).__name__
+    return text.rpartition("(")[2].rstrip(")") if "(" in text else text
