@@ -365,10 +365,10 @@ class _Shelf:
 def _rows(dataset: Any, found: _Number, run: tuple[int, int]) -> Array:
     import numpy as np
 
+    if run[0] == run[1]:
+        return np.zeros(0, numpy_dtype(found.dtype))
     shape = dataset.shape
     block = np.zeros((run[1] - run[0], *shape[1:]) if shape else (), numpy_dtype(found.dtype))
-    if not block.size:
-        return block
     space, memory = dataset.get_space(), h5s.create_simple(block.shape) if shape else h5s.create(h5s.SCALAR)
     if shape:
         space.select_hyperslab((run[0], *(0 for _ in shape[1:])), block.shape)
