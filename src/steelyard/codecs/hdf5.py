@@ -8,19 +8,22 @@ listed and refused. Contiguous numbers are then read where they lie, without h5p
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from steelyard.core.dtypes import ITEMSIZES, itemsize, numpy_dtype
+from steelyard.core.dtypes import itemsize, numpy_dtype
 from steelyard.core.readers import by_rows, refusing
 from steelyard.core.weight import Weight
 from steelyard.errors import FormatError, MissingExtraError, UnsafeFileError, printable
 
 try:
     import h5py
-    from h5py import h5a, h5d, h5f, h5fd, h5g, h5l, h5o, h5p, h5pl, h5s, h5t, h5z
+    from h5py import h5a, h5d, h5f, h5fd, h5g, h5l, h5o, h5p, h5pl, h5s, h5z
+
+    from steelyard.codecs.hdf5_types import Number, named_type, number, texts
 except ImportError:  # an extra: said when a file needs it
     h5py = None
 
@@ -38,14 +41,10 @@ RATIO = 1000
 """How many times its stored size a dataset larger than that may take."""
 CACHE = 64 << 20
 """Bytes of unpacked chunks that are kept while a dataset is read in runs."""
-ATTRIBUTE = 100_000_000
-"""Bytes that an attribute may take."""
 
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
 """The filters that come with h5py: no plug-in is looked for."""
 
-_FLOATS = {(15, 10, 5, 0, 10): "float16", (31, 23, 8, 0, 23): "float32", (63, 52, 11, 0, 52): "float64"}
-_FLOATS[15, 7, 8, 0, 7] = "bfloat16"
 # Opening fails with one of these, whatever is wrong with the bytes.
 _DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError, MemoryError, NotImplementedError)
 
@@ -63,21 +62,20 @@ class Tree:
     def attribute(self, path: str, name: str) -> Any:
         """Return the text, or the list of texts, of a group's attribute; None where there is none of that kind."""
         try:
-            owner = h5o.open(self._file, path.encode("utf-8", "surrogateescape")) if path else h5g.open(self._file, b"/")
-            if not h5a.exists(owner, name.encode()):
-                return None
-            return _texts(h5a.open(owner, name.encode()))
+            owner = self._group(path)
+            return texts(h5a.open(owner, name.encode())) if h5a.exists(owner, name.encode()) else None
         except _DAMAGE:
             return None
 
+    def has_attribute(self, path: str, name: str) -> bool:
+        """Tell whether a group has an attribute, whatever it holds."""
+        try:
+            return bool(h5a.exists(self._group(path), name.encode()))
+        except _DAMAGE:
+            return False
 
-class _Number(NamedTuple):
-    """A type of numbers: its word, its byte order, the file's own word, and whether HDF5 must not convert it."""
-
-    dtype: str
-    order: str = "<"
-    stored: str = ""
-    as_is: bool = False
+    def _group(self, path: str) -> Any:
+        return h5o.open(self._file, path.encode("utf-8", "surrogateescape") or b"/")
 
 
 class _Place(NamedTuple):
@@ -116,6 +114,18 @@ def open_tree(source: Source) -> Tree:
         except _DAMAGE as error:
             raise FormatError(source.name, f"is damaged, or no HDF5 file: {_said(error)}") from None
     return Tree(source, file, tensors)
+
+
+def dotted(tree: Tree) -> list[Weight]:
+    """Return every dataset by its full path joined with dots; where that would give two one name, with slashes."""
+    names = [path.replace("/", ".") for path in tree.tensors]
+    twice = {name for name, count in Counter(names).items() if count > 1}
+    return [
+        weight.replace(
+            name=path if name in twice else name, layer=(path if name in twice else name)[: -len(path.rpartition("/")[2]) - 1]
+        )
+        for name, (path, weight) in zip(names, tree.tensors.items(), strict=True)
+    ]
 
 
 def _opened(source: Source) -> Any:
@@ -212,19 +222,19 @@ def _child(group: Any, path: str, name: bytes, link: int) -> _Place:
 
 def _weight(shelf: _Shelf, place: _Place) -> Weight:
     if not isinstance(place.opened, h5d.DatasetID):
-        return _refused(shelf.source, place.path, place.refused or "is a named type, which holds no numbers", _Number("object"))
+        return _refused(shelf.source, place.path, place.refused or "is a named type, which holds no numbers", Number("object"))
     try:
         return _dataset(shelf, place.path, place.opened)
     except FormatError:
         raise
     except _DAMAGE as error:
-        return _refused(shelf.source, place.path, f"is damaged: {_said(error)}", _Number("object"))
+        return _refused(shelf.source, place.path, f"is damaged: {_said(error)}", Number("object"))
 
 
 def _dataset(shelf: _Shelf, path: str, dataset: Any) -> Weight:
-    found = _number(dataset.get_type())
+    found = number(dataset.get_type())
     if found.dtype == "object" and found.stored.startswith("opaque"):
-        found = _named_type(dataset, found)
+        found = named_type(dataset, found)
     extent = dataset.get_space().get_simple_extent_type()
     shape = (0,) if extent == h5s.NULL else tuple(dataset.shape)
     why = _reason(dataset, found, shape)
@@ -234,13 +244,13 @@ def _dataset(shelf: _Shelf, path: str, dataset: Any) -> Weight:
     return Weight(name=path, shape=shape, dtype=found.dtype, stored=found.stored, read=reader)
 
 
-def _refused(source: Source, path: str, why: str, found: _Number, shape: tuple[int, ...] = ()) -> Weight:
+def _refused(source: Source, path: str, why: str, found: Number, shape: tuple[int, ...] = ()) -> Weight:
     kind = UnsafeFileError if "link" in why or "file" in why or "filter" in why else FormatError
     reader = refusing(kind(source.name, f"{printable(path)} {why}"))
     return Weight(name=path, shape=shape, dtype=found.dtype, stored=found.stored, read=reader)
 
 
-def _reason(dataset: Any, found: _Number, shape: tuple[int, ...]) -> str:
+def _reason(dataset: Any, found: Number, shape: tuple[int, ...]) -> str:
     """Say why a dataset must not be read, or nothing."""
     plan = dataset.get_create_plist()
     layout = plan.get_layout()
@@ -268,59 +278,7 @@ def _bomb(dataset: Any, plan: Any, shape: tuple[int, ...]) -> str:
     return f"claims {claimed:,} bytes, but {kept:,} are stored" if claimed > max(DENSE, RATIO * kept) else ""
 
 
-def _number(kind: Any) -> _Number:
-    """Return what a type holds; "object" for what is no number."""
-    what, size = kind.get_class(), kind.get_size()
-    if what == h5t.INTEGER:
-        return _integer(kind, size * 8)
-    if what == h5t.FLOAT:
-        word = _FLOATS.get(tuple(kind.get_fields()), "") if size in (2, 4, 8) else ""
-        return _Number(word or "object", _order(kind), word or f"a float of {kind.get_precision()} bits", word == "bfloat16")
-    if what == h5t.ENUM:
-        return _enumeration(kind)
-    if what == h5t.COMPOUND:
-        return _complex(kind)
-    names = {h5t.STRING: "text", h5t.OPAQUE: f"opaque {size}", h5t.VLEN: "runs of several lengths", h5t.REFERENCE: "references"}
-    return _Number("object", "<", names.get(what, "arrays" if what == h5t.ARRAY else "an unknown type"))
-
-
-def _integer(kind: Any, bits: int) -> _Number:
-    word = f"{'int' if kind.get_sign() else 'uint'}{bits}"
-    if kind.get_precision() != bits or word not in ITEMSIZES:
-        return _Number("object", "<", f"integers of {kind.get_precision()} bits")
-    return _Number(word, _order(kind), word)
-
-
-def _order(kind: Any) -> str:
-    return ">" if kind.get_order() == h5t.ORDER_BE else "<"
-
-
-def _enumeration(kind: Any) -> _Number:
-    word, order, _, _ = _number(kind.get_super())
-    names = [kind.get_member_name(at) for at in range(min(kind.get_nmembers(), 3))]
-    return _Number("bool" if word == "int8" and names == [b"FALSE", b"TRUE"] else word, order, f"enum of {word}", as_is=True)
-
-
-def _complex(kind: Any) -> _Number:
-    """Two floats called r and i, one behind the other, as h5py and PyTables keep complex numbers."""
-    fields = kind.get_nmembers()
-    if fields == 2 and [kind.get_member_name(at) for at in (0, 1)] == [b"r", b"i"]:
-        real, imaginary = (_number(kind.get_member_type(at)) for at in (0, 1))
-        word = {"float32": "complex64", "float64": "complex128"}.get(real.dtype, "object")
-        dense = kind.get_member_offset(0) == 0 and kind.get_member_offset(1) * 2 == kind.get_size() == itemsize(word)
-        if word != "object" and dense and real == imaginary:
-            return _Number(word, real.order, "compound of r and i")
-    return _Number("object", "<", f"a compound of {fields} fields")
-
-
-def _named_type(dataset: Any, found: _Number) -> _Number:
-    """Return the type that an attribute `dtype` names, as Keras marks bfloat16, if it is of that size."""
-    word = _texts(h5a.open(dataset, b"dtype")) if h5a.exists(dataset, b"dtype") else ""
-    fits = isinstance(word, str) and word != "object" and ITEMSIZES.get(word) == dataset.get_type().get_size()
-    return _Number(word, "<", found.stored, as_is=True) if fits else found
-
-
-def _reader(shelf: _Shelf, path: str, dataset: Any, found: _Number, shape: tuple[int, ...]) -> Reader:
+def _reader(shelf: _Shelf, path: str, dataset: Any, found: Number, shape: tuple[int, ...]) -> Reader:
     """Read plain numbers where they lie, all others row by row through h5py."""
     source, plan = shelf.source, dataset.get_create_plist()
     stored = plan.get_layout() == h5d.CONTIGUOUS and dataset.get_storage_size()
@@ -345,7 +303,7 @@ class _Shelf:
         self._file = file
         self._last: tuple[str, Any] = ("", None)
 
-    def rows(self, path: str, found: _Number, run: tuple[int, int]) -> Array:
+    def rows(self, path: str, found: Number, run: tuple[int, int]) -> Array:
         """Return the rows from `run[0]` to `run[1]` of a dataset, which was looked at when it was listed."""
         try:
             return _rows(self._open(path), found, run)
@@ -362,7 +320,7 @@ class _Shelf:
         return dataset
 
 
-def _rows(dataset: Any, found: _Number, run: tuple[int, int]) -> Array:
+def _rows(dataset: Any, found: Number, run: tuple[int, int]) -> Array:
     import numpy as np
 
     if run[0] == run[1]:
@@ -378,25 +336,6 @@ def _rows(dataset: Any, found: _Number, run: tuple[int, int]) -> Array:
     if found.dtype == "bool":
         return np.not_equal(raw, 0)
     return block.byteswap() if found.as_is and found.order == ">" else block
-
-
-def _texts(attribute: Any) -> Any:
-    """Return the text or the list of texts that an attribute holds; None for anything else."""
-    kind, space = attribute.get_type(), attribute.get_space()
-    if kind.get_class() != h5t.STRING or attribute.get_storage_size() > ATTRIBUTE or len(attribute.shape) > 1:
-        return None
-    if space.get_simple_extent_type() == h5s.NULL:
-        return None
-    import numpy as np
-
-    block = np.empty(attribute.shape, attribute.dtype)
-    attribute.read(block)
-    found = [_text(item) for item in block.reshape(-1).tolist()]
-    return found if attribute.shape else found[0]
-
-
-def _text(item: Any) -> str:
-    return item.decode("utf-8", "surrogateescape") if isinstance(item, bytes) else str(item)
 
 
 def _said(error: BaseException) -> str:

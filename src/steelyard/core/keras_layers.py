@@ -157,6 +157,8 @@ PARTS: dict[str, tuple[Part, ...]] = {
 }
 """The layers that each class of layer keeps inside, in the order of `Layer.weights`."""
 
+_EXPORTED = {"GroupQueryAttention": "GroupedQueryAttention"}
+"""Classes that a config calls otherwise than a file's groups do."""
 PARTS["GroupQueryAttention"] = PARTS["GroupedQueryAttention"]
 
 
@@ -166,7 +168,7 @@ def snake(name: str) -> str:
     >>> snake("Conv2DTranspose"), snake("PReLU"), snake("LSTM")
     ('conv2d_transpose', 'p_re_lu', 'lstm')
     """
-    name = re.sub(r"\W+", "", name)
+    name = re.sub(r"\W+", "", _EXPORTED.get(name, name))
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 

@@ -1,14 +1,97 @@
-"""stub"""
+"""HDF5: Keras models and weights of all versions, and any other file of datasets."""
 
-from steelyard.codecs.hdf5 import open_tree, find_signature
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steelyard.codecs import keras, keras_legacy
+from steelyard.codecs.facts import dump_facts, with_facts
+from steelyard.codecs.hdf5 import dotted, find_signature, open_tree
+from steelyard.codecs.hdf5_writing import write_datasets
 from steelyard.core.weights import Weights
+from steelyard.errors import FormatError, printable
+
+if TYPE_CHECKING:
+    from steelyard.codecs.hdf5 import Tree
+    from steelyard.core.source import Source
 
 SUFFIXES = (".h5", ".hdf5")
 
+FACTS = "steelyard"
+"""The attribute of the file that keeps what its weights mean."""
+LAYOUT = "layout"
+_WEIGHTS = ".weights.h5"
 
-def sniff(source):
+
+def sniff(source: Source) -> bool:
+    """The signature of HDF5, at the start or behind a user block."""
     return find_signature(source) is not None
 
 
-def read(source, part):
-    return Weights(open_tree(source).tensors.values())
+def read(source: Source, part: str) -> Weights:
+    """List a model of Keras by its own names and in its order, all else by path in the order of writing.
+
+    With part "all" every dataset is listed by its full path joined with dots.
+    """
+    tree = open_tree(source)
+    meta = _meta(tree)
+    if part == "all":
+        return Weights(dotted(tree), meta=meta)
+    if keras_legacy.is_layout(tree):
+        return Weights(keras_legacy.model_weights(tree), meta=meta)
+    if keras.is_layout(tree):
+        found, layout = keras.model_weights(tree)
+        return Weights(found, meta={**meta, LAYOUT: layout})
+    facts = tree.attribute("", FACTS)
+    return Weights(with_facts(tree.tensors.values(), facts if isinstance(facts, str) else None), meta=meta)
+
+
+def _meta(tree: Tree) -> dict[str, Any]:
+    """Return what Keras says of a whole model: its versions, its class and its name."""
+    found = {key: tree.attribute(owner, key) for owner in ("", "model_weights") for key in ("keras_version", "backend")}
+    meta: dict[str, Any] = {key: value for key, value in found.items() if isinstance(value, str)}
+    config = keras_legacy.model_config(tree)
+    inner = config.get("config") if config else None
+    if config and isinstance(config.get("class_name"), str):
+        meta["class_name"] = config["class_name"]
+    if isinstance(inner, dict) and isinstance(inner.get("name"), str):
+        meta["name"] = inner["name"]
+    return meta
+
+
+def write(weights: Weights, path: Path) -> None:
+    """A file of datasets called as the weights are; as `.weights.h5`, one that Keras loads into the model.
+
+    That needs the layout of the model, which only weights out of a `.weights.h5` or `.keras` file have.
+    """
+    if path.name.lower().endswith(_WEIGHTS):
+        write_datasets(path, _laid_out(weights, path), {})
+        return
+    owned = [weight for weight in weights.values() if weight.tied is None or weight.tied not in weights]
+    for weight in owned:
+        if not all(word not in ("", ".", "..") for word in weight.name.split("/")) or "\0" in weight.name:
+            raise FormatError(str(path), f"{printable(weight.name)!r} is no path of HDF5; rename it first")
+    write_datasets(path, ((weight.name, weight, {}) for weight in owned), {FACTS: dump_facts(weights)})
+
+
+def _laid_out(weights: Weights, path: Path) -> Iterator[tuple[str, Any, Mapping[str, str]]]:
+    """Yield each dataset of the layout: its path, its weight, and the attributes of its group."""
+    layout = weights.meta.get(LAYOUT)
+    layout = json.loads(layout) if isinstance(layout, str) else layout
+    if not isinstance(layout, dict):
+        raise FormatError(
+            str(path),
+            "Keras finds weights in a .weights.h5 file by the model's layout, which these weights do not know; "
+            "read them from a .weights.h5 or .keras file of the model, or write .h5 or .safetensors",
+        )
+    placed = [name for group in layout.values() for name in group["vars"].values()]
+    missing, foreign = [n for n in placed if n not in weights], [n for n in weights if n not in set(placed)]
+    if missing or foreign:
+        what = f"lacks {printable(missing[0])!r}" if missing else f"has {printable(foreign[0])!r} besides"
+        raise FormatError(str(path), f"the layout of the model does not fit these weights, which {what}; keep the model's names")
+    for group, fact in layout.items():
+        for slot, name in fact["vars"].items():
+            yield f"{group}/vars/{slot}".strip("/"), weights[name], {"name": fact["name"]} if fact["name"] else {}

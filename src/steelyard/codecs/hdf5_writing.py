@@ -1,0 +1,64 @@
+"""Writing HDF5: h5py makes the datasets, the numbers are put where it left room for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from steelyard.core.dtypes import numpy_dtype
+from steelyard.core.readers import raw_chunks
+from steelyard.core.replacing import replacing
+from steelyard.core.weight import Weight
+from steelyard.errors import FormatError, MissingExtraError, printable
+
+try:
+    import h5py
+    from h5py import h5d, h5p
+except ImportError:  # an extra: said when a file needs it
+    h5py = None
+
+_PLAIN = frozenset("?bhilqBHILQefdFD")
+"""The kinds of numbers that NumPy itself has, by their codes."""
+
+
+def write_datasets(path: Path, datasets: Iterable[tuple[str, Weight, Mapping[str, str]]], attributes: Mapping[str, str]) -> None:
+    """Write datasets, each with the attributes of its group, as a file that takes the place of `path` when it is complete.
+
+    What NumPy has no type for is kept as bytes of its size, with the word in the attribute `dtype`, as Keras does.
+    Raises `MissingExtraError` without h5py, and `FormatError` for a name that HDF5 cannot hold.
+    """
+    if h5py is None:
+        raise MissingExtraError("writing HDF5", "hdf5")
+    with replacing(path) as raw:
+        with h5py.File(raw, "w", libver="earliest") as file:
+            _set(file, attributes)
+            places = [(_create(path, file, name, weight, of_group), weight) for name, weight, of_group in datasets]
+        for offset, weight in places:
+            if offset is not None:
+                raw.seek(offset)
+                raw.writelines(raw_chunks(weight))
+
+
+def _create(path: Path, file: Any, name: str, weight: Weight, of_group: Mapping[str, str]) -> int | None:
+    """Make a dataset with room for its numbers, and return where that is; None for one without numbers."""
+    word = numpy_dtype(weight.dtype).newbyteorder("<")
+    plain = word.char in _PLAIN
+    plan = h5p.create(h5p.DATASET_CREATE)
+    plan.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+    plan.set_fill_time(h5d.FILL_TIME_NEVER)
+    try:
+        dataset = file.create_dataset(name, weight.shape, word if plain else f"V{word.itemsize}", dcpl=plan)
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        raise FormatError(str(path), f"HDF5 cannot hold {printable(name)!r}: {error}") from None
+    if not plain:
+        dataset.attrs["dtype"] = weight.dtype
+    _set(dataset.parent, of_group)
+    offset: int | None = dataset.id.get_offset() if weight.size else None
+    return offset
+
+
+def _set(owner: Any, attributes: Mapping[str, str]) -> None:
+    for key, text in attributes.items():
+        if key not in owner.attrs:
+            owner.attrs[key] = text

@@ -1,0 +1,76 @@
+"""Keras 3's `.keras`: a zip archive of `config.json`, `metadata.json` and an HDF5 file with the weights."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from steelyard.codecs.hdf5 import dotted, open_tree
+from steelyard.codecs.keras import model_weights
+from steelyard.codecs.zip import Member, directory, is_zip, member_source
+from steelyard.core.weights import Weights
+from steelyard.errors import FormatError
+
+if TYPE_CHECKING:
+    from steelyard.core.source import Source
+
+SUFFIXES = (".keras",)
+
+WEIGHTS = "model.weights.h5"
+JSON_LIMIT = 100_000_000
+"""Bytes that the config may take."""
+
+
+def sniff(source: Source) -> bool:
+    """A zip archive whose last bytes, the directory, name the HDF5 file or the config."""
+    if not is_zip(source):
+        return False
+    tail = source.read(max(source.size - 4096, 0), min(source.size, 4096))
+    return WEIGHTS.encode() in tail or (b"config.json" in tail and source.name.lower().endswith(SUFFIXES))
+
+
+def read(source: Source, part: str) -> Weights:
+    """In the order and by the names of `model.weights`; with part "all" every dataset by its path in the HDF5 file.
+
+    A config that makes no sense costs the names that stand in it, no more; `meta` says so.
+    """
+    members = directory(source)
+    if WEIGHTS not in members:
+        raise FormatError(source.name, _without(members))
+    tree = open_tree(member_source(source, members[WEIGHTS]))
+    meta = _json(source, members, "metadata.json")
+    meta = meta if isinstance(meta, dict) else {}
+    config = _json(source, members, "config.json")
+    if not isinstance(config, dict):
+        meta["note"] = "config.json cannot be read: names come from the weights file, without those of the models around"
+        config = None
+    if part == "all":
+        return Weights(dotted(tree), meta=meta)
+    found, layout = model_weights(tree, config)
+    return Weights(found, meta={**meta, **_about(config), "layout": layout})
+
+
+def _without(members: dict[str, Member]) -> str:
+    if "model.weights.npz" in members:
+        return "keeps its weights as a pickled model.weights.npz, which is never unpickled; save it again with h5py installed"
+    if "model.weights.json" in members:
+        return "keeps its weights in shards, which are not read; save it again without max_shard_size"
+    return f"holds no {WEIGHTS} (a config alone has no weights)"
+
+
+def _json(source: Source, members: dict[str, Member], name: str) -> Any:
+    """Return a member as JSON; None where it is missing or no JSON."""
+    member = members.get(name)
+    if member is None or member.size > JSON_LIMIT:
+        return None
+    try:
+        content = member_source(source, member)
+        return json.loads(content.read(0, content.size))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _about(config: dict[str, Any] | None) -> dict[str, Any]:
+    inner = config.get("config") if config else None
+    name = inner.get("name") if isinstance(inner, dict) else None
+    return {"class_name": config.get("class_name"), "name": name} if config and isinstance(name, str) else {}
