@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.core.dtypes import itemsize, numpy_dtype
 from steelyard.core.readers import by_rows, refusing
+from steelyard.core.source import Stored
 from steelyard.core.weight import Weight
 from steelyard.errors import FormatError, MissingExtraError, UnsafeFileError, printable
 
@@ -108,7 +110,8 @@ def open_tree(source: Source) -> Tree:
         try:
             file = _opened(source)
             shelf = _Shelf(source, file)
-            tensors = {place.path: _weight(shelf, place) for place in _walk(source, file)}
+            found = [(place, _weight(shelf, place)) for place in _walk(source, file)]
+            tensors = {weight.name: weight for weight in _tied(_in_order(found))}
         except FormatError:
             raise
         except _DAMAGE as error:
@@ -189,7 +192,7 @@ def _walk(source: Source, file: Any) -> Iterator[_Place]:
         if not isinstance(place.opened, h5g.GroupID):
             yield place
             continue
-        children = sorted(_children(place), key=lambda child: child.address)
+        children = _children(place)
         count += len(children)
         if count > OBJECTS:
             raise FormatError(source.name, f"holds more than {OBJECTS:,} objects")
@@ -199,6 +202,34 @@ def _walk(source: Source, file: Any) -> Iterator[_Place]:
                 stack.append(child)
             if group:
                 entered.add(child.address)
+
+
+def _in_order(found: list[tuple[_Place, Weight]]) -> Iterator[tuple[_Place, Weight]]:
+    """Sort by where the numbers lie, group by group: HDF5 lists by name, but gives out room in the order of writing."""
+    first: dict[str, int] = {}
+    ranks = [weight.read.offset if isinstance(weight.read, Stored) else place.address for place, weight in found]
+    for rank, (place, _) in zip(ranks, found, strict=True):
+        for group in _groups(place.path):
+            first[group] = min(first.get(group, rank), rank)
+    keys = [
+        [*((first[g], g) for g in _groups(place.path)), (rank, place.path)] for rank, (place, _) in zip(ranks, found, strict=True)
+    ]
+    return (entry for _, entry in sorted(zip(keys, found, strict=True), key=itemgetter(0)))
+
+
+def _groups(path: str) -> Iterator[str]:
+    at = path.find("/")
+    while at >= 0:
+        yield path[:at]
+        at = path.find("/", at + 1)
+
+
+def _tied(found: Iterable[tuple[_Place, Weight]]) -> Iterator[Weight]:
+    """A dataset that two links reach is tied to the first of them."""
+    first: dict[int, str] = {}
+    for place, weight in found:
+        owner = first.setdefault(place.address, weight.name) if place.opened is not None else weight.name
+        yield weight if owner == weight.name else weight.replace(tied=owner)
 
 
 def _children(place: _Place) -> list[_Place]:
