@@ -1,4 +1,4 @@
-"""HDF5 through h5py, so that a file reaches nothing but itself.
+"""HDF5 through h5py, so that a file reaches nothing but itself. Importing this without h5py raises `MissingExtraError`.
 
 Before a dataset is touched, its link, storage, filters and sizes are looked at: links that lead elsewhere,
 external and virtual storage, filters that need a plug-in, and numbers that were declared but not stored are
@@ -22,18 +22,15 @@ from steelyard.core.weight import Weight
 from steelyard.errors import FormatError, MissingExtraError, UnsafeFileError, printable
 
 try:
-    import h5py
     from h5py import h5a, h5d, h5f, h5fd, h5g, h5l, h5o, h5p, h5pl, h5s, h5z
+except ImportError:
+    raise MissingExtraError("HDF5", "hdf5") from None
 
-    from steelyard.codecs.hdf5_types import Number, named_type, number, texts
-except ImportError:  # an extra: said when a file needs it
-    h5py = None
+from steelyard.codecs.hdf5_types import Number, named_type, number, texts
 
 if TYPE_CHECKING:
     from steelyard.core.source import Source
     from steelyard.core.weight import Array, Reader
-
-MAGIC = b"\x89HDF\r\n\x1a\n"
 
 OBJECTS = 1_000_000
 """Groups and datasets that a file may have."""
@@ -89,23 +86,11 @@ class _Place(NamedTuple):
     refused: str = ""
 
 
-def find_signature(source: Source) -> int | None:
-    """Return where the HDF5 signature stands: at the start, or behind a user block; None where there is none."""
-    at = 0
-    while at + 8 <= source.size and at <= 1 << 20:
-        if source.read(at, 8) == MAGIC:
-            return at
-        at = at * 2 or 512
-    return None
-
-
 def open_tree(source: Source) -> Tree:
     """List the datasets of a file, in the order in which they were written.
 
-    Raises `MissingExtraError` without h5py, and `FormatError` for a file that it cannot open.
+    Raises `FormatError` for a file that h5py cannot open.
     """
-    if h5py is None:
-        raise MissingExtraError("reading HDF5", "hdf5")
     with _no_plugins():
         try:
             file = _opened(source)

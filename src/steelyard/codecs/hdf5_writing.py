@@ -15,8 +15,8 @@ from steelyard.errors import FormatError, MissingExtraError, printable
 try:
     import h5py
     from h5py import h5d, h5p
-except ImportError:  # an extra: said when a file needs it
-    h5py = None
+except ImportError:
+    raise MissingExtraError("HDF5", "hdf5") from None
 
 _PLAIN = frozenset("?bhilqBHILQefdFD")
 """The kinds of numbers that NumPy itself has, by their codes."""
@@ -26,10 +26,8 @@ def write_datasets(path: Path, datasets: Iterable[tuple[str, Weight, Mapping[str
     """Write datasets, each with the attributes of its group, as a file that takes the place of `path` when it is complete.
 
     What NumPy has no type for is kept as bytes of its size, with the word in the attribute `dtype`, as Keras does.
-    Raises `MissingExtraError` without h5py, and `FormatError` for a name that HDF5 cannot hold.
+    Raises `FormatError` for a name that HDF5 cannot hold.
     """
-    if h5py is None:
-        raise MissingExtraError("writing HDF5", "hdf5")
     with replacing(path) as raw:
         with h5py.File(raw, "w", libver="earliest") as file:
             _set(file, attributes)

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs import keras, keras_legacy
 from steelyard.codecs.facts import dump_facts, with_facts
-from steelyard.codecs.hdf5 import dotted, find_signature, open_tree
-from steelyard.codecs.hdf5_writing import write_datasets
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
 
@@ -20,6 +18,9 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".h5", ".hdf5")
 
+MAGIC = b"\x89HDF\r\n\x1a\n"
+USER_BLOCK = 1 << 20
+"""How far behind the start the signature is looked for."""
 FACTS = "steelyard"
 """The attribute of the file that keeps what its weights mean."""
 LAYOUT = "layout"
@@ -28,7 +29,12 @@ _WEIGHTS = ".weights.h5"
 
 def sniff(source: Source) -> bool:
     """The signature of HDF5, at the start or behind a user block."""
-    return find_signature(source) is not None
+    at = 0
+    while at + 8 <= source.size and at <= USER_BLOCK:
+        if source.read(at, 8) == MAGIC:
+            return True
+        at = at * 2 or 512
+    return False
 
 
 def read(source: Source, part: str) -> Weights:
@@ -36,6 +42,8 @@ def read(source: Source, part: str) -> Weights:
 
     With part "all" every dataset is listed by its full path joined with dots.
     """
+    from steelyard.codecs.hdf5 import dotted, open_tree  # h5py is an extra, and imported for these files only
+
     tree = open_tree(source)
     meta = _meta(tree)
     if part == "all":
@@ -67,6 +75,8 @@ def write(weights: Weights, path: Path) -> None:
 
     That needs the layout of the model, which only weights out of a `.weights.h5` or `.keras` file have.
     """
+    from steelyard.codecs.hdf5_writing import write_datasets
+
     if path.name.lower().endswith(_WEIGHTS):
         write_datasets(path, _laid_out(weights, path), {})
         return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from steelyard.codecs.hdf5 import dotted, open_tree
 from steelyard.codecs.keras import model_weights
 from steelyard.codecs.zip import Member, directory, is_zip, member_source
 from steelyard.core.weights import Weights
@@ -34,6 +33,8 @@ def read(source: Source, part: str) -> Weights:
 
     A config that makes no sense costs the names that stand in it, no more; `meta` says so.
     """
+    from steelyard.codecs.hdf5 import dotted, open_tree  # h5py is an extra, and imported for these files only
+
     members = directory(source)
     if WEIGHTS not in members:
         raise FormatError(source.name, _without(members))
