@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from steelyard.core.keras_layers import Slot, einsum_slots, kind_of, slot
+from steelyard.core.keras_layers import PARTS, Slot, einsum_slots, kind_of, slot
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Role, Weight
 
@@ -139,7 +139,7 @@ def _explained(weight: Weight, layer: str, layers: Mapping[str, Mapping[str, Any
 
 
 def _slot(kind: str, leaf: str, config: Mapping[str, Any], words: list[str]) -> Slot | None:
-    if kind in ("MultiHeadAttention", "EinsumDense") and len(words) > 1:
+    if ((kind.endswith("Attention") and kind in PARTS) or kind == "EinsumDense") and len(words) > 1:
         if words[-2] in _HEADS or words[-2] == "attention_output":
             return slot("HeadsDense" if words[-2] in _HEADS else "JoinedDense", leaf)
         slots = einsum_slots(str(config.get("equation", "")), str(config.get("bias_axes") or ""))
