@@ -98,8 +98,11 @@ def open_path(path: str | os.PathLike[str]) -> Source:
     """Open a local file or folder. Raises `FileMissingError` for what is missing or is no regular file.
 
     The file stays open while its source is in use. A FIFO or a device is refused without being waited for.
+    A TensorFlow checkpoint is opened by its prefix too, which stands for its index.
     """
     path = os.fspath(path)
+    if isinstance(path, str) and not os.path.lexists(path) and os.path.isfile(f"{path}.index"):
+        path = f"{path}.index"
     shown = printable(path)
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))

@@ -27,6 +27,7 @@ SUFFIXES = {
     "onnx": (".onnx",),
     "safetensors": (".safetensors",),
     "sharded": (".index.json",),
+    "tensorflow": (".index", ".data-00000-of-00001", "saved_model.pb", "checkpoint"),
     "tflite": (".tflite", ".lite"),
 }
 """Which suffixes each format of the folder claims, without importing it; a test keeps this true."""
