@@ -306,7 +306,7 @@ def test_a_lambda_in_the_config_is_data(tmp_path):
 def test_an_archive_without_weights_says_what_it_holds(tmp_path):
     sequential().save(tmp_path / "net.keras")
     bare = rezipped(tmp_path / "net.keras", tmp_path / "bare.keras", lambda name, data: None if name.endswith(".h5") else data)
-    with pytest.raises(FormatError, match="holds no model.weights.h5"):
+    with pytest.raises(FormatError, match=r"holds no model\.weights\.h5"):
         steelyard.weights(bare)
 
 

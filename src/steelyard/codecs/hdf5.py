@@ -38,6 +38,8 @@ DENSE = 256 << 20
 """Bytes that a dataset, or one of its chunks, may take whatever is stored."""
 RATIO = 1000
 """How many times its stored size a dataset larger than that may take."""
+PAGE = 1 << 16
+"""Bytes that are read at once where HDF5 asks for a few."""
 CACHE = 64 << 20
 """Bytes of unpacked chunks that are kept while a dataset is read in runs."""
 
@@ -117,23 +119,22 @@ def dotted(tree: Tree) -> list[Weight]:
 
 
 def _opened(source: Source) -> Any:
+    """Open a source through Python, so that a file which this process has open elsewhere is no obstacle."""
     access = h5p.create(h5p.FILE_ACCESS)
     access.set_fclose_degree(h5f.CLOSE_STRONG)
-    if source.path is not None:
-        access.set_file_locking(False, True)
-        return h5f.open(source.path.encode(sys.getfilesystemencoding(), "surrogateescape"), h5f.ACC_RDONLY, fapl=access)
     access.set_fileobj_driver(h5fd.fileobj_driver, _FileLike(source))
     return h5f.open(source.name.encode("utf-8", "surrogateescape"), h5f.ACC_RDONLY, fapl=access)
 
 
 class _FileLike:
-    """A source as the file object that h5py asks for: it reads only, and never past the end."""
+    """A source as the file object that h5py asks for: it reads only, never past the end, and in pages."""
 
-    __slots__ = ("at", "source")
+    __slots__ = ("at", "base", "page", "source")
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.at = 0
+        self.at = self.base = 0
+        self.page = b""
 
     def seek(self, offset: int, whence: int = 0) -> int:
         self.at = offset + (0, self.at, self.source.size)[whence]
@@ -145,9 +146,19 @@ class _FileLike:
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         count = max(min(len(view), self.source.size - self.at), 0)
-        self.source.fill(self.at, view[:count])
+        if count > PAGE // 16:
+            self.source.fill(self.at, view[:count])
+        else:
+            view[:count] = self._from_page(count)
         self.at += count
         return count
+
+    def _from_page(self, count: int) -> bytes:
+        place = self.at - self.base
+        if place < 0 or place + count > len(self.page):
+            self.base, place = self.at, 0
+            self.page = self.source.read(self.at, min(PAGE, self.source.size - self.at)) if count else b""
+        return self.page[place : place + count]
 
     def flush(self) -> None:
         """Nothing is written."""

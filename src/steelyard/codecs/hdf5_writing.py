@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from steelyard.core.dtypes import numpy_dtype
 from steelyard.core.readers import raw_chunks
 from steelyard.core.replacing import replacing
@@ -39,20 +41,23 @@ def write_datasets(path: Path, datasets: Iterable[tuple[str, Weight, Mapping[str
 
 
 def _create(path: Path, file: Any, name: str, weight: Weight, of_group: Mapping[str, str]) -> int | None:
-    """Make a dataset with room for its numbers, and return where that is; None for one without numbers."""
+    """Make a dataset with room for its numbers, and return where that is; None where there is nothing left to write."""
     word = numpy_dtype(weight.dtype).newbyteorder("<")
     plain = word.char in _PLAIN
     plan = h5p.create(h5p.DATASET_CREATE)
     plan.set_alloc_time(h5d.ALLOC_TIME_EARLY)
     plan.set_fill_time(h5d.FILL_TIME_NEVER)
+    kind = word if plain else f"V{word.itemsize}"
+    # HDF5 leaves no room ahead for a single number
+    value = None if weight.shape else np.frombuffer(b"".join(raw_chunks(weight)), kind).reshape(())
     try:
-        dataset = file.create_dataset(name, weight.shape, word if plain else f"V{word.itemsize}", dcpl=plan)
+        dataset = file.create_dataset(name, weight.shape, kind, value, dcpl=plan)
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         raise FormatError(str(path), f"HDF5 cannot hold {printable(name)!r}: {error}") from None
     if not plain:
         dataset.attrs["dtype"] = weight.dtype
     _set(dataset.parent, of_group)
-    offset: int | None = dataset.id.get_offset() if weight.size else None
+    offset: int | None = dataset.id.get_offset() if weight.shape and weight.size else None
     return offset
 
 

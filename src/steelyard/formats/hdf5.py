@@ -59,7 +59,7 @@ def read(source: Source, part: str) -> Weights:
 
 def _meta(tree: Tree) -> dict[str, Any]:
     """Return what Keras says of a whole model: its versions, its class and its name."""
-    found = {key: tree.attribute(owner, key) for owner in ("", "model_weights") for key in ("keras_version", "backend")}
+    found = {key: tree.attribute("", key) or tree.attribute("model_weights", key) for key in ("keras_version", "backend")}
     meta: dict[str, Any] = {key: value for key, value in found.items() if isinstance(value, str)}
     config = keras_legacy.model_config(tree)
     inner = config.get("config") if config else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -32,9 +33,9 @@ _STATE = re.compile(rb'\s*(?:#[^\n]*\n\s*)*model_checkpoint_path:\s*"((?:[^"\\\n
 _DATA = re.compile(r"\.data-\d{5}-of-\d{5}$")
 _ASIDE = frozenset({"optimizer", "_optimizer", "keras_api", "save_counter", "signatures", "loss", "compiled_loss"})
 """Edges of an object graph that lead to what a training keeps beside the model."""
-_SLOT = re.compile(
-    r"(.+)/(?:Adam|AdamW|Adamax|Nadam|Momentum|RMSProp|Adagrad|Adadelta|Ftrl|LARS|LAMB|ExponentialMovingAverage|m|v|adam_m|adam_v)(?:_\d+)?"
-)
+_RULES = "Adam|AdamW|Adamax|Nadam|Momentum|RMSProp|RMSprop|SGD|Adagrad|Adadelta|Ftrl|LARS|LAMB"
+_SLOT = re.compile(rf"(.+)/(?:{_RULES}|ExponentialMovingAverage|m|v|adam_m|adam_v)(?:_\d+)?")
+_TRAINING = re.compile(rf"training/(?:{_RULES})(?:_\d+)?/")
 _COUNTERS = re.compile(r"(?:.*/)?(?:global_step|beta[12]_power(?:_\d+)?)")
 _NAMELESS = re.compile(r"(?:Variable(?:_\d+)?)?")
 _LEAVES = {"weights": Role.KERNEL, "biases": Role.BIAS}
@@ -126,9 +127,12 @@ def _stated(source: Source) -> str:
     if match is None:
         raise FormatError(source.name, "names no model_checkpoint_path")
     path = match[1].decode("utf-8", "surrogateescape")
+    folder, name = os.path.split(path)
+    if source.path and os.path.isabs(path) and folder == os.path.dirname(os.path.abspath(source.path)):
+        path = name
     if "\\" in path or path.startswith("/") or ".." in path.split("/"):
         raise UnsafeFileError(
-            source.name, f"names the checkpoint {printable(path)!r}, outside its folder or by a full path; open its .index itself"
+            source.name, f"names the checkpoint {printable(path)!r}, outside its folder which is not left; open its .index itself"
         )
     return path
 
@@ -198,7 +202,8 @@ def _is_optimizer(nodes: list[_Node], place: int) -> bool:
 
 def _of_names(found: dict[str, Weight]) -> list[Weight]:
     """Leave out the slots of optimizers, which TensorFlow 1 calls after the variable that they belong to."""
-    slots = {name for name in found if (match := _SLOT.fullmatch(name)) and match[1] in found}
+    slots = {name for name in found if _TRAINING.match(name)}
+    slots |= {name for name in found if (match := _SLOT.fullmatch(name)) and match[1] in found}
     return [w for name, w in found.items() if name not in slots and not _COUNTERS.fullmatch(name) and w.stored != "string"]
 
 
