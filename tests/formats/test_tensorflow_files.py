@@ -1,0 +1,279 @@
+"""Checkpoints and SavedModels that TensorFlow writes, compared with its own reader and with the live objects."""
+
+import hashlib
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import keras
+import tensorflow as tf
+from keras import layers as L
+
+import steelyard
+from steelyard.codecs.crc32c import crc32c, unmasked
+from steelyard.codecs.sstable import entries
+from steelyard.core.source import from_bytes
+from steelyard.errors import FormatError, SteelyardError, UnsafeFileError
+
+v1 = tf.compat.v1
+# Keras 3.15 asks TensorFlow's variables for NumPy arrays in a way that NumPy 2 is leaving
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def fresh_names():
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(7)
+
+
+def trained():
+    model = keras.Sequential([keras.Input((5,)), L.Dense(4), L.BatchNormalization(), L.Dense(3, name="head")], name="net")
+    model.compile("adam", "mse")
+    model.fit(np.random.rand(16, 5), np.random.rand(16, 3), epochs=2, verbose=0)
+    return model
+
+
+def same_as_tensorflow(path, prefix):
+    """With part "all" the keys, types, shapes and numbers are those of TensorFlow's own reader."""
+    reader = tf.train.load_checkpoint(str(prefix))
+    shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    found = steelyard.weights(path, part="all")
+    assert sorted(found) == sorted(shapes)
+    for name, weight in found.items():
+        assert weight.shape == tuple(shapes[name])
+        if dtypes[name] == tf.string:
+            with pytest.raises(FormatError, match="string"):
+                weight.numpy()
+            continue
+        assert weight.stored == dtypes[name].name
+        expected = reader.get_tensor(name)
+        assert weight.numpy().tobytes() == np.asarray(expected).tobytes(), name
+
+
+def same(found, variables, names=None):
+    assert list(found) == (names or [v.path for v in variables])
+    for weight, variable in zip(found.values(), variables, strict=True):
+        assert weight.numpy().tobytes() == np.asarray(variable).tobytes()
+
+
+class Parts(tf.Module):
+    """Every kind of variable, with names given and not given."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = tf.Variable(np.arange(6, dtype="f4").reshape(2, 3), name="weights")
+        self.list = [tf.Variable(1.0), tf.Variable(2.0, dtype=tf.bfloat16)]
+        self.text = tf.Variable("hello")
+        self.kinds = {kind.name: tf.Variable(np.arange(3), dtype=kind, name=kind.name) for kind in KINDS}
+        self.kinds["bool"] = tf.Variable([True, False], name="bool")
+
+
+KINDS = [
+    tf.float16,
+    tf.float64,
+    tf.int8,
+    tf.int16,
+    tf.int32,
+    tf.int64,
+    tf.uint8,
+    tf.uint16,
+    tf.uint32,
+    tf.uint64,
+    tf.complex64,
+    tf.complex128,
+]
+
+
+def test_a_checkpoint_of_a_keras_model_and_its_optimizer_gives_the_model(tmp_path):
+    model = trained()
+    prefix = tf.train.Checkpoint(model=model, optimizer=model.optimizer).save(str(tmp_path / "ck"))
+    for path in (prefix, f"{prefix}.index", f"{prefix}.data-00000-of-00001", tmp_path, tmp_path / "checkpoint"):
+        same(steelyard.weights(path), model.weights)
+        same_as_tensorflow(path, prefix)
+    found = steelyard.weights(prefix)
+    assert (found["net/dense/kernel"].role, found["net/dense/kernel"].axes) == ("kernel", "in out")
+    assert [w.role for w in found.select(layer="net/batch_normalization").values()] == ["scale", "offset", "mean", "variance"]
+
+
+def test_an_exported_keras_model_gives_each_variable_once(tmp_path):
+    model = trained()
+    model.export(tmp_path / "out", verbose=False)
+    for path in (tmp_path / "out", tmp_path / "out/saved_model.pb"):
+        same(steelyard.weights(path), model.weights)
+    same_as_tensorflow(tmp_path / "out", tmp_path / "out/variables/variables")
+
+
+def test_variables_without_a_name_are_called_by_their_place(tmp_path):
+    module = Parts()
+    tf.saved_model.save(module, str(tmp_path / "sm"))
+    found = steelyard.weights(tmp_path / "sm")
+    assert list(found)[:3] == ["weights", "list/0", "list/1"]
+    assert {str(name) for name in found} == {"weights", "list/0", "list/1", *(k.name for k in KINDS), "bool"}
+    assert np.array_equal(found["weights"].numpy(), module.first.numpy())
+    same_as_tensorflow(tmp_path / "sm", tmp_path / "sm/variables/variables")
+
+
+def test_two_variables_of_one_name_are_called_by_their_places(tmp_path):
+    class Twin(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.bias = tf.Variable(np.zeros(3), name="bias")
+
+    root = tf.Module()
+    root.left, root.right = Twin(), Twin()
+    prefix = tf.train.Checkpoint(net=root).write(str(tmp_path / "ck"))
+    assert list(steelyard.weights(prefix)) == ["net/left/bias", "net/right/bias"]
+
+
+@pytest.fixture
+def one(tmp_path):
+    """A checkpoint of TensorFlow 1 with partitioned variables, an optimizer's slots and a counter of steps."""
+    with tf.Graph().as_default(), v1.Session() as session:
+        rows = v1.get_variable("rows", (100, 7), partitioner=v1.fixed_size_partitioner(3), use_resource=False)
+        columns = v1.get_variable("columns", (5, 300), partitioner=v1.fixed_size_partitioner(2, axis=1), use_resource=False)
+        kernel = v1.get_variable("dense/kernel", (7, 2))
+        step = v1.train.get_or_create_global_step()
+        loss = tf.reduce_sum(tf.matmul(tf.convert_to_tensor(rows), kernel) ** 2)
+        train = v1.train.AdamOptimizer(0.1).minimize(loss, step)
+        session.run(v1.global_variables_initializer())
+        session.run(train)
+        values = session.run(
+            {"columns": tf.convert_to_tensor(columns), "dense/kernel": kernel, "rows": tf.convert_to_tensor(rows)}
+        )
+        v1.train.Saver().save(session, str(tmp_path / "model.ckpt"), global_step=1)
+    return tmp_path, values
+
+
+def test_a_checkpoint_of_tensorflow_1_gives_variables_without_slots_and_joins_their_parts(one):
+    folder, values = one
+    for path in (folder, folder / "model.ckpt-1"):
+        found = steelyard.weights(path)
+        assert list(found) == list(values)
+        for name, value in values.items():
+            assert np.array_equal(found[name].numpy(), value)
+            stop = min(405, value.size)
+            assert np.array_equal(found[name].read(13, stop), value.reshape(-1)[13:stop])
+    assert {"dense/kernel/Adam", "rows/Adam", "beta1_power", "global_step"} <= set(steelyard.weights(folder, part="all"))
+    same_as_tensorflow(folder, folder / "model.ckpt-1")
+
+
+def test_parts_that_do_not_make_up_their_variable_are_refused(one, monkeypatch):
+    from steelyard.codecs import tensor_bundle
+
+    folder, values = one
+    monkeypatch.setattr(tensor_bundle, "_slice_key", lambda name, extents: b"\0missing")
+    found = steelyard.weights(folder)
+    with pytest.raises(FormatError, match="rows is partitioned"):
+        found["rows"].numpy()
+    assert np.array_equal(found["dense/kernel"].numpy(), values["dense/kernel"])
+
+
+def test_numbers_in_several_files_are_found(tmp_path):
+    prefix = tf.train.Checkpoint(v=tf.Variable(np.arange(5.0), name="v")).write(str(tmp_path / "ck"))
+    shutil.move(f"{prefix}.data-00000-of-00001", tmp_path / "elsewhere")
+    with pytest.raises(SteelyardError, match=r"ck\.data-00000-of-00001"):
+        steelyard.weights(prefix)["v"].numpy()
+
+
+def test_a_flipped_bit_is_found_wherever_it_is(tmp_path):
+    prefix = tf.train.Checkpoint(v=tf.Variable(np.arange(3000.0), name="v"), w=tf.Variable(1.0, name="w")).write(
+        str(tmp_path / "ck")
+    )
+    data = bytearray((tmp_path / "ck.data-00000-of-00001").read_bytes())
+    data[data.index(np.float64(2000.0).tobytes())] ^= 1
+    (tmp_path / "ck.data-00000-of-00001").write_bytes(data)
+    found = steelyard.weights(prefix)
+    with pytest.raises(FormatError, match="checksum"):
+        found["v"].read(0, 1)
+    assert float(found["w"].numpy()) == 1.0
+    index = (tmp_path / "ck.index").read_bytes()
+    for place in range(0, len(index) - 60, 7):
+        (tmp_path / "ck.index").write_bytes(index[:place] + bytes([index[place] ^ 4]) + index[place + 1 :])
+        with pytest.raises(SteelyardError) as caught:
+            steelyard.weights(tmp_path / "ck.index").to_vector()
+        assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../outside/ck", "a/../../outside/ck"])
+def test_the_text_file_leads_nowhere_else(tmp_path, path):
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "outside").mkdir()
+    tf.train.Checkpoint(v=tf.Variable(1.0)).write(str(tmp_path / "outside/ck"))
+    (tmp_path / "inside/checkpoint").write_text(f'model_checkpoint_path: "{path}"\n')
+    for name in ("inside", "inside/checkpoint"):
+        with pytest.raises(UnsafeFileError, match="outside its folder"):
+            steelyard.weights(tmp_path / name)
+
+
+def test_a_saved_model_without_variables_says_so(tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(b"\x08\x01")
+    with pytest.raises(FormatError, match=r"SavedModel without variables/variables\.index"):
+        steelyard.weights(tmp_path)
+
+
+def test_an_index_compressed_by_snappy_is_read():
+    text = b"a" * 300 + bytes(range(200)) + b"ab" * 100
+    packed = (
+        b"\xbc\x05"
+        b"\x00a"
+        + b"\xfe\x01\x00" * 4
+        + b"\xaa\x01\x00"
+        + b"\xf0\xc7"
+        + bytes(range(200))
+        + b"\x04ab"
+        + b"\xfe\x02\x00" * 3
+        + b"\x16\x02\x00"
+    )
+    from steelyard.codecs.sstable import _unpacked
+
+    assert _unpacked(from_bytes(b""), packed, 0) == text
+    for cut in range(2, len(packed)):
+        with pytest.raises(FormatError):
+            _unpacked(from_bytes(b""), packed[:cut], 0)
+
+
+def test_the_checksum_is_that_of_the_format():
+    def plain(data):
+        crc = 0xFFFFFFFF
+        for byte in data:
+            crc ^= byte
+            for _ in range(8):
+                crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
+        return crc ^ 0xFFFFFFFF
+
+    data = np.random.default_rng(0).bytes(20_000)
+    for length in (0, 1, 511, 512, 2047, 2048, 2049, 3584, 9999, 20_000):
+        assert crc32c(data[:length]) == plain(data[:length])
+        assert crc32c(data[length // 3 : length], crc32c(data[: length // 3])) == plain(data[:length])
+    assert unmasked(((0xE3069283 >> 15 | 0xE3069283 << 17) + 0xA282EAD8) & 0xFFFFFFFF) == 0xE3069283
+
+
+def test_an_index_of_many_blocks_is_read_whole(tmp_path):
+    many = {f"v{k:05d}": tf.Variable(float(k), name=f"v{k:05d}") for k in range(3000)}
+    prefix = tf.train.Checkpoint(**many).write(str(tmp_path / "ck"))
+    found = steelyard.weights(prefix)
+    assert {name: float(w.numpy()) for name, w in list(found.items())[::100]} == {
+        f"v{k:05d}": float(k) for k in range(0, 3000, 100)
+    }
+    with (tmp_path / "ck.index").open("rb") as file:
+        assert len(list(entries(from_bytes(file.read())))) == 3002  # header and graph besides
+
+
+def test_real_files_are_read_as_their_manifest_says(shared):
+    everything = json.loads((shared / "corpus/public.json").read_text())["entries"]
+    here = [e for e in everything if e["format"].startswith("tf-") and (shared / "corpus/files" / e["files"][0]["path"]).exists()]
+    assert {e["format"] for e in here} == {"tf-savedmodel", "tf-checkpoint"}
+    for entry in here:
+        found = steelyard.weights(shared / "corpus/files" / entry["path"], part="all")
+        assert list(map(str, found)) == [t["name"] for t in entry["tensors"]]
+        for tensor, weight in zip(entry["tensors"], found.values(), strict=True):
+            assert list(weight.shape) == tensor["shape"]
+            if tensor["dtype"] == "string":
+                assert weight.stored == "string"
+                continue
+            assert weight.dtype == tensor["dtype"]
+            assert hashlib.sha256(weight.numpy().tobytes()).hexdigest() == tensor["sha256"]
