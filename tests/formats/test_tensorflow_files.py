@@ -103,7 +103,10 @@ def test_an_exported_keras_model_gives_each_variable_once(tmp_path):
     model = trained()
     model.export(tmp_path / "out", verbose=False)
     for path in (tmp_path / "out", tmp_path / "out/saved_model.pb"):
-        same(steelyard.weights(path), model.weights)
+        found = steelyard.weights(path)
+        same(found, model.weights)
+        assert [w.trainable for w in found.values()] == [v.trainable for v in model.weights]
+        assert found.meta["tensorflow_version"] == tf.__version__
     same_as_tensorflow(tmp_path / "out", tmp_path / "out/variables/variables")
 
 
@@ -127,6 +130,15 @@ def test_two_variables_of_one_name_are_called_by_their_places(tmp_path):
     root.left, root.right = Twin(), Twin()
     prefix = tf.train.Checkpoint(net=root).write(str(tmp_path / "ck"))
     assert list(steelyard.weights(prefix)) == ["net/left/bias", "net/right/bias"]
+
+
+def test_a_damaged_saved_model_costs_what_it_says_and_no_more(tmp_path):
+    model = trained()
+    model.export(tmp_path / "out", verbose=False)
+    (tmp_path / "out/saved_model.pb").write_bytes(b"\xff\xff\xff")
+    found = steelyard.weights(tmp_path / "out")
+    same(found, model.weights)
+    assert "saved_model.pb" in found.meta["note"]
 
 
 @pytest.fixture
@@ -269,6 +281,9 @@ def test_real_files_are_read_as_their_manifest_says(shared):
     assert {e["format"] for e in here} == {"tf-savedmodel", "tf-checkpoint"}
     for entry in here:
         found = steelyard.weights(shared / "corpus/files" / entry["path"], part="all")
+        if entry["id"] == "tfx-keras-savedmodel":  # its checkpoint has no names, its SavedModel has
+            names = [f"dense{k}/{leaf}" for k in ("", "_1", "_2") for leaf in ("kernel", "bias")]
+            assert list(steelyard.weights(shared / "corpus/files" / entry["path"])) == names
         assert list(map(str, found)) == [t["name"] for t in entry["tensors"]]
         for tensor, weight in zip(entry["tensors"], found.values(), strict=True):
             assert list(weight.shape) == tensor["shape"]

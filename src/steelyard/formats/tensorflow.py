@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable
 
-from steelyard.codecs.protobuf import message
+from steelyard.codecs.object_graph import Node, checkpoint_graph, reached, saved_graph
 from steelyard.codecs.sstable import is_table
 from steelyard.codecs.tensor_bundle import Bundle
 from steelyard.core.keras_layers import kind_of, slot
@@ -26,28 +25,14 @@ MODEL = "saved_model.pb"
 VARIABLES = "variables/variables.index"
 STATE_LIMIT = 1 << 20
 """Bytes that the text file `checkpoint` may take."""
-NODES = 1_000_000
-"""Objects that a graph may have."""
-
 _STATE = re.compile(rb'\s*(?:#[^\n]*\n\s*)*model_checkpoint_path:\s*"((?:[^"\\\n]|\\.)*)"')
 _DATA = re.compile(r"\.data-\d{5}-of-\d{5}$")
-_ASIDE = frozenset({"optimizer", "_optimizer", "keras_api", "save_counter", "signatures", "loss", "compiled_loss"})
-"""Edges of an object graph that lead to what a training keeps beside the model."""
 _RULES = "Adam|AdamW|Adamax|Nadam|Momentum|RMSProp|RMSprop|SGD|Adagrad|Adadelta|Ftrl|LARS|LAMB"
 _SLOT = re.compile(rf"(.+)/(?:{_RULES}|ExponentialMovingAverage|m|v|adam_m|adam_v)(?:_\d+)?")
 _TRAINING = re.compile(rf"training/(?:{_RULES})(?:_\d+)?/")
 _COUNTERS = re.compile(r"(?:.*/)?(?:global_step|beta[12]_power(?:_\d+)?)")
 _NAMELESS = re.compile(r"(?:Variable(?:_\d+)?)?")
 _LEAVES = {"weights": Role.KERNEL, "biases": Role.BIAS}
-
-
-class _Node(NamedTuple):
-    """An object of a graph: the edges to others by name, and its variable's key and full name."""
-
-    edges: list[tuple[str, int]]
-    key: str
-    full_name: str
-    has_slots: bool
 
 
 def sniff(source: Source) -> bool:
@@ -75,9 +60,10 @@ def read(source: Source, part: str) -> Weights:
     if part == "all":
         return Weights((weight.replace(layer=layer_of(name)) for name, weight in found.items()), meta=meta)
     text = bundle.text(GRAPH.encode())
-    nodes = _graph(bundle.source, text) if text is not None else []
-    chosen = _of_graph(nodes, found) if nodes else _of_names(found)
-    return Weights(_explained(chosen), meta=meta)
+    saved, about = _saved_graph(source)
+    nodes = checkpoint_graph(from_bytes(text, f"{bundle.source.name}:{GRAPH}")) if text is not None else []
+    chosen = _of_graph(reached(nodes, saved), found) if nodes else _of_names(found)
+    return Weights(_explained(chosen), meta=meta | about)
 
 
 def _file_name(source: Source) -> str:
@@ -137,67 +123,34 @@ def _stated(source: Source) -> str:
     return path
 
 
-def _graph(source: Source, text: bytes) -> list[_Node]:
-    """Parse the graph of objects that a checkpoint keeps beside its tensors."""
-    nodes = []
-    for field in message(from_bytes(text, f"{source.name}:{GRAPH}")):
-        if field.number == 1:
-            nodes.append(_node(field.message()))
-            if len(nodes) > NODES:
-                raise FormatError(source.name, f"the object graph has more than {NODES:,} objects")
-    return nodes
+def _saved_graph(source: Source) -> tuple[list[Node], dict[str, str]]:
+    """Return the object graph of a SavedModel; one that cannot be parsed costs what it says, no more."""
+    if not source.is_folder and _file_name(source) != MODEL:
+        return [], {}
+    try:
+        nodes, version = saved_graph(source.beside(MODEL))
+    except FileMissingError:
+        return [], {}
+    except FormatError as error:
+        return [], {"note": f"names come from the variables alone: {error}"}
+    return nodes, {"tensorflow_version": version} if version else {}
 
 
-def _node(fields: Iterator[Any]) -> _Node:
-    edges, key, full_name, has_slots = [], "", "", False
-    for field in fields:
-        if field.number == 1:
-            inner = {f.number: f for f in field.message()}
-            edges.append((inner[2].text() if 2 in inner else "", inner[1].signed() if 1 in inner else 0))
-        elif field.number == 2:
-            texts = {f.number: f.text() for f in field.message() if f.number in (1, 2, 3)}
-            if texts.get(1, "") == "VARIABLE_VALUE":
-                key, full_name = texts.get(3, ""), texts.get(2, "")
-        has_slots = has_slots or field.number == 3
-    return _Node(edges, key, full_name, has_slots)
-
-
-def _of_graph(nodes: list[_Node], found: dict[str, Weight]) -> list[Weight]:
+def _of_graph(nodes: Iterable[Node], found: dict[str, Weight]) -> list[Weight]:
     """Return the variables that the graph's root holds, depth first, without those of optimizers.
 
     A variable is called by its full name; where several have one, or it is no more than TensorFlow's "Variable",
     by its place in the graph.
     """
-    held = {node.key: node for node in _reached(nodes) if node.key in found and found[node.key].stored != "string"}
+    held = {node.key: node for node in nodes if node.key in found and found[node.key].stored != "string"}
     names = Counter(node.full_name for node in held.values())
     return [
         found[key].replace(
-            name=key.removesuffix(VALUE) if names[node.full_name] > 1 or _NAMELESS.fullmatch(node.full_name) else node.full_name
+            name=key.removesuffix(VALUE) if names[node.full_name] > 1 or _NAMELESS.fullmatch(node.full_name) else node.full_name,
+            trainable=node.trainable,
         )
         for key, node in held.items()
     ]
-
-
-def _reached(nodes: list[_Node]) -> Iterator[_Node]:
-    """Walk from the root along the edges, each object once; an optimizer and what it keeps are passed by."""
-    seen, stack = set(), [0]
-    while stack:
-        place = stack.pop()
-        if place in seen or not 0 <= place < len(nodes):
-            continue
-        seen.add(place)
-        node = nodes[place]
-        yield node
-        names = {name for name, _ in node.edges}
-        aside = _ASIDE | {"_all_variables"} if "variables" in names else _ASIDE  # what Keras exports stands there again
-        stack.extend(child for name, child in reversed(node.edges) if name not in aside and not _is_optimizer(nodes, child))
-
-
-def _is_optimizer(nodes: list[_Node], place: int) -> bool:
-    if not 0 <= place < len(nodes):
-        return False
-    names = {name for name, _ in nodes[place].edges}
-    return nodes[place].has_slots or bool(names & {"iter", "_iterations"} and names & {"_learning_rate", "learning_rate"})
 
 
 def _of_names(found: dict[str, Weight]) -> list[Weight]:
@@ -219,4 +172,4 @@ def _by_layer(weight: Weight) -> Weight:
     if known is None or (known.axes and not known.axes_for(ndim)):
         role = _LEAVES.get(words[-1], Role.OTHER) if ndim else Role.OTHER
         return weight.replace(role=role)
-    return weight.replace(role=known.role, axes=known.axes_for(ndim), trainable=None if known.trainable else False)
+    return weight.replace(role=known.role, axes=known.axes_for(ndim), trainable=weight.trainable if known.trainable else False)

@@ -1,0 +1,121 @@
+"""TensorFlow's graphs of objects: what holds what, by which name, and which of it is a variable.
+
+A checkpoint has one beside its tensors. A SavedModel has another, with the names of its variables and whether
+they are trained; the two are walked side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from steelyard.codecs.protobuf import Field, message
+from steelyard.core.source import Source
+from steelyard.errors import FormatError
+
+NODES = 1_000_000
+"""Objects that a graph may have."""
+
+_ASIDE = frozenset({"optimizer", "_optimizer", "keras_api", "save_counter", "signatures", "loss", "compiled_loss"})
+"""Edges that lead to what a training keeps beside the model."""
+
+
+class Node(NamedTuple):
+    """An object: its edges to others by name, and its variable's key, full name and whether it is trained."""
+
+    edges: list[tuple[str, int]]
+    key: str = ""
+    full_name: str = ""
+    trainable: bool | None = None
+    has_slots: bool = False
+
+
+def checkpoint_graph(source: Source) -> list[Node]:
+    """Parse the graph of a checkpoint; the first object is the root."""
+    return _limited(source, (_kept(field.message()) for field in message(source) if field.number == 1))
+
+
+def saved_graph(source: Source) -> tuple[list[Node], str]:
+    """Parse the graph of the first model in `saved_model.pb`, and return the version of TensorFlow that wrote it."""
+    version, nodes = "", []
+    for model in _inside(message(source), 2):
+        for field in model.message():
+            if field.number == 1:
+                version = next((inner.text() for inner in field.message() if inner.number == 5), version)
+            elif field.number == 7:
+                nodes = _limited(source, (_saved(inner.message()) for inner in _inside(field.message(), 1)))
+        break
+    return nodes, version
+
+
+def _inside(fields: Iterable[Field], number: int) -> Iterator[Field]:
+    return (field for field in fields if field.number == number)
+
+
+def _limited(source: Source, nodes: Iterable[Node]) -> list[Node]:
+    found = []
+    for node in nodes:
+        found.append(node)
+        if len(found) > NODES:
+            raise FormatError(source.name, f"the object graph has more than {NODES:,} objects")
+    return found
+
+
+def _kept(fields: Iterable[Field]) -> Node:
+    edges, key, full_name, has_slots = [], "", "", False
+    for field in fields:
+        if field.number == 1:
+            edges.append(_edge(field))
+        elif field.number == 2:
+            texts = {inner.number: inner.text() for inner in field.message() if inner.number in (1, 2, 3)}
+            if texts.get(1) == "VARIABLE_VALUE":
+                key, full_name = texts.get(3, ""), texts.get(2, "")
+        has_slots = has_slots or field.number == 3
+    return Node(edges, key, full_name, None, has_slots)
+
+
+def _saved(fields: Iterable[Field]) -> Node:
+    edges, full_name, trainable = [], "", None
+    for field in fields:
+        if field.number == 1:
+            edges.append(_edge(field))
+        elif field.number == 7:
+            inner = {fact.number: fact for fact in field.message()}
+            full_name = inner[6].text() if 6 in inner else ""
+            trainable = 3 in inner and bool(inner[3].unsigned())
+    return Node(edges, "", full_name, trainable)
+
+
+def _edge(field: Field) -> tuple[str, int]:
+    inner: dict[int, Any] = {fact.number: fact for fact in field.message()}
+    return (inner[2].text() if 2 in inner else "", inner[1].signed() if 1 in inner else 0)
+
+
+def reached(nodes: Sequence[Node], saved: Sequence[Node] = ()) -> Iterator[Node]:
+    """Walk depth first from the root, each object once; optimizers and what they keep are passed by.
+
+    What `saved`, the graph of the SavedModel, knows of a variable is added to it.
+    """
+    seen, stack = set(), [(0, 0 if saved else -1)]
+    while stack:
+        place, other = stack.pop()
+        if place in seen or not 0 <= place < len(nodes):
+            continue
+        seen.add(place)
+        node, known = nodes[place], saved[other] if 0 <= other < len(saved) else Node([])
+        yield node._replace(full_name=known.full_name or node.full_name, trainable=known.trainable)
+        others = dict(known.edges)
+        stack += [(child, others.get(name, -1)) for name, child in reversed(_edges(nodes, node))]
+
+
+def _edges(nodes: Sequence[Node], node: Node) -> list[tuple[str, int]]:
+    names = {name for name, _ in node.edges}
+    aside = _ASIDE | {"_all_variables"} if "variables" in names else _ASIDE  # what Keras exports stands there again
+    return [(name, child) for name, child in node.edges if name not in aside and not _is_optimizer(nodes, child)]
+
+
+def _is_optimizer(nodes: Sequence[Node], place: int) -> bool:
+    if not 0 <= place < len(nodes):
+        return False
+    names = {name for name, _ in nodes[place].edges}
+    return nodes[place].has_slots or bool(names & {"iter", "_iterations"} and names & {"_learning_rate", "learning_rate"})
