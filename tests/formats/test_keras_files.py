@@ -188,6 +188,18 @@ def test_roles_and_axes_come_from_the_layers_classes(tmp_path, build, suffix):
         assert (found[name].role, found[name].axes) == (role, axes), name
 
 
+@pytest.mark.filterwarnings("ignore:Layer InputLayer does not have a `quantize` method:UserWarning")
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_a_quantised_model_has_its_scales_and_its_order(tmp_path, mode):
+    model = keras.Sequential([keras.Input((8,)), L.Dense(4), L.Dense(3, use_bias=False)])
+    model.quantize(mode)
+    model.save(tmp_path / "net.keras")
+    found = steelyard.weights(tmp_path / "net.keras")
+    same(found, live(model))
+    assert [w.trainable for w in found.values()] == [v.trainable for v in model.weights]
+    assert found["sequential/dense/kernel"].axes == ("in out" if mode == "int8" else "")  # int4 packs two numbers into one
+
+
 class Block(L.Layer):
     def __init__(self, units=4, **rest):
         super().__init__(**rest)

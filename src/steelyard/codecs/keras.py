@@ -171,10 +171,11 @@ def _own(node: _Node, spec: _Spec, path: str, trainable: bool | None) -> list[_N
     slots = slots_of(spec.kind, spec.config, len(node.variables)) if node.variables else []
     if any(not _fits(slot, weight) for slot, weight in zip(slots, node.variables, strict=True)):
         slots = [None] * len(slots)
-    return [
+    own = [
         _Named(node, path, slot.leaf if slot else _split(weight.name)[-1], weight, slot, _trainable(slot, trainable))
         for slot, weight in zip(slots, node.variables, strict=True)
     ]
+    return sorted(own, key=lambda entry: entry.slot is not None and not entry.slot.trainable)  # as `Layer.weights` is
 
 
 def _fits(slot: Slot | None, weight: Weight) -> bool:

@@ -231,9 +231,30 @@ def slots_of(kind: str, config: Mapping[str, Any] | None, count: int) -> list[Sl
         present = [s for s in known if _present(s, config)]
         if len(present) == count:
             return list(present)
+        if _bits(config):
+            return _quantised(present, count, _bits(config))
     choices = [pick for pick in combinations(known, count) if all(s in pick or s.when or s.unless for s in known)]
     agreed = [places[0] if len(set(places)) == 1 else None for places in zip(*choices, strict=True)]
     return agreed or [None] * count
+
+
+def _bits(config: Mapping[str, Any]) -> str:
+    """Return the whole number that a layer is quantised to, "int8" or "int4", by its policy of dtypes; else blank."""
+    policy = config.get("dtype")
+    inner = policy.get("config") if isinstance(policy, dict) else None
+    mode = inner.get("mode") if isinstance(inner, dict) else None
+    return mode[:4] if isinstance(mode, str) and mode.startswith(("int8", "int4")) else ""
+
+
+def _quantised(present: list[Slot], count: int, bits: str) -> list[Slot | None]:
+    """The kernel is not trained any more, and its scale follows the bias; several to a row need more than that."""
+    more = count - len(present)
+    if not present or more not in (1, 3):
+        return [None] * count
+    packed = "" if bits == "int4" else present[0].axes
+    kernel = present[0]._replace(axes=packed, trainable=False)
+    names = (f"{kernel.leaf}_scale", f"{kernel.leaf}_zero", "g_idx")[:more]
+    return [kernel, *present[1:], *(Slot(name, Role.OTHER, trainable=False) for name in names)]
 
 
 def _present(found: Slot, config: Mapping[str, Any]) -> bool:
