@@ -151,6 +151,7 @@ PARTS: dict[str, tuple[Part, ...]] = {
     "GroupedQueryAttention": (
         Part("_query_dense", kind="HeadsDense"),
         Part("_key_dense", kind="HeadsDense"),
+        Part("_gate_dense", kind="HeadsDense"),
         Part("_value_dense", kind="HeadsDense"),
         Part("_output_dense", kind="JoinedDense"),
     ),

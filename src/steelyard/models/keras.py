@@ -2,8 +2,7 @@
 
 Keras lets two layers have one path (a loaded base model and a new head may both hold a layer called `dense`).
 Then the second layer is called `dense#2`, and so on. What a variable holds belongs to the backend: its own
-adapter reads and writes it. Gates are lettered alike in all frameworks: what Keras calls c in an LSTM is g
-here, and h in a GRU is n. The first axis of a GRU's bias, "[ih]", holds the input's bias and the hidden state's.
+adapter reads and writes it. What a variable means stands in a table that the files of Keras share.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from steelyard.core.keras_layers import LAYERS, PARTS, Slot, Slots, einsum_slots
 from steelyard.core.plugins import adapter_of
 from steelyard.core.readers import Live
 from steelyard.core.roles import role_of
@@ -23,61 +23,7 @@ from steelyard.errors import NotFittedError, UnknownModelError, printable
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
 
-    Fact = tuple[Role, str]
-
-Facts = dict[str, tuple[Role, str]]
-
-_SPACES = {"1D": "k", "2D": "kh kw", "3D": "kd kh kw"}
-_NORM: Facts = {
-    "gamma": (Role.SCALE, "channel"),
-    "beta": (Role.OFFSET, "channel"),
-    "scale": (Role.SCALE, "channel"),
-    "mean": (Role.MEAN, "channel"),
-    "variance": (Role.VARIANCE, "channel"),
-    "moving_mean": (Role.MEAN, "channel"),
-    "moving_variance": (Role.VARIANCE, "channel"),
-    "count": (Role.COUNT, ""),
-}
-
-
-def _dense(axes: str) -> Facts:
-    return {"kernel": (Role.KERNEL, axes), "bias": (Role.BIAS, "out")}
-
-
-def _separable(space: str) -> Facts:
-    return {
-        "depthwise_kernel": (Role.KERNEL, f"{space} in mult"),
-        "pointwise_kernel": (Role.KERNEL, f"{space} in out"),
-        "bias": (Role.BIAS, "out"),
-    }
-
-
-def _recurrent(gates: str, space: str = "") -> Facts:
-    packed = f"[{gates}]*out" if gates else "out"
-    return {
-        "kernel": (Role.KERNEL, f"{space} in {packed}".strip()),
-        "recurrent_kernel": (Role.RECURRENT_KERNEL, f"{space} in {packed}".strip()),
-        "bias": (Role.BIAS, packed),
-    }
-
-
-FACTS: dict[str, Facts] = {
-    "Dense": _dense("in out") | {"lora_kernel_a": (Role.OTHER, "in rank"), "lora_kernel_b": (Role.OTHER, "rank out")},
-    **{f"Conv{n}": _dense(f"{space} in out") for n, space in _SPACES.items()},
-    **{f"Conv{n}Transpose": _dense(f"{space} out in") for n, space in _SPACES.items()},
-    **{f"DepthwiseConv{n}": _dense(f"{space} in mult") for n, space in _SPACES.items()},
-    **{f"SeparableConv{n}": _separable(space) for n, space in _SPACES.items()},
-    "Embedding": {"embeddings": (Role.EMBEDDING, "vocab out"), "reverse_embeddings": (Role.EMBEDDING, "out vocab")},
-    **dict.fromkeys(
-        ("BatchNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization", "Normalization"), _NORM
-    ),
-    "PReLU": {"alpha": (Role.OTHER, "channel")},
-    "LSTMCell": _recurrent("ifgo"),
-    "GRUCell": _recurrent("zrn"),
-    "SimpleRNNCell": _recurrent(""),
-    "ConvLSTMCell": _recurrent("ifgo"),
-}
-_RECURRENT_CONVOLUTIONS = {rank: _recurrent("ifgo", space) for rank, space in enumerate(_SPACES.values(), start=1)}
+_LORA: Slots = (Slot("lora_kernel_a", Role.OTHER, "in rank"), Slot("lora_kernel_b", Role.OTHER, "rank out"))
 _PACKED_BITS = ("int4", "gptq", "awq")
 """Ways to quantise that put several numbers into one, so that the axes are no longer those of the layer."""
 
@@ -177,60 +123,33 @@ def _facts_of(model: keras.layers.Layer) -> dict[int, tuple[Any, Role, str]]:
             path, _, leaf = variable.path.rpartition("/")
             if id(variable) in found and layer.path != path:
                 continue  # a layer that only refers to the variable of another
-            role, axes = known.get(leaf) or (role_of(leaf, len(variable.shape)), "")
-            fits = len(axes.split()) == len(variable.shape) and not _is_packed(layer, leaf)
-            found[id(variable)] = layer, role, axes if fits else ""
+            slot = next((slot for slot in known if slot.leaf == leaf), None) or Slot(leaf, role_of(leaf, len(variable.shape)))
+            axes = "" if _is_packed(layer, leaf) else slot.axes_for(len(variable.shape))
+            found[id(variable)] = layer, slot.role, axes
     return found
 
 
-def _known(layer: keras.layers.Layer) -> Facts:
-    """Return the facts of the nearest class of Keras's own; a user's class may use the same name for anything."""
+def _known(layer: keras.layers.Layer) -> Slots:
+    """Return the variables of the nearest class of Keras's own; a user's class may use the same name for anything."""
     if isinstance(layer, keras.layers.EinsumDense):
-        return _einsum(layer)
+        return einsum_slots(layer.equation, layer.bias_axes)
     for base in type(layer).__mro__:
-        if base.__module__.startswith("keras.") and base.__name__ in FACTS:
-            facts = FACTS[base.__name__]
-            if base.__name__ == "ConvLSTMCell":
-                return _RECURRENT_CONVOLUTIONS[layer.rank]
-            if base.__name__ == "GRUCell" and layer.reset_after:
-                return facts | {"bias": (Role.BIAS, "[ih] [zrn]*out")}
-            return facts
-    return {}
+        if base.__module__.startswith("keras."):
+            name = f"ConvLSTM{layer.rank}D" if base.__name__ == "ConvLSTMCell" else base.__name__
+            if name in LAYERS:
+                return LAYERS[name] + (_LORA if name == "Dense" else ())
+    return ()
 
 
 def _is_packed(layer: keras.layers.Layer, leaf: str) -> bool:
     return leaf in ("kernel", "embeddings", "quantized_kernel") and getattr(layer, "quantization_mode", None) in _PACKED_BITS
 
 
-def _projections(layers: list[Any]) -> dict[int, Facts]:
-    """Return the facts of the projections inside attention layers, whose axes are heads."""
-    found: dict[int, Facts] = {}
-    for layer in layers:
-        if isinstance(layer, (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)):
-            for name in ("_query_dense", "_key_dense", "_value_dense", "_gate_dense"):
-                found[id(getattr(layer, name, None))] = {
-                    "kernel": (Role.KERNEL, "in heads dim"),
-                    "bias": (Role.BIAS, "heads dim"),
-                }
-            found[id(getattr(layer, "_output_dense", None))] = _dense("heads dim out")
-    return found
-
-
-def _einsum(layer: keras.layers.EinsumDense) -> Facts:
-    """Read the axes off the equation: a letter that the output lacks is summed over, so it is an input's."""
-    operands, _, output = layer.equation.replace("...", "").partition("->")
-    data, _, kernel = operands.partition(",")
-    summed = [letter for letter in kernel if letter not in output]
-    made = [letter for letter in kernel if letter not in data]
-    if len(summed) + len(made) != len(kernel):  # a letter in all three: one kernel for each place
-        return {"kernel": (Role.KERNEL, ""), "bias": (Role.BIAS, "")}
-    words = _numbered("in", summed) | _numbered("out", made)
-    shown = [letter for letter in output if letter in (layer.bias_axes or "")]
-    bias = " ".join(words[letter] for letter in shown) if all(letter in words for letter in shown) else ""
-    return {"kernel": (Role.KERNEL, " ".join(words[letter] for letter in kernel)), "bias": (Role.BIAS, bias)}
-
-
-def _numbered(word: str, letters: list[str]) -> dict[str, str]:
-    if len(letters) == 1:
-        return {letters[0]: word}
-    return {letter: f"{word}{n}" for n, letter in enumerate(letters, start=1)}
+def _projections(layers: list[Any]) -> dict[int, Slots]:
+    """Return the variables of the projections inside attention layers, whose axes are heads."""
+    return {
+        id(getattr(layer, part.attribute, None)): LAYERS[part.kind]
+        for layer in layers
+        if isinstance(layer, (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention))
+        for part in PARTS["GroupQueryAttention"]
+    }
