@@ -363,6 +363,28 @@ def test_keras_loads_a_weights_file_that_is_written_here(tmp_path, build, suffix
     same(steelyard.weights(tmp_path / "back.weights.h5"), expected, names=False)
 
 
+def test_a_layout_travels_through_another_format(tmp_path):
+    model = nested()
+    model.save(tmp_path / "net.keras")
+    expected = live(model)
+    steelyard.save(tmp_path / "net.keras", tmp_path / "net.safetensors")
+    steelyard.save(tmp_path / "net.safetensors", tmp_path / "net.weights.h5")
+    model.load_weights(tmp_path / "net.weights.h5")
+    for variable, (path, _, value) in zip(model.weights, expected, strict=True):
+        assert np.array_equal(np.asarray(variable), value), path
+
+
+@pytest.mark.parametrize(
+    "layout", ["{", "[]", {}, {"g": 1}, {"g": {"name": "a", "vars": [1]}}, {"g": {"name": 1, "vars": {"0": "w"}}}]
+)
+def test_a_layout_that_makes_no_sense_is_none(tmp_path, layout):
+    from steelyard.core.readers import from_array
+    from steelyard.core.weights import Weights
+
+    with pytest.raises(FormatError, match="layout"):
+        steelyard.save(Weights([from_array("w", np.ones(2))], meta={"layout": layout}), tmp_path / "net.weights.h5")
+
+
 def test_weights_without_a_layout_are_refused_as_a_weights_file(tmp_path):
     with pytest.raises(FormatError, match="layout"):
         steelyard.save({"dense/kernel": np.zeros((2, 2))}, tmp_path / "net.weights.h5")

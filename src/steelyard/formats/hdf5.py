@@ -89,19 +89,35 @@ def write(weights: Weights, path: Path) -> None:
 
 def _laid_out(weights: Weights, path: Path) -> Iterator[tuple[str, Any, Mapping[str, str]]]:
     """Yield each dataset of the layout: its path, its weight, and the attributes of its group."""
-    layout = weights.meta.get(LAYOUT)
-    layout = json.loads(layout) if isinstance(layout, str) else layout
-    if not isinstance(layout, dict):
+    layout = _layout(weights.meta.get(LAYOUT))
+    if layout is None:
         raise FormatError(
             str(path),
             "Keras finds weights in a .weights.h5 file by the model's layout, which these weights do not know; "
             "read them from a .weights.h5 or .keras file of the model, or write .h5 or .safetensors",
         )
-    placed = [name for group in layout.values() for name in group["vars"].values()]
-    missing, foreign = [n for n in placed if n not in weights], [n for n in weights if n not in set(placed)]
+    placed = {name for _, _, slots in layout for name in slots.values()}
+    missing, foreign = [n for n in placed if n not in weights], [n for n in weights if n not in placed]
     if missing or foreign:
-        what = f"lacks {printable(missing[0])!r}" if missing else f"has {printable(foreign[0])!r} besides"
+        what = f"lacks {printable(min(missing))!r}" if missing else f"has {printable(foreign[0])!r} besides"
         raise FormatError(str(path), f"the layout of the model does not fit these weights, which {what}; keep the model's names")
-    for group, fact in layout.items():
-        for slot, name in fact["vars"].items():
-            yield f"{group}/vars/{slot}".strip("/"), weights[name], {"name": fact["name"]} if fact["name"] else {}
+    for group, label, slots in layout:
+        for slot, name in slots.items():
+            yield f"{group}/vars/{slot}".strip("/"), weights[name], {"name": label} if label else {}
+
+
+def _layout(kept: Any) -> list[tuple[str, str, dict[str, str]]] | None:
+    """Return the groups of a layout with their labels and slots; None for what is no layout.
+
+    It may have come through a file of another format as text, and is checked like anything out of a file.
+    """
+    try:
+        found = json.loads(kept) if isinstance(kept, str) else kept
+        groups = [(group, fact["name"], fact["vars"]) for group, fact in found.items()]
+    except (ValueError, RecursionError, AttributeError, TypeError, KeyError):
+        return None
+    texts = [
+        text for group, label, slots in groups if isinstance(slots, dict) for text in (group, label, *slots, *slots.values())
+    ]
+    sound = all(isinstance(slots, dict) for _, _, slots in groups) and all(isinstance(text, str) for text in texts)
+    return groups if sound and groups else None
