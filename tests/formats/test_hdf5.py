@@ -406,3 +406,15 @@ def test_real_files_are_read_as_their_manifest_says(shared):
         assert {name: (w.dtype, list(w.shape), hashlib.sha256(w.numpy().tobytes()).hexdigest()) for name, w in found.items()} == {
             t["name"].replace("/", "."): (t["dtype"], t["shape"], t["sha256"]) for t in entry["tensors"]
         }
+
+
+def test_a_heap_of_texts_that_goes_round_ends(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["layers/dense/vars/0"] = np.ones((2, 2))
+        file["layers/dense/vars"].attrs["name"] = "mine"
+    data = bytearray((tmp_path / "a.h5").read_bytes())
+    heap = data.index(b"GCOL") + 16
+    data[heap : heap + 16] = bytes(16)  # the first object: of no index and no size
+    (tmp_path / "a.h5").write_bytes(data)
+    done = run("import steelyard; print(*steelyard.weights(sys.argv[1]))", tmp_path / "a.h5")
+    assert done.stdout.split() == ["dense/kernel"]
