@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from steelyard.core.keras_layers import PARTS, SAME, Slot, kind_of, slots_of, snake
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Role, Weight
+from steelyard.layers.keras import PARTS, SAME, Slot, kind_of, slots_of, snake
 
 if TYPE_CHECKING:
     from steelyard.codecs.hdf5 import Tree

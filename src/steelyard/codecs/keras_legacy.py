@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from steelyard.core.keras_layers import PARTS, Slot, einsum_slots, kind_of, slot
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Role, Weight
+from steelyard.layers.keras import PARTS, Slot, einsum_slots, kind_of, slot
 
 if TYPE_CHECKING:
     from steelyard.codecs.hdf5 import Tree

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from steelyard.core.keras_layers import LAYERS, PARTS, Slot, Slots, einsum_slots
 from steelyard.core.plugins import adapter_of
 from steelyard.core.readers import Live
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import NotFittedError, UnknownModelError, printable
+from steelyard.layers.keras import LAYERS, PARTS, Slot, Slots, einsum_slots
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
