@@ -2,18 +2,22 @@
 
 What two readers could understand differently is refused: names that stand twice, members that overlap, a
 local header that contradicts the directory, a wrong count, encryption. Stored members are read where they
-lie; deflated ones are inflated whole, to their declared size and not a byte more.
+lie; deflated ones are inflated as they are read, to their declared size and not a byte more.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
+from _thread import allocate_lock
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from steelyard.core.source import Source, from_bytes
+from steelyard.core.source import Source
 from steelyard.errors import FormatError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.source import Fill
 
 END, END64, LOCATOR64, ENTRY, LOCAL = b"PK\5\6", b"PK\6\6", b"PK\6\7", b"PK\1\2", b"PK\3\4"
 STORED, DEFLATED = 0, 8
@@ -25,6 +29,8 @@ INFLATED = 1 << 30
 """Bytes that one deflated member may inflate to."""
 RATIO = 200
 """How many times its packed size a member of more than 64 MiB may inflate to."""
+STEP = 1 << 18
+"""Bytes that are inflated at once while a member is passed over."""
 
 
 class Member(NamedTuple):
@@ -57,15 +63,28 @@ def directory(source: Source) -> dict[str, Member]:
 
 
 def member_source(source: Source, member: Member) -> Source:
-    """Return a member's content as a source: in place when it is stored, inflated in memory otherwise.
+    """Return a member's content as a source: in place when it is stored, inflated as it is read otherwise.
 
-    Its checksum is compared when it is read for the first time.
+    Nothing is read before it is asked for. The checksum is compared when a member has been read from its
+    beginning to its end.
     """
-    offset = _data_offset(source, member)
-    if member.method == STORED:
-        return _checked(source.part(offset, member.packed, member.name), member)
-    data = _inflate(source, member, source.read(offset, member.packed))
-    return _checked(from_bytes(data, f"{source.name}:{member.name}", source.beside), member)
+    if member.method not in (STORED, DEFLATED):
+        raise FormatError(
+            source.name,
+            f"the member {printable(member.name)} is packed by method {member.method}, which is not read; repack it with deflate",
+        )
+    return Source(f"{source.name}:{member.name}", member.size, _opener(source, member), source.beside)
+
+
+def mentions(source: Source, ending: bytes) -> bool:
+    """Tell cheaply whether the source is a zip archive in whose directory this text stands; never raises."""
+    try:
+        if not is_zip(source):
+            return False
+        start, size, _ = _end(source)
+        return ending in source.read(start, size)
+    except FormatError:
+        return False
 
 
 def _end(source: Source) -> tuple[int, int, int]:
@@ -102,37 +121,29 @@ def _end64(source: Source, locator: bytes, short: tuple[int, int, int]) -> tuple
     return start, size, count
 
 
+_ENTRY = struct.Struct("<4s4x2H4x3L3HH6xL")
+
+
 def _entries(source: Source, block: bytes, count: int) -> Iterator[Member]:
     if count > MEMBERS:
         raise FormatError(source.name, f"the zip archive claims {count:,} members, more than {MEMBERS:,}")
     at = 0
     for _ in range(count):
-        if block[at : at + 4] != ENTRY or at + 46 > len(block):
+        if at + 46 > len(block):
             raise FormatError(source.name, "the zip directory is cut or damaged")
-        flags, method, crc, packed, size, name, extra, comment, disk, header = struct.unpack(
-            "<8x2H4x3L3HH6xL", block[at : at + 46]
-        )
-        text, more, note = _fields(block, at + 46, name, extra, comment)
-        if len(note) != comment or disk not in (0, FULL16) or flags & 0x2041:
+        magic, flags, method, crc, packed, size, name, extra, comment, disk, header = _ENTRY.unpack_from(block, at)
+        begin = at + 46
+        at = begin + name + extra + comment
+        text = block[begin : begin + name].decode("utf-8", "surrogateescape")
+        if magic != ENTRY or at > len(block) or (disk and disk != FULL16) or flags & 0x2041:
             raise FormatError(source.name, f"the member {printable(text)} is cut, encrypted or on another disk")
-        if method not in (STORED, DEFLATED):
-            raise FormatError(
-                source.name,
-                f"the member {printable(text)} is packed by method {method}, which is not read; repack it with deflate",
-            )
-        size, packed, header = _wide(source, text, more, size, packed, header)
+        if FULL32 in (size, packed, header):
+            size, packed, header = _wide(source, text, block[begin + name : begin + name + extra], size, packed, header)
         if method == STORED and size != packed:
             raise FormatError(source.name, f"the stored member {printable(text)} has two sizes, {packed:,} and {size:,}")
-        yield Member(text, header, packed, size, method, crc, note)
-        at += 46 + name + extra + comment
+        yield Member(text, header, packed, size, method, crc, block[at - comment : at])
     if at != len(block):
         raise FormatError(source.name, f"the zip directory holds more than the {count:,} members that it counts")
-
-
-def _fields(block: bytes, at: int, name: int, extra: int, comment: int) -> tuple[str, bytes, bytes]:
-    text = block[at : at + name].decode("utf-8", "surrogateescape")
-    more = block[at + name : at + name + extra]
-    return text, more, block[at + name + extra : at + name + extra + comment]
 
 
 def _wide(source: Source, name: str, extra: bytes, *values: int) -> tuple[int, int, int]:
@@ -154,11 +165,11 @@ def _wide(source: Source, name: str, extra: bytes, *values: int) -> tuple[int, i
 
 def _check_overlap(source: Source, members: dict[str, Member], end: int) -> None:
     """See that no member reaches into the next one, or into the directory."""
-    for member in sorted(members.values(), key=lambda m: -m.header):
-        stop = member.header + 30 + len(member.name.encode("utf-8", "surrogateescape")) + member.packed
+    for header, packed, name in sorted([(m.header, m.packed, m.name) for m in members.values()], reverse=True):
+        stop = header + 30 + packed + (len(name) if name.isascii() else len(name.encode("utf-8", "surrogateescape")))
         if stop > end:
-            raise FormatError(source.name, f"the member {printable(member.name)} overlaps what follows it", member.header)
-        end = member.header
+            raise FormatError(source.name, f"the member {printable(name)} overlaps what follows it", header)
+        end = header
 
 
 def _data_offset(source: Source, member: Member) -> int:
@@ -178,41 +189,122 @@ def _data_offset(source: Source, member: Member) -> int:
     return offset
 
 
-def _inflate(source: Source, member: Member, packed: bytes) -> bytes:
-    if member.size > INFLATED or member.size > max(RATIO * member.packed, 1 << 26):
-        raise FormatError(
-            source.name,
-            f"the member {printable(member.name)} would inflate from {member.packed:,} to {member.size:,} bytes; refused",
-        )
-    machine = zlib.decompressobj(-15)
-    try:
-        data = machine.decompress(packed, member.size + 1)
-    except zlib.error as error:
-        raise FormatError(source.name, f"the member {printable(member.name)} is damaged: {error}") from None
-    if len(data) != member.size or not machine.eof:
-        raise FormatError(source.name, f"the member {printable(member.name)} does not inflate to its {member.size:,} bytes")
-    return data
-
-
-def _checked(content: Source, member: Member) -> Source:
-    """Compare the checksum before the first byte is handed out; 0 means that the writer kept none."""
-    pending = [member.crc] if member.crc else []
+def _opener(source: Source, member: Member) -> Fill:
+    """Read a member; its local header is looked at when the first byte is asked for."""
+    opened: list[Fill] = []
 
     def fill(offset: int, buffer: memoryview) -> None:
-        if pending:
-            if _crc(content) != pending[0]:
-                raise FormatError(content.name, "the content does not match its checksum: the file is damaged")
-            pending.clear()
-        content.fill(offset, buffer)
+        if not opened:
+            start = _data_offset(source, member)
+            if member.method == STORED:
+                opened.append(_Checked(source, start, member).fill)
+            else:
+                opened.append(_Inflating(source, start, member).fill)
+        opened[0](offset, buffer)
 
-    return Source(content.name, content.size, fill, content.beside)
+    return fill
 
 
-def _crc(content: Source, limit: int = 1 << 20) -> int:
-    buffer = memoryview(bytearray(min(limit, content.size)))
-    crc = 0
-    for start in range(0, content.size, limit):
-        block = buffer[: min(limit, content.size - start)]
-        content.fill(start, block)
-        crc = zlib.crc32(block, crc)
-    return crc
+class _Checked:
+    """Reads a stored member, and compares its checksum while it is read from its beginning to its end.
+
+    Whoever reads a member whole has read what was written; a run from its middle is not checked. A checksum
+    of 0 means that the writer kept none.
+    """
+
+    __slots__ = ("member", "run", "source", "start")
+
+    def __init__(self, source: Source, start: int, member: Member) -> None:
+        self.source = source
+        self.start = start
+        self.member = member
+        self.run = (0, 0) if member.crc else (-1, 0)  # bytes read in order so far, and their checksum
+
+    def fill(self, offset: int, buffer: memoryview) -> None:
+        self.source.fill(self.start + offset, buffer)
+        done, crc = self.run
+        if not 0 <= offset <= done < offset + len(buffer):
+            if offset or done < 0:
+                return
+            done = crc = 0  # read once more from the beginning
+        crc = zlib.crc32(buffer[done - offset :], crc)
+        done = offset + len(buffer)
+        if done == self.member.size:
+            _compare(self.source, self.member, crc)
+            done = -1
+        self.run = done, crc  # one assignment: threads may read at the same time
+
+
+class _Inflating:
+    """Inflates a member as far as it is read, and from the start again for what lies before that."""
+
+    __slots__ = ("crc", "done", "lock", "machine", "member", "packed", "rest", "source", "start")
+
+    def __init__(self, source: Source, start: int, member: Member) -> None:
+        if member.size > INFLATED or member.size > max(RATIO * member.packed, 1 << 26):
+            raise FormatError(
+                source.name,
+                f"the member {printable(member.name)} would inflate from {member.packed:,} to {member.size:,} bytes; refused",
+            )
+        self.source = source
+        self.start = start
+        self.member = member
+        self.lock = allocate_lock()
+        self._restart()
+
+    def _restart(self) -> None:
+        self.machine = zlib.decompressobj(-15)
+        self.packed = self.done = self.crc = 0
+        self.rest = b""
+
+    def fill(self, offset: int, buffer: memoryview) -> None:
+        with self.lock:
+            if offset < self.done:
+                self._restart()
+            while self.done < offset:
+                self._next(min(offset - self.done, STEP))
+            filled = 0
+            while filled < len(buffer):
+                block = self._next(len(buffer) - filled)
+                buffer[filled : filled + len(block)] = block
+                filled += len(block)
+
+    def _next(self, length: int) -> bytes:
+        """Inflate at most `length` bytes more; at the end see that it is the end, and the checksum."""
+        try:
+            block = self._inflate(length)
+            while not block and not self.machine.eof and self.packed < self.member.packed:
+                block = self._inflate(length)
+        except zlib.error as error:
+            raise FormatError(self.source.name, f"the member {printable(self.member.name)} is damaged: {error}") from None
+        self.done += len(block)
+        self.crc = zlib.crc32(block, self.crc)
+        ended = self.done == self.member.size and (self.machine.eof or not self._more())
+        if not block or (self.done == self.member.size and not ended):
+            raise FormatError(
+                self.source.name, f"the member {printable(self.member.name)} does not inflate to its {self.member.size:,} bytes"
+            )
+        if ended and self.member.crc:
+            _compare(self.source, self.member, self.crc)
+        return block
+
+    def _inflate(self, length: int) -> bytes:
+        packed = self.rest
+        if not packed and self.packed < self.member.packed:
+            packed = self.source.read(self.start + self.packed, min(STEP, self.member.packed - self.packed))
+            self.packed += len(packed)
+        block = self.machine.decompress(packed, length)
+        self.rest = self.machine.unconsumed_tail
+        return block
+
+    def _more(self) -> bool:
+        """Tell whether more comes out than the member's size says."""
+        while not self.machine.eof and (self.rest or self.packed < self.member.packed):
+            if self._inflate(1):
+                return True
+        return not self.machine.eof
+
+
+def _compare(source: Source, member: Member, crc: int) -> None:
+    if crc != member.crc:
+        raise FormatError(f"{source.name}:{member.name}", "the content does not match its checksum: the file is damaged")

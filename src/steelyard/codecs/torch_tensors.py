@@ -1,0 +1,375 @@
+"""Tensors as PyTorch's pickles speak of them: a storage, and how a tensor lies in it.
+
+Nothing is trusted: a tensor that does not fit its storage is listed and refused. Storages are opened when
+their numbers are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from steelyard.codecs.arrays import SIZE, Found, array_of, is_shape, refused
+from steelyard.codecs.inert import Global, Persistent, Record, as_source
+from steelyard.core.dtypes import ITEMSIZES, itemsize
+from steelyard.core.readers import by_rows
+from steelyard.core.source import Source, Stored
+from steelyard.errors import FormatError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array, Reader
+
+    Open = Callable[[Any, str, int], Source]
+    """Opens the storage of a key, a type and a number of elements; raises `FormatError` when there is none."""
+
+DENSE = 1 << 28
+"""Bytes that a sparse or repeated tensor may take when written out, if that is also `RATIO` times what is stored."""
+RATIO = 1000
+
+_STORAGES = {
+    "Float": "float32",
+    "Double": "float64",
+    "Half": "float16",
+    "BFloat16": "bfloat16",
+    "Char": "int8",
+    "Byte": "uint8",
+    "Short": "int16",
+    "Int": "int32",
+    "Long": "int64",
+    "Bool": "bool",
+    "ComplexFloat": "complex64",
+    "ComplexDouble": "complex128",
+    "QInt8": "qint8",
+    "QUInt8": "quint8",
+    "QInt32": "qint32",
+    "QUInt4x2": "quint4x2",
+    "QUInt2x4": "quint2x4",
+    "Untyped": "",
+}
+_NAMES = {"float": "float32", "double": "float64", "half": "float16", "long": "int64", "int": "int32", "short": "int16"}
+_NAMES |= {"cfloat": "complex64", "cdouble": "complex128", "chalf": "complex32"}
+_CARRIED = {  # how what NumPy has no word for is listed: its own word stands in `stored`
+    "qint8": "int8",
+    "quint8": "uint8",
+    "qint32": "int32",
+    "float4_e2m1fn_x2": "uint8",
+    "bits8": "uint8",
+    **{f"{sign}int{bits}": f"{sign}int8" for sign in ("", "u") for bits in range(1, 8)},
+}
+
+
+class Tensors:
+    """Tells what the records of one pickle stand for. `source` is for messages, `open_storage` gives the bytes."""
+
+    __slots__ = ("_opened", "byteorder", "nested", "open_storage", "source")
+
+    def __init__(
+        self, source: Source, open_storage: Open, byteorder: str = "<", nested: Callable[[Source], Tensors] | None = None
+    ) -> None:
+        self.source = source
+        self.open_storage = open_storage
+        self.byteorder = byteorder
+        self.nested = nested
+        self._opened: dict[Any, Source] = {}
+
+    def found(self, value: Any) -> Found | None:
+        """Return the tensor or array that a value stands for; None when it stands for something else."""
+        if isinstance(value, Persistent):
+            return self._bare_storage(value)
+        if not isinstance(value, Record):
+            return None
+        call = value.call
+        make = _MAKERS.get(call.text) if isinstance(call, Global) else None
+        if make is None:
+            return array_of(value, self.source)
+        try:
+            return make(self, *value.args)
+        except FormatError as error:
+            return refused(self.source, str(error).removeprefix(f"{printable(self.source.name)}: "))
+        except (TypeError, ValueError, AttributeError) as error:
+            return refused(self.source, f"the arguments of {value.text} are computed or make no sense: {printable(error, 100)}")
+
+    def strided(  # noqa: PLR0913 - the arguments of torch's own function
+        self,
+        storage: Any,
+        offset: Any,
+        shape: Any,
+        stride: Any,
+        requires_grad: Any = None,
+        hooks: Any = None,
+        metadata: Any = None,
+        dtype: str = "",
+    ) -> Found:
+        """`_rebuild_tensor_v2`: where a tensor begins in its storage, its shape and its steps, in elements."""
+        source, word, count = self._storage(storage)
+        shape, stride = _numbers(shape), _numbers(stride)
+        if dtype:
+            word, count = dtype, count // _size(dtype) if not word else count
+        if not is_shape(shape) or not is_shape(stride) or len(shape) != len(stride) or type(offset) is not int or offset < 0:
+            return refused(self.source, f"shape {printable(shape, 80)}, strides {printable(stride, 80)} or offset make no sense")
+        last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True)) + 1 if 0 not in shape else 0
+        size = _size(word)
+        if last > count or last * size > source.size:
+            what = f"ends at element {last:,} of a storage that has {min(count, source.size // max(size, 1)):,}"
+            return refused(self.source, what, shape, _listed(word))
+        trainable = requires_grad if isinstance(requires_grad, bool) else None
+        return self._view(source, word, offset, shape, stride, _flags(metadata), trainable)
+
+    def _view(  # noqa: PLR0913 - all that says how numbers lie
+        self, source: Source, word: str, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], flags: str, trainable: Any
+    ) -> Found:
+        listed = _listed(word)
+        stored = word if listed != word else ""
+        total = prod(i for i in shape if i) * itemsize(listed)
+        if total >= SIZE or (total > DENSE and total > RATIO * source.size and 0 not in shape):
+            return refused(self.source, f"shape {list(shape)} repeats {source.size:,} bytes {total:,} times; refused", shape, listed)
+        if word in ("quint4x2", "quint2x4"):
+            return refused(self.source, f"is packed as {word}, which is not read", shape, listed, word)
+        size = _size(word)
+        start = offset * size
+        half = word == "complex32"
+        flat = source.numbers(start, "float16" if half else listed, self.byteorder)
+        if _is_contiguous(shape, stride):
+            read: Reader = _pairs(flat) if half else flat
+        else:
+            read = _stepped(_pairs(source.numbers(0, "float16", self.byteorder)) if half else source.numbers(0, listed, self.byteorder),
+                            offset, shape, stride)
+        if flags:
+            read = _flagged(read, flags)
+        place = (id(source), start, shape, stride, word, flags) if 0 not in shape else None
+        return Found(shape, listed, read, place=place, stored=stored, trainable=trainable)
+
+    def _storage(self, value: Any) -> tuple[Source, str, int]:
+        """Return a storage's bytes, its type ("" when it has none) and its number of elements."""
+        if isinstance(value, Persistent):
+            return self._referred(value.key)
+        if isinstance(value, Record) and value.text == "torch.storage._load_from_bytes" and self.nested:
+            data = as_source(value.args[0], self.source.name) if type(value.args) is tuple and len(value.args) == 1 else None
+            if data is not None:
+                key = id(value)
+                inner = self._nested(key, data)
+                return inner
+        if isinstance(value, Record) and value.attributes.get("_untyped_storage") is not None:
+            return self._storage(value.attributes["_untyped_storage"])
+        raise FormatError(self.source.name, "its storage is computed by a call, which is not made")
+
+    def _nested(self, key: Any, data: Source) -> tuple[Source, str, int]:
+        if key not in self._opened:
+            tensors, value = self.nested(data)  # type: ignore[misc]
+            self._opened[key] = tensors._storage(value)
+        return self._opened[key]
+
+    def _referred(self, key: Any) -> tuple[Source, str, int]:
+        if type(key) is not tuple or len(key) < 5 or key[0] not in ("storage", b"storage") or not isinstance(key[1], Global):
+            raise FormatError(self.source.name, f"its storage is called {printable(key, 80)}, which is no name of a storage")
+        _, kind, name, _, count = key[:5]
+        if type(name) not in (str, int) or type(count) is not int or count < 0:
+            raise FormatError(self.source.name, f"its storage has the name {printable(name, 40)} and {printable(count, 40)} elements")
+        word = storage_dtype(kind)
+        view = key[5] if len(key) > 5 else None
+        identity = (name, word, count) if view is None else (name, word, count, _view_of(view))
+        found = self._opened.get(identity)
+        if found is None:
+            found = self._opened[identity] = self._opened_storage(name, word, count, view)
+        return found, word, (count if view is None else _view_of(view)[1])
+
+    def _opened_storage(self, name: Any, word: str, count: int, view: Any) -> Source:
+        same = self._opened.get(("", name))
+        whole = self._opened[("", name)] = same if same is not None else self.open_storage(name, word, count)
+        if view is None:
+            return whole
+        offset, length = _view_of(view)
+        size = _size(word)
+        return whole.part(offset * size, length * size)
+
+    def _bare_storage(self, value: Persistent) -> Found | None:
+        if type(value.key) is tuple and value.key and value.key[0] in ("module", b"module"):
+            return None  # the class of a module, with its source text
+        try:
+            source, word, count = self._referred(value.key)
+            return self.strided(value, 0, (count // _size(word or "uint8"),), (1,), dtype=word or "uint8")
+        except FormatError as error:
+            return refused(self.source, str(error))
+
+
+def storage_dtype(kind: Global) -> str:
+    """Return the type of the elements of a storage class; "" for one that has none.
+
+    >>> storage_dtype(Global("torch", "FloatStorage"))
+    'float32'
+    """
+    name = kind.name.rpartition(".")[2].removesuffix("Storage")
+    if kind.module.partition(".")[0] != "torch" or name not in _STORAGES:
+        raise FormatError("the pickle", f"its storage is a {printable(kind.text)}, which is no known type")
+    return _STORAGES[name]
+
+
+def _dtype(value: Any) -> str:
+    """Return the word of `torch.float8_e4m3fn` and the like."""
+    if not isinstance(value, Global) or value.module != "torch":
+        raise FormatError("the pickle", f"is of type {printable(value, 60)}, which is no type of torch")
+    word = _NAMES.get(value.name, value.name)
+    _size(word)
+    return word
+
+
+def _size(word: str) -> int:
+    """Return the bytes of an element of one of torch's types."""
+    if word in ("complex32", "quint4x2", "quint2x4", ""):
+        return {"complex32": 4}.get(word, 1)
+    listed = _CARRIED.get(word, word)
+    if listed not in ITEMSIZES or listed == "object":
+        raise FormatError("the pickle", f"is of type {printable(word)}, which is not known")
+    return itemsize(listed)
+
+
+def _listed(word: str) -> str:
+    if word in ("complex32", "quint4x2", "quint2x4", ""):
+        return "complex64" if word == "complex32" else "uint8"
+    return _CARRIED.get(word, word)
+
+
+def _numbers(value: Any) -> Any:
+    """Return a shape as a tuple: a `torch.Size` is a call, a list was usual once."""
+    if isinstance(value, Record) and value.text == "torch.Size" and type(value.args) is tuple and len(value.args) == 1:
+        value = value.args[0]
+    return tuple(value) if type(value) is list else value
+
+
+def _view_of(view: Any) -> tuple[int, int]:
+    """Return offset and length of a part of an old storage, in elements."""
+    if type(view) is not tuple or len(view) != 3 or any(type(i) is not int or i < 0 for i in view[1:]):
+        raise FormatError("the pickle", f"a view of a storage is {printable(view, 80)}")
+    return view[1], view[2]
+
+
+def _flags(metadata: Any) -> str:
+    if type(metadata) is not dict:
+        return ""
+    return "".join(flag for flag in ("conj", "neg") if metadata.get(flag) is True)
+
+
+def _is_contiguous(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
+    if len(shape) == 1:
+        return stride[0] == 1 or shape[0] <= 1
+    expected = 1
+    for length, step in zip(reversed(shape), reversed(stride), strict=True):
+        if length != 1 and step != expected:
+            return 0 in shape
+        expected *= length
+    return True
+
+
+def _pairs(flat: Stored) -> Reader:
+    """Read complex numbers of two half floats as those of two floats: NumPy has no shorter ones."""
+
+    def read(start: int, stop: int) -> Array:
+        import numpy as np
+
+        return flat(2 * start, 2 * stop).astype(np.float32).view(np.complex64)
+
+    return read
+
+
+def _stepped(flat: Reader, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]) -> Reader:
+    """Read a tensor that does not lie in one run: for some rows, the run that holds them."""
+    below = sum((n - 1) * step for n, step in zip(shape[1:], stride[1:], strict=True)) + 1
+
+    def rows(first: int, last: int) -> Array:
+        import numpy as np
+
+        if last <= first:
+            return flat(0, 0)
+        begin = offset + first * stride[0]
+        run = flat(begin, begin + (last - first - 1) * stride[0] + below)
+        steps = tuple(step * run.itemsize for step in stride)
+        return np.lib.stride_tricks.as_strided(run, (last - first, *shape[1:]), steps, writeable=False)
+
+    return by_rows(shape, rows)
+
+
+def _flagged(read: Reader, flags: str) -> Reader:
+    """Apply what torch keeps as a flag and does to the numbers when they are used."""
+
+    def changed(start: int, stop: int) -> Array:
+        import numpy as np
+
+        block = read(start, stop)
+        block = np.conjugate(block) if "conj" in flags else block
+        return np.negative(block) if "neg" in flags else block
+
+    return changed
+
+
+def _v3(  # noqa: PLR0913 - the arguments of torch's own function
+    tensors: Tensors, storage: Any, offset: Any, shape: Any, stride: Any, grad: Any, hooks: Any, dtype: Any, metadata: Any = None
+) -> Found:
+    """Types newer than storages with a type: these have bytes only."""
+    return tensors.strided(storage, offset, shape, stride, grad, hooks, metadata, _dtype(dtype))
+
+
+def _parameter(tensors: Tensors, data: Any, requires_grad: Any = True, *_: Any) -> Found | None:
+    found = tensors.found(data)
+    if found is not None:
+        found.trainable = requires_grad is not False
+    return found
+
+
+def _subclass(tensors: Tensors, make: Any, kind: Any, args: Any, state: Any = None) -> Found | None:
+    """A subclass of a tensor: the function that makes its plain tensor, and that one's arguments."""
+    return tensors.found(Record(make, args))
+
+
+def _quantised(  # noqa: PLR0913 - the arguments of torch's own function
+    tensors: Tensors, storage: Any, offset: Any, shape: Any, stride: Any, parameters: Any, *_: Any
+) -> Found:
+    """The whole numbers that are stored; `stored` says how to make real ones of them."""
+    found = tensors.strided(storage, offset, shape, stride)
+    method, scale, zero, *axis = parameters
+    if method.name == "per_tensor_affine":
+        if type(scale) not in (int, float) or type(zero) is not int:
+            raise ValueError("a scale or a zero point is no number")
+        found.stored += f" scale={scale!r} zero_point={zero}"
+        return found
+    scales, zeros = tensors.found(scale), tensors.found(zero)
+    (place,) = axis
+    if type(place) is not int or not 0 <= place < len(found.shape) or scales is None or zeros is None:
+        raise ValueError(f"axis {printable(place, 20)} of the scales is none of shape {found.shape}")
+    if not scales.shape == zeros.shape == (found.shape[place],):
+        raise ValueError(f"{scales.shape} scales for axis {place} of shape {found.shape}")
+    found.stored += f" scales along axis {place}"
+    return found
+
+
+def _sparse(tensors: Tensors, layout: Any, data: Any) -> Found:
+    """A sparse tensor as a dense one, if that is not much more than what is stored."""
+    from steelyard.codecs.torch_sparse import dense
+
+    return dense(tensors, layout, data)
+
+
+def _without_numbers(tensors: Tensors, dtype: Any, shape: Any, *_: Any) -> Found:
+    return refused(tensors.source, "is on the meta device: the file has no numbers of it", _numbers(shape), _listed(_dtype(dtype)))
+
+
+def _from_array(tensors: Tensors, data: Any, dtype: Any = None, *_: Any) -> Found | None:
+    return tensors.found(data)
+
+
+_MAKERS: dict[str, Callable[..., Found | None]] = {
+    "torch._utils._rebuild_tensor": Tensors.strided,
+    "torch._utils._rebuild_tensor_v2": Tensors.strided,
+    "torch._utils._rebuild_tensor_v3": _v3,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
+    "torch.nn.parameter.Parameter": _parameter,
+    "torch._tensor._rebuild_from_type_v2": _subclass,
+    "torch._tensor._rebuild_from_type": _subclass,
+    "torch._utils._rebuild_qtensor": _quantised,
+    "torch._utils._rebuild_sparse_tensor": _sparse,
+    "torch._utils._rebuild_sparse_csr_tensor": _sparse,
+    "torch._utils._rebuild_meta_tensor_no_storage": _without_numbers,
+    "torch._utils._rebuild_device_tensor_from_numpy": _from_array,
+    "torch._utils._rebuild_device_tensor_from_cpu_tensor": _from_array,
+}
