@@ -66,6 +66,11 @@ class Record:
             self._added = [], {}
         return self._added
 
+    @property
+    def added(self) -> bool:
+        """Whether anything was appended or set."""
+        return self._added is not None
+
     def built(self, state: Any) -> None:
         """Take a state; a second one adds to the first, as it would to the attributes of the object."""
         if type(state) is dict and type(self.state) is dict:

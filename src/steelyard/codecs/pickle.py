@@ -60,6 +60,7 @@ class Machine:
         "marks",
         "memo",
         "records",
+        "references",
         "source",
         "stack",
         "steps",
@@ -71,6 +72,7 @@ class Machine:
         self.steps = steps
         self.globals: dict[tuple[str, str], Global] = {}
         self.records: list[Record] = []
+        self.references: list[Persistent] = []
         self.dims: dict[bytes, tuple[int, ...]] = {}
         self.data = b""
         self.copied = 0
@@ -197,6 +199,12 @@ class Machine:
         if found is None:
             found = self.globals[key] = Global(module, name)
         return found
+
+    def refer(self, key: Any) -> Persistent:
+        """Note a reference to something outside the pickle."""
+        reference = Persistent(key)
+        self.references.append(reference)
+        return reference
 
     def call(self, target: Any, args: Any) -> Any:
         """Note what would be called; the few calls that stand for plain data become it."""
@@ -336,7 +344,7 @@ def _tensor(machine: Machine, target: Any, fields: Sequence[bytes]) -> Any:
     step = memo[into4] = dims.get(stride) or _dims(dims, stride)
     nothing = memo[into5] = machine.call(_get(memo, hooks), ())
     (start,) = dims.get(offset) or _dims(dims, offset)
-    args = memo[into6] = (Persistent(identity), start, size, step, flag == b"\x88", nothing)
+    args = memo[into6] = (machine.refer(identity), start, size, step, flag == b"\x88", nothing)
     record = memo[into7] = machine.call(target, args)
     return record
 
@@ -504,8 +512,8 @@ def _table() -> list[Handler]:
         b"j": push(lambda m: m.memo[m.number(4)]),
         b"c": _global,
         b"\x93": _stack_global,
-        b"P": push(lambda m: Persistent(m.line().decode("utf-8", "replace"))),
-        b"Q": push(lambda m: Persistent(m.stack.pop())),
+        b"P": push(lambda m: m.refer(m.line().decode("utf-8", "replace"))),
+        b"Q": push(lambda m: m.refer(m.stack.pop())),
         b"R": _reduce,
         b"\x81": _reduce,
         b"\x92": _newobj_ex,

@@ -20,6 +20,8 @@ from steelyard.errors import FormatError, printable
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
 
+    Nested = Callable[[Source], tuple["Tensors", Any]]
+    """Reads a whole file of torch that lies inside a pickle: what tells its tensors, and what it holds."""
     Open = Callable[[Any, str, int], Source]
     """Opens the storage of a key, a type and a number of elements; raises `FormatError` when there is none."""
 
@@ -65,13 +67,13 @@ class Tensors:
     __slots__ = ("_opened", "byteorder", "nested", "open_storage", "source")
 
     def __init__(
-        self, source: Source, open_storage: Open, byteorder: str = "<", nested: Callable[[Source], Tensors] | None = None
+        self, source: Source, open_storage: Open, byteorder: str = "<", nested: Nested | None = None
     ) -> None:
         self.source = source
         self.open_storage = open_storage
         self.byteorder = byteorder
         self.nested = nested
-        self._opened: dict[Any, Source] = {}
+        self._opened: dict[Any, Any] = {}
 
     def found(self, value: Any) -> Found | None:
         """Return the tensor or array that a value stands for; None when it stands for something else."""
@@ -144,19 +146,19 @@ class Tensors:
         """Return a storage's bytes, its type ("" when it has none) and its number of elements."""
         if isinstance(value, Persistent):
             return self._referred(value.key)
-        if isinstance(value, Record) and value.text == "torch.storage._load_from_bytes" and self.nested:
+        if isinstance(value, Record) and value.text == "torch.storage._load_from_bytes":
             data = as_source(value.args[0], self.source.name) if type(value.args) is tuple and len(value.args) == 1 else None
             if data is not None:
-                key = id(value)
-                inner = self._nested(key, data)
-                return inner
+                return self._nested(id(value), data)
         if isinstance(value, Record) and value.attributes.get("_untyped_storage") is not None:
             return self._storage(value.attributes["_untyped_storage"])
         raise FormatError(self.source.name, "its storage is computed by a call, which is not made")
 
     def _nested(self, key: Any, data: Source) -> tuple[Source, str, int]:
         if key not in self._opened:
-            tensors, value = self.nested(data)  # type: ignore[misc]
+            if self.nested is None:
+                raise FormatError(self.source.name, "files of torch lie too deep in one another")
+            tensors, value = self.nested(data)
             self._opened[key] = tensors._storage(value)
         return self._opened[key]
 

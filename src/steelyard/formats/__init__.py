@@ -29,6 +29,7 @@ SUFFIXES = {
     "sharded": (".index.json",),
     "tensorflow": (".index", ".data-00000-of-00001", "saved_model.pb", "checkpoint"),
     "tflite": (".tflite", ".lite"),
+    "torch": (".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".jit", ".ptl"),
 }
 """Which suffixes each format of the folder claims, without importing it; a test keeps this true."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from steelyard.core.dtypes import ITEMSIZES, numpy_dtype
+from steelyard.core.layers import FACTS, Facts, fact_of, plain_name, with_axes
 from steelyard.core.readers import Live, by_rows
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, printable
@@ -19,71 +20,6 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
     Slots = MutableMapping[Any, Any]
-
-
-Facts = dict[str, tuple[Role, str]]
-
-_NORM: Facts = {
-    "weight": (Role.SCALE, "channel"),
-    "bias": (Role.OFFSET, "channel"),
-    "running_mean": (Role.MEAN, "channel"),
-    "running_var": (Role.VARIANCE, "channel"),
-    "num_batches_tracked": (Role.COUNT, ""),
-}
-
-
-def _dense(axes: str) -> Facts:
-    return {"weight": (Role.KERNEL, axes), "bias": (Role.BIAS, "out")}
-
-
-def _recurrent(gates: str) -> Facts:
-    """The names of a recurrent layer without their ending: `_l0`, `_l1_reverse`, or none in a cell."""
-    packed = f"[{gates}]*out" if gates else "out"
-    return {
-        "weight_ih": (Role.KERNEL, f"{packed} in"),
-        "weight_hh": (Role.RECURRENT_KERNEL, f"{packed} in"),
-        "weight_hr": (Role.KERNEL, "out in"),
-        "bias_ih": (Role.BIAS, packed),
-        "bias_hh": (Role.BIAS, packed),
-    }
-
-
-FACTS: dict[str, Facts] = {
-    "Linear": _dense("out in"),
-    "Bilinear": _dense("out in1 in2"),
-    "_ConvNd": {"bias": (Role.BIAS, "out")},
-    "Conv1d": _dense("out in k"),
-    "Conv2d": _dense("out in kh kw"),
-    "Conv3d": _dense("out in kd kh kw"),
-    "ConvTranspose1d": _dense("in out k"),
-    "ConvTranspose2d": _dense("in out kh kw"),
-    "ConvTranspose3d": _dense("in out kd kh kw"),
-    "Embedding": {"weight": (Role.EMBEDDING, "vocab out")},
-    "EmbeddingBag": {"weight": (Role.EMBEDDING, "vocab out")},
-    "_NormBase": _NORM,
-    "LayerNorm": _NORM,
-    "GroupNorm": _NORM,
-    "RMSNorm": _NORM,
-    "PReLU": {"weight": (Role.OTHER, "channel")},
-    "LSTM": _recurrent("ifgo"),
-    "LSTMCell": _recurrent("ifgo"),
-    "GRU": _recurrent("rzn"),
-    "GRUCell": _recurrent("rzn"),
-    "RNN": _recurrent(""),
-    "RNNCell": _recurrent(""),
-    "MultiheadAttention": {
-        "in_proj_weight": (Role.KERNEL, "[qkv]*out in"),
-        "q_proj_weight": (Role.KERNEL, "out in"),
-        "k_proj_weight": (Role.KERNEL, "out in"),
-        "v_proj_weight": (Role.KERNEL, "out in"),
-        "in_proj_bias": (Role.BIAS, "[qkv]*out"),
-        "bias_k": (Role.BIAS, ""),
-        "bias_v": (Role.BIAS, ""),
-    },
-}
-
-_ENDING = re.compile(r"_l\d+(_reverse)?$")
-_MAGNITUDE, _DIRECTION = re.compile(r"(.+)_g"), re.compile(r"(.+)_(?:v|orig)")
 
 
 def weights(model: Any) -> Iterator[Weight]:
@@ -288,36 +224,18 @@ def _layer_facts(part: nn.Module) -> Iterator[tuple[str, tuple[Role, str]]]:
     for held in (part._parameters, part._buffers):
         for key, tensor in held.items():
             if tensor is not None:
-                yield key, _fact(known, key, tensor.ndim)
+                yield key, fact_of(known, key, tensor.ndim)
     for key, held in getattr(part, "parametrizations", {}).items():
         yield from _parametrized(key, held, known)
 
 
-def _fact(known: Facts, key: str, ndim: int) -> tuple[Role, str]:
-    """Look a name up as it is, without a recurrent ending, and as what weight norm and pruning make of it."""
-    direct = known.get(key) or known.get(_ENDING.sub("", key))
-    if direct:
-        return _with_axes(direct, ndim)
-    if match := _DIRECTION.fullmatch(key):  # weight_v, weight_orig: the kernel before its norm or mask
-        return _with_axes(known.get(match[1], (Role.OTHER, "")), ndim)
-    if (match := _MAGNITUDE.fullmatch(key)) and match[1] in known:
-        return Role.SCALE, ""
-    return Role.OTHER, ""
-
-
 def _parametrized(key: str, held: nn.Module, known: Facts) -> Iterator[tuple[str, tuple[Role, str]]]:
     """`parametrizations.weight.original`; weight norm keeps two: original0 the norms, original1 the directions."""
-    fact = known.get(key) or known.get(_ENDING.sub("", key)) or (Role.OTHER, "")
+    fact = known.get(key) or known.get(plain_name(key)) or (Role.OTHER, "")
     split = type(held[0]).__name__ == "_WeightNorm"
     for name, tensor in (*held.named_parameters(), *held.named_buffers()):
         if split and name == "original0":
             found = (Role.SCALE, "")
         else:
-            found = _with_axes(fact, tensor.ndim) if name.startswith("original") else (Role.OTHER, "")
+            found = with_axes(fact, tensor.ndim) if name.startswith("original") else (Role.OTHER, "")
         yield f"parametrizations.{key}.{name}", found
-
-
-def _with_axes(fact: tuple[Role, str], ndim: int) -> tuple[Role, str]:
-    """Leave the axes blank where their number is another: a norm over several axes, a raw tensor."""
-    role, axes = fact
-    return (role, axes) if len(axes.split()) == ndim else (role, "")

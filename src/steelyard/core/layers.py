@@ -1,0 +1,113 @@
+"""What the parameters of PyTorch's layers mean, by the class of the layer: for live modules and for pickled ones."""
+
+from __future__ import annotations
+
+import re
+
+from steelyard.core.weight import Role
+
+Facts = dict[str, tuple[Role, str]]
+
+_NORM: Facts = {
+    "weight": (Role.SCALE, "channel"),
+    "bias": (Role.OFFSET, "channel"),
+    "running_mean": (Role.MEAN, "channel"),
+    "running_var": (Role.VARIANCE, "channel"),
+    "num_batches_tracked": (Role.COUNT, ""),
+}
+
+
+def _dense(axes: str) -> Facts:
+    return {"weight": (Role.KERNEL, axes), "bias": (Role.BIAS, "out")}
+
+
+def _recurrent(gates: str) -> Facts:
+    """The names of a recurrent layer without their ending: `_l0`, `_l1_reverse`, or none in a cell."""
+    packed = f"[{gates}]*out" if gates else "out"
+    return {
+        "weight_ih": (Role.KERNEL, f"{packed} in"),
+        "weight_hh": (Role.RECURRENT_KERNEL, f"{packed} in"),
+        "weight_hr": (Role.KERNEL, "out in"),
+        "bias_ih": (Role.BIAS, packed),
+        "bias_hh": (Role.BIAS, packed),
+    }
+
+
+FACTS: dict[str, Facts] = {
+    "Linear": _dense("out in"),
+    "Bilinear": _dense("out in1 in2"),
+    "_ConvNd": {"bias": (Role.BIAS, "out")},
+    "Conv1d": _dense("out in k"),
+    "Conv2d": _dense("out in kh kw"),
+    "Conv3d": _dense("out in kd kh kw"),
+    "ConvTranspose1d": _dense("in out k"),
+    "ConvTranspose2d": _dense("in out kh kw"),
+    "ConvTranspose3d": _dense("in out kd kh kw"),
+    "Embedding": {"weight": (Role.EMBEDDING, "vocab out")},
+    "EmbeddingBag": {"weight": (Role.EMBEDDING, "vocab out")},
+    "_NormBase": _NORM,
+    "LayerNorm": _NORM,
+    "GroupNorm": _NORM,
+    "RMSNorm": _NORM,
+    "PReLU": {"weight": (Role.OTHER, "channel")},
+    "LSTM": _recurrent("ifgo"),
+    "LSTMCell": _recurrent("ifgo"),
+    "GRU": _recurrent("rzn"),
+    "GRUCell": _recurrent("rzn"),
+    "RNN": _recurrent(""),
+    "RNNCell": _recurrent(""),
+    "MultiheadAttention": {
+        "in_proj_weight": (Role.KERNEL, "[qkv]*out in"),
+        "q_proj_weight": (Role.KERNEL, "out in"),
+        "k_proj_weight": (Role.KERNEL, "out in"),
+        "v_proj_weight": (Role.KERNEL, "out in"),
+        "in_proj_bias": (Role.BIAS, "[qkv]*out"),
+        "bias_k": (Role.BIAS, ""),
+        "bias_v": (Role.BIAS, ""),
+    },
+}
+
+_KINDS = {  # what the classes without a table of their own are kinds of
+    **{f"{word}{n}d": "_NormBase" for word in ("BatchNorm", "InstanceNorm") for n in (1, 2, 3)},
+    "SyncBatchNorm": "_NormBase",
+    "NonDynamicallyQuantizableLinear": "Linear",
+}
+
+_ENDING = re.compile(r"_l\d+(_reverse)?$")
+_MAGNITUDE, _DIRECTION = re.compile(r"(.+)_g"), re.compile(r"(.+)_(?:v|orig)")
+
+
+def facts_of_class(module: str, name: str) -> Facts:
+    """Return the parameters of one of PyTorch's own layers by the name of its class; nothing for any other.
+
+    >>> facts_of_class("torch.nn.modules.linear", "Linear")["bias"]
+    (<Role.BIAS: 'bias'>, 'out')
+    """
+    return FACTS.get(_KINDS.get(name, name), {}) if module.startswith("torch.nn.modules.") else {}
+
+
+def plain_name(key: str) -> str:
+    """Return the name of a recurrent layer's parameter without the number and direction of its layer.
+
+    >>> plain_name("weight_ih_l1_reverse")
+    'weight_ih'
+    """
+    return _ENDING.sub("", key)
+
+
+def fact_of(known: Facts, key: str, ndim: int) -> tuple[Role, str]:
+    """Look a name up as it is, without a recurrent ending, and as what weight norm and pruning make of it."""
+    direct = known.get(key) or known.get(_ENDING.sub("", key))
+    if direct:
+        return with_axes(direct, ndim)
+    if match := _DIRECTION.fullmatch(key):  # weight_v, weight_orig: the kernel before its norm or mask
+        return with_axes(known.get(match[1], (Role.OTHER, "")), ndim)
+    if (match := _MAGNITUDE.fullmatch(key)) and match[1] in known:
+        return Role.SCALE, ""
+    return Role.OTHER, ""
+
+
+def with_axes(fact: tuple[Role, str], ndim: int) -> tuple[Role, str]:
+    """Leave the axes blank where their number is another: a norm over several axes, a raw tensor."""
+    role, axes = fact
+    return (role, axes) if len(axes.split()) == ndim else (role, "")
