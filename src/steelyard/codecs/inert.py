@@ -92,12 +92,15 @@ class Record:
 
 
 class Persistent:
-    """A reference to something outside the pickle: a storage of a tensor."""
+    """A reference to something outside the pickle: a storage of a tensor. `home` is the file that it refers to,
+    where that is another one than the pickle's own.
+    """
 
-    __slots__ = ("key",)
+    __slots__ = ("home", "key")
 
-    def __init__(self, key: Any) -> None:
+    def __init__(self, key: Any, home: Any = None) -> None:
         self.key = key
+        self.home = home
 
 
 class Boxed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from steelyard.codecs.found import Walk, as_weights, holding, of_model
+from steelyard.codecs.found import Entry, Walk, as_weights, holding, of_model
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, UnsafeFileError, printable
 
@@ -17,12 +17,15 @@ SAID = 50
 """Plain values of a checkpoint that are kept in `meta`."""
 
 
-def listed(source: Source, root: Any, walk: Walk, part: str, meta: Mapping[str, Any], code: list[str]) -> Weights:
+def listed(  # noqa: PLR0913 - all that a file gives
+    source: Source, root: Any, walk: Walk, part: str, meta: Mapping[str, Any], code: list[str], own: list[Entry] | None = None
+) -> Weights:
     """Return the model's weights, or with part "all" every tensor; `meta["code"]` is what a loader would run.
 
-    Raises `FormatError` for an object without weights, and says what it is.
+    `own` are the model's weights where they are known already. Raises `FormatError` for an object without
+    weights, and says what it is.
     """
-    entries = walk.entries if part == "all" else of_model(walk)
+    entries = walk.entries if part == "all" else of_model(walk) if own is None else own
     if not walk.entries and code:
         what = f"holds no weights; a pickle loader would run {'; '.join(code[:5])}"
         raise UnsafeFileError(source.name, what)

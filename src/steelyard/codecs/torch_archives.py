@@ -6,9 +6,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.code import calls
+from steelyard.codecs.inert import Blob, as_source
 from steelyard.codecs.pickle import Machine
-from steelyard.codecs.torch_tensors import Tensors, _size, storage_dtype
-from steelyard.codecs.zip import directory, is_zip, member_source
+from steelyard.codecs.torch_tensors import Tensors, size_of, storage_dtype
+from steelyard.codecs.zip import directory, is_zip, member_source, mentions
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
@@ -32,13 +33,14 @@ class Archive:
     says of itself.
     """
 
-    __slots__ = ("code", "constants", "meta", "root", "scripted", "source", "tensors")
+    __slots__ = ("code", "constants", "meta", "references", "root", "scripted", "source", "tensors")
 
     def __init__(self, source: Source, root: Any, tensors: Tensors, machine: Machine, meta: dict[str, Any]) -> None:
         self.source = source
         self.root = root
         self.tensors = tensors
         self.code = calls(machine)
+        self.references = machine.references
         self.meta = meta
         self.scripted: dict[str, tuple[list[str], list[str]]] = {}
         self.constants: tuple[Any, Tensors] | None = None
@@ -61,7 +63,20 @@ def open_archive(source: Source, depth: int = 0) -> Archive:
     raise FormatError(source.name, "is neither a zip archive nor a stream of torch")
 
 
-def _nested(depth: int) -> Any:
+def unpack(value: Any, name: str) -> Any:
+    """Return the object in a file of torch that lies in a pickle as bytes; None for any other bytes."""
+    data = as_source(value, name) if isinstance(value, (bytes, Blob)) else None
+    if data is None or not (mentions(data, b"data.pkl") or is_stream(data)):
+        return None
+    archive = open_archive(data, 1)
+    for reference in archive.references:
+        reference.home = archive.tensors
+    return archive.root
+
+
+def nested_reader(depth: int = 0) -> Any:
+    """Return what reads a file of torch inside another, as `Tensors` takes it."""
+
     def read(data: Source) -> tuple[Tensors, Any]:
         inner = open_archive(data, depth + 1)
         return inner.tensors, inner.root
@@ -105,7 +120,7 @@ def _tensors(source: Source, members: dict[str, Member], folder: str, byteorder:
             raise FormatError(source.name, f"the archive lacks the storage {printable(folder)}{printable(key, 60)}")
         return member_source(source, member)
 
-    return Tensors(source, open_storage, byteorder, _nested(depth))
+    return Tensors(source, open_storage, byteorder, nested_reader(depth))
 
 
 def _text(source: Source, members: dict[str, Member], name: str) -> str:
@@ -151,7 +166,7 @@ def _open_stream(source: Source, depth: int) -> Archive:
 
     meta = {"format": "PyTorch before 1.6", "serialization version": str(version)}
     meta |= {"system": dict(info)} if type(info) is dict and all(type(key) is str for key in info) else {}
-    return Archive(source, root, Tensors(source, open_storage, "<", _nested(depth)), machine, meta)
+    return Archive(source, root, Tensors(source, open_storage, "<", nested_reader(depth)), machine, meta)
 
 
 def _places(source: Source, machine: Machine, keys: Any) -> dict[Any, tuple[int, int]]:
@@ -161,7 +176,7 @@ def _places(source: Source, machine: Machine, keys: Any) -> dict[Any, tuple[int,
         key = reference.key
         if type(key) is tuple and len(key) >= 5 and type(key[2]) in (str, int):
             try:
-                sizes[key[2]] = _size(storage_dtype(key[1]))
+                sizes[key[2]] = size_of(storage_dtype(key[1]))
             except (FormatError, AttributeError):
                 continue
     places = {}

@@ -107,11 +107,11 @@ class Tensors:
         source, word, count = self._storage(storage)
         shape, stride = _numbers(shape), _numbers(stride)
         if dtype:
-            word, count = dtype, count // _size(dtype) if not word else count
+            word, count = dtype, count // size_of(dtype) if not word else count
         if not is_shape(shape) or not is_shape(stride) or len(shape) != len(stride) or type(offset) is not int or offset < 0:
             return refused(self.source, f"shape {printable(shape, 80)}, strides {printable(stride, 80)} or offset make no sense")
         last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True)) + 1 if 0 not in shape else 0
-        size = _size(word)
+        size = size_of(word)
         if last > count or last * size > source.size:
             what = f"ends at element {last:,} of a storage that has {min(count, source.size // max(size, 1)):,}"
             return refused(self.source, what, shape, _listed(word))
@@ -128,7 +128,7 @@ class Tensors:
             return refused(self.source, f"shape {list(shape)} repeats {source.size:,} bytes {total:,} times; refused", shape, listed)
         if word in ("quint4x2", "quint2x4"):
             return refused(self.source, f"is packed as {word}, which is not read", shape, listed, word)
-        size = _size(word)
+        size = size_of(word)
         start = offset * size
         half = word == "complex32"
         flat = source.numbers(start, "float16" if half else listed, self.byteorder)
@@ -145,7 +145,7 @@ class Tensors:
     def _storage(self, value: Any) -> tuple[Source, str, int]:
         """Return a storage's bytes, its type ("" when it has none) and its number of elements."""
         if isinstance(value, Persistent):
-            return self._referred(value.key)
+            return (value.home or self)._referred(value.key)
         if isinstance(value, Record) and value.text == "torch.storage._load_from_bytes":
             data = as_source(value.args[0], self.source.name) if type(value.args) is tuple and len(value.args) == 1 else None
             if data is not None:
@@ -182,15 +182,15 @@ class Tensors:
         if view is None:
             return whole
         offset, length = _view_of(view)
-        size = _size(word)
+        size = size_of(word)
         return whole.part(offset * size, length * size)
 
     def _bare_storage(self, value: Persistent) -> Found | None:
         if type(value.key) is tuple and value.key and value.key[0] in ("module", b"module"):
             return None  # the class of a module, with its source text
         try:
-            source, word, count = self._referred(value.key)
-            return self.strided(value, 0, (count // _size(word or "uint8"),), (1,), dtype=word or "uint8")
+            _, word, count = self._storage(value)
+            return self.strided(value, 0, (count // size_of(word or "uint8"),), (1,), dtype=word or "uint8")
         except FormatError as error:
             return refused(self.source, str(error))
 
@@ -212,11 +212,11 @@ def _dtype(value: Any) -> str:
     if not isinstance(value, Global) or value.module != "torch":
         raise FormatError("the pickle", f"is of type {printable(value, 60)}, which is no type of torch")
     word = _NAMES.get(value.name, value.name)
-    _size(word)
+    size_of(word)
     return word
 
 
-def _size(word: str) -> int:
+def size_of(word: str) -> int:
     """Return the bytes of an element of one of torch's types."""
     if word in ("complex32", "quint4x2", "quint2x4", ""):
         return {"complex32": 4}.get(word, 1)
@@ -346,7 +346,7 @@ def _quantised(  # noqa: PLR0913 - the arguments of torch's own function
 
 def _sparse(tensors: Tensors, layout: Any, data: Any) -> Found:
     """A sparse tensor as a dense one, if that is not much more than what is stored."""
-    from steelyard.codecs.torch_sparse import dense
+    from steelyard.codecs.sparse import dense
 
     return dense(tensors, layout, data)
 

@@ -2,130 +2,72 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs.arrays import refused
 from steelyard.codecs.facts import dump_facts, with_facts
-from steelyard.codecs.zip import Member, directory, is_zip, member_source
+from steelyard.codecs.found import Entry, as_weights
+from steelyard.codecs.npy import MAGIC, array_in
+from steelyard.codecs.zip import Member, directory, member_source, mentions
 from steelyard.core.casting import common_dtype, standard
-from steelyard.core.dtypes import ITEMSIZES, itemsize
-from steelyard.core.readers import by_rows, raw_chunks, refusing
+from steelyard.core.dtypes import itemsize
+from steelyard.core.readers import raw_chunks
 from steelyard.core.replacing import replacing
 from steelyard.core.vector import runs
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
-from steelyard.errors import FormatError, printable
+from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
     from steelyard.core.source import Source
     from steelyard.core.vector import Order
-    from steelyard.core.weight import Array, Reader
 
 SUFFIXES = (".npz", ".npy")
 
-MAGIC = b"\x93NUMPY"
 FACTS = "steelyard"
 """The key of the facts in the comments of an archive's members."""
-HEADER_LIMIT = 10_000
-"""Bytes that a header may take: NumPy's own limit for files that are not trusted."""
 
-_KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float", "c": "complex"}
+_KINDS = {"bool": "b", "int": "i", "uint": "u", "float": "f", "complex": "c"}
 
 
 def sniff(source: Source) -> bool:
-    """The magic of `.npy`, or a zip archive with a member that ends in `.npy`."""
-    if source.head(6) == MAGIC:
-        return True
-    return is_zip(source) and source.name.lower().endswith(".npz")
+    """The magic of `.npy`, or a zip archive of members that end in `.npy` and that no other format describes."""
+    if source.head(6) == MAGIC or source.name.lower().endswith(".npz"):
+        return source.head(2) in (b"PK", MAGIC[:2])
+    return mentions(source, b".npy") and not mentions(source, b"schema.json")
 
 
 def read(source: Source, part: str) -> Weights:
-    """In the order of the archive; an array that lies alone has no name."""
+    """In the order of the archive; an array that lies alone has no name, members of an array of objects have their keys."""
     if source.head(6) == MAGIC:
-        return Weights(with_facts([_weight("", source)], None))
+        entries, code = array_in(source)
+        return Weights(with_facts(as_weights(entries, source), None), meta={"code": code} if code else None)
     members = directory(source)
     facts = _kept_facts(members)
-    stored = [
-        _weight(name.removesuffix(".npy"), member_source(source, member), facts.get(name.removesuffix(".npy"), {}).get("dtype"))
-        for name, member in members.items()
-        if name.endswith(".npy")
-    ]
-    return Weights(with_facts(stored, json.dumps(facts)))
+    entries, code = [], []
+    for name, member in members.items():
+        if name.endswith(".npy"):
+            key = name.removesuffix(".npy")
+            own, would_run = _member(source, member, facts.get(key, {}).get("dtype"))
+            for entry in own:
+                entry.path = (key, *entry.path)
+            entries += own
+            code += would_run
+    meta = {"code": code} if code else None
+    return Weights(with_facts(as_weights(entries, source), json.dumps(facts)), meta=meta)
 
 
-def _weight(name: str, source: Source, dtype: str | None = None) -> Weight:
-    """Make a weight of one array; `dtype` names what NumPy stores as bytes without a meaning."""
-    offset, descr, fortran, shape = _header(source)
-    order, word = _dtype(source, descr, dtype)
-    size = prod(shape) * (ITEMSIZES[word] if word != "object" else 0)
-    if offset + size > source.size or (offset + size < source.size and word != "object"):
-        raise FormatError(
-            source.name, f"shape {list(shape)} of {descr} takes {size:,} bytes, but {source.size - offset:,} follow the header"
-        )
-    if word == "object":
-        reader: Reader = refusing(
-            FormatError(source.name, f"holds {descr}, not numbers; an array of Python objects is never unpickled")
-        )
-    else:
-        reader = source.numbers(offset, word, order)
-        if fortran and len(shape) > 1:
-            reader = _by_columns(reader, shape)
-    return Weight(name=name, shape=shape, dtype=word, stored=descr, read=reader)
-
-
-def _by_columns(flat: Reader, shape: tuple[int, ...]) -> Reader:
-    """Read an array that lies column by column; it must be read whole for any of its rows."""
-
-    def rows(first: int, last: int) -> Array:
-        return flat(0, prod(shape)).reshape(shape, order="F")[first:last]
-
-    return by_rows(shape, rows)
-
-
-def _header(source: Source) -> tuple[int, str, bool, tuple[int, ...]]:
-    """Return where the numbers begin, the type's code, whether columns come first, and the shape."""
-    head = source.read(0, 12)
-    if head[:6] != MAGIC or head[6] not in (1, 2, 3):
-        raise FormatError(source.name, "is no .npy file of version 1 to 3", 0)
-    wide = head[6] > 1
-    begin = 12 if wide else 10
-    (length,) = struct.unpack("<L" if wide else "<H", head[8:begin])
-    if length > HEADER_LIMIT:
-        raise FormatError(source.name, f"the header claims {length:,} bytes, more than the {HEADER_LIMIT:,} that are allowed", 8)
+def _member(source: Source, member: Member, dtype: Any) -> tuple[list[Entry], list[str]]:
+    """Read one member; one that is damaged is listed and refused, the others are read."""
     try:
-        fact = ast.literal_eval(source.read(begin, length).decode("utf-8" if head[6] == 3 else "latin-1").strip())
-        descr, fortran, shape = fact["descr"], fact["fortran_order"], fact["shape"]
-    except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
-        raise FormatError(source.name, f"the header is no dictionary of descr, fortran_order and shape: {error}", begin) from None
-    if (
-        type(fortran) is not bool
-        or not isinstance(shape, tuple)
-        or any(type(i) is not int or i < 0 for i in shape)
-        or len(shape) > 64
-    ):
-        raise FormatError(
-            source.name, f"the header has a shape or order that makes no sense: {printable(shape)}, {printable(fortran)}", begin
-        )
-    return begin + length, descr if isinstance(descr, str) else repr(descr), fortran, shape
-
-
-def _dtype(source: Source, descr: str, dtype: str | None) -> tuple[str, str]:
-    """Return byte order and word of a type code such as "<f4"; "object" for what holds no numbers."""
-    order, kind, size = descr[:1], descr[1:2], descr[2:]
-    if order not in ("<", ">", "|", "=") or not size.isascii() or not size.isdigit():
-        return "<", "object"
-    if kind == "V" and dtype in ITEMSIZES and itemsize(dtype) == int(size):
-        return "<", dtype
-    if kind == "b" and size == "1":
-        return "<", "bool"
-    word = f"{_KINDS.get(kind, '')}{int(size) * 8}"
-    return (">" if order == ">" else "<"), word if word in ITEMSIZES and kind in _KINDS else "object"
+        return array_in(member_source(source, member), dtype if isinstance(dtype, str) else None)
+    except FormatError as error:
+        return [Entry((), refused(source, str(error)), None, True, None)], []
 
 
 def _kept_facts(members: Mapping[str, Member]) -> dict[str, Any]:
@@ -195,8 +137,7 @@ def _npy(weight: Weight) -> Iterator[bytes | memoryview]:
 
 def _header_text(shape: tuple[int, ...], dtype: str) -> bytes:
     """Begin a `.npy` file: version 1, little-endian, row-major; types that NumPy lacks as bytes of their size."""
-    kinds = {word: kind for kind, word in _KINDS.items()}
-    kind = kinds.get(dtype.rstrip("0123456789"), "V")
+    kind = _KINDS.get(dtype.rstrip("0123456789"), "V")
     size = itemsize(dtype)
     descr = f"{'|' if size == 1 else '<'}{kind}{size}"
     text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape!r}, }}"

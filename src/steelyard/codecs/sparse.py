@@ -1,4 +1,4 @@
-"""Sparse tensors of PyTorch, written out row by row when they are read."""
+"""Sparse tensors of PyTorch and sparse matrices of SciPy, written out when they are read."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
     from steelyard.codecs.torch_tensors import Tensors
+    from steelyard.core.source import Source
     from steelyard.core.weight import Array
 
 DENSE = 1 << 28
@@ -36,17 +37,20 @@ def dense(tensors: Tensors, layout: Any, data: Any) -> Found:
     shape = tuple(shape) if type(shape) is list else shape
     if not is_shape(shape) or any(part is None for part in parts):
         return refused(tensors.source, f"a sparse tensor of shape {printable(shape, 80)} lacks its parts")
-    return _listed(tensors, kind, [part for part in parts if part is not None], shape)
+    return compressed(tensors.source, kind, [part for part in parts if part is not None], shape)
 
 
-def _listed(tensors: Tensors, kind: str, parts: list[Found], shape: tuple[int, ...]) -> Found:
+def compressed(source: Source, kind: str, parts: list[Found], shape: Any) -> Found:
+    """Return the dense array of a sparse one's parts, the values last; `stored` says its layout."""
+    if not is_shape(shape):
+        return refused(source, f"a sparse array has a shape that makes no sense: {printable(shape, 80)}")
     values = parts[-1]
     size = prod(i for i in shape if i) * itemsize(values.dtype)
     held = sum(prod(part.shape) * itemsize(part.dtype) for part in parts)
     if size > DENSE and size > RATIO * held:
         what = f"a sparse tensor of shape {list(shape)} holds {held:,} bytes and would take {size:,}; refused"
-        return refused(tensors.source, what, shape, values.dtype, kind)
-    name = tensors.source.name
+        return refused(source, what, shape, values.dtype, kind)
+    name = source.name
 
     def rows(first: int, last: int) -> Array:
         coordinates, numbers = _coordinates(name, kind, parts, shape)

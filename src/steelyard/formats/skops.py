@@ -1,0 +1,156 @@
+"""skops: a zip archive of a schema.json, which says how an object is made, and its arrays as `.npy` members.
+
+The nodes of the schema are read as what they say; no type is trusted or looked up.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from steelyard.codecs.arrays import Found, refused
+from steelyard.codecs.code import is_expected
+from steelyard.codecs.estimators import estimator_entries
+from steelyard.codecs.found import Walk
+from steelyard.codecs.inert import Global, Record
+from steelyard.codecs.listing import listed
+from steelyard.codecs.npy import array_in
+from steelyard.codecs.zip import Member, directory, is_zip, member_source, mentions
+from steelyard.core.weights import Weights
+from steelyard.errors import FormatError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.source import Source
+
+SUFFIXES = (".skops",)
+
+SCHEMA = "schema.json"
+SCHEMA_LIMIT = 100_000_000
+"""Bytes that a schema may take."""
+DEPTH = 200
+"""How deep its nodes may lie in one another."""
+
+
+def sniff(source: Source) -> bool:
+    """A zip archive with a schema.json, or one that is called .skops."""
+    return mentions(source, SCHEMA.encode()) or (is_zip(source) and source.name.lower().endswith(SUFFIXES))
+
+
+def read(source: Source, part: str) -> Weights:
+    """By the names of the live objects; with part "all" every array by its full path."""
+    members = directory(source)
+    if SCHEMA not in members:
+        raise FormatError(source.name, f"the archive has no {SCHEMA}")
+    schema = _schema(source, members[SCHEMA])
+    nodes = _Nodes(source)
+    root = nodes.made(schema, 0)
+
+    def look(value: Any) -> Found | None:
+        return _array(source, members, value) if isinstance(value, Record) and value.call is _FILE else None
+
+    walk = Walk(source, look).through(root)
+    own = estimator_entries(root, look, source) if part != "all" else None
+    meta = {"format": "skops", "version": printable(schema.get("_skops_version", "")), "protocol": schema.get("protocol")}
+    return listed(source, root, walk, part, meta, nodes.strange(), own)
+
+
+def _schema(source: Source, member: Member) -> dict[str, Any]:
+    content = member_source(source, member)
+    if content.size > SCHEMA_LIMIT:
+        raise FormatError(source.name, f"the schema takes {content.size:,} bytes, more than {SCHEMA_LIMIT:,}")
+    try:
+        schema = json.loads(content.read(0, content.size))
+    except (ValueError, RecursionError) as error:
+        raise FormatError(content.name, f"the schema is no JSON: {error}") from None
+    if not isinstance(schema, dict) or "__loader__" not in schema:
+        raise FormatError(content.name, "the schema is no node with a loader")
+    return schema
+
+
+_FILE = Global("skops", "file")
+
+
+class _Nodes:
+    """Makes plain data and records of nodes; a node that stands again by its number is the same thing."""
+
+    __slots__ = ("known", "named", "source")
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.known: dict[Any, Any] = {}
+        self.named: dict[str, Global] = {}
+
+    def made(self, node: Any, depth: int) -> Any:
+        if not isinstance(node, dict) or depth > DEPTH:
+            raise FormatError(self.source.name, f"a node of the schema is a {type(node).__name__}, or lies more than {DEPTH} deep")
+        number, loader = node.get("__id__"), node.get("__loader__")
+        if loader == "CachedNode":
+            return self.known.get(number) if isinstance(number, int) else None
+        value = self._made(node, loader, depth + 1)
+        if isinstance(number, int):
+            self.known[number] = value
+        return value
+
+    def _made(self, node: dict[str, Any], loader: Any, depth: int) -> Any:
+        content = node.get("content")
+        if loader == "JsonNode":
+            return _json(content)
+        if loader in ("DictNode", "OrderedDictNode") and isinstance(content, dict):
+            return {key: self.made(value, depth) for key, value in content.items()}
+        if isinstance(content, list):  # lists, tuples, sets, arrays of objects
+            return [self.made(value, depth) for value in content]
+        if loader in ("NdArrayNode", "SparseMatrixNode", "DatasetNode") and "file" in node:
+            return self._file(node)
+        record = Record(self._name(node), ())
+        if isinstance(content, dict) and "__loader__" in content:
+            record.state = self.made(content, depth)
+        else:
+            parts = {**node, **content} if isinstance(content, dict) else node
+            inner = {key: value for key, value in parts.items() if isinstance(value, dict) and "__loader__" in value}
+            record.state = {key: self.made(value, depth) for key, value in inner.items()}
+        return record
+
+    def _file(self, node: dict[str, Any]) -> Record:
+        """An array in a member of its own; a sparse one is an archive of three arrays."""
+        if node.get("__loader__") != "SparseMatrixNode":
+            return Record(_FILE, (node["file"],))
+        record = Record(self._name(node), ())
+        record.state = {key: Record(_FILE, (node["file"], f"{key}.npy")) for key in ("indptr", "indices", "data")}
+        record.state["_shape"] = _sparse_shape(node)
+        return record
+
+    def _name(self, node: dict[str, Any]) -> Global:
+        name = Global(str(node.get("__module__")), str(node.get("__class__")))
+        return self.named.setdefault(name.text, name)
+
+    def strange(self) -> list[str]:
+        """Return the types that no file of scikit-learn needs."""
+        return [printable(name.text) for name in self.named.values() if not is_expected(name)]
+
+
+def _json(content: Any) -> Any:
+    try:
+        return json.loads(content) if isinstance(content, str) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _sparse_shape(node: dict[str, Any]) -> Any:
+    shape = node.get("shape")
+    return tuple(shape) if isinstance(shape, list) else None
+
+
+def _array(source: Source, members: dict[str, Member], record: Record) -> Found:
+    """Read the array of a member; names are only looked up among the members, never opened as files."""
+    content = source
+    try:
+        for name in record.args:
+            member = members.get(name) if isinstance(name, str) else None
+            if member is None:
+                return refused(source, f"its member {printable(name, 80)} is missing")
+            content = member_source(content, member)
+            if name != record.args[-1]:
+                members = directory(content)
+        return array_in(content)[0][0].found
+    except FormatError as error:
+        return refused(source, str(error))
