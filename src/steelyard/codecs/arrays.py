@@ -27,7 +27,7 @@ class Found:
 
     __slots__ = ("dtype", "place", "read", "shape", "stored", "trainable")
 
-    def __init__(  # noqa: PLR0913 - each is a fact
+    def __init__(
         self,
         shape: tuple[int, ...],
         dtype: str,
@@ -141,7 +141,9 @@ def _reconstructed(record: Record, source: Source) -> Found | None:
         return refused(source, "an array without a state has no numbers") if record.state is not None else None
     shape, dtype, fortran, data = parts
     if type(data) is list:
-        return None if objects_of(record) else refused(source, f"an array of objects of shape {printable(shape, 80)} holds others")
+        return (
+            None if objects_of(record) else refused(source, f"an array of objects of shape {printable(shape, 80)} holds others")
+        )
     return _array(source, data, dtype, shape, fortran is True)
 
 
@@ -150,12 +152,10 @@ def _array(source: Source, data: Any, dtype: Any, shape: Any, fortran: bool) -> 
     if content is None:
         return refused(source, "the numbers of an array are computed by a call, which is not made")
     code = dtype_code(dtype)
-    found = numbers(content, shape, code and type_code(code), fortran=fortran, stored=code or "")
-    if code in ITEMSIZES and code is not None:  # a type of ml_dtypes is known by its word
+    if code is not None and code in ITEMSIZES:  # a type of ml_dtypes is known by its word
         return numbers(content, shape, ("<", code), fortran=fortran)
-    if code and type_code(code):
-        found.stored = ""
-    return found
+    kind = type_code(code) if code else None
+    return numbers(content, shape, kind, fortran=fortran, stored="" if kind else code or "")
 
 
 def dtype_code(dtype: Any) -> str | None:

@@ -51,7 +51,9 @@ def is_estimator(value: Any) -> bool:
         return False
     kind = class_of(value)
     known = kind is not None and kind.module.partition(".")[0] in _FAMILIES
-    return bool(value.attributes) and (known or not {"coefs_", "coef_", "best_estimator_", "module_"}.isdisjoint(value.attributes))
+    return bool(value.attributes) and (
+        known or not {"coefs_", "coef_", "best_estimator_", "module_"}.isdisjoint(value.attributes)
+    )
 
 
 def estimator_entries(root: Any, look: Look, source: Source) -> list[Entry] | None:
@@ -59,12 +61,15 @@ def estimator_entries(root: Any, look: Look, source: Source) -> list[Entry] | No
 
     None when there is no estimator in it. Raises `FormatError` for estimators that have no weights.
     """
-    ends = list(_ends((), root, look, 0, source))
-    if not any(is_estimator(part) for _, part in ends):
+    met: list[Record] = []
+    ends = list(_ends((), root, met, 0, source))
+    if not met:
         return None
     entries = [entry for path, part in ends for entry in _entries(path, part, look, source)]
     if not entries and isinstance(root, Record):
-        parts = {holding(part).partition(" ")[2] for _, part in ends if isinstance(part, Record)} - {holding(root).partition(" ")[2]}
+        parts = {holding(part).partition(" ")[2] for _, part in ends if isinstance(part, Record)} - {
+            holding(root).partition(" ")[2]
+        }
         inside = f" of {', '.join(sorted(parts)[:5])}" if parts else ""
         raise FormatError(
             source.name,
@@ -81,8 +86,10 @@ def _instead(root: Record) -> str:
     return ": it holds trees" if "tree_" in held or "estimators_" in held else ""
 
 
-def _ends(path: tuple[str, ...], value: Any, look: Look, depth: int, source: Source) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield every estimator, module and array that wraps and contains no other, with its path."""
+def _ends(
+    path: tuple[str, ...], value: Any, met: list[Record], depth: int, source: Source
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every estimator, module and array that wraps and contains no other, with its path; `met` are the estimators."""
     if depth > DEPTH:
         raise FormatError(source.name, f"more than {DEPTH} estimators lie in one another")
     if type(value) in (dict, list, tuple):
@@ -90,12 +97,13 @@ def _ends(path: tuple[str, ...], value: Any, look: Look, depth: int, source: Sou
         members: Members | None = [(str(key), member) for key, member in named if isinstance(member, (Record, dict, list, tuple))]
     else:
         members = _members(value, source) if is_estimator(value) and not _names(value) else None
+        met += [value] if is_estimator(value) else []
     if members is None:
         if isinstance(value, Record):
             yield path, value
         return
     for name, member in members:
-        yield from _ends((*path, name) if name else path, member, look, depth + 1, source)
+        yield from _ends((*path, name) if name else path, member, met, depth + 1, source)
 
 
 def _members(model: Record, source: Source) -> Members | None:
@@ -135,7 +143,7 @@ def _named_members(held: dict[Any, Any]) -> Members | None:
             return _pairs(held[attribute])
     if "named_estimators_" in held:
         named = held["named_estimators_"]
-        named = (named.attributes or named.entries) if isinstance(named, Record) else named
+        named = (named.entries if named.added else named.attributes) if isinstance(named, Record) else named
         last = [(name, held[name]) for name in ("final_estimator_",) if name in held]
         return [*((str(key), member) for key, member in named.items()), *last] if isinstance(named, dict) else last
     return None
@@ -189,13 +197,17 @@ def _entries(path: tuple[str, ...], part: Any, look: Look, source: Source) -> It
     for name in _names(part):
         attribute, _, place = name.partition(".")
         value = part.attributes[attribute]
-        numbers = _numbers(value[int(place)] if place and type(value) is list and int(place) < len(value) else value, look, source)
+        numbers = _numbers(
+            value[int(place)] if place and type(value) is list and int(place) < len(value) else value, look, source
+        )
         if numbers is None:
             raise FormatError(source.name, f"{printable('.'.join((*path, name)))} is no array of numbers")
         role, axes = FACTS[attribute]
         words = next((words for words in axes if len(words.split()) == len(numbers.shape)), "")
         trained = attribute != "intercept_" or part.attributes.get("fit_intercept", True) is not False
-        yield Entry((*path, name), numbers, (role, words), True, trained)
+        entry = Entry((*path, name), numbers, (role, words), True, trained)
+        entry.layer = ".".join((*path, place) if place else path)
+        yield entry
 
 
 def _numbers(value: Any, look: Look, source: Source) -> Found | None:
@@ -212,7 +224,11 @@ def _numbers(value: Any, look: Look, source: Source) -> Found | None:
         return None
     parts = [look(held.get(key)) for key in ("indptr", "indices", "data")]
     known = [part for part in parts if part is not None]
-    return compressed(source, f"sparse_{layout}", known, held.get("_shape")) if len(known) == 3 else None
+    shape = held.get("_shape")
+    kept = look(shape)
+    if kept is not None and kept.shape == (2,):
+        shape = tuple(int(length) for length in kept.read(0, 2))
+    return compressed(source, f"sparse_{layout}", known, shape) if len(known) == 3 else None
 
 
 def _number(value: float) -> Found:

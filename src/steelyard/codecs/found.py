@@ -36,16 +36,21 @@ _LATER = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buff
 
 
 class Entry:
-    """A tensor with its path. `own` says that it is in the state_dict, `role` and `axes` what its layer makes of it."""
+    """A tensor with its path. `own` says that it is in the state_dict, `role` and `axes` what its layer makes of it.
 
-    __slots__ = ("axes", "found", "own", "path", "role", "trainable")
+    `layer` is None where it is what stands before the last dot of the name.
+    """
+
+    __slots__ = ("axes", "found", "layer", "own", "path", "role", "trainable")
 
     def __init__(self, path: Path, found: Found, fact: tuple[Role, str] | None, own: bool, trainable: bool | None) -> None:
         self.path = path
         self.found = found
-        self.role, self.axes = fact or (None, "")
+        role: tuple[Role | None, str] = fact or (None, "")
+        self.role, self.axes = role
         self.own = own
         self.trainable = trainable
+        self.layer: str | None = None
 
 
 class Walk:
@@ -99,7 +104,10 @@ class Walk:
     def _members(self, path: Path, value: Any, own: bool) -> Iterator[Any] | None:
         """Yield the key, the value and the facts of each member; None for what has no members."""
         if type(value) is dict:
-            return ((((key if type(key) is str else _key(key, place)),), member, None, own, None) for place, (key, member) in enumerate(value.items()))
+            return (
+                (((key if type(key) is str else _key(key, place)),), member, None, own, None)
+                for place, (key, member) in enumerate(value.items())
+            )
         if type(value) in (list, tuple):
             return (((str(place),), member, None, own, None) for place, member in enumerate(value))
         if not isinstance(value, Record):
@@ -125,12 +133,18 @@ def _module_members(module: Record, own: bool) -> Iterator[Any]:
     call = call if isinstance(call, Global) else module.args[0] if module.args else call
     facts = facts_of_class(call.module, call.name.rpartition(".")[2]) if isinstance(call, Global) else {}
     unsaved = held.get("_non_persistent_buffers_set")
-    left_out = set(filter(_is_text, unsaved)) if type(unsaved) in (list, tuple) else set()
+    left_out = {key for key in unsaved if type(key) is str} if isinstance(unsaved, (list, tuple)) else set()
     for group in ("_parameters", "_buffers", "_modules"):
         members = held.get(group)
         for place, (key, member) in enumerate(members.items() if type(members) is dict else ()):
             kept = own and not (group == "_buffers" and key in left_out)
-            yield (_key(key, place),), member, facts if group != "_modules" else None, kept, False if group == "_buffers" else None
+            yield (
+                (_key(key, place),),
+                member,
+                facts if group != "_modules" else None,
+                kept,
+                False if group == "_buffers" else None,
+            )
     for place, (key, member) in enumerate(held.items()):
         if key not in _LATER:
             yield (_key(key, place),), member, None, False, None
@@ -144,7 +158,13 @@ def _script_members(module: Record, names: tuple[list[str], list[str]] | None, o
         yield (key,), held[key], None, own, False if key in (names or ([], []))[1] else None
     for place, (key, member) in enumerate(held.items()):
         if key not in first:
-            yield (_key(key, place),), member, None, own and (names is None or isinstance(member, Record) and bool(member.attributes)), None
+            yield (
+                (_key(key, place),),
+                member,
+                None,
+                own and (names is None or (isinstance(member, Record) and bool(member.attributes))),
+                None,
+            )
 
 
 def _object_members(value: Record, own: bool) -> Iterator[Any]:
@@ -169,10 +189,6 @@ def _object_members(value: Record, own: bool) -> Iterator[Any]:
         yield ("_args", str(place)), member, None, own, None
 
 
-def _is_text(key: Any) -> bool:
-    return type(key) is str
-
-
 def _key(key: Any, place: int) -> str:
     """Write a key of a dict as a part of a name; an object that is a key goes by its place."""
     if type(key) is str:
@@ -190,8 +206,8 @@ _SETTING = re.compile(
     r"|amp|best_\w+|(\w+_)?loss(es)?|(\w+_)?history|metrics?|param_groups|(\w+[_-])?version"
 )
 _MODELS = frozenset(
-    ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params", "parameters")
-    + ("ema", "model_ema", "ema_model", "ema_state_dict", "_args")
+    "state_dict model_state_dict model_state model net network module weights params parameters "
+    "ema model_ema ema_model ema_state_dict _args".split()
 )
 
 
@@ -202,13 +218,18 @@ def of_model(walk: Walk) -> list[Entry]:
     holds several things that may be models keeps its keys.
     """
     entries = [entry for entry in walk.entries if entry.own]
-    depth, here = 0, ()
+    depth = 0
+    here: Path = ()
     while entries and here not in walk.modules:
         inner = _without_settings(entries, depth)
         firsts = {entry.path[depth] for entry in inner if len(entry.path) > depth}
         key = next(iter(firsts)) if len(firsts) == 1 else None
         entries = inner
-        if key is None or any(len(entry.path) == depth + 1 for entry in inner) or not _holds_model(inner, depth, (*here, key), walk):
+        if (
+            key is None
+            or any(len(entry.path) == depth + 1 for entry in inner)
+            or not _holds_model(inner, depth, (*here, key), walk)
+        ):
             break
         depth, here = depth + 1, (*here, key)
     for entry in entries:
@@ -218,14 +239,14 @@ def of_model(walk: Walk) -> list[Entry]:
 
 def _without_settings(entries: list[Entry], depth: int) -> list[Entry]:
     """Leave out what a checkpoint keeps beside its model, if anything is left then."""
-    below = [entry for entry in entries if len(entry.path) > depth and not _is_setting(entry.path[depth])]
-    nested = [entry for entry in below if len(entry.path) > depth + 1]
-    direct = [entry for entry in below if len(entry.path) == depth + 1]
-    if nested and all(not entry.found.shape for entry in direct) and any(
-        entry.path[depth] in _MODELS for entry in nested
-    ):  # an epoch or a loss may be a tensor
-        return nested
-    return below or entries
+    nested = [entry for entry in entries if len(entry.path) > depth + 1 and not _is_setting(entry.path[depth])]
+    direct = [entry for entry in entries if len(entry.path) <= depth + 1]
+    if nested and all(not entry.found.shape for entry in direct) and any(entry.path[depth] in _MODELS for entry in nested):
+        return nested  # an epoch or a loss may be a tensor
+    if nested:
+        direct = [entry for entry in direct if entry.found.shape or not _is_setting(entry.path[depth])]
+    kept = set(map(id, (*nested, *direct)))
+    return [entry for entry in entries if id(entry) in kept] or entries
 
 
 def _is_setting(key: str) -> bool:
@@ -248,7 +269,7 @@ def _without_args(path: Path) -> Path:
 def as_weights(entries: Iterable[Entry], source: Source) -> list[Weight]:
     """Return entries as weights: named by their paths, tied where they share memory, each with its role."""
     named = _named(entries, source)
-    layers = [layer_of(name) for name in named]
+    layers = [layer_of(name) if e.layer is None else e.layer for name, e in named.items()]
     roles = [e.role or role_of(name, len(e.found.shape)) for name, e in named.items()]
     scaled = {layer for layer, role in zip(layers, roles, strict=True) if role in (Role.SCALE, Role.MEAN)}
     scaled -= {layer for layer, role in zip(layers, roles, strict=True) if role is Role.KERNEL}

@@ -145,7 +145,11 @@ def as_source(value: Any, name: str) -> Source | None:
 def as_key(key: Any) -> Any:
     """Return a key that is safe to hash. Raises `TypeError` for what Python would not take as a key."""
     kind = type(key)
-    if kind is str or (kind is int and -BIG < key < BIG) or kind in (bytes, bool, float, type(None), Global, Record, Persistent, Boxed):
+    if (
+        kind is str
+        or (kind is int and -BIG < key < BIG)
+        or kind in (bytes, bool, float, type(None), Global, Record, Persistent, Boxed)
+    ):
         return key
     if kind in (tuple, int, Blob):
         return Boxed(key)

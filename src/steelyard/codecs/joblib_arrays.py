@@ -33,7 +33,7 @@ def after_build(machine: Machine, record: Record) -> Any:
         return _objects(machine)
     kind = type_code(code) if code else None
     size = itemsize(kind[1]) if kind else _width(code)
-    if not is_shape(shape) or size is None:
+    if not isinstance(shape, tuple) or not is_shape(shape) or size is None:
         what = f"an array of shape {printable(shape, 80)} and type {printable(code, 40)} follows, whose length cannot be told"
         raise machine.error(what)
     if code and "O" in code:
@@ -82,7 +82,9 @@ def companion(value: Any, source: Source) -> Found | None:
         return None
     name = value.text.removeprefix("sklearn.externals.")
     if name in _PACKED:
-        return refused(source, "an array that joblib before 0.10 compressed into a file of its own; load and dump it with a newer one")
+        return refused(
+            source, "an array that joblib before 0.10 compressed into a file of its own; load and dump it with a newer one"
+        )
     if name not in _COMPANIONS:
         return None
     file = value.attributes.get("filename")

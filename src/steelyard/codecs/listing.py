@@ -10,14 +10,13 @@ from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, UnsafeFileError, printable
 
 if TYPE_CHECKING:
-    from steelyard.codecs.inert import Record
     from steelyard.core.source import Source
 
 SAID = 50
 """Plain values of a checkpoint that are kept in `meta`."""
 
 
-def listed(  # noqa: PLR0913 - all that a file gives
+def listed(
     source: Source, root: Any, walk: Walk, part: str, meta: Mapping[str, Any], code: list[str], own: list[Entry] | None = None
 ) -> Weights:
     """Return the model's weights, or with part "all" every tensor; `meta["code"]` is what a loader would run.
@@ -44,6 +43,8 @@ def _said(root: Any) -> dict[str, Any]:
     if type(root) is not dict:
         return {}
     plain = [
-        (key, value) for key, value in root.items() if type(key) is str and type(value) in (int, float, str, bool) and key != "code"
+        (key, value)
+        for key, value in root.items()
+        if type(key) is str and type(value) in (int, float, str, bool) and key != "code"
     ]
     return {key: printable(value) if type(value) is str else value for key, value in plain[:SAID]}

@@ -73,15 +73,17 @@ def header(source: Source) -> tuple[int, str, bool, tuple[int, ...]]:
         raise FormatError(source.name, f"the header claims {length:,} bytes, more than the {HEADER_LIMIT:,} that are allowed", 8)
     try:
         fact = ast.literal_eval(source.read(begin, length).decode("utf-8" if head[6] == 3 else "latin-1").strip())
-        descr, fortran, shape = fact["descr"], fact["fortran_order"], fact["shape"]
+        descr, fortran, shape = _descr(fact["descr"]), fact["fortran_order"], fact["shape"]
     except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
         raise FormatError(source.name, f"the header is no dictionary of descr, fortran_order and shape: {error}", begin) from None
     if type(fortran) is not bool or not is_shape(shape):
         what = f"the header has a shape or order that makes no sense: {printable(shape)}, {printable(fortran)}"
         raise FormatError(source.name, what, begin)
-    return begin + length, _descr(descr), fortran, shape
+    return begin + length, descr, fortran, shape
 
 
 def _descr(descr: Any) -> str:
-    """Return a type's code; NumPy writes a list of fields even where one field without a name would do."""
+    """Return a type's code; records of one field of numbers lie as these numbers do."""
+    if isinstance(descr, list) and len(descr) == 1 and len(descr[0]) == 2 and isinstance(descr[0][1], str):
+        return descr[0][1]
     return descr if isinstance(descr, str) else printable(repr(descr))

@@ -62,7 +62,7 @@ def _string(machine: Machine) -> None:
     line = machine.line()
     if len(line) < 2 or line[:1] not in (b"'", b'"') or line[-1:] != line[:1]:
         raise machine.error("a text lacks its quotes")
-    machine.stack.append(codecs.escape_decode(line[1:-1])[0].decode("latin-1"))  # type: ignore[attr-defined]
+    machine.stack.append(codecs.escape_decode(line[1:-1])[0].decode("latin-1"))
 
 
 def _python2_text(machine: Machine, length: int) -> None:
@@ -183,6 +183,14 @@ def _pop(machine: Machine) -> None:
         machine.stack.pop()
 
 
+def _pop_mark(machine: Machine) -> None:
+    machine.since_mark()
+
+
+def _frame(machine: Machine) -> None:
+    machine.take(8)
+
+
 def _proto(machine: Machine) -> None:
     version = machine.number(1)
     if version > HIGHEST_PROTOCOL:
@@ -207,13 +215,13 @@ def _table() -> list[Handler]:
 
     known: dict[bytes, Handler] = {
         b"(": _mark,
-        b".": lambda m: True,
+        b".": lambda _: True,
         b"0": _pop,
-        b"1": lambda m: m.since_mark() and None,
+        b"1": _pop_mark,
         b"2": push(lambda m: m.stack[-1]),
-        b"N": push(lambda m: None),
-        b"\x88": push(lambda m: True),
-        b"\x89": push(lambda m: False),
+        b"N": push(lambda _: None),
+        b"\x88": push(lambda _: True),
+        b"\x89": push(lambda _: False),
         b"I": _int,
         b"L": push(_digits),
         b"F": _float,
@@ -234,10 +242,10 @@ def _table() -> list[Handler]:
         b"C": push(lambda m: m.blob(m.number(1))),
         b"\x8e": push(lambda m: m.blob(m.number(8))),
         b"\x96": push(lambda m: m.blob(m.number(8))),
-        b"]": push(lambda m: []),
-        b"}": push(lambda m: {}),
-        b")": push(lambda m: ()),
-        b"\x8f": push(lambda m: []),  # a set is a list here: nothing in it needs a hash
+        b"]": push(lambda _: []),
+        b"}": push(lambda _: {}),
+        b")": push(lambda _: ()),
+        b"\x8f": push(lambda _: []),  # a set is a list here: nothing in it needs a hash
         b"l": push(lambda m: m.since_mark()),
         b"t": push(lambda m: tuple(m.since_mark())),
         b"\x91": push(lambda m: tuple(m.since_mark())),
@@ -267,7 +275,7 @@ def _table() -> list[Handler]:
         b"o": _obj,
         b"b": _build,
         b"\x80": _proto,
-        b"\x95": lambda m: m.number(8) and None,
+        b"\x95": _frame,
         b"\x82": _outside,
         b"\x83": _outside,
         b"\x84": _outside,

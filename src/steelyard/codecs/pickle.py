@@ -96,7 +96,7 @@ class Machine:
 
     def _run(self) -> Any:
         handlers = HANDLERS
-        for step in range(self.steps):  # noqa: B007 - counted when the pickle stops
+        for step in range(self.steps):
             at = self.at
             if at >= self.edge:
                 self._window(self.base + at)

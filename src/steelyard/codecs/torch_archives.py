@@ -24,6 +24,8 @@ NESTED = 3
 """How deep files of torch may lie in one another, as bytes of a pickle."""
 TEXT = 1 << 20
 """Bytes that a small text member or a file of code may take."""
+FACTS = 1 << 26
+"""Bytes that what Steelyard keeps of the weights' meaning may take."""
 
 
 class Archive:
@@ -33,7 +35,7 @@ class Archive:
     says of itself.
     """
 
-    __slots__ = ("code", "constants", "meta", "references", "root", "scripted", "source", "tensors")
+    __slots__ = ("code", "constants", "facts", "meta", "references", "root", "scripted", "source", "tensors")
 
     def __init__(self, source: Source, root: Any, tensors: Tensors, machine: Machine, meta: dict[str, Any]) -> None:
         self.source = source
@@ -42,6 +44,7 @@ class Archive:
         self.code = calls(machine)
         self.references = machine.references
         self.meta = meta
+        self.facts = ""
         self.scripted: dict[str, tuple[list[str], list[str]]] = {}
         self.constants: tuple[Any, Tensors] | None = None
 
@@ -96,6 +99,7 @@ def _open_zip(source: Source, depth: int) -> Archive:
     machine = Machine(member_source(source, members[name]))
     archive = Archive(source, machine.load(), tensors, machine, {"format": "PyTorch"})
     archive.meta |= {"serialization version": version} if (version := _text(source, members, f"{base}version")) else {}
+    archive.facts = _text(source, members, f"{base}steelyard.json", FACTS)
     if f"{base}constants.pkl" in members:
         archive.meta["format"] = "TorchScript"
         archive.scripted = _scripted(source, members, base)
@@ -108,7 +112,9 @@ def _open_zip(source: Source, depth: int) -> Archive:
 def _pickle_name(source: Source, members: dict[str, Member]) -> str:
     found = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(found) != 1:
-        what = f"{len(found)} members called data.pkl; which one is meant cannot be told" if found else "no member called data.pkl"
+        what = (
+            f"{len(found)} members called data.pkl; which one is meant cannot be told" if found else "no member called data.pkl"
+        )
         raise FormatError(source.name, f"the archive has {what}")
     return found[0]
 
@@ -123,10 +129,10 @@ def _tensors(source: Source, members: dict[str, Member], folder: str, byteorder:
     return Tensors(source, open_storage, byteorder, nested_reader(depth))
 
 
-def _text(source: Source, members: dict[str, Member], name: str) -> str:
+def _text(source: Source, members: dict[str, Member], name: str, limit: int = TEXT) -> str:
     """Return a small text member, or nothing where there is none."""
     member = members.get(name)
-    if member is None or member.size > TEXT:
+    if member is None or member.size > limit:
         return ""
     content = member_source(source, member)
     return content.read(0, content.size).decode("utf-8", "replace").strip()
@@ -164,7 +170,7 @@ def _open_stream(source: Source, depth: int) -> Archive:
             raise FormatError(source.name, f"the file lacks the storage {printable(key, 60)}")
         return source.part(*places[key])
 
-    meta = {"format": "PyTorch before 1.6", "serialization version": str(version)}
+    meta: dict[str, Any] = {"format": "PyTorch before 1.6", "serialization version": str(version)}
     meta |= {"system": dict(info)} if type(info) is dict and all(type(key) is str for key in info) else {}
     return Archive(source, root, Tensors(source, open_storage, "<", nested_reader(depth)), machine, meta)
 
@@ -185,7 +191,9 @@ def _places(source: Source, machine: Machine, keys: Any) -> dict[Any, tuple[int,
         raise FormatError(source.name, "the list of storages is no list of names", offset)
     for key in keys:
         if key not in sizes:
-            raise FormatError(source.name, f"the type of the storage {printable(key, 60)} is not known: nothing refers to it", offset)
+            raise FormatError(
+                source.name, f"the type of the storage {printable(key, 60)} is not known: nothing refers to it", offset
+            )
         count = int.from_bytes(source.read(offset, 8), "little", signed=True)
         length = count * sizes[key]
         if count < 0 or offset + 8 + length > source.size:

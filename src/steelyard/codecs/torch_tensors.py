@@ -66,9 +66,7 @@ class Tensors:
 
     __slots__ = ("_opened", "byteorder", "nested", "open_storage", "source")
 
-    def __init__(
-        self, source: Source, open_storage: Open, byteorder: str = "<", nested: Nested | None = None
-    ) -> None:
+    def __init__(self, source: Source, open_storage: Open, byteorder: str = "<", nested: Nested | None = None) -> None:
         self.source = source
         self.open_storage = open_storage
         self.byteorder = byteorder
@@ -92,7 +90,7 @@ class Tensors:
         except (TypeError, ValueError, AttributeError) as error:
             return refused(self.source, f"the arguments of {value.text} are computed or make no sense: {printable(error, 100)}")
 
-    def strided(  # noqa: PLR0913 - the arguments of torch's own function
+    def strided(
         self,
         storage: Any,
         offset: Any,
@@ -118,14 +116,16 @@ class Tensors:
         trainable = requires_grad if isinstance(requires_grad, bool) else None
         return self._view(source, word, offset, shape, stride, _flags(metadata), trainable)
 
-    def _view(  # noqa: PLR0913 - all that says how numbers lie
+    def _view(
         self, source: Source, word: str, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], flags: str, trainable: Any
     ) -> Found:
         listed = _listed(word)
         stored = word if listed != word else ""
         total = prod(i for i in shape if i) * itemsize(listed)
         if total >= SIZE or (total > DENSE and total > RATIO * source.size and 0 not in shape):
-            return refused(self.source, f"shape {list(shape)} repeats {source.size:,} bytes {total:,} times; refused", shape, listed)
+            return refused(
+                self.source, f"shape {list(shape)} repeats {source.size:,} bytes {total:,} times; refused", shape, listed
+            )
         if word in ("quint4x2", "quint2x4"):
             return refused(self.source, f"is packed as {word}, which is not read", shape, listed, word)
         size = size_of(word)
@@ -135,8 +135,12 @@ class Tensors:
         if _is_contiguous(shape, stride):
             read: Reader = _pairs(flat) if half else flat
         else:
-            read = _stepped(_pairs(source.numbers(0, "float16", self.byteorder)) if half else source.numbers(0, listed, self.byteorder),
-                            offset, shape, stride)
+            read = _stepped(
+                _pairs(source.numbers(0, "float16", self.byteorder)) if half else source.numbers(0, listed, self.byteorder),
+                offset,
+                shape,
+                stride,
+            )
         if flags:
             read = _flagged(read, flags)
         place = (id(source), start, shape, stride, word, flags) if 0 not in shape else None
@@ -160,14 +164,17 @@ class Tensors:
                 raise FormatError(self.source.name, "files of torch lie too deep in one another")
             tensors, value = self.nested(data)
             self._opened[key] = tensors._storage(value)
-        return self._opened[key]
+        opened: tuple[Source, str, int] = self._opened[key]
+        return opened
 
     def _referred(self, key: Any) -> tuple[Source, str, int]:
         if type(key) is not tuple or len(key) < 5 or key[0] not in ("storage", b"storage") or not isinstance(key[1], Global):
             raise FormatError(self.source.name, f"its storage is called {printable(key, 80)}, which is no name of a storage")
         _, kind, name, _, count = key[:5]
         if type(name) not in (str, int) or type(count) is not int or count < 0:
-            raise FormatError(self.source.name, f"its storage has the name {printable(name, 40)} and {printable(count, 40)} elements")
+            raise FormatError(
+                self.source.name, f"its storage has the name {printable(name, 40)} and {printable(count, 40)} elements"
+            )
         word = storage_dtype(kind)
         view = key[5] if len(key) > 5 else None
         identity = (name, word, count) if view is None else (name, word, count, _view_of(view))
@@ -304,7 +311,7 @@ def _flagged(read: Reader, flags: str) -> Reader:
     return changed
 
 
-def _v3(  # noqa: PLR0913 - the arguments of torch's own function
+def _v3(  # noqa: PLR0913, PLR0917 - the arguments of torch's own function
     tensors: Tensors, storage: Any, offset: Any, shape: Any, stride: Any, grad: Any, hooks: Any, dtype: Any, metadata: Any = None
 ) -> Found:
     """Types newer than storages with a type: these have bytes only."""
@@ -323,9 +330,7 @@ def _subclass(tensors: Tensors, make: Any, kind: Any, args: Any, state: Any = No
     return tensors.found(Record(make, args))
 
 
-def _quantised(  # noqa: PLR0913 - the arguments of torch's own function
-    tensors: Tensors, storage: Any, offset: Any, shape: Any, stride: Any, parameters: Any, *_: Any
-) -> Found:
+def _quantised(tensors: Tensors, storage: Any, offset: Any, shape: Any, stride: Any, parameters: Any, *_: Any) -> Found:
     """The whole numbers that are stored; `stored` says how to make real ones of them."""
     found = tensors.strided(storage, offset, shape, stride)
     method, scale, zero, *axis = parameters
@@ -352,7 +357,9 @@ def _sparse(tensors: Tensors, layout: Any, data: Any) -> Found:
 
 
 def _without_numbers(tensors: Tensors, dtype: Any, shape: Any, *_: Any) -> Found:
-    return refused(tensors.source, "is on the meta device: the file has no numbers of it", _numbers(shape), _listed(_dtype(dtype)))
+    return refused(
+        tensors.source, "is on the meta device: the file has no numbers of it", _numbers(shape), _listed(_dtype(dtype))
+    )
 
 
 def _from_array(tensors: Tensors, data: Any, dtype: Any = None, *_: Any) -> Found | None:

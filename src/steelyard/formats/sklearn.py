@@ -13,7 +13,7 @@ from steelyard.codecs.code import calls
 from steelyard.codecs.compressed import begins, plain
 from steelyard.codecs.estimators import estimator_entries
 from steelyard.codecs.found import Walk
-from steelyard.codecs.inert import Record
+from steelyard.codecs.inert import Blob, Record, as_source
 from steelyard.codecs.joblib_arrays import after_build, companion
 from steelyard.codecs.listing import listed
 from steelyard.codecs.pickle import Machine
@@ -47,8 +47,8 @@ def read(source: Source, part: str) -> Weights:
         raise FormatError(source.name, "is a stream of torch inside a compressed file; unpack it first")
     machine = Machine(content, after_build)
     root = machine.load()
-    code = calls(machine)
     _open_nets(machine)
+    code = calls(machine)
     look = _look(content)
     walk = Walk(content, look).through(root)
     own = estimator_entries(root, look, content) if part != "all" else None
@@ -56,12 +56,24 @@ def read(source: Source, part: str) -> Weights:
 
 
 def _open_nets(machine: Machine) -> None:
-    """Put what skorch kept as a file of torch back among the attributes of its nets."""
-    for record in machine.records:
+    """Put what skorch kept as bytes, a pickle or a file of torch, back among the attributes of its nets."""
+    for record in list(machine.records):
         held = record.attributes
-        inner = unpack(held[_TORCH], machine.source.name) if _TORCH in held else None
+        inner = _opened(machine, held[_TORCH]) if _TORCH in held else None
         if type(inner) is dict:
             record.built({**inner, _TORCH: None})
+
+
+def _opened(machine: Machine, value: Any) -> Any:
+    data = as_source(value, machine.source.name) if isinstance(value, (bytes, Blob)) else None
+    if data is None or data.head(1) != b"\x80" or is_stream(data):
+        return unpack(value, machine.source.name)
+    inner = Machine(data, steps=machine.steps)
+    root = inner.load()
+    machine.steps = inner.steps
+    machine.records += inner.records
+    machine.globals |= inner.globals
+    return root
 
 
 def _look(source: Source) -> Any:

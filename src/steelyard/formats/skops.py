@@ -82,7 +82,9 @@ class _Nodes:
 
     def made(self, node: Any, depth: int) -> Any:
         if not isinstance(node, dict) or depth > DEPTH:
-            raise FormatError(self.source.name, f"a node of the schema is a {type(node).__name__}, or lies more than {DEPTH} deep")
+            raise FormatError(
+                self.source.name, f"a node of the schema is a {type(node).__name__}, or lies more than {DEPTH} deep"
+            )
         number, loader = node.get("__id__"), node.get("__loader__")
         if loader == "CachedNode":
             return self.known.get(number) if isinstance(number, int) else None
@@ -98,7 +100,8 @@ class _Nodes:
         if loader in ("DictNode", "OrderedDictNode") and isinstance(content, dict):
             return {key: self.made(value, depth) for key, value in content.items()}
         if isinstance(content, list):  # lists, tuples, sets, arrays of objects
-            return [self.made(value, depth) for value in content]
+            made = [self.made(value, depth) for value in content]
+            return tuple(made) if loader == "TupleNode" else made
         if loader in ("NdArrayNode", "SparseMatrixNode", "DatasetNode") and "file" in node:
             return self._file(node)
         record = Record(self._name(node), ())
@@ -115,8 +118,8 @@ class _Nodes:
         if node.get("__loader__") != "SparseMatrixNode":
             return Record(_FILE, (node["file"],))
         record = Record(self._name(node), ())
-        record.state = {key: Record(_FILE, (node["file"], f"{key}.npy")) for key in ("indptr", "indices", "data")}
-        record.state["_shape"] = _sparse_shape(node)
+        members = {"indptr": "indptr", "indices": "indices", "data": "data", "_shape": "shape"}
+        record.state = {key: Record(_FILE, (node["file"], f"{name}.npy")) for key, name in members.items()}
         return record
 
     def _name(self, node: dict[str, Any]) -> Global:
@@ -133,11 +136,6 @@ def _json(content: Any) -> Any:
         return json.loads(content) if isinstance(content, str) else None
     except (ValueError, RecursionError):
         return None
-
-
-def _sparse_shape(node: dict[str, Any]) -> Any:
-    shape = node.get("shape")
-    return tuple(shape) if isinstance(shape, list) else None
 
 
 def _array(source: Source, members: dict[str, Member], record: Record) -> Found:

@@ -1,0 +1,121 @@
+"""Writing a state_dict as `torch.save` does, so that `torch.load(weights_only=True)` reads it."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, BinaryIO
+
+from steelyard.core.readers import raw_chunks
+from steelyard.errors import FormatError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Weight
+    from steelyard.core.weights import Weights
+
+ROOT = "archive/"
+FACTS = f"{ROOT}steelyard.json"
+"""The member that keeps what the weights mean; PyTorch passes over it."""
+ALIGNMENT = 64
+"""Every storage begins at a multiple of this, so that it can be mapped into memory."""
+
+_STORAGES = {
+    "float32": "FloatStorage",
+    "float64": "DoubleStorage",
+    "float16": "HalfStorage",
+    "bfloat16": "BFloat16Storage",
+    "int8": "CharStorage",
+    "uint8": "ByteStorage",
+    "int16": "ShortStorage",
+    "int32": "IntStorage",
+    "int64": "LongStorage",
+    "bool": "BoolStorage",
+    "complex64": "ComplexFloatStorage",
+    "complex128": "ComplexDoubleStorage",
+}
+_BYTES = {"uint16", "uint32", "uint64", *(f"float8_{kind}" for kind in ("e4m3fn", "e5m2", "e4m3fnuz", "e5m2fnuz", "e8m0fnu"))}
+"""Types newer than storages with a type: their storage holds bytes."""
+
+
+def write_archive(weights: Weights, facts: str, file: BinaryIO, name: str) -> None:
+    """Write the archive; tied weights share a storage. Raises `FormatError` for a type that PyTorch lacks."""
+    keys: dict[str, int] = {}
+    owned: list[Weight] = []
+    for weight in weights.values():
+        if weight.dtype not in _STORAGES and weight.dtype not in _BYTES:
+            raise FormatError(name, f"{printable(weight.name)} is {weight.dtype}, which PyTorch cannot hold; convert it first")
+        owner = weight.tied if weight.tied is not None and weight.tied in weights else weight.name
+        if owner not in keys:
+            keys[owner] = len(owned)
+            owned.append(weights[owner])
+        keys[weight.name] = keys[owner]
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(f"{ROOT}data.pkl", b"".join(_pickled(weights, keys)))
+        archive.writestr(f"{ROOT}byteorder", "little")
+        for place, weight in enumerate(owned):
+            _store(archive, file, f"{ROOT}data/{place}", weight)
+        archive.writestr(f"{ROOT}version", "3\n")
+        archive.writestr(FACTS, facts)
+
+
+def _store(archive: zipfile.ZipFile, file: BinaryIO, name: str, weight: Weight) -> None:
+    entry = zipfile.ZipInfo(name)
+    begin = file.tell() + 30 + len(name) + 20 + 4  # the header, the 64-bit sizes, and the head of the padding
+    padding = -begin % ALIGNMENT
+    entry.extra = b"FB" + padding.to_bytes(2, "little") + b"Z" * padding
+    with archive.open(entry, "w", force_zip64=True) as member:
+        for chunk in raw_chunks(weight):
+            member.write(chunk)
+
+
+def _pickled(weights: Weights, keys: dict[str, int]) -> Iterator[bytes]:
+    """Yield the pickle of protocol 2: an OrderedDict of names and calls that rebuild the tensors."""
+    known: dict[str, int] = {}
+
+    def named(module: str, name: str) -> bytes:
+        text = f"c{module}\n{name}\n"
+        if text in known:
+            return b"j" + known[text].to_bytes(4, "little")
+        known[text] = len(known)
+        return text.encode() + b"r" + known[text].to_bytes(4, "little")
+
+    ordered = named("collections", "OrderedDict") + b")R"
+    yield b"\x80\2" + ordered + b"("
+    for weight in weights.values():
+        yield _text(weight.name) + _tensor(weight, keys[weight.name], named)
+    yield b"u."
+
+
+def _tensor(weight: Weight, key: int, named: Callable[[str, str], bytes]) -> bytes:
+    typed = weight.dtype in _STORAGES
+    rebuild = named("torch._utils", "_rebuild_tensor_v2" if typed else "_rebuild_tensor_v3")
+    kind = named("torch", _STORAGES[weight.dtype]) if typed else named("torch.storage", "UntypedStorage")
+    count = weight.size if typed else weight.nbytes
+    storage = b"(" + _text("storage") + kind + _text(str(key)) + _text("cpu") + _number(count) + b"tQ"
+    layout = _number(0) + _tuple(weight.shape) + _tuple(_strides(weight.shape)) + b"\x89"
+    hooks = named("collections", "OrderedDict") + b")R"
+    dtype = b"" if typed else named("torch", weight.dtype)
+    return rebuild + b"(" + storage + layout + hooks + dtype + b"tR"
+
+
+def _text(text: str) -> bytes:
+    data = text.encode("utf-8", "surrogatepass")
+    return b"X" + len(data).to_bytes(4, "little") + data
+
+
+def _number(value: int) -> bytes:
+    if value < 1 << 31:
+        return b"J" + value.to_bytes(4, "little")
+    return b"\x8a\x09" + value.to_bytes(9, "little")
+
+
+def _tuple(values: tuple[int, ...]) -> bytes:
+    return b"(" + b"".join(map(_number, values)) + b"t"
+
+
+def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    steps, step = [], 1
+    for length in reversed(shape):
+        steps.append(step)
+        step *= max(length, 1)
+    return tuple(reversed(steps))

@@ -1,0 +1,386 @@
+"""PyTorch's files, read without PyTorch and compared with what `torch.load` gives, bit for bit."""
+
+import collections
+import copy
+import json
+import pathlib
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import steelyard
+from steelyard.core.source import open_path
+from steelyard.errors import FormatError
+from steelyard.formats import format_of
+from steelyard.testing import check_format
+
+CARRIERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def as_bytes(tensor):
+    """The numbers of any strided tensor as row-major little-endian bytes."""
+    tensor = tensor.detach().resolve_conj().resolve_neg().contiguous()
+    if tensor.dtype == torch.complex32:
+        tensor = tensor.to(torch.complex64)
+    if tensor.is_complex():
+        return tensor.numpy().tobytes()
+    return tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+
+
+def same(weight, tensor):
+    assert weight.shape == tuple(tensor.shape)
+    assert weight.numpy().tobytes() == as_bytes(tensor)
+
+
+def assert_equal(weights, tensors):
+    assert list(weights) == list(tensors)
+    for name, tensor in tensors.items():
+        same(weights[name], tensor)
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 3, 3)
+        self.norm = nn.BatchNorm2d(3)
+        self.lstm = nn.LSTM(4, 5, bidirectional=True)
+        self.attention = nn.MultiheadAttention(4, 2)
+        self.embedding = nn.Embedding(7, 4)
+        self.head = nn.Linear(4, 7)
+        self.head.weight = self.embedding.weight
+        self.register_buffer("steps", torch.arange(3))
+        self.register_buffer("cache", torch.ones(2), persistent=False)
+        self.note = torch.full((2,), 7.0)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    block = Block()
+    block.head.bias.requires_grad_(False)
+    return block
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_state_dict_is_read_in_every_protocol_and_container(tmp_path, model, protocol, zipped):
+    path = tmp_path / "a.pt"
+    torch.save(model.state_dict(), path, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
+    weights = steelyard.weights(path)
+    assert_equal(weights, model.state_dict())
+    assert weights["head.weight"].tied == "embedding.weight"
+    check_format(open_path(path))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_whole_module_gives_its_state_dict_without_its_class(tmp_path, model, zipped):
+    path = tmp_path / "a.pth"
+    torch.save(model, path, _use_new_zipfile_serialization=zipped)
+    weights, live = steelyard.weights(path), steelyard.weights(model)
+    assert_equal(weights, model.state_dict())
+    for name, weight in live.items():
+        read = weights[name]
+        assert (read.role, read.axes, read.layer, read.trainable) == (weight.role, weight.axes, weight.layer, weight.trainable), name
+    everything = steelyard.weights(path, part="all")
+    assert {"cache", "note"} <= set(everything)
+    assert any("Block" in finding for finding in weights.meta["code"]), "the class that a loader would import is named"
+
+
+def test_reading_a_file_imports_neither_torch_nor_numpy(tmp_path, model):
+    path = tmp_path / "a.pt"
+    torch.save(model.state_dict(), path)
+    script = f"import sys, steelyard; w = steelyard.weights({str(path)!r}); w.size; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["False", "False"]
+
+
+DTYPES = [
+    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64),
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex32, torch.complex64, torch.complex128),
+    *(torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz, torch.float8_e8m0fnu),
+]
+
+
+@pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental:UserWarning")
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_every_dtype_is_read_bit_for_bit(tmp_path, dtype):
+    raw = torch.arange(1, 65, dtype=torch.uint8) if dtype != torch.bool else torch.arange(64, dtype=torch.uint8) % 2
+    tensor = raw.view(dtype).reshape(2, -1) if dtype != torch.complex32 else torch.randn(2, 8).to(torch.complex64).to(dtype)
+    torch.save({"w": tensor, "column": tensor[:, 1], "scalar": tensor[0, 0].clone()}, tmp_path / "a.pt")
+    weights = steelyard.weights(tmp_path / "a.pt")
+    assert weights["w"].dtype == str(dtype).removeprefix("torch.").replace("complex32", "complex64")
+    assert_equal(weights, {"w": tensor, "column": tensor[:, 1], "scalar": tensor[0, 0]})
+    if dtype == torch.complex32:
+        assert weights["w"].stored == "complex32"
+
+
+def test_views_keep_their_numbers_and_ties(tmp_path):
+    base = torch.arange(24.0).reshape(4, 6)
+    tensors = {
+        "base": base,
+        "again": base,
+        "same": base.view(4, 6),
+        "transposed": base.T,
+        "part": base[1:3, ::2],
+        "repeated": base[:1].expand(5, 6),
+        "windows": base.reshape(-1).as_strided((5, 4), (2, 1), 3),
+        "images": torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
+        "empty": torch.zeros(0, 3),
+    }
+    torch.save(tensors, tmp_path / "a.pt")
+    weights = steelyard.weights(tmp_path / "a.pt")
+    assert_equal(weights, tensors)
+    assert {name: w.tied for name, w in weights.items() if w.tied} == {"again": "base", "same": "base"}
+    assert weights["transposed"].read(5, 9).tolist() == base.T.reshape(-1)[5:9].tolist()
+
+
+def test_conjugate_and_negative_views_are_applied(tmp_path):
+    z = torch.randn(3, dtype=torch.complex64)
+    tensors = {"z": z, "conj": z.conj(), "neg": z.conj().imag, "both": torch._neg_view(z.conj())}
+    torch.save(tensors, tmp_path / "a.pt")
+    assert_equal(steelyard.weights(tmp_path / "a.pt"), tensors)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning", "ignore:Sparse invariant checks")
+@pytest.mark.parametrize("layout", ["coo", "csr", "csc", "bsr", "bsc"])
+def test_sparse_tensors_are_written_out(tmp_path, layout):
+    dense = torch.zeros(6, 8)
+    dense[1, 2], dense[4, 7], dense[5, 0] = 1.5, -2.0, 3.0
+    make = {"coo": dense.to_sparse, "csr": dense.to_sparse_csr, "csc": dense.to_sparse_csc}
+    sparse = make[layout]() if layout in make else getattr(dense, f"to_sparse_{layout}")((2, 4))
+    torch.save({"w": sparse}, tmp_path / "a.pt")
+    weight = steelyard.weights(tmp_path / "a.pt")["w"]
+    same(weight, dense)
+    assert weight.stored == f"sparse_{layout}"
+
+
+def test_a_sparse_tensor_that_would_fill_the_memory_is_refused(tmp_path):
+    torch.save({"w": torch.sparse_coo_tensor([[5], [7]], [1.0], (1 << 20, 1 << 20))}, tmp_path / "a.pt")
+    weight = steelyard.weights(tmp_path / "a.pt")["w"]
+    assert weight.shape == (1 << 20, 1 << 20)
+    with pytest.raises(FormatError, match="would take"):
+        weight.numpy()
+
+
+@pytest.mark.filterwarnings("ignore:.*quantiz.*", "ignore:torch.ao:DeprecationWarning")
+def test_quantised_tensors_give_their_whole_numbers_and_say_their_scale(tmp_path):
+    values = torch.randn(3, 4)
+    whole = torch.quantize_per_tensor(values, 0.1, 3, torch.quint8)
+    rows = torch.quantize_per_channel(values, torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0, 1, 2]), 0, torch.qint8)
+    torch.save({"whole": whole, "rows": rows}, tmp_path / "a.pt")
+    weights = steelyard.weights(tmp_path / "a.pt")
+    assert_equal(weights, {"whole": whole.int_repr(), "rows": rows.int_repr()})
+    assert weights["whole"].stored == "quint8 scale=0.1 zero_point=3"
+    assert weights["rows"].stored == "qint8 scales along axis 0"
+
+
+class Tagged(torch.Tensor):
+    """A subclass of a tensor, which torch saves with its class."""
+
+
+def test_parameters_subclasses_and_numpy_arrays_are_found(tmp_path):
+    parameter = nn.Parameter(torch.randn(2, 3))
+    parameter.note = "kept"
+    tagged = torch.randn(3).as_subclass(Tagged)
+    array = np.arange(6.0).reshape(2, 3)
+    torch.save({"p": parameter, "t": tagged, "a": array, "f": np.asfortranarray(array)}, tmp_path / "a.pt")
+    weights = steelyard.weights(tmp_path / "a.pt")
+    assert list(weights) == ["p", "t", "a", "f"]
+    same(weights["p"], parameter)
+    same(weights["t"], tagged.as_subclass(torch.Tensor))
+    assert weights["p"].trainable is True
+    assert weights["a"].numpy().tolist() == weights["f"].numpy().tolist() == array.tolist()
+
+
+def trained(steps=2):
+    net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    optimizer = torch.optim.Adam(net.parameters())
+    for _ in range(steps):
+        net(torch.randn(5, 4)).square().sum().backward()
+        optimizer.step()
+    return net, optimizer
+
+
+def test_the_weights_of_a_checkpoint_are_found_by_themselves(tmp_path):
+    net, optimizer = trained()
+    lightning = {
+        "epoch": 3,
+        "global_step": 40,
+        "pytorch-lightning_version": "2.5.0",
+        "state_dict": net.state_dict(),
+        "loops": {"fit_loop": {"progress": torch.tensor(3)}},
+        "callbacks": {"EarlyStopping": {"best_score": torch.tensor(0.5), "path": pathlib.PurePosixPath("x")}},
+        "optimizer_states": [optimizer.state_dict()],
+        "lr_schedulers": [],
+        "hyper_parameters": types.SimpleNamespace(width=3),
+    }
+    torch.save(lightning, tmp_path / "a.ckpt")
+    weights = steelyard.weights(tmp_path / "a.ckpt")
+    assert_equal(weights, net.state_dict())
+    assert weights.meta["epoch"] == 3
+    assert weights.meta["global_step"] == 40
+    assert weights.meta["pytorch-lightning_version"] == "2.5.0"
+    assert "code" not in weights.meta
+    everything = steelyard.weights(tmp_path / "a.ckpt", part="all")
+    same(everything["optimizer_states.0.state.0.exp_avg"], optimizer.state_dict()["state"][0]["exp_avg"])
+    same(everything["state_dict.2.bias"], net[2].bias)
+
+
+@pytest.mark.parametrize("key", ["model", "model_state_dict", "net", "state_dict", "ema"])
+def test_a_dict_around_one_model_is_passed_through(tmp_path, key):
+    net, optimizer = trained()
+    torch.save({key: net.state_dict(), "optimizer": optimizer.state_dict(), "loss": torch.tensor(0.5)}, tmp_path / "a.pt")
+    assert_equal(steelyard.weights(tmp_path / "a.pt"), net.state_dict())
+
+
+def test_two_models_are_both_listed_under_their_keys(tmp_path):
+    net, _ = trained()
+    other, optimizer = trained()
+    torch.save({"generator": net.state_dict(), "critic": other.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "a.pt")
+    names = list(steelyard.weights(tmp_path / "a.pt"))
+    assert names == [f"{key}.{name}" for key in ("generator", "critic") for name in net.state_dict()]
+    torch.save({"model": net, "ema": copy.deepcopy(net)}, tmp_path / "b.pt")
+    assert list(steelyard.weights(tmp_path / "b.pt"))[::4] == ["model.0.weight", "ema.0.weight"]
+
+
+def test_an_optimizer_s_file_gives_its_state(tmp_path):
+    _, optimizer = trained()
+    torch.save(optimizer.state_dict(), tmp_path / "a.pt")
+    assert "state.0.exp_avg" in steelyard.weights(tmp_path / "a.pt")
+
+
+def test_a_bare_tensor_has_no_name_and_a_list_has_places(tmp_path):
+    torch.save(torch.arange(3), tmp_path / "a.pt")
+    assert list(steelyard.weights(tmp_path / "a.pt")) == [""]
+    torch.save([torch.arange(3), (torch.arange(2),)], tmp_path / "b.pt")
+    assert list(steelyard.weights(tmp_path / "b.pt")) == ["0", "1.0"]
+
+
+def test_a_dict_without_tensors_gives_no_weights_and_says_what_it_holds(tmp_path):
+    torch.save(collections.OrderedDict(a=1), tmp_path / "a.pt")
+    weights = steelyard.weights(tmp_path / "a.pt")
+    assert len(weights) == 0
+    assert weights.meta["holds"] == "a dict of 1 members"
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning", "ignore:.*torch.jit.*:FutureWarning")
+@pytest.mark.parametrize("way", ["script", "trace"])
+def test_torchscript_gives_its_state_dict_and_its_constants(tmp_path, way):
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Sequential(nn.Conv1d(2, 3, 3), nn.BatchNorm1d(3))
+            self.scale = nn.Parameter(torch.rand(1))
+            self.register_buffer("shift", torch.rand(1))
+
+        def forward(self, x):
+            return self.body(x) * self.scale + self.shift + torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1)
+
+    module = Scaled().eval()
+    compiled = torch.jit.script(module) if way == "script" else torch.jit.trace(module, torch.randn(1, 2, 5))
+    torch.jit.save(compiled, tmp_path / "a.pt")
+    weights = steelyard.weights(tmp_path / "a.pt")
+    assert weights.meta["format"] == "TorchScript"
+    assert_equal(weights, module.state_dict())
+    if way == "trace":
+        everything = steelyard.weights(tmp_path / "a.pt", part="all")
+        assert any(np.array_equal(w.numpy().reshape(-1), [1, 2, 3]) for name, w in everything.items() if name.startswith("constants"))
+
+
+def test_big_endian_files_are_read(tmp_path):
+    import zipfile
+
+    tensor = torch.randn(3, 4)
+    torch.save({"w": tensor}, tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt") as old, zipfile.ZipFile(tmp_path / "b.pt", "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            content = b"big" if name.endswith("byteorder") else np.frombuffer(content, "<f4").astype(">f4").tobytes() if "/data/" in name else content
+            new.writestr(name, content)
+    same(steelyard.weights(tmp_path / "b.pt")["w"], tensor)
+
+
+def test_a_repacked_file_is_read_and_its_checksums_are_compared(tmp_path):
+    import zipfile
+
+    tensor = torch.randn(300, 400)
+    torch.save({"w": tensor, "b": torch.ones(3)}, tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt") as old, zipfile.ZipFile(tmp_path / "b.pt", "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    same(steelyard.weights(tmp_path / "b.pt")["w"], tensor)
+    assert steelyard.weights(tmp_path / "b.pt")["w"].read(7, 9).tolist() == tensor.reshape(-1)[7:9].tolist()
+    data = bytearray((tmp_path / "a.pt").read_bytes())
+    data[data.index(tensor.numpy().tobytes()) + 1000] ^= 1
+    (tmp_path / "c.pt").write_bytes(data)
+    weights = steelyard.weights(tmp_path / "c.pt")
+    with pytest.raises(FormatError, match="checksum"):
+        weights["w"].numpy()
+    with pytest.raises(FormatError, match="checksum"):
+        for _ in weights["w"].blocks(1000):
+            pass
+    assert weights["b"].numpy().tolist() == [1, 1, 1]
+
+
+def test_what_is_written_loads_in_torch_with_weights_only(tmp_path):
+    tied = np.arange(6, dtype="float32").reshape(2, 3)
+    tensors = {str(dtype): torch.arange(1, 17, dtype=torch.uint8).view(dtype) for dtype in DTYPES if dtype not in (torch.bool, torch.complex32)}
+    tensors |= {"flag": torch.tensor([True, False]), "scalar": torch.tensor(2.5), "empty": torch.zeros(0, 4), "t": torch.randn(3, 4).T}
+    weights = steelyard.weights({"a": tied, "b": tied, **tensors})
+    steelyard.save(weights, tmp_path / "a.pt")
+    loaded = torch.load(tmp_path / "a.pt", weights_only=True, mmap=True)
+    assert list(loaded) == list(weights)
+    for name, tensor in tensors.items():
+        assert loaded[name].dtype == tensor.dtype
+        assert as_bytes(loaded[name]) == as_bytes(tensor)
+    assert loaded["a"].data_ptr() == loaded["b"].data_ptr()
+    again = steelyard.weights(tmp_path / "a.pt")
+    assert [(w.name, w.role, w.axes, w.tied) for w in again.values()] == [(w.name, w.role, w.axes, w.tied) for w in weights.values()]
+
+
+def test_a_module_takes_a_written_file_and_predicts_the_same(tmp_path):
+    net, _ = trained()
+    steelyard.save(net, tmp_path / "a.pt")
+    other, _ = trained()
+    other.load_state_dict(torch.load(tmp_path / "a.pt", weights_only=True))
+    x = torch.randn(4, 4)
+    assert torch.equal(net(x), other(x))
+    assert steelyard.weights(tmp_path / "a.pt")["0.weight"].axes == "out in"
+
+
+def test_a_type_that_torch_lacks_is_refused_before_a_file_is_made(tmp_path):
+    import ml_dtypes
+
+    with pytest.raises(FormatError, match="float8_e4m3b11fnuz"):
+        steelyard.save({"w": np.zeros(3, ml_dtypes.float8_e4m3b11fnuz)}, tmp_path / "a.pt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tar_of_version_0_1_is_refused_with_what_to_do(shared):
+    path = shared / "corpus/files/burn-tar-weight-bias/tar_weight_bias.tar"
+    with pytest.raises(FormatError, match="load it with PyTorch and save it again"):
+        steelyard.weights(path)
+
+
+def test_a_file_says_which_format_it_is_whatever_its_name(tmp_path, model):
+    torch.save(model.state_dict(), tmp_path / "model.dat")
+    assert format_of(open_path(tmp_path / "model.dat")).__name__.endswith("formats.torch")
+
+
+def test_the_same_numbers_are_listed_whether_tensors_are_taken_in_one_step_or_opcode_by_opcode(tmp_path, monkeypatch):
+    from steelyard.codecs import opcodes, shortcut
+
+    torch.save({f"layers.{i}.weight": torch.full((i % 5 + 1, 300), float(i)) for i in range(300)}, tmp_path / "a.pt")
+    taken = []
+    monkeypatch.setattr(opcodes, "tensors", lambda *a: taken.append(1) or shortcut.tensors(*a))
+    fast = steelyard.weights(tmp_path / "a.pt")
+    assert taken, "the short cut was not used"
+    monkeypatch.setattr(opcodes, "TENSOR", lambda *a: None)
+    slow = steelyard.weights(tmp_path / "a.pt")
+    assert json.dumps([repr(w) for w in fast.values()]) == json.dumps([repr(w) for w in slow.values()])
+    assert fast.to_vector().tobytes() == slow.to_vector().tobytes()
