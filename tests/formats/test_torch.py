@@ -85,7 +85,9 @@ def test_a_whole_module_gives_its_state_dict_without_its_class(tmp_path, model, 
     assert_equal(weights, model.state_dict())
     for name, weight in live.items():
         read = weights[name]
-        assert (read.role, read.axes, read.layer, read.trainable) == (weight.role, weight.axes, weight.layer, weight.trainable), name
+        assert (read.role, read.axes, read.layer, read.trainable) == (weight.role, weight.axes, weight.layer, weight.trainable), (
+            name
+        )
     everything = steelyard.weights(path, part="all")
     assert {"cache", "note"} <= set(everything)
     assert any("Block" in finding for finding in weights.meta["code"]), "the class that a loader would import is named"
@@ -141,9 +143,9 @@ def test_views_keep_their_numbers_and_ties(tmp_path):
 
 def test_conjugate_and_negative_views_are_applied(tmp_path):
     z = torch.randn(3, dtype=torch.complex64)
-    tensors = {"z": z, "conj": z.conj(), "neg": z.conj().imag, "both": torch._neg_view(z.conj())}
-    torch.save(tensors, tmp_path / "a.pt")
-    assert_equal(steelyard.weights(tmp_path / "a.pt"), tensors)
+    for tensors in ({"z": z, "conj": z.conj(), "both": torch._neg_view(z.conj())}, {"neg": z.conj().imag}):
+        torch.save(tensors, tmp_path / "a.pt")
+        assert_equal(steelyard.weights(tmp_path / "a.pt"), tensors)
 
 
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning", "ignore:Sparse invariant checks")
@@ -159,6 +161,7 @@ def test_sparse_tensors_are_written_out(tmp_path, layout):
     assert weight.stored == f"sparse_{layout}"
 
 
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
 def test_a_sparse_tensor_that_would_fill_the_memory_is_refused(tmp_path):
     torch.save({"w": torch.sparse_coo_tensor([[5], [7]], [1.0], (1 << 20, 1 << 20))}, tmp_path / "a.pt")
     weight = steelyard.weights(tmp_path / "a.pt")["w"]
@@ -241,7 +244,9 @@ def test_a_dict_around_one_model_is_passed_through(tmp_path, key):
 def test_two_models_are_both_listed_under_their_keys(tmp_path):
     net, _ = trained()
     other, optimizer = trained()
-    torch.save({"generator": net.state_dict(), "critic": other.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "a.pt")
+    torch.save(
+        {"generator": net.state_dict(), "critic": other.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "a.pt"
+    )
     names = list(steelyard.weights(tmp_path / "a.pt"))
     assert names == [f"{key}.{name}" for key in ("generator", "critic") for name in net.state_dict()]
     torch.save({"model": net, "ema": copy.deepcopy(net)}, tmp_path / "b.pt")
@@ -269,6 +274,7 @@ def test_a_dict_without_tensors_gives_no_weights_and_says_what_it_holds(tmp_path
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning", "ignore:.*torch.jit.*:FutureWarning")
+@pytest.mark.filterwarnings("ignore:torch.tensor results are registered as constants")
 @pytest.mark.parametrize("way", ["script", "trace"])
 def test_torchscript_gives_its_state_dict_and_its_constants(tmp_path, way):
     class Scaled(nn.Module):
@@ -289,7 +295,9 @@ def test_torchscript_gives_its_state_dict_and_its_constants(tmp_path, way):
     assert_equal(weights, module.state_dict())
     if way == "trace":
         everything = steelyard.weights(tmp_path / "a.pt", part="all")
-        assert any(np.array_equal(w.numpy().reshape(-1), [1, 2, 3]) for name, w in everything.items() if name.startswith("constants"))
+        assert any(
+            np.array_equal(w.numpy().reshape(-1), [1, 2, 3]) for name, w in everything.items() if name.startswith("constants")
+        )
 
 
 def test_big_endian_files_are_read(tmp_path):
@@ -300,7 +308,13 @@ def test_big_endian_files_are_read(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.pt") as old, zipfile.ZipFile(tmp_path / "b.pt", "w") as new:
         for name in old.namelist():
             content = old.read(name)
-            content = b"big" if name.endswith("byteorder") else np.frombuffer(content, "<f4").astype(">f4").tobytes() if "/data/" in name else content
+            content = (
+                b"big"
+                if name.endswith("byteorder")
+                else np.frombuffer(content, "<f4").astype(">f4").tobytes()
+                if "/data/" in name
+                else content
+            )
             new.writestr(name, content)
     same(steelyard.weights(tmp_path / "b.pt")["w"], tensor)
 
@@ -329,8 +343,17 @@ def test_a_repacked_file_is_read_and_its_checksums_are_compared(tmp_path):
 
 def test_what_is_written_loads_in_torch_with_weights_only(tmp_path):
     tied = np.arange(6, dtype="float32").reshape(2, 3)
-    tensors = {str(dtype): torch.arange(1, 17, dtype=torch.uint8).view(dtype) for dtype in DTYPES if dtype not in (torch.bool, torch.complex32)}
-    tensors |= {"flag": torch.tensor([True, False]), "scalar": torch.tensor(2.5), "empty": torch.zeros(0, 4), "t": torch.randn(3, 4).T}
+    tensors = {
+        str(dtype): torch.arange(1, 17, dtype=torch.uint8).view(dtype)
+        for dtype in DTYPES
+        if dtype not in (torch.bool, torch.complex32)
+    }
+    tensors |= {
+        "flag": torch.tensor([True, False]),
+        "scalar": torch.tensor(2.5),
+        "empty": torch.zeros(0, 4),
+        "t": torch.randn(3, 4).T,
+    }
     weights = steelyard.weights({"a": tied, "b": tied, **tensors})
     steelyard.save(weights, tmp_path / "a.pt")
     loaded = torch.load(tmp_path / "a.pt", weights_only=True, mmap=True)
@@ -340,7 +363,9 @@ def test_what_is_written_loads_in_torch_with_weights_only(tmp_path):
         assert as_bytes(loaded[name]) == as_bytes(tensor)
     assert loaded["a"].data_ptr() == loaded["b"].data_ptr()
     again = steelyard.weights(tmp_path / "a.pt")
-    assert [(w.name, w.role, w.axes, w.tied) for w in again.values()] == [(w.name, w.role, w.axes, w.tied) for w in weights.values()]
+    assert [(w.name, w.role, w.axes, w.tied) for w in again.values()] == [
+        (w.name, w.role, w.axes, w.tied) for w in weights.values()
+    ]
 
 
 def test_a_module_takes_a_written_file_and_predicts_the_same(tmp_path):

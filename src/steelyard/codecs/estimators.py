@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.arrays import Found, objects_of
 from steelyard.codecs.found import Entry, Walk, holding, is_module, of_model
-from steelyard.codecs.inert import Global, Record
+from steelyard.codecs.inert import Record, class_of
 from steelyard.codecs.sparse import compressed
 from steelyard.core.weight import Role
 from steelyard.errors import FormatError, printable
@@ -36,13 +36,6 @@ DEPTH = 64
 """How deep estimators may lie in one another."""
 _WRAPPED = ("FrozenEstimator", "_CalibratedClassifier")
 _FAMILIES = ("sklearn", "skorch", "scikeras", "imblearn", "xgboost", "lightgbm", "catboost")
-
-
-def class_of(record: Record) -> Global | None:
-    """Return the class of a pickled object, whichever way the pickle makes it."""
-    if record.text in ("copyreg._reconstructor", "copy_reg._reconstructor", "copyreg.__newobj__") and record.args:
-        return record.args[0] if isinstance(record.args[0], Global) else None
-    return record.call if isinstance(record.call, Global) else None
 
 
 def is_estimator(value: Any) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.arrays import Found, objects_of
 from steelyard.codecs.code import written
-from steelyard.codecs.inert import Boxed, Global, Persistent, Record
+from steelyard.codecs.inert import Boxed, Persistent, Record, class_of
 from steelyard.core.layers import Facts, fact_of, facts_of_class
 from steelyard.core.roles import layer_of, role_of
 from steelyard.core.weight import Role, Weight
@@ -31,6 +31,9 @@ NAME = 1 << 20
 """Characters that the path of a tensor may take."""
 TIMES = 4
 """How many times more often than the pickle has bytes its members may be visited: shared ones are visited again."""
+
+VISITS = 4_000_000
+"""How many members are visited in all."""
 
 _LATER = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"})
 
@@ -64,7 +67,7 @@ class Walk:
         self.scripted = scripted or {}
         self._source = source
         self._look = look
-        self._left = TIMES * source.size + 1000
+        self._left = min(TIMES * source.size + 1000, VISITS)
         self._above: set[int] = set()
         self._frames: list[tuple[Path, Iterator[Any], int]] = []
 
@@ -73,33 +76,35 @@ class Walk:
         self._visit((), root, None, True, None)
         while self._frames:
             path, members, identity = self._frames[-1]
-            member = next(members, None)
-            if member is None:
+            for key, value, fact, own, trainable in members:
+                if self._visit((*path, *key), value, fact, own, trainable):
+                    break
+            else:
                 self._frames.pop()
                 self._above.discard(identity)
-            else:
-                key, value, fact, own, trainable = member
-                self._visit((*path, *key), value, fact, own, trainable)
         return self
 
-    def _visit(self, path: Path, value: Any, fact: Facts | None, own: bool, trainable: bool | None) -> None:
+    def _visit(self, path: Path, value: Any, fact: Facts | None, own: bool, trainable: bool | None) -> bool:
+        """Take a tensor, or tell that what was met has members to go through first."""
         self._left -= 1
         if self._left < 0:
             raise FormatError(self._source.name, "what the pickle holds unfolds into many times its size; refused")
-        found = self._look(value) if type(value) in (Record, Persistent) else None
+        kind = type(value)
+        found = self._look(value) if kind is Record or kind is Persistent else None
         if found is not None:
-            if sum(map(len, path)) > NAME:
+            if len(path) > 4 and sum(map(len, path)) > NAME:
                 raise FormatError(self._source.name, f"the path of a tensor takes more than {NAME:,} characters")
             meaning = fact_of(fact, path[-1], len(found.shape)) if fact else None
             self.entries.append(Entry(path, found, meaning, own, found.trainable if trainable is None else trainable))
-            return
+            return False
         members = self._members(path, value, own)
         if members is None or id(value) in self._above:
-            return
+            return False
         if len(self._frames) >= DEPTH:
             raise FormatError(self._source.name, f"more than {DEPTH:,} things lie in one another")
         self._above.add(id(value))
         self._frames.append((path, members, id(value)))
+        return True
 
     def _members(self, path: Path, value: Any, own: bool) -> Iterator[Any] | None:
         """Yield the key, the value and the facts of each member; None for what has no members."""
@@ -129,9 +134,8 @@ def is_module(value: Any) -> bool:
 def _module_members(module: Record, own: bool) -> Iterator[Any]:
     """In the order of `state_dict`: parameters, saved buffers, then the modules inside; other attributes at the end."""
     held = module.attributes
-    call = module.args[0] if module.text == "copyreg._reconstructor" and module.args else module.call
-    call = call if isinstance(call, Global) else module.args[0] if module.args else call
-    facts = facts_of_class(call.module, call.name.rpartition(".")[2]) if isinstance(call, Global) else {}
+    kind = class_of(module)
+    facts = facts_of_class(kind.module, kind.name.rpartition(".")[2]) if kind else {}
     unsaved = held.get("_non_persistent_buffers_set")
     left_out = {key for key in unsaved if type(key) is str} if isinstance(unsaved, (list, tuple)) else set()
     for group in ("_parameters", "_buffers", "_modules"):
@@ -206,8 +210,23 @@ _SETTING = re.compile(
     r"|amp|best_\w+|(\w+_)?loss(es)?|(\w+_)?history|metrics?|param_groups|(\w+[_-])?version"
 )
 _MODELS = frozenset(
-    "state_dict model_state_dict model_state model net network module weights params parameters "
-    "ema model_ema ema_model ema_state_dict _args".split()
+    [
+        "state_dict",
+        "model_state_dict",
+        "model_state",
+        "model",
+        "net",
+        "network",
+        "module",
+        "weights",
+        "params",
+        "parameters",
+        "ema",
+        "model_ema",
+        "ema_model",
+        "ema_state_dict",
+        "_args",
+    ]
 )
 
 
@@ -311,12 +330,13 @@ def _named(entries: Iterable[Entry], source: Source) -> dict[str, Entry]:
 def holding(root: Any) -> str:
     """Say in a few words what a pickle holds.
 
+    >>> from steelyard.codecs.inert import Global
     >>> holding({"a": 1}), holding(Record(Global("sklearn.tree", "DecisionTreeClassifier"), ()))
     ('a dict of 1 members', 'a DecisionTreeClassifier')
     """
     if isinstance(root, Record):
-        call = root.args[0] if root.text in ("copyreg._reconstructor", "copy_reg._reconstructor") and root.args else root.call
-        return f"a {printable(call.name)}" if isinstance(call, Global) else "an object that is computed by a call"
+        kind = class_of(root)
+        return f"a {printable(kind.name)}" if kind else "an object that is computed by a call"
     if isinstance(root, (dict, list, tuple)):
         return f"a {type(root).__name__} of {len(root)} members"
     return f"a {type(root).__name__}"

@@ -103,6 +103,21 @@ class Persistent:
         self.home = home
 
 
+def class_of(record: Record) -> Global | None:
+    """Return the class of a pickled object, whichever way the pickle makes it; None when it is computed."""
+    target = record.call
+    if record.text in ("copyreg._reconstructor", "copy_reg._reconstructor", "copyreg.__newobj__") and record.args:
+        target = record.args[0]
+    if (
+        isinstance(target, Persistent)
+        and type(target.key) is tuple
+        and len(target.key) > 1
+        and target.key[0] in ("module", b"module")
+    ):
+        target = target.key[1]  # streams of torch keep the source text of a class beside its name
+    return target if isinstance(target, Global) else None
+
+
 class Boxed:
     """A key of a dict that must not be hashed by its value: a tuple may be nested deeper than the C stack."""
 

@@ -58,13 +58,36 @@ _CARRIED = {  # how what NumPy has no word for is listed: its own word stands in
     "float4_e2m1fn_x2": "uint8",
     "bits8": "uint8",
     **{f"{sign}int{bits}": f"{sign}int8" for sign in ("", "u") for bits in range(1, 8)},
+    "complex32": "complex64",
+    "quint4x2": "uint8",
+    "quint2x4": "uint8",
+    "": "uint8",
 }
+_PACKED = frozenset(("quint4x2", "quint2x4"))
+_SIZES = {**ITEMSIZES, **{word: itemsize(listed) for word, listed in _CARRIED.items()}, "complex32": 4}
+del _SIZES["object"]
+
+
+class Layout:
+    """A shape and its steps: how many elements they reach over, whether they lie in one run, row-major.
+
+    `spread` is the number of elements, where an axis of no elements counts as one.
+    """
+
+    __slots__ = ("contiguous", "extent", "shape", "spread", "stride")
+
+    def __init__(self, shape: tuple[int, ...], stride: tuple[int, ...]) -> None:
+        self.shape = shape
+        self.stride = stride
+        self.extent = 0 if 0 in shape else 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+        self.spread = prod(i for i in shape if i)
+        self.contiguous = _is_contiguous(shape, stride)
 
 
 class Tensors:
     """Tells what the records of one pickle stand for. `source` is for messages, `open_storage` gives the bytes."""
 
-    __slots__ = ("_opened", "byteorder", "nested", "open_storage", "source")
+    __slots__ = ("_layouts", "_opened", "_words", "byteorder", "nested", "open_storage", "source")
 
     def __init__(self, source: Source, open_storage: Open, byteorder: str = "<", nested: Nested | None = None) -> None:
         self.source = source
@@ -72,15 +95,15 @@ class Tensors:
         self.byteorder = byteorder
         self.nested = nested
         self._opened: dict[Any, Any] = {}
+        self._words: dict[Global, str] = {}
+        self._layouts: dict[tuple[int, int], Layout] = {}
 
     def found(self, value: Any) -> Found | None:
         """Return the tensor or array that a value stands for; None when it stands for something else."""
-        if isinstance(value, Persistent):
-            return self._bare_storage(value)
-        if not isinstance(value, Record):
-            return None
+        if type(value) is not Record:
+            return self._bare_storage(value) if type(value) is Persistent else None
         call = value.call
-        make = _MAKERS.get(call.text) if isinstance(call, Global) else None
+        make = _MAKERS.get(call.text) if type(call) is Global else None
         if make is None:
             return array_of(value, self.source)
         try:
@@ -97,54 +120,53 @@ class Tensors:
         shape: Any,
         stride: Any,
         requires_grad: Any = None,
-        hooks: Any = None,
+        _hooks: Any = None,
         metadata: Any = None,
         dtype: str = "",
     ) -> Found:
         """`_rebuild_tensor_v2`: where a tensor begins in its storage, its shape and its steps, in elements."""
         source, word, count = self._storage(storage)
-        shape, stride = _numbers(shape), _numbers(stride)
+        layout = self._layouts.get((id(shape), id(stride))) or self._layout(shape, stride)
         if dtype:
-            word, count = dtype, count // size_of(dtype) if not word else count
-        if not is_shape(shape) or not is_shape(stride) or len(shape) != len(stride) or type(offset) is not int or offset < 0:
+            word, count = dtype, count if word else count // size_of(dtype)
+        if layout is None or type(offset) is not int or offset < 0:
             return refused(self.source, f"shape {printable(shape, 80)}, strides {printable(stride, 80)} or offset make no sense")
-        last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True)) + 1 if 0 not in shape else 0
         size = size_of(word)
+        last = offset + layout.extent if layout.extent else 0
         if last > count or last * size > source.size:
-            what = f"ends at element {last:,} of a storage that has {min(count, source.size // max(size, 1)):,}"
-            return refused(self.source, what, shape, _listed(word))
+            what = f"ends at element {last:,} of a storage that has {min(count, source.size // size):,}"
+            return refused(self.source, what, layout.shape, _listed(word))
         trainable = requires_grad if isinstance(requires_grad, bool) else None
-        return self._view(source, word, offset, shape, stride, _flags(metadata), trainable)
+        return self._view(source, word, offset, layout, _flags(metadata) if metadata else "", trainable)
 
-    def _view(
-        self, source: Source, word: str, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], flags: str, trainable: Any
-    ) -> Found:
-        listed = _listed(word)
-        stored = word if listed != word else ""
-        total = prod(i for i in shape if i) * itemsize(listed)
-        if total >= SIZE or (total > DENSE and total > RATIO * source.size and 0 not in shape):
-            return refused(
-                self.source, f"shape {list(shape)} repeats {source.size:,} bytes {total:,} times; refused", shape, listed
-            )
-        if word in ("quint4x2", "quint2x4"):
-            return refused(self.source, f"is packed as {word}, which is not read", shape, listed, word)
+    def _layout(self, shape: Any, stride: Any) -> Layout | None:
+        """Look at a shape and its steps once: a model repeats them. None when they make no sense."""
+        sizes, steps = _numbers(shape), _numbers(stride)
+        if not is_shape(sizes) or not is_shape(steps) or len(sizes) != len(steps):
+            return None
+        layout = Layout(sizes, steps)
+        if sizes is shape and steps is stride:  # the layout keeps both alive, so that no other takes their place
+            self._layouts[id(shape), id(stride)] = layout
+        return layout
+
+    def _view(self, source: Source, word: str, offset: int, layout: Layout, flags: str, trainable: Any) -> Found:
+        listed, shape = _listed(word), layout.shape
         size = size_of(word)
-        start = offset * size
+        total = layout.spread * itemsize(listed)
+        if total > DENSE and (total >= SIZE or (total > RATIO * source.size and layout.extent)):
+            what = f"shape {list(shape)} makes {total:,} bytes of {source.size:,}; refused"
+            return refused(self.source, what, shape, listed)
+        if word in _PACKED:
+            return refused(self.source, f"is packed as {word}, which is not read", shape, listed, word)
         half = word == "complex32"
-        flat = source.numbers(start, "float16" if half else listed, self.byteorder)
-        if _is_contiguous(shape, stride):
-            read: Reader = _pairs(flat) if half else flat
-        else:
-            read = _stepped(
-                _pairs(source.numbers(0, "float16", self.byteorder)) if half else source.numbers(0, listed, self.byteorder),
-                offset,
-                shape,
-                stride,
-            )
+        flat = Stored(source, offset * size if layout.contiguous else 0, "float16" if half else listed, self.byteorder)
+        read: Reader = _pairs(flat) if half else flat
+        if not layout.contiguous:
+            read = _stepped(read, offset, shape, layout.stride)
         if flags:
             read = _flagged(read, flags)
-        place = (id(source), start, shape, stride, word, flags) if 0 not in shape else None
-        return Found(shape, listed, read, place=place, stored=stored, trainable=trainable)
+        place = (id(source), offset * size, shape, layout.stride, word, flags) if layout.extent else None
+        return Found(shape, listed, read, place=place, stored=word if listed != word else "", trainable=trainable)
 
     def _storage(self, value: Any) -> tuple[Source, str, int]:
         """Return a storage's bytes, its type ("" when it has none) and its number of elements."""
@@ -168,29 +190,31 @@ class Tensors:
         return opened
 
     def _referred(self, key: Any) -> tuple[Source, str, int]:
-        if type(key) is not tuple or len(key) < 5 or key[0] not in ("storage", b"storage") or not isinstance(key[1], Global):
+        try:
+            mark, kind, name, _, count, *views = key
+        except (TypeError, ValueError):
+            mark = kind = name = count = None
+            views = []
+        if mark not in ("storage", b"storage") or type(kind) is not Global or type(name) not in (str, int):
             raise FormatError(self.source.name, f"its storage is called {printable(key, 80)}, which is no name of a storage")
-        _, kind, name, _, count = key[:5]
-        if type(name) not in (str, int) or type(count) is not int or count < 0:
-            raise FormatError(
-                self.source.name, f"its storage has the name {printable(name, 40)} and {printable(count, 40)} elements"
-            )
-        word = storage_dtype(kind)
-        view = key[5] if len(key) > 5 else None
-        identity = (name, word, count) if view is None else (name, word, count, _view_of(view))
-        found = self._opened.get(identity)
-        if found is None:
-            found = self._opened[identity] = self._opened_storage(name, word, count, view)
-        return found, word, (count if view is None else _view_of(view)[1])
+        if type(count) is not int or count < 0:
+            raise FormatError(self.source.name, f"its storage has {printable(count, 40)} elements")
+        word = self._words.get(kind) or self._words.setdefault(kind, storage_dtype(kind))
+        source = self._opened.get(name)
+        if source is None:
+            source = self._opened[name] = self.open_storage(name, word, count)
+        return self._view_of_storage(source, word, name, views[0]) if views and views[0] is not None else (source, word, count)
 
-    def _opened_storage(self, name: Any, word: str, count: int, view: Any) -> Source:
-        same = self._opened.get(("", name))
-        whole = self._opened[("", name)] = same if same is not None else self.open_storage(name, word, count)
-        if view is None:
-            return whole
-        offset, length = _view_of(view)
-        size = size_of(word)
-        return whole.part(offset * size, length * size)
+    def _view_of_storage(self, source: Source, word: str, name: Any, view: Any) -> tuple[Source, str, int]:
+        """Return the part of a storage that older files name: a key, an offset and a length, in elements."""
+        if type(view) is not tuple or len(view) != 3 or any(type(i) is not int or i < 0 for i in view[1:]):
+            raise FormatError(self.source.name, f"a view of a storage is {printable(view, 80)}")
+        _, offset, length = view
+        found = self._opened.get((name, offset, length))
+        if found is None:
+            size = size_of(word)
+            found = self._opened[name, offset, length] = source.part(offset * size, length * size)
+        return found, word, length
 
     def _bare_storage(self, value: Persistent) -> Found | None:
         if type(value.key) is tuple and value.key and value.key[0] in ("module", b"module"):
@@ -225,17 +249,14 @@ def _dtype(value: Any) -> str:
 
 def size_of(word: str) -> int:
     """Return the bytes of an element of one of torch's types."""
-    if word in ("complex32", "quint4x2", "quint2x4", ""):
-        return {"complex32": 4}.get(word, 1)
-    listed = _CARRIED.get(word, word)
-    if listed not in ITEMSIZES or listed == "object":
+    size = _SIZES.get(word)
+    if size is None:
         raise FormatError("the pickle", f"is of type {printable(word)}, which is not known")
-    return itemsize(listed)
+    return size
 
 
 def _listed(word: str) -> str:
-    if word in ("complex32", "quint4x2", "quint2x4", ""):
-        return "complex64" if word == "complex32" else "uint8"
+    """Return how the elements of one of torch's types are listed."""
     return _CARRIED.get(word, word)
 
 
@@ -246,13 +267,6 @@ def _numbers(value: Any) -> Any:
     return tuple(value) if type(value) is list else value
 
 
-def _view_of(view: Any) -> tuple[int, int]:
-    """Return offset and length of a part of an old storage, in elements."""
-    if type(view) is not tuple or len(view) != 3 or any(type(i) is not int or i < 0 for i in view[1:]):
-        raise FormatError("the pickle", f"a view of a storage is {printable(view, 80)}")
-    return view[1], view[2]
-
-
 def _flags(metadata: Any) -> str:
     if type(metadata) is not dict:
         return ""
@@ -260,8 +274,6 @@ def _flags(metadata: Any) -> str:
 
 
 def _is_contiguous(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
-    if len(shape) == 1:
-        return stride[0] == 1 or shape[0] <= 1
     expected = 1
     for length, step in zip(reversed(shape), reversed(stride), strict=True):
         if length != 1 and step != expected:
@@ -292,8 +304,10 @@ def _stepped(flat: Reader, offset: int, shape: tuple[int, ...], stride: tuple[in
             return flat(0, 0)
         begin = offset + first * stride[0]
         run = flat(begin, begin + (last - first - 1) * stride[0] + below)
+        carrier = run.view(np.dtype((np.void, run.itemsize)))  # as_strided knows none of the types of ml_dtypes
         steps = tuple(step * run.itemsize for step in stride)
-        return np.lib.stride_tricks.as_strided(run, (last - first, *shape[1:]), steps, writeable=False)
+        view = np.lib.stride_tricks.as_strided(carrier, (last - first, *shape[1:]), steps, writeable=False)
+        return np.ascontiguousarray(view).view(run.dtype)
 
     return by_rows(shape, rows)
 

@@ -6,6 +6,7 @@ asked first, so that opening one file does not import them all; the rest only wh
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -60,7 +61,13 @@ class Writer(Protocol):
 
 def weights_in(source: Source, part: str = "model") -> Weights:
     """Return the weights of a source. Raises `FormatError` when no format knows it."""
-    return format_of(source).read(source, part)
+    collecting = gc.isenabled()
+    gc.disable()  # a listing makes ten objects for each tensor and no garbage, and would be searched again and again
+    try:
+        return format_of(source).read(source, part)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def format_of(source: Source) -> Format:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from steelyard.codecs.facts import dump_facts, with_facts
 from steelyard.codecs.found import Walk
 from steelyard.codecs.listing import listed
 from steelyard.codecs.torch_archives import Archive, is_stream, open_archive
-from steelyard.codecs.torch_writing import write_archive
 from steelyard.codecs.zip import mentions
-from steelyard.core.replacing import replacing
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from steelyard.core.source import Source
 
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".jit", ".ptl")
@@ -39,11 +37,17 @@ def read(source: Source, part: str) -> Weights:
     found = listed(source, archive.root, walk, part, archive.meta, archive.code)
     if not archive.facts:
         return found
+    from steelyard.codecs.facts import with_facts
+
     return Weights(with_facts(found.values(), archive.facts), meta=found.meta)
 
 
 def write(weights: Weights, path: Path) -> None:
     """A state_dict that `torch.load` reads with `weights_only=True`; what each weight means stands in a member of its own."""
+    from steelyard.codecs.facts import dump_facts
+    from steelyard.codecs.torch_writing import write_archive
+    from steelyard.core.replacing import replacing
+
     with replacing(path) as file:
         write_archive(weights, dump_facts(weights), file, str(path))
 
