@@ -210,23 +210,8 @@ _SETTING = re.compile(
     r"|amp|best_\w+|(\w+_)?loss(es)?|(\w+_)?history|metrics?|param_groups|(\w+[_-])?version"
 )
 _MODELS = frozenset(
-    [
-        "state_dict",
-        "model_state_dict",
-        "model_state",
-        "model",
-        "net",
-        "network",
-        "module",
-        "weights",
-        "params",
-        "parameters",
-        "ema",
-        "model_ema",
-        "ema_model",
-        "ema_state_dict",
-        "_args",
-    ]
+    ["state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params"]
+    + ["parameters", "ema", "model_ema", "ema_model", "ema_state_dict", "_args"]
 )
 
 

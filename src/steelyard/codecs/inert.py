@@ -160,15 +160,14 @@ def as_source(value: Any, name: str) -> Source | None:
 def as_key(key: Any) -> Any:
     """Return a key that is safe to hash. Raises `TypeError` for what Python would not take as a key."""
     kind = type(key)
-    if (
-        kind is str
-        or (kind is int and -BIG < key < BIG)
-        or kind in (bytes, bool, float, type(None), Global, Record, Persistent, Boxed)
-    ):
+    if kind is str or (kind is int and -BIG < key < BIG) or kind in _HASHED:
         return key
     if kind in (tuple, int, Blob):
         return Boxed(key)
     raise TypeError(f"uses a {kind.__name__} as the key of a dict")
+
+
+_HASHED = frozenset((bytes, bool, float, type(None), Global, Record, Persistent, Boxed))
 
 
 def added(target: Any, items: list[Any]) -> None:

@@ -1,0 +1,206 @@
+"""The inert pickle machine: compared with Python's own unpickler on plain data, and what it does with calls."""
+
+import pickle
+import struct
+from collections import Counter, OrderedDict, defaultdict
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from steelyard.codecs import opcodes
+from steelyard.codecs import pickle as machine_module
+from steelyard.codecs.code import calls
+from steelyard.codecs.inert import Blob, Boxed, Global, Record
+from steelyard.codecs.pickle import Machine
+from steelyard.core.source import from_bytes
+from steelyard.errors import FormatError, UnsafeFileError
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20) | st.binary(max_size=2000)
+DATA = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=5) | st.tuples(inner, inner) | st.dictionaries(st.text(max_size=5), inner, max_size=5),
+    max_leaves=30,
+)
+
+
+def load(data):
+    return Machine(from_bytes(data)).load()
+
+
+def plain(value):
+    """What was left in the file, and keys that were boxed, as what they are."""
+    if isinstance(value, Blob):
+        return value.source.read(value.offset, value.length)
+    if isinstance(value, list):
+        return [plain(part) for part in value]
+    if isinstance(value, tuple):
+        return tuple(plain(part) for part in value)
+    if isinstance(value, dict):
+        return {key.value if isinstance(key, Boxed) else key: plain(part) for key, part in value.items()}
+    return value
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
+@settings(max_examples=150, deadline=None)
+@given(data=DATA)
+def test_plain_data_is_read_as_python_reads_it(protocol, data):
+    stream = pickle.dumps(data, protocol=protocol)
+    assert plain(load(stream)) == pickle.loads(stream)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=DATA, cut=st.integers(0, 400), flip=st.integers(0, 255))
+def test_a_damaged_pickle_is_an_error_of_ours_or_other_data(data, cut, flip):
+    stream = bytearray(pickle.dumps(data, protocol=4))
+    stream[cut % len(stream)] = flip
+    try:
+        load(bytes(stream))
+    except FormatError as error:
+        assert len(str(error).splitlines()) == 1
+
+
+@given(data=DATA)
+@settings(max_examples=50, deadline=None)
+def test_a_cut_pickle_is_refused(data):
+    stream = pickle.dumps(data, protocol=4)
+    for end in range(len(stream)):
+        with pytest.raises(FormatError):
+            load(stream[:end])
+
+
+def test_dicts_and_sets_that_a_call_makes_are_data():
+    value = [OrderedDict(a=1), Counter("aab"), defaultdict(list, b=2), {1, 2}, frozenset([3]), bytearray(b"xy"), b"\xff" * 2000]
+    for protocol in (2, 4, 5):
+        found = plain(load(pickle.dumps(value, protocol=protocol)))
+        assert found[:3] == [{"a": 1}, {"a": 2, "b": 1}, {"b": 2}]
+        assert [sorted(found[3]), list(found[4]), bytes(found[5]), found[6]] == [[1, 2], [3], b"xy", b"\xff" * 2000]
+
+
+def test_a_call_is_kept_and_not_made(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            import os
+
+            return os.system, (f"touch {tmp_path}/ran",)
+
+    for protocol in range(6):
+        machine = Machine(from_bytes(pickle.dumps({"x": Evil()}, protocol=protocol)))
+        record = machine.load()["x"]
+        assert isinstance(record, Record)
+        assert record.text == "posix.system"
+        assert calls(machine) == [f"posix.system('touch {tmp_path}/ran')"]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("stream", "told"),
+    [
+        (b"cposix\nsystem\n(S'ls'\ntR.", ["posix.system('ls')"]),
+        (b"(S'ls'\nios\nsystem\n.", ["os.system('ls')"]),
+        (b"(cos\nsystem\nS'ls'\no.", ["os.system('ls')"]),
+        (b"\x80\x02cos\nsystem\nU\x02ls\x85\x81.", ["os.system('ls')"]),
+        (b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x02ls\x85}\x92.", ["os.system('ls')"]),
+        (b"cos\nsystem\n0N.", ["os.system"]),
+        (b"cbuiltins\neval\n(S'1'\ntR0N.", ["builtins.eval('1')"]),
+        (b"cbuiltins\nmap\n(cbuiltins\neval\n](S'1'\netR.", ["builtins.map(builtins.eval, ['1'])"]),
+        (b"cbuiltins\ngetattr\n(cos\npath\nS'x'\ntR(S'y'\ntR.", ["builtins.getattr(os.path, 'x')", "builtins.getattr(os.path, 'x')('y')"]),
+        (b"cfunctools\npartial\n(cos\nsystem\ntR.", ["functools.partial(os.system)"]),
+        (b"ctorch\nload\n(S'a'\ntR.", ["torch.load('a')"]),
+        (b"cos\nsystem\n(S'\\x1b[31m'\ntR.", ["os.system('\\x1b[31m')"]),
+    ],
+)
+def test_what_a_loader_would_run_is_told_as_python_would_write_it(stream, told):
+    machine = Machine(from_bytes(stream))
+    machine.load()
+    assert calls(machine) == told
+
+
+def test_a_pickle_of_weights_would_run_nothing():
+    import numpy as np
+
+    machine = Machine(from_bytes(pickle.dumps({"w": np.zeros(3), "s": np.float32(1)})))
+    machine.load()
+    assert calls(machine) == []
+
+
+def test_keys_that_python_could_not_hash_safely_are_boxed():
+    deep = b"\x80\x02}" + b")" + b"\x85" * 300_000 + b"Ns."
+    (key,) = load(deep)
+    assert isinstance(key, Boxed)
+    same_hash = b"\x80\x02}(" + b"".join(b"\x8a\x0a" + (k * (2**61 - 1)).to_bytes(10, "little") + b"N" for k in range(1, 3000)) + b"u."
+    assert len(load(same_hash)) == 2999
+
+
+@pytest.mark.parametrize(
+    ("stream", "what"),
+    [
+        (b"\x80\x02r\xff\xff\xff\x7f.", "stack or memo"),
+        (b"\x80\x04\x8e" + struct.pack("<Q", 1 << 60) + b"x.", "announced"),
+        (b"\x80\x04\x96" + struct.pack("<Q", 1 << 60) + b"x.", "announced"),
+        (b"\x80\x04\x8d" + struct.pack("<Q", 1 << 60) + b"x.", "claims"),
+        (b"\x80\x63N.", "protocol 99"),
+        (b"I" + b"1" * 5000 + b"\n.", "digits"),
+        (b"\x80\x02]N.", None),
+        (b"", "ends"),
+        (b"N", "ends"),
+        (b"\x80\x02K", "ends"),
+        (b"\x80\x02}]Ns.", "key of a dict"),
+        (b"\x80\x02}(Nu.", "without a value"),
+        (b"\x80\x02K\x01Na.", "appends to a int"),
+        (b"\x80\x02K\x01NNs.", "as if it were a dict"),
+        (b"\x80\x02K\x01}b.", "as if it were an object"),
+        (b"\x80\x04NN\x93.", "is no text"),
+        (b"\xff.", "no opcode"),
+        (b"(" * 20_000 + b".", "in one another"),
+        (b"h\x05.", "stack or memo"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_the_reason(stream, what):
+    if what is None:
+        assert load(stream) is None
+        return
+    with pytest.raises(FormatError, match=what):
+        load(stream)
+
+
+@pytest.mark.parametrize("opcode", [b"\x82\x01", b"\x83\x01\0", b"\x84\x01\0\0\0", b"\x97", b"\x98"])
+def test_objects_from_outside_the_file_are_refused(opcode):
+    with pytest.raises(UnsafeFileError, match="outside"):
+        load(b"\x80\x05" + opcode + b".")
+
+
+def test_the_work_of_a_pickle_is_bounded(monkeypatch):
+    with pytest.raises(FormatError, match="steps"):
+        Machine(from_bytes(b"N0" * 1000 + b"N."), steps=500).load()
+    text = b"\x80\x02X" + struct.pack("<L", 100_000) + b"a" * 100_000 + b"q\x000"
+    again = b"c_codecs\nencode\n(h\x00X\x06\0\0\0latin1tR0"
+    with pytest.raises(FormatError, match="again and again"):
+        load(text + again * 50 + b"N.")
+
+
+def test_a_pickle_larger_than_the_window_is_read_across_its_borders(monkeypatch):
+    monkeypatch.setattr(machine_module, "WINDOW", 8192)
+    value = [{"n": i, "text": "x" * (i % 50), "more": "y" * 9000 if i % 100 == 0 else "", "raw": bytes(i % 3000)} for i in range(2000)]
+    stream = pickle.dumps(value, protocol=4)
+    assert plain(load(stream)) == value
+
+
+def test_long_runs_of_bytes_stay_in_the_file():
+    found = load(pickle.dumps({"a": bytes(5000), "b": b"short"}))
+    assert isinstance(found["a"], Blob)
+    assert len(found["a"]) == 5000
+    assert found["b"] == b"short"
+
+
+def test_every_opcode_of_the_protocols_has_its_function():
+    from pickletools import opcodes as known
+
+    unknown = {op.name for op in known if opcodes.HANDLERS[ord(op.code)] is opcodes.HANDLERS[0]}
+    assert unknown == set()
+
+
+def test_names_become_text_and_nothing_is_imported():
+    found = load(b"\x80\x04\x8c\x0athis_is_no\x8c\x06module\x93.")
+    assert isinstance(found, Global)
+    assert found.text == "this_is_no.module"

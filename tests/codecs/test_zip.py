@@ -1,0 +1,122 @@
+"""The strict zip directory: compared with Python's own archives, and what it refuses that Python's own reads."""
+
+import io
+import struct
+import zipfile
+
+import pytest
+
+from steelyard.codecs.zip import directory, member_source, mentions
+from steelyard.core.source import from_bytes
+from steelyard.errors import FormatError
+
+CONTENT = {"a/data.pkl": b"x" * 5000, "a/data/0": bytes(range(256)) * 300, "a/empty": b"", "ü": b"name"}
+
+
+def archive(method=zipfile.ZIP_STORED, content=CONTENT, **options):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method, **options) as made:
+        for name, data in content.items():
+            made.writestr(name, data)
+    return bytearray(file.getvalue())
+
+
+def read(data):
+    source = from_bytes(bytes(data), "file.zip")
+    parts = {name: member_source(source, member) for name, member in directory(source).items()}
+    return {name: part.read(0, part.size) for name, part in parts.items()}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_members_are_read_as_they_were_written(method):
+    assert read(archive(method)) == CONTENT
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_any_run_of_a_member_is_read_in_any_order(method):
+    source = from_bytes(bytes(archive(method)), "file.zip")
+    part = member_source(source, directory(source)["a/data/0"])
+    whole = CONTENT["a/data/0"]
+    for start, length in ((70_000, 100), (0, 10), (5, 7000), (7005, 10), (76_799, 1), (0, len(whole)), (300, 0)):
+        assert part.read(start, length) == whole[start : start + length]
+
+
+def test_a_checksum_is_compared_when_a_member_is_read_whole_in_pieces_or_at_once():
+    data = archive()
+    data[data.index(bytes(range(256))) + 9] ^= 1
+    source = from_bytes(bytes(data), "file.zip")
+    member = directory(source)["a/data/0"]
+    with pytest.raises(FormatError, match="checksum"):
+        member_source(source, member).read(0, member.size)
+    part = member_source(source, member)
+    part.read(0, 12)
+    part.read(10, 1000)
+    with pytest.raises(FormatError, match="checksum"):
+        part.read(1010, member.size - 1010)
+    assert member_source(source, member).read(5000, 10) == CONTENT["a/data/0"][5000:5010], "a run from the middle is not checked"
+
+
+def test_a_checksum_of_zero_means_that_there_is_none():
+    data = archive(content={"a": b"data"})
+    with zipfile.ZipFile(io.BytesIO(data)) as made:
+        crc = made.getinfo("a").CRC
+    assert read(data.replace(struct.pack("<L", crc), bytes(4)))["a"] == b"data"
+
+
+def test_64_bit_sizes_are_read():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as made, made.open("a", "w", force_zip64=True) as member:
+        member.write(b"data")
+    assert read(file.getvalue())["a"] == b"data"
+
+
+def changed(find, replace, count=1, content=None):
+    data = bytes(archive(content=content or {"a": b"one", "b": b"two"}))
+    assert find in data
+    return data.replace(find, replace, count)
+
+
+BROKEN = {
+    "bytes behind the end": (bytes(archive()) + b"tail", "follow the end"),
+    "a cut archive": (bytes(archive())[:-30], "no end record|cut"),
+    "two members of one name": (changed(b"b", b"a", 9), "twice|contradicts"),
+    "a local name that differs": (changed(b"a", b"c"), "contradicts"),
+    "an encrypted member": (changed(b"PK\1\2\x14\x03\x14\0\0\0", b"PK\1\2\x14\x03\x14\0\1\0"), "encrypted"),
+    "an unknown method": (changed(b"PK\1\2\x14\x03\x14\0\0\0\0\0", b"PK\1\2\x14\x03\x14\0\0\0\x63\0"), "method 99|two sizes"),
+    "a wrong count": (changed(b"\2\0\2\0", b"\3\0\3\0"), "cut|damaged"),
+    "two counts": (changed(b"\2\0\2\0", b"\2\0\3\0"), "counts disagree"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_has_no_single_meaning_is_refused(name):
+    data, what = BROKEN[name]
+    with pytest.raises(FormatError, match=what):
+        read(data)
+
+
+def test_a_member_that_says_too_small_or_too_large_a_size_is_refused():
+    for size in (4999, 5001):
+        data = archive(zipfile.ZIP_DEFLATED, {"a": b"x" * 5000})
+        wrong = bytes(data).replace(struct.pack("<L", 5000), struct.pack("<L", size))
+        with pytest.raises(FormatError, match="does not inflate"):
+            read(wrong)
+
+
+def test_a_bomb_is_refused_before_it_is_inflated():
+    data = archive(zipfile.ZIP_DEFLATED, {"a": bytes(100 << 20)})
+    with pytest.raises(FormatError, match="would inflate"):
+        read(data)
+
+
+def test_a_sniff_never_raises():
+    assert mentions(from_bytes(bytes(archive()), "x"), b"data.pkl")
+    assert not mentions(from_bytes(bytes(archive()), "x"), b"other")
+    for data in (b"", b"PK", b"PK\5\6" + bytes(18), bytes(archive())[:200]):
+        assert not mentions(from_bytes(data, "x"), b"data.pkl")
+
+
+def test_ten_thousand_members_are_listed():
+    data = archive(content={f"a/{i}": b"" for i in range(10_000)})
+    assert list(directory(from_bytes(bytes(data), "x"))) == [f"a/{i}" for i in range(10_000)]
