@@ -16,6 +16,8 @@ INFLATED = 1 << 30
 RATIO = 200
 """How many times its packed size a stream of more than 64 MiB may inflate to."""
 STEP = 1 << 18
+FIRST = 1 << 20
+"""Bytes that are looked at for a guess: some streams give nothing before a block of them is complete."""
 
 
 def _bz2() -> Any:
@@ -59,10 +61,18 @@ def is_compressed(source: Source) -> bool:
 
 
 def begins(source: Source, length: int = 64) -> bytes:
-    """Return the first bytes of what a compressed stream holds; nothing where it is damaged. Never raises."""
+    """Return the first bytes of what a compressed stream holds; nothing where it is damaged. Never raises.
+
+    Where the library for it is missing it is taken for a pickle, so that reading it says what to install.
+    """
     kind = _kind(source)
+    if kind is None:
+        return source.head(length)
     try:
-        block: bytes = kind[1]().decompress(source.head(4096), length) if kind else source.head(length)
+        machine = kind[1]()
+        block: bytes = machine.decompress(source.head(FIRST), length)
+    except MissingExtraError:
+        return b"\x80\x04"
     except Exception:  # noqa: BLE001 - every library has errors of its own, and a guess must not fail
         return b""
     return block[:length]

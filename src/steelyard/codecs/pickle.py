@@ -172,14 +172,23 @@ class Machine:
         at = self.at
         end = self.data.find(b"\n", at, self.filled)
         if end < 0:
-            rest = self.source.read(self.offset, min(WINDOW, self.source.size - self.offset))
-            end = rest.find(b"\n")
-            if end < 0:
-                raise self.error("a line of the pickle does not end")
-            self.at = at + end + 1
-            return rest[:end]
+            return self._long_line()
         self.at = end + 1
         return self.data[at:end]
+
+    def _long_line(self) -> bytes:
+        """Look for a line's end beyond the window; protocol 0 writes the numbers of an array as one line."""
+        left = min(self.source.size - self.offset, TEXT)
+        length = min(WINDOW, left)
+        while True:
+            rest = self.source.read(self.offset, length)
+            end = rest.find(b"\n")
+            if end >= 0:
+                self.at += end + 1
+                return rest[:end]
+            if length >= left:
+                raise self.error("a line of the pickle does not end")
+            length = min(8 * length, left)
 
     def since_mark(self) -> list[Any]:
         """Take what lies on the stack since the last mark."""
