@@ -104,7 +104,10 @@ def test_a_call_is_kept_and_not_made(tmp_path):
         (b"cos\nsystem\n0N.", ["os.system"]),
         (b"cbuiltins\neval\n(S'1'\ntR0N.", ["builtins.eval('1')"]),
         (b"cbuiltins\nmap\n(cbuiltins\neval\n](S'1'\netR.", ["builtins.map(builtins.eval, ['1'])"]),
-        (b"cbuiltins\ngetattr\n(cos\npath\nS'x'\ntR(S'y'\ntR.", ["builtins.getattr(os.path, 'x')", "builtins.getattr(os.path, 'x')('y')"]),
+        (
+            b"cbuiltins\ngetattr\n(cos\npath\nS'x'\ntR(S'y'\ntR.",
+            ["builtins.getattr(os.path, 'x')", "builtins.getattr(os.path, 'x')('y')"],
+        ),
         (b"cfunctools\npartial\n(cos\nsystem\ntR.", ["functools.partial(os.system)"]),
         (b"ctorch\nload\n(S'a'\ntR.", ["torch.load('a')"]),
         (b"cos\nsystem\n(S'\\x1b[31m'\ntR.", ["os.system('\\x1b[31m')"]),
@@ -128,7 +131,9 @@ def test_keys_that_python_could_not_hash_safely_are_boxed():
     deep = b"\x80\x02}" + b")" + b"\x85" * 300_000 + b"Ns."
     (key,) = load(deep)
     assert isinstance(key, Boxed)
-    same_hash = b"\x80\x02}(" + b"".join(b"\x8a\x0a" + (k * (2**61 - 1)).to_bytes(10, "little") + b"N" for k in range(1, 3000)) + b"u."
+    same_hash = (
+        b"\x80\x02}(" + b"".join(b"\x8a\x0a" + (k * (2**61 - 1)).to_bytes(10, "little") + b"N" for k in range(1, 3000)) + b"u."
+    )
     assert len(load(same_hash)) == 2999
 
 
@@ -181,7 +186,9 @@ def test_the_work_of_a_pickle_is_bounded(monkeypatch):
 
 def test_a_pickle_larger_than_the_window_is_read_across_its_borders(monkeypatch):
     monkeypatch.setattr(machine_module, "WINDOW", 8192)
-    value = [{"n": i, "text": "x" * (i % 50), "more": "y" * 9000 if i % 100 == 0 else "", "raw": bytes(i % 3000)} for i in range(2000)]
+    value = [
+        {"n": i, "text": "x" * (i % 50), "more": "y" * 9000 if i % 100 == 0 else "", "raw": bytes(i % 3000)} for i in range(2000)
+    ]
     stream = pickle.dumps(value, protocol=4)
     assert plain(load(stream)) == value
 

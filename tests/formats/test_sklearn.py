@@ -90,7 +90,11 @@ def fitted(digits):
         "rest": (rest, {k: v for i, e in enumerate(rest.estimators_) for k, v in linear(e, f"estimators_.{i}.").items()}),
         "calibrated": (
             calibrated,
-            {k: v for i, e in enumerate(calibrated.calibrated_classifiers_) for k, v in linear(e.estimator, f"calibrated_classifiers_.{i}.").items()},
+            {
+                k: v
+                for i, e in enumerate(calibrated.calibrated_classifiers_)
+                for k, v in linear(e.estimator, f"calibrated_classifiers_.{i}.").items()
+            },
         ),
         "target": (target, layers(target.regressor_)),
         "columns": (columns, linear(columns[-1], "m.")),
@@ -171,7 +175,10 @@ def test_part_all_lists_every_array(tmp_path, models):
 def test_what_has_no_network_weights_is_said(tmp_path, digits):
     x, y = digits
     for model, told in (
-        (RandomForestClassifier(3, random_state=0).fit(x, y), "RandomForestClassifier of DecisionTreeClassifier has no network weights: it holds trees"),
+        (
+            RandomForestClassifier(3, random_state=0).fit(x, y),
+            "RandomForestClassifier of DecisionTreeClassifier has no network weights: it holds trees",
+        ),
         (CountVectorizer().fit(["some words"]), "CountVectorizer has no network weights: it holds a vocabulary"),
         (Pipeline([("s", StandardScaler())]).fit(x), "Pipeline of StandardScaler has no network weights"),
         (GridSearchCV(mlp(), {"alpha": [0.1]}, cv=2, refit=False).fit(x, y), "refit=False"),
@@ -244,7 +251,9 @@ def test_arrays_of_every_kind_are_found_in_a_dict(tmp_path, how):
     assert list(weights) == list(expected)
     for name, array in expected.items():
         assert weights[name].shape == array.shape
-        assert weights[name].numpy().tobytes() == np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes(), name
+        assert weights[name].numpy().tobytes() == np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes(), (
+            name
+        )
 
 
 def test_ml_dtypes_and_jax_arrays_in_pickles_are_read(tmp_path):

@@ -75,7 +75,10 @@ def test_a_type_that_is_not_scikit_learn_s_is_told(tmp_path, digits):
     skops.io.dump(LogisticRegression(max_iter=5).fit(x, y), tmp_path / "a.skops")
     with zipfile.ZipFile(tmp_path / "a.skops") as old, zipfile.ZipFile(tmp_path / "b.skops", "w") as new:
         for member in old.namelist():
-            new.writestr(member, old.read(member).replace(b'"LogisticRegression"', b'"system"').replace(b"sklearn.linear_model._logistic", b"os"))
+            new.writestr(
+                member,
+                old.read(member).replace(b'"LogisticRegression"', b'"system"').replace(b"sklearn.linear_model._logistic", b"os"),
+            )
     assert steelyard.weights(tmp_path / "b.skops").meta["code"] == ["os.system"]
 
 

@@ -17,8 +17,12 @@ FINDINGS = 100
 DEPTH = 4
 """How deep the arguments of a call are told."""
 
-_FUNCTIONS = re.compile(
-    r"""
+_USUAL = frozenset(
+    {"torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter", "collections.OrderedDict", "torch.Size"}
+    | {f"torch.{kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Bool", "Byte")}
+)
+"""What nearly every file of torch names: no pattern is compiled for these."""
+_FUNCTIONS = r"""
     torch\._utils\._rebuild_\w+ | torch\._tensor\._rebuild_\w+ | torch\.jit\._pickle\.\w+
   | torch\.(Size|device|dtype|Tensor|layout|strided|per_\w+_affine\w*|sparse_\w+)
   | torch\.(storage\._load_from_bytes|serialization\._get_layout)
@@ -41,10 +45,8 @@ _FUNCTIONS = re.compile(
   | (copyreg|copy_reg)\._reconstructor | argparse\.Namespace | datetime\.\w+ | decimal\.Decimal | fractions\.Fraction | uuid\.UUID
   | pathlib\.(_local\.)?\w*Path | enum\.\w+ | types\.SimpleNamespace
   | __torch__\.[\w.]+
-    """,
-    re.VERBOSE,
-)
-_CLASSES = re.compile(r"(torch\.(nn\.modules|nn\.parallel|optim|ao\.nn|nn\.quantized)|sklearn|skorch)\.(?:\w+\.)*_*[A-Z]\w*")
+    """
+_CLASSES = r"(torch\.(nn\.modules|nn\.parallel|optim|ao\.nn|nn\.quantized)|sklearn|skorch)\.(?:\w+\.)*_*[A-Z]\w*"
 """Classes whose objects are made by setting attributes: their constructors read and run nothing."""
 
 
@@ -54,7 +56,8 @@ def is_expected(target: Global) -> bool:
     >>> is_expected(Global("torch._utils", "_rebuild_tensor_v2")), is_expected(Global("posix", "system"))
     (True, False)
     """
-    return bool(_FUNCTIONS.fullmatch(target.text) or _CLASSES.fullmatch(target.text))
+    text = target.text
+    return text in _USUAL or bool(re.fullmatch(_FUNCTIONS, text, re.VERBOSE) or re.fullmatch(_CLASSES, text))
 
 
 def calls(machine: Machine) -> list[str]:

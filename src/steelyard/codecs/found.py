@@ -204,7 +204,7 @@ def _key(key: Any, place: int) -> str:
     return str(place) if isinstance(key, (Record, Persistent)) else str(key)
 
 
-_SETTING = re.compile(
+_SETTING = (
     r"(\w+_)?optim(izer)?s?(_\w+)?|opt_states?|(lr_)?sched(uler)?s?(_\w+)?|(grad_|amp_|loss_)?scaler(_\w+)?|callbacks|loops"
     r"|hyper_?param(eter)?s|hparams(_\w+)?|config|args|epochs?|(global_)?(step|iter|iteration)s?|(\w+_)?rng(_\w+)?|random_state"
     r"|amp|best_\w+|(\w+_)?loss(es)?|(\w+_)?history|metrics?|param_groups|(\w+[_-])?version"
@@ -254,7 +254,7 @@ def _without_settings(entries: list[Entry], depth: int) -> list[Entry]:
 
 
 def _is_setting(key: str) -> bool:
-    return _SETTING.fullmatch(key.lower()) is not None
+    return re.fullmatch(_SETTING, key.lower()) is not None
 
 
 def _holds_model(entries: list[Entry], depth: int, path: Path, walk: Walk) -> bool:

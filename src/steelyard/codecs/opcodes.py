@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.inert import Record, added, as_key
-from steelyard.codecs.shortcut import TENSOR, tensors
+from steelyard.codecs.shortcut import tensors
 from steelyard.errors import UnsafeFileError, printable
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ DIGITS = 4300
 LONG = 4096
 """Bytes that a number may take; longer ones stay bytes."""
 HIGHEST_PROTOCOL = 5
+LARGE = 1 << 15
+"""Bytes from which on a pickle is worth the time to compile what a tensor looks like."""
 
 
 def _put(machine: Machine, index: int) -> None:
@@ -98,11 +100,8 @@ def _binget(machine: Machine) -> None:
 
 def _mark(machine: Machine) -> None:
     """Begin a list of items, or take as many tensors as follow one another in one step each."""
-    if machine.data[machine.at] == 0x28:
-        found = TENSOR(machine.data, machine.at)
-        if found and found[3][0] == len(found[4]):
-            tensors(machine, found)
-            return
+    if machine.data[machine.at] == 0x28 and machine.source.size > LARGE and tensors(machine):
+        return
     if len(machine.marks) >= MARKS:
         raise machine.error(f"more than {MARKS:,} lists lie in one another")
     machine.marks.append(len(machine.stack))

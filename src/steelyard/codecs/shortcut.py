@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,25 +21,40 @@ _ARGUMENTS = rb"\(%b%bX(.)\0\0\0(\d{1,18})r(....)%b(%b)tr(....)Q(%b)%b%b([\x88\x
     *(_WORD, _WORD, _WORD),
     *(_NUMBER, _NUMBER, _DIMS, _DIMS, _WORD),
 )
-TENSOR = re.compile(_ARGUMENTS, re.DOTALL).match
-"""The arguments of `torch._utils._rebuild_tensor_v2` as `torch.save` writes each but the first few: some 30 opcodes."""
-_ITEM = re.compile(rb"X(....)([ -~]+)r(....)%b\(%b" % (_WORD, _ARGUMENTS), re.DOTALL).match
-"""A name and a tensor, as they follow one another in a state_dict."""
+_NAMED = rb"(?:X(....)([ -~]+)r(....)%b\()?" % _WORD
+"""A name and the function, as they stand before the arguments of each tensor but the first."""
+
+
+@lru_cache
+def _pattern() -> Callable[[bytes, int], re.Match[bytes] | None]:
+    """Compile what a tensor looks like: the arguments of `torch._utils._rebuild_tensor_v2`, some 30 opcodes."""
+    return re.compile(_NAMED + _ARGUMENTS, re.DOTALL).match
+
+
 _PUTS = struct.Struct("<7L").unpack
 
 
-def tensors(machine: Machine, found: re.Match[bytes]) -> None:
-    """Do at once what the opcodes of `TENSOR` and `_ITEM` do one by one: ten thousand tensors are listed in a blink."""
-    stack, memo = machine.stack, machine.memo
-    stack.append(_tensor(machine, stack.pop(), found.groups()))
-    machine.at = found.end()
-    while item := _ITEM(machine.data, machine.at):
-        size, name, put, rebuild, *fields = item.groups()
-        if int.from_bytes(size, "little") != len(name) or fields[2][0] != len(fields[3]):
-            return
-        text = memo[int.from_bytes(put, "little")] = name.decode()
-        stack += (text, _tensor(machine, _get(memo, rebuild), fields))
-        machine.at = item.end()
+def tensors(machine: Machine) -> bool:
+    """Do at once what the opcodes of the tensors that follow one another do one by one; False where there is none.
+
+    The machine stands behind the mark that begins the arguments of the first one.
+    """
+    match, stack, memo = _pattern(), machine.stack, machine.memo
+    taken = False
+    while found := match(machine.data, machine.at):
+        size, name, put, rebuild, *fields = found.groups()
+        if (size is None) is taken or fields[2][0] != len(fields[3]):
+            break
+        if taken:
+            if int.from_bytes(size, "little") != len(name):
+                break
+            text = memo[int.from_bytes(put, "little")] = name.decode()
+            stack += (text, _tensor(machine, _get(memo, rebuild), fields))
+        else:
+            stack.append(_tensor(machine, stack.pop(), fields))
+        machine.at = found.end()
+        taken = True
+    return taken
 
 
 def _tensor(machine: Machine, target: Any, fields: Sequence[bytes]) -> Any:

@@ -138,8 +138,8 @@ def _text(source: Source, members: dict[str, Member], name: str, limit: int = TE
     return content.read(0, content.size).decode("utf-8", "replace").strip()
 
 
-_CLASS = re.compile(r"^class (\w+)\(Module\):\n((?: .*\n|\n)*)", re.MULTILINE)
-_LIST = re.compile(r"^  __(parameters|buffers)__ = \[([^\]]*)\]", re.MULTILINE)
+_CLASS = r"(?m)^class (\w+)\(Module\):\n((?: .*\n|\n)*)"
+_LIST = r"(?m)^  __(parameters|buffers)__ = \[([^\]]*)\]"
 
 
 def _scripted(source: Source, members: dict[str, Member], base: str) -> dict[str, tuple[list[str], list[str]]]:
@@ -148,8 +148,8 @@ def _scripted(source: Source, members: dict[str, Member], base: str) -> dict[str
     for name in members:
         if name.startswith(f"{base}code/") and name.endswith(".py"):
             module = name[len(base) + 5 : -3].replace("/", ".")
-            for match in _CLASS.finditer(_text(source, members, name) + "\n"):
-                lists = {kind: re.findall(r'"([^"]*)"', names) for kind, names in _LIST.findall(match[2])}
+            for match in re.finditer(_CLASS, _text(source, members, name) + "\n"):
+                lists = {kind: re.findall(r'"([^"]*)"', names) for kind, names in re.findall(_LIST, match[2])}
                 found[f"{module}.{match[1]}"] = lists.get("parameters", []), lists.get("buffers", [])
     return found
 
