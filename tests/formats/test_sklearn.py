@@ -110,7 +110,24 @@ def models(digits):
         return fitted(digits)
 
 
-NAMES = "mlp logistic ridge rbm outliers sparse search bag vote stack rest calibrated target columns dict list".split()
+NAMES = [
+    "mlp",
+    "logistic",
+    "ridge",
+    "rbm",
+    "outliers",
+    "sparse",
+    "search",
+    "bag",
+    "vote",
+    "stack",
+    "rest",
+    "calibrated",
+    "target",
+    "columns",
+    "dict",
+    "list",
+]
 
 
 def assert_equal(weights, arrays):

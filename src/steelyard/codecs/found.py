@@ -109,10 +109,7 @@ class Walk:
     def _members(self, path: Path, value: Any, own: bool) -> Iterator[Any] | None:
         """Yield the key, the value and the facts of each member; None for what has no members."""
         if type(value) is dict:
-            return (
-                (((key if type(key) is str else _key(key, place)),), member, None, own, None)
-                for place, (key, member) in enumerate(value.items())
-            )
+            return _dict_members(value, own)
         if type(value) in (list, tuple):
             return (((str(place),), member, None, own, None) for place, member in enumerate(value))
         if not isinstance(value, Record):
@@ -124,6 +121,11 @@ class Walk:
             self.modules.add(path)
             return _script_members(value, self.scripted.get(value.text), own)
         return _object_members(value, own)
+
+
+def _dict_members(value: dict[Any, Any], own: bool) -> Iterator[Any]:
+    for place, (key, member) in enumerate(value.items()):
+        yield ((key if type(key) is str else _key(key, place)),), member, None, own, None
 
 
 def is_module(value: Any) -> bool:
@@ -210,9 +212,12 @@ _SETTING = (
     r"|amp|best_\w+|(\w+_)?loss(es)?|(\w+_)?history|metrics?|param_groups|(\w+[_-])?version"
 )
 _MODELS = frozenset(
-    ["state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params"]
-    + ["parameters", "ema", "model_ema", "ema_model", "ema_state_dict", "_args"]
-)
+    f"{before}{after}"
+    for before in ("", "model_", "module_", "net_", "network_", "ema_")
+    for after in ("state_dict", "state", "model", "module", "net", "network", "weights", "params", "parameters", "ema")
+    if before or after != "state"  # an optimizer's file has a "state" too
+) | {"_args"}
+"""Keys under which checkpoints keep a model."""
 
 
 def of_model(walk: Walk) -> list[Entry]:
@@ -303,9 +308,10 @@ def _named(entries: Iterable[Entry], source: Source) -> dict[str, Entry]:
     """Join the paths; where two give one name, which is possible with keys that hold dots, the second is told apart."""
     named: dict[str, Entry] = {}
     for entry in entries:
-        name = ".".join(entry.path)
+        path = entry.path
+        name = path[0] if len(path) == 1 else ".".join(path)
         if name in named:
-            name = "/".join(entry.path)
+            name = "/".join(path)
             if name in named:
                 raise FormatError(source.name, f"two tensors are called {printable(name)!r}; which one is meant cannot be told")
         named[name] = entry

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs.inert import Global
+
 if TYPE_CHECKING:
     from steelyard.codecs.pickle import Machine
 
@@ -68,7 +70,9 @@ def _tensor(machine: Machine, target: Any, fields: Sequence[bytes]) -> Any:
     memo[into2] = identity
     size = memo[into3] = dims.get(shape) or _dims(dims, shape)
     step = memo[into4] = dims.get(stride) or _dims(dims, stride)
-    nothing = memo[into5] = machine.call(_get(memo, hooks), ())
+    ordered = _get(memo, hooks)
+    empty = type(ordered) is Global and ordered.text == "collections.OrderedDict"
+    nothing = memo[into5] = {} if empty else machine.call(ordered, ())
     (start,) = dims.get(offset) or _dims(dims, offset)
     args = memo[into6] = (machine.refer(identity), start, size, step, flag == b"\x88", nothing)
     record = memo[into7] = machine.call(target, args)

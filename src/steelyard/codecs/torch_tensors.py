@@ -7,24 +7,24 @@ their numbers are asked for.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.arrays import SIZE, Found, array_of, is_shape, refused
 from steelyard.codecs.inert import Global, Persistent, Record, as_source
+from steelyard.codecs.strides import Layout, flagged, pairs, stepped
 from steelyard.core.dtypes import ITEMSIZES, itemsize
-from steelyard.core.readers import by_rows
 from steelyard.core.source import Source, Stored
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
-    from steelyard.core.weight import Array, Reader
+    from steelyard.core.weight import Reader
 
     Nested = Callable[[Source], tuple["Tensors", Any]]
     """Reads a whole file of torch that lies inside a pickle: what tells its tensors, and what it holds."""
     Open = Callable[[Any, str, int], Source]
     """Opens the storage of a key, a type and a number of elements; raises `FormatError` when there is none."""
 
+_STORAGE = ("storage", b"storage")
 DENSE = 1 << 28
 """Bytes that a sparse or repeated tensor may take when written out, if that is also `RATIO` times what is stored."""
 RATIO = 1000
@@ -66,22 +66,6 @@ _CARRIED = {  # how what NumPy has no word for is listed: its own word stands in
 _PACKED = frozenset(("quint4x2", "quint2x4"))
 _SIZES = {**ITEMSIZES, **{word: itemsize(listed) for word, listed in _CARRIED.items()}, "complex32": 4}
 del _SIZES["object"]
-
-
-class Layout:
-    """A shape and its steps: how many elements they reach over, whether they lie in one run, row-major.
-
-    `spread` is the number of elements, where an axis of no elements counts as one.
-    """
-
-    __slots__ = ("contiguous", "extent", "shape", "spread", "stride")
-
-    def __init__(self, shape: tuple[int, ...], stride: tuple[int, ...]) -> None:
-        self.shape = shape
-        self.stride = stride
-        self.extent = 0 if 0 in shape else 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
-        self.spread = prod(i for i in shape if i)
-        self.contiguous = _is_contiguous(shape, stride)
 
 
 class Tensors:
@@ -160,12 +144,12 @@ class Tensors:
             return refused(self.source, f"is packed as {word}, which is not read", shape, listed, word)
         half = word == "complex32"
         flat = Stored(source, offset * size if layout.contiguous else 0, "float16" if half else listed, self.byteorder)
-        read: Reader = _pairs(flat) if half else flat
+        read: Reader = pairs(flat) if half else flat
         if not layout.contiguous:
-            read = _stepped(read, offset, shape, layout.stride)
+            read = stepped(read, offset, shape, layout.stride)
         if flags:
-            read = _flagged(read, flags)
-        place = (id(source), offset * size, shape, layout.stride, word, flags) if layout.extent else None
+            read = flagged(read, flags)
+        place = (id(source), offset * size, shape, layout.stride, word + flags) if layout.extent else None
         return Found(shape, listed, read, place=place, stored=word if listed != word else "", trainable=trainable)
 
     def _storage(self, value: Any) -> tuple[Source, str, int]:
@@ -190,12 +174,14 @@ class Tensors:
         return opened
 
     def _referred(self, key: Any) -> tuple[Source, str, int]:
-        try:
-            mark, kind, name, _, count, *views = key
-        except (TypeError, ValueError):
+        view = None
+        if type(key) is tuple and len(key) == 5:
+            mark, kind, name, _, count = key
+        elif type(key) is tuple and len(key) == 6:
+            mark, kind, name, _, count, view = key
+        else:
             mark = kind = name = count = None
-            views = []
-        if mark not in ("storage", b"storage") or type(kind) is not Global or type(name) not in (str, int):
+        if mark not in _STORAGE or type(kind) is not Global or type(name) not in (str, int):
             raise FormatError(self.source.name, f"its storage is called {printable(key, 80)}, which is no name of a storage")
         if type(count) is not int or count < 0:
             raise FormatError(self.source.name, f"its storage has {printable(count, 40)} elements")
@@ -203,7 +189,7 @@ class Tensors:
         source = self._opened.get(name)
         if source is None:
             source = self._opened[name] = self.open_storage(name, word, count)
-        return self._view_of_storage(source, word, name, views[0]) if views and views[0] is not None else (source, word, count)
+        return (source, word, count) if view is None else self._view_of_storage(source, word, name, view)
 
     def _view_of_storage(self, source: Source, word: str, name: Any, view: Any) -> tuple[Source, str, int]:
         """Return the part of a storage that older files name: a key, an offset and a length, in elements."""
@@ -271,58 +257,6 @@ def _flags(metadata: Any) -> str:
     if type(metadata) is not dict:
         return ""
     return "".join(flag for flag in ("conj", "neg") if metadata.get(flag) is True)
-
-
-def _is_contiguous(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
-    expected = 1
-    for length, step in zip(reversed(shape), reversed(stride), strict=True):
-        if length != 1 and step != expected:
-            return 0 in shape
-        expected *= length
-    return True
-
-
-def _pairs(flat: Stored) -> Reader:
-    """Read complex numbers of two half floats as those of two floats: NumPy has no shorter ones."""
-
-    def read(start: int, stop: int) -> Array:
-        import numpy as np
-
-        return flat(2 * start, 2 * stop).astype(np.float32).view(np.complex64)
-
-    return read
-
-
-def _stepped(flat: Reader, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]) -> Reader:
-    """Read a tensor that does not lie in one run: for some rows, the run that holds them."""
-    below = sum((n - 1) * step for n, step in zip(shape[1:], stride[1:], strict=True)) + 1
-
-    def rows(first: int, last: int) -> Array:
-        import numpy as np
-
-        if last <= first:
-            return flat(0, 0)
-        begin = offset + first * stride[0]
-        run = flat(begin, begin + (last - first - 1) * stride[0] + below)
-        carrier = run.view(np.dtype((np.void, run.itemsize)))  # as_strided knows none of the types of ml_dtypes
-        steps = tuple(step * run.itemsize for step in stride)
-        view = np.lib.stride_tricks.as_strided(carrier, (last - first, *shape[1:]), steps, writeable=False)
-        return np.ascontiguousarray(view).view(run.dtype)
-
-    return by_rows(shape, rows)
-
-
-def _flagged(read: Reader, flags: str) -> Reader:
-    """Apply what torch keeps as a flag and does to the numbers when they are used."""
-
-    def changed(start: int, stop: int) -> Array:
-        import numpy as np
-
-        block = read(start, stop)
-        block = np.conjugate(block) if "conj" in flags else block
-        return np.negative(block) if "neg" in flags else block
-
-    return changed
 
 
 def _v3(  # noqa: PLR0913, PLR0917 - the arguments of torch's own function
