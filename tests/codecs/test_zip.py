@@ -96,6 +96,13 @@ def test_what_has_no_single_meaning_is_refused(name):
         read(data)
 
 
+def test_a_member_whose_own_header_pushes_it_past_the_end_is_refused():
+    data = archive(content={"a": b"x" * 100})
+    data[28:30] = b"\xff\xff"  # the length of the extra field
+    with pytest.raises(FormatError, match="contradicts|ends at byte"):
+        read(data)
+
+
 def test_a_member_that_says_too_small_or_too_large_a_size_is_refused():
     for size in (4999, 5001):
         data = archive(zipfile.ZIP_DEFLATED, {"a": b"x" * 5000})

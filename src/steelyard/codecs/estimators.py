@@ -189,7 +189,7 @@ def _entries(path: tuple[str, ...], part: Any, look: Look, source: Source) -> It
         return
     for name in _names(part):
         attribute, _, place = name.partition(".")
-        value = part.attributes[attribute]
+        value = part.attributes.get(attribute)
         numbers = _numbers(
             value[int(place)] if place and type(value) is list and int(place) < len(value) else value, look, source
         )

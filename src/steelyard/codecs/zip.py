@@ -182,7 +182,7 @@ def _data_offset(source: Source, member: Member) -> int:
     later = bool(flags & 8)  # sizes and checksum follow the data, and stand in the directory
     for value, expected in ((crc, member.crc), (packed, member.packed), (size, member.size)):
         same = same and (value in (expected, FULL32) or (later and value == 0))
-    if header[:4] != LOCAL or not same:
+    if header[:4] != LOCAL or not same or offset + member.packed > source.size:
         raise FormatError(
             source.name, f"the header of the member {printable(member.name)} contradicts the directory", member.header
         )
