@@ -43,14 +43,18 @@ def role_of(name: str, ndim: int) -> Role:
     >>> role_of("encoder.0.weight", 2), role_of("bn.weight", 1), role_of("tok_embeddings.weight", 2)
     (<Role.KERNEL: 'kernel'>, <Role.SCALE: 'scale'>, <Role.EMBEDDING: 'embedding'>)
     """
-    leaf = name[max(name.rfind("."), name.rfind("/")) + 1 :]
+    leaf = _last(name)
     if leaf in ("weight", "w", "W") and ndim:
         if ndim == 1:
             return Role.SCALE
         return Role.EMBEDDING if ndim == 2 and re.search(_EMBEDDING, name) else Role.KERNEL
     if leaf in ("bias", "b", "B"):
         return Role.BIAS
-    return _ruled(layer_of(name).rpartition(".")[2] + f".{leaf}" if leaf.isdecimal() else leaf)
+    return _ruled(f"{_last(layer_of(name))}.{leaf}" if leaf.isdecimal() else leaf)
+
+
+def _last(name: str) -> str:
+    return name[max(name.rfind("."), name.rfind("/")) + 1 :]
 
 
 @lru_cache(maxsize=4096)
