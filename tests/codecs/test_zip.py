@@ -99,7 +99,7 @@ def test_what_has_no_single_meaning_is_refused(name):
 def test_a_member_whose_own_header_pushes_it_past_the_end_is_refused():
     data = archive(content={"a": b"x" * 100})
     data[28:30] = b"\xff\xff"  # the length of the extra field
-    with pytest.raises(FormatError, match="contradicts|ends at byte"):
+    with pytest.raises(FormatError, match=r"contradicts|ends at byte"):
         read(data)
 
 

@@ -253,6 +253,24 @@ def test_two_models_are_both_listed_under_their_keys(tmp_path):
     assert list(steelyard.weights(tmp_path / "b.pt"))[::4] == ["model.0.weight", "ema.0.weight"]
 
 
+def test_what_training_keeps_beside_several_models_is_left_out(tmp_path):
+    net, optimizer = trained()
+    beside = {"rng_state": torch.get_rng_state(), "scaler": {"scale": torch.tensor(1.0)}, "optimizer": optimizer.state_dict()}
+    torch.save({"model": net.state_dict(), "ema": net.state_dict(), "epoch": torch.tensor(1), **beside}, tmp_path / "a.pt")
+    assert {name.partition(".")[0] for name in steelyard.weights(tmp_path / "a.pt")} == {"model", "ema"}
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature", "ignore:The PyTorch API of nested tensors")
+def test_lazy_meta_and_nested_tensors_are_listed(tmp_path):
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.zeros(3)])
+    torch.save({"lazy": nn.LazyLinear(3), "meta": torch.ones(2, device="meta"), "nested": nested}, tmp_path / "a.pt")
+    weights = steelyard.weights(tmp_path / "a.pt")
+    assert weights["nested._args.0"].numpy().tolist() == [1, 1, 0, 0, 0]
+    for name, reason in (("lazy.weight", "has no shape yet"), ("meta", "meta device")):
+        with pytest.raises(FormatError, match=reason):
+            weights[name].numpy()
+
+
 def test_an_optimizer_s_file_gives_its_state(tmp_path):
     _, optimizer = trained()
     torch.save(optimizer.state_dict(), tmp_path / "a.pt")

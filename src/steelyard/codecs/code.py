@@ -28,7 +28,7 @@ _FUNCTIONS = r"""
   | torch\.(storage\._load_from_bytes|serialization\._get_layout)
   | torch\.(storage\.)?\w+Storage | torch\.(cuda\.)?\w+(Storage|Tensor)
   | torch\.(bool|u?int\d+|float\w*|double|half|bfloat16|complex\w+|q?u?int\w+)
-  | torch\.nn\.parameter\.(Parameter|Buffer)
+  | torch\.nn\.parameter\.(Uninitialized)?(Parameter|Buffer) | torch\.utils\.hooks\.RemovableHandle
   | numpy\.(_?core)\.(multiarray\.(_reconstruct|scalar)|numeric\._frombuffer) | numpy\.(dtype|ndarray|float\d+|u?int\d+|bool_?)
   | numpy\.ma\.(core\.)?(_mareconstruct|MaskedArray) | numpy\.random\.mtrand\.RandomState
   | numpy\.random\._pickle\.\w+ | numpy\.random\.(_\w+\.\w+|bit_generator\.\w+)

@@ -241,8 +241,11 @@ def of_model(walk: Walk) -> list[Entry]:
         ):
             break
         depth, here = depth + 1, (*here, key)
-    for entry in entries:
-        entry.path = _without_args(entry.path[depth:])
+    short = [_without_args(entry.path[depth:]) for entry in entries]
+    if len(set(short)) < len(short):  # a call with several tensors, such as that of a nested one
+        short = [entry.path[depth:] for entry in entries]
+    for entry, path in zip(entries, short, strict=True):
+        entry.path = path
     return entries
 
 
@@ -250,10 +253,11 @@ def _without_settings(entries: list[Entry], depth: int) -> list[Entry]:
     """Leave out what a checkpoint keeps beside its model, if anything is left then."""
     nested = [entry for entry in entries if len(entry.path) > depth + 1 and not _is_setting(entry.path[depth])]
     direct = [entry for entry in entries if len(entry.path) <= depth + 1]
-    if nested and all(not entry.found.shape for entry in direct) and any(entry.path[depth] in _MODELS for entry in nested):
-        return nested  # an epoch or a loss may be a tensor
+    clear = any(entry.path[depth] in _MODELS for entry in nested)
     if nested:
-        direct = [entry for entry in direct if entry.found.shape or not _is_setting(entry.path[depth])]
+        direct = [e for e in direct if not (len(e.path) > depth and _is_setting(e.path[depth])) or (e.found.shape and not clear)]
+    if clear and all(not entry.found.shape for entry in direct):
+        return nested  # an epoch or a loss may be a tensor
     kept = set(map(id, (*nested, *direct)))
     return [entry for entry in entries if id(entry) in kept] or entries
 

@@ -310,6 +310,10 @@ def _without_numbers(tensors: Tensors, dtype: Any, shape: Any, *_: Any) -> Found
     )
 
 
+def _lazy(tensors: Tensors, *_: Any) -> Found:
+    return refused(tensors.source, "is lazy and has no shape yet; run one batch through the model and save it again")
+
+
 def _from_array(tensors: Tensors, data: Any, dtype: Any = None, *_: Any) -> Found | None:
     return tensors.found(data)
 
@@ -327,6 +331,8 @@ _MAKERS: dict[str, Callable[..., Found | None]] = {
     "torch._utils._rebuild_sparse_tensor": _sparse,
     "torch._utils._rebuild_sparse_csr_tensor": _sparse,
     "torch._utils._rebuild_meta_tensor_no_storage": _without_numbers,
+    "torch.nn.parameter.UninitializedParameter": _lazy,
+    "torch.nn.parameter.UninitializedBuffer": _lazy,
     "torch._utils._rebuild_device_tensor_from_numpy": _from_array,
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": _from_array,
 }
