@@ -213,3 +213,33 @@ def test_names_become_text_and_nothing_is_imported():
     found = load(b"\x80\x04\x8c\x0athis_is_no\x8c\x06module\x93.")
     assert isinstance(found, Global)
     assert found.text == "this_is_no.module"
+
+
+def test_numbers_of_thousands_of_digits_break_no_message():
+    import numpy as np
+
+    from steelyard.formats import weights_in
+
+    huge = b"\x8a\xff" + b"\x7f" * 255
+    long = b"\x8b" + struct.pack("<L", 1024) + b"\x7f" * 1024
+    for number in (huge, long, b"L" + b"9" * 4299 + b"L\n"):
+        machine = Machine(from_bytes(b"\x80\x02cos\nsystem\n(" + number + b"tR."))
+        machine.load()
+        assert len(calls(machine)[0]) < 200
+        array = pickle.dumps(np.zeros(3), protocol=2).replace(b"K\x03\x85", number + b"\x85")
+        found = weights_in(from_bytes(b"\x80\x02}(" + number + array[2:-1] + b"u.", "a.pkl"))
+        (weight,) = found.values()
+        with pytest.raises(FormatError, match="shape"):
+            weight.numpy()
+
+
+def test_lists_that_share_lists_do_not_unfold_for_ever():
+    from steelyard.formats import weights_in
+
+    stream = (
+        b"\x80\x02](K\x01eq\x00"
+        + b"".join(b"](h" + bytes([i]) + b"h" + bytes([i]) + b"eq" + bytes([i + 1]) for i in range(60))
+        + b"."
+    )
+    with pytest.raises(FormatError, match="unfolds"):
+        weights_in(from_bytes(stream, "a.pkl"))

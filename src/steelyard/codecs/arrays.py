@@ -57,7 +57,7 @@ def is_shape(value: Any) -> bool:
     >>> is_shape((2, 3)), is_shape((2, -1)), is_shape((True,))
     (True, False, False)
     """
-    return type(value) is tuple and len(value) <= RANK and all(type(i) is int and i >= 0 for i in value)
+    return type(value) is tuple and len(value) <= RANK and all(type(i) is int and 0 <= i < 1 << 63 for i in value)
 
 
 def type_code(descr: str) -> tuple[str, str] | None:

@@ -32,8 +32,8 @@ NAME = 1 << 20
 TIMES = 4
 """How many times more often than the pickle has bytes its members may be visited: shared ones are visited again."""
 
-VISITS = 4_000_000
-"""How many members are visited in all."""
+VISITS = 1_000_000
+"""How many tensors and things that hold others are visited in all; plain values are passed over."""
 
 _LATER = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"})
 
@@ -111,7 +111,7 @@ class Walk:
         if type(value) is dict:
             return _dict_members(value, own)
         if type(value) in (list, tuple):
-            return (((str(place),), member, None, own, None) for place, member in enumerate(value))
+            return (((str(place),), member, None, own, None) for place, member in enumerate(value) if _may_hold(member))
         if not isinstance(value, Record):
             return None
         if is_module(value):
@@ -125,7 +125,14 @@ class Walk:
 
 def _dict_members(value: dict[Any, Any], own: bool) -> Iterator[Any]:
     for place, (key, member) in enumerate(value.items()):
-        yield ((key if type(key) is str else _key(key, place)),), member, None, own, None
+        if _may_hold(member):
+            yield ((key if type(key) is str else _key(key, place)),), member, None, own, None
+
+
+def _may_hold(member: Any) -> bool:
+    """Tell whether something may be a tensor or hold one."""
+    kind = type(member)
+    return kind is Record or kind is Persistent or ((kind is dict or kind is list or kind is tuple) and bool(member))
 
 
 def is_module(value: Any) -> bool:
@@ -179,17 +186,15 @@ def _object_members(value: Record, own: bool) -> Iterator[Any]:
     if objects is not None:
         shape, members = objects
         for place, member in enumerate(members):
-            yield (str(place),) if shape else (), member, None, own, None
+            if _may_hold(member):
+                yield (str(place),) if shape else (), member, None, own, None
         return
-    for place, (key, member) in enumerate(value.attributes.items()):
-        yield (_key(key, place),), member, None, own, None
+    yield from _dict_members(value.attributes, own)
     if value.state is not None and not value.attributes and type(value.state) in (tuple, list, Record):
         yield (), value.state, None, own, None
     if value.added:
-        for place, member in enumerate(value.items):
-            yield (str(place),), member, None, own, None
-        for place, (key, member) in enumerate(value.entries.items()):
-            yield (_key(key, place),), member, None, own, None
+        yield from (((str(place),), member, None, own, None) for place, member in enumerate(value.items) if _may_hold(member))
+        yield from _dict_members(value.entries, own)
     args = value.args if type(value.args) is tuple else (value.args,)
     for place, member in enumerate(args):
         yield ("_args", str(place)), member, None, own, None

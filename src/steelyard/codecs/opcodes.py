@@ -19,8 +19,8 @@ MARKS = 10_000
 """How deep unfinished lists, tuples and dicts may lie in one another."""
 DIGITS = 4300
 """Digits that a number written as text may take."""
-LONG = 4096
-"""Bytes that a number may take; longer ones stay bytes."""
+LONG = 1024
+"""Bytes that a number may take, few enough for Python to write it; longer ones stay bytes."""
 HIGHEST_PROTOCOL = 5
 LARGE = 1 << 15
 """Bytes from which on a pickle is worth the time to compile what a tensor looks like."""
