@@ -28,10 +28,10 @@ SUFFIXES = {
     "onnx": (".onnx",),
     "safetensors": (".safetensors",),
     "sharded": (".index.json",),
-    "tensorflow": (".index", ".data-00000-of-00001", "saved_model.pb", "checkpoint"),
-    "tflite": (".tflite", ".lite"),
     "sklearn": (".pkl", ".pickle", ".joblib", ".sav", ".pdparams", ".pkl.gz", ".lz4"),
     "skops": (".skops",),
+    "tensorflow": (".index", ".data-00000-of-00001", "saved_model.pb", "checkpoint"),
+    "tflite": (".tflite", ".lite"),
     "torch": (".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".jit", ".ptl"),
 }
 """Which suffixes each format of the folder claims, without importing it; a test keeps this true."""
