@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from steelyard.codecs.arrays import Found, objects_of
 from steelyard.codecs.code import written
 from steelyard.codecs.inert import Boxed, Persistent, Record, class_of
-from steelyard.core.layers import Facts, fact_of, facts_of_class
 from steelyard.core.roles import layer_of, role_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import FormatError, printable
+from steelyard.layers.torch import Facts, fact_of, facts_of_class
 
 if TYPE_CHECKING:
     from steelyard.core.source import Source

@@ -8,7 +8,6 @@ listed and refused. Contiguous numbers are then read where they lie, without h5p
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
@@ -106,16 +105,9 @@ def open_tree(source: Source) -> Tree:
     return Tree(source, file, tensors)
 
 
-def dotted(tree: Tree) -> list[Weight]:
-    """Return every dataset by its full path joined with dots; where that would give two one name, with slashes."""
-    names = [path.replace("/", ".") for path in tree.tensors]
-    twice = {name for name, count in Counter(names).items() if count > 1}
-    return [
-        weight.replace(
-            name=path if name in twice else name, layer=(path if name in twice else name)[: -len(path.rpartition("/")[2]) - 1]
-        )
-        for name, (path, weight) in zip(names, tree.tensors.items(), strict=True)
-    ]
+def by_path(tree: Tree) -> list[Weight]:
+    """Return every dataset by its full path, as HDF5 spells it: the layer is the group that holds it."""
+    return [weight.replace(name=path, layer=path.rpartition("/")[0]) for path, weight in tree.tensors.items()]
 
 
 def _opened(source: Source) -> Any:

@@ -40,14 +40,14 @@ def sniff(source: Source) -> bool:
 def read(source: Source, part: str) -> Weights:
     """List a model of Keras by its own names and in its order, all else by path in the order of writing.
 
-    With part "all" every dataset is listed by its full path joined with dots.
+    With part "all" every dataset is listed by its full path, as HDF5 spells it.
     """
-    from steelyard.codecs.hdf5 import dotted, open_tree  # h5py is an extra, and imported for these files only
+    from steelyard.codecs.hdf5 import by_path, open_tree  # h5py is an extra, and imported for these files only
 
     tree = open_tree(source)
     meta = _meta(tree)
     if part == "all":
-        return Weights(dotted(tree), meta=meta)
+        return Weights(by_path(tree), meta=meta)
     if keras_legacy.is_layout(tree):
         return Weights(keras_legacy.model_weights(tree), meta=meta)
     if keras.is_layout(tree):

@@ -33,7 +33,7 @@ def read(source: Source, part: str) -> Weights:
 
     A config that makes no sense costs the names that stand in it, no more; `meta` says so.
     """
-    from steelyard.codecs.hdf5 import dotted, open_tree  # h5py is an extra, and imported for these files only
+    from steelyard.codecs.hdf5 import by_path, open_tree  # h5py is an extra, and imported for these files only
 
     members = directory(source)
     if WEIGHTS not in members:
@@ -46,7 +46,7 @@ def read(source: Source, part: str) -> Weights:
         meta["note"] = "config.json cannot be read: names come from the weights file, without those of the models around"
         config = None
     if part == "all":
-        return Weights(dotted(tree), meta=meta)
+        return Weights(by_path(tree), meta=meta)
     found, layout = model_weights(tree, config)
     return Weights(found, meta={**meta, **_about(config), "layout": layout})
 
