@@ -14,6 +14,7 @@ import sys
 import termios
 import time
 import tomllib
+import types
 import warnings
 from pathlib import Path
 
@@ -520,6 +521,13 @@ def test_every_error_is_one_line_on_stderr_with_exit_2_and_no_traceback(case, ne
     assert "\x1b" not in result.stderr
 
 
+def stand_in(monkeypatch, **commands):
+    """Let the command line know these functions as its only commands."""
+    monkeypatch.setattr(cli, "COMMANDS", tuple(commands))
+    modules = {name: types.SimpleNamespace(run=run, arguments=lambda parser: None) for name, run in commands.items()}
+    monkeypatch.setattr(cli, "command", modules.__getitem__)
+
+
 @pytest.mark.parametrize(
     ("error", "status", "said"),
     [
@@ -538,15 +546,14 @@ def test_what_a_command_raises_decides_the_exit_status(monkeypatch, capsys, erro
         """
         raise error
 
-    monkeypatch.setitem(cli.COMMANDS, "fail", (fail, lambda parser: None))
+    stand_in(monkeypatch, fail=fail)
     assert main(["fail"]) == status
     assert capsys.readouterr().err == said
 
 
 def test_a_command_gives_its_own_exit_status_and_a_mistake_in_ours_is_not_hidden(monkeypatch):
-    monkeypatch.setitem(cli.COMMANDS, "find", (lambda args: 1, lambda parser: None))
+    stand_in(monkeypatch, find=lambda args: 1, bug=lambda args: 1 / 0)
     assert main(["find"]) == 1
-    monkeypatch.setitem(cli.COMMANDS, "bug", (lambda args: 1 / 0, lambda parser: None))
     with pytest.raises(ZeroDivisionError):
         main(["bug"])
 
@@ -595,7 +602,7 @@ def test_each_commands_help_is_its_docstring(name, capsys):
     with pytest.raises(SystemExit):
         main([name, "--help"])
     text = capsys.readouterr().out
-    lines = [line.strip() for line in cli.COMMANDS[name][0].__doc__.splitlines() if line.strip()]
+    lines = [line.strip() for line in cli.command(name).run.__doc__.splitlines() if line.strip()]
     assert all(line in text for line in lines)
     assert lines[-1].startswith(f"steelyard {name} ")
     assert "--json" in text

@@ -6,16 +6,14 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from steelyard import __version__
 from steelyard.errors import NonFiniteWarning, SteelyardError, printable
 
 if TYPE_CHECKING:
-    Command = Callable[[argparse.Namespace], int | None]
-    Declare = Callable[[argparse.ArgumentParser], None]
-    Commands = Mapping[str, tuple[Command, Declare]]
+    Load = Callable[[str], "Command"]
 
 TROUBLE = 2
 INTERRUPTED = 130
@@ -24,9 +22,22 @@ PIPE_CLOSED = 141
 """What a shell reports for a command whose reader went away, as `head` does."""
 
 
-def run(commands: Commands, argv: list[str]) -> int:
-    """Run the command that `argv` begins with, and return its exit status; an error is one line on stderr."""
-    args = _parsed(commands, argv)
+class Command(Protocol):
+    """What a module in `steelyard/commands` offers."""
+
+    def run(self, args: argparse.Namespace, /) -> int | None:
+        """Do it; the docstring is the command's help, its last line an example."""
+
+    def arguments(self, parser: argparse.ArgumentParser, /) -> None:
+        """Declare what the command takes."""
+
+
+def run(names: Sequence[str], load: Load, argv: list[str]) -> int:
+    """Run the command that `argv` begins with, and return its exit status; an error is one line on stderr.
+
+    `load` gives the module of a command by its name.
+    """
+    args = _parsed(names, load, argv)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode shows escapes
@@ -81,12 +92,12 @@ def _show_warning(  # the arguments are those of warnings.showwarning
     print(f"warning: {printable(message, 2000)}", file=sys.stderr)
 
 
-def _parsed(commands: Commands, argv: list[str]) -> argparse.Namespace:
+def _parsed(names: Sequence[str], load: Load, argv: list[str]) -> argparse.Namespace:
     """Parse the arguments; the parser of the one command that is asked for is made, since each takes a millisecond."""
-    if not argv or argv[0] not in commands:
-        argv = [_overview(commands).parse_args(argv or ["--help"]).command]  # ends the process but for "-- COMMAND"
-    run, declare = commands[argv[0]]
-    about, example = _help(run)
+    if not argv or argv[0] not in names:
+        argv = [_overview(names, load).parse_args(argv or ["--help"]).command]  # ends the process but for "-- COMMAND"
+    command = load(argv[0])
+    about, example = _help(command)
     parser = argparse.ArgumentParser(
         prog=f"steelyard {argv[0]}",
         description=about,
@@ -94,15 +105,15 @@ def _parsed(commands: Commands, argv: list[str]) -> argparse.Namespace:
         formatter_class=_formatter,
         allow_abbrev=False,
     )
-    declare(parser)
+    command.arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=command.run)
     return parser.parse_args(argv[1:])
 
 
-def _overview(commands: Commands) -> argparse.ArgumentParser:
+def _overview(names: Sequence[str], load: Load) -> argparse.ArgumentParser:
     """Make the parser that names the commands, with an example of each."""
-    helps = {name: _help(run) for name, (run, _) in commands.items()}
+    helps = {name: _help(load(name)) for name in names}
     lines = [f"  {name:<10}{about.splitlines()[0] if about else ''}" for name, (about, _) in helps.items()]
     examples = [f"  {example}" for _, example in helps.values()]
     parser = argparse.ArgumentParser(
@@ -112,14 +123,14 @@ def _overview(commands: Commands) -> argparse.ArgumentParser:
         formatter_class=_formatter,
         allow_abbrev=False,
     )
-    parser.add_argument("command", choices=list(commands), metavar="COMMAND", help="one of those below, with its own arguments")
+    parser.add_argument("command", choices=list(names), metavar="COMMAND", help="one of those below, with its own arguments")
     parser.add_argument("--version", action="version", version=f"steelyard {__version__}")
     return parser
 
 
-def _help(run: Command) -> tuple[str, str]:
+def _help(command: Command) -> tuple[str, str]:
     """Return what a command's docstring says of it, and its last line, which is an example."""
-    about, _, example = (run.__doc__ or "").strip().rpartition("\n\n")
+    about, _, example = (command.run.__doc__ or "").strip().rpartition("\n\n")
     return "\n".join(line.strip() for line in about.splitlines()), example.strip()
 
 

@@ -36,8 +36,11 @@ def fitted(weight: Weight, value: Any) -> Array:
     return converted(weight.name, array, numpy_dtype(weight.dtype))
 
 
-def converted(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
-    """Return `array` in `dtype`, or raise `LossyError` that names the first number which would be lost."""
+def converted(name: str, array: Array, dtype: np.dtype[Any], start: int = 0, shape: tuple[int, ...] | None = None) -> Array:
+    """Return `array` in `dtype`, or raise `LossyError` that names the first number which would be lost.
+
+    An array that is a run of a weight of `shape` begins at its element `start`.
+    """
     import numpy as np
 
     if array.dtype == dtype:
@@ -47,9 +50,10 @@ def converted(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
         result = (array.real if array.dtype.kind == "c" and dtype.kind != "c" else array).astype(dtype)
         lost = _lost(array, result)
     if lost.any():
-        index = [int(i) for i in np.unravel_index(int(lost.argmax()), lost.shape)]
+        first = int(lost.argmax())
+        index = [int(i) for i in np.unravel_index(start + first, lost.shape if shape is None else shape)]
         raise LossyError(
-            f"{printable(name)}: {array[tuple(index)]!s} at {index} does not fit into {dtype}; "
+            f"{printable(name)}: {array.reshape(-1)[first]!s} at {index} does not fit into {dtype}; "
             "nothing was written; round, clip or replace it first"
         )
     return result

@@ -113,7 +113,7 @@ class Weights(Mapping[str, Weight]):
 
     def select(
         self,
-        pattern: str = "*",
+        pattern: str | Iterable[str] = "*",
         *,
         role: str | Iterable[str] | None = None,
         layer: str = "*",
@@ -122,15 +122,17 @@ class Weights(Mapping[str, Weight]):
         """Return the weights that match all that is given; nothing is copied.
 
         `pattern` and `layer` are shell patterns ("encoder.*"); a name that holds brackets also matches
-        itself. `role` is one role or several ("kernel", ["scale", "offset"]). Assigning to the selection
-        leaves the rest of the model untouched. Raises `ShapeError` for a word that is no role.
+        itself. `pattern` may be several, `role` is one role or several ("kernel", ["scale", "offset"]).
+        Assigning to the selection leaves the rest of the model untouched. Raises `ShapeError` for a word
+        that is no role.
         """
         roles = _roles(role)
+        patterns = [pattern] if isinstance(pattern, str) else list(pattern)
         return self._part(
             (
                 weight
                 for weight in self._weights.values()
-                if _matches(weight.name, pattern)
+                if any(_matches(weight.name, each) for each in patterns)
                 and _matches(weight.layer, layer)
                 and (roles is None or weight.role in roles)
                 and (trainable is None or weight.trainable is trainable)
@@ -153,8 +155,9 @@ class Weights(Mapping[str, Weight]):
 
         def renamed_layer(weight: Weight) -> str:
             name = renamed(weight.name)
-            leaf = weight.name.removeprefix(weight.layer)
-            return name.removesuffix(leaf) if leaf and name.endswith(leaf) else renamed(weight.layer)
+            leaf = weight.name.removeprefix(weight.layer).lstrip("./")
+            layer = name.removesuffix(leaf)
+            return layer.rstrip("./") if leaf and layer != name and layer[-1:] in ("", ".", "/") else renamed(weight.layer)
 
         original = {renamed(name): name for name in self._weights}
         assign = self._assign

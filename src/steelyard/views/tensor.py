@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from steelyard.core.casting import standard
+from steelyard.core.parts import elements
 from steelyard.core.summary import Summary, summarise
-from steelyard.core.weight import BLOCK, Weight
+from steelyard.core.weight import Weight
 from steelyard.errors import printable
 from steelyard.views.sparkline import axis_of, bars
 from steelyard.views.table import dtype_text, findings, name_text, number_text, shape_text
@@ -26,8 +27,8 @@ PAPER = 100
 """The width of numbers where the screen has none."""
 
 
-def described(weight: Weight, screen: Screen) -> Iterator[str]:
-    """Yield the lines of one weight; of a large one the middle of each axis is left out."""
+def described(weight: Weight, screen: Screen, *, values: bool = True) -> Iterator[str]:
+    """Yield the lines of one weight, its `values` last; of a large one the middle of each axis is left out."""
     summary = summarise([weight])
     yield screen.paint(name_text(weight.name), "bold")
     for key, text in _facts(weight, summary):
@@ -36,8 +37,9 @@ def described(weight: Weight, screen: Screen) -> Iterator[str]:
     if not summary.finite:
         for line in findings([weight]):
             yield screen.paint(screen.broken(line), "red")
-    yield ""
-    yield values_text(weight, screen.width or PAPER)
+    if values:
+        yield ""
+        yield values_text(weight, screen.width or PAPER)
 
 
 def values_text(weight: Weight, width: int) -> str:
@@ -77,10 +79,4 @@ def _edges(weight: Weight, ends: int) -> Array:
     places = [(*range(ends), ends, *range(n - ends, n)) if n > 2 * ends else range(n) for n in weight.shape]
     steps = [prod(weight.shape[nth + 1 :]) for nth in range(len(weight.shape))]
     wanted = [sum(place * step for place, step in zip(index, steps, strict=True)) for index in product(*places)]
-    return _gathered(weight, np.array(wanted)).reshape([len(place) for place in places])
-
-
-def _gathered(weight: Weight, wanted: Array) -> Array:
-    """Return the elements at these growing places, read block by block."""
-    cuts = np.flatnonzero(np.diff(wanted // BLOCK)) + 1
-    return np.concatenate([weight.read(int(run[0]), int(run[-1]) + 1)[run - run[0]] for run in np.split(wanted, cuts)])
+    return elements(weight, np.array(wanted)).reshape([len(place) for place in places])

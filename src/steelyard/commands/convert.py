@@ -1,0 +1,72 @@
+"""`steelyard convert`: from one file into another."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from steelyard.commands import add_file, add_selection, print_json, selected
+from steelyard.errors import printable
+
+if TYPE_CHECKING:
+    from steelyard.core.weights import Weights
+
+
+def run(args: argparse.Namespace) -> None:
+    r"""Write the weights of a file into another one, of the format that its suffix says.
+
+    Without --dtype the numbers are passed on bit for bit. Weights are selected, then renamed by each --rename in
+    turn (a regular expression, which the whole name must match, "=" and what it becomes), then get the --prefix.
+    OUT takes its place only when it is complete and on the disk, so it may be the file that is read.
+
+    steelyard convert net.pt net.safetensors --rename 'module\.(.*)=\1'
+    """
+    from steelyard.converting import cast, opened, renamed, write
+    from steelyard.views.progress import following
+
+    found, used = opened(args.file, args.part)
+    found = renamed(selected(found, args), args.rename, args.prefix)
+    found = cast(found, args.dtype) if args.dtype else found
+    with following(found, "converting") as watched:
+        out, _ = write(watched, args.out, used, args.shard_size)
+    _tell(args, out, found)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what is read, what is written, and what changes on the way."""
+    add_file(parser)
+    parser.add_argument("out", metavar="OUT", help="the file to write, as net.safetensors, net.pt or net.npz")
+    parser.add_argument("--dtype", type=_dtype, metavar="DTYPE", help="cast floats, as to float16; integers stay")
+    parser.add_argument("--rename", action="append", default=[], metavar="'PATTERN=NAME'", help="rename; may be given again")
+    parser.add_argument("--prefix", default="", metavar="TEXT", help="what to put before every name")
+    parser.add_argument(
+        "--shard-size", type=_size, metavar="SIZE", help="write shards of at most this size, as 5GB, and an index"
+    )
+    add_selection(parser)
+
+
+def _tell(args: argparse.Namespace, out: str, found: Weights) -> None:
+    from steelyard.views.records import file_record
+    from steelyard.views.table import totals
+
+    if args.json:
+        print_json({"in": args.file, "out": out, "total": file_record(out, found)["total"]})
+    else:
+        print(f"{printable(out)}: {totals(found)}")
+
+
+def _dtype(text: str) -> str:
+    from steelyard.converting import DTYPES
+
+    if text not in DTYPES:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(DTYPES)}")
+    return text
+
+
+def _size(text: str) -> int:
+    from steelyard.converting import size_of
+
+    try:
+        return size_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

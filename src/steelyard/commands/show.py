@@ -1,0 +1,59 @@
+"""`steelyard show`: one weight, or a part of it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from steelyard.commands import add_file, add_part, opened, print_json
+from steelyard.errors import ShapeError, printable
+
+if TYPE_CHECKING:
+    import argparse
+
+    from steelyard.core.weight import Weight
+    from steelyard.core.weights import Weights
+
+
+def run(args: argparse.Namespace) -> None:
+    """Show one weight, or a part of it: its facts, its range and its numbers.
+
+    A part is written behind the name as Python would: fc1.weight[3,:5] is the fourth row up to its fifth column.
+    NaN and Inf are counted, and the first is named. The middle of a large weight is left out; --json gives all
+    of it.
+
+    steelyard show model.safetensors 'fc1.weight[3,:5]'
+    """
+    found = opened(args.file, args)
+    if args.name is None and len(found) != 1:
+        raise ShapeError(f"{printable(args.file)} has {len(found):,} weights; say which one (steelyard ls lists them)")
+    weight = _meant(found, next(iter(found)) if args.name is None else args.name)
+    if args.json:
+        from steelyard.views.records import values_record, weight_record
+
+        values = {} if args.stats else {"values": values_record(weight)}
+        print_json({"file": args.file, **weight_record(weight, stats=True), **values})
+        return
+    from steelyard.views.tensor import described
+    from steelyard.views.terminal import screen_of
+
+    for line in described(weight, screen_of(sys.stdout), values=not args.stats):
+        print(line)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the file and which of its weights."""
+    add_file(parser)
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a weight's name, with a part of it as 'fc.weight[3,:5]'")
+    parser.add_argument("--stats", action="store_true", help="say what the numbers are, without the numbers")
+    add_part(parser)
+
+
+def _meant(found: Weights, name: str) -> Weight:
+    """Return the weight of this name, or the part that brackets at its end name."""
+    base, bracket, inside = name.rpartition("[")
+    if name in found or not bracket or not inside.endswith("]"):
+        return found[name]
+    from steelyard.core.parts import part_of
+
+    return part_of(found[base], inside[:-1])

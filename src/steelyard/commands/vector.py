@@ -1,0 +1,42 @@
+"""`steelyard vector`: all weights as one vector in a file."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from steelyard.commands import add_file, add_selection, opened, print_json
+from steelyard.errors import NonFiniteWarning, printable
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write all weights as one flat vector into a .npy file.
+
+    They stand in the listed order, tied ones once. With --order F each is flattened by columns, as R does.
+    --json says where in the vector each weight lies. NaN and Inf give a warning.
+
+    steelyard vector model.safetensors -o v.npy --role kernel
+    """
+    from steelyard.formats.numpy import write_vector
+    from steelyard.views.records import vector_record
+    from steelyard.views.table import count_text, findings
+
+    found = opened(args.file, args)
+    for finding in findings(found._distinct().weights):
+        warnings.warn(finding, NonFiniteWarning, stacklevel=1)
+    dtype = write_vector(found, args.out, args.order)
+    if args.json:
+        print_json(vector_record(args.file, args.out, found, dtype, args.order))
+    else:
+        print(f"{printable(args.out)}: {found.size:,} {dtype} numbers from {count_text(found)}")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the file, where the vector goes and which weights it has."""
+    add_file(parser)
+    parser.add_argument("-o", "--out", required=True, metavar="V.npy", help="the file to write")
+    parser.add_argument("--order", choices=("C", "F"), default="C", help="flatten by rows (C, the default) or columns (F)")
+    add_selection(parser)

@@ -1,0 +1,1 @@
+"""What can be said of weights by reading their numbers once, block by block."""

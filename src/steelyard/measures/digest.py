@@ -1,0 +1,136 @@
+r"""Digests of numbers: equal for equal weights, in whatever container, order or piece size they come.
+
+This is exactly what is digested with the chosen algorithm H, so that anyone can do the same. All text is UTF-8.
+
+1. The numbers of a weight as bytes, row-major, little-endian, are cut into leaves of 16 MiB (2**24 bytes; the last may
+   be shorter, a weight without elements has none). The digest of a leaf is H(its bytes).
+2. The digest of a weight is H(b"<dtype> <shape>\n" + the digests of its leaves). <dtype> is the word as NumPy and
+   ml_dtypes spell it, <shape> the lengths of the axes with commas between them: b"float32 64,784\n", b"int64 \n".
+3. The digest of the whole is H(for each weight, sorted by the bytes of its name: the length of the name as 8 bytes,
+   little-endian, the name, the digest of the weight). Tied weights are all named, each with the digest of its numbers.
+
+H gives 32 bytes for blake3 and sha256, and 16 (big-endian, as xxhash prints it) for xxh3, which is XXH3 with 128 bits and seed 0.
+Leaves can be digested in any order, or on several machines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from steelyard.core.readers import raw_chunks
+from steelyard.core.weight import Weight
+from steelyard.errors import MissingExtraError, ShapeError
+from steelyard.io import weights
+
+if TYPE_CHECKING:
+    from steelyard.core.weights import Weights
+
+ALGORITHMS = ("blake3", "sha256", "xxh3")
+LEAF = 1 << 24
+"""Bytes of a leaf."""
+CHUNK = 1 << 18
+"""Bytes that are read at once: they stay in the cache until they are digested."""
+
+
+class Hash(Protocol):
+    """What hashlib and the other libraries offer."""
+
+    def update(self, data: Any, /) -> object:
+        """Take bytes in."""
+
+    def digest(self) -> bytes:
+        """Return the digest of what was taken in."""
+
+
+class Digest:
+    """The digests of weights: `whole`, and each weight's in `weights` by name, as hexadecimal text.
+
+    Two are equal when the algorithm and the whole are.
+    """
+
+    __slots__ = ("algorithm", "weights", "whole")
+
+    def __init__(self, algorithm: str, whole: str, weights: Mapping[str, str]) -> None:
+        self.algorithm = algorithm
+        self.whole = whole
+        self.weights = dict(weights)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Digest) and (self.algorithm, self.whole) == (other.algorithm, other.whole)
+
+    def __hash__(self) -> int:
+        return hash((self.algorithm, self.whole))
+
+    def __repr__(self) -> str:
+        from steelyard.views.measured import digest_lines
+
+        return "\n".join(digest_lines(self))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the digests as plain Python, for JSON."""
+        return {"algorithm": self.algorithm, "digest": self.whole, "weights": dict(self.weights)}
+
+
+def digest(source: Any, algorithm: str = "blake3") -> Digest:
+    """Return the digests of the numbers of a model, a file or anything that `weights` takes.
+
+    They depend on names, dtypes, shapes and numbers only: the same weights in another file, in another order, give the
+    same. `algorithm` is "blake3" (extra "digest"), "xxh3" (the same extra; as fast as reading, but no protection
+    against forgery) or "sha256", which needs no extra. Raises `MissingExtraError`, `ShapeError` for another algorithm,
+    and what `weights` raises.
+
+    Examples:
+        >>> import numpy as np
+        >>> digest({"w": np.arange(3.0), "b": np.zeros(1)}, "sha256") == digest({"b": [0.0], "w": [0.0, 1.0, 2.0]}, "sha256")
+        True
+    """
+    new = _algorithm(algorithm)
+    found: Weights = weights(source)
+    digests: dict[str, bytes] = {}
+    for weight in found._distinct().weights:
+        digests[weight.tied or weight.name] = weight_digest(weight, new)
+    named = {name: digests[weight.tied or name] for name, weight in found.items()}
+    whole = new()
+    for key, own in sorted((name.encode("utf-8", "surrogatepass"), own) for name, own in named.items()):
+        whole.update(len(key).to_bytes(8, "little") + key + own)
+    return Digest(algorithm, whole.digest().hex(), {name: own.hex() for name, own in named.items()})
+
+
+def weight_digest(weight: Weight, new: Callable[[], Hash]) -> bytes:
+    """Return the digest of one weight; `new` makes an empty hash."""
+    top = new()
+    top.update(f"{weight.dtype} {','.join(map(str, weight.shape))}\n".encode())
+    for leaf in _leaves(weight, new):
+        top.update(leaf)
+    return top.digest()
+
+
+def _leaves(weight: Weight, new: Callable[[], Hash]) -> Iterator[bytes]:
+    """Yield the digest of each leaf; the sizes of elements and chunks are powers of two, so chunks end where leaves do."""
+    leaf, filled = new(), 0
+    for chunk in raw_chunks(weight, CHUNK):
+        leaf.update(chunk)
+        filled += len(chunk)
+        if filled == LEAF:
+            yield leaf.digest()
+            leaf, filled = new(), 0
+    if filled:
+        yield leaf.digest()
+
+
+def _algorithm(name: str) -> Callable[[], Hash]:
+    """Return what makes an empty hash of an algorithm."""
+    if name not in ALGORITHMS:
+        raise ShapeError(f"{name!r} is no algorithm; choose one of {', '.join(ALGORITHMS)}")
+    new: Callable[[], Hash]
+    try:
+        if name == "sha256":
+            from hashlib import sha256 as new
+        elif name == "blake3":
+            from blake3 import blake3 as new
+        else:
+            from xxhash import xxh3_128 as new
+    except ImportError:
+        raise MissingExtraError(f"a digest by {name} (sha256 is always there)", "digest") from None
+    return new

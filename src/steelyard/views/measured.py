@@ -1,0 +1,32 @@
+"""What measures found, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from steelyard.views.table import name_text
+
+if TYPE_CHECKING:
+    from steelyard.measures.check import Check
+    from steelyard.measures.digest import Digest
+
+
+def check_lines(check: Check) -> Iterator[str]:
+    """Yield a line for each finding, or one that says that all is well."""
+    if check.good:
+        yield f"readable, complete, finite: {_weights(check.weights)}"
+    for finding in check.findings:
+        yield finding.what
+
+
+def digest_lines(digest: Digest, what: str = "all", *, each: bool = True) -> Iterator[str]:
+    """Yield a line for each weight, and one for the whole, which is called `what`: the digest first, as sha256sum does."""
+    if each:
+        for name, own in digest.weights.items():
+            yield f"{own}  {name_text(name)}"
+    yield f"{digest.whole}  {name_text(what)} ({digest.algorithm} of {_weights(len(digest.weights))})"
+
+
+def _weights(count: int) -> str:
+    return f"{count:,} weight{'s' * (count != 1)}"
