@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from steelyard.commands import add_paths, add_selection, each_file, opened, print_records
@@ -32,10 +33,10 @@ def run(args: argparse.Namespace) -> int:
     told: list[str] = []
 
     def listed(file: str) -> tuple[Any, str]:
-        found = opened(file, args)
-        if args.json:
-            return _record(file, found, args), ""
-        text = _table(found, screen, args)
+        with _watched(opened(file, args), args) as found:
+            if args.json:
+                return _record(file, found, args), ""
+            text = _table(found, screen, args)
         if headed:
             text = ("\n" if told else "") + f"{screen.paint(printable(file), 'bold')}\n{text}"
         told.append(file)
@@ -55,15 +56,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_selection(parser)
 
 
+def _watched(found: Weights, args: argparse.Namespace) -> AbstractContextManager[Weights]:
+    """Follow the reading of the numbers, where they are read."""
+    if not args.stats:
+        return nullcontext(found)
+    from steelyard.views.progress import following
+
+    return following(found, "reading")
+
+
 def _table(found: Weights, screen: Screen, args: argparse.Namespace) -> str:
     from steelyard.views.table import listing
 
-    if not args.stats:
-        return "\n".join(listing(found, screen, unfolded=args.all, grouped=screen.width is not None))
-    from steelyard.views.progress import following
-
-    with following(found, "reading") as watched:
-        return "\n".join(listing(watched, screen, unfolded=args.all, stats=True, grouped=screen.width is not None))
+    return "\n".join(listing(found, screen, unfolded=args.all, stats=args.stats, grouped=screen.width is not None))
 
 
 def _record(file: str, found: Weights, args: argparse.Namespace) -> dict[str, Any]:

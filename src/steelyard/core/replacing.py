@@ -7,31 +7,83 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
+RANDOM = 8
+"""Random bytes in the name of a temporary file."""
+
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`, which takes its place when the block ends without an error.
 
     The bytes are on the disk before the name changes hands; the mode of an old file is kept, and a link is
-    written through. On any error the temporary file is removed and `path` is as it was.
+    written through. On any error the temporary file is removed and `path` is as it was. One that a killed
+    process left behind is removed by the next that writes to the same path.
     """
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name[:80]}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
-    file = open(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), "w+b")  # noqa: SIM115 - closed below
+    prefix = f".{name[:60]}."
+    _remove_abandoned(folder, prefix)
+    temporary, handle = _temporary(folder, prefix)
     try:
-        with file:
+        with open(handle, "w+b") as file:
             with suppress(FileNotFoundError):
                 os.chmod(temporary, os.stat(target).st_mode & 0o7777)
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+            os.replace(temporary, target)
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
     _sync_folder(folder)
+
+
+def _temporary(folder: str, prefix: str) -> tuple[str, int]:
+    """Make a file that nobody else writes to, and lock it for as long as it is open."""
+    while True:
+        path = os.path.join(folder, f"{prefix}{os.urandom(RANDOM).hex()}.tmp")
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        if _lock(handle, unsupported=True) and os.fstat(handle).st_nlink:
+            return path, handle
+        os.close(handle)  # another process took it for abandoned before it was locked, and removes it
+
+
+def _remove_abandoned(folder: str, prefix: str) -> None:
+    """Remove the temporary files of processes that were killed: those that nobody holds locked."""
+    found: list[str] = []
+    with suppress(OSError):  # a folder that cannot be listed may still be written to
+        found = [name for name in os.listdir(folder) if name.startswith(prefix) and name.endswith(".tmp")]
+    for name in found:
+        middle = name[len(prefix) : -len(".tmp")]
+        if len(middle) == 2 * RANDOM and not middle.strip("0123456789abcdef"):
+            with suppress(OSError):
+                _remove_unlocked(os.path.join(folder, name))
+
+
+def _remove_unlocked(path: str) -> None:
+    handle = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        if _lock(handle, unsupported=False):
+            os.unlink(path)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, *, unsupported: bool) -> bool:
+    """Lock an open file for this process alone, until it is closed; False when another process has it.
+
+    `unsupported` is the answer where the file system has no locks: nothing is removed there that may be in use.
+    """
+    try:
+        from fcntl import LOCK_EX, LOCK_NB, flock
+
+        flock(handle, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return unsupported
+    return True
 
 
 def _sync_folder(folder: str) -> None:

@@ -1,0 +1,220 @@
+"""Writing is all or nothing: whatever happens, a file is the old one or the whole new one."""
+
+import os
+import random
+import resource
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import steelyard
+from steelyard.core import plugins
+from steelyard.core.replacing import replacing
+
+ROOT = Path(__file__).parents[1]
+ENV = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+ROUNDS = 50
+"""Times that a process is killed while it writes, over all formats together."""
+NEEDS_A_MODEL = {"onnx", "keras"}
+"""Formats that write only into the layout of a model that is there; their own tests do this with it."""
+
+
+@cache
+def suffixes():
+    """Return the first suffix of each format that writes any weights."""
+    modules = {name: plugins.load("formats", name) for name in plugins.names("formats") if name not in NEEDS_A_MODEL}
+    return sorted(module.SUFFIXES[0] for module in modules.values() if hasattr(module, "write"))
+
+
+def target(folder, suffix):
+    return folder / (f"net.safetensors{suffix}" if suffix == ".index.json" else f"net{suffix}")
+
+
+def weights(fill, size=1 << 21):
+    """Weights of 8 MiB, all of one value."""
+    return {"layer.weight": np.full((4, size // 4), fill, "f4"), "layer.bias": np.full(7, fill, "f4")}
+
+
+def content(path):
+    """Return the one value that all numbers of a file have; a mixture fails."""
+    values = set(np.unique(steelyard.weights(path).to_vector()).tolist())
+    assert len(values) == 1, values
+    return values.pop()
+
+
+def leftovers(folder):
+    return [name for name in os.listdir(folder) if name.endswith(".tmp")]
+
+
+SAVING = """
+import sys, numpy as np, steelyard
+path, size = sys.argv[1], 1 << 21
+make = lambda fill: {"layer.weight": np.full((4, size // 4), fill, "f4"), "layer.bias": np.full(7, fill, "f4")}
+made = [steelyard.weights(make(1.0)), steelyard.weights(make(2.0))]
+steelyard.save(made[0], path + ".warm" + sys.argv[2])  # all that is needed is imported now
+print("ready", flush=True)
+for turn in range(10**6):
+    steelyard.save(made[turn % 2], path)
+"""
+
+
+def saving(path, suffix):
+    """Start a process that saves again and again."""
+    process = subprocess.Popen([sys.executable, "-c", SAVING, str(path), suffix], stdout=subprocess.PIPE, env=ENV)
+    assert process.stdout.readline() == b"ready\n"
+    process.stdout.close()
+    return process
+
+
+@pytest.mark.parametrize("suffix", suffixes())
+def test_a_kill_at_any_moment_leaves_the_old_file_or_the_new_one(tmp_path, suffix):
+    path = target(tmp_path, suffix)
+    steelyard.save(weights(0.0), path)
+    seen, moments = set(), random.Random(suffix)
+    for _ in range(-(-ROUNDS // len(suffixes()))):
+        process = saving(path, suffix)
+        time.sleep(moments.uniform(0, 0.08))
+        process.kill()
+        process.wait()
+        seen.add(content(path))
+        assert seen <= {0.0, 1.0, 2.0}
+        assert len(leftovers(tmp_path)) <= 1
+    steelyard.save(weights(3.0), path)
+    assert content(path) == 3.0
+    assert not leftovers(tmp_path)
+
+
+def limited(path, suffix, limit):
+    """Save in a process that may not write a file beyond `limit` bytes, as on a full disk; return its status and stderr."""
+    source = path.with_name("source.npz")
+    code = f"import sys; from steelyard.cli import main; sys.exit(main(['convert', {str(source)!r}, {str(path)!r}]))"
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=ENV,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+
+
+@pytest.mark.parametrize("part", [0.0, 0.001, 0.5, 0.999])
+@pytest.mark.parametrize("suffix", suffixes())
+def test_a_full_disk_leaves_the_old_file_and_says_so_in_a_line(tmp_path, suffix, part):
+    path = target(tmp_path, suffix)
+    steelyard.save(weights(0.0, 1 << 18), path)
+    steelyard.save(weights(1.0, 1 << 18), tmp_path / "source.npz")
+    before = sorted(os.listdir(tmp_path))
+    run = limited(path, suffix, int(part * 4 * (1 << 18)))
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: ")
+    assert len(run.stderr.splitlines()) == 1
+    assert content(path) == 0.0
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.parametrize("suffix", suffixes())
+def test_two_processes_that_save_to_one_path_leave_one_whole_file(tmp_path, suffix):
+    path = target(tmp_path, suffix)
+    processes = [saving(path, suffix) for _ in range(2)]
+    time.sleep(0.5)
+    assert [process.poll() for process in processes] == [None, None], "one stopped because of the other"
+    for process in processes:
+        process.kill()
+        process.wait()
+    assert content(path) in (1.0, 2.0)
+    steelyard.save(weights(3.0), path)
+    assert not leftovers(tmp_path)
+
+
+def test_a_temporary_file_that_is_being_written_is_left_alone(tmp_path):
+    with replacing(tmp_path / "a.bin") as file:
+        (held,) = leftovers(tmp_path)
+        file.write(b"first")
+        with replacing(tmp_path / "a.bin") as other:
+            other.write(b"second")
+        assert leftovers(tmp_path) == [held]
+    assert (tmp_path / "a.bin").read_bytes() == b"first"  # the last that is complete wins
+    assert not leftovers(tmp_path)
+
+
+def test_only_abandoned_files_of_the_same_target_are_removed(tmp_path):
+    names = [".a.bin.0123456789abcdef.tmp", ".b.bin.0123456789abcdef.tmp", ".a.bin.notes.tmp", "a.bin.tmp"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    with replacing(tmp_path / "a.bin") as file:
+        file.write(b"new")
+    assert sorted(os.listdir(tmp_path)) == sorted([*names[1:], "a.bin"])
+
+
+FORBIDDEN = """
+import os, sys, tempfile, numpy as np, steelyard
+made = steelyard.weights({"w": np.zeros(3)})
+with tempfile.TemporaryDirectory() as folder:
+    steelyard.save(made, f"{folder}/a.safetensors")  # all that is needed is imported now
+if os.geteuid() == 0:
+    os.setuid(65534)  # nothing is read-only for root
+try:
+    steelyard.save(made, sys.argv[1])
+except PermissionError as error:
+    print("refused")
+"""
+
+
+def test_a_read_only_folder_is_one_error_and_changes_nothing():
+    with tempfile.TemporaryDirectory() as folder:  # not in tmp_path, which others may not enter
+        os.chmod(folder, 0o555)
+        command = [sys.executable, "-c", FORBIDDEN, f"{folder}/a.safetensors"]
+        run = subprocess.run(command, env=ENV, capture_output=True, text=True, check=True)
+        assert run.stdout == "refused\n"
+        assert not os.listdir(folder)
+        os.chmod(folder, 0o755)
+
+
+def test_a_folder_that_takes_no_files_is_one_line(tmp_path):
+    steelyard.save(weights(1.0), tmp_path / "a.npz")
+    code = f"from steelyard.cli import main; raise SystemExit(main(['convert', {str(tmp_path / 'a.npz')!r}, '/proc/self/a.npz']))"
+    run = subprocess.run([sys.executable, "-c", code], env=ENV, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: ")
+    assert len(run.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o640])
+def test_the_mode_of_an_old_file_is_kept_and_a_new_one_follows_the_umask(tmp_path, mode):
+    path = tmp_path / "a.npz"
+    old = os.umask(0o027)
+    try:
+        steelyard.save(weights(0.0), path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        path.chmod(mode)
+        steelyard.save(weights(1.0), path)
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_a_link_is_written_through_and_stays_a_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    steelyard.save(weights(0.0), tmp_path / "real" / "a.npz")
+    (tmp_path / "link.npz").symlink_to("real/a.npz")
+    steelyard.save(weights(1.0), tmp_path / "link.npz")
+    assert (tmp_path / "link.npz").is_symlink()
+    assert content(tmp_path / "real" / "a.npz") == 1.0
+
+
+@pytest.mark.parametrize("suffix", suffixes())
+def test_saving_over_the_file_that_is_read_keeps_every_number(tmp_path, suffix):
+    path = target(tmp_path, suffix)
+    steelyard.save(weights(5.0), path)
+    lazy = steelyard.weights(path)
+    steelyard.save(lazy, path)
+    assert content(path) == 5.0
+    assert np.unique(lazy.to_vector()).tolist() == [5.0]  # what was opened before still reads the old content
