@@ -94,6 +94,16 @@ def test_a_pattern_or_folder_without_weight_files_is_one_line(tmp_path, capsys):
     assert "folder" in refused(capsys, "ls", tmp_path)
 
 
+def test_a_folder_that_is_one_model_is_listed_once_and_one_of_several_models_by_model(net, tmp_path, capsys):
+    steelyard.save(net, tmp_path / "model.safetensors.index.json")
+    assert json.loads(said(capsys, "ls", tmp_path, "--json"))["file"] == str(tmp_path)
+    steelyard.save(net, tmp_path / "other.npz")
+    assert json.loads(said(capsys, "ls", tmp_path, "--json"))["file"] == str(tmp_path)
+    steelyard.save(net, tmp_path / "other.safetensors")
+    files = [record["file"] for record in json.loads(said(capsys, "ls", tmp_path, "--json"))]
+    assert files == [f"{tmp_path}/{name}" for name in ("model.safetensors.index.json", "other.npz", "other.safetensors")]
+
+
 # show
 
 

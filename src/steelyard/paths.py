@@ -11,9 +11,6 @@ from steelyard.errors import FormatError
 if TYPE_CHECKING:
     from steelyard.core.source import Source
 
-_ALONGSIDE = (".data-00000-of-00001",)
-"""Suffixes of files that are read through another one, which is listed."""
-
 
 def expanded(paths: Iterable[str]) -> list[str]:
     """Return the files that paths stand for, in their order.
@@ -38,11 +35,11 @@ def _expanded(path: str) -> list[str]:
 def _in_folder(folder: str) -> list[str]:
     """Return the folder itself where it is one model, else its weight files; itself again where there are none."""
     from steelyard.core.source import open_path
+    from steelyard.formats import weight_files
 
     if _is_model(open_path(folder)):
         return [folder]
-    found = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if _is_weight_file(folder, name)]
-    return found or [folder]
+    return [os.path.join(folder, name) for name in weight_files(folder)] or [folder]
 
 
 def _is_model(source: Source) -> bool:
@@ -53,11 +50,3 @@ def _is_model(source: Source) -> bool:
     except FormatError:
         return False
     return True
-
-
-def _is_weight_file(folder: str, name: str) -> bool:
-    """Tell by its name whether a file is one; it is opened only later."""
-    from steelyard.formats import SUFFIXES
-
-    known = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes if suffix not in _ALONGSIDE)
-    return not name.startswith(".") and name.lower().endswith(known) and os.path.isfile(os.path.join(folder, name))

@@ -46,8 +46,13 @@ def with_facts(stored: Iterable[Weight], text: str | None) -> list[Weight]:
     facts = _parsed(text)
     ordered = [_explained(name, fact, found) for name, fact in facts.items()]
     known = [weight for weight in ordered if weight is not None]
-    rest = [w.replace(layer=layer_of(w.name)) for w in found.values() if w.name not in facts]
-    return known + infer_roles(rest)
+    rest = (weight for weight in found.values() if weight.name not in facts)
+    return known + infer_roles(_in_layer(weight) for weight in rest)
+
+
+def _in_layer(weight: Weight) -> Weight:
+    layer = layer_of(weight.name)
+    return weight if weight.layer == layer else weight.replace(layer=layer)
 
 
 def _parsed(text: str | None) -> dict[str, dict[str, Any]]:

@@ -87,7 +87,13 @@ class Weight:
 
     def replace(self, **changes: Any) -> Weight:
         """Return the same weight with other facts; the numbers stay where they are."""
-        return Weight(**{key: getattr(self, key) for key in self.__slots__} | changes)
+        new = Weight.__new__(Weight)  # written out: a file may have many thousands
+        new.name, new.shape, new.dtype, new.read = self.name, self.shape, self.dtype, self.read
+        new.role, new.layer, new.axes, new.trainable = self.role, self.layer, self.axes, self.trainable
+        new.stored, new.tied = self.stored, self.tied
+        for key, value in changes.items():
+            setattr(new, key, value)
+        return new
 
     @property
     def size(self) -> int:

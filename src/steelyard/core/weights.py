@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +70,14 @@ class Weights(Mapping[str, Weight]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._weights
+
+    def values(self) -> ValuesView[Weight]:
+        """Return the weights, in order."""
+        return self._weights.values()  # what Mapping does itself takes a look-up for each
+
+    def items(self) -> ItemsView[str, Weight]:
+        """Return the weights with their names, in order."""
+        return self._weights.items()
 
     def __repr__(self) -> str:
         from steelyard.views.table import table

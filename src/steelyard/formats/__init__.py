@@ -7,6 +7,8 @@ asked first, so that opening one file does not import them all; the rest only wh
 from __future__ import annotations
 
 import gc
+import os
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -35,6 +37,10 @@ SUFFIXES = {
     "torch": (".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".jit", ".ptl"),
 }
 """Which suffixes each format of the folder claims, without importing it; a test keeps this true."""
+
+ALONGSIDE = (".data-00000-of-00001",)
+"""Suffixes of files that are read through another one that lies beside them."""
+_SHARD = re.compile(r"-[0-9]+-of-[0-9]+(?=\.\w+$)")
 
 
 class Format(Protocol):
@@ -92,6 +98,14 @@ def writer_of(path: Path) -> Writer:
     )
 
 
+def weight_files(folder: str) -> list[str]:
+    """Return the names of a folder's files that are weight files by their suffix, an index instead of its shards."""
+    known = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes if suffix not in ALONGSIDE)
+    files = [name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name)) and not name.startswith(".")]
+    found = sorted(name for name in files if name.lower().endswith(known))
+    return [name for name in found if f"{_SHARD.sub('', name)}.index.json" not in found or not _SHARD.search(name)]
+
+
 def _likely_first(name: str) -> Iterator[str]:
     """Yield the formats whose suffix fits; then the others, for which entry points have to be looked up."""
     likely = _by_suffix(name)
@@ -112,8 +126,10 @@ def _writable() -> Iterator[str]:
 
 def _guess(source: Source) -> str:
     """Say what a file of no known format may be."""
-    if source.is_folder:
-        return "a folder without weight files that Steelyard knows"
+    if source.path is not None and source.is_folder:
+        found = weight_files(source.path)
+        several = " and ".join(printable(name) for name in found[:5]) + (" and others" if len(found) > 5 else "")
+        return f"a folder with several models: {several}; give the file of one" if found else "a folder without weight files"
     head = source.head(256)
     if not head:
         return "the file is empty (0 bytes)"

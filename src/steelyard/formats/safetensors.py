@@ -11,6 +11,7 @@ from steelyard.codecs.facts import dump_facts, with_facts
 from steelyard.core.dtypes import itemsize
 from steelyard.core.readers import raw_chunks, refusing
 from steelyard.core.replacing import replacing
+from steelyard.core.roles import layer_of
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
@@ -100,7 +101,8 @@ def _metadata(source: Source, meta: Any) -> dict[str, str]:
 
 def _tensors(source: Source, begin: int, header: Mapping[str, Any]) -> Iterator[Weight]:
     """Yield each tensor; together they must take every byte from the header to the end, without a hole."""
-    facts = sorted(((*_fact(source, name, fact), name) for name, fact in header.items()), key=lambda fact: fact[:2])
+    facts = [_fact(source, name, fact) for name, fact in header.items()]
+    facts.sort(key=lambda fact: fact[:2])
     end = 0
     for start, stop, word, shape, name in facts:
         if start != end:
@@ -115,13 +117,14 @@ def _tensors(source: Source, begin: int, header: Mapping[str, Any]) -> Iterator[
         )
 
 
-def _fact(source: Source, name: str, fact: Any) -> tuple[int, int, str, tuple[int, ...]]:
-    """Check what the header says of one tensor: start, stop, type, shape."""
+def _fact(source: Source, name: str, fact: Any) -> tuple[int, int, str, tuple[int, ...], str]:
+    """Check what the header says of one tensor: start, stop, type, shape; the name is passed on."""
     try:
         word, shape, (start, stop) = fact["dtype"], tuple(fact["shape"]), fact["data_offsets"]
     except (TypeError, KeyError, ValueError):
         raise FormatError(source.name, f"{printable(name)} lacks a dtype, a shape or two data_offsets", 8) from None
-    if not isinstance(word, str) or any(type(i) is not int or i < 0 for i in (*shape, start, stop)) or len(shape) > 64:
+    numbers = (*shape, start, stop)
+    if not isinstance(word, str) or {*map(type, numbers)} != {int} or min(numbers) < 0 or len(shape) > 64:
         raise FormatError(source.name, f"{printable(name)} has a shape or data_offsets that are not whole numbers from 0 on", 8)
     if stop < start:
         raise FormatError(source.name, f"{printable(name)} ends at byte {stop:,} before it begins at {start:,}", 8)
@@ -130,7 +133,7 @@ def _fact(source: Source, name: str, fact: Any) -> tuple[int, int, str, tuple[in
         raise FormatError(
             source.name, f"{printable(name)} has shape {list(shape)} of {word}, which does not take {stop - start:,} bytes", 8
         )
-    return start, stop, word, shape
+    return start, stop, word, shape, name
 
 
 def _weight(source: Source, offset: int, name: str, word: str, shape: tuple[int, ...]) -> Weight:
@@ -140,7 +143,7 @@ def _weight(source: Source, offset: int, name: str, word: str, shape: tuple[int,
         dtype = _PACKED[word][0] if word in _PACKED else "object"
         reader = refusing(FormatError(source.name, f"{printable(name)} is stored as {printable(word)}, which cannot be read"))
         return Weight(name=name, shape=shape, dtype=dtype, stored=word, read=reader)
-    return Weight(name=name, shape=shape, dtype=dtype, stored=word, read=source.numbers(offset, dtype))
+    return Weight(name=name, shape=shape, dtype=dtype, stored=word, read=source.numbers(offset, dtype), layer=layer_of(name))
 
 
 def write(weights: Weights, path: Path) -> None:

@@ -35,9 +35,9 @@ _SINGLE = re.compile(r".*\.safetensors|(pytorch|adapter)_model.*\.bin")
 
 
 def sniff(source: Source) -> bool:
-    """An object with a "weight_map", or a folder with files that are named as the Hub names models."""
+    """An object with a "weight_map", or a folder with one model whose files are named as the Hub names them."""
     if source.is_folder:
-        return bool(_candidates(source))
+        return len(_candidates(source)) == 1
     head = source.head(1 << 16).lstrip()
     return head.startswith(b"{") and (source.name.lower().endswith(SUFFIXES) or b'"weight_map"' in head)
 
@@ -51,11 +51,7 @@ def _folder(source: Source, part: str) -> Weights:
     """Read the one model of a folder."""
     from steelyard.formats import weights_in
 
-    found = _candidates(source)
-    if len(found) > 1:
-        shown = " and ".join(printable(name) for name in list(found)[:5])
-        raise FormatError(source.name, f"the folder has several models: {shown}; give the file of one of them")
-    (shards,) = found.values()
+    (shards,) = _candidates(source).values()
     numbered = _NUMBERED.fullmatch(shards[0])
     if numbered and len(shards) != int(numbered[3]):
         raise FormatError(source.name, f"the folder has {len(shards)} of {int(numbered[3])} shards (partial download?)")
@@ -67,7 +63,8 @@ def _folder(source: Source, part: str) -> Weights:
 
 def _candidates(source: Source) -> dict[str, list[str]]:
     """Return the models of a folder: the name of each, and its files, of which an index is one."""
-    names = sorted(os.listdir(source.path)) if source.path else []
+    folder = source.path or ""
+    names = sorted(name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name)))
     found = {name: [name] for name in names if name.endswith((".safetensors.index.json", ".bin.index.json"))}
     covered = {shard for name in found for shard in set(_map(source.beside(name))[0].values())}
     for name in names:
