@@ -19,7 +19,7 @@ from torch import nn
 import steelyard
 from steelyard import cli
 from steelyard.cli import main
-from steelyard.errors import LossyError
+from steelyard.errors import FormatError, LossyError
 from steelyard.views import progress
 
 ROOT = Path(__file__).parents[1]
@@ -264,6 +264,13 @@ def test_a_dtype_or_size_that_is_none_is_misuse(file, tmp_path, capsys, option):
         main(["convert", str(file), str(tmp_path / "out.npz"), *option])
     assert ended.value.code == 2
     assert "is n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_a_name_that_is_no_text_is_refused_in_a_line(tmp_path, suffix):
+    with pytest.raises(FormatError, match=r"a\\udc80 is no Unicode text"):
+        steelyard.save({"a\udc80": np.zeros(2)}, tmp_path / f"x{suffix}")
+    assert names_in(tmp_path) == []
 
 
 def test_an_unknown_suffix_is_refused_before_anything_is_read(file, tmp_path, capsys):

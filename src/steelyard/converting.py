@@ -14,7 +14,7 @@ from steelyard.core.source import Source, open_path
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, ShapeError, printable
-from steelyard.formats import weights_in, writer_of
+from steelyard.formats import check_names, weights_in, writer_of
 from steelyard.io import weights
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def write(found: Weights, path: str, used: Iterable[str] = (), shard_size: int |
     if len(files) > 1 and os.path.realpath(target) in files and not target.endswith(INDEX):
         raise FormatError(target, "is one of the files that are read, and the others need it; write into another file")
     writer: Any = writer_of(Path(target))
+    check_names(found, target)
     if shard_size is None:
         writer.write(found, Path(target))
     else:

@@ -68,11 +68,12 @@ def save(source: Any, path: str | os.PathLike[str]) -> None:
     from pathlib import Path
 
     from steelyard.core.finite import nonfinite
-    from steelyard.formats import writer_of
+    from steelyard.formats import check_names, writer_of
 
     found = weights(source)
     path = Path(path)
     writer = writer_of(path)
+    check_names(found, path)
     for finding in nonfinite(found.values()):
         warnings.warn(str(finding), NonFiniteWarning, stacklevel=2)
     writer.write(found, path)

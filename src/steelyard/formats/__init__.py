@@ -98,6 +98,18 @@ def writer_of(path: Path) -> Writer:
     )
 
 
+def check_names(weights: Weights, path: str | os.PathLike[str]) -> None:
+    """See that every name is text, since no format can write another; raises `FormatError` with the first that is not."""
+    for name in weights:
+        if not name.isascii():
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise FormatError(
+                    os.fspath(path), f"the name {printable(name)} is no Unicode text and cannot be written; rename it"
+                ) from None
+
+
 def weight_files(folder: str) -> list[str]:
     """Return the names of a folder's files that are weight files by their suffix, an index instead of its shards."""
     known = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes if suffix not in ALONGSIDE)

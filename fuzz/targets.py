@@ -1,0 +1,122 @@
+"""What is fuzzed: one target for each decoder, which takes bytes and reads all that it can of them.
+
+Nothing but a `SteelyardError` may come out. Bytes behind a checksum would only ever be found damaged, so what zip
+archives hold is fuzzed on its own, in archives that keep no checksum.
+"""
+
+import io
+import json
+import struct
+import tarfile
+import zipfile
+from pathlib import Path
+
+from steelyard.core.source import from_bytes
+from steelyard.errors import FileMissingError, SteelyardError
+from steelyard.formats import weights_in
+
+LARGEST = 1 << 24
+"""Bytes of a weight that are read; a file may claim more without a mistake of ours."""
+
+
+def read_all(data, name, beside=None):
+    """Read every weight of a file with this content and name."""
+    files = beside or {}
+
+    def other(wanted):
+        if wanted not in files:
+            raise FileMissingError(f"{wanted}: no such file")
+        return from_bytes(files[wanted], wanted, other)
+
+    try:
+        found = weights_in(from_bytes(data, name, other), "all")
+    except SteelyardError:
+        return
+    for weight in found.values():
+        if weight.nbytes <= LARGEST:
+            try:
+                weight.numpy()
+            except SteelyardError:
+                continue
+
+
+def as_file(name):
+    return lambda data: read_all(data, name)
+
+
+def in_zip(name, member, **others):
+    """Wrap bytes as a member of an archive whose checksums are zero, which means that none was kept."""
+
+    def target(data):
+        members = {member: data, **others}
+        raw, entries = b"", b""
+        for path, content in members.items():
+            key = path.encode()
+            sizes = struct.pack("<3L2H", 0, len(content), len(content), len(key), 0)
+            entries += (
+                b"PK\1\2" + struct.pack("<6H", 20, 20, 0, 0, 0, 0) + sizes + struct.pack("<3H2L", 0, 0, 0, 0, len(raw)) + key
+            )
+            raw += b"PK\3\4" + struct.pack("<5H", 20, 0, 0, 0, 0) + sizes + key + content
+        end = b"PK\5\6" + struct.pack("<4H2LH", 0, 0, len(members), len(members), len(entries), len(raw), 0)
+        read_all(raw + entries + end, name)
+
+    return target
+
+
+STORAGES = {f"archive/data/{key}": bytes(range(256)) for key in range(4)} | {"archive/version": b"3\n"}
+
+TARGETS = {
+    "flax": as_file("x.msgpack"),
+    "gguf": as_file("x.gguf"),
+    "hdf5": as_file("x.h5"),
+    "joblib": as_file("x.joblib"),
+    "keras": as_file("x.keras"),
+    "npy": as_file("x.npy"),
+    "npz": as_file("x.npz"),
+    "npz-member": in_zip("x.npz", "w.npy"),
+    "onnx": as_file("x.onnx"),
+    "pickle": as_file("x.pkl"),
+    "safetensors": as_file("x.safetensors"),
+    "sharded": as_file("x.safetensors.index.json"),
+    "skops": as_file("x.skops"),
+    "skops-schema": in_zip("x.skops", "schema.json"),
+    "tensorflow": as_file("x.index"),
+    "tflite": as_file("x.tflite"),
+    "torch": as_file("x.pt"),
+    "torch-legacy": as_file("x.pth"),
+    "torch-pickle": in_zip("x.pt", "archive/data.pkl", **STORAGES),
+}
+
+CORPUS = {
+    "hdf5": ("keras-h5",),
+    "tensorflow": ("tf-checkpoint",),
+    "torch": ("torch-zip",),
+    "torch-pickle": ("torch-zip",),
+    "npz-member": ("npy",),
+    "sharded": ("safetensors-index",),
+    "skops-schema": ("skops",),
+}
+"""The formats of the hostile corpus whose files a target begins with, where they are not its own name."""
+INSIDE = {"torch-pickle": "data.pkl", "skops-schema": "schema.json"}
+"""The member of an archive that a target takes, where it takes one."""
+
+
+def seeds(target, shared, limit=1 << 16):
+    """Yield the hostile files of a target's formats, which are small and reach deep."""
+    with tarfile.open(Path(shared) / "security" / "hostile.tar.xz") as archive:
+        cases = json.load(archive.extractfile("hostile.json"))["cases"]
+        wanted = {f"files/{name}/" for name, case in cases.items() if case["format"] in CORPUS.get(target, (target,))}
+        for member in archive:
+            if member.isfile() and member.size <= limit and any(member.name.startswith(folder) for folder in wanted):
+                yield from _content(archive.extractfile(member).read(), INSIDE.get(target))
+
+
+def _content(data, inside):
+    if inside is None:
+        yield data
+        return
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            yield from (archive.read(name) for name in archive.namelist() if name.endswith(inside))
+    except Exception:  # noqa: BLE001 - a hostile archive that Python's own reader does not open is no seed
+        pass
