@@ -47,7 +47,7 @@ def role_of(name: str, ndim: int) -> Role:
     if leaf in ("weight", "w", "W") and ndim:
         if ndim == 1:
             return Role.SCALE
-        return Role.EMBEDDING if ndim == 2 and _is_embedding(name) else Role.KERNEL
+        return Role.EMBEDDING if ndim == 2 and re.search(_EMBEDDING, name) else Role.KERNEL
     if leaf in ("bias", "b", "B"):
         return Role.BIAS
     return _ruled(f"{_last(layer_of(name))}.{leaf}" if leaf.isdecimal() else leaf)
@@ -64,13 +64,6 @@ def _ruled(words: str) -> Role:
     Models repeat their words, so each is looked up once; the rules are compiled when one first needs them.
     """
     return next((role for pattern, role in _LEAVES if re.fullmatch(pattern, words)), Role.OTHER)
-
-
-def _is_embedding(name: str) -> bool:
-    small = name.lower()
-    return ("emb" in small or "wte" in small or "wpe" in small) and re.search(_EMBEDDING, name) is not None
-
-
 
 
 def infer_roles(weights: Iterable[Weight]) -> list[Weight]:
