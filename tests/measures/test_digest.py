@@ -55,6 +55,16 @@ def test_leaves_end_where_the_text_says(length):
     assert digest(big, "xxh3").whole == by_the_book(big, "xxh3")
 
 
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_leaves_digested_side_by_side_are_the_same_as_one_after_another(tmp_path, algorithm):
+    chance = np.random.default_rng(0)
+    arrays = {name: chance.random(size).astype("f4") for name, size in (("a", 10_000_000), ("b", 9), ("c", 300_000), ("d", 0))}
+    steelyard.save(arrays, tmp_path / "x.safetensors")
+    found = digest(tmp_path / "x.safetensors", algorithm)
+    assert found.whole == by_the_book(arrays, algorithm)
+    assert found.weights == digest(arrays, algorithm).weights
+
+
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pt"])
 def test_equal_weights_have_equal_digests_in_any_container_and_order(tmp_path, suffix):
     torch.manual_seed(0)

@@ -1,0 +1,126 @@
+"""Weight files of 2 GB: listing, converting, digesting, and the memory it takes: python benchmarks/files.py
+
+The files are made in a temporary folder, which needs 6 GB. Everything is read from the page cache.
+"""
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from timing import best, peak_memory, process, ready, report
+
+LIST = "import torch, sys; [(k, v.shape) for k, v in torch.load(sys.argv[1], mmap=True, weights_only=True).items()]"
+CONVERT = "import torch, sys; from safetensors.torch import save_file; save_file(torch.load(sys.argv[1], mmap=True), sys.argv[2])"
+
+
+def big_state(gigabytes=2.0, blocks=48):
+    """A state dict of a GPT's shape, 4 tensors a block, of so many gigabytes in float32."""
+    width = int((gigabytes * 1e9 / 4 / blocks / 12) ** 0.5)
+    shapes = {"attn.c_attn": (3 * width, width), "attn.c_proj": (width, width), "mlp.c_fc": (4 * width, width)}
+    shapes |= {"mlp.c_proj": (width, 4 * width)}
+    return {f"h.{i}.{name}.weight": torch.randn(shape) for i in range(blocks) for name, shape in shapes.items()}
+
+
+def many_state(count=10_000):
+    return {f"model.layers.{i // 8}.block.{i % 8}.weight": torch.zeros(32, 32) for i in range(count)}
+
+
+def steelyard(*arguments):
+    return process("-m", "steelyard", *map(str, arguments))
+
+
+def listing(folder):
+    """What a user waits for: the whole command, over Python that does nothing."""
+    pt, st, many_pt, many_st = (folder / name for name in ("big.pt", "big.safetensors", "many.pt", "many.safetensors"))
+    spent = best(
+        {
+            "python": process("-c", ""),
+            **{path.name: steelyard("ls", path) for path in (pt, st, many_pt, many_st)},
+        },
+        rounds=11,
+    )
+    over = {name: seconds - spent["python"] for name, seconds in spent.items()}
+    for path, many in ((pt, many_pt), (st, many_st)):
+        report(f"ls of 2 GB {path.suffix}, over bare Python", over[path.name] * 1e3, 30, "ms", least=False)
+        report(f"ls of 2 GB {path.suffix}, resident", peak_memory("-m", "steelyard", "ls", str(path)), 20, "MiB", least=False)
+        each = (over[many.name] - over[path.name]) / 10_000
+        report(f"ls of 10,000 tensors in {path.suffix}, each", each * 1e6, 8, "us", least=False)
+    peer = best({"torch": process("-c", LIST, str(pt))}, rounds=3)
+    report("ls of 2 GB .pt, times as fast as torch.load(mmap=True)", peer["torch"] / spent["big.pt"], 25, "x")
+
+
+def converting(folder):
+    """From .pt to .safetensors, against cp of the same bytes to a new file on the same disk."""
+    pt, out, copy = folder / "big.pt", folder / "out.safetensors", folder / "copy.pt"
+
+    def settled(function):
+        def prepared():
+            out.unlink(missing_ok=True)
+            copy.unlink(missing_ok=True)
+            os.sync()
+            return function
+
+        return prepared
+
+    spent = best(
+        {
+            "cp": settled(lambda: subprocess.run(["cp", pt, copy], check=True)),
+            "cp, synced": settled(lambda: subprocess.run(f"cp {pt} {copy} && sync {copy}", shell=True, check=True)),
+            "convert": settled(steelyard("convert", pt, out)()),
+        },
+        rounds=5,
+    )
+    report("convert of 2 GB, of the time of cp", spent["convert"] / spent["cp"], 1.2, "x", least=False)
+    synced = spent["convert"] / spent["cp, synced"]
+    report("convert of 2 GB, of the time of cp that is synced, as ours is", synced, 1.2, "x", least=False)
+    report("convert of 2 GB, resident", peak_memory("-m", "steelyard", "convert", str(pt), str(out)), 32, "MiB", least=False)
+    peer = best({"torch": settled(process("-c", CONVERT, str(pt), str(out))())}, rounds=2)
+    report("convert of 2 GB, times as fast as torch.load(mmap=True) and save_file", peer["torch"] / spent["convert"], 3, "x")
+
+
+def digesting(folder):
+    """Digests of all bytes, against reading the file into one buffer that is used again and again."""
+    from steelyard.measures.digest import digest
+
+    st = folder / "big.safetensors"
+    buffer = bytearray(1 << 20)
+
+    def read():
+        handle = os.open(st, os.O_RDONLY)
+        at = 0
+        while count := os.preadv(handle, [buffer], at):
+            at += count
+        os.close(handle)
+
+    spent = best(
+        {"read": ready(read), **{name: ready(lambda name=name: digest(st, name)) for name in ("xxh3", "blake3")}},
+        rounds=5,
+    )
+    size = st.stat().st_size / 1e9
+    print(f"      reading {size / spent['read']:.1f} GB/s, blake3 {size / spent['blake3']:.1f} GB/s")
+    report("digest by xxh3, of the read bandwidth", spent["read"] / spent["xxh3"], 0.9)
+    for command in (["digest"], ["digest", "-a", "xxh3"], ["check"], ["ls", "--stats"]):
+        words = " ".join(command)
+        report(f"{words} of 2 GB, resident", peak_memory("-m", "steelyard", *command, str(st)), 100, "MiB", least=False)
+
+
+def main():
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        state = big_state()
+        torch.save(state, folder / "big.pt")
+        save_file(state, folder / "big.safetensors")
+        del state
+        torch.save(many_state(), folder / "many.pt")
+        save_file(many_state(), folder / "many.safetensors")
+        listing(folder)
+        converting(folder)
+        digesting(folder)
+
+
+if __name__ == "__main__":
+    main()
