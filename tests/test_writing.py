@@ -54,20 +54,20 @@ def leftovers(folder):
 
 
 SAVING = """
-import sys, numpy as np, steelyard
+import os, sys, numpy as np, steelyard
 path, size = sys.argv[1], 1 << 21
 make = lambda fill: {"layer.weight": np.full((4, size // 4), fill, "f4"), "layer.bias": np.full(7, fill, "f4")}
 made = [steelyard.weights(make(1.0)), steelyard.weights(make(2.0))]
-steelyard.save(made[0], path + ".warm" + sys.argv[2])  # all that is needed is imported now
+steelyard.save(made[0], os.path.join(os.path.dirname(path), "warm-" + os.path.basename(path)))  # all that is needed is imported now
 print("ready", flush=True)
 for turn in range(10**6):
     steelyard.save(made[turn % 2], path)
 """
 
 
-def saving(path, suffix):
+def saving(path):
     """Start a process that saves again and again."""
-    process = subprocess.Popen([sys.executable, "-c", SAVING, str(path), suffix], stdout=subprocess.PIPE, env=ENV)
+    process = subprocess.Popen([sys.executable, "-c", SAVING, str(path)], stdout=subprocess.PIPE, env=ENV)
     assert process.stdout.readline() == b"ready\n"
     process.stdout.close()
     return process
@@ -79,7 +79,7 @@ def test_a_kill_at_any_moment_leaves_the_old_file_or_the_new_one(tmp_path, suffi
     steelyard.save(weights(0.0), path)
     seen, moments = set(), random.Random(suffix)
     for _ in range(-(-ROUNDS // len(suffixes()))):
-        process = saving(path, suffix)
+        process = saving(path)
         time.sleep(moments.uniform(0, 0.08))
         process.kill()
         process.wait()
@@ -123,7 +123,7 @@ def test_a_full_disk_leaves_the_old_file_and_says_so_in_a_line(tmp_path, suffix,
 @pytest.mark.parametrize("suffix", suffixes())
 def test_two_processes_that_save_to_one_path_leave_one_whole_file(tmp_path, suffix):
     path = target(tmp_path, suffix)
-    processes = [saving(path, suffix) for _ in range(2)]
+    processes = [saving(path) for _ in range(2)]
     time.sleep(0.5)
     assert [process.poll() for process in processes] == [None, None], "one stopped because of the other"
     for process in processes:

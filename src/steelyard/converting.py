@@ -81,8 +81,6 @@ def write(found: Weights, path: str, used: Iterable[str] = (), shard_size: int |
     would no longer fit, but the only one may. The file takes its place when it is complete, so its old content
     can be read to the end. Raises `FormatError` when the format cannot hold a weight, or `path` is among `used`.
     """
-    if not found:
-        raise ShapeError(f"there is no weight to write into {printable(path)}; nothing was written")
     target = path if shard_size is None or path.endswith(INDEX) else f"{path}{INDEX}"
     files = set(used)
     if len(files) > 1 and os.path.realpath(target) in files and not target.endswith(INDEX):

@@ -346,11 +346,18 @@ class _Shelf:
     def _open(self, path: str) -> Any:
         name, dataset = self._last
         if dataset is None or name != path:
+            key = path.encode("utf-8", "surrogateescape")
             access = h5p.create(h5p.DATASET_ACCESS)
-            access.set_chunk_cache(10007, CACHE, 1.0)
-            dataset = h5d.open(self._file, path.encode("utf-8", "surrogateescape"), access)
+            access.set_chunk_cache(10007, max(CACHE, _chunk_bytes(h5d.open(self._file, key))), 1.0)
+            dataset = h5d.open(self._file, key, access)
             self._last = path, dataset
         return dataset
+
+
+def _chunk_bytes(dataset: Any) -> int:
+    """Return what a chunk takes unpacked: one that is not kept would be unpacked anew for every run."""
+    plan = dataset.get_create_plist()
+    return int(prod(plan.get_chunk()) * dataset.get_type().get_size()) if plan.get_layout() == h5d.CHUNKED else 0
 
 
 def _rows(dataset: Any, found: Number, run: tuple[int, int]) -> Array:

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from steelyard.commands import add_file, add_selection, print_json, selected
-from steelyard.errors import printable
+from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
     from steelyard.core.weights import Weights
@@ -24,8 +24,10 @@ def run(args: argparse.Namespace) -> None:
     from steelyard.converting import cast, opened, renamed, write
     from steelyard.views.progress import following
 
-    found, used = opened(args.file, args.part)
-    found = renamed(selected(found, args), args.rename, args.prefix)
+    everything, used = opened(args.file, args.part)
+    found = renamed(selected(everything, args), args.rename, args.prefix)
+    if everything and not found:
+        raise ShapeError(f"no weight of {printable(args.file)} is selected; nothing was written")
     found = cast(found, args.dtype) if args.dtype else found
     with following(found, "converting") as watched:
         out, _ = write(watched, args.out, used, args.shard_size)

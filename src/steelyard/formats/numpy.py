@@ -31,6 +31,8 @@ SUFFIXES = (".npz", ".npy")
 
 FACTS = "steelyard"
 """The key of the facts in the comments of an archive's members."""
+MEMBER_TEXT = 0xFFFF
+"""Bytes that a zip archive has for the name of a member, and for its comment."""
 
 _KINDS = {"bool": "b", "int": "i", "uint": "u", "float": "f", "complex": "c"}
 
@@ -123,7 +125,10 @@ def write_vector(weights: Weights, path: str, order: Order) -> str:
 
 
 def _add(archive: zipfile.ZipFile, weight: Weight, comment: str) -> None:
-    entry = zipfile.ZipInfo(f"{weight.name}.npy")
+    name = f"{weight.name}.npy"
+    if "\0" in name or max(len(name.encode()), len(comment)) > MEMBER_TEXT:
+        raise FormatError("a .npz file", f"cannot hold {printable(weight.name)}: its name or facts are too long; rename it")
+    entry = zipfile.ZipInfo(name)
     entry.comment = comment.encode()
     with archive.open(entry, "w", force_zip64=True) as member:
         for chunk in _npy(weight):
