@@ -22,7 +22,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
     prefix = f".{name[:60]}."
-    _remove_abandoned(folder, prefix)
+    remove_abandoned(folder, prefix)
     temporary, handle = _temporary(folder, prefix)
     try:
         with open(handle, "w+b") as file:
@@ -49,14 +49,14 @@ def _temporary(folder: str, prefix: str) -> tuple[str, int]:
         os.close(handle)  # another process took it for abandoned before it was locked, and removes it
 
 
-def _remove_abandoned(folder: str, prefix: str) -> None:
-    """Remove the temporary files of processes that were killed: those that nobody holds locked."""
+def remove_abandoned(folder: str, prefix: str) -> None:
+    """Remove the temporary files of processes that were killed: those with this prefix that nobody holds locked."""
     found: list[str] = []
     with suppress(OSError):  # a folder that cannot be listed may still be written to
         found = [name for name in os.listdir(folder) if name.startswith(prefix) and name.endswith(".tmp")]
     for name in found:
-        middle = name[len(prefix) : -len(".tmp")]
-        if len(middle) == 2 * RANDOM and not middle.strip("0123456789abcdef"):
+        mark = name[: -len(".tmp")].rpartition(".")[2]
+        if len(mark) == 2 * RANDOM and not mark.strip("0123456789abcdef"):
             with suppress(OSError):
                 _remove_unlocked(os.path.join(folder, name))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.facts import dump_facts, with_facts
-from steelyard.core.replacing import replacing
+from steelyard.core.replacing import remove_abandoned, replacing
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FileMissingError, FormatError, printable
@@ -151,6 +151,7 @@ def write(weights: Weights, path: Path, shard_size: int = SHARD_SIZE) -> None:
     stem, suffix = os.path.splitext(path.name[: -len(SUFFIXES[0])])
     suffix = suffix or ".safetensors"
     old = _old_shards(path)
+    remove_abandoned(str(path.parent), f".{stem[:50]}-")
     parts = list(_split(weights, shard_size))
     names = _free_names(path.parent, stem, suffix, len(parts))
     writer = writer_of(path.parent / names[0])
