@@ -18,6 +18,8 @@ WATCHED = {"keras", "keras-h5", "npy", "npz", "onnx", "orbax", "pickle", "joblib
 """Formats with which a file may name a URL: they go together, since one run at a time can watch the network."""
 LISTED = ("npy-descr-int", "npy-descr-subarray")
 """Files whose only array is refused when its numbers are asked for: a list has it, and nothing to complain of."""
+UNHELD = ("st-name-1mb", "st-names-terminal")
+"""Files with names that no archive can hold: converting them into one is refused."""
 
 CONVERT = """
 import os, sys
@@ -129,4 +131,6 @@ def test_convert_writes_all_or_nothing(shared, corpus, tmp_path):
         # one tensor that is refused is enough for nothing to be written
         return {"wrong reject"} if case["expect"] == "list-only" else set()
 
+    for name in UNHELD:
+        assert cases.pop(name)["bad"] == ["wrong reject"]
     assert not failures(cases, allowed)

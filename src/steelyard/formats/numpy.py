@@ -95,14 +95,14 @@ def write(weights: Weights, path: Path) -> None:
                 raise FormatError(str(path), f"a .npy file holds one array, not {len(weights)}; write a .npz")
             file.writelines(_npy(next(iter(weights.values()))))
             return
-        facts = json.loads(dump_facts(weights))
-        for place, fact in enumerate(facts.values()):
-            fact["place"] = place
+        owned: dict[str, dict[str, Any]] = {}
+        for place, (name, fact) in enumerate(json.loads(dump_facts(weights)).items()):
+            owner = fact["tied"] if fact.get("tied") in weights else name
+            owned.setdefault(owner, {})[name] = {**fact, "place": place}
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for weight in weights.values():
                 if weight.tied not in weights:
-                    shared = {name: fact for name, fact in facts.items() if weight.name in (name, fact.get("tied"))}
-                    _add(archive, weight, json.dumps({FACTS: shared}, separators=(",", ":")))
+                    _add(archive, weight, json.dumps({FACTS: owned[weight.name]}, separators=(",", ":")))
 
 
 def write_vector(weights: Weights, path: str, order: Order) -> str:
