@@ -21,7 +21,7 @@ from steelyard.core.replacing import replacing
 from steelyard.core.vector import runs
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
-from steelyard.errors import FormatError
+from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
     from steelyard.core.source import Source

@@ -1,0 +1,83 @@
+"""The docs page of formats says what is so: it is made here, from the formats, the real files and the hostile ones.
+
+Run with UPDATE_DOCS=1 to write it anew.
+"""
+
+import json
+import os
+import tarfile
+from collections import Counter
+from importlib import import_module
+from pathlib import Path
+
+from steelyard import formats
+from steelyard.core.source import open_path
+from steelyard.errors import SteelyardError
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "formats.md"
+CORPUS = Path(os.environ.get("STEELYARD_SHARED", ROOT.parent / "shared")) / "corpus"
+PACKAGES = Path(os.environ.get("STEELYARD_CORPUS", ROOT / ".corpus")) / "files"
+HOSTILE = CORPUS.parent / "security" / "hostile.tar.xz"
+
+
+def real_files():
+    """Count the real files of the corpus that each format recognises and lists."""
+    counts = Counter()
+    for entry in json.loads((CORPUS / "public.json").read_text())["entries"]:
+        folder = PACKAGES if entry["source"]["kind"] == "pip" else CORPUS / "files"
+        try:
+            form = formats.format_of(open_path(folder / entry["path"]))
+        except SteelyardError:
+            continue
+        counts[form.__name__.rpartition(".")[2]] += bool(entry["n_tensors"])
+    return counts
+
+
+def hostile_files():
+    """Count the hostile files that must be refused, or of which a tensor must, by what they try."""
+    with tarfile.open(HOSTILE) as archive:
+        cases = json.load(archive.extractfile("hostile.json"))["cases"].values()
+    return Counter(case["threat"] for case in cases if case["expect"] != "read")
+
+
+def page():
+    real = real_files()
+    lines = [
+        "# Formats",
+        "",
+        "Which files are read and written. A format is one file in `steelyard/formats`, and is found by content; the suffix",
+        "only says which is asked first. Frameworks are not needed. This page is made by the tests.",
+        "",
+        "| format | what it is | suffixes | written | real files read by the tests |",
+        "|---|---|---|---|---|",
+    ]
+    for name in formats.SUFFIXES:
+        module = import_module(f"steelyard.formats.{name}")
+        what = module.__doc__.split("\n\n")[0].replace("\n", " ").rstrip(".").replace("|", "\\|")
+        suffixes = " ".join(f"`{suffix}`" for suffix in module.SUFFIXES)
+        lines.append(f"| {name} | {what} | {suffixes} | {'yes' if hasattr(module, 'write') else ''} | {real[name] or ''} |")
+    lines += [
+        "",
+        "A real file is one that nobody here wrote: every tensor's name, type, shape and numbers are compared with a manifest",
+        "that the frameworks themselves gave.",
+        "",
+        "## What is refused, and why",
+        "",
+        "A file that is damaged, ambiguous or hostile is refused in one line that names the file, the place and the reason; a",
+        "single tensor that cannot be read is listed, and refused when its numbers are asked for. Nothing in a file is ever",
+        "run: a pickle is read by a machine that knows no functions, and `steelyard check` says what it would have called.",
+        "These are the hostile files of the tests, by what they try:",
+        "",
+        "| what the file tries, or what is wrong with it | files |",
+        "|---|---|",
+    ]
+    lines += [f"| {threat} | {count} |" for threat, count in sorted(hostile_files().items())]
+    return "\n".join(lines) + "\n"
+
+
+def test_the_page_of_formats_is_what_the_tests_find():
+    made = page()
+    if os.environ.get("UPDATE_DOCS"):
+        PAGE.write_text(made)
+    assert PAGE.read_text() == made
