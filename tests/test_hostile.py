@@ -16,8 +16,6 @@ LATER = {"orbax", "rds", "torch-dcp"}
 """Formats that are not read yet."""
 WATCHED = {"keras", "keras-h5", "npy", "npz", "onnx", "orbax", "pickle", "joblib", "safetensors-index", "skops", "tf-checkpoint"}
 """Formats with which a file may name a URL: they go together, since one run at a time can watch the network."""
-LISTED = ("npy-descr-int", "npy-descr-subarray")
-"""Files whose only array is refused when its numbers are asked for: a list has it, and nothing to complain of."""
 UNHELD = ("st-name-1mb", "st-names-terminal")
 """Files with names that no archive can hold: converting them into one is refused."""
 
@@ -58,7 +56,7 @@ def judged(shared, corpus, tmp_path, command):
         for name, part in (("watched", formats & WATCHED), ("others", formats - WATCHED)):
             report = tmp_path / f"{name}.json"
             judge = [sys.executable, str(shared / "security" / "run_hostile.py"), "--corpus", str(corpus), "--cmd", command]
-            judge += ["--formats", ",".join(sorted(part)), "--out", str(report), "--timeout", "30", "-v"]
+            judge += ["--formats", ",".join(sorted(part)), "--out", str(report), "--timeout", "10", "-v"]
             running.append(
                 (report, subprocess.Popen(judge, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
             )
@@ -105,9 +103,6 @@ def test_reading_does_what_the_manifest_says_of_every_file(shared, corpus, tmp_p
 
 def test_ls_lists_what_can_be_listed_and_says_in_a_line_why_the_rest_cannot(shared, corpus, tmp_path):
     cases = judged(shared, corpus, tmp_path, python("-m", "steelyard", "ls", "{file}", "--part", "all"))
-
-    for name in LISTED:
-        assert cases.pop(name)["bad"] == ["wrong accept"]
     assert not failures(cases)
 
 

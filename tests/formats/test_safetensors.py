@@ -167,7 +167,7 @@ GOOD = {"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}
         ({"w": {**GOOD["w"], "data_offsets": [4, 12]}}, b"\0" * 12, "begins at byte 4"),
         ({**GOOD, "v": {**GOOD["w"], "data_offsets": [4, 12]}}, b"\0" * 12, "the one before ends at 8"),
         ({"__metadata__": {"a": 1}, **GOOD}, b"\0" * 8, "__metadata__ is not an object of texts"),
-        ({"w": {"dtype": "F32", "shape": [1 << 40, 1 << 40], "data_offsets": [0, 8]}}, b"\0" * 8, "does not take 8 bytes"),
+        ({"w": {"dtype": "F32", "shape": [1 << 40, 1 << 40], "data_offsets": [0, 8]}}, b"\0" * 8, "or too large"),
     ],
     ids=["empty", "json", "fact", "twice", "short", "long", "shape", "negative", "true", "hole", "overlap", "metadata", "huge"],
 )

@@ -34,7 +34,7 @@ def classifier(seed=0, **settings):
 def equals(weights, model, prefix=""):
     assert list(weights) == [prefix + variable.path for variable in model.weights]
     for variable in model.weights:
-        assert np.array_equal(weights[prefix + variable.path].numpy(), np.asarray(variable.value))
+        assert np.array_equal(weights[prefix + variable.path].numpy(), keras.ops.convert_to_numpy(variable.value))
     own = np.concatenate([array.ravel() for array in model.get_weights()])
     assert np.array_equal(weights.to_vector(), own)
     return True

@@ -86,4 +86,6 @@ def _descr(descr: Any) -> str:
     """Return a type's code; records of one field of numbers lie as these numbers do."""
     if isinstance(descr, list) and len(descr) == 1 and len(descr[0]) == 2 and isinstance(descr[0][1], str):
         return descr[0][1]
+    if not isinstance(descr, (str, list)):
+        raise TypeError(f"descr is {printable(repr(descr))}, no code of a type")
     return descr if isinstance(descr, str) else printable(repr(descr))

@@ -8,6 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.facts import dump_facts, with_facts
+from steelyard.codecs.shapes import is_possible
 from steelyard.core.dtypes import itemsize
 from steelyard.core.readers import raw_chunks, refusing
 from steelyard.core.replacing import replacing
@@ -124,8 +125,9 @@ def _fact(source: Source, name: str, fact: Any) -> tuple[int, int, str, tuple[in
     except (TypeError, KeyError, ValueError):
         raise FormatError(source.name, f"{printable(name)} lacks a dtype, a shape or two data_offsets", 8) from None
     numbers = (*shape, start, stop)
-    if not isinstance(word, str) or {*map(type, numbers)} != {int} or min(numbers) < 0 or len(shape) > 64:
-        raise FormatError(source.name, f"{printable(name)} has a shape or data_offsets that are not whole numbers from 0 on", 8)
+    if not isinstance(word, str) or {*map(type, numbers)} != {int} or min(numbers) < 0 or not is_possible(shape):
+        what = f"{printable(name)} has a shape or data_offsets that are not whole numbers from 0 on, or too large"
+        raise FormatError(source.name, what, 8)
     if stop < start:
         raise FormatError(source.name, f"{printable(name)} ends at byte {stop:,} before it begins at {start:,}", 8)
     bits = _BITS.get(word)
