@@ -2,7 +2,6 @@
 
 import os
 import random
-import resource
 import stat
 import subprocess
 import sys
@@ -19,7 +18,8 @@ from steelyard.core import plugins
 from steelyard.core.replacing import replacing
 
 ROOT = Path(__file__).parents[1]
-ENV = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+ENV = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+"""A process that may write little must not leave cut bytecode behind."""
 ROUNDS = 50
 """Times that a process is killed while it writes, over all formats together."""
 NEEDS_A_MODEL = {"onnx", "keras"}
@@ -94,14 +94,15 @@ def test_a_kill_at_any_moment_leaves_the_old_file_or_the_new_one(tmp_path, suffi
 def limited(path, suffix, limit):
     """Save in a process that may not write a file beyond `limit` bytes, as on a full disk; return its status and stderr."""
     source = path.with_name("source.npz")
-    code = f"import sys; from steelyard.cli import main; sys.exit(main(['convert', {str(source)!r}, {str(path)!r}]))"
+    limit = f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))"
+    convert = f"sys.exit(main(['convert', {str(source)!r}, {str(path)!r}]))"
+    code = f"import resource, sys; from steelyard.cli import main; {limit}; {convert}"
     return subprocess.run(
         [sys.executable, "-c", code],
         env=ENV,
         capture_output=True,
         text=True,
         check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
 
 

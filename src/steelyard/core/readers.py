@@ -65,6 +65,10 @@ class _OwnMemory:
         return
 
 
+AHEAD = 1 << 23
+"""Bytes from which on a weight is read ahead of who writes it: a thread costs more than it gains before."""
+
+
 def by_rows(shape: Sequence[int], rows: Callable[[int, int], Array]) -> Reader:
     """Make a reader from `rows(first, last)`, which gives the part [first, last) of the first axis.
 
@@ -136,14 +140,8 @@ def raw_chunks(weight: Weight, limit: int = BLOCK) -> Iterator[bytes | memoryvie
 
     What lies in a file like that already is passed on without NumPy. Each chunk is valid until the next.
     """
-    read = weight.read
-    if isinstance(read, Stored) and read.byteorder == "<":
-        buffer = memoryview(bytearray(min(limit, weight.nbytes)))
-        step = max(limit // max(itemsize(weight.dtype), 1), 1)
-        for start in range(0, weight.size, step):
-            chunk = buffer[: (min(start + step, weight.size) - start) * itemsize(weight.dtype)]
-            read.fill(start, chunk)
-            yield chunk
+    if isinstance(weight.read, Stored) and weight.read.byteorder == "<":
+        yield from _stored_chunks(weight.read, weight, limit)
         return
     import numpy as np
 
@@ -151,3 +149,31 @@ def raw_chunks(weight: Weight, limit: int = BLOCK) -> Iterator[bytes | memoryvie
         # a reader that hands out a strided run would be written as garbage otherwise
         run = np.ascontiguousarray(block)
         yield (run if sys.byteorder == "little" else run.byteswap()).view(np.uint8).data
+
+
+def _stored_chunks(read: Stored, weight: Weight, limit: int) -> Iterator[memoryview]:
+    """Yield chunks as they lie in a file; of a large weight the next is read, and its checksum made, in a thread meanwhile."""
+    step = max(limit // itemsize(weight.dtype), 1)
+    starts = range(0, weight.size, step)
+    buffers = [memoryview(bytearray(min(limit, weight.nbytes))) for _ in starts[:2]]
+    chunks = [
+        (start, buffers[nth % 2][: (min(start + step, weight.size) - start) * itemsize(weight.dtype)])
+        for nth, start in enumerate(starts)
+    ]
+    if weight.nbytes < AHEAD:
+        for start, chunk in chunks:
+            read.fill(start, chunk)
+            yield chunk
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as reader:
+        first, *rest = chunks
+        ready, current = reader.submit(read.fill, *first), first[1]
+        for start, chunk in rest:
+            ready.result()
+            ready = reader.submit(read.fill, start, chunk)
+            yield current
+            current = chunk
+        ready.result()
+        yield current
