@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
     Order = Literal["C", "F"]
+
+
+LARGE = 1 << 24
+"""Elements from which on a copy takes longer than two threads do to begin."""
 
 
 class Plan:
@@ -47,9 +52,9 @@ class Plan:
         return len(self._memory) == len(self.weights)
 
     def unmoved(self) -> bool:
-        """Tell whether every weight lies where it did last time; `addresses` are those of now, checked."""
+        """Tell whether all weights are small and lie where they did last time; `addresses` are those of now, checked."""
         addresses = [memory.address() for memory in self._memory]
-        if addresses == self.addresses:
+        if addresses == self.addresses and self.size < LARGE:
             return True
         for memory in self._memory:  # a parameter was bound to other memory: is it still the weight that was listed?
             memory.check()
@@ -130,12 +135,19 @@ def _gather(plan: Plan, out: Array) -> None:
 
 def _move(plan: Plan, vector: Array, *, into_weights: bool) -> None:
     """Move the bytes of each weight; a loop in Python would take longer than the copies of small ones."""
-    from collections import deque
     from ctypes import memmove
 
     base, itemsize = vector.ctypes.data, vector.itemsize
     ends = [end * itemsize for end in (0, *plan.ends)]
-    sizes = [stop - start for start, stop in pairwise(ends)]
     places = [base + end for end in ends[:-1]]
-    both = (plan.addresses, places) if into_weights else (places, plan.addresses)
-    deque(map(memmove, *both, sizes), maxlen=0)
+    sizes = [stop - start for start, stop in pairwise(ends)]
+    jobs = (plan.addresses, places, sizes) if into_weights else (places, plan.addresses, sizes)
+    if plan.size < LARGE:
+        deque(map(memmove, *jobs), maxlen=0)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    half = bisect_right(ends, ends[-1] // 2)
+    with ThreadPoolExecutor(2) as threads:  # one core alone cannot use all of the memory's bandwidth
+        for part in (slice(half), slice(half, None)):
+            threads.submit(deque, map(memmove, *(values[part] for values in jobs)), maxlen=0)
