@@ -86,3 +86,34 @@ def test_a_file_without_tensors_gives_none_or_is_refused_in_one_line(entry):
 
 def test_the_table_of_formats_to_come_names_no_other():
     assert {entry["format"] for entry in ENTRIES} >= OTHERS
+
+
+BY_ID = {entry["id"]: entry for entry in READ}
+PAIRS = [p for p in json.loads((CORPUS / "pairs_public.json").read_text()) if p["matches"] and {p["a"], p["b"]} <= set(BY_ID)]
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair['a']} and {pair['b']}")
+def test_one_net_in_two_formats_has_the_same_numbers_in_both(pair):
+    one, other = (steelyard.weights(path_of(BY_ID[pair[side]]), part="all") for side in "ab")
+    for name, shape, other_name, other_shape in pair["matches"]:
+        assert (list(one[name].shape), list(other[other_name].shape)) == (shape, other_shape)
+        numbers, other_numbers = one[name].numpy().ravel(), other[other_name].numpy().ravel()
+        assert np.array_equal(np.sort(numbers), np.sort(other_numbers))  # axes and gates stand in other orders
+
+
+GOLDEN = CORPUS.parent / "conventions" / "golden"
+CASES = json.loads((GOLDEN / "index.json").read_text())["cases"]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
+def test_a_golden_net_of_torch_has_its_names_and_its_canonical_numbers_in_both_files(case):
+    for file in case["files"]["torch"]:
+        weights = steelyard.weights(GOLDEN / file)
+        assert {name: list(weight.shape) for name, weight in weights.items()} == case["tensors"]["torch"]
+        with np.load(GOLDEN / case["canonical"]) as canonical:
+            for name, known in case.get("roles", {}).get("torch", {}).items():
+                parts = [canonical[f"{known['layer']}:{role}"].ravel() for role in known["roles"]]
+                if parts and sum(map(len, parts)) == weights[name].size:
+                    assert np.allclose(
+                        np.sort(weights[name].numpy().ravel()), np.sort(np.concatenate(parts)), rtol=1e-6, atol=1e-7
+                    )
