@@ -57,6 +57,49 @@ def listing(folder):
     report("ls of 2 GB .pt, times as fast as torch.load(mmap=True)", peer["torch"] / spent["big.pt"], 25, "x")
 
 
+def parsing(folder, count=2_000):
+    """In one process: listing against the format's own library, or a bare walk over the headers."""
+    import gguf
+    import h5py
+    import numpy as np
+    import onnx
+
+    import steelyard
+
+    arrays = {f"layers.{i}.weight": np.zeros((4, 4), "f4") for i in range(count)}
+    for suffix in ("npz", "h5", "gguf"):
+        steelyard.save(arrays, folder / f"many.{suffix}")
+    tensors = [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [], tensors)), folder / "many.onnx")
+
+    def npz():
+        with np.load(folder / "many.npz") as archive:
+            for member in archive.zip.namelist():
+                with archive.zip.open(member) as file:
+                    np.lib.format.read_magic(file)
+                    np.lib.format.read_array_header_1_0(file)
+
+    def h5():
+        with h5py.File(folder / "many.h5") as file:
+            file.visititems(lambda _, node: (node.shape, node.dtype) and None)
+
+    bare = {
+        "npz": npz,
+        "h5": h5,
+        "gguf": lambda: gguf.GGUFReader(folder / "many.gguf"),
+        "onnx": lambda: onnx.load(folder / "many.onnx"),
+    }
+    for suffix, walk in bare.items():
+        spent = best({"ours": ready(lambda s=suffix: steelyard.weights(folder / f"many.{s}")), "bare": ready(walk)}, rounds=5)
+        report(
+            f"listing {count:,} tensors in .{suffix}, of the time of its own library",
+            spent["ours"] / spent["bare"],
+            2,
+            "x",
+            least=False,
+        )
+
+
 def converting(folder):
     """From .pt to .safetensors, against cp of the same bytes to a new file on the same disk."""
     pt, out, copy = folder / "big.pt", folder / "out.safetensors", folder / "copy.pt"
@@ -123,6 +166,7 @@ def main():
         torch.save(many_state(), folder / "many.pt")
         save_file(many_state(), folder / "many.safetensors")
         listing(folder)
+        parsing(folder)
         converting(folder)
         digesting(folder)
 
