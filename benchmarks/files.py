@@ -81,7 +81,8 @@ def parsing(folder, count=2_000):
 
     def h5():
         with h5py.File(folder / "many.h5") as file:
-            file.visititems(lambda _, node: (node.shape, node.dtype) and None)
+            seen = []
+            file.visititems(lambda _, node: seen.append((node.shape, node.dtype)))
 
     bare = {
         "npz": npz,

@@ -39,6 +39,26 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     _sync_folder(folder)
 
 
+@contextmanager
+def alone_in(folder: str) -> Iterator[None]:
+    """Let one process at a time write a set of files that belong together into a folder; others wait for it.
+
+    Where folders cannot be locked nobody waits. A killed process holds no lock.
+    """
+    if os.name != "posix":
+        yield
+        return
+    from fcntl import LOCK_EX, flock
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            flock(handle, LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _temporary(folder: str, prefix: str) -> tuple[str, int]:
     """Make a file that nobody else writes to, and lock it for as long as it is open."""
     while True:

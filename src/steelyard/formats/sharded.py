@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.facts import dump_facts, with_facts
-from steelyard.core.replacing import remove_abandoned, replacing
+from steelyard.core.replacing import alone_in, remove_abandoned, replacing
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FileMissingError, FormatError, printable
@@ -146,6 +146,11 @@ def write(weights: Weights, path: Path, shard_size: int = SHARD_SIZE) -> None:
     `path` names the index and with it the format of the shards: `model.safetensors.index.json`. What stood there
     before is whole until the new index takes its place; its shards are removed after that.
     """
+    with alone_in(str(path.parent)):  # else one writer could remove a shard that another's index has just named
+        _write(weights, path, shard_size)
+
+
+def _write(weights: Weights, path: Path, shard_size: int) -> None:
     from steelyard.formats import writer_of
 
     stem, suffix = os.path.splitext(path.name[: -len(SUFFIXES[0])])
