@@ -87,7 +87,7 @@ class Plan:
 def flatten(plan: Plan, out: Array, order: Order) -> None:
     """Copy every weight of `plan` into its place in `out`, checked when `out` has another type."""
     if order == "C" and _direct(plan, out):
-        _gather(plan, out)
+        _exchange(plan, out, into_weights=False)
         return
     start = 0
     for run in runs(plan, out.dtype, order):
@@ -108,13 +108,7 @@ def unflatten(plan: Plan, vector: Array) -> bool:
     """Copy a vector straight into the weights' memory; False, and nothing done, where that is not possible."""
     if not _direct(plan, vector):
         return False
-    if not plan.unmoved():
-        _move(plan, vector, into_weights=True)
-        return True
-    here, start = vector.view("uint8").data, 0
-    for view in plan.views():
-        view[:] = here[start : start + view.nbytes]
-        start += view.nbytes
+    _exchange(plan, vector, into_weights=True)
     return True
 
 
@@ -123,13 +117,16 @@ def _direct(plan: Plan, vector: Array) -> bool:
     return vector.flags.c_contiguous and plan.dtypes == {vector.dtype.name} and plan.in_memory()
 
 
-def _gather(plan: Plan, out: Array) -> None:
+def _exchange(plan: Plan, vector: Array, *, into_weights: bool) -> None:
+    """Copy bytes between the vector and the weights: through views where they are kept, else by address."""
     if not plan.unmoved():
-        _move(plan, out, into_weights=False)
+        _move(plan, vector, into_weights=into_weights)
         return
-    here, start = out.view("uint8").data, 0
+    here, start = vector.view("uint8").data, 0
     for view in plan.views():
-        here[start : start + view.nbytes] = view
+        part = here[start : start + view.nbytes]
+        target, origin = (view, part) if into_weights else (part, view)
+        target[:] = origin
         start += view.nbytes
 
 
