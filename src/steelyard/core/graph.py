@@ -1,0 +1,100 @@
+"""A net as it runs: its layers in order, their kinds and settings, and what flows between them.
+
+The weights alone do not say which layer runs first, where an epsilon differs, or that an image is flattened
+between a convolution and a dense layer. A `Graph` does, as far as its framework or its file tells. All frameworks
+say it in the same words, so that two nets can be laid side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+Shape = tuple[int | None, ...]
+"""A shape without the axis of the batch; None stands for a length that may vary."""
+
+KINDS = frozenset(
+    {
+        # layers that have weights
+        *("dense", "conv", "conv transpose", "embedding", "prelu"),
+        *("batch norm", "layer norm", "group norm", "instance norm", "rms norm"),
+        *("rnn", "lstm", "gru", "attention"),
+        # layers that have none
+        *("activation", "flatten", "reshape", "pool", "global pool", "pad", "upsample", "merge", "dropout", "softmax"),
+        "other",
+    }
+)
+"""The kinds of layers. Depthwise and grouped ones are "conv"; a cell is of the kind of its layer."""
+
+
+class Layer:
+    """One layer of a net.
+
+    `name` is that of its weights (`Weight.layer`, or what stands before the parts of it, as `attention` does for
+    `attention/query`), without the collections of Flax. `kind` is one of `KINDS`, `made_by` the framework's own class.
+    `takes` and `gives` are the shapes of its first input and output, blank when they are not known.
+
+    `settings` holds what the numbers depend on and the weights do not show, in these words where a framework says it:
+    epsilon, momentum (the share of the old value that is kept), activation, recurrent_activation (the words of Keras:
+    "relu", "gelu", "gelu_tanh", "sigmoid", "nnet_sigmoid" ...), groups, heads, key_heads, strides, padding ("valid",
+    "same", or a tuple), dilation, direction ("backward"), reset_after, negative_slope, transpose_kernel,
+    fast_variance, input_first (whether an attention takes (query, value, key) is not said: it is the framework's).
+    """
+
+    __slots__ = ("gives", "kind", "made_by", "name", "settings", "takes")
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        made_by: str = "",
+        settings: Mapping[str, Any] | None = None,
+        takes: Shape | None = None,
+        gives: Shape | None = None,
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.made_by = made_by
+        self.settings = dict(settings or {})
+        self.takes = takes
+        self.gives = gives
+
+    def __repr__(self) -> str:
+        return f"Layer({self.name!r}, {self.kind!r}, {self.made_by!r}, {self.settings!r}, {self.takes}, {self.gives})"
+
+
+class Graph:
+    """The layers of a net.
+
+    `executed` tells that `layers` stand in the order in which they run (taken from a graph or from one run); else the
+    order is that of definition and proves nothing. A layer that runs twice is listed once, where it runs first.
+    `channels` is "first" or "last" for what lies on the axes of an image or a sequence of a convolution, blank where
+    it does not matter. `inputs` are the shapes of the net's inputs where they are known.
+    """
+
+    __slots__ = ("channels", "executed", "inputs", "layers")
+
+    def __init__(
+        self, layers: Iterable[Layer], *, executed: bool = False, channels: str = "", inputs: tuple[Shape, ...] | None = None
+    ) -> None:
+        self.layers = list(layers)
+        self.executed = executed
+        self.channels = channels
+        self.inputs = inputs
+
+    def __repr__(self) -> str:
+        order = "executed" if self.executed else "as defined"
+        return f"Graph({order}, channels {self.channels or 'do not matter'}, {self.layers!r})"
+
+
+class Run:
+    """What a net gave for some inputs: its outputs, and the output of each layer by its name, in the order of running."""
+
+    __slots__ = ("layers", "outputs")
+
+    def __init__(self, outputs: list[Array], layers: Mapping[str, Array]) -> None:
+        self.outputs = outputs
+        self.layers = dict(layers)
