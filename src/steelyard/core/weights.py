@@ -12,11 +12,13 @@ from steelyard.core.weight import BLOCK, Role, Weight
 from steelyard.errors import ReadOnlyError, ShapeError, WeightNotFoundError, printable
 
 if TYPE_CHECKING:
+    from steelyard.core.graph import Graph
     from steelyard.core.vector import Order
     from steelyard.core.weight import Array
 
     Assign = Callable[[Mapping[str, Array]], Any]
     """Puts checked arrays into a model, and returns the model (a new one when it is immutable)."""
+    MakeGraph = Callable[[], Graph]
 
 
 class Weights(Mapping[str, Weight]):
@@ -36,7 +38,7 @@ class Weights(Mapping[str, Weight]):
         array([0., 0., 0.])
     """
 
-    __slots__ = ("_assign", "_plan", "_weights", "live", "meta")
+    __slots__ = ("_assign", "_graph", "_plan", "_weights", "live", "meta")
 
     def __init__(
         self,
@@ -45,6 +47,7 @@ class Weights(Mapping[str, Weight]):
         meta: Mapping[str, Any] | None = None,
         assign: Assign | None = None,
         live: bool = False,
+        graph: MakeGraph | None = None,
     ) -> None:
         self._weights: dict[str, Weight] = {}
         for weight in weights:
@@ -52,6 +55,7 @@ class Weights(Mapping[str, Weight]):
                 raise ShapeError(f"two weights are called {printable(weight.name)!r}; rename one of them")
             self._weights[weight.name] = weight
         self._assign = assign
+        self._graph = graph
         self._plan: Plan | None = None
         self.meta = dict(meta or {})
         self.live = live
@@ -99,7 +103,7 @@ class Weights(Mapping[str, Weight]):
         return self._plan
 
     def _part(self, weights: Iterable[Weight], assign: Assign | None) -> Weights:
-        return Weights(weights, meta=self.meta, assign=assign, live=self.live)
+        return Weights(weights, meta=self.meta, assign=assign, live=self.live, graph=self._graph)
 
     @property
     def size(self) -> int:
@@ -118,6 +122,11 @@ class Weights(Mapping[str, Weight]):
         for weight in self._weights.values():
             groups.setdefault(weight.layer, []).append(weight)
         return {layer: self._part(group, self._assign) for layer, group in groups.items()}
+
+    @property
+    def graph(self) -> Graph | None:
+        """The layers of the net that a file describes, in order; None where it holds nothing but weights."""
+        return self._graph() if self._graph else None
 
     def select(
         self,
