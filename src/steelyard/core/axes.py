@@ -59,7 +59,7 @@ class Part:
 
     def __init__(
         self, weight: Weight, letters: tuple[str, ...], split: Sequence[int], index: Any, order: Sequence[Sequence[int]]
-    ):
+    ) -> None:
         self.weight = weight
         self.letters = letters
         self._split = tuple(split)
@@ -75,7 +75,8 @@ class Part:
         """Return the part of the weight's array as a view, its factors in canonical order."""
         kept = [place for place, pick in enumerate(self._index) if isinstance(pick, slice)]
         order = [kept.index(place) for group in self._order for place in group]
-        return array.reshape(self._split)[self._index].transpose(order)
+        found: Array = array.reshape(self._split)[self._index]
+        return found.transpose(order)
 
     def read(self, array: Array) -> Array:
         """Return the part with its canonical axes; a view where NumPy can make one."""
