@@ -71,6 +71,14 @@ class Part:
     def __repr__(self) -> str:
         return f"Part({self.weight.name!r}, {''.join(self.letters)!r}, {' '.join(self.labels)}: {self.shape})"
 
+    def runs(self, other: Part) -> tuple[Any, ...]:
+        """Return how the axes of another weight's part run beside those of this one: equal ways move numbers alike."""
+        mine, theirs = self._run(), other._run()
+        return tuple(sorted(zip(mine, theirs, strict=True))) if len(mine) == len(theirs) else (*mine, "", *theirs)
+
+    def _run(self) -> list[tuple[int, bool]]:
+        return [(place, self._index[place].step == -1) for group in self._order for place in group]
+
     def view(self, array: Array) -> Array:
         """Return the part of the weight's array as a view, its factors in canonical order."""
         kept = [place for place, pick in enumerate(self._index) if isinstance(pick, slice)]
