@@ -11,7 +11,7 @@ each part lies in a weight, and a part of one weight is written into the same pa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
 from math import prod
@@ -71,19 +71,28 @@ class Part:
     def __repr__(self) -> str:
         return f"Part({self.weight.name!r}, {''.join(self.letters)!r}, {' '.join(self.labels)}: {self.shape})"
 
+    @property
+    def weights(self) -> tuple[Weight, ...]:
+        """The weight that holds the part."""
+        return (self.weight,)
+
+    def values(self, arrays: Callable[[str], Array]) -> Array:
+        """Return the part with canonical axes, from the array that `arrays` gives by its weight's name."""
+        return self.read(arrays(self.weight.name))
+
     def runs(self, other: Part) -> tuple[Any, ...]:
         """Return how the axes of another weight's part run beside those of this one: equal ways move numbers alike."""
         mine, theirs = self._run(), other._run()
         return tuple(sorted(zip(mine, theirs, strict=True))) if len(mine) == len(theirs) else (*mine, "", *theirs)
 
     def _run(self) -> list[tuple[int, bool]]:
-        return [(place, self._index[place].step == -1) for group in self._order for place in group]
+        return [(place, self._index[place].step == -1) for group in self._order for place in group if self._split[place] > 1]
 
     def view(self, array: Array) -> Array:
         """Return the part of the weight's array as a view, its factors in canonical order."""
         kept = [place for place, pick in enumerate(self._index) if isinstance(pick, slice)]
         order = [kept.index(place) for group in self._order for place in group]
-        found: Array = array.reshape(self._split)[self._index]
+        found: Array = array.reshape(self._split)[(*self._index, ...)]  # the dots keep a single number an array
         return found.transpose(order)
 
     def read(self, array: Array) -> Array:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.core.axes import Part
 from steelyard.errors import ShapeError, printable
+from steelyard.transfers.norms import Computed, length_of
 from steelyard.transfers.units import Slot, Unit
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _NEUTRAL = {"scale": 1.0, "offset": 0.0, "mean": 0.0, "variance": 1.0}
 """What a norm does without one of its vectors."""
+_STATE = ("u vector", "v vector", "sigma")
+"""What spectral norm keeps from one training step to the next."""
 _BIASES = ("input bias", "recurrent bias")
 
 
@@ -39,10 +42,11 @@ class Move(NamedTuple):
     """
 
     target: Part
-    sources: tuple[Part, ...]
+    sources: tuple[Part | Computed, ...]
     fill: float = 0.0
     turns: tuple[Turn, ...] = ()
     resize: str = ""
+    then: Callable[[Array], Array] | None = None
 
     def values(self, arrays: Arrays) -> Array:
         """Return the part with canonical axes, as the target wants it."""
@@ -50,11 +54,13 @@ class Move(NamedTuple):
 
         if not self.sources:
             return np.full(self.target.shape, self.fill)
-        first, *others = (part.read(arrays(part.weight.name)) for part in self.sources)
+        first, *others = (part.values(arrays) for part in self.sources)
         for other in others:
             first = first + other
         for turn in self.turns:
             first = _turned(first, self.target.labels, turn)
+        if self.then:
+            first = self.then(first)
         if self.resize and first.shape != self.target.shape:
             return _resized(first, self.target, self.resize)
         return first.reshape(self.target.shape)
@@ -69,19 +75,31 @@ def moves(source: Unit, target: Unit, turns: tuple[Turn, ...] = (), resize: str 
     made, used = [], set()
     for slot, part in target.parts.items():
         found = _sources(source, target, slot)
-        used |= {id(each) for each in found}
+        used |= {id(each) for whole in found for each in (whole.parts if isinstance(whole, Computed) else (whole,))}
         turned = tuple(turn for turn in turns if turn.label in part.labels)
-        made.append(Move(part, tuple(found), _NEUTRAL.get(slot[0], 0.0), turned, resize))
-    return made, [part for part in source.parts.values() if id(part) not in used]
+        made.append(Move(part, tuple(found), _NEUTRAL.get(slot[0], 0.0), turned, resize, _then(target, slot)))
+    return made, [part for slot, part in source.parts.items() if id(part) not in used and slot[0] not in _STATE]
 
 
-def _sources(source: Unit, target: Unit, slot: Slot) -> list[Part]:
+def _then(target: Unit, slot: Slot) -> Callable[[Array], Array] | None:
+    """Return how a kernel becomes the lengths that weight norm keeps apart, for the slot of those."""
+    if slot[0] != "norm":
+        return None
+    norm, direction = target.parts[slot], target.parts["direction", ""]
+    return lambda kernel: length_of(kernel, norm, direction)
+
+
+def _sources(source: Unit, target: Unit, slot: Slot) -> list[Part | Computed]:
     """Return the parts that make one: itself, two biases for one, or none where nothing is as good."""
     name, gate = slot
     if slot in source.parts:
         return [source.parts[slot]]
+    if slot in source.computed:
+        return [source.computed[slot]]
+    if name in ("norm", "direction"):
+        return _sources(source, target, ("kernel", gate))
     if name == "bias":
-        found = [source.parts[each, gate] for each in _BIASES if (each, gate) in source.parts]
+        found: list[Part | Computed] = [source.parts[each, gate] for each in _BIASES if (each, gate) in source.parts]
         if found:
             return found
     if name == "input bias" and ("bias", gate) in source.parts:

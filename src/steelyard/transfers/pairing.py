@@ -185,7 +185,7 @@ _WORDS = re.compile(r"[A-Za-z]+|\d+")
 def _names(units: list[Unit]) -> dict[int, Any]:
     """Return the words of each name, without those in front that all of them share."""
     words = {id(unit): tuple(word.lower() for word in _WORDS.findall(unit.name)) for unit in units}
-    shared = len(_shared(list(words.values()))) if len(units) > 1 else 0
+    shared = _shared(list(words.values())) if len(units) > 1 else 0
     return {unit: name[shared:] for unit, name in words.items()}
 
 

@@ -72,7 +72,7 @@ class Plan:
 
     def _row(self, name: str) -> Row:
         made = self._moves[name]
-        sources = dict.fromkeys(part.weight.name for move in made for part in move.sources)
+        sources = dict.fromkeys(weight.name for move in made for part in move.sources for weight in part.weights)
         why = next((each.why for each in self._units if name in each.target.weights), "")
         return Row(tuple(sources), name, "; ".join(dict.fromkeys(filter(None, map(described, made)))), why)
 
@@ -188,6 +188,7 @@ def _reading(each: Pair) -> tuple[Unit, Unit]:
 
 
 def _way(source: Unit, target: Unit) -> tuple[Any, ...]:
+    """Say how the numbers of each part move, so that two readings can be told to do the same."""
     return tuple((slot, part.runs(source.parts[slot])) for slot, part in target.parts.items() if slot in source.parts)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError
+from steelyard.transfers.norms import norm_slot
 from steelyard.transfers.units import Unit, layer_units
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def _made(name: str, reading: Reading, members: Members) -> list[Unit]:
         if fact is None and weight.role is not Role.COUNT:
             return []
         if fact is not None:
-            named.append((leaf, weight.replace(role=fact.role, axes=weight.axes or fact.axes)))
+            axes = fact.axes if "[" in fact.axes else weight.axes or fact.axes
+            named.append((leaf, weight.replace(role=fact.role, axes=axes)))
     try:
         return layer_units(name, reading.kind, named)
     except ShapeError:
@@ -156,7 +158,7 @@ def _dense_or_more(members: Members) -> Iterator[Reading]:
     weight = members["weight"]
     bias = {"bias": Fact(Role.BIAS, "out")} if "bias" in members else {}
     rank = len(weight.shape)
-    if rank == 1:
+    if rank == 1 or (bias and members["bias"].shape == weight.shape):
         yield from _scaled("weight", members)
     elif rank == 2:
         yield Reading("dense", {"weight": Fact(Role.KERNEL, "out in"), **bias})
@@ -209,7 +211,8 @@ def _scaled(leaf: str, members: Members) -> Iterator[Reading]:
 
 def _batch_norm(members: Members) -> Iterator[Reading]:
     roles = {"mean": Role.MEAN, "var": Role.VARIANCE, "gamma": Role.SCALE, "scale": Role.SCALE, "weight": Role.SCALE}
-    facts = {leaf: Fact(roles.get(re.sub(r"running_|moving_|iance", "", leaf), Role.OFFSET)) for leaf in members}
+    leaves = [leaf for leaf, weight in members.items() if weight.role is not Role.COUNT]
+    facts = {leaf: Fact(roles.get(re.sub(r"running_|moving_|iance", "", leaf), Role.OFFSET)) for leaf in leaves}
     for kind in ("batch norm", "instance norm"):
         yield Reading(kind, facts)
 
@@ -289,6 +292,16 @@ def _attention_fact(leaf: str, weight: Weight) -> Fact:
     return Fact(Role.KERNEL, "in out" if leaf.endswith("kernel") else "out in")
 
 
+def _normed(members: Members) -> Iterator[Reading]:
+    """Weight norm and spectral norm of PyTorch: what stands for the kernel has its axes."""
+    kernel = next(leaf for leaf in members if norm_slot(leaf) in ("direction", "raw kernel") or leaf == "weight_v")
+    plain = {**{leaf: weight for leaf, weight in members.items() if leaf == "bias"}, "weight": members[kernel]}
+    for reading in _dense_or_more(plain):
+        facts = {leaf: Fact(Role.OTHER) for leaf in members}
+        facts |= {kernel: reading.facts["weight"]} | {leaf: fact for leaf, fact in reading.facts.items() if leaf == "bias"}
+        yield Reading(reading.kind, facts)
+
+
 def _separable(members: Members) -> Iterator[Reading]:
     space = _SPACES.get(len(members["depthwise_kernel"].shape), "k")
     facts = {"depthwise_kernel": Fact(Role.KERNEL, f"{space} in mult"), "pointwise_kernel": Fact(Role.KERNEL, f"{space} in out")}
@@ -312,6 +325,8 @@ def _only(kind: str, role: Role, axes: str = "") -> Callable[[Members], Iterator
 _MEANS = r"(?:(?:beta|bias|gamma|scale|weight) )*(?:moving_mean moving_variance|running_mean running_var|mean var)"
 VOCABULARIES: tuple[Vocabulary, ...] = (
     Vocabulary(r"(bias )?weight", _dense_or_more),
+    Vocabulary(r"(bias )?(parametrizations\.weight\.original[01]? ?|parametrizations\.weight\.0\._[uv] ?)+", _normed),
+    Vocabulary(r"(bias )?weight_g weight_v|(bias )?weight_orig weight_u( weight_v)?", _normed),
     Vocabulary(r"(bias )?kernel", _kernel),
     Vocabulary(r"(?:bias )?mean (?:scale )?var|(?:bias )?mean var(?: weight)?", _batch_norm),
     Vocabulary(_MEANS + r"(?: weight)?", _batch_norm),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from steelyard.core.axes import Part, parts_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError
+from steelyard.transfers.norms import Computed, complete, norm_slot
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Layer
@@ -44,7 +45,7 @@ _STACKED = re.compile(r"_l(\d+)(_reverse)?$")
 _ATTENTION = re.compile(
     r"(?:^|_|/)(query|key|value|q|k|v|out|output|attention_output)(?:_dense|_proj)?(?:/|_weight|_bias|$|\.|_proj)"
 )
-_VECTORS = frozenset({"bias", "scale", "offset", "mean", "variance", "slope", "input bias", "recurrent bias"})
+_VECTORS = frozenset({"bias", "scale", "offset", "mean", "variance", "slope", "input bias", "recurrent bias", "norm", "u vector", "v vector", "sigma"})
 
 
 class Unit:
@@ -56,7 +57,7 @@ class Unit:
     nothing but names and shapes is known.
     """
 
-    __slots__ = ("derived", "direction", "kind", "layer", "name", "parts", "place", "readings", "settings", "tied", "weights")
+    __slots__ = ("computed", "direction", "kind", "layer", "name", "parts", "place", "readings", "settings", "tied", "weights")
 
     def __init__(self, name: str, kind: str, settings: Mapping[str, Any] | None = None, direction: str = "") -> None:
         self.name = name
@@ -69,18 +70,18 @@ class Unit:
         self.readings: list[Unit] = []
         self.layer: Layer | None = None
         self.tied = ""
-        self.derived: dict[str, dict[Slot, Part]] = {}
+        self.computed: dict[Slot, Computed] = {}
 
     def __repr__(self) -> str:
         return f"Unit({self.name!r}, {self.kind!r}, {self.parts})"
 
     def shape(self, slot: str) -> tuple[int, ...]:
         """Return the canonical shape of the parts of a slot, blank where there are none."""
-        return next((part.shape for (name, _), part in self.parts.items() if name == slot), ())
+        return next((part.shape for (name, _), part in (*self.parts.items(), *self.computed.items()) if name == slot), ())
 
     def has(self, slot: str) -> bool:
         """Tell whether any gate of a slot is there."""
-        return any(name == slot for name, _ in self.parts)
+        return any(name == slot for name, _ in (*self.parts, *self.computed))
 
 
 def layer_units(name: str, kind: str, members: Iterable[tuple[str, Weight]], layer: Layer | None = None) -> list[Unit]:
@@ -90,17 +91,22 @@ def layer_units(name: str, kind: str, members: Iterable[tuple[str, Weight]], lay
     fit its axes. Counters and what is no part of the function (`num_batches_tracked`) are passed over.
     """
     settings = layer.settings if layer else {}
+    members = list(members)
+    separable = any(leaf.startswith("depthwise_") for leaf, _ in members) and len(members) > 1
     units: dict[str, Unit] = {}
     for leaf, weight in members:
         if weight.role is Role.COUNT:
             continue
         for key, slot, part in _parts(kind, leaf, weight, settings):
+            key = _separable(leaf) if separable else key
             unit = units.get(key)
             if unit is None:
                 unit = units[key] = _unit(name, kind, key, settings)
                 unit.layer = layer
             unit.weights.setdefault(weight.name, weight)
             _add(unit, slot, part)
+    for unit in units.values():
+        complete(unit)
     return [units[key] for key in sorted(units, key=_running)] if kind in _RECURRENT else list(units.values())
 
 
@@ -114,7 +120,13 @@ def _unit(name: str, kind: str, key: str, settings: Mapping[str, Any]) -> Unit:
     direction = key.rpartition(" ")[2] if kind in _RECURRENT else ""
     told = str(settings.get("direction") or "")
     shown = f"{name} ({key})" if key not in ("", "0 forward") else name
-    return Unit(shown, kind, settings, told or direction)
+    return Unit(shown, kind, settings, told or _direction_of(name) or direction)
+
+
+def _direction_of(name: str) -> str:
+    """Return the direction that a layer's name tells, as those inside a bidirectional one do."""
+    found = re.findall(r"(?:^|[/._])(forward|backward)(?=[/._]|$)", name)
+    return found[-1] if found else ""
 
 
 def _add(unit: Unit, slot: Slot, part: Part) -> None:
@@ -147,16 +159,19 @@ def _key(kind: str, leaf: str) -> str:
     if kind in _RECURRENT:
         stacked = _STACKED.search(leaf)
         return f"{stacked[1] if stacked else 0} {'backward' if stacked and stacked[2] else 'forward'}"
-    if kind == "conv" and leaf.startswith(("depthwise", "pointwise")):
-        return leaf.partition("_")[0]
     return ""
+
+
+def _separable(leaf: str) -> str:
+    """Return which of the two convolutions of a separable one a weight belongs to; its bias is the second's."""
+    return "depthwise" if leaf.startswith("depthwise") else "pointwise"
 
 
 def _axes(weight: Weight, slot: str) -> str:
     """Return the axes of a weight; those of a vector need no words."""
-    if weight.axes:
+    if weight.axes and len(weight.axes.split()) == len(weight.shape):
         return weight.axes
-    if slot in _VECTORS:
+    if slot in _VECTORS or slot.endswith(" bias"):
         return " ".join(["channel"] * len(weight.shape))
     raise ShapeError(f"{weight.name} of shape {weight.shape} does not say what its axes are")
 
@@ -175,6 +190,8 @@ def _slot(kind: str, leaf: str, weight: Weight) -> str:
         return _attention_slot(leaf, weight)
     if kind == "prelu":
         return "slope"
+    if normed := norm_slot(leaf):
+        return normed
     slot = _BY_ROLE.get(weight.role, "")
     if slot == "bias" and kind in _RECURRENT:
         return _recurrent_bias(kind, leaf)
