@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from steelyard.core.graph import Layer
 from steelyard.core.weight import Role, Weight
+from steelyard.layers.flax import KINDS
 
 _SPACES = ("k", "kh kw", "kd kh kw")
 _AUTOMATIC = re.compile(r"([A-Z]\w*)_\d+")
@@ -16,11 +18,11 @@ _AXES = {"bias": "out", "embedding": "vocab out"}
 def with_linen_facts(weights: Iterable[Weight]) -> list[Weight]:
     """Return the variables of a linen module with what their names tell; the collection "params" is what is trained."""
     listed = list(weights)
-    norms = {_path(w.layer) for w in listed if w.role in (Role.SCALE, Role.MEAN)}
-    return [_explained(w, is_norm=_path(w.layer) in norms) for w in listed]
+    norms = {path_of(w.layer) for w in listed if w.role in (Role.SCALE, Role.MEAN)}
+    return [_explained(w, is_norm=path_of(w.layer) in norms) for w in listed]
 
 
-def _path(layer: str) -> str:
+def path_of(layer: str) -> str:
     """Return the name of a layer without its collection."""
     return layer.partition("/")[2]
 
@@ -54,3 +56,18 @@ def _attention(layer: str, inputs: str, output: str) -> str:
     if not kind or not kind[1].startswith("MultiHead"):
         return ""
     return {"query": inputs, "key": inputs, "value": inputs, "out": output}.get(part, "")
+
+
+def layers_of_names(weights: Iterable[Weight]) -> list[Layer]:
+    """Return the layers whose names tell their class (`encoder/Conv_0`), in the order of their weights."""
+    found: dict[str, Layer] = {}
+    for weight in weights:
+        words = path_of(weight.layer).split("/")
+        for count, word in enumerate(words, 1):
+            automatic = _AUTOMATIC.fullmatch(word)
+            kind = KINDS.get(automatic[1]) if automatic else None
+            if automatic and kind:
+                name = "/".join(words[:count])
+                found.setdefault(name, Layer(name, kind, automatic[1]))
+                break  # what is inside are its parts
+    return list(found.values())

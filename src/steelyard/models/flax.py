@@ -84,7 +84,7 @@ def weights(model: Any) -> Iterable[Weight]:
         return [weight.replace(trainable=isinstance(model, nnx.Param)) for weight in _parts("", model)]
     if isinstance(model, (nnx.Pytree, nnx.State)):
         return _nnx_weights(model)
-    listed: Iterable[Weight] = load("models", "jax").weights(_tree(model))
+    listed: Iterable[Weight] = load("models", "jax").weights(tree(model))
     return listed
 
 
@@ -100,10 +100,10 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
     if isinstance(model, nnx.Pytree):
         _write(model, arrays)
         return model
-    return _rebuilt(model, load("models", "jax").assign(_tree(model), arrays))
+    return _rebuilt(model, load("models", "jax").assign(tree(model), arrays))
 
 
-def _tree(model: Any) -> Any:
+def tree(model: Any) -> Any:
     """Return the tree of arrays that a linen object holds or is."""
     if isinstance(model, TrainState):
         nodes = [field.name for field in fields(model) if field.metadata.get("pytree_node", True)]

@@ -13,7 +13,7 @@ Sorted names and a file's order prove nothing, and are never used but to suggest
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.transfers.flow import places
@@ -66,8 +66,9 @@ def pair(source: Net, target: Net, given: Mapping[str, str], sources: list[Unit]
     evidence: Evidence = (_names(sources), _names(targets), "equal names")
     if before is not None and after is not None:
         evidence = before, after, "its place in the flow of data"
-    for mine, theirs in _by_family(families, left, open_targets):
-        _settle(mine, theirs, evidence, found)
+    for family in _by_family(families, left, open_targets):
+        for mine, theirs in _by_direction(*family):
+            _settle(mine, theirs, evidence, found)
     return found
 
 
@@ -122,6 +123,16 @@ def _by_family(families: Mapping[int, int], *sides: list[Unit]) -> list[tuple[li
         for unit in units:
             groups.setdefault(families[id(unit)], ([], []))[nth].append(unit)
     return list(groups.values())
+
+
+def _by_direction(mine: list[Unit], theirs: list[Unit]) -> Iterator[tuple[list[Unit], list[Unit]]]:
+    """Split a family of recurrent layers by direction, where all of them tell it."""
+    directions = {unit.direction for unit in (*mine, *theirs)}
+    if "" in directions:
+        yield mine, theirs
+        return
+    for direction in sorted(directions, reverse=True):
+        yield [unit for unit in mine if unit.direction == direction], [unit for unit in theirs if unit.direction == direction]
 
 
 def _settle(mine: list[Unit], theirs: list[Unit], evidence: Evidence, found: Pairing) -> None:

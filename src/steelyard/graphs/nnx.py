@@ -1,0 +1,147 @@
+"""Flax NNX: a copy of a module is run; since NNX has no interceptors, the classes of its modules are patched meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from steelyard.core.graph import Graph, Layer, Run
+from steelyard.core.plugins import adapter_of
+from steelyard.graphs.jax import Calls, in_double, outputs_of, patched
+from steelyard.layers.flax import (
+    KINDS,
+    activation_word,
+    covered,
+    holds,
+    known_class,
+    layer_for,
+    layer_with,
+    reversal,
+    settings_inside,
+)
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+
+def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
+    """Return the layers of a module."""
+    names = _names(model)
+    if inputs is None:
+        layers, certain = _defined(model, names)
+        return Graph(layers, executed=certain, channels="last")
+    copy, calls = _copy(model), Calls()
+
+    def traced(state: Any, given: Sequence[Any]) -> Any:
+        return jax.tree_util.tree_leaves(_call(nnx.merge(definition, state), given, calls, names))
+
+    definition, state = nnx.split(copy)
+    jax.eval_shape(traced, state, [jnp.asarray(x) for x in inputs])
+    unseen = set(names) - covered(calls.layers.values(), names)
+    rest = [layer for layer in _defined(model, names)[0] if layer.name not in calls.layers]
+    shapes = tuple(tuple(x.shape[1:]) for x in inputs)
+    return Graph([*calls.layers.values(), *rest], executed=not unseen, channels="last", inputs=shapes)
+
+
+def run(model: Any, inputs: Sequence[Array]) -> Run:
+    """Run a copy of a module."""
+    names = _names(model)
+
+    def attempt(doubled: Any) -> Run:
+        calls, copy = Calls(), _copy(model)
+        nnx.update(copy, doubled(nnx.state(copy)))
+        _widen(copy)
+        given = [doubled(jnp.asarray(x)) for x in inputs]
+        return Run(outputs_of(_call(copy, given, calls, names)), calls.arrays())
+
+    found: Run = in_double(attempt)
+    return found
+
+
+def _names(model: Any) -> list[str]:
+    """Return the names of the layers that have weights, in the order of these."""
+    return list(dict.fromkeys(weight.layer for weight in adapter_of(model).weights(model)))
+
+
+def _copy(model: Any) -> Any:
+    copy = nnx.clone(model)
+    copy.eval()
+    return copy
+
+
+def _widen(copy: Any) -> None:
+    """Let modules that say float32 compute in the type of their numbers, where that is float64 now."""
+    for _, module in nnx.iter_graph(copy):
+        for name in ("dtype", "param_dtype") if jax.config.jax_enable_x64 and isinstance(module, nnx.Module) else ():
+            said = vars(module).get(name)
+            if said is not None and jnp.dtype(said) == jnp.float32:
+                setattr(module, name, jnp.float64)
+
+
+def _modules(model: Any) -> dict[int, tuple[str, Any]]:
+    """Return the modules inside of one by their identity, each with its name."""
+    found = [("/".join(map(str, path)), module) for path, module in nnx.iter_graph(model) if isinstance(module, nnx.Module)]
+    return {id(module): (name, module) for name, module in found}
+
+
+def _call(model: Any, inputs: Sequence[Any], calls: Calls, names: Sequence[str]) -> Any:
+    modules = _modules(model)
+
+    def seen(module: Any, call: partial[Any]) -> Any:
+        name, _ = modules.get(id(module), (None, None))
+        return call() if name is None else _seen(module, name, call, calls, modules, names)
+
+    with patched({type(module) for _, module in modules.values()}, seen):
+        return model(*inputs)
+
+
+def _seen(module: Any, name: str, call: partial[Any], calls: Calls, modules: Any, names: Sequence[str]) -> Any:
+    """Record the call of one module; of a recurrent layer its cell is what has the weights."""
+    if isinstance(module, nnx.RNN) and id(module.cell) in modules:
+        layer = layer_with(layer_for(modules[id(module.cell)][0], module.cell), **reversal(module, call))
+        return calls.record(layer, call, whole=True)
+    whole = known_class(module) in KINDS
+    listed = layer_for(name, module) if whole or name in names else None
+    return calls.record(listed, call, whole=whole, inside=settings_inside(module))
+
+
+def _defined(model: Any, names: Sequence[str]) -> tuple[list[Layer], bool]:
+    """Return the layers as they are defined, and whether that is the order in which they run: in sequences it is."""
+    walked = list(_sequence(model, ""))
+    certain = [layer for layer in walked if layer is not None]
+    if len(certain) == len(walked) and not set(names) - covered(certain, names):
+        return certain, True
+    modules = dict(_modules(model).values())
+    whole = [name for name, module in modules.items() if known_class(module) in KINDS]
+    tops = (min((each for each in whole if holds(each, name)), key=len, default=name) for name in names)
+    return [layer_for(top, modules.get(top)) for top in dict.fromkeys(tops)], False
+
+
+def _sequence(module: Any, name: str) -> Iterator[Layer | None]:
+    """Yield the layers that surely run one after the other, and None for what calls others in its own way."""
+    if known_class(module) in KINDS:
+        yield layer_for(name, module)
+    elif type(module) is nnx.RNN:
+        layer = layer_for(_under(name, "cell"), module.cell)
+        layer.settings |= {"direction": "backward"} if module.reverse else {}
+        yield layer
+    elif type(module) is nnx.Bidirectional:
+        for part, direction in (("forward_rnn", "forward"), ("backward_rnn", "backward")):
+            inner = _sequence(getattr(module, part), _under(name, part))
+            yield from (layer and layer_with(layer, direction=direction) for layer in inner)
+    elif type(module) is nnx.Sequential:
+        for place, member in enumerate(module.layers):
+            yield from _sequence(member, _under(name, f"layers/{place}"))
+    elif activation_word(module):
+        yield Layer(name, "activation", activation_word(module), {"activation": activation_word(module)})
+    else:
+        yield None if isinstance(module, nnx.Module) else Layer(name, "other", getattr(module, "__name__", ""))
+
+
+def _under(name: str, part: str) -> str:
+    return f"{name}/{part}" if name else part

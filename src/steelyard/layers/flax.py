@@ -1,0 +1,165 @@
+"""What Flax's classes say of themselves as layers: linen and NNX use the same words for classes and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from steelyard.core.graph import Layer
+
+KINDS: dict[str, str] = {
+    **dict.fromkeys(("Dense", "DenseGeneral", "Linear", "LinearGeneral", "Einsum"), "dense"),
+    "Conv": "conv",
+    "ConvTranspose": "conv transpose",
+    "Embed": "embedding",
+    "PReLU": "prelu",
+    "BatchNorm": "batch norm",
+    "LayerNorm": "layer norm",
+    "GroupNorm": "group norm",
+    "InstanceNorm": "instance norm",
+    "RMSNorm": "rms norm",
+    "SimpleCell": "rnn",
+    **dict.fromkeys(("LSTMCell", "OptimizedLSTMCell"), "lstm"),
+    "GRUCell": "gru",
+    **dict.fromkeys(("MultiHeadDotProductAttention", "MultiHeadAttention", "SelfAttention"), "attention"),
+    "Dropout": "dropout",
+    **dict.fromkeys(("ConvLocal", "ConvLSTMCell", "MGUCell", "LoRA"), "other"),
+}
+"""The kind of each class that is one layer, whatever it holds."""
+
+WRAPPERS = {"WeightNorm": "weight_norm", "SpectralNorm": "spectral_norm"}
+"""Classes that change the kernel of the layer inside of them, and the setting that tells it there."""
+
+_WORDS = {"swish": "silu", "identity": "linear", "hard_silu": "hard_silu", "hard_swish": "hard_silu"}
+
+
+def made_by(thing: Any) -> str:
+    """Return the name of Flax's own class that an object is of; a user's class may use the same name for anything."""
+    return next((base.__name__ for base in type(thing).__mro__ if base.__module__.startswith("flax.")), "")
+
+
+def known_class(thing: Any) -> str:
+    """Return the nearest class of Flax's own that is a layer or wraps one, or nothing."""
+    own = (base.__name__ for base in type(thing).__mro__ if base.__module__.startswith("flax."))
+    return next((name for name in own if name in KINDS or name in WRAPPERS), "")
+
+
+def layer_for(name: str, module: Any) -> Layer:
+    """Describe a module; one of no known class is "other"."""
+    kind = KINDS.get(known_class(module), "other")
+    return Layer(name, kind, type(module).__name__, _SETTINGS.get(kind, dict)(module) if kind in _SETTINGS else {})
+
+
+def settings_inside(module: Any) -> dict[str, Any]:
+    """Return the settings that layers inside of a module have by standing there."""
+    if known_class(module) in WRAPPERS:
+        return {WRAPPERS[known_class(module)]: True}
+    return {"direction": "forward"} if made_by(module) == "Bidirectional" else {}
+
+
+def reversal(module: Any, call: partial[Any]) -> dict[str, Any]:
+    """Return the direction of a recurrent layer in a call that may say another one."""
+    said = call.keywords.get("reverse")
+    return {"direction": "backward"} if (module.reverse if said is None else said) else {}
+
+
+def layer_with(layer: Layer, **settings: Any) -> Layer:
+    """Return a layer with these settings too."""
+    layer.settings |= settings
+    return layer
+
+
+def covered(layers: Iterable[Layer], names: Iterable[str]) -> set[str]:
+    """Return those names (of layers, by weights) that belong to one of the layers: its own, or that of a part of it."""
+    listed = list(layers)
+    own = {layer.name for layer in listed}
+    whole = [layer.name for layer in listed if layer.kind != "other" or layer.made_by in (*KINDS, *WRAPPERS)]
+    return {name for name in names if name in own or any(holds(above, name) for above in whole)}
+
+
+def holds(above: str, name: str) -> bool:
+    """Tell whether a name is that of a layer or of a part of it.
+
+    >>> holds("cell", "cell/ii"), holds("cell", "cell_1"), holds("", "cell")
+    (True, False, True)
+    """
+    return above in ("", name) or name.startswith(f"{above}/")
+
+
+def activation_word(function: Any) -> str:
+    """Return Keras's word for a function of JAX or Flax, blank for what is somebody's own.
+
+    Their `gelu` is the approximate one, unless a partial of it says otherwise.
+    """
+    given: dict[str, Any] = {}
+    while isinstance(function, partial):
+        given = {**function.keywords, **given}
+        function = function.func
+    if str(getattr(function, "__module__", "")).partition(".")[0] not in ("jax", "flax"):
+        return ""
+    word = getattr(function, "__name__", "")
+    if word == "gelu":
+        return "gelu_tanh" if given.get("approximate", True) else "gelu"
+    return "" if word in ("", "<lambda>") else _WORDS.get(word, word)
+
+
+def _convolution(module: Any) -> dict[str, Any]:
+    rank = 1 if isinstance(module.kernel_size, int) else len(module.kernel_size)
+    said = {
+        "strides": _each(module.strides, rank),
+        "padding": padding_word(module.padding, rank),
+        "dilation": _each(module.kernel_dilation, rank),
+    }
+    if hasattr(module, "transpose_kernel"):
+        return {**said, "transpose_kernel": module.transpose_kernel}
+    return {**said, "groups": module.feature_group_count}
+
+
+def _each(number: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
+    """Return one number for each axis of space."""
+    return (1 if number is None else number,) * rank if number is None or isinstance(number, int) else tuple(number)
+
+
+def padding_word(padding: Any, rank: int) -> Any:
+    """Return "same", "valid" (also for zeros), the padding of each axis, or (before, after) of each where they differ."""
+    if isinstance(padding, str):
+        return padding.lower()
+    axes = [padding] * rank if isinstance(padding, int) else list(padding)
+    pairs = [(axis, axis) if isinstance(axis, int) else tuple(axis) for axis in axes]
+    if all(pair == (0, 0) for pair in pairs):
+        return "valid"
+    return tuple(pair[0] for pair in pairs) if all(before == after for before, after in pairs) else tuple(pairs)
+
+
+def _norm(module: Any) -> dict[str, Any]:
+    words = {"epsilon": "epsilon", "momentum": "momentum", "use_fast_variance": "fast_variance"}
+    said = {word: getattr(module, name) for name, word in words.items() if hasattr(module, name)}
+    groups = getattr(module, "num_groups", None)
+    return said if groups is None else {**said, "groups": groups}
+
+
+def _cell(module: Any) -> dict[str, Any]:
+    words = {"activation": "activation_fn", "recurrent_activation": "gate_fn"}
+    said = {word: activation_word(getattr(module, name, None)) for word, name in words.items()}
+    return {word: value for word, value in said.items() if value}
+
+
+def _gru(module: Any) -> dict[str, Any]:
+    return {**_cell(module), "reset_after": True}
+
+
+def _attention(module: Any) -> dict[str, Any]:
+    said = {"heads": module.num_heads}
+    keys = getattr(module, "num_key_value_heads", None) or getattr(module, "num_kv_heads", None)
+    return {**said, "key_heads": keys} if keys else said
+
+
+_SETTINGS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "conv": _convolution,
+    "conv transpose": _convolution,
+    **dict.fromkeys(("batch norm", "layer norm", "group norm", "instance norm", "rms norm"), _norm),
+    **dict.fromkeys(("rnn", "lstm"), _cell),
+    "gru": _gru,
+    "attention": _attention,
+}
