@@ -51,12 +51,30 @@ class Net:
         return _without_aliases(units)
 
     def _known(self, layer: Layer, members: Members) -> list[Unit]:
-        if any(not weight.axes and weight.role in (Role.KERNEL, Role.RECURRENT_KERNEL) for _, weight in members):
-            plain = readings_of([weight for _, weight in members], self.loose)
-            fitting = [reading for unit in plain for reading in (unit, *unit.readings) if reading.kind == layer.kind]
+        if not any(_unexplained(layer, weight) for _, weight in members):
+            return layer_units(layer.name, layer.kind, members, layer)
+        units = []
+        for unit in readings_of([weight for _, weight in members], self.loose):
+            fitting = [reading for reading in (unit, *unit.readings) if reading.kind == layer.kind and _set_so(layer, reading)]
             if fitting:
-                return [_joined(fitting, layer)]
-        return layer_units(layer.name, layer.kind, members, layer)
+                units.append(_joined(fitting, layer))
+        return units
+
+
+def _unexplained(layer: Layer, weight: Weight) -> bool:
+    """Tell whether a kernel does not say how its axes lie, or which gates it holds."""
+    if weight.role not in (Role.KERNEL, Role.RECURRENT_KERNEL):
+        return False
+    return not weight.axes or (layer.kind in ("lstm", "gru") and "[" not in weight.axes)
+
+
+def _set_so(layer: Layer, reading: Unit) -> bool:
+    """Tell whether a reading agrees with the layer's settings: Flax turns a transposed kernel round unless it is told not to."""
+    turned = layer.settings.get("transpose_kernel")
+    if turned is None or reading.kind != "conv transpose":
+        return True
+    axes = next((part.weight.axes for part in reading.parts.values() if len(part.labels) > 1), "")
+    return axes.startswith("-") != bool(turned)
 
 
 def _joined(readings: list[Unit], layer: Layer) -> Unit:

@@ -85,7 +85,8 @@ def length_of(kernel: Array, norm: Part, direction: Part) -> Array:
 
     axis = _kept(direction, norm)
     kernel = kernel.astype(np.float64)
-    return np.sqrt((kernel * kernel).sum(axis=tuple(each for each in range(kernel.ndim) if each != axis)))
+    squares: Array = (kernel * kernel).sum(axis=tuple(each for each in range(kernel.ndim) if each != axis))
+    return np.sqrt(squares)
 
 
 def _kept(direction: Part, norm: Part) -> int:

@@ -88,7 +88,7 @@ def _readings(members: Members) -> Iterator[Reading]:
 def _agrees(reading: Reading, members: Members) -> bool:
     """Tell whether a reading says of the axes what the weights themselves say, where they do."""
     return all(
-        not members[leaf].axes or not fact.axes or len(members[leaf].axes.split()) != len(fact.axes.split())
+        not members[leaf].axes or not fact.axes or "[" in fact.axes or len(members[leaf].axes.split()) != len(fact.axes.split())
         or _same_axes(members[leaf].axes, fact.axes)
         for leaf, fact in reading.facts.items()
         if fact.role in (Role.KERNEL, Role.EMBEDDING, Role.RECURRENT_KERNEL)
@@ -104,7 +104,7 @@ def _same_axes(told: str, read: str) -> bool:
 
 _CELL = re.compile(r"(?:[ih][ifgorzn]_?|[ih]|dense_[ih])")
 _HEAD = re.compile(r"(?:query|key|value|out|attention_output|out_proj|(?:query|key|value|output)_(?:proj|dense))")
-_PARAMETRIZED = re.compile(r"(?:^|\.)parametrizations\.\w+$")
+_PARAMETRIZED = re.compile(r"(?:^|\.)parametrizations\.\w+(?:\.\d+)?$")
 _NUMBERED = re.compile(r"(?:^|.*[./])(coefs_|intercepts_)\.(\d+)")
 
 

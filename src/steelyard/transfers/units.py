@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.axes import Part, parts_of
@@ -45,7 +46,22 @@ _STACKED = re.compile(r"_l(\d+)(_reverse)?$")
 _ATTENTION = re.compile(
     r"(?:^|_|/)(query|key|value|q|k|v|out|output|attention_output)(?:_dense|_proj)?(?:/|_weight|_bias|$|\.|_proj)"
 )
-_VECTORS = frozenset({"bias", "scale", "offset", "mean", "variance", "slope", "input bias", "recurrent bias", "norm", "u vector", "v vector", "sigma"})
+_VECTORS = frozenset(
+    {
+        "bias",
+        "scale",
+        "offset",
+        "mean",
+        "variance",
+        "slope",
+        "input bias",
+        "recurrent bias",
+        "norm",
+        "u vector",
+        "v vector",
+        "sigma",
+    }
+)
 
 
 class Unit:
@@ -77,7 +93,8 @@ class Unit:
 
     def shape(self, slot: str) -> tuple[int, ...]:
         """Return the canonical shape of the parts of a slot, blank where there are none."""
-        return next((part.shape for (name, _), part in (*self.parts.items(), *self.computed.items()) if name == slot), ())
+        every: Iterator[tuple[Slot, Part | Computed]] = chain(self.parts.items(), self.computed.items())
+        return next((part.shape for (name, _), part in every if name == slot), ())
 
     def has(self, slot: str) -> bool:
         """Tell whether any gate of a slot is there."""
