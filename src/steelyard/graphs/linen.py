@@ -13,11 +13,12 @@ import jax.numpy as jnp
 from flax import linen
 from flax.errors import FlaxError
 
-from steelyard.core.graph import Graph, Run
+from steelyard.core.graph import Graph, Layer, Run
 from steelyard.core.plugins import adapter_of, load
 from steelyard.errors import ShapeError, printable
 from steelyard.graphs.jax import Calls, in_double, outputs_of
-from steelyard.layers.flax import KINDS, covered, known_class, layer_for, layer_with, reversal, settings_inside
+from steelyard.layers.flax import KINDS, WHOLE, WRAPPERS, known_class, layer_for, reversal, settings_inside
+from steelyard.layers.jax import covered, with_settings
 from steelyard.layers.linen import layers_of_names, path_of
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     calls = Calls()
     names = {path_of(weight.layer) for weight in weights}
     jax.eval_shape(lambda tree, given: _call(module, tree, given, calls, names), variables, [jnp.asarray(x) for x in inputs])
-    unseen = names - covered(calls.layers.values(), names)
+    unseen = names - covered(calls.layers.values(), names, WHOLE)
     rest = [layer for layer in layers_of_names(weights) if layer.name not in calls.layers]
     shapes = tuple(tuple(x.shape[1:]) for x in inputs)
     return Graph([*calls.layers.values(), *rest], executed=not unseen, channels="last", inputs=shapes)
@@ -101,13 +102,14 @@ def _is_internal(context: Any) -> bool:
 def _seen(module: Any, call: partial[Any], calls: Calls, names: set[str]) -> Any:
     """Record the call of one module; of a recurrent layer its cell is what has the weights."""
     if isinstance(module, linen.RNN):
-        layer = layer_with(layer_for("/".join(module.cell.path), module.cell), **reversal(module, call))
+        cell = with_settings(layer_for("/".join(module.cell.path), module.cell), **reversal(module, call))
         with _double(module.cell, call):
-            return calls.record(layer, call, whole=True)
+            return calls.record(cell, call, whole=True)
     kind, name = known_class(module), "/".join(module.path)
-    listed = kind in KINDS or name in names or kind == "SpectralNorm"
-    layer_or_none = layer_for(name, module) if listed else None
-    return calls.record(layer_or_none, call, whole=kind in KINDS, inside=settings_inside(module))
+    layer = layer_for(name, module) if kind in KINDS or name in names else None
+    if kind in WRAPPERS and name:  # what it adds stands under its own name, beside the layer
+        layer = Layer(name, "other", kind, {"wraps": "/".join(module.layer_instance.path)})
+    return calls.record(layer, call, whole=kind in KINDS, inside=settings_inside(module))
 
 
 @contextmanager

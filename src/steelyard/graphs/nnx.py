@@ -13,17 +13,8 @@ from flax import nnx
 from steelyard.core.graph import Graph, Layer, Run
 from steelyard.core.plugins import adapter_of
 from steelyard.graphs.jax import Calls, in_double, outputs_of, patched
-from steelyard.layers.flax import (
-    KINDS,
-    activation_word,
-    covered,
-    holds,
-    known_class,
-    layer_for,
-    layer_with,
-    reversal,
-    settings_inside,
-)
+from steelyard.layers.flax import WHOLE, WRAPPERS, known_class, layer_for, reversal, settings_inside
+from steelyard.layers.jax import activation_layer, covered, holds, with_settings
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -42,7 +33,7 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
 
     definition, state = nnx.split(copy)
     jax.eval_shape(traced, state, [jnp.asarray(x) for x in inputs])
-    unseen = set(names) - covered(calls.layers.values(), names)
+    unseen = set(names) - covered(calls.layers.values(), names, WHOLE)
     rest = [layer for layer in _defined(model, names)[0] if layer.name not in calls.layers]
     shapes = tuple(tuple(x.shape[1:]) for x in inputs)
     return Graph([*calls.layers.values(), *rest], executed=not unseen, channels="last", inputs=shapes)
@@ -103,29 +94,37 @@ def _call(model: Any, inputs: Sequence[Any], calls: Calls, names: Sequence[str])
 def _seen(module: Any, name: str, call: partial[Any], calls: Calls, modules: Any, names: Sequence[str]) -> Any:
     """Record the call of one module; of a recurrent layer its cell is what has the weights."""
     if isinstance(module, nnx.RNN) and id(module.cell) in modules:
-        layer = layer_with(layer_for(modules[id(module.cell)][0], module.cell), **reversal(module, call))
-        return calls.record(layer, call, whole=True)
-    whole = known_class(module) in KINDS
-    listed = layer_for(name, module) if whole or name in names else None
-    return calls.record(listed, call, whole=whole, inside=settings_inside(module))
+        cell = with_settings(layer_for(modules[id(module.cell)][0], module.cell), **reversal(module, call))
+        return calls.record(cell, call, whole=True)
+    whole = known_class(module) in WHOLE
+    return calls.record(
+        _layer(name, module) if whole or name in names else None, call, whole=whole, inside=settings_inside(module)
+    )
+
+
+def _layer(name: str, module: Any) -> Layer:
+    """Describe a module; a norm around a layer, which holds it, is one layer with it."""
+    if known_class(module) not in WRAPPERS:
+        return layer_for(name, module)
+    return with_settings(layer_for(name, module.layer_instance), **settings_inside(module))
 
 
 def _defined(model: Any, names: Sequence[str]) -> tuple[list[Layer], bool]:
     """Return the layers as they are defined, and whether that is the order in which they run: in sequences it is."""
     walked = list(_sequence(model, ""))
     certain = [layer for layer in walked if layer is not None]
-    if len(certain) == len(walked) and not set(names) - covered(certain, names):
+    if len(certain) == len(walked) and not set(names) - covered(certain, names, WHOLE):
         return certain, True
     modules = dict(_modules(model).values())
-    whole = [name for name, module in modules.items() if known_class(module) in KINDS]
+    whole = [name for name, module in modules.items() if known_class(module) in WHOLE]
     tops = (min((each for each in whole if holds(each, name)), key=len, default=name) for name in names)
-    return [layer_for(top, modules.get(top)) for top in dict.fromkeys(tops)], False
+    return [_layer(top, modules.get(top)) for top in dict.fromkeys(tops)], False
 
 
 def _sequence(module: Any, name: str) -> Iterator[Layer | None]:
     """Yield the layers that surely run one after the other, and None for what calls others in its own way."""
-    if known_class(module) in KINDS:
-        yield layer_for(name, module)
+    if known_class(module) in WHOLE:
+        yield _layer(name, module)
     elif type(module) is nnx.RNN:
         layer = layer_for(_under(name, "cell"), module.cell)
         layer.settings |= {"direction": "backward"} if module.reverse else {}
@@ -133,14 +132,12 @@ def _sequence(module: Any, name: str) -> Iterator[Layer | None]:
     elif type(module) is nnx.Bidirectional:
         for part, direction in (("forward_rnn", "forward"), ("backward_rnn", "backward")):
             inner = _sequence(getattr(module, part), _under(name, part))
-            yield from (layer and layer_with(layer, direction=direction) for layer in inner)
+            yield from (layer and with_settings(layer, direction=direction) for layer in inner)
     elif type(module) is nnx.Sequential:
         for place, member in enumerate(module.layers):
             yield from _sequence(member, _under(name, f"layers/{place}"))
-    elif activation_word(module):
-        yield Layer(name, "activation", activation_word(module), {"activation": activation_word(module)})
     else:
-        yield None if isinstance(module, nnx.Module) else Layer(name, "other", getattr(module, "__name__", ""))
+        yield None if isinstance(module, nnx.Module) else activation_layer(name, module)
 
 
 def _under(name: str, part: str) -> str:

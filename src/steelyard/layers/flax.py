@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from steelyard.core.graph import Layer
+from steelyard.layers.jax import activation_word, each_axis, padding_word
 
 KINDS: dict[str, str] = {
     **dict.fromkeys(("Dense", "DenseGeneral", "Linear", "LinearGeneral", "Einsum"), "dense"),
@@ -31,7 +32,9 @@ KINDS: dict[str, str] = {
 WRAPPERS = {"WeightNorm": "weight_norm", "SpectralNorm": "spectral_norm"}
 """Classes that change the kernel of the layer inside of them, and the setting that tells it there."""
 
-_WORDS = {"swish": "silu", "identity": "linear", "hard_silu": "hard_silu", "hard_swish": "hard_silu"}
+
+WHOLE = (*KINDS, *WRAPPERS)
+"""Classes whose parts are no layers."""
 
 
 def made_by(thing: Any) -> str:
@@ -64,72 +67,16 @@ def reversal(module: Any, call: partial[Any]) -> dict[str, Any]:
     return {"direction": "backward"} if (module.reverse if said is None else said) else {}
 
 
-def layer_with(layer: Layer, **settings: Any) -> Layer:
-    """Return a layer with these settings too."""
-    layer.settings |= settings
-    return layer
-
-
-def covered(layers: Iterable[Layer], names: Iterable[str]) -> set[str]:
-    """Return those names (of layers, by weights) that belong to one of the layers: its own, or that of a part of it."""
-    listed = list(layers)
-    own = {layer.name for layer in listed}
-    whole = [layer.name for layer in listed if layer.kind != "other" or layer.made_by in (*KINDS, *WRAPPERS)]
-    return {name for name in names if name in own or any(holds(above, name) for above in whole)}
-
-
-def holds(above: str, name: str) -> bool:
-    """Tell whether a name is that of a layer or of a part of it.
-
-    >>> holds("cell", "cell/ii"), holds("cell", "cell_1"), holds("", "cell")
-    (True, False, True)
-    """
-    return above in ("", name) or name.startswith(f"{above}/")
-
-
-def activation_word(function: Any) -> str:
-    """Return Keras's word for a function of JAX or Flax, blank for what is somebody's own.
-
-    Their `gelu` is the approximate one, unless a partial of it says otherwise.
-    """
-    given: dict[str, Any] = {}
-    while isinstance(function, partial):
-        given = {**function.keywords, **given}
-        function = function.func
-    if str(getattr(function, "__module__", "")).partition(".")[0] not in ("jax", "flax"):
-        return ""
-    word = getattr(function, "__name__", "")
-    if word == "gelu":
-        return "gelu_tanh" if given.get("approximate", True) else "gelu"
-    return "" if word in ("", "<lambda>") else _WORDS.get(word, word)
-
-
 def _convolution(module: Any) -> dict[str, Any]:
     rank = 1 if isinstance(module.kernel_size, int) else len(module.kernel_size)
     said = {
-        "strides": _each(module.strides, rank),
+        "strides": each_axis(module.strides, rank),
         "padding": padding_word(module.padding, rank),
-        "dilation": _each(module.kernel_dilation, rank),
+        "dilation": each_axis(module.kernel_dilation, rank),
     }
     if hasattr(module, "transpose_kernel"):
         return {**said, "transpose_kernel": module.transpose_kernel}
     return {**said, "groups": module.feature_group_count}
-
-
-def _each(number: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
-    """Return one number for each axis of space."""
-    return (1 if number is None else number,) * rank if number is None or isinstance(number, int) else tuple(number)
-
-
-def padding_word(padding: Any, rank: int) -> Any:
-    """Return "same", "valid" (also for zeros), the padding of each axis, or (before, after) of each where they differ."""
-    if isinstance(padding, str):
-        return padding.lower()
-    axes = [padding] * rank if isinstance(padding, int) else list(padding)
-    pairs = [(axis, axis) if isinstance(axis, int) else tuple(axis) for axis in axes]
-    if all(pair == (0, 0) for pair in pairs):
-        return "valid"
-    return tuple(pair[0] for pair in pairs) if all(before == after for before, after in pairs) else tuple(pairs)
 
 
 def _norm(module: Any) -> dict[str, Any]:

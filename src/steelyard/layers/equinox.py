@@ -1,0 +1,88 @@
+"""What Equinox's classes say of themselves as layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from steelyard.core.graph import Layer
+from steelyard.layers.jax import each_axis, padding_word
+
+KINDS: dict[str, str] = {
+    "Linear": "dense",
+    "Conv": "conv",
+    "ConvTranspose": "conv transpose",
+    "Embedding": "embedding",
+    "PReLU": "prelu",
+    "BatchNorm": "batch norm",
+    "LayerNorm": "layer norm",
+    "GroupNorm": "group norm",
+    "RMSNorm": "rms norm",
+    "LSTMCell": "lstm",
+    "GRUCell": "gru",
+    "MultiheadAttention": "attention",
+    "Dropout": "dropout",
+    "Pool": "pool",
+    "AdaptivePool": "pool",
+    "RotaryPositionalEmbedding": "other",
+}
+WRAPPERS = {"WeightNorm": "weight_norm", "SpectralNorm": "spectral_norm"}
+"""Classes that are one layer with the layer that they hold, and the setting that tells it there."""
+WHOLE = (*KINDS, *WRAPPERS)
+
+
+def known_class(thing: Any) -> str:
+    """Return the nearest class of Equinox's own that is a layer, or nothing; a user's class may use the same name."""
+    own = (base.__name__ for base in type(thing).__mro__ if base.__module__.startswith("equinox."))
+    return next((name for name in own if name in WHOLE), "")
+
+
+def layer_for(name: str, module: Any) -> Layer:
+    """Describe a module; one of no known class is "other", and a norm around a layer is one layer with it."""
+    known = known_class(module)
+    if known in WRAPPERS:
+        layer = layer_for(name, module.layer)
+        layer.settings |= {WRAPPERS[known]: True}
+        return layer
+    kind = KINDS.get(known, "other")
+    settings = _SETTINGS[kind](module) if kind in _SETTINGS else {}
+    return Layer(name, kind, type(module).__name__, settings)
+
+
+def _convolution(module: Any) -> dict[str, Any]:
+    rank = module.num_spatial_dims
+    said = {
+        "strides": each_axis(module.stride, rank),
+        "padding": padding_word(module.padding, rank),
+        "dilation": each_axis(module.dilation, rank),
+        "groups": module.groups,
+    }
+    extra = each_axis(getattr(module, "output_padding", 0), rank)
+    return {**said, "output_padding": extra} if any(extra) else said
+
+
+def _norm(module: Any) -> dict[str, Any]:
+    words = {"eps": "epsilon", "momentum": "momentum", "groups": "groups", "mode": "mode"}
+    return {word: getattr(module, name) for name, word in words.items() if hasattr(module, name)}
+
+
+def _lstm(module: Any) -> dict[str, Any]:
+    return {"activation": "tanh", "recurrent_activation": "sigmoid"}
+
+
+def _gru(module: Any) -> dict[str, Any]:
+    return {**_lstm(module), "reset_after": True}
+
+
+def _attention(module: Any) -> dict[str, Any]:
+    return {"heads": module.num_heads}
+
+
+_SETTINGS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "conv": _convolution,
+    "conv transpose": _convolution,
+    **dict.fromkeys(("batch norm", "layer norm", "group norm", "rms norm"), _norm),
+    "lstm": _lstm,
+    "gru": _gru,
+    "attention": _attention,
+}
