@@ -42,6 +42,7 @@ _BY_ROLE = {
 }
 _SPACE = re.compile(r"k[dhw]?")
 _RECURRENT = ("rnn", "lstm", "gru")
+_STATE_KERNEL = re.compile(r"(?:h[ifgorzn]?|dense_h)/kernel")
 _STACKED = re.compile(r"_l(\d+)(_reverse)?$")
 _ATTENTION = re.compile(
     r"(?:^|_|/)(query|key|value|q|k|v|out|output|attention_output)(?:_dense|_proj)?(?:/|_weight|_bias|$|\.|_proj)"
@@ -209,6 +210,8 @@ def _slot(kind: str, leaf: str, weight: Weight) -> str:
         return "slope"
     if normed := norm_slot(leaf):
         return normed
+    if kind in _RECURRENT and _STATE_KERNEL.match(leaf):
+        return "recurrent kernel"
     slot = _BY_ROLE.get(weight.role, "")
     if slot == "bias" and kind in _RECURRENT:
         return _recurrent_bias(kind, leaf)
