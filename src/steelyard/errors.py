@@ -6,6 +6,8 @@
     ├── UnknownModelError   (TypeError)          no adapter knows this kind of object
     ├── NotFittedError      (ValueError)         the model has no weights yet
     ├── ShapeError          (ValueError)         a length, shape, name or structure that does not fit
+    ├── AmbiguityError      (ValueError)         more than one answer fits, and nothing tells which is meant
+    ├── ProofError          (ValueError)         two nets that should give the same outputs do not
     ├── LossyError          (ValueError)         a number that the weight's own type cannot hold
     ├── ReadOnlyError       (TypeError)          these weights cannot be written to
     ├── WeightNotFoundError (KeyError)           no weight of that name
@@ -55,6 +57,14 @@ class NotFittedError(SteelyardError, ValueError):
 
 class ShapeError(SteelyardError, ValueError):
     """A length, a shape, a name or a structure does not fit; nothing was written."""
+
+
+class AmbiguityError(SteelyardError, ValueError):
+    """More than one answer fits, and nothing tells which is meant; the message lists them and says how to choose."""
+
+
+class ProofError(SteelyardError, ValueError):
+    """Two nets that should give the same outputs do not; the target is as it was."""
 
 
 class LossyError(SteelyardError, ValueError):

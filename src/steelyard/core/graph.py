@@ -35,16 +35,18 @@ class Layer:
 
     `name` is that of its weights (`Weight.layer`, or what stands before the parts of it, as `attention` does for
     `attention/query`), without the collections of Flax. `kind` is one of `KINDS`, `made_by` the framework's own class.
-    `takes` and `gives` are the shapes of its first input and output, blank when they are not known.
+    `takes` and `gives` are the shapes of its first input and output, None when they are not known. `after` names the
+    layers of the graph whose outputs flow into it, directly or through what is no layer; blank when only the net's
+    inputs do, None when it is not known.
 
     `settings` holds what the numbers depend on and the weights do not show, in these words where a framework says it:
     epsilon, momentum (the share of the old value that is kept), activation, recurrent_activation (the words of Keras:
     "relu", "gelu", "gelu_tanh", "sigmoid", "nnet_sigmoid" ...), groups, heads, key_heads, strides, padding ("valid",
     "same", or a tuple), dilation, direction ("backward"), reset_after, negative_slope, transpose_kernel,
-    fast_variance, input_first (whether an attention takes (query, value, key) is not said: it is the framework's).
+    fast_variance.
     """
 
-    __slots__ = ("gives", "kind", "made_by", "name", "settings", "takes")
+    __slots__ = ("after", "gives", "kind", "made_by", "name", "settings", "takes")
 
     def __init__(
         self,
@@ -54,6 +56,7 @@ class Layer:
         settings: Mapping[str, Any] | None = None,
         takes: Shape | None = None,
         gives: Shape | None = None,
+        after: tuple[str, ...] | None = None,
     ) -> None:
         self.name = name
         self.kind = kind
@@ -61,9 +64,11 @@ class Layer:
         self.settings = dict(settings or {})
         self.takes = takes
         self.gives = gives
+        self.after = after
 
     def __repr__(self) -> str:
-        return f"Layer({self.name!r}, {self.kind!r}, {self.made_by!r}, {self.settings!r}, {self.takes}, {self.gives})"
+        facts = f"{self.made_by!r}, {self.settings!r}, {self.takes}, {self.gives}, {self.after}"
+        return f"Layer({self.name!r}, {self.kind!r}, {facts})"
 
 
 class Graph:

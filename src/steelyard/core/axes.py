@@ -1,0 +1,212 @@
+"""Axes in words, and the parts of a weight that they tell apart.
+
+"kh kw in out" are four axes. "[ifgo]*out in" is a matrix whose rows hold four gates, one after another;
+"heads*dim in" one whose rows are heads of some dimensions. "-kh" is an axis that runs backwards, "1" one that holds
+nothing. "dir" is an axis of directions, forward and then backward.
+
+Two frameworks lay out one layer differently, but the smallest parts of it, one gate of one direction, are the same
+arrays once their axes stand in one order. So no rule for a pair of frameworks is needed: `parts_of` says where
+each part lies in a weight, and a part of one weight is written into the same part of another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import product
+from math import prod
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from steelyard.errors import ShapeError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array, Weight
+
+
+class Factor(NamedTuple):
+    """What one axis is a product of: a length by its word, or parts by their letters; it may run backwards."""
+
+    word: str
+    letters: str = ""
+    backwards: bool = False
+
+
+@lru_cache(maxsize=1024)
+def parsed(axes: str) -> tuple[tuple[Factor, ...], ...]:
+    """Return the factors of each axis.
+
+    >>> parsed("[ifgo]*out -k")
+    ((Factor(word='', letters='ifgo', backwards=False), Factor(word='out', ...)), (Factor(word='k', letters='', backwards=True),))
+    """
+    return tuple(
+        tuple(_factor(text, axis.startswith("-")) for text in axis.removeprefix("-").split("*")) for axis in axes.split()
+    )
+
+
+def _factor(text: str, backwards: bool) -> Factor:
+    if text.startswith("[") and text.endswith("]"):
+        return Factor("", text[1:-1], backwards)
+    return Factor("", "fb", backwards) if text == "dir" else Factor(text, "", backwards)
+
+
+class Part:
+    """Where one part of a weight lies: `letters` tell which it is, `shape` is that of its canonical axes.
+
+    `labels` are the canonical axes, one word each.
+    """
+
+    __slots__ = ("_index", "_order", "_split", "labels", "letters", "shape", "weight")
+
+    def __init__(
+        self, weight: Weight, letters: tuple[str, ...], split: Sequence[int], index: Any, order: Sequence[Sequence[int]]
+    ) -> None:
+        self.weight = weight
+        self.letters = letters
+        self._split = tuple(split)
+        self._index = index
+        self._order = order
+        self.labels: tuple[str, ...] = ()
+        self.shape = tuple(prod(split[place] for place in group) for group in order)
+
+    def __repr__(self) -> str:
+        return f"Part({self.weight.name!r}, {''.join(self.letters)!r}, {' '.join(self.labels)}: {self.shape})"
+
+    @property
+    def weights(self) -> tuple[Weight, ...]:
+        """The weight that holds the part."""
+        return (self.weight,)
+
+    def values(self, arrays: Callable[[str], Array]) -> Array:
+        """Return the part with canonical axes, from the array that `arrays` gives by its weight's name."""
+        return self.read(arrays(self.weight.name))
+
+    def runs(self, other: Part) -> tuple[Any, ...]:
+        """Return how the axes of another weight's part run beside those of this one: equal ways move numbers alike."""
+        mine, theirs = self._run(), other._run()
+        return tuple(sorted(zip(mine, theirs, strict=True))) if len(mine) == len(theirs) else (*mine, "", *theirs)
+
+    def _run(self) -> list[tuple[int, bool]]:
+        return [(place, self._index[place].step == -1) for group in self._order for place in group if self._split[place] > 1]
+
+    def view(self, array: Array) -> Array:
+        """Return the part of the weight's array as a view, its factors in canonical order."""
+        kept = [place for place, pick in enumerate(self._index) if isinstance(pick, slice)]
+        order = [kept.index(place) for group in self._order for place in group]
+        found: Array = array.reshape(self._split)[(*self._index, ...)]  # the dots keep a single number an array
+        return found.transpose(order)
+
+    def read(self, array: Array) -> Array:
+        """Return the part with its canonical axes; a view where NumPy can make one."""
+        return self.view(array).reshape(self.shape)
+
+    def write(self, array: Array, values: Array) -> None:
+        """Put a part with canonical axes into the weight's array."""
+        view = self.view(array)
+        copy_turned(view, values.reshape(view.shape))
+
+
+def parts_of(weight: Weight, axes: str, canonical: Sequence[str], known: Mapping[str, int] | None = None) -> Iterator[Part]:
+    """Yield the parts of a weight whose axes are `axes`, each with the `canonical` axes in their order.
+
+    Each word of `axes` belongs to the canonical axis that `label` says. `known` gives the lengths of words that a
+    shape alone does not tell. Raises `ShapeError` where the axes do not fit the shape.
+
+    Examples:
+        >>> import numpy as np
+        >>> from steelyard.core.readers import from_array
+        >>> keras = from_array("kernel", np.arange(6).reshape(1, 6))
+        >>> gates = {part.letters: part.read(keras.numpy()).tolist() for part in parts_of(keras, "in [zrn]*out", ("out", "in"))}
+        >>> gates["r",]
+        [[2], [3]]
+    """
+    factors = parsed(axes)
+    split = [size for axis in _lengths(weight, axes, factors, known or {}) for size in axis]
+    flat = [factor for axis in factors for factor in axis]
+    words = frozenset(factor.word for factor in flat)
+    places = [_label(factor.word, words, canonical) for factor in flat]
+    order = [[place for place, at in enumerate(places) if at == nth] for nth in range(len(canonical))]
+    marked = [place for place, factor in enumerate(flat) if factor.letters]
+    for letters in product(*(flat[place].letters[: split[place]] for place in marked)):
+        index: list[Any] = [_whole(factor, at) for factor, at in zip(flat, places, strict=True)]
+        for place, letter in zip(marked, letters, strict=True):
+            index[place] = flat[place].letters.index(letter)
+        part = Part(weight, letters, split, tuple(index), order)
+        part.labels = tuple(canonical)
+        yield part
+
+
+def _whole(factor: Factor, label: int | None) -> Any:
+    if label is None:
+        return 0  # an axis of one
+    return slice(None, None, -1) if factor.backwards else slice(None)
+
+
+def _label(word: str, words: frozenset[str], canonical: Sequence[str]) -> int | None:
+    """Return which canonical axis a word belongs to.
+
+    Heads and their dimensions are outputs of what has inputs, and the other way round. The multiplier of a
+    depthwise kernel makes several outputs of each input, so that its inputs are outputs here.
+    """
+    if not word or word == "1":
+        return None
+    if len(canonical) == 1:
+        return 0
+    plain = word.rstrip("0123456789")
+    if word in ("heads", "dim"):
+        plain = "out" if "in" in words else "in"
+    elif word == "mult" or (word == "in" and "mult" in words):
+        plain = "out"
+    elif word == "group":
+        plain = canonical[0]
+    if plain not in canonical:
+        raise ShapeError(f"the axis {word!r} is none of {', '.join(canonical)}")
+    return canonical.index(plain)
+
+
+def _lengths(weight: Weight, axes: str, factors: tuple[tuple[Factor, ...], ...], known: Mapping[str, int]) -> Iterator[list[int]]:
+    """Yield the lengths of the factors of each axis; one of them may follow from the others."""
+    if len(factors) != len(weight.shape):
+        raise ShapeError(f"{printable(weight.name)} has shape {weight.shape}, which does not fit the axes {axes!r}")
+    for axis, length in zip(factors, weight.shape, strict=True):
+        sizes = [_length(factor, known, length if len(axis) == 1 else 0) for factor in axis]
+        fixed = prod(size for size in sizes if size)
+        free = sizes.count(0)
+        if free == 1 and fixed and length % fixed == 0:
+            sizes[sizes.index(0)] = length // fixed
+        if (free > 1 and length) or prod(sizes) != length:
+            raise ShapeError(f"{printable(weight.name)} has shape {weight.shape}, which does not fit the axes {axes!r}")
+        yield sizes
+
+
+def _length(factor: Factor, known: Mapping[str, int], whole: int) -> int:
+    if factor.letters:
+        return whole or len(factor.letters)
+    return 1 if factor.word == "1" else known.get(factor.word, whole)
+
+
+TILE = 512
+"""Rows and columns that are turned at a time: two such squares of float32 lie in the cache."""
+
+
+def copy_turned(target: Array, source: Array) -> None:
+    """Copy between arrays of one shape whose memory runs differently, in squares that stay in the cache.
+
+    A plain copy runs along one of them and jumps through the other, which costs several times as much.
+    """
+    import numpy as np
+
+    near, far = _innermost(source), _innermost(target)
+    if near == far or target.size < TILE * TILE:
+        np.copyto(target, source)
+        return
+    for start in range(0, target.shape[near], TILE):
+        for begin in range(0, target.shape[far], TILE):
+            index: list[Any] = [slice(None)] * target.ndim
+            index[near], index[far] = slice(start, start + TILE), slice(begin, begin + TILE)
+            np.copyto(target[tuple(index)], source[tuple(index)])
+
+
+def _innermost(array: Array) -> int:
+    """Return the axis along which the memory runs."""
+    steps = [abs(step) if length > 1 else 1 << 62 for step, length in zip(array.strides, array.shape, strict=True)]
+    return min(range(len(steps)), key=steps.__getitem__, default=0)

@@ -1,0 +1,277 @@
+"""Which kind of layer each class of Keras is, and what its config says, in the words of all frameworks.
+
+Live layers give their config themselves, files keep it: both are read here. A config out of a file may hold
+anything, so what is not of the expected sort says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from steelyard.core.graph import Layer
+
+if TYPE_CHECKING:
+    from steelyard.core.graph import Shape
+
+Node = TypeVar("Node", bound=Hashable)
+Config = Mapping[str, Any]
+Settings = Callable[[Config, int], dict[str, Any]]
+"""Makes the settings of a layer of its config and the number of its input's channels (0 where it is not known)."""
+
+RECURRENT = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "CuDNNLSTM", "CuDNNGRU")
+"""Layers that run cells along time."""
+IMAGES = ("conv", "conv transpose", "pool", "global pool", "upsample")
+"""Kinds for which it matters on which axis the channels lie."""
+
+
+def described(
+    made_by: str, kind: str, config: Config, name: str, takes: Shape | None = None, gives: Shape | None = None
+) -> Layer:
+    """Describe a layer that is called `made_by` and is, or extends, Keras's class `kind`.
+
+    >>> described("Dense", "Dense", {"activation": "relu"}, "fc")
+    Layer('fc', 'dense', 'Dense', {'activation': 'relu'}, None, None)
+    """
+    channels = _channels(config, takes)
+    if takes is not None and "axis" in config:
+        config = {**config, "axis": _from_end(config["axis"], len(takes) + 1)}
+    word, settings = _KINDS.get(kind, ("other", _activated))
+    found = settings(config, channels)
+    if word == "group norm" and found.get("groups") in (-1, channels or -1):
+        word = "instance norm"
+        del found["groups"]
+    if word == "activation" and found.get("activation") == "softmax":
+        word = "softmax"
+    return Layer(name, word, made_by, found, takes, gives)
+
+
+def cells_of(kind: str, config: Config) -> list[tuple[str, Config]]:
+    """Return class and config of the cells that a recurrent layer runs, in order; all say the direction.
+
+    >>> cells_of("LSTM", {"units": 3, "go_backwards": True})
+    [('LSTM', {'units': 3, 'go_backwards': True})]
+    """
+    if kind != "RNN":
+        return [(kind, config)]
+    cell = config.get("cell")
+    inner = cell if isinstance(cell, (list, tuple)) else [cell]
+    found = []
+    for entry in inner:
+        word, own = class_and_config(entry)
+        below = own.get("cells") if word == "StackedRNNCells" else None
+        found += [class_and_config(each) for each in below] if isinstance(below, (list, tuple)) else [(word, own)]
+    return [(word, {**own, "go_backwards": config.get("go_backwards")}) for word, own in found]
+
+
+def class_and_config(entry: Any) -> tuple[str, Config]:
+    """Return the two parts of a serialised layer; blank ones where it is none."""
+    if not isinstance(entry, Mapping):
+        return "", {}
+    kind, config = entry.get("class_name"), entry.get("config")
+    return (kind if isinstance(kind, str) else ""), (config if isinstance(config, Mapping) else {})
+
+
+def channels_word(config: Config) -> str:
+    """Return "first" or "last" for where a layer of images has its channels.
+
+    >>> channels_word({"data_format": "channels_first"}), channels_word({})
+    ('first', 'last')
+    """
+    return "first" if config.get("data_format") == "channels_first" else "last"
+
+
+def in_order(outputs: Iterable[Node], before: Callable[[Node], Iterable[Node]]) -> list[Node]:
+    """Return the nodes that some outputs need, each behind those that it needs itself; `before` gives these.
+
+    >>> in_order(["sum"], lambda node: {"sum": ["main", "side"], "main": ["x"], "side": ["x"], "x": []}[node])
+    ['x', 'main', 'side', 'sum']
+    """
+    order, seen = [], set()
+    stack = [(node, False) for node in reversed(list(outputs))]
+    while stack:
+        node, is_done = stack.pop()
+        if is_done:
+            order.append(node)
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            stack += [(parent, False) for parent in reversed(list(before(node)))]
+    return order
+
+
+def is_operation(module: Any) -> bool:
+    """Tell whether a class in a graph is a function rather than a layer."""
+    return str(module).startswith("keras.src.ops")
+
+
+def _channels(config: Config, takes: Shape | None) -> int:
+    first = config.get("data_format") == "channels_first" or config.get("axis") == 1
+    return (takes[0 if first else -1] or 0) if takes else 0
+
+
+def _from_end(axis: Any, rank: int) -> Any:
+    """Count axes from the last one, so that an old file and a new one say the same."""
+    if isinstance(axis, (list, tuple)):
+        return tuple(_from_end(each, rank) for each in axis)
+    return axis - rank if isinstance(axis, int) and axis >= 0 else axis
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(_tuple(each) for each in value) if isinstance(value, (list, tuple)) else value
+
+
+def _read(**keys: str) -> Settings:
+    """Take settings over from a config, those that are there and say something."""
+
+    def settings(config: Config, channels: int) -> dict[str, Any]:
+        held = {word: _tuple(config.get(key)) for word, key in keys.items()}
+        return {word: value for word, value in held.items() if value is not None and value is not False}
+
+    return settings
+
+
+def _function(value: Any) -> str:
+    """Return the name of an activation, which a config keeps as a word or as a serialised object."""
+    if isinstance(value, Mapping):
+        inner = value.get("config")
+        value = inner if isinstance(inner, str) else value.get("class_name")
+    return {"swish": "silu", "hard_swish": "hard_silu"}.get(value, value) if isinstance(value, str) else "linear"
+
+
+def _activated(config: Config, channels: int) -> dict[str, Any]:
+    word = _function(config.get("activation"))
+    if word == "leaky_relu":
+        return {"activation": word, "negative_slope": 0.2}
+    return {} if word == "linear" else {"activation": word}
+
+
+def _with_activation(**keys: str) -> Settings:
+    own = _read(**keys)
+    return lambda config, channels: {**own(config, channels), **_activated(config, channels)}
+
+
+def _conv(**more: bool) -> Settings:
+    read = _with_activation(strides="strides", padding="padding", dilation="dilation_rate", groups="groups")
+    extra = _read(output_padding="output_padding")
+
+    def settings(config: Config, channels: int) -> dict[str, Any]:
+        found = {**read(config, channels), **extra(config, channels), **more}
+        if more and channels:
+            found["groups"] = channels
+        elif found.get("groups", 1) == channels > 1:
+            found["depthwise"] = True
+        return found
+
+    return settings
+
+
+def _recurrent(gated: bool, *, reset: bool = False) -> Settings:
+    def settings(config: Config, channels: int) -> dict[str, Any]:
+        found: dict[str, Any] = {"activation": _function(config.get("activation", "tanh"))}
+        if gated:
+            found["recurrent_activation"] = _function(config.get("recurrent_activation", "sigmoid"))
+        if reset:
+            found["reset_after"] = bool(config.get("reset_after", False))
+        return {**found, "direction": "backward" if config.get("go_backwards") else "forward"}
+
+    return settings
+
+
+def _norm(config: Config, channels: int) -> dict[str, Any]:
+    """Say the axes too where they are not the last."""
+    axis = config.get("axis", -1)
+    axes = tuple(axis) if isinstance(axis, (list, tuple)) else (axis,)
+    more = {} if axes == (-1,) else {"axis": axes}
+    return {**_read(epsilon="epsilon", momentum="momentum", groups="groups", rms_scaling="rms_scaling")(config, channels), **more}
+
+
+def _attention(config: Config, channels: int) -> dict[str, Any]:
+    heads = config.get("num_heads", config.get("num_query_heads"))
+    return {"heads": heads, "key_heads": config.get("num_key_value_heads", heads)}
+
+
+def _pool(word: str) -> Settings:
+    read = _read(size="pool_size", strides="strides", padding="padding")
+    more = {"count_padding": False} if word == "average" else {}
+    return lambda config, channels: {"pool": word, **read(config, channels), **more}
+
+
+def _relu(config: Config, channels: int) -> dict[str, Any]:
+    slope, top = config.get("negative_slope") or 0, config.get("max_value")
+    found = {"activation": "leaky_relu", "negative_slope": slope} if slope else {"activation": "relu"}
+    if top is not None:
+        found |= {"activation": "relu6"} if (slope, top) == (0, 6) else {"highest": top}
+    return {**found, **_read(threshold="threshold")(config, channels)} if config.get("threshold") else found
+
+
+def _leaky(config: Config, channels: int) -> dict[str, Any]:
+    return {"activation": "leaky_relu", "negative_slope": config.get("negative_slope", config.get("alpha", 0.3))}
+
+
+def _named(word: str, **keys: str) -> Settings:
+    return lambda config, channels: {"activation": word, **_read(**keys)(config, channels)}
+
+
+def _merge(word: str) -> Settings:
+    return lambda config, channels: {"merge": word, **_read(axis="axis")(config, channels)}
+
+
+def _gelu(config: Config, channels: int) -> dict[str, Any]:
+    return {"activation": "gelu_tanh" if config.get("approximate", True) else "gelu"}
+
+
+def _spread(names: str, kind: str, settings: Settings, ranks: str = "") -> dict[str, tuple[str, Settings]]:
+    endings = [f"{rank}D" for rank in ranks] or [""]
+    return {name.replace("#", ending): (kind, settings) for name in names.split() for ending in endings}
+
+
+_KINDS: dict[str, tuple[str, Settings]] = {
+    **_spread("Dense", "dense", _activated),
+    **_spread("EinsumDense", "dense", _with_activation(equation="equation")),
+    **_spread("Conv#", "conv", _conv(), "123"),
+    **_spread("Conv#Transpose", "conv transpose", _conv(), "123"),
+    **_spread("DepthwiseConv#", "conv", _conv(depthwise=True), "12"),
+    **_spread("SeparableConv#", "conv", _conv(separable=True), "12"),
+    **_spread("Embedding ReversibleEmbedding", "embedding", _read()),
+    **_spread("BatchNormalization SyncBatchNormalization", "batch norm", _norm),
+    **_spread("LayerNormalization", "layer norm", _norm),
+    **_spread("GroupNormalization", "group norm", _norm),
+    **_spread("RMSNormalization", "rms norm", _norm),
+    **_spread("PReLU", "prelu", _read()),
+    **_spread("SimpleRNN SimpleRNNCell", "rnn", _recurrent(False)),
+    **_spread("LSTM LSTMCell CuDNNLSTM", "lstm", _recurrent(True)),
+    **_spread("ConvLSTM#", "lstm", _recurrent(True), "123"),
+    **_spread("GRU GRUCell", "gru", _recurrent(True, reset=True)),
+    "CuDNNGRU": ("gru", lambda config, channels: {**_recurrent(True)(config, channels), "reset_after": True}),
+    **_spread("MultiHeadAttention GroupQueryAttention GroupedQueryAttention", "attention", _attention),
+    **_spread("Activation", "activation", lambda config, _: {"activation": "linear", **_activated(config, 0)}),
+    **_spread("ReLU", "activation", _relu),
+    **_spread("LeakyReLU LeakyRelu", "activation", _leaky),
+    **_spread("ELU", "activation", _named("elu", alpha="alpha")),
+    **_spread("Gelu", "activation", _gelu),
+    **_spread("Softmax", "softmax", _named("softmax", axis="axis")),
+    **{
+        name: ("activation", _named(word))
+        for name, word in (
+            *(("Relu", "relu"), ("Relu6", "relu6"), ("Sigmoid", "sigmoid"), ("Tanh", "tanh"), ("Silu", "silu"), ("Elu", "elu")),
+            *(("Selu", "selu"), ("HardSigmoid", "hard_sigmoid"), ("HardSilu", "hard_silu"), ("HardTanh", "hard_tanh")),
+            *(("Softplus", "softplus"), ("Softsign", "softsign"), ("LogSigmoid", "log_sigmoid"), ("Exp", "exponential")),
+        )
+    },
+    **_spread("Flatten", "flatten", _read(data_format="data_format")),
+    **_spread("Reshape", "reshape", _read(shape="target_shape", newshape="newshape")),
+    **_spread("Permute", "reshape", _read(axes="dims")),
+    **_spread("MaxPooling#", "pool", _pool("max"), "123"),
+    **_spread("AveragePooling#", "pool", _pool("average"), "123"),
+    **_spread("GlobalMaxPooling#", "global pool", lambda *_: {"pool": "max"}, "123"),
+    **_spread("GlobalAveragePooling#", "global pool", lambda *_: {"pool": "average"}, "123"),
+    **_spread("ZeroPadding#", "pad", _read(padding="padding"), "123"),
+    **_spread("UpSampling#", "upsample", _read(scale="size", interpolation="interpolation"), "123"),
+    **_spread("Dropout AlphaDropout GaussianDropout", "dropout", _read(rate="rate")),
+    **_spread("SpatialDropout#", "dropout", _read(rate="rate"), "123"),
+    **{name: ("merge", _merge(name.lower())) for name in ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")},
+    **_spread("Concatenate", "merge", _merge("concatenate")),
+    **_spread("Dot", "merge", _merge("dot")),
+}
+"""The kind of each class, layers and functions, and how its config is read."""

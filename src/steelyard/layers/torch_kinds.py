@@ -1,0 +1,213 @@
+"""Which kind of layer each of PyTorch's classes is, and where its settings stand: in the words of all frameworks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+Settings = Callable[[Any, int], dict[str, Any]]
+"""Makes the settings of a module; the number of axes of its images or sequences is in its class's name."""
+
+
+def kind_and_settings(module: Any, bases: Iterable[str]) -> tuple[str, dict[str, Any]]:
+    """Return the kind and the settings of a module by the names of its classes, the nearest first.
+
+    >>> class Norm:
+    ...     eps, momentum = 1e-5, 0.1
+    >>> kind_and_settings(Norm(), ["BatchNorm2d", "_BatchNorm", "Module"])
+    ('batch norm', {'epsilon': 1e-05, 'momentum': 0.9})
+    """
+    for name in bases:
+        if name in _ACTIVATIONS:
+            return "activation", _activation(module, name)
+        stem, rank = (name[:-2], int(name[-2])) if name[-2:] in ("1d", "2d", "3d") else (name, 0)
+        if stem in _KINDS:
+            kind, settings = _KINDS[stem]
+            return _special(kind, module), settings(module, rank)
+    return "other", {}
+
+
+def _special(kind: str, module: Any) -> str:
+    """A norm of as many groups as channels is an instance norm, a pool that leaves one pixel is global."""
+    if kind == "group norm" and module.num_groups == module.num_channels:
+        return "instance norm"
+    return "global pool" if kind == "pool" and set(_each(getattr(module, "output_size", 0), 1)) == {1} else kind
+
+
+def _each(value: Any, rank: int) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,) * rank
+
+
+def _padding(value: Any, rank: int) -> Any:
+    each = value if isinstance(value, str) else _each(value, rank)
+    return each if isinstance(each, str) or any(each) else "valid"
+
+
+def _read(**attributes: str) -> Settings:
+    """Take settings over from attributes, those that are there and say something."""
+
+    def settings(module: Any, rank: int) -> dict[str, Any]:
+        held = {word: getattr(module, key, None) for word, key in attributes.items()}
+        return {word: value for word, value in held.items() if value is not None and value is not False}
+
+    return settings
+
+
+def _conv(module: Any, rank: int) -> dict[str, Any]:
+    settings = {
+        "strides": _each(module.stride, rank),
+        "padding": _padding(module.padding, rank),
+        "dilation": _each(module.dilation, rank),
+        "groups": module.groups,
+    }
+    if any(module.output_padding):
+        settings["output_padding"] = _each(module.output_padding, rank)
+    if module.padding_mode != "zeros":
+        settings["padding_mode"] = module.padding_mode
+    if module.groups == module.in_channels > 1 and not module.transposed:
+        settings["depthwise"] = True
+    return settings
+
+
+def _batch_norm(module: Any, rank: int) -> dict[str, Any]:
+    momentum = {} if module.momentum is None else {"momentum": 1 - module.momentum}
+    return {"epsilon": module.eps, **momentum}
+
+
+def _group_norm(module: Any, rank: int) -> dict[str, Any]:
+    groups = {} if module.num_groups == module.num_channels else {"groups": module.num_groups}
+    return {"epsilon": module.eps, **groups}
+
+
+def _rms_norm(module: Any, rank: int) -> dict[str, Any]:
+    if module.eps is not None:
+        return {"epsilon": module.eps}
+    import numpy as np
+
+    weight = module.weight
+    wide = weight is not None and str(weight.dtype) == "torch.float64"
+    return {"epsilon": float(np.finfo(np.float64 if wide else np.float32).eps)}
+
+
+def _recurrent(module: Any, rank: int) -> dict[str, Any]:
+    mode = str(getattr(module, "mode", "") or type(module).__name__)
+    settings: dict[str, Any] = {"activation": str(getattr(module, "nonlinearity", "tanh"))}
+    if not mode.startswith("RNN"):
+        settings["recurrent_activation"] = "sigmoid"
+    if mode.startswith("GRU"):
+        settings["reset_after"] = True
+    if hasattr(module, "num_layers"):
+        settings |= {"layers": module.num_layers, "bidirectional": module.bidirectional}
+    return {**settings, **({"projection": module.proj_size} if getattr(module, "proj_size", 0) else {})}
+
+
+def _attention(module: Any, rank: int) -> dict[str, Any]:
+    zero = {"zero_attention": True} if module.add_zero_attn else {}
+    return {"heads": module.num_heads, "key_heads": module.num_heads, **zero}
+
+
+def _pool(word: str) -> Settings:
+    def settings(module: Any, rank: int) -> dict[str, Any]:
+        found: dict[str, Any] = {"pool": word}
+        if hasattr(module, "output_size"):
+            return found | {"output_size": _each(module.output_size, rank)}
+        found |= {"size": _each(module.kernel_size, rank), "strides": _each(module.stride, rank)}
+        found |= {"padding": _padding(module.padding, rank)}
+        if word == "average":
+            found["count_padding"] = module.count_include_pad
+        dilation = _each(getattr(module, "dilation", 1), rank)
+        return {**found, **({"dilation": dilation} if set(dilation) != {1} else {}), **_read(round_up="ceil_mode")(module, rank)}
+
+    return settings
+
+
+def _lp_pool(module: Any, rank: int) -> dict[str, Any]:
+    return {"pool": f"l{module.norm_type}", "size": _each(module.kernel_size, rank)}
+
+
+def _flatten(module: Any, rank: int) -> dict[str, Any]:
+    whole = (module.start_dim, module.end_dim) == (1, -1)
+    return {} if whole else {"axes": (module.start_dim, module.end_dim)}
+
+
+def _reshape(module: Any, rank: int) -> dict[str, Any]:
+    return {"axis": module.dim, "shape": tuple(module.unflattened_size)}
+
+
+def _pad(module: Any, rank: int) -> dict[str, Any]:
+    return {"padding": _each(module.padding, 2 * rank), **_read(value="value")(module, rank)}
+
+
+def _activation(module: Any, name: str) -> dict[str, Any]:
+    settings = {"activation": _ACTIVATIONS[name], **_MORE.get(name, _read())(module, 0)}
+    if name == "GELU" and module.approximate == "tanh":
+        settings["activation"] = "gelu_tanh"
+    if name == "RReLU":  # at inference the slope is the mean
+        settings["negative_slope"] = (module.lower + module.upper) / 2
+    return settings
+
+
+def _softmax(word: str) -> Settings:
+    return lambda module, rank: {"activation": word, **_read(axis="dim")(module, rank)}
+
+
+_ACTIVATIONS = {
+    **{name: name.lower() for name in ("ReLU", "ReLU6", "ELU", "CELU", "SELU", "GELU", "GLU", "SiLU", "Mish", "Tanh", "Sigmoid")},
+    **{name: name.lower() for name in ("Softplus", "Softsign", "Threshold")},
+    "LeakyReLU": "leaky_relu",
+    "RReLU": "leaky_relu",
+    "LogSigmoid": "log_sigmoid",
+    "Tanhshrink": "tanh_shrink",
+    "Hardsigmoid": "hard_sigmoid",
+    "Hardswish": "hard_silu",
+    "Hardtanh": "hard_tanh",
+    "Softshrink": "soft_shrink",
+    "Hardshrink": "hard_shrink",
+}
+_MORE = {
+    "LeakyReLU": _read(negative_slope="negative_slope"),
+    "ELU": _read(alpha="alpha"),
+    "CELU": _read(alpha="alpha"),
+    "GLU": _read(axis="dim"),
+    "Softplus": _read(beta="beta", threshold="threshold"),
+    "Threshold": _read(threshold="threshold", value="value"),
+    "Hardtanh": _read(lowest="min_val", highest="max_val"),
+    "Softshrink": _read(threshold="lambd"),
+    "Hardshrink": _read(threshold="lambd"),
+}
+"""What an activation depends on besides its name."""
+
+_NORM = _read(epsilon="eps")
+_KINDS: dict[str, tuple[str, Settings]] = {
+    "Linear": ("dense", _read()),
+    "Conv": ("conv", _conv),
+    "ConvTranspose": ("conv transpose", _conv),
+    "Embedding": ("embedding", _read(largest_norm="max_norm")),
+    "EmbeddingBag": ("embedding", _read(largest_norm="max_norm", pool="mode")),
+    "PReLU": ("prelu", _read()),
+    "BatchNorm": ("batch norm", _batch_norm),
+    "SyncBatchNorm": ("batch norm", _batch_norm),
+    "InstanceNorm": ("instance norm", _NORM),
+    "GroupNorm": ("group norm", _group_norm),
+    "LayerNorm": ("layer norm", _NORM),
+    "RMSNorm": ("rms norm", _rms_norm),
+    **{name: (kind, _recurrent) for kind, name in (("rnn", "RNN"), ("lstm", "LSTM"), ("gru", "GRU"))},
+    **{f"{name}Cell": (kind, _recurrent) for kind, name in (("rnn", "RNN"), ("lstm", "LSTM"), ("gru", "GRU"))},
+    "MultiheadAttention": ("attention", _attention),
+    "Softmax": ("softmax", _softmax("softmax")),
+    "LogSoftmax": ("softmax", _softmax("log_softmax")),
+    "Softmin": ("softmax", _softmax("softmin")),
+    "Flatten": ("flatten", _flatten),
+    "Unflatten": ("reshape", _reshape),
+    **{f"{word}Pool": ("pool", _pool("max")) for word in ("Max", "AdaptiveMax")},
+    **{f"{word}Pool": ("pool", _pool("average")) for word in ("Avg", "AdaptiveAvg")},
+    "LPPool": ("pool", _lp_pool),
+    **{f"{word}Pad": ("pad", _pad) for word in ("Zero", "Constant", "Reflection", "Replication", "Circular")},
+    "Upsample": ("upsample", _read(scale="scale_factor", size="size", interpolation="mode", align_corners="align_corners")),
+    **{f"{word}Dropout": ("dropout", _read(rate="p")) for word in ("", "Alpha", "FeatureAlpha")},
+    "UpsamplingNearest": ("upsample", _read(scale="scale_factor", size="size", interpolation="mode")),
+    "UpsamplingBilinear": (
+        "upsample",
+        _read(scale="scale_factor", size="size", interpolation="mode", align_corners="align_corners"),
+    ),
+}

@@ -1,0 +1,119 @@
+"""Where an image is flattened: one framework has its channels first, another last, and no shape tells.
+
+What is flattened from (channels, height, width) lies in another order than from (height, width, channels). So the
+inputs of the dense layer behind it, and everything for each feature between the two, are reordered; a dense layer in
+front of a reshape into an image has its outputs reordered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from steelyard.errors import AmbiguityError, printable
+from steelyard.transfers.moves import Turn
+
+if TYPE_CHECKING:
+    from steelyard.transfers.nets import Net
+    from steelyard.transfers.pairing import Pair
+    from steelyard.transfers.units import Unit
+
+_IMAGES = ("conv", "conv transpose")
+_FEATURES = ("batch norm", "layer norm", "prelu", "group norm", "rms norm")
+
+
+def turns(source: Net, target: Net, pairs: list[Pair]) -> dict[int, tuple[Turn, ...]]:
+    """Return the reordering of each target unit by its id; nothing where both have their channels in one place.
+
+    The order of the layers is taken from the net that knows it. How many channels there were is told by the nearest
+    layer of images before (or behind, for a dense layer's outputs) whose channels divide the features.
+    """
+    if source.channels == target.channels or not (source.channels and target.channels):
+        return {}
+    to_last = target.channels == "last"
+    found: dict[int, tuple[Turn, ...]] = {}
+    rows = _ordered(source, target, pairs)
+    for nth, each in enumerate(rows):
+        made = tuple(_turns(rows, nth, each, to_last))
+        if made:
+            found[id(each.target)] = made
+    return found
+
+
+def _ordered(source: Net, target: Net, pairs: list[Pair]) -> list[Pair]:
+    if target.executed or not source.executed:
+        return sorted(pairs, key=lambda each: each.target.place)
+    return sorted(pairs, key=lambda each: each.source.place)
+
+
+def _turns(rows: list[Pair], nth: int, each: Pair, to_last: bool) -> Iterator[Turn]:
+    unit = each.target
+    if unit.kind == "dense":
+        features = unit.shape("kernel")[1]
+        if channels := _flattened(rows, nth, features):
+            yield Turn("in", channels, to_last)
+        out = unit.shape("kernel")[0]
+        if channels := _reshaped(rows, nth, out):
+            yield Turn("out", channels, to_last)
+            yield Turn("channel", channels, to_last)
+    elif unit.kind in _FEATURES:
+        features = next(iter(unit.parts.values())).shape[0]
+        channels = _flattened(rows, nth, features)
+        if channels and _dense_follows(rows, nth, features):
+            yield Turn("channel", channels, to_last)
+
+
+def _flattened(rows: list[Pair], nth: int, features: int) -> int:
+    """Return the channels of the image that was flattened into these features, or 0."""
+    for each in reversed(rows[:nth]):
+        unit = each.target
+        if unit.kind in _IMAGES:
+            channels = _channels_out(unit)
+            if channels != features and features % channels == 0:
+                return channels if channels > 1 else 0
+            return 0
+        if unit.kind == "dense" or unit.kind in ("rnn", "lstm", "gru", "attention", "embedding"):
+            return 0
+    return 0
+
+
+def _reshaped(rows: list[Pair], nth: int, features: int) -> int:
+    """Return the channels of the image that these features are reshaped into, or 0."""
+    for each in rows[nth + 1 :]:
+        unit = each.target
+        if unit.kind in _IMAGES:
+            channels = _channels_in(unit)
+            return channels if 1 < channels < features and features % channels == 0 else 0
+        if unit.kind not in _FEATURES:
+            return 0
+    return 0
+
+
+def _dense_follows(rows: list[Pair], nth: int, features: int) -> bool:
+    following = next((each.target for each in rows[nth + 1 :] if each.target.kind not in _FEATURES), None)
+    return following is not None and following.kind == "dense" and following.shape("kernel")[1] == features
+
+
+def _channels_out(unit: Unit) -> int:
+    return unit.shape("kernel")[0 if unit.kind == "conv" else 1] * _groups(unit, "conv transpose")
+
+
+def _channels_in(unit: Unit) -> int:
+    return unit.shape("kernel")[1 if unit.kind == "conv" else 0] * _groups(unit, "conv")
+
+
+def _groups(unit: Unit, kind: str) -> int:
+    return int(unit.settings.get("groups") or 1) if unit.kind == kind else 1
+
+
+def refuse_unclear(source: Net, target: Net, pairs: list[Pair]) -> None:
+    """Raise `AmbiguityError` where features follow an image and no net tells the order in which its layers run."""
+    if source.channels == target.channels or source.executed or target.executed:
+        return
+    images = [each for each in pairs if each.target.kind in _IMAGES]
+    dense = [each for each in pairs if each.target.kind == "dense"]
+    if images and dense:
+        raise AmbiguityError(
+            f"{printable(dense[0].target.name)} may follow a flattened image, of which the channels lie first in one net and last in "
+            "the other, and neither net tells the order of its layers; give probe= inputs, so that they are run, or a live model"
+        )

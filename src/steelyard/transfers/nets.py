@@ -1,0 +1,141 @@
+"""A net, live or in a file, as a list of units in order: what the pairing of two nets works on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from steelyard.core.weight import Role, Weight
+from steelyard.errors import ShapeError
+from steelyard.transfers.readings import readings_of
+from steelyard.transfers.units import Unit, layer_units
+
+if TYPE_CHECKING:
+    from steelyard.core.graph import Graph, Layer
+    from steelyard.core.weights import Weights
+
+    Members = list[tuple[str, Weight]]
+
+COLLECTIONS = ("params", "batch_stats", "batch_stat", "constants")
+"""What Flax puts before the names of layers: one layer's weights may be in several of them."""
+
+
+class Net:
+    """Units in order. `executed` and `channels` are as in `Graph`; `loose` are weights that belong to no unit."""
+
+    __slots__ = ("channels", "executed", "graph", "loose", "units", "weights")
+
+    def __init__(self, weights: Weights, graph: Graph | None) -> None:
+        self.weights = weights
+        self.graph = graph
+        self.executed = bool(graph and graph.executed)
+        self.channels = graph.channels if graph else ""
+        self.loose: list[Weight] = []
+        self.units = self._units()
+        self.channels = self.channels or _channels(self.units)
+        for place, unit in enumerate(self.units):
+            unit.place = place
+
+    def _units(self) -> list[Unit]:
+        layers = {layer.name: layer for layer in self.graph.layers} if self.graph else {}
+        claimed: dict[str, Members] = {}
+        rest: list[Weight] = []
+        for weight in self.weights.values():
+            owner = _owner(weight, layers)
+            if owner is None or layers[owner].kind == "other":
+                rest.append(weight)
+            else:
+                claimed.setdefault(owner, []).append((_leaf(weight, owner), weight))
+        found = [unit for name, layer in layers.items() if name in claimed for unit in self._known(layer, claimed[name])]
+        units = [*found, *readings_of(rest, self.loose)] if rest else found
+        return _without_aliases(units)
+
+    def _known(self, layer: Layer, members: Members) -> list[Unit]:
+        if not any(_unexplained(layer, weight) for _, weight in members):
+            return layer_units(layer.name, layer.kind, members, layer)
+        units = []
+        for unit in readings_of([weight for _, weight in members], self.loose):
+            fitting = [reading for reading in (unit, *unit.readings) if reading.kind == layer.kind and _set_so(layer, reading)]
+            if fitting:
+                units.append(_joined(fitting, layer))
+        return units
+
+
+def _unexplained(layer: Layer, weight: Weight) -> bool:
+    """Tell whether a kernel does not say how its axes lie, or which gates it holds."""
+    if weight.role not in (Role.KERNEL, Role.RECURRENT_KERNEL):
+        return False
+    return not weight.axes or (layer.kind in ("lstm", "gru") and "[" not in weight.axes)
+
+
+def _set_so(layer: Layer, reading: Unit) -> bool:
+    """Tell whether a reading agrees with the layer's settings: Flax turns a transposed kernel round unless it is told not to."""
+    turned = layer.settings.get("transpose_kernel")
+    if turned is None or reading.kind != "conv transpose":
+        return True
+    axes = next((part.weight.axes for part in reading.parts.values() if len(part.labels) > 1), "")
+    return axes.startswith("-") != bool(turned)
+
+
+def _joined(readings: list[Unit], layer: Layer) -> Unit:
+    first, *others = readings
+    for unit in readings:
+        unit.layer, unit.settings, unit.readings = layer, dict(layer.settings), []
+    first.readings = others
+    return first
+
+
+def plain_layer(name: str) -> str:
+    """Return the name of a layer without the collection that Flax keeps it in.
+
+    >>> plain_layer("params/Dense_0"), plain_layer("encoder.params")
+    ('Dense_0', 'encoder.params')
+    """
+    first, _, rest = name.partition("/")
+    return rest if first in COLLECTIONS else name
+
+
+def _owner(weight: Weight, layers: Mapping[str, Layer]) -> str | None:
+    """Return the longest name of a layer that a weight's name begins with."""
+    name = plain_layer(weight.name)
+    while True:
+        cut = max(name.rfind("."), name.rfind("/"), name.rfind("["))
+        name = name[: max(cut, 0)]
+        if name in layers:
+            return name
+        if not name:
+            return None
+
+
+def _leaf(weight: Weight, owner: str) -> str:
+    return plain_layer(weight.name)[len(owner) :].lstrip("./")
+
+
+def _without_aliases(units: Iterable[Unit]) -> list[Unit]:
+    """Mark the units all of whose weights are tied to those of earlier ones."""
+    listed = list(units)
+    owners = {name: unit.name for unit in reversed(listed) for name, weight in unit.weights.items() if not weight.tied}
+    for unit in listed:
+        ties = [weight.tied for weight in unit.weights.values()]
+        if ties and all(ties):
+            unit.tied = owners.get(str(ties[0]), str(ties[0]))
+    return listed
+
+
+def _channels(units: Iterable[Unit]) -> str:
+    """Tell where the channels lie by the kernels, where no graph does: torch has them first, as its kernels do."""
+    for unit in units:
+        if unit.kind in ("conv", "conv transpose"):
+            part = next(part for (slot, _), part in unit.parts.items() if slot == "kernel")
+            words = part.weight.axes.split() or ["out"]
+            return "last" if words[0].lstrip("-").startswith("k") or words[-1] == "in" else "first"
+    return ""
+
+
+def checked_complete(net: Net, side: str) -> None:
+    """Raise `ShapeError` that names the weights of which nothing is known."""
+    if net.loose:
+        names = ", ".join(weight.name for weight in net.loose[:5])
+        raise ShapeError(
+            f"{len(net.loose)} weights of the {side} belong to no layer that is known: {names}; leave them out with skip="
+        )

@@ -1,0 +1,136 @@
+"""Kernels that are kept in pieces: weight norm (a direction and a length) and spectral norm (divided by its sigma).
+
+Weight norm: kernel = g * v / |v|, the length taken over all axes but one (Salimans and Kingma, 2016). Spectral norm:
+kernel = W / (u' W v), with the vectors of the last power iteration (Miyato et al., 2018). Other frameworks want the
+kernel itself, so it is computed; back, a kernel becomes g = |w| and v = w. A kernel alone has no one raw kernel of a spectral
+norm, so that way is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from steelyard.core.axes import Part
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array, Weight
+    from steelyard.transfers.units import Unit
+
+    Arrays = Callable[[str], Array]
+
+
+class Computed:
+    """A part that is computed from others; used like them."""
+
+    __slots__ = ("_compute", "labels", "parts", "shape")
+
+    def __init__(self, parts: tuple[Part, ...], shape: tuple[int, ...], compute: Callable[[Arrays], Array]) -> None:
+        self.parts = parts
+        self.shape = shape
+        self.labels = parts[0].labels
+        self._compute = compute
+
+    @property
+    def weight(self) -> Weight:
+        """The weight that it is mostly made of."""
+        return self.parts[0].weight
+
+    @property
+    def weights(self) -> tuple[Weight, ...]:
+        """The weights that it is made of."""
+        return tuple(part.weight for part in self.parts)
+
+    def values(self, arrays: Arrays) -> Array:
+        """Return the numbers, computed in float64."""
+        return self._compute(arrays)
+
+
+def norm_slot(leaf: str) -> str:
+    """Return what a weight of a normed layer is for, or blank.
+
+    >>> norm_slot("parametrizations.weight.original0"), norm_slot("weight_orig"), norm_slot("kernel")
+    ('norm', 'raw kernel', '')
+    """
+    last = leaf.rpartition("parametrizations.weight.")[2]
+    known = {
+        "original0": "norm", "weight_g": "norm", "g": "norm", "kernel/scale": "norm",
+        "original1": "direction", "original": "raw kernel", "weight_orig": "raw kernel",
+        "0._u": "u vector", "weight_u": "u vector", "0._v": "v vector", "u": "u vector", "sigma": "sigma", "vector_u": "u vector",
+        "kernel/u": "u vector", "kernel/sigma": "sigma",
+    }  # fmt: skip
+    return known.get(last, "")
+
+
+def complete(unit: Unit) -> None:
+    """Add to a unit the kernel that its pieces make."""
+    if ("norm", "") in unit.parts:
+        direction = unit.parts.pop(("kernel", ""), None) or unit.parts.get(("direction", ""))
+        if direction is not None:
+            unit.parts["direction", ""] = direction
+            unit.computed["kernel", ""] = _weight_normed(direction, unit.parts["norm", ""])
+    elif unit.settings.get("spectral_norm") and ("kernel", "") in unit.parts and ("sigma", "") in unit.parts:
+        unit.parts["raw kernel", ""] = unit.parts.pop(("kernel", ""))
+    raw, u, v = (unit.parts.get((slot, "")) for slot in ("raw kernel", "u vector", "v vector"))
+    if raw is not None and u is not None and v is not None:
+        unit.computed["kernel", ""] = _spectral_normed(raw, u, v)
+        unit.computed["sigma", ""] = _sigma(raw, u, v)
+    elif raw is not None and ("sigma", "") in unit.parts:
+        unit.computed["kernel", ""] = _divided(raw, unit.parts["sigma", ""])
+
+
+def length_of(kernel: Array, norm: Part, direction: Part) -> Array:
+    """Return the lengths of a kernel along the axis that weight norm keeps."""
+    import numpy as np
+
+    axis = _kept(direction, norm)
+    kernel = kernel.astype(np.float64)
+    squares: Array = (kernel * kernel).sum(axis=tuple(each for each in range(kernel.ndim) if each != axis))
+    return np.sqrt(squares)
+
+
+def _kept(direction: Part, norm: Part) -> int:
+    """Return the canonical axis of which each entry has a length: the one that `g` has; torch keeps its first."""
+    shape = norm.weight.shape
+    if len(shape) == len(direction.weight.shape):
+        kept = next((nth for nth, length in enumerate(shape) if length != 1), 0)
+        words = direction.weight.axes.split()
+        return direction.labels.index(words[kept]) if words and words[kept] in direction.labels else 0
+    return direction.labels.index("out")
+
+
+def _weight_normed(direction: Part, norm: Part) -> Computed:
+    import numpy as np
+
+    def compute(arrays: Arrays) -> Array:
+        v = direction.values(arrays).astype(np.float64)
+        axis = _kept(direction, norm)
+        shape = tuple(-1 if nth == axis else 1 for nth in range(v.ndim))
+        g = norm.values(arrays).astype(np.float64).reshape(shape)
+        return np.asarray(g * v / length_of(v, norm, direction).reshape(shape))
+
+    return Computed((direction, norm), direction.shape, compute)
+
+
+def _spectral_normed(raw: Part, u: Part, v: Part) -> Computed:
+    def compute(arrays: Arrays) -> Array:
+        return raw.values(arrays) / _sigma(raw, u, v).values(arrays)
+
+    return Computed((raw, u, v), raw.shape, compute)
+
+
+def _sigma(raw: Part, u: Part, v: Part) -> Computed:
+    """The largest singular value as the vectors tell it; the first axis of torch's tensor is the one of `u`."""
+    import numpy as np
+
+    def compute(arrays: Arrays) -> Array:
+        matrix = arrays(raw.weight.name).astype(np.float64)
+        first, second = u.values(arrays).astype(np.float64), v.values(arrays).astype(np.float64)
+        rows = matrix if len(first) == matrix.shape[0] else np.moveaxis(matrix, 1, 0)
+        return np.asarray(np.einsum("i,ij,j->", first, rows.reshape(len(first), -1), second)).reshape(1)
+
+    return Computed((raw, u, v), (1,), compute)
+
+
+def _divided(raw: Part, sigma: Part) -> Computed:
+    return Computed((raw, sigma), raw.shape, lambda arrays: raw.values(arrays) / sigma.values(arrays)[0])

@@ -1,0 +1,205 @@
+"""Which layer of one net is which layer of another.
+
+Layers are paired by what they hold, by their place in the flow of data, and by name, in this order of weight:
+
+1. A layer that is the only one of its kind and shape on both sides needs no other evidence.
+2. Where both nets say how their data flows, a layer's place in it decides: how many layers lie before and after it,
+   and which these are. Layers that the flow does not tell apart (parallel branches of one shape) stay open.
+3. Where a side has nothing but weights, layers of one kind and shape are paired only when all their names agree.
+
+Sorted names and a file's order prove nothing, and are never used but to suggest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from steelyard.transfers.flow import places
+from steelyard.transfers.units import Unit
+
+if TYPE_CHECKING:
+    from steelyard.transfers.nets import Net
+
+    Evidence = tuple[dict[int, Any], dict[int, Any], str]
+    """A label for each unit of the source and of the target, and what equal labels are."""
+
+MATRICES = ("kernel", "recurrent kernel", "table", "q", "k", "v", "out", "slope")
+_GROUPED = {"instance norm": "group norm"}
+
+
+class Pair(NamedTuple):
+    """Two units that are one layer, and the evidence for it."""
+
+    source: Unit
+    target: Unit
+    why: str
+
+
+class Choice(NamedTuple):
+    """Layers that nothing tells apart: the pairs that their order suggests, and what speaks for those."""
+
+    sources: tuple[Unit, ...]
+    targets: tuple[Unit, ...]
+    suggested: tuple[Pair, ...]
+
+
+class Pairing(NamedTuple):
+    """What was paired, what is open, and what has no partner."""
+
+    pairs: list[Pair]
+    choices: list[Choice]
+    sources: list[Unit]
+    targets: list[Unit]
+
+
+def pair(source: Net, target: Net, given: Mapping[str, str], sources: list[Unit], targets: list[Unit]) -> Pairing:
+    """Pair units of two nets; `given` names partners, and wins over all evidence."""
+    fixed = _given(given, sources, targets)
+    done = {id(unit) for each in fixed for unit in each[:2]}
+    left = [unit for unit in sources if id(unit) not in done]
+    open_targets = [unit for unit in targets if id(unit) not in done]
+    found = Pairing(fixed, [], [], [])
+    families = _families(left, open_targets)
+    before, after = places(source, sources, families), places(target, targets, families)
+    evidence: Evidence = (_names(sources), _names(targets), "equal names")
+    if before is not None and after is not None:
+        evidence = before, after, "its place in the flow of data"
+    for family in _by_family(families, left, open_targets):
+        for mine, theirs in _by_direction(*family):
+            _settle(mine, theirs, evidence, found)
+    return found
+
+
+def _given(given: Mapping[str, str], sources: Iterable[Unit], targets: Iterable[Unit]) -> list[Pair]:
+    by_name = {unit.name: unit for unit in targets}
+    return [Pair(unit, by_name[given[unit.name]], "given") for unit in sources if unit.name in given]
+
+
+def keys(unit: Unit) -> set[tuple[Any, ...]]:
+    """Return what a unit's partner must have too, for each of its readings."""
+    return {_key(reading) for reading in (unit, *unit.readings)}
+
+
+def _key(unit: Unit) -> tuple[Any, ...]:
+    kind = _GROUPED.get(unit.kind, unit.kind)
+    matrices = tuple((slot, _plain_shape(unit, slot)) for slot in MATRICES if unit.has(slot))
+    if not matrices:
+        return kind, next(iter(unit.parts.values())).shape
+    biased = any("bias" in slot for slot, _ in unit.parts)
+    return kind, matrices, biased and kind != "prelu"
+
+
+def _plain_shape(unit: Unit, slot: str) -> tuple[int, ...]:
+    """Return a shape without axes of space of one: a convolution along one axis may be kept as one along two."""
+    shape = unit.shape(slot)
+    return (*shape[:2], *(length for length in shape[2:] if length != 1)) if unit.kind.startswith("conv") else shape
+
+
+def _families(sources: Iterable[Unit], targets: Iterable[Unit]) -> dict[int, int]:
+    """Return a number for each unit, the same for all that may be partners of the same ones."""
+    owner: dict[Any, Any] = {}
+
+    def root(key: Any) -> Any:
+        while owner.setdefault(key, key) != key:
+            owner[key] = owner[owner[key]]
+            key = owner[key]
+        return key
+
+    first: dict[int, Any] = {}
+    for unit in (*sources, *targets):
+        own = sorted(keys(unit), key=repr)
+        first[id(unit)] = own[0]
+        for key in own[1:]:
+            owner[root(key)] = root(own[0])
+    numbers: dict[Any, int] = {}
+    return {unit: numbers.setdefault(root(key), len(numbers)) for unit, key in first.items()}
+
+
+def _by_family(families: Mapping[int, int], *sides: list[Unit]) -> list[tuple[list[Unit], list[Unit]]]:
+    groups: dict[int, tuple[list[Unit], list[Unit]]] = {}
+    for nth, units in enumerate(sides):
+        for unit in units:
+            groups.setdefault(families[id(unit)], ([], []))[nth].append(unit)
+    return list(groups.values())
+
+
+def _by_direction(mine: list[Unit], theirs: list[Unit]) -> Iterator[tuple[list[Unit], list[Unit]]]:
+    """Split a family of recurrent layers by direction, where all of them tell it."""
+    directions = {unit.direction for unit in (*mine, *theirs)}
+    if "" in directions:
+        yield mine, theirs
+        return
+    for direction in sorted(directions, reverse=True):
+        yield [unit for unit in mine if unit.direction == direction], [unit for unit in theirs if unit.direction == direction]
+
+
+def _settle(mine: list[Unit], theirs: list[Unit], evidence: Evidence, found: Pairing) -> None:
+    """Pair the units of one family as far as there is evidence."""
+    if len(mine) == len(theirs) == 1 and fitting(mine[0], theirs[0]):
+        found.pairs.append(Pair(mine[0], theirs[0], "the only one of its shape"))
+        return
+    mine, theirs = _matched(mine, theirs, evidence, found)
+    if mine and theirs:
+        found.choices.append(Choice(tuple(mine), tuple(theirs), _suggested(mine, theirs)))
+        return
+    found.sources.extend(mine)
+    found.targets.extend(theirs)
+
+
+def _matched(mine: list[Unit], theirs: list[Unit], evidence: Evidence, found: Pairing) -> tuple[list[Unit], list[Unit]]:
+    """Pair those that one label tells apart on both sides, and return the rest."""
+    before, after, why = evidence
+    groups: dict[Any, tuple[list[Unit], list[Unit]]] = {}
+    for nth, (units, labels) in enumerate(((mine, before), (theirs, after))):
+        for unit in units:
+            groups.setdefault(labels[id(unit)], ([], []))[nth].append(unit)
+    done = set()
+    for ours, others in groups.values():
+        if len(ours) == len(others) == 1 and fitting(ours[0], others[0]):
+            found.pairs.append(Pair(ours[0], others[0], why))
+            done |= {id(ours[0]), id(others[0])}
+    return [unit for unit in mine if id(unit) not in done], [unit for unit in theirs if id(unit) not in done]
+
+
+def _suggested(mine: list[Unit], theirs: list[Unit]) -> tuple[Pair, ...]:
+    return tuple(Pair(a, b, "their order only") for a, b in zip(mine, theirs, strict=False) if fitting(a, b))
+
+
+def fitting(source: Unit, target: Unit) -> list[tuple[Unit, Unit]]:
+    """Return the readings of two units that can be one layer."""
+    return [
+        (mine, theirs)
+        for mine in (source, *source.readings)
+        for theirs in (target, *target.readings)
+        if _GROUPED.get(mine.kind, mine.kind) == _GROUPED.get(theirs.kind, theirs.kind) and _fit(mine, theirs)
+    ]
+
+
+def _fit(source: Unit, target: Unit) -> bool:
+    if source.direction and target.direction and source.direction != target.direction:
+        return False
+    for slot in MATRICES:
+        one, other = source.shape(slot), target.shape(slot)
+        if len(one) == len(other) or not source.kind.startswith("conv"):
+            if one != other:
+                return False
+        elif _plain_shape(source, slot) != _plain_shape(target, slot):
+            return False
+    return True
+
+
+_WORDS = re.compile(r"[A-Za-z]+|\d+")
+
+
+def _names(units: list[Unit]) -> dict[int, Any]:
+    """Return the words of each name, without those in front that all of them share."""
+    words = {id(unit): tuple(word.lower() for word in _WORDS.findall(unit.name)) for unit in units}
+    shared = _shared(list(words.values())) if len(units) > 1 else 0
+    return {unit: name[shared:] for unit, name in words.items()}
+
+
+def _shared(names: list[tuple[str, ...]]) -> int:
+    """Return how many words in front all names share."""
+    return next((nth for nth, words in enumerate(zip(*names, strict=False)) if len(set(words)) > 1), min(map(len, names)))

@@ -1,0 +1,271 @@
+"""The plan of a transfer: which weight goes where and how it is turned, before anything is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from steelyard.core.weight import Role, Weight
+from steelyard.core.weights import Weights
+from steelyard.errors import AmbiguityError, ShapeError, printable
+from steelyard.transfers.channels import refuse_unclear, turns
+from steelyard.transfers.moves import Move, described, moves, neutral
+from steelyard.transfers.pairing import Choice, Pair, fitting, pair
+from steelyard.transfers.settings import check_settings, differences
+
+if TYPE_CHECKING:
+    import os
+
+    from steelyard.core.axes import Part
+    from steelyard.core.weight import Array
+    from steelyard.transfers.nets import Net
+    from steelyard.transfers.units import Unit
+
+
+class Row(NamedTuple):
+    """One weight of the target: the weights that it is made of, how they are turned, and what is to be said of it."""
+
+    sources: tuple[str, ...]
+    target: str
+    turn: str
+    note: str
+
+
+class Plan:
+    """Which weights go where. Printed it is a table; `apply` does what it says, all or nothing.
+
+    `rows` says it weight by weight, `pairs` layer by layer: a dict of names that may be edited and given to
+    `steelyard.plan` again. `untouched` are the weights of the target that keep their numbers, `left` those of the
+    source that go nowhere, `notes` what differs in the settings of the two nets.
+    """
+
+    __slots__ = ("_leftover", "_moves", "_units", "left", "notes", "pairs", "rows", "settings", "source", "target", "untouched")
+
+    def __init__(self, source: Net, target: Net, pairs: list[Pair], settings: Mapping[str, Any]) -> None:
+        check_settings(pairs)
+        refuse_unclear(source, target, pairs)
+        self.source = source
+        self.target = target
+        self.settings = dict(settings)
+        self.pairs = {each.source.name: each.target.name for each in pairs}
+        self._units = pairs
+        self._moves: dict[str, list[Move]] = {}
+        self._leftover: list[tuple[str, Part]] = []
+        turned = turns(source, target, pairs)
+        for each in pairs:
+            self._add(each, turned.get(id(each.target), ()))
+        self.rows = [self._row(name) for name in self._moves]
+        self.notes = differences(source, target, pairs)
+        named = {name for each in pairs for name in each.source.weights}
+        self.left = [name for name, weight in source.weights.items() if _counts(weight) and name not in named]
+        self.untouched = [name for name, weight in target.weights.items() if name not in self._moves and not weight.tied]
+
+    def _add(self, each: Pair, turned: tuple[Any, ...]) -> None:
+        source, target = _reading(each)
+        made, over = moves(source, target, turned, str(self.settings.get("resize") or ""))
+        for move in made:
+            self._moves.setdefault(move.target.weight.name, []).append(move)
+        slots = {id(part): slot for (slot, _), part in source.parts.items()}
+        self._leftover += [(slots[id(part)], part) for part in over]
+
+    def _row(self, name: str) -> Row:
+        made = self._moves[name]
+        sources = dict.fromkeys(weight.name for move in made for part in move.sources for weight in part.weights)
+        why = next((each.why for each in self._units if name in each.target.weights), "")
+        return Row(tuple(sources), name, "; ".join(dict.fromkeys(filter(None, map(described, made)))), why)
+
+    def layer_names(self) -> Iterator[tuple[str, str]]:
+        """Yield the names of each pair of layers as their graphs have them."""
+        for source, target, _ in self._units:
+            if source.layer and target.layer:
+                yield source.layer.name, target.layer.name
+
+    def with_pairs(self, pairs: Mapping[str, str]) -> Plan:
+        """Return the same plan with other partners for some layers."""
+        targets = {each.target.name: each.target for each in self._units}
+        made = [
+            Pair(each.source, targets[pairs[each.source.name]], "the outputs agree") if each.source.name in pairs else each
+            for each in self._units
+        ]
+        return Plan(self.source, self.target, made, self.settings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain data."""
+        rows = [row._asdict() for row in self.rows]
+        return {"pairs": self.pairs, "rows": rows, "untouched": self.untouched, "left": self.left, "notes": self.notes}
+
+    def __repr__(self) -> str:
+        from steelyard.views.plan import table
+
+        return table(self)
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the numbers of each weight of the target that the plan names, in its shape and dtype."""
+        read = _reader(self.source.weights)
+        self._check_left(read)
+        return {name: self._made(self.target.weights[name], made, read) for name, made in self._moves.items()}
+
+    def _made(self, weight: Weight, made: list[Move], read: Any) -> Array:
+        import numpy as np
+
+        from steelyard.core.casting import converted
+        from steelyard.core.dtypes import numpy_dtype
+
+        dtype = numpy_dtype(weight.dtype)
+        covered = sum(int(np.prod(move.target.shape, dtype=np.int64)) for move in made)
+        array = np.empty(weight.shape, dtype) if covered == weight.size else weight.numpy().copy()
+        for move in made:
+            move.target.write(array, converted(weight.name, move.values(read), dtype))
+        return array
+
+    def _check_left(self, read: Any) -> None:
+        """Refuse to drop numbers that mean something."""
+        for slot, part in self._leftover:
+            if not neutral(part, slot, read(part.weight.name)):
+                raise ShapeError(
+                    f"{printable(part.weight.name)} holds a {slot} for which the target has no place, and it is not all "
+                    f"{'ones' if slot == 'scale' else 'zeros'}; nothing was written"
+                )
+
+    def apply(self) -> Any:
+        """Put the numbers into the target, all or nothing, and return it (a new one where models are immutable).
+
+        A target that is a file gives `Weights` with its names and the new numbers, to be saved.
+        """
+        arrays = self.arrays()
+        weights = self.target.weights
+        if weights._assign is not None:
+            return weights.assign(arrays)
+        return replaced(weights, arrays)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write what was decided as JSON: the pairs of layers, what was left out, how sizes may change."""
+        from steelyard.core.replacing import replacing
+
+        with replacing(path) as file:
+            file.write(json.dumps({"pairs": self.pairs, **self.settings}, indent=1).encode())
+
+
+def replaced(weights: Weights, arrays: Mapping[str, Array]) -> Weights:
+    """Return weights with these arrays in place of their numbers; tied ones follow their owner."""
+    from steelyard.core.readers import array_reader
+
+    readers = {name: array_reader(array) for name, array in arrays.items()}
+    made = (w.replace(read=readers.get(w.tied or w.name, readers.get(w.name, w.read))) for w in weights.values())
+    return Weights(made, meta=weights.meta, graph=weights._graph)
+
+
+def _counts(weight: Weight) -> bool:
+    return weight.role is not Role.COUNT and not weight.tied
+
+
+def _reader(weights: Weights) -> Any:
+    """Read each weight once; a view where the numbers are in memory."""
+    kept: dict[str, Array] = {}
+
+    def read(name: str) -> Array:
+        if name not in kept:
+            kept.clear()  # a weight's parts are asked for one after another
+            kept[name] = weights[name].numpy()
+        return kept[name]
+
+    return read
+
+
+def _reading(each: Pair) -> tuple[Unit, Unit]:
+    """Return the readings of two units that fit; several are fine when they move the numbers alike."""
+    found = fitting(each.source, each.target) or [(each.source, each.target)]
+    ways = {_way(mine, theirs) for mine, theirs in found}
+    if len(ways) > 1:
+        kinds = " or ".join(dict.fromkeys(mine.kind for mine, _ in found))
+        raise AmbiguityError(
+            f"{printable(each.source.name)} and {printable(each.target.name)} may both be {kinds}, or their axes may run in "
+            "several ways, and their shapes fit all of them; give a live model on one side, which tells"
+        )
+    return found[0]
+
+
+def _way(source: Unit, target: Unit) -> tuple[Any, ...]:
+    """Say how the numbers of each part move, so that two readings can be told to do the same."""
+    return tuple((slot, part.runs(source.parts[slot])) for slot, part in target.parts.items() if slot in source.parts)
+
+
+def make_plan(
+    source: Net,
+    target: Net,
+    *,
+    pairs: Mapping[str, str],
+    only: Sequence[str],
+    skip: Sequence[str],
+    resize: str = "",
+    guess: bool = False,
+) -> tuple[Plan, list[Choice]]:
+    """Pair two nets and return the plan, and the choices that were guessed when `guess` allows it.
+
+    Raises `AmbiguityError` for layers that nothing tells apart, `ShapeError` for layers without a partner.
+    """
+    sources = [unit for unit in source.units if not unit.tied and not _left_out(unit, only, skip)]
+    targets = [unit for unit in target.units if not unit.tied and not _left_out(unit, only, skip)]
+    found = pair(source, target, pairs, sources, targets)
+    made = list(found.pairs)
+    if resize:
+        made += _by_name(found.sources, found.targets)
+    if found.choices and not guess:
+        raise AmbiguityError(_open(found.choices))
+    made += [each for choice in found.choices for each in choice.suggested]
+    _refuse_unpaired(made, sources, targets, only)
+    settings = {"only": list(only), "skip": list(skip), "resize": resize}
+    return Plan(source, target, made, settings), found.choices
+
+
+def _left_out(unit: Unit, only: Sequence[str], skip: Sequence[str]) -> bool:
+    names = [unit.name, *(unit.layer.name for _ in [0] if unit.layer), *unit.weights]
+    if only and not _any(names, only):
+        return True
+    return _any(names, skip)
+
+
+def _any(names: Iterable[str], patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}[./]*") for name in names for pattern in patterns)
+
+
+def _by_name(sources: list[Unit], targets: list[Unit]) -> Iterator[Pair]:
+    """Pair layers of different sizes, which only `resize` allows: those of one name, or the only ones of a kind."""
+    for target in targets:
+        same = [unit for unit in sources if unit.kind == target.kind]
+        named = [unit for unit in same if unit.name == target.name] or same
+        if len(named) == 1:
+            yield Pair(named[0], target, "the only one of its kind and name")
+
+
+def _refuse_unpaired(made: list[Pair], sources: list[Unit], targets: list[Unit], only: Sequence[str]) -> None:
+    done = {id(unit) for each in made for unit in each[:2]}
+    mine = [unit for unit in sources if id(unit) not in done]
+    theirs = [unit for unit in targets if id(unit) not in done]
+    if not mine and not theirs:
+        return
+    first = (theirs or mine)[0]
+    side, other = ("target", "source") if theirs else ("source", "target")
+    others = ", ".join(_told(unit) for unit in (mine if theirs else theirs)[:3]) or "none"
+    raise ShapeError(
+        f"{_told(first)} of the {side} has no partner in the {other}, where are left: {others} "
+        f"({len(theirs)} layers of the target and {len(mine)} of the source in all); leave it out with skip=, or name its partner with pairs="
+    )
+
+
+def _told(unit: Unit) -> str:
+    shapes = ", ".join(f"{slot} {list(part.shape)}" for (slot, _), part in list(unit.parts.items())[:2])
+    return f"{printable(unit.name)!r} ({unit.kind}: {shapes})"
+
+
+def _open(choices: list[Choice]) -> str:
+    first = choices[0]
+    mine = ", ".join(printable(unit.name) for unit in first.sources[:6])
+    theirs = ", ".join(printable(unit.name) for unit in first.targets[:6])
+    more = f" (and {len(choices) - 1} more groups)" if len(choices) > 1 else ""
+    return (
+        f"nothing tells which of {mine} is which of {theirs}: they are of one kind and shape{more}; "
+        "say it with pairs= or rules=, or give probe= inputs, so that the outputs tell"
+    )

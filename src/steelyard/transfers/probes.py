@@ -1,0 +1,122 @@
+"""Inputs on which two nets are run, in the layout that each of them wants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from steelyard.errors import ShapeError
+
+if TYPE_CHECKING:
+    from steelyard.core.graph import Shape
+    from steelyard.core.weight import Array
+    from steelyard.transfers.nets import Net
+
+BATCH, LENGTH, IMAGE = 3, 7, 32
+"""Sizes of random inputs where nothing says otherwise."""
+SEED = 0
+_IMAGES = ("conv", "conv transpose")
+_NORMS = ("batch norm", "group norm", "instance norm", "prelu")
+
+
+def inputs_of(probe: Any, source: Net, target: Net) -> tuple[list[Array], list[Array]]:
+    """Return the inputs of both nets.
+
+    `probe` is "random", an array or a list of arrays as the source takes them, or a dict with the keys "source" and
+    "into" for both. Images and sequences of channels are turned for a target that wants its channels elsewhere.
+    Raises `ShapeError` where random inputs cannot be made since no net tells its input's shape.
+    """
+    import numpy as np
+
+    if isinstance(probe, Mapping):
+        return _listed(probe["source"]), _listed(probe["into"])
+    if isinstance(probe, str):
+        if probe != "random":
+            raise ShapeError(f'probe is {probe!r}; give inputs, "random", or nothing')
+        return _random(source, target)
+    given = _listed(probe)
+    return given, [np.ascontiguousarray(_turned(each, source, target, nth)) for nth, each in enumerate(given)]
+
+
+def _listed(found: Any) -> list[Array]:
+    import numpy as np
+
+    from steelyard.core.assign import plain
+
+    return [np.asarray(plain(each)) for each in found] if isinstance(found, (list, tuple)) else [np.asarray(plain(found))]
+
+
+def _random(source: Net, target: Net) -> tuple[list[Array], list[Array]]:
+    """Make inputs in the layout of the net that tells their shape, and turn them for the other."""
+    for net, other in ((source, target), (target, source)):
+        shapes = net.graph.inputs if net.graph else None
+        shapes = shapes or (_guessed(net) if other.graph is None or not other.graph.inputs else None)
+        if shapes:
+            made = [_array(net, shape, nth) for nth, shape in enumerate(shapes)]
+            turned = [_turned(each, net, other, nth) for nth, each in enumerate(made)]
+            return (made, turned) if net is source else (turned, made)
+    raise ShapeError("neither net tells the shape of its input; give inputs as probe=")
+
+
+def _guessed(net: Net) -> tuple[Shape, ...] | None:
+    """Tell the shape of a net's only input from its first layer."""
+    first = next(iter(net.units), None)
+    if first is None or not net.executed:
+        return None
+    if first.kind == "dense":
+        return ((first.shape("kernel")[1],),)
+    if first.kind in ("rnn", "lstm", "gru"):
+        return ((LENGTH, first.shape("kernel")[1]),)
+    if first.kind == "embedding":
+        return ((LENGTH,),)
+    if first.kind in _IMAGES:
+        shape = first.shape("kernel")
+        groups = int(first.settings.get("groups") or 1) if first.kind == "conv" else 1
+        channels, space = shape[1 if first.kind == "conv" else 0] * groups, [IMAGE] * (len(shape) - 2)
+        return ((channels, *space) if net.channels == "first" else (*space, channels),)
+    return None
+
+
+def _array(net: Net, shape: Shape, nth: int) -> Array:
+    import numpy as np
+
+    rng = np.random.default_rng(SEED + nth)
+    size = (BATCH, *(length or LENGTH for length in shape))
+    first = next(iter(net.units), None)
+    if first is not None and first.kind == "embedding":
+        return rng.integers(0, first.shape("table")[0], size)
+    return rng.standard_normal(size).astype(np.float32)
+
+
+def _turned(array: Array, net: Net, other: Net, nth: int) -> Array:
+    """Turn an input from the layout of one net into that of another."""
+    if array.ndim < 3 or not net.channels or not other.channels or net.channels == other.channels:
+        return array
+    moved = to_channels(array, other.channels)
+    shapes = other.graph.inputs if other.graph else None
+    if shapes and nth < len(shapes):
+        fits, turned = _fits(array, shapes[nth]), _fits(moved, shapes[nth])
+        if fits != turned:
+            return moved if turned else array
+    return moved if begins_with_image(net) or begins_with_image(other) else array
+
+
+def begins_with_image(net: Net) -> bool:
+    """Tell whether the first layer that is no norm is a convolution."""
+    return next((unit.kind in _IMAGES for unit in net.units if unit.kind not in _NORMS), False)
+
+
+def to_channels(array: Array, where: str) -> Array:
+    """Move the channels, behind the batch, to the front or the end."""
+    import numpy as np
+
+    return np.moveaxis(array, 1, -1) if where == "last" else np.moveaxis(array, -1, 1)
+
+
+def _fits(array: Array, shape: Shape) -> bool:
+    return len(shape) == array.ndim - 1 and all(b in (None, a) for a, b in zip(array.shape[1:], shape, strict=True))
+
+
+def spoken(shapes: Sequence[tuple[int, ...]]) -> str:
+    """Write shapes for a message."""
+    return ", ".join(str(list(shape)) for shape in shapes)

@@ -1,0 +1,135 @@
+"""The proof of a transfer: both nets are given the same inputs, and must give the same outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from steelyard.errors import printable
+from steelyard.transfers.probes import spoken, to_channels
+
+if TYPE_CHECKING:
+    from steelyard.core.graph import Run
+    from steelyard.core.weight import Array
+    from steelyard.transfers.nets import Net
+    from steelyard.transfers.plan import Plan
+
+
+class LayerError(NamedTuple):
+    """How far the outputs of one layer are apart: the largest difference over the largest output of the source."""
+
+    source: str
+    target: str
+    error: float
+
+
+class Proof:
+    """What came out when both nets were run.
+
+    `max_abs` is the largest absolute difference of their outputs, `max_rel` the same over the largest absolute output of
+    the source. `layers` says it of every layer that both nets show, in the order of running. `proven` tells
+    whether `max_rel` is within `tolerance`; where one net cannot be run, `why` says so, and nothing is proven.
+    """
+
+    __slots__ = ("layers", "max_abs", "max_rel", "proven", "tolerance", "why")
+
+    def __init__(
+        self,
+        why: str = "",
+        *,
+        max_abs: float = float("nan"),
+        max_rel: float = float("nan"),
+        layers: Sequence[LayerError] = (),
+        tolerance: float = 0.0,
+    ) -> None:
+        self.why = why
+        self.max_abs = max_abs
+        self.max_rel = max_rel
+        self.layers = list(layers)
+        self.tolerance = tolerance
+        self.proven = not why and max_rel <= tolerance
+
+    def __repr__(self) -> str:
+        if self.why:
+            return f"not proven: {self.why}"
+        verdict = "proven" if self.proven else "refuted"
+        return f"{verdict}: the outputs differ by {self.max_abs:.2g}, which is {self.max_rel:.2g} of the largest (tolerance {self.tolerance:g})"
+
+    @property
+    def first_apart(self) -> LayerError | None:
+        """The first layer whose outputs are apart by more than the tolerance."""
+        return next((each for each in self.layers if not each.error <= self.tolerance), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain data."""
+        facts = {name: getattr(self, name) for name in ("proven", "max_abs", "max_rel", "tolerance", "why")}
+        return facts | {"layers": [each._asdict() for each in self.layers]}
+
+
+def compared(plan: Plan, before: Run, after: Run, tolerance: float) -> Proof:
+    """Compare what two nets gave for the same inputs."""
+    mine, theirs = _outputs(before), _outputs(after)
+    if len(mine) != len(theirs):
+        return Proof(f"the source has {len(mine)} outputs, the target {len(theirs)}")
+    pairs = [(one, _alike(one, other, plan.source, plan.target)) for one, other in zip(mine, theirs, strict=True)]
+    if any(one.shape != other.shape for one, other in pairs):
+        shapes = spoken([one.shape for one in mine]), spoken([other.shape for other in theirs])
+        return Proof(f"the outputs of the source have shapes {shapes[0]}, those of the target {shapes[1]}")
+    errors = [_error(one, other) for one, other in pairs]
+    return Proof(
+        max_abs=max(each[0] for each in errors),
+        max_rel=max(each[1] for each in errors),
+        layers=list(_layers(plan, before, after)),
+        tolerance=tolerance,
+    )
+
+
+def _outputs(run: Run) -> list[Array]:
+    return [array for array in run.outputs if array.dtype.kind in "fiubc"]
+
+
+def _alike(one: Array, other: Array, source: Net, target: Net) -> Array:
+    """Return an output of the target as the source lays it out: images have their channels elsewhere."""
+    if one.ndim < 3 or one.ndim != other.ndim or source.channels == target.channels or not (source.channels and target.channels):
+        return other
+    moved = to_channels(other, source.channels)
+    if one.shape in (other.shape, moved.shape) and one.shape != (other.shape if _image_at_the_end(target) else moved.shape):
+        return moved if one.shape == moved.shape else other
+    return moved if _image_at_the_end(target) else other
+
+
+def _image_at_the_end(net: Net) -> bool:
+    last = next((unit.kind for unit in reversed(net.units) if unit.kind not in ("batch norm", "group norm", "prelu")), "")
+    return last in ("conv", "conv transpose")
+
+
+def _error(one: Array, other: Array) -> tuple[float, float]:
+    """Return the largest absolute difference, and the same over the largest number."""
+    import numpy as np
+
+    if not one.size:
+        return 0.0, 0.0
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        same = np.array_equal(one, other, equal_nan=True)
+        return (0.0, 0.0) if same else (float("inf"), float("inf"))
+    largest = float(np.abs(one).max()) or 1.0
+    apart = float(np.abs(one.astype(np.float64) - other).max())
+    return apart, apart / largest
+
+
+def _layers(plan: Plan, before: Run, after: Run) -> Iterator[LayerError]:
+    names = {own: other for own, other in plan.layer_names() if own in before.layers and other in after.layers}
+    for own in before.layers:
+        if own in names:
+            one, other = before.layers[own], after.layers[names[own]]
+            both = {one.shape: other, to_channels(one, "last").shape if one.ndim > 2 else None: other}
+            if one.ndim == other.ndim and other.shape in both:
+                yield LayerError(printable(own), printable(names[own]), _nearest(one, other, plan))
+
+
+def _nearest(one: Array, other: Array, plan: Plan) -> float:
+    """Return the error of a layer's output in the layout that fits: a layer in the middle may be an image or not."""
+    ways = [other]
+    if one.ndim > 2 and plan.source.channels != plan.target.channels and plan.source.channels:
+        ways.append(to_channels(other, plan.source.channels))
+    return min((_error(one, way)[1] for way in ways if way.shape == one.shape), default=float("nan"))

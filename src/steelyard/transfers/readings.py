@@ -1,0 +1,346 @@
+"""What weights may be of which nothing but names and shapes is known, as in a plain state dict.
+
+A name rarely leaves no choice: a "weight" of two axes is a dense kernel or an embedding, one of four is a
+convolution or a transposed one. Each choice is a reading; which one holds is told by the other net, and where that
+does not tell either, nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from steelyard.core.weight import Role, Weight
+from steelyard.errors import ShapeError
+from steelyard.transfers.norms import norm_slot
+from steelyard.transfers.units import Unit, layer_units
+
+if TYPE_CHECKING:
+    Members = dict[str, Weight]
+
+_SPACES = {3: "k", 4: "kh kw", 5: "kd kh kw"}
+_NORMS = ("layer norm", "group norm", "instance norm")
+
+
+class Fact(NamedTuple):
+    """What one weight is in a reading."""
+
+    role: Role
+    axes: str = ""
+
+
+class Reading(NamedTuple):
+    """A kind of layer, and what each of its weights is then, by leaf."""
+
+    kind: str
+    facts: dict[str, Fact]
+
+
+class Vocabulary(NamedTuple):
+    """The leaves by which a layer is known, and what it may be."""
+
+    leaves: str
+    readings: Callable[[Members], Iterator[Reading]]
+
+
+def readings_of(weights: Iterable[Weight], loose: list[Weight]) -> list[Unit]:
+    """Return the units of a list of weights; the other readings of each stand in `Unit.readings`.
+
+    Weights that no vocabulary knows are added to `loose`; counters are passed over.
+    """
+    units: list[Unit] = []
+    for name, members in _groups(weights).items():
+        found = [made for reading in _readings(members) if (made := _made(name, reading, members))]
+        if not found:
+            loose += [weight for weight in members.values() if weight.role is not Role.COUNT]
+            continue
+        first, *others = found
+        if len(first) == 1:
+            first[0].readings = [unit for units_of_it in others if len(units_of_it) == 1 for unit in units_of_it]
+        units += first
+    return units
+
+
+def _made(name: str, reading: Reading, members: Members) -> list[Unit]:
+    """Make the units of a reading; one that does not fit the shapes is none."""
+    named = []
+    for leaf, weight in members.items():
+        fact = reading.facts.get(leaf)
+        if fact is None and weight.role is not Role.COUNT:
+            return []
+        if fact is not None:
+            axes = fact.axes if "[" in fact.axes else weight.axes or fact.axes
+            named.append((leaf, weight.replace(role=fact.role, axes=axes)))
+    try:
+        return layer_units(name, reading.kind, named)
+    except ShapeError:
+        return []
+
+
+def _readings(members: Members) -> Iterator[Reading]:
+    leaves = " ".join(sorted(leaf for leaf, weight in members.items() if weight.role is not Role.COUNT))
+    for words in VOCABULARIES:
+        if re.fullmatch(words.leaves, leaves):
+            yield from (reading for reading in words.readings(members) if _agrees(reading, members))
+
+
+def _agrees(reading: Reading, members: Members) -> bool:
+    """Tell whether a reading says of the axes what the weights themselves say, where they do."""
+    return all(
+        not members[leaf].axes or not fact.axes or "[" in fact.axes or len(members[leaf].axes.split()) != len(fact.axes.split())
+        or _same_axes(members[leaf].axes, fact.axes)
+        for leaf, fact in reading.facts.items()
+        if fact.role in (Role.KERNEL, Role.EMBEDDING, Role.RECURRENT_KERNEL)
+    )  # fmt: skip
+
+
+def _same_axes(told: str, read: str) -> bool:
+    plain = re.compile(r"\d+\b")
+    return plain.sub("", told) == plain.sub("", read)
+
+
+# Which weights make a layer: those of one prefix, or of the cells and heads below one.
+
+_CELL = re.compile(r"(?:[ih][ifgorzn]_?|[ih]|dense_[ih])")
+_HEAD = re.compile(r"(?:query|key|value|out|attention_output|out_proj|(?:query|key|value|output)_(?:proj|dense))")
+_PARAMETRIZED = re.compile(r"(?:^|\.)parametrizations\.\w+(?:\.\d+)?$")
+_NUMBERED = re.compile(r"(?:^|.*[./])(coefs_|intercepts_)\.(\d+)")
+
+
+def _groups(weights: Iterable[Weight]) -> dict[str, Members]:
+    """Return the weights of each layer by what stands behind its name."""
+    from steelyard.transfers.nets import plain_layer
+
+    listed = [(plain_layer(weight.name), weight) for weight in weights]
+    parents: dict[str, set[str]] = {}
+    for name, _ in listed:
+        layer = _above(name)
+        parents.setdefault(_above(layer), set()).add(layer[len(_above(layer)) :].lstrip("./"))
+    groups: dict[str, Members] = {}
+    for name, weight in listed:
+        layer = _home(name, parents)
+        leaf = _numbered_leaf(name) or name[len(layer) :].lstrip("./")
+        groups.setdefault(layer, {})[leaf] = weight
+    return groups
+
+
+def _above(name: str) -> str:
+    return name[: max(name.rfind("."), name.rfind("/"), 0)]
+
+
+def _home(name: str, parents: dict[str, set[str]]) -> str:
+    if match := _NUMBERED.fullmatch(name):  # scikit-learn: coefs_.0 and intercepts_.0 are one layer
+        return f"{name[: match.start(1)]}{match[2]}"
+    layer = _above(name)
+    if match := _PARAMETRIZED.search(layer):
+        return layer[: match.start()]
+    above = _above(layer)
+    children = parents.get(above, set())
+    word = layer[len(above) :].lstrip("./")
+    if layer and _CELL.fullmatch(word) and sum(map(bool, map(_CELL.fullmatch, children))) > 1:
+        return above
+    if _HEAD.fullmatch(word) and ({"query", "key", "value"} <= {child.partition("_")[0] for child in children}):
+        return above
+    return above if word == "out_proj" else layer
+
+
+def _numbered_leaf(name: str) -> str:
+    match = _NUMBERED.fullmatch(name)
+    return match[1] if match else ""
+
+
+# What the leaves of a layer tell.
+
+
+def _dense_or_more(members: Members) -> Iterator[Reading]:
+    """A "weight" as PyTorch has it."""
+    weight = members["weight"]
+    bias = {"bias": Fact(Role.BIAS, "out")} if "bias" in members else {}
+    rank = len(weight.shape)
+    if rank == 1 or (bias and members["bias"].shape == weight.shape):
+        yield from _scaled("weight", members)
+    elif rank == 2:
+        yield Reading("dense", {"weight": Fact(Role.KERNEL, "out in"), **bias})
+        if not bias:
+            yield Reading("embedding", {"weight": Fact(Role.EMBEDDING, "vocab out")})
+    elif rank in _SPACES:
+        for kind, axes in (("conv", "out in"), ("conv transpose", "in out")):
+            if not bias or members["bias"].size == weight.shape[axes.split().index("out")] or kind == "conv transpose":
+                yield Reading(kind, {"weight": Fact(Role.KERNEL, f"{axes} {_SPACES[rank]}"), **bias})
+
+
+def _kernel(members: Members) -> Iterator[Reading]:
+    """A "kernel" as Keras and Flax have it."""
+    rank = len(members["kernel"].shape)
+    bias = {"bias": Fact(Role.BIAS, "out")} if "bias" in members else {}
+    if rank == 2:
+        yield Reading("dense", {"kernel": Fact(Role.KERNEL, "in out"), **bias})
+    elif rank in _SPACES:
+        space = _SPACES[rank]
+        turned = " ".join(f"-{word}" for word in space.split())
+        told = members["kernel"].axes
+        for kind, axes in (
+            ("conv", f"{space} in out"),
+            ("conv transpose", f"{space} out in"),
+            ("conv transpose", f"{turned} in out"),
+            ("conv", f"{space} in mult"),
+        ):
+            if _bias_fits(members, axes) and (not told or told == axes):
+                yield Reading(kind, {"kernel": Fact(Role.KERNEL, axes), **bias})
+
+
+def _bias_fits(members: Members, axes: str) -> bool:
+    if "bias" not in members:
+        return True
+    shape = dict(zip(axes.split(), members["kernel"].shape, strict=True))
+    return members["bias"].size == (shape["in"] * shape["mult"] if "mult" in shape else shape["out"])
+
+
+def _scaled(leaf: str, members: Members) -> Iterator[Reading]:
+    """A norm: one with a mean is a batch norm, one without an offset may be an RMS norm or the slope of a PReLU."""
+    offset = next((word for word in ("bias", "beta") if word in members), "")
+    facts = {leaf: Fact(Role.SCALE)} | ({offset: Fact(Role.OFFSET)} if offset else {})
+    if not offset:
+        yield Reading("rms norm", facts)
+        if leaf == "weight":
+            yield Reading("prelu", {leaf: Fact(Role.OTHER)})
+    for kind in _NORMS:
+        yield Reading(kind, facts)
+
+
+def _batch_norm(members: Members) -> Iterator[Reading]:
+    roles = {"mean": Role.MEAN, "var": Role.VARIANCE, "gamma": Role.SCALE, "scale": Role.SCALE, "weight": Role.SCALE}
+    leaves = [leaf for leaf, weight in members.items() if weight.role is not Role.COUNT]
+    facts = {leaf: Fact(roles.get(re.sub(r"running_|moving_|iance", "", leaf), Role.OFFSET)) for leaf in leaves}
+    for kind in ("batch norm", "instance norm"):
+        yield Reading(kind, facts)
+
+
+def _offset(members: Members) -> Iterator[Reading]:
+    for kind in _NORMS:
+        yield Reading(kind, {leaf: Fact(Role.OFFSET) for leaf in members})
+
+
+def _gates(members: Members, recurrent: str, axis: int) -> tuple[str, str]:
+    """Return the kind and the order of the gates, by how often the hidden state goes into the recurrent kernel."""
+    shape = next(weight.shape for leaf, weight in members.items() if leaf.startswith(recurrent))
+    times = shape[axis] // max(shape[1 - axis], 1)
+    return {4: ("lstm", "ifgo"), 3: ("gru", "rzn"), 1: ("rnn", "")}.get(times, ("", ""))
+
+
+def _torch_recurrent(members: Members) -> Iterator[Reading]:
+    kind, gates = _gates(members, "weight_hh", 0)
+    if kind:
+        out = f"[{gates}]*out" if gates else "out"
+        facts = {
+            leaf: Fact(Role.BIAS, out) if leaf.startswith("bias")
+            else Fact(Role.RECURRENT_KERNEL if leaf.startswith("weight_hh") else Role.KERNEL, f"{out} in")
+            for leaf in members
+        }  # fmt: skip
+        yield Reading(kind, facts)
+
+
+def _keras_recurrent(members: Members) -> Iterator[Reading]:
+    kind, gates = _gates(members, "recurrent_kernel", 1)
+    if kind:
+        out = f"[{'zrn' if kind == 'gru' else gates}]*out" if gates else "out"
+        facts = {"kernel": Fact(Role.KERNEL, f"in {out}"), "recurrent_kernel": Fact(Role.RECURRENT_KERNEL, f"in {out}")}
+        if "bias" in members:
+            facts["bias"] = Fact(Role.BIAS, f"[ih] {out}" if len(members["bias"].shape) == 2 else out)
+        yield Reading(kind, facts)
+
+
+def _packed_cell(members: Members) -> Iterator[Reading]:
+    kind, gates = _gates(members, "dense_h/kernel", 1)
+    if kind:
+        out = f"[{gates}]*out" if gates else "out"
+        roles = {"dense_i/kernel": Role.KERNEL, "dense_h/kernel": Role.RECURRENT_KERNEL}
+        yield Reading(kind, {leaf: Fact(roles[leaf], f"in {out}") if leaf in roles else Fact(Role.BIAS, out) for leaf in members})
+
+
+def _cell(members: Members) -> Iterator[Reading]:
+    """The cells of Flax, which keep each gate apart: `ii/kernel`, `hf/bias`."""
+    gates = {leaf.partition("/")[0].rstrip("_")[1:] for leaf in members}
+    kind = "lstm" if gates == set("ifgo") else "gru" if gates == set("rzn") else "rnn" if gates == {""} else ""
+    if kind:
+        yield Reading(kind, {leaf: _cell_fact(*leaf.split("/")) for leaf in members})
+
+
+def _cell_fact(gate: str, leaf: str) -> Fact:
+    letter = gate.rstrip("_")[1:]
+    out = f"[{letter}]*out" if letter else "out"
+    if leaf == "bias":
+        return Fact(Role.BIAS, out)
+    return Fact(Role.RECURRENT_KERNEL if gate.startswith("h") else Role.KERNEL, f"in {out}")
+
+
+def _attention(members: Members) -> Iterator[Reading]:
+    yield Reading("attention", {leaf: _attention_fact(leaf, weight) for leaf, weight in members.items()})
+
+
+def _attention_fact(leaf: str, weight: Weight) -> Fact:
+    rank = len(weight.shape)
+    if leaf == "in_proj_weight":
+        return Fact(Role.KERNEL, "[qkv]*out in")
+    if leaf == "in_proj_bias":
+        return Fact(Role.BIAS, "[qkv]*out")
+    if leaf.endswith("bias"):
+        return Fact(Role.BIAS, "heads dim" if rank == 2 else "out")
+    if rank == 3:
+        return Fact(Role.KERNEL, "heads dim out" if re.match(r"out|attention_output", leaf) else "in heads dim")
+    return Fact(Role.KERNEL, "in out" if leaf.endswith("kernel") else "out in")
+
+
+def _normed(members: Members) -> Iterator[Reading]:
+    """Weight norm and spectral norm of PyTorch: what stands for the kernel has its axes."""
+    kernel = next(leaf for leaf in members if norm_slot(leaf) in ("direction", "raw kernel") or leaf == "weight_v")
+    plain = {**{leaf: weight for leaf, weight in members.items() if leaf == "bias"}, "weight": members[kernel]}
+    for reading in _dense_or_more(plain):
+        facts = {leaf: Fact(Role.OTHER) for leaf in members}
+        facts |= {kernel: reading.facts["weight"]} | {leaf: fact for leaf, fact in reading.facts.items() if leaf == "bias"}
+        yield Reading(reading.kind, facts)
+
+
+def _separable(members: Members) -> Iterator[Reading]:
+    space = _SPACES.get(len(members["depthwise_kernel"].shape), "k")
+    facts = {"depthwise_kernel": Fact(Role.KERNEL, f"{space} in mult"), "pointwise_kernel": Fact(Role.KERNEL, f"{space} in out")}
+    yield Reading("conv", facts | ({"bias": Fact(Role.BIAS, "out")} if "bias" in members else {}))
+
+
+def _linear(members: Members) -> Iterator[Reading]:
+    """scikit-learn: `coefs_` and `intercepts_` of one layer, or `coef_` and `intercept_`."""
+    kernel = next(leaf for leaf in members if leaf.startswith("coef"))
+    axes = {"coefs_": "in out", "coef_": "in" if len(members[kernel].shape) == 1 else "out in"}[kernel]
+    yield Reading("dense", {leaf: Fact(Role.KERNEL, axes) if leaf == kernel else Fact(Role.BIAS, "out") for leaf in members})
+
+
+def _only(kind: str, role: Role, axes: str = "") -> Callable[[Members], Iterator[Reading]]:
+    def reading(members: Members) -> Iterator[Reading]:
+        yield Reading(kind, dict.fromkeys(members, Fact(role, axes)))
+
+    return reading
+
+
+_MEANS = r"(?:(?:beta|bias|gamma|scale|weight) )*(?:moving_mean moving_variance|running_mean running_var|mean var)"
+VOCABULARIES: tuple[Vocabulary, ...] = (
+    Vocabulary(r"(bias )?weight", _dense_or_more),
+    Vocabulary(r"(bias )?(parametrizations\.weight\.original[01]? ?|parametrizations\.weight\.0\._[uv] ?)+", _normed),
+    Vocabulary(r"(bias )?weight_g weight_v|(bias )?weight_orig weight_u( weight_v)?", _normed),
+    Vocabulary(r"(bias )?kernel", _kernel),
+    Vocabulary(r"(?:bias )?mean (?:scale )?var|(?:bias )?mean var(?: weight)?", _batch_norm),
+    Vocabulary(_MEANS + r"(?: weight)?", _batch_norm),
+    Vocabulary(r"(beta )?gamma", lambda members: _scaled("gamma", members)),
+    Vocabulary(r"(bias )?scale", lambda members: _scaled("scale", members)),
+    Vocabulary(r"beta", _offset),
+    Vocabulary(r"(?: ?(?:bias|weight)_[ih]h(?:_l\d+)?(?:_reverse)?)+", _torch_recurrent),
+    Vocabulary(r"(bias )?kernel recurrent_kernel", _keras_recurrent),
+    Vocabulary(r"(?: ?dense_[ih]/(?:kernel|bias))+", _packed_cell),
+    Vocabulary(r"(?: ?[ih][ifgorzn]?_?/(?:kernel|bias))+", _cell),
+    Vocabulary(r"(?=.*(?:query|q_proj|in_proj))(?: ?(?:in|out|[qkv]|query|key|value|output|attention_output)\S*)+", _attention),
+    Vocabulary(r"(bias )?depthwise_kernel pointwise_kernel", _separable),
+    Vocabulary(r"coef_( intercept_)?|coefs_( intercepts_)?", _linear),
+    Vocabulary(r"embeddings?", _only("embedding", Role.EMBEDDING, "vocab out")),
+    Vocabulary(r"alpha|negative_slope", _only("prelu", Role.OTHER)),
+)
+"""The leaves of a layer in alphabetical order, and what they may be."""

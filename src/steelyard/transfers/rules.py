@@ -1,0 +1,113 @@
+"""What a user says of names: which layer or weight of the source is which of the target."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from steelyard.errors import ShapeError, printable
+
+if TYPE_CHECKING:
+    from steelyard.transfers.units import Unit
+
+Rules = Mapping[str, str]
+_GROUP = re.compile(r"\((?!\?)[^()]*\)")
+_REFERENCE = re.compile(r"\\(\d)")
+
+
+def read_json(found: Any, what: str) -> dict[str, Any]:
+    """Return a mapping as it is, or that of a JSON file; raises `ShapeError` for what is neither."""
+    if found is None:
+        return {}
+    if isinstance(found, (str, os.PathLike)):
+        try:
+            with open(found, encoding="utf-8") as file:
+                found = json.load(file)
+        except (OSError, ValueError) as error:
+            raise ShapeError(f"{what} cannot be read from {printable(found)}: {printable(error)}") from None
+    if not isinstance(found, Mapping):
+        raise ShapeError(f"{what} is a {type(found).__name__}; give a mapping of names, or a JSON file that holds one")
+    return dict(found)
+
+
+def reversed_rule(pattern: str, template: str) -> tuple[str, str] | None:
+    r"""Return the rule that leads back, or None where a rule cannot be turned round.
+
+    >>> reversed_rule(r"encoder\.(.*)", r"enc/\1")
+    ('enc/(.*)', 'encoder.\\1')
+    """
+    groups = _GROUP.findall(pattern)
+    plain = _GROUP.sub("\0", pattern)
+    literal = re.sub(r"\\(.)", r"\1", plain)
+    numbers = [int(number) for number in _REFERENCE.findall(template)]
+    if re.search(r"[\[\]*+?|^${}]", plain.replace("\\", "")) or sorted(numbers) != list(range(1, len(groups) + 1)):
+        return None
+    parts = _REFERENCE.split(template)
+    back = "".join(groups[int(part) - 1] if nth % 2 else re.escape(part) for nth, part in enumerate(parts))
+    places = iter(numbers.index(nth) + 1 for nth in range(1, len(groups) + 1))
+    return back.replace("\\/", "/"), re.sub("\0", lambda _: f"\\{next(places)}", literal)
+
+
+def given_pairs(rules: Rules, pairs: Rules, sources: list[Unit], targets: list[Unit]) -> dict[str, str]:
+    """Return the target unit that names and rules give each source unit, by the units' names.
+
+    A rule is a regular expression for the whole name of a layer or of a weight, and a template of the other net's
+    name. One that fits no name of the source is turned round, so that one set of rules leads there and back. Raises
+    `ShapeError` for a name that is not there.
+    """
+    names = {name for unit in sources for name in _names(unit)}
+    for name in pairs:
+        if name not in names:
+            raise ShapeError(f"pairs names {printable(name)!r}, which is no layer and no weight of the source")
+    ways = [_turned(pattern, template, names) for pattern, template in rules.items()]
+    return dict(_given(ways, pairs, sources, targets))
+
+
+def _turned(pattern: str, template: str, names: Iterable[str]) -> tuple[re.Pattern[str], str]:
+    try:
+        rule = re.compile(pattern)
+    except re.error as error:
+        raise ShapeError(f"the rule {printable(pattern)!r} is no regular expression: {error}") from None
+    back = None if any(map(rule.fullmatch, names)) else reversed_rule(pattern, template)
+    return (re.compile(back[0]), back[1]) if back else (rule, template)
+
+
+def _given(
+    ways: list[tuple[re.Pattern[str], str]], pairs: Rules, sources: list[Unit], targets: list[Unit]
+) -> Iterator[tuple[str, str]]:
+    places: dict[str, int] = {}
+    for unit in sources:
+        layer = _layer(unit)
+        place = places[layer] = places.get(layer, -1) + 1
+        wanted = [name for own in _names(unit) for name in _mapped(own, ways, pairs)]
+        partner = next((found for name in wanted if (found := _unit(name, place, targets))), None)
+        if partner is not None:
+            yield unit.name, partner.name
+        elif wanted:
+            raise ShapeError(f"{printable(unit.name)} is to become {printable(wanted[0])!r}, which the target does not have")
+
+
+def _mapped(name: str, ways: list[tuple[re.Pattern[str], str]], pairs: Rules) -> Iterator[str]:
+    if name in pairs:
+        yield pairs[name]
+    for rule, template in ways:
+        if match := rule.fullmatch(name):
+            yield match.expand(template)
+
+
+def _unit(name: str, place: int, targets: list[Unit]) -> Unit | None:
+    """Return the unit of this name, the one in this place of the layer of this name, or the one that has this weight."""
+    of_layer = [unit for unit in targets if _layer(unit) == name]
+    exact = [unit for unit in targets if unit.name == name or name in unit.weights]
+    return next(iter([*exact, *of_layer[place : place + 1]]), None)
+
+
+def _names(unit: Unit) -> list[str]:
+    return [*dict.fromkeys((unit.name, _layer(unit))), *unit.weights]
+
+
+def _layer(unit: Unit) -> str:
+    return unit.layer.name if unit.layer else unit.name

@@ -1,0 +1,78 @@
+"""What two layers must have in common besides their weights, compared where both nets say it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from steelyard.errors import ShapeError, printable
+
+if TYPE_CHECKING:
+    from steelyard.transfers.nets import Net
+    from steelyard.transfers.pairing import Pair
+
+OTHER_FUNCTION = ("heads", "key_heads", "groups", "reset_after")
+"""Where these differ no weights make the layers equal."""
+COMPARED = ("epsilon", "activation", "recurrent_activation", "strides", "padding", "dilation", "negative_slope")
+FOR_TRAINING = ("momentum",)
+"""Where these differ the outputs are equal, and training goes on otherwise."""
+
+
+def check_settings(pairs: list[Pair]) -> None:
+    """Raise `ShapeError` where two layers are different functions whatever their weights."""
+    for source, target, _ in pairs:
+        for name in OTHER_FUNCTION:
+            mine, theirs = source.settings.get(name), target.settings.get(name)
+            if mine is not None and theirs is not None and mine != theirs:
+                raise ShapeError(
+                    f"{printable(source.name)} has {name}={mine}, {printable(target.name)} {name}={theirs}: with the same weights "
+                    "these are different functions; build the target with the same setting"
+                )
+
+
+def differences(source: Net, target: Net, pairs: list[Pair]) -> list[str]:
+    """Return a line for each setting that both nets tell and in which they differ."""
+    found = [line for each in pairs for line in _differing(each)]
+    return found + list(_activations(source, target))
+
+
+def _differing(each: Pair) -> Iterator[str]:
+    mine, theirs = each.source.settings, each.target.settings
+    for name in (*COMPARED, *FOR_TRAINING):
+        if name in mine and name in theirs and not _same(mine[name], theirs[name]):
+            names = f"{printable(each.source.name)} has {name}={mine[name]}, {printable(each.target.name)} {name}={theirs[name]}"
+            yield names + (" (training only)" if name in FOR_TRAINING else "")
+    if "nnet_sigmoid" in (mine.get("activation"), theirs.get("activation")):
+        yield f"{printable(each.source.name)}: R's nnet cuts its sigmoid at +-15, which is up to 3.06e-7 of each unit"
+
+
+def _same(mine: Any, theirs: Any) -> bool:
+    if isinstance(mine, (tuple, list)) and isinstance(theirs, (tuple, list)):
+        return tuple(mine) == tuple(theirs)
+    if {"nnet_sigmoid", "sigmoid"} == {mine, theirs}:
+        return True
+    return bool(mine == theirs)
+
+
+def _activations(source: Net, target: Net) -> Iterator[str]:
+    """Compare the activations of both nets as they run, wherever each framework keeps them."""
+    mine, theirs = _sequence(source), _sequence(target)
+    if mine is None or theirs is None or mine == theirs:
+        return
+    if len(mine) == len(theirs):
+        for nth, (one, other) in enumerate(zip(mine, theirs, strict=True), start=1):
+            if one != other and not {one, other} <= {"sigmoid", "nnet_sigmoid"}:
+                yield f"activation {nth} is {one} in the source, {other} in the target"
+
+
+def _sequence(net: Net) -> list[str] | None:
+    """Return the activations in order, or None where the order is not known."""
+    if net.graph is None or not net.graph.executed:
+        return None
+    words = []
+    for layer in net.graph.layers:
+        if layer.kind in ("rnn", "lstm", "gru"):
+            continue
+        word = str(layer.settings.get("activation") or ("softmax" if layer.kind == "softmax" else ""))
+        words += [word] if word and word not in ("linear", "identity") else []
+    return words

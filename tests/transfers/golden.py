@@ -1,0 +1,75 @@
+"""The golden cases: the same weights in each framework's own files, an input, the expected output, the builders."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+import steelyard
+
+ROOT = Path(__file__).parents[2]
+SHARED = Path(os.environ.get("STEELYARD_SHARED", ROOT.parent / "shared"))
+GOLDEN = SHARED / "conventions/golden"
+CASES = {case["id"]: case for case in json.loads((GOLDEN / "index.json").read_text())["cases"]}
+
+
+def files(case, framework):
+    return [GOLDEN / name for name in CASES[case]["files"][framework]]
+
+
+def inputs(case, framework):
+    with np.load(GOLDEN / CASES[case]["io"]) as io:
+        layout = CASES[case]["layout"][framework]
+        return [io[name] for name in layout["inputs"]], io[layout["output"]]
+
+
+def build(case, framework):
+    """Build the framework's own fresh model, with numbers of its own."""
+    space = {"__name__": "built"}
+    exec(CASES[case]["builders"][framework], space)
+    if framework == "torch":
+        import torch
+
+        torch.manual_seed(1)
+        return space["build"]().eval()
+    if framework == "linen":
+        import jax
+
+        module = space["build"]()
+        return module.bind(module.init(jax.random.key(1), *map(jax.numpy.asarray, inputs(case, framework)[0])))
+    return space["build"]()
+
+
+def trained(case, framework):
+    """Build the framework's own model with the numbers of its file."""
+    model = build(case, framework)
+    if framework == "eqx":
+        import equinox
+
+        return equinox.tree_deserialise_leaves(files(case, framework)[0], model)
+    steelyard.weights(model).assign(steelyard.weights(files(case, framework)[0]).arrays())
+    return model
+
+
+def run(framework, model, given):
+    """Run a model as its framework does."""
+    if framework == "torch":
+        import torch
+
+        with torch.no_grad():
+            return model(*(torch.from_numpy(np.array(each)) for each in given)).numpy()
+    if framework == "keras":
+        return np.asarray(model(given if len(given) > 1 else given[0], training=False))
+    if framework == "eqx":
+        import jax
+
+        try:
+            return np.asarray(jax.vmap(model)(*given))
+        except Exception:
+            return np.asarray(model(*given))
+    return np.asarray(model(*given))
+
+
+def error(found, wanted):
+    return float(np.abs(np.asarray(found, np.float64) - wanted).max() / (np.abs(wanted).max() or 1.0))
