@@ -118,13 +118,14 @@ FACTS = [
     (eqx.nn.Conv1d(2, 3, 2, key=KEY), {"weight": ("kernel", "out in k"), "bias": ("bias", "out 1")}),
     (eqx.nn.Conv(2, 2, 3, 2, key=KEY), {"weight": ("kernel", "out in kh kw"), "bias": ("bias", "out 1 1")}),
     (eqx.nn.ConvTranspose2d(2, 3, 2, key=KEY), {"weight": ("kernel", "out in -kh -kw"), "bias": ("bias", "out 1 1")}),
-    (eqx.nn.ConvTranspose1d(2, 4, 2, groups=2, key=KEY), {"weight": ("kernel", ""), "bias": ("bias", "out 1")}),
+    (eqx.nn.ConvTranspose1d(2, 4, 2, groups=2, key=KEY), {"weight": ("kernel", "group*out in -k"), "bias": ("bias", "out 1")}),
     (eqx.nn.Embedding(5, 3, key=KEY), {"weight": ("embedding", "vocab out")}),
     (eqx.nn.LayerNorm(3), {"weight": ("scale", "channel"), "bias": ("offset", "channel")}),
     (eqx.nn.LayerNorm((2, 3)), {"weight": ("scale", ""), "bias": ("offset", "")}),
     (eqx.nn.RMSNorm(3), {"weight": ("scale", "channel"), "bias": ("offset", "channel")}),
     (eqx.nn.GroupNorm(1, 3), {"weight": ("scale", "channel"), "bias": ("offset", "channel")}),
     (eqx.nn.PReLU(), {"negative_slope": ("other", "")}),
+    (eqx.nn.PReLU(jnp.zeros((3, 1, 1))), {"negative_slope": ("other", "channel 1 1")}),
     (
         eqx.nn.LSTMCell(2, 3, key=KEY),
         {
@@ -139,7 +140,7 @@ FACTS = [
             "weight_ih": ("kernel", "[rzn]*out in"),
             "weight_hh": ("recurrent kernel", "[rzn]*out in"),
             "bias": ("bias", "[rzn]*out"),
-            "bias_n": ("bias", "out"),
+            "bias_n": ("bias", "[n]*out"),
         },
     ),
     (
@@ -148,7 +149,7 @@ FACTS = [
     ),
     (
         eqx.nn.WeightNorm(eqx.nn.Linear(2, 3, key=KEY)),
-        {"layer.weight": ("kernel", "out in"), "layer.bias": ("bias", "out"), "g": ("scale", "")},
+        {"layer.weight": ("kernel", "out in"), "layer.bias": ("bias", "out"), "g": ("scale", "out 1")},
     ),
 ]
 

@@ -96,14 +96,54 @@ def test_roles_and_axes_that_the_names_of_linen_tell(linen):
         "params/MultiHeadDotProductAttention_0/query/kernel": ("kernel", "in heads dim"),
         "params/MultiHeadDotProductAttention_0/query/bias": ("bias", "heads dim"),
         "params/MultiHeadDotProductAttention_0/out/kernel": ("kernel", "heads dim out"),
-        "params/OptimizedLSTMCell_0/ig/kernel": ("kernel", "in out"),
-        "params/OptimizedLSTMCell_0/hg/kernel": ("recurrent kernel", "in out"),
-        "params/OptimizedLSTMCell_0/hg/bias": ("bias", "out"),
+        "params/OptimizedLSTMCell_0/ig/kernel": ("kernel", "in [g]*out"),
+        "params/OptimizedLSTMCell_0/hg/kernel": ("recurrent kernel", "in [g]*out"),
+        "params/OptimizedLSTMCell_0/hg/bias": ("bias", "[g]*out"),
         "params/head/kernel": ("kernel", "in out"),
     }
     assert {name: (str(w[name].role), w[name].axes) for name in expected} == expected
     assert w["batch_stats/BatchNorm_0/mean"].trainable is False
     assert w["params/head/kernel"].trainable is True
+
+
+NAMED = [  # layers under names of their own, known by their parts
+    (
+        nn.RNN(nn.LSTMCell(3)),
+        (1, 4, 2),
+        {"cell/ii/kernel": "in [i]*out", "cell/hf/kernel": "in [f]*out", "cell/hg/bias": "[g]*out"},
+    ),
+    (
+        nn.RNN(nn.GRUCell(3)),
+        (1, 4, 2),
+        {"cell/in/kernel": "in [n]*out", "cell/hn/bias": "[n]*out", "cell/hz/kernel": "in [z]*out"},
+    ),
+    (nn.RNN(nn.SimpleCell(3)), (1, 4, 2), {"cell/i/bias": "out", "cell/h/kernel": "in out"}),
+    (nn.MultiHeadDotProductAttention(2), (1, 4, 6), {}),
+    (nn.Sequential([nn.MultiHeadDotProductAttention(2)]), (1, 4, 6), {"layers_0/key/kernel": "in heads dim"}),
+    (nn.Sequential([nn.DenseGeneral((2, 3))]), (1, 4), {"layers_0/bias": ""}),
+    (nn.WeightNorm(nn.Dense(3)), (1, 4), {"layer_instance/kernel/scale": "out", "layer_instance/bias": "out"}),
+]
+
+
+@pytest.mark.parametrize(("module", "shape", "expected"), NAMED, ids=range(len(NAMED)))
+def test_parts_tell_what_a_layer_with_a_name_of_its_own_is(module, shape, expected):
+    w = steelyard.weights(module.init(jax.random.key(0), jnp.ones(shape)))
+    assert {name: w[f"params/{name}"].axes for name in expected} == expected
+    recurrent = {name.split("/")[-2][0] for name, weight in w.items() if weight.role == "recurrent kernel"}
+    assert recurrent == ({"h"} if isinstance(module, nn.RNN) else set())
+    if any("heads" in axes for axes in expected.values()) or not expected:
+        assert all("heads" in weight.axes for weight in w.values() if len(weight.shape) > 1)
+
+
+def test_a_dense_layer_that_gives_several_axes_has_numbered_ones():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.DenseGeneral((2, 3), axis=(-2, -1))(x)
+
+    w = steelyard.weights(Net().init(jax.random.key(0), jnp.ones((1, 4, 5))))
+    assert w["params/DenseGeneral_0/kernel"].axes == "in1 in2 out1 out2"
+    assert w["params/DenseGeneral_0/bias"].axes == "out1 out2"
 
 
 def test_assign_gives_new_variables_with_equal_outputs(linen):
@@ -285,8 +325,16 @@ FACTS = [
     (nnx.Embed(4, 3, rngs=RNGS), {"embedding": ("embedding", "vocab out")}),
     (nnx.RMSNorm(3, rngs=RNGS), {"scale": ("scale", "channel")}),
     (nnx.BatchNorm(3, use_scale=False, use_bias=False, rngs=RNGS), {"mean": ("mean", "channel"), "var": ("variance", "channel")}),
-    (nnx.LinearGeneral(3, (2, 4), rngs=RNGS), {"kernel": ("kernel", ""), "bias": ("bias", "")}),
+    (nnx.LinearGeneral(3, (2, 4), rngs=RNGS), {"kernel": ("kernel", "in out1 out2"), "bias": ("bias", "out1 out2")}),
     (nnx.OptimizedLSTMCell(2, 3, rngs=RNGS), PACKED),
+    (
+        nnx.LSTMCell(2, 3, rngs=RNGS),
+        {
+            **{f"{part}/kernel": ("kernel", f"in [{part[1]}]*out") for part in ("if_", "ig", "ii", "io")},
+            **{f"h{gate}/kernel": ("recurrent kernel", f"in [{gate}]*out") for gate in "fgio"},
+            **{f"h{gate}/bias": ("bias", f"[{gate}]*out") for gate in "fgio"},
+        },
+    ),
     (nnx.RNN(nnx.OptimizedLSTMCell(2, 3, rngs=RNGS)), {f"cell/{name}": fact for name, fact in PACKED.items()}),
     (
         nnx.GRUCell(2, 3, rngs=RNGS),

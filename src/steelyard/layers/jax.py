@@ -50,6 +50,19 @@ def each_axis(number: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
     return tuple(number)
 
 
+def general_axes(inputs: int, outputs: int) -> str:
+    """Return the axes of a dense layer that contracts several axes, or gives several; they are numbered then.
+
+    >>> general_axes(1, 2), general_axes(0, 1)
+    ('in out1 out2', 'out')
+    """
+    return " ".join((*_numbered("in", inputs), *_numbered("out", outputs)))
+
+
+def _numbered(word: str, count: int) -> list[str]:
+    return [word] if count == 1 else [f"{word}{number}" for number in range(1, count + 1)]
+
+
 def activation_layer(name: str, function: Any) -> Layer:
     """Describe a function that stands between layers; one of an unknown author is "other"."""
     word = activation_word(function)

@@ -38,7 +38,7 @@ def _recurrent(gates: str) -> Facts:
         "weight_ih": (Role.KERNEL, f"[{gates}]*out in"),
         "weight_hh": (Role.RECURRENT_KERNEL, f"[{gates}]*out in"),
         "bias": (Role.BIAS, f"[{gates}]*out"),
-        "bias_n": (Role.BIAS, "out"),
+        "bias_n": (Role.BIAS, "[n]*out"),  # of a GRU
     }
 
 
@@ -52,7 +52,7 @@ FACTS: dict[str, Facts] = {
     "LSTMCell": _recurrent("ifgo"),
     "GRUCell": _recurrent("rzn"),
     "PReLU": {"negative_slope": (Role.OTHER, "channel")},
-    "WeightNorm": {"g": (Role.SCALE, "")},
+    "WeightNorm": {"g": (Role.SCALE, "out")},
 }
 _SPACES = {1: "k", 2: "kh kw", 3: "kd kh kw"}
 _TURNED = {1: "-k", 2: "-kh -kw", 3: "-kd -kh -kw"}
@@ -65,7 +65,7 @@ def weights(model: Any) -> Iterator[Weight]:
             continue
         owner = _owner(model, path[:-1])
         for plain in adapter_of(leaf).weights(leaf):
-            role, axes = _fact(owner, keystr(path[-1:]).strip(".[]'"), len(plain.shape))
+            role, axes = _fact(owner, keystr(path[-1:]).strip(".[]'"), plain.shape)
             yield plain.replace(name=_spelled(path), layer=_spelled(path[:-1]), role=role, axes=axes)
 
 
@@ -111,9 +111,12 @@ def _owner(model: Any, path: Any) -> Any:
     return model
 
 
-def _fact(owner: Any, leaf: str, ndim: int) -> tuple[Role, str]:
-    role, axes = _known(owner).get(leaf) or (role_of(leaf, ndim), "")
-    return role, axes if len(axes.split()) == ndim else ""
+def _fact(owner: Any, leaf: str, shape: tuple[int, ...]) -> tuple[Role, str]:
+    """A slope, and the lengths of a kernel, may have axes of one behind their own."""
+    role, axes = _known(owner).get(leaf) or (role_of(leaf, len(shape)), "")
+    if leaf in ("negative_slope", "g") and all(length == 1 for length in shape[1:]):
+        axes += " 1" * (len(shape) - 1)
+    return role, axes if len(axes.split()) == len(shape) else ""
 
 
 def _known(owner: Any) -> Facts:
@@ -127,10 +130,11 @@ def _known(owner: Any) -> Facts:
 def _convolution(layer: Any) -> Facts:
     """A bias has an axis of one for each axis of space. In a transposed convolution those of the kernel run backwards.
 
-    There the groups are in another place than in other frameworks, so with groups nothing is said.
+    There the outputs of all groups stand on the first axis, where other frameworks have the inputs.
     """
     rank = layer.num_spatial_dims
     bias = "out" + " 1" * rank
     if isinstance(layer, eqx.nn.Conv):
         return _dense(f"out in {_SPACES.get(rank, '')}", bias)
-    return _dense(f"out in {_TURNED.get(rank, '')}" if layer.groups == 1 else "", bias)
+    outputs = "out" if layer.groups == 1 else "group*out"
+    return _dense(f"{outputs} in {_TURNED.get(rank, '')}", bias)

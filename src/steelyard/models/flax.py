@@ -21,6 +21,7 @@ from steelyard.core.plugins import adapter_of, load
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import NotFittedError, UnknownModelError
+from steelyard.layers.jax import general_axes
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
@@ -49,7 +50,6 @@ def _recurrent(gates: str) -> dict[str, Facts]:
 
 FACTS: dict[str, Facts] = {
     "Linear": _dense("in out"),
-    "LinearGeneral": _dense("in out"),
     "Einsum": _dense(""),
     "Embed": {"embedding": (Role.EMBEDDING, "vocab out")},
     **dict.fromkeys(("BatchNorm", "LayerNorm", "GroupNorm", "RMSNorm", "InstanceNorm"), _NORM),
@@ -59,7 +59,10 @@ PARTS: dict[str, dict[str, Facts]] = {  # what a part is for, by the class that 
     "OptimizedLSTMCell": _recurrent("ifgo"),
     "GRUCell": _recurrent("rzn"),
     "SimpleCell": _recurrent(""),
-    "LSTMCell": {f"h{gate}": _dense("in out", role=Role.RECURRENT_KERNEL) for gate in "ifgo"},
+    "LSTMCell": {
+        **{part: _dense(f"in [{part[1]}]*out") for part in ("ii", "if_", "ig", "io")},
+        **{f"h{gate}": _dense(f"in [{gate}]*out", f"[{gate}]*out", Role.RECURRENT_KERNEL) for gate in "ifgo"},
+    },
     "MultiHeadAttention": {
         **dict.fromkeys(("query", "key", "value"), _dense("in heads dim", "heads dim")),
         "out": _dense("heads dim out"),
@@ -209,6 +212,9 @@ def _known(modules: Mapping[Any, Any], path: tuple[Any, ...]) -> Facts:
     owner = modules.get(path[:-1])
     if isinstance(owner, (nnx.Conv, nnx.ConvTranspose)):
         return _convolution(owner)
+    if isinstance(owner, nnx.LinearGeneral):
+        inputs, outputs = (1 if isinstance(width, int) else len(width) for width in (owner.in_features, owner.out_features))
+        return _dense(general_axes(inputs, outputs), general_axes(0, outputs))
     return next((FACTS[name] for name in _bases(owner) if name in FACTS), {})
 
 
