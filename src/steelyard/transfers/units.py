@@ -137,6 +137,8 @@ def _running(key: str) -> tuple[int, bool]:
 def _unit(name: str, kind: str, key: str, settings: Mapping[str, Any]) -> Unit:
     direction = key.rpartition(" ")[2] if kind in _RECURRENT else ""
     told = str(settings.get("direction") or "")
+    if key == "pointwise":
+        settings = {word: value for word, value in settings.items() if word not in ("groups", "strides", "dilation", "padding")}
     shown = f"{name} ({key})" if key not in ("", "0 forward") else name
     return Unit(shown, kind, settings, told or _direction_of(name) or direction)
 
