@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from steelyard.core.graph import Graph, Layer, Shape
@@ -24,6 +24,9 @@ from steelyard.layers.keras_kinds import (
 )
 from steelyard.layers.keras_shapes import shape_after
 
+Walk = Generator[Layer, None, "Shape | None"]
+"""Layers in order, and in the end the shape of what the last gives."""
+
 DEPTH = 64
 """Levels of models inside models."""
 _MODELS = ("Functional", "Model", "Sequential")
@@ -38,6 +41,11 @@ class _Ref(NamedTuple):
     output: int
     shape: Shape | None = None
     dtype: str = ""
+    is_old: bool = True
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.name, self.call
 
 
 def graph_maker(config: Any, weights: Iterable[Weight]) -> Callable[[], Graph] | None:
@@ -96,18 +104,20 @@ class _Reading:
         own = [name for name in found if name.endswith(f"#{place}") or (place == 1 and not re.search(r"#\d+$", name))]
         return own or found
 
-    def visit(self, entry: Any, scope: str, takes: list[Shape | None], gives: Shape | None, depth: int) -> Iterator[Layer]:
-        """Yield the layers that an entry stands for, in the order in which they run."""
+    def visit(self, entry: Any, scope: str, takes: list[Shape | None], gives: Shape | None, depth: int) -> Walk:
+        """Yield the layers that an entry stands for, in the order in which they run, and return the shape of its output."""
         kind, config = class_and_config(entry)
         path = _path(scope, _name(entry))
         if depth >= DEPTH:
             self.is_certain = False
         elif _entries(entry):
             self.is_certain &= kind in _MODELS
-            yield from self._chain(entry, path, takes, depth) if _is_sequential(entry) else self._net(entry, depth)
+            inner = yield from self._chain(entry, path, takes, depth) if _is_sequential(entry) else self._net(entry, depth)
+            return gives or inner
         elif kind != "InputLayer":
             first = takes[0] if takes else None
             yield from self._layer(_known_class(entry), config, entry, path, first, gives)
+        return gives
 
     def _layer(
         self, kind: str, config: Mapping[str, Any], entry: Any, path: str, takes: Shape | None, gives: Shape | None
@@ -153,17 +163,17 @@ class _Reading:
             side = _path(path, f"{'backward' if is_back else 'forward'}_{forward.get('name', '')}")
             yield from _cells(kind, own, ours, side, takes, shape_after(kind, own, [takes]))
 
-    def _chain(self, entry: Any, scope: str, takes: list[Shape | None], depth: int) -> Iterator[Layer]:
+    def _chain(self, entry: Any, scope: str, takes: list[Shape | None], depth: int) -> Walk:
         """Yield the layers of a Sequential model; a later one says what an earlier one gives."""
-        entries = [each for each in _entries(entry) if isinstance(each, Mapping)]
+        entries = _entries(entry)
         shape = (takes[0] if takes else None) or next(iter(_inputs(entry) or ()), None)
         for place, each in enumerate(entries):
             kind, _ = class_and_config(each)
             shape = _told(each) or shape
             later = _told(entries[place + 1]) if place + 1 < len(entries) else None
             gives = shape if kind == "InputLayer" else later or self._after(each, [shape])
-            yield from self.visit(each, scope, [shape], gives, depth + 1)
-            shape = gives
+            shape = yield from self.visit(each, scope, [shape], gives, depth + 1)
+        return shape
 
     def _after(self, entry: Any, takes: list[Shape | None]) -> Shape | None:
         """Return what a layer makes of a shape; nothing for a whole model."""
@@ -182,28 +192,33 @@ class _Reading:
             return (*one[:-1], 2 * one[-1]) if one and one[-1] and config.get("merge_mode") == "concat" else None
         return shape_after(_known_class(entry), config, takes)
 
-    def _net(self, entry: Any, depth: int) -> Iterator[Layer]:
+    def _net(self, entry: Any, depth: int) -> Walk:
         """Yield the layers of a functional model as its outputs need them, each where it runs first.
 
         Their names do not begin with the model's.
         """
         _, config = class_and_config(entry)
         by_name = {_name(each): each for each in _entries(entry)}
-        calls = {(name, n): list(_refs(call)) for name, each in by_name.items() for n, call in enumerate(_calls(each))}
-        ends = [(ref.name, ref.call) for ref in _refs(config.get("output_layers"))]
-        order = in_order(ends or list(calls), lambda key: [(ref.name, ref.call) for ref in calls.get(key, [])])
+        calls = {
+            (name, n): [_meant(ref, by_name, is_call=True) for ref in _refs(call)]
+            for name, each in by_name.items()
+            for n, call in enumerate(_calls(each))
+        }
+        ends = [_meant(ref, by_name, is_call=False) for ref in _refs(config.get("output_layers"))]
+        order = in_order([ref.key for ref in ends] or list(calls), lambda key: [ref.key for ref in calls.get(key, [])])
         self.is_certain &= bool(ends) and _is_sound(order, calls)
-        shapes = _Shapes(calls)
-        done = set()
+        shapes, done = _Shapes(calls), set()
         for key in order:
             each = by_name.get(key[0])
             if each is None or key not in calls:
                 continue
             inputs = [shapes.of(ref) for ref in calls[key]]
-            shapes.made.setdefault(key, _told(each) if not inputs else self._after(each, inputs))
+            gives = shapes.made.get(key) or (self._after(each, inputs) if inputs else _told(each))
             if key[0] not in done and key not in shapes.masks:
                 done.add(key[0])
-                yield from self.visit(each, "", inputs, shapes.made[key], depth + 1)
+                gives = yield from self.visit(each, "", inputs, gives, depth + 1)
+            shapes.made[key] = gives
+        return shapes.of(ends[0]) if ends else None
 
 
 class _Shapes:
@@ -213,11 +228,11 @@ class _Shapes:
 
     def __init__(self, calls: Mapping[tuple[str, int], list[_Ref]]) -> None:
         said = [ref for refs in calls.values() for ref in refs if ref.shape is not None and ref.output == 0]
-        self.made: dict[tuple[str, int], Shape | None] = {(ref.name, ref.call): ref.shape for ref in said}
-        self.masks = {(ref.name, ref.call) for ref in said if ref.dtype == "bool"}
+        self.made: dict[tuple[str, int], Shape | None] = {ref.key: ref.shape for ref in said}
+        self.masks = {ref.key for ref in said if ref.dtype == "bool"}
 
     def of(self, ref: _Ref) -> Shape | None:
-        return ref.shape if ref.shape is not None else self.made.get((ref.name, ref.call))
+        return ref.shape if ref.shape is not None else self.made.get(ref.key)
 
 
 def _entries(entry: Any) -> list[Any]:
@@ -298,7 +313,20 @@ def _tensor(item: Mapping[str, Any]) -> _Ref | None:
     if not isinstance(history, list) or not _is_history(history):
         return None
     name, call, output = history[:3]
-    return _Ref(name, call, output, _shape(config.get("shape")), str(config.get("dtype")))
+    return _Ref(name, call, output, _shape(config.get("shape")), str(config.get("dtype")), is_old=False)
+
+
+def _meant(ref: _Ref, by_name: Mapping[str, Any], *, is_call: bool) -> _Ref:
+    """Count the calls of a layer from 0: to Keras a functional model was called once when it was made.
+
+    Keras 3 counts so only where it lists the outputs, Keras 2 wherever it names a model.
+    """
+    entry = by_name.get(ref.name)
+    if entry is None:
+        return ref
+    is_model = bool(_entries(entry)) and (is_call or not _is_sequential(entry))
+    call = ref.call - 1 if is_model and ref.is_old else ref.call
+    return ref._replace(call=max(0, min(call, len(_calls(entry)) - 1)))
 
 
 def _is_history(item: Any) -> bool:
@@ -308,7 +336,7 @@ def _is_history(item: Any) -> bool:
 def _is_sound(order: list[tuple[str, int]], calls: Mapping[tuple[str, int], list[_Ref]]) -> bool:
     """Tell whether every layer stands behind all that it takes: there are no circles and nothing is missing."""
     place = {key: count for count, key in enumerate(order)}
-    return all(key in calls and all(place[ref.name, ref.call] < place[key] for ref in calls[key]) for key in order)
+    return all(key in calls and all(place[ref.key] < place[key] for ref in calls[key]) for key in order)
 
 
 def _shape(value: Any) -> Shape | None:
