@@ -59,12 +59,14 @@ class Tensor:
 class Attribute:
     """An AttributeProto, as far as weights may lie in it."""
 
-    __slots__ = ("graphs", "ints", "name", "number", "runs", "sparse", "tensors", "text")
+    __slots__ = ("graphs", "ints", "name", "number", "real", "runs", "sparse", "tensors", "text", "texts")
 
     def __init__(self) -> None:
         self.name = ""
         self.number: int | None = None
+        self.real: float | None = None
         self.text = ""
+        self.texts: list[str] = []
         self.ints: list[int] = []
         self.runs: list[Run] = []
         self.tensors: list[Tensor] = []
@@ -203,20 +205,15 @@ class _Decoder:
         found = Attribute()
         for part in field.message():
             number = part.number
-            if number == 1:
-                found.name = part.text()
-            elif number == 4 and part.length < 100:
-                found.text = part.text()
+            if number in (1, 4, 9):
+                _tell_text(found, part)
             elif number in (5, 10):
                 found.tensors.append(self.tensor(part))
             elif number in (6, 11):
                 found.graphs.append(self.graph(part, Graph()))
             elif number in (2, 3, 7, 8):
                 _extend(found.runs, part)
-                if number == 3:
-                    found.number = part.signed()
-                elif number == 8 and len(found.ints) < 1000:
-                    found.ints += part.integers(1 << 30)
+                _tell_number(found, part)
             elif number in (22, 23):
                 found.sparse.append(self.sparse(part))
         return found
@@ -255,6 +252,25 @@ class _Decoder:
                 external = part.unsigned() == 1
         found.external = entries if external else None
         return found
+
+
+def _tell_text(found: Attribute, field: Field) -> None:
+    """Keep the name of an attribute, or a text of it that may be a word."""
+    if field.number == 1:
+        found.name = field.text()
+    elif field.length < 100 and field.number == 4:
+        found.text = field.text()
+    elif field.length < 100 and len(found.texts) < 100:
+        found.texts.append(field.text())
+
+
+def _tell_number(found: Attribute, field: Field) -> None:
+    if field.number == 2:
+        found.real = field.real()
+    elif field.number == 3:
+        found.number = field.signed()
+    elif field.number == 8 and len(found.ints) < 1000:
+        found.ints += field.integers(1 << 30)
 
 
 def _extend(runs: list[Run], field: Field) -> None:

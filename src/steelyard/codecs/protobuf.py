@@ -6,6 +6,7 @@ length. Whatever does not follow the wire format is refused, as is a message mor
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,12 @@ class Field:
         """Return a whole number that may be negative."""
         self._expect(VARINT, "a whole number")
         return self.value - (1 << 64) if self.value >> 63 else self.value
+
+    def real(self) -> float:
+        """Return a number of four bytes."""
+        self._expect(FIXED32, "a number of four bytes")
+        number: float = struct.unpack("<f", self._pages.read(self.offset, 4))[0]
+        return number
 
     def integers(self, limit: int = 1 << 16) -> list[int]:
         """Return the signed numbers of a repeated field: one, or a packed run of at most `limit` bytes."""

@@ -19,10 +19,12 @@ _RECURRENT = (Role.RECURRENT_KERNEL, "out in")
 
 def _lstm(kernels: int, recurrent: int, peepholes: int, biases: int, projection: int) -> Facts:
     """The inputs of an LSTM by the places where its groups begin, each gate an input of its own: i, f, c, o."""
-    facts: Facts = dict.fromkeys(range(kernels, kernels + 4), _DENSE)
-    facts |= dict.fromkeys(range(recurrent, recurrent + 4), _RECURRENT)
+    facts: Facts = {}
+    for place, gate in enumerate("ifgo"):
+        facts[kernels + place] = (Role.KERNEL, f"[{gate}]*out in")
+        facts[recurrent + place] = (Role.RECURRENT_KERNEL, f"[{gate}]*out in")
+        facts[biases + place] = (Role.BIAS, f"[{gate}]*out")
     facts |= dict.fromkeys(range(peepholes, peepholes + 3), (Role.OTHER, "out"))
-    facts |= dict.fromkeys(range(biases, biases + 4), _BIAS)
     return facts | {projection: _DENSE, projection + 1: _BIAS}
 
 

@@ -7,11 +7,12 @@ weights were read from with new numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steelyard.codecs.onnx import FLOATS, LONGS, Attribute, Graph, Model, Node, Sparse, Tensor, every_graph, model
+from steelyard.codecs.onnx_graph import graph_of
 from steelyard.codecs.onnx_patch import patches, spliced
 from steelyard.codecs.onnx_roles import Uses
 from steelyard.codecs.onnx_tensors import (
@@ -34,6 +35,7 @@ from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
     from steelyard.codecs.onnx_roles import Fact
+    from steelyard.core.graph import Graph as CoreGraph
     from steelyard.core.source import Source
 
     Places = dict[tuple[int, int], Weight]
@@ -108,7 +110,19 @@ def read(source: Source, part: str) -> Weights:
     weights = [weight for weight, entry in _weights(decoded, listed, source) if part == "all" or _is_weight(entry, weight)]
     if not weights:
         _refuse_trees(decoded, source)
-    return Weights(weights, meta={**decoded.meta, _ORIGINAL: Original(source)})
+    owns = [(entry.own, entry.name) for entry in listed.values()]
+    return Weights(weights, meta={**decoded.meta, _ORIGINAL: Original(source)}, graph=lambda: _graph(source, weights, owns))
+
+
+def _graph(source: Source, weights: Iterable[Weight], owns: Iterable[tuple[str, str]]) -> CoreGraph:
+    """Decode the model once more, for its nodes; where two tensors have one name, the outer one's weight is meant."""
+    named = {weight.name: weight for weight in weights if is_floating(weight.dtype) or weight.role is not Role.OTHER}
+    tensors: dict[str, Weight] = {}
+    for own, name in owns:
+        if name in named:
+            tensors.setdefault(own, named[name])
+    graphs = [(path, graph) for path, graph, training in every_graph(model(source)) if not training]
+    return graph_of([(path, node) for path, graph in graphs for node in graph.nodes], tensors)
 
 
 def _listed(decoded: Model, source: Source) -> dict[str, _Listed]:

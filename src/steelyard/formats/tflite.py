@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from steelyard.codecs.flatbuffers import Table, root
 from steelyard.codecs.shapes import RANK, is_possible
 from steelyard.codecs.small import bytes_of, decoded
+from steelyard.codecs.tflite_graph import graph_of
 from steelyard.codecs.tflite_roles import meanings
 from steelyard.codecs.tflite_sparse import sparse_reader
 from steelyard.core.dtypes import is_floating
@@ -65,7 +66,7 @@ def sniff(source: Source) -> bool:
 def read(source: Source, part: str) -> Weights:
     """In the order of subgraphs and tensors; part "all" has shapes, axes and other whole numbers too."""
     model = root(source)
-    listed, schemes = _listed(model, source)
+    listed, schemes, places = _listed(model, source)
     if part != "all":
         listed = {
             name: weight
@@ -77,12 +78,14 @@ def read(source: Source, part: str) -> Weights:
         "description": model.text(10),
         "quantization": {name: scheme for name, scheme in schemes.items() if name in listed},
     }
-    found = Weights(listed.values(), meta=meta)
+    owned = {place: listed[name] for place, name in places.items() if name in listed}
+    found = Weights(listed.values(), meta=meta, graph=lambda: graph_of(root(source), owned, _layer))
     return dequantized(found) if part == "dequantized" else found
 
 
-def _listed(model: Table, source: Source) -> tuple[dict[str, Weight], dict[str, Scheme]]:
-    """Return the constants of all subgraphs, and how those of them that are quantised stand for real numbers."""
+def _listed(model: Table, source: Source) -> tuple[dict[str, Weight], dict[str, Scheme], dict[tuple[int, int], str]]:
+    """Return the constants of all subgraphs, how those that are quantised stand for real numbers, and where each stands."""
+    places: dict[tuple[int, int], str] = {}
     listed: dict[str, Weight] = {}
     schemes: dict[str, Scheme] = {}
     owners: dict[tuple[int, str, tuple[int, ...]], str] = {}
@@ -100,9 +103,10 @@ def _listed(model: Table, source: Source) -> tuple[dict[str, Weight], dict[str, 
             axes = axes if len(axes.split()) == len(weight.shape) else ""
             owner = owners.setdefault((tensor.number(8, "I"), weight.dtype, weight.shape), name)
             listed[name] = weight.replace(name=name, role=role, axes=axes, tied=owner if owner != name else None)
+            places[place, index] = name
             if scheme:
                 schemes[name] = scheme
-    return listed, schemes
+    return listed, schemes, places
 
 
 def _free_name(taken: Mapping[str, Weight], name: str, subgraph: str, index: int) -> str:
@@ -214,7 +218,7 @@ def dequantized(weights: Weights) -> Weights:
     """
     schemes = weights.meta.get("quantization", {})
     made = [_real(weight, schemes[weight.name]) if weight.name in schemes else weight for weight in weights.values()]
-    return Weights(made, meta={**weights.meta, "quantization": {}})
+    return Weights(made, meta={**weights.meta, "quantization": {}}, graph=weights._graph)
 
 
 def _real(weight: Weight, scheme: Scheme) -> Weight:
