@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
 
     steelyard ls model.safetensors --stats
     """
+    from steelyard.core.garbage import uncollected
     from steelyard.paths import expanded
     from steelyard.views.terminal import screen_of
 
@@ -42,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
         told.append(file)
         return None, text
 
-    status, records = each_file(files, listed)
+    with uncollected():
+        status, records = each_file(files, listed)
     if args.json:
         print_records(records, status)
     return status

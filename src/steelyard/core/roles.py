@@ -34,7 +34,7 @@ def layer_of(name: str) -> str:
     >>> layer_of("encoder.0.weight"), layer_of("params/Dense_0/kernel"), layer_of("w")
     ('encoder.0', 'params/Dense_0', '')
     """
-    return name[: max(name.rfind("."), name.rfind("/"), 0)]
+    return name[: max(name.rfind("."), name.rfind("/"), 0)] if "/" in name else name.rpartition(".")[0]
 
 
 def role_of(name: str, ndim: int) -> Role:
@@ -47,14 +47,20 @@ def role_of(name: str, ndim: int) -> Role:
     if leaf in ("weight", "w", "W") and ndim:
         if ndim == 1:
             return Role.SCALE
-        return Role.EMBEDDING if ndim == 2 and re.search(_EMBEDDING, name) else Role.KERNEL
+        return Role.EMBEDDING if ndim == 2 and _is_embedding(name) else Role.KERNEL
     if leaf in ("bias", "b", "B"):
         return Role.BIAS
     return _ruled(f"{_last(layer_of(name))}.{leaf}" if leaf.isdecimal() else leaf)
 
 
 def _last(name: str) -> str:
-    return name[max(name.rfind("."), name.rfind("/")) + 1 :]
+    return name[max(name.rfind("."), name.rfind("/")) + 1 :] if "/" in name else name.rpartition(".")[2]
+
+
+def _is_embedding(name: str) -> bool:
+    """Tell whether a word of a name says so; a search by the rule takes longer than all else for a name."""
+    lower = name.lower()
+    return ("emb" in lower or "wte" in lower or "wpe" in lower) and re.search(_EMBEDDING, name) is not None
 
 
 @lru_cache(maxsize=4096)

@@ -6,12 +6,12 @@ asked first, so that opening one file does not import them all; the rest only wh
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol, cast
 
+from steelyard.core.garbage import uncollected
 from steelyard.core.plugins import load, names
 from steelyard.errors import FormatError, printable
 
@@ -67,13 +67,8 @@ class Writer(Protocol):
 
 def weights_in(source: Source, part: str = "model") -> Weights:
     """Return the weights of a source. Raises `FormatError` when no format knows it."""
-    collecting = gc.isenabled()
-    gc.disable()  # a listing makes ten objects for each tensor and no garbage, and would be searched again and again
-    try:
+    with uncollected():
         return format_of(source).read(source, part)
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def format_of(source: Source) -> Format:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from math import prod
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.facts import dump_facts, with_facts
@@ -12,7 +13,7 @@ from steelyard.codecs.shapes import is_possible
 from steelyard.core.dtypes import itemsize
 from steelyard.core.readers import raw_chunks, refusing
 from steelyard.core.replacing import replacing
-from steelyard.core.roles import layer_of
+from steelyard.core.roles import layer_of, role_of
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
@@ -103,7 +104,7 @@ def _metadata(source: Source, meta: Any) -> dict[str, str]:
 def _tensors(source: Source, begin: int, header: Mapping[str, Any]) -> Iterator[Weight]:
     """Yield each tensor; together they must take every byte from the header to the end, without a hole."""
     facts = [_fact(source, name, fact) for name, fact in header.items()]
-    facts.sort(key=lambda fact: fact[:2])
+    facts.sort(key=itemgetter(0, 1))
     end = 0
     for start, stop, word, shape, name in facts:
         if start != end:
@@ -145,7 +146,8 @@ def _weight(source: Source, offset: int, name: str, word: str, shape: tuple[int,
         dtype = _PACKED[word][0] if word in _PACKED else "object"
         reader = refusing(FormatError(source.name, f"{printable(name)} is stored as {printable(word)}, which cannot be read"))
         return Weight(name=name, shape=shape, dtype=dtype, stored=word, read=reader)
-    return Weight(name=name, shape=shape, dtype=dtype, stored=word, read=source.numbers(offset, dtype), layer=layer_of(name))
+    role, read = role_of(name, len(shape)), source.numbers(offset, dtype)
+    return Weight(name=name, shape=shape, dtype=dtype, stored=word, read=read, role=role, layer=layer_of(name))
 
 
 def write(weights: Weights, path: Path) -> None:

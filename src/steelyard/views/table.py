@@ -42,7 +42,7 @@ class Column:
         self.head = key if head is None else head
         self.texts = texts
         self.right = right
-        self.width = max(map(cells, texts), default=0)
+        self.width = max(map(cells, set(texts)), default=0)
         if self.width:
             self.width = max(self.width, cells(self.head))
 
@@ -198,7 +198,8 @@ def _fitting(columns: list[Column], width: int | None) -> list[Column]:
 
 def _painted(column: Column, screen: Screen) -> list[str]:
     """Return the cells of a column: the layer's part of a name is dim, roles have their colours."""
-    texts = [padded(cut(text, column.width), column.width, right=column.right) for text in column.texts]
+    shown = {text: padded(cut(text, column.width), column.width, right=column.right) for text in set(column.texts)}
+    texts = [shown[text] for text in column.texts]
     if not screen.colour:
         return texts
     if column.key == "name":
