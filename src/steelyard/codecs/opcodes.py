@@ -99,9 +99,9 @@ def _binget(machine: Machine) -> None:
 
 
 def _mark(machine: Machine) -> None:
-    """Begin a list of items, or take as many tensors as follow one another in one step each."""
-    if machine.data[machine.at] == 0x28 and machine.source.size > LARGE and tensors(machine):
-        return
+    """Begin a list of items; as many tensors as follow one another are taken in one step each."""
+    if machine.data[machine.at] == 0x28 and machine.source.size > LARGE:
+        tensors(machine)
     if len(machine.marks) >= MARKS:
         raise machine.error(f"more than {MARKS:,} lists lie in one another")
     machine.marks.append(len(machine.stack))

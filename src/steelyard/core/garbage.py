@@ -11,7 +11,7 @@ from contextlib import contextmanager
 def uncollected() -> Iterator[None]:
     """Let Python search for no garbage meanwhile: a listing makes ten objects a tensor, and would be searched again and again.
 
-    Nothing that Steelyard makes of a file goes round in circles, so that it is freed all the same.
+    Hardly anything that is made of a file goes round in circles, so that it is freed all the same.
     """
     collecting = gc.isenabled()
     gc.disable()
