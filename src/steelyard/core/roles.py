@@ -25,6 +25,7 @@ _LEAVES: tuple[tuple[str, Role], ...] = (
     (r"gamma|scale|weight_g", Role.SCALE),
     (r"beta|offset", Role.OFFSET),
 )
+_OF_NORMS = (Role.SCALE, Role.MEAN)
 _EMBEDDING = r"(?i)(^|[._/])(\w*embed\w*|wte|wpe|emb)([._/\d]|$)"
 
 
@@ -77,6 +78,8 @@ def infer_roles(weights: Iterable[Weight]) -> list[Weight]:
 
     The "bias" of a layer that has a scale, or a mean, is an offset.
     """
-    named = [w.replace(role=role_of(w.name, len(w.shape))) if w.role is Role.OTHER else w for w in weights]
-    norms = {w.layer for w in named if w.role in (Role.SCALE, Role.MEAN)} - {w.layer for w in named if w.role is Role.KERNEL}
-    return [w.replace(role=Role.OFFSET) if w.role is Role.BIAS and w.layer in norms else w for w in named]
+    other = Role.OTHER
+    named = [w.replace(role=role_of(w.name, len(w.shape))) if w.role is other else w for w in weights]
+    norms = {w.layer for w in named if w.role in _OF_NORMS}
+    norms = norms and norms - {w.layer for w in named if w.role is Role.KERNEL}
+    return [w.replace(role=Role.OFFSET) if w.role is Role.BIAS and w.layer in norms else w for w in named] if norms else named

@@ -53,6 +53,7 @@ _PACKED = {"F4": ("float4_e2m1fn", 4), "F6_E2M3": ("float6_e2m3fn", 6), "F6_E3M2
 _BITS = {"U8": 8, "I8": 8, "BOOL": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32}
 _BITS |= {"U64": 64, "I64": 64, "F64": 64, "C64": 64} | {word: bits for word, (_, bits) in _PACKED.items()}
 _BITS |= {word: 8 for word in DTYPES if word.startswith("F8_")}
+_WHOLE = {int}
 _WORDS = {dtype: word for word, dtype in DTYPES.items()}
 
 
@@ -126,7 +127,7 @@ def _fact(source: Source, name: str, fact: Any) -> tuple[int, int, str, tuple[in
     except (TypeError, KeyError, ValueError):
         raise FormatError(source.name, f"{printable(name)} lacks a dtype, a shape or two data_offsets", 8) from None
     numbers = (*shape, start, stop)
-    if not isinstance(word, str) or {*map(type, numbers)} != {int} or min(numbers) < 0 or not is_possible(shape):
+    if type(word) is not str or {*map(type, numbers)} != _WHOLE or min(numbers) < 0 or not is_possible(shape):
         what = f"{printable(name)} has a shape or data_offsets that are not whole numbers from 0 on, or too large"
         raise FormatError(source.name, what, 8)
     if stop < start:

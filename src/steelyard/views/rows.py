@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from math import prod
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,7 @@ class Row:
     @property
     def size(self) -> int:
         """The elements of all weights that count."""
-        return sum(weight.size for weight in self.counted)
+        return sum([prod(weight.shape) for weight in self.counted])
 
 
 def rows_of(weights: Weights, *, unfolded: bool = False) -> list[Row]:
@@ -63,10 +64,14 @@ def rows_of(weights: Weights, *, unfolded: bool = False) -> list[Row]:
     >>> [(row.name, row.times) for row in rows_of(steelyard.weights(net))]
     [('layers.[0-11].weight', 12), ('layers.[0-11].bias', 12)]
     """
-    counted = {id(weight) for weight in weights._distinct().weights}
+    distinct = weights._distinct().weights
     groups: Iterable[list[Weight]] = ([weight] for weight in weights.values())
     if not unfolded:
-        groups = (group for _, _, group in _folded([(_parts(w.name), _kind(w), [w]) for w in weights.values()], 0))
+        parts = _NUMBER.split
+        groups = [group for _, _, group in _folded([(parts(w.name, _DEPTH), _kind(w), [w]) for w in weights.values()], 0)]
+    if len(distinct) == len(weights):
+        return [Row(group, group) for group in groups]
+    counted = set(map(id, distinct))
     return [Row(group, [weight for weight in group if id(weight) in counted]) for group in groups]
 
 
@@ -78,14 +83,10 @@ def span(first: str, last: str) -> str:
     """
     if first == last:
         return first
-    begin, end = _parts(first), _parts(last)
+    begin, end = _NUMBER.split(first, _DEPTH), _NUMBER.split(last, _DEPTH)
     if begin[::2] != end[::2]:
         return first
     return "".join(a if a == b else f"[{a}-{b}]" for a, b in zip(begin, end, strict=True))
-
-
-def _parts(name: str) -> Names:
-    return _NUMBER.split(name, _DEPTH)
 
 
 def _folded(groups: list[Group], depth: int) -> list[Group]:
