@@ -119,7 +119,8 @@ def _setitems(machine: Machine, items: list[Any]) -> None:
     if pairs is None:
         raise machine.error(f"a {printable(type(target).__name__)} gets items as if it were a dict")
     for place in range(0, len(items), 2):
-        pairs[as_key(items[place])] = items[place + 1]
+        key = items[place]
+        pairs[key if type(key) is str else as_key(key)] = items[place + 1]
 
 
 def _build(machine: Machine) -> None:

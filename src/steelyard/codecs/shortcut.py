@@ -17,24 +17,25 @@ from steelyard.codecs.inert import Global, Persistent, Record
 if TYPE_CHECKING:
     from steelyard.codecs.pickle import Machine
 
-_WORD, _NUMBER = rb"(h.|j....)", rb"(?:K.|M..|J...[\x00-\x7f])"
-_DIMS = rb"((?:%b){1,3}[\x85-\x87]|\((?:%b){4,8}t)" % (_NUMBER, _NUMBER)
+_WORD, _NUMBER = rb"(?:h.|j....)", rb"(?:K.|M..|J...[\x00-\x7f])"
+_DIMS = rb"(?:(?:%b){1,3}[\x85-\x87]|\((?:%b){4,8}t)" % (_NUMBER, _NUMBER)
 _PUT = rb"r(....)"
 _ARGUMENTS = b"".join(
     (
-        rb"\(%b%bX(.)\0\0\0(\d{1,18})%b%b(%b)t%bQ" % (_WORD, _WORD, _PUT, _WORD, _NUMBER, _PUT),  # the storage
-        rb"(%b)%b%b%b%b([\x88\x89])" % (_NUMBER, _DIMS, _PUT, _DIMS, _PUT),  # how the tensor lies in it
-        rb"%b\)R%bt%bR%b" % (_WORD, _PUT, _PUT, _PUT),  # its hooks, of which there are none, and the call
+        rb"\((%b%b)X(.)\0\0\0(\d{1,18})%b(%b%b)t%bQ" % (_WORD, _WORD, _PUT, _WORD, _NUMBER, _PUT),  # the storage
+        rb"(%b%b)%b(%b)%b" % (_NUMBER, _DIMS, _PUT, _DIMS, _PUT),  # how the tensor lies in it
+        rb"([\x88\x89]%b)\)Rr(....tr....Rr....)" % _WORD,  # its hooks, of which there are none, and the call
     )
 )
-_NEXT = rb"X(....)([ -~]+)%b%b\(" % (_PUT, _WORD)
-_REPEATED = (1, 2, 6, 7, 9, 10, 12, 14, 15, 22)
+_NEXT = rb"X(....)([ -~]+)%b(%b)\(" % (_PUT, _WORD)
+_REPEATED = (1, 5, 7, 9, 11, 16)
 """The groups that most tensors of a file have in common: what is taken from the memo, numbers, the flag."""
-_PUTS = (5, 8, 11, 13, 16, 17, 18, 21)
-"""The groups that say where something is kept in the memo."""
-_OWN = (3, 4, 19, 20)
+_PUTS = (4, 6, 8, 10, 12, 15)
+"""The groups that say where something is kept in the memo: three things in the fifth, one in each of the others."""
+_OWN = (2, 3, 13, 14)
 """The groups of texts: the storage's key and the next tensor's name, each behind its length."""
-_IN_ORDER = struct.Struct(f"<{len(_PUTS)}L").pack
+_KEPT = 8
+"""Things that the opcodes of a tensor keep in the memo."""
 
 
 @lru_cache
@@ -58,7 +59,7 @@ def tensors(machine: Machine) -> None:
         width, key, length, name = found.group(*_OWN)
         if width[0] != len(key) or int.from_bytes(length, "little") != len(name) or alike is None:
             return
-        if b"".join(found.group(*_PUTS)) != _IN_ORDER(*range(first, first + len(_PUTS))):
+        if b"".join(found.group(*_PUTS)) != _in_order(first):
             return
         _push(machine, alike, key.decode(), name.decode())
         machine.at = found.end()
@@ -90,16 +91,23 @@ def _alike(machine: Machine, repeated: tuple[bytes, ...]) -> tuple[Any, ...] | N
 
     It holds for as long as things are put into the memo behind what was taken from it.
     """
-    kind, place, device, numel, offset, shape, stride, flag, hooks, rebuild = repeated
-    words = [int.from_bytes(word[1:], "little") for word in (kind, place, device, hooks, rebuild)]
-    taken = [machine.memo[word] for word in words]
-    if max(words) >= len(machine.memo) or not _is_rebuild(taken[4]):
-        return None
-    if type(taken[3]) is not Global or taken[3].text != "collections.OrderedDict":
+    storage, numel, offset_shape, stride, flag_hooks, rebuild = repeated
+    first, second = _word(storage)
+    third, numel = _word(numel)
+    words = first, _word(second)[0], third, _word(flag_hooks[1:])[0], _word(rebuild)[0]
+    kind, place, device, hooks, make = [machine.memo[word] for word in words]
+    empty = type(hooks) is Global and hooks.text == "collections.OrderedDict"
+    if max(words) >= len(machine.memo) or not empty or not _is_rebuild(make):
         return None
     dims = machine.dims
-    (count,), (start,), size, step = (dims.get(text) or _dims(dims, text) for text in (numel, offset, shape, stride))
-    return *taken[:3], count, start, size, step, flag == b"\x88", taken[4]
+    (count,), (start, *size), step = (dims.get(text) or _dims(dims, text) for text in (numel, offset_shape, stride))
+    return kind, place, device, count, start, tuple(size), step, flag_hooks[:1] == b"\x88", make
+
+
+def _word(text: bytes) -> tuple[int, bytes]:
+    """Return which thing of the memo a text takes first, and what follows it."""
+    end = 2 if text[:1] == b"h" else 5
+    return int.from_bytes(text[1:end], "little"), text[end:]
 
 
 def _is_rebuild(target: Any) -> bool:
@@ -108,8 +116,15 @@ def _is_rebuild(target: Any) -> bool:
 
 def _dims(known: dict[bytes, tuple[int, ...]], text: bytes) -> tuple[int, ...]:
     """Return the numbers of a run of number opcodes; shapes repeat, so each is read once."""
-    found = known[text] = tuple(int.from_bytes(word[1:], "little") for word in _NUMBERS(text.removeprefix(b"(")))
+    found = known[text] = tuple(int.from_bytes(word[1:], "little") for word in _NUMBERS(text))
     return found
 
 
 _NUMBERS = re.compile(_NUMBER, re.DOTALL).findall
+_PACKED = struct.Struct("<5L2sL2s2L").pack
+
+
+def _in_order(first: int) -> bytes:
+    """Write the groups of `_PUTS` as they are when one thing after another is kept, from `first` on."""
+    a, b, c, d, e, f, g, h = range(first, first + _KEPT)
+    return _PACKED(a, b, c, d, e, b"tr", f, b"Rr", g, h)
