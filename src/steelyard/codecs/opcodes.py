@@ -82,6 +82,20 @@ def _binint1(machine: Machine) -> None:
     machine.at += 1
 
 
+def _binint2(machine: Machine) -> None:
+    at = machine.at
+    machine.stack.append(machine.data[at] | machine.data[at + 1] << 8)
+    machine.at = at + 2
+
+
+def _text(machine: Machine) -> None:
+    machine.stack.append(machine.text(machine.number(4)))
+
+
+def _tuple_of(machine: Machine) -> None:
+    machine.stack.append(tuple(machine.since_mark()))
+
+
 def _binput(machine: Machine) -> None:
     machine.memo[machine.data[machine.at]] = machine.stack[-1]
     machine.at += 1
@@ -227,7 +241,7 @@ def _table() -> list[Handler]:
         b"F": _float,
         b"J": _binint,
         b"K": _binint1,
-        b"M": push(lambda m: m.number(2)),
+        b"M": _binint2,
         b"\x8a": lambda m: _long(m, m.number(1)),
         b"\x8b": lambda m: _long(m, m.number(4)),
         b"G": push(lambda m: struct.unpack(">d", m.take(8))[0]),
@@ -235,7 +249,7 @@ def _table() -> list[Handler]:
         b"T": lambda m: _python2_text(m, m.number(4)),
         b"U": lambda m: _python2_text(m, m.number(1)),
         b"V": push(lambda m: m.line().decode("raw-unicode-escape")),
-        b"X": push(lambda m: m.text(m.number(4))),
+        b"X": _text,
         b"\x8c": push(lambda m: m.text(m.number(1))),
         b"\x8d": push(lambda m: m.text(m.number(8))),
         b"B": push(lambda m: m.blob(m.number(4))),
@@ -247,8 +261,8 @@ def _table() -> list[Handler]:
         b")": push(lambda _: ()),
         b"\x8f": push(lambda _: []),  # a set is a list here: nothing in it needs a hash
         b"l": push(lambda m: m.since_mark()),
-        b"t": push(lambda m: tuple(m.since_mark())),
-        b"\x91": push(lambda m: tuple(m.since_mark())),
+        b"t": _tuple_of,
+        b"\x91": _tuple_of,
         b"\x85": _tuple(1),
         b"\x86": _tuple(2),
         b"\x87": _tuple(3),

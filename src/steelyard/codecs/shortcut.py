@@ -116,11 +116,10 @@ def _is_rebuild(target: Any) -> bool:
 
 def _dims(known: dict[bytes, tuple[int, ...]], text: bytes) -> tuple[int, ...]:
     """Return the numbers of a run of number opcodes; shapes repeat, so each is read once."""
-    found = known[text] = tuple(int.from_bytes(word[1:], "little") for word in _NUMBERS(text))
+    found = known[text] = tuple(int.from_bytes(word[1:], "little") for word in re.findall(_NUMBER, text, re.DOTALL))
     return found
 
 
-_NUMBERS = re.compile(_NUMBER, re.DOTALL).findall
 _PACKED = struct.Struct("<5L2sL2s2L").pack
 
 

@@ -11,7 +11,7 @@ import struct
 import zlib
 from _thread import allocate_lock
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from steelyard.core.source import Source
 from steelyard.errors import FormatError, printable
@@ -33,16 +33,19 @@ STEP = 1 << 18
 """Bytes that are inflated at once while a member is passed over."""
 
 
-class Member(NamedTuple):
+class Member:
     """One file of the archive: where its local header lies, its sizes, method and checksum (0: none)."""
 
-    name: str
-    header: int
-    packed: int
-    size: int
-    method: int
-    crc: int
-    comment: bytes
+    __slots__ = ("comment", "crc", "header", "method", "name", "packed", "size")  # making a named tuple takes a millisecond
+
+    def __init__(self, name: str, header: int, packed: int, size: int, method: int, crc: int, comment: bytes) -> None:
+        self.name = name
+        self.header = header
+        self.packed = packed
+        self.size = size
+        self.method = method
+        self.crc = crc
+        self.comment = comment
 
 
 def is_zip(source: Source) -> bool:

@@ -40,7 +40,7 @@ SUFFIXES = {
 
 ALONGSIDE = (".data-00000-of-00001",)
 """Suffixes of files that are read through another one that lies beside them."""
-_SHARD = re.compile(r"-[0-9]+-of-[0-9]+(?=\.\w+$)")
+_SHARD = r"-[0-9]+-of-[0-9]+(?=\.\w+$)"
 
 
 class Format(Protocol):
@@ -110,7 +110,7 @@ def weight_files(folder: str) -> list[str]:
     known = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes if suffix not in ALONGSIDE)
     files = [name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name)) and not name.startswith(".")]
     found = sorted(name for name in files if name.lower().endswith(known))
-    return [name for name in found if f"{_SHARD.sub('', name)}.index.json" not in found or not _SHARD.search(name)]
+    return [name for name in found if f"{re.sub(_SHARD, '', name)}.index.json" not in found or not re.search(_SHARD, name)]
 
 
 def _likely_first(name: str) -> Iterator[str]:
