@@ -22,7 +22,7 @@ DIGITS = 4300
 LONG = 1024
 """Bytes that a number may take, few enough for Python to write it; longer ones stay bytes."""
 HIGHEST_PROTOCOL = 5
-LARGE = 1 << 15
+LARGE = 1 << 13
 """Bytes from which on a pickle is worth the time to compile what a tensor looks like."""
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from steelyard.codecs.facts import dump_facts, with_facts
 from steelyard.codecs.shapes import is_possible
 from steelyard.core.dtypes import itemsize
-from steelyard.core.readers import raw_chunks, refusing
+from steelyard.core.readers import chunks_of, refusing
 from steelyard.core.replacing import replacing
 from steelyard.core.roles import layer_of, role_of
 from steelyard.core.weight import Weight
@@ -168,9 +168,8 @@ def write(weights: Weights, path: Path) -> None:
     text += b" " * (-len(text) % 8)
     with replacing(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for weight in owned:
-            for chunk in raw_chunks(weight):
-                file.write(chunk)
+        for chunk in chunks_of(owned):
+            file.write(chunk)
 
 
 def _texts(meta: Mapping[str, Any]) -> dict[str, str]:
