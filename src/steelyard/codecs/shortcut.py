@@ -51,7 +51,9 @@ def tensors(machine: Machine) -> None:
     """
     match, stack, memo = _pattern(), machine.stack, machine.memo
     known: dict[Any, tuple[Any, ...] | None] = {}
-    while stack and _is_rebuild(stack[-1]) and (found := match(machine.data, machine.at)):
+    if not stack or not _is_rebuild(stack[-1]):
+        return
+    while found := match(machine.data, machine.at):
         repeated = found.group(*_REPEATED)
         if repeated not in known:
             known[repeated] = _alike(machine, repeated)

@@ -76,7 +76,7 @@ def member_source(source: Source, member: Member) -> Source:
             source.name,
             f"the member {printable(member.name)} is packed by method {member.method}, which is not read; repack it with deflate",
         )
-    return Source(f"{source.name}:{member.name}", member.size, _opener(source, member), source.beside)
+    return Source(f"{source.name}:{member.name}", member.size, _Content(source, member).fill, source.beside)
 
 
 def mentions(source: Source, ending: bytes) -> bool:
@@ -192,20 +192,22 @@ def _data_offset(source: Source, member: Member) -> int:
     return offset
 
 
-def _opener(source: Source, member: Member) -> Fill:
-    """Read a member; its local header is looked at when the first byte is asked for."""
-    opened: list[Fill] = []
+class _Content:
+    """Reads a member; its local header is looked at when the first byte is asked for."""
 
-    def fill(offset: int, buffer: memoryview) -> None:
-        if not opened:
-            start = _data_offset(source, member)
-            if member.method == STORED:
-                opened.append(_Checked(source, start, member).fill)
-            else:
-                opened.append(_Inflating(source, start, member).fill)
-        opened[0](offset, buffer)
+    __slots__ = ("member", "opened", "source")
 
-    return fill
+    def __init__(self, source: Source, member: Member) -> None:
+        self.source = source
+        self.member = member
+        self.opened: Fill | None = None
+
+    def fill(self, offset: int, buffer: memoryview) -> None:
+        if self.opened is None:
+            start = _data_offset(self.source, self.member)
+            kind = _Checked if self.member.method == STORED else _Inflating
+            self.opened = kind(self.source, start, self.member).fill
+        self.opened(offset, buffer)
 
 
 class _Checked:
