@@ -14,6 +14,7 @@ from steelyard.core.dtypes import itemsize
 from steelyard.core.readers import chunks_of, refusing
 from steelyard.core.replacing import replacing
 from steelyard.core.roles import layer_of, role_of
+from steelyard.core.source import Stored
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
@@ -147,7 +148,7 @@ def _weight(source: Source, offset: int, name: str, word: str, shape: tuple[int,
         dtype = _PACKED[word][0] if word in _PACKED else "object"
         reader = refusing(FormatError(source.name, f"{printable(name)} is stored as {printable(word)}, which cannot be read"))
         return Weight(name=name, shape=shape, dtype=dtype, stored=word, read=reader)
-    role, read = role_of(name, len(shape)), source.numbers(offset, dtype)
+    role, read = role_of(name, len(shape)), Stored(source, offset, dtype)
     return Weight(name=name, shape=shape, dtype=dtype, stored=word, read=read, role=role, layer=layer_of(name))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from itertools import pairwise
 from math import prod
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -94,7 +94,9 @@ def _folded(groups: list[Group], depth: int) -> list[Group]:
     place = 2 * depth + 1
     if all(len(names) <= place for names, _, _ in groups):
         return groups
-    blocks = [list(block) for _, block in groupby(groups, lambda group: group[0][: place + 1])]
+    heads = [names[: place + 1] for names, _, _ in groups]
+    cuts = [0, *(nth for nth, (one, two) in enumerate(pairwise(heads), 1) if one != two), len(groups)]
+    blocks = [groups[begin:end] for begin, end in pairwise(cuts)]
     rests = [[(names[place + 1 :], kind) for names, kind, _ in block] for block in blocks]
     folded: list[Group] = []
     first = 0
