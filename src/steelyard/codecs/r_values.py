@@ -293,6 +293,10 @@ class Opaque:
         return class_words(self.attributes)
 
 
+VALUES = (Vector, Pairlist, Environment, S4, Symbol, Opaque)
+"""The classes of values, besides None."""
+
+
 def class_words(attributes: Attributes) -> tuple[str, ...]:
     """Return the words of the class attribute, none where an object has no class."""
     found = attributes.get("class")
