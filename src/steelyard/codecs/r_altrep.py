@@ -95,4 +95,13 @@ def _unwrapped(objects: Objects, name: str, state: Value) -> Vector:
         raise objects.error(f"holds a {name} around {inner!r}")
     found = Vector(inner.kind, inner.length, numbers=inner.numbers, strings=inner.strings, items=inner.items)
     found.attributes = inner.attributes
+    if not _is_neutral(state):
+        found.offset = None  # other numbers would make R believe that they are sorted
     return found
+
+
+def _is_neutral(state: Value) -> bool:
+    """Tell whether a wrapper says nothing of its numbers: not how they are sorted, nor that none is missing."""
+    items = state.values if isinstance(state, Pairlist) else state.items if isinstance(state, Vector) else None
+    known = items[1] if items and len(items) > 1 else None
+    return isinstance(known, Vector) and known.kind == "integer" and all(word in (None, 0) for word in known.plain())
