@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from steelyard.codecs.r_numerals import as_text
-from steelyard.codecs.r_values import NA_INTEGER, Opaque, Pairlist, Symbol, Vector
+from steelyard.codecs.r_values import NA_INTEGER, Counting, Opaque, Pairlist, Symbol, Vector
 
 if TYPE_CHECKING:
     from steelyard.codecs.r_objects import Objects, Steps
     from steelyard.codecs.r_values import Value
-    from steelyard.core.weight import Array, Reader
 
 LONGEST = (1 << 31) - 1
 """Elements that a sequence may stand for."""
@@ -57,21 +56,10 @@ def _sequence(objects: Objects, name: str, state: Value) -> Vector:
         raise objects.error(f"holds a {name} of {count} elements from {first} by {step}")
     last = first + step * max(count - 1, 0)
     if name == "compact_realseq":
-        return Vector("double", int(count), numbers=_counting(first, int(step), "float64"))
+        return Vector("double", int(count), numbers=Counting(first, int(step), "float64"))
     if not (float(first).is_integer() and min(first, last) > NA_INTEGER and max(first, last) <= LONGEST):
         raise objects.error(f"holds a {name} from {first} to {last}, which are no integers")
-    return Vector("integer", int(count), numbers=_counting(int(first), int(step), "int32"))
-
-
-def _counting(first: float, step: int, dtype: str) -> Reader:
-    """Make the reader of a sequence: R adds the step times the place, so its doubles are rounded once."""
-
-    def read(start: int, stop: int) -> Array:
-        import numpy as np
-
-        return (first + step * np.arange(start, stop, dtype=np.int64)).astype(dtype)
-
-    return read
+    return Vector("integer", int(count), numbers=Counting(int(first), int(step), "int32"))
 
 
 def _written(objects: Objects, state: Value) -> Vector:

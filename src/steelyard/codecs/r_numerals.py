@@ -17,9 +17,9 @@ def as_text(numbers: Vector, scipen: int) -> list[str | None]:
     """Return integers or doubles as `as.character` gives them; `scipen` is what R adds to the width of scientific notation."""
     found: list[str | None] = []
     for start in range(0, numbers.length, BATCH):
-        values = numbers.read(start, min(start + BATCH, numbers.length)).tolist()
+        values = numbers.plain(start, min(start + BATCH, numbers.length))
         if numbers.kind == "integer":
-            found += [None if n == -(1 << 31) else str(n) for n in values]
+            found += [None if n is None else str(n) for n in values]
         else:
             found += [double_text(x, scipen) for x in values]
     return found

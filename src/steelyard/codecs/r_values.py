@@ -11,6 +11,7 @@ import sys
 from array import array
 from typing import TYPE_CHECKING, Any
 
+from steelyard.core.dtypes import itemsize
 from steelyard.core.source import Source, Stored
 from steelyard.errors import FormatError
 
@@ -101,26 +102,28 @@ class Vector:
 
     def pairs(self) -> Iterator[tuple[str, Value]]:
         """Yield the name, blank where it has none, and the value of each item of a list."""
-        items = self.items or []
-        yield from zip(self.names or [""] * len(items), items, strict=True)
+        if self.items is not None:
+            yield from zip(self.names or [""] * self.length, self.items, strict=True)
 
     def read(self, start: int = 0, stop: int | None = None) -> Array:
         """Return the numbers [start, stop) as an array of `dtype`, as they lie (column-major); the bits of NA are kept."""
         return self._reader()(start, self.length if stop is None else stop)
 
-    def plain(self) -> list[Any]:
-        """Return all numbers as Python's own, without NumPy: for the few that say how others are to be read.
+    def plain(self, start: int = 0, stop: int | None = None) -> list[Any]:
+        """Return the numbers [start, stop) as Python's own, without NumPy: for the few that say how others are to be read.
 
         A missing logical or integer is None, a missing double a NaN. Raises `FormatError` for more than a million.
         """
-        if self.length > 1 << 20:
-            raise FormatError("an R vector", f"has {self.length:,} numbers where a few are expected")
+        count = (self.length if stop is None else stop) - start
+        if count > 1 << 20:
+            raise FormatError("an R vector", f"has {count:,} numbers where a few are expected")
         reader = self._reader()
+        if isinstance(reader, Counting):
+            return [reader.first + reader.step * n for n in range(start, start + count)]
         if not isinstance(reader, Stored):
-            return [value.item() for value in reader(0, self.length)]
-        size = {"complex": 2}.get(self.kind, 1) * self.length
-        found = array(_CODES[self.kind], bytes(size * array(_CODES[self.kind]).itemsize))
-        reader.fill(0, memoryview(found).cast("B"))
+            return [value.item() for value in reader(start, start + count)]
+        found = array(_CODES[self.kind], bytes(count * itemsize(self.dtype)))
+        reader.fill(start, memoryview(found).cast("B"))
         if (reader.byteorder == ">") == (sys.byteorder == "little"):
             found.byteswap()
         return _as_python(self.kind, found)
@@ -139,6 +142,22 @@ def _as_python(kind: str, found: array[Any]) -> list[Any]:
     if kind == "logical":
         return [None if n == NA_INTEGER else bool(n) for n in found]
     return list(found)
+
+
+class Counting:
+    """The reader of a sequence by steps of 1 or -1, which R keeps as its ends; its doubles are rounded once."""
+
+    __slots__ = ("dtype", "first", "step")
+
+    def __init__(self, first: float, step: int, dtype: str) -> None:
+        self.first = first
+        self.step = step
+        self.dtype = dtype
+
+    def __call__(self, start: int, stop: int) -> Array:
+        import numpy as np
+
+        return (self.first + self.step * np.arange(start, stop, dtype=np.int64)).astype(self.dtype)
 
 
 class Pairlist:
