@@ -11,6 +11,8 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+from steelyard.codecs.r_values import Vector
+from steelyard.codecs.rdata import read_r
 from steelyard.core.source import from_bytes
 from steelyard.errors import FileMissingError, SteelyardError
 from steelyard.formats import weights_in
@@ -38,6 +40,25 @@ def read_all(data, name, beside=None):
                 weight.numpy()
             except SteelyardError:
                 continue
+
+
+def read_r_values(data):
+    """Read every object of an R serialization, whether or not it is one that holds weights."""
+    try:
+        left, seen = [read_r(from_bytes(data, "x.rds"))], set()
+    except SteelyardError:
+        return
+    while left:
+        value = left.pop()
+        if value is None or id(value) in seen:
+            continue
+        seen.add(id(value))
+        repr(value)
+        if isinstance(value, Vector) and value.numbers:
+            value.read(0, min(value.length, LARGEST >> 4))
+        left += getattr(value, "attributes", {}).values()
+        left += getattr(value, "parts", {}).values()
+        left += [inner for _, inner in value.pairs()] if hasattr(value, "pairs") else []
 
 
 def as_file(name):
@@ -76,6 +97,7 @@ TARGETS = {
     "npz-member": in_zip("x.npz", "w.npy"),
     "onnx": as_file("x.onnx"),
     "pickle": as_file("x.pkl"),
+    "rdata": read_r_values,
     "safetensors": as_file("x.safetensors"),
     "sharded": as_file("x.safetensors.index.json"),
     "skops": as_file("x.skops"),
@@ -89,6 +111,7 @@ TARGETS = {
 
 CORPUS = {
     "hdf5": ("keras-h5",),
+    "rdata": ("rds",),
     "tensorflow": ("tf-checkpoint",),
     "torch": ("torch-zip",),
     "torch-pickle": ("torch-zip",),
