@@ -132,7 +132,7 @@ def _by_columns(weight: Weight, dtype: Any) -> Iterator[Array]:
     rows = max(LIMIT // width, 1)
     for slab in _slabs(tuple(rest), max(LIMIT // first, 1)):
         extents = [len(range(extent)[part]) for extent, part in zip(rest, slab, strict=True)]
-        out = np.empty((*reversed(extents), first), dtype)
+        out = np.empty((*reversed(extents), first), dtype.newbyteorder(">"))
         for begin in range(0, first, rows):
             end = min(begin + rows, first)
             block = _checked(weight, begin * width, end * width, dtype).reshape(end - begin, *shape[1:])

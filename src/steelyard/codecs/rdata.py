@@ -10,7 +10,6 @@ import struct
 from typing import TYPE_CHECKING
 
 from steelyard.codecs.compressed import Inflated, begins, is_compressed
-from steelyard.codecs.r_ascii import Ascii
 from steelyard.codecs.r_binary import Binary
 from steelyard.codecs.r_budget import Budget
 from steelyard.codecs.r_objects import Objects
@@ -19,6 +18,7 @@ from steelyard.codecs.r_values import Pairlist, Vector
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
+    from steelyard.codecs.r_ascii import Ascii
     from steelyard.codecs.r_binary import Reach
     from steelyard.codecs.r_values import Value
     from steelyard.core.source import Source
@@ -82,6 +82,8 @@ def _start(source: Source, content: Source, reach: Reach, begin: int) -> Objects
     head = content.read(begin, 6)
     notation: Ascii | Binary
     if head[:2] == b"A\n":
+        from steelyard.codecs.r_ascii import Ascii  # here, since such files are rare and its patterns take time to compile
+
         notation = Ascii(content, reach, begin + 2)
     elif head[:2] == b"X\n" or (head[:2] == b"B\n" and _byteorder(head[2:])):
         notation = Binary(content, reach, begin + 2, ">" if head[:1] == b"X" else _byteorder(head[2:]) or "<")
