@@ -224,6 +224,7 @@ x <- list(d = c(1.5, NA, NaN, Inf, -Inf, pi, -0, 5e-324, 1/3), i = c(1L, NA, -5L
   many = paste0("name", 1:30000), m = matrix(rnorm(6), 2, dimnames = list(NULL, c("a", "b", "c"))), f = factor(c("u", "v")), e = NULL, deep = list(list(list(1))),
   env = env, again = env, fn = function(x = 1) x + 1, compiled = compiled, formula = y ~ x, seq = 1:1e5, down = 10:1, reals = as.numeric(1:100) + 0,
   sorted = sort(runif(100)), text = as.character(1:100), p = as.pairlist(list(a = 1, 2)), u8 = "\u00fc", name = as.name("\u00fc"), call = quote(f(x, y = 2)),
+  sourced = compiler::cmpfun(eval(parse(text = "function(x) { y <- quote({ a; b }); if (x > 1) { y } else function(z) { z } }", keep.source = TRUE))),
   builtin = sum, special = quote, ns = asNamespace("stats"), empty = list(), none = character(0), date = Sys.Date(), expr = expression(a, b + 1))
 for (v in 2:3) {
   con <- file(sprintf("native_%d.rds", v), "wb"); writeBin(serialize(x, NULL, xdr = FALSE, version = v), con); close(con)
@@ -257,6 +258,8 @@ def test_all_that_r_writes_is_the_same_in_every_notation_and_wrapping(made):
     assert first.get("seq").read(99_998, 100_000).tolist() == [99_999, 100_000]
     assert first.get("down").plain() == list(range(10, 0, -1))
     assert first.get("again") is first.get("env")
+    assert read(made / "hex_3.rds").get("d").offset is None
+    assert first.get("d").offset is not None
     # version 3 keeps some vectors in another form, and what R compiled meanwhile differs; so each version against itself
     for version in (2, 3):
         wanted = exact(read(made / f"none_{version}.rds"))
@@ -317,6 +320,38 @@ def test_a_big_endian_machine_may_have_written_its_own_order():
         data = b"B\n" + struct.pack(f"{order}5i2d", 2, 0, 0, 14, 2, 1.5, -2.0)
         assert read_data(data).plain() == [1.5, -2.0]
         assert read_data(data).read().tolist() == [1.5, -2.0]
+
+
+def test_texts_of_other_sessions_are_decoded_by_the_encoding_that_the_file_names():
+    def text(encoding, data, flags=0):
+        head = b"X\n" + struct.pack(">4i", 3, 0, 0, len(encoding)) + encoding
+        return read_data(head + struct.pack(">4i", 16, 1, 9 | flags << 12, len(data)) + data).strings[0]
+
+    assert text(b"CP1252", b"\x80 \xfc") == "€ \xfc"
+    assert text(b"ISO-8859-15", b"\xa4") == "€"
+    assert text(b"EUC-JP", "\u5024".encode("euc-jp")) == "\u5024"
+    assert text(b"UTF-8", b"\xfc") == "\udcfc", "what is no text in its encoding keeps its bytes"
+    assert text(b"rot13", b"abc\xc3\xbc") == "abc\xfc", "an encoding that R does not have is never looked up"
+    assert text(b"CP1252", "\xfc".encode(), flags=8) == "\xfc"
+    assert text(b"UTF-8", b"\xfc", flags=4) == "\xfc"
+
+
+def test_pointers_weak_references_and_names_keep_what_they_carry():
+    attributes = [1026, 1, 9, 1, ord("k") << 24, 13, 1, 7, 254]
+
+    def value(*words):
+        data = b"".join(struct.pack(">i", word) if word != ord("k") << 24 else b"k" for word in words)
+        return read_data(b"X\n" + struct.pack(">3i", 2, 0, 0) + data)
+
+    for code, below in ((22, [254, 254]), (23, [])):
+        found = value(code | 512, *below, *attributes)
+        assert found.attributes["k"].plain() == [7]
+    assert value(1, 9, -1).name == "NA"
+    assert value(8, 1, ord("k") << 24).name == "k"
+    assert value(2, 1, 9, 1, ord("k") << 24, 13, 1, 5).values[1].plain() == [5], "a pair that ends in no list"
+    for found in (value(4, 0, 242, 254, 254, 254), value(25), value(2, 254, 254), value(13, 0), value(1, 9, 0), value(251)):
+        assert repr(found).startswith("<R ")
+        assert getattr(found, "class_", ()) == ()
 
 
 def test_a_serialization_inside_a_raw_vector_is_read_like_a_file(fixtures):

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 INFLATED = 1 << 30
-"""Bytes that a stream may inflate to: it is held in memory."""
+"""Bytes that a stream of less than a quarter of it may inflate to: it is held in memory."""
 RATIO = 200
 """How many times its packed size a stream of more than 64 MiB may inflate to."""
+PROPORTION = 4
+"""How many times its packed size a stream may inflate to however large it is."""
 STEP = 1 << 18
 ZSTD_STEP = 1 << 10
 ZSTD_WINDOW = 1 << 27
@@ -159,7 +161,7 @@ class Inflated:
         self._packed = b""
         self._done = False
         self._out = out = bytearray()
-        self.limit = min(INFLATED, max(RATIO * source.size, 1 << 26))
+        self.limit = max(min(INFLATED, RATIO * source.size), 1 << 26, PROPORTION * source.size)
 
         def fill(offset: int, buffer: memoryview) -> None:
             buffer[:] = memoryview(out)[offset : offset + len(buffer)]

@@ -173,7 +173,10 @@ def _numbers(objects: Objects, flags: int) -> Item:
     kind = _NUMBERS[flags & 0xFF]
     length = objects.length()
     numbers = objects.notation.numbers(kind, length, objects.budget)
-    return objects.with_attributes(Vector(kind, length, numbers=numbers), flags)
+    vector = Vector(kind, length, numbers=numbers)
+    if numbers.source is not objects.notation.source:
+        vector.source = vector.offset = None  # made of words, they lie nowhere in the stream as they are in memory
+    return objects.with_attributes(vector, flags)
 
 
 def _strings(objects: Objects, flags: int) -> Item:

@@ -10,18 +10,16 @@ CHARSXP = 9
 _BYTES, _LATIN1, _UTF8, _ASCII = 2 << 12, 4 << 12, 8 << 12, 64 << 12
 
 _ENCODINGS = {
-    **dict.fromkeys(("", "UTF-8", "UTF8", "ASCII", "US-ASCII", "ANSI_X3.4-1968", "646", "C"), "utf-8"),
-    **dict.fromkeys(("ISO-8859-1", "ISO8859-1", "LATIN1", "CP1252", "WINDOWS-1252"), "latin-1"),
-    **{f"ISO-8859-{n}": f"iso8859-{n}" for n in (*range(2, 12), *range(13, 17))},
-    **{f"ISO8859-{n}": f"iso8859-{n}" for n in (*range(2, 12), *range(13, 17))},
-    **{f"CP125{n}": f"cp125{n}" for n in range(9)},
-    **{f"WINDOWS-125{n}": f"cp125{n}" for n in range(9)},
+    **dict.fromkeys(("UTF-8", "UTF8", "ASCII", "US-ASCII", "ANSI_X3.4-1968"), "utf-8"),
+    **dict.fromkeys(("ISO-8859-1", "ISO8859-1", "LATIN1"), "latin-1"),
+    **{f"{name}-{n}": f"iso8859-{n}" for name in ("ISO-8859", "ISO8859") for n in (*range(2, 12), *range(13, 17))},
+    **{f"{name}{n}": f"cp{n}" for name in ("CP", "WINDOWS-") for n in range(1250, 1259)},
     **dict.fromkeys(("CP932", "SHIFT_JIS", "SJIS"), "cp932"),
     **dict.fromkeys(("CP936", "GBK", "GB2312", "GB18030"), "gb18030"),
     **dict.fromkeys(("CP949", "EUC-KR", "EUCKR"), "cp949"),
     **dict.fromkeys(("CP950", "BIG5", "BIG-5"), "cp950"),
-    **dict.fromkeys(("KOI8-R",), "koi8-r"),
     **dict.fromkeys(("EUC-JP", "EUCJP"), "euc-jp"),
+    "KOI8-R": "koi8-r",
 }
 """R's names of the encodings of a session. Only these are handed to Python, whose look-up of codecs imports modules."""
 
