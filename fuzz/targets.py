@@ -43,11 +43,11 @@ def read_all(data, name, beside=None):
 
 
 def read_r_values(data):
-    """Read every object of an R serialization, whether or not it is one that holds weights."""
+    """Read every object of an R serialization, also those that hold no weights; return whether it could be read."""
     try:
         left, seen = [read_r(from_bytes(data, "x.rds"))], set()
     except SteelyardError:
-        return
+        return False
     while left:
         value = left.pop()
         if value is None or id(value) in seen:
@@ -59,6 +59,7 @@ def read_r_values(data):
         left += getattr(value, "attributes", {}).values()
         left += getattr(value, "parts", {}).values()
         left += [inner for _, inner in value.pairs()] if hasattr(value, "pairs") else []
+    return True
 
 
 def as_file(name):

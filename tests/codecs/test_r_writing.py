@@ -3,7 +3,6 @@
 import gzip
 import os
 import struct
-import subprocess
 from pathlib import Path
 
 import ml_dtypes
@@ -22,15 +21,6 @@ from steelyard.core.source import from_bytes, open_path
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, LossyError, ShapeError
-
-
-def rscript(code, folder):
-    """Run R, which must be there: these tests compare with it."""
-    run = subprocess.run(
-        ["Rscript", "--vanilla", "-e", code], cwd=folder, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout
 
 
 def read(path):
@@ -73,7 +63,7 @@ def columns(array):
     return flat.view("f8") if flat.dtype.kind == "c" else flat.astype("f8")
 
 
-def test_r_reads_what_was_written_with_every_number_as_it_was(tmp_path):
+def test_r_reads_what_was_written_with_every_number_as_it_was(tmp_path, rscript):
     write_list(steelyard.weights(ARRAYS), tmp_path / "net.rds")
     first, *lines, last = rscript(SHOWN, tmp_path).splitlines()
     assert first.split() == ["16", "TRUE", "TRUE", "names"]
@@ -101,7 +91,7 @@ def test_what_was_written_is_read_here_in_the_same_shape(tmp_path):
         assert vector.read().view("u1").tobytes() == np.asarray(array).ravel(order="F").astype(vector.dtype).tobytes(), name
 
 
-def test_what_the_weights_mean_stands_where_r_does_not_look(tmp_path):
+def test_what_the_weights_mean_stands_where_r_does_not_look(tmp_path, rscript):
     path = tmp_path / "net.rds"
     owned = from_array("emb", np.eye(2, dtype="f4"), role=Role.EMBEDDING, layer="emb", axes="vocab out", trainable=False)
     weights = Weights([owned, owned.replace(name="head", tied="emb"), from_array("steps", np.int64(3), role=Role.COUNT)])
@@ -179,8 +169,8 @@ def weights_of(value):
     return (value.get("alpha") or value).get("wts")
 
 
-def test_r_reads_patched_files_with_the_new_numbers_and_all_else_as_it_was(shared, tmp_path):
-    folder = shared / "r" / "fixtures" / "nnet" / "containers"
+def test_r_reads_patched_files_with_the_new_numbers_and_all_else_as_it_was(fixtures, tmp_path, rscript):
+    folder = fixtures / "nnet" / "containers"
     (tmp_path / "new").mkdir()
     (tmp_path / "old").symlink_to(folder)
     for name in FILES + SESSIONS:
@@ -198,15 +188,15 @@ def test_r_reads_patched_files_with_the_new_numbers_and_all_else_as_it_was(share
     assert rscript(OTHERS, tmp_path).split() == FILES + SESSIONS
 
 
-def test_a_file_of_zstandard_is_patched_as_one(shared, tmp_path):
-    source = open_path(shared / "r" / "fixtures" / "nnet" / "containers" / "m_v3_zstd.rds")
+def test_a_file_of_zstandard_is_patched_as_one(fixtures, tmp_path):
+    source = open_path(fixtures / "nnet" / "containers" / "m_v3_zstd.rds")
     wts = read_r(source).get("wts")
     patch(source, tmp_path / "m.rds", [(wts, np.arange(wts.length))])
     assert compression(open_path(tmp_path / "m.rds")) == "zstd"
     assert read(tmp_path / "m.rds").get("wts").plain() == list(range(wts.length))
 
 
-def test_a_file_may_be_patched_in_its_own_place_in_several_vectors(tmp_path):
+def test_a_file_may_be_patched_in_its_own_place_in_several_vectors(tmp_path, rscript):
     path = tmp_path / "net.rds"
     rscript(
         'saveRDS(list(a = c(1, 2, 3), i = c(4L, 5L), z = 1i, b = matrix(1:4 + 0.5, 2)), "net.rds"); cat("garbage", file = "net.rds", append = TRUE)',
@@ -225,8 +215,8 @@ def test_a_file_may_be_patched_in_its_own_place_in_several_vectors(tmp_path):
     assert os.listdir(tmp_path) == ["net.rds"]
 
 
-def test_what_cannot_be_replaced_is_refused_with_a_reason_and_nothing_is_written(shared, tmp_path):
-    folder = shared / "r" / "fixtures" / "nnet" / "containers"
+def test_what_cannot_be_replaced_is_refused_with_a_reason_and_nothing_is_written(fixtures, tmp_path, rscript):
+    folder = fixtures / "nnet" / "containers"
     out = tmp_path / "out.rds"
     for name in ("m_v3_ascii.rds", "m_v3_ascii_gz.rds", "m_v3_asciihex.rds", "three_ascii.rda"):
         source = open_path(folder / name)
@@ -253,7 +243,7 @@ def test_what_cannot_be_replaced_is_refused_with_a_reason_and_nothing_is_written
     assert sorted(os.listdir(tmp_path)) == ["net.rds"]
 
 
-def test_an_integer_that_was_missing_stays_missing(tmp_path):
+def test_an_integer_that_was_missing_stays_missing(tmp_path, rscript):
     rscript('saveRDS(c(1L, NA), "net.rds")', tmp_path)
     source = open_path(tmp_path / "net.rds")
     found = read_r(source)
