@@ -55,6 +55,7 @@ def read(path):
 
 
 def main():
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling the modules is not what a user waits for
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -27,13 +27,14 @@ BLOCK = 1 << 16
 class Binary:
     """A place in a stream, from where integers, texts and numbers are taken one after another."""
 
-    __slots__ = ("_at", "_base", "_block", "_four", "_reach", "byteorder", "source")
+    __slots__ = ("_at", "_base", "_block", "_four", "_reach", "_two", "byteorder", "source")
 
     def __init__(self, source: Source, reach: Reach, begin: int, byteorder: str) -> None:
         self.source = source
         self.byteorder = byteorder
         self._reach = reach
         self._four = struct.Struct(f"{byteorder}i").unpack_from
+        self._two = struct.Struct(f"{byteorder}2i").unpack_from
         self._block = b""
         self._base = begin
         self._at = 0
@@ -93,12 +94,12 @@ class Binary:
 
     def _strings_of_block(self, found: list[str | None], count: int, known: dict[str, str], native: str) -> int:
         """Take the texts that lie whole in the block at hand; return what they cost in memory."""
-        block, at, four, cost = self._block, self._at, self._four, 0
+        block, at, two, cost = self._block, self._at, self._two, 0
         last = len(block) - 8
         for _ in range(count - len(found)):
             if at > last:
                 break
-            flags, size = four(block, at)[0], four(block, at + 4)[0]
+            flags, size = two(block, at)
             if flags & 0x2FF != 9:
                 check_text(self.source.name, flags, self._base + at)
             begin = at + 8
