@@ -1,7 +1,9 @@
 """Files of R that lie, that would run code, or that would fill the memory."""
 
+import bz2
 import gzip
 import json
+import lzma
 import os
 import random
 import resource
@@ -11,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from steelyard.codecs.compressed import plain
 from steelyard.codecs.rdata import read_r
@@ -40,7 +43,7 @@ def refuse(event, details):
 from steelyard.codecs import compressed, r_altrep, rdata
 from steelyard.core.source import open_path
 from steelyard.errors import FormatError
-import bz2, lzma  # what a stream needs is imported by code that is run, and may be
+import bz2, lzma, zstandard  # what a stream needs is imported by code that is run, and may be
 sys.addaudithook(refuse)
 try:
     rdata.read_r(open_path(sys.argv[1]))
@@ -75,6 +78,21 @@ def test_hostile_files_are_refused_or_read_in_little_time_and_memory(fixtures):
         sound = name in ABOVE or name.startswith("nnet_")
         wanted = {"ok": "read", "opaque": "read", "refuse": "read" if sound else "refused"}.get(case["outcome"])
         assert run.stdout.strip() == (wanted or run.stdout.strip()), name
+
+
+PACKERS = {"gzip": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zstd": zstandard.ZstdCompressor().compress}
+
+
+@pytest.mark.parametrize("kind", PACKERS)
+def test_many_streams_of_zeros_do_not_fill_the_memory(tmp_path, kind):
+    pack, path = PACKERS[kind], tmp_path / "bomb.rds"
+    for claimed in (1 << 30, 3):  # inside a vector, and behind the last object
+        path.write_bytes(pack(struct.pack(">2s5i", b"X\n", 2, 0, 0, 24, claimed)) + pack(bytes(1 << 24)) * 64)
+        run = subprocess.run(
+            [sys.executable, "-c", READ, str(path)], capture_output=True, text=True, env=ENV, preexec_fn=limited, check=False
+        )
+        assert run.returncode == 0, run.stderr
+        assert run.stdout.strip() == ("refused" if claimed > 3 else "read")
 
 
 def test_the_limits_of_the_test_above_can_fail():
