@@ -363,6 +363,146 @@ def test_keras_loads_a_weights_file_that_is_written_here(tmp_path, build, suffix
     same(steelyard.weights(tmp_path / "back.weights.h5"), expected, names=False)
 
 
+class Stack(keras.Model):
+    """Layers in lists, dicts and lists of lists, weights of its own, and one layer twice."""
+
+    def __init__(self, **rest):
+        super().__init__(**rest)
+        self.blocks = [Block(4), Block(4)]
+        self.heads = {"b": L.Dense(2), "a": L.Dense(3)}
+        self.rows = [[L.Dense(4), L.LayerNormalization()], [L.Dense(4)]]
+        self._hidden = L.Dense(4)
+        self.again = self._hidden
+
+    def build(self, shape):
+        self.shift = self.add_weight(name="shift", shape=(4,))
+        for layer in (*self.blocks, self._hidden, *self.heads.values(), *self.rows[0], *self.rows[1]):
+            layer.build((None, 4))
+
+    def call(self, x):
+        for layer in (*self.blocks, self._hidden, *self.rows[0], *self.rows[1]):
+            x = layer(x) + self.shift
+        return keras.ops.concatenate([head(x) for head in self.heads.values()], axis=-1)
+
+
+def subclassed():
+    model = Stack()
+    model.build((None, 4))
+    return model
+
+
+def with_a_subclassed_one():
+    x = keras.Input((4,))
+    return keras.Model(x, L.Dense(2)(Stack()(Block()(x))))
+
+
+def twice(build):
+    """Build a model and a fresh one like it, as another process would: names count from the start again."""
+    model = build()
+    keras.utils.clear_session()
+    return model, functional() if build is trained else build()
+
+
+LIVE = [*ZOO, trained, subclassed, with_a_subclassed_one]
+
+
+def contents(path):
+    """Return the numbers of every group of a file and the name beside them, without those of an optimizer."""
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, thing: found.update({name: thing}) if isinstance(thing, h5py.Dataset) else None)
+        return {
+            name: (data.parent.attrs["name"], data.dtype, data[()].tobytes(), data.attrs.get("dtype"))
+            for name, data in found.items()
+            if "optimizer" not in name
+        }
+
+
+@pytest.mark.parametrize("build", LIVE, ids=lambda b: b.__name__)
+def test_a_live_model_is_saved_as_keras_saves_it(tmp_path, build):
+    model = build()
+    model.save_weights(tmp_path / "keras.weights.h5")
+    steelyard.save(model, tmp_path / "ours.weights.h5")
+    assert contents(tmp_path / "ours.weights.h5") == contents(tmp_path / "keras.weights.h5")
+
+
+@pytest.mark.parametrize("build", LIVE, ids=lambda b: b.__name__)
+def test_a_fresh_model_that_loads_it_predicts_the_same(tmp_path, build):
+    model, other = twice(build)
+    for variable in other.weights:
+        variable.assign(keras.ops.zeros_like(variable))
+    shapes = [(2, *tensor.shape[1:]) for tensor in getattr(model, "inputs", ())] or [(2, 4)]
+    data = [np.random.default_rng(0).integers(0, 3, shape).astype("float32") for shape in shapes]
+    data = data if len(data) > 1 else data[0]
+    steelyard.save(model, tmp_path / "net.weights.h5")
+    other.load_weights(tmp_path / "net.weights.h5")
+    predicted = model.predict(data, verbose=0)
+    assert np.std(predicted) > 0
+    assert np.array_equal(other.predict(data, verbose=0), predicted)
+
+
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+@pytest.mark.filterwarnings("ignore:Layer InputLayer does not have a `quantize` method:UserWarning")
+def test_a_quantised_model_is_saved_as_keras_saves_it(tmp_path, mode):
+    model = keras.Sequential([keras.Input((8,)), L.Dense(4), L.Dense(3, use_bias=False, dtype="bfloat16")])
+    model.quantize(mode)
+    model.save_weights(tmp_path / "keras.weights.h5")
+    steelyard.save(model, tmp_path / "ours.weights.h5")
+    assert contents(tmp_path / "ours.weights.h5") == contents(tmp_path / "keras.weights.h5")
+
+
+def test_a_copy_and_another_vector_of_a_live_model_are_saved_too(tmp_path):
+    model, other = twice(nested)
+    best = steelyard.weights(model).copy()
+    steelyard.weights(model).assign(np.zeros(best.size))
+    steelyard.save(best, tmp_path / "best.weights.h5")
+    other.load_weights(tmp_path / "best.weights.h5")
+    assert np.array_equal(steelyard.weights(other).to_vector(), best.to_vector())
+    steelyard.save(best.from_vector(best.to_vector() + 1), tmp_path / "more.weights.h5")
+    other.load_weights(tmp_path / "more.weights.h5")
+    assert np.array_equal(steelyard.weights(other).to_vector(), best.to_vector() + 1)
+
+
+def test_a_copy_does_not_keep_the_model(tmp_path):
+    import gc
+    from weakref import ref
+
+    model = sequential()
+    gone, best = ref(model), steelyard.weights(model).copy()
+    del model
+    keras.utils.clear_session()
+    gc.collect()
+    assert gone() is None
+    with pytest.raises(FormatError, match="layout"):  # who outlives the model knows its layout no more
+        steelyard.save(best, tmp_path / "net.weights.h5")
+
+
+class Odd(L.Dense):
+    """A layer that keeps something in its file that is none of its weights."""
+
+    def save_own_variables(self, store):
+        store["twice"] = 2 * keras.ops.convert_to_numpy(self.kernel)
+
+
+def test_what_keras_keeps_beside_the_weights_is_no_silent_loss(tmp_path):
+    model = keras.Sequential([keras.Input((3,)), Odd(4, name="odd")])
+    with pytest.raises(FormatError, match=r"lacks 'layers/odd/vars/twice'"):
+        steelyard.save(model, tmp_path / "net.weights.h5")
+    adapted = keras.Sequential([keras.Input((3,)), L.Dense(4)])
+    adapted.layers[0].enable_lora(2)
+    with pytest.raises(FormatError, match=r"lacks 'layers/dense/vars/0'"):  # Keras adds the adapter to the kernel there
+        steelyard.save(adapted, tmp_path / "net.weights.h5")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_live_model_keeps_its_layout_in_another_format(tmp_path):
+    model, other = twice(nested)
+    steelyard.save(model, tmp_path / "net.safetensors")
+    steelyard.save(tmp_path / "net.safetensors", tmp_path / "net.weights.h5")
+    other.load_weights(tmp_path / "net.weights.h5")
+    assert np.array_equal(steelyard.weights(other).to_vector(), steelyard.weights(model).to_vector())
+
+
 def test_a_layout_travels_through_another_format(tmp_path):
     model = nested()
     model.save(tmp_path / "net.keras")

@@ -73,7 +73,8 @@ def _meta(tree: Tree) -> dict[str, Any]:
 def write(weights: Weights, path: Path) -> None:
     """A file of datasets called as the weights are; as `.weights.h5`, one that Keras loads into the model.
 
-    That needs the layout of the model, which only weights out of a `.weights.h5` or `.keras` file have.
+    That needs the layout of the model, which the weights of a live Keras model and of a `.weights.h5` or `.keras`
+    file have. The optimizer is no part of it: a compiled model that loads the file warns that it keeps its own.
     """
     from steelyard.codecs.hdf5_writing import write_datasets
 
@@ -94,7 +95,7 @@ def _laid_out(weights: Weights, path: Path) -> Iterator[tuple[str, Any, Mapping[
         raise FormatError(
             str(path),
             "Keras finds weights in a .weights.h5 file by the model's layout, which these weights do not know; "
-            "read them from a .weights.h5 or .keras file of the model, or write .h5 or .safetensors",
+            "save the Keras model itself, read them from a .weights.h5 or .keras file of it, or write .h5 or .safetensors",
         )
     placed = {name for _, _, slots in layout for name in slots.values()}
     missing, foreign = [n for n in placed if n not in weights], [n for n in weights if n not in placed]
