@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from math import prod
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.core.weight import Weight
+from steelyard.errors import SteelyardError
 
 if TYPE_CHECKING:
+    from steelyard.core.summary import Summary
     from steelyard.core.weights import Weights
 
     Names = list[str]
@@ -51,6 +53,29 @@ class Row:
     def size(self) -> int:
         """The elements of all weights that count."""
         return sum([prod(weight.shape) for weight in self.counted])
+
+
+class Measured(NamedTuple):
+    """A row, what its numbers are, and why they cannot be read, where they cannot."""
+
+    row: Row
+    summary: Summary
+    error: SteelyardError | None = None
+
+
+def measured(rows: Iterable[Row]) -> Iterator[Measured]:
+    """Read the numbers of each row. One of whose weights some cannot be read is taken apart, so that the others are shown."""
+    from steelyard.core.summary import Summary, summarise
+
+    for row in rows:
+        try:
+            yield Measured(row, summarise(row.counted))
+        except SteelyardError as error:
+            if row.times == 1:
+                yield Measured(row, Summary(), error)
+            else:
+                counted = set(map(id, row.counted))
+                yield from measured(Row([weight], [weight] if id(weight) in counted else []) for weight in row.weights)
 
 
 def rows_of(weights: Weights, *, unfolded: bool = False) -> list[Row]:
