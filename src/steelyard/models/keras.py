@@ -70,14 +70,16 @@ def meta(model: Any) -> dict[str, Any]:
 
 
 def _groups(thing: KerasSaveable, path: str, seen: set[int]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield path, name and slots of each group in the order of writing; an optimizer is no part of the model."""
+    """Yield path, name and slots of each group in the order of writing; an optimizer is no part of the model.
+
+    Layers without variables have a group with their name, too.
+    """
     if id(thing) in seen or isinstance(thing, keras.optimizers.Optimizer):
         return
     seen.add(id(thing))
     kept: dict[str, Any] = {}
     if hasattr(thing, "save_own_variables"):
         thing.save_own_variables(kept)
-    if kept:
         yield path, str(getattr(thing, "name", "")), kept
     for attribute, child in _walk_saveable(thing):
         yield from _below(child, f"{path}/{attribute}".strip("/"), seen, ())
