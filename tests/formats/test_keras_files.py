@@ -330,6 +330,17 @@ def test_a_lambda_in_the_config_is_data(tmp_path):
     assert list(steelyard.weights(tmp_path / "net.keras")) == ["dense/kernel", "dense/bias"]
 
 
+@pytest.mark.parametrize("depth", [100, 3000])
+def test_groups_that_lie_too_deep_are_refused_and_not_dropped(tmp_path, depth):
+    with h5py.File(tmp_path / "deep.h5", "w") as file:
+        group = file
+        for _ in range(depth):
+            group = group.create_group("a")
+        group.create_group("vars")["0"] = np.ones(2)
+    with pytest.raises(FormatError, match="more than 64 groups"):
+        steelyard.weights(tmp_path / "deep.h5")
+
+
 def test_an_archive_without_weights_says_what_it_holds(tmp_path):
     sequential().save(tmp_path / "net.keras")
     bare = rezipped(tmp_path / "net.keras", tmp_path / "bare.keras", lambda name, data: None if name.endswith(".h5") else data)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Role, Weight
+from steelyard.errors import FormatError
 from steelyard.layers.keras import PARTS, SAME, Slot, kind_of, slots_of, snake
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ VARS = "vars"
 _INPUT = "input_layer"
 """A layer that functional models list and Sequential ones do not."""
 DEPTH = 64
-"""Levels of models inside models."""
+"""Groups that may lie in one another; a model inside a model takes two."""
 _CONTAINERS = ("layers", "cells")
 _ALIASES = {"_layer_checkpoint_dependencies": "layers"}  # Keras 2.12 and 2.13
 _ASIDE = ("optimizer", "seed_generator", "compile_metrics", "_metrics", "metrics", "loss_tracker", "_loss_tracker")
@@ -75,8 +76,11 @@ def model_weights(tree: Tree, config: Any = None) -> tuple[list[Weight], dict[st
     """Return the weights of the model, by `variable.path` as far as the file tells it, and where each one lies.
 
     `config` is the parsed `config.json`. The second result maps each group of the file to the layer's name
-    and to the names of its variables: a file of this layout can be written again from it.
+    and to the names of its variables: a file of this layout can be written again from it. Raises `FormatError` for
+    groups that lie too deep in one another.
     """
+    if any(path.count("/") + path.count("\\") > DEPTH for path in tree.tensors):
+        raise FormatError(tree.source.name, f"more than {DEPTH} groups lie in one another")
     labels = _labels(tree)
     root = _nodes(tree, labels)
     spec = _spec(config)
