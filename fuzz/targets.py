@@ -87,6 +87,17 @@ def in_zip(name, member, **others):
 
 STORAGES = {f"archive/data/{key}": bytes(range(256)) for key in range(4)} | {"archive/version": b"3\n"}
 
+NET = {
+    "__loader__": "ObjectNode",
+    "__module__": "skorch.classifier",
+    "__class__": "NeuralNetClassifier",
+    "content": {
+        "__loader__": "DictNode",
+        "content": {"__cuda_dependent_attributes__": {"__loader__": "BytesNode", "file": "net.bin"}},
+    },
+}
+"""What skops writes of a skorch net, whose modules are a pickle in a member of their own."""
+
 TARGETS = {
     "flax": as_file("x.msgpack"),
     "gguf": as_file("x.gguf"),
@@ -102,6 +113,7 @@ TARGETS = {
     "safetensors": as_file("x.safetensors"),
     "sharded": as_file("x.safetensors.index.json"),
     "skops": as_file("x.skops"),
+    "skops-net": in_zip("x.skops", "net.bin", **{"schema.json": json.dumps(NET).encode()}),
     "skops-schema": in_zip("x.skops", "schema.json"),
     "tensorflow": as_file("x.index"),
     "tflite": as_file("x.tflite"),
@@ -118,6 +130,7 @@ CORPUS = {
     "torch-pickle": ("torch-zip",),
     "npz-member": ("npy",),
     "sharded": ("safetensors-index",),
+    "skops-net": ("pickle", "torch-legacy"),
     "skops-schema": ("skops",),
 }
 """The formats of the hostile corpus whose files a target begins with, where they are not its own name."""
