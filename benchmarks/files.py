@@ -1,11 +1,13 @@
-"""Weight files of 2 GB: listing, converting, digesting, and the memory it takes: python benchmarks/files.py
+"""Weight files of 2 GB: listing, converting, digesting, and the memory it takes: python benchmarks/files.py [PEERS]
 
-The files are made in memory where there is room, else in a temporary folder, which needs 6 GB.
+The files are made in memory where there is room, else in a temporary folder, which needs 6 GB. PEERS is a folder for
+the environment in which ztensor is installed; without it a new one is made each time.
 """
 
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,6 +17,10 @@ from timing import best, peak_memory, process, ready, report
 
 LIST = "import torch, sys; [(k, v.shape) for k, v in torch.load(sys.argv[1], mmap=True, weights_only=True).items()]"
 CONVERT = "import torch, sys; from safetensors.torch import save_file; save_file(torch.load(sys.argv[1], mmap=True), sys.argv[2])"
+
+
+NAMES = "import sys, steelyard; [(w.name, w.shape) for w in steelyard.weights(sys.argv[1]).values()]"
+ZTENSOR = "import sys, ztensor; [(t.name, t.shape) for t in ztensor.index([sys.argv[1]]).values()]"
 
 
 MEMORY = "/dev/shm" if shutil.disk_usage("/dev/shm").free > 10e9 else None
@@ -35,6 +41,27 @@ def many_state(count=10_000):
 
 def steelyard(*arguments):
     return process("-m", "steelyard", *map(str, arguments))
+
+
+def environment(folder):
+    """Return the Python of an environment of its own in which ztensor is installed, made where it is not there yet."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "ztensor>=2.1"], check=True)
+    return python
+
+
+def beside_ztensor(folder, python):
+    """Names and shapes of 10,000 tensors in a process of their own, read with us and with ztensor."""
+    for suffix in (".pt", ".safetensors"):
+        many = folder / f"many{suffix}"
+        ours, theirs, bare = process("-c", NAMES, many), process("-c", ZTENSOR, many, python=python), process("-c", "")
+        spent = best({"ours": ours, "ls": steelyard("ls", many), "ztensor": theirs, "bare": bare}, rounds=15)
+        print("      " + ", ".join(f"{name} {seconds * 1e3:.0f} ms" for name, seconds in spent.items()))
+        for name, what in (("ours", "listing"), ("ls", "the whole command ls of")):
+            ratio = spent[name] / spent["ztensor"]
+            report(f"{what} 10,000 tensors in {suffix}, of the time of ztensor", ratio, 1, "x", least=False)
 
 
 def listing(folder):
@@ -167,6 +194,7 @@ def main():
         torch.save(many_state(), folder / "many.pt")
         save_file(many_state(), folder / "many.safetensors")
         listing(folder)
+        beside_ztensor(folder, environment(Path(sys.argv[1]) if len(sys.argv) > 1 else folder / "ztensor"))
         parsing(folder)
         converting(folder)
         digesting(folder)

@@ -28,9 +28,9 @@ def ready(function):
     return lambda: function
 
 
-def process(*arguments):
-    """A method that runs Python with these arguments."""
-    return ready(lambda: subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL))
+def process(*arguments, python=sys.executable):
+    """A method that runs Python, or another one, with these arguments."""
+    return ready(lambda: subprocess.run([python, *arguments], check=True, stdout=subprocess.DEVNULL))
 
 
 def peak_memory(*arguments):

@@ -11,6 +11,8 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+from steelyard.codecs.r_values import Vector
+from steelyard.codecs.rdata import read_r
 from steelyard.core.source import from_bytes
 from steelyard.errors import FileMissingError, SteelyardError
 from steelyard.formats import weights_in
@@ -40,6 +42,26 @@ def read_all(data, name, beside=None):
                 continue
 
 
+def read_r_values(data):
+    """Read every object of an R serialization, also those that hold no weights; return whether it could be read."""
+    try:
+        left, seen = [read_r(from_bytes(data, "x.rds"))], set()
+    except SteelyardError:
+        return False
+    while left:
+        value = left.pop()
+        if value is None or id(value) in seen:
+            continue
+        seen.add(id(value))
+        repr(value)
+        if isinstance(value, Vector) and value.numbers:
+            value.read(0, min(value.length, LARGEST >> 4))
+        left += getattr(value, "attributes", {}).values()
+        left += getattr(value, "parts", {}).values()
+        left += [inner for _, inner in value.pairs()] if hasattr(value, "pairs") else []
+    return True
+
+
 def as_file(name):
     return lambda data: read_all(data, name)
 
@@ -65,6 +87,17 @@ def in_zip(name, member, **others):
 
 STORAGES = {f"archive/data/{key}": bytes(range(256)) for key in range(4)} | {"archive/version": b"3\n"}
 
+NET = {
+    "__loader__": "ObjectNode",
+    "__module__": "skorch.classifier",
+    "__class__": "NeuralNetClassifier",
+    "content": {
+        "__loader__": "DictNode",
+        "content": {"__cuda_dependent_attributes__": {"__loader__": "BytesNode", "file": "net.bin"}},
+    },
+}
+"""What skops writes of a skorch net, whose modules are a pickle in a member of their own."""
+
 TARGETS = {
     "flax": as_file("x.msgpack"),
     "gguf": as_file("x.gguf"),
@@ -76,9 +109,11 @@ TARGETS = {
     "npz-member": in_zip("x.npz", "w.npy"),
     "onnx": as_file("x.onnx"),
     "pickle": as_file("x.pkl"),
+    "rdata": read_r_values,
     "safetensors": as_file("x.safetensors"),
     "sharded": as_file("x.safetensors.index.json"),
     "skops": as_file("x.skops"),
+    "skops-net": in_zip("x.skops", "net.bin", **{"schema.json": json.dumps(NET).encode()}),
     "skops-schema": in_zip("x.skops", "schema.json"),
     "tensorflow": as_file("x.index"),
     "tflite": as_file("x.tflite"),
@@ -89,11 +124,13 @@ TARGETS = {
 
 CORPUS = {
     "hdf5": ("keras-h5",),
+    "rdata": ("rds",),
     "tensorflow": ("tf-checkpoint",),
     "torch": ("torch-zip",),
     "torch-pickle": ("torch-zip",),
     "npz-member": ("npy",),
     "sharded": ("safetensors-index",),
+    "skops-net": ("pickle", "torch-legacy"),
     "skops-schema": ("skops",),
 }
 """The formats of the hostile corpus whose files a target begins with, where they are not its own name."""

@@ -203,6 +203,69 @@ def test_ls_stats_and_show_say_which_weight_is_not_finite(broken_file):
     assert "not finite" not in run("ls", broken_file).stdout
 
 
+def broken_npz(path, net, damaged):
+    """Save a net, and damage the compressed bytes of some of its weights."""
+    arrays = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
+    np.savez_compressed(path, **arrays)
+    data = bytearray(path.read_bytes())
+    for name in damaged:
+        at = data.index(f"{name}.npy".encode()) + len(name) + 4
+        data[at + 2000 : at + 2020] = bytes(20)  # behind the header
+    path.write_bytes(data)
+    return arrays
+
+
+@pytest.fixture
+def blocks():
+    """Three blocks that fold into one row, and a head."""
+    torch.manual_seed(0)
+    return torch.nn.ModuleDict(
+        {"blocks": torch.nn.ModuleList(torch.nn.Linear(32, 32) for _ in range(3)), "head": torch.nn.Linear(32, 20)}
+    )
+
+
+def test_ls_stats_shows_the_others_where_one_weight_cannot_be_read(folder, blocks):
+    arrays = broken_npz(folder / "damaged.npz", blocks, ["blocks.1.weight"])
+    result = run("ls", "--stats", folder / "damaged.npz")
+    assert result.returncode == 2
+    assert result.stderr == f"error: {folder}/damaged.npz: 1 of 8 weights cannot be read\n"
+    lines = {line.split()[1]: line for line in result.stdout.splitlines() if line.startswith(("blocks", "head"))}
+    assert "cannot be read" in lines["blocks.1.weight"]
+    for name in ("blocks.0.weight", "blocks.2.weight", "head.weight"):  # the row of the three is taken apart
+        assert lines[name].split()[-3:] == [
+            f"{value:.4g}" for value in (arrays[name].min(), arrays[name].astype("f8").mean(), arrays[name].max())
+        ]
+    assert "blocks.[0-2].bias" in lines
+    (reason,) = [line for line in result.stdout.splitlines() if line.startswith("blocks.1.weight cannot be read: ")]
+    assert "damaged.npz" in reason
+
+
+def test_ls_stats_as_json_says_of_each_weight_why_it_cannot_be_read(folder, blocks):
+    broken_npz(folder / "damaged.npz", blocks, ["blocks.1.weight", "head.weight"])
+    result = run("ls", "--stats", "--json", folder / "damaged.npz")
+    assert result.returncode == 2
+    assert "2 of 8 weights cannot be read" in result.stderr
+    weights = {weight["name"]: weight for weight in json.loads(result.stdout)["weights"]}
+    assert [name for name, weight in weights.items() if "error" in weight] == ["blocks.1.weight", "head.weight"]
+    assert all((weight["stats"] is None) == ("error" in weight) for weight in weights.values())
+    assert run("ls", "--json", folder / "damaged.npz").returncode == 0  # without --stats no number is read
+
+
+def test_ls_stats_of_packed_numbers_and_of_many_that_cannot_be_read(folder):
+    path = folder / "packed.safetensors"
+    header = {f"w{n}": {"dtype": "F4", "shape": [4], "data_offsets": [2 * n, 2 * n + 2]} for n in range(7)}
+    header["good"] = {"dtype": "F32", "shape": [1], "data_offsets": [14, 18]}
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(14) + np.float32(2.5).tobytes())
+    result = run("ls", "--stats", path, folder / "none.pt")
+    assert result.returncode == 2
+    assert "7 of 8 weights cannot be read" in result.stderr
+    lines = result.stdout.splitlines()
+    assert sum("is stored as F4" in line for line in lines) == 5
+    assert "... and 2 more weights that cannot be read" in lines
+    assert next(line for line in lines if line.startswith("good")).split()[-3:] == ["2.5"] * 3
+
+
 def test_ls_json_is_one_document_with_stable_keys(net_file, net):
     record = json.loads(run("ls", "--json", net_file).stdout)
     assert list(record) == ["file", "weights", "total"]

@@ -73,6 +73,18 @@ def page():
         "|---|---|",
     ]
     lines += [f"| {threat} | {count} |" for threat, count in sorted(hostile_files().items())]
+    lines += [
+        "",
+        "## What a `.weights.h5` of Keras does not say",
+        "",
+        "Such a file has no config. Its groups are called after the classes of the layers and a counter; the names of the",
+        "layers stand beside them, so that nearly all weights have the names of the live model. What the file does not hold",
+        "is left open, and not guessed: a variable that a layer of one's own makes is called by its number (`block/0`), and",
+        "so are scale or offset of a norm that has but one of them, and what lies in a wrapped layer that has a name of its",
+        "own, since its class stands nowhere. Files from before Keras 3 wrote these names have those of the groups. A",
+        "`.keras` file says more: it has the config. The optimizer is left out when such a file is written, and a compiled",
+        "model that loads it warns that it keeps its own.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -1,18 +1,22 @@
 """skops files, read without skops and compared with the live objects."""
 
 import json
+import subprocess
+import sys
 import warnings
 import zipfile
 
 import numpy as np
 import pytest
 import skops.io
+import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNetClassifier
 
 import steelyard
 from steelyard.errors import FormatError
@@ -49,6 +53,65 @@ def test_sparse_coefficients_and_dicts_of_arrays_are_read(tmp_path, digits):
     weights = steelyard.weights(tmp_path / "a.skops")
     assert list(weights) == ["model.coef_", "model.intercept_", "w"]
     assert weights["model.coef_"].numpy().tolist() == model.coef_.toarray().tolist()
+
+
+class Net(torch.nn.Module):
+    def __init__(self, width=5):
+        super().__init__()
+        self.body, self.head = torch.nn.Linear(64, width), torch.nn.Linear(width, 10)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.body(x)))
+
+
+def skorch_net(**settings):
+    return NeuralNetClassifier(Net, criterion=torch.nn.CrossEntropyLoss, max_epochs=2, verbose=0, **settings)
+
+
+@pytest.mark.parametrize("inside", ["nothing", "a pipeline", "a search"])
+def test_a_skorch_net_gives_its_module_s_names(tmp_path, digits, inside):
+    x, y = digits
+    x, net = x.astype("float32"), skorch_net()
+    steps = Pipeline([("scale", StandardScaler()), ("net", net)])
+    search = GridSearchCV(steps, {"net__module__width": [3, 4]}, cv=2)
+    whole = {"nothing": net, "a pipeline": steps, "a search": search}[inside].fit(x, y)
+    fitted = {"nothing": lambda: whole, "a pipeline": lambda: whole[-1], "a search": lambda: whole.best_estimator_[-1]}[inside]()
+    skops.io.dump(whole, tmp_path / "a.skops")
+    weights = steelyard.weights(tmp_path / "a.skops")
+    prefix = "" if inside == "nothing" else "net."
+    assert list(weights) == [prefix + name for name in fitted.module_.state_dict()]
+    for name, tensor in fitted.module_.state_dict().items():
+        assert weights[prefix + name].numpy().tobytes() == tensor.numpy().tobytes()
+    assert (weights[f"{prefix}body.weight"].role, weights[f"{prefix}body.weight"].axes) == ("kernel", "out in")
+    assert {called.partition("(")[0] for called in weights.meta["code"]} == {f"{__name__}.Net"}  # the one class that is not known
+
+
+def test_what_skops_keeps_as_bytes_is_never_run(tmp_path, digits):
+    x, y = digits
+    skops.io.dump(skorch_net().fit(x.astype("float32"), y), tmp_path / "a.skops")
+    evil = b"\x80\x02cposix\nsystem\n(S'touch ran'\ntR."
+    with zipfile.ZipFile(tmp_path / "a.skops") as old, zipfile.ZipFile(tmp_path / "b.skops", "w") as new:
+        for member in old.namelist():
+            new.writestr(member, evil if member.endswith(".bin") else old.read(member))
+    found = steelyard.check(tmp_path / "b.skops")
+    assert "posix.system('touch ran')" in str(found)
+    code = f"import steelyard; steelyard.weights({str(tmp_path / 'b.skops')!r}, part='all')"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False, capture_output=True)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_net_that_is_not_initialised_says_so(tmp_path):
+    skops.io.dump(skorch_net(), tmp_path / "a.skops")
+    with pytest.raises(FormatError, match="not initialised"):
+        steelyard.weights(tmp_path / "a.skops")
+
+
+def test_skops_itself_cannot_write_tensors_that_are_not_kept_as_bytes(tmp_path):
+    """A net that was given a module, not its class, keeps tensors among its settings; so nothing of the kind is to be read."""
+    given = NeuralNetClassifier(Net(), criterion=torch.nn.CrossEntropyLoss)
+    for what in (given, Net(), Net().state_dict(), torch.zeros(3)):
+        with pytest.raises(RuntimeError, match="Cannot directly construct TensorBase"):
+            skops.io.dump(what, tmp_path / "a.skops")
 
 
 def test_a_missing_or_foreign_member_is_refused_and_the_others_read(tmp_path, digits):

@@ -427,3 +427,25 @@ def test_the_same_numbers_are_listed_whether_tensors_are_taken_in_one_step_or_op
     slow = steelyard.weights(tmp_path / "a.pt")
     assert json.dumps([repr(w) for w in fast.values()]) == json.dumps([repr(w) for w in slow.values()])
     assert fast.to_vector().tobytes() == slow.to_vector().tobytes()
+
+
+def test_a_short_cut_leaves_the_memo_and_the_notes_of_the_machine_as_the_opcodes_do(tmp_path, monkeypatch):
+    from steelyard.codecs import opcodes, pickle
+    from steelyard.codecs.code import written
+    from steelyard.codecs.zip import directory, member_source
+
+    state = {f"layers.{i}.weight": torch.zeros(i % 5 + 1, 3, dtype=[torch.float32, torch.int64][i % 2]) for i in range(900)}
+    torch.save(state, tmp_path / "a.pt")
+    source = open_path(tmp_path / "a.pt")
+    content = member_source(source, directory(source)["a/data.pkl"])
+
+    def left_behind():
+        machine = pickle.Machine(content)
+        machine.load()
+        keys = [reference.key for reference in machine.references]
+        return {k: written(v, 9) for k, v in machine.memo.items()}, list(map(written, machine.records)), written(keys, 9)
+
+    fast = left_behind()
+    monkeypatch.setattr(opcodes, "tensors", lambda machine: None)
+    assert fast == left_behind()
+    assert len(fast[1]) >= 900

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from scikeras.wrappers import KerasClassifier, KerasRegressor
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import steelyard
-from steelyard.errors import NotFittedError, ShapeError
+from steelyard.errors import FormatError, NotFittedError, ShapeError
 from steelyard.testing import check_model
 
 
@@ -107,3 +107,24 @@ def test_the_best_wrapper_of_a_search_through_a_pipeline(digits):
     assert equals(w, model, "kerasclassifier.")
     assert w.assign(np.zeros(w.size)) is search
     assert np.allclose(search.predict_proba(x), 0.1)
+
+
+def test_a_wrapper_and_a_search_are_saved_for_keras_to_load(tmp_path, digits):
+    x, y = digits
+    wrapper = classifier(1).fit(x, y)
+    steps = make_pipeline(StandardScaler(), classifier())
+    search = GridSearchCV(steps, {"kerasclassifier__width": [5]}, cv=2).fit(x, y)
+    bare = GridSearchCV(classifier(), {"width": [5]}, cv=2).fit(x, y)
+    for trained, model in ((wrapper, wrapper), (search, search.best_estimator_[-1]), (bare, bare.best_estimator_)):
+        steelyard.save(trained, tmp_path / "net.weights.h5")
+        other = build({"target_type_": "multiclass", "n_classes_": 10})
+        other.load_weights(tmp_path / "net.weights.h5")
+        data = x.astype("float32")
+        assert np.array_equal(other.predict(data, verbose=0), model.model_.predict(data, verbose=0))
+
+
+def test_two_models_in_one_container_have_no_layout_of_their_own(tmp_path, digits):
+    x, y = digits
+    two = FeatureUnion([("a", classifier(1).fit(x, y)), ("b", classifier(2).fit(x, y))])
+    with pytest.raises(FormatError, match="layout"):
+        steelyard.save(two, tmp_path / "net.weights.h5")

@@ -11,7 +11,7 @@ from torch import nn
 import steelyard
 from steelyard.core.readers import from_array
 from steelyard.core.summary import BLOCK, summarise
-from steelyard.views.rows import rows_of
+from steelyard.views.rows import measured, rows_of
 from steelyard.views.sparkline import ABOVE, BARS, BELOW, WIDTH, axis_of, bars, header
 from steelyard.views.table import listing, table
 from steelyard.views.terminal import Screen, cells, cut, in_units, padded
@@ -174,7 +174,7 @@ def test_weights_of_a_selection_without_their_owner_count_as_their_own():
 @pytest.mark.parametrize("width", [8, 15, 30, 47, 80])
 def test_wide_letters_are_never_wider_than_the_screen(width):
     weights = steelyard.weights({"層.0.重み" * 4: np.zeros(3), "e\u0301" * 30: np.zeros((2, 2))})
-    lines = list(listing(weights, Screen(width), stats=True))
+    lines = list(listing(weights, Screen(width), stats=list(measured(rows_of(weights)))))
     assert max(map(cells, "\n".join(lines).splitlines())) <= width
     assert "bytes" in lines[-1]
 

@@ -32,7 +32,6 @@ class Found:
         shape: tuple[int, ...],
         dtype: str,
         read: Reader,
-        *,
         place: Any = None,
         stored: str = "",
         trainable: bool | None = None,

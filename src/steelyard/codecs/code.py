@@ -37,7 +37,8 @@ _FUNCTIONS = r"""
   | sklearn\.neural_network\._stochastic_optimizers\.\w+ | sklearn\.(tree\._tree|neighbors\._\w+)\.\w+ | sklearn\._loss\.\w+\.\w+
   | sklearn\.utils\._bunch\.Bunch
   | scipy\.sparse\.[\w.]*\w+_(matrix|array)
-  | skorch\.setter\.optimizer_setter | pytorch_lightning\.utilities\.parsing\.AttributeDict
+  | skorch\.setter\.optimizer_setter | skorch\.utils\.(to_numpy|_indexing_\w+) | torch\.utils\.data\.dataloader\.DataLoader
+  | pytorch_lightning\.utilities\.parsing\.AttributeDict
   | (lightning_fabric|lightning\.fabric)\.utilities\.data\.AttributeDict
   | collections\.(OrderedDict|defaultdict|Counter|deque) | _codecs\.encode | functools\.partial
   | (builtins|__builtin__)\.(set|frozenset|bytearray|bytes|complex|slice|range|xrange|object|dict|list|tuple|int|long)

@@ -1,21 +1,26 @@
-"""Streams that are compressed as a whole: zlib, gzip, bz2, lzma, xz, lz4."""
+"""Streams that are compressed as a whole: zlib, gzip, bz2, lzma, xz, lz4, zstd."""
 
 from __future__ import annotations
 
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from steelyard.core.source import Source, from_bytes
+from steelyard.core.source import Source
 from steelyard.errors import FormatError, MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 INFLATED = 1 << 30
-"""Bytes that a stream may inflate to: it is held in memory."""
+"""Bytes that a stream of less than a quarter of it may inflate to: it is held in memory."""
 RATIO = 200
 """How many times its packed size a stream of more than 64 MiB may inflate to."""
+PROPORTION = 4
+"""How many times its packed size a stream may inflate to however large it is."""
 STEP = 1 << 18
+ZSTD_STEP = 1 << 10
+ZSTD_WINDOW = 1 << 27
+"""Bytes that Zstandard may look back; its own tool refuses more too."""
 FIRST = 1 << 20
 """Bytes that are looked at for a guess: some streams give nothing before a block of them is complete."""
 
@@ -40,19 +45,67 @@ def _lz4() -> Any:
     return lz4.frame.LZ4FrameDecompressor()
 
 
+class _Zstd:
+    """A machine for Zstandard that works as those of the standard library do: it gives not much more than a limit at once."""
+
+    __slots__ = ("_rest", "_stream")
+
+    def __init__(self) -> None:
+        try:
+            import zstandard
+        except ImportError:
+            raise MissingExtraError("reading a file compressed with Zstandard", "zstd") from None
+        self._stream = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj()
+        self._rest = b""
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._stream.eof)
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._rest
+
+    @property
+    def unused_data(self) -> bytes:
+        return bytes(self._stream.unused_data) + self._rest
+
+    def decompress(self, data: bytes, limit: int) -> bytes:
+        # the library knows no limit, but a block of 4 bytes or more holds at most 128 KiB
+        rest = self._rest + data
+        out, at, length = [], 0, 0
+        while at < len(rest) and length < limit and not self._stream.eof:
+            out.append(self._stream.decompress(rest[at : at + ZSTD_STEP]))
+            length += len(out[-1])
+            at += ZSTD_STEP
+        self._rest = rest[at:]
+        return b"".join(out)
+
+
 _KINDS: tuple[tuple[bytes, str, Callable[[], Any]], ...] = (
     (b"\x1f\x8b\x08", "gzip", lambda: zlib.decompressobj(31)),
     (b"BZh", "bz2", _bz2),
     (b"\xfd7zXZ\x00", "xz", _lzma),
+    (b"\x28\xb5\x2f\xfd", "zstd", _Zstd),
     (b"]\x00\x00", "lzma", _lzma),
     (b"\x04\x22\x4d\x18", "lz4", _lz4),
     *((bytes([0x78, level]), "zlib", lambda: zlib.decompressobj(15)) for level in (0x01, 0x5E, 0x9C, 0xDA)),
 )
+_JOINED = ("gzip", "bz2", "xz", "zstd")
+"""The kinds of which one file may hold several streams, one after another, that are read as one."""
+_MISSING = {"lz4": b"\x80\x04", "zstd": b"X\n\0\0\0\3"}
+"""What is taken to be inside where the library for it is missing, so that reading it says what to install."""
 
 
-def _kind(source: Source) -> tuple[str, Callable[[], Any]] | None:
+def _kind(source: Source) -> tuple[bytes, str, Callable[[], Any]] | None:
     head = source.head(8)
-    return next(((name, make) for magic, name, make in _KINDS if head.startswith(magic)), None)
+    return next((kind for kind in _KINDS if head.startswith(kind[0])), None)
+
+
+def compression(source: Source) -> str:
+    """Return by what the source is compressed as a whole ("gzip", "bz2", "xz", "zstd" ...), blank where it is not."""
+    kind = _kind(source)
+    return kind[1] if kind else ""
 
 
 def is_compressed(source: Source) -> bool:
@@ -61,18 +114,15 @@ def is_compressed(source: Source) -> bool:
 
 
 def begins(source: Source, length: int = 64) -> bytes:
-    """Return the first bytes of what a compressed stream holds; nothing where it is damaged. Never raises.
-
-    Where the library for it is missing it is taken for a pickle, so that reading it says what to install.
-    """
+    """Return the first bytes of what a compressed stream holds; nothing where it is damaged. Never raises."""
     kind = _kind(source)
     if kind is None:
         return source.head(length)
     try:
-        machine = kind[1]()
+        machine = kind[2]()
         block: bytes = machine.decompress(source.head(FIRST), length)
     except MissingExtraError:
-        return b"\x80\x04"
+        return _MISSING[kind[1]]
     except Exception:  # noqa: BLE001 - every library has errors of its own, and a guess must not fail
         return b""
     return block[:length]
@@ -86,28 +136,81 @@ def plain(source: Source) -> Source:
     kind = _kind(source)
     if kind is None:
         return source
-    name, make = kind
-    try:
-        return from_bytes(_inflated(source, make()), source.name, source.beside)
-    except (FormatError, MissingExtraError, MemoryError):
-        raise
-    except Exception as error:  # noqa: BLE001 - every library has errors of its own
-        raise FormatError(source.name, f"the {name} stream is damaged: {error}") from None
+    inflated = Inflated(source)
+    inflated.reach(inflated.limit + 1)
+    return inflated.plain
 
 
-def _inflated(source: Source, machine: Any) -> bytes:
-    limit = min(INFLATED, max(RATIO * source.size, 1 << 26))
-    out = bytearray()
-    at = 0
-    packed = b""
-    while not machine.eof:
-        if not packed and getattr(machine, "needs_input", True):
-            if at >= source.size:
-                raise FormatError(source.name, "the compressed stream is cut (partial download?)", at)
-            packed = source.read(at, min(STEP, source.size - at))
-            at += len(packed)
-        out += machine.decompress(packed, STEP)
-        packed = getattr(machine, "unconsumed_tail", b"")
-        if len(out) > limit:
-            raise FormatError(source.name, f"the stream inflates from {source.size:,} to more than {limit:,} bytes; refused")
-    return bytes(out)
+class Inflated:
+    """What a compressed stream holds, inflated no further than it was asked for, and kept in memory.
+
+    `plain` is it as a source, whose size grows as `reach` goes on. `limit` is what it may inflate to.
+    Raises `MissingExtraError` where the library for it is not installed.
+    """
+
+    __slots__ = ("_at", "_done", "_machine", "_make", "_out", "_packed", "_packed_source", "kind", "limit", "magic", "plain")
+
+    def __init__(self, source: Source) -> None:
+        kind = _kind(source)
+        if kind is None:
+            raise FormatError(source.name, "is not compressed in any way that is known")
+        self.magic, self.kind, self._make = kind
+        self._machine = self._make()
+        self._packed_source = source
+        self._at = 0
+        self._packed = b""
+        self._done = False
+        self._out = out = bytearray()
+        self.limit = max(min(INFLATED, RATIO * source.size), 1 << 26, PROPORTION * source.size)
+
+        def fill(offset: int, buffer: memoryview) -> None:
+            buffer[:] = memoryview(out)[offset : offset + len(buffer)]
+
+        self.plain = Source(source.name, 0, fill, source.beside)
+
+    def reach(self, end: int) -> int:
+        """Inflate until there are `end` bytes, or all; return how many there are.
+
+        Raises `FormatError` for a damaged stream, and for more than `limit` bytes. Checksums are checked where the
+        stream ends: ask for a byte more than there is.
+        """
+        try:
+            while len(self._out) < end and not self._done:
+                self._step()
+        except (FormatError, MissingExtraError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - every library has errors of its own
+            raise FormatError(self.plain.name, f"the {self.kind} stream is damaged: {error}") from None
+        self.plain.size = len(self._out)
+        return self.plain.size
+
+    def _step(self) -> None:
+        machine = self._machine
+        if machine.eof:
+            self._next_stream()
+            return
+        if not self._packed and getattr(machine, "needs_input", True):
+            self._feed()
+        self._out += machine.decompress(self._packed, STEP)
+        self._packed = getattr(machine, "unconsumed_tail", b"")
+        if len(self._out) > self.limit:
+            size = self._packed_source.size
+            raise FormatError(self.plain.name, f"the stream inflates from {size:,} to more than {self.limit:,} bytes; refused")
+
+    def _feed(self) -> None:
+        source = self._packed_source
+        if self._at >= source.size:
+            raise FormatError(source.name, "the compressed stream is cut (partial download?)", self._at)
+        self._packed = source.read(self._at, min(STEP, source.size - self._at))
+        self._at += len(self._packed)
+
+    def _next_stream(self) -> None:
+        """Go on with a stream of the same kind that follows; anything else behind the end is passed over."""
+        rest = self._machine.unused_data or b""
+        begin = self._at - len(rest)
+        magic = self._packed_source.read(begin, min(len(self.magic), self._packed_source.size - begin))
+        if self.kind not in _JOINED or magic != self.magic:
+            self._done = True
+            return
+        self._machine = self._make()
+        self._at, self._packed = begin, b""

@@ -67,7 +67,7 @@ def estimator_entries(root: Any, look: Look, source: Source) -> list[Entry] | No
         raise FormatError(
             source.name,
             f"{holding(root)}{inside} has no network weights{_instead(root)}; known are multilayer perceptrons, linear models, "
-            "RBMs, and searches, pipelines and ensembles of them",
+            "RBMs, skorch nets, and searches, pipelines and ensembles of them",
         )
     return entries
 
@@ -76,6 +76,8 @@ def _instead(root: Record) -> str:
     held = root.attributes
     if "vocabulary_" in held:
         return ": it holds a vocabulary"
+    if "module" in held and "module_" not in held:
+        return ": it is a net that is not initialised"
     return ": it holds trees" if "tree_" in held or "estimators_" in held else ""
 
 

@@ -43,11 +43,11 @@ def with_facts(stored: Iterable[Weight], text: str | None) -> list[Weight]:
     weights is passed over: a file may have been changed by a tool that does not know of these facts.
     """
     found = {weight.name: weight for weight in stored}
-    facts = _parsed(text)
+    facts = _parsed(text) if text else {}
     ordered = [_explained(name, fact, found) for name, fact in facts.items()]
     known = [weight for weight in ordered if weight is not None]
-    rest = (weight for weight in found.values() if weight.name not in facts)
-    return known + infer_roles(_in_layer(weight) for weight in rest)
+    rest = [weight for name, weight in found.items() if name not in facts]
+    return known + infer_roles(map(_in_layer, rest))
 
 
 def _in_layer(weight: Weight) -> Weight:
@@ -55,9 +55,9 @@ def _in_layer(weight: Weight) -> Weight:
     return weight if weight.layer == layer else weight.replace(layer=layer)
 
 
-def _parsed(text: str | None) -> dict[str, dict[str, Any]]:
+def _parsed(text: str) -> dict[str, dict[str, Any]]:
     try:
-        facts = json.loads(text or "{}")
+        facts = json.loads(text)
     except (ValueError, RecursionError):
         return {}
     return {name: fact for name, fact in facts.items() if isinstance(fact, dict)} if isinstance(facts, dict) else {}

@@ -289,8 +289,10 @@ def as_weights(entries: Iterable[Entry], source: Source) -> list[Weight]:
     named = _named(entries, source)
     layers = [layer_of(name) if e.layer is None else e.layer for name, e in named.items()]
     roles = [e.role or role_of(name, len(e.found.shape)) for name, e in named.items()]
-    scaled = {layer for layer, role in zip(layers, roles, strict=True) if role in (Role.SCALE, Role.MEAN)}
-    scaled -= {layer for layer, role in zip(layers, roles, strict=True) if role is Role.KERNEL}
+    scaled: set[str] = set()
+    if not {Role.SCALE, Role.MEAN}.isdisjoint(roles):
+        scaled = {layer for layer, role in zip(layers, roles, strict=True) if role in (Role.SCALE, Role.MEAN)}
+        scaled -= {layer for layer, role in zip(layers, roles, strict=True) if role is Role.KERNEL}
     owners: dict[Any, str] = {}
     weights = []
     for (name, entry), layer, role in zip(named.items(), layers, roles, strict=True):

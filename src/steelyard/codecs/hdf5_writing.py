@@ -24,23 +24,24 @@ _PLAIN = frozenset("?bhilqBHILQefdFD")
 """The kinds of numbers that NumPy itself has, by their codes."""
 
 
-def write_datasets(path: Path, datasets: Iterable[tuple[str, Weight, Mapping[str, str]]], attributes: Mapping[str, str]) -> None:
-    """Write datasets, each with the attributes of its group, as a file that takes the place of `path` when it is complete.
+def write_datasets(path: Path, datasets: Iterable[tuple[str, Weight]], attributes: Mapping[str, Mapping[str, str]]) -> None:
+    """Write datasets, and attributes of groups by their paths, as a file that takes the place of `path` when it is complete.
 
     What NumPy has no type for is kept as bytes of its size, with the word in the attribute `dtype`, as Keras does.
     Raises `FormatError` for a name that HDF5 cannot hold.
     """
     with replacing(path) as raw:
         with h5py.File(raw, "w", libver="earliest") as file:
-            _set(file, attributes)
-            places = [(_create(path, file, name, weight, of_group), weight) for name, weight, of_group in datasets]
+            places = [(_create(path, file, name, weight), weight) for name, weight in datasets]
+            for group, texts in attributes.items():
+                (file.require_group(group) if group else file).attrs.update(texts)
         for offset, weight in places:
             if offset is not None:
                 raw.seek(offset)
                 raw.writelines(raw_chunks(weight))
 
 
-def _create(path: Path, file: Any, name: str, weight: Weight, of_group: Mapping[str, str]) -> int | None:
+def _create(path: Path, file: Any, name: str, weight: Weight) -> int | None:
     """Make a dataset with room for its numbers, and return where that is; None where there is nothing left to write."""
     word = numpy_dtype(weight.dtype).newbyteorder("<")
     plain = word.char in _PLAIN
@@ -56,12 +57,5 @@ def _create(path: Path, file: Any, name: str, weight: Weight, of_group: Mapping[
         raise FormatError(str(path), f"HDF5 cannot hold {printable(name)!r}: {error}") from None
     if not plain:
         dataset.attrs["dtype"] = weight.dtype
-    _set(dataset.parent, of_group)
     offset: int | None = dataset.id.get_offset() if weight.shape and weight.size else None
     return offset
-
-
-def _set(owner: Any, attributes: Mapping[str, str]) -> None:
-    for key, text in attributes.items():
-        if key not in owner.attrs:
-            owner.attrs[key] = text

@@ -1,8 +1,9 @@
 """Keras 3's way of laying weights out in HDF5, put back under the names and in the order of the model.
 
 A file has a group for each layer, called after its class and a counter (`layers/dense_1/vars/0`), whatever the
-layer's own name is. The name stands in the config, or in an attribute of the `vars` group; the order in the
-config, or in that of writing. The config is data here: nothing in it is ever made into a layer.
+layer's own name is. The name stands in the config, or in an attribute of the `vars` group, which layers without
+variables have too; the order in the config, or in that of writing. The config is data here: nothing in it is ever
+made into a layer.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Role, Weight
+from steelyard.errors import FormatError
 from steelyard.layers.keras import PARTS, SAME, Slot, kind_of, slots_of, snake
 
 if TYPE_CHECKING:
     from steelyard.codecs.hdf5 import Tree
 
 VARS = "vars"
+_INPUT = "input_layer"
+"""A layer that functional models list and Sequential ones do not."""
 DEPTH = 64
-"""Levels of models inside models."""
+"""Groups that may lie in one another; a model inside a model takes two."""
 _CONTAINERS = ("layers", "cells")
 _ALIASES = {"_layer_checkpoint_dependencies": "layers"}  # Keras 2.12 and 2.13
 _ASIDE = ("optimizer", "seed_generator", "compile_metrics", "_metrics", "metrics", "loss_tracker", "_loss_tracker")
@@ -27,12 +31,17 @@ _ASIDE = ("optimizer", "seed_generator", "compile_metrics", "_metrics", "metrics
 
 
 class _Node:
-    """A group: the groups inside it, the variables in its `vars`, and the name that those are given."""
+    """A group: the groups inside it, the variables in its `vars`, and the name that those are given.
 
-    __slots__ = ("children", "label", "path", "variables")
+    `container` tells that it is a list or a dict of layers, which has no name; `functional`, that it is the list of
+    the layers of a functional model, whose names stand alone.
+    """
+
+    __slots__ = ("children", "container", "functional", "label", "path", "variables")
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.container = self.functional = False
         self.label = ""
         self.children: dict[str, _Node] = {}
         self.variables: list[Weight] = []
@@ -67,11 +76,15 @@ def model_weights(tree: Tree, config: Any = None) -> tuple[list[Weight], dict[st
     """Return the weights of the model, by `variable.path` as far as the file tells it, and where each one lies.
 
     `config` is the parsed `config.json`. The second result maps each group of the file to the layer's name
-    and to the names of its variables: a file of this layout can be written again from it.
+    and to the names of its variables: a file of this layout can be written again from it. Raises `FormatError` for
+    groups that lie too deep in one another.
     """
-    root = _nodes(tree)
+    if any(path.count("/") + path.count("\\") > DEPTH for path in tree.tensors):
+        raise FormatError(tree.source.name, f"more than {DEPTH} groups lie in one another")
+    labels = _labels(tree)
+    root = _nodes(tree, labels)
     spec = _spec(config)
-    found = _layer(root, spec, spec.name, True if spec.config else None, 0)
+    found = _layer(root, spec, spec.name or root.label, True if spec.config else None, 0)
     names = _names([entry for entry in found if entry.leaf != SAME])
     weights, layout = [], _Layout()
     for entry in found:
@@ -83,6 +96,7 @@ def model_weights(tree: Tree, config: Any = None) -> tuple[list[Weight], dict[st
     for entry in found:
         if entry.leaf == SAME:  # an extra copy: its numbers are those of the next variable that was found
             layout.add(entry.holder, entry.weight.name, "/".join(names[entry.layer]))
+    layout.around(labels)
     return weights, layout.groups
 
 
@@ -96,21 +110,41 @@ class _Layout:
         group = self.groups.setdefault(holder.path, {"name": holder.label, "vars": {}})
         group["vars"][_split(path)[-1]] = name
 
+    def around(self, labels: Mapping[str, str]) -> None:
+        """Add the groups around those, which hold nothing but a layer's name."""
+        words = [group.split("/") for group in self.groups]
+        above = {"/".join(parts[:end]) for parts in words for end in range(len(parts))}
+        for group, label in labels.items():
+            if group in above or group.removesuffix(f"/{_INPUT}") in above:
+                self.groups.setdefault(group, {"name": label, "vars": {}})
+
 
 def _split(path: str) -> list[str]:
     """Split a path; Keras on Windows joined its first words with backslashes."""
     return [_ALIASES.get(word, word) for word in path.replace("\\", "/").split("/")]
 
 
-def _nodes(tree: Tree) -> _Node:
+def _labels(tree: Tree) -> dict[str, str]:
+    """Return the names that layers have in the file, by the paths of their groups: of all that have variables below."""
+    above = {path[:at] for path in tree.tensors for at, letter in enumerate(path) if letter == "/"}
+    inputs = {f"{group}/{_INPUT}" for group in above if _split(group)[-1] == "layers"}
+    found = {group: tree.attribute(f"{group}/{VARS}".strip("/"), "name") for group in sorted({"", *above, *inputs})}
+    return {"/".join(_split(group)): label for group, label in found.items() if isinstance(label, str)}
+
+
+def _nodes(tree: Tree, labels: Mapping[str, str]) -> _Node:
+    """Return the groups as a tree. The inputs of a functional model are groups too, though nothing is in them."""
     root = _Node("")
+    root.label = labels.get("", "")
     for path, weight in tree.tensors.items():
         words = _split(path)
         node = root
         for word in words[:-2]:
-            node = node.children.setdefault(word, _Node(f"{node.path}/{word}".strip("/")))
-        if not node.variables:
-            node.label = tree.attribute(path.rpartition("/")[0], "name") or ""
+            path_of = f"{node.path}/{word}".strip("/")
+            node = node.children.setdefault(word, _Node(path_of))
+            node.label = labels.get(path_of, "")
+            node.container = bool(root.label) and path_of not in labels
+            node.functional = f"{path_of}/{_INPUT}" in labels
         node.variables.append(weight)
     stack = [root]
     while stack:
@@ -228,13 +262,18 @@ def _listed(group: _Node, entries: list[Any], folder: str, scope: str) -> Iterat
             yield folder, child, _Spec(kind_of(key), None, child.label or key), scope
 
 
-def _unknown(node: _Node, name: str, path: str, depth: int) -> list[_Named]:
-    """List what no config speaks of: named by attributes and folders, meant by the class that a name tells."""
+def _unknown(node: _Node, name: str, path: str, depth: int, *, listed: bool = False) -> list[_Named]:
+    """List what no config speaks of: named by attributes and folders, meant by the class that a name tells.
+
+    What is `listed` has its class for a name of its group; elsewhere that is an attribute of the user's own.
+    """
     if depth >= DEPTH:
         return []
-    if name == "layers" and not node.variables:
-        return [entry for key, child in node.children.items() for entry in _unknown(child, key, path, depth + 1)]
-    kind = kind_of(node.label) or kind_of(name)
+    if not node.variables and (node.container or name == "layers"):
+        scope = "" if node.functional else path
+        return [entry for key, child in node.children.items() for entry in _unknown(child, key, scope, depth + 1, listed=True)]
+    kinds = kind_of(node.label), kind_of(name)
+    kind = kinds[1] or kinds[0] if listed else kinds[0] or kinds[1]
     return _layer(node, _Spec(kind, None, ""), _joined(path, node.label or name), None, depth + 1)
 
 

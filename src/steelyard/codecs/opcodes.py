@@ -22,7 +22,7 @@ DIGITS = 4300
 LONG = 1024
 """Bytes that a number may take, few enough for Python to write it; longer ones stay bytes."""
 HIGHEST_PROTOCOL = 5
-LARGE = 1 << 15
+LARGE = 1 << 13
 """Bytes from which on a pickle is worth the time to compile what a tensor looks like."""
 
 
@@ -82,6 +82,20 @@ def _binint1(machine: Machine) -> None:
     machine.at += 1
 
 
+def _binint2(machine: Machine) -> None:
+    at = machine.at
+    machine.stack.append(machine.data[at] | machine.data[at + 1] << 8)
+    machine.at = at + 2
+
+
+def _text(machine: Machine) -> None:
+    machine.stack.append(machine.text(machine.number(4)))
+
+
+def _tuple_of(machine: Machine) -> None:
+    machine.stack.append(tuple(machine.since_mark()))
+
+
 def _binput(machine: Machine) -> None:
     machine.memo[machine.data[machine.at]] = machine.stack[-1]
     machine.at += 1
@@ -99,9 +113,9 @@ def _binget(machine: Machine) -> None:
 
 
 def _mark(machine: Machine) -> None:
-    """Begin a list of items, or take as many tensors as follow one another in one step each."""
-    if machine.data[machine.at] == 0x28 and machine.source.size > LARGE and tensors(machine):
-        return
+    """Begin a list of items; as many tensors as follow one another are taken in one step each."""
+    if machine.data[machine.at] == 0x28 and machine.source.size > LARGE:
+        tensors(machine)
     if len(machine.marks) >= MARKS:
         raise machine.error(f"more than {MARKS:,} lists lie in one another")
     machine.marks.append(len(machine.stack))
@@ -119,7 +133,8 @@ def _setitems(machine: Machine, items: list[Any]) -> None:
     if pairs is None:
         raise machine.error(f"a {printable(type(target).__name__)} gets items as if it were a dict")
     for place in range(0, len(items), 2):
-        pairs[as_key(items[place])] = items[place + 1]
+        key = items[place]
+        pairs[key if type(key) is str else as_key(key)] = items[place + 1]
 
 
 def _build(machine: Machine) -> None:
@@ -226,7 +241,7 @@ def _table() -> list[Handler]:
         b"F": _float,
         b"J": _binint,
         b"K": _binint1,
-        b"M": push(lambda m: m.number(2)),
+        b"M": _binint2,
         b"\x8a": lambda m: _long(m, m.number(1)),
         b"\x8b": lambda m: _long(m, m.number(4)),
         b"G": push(lambda m: struct.unpack(">d", m.take(8))[0]),
@@ -234,7 +249,7 @@ def _table() -> list[Handler]:
         b"T": lambda m: _python2_text(m, m.number(4)),
         b"U": lambda m: _python2_text(m, m.number(1)),
         b"V": push(lambda m: m.line().decode("raw-unicode-escape")),
-        b"X": push(lambda m: m.text(m.number(4))),
+        b"X": _text,
         b"\x8c": push(lambda m: m.text(m.number(1))),
         b"\x8d": push(lambda m: m.text(m.number(8))),
         b"B": push(lambda m: m.blob(m.number(4))),
@@ -246,8 +261,8 @@ def _table() -> list[Handler]:
         b")": push(lambda _: ()),
         b"\x8f": push(lambda _: []),  # a set is a list here: nothing in it needs a hash
         b"l": push(lambda m: m.since_mark()),
-        b"t": push(lambda m: tuple(m.since_mark())),
-        b"\x91": push(lambda m: tuple(m.since_mark())),
+        b"t": _tuple_of,
+        b"\x91": _tuple_of,
         b"\x85": _tuple(1),
         b"\x86": _tuple(2),
         b"\x87": _tuple(3),

@@ -263,7 +263,8 @@ def _walk(pages: _Pages, begin: int, end: int, depth: int) -> Iterator[Field]:
     while offset < end:
         place = pages.at(offset)
         page = pages.page
-        tag, after = _varint(pages, page, place, pages.base)
+        byte = page[place]  # nearly every tag is of one
+        tag, after = (byte, place + 1) if byte < 0x80 else _varint(pages, page, place, pages.base)
         number, wire = tag >> 3, tag & 7
         if not 0 < number < 1 << 29 or wire > FIXED32:
             raise FormatError(pages.source.name, f"a field has the number {number:,} and the wire type {wire}", offset)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 RANK = 64
 """Axes that NumPy allows."""
+LIMIT = 1 << 58
+"""Elements that no array reaches."""
 
 
 def is_possible(shape: Sequence[int]) -> bool:
@@ -14,9 +17,7 @@ def is_possible(shape: Sequence[int]) -> bool:
     >>> is_possible((0, 3)), is_possible((0, 1 << 62)), is_possible((2, -1))
     (True, False, False)
     """
-    size = 1
-    for length in shape:
-        if length < 0:
-            return False
-        size *= length or 1
-    return len(shape) <= RANK and size < 1 << 58
+    if not shape:
+        return True
+    size = prod(shape) or prod([length or 1 for length in shape])
+    return len(shape) <= RANK and min(shape) >= 0 and size < LIMIT

@@ -8,85 +8,124 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from steelyard.codecs.inert import Global
+from steelyard.codecs.inert import Global, Persistent, Record
 
 if TYPE_CHECKING:
     from steelyard.codecs.pickle import Machine
 
-_WORD, _NUMBER = rb"(h.|j....)", rb"(?:K.|M..|J...[\x00-\x7f])"
-_DIMS = rb"((?:%b){1,3}[\x85-\x87]|\((?:%b){4,8}t)r(....)" % (_NUMBER, _NUMBER)
-_ARGUMENTS = rb"\(%b%bX(.)\0\0\0(\d{1,18})r(....)%b(%b)tr(....)Q(%b)%b%b([\x88\x89])%b\)Rr(....)tr(....)Rr(....)" % (
-    *(_WORD, _WORD, _WORD),
-    *(_NUMBER, _NUMBER, _DIMS, _DIMS, _WORD),
+_WORD, _NUMBER = rb"(?:h.|j....)", rb"(?:K.|M..|J...[\x00-\x7f])"
+_DIMS = rb"(?:(?:%b){1,3}[\x85-\x87]|\((?:%b){4,8}t)" % (_NUMBER, _NUMBER)
+_PUT = rb"r(....)"
+_ARGUMENTS = b"".join(
+    (
+        rb"\((%b%b)X(.)\0\0\0(\d{1,18})%b(%b%b)t%bQ" % (_WORD, _WORD, _PUT, _WORD, _NUMBER, _PUT),  # the storage
+        rb"(%b%b)%b(%b)%b" % (_NUMBER, _DIMS, _PUT, _DIMS, _PUT),  # how the tensor lies in it
+        rb"([\x88\x89]%b)\)Rr(....tr....Rr....)" % _WORD,  # its hooks, of which there are none, and the call
+    )
 )
-_NAMED = rb"(?:X(....)([ -~]+)r(....)%b\()?" % _WORD
-"""A name and the function, as they stand before the arguments of each tensor but the first."""
+_NEXT = rb"X(....)([ -~]+)%b(%b)\(" % (_PUT, _WORD)
+_REPEATED = (1, 5, 7, 9, 11, 16)
+"""The groups that most tensors of a file have in common: what is taken from the memo, numbers, the flag."""
+_PUTS = (4, 6, 8, 10, 12, 15)
+"""The groups that say where something is kept in the memo: three things in the fifth, one in each of the others."""
+_OWN = (2, 3, 13, 14)
+"""The groups of texts: the storage's key and the next tensor's name, each behind its length."""
+_KEPT = 8
+"""Things that the opcodes of a tensor keep in the memo."""
 
 
 @lru_cache
 def _pattern() -> Callable[[bytes, int], re.Match[bytes] | None]:
-    """Compile what a tensor looks like: the arguments of `torch._utils._rebuild_tensor_v2`, some 30 opcodes."""
-    return re.compile(_NAMED + _ARGUMENTS, re.DOTALL).match
+    """Compile what a tensor looks like: the arguments of the call that makes it, then name and function of the next."""
+    return re.compile(_ARGUMENTS + _NEXT, re.DOTALL).match
 
 
-_PUTS = struct.Struct("<7L").unpack
+def tensors(machine: Machine) -> None:
+    """Do at once what the opcodes of tensors that follow one another do one by one, except for the last of them.
 
-
-def tensors(machine: Machine) -> bool:
-    """Do at once what the opcodes of the tensors that follow one another do one by one; False where there is none.
-
-    The machine stands behind the mark that begins the arguments of the first one.
+    The machine stands behind the mark that begins the arguments of a tensor, before and after.
     """
     match, stack, memo = _pattern(), machine.stack, machine.memo
-    taken = False
+    known: dict[Any, tuple[Any, ...] | None] = {}
+    if not stack or not _is_rebuild(stack[-1]):
+        return
     while found := match(machine.data, machine.at):
-        size, name, put, rebuild, *fields = found.groups()
-        if (size is None) is taken or fields[2][0] != len(fields[3]):
-            break
-        if taken:
-            if int.from_bytes(size, "little") != len(name):
-                break
-            text = memo[int.from_bytes(put, "little")] = name.decode()
-            stack += (text, _tensor(machine, _get(memo, rebuild), fields))
-        else:
-            stack.append(_tensor(machine, stack.pop(), fields))
+        repeated = found.group(*_REPEATED)
+        if repeated not in known:
+            known[repeated] = _alike(machine, repeated)
+        alike, first = known[repeated], len(memo)
+        width, key, length, name = found.group(*_OWN)
+        if width[0] != len(key) or int.from_bytes(length, "little") != len(name) or alike is None:
+            return
+        if b"".join(found.group(*_PUTS)) != _in_order(first):
+            return
+        _push(machine, alike, key.decode(), name.decode())
         machine.at = found.end()
-        taken = True
-    return taken
 
 
-def _tensor(machine: Machine, target: Any, fields: Sequence[bytes]) -> Any:
-    kind, place, _, key, put1, device, numel, put2, offset, shape, put3, stride, put4, flag, hooks, put5, put6, put7 = fields
-    memo, dims = machine.memo, machine.dims
-    into1, into2, into3, into4, into5, into6, into7 = _PUTS(put1 + put2 + put3 + put4 + put5 + put6 + put7)
-    text = key.decode()
-    (count,) = dims.get(numel) or _dims(dims, numel)
-    identity = (_get(memo, kind), _get(memo, place), text, _get(memo, device), count)
-    memo[into1] = text
-    memo[into2] = identity
-    size = memo[into3] = dims.get(shape) or _dims(dims, shape)
-    step = memo[into4] = dims.get(stride) or _dims(dims, stride)
-    ordered = _get(memo, hooks)
-    empty = type(ordered) is Global and ordered.text == "collections.OrderedDict"
-    nothing = memo[into5] = {} if empty else machine.call(ordered, ())
-    (start,) = dims.get(offset) or _dims(dims, offset)
-    args = memo[into6] = (machine.refer(identity), start, size, step, flag == b"\x88", nothing)
-    record = memo[into7] = machine.call(target, args)
-    return record
+def _push(machine: Machine, alike: tuple[Any, ...], key: str, name: str) -> None:
+    """Put a tensor in the place of the function that makes it, and the next one's name and function behind it."""
+    kind, place, device, count, start, size, step, flag, rebuild = alike
+    stack, memo = machine.stack, machine.memo
+    into = len(memo)
+    memo[into] = key
+    identity = memo[into + 1] = (kind, place, key, device, count)
+    memo[into + 2] = size
+    memo[into + 3] = step
+    hooks: dict[Any, Any] = {}
+    memo[into + 4] = hooks
+    storage = Persistent(identity)
+    machine.references.append(storage)
+    args = memo[into + 5] = (storage, start, size, step, flag, hooks)
+    record = memo[into + 6] = Record(stack[-1], args)
+    machine.records.append(record)
+    memo[into + 7] = name
+    stack[-1] = record
+    stack += (name, rebuild)
 
 
-def _get(memo: dict[int, Any], word: bytes) -> Any:
-    return memo[word[1] if len(word) == 2 else int.from_bytes(word[1:], "little")]
+def _alike(machine: Machine, repeated: tuple[bytes, ...]) -> tuple[Any, ...] | None:
+    """Return what the groups that tensors have in common stand for; None where that must be said opcode by opcode.
+
+    It holds for as long as things are put into the memo behind what was taken from it.
+    """
+    storage, numel, offset_shape, stride, flag_hooks, rebuild = repeated
+    first, second = _word(storage)
+    third, numel = _word(numel)
+    words = first, _word(second)[0], third, _word(flag_hooks[1:])[0], _word(rebuild)[0]
+    kind, place, device, hooks, make = [machine.memo[word] for word in words]
+    empty = type(hooks) is Global and hooks.text == "collections.OrderedDict"
+    if max(words) >= len(machine.memo) or not empty or not _is_rebuild(make):
+        return None
+    dims = machine.dims
+    (count,), (start, *size), step = (dims.get(text) or _dims(dims, text) for text in (numel, offset_shape, stride))
+    return kind, place, device, count, start, tuple(size), step, flag_hooks[:1] == b"\x88", make
+
+
+def _word(text: bytes) -> tuple[int, bytes]:
+    """Return which thing of the memo a text takes first, and what follows it."""
+    end = 2 if text[:1] == b"h" else 5
+    return int.from_bytes(text[1:end], "little"), text[end:]
+
+
+def _is_rebuild(target: Any) -> bool:
+    return type(target) is Global and target.text == "torch._utils._rebuild_tensor_v2"
 
 
 def _dims(known: dict[bytes, tuple[int, ...]], text: bytes) -> tuple[int, ...]:
     """Return the numbers of a run of number opcodes; shapes repeat, so each is read once."""
-    found = known[text] = tuple(int.from_bytes(word[1:], "little") for word in _NUMBERS(text.removeprefix(b"(")))
+    found = known[text] = tuple(int.from_bytes(word[1:], "little") for word in re.findall(_NUMBER, text, re.DOTALL))
     return found
 
 
-_NUMBERS = re.compile(_NUMBER, re.DOTALL).findall
+_PACKED = struct.Struct("<5L2sL2s2L").pack
+
+
+def _in_order(first: int) -> bytes:
+    """Write the groups of `_PUTS` as they are when one thing after another is kept, from `first` on."""
+    a, b, c, d, e, f, g, h = range(first, first + _KEPT)
+    return _PACKED(a, b, c, d, e, b"tr", f, b"Rr", g, h)

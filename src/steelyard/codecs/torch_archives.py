@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.code import calls
-from steelyard.codecs.inert import Blob, as_source
 from steelyard.codecs.pickle import Machine
 from steelyard.codecs.torch_tensors import Tensors, size_of, storage_dtype
 from steelyard.codecs.zip import directory, is_zip, member_source, mentions
@@ -66,15 +65,14 @@ def open_archive(source: Source, depth: int = 0) -> Archive:
     raise FormatError(source.name, "is neither a zip archive nor a stream of torch")
 
 
-def unpack(value: Any, name: str) -> Any:
-    """Return the object in a file of torch that lies in a pickle as bytes; None for any other bytes."""
-    data = as_source(value, name) if isinstance(value, (bytes, Blob)) else None
-    if data is None or not (mentions(data, b"data.pkl") or is_stream(data)):
-        return None
+def unpack(data: Source) -> tuple[Any, list[str]]:
+    """Return the object in a file of torch that lies in a pickle, and what loading it would have run; None for other bytes."""
+    if not (mentions(data, b"data.pkl") or is_stream(data)):
+        return None, []
     archive = open_archive(data, 1)
     for reference in archive.references:
         reference.home = archive.tensors
-    return archive.root
+    return archive.root, archive.code
 
 
 def nested_reader(depth: int = 0) -> Any:

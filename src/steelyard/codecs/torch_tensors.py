@@ -7,7 +7,7 @@ their numbers are asked for.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from steelyard.codecs.arrays import SIZE, Found, array_of, is_shape, refused
 from steelyard.codecs.inert import Global, Persistent, Record, as_source
@@ -64,8 +64,9 @@ _CARRIED = {  # how what NumPy has no word for is listed: its own word stands in
     "": "uint8",
 }
 _PACKED = frozenset(("quint4x2", "quint2x4"))
-_SIZES = {**ITEMSIZES, **{word: itemsize(listed) for word, listed in _CARRIED.items()}, "complex32": 4}
-del _SIZES["object"]
+_KNOWN = {word: (size, word) for word, size in ITEMSIZES.items() if word != "object"}
+_KNOWN |= {word: (itemsize(listed), listed) for word, listed in _CARRIED.items()} | {"complex32": (4, "complex64")}
+"""The bytes of an element of each of torch's types, and as what it is listed."""
 
 
 class Tensors:
@@ -115,12 +116,12 @@ class Tensors:
             word, count = dtype, count if word else count // size_of(dtype)
         if layout is None or type(offset) is not int or offset < 0:
             return refused(self.source, f"shape {printable(shape, 80)}, strides {printable(stride, 80)} or offset make no sense")
-        size = size_of(word)
+        size, listed = _KNOWN.get(word) or _unknown(word)
         last = offset + layout.extent if layout.extent else 0
         if last > count or last * size > source.size:
             what = f"ends at element {last:,} of a storage that has {min(count, source.size // size):,}"
-            return refused(self.source, what, layout.shape, _listed(word))
-        trainable = requires_grad if isinstance(requires_grad, bool) else None
+            return refused(self.source, what, layout.shape, listed)
+        trainable = requires_grad if type(requires_grad) is bool else None
         return self._view(source, word, offset, layout, _flags(metadata) if metadata else "", trainable)
 
     def _layout(self, shape: Any, stride: Any) -> Layout | None:
@@ -134,27 +135,27 @@ class Tensors:
         return layout
 
     def _view(self, source: Source, word: str, offset: int, layout: Layout, flags: str, trainable: Any) -> Found:
-        listed, shape = _listed(word), layout.shape
-        size = size_of(word)
-        total = layout.spread * itemsize(listed)
+        size, listed = _KNOWN[word]
+        shape, total = layout.shape, layout.spread * ITEMSIZES[listed]
         if total > DENSE and (total >= SIZE or (total > RATIO * source.size and layout.extent)):
             what = f"shape {list(shape)} makes {total:,} bytes of {source.size:,}; refused"
             return refused(self.source, what, shape, listed)
         if word in _PACKED:
             return refused(self.source, f"is packed as {word}, which is not read", shape, listed, word)
         half = word == "complex32"
-        flat = Stored(source, offset * size if layout.contiguous else 0, "float16" if half else listed, self.byteorder)
+        begin = offset * size
+        flat = Stored(source, begin if layout.contiguous else 0, "float16" if half else listed, self.byteorder)
         read: Reader = pairs(flat) if half else flat
         if not layout.contiguous:
             read = stepped(read, offset, shape, layout.stride)
         if flags:
             read = flagged(read, flags)
-        place = (id(source), offset * size, shape, layout.stride, word + flags) if layout.extent else None
-        return Found(shape, listed, read, place=place, stored=word if listed != word else "", trainable=trainable)
+        place = (id(source), begin, shape, layout.stride, word + flags) if layout.extent else None
+        return Found(shape, listed, read, place, word if listed != word else "", trainable)
 
     def _storage(self, value: Any) -> tuple[Source, str, int]:
         """Return a storage's bytes, its type ("" when it has none) and its number of elements."""
-        if isinstance(value, Persistent):
+        if type(value) is Persistent:
             return (value.home or self)._referred(value.key)
         if isinstance(value, Record) and value.text == "torch.storage._load_from_bytes":
             data = as_source(value.args[0], self.source.name) if type(value.args) is tuple and len(value.args) == 1 else None
@@ -235,10 +236,12 @@ def _dtype(value: Any) -> str:
 
 def size_of(word: str) -> int:
     """Return the bytes of an element of one of torch's types."""
-    size = _SIZES.get(word)
-    if size is None:
-        raise FormatError("the pickle", f"is of type {printable(word)}, which is not known")
-    return size
+    return (_KNOWN.get(word) or _unknown(word))[0]
+
+
+def _unknown(word: str) -> NoReturn:
+    """Say that torch has no such type, or none that is read."""
+    raise FormatError("the pickle", f"is of type {printable(word)}, which is not known")
 
 
 def _listed(word: str) -> str:

@@ -11,7 +11,7 @@ import struct
 import zlib
 from _thread import allocate_lock
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from steelyard.core.source import Source
 from steelyard.errors import FormatError, printable
@@ -33,16 +33,19 @@ STEP = 1 << 18
 """Bytes that are inflated at once while a member is passed over."""
 
 
-class Member(NamedTuple):
+class Member:
     """One file of the archive: where its local header lies, its sizes, method and checksum (0: none)."""
 
-    name: str
-    header: int
-    packed: int
-    size: int
-    method: int
-    crc: int
-    comment: bytes
+    __slots__ = ("comment", "crc", "header", "method", "name", "packed", "size")  # making a named tuple takes a millisecond
+
+    def __init__(self, name: str, header: int, packed: int, size: int, method: int, crc: int, comment: bytes) -> None:
+        self.name = name
+        self.header = header
+        self.packed = packed
+        self.size = size
+        self.method = method
+        self.crc = crc
+        self.comment = comment
 
 
 def is_zip(source: Source) -> bool:
@@ -73,7 +76,7 @@ def member_source(source: Source, member: Member) -> Source:
             source.name,
             f"the member {printable(member.name)} is packed by method {member.method}, which is not read; repack it with deflate",
         )
-    return Source(f"{source.name}:{member.name}", member.size, _opener(source, member), source.beside)
+    return Source(f"{source.name}:{member.name}", member.size, _Content(source, member).fill, source.beside)
 
 
 def mentions(source: Source, ending: bytes) -> bool:
@@ -189,20 +192,22 @@ def _data_offset(source: Source, member: Member) -> int:
     return offset
 
 
-def _opener(source: Source, member: Member) -> Fill:
-    """Read a member; its local header is looked at when the first byte is asked for."""
-    opened: list[Fill] = []
+class _Content:
+    """Reads a member; its local header is looked at when the first byte is asked for."""
 
-    def fill(offset: int, buffer: memoryview) -> None:
-        if not opened:
-            start = _data_offset(source, member)
-            if member.method == STORED:
-                opened.append(_Checked(source, start, member).fill)
-            else:
-                opened.append(_Inflating(source, start, member).fill)
-        opened[0](offset, buffer)
+    __slots__ = ("member", "opened", "source")
 
-    return fill
+    def __init__(self, source: Source, member: Member) -> None:
+        self.source = source
+        self.member = member
+        self.opened: Fill | None = None
+
+    def fill(self, offset: int, buffer: memoryview) -> None:
+        if self.opened is None:
+            start = _data_offset(self.source, self.member)
+            kind = _Checked if self.member.method == STORED else _Inflating
+            self.opened = kind(self.source, start, self.member).fill
+        self.opened(offset, buffer)
 
 
 class _Checked:

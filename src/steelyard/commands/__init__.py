@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.core.weight import Role
 from steelyard.errors import SteelyardError
-from steelyard.running import TROUBLE, one_line, trouble
+from steelyard.running import one_line, trouble
 
 if TYPE_CHECKING:
     import argparse
@@ -90,7 +90,7 @@ def print_json(record: Any) -> None:
     print(as_json(record))
 
 
-def print_records(records: list[Any], status: int) -> None:
+def print_records(records: list[Any]) -> None:
     """Print the record of one file as it is, unless it is only an error, and those of several as a list."""
-    if len(records) > 1 or status < TROUBLE:
+    if len(records) > 1 or "error" not in records[0]:
         print_json(records if len(records) > 1 else records[0])

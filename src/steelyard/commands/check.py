@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     status, records = each_file(files, checked)
     if args.json:
-        print_records(records, status)
+        print_records(records)
     return status or found
 
 

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
     status, records = each_file(expanded(args.paths), digested)
     if args.json:
-        print_records(records, status)
+        print_records(records)
     return status
 
 

@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from steelyard.commands import add_paths, add_selection, each_file, opened, print_records
-from steelyard.errors import printable
+from steelyard.errors import FormatError, printable
+from steelyard.running import trouble
 
 if TYPE_CHECKING:
     import argparse
@@ -21,30 +22,35 @@ def run(args: argparse.Namespace) -> int:
 
     A folder stands for its weight files, or is one model where it holds one in shards. Blocks that a model
     repeats are folded into one, as layers.[0-11]. No number is read, but with --stats every one is: a histogram
-    of each weight, all on one axis, and which weights hold NaN or Inf.
+    of each weight, all on one axis, and which weights hold NaN or Inf, or cannot be read (exit status 2).
 
     steelyard ls model.safetensors --stats
     """
+    from steelyard.core.garbage import uncollected
     from steelyard.paths import expanded
     from steelyard.views.terminal import screen_of
 
     files, screen = expanded(args.paths), screen_of(sys.stdout)
     headed = len(files) > 1
     told: list[str] = []
+    failed: list[FormatError] = []
 
     def listed(file: str) -> tuple[Any, str]:
         with _watched(opened(file, args), args) as found:
-            if args.json:
-                return _record(file, found, args), ""
-            text = _table(found, screen, args)
-        if headed:
+            record, text, count = _record(file, found, args) if args.json else _table(found, screen, args)
+        if count:
+            failed.append(FormatError(file, f"{count:,} of {len(found):,} weights cannot be read"))
+        if headed and text:
             text = ("\n" if told else "") + f"{screen.paint(printable(file), 'bold')}\n{text}"
         told.append(file)
-        return None, text
+        return record, text
 
-    status, records = each_file(files, listed)
+    with uncollected():
+        status, records = each_file(files, listed)
     if args.json:
-        print_records(records, status)
+        print_records(records)
+    for error in failed:
+        status = trouble(error)
     return status
 
 
@@ -65,13 +71,19 @@ def _watched(found: Weights, args: argparse.Namespace) -> AbstractContextManager
     return following(found, "reading")
 
 
-def _table(found: Weights, screen: Screen, args: argparse.Namespace) -> str:
+def _table(found: Weights, screen: Screen, args: argparse.Namespace) -> tuple[None, str, int]:
+    """Return no record, the table, and how many weights cannot be read."""
+    from steelyard.views.rows import measured, rows_of
     from steelyard.views.table import listing
 
-    return "\n".join(listing(found, screen, unfolded=args.all, stats=args.stats, grouped=screen.width is not None))
+    stats = list(measured(rows_of(found, unfolded=args.all))) if args.stats else None
+    lines = listing(found, screen, unfolded=args.all, stats=stats, grouped=screen.width is not None)
+    return None, "\n".join(lines), sum(each.error is not None for each in stats or ())
 
 
-def _record(file: str, found: Weights, args: argparse.Namespace) -> dict[str, Any]:
+def _record(file: str, found: Weights, args: argparse.Namespace) -> tuple[dict[str, Any], str, int]:
+    """Return the record, no text, and how many weights cannot be read."""
     from steelyard.views.records import file_record
 
-    return file_record(file, found, stats=args.stats)
+    record = file_record(file, found, stats=args.stats)
+    return record, "", sum("error" in weight and weight["tied"] is None for weight in record["weights"])

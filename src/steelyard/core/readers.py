@@ -6,10 +6,12 @@ Each is a `Reader`: called with (start, stop), it gives those elements in row-ma
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
 
+from steelyard.core.ahead import read_ahead
 from steelyard.core.dtypes import ITEMSIZES, itemsize
 from steelyard.core.source import Stored
 from steelyard.core.weight import BLOCK, Weight
@@ -65,7 +67,7 @@ class _OwnMemory:
         return
 
 
-AHEAD = 1 << 23
+AHEAD = 1 << 20
 """Bytes from which on a weight is read ahead of who writes it: a thread costs more than it gains before."""
 
 
@@ -140,40 +142,47 @@ def raw_chunks(weight: Weight, limit: int = BLOCK) -> Iterator[bytes | memoryvie
 
     What lies in a file like that already is passed on without NumPy. Each chunk is valid until the next.
     """
-    if isinstance(weight.read, Stored) and weight.read.byteorder == "<":
-        yield from _stored_chunks(weight.read, weight, limit)
-        return
+    yield from chunks_of([weight], limit)
+
+
+def chunks_of(weights: Iterable[Weight], limit: int = BLOCK) -> Iterator[bytes | memoryview]:
+    """Yield the numbers of several weights, one after another, as `raw_chunks` does; large ones in a file are read ahead."""
+    for large, several in groupby(weights, _is_large):
+        if large:
+            yield from read_ahead((run for weight in several for run in _runs(weight, limit)), limit)
+        else:
+            for weight in several:
+                yield from _stored_chunks(weight, limit) if _is_raw(weight) else _converted_chunks(weight, limit)
+
+
+def _is_raw(weight: Weight) -> bool:
+    """Tell whether the numbers lie in a file as they are to be written."""
+    return isinstance(weight.read, Stored) and weight.read.byteorder == "<"
+
+
+def _is_large(weight: Weight) -> bool:
+    return weight.nbytes >= AHEAD and _is_raw(weight)
+
+
+def _runs(weight: Weight, limit: int) -> Iterator[tuple[Any, int, int]]:
+    """Part a weight that lies in a file into runs: its reader, the first element, a number of bytes."""
+    size = itemsize(weight.dtype)
+    step = max(limit // size, 1)
+    for start in range(0, weight.size, step):
+        yield weight.read, start, (min(start + step, weight.size) - start) * size
+
+
+def _stored_chunks(weight: Weight, limit: int) -> Iterator[memoryview]:
+    buffer = memoryview(bytearray(min(limit, weight.nbytes)))
+    for read, start, length in _runs(weight, limit):
+        read.fill(start, buffer[:length])
+        yield buffer[:length]
+
+
+def _converted_chunks(weight: Weight, limit: int) -> Iterator[memoryview]:
     import numpy as np
 
     for block in weight.blocks(max(limit // itemsize(weight.dtype), 1)):
         # a reader that hands out a strided run would be written as garbage otherwise
         run = np.ascontiguousarray(block)
         yield (run if sys.byteorder == "little" else run.byteswap()).view(np.uint8).data
-
-
-def _stored_chunks(read: Stored, weight: Weight, limit: int) -> Iterator[memoryview]:
-    """Yield chunks as they lie in a file; of a large weight the next is read, and its checksum made, in a thread meanwhile."""
-    step = max(limit // itemsize(weight.dtype), 1)
-    starts = range(0, weight.size, step)
-    buffers = [memoryview(bytearray(min(limit, weight.nbytes))) for _ in starts[:2]]
-    chunks = [
-        (start, buffers[nth % 2][: (min(start + step, weight.size) - start) * itemsize(weight.dtype)])
-        for nth, start in enumerate(starts)
-    ]
-    if weight.nbytes < AHEAD:
-        for start, chunk in chunks:
-            read.fill(start, chunk)
-            yield chunk
-        return
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(1) as reader:
-        first, *rest = chunks
-        ready, current = reader.submit(read.fill, *first), first[1]
-        for start, chunk in rest:
-            ready.result()
-            ready = reader.submit(read.fill, start, chunk)
-            yield current
-            current = chunk
-        ready.result()
-        yield current

@@ -36,25 +36,27 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-    _sync_folder(folder)
+    sync_folder(folder)
 
 
 @contextmanager
-def alone_in(folder: str) -> Iterator[None]:
+def alone_in(folder: str) -> Iterator[bool]:
     """Let one process at a time write a set of files that belong together into a folder; others wait for it.
 
-    Where folders cannot be locked nobody waits. A killed process holds no lock.
+    Gives False where folders cannot be locked, and nobody waits. A killed process holds no lock.
     """
     if os.name != "posix":
-        yield
+        yield False
         return
     from fcntl import LOCK_EX, flock
 
     handle = os.open(folder, os.O_RDONLY)
+    alone = False
     try:
         with suppress(OSError):  # a file system without locks
             flock(handle, LOCK_EX)
-        yield
+            alone = True
+        yield alone
     finally:
         os.close(handle)
 
@@ -106,7 +108,8 @@ def _lock(handle: int, *, unsupported: bool) -> bool:
     return True
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str) -> None:
+    """Put the names of a folder's files on the disk."""
     if os.name == "posix":  # elsewhere a folder cannot be opened
         handle = os.open(folder, os.O_RDONLY)
         try:

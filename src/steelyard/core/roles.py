@@ -25,6 +25,7 @@ _LEAVES: tuple[tuple[str, Role], ...] = (
     (r"gamma|scale|weight_g", Role.SCALE),
     (r"beta|offset", Role.OFFSET),
 )
+_OF_NORMS = (Role.SCALE, Role.MEAN)
 _EMBEDDING = r"(?i)(^|[._/])(\w*embed\w*|wte|wpe|emb)([._/\d]|$)"
 
 
@@ -34,7 +35,7 @@ def layer_of(name: str) -> str:
     >>> layer_of("encoder.0.weight"), layer_of("params/Dense_0/kernel"), layer_of("w")
     ('encoder.0', 'params/Dense_0', '')
     """
-    return name[: max(name.rfind("."), name.rfind("/"), 0)]
+    return name[: max(name.rfind("."), name.rfind("/"), 0)] if "/" in name else name.rpartition(".")[0]
 
 
 def role_of(name: str, ndim: int) -> Role:
@@ -47,14 +48,20 @@ def role_of(name: str, ndim: int) -> Role:
     if leaf in ("weight", "w", "W") and ndim:
         if ndim == 1:
             return Role.SCALE
-        return Role.EMBEDDING if ndim == 2 and re.search(_EMBEDDING, name) else Role.KERNEL
+        return Role.EMBEDDING if ndim == 2 and _is_embedding(name) else Role.KERNEL
     if leaf in ("bias", "b", "B"):
         return Role.BIAS
     return _ruled(f"{_last(layer_of(name))}.{leaf}" if leaf.isdecimal() else leaf)
 
 
 def _last(name: str) -> str:
-    return name[max(name.rfind("."), name.rfind("/")) + 1 :]
+    return name[max(name.rfind("."), name.rfind("/")) + 1 :] if "/" in name else name.rpartition(".")[2]
+
+
+def _is_embedding(name: str) -> bool:
+    """Tell whether a word of a name says so; a search by the rule takes longer than all else for a name."""
+    lower = name.lower()
+    return ("emb" in lower or "wte" in lower or "wpe" in lower) and re.search(_EMBEDDING, name) is not None
 
 
 @lru_cache(maxsize=4096)
@@ -71,6 +78,8 @@ def infer_roles(weights: Iterable[Weight]) -> list[Weight]:
 
     The "bias" of a layer that has a scale, or a mean, is an offset.
     """
-    named = [w.replace(role=role_of(w.name, len(w.shape))) if w.role is Role.OTHER else w for w in weights]
-    norms = {w.layer for w in named if w.role in (Role.SCALE, Role.MEAN)} - {w.layer for w in named if w.role is Role.KERNEL}
-    return [w.replace(role=Role.OFFSET) if w.role is Role.BIAS and w.layer in norms else w for w in named]
+    other = Role.OTHER
+    named = [w.replace(role=role_of(w.name, len(w.shape))) if w.role is other else w for w in weights]
+    norms = {w.layer for w in named if w.role in _OF_NORMS}
+    norms = norms and norms - {w.layer for w in named if w.role is Role.KERNEL}
+    return [w.replace(role=Role.OFFSET) if w.role is Role.BIAS and w.layer in norms else w for w in named] if norms else named

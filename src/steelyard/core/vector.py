@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
+from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard.core.casting import converted
@@ -32,7 +33,7 @@ class Plan:
 
     def __init__(self, weights: Sequence[Weight]) -> None:
         self.weights = weights
-        self.ends = list(accumulate(weight.size for weight in weights))
+        self.ends = list(accumulate([prod(weight.shape) for weight in weights]))
         self.dtypes = {weight.dtype for weight in weights}
         self._memory = [weight.read.memory for weight in weights if isinstance(weight.read, Live)]
         self.addresses: list[int] = []

@@ -103,7 +103,7 @@ class Weight:
     @property
     def nbytes(self) -> int:
         """The bytes that the elements take in `dtype`."""
-        return self.size * itemsize(self.dtype)
+        return math.prod(self.shape) * itemsize(self.dtype)
 
     def numpy(self) -> Array:
         """Return the whole weight in its shape, read-only; a view of the live model where that is possible."""

@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     Assign = Callable[[Mapping[str, Array]], Any]
     """Puts checked arrays into a model, and returns the model (a new one when it is immutable)."""
     MakeGraph = Callable[[], Graph]
+    Meta = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+    """What is said of the weights as a whole, or a function that finds it out when it is asked for."""
 
 
 class Weights(Mapping[str, Weight]):
     """An ordered mapping of names to weights, by the framework's own names and in its own order.
 
     Weights that share their numbers (`Weight.tied`) are all listed, and count once in `size`, `nbytes` and
-    the vector. `meta` is what a file says of itself. `live` tells that the numbers are in this process's
+    the vector. `live` tells that the numbers are in this process's
     memory and follow the model as it trains; `copy` detaches them.
 
     Examples:
@@ -38,13 +40,13 @@ class Weights(Mapping[str, Weight]):
         array([0., 0., 0.])
     """
 
-    __slots__ = ("_assign", "_graph", "_plan", "_weights", "live", "meta")
+    __slots__ = ("_assign", "_graph", "_meta", "_plan", "_weights", "live")
 
     def __init__(
         self,
         weights: Iterable[Weight],
         *,
-        meta: Mapping[str, Any] | None = None,
+        meta: Meta | None = None,
         assign: Assign | None = None,
         live: bool = False,
         graph: MakeGraph | None = None,
@@ -57,7 +59,7 @@ class Weights(Mapping[str, Weight]):
         self._assign = assign
         self._graph = graph
         self._plan: Plan | None = None
-        self.meta = dict(meta or {})
+        self._meta = meta if callable(meta) else dict(meta or {})
         self.live = live
 
     def __getitem__(self, name: str) -> Weight:
@@ -103,7 +105,14 @@ class Weights(Mapping[str, Weight]):
         return self._plan
 
     def _part(self, weights: Iterable[Weight], assign: Assign | None) -> Weights:
-        return Weights(weights, meta=self.meta, assign=assign, live=self.live, graph=self._graph)
+        return Weights(weights, meta=self._meta, assign=assign, live=self.live, graph=self._graph)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What a file says of itself, such as versions and metadata; of a live Keras model, its layout in files."""
+        if callable(self._meta):
+            self._meta = dict(self._meta())
+        return self._meta
 
     @property
     def size(self) -> int:
@@ -299,7 +308,7 @@ class Weights(Mapping[str, Weight]):
         owner = {w.tied or w.name: array_reader(arrays[w.name]) for w in self._distinct().weights}
         return Weights(
             (w.replace(read=owner[w.tied or w.name]) for w in self._weights.values()),
-            meta=self.meta,
+            meta=self._meta,
             live=True,
         )
 

@@ -6,12 +6,12 @@ asked first, so that opening one file does not import them all; the rest only wh
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol, cast
 
+from steelyard.core.garbage import uncollected
 from steelyard.core.plugins import load, names
 from steelyard.errors import FormatError, printable
 
@@ -40,7 +40,7 @@ SUFFIXES = {
 
 ALONGSIDE = (".data-00000-of-00001",)
 """Suffixes of files that are read through another one that lies beside them."""
-_SHARD = re.compile(r"-[0-9]+-of-[0-9]+(?=\.\w+$)")
+_SHARD = r"-[0-9]+-of-[0-9]+(?=\.\w+$)"
 
 
 class Format(Protocol):
@@ -67,13 +67,8 @@ class Writer(Protocol):
 
 def weights_in(source: Source, part: str = "model") -> Weights:
     """Return the weights of a source. Raises `FormatError` when no format knows it."""
-    collecting = gc.isenabled()
-    gc.disable()  # a listing makes ten objects for each tensor and no garbage, and would be searched again and again
-    try:
+    with uncollected():
         return format_of(source).read(source, part)
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def format_of(source: Source) -> Format:
@@ -115,7 +110,7 @@ def weight_files(folder: str) -> list[str]:
     known = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes if suffix not in ALONGSIDE)
     files = [name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name)) and not name.startswith(".")]
     found = sorted(name for name in files if name.lower().endswith(known))
-    return [name for name in found if f"{_SHARD.sub('', name)}.index.json" not in found or not _SHARD.search(name)]
+    return [name for name in found if f"{re.sub(_SHARD, '', name)}.index.json" not in found or not re.search(_SHARD, name)]
 
 
 def _likely_first(name: str) -> Iterator[str]:

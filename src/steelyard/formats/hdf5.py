@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,37 +73,40 @@ def _meta(tree: Tree) -> dict[str, Any]:
 def write(weights: Weights, path: Path) -> None:
     """A file of datasets called as the weights are; as `.weights.h5`, one that Keras loads into the model.
 
-    That needs the layout of the model, which only weights out of a `.weights.h5` or `.keras` file have.
+    That needs the layout of the model, which the weights of a live Keras model and of a `.weights.h5` or `.keras`
+    file have. The optimizer is no part of it: a compiled model that loads the file warns that it keeps its own.
     """
     from steelyard.codecs.hdf5_writing import write_datasets
 
     if path.name.lower().endswith(_WEIGHTS):
-        write_datasets(path, _laid_out(weights, path), {})
+        layout = _fitting(weights, path)
+        datasets = (
+            (f"{group}/vars/{slot}".strip("/"), weights[name]) for group, _, slots in layout for slot, name in slots.items()
+        )
+        write_datasets(path, datasets, {f"{group}/vars".strip("/"): {"name": label} for group, label, _ in layout if label})
         return
     owned = [weight for weight in weights.values() if weight.tied is None or weight.tied not in weights]
     for weight in owned:
         if not all(word not in ("", ".", "..") for word in weight.name.split("/")) or "\0" in weight.name:
             raise FormatError(str(path), f"{printable(weight.name)!r} is no path of HDF5; rename it first")
-    write_datasets(path, ((weight.name, weight, {}) for weight in owned), {FACTS: dump_facts(weights)})
+    write_datasets(path, ((weight.name, weight) for weight in owned), {"": {FACTS: dump_facts(weights)}})
 
 
-def _laid_out(weights: Weights, path: Path) -> Iterator[tuple[str, Any, Mapping[str, str]]]:
-    """Yield each dataset of the layout: its path, its weight, and the attributes of its group."""
+def _fitting(weights: Weights, path: Path) -> list[tuple[str, str, dict[str, str]]]:
+    """Return the layout, whose slots must name just these weights."""
     layout = _layout(weights.meta.get(LAYOUT))
     if layout is None:
         raise FormatError(
             str(path),
             "Keras finds weights in a .weights.h5 file by the model's layout, which these weights do not know; "
-            "read them from a .weights.h5 or .keras file of the model, or write .h5 or .safetensors",
+            "save the Keras model itself, read them from a .weights.h5 or .keras file of it, or write .h5 or .safetensors",
         )
     placed = {name for _, _, slots in layout for name in slots.values()}
     missing, foreign = [n for n in placed if n not in weights], [n for n in weights if n not in placed]
     if missing or foreign:
         what = f"lacks {printable(min(missing))!r}" if missing else f"has {printable(foreign[0])!r} besides"
         raise FormatError(str(path), f"the layout of the model does not fit these weights, which {what}; keep the model's names")
-    for group, label, slots in layout:
-        for slot, name in slots.items():
-            yield f"{group}/vars/{slot}".strip("/"), weights[name], {"name": label} if label else {}
+    return layout
 
 
 def _layout(kept: Any) -> list[tuple[str, str, dict[str, str]]] | None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from math import prod
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.facts import dump_facts, with_facts
 from steelyard.codecs.shapes import is_possible
 from steelyard.core.dtypes import itemsize
-from steelyard.core.readers import raw_chunks, refusing
+from steelyard.core.readers import chunks_of, refusing
 from steelyard.core.replacing import replacing
-from steelyard.core.roles import layer_of
+from steelyard.core.roles import layer_of, role_of
+from steelyard.core.source import Stored
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
@@ -52,6 +54,7 @@ _PACKED = {"F4": ("float4_e2m1fn", 4), "F6_E2M3": ("float6_e2m3fn", 6), "F6_E3M2
 _BITS = {"U8": 8, "I8": 8, "BOOL": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32}
 _BITS |= {"U64": 64, "I64": 64, "F64": 64, "C64": 64} | {word: bits for word, (_, bits) in _PACKED.items()}
 _BITS |= {word: 8 for word in DTYPES if word.startswith("F8_")}
+_WHOLE = {int}
 _WORDS = {dtype: word for word, dtype in DTYPES.items()}
 
 
@@ -103,7 +106,7 @@ def _metadata(source: Source, meta: Any) -> dict[str, str]:
 def _tensors(source: Source, begin: int, header: Mapping[str, Any]) -> Iterator[Weight]:
     """Yield each tensor; together they must take every byte from the header to the end, without a hole."""
     facts = [_fact(source, name, fact) for name, fact in header.items()]
-    facts.sort(key=lambda fact: fact[:2])
+    facts.sort(key=itemgetter(0, 1))
     end = 0
     for start, stop, word, shape, name in facts:
         if start != end:
@@ -125,7 +128,7 @@ def _fact(source: Source, name: str, fact: Any) -> tuple[int, int, str, tuple[in
     except (TypeError, KeyError, ValueError):
         raise FormatError(source.name, f"{printable(name)} lacks a dtype, a shape or two data_offsets", 8) from None
     numbers = (*shape, start, stop)
-    if not isinstance(word, str) or {*map(type, numbers)} != {int} or min(numbers) < 0 or not is_possible(shape):
+    if type(word) is not str or {*map(type, numbers)} != _WHOLE or min(numbers) < 0 or not is_possible(shape):
         what = f"{printable(name)} has a shape or data_offsets that are not whole numbers from 0 on, or too large"
         raise FormatError(source.name, what, 8)
     if stop < start:
@@ -145,7 +148,8 @@ def _weight(source: Source, offset: int, name: str, word: str, shape: tuple[int,
         dtype = _PACKED[word][0] if word in _PACKED else "object"
         reader = refusing(FormatError(source.name, f"{printable(name)} is stored as {printable(word)}, which cannot be read"))
         return Weight(name=name, shape=shape, dtype=dtype, stored=word, read=reader)
-    return Weight(name=name, shape=shape, dtype=dtype, stored=word, read=source.numbers(offset, dtype), layer=layer_of(name))
+    role, read = role_of(name, len(shape)), Stored(source, offset, dtype)
+    return Weight(name=name, shape=shape, dtype=dtype, stored=word, read=read, role=role, layer=layer_of(name))
 
 
 def write(weights: Weights, path: Path) -> None:
@@ -165,9 +169,8 @@ def write(weights: Weights, path: Path) -> None:
     text += b" " * (-len(text) % 8)
     with replacing(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for weight in owned:
-            for chunk in raw_chunks(weight):
-                file.write(chunk)
+        for chunk in chunks_of(owned):
+            file.write(chunk)
 
 
 def _texts(meta: Mapping[str, Any]) -> dict[str, str]:

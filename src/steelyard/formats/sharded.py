@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.facts import dump_facts, with_facts
-from steelyard.core.replacing import alone_in, remove_abandoned, replacing
+from steelyard.core.replacing import replacing
+from steelyard.core.replacing_set import replace_set
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FileMissingError, FormatError, printable
@@ -62,17 +62,29 @@ def _folder(source: Source, part: str) -> Weights:
 
 
 def _candidates(source: Source) -> dict[str, list[str]]:
-    """Return the models of a folder: the name of each, and its files, of which an index is one."""
+    """Return the models of a folder: the name of each, and its files, of which an index is one.
+
+    Where a model has an index this alone says which shards are its own; others of its name are left over.
+    """
     folder = source.path or ""
     names = sorted(name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name)))
     found = {name: [name] for name in names if name.endswith((".safetensors.index.json", ".bin.index.json"))}
     covered = {shard for name in found for shard in set(_map(source.beside(name))[0].values())}
+    indexed = {os.path.splitext(name.removesuffix(SUFFIXES[0])) for name in found}
     for name in names:
-        if _SINGLE.fullmatch(name) and name not in covered:
+        if _SINGLE.fullmatch(name) and name not in covered and not _is_left_over(name, indexed):
             numbered = _NUMBERED.fullmatch(name)
             model = f"{numbered[1]}-1-of-{numbered[3]}{numbered[4]}" if numbered else name
             found.setdefault(model, []).append(name)
     return found
+
+
+def _is_left_over(name: str, indexed: set[tuple[str, str]]) -> bool:
+    """Tell whether a file is called like a shard of a model, given by stem and suffix, that has an index."""
+    numbered = _NUMBERED.fullmatch(name)
+    return numbered is not None and any(
+        numbered[4] == suffix and re.fullmatch(rf"{re.escape(stem)}(-[0-9a-f]{{8}})?", numbered[1]) for stem, suffix in indexed
+    )
 
 
 def _each_once(source: Source, parts: Mapping[str, Weights]) -> Iterable[Weight]:
@@ -144,32 +156,31 @@ def write(weights: Weights, path: Path, shard_size: int = SHARD_SIZE) -> None:
     """Shards of at most `shard_size` bytes of weights each (but one weight at least), then the index.
 
     `path` names the index and with it the format of the shards: `model.safetensors.index.json`. What stood there
-    before is whole until the new index takes its place; its shards are removed after that.
+    before is whole until the new index takes its place; its shards are removed after that, and so are those that a
+    killed process left without an index.
     """
-    with alone_in(str(path.parent)):  # else one writer could remove a shard that another's index has just named
-        _write(weights, path, shard_size)
-
-
-def _write(weights: Weights, path: Path, shard_size: int) -> None:
     from steelyard.formats import writer_of
 
     stem, suffix = os.path.splitext(path.name[: -len(SUFFIXES[0])])
     suffix = suffix or ".safetensors"
-    old = _old_shards(path)
-    remove_abandoned(str(path.parent), f".{stem[:50]}-")
     parts = list(_split(weights, shard_size))
-    names = _free_names(path.parent, stem, suffix, len(parts))
-    writer = writer_of(path.parent / names[0])
+    writer = writer_of(path.parent / f"{stem}{suffix}")
     index: dict[str, str] = {}
-    for name, part in zip(names, parts, strict=True):
-        writer.write(Weights(part, meta={"format": "pt"}), path.parent / name)
-        index |= {weight.name: name for weight in part}
-    metadata = {"total_size": weights.nbytes, "steelyard": dump_facts(weights)}
-    with replacing(path) as file:
-        file.write(json.dumps({"metadata": metadata, "weight_map": index}, indent=2).encode())
-    for name in old.difference(names):
-        with suppress(FileNotFoundError):
-            os.unlink(path.parent / name)
+
+    def plan() -> tuple[list[str], set[str]]:
+        return _free_names(path.parent, stem, suffix, len(parts)), _old_shards(path)
+
+    def fill(folder: Path, names: Sequence[str]) -> None:
+        for name, part in zip(names, parts, strict=True):
+            writer.write(Weights(part, meta={"format": "pt"}), folder / name)
+            index.update({weight.name: name for weight in part})
+
+    def finish() -> None:
+        metadata = {"total_size": weights.nbytes, "steelyard": dump_facts(weights)}
+        with replacing(path) as file:
+            file.write(json.dumps({"metadata": metadata, "weight_map": index}, indent=2).encode())
+
+    replace_set(path, plan, fill, finish, lambda: _named(path.parent))
 
 
 def _split(weights: Weights, shard_size: int) -> Iterable[list[Weight]]:
@@ -206,3 +217,14 @@ def _old_shards(path: Path) -> set[str]:
     except (FormatError, FileMissingError):
         return set()
     return {name for name in tensors.values() if os.path.basename(name) == name and _NUMBERED.fullmatch(name)}
+
+
+def _named(folder: Path) -> set[str] | None:
+    """Return the shards that the indexes of a folder name; None where one of these cannot be read."""
+    from steelyard.core.source import open_path
+
+    try:
+        indexes = [open_path(folder / name) for name in os.listdir(folder) if name.endswith(SUFFIXES)]
+        return {shard for index in indexes for shard in _map(index)[0].values()}
+    except (FormatError, OSError):
+        return None

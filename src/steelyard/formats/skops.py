@@ -12,9 +12,10 @@ from steelyard.codecs.arrays import Found, refused
 from steelyard.codecs.code import is_expected
 from steelyard.codecs.estimators import estimator_entries
 from steelyard.codecs.found import Walk
-from steelyard.codecs.inert import Global, Record
+from steelyard.codecs.inert import Blob, Global, Record
 from steelyard.codecs.listing import listed
 from steelyard.codecs.npy import array_in
+from steelyard.codecs.skorch import open_nets, tensors_of
 from steelyard.codecs.zip import Member, directory, is_zip, member_source, mentions
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
@@ -42,16 +43,19 @@ def read(source: Source, part: str) -> Weights:
     if SCHEMA not in members:
         raise FormatError(source.name, f"the archive has no {SCHEMA}")
     schema = _schema(source, members[SCHEMA])
-    nodes = _Nodes(source)
+    nodes = _Nodes(source, members)
     root = nodes.made(schema, 0)
+    code = list(dict.fromkeys([*nodes.strange(), *open_nets(nodes.records, source.name)]))
+    tensors = tensors_of(source)
 
     def look(value: Any) -> Found | None:
-        return _array(source, members, value) if isinstance(value, Record) and value.call is _FILE else None
+        kept = isinstance(value, Record) and value.call is _FILE
+        return _array(source, members, value) if kept else tensors.found(value)
 
     walk = Walk(source, look).through(root)
     own = estimator_entries(root, look, source) if part != "all" else None
     meta = {"format": "skops", "version": printable(schema.get("_skops_version", "")), "protocol": schema.get("protocol")}
-    return listed(source, root, walk, part, meta, nodes.strange(), own)
+    return listed(source, root, walk, part, meta, code, own)
 
 
 def _schema(source: Source, member: Member) -> dict[str, Any]:
@@ -73,10 +77,12 @@ _FILE = Global("skops", "file")
 class _Nodes:
     """Makes plain data and records of nodes; a node that stands again by its number is the same thing."""
 
-    __slots__ = ("known", "named", "source")
+    __slots__ = ("known", "members", "named", "records", "source")
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, members: dict[str, Member]) -> None:
         self.source = source
+        self.members = members
+        self.records: list[Record] = []
         self.known: dict[Any, Any] = {}
         self.named: dict[str, Global] = {}
 
@@ -104,7 +110,10 @@ class _Nodes:
             return tuple(made) if loader == "TupleNode" else made
         if loader in ("NdArrayNode", "SparseMatrixNode", "DatasetNode") and "file" in node:
             return self._file(node)
+        if loader in ("BytesNode", "BytearrayNode"):
+            return self._bytes(node.get("file"))
         record = Record(self._name(node), ())
+        self.records.append(record)
         if isinstance(content, dict) and "__loader__" in content:
             record.state = self.made(content, depth)
         else:
@@ -121,6 +130,11 @@ class _Nodes:
         members = {"indptr": "indptr", "indices": "indices", "data": "data", "_shape": "shape"}
         record.state = {key: Record(_FILE, (node["file"], f"{name}.npy")) for key, name in members.items()}
         return record
+
+    def _bytes(self, name: Any) -> Blob | None:
+        member = self.members.get(name) if isinstance(name, str) else None
+        content = member_source(self.source, member) if member else None
+        return Blob(content, 0, content.size) if content else None
 
     def _name(self, node: dict[str, Any]) -> Global:
         name = Global(str(node.get("__module__")), str(node.get("__class__")))

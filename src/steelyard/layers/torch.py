@@ -73,8 +73,8 @@ _KINDS = {  # what the classes without a table of their own are kinds of
     "NonDynamicallyQuantizableLinear": "Linear",
 }
 
-_ENDING = re.compile(r"_l\d+(_reverse)?$")
-_MAGNITUDE, _DIRECTION = re.compile(r"(.+)_g"), re.compile(r"(.+)_(?:v|orig)")
+_ENDING = r"_l\d+(_reverse)?$"
+_MAGNITUDE, _DIRECTION = r"(.+)_g", r"(.+)_(?:v|orig)"
 
 
 def facts_of_class(module: str, name: str) -> Facts:
@@ -92,17 +92,17 @@ def plain_name(key: str) -> str:
     >>> plain_name("weight_ih_l1_reverse")
     'weight_ih'
     """
-    return _ENDING.sub("", key)
+    return re.sub(_ENDING, "", key)
 
 
 def fact_of(known: Facts, key: str, ndim: int) -> tuple[Role, str]:
     """Look a name up as it is, without a recurrent ending, and as what weight norm and pruning make of it."""
-    direct = known.get(key) or known.get(_ENDING.sub("", key))
+    direct = known.get(key) or known.get(plain_name(key))
     if direct:
         return with_axes(direct, ndim)
-    if match := _DIRECTION.fullmatch(key):  # weight_v, weight_orig: the kernel before its norm or mask
+    if match := re.fullmatch(_DIRECTION, key):  # weight_v, weight_orig: the kernel before its norm or mask
         return with_axes(known.get(match[1], (Role.OTHER, "")), ndim)
-    if (match := _MAGNITUDE.fullmatch(key)) and match[1] in known:
+    if (match := re.fullmatch(_MAGNITUDE, key)) and match[1] in known:
         return Role.SCALE, ""
     return Role.OTHER, ""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import ref
 
 from steelyard.core.plugins import adapter_of
 from steelyard.core.readers import Live, Memory
@@ -37,7 +38,28 @@ class Adapter(Protocol):
 def weights_of(model: Any) -> Weights:
     """Return the weights of a live model, of a wrapper around one, or of a container of several."""
     adapter = adapter_of(model)
-    return Weights(adapter.weights(model), assign=lambda arrays: adapter.assign(model, arrays), live=True)
+    return Weights(
+        adapter.weights(model), meta=_meta(adapter, model), assign=lambda arrays: adapter.assign(model, arrays), live=True
+    )
+
+
+def meta_of(model: Any) -> dict[str, Any]:
+    """Return what the adapter of a live model says of its weights as a whole."""
+    found: dict[str, Any] = getattr(adapter_of(model), "meta", lambda _: {})(model)
+    return found
+
+
+def _meta(adapter: Adapter, model: Any) -> Callable[[], dict[str, Any]] | None:
+    """Put off what few ask for; a copy of the weights keeps this, and must not keep the model."""
+    if not hasattr(adapter, "meta"):
+        return None
+    held = ref(model)
+
+    def meta() -> dict[str, Any]:
+        alive = held()
+        return {} if alive is None else meta_of(alive)
+
+    return meta
 
 
 def member_weights(members: Iterable[tuple[str, Any]]) -> Iterator[Weight]:
@@ -50,9 +72,9 @@ def member_weights(members: Iterable[tuple[str, Any]]) -> Iterator[Weight]:
 def prefixed(prefix: str, weight: Weight) -> Weight:
     """Put a member's name before a weight, its layer and what it is tied to."""
     return weight.replace(
-        name=_joined(prefix, weight.name),
-        layer=_joined(prefix, weight.layer) if weight.name else layer_of(prefix),
-        tied=None if weight.tied is None else _joined(prefix, weight.tied),
+        name=joined(prefix, weight.name),
+        layer=joined(prefix, weight.layer) if weight.name else layer_of(prefix),
+        tied=None if weight.tied is None else joined(prefix, weight.tied),
     )
 
 
@@ -119,5 +141,6 @@ def with_ties(weights: Iterable[Weight]) -> Iterator[Weight]:
         yield weight if owner == weight.name else weight.replace(tied=owner)
 
 
-def _joined(prefix: str, name: str) -> str:
+def joined(prefix: str, name: str) -> str:
+    """Put a member's name before one inside it; either may be blank."""
     return f"{prefix}.{name}" if prefix and name else prefix or name

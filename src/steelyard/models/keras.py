@@ -12,6 +12,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import keras
+from keras.src.saving.keras_saveable import KerasSaveable
+from keras.src.saving.saving_lib import _walk_saveable
+from keras.src.utils.naming import to_snake_case
 
 from steelyard.core.plugins import adapter_of
 from steelyard.core.readers import Live
@@ -48,6 +51,52 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
         if new is not value:
             variable.assign(new)
     return model
+
+
+def meta(model: Any) -> dict[str, Any]:
+    """Return the layout of a `.weights.h5` file of the model: each group with the layer's name and the weight in each slot.
+
+    Keras itself is asked which things a model holds and what each of them keeps, since a user's layer may say so by
+    methods of its own. A slot that holds no weight of the model has its path for a name, which then fits no weight.
+    """
+    if not isinstance(model, keras.layers.Layer):
+        return {}
+    names = {id(variable): name for name, _, variable, _ in _listed(model)}
+    layout: dict[str, Any] = {}
+    for group, label, kept in _groups(model, "", set()):
+        slots = {slot: names.get(id(value), f"{group}/vars/{slot}") for slot, value in kept.items()}
+        layout[group] = {"name": label, "vars": slots}
+    return {"layout": layout}
+
+
+def _groups(thing: KerasSaveable, path: str, seen: set[int]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield path, name and slots of each group in the order of writing; an optimizer is no part of the model.
+
+    Layers without variables have a group with their name, too.
+    """
+    if id(thing) in seen or isinstance(thing, keras.optimizers.Optimizer):
+        return
+    seen.add(id(thing))
+    kept: dict[str, Any] = {}
+    if hasattr(thing, "save_own_variables"):
+        thing.save_own_variables(kept)
+        yield path, str(getattr(thing, "name", "")), kept
+    for attribute, child in _walk_saveable(thing):
+        yield from _below(child, f"{path}/{attribute}".strip("/"), seen, ())
+
+
+def _below(child: Any, path: str, seen: set[int], above: tuple[int, ...]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Go on to a layer or through a container, whose members are called after their classes and counted."""
+    if isinstance(child, KerasSaveable):
+        yield from _groups(child, path, seen)
+    elif isinstance(child, (list, tuple, dict)) and id(child) not in above:
+        counts: Counter[str] = Counter()
+        for member in child.values() if isinstance(child, dict) else child:
+            if isinstance(member, (KerasSaveable, list, tuple, dict)):
+                word = to_snake_case(type(member).__name__) if isinstance(member, KerasSaveable) else "container"
+                name = f"{word}_{counts[word]}" if counts[word] else word
+                counts[word] += 1
+                yield from _below(member, f"{path}/{name}", seen, (*above, id(child)))
 
 
 def _listed(model: Any) -> Iterator[tuple[str, str, keras.Variable, dict[str, Any]]]:

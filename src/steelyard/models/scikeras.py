@@ -10,7 +10,7 @@ from scikeras.wrappers import BaseWrapper
 from steelyard.core.plugins import adapter_of
 from steelyard.core.weight import Weight
 from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, printable
-from steelyard.models import while_held
+from steelyard.models import meta_of, while_held
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -36,6 +36,11 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
     inner = _inner(model)
     adapter_of(inner).assign(inner, arrays)
     return model
+
+
+def meta(model: Any) -> dict[str, Any]:
+    """Return the layout of the Keras model inside."""
+    return meta_of(_inner(model))
 
 
 def _inner(model: Any) -> Any:

@@ -27,7 +27,7 @@ from steelyard.core.plugins import adapter_of
 from steelyard.core.readers import Live, by_rows, dtype_word
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, printable
-from steelyard.models import prefixed, while_held, with_ties
+from steelyard.models import joined, meta_of, prefixed, while_held, with_ties
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -82,6 +82,20 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
         for name, array in own.items():
             _Slot(part, name).put(array)
     return model
+
+
+def meta(model: Any) -> dict[str, Any]:
+    """Return the layout of the one Keras model inside, by the names that its weights have here; nothing where there are more."""
+    kept = [(path, meta_of(part).get("layout")) for path, part, _ in _ends("", model) if _elsewhere(part)]
+    layouts = [(path, layout) for path, layout in kept if layout]
+    if len(layouts) != 1:
+        return {}
+    ((path, layout),) = layouts
+    named = {
+        group: {**fact, "vars": {slot: joined(path, name) for slot, name in fact["vars"].items()}}
+        for group, fact in layout.items()
+    }
+    return {"layout": named}
 
 
 def _listed(ends: Iterable[tuple[str, Any, list[Weight] | None]]) -> Iterator[Weight]:

@@ -114,6 +114,6 @@ def refuse_unclear(source: Net, target: Net, pairs: list[Pair]) -> None:
     dense = [each for each in pairs if each.target.kind == "dense"]
     if images and dense:
         raise AmbiguityError(
-            f"{printable(dense[0].target.name)} may follow a flattened image, of which the channels lie first in one net and last in "
+            f"{printable(dense[0].target.name)} may follow a flattened image, whose channels lie first in one net and last in "
             "the other, and neither net tells the order of its layers; give probe= inputs, so that they are run, or a live model"
         )

@@ -32,7 +32,8 @@ class Turn(NamedTuple):
     to_last: bool
 
     def __str__(self) -> str:
-        return f"{self.label}: ({'C,S' if self.to_last else 'S,C'}) to ({'S,C' if self.to_last else 'C,S'}), {self.channels} channels"
+        ways = ("C,S", "S,C") if self.to_last else ("S,C", "C,S")
+        return f"{self.label}: ({ways[0]}) to ({ways[1]}), {self.channels} channels"
 
 
 class Move(NamedTuple):
@@ -106,9 +107,8 @@ def _sources(source: Unit, target: Unit, slot: Slot) -> list[Part | Computed]:
         return [source.parts["bias", gate]]
     if name in _NEUTRAL or (name == "recurrent bias" and _any_bias(source)):
         return []
-    raise ShapeError(
-        f"{printable(target.name)} needs a {name}{f' of gate {gate}' if gate else ''}, which {printable(source.name)} does not have"
-    )
+    what = f"{name} of gate {gate}" if gate else name
+    raise ShapeError(f"{printable(target.name)} needs a {what}, which {printable(source.name)} does not have")
 
 
 def _any_bias(unit: Unit) -> bool:

@@ -251,7 +251,8 @@ def _refuse_unpaired(made: list[Pair], sources: list[Unit], targets: list[Unit],
     others = ", ".join(_told(unit) for unit in (mine if theirs else theirs)[:3]) or "none"
     raise ShapeError(
         f"{_told(first)} of the {side} has no partner in the {other}, where are left: {others} "
-        f"({len(theirs)} layers of the target and {len(mine)} of the source in all); leave it out with skip=, or name its partner with pairs="
+        f"({len(theirs)} layers of the target and {len(mine)} of the source in all); "
+        "leave it out with skip=, or name its partner with pairs="
     )
 
 

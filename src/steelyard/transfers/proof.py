@@ -53,7 +53,8 @@ class Proof:
         if self.why:
             return f"not proven: {self.why}"
         verdict = "proven" if self.proven else "refuted"
-        return f"{verdict}: the outputs differ by {self.max_abs:.2g}, which is {self.max_rel:.2g} of the largest (tolerance {self.tolerance:g})"
+        apart = f"the outputs differ by {self.max_abs:.2g}, which is {self.max_rel:.2g} of the largest"
+        return f"{verdict}: {apart} (tolerance {self.tolerance:g})"
 
     @property
     def first_apart(self) -> LayerError | None:

@@ -25,8 +25,8 @@ def check_settings(pairs: list[Pair]) -> None:
             mine, theirs = source.settings.get(name), target.settings.get(name)
             if mine is not None and theirs is not None and mine != theirs:
                 raise ShapeError(
-                    f"{printable(source.name)} has {name}={mine}, {printable(target.name)} {name}={theirs}: with the same weights "
-                    "these are different functions; build the target with the same setting"
+                    f"{printable(source.name)} has {name}={mine}, {printable(target.name)} {name}={theirs}: with the same "
+                    "weights these are different functions; build the target with the same setting"
                 )
 
 

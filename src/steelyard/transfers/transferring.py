@@ -70,8 +70,8 @@ def plan(
 
     Examples:
         >>> import numpy as np
-        >>> torch = {"fc1.weight": np.ones((3, 2)), "fc1.bias": np.zeros(3), "fc2.weight": np.ones((1, 3)), "fc2.bias": np.zeros(1)}
-        >>> flax = {"a": {"kernel": np.ones((2, 3)), "bias": np.zeros(3)}, "b": {"kernel": np.ones((3, 1)), "bias": np.zeros(1)}}
+        >>> torch = {"fc1.weight": np.ones((3, 2)), "fc2.weight": np.ones((1, 3))}
+        >>> flax = {"a": {"kernel": np.ones((2, 3))}, "b": {"kernel": np.ones((3, 1))}}
         >>> plan(torch, into=flax).pairs
         {'fc1': 'a', 'fc2': 'b'}
     """
@@ -80,7 +80,7 @@ def plan(
     return _planned(*nets, rules, pairs, only, skip, resize, guess=False)[0]
 
 
-def transfer(
+def transfer(  # noqa: PLR0913 - each is a question that users have
     source: Any,
     *,
     into: Any,

@@ -116,10 +116,10 @@ def layer_units(name: str, kind: str, members: Iterable[tuple[str, Weight]], lay
         if weight.role is Role.COUNT:
             continue
         for key, slot, part in _parts(kind, leaf, weight, settings):
-            key = _separable(leaf) if separable else key
-            unit = units.get(key)
+            place = _separable(leaf) if separable else key
+            unit = units.get(place)
             if unit is None:
-                unit = units[key] = _unit(name, kind, key, settings)
+                unit = units[place] = _unit(name, kind, place, settings)
                 unit.layer = layer
             unit.weights.setdefault(weight.name, weight)
             _add(unit, slot, part)

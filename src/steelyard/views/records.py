@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.weight import Weight
+from steelyard.errors import SteelyardError, printable
 
 if TYPE_CHECKING:
     from steelyard.core.summary import Summary
@@ -34,7 +35,7 @@ def file_record(file: str, weights: Weights, *, stats: bool = False) -> dict[str
 
 
 def weight_record(weight: Weight, *, stats: bool = False) -> dict[str, Any]:
-    """Return the facts of a weight; with `stats` also what its numbers are."""
+    """Return the facts of a weight; with `stats` also what its numbers are, or the error why they cannot be read."""
     record: dict[str, Any] = {
         "name": weight.name,
         "layer": weight.layer,
@@ -51,7 +52,10 @@ def weight_record(weight: Weight, *, stats: bool = False) -> dict[str, Any]:
     if stats:
         from steelyard.core.summary import summarise
 
-        record["stats"] = summary_record(weight, summarise([weight]))
+        try:
+            record["stats"] = summary_record(weight, summarise([weight]))
+        except SteelyardError as error:
+            record |= {"stats": None, "error": printable(error, 2000)}
     return record
 
 

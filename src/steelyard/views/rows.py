@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from itertools import groupby
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from math import prod
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.core.weight import Weight
+from steelyard.errors import SteelyardError
 
 if TYPE_CHECKING:
+    from steelyard.core.summary import Summary
     from steelyard.core.weights import Weights
 
-    Names = tuple[str, ...]
+    Names = list[str]
     """A name in parts: texts at even places, whole numbers at odd ones."""
-    Group = tuple[Names, list[Weight]]
+    Group = tuple[Names, object, list[Weight]]
+    """The parts of the first name, what all have in common besides, and the weights."""
 
-_NUMBER = re.compile(r"(?<![0-9])([0-9]{1,9})(?![0-9])")
+_NUMBER = re.compile(r"([0-9]+)")
+_DIGITS = 9
+"""Digits of a number that may count up; longer ones are hashes."""
 _DEPTH = 6
 """Numbers in one name that are looked at; a name may hold thousands."""
+_kind = attrgetter("shape", "dtype", "role", "tied", "trainable", "stored", "axes")
 
 
 class Row:
@@ -44,7 +52,30 @@ class Row:
     @property
     def size(self) -> int:
         """The elements of all weights that count."""
-        return sum(weight.size for weight in self.counted)
+        return sum([prod(weight.shape) for weight in self.counted])
+
+
+class Measured(NamedTuple):
+    """A row, what its numbers are, and why they cannot be read, where they cannot."""
+
+    row: Row
+    summary: Summary
+    error: SteelyardError | None = None
+
+
+def measured(rows: Iterable[Row]) -> Iterator[Measured]:
+    """Read the numbers of each row. One of whose weights some cannot be read is taken apart, so that the others are shown."""
+    from steelyard.core.summary import Summary, summarise
+
+    for row in rows:
+        try:
+            yield Measured(row, summarise(row.counted))
+        except SteelyardError as error:
+            if row.times == 1:
+                yield Measured(row, Summary(), error)
+            else:
+                counted = set(map(id, row.counted))
+                yield from measured(Row([weight], [weight] if id(weight) in counted else []) for weight in row.weights)
 
 
 def rows_of(weights: Weights, *, unfolded: bool = False) -> list[Row]:
@@ -58,10 +89,14 @@ def rows_of(weights: Weights, *, unfolded: bool = False) -> list[Row]:
     >>> [(row.name, row.times) for row in rows_of(steelyard.weights(net))]
     [('layers.[0-11].weight', 12), ('layers.[0-11].bias', 12)]
     """
-    counted = {id(weight) for weight in weights._distinct().weights}
+    distinct = weights._distinct().weights
     groups: Iterable[list[Weight]] = ([weight] for weight in weights.values())
     if not unfolded:
-        groups = (group for _, group in _folded([(_parts(w.name), [w]) for w in weights.values()], 0))
+        parts = _NUMBER.split
+        groups = [group for _, _, group in _folded([(parts(w.name, _DEPTH), _kind(w), [w]) for w in weights.values()], 0)]
+    if len(distinct) == len(weights):
+        return [Row(group, group) for group in groups]
+    counted = set(map(id, distinct))
     return [Row(group, [weight for weight in group if id(weight) in counted]) for group in groups]
 
 
@@ -73,46 +108,44 @@ def span(first: str, last: str) -> str:
     """
     if first == last:
         return first
-    begin, end = _parts(first), _parts(last)
+    begin, end = _NUMBER.split(first, _DEPTH), _NUMBER.split(last, _DEPTH)
     if begin[::2] != end[::2]:
         return first
     return "".join(a if a == b else f"[{a}-{b}]" for a, b in zip(begin, end, strict=True))
 
 
-def _parts(name: str) -> Names:
-    return tuple(_NUMBER.split(name, maxsplit=_DEPTH))
-
-
 def _folded(groups: list[Group], depth: int) -> list[Group]:
     """Fold what repeats at the number of this depth, then what repeats within at the next."""
     place = 2 * depth + 1
-    if all(len(names) <= place for names, _ in groups):
+    if all(len(names) <= place for names, _, _ in groups):
         return groups
-    blocks = [list(block) for _, block in groupby(groups, lambda group: group[0][: place + 1])]
+    heads = [names[: place + 1] for names, _, _ in groups]
+    cuts = [0, *(nth for nth, (one, two) in enumerate(pairwise(heads), 1) if one != two), len(groups)]
+    blocks = [groups[begin:end] for begin, end in pairwise(cuts)]
+    rests = [[(names[place + 1 :], kind) for names, kind, _ in block] for block in blocks]
     folded: list[Group] = []
     first = 0
     for nth in range(1, len(blocks) + 1):
-        if nth < len(blocks) and _follows(blocks[nth - 1], blocks[nth], place):
+        if nth < len(blocks) and rests[nth - 1] == rests[nth] and _counts_up(blocks[nth - 1][0][0], blocks[nth][0][0], place):
             continue
-        merged = [(alike[0][0], [w for _, ws in alike for w in ws]) for alike in zip(*blocks[first:nth], strict=True)]
-        folded += _folded(merged, depth + 1) if len(merged) > 1 else merged
+        folded += _merged(blocks[first:nth], depth)
         first = nth
     return folded
 
 
-def _follows(block: list[Group], after: list[Group], place: int) -> bool:
-    """Tell whether one block repeats the other under the next number."""
-    one, two = block[0][0], after[0][0]
+def _merged(blocks: list[list[Group]], depth: int) -> list[Group]:
+    """Make one block of those that repeat it, and fold what repeats within; a block by itself stays as it is."""
+    if len(blocks) == 1:
+        return blocks[0]
+    merged = [(*alike[0][:2], [weight for group in alike for weight in group[2]]) for alike in zip(*blocks, strict=True)]
+    return _folded(merged, depth + 1)
+
+
+def _counts_up(one: Names, two: Names, place: int) -> bool:
+    """Tell whether names that are alike behind the number at `place` are so before it, and the number is the next."""
     return (
-        len(block) == len(after)
-        and min(len(one), len(two)) > place
+        min(len(one), len(two)) > place
         and one[:place] == two[:place]
+        and max(len(one[place]), len(two[place])) <= _DIGITS
         and int(one[place]) + 1 == int(two[place])
-        and all(
-            a[place + 1 :] == b[place + 1 :] and _kind(v[0]) == _kind(w[0]) for (a, v), (b, w) in zip(block, after, strict=True)
-        )
     )
-
-
-def _kind(weight: Weight) -> tuple[object, ...]:
-    return weight.shape, weight.dtype, weight.role, weight.tied, weight.trainable, weight.stored, weight.axes

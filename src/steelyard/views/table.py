@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from steelyard.core.source import Stored
 from steelyard.core.weight import Weight
 from steelyard.errors import SteelyardError, printable
-from steelyard.views.rows import Row, rows_of
+from steelyard.views.rows import Measured, Row, rows_of
 from steelyard.views.terminal import Screen, cells, cut, in_units, padded, screen_of
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Column:
         self.head = key if head is None else head
         self.texts = texts
         self.right = right
-        self.width = max(map(cells, texts), default=0)
+        self.width = max(map(cells, set(texts)), default=0)
         if self.width:
             self.width = max(self.width, cells(self.head))
 
@@ -57,29 +57,35 @@ def table(weights: Weights) -> str:
 
 
 def listing(
-    weights: Weights, screen: Screen, *, unfolded: bool = False, stats: bool = False, grouped: bool = False
+    weights: Weights,
+    screen: Screen,
+    *,
+    unfolded: bool = False,
+    stats: Sequence[Measured] | None = None,
+    grouped: bool = False,
 ) -> Iterator[str]:
-    """Yield the lines of the table, and the totals; with `stats` every number is read.
+    """Yield the lines of the table, and the totals; with the `stats` of its rows what the numbers are.
 
     With `grouped` a layer is written once for all its weights, without it on every line, as a pipe needs it.
     """
     if not weights:
         yield "no weights"
         return
-    rows = rows_of(weights, unfolded=unfolded)
-    columns = _facts(rows, grouped=grouped)
-    summaries = []
-    if stats:
-        from steelyard.core.summary import summarise
-
-        summaries = [summarise(row.counted) for row in rows]
-        columns += _statistics(rows, summaries)
+    rows = rows_of(weights, unfolded=unfolded) if stats is None else [found.row for found in stats]
+    columns = _facts(rows, grouped=grouped) + (_statistics(stats) if stats is not None else [])
     yield from _drawn([column for column in columns if column.width], screen)
     yield ""
     yield screen.broken(totals(weights))
-    suspects = [w for row, found in zip(rows, summaries, strict=False) if not found.finite for w in row.counted]
-    for line in findings(suspects):
+    for line in (*unreadable(stats or ()), *findings([w for f in stats or () if not f.summary.finite for w in f.row.counted])):
         yield screen.paint(screen.broken(line), "red")
+
+
+def unreadable(stats: Sequence[Measured]) -> Iterator[str]:
+    """Yield why a weight cannot be read, for the first five, and how many more there are."""
+    found = [f"{name_text(each.row.name)} cannot be read: {each.error}" for each in stats if each.error is not None]
+    yield from found[:FINDINGS]
+    if len(found) > FINDINGS:
+        yield f"... and {len(found) - FINDINGS:,} more weights that cannot be read"
 
 
 def totals(weights: Weights) -> str:
@@ -149,13 +155,14 @@ def _facts(rows: Sequence[Row], *, grouped: bool) -> list[Column]:
     ]
 
 
-def _statistics(rows: Sequence[Row], summaries: Sequence[Summary]) -> list[Column]:
+def _statistics(stats: Sequence[Measured]) -> list[Column]:
     """Return the columns of what the numbers are; all histograms have one axis, which kernels and the like set."""
     from steelyard.views.sparkline import axis_of, bars, header
 
-    setting = [s for row, s in zip(rows, summaries, strict=True) if row.weight.role in AXIS_ROLES]
-    end = axis_of(setting or summaries)
-    columns = [Column("histogram", [bars(summary, end) for summary in summaries], head=header(end))]
+    summaries = [found.summary for found in stats]
+    end = axis_of([found.summary for found in stats if found.row.weight.role in AXIS_ROLES] or summaries)
+    drawn = ["cannot be read" if found.error is not None else bars(found.summary, end) for found in stats]
+    columns = [Column("histogram", drawn, head=header(end))]
     values: dict[str, Callable[[Summary], float | None]] = {
         "min": lambda s: s.minimum,
         "mean": lambda s: s.mean,
@@ -198,7 +205,8 @@ def _fitting(columns: list[Column], width: int | None) -> list[Column]:
 
 def _painted(column: Column, screen: Screen) -> list[str]:
     """Return the cells of a column: the layer's part of a name is dim, roles have their colours."""
-    texts = [padded(cut(text, column.width), column.width, right=column.right) for text in column.texts]
+    shown = {text: padded(cut(text, column.width), column.width, right=column.right) for text in set(column.texts)}
+    texts = [shown[text] for text in column.texts]
     if not screen.colour:
         return texts
     if column.key == "name":

@@ -1,0 +1,49 @@
+"""The texts of an R serialization: each says by a flag in which encoding it is."""
+
+from __future__ import annotations
+
+from steelyard.errors import FormatError
+
+CHARSXP = 9
+"""The code of a text; it is never an object of its own in R, but an element of a character vector or a name."""
+
+_BYTES, _LATIN1, _UTF8, _ASCII = 2 << 12, 4 << 12, 8 << 12, 64 << 12
+
+_ENCODINGS = {
+    **dict.fromkeys(("UTF-8", "UTF8", "ASCII", "US-ASCII", "ANSI_X3.4-1968"), "utf-8"),
+    **dict.fromkeys(("ISO-8859-1", "ISO8859-1", "LATIN1"), "latin-1"),
+    **{f"{name}-{n}": f"iso8859-{n}" for name in ("ISO-8859", "ISO8859") for n in (*range(2, 12), *range(13, 17))},
+    **{f"{name}{n}": f"cp{n}" for name in ("CP", "WINDOWS-") for n in range(1250, 1259)},
+    **dict.fromkeys(("CP932", "SHIFT_JIS", "SJIS"), "cp932"),
+    **dict.fromkeys(("CP936", "GBK", "GB2312", "GB18030"), "gb18030"),
+    **dict.fromkeys(("CP949", "EUC-KR", "EUCKR"), "cp949"),
+    **dict.fromkeys(("CP950", "BIG5", "BIG-5"), "cp950"),
+    **dict.fromkeys(("EUC-JP", "EUCJP"), "euc-jp"),
+    "KOI8-R": "koi8-r",
+}
+"""R's names of the encodings of a session. Only these are handed to Python, whose look-up of codecs imports modules."""
+
+
+def native_encoding(name: bytes) -> str:
+    """Return Python's name for the encoding of the session that wrote a file; UTF-8 where it is not known."""
+    return _ENCODINGS.get(name.decode("ascii", "replace").upper(), "utf-8")
+
+
+def decoded(flags: int, data: bytes, native: str) -> str:
+    """Return a text; what is none in its encoding keeps its bytes as lone surrogates, which `printable` shows."""
+    if flags & (_ASCII | _UTF8):
+        return data.decode("utf-8", "surrogateescape")
+    if flags & _LATIN1:
+        return data.decode("latin-1")
+    if flags & _BYTES:
+        return data.decode("ascii", "surrogateescape")
+    try:
+        return data.decode(native)
+    except ValueError:
+        return data.decode("ascii", "surrogateescape")
+
+
+def check_text(file: str, flags: int, offset: int) -> None:
+    """Raise `FormatError` unless these are the flags of a text."""
+    if flags & 0xFF != CHARSXP or flags & 0x200:
+        raise FormatError(file, f"holds an item of type {flags & 0xFF} where a text is expected", offset)

@@ -1,0 +1,323 @@
+"""What an R serialization holds, as inert values: data to look at, nothing to run.
+
+A `Value` is one of `Vector`, `Pairlist`, `Environment`, `S4`, `Symbol`, `Opaque`, or None for R's NULL. Promises, closures,
+calls, bytecode and pointers are `Opaque`: they keep their attributes and are never evaluated nor looked up through.
+Objects may be nested to any depth, and environments may hold themselves, so whoever walks them keeps a stack of his own.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from typing import TYPE_CHECKING, Any
+
+from steelyard.core.dtypes import itemsize
+from steelyard.core.source import Source, Stored
+from steelyard.errors import FormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import TypeAlias
+
+    from steelyard.core.weight import Array, Reader
+
+    Value: TypeAlias = "Vector | Pairlist | Environment | S4 | Symbol | Opaque | None"
+    Attributes = dict[str, Value]
+
+DTYPES = {"logical": "int32", "integer": "int32", "double": "float64", "complex": "complex128", "raw": "uint8"}
+"""The kinds of vectors that hold numbers, and how each number lies in memory. A logical is 0, 1 or NA."""
+
+NA_INTEGER = -(1 << 31)
+"""What R keeps for a missing integer or logical. A missing double is the NaN whose low word is 1954."""
+
+_CODES = {"logical": "i", "integer": "i", "double": "d", "complex": "d", "raw": "B"}
+
+
+class Vector:
+    """An R vector: atomic, a list or an expression, with its attributes.
+
+    `kind` is R's own word: logical, integer, double, complex, raw, character, list, expression. `length` is in
+    elements. Numbers are read when they are asked for (`read`, `plain`); `strings` is a list of texts, None for NA,
+    and `items` a list of values, each None where the vector is of another kind. A text whose bytes are no text in
+    its encoding keeps them as lone surrogates.
+
+    `offset` is where the numbers begin in the decoded stream, which is `source`; None where they do not lie there as
+    they are in memory (ASCII, compact sequences). `byteorder` is that of the stream, "<" or ">".
+    """
+
+    __slots__ = ("attributes", "byteorder", "items", "kind", "length", "numbers", "offset", "source", "strings")
+
+    def __init__(
+        self,
+        kind: str,
+        length: int,
+        *,
+        numbers: Reader | None = None,
+        strings: list[str | None] | None = None,
+        items: list[Value] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.length = length
+        self.numbers = numbers
+        self.strings = strings
+        self.items = items
+        self.attributes: Attributes = {}
+        stored = numbers if isinstance(numbers, Stored) else None
+        self.source: Source | None = stored.source if stored else None
+        self.offset: int | None = stored.offset if stored else None
+        self.byteorder = stored.byteorder if stored else "<"
+
+    def __repr__(self) -> str:
+        return f"<R {self.kind} of length {self.length:,}>"
+
+    @property
+    def dtype(self) -> str:
+        """The type of the numbers as a word, "float64"; blank for character, list and expression."""
+        return DTYPES.get(self.kind, "")
+
+    @property
+    def names(self) -> list[str] | None:
+        """The names of the elements, blank where one has none; None where there are no names at all."""
+        found = self.attributes.get("names")
+        if not isinstance(found, Vector) or found.strings is None:
+            return None
+        names = [name or "" for name in found.strings[: self.length]]
+        return names + [""] * (self.length - len(names))
+
+    @property
+    def dim(self) -> tuple[int, ...] | None:
+        """The shape of a matrix or array, whose numbers lie column-major; None for a plain vector."""
+        found = self.attributes.get("dim")
+        return tuple(int(n) for n in found.plain()) if isinstance(found, Vector) and found.numbers else None
+
+    @property
+    def class_(self) -> tuple[str, ...]:
+        """The words of the class attribute."""
+        return class_words(self.attributes)
+
+    def get(self, name: str) -> Value:
+        """Return the first item of a list with this name, None where there is none (as R's `x$name`, but exact)."""
+        names = self.names or []
+        return self.items[names.index(name)] if self.items is not None and name in names else None
+
+    def pairs(self) -> Iterator[tuple[str, Value]]:
+        """Yield the name, blank where it has none, and the value of each item of a list."""
+        if self.items is not None:
+            yield from zip(self.names or [""] * self.length, self.items, strict=True)
+
+    def read(self, start: int = 0, stop: int | None = None) -> Array:
+        """Return the numbers [start, stop) as an array of `dtype`, as they lie (column-major); the bits of NA are kept."""
+        return self._reader()(start, self.length if stop is None else stop)
+
+    def plain(self, start: int = 0, stop: int | None = None) -> list[Any]:
+        """Return the numbers [start, stop) as Python's own, without NumPy: for the few that say how others are to be read.
+
+        A missing logical or integer is None, a missing double a NaN. Raises `FormatError` for more than a million.
+        """
+        count = (self.length if stop is None else stop) - start
+        if count > 1 << 20:
+            raise FormatError("an R vector", f"has {count:,} numbers where a few are expected")
+        reader = self._reader()
+        if isinstance(reader, Counting):
+            return [reader.first + reader.step * n for n in range(start, start + count)]
+        if not isinstance(reader, Stored):
+            return [value.item() for value in reader(start, start + count)]
+        found = array(_CODES[self.kind], bytes(count * itemsize(self.dtype)))
+        reader.fill(start, memoryview(found).cast("B"))
+        if (reader.byteorder == ">") == (sys.byteorder == "little"):
+            found.byteswap()
+        return _as_python(self.kind, found)
+
+    def _reader(self) -> Reader:
+        if self.numbers is None:
+            raise FormatError("an R vector", f"holds {self.kind}s where numbers are expected")
+        return self.numbers
+
+
+def _as_python(kind: str, found: array[Any]) -> list[Any]:
+    if kind == "complex":
+        return [complex(a, b) for a, b in zip(found[::2], found[1::2], strict=True)]
+    if kind == "integer":
+        return [None if n == NA_INTEGER else n for n in found]
+    if kind == "logical":
+        return [None if n == NA_INTEGER else bool(n) for n in found]
+    return list(found)
+
+
+class Counting:
+    """The reader of a sequence by steps of 1 or -1, which R keeps as its ends; its doubles are rounded once."""
+
+    __slots__ = ("dtype", "first", "step")
+
+    def __init__(self, first: float, step: int, dtype: str) -> None:
+        self.first = first
+        self.step = step
+        self.dtype = dtype
+
+    def __call__(self, start: int, stop: int) -> Array:
+        import numpy as np
+
+        return (self.first + self.step * np.arange(start, stop, dtype=np.int64)).astype(self.dtype)
+
+
+class Pairlist:
+    """R's linked list, as arguments and attributes are kept: `names` (blank where there is no tag) beside `values`."""
+
+    __slots__ = ("attributes", "names", "values")
+
+    def __init__(self, names: list[str], values: list[Value]) -> None:
+        self.names = names
+        self.values = values
+        self.attributes: Attributes = {}
+
+    def __repr__(self) -> str:
+        return f"<R pairlist of length {len(self.values):,}>"
+
+    @property
+    def class_(self) -> tuple[str, ...]:
+        """The words of the class attribute."""
+        return class_words(self.attributes)
+
+    def get(self, name: str) -> Value:
+        """Return the first value with this name, None where there is none."""
+        return self.values[self.names.index(name)] if name in self.names else None
+
+    def pairs(self) -> Iterator[tuple[str, Value]]:
+        """Yield the name and the value of each item."""
+        yield from zip(self.names, self.values, strict=True)
+
+
+class Environment:
+    """An environment as data: `frame` maps its own names to values; nothing is looked up in the `enclosing` one.
+
+    A name bound to a promise or to an active binding has an `Opaque` there.
+    """
+
+    __slots__ = ("attributes", "enclosing", "frame", "locked")
+
+    def __init__(self, *, locked: bool) -> None:
+        self.frame: dict[str, Value] = {}
+        self.enclosing: Value = None
+        self.attributes: Attributes = {}
+        self.locked = locked
+
+    def __repr__(self) -> str:
+        return f"<R environment of {len(self.frame):,} names>"
+
+    @property
+    def class_(self) -> tuple[str, ...]:
+        """The words of the class attribute (R6 objects keep theirs here)."""
+        return class_words(self.attributes)
+
+    def get(self, name: str) -> Value:
+        """Return what this environment itself binds to a name, None where it binds nothing."""
+        return self.frame.get(name)
+
+    def pairs(self) -> Iterator[tuple[str, Value]]:
+        """Yield the name and the value of each binding."""
+        yield from self.frame.items()
+
+
+class S4:
+    """An S4 object: its slots, one of which is "class"."""
+
+    __slots__ = ("attributes",)
+
+    def __init__(self) -> None:
+        self.attributes: Attributes = {}
+
+    def __repr__(self) -> str:
+        return f"<R S4 object of class {' '.join(self.class_) or 'unknown'}>"
+
+    @property
+    def slots(self) -> Attributes:
+        """The slots by name, which R keeps as attributes."""
+        return self.attributes
+
+    @property
+    def class_(self) -> tuple[str, ...]:
+        """The words of the class attribute."""
+        return class_words(self.attributes)
+
+    def get(self, name: str) -> Value:
+        """Return a slot, None where there is none."""
+        return self.attributes.get(name)
+
+    def pairs(self) -> Iterator[tuple[str, Value]]:
+        """Yield the name and the value of each slot."""
+        yield from self.attributes.items()
+
+
+class Symbol:
+    """A name of R's language."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<R symbol {self.name}>"
+
+
+OPAQUE = (
+    "closure",
+    "promise",
+    "language",
+    "dots",
+    "bytecode",
+    "builtin",
+    "special",
+    "external pointer",
+    "weak reference",
+    "active binding",
+    "namespace",
+    "package",
+    "persistent name",
+    "global environment",
+    "base environment",
+    "empty environment",
+    "base namespace",
+    "unbound value",
+    "missing argument",
+    "ALTREP",
+)
+"""The kinds of `Opaque`."""
+
+
+class Opaque:
+    """What is not data: a function, a promise, a call, a pointer. Its attributes are kept, and nothing of it is run.
+
+    `kind` is one of `OPAQUE`. `name` is what R calls it where it has a name: of a builtin, a namespace, a package, an
+    unknown ALTREP class. `parts` are what it is made of, as inert as itself: of a closure its "formals", "body" and
+    "environment"; of a promise its "value" (an unbound value until R forced it), "expression" and "environment"; of a call
+    or a formula its "function" and "arguments" (a `Pairlist`); of an external pointer what it was "protected" and "tag"
+    (its address is never in a file, so it is always dead).
+    """
+
+    __slots__ = ("attributes", "kind", "name", "parts")
+
+    def __init__(self, kind: str, name: str = "", parts: dict[str, Value] | None = None) -> None:
+        self.kind = kind
+        self.name = name
+        self.parts = parts if parts is not None else {}
+        self.attributes: Attributes = {}
+
+    def __repr__(self) -> str:
+        return f"<R {self.kind}{f' {self.name}' if self.name else ''}>"
+
+    @property
+    def class_(self) -> tuple[str, ...]:
+        """The words of the class attribute: "keras.src.models.sequential.Sequential" explains a dead pointer."""
+        return class_words(self.attributes)
+
+
+VALUES = (Vector, Pairlist, Environment, S4, Symbol, Opaque)
+"""The classes of values, besides None."""
+
+
+def class_words(attributes: Attributes) -> tuple[str, ...]:
+    """Return the words of the class attribute, none where an object has no class."""
+    found = attributes.get("class")
+    words = found.strings if isinstance(found, Vector) else None
+    return tuple(word for word in words or () if word is not None)
