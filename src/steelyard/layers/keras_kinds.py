@@ -100,6 +100,20 @@ def in_order(outputs: Iterable[Node], before: Callable[[Node], Iterable[Node]]) 
     return order
 
 
+def in_float64(config: Any) -> Any:
+    """Rewrite every dtype of floats in a config, also those of policies."""
+    if isinstance(config, (list, tuple)):
+        return [in_float64(each) for each in config]
+    if not isinstance(config, dict):
+        return config
+    found = {key: in_float64(value) for key, value in config.items()}
+    if isinstance(found.get("dtype"), str) and "float" in found["dtype"]:
+        found["dtype"] = "float64"
+    if found.get("class_name") == "DTypePolicy":
+        found["config"] = {"name": "float64"}
+    return found
+
+
 def is_operation(module: Any) -> bool:
     """Tell whether a class in a graph is a function rather than a layer."""
     return str(module).startswith("keras.src.ops")
