@@ -31,7 +31,7 @@ def described(
     """Describe a layer that is called `made_by` and is, or extends, Keras's class `kind`.
 
     >>> described("Dense", "Dense", {"activation": "relu"}, "fc")
-    Layer('fc', 'dense', 'Dense', {'activation': 'relu'}, None, None)
+    Layer('fc', 'dense', 'Dense', {'activation': 'relu'}, None, None, None)
     """
     channels = _channels(config, takes)
     if takes is not None and "axis" in config:
