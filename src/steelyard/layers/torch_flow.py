@@ -41,7 +41,7 @@ class Flow:
     def __init__(self, is_tensor: Callable[[Any], bool]) -> None:
         self.calls = Calls()
         self._is_tensor = is_tensor
-        self._known: dict[int, tuple[Any, _Origin]] = {}
+        self._known: dict[int, tuple[Any, _Origin, int]] = {}
         self._open: list[tuple[_Origin, list[tuple[Any, int]]]] = []
         self._is_read_out = False
 
@@ -120,13 +120,14 @@ class Flow:
     def _origin(self, tensors: Iterable[Any]) -> _Origin:
         origin = _Origin(frozenset({UNKNOWN}) if self._is_read_out else NOTHING)
         for tensor in tensors:
-            _, one = self._known.get(id(tensor), (None, _Origin(frozenset({UNKNOWN}))))
+            _, one, _ = self._known.get(id(tensor), (None, _Origin(frozenset({UNKNOWN})), 0))
             origin = origin.joined(one)
         return origin
 
     def _put(self, tensors: Iterable[Any], origin: _Origin) -> None:
         for tensor in tensors:
-            self._known[id(tensor)] = ref(tensor, partial(self._forget, id(tensor))), origin
+            gone = partial(self._forget, id(tensor))
+            self._known[id(tensor)] = ref(tensor, gone), origin, tensor.untyped_storage().data_ptr()
 
     def _forget(self, key: int, _: Any) -> None:
         self._known.pop(key, None)
@@ -134,9 +135,9 @@ class Flow:
     def _overwrite(self, tensor: Any, origin: _Origin) -> None:
         """Note new numbers in a tensor, also for what shares its memory."""
         storage, place = tensor.untyped_storage().data_ptr(), (tensor.data_ptr(), tensor.numel())
-        for held, before in list(self._known.values()):
-            other = held()
-            if other is not None and other.untyped_storage().data_ptr() == storage:
+        sharing = [(held(), before) for held, before, memory in self._known.values() if memory == storage != 0]
+        for other, before in sharing:
+            if other is not None:
                 is_same = (other.data_ptr(), other.numel()) == place
                 self._put([other], origin if is_same else before.joined(origin))
         self._put([tensor], origin)
