@@ -244,3 +244,58 @@ def test_a_module_that_runs_in_no_mode_is_not_known():
 
     assert after(Net(forward, **linears("ab")), image(2, 4)) == {"a": None, "b": None}
     assert after(Net(lambda net, x: net.b(net.a(x)), **linears("ab"))) == {"a": None, "b": None}
+
+
+class Doubled(torch.autograd.Function):
+    """A function with a gradient of its own."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+
+def test_loops_and_functions_of_ones_own_and_checkpoints_are_followed():
+    def forward(net, x):
+        one, other = net.a(x), net.b(x)
+        rows = torch.stack([one[:, step] * other[:, step] for step in range(x.shape[1])], 1)
+        rows.masked_fill_(rows > 100, 0.0)
+        y = Doubled.apply(net.c(torch.einsum("btd,btd->btd", rows, one)))
+        return net.e(torch.utils.checkpoint.checkpoint(net.d, y, use_reentrant=False))
+
+    expected = {"a": (), "b": (), "c": ("a", "b"), "d": ("c",), "e": ("d",)}
+    assert after(Net(forward, **linears("abcde")), image(2, 3, 4)) == expected
+
+
+def test_learnt_queries_are_a_layer_that_nothing_flows_into():
+    def forward(net, x):
+        y, _ = net.attention(net.queries.weight.expand(len(x), -1, -1), net.a(x), net.a(x))
+        return net.b(y)
+
+    model = Net(forward, queries=nn.Embedding(3, 4), attention=nn.MultiheadAttention(4, 2, batch_first=True), **linears("ab"))
+    assert after(model, image(2, 5, 4)) == {"queries": (), "attention": ("a", "queries"), "a": (), "b": ("attention",)}
+
+
+def test_weights_that_several_layers_apply_at_once_have_no_order():
+    model = Net(lambda net, x: net.c(F.linear(net.c(x), net.a.weight @ net.b.weight)), **linears("abc"))
+    assert after(model, image(2, 4)) == {"a": None, "b": None, "c": ("a", "b")}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
+def test_norms_of_kernels_do_not_stand_between_layers():
+    model = nn.Sequential(
+        nn.utils.spectral_norm(nn.Linear(4, 4)),
+        nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)),
+        nn.utils.weight_norm(nn.Linear(4, 4)),
+        nn.Linear(4, 4),
+    )
+    assert after(model, image(2, 4)) == {"0": (), "1": ("0",), "2": ("1",), "3": ("2",)}
+
+
+def test_following_a_net_changes_nothing_of_its_run():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Identity(), nn.ReLU(inplace=True), nn.Dropout()).eval()
+    x = torch.from_numpy(image(2, 4))
+    before = model(x)
+    after(model, x.numpy())
+    assert torch.equal(model(x), before)
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
+    assert not torch.overrides._get_current_function_mode_stack()

@@ -37,7 +37,8 @@ class Layer:
     `attention/query`), without the collections of Flax. `kind` is one of `KINDS`, `made_by` the framework's own class.
     `takes` and `gives` are the shapes of its first input and output, None when they are not known. `after` names the
     layers of the graph whose outputs flow into it, directly or through what is no layer; blank when only the net's
-    inputs do, None when it is not known.
+    inputs do, None when it is not known. A layer that runs several times comes after all that flows into any of
+    its runs; where it has no weights, what follows it comes after what flowed into that run instead.
 
     `settings` holds what the numbers depend on and the weights do not show, in these words where a framework says it:
     epsilon, momentum (the share of the old value that is kept), activation, recurrent_activation (the words of Keras:
