@@ -398,3 +398,58 @@ def test_what_has_no_layers_or_is_lazy_is_refused():
         graphs.graph(torch.zeros(3), None)
     with pytest.raises(NotFittedError, match=r"0.weight is lazy"):
         graphs.graph(nn.Sequential(nn.LazyLinear(3)), None)
+
+
+NETS = {
+    "a CNN with Flatten": (
+        lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 3)),
+        (2, 1, 8, 8),
+        [("0", "conv"), ("1", "activation"), ("2", "pool"), ("3", "flatten"), ("4", "dense")],
+    ),
+    "a residual net": (
+        lambda: nn.Sequential(nn.Conv2d(1, 2, 1), Block(2)),
+        (2, 1, 4, 4),
+        [("0", "conv"), ("1.conv1", "conv"), ("1.norm1", "batch norm"), ("1.conv2", "conv"), ("1.norm2", "batch norm")],
+    ),
+    "a GRU": (lambda: nn.GRU(3, 4, batch_first=True), (2, 5, 3), [("", "gru")]),
+    "a depthwise net": (
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 6, 3, groups=3, bias=False), nn.BatchNorm2d(6), nn.ReLU6(), nn.Conv2d(6, 2, 1), nn.AdaptiveAvgPool2d(1)
+        ),
+        (2, 3, 5, 5),
+        [("0", "conv"), ("1", "batch norm"), ("2", "activation"), ("3", "conv"), ("4", "global pool")],
+    ),
+    "an autoencoder": (
+        lambda: nn.Sequential(nn.Conv2d(1, 2, 4, stride=2), nn.GELU(), nn.ConvTranspose2d(2, 1, 4, stride=2), nn.Sigmoid()),
+        (2, 1, 8, 8),
+        [("0", "conv"), ("1", "activation"), ("2", "conv transpose"), ("3", "activation")],
+    ),
+    "a decoder from a vector": (
+        lambda: nn.Sequential(
+            nn.Linear(5, 12), nn.Unflatten(1, (3, 2, 2)), nn.Upsample(scale_factor=2), nn.ZeroPad2d(1), nn.Conv2d(3, 1, 3)
+        ),
+        (2, 5),
+        [("0", "dense"), ("1", "reshape"), ("2", "upsample"), ("3", "pad"), ("4", "conv")],
+    ),
+}
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_whole_nets_that_were_trained_are_told_and_run_as_torch_runs_them(net):
+    build, shape, layers = NETS[net]
+    torch.manual_seed(0)
+    x = image(*shape)
+    model = build()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(2):
+        first = model(torch.from_numpy(x))
+        (first[0] if isinstance(first, tuple) else first).square().mean().backward()
+        optimizer.step()
+    found = graphs.graph(model, [x])
+    assert [(layer.name, layer.kind) for layer in found.layers] == layers
+    double = copy.deepcopy(model).double().eval()
+    with torch.no_grad():
+        expected = double(torch.from_numpy(x).double())
+    ran = graphs.run(model, [x])
+    assert np.array_equal(ran.outputs[0], (expected[0] if isinstance(expected, tuple) else expected).numpy())
+    assert {name: array.shape[1:] for name, array in ran.layers.items()} == {layer.name: layer.gives for layer in found.layers}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steelyard.codecs import keras, keras_legacy
+from steelyard.codecs import keras, keras_graph, keras_legacy
 from steelyard.codecs.facts import dump_facts, with_facts
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
@@ -49,7 +49,8 @@ def read(source: Source, part: str) -> Weights:
     if part == "all":
         return Weights(by_path(tree), meta=meta)
     if keras_legacy.is_layout(tree):
-        return Weights(keras_legacy.model_weights(tree), meta=meta)
+        legacy = keras_legacy.model_weights(tree)
+        return Weights(legacy, meta=meta, graph=keras_graph.graph_maker(keras_legacy.model_config(tree), legacy))
     if keras.is_layout(tree):
         found, layout = keras.model_weights(tree)
         return Weights(found, meta={**meta, LAYOUT: layout})

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.keras import model_weights
+from steelyard.codecs.keras_graph import graph_maker
 from steelyard.codecs.zip import Member, directory, is_zip, member_source
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError
@@ -48,7 +49,7 @@ def read(source: Source, part: str) -> Weights:
     if part == "all":
         return Weights(by_path(tree), meta=meta)
     found, layout = model_weights(tree, config)
-    return Weights(found, meta={**meta, **_about(config), "layout": layout})
+    return Weights(found, meta={**meta, **_about(config), "layout": layout}, graph=graph_maker(config, found))
 
 
 def _without(members: dict[str, Member]) -> str:

@@ -31,12 +31,13 @@ Known = Mapping[int, str]
 
 
 class _Place(NamedTuple):
-    """A layer as it is listed, what is called to get its output, and whether it has weights."""
+    """A layer as it is listed, what is called to run it, whether it has weights, and whether it gives what is called."""
 
     holder: Any
     layer: Layer
     weighs: bool
-    channels: str
+    channels: str = ""
+    is_last: bool = True
 
 
 class _Call:
@@ -161,17 +162,19 @@ def _cells(layer: Any, kind: str, path: str, known: Known, takes: Shape | None, 
     config = _config(layer)
     cells = getattr(layer.cell, "cells", [layer.cell])
     kinds = cells_of(kind, config) if kind != "RNN" else [(_class(cell), _config(cell)) for cell in cells]
-    for cell, (word, own) in zip(cells, kinds, strict=True):
+    for place, (cell, (word, own)) in enumerate(zip(cells, kinds, strict=True)):
+        is_last = place == len(cells) - 1
         name = _name(cell.weights, f"{path}/{cell.name}", known)
         settings = {**own, "go_backwards": layer.go_backwards}
         made_by = type(cell if kind == "RNN" else layer).__name__
-        yield _Place(layer, described(made_by, word, settings, name, takes, gives), bool(cell.weights), "")
+        found = described(made_by, word, settings, name, None if place else takes, gives if is_last else None)
+        yield _Place(layer, found, bool(cell.weights), is_last=is_last)
 
 
 def _by_definition(layer: Any, path: str, known: Known) -> Iterator[_Place]:
     own = [*layer._trainable_variables, *layer._non_trainable_variables]
     if own:
-        yield _Place(layer, Layer(_name(own, path, known), "other", type(layer).__name__), True, "")
+        yield _Place(layer, Layer(_name(own, path, known), "other", type(layer).__name__), weighs=True)
     for part in layer._flatten_layers(include_self=False, recursive=False):
         if not isinstance(part, keras.layers.InputLayer):
             yield from _visit(part, path, known, None, None)
@@ -241,25 +244,28 @@ def _shape(tensor: Any) -> Shape:
 
 def _in_order(places: list[_Place], calls: Mapping[int, _Call]) -> list[_Place]:
     """Put those that were called in order, then those that were not but have weights."""
-    order = {holder: count for count, holder in enumerate(calls)}
-    called = sorted((p for p in places if id(p.holder) in calls), key=lambda p: order[id(p.holder)])
+    called = _called_in_order(places, calls)
     for place in called:
         call = calls[id(place.holder)]
-        place.layer.takes, place.layer.gives = call.takes, call.gives
+        place.layer.takes, place.layer.gives = call.takes, call.gives if place.is_last else None
     unused = [place for place in places if id(place.holder) not in calls and place.weighs]
     for place in unused:
         place.layer.settings["unused"] = True
     return called + unused
 
 
+def _called_in_order(places: list[_Place], calls: Mapping[int, _Call]) -> list[_Place]:
+    order = {holder: count for count, holder in enumerate(calls)}
+    return sorted((p for p in places if id(p.holder) in order), key=lambda p: order[id(p.holder)])
+
+
 def _run_once(model: Any, inputs: Sequence[Array], names: Sequence[str]) -> Run:
     places = _places(model, names)
     with _untouched(model):
         output, calls = _watched(model, inputs, {id(place.holder) for place in places})
-    order = {holder: count for count, holder in enumerate(calls)}
-    called = sorted((p for p in places if id(p.holder) in calls), key=lambda p: order[id(p.holder)])
-    given = {p.layer.name: calls[id(p.holder)].output for p in called if calls[id(p.holder)].output is not None}
-    return Run([_numpy(tensor) for tensor in _tensors(output)], {name: _numpy(tensor) for name, tensor in given.items()})
+    given = {p.layer.name: calls[id(p.holder)].output for p in _called_in_order(places, calls) if p.is_last}
+    outputs = {name: _numpy(tensor) for name, tensor in given.items() if tensor is not None}
+    return Run([_numpy(tensor) for tensor in _tensors(output)], outputs)
 
 
 def _watched(model: Any, inputs: Sequence[Array], holders: set[int]) -> tuple[Any, dict[int, _Call]]:

@@ -112,13 +112,16 @@ def _channels(config: Config, takes: Shape | None) -> int:
 
 def _from_end(axis: Any, rank: int) -> Any:
     """Count axes from the last one, so that an old file and a new one say the same."""
-    if isinstance(axis, (list, tuple)):
-        return tuple(_from_end(each, rank) for each in axis)
-    return axis - rank if isinstance(axis, int) and axis >= 0 else axis
+    axes = axis if isinstance(axis, (list, tuple)) else [axis]
+    turned = tuple(each - rank if isinstance(each, int) and each >= 0 else each for each in axes)
+    return turned if axes is axis else turned[0]
 
 
 def _tuple(value: Any) -> Any:
-    return tuple(_tuple(each) for each in value) if isinstance(value, (list, tuple)) else value
+    """Make tuples of lists, and of lists in lists, as a padding has them."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    return tuple(tuple(each) if isinstance(each, list) else each for each in value)
 
 
 def _read(**keys: str) -> Settings:

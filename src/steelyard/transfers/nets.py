@@ -41,11 +41,11 @@ class Net:
         claimed: dict[str, Members] = {}
         rest: list[Weight] = []
         for weight in self.weights.values():
-            owner = _owner(weight, layers)
+            owner, leaf = _owner(weight, layers)
             if owner is None or layers[owner].kind == "other":
                 rest.append(weight)
             else:
-                claimed.setdefault(owner, []).append((_leaf(weight, owner), weight))
+                claimed.setdefault(owner, []).append((leaf, weight))
         found = [unit for name, layer in layers.items() if name in claimed for unit in self._known(layer, claimed[name])]
         units = [*found, *readings_of(rest, self.loose)] if rest else found
         return _without_aliases(units)
@@ -81,6 +81,7 @@ def _joined(readings: list[Unit], layer: Layer) -> Unit:
     first, *others = readings
     for unit in readings:
         unit.layer, unit.settings, unit.readings = layer, dict(layer.settings), []
+        unit.direction = str(layer.settings.get("direction") or unit.direction)
     first.readings = others
     return first
 
@@ -95,7 +96,20 @@ def plain_layer(name: str) -> str:
     return rest if first in COLLECTIONS else name
 
 
-def _owner(weight: Weight, layers: Mapping[str, Layer]) -> str | None:
+def _owner(weight: Weight, layers: Mapping[str, Layer]) -> tuple[str | None, str]:
+    """Return the layer that a weight belongs to, and what its name says behind that; a wrapper's belong to what it wraps."""
+    owner = _longest(weight, layers)
+    if owner is None:
+        return None, ""
+    leaf = plain_layer(weight.name)[len(owner) :].lstrip("./")
+    wrapped = str(layers[owner].settings.get("wraps") or "")
+    if wrapped not in layers or wrapped == owner:
+        return owner, leaf
+    inner = wrapped.removeprefix(owner).lstrip("./")
+    return wrapped, leaf.removeprefix(inner).lstrip("./")
+
+
+def _longest(weight: Weight, layers: Mapping[str, Layer]) -> str | None:
     """Return the longest name of a layer that a weight's name begins with."""
     name = plain_layer(weight.name)
     while True:
@@ -105,10 +119,6 @@ def _owner(weight: Weight, layers: Mapping[str, Layer]) -> str | None:
             return name
         if not name:
             return None
-
-
-def _leaf(weight: Weight, owner: str) -> str:
-    return plain_layer(weight.name)[len(owner) :].lstrip("./")
 
 
 def _without_aliases(units: Iterable[Unit]) -> list[Unit]:

@@ -42,6 +42,7 @@ _BY_ROLE = {
 }
 _SPACE = re.compile(r"k[dhw]?")
 _RECURRENT = ("rnn", "lstm", "gru")
+_STATE_KERNEL = re.compile(r"(?:h[ifgorzn]?|dense_h)/kernel")
 _STACKED = re.compile(r"_l(\d+)(_reverse)?$")
 _ATTENTION = re.compile(
     r"(?:^|_|/)(query|key|value|q|k|v|out|output|attention_output)(?:_dense|_proj)?(?:/|_weight|_bias|$|\.|_proj)"
@@ -136,6 +137,8 @@ def _running(key: str) -> tuple[int, bool]:
 def _unit(name: str, kind: str, key: str, settings: Mapping[str, Any]) -> Unit:
     direction = key.rpartition(" ")[2] if kind in _RECURRENT else ""
     told = str(settings.get("direction") or "")
+    if key == "pointwise":
+        settings = {word: value for word, value in settings.items() if word not in ("groups", "strides", "dilation", "padding")}
     shown = f"{name} ({key})" if key not in ("", "0 forward") else name
     return Unit(shown, kind, settings, told or _direction_of(name) or direction)
 
@@ -209,6 +212,8 @@ def _slot(kind: str, leaf: str, weight: Weight) -> str:
         return "slope"
     if normed := norm_slot(leaf):
         return normed
+    if kind in _RECURRENT and _STATE_KERNEL.match(leaf):
+        return "recurrent kernel"
     slot = _BY_ROLE.get(weight.role, "")
     if slot == "bias" and kind in _RECURRENT:
         return _recurrent_bias(kind, leaf)
