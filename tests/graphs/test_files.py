@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import steelyard
 from steelyard.core.graph import KINDS
+from steelyard.errors import SteelyardError
 
 SHARED = Path(os.environ.get("STEELYARD_SHARED", Path(__file__).parents[3] / "shared"))
 GOLDEN = SHARED / "conventions/golden"
@@ -199,3 +200,22 @@ for model, inputs in ((weights, []), (weights.copy(), [arrays["x0"]])):
     assert lines[1:3] == ["True 2", "True 2"]
     assert lines[3] == "the ONNX file takes 1 inputs (x), not 0"
     assert lines[4].endswith("save them, and give the path")
+
+
+@pytest.mark.parametrize(
+    "name", ["conv2d_groups/model.tflite", "lstm/model.tflite", "mlp_relu/model.onnx", "convt2d_same_k3/model.onnx"]
+)
+def test_a_damaged_file_has_a_graph_or_is_refused(name, tmp_path):
+    raw, path = (GOLDEN / name).read_bytes(), tmp_path / Path(name).name
+    random = np.random.default_rng(0)
+    refused = 0
+    for _ in range(300):
+        damaged = bytearray(raw)
+        for place in random.integers(0, len(raw), random.integers(1, 5)):
+            damaged[place] = random.choice([0, 1, 127, 255])
+        path.write_bytes(damaged)
+        try:
+            assert steelyard.weights(path).graph is not None
+        except SteelyardError:
+            refused += 1
+    assert 0 < refused < 300
