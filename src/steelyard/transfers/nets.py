@@ -38,10 +38,11 @@ class Net:
 
     def _units(self) -> list[Unit]:
         layers = {layer.name: layer for layer in self.graph.layers} if self.graph else {}
+        named = {name: layer.name for layer in layers.values() for name in layer.settings.get("weights", ())}
         claimed: dict[str, Members] = {}
         rest: list[Weight] = []
         for weight in self.weights.values():
-            owner, leaf = _owner(weight, layers)
+            owner, leaf = (named[weight.name], weight.name) if weight.name in named else _owner(weight, layers)
             if owner is None or layers[owner].kind == "other":
                 rest.append(weight)
             else:
