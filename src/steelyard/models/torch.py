@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -47,6 +47,26 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
         for name, array in arrays.items():
             _fill(name, tensors[name], array)
     return model
+
+
+def orders(model: Any) -> dict[str, Callable[[], list[str]]]:
+    """Return the order of R torch's `model$parameters`, which a module has."""
+    return {"r-torch": lambda: _r_order(model)} if isinstance(model, nn.Module) else {}
+
+
+def _r_order(module: nn.Module) -> list[str]:
+    """Return the names of the parameters, those of a module's children before its own, each once."""
+    names: dict[int, str] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        names.setdefault(id(tensor), name)
+    return list(dict.fromkeys(names[id(p)] for p in _children_first(module) if id(p) in names))
+
+
+def _children_first(module: nn.Module) -> Iterator[nn.Parameter]:
+    for child in module._modules.values():
+        if child is not None:
+            yield from _children_first(child)
+    yield from (parameter for parameter in module._parameters.values() if parameter is not None)
 
 
 def _module_weights(module: nn.Module) -> Iterator[Weight]:
