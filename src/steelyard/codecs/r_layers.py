@@ -30,7 +30,8 @@ class Net:
     """One network of an R object.
 
     `runs` says by the name of a weight where its numbers lie, column by column; a weight without is made of them in
-    another way. `training` names what the object keeps of the data it was fitted to, `notes` what a user should know.
+    another way. `training` names what the object keeps of the data it was fitted to, `derived` what it keeps that was made
+    with the weights, `notes` what a user should know.
     `facts` has these keys, as far as the object tells them: "package" and "class"; "units" of each layer, the inputs
     first; "inputs" and "outputs", their names (of a classifier the levels); "hidden" and "output", the activation of
     the hidden units (a list where layers differ) and of the outputs ("softmax", "logistic", "linear"); "cut", where
@@ -38,13 +39,14 @@ class Net:
     before ("method", and by input "center" and "scale"), and "targets", to outputs after ("center", "scale").
     """
 
-    __slots__ = ("facts", "notes", "runs", "training", "weights")
+    __slots__ = ("derived", "facts", "notes", "runs", "training", "weights")
 
     def __init__(self, package: str, value: Any) -> None:
         self.weights: list[Weight] = []
         self.runs: dict[str, list[Run]] = {}
         self.facts: dict[str, Any] = {"package": package, "class": list(value.class_)}
         self.training: list[str] = []
+        self.derived: list[str] = []
         self.notes: list[str] = []
 
     def add(self, name: str, runs: list[Run], shape: tuple[int, ...], **facts: Any) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 _DATA = ("data", "covariate", "response", "net.result", "generalized.weights")
+_MADE = ("net.result", "generalized.weights", "result.matrix")
 
 
 def neuralnet(fit: Vector, file: str) -> Net:
@@ -37,6 +38,7 @@ def neuralnet(fit: Vector, file: str) -> Net:
     units += [weight.shape[1] for weight in net.weights[: len(net.weights) // max(len(repetitions), 1)]]
     net.facts |= {"units": units, "repetitions": len(repetitions)} | _neuralnet_facts(fit)
     net.training = present(fit, _DATA)
+    net.derived = present(fit, _MADE)
     return net
 
 
@@ -113,6 +115,7 @@ def monmlp(fit: Vector, file: str) -> Net:
     if held.get("monotone") is not None:
         net.facts["monotone"] = whole(held.get("monotone"), "monotone of a monmlp", file)
     net.training = [name for name in ("x", "y", "y.pred") if isinstance(held.get(name), Vector)]
+    net.derived = ["y.pred"]
     return net
 
 

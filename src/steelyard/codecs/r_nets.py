@@ -5,29 +5,27 @@ A class is only a word here: what its objects keep is looked at, and nothing of 
 
 from __future__ import annotations
 
-from math import prod
 from typing import TYPE_CHECKING, Any
 
-from steelyard.codecs.r_layers import Net, by_name, floats, items, present, reader_of, texts
+from steelyard.codecs.r_layers import Net, by_name, floats, items, present, texts
 from steelyard.codecs.r_mlps import is_monmlp, monmlp, neuralnet
 from steelyard.codecs.r_neurons import amore, rsnns
 from steelyard.codecs.r_nnet import nnet, whole_or_zero
+from steelyard.codecs.r_plain import is_plain, plain_weights, shape_of
 from steelyard.codecs.r_torch import as_source, is_torch, orders, torch
 from steelyard.codecs.r_values import Environment, Opaque, Vector
 from steelyard.codecs.r_walk import is_list, leaves
 from steelyard.codecs.rdata import is_r, read_r
 from steelyard.core.roles import infer_roles, layer_of
-from steelyard.core.source import Stored
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from steelyard.codecs.r_layers import Run
     from steelyard.core.source import Source
-    from steelyard.core.weight import Array, Reader
 
     Path = tuple[str, ...]
     Opener = Callable[[Source], Weights]
@@ -37,7 +35,6 @@ NESTED = 3
 """How deep R's own files may lie in one another, as raw vectors."""
 KNOWN = "nnet, multinom, neuralnet, caret, AMORE, monmlp, RSNNS, brulee, cito, R torch, and plain arrays"
 _FILES = (b"PK\x03\x04", b"\x89HDF\r\n\x1a\n")
-_NUMBERS = ("double", "integer", "complex")
 _TRAINING = ("trainingData", "pred", "resample", "data")
 
 
@@ -96,11 +93,6 @@ def _open(found: Contents, name: str, raw: Vector, file: str, opener: Opener, de
 def _is_safetensors(source: Source) -> bool:
     head = source.head(9)
     return head[8:] == b"{" and int.from_bytes(head[:8], "little") < source.size
-
-
-def is_plain(value: Vector) -> bool:
-    """Tell whether a vector is an array of numbers, and no factor, date or anything else with a class of its own."""
-    return value.kind in _NUMBERS and value.length > 0 and value.class_ in ((), ("integer64",))
 
 
 def nets_of(value: Any, file: str) -> list[tuple[str, Net]] | None:
@@ -185,41 +177,7 @@ _READERS: dict[str, Callable[[Vector, str], Net]] = {
 }
 
 
-def shape_of(vector: Vector, file: str) -> tuple[int, ...]:
-    """Return the shape of an array. Raises `FormatError` where its numbers do not fill it."""
-    shape = vector.dim or (vector.length,)
-    if min(shape) < 0 or prod(shape) != vector.length:
-        raise FormatError(file, f"an array has the dimensions {list(shape)}, but {vector.length:,} numbers")
-    return shape
-
-
-def plain_weight(name: str, vector: Vector, file: str) -> Weight:
-    """Return a plain vector or array as a weight; 64-bit integers, which R keeps as doubles, as what they are."""
-    shape = shape_of(vector, file)
-    weight = Weight(
-        name=name,
-        shape=shape,
-        dtype=vector.dtype,
-        read=reader_of([(vector, 0, vector.length)], shape),
-        stored=vector.kind,
-        layer=layer_of(name),
-    )
-    return weight if vector.class_ != ("integer64",) else weight.replace(dtype="int64", read=_as_integers(vector, shape))
-
-
-def _as_integers(vector: Vector, shape: tuple[int, ...]) -> Reader:
-    from steelyard.codecs.arrays import by_columns
-
-    if isinstance(vector.numbers, Stored):
-        return by_columns(vector.numbers.source.numbers(vector.numbers.offset, "int64", vector.byteorder), shape)
-
-    def flat(start: int, stop: int) -> Array:
-        return vector.read(start, stop).view("int64")
-
-    return by_columns(flat, shape)
-
-
-def listed(found: Contents, file: str) -> tuple[list[Weight], dict[str, list[Run]]]:
+def listed(found: Contents, source: Source) -> tuple[list[Weight], dict[str, list[Run]]]:
     """Return the weights of what was found, and the runs of R's vectors in which those of one object lie."""
     weights: list[Weight] = []
     runs: dict[str, list[Run]] = {}
@@ -229,22 +187,18 @@ def listed(found: Contents, file: str) -> tuple[list[Weight], dict[str, list[Run
     for prefix, inner in found.files:
         weights += (_prefixed(prefix, weight) for weight in inner.values())
     if not (found.nets or found.files):
-        plain = infer_roles(plain_weight(".".join(path), vector, file) for path, vector in found.plain)
-        weights += plain
-        runs |= {w.name: [(v, 0, v.length)] for w, (_, v) in zip(plain, found.plain, strict=True) if w.dtype != "int64"}
+        weights = plain_weights(found.plain, source)
+        runs = {".".join(path): [(vector, 0, vector.length)] for path, vector in found.plain}
+    _check_names(weights, source.name)
     return weights, runs
 
 
-def others(root: Any, known: dict[str, list[Run]], names: set[str], file: str) -> Iterator[Weight]:
-    """Yield every array of numbers that is no weight already, by its full path: what a model was fitted to, and more."""
-    taken = {id(vector) for places in known.values() for vector, _, _ in places}
-    for path, leaf in leaves(root, file):
-        if isinstance(leaf, Vector) and is_plain(leaf) and (leaf.length > 1 or leaf.dim) and id(leaf) not in taken:
-            name = ".".join(path)
-            name = name if name not in names else "/".join(path)
-            if name not in names:
-                names.add(name)
-                yield plain_weight(name, leaf, file)
+def _check_names(weights: list[Weight], file: str) -> None:
+    seen: set[str] = set()
+    for weight in weights:
+        if weight.name in seen:
+            raise FormatError(file, f"two weights are called {printable(weight.name)!r}; which one is meant cannot be told")
+        seen.add(weight.name)
 
 
 def said(found: Contents) -> dict[str, Any]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CUT = 15.0
 """Beyond this, nnet's C code takes the sigmoid for exactly 0 or 1."""
 _DATA = ("fitted.values", "residuals", "model", "x", "y")
+_MADE = ("fitted.values", "residuals", "value", "Hessian", "deviance", "AIC")
 
 
 class _Units:
@@ -69,6 +70,7 @@ def nnet(fit: Vector, file: str) -> Net:
     if any(weight.axes == "" and not isinstance(weight.read, Spread) for weight in net.weights):
         net.facts |= {"nconn": begins, "conn": feeding}
     net.training = present(fit, _DATA)
+    net.derived = present(fit, _MADE)
     if _holds_data(fit.get("terms")):
         net.training.append("the variables around its formula")
     return net
