@@ -34,6 +34,8 @@ def neuralnet(fit: Vector, file: str) -> Net:
             _add(net, f"{prefix}{name}", layer, "1+in out", file)
             if excluded:
                 _exclude(net)
+    if excluded:
+        net.notes.append("excluded weights are NA, as neuralnet keeps them; they are zeros in kernels and biases")
     units = [net.weights[0].shape[0] - 1] if net.weights else []
     units += [weight.shape[1] for weight in net.weights[: len(net.weights) // max(len(repetitions), 1)]]
     net.facts |= {"units": units, "repetitions": len(repetitions)} | _neuralnet_facts(fit)

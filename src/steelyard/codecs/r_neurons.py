@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 _AMORE = {0: "function", 1: "tansig", 2: "logistic", 3: "linear", 4: "hardlim"}
-_SNNS = {"Act_Logistic": "logistic", "Act_Identity": "linear", "Act_TanH": "tanh"}
+_SNNS = {"Act_Logistic": "logistic", "Act_Identity": "linear", "Act_IdentityPlusBias": "linear", "Act_TanH": "tanh"}
+_WITHOUT_BIAS = "Act_Identity"
 ROUNDED = "RSNNS keeps its networks as text with 5 decimals: these weights differ from those of the live model by up to 5e-06"
 
 
@@ -94,7 +95,8 @@ def _spread(fed: list[list[int]], before: list[int]) -> Callable[[Array], Array]
 def rsnns(fit: Any, file: str) -> Net:
     """Return the layers of an RSNNS mlp: matrices whose first row is the bias, float32 as SNNS computes.
 
-    Raises `FormatError` for other networks of SNNS, and for a text that is damaged.
+    SNNS does not add the bias of a linear unit: split into kernel and bias, it is zero. Raises `FormatError` for other
+    networks of SNNS, and for a text that is damaged.
     """
     net = Net("RSNNS", fit)
     text = _text(fit)
@@ -201,10 +203,19 @@ def _matrix(name: str, before: list[_Unit], layer: list[_Unit], links: dict[int,
 
         return np.array(values[start:stop], np.float32)
 
-    shape = (len(before) + 1, len(layer))
-    return Weight(
-        name=name, shape=shape, dtype="float32", read=read, role=Role.KERNEL, layer=name, axes="1+in out", stored="text"
-    )
+    shape, axes = (len(before) + 1, len(layer)), "1+in out"
+    found = Weight(name=name, shape=shape, dtype="float32", read=read, role=Role.KERNEL, layer=name, axes=axes, stored="text")
+    unused = [place for place, unit in enumerate(layer) if unit.act == _WITHOUT_BIAS]
+    return found.replace(read=Spread(read, _without_bias(shape, unused), shape, axes)) if unused else found
+
+
+def _without_bias(shape: tuple[int, int], units: list[int]) -> Callable[[Array], Array]:
+    def matrix(run: Array) -> Array:
+        made = run.reshape(shape).copy()
+        made[0, units] = 0
+        return made
+
+    return matrix
 
 
 def _kind(layer: list[_Unit]) -> str:

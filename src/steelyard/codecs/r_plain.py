@@ -50,7 +50,6 @@ def plain_weight(name: str, vector: Vector, file: str) -> Weight:
         shape=shape,
         dtype=vector.dtype,
         read=reader_of([(vector, 0, vector.length)], shape),
-        stored=vector.kind,
         layer=layer_of(name),
     )
     return weight if vector.class_ != ("integer64",) else weight.replace(dtype="int64", read=_as_integers(vector, shape))
@@ -90,7 +89,7 @@ def as_kept(weight: Weight, kept: dict[str, Any], scalars: frozenset[str]) -> We
     def cast(start: int, stop: int) -> Array:
         return converted(weight.name, read(start, stop), numpy_dtype(dtype), start, weight.shape)
 
-    return weight.replace(dtype=dtype, read=cast)
+    return weight.replace(dtype=dtype, read=cast, stored=weight.dtype)
 
 
 def others(root: Any, known: dict[str, list[Run]], names: set[str], file: str) -> Iterator[Weight]:

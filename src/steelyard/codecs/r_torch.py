@@ -14,6 +14,7 @@ from steelyard.codecs.r_layers import Net, texts
 from steelyard.codecs.r_values import Environment, Vector
 from steelyard.codecs.r_walk import leaves
 from steelyard.codecs.rdata import read_r
+from steelyard.core.dtypes import is_floating
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.source import Stored, from_bytes
 from steelyard.core.weight import Role, Weight
@@ -56,7 +57,8 @@ def torch(value: Vector, file: str) -> Net:
     else:
         parts = ((path, leaf) for path, leaf in leaves(value.get("values"), file) if _TENSOR in getattr(leaf, "class_", ()))
         found = [(".".join(path), _tensor(_unserialized(leaf, file), file)) for path, leaf in parts]
-    net.weights = infer_roles(weight.replace(name=name, layer=layer_of(name)) for name, weight in found)
+    # these formats do not say what takes a gradient: the tensors were detached when they were written
+    net.weights = infer_roles(weight.replace(name=name, layer=layer_of(name), trainable=None) for name, weight in found)
     net.facts |= {"class": _module_class(value.get("module")), "kind": kind}
     return net
 
@@ -190,22 +192,28 @@ def orders(weights: Iterable[Weight]) -> dict[str, Callable[[], list[str]]]:
 def parameter_order(weights: list[Weight]) -> list[str]:
     """Return the names of the parameters as `model$parameters` has them: those of children before a module's own.
 
-    Raises `ShapeError` where a file does not say whether something is a parameter that was frozen, or a buffer.
+    Files of format 3 say what takes a gradient; in older ones every float is a parameter that is no running mean or
+    variance. Raises `ShapeError` where a file does not say whether something is a parameter that was frozen, or a buffer.
 
     >>> from steelyard.core.readers import refusing
     >>> listed = [Weight(name=n, shape=(1,), dtype="float32", read=refusing, trainable=True) for n in ("alpha", "fc.bias")]
     >>> parameter_order(listed)
     ['fc.bias', 'alpha']
     """
-    for weight in weights:
-        if weight.trainable is not True and weight.role not in _BUFFERS:
-            raise ShapeError(
-                f"{printable(weight.name)} takes no gradient: the file does not say whether it is a parameter or a buffer; "
-                "select the parameters, and leave tensor_order out"
-            )
     rank: dict[str, int] = {}
     keys = {weight.name: _key(weight.name, rank) for weight in weights}
-    return sorted((w.name for w in weights if w.trainable is True), key=keys.__getitem__)
+    return sorted((weight.name for weight in weights if _is_parameter(weight)), key=keys.__getitem__)
+
+
+def _is_parameter(weight: Weight) -> bool:
+    if weight.role in _BUFFERS or weight.trainable is None:
+        return weight.role not in _BUFFERS and is_floating(weight.dtype)
+    if not weight.trainable:
+        raise ShapeError(
+            f"{printable(weight.name)} takes no gradient: the file does not say whether it is a parameter or a buffer; "
+            "select the parameters, and leave tensor_order out"
+        )
+    return True
 
 
 def _key(name: str, rank: dict[str, int]) -> tuple[tuple[int, int], ...]:
