@@ -523,3 +523,28 @@ def test_a_matrix_whose_units_are_connected_in_another_way_is_split_by_its_conne
     assert kernel.shape == parts(good, "hidden")[0].shape
     assert (kernel == 0).sum() == 2
     assert same(parts(weights.copy(), "hidden")[0], kernel.tolist())
+
+
+MODULES = """
+    path <- commandArgs(TRUE); file <- readRDS(path[1]); tensor <- file$state_dict[[2]]
+    module <- function(parameters, buffers, children) {
+        instance <- new.env(); instance$.__enclos_env__ <- new.env()
+        instance$.__enclos_env__$private <- list2env(list(parameters_ = parameters, buffers_ = buffers, modules_ = children))
+        structure(function(...) NULL, class = c("Mine", "nn_module"), module = instance)
+    }
+    child <- module(list(weight = 1, bias = NULL), list(), list())
+    file$module <- module(list(alpha = 1, gain = 1), list(mask = 1), list(b = child, a = child))
+    file$state_dict <- list(alpha = tensor, gain = tensor, mask = tensor, b.weight = tensor, a.weight = tensor)
+    saveRDS(file, path[2])
+"""
+
+
+def test_a_module_of_r_torch_says_by_itself_what_its_parameters_are(tmp_path):
+    """The lists are as R torch's source has them; a buffer with a name of its own is told from a parameter by them alone."""
+    in_r(MODULES, FIXTURES / "rtorch/rtorch_module_v2.pt", tmp_path / "own.pt")
+    weights = steelyard.weights(tmp_path / "own.pt")
+    assert list(weights) == ["alpha", "gain", "mask", "b.weight", "a.weight"]
+    assert weights.meta["networks"][""]["class"] == ["Mine"]
+    places = [weights.locate(3 * nth, tensor_order="r-torch")[0] for nth in range(4)]
+    assert places == ["b.weight", "a.weight", "alpha", "gain"]
+    assert weights.to_vector(tensor_order="r-torch").size == 12

@@ -31,7 +31,7 @@ class Net:
 
     `runs` says by the name of a weight where its numbers lie, column by column; a weight without is made of them in
     another way. `training` names what the object keeps of the data it was fitted to, `derived` what it keeps that was made
-    with the weights, `notes` what a user should know.
+    with the weights, `notes` what a user should know, `module` the R object of a net of R torch.
     `facts` has these keys, as far as the object tells them: "package" and "class"; "units" of each layer, the inputs
     first; "inputs" and "outputs", their names (of a classifier the levels); "hidden" and "output", the activation of
     the hidden units (a list where layers differ) and of the outputs ("softmax", "logistic", "linear"); "cut", where
@@ -39,7 +39,7 @@ class Net:
     before ("method", and by input "center" and "scale"), and "targets", to outputs after ("center", "scale").
     """
 
-    __slots__ = ("derived", "facts", "notes", "runs", "training", "weights")
+    __slots__ = ("derived", "facts", "module", "notes", "runs", "training", "weights")
 
     def __init__(self, package: str, value: Any) -> None:
         self.weights: list[Weight] = []
@@ -48,6 +48,7 @@ class Net:
         self.training: list[str] = []
         self.derived: list[str] = []
         self.notes: list[str] = []
+        self.module: Any = None
 
     def add(self, name: str, runs: list[Run], shape: tuple[int, ...], **facts: Any) -> None:
         """Add a weight whose numbers lie in R's vectors, column by column."""

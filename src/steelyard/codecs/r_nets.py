@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.r_layers import Net, by_name, floats, items, present, texts
 from steelyard.codecs.r_mlps import is_monmlp, monmlp, neuralnet
+from steelyard.codecs.r_modules import orders
 from steelyard.codecs.r_neurons import amore, rsnns
 from steelyard.codecs.r_nnet import nnet, whole_or_zero
 from steelyard.codecs.r_plain import is_plain, plain_weights, shape_of
-from steelyard.codecs.r_torch import as_source, is_torch, orders, torch
+from steelyard.codecs.r_torch import as_source, is_torch, torch
 from steelyard.codecs.r_values import Environment, Opaque, Vector
 from steelyard.codecs.r_walk import is_list, leaves
 from steelyard.codecs.rdata import is_r, read_r
@@ -214,12 +215,15 @@ def said(found: Contents) -> dict[str, Any]:
     return {**meta, **({"notes": notes} if notes else {})}
 
 
-def orders_of(found: Contents, weights: list[Weight]) -> Any:
-    """Return the order of R torch's parameters, where all weights are those of R torch."""
-    packages = {net.facts["package"] for _, net in found.nets}
-    if packages == {"torch"} and not found.files:
-        return orders(weights)
-    return found.files[0][1]._orders if len(found.files) == 1 and not found.nets and not found.files[0][0] else None
+def orders_of(found: Contents) -> Any:
+    """Return the orders of the weights of the only net of R torch, or of the only file, that there is."""
+    if len(found.files) + len(found.nets) != 1:
+        return None
+    if found.nets:
+        prefix, net = found.nets[0]
+        return orders(net.weights, net.module) if net.facts["package"] == "torch" and not prefix else None
+    prefix, inner = found.files[0]
+    return None if prefix else inner._orders
 
 
 def why_empty(root: Any, found: Contents) -> str:

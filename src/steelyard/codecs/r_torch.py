@@ -1,4 +1,4 @@
-"""R torch: what its `torch_save` writes, in all four formats, and the order of its parameters.
+"""R torch: what its `torch_save` writes, in all four formats.
 
 Formats 0 to 2 are R's own serialization: each tensor is a file of libtorch, as base64 text or as raw bytes. Format 3 is a
 safetensors file, often called `.pt`, with the R object that held the tensors beside them, as `__robj__`.
@@ -11,18 +11,18 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.r_layers import Net, texts
-from steelyard.codecs.r_values import Environment, Vector
+from steelyard.codecs.r_modules import class_of, orders
+from steelyard.codecs.r_values import Vector
 from steelyard.codecs.r_walk import leaves
 from steelyard.codecs.rdata import read_r
-from steelyard.core.dtypes import is_floating
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.source import Stored, from_bytes
-from steelyard.core.weight import Role, Weight
+from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
-from steelyard.errors import FormatError, ShapeError, printable
+from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from steelyard.core.source import Source
 
@@ -30,7 +30,6 @@ OBJECT = "__robj__"
 UNNAMED = "...unnamed..."
 _TENSOR, _ADDRESS = "torch_serialized_tensor", "torch_tensor_address"
 _COMPLEX = {"cfloat": "complex64", "cdouble": "complex128", "chalf": "float16"}
-_BUFFERS = (Role.MEAN, Role.VARIANCE, Role.COUNT)
 
 
 def is_torch(value: Any) -> bool:
@@ -59,12 +58,9 @@ def torch(value: Vector, file: str) -> Net:
         found = [(".".join(path), _tensor(_unserialized(leaf, file), file)) for path, leaf in parts]
     # these formats do not say what takes a gradient: the tensors were detached when they were written
     net.weights = infer_roles(weight.replace(name=name, layer=layer_of(name), trainable=None) for name, weight in found)
-    net.facts |= {"class": _module_class(value.get("module")), "kind": kind}
+    net.module = value.get("module")
+    net.facts |= {"class": class_of(net.module), "kind": kind}
     return net
-
-
-def _module_class(module: Any) -> list[str]:
-    return [word for word in module.class_ if word not in ("nn_module", "R6")] if isinstance(module, Environment) else []
 
 
 def as_source(raw: Any, file: str) -> Source:
@@ -117,8 +113,12 @@ def read_v3(source: Source, stored: Iterable[Weight], meta: dict[str, str]) -> W
     kind = said.get("type")
     names = _list_names(held, marked, source) if kind == "list" else [(n, n if n != UNNAMED else "") for n in marked]
     weights = infer_roles(_named(marked, names))
-    facts = {"package": "torch", "class": _module_class(held), "kind": kind}
-    return Weights(weights, meta={**meta, "format": "R torch 3", "networks": {"": facts}}, orders=orders(weights))
+    facts = {"package": "torch", "class": class_of(held), "kind": kind}
+    return Weights(
+        weights,
+        meta={**meta, "format": "R torch 3", "networks": {"": facts}},
+        orders=orders(weights, held if kind == "module" else None),
+    )
 
 
 def _said(source: Source, text: str) -> dict[str, Any]:
@@ -181,43 +181,3 @@ def _named(found: dict[str, Weight], names: list[tuple[str, str]]) -> list[Weigh
         owner = first.setdefault(key, name)
         weights.append(found[key].replace(name=name, layer=layer_of(name), tied=owner if owner != name else None))
     return weights
-
-
-def orders(weights: Iterable[Weight]) -> dict[str, Callable[[], list[str]]]:
-    """Return the orders that R torch's weights have beside the listed one."""
-    listed = list(weights)
-    return {"r-torch": lambda: parameter_order(listed)}
-
-
-def parameter_order(weights: list[Weight]) -> list[str]:
-    """Return the names of the parameters as `model$parameters` has them: those of children before a module's own.
-
-    Files of format 3 say what takes a gradient; in older ones every float is a parameter that is no running mean or
-    variance. Raises `ShapeError` where a file does not say whether something is a parameter that was frozen, or a buffer.
-
-    >>> from steelyard.core.readers import refusing
-    >>> listed = [Weight(name=n, shape=(1,), dtype="float32", read=refusing, trainable=True) for n in ("alpha", "fc.bias")]
-    >>> parameter_order(listed)
-    ['fc.bias', 'alpha']
-    """
-    rank: dict[str, int] = {}
-    keys = {weight.name: _key(weight.name, rank) for weight in weights}
-    return sorted((weight.name for weight in weights if _is_parameter(weight)), key=keys.__getitem__)
-
-
-def _is_parameter(weight: Weight) -> bool:
-    if weight.role in _BUFFERS or weight.trainable is None:
-        return weight.role not in _BUFFERS and is_floating(weight.dtype)
-    if not weight.trainable:
-        raise ShapeError(
-            f"{printable(weight.name)} takes no gradient: the file does not say whether it is a parameter or a buffer; "
-            "select the parameters, and leave tensor_order out"
-        )
-    return True
-
-
-def _key(name: str, rank: dict[str, int]) -> tuple[tuple[int, int], ...]:
-    """Rank a name by the modules on its way, each by when it was first met; what a module has itself comes last."""
-    ends = [place for place, mark in enumerate(name) if mark == "."]
-    modules = [(0, rank.setdefault(name[:end], len(rank))) for end in ends]
-    return (*modules, (1, rank.setdefault(f"{name}\0", len(rank))))

@@ -67,7 +67,7 @@ def read(source: Source, part: str) -> Weights:
     meta = {"format": "R", **said(found)}
     if found.nets and len(runs) == len(weights):
         meta[_ORIGINAL] = Original(source, runs, _derived(found))
-    return Weights(weights, meta=meta, orders=orders_of(found, weights))
+    return Weights(weights, meta=meta, orders=orders_of(found))
 
 
 def _alone(session: Vector) -> Value:
