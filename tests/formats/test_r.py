@@ -548,3 +548,76 @@ def test_a_module_of_r_torch_says_by_itself_what_its_parameters_are(tmp_path):
     places = [weights.locate(3 * nth, tensor_order="r-torch")[0] for nth in range(4)]
     assert places == ["b.weight", "a.weight", "alpha", "gain"]
     assert weights.to_vector(tensor_order="r-torch").size == 12
+
+
+def test_a_fit_is_found_in_objects_of_classes_that_nobody_knows_and_dead_models_beside_it_are_named(tmp_path):
+    in_r(
+        """
+        path <- commandArgs(TRUE); fit <- readRDS(path[1]); dead <- readRDS(path[2])
+        saveRDS(structure(list(spec = list(size = 2), fit = fit), class = c("_nnet", "model_fit")), path[3])
+        saveRDS(list(model = dead, weights = list(kernel = diag(2))), path[4])
+        torch <- structure(new.env(), class = c("Net", "nn_module", "R6")); saveRDS(torch, path[5])
+        """,
+        FIXTURES / "nnet/nnet_softmax.rds",
+        FIXTURES / "keras_r/keras_model_saveRDS.rds",
+        *(tmp_path / name for name in ("parsnip.rds", "dead.rds", "torch.rds")),
+    )
+    assert list(steelyard.weights(tmp_path / "parsnip.rds")) == ["fit.hidden", "fit.output"]
+    beside = steelyard.weights(tmp_path / "dead.rds")
+    assert list(beside) == ["weights.kernel"]
+    assert "this file also holds a Keras model of R" in beside.meta["notes"][0]
+    with pytest.raises(FormatError, match=r"a model of R torch \(Net\).*torch_save"):
+        steelyard.weights(tmp_path / "torch.rds")
+
+
+def test_a_list_of_the_older_formats_of_r_torch_keeps_its_names(tmp_path):
+    in_r(
+        """
+        path <- commandArgs(TRUE); file <- readRDS(path[1])
+        tensors <- lapply(file$state_dict[c(2, 1)], structure, class = "torch_serialized_tensor")
+        saveRDS(list(values = list(model = tensors, epoch = 5, list(tensors[[2]])), type = "list", version = 2), path[2])
+        """,
+        FIXTURES / "rtorch/rtorch_module_v2.pt",
+        tmp_path / "list.pt",
+    )
+    weights = steelyard.weights(tmp_path / "list.pt")
+    module = steelyard.weights(FIXTURES / "rtorch/rtorch_module_v2.pt")
+    assert list(weights) == ["model.fc1.bias", "model.fc1.weight", "3.1"]
+    assert np.array_equal(weights["3.1"].numpy(), module["fc1.weight"].numpy())
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".npz", ".h5"])
+def test_a_fit_goes_into_every_other_format_with_its_layers(tmp_path, suffix):
+    weights = steelyard.weights(FIXTURES / "nnet/nnet_skip_softmax.rds")
+    steelyard.save(weights, tmp_path / f"fit{suffix}")
+    back = steelyard.weights(tmp_path / f"fit{suffix}")
+    assert back.to_vector(order="F").tobytes() == weights.to_vector(order="F").tobytes()
+    for layer, held in weights.layers.items():
+        assert {name: part.numpy().tolist() for name, part in back.layers[layer].items()} == {
+            name: part.numpy().tolist() for name, part in held.items()
+        }
+
+
+def test_a_compressed_file_inside_a_raw_vector_is_not_inflated(tmp_path):
+    in_r('saveRDS(list(a = 1, b = memCompress(serialize(2, NULL), "gzip")), commandArgs(TRUE))', tmp_path / "packed.rds")
+    in_r("saveRDS(list(a = serialize(readRDS(commandArgs(TRUE)[1]), NULL)), commandArgs(TRUE)[2])", NNET, tmp_path / "plain.rds")
+    assert list(steelyard.weights(tmp_path / "packed.rds")) == ["a"]
+    assert list(steelyard.weights(tmp_path / "plain.rds")) == ["a.hidden", "a.output"]
+
+
+NNET = FIXTURES / "nnet/nnet_softmax.rds"
+
+
+def test_a_factor_a_date_and_a_data_frame_are_no_weights():
+    for name in ("factor", "date_posix", "data_frame"):
+        with pytest.raises(FormatError, match="has no network weights"):
+            steelyard.weights(FIXTURES / f"types/{name}.rds")
+    assert steelyard.weights(FIXTURES / "types/integer64.rds")[""].dtype == "int64"
+
+
+@pytest.mark.parametrize("name", ["array3", "altrep_intseq", "altrep_realseq", "int_na", "double_special"])
+def test_plain_arrays_have_the_numbers_that_r_said(name):
+    said = json.loads((FIXTURES / "types/types.json").read_text())[name]["expected"]
+    weight = steelyard.weights(FIXTURES / f"types/{name}.rds")[""]
+    expected = [-(1 << 31) if item is None else item for item in said]
+    assert same(weight.numpy(), expected)

@@ -345,3 +345,10 @@ def test_a_vector_in_the_order_of_r_torch_is_assigned_and_buffers_stay():
     assert np.array_equal(weights.to_vector(tensor_order="r-torch"), vector)
     with pytest.raises(ShapeError, match="the vector has shape"):
         weights.assign(vector[1:], tensor_order="r-torch")
+
+
+def test_a_copy_does_not_keep_the_model_for_the_order_of_r_torch():
+    weights = steelyard.weights(OwnParameters()).copy()
+    assert weights.to_vector().size > 0
+    with pytest.raises(ShapeError, match="the model is gone, and with it the order"):
+        weights.to_vector(tensor_order="r-torch")

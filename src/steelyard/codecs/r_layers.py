@@ -34,9 +34,10 @@ class Net:
     with the weights, `notes` what a user should know, `module` the R object of a net of R torch.
     `facts` has these keys, as far as the object tells them: "package" and "class"; "units" of each layer, the inputs
     first; "inputs" and "outputs", their names (of a classifier the levels); "hidden" and "output", the activation of
-    the hidden units (a list where layers differ) and of the outputs ("softmax", "logistic", "linear"); "cut", where
-    nnet's sigmoid is cut off; "entropy" and "censored", how nnet was fitted; "preprocess", what is done to inputs
-    before ("method", and by input "center" and "scale"), and "targets", to outputs after ("center", "scale").
+    the hidden units (a list where layers differ) and of the outputs ("softmax", "logistic", "linear"); "skip", whether
+    inputs feed nnet's outputs; "cut", where its sigmoid is cut off; "entropy" and "censored", how it was fitted;
+    "preprocess", what is done to inputs before ("method", and by input "center" and "scale"), and "targets", to outputs
+    after ("center", "scale").
     """
 
     __slots__ = ("derived", "facts", "module", "notes", "runs", "training", "weights")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs.compressed import is_compressed
 from steelyard.codecs.r_layers import Net, by_name, floats, items, present, texts
 from steelyard.codecs.r_mlps import is_monmlp, monmlp, neuralnet
 from steelyard.codecs.r_modules import orders
@@ -79,8 +80,10 @@ def contents(root: Any, file: str, opener: Opener, depth: int = 0) -> Contents:
 
 
 def _open(found: Contents, name: str, raw: Vector, file: str, opener: Opener, depth: int) -> None:
-    """List the file that a raw vector is, if it is one."""
+    """List the file that a raw vector is, if it is one; R serializes into memory without compression."""
     source = as_source(raw, file)
+    if is_compressed(source):
+        return
     if is_r(source):
         if depth >= NESTED:
             raise FormatError(file, f"more than {NESTED} files of R lie in one another")
@@ -209,6 +212,7 @@ def said(found: Contents) -> dict[str, Any]:
     if training:
         more = f" and {len(training) - 6} more" if len(training) > 6 else ""
         notes.append(f"this file also holds training data ({', '.join(map(printable, training[:6]))}{more})")
+    notes += [f"this file also holds {gone}" for leaf in found.dead[:5] if (gone := _gone(leaf))]
     meta: dict[str, Any] = {"networks": {prefix: net.facts for prefix, net in found.nets}} if found.nets else {}
     if len(found.files) == 1 and not found.files[0][0] and not found.nets:
         meta |= found.files[0][1].meta
@@ -229,20 +233,28 @@ def orders_of(found: Contents) -> Any:
 def why_empty(root: Any, found: Contents) -> str:
     """Say why an R object has no weights, and what to do."""
     for leaf in found.dead:
-        words = [word for word in leaf.class_ if word != "R6"]
-        if any(word.startswith("keras") or word == "python.builtin.object" for word in words):
-            return (
-                f"holds a Keras model of R ({printable(words[0], 100)}), whose weights stayed behind in Python: saveRDS keeps "
-                'only a pointer to it, which is dead; in R, save it with save_model(model, "model.keras")'
-            )
-        if "nn_module" in words or "torch_tensor" in words:
-            return (
-                f"holds a model of R torch ({printable(words[0], 100)}), whose weights stayed behind in libtorch: saveRDS keeps "
-                'only a pointer to them, which is dead; in R, save it with torch_save(model, "model.pt")'
-            )
+        if gone := _gone(leaf):
+            return f"holds {gone}"
     kinds = found.classes or list(getattr(root, "class_", ()))
     what = f"an R object of class {printable(kinds[0], 80)}" if kinds else f"an {repr(root)[1:-1]}" if root else "R's NULL"
     return f"holds {what}, which has no network weights; known are {KNOWN}"
+
+
+def _gone(leaf: Any) -> str:
+    """Say which model is no more than a pointer in the file; nothing for what is no model."""
+    words = [word for word in leaf.class_ if word not in ("R6", "nn_module")]
+    name = f"({printable(words[0], 100)})" if words else "(nn_module)"
+    if any(word.startswith("keras") or word == "python.builtin.object" for word in words):
+        return (
+            f"a Keras model of R {name}, whose weights stayed behind in Python: saveRDS keeps only a pointer to it, which is "
+            'dead; in R, save it with save_model(model, "model.keras")'
+        )
+    if "nn_module" in leaf.class_ or "torch_tensor" in words:
+        return (
+            f"a model of R torch {name}, whose weights stayed behind in libtorch: saveRDS keeps only a pointer to them, which "
+            'is dead; in R, save it with torch_save(model, "model.pt")'
+        )
+    return ""
 
 
 def _prefixed(prefix: str, weight: Weight) -> Weight:

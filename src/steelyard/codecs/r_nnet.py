@@ -66,7 +66,8 @@ def nnet(fit: Vector, file: str) -> Net:
         if high > low:
             fed = [feeding[begins[u] : begins[u + 1]] for u in range(low, high)]
             _add_layer(net, name, wts, begins[low], fed, units)
-    net.facts |= _facts(fit, units)
+    outputs = begins[first + units.hidden]
+    net.facts |= _facts(fit, units, skip=any(1 <= unit <= units.inputs for unit in feeding[outputs:]))
     if any(weight.axes == "" and not isinstance(weight.read, Spread) for weight in net.weights):
         net.facts |= {"nconn": begins, "conn": feeding}
     net.training = present(fit, _DATA)
@@ -133,13 +134,14 @@ def _spread(fed: list[list[int]], row: dict[int, int]) -> Callable[[Array], Arra
     return matrix
 
 
-def _facts(fit: Vector, units: _Units) -> dict[str, Any]:
+def _facts(fit: Vector, units: _Units, *, skip: bool) -> dict[str, Any]:
     sigmoid = sum(whole_or_zero(fit.get(name)) * sign for name, sign in (("nunits", 1), ("nsunits", -1))) == 0
     softmax = flag(fit.get("softmax")) is True
     facts: dict[str, Any] = {
         "units": [n for n in (units.inputs, units.hidden, units.outputs) if n],
         "hidden": "logistic" if units.hidden else None,
         "output": "softmax" if softmax else "logistic" if sigmoid else "linear",
+        "skip": skip,
         "cut": CUT,
         "entropy": flag(fit.get("entropy")),
         "censored": flag(fit.get("censored")),

@@ -10,6 +10,7 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs.compressed import is_compressed
 from steelyard.codecs.r_layers import Net, texts
 from steelyard.codecs.r_modules import class_of, orders
 from steelyard.codecs.r_values import Vector
@@ -73,7 +74,10 @@ def as_source(raw: Any, file: str) -> Source:
 
 
 def _unserialized(raw: Any, file: str) -> Any:
-    return read_r(as_source(raw, file))
+    source = as_source(raw, file)
+    if is_compressed(source):
+        raise FormatError(file, "holds a tensor that is compressed by itself, as R torch never writes it")
+    return read_r(source)
 
 
 def _tensor(value: Any, file: str) -> Weight:

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 class Weights(Mapping[str, Weight]):
     """An ordered mapping of names to weights, by the framework's own names and in its own order.
 
-    Weights that share their numbers (`Weight.tied`) are all listed, and count once in `size`, `nbytes` and
-    the vector. `live` tells that the numbers are in this process's
-    memory and follow the model as it trains; `copy` detaches them.
+    Weights that share their numbers (`Weight.tied`) are all listed, and count once in `size`, `nbytes` and the
+    vector. `live` tells that the numbers are in this process's memory and follow the model as it trains; `copy`
+    detaches them. `orders` are those that a vector may have beside the listed one, each by its word:
+    `to_vector(tensor_order=word)`.
 
     Examples:
         >>> import steelyard

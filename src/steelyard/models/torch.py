@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import torch
 from torch import nn
@@ -50,8 +51,18 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
 
 
 def orders(model: Any) -> dict[str, Callable[[], list[str]]]:
-    """Return the order of R torch's `model$parameters`, which a module has."""
-    return {"r-torch": lambda: _r_order(model)} if isinstance(model, nn.Module) else {}
+    """Return the order of R torch's `model$parameters`, which a module has; copies of its weights do not keep it alive."""
+    if not isinstance(model, nn.Module):
+        return {}
+    held = ref(model)
+
+    def r_torch() -> list[str]:
+        module = held()
+        if module is None:
+            raise ShapeError("the model is gone, and with it the order of its parameters; ask for the vector while it lives")
+        return _r_order(module)
+
+    return {"r-torch": r_torch}
 
 
 def _r_order(module: nn.Module) -> list[str]:
