@@ -598,6 +598,41 @@ def test_a_fit_goes_into_every_other_format_with_its_layers(tmp_path, suffix):
         }
 
 
+def test_connections_that_make_no_layers_are_listed_as_the_run_they_are_and_told(tmp_path):
+    """A hidden unit that feeds another is legal for nnet's C code, and no matrix of a layer."""
+    wts = in_r(
+        """
+        fit <- structure(list(n = c(1, 2, 1), nunits = 5L, nconn = c(0, 0, 0, 2, 5, 8), conn = c(0, 1, 0, 1, 2, 0, 2, 3),
+                              nsunits = 4, wts = as.double(1:8), entropy = FALSE, softmax = FALSE), class = "nnet")
+        saveRDS(fit, commandArgs(TRUE)); cat(fit$wts)
+        """,
+        tmp_path / "fit.rds",
+    )
+    weights = steelyard.weights(tmp_path / "fit.rds")
+    assert [str(int(number)) for number in weights.to_vector(order="F")] == wts
+    assert weights["hidden"].shape == (5,)
+    assert list(weights.layers["hidden"]) == ["hidden"]
+    assert list(weights.layers["output"]) == ["output.kernel", "output.bias"]
+    assert weights.meta["networks"][""]["conn"] == [0, 1, 0, 1, 2, 0, 2, 3]
+
+
+def test_neurons_of_amore_that_are_fed_by_some_units_only_are_split_with_zeros(tmp_path):
+    in_r(
+        """
+        path <- commandArgs(TRUE); net <- readRDS(path[1]); n <- net$neurons[[2]]
+        n$weights <- n$weights[2]; n$input.links <- n$input.links[2]; net$neurons[[2]] <- n; saveRDS(net, path[2])
+        """,
+        FIXTURES / "other/amore_two_hidden.rds",
+        tmp_path / "net.rds",
+    )
+    before, after = (steelyard.weights(path) for path in (FIXTURES / "other/amore_two_hidden.rds", tmp_path / "net.rds"))
+    expected = parts(before, "hidden1")[0].copy()
+    expected[0, 1] = 0
+    assert np.array_equal(parts(after, "hidden1")[0], expected)
+    assert np.array_equal(parts(after, "hidden1")[1], parts(before, "hidden1")[1])
+    assert after.size == before.size - 1
+
+
 def test_a_compressed_file_inside_a_raw_vector_is_not_inflated(tmp_path):
     in_r('saveRDS(list(a = 1, b = memCompress(serialize(2, NULL), "gzip")), commandArgs(TRUE))', tmp_path / "packed.rds")
     in_r("saveRDS(list(a = serialize(readRDS(commandArgs(TRUE)[1]), NULL)), commandArgs(TRUE)[2])", NNET, tmp_path / "plain.rds")

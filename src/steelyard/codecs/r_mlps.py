@@ -10,7 +10,7 @@ from steelyard.core.splitting import Spread
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
-    from steelyard.core.weight import Array
+    from steelyard.core.weight import Array, Weight
 
 _DATA = ("data", "covariate", "response", "net.result", "generalized.weights")
 _MADE = ("net.result", "generalized.weights", "result.matrix")
@@ -102,11 +102,17 @@ def monmlp(fit: Vector, file: str) -> Net:
         prefix = f"{nth}." if len(members) > 1 else ""
         for name, layer in member.pairs():
             _add(net, f"{prefix}{name}", layer, "in+1 out", file)
+    net.facts |= _monmlp_facts(fit, net.weights[: len(net.weights) // len(members)], file)
+    net.training = [name for name in ("x", "y", "y.pred") if isinstance(fit.attributes.get(name), Vector)]
+    net.derived = ["y.pred"]
+    return net
+
+
+def _monmlp_facts(fit: Vector, layers: list[Weight], file: str) -> dict[str, Any]:
     held = fit.attributes
-    layers = net.weights[: len(net.weights) // len(members)]
-    net.facts |= {
+    facts: dict[str, Any] = {
         "units": [layers[0].shape[0] - 1, *(weight.shape[1] for weight in layers)],
-        "members": len(members),
+        "members": fit.length,
         "hidden": _shape_of(held.get("Th")),
         "output": _shape_of(held.get("To")),
         "inputs": _scaled(held.get("x.center")),
@@ -115,10 +121,8 @@ def monmlp(fit: Vector, file: str) -> Net:
         "targets": {"center": by_name(held.get("y.center")), "scale": by_name(held.get("y.scale"))},
     }
     if held.get("monotone") is not None:
-        net.facts["monotone"] = whole(held.get("monotone"), "monotone of a monmlp", file)
-    net.training = [name for name in ("x", "y", "y.pred") if isinstance(held.get(name), Vector)]
-    net.derived = ["y.pred"]
-    return net
+        facts["monotone"] = whole(held.get("monotone"), "monotone of a monmlp", file)
+    return facts
 
 
 def _scaled(value: Any) -> list[str]:
