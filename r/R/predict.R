@@ -1,0 +1,120 @@
+# Predictions from the weights, in the order of additions of the package that made the fit.
+
+nn_predict <- function(x, newdata, type = c("raw", "class"), rep = 1) {
+  type <- match.arg(type)
+  if (is_python(x)) return(predict_python(x, newdata, type))
+  if (inherits(x, "train")) return(nn_predict(x$finalModel, prepared(x, newdata), type))
+  if (inherits(x, "avNNet")) return(predict_members(x, newdata, type))
+  if (inherits(x, "nnet")) return(predict_nnet(x, newdata, type))
+  if (inherits(x, "nn")) return(predict_neuralnet(x, newdata, type, rep))
+  stop("nn_predict() cannot compute with an object of class ", class(x)[1L], "; give an nnet, multinom, neuralnet or caret fit, ",
+       "or a model of Python", call. = FALSE)
+}
+
+predict_python <- function(model, newdata, type) {
+  x <- to_array(numbers_of(newdata))
+  if (type == "class") {
+    found <- as.character(unlist(ask("labels", model, x[[1L]], x[[2L]])))
+    if (length(found)) return(found)
+  }
+  answer <- ask("predict", model, x[[1L]], x[[2L]])
+  values <- from_array(answer$values, answer$shape)
+  classes <- as.character(unlist(answer$classes))
+  if (length(classes) && length(dim(values)) == 2L) colnames(values) <- classes
+  if (type == "raw") values else class_of(values, NULL)
+}
+
+# New data as an array of numbers; a data frame as a matrix.
+numbers_of <- function(newdata) {
+  x <- if (is.data.frame(newdata)) as.matrix(newdata) else newdata
+  if (!is.numeric(x) && !is.logical(x)) stop("the new data hold ", typeof(x), ", not numbers; make them numbers first", call. = FALSE)
+  x
+}
+
+# nnet and multinom ---------------------------------------------------------------------------------------------
+
+predict_nnet <- function(fit, newdata, type) {
+  design <- design_of(fit, newdata)
+  raw <- matrix(NA_real_, length(design$rows), fit$n[3L], dimnames = list(design$rows, output_names(fit)))
+  raw[design$keep, ] <- nnet_outputs(fit, design$x)
+  if (type == "raw") raw else class_of(raw, if (is.null(fit$lev)) fit$lab else fit$lev)
+}
+
+# The inputs as the formula makes them of new data, which rows have no missing value, and the names of all.
+design_of <- function(fit, newdata) {
+  if (is.null(fit$terms)) {
+    if (is.null(dim(newdata))) dim(newdata) <- c(1L, length(newdata))
+    x <- as.matrix(newdata)
+    if (anyNA(x)) stop("missing values in the new data; this fit has no formula that would leave their rows out", call. = FALSE)
+    names <- rownames(x)
+    return(list(x = x, keep = seq_len(nrow(x)), rows = if (is.null(names)) character(nrow(x)) else names))
+  }
+  newdata <- as.data.frame(newdata)
+  terms <- stats::delete.response(fit$terms)
+  frame <- stats::model.frame(terms, newdata, na.action = stats::na.omit, xlev = fit$xlevels)
+  if (!is.null(attr(terms, "dataClasses"))) stats::.checkMFClasses(attr(terms, "dataClasses"), frame)
+  x <- stats::model.matrix(terms, frame, contrasts.arg = fit$contrasts)
+  if (!inherits(fit, "multinom")) x <- x[, colnames(x) != "(Intercept)", drop = FALSE]
+  list(x = x, keep = match(row.names(frame), row.names(newdata)), rows = row.names(newdata))
+}
+
+# What the output units give for each row: one connection after the other, as nnet adds them.
+nnet_outputs <- function(fit, x) {
+  weights <- nn_vector(fit)
+  first <- 1L + fit$n[1L]
+  if (ncol(x) != fit$n[1L]) stop("the new data have ", ncol(x), " inputs, the net takes ", fit$n[1L], call. = FALSE)
+  units <- cbind(1, x, matrix(0, nrow(x), fit$nunits - first), deparse.level = 0)
+  for (unit in first + seq_len(fit$nunits - first)) {
+    total <- numeric(nrow(x))
+    for (place in fit$nconn[unit] + seq_len(fit$nconn[unit + 1L] - fit$nconn[unit])) {
+      total <- total + weights[place] * units[, fit$conn[place] + 1L]
+    }
+    units[, unit] <- if (unit <= fit$nsunits) nnet_sigmoid(total) else total
+  }
+  outputs <- units[, fit$nunits - fit$n[3L] + seq_len(fit$n[3L]), drop = FALSE]
+  if (isTRUE(fit$softmax) || isTRUE(fit$censored)) softmax(outputs) else outputs
+}
+
+# nnet's own sigmoid is cut at 15 on both sides.
+nnet_sigmoid <- function(x) ifelse(x < -15, 0, ifelse(x > 15, 1, 1 / (1 + exp(-x))))
+
+softmax <- function(x) {
+  powers <- exp(x - do.call(pmax, as.data.frame(x)))
+  total <- numeric(nrow(x))
+  for (unit in seq_len(ncol(x))) total <- total + powers[, unit]
+  powers / total
+}
+
+# The class of each row: the largest output, or above one half of a single one.
+class_of <- function(raw, levels) {
+  if (is.null(dim(raw))) raw <- matrix(raw)
+  if (is.null(levels)) levels <- if (is.null(colnames(raw))) as.character(seq_len(max(ncol(raw), 2L))) else colnames(raw)
+  if (ncol(raw) == 1L) levels[1L + (raw[, 1L] > 0.5)] else levels[max.col(raw, "first")]
+}
+
+# caret ---------------------------------------------------------------------------------------------------------
+
+# New data as `train` hands them to the fit inside: coded by its formula, then centred and scaled.
+prepared <- function(fit, newdata) {
+  if (!is.null(fit$terms)) {
+    terms <- stats::delete.response(fit$terms)
+    frame <- stats::model.frame(terms, newdata, na.action = stats::na.omit, xlev = fit$xlevels)
+    x <- stats::model.matrix(terms, frame, contrasts.arg = fit$contrasts)
+    newdata <- x[, colnames(x) != "(Intercept)", drop = FALSE]
+  }
+  steps <- fit$preProcess
+  other <- setdiff(names(steps$method), c("center", "scale", "ignore"))
+  if (length(other)) stop("this fit prepares its data by ", toString(other), ", which nn_predict() does not compute", call. = FALSE)
+  x <- as.data.frame(newdata)
+  x[names(steps$mean)] <- Map(`-`, x[names(steps$mean)], steps$mean)
+  x[names(steps$std)] <- Map(`/`, x[names(steps$std)], steps$std)
+  x
+}
+
+# The mean of what the members put out.
+predict_members <- function(fit, newdata, type) {
+  if (!is.null(fit$terms)) newdata <- prepared(list(terms = fit$terms, xlevels = fit$xlevels, contrasts = fit$contrasts), newdata)
+  members <- lapply(fit$model, predict_nnet, newdata, "raw")
+  raw <- Reduce(`+`, members) / length(members)
+  if (type == "raw") raw else class_of(raw, fit$model[[1L]]$lev)
+}
