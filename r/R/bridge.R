@@ -86,7 +86,7 @@ without_data <- function(x) {
   if (is.function(x)) {
     environment(x) <- globalenv()
   } else if (is.list(x) && !is.data.frame(x)) {
-    data <- is.object(x) & (names(x) %in% data_fields | vapply(x, is.data.frame, NA))
+    data <- is.object(x) & (names(x) %in% c(data_fields, if (inherits(x, "nnet")) "weights") | vapply(x, is.data.frame, NA))
     if (any(data)) facts$names <- facts$names[!data]
     x <- lapply(if (any(data)) unclass(x)[!data] else unclass(x), without_data)
   } else {

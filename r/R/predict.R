@@ -35,19 +35,18 @@ numbers_of <- function(newdata) {
 
 predict_nnet <- function(fit, newdata, type) {
   design <- design_of(fit, newdata)
-  raw <- matrix(NA_real_, length(design$rows), fit$n[3L], dimnames = list(design$rows, output_names(fit)))
+  raw <- matrix(NA_real_, design$count, fit$n[3L], dimnames = list(design$rows, colnames(fit$fitted.values)))
   raw[design$keep, ] <- nnet_outputs(fit, design$x)
-  if (type == "raw") raw else class_of(raw, if (is.null(fit$lev)) fit$lab else fit$lev)
+  if (type == "raw") raw else class_of(raw, if (length(fit$lev)) fit$lev else fit$lab)
 }
 
-# The inputs as the formula makes them of new data, which rows have no missing value, and the names of all.
+# The inputs as the formula makes them of new data, and which rows have them: those without missing values.
 design_of <- function(fit, newdata) {
   if (is.null(fit$terms)) {
     if (is.null(dim(newdata))) dim(newdata) <- c(1L, length(newdata))
     x <- as.matrix(newdata)
-    if (anyNA(x)) stop("missing values in the new data; this fit has no formula that would leave their rows out", call. = FALSE)
-    names <- rownames(x)
-    return(list(x = x, keep = seq_len(nrow(x)), rows = if (is.null(names)) character(nrow(x)) else names))
+    if (anyNA(x)) stop("missing values in the new data, and this fit has no formula that leaves such rows out", call. = FALSE)
+    return(list(x = x, keep = seq_len(nrow(x)), rows = rownames(x), count = nrow(x)))
   }
   newdata <- as.data.frame(newdata)
   terms <- stats::delete.response(fit$terms)
@@ -55,7 +54,7 @@ design_of <- function(fit, newdata) {
   if (!is.null(attr(terms, "dataClasses"))) stats::.checkMFClasses(attr(terms, "dataClasses"), frame)
   x <- stats::model.matrix(terms, frame, contrasts.arg = fit$contrasts)
   if (!inherits(fit, "multinom")) x <- x[, colnames(x) != "(Intercept)", drop = FALSE]
-  list(x = x, keep = match(row.names(frame), row.names(newdata)), rows = row.names(newdata))
+  list(x = x, keep = match(row.names(frame), row.names(newdata)), rows = row.names(newdata), count = nrow(newdata))
 }
 
 # What the output units give for each row: one connection after the other, as nnet adds them.
@@ -117,4 +116,30 @@ predict_members <- function(fit, newdata, type) {
   members <- lapply(fit$model, predict_nnet, newdata, "raw")
   raw <- Reduce(`+`, members) / length(members)
   if (type == "raw") raw else class_of(raw, fit$model[[1L]]$lev)
+}
+
+# neuralnet -----------------------------------------------------------------------------------------------------
+
+predict_neuralnet <- function(fit, newdata, type, rep) {
+  if (is.null(fit$weights)) stop("this fit did not converge and has no weights", call. = FALSE)
+  if (!rep %in% seq_along(fit$weights)) stop("the fit has ", length(fit$weights), " repetitions, there is no ", rep, call. = FALSE)
+  x <- numbers_of(newdata)
+  wanted <- fit$model.list$variables
+  if (all(wanted %in% colnames(x))) x <- x[, wanted, drop = FALSE]
+  fit$weights <- fit$weights[rep]
+  layers <- chain(fit)
+  for (nth in seq_along(layers)) {
+    x <- cbind(1, x) %*% with_bias(layers[[nth]])
+    if (nth < length(layers)) x <- fit$act.fct(x)
+  }
+  raw <- if (fit$linear.output) x else if (is.null(fit$output.act.fct)) fit$act.fct(x) else fit$output.act.fct(x)
+  dimnames(raw) <- NULL
+  if (type == "raw") raw else class_of(raw, if (ncol(raw) > 1L) fit$model.list$response)
+}
+
+# A layer as one matrix, its biases in the first row; connections that neuralnet leaves out weigh nothing.
+with_bias <- function(layer) {
+  all <- rbind(layer$bias, layer$kernel)
+  all[is.na(all)] <- 0
+  all
 }

@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.dtypes import is_floating, numpy_dtype
+from steelyard.core.splitting import split
 from steelyard.core.weights import Weights
 from steelyard.errors import ReadOnlyError, UnknownModelError, printable
 
 if TYPE_CHECKING:
     from steelyard.core.vector import Order
-    from steelyard.core.weight import Array
+    from steelyard.core.weight import Array, Weight
 
 _NUMBERS = "<f8"
 _TRAINABLE = {True: "yes", False: "no", None: ""}
@@ -26,10 +27,11 @@ _TRAINABLE = {True: "yes", False: "no", None: ""}
 def listing(source: Any, pattern: str = "*") -> dict[str, list[Any]]:
     """Return the facts of the weights that match a shell pattern: for each fact a list with one value a weight.
 
+    A layer that is one matrix (R's nnet and neuralnet keep them so) is listed as its kernel, bias and skip kernel.
     `source` is a live model, the path of a file, or a bytearray with an R object as `serialize` writes it.
     Sizes and shapes are floats, since R's whole numbers end at 2**31.
     """
-    found = list(_weights(source).select(pattern).values())
+    found = _parts(source, pattern)
     return {
         "name": [w.name for w in found],
         "layer": [w.layer for w in found],
@@ -45,7 +47,7 @@ def listing(source: Any, pattern: str = "*") -> dict[str, list[Any]]:
 
 def numbers(source: Any, pattern: str = "*") -> list[bytearray]:
     """Return the numbers of each weight that `listing` lists, in its order, by columns."""
-    return [_raw(weight.name, weight.numpy()) for weight in _weights(source).select(pattern).values()]
+    return [_raw(weight.name, weight.numpy()) for weight in _parts(source, pattern)]
 
 
 def vector(source: Any, order: Order = "F") -> bytearray:
@@ -67,7 +69,7 @@ def assign(model: Any, values: bytearray, order: Order = "F") -> int:
     """
     if isinstance(model, Weights):
         raise ReadOnlyError("these are weights, not the model that they belong to; give the model itself")
-    given = _array(values, [len(values) / 8])
+    given = _array(values, [len(values) // 8])
     if _weights(model).assign(given, order) is not model:
         raise ReadOnlyError(f"a {_kind(model)} cannot be changed in place; use Weights.assign in Python, which gives it anew")
     return len(given)
@@ -85,7 +87,8 @@ def predict(model: Any, values: bytearray, shape: list[float]) -> dict[str, Any]
     x = _array(values, shape)
     classes: list[str] = []
     if hasattr(model, "predict_proba"):
-        answer, classes = model.predict_proba(_for_estimator(model, x)), [str(label) for label in model.classes_]
+        answer = model.predict_proba(_for_estimator(model, x))
+        classes = [str(label) for label in getattr(model, "classes_", [])]
     elif _made_by(model, "keras"):
         answer = model.predict(x, verbose=0)
     elif hasattr(model, "predict"):
@@ -116,6 +119,10 @@ def _weights(source: Any) -> Weights:
     from steelyard.io import weights
 
     return weights(source)
+
+
+def _parts(source: Any, pattern: str) -> list[Weight]:
+    return list(Weights(part for weight in _weights(source).values() for part in split(weight)).select(pattern).values())
 
 
 def _raw(name: str, array: Array) -> bytearray:
