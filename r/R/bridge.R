@@ -81,12 +81,12 @@ data_fields <- c("fitted.values", "residuals", "call", "terms", "data", "covaria
 data_attributes <- c("x", "y", "y.pred", ".Environment", "srcref")
 
 without_data <- function(x) {
-  if (is.primitive(x)) return(x)
+  if (is.primitive(x) || isS4(x)) return(x)
   facts <- attributes(x)
   if (is.function(x)) {
     environment(x) <- globalenv()
   } else if (is.list(x) && !is.data.frame(x)) {
-    data <- is.object(x) & (names(x) %in% c(data_fields, if (inherits(x, "nnet")) "weights") | vapply(x, is.data.frame, NA))
+    data <- is.object(x) & (names(x) %in% c(data_fields, if (inherits(x, "nnet")) "weights") | vapply(x, function(part) !isS4(part) && is.data.frame(part), NA))
     if (any(data)) facts$names <- facts$names[!data]
     x <- lapply(if (any(data)) unclass(x)[!data] else unclass(x), without_data)
   } else {

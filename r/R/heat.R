@@ -7,15 +7,17 @@ heat_drawing <- function(x, pattern, inputs, outputs) {
   kernels <- which(facts$role %in% c("kernel", "recurrent kernel", "embedding") & facts$ndim >= 2L & facts$name %in% wanted)
   if (!length(kernels)) stop("no kernel of two axes or more matches '", pattern, "'", call. = FALSE)
   arrays <- nn_weights(x)
+  skip <- is_skip(facts)
+  ends <- list(first = c(kernels[1L], which(skip)), last = c(max(0L, setdiff(kernels, which(skip))), which(skip)))
   lapply(kernels, function(place) {
     folded <- by_units(arrays[[place]], facts$axes[place])
-    bias <- if (is_skip(facts)[place]) NULL else one_of(arrays[facts$layer == facts$layer[place] & facts$role == "bias"])
+    bias <- if (skip[place]) NULL else one_of(arrays[facts$layer == facts$layer[place] & facts$role == "bias"])
     named <- is.object(x) && !is_python(x)
     list(
       title = facts$name[place], shape = paste(dim(arrays[[place]]), collapse = " x "), kernel = folded,
       bias = if (length(bias) == ncol(folded)) bias,
-      rows = if (place == kernels[1L] || is_skip(facts)[place]) if (named || !is.null(inputs)) input_names(x, nrow(folded), inputs),
-      columns = if (place == kernels[length(kernels)] || is_skip(facts)[place]) if (named || !is.null(outputs)) output_names(x, ncol(folded), outputs)
+      rows = if (place %in% ends$first && (named || !is.null(inputs))) input_names(x, nrow(folded), inputs),
+      columns = if (place %in% ends$last && (named || !is.null(outputs))) output_names(x, ncol(folded), outputs)
     )
   })
 }
@@ -38,7 +40,8 @@ draw_heat <- function(panels, main) {
 }
 
 draw_panel <- function(panel) {
-  graphics::par(mar = c(2.6, 1 + name_room(panel$rows), 2.6, 4.2), xpd = NA)
+  room <- margins_of(panel)
+  graphics::par(mai = room$inches, xpd = NA)
   graphics::plot.new()
   graphics::plot.window(c(0, 1), c(0, 1), xaxs = "i", yaxs = "i")
   limit <- max(abs(c(panel$kernel, panel$bias)), 1e-300, na.rm = TRUE)
@@ -47,17 +50,24 @@ draw_panel <- function(panel) {
     strip <- max(0.05, min(0.14, 1 / (nrow(panel$kernel) + 1)))
     top <- 1 - strip - 0.03
     tiles(t(panel$bias), limit, 1 - strip, 1)
-    graphics::text(0, 1 - strip / 2, "bias", pos = 2, offset = 0.3, cex = 0.75, col = ink["soft"])
+    graphics::text(0, 1 - strip / 2, "bias", pos = 2, offset = 0.4, cex = 0.75, col = ink["soft"])
   }
   tiles(panel$kernel, limit, 0, top)
-  draw_margins(panel, top)
+  write_names(panel, top, room$upright)
   colour_bar(limit)
 }
 
-name_room <- function(names) {
-  longest <- if (is.null(names)) 0 else max(graphics::strwidth(names, "inches", cex = 0.75))
-  max(1.6, longest / graphics::par("csi") + 0.6)
+# The inches of margin that a panel needs for its names, and whether the columns' must stand upright to find room.
+margins_of <- function(panel) {
+  left <- max(0.45, text_width(panel$rows) + 0.15)
+  right <- 0.8
+  columns <- max(0.1, graphics::par("fin")[1L] - left - right) / ncol(panel$kernel)
+  upright <- text_width(panel$columns) > 0.95 * columns
+  list(inches = c(if (upright) max(0.4, text_width(panel$columns) + 0.15) else 0.4, left, 0.56, right), upright = upright)
 }
+
+# About how many inches the longest of some names takes; a device can measure only after the margins are set.
+text_width <- function(names) if (is.null(names) || length(names) > 40L) 0 else 0.067 * max(nchar(names, "width"))
 
 tiles <- function(values, limit, bottom, top) {
   graphics::rasterImage(array(colour_of(values, limit), dim(values)), 0, bottom, 1, top, interpolate = FALSE)
@@ -71,22 +81,28 @@ colour_of <- function(values, limit) {
   ifelse(is.na(colours), "#BBBBBB", colours)
 }
 
-draw_margins <- function(panel, top) {
+write_names <- function(panel, top, upright) {
   rows <- nrow(panel$kernel)
   columns <- ncol(panel$kernel)
-  graphics::title(panel$title, cex.main = 1, col.main = ink["text"], line = 1.3)
-  graphics::mtext(panel$shape, side = 3, line = 0.3, cex = 0.62, col = ink["soft"])
-  if (!is.null(panel$rows) && rows <= 40) {
-    graphics::text(0, top * (1 - (seq_len(rows) - 0.5) / rows), panel$rows, pos = 2, offset = 0.3, cex = 0.75, col = ink["text"])
+  graphics::title(panel$title, cex.main = 1, col.main = ink["text"], line = 1.5)
+  graphics::mtext(panel$shape, side = 3, line = 0.4, cex = 0.7, col = ink["soft"])
+  if (!is.null(panel$rows) && rows <= 40L) {
+    graphics::text(0, top * (1 - (seq_len(rows) - 0.5) / rows), panel$rows, pos = 2, offset = 0.4, cex = 0.75, col = ink["text"])
   }
-  below <- if (is.null(panel$columns) || columns > 12) paste(columns, if (columns == 1) "unit" else "units") else panel$columns
-  at <- if (length(below) == 1L) 0.5 else (seq_len(columns) - 0.5) / columns
-  graphics::mtext(below, side = 1, line = 0.3, at = at, cex = 0.62, col = if (length(below) == 1L) ink["soft"] else ink["text"])
+  if (is.null(panel$columns) || columns > 40L) {
+    graphics::mtext(paste(columns, if (columns == 1L) "unit" else "units"), side = 1, line = 0.4, cex = 0.7, col = ink["soft"])
+  } else {
+    graphics::mtext(panel$columns, side = 1, line = 0.4, at = (seq_len(columns) - 0.5) / columns, cex = 0.75, col = ink["text"],
+                    las = if (upright) 2 else 0)
+  }
 }
 
 colour_bar <- function(limit) {
-  graphics::rasterImage(matrix(colour_of(seq(1, -1, length.out = 101), 1)), 1.04, 0, 1.08, 1, interpolate = TRUE)
-  graphics::rect(1.04, 0, 1.08, 1, border = ink["soft"], lwd = 0.7)
-  marks <- c(limit, limit / 2, 0, -limit / 2, -limit)
-  graphics::text(1.1, c(1, 0.75, 0.5, 0.25, 0), trimws(formatC(marks, digits = 2, format = "g")), adj = c(0, 0.5), cex = 0.68, col = ink["soft"])
+  inch <- 1 / graphics::par("pin")[1L]
+  left <- 1 + 0.1 * inch
+  right <- 1 + 0.2 * inch
+  graphics::rasterImage(matrix(colour_of(seq(1, -1, length.out = 101), 1)), left, 0, right, 1, interpolate = TRUE)
+  graphics::rect(left, 0, right, 1, border = ink["soft"], lwd = 0.7)
+  marks <- trimws(formatC(limit * c(1, 0.5, 0, -0.5, -1), digits = 2, format = "g"))
+  graphics::text(right + 0.06 * inch, c(1, 0.75, 0.5, 0.25, 0), marks, adj = c(0, 0.5), cex = 0.68, col = ink["soft"])
 }

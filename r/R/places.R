@@ -31,6 +31,7 @@ by_rows <- function(numbers, shape) {
 # The places of the weights, in the order of the vector, each as positions for `[[`.
 places <- function(x) {
   if (is.numeric(x)) return(list(integer()))
+  if (inherits(x, "MLPnet")) return(neuron_places(x))
   fields <- weight_fields(x)
   if (is.character(fields)) fields <- match(fields, names(x))
   unlist(lapply(fields, function(nth) lapply(places(x[[nth]]), function(rest) c(nth, rest))), recursive = FALSE)
@@ -44,4 +45,12 @@ weight_fields <- function(x) {
   if (inherits(x, "avNNet")) return("model")
   if (is.list(x) && !is.object(x)) return(seq_along(x))
   stop("nn_assign() does not know where an object of class ", class(x)[1L], " keeps its weights; nothing was changed", call. = FALSE)
+}
+
+# AMORE's neurons, layer by layer: the first layer are the inputs, which have none.
+neuron_places <- function(x) {
+  neurons <- match("neurons", names(x))
+  unlist(lapply(unlist(x$layers[-1L]), function(nth) {
+    lapply(match(c("weights", "bias"), names(x$neurons[[nth]])), function(part) c(neurons, nth, part))
+  }), recursive = FALSE)
 }
