@@ -60,6 +60,7 @@ turned_kernels <- function(facts, arrays, kernels, axes) {
 layer_at <- function(facts, arrays, place, turned) {
   same <- facts$layer == facts$layer[place]
   kernel <- as.matrix(arrays[[place]])
+  kernel[is.na(kernel) & !is.nan(kernel)] <- 0 # what neuralnet was told to exclude
   if (turned) kernel <- t(kernel)
   list(name = if (nzchar(facts$layer[place])) facts$layer[place] else facts$name[place], kernel = kernel,
        bias = one_of(arrays[same & facts$role == "bias"]), skip = one_of(arrays[same & is_skip(facts)]))

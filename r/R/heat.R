@@ -12,7 +12,7 @@ heat_drawing <- function(x, pattern, inputs, outputs) {
   lapply(kernels, function(place) {
     folded <- by_units(arrays[[place]], facts$axes[place])
     bias <- if (skip[place]) NULL else one_of(arrays[facts$layer == facts$layer[place] & facts$role == "bias"])
-    named <- is.object(x) && !is_python(x)
+    named <- !is_python(x) && (is.object(x) || is.character(x))
     list(
       title = facts$name[place], shape = paste(dim(arrays[[place]]), collapse = " x "), kernel = folded,
       bias = if (length(bias) == ncol(folded)) bias,

@@ -1,13 +1,13 @@
 # What the inputs and outputs of a network are called.
 
 input_names <- function(x, count, given = NULL) {
-  known <- if (inherits(x, "nnet")) x$coefnames else if (inherits(x, "nn")) x$model.list$variables
+  known <- if (inherits(x, "nnet")) x$coefnames else said_names(x, "inputs")
   if (inherits(x, "train")) return(input_names(x$finalModel, count, given))
   named(given, known, count, "x")
 }
 
 output_names <- function(x, count, given = NULL) {
-  known <- if (inherits(x, "nnet")) net_outputs(x) else if (inherits(x, "nn")) x$model.list$response
+  known <- if (inherits(x, "nnet")) net_outputs(x) else said_names(x, "outputs")
   if (inherits(x, "train")) return(output_names(x$finalModel, count, given))
   named(given, known, count, "y")
 }
@@ -26,4 +26,11 @@ named <- function(given, known, count, letter) {
     stop(length(given), " names are given, the network has ", count, call. = FALSE)
   }
   if (!is.null(given)) given else if (length(known) == count) known else paste0(letter, seq_len(count))
+}
+
+# The names that a file, or another package's fit, tells; a Python model tells none.
+said_names <- function(x, which) {
+  if (is_python(x) || inherits(x, c("train", "avNNet"))) return(NULL)
+  if (inherits(x, "nn")) return(x$model.list[[c(inputs = "variables", outputs = "response")[[which]]]])
+  as.character(unlist(ask("network", handle(x))[[which]]))
 }

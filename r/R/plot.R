@@ -133,7 +133,7 @@ draw_captions <- function(drawing) {
 
 # What the colours and the widest line say.
 draw_key <- function(lines) {
-  widest <- formatC(max(abs(lines$weight)), digits = 3, format = "g")
+  widest <- formatC(max(abs(lines$weight), 0), digits = 3, format = "g")
   graphics::par(xpd = NA)
   box <- graphics::par("usr")
   below <- box[3L] - graphics::par("cxy")[2L] * 3.2

@@ -7,8 +7,7 @@ nn_predict <- function(x, newdata, type = c("raw", "class"), rep = 1) {
   if (inherits(x, "avNNet")) return(predict_members(x, newdata, type))
   if (inherits(x, "nnet")) return(predict_nnet(x, newdata, type))
   if (inherits(x, "nn")) return(predict_neuralnet(x, newdata, type, rep))
-  stop("nn_predict() cannot compute with an object of class ", class(x)[1L], "; give an nnet, multinom, neuralnet or caret fit, ",
-       "or a model of Python", call. = FALSE)
+  predict_described(x, newdata, type)
 }
 
 predict_python <- function(model, newdata, type) {
@@ -129,7 +128,7 @@ predict_neuralnet <- function(fit, newdata, type, rep) {
   fit$weights <- fit$weights[rep]
   layers <- chain(fit)
   for (nth in seq_along(layers)) {
-    x <- cbind(1, x) %*% with_bias(layers[[nth]])
+    x <- cbind(1, x) %*% rbind(layers[[nth]]$bias, layers[[nth]]$kernel)
     if (nth < length(layers)) x <- fit$act.fct(x)
   }
   raw <- if (fit$linear.output) x else if (is.null(fit$output.act.fct)) fit$act.fct(x) else fit$output.act.fct(x)
@@ -137,9 +136,66 @@ predict_neuralnet <- function(fit, newdata, type, rep) {
   if (type == "raw") raw else class_of(raw, if (ncol(raw) > 1L) fit$model.list$response)
 }
 
-# A layer as one matrix, its biases in the first row; connections that neuralnet leaves out weigh nothing.
-with_bias <- function(layer) {
-  all <- rbind(layer$bias, layer$kernel)
-  all[is.na(all)] <- 0
-  all
+# Others, and files -----------------------------------------------------------------------------------------------
+
+# What a network gives by its own description: an R fit of another package, or a file that holds one.
+predict_described <- function(x, newdata, type) {
+  facts <- ask("network", handle(x))
+  steps <- lapply(activations(facts), function(word) activation(word, facts$cut))
+  if (!is.null(facts$unusual)) stop("this network is computed with ", facts$unusual, ", which nn_predict() does not do", call. = FALSE)
+  layers <- chain(x)
+  first <- described_inputs(facts, newdata, nrow(layers[[1L]]$kernel))
+  values <- first
+  for (nth in seq_along(layers)) {
+    step <- if (nth < length(layers)) steps[[1L]] else steps[[2L]]
+    values <- step(weighed(layers[[nth]], values, first))
+  }
+  if (length(facts$target_scale)) values <- sweep(sweep(values, 2L, facts$target_scale, `*`), 2L, facts$target_center, `+`)
+  if (length(facts$outputs) == ncol(values)) colnames(values) <- facts$outputs
+  if (type == "raw") values else class_of(values, if (length(facts$outputs) > 1L) facts$outputs)
+}
+
+activations <- function(facts) {
+  if (!is.null(facts$several)) stop("there are ", facts$several, " networks; give nn_predict() one of them", call. = FALSE)
+  if (is.null(facts$output)) {
+    stop("what is computed from these weights is not known; give the fit or the model that they belong to", call. = FALSE)
+  }
+  hidden <- if (is.null(facts$hidden)) "linear" else unlist(facts$hidden)
+  if (length(hidden) > 1L) stop("the hidden layers have several activations: ", toString(hidden), call. = FALSE)
+  c(hidden, facts$output)
+}
+
+activation <- function(word, cut) {
+  known <- list(
+    linear = identity,
+    logistic = if (is.null(cut)) function(x) 1 / (1 + exp(-x)) else nnet_sigmoid,
+    softmax = softmax,
+    tanh = tanh,
+    "tanh(x/2)" = function(x) tanh(x / 2),
+    tansig = function(x) 1.71590470857554 * tanh(2 * x / 3), # AMORE's constant
+    relu = function(x) pmax(x, 0)
+  )
+  if (is.null(known[[word]])) stop("nn_predict() does not know the activation '", word, "'", call. = FALSE)
+  known[[word]]
+}
+
+# New data as the network takes them: its inputs by name, centred and scaled.
+described_inputs <- function(facts, newdata, count) {
+  x <- numbers_of(newdata)
+  if (is.null(dim(x))) dim(x) <- c(1L, length(x))
+  wanted <- as.character(unlist(facts$inputs))
+  if (length(wanted) && all(wanted %in% colnames(x))) x <- x[, wanted, drop = FALSE]
+  if (ncol(x) != count) stop("the new data have ", ncol(x), " inputs, the net takes ", count, call. = FALSE)
+  if (length(facts$center)) x <- sweep(x, 2L, facts$center, `-`)
+  if (length(facts$scale)) x <- sweep(x, 2L, facts$scale, `/`)
+  unname(x)
+}
+
+# What reaches each unit: bias, connections and skip connections, added one after another as nnet does.
+weighed <- function(layer, values, first) {
+  terms <- rbind(layer$bias, layer$kernel, layer$skip)
+  from <- cbind(if (!is.null(layer$bias)) 1, values, if (!is.null(layer$skip)) first, deparse.level = 0)
+  total <- matrix(0, nrow(values), ncol(terms))
+  for (place in seq_len(nrow(terms))) total <- total + outer(from[, place], terms[place, ])
+  total
 }

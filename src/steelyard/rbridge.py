@@ -61,6 +61,27 @@ def total(source: Any) -> list[float]:
     return [float(found.size), float(found.nbytes)]
 
 
+def network(source: Any) -> dict[str, Any]:
+    """Return what a file or an R object says of its only network, as far as it says it, in words of `Weights.meta`.
+
+    `package`, `hidden` and `output` (activations; a list where layers differ), `inputs` and `outputs` (names), `cut` (where
+    the sigmoid is), and as lists of numbers `center`, `scale` (of the inputs) and `target_center`, `target_scale`.
+    Empty where nothing is said; of several networks only how many, as `several`.
+    """
+    nets = _weights(source).meta.get("networks", {})
+    members = sum(facts.get("members", facts.get("repetitions", 1)) for facts in nets.values())
+    if members > 1:
+        return {"several": float(members)}
+    said = {key: value for facts in nets.values() for key, value in facts.items()}
+    scales = {
+        f"{prefix}{key}": list(said.get(group, {}).get(key, {}).values())
+        for group, prefix in (("preprocess", ""), ("targets", "target_"))
+        for key in ("center", "scale")
+    }
+    known = {key: said[key] for key in ("package", "hidden", "output", "inputs", "outputs", "cut") if said.get(key)}
+    return known | {key: numbers for key, numbers in scales.items() if numbers} | _unusual(said)
+
+
 def assign(model: Any, values: bytearray, order: Order = "F") -> int:
     """Put a vector into a live model, in place, and return its length.
 
@@ -119,6 +140,13 @@ def _weights(source: Any) -> Weights:
     from steelyard.io import weights
 
     return weights(source)
+
+
+def _unusual(said: dict[str, Any]) -> dict[str, Any]:
+    """Name what else is done with the numbers, so that nobody computes without it."""
+    methods = set(said.get("preprocess", {}).get("method", ())) - {"center", "scale", "ignore"}
+    unusual = sorted(methods) + (["monotone weights"] if said.get("monotone") else [])
+    return {"unusual": ", ".join(unusual)} if unusual else {}
 
 
 def _parts(source: Any, pattern: str) -> list[Weight]:
