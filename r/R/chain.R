@@ -14,10 +14,11 @@ chain <- function(x, layers = NULL, axes = NULL) {
   }
   require_dense(facts)
   kernels <- which(facts$role == "kernel" & !is_skip(facts))
+  if (!is.null(layers)) kernels <- kernels[order(match(facts$layer[kernels], layers))]
   turned <- turned_kernels(facts, arrays, kernels, axes)
   found <- lapply(seq_along(kernels), function(nth) layer_at(facts, arrays, kernels[nth], turned[nth]))
   require_linked(found)
-  if (is.null(layers)) found else found[match(layers, vapply(found, `[[`, "", "name"))]
+  found
 }
 
 facts_of <- function(x) {
@@ -60,7 +61,6 @@ turned_kernels <- function(facts, arrays, kernels, axes) {
 layer_at <- function(facts, arrays, place, turned) {
   same <- facts$layer == facts$layer[place]
   kernel <- as.matrix(arrays[[place]])
-  kernel[is.na(kernel) & !is.nan(kernel)] <- 0 # what neuralnet was told to exclude
   if (turned) kernel <- t(kernel)
   list(name = if (nzchar(facts$layer[place])) facts$layer[place] else facts$name[place], kernel = kernel,
        bias = one_of(arrays[same & facts$role == "bias"]), skip = one_of(arrays[same & is_skip(facts)]))

@@ -12,7 +12,7 @@ olden_by_ways <- function(kernels) {
     if (nth > length(kernels)) return(as.numeric(seq_len(ncol(kernels[[nth - 1]])) == from))
     Reduce(`+`, lapply(seq_len(ncol(kernels[[nth]])), function(to) kernels[[nth]][from, to] * ways(to, nth + 1)))
   }
-  t(vapply(seq_len(nrow(kernels[[1]])), ways, numeric(ncol(kernels[[length(kernels)]])), nth = 1))
+  do.call(rbind, lapply(seq_len(nrow(kernels[[1]])), ways, nth = 1))
 }
 garson_one_layer <- function(w, v) {
   out <- matrix(0, nrow(w), ncol(v))
@@ -57,6 +57,7 @@ expect_true(all(is.finite(nn_importance(excluded))))
 
 # the same network in PyTorch, Keras and scikit-learn
 reticulate::py_run_string("
+import warnings
 import numpy as np, torch, keras
 from sklearn.neural_network import MLPRegressor
 rng = np.random.default_rng(3)
@@ -65,7 +66,9 @@ importance_torch = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.ReLU(), t
 for place, kernel in zip((0, 2, 4), kernels): importance_torch[place].weight.data = torch.tensor(kernel.T.copy())
 importance_keras = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5), keras.layers.Dense(3), keras.layers.Dense(2)])
 for layer, kernel in zip(importance_keras.layers, kernels): layer.kernel.assign(kernel)
-importance_mlp = MLPRegressor((5, 3), max_iter=1, solver='lbfgs').fit(np.zeros((4, 4)), np.zeros((4, 2)))
+with warnings.catch_warnings():
+    warnings.simplefilter('ignore')
+    importance_mlp = MLPRegressor(hidden_layer_sizes=(5, 3), max_iter=5, solver='lbfgs').fit(np.zeros((4, 4)), np.zeros((4, 2)))
 importance_mlp.coefs_ = [kernel.astype(float) for kernel in kernels]
 ")
 models <- lapply(c("importance_torch", "importance_keras", "importance_mlp"), reticulate::py_eval, convert = FALSE)

@@ -15,11 +15,12 @@ for (name in fits) {
   expect_identical(nn_assign(nn_assign(fit, fit$wts * 2), fit$wts), fit, info = name)
   w <- nn_weights(fit)
   expect_identical(nn_weights(path), w, info = name)
-  for (layer in c("hidden", "output")) {
-    expect_identical(w[[paste0(layer, ".kernel")]], facts$layers[[layer]]$kernel, info = name)
-    expect_identical(w[[paste0(layer, ".bias")]], as.numeric(facts$layers[[layer]]$bias), info = name)
-  }
-  if (length(facts$layers$skip$kernel)) expect_identical(w$output.skip, facts$layers$skip$kernel, info = name)
+  expected <- list(
+    hidden.kernel = facts$layers$hidden$kernel, hidden.bias = facts$layers$hidden$bias,
+    output.kernel = if (fit$n[2]) facts$layers$output$kernel else facts$layers$skip$kernel,
+    output.bias = facts$layers$output$bias, output.skip = if (fit$n[2]) facts$layers$skip$kernel
+  )
+  expect_identical(w, lapply(expected[lengths(expected) > 0], `+`, 0), info = name) # + 0: JSON's whole numbers as doubles
   # what R's own predict gave for the design matrix, from the live fit's weights and from the file's
   if (is.null(fit$mask)) expect_identical(unname(steelyard:::nnet_outputs(fit, facts$inputs)), facts$raw, info = name)
   expect_equal(unname(nn_predict(path, facts$inputs)), facts$raw, tolerance = 1e-14, info = name)
@@ -71,12 +72,14 @@ other <- nn_assign(fit, seq_along(fit$wts) / 10)
 expect_identical(fit, before)
 expect_identical(other$wts, seq_along(fit$wts) / 10)
 expect_identical(other[setdiff(names(fit), "wts")], fit[setdiff(names(fit), "wts")])
-expect_error(nn_assign(fit, 1:3), "the vector has 3 numbers, the weights of this nnet.formula take 22")
+expect_error(nn_assign(fit, 1:3), "the vector has 3 numbers, the weights of this nnet.formula take 19")
 expect_error(nn_assign(fit, "a"), "no vector of numbers")
 
-# the same object in every container that R writes
-containers <- list.files(file.path(folder, "containers"), full.names = TRUE)
-containers <- containers[!grepl("json$|ascii|zst", containers)]
-expect_true(length(containers) >= 8)
-vectors <- lapply(containers, nn_vector)
-for (vector in vectors) expect_identical(vector, vectors[[1]])
+# the same object in every container that R writes; plain ascii has lost digits
+containers <- list.files(file.path(folder, "containers"), "rds$|RData$", full.names = TRUE)
+containers <- containers[!grepl("ascii\\.|ascii_gz|^v1", basename(containers))]
+for (start in c("m_v", "three_v")) {
+  vectors <- lapply(containers[startsWith(basename(containers), start)], nn_vector)
+  expect_true(length(vectors) >= 8)
+  for (vector in vectors) expect_identical(vector, vectors[[1]])
+}
