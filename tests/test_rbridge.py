@@ -1,5 +1,6 @@
 """What the R package calls: facts as lists, numbers as bytes by columns, and nothing else."""
 
+import json
 import struct
 import types
 import typing
@@ -191,28 +192,71 @@ def test_what_cannot_predict_is_refused():
             rbridge.predict(model, bytearray(8), [1.0, 1.0])
 
 
+@pytest.fixture
+def fits(shared):
+    return shared / "r" / "fixtures"
+
+
+def test_a_serialized_r_object_is_split_into_kernels_and_biases_and_keeps_its_own_vector(fits):
+    serialized = bytearray((fits / "nnet" / "nnet_skip_softmax.rds").read_bytes())
+    facts = json.loads((fits / "nnet" / "nnet_skip_softmax.json").read_text())
+    assert floats(rbridge.vector(serialized)) == facts["wts"]
+    parts = dict(zip(rbridge.listing(serialized)["name"], rbridge.numbers(serialized), strict=True))
+    assert list(parts) == ["hidden.kernel", "hidden.bias", "output.kernel", "output.bias", "output.skip"]
+    assert floats(parts["output.skip"]) == np.array(facts["layers"]["skip"]["kernel"]).ravel(order="F").tolist()
+    assert floats(parts["hidden.bias"]) == facts["layers"]["hidden"]["bias"]
+    assert rbridge.listing(serialized, "*.bias")["name"] == ["hidden.bias", "output.bias"]
+    with pytest.raises(ReadOnlyError):
+        rbridge.assign(serialized, rbridge.vector(serialized))
+
+
+def test_what_a_network_computes_is_told_in_plain_words(fits):
+    def told(name):
+        return rbridge.network(str(fits / "other" / f"{name}.rds"))
+
+    assert rbridge.network(str(fits / "nnet" / "nnet_skip_softmax.rds")) == {
+        "package": "nnet", "hidden": "logistic", "output": "softmax", "cut": 15.0,
+        "inputs": ["x1", "x2", "x3"], "outputs": ["low", "mid", "high"],
+    }  # fmt: skip
+    assert len(told("caret_nnet")["center"]) == len(told("caret_nnet")["scale"]) == 2
+    assert len(told("monmlp_1hidden")["target_scale"]) == 2
+    assert told("monmlp_monotone")["unusual"] == "monotone weights"
+    assert told("caret_avnnet") == {"several": 3.0}
+    assert told("neuralnet_reps") == {"several": 3.0}
+    assert rbridge.network({"w": np.ones(3)}) == {}
+
+
+def test_notes_say_that_a_file_holds_training_data(fits):
+    assert any("training data" in note for note in rbridge.notes(str(fits / "nnet" / "nnet_softmax.rds")))
+    assert rbridge.notes({"w": np.ones(3)}) == []
+
+
 def test_what_is_no_r_object_and_no_file_is_said():
     with pytest.raises(FileMissingError):
         rbridge.listing("no such file.rds")
 
 
-def returned(net, search):
-    """Call every public function of the bridge, on models of two frameworks and on a file."""
+def returned(net, search, fits):
+    """Call every public function of the bridge, on models of two frameworks and on files of R."""
     model, x = search
     yield "listing", rbridge.listing(net)
     yield "numbers", rbridge.numbers(net)
     yield "vector", rbridge.vector(net)
     yield "total", rbridge.total(net)
+    yield "network", rbridge.network(str(fits / "nnet" / "nnet_skip_softmax.rds"))
+    yield "network", rbridge.network(str(fits / "other" / "caret_avnnet.rds"))
+    yield "network", rbridge.network(str(fits / "other" / "monmlp_1hidden.rds"))
+    yield "notes", rbridge.notes(str(fits / "other" / "rsnns_mlp_lin.rds"))
     yield "assign", rbridge.assign(net, rbridge.vector(net))
     yield "predict", rbridge.predict(net, *as_raw(x))
     yield "predict", rbridge.predict(model, *as_raw(x))
     yield "labels", rbridge.labels(model, *as_raw(x))
 
 
-def test_nothing_that_the_bridge_returns_is_an_array(net, search):
+def test_nothing_that_the_bridge_returns_is_an_array(net, search, fits):
     """reticulate 1.28 hands arrays of NumPy 2 over unconverted, and raises nothing."""
     called = set()
-    for name, value in returned(net, search):
+    for name, value in returned(net, search, fits):
         called.add(name)
         assert plain(value), f"{name} returns what reticulate may not convert"
     public = {name for name, f in vars(rbridge).items() if isinstance(f, types.FunctionType) and f.__module__ == rbridge.__name__ and name[0] != "_"}  # fmt: skip

@@ -12,7 +12,8 @@ nn_summary <- function(x, pattern = "*") {
     trainable = c(yes = TRUE, no = FALSE)[text("trainable")], tied = text("tied"),
     row.names = NULL, stringsAsFactors = FALSE
   )
-  structure(table, class = c("nn_summary", "data.frame"), parameters = totals[[1L]], bytes = totals[[2L]])
+  structure(table, class = c("nn_summary", "data.frame"), parameters = totals[[1L]], bytes = totals[[2L]],
+            notes = as.character(unlist(ask("notes", source))))
 }
 
 format.nn_summary <- function(x, ...) {
@@ -35,6 +36,7 @@ print.nn_summary <- function(x, ...) {
     cat("; the model has", formatC(attr(x, "parameters"), format = "d", big.mark = ","), "parameters,", in_units(attr(x, "bytes")))
   }
   cat("\n")
+  for (note in attr(x, "notes")) cat(note, "\n", sep = "")
   invisible(x)
 }
 

@@ -61,6 +61,11 @@ def total(source: Any) -> list[float]:
     return [float(found.size), float(found.nbytes)]
 
 
+def notes(source: Any) -> list[str]:
+    """Return what a reader of these weights should know: that a file holds training data too, that digits are lost."""
+    return [str(note) for note in _weights(source).meta.get("notes", [])]
+
+
 def network(source: Any) -> dict[str, Any]:
     """Return what a file or an R object says of its only network, as far as it says it, in words of `Weights.meta`.
 

@@ -20,6 +20,13 @@ expect_identical(length(unique(nchar(sub(" +[0-9,]+$", "", format(s)[1])))), 1L)
 expect_stdout <- capture.output(print(nn_summary(fit, "nothing")))
 expect_true(grepl("0 weights", expect_stdout))
 
+# a file tells when training data lie in it; a fit in R's memory hands none over
+path <- tempfile(fileext = ".rds")
+saveRDS(fit, path)
+expect_true(any(grepl("training data", attr(nn_summary(path), "notes"))))
+expect_true(any(grepl("training data", capture.output(print(nn_summary(path))))))
+expect_identical(attr(s, "notes"), character())
+
 # facts of a Python model that R's fits do not have
 reticulate::py_run_string("
 import torch
