@@ -127,6 +127,17 @@ def test_the_missing_value_of_r_keeps_its_bits():
     assert rbridge.numbers(model) == [missing + missing]
 
 
+def test_positions_say_where_in_the_vector_each_number_is(net, fits):
+    for source in (net, bytearray((fits / "nnet" / "nnet_skip_softmax.rds").read_bytes())):
+        vector = floats(rbridge.vector(source))
+        for raw, places in zip(rbridge.numbers(source), rbridge.positions(source), strict=True):
+            assert floats(raw) == [vector[int(place) - 1] for place in floats(places)]
+    sparse = bytearray((fits / "hostile" / "nnet_sparse_conn.rds").read_bytes())
+    places = [place for raw in rbridge.positions(sparse) for place in floats(raw)]
+    assert 0.0 in places
+    assert sorted(set(places) - {0.0}) == [place + 1.0 for place in range(len(rbridge.vector(sparse)) // 8)]
+
+
 def test_totals_count_tied_weights_once():
     tied = nn.ModuleDict({"one": nn.Linear(2, 2, bias=False)})
     tied["two"] = tied["one"]
@@ -247,6 +258,7 @@ def returned(net, search, fits):
     yield "network", rbridge.network(str(fits / "other" / "caret_avnnet.rds"))
     yield "network", rbridge.network(str(fits / "other" / "monmlp_1hidden.rds"))
     yield "notes", rbridge.notes(str(fits / "other" / "rsnns_mlp_lin.rds"))
+    yield "positions", rbridge.positions(net)
     yield "assign", rbridge.assign(net, rbridge.vector(net))
     yield "predict", rbridge.predict(net, *as_raw(x))
     yield "predict", rbridge.predict(model, *as_raw(x))

@@ -55,6 +55,18 @@ def vector(source: Any, order: Order = "F") -> bytearray:
     return bytearray(_weights(source).to_vector(order, dtype=_NUMBERS).tobytes())
 
 
+def positions(source: Any) -> list[bytearray]:
+    """Return for each weight that `listing` lists where its numbers are in the vector of order "F", counted from 1.
+
+    They lie as the weight's numbers do, by columns. Where two units of a layer are not connected there is a 0.
+    """
+    import numpy as np
+
+    found = Weights(weight.replace(dtype="float64") for weight in _weights(source).values())
+    counted = found.from_vector(np.arange(1.0, found.size + 1), "F")
+    return [_raw(weight.name, weight.numpy()) for weight in _parts(counted, "*")]
+
+
 def total(source: Any) -> list[float]:
     """Return how many numbers and how many bytes the weights take; tied ones count once."""
     found = _weights(source)

@@ -23,7 +23,7 @@ x <- steelyard:::to_array(diag(4))
 if (numpy_version >= 2 && packageVersion("reticulate") < "1.38") {
   expect_false(plain(reticulate::py_eval("np.ones(2)")), info = "the test below must be able to fail")
 }
-for (answer in list(bridge$listing(net), bridge$numbers(net), bridge$vector(net), bridge$total(net), bridge$network(net), bridge$notes(net),
+for (answer in list(bridge$listing(net), bridge$numbers(net), bridge$vector(net), bridge$total(net), bridge$positions(net), bridge$network(net), bridge$notes(net),
                     bridge$assign(net, bridge$vector(net)), bridge$predict(net, x[[1]], x[[2]]), bridge$labels(net, x[[1]], x[[2]]))) {
   expect_true(plain(answer))
 }

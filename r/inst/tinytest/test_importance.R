@@ -52,6 +52,10 @@ kernels <- lapply(deep$weights[[1]], function(layer) layer[-1, , drop = FALSE])
 expect_equal(unname(nn_importance(deep)), olden_by_ways(kernels))
 expect_equal(unname(nn_importance(deep, "garson")), shares(kernels[[1]]) %*% shares(kernels[[2]]) %*% shares(kernels[[3]]))
 expect_identical(rownames(nn_importance(deep)), deep$model.list$variables)
+repeated <- file.path(Sys.getenv("STEELYARD_SHARED"), "r", "fixtures", "other", "neuralnet_reps.rds")
+expect_error(nn_importance(repeated), "do not follow one another: rep1.hidden \\(2 to 2\\), rep1.output")
+second <- readRDS(repeated)$weights[[2]]
+expect_equal(unname(nn_importance(repeated, layers = c("rep2.hidden", "rep2.output"))), second[[1]][-1, ] %*% second[[2]][-1, ])
 excluded <- file.path(Sys.getenv("STEELYARD_SHARED"), "r", "fixtures", "other", "neuralnet_exclude.rds")
 expect_true(all(is.finite(nn_importance(excluded))))
 

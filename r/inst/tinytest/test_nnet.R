@@ -75,6 +75,21 @@ expect_identical(other[setdiff(names(fit), "wts")], fit[setdiff(names(fit), "wts
 expect_error(nn_assign(fit, 1:3), "the vector has 3 numbers, the weights of this nnet.formula take 19")
 expect_error(nn_assign(fit, "a"), "no vector of numbers")
 
+# a list by name goes back too, in whole or in part
+w <- nn_weights(fit)
+expect_identical(nn_assign(fit, w), fit)
+w$output.kernel[2, 1] <- 42
+changed <- nn_assign(fit, w["output.kernel"])
+expect_identical(nn_weights(changed), w)
+expect_identical(sum(changed$wts != fit$wts), 1L)
+expect_error(nn_assign(fit, list(output.kernel = 1)), "output.kernel is 3 x 1, the value is 1")
+expect_error(nn_assign(fit, list(output = 1)), "no weight is called 'output'")
+expect_error(nn_assign(fit, list(1)), "no weight is called")
+sparse <- readRDS(file.path(dirname(folder), "hostile", "nnet_sparse_conn.rds"))
+w <- nn_weights(sparse)
+expect_identical(nn_assign(sparse, lapply(w, `*`, 2))$wts, sparse$wts * 2)
+expect_error(nn_assign(sparse, lapply(w, `+`, 1)), "not connected")
+
 # the same object in every container that R writes; plain ascii has lost digits
 containers <- list.files(file.path(folder, "containers"), "rds$|RData$", full.names = TRUE)
 containers <- containers[!grepl("ascii\\.|ascii_gz|^v1", basename(containers))]
