@@ -95,6 +95,7 @@ expect_identical(unname(nn_predict(classes, data)[, 1]), predict(classes, data, 
 changed <- nn_assign(classes, nn_vector(classes) * 0.1)
 expect_identical(unname(nn_predict(changed, data)[, 1]), predict(changed, data, type = "prob")$small)
 expect_error(nn_predict(fit_one(y ~ x1 + x2, preProcess = "range"), data), "prepares its data by range")
+foreach::registerDoSEQ()
 averaged <- caret::avNNet(y ~ x1 + x2, data, size = 2, linout = TRUE, trace = FALSE, repeats = 3)
 expect_equal(as.numeric(nn_predict(averaged, data)), as.numeric(predict(averaged, data)), tolerance = 1e-14)
 expect_identical(nn_vector(averaged), unlist(lapply(averaged$model, `[[`, "wts")))
