@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Assign = Callable[[Mapping[str, Array]], Any]
     """Puts checked arrays into a model, and returns the model (a new one when it is immutable)."""
-    MakeGraph = Callable[[], Graph]
+    MakeGraph = Callable[[], Graph | None]
     Meta = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
     """What is said of the weights as a whole, or a function that finds it out when it is asked for."""
     NamesInOrder = Callable[[], Iterable[str]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs.r_graph import graph_of
 from steelyard.codecs.r_nets import contents, listed, orders_of, said, why_empty
 from steelyard.codecs.r_plain import others
 from steelyard.codecs.r_values import Vector
@@ -67,7 +68,7 @@ def read(source: Source, part: str) -> Weights:
     meta = {"format": "R", **said(found)}
     if found.nets and len(runs) == len(weights):
         meta[_ORIGINAL] = Original(source, runs, _derived(found))
-    return Weights(weights, meta=meta, orders=orders_of(found))
+    return Weights(weights, meta=meta, orders=orders_of(found), graph=lambda: graph_of(meta.get("networks", {}), weights))
 
 
 def _alone(session: Vector) -> Value:

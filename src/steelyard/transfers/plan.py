@@ -103,7 +103,7 @@ class Plan:
 
     def arrays(self) -> dict[str, Array]:
         """Return the numbers of each weight of the target that the plan names, in its shape and dtype."""
-        read = _reader(self.source.weights)
+        read = _reader(each.source for each in self._units)
         self._check_left(read)
         return {name: self._made(self.target.weights[name], made, read) for name, made in self._moves.items()}
 
@@ -161,8 +161,9 @@ def _counts(weight: Weight) -> bool:
     return weight.role is not Role.COUNT and not weight.tied
 
 
-def _reader(weights: Weights) -> Any:
+def _reader(units: Iterable[Unit]) -> Any:
     """Read each weight once; a view where the numbers are in memory."""
+    weights = {name: weight for unit in units for name, weight in unit.weights.items()}
     kept: dict[str, Array] = {}
 
     def read(name: str) -> Array:

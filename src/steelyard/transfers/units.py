@@ -102,13 +102,19 @@ class Unit:
         return any(name == slot for name, _ in (*self.parts, *self.computed))
 
 
-def layer_units(name: str, kind: str, members: Iterable[tuple[str, Weight]], layer: Layer | None = None) -> list[Unit]:
+def layer_units(
+    name: str,
+    kind: str,
+    members: Iterable[tuple[str, Weight]],
+    layer: Layer | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> list[Unit]:
     """Return the units of one layer, of which the kind is known.
 
     `members` are its weights by what their names say behind the layer's. Raises `ShapeError` where a weight does not
     fit its axes. Counters and what is no part of the function (`num_batches_tracked`) are passed over.
     """
-    settings = layer.settings if layer else {}
+    settings = layer.settings if layer else settings or {}
     members = list(members)
     separable = any(leaf.startswith("depthwise_") for leaf, _ in members) and len(members) > 1
     units: dict[str, Unit] = {}
@@ -135,11 +141,11 @@ def _running(key: str) -> tuple[int, bool]:
 
 
 def _unit(name: str, kind: str, key: str, settings: Mapping[str, Any]) -> Unit:
-    direction = key.rpartition(" ")[2] if kind in _RECURRENT else ""
+    direction = key.partition(" ")[2]
     told = str(settings.get("direction") or "")
     if key == "pointwise":
         settings = {word: value for word, value in settings.items() if word not in ("groups", "strides", "dilation", "padding")}
-    shown = f"{name} ({key})" if key not in ("", "0 forward") else name
+    shown = f"{name} ({key})" if key not in ("", "0", "0 forward") else name
     return Unit(shown, kind, settings, told or _direction_of(name) or direction)
 
 
@@ -178,7 +184,7 @@ def _parts(kind: str, leaf: str, weight: Weight, settings: Mapping[str, Any]) ->
 def _key(kind: str, leaf: str) -> str:
     if kind in _RECURRENT:
         stacked = _STACKED.search(leaf)
-        return f"{stacked[1] if stacked else 0} {'backward' if stacked and stacked[2] else 'forward'}"
+        return f"{stacked[1]} {'backward' if stacked[2] else 'forward'}" if stacked else "0"
     return ""
 
 
