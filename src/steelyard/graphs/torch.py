@@ -10,14 +10,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
+from torch.overrides import TorchFunctionMode
 
+from steelyard.core.flows import INPUT, Calls
 from steelyard.core.graph import Graph, Layer, Run, Shape
 from steelyard.errors import NotFittedError, UnknownModelError, printable
+from steelyard.layers.torch_flow import Flow
 from steelyard.layers.torch_kinds import kind_and_settings
 
 if TYPE_CHECKING:
@@ -40,13 +44,19 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     _tell_activations(model, layers)
     channels = "first" if any(layer.kind in _IMAGES for layer in layers) else ""
     prefix, inner = _unwrapped(model)
+    names = {part: name for name, part in parts.items()}
     if inputs is None:
-        return Graph(layers, executed=_is_chain(inner), channels=channels)
+        is_chain = _is_chain(inner)
+        if is_chain:
+            _tell_flow(layers, parts, _flow_of_chain([names[part] for part in _links(inner)]))
+        return Graph(layers, executed=is_chain, channels=channels)
     with _untouched(inner):
         given = _tensors(inner, inputs)
-        _, calls = _watched(inner, given, {part: name for name, part in parts.items()}, keep=False)
+        calls, flow = _followed(inner, given, names)
+    layers = _in_order(layers, parts, calls)
+    _tell_flow(layers, parts, flow)
     shapes = tuple(_without_batch(tensor, parts.get(prefix)) for tensor in given)
-    return Graph(_in_order(layers, parts, calls), executed=True, channels=channels, inputs=shapes)
+    return Graph(layers, executed=True, channels=channels, inputs=shapes)
 
 
 def run(model: Any, inputs: Sequence[Array]) -> Run:
@@ -117,6 +127,26 @@ def _is_chain(module: nn.Module) -> bool:
     return not inside or (in_turn and all(_is_chain(child) for _, child in inside))
 
 
+def _links(chain: nn.Module) -> Iterator[nn.Module]:
+    """Yield the layers of a chain as they run; one that stands in it twice runs twice."""
+    inside = _inside(chain)
+    for _, child in inside:
+        yield from _links(child)
+    if not inside:
+        yield chain
+
+
+def _flow_of_chain(links: list[str]) -> Calls:
+    calls, sources = Calls(), frozenset({INPUT})
+    for name in links:
+        sources = calls.call(name, sources)
+    return calls
+
+
+def _tell_flow(layers: list[Layer], parts: Mapping[str, nn.Module], flow: Calls) -> None:
+    flow.tell({layer.name: layer for layer in layers}, [name for name, part in parts.items() if not _weighs(part)])
+
+
 def _layer(name: str, module: nn.Module) -> Layer:
     bases = [base for base in type(module).__mro__ if not base.__name__.startswith("Parametrized")]
     kind, settings = kind_and_settings(module, [base.__name__ for base in bases if base.__module__.startswith("torch.nn.")])
@@ -162,6 +192,45 @@ class _Call:
         self.takes = takes
         self.gives: Shape | None = None
         self.output: Array | None = None
+
+
+def _followed(
+    module: nn.Module, inputs: Sequence[torch.Tensor], names: Mapping[nn.Module, str]
+) -> tuple[dict[str, _Call], Calls]:
+    """Call the module, and return the calls of its layers and what flows into each; nothing where it cannot be followed."""
+    flow = Flow(lambda item: isinstance(item, torch.Tensor))
+    flow.given(inputs)
+    inner = [part for part in names if not any(child in names for child in part.modules() if child is not part)]
+    for part, name in names.items():
+        whole = part in inner
+        flow.held((*part.parameters(recurse=whole), *part.buffers(recurse=whole)), name)
+    flow.held(item for part in module.modules() for item in vars(part).values() if isinstance(item, torch.Tensor))
+    with suppress(Exception), _seen(flow, {part: names[part] for part in inner}):  # some functions run in no mode but their own
+        return _watched(module, inputs, names, keep=False)[1], flow.calls
+    return _watched(module, inputs, names, keep=False)[1], Calls()
+
+
+@contextmanager
+def _seen(flow: Flow, names: Mapping[nn.Module, str]) -> Iterator[None]:
+    """Show all that runs for a while to a flow; the layers in `names` hold no others."""
+
+    def before(part: nn.Module, args: Any, kwargs: Any) -> None:
+        flow.entered(names[part], (args, kwargs))
+
+    def after(part: nn.Module, args: Any, output: Any) -> Any:
+        return flow.left(output)
+
+    def called(_: Any, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return flow.called(function, args, kwargs or {})
+
+    mode: Any = TorchFunctionMode()
+    mode.__torch_function__ = MethodType(called, mode)  # PyTorch wants it to be a method of the mode itself
+    with ExitStack() as hooks:
+        for part in names:
+            hooks.callback(part.register_forward_pre_hook(before, with_kwargs=True).remove)
+            hooks.callback(part.register_forward_hook(after).remove)
+        with mode:
+            yield
 
 
 def _watched(

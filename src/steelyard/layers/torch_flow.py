@@ -1,0 +1,156 @@
+"""What flows into which layer of a PyTorch module, followed through one run, function by function.
+
+Every tensor that is met keeps its origin: the layers whose outputs it was made of. What cannot be followed (a tensor
+out of a function that PyTorch does not show, numbers that went through Python) makes a layer's `after` unknown, not
+wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+from weakref import ref
+
+from steelyard.core.flows import INPUT, NOTHING, UNKNOWN, Calls
+
+_READ_OUT = frozenset({"item", "tolist", "numpy", "__array__", "__dlpack__", "__float__", "__int__", "__index__"})
+"""How numbers leave for Python. That a choice depends on them (`__bool__`) is no flow of data."""
+_FIRST_ONLY = frozenset({"to", "type_as", "view_as", "expand_as", "reshape_as"})
+"""Functions that take nothing but a dtype, a device or a shape of their second tensor."""
+
+
+class _Origin(NamedTuple):
+    """What a tensor was made of: sources of data, and layers whose weights no data has met yet."""
+
+    sources: frozenset[Any] = NOTHING
+    weights: frozenset[str] = frozenset()
+
+    def joined(self, other: _Origin) -> _Origin:
+        return _Origin(self.sources | other.sources, self.weights | other.weights)
+
+
+class Flow:
+    """Follows tensors through one run, and gathers the `calls` of layers by their names.
+
+    `called` stands before every function that PyTorch calls, `entered` and `left` around each call of a layer.
+    """
+
+    __slots__ = ("_is_read_out", "_is_tensor", "_known", "_open", "calls")
+
+    def __init__(self, is_tensor: Callable[[Any], bool]) -> None:
+        self.calls = Calls()
+        self._is_tensor = is_tensor
+        self._known: dict[int, tuple[Any, _Origin]] = {}
+        self._open: list[tuple[_Origin, list[tuple[Any, int]]]] = []
+        self._is_read_out = False
+
+    def given(self, tensors: Iterable[Any]) -> None:
+        """Note the inputs of the net."""
+        self._put(tensors, _Origin(frozenset({INPUT})))
+
+    def held(self, tensors: Iterable[Any], owner: str | None = None) -> None:
+        """Note what a module keeps; with an owner it counts as a use of that layer when data meets it."""
+        fresh = [tensor for tensor in tensors if id(tensor) not in self._known]
+        self._put(fresh, _Origin(weights=frozenset() if owner is None else frozenset({owner})))
+
+    def entered(self, name: str, taken: Any) -> None:
+        """Note that a layer is called."""
+        tensors = list(self._tensors(taken))
+        origin = self._origin(tensors)
+        for owner in origin.weights:
+            origin = origin.joined(_Origin(self.calls.use(owner, NOTHING)))
+        own = _Origin(self.calls.call(name, origin.sources))
+        self._open.append((own, [(tensor, tensor._version) for tensor in tensors]))
+
+    def left(self, given: Any) -> Any:
+        """Note what a layer gave, and return what shall stand for it: a view for an input that came back as it was."""
+        origin, taken = self._open.pop()
+        same = {id(tensor) for tensor, version in taken if tensor._version == version}
+        if self._is_tensor(given) and id(given) in same:
+            given = given.view_as(given)
+        for tensor, version in taken:
+            if tensor._version != version:
+                self._overwrite(tensor, origin)
+        self._put([tensor for tensor in self._tensors(given) if id(tensor) not in same], origin)
+        return given
+
+    def called(self, function: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+        """Call a function of PyTorch, and note what it made of what."""
+        taken = [(tensor, tensor._version) for tensor in self._tensors((args, kwargs))]
+        output = function(*args, **kwargs)
+        word = getattr(function, "__name__", "")
+        written = [tensor for tensor, version in taken if tensor._version != version]
+        tensors = [tensor for tensor, _ in taken]
+        if self._open:
+            self._inside(tensors, written)
+            return output
+        made = list(self._tensors(output))
+        if made or written:
+            origin = self._met(tensors if written else _used(word, tensors))
+            self._put(made, origin)
+            if word == "_pack_padded_sequence":  # how long the rows are is not made of what stands in them
+                self._put(made[1:], self._origin(tensors[1:]))
+            for tensor in written:
+                self._overwrite(tensor, origin)
+        elif word in _READ_OUT and any(t.is_floating_point() and self._origin([t]).sources - {INPUT} for t in tensors):
+            self._is_read_out = True
+        return output
+
+    def _inside(self, tensors: Iterable[Any], written: Iterable[Any]) -> None:
+        """Note what a layer takes beside its arguments, and what it overwrites."""
+        own, _ = self._open[-1]
+        (call,) = own.sources
+        for tensor in tensors:
+            if id(tensor) in self._known:
+                self.calls.add(call, self._known[id(tensor)][1].sources)
+        for tensor in written:
+            if id(tensor) in self._known:
+                self._overwrite(tensor, own)
+
+    def _met(self, tensors: Iterable[Any]) -> _Origin:
+        """Return what a function makes of some tensors; where data meets weights, these are a layer of their own."""
+        origin = self._origin(tensors)
+        if not (origin.sources and origin.weights):
+            return origin
+        unseen = frozenset({UNKNOWN}) if len(origin.weights) > 1 else NOTHING  # which of them comes first
+        uses = (self.calls.use(owner, origin.sources | unseen) for owner in origin.weights)
+        return _Origin(NOTHING.union(*uses))
+
+    def _origin(self, tensors: Iterable[Any]) -> _Origin:
+        origin = _Origin(frozenset({UNKNOWN}) if self._is_read_out else NOTHING)
+        for tensor in tensors:
+            _, one = self._known.get(id(tensor), (None, _Origin(frozenset({UNKNOWN}))))
+            origin = origin.joined(one)
+        return origin
+
+    def _put(self, tensors: Iterable[Any], origin: _Origin) -> None:
+        for tensor in tensors:
+            self._known[id(tensor)] = ref(tensor, partial(self._forget, id(tensor))), origin
+
+    def _forget(self, key: int, _: Any) -> None:
+        self._known.pop(key, None)
+
+    def _overwrite(self, tensor: Any, origin: _Origin) -> None:
+        """Note new numbers in a tensor, also for what shares its memory."""
+        storage, place = tensor.untyped_storage().data_ptr(), (tensor.data_ptr(), tensor.numel())
+        for held, before in list(self._known.values()):
+            other = held()
+            if other is not None and other.untyped_storage().data_ptr() == storage:
+                is_same = (other.data_ptr(), other.numel()) == place
+                self._put([other], origin if is_same else before.joined(origin))
+        self._put([tensor], origin)
+
+    def _tensors(self, structure: Any) -> Iterator[Any]:
+        if self._is_tensor(structure):
+            yield structure
+        elif isinstance(structure, (Mapping, list, tuple)):
+            for item in structure.values() if isinstance(structure, Mapping) else structure:
+                yield from self._tensors(item)
+
+
+def _used(word: str, tensors: list[Any]) -> list[Any]:
+    """Return the tensors whose numbers a function uses."""
+    if word in _FIRST_ONLY:
+        return tensors[:1]
+    return tensors[1:] if word.endswith("_like") or word.startswith("new_") else tensors
