@@ -213,12 +213,13 @@ def make_plan(
     made = list(found.pairs)
     if resize:
         made += _by_name(found.sources, found.targets)
-    if found.choices and not guess:
-        raise AmbiguityError(_open(found.choices))
-    made += [each for choice in found.choices for each in choice.suggested]
+    equal = [choice for choice in found.choices if len(choice.sources) == len(choice.targets)]
+    if equal and not guess:
+        raise AmbiguityError(_open(equal))
+    made += [each for choice in equal for each in choice.suggested]
     _refuse_unpaired(made, sources, targets, only)
     settings = {"only": list(only), "skip": list(skip), "resize": resize}
-    return Plan(source, target, made, settings), found.choices
+    return Plan(source, target, made, settings), equal
 
 
 def _left_out(unit: Unit, only: Sequence[str], skip: Sequence[str]) -> bool:
