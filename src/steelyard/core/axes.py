@@ -11,7 +11,9 @@ each part lies in a weight, and a part of one weight is written into the same pa
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import product
 from math import prod
@@ -184,6 +186,8 @@ def _length(factor: Factor, known: Mapping[str, int], whole: int) -> int:
     return 1 if factor.word == "1" else known.get(factor.word, whole)
 
 
+LARGE, THREADS = 1 << 23, 2
+"""Elements from which on a copy takes longer than two threads do to begin, and reads more than one thread can."""
 TILE = 512
 """Rows and columns that are turned at a time: two such squares of float32 lie in the cache."""
 
@@ -199,11 +203,21 @@ def copy_turned(target: Array, source: Array) -> None:
     if near == far or target.size < TILE * TILE:
         np.copyto(target, source)
         return
-    for start in range(0, target.shape[near], TILE):
+
+    def copy_from(start: int) -> None:
+        index: list[Any] = [slice(None)] * target.ndim
+        index[near] = slice(start, start + TILE)
         for begin in range(0, target.shape[far], TILE):
-            index: list[Any] = [slice(None)] * target.ndim
-            index[near], index[far] = slice(start, start + TILE), slice(begin, begin + TILE)
+            index[far] = slice(begin, begin + TILE)
             np.copyto(target[tuple(index)], source[tuple(index)])
+
+    starts = range(0, target.shape[near], TILE)
+    if target.size < LARGE:
+        for start in starts:
+            copy_from(start)
+        return
+    with ThreadPoolExecutor(THREADS) as pool:
+        deque(pool.map(copy_from, starts), maxlen=0)
 
 
 def _innermost(array: Array) -> int:

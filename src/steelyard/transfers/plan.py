@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from steelyard.core.readers import Live
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import AmbiguityError, ShapeError, printable
@@ -134,11 +135,33 @@ class Plan:
 
         A target that is a file gives `Weights` with its names and the new numbers, to be saved.
         """
-        arrays = self.arrays()
         weights = self.target.weights
+        if self._in_memory():
+            self._write()
+            return weights.assign({})
+        arrays = self.arrays()
         if weights._assign is not None:
             return weights.assign(arrays)
         return replaced(weights, arrays)
+
+    def _in_memory(self) -> bool:
+        """Tell whether numbers can be written where they belong at once: nothing of it can fail half-way."""
+        sources = [weight for made in self._moves.values() for move in made for part in move.sources for weight in part.weights]
+        targets = [self.target.weights[name] for name in self._moves]
+        if self.target.weights._assign is None or len({weight.dtype for weight in (*sources, *targets)}) > 1:
+            return False
+        if not all(isinstance(weight.read, Live) for weight in (*sources, *targets)):
+            return False
+        return _addresses(sources).isdisjoint(_addresses(targets))
+
+    def _write(self) -> None:
+        read = _reader(each.source for each in self._units)
+        self._check_left(read)
+        for name, made in self._moves.items():
+            weight = self.target.weights[name]
+            array = weight.read(0, weight.size).reshape(weight.shape)
+            for move in made:
+                move.target.write(array, move.values(read))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what was decided as JSON: the pairs of layers, what was left out, how sizes may change."""
@@ -155,6 +178,10 @@ def replaced(weights: Weights, arrays: Mapping[str, Array]) -> Weights:
     readers = {name: array_reader(array) for name, array in arrays.items()}
     made = (w.replace(read=readers.get(w.tied or w.name, readers.get(w.name, w.read))) for w in weights.values())
     return Weights(made, meta=weights.meta, graph=weights._graph)
+
+
+def _addresses(weights: Iterable[Weight]) -> set[int]:
+    return {weight.read.memory.address() for weight in weights if isinstance(weight.read, Live)}
 
 
 def _counts(weight: Weight) -> bool:
