@@ -57,7 +57,8 @@ class Plan:
         turned = turns(source, target, pairs)
         for each in pairs:
             self._add(each, turned.get(id(each.target), ()))
-        self.rows = [self._row(name) for name in self._moves]
+        reasons = {name: each.why for each in reversed(pairs) for name in each.target.weights}
+        self.rows = [self._row(name, reasons.get(name, "")) for name in self._moves]
         self.notes = differences(source, target, pairs)
         named = {name for each in pairs for name in each.source.weights}
         self.left = [name for name, weight in source.weights.items() if _counts(weight) and name not in named]
@@ -71,10 +72,9 @@ class Plan:
         slots = {id(part): slot for (slot, _), part in source.parts.items()}
         self._leftover += [(slots[id(part)], part) for part in over]
 
-    def _row(self, name: str) -> Row:
+    def _row(self, name: str, why: str) -> Row:
         made = self._moves[name]
         sources = dict.fromkeys(weight.name for move in made for part in move.sources for weight in part.weights)
-        why = next((each.why for each in self._units if name in each.target.weights), "")
         return Row(tuple(sources), name, "; ".join(dict.fromkeys(filter(None, map(described, made)))), why)
 
     def layer_names(self) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.core.weight import Role, Weight
@@ -81,9 +82,14 @@ def _made(name: str, reading: Reading, members: Members) -> list[Unit]:
 
 def _readings(members: Members) -> Iterator[Reading]:
     leaves = " ".join(sorted(leaf for leaf, weight in members.items() if weight.role is not Role.COUNT))
-    for words in VOCABULARIES:
-        if re.fullmatch(words.leaves, leaves):
-            yield from (reading for reading in words.readings(members) if _agrees(reading, members))
+    for words in _vocabularies(leaves):
+        yield from (reading for reading in words.readings(members) if _agrees(reading, members))
+
+
+@lru_cache(maxsize=1024)
+def _vocabularies(leaves: str) -> list[Vocabulary]:
+    """Return those that know these leaves; the layers of a net have the same ones again and again."""
+    return [words for words in VOCABULARIES if re.fullmatch(words.leaves, leaves)]
 
 
 def _agrees(reading: Reading, members: Members) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.axes import Part, parts_of
@@ -74,7 +73,20 @@ class Unit:
     nothing but names and shapes is known.
     """
 
-    __slots__ = ("computed", "direction", "kind", "layer", "name", "parts", "place", "readings", "settings", "tied", "weights")
+    __slots__ = (
+        "computed",
+        "direction",
+        "kind",
+        "layer",
+        "name",
+        "parts",
+        "place",
+        "readings",
+        "settings",
+        "shapes",
+        "tied",
+        "weights",
+    )
 
     def __init__(self, name: str, kind: str, settings: Mapping[str, Any] | None = None, direction: str = "") -> None:
         self.name = name
@@ -87,6 +99,7 @@ class Unit:
         self.readings: list[Unit] = []
         self.layer: Layer | None = None
         self.tied = ""
+        self.shapes: dict[str, tuple[int, ...]] = {}
         self.computed: dict[Slot, Computed] = {}
 
     def __repr__(self) -> str:
@@ -94,12 +107,17 @@ class Unit:
 
     def shape(self, slot: str) -> tuple[int, ...]:
         """Return the canonical shape of the parts of a slot, blank where there are none."""
-        every: Iterator[tuple[Slot, Part | Computed]] = chain(self.parts.items(), self.computed.items())
-        return next((part.shape for (name, _), part in every if name == slot), ())
+        return self.shapes.get(slot, ())
 
     def has(self, slot: str) -> bool:
         """Tell whether any gate of a slot is there."""
-        return any(name == slot for name, _ in (*self.parts, *self.computed))
+        return slot in self.shapes
+
+    def complete(self) -> None:
+        """Add what the parts make together, and note the shapes of all."""
+        complete(self)
+        self.shapes = {slot: made.shape for (slot, _), made in self.computed.items()}
+        self.shapes |= {slot: part.shape for (slot, _), part in self.parts.items()}
 
 
 def layer_units(
@@ -130,7 +148,7 @@ def layer_units(
             unit.weights.setdefault(weight.name, weight)
             _add(unit, slot, part)
     for unit in units.values():
-        complete(unit)
+        unit.complete()
     return [units[key] for key in sorted(units, key=_running)] if kind in _RECURRENT else list(units.values())
 
 
