@@ -263,16 +263,15 @@ def _any(names: Iterable[str], patterns: Sequence[str]) -> bool:
 def _by_name(sources: list[Unit], targets: list[Unit]) -> Iterator[Pair]:
     """Pair layers of different sizes, which only `resize` allows: those of one name, or the only ones of a kind."""
     for target in targets:
-        same = [unit for unit in sources if unit.kind == target.kind]
+        same = [reading for unit in sources for reading in (unit, *unit.readings) if reading.kind == target.kind]
         named = [unit for unit in same if unit.name == target.name] or same
         if len(named) == 1:
             yield Pair(named[0], target, "the only one of its kind and name")
 
 
 def _refuse_unpaired(made: list[Pair], sources: list[Unit], targets: list[Unit], only: Sequence[str]) -> None:
-    done = {id(unit) for each in made for unit in each[:2]}
-    mine = [unit for unit in sources if id(unit) not in done]
-    theirs = [unit for unit in targets if id(unit) not in done]
+    mine = _without([each.source for each in made], sources)
+    theirs = _without([each.target for each in made], targets)
     if not mine and not theirs:
         return
     first = (theirs or mine)[0]
@@ -283,6 +282,11 @@ def _refuse_unpaired(made: list[Pair], sources: list[Unit], targets: list[Unit],
         f"({len(theirs)} layers of the target and {len(mine)} of the source in all); "
         "leave it out with skip=, or name its partner with pairs="
     )
+
+
+def _without(done: Iterable[Unit], units: list[Unit]) -> list[Unit]:
+    names = {unit.name for unit in done}
+    return [unit for unit in units if unit.name not in names]
 
 
 def _told(unit: Unit) -> str:

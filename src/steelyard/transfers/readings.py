@@ -128,6 +128,7 @@ def _groups(weights: Iterable[Weight]) -> dict[str, Members]:
     for name, weight in listed:
         layer = _home(name, parents)
         leaf = _numbered_leaf(name) or name[len(layer) :].lstrip("./")
+        leaf = leaf if leaf.startswith("parametrizations") else leaf.replace(".", "/")  # dicts of arrays join by dots
         groups.setdefault(layer, {})[leaf] = weight
     return groups
 
