@@ -31,6 +31,7 @@ def said(graph):
             layer.settings,
             layer.takes,
             None if layer.made_by in UNKNOWN_LAST else layer.gives,
+            layer.after,
         )
         for layer in graph.layers
     ]
@@ -141,7 +142,7 @@ def test_an_old_config_without_shapes_gives_those_that_keras_works_out():
         model = build()
         layers, executed, channels, inputs = said(graph_of(as_keras2(config_of(model)), layers_of(model)))
         assert (layers, executed, channels, inputs) == said(graphs.graph(model, None))
-        assert all(takes and gives for *_, takes, gives in layers)
+        assert all(takes and gives for *_, takes, gives, _ in layers)
 
 
 def test_the_names_of_an_old_file_leave_the_models_around_out():

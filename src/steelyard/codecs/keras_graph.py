@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs.keras_config import DEPTH, MODELS, Ref, entries_of, is_sequential, name_of, net_of, refs_in, shape_of
+from steelyard.codecs.keras_flow import Walk
 from steelyard.core.graph import Graph, Layer, Shape
 from steelyard.core.weight import Weight
 from steelyard.layers.keras_kinds import (
@@ -20,38 +22,20 @@ from steelyard.layers.keras_kinds import (
     channels_word,
     class_and_config,
     described,
-    in_order,
 )
 from steelyard.layers.keras_shapes import shape_after
 
-Walk = Generator[Layer, None, "Shape | None"]
+if TYPE_CHECKING:
+    from steelyard.codecs.keras_config import Key
+
+Listing = Generator[Layer, None, "Shape | None"]
 """Layers in order, and in the end the shape of what the last gives."""
-
-DEPTH = 64
-"""Levels of models inside models."""
-_MODELS = ("Functional", "Model", "Sequential")
-"""Classes that run as their configs say; a user's class may do otherwise."""
-
-
-class _Ref(NamedTuple):
-    """Which output of which call of a layer is meant, and its shape where it is said."""
-
-    name: str
-    call: int
-    output: int
-    shape: Shape | None = None
-    dtype: str = ""
-    is_old: bool = True
-
-    @property
-    def key(self) -> tuple[str, int]:
-        return self.name, self.call
 
 
 def graph_maker(config: Any, weights: Iterable[Weight]) -> Callable[[], Graph] | None:
     """Return what makes the graph when it is asked for; None where the config lists no layers."""
     layers = [weight.layer for weight in weights]
-    return (lambda: graph_of(config, layers)) if _entries(config) else None
+    return (lambda: graph_of(config, layers)) if entries_of(config) else None
 
 
 def graph_of(config: Any, layers: Iterable[str]) -> Graph:
@@ -66,19 +50,25 @@ def graph_of(config: Any, layers: Iterable[str]) -> Graph:
     for layer in listed:
         taken[layer.name] += 1
         layer.name = f"{layer.name}#{taken[layer.name]}" if taken[layer.name] > 1 else layer.name
+    Walk(reading.rows).tell(config, listed, reading.weightless)
     return Graph(listed, executed=reading.is_certain, channels=reading.channels, inputs=_inputs(config))
 
 
 class _Reading:
-    """What is known while a config is read: the names of weights, and what has been found out on the way."""
+    """What is known while a config is read: the names of weights, and what has been found out on the way.
 
-    __slots__ = ("_places", "_under", "channels", "is_certain")
+    `rows` are the layers of each entry, by its identity: those that run one after another, for each direction.
+    """
+
+    __slots__ = ("_places", "_under", "channels", "is_certain", "rows", "weightless")
 
     def __init__(self, layers: Iterable[str]) -> None:
         self._under: dict[str, list[str]] = {}
         self._places: dict[int, int] = {}
         self.channels = ""
         self.is_certain = True
+        self.rows: dict[int, list[list[Layer]]] = {}
+        self.weightless: set[int] = set()
         for layer in dict.fromkeys(layers):
             words = re.sub(r"#\d+$", "", layer).split("/")[:DEPTH]
             for count in range(1, len(words) + 1):
@@ -90,33 +80,37 @@ class _Reading:
         stack = [(config, "", 0)]
         while stack:
             entry, scope, depth = stack.pop()
-            path = _path(scope, _name(entry))
+            path = _path(scope, name_of(entry))
             taken[path] += 1
             self._places[id(entry)] = taken[path]
             if depth < DEPTH:
-                below = path if _is_sequential(entry) else ""
-                stack += [(each, below, depth + 1) for each in reversed(_entries(entry))]
+                below = path if is_sequential(entry) else ""
+                stack += [(each, below, depth + 1) for each in reversed(entries_of(entry))]
 
     def names(self, entry: Any, path: str) -> list[str]:
         """Return the names of a layer's weights at or below its path; old files leave the models around out of it."""
-        found = self._under.get(path) or self._under.get(_name(entry)) or []
+        found = self._under.get(path) or self._under.get(name_of(entry)) or []
         place = self._places.get(id(entry), 1)
         own = [name for name in found if name.endswith(f"#{place}") or (place == 1 and not re.search(r"#\d+$", name))]
         return own or found
 
-    def visit(self, entry: Any, scope: str, takes: list[Shape | None], gives: Shape | None, depth: int) -> Walk:
+    def visit(self, entry: Any, scope: str, takes: list[Shape | None], gives: Shape | None, depth: int) -> Listing:
         """Yield the layers that an entry stands for, in the order in which they run, and return the shape of its output."""
         kind, config = class_and_config(entry)
-        path = _path(scope, _name(entry))
+        path = _path(scope, name_of(entry))
         if depth >= DEPTH:
             self.is_certain = False
-        elif _entries(entry):
-            self.is_certain &= kind in _MODELS
-            inner = yield from self._chain(entry, path, takes, depth) if _is_sequential(entry) else self._net(entry, depth)
+        elif entries_of(entry):
+            self.is_certain &= kind in MODELS
+            inner = yield from self._chain(entry, path, takes, depth) if is_sequential(entry) else self._net(entry, depth)
             return gives or inner
         elif kind != "InputLayer":
             first = takes[0] if takes else None
-            yield from self._layer(_known_class(entry), config, entry, path, first, gives)
+            made = list(self._layer(_known_class(entry), config, entry, path, first, gives))
+            self.rows.setdefault(id(entry), [made])
+            if not self.names(entry, path):
+                self.weightless.update(map(id, made))
+            yield from made
         return gives
 
     def _layer(
@@ -126,7 +120,7 @@ class _Reading:
         if kind in ("TimeDistributed", "SpectralNormalization"):
             yield from self._wrapped(kind, config, entry, path, takes, gives)
         elif kind == "Bidirectional":
-            yield from self._both(config, names, path, takes)
+            yield from self._both(config, entry, path, takes)
         elif kind in RECURRENT:
             yield from _cells(kind, config, names, path, takes, gives)
         else:
@@ -140,7 +134,7 @@ class _Reading:
         self, kind: str, config: Mapping[str, Any], entry: Any, path: str, takes: Shape | None, gives: Shape | None
     ) -> Iterator[Layer]:
         inner = config.get("layer")
-        if _entries(inner):
+        if entries_of(inner):
             yield from self.visit(inner, path, [takes and takes[1:]], gives and gives[1:], DEPTH - 1)
             return
         _, own = class_and_config(inner)
@@ -148,24 +142,26 @@ class _Reading:
             if kind == "SpectralNormalization":
                 layer.settings["spectral_norm"] = True
             elif not self.names(entry, path):
-                layer.name = _path(path, _name(inner))
+                layer.name = _path(path, name_of(inner))
             layer.made_by = class_and_config(inner)[0]
             yield layer
 
-    def _both(self, config: Mapping[str, Any], names: list[str], path: str, takes: Shape | None) -> Iterator[Layer]:
+    def _both(self, config: Mapping[str, Any], entry: Any, path: str, takes: Shape | None) -> Iterator[Layer]:
         """Yield the cells of both directions; the backward layer is the forward one turned, unless it is told."""
         kind, forward = class_and_config(config.get("layer"))
         back_kind, backward = class_and_config(config.get("backward_layer"))
         turned = {**forward, "go_backwards": not forward.get("go_backwards")}
         sides = ((kind, forward, False), (back_kind or kind, backward or turned, True))
+        rows = self.rows[id(entry)] = []
         for kind, own, is_back in sides:
-            ours = [n for n in names if any(word.startswith("backward") for word in n.split("/")) == is_back]
+            ours = [n for n in self.names(entry, path) if any(word.startswith("backward") for word in n.split("/")) == is_back]
             side = _path(path, f"{'backward' if is_back else 'forward'}_{forward.get('name', '')}")
-            yield from _cells(kind, own, ours, side, takes, shape_after(kind, own, [takes]))
+            rows.append(list(_cells(kind, own, ours, side, takes, shape_after(kind, own, [takes]))))
+            yield from rows[-1]
 
-    def _chain(self, entry: Any, scope: str, takes: list[Shape | None], depth: int) -> Walk:
+    def _chain(self, entry: Any, scope: str, takes: list[Shape | None], depth: int) -> Listing:
         """Yield the layers of a Sequential model; a later one says what an earlier one gives."""
-        entries = _entries(entry)
+        entries = entries_of(entry)
         shape = (takes[0] if takes else None) or next(iter(_inputs(entry) or ()), None)
         for place, each in enumerate(entries):
             kind, _ = class_and_config(each)
@@ -192,65 +188,38 @@ class _Reading:
             return (*one[:-1], 2 * one[-1]) if one and one[-1] and config.get("merge_mode") == "concat" else None
         return shape_after(_known_class(entry), config, takes)
 
-    def _net(self, entry: Any, depth: int) -> Walk:
+    def _net(self, entry: Any, depth: int) -> Listing:
         """Yield the layers of a functional model as its outputs need them, each where it runs first.
 
         Their names do not begin with the model's.
         """
-        _, config = class_and_config(entry)
-        by_name = {_name(each): each for each in _entries(entry)}
-        calls = {
-            (name, n): [_meant(ref, by_name, is_call=True) for ref in _refs(call)]
-            for name, each in by_name.items()
-            for n, call in enumerate(_calls(each))
-        }
-        ends = [_meant(ref, by_name, is_call=False) for ref in _refs(config.get("output_layers"))]
-        order = in_order([ref.key for ref in ends] or list(calls), lambda key: [ref.key for ref in calls.get(key, [])])
-        self.is_certain &= bool(ends) and _is_sound(order, calls)
-        shapes, done = _Shapes(calls), set()
-        for key in order:
-            each = by_name.get(key[0])
-            if each is None or key not in calls:
+        net = net_of(entry)
+        self.is_certain &= net.is_sound
+        shapes, done, masks = _Shapes(net.calls), set(), net.masks
+        for key in net.order:
+            each = net.by_name.get(key[0])
+            if each is None or key not in net.calls:
                 continue
-            inputs = [shapes.of(ref) for ref in calls[key]]
+            inputs = [shapes.of(ref) for ref in net.calls[key]]
             gives = shapes.made.get(key) or (self._after(each, inputs) if inputs else _told(each))
-            if key[0] not in done and key not in shapes.masks:
+            if key[0] not in done and key not in masks:
                 done.add(key[0])
                 gives = yield from self.visit(each, "", inputs, gives, depth + 1)
             shapes.made[key] = gives
-        return shapes.of(ends[0]) if ends else None
+        return shapes.of(net.ends[0]) if net.ends else None
 
 
 class _Shapes:
     """The shapes of what flows through a functional model: as its config says them, or worked out."""
 
-    __slots__ = ("made", "masks")
+    __slots__ = ("made",)
 
-    def __init__(self, calls: Mapping[tuple[str, int], list[_Ref]]) -> None:
+    def __init__(self, calls: Mapping[Key, list[Ref]]) -> None:
         said = [ref for refs in calls.values() for ref in refs if ref.shape is not None and ref.output == 0]
-        self.made: dict[tuple[str, int], Shape | None] = {ref.key: ref.shape for ref in said}
-        self.masks = {ref.key for ref in said if ref.dtype == "bool"}
+        self.made: dict[Key, Shape | None] = {ref.key: ref.shape for ref in said}
 
-    def of(self, ref: _Ref) -> Shape | None:
+    def of(self, ref: Ref) -> Shape | None:
         return ref.shape if ref.shape is not None else self.made.get(ref.key)
-
-
-def _entries(entry: Any) -> list[Any]:
-    """Return the layers of a model's entry; a Sequential model of Keras 1 is nothing but the list of them."""
-    inner = entry.get("config") if isinstance(entry, Mapping) else None
-    layers = inner.get("layers") if isinstance(inner, Mapping) else inner
-    return [each for each in layers if isinstance(each, Mapping)] if isinstance(layers, list) else []
-
-
-def _is_sequential(entry: Any) -> bool:
-    _, config = class_and_config(entry)
-    return "output_layers" not in config
-
-
-def _name(entry: Any) -> str:
-    _, config = class_and_config(entry)
-    name = config.get("name") or (entry.get("name") if isinstance(entry, Mapping) else "")
-    return name if isinstance(name, str) else ""
 
 
 def _path(scope: str, name: str) -> str:
@@ -280,73 +249,6 @@ def _cells(
         yield described(word, word, own, name, takes if place == 0 else None, gives if place == len(cells) - 1 else None)
 
 
-def _calls(entry: Any) -> list[Any]:
-    """Return the calls of a layer; one that takes no tensors, as an input does, is called once."""
-    calls = entry.get("inbound_nodes")
-    return calls if isinstance(calls, list) and calls else [[]]
-
-
-def _refs(structure: Any) -> Iterator[_Ref]:
-    """Yield the tensors that a call takes, in order, as any version of Keras writes them."""
-    stack = [structure]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, Mapping):
-            ref = _tensor(item)
-            if ref is not None:
-                yield ref
-            else:
-                stack += reversed(list(item.values()))
-        elif isinstance(item, (list, tuple)):
-            if _is_history(item):
-                yield _Ref(*item[:3])
-                stack += item[3:]
-            else:
-                stack += reversed(item)
-
-
-def _tensor(item: Mapping[str, Any]) -> _Ref | None:
-    config = item.get("config")
-    if item.get("class_name") != "__keras_tensor__" or not isinstance(config, Mapping):
-        return None
-    history = config.get("keras_history")
-    if not isinstance(history, list) or not _is_history(history):
-        return None
-    name, call, output = history[:3]
-    return _Ref(name, call, output, _shape(config.get("shape")), str(config.get("dtype")), is_old=False)
-
-
-def _meant(ref: _Ref, by_name: Mapping[str, Any], *, is_call: bool) -> _Ref:
-    """Count the calls of a layer from 0: to Keras a functional model was called once when it was made.
-
-    Keras 3 counts so only where it lists the outputs, Keras 2 wherever it names a model.
-    """
-    entry = by_name.get(ref.name)
-    if entry is None:
-        return ref
-    is_model = bool(_entries(entry)) and (is_call or not _is_sequential(entry))
-    call = ref.call - 1 if is_model and ref.is_old else ref.call
-    return ref._replace(call=max(0, min(call, len(_calls(entry)) - 1)))
-
-
-def _is_history(item: Any) -> bool:
-    return isinstance(item, (list, tuple)) and len(item) in (3, 4) and [type(each) for each in item[:3]] == [str, int, int]
-
-
-def _is_sound(order: list[tuple[str, int]], calls: Mapping[tuple[str, int], list[_Ref]]) -> bool:
-    """Tell whether every layer stands behind all that it takes: there are no circles and nothing is missing."""
-    place = {key: count for count, key in enumerate(order)}
-    return all(key in calls and all(place[ref.key] < place[key] for ref in calls[key]) for key in order)
-
-
-def _shape(value: Any) -> Shape | None:
-    """Return a shape without the batch, if it is one."""
-    if not isinstance(value, (list, tuple)) or not value:
-        return None
-    sound = len(value) <= 32 and all(n is None or (type(n) is int and n >= 0) for n in value)
-    return tuple(value[1:]) if sound else None
-
-
 def _told(entry: Any) -> Shape | None:
     """Return the shape of a layer's first input, if its entry tells it."""
     _, config = class_and_config(entry)
@@ -354,16 +256,16 @@ def _told(entry: Any) -> Shape | None:
     shape = built.get("input_shape") if isinstance(built, Mapping) else None
     while isinstance(shape, (list, tuple)) and shape and isinstance(shape[0], (list, tuple)):
         shape = shape[0]
-    return _shape(shape) or _shape(config.get("batch_shape") or config.get("batch_input_shape"))
+    return shape_of(shape) or shape_of(config.get("batch_shape") or config.get("batch_input_shape"))
 
 
 def _inputs(entry: Any) -> tuple[Shape, ...] | None:
     """Return the shapes of a model's inputs, if its config tells all of them."""
     _, config = class_and_config(entry)
-    by_name = {_name(each): each for each in _entries(entry)}
-    if _is_sequential(entry):
+    by_name = {name_of(each): each for each in entries_of(entry)}
+    if is_sequential(entry):
         first = next(iter(by_name.values()), None)
-        shape = _told(first) or _shape(config.get("build_input_shape"))
+        shape = _told(first) or shape_of(config.get("build_input_shape"))
         return None if shape is None else (shape,)
-    shapes = [_told(by_name.get(ref.name)) for ref in _refs(config.get("input_layers"))]
+    shapes = [_told(by_name.get(ref.name)) for ref in refs_in(config.get("input_layers"))]
     return tuple(shape for shape in shapes if shape is not None) if shapes and None not in shapes else None

@@ -15,8 +15,14 @@ if TYPE_CHECKING:
 INPUT, UNKNOWN = object(), object()
 """What the net is given, and what nobody saw being made."""
 NOTHING: Sources = frozenset()
-SOURCES = 1000
+SOURCES = 256
 """What flows together from more calls than these is not told."""
+
+
+def joined(every: Iterable[Sources]) -> Sources:
+    """Return what something is made of that takes all of these."""
+    sources = NOTHING.union(*every)
+    return sources if len(sources) <= SOURCES else frozenset({UNKNOWN})
 
 
 class Calls:
@@ -56,8 +62,7 @@ class Calls:
         found: dict[Hashable, set[Any]] = {}
         through: dict[Any, Sources] = {}
         for call, taken in self._taken.items():
-            sources = frozenset().union(*(through.get(each, {each}) for each in taken))
-            sources = sources if len(sources) <= SOURCES else frozenset({UNKNOWN})
+            sources = joined(through.get(each, frozenset({each})) for each in taken)
             if call[0] in passed:
                 through[call] = sources
             found.setdefault(call[0], set()).update(each if each in (INPUT, UNKNOWN) else each[0] for each in sources)

@@ -20,7 +20,8 @@ from keras.src.models.functional import Functional
 from steelyard.core.graph import Graph, Layer, Run, Shape
 from steelyard.core.plugins import adapter_of
 from steelyard.errors import UnknownModelError, printable
-from steelyard.layers.keras_kinds import IMAGES, RECURRENT, cells_of, channels_word, described, in_order
+from steelyard.layers.keras_flow import Walk, node_of
+from steelyard.layers.keras_kinds import IMAGES, RECURRENT, cells_of, channels_word, described, in_float64, in_order
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -67,6 +68,7 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
         places = _in_order(places, calls)
     if inputs is not None and shapes is None:
         shapes = tuple(tuple(array.shape[1:]) for array in inputs)
+    _tell_flow(model, places)
     channels = next((place.channels for place in places if place.channels), "")
     executed = certain or inputs is not None
     return Graph([place.layer for place in places], executed=executed, channels=channels, inputs=shapes)
@@ -86,6 +88,15 @@ def run(model: Any, inputs: Sequence[Array]) -> Run:
         if _agree(single.outputs, wide.outputs):
             return wide
     return single
+
+
+def _tell_flow(model: Any, places: list[_Place]) -> None:
+    listed: dict[int, list[int]] = {}
+    for key, place in enumerate(places):
+        listed.setdefault(id(place.holder), []).append(key)
+    walk = Walk(listed, _net_of, _is_certain)
+    walk.whole(model)
+    walk.calls.tell(dict(enumerate(place.layer for place in places)), [k for k, place in enumerate(places) if not place.weighs])
 
 
 def _checked(model: Any) -> Any:
@@ -140,22 +151,17 @@ def _visit(layer: Any, scope: str, known: Known, takes: Shape | None, gives: Sha
 
 def _in_graph(model: Any, path: str, known: Known) -> Iterator[_Place]:
     """Yield the layers of a graph; those of a Sequential model are below its name, those of others stand alone."""
-    inner = model._functional if isinstance(model, keras.Sequential) else model
+    inner = _net_of(model)
     scope = path if isinstance(model, keras.Sequential) else ""
     if inner is None:
         for layer in model.layers:
             yield from _visit(layer, scope, known, None, None)
         return
     inside = {id(node) for nodes in inner._nodes_by_depth.values() for node in nodes}
-    for node in in_order([_node(tensor) for tensor in inner.outputs], lambda node: [_node(t) for t in node.input_tensors]):
+    for node in in_order([node_of(tensor) for tensor in inner.outputs], lambda node: [node_of(t) for t in node.input_tensors]):
         if id(node) in inside and not node.is_input and node.outputs[0].dtype != "bool":  # a mask is no layer
             takes = _shape(node.input_tensors[0]) if node.input_tensors else None
             yield from _visit(node.operation, scope, known, takes, _shape(node.outputs[0]))
-
-
-def _node(tensor: Any) -> Any:
-    operation, index, _ = tensor._keras_history
-    return operation._inbound_nodes[index]
 
 
 def _cells(layer: Any, kind: str, path: str, known: Known, takes: Shape | None, gives: Shape | None) -> Iterator[_Place]:
@@ -216,6 +222,11 @@ def _config(layer: Any) -> Mapping[str, Any]:
 def _is_graph(layer: Any) -> bool:
     own = type(layer).call if hasattr(type(layer), "call") else None
     return own is not None and own in (Functional.call, keras.Sequential.call)
+
+
+def _net_of(layer: Any) -> Any:
+    """Return the functional model that a model runs as; None for a layer, and before the shapes are known."""
+    return (layer._functional if isinstance(layer, keras.Sequential) else layer) if _is_graph(layer) else None
 
 
 def _is_single(layer: Any) -> bool:
@@ -332,25 +343,11 @@ def _doubled(model: Any) -> Any:
     """Build a copy in float64 from the model's config, with the model's own classes and numbers."""
     own = {type(layer).__name__: type(layer) for layer in model._flatten_layers()}
     own |= {type(layer).__name__: type(layer) for layer in getattr(model, "operations", ())}
-    twin = type(model).from_config(_wide(model.get_config()), custom_objects=own)
+    twin = type(model).from_config(in_float64(model.get_config()), custom_objects=own)
     for ours, theirs in zip(twin.variables, model.variables, strict=True):
         value = keras.ops.convert_to_numpy(theirs.value)
         ours.assign(_widened(value) if str(ours.dtype) == "float64" else value)
     return twin
-
-
-def _wide(config: Any) -> Any:
-    """Rewrite every dtype of floats in a config, also those of policies."""
-    if isinstance(config, (list, tuple)):
-        return [_wide(each) for each in config]
-    if not isinstance(config, dict):
-        return config
-    found = {key: _wide(value) for key, value in config.items()}
-    if isinstance(found.get("dtype"), str) and "float" in found["dtype"]:
-        found["dtype"] = "float64"
-    if found.get("class_name") == "DTypePolicy":
-        found["config"] = {"name": "float64"}
-    return found
 
 
 def _widened(array: Array) -> Array:

@@ -31,7 +31,7 @@ def described(
     """Describe a layer that is called `made_by` and is, or extends, Keras's class `kind`.
 
     >>> described("Dense", "Dense", {"activation": "relu"}, "fc")
-    Layer('fc', 'dense', 'Dense', {'activation': 'relu'}, None, None)
+    Layer('fc', 'dense', 'Dense', {'activation': 'relu'}, None, None, None)
     """
     channels = _channels(config, takes)
     if takes is not None and "axis" in config:
@@ -98,6 +98,20 @@ def in_order(outputs: Iterable[Node], before: Callable[[Node], Iterable[Node]]) 
             stack.append((node, True))
             stack += [(parent, False) for parent in reversed(list(before(node)))]
     return order
+
+
+def in_float64(config: Any) -> Any:
+    """Rewrite every dtype of floats in a config, also those of policies."""
+    if isinstance(config, (list, tuple)):
+        return [in_float64(each) for each in config]
+    if not isinstance(config, dict):
+        return config
+    found = {key: in_float64(value) for key, value in config.items()}
+    if isinstance(found.get("dtype"), str) and "float" in found["dtype"]:
+        found["dtype"] = "float64"
+    if found.get("class_name") == "DTypePolicy":
+        found["config"] = {"name": "float64"}
+    return found
 
 
 def is_operation(module: Any) -> bool:

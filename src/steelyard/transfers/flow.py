@@ -105,4 +105,5 @@ def _last_units(units: Iterable[Unit]) -> dict[str, tuple[int, ...]]:
 
 
 def _top(unit: Unit) -> str:
-    return unit.name.rpartition("(")[2].partition(" ")[0] if unit.name.endswith(")") else unit.name
+    """Return which level of a stacked layer a unit is of; the forward one of the first goes by the layer's name alone."""
+    return unit.name.rpartition("(")[2].partition(" ")[0] if unit.name.endswith(")") else "0"
