@@ -11,6 +11,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+from steelyard.codecs.compressed import plain
 from steelyard.codecs.r_values import Vector
 from steelyard.codecs.rdata import read_r
 from steelyard.core.source import from_bytes
@@ -109,6 +110,7 @@ TARGETS = {
     "npz-member": in_zip("x.npz", "w.npy"),
     "onnx": as_file("x.onnx"),
     "pickle": as_file("x.pkl"),
+    "r-nets": as_file("x.rds"),
     "rdata": read_r_values,
     "safetensors": as_file("x.safetensors"),
     "sharded": as_file("x.safetensors.index.json"),
@@ -138,8 +140,17 @@ INSIDE = {"torch-pickle": "data.pkl", "skops-schema": "schema.json"}
 """The member of an archive that a target takes, where it takes one."""
 
 
+FOLDERS = {"r-nets": ("nnet", "other", "rtorch", "keras_r")}
+"""The folders of R's own files that a target begins with."""
+
+
 def seeds(target, shared, limit=1 << 16):
     """Yield the hostile files of a target's formats, which are small and reach deep."""
+    for folder in FOLDERS.get(target, ()):
+        for path in sorted((Path(shared) / "r" / "fixtures" / folder).iterdir()):
+            if path.suffix in (".rds", ".pt"):
+                content = plain(from_bytes(path.read_bytes(), path.name))
+                yield content.read(0, content.size)
     with tarfile.open(Path(shared) / "security" / "hostile.tar.xz") as archive:
         cases = json.load(archive.extractfile("hostile.json"))["cases"]
         wanted = {f"files/{name}/" for name, case in cases.items() if case["format"] in CORPUS.get(target, (target,))}

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -410,3 +411,60 @@ def test_counting_what_is_read_changes_no_byte_of_what_is_written(file, tmp_path
     monkeypatch.setattr(sys, "stderr", Terminal())
     said(capsys, "convert", file, tmp_path / "b.safetensors")
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+# files of R
+
+
+def warned(capsys, *args):
+    """Run a command that does what it should, and return what it warned of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main([str(arg) for arg in args]) == 0
+    return capsys.readouterr().err
+
+
+@pytest.fixture
+def fit(shared, tmp_path):
+    path = tmp_path / "fit.rds"
+    path.write_bytes((shared / "r" / "fixtures" / "nnet" / "nnet_skip_softmax.rds").read_bytes())
+    return path
+
+
+def test_ls_and_check_say_that_a_fit_holds_training_data_too(fit, capsys):
+    note = "this file also holds training data (fitted.values, residuals)"
+    assert said(capsys, "ls", fit).splitlines()[-1] == note
+    assert json.loads(said(capsys, "ls", fit, "--json"))["notes"] == [note]
+    assert said(capsys, "check", fit).splitlines()[-1] == note
+    assert json.loads(said(capsys, "check", fit, "--json"))["notes"] == [note]
+
+
+def test_a_fit_gets_the_numbers_of_another_file_by_convert_like(fit, tmp_path, capsys):
+    steelyard.save(dict(steelyard.weights(fit).arrays()), tmp_path / "w.safetensors")
+    said(capsys, "convert", tmp_path / "w.safetensors", tmp_path / "same.rds", "--like", fit)
+    assert (tmp_path / "same.rds").read_bytes() == fit.read_bytes()
+    vector = steelyard.weights(fit).to_vector()
+    doubled = {name: array * 2 for name, array in steelyard.weights(fit).arrays().items()}
+    steelyard.save({"hidden": doubled["hidden"].astype("float32")}, tmp_path / "w.safetensors")
+    assert "fitted.values" in warned(capsys, "convert", tmp_path / "w.safetensors", fit, "--like", fit)
+    now = steelyard.weights(fit)
+    assert np.array_equal(now["hidden"].numpy(), doubled["hidden"].astype("float32"))
+    assert np.array_equal(now["output"].numpy() * 2, doubled["output"])
+    assert now.to_vector().size == vector.size
+
+
+def test_convert_like_names_what_does_not_fit(fit, tmp_path, capsys):
+    steelyard.save({"hiden": np.zeros((4, 2))}, tmp_path / "a.safetensors")
+    assert "did you mean 'hidden'" in refused(capsys, "convert", tmp_path / "a.safetensors", tmp_path / "b.rds", "--like", fit)
+    steelyard.save({"hidden": np.zeros((2, 4))}, tmp_path / "a.safetensors")
+    assert "in the model [4, 2]" in refused(capsys, "convert", tmp_path / "a.safetensors", tmp_path / "b.rds", "--like", fit)
+    assert names_in(tmp_path) == ["a.safetensors", "fit.rds"]
+
+
+def test_the_vector_of_a_file_of_r_torch_goes_in_its_order(shared, tmp_path, capsys):
+    file = shared / "r" / "fixtures" / "rtorch" / "rtorch_module_v2.pt"
+    expected = json.loads(file.with_suffix(".json").read_text())["r_vector_of_parameters"]
+    args = ("-o", tmp_path / "v.npy", "--order", "F", "--tensor-order", "r-torch")
+    assert "13 float32 numbers from 4 weights" in said(capsys, "vector", file, *args)
+    assert np.load(tmp_path / "v.npy").tolist() == expected
+    assert json.loads(said(capsys, "vector", file, *args, "--json"))["weights"][1]["start"] == 6

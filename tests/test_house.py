@@ -45,10 +45,16 @@ def test_importing_steelyard_imports_no_framework_and_no_numpy():
 
 
 def test_listing_a_file_imports_no_framework_and_no_numpy(tmp_path):
-    for name in ("a.safetensors", "a.npz"):
+    for name in ("a.safetensors", "a.npz", "a.rds"):
         steelyard.save({"w": np.zeros(3)}, tmp_path / name)
         loaded = modules_after(f"import steelyard; w = steelyard.weights({str(tmp_path / name)!r}); list(w.values()); w.size")
         assert not loaded & (FRAMEWORKS | {"numpy", "ml_dtypes"}), name
+
+
+def test_listing_a_fit_of_r_imports_no_numpy(shared):
+    fit = str(shared / "r" / "fixtures" / "nnet" / "nnet_big.rds")
+    loaded = modules_after(f"import steelyard; w = steelyard.weights({fit!r}); list(w.values()); w.size; w.layers")
+    assert not loaded & (FRAMEWORKS | {"numpy", "ml_dtypes"})
 
 
 def test_the_tests_above_can_fail():

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from steelyard.core.casting import converted
 from steelyard.core.dtypes import ITEMSIZES, is_floating, numpy_dtype
 from steelyard.core.source import Source, open_path
+from steelyard.core.splitting import relaid
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
-from steelyard.errors import FormatError, ShapeError, printable
+from steelyard.errors import FormatError, ShapeError, WeightNotFoundError, printable
 from steelyard.formats import check_names, weights_in, writer_of
 from steelyard.io import weights
 
@@ -32,13 +33,13 @@ def cast(found: Weights, dtype: str) -> Weights:
     Integers, which count or index, and booleans stay. Reading a number that the type cannot hold raises
     `LossyError`; rounding is allowed.
     """
-    return Weights((_cast(weight, dtype) for weight in found.values()), meta=found.meta)
+    return Weights((_cast(weight, dtype) for weight in found.values()), meta=found.meta, orders=found._orders)
 
 
 def _cast(weight: Weight, dtype: str) -> Weight:
     if not is_floating(weight.dtype) or weight.dtype == dtype:
         return weight
-    return weight.replace(dtype=dtype, stored="", read=_casting(weight, dtype))
+    return weight.replace(dtype=dtype, stored="", read=relaid(weight.read, _casting(weight, dtype)))
 
 
 def _casting(weight: Weight, dtype: str) -> Reader:
@@ -63,6 +64,28 @@ def renamed(found: Weights, rules: Iterable[str], prefix: str = "") -> Weights:
         except (re.error, IndexError) as error:
             raise ShapeError(f"the rule {printable(rule)!r} is no regular expression and its template: {error}") from None
     return found.rename(r"(?s:(.*))", prefix.replace("\\", r"\\") + r"\1") if prefix else found
+
+
+def into(found: Weights, model: Weights) -> Weights:
+    """Return the weights of `model` with the numbers of `found`, in its types, so that its file can be written anew.
+
+    Weights of the model that `found` leaves out keep their numbers. Raises `ShapeError` for a name or a shape that the model
+    does not have, and `LossyError`, when it is read, for a number that its type cannot hold.
+    """
+    for name, weight in found.items():
+        if name not in model:
+            raise ShapeError(f"{WeightNotFoundError(name, model)}; the model has other names, which --rename can give")
+        if weight.shape != model[name].shape:
+            what = f"{printable(name)} has shape {list(weight.shape)}, in the model {list(model[name].shape)}"
+            raise ShapeError(f"{what}; nothing was written")
+    return Weights((_into(found.get(w.name), w) for w in model.values()), meta=model.meta, orders=model._orders)
+
+
+def _into(weight: Weight | None, own: Weight) -> Weight:
+    if weight is None:
+        return own
+    read = weight.read if weight.dtype == own.dtype else _casting(weight, own.dtype)
+    return own.replace(read=relaid(own.read, read))
 
 
 def opened(path: str, part: str = "model") -> tuple[Weights, set[str]]:

@@ -17,6 +17,7 @@
     └── MissingExtraError   (ImportError)        an optional library is not installed
 
     NonFiniteWarning        (UserWarning)        a weight holds NaN or Inf
+    StaleWarning            (UserWarning)        a file keeps results that were made with its old weights
 
 Each message says what was found, where, and what to do, in one line.
 """
@@ -116,3 +117,7 @@ class MissingExtraError(SteelyardError, ImportError):
 
 class NonFiniteWarning(UserWarning):
     """A weight holds NaN or Inf: which, how many, and where the first is."""
+
+
+class StaleWarning(UserWarning):
+    """A file was written with new weights, and keeps beside them results that were made with the old ones."""

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import steelyard
 from steelyard.core.graph import KINDS
+from steelyard.errors import SteelyardError
 
 SHARED = Path(os.environ.get("STEELYARD_SHARED", Path(__file__).parents[3] / "shared"))
 GOLDEN = SHARED / "conventions/golden"
@@ -167,3 +168,54 @@ def test_a_graph_is_made_when_it_is_asked_for_and_without_numpy():
     code = f"import sys, steelyard; w = steelyard.weights({str(path)!r}); print(len(w.graph.layers), 'numpy' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["2", "False"]
+
+
+def test_an_onnx_file_runs_only_where_its_runtime_is_imported_by_somebody_else(tmp_path):
+    path = GOLDEN / "bilstm/model.onnx"
+    code = """
+import sys, numpy as np, steelyard
+from steelyard.core.plugins import load
+runner, (path, io) = load("graphs", "onnx"), sys.argv[1:]
+weights, arrays = steelyard.weights(path), np.load(io)
+try:
+    runner.run(path, [arrays["x0"]])
+except steelyard.errors.UnknownModelError as error:
+    print(error)
+assert "onnxruntime" not in sys.modules
+import onnxruntime
+for model in (path, weights):
+    (y,) = runner.run(model, [arrays["x0"].astype("float64")]).outputs
+    print(abs(y - arrays["y"]).max() < 1e-5, len(runner.graph(weights, None).layers))
+for model, inputs in ((weights, []), (weights.copy(), [arrays["x0"]])):
+    try:
+        runner.run(model, inputs)
+    except steelyard.errors.SteelyardError as error:
+        print(error)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(path), str(GOLDEN / "bilstm/io.npz")], capture_output=True, text=True, check=True
+    )
+    lines = run.stdout.splitlines()
+    assert lines[0].endswith("import onnxruntime first")
+    assert lines[1:3] == ["True 2", "True 2"]
+    assert lines[3] == "the ONNX file takes 1 inputs (x), not 0"
+    assert lines[4].endswith("save them, and give the path")
+
+
+@pytest.mark.parametrize(
+    "name", ["conv2d_groups/model.tflite", "lstm/model.tflite", "mlp_relu/model.onnx", "convt2d_same_k3/model.onnx"]
+)
+def test_a_damaged_file_has_a_graph_or_is_refused(name, tmp_path):
+    raw, path = (GOLDEN / name).read_bytes(), tmp_path / Path(name).name
+    random = np.random.default_rng(0)
+    refused = 0
+    for _ in range(300):
+        damaged = bytearray(raw)
+        for place in random.integers(0, len(raw), random.integers(1, 5)):
+            damaged[place] = random.choice([0, 1, 127, 255])
+        path.write_bytes(damaged)
+        try:
+            assert steelyard.weights(path).graph is not None
+        except SteelyardError:
+            refused += 1
+    assert 0 < refused < 300

@@ -345,6 +345,14 @@ FACTS = [
         },
     ),
     (
+        nnx.WeightNorm(nnx.Linear(2, 3, rngs=RNGS), rngs=RNGS),
+        {
+            "layer_instance/bias": ("bias", "out"),
+            "layer_instance/kernel": ("kernel", "in out"),
+            "scales/('kernel',)": ("scale", "out"),
+        },
+    ),
+    (
         nnx.LoRALinear(2, 3, lora_rank=1, rngs=RNGS),
         {
             "kernel": ("kernel", "in out"),

@@ -305,3 +305,50 @@ def test_what_is_no_model_is_refused():
 def test_a_deep_copy_and_its_source_differ_by_nothing(model):
     one, two = steelyard.weights(model), steelyard.weights(copy.deepcopy(model))
     assert np.array_equal(one.to_vector(), two.to_vector())
+
+
+class OwnParameters(nn.Module):
+    """A module with parameters of its own beside its children, as the one that R torch's order was measured on."""
+
+    def __init__(self):
+        super().__init__()
+        self.alpha = nn.Parameter(torch.arange(2.0))
+        self.fc1 = nn.Linear(2, 3)
+        self.bn = nn.BatchNorm1d(3)
+        self.fc2 = nn.Linear(3, 1)
+        self.fc3 = self.fc2
+        self.beta = nn.Parameter(torch.ones(1), requires_grad=False)
+
+
+def test_the_order_of_r_torch_has_children_first_and_parameters_only_each_once():
+    model = OwnParameters()
+    weights = steelyard.weights(model)
+    order = ["fc1.weight", "fc1.bias", "bn.weight", "bn.bias", "fc2.weight", "fc2.bias", "alpha", "beta"]
+    tensors = dict(model.named_parameters())
+    vector = weights.to_vector(order="F", tensor_order="r-torch")
+    assert vector.tolist() == np.concatenate([tensors[name].detach().numpy().ravel("F") for name in order]).tolist()
+    assert weights.locate(7, order="F", tensor_order="r-torch") == ("fc1.bias", (1,))
+    assert weights.select("*bias").to_vector(tensor_order="r-torch").size == 3 + 3 + 1
+
+
+def test_a_vector_in_the_order_of_r_torch_is_assigned_and_buffers_stay():
+    model = OwnParameters()
+    weights = steelyard.weights(model)
+    vector = weights.to_vector(order="F", tensor_order="r-torch")
+    detached = weights.from_vector(vector + 1, order="F", tensor_order="r-torch")
+    weights.assign(vector + 1, order="F", tensor_order="r-torch")
+    assert np.array_equal(weights.to_vector(order="F", tensor_order="r-torch"), vector + 1)
+    assert model.alpha.tolist() == [1.0, 2.0]
+    assert model.bn.running_var.tolist() == [1.0, 1.0, 1.0]
+    assert np.array_equal(detached.to_vector(), weights.to_vector())
+    weights.assign(vector, tensor_order="r-torch")
+    assert np.array_equal(weights.to_vector(tensor_order="r-torch"), vector)
+    with pytest.raises(ShapeError, match="the vector has shape"):
+        weights.assign(vector[1:], tensor_order="r-torch")
+
+
+def test_a_copy_does_not_keep_the_model_for_the_order_of_r_torch():
+    weights = steelyard.weights(OwnParameters()).copy()
+    assert weights.to_vector().size > 0
+    with pytest.raises(ShapeError, match="the model is gone, and with it the order"):
+        weights.to_vector(tensor_order="r-torch")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.inert import Global, Record, as_source
 from steelyard.core.dtypes import ITEMSIZES, itemsize
-from steelyard.core.readers import by_rows, refusing
+from steelyard.core.readers import ByColumns, refusing
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
     from steelyard.core.source import Source
-    from steelyard.core.weight import Array, Reader
+    from steelyard.core.weight import Reader
 
 RANK = 64
 """Axes that an array may have: NumPy's own limit."""
@@ -74,12 +74,8 @@ def type_code(descr: str) -> tuple[str, str] | None:
 
 
 def by_columns(flat: Reader, shape: tuple[int, ...]) -> Reader:
-    """Read an array that lies column by column; it must be read whole for any of its rows."""
-
-    def rows(first: int, last: int) -> Array:
-        return flat(0, prod(shape)).reshape(shape, order="F")[first:last]
-
-    return by_rows(shape, rows) if len(shape) > 1 else flat
+    """Read an array that lies column by column."""
+    return ByColumns(flat, shape) if len(shape) > 1 else flat
 
 
 def numbers(source: Source, shape: Any, dtype: tuple[str, str] | None, *, fortran: bool, stored: str = "") -> Found:

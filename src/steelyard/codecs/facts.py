@@ -43,7 +43,7 @@ def with_facts(stored: Iterable[Weight], text: str | None) -> list[Weight]:
     weights is passed over: a file may have been changed by a tool that does not know of these facts.
     """
     found = {weight.name: weight for weight in stored}
-    facts = _parsed(text) if text else {}
+    facts = parsed(text) if text else {}
     ordered = [_explained(name, fact, found) for name, fact in facts.items()]
     known = [weight for weight in ordered if weight is not None]
     rest = [weight for name, weight in found.items() if name not in facts]
@@ -55,7 +55,8 @@ def _in_layer(weight: Weight) -> Weight:
     return weight if weight.layer == layer else weight.replace(layer=layer)
 
 
-def _parsed(text: str) -> dict[str, dict[str, Any]]:
+def parsed(text: str) -> dict[str, dict[str, Any]]:
+    """Return the facts of each weight by its name, as far as `text` holds any."""
     try:
         facts = json.loads(text)
     except (ValueError, RecursionError):

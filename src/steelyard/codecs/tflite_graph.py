@@ -143,7 +143,7 @@ class _Graph:
         layer = Layer("", kind, known.name, _settings(known, operator, taken), after=after)
         layer.takes, layer.gives = _shape(shapes), _shape([output.shape for output in outputs])
         if kind == "conv" and "groups" not in layer.settings and layer.takes:
-            layer.settings["groups"] = layer.takes[-1] // max(taken[0].shape[-1], 1) if code == _CONV_2D else 1
+            layer.settings["groups"] = layer.takes[-1] // _last(taken) if code == _CONV_2D else 1
         return self._put(layer, taken, outputs[0].name if outputs else known.name)
 
     def _put(self, layer: Layer, taken: Sequence[Weight], output: str) -> Layer:
@@ -164,6 +164,11 @@ def _shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
     return None if first is None else first[1:]
 
 
+def _last(taken: Sequence[Weight]) -> int:
+    """Return the length of the last axis of a kernel, at least 1."""
+    return max((1, *taken[0].shape[-1:]))
+
+
 def _settings(known: Operator, operator: Table, taken: Sequence[Weight]) -> dict[str, Any]:
     options = operator.table(12)
     said: dict[str, Any] = {}
@@ -180,7 +185,7 @@ def _settings(known: Operator, operator: Table, taken: Sequence[Weight]) -> dict
     if known.steps:
         said |= _steps(known, options)
     if known.name == "DEPTHWISE_CONV_2D" and taken:
-        said["groups"] = taken[0].shape[-1] // max(options.number(10, "i"), 1)
+        said["groups"] = _last(taken) // max(options.number(10, "i"), 1)
     return said
 
 

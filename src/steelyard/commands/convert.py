@@ -18,10 +18,11 @@ def run(args: argparse.Namespace) -> None:
     Without --dtype the numbers are passed on bit for bit. Weights are selected, then renamed by each --rename in
     turn (a regular expression, which the whole name must match, "=" and what it becomes), then get the --prefix.
     OUT takes its place only when it is complete and on the disk, so it may be the file that is read.
+    With --like OUT is that model with these numbers: a graph of ONNX, or a fit of R, cannot be made of weights alone.
 
     steelyard convert net.pt net.safetensors --rename 'module\.(.*)=\1'
     """
-    from steelyard.converting import cast, opened, renamed, write
+    from steelyard.converting import cast, into, opened, renamed, write
     from steelyard.views.progress import following
 
     everything, used = opened(args.file, args.part)
@@ -29,6 +30,8 @@ def run(args: argparse.Namespace) -> None:
     if everything and not found:
         raise ShapeError(f"no weight of {printable(args.file)} is selected; nothing was written")
     found = cast(found, args.dtype) if args.dtype else found
+    if args.like:
+        found = into(found, opened(args.like)[0])
     with following(found, "converting") as watched:
         out, _ = write(watched, args.out, used, args.shard_size)
     _tell(args, out, found)
@@ -41,6 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", type=_dtype, metavar="DTYPE", help="cast floats, as to float16; integers stay")
     parser.add_argument("--rename", action="append", default=[], metavar="'PATTERN=NAME'", help="rename; may be given again")
     parser.add_argument("--prefix", default="", metavar="TEXT", help="what to put before every name")
+    parser.add_argument("--like", metavar="MODEL", help="write this model (of ONNX or R) again, with the numbers of FILE")
     parser.add_argument(
         "--shard-size", type=_size, metavar="SIZE", help="write shards of at most this size, as 5GB, and an index"
     )

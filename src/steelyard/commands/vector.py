@@ -16,6 +16,7 @@ def run(args: argparse.Namespace) -> None:
     """Write all weights as one flat vector into a .npy file.
 
     They stand in the listed order, tied ones once. With --order F each is flattened by columns, as R does.
+    With --tensor-order r-torch it is the vector of R torch's model$parameters, which files of R torch have.
     --json says where in the vector each weight lies. NaN and Inf give a warning.
 
     steelyard vector model.safetensors -o v.npy --role kernel
@@ -27,11 +28,13 @@ def run(args: argparse.Namespace) -> None:
     found = opened(args.file, args)
     for finding in findings(found._distinct().weights):
         warnings.warn(finding, NonFiniteWarning, stacklevel=1)
-    dtype = write_vector(found, args.out, args.order)
+    dtype = write_vector(found, args.out, args.order, args.tensor_order)
+    record = vector_record(args.file, args.out, found, dtype, args.order, args.tensor_order)
     if args.json:
-        print_json(vector_record(args.file, args.out, found, dtype, args.order))
+        print_json(record)
     else:
-        print(f"{printable(args.out)}: {found.size:,} {dtype} numbers from {count_text(found)}")
+        kept = found.select(weight["name"] for weight in record["weights"]) if args.tensor_order else found
+        print(f"{printable(args.out)}: {record['length']:,} {dtype} numbers from {count_text(kept)}")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,4 +42,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_file(parser)
     parser.add_argument("-o", "--out", required=True, metavar="V.npy", help="the file to write")
     parser.add_argument("--order", choices=("C", "F"), default="C", help="flatten by rows (C, the default) or columns (F)")
+    parser.add_argument("--tensor-order", choices=("r-torch",), help="the order of the weights, where it is not the listed one")
     add_selection(parser)

@@ -11,7 +11,9 @@ each part lies in a weight, and a part of one weight is written into the same pa
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import product
 from math import prod
@@ -49,6 +51,16 @@ def _factor(text: str, backwards: bool) -> Factor:
     return Factor("", "fb", backwards) if text == "dir" else Factor(text, "", backwards)
 
 
+class Layout(NamedTuple):
+    """Where one part lies in any weight of one shape and axes."""
+
+    letters: tuple[str, ...]
+    split: tuple[int, ...]
+    picks: tuple[Any, ...]
+    order: tuple[tuple[int, ...], ...]
+    shape: tuple[int, ...]
+
+
 class Part:
     """Where one part of a weight lies: `letters` tell which it is, `shape` is that of its canonical axes.
 
@@ -57,16 +69,10 @@ class Part:
 
     __slots__ = ("_index", "_order", "_split", "labels", "letters", "shape", "weight")
 
-    def __init__(
-        self, weight: Weight, letters: tuple[str, ...], split: Sequence[int], index: Any, order: Sequence[Sequence[int]]
-    ) -> None:
+    def __init__(self, weight: Weight, layout: Layout, labels: Sequence[str]) -> None:
         self.weight = weight
-        self.letters = letters
-        self._split = tuple(split)
-        self._index = index
-        self._order = order
-        self.labels: tuple[str, ...] = ()
-        self.shape = tuple(prod(split[place] for place in group) for group in order)
+        self.labels = tuple(labels)
+        self.letters, self._split, self._index, self._order, self.shape = layout
 
     def __repr__(self) -> str:
         return f"Part({self.weight.name!r}, {''.join(self.letters)!r}, {' '.join(self.labels)}: {self.shape})"
@@ -119,20 +125,34 @@ def parts_of(weight: Weight, axes: str, canonical: Sequence[str], known: Mapping
         >>> gates["r",]
         [[2], [3]]
     """
+    try:
+        layouts = _layouts(weight.shape, axes, tuple(canonical), tuple((known or {}).items()))
+    except ShapeError as error:
+        raise ShapeError(f"{printable(weight.name)} {error}") from None
+    for layout in layouts:
+        yield Part(weight, layout, canonical)
+
+
+@lru_cache(maxsize=4096)
+def _layouts(
+    shape: tuple[int, ...], axes: str, canonical: tuple[str, ...], known: tuple[tuple[str, int], ...]
+) -> tuple[Layout, ...]:
+    """Return where the parts lie; a net repeats its shapes, so each is worked out once."""
     factors = parsed(axes)
-    split = [size for axis in _lengths(weight, axes, factors, known or {}) for size in axis]
+    split = tuple(size for axis in _lengths(shape, axes, factors, dict(known)) for size in axis)
     flat = [factor for axis in factors for factor in axis]
     words = frozenset(factor.word for factor in flat)
     places = [_label(factor.word, words, canonical) for factor in flat]
-    order = [[place for place, at in enumerate(places) if at == nth] for nth in range(len(canonical))]
+    order = tuple(tuple(place for place, at in enumerate(places) if at == nth) for nth in range(len(canonical)))
+    made = tuple(prod(split[place] for place in group) for group in order)
     marked = [place for place, factor in enumerate(flat) if factor.letters]
+    found = []
     for letters in product(*(flat[place].letters[: split[place]] for place in marked)):
         index: list[Any] = [_whole(factor, at) for factor, at in zip(flat, places, strict=True)]
         for place, letter in zip(marked, letters, strict=True):
             index[place] = flat[place].letters.index(letter)
-        part = Part(weight, letters, split, tuple(index), order)
-        part.labels = tuple(canonical)
-        yield part
+        found.append(Layout(letters, split, tuple(index), order, made))
+    return tuple(found)
 
 
 def _whole(factor: Factor, label: int | None) -> Any:
@@ -159,22 +179,25 @@ def _label(word: str, words: frozenset[str], canonical: Sequence[str]) -> int | 
     elif word == "group":
         plain = canonical[0]
     if plain not in canonical:
-        raise ShapeError(f"the axis {word!r} is none of {', '.join(canonical)}")
+        raise ShapeError(f"has an axis {word!r}, which is none of {', '.join(canonical)}")
     return canonical.index(plain)
 
 
-def _lengths(weight: Weight, axes: str, factors: tuple[tuple[Factor, ...], ...], known: Mapping[str, int]) -> Iterator[list[int]]:
+def _lengths(
+    shape: tuple[int, ...], axes: str, factors: tuple[tuple[Factor, ...], ...], known: Mapping[str, int]
+) -> Iterator[list[int]]:
     """Yield the lengths of the factors of each axis; one of them may follow from the others."""
-    if len(factors) != len(weight.shape):
-        raise ShapeError(f"{printable(weight.name)} has shape {weight.shape}, which does not fit the axes {axes!r}")
-    for axis, length in zip(factors, weight.shape, strict=True):
+    misfit = ShapeError(f"has shape {shape}, which does not fit the axes {axes!r}")
+    if len(factors) != len(shape):
+        raise misfit
+    for axis, length in zip(factors, shape, strict=True):
         sizes = [_length(factor, known, length if len(axis) == 1 else 0) for factor in axis]
         fixed = prod(size for size in sizes if size)
         free = sizes.count(0)
         if free == 1 and fixed and length % fixed == 0:
             sizes[sizes.index(0)] = length // fixed
         if (free > 1 and length) or prod(sizes) != length:
-            raise ShapeError(f"{printable(weight.name)} has shape {weight.shape}, which does not fit the axes {axes!r}")
+            raise misfit
         yield sizes
 
 
@@ -184,6 +207,8 @@ def _length(factor: Factor, known: Mapping[str, int], whole: int) -> int:
     return 1 if factor.word == "1" else known.get(factor.word, whole)
 
 
+LARGE, THREADS = 1 << 23, 2
+"""Elements from which on a copy takes longer than two threads do to begin, and reads more than one thread can."""
 TILE = 512
 """Rows and columns that are turned at a time: two such squares of float32 lie in the cache."""
 
@@ -199,11 +224,21 @@ def copy_turned(target: Array, source: Array) -> None:
     if near == far or target.size < TILE * TILE:
         np.copyto(target, source)
         return
-    for start in range(0, target.shape[near], TILE):
+
+    def copy_from(start: int) -> None:
+        index: list[Any] = [slice(None)] * target.ndim
+        index[near] = slice(start, start + TILE)
         for begin in range(0, target.shape[far], TILE):
-            index: list[Any] = [slice(None)] * target.ndim
-            index[near], index[far] = slice(start, start + TILE), slice(begin, begin + TILE)
+            index[far] = slice(begin, begin + TILE)
             np.copyto(target[tuple(index)], source[tuple(index)])
+
+    starts = range(0, target.shape[near], TILE)
+    if target.size < LARGE:
+        for start in starts:
+            copy_from(start)
+        return
+    with ThreadPoolExecutor(THREADS) as pool:
+        deque(pool.map(copy_from, starts), maxlen=0)
 
 
 def _innermost(array: Array) -> int:

@@ -65,6 +65,8 @@ def _lost(before: Array, after: Array) -> Array:
 
     if np.iscomplexobj(before) and not np.iscomplexobj(after):
         return np.asarray(before.imag != 0) | _lost(before.real, after)
+    if np.iscomplexobj(after) and not np.iscomplexobj(before):
+        return _lost(before, after.real)
     if not _fractional(before):  # integers must come back as they were, also from a float
         return np.asarray((after.astype(before.dtype) != before) | ((after < 0) != (before < 0)))
     if not _fractional(after):

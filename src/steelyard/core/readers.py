@@ -94,6 +94,22 @@ def by_rows(shape: Sequence[int], rows: Callable[[int, int], Array]) -> Reader:
     return read
 
 
+class ByColumns:
+    """A reader of an array that lies column by column: `flat` reads it so. For any of its rows it must be read whole."""
+
+    __slots__ = ("flat", "shape")
+
+    def __init__(self, flat: Reader, shape: Sequence[int]) -> None:
+        self.flat = flat
+        self.shape = shape
+
+    def __call__(self, start: int, stop: int) -> Array:
+        return by_rows(self.shape, self._rows)(start, stop)
+
+    def _rows(self, first: int, last: int) -> Array:
+        return self.flat(0, prod(self.shape)).reshape(self.shape, order="F")[first:last]
+
+
 def from_array(name: str, array: Any, **facts: Any) -> Weight:
     """Make a weight of a NumPy array, without a copy; `facts` are the other fields of `Weight`.
 

@@ -10,7 +10,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard.core.casting import converted
-from steelyard.core.readers import Live
+from steelyard.core.readers import ByColumns, Live
 from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError
 
@@ -99,10 +99,17 @@ def flatten(plan: Plan, out: Array, order: Order) -> None:
 def runs(plan: Plan, dtype: np.dtype[Any], order: Order) -> Iterator[Array]:
     """Yield the vector piece by piece, so that it need not be in memory as a whole."""
     for weight in plan.weights:
-        if order == "F":
-            yield converted(weight.name, weight.numpy().ravel(order="F"), dtype)
-        else:
-            yield from (converted(weight.name, block, dtype) for block in weight.blocks())
+        yield from (converted(weight.name, block, dtype) for block in _blocks(weight, order))
+
+
+def _blocks(weight: Weight, order: Order) -> Iterator[Array]:
+    """Yield the numbers of a weight in this order; those that lie column by column need not be turned, or only once."""
+    by_columns = isinstance(weight.read, ByColumns)
+    if order == "C":
+        return iter([weight.numpy().reshape(-1)]) if by_columns else weight.blocks()
+    if by_columns:
+        return weight.replace(read=weight.read.flat).blocks()  # type: ignore[attr-defined]
+    return iter([weight.numpy().ravel(order="F")])
 
 
 def unflatten(plan: Plan, vector: Array) -> bool:

@@ -18,17 +18,20 @@ if TYPE_CHECKING:
 
     Assign = Callable[[Mapping[str, Array]], Any]
     """Puts checked arrays into a model, and returns the model (a new one when it is immutable)."""
-    MakeGraph = Callable[[], Graph]
+    MakeGraph = Callable[[], Graph | None]
     Meta = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
     """What is said of the weights as a whole, or a function that finds it out when it is asked for."""
+    NamesInOrder = Callable[[], Iterable[str]]
+    """Gives the names of the weights in an order that is not the listed one, and those alone that it has."""
 
 
 class Weights(Mapping[str, Weight]):
     """An ordered mapping of names to weights, by the framework's own names and in its own order.
 
-    Weights that share their numbers (`Weight.tied`) are all listed, and count once in `size`, `nbytes` and
-    the vector. `live` tells that the numbers are in this process's
-    memory and follow the model as it trains; `copy` detaches them.
+    Weights that share their numbers (`Weight.tied`) are all listed, and count once in `size`, `nbytes` and the
+    vector. `live` tells that the numbers are in this process's memory and follow the model as it trains; `copy`
+    detaches them. `orders` are those that a vector may have beside the listed one, each by its word:
+    `to_vector(tensor_order=word)`.
 
     Examples:
         >>> import steelyard
@@ -40,7 +43,7 @@ class Weights(Mapping[str, Weight]):
         array([0., 0., 0.])
     """
 
-    __slots__ = ("_assign", "_graph", "_meta", "_plan", "_weights", "live")
+    __slots__ = ("_assign", "_graph", "_meta", "_orders", "_plan", "_weights", "live")
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class Weights(Mapping[str, Weight]):
         assign: Assign | None = None,
         live: bool = False,
         graph: MakeGraph | None = None,
+        orders: Mapping[str, NamesInOrder] | None = None,
     ) -> None:
         self._weights: dict[str, Weight] = {}
         for weight in weights:
@@ -58,6 +62,7 @@ class Weights(Mapping[str, Weight]):
             self._weights[weight.name] = weight
         self._assign = assign
         self._graph = graph
+        self._orders = orders or {}
         self._plan: Plan | None = None
         self._meta = meta if callable(meta) else dict(meta or {})
         self.live = live
@@ -104,8 +109,24 @@ class Weights(Mapping[str, Weight]):
             self._plan = Plan(list(first.values()))
         return self._plan
 
+    def _ordered(self, tensor_order: str | None) -> Plan:
+        """Plan the vector in another order than the listed one, each weight once, the first of those that are tied."""
+        if tensor_order is None:
+            return self._distinct()
+        if tensor_order not in self._orders:
+            raise ShapeError(
+                f"tensor_order is {tensor_order!r}, which these weights do not have; leave it out for the listed order"
+                + (f", or use one of {', '.join(self._orders)}" if self._orders else "")
+            )
+        first: dict[str, Weight] = {}
+        for name in self._orders[tensor_order]():
+            if name in self._weights:
+                weight = self._weights[name]
+                first.setdefault(weight.tied or name, weight)
+        return Plan(list(first.values()))
+
     def _part(self, weights: Iterable[Weight], assign: Assign | None) -> Weights:
-        return Weights(weights, meta=self._meta, assign=assign, live=self.live, graph=self._graph)
+        return Weights(weights, meta=self._meta, assign=assign, live=self.live, graph=self._graph, orders=self._orders)
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -126,11 +147,22 @@ class Weights(Mapping[str, Weight]):
 
     @property
     def layers(self) -> dict[str, Weights]:
-        """The weights of each layer by its name, in order."""
+        """The weights of each layer by its name, in order.
+
+        A layer that is listed as one matrix, bias and kernel together, is split (see `core.splitting`); its parts
+        can be read, but not be assigned to.
+        """
         groups: dict[str, list[Weight]] = {}
         for weight in self._weights.values():
             groups.setdefault(weight.layer, []).append(weight)
-        return {layer: self._part(group, self._assign) for layer, group in groups.items()}
+        return {layer: self._layer(group) for layer, group in groups.items()}
+
+    def _layer(self, group: list[Weight]) -> Weights:
+        from steelyard.core.splitting import is_joined, split
+
+        if not any(map(is_joined, group)):
+            return self._part(group, self._assign)
+        return self._part((part for weight in group for part in split(weight)), None)
 
     @property
     def graph(self) -> Graph | None:
@@ -187,12 +219,16 @@ class Weights(Mapping[str, Weight]):
 
         original = {renamed(name): name for name in self._weights}
         assign = self._assign
-        return self._part(
+        orders = {word: _renamed_order(names, renamed) for word, names in self._orders.items()}
+        return Weights(
             (
                 w.replace(name=renamed(w.name), layer=renamed_layer(w), tied=w.tied and renamed(w.tied))
                 for w in self._weights.values()
             ),
-            assign and (lambda arrays: assign({original[name]: array for name, array in arrays.items()})),
+            meta=self._meta,
+            assign=assign and (lambda arrays: assign({original[name]: array for name, array in arrays.items()})),
+            live=self.live,
+            orders=orders,
         )
 
     def arrays(self) -> dict[str, Array]:
@@ -219,11 +255,15 @@ class Weights(Mapping[str, Weight]):
             for block in weight.blocks(limit):
                 yield weight, block
 
-    def to_vector(self, order: Order = "C", dtype: Any = None, out: Array | None = None) -> Array:
+    def to_vector(
+        self, order: Order = "C", dtype: Any = None, out: Array | None = None, *, tensor_order: str | None = None
+    ) -> Array:
         """Copy every weight into one vector, in the listed order; tied weights once.
 
         `order` is how each weight is flattened: "C" by rows, "F" by columns as R does. Without `dtype` the
         vector has the smallest type that holds all of them. `out` is filled and returned when given.
+        With `tensor_order` "r-torch" the vector is that of R torch's `model$parameters`: parameters only, those
+        of a module's children before its own. Live PyTorch modules and files of R torch have that order.
         Raises `ShapeError` when `out` does not fit, `LossyError` when a number does not fit into `dtype`.
 
         Examples:
@@ -235,7 +275,7 @@ class Weights(Mapping[str, Weight]):
 
         from steelyard.core.casting import common_dtype
 
-        plan = self._distinct()
+        plan = self._ordered(tensor_order)
         if order not in ("C", "F"):
             raise ShapeError(f'order is {order!r}; it must be "C" (by rows) or "F" (by columns)')
         if out is None:
@@ -248,19 +288,25 @@ class Weights(Mapping[str, Weight]):
         flatten(plan, out, order)
         return out
 
-    def from_vector(self, vector: Any, order: Order = "C") -> Weights:
+    def from_vector(self, vector: Any, order: Order = "C", *, tensor_order: str | None = None) -> Weights:
         """Return weights of these names, shapes and dtypes with the numbers of `vector`, detached from any model.
 
-        Raises `ShapeError` for a wrong length and `LossyError` for a number that a weight's type cannot hold.
+        Those that a `tensor_order` leaves out keep their numbers. Raises `ShapeError` for a wrong length and
+        `LossyError` for a number that a weight's type cannot hold.
         """
         import numpy as np
 
         from steelyard.core.assign import as_vector, pieces
 
-        plan = self._distinct()
-        return self._detached(pieces(plan, np.array(as_vector(plan, vector)), order))
+        plan = self._ordered(tensor_order)
+        arrays = pieces(plan, np.array(as_vector(plan, vector)), order)
+        if tensor_order is None:
+            return self._detached(arrays)
+        by_owner = {weight.tied or weight.name: arrays[weight.name] for weight in plan.weights}
+        given = {w.name: by_owner.get(w.tied or w.name) for w in self._distinct().weights}
+        return self._detached({name: self[name].numpy().copy() if a is None else a for name, a in given.items()})
 
-    def locate(self, index: int, order: Order = "C") -> tuple[str, tuple[int, ...]]:
+    def locate(self, index: int, order: Order = "C", *, tensor_order: str | None = None) -> tuple[str, tuple[int, ...]]:
         """Return the name and the place of the weight that entry `index` of the vector is.
 
         Examples:
@@ -269,14 +315,14 @@ class Weights(Mapping[str, Weight]):
             >>> steelyard.weights({"a": np.zeros(4), "b": np.zeros((2, 3))}).locate(8)
             ('b', (1, 1))
         """
-        weight, place = self._distinct().locate(index, order)
+        weight, place = self._ordered(tensor_order).locate(index, order)
         return weight.name, place
 
-    def assign(self, values: Mapping[str, Any] | Array, order: Order = "C") -> Any:
+    def assign(self, values: Mapping[str, Any] | Array, order: Order = "C", *, tensor_order: str | None = None) -> Any:
         """Put numbers into the model, all or nothing, and return it (a new one where models are immutable).
 
-        `values` is a vector as `to_vector(order)` gives it, or a mapping of names to arrays; names that are left
-        out stay as they are. No memory is shared with `values`. Raises `ShapeError` (a length, name or shape
+        `values` is a vector as `to_vector` gives it with this order and tensor_order, or a mapping of names to arrays;
+        names that are left out stay as they are. No memory is shared with `values`. Raises `ShapeError` (a length, name or shape
         that does not fit), `LossyError` (a fraction for an integer, an overflow) or `ReadOnlyError` (weights
         that come from a file or were detached); nothing is written then.
 
@@ -293,9 +339,10 @@ class Weights(Mapping[str, Weight]):
             raise ReadOnlyError(
                 "these weights belong to no model; save them with steelyard.save, or assign them to weights(model)"
             )
-        plan = self._distinct()
         if isinstance(values, Mapping):
+            plan = self._distinct()
             return put(plan, checked(plan, self, values), self._assign)
+        plan = self._ordered(tensor_order)
         vector = as_vector(plan, values)
         if order == "C" and unflatten(plan, vector):
             return self._assign({})
@@ -304,13 +351,19 @@ class Weights(Mapping[str, Weight]):
     def _detached(self, arrays: Mapping[str, Array]) -> Weights:
         """Return weights with these facts over `arrays`, which hold the distinct ones; tied ones share."""
         from steelyard.core.readers import array_reader
+        from steelyard.core.splitting import relaid
 
         owner = {w.tied or w.name: array_reader(arrays[w.name]) for w in self._distinct().weights}
         return Weights(
-            (w.replace(read=owner[w.tied or w.name]) for w in self._weights.values()),
+            (w.replace(read=relaid(w.read, owner[w.tied or w.name])) for w in self._weights.values()),
             meta=self._meta,
             live=True,
+            orders=self._orders,
         )
+
+
+def _renamed_order(names: NamesInOrder, renamed: Callable[[str], str]) -> NamesInOrder:
+    return lambda: map(renamed, names())
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -28,6 +28,7 @@ SUFFIXES = {
     "keras": (".keras",),
     "numpy": (".npz", ".npy"),
     "onnx": (".onnx",),
+    "r": (".rds", ".rdata", ".rda"),
     "safetensors": (".safetensors",),
     "sharded": (".index.json",),
     "sklearn": (".pkl", ".pickle", ".joblib", ".sav", ".pdparams", ".pkl.gz", ".lz4"),

@@ -105,7 +105,7 @@ def write(weights: Weights, path: Path) -> None:
                     _add(archive, weight, json.dumps({FACTS: owned[weight.name]}, separators=(",", ":")))
 
 
-def write_vector(weights: Weights, path: str, order: Order) -> str:
+def write_vector(weights: Weights, path: str, order: Order, tensor_order: str | None = None) -> str:
     """Write all weights as one vector into a `.npy` file, piece by piece, and return its dtype.
 
     It has the smallest type that holds all weights, of those that every NumPy reads.
@@ -115,7 +115,7 @@ def write_vector(weights: Weights, path: str, order: Order) -> str:
 
     if not path.lower().endswith(".npy"):
         raise FormatError(path, "a vector is written as .npy; give a name that ends so")
-    plan = weights._distinct()
+    plan = weights._ordered(tensor_order)
     dtype = standard(common_dtype(plan.dtypes))
     with replacing(path) as file:
         file.write(_header_text((plan.size,), dtype.name))

@@ -65,10 +65,17 @@ def sniff(source: Source) -> bool:
 
 
 def read(source: Source, part: str) -> Weights:
-    """In the order of the file's bytes, or in that of the model whose facts Steelyard kept in the metadata."""
+    """In the order of the file's bytes, or in that of the model whose facts Steelyard kept in the metadata.
+
+    A file that R torch wrote is listed as R torch names its tensors.
+    """
     begin, header = _header(source)
     meta = _metadata(source, header.pop("__metadata__", {}))
     stored = _tensors(source, begin, header)
+    if "__r__" in meta:
+        from steelyard.codecs.r_torch import read_v3
+
+        return read_v3(source, stored, meta)
     return Weights(with_facts(stored, meta.pop("steelyard", None)), meta=meta)
 
 

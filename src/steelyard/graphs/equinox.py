@@ -21,9 +21,9 @@ from jax.tree_util import keystr, tree_flatten_with_path
 from steelyard.core.graph import Graph, Layer, Run
 from steelyard.core.plugins import adapter_of
 from steelyard.errors import ShapeError, UnknownModelError, printable
-from steelyard.graphs.jax import Calls, in_double, outputs_of, patched
+from steelyard.graphs.jax import Calls, in_double, outputs_of, patched, traced, with_shapes
 from steelyard.layers.equinox import WHOLE, known_class, layer_for
-from steelyard.layers.jax import activation_layer, covered, holds
+from steelyard.layers.jax import activation_layer, chained, covered, holds
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -35,12 +35,14 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     """Return the layers; with inputs, in the order in which they run. Nothing is computed for it."""
     names = list(dict.fromkeys(weight.layer for weight in adapter_of(model).weights(model)))
     defined, certain = _defined(model, names)
-    if certain or inputs is None:
+    if inputs is None:
         return Graph(defined, executed=certain, channels="first")
-    calls = _traced(model, inputs, names)
+    calls = _trace(model, inputs, names)
+    shapes = tuple(tuple(x.shape[1:]) for x in inputs)
+    if certain:
+        return Graph([with_shapes(layer, calls) for layer in defined], executed=True, channels="first", inputs=shapes)
     unseen = set(names) - covered(calls.layers.values(), names, WHOLE)
     rest = [layer for layer in defined if layer.name not in calls.layers]
-    shapes = tuple(tuple(x.shape[1:]) for x in inputs)
     return Graph([*calls.layers.values(), *rest], executed=not unseen, channels="first", inputs=shapes)
 
 
@@ -57,10 +59,11 @@ def _run(model: Any, inputs: Sequence[Array], names: Sequence[str], batched: int
     def attempt(doubled: Any) -> Run:
         wide, given = doubled(model), [doubled(jnp.asarray(x)) for x in inputs]
         if batched:
-            calls, outputs = _called(wide, given, names, batched)
-            return Run(outputs_of(outputs), calls.arrays())
-        count = min((len(x) for x in given), default=0)
-        return _stacked([_called(wide, [x[place] for x in given], names, batched) for place in range(count)])
+            calls = Calls()
+            return Run(outputs_of(_called(wide, given, names, calls)), calls.arrays())
+        examples = [[x[place] for x in given] for place in range(min(map(len, given), default=0))]
+        runs = [(calls := Calls(batched=0), _called(wide, example, names, calls)) for example in examples]
+        return _stacked(runs)
 
     found: Run = in_double(attempt)
     return found
@@ -74,19 +77,18 @@ def _stacked(runs: Sequence[tuple[Calls, Any]]) -> Run:
     return Run(outputs, {name: np.stack([each[name] for each in layers]) for name in shared})
 
 
-def _traced(model: Any, inputs: Sequence[Array], names: Sequence[str]) -> Calls:
-    def trace(batched: int) -> Calls:
-        kept: list[Calls] = []
+def _trace(model: Any, inputs: Sequence[Array], names: Sequence[str]) -> Calls:
+    def attempt(batched: int) -> Calls:
+        calls = Calls(batched=batched, marking=True)
 
         def call(*given: Any) -> Any:
-            calls, outputs = _called(model, given, names, batched)
-            kept.append(calls)
+            outputs = _called(model, given, names, calls)
             return [leaf for leaf in jax.tree_util.tree_leaves(outputs) if isinstance(leaf, jax.Array)]
 
-        jax.eval_shape(call, *(jnp.asarray(x if batched else x[0]) for x in inputs))
-        return kept[0]
+        traced(call, [jnp.asarray(x if batched else x[0]) for x in inputs], calls)
+        return calls
 
-    return _either(model, trace)
+    return _either(model, attempt)
 
 
 def _either(model: Any, attempt: Callable[[int], Found]) -> Found:
@@ -117,11 +119,10 @@ def _check_arguments(model: Any) -> None:
         )
 
 
-def _called(model: Any, inputs: Sequence[Any], names: Sequence[str], batched: int) -> tuple[Calls, Any]:
-    """Call the model in inference mode, and return the calls of its layers and what it gave but states."""
+def _called(model: Any, inputs: Sequence[Any], names: Sequence[str], calls: Calls) -> list[Any]:
+    """Call the model in inference mode, note the calls of its layers, and return what it gave but states."""
     model = eqx.nn.inference_mode(model)
     modules = {id(module): (name, module) for name, module in _modules(model, "")}
-    calls = Calls(batched=batched)
 
     def seen(module: Any, call: partial[Any]) -> Any:
         name, _ = modules.get(id(module), (None, None))
@@ -133,7 +134,7 @@ def _called(model: Any, inputs: Sequence[Any], names: Sequence[str], batched: in
     with patched({type(module) for _, module in modules.values()}, seen):
         given = model(*inputs, **_extras(model))
     leaves = jax.tree_util.tree_leaves(given, is_leaf=lambda leaf: isinstance(leaf, eqx.nn.State))
-    return calls, [leaf for leaf in leaves if not isinstance(leaf, eqx.nn.State)]
+    return [leaf for leaf in leaves if not isinstance(leaf, eqx.nn.State)]
 
 
 def _extras(model: Any) -> dict[str, Any]:
@@ -156,7 +157,7 @@ def _defined(model: Any, names: Sequence[str]) -> tuple[list[Layer], bool]:
     walked = list(_sequence(model, "")) if isinstance(model, eqx.Module) else [None]
     certain = [layer for layer in walked if layer is not None]
     if len(certain) == len(walked) and not set(names) - covered(certain, names, WHOLE):
-        return certain, True
+        return chained(certain), True
     modules = dict(_modules(model, "")) if isinstance(model, eqx.Module) else {}
     whole = [name for name, module in modules.items() if known_class(module)]
     tops = (min((each for each in whole if holds(each, name)), key=len, default=name) for name in names)

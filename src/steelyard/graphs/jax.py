@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 
 from steelyard.core.graph import Graph, Layer, Run, Shape
 from steelyard.core.plugins import adapter_of
@@ -43,12 +44,14 @@ def run(model: Any, inputs: Sequence[Array]) -> Run:
 class Calls:
     """The layers that were called in one run of a net, in order, and what they gave.
 
-    `batched` is the number of axes of the batch.
+    `batched` is the number of axes of the batch. With `marking` what goes into and comes out of each layer is marked
+    in a trace, so that `flow` can follow it.
     """
 
-    __slots__ = ("_inside", "_settings", "batched", "layers", "outputs")
+    __slots__ = ("_inside", "_settings", "batched", "layers", "marking", "outputs")
 
-    def __init__(self, *, batched: int = 1) -> None:
+    def __init__(self, *, batched: int = 1, marking: bool = False) -> None:
+        self.marking = marking
         self.layers: dict[str, Layer] = {}
         self.outputs: dict[str, Any] = {}
         self.batched = batched
@@ -64,14 +67,16 @@ class Calls:
         """
         if self._inside:
             return call()
+        fresh = layer is not None and layer.name not in self.layers
         if layer is not None:
             layer.settings = {**self._settings, **layer.settings}
             layer = self.layers.setdefault(layer.name, layer)
             layer.takes = layer.takes or self._shape(call.args)
         before = self._settings
         self._inside, self._settings = whole, {**before, **(inside or {})}
+        marking = self.marking and whole and layer is not None
         try:
-            given = call()
+            given = _marked_call(call, layer.name, fresh=fresh) if marking and layer is not None else call()
         finally:
             self._inside, self._settings = False, before
         if layer is not None:
@@ -96,6 +101,75 @@ class Calls:
             if array is not None:
                 found[name] = array
         return found
+
+
+def traced(function: Callable[..., Any], given: Sequence[Any], calls: Calls) -> None:
+    """Trace a function that makes these calls, and say of each layer which others flow into it."""
+    closed = jax.make_jaxpr(function)(*given)
+    before: dict[str, dict[str, None]] = {}
+    _follow(closed.jaxpr, [{} for _ in closed.jaxpr.invars], before)
+    for name, layer in calls.layers.items():
+        if name in before:
+            layer.after = tuple(before[name])
+
+
+def with_shapes(layer: Layer, calls: Calls) -> Layer:
+    """Return a layer with the shapes that were seen when it was called."""
+    seen = calls.layers.get(layer.name)
+    if seen is not None:
+        layer.takes, layer.gives = seen.takes, seen.gives
+    return layer
+
+
+_IN, _OUT = "steelyard in ", "steelyard out "
+
+
+def _marked_call(call: partial[Any], name: str, *, fresh: bool) -> Any:
+    """Mark what comes out, and what goes in where the layer runs first."""
+    if fresh:
+        keywords = {word: _marked(value, _IN + name) for word, value in call.keywords.items()}
+        call = partial(call.func, *_marked(call.args, _IN + name), **keywords)
+    return _marked(call(), _OUT + name)
+
+
+def _marked(value: Any, mark: str) -> Any:
+    """Give the arrays a name that a trace keeps."""
+    if isinstance(value, jax.Array):
+        return checkpoint_name(value, mark)
+    return type(value)(_marked(each, mark) for each in value) if type(value) in (tuple, list) else value
+
+
+def _follow(jaxpr: Any, given: Sequence[dict[str, None]], before: dict[str, dict[str, None]]) -> list[dict[str, None]]:
+    """Walk the operations of a trace, and return the layers that each of its outputs comes from.
+
+    `given` are those that its inputs come from; what flows into each layer is added to `before`.
+    """
+    sources: dict[Any, dict[str, None]] = dict(zip(jaxpr.invars, given, strict=True))
+
+    def of(variable: Any) -> dict[str, None]:
+        return {} if hasattr(variable, "val") else sources.get(variable, {})
+
+    for equation in jaxpr.eqns:
+        found = [of(variable) for variable in equation.invars]
+        merged = {name: None for each in found for name in each}
+        mark = str(equation.params.get("name", "")) if equation.primitive.name == "name" else ""
+        outputs = _inner(equation, found, before)
+        if mark.startswith(_IN):
+            before.setdefault(mark.removeprefix(_IN), {}).update(merged)
+        elif mark.startswith(_OUT):
+            outputs = [{mark.removeprefix(_OUT): None}]
+        for place, variable in enumerate(equation.outvars):
+            sources[variable] = merged if outputs is None else outputs[place]
+    return [of(variable) for variable in jaxpr.outvars]
+
+
+def _inner(equation: Any, found: Sequence[dict[str, None]], before: dict[str, dict[str, None]]) -> list[dict[str, None]] | None:
+    """Follow a function that an operation calls, where its inputs and outputs are those of the operation."""
+    for held in equation.params.values():
+        jaxpr = getattr(held, "jaxpr", held)
+        if hasattr(jaxpr, "eqns") and len(jaxpr.invars) == len(found) and len(jaxpr.outvars) == len(equation.outvars):
+            return _follow(jaxpr, found, before)
+    return None
 
 
 def unmapped(array: Any) -> Any:

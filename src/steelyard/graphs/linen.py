@@ -16,7 +16,7 @@ from flax.errors import FlaxError
 from steelyard.core.graph import Graph, Layer, Run
 from steelyard.core.plugins import adapter_of, load
 from steelyard.errors import ShapeError, printable
-from steelyard.graphs.jax import Calls, in_double, outputs_of
+from steelyard.graphs.jax import Calls, in_double, outputs_of, traced
 from steelyard.layers.flax import KINDS, WHOLE, WRAPPERS, known_class, layer_for, reversal, settings_inside
 from steelyard.layers.jax import covered, with_settings
 from steelyard.layers.linen import layers_of_names, path_of
@@ -40,9 +40,10 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
         if known_class(module) in KINDS:
             layers = [layer_for("", module)]
         return Graph(layers, channels="last")
-    calls = Calls()
+    calls = Calls(marking=True)
     names = {path_of(weight.layer) for weight in weights}
-    jax.eval_shape(lambda tree, given: _call(module, tree, given, calls, names), variables, [jnp.asarray(x) for x in inputs])
+    given = (variables, [jnp.asarray(x) for x in inputs])
+    traced(lambda tree, given: jax.tree_util.tree_leaves(_call(module, tree, given, calls, names)), given, calls)
     unseen = names - covered(calls.layers.values(), names, WHOLE)
     rest = [layer for layer in layers_of_names(weights) if layer.name not in calls.layers]
     shapes = tuple(tuple(x.shape[1:]) for x in inputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,9 @@ from flax import nnx
 
 from steelyard.core.graph import Graph, Layer, Run
 from steelyard.core.plugins import adapter_of
-from steelyard.graphs.jax import Calls, in_double, outputs_of, patched
+from steelyard.graphs.jax import Calls, in_double, outputs_of, patched, traced, with_shapes
 from steelyard.layers.flax import WHOLE, WRAPPERS, known_class, layer_for, reversal, settings_inside
-from steelyard.layers.jax import activation_layer, covered, holds, with_settings
+from steelyard.layers.jax import activation_layer, chained, covered, holds, with_settings
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -23,19 +23,21 @@ if TYPE_CHECKING:
 def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     """Return the layers of a module."""
     names = _names(model)
+    layers, certain = _defined(model, names)
     if inputs is None:
-        layers, certain = _defined(model, names)
         return Graph(layers, executed=certain, channels="last")
-    copy, calls = _copy(model), Calls()
+    copy, calls = _copy(model), Calls(marking=True)
 
-    def traced(state: Any, given: Sequence[Any]) -> Any:
+    def call(state: Any, given: Sequence[Any]) -> Any:
         return jax.tree_util.tree_leaves(_call(nnx.merge(definition, state), given, calls, names))
 
     definition, state = nnx.split(copy)
-    jax.eval_shape(traced, state, [jnp.asarray(x) for x in inputs])
-    unseen = set(names) - covered(calls.layers.values(), names, WHOLE)
-    rest = [layer for layer in _defined(model, names)[0] if layer.name not in calls.layers]
+    traced(call, (state, [jnp.asarray(x) for x in inputs]), calls)
     shapes = tuple(tuple(x.shape[1:]) for x in inputs)
+    if certain:
+        return Graph([with_shapes(layer, calls) for layer in layers], executed=True, channels="last", inputs=shapes)
+    unseen = set(names) - covered(calls.layers.values(), names, WHOLE)
+    rest = [layer for layer in layers if layer.name not in calls.layers]
     return Graph([*calls.layers.values(), *rest], executed=not unseen, channels="last", inputs=shapes)
 
 
@@ -84,22 +86,22 @@ def _call(model: Any, inputs: Sequence[Any], calls: Calls, names: Sequence[str])
     modules = _modules(model)
 
     def seen(module: Any, call: partial[Any]) -> Any:
-        name, _ = modules.get(id(module), (None, None))
-        return call() if name is None else _seen(module, name, call, calls, modules, names)
+        return _seen(module, call, calls, modules, names)
 
-    with patched({type(module) for _, module in modules.values()}, seen):
+    with patched({nnx.RNN, *(type(module) for _, module in modules.values())}, seen):
         return model(*inputs)
 
 
-def _seen(module: Any, name: str, call: partial[Any], calls: Calls, modules: Any, names: Sequence[str]) -> Any:
-    """Record the call of one module; of a recurrent layer its cell is what has the weights."""
+def _seen(module: Any, call: partial[Any], calls: Calls, modules: Mapping[int, tuple[str, Any]], names: Sequence[str]) -> Any:
+    """Record the call of one module; of a recurrent layer, which may be made in a call, its cell is what has the weights."""
     if isinstance(module, nnx.RNN) and id(module.cell) in modules:
         cell = with_settings(layer_for(modules[id(module.cell)][0], module.cell), **reversal(module, call))
         return calls.record(cell, call, whole=True)
-    whole = known_class(module) in WHOLE
-    return calls.record(
-        _layer(name, module) if whole or name in names else None, call, whole=whole, inside=settings_inside(module)
-    )
+    if id(module) not in modules:
+        return call()
+    name, whole = modules[id(module)][0], known_class(module) in WHOLE
+    layer = _layer(name, module) if whole or name in names else None
+    return calls.record(layer, call, whole=whole, inside=settings_inside(module))
 
 
 def _layer(name: str, module: Any) -> Layer:
@@ -114,7 +116,7 @@ def _defined(model: Any, names: Sequence[str]) -> tuple[list[Layer], bool]:
     walked = list(_sequence(model, ""))
     certain = [layer for layer in walked if layer is not None]
     if len(certain) == len(walked) and not set(names) - covered(certain, names, WHOLE):
-        return certain, True
+        return chained(certain), True
     modules = dict(_modules(model).values())
     whole = [name for name, module in modules.items() if known_class(module) in WHOLE]
     tops = (min((each for each in whole if holds(each, name)), key=len, default=name) for name in names)

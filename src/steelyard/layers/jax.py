@@ -71,6 +71,21 @@ def activation_layer(name: str, function: Any) -> Layer:
     return Layer(name, "softmax" if word == "softmax" else "activation", word, {"activation": word})
 
 
+def chained(layers: Iterable[Layer]) -> list[Layer]:
+    """Say of layers that surely run one after the other which flow into which; two directions stand side by side."""
+    listed: list[Layer] = []
+    before: tuple[str, ...] = ()
+    for layer in layers:
+        beside = bool(listed) and (listed[-1].settings.get("direction"), layer.settings.get("direction")) == (
+            "forward",
+            "backward",
+        )
+        layer.after = listed[-1].after if beside else before
+        before = (*before, layer.name) if beside else (layer.name,)
+        listed.append(layer)
+    return listed
+
+
 def with_settings(layer: Layer, **settings: Any) -> Layer:
     """Return a layer with these settings too."""
     layer.settings |= settings

@@ -42,13 +42,17 @@ class Finding:
 
 
 class Check:
-    """What a check found: `findings`, none when all is well, and how many `weights` were looked at."""
+    """What a check found: `findings`, none when all is well, and how many `weights` were looked at.
 
-    __slots__ = ("findings", "weights")
+    `notes` are what a user should know of a file though nothing is wrong: that it holds training data too.
+    """
 
-    def __init__(self, weights: int, findings: Sequence[Finding]) -> None:
+    __slots__ = ("findings", "notes", "weights")
+
+    def __init__(self, weights: int, findings: Sequence[Finding], notes: Sequence[str] = ()) -> None:
         self.weights = weights
         self.findings = tuple(findings)
+        self.notes = tuple(notes)
 
     @property
     def good(self) -> bool:
@@ -62,7 +66,8 @@ class Check:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the findings as plain Python, for JSON."""
-        return {"good": self.good, "weights": self.weights, "findings": [finding.to_dict() for finding in self.findings]}
+        record = {"good": self.good, "weights": self.weights, "findings": [finding.to_dict() for finding in self.findings]}
+        return record | {"notes": list(self.notes)} if self.notes else record
 
 
 def check(source: Any) -> Check:
@@ -81,7 +86,7 @@ def check(source: Any) -> Check:
     """
     found: Weights = weights(source, "all")
     looked = (finding for weight in found._distinct().weights for finding in _of(weight))
-    return Check(len(found), [*_code(found), *looked])
+    return Check(len(found), [*_code(found), *looked], _notes(found))
 
 
 def _of(weight: Weight) -> Iterator[Finding]:
@@ -97,6 +102,11 @@ def _of(weight: Weight) -> Iterator[Finding]:
                 pass
     except SteelyardError as error:
         yield Finding("unreadable", weight.name, f"{printable(weight.name)} cannot be read: {error}")
+
+
+def _notes(found: Weights) -> list[str]:
+    notes = found.meta.get("notes")
+    return [printable(note, 1000) for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
 
 
 def _code(found: Weights) -> Iterator[Finding]:

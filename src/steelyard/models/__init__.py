@@ -26,6 +26,8 @@ class Adapter(Protocol):
 
     One whose arrays are kept in plain dicts and lists that are one model (JAX's trees) may also have
     `tree_adapter(leaf) -> str | None`: the adapter that a container of nothing but such leaves goes to as a whole.
+    One whose models have other orders than the listed one may have `orders(model)`, a mapping of a word to a function
+    that gives the names in that order: `to_vector(tensor_order=word)` goes by it.
     """
 
     def weights(self, model: Any, /) -> Iterable[Weight]:
@@ -38,8 +40,13 @@ class Adapter(Protocol):
 def weights_of(model: Any) -> Weights:
     """Return the weights of a live model, of a wrapper around one, or of a container of several."""
     adapter = adapter_of(model)
+    orders = getattr(adapter, "orders", None)
     return Weights(
-        adapter.weights(model), meta=_meta(adapter, model), assign=lambda arrays: adapter.assign(model, arrays), live=True
+        adapter.weights(model),
+        meta=_meta(adapter, model),
+        assign=lambda arrays: adapter.assign(model, arrays),
+        live=True,
+        orders=orders(model) if orders else None,
     )
 
 

@@ -209,6 +209,8 @@ def _known(modules: Mapping[Any, Any], path: tuple[Any, ...]) -> Facts:
     for name in _bases(modules.get(path[:-2])) if len(path) > 1 else ():
         if path[-2] in PARTS.get(name, {}):
             return PARTS[name][path[-2]]
+    if path[-2:-1] == ("scales",) and "WeightNorm" in _bases(modules.get(path[:-2])):
+        return {str(path[-1]): (Role.SCALE, "out")}
     owner = modules.get(path[:-1])
     if isinstance(owner, (nnx.Conv, nnx.ConvTranspose)):
         return _convolution(owner)

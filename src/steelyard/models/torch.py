@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import torch
 from torch import nn
@@ -47,6 +48,36 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
         for name, array in arrays.items():
             _fill(name, tensors[name], array)
     return model
+
+
+def orders(model: Any) -> dict[str, Callable[[], list[str]]]:
+    """Return the order of R torch's `model$parameters`, which a module has; copies of its weights do not keep it alive."""
+    if not isinstance(model, nn.Module):
+        return {}
+    held = ref(model)
+
+    def r_torch() -> list[str]:
+        module = held()
+        if module is None:
+            raise ShapeError("the model is gone, and with it the order of its parameters; ask for the vector while it lives")
+        return _r_order(module)
+
+    return {"r-torch": r_torch}
+
+
+def _r_order(module: nn.Module) -> list[str]:
+    """Return the names of the parameters, those of a module's children before its own, each once."""
+    names: dict[int, str] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        names.setdefault(id(tensor), name)
+    return list(dict.fromkeys(names[id(p)] for p in _children_first(module) if id(p) in names))
+
+
+def _children_first(module: nn.Module) -> Iterator[nn.Parameter]:
+    for child in module._modules.values():
+        if child is not None:
+            yield from _children_first(child)
+    yield from (parameter for parameter in module._parameters.values() if parameter is not None)
 
 
 def _module_weights(module: nn.Module) -> Iterator[Weight]:

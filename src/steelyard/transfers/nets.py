@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError
+from steelyard.transfers.joined import separate
 from steelyard.transfers.readings import readings_of
 from steelyard.transfers.units import Unit, layer_units
 
@@ -38,10 +39,11 @@ class Net:
 
     def _units(self) -> list[Unit]:
         layers = {layer.name: layer for layer in self.graph.layers} if self.graph else {}
+        named = {name: layer.name for layer in layers.values() for name in layer.settings.get("weights", ())}
         claimed: dict[str, Members] = {}
         rest: list[Weight] = []
-        for weight in self.weights.values():
-            owner, leaf = _owner(weight, layers)
+        for weight in separate(self.weights):
+            owner, leaf = (named[weight.name], weight.name) if weight.name in named else _owner(weight, layers)
             if owner is None or layers[owner].kind == "other":
                 rest.append(weight)
             else:
@@ -80,7 +82,7 @@ def _set_so(layer: Layer, reading: Unit) -> bool:
 def _joined(readings: list[Unit], layer: Layer) -> Unit:
     first, *others = readings
     for unit in readings:
-        unit.layer, unit.settings, unit.readings = layer, dict(layer.settings), []
+        unit.layer, unit.settings, unit.readings = layer, unit.settings | layer.settings, []
         unit.direction = str(layer.settings.get("direction") or unit.direction)
     first.readings = others
     return first

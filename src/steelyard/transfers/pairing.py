@@ -63,13 +63,21 @@ def pair(source: Net, target: Net, given: Mapping[str, str], sources: list[Unit]
     found = Pairing(fixed, [], [], [])
     families = _families(left, open_targets)
     before, after = places(source, sources, families), places(target, targets, families)
-    evidence: Evidence = (_names(sources), _names(targets), "equal names")
+    evidence = _by_name(sources, targets)
     if before is not None and after is not None:
         evidence = before, after, "its place in the flow of data"
     for family in _by_family(families, left, open_targets):
         for mine, theirs in _by_direction(*family):
             _settle(mine, theirs, evidence, found)
     return found
+
+
+def _by_name(sources: list[Unit], targets: list[Unit]) -> Evidence:
+    """Return the evidence of names: where two nets name all their layers alike, even numbers are names."""
+    mine, theirs = ({id(unit): unit.name for unit in units} for units in (sources, targets))
+    if sorted(mine.values()) != sorted(theirs.values()):
+        mine, theirs = _names(sources), _names(targets)
+    return mine, theirs, "equal names"
 
 
 def _given(given: Mapping[str, str], sources: Iterable[Unit], targets: Iterable[Unit]) -> list[Pair]:
@@ -190,16 +198,25 @@ def _fit(source: Unit, target: Unit) -> bool:
     return True
 
 
-_WORDS = re.compile(r"[A-Za-z]+|\d+")
+_SEGMENTS, _WORDS = re.compile(r"[./\[\]]+"), re.compile(r"[A-Za-z]+|\d+")
 
 
 def _names(units: list[Unit]) -> dict[int, Any]:
-    """Return the words of each name, without those in front that all of them share."""
-    words = {id(unit): tuple(word.lower() for word in _WORDS.findall(unit.name)) for unit in units}
-    shared = _shared(list(words.values())) if len(units) > 1 else 0
-    return {unit: name[shared:] for unit, name in words.items()}
+    """Return what each unit's name says, by which equal names of two nets are known.
+
+    Containers that all layers of a net lie in say nothing, and are left out. A number alone does not name a layer:
+    it counts what a framework happened to make before, so what would be left of such a name is kept whole.
+    """
+    paths = [[segment for segment in _SEGMENTS.split(unit.name) if segment] for unit in units]
+    shared = _shared([path[:-1] for path in paths]) if len(units) > 1 else 0
+    return {id(unit): _label(path[shared:]) or (unit.name, id(unit)) for unit, path in zip(units, paths, strict=True)}
 
 
-def _shared(names: list[tuple[str, ...]]) -> int:
-    """Return how many words in front all names share."""
-    return next((nth for nth, words in enumerate(zip(*names, strict=False)) if len(set(words)) > 1), min(map(len, names)))
+def _label(path: list[str]) -> tuple[str, ...]:
+    words = tuple(word.lower() for segment in path for word in _WORDS.findall(segment))
+    return words if any(map(str.isalpha, words)) else ()
+
+
+def _shared(paths: list[list[str]]) -> int:
+    """Return how many segments in front all paths share."""
+    return next((nth for nth, segments in enumerate(zip(*paths, strict=False)) if len(set(segments)) > 1), min(map(len, paths)))

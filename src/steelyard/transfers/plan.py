@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from steelyard.core.readers import Live
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import AmbiguityError, ShapeError, printable
@@ -56,7 +57,8 @@ class Plan:
         turned = turns(source, target, pairs)
         for each in pairs:
             self._add(each, turned.get(id(each.target), ()))
-        self.rows = [self._row(name) for name in self._moves]
+        reasons = {name: each.why for each in reversed(pairs) for name in each.target.weights}
+        self.rows = [self._row(name, reasons.get(name, "")) for name in self._moves]
         self.notes = differences(source, target, pairs)
         named = {name for each in pairs for name in each.source.weights}
         self.left = [name for name, weight in source.weights.items() if _counts(weight) and name not in named]
@@ -70,10 +72,9 @@ class Plan:
         slots = {id(part): slot for (slot, _), part in source.parts.items()}
         self._leftover += [(slots[id(part)], part) for part in over]
 
-    def _row(self, name: str) -> Row:
+    def _row(self, name: str, why: str) -> Row:
         made = self._moves[name]
         sources = dict.fromkeys(weight.name for move in made for part in move.sources for weight in part.weights)
-        why = next((each.why for each in self._units if name in each.target.weights), "")
         return Row(tuple(sources), name, "; ".join(dict.fromkeys(filter(None, map(described, made)))), why)
 
     def layer_names(self) -> Iterator[tuple[str, str]]:
@@ -103,7 +104,7 @@ class Plan:
 
     def arrays(self) -> dict[str, Array]:
         """Return the numbers of each weight of the target that the plan names, in its shape and dtype."""
-        read = _reader(self.source.weights)
+        read = _reader(each.source for each in self._units)
         self._check_left(read)
         return {name: self._made(self.target.weights[name], made, read) for name, made in self._moves.items()}
 
@@ -134,11 +135,33 @@ class Plan:
 
         A target that is a file gives `Weights` with its names and the new numbers, to be saved.
         """
-        arrays = self.arrays()
         weights = self.target.weights
+        if self._in_memory():
+            self._write()
+            return weights.assign({})
+        arrays = self.arrays()
         if weights._assign is not None:
             return weights.assign(arrays)
         return replaced(weights, arrays)
+
+    def _in_memory(self) -> bool:
+        """Tell whether numbers can be written where they belong at once: nothing of it can fail half-way."""
+        sources = [weight for made in self._moves.values() for move in made for part in move.sources for weight in part.weights]
+        targets = [self.target.weights[name] for name in self._moves]
+        if self.target.weights._assign is None or len({weight.dtype for weight in (*sources, *targets)}) > 1:
+            return False
+        if not all(isinstance(weight.read, Live) for weight in (*sources, *targets)):
+            return False
+        return _addresses(sources).isdisjoint(_addresses(targets))
+
+    def _write(self) -> None:
+        read = _reader(each.source for each in self._units)
+        self._check_left(read)
+        for name, made in self._moves.items():
+            weight = self.target.weights[name]
+            array = weight.read(0, weight.size).reshape(weight.shape)
+            for move in made:
+                move.target.write(array, move.values(read))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what was decided as JSON: the pairs of layers, what was left out, how sizes may change."""
@@ -157,12 +180,17 @@ def replaced(weights: Weights, arrays: Mapping[str, Array]) -> Weights:
     return Weights(made, meta=weights.meta, graph=weights._graph)
 
 
+def _addresses(weights: Iterable[Weight]) -> set[int]:
+    return {weight.read.memory.address() for weight in weights if isinstance(weight.read, Live)}
+
+
 def _counts(weight: Weight) -> bool:
     return weight.role is not Role.COUNT and not weight.tied
 
 
-def _reader(weights: Weights) -> Any:
+def _reader(units: Iterable[Unit]) -> Any:
     """Read each weight once; a view where the numbers are in memory."""
+    weights = {name: weight for unit in units for name, weight in unit.weights.items()}
     kept: dict[str, Array] = {}
 
     def read(name: str) -> Array:
@@ -212,12 +240,13 @@ def make_plan(
     made = list(found.pairs)
     if resize:
         made += _by_name(found.sources, found.targets)
-    if found.choices and not guess:
-        raise AmbiguityError(_open(found.choices))
-    made += [each for choice in found.choices for each in choice.suggested]
+    equal = [choice for choice in found.choices if len(choice.sources) == len(choice.targets)]
+    if equal and not guess:
+        raise AmbiguityError(_open(equal))
+    made += [each for choice in equal for each in choice.suggested]
     _refuse_unpaired(made, sources, targets, only)
     settings = {"only": list(only), "skip": list(skip), "resize": resize}
-    return Plan(source, target, made, settings), found.choices
+    return Plan(source, target, made, settings), equal
 
 
 def _left_out(unit: Unit, only: Sequence[str], skip: Sequence[str]) -> bool:
@@ -234,16 +263,15 @@ def _any(names: Iterable[str], patterns: Sequence[str]) -> bool:
 def _by_name(sources: list[Unit], targets: list[Unit]) -> Iterator[Pair]:
     """Pair layers of different sizes, which only `resize` allows: those of one name, or the only ones of a kind."""
     for target in targets:
-        same = [unit for unit in sources if unit.kind == target.kind]
+        same = [reading for unit in sources for reading in (unit, *unit.readings) if reading.kind == target.kind]
         named = [unit for unit in same if unit.name == target.name] or same
         if len(named) == 1:
             yield Pair(named[0], target, "the only one of its kind and name")
 
 
 def _refuse_unpaired(made: list[Pair], sources: list[Unit], targets: list[Unit], only: Sequence[str]) -> None:
-    done = {id(unit) for each in made for unit in each[:2]}
-    mine = [unit for unit in sources if id(unit) not in done]
-    theirs = [unit for unit in targets if id(unit) not in done]
+    mine = _without([each.source for each in made], sources)
+    theirs = _without([each.target for each in made], targets)
     if not mine and not theirs:
         return
     first = (theirs or mine)[0]
@@ -254,6 +282,11 @@ def _refuse_unpaired(made: list[Pair], sources: list[Unit], targets: list[Unit],
         f"({len(theirs)} layers of the target and {len(mine)} of the source in all); "
         "leave it out with skip=, or name its partner with pairs="
     )
+
+
+def _without(done: Iterable[Unit], units: list[Unit]) -> list[Unit]:
+    names = {unit.name for unit in done}
+    return [unit for unit in units if unit.name not in names]
 
 
 def _told(unit: Unit) -> str:

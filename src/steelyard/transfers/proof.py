@@ -90,13 +90,18 @@ def _outputs(run: Run) -> list[Array]:
 
 
 def _alike(one: Array, other: Array, source: Net, target: Net) -> Array:
-    """Return an output of the target as the source lays it out: images have their channels elsewhere."""
-    if one.ndim < 3 or one.ndim != other.ndim or source.channels == target.channels or not (source.channels and target.channels):
+    """Return an output of the target as the source lays it out: images may have their channels elsewhere."""
+    if one.ndim < 3 or one.ndim != other.ndim:
         return other
-    moved = to_channels(other, source.channels)
-    if one.shape in (other.shape, moved.shape) and one.shape != (other.shape if _image_at_the_end(target) else moved.shape):
-        return moved if one.shape == moved.shape else other
-    return moved if _image_at_the_end(target) else other
+    if one.shape != other.shape:
+        return next((way for way in _ways(other) if way.shape == one.shape), other)
+    apart = source.channels and target.channels and source.channels != target.channels
+    return to_channels(other, source.channels) if apart and _image_at_the_end(target) else other
+
+
+def _ways(array: Array) -> list[Array]:
+    """Return an array with its channels where they are, last and first."""
+    return [array, to_channels(array, "last"), to_channels(array, "first")] if array.ndim > 2 else [array]
 
 
 def _image_at_the_end(net: Net) -> bool:
@@ -123,14 +128,6 @@ def _layers(plan: Plan, before: Run, after: Run) -> Iterator[LayerError]:
     for own in before.layers:
         if own in names:
             one, other = before.layers[own], after.layers[names[own]]
-            both = {one.shape: other, to_channels(one, "last").shape if one.ndim > 2 else None: other}
-            if one.ndim == other.ndim and other.shape in both:
-                yield LayerError(printable(own), printable(names[own]), _nearest(one, other, plan))
-
-
-def _nearest(one: Array, other: Array, plan: Plan) -> float:
-    """Return the error of a layer's output in the layout that fits: a layer in the middle may be an image or not."""
-    ways = [other]
-    if one.ndim > 2 and plan.source.channels != plan.target.channels and plan.source.channels:
-        ways.append(to_channels(other, plan.source.channels))
-    return min((_error(one, way)[1] for way in ways if way.shape == one.shape), default=float("nan"))
+            errors = [_error(one, way)[1] for way in _ways(other) if way.shape == one.shape]
+            if errors:
+                yield LayerError(printable(own), printable(names[own]), min(errors))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.core.weight import Role, Weight
@@ -35,6 +36,7 @@ class Reading(NamedTuple):
 
     kind: str
     facts: dict[str, Fact]
+    settings: dict[str, bool] = {}  # noqa: RUF012 - of a tuple, never written to
 
 
 class Vocabulary(NamedTuple):
@@ -73,16 +75,21 @@ def _made(name: str, reading: Reading, members: Members) -> list[Unit]:
             axes = fact.axes if "[" in fact.axes else weight.axes or fact.axes
             named.append((leaf, weight.replace(role=fact.role, axes=axes)))
     try:
-        return layer_units(name, reading.kind, named)
+        return layer_units(name, reading.kind, named, settings=reading.settings)
     except ShapeError:
         return []
 
 
 def _readings(members: Members) -> Iterator[Reading]:
     leaves = " ".join(sorted(leaf for leaf, weight in members.items() if weight.role is not Role.COUNT))
-    for words in VOCABULARIES:
-        if re.fullmatch(words.leaves, leaves):
-            yield from (reading for reading in words.readings(members) if _agrees(reading, members))
+    for words in _vocabularies(leaves):
+        yield from (reading for reading in words.readings(members) if _agrees(reading, members))
+
+
+@lru_cache(maxsize=1024)
+def _vocabularies(leaves: str) -> list[Vocabulary]:
+    """Return those that know these leaves; the layers of a net have the same ones again and again."""
+    return [words for words in VOCABULARIES if re.fullmatch(words.leaves, leaves)]
 
 
 def _agrees(reading: Reading, members: Members) -> bool:
@@ -121,6 +128,7 @@ def _groups(weights: Iterable[Weight]) -> dict[str, Members]:
     for name, weight in listed:
         layer = _home(name, parents)
         leaf = _numbered_leaf(name) or name[len(layer) :].lstrip("./")
+        leaf = leaf if leaf.startswith("parametrizations") else leaf.replace(".", "/")  # dicts of arrays join by dots
         groups.setdefault(layer, {})[leaf] = weight
     return groups
 
@@ -238,7 +246,20 @@ def _torch_recurrent(members: Members) -> Iterator[Reading]:
             else Fact(Role.RECURRENT_KERNEL if leaf.startswith("weight_hh") else Role.KERNEL, f"{out} in")
             for leaf in members
         }  # fmt: skip
-        yield Reading(kind, facts)
+        yield Reading(kind, facts, {"reset_after": True} if kind == "gru" else {})
+
+
+def _plain_recurrent(members: Members) -> Iterator[Reading]:
+    """A cell with one bias, and perhaps the hidden state's of the new gate (n), as Equinox has it.
+
+    Without that bias a GRU does not tell whether it resets before or after the product: only an equal one takes it.
+    """
+    kind, gates = _gates(members, "weight_hh", 0)
+    if kind:
+        out = f"[{gates}]*out" if gates else "out"
+        facts = {"weight_ih": Fact(Role.KERNEL, f"{out} in"), "weight_hh": Fact(Role.RECURRENT_KERNEL, f"{out} in")}
+        facts |= {leaf: Fact(Role.BIAS, "[n]*out" if leaf == "bias_n" else out) for leaf in members if leaf not in facts}
+        yield Reading(kind, facts, {"reset_after": "bias_n" in members} if kind == "gru" else {})
 
 
 def _keras_recurrent(members: Members) -> Iterator[Reading]:
@@ -248,7 +269,8 @@ def _keras_recurrent(members: Members) -> Iterator[Reading]:
         facts = {"kernel": Fact(Role.KERNEL, f"in {out}"), "recurrent_kernel": Fact(Role.RECURRENT_KERNEL, f"in {out}")}
         if "bias" in members:
             facts["bias"] = Fact(Role.BIAS, f"[ih] {out}" if len(members["bias"].shape) == 2 else out)
-        yield Reading(kind, facts)
+        tells = kind == "gru" and "bias" in members
+        yield Reading(kind, facts, {"reset_after": len(members["bias"].shape) == 2} if tells else {})
 
 
 def _packed_cell(members: Members) -> Iterator[Reading]:
@@ -256,7 +278,8 @@ def _packed_cell(members: Members) -> Iterator[Reading]:
     if kind:
         out = f"[{gates}]*out" if gates else "out"
         roles = {"dense_i/kernel": Role.KERNEL, "dense_h/kernel": Role.RECURRENT_KERNEL}
-        yield Reading(kind, {leaf: Fact(roles[leaf], f"in {out}") if leaf in roles else Fact(Role.BIAS, out) for leaf in members})
+        facts = {leaf: Fact(roles[leaf], f"in {out}") if leaf in roles else Fact(Role.BIAS, out) for leaf in members}
+        yield Reading(kind, facts, {"reset_after": True} if kind == "gru" else {})
 
 
 def _cell(members: Members) -> Iterator[Reading]:
@@ -264,7 +287,8 @@ def _cell(members: Members) -> Iterator[Reading]:
     gates = {leaf.partition("/")[0].rstrip("_")[1:] for leaf in members}
     kind = "lstm" if gates == set("ifgo") else "gru" if gates == set("rzn") else "rnn" if gates == {""} else ""
     if kind:
-        yield Reading(kind, {leaf: _cell_fact(*leaf.split("/")) for leaf in members})
+        facts = {leaf: _cell_fact(*leaf.split("/")) for leaf in members}
+        yield Reading(kind, facts, {"reset_after": True} if kind == "gru" else {})
 
 
 def _cell_fact(gate: str, leaf: str) -> Fact:
@@ -334,6 +358,7 @@ VOCABULARIES: tuple[Vocabulary, ...] = (
     Vocabulary(r"(bias )?scale", lambda members: _scaled("scale", members)),
     Vocabulary(r"beta", _offset),
     Vocabulary(r"(?: ?(?:bias|weight)_[ih]h(?:_l\d+)?(?:_reverse)?)+", _torch_recurrent),
+    Vocabulary(r"(?:b |bias )?(?:bias_n )?weight_hh weight_ih", _plain_recurrent),
     Vocabulary(r"(bias )?kernel recurrent_kernel", _keras_recurrent),
     Vocabulary(r"(?: ?dense_[ih]/(?:kernel|bias))+", _packed_cell),
     Vocabulary(r"(?: ?[ih][ifgorzn]?_?/(?:kernel|bias))+", _cell),

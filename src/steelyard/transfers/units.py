@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.axes import Part, parts_of
@@ -74,7 +73,20 @@ class Unit:
     nothing but names and shapes is known.
     """
 
-    __slots__ = ("computed", "direction", "kind", "layer", "name", "parts", "place", "readings", "settings", "tied", "weights")
+    __slots__ = (
+        "computed",
+        "direction",
+        "kind",
+        "layer",
+        "name",
+        "parts",
+        "place",
+        "readings",
+        "settings",
+        "shapes",
+        "tied",
+        "weights",
+    )
 
     def __init__(self, name: str, kind: str, settings: Mapping[str, Any] | None = None, direction: str = "") -> None:
         self.name = name
@@ -87,6 +99,7 @@ class Unit:
         self.readings: list[Unit] = []
         self.layer: Layer | None = None
         self.tied = ""
+        self.shapes: dict[str, tuple[int, ...]] = {}
         self.computed: dict[Slot, Computed] = {}
 
     def __repr__(self) -> str:
@@ -94,21 +107,32 @@ class Unit:
 
     def shape(self, slot: str) -> tuple[int, ...]:
         """Return the canonical shape of the parts of a slot, blank where there are none."""
-        every: Iterator[tuple[Slot, Part | Computed]] = chain(self.parts.items(), self.computed.items())
-        return next((part.shape for (name, _), part in every if name == slot), ())
+        return self.shapes.get(slot, ())
 
     def has(self, slot: str) -> bool:
         """Tell whether any gate of a slot is there."""
-        return any(name == slot for name, _ in (*self.parts, *self.computed))
+        return slot in self.shapes
+
+    def complete(self) -> None:
+        """Add what the parts make together, and note the shapes of all."""
+        complete(self)
+        self.shapes = {slot: made.shape for (slot, _), made in self.computed.items()}
+        self.shapes |= {slot: part.shape for (slot, _), part in self.parts.items()}
 
 
-def layer_units(name: str, kind: str, members: Iterable[tuple[str, Weight]], layer: Layer | None = None) -> list[Unit]:
+def layer_units(
+    name: str,
+    kind: str,
+    members: Iterable[tuple[str, Weight]],
+    layer: Layer | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> list[Unit]:
     """Return the units of one layer, of which the kind is known.
 
     `members` are its weights by what their names say behind the layer's. Raises `ShapeError` where a weight does not
     fit its axes. Counters and what is no part of the function (`num_batches_tracked`) are passed over.
     """
-    settings = layer.settings if layer else {}
+    settings = layer.settings if layer else settings or {}
     members = list(members)
     separable = any(leaf.startswith("depthwise_") for leaf, _ in members) and len(members) > 1
     units: dict[str, Unit] = {}
@@ -124,7 +148,7 @@ def layer_units(name: str, kind: str, members: Iterable[tuple[str, Weight]], lay
             unit.weights.setdefault(weight.name, weight)
             _add(unit, slot, part)
     for unit in units.values():
-        complete(unit)
+        unit.complete()
     return [units[key] for key in sorted(units, key=_running)] if kind in _RECURRENT else list(units.values())
 
 
@@ -135,11 +159,11 @@ def _running(key: str) -> tuple[int, bool]:
 
 
 def _unit(name: str, kind: str, key: str, settings: Mapping[str, Any]) -> Unit:
-    direction = key.rpartition(" ")[2] if kind in _RECURRENT else ""
+    direction = key.partition(" ")[2]
     told = str(settings.get("direction") or "")
     if key == "pointwise":
         settings = {word: value for word, value in settings.items() if word not in ("groups", "strides", "dilation", "padding")}
-    shown = f"{name} ({key})" if key not in ("", "0 forward") else name
+    shown = f"{name} ({key})" if key not in ("", "0", "0 forward") else name
     return Unit(shown, kind, settings, told or _direction_of(name) or direction)
 
 
@@ -178,7 +202,7 @@ def _parts(kind: str, leaf: str, weight: Weight, settings: Mapping[str, Any]) ->
 def _key(kind: str, leaf: str) -> str:
     if kind in _RECURRENT:
         stacked = _STACKED.search(leaf)
-        return f"{stacked[1] if stacked else 0} {'backward' if stacked and stacked[2] else 'forward'}"
+        return f"{stacked[1]} {'backward' if stacked[2] else 'forward'}" if stacked else "0"
     return ""
 
 

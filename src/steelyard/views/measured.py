@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 
 def check_lines(check: Check) -> Iterator[str]:
-    """Yield a line for each finding, or one that says that all is well."""
+    """Yield a line for each finding, or one that says that all is well; then the notes."""
     if check.good:
         yield f"readable, complete, finite: {_weights(check.weights)}"
     for finding in check.findings:
         yield finding.what
+    yield from check.notes
 
 
 def digest_lines(digest: Digest, what: str = "all", *, each: bool = True) -> Iterator[str]:

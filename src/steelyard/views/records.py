@@ -21,8 +21,10 @@ def as_json(record: Any) -> str:
 
 
 def file_record(file: str, weights: Weights, *, stats: bool = False) -> dict[str, Any]:
-    """Return what `ls` says of a file: each weight, and the totals, in which tied weights count once."""
-    return {
+    """Return what `ls` says of a file: each weight, the totals, in which tied weights count once, and notes if any."""
+    from steelyard.views.table import notes
+
+    record: dict[str, Any] = {
         "file": file,
         "weights": [weight_record(weight, stats=stats) for weight in weights.values()],
         "total": {
@@ -32,6 +34,7 @@ def file_record(file: str, weights: Weights, *, stats: bool = False) -> dict[str
             "bytes": weights.nbytes,
         },
     }
+    return record | {"notes": found} if (found := notes(weights)) else record
 
 
 def weight_record(weight: Weight, *, stats: bool = False) -> dict[str, Any]:
@@ -82,9 +85,11 @@ def values_record(weight: Weight) -> Any:
     return plain(array.tolist())
 
 
-def vector_record(file: str, out: str, weights: Weights, dtype: str, order: str) -> dict[str, Any]:
+def vector_record(
+    file: str, out: str, weights: Weights, dtype: str, order: str, tensor_order: str | None = None
+) -> dict[str, Any]:
     """Return what `vector` wrote, and where in it each weight lies."""
-    plan = weights._distinct()
+    plan = weights._ordered(tensor_order)
     return {
         "file": file,
         "out": out,

@@ -76,6 +76,7 @@ def listing(
     yield from _drawn([column for column in columns if column.width], screen)
     yield ""
     yield screen.broken(totals(weights))
+    yield from map(screen.broken, notes(weights))
     for line in (*unreadable(stats or ()), *findings([w for f in stats or () if not f.summary.finite for w in f.row.counted])):
         yield screen.paint(screen.broken(line), "red")
 
@@ -91,6 +92,12 @@ def unreadable(stats: Sequence[Measured]) -> Iterator[str]:
 def totals(weights: Weights) -> str:
     """Say how many weights, parameters and bytes there are; tied weights count once."""
     return f"{count_text(weights)}, {weights.size:,} parameter{'s' * (weights.size != 1)}, {in_units(weights.nbytes)}"
+
+
+def notes(weights: Weights) -> list[str]:
+    """Return what the reader of a file noted for its user: that it holds training data too, or numbers that are rounded."""
+    found = weights.meta.get("notes")
+    return [printable(note, NAME_LIMIT) for note in found if isinstance(note, str)] if isinstance(found, list) else []
 
 
 def count_text(weights: Weights) -> str:

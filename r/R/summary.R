@@ -1,0 +1,46 @@
+# What a model has, one line a weight.
+
+nn_summary <- function(x, pattern = "*") {
+  source <- handle(x)
+  facts <- ask("listing", source, pattern)
+  totals <- ask("total", source)
+  text <- function(fact) as.character(unlist(facts[[fact]]))
+  table <- data.frame(
+    name = text("name"), layer = text("layer"), role = text("role"),
+    shape = vapply(facts$shape, function(shape) paste(unlist(shape), collapse = "x"), ""),
+    axes = text("axes"), dtype = text("dtype"), size = as.numeric(unlist(facts$size)),
+    trainable = c(yes = TRUE, no = FALSE)[text("trainable")], tied = text("tied"),
+    row.names = NULL, stringsAsFactors = FALSE
+  )
+  structure(table, class = c("nn_summary", "data.frame"), parameters = totals[[1L]], bytes = totals[[2L]],
+            notes = as.character(unlist(ask("notes", source))))
+}
+
+format.nn_summary <- function(x, ...) {
+  columns <- list(
+    name = ifelse(x$name == "", "(unnamed)", x$name), role = x$role, shape = ifelse(x$shape == "", "scalar", x$shape),
+    axes = x$axes, dtype = x$dtype, parameters = formatC(x$size, format = "d", big.mark = ","),
+    "tied to" = x$tied
+  )
+  columns <- columns[vapply(columns, function(column) any(nzchar(column)), NA)]
+  lines <- Map(function(head, column) {
+    formatC(c(head, column), width = max(nchar(c(head, column))), flag = if (head == "parameters") "" else "-")
+  }, names(columns), columns)
+  sub(" +$", "", do.call(paste, c(unname(lines), sep = "  ")))
+}
+
+print.nn_summary <- function(x, ...) {
+  if (nrow(x)) cat(format(x), "", sep = "\n")
+  cat(nrow(x), if (nrow(x) == 1L) "weight" else "weights")
+  if (!is.null(attr(x, "parameters"))) {
+    cat("; the model has", formatC(attr(x, "parameters"), format = "d", big.mark = ","), "parameters,", in_units(attr(x, "bytes")))
+  }
+  cat("\n")
+  for (note in attr(x, "notes")) cat(note, "\n", sep = "")
+  invisible(x)
+}
+
+in_units <- function(bytes) {
+  power <- if (bytes < 1024) 0 else min(floor(log(bytes, 1024)), 4)
+  paste(formatC(bytes / 1024^power, format = if (power) "f" else "d", digits = if (power) 1 else 0), c("B", "KiB", "MiB", "GiB", "TiB")[power + 1])
+}

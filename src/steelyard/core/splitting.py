@@ -1,0 +1,123 @@
+"""Splitting a layer that is kept as one matrix, bias and kernels together, into the weights that it is made of.
+
+The word for its first axis joins the parts by "+", as they follow one another: `1` is a row of biases, `in` the rows of
+the kernel, `skip` those of a second kernel, by which the net's inputs reach the layer past the one before. A part may
+say how many rows it has, "in:4"; one of them need not. `1+in out` is a layer of R's nnet, `1+in:4+skip out` one with
+four hidden units and skip connections, `in+1 out` one whose biases stand last.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from steelyard.core.readers import array_reader
+from steelyard.core.weight import Role, Weight
+from steelyard.errors import ShapeError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from steelyard.core.weight import Array, Reader
+
+_PARTS = {"in": ("kernel", Role.KERNEL), "1": ("bias", Role.BIAS), "skip": ("skip", Role.KERNEL)}
+"""What each part of an axis becomes, in the order in which they are given."""
+
+
+class Spread:
+    """A reader of a layer whose numbers do not fill its matrix as they lie: some units are not connected.
+
+    `matrix` makes the matrix, of this `shape` and these `axes`, of all the numbers; it has zeros where there is no
+    connection.
+    """
+
+    __slots__ = ("axes", "matrix", "read", "shape")
+
+    def __init__(self, read: Reader, matrix: Callable[[Array], Array], shape: tuple[int, ...], axes: str) -> None:
+        self.read = read
+        self.matrix = matrix
+        self.shape = shape
+        self.axes = axes
+
+    def __call__(self, start: int, stop: int) -> Array:
+        return self.read(start, stop)
+
+
+def is_joined(weight: Weight) -> bool:
+    """Tell whether a weight is a whole layer, which `split` parts."""
+    return "+" in weight.axes or isinstance(weight.read, Spread)
+
+
+def split(weight: Weight) -> list[Weight]:
+    """Return the kernel, the bias and the skip kernel of a layer that is one matrix; any other weight as it is.
+
+    Their names are that of the layer and `.kernel`, `.bias` or `.skip`; kernels have the axes "in out", a bias "out".
+    Numbers are read from the matrix when they are asked for; units that are not connected have a zero. Raises
+    `ShapeError` when the parts that the axes name do not fit the shape.
+
+    Examples:
+        >>> import numpy as np
+        >>> from steelyard.core.readers import from_array
+        >>> hidden = from_array("hidden", np.array([[9.0, 8.0], [1.0, 2.0], [3.0, 4.0]]), axes="1+in out", layer="hidden")
+        >>> [(part.name, part.numpy().tolist()) for part in split(hidden)]
+        [('hidden.kernel', [[1.0, 2.0], [3.0, 4.0]]), ('hidden.bias', [9.0, 8.0])]
+    """
+    whole = _whole(weight)
+    first, _, rest = whole.axes.partition(" ")
+    if "+" not in first:
+        return [weight]
+    found = dict(_rows(whole, first.split("+")))
+    width = prod(whole.shape[1:])
+    return [_part(whole, word, rows, rest, width) for word in _PARTS if (rows := found.get(word)) is not None]
+
+
+def relaid(old: Reader, new: Reader) -> Reader:
+    """Return a reader of other numbers that lie as those of the old one do."""
+    return Spread(new, old.matrix, old.shape, old.axes) if isinstance(old, Spread) else new
+
+
+def _whole(weight: Weight) -> Weight:
+    """Return the matrix of a layer, made when it is read where it does not lie as such."""
+    spread = weight.read
+    if not isinstance(spread, Spread):
+        return weight
+
+    def read(start: int, stop: int) -> Array:
+        matrix = spread.matrix(spread.read(0, weight.size))
+        return array_reader(matrix)(start, stop)
+
+    return weight.replace(read=read, shape=spread.shape, axes=spread.axes)
+
+
+def _rows(weight: Weight, words: list[str]) -> list[tuple[str, range]]:
+    """Return which rows each part of the first axis has."""
+    parts = [word.partition(":")[::2] for word in words]
+    known = [1 if name == "1" else int(count) if count.isdecimal() else None for name, count in parts]
+    left = weight.shape[0] - sum(count or 0 for count in known) if weight.shape else -1
+    names = [name for name, _ in parts]
+    fits = left >= 0 if None in known else left == 0
+    if not fits or known.count(None) > 1 or len(set(names)) < len(names) or not {*names} <= {*_PARTS}:
+        raise ShapeError(
+            f"{printable(weight.name)} of shape {list(weight.shape)} has no such parts as {printable(weight.axes)!r}"
+        )
+    rows, start = [], 0
+    for name, count in zip(names, known, strict=True):
+        stop = start + (left if count is None else count)
+        rows.append((name, range(start, stop)))
+        start = stop
+    return rows
+
+
+def _part(weight: Weight, word: str, rows: range, rest: str, width: int) -> Weight:
+    """Return some rows of a matrix as a weight; they are one run."""
+    leaf, role = _PARTS[word]
+    offset, read = rows.start * width, weight.read
+    shape, axes = (weight.shape[1:], rest) if word == "1" else ((len(rows), *weight.shape[1:]), f"in {rest}")
+    return weight.replace(
+        name=f"{weight.name}.{leaf}" if weight.name else leaf,
+        shape=shape,
+        axes=axes,
+        role=role,
+        read=lambda start, stop: read(offset + start, offset + stop),
+        tied=None if weight.tied is None else f"{weight.tied}.{leaf}",
+    )

@@ -1,0 +1,227 @@
+"""What the R package `steelyard` calls: weights as raw bytes, facts as plain lists.
+
+R's reticulate cannot convert arrays of every NumPy, and says nothing when it does not. So numbers cross as
+bytes only, float64, little-endian and by columns as R keeps them; a `bytearray` becomes R's raw vector in every
+version. Whatever is returned here is a str, an int, a float, a list, a dict or a bytearray.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from steelyard.core.dtypes import is_floating, numpy_dtype
+from steelyard.core.splitting import split
+from steelyard.core.weights import Weights
+from steelyard.errors import ReadOnlyError, UnknownModelError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.vector import Order
+    from steelyard.core.weight import Array, Weight
+
+_NUMBERS = "<f8"
+_TRAINABLE = {True: "yes", False: "no", None: ""}
+
+
+def listing(source: Any, pattern: str = "*") -> dict[str, list[Any]]:
+    """Return the facts of the weights that match a shell pattern: for each fact a list with one value a weight.
+
+    A layer that is one matrix (R's nnet and neuralnet keep them so) is listed as its kernel, bias and skip kernel.
+    `source` is a live model, the path of a file, or a bytearray with an R object as `serialize` writes it.
+    Sizes and shapes are floats, since R's whole numbers end at 2**31.
+    """
+    found = _parts(source, pattern)
+    return {
+        "name": [w.name for w in found],
+        "layer": [w.layer for w in found],
+        "role": [str(w.role) for w in found],
+        "axes": [w.axes for w in found],
+        "dtype": [w.dtype for w in found],
+        "trainable": [_TRAINABLE[w.trainable] for w in found],
+        "tied": [w.tied or "" for w in found],
+        "size": [float(w.size) for w in found],
+        "shape": [[float(length) for length in w.shape] for w in found],
+    }
+
+
+def numbers(source: Any, pattern: str = "*") -> list[bytearray]:
+    """Return the numbers of each weight that `listing` lists, in its order, by columns."""
+    return [_raw(weight.name, weight.numpy()) for weight in _parts(source, pattern)]
+
+
+def vector(source: Any, order: Order = "F") -> bytearray:
+    """Return all weights as one vector; tied ones once. `order` "F" flattens each by columns, "C" by rows."""
+    return bytearray(_weights(source).to_vector(order, dtype=_NUMBERS).tobytes())
+
+
+def positions(source: Any) -> list[bytearray]:
+    """Return for each weight that `listing` lists where its numbers are in the vector of order "F", counted from 1.
+
+    They lie as the weight's numbers do, by columns. Where two units of a layer are not connected there is a 0.
+    """
+    import numpy as np
+
+    found = Weights(weight.replace(dtype="float64") for weight in _weights(source).values())
+    counted = found.from_vector(np.arange(1.0, found.size + 1), "F")
+    return [_raw(weight.name, weight.numpy()) for weight in _parts(counted, "*")]
+
+
+def total(source: Any) -> list[float]:
+    """Return how many numbers and how many bytes the weights take; tied ones count once."""
+    found = _weights(source)
+    return [float(found.size), float(found.nbytes)]
+
+
+def notes(source: Any) -> list[str]:
+    """Return what a reader of these weights should know: that a file holds training data too, that digits are lost."""
+    return [str(note) for note in _weights(source).meta.get("notes", [])]
+
+
+def network(source: Any) -> dict[str, Any]:
+    """Return what a file or an R object says of its only network, as far as it says it, in words of `Weights.meta`.
+
+    `package`, `hidden` and `output` (activations; a list where layers differ), `inputs` and `outputs` (names), `cut` (where
+    the sigmoid is), and as lists of numbers `center`, `scale` (of the inputs) and `target_center`, `target_scale`.
+    Empty where nothing is said; of several networks only how many, as `several`.
+    """
+    nets = _weights(source).meta.get("networks", {})
+    members = sum(facts.get("members", facts.get("repetitions", 1)) for facts in nets.values())
+    if members > 1:
+        return {"several": float(members)}
+    said = {key: value for facts in nets.values() for key, value in facts.items()}
+    scales = {
+        f"{prefix}{key}": list(said.get(group, {}).get(key, {}).values())
+        for group, prefix in (("preprocess", ""), ("targets", "target_"))
+        for key in ("center", "scale")
+    }
+    known = {key: said[key] for key in ("package", "hidden", "output", "inputs", "outputs", "cut") if said.get(key)}
+    return known | {key: numbers for key, numbers in scales.items() if numbers} | _unusual(said)
+
+
+def assign(model: Any, values: bytearray, order: Order = "F") -> int:
+    """Put a vector into a live model, in place, and return its length.
+
+    Raises `ShapeError` or `LossyError` when it does not fit, and `ReadOnlyError` for a file and for what cannot
+    be changed in place, such as the trees of JAX: `Weights.assign` gives those anew, in Python.
+    """
+    if isinstance(model, Weights):
+        raise ReadOnlyError("these are weights, not the model that they belong to; give the model itself")
+    given = _array(values, [len(values) // 8])
+    if _weights(model).assign(given, order) is not model:
+        raise ReadOnlyError(f"a {_kind(model)} cannot be changed in place; use Weights.assign in Python, which gives it anew")
+    return len(given)
+
+
+def predict(model: Any, values: bytearray, shape: list[float]) -> dict[str, Any]:
+    """Return what a live model puts out for an array of this shape: its `values` (raw, by columns), `shape` and `classes`.
+
+    A classifier of scikit-learn's kind gives the probability of each of its `classes`, where it has any; they are
+    empty for all else. A PyTorch module is asked in evaluation mode, and left as it was.
+    Raises `UnknownModelError` for what cannot predict.
+    """
+    import numpy as np
+
+    x = _array(values, shape)
+    classes: list[str] = []
+    if hasattr(model, "predict_proba"):
+        answer = model.predict_proba(_for_estimator(model, x))
+        classes = [str(label) for label in getattr(model, "classes_", [])]
+    elif _made_by(model, "keras"):
+        answer = model.predict(x, verbose=0)
+    elif hasattr(model, "predict"):
+        answer = model.predict(_for_estimator(model, x))
+    elif _made_by(model, "torch"):
+        answer = _of_module(model, x)
+    else:
+        raise UnknownModelError(f"a {_kind(model)} cannot predict; give the model itself")
+    if isinstance(answer, (list, tuple, dict)):
+        raise UnknownModelError(f"this {_kind(model)} has {len(answer)} outputs; ask the model of one of them")
+    answer = np.asarray(answer)
+    return {"values": _raw("what it predicts", answer), "shape": [float(length) for length in answer.shape], "classes": classes}
+
+
+def labels(model: Any, values: bytearray, shape: list[float]) -> list[str]:
+    """Return the class that a classifier of scikit-learn's kind predicts for each row, as text; nothing for other models."""
+    if not hasattr(model, "classes_"):
+        return []
+    return [str(label) for label in model.predict(_for_estimator(model, _array(values, shape)))]
+
+
+def _weights(source: Any) -> Weights:
+    if isinstance(source, (bytes, bytearray)):
+        from steelyard.core.source import from_bytes
+        from steelyard.formats import weights_in
+
+        return weights_in(from_bytes(bytes(source), "the R object"))
+    from steelyard.io import weights
+
+    return weights(source)
+
+
+def _unusual(said: dict[str, Any]) -> dict[str, Any]:
+    """Name what else is done with the numbers, so that nobody computes without it."""
+    methods = set(said.get("preprocess", {}).get("method", ())) - {"center", "scale", "ignore"}
+    unusual = sorted(methods) + (["monotone weights"] if said.get("monotone") else [])
+    return {"unusual": ", ".join(unusual)} if unusual else {}
+
+
+def _parts(source: Any, pattern: str) -> list[Weight]:
+    return list(Weights(part for weight in _weights(source).values() for part in split(weight)).select(pattern).values())
+
+
+def _raw(name: str, array: Array) -> bytearray:
+    """Return the numbers by columns as float64; raises `LossyError` for one that it cannot hold."""
+    import numpy as np
+
+    from steelyard.core.casting import converted
+
+    return bytearray(converted(name, array, np.dtype(_NUMBERS)).tobytes(order="F"))
+
+
+def _array(values: bytearray, shape: list[float]) -> Array:
+    import numpy as np
+
+    lengths = [int(length) for length in shape]
+    return np.frombuffer(values, _NUMBERS).astype(np.float64).reshape(lengths, order="F")
+
+
+def _kind(model: Any) -> str:
+    return printable(type(model).__name__)
+
+
+def _made_by(model: Any, framework: str) -> bool:
+    return any(base.__module__.partition(".")[0] == framework for base in type(model).__mro__)
+
+
+def _for_estimator(model: Any, x: Array) -> Array:
+    """Return inputs of the type that the estimator's net computes with: PyTorch takes no float64 for a float32 net."""
+    if not any(_made_by(part, "skorch") for part in _inside(model)):
+        return x
+    return x.astype(_floating(model))
+
+
+def _inside(model: Any) -> Iterator[Any]:
+    """Yield an estimator, and what its searches and pipelines end in."""
+    while model is not None:
+        yield model
+        steps = getattr(model, "steps", None)
+        model = steps[-1][1] if steps else getattr(model, "best_estimator_", None)
+
+
+def _floating(model: Any) -> Any:
+    """Return the type of the first weight of real numbers."""
+    return next(numpy_dtype(w.dtype) for w in _weights(model).values() if is_floating(w.dtype))
+
+
+def _of_module(module: Any, x: Array) -> Any:
+    torch = sys.modules["torch"]
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        with torch.no_grad():
+            answer = module(torch.from_numpy(x).to(next(module.parameters())))
+            return answer.double().cpu().numpy() if isinstance(answer, torch.Tensor) else answer
+    finally:
+        for part in training:
+            part.training = True

@@ -1,0 +1,55 @@
+"""Layers that are kept as one matrix, bias and kernels together, taken apart as other frameworks have them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from steelyard.core.readers import array_reader
+from steelyard.core.splitting import is_joined, split
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array, Weight
+    from steelyard.core.weights import Weights
+
+
+def separate(weights: Weights) -> Iterator[Weight]:
+    """Yield every weight, those that are a whole layer in parts: kernel, bias, and the skip kernel as a layer of its own.
+
+    R's multinom keeps a column of ones among its inputs, whose row of the kernel is the bias that other frameworks
+    have; it is added to the bias, and the input is gone.
+    """
+    facts = weights.meta.get("networks", {}) if any(map(is_joined, weights.values())) else {}
+    for weight in weights.values():
+        if not is_joined(weight):
+            yield weight
+            continue
+        parts = [_named(part) for part in split(weight)]
+        yield from _without_intercept(parts) if _has_intercept(weight, facts) else parts
+
+
+def _named(part: Weight) -> Weight:
+    if not part.name.endswith(".skip"):
+        return part
+    return part.replace(name=f"{part.name}.kernel", layer=part.name)
+
+
+def _has_intercept(weight: Weight, networks: Mapping[str, Any]) -> bool:
+    for prefix, facts in networks.items():
+        if weight.name.startswith(prefix) and list(facts.get("inputs") or ())[:1] == ["(Intercept)"]:
+            return True
+    return False
+
+
+def _without_intercept(parts: list[Weight]) -> Iterator[Weight]:
+    kernel = next(part for part in parts if part.name.endswith(".kernel"))
+    bias = next(part for part in parts if part.name.endswith(".bias"))
+    out = kernel.shape[1]
+
+    def summed(start: int, stop: int) -> Array:
+        made: Array = bias.read(start, stop) + kernel.read(start, stop)
+        return made
+
+    rest = array_reader(kernel.numpy()[1:])
+    yield kernel.replace(shape=(kernel.shape[0] - 1, out), read=rest)
+    yield bias.replace(read=summed)

@@ -1,0 +1,198 @@
+"""What a user asks of a transfer: names, parts of a net, other sizes, saved plans, and honest words about what was not proven."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import steelyard
+from steelyard.errors import AmbiguityError, LossyError, ProofError, ShapeError
+from steelyard.transfers.rules import reversed_rule
+from steelyard.transfers.transferring import plan, transfer
+
+
+def layer(out, into, seed=0, **leaves):
+    rng = np.random.default_rng(seed)
+    return {"weight": rng.standard_normal((out, into)).astype("f4"), "bias": rng.standard_normal(out).astype("f4"), **leaves}
+
+
+def state(**layers):
+    return {f"{name}.{leaf}": array for name, each in layers.items() for leaf, array in each.items()}
+
+
+def flax(*shapes):
+    return {f"dense{n}": {"kernel": np.zeros(shape, "f4"), "bias": np.zeros(shape[1], "f4")} for n, shape in enumerate(shapes)}
+
+
+SQUARES = {"one": layer(3, 3, 1), "two": layer(3, 3, 2)}
+
+
+def test_equal_layers_of_unlike_names_are_refused_with_both_sides_and_the_way_out():
+    with pytest.raises(AmbiguityError, match=r"nothing tells which of one, two is which of dense0, dense1.*pairs="):
+        plan(state(**SQUARES), into=flax((3, 3), (3, 3)))
+
+
+def test_pairs_name_the_partner_of_a_layer_or_of_a_weight():
+    for pairs in ({"one": "dense1", "two": "dense0"}, {"one.weight": "dense1.kernel", "two.bias": "dense0.bias"}):
+        made = transfer(state(**SQUARES), into=flax((3, 3), (3, 3)), pairs=pairs).model
+        assert np.array_equal(made["dense1"]["kernel"], SQUARES["one"]["weight"].T)
+        assert np.array_equal(made["dense0"]["bias"], SQUARES["two"]["bias"])
+
+
+def test_rules_are_regular_expressions_that_lead_there_and_back():
+    source = state(**{f"encoder.{name}": each for name, each in SQUARES.items()})
+    target = {"enc": {name: {"kernel": np.zeros((3, 3), "f4"), "bias": np.zeros(3, "f4")} for name in SQUARES}}
+    rules = {r"encoder\.(.*)": r"enc.\1"}
+    there = transfer(source, into=target, rules=rules).model
+    assert np.array_equal(there["enc"]["two"]["kernel"], SQUARES["two"]["weight"].T)
+    empty = {name: np.zeros_like(array) for name, array in source.items()}
+    back = transfer(there, into=empty, rules=rules).model
+    assert all(np.array_equal(back[name], source[name]) for name in source)
+
+
+@pytest.mark.parametrize(
+    ("rule", "back"),
+    [
+        ((r"a\.(\d+)\.b\.(.*)", r"x/\1/\2"), (r"x/(\d+)/(.*)", r"a.\1.b.\2")),
+        ((r"(.*)\.(.*)", r"\2.\1"), (r"(.*)\.(.*)", r"\2.\1")),
+        ((r"a.*", "b"), None),
+        ((r"(a|b)", "c"), None),
+    ],
+)
+def test_a_rule_is_turned_round_where_it_can_be(rule, back):
+    assert reversed_rule(*rule) == back
+
+
+def test_names_that_are_not_there_are_named():
+    with pytest.raises(ShapeError, match="'three', which is no layer and no weight of the source"):
+        plan(state(**SQUARES), into=flax((3, 3), (3, 3)), pairs={"three": "dense0"})
+    with pytest.raises(ShapeError, match="one is to become 'dense9', which the target does not have"):
+        plan(state(**SQUARES), into=flax((3, 3), (3, 3)), pairs={"one": "dense9"})
+    with pytest.raises(ShapeError, match="no regular expression"):
+        plan(state(**SQUARES), into=flax((3, 3), (3, 3)), rules={"(": "x"})
+
+
+def test_a_saved_plan_gives_the_same_plan_again(tmp_path):
+    source, target = state(**SQUARES), flax((3, 3), (3, 3))
+    first = plan(source, into=target, pairs={"one": "dense1", "two": "dense0"})
+    first.save(tmp_path / "plan.json")
+    assert json.loads((tmp_path / "plan.json").read_text())["pairs"] == {"one": "dense1", "two": "dense0"}
+    again = plan(source, into=target, pairs=tmp_path / "plan.json")
+    assert again.rows == [row._replace(note="given") for row in first.rows]
+    assert np.array_equal(again.apply()["dense1"]["kernel"], SQUARES["one"]["weight"].T)
+
+
+def test_a_new_head_keeps_its_weights_only_when_it_is_asked_for():
+    source = state(body=layer(4, 3), head=layer(2, 4, 1))
+    target = flax((3, 4), (4, 7))
+    target["dense1"]["kernel"][:] = 5
+    with pytest.raises(ShapeError, match=r"'dense1' .* of the target has no partner .*skip="):
+        transfer(source, into=target)
+    made = transfer(source, into=target, skip=["head", "dense1"])
+    assert np.array_equal(made.model["dense0"]["kernel"], source["body.weight"].T)
+    assert (made.model["dense1"]["kernel"] == 5).all()
+    assert made.plan.untouched == ["dense1.kernel", "dense1.bias"]
+    assert made.plan.left == ["head.weight", "head.bias"]
+    assert "untouched: dense1.kernel, dense1.bias" in str(made)
+    assert transfer(source, into=flax((3, 4), (4, 7)), only=["body", "dense0"]).plan.pairs == {"body": "dense0"}
+
+
+def test_a_backbone_goes_into_a_part_of_a_model():
+    torch.manual_seed(0)
+    backbone = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.BatchNorm2d(3))
+    model = nn.ModuleDict({"encoder": nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.BatchNorm2d(3)), "head": nn.Linear(3, 2)})
+    head = model["head"].weight.detach().clone()
+    made = transfer(backbone, into=model["encoder"], probe=np.ones((1, 2, 6, 5), "f4"))
+    assert made.proof.proven
+    assert made.model is model["encoder"]
+    assert torch.equal(model["encoder"][0].weight, backbone[0].weight)
+    assert torch.equal(model["head"].weight, head)
+
+
+def test_sizes_change_only_on_request():
+    source = {"emb.weight": np.arange(12, dtype="f4").reshape(4, 3)}
+    bigger, smaller = {"emb": {"embedding": np.ones((6, 3), "f4")}}, {"emb": {"embedding": np.ones((2, 3), "f4")}}
+    with pytest.raises(ShapeError, match="no partner"):
+        transfer(source, into=bigger)
+    grown = transfer(source, into=bigger, resize="pad").model["emb"]["embedding"]
+    assert np.array_equal(grown[:4], source["emb.weight"])
+    assert not grown[4:].any()
+    cut = transfer(source, into=smaller, resize="truncate").model["emb"]["embedding"]
+    assert np.array_equal(cut, source["emb.weight"][:2])
+    with pytest.raises(ShapeError, match="does not shrink"):
+        transfer(source, into=smaller, resize="pad")
+    with pytest.raises(ShapeError, match='must be "pad"'):
+        transfer(source, into=bigger, resize="grow")
+
+
+def test_without_a_probe_nothing_is_said_to_be_proven():
+    made = transfer(state(body=layer(4, 3)), into=flax((3, 4)))
+    assert not made.proof.proven
+    assert "not proven: no probe was given" in str(made)
+    probed = transfer(state(body=layer(4, 3)), into=flax((3, 4)), probe=np.ones((1, 3), "f4"))
+    assert not probed.proof.proven
+    assert "not proven" in str(probed.proof)
+    assert "cannot be run" in str(probed.proof)
+
+
+def test_outputs_that_differ_refuse_the_transfer_and_leave_the_target_as_it_was():
+    torch.manual_seed(0)
+    source = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    target = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).eval()
+    before = steelyard.weights(target).to_vector()
+    with pytest.raises(ProofError, match=r"first layer whose output differs is 2 .*activation 1 is relu in the source, tanh"):
+        transfer(source, into=target, probe="random")
+    assert np.array_equal(steelyard.weights(target).to_vector(), before)
+
+
+def test_settings_that_make_another_function_are_refused_and_others_are_named():
+    one, other = nn.MultiheadAttention(8, 2), nn.MultiheadAttention(8, 4)
+    with pytest.raises(ShapeError, match=r"heads=2.*heads=4"):
+        transfer(one, into=other)
+    made = transfer(nn.BatchNorm1d(3, eps=1e-5), into=nn.BatchNorm1d(3, eps=1e-3))
+    assert any("epsilon=1e-05" in note and "epsilon=0.001" in note for note in made.plan.notes)
+
+
+def test_random_inputs_are_made_from_the_shapes_that_a_net_tells():
+    torch.manual_seed(0)
+    nets = [nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Conv2d(3, 2, 3)).eval() for _ in range(2)]
+    assert transfer(nets[0], into=nets[1], probe="random").proof.proven
+    with pytest.raises(ShapeError, match='give inputs, "random"'):
+        transfer(nets[0], into=nets[1], probe="anything")
+
+
+def test_numbers_that_do_not_fit_are_refused_before_anything_is_written():
+    source, target = {"fc.weight": np.full((2, 2), 1e300)}, {"fc": {"kernel": np.zeros((2, 2), "f4")}}
+    with pytest.raises(LossyError, match="nothing was written"):
+        transfer(source, into=target)
+    assert not target["fc"]["kernel"].any()
+
+
+def test_a_bias_that_means_something_is_never_dropped():
+    rnn, cell = nn.GRU(3, 4), {"cell": {"dense_i": {"kernel": np.zeros((3, 12), "f4"), "bias": np.zeros(12, "f4")},
+                                        "dense_h": {"kernel": np.zeros((4, 12), "f4")}}}  # fmt: skip
+    with pytest.raises(ShapeError, match="recurrent bias for which the target has no place"):
+        transfer(rnn, into=cell)
+    with torch.no_grad():
+        rnn.bias_hh_l0[8:] = 0
+    assert transfer(rnn, into=cell).plan.pairs == {"": "cell"}
+
+
+def test_the_plan_is_a_table_of_from_to_turn_and_note():
+    made = plan(state(body=layer(4, 3)), into=flax((3, 4)))
+    assert str(made).splitlines()[0].split() == ["from", "to", "turn", "note"]
+    assert made.rows[0].sources == ("body.weight",)
+    assert made.rows[0].target == "dense0.kernel"
+    assert made.rows[0].turn == "out in -> in out"
+    assert made.to_dict()["pairs"] == {"body": "dense0"}
+
+
+def test_a_target_file_gives_weights_to_save(tmp_path):
+    steelyard.save(flax((3, 4)), tmp_path / "target.safetensors")
+    source = state(body=layer(4, 3))
+    made = transfer(source, into=tmp_path / "target.safetensors").model
+    steelyard.save(made, tmp_path / "new.safetensors")
+    assert np.array_equal(steelyard.weights(tmp_path / "new.safetensors")["dense0.kernel"].numpy(), source["body.weight"].T)
+    assert not steelyard.weights(tmp_path / "target.safetensors")["dense0.kernel"].numpy().any()
