@@ -10,6 +10,14 @@ from steelyard.codecs.keras_graph import graph_of
 from steelyard.graphs import keras as graphs
 
 
+@pytest.fixture(autouse=True)
+def names_from_the_start():
+    """Keras counts the names that it gives: from one in each test, and behind it too."""
+    keras.utils.clear_session()
+    yield
+    keras.utils.clear_session()
+
+
 def told(graph):
     return {layer.name: layer.after for layer in graph.layers}
 
@@ -136,7 +144,6 @@ CASES = {
 
 @pytest.mark.parametrize(("build", "expected"), CASES.values(), ids=CASES)
 def test_a_model_and_its_files_tell_it(build, expected, tmp_path):
-    keras.utils.clear_session()
     model = build()
     assert told(graphs.graph(model, None)) == expected
     for name in ("model.keras", "model.h5"):
@@ -145,7 +152,6 @@ def test_a_model_and_its_files_tell_it(build, expected, tmp_path):
 
 
 def test_what_follows_both_directions_comes_after_both():
-    keras.utils.clear_session()
     found = list(told(graphs.graph(tagger(), None)).items())
     (words, first), (ahead, one), (back, other), *rest = found
     assert (first, one, other) == ((), (words,), (words,))
