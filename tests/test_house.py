@@ -88,7 +88,7 @@ def test_only_a_framework_s_own_adapter_imports_it():
             for name in names:
                 word = name.partition(".")[0]
                 if word in FRAMEWORKS - {"h5py"}:
-                    assert path.parent.name in ("models", "graphs"), f"{path.name} imports {word}"
+                    assert path.parent.name in ("models", "graphs", "builders"), f"{path.name} imports {word}"
 
 
 def test_no_public_name_is_hidden_by_a_folder_or_module():
@@ -112,6 +112,8 @@ def test_every_plugin_offers_the_functions_of_its_protocol():
         module = import_module(f"steelyard.graphs.{name}")
         assert callable(module.graph), name
         assert callable(module.run), name
+    for name in plugins.names("builders"):
+        assert callable(import_module(f"steelyard.builders.{name}").build), name
     for name in plugins.names("formats"):
         module = import_module(f"steelyard.formats.{name}")
         assert callable(module.sniff), name

@@ -17,6 +17,7 @@ import keras
 from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.models.functional import Functional
 
+from steelyard.codecs.keras_chains import is_chain_model
 from steelyard.core.graph import Graph, Layer, Run, Shape
 from steelyard.core.plugins import adapter_of
 from steelyard.errors import UnknownModelError, printable
@@ -69,7 +70,13 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
         shapes = tuple(tuple(array.shape[1:]) for array in inputs)
     channels = next((place.channels for place in places if place.channels), "")
     executed = certain or inputs is not None
-    return Graph([place.layer for place in places], executed=executed, channels=channels, inputs=shapes)
+    return Graph(
+        [place.layer for place in places],
+        executed=executed,
+        channels=channels,
+        inputs=shapes,
+        chain=certain and is_chain_model(model.get_config),
+    )
 
 
 def run(model: Any, inputs: Sequence[Array]) -> Run:
