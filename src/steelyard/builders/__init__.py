@@ -56,7 +56,7 @@ def word_of(table: Table, layer: Dense, framework: str) -> Any:
     """Return what a framework calls the activation of a layer; raises `ShapeError` where it has none."""
     if layer.activation not in table:
         raise ShapeError(
-            f"the activation behind {printable(layer.name)!r} is {printable(layer.activation)!r}, which {framework} does not have "
-            f"under any name; give activations= in these words: {', '.join(table)}"
+            f"the activation behind {printable(layer.name)!r} is {printable(layer.activation)!r}, which is none that {framework} "
+            f"has; known are {', '.join(table)}"
         )
     return table[layer.activation]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from steelyard.codecs.keras_graph import DEPTH, _calls, _entries, _is_sequential, _name, _refs
@@ -19,10 +18,10 @@ def is_chain(entry: Any, depth: int = 0) -> bool:
     return all(is_chain(each, depth + 1) for each in entries)
 
 
-def is_chain_model(get_config: Callable[[], Any]) -> bool:
+def is_chain_model(model: Any) -> bool:
     """Tell so of a live model; False where it has no config to ask."""
     try:
-        return is_chain({"config": get_config()})
+        return is_chain({"config": model.get_config()})
     except Exception:  # noqa: BLE001 - a user's class may raise anything
         return False
 

@@ -70,13 +70,8 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
         shapes = tuple(tuple(array.shape[1:]) for array in inputs)
     channels = next((place.channels for place in places if place.channels), "")
     executed = certain or inputs is not None
-    return Graph(
-        [place.layer for place in places],
-        executed=executed,
-        channels=channels,
-        inputs=shapes,
-        chain=certain and is_chain_model(model.get_config),
-    )
+    chain = certain and is_chain_model(model)
+    return Graph([p.layer for p in places], executed=executed, channels=channels, inputs=shapes, chain=chain)
 
 
 def run(model: Any, inputs: Sequence[Array]) -> Run:

@@ -6,25 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from steelyard.builders import Dense, Stack
-from steelyard.core.graph import Layer
+from steelyard.core.graph import Layer, in_line
 from steelyard.errors import AmbiguityError, ShapeError, printable
 from steelyard.transfers.sides import Side
 
 if TYPE_CHECKING:
+    from steelyard.core.axes import Part
     from steelyard.core.graph import Graph
-    from steelyard.core.weight import Array
-    from steelyard.core.weights import Weights
     from steelyard.transfers.nets import Net
+    from steelyard.transfers.norms import Computed
     from steelyard.transfers.units import Unit
 
     Given = Sequence[str] | Mapping[str, str] | None
 
 TRIES = 10_000
 """Beginnings of orders that are looked at; a net whose shapes tell its order needs a few for each layer."""
-_BY_R = {"logistic": "sigmoid", "tanh": "tanh", "linear": "linear", "softmax": "softmax"}
-_WITH_BIAS = "1+in out"
-"""The axes of a matrix of R whose first row is the bias."""
-_INTERCEPT = "(Intercept)"
 _SETTINGS: dict[str, tuple[str, ...]] = {"leaky_relu": ("negative_slope",), "elu": ("alpha",), "celu": ("alpha",)}
 """What an activation may depend on."""
 _USUAL: dict[tuple[str, str], float] = {
@@ -44,13 +40,16 @@ _NAMES = {"nnet_sigmoid": "sigmoid", "exp": "exponential", "swish": "silu"}
 def stack_of(source: Any, activations: Given) -> Stack:
     """Return a source as a stack; raises `AmbiguityError` for what it does not tell, `ShapeError` for another net."""
     side = Side(source)
-    if "networks" in side.weights.meta:
-        return _of_r(side.weights, side.weights.meta["networks"])
+    _check_scaled(side.weights.meta.get("networks", {}))
     net = side.net()
     units = _dense_units(net)
     graph = net.graph
     if activations is None and graph is not None and graph.chain:
         return _told(net, graph, units)
+    if graph is not None and all(layer.after is not None for layer in graph.layers) and not in_line(graph.layers):
+        raise ShapeError(
+            "this net is no chain of layers, each fed by the one before alone; build the model yourself, and use steelyard.transfer"
+        )
     layers = _given(units, activations)
     return Stack(layers, _takes(net, layers), flattened=len(_takes(net, layers)) > 1)
 
@@ -60,11 +59,11 @@ def _dense_units(net: Net) -> list[Unit]:
         if "dense" not in {reading.kind for reading in (unit, *unit.readings)} or unit.tied:
             raise ShapeError(
                 f"{printable(unit.name)!r} is no dense layer ({unit.kind}); only stacks of dense layers have one obvious "
-                "architecture: build the model, and use steelyard.transfer"
+                "architecture: build the model yourself, and use steelyard.transfer"
             )
     if net.loose or not net.units:
         name = printable(net.loose[0].name) if net.loose else "this"
-        raise ShapeError(f"{name} belongs to no dense layer; build the model, and use steelyard.transfer")
+        raise ShapeError(f"{name} belongs to no dense layer; build the model yourself, and use steelyard.transfer")
     return [next(reading for reading in (unit, *unit.readings) if reading.kind == "dense") for unit in net.units]
 
 
@@ -91,7 +90,8 @@ def _dense(unit: Unit, layer: Layer | None = None, activation: str = "") -> Dens
     foreign = [word for word in settings if word not in _DENSE]
     if foreign:
         raise ShapeError(f"{printable(unit.name)!r} is a dense layer with {foreign[0]}={printable(settings[foreign[0]])}")
-    made = {slot: part for (slot, _), part in (*unit.parts.items(), *unit.computed.items())}
+    made: dict[str, Part | Computed] = {slot: part for (slot, _), part in unit.parts.items()}
+    made |= {slot: part for (slot, _), part in unit.computed.items()}
     kernel, bias = made["kernel"], made.get("bias")
     arrays = {weight.name: weight.numpy() for part in (kernel, bias) if part is not None for weight in part.weights}
     values = kernel.values(arrays.__getitem__), None if bias is None else bias.values(arrays.__getitem__)
@@ -136,12 +136,11 @@ def _given(units: list[Unit], activations: Given) -> list[Dense]:
         return [_dense(by_name[name], None, word) for name, word in activations.items()]
     order = _only_order(units)
     if activations is None:
-        after = (
-            f"between {printable(order[0].name)} and {printable(order[1].name)}" if len(order) > 1 else "behind the only layer"
-        )
+        names = [unit.name for unit in order]
+        place = f"between {printable(names[0])} and {printable(names[1])}" if len(order) > 1 else "behind the only layer"
         raise AmbiguityError(
-            f"the activation {after} is not in the source; give activations=[...], {len(order)} words for "
-            f'{_listed([unit.name for unit in order])} ("linear" for none)'
+            f"the activation {place} is not in the source; give activations=[...], one word for each of "
+            f'{_listed(names)} ("linear" for none)'
         )
     if len(activations) != len(order):
         raise ShapeError(
@@ -186,35 +185,9 @@ def _listed(names: Any) -> str:
     return ", ".join(shown[:8]) + (f" and {len(shown) - 8} more" if len(shown) > 8 else "")
 
 
-def _of_r(weights: Weights, networks: Mapping[str, Mapping[str, Any]]) -> Stack:
-    """Return a network of R: matrices whose first row is the bias, as nnet, multinom and neuralnet keep them."""
-    facts = next(iter(networks.values()))
-    if len(networks) > 1 or int(facts.get("repetitions", 1)) > 1:
-        raise ShapeError("holds several networks; select the weights of one with steelyard.weights(file).select")
-    for word, what in (("preprocess", "its inputs are scaled first"), ("targets", "its outputs are scaled back")):
-        if facts.get(word):
-            raise ShapeError(f"{what}, which is no part of a net ({word} in its meta); build the model, and scale them yourself")
-    if facts.get("skip") and facts.get("hidden"):
-        raise ShapeError("has connections that skip the hidden layer, which is no stack; build the model yourself")
-    words = [facts.get("hidden", "")] * (len(weights) - 1) + [facts.get("output", "")]
-    layers = []
-    for weight, word in zip(weights.values(), words, strict=True):
-        if weight.axes != _WITH_BIAS or word not in _BY_R:
-            what = f"the activation {printable(word)!r}" if weight.axes == _WITH_BIAS else f"the axes {weight.axes!r}"
-            raise ShapeError(f"{printable(weight.name)!r} has {what}, which is no dense layer of any other framework")
-        matrix = weight.numpy()
-        layers.append(Dense(weight.name, matrix[1:].T, matrix[0], _BY_R[word], {}))
-    layers[0] = _without_intercept(layers[0], list(facts.get("inputs", ())))
-    return Stack(layers, (layers[0].kernel.shape[1],), flattened=False)
-
-
-def _without_intercept(layer: Dense, inputs: list[str]) -> Dense:
-    """Return a layer to which multinom feeds a column of ones: that is a bias."""
-    if _INTERCEPT not in inputs or len(inputs) != layer.kernel.shape[1]:
-        return layer
-    place = inputs.index(_INTERCEPT)
-    kernel: list[Array] = [layer.kernel[:, nth] for nth in range(len(inputs)) if nth != place]
-    import numpy as np
-
-    bias = layer.kernel[:, place] + (0 if layer.bias is None else layer.bias)
-    return layer._replace(kernel=np.stack(kernel, axis=1), bias=bias)
+def _check_scaled(networks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse a fit of R that does more than its net."""
+    for facts in networks.values():
+        for word, what in (("preprocess", "scales its inputs first"), ("targets", "scales its outputs back")):
+            if facts.get(word):
+                raise ShapeError(f"this fit {what}, which is no part of a net ({word} in meta); build the model yourself")
