@@ -44,6 +44,15 @@ def test_importing_steelyard_imports_no_framework_and_no_numpy():
     assert not modules_after("import steelyard") & (FRAMEWORKS | {"numpy", "ml_dtypes"})
 
 
+def test_importing_steelyard_does_not_import_what_moves_weights_between_nets():
+    script = "import steelyard, sys; print(any(name.startswith('steelyard.transfers') for name in sys.modules)); steelyard.transfer; steelyard.plan; steelyard.build; print('steelyard.transfers' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\nTrue\n"
+    assert set(steelyard.__all__) <= set(dir(steelyard))
+    with pytest.raises(AttributeError, match="module 'steelyard' has no attribute 'transfere'"):
+        steelyard.transfere  # noqa: B018 - asking is what fails
+
+
 def test_listing_a_file_imports_no_framework_and_no_numpy(tmp_path):
     for name in ("a.safetensors", "a.npz", "a.rds"):
         steelyard.save({"w": np.zeros(3)}, tmp_path / name)

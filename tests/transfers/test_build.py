@@ -27,7 +27,7 @@ def answers(model, x):
         with torch.no_grad():
             return model(torch.from_numpy(x.astype(str(next(model.parameters()).dtype).removeprefix("torch.")))).numpy()
     if isinstance(model, keras.layers.Layer):
-        return np.asarray(model(x.astype(model.dtype), training=False))
+        return np.asarray(model(x.astype(model.inputs[0].dtype), training=False))
     x = x.reshape(len(x), -1)
     found = model.predict_proba(x) if hasattr(model, "predict_proba") else model.predict(x)
     return found.reshape(len(x), -1)

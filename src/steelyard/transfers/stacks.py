@@ -34,6 +34,8 @@ _USUAL: dict[tuple[str, str], float] = {
 """Settings that other frameworks do not have, and the only values that they may have."""
 _DENSE = ("activation", "weights", "weight_norm", "spectral_norm", "negative_slope")
 """Settings with which a dense layer is still one."""
+_PLAIN_FLATTEN: tuple[dict[str, str], ...] = ({}, {"data_format": "channels_last"})
+"""Settings with which a flatten keeps the order of the numbers."""
 _NAMES = {"nnet_sigmoid": "sigmoid", "exp": "exponential", "swish": "silu"}
 
 
@@ -48,7 +50,8 @@ def stack_of(source: Any, activations: Given) -> Stack:
         return _told(net, graph, units)
     if graph is not None and all(layer.after is not None for layer in graph.layers) and not in_line(graph.layers):
         raise ShapeError(
-            "this net is no chain of layers, each fed by the one before alone; build the model yourself, and use steelyard.transfer"
+            "this net is no chain of layers, each fed by the one before alone; "
+            "build the model yourself, and use steelyard.transfer"
         )
     layers = _given(units, activations)
     return Stack(layers, _takes(net, layers), flattened=len(_takes(net, layers)) > 1)
@@ -77,9 +80,9 @@ def _told(net: Net, graph: Graph, units: list[Unit]) -> Stack:
             layers.append(_dense(by_layer[layer.name], layer))
         elif layer.kind in ("activation", "softmax") and layers:
             layers[-1] = _activated(layers[-1], layer)
-        elif layer.kind == "flatten" and not layer.settings:
+        elif layer.kind == "flatten" and layer.settings in _PLAIN_FLATTEN:
             flattened = flattened or not layers
-        elif layer.kind != "dropout":
+        elif layer.kind != "dropout" and layer.made_by != "Identity":
             raise ShapeError(f"{printable(layer.name)!r} ({printable(layer.made_by)}) is no part of a stack of dense layers")
     takes = _takes(net, layers)
     return Stack(layers, takes, flattened=flattened and len(takes) > 1)
