@@ -44,6 +44,15 @@ def test_importing_steelyard_imports_no_framework_and_no_numpy():
     assert not modules_after("import steelyard") & (FRAMEWORKS | {"numpy", "ml_dtypes"})
 
 
+def test_importing_steelyard_does_not_import_what_moves_weights_between_nets():
+    script = "import steelyard, sys; print(any(name.startswith('steelyard.transfers') for name in sys.modules)); steelyard.transfer; steelyard.plan; steelyard.build; print('steelyard.transfers' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\nTrue\n"
+    assert set(steelyard.__all__) <= set(dir(steelyard))
+    with pytest.raises(AttributeError, match="module 'steelyard' has no attribute 'transfere'"):
+        steelyard.transfere  # noqa: B018 - asking is what fails
+
+
 def test_listing_a_file_imports_no_framework_and_no_numpy(tmp_path):
     for name in ("a.safetensors", "a.npz", "a.rds"):
         steelyard.save({"w": np.zeros(3)}, tmp_path / name)
@@ -88,7 +97,7 @@ def test_only_a_framework_s_own_adapter_imports_it():
             for name in names:
                 word = name.partition(".")[0]
                 if word in FRAMEWORKS - {"h5py"}:
-                    assert path.parent.name in ("models", "graphs"), f"{path.name} imports {word}"
+                    assert path.parent.name in ("models", "graphs", "builders"), f"{path.name} imports {word}"
 
 
 def test_no_public_name_is_hidden_by_a_folder_or_module():
@@ -112,6 +121,8 @@ def test_every_plugin_offers_the_functions_of_its_protocol():
         module = import_module(f"steelyard.graphs.{name}")
         assert callable(module.graph), name
         assert callable(module.run), name
+    for name in plugins.names("builders"):
+        assert callable(import_module(f"steelyard.builders.{name}").build), name
     for name in plugins.names("formats"):
         module = import_module(f"steelyard.formats.{name}")
         assert callable(module.sniff), name

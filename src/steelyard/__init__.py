@@ -1,5 +1,7 @@
 """Steelyard: the weights of any neural network in one shape, and back."""
 
+from typing import TYPE_CHECKING, Any
+
 from steelyard import errors
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
@@ -7,6 +9,39 @@ from steelyard.io import save, weights
 from steelyard.measures.check import check
 from steelyard.measures.digest import digest
 
+if TYPE_CHECKING:
+    from steelyard.transfers.build import build
+    from steelyard.transfers.transferring import plan, transfer
+
 __version__ = "0.1.0"
 
-__all__ = ["Role", "Weight", "Weights", "__version__", "check", "digest", "errors", "save", "weights"]
+__all__ = [
+    "Role",
+    "Weight",
+    "Weights",
+    "__version__",
+    "build",
+    "check",
+    "digest",
+    "errors",
+    "plan",
+    "save",
+    "transfer",
+    "weights",
+]
+
+_LATER = {"build": "build", "plan": "transferring", "transfer": "transferring"}
+"""What is imported when it is asked for: where each function lies in `steelyard.transfers`."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'steelyard' has no attribute {name!r}")
+    from importlib import import_module
+
+    found = globals()[name] = getattr(import_module(f"steelyard.transfers.{_LATER[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -35,7 +35,7 @@ def inputs(net, framework):
 def torch_nets():
     import torch
     from torch import nn
-    from torch.nn import functional as F  # noqa: N812 - as everybody writes it
+    from torch.nn import functional as F
 
     def down(x):
         return x.flatten(1)

@@ -72,6 +72,11 @@ def estimator_entries(root: Any, look: Look, source: Source) -> list[Entry] | No
     return entries
 
 
+def ends_of(root: Any, source: Source) -> list[tuple[tuple[str, ...], Any]]:
+    """Return every estimator, module and array in `root` that wraps and contains no other, with its path."""
+    return list(_ends((), root, [], 0, source))
+
+
 def _instead(root: Record) -> str:
     held = root.attributes
     if "vocabulary_" in held:

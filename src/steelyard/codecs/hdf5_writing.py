@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -31,14 +31,21 @@ def write_datasets(path: Path, datasets: Iterable[tuple[str, Weight]], attribute
     Raises `FormatError` for a name that HDF5 cannot hold.
     """
     with replacing(path) as raw:
-        with h5py.File(raw, "w", libver="earliest") as file:
-            places = [(_create(path, file, name, weight), weight) for name, weight in datasets]
-            for group, texts in attributes.items():
-                (file.require_group(group) if group else file).attrs.update(texts)
-        for offset, weight in places:
-            if offset is not None:
-                raw.seek(offset)
-                raw.writelines(raw_chunks(weight))
+        put_datasets(raw, path, datasets, attributes)
+
+
+def put_datasets(
+    raw: BinaryIO, path: Path, datasets: Iterable[tuple[str, Weight]], attributes: Mapping[str, Mapping[str, str]]
+) -> None:
+    """Do so in an open, empty file; `path` is for messages."""
+    with h5py.File(raw, "w", libver="earliest") as file:
+        places = [(_create(path, file, name, weight), weight) for name, weight in datasets]
+        for group, texts in attributes.items():
+            (file.require_group(group) if group else file).attrs.update(texts)
+    for offset, weight in places:
+        if offset is not None:
+            raw.seek(offset)
+            raw.writelines(raw_chunks(weight))
 
 
 def _create(path: Path, file: Any, name: str, weight: Weight) -> int | None:

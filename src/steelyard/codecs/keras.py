@@ -68,7 +68,7 @@ class _Named(NamedTuple):
 
 def is_layout(tree: Tree) -> bool:
     """Tell whether a file is laid out as Keras 3 does it: every dataset is a number in a group `vars`."""
-    paths = [_split(path)[-2:] for path in tree.tensors]
+    paths = [split(path)[-2:] for path in tree.tensors]
     return bool(paths) and all(len(pair) == 2 and pair[0] == VARS for pair in paths)
 
 
@@ -108,7 +108,7 @@ class _Layout:
 
     def add(self, holder: _Node, path: str, name: str) -> None:
         group = self.groups.setdefault(holder.path, {"name": holder.label, "vars": {}})
-        group["vars"][_split(path)[-1]] = name
+        group["vars"][split(path)[-1]] = name
 
     def around(self, labels: Mapping[str, str]) -> None:
         """Add the groups around those, which hold nothing but a layer's name."""
@@ -119,7 +119,7 @@ class _Layout:
                 self.groups.setdefault(group, {"name": label, "vars": {}})
 
 
-def _split(path: str) -> list[str]:
+def split(path: str) -> list[str]:
     """Split a path; Keras on Windows joined its first words with backslashes."""
     return [_ALIASES.get(word, word) for word in path.replace("\\", "/").split("/")]
 
@@ -127,9 +127,9 @@ def _split(path: str) -> list[str]:
 def _labels(tree: Tree) -> dict[str, str]:
     """Return the names that layers have in the file, by the paths of their groups: of all that have variables below."""
     above = {path[:at] for path in tree.tensors for at, letter in enumerate(path) if letter == "/"}
-    inputs = {f"{group}/{_INPUT}" for group in above if _split(group)[-1] == "layers"}
+    inputs = {f"{group}/{_INPUT}" for group in above if split(group)[-1] == "layers"}
     found = {group: tree.attribute(f"{group}/{VARS}".strip("/"), "name") for group in sorted({"", *above, *inputs})}
-    return {"/".join(_split(group)): label for group, label in found.items() if isinstance(label, str)}
+    return {"/".join(split(group)): label for group, label in found.items() if isinstance(label, str)}
 
 
 def _nodes(tree: Tree, labels: Mapping[str, str]) -> _Node:
@@ -137,7 +137,7 @@ def _nodes(tree: Tree, labels: Mapping[str, str]) -> _Node:
     root = _Node("")
     root.label = labels.get("", "")
     for path, weight in tree.tensors.items():
-        words = _split(path)
+        words = split(path)
         node = root
         for word in words[:-2]:
             path_of = f"{node.path}/{word}".strip("/")
@@ -149,7 +149,7 @@ def _nodes(tree: Tree, labels: Mapping[str, str]) -> _Node:
     stack = [root]
     while stack:
         node = stack.pop()
-        node.variables.sort(key=lambda weight: _number(_split(weight.name)[-1]))
+        node.variables.sort(key=lambda weight: _number(split(weight.name)[-1]))
         node.children = _in_order(node.children)
         stack.extend(node.children.values())
     return root
@@ -206,7 +206,7 @@ def _own(node: _Node, spec: _Spec, path: str, trainable: bool | None) -> list[_N
     if any(not _fits(slot, weight) for slot, weight in zip(slots, node.variables, strict=True)):
         slots = [None] * len(slots)
     own = [
-        _Named(node, path, slot.leaf if slot else _split(weight.name)[-1], weight, slot, _trainable(slot, trainable))
+        _Named(node, path, slot.leaf if slot else split(weight.name)[-1], weight, slot, _trainable(slot, trainable))
         for slot, weight in zip(slots, node.variables, strict=True)
     ]
     return sorted(own, key=lambda entry: entry.slot is not None and not entry.slot.trainable)  # as `Layer.weights` is

@@ -35,7 +35,15 @@ Listing = Generator[Layer, None, "Shape | None"]
 def graph_maker(config: Any, weights: Iterable[Weight]) -> Callable[[], Graph] | None:
     """Return what makes the graph when it is asked for; None where the config lists no layers."""
     layers = [weight.layer for weight in weights]
-    return (lambda: graph_of(config, layers)) if entries_of(config) else None
+    return (lambda: _told_of(config, layers)) if entries_of(config) else None
+
+
+def _told_of(config: Any, layers: list[str]) -> Graph:
+    from steelyard.codecs.keras_chains import is_chain
+
+    graph = graph_of(config, layers)
+    graph.chain = graph.executed and is_chain(config)
+    return graph
 
 
 def graph_of(config: Any, layers: Iterable[str]) -> Graph:

@@ -11,13 +11,21 @@ from steelyard.errors import FormatError, UnsafeFileError, printable
 
 if TYPE_CHECKING:
     from steelyard.core.source import Source
+    from steelyard.core.weights import MakeGraph
 
 SAID = 50
 """Plain values of a checkpoint that are kept in `meta`."""
 
 
 def listed(
-    source: Source, root: Any, walk: Walk, part: str, meta: Mapping[str, Any], code: list[str], own: list[Entry] | None = None
+    source: Source,
+    root: Any,
+    walk: Walk,
+    part: str,
+    meta: Mapping[str, Any],
+    code: list[str],
+    own: list[Entry] | None = None,
+    graph: MakeGraph | None = None,
 ) -> Weights:
     """Return the model's weights, or with part "all" every tensor; `meta["code"]` is what a loader would run.
 
@@ -35,7 +43,7 @@ def listed(
         said["code"] = code
     if not entries:
         said["holds"] = holding(root)
-    return Weights(as_weights(entries, source), meta=said)
+    return Weights(as_weights(entries, source), meta=said, graph=graph)
 
 
 def _said(root: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from steelyard.core.graph import Graph, Layer
+from steelyard.core.graph import Graph, Layer, in_line
 from steelyard.core.roles import layer_of
 from steelyard.layers.jax import padding_word
 
@@ -54,6 +54,8 @@ ACTIVATIONS = {
     "ThresholdedRelu": "thresholded_relu",
 }
 _PASSING = ("Cast", "DequantizeLinear", "Identity", "QuantizeLinear", "Transpose")
+_SILENT = ("Cast", "Constant", "Identity")
+"""What changes no number."""
 _RESHAPING = ("Reshape", "Squeeze", "Unsqueeze")
 """What passes a weight on in another shape, as to add it to an image."""
 _BIASED = ("conv", "conv transpose", "dense")
@@ -73,17 +75,19 @@ def graph_of(nodes: Nodes, weights: Mapping[str, Weight]) -> Graph:
     made = _Graph(nodes, weights)
     for path, node in nodes:
         made.add(path, node)
-    return Graph(made.layers.values(), executed=not made.inner, channels="first")
+    layers = list(made.layers.values())
+    return Graph(layers, executed=not made.inner, channels="first", chain=made.whole and in_line(layers))
 
 
 class _Graph:
     """The layers that are found so far, and which of them the outputs of nodes come from."""
 
-    __slots__ = ("_makers", "_owners", "_sources", "_weights", "inner", "layers")
+    __slots__ = ("_makers", "_owners", "_sources", "_weights", "inner", "layers", "whole")
 
     def __init__(self, nodes: Nodes, weights: Mapping[str, Weight]) -> None:
         self.layers: dict[str, Layer] = {}
         self.inner = False
+        self.whole = True
         self._weights = weights
         self._makers = {output: node for _, node in nodes for output in node.outputs if output}
         self._sources: dict[str, tuple[str, ...]] = {}
@@ -93,7 +97,10 @@ class _Graph:
         """Put a node down as a layer, as part of the one before it, or as what only passes on."""
         taken = self._taken(node)
         after = tuple(dict.fromkeys(layer for name in node.inputs for layer in self._sources.get(name, ())))
+        known = set(self._owners)
         layer = self._layer(path, node, taken, after)
+        again = layer is not None and any(weight.name in known for weight in taken)
+        self.whole &= not path and not again and (layer is not None or node.op in _SILENT)
         for output in filter(None, node.outputs):
             self._sources[output] = after if layer is None else (layer.name,)
 

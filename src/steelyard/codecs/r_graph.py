@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from steelyard.core.graph import Graph, Layer
+from steelyard.core.graph import Graph, Layer, in_line
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight
@@ -21,7 +21,17 @@ def graph_of(networks: Mapping[str, Mapping[str, Any]], weights: Iterable[Weight
     listed = list(weights)
     layers = [layer for prefix, facts in networks.items() for layer in _chain(prefix, facts, listed)]
     inputs = [facts["units"][0] for facts in networks.values() if facts.get("units")]
-    return Graph(layers, executed=True, inputs=((_fed(next(iter(networks.values())), inputs[0]),),) if len(inputs) == 1 else None)
+    fed = ((_fed(next(iter(networks.values())), inputs[0]),),) if len(inputs) == 1 else None
+    return Graph(layers, executed=True, inputs=fed, chain=_is_chain(networks, layers))
+
+
+def _is_chain(networks: Mapping[str, Mapping[str, Any]], layers: list[Layer]) -> bool:
+    """Tell whether an object is one net whose activations are known, and that gets its inputs as they are."""
+    facts = next(iter(networks.values()))
+    several = len(networks) > 1 or facts.get("repetitions", 1) != 1
+    scaled = facts.get("preprocess") or facts.get("targets")
+    known = facts.get("package") in ("nnet", "neuralnet") and all("activation" in layer.settings for layer in layers)
+    return known and not several and not scaled and in_line(layers)
 
 
 def _fed(facts: Mapping[str, Any], units: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from steelyard.core.graph import Graph, Layer
+from steelyard.core.graph import Graph, Layer, in_line
 
 if TYPE_CHECKING:
     from steelyard.codecs.flatbuffers import Table
@@ -93,7 +93,8 @@ def graph_of(model: Table, weights: Places, layer_of: Callable[[str], str]) -> G
     made = _Graph(weights, layer_of)
     for place, subgraph in enumerate(model.tables(8)):
         made.add(place, subgraph, codes)
-    return Graph(made.layers.values(), executed=not made.inner, channels="last")
+    layers = list(made.layers.values())
+    return Graph(layers, executed=not made.inner, channels="last", chain=made.whole and in_line(layers))
 
 
 class _Tensor(NamedTuple):
@@ -104,11 +105,12 @@ class _Tensor(NamedTuple):
 class _Graph:
     """The layers that are found so far."""
 
-    __slots__ = ("_layer_of", "_owners", "_weights", "inner", "layers")
+    __slots__ = ("_layer_of", "_owners", "_weights", "inner", "layers", "whole")
 
     def __init__(self, weights: Places, layer_of: Callable[[str], str]) -> None:
         self.layers: dict[str, Layer] = {}
         self.inner = False
+        self.whole = True
         self._weights = dict(weights)
         self._layer_of = layer_of
         self._owners: dict[str, str] = {}
@@ -120,7 +122,9 @@ class _Graph:
         for operator in subgraph.tables(10):
             number, inputs, outputs = operator.number(4, "I"), operator.numbers(6, "i"), operator.numbers(8, "i")
             after = tuple(dict.fromkeys(layer for index in inputs for layer in sources.get(index, ())))
+            count = len(self.layers)
             layer = self._layer(place, operator, codes[number] if number < len(codes) else -1, tensors, after)
+            self.whole &= place == 0 and len(self.layers) > count
             for index in outputs:
                 sources[index] = after if layer is None else (layer.name,)
             for index in inputs if layer is None else ():  # a weight that is only passed on is still that weight

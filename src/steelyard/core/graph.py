@@ -78,18 +78,26 @@ class Graph:
     `executed` tells that `layers` stand in the order in which they run (taken from a graph or from one run); else the
     order is that of definition and proves nothing. A layer that runs twice is listed once, where it runs first.
     `channels` is "first" or "last" for what lies on the axes of an image or a sequence of a convolution, blank where
-    it does not matter. `inputs` are the shapes of the net's inputs where they are known.
+    it does not matter. `inputs` are the shapes of the net's inputs where they are known. `chain` tells that the
+    net is its layers and nothing else: each runs once, fed by the one before alone.
     """
 
-    __slots__ = ("channels", "executed", "inputs", "layers")
+    __slots__ = ("chain", "channels", "executed", "inputs", "layers")
 
     def __init__(
-        self, layers: Iterable[Layer], *, executed: bool = False, channels: str = "", inputs: tuple[Shape, ...] | None = None
+        self,
+        layers: Iterable[Layer],
+        *,
+        executed: bool = False,
+        channels: str = "",
+        inputs: tuple[Shape, ...] | None = None,
+        chain: bool = False,
     ) -> None:
         self.layers = list(layers)
         self.executed = executed
         self.channels = channels
         self.inputs = inputs
+        self.chain = chain
 
     def __repr__(self) -> str:
         order = "executed" if self.executed else "as defined"
@@ -104,3 +112,13 @@ class Run:
     def __init__(self, outputs: list[Array], layers: Mapping[str, Array]) -> None:
         self.outputs = outputs
         self.layers = dict(layers)
+
+
+def in_line(layers: Iterable[Layer]) -> bool:
+    """Tell whether each layer is fed by the one before alone, as far as they say what feeds them."""
+    before: tuple[str, ...] = ()
+    for layer in layers:
+        if layer.after != before:
+            return False
+        before = (layer.name,)
+    return True

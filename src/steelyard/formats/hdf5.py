@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steelyard.codecs import keras, keras_graph, keras_legacy
+from steelyard.codecs import keras, keras_graph, keras_legacy, keras_writing
 from steelyard.codecs.facts import dump_facts, with_facts
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
@@ -22,7 +21,6 @@ USER_BLOCK = 1 << 20
 """How far behind the start the signature is looked for."""
 FACTS = "steelyard"
 """The attribute of the file that keeps what its weights mean."""
-LAYOUT = "layout"
 _WEIGHTS = ".weights.h5"
 
 
@@ -52,7 +50,7 @@ def read(source: Source, part: str) -> Weights:
         return Weights(legacy, meta=meta, graph=keras_graph.graph_maker(keras_legacy.model_config(tree), legacy))
     if keras.is_layout(tree):
         found, layout = keras.model_weights(tree)
-        return Weights(found, meta={**meta, LAYOUT: layout})
+        return Weights(found, meta={**meta, keras_writing.LAYOUT: layout})
     facts = tree.attribute("", FACTS)
     return Weights(with_facts(tree.tensors.values(), facts if isinstance(facts, str) else None), meta=meta)
 
@@ -79,48 +77,11 @@ def write(weights: Weights, path: Path) -> None:
     from steelyard.codecs.hdf5_writing import write_datasets
 
     if path.name.lower().endswith(_WEIGHTS):
-        layout = _fitting(weights, path)
-        datasets = (
-            (f"{group}/vars/{slot}".strip("/"), weights[name]) for group, _, slots in layout for slot, name in slots.items()
-        )
-        write_datasets(path, datasets, {f"{group}/vars".strip("/"): {"name": label} for group, label, _ in layout if label})
+        layout = keras_writing.fitting(weights, path)
+        write_datasets(path, keras_writing.datasets(layout, weights), keras_writing.names(layout))
         return
     owned = [weight for weight in weights.values() if weight.tied is None or weight.tied not in weights]
     for weight in owned:
         if not all(word not in ("", ".", "..") for word in weight.name.split("/")) or "\0" in weight.name:
             raise FormatError(str(path), f"{printable(weight.name)!r} is no path of HDF5; rename it first")
     write_datasets(path, ((weight.name, weight) for weight in owned), {"": {FACTS: dump_facts(weights)}})
-
-
-def _fitting(weights: Weights, path: Path) -> list[tuple[str, str, dict[str, str]]]:
-    """Return the layout, whose slots must name just these weights."""
-    layout = _layout(weights.meta.get(LAYOUT))
-    if layout is None:
-        raise FormatError(
-            str(path),
-            "Keras finds weights in a .weights.h5 file by the model's layout, which these weights do not know; "
-            "save the Keras model itself, read them from a .weights.h5 or .keras file of it, or write .h5 or .safetensors",
-        )
-    placed = {name for _, _, slots in layout for name in slots.values()}
-    missing, foreign = [n for n in placed if n not in weights], [n for n in weights if n not in placed]
-    if missing or foreign:
-        what = f"lacks {printable(min(missing))!r}" if missing else f"has {printable(foreign[0])!r} besides"
-        raise FormatError(str(path), f"the layout of the model does not fit these weights, which {what}; keep the model's names")
-    return layout
-
-
-def _layout(kept: Any) -> list[tuple[str, str, dict[str, str]]] | None:
-    """Return the groups of a layout with their labels and slots; None for what is no layout.
-
-    It may have come through a file of another format as text, and is checked like anything out of a file.
-    """
-    try:
-        found = json.loads(kept) if isinstance(kept, str) else kept
-        groups = [(group, fact["name"], fact["vars"]) for group, fact in found.items()]
-    except (ValueError, RecursionError, AttributeError, TypeError, KeyError):
-        return None
-    texts = [
-        text for group, label, slots in groups if isinstance(slots, dict) for text in (group, label, *slots, *slots.values())
-    ]
-    sound = all(isinstance(slots, dict) for _, _, slots in groups) and all(isinstance(text, str) for text in texts)
-    return groups if sound and groups else None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from steelyard.codecs.arrays import Found
 from steelyard.codecs.code import calls
 from steelyard.codecs.compressed import begins, plain
+from steelyard.codecs.estimator_graphs import graph_maker
 from steelyard.codecs.estimators import estimator_entries
 from steelyard.codecs.found import Walk
 from steelyard.codecs.inert import Record
@@ -49,7 +50,7 @@ def read(source: Source, part: str) -> Weights:
     look = _look(content)
     walk = Walk(content, look).through(root)
     own = estimator_entries(root, look, content) if part != "all" else None
-    return listed(source, root, walk, part, {"format": "pickle"}, code, own)
+    return listed(source, root, walk, part, {"format": "pickle"}, code, own, graph_maker(root, own, content))
 
 
 def _look(source: Source) -> Any:

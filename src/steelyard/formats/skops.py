@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.arrays import Found, refused
 from steelyard.codecs.code import is_expected
+from steelyard.codecs.estimator_graphs import graph_maker
 from steelyard.codecs.estimators import estimator_entries
 from steelyard.codecs.found import Walk
 from steelyard.codecs.inert import Blob, Global, Record
@@ -55,7 +56,7 @@ def read(source: Source, part: str) -> Weights:
     walk = Walk(source, look).through(root)
     own = estimator_entries(root, look, source) if part != "all" else None
     meta = {"format": "skops", "version": printable(schema.get("_skops_version", "")), "protocol": schema.get("protocol")}
-    return listed(source, root, walk, part, meta, code, own)
+    return listed(source, root, walk, part, meta, code, own, graph_maker(root, own, source))
 
 
 def _schema(source: Source, member: Member) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import keras
 from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.models.functional import Functional
 
+from steelyard.codecs.keras_chains import is_chain_model
 from steelyard.core.graph import Graph, Layer, Run, Shape
 from steelyard.core.plugins import adapter_of
 from steelyard.errors import UnknownModelError, printable
@@ -71,7 +72,8 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     _tell_flow(model, places)
     channels = next((place.channels for place in places if place.channels), "")
     executed = certain or inputs is not None
-    return Graph([place.layer for place in places], executed=executed, channels=channels, inputs=shapes)
+    chain = certain and is_chain_model(model)
+    return Graph([p.layer for p in places], executed=executed, channels=channels, inputs=shapes, chain=chain)
 
 
 def run(model: Any, inputs: Sequence[Array]) -> Run:

@@ -39,10 +39,11 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     """
     prefix, estimator = _net(model)
     if isinstance(estimator, (MLPClassifier, MLPRegressor)):
-        return Graph(_perceptron(prefix, estimator), executed=True, inputs=((estimator.n_features_in_,),))
+        layers = _perceptron(prefix, estimator)
+        return Graph(layers, executed=True, inputs=((estimator.n_features_in_,),), chain=_is_alone(model))
     width, units = _widths(estimator)
     layer = Layer(prefix, "dense", type(estimator).__name__, {"activation": _output(estimator)}, (width,), (units,))
-    return Graph([layer], executed=True, inputs=((width,),))
+    return Graph([layer], executed=True, inputs=((width,),), chain=_is_alone(model))
 
 
 def run(model: Any, inputs: Sequence[Array]) -> Run:
@@ -79,6 +80,15 @@ def _net(model: Any, *, running: bool = False) -> tuple[str, Any]:
     raise UnknownModelError(
         f"a {printable(type(found).__name__)} is not one net that runs; hand over the perceptron or linear model inside"
     )
+
+
+def _is_alone(model: Any) -> bool:
+    """Tell whether nothing changes the inputs of the net first."""
+    try:
+        _net(model, running=True)
+    except UnknownModelError:
+        return False
+    return True
 
 
 def _check_steps(pipeline: Pipeline) -> None:

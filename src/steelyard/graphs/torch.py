@@ -49,7 +49,7 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
         is_chain = _is_chain(inner)
         if is_chain:
             _tell_flow(layers, parts, _flow_of_chain([names[part] for part in _links(inner)]))
-        return Graph(layers, executed=is_chain, channels=channels)
+        return Graph(layers, executed=is_chain, channels=channels, chain=is_chain and _runs_once(inner))
     with _untouched(inner):
         given = _tensors(inner, inputs)
         calls, flow = _followed(inner, given, names)
@@ -145,6 +145,13 @@ def _flow_of_chain(links: list[str]) -> Calls:
 
 def _tell_flow(layers: list[Layer], parts: Mapping[str, nn.Module], flow: Calls) -> None:
     flow.tell({layer.name: layer for layer in layers}, [name for name, part in parts.items() if not _weighs(part)])
+
+
+def _runs_once(module: nn.Module) -> bool:
+    """Tell whether a chain is no more than its modules: none stands in it twice, none has hooks that change what it gives."""
+    every = [part for _, part in module.named_modules(remove_duplicate=False)]
+    hooked = any(part._forward_hooks or part._forward_pre_hooks for part in every)
+    return len(every) == len(set(every)) and not hooked
 
 
 def _layer(name: str, module: nn.Module) -> Layer:

@@ -1,1 +1,7 @@
 """From one model into another: which layer is which, how each is turned, and the proof that nothing went wrong."""
+
+from steelyard.transfers.plan import Plan, Row
+from steelyard.transfers.proof import LayerError, Proof
+from steelyard.transfers.transferring import Transfer
+
+__all__ = ["LayerError", "Plan", "Proof", "Row", "Transfer"]

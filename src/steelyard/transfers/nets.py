@@ -102,7 +102,7 @@ def _owner(weight: Weight, layers: Mapping[str, Layer]) -> tuple[str | None, str
     """Return the layer that a weight belongs to, and what its name says behind that; a wrapper's belong to what it wraps."""
     owner = _longest(weight, layers)
     if owner is None:
-        return None, ""
+        return (weight.layer, weight.name) if weight.layer in layers else (None, "")
     leaf = plain_layer(weight.name)[len(owner) :].lstrip("./")
     wrapped = str(layers[owner].settings.get("wraps") or "")
     if wrapped not in layers or wrapped == owner:

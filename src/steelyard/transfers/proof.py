@@ -62,9 +62,14 @@ class Proof:
         return next((each for each in self.layers if not each.error <= self.tolerance), None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as plain data."""
-        facts = {name: getattr(self, name) for name in ("proven", "max_abs", "max_rel", "tolerance", "why")}
-        return facts | {"layers": [each._asdict() for each in self.layers]}
+        """Return all of it as plain data; what was not measured is None."""
+        facts: dict[str, Any] = {"proven": self.proven, "why": self.why, "tolerance": self.tolerance}
+        facts |= {"max_abs": _plain(self.max_abs), "max_rel": _plain(self.max_rel)}
+        return facts | {"layers": [{**each._asdict(), "error": _plain(each.error)} for each in self.layers]}
+
+
+def _plain(number: float) -> float | None:
+    return None if number != number else number  # noqa: PLR0124 - only NaN is not itself
 
 
 def compared(plan: Plan, before: Run, after: Run, tolerance: float) -> Proof:

@@ -115,7 +115,7 @@ def transfer(  # noqa: PLR0913 - each is a question that users have
     runs = inputs is not None and one.runs and other.runs
     made, choices = _planned(*nets, rules, pairs, only, skip, resize, guess=runs)
     if inputs is None or not runs:
-        return Transfer(made.apply(), made, Proof(_unproven(one, other, probe)))
+        return Transfer(made.apply(), made, Proof(_unproven(one, other)))
     return _proven(one, other, made, choices, inputs, tolerance)
 
 
@@ -157,10 +157,10 @@ def _patterns(found: str | Iterable[str]) -> Sequence[str]:
     return [found] if isinstance(found, str) else list(found)
 
 
-def _unproven(one: Side, other: Side, probe: Any) -> str:
-    if probe is None:
+def _unproven(one: Side, other: Side) -> str:
+    if one.runs and other.runs:
         return "no probe was given; both nets were not run"
-    still = one.name if not one.runs else other.name
+    still = " and ".join(side.name for side in (one, other) if not side.runs)
     return f"{still} cannot be run, so the outputs were not compared"
 
 

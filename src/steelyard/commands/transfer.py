@@ -1,0 +1,80 @@
+"""`steelyard transfer`: the weights of one file into the model of another."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from steelyard.commands import add_file, print_json
+from steelyard.errors import ShapeError, printable
+
+if TYPE_CHECKING:
+    from steelyard.transfers import Plan, Proof
+
+
+def run(args: argparse.Namespace) -> None:
+    """Put the weights of a file into the model of another one, laid out as that wants them, and write it to OUT.
+
+    The formats may be of two frameworks. Layers are paired by kind, shape and place in the flow of data, which ONNX, TFLite
+    and Keras files tell; what nothing tells apart is refused, unless --pairs or --rules say it. Files cannot be run, so
+    that nothing is proven. --plan prints what would go where, and writes nothing. The exit status is 0 when all was
+    written, 2 when nothing was.
+
+    steelyard transfer net.safetensors --into net.keras -o trained.keras
+    """
+    if not args.plan and args.out is None:
+        raise ShapeError("say which file to write with -o, or ask for the --plan alone")
+    words = {"rules": args.rules, "pairs": args.pairs, "only": args.only, "skip": args.skip, "resize": args.resize or ""}
+    if args.plan:
+        _show_plan(args, words)
+    else:
+        _write(args, words)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the two files, the one to write, and what decides who is whose partner."""
+    add_file(parser)
+    parser.add_argument("--into", metavar="FILE", required=True, help="the file of the model that gets the weights")
+    parser.add_argument("-o", "--out", metavar="OUT", help="the file to write; its suffix says the format")
+    parser.add_argument("--rules", metavar="FILE", help='JSON of regular expressions: {"encoder.(.*)": "enc/\\1"}')
+    parser.add_argument("--pairs", metavar="FILE", help='JSON of partners: {"fc1": "dense"}, or what Plan.save wrote')
+    for name, what in (("only", "only layers that match"), ("skip", "not layers that match")):
+        parser.add_argument(f"--{name}", metavar="PATTERN", action="append", default=[], help=f"{what}; may be given again")
+    parser.add_argument("--resize", choices=("pad", "truncate"), help="let shapes differ: pad with zeros, or cut")
+    parser.add_argument("--plan", action="store_true", help="print what would go where, and write nothing")
+
+
+def _show_plan(args: argparse.Namespace, words: dict[str, Any]) -> None:
+    from steelyard.transfers.transferring import plan
+
+    made = plan(args.file, into=args.into, **words)
+    if args.json:
+        print_json({"file": args.file, "into": args.into, **made.to_dict()})
+    else:
+        print(made)
+
+
+def _write(args: argparse.Namespace, words: dict[str, Any]) -> None:
+    from steelyard.converting import opened, write
+    from steelyard.transfers.transferring import transfer
+    from steelyard.views.progress import following
+
+    done = transfer(args.file, into=args.into, **words)
+    with following(done.model, "writing") as watched:
+        out, _ = write(watched, args.out, opened(args.into)[1])
+    _tell(args, out, done.plan, done.proof)
+
+
+def _tell(args: argparse.Namespace, out: str, plan: Plan, proof: Proof) -> None:
+    if args.json:
+        print_json({"file": args.file, "into": args.into, "out": out, "plan": plan.to_dict(), "proof": proof.to_dict()})
+        return
+    turned = sum(bool(row.turn) for row in plan.rows)
+    print(f"{printable(out)}: {len(plan.rows):,} weights from {printable(args.file)}, {turned:,} of them turned")
+    for title, names in (("untouched", plan.untouched), ("left out", plan.left)):
+        if names:
+            more = f" and {len(names) - 8:,} more" if len(names) > 8 else ""
+            print(f"{title}: {', '.join(map(printable, names[:8]))}{more}")
+    for note in plan.notes:
+        print(f"differs: {note}")
+    print(proof)

@@ -1,0 +1,62 @@
+"""`build`: a model of what a file or another model holds, where there is one obvious architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from steelyard.core.plugins import load, names
+from steelyard.core.weight import Role
+from steelyard.errors import ShapeError, printable
+from steelyard.io import weights
+from steelyard.transfers.stacks import stack_of
+
+if TYPE_CHECKING:
+    from steelyard.builders import Builder, Dense
+    from steelyard.core.weight import Array, Weight
+
+
+def build(source: Any, framework: str, activations: Sequence[str] | Mapping[str, str] | None = None) -> Any:
+    """Return a model of another framework that gives the predictions of `source`, ready for use.
+
+    `source` is a model, a file or `Weights`: dense layers one after another, as multilayer perceptrons, linear models and
+    nnets of R are. `framework` is "torch", "keras" or "sklearn", and is imported. The model has the dtype of the weights.
+    What is no part of the weights is taken from the source where that tells it: Keras, ONNX and TFLite files, R's and
+    scikit-learn's objects, a `Sequential`. For others `activations` says it, one word for each dense layer, the last one's too
+    ("linear" for none): a list in the order of the layers where their shapes allow but one order, or a dict by the names
+    of the layers, whose order is theirs.
+
+    Raises `AmbiguityError` where activations or order are not known, `ShapeError` for anything but dense layers.
+
+    Examples:
+        >>> import numpy as np
+        >>> kernels = {"fc1.weight": np.array([[1.0, -1.0]]), "fc2.weight": np.array([[3.0]])}
+        >>> net = build(kernels, "sklearn", activations=["relu", "linear"])
+        >>> net.predict([[5.0, 1.0], [1.0, 5.0]]).tolist()
+        [12.0, 0.0]
+    """
+    if framework not in names("builders"):
+        raise ShapeError(f"framework is {printable(framework)!r}; it must be one of {', '.join(names('builders'))}")
+    stack = stack_of(source, activations)
+    model, layers = cast("Builder", load("builders", framework)).build(stack)
+    found = weights(model)
+    kernels = [weight for weight in found.values() if weight.role is Role.KERNEL]
+    biases = [weight for weight in found.values() if weight.role is Role.BIAS]
+    arrays = {weight.name: _turned(layer, weight) for layer, weight in zip(layers, kernels, strict=True)}
+    biased = [layer for layer in layers if layer.bias is not None] if len(biases) < len(layers) else layers
+    arrays |= {weight.name: _bias(layer, weight) for layer, weight in zip(biased, biases, strict=True)}
+    return found.assign(arrays)
+
+
+def _turned(layer: Dense, weight: Weight) -> Array:
+    kernel = layer.kernel.T if weight.axes == "in out" else layer.kernel
+    return kernel.reshape(weight.shape).astype(weight.dtype)
+
+
+def _bias(layer: Dense, weight: Weight) -> Array:
+    """Return a bias, zeros where the layer has none but the framework's always do."""
+    import numpy as np
+
+    if layer.bias is None:
+        return np.zeros(weight.shape, weight.dtype)
+    return layer.bias.reshape(weight.shape).astype(weight.dtype)

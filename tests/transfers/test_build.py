@@ -1,0 +1,274 @@
+"""`steelyard.build`: a ready model that predicts what the original predicts, or one error that says what is missing."""
+
+import subprocess
+import sys
+
+import joblib
+import keras
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+from transfers import golden
+
+import steelyard
+from steelyard.errors import AmbiguityError, ShapeError
+
+FRAMEWORKS = ("torch", "keras", "sklearn")
+
+
+def answers(model, x):
+    """Return what a built model gives, a column for each unit of the last layer."""
+    if isinstance(model, nn.Module):
+        with torch.no_grad():
+            return model(torch.from_numpy(x.astype(str(next(model.parameters()).dtype).removeprefix("torch.")))).numpy()
+    if isinstance(model, keras.layers.Layer):
+        return np.asarray(model(x.astype(model.inputs[0].dtype), training=False))
+    x = x.reshape(len(x), -1)
+    found = model.predict_proba(x) if hasattr(model, "predict_proba") else model.predict(x)
+    return found.reshape(len(x), -1)
+
+
+def same(model, x, wanted, tolerance=2e-6):
+    """Compare predictions; of two classes scikit-learn gives both probabilities, and a sigmoid the second one's."""
+    found, wanted = answers(model, x), np.asarray(wanted).reshape(len(x), -1)
+    if found.shape[1] == 2 and wanted.shape[1] == 1:
+        found = found[:, 1:]
+    if found.shape[1] == 1 and wanted.shape[1] == 2:
+        wanted = wanted[:, 1:]
+    return found.shape == wanted.shape and np.abs(found - wanted).max() <= tolerance * max(np.abs(wanted).max(), 1)
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((80, 4))
+    return x, np.digitize(x[:, 0] + x[:, 1], [-0.6, 0.6]), x @ rng.standard_normal((4, 2))
+
+
+def fitted(table):
+    """Estimators of every kind that is a stack of dense layers, really fitted."""
+    x, classes, targets = table
+    few = {"max_iter": 60, "random_state": 0, "early_stopping": False}
+    return {
+        "regressor": MLPRegressor(hidden_layer_sizes=(7, 5), activation="tanh", **few).fit(x, targets),
+        "one target": MLPRegressor(hidden_layer_sizes=(6,), activation="logistic", **few).fit(x, targets[:, 0]),
+        "classifier": MLPClassifier(hidden_layer_sizes=(6,), **few).fit(x, classes),
+        "two classes": MLPClassifier(hidden_layer_sizes=(6,), activation="identity", **few).fit(x, classes > 0),
+        "linear": LinearRegression().fit(x, targets),
+        "linear, one": LinearRegression(fit_intercept=False).fit(x, targets[:, 0]),
+        "logistic": LogisticRegression().fit(x, classes),
+        "logistic, two": LogisticRegression().fit(x, classes > 0),
+    }
+
+
+def predicted(model, x):
+    return model.predict_proba(x) if hasattr(model, "predict_proba") else model.predict(x)
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_every_perceptron_and_linear_model_of_scikit_learn_live_or_in_a_file(framework, table, tmp_path):
+    for name, model in fitted(table).items():
+        joblib.dump(model, tmp_path / "net.joblib")
+        for source in (model, tmp_path / "net.joblib"):
+            built = steelyard.build(source, framework)
+            assert same(built, table[0], predicted(model, table[0]), 1e-12), name
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning")
+def test_a_file_of_skops_is_built_too(table, tmp_path):
+    import skops.io
+
+    model = fitted(table)["classifier"]
+    skops.io.dump(model, tmp_path / "net.skops")
+    assert same(steelyard.build(tmp_path / "net.skops", "torch"), table[0], predicted(model, table[0]), 1e-12)
+
+
+R = ("r_nnet_linout", "r_nnet_2class", "r_nnet_softmax", "r_nnet_size0", "r_multinom2", "r_multinom3")
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("case", R)
+def test_an_nnet_of_r_predicts_what_r_predicted(case, framework):
+    (x,), wanted = golden.inputs(case, "keras")
+    for file in golden.files(case, "r"):
+        assert same(steelyard.build(file, framework), x, wanted, 1e-6)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("file", ["keras.keras", "model.onnx", "model.tflite"])
+@pytest.mark.parametrize("case", ["mlp_relu", "dense"])
+def test_a_stack_of_dense_layers_in_a_file_that_has_a_graph(case, file, framework):
+    (x,), wanted = golden.inputs(case, "keras")
+    assert same(steelyard.build(golden.GOLDEN / case / file, framework), x, wanted)
+
+
+def sequential(*activations):
+    torch.manual_seed(0)
+    widths, modules = [4, 6, 6, 3], []
+    for nth, activation in enumerate(activations):
+        modules += [nn.Linear(widths[nth], widths[nth + 1], bias=nth != 1, dtype=torch.float64), activation]
+    return nn.Sequential(*modules).eval()
+
+
+ACTIVATIONS = [
+    (nn.ReLU(), nn.Tanh(), nn.Softmax(-1)),
+    (nn.GELU(), nn.LeakyReLU(0.3), nn.Sigmoid()),
+    (nn.SiLU(), nn.ELU(0.7), nn.Softplus()),
+    (nn.SELU(), nn.Mish(), nn.LogSoftmax(1)),
+    (nn.Hardsigmoid(), nn.Hardswish(), nn.Identity()),
+    (nn.Softsign(), nn.ReLU6(), nn.LogSigmoid()),
+    (nn.CELU(), nn.Hardtanh(), nn.Tanhshrink()),
+]
+
+
+@pytest.mark.parametrize("framework", ["torch", "keras"])
+@pytest.mark.parametrize("activations", ACTIVATIONS, ids=lambda found: type(found[0]).__name__)
+def test_every_activation_that_both_frameworks_have(activations, framework):
+    net = sequential(*activations)
+    x = np.random.default_rng(1).standard_normal((9, 4)) * 3
+    assert same(steelyard.build(net, framework), x, answers(net, x), 1e-7)
+
+
+def test_a_keras_net_on_images_is_flattened_in_torch_and_takes_rows_in_scikit_learn():
+    keras.utils.set_random_seed(0)
+    net = keras.Sequential(
+        [
+            keras.Input((3, 4)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(5, activation="relu"),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dense(2, activation="softmax"),
+        ]
+    )
+    x = np.random.default_rng(1).random((6, 3, 4), "f4")
+    for framework in FRAMEWORKS:
+        assert same(steelyard.build(net, framework), x, net(x, training=False))
+
+
+def test_building_leaves_the_random_state_of_every_framework_alone():
+    torch.manual_seed(3)
+    np.random.seed(3)
+    keras.utils.set_random_seed(3)
+    wanted = torch.rand(2).tolist(), np.random.rand(), keras.random.normal((2,)).numpy().tolist()
+    torch.manual_seed(3)
+    np.random.seed(3)
+    keras.utils.set_random_seed(3)
+    for framework in FRAMEWORKS:
+        steelyard.build(golden.GOLDEN / "mlp_relu/keras.keras", framework)
+    assert wanted == (torch.rand(2).tolist(), np.random.rand(), keras.random.normal((2,)).numpy().tolist())
+
+
+# what is not told is asked for
+
+
+def test_a_state_dict_does_not_tell_its_activations_and_takes_them_from_the_user():
+    file = golden.GOLDEN / "mlp_relu/torch.safetensors"
+    (x,), wanted = golden.inputs("mlp_relu", "torch")
+    with pytest.raises(AmbiguityError, match=r"the activation between 0 and 2 is not in the source; give activations=\[\.\.\.\], one word for each of 0, 2, 4"):  # fmt: skip
+        steelyard.build(file, "keras")
+    for framework in FRAMEWORKS:
+        assert same(steelyard.build(file, framework, activations=["relu", "relu", "linear"]), x, wanted)
+    assert not same(steelyard.build(file, "torch", activations=["tanh", "relu", "linear"]), x, wanted)
+
+
+def test_layers_of_one_size_have_no_order_unless_a_dict_gives_it():
+    rng = np.random.default_rng(0)
+    one, two = rng.standard_normal((2, 3, 3))
+    held = {"b.weight": one, "a.weight": two}
+    with pytest.raises(AmbiguityError, match="nothing tells the order of b, a"):
+        steelyard.build(held, "torch", activations=["relu", "linear"])
+    net = steelyard.build(held, "torch", activations={"a": "relu", "b": "linear"})
+    x = rng.standard_normal((5, 3))
+    assert same(net, x, np.maximum(x @ two.T, 0) @ one.T, 1e-12)
+
+
+def test_twenty_equal_layers_are_ambiguous_at_once():
+    held = {f"{n}.weight": np.zeros((8, 8)) for n in range(20)}
+    with pytest.raises(AmbiguityError, match="nothing tells the order of 0, 1, 2, 3, 4, 5, 6, 7 and 12 more"):
+        steelyard.build(held, "torch")
+
+
+@pytest.mark.parametrize(
+    ("activations", "said"),
+    [
+        (["relu"], "there are 1 activations for 3 dense layers, 0, 2, 4"),
+        ({"0": "relu", "x": "relu", "4": "linear"}, "activations names 0, x, 4, the dense layers are 0, 2, 4"),
+        (
+            ["relu", "swirl", "linear"],
+            "the activation behind '2' is 'swirl', which is none that torch has; known are linear, relu",
+        ),
+        ("relu", "activations is 'relu'; give a list"),
+    ],
+)
+def test_activations_that_fit_nothing_are_refused(activations, said):
+    with pytest.raises(ShapeError, match=said):
+        steelyard.build(golden.GOLDEN / "mlp_relu/torch.safetensors", "torch", activations=activations)
+
+
+# what is more than a stack is refused
+
+
+def shared_activation():
+    act = nn.ReLU()
+    hooked = nn.Sequential(nn.Linear(3, 3))
+    hooked[0].register_forward_hook(lambda module, given, made: made * 2)
+    layer = nn.Linear(3, 3)
+    return nn.Sequential(nn.Linear(3, 3), act, nn.Linear(3, 3), act), nn.Sequential(layer, nn.ReLU(), layer), hooked
+
+
+def test_a_module_that_stands_twice_or_has_a_hook_is_no_plain_stack():
+    """Built as it is listed, each would silently be another function."""
+    for net in shared_activation():
+        with pytest.raises((ShapeError, AmbiguityError)):
+            steelyard.build(net, "keras")
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_branches_and_repeated_layers_of_keras_are_refused(live, tmp_path):
+    x = keras.Input((3,))
+    dense = keras.layers.Dense(3)
+    for name, output in (("sum", dense(x) + x), ("twice", dense(keras.ops.relu(dense(x))))):
+        net = keras.Model(x, output)
+        net.save(tmp_path / f"{name}.keras")
+        with pytest.raises((ShapeError, AmbiguityError)):
+            steelyard.build(net if live else tmp_path / f"{name}.keras", "torch")
+
+
+def test_an_nnet_with_a_skip_layer_and_a_net_with_a_convolution_are_refused():
+    with pytest.raises(ShapeError, match="no chain of layers"):
+        steelyard.build(golden.files("r_nnet_skip", "r")[0], "torch")
+    with pytest.raises(ShapeError, match=r"'conv' is no dense layer \(conv\); only stacks of dense layers"):
+        steelyard.build(golden.GOLDEN / "conv_flatten_dense/keras.keras", "torch")
+
+
+def test_a_pipeline_changes_its_inputs_so_that_its_net_alone_would_predict_something_else(table, tmp_path):
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(table[0], table[1])
+    joblib.dump(model, tmp_path / "net.joblib")
+    for source in (model, tmp_path / "net.joblib"):
+        with pytest.raises((ShapeError, AmbiguityError)):
+            steelyard.build(source, "torch")
+    assert same(steelyard.build(model[-1], "torch"), model[:-1].transform(table[0]), model.predict_proba(table[0]), 1e-12)
+
+
+def test_what_scikit_learn_does_not_have_is_said():
+    net = sequential(nn.ReLU(), nn.Tanh(), nn.Softmax(-1))
+    with pytest.raises(ShapeError, match="'0' has the activation relu and '2' tanh; a perceptron of scikit-learn has one"):
+        steelyard.build(net, "sklearn")
+    with pytest.raises(ShapeError, match="framework is 'mxnet'; it must be one of keras, sklearn, torch"):
+        steelyard.build(net, "mxnet")
+
+
+def test_only_the_framework_that_is_asked_for_is_imported():
+    script = (
+        "import sys, steelyard; from pathlib import Path; "
+        f"steelyard.build({str(golden.GOLDEN / 'r_nnet_2class/model.rds')!r}, 'sklearn'); "
+        "print(sorted({'torch', 'keras', 'tensorflow', 'jax'} & set(sys.modules)), 'sklearn' in sys.modules)"
+    )
+    made = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert made.stdout == "[] True\n"
