@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from steelyard.codecs.keras_graph import DEPTH, _calls, _entries, _is_sequential, _name, _refs
+from steelyard.codecs.keras_config import DEPTH, calls_of, entries_of, is_sequential, name_of, refs_in
 from steelyard.layers.keras_kinds import class_and_config
 
 
 def is_chain(entry: Any, depth: int = 0) -> bool:
     """Tell whether an entry of a config is a layer, or a model whose layers form a chain, and so those inside."""
-    entries = _entries(entry)
+    entries = entries_of(entry)
     if not entries:
         return True
-    if depth >= DEPTH or not (_is_sequential(entry) or _is_line(entry)):
+    if depth >= DEPTH or not (is_sequential(entry) or _is_line(entry)):
         return False
     return all(is_chain(each, depth + 1) for each in entries)
 
@@ -29,8 +29,8 @@ def is_chain_model(model: Any) -> bool:
 def _is_line(entry: Any) -> bool:
     """Follow a functional model from its only output back to its only input, and see that it is all there is."""
     _, config = class_and_config(entry)
-    calls = {_name(each): [list(_refs(call)) for call in _calls(each)] for each in _entries(entry)}
-    outputs = [ref.name for ref in _refs(config.get("output_layers"))]
+    calls = {name_of(each): [list(refs_in(call)) for call in calls_of(each)] for each in entries_of(entry)}
+    outputs = [ref.name for ref in refs_in(config.get("output_layers"))]
     if len(outputs) != 1:
         return False
     name, met = outputs[0], set()

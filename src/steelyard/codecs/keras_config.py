@@ -66,7 +66,7 @@ def net_of(entry: Any) -> Net:
     calls = {
         (name, n): [_meant(ref, by_name, is_call=True) for ref in refs_in(call)]
         for name, each in by_name.items()
-        for n, call in enumerate(_calls(each))
+        for n, call in enumerate(calls_of(each))
     }
     ends = [_meant(ref, by_name, is_call=False) for ref in refs_in(config.get("output_layers"))]
     order = in_order([ref.key for ref in ends] or list(calls), lambda key: [ref.key for ref in calls.get(key, [])])
@@ -93,7 +93,7 @@ def name_of(entry: Any) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _calls(entry: Any) -> list[Any]:
+def calls_of(entry: Any) -> list[Any]:
     """Return the calls of a layer; one that takes no tensors, as an input does, is called once."""
     calls = entry.get("inbound_nodes")
     return calls if isinstance(calls, list) and calls else [[]]
@@ -139,7 +139,7 @@ def _meant(ref: Ref, by_name: Mapping[str, Any], *, is_call: bool) -> Ref:
         return ref
     is_model = bool(entries_of(entry)) and (is_call or not is_sequential(entry))
     call = ref.call - 1 if is_model and ref.is_old else ref.call
-    return ref._replace(call=max(0, min(call, len(_calls(entry)) - 1)))
+    return ref._replace(call=max(0, min(call, len(calls_of(entry)) - 1)))
 
 
 def _is_history(item: Any) -> bool:
