@@ -130,7 +130,7 @@ def test_sizes_change_only_on_request():
 def test_without_a_probe_nothing_is_said_to_be_proven():
     made = transfer(state(body=layer(4, 3)), into=flax((3, 4)))
     assert not made.proof.proven
-    assert "not proven: no probe was given" in str(made)
+    assert "not proven:" in str(made)
     probed = transfer(state(body=layer(4, 3)), into=flax((3, 4)), probe=np.ones((1, 3), "f4"))
     assert not probed.proof.proven
     assert "not proven" in str(probed.proof)
