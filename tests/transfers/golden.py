@@ -17,7 +17,7 @@ CASES = {case["id"]: case for case in json.loads((GOLDEN / "index.json").read_te
 UNTOLD = {  # what these files do not tell: which way a square transposed kernel runs, or which of two layers is which
     *(("convt2d_same_tk", framework) for framework in ("linen", "nnx")),
     *((case, "linen") for case in ("bilstm", "bigru", "transformer_encoder_layer")),
-    ("transformer_encoder_layer", "torch"),
+    *(("transformer_encoder_layer", framework) for framework in ("torch", "keras")),  # of Keras the weights without config
 }
 HANDWRITTEN = {("gru_reset_before", "torch")}  # a module of its own: nothing tells what it computes
 
