@@ -8,7 +8,7 @@ from test_corpus import BY_ID, path_of
 from transfers.golden import SHARED
 
 import steelyard
-from steelyard.errors import AmbiguityError, ShapeError
+from steelyard.errors import AmbiguityError
 from steelyard.transfers.transferring import transfer
 
 NNET = SHARED / "r/fixtures/nnet"
