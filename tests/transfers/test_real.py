@@ -1,6 +1,7 @@
 """Nets that others trained: estimators of scikit-learn, R's nnet as R saved it, and real files of one net in two formats."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def torch_mlp(widths, hidden, output, skip=False):
         def __init__(self):
             super().__init__()
             self.over = nn.Linear(widths[0], widths[-1], bias=False) if skip else None
-            steps = list(zip(widths[:-1], widths[1:], strict=True))
+            steps = list(pairwise(widths))
             self.rows = nn.ModuleList([nn.Linear(*step) for step in reversed(steps)])
 
         def forward(self, x):
@@ -126,6 +127,69 @@ def written(source, target, **options):
     return {row.target: row.sources for row in made.plan.rows}
 
 
+def mtcnn(name):
+    """Build a net of MTCNN in Keras, as its authors did: two of the three flatten an image whose sides they swap."""
+    from keras import Input, Model, layers
+
+    def conv(x, nth, out, size, pool=0, padding="same"):
+        x = layers.PReLU(shared_axes=[1, 2], name=f"prelu{nth}")(layers.Conv2D(out, size)(x))
+        return layers.MaxPooling2D(pool, 2, padding)(x) if pool else x
+
+    def dense(x, out):
+        x = layers.Flatten()(layers.Permute((2, 1, 3))(x))
+        return layers.PReLU()(layers.Dense(out)(x))
+
+    def net(size, steps, heads, wide=0):
+        x = given = Input((*size, 3))
+        for nth, step in enumerate(steps, start=1):
+            x = conv(x, nth, *step)
+        x = dense(x, wide) if wide else x
+        return Model(given, [layers.Dense(out)(x) if wide else layers.Conv2D(out, 1)(x) for out in heads])
+
+    if name == "pnet":
+        return net((None, None), [(10, 3, 2), (16, 3), (32, 3)], [4, 2])
+    if name == "rnet":
+        return net((24, 24), [(28, 3, 3), (48, 3, 3, "valid"), (64, 2)], [4, 2], 128)
+    return net((48, 48), [(32, 3, 3), (64, 3, 3, "valid"), (64, 3, 2), (128, 2)], [4, 10, 2], 256)
+
+
+def listed(name):
+    """Return the numbers of a net of MTCNN as its authors saved them: a list, in the order of Keras."""
+    return [weight.numpy() for weight in steelyard.weights(corpus(f"mtcnn-{name}-lz4")).values()]
+
+
+def test_the_first_net_of_mtcnn_goes_from_a_pytorch_file_into_keras():
+    model = mtcnn("pnet")
+    made = transfer(corpus("facenet-pnet"), into=model)
+    assert not made.plan.untouched
+    for found, known in zip(model.get_weights(), listed("pnet"), strict=True):
+        assert np.array_equal(found, known)
+
+
+def test_the_first_net_of_mtcnn_goes_into_the_file_of_tensorflow_1_whose_images_lie_on_their_side():
+    made = transfer(corpus("facenet-pnet"), into=corpus("facenet-det1-npy"))
+    known = steelyard.weights(corpus("facenet-det1-npy"))
+    assert sorted(row.target for row in made.plan.rows) == sorted(known)
+    for name, weight in known.items():
+        array = weight.numpy()
+        assert np.array_equal(made.model[name].numpy(), array.swapaxes(0, 1) if array.ndim == 4 else array)
+
+
+@pytest.mark.parametrize("name", ["rnet", "onet"])
+def test_the_other_nets_of_mtcnn_swap_the_sides_of_the_image_before_it_is_flattened_which_is_refused(name):
+    """A file of PyTorch does not tell that its net does so too; but for that layer all numbers are the known ones."""
+    model = mtcnn(name)
+    with pytest.raises(AmbiguityError, match=r"the axes of the image at dense. .* are moved where it is flattened"):
+        transfer(corpus(f"facenet-{name}"), into=model)
+    first = "dense4" if name == "rnet" else "dense5"
+    theirs = next(layer.name for layer in model.layers if layer.__class__.__name__ == "Dense")
+    made = transfer(corpus(f"facenet-{name}"), into=model, skip=[first, theirs])
+    known = dict(zip([weight.path for weight in model.weights], listed(name), strict=True))
+    assert sorted(made.plan.untouched) == sorted(weight.path for weight in model.get_layer(theirs).weights)
+    for weight in model.weights:
+        assert weight.path in made.plan.untouched or np.array_equal(np.asarray(weight), known[weight.path])
+
+
 SILERO = ["silero-onnx-16k-op15", "silero-onnx-16k-sequence", "silero-onnx-openvino-16k"]
 SIXTEEN = {"skip": ["*_8k*", "*stft*"]}
 """The files of silero hold nets for two rates of sampling, and the transform in front, which some keep without a layer."""
@@ -153,3 +217,9 @@ def test_two_equal_branches_are_not_told_apart_by_where_a_converter_left_a_bias(
     """The real and the imaginary kernels of basic-pitch: each file adds a bias to the other one of the two."""
     with pytest.raises(AmbiguityError, match="nothing tells which of"):
         transfer(corpus("basic-pitch-tflite"), into=corpus("basic-pitch-onnx"))
+
+
+def test_what_follows_a_branch_is_not_said_to_come_from_the_input_of_the_net():
+    layers = {layer.name: layer for layer in steelyard.weights(corpus("silero-onnx-16k-op15")).graph.layers}
+    assert layers["/model/decoder/decoder/1/Relu"].after is None
+    assert layers["model.encoder.1.reparam_conv"].after == ("/model/encoder/0/activation/Relu",)

@@ -180,14 +180,15 @@ class _Graph:
     def _plain_settings(self, node: Node) -> dict[str, Any]:
         if node.op in ACTIVATIONS:
             return _activation(node)
-        if node.op in ("Flatten", "Reshape") and node.inputs and self._moves_channels_last(node.inputs[0]):
-            return {"channels": "last"}
-        return {}
+        return self._moved(node.inputs[0]) if node.op in ("Flatten", "Reshape") and node.inputs else {}
 
-    def _moves_channels_last(self, name: str) -> bool:
+    def _moved(self, name: str) -> dict[str, Any]:
+        """Say in which order the axes of a tensor were put just before, counted from one behind the batch."""
         maker = self._makers.get(name)
-        order = maker.attributes["perm"].ints if maker and maker.op == "Transpose" and "perm" in maker.attributes else []
-        return len(order) > 2 and order[-1] == 1
+        order = tuple(maker.attributes["perm"].ints) if maker and maker.op == "Transpose" and "perm" in maker.attributes else ()
+        if len(order) < 3 or order[0] != 0:
+            return {}
+        return {"channels": "last"} if order == (0, *range(2, len(order)), 1) else {"axes": order[1:]}
 
 
 def _takes_bias(before: Layer, node: Node, weight: Weight) -> bool:
