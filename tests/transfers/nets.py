@@ -1,5 +1,7 @@
 """Whole nets, each built by hand in PyTorch, Keras and Flax, as people write them: own names, own order of definition."""
 
+from functools import cache
+
 import numpy as np
 
 RNG = np.random.default_rng(7)
@@ -356,8 +358,8 @@ def linen_nets():
             return nn.ConvTranspose(2, (3, 3), (2, 2), padding="VALID")(x)
 
     def built(net, module):
-        made = module()
-        return lambda: made.bind(made.init(jax.random.key(1), *map(jnp.asarray, inputs(net, "linen"))))
+        made, given = module(), [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in inputs(net, "linen")]
+        return lambda: made.bind(_linen_numbers(jax.eval_shape(made.init, jax.random.key(1), *given), "fresh"))
 
     found = {
         "cnn": CNN, "resnet": ResNet, "tagger": Tagger, "gru": GRU,
@@ -379,19 +381,20 @@ def build(net, framework):
     return BUILDERS[framework]()[net]()
 
 
+@cache
 def trained(net, framework):
     """Build a net whose every number is its own: PyTorch's is trained a few steps, the others' numbers are drawn."""
     model = build(net, framework)
     return {"torch": _torch_trained, "keras": _keras_drawn, "linen": _linen_drawn}[framework](net, model)
 
 
-def _drawn(name, array):
+def _drawn(name, like):
     """Draw numbers that let no part of a layer pass for nothing: no scale is one, no variance one, no bias zero."""
-    rng = np.random.default_rng(sum(map(ord, name)) + array.size)
+    rng = np.random.default_rng(list(name.encode()))
     if "var" in name or name.endswith(("scale", "gamma")):
-        return rng.uniform(0.5, 2.0, array.shape).astype(array.dtype)
-    size = 0.3 if array.ndim < 2 else 1.4 / np.sqrt(np.prod(array.shape[:-1]))
-    return (rng.standard_normal(array.shape) * size).astype(array.dtype)
+        return rng.uniform(0.5, 2.0, like.shape).astype("float32")
+    size = 0.3 if len(like.shape) < 2 else 1.4 / np.sqrt(np.prod(like.shape[:-1]))
+    return (rng.standard_normal(like.shape) * size).astype("float32")
 
 
 def _torch_trained(net, model):
@@ -419,12 +422,22 @@ def _keras_drawn(_, model):
 
 
 def _linen_drawn(_, model):
+    module, numbers = model.unbind()
+    return module.bind(_linen_numbers(numbers, "trained"))
+
+
+def _linen_run(module, numbers, *given):
     import jax
 
-    drawn = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: _drawn(jax.tree_util.keystr(path, simple=True), np.asarray(leaf)), model.variables
+    return jax.jit(module.apply)(numbers, *given)
+
+
+def _linen_numbers(tree, word):
+    import jax
+
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: jax.numpy.asarray(_drawn(f"{word} {jax.tree_util.keystr(path, simple=True)}", leaf)), tree
     )
-    return model.unbind()[0].bind(drawn)
 
 
 def run(net, framework, model):
@@ -438,4 +451,5 @@ def run(net, framework, model):
         return last(output) if net in IMAGES_OUT else output
     if framework == "keras":
         return np.asarray(model(given if len(given) > 1 else given[0], training=False))
-    return np.asarray(model(*given))
+    module, numbers = model.unbind()
+    return np.asarray(_linen_run(module, numbers, *given))

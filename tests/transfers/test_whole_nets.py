@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from transfers import nets
 
+from steelyard.errors import AmbiguityError
 from steelyard.transfers.transferring import transfer
 
 WAYS = [pytest.param(net, *way, id=f"{net}-{way[0]}-{way[1]}") for net in nets.INPUTS for way in permutations(nets.BUILDERS, 2)]
@@ -22,3 +23,50 @@ def test_a_whole_net_gives_the_same_outputs_in_another_framework(net, source, ta
     assert all(name.endswith("num_batches_tracked") for name in made.plan.untouched)
     assert np.abs(found - wanted).max() < 2e-5 * np.abs(wanted).max()
     assert np.abs(fresh - wanted).max() > 0.1 * np.abs(wanted).max()
+
+
+def flattening(moved=None, *, norm=False):
+    """Build a net in Keras that flattens an image, and moves its axes before."""
+    from keras import Input, Sequential, layers
+
+    steps = [layers.Permute(moved)] if moved else []
+    steps += [layers.Flatten(), *([layers.BatchNormalization(epsilon=1e-5)] if norm else [])]
+    return Sequential([Input((5, 4, 2)), layers.Conv2D(3, 2), *steps, layers.Dense(6), layers.Dense(2)])
+
+
+def flattened_in_torch(*, norm=False):
+    from torch import nn
+
+    steps = [nn.Flatten(), *([nn.BatchNorm1d(36)] if norm else [])]
+    return nn.Sequential(nn.Conv2d(2, 3, 2), *steps, nn.Linear(36, 6), nn.Linear(6, 2)).eval()
+
+
+def test_an_image_whose_channels_are_moved_to_the_front_before_it_is_flattened_needs_no_other_order():
+    source, target = flattening((3, 1, 2)), flattened_in_torch()
+    made = transfer(source, into=target, probe="random")
+    assert made.proof.max_rel < 1e-6
+    assert not any("channels" in row.turn for row in made.plan.rows)
+
+
+def test_an_image_whose_sides_are_swapped_before_it_is_flattened_is_refused_not_guessed():
+    with pytest.raises(AmbiguityError, match="are moved where it is flattened"):
+        transfer(flattening((2, 1, 3)), into=flattened_in_torch())
+
+
+def test_two_nets_that_move_an_image_alike_need_no_other_order():
+    made = transfer(flattening((2, 1, 3)), into=flattening((2, 1, 3)), probe="random")
+    assert made.proof.max_rel == 0
+
+
+def test_a_norm_behind_a_flattened_image_is_reordered_and_one_behind_a_layer_that_is_left_out_is_not():
+    source, target = flattened_in_torch(norm=True), flattening(norm=True)
+    turned = {row.target.rpartition("/")[2] for row in transfer(source, into=target).plan.rows if "channels" in row.turn}
+    assert turned == {"kernel", "gamma", "beta", "moving_mean", "moving_variance"}
+
+    from keras import Input, Sequential, layers
+    from torch import nn
+
+    source = nn.Sequential(nn.Conv2d(2, 3, 2), nn.Flatten(), nn.Linear(36, 6), nn.LayerNorm(6), nn.Linear(6, 2))
+    kept = [layers.Conv2D(3, 2), layers.Flatten(), layers.Dense(6, name="left"), layers.LayerNormalization(), layers.Dense(2)]
+    made = transfer(source, into=Sequential([Input((5, 4, 2)), *kept]), skip=["2", "*left"])
+    assert not any("channels" in row.turn for row in made.plan.rows)

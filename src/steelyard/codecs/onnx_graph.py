@@ -58,6 +58,8 @@ _SILENT = ("Cast", "Constant", "Identity")
 """What changes no number."""
 _RESHAPING = ("Reshape", "Squeeze", "Unsqueeze")
 """What passes a weight on in another shape, as to add it to an image."""
+_BRANCHING = ("If", "Loop", "Scan", "SequenceMap")
+"""What runs graphs inside of it; what comes out of those is not followed."""
 _BIASED = ("conv", "conv transpose", "dense")
 _FOLLOWED = 16
 """Operators through which a tensor is followed back."""
@@ -90,19 +92,33 @@ class _Graph:
         self.whole = True
         self._weights = weights
         self._makers = {output: node for _, node in nodes for output in node.outputs if output}
-        self._sources: dict[str, tuple[str, ...]] = {}
+        self._sources: dict[str, tuple[str, ...] | None] = {}
         self._owners: dict[str, str] = {}
 
     def add(self, path: str, node: Node) -> None:
         """Put a node down as a layer, as part of the one before it, or as what only passes on."""
         taken = self._taken(node)
-        after = tuple(dict.fromkeys(layer for name in node.inputs for layer in self._sources.get(name, ())))
+        after = self._after(path, node)
         known = set(self._owners)
         layer = self._layer(path, node, taken, after)
         again = layer is not None and any(weight.name in known for weight in taken)
         self.whole &= not path and not again and (layer is not None or node.op in _SILENT)
+        behind = None if node.op in _BRANCHING else after
         for output in filter(None, node.outputs):
-            self._sources[output] = after if layer is None else (layer.name,)
+            self._sources[output] = behind if layer is None else (layer.name,)
+
+    def _after(self, path: str, node: Node) -> tuple[str, ...] | None:
+        """Return the layers whose outputs flow into a node, None where one of its inputs is not known."""
+        every = [self._sources_of(path, name) for name in node.inputs]
+        known = [each for each in every if each is not None]
+        return tuple(dict.fromkeys(name for each in known for name in each)) if len(known) == len(every) else None
+
+    def _sources_of(self, path: str, name: str) -> tuple[str, ...] | None:
+        """Return the layers that a tensor comes from; what goes into a branch or a body is not known."""
+        if name in self._sources:
+            return self._sources[name]
+        given = not name or name in self._weights or not (path or name in self._makers)
+        return () if given else None
 
     def _taken(self, node: Node) -> list[Weight]:
         """Return the weights that a node takes; single numbers that any operator may take are none."""
@@ -112,7 +128,7 @@ class _Graph:
         found = [weight for weight in map(self._weight_of, node.inputs) if weight is not None]
         return found if node.op in KINDS or any(weight.size > 1 for weight in found) else []
 
-    def _layer(self, path: str, node: Node, taken: list[Weight], after: tuple[str, ...]) -> Layer | None:
+    def _layer(self, path: str, node: Node, taken: list[Weight], after: tuple[str, ...] | None) -> Layer | None:
         if taken and node.op not in (*_PASSING, *_RESHAPING):
             self.inner = self.inner or bool(path)
             return self._joined(node, taken, after) or self._weighted(node, taken, after)
@@ -121,18 +137,18 @@ class _Graph:
             return self._put(Layer(node.label(), kind, node.op, self._plain_settings(node), after=after))
         return None
 
-    def _joined(self, node: Node, taken: list[Weight], after: tuple[str, ...]) -> Layer | None:
+    def _joined(self, node: Node, taken: list[Weight], after: tuple[str, ...] | None) -> Layer | None:
         """Return the layer that these weights belong to already: used again, or a bias that is added behind it."""
         owner = self._owners.get(taken[0].name)
         if owner is not None:
             return self.layers[owner]
-        before = self.layers[after[0]] if len(after) == 1 else None
+        before = self.layers[after[0]] if after and len(after) == 1 else None
         if before is None or not (_takes_bias(before, node, taken[0]) or _goes_on(before, taken[0])):
             return None
         self._claim(before, taken)
         return before
 
-    def _weighted(self, node: Node, taken: list[Weight], after: tuple[str, ...]) -> Layer:
+    def _weighted(self, node: Node, taken: list[Weight], after: tuple[str, ...] | None) -> Layer:
         kind = KINDS.get(node.op, "other")
         settings = _SETTINGS[kind](node, len(taken[0].shape)) if kind in _SETTINGS else {}
         named = next((layer_of(weight.name) for weight in taken if layer_of(weight.name)), "")
@@ -164,14 +180,15 @@ class _Graph:
     def _plain_settings(self, node: Node) -> dict[str, Any]:
         if node.op in ACTIVATIONS:
             return _activation(node)
-        if node.op in ("Flatten", "Reshape") and node.inputs and self._moves_channels_last(node.inputs[0]):
-            return {"channels": "last"}
-        return {}
+        return self._moved(node.inputs[0]) if node.op in ("Flatten", "Reshape") and node.inputs else {}
 
-    def _moves_channels_last(self, name: str) -> bool:
+    def _moved(self, name: str) -> dict[str, Any]:
+        """Say in which order the axes of a tensor were put just before, counted from one behind the batch."""
         maker = self._makers.get(name)
-        order = maker.attributes["perm"].ints if maker and maker.op == "Transpose" and "perm" in maker.attributes else []
-        return len(order) > 2 and order[-1] == 1
+        order = tuple(maker.attributes["perm"].ints) if maker and maker.op == "Transpose" and "perm" in maker.attributes else ()
+        if len(order) < 3 or order[0] != 0:
+            return {}
+        return {"channels": "last"} if order == (0, *range(2, len(order)), 1) else {"axes": order[1:]}
 
 
 def _takes_bias(before: Layer, node: Node, weight: Weight) -> bool:

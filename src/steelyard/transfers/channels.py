@@ -8,9 +8,10 @@ front of a reshape into an image has its outputs reordered.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.errors import AmbiguityError, printable
+from steelyard.transfers.flattening import ends_last
 from steelyard.transfers.moves import Turn
 
 if TYPE_CHECKING:
@@ -22,51 +23,56 @@ _IMAGES = ("conv", "conv transpose")
 _FEATURES = ("batch norm", "layer norm", "prelu", "group norm", "rms norm")
 
 
+class Flat(NamedTuple):
+    """Features that an image was flattened into, or will be made of: by which words, and on which side of the layer."""
+
+    labels: tuple[str, ...]
+    channels: int
+    behind: bool = False
+
+
 def turns(source: Net, target: Net, pairs: list[Pair]) -> dict[int, tuple[Turn, ...]]:
-    """Return the reordering of each target unit by its id; nothing where both have their channels in one place.
+    """Return the reordering of each target unit by its id; nothing where both flatten their images alike.
 
     The order of the layers is taken from the net that knows it. How many channels there were is told by the nearest
-    layer of images before (or behind, for a dense layer's outputs) whose channels divide the features.
+    layer of images before (or behind, for a dense layer's outputs) whose channels divide the features. Raises
+    `AmbiguityError` where a net moves the axes of an image in its own way.
     """
-    if source.channels == target.channels or not (source.channels and target.channels):
+    if not (source.channels and target.channels):
         return {}
-    to_last = target.channels == "last"
     found: dict[int, tuple[Turn, ...]] = {}
-    rows = _ordered(source, target, pairs)
-    for nth, each in enumerate(rows):
-        made = tuple(_turns(rows, nth, each, to_last))
-        if made:
-            found[id(each.target)] = made
+    by_target = target.executed or not source.executed
+    partners = {id(each.target if by_target else each.source): each for each in pairs}
+    rows = target.units if by_target else source.units  # all of them: what is left out lies between others all the same
+    for nth, unit in enumerate(rows):
+        if each := partners.get(id(unit)):
+            made = [turn for flat in _flats(rows, nth) for turn in _turns(source, target, each, flat)]
+            found |= {id(each.target): tuple(made)} if made else {}
     return found
 
 
-def _ordered(source: Net, target: Net, pairs: list[Pair]) -> list[Pair]:
-    if target.executed or not source.executed:
-        return sorted(pairs, key=lambda each: each.target.place)
-    return sorted(pairs, key=lambda each: each.source.place)
+def _turns(source: Net, target: Net, each: Pair, flat: Flat) -> list[Turn]:
+    to_last = ends_last(source, target, each, behind=flat.behind)
+    return [] if to_last is None else [Turn(label, flat.channels, to_last) for label in flat.labels]
 
 
-def _turns(rows: list[Pair], nth: int, each: Pair, to_last: bool) -> Iterator[Turn]:
-    unit = each.target
+def _flats(rows: list[Unit], nth: int) -> Iterator[Flat]:
+    unit = rows[nth]
     if unit.kind == "dense":
-        features = unit.shape("kernel")[1]
-        if channels := _flattened(rows, nth, features):
-            yield Turn("in", channels, to_last)
-        out = unit.shape("kernel")[0]
-        if channels := _reshaped(rows, nth, out):
-            yield Turn("out", channels, to_last)
-            yield Turn("channel", channels, to_last)
+        if channels := _flattened(rows, nth, unit.shape("kernel")[1]):
+            yield Flat(("in",), channels)
+        if channels := _reshaped(rows, nth, unit.shape("kernel")[0]):
+            yield Flat(("out", "channel"), channels, behind=True)
     elif unit.kind in _FEATURES:
         features = next(iter(unit.parts.values())).shape[0]
         channels = _flattened(rows, nth, features)
         if channels and _dense_follows(rows, nth, features):
-            yield Turn("channel", channels, to_last)
+            yield Flat(("channel",), channels)
 
 
-def _flattened(rows: list[Pair], nth: int, features: int) -> int:
+def _flattened(rows: list[Unit], nth: int, features: int) -> int:
     """Return the channels of the image that was flattened into these features, or 0."""
-    for each in reversed(rows[:nth]):
-        unit = each.target
+    for unit in reversed(rows[:nth]):
         if unit.kind in _IMAGES:
             channels = _channels_out(unit)
             if channels != features and features % channels == 0:
@@ -77,10 +83,9 @@ def _flattened(rows: list[Pair], nth: int, features: int) -> int:
     return 0
 
 
-def _reshaped(rows: list[Pair], nth: int, features: int) -> int:
+def _reshaped(rows: list[Unit], nth: int, features: int) -> int:
     """Return the channels of the image that these features are reshaped into, or 0."""
-    for each in rows[nth + 1 :]:
-        unit = each.target
+    for unit in rows[nth + 1 :]:
         if unit.kind in _IMAGES:
             channels = _channels_in(unit)
             return channels if 1 < channels < features and features % channels == 0 else 0
@@ -89,8 +94,8 @@ def _reshaped(rows: list[Pair], nth: int, features: int) -> int:
     return 0
 
 
-def _dense_follows(rows: list[Pair], nth: int, features: int) -> bool:
-    following = next((each.target for each in rows[nth + 1 :] if each.target.kind not in _FEATURES), None)
+def _dense_follows(rows: list[Unit], nth: int, features: int) -> bool:
+    following = next((unit for unit in rows[nth + 1 :] if unit.kind not in _FEATURES), None)
     return following is not None and following.kind == "dense" and following.shape("kernel")[1] == features
 
 

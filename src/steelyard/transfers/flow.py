@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from steelyard.core.graph import Graph
+    from steelyard.core.graph import Graph, Layer
     from steelyard.transfers.nets import Net
     from steelyard.transfers.units import Unit
 
@@ -59,22 +59,28 @@ def _longest(order: Iterable[int], earlier: Mapping[int, Iterable[int]]) -> dict
 
 def _before(graph: Graph, units: list[Unit]) -> dict[int, list[int]] | None:
     """Return the units whose outputs flow into each, through any layers without weights."""
-    layers = {layer.name: layer for layer in graph.layers}
     ends = _last_units(units)
     reach: dict[str, tuple[int, ...]] = {}
-    pending: list[str] = [layer.name for layer in graph.layers]
-    for name in pending:
-        after = layers[name].after
-        if after is None:
-            if name in ends:
-                return None
-            after = ()
-        found: dict[int, None] = {}
-        for other in after:
-            through = ends.get(other, reach.get(other, ()))
-            found.update(dict.fromkeys(through))
-        reach[name] = tuple(found)
+    for layer in graph.layers:
+        found = _reached(layer, ends, reach)
+        if found is not None:
+            reach[layer.name] = found
+        elif layer.name in ends:
+            return None
     return _inside(units, reach)
+
+
+def _reached(layer: Layer, ends: Mapping[str, tuple[int, ...]], reach: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
+    """Return the units that a layer's input comes from, None where a layer between them does not tell its own."""
+    if layer.after is None:
+        return None
+    found: dict[int, None] = {}
+    for other in layer.after:
+        through = ends.get(other, reach.get(other))
+        if through is None:
+            return None
+        found.update(dict.fromkeys(through))
+    return tuple(found)
 
 
 def _inside(units: list[Unit], reach: Mapping[str, tuple[int, ...]]) -> dict[int, list[int]] | None:

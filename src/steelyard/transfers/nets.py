@@ -22,15 +22,19 @@ COLLECTIONS = ("params", "batch_stats", "batch_stat", "constants")
 
 
 class Net:
-    """Units in order. `executed` and `channels` are as in `Graph`; `loose` are weights that belong to no unit."""
+    """Units in order. `executed` and `channels` are as in `Graph`; `loose` are weights that belong to no unit.
 
-    __slots__ = ("channels", "executed", "graph", "loose", "units", "weights")
+    `listed` are the weights, those that are a whole layer in parts.
+    """
+
+    __slots__ = ("channels", "executed", "graph", "listed", "loose", "units", "weights")
 
     def __init__(self, weights: Weights, graph: Graph | None) -> None:
         self.weights = weights
         self.graph = graph
         self.executed = bool(graph and graph.executed)
         self.channels = graph.channels if graph else ""
+        self.listed = list(separate(weights))
         self.loose: list[Weight] = []
         self.units = self._units()
         self.channels = self.channels or _channels(self.units)
@@ -42,7 +46,7 @@ class Net:
         named = {name: layer.name for layer in layers.values() for name in layer.settings.get("weights", ())}
         claimed: dict[str, Members] = {}
         rest: list[Weight] = []
-        for weight in separate(self.weights):
+        for weight in self.listed:
             owner, leaf = (named[weight.name], weight.name) if weight.name in named else _owner(weight, layers)
             if owner is None or layers[owner].kind == "other":
                 rest.append(weight)

@@ -95,8 +95,7 @@ def _key(unit: Unit) -> tuple[Any, ...]:
     matrices = tuple((slot, _plain_shape(unit, slot)) for slot in MATRICES if unit.has(slot))
     if not matrices:
         return kind, next(iter(unit.parts.values())).shape
-    biased = any("bias" in slot for slot, _ in unit.parts)
-    return kind, matrices, biased and kind != "prelu"
+    return kind, matrices
 
 
 def _plain_shape(unit: Unit, slot: str) -> tuple[int, ...]:

@@ -61,7 +61,7 @@ class Plan:
         self.rows = [self._row(name, reasons.get(name, "")) for name in self._moves]
         self.notes = differences(source, target, pairs)
         named = {name for each in pairs for name in each.source.weights}
-        self.left = [name for name, weight in source.weights.items() if _counts(weight) and name not in named]
+        self.left = [weight.name for weight in source.listed if _counts(weight) and weight.name not in named]
         self.untouched = [name for name, weight in target.weights.items() if name not in self._moves and not weight.tied]
 
     def _add(self, each: Pair, turned: tuple[Any, ...]) -> None:

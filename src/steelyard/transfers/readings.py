@@ -198,6 +198,14 @@ def _kernel(members: Members) -> Iterator[Reading]:
                 yield Reading(kind, {"kernel": Fact(Role.KERNEL, axes), **bias})
 
 
+def _plural(members: Members) -> Iterator[Reading]:
+    """A kernel and a bias as TensorFlow 1 named them."""
+    rank = len(members["weights"].shape)
+    axes = f"{_SPACES[rank]} in out" if rank in _SPACES else "in out"
+    facts = {"weights": Fact(Role.KERNEL, axes), "biases": Fact(Role.BIAS, "out")}
+    yield Reading("conv" if rank in _SPACES else "dense", facts)
+
+
 def _bias_fits(members: Members, axes: str) -> bool:
     if "bias" not in members:
         return True
@@ -352,6 +360,7 @@ VOCABULARIES: tuple[Vocabulary, ...] = (
     Vocabulary(r"(bias )?(parametrizations\.weight\.original[01]? ?|parametrizations\.weight\.0\._[uv] ?)+", _normed),
     Vocabulary(r"(bias )?weight_g weight_v|(bias )?weight_orig weight_u( weight_v)?", _normed),
     Vocabulary(r"(bias )?kernel", _kernel),
+    Vocabulary(r"biases weights", _plural),
     Vocabulary(r"(?:bias )?mean (?:scale )?var|(?:bias )?mean var(?: weight)?", _batch_norm),
     Vocabulary(_MEANS + r"(?: weight)?", _batch_norm),
     Vocabulary(r"(beta )?gamma", lambda members: _scaled("gamma", members)),

@@ -1,0 +1,75 @@
+"""In which order an image is flattened, as far as a net shows it: its own order, unless its axes are moved before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from steelyard.errors import AmbiguityError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.graph import Graph, Layer
+    from steelyard.transfers.nets import Net
+    from steelyard.transfers.pairing import Pair
+    from steelyard.transfers.units import Unit
+
+
+def ends_last(source: Net, target: Net, each: Pair, *, behind: bool) -> bool | None:
+    """Tell whether the target has the channels last where the source has them first, or the other way; None if neither.
+
+    The image lies in front of the layer, or `behind` it. Raises `AmbiguityError` where one of the nets moves its axes in
+    another way than from one of these orders to the other.
+    """
+    mine, theirs = _order(source, each.source, behind=behind), _order(target, each.target, behind=behind)
+    if mine == theirs:
+        return None
+    if not {mine, theirs} <= {"first", "last"}:
+        raise AmbiguityError(
+            f"the axes of the image at {printable(each.source.name)} ({printable(each.target.name)} in the target) are moved "
+            "where it is flattened, and not alike in both nets; leave this layer out with skip=, and write it by hand"
+        )
+    return theirs == "last"
+
+
+def _order(net: Net, unit: Unit, *, behind: bool) -> str:
+    """Return where the channels lie as an image is flattened: first, last, or how its axes are moved otherwise."""
+    if net.graph is None or unit.layer is None:
+        return net.channels
+    told = {
+        word for layer in _between(net.graph, unit.layer, behind=behind) if (word := _moved(layer, net.channels, behind=behind))
+    }
+    return " ".join(sorted(told)) or net.channels
+
+
+def _between(graph: Graph, start: Layer, *, behind: bool) -> Iterator[Layer]:
+    """Yield the layers that only move, pool or bend numbers, up to the next ones that have weights."""
+    layers = {layer.name: layer for layer in graph.layers}
+    following: dict[str, list[str]] = {}
+    for layer in graph.layers:
+        for name in layer.after or ():
+            following.setdefault(name, []).append(layer.name)
+    seen, pending = {start.name}, [start]
+    while pending:
+        here = pending.pop()
+        for name in following.get(here.name, ()) if behind else here.after or ():
+            if name not in seen and layers[name].kind in _PASSED:
+                pending.append(layers[name])
+                yield layers[name]
+            seen.add(name)
+
+
+_PASSED = ("activation", "dropout", "flatten", "global pool", "merge", "pad", "pool", "reshape", "softmax", "upsample")
+
+
+def _moved(layer: Layer, channels: str, *, behind: bool) -> str:
+    """Return where a layer that moves axes has the channels on its flattened side, blank where it moves none."""
+    if word := layer.settings.get("channels"):
+        return str(word)
+    axes = tuple(layer.settings.get("axes") or ()) if layer.kind in ("reshape", "flatten") else ()
+    count = len(axes)
+    if axes == tuple(range(1, count + 1)):
+        return ""
+    to_front, to_end = (count, *range(1, count)), (*range(2, count + 1), 1)
+    ways = {"last": to_end, "first": to_front} if behind else {"last": to_front, "first": to_end}
+    other = {"last": "first", "first": "last"}
+    return other[channels] if axes == ways[channels] else f"{channels} {axes}"
