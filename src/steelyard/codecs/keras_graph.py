@@ -35,19 +35,13 @@ Listing = Generator[Layer, None, "Shape | None"]
 def graph_maker(config: Any, weights: Iterable[Weight]) -> Callable[[], Graph] | None:
     """Return what makes the graph when it is asked for; None where the config lists no layers."""
     layers = [weight.layer for weight in weights]
-    return (lambda: _told_of(config, layers)) if entries_of(config) else None
-
-
-def _told_of(config: Any, layers: list[str]) -> Graph:
-    from steelyard.codecs.keras_chains import is_chain
-
-    graph = graph_of(config, layers)
-    graph.chain = graph.executed and is_chain(config)
-    return graph
+    return (lambda: graph_of(config, layers)) if entries_of(config) else None
 
 
 def graph_of(config: Any, layers: Iterable[str]) -> Graph:
     """Return the layers of a model's config, by the names in `layers`, which are those of the weights (`Weight.layer`)."""
+    from steelyard.codecs.keras_chains import is_chain  # which reads configs as it is done here
+
     reading = _Reading(layers)
     reading.number(config)
     try:
@@ -59,7 +53,8 @@ def graph_of(config: Any, layers: Iterable[str]) -> Graph:
         taken[layer.name] += 1
         layer.name = f"{layer.name}#{taken[layer.name]}" if taken[layer.name] > 1 else layer.name
     Walk(reading.rows).tell(config, listed, reading.weightless)
-    return Graph(listed, executed=reading.is_certain, channels=reading.channels, inputs=_inputs(config))
+    chain = reading.is_certain and is_chain(config)
+    return Graph(listed, executed=reading.is_certain, channels=reading.channels, inputs=_inputs(config), chain=chain)
 
 
 class _Reading:
