@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from transfers import nets
 
-from steelyard.errors import AmbiguityError
+from steelyard.errors import AmbiguityError, ShapeError
 from steelyard.transfers.transferring import transfer
 
 WAYS = [pytest.param(net, *way, id=f"{net}-{way[0]}-{way[1]}") for net in nets.INPUTS for way in permutations(nets.BUILDERS, 2)]
@@ -70,3 +70,47 @@ def test_a_norm_behind_a_flattened_image_is_reordered_and_one_behind_a_layer_tha
     kept = [layers.Conv2D(3, 2), layers.Flatten(), layers.Dense(6, name="left"), layers.LayerNormalization(), layers.Dense(2)]
     made = transfer(source, into=Sequential([Input((5, 4, 2)), *kept]), skip=["2", "*left"])
     assert not any("channels" in row.turn for row in made.plan.rows)
+
+
+def with_places(framework, name="places", shape=(1, 6, 8)):
+    """Build a net whose places are a weight that belongs to no layer."""
+    if framework == "torch":
+        import torch
+        from torch import nn
+
+        class Places(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.register_parameter(name, nn.Parameter(torch.randn(shape)))
+                self.out = nn.Linear(8, 4)
+
+            def forward(self, x):
+                return self.out(x + getattr(self, name))
+
+        return Places()
+    import jax
+    from flax import linen as nn
+
+    class Flax(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(4)(x + self.param(name, nn.initializers.normal(), shape))
+
+    return Flax().bind(Flax().init(jax.random.key(1), np.zeros((2, 6, 8), "float32")))
+
+
+@pytest.mark.parametrize("way", [("torch", "linen"), ("linen", "torch")])
+def test_a_weight_of_no_layer_goes_where_one_has_its_name_and_its_shape(way):
+    source, target = map(with_places, way)
+    made = transfer(source, into=target, probe=nets.RNG.standard_normal((2, 6, 8)).astype("float32"))
+    assert made.proof.max_rel < 1e-6
+    assert not made.plan.untouched
+
+
+def test_a_weight_of_no_layer_without_a_sure_partner_is_refused_unless_it_is_left_out():
+    with pytest.raises(ShapeError, match="params/other of the target belongs to no layer that is known"):
+        transfer(with_places("torch"), into=with_places("linen", "other"))
+    with pytest.raises(AmbiguityError, match="may lie turned in"):
+        transfer(with_places("torch", shape=(8, 8)), into=with_places("torch", shape=(8, 8)))
+    made = transfer(with_places("torch"), into=with_places("linen", "other"), skip=["places", "params/other"])
+    assert made.plan.untouched == ["params/other"]

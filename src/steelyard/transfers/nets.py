@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from steelyard.core.weight import Role, Weight
-from steelyard.errors import ShapeError
 from steelyard.transfers.joined import separate
 from steelyard.transfers.readings import readings_of
 from steelyard.transfers.units import Unit, layer_units
@@ -146,12 +145,3 @@ def _channels(units: Iterable[Unit]) -> str:
             words = part.weight.axes.split() or ["out"]
             return "last" if words[0].lstrip("-").startswith("k") or words[-1] == "in" else "first"
     return ""
-
-
-def checked_complete(net: Net, side: str) -> None:
-    """Raise `ShapeError` that names the weights of which nothing is known."""
-    if net.loose:
-        names = ", ".join(weight.name for weight in net.loose[:5])
-        raise ShapeError(
-            f"{len(net.loose)} weights of the {side} belong to no layer that is known: {names}; leave them out with skip="
-        )

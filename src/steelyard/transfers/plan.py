@@ -12,6 +12,7 @@ from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import AmbiguityError, ShapeError, printable
 from steelyard.transfers.channels import refuse_unclear, turns
+from steelyard.transfers.loose import loose_pairs
 from steelyard.transfers.moves import Move, described, moves, neutral
 from steelyard.transfers.pairing import Choice, Pair, fitting, pair
 from steelyard.transfers.settings import check_settings, differences
@@ -50,7 +51,7 @@ class Plan:
         self.source = source
         self.target = target
         self.settings = dict(settings)
-        self.pairs = {each.source.name: each.target.name for each in pairs}
+        self.pairs = {each.source.name: each.target.name for each in pairs if each.source.kind != "other"}  # those are no layers
         self._units = pairs
         self._moves: dict[str, list[Move]] = {}
         self._leftover: list[tuple[str, Part]] = []
@@ -245,12 +246,16 @@ def make_plan(
         raise AmbiguityError(_open(equal))
     made += [each for choice in equal for each in choice.suggested]
     _refuse_unpaired(made, sources, targets, only)
+    made += loose_pairs(source, target, lambda weight: not _named_out([weight.name], only, skip))
     settings = {"only": list(only), "skip": list(skip), "resize": resize}
     return Plan(source, target, made, settings), equal
 
 
 def _left_out(unit: Unit, only: Sequence[str], skip: Sequence[str]) -> bool:
-    names = [unit.name, *(unit.layer.name for _ in [0] if unit.layer), *unit.weights]
+    return _named_out([unit.name, *(unit.layer.name for _ in [0] if unit.layer), *unit.weights], only, skip)
+
+
+def _named_out(names: list[str], only: Sequence[str], skip: Sequence[str]) -> bool:
     if only and not _any(names, only):
         return True
     return _any(names, skip)
