@@ -37,12 +37,12 @@ def torch_net(case):
 
     torch.manual_seed(0)
     if case == "LSTM":
-        net, x = nn.LSTM(5, 4, batch_first=True), torch.randn(3, 6, 5)
-        return net, x, net(x)[0]
+        net, x = _Alone(rnn=nn.LSTM(5, 4, batch_first=True)), torch.randn(3, 6, 5)
+        return net, x, net(x)
     if case == "attention":
-        net, x = nn.MultiheadAttention(8, 2, batch_first=True), torch.randn(3, 6, 8)
-        nn.init.normal_(net.in_proj_bias)
-        return net, x, net(x, x, x)[0]
+        net, x = _Alone(attention=nn.MultiheadAttention(8, 2, batch_first=True)), torch.randn(3, 6, 8)
+        nn.init.normal_(net.attention.in_proj_bias)
+        return net, x, net(x)
     if case == CASES[0]:
         net, x = nn.Sequential(*(part for _ in range(12) for part in (nn.Linear(8, 8), nn.Tanh()))), torch.randn(3, 8)
         return net, x, net(x)
@@ -51,6 +51,20 @@ def torch_net(case):
     for _ in range(5):
         net(torch.randn(16, 4, 8, 8) * 2 + 1)  # running statistics that are no zeros and ones
     return net.eval(), x, net(x)
+
+
+def _Alone(**layer):  # noqa: N802 - it makes a module
+    """Make a module of one recurrent or attention layer that gives its sequence alone, without states or weights."""
+    from torch import nn
+
+    class Alone(nn.Module):
+        def forward(self, x):
+            (inner,) = self.children()
+            return (inner(x, x, x) if isinstance(inner, nn.MultiheadAttention) else inner(x))[0]
+
+    made = Alone()
+    made.add_module(*next(iter(layer.items())))
+    return made
 
 
 def keras_net(case):
@@ -84,9 +98,8 @@ def equinox_net(case):
         biased = dict.fromkeys(("use_query_bias", "use_key_bias", "use_value_bias", "use_output_bias"), True)
         return eqx.nn.MultiheadAttention(2, 8, **biased, key=key), None
     if case == CASES[0]:
-        return eqx.nn.Sequential(
-            [part for n in range(12) for part in (eqx.nn.Linear(8, 8, key=jax.random.key(n)), eqx.nn.Lambda(jax.numpy.tanh))]
-        ), None
+        words = {"activation": jax.numpy.tanh, "final_activation": jax.numpy.tanh}
+        return eqx.nn.MLP(8, 8, 8, depth=11, **words, key=key), None
     norm = {"axis_name": "batch", "eps": 1e-5, "mode": "batch"}
     make = lambda: eqx.nn.Sequential(  # noqa: E731 - Equinox wants a function that makes the model
         [
@@ -126,8 +139,7 @@ def ours(case, *, live):
     net, x, _ = torch_net(case)
     target = keras_net(case)
     if live:
-        probe = x.numpy() if case != "attention" else {"source": [x.numpy()] * 3, "into": [x.numpy()]}
-        steelyard.transfer(net, into=target, probe=probe)
+        steelyard.transfer(net, into=target, probe=x.numpy())
     else:
         steelyard.transfer({name: value.numpy() for name, value in net.state_dict().items()}, into=target)
     return keras_output(case, target, x)

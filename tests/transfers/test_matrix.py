@@ -89,9 +89,9 @@ def page(errors):
         "# How exact a transfer is",
         "",
         "The largest error of the outputs, over the largest output, when weights go from the files of one framework into a fresh",
-        "model of another: measured in float32, where 1e-7 is one unit in the last place, over golden cases of each kind of layer, in",
-        "every layout that its files have. The expected outputs were computed by the frameworks themselves. Numbers differ a little",
-        "from one machine to another. This page is made by the tests.",
+        "model of another: measured in float32, where 1e-7 is one unit in the last place, over golden cases of each kind of layer. The",
+        "expected outputs were computed by the frameworks themselves. Numbers differ a little from one machine to another. This page",
+        "is made by the tests.",
         "",
         "A star means that a file alone leaves a choice, which `transfer` refuses to guess; it was measured from the live model, or",
         "`pairs` would say it. A blank means that the framework has no such layer, or that there is no such file.",
@@ -122,7 +122,7 @@ def said():
         words = [word.strip() for word in line.strip("|").split("|")]
         if line.startswith("## Into "):
             target = by_title[line.removeprefix("## Into ")]
-        elif line.startswith("| layer"):
+        elif line.startswith("| layer |"):
             used = [by_title[word.removeprefix("from ")] for word in words[1:]]
         elif line.startswith("| "):
             for source, cell in zip(used, words[1:], strict=True):

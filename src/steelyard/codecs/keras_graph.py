@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs.keras_chains import is_chain
 from steelyard.codecs.keras_config import DEPTH, MODELS, Ref, entries_of, is_sequential, name_of, net_of, refs_in, shape_of
 from steelyard.codecs.keras_flow import Walk
 from steelyard.core.graph import Graph, Layer, Shape
@@ -40,8 +41,6 @@ def graph_maker(config: Any, weights: Iterable[Weight]) -> Callable[[], Graph] |
 
 def graph_of(config: Any, layers: Iterable[str]) -> Graph:
     """Return the layers of a model's config, by the names in `layers`, which are those of the weights (`Weight.layer`)."""
-    from steelyard.codecs.keras_chains import is_chain  # which reads configs as it is done here
-
     reading = _Reading(layers)
     reading.number(config)
     try:
