@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.weight import Weight
@@ -64,13 +63,14 @@ def weight_record(weight: Weight, *, stats: bool = False) -> dict[str, Any]:
 
 def summary_record(weight: Weight, summary: Summary) -> dict[str, Any]:
     """Return range, mean and how many numbers are not finite, with the place of the first of those."""
+    moments = summary.moments
     return {
-        "min": plain(summary.minimum),
-        "max": plain(summary.maximum),
-        "mean": plain(summary.mean),
+        "min": plain(moments.minimum),
+        "max": plain(moments.maximum),
+        "mean": plain(moments.mean),
         "nan": summary.nan,
         "inf": summary.inf,
-        "first_nonfinite": None if summary.finite else _first_nonfinite(weight),
+        "first_nonfinite": None if summary.first is None else place_of(weight, summary.first[1]),
     }
 
 
@@ -113,7 +113,10 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _first_nonfinite(weight: Weight) -> Iterable[int] | None:
-    from steelyard.core.finite import nonfinite
-
-    return next((list(finding.first) for finding in nonfinite([weight])), None)
+def place_of(weight: Weight, element: int) -> list[int]:
+    """Return the index of an element that is known by its number in row-major order."""
+    index = []
+    for length in reversed(weight.shape):
+        element, place = divmod(element, length)
+        index.append(place)
+    return index[::-1]

@@ -171,9 +171,9 @@ def _statistics(stats: Sequence[Measured]) -> list[Column]:
     drawn = ["cannot be read" if found.error is not None else bars(found.summary, end) for found in stats]
     columns = [Column("histogram", drawn, head=header(end))]
     values: dict[str, Callable[[Summary], float | None]] = {
-        "min": lambda s: s.minimum,
-        "mean": lambda s: s.mean,
-        "max": lambda s: s.maximum,
+        "min": lambda s: s.moments.minimum,
+        "mean": lambda s: s.moments.mean,
+        "max": lambda s: s.moments.maximum,
     }
     for head, value in values.items():
         columns.append(Column(head, [number_text(value(summary)) for summary in summaries], right=True))
