@@ -183,6 +183,22 @@ def _label(word: str, words: frozenset[str], canonical: Sequence[str]) -> int | 
     return canonical.index(plain)
 
 
+def label_of(word: str, words: frozenset[str]) -> str:
+    """Return which of out, in, vocab and the axes of space a word means among the others of its weight; blank for none.
+
+    >>> label_of("heads", frozenset({"in", "heads", "dim"})), label_of("in", frozenset({"kh", "kw", "in", "mult"}))
+    ('out', 'out')
+    """
+    known = ("out", "in", "vocab", "k", "kd", "kh", "kw")
+    if word == "channel":
+        return "out"
+    try:
+        place = _label(word, words, known)
+    except ShapeError:
+        return ""
+    return "" if place is None else known[place]
+
+
 def _lengths(
     shape: tuple[int, ...], axes: str, factors: tuple[tuple[Factor, ...], ...], known: Mapping[str, int]
 ) -> Iterator[list[int]]:

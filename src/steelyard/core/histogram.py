@@ -93,6 +93,38 @@ class Histogram:
             if kind != UPPER:
                 yield _middles(kind, codes), counts
 
+    def rebinned(self, edges: Array, least: float, greatest: float) -> Array:
+        """Return how many numbers lie between each two of `edges`, which rise, and the last included.
+
+        Numbers in a bin that an edge cuts are shared out as if they were spread evenly in it, or in as much of it as
+        lies between the `least` and the `greatest` number.
+
+        >>> counted = Histogram()
+        >>> counted.add(np.linspace(0, 1, 1000))
+        >>> counted.rebinned(np.array([0.0, 0.25, 0.5, 1.0]), 0.0, 1.0).tolist()
+        [250, 250, 500]
+        """
+        low, high, counts = self._edges()
+        low, high = np.maximum(low, least), np.minimum(high, greatest)
+        wide = np.where(high > low, high - low, 1.0)
+        cuts = np.array([*edges[:-1], np.nextafter(edges[-1], np.inf)])
+        shares = (np.where(high > low, np.clip((cut - low) / wide, 0, 1), low < cut) for cut in cuts)
+        below = [float((share * counts).sum()) for share in shares]
+        return np.diff(np.rint(below)).astype(np.int64)
+
+    def _edges(self) -> tuple[Array, Array, Array]:
+        """Return the least and the greatest number of each bin, and the counts."""
+        ends = [_middles(kind, codes) for kind, (codes, _) in self.bins().items()]
+        lows, highs = list(ends), list(ends)
+        for nth, (kind, (codes, _)) in enumerate(self.bins().items()):
+            if kind == UPPER:
+                wide = codes.astype(np.uint32) << 16
+                sides = [edge.view(np.float32).astype(np.float64) for edge in (wide, wide | np.uint32(0xFFFF))]
+                lows[nth], highs[nth] = np.minimum(*sides), np.maximum(*sides)
+        counts = [counts for _, counts in self.bins().values()]
+        empty = np.empty(0)
+        return np.concatenate([empty, *lows]), np.concatenate([empty, *highs]), np.concatenate([empty, *counts])
+
     def __getstate__(self) -> Mapping[str, tuple[Array, Array]]:
         return self.bins()
 

@@ -130,6 +130,13 @@ class Summary:
         place = np.searchsorted(np.cumsum(counts), np.ceil(share * moments.count - 1e-9 * share))
         return float(min(max(values[place], moments.minimum), moments.maximum))
 
+    def counts(self, edges: Array) -> Array:
+        """Return how many numbers lie between each two of `edges`, which rise, and the last included."""
+        moments = self.moments
+        if moments.minimum is None or moments.maximum is None:
+            return np.zeros(len(edges) - 1, np.int64)
+        return self.histogram.rebinned(edges, float(moments.minimum), float(moments.maximum))
+
     @property
     def quantile_error(self) -> float:
         """The relative error that a quantile may have."""

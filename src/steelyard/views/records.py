@@ -63,6 +63,8 @@ def weight_record(weight: Weight, *, stats: bool = False) -> dict[str, Any]:
 
 def summary_record(weight: Weight, summary: Summary) -> dict[str, Any]:
     """Return range, mean and how many numbers are not finite, with the place of the first of those."""
+    from steelyard.core.parts import place_of
+
     moments = summary.moments
     return {
         "min": plain(moments.minimum),
@@ -70,7 +72,7 @@ def summary_record(weight: Weight, summary: Summary) -> dict[str, Any]:
         "mean": plain(moments.mean),
         "nan": summary.nan,
         "inf": summary.inf,
-        "first_nonfinite": None if summary.first is None else place_of(weight, summary.first[1]),
+        "first_nonfinite": None if summary.first is None else list(place_of(weight.shape, summary.first[1])),
     }
 
 
@@ -101,22 +103,15 @@ def vector_record(
 
 
 def plain(value: Any) -> Any:
-    """Return numbers and lists of numbers with words for what JSON has no number for.
+    """Return numbers, and lists and dicts of them, with words for what JSON has no number for.
 
     >>> plain([1.5, float("nan"), [float("-inf")]])
     [1.5, 'NaN', ['-Infinity']]
     """
     if isinstance(value, list):
         return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, float) and value - value != 0.0:
         return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"  # noqa: PLR0124 - NaN alone differs
     return value
-
-
-def place_of(weight: Weight, element: int) -> list[int]:
-    """Return the index of an element that is known by its number in row-major order."""
-    index = []
-    for length in reversed(weight.shape):
-        element, place = divmod(element, length)
-        index.append(place)
-    return index[::-1]
