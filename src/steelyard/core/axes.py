@@ -82,6 +82,13 @@ class Part:
         """The weight that holds the part."""
         return (self.weight,)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the part is its whole weight, whose numbers lie in the order of the canonical axes already."""
+        order = [place for group in self._order for place in group if self._split[place] > 1]
+        forwards = all(pick == slice(None) for place, pick in enumerate(self._index) if self._split[place] > 1)
+        return forwards and order == [place for place, length in enumerate(self._split) if length > 1]
+
     def values(self, arrays: Callable[[str], Array]) -> Array:
         """Return the part with canonical axes, from the array that `arrays` gives by its weight's name."""
         return self.read(arrays(self.weight.name))

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from steelyard.measures.check import Check
     from steelyard.measures.digest import Digest
 
+NAMED = 5
+"""Weights that are named one by one."""
+
 
 def check_lines(check: Check) -> Iterator[str]:
     """Yield a line for each finding, or one that says that all is well; then the notes."""
@@ -26,7 +29,15 @@ def digest_lines(digest: Digest, what: str = "all", *, each: bool = True) -> Ite
     if each:
         for name, own in digest.weights.items():
             yield f"{own}  {name_text(name)}"
-    yield f"{digest.whole}  {name_text(what)} ({digest.algorithm} of {_weights(len(digest.weights))})"
+    layout = "" if digest.layout == "own" else f"{digest.layout} "
+    yield f"{digest.whole}  {name_text(what)} ({layout}{digest.algorithm} of {_weights(len(digest.weights))})"
+
+
+def unsure_line(digest: Digest) -> str:
+    """Say of which weights the axes are not known for certain."""
+    names = ", ".join(map(name_text, digest.unsure[:NAMED]))
+    more = f" and {len(digest.unsure) - NAMED:,} more" if len(digest.unsure) > NAMED else ""
+    return f"{_weights(len(digest.unsure))} may be laid out otherwise than is taken here: {names}{more}"
 
 
 def _weights(count: int) -> str:
