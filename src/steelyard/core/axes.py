@@ -184,10 +184,14 @@ def _label(word: str, words: frozenset[str], canonical: Sequence[str]) -> int | 
     elif word == "mult" or (word == "in" and "mult" in words):
         plain = "out"
     elif word == "group":
-        plain = canonical[0]
+        plain = "out" if canonical is LABELS else canonical[0]
     if plain not in canonical:
         raise ShapeError(f"has an axis {word!r}, which is none of {', '.join(canonical)}")
     return canonical.index(plain)
+
+
+LABELS = ("vocab", "out", "in", "kd", "kh", "kw", "k")
+"""The canonical axes of any weight, in order."""
 
 
 def label_of(word: str, words: frozenset[str]) -> str:
@@ -196,14 +200,13 @@ def label_of(word: str, words: frozenset[str]) -> str:
     >>> label_of("heads", frozenset({"in", "heads", "dim"})), label_of("in", frozenset({"kh", "kw", "in", "mult"}))
     ('out', 'out')
     """
-    known = ("out", "in", "vocab", "k", "kd", "kh", "kw")
     if word == "channel":
         return "out"
     try:
-        place = _label(word, words, known)
+        place = _label(word, words, LABELS)
     except ShapeError:
         return ""
-    return "" if place is None else known[place]
+    return "" if place is None else LABELS[place]
 
 
 def _lengths(

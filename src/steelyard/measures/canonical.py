@@ -16,8 +16,9 @@ in `steelyard.measures.digest`.
    and other whole numbers of four bytes or more that belong to no layer (the shapes in a graph, the state of a random
    seed), are left out.
 
-What belongs to no layer that is known is a part as it lies. So is what might be either of two kinds of layer whose axes
-would stand in different orders, by the first kind; it is named in `unsure`.
+What belongs to no layer that is known is parted by its own axes, in the order vocab, out, in and those of space. Where it
+does not say what they are it is digested as it lies, and named in `unsure`. So is what might be either of two kinds of
+layer whose axes would stand in different orders: the first kind is taken.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from steelyard.core.axes import LABELS, label_of, parsed, parts_of
 from steelyard.core.weight import Role, Weight
+from steelyard.errors import ShapeError
 from steelyard.measures.digest import Hash, weight_digests
+from steelyard.transfers.nets import Net
 from steelyard.transfers.sides import Side
 
 if TYPE_CHECKING:
@@ -45,7 +49,7 @@ class Canonical:
     __slots__ = ("unsure", "weights", "whole")
 
     def __init__(self, source: Any, new: Callable[[], Hash]) -> None:
-        net = Side(source).net()
+        net = net_of(source)
         self.unsure: list[str] = []
         found: dict[str, list[bytes]] = {}
         every: list[bytes] = []
@@ -58,12 +62,34 @@ class Canonical:
             every += [*sums.values(), *(digest for slot, (_, digest) in own.items() if slot not in gone)]
             self.unsure += _unsure(unit, own, new)
         plain = [weight for weight in net.weights._distinct().weights if not _is_known(weight, found) and not _is_aside(weight)]
-        for weight, digest in zip(plain, weight_digests(plain, new), strict=True):
-            found[weight.name] = [digest]
-            every.append(digest)
-        self.unsure += [weight.name for weight in plain if len(weight.shape) > 1]
+        for weight in plain:
+            parts = _by_axes(weight)
+            found[weight.name] = [_digest(part, new) for part in parts] or list(weight_digests([weight], new))
+            every += found[weight.name]
+            self.unsure += [weight.name] if len(weight.shape) > 1 and not parts else []
         self.whole = _joined(b"canonical\n", every, new)
         self.weights = {name: own[0] if len(own) == 1 else _joined(b"", own, new) for name, own in found.items()}
+
+
+def net_of(source: Any) -> Net:
+    """Return a net as units; where its graph does not fit its weights, by the names of the weights alone."""
+    side = Side(source)
+    try:
+        return side.net()
+    except ShapeError:
+        return Net(side.weights, None)
+
+
+def _by_axes(weight: Weight) -> list[Part]:
+    """Return the parts of a weight of no layer by the words of its axes, none where it does not have them."""
+    if not weight.axes or len(weight.axes.split()) != len(weight.shape):
+        return []
+    words = frozenset(factor.word for axis in parsed(weight.axes) for factor in axis)
+    labels = {label_of(word, words) for word in words}
+    try:
+        return list(parts_of(weight, weight.axes, [label for label in LABELS if label in labels] or ["out"]))
+    except ShapeError:
+        return []
 
 
 def _is_known(weight: Weight, found: Mapping[str, object]) -> bool:

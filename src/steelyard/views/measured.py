@@ -10,18 +10,24 @@ from steelyard.views.table import name_text
 if TYPE_CHECKING:
     from steelyard.measures.check import Check
     from steelyard.measures.digest import Digest
+    from steelyard.measures.findings import Finding
 
 NAMED = 5
 """Weights that are named one by one."""
 
 
 def check_lines(check: Check) -> Iterator[str]:
-    """Yield a line for each finding, or one that says that all is well; then the notes."""
-    if check.good:
-        yield f"readable, complete, finite: {_weights(check.weights)}"
+    """Yield a line for each finding, or one that says that all is well; what a healthy net may have begins with "info". Then the notes."""
+    if not check.findings:
+        yield f"readable, complete, finite{', healthy' if check.health else ''}: {_weights(check.weights)}"
     for finding in check.findings:
-        yield finding.what
+        yield finding_line(finding)
     yield from check.notes
+
+
+def finding_line(finding: Finding) -> str:
+    """Write a finding on one line."""
+    return f"{finding.severity}: {finding.what}" if finding.severity == "info" else finding.what
 
 
 def digest_lines(digest: Digest, what: str = "all", *, each: bool = True) -> Iterator[str]:
