@@ -109,6 +109,14 @@ def test_a_live_model_has_the_digest_of_its_files_and_of_its_copy_in_another_fra
     assert digest(other, "sha256") != digest(net, "sha256")
 
 
+def test_a_net_of_doubles_has_one_digest_in_r_too(tmp_path):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)).double()  # R has no shorter floats
+    for suffix in ("rds", "pt", "safetensors", "npz", "h5"):
+        steelyard.save(net, tmp_path / f"net.{suffix}")
+        assert canonical(tmp_path / f"net.{suffix}") == canonical(net)
+
+
 def test_other_numbers_types_and_shapes_have_other_digests():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))

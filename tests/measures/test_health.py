@@ -195,7 +195,7 @@ def test_no_healthy_net_of_others_gives_an_alarm(entry):
     path = (PACKAGES if entry["source"]["kind"] == "pip" else CORPUS / "files") / entry["path"]
     assert path.parent.exists(), f"{path.parent} is missing; scripts/corpus fetches it"
     if entry["format"] in UNREAD:
-        with pytest.raises(FormatError, match="known formats are"):
+        with pytest.raises(FormatError):
             check(path, health=True)
         return
     result = check(path, health=True)

@@ -24,9 +24,7 @@ class Check:
 
     __slots__ = ("findings", "health", "notes", "weights")
 
-    def __init__(
-        self, weights: int, findings: Sequence[Finding], notes: Sequence[str] = (), *, health: bool = False
-    ) -> None:
+    def __init__(self, weights: int, findings: Sequence[Finding], notes: Sequence[str] = (), *, health: bool = False) -> None:
         self.weights = weights
         self.findings = tuple(findings)
         self.notes = tuple(notes)

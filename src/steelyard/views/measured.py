@@ -17,7 +17,10 @@ NAMED = 5
 
 
 def check_lines(check: Check) -> Iterator[str]:
-    """Yield a line for each finding, or one that says that all is well; what a healthy net may have begins with "info". Then the notes."""
+    """Yield a line for each finding, or one that says that all is well; then the notes.
+
+    What a healthy net may have begins with "info".
+    """
     if not check.findings:
         yield f"readable, complete, finite{', healthy' if check.health else ''}: {_weights(check.weights)}"
     for finding in check.findings:
