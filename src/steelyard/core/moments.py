@@ -87,14 +87,14 @@ class Moments:
         self._widen(low, high)
         power = _power(low, high)
         numbers = _scaled(values, power)
-        plain = float(np.add.reduce(numbers))
+        plain = float(np.einsum("i->", numbers))
         magnitudes, least = abs(plain), min(abs(low), abs(high))
         if low < 0 < high:
             np.absolute(numbers, out=numbers)
-            magnitudes = float(np.add.reduce(numbers))
+            magnitudes = float(np.einsum("i->", numbers))
             least = float(np.ldexp(np.minimum.reduce(numbers), power))
         np.multiply(numbers, numbers, out=numbers)
-        sums = (plain, magnitudes, float(np.add.reduce(numbers)))
+        sums = (plain, magnitudes, float(np.einsum("i->", numbers)))
         self._take(values.size, sums, power, _CANCELLING, lambda mean: 0.0 if low == high else _deviation(values, power, mean))
         if least <= self.near:
             self.zeros += int(np.count_nonzero(values == 0))
@@ -158,4 +158,4 @@ def _deviation(values: Array, power: int, mean: float) -> float:
     numbers = _scaled(values, power)
     np.subtract(numbers, mean, out=numbers)
     np.multiply(numbers, numbers, out=numbers)
-    return float(np.add.reduce(numbers))
+    return float(np.einsum("i->", numbers))
