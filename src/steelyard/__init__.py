@@ -8,6 +8,7 @@ from steelyard.core.weights import Weights
 from steelyard.io import save, weights
 from steelyard.measures.check import check
 from steelyard.measures.digest import digest
+from steelyard.measures.stats import stats
 
 if TYPE_CHECKING:
     from steelyard.transfers.build import build
@@ -26,6 +27,7 @@ __all__ = [
     "errors",
     "plan",
     "save",
+    "stats",
     "transfer",
     "weights",
 ]

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_paths, add_selection, each_file, opened, print_records
+from steelyard.commands import add_paths, add_selection, each_file, opened, print_json, print_records
+from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
     import argparse
+
+    from steelyard.measures.digest import Digest
 
 
 def run(args: argparse.Namespace) -> int:
     """Print a digest of each weight's numbers, and one of all: equal for equal weights in any container.
 
     The order of the weights and the format make no difference; names, dtypes, shapes and numbers do. With --total
-    only the digest of all is printed.
+    only the digest of all is printed. With --layout canonical names and the order of axes and gates make no
+    difference either, so that the same net of two frameworks has the same digest. With -c the paths are lists of
+    what was printed before, and each file is digested again and compared; the exit status is 1 where one differs.
 
     steelyard digest a.pt b.safetensors --total
     """
-    from steelyard.measures.digest import digest
     from steelyard.paths import expanded
-    from steelyard.views.measured import digest_lines
-    from steelyard.views.progress import following
+    from steelyard.views.measured import digest_lines, unsure_line
+
+    if args.check:
+        return _verified(args)
 
     def digested(file: str) -> tuple[Any, str]:
-        with following(opened(file, args), "reading") as watched:
-            result = digest(watched, args.algorithm)
+        result = _digest(file, args, args.algorithm, args.layout)
+        if result.unsure and not args.json:
+            print(f"warning: {printable(file)}: {unsure_line(result)}", file=sys.stderr)
         lines = digest_lines(result, file, each=not args.total)
         return {"file": file, **result.to_dict()}, "" if args.json else "\n".join(lines)
 
@@ -37,9 +45,42 @@ def run(args: argparse.Namespace) -> int:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the paths, how to digest and which weights."""
-    from steelyard.measures.digest import ALGORITHMS
+    from steelyard.measures.digest import ALGORITHMS, LAYOUTS
 
     add_paths(parser)
     parser.add_argument("-a", "--algorithm", choices=ALGORITHMS, default="blake3", help="blake3 (the default), sha256 or xxh3")
+    parser.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        default="own",
+        help="own: names and axes as they are (the default); canonical: neither matters",
+    )
     parser.add_argument("--total", action="store_true", help="print only the digest of all weights of a file")
+    parser.add_argument("-c", "--check", action="store_true", help="the paths are lists of digests: verify the files they name")
     add_selection(parser)
+
+
+def _digest(file: str, args: argparse.Namespace, algorithm: str, layout: str) -> Digest:
+    from steelyard.measures.digest import digest
+    from steelyard.views.progress import following
+
+    with following(opened(file, args), "reading") as watched:
+        return digest(watched, algorithm, layout=layout)
+
+
+def _verified(args: argparse.Namespace) -> int:
+    """Verify lists, and return the exit status."""
+    from steelyard.measures.verify import verify
+
+    records, bad = [], 0
+    if args.total:
+        raise ShapeError("-c verifies what a list says; it goes without --total")
+    for path in args.paths:
+        for verdict in verify(path, lambda file, algorithm, layout: _digest(file, args, algorithm, layout)):
+            bad += not verdict.good
+            records.append({"list": path, "what": verdict.what, "verdict": verdict.verdict, "why": verdict.why})
+            if not args.json:
+                print(verdict, flush=True)
+    if args.json:
+        print_json({"good": not bad, "verdicts": records})
+    return 1 if bad else 0

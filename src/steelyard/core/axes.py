@@ -82,6 +82,13 @@ class Part:
         """The weight that holds the part."""
         return (self.weight,)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the part is its whole weight, whose numbers lie in the order of the canonical axes already."""
+        order = [place for group in self._order for place in group if self._split[place] > 1]
+        forwards = all(pick == slice(None) for place, pick in enumerate(self._index) if self._split[place] > 1)
+        return forwards and order == [place for place, length in enumerate(self._split) if length > 1]
+
     def values(self, arrays: Callable[[str], Array]) -> Array:
         """Return the part with canonical axes, from the array that `arrays` gives by its weight's name."""
         return self.read(arrays(self.weight.name))
@@ -177,10 +184,29 @@ def _label(word: str, words: frozenset[str], canonical: Sequence[str]) -> int | 
     elif word == "mult" or (word == "in" and "mult" in words):
         plain = "out"
     elif word == "group":
-        plain = canonical[0]
+        plain = "out" if canonical is LABELS else canonical[0]
     if plain not in canonical:
         raise ShapeError(f"has an axis {word!r}, which is none of {', '.join(canonical)}")
     return canonical.index(plain)
+
+
+LABELS = ("vocab", "out", "in", "kd", "kh", "kw", "k")
+"""The canonical axes of any weight, in order."""
+
+
+def label_of(word: str, words: frozenset[str]) -> str:
+    """Return which of out, in, vocab and the axes of space a word means among the others of its weight; blank for none.
+
+    >>> label_of("heads", frozenset({"in", "heads", "dim"})), label_of("in", frozenset({"kh", "kw", "in", "mult"}))
+    ('out', 'out')
+    """
+    if word == "channel":
+        return "out"
+    try:
+        place = _label(word, words, LABELS)
+    except ShapeError:
+        return ""
+    return "" if place is None else LABELS[place]
 
 
 def _lengths(

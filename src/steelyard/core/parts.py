@@ -89,3 +89,16 @@ def _parsed(weight: Weight, index: str) -> tuple[Sequence[range], set[int]]:
 
 def _error(weight: Weight, index: str, what: str) -> ShapeError:
     return ShapeError(f"{printable(weight.name)} of shape {list(weight.shape)} has no part [{printable(index)}]: {what}")
+
+
+def place_of(shape: Sequence[int], element: int) -> tuple[int, ...]:
+    """Return the index of an element by its number in row-major order.
+
+    >>> place_of((2, 3), 4)
+    (1, 1)
+    """
+    index: list[int] = []
+    for length in reversed(shape):
+        element, place = divmod(element, length)
+        index.append(place)
+    return tuple(index[::-1])

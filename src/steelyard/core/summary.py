@@ -1,130 +1,201 @@
-"""What can be said of many numbers in one pass: range, mean, how many are not finite, and how they spread."""
+"""What can be said of many numbers in one pass: range, moments, how many are not finite, and how they spread.
+
+Everything is computed block by block, and a summary of some blocks and one of the others merge into the summary of
+all, bit for bit, in whatever order they were made.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from steelyard.core.histogram import ERROR, UPPER, Histogram, is_counted
+from steelyard.core.moments import Moments
+from steelyard.core.readers import Live
+from steelyard.core.reading import blocks_of, in_turn
+from steelyard.core.source import Stored
 from steelyard.core.weight import Weight
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
-
 BLOCK = 1 << 17
-"""Elements that are looked at together: what is made of them stays in the cache."""
-FEW = 1 << 14
-"""Elements up to which sorting them is faster than going through all bins."""
+"""Elements that are looked at together: what is made of them stays in the cache. Sums are rounded once for each block."""
+GRAIN = 1 << 22
+"""Elements that one thread takes at a time."""
+NEAR = 1e-8
+"""The magnitude up to which a number is near zero, where nobody says otherwise."""
+SMALL = 1 << 16
+"""Elements that are summed up before another thread could begin."""
+_INFINITE = {"float16": 0x7C00, "bfloat16": 0x7F80}
+"""The bits of infinity: those of NaN are more."""
 
 
 class Summary:
-    """The numbers of one weight or of several together; what is not finite is counted, and left out of the rest.
+    """The numbers of one weight or of several together.
 
-    `minimum`, `maximum` and `mean` are None while no finite number was seen. Complex numbers go by their
-    magnitude. The histogram has one bin for each upper half of a float32, which is exact for bfloat16 and
-    0.8% wide for others: `middles` are the bins that hold numbers, in no order of size, `counts` how many.
+    What is not finite is counted (`nan`, `inf`) and left out of the rest. `first` is the place of the first that is not
+    finite: which weight, and which element of it. `moments` are of the finite numbers. Complex numbers go by their
+    magnitude. `wide` tells that numbers of more than two bytes are counted in bins too, which takes as long as all else.
+
+    Examples:
+        >>> one, two = Summary(), Summary()
+        >>> one.add(np.array([1.0, np.nan])), two.add(np.array([3.0]), 2)
+        (None, None)
+        >>> one.merge(two)
+        >>> one.moments.count, one.moments.mean, one.moments.std, one.first
+        (2, 2.0, 1.0, (0, 1))
     """
 
-    __slots__ = ("_bins", "_dense", "_total", "count", "inf", "maximum", "minimum", "nan")
+    __slots__ = ("_all", "_measured", "first", "histogram", "inf", "nan", "wide")
 
-    def __init__(self) -> None:
-        self.count = self.nan = self.inf = 0
-        self.minimum: float | None = None
-        self.maximum: float | None = None
-        self._total = 0.0
-        self._dense: Array | None = None
-        self._bins: list[tuple[Array, Array]] = []
-
-    @property
-    def mean(self) -> float | None:
-        """The mean of the finite numbers, accumulated in float64."""
-        return self._total / self.count if self.count else None
+    def __init__(self, *, wide: bool = True, near: float = NEAR) -> None:
+        self.nan = self.inf = 0
+        self.first: tuple[int, int] | None = None
+        self.histogram = Histogram()
+        self.wide = wide
+        self._measured = Moments(near)
+        self._all: Moments | None = None
 
     @property
     def finite(self) -> bool:
         """Whether every number seen is finite."""
         return not (self.nan or self.inf)
 
-    def add(self, block: Array) -> None:
-        """Take a block of numbers with one axis in."""
-        values = _comparable(block)
-        good = np.isfinite(values)
-        if not good.all():
-            nan = int(np.isnan(values).sum())
-            self.nan, self.inf = self.nan + nan, self.inf + int(values.size - good.sum()) - nan
-            values = values[good]
-        if not values.size:
-            return
+    @property
+    def moments(self) -> Moments:
+        """Count, range and moments of the finite numbers; those of one or two bytes follow from their counts."""
+        if self._all is None:
+            self._all = Moments(self._measured.near)
+            self._all.merge(self._measured)
+            for values, counts in self.histogram.counted():
+                self._all.add_counted(values, counts)
+        return self._all
+
+    def add(self, block: Array, start: int = 0, rank: int = 0) -> None:
+        """Take in a block of numbers with one axis, which begins at element `start` of the weight of this `rank`."""
+        self._all = None
+        if is_counted(block.dtype):
+            if not _surely_finite(block):
+                block = self._finite_ones(block, np.asarray(np.isfinite(block), bool), start, rank)
+            if block.size:
+                self.histogram.add(block)
+        elif block.size:
+            self._measure(_real(block), start, rank)
+
+    def _measure(self, values: Array, start: int, rank: int) -> None:
         low, high = values.min().item(), values.max().item()
-        self.minimum = low if self.minimum is None else min(low, self.minimum)
-        self.maximum = high if self.maximum is None else max(high, self.maximum)
-        self.count += values.size
-        self._total += float(values.sum(dtype=np.float64))
-        codes = _codes(values)
-        if codes.size < FEW:
-            self._bins.append(np.unique(codes, return_counts=True))
-            return
-        if self._dense is None:
-            self._dense = np.zeros(1 << 16, np.int64)
-        self._dense += np.bincount(codes, minlength=1 << 16)
+        if low - low != 0 or high - high != 0:
+            values = self._finite_ones(values, np.isfinite(values), start, rank)
+            if not values.size:
+                return
+            low, high = values.min().item(), values.max().item()
+        self._measured.add(values, low, high)
+        if self.wide:
+            self.histogram.add(values)
 
-    def settle(self) -> None:
-        """Keep only the bins that hold numbers: all 65,536 would take half a megabyte for each weight."""
-        if self._dense is not None:
-            found = np.flatnonzero(self._dense)
-            self._bins.append((found.astype(np.uint16), self._dense[found]))
-            self._dense = None
-        if len(self._bins) != 1:
-            codes = np.concatenate([np.empty(0, np.uint16), *(codes for codes, _ in self._bins)])
-            counts = np.concatenate([np.empty(0, np.int64), *(counts for _, counts in self._bins)])
-            distinct, places = np.unique(codes, return_inverse=True)
-            self._bins = [(distinct, np.bincount(places, counts, len(distinct)).astype(np.int64))]
+    def _finite_ones(self, values: Array, good: Array, start: int, rank: int) -> Array:
+        """Count what is not finite, note the first, and return the others."""
+        bad = values[~good]
+        if bad.size:
+            nan = int(np.isnan(bad).sum())
+            self.nan, self.inf = self.nan + nan, self.inf + bad.size - nan
+            place = (rank, start + int(good.argmin()))
+            self.first = place if self.first is None else min(self.first, place)
+        return values[good]
+
+    def merge(self, other: Summary) -> None:
+        """Take in what another summary has seen."""
+        self._all = None
+        self.nan, self.inf = self.nan + other.nan, self.inf + other.inf
+        if other.first is not None:
+            self.first = other.first if self.first is None else min(self.first, other.first)
+        self._measured.merge(other._measured)
+        self.histogram.merge(other.histogram)
+
+    def quantile(self, share: float) -> float | None:
+        """Return the least number that is no smaller than this share of all.
+
+        It is exact for types of one or two bytes; of others it is the middle of a bin, within `quantile_error` of the
+        true one. None without numbers, and where they were not counted in bins.
+        """
+        values, counts = self.histogram.points()
+        moments = self.moments
+        if moments.minimum is None or moments.maximum is None or (not self.wide and self._measured.count):
+            return None
+        if share <= 0 or share >= 1:
+            return float(moments.minimum if share <= 0 else moments.maximum)
+        place = np.searchsorted(np.cumsum(counts), np.ceil(share * moments.count - 1e-9 * share))
+        return float(min(max(values[place], moments.minimum), moments.maximum))
+
+    def counts(self, edges: Array) -> Array:
+        """Return how many numbers lie between each two of `edges`, which rise, and the last included."""
+        moments = self.moments
+        if moments.minimum is None or moments.maximum is None:
+            return np.zeros(len(edges) - 1, np.int64)
+        return self.histogram.rebinned(edges, float(moments.minimum), float(moments.maximum))
 
     @property
-    def middles(self) -> Array:
-        """The middle of each bin, as float64."""
-        self.settle()
-        codes = self._bins[0][0].astype(np.uint32)
-        halves = np.where(codes & 0x7FFF, np.uint32(0x8000), np.uint32(0))  # zero is a bin of its own
-        return ((codes << 16) | halves).view(np.float32).astype(np.float64)
-
-    @property
-    def counts(self) -> Array:
-        """How many numbers each bin holds."""
-        self.settle()
-        return self._bins[0][1]
+    def quantile_error(self) -> float:
+        """The relative error that a quantile may have."""
+        return ERROR if UPPER in self.histogram.bins() else 0.0
 
 
-def summarise(weights: Iterable[Weight]) -> Summary:
+def summarise(weights: Iterable[Weight], *, wide: bool = True, near: float = NEAR) -> Summary:
     """Read every number of `weights` once, block by block.
 
     >>> from steelyard.core.readers import from_array
     >>> found = summarise([from_array("w", np.array([1.0, 2.0, np.nan]))])
-    >>> found.minimum, found.maximum, found.mean, found.nan
+    >>> found.moments.minimum, found.moments.maximum, found.moments.mean, found.nan
     (1.0, 2.0, 1.5, 1)
     """
-    summary = Summary()
-    for weight in weights:
-        for block in weight.blocks(BLOCK):
-            summary.add(block)
-    summary.settle()
+    summary = Summary(wide=wide, near=near)
+    for each in summaries(weights, wide=wide, near=near):
+        summary.merge(each)
     return summary
 
 
-def _comparable(block: Array) -> np.ndarray[Any, np.dtype[Any]]:
-    """Return the numbers in a type that NumPy computes with: real, and no shorter than float32."""
+def summaries(weights: Iterable[Weight], *, wide: bool = True, near: float = NEAR) -> Iterator[Summary]:
+    """Yield the summary of each weight, whose place in `weights` is its rank; two threads share the work.
+
+    Raises what reading raises, when the weight's turn comes.
+    """
+    listed = list(weights)
+    jobs = ((weight, rank, start) for rank, weight in enumerate(listed) for start in range(0, max(weight.size, 1), GRAIN))
+    done = in_turn(jobs, lambda weight, rank, start: _run(Summary(wide=wide, near=near), weight, rank, start), _is_shared)
+    for weight in listed:
+        first = next(done)
+        for _ in range(GRAIN, weight.size, GRAIN):
+            first.merge(next(done))
+        yield first
+
+
+def _is_shared(weight: Weight, rank: int, start: int) -> bool:
+    """Tell whether another thread may read this run, and whether it is worth the while."""
+    stored = isinstance(weight.read, Stored) and weight.read.source.path is not None
+    return weight.size - start >= SMALL and (stored or isinstance(weight.read, Live))
+
+
+def _run(summary: Summary, weight: Weight, rank: int, start: int) -> Summary:
+    """Summarise the run of a weight that begins at `start`."""
+    for at, block in blocks_of(weight, start, min(start + GRAIN, weight.size), BLOCK):
+        summary.add(block, at, rank)
+    summary.histogram.bins()
+    return summary
+
+
+def _real(block: Array) -> Array:
+    """Return real numbers of a type that NumPy computes with fast."""
     if block.dtype.kind == "c":
         return np.abs(block)
-    if block.dtype.kind in "iu" or (block.dtype.kind == "f" and block.dtype.itemsize >= 4):
-        return block
-    return block.astype(np.uint8 if block.dtype.kind == "b" else np.float32)
+    return np.ascontiguousarray(block, np.float64 if block.dtype.itemsize > 8 else None)
 
 
-def _codes(values: Array) -> Array:
-    """Return the upper 16 bits of each number as float32; what is too large for one counts as its largest."""
-    if values.dtype != np.float32:
-        largest = np.finfo(np.float32).max
-        values = np.clip(values.astype(np.float64, copy=False), -largest, largest).astype(np.float32)
-    return (np.ascontiguousarray(values).view(np.uint32) >> 16).astype(np.uint16 if values.size < FEW else np.intp)
+def _surely_finite(block: Array) -> bool:
+    """Tell at once that all are finite, for types where that is cheap to see."""
+    if block.dtype.kind in "biu" or block.dtype.name in ("int2", "int4", "uint2", "uint4") or not block.size:
+        return True
+    infinite = _INFINITE.get(block.dtype.name)
+    return infinite is not None and int((np.ascontiguousarray(block).view(np.uint16) & np.uint16(0x7FFF)).max()) < infinite

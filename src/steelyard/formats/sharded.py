@@ -27,6 +27,8 @@ SUFFIXES = (".index.json",)
 
 LIMIT = 100_000_000
 """Bytes that an index may take."""
+SHARDS = 10_000
+"""Shards that a model may have where only their names tell of them."""
 SHARD_SIZE = 5_000_000_000
 """Bytes of weights in one shard, where nobody says otherwise: what the Hub's own tools take."""
 
@@ -114,6 +116,45 @@ def _indexed(source: Source, part: str) -> Weights:
     if isinstance(facts, str):
         weights = with_facts(weights, facts)
     return Weights(weights, meta={"metadata": metadata, "shards": sorted(shards)})
+
+
+def missing_shards(source: Source) -> dict[str, list[str]]:
+    """Return the shards that an index, or a folder with one, names and that are not there, each with its tensors.
+
+    A folder without an index tells by the numbers in the names which are missing, and not what is in them. Empty for
+    anything that is no model in shards.
+    """
+    if source.is_folder:
+        folder = source.path or ""
+        indexes = [name for name in sorted(os.listdir(folder)) if name.endswith((".safetensors.index.json", ".bin.index.json"))]
+        if len(indexes) == 1:
+            return missing_shards(source.beside(indexes[0]))
+        return {} if indexes else {name: [] for name in _missing_numbers(folder)}
+    if not sniff(source):
+        return {}
+    missing: dict[str, list[str]] = {}
+    for name, shard in _map(source)[0].items():
+        try:
+            source.beside(shard)
+        except FileMissingError:
+            missing.setdefault(shard, []).append(name)
+    return missing
+
+
+def _missing_numbers(folder: str) -> list[str]:
+    """Return the names that a numbered set of shards lacks."""
+    sets: dict[tuple[str, str, str], set[int]] = {}
+    for name in os.listdir(folder):
+        if numbered := _NUMBERED.fullmatch(name):
+            stem, number, count, suffix = numbered.groups()
+            sets.setdefault((stem, count, suffix), set()).add(int(number))
+    return [
+        f"{stem}-{number:0{len(count)}}-of-{count}{suffix}"
+        for (stem, count, suffix), found in sorted(sets.items())
+        if int(count) <= SHARDS
+        for number in range(1, int(count) + 1)
+        if number not in found
+    ]
 
 
 def _shard(source: Source, name: str, part: str) -> Weights:

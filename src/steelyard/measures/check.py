@@ -1,63 +1,43 @@
-"""Checking weights: whether all can be read, every number is finite, and no code would have run."""
+"""Checking weights: whether all can be read, every number is finite, no code would have run, and the net looks healthy."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from steelyard.core.weight import Weight
-from steelyard.errors import SteelyardError, printable
+from steelyard.core.weight import Role, Weight
+from steelyard.errors import FormatError, SteelyardError, printable
 from steelyard.io import weights
+from steelyard.measures.findings import Finding
 
 if TYPE_CHECKING:
     from steelyard.core.weights import Weights
 
 
-class Finding:
-    """One thing that is wrong.
-
-    `kind` is "unreadable", "not finite" or "code"; `name` is the weight's, None for the file as a whole; `what` says it
-    in a line; `place` is the index of the first number that is not finite.
-    """
-
-    __slots__ = ("kind", "name", "place", "what")
-
-    def __init__(self, kind: str, name: str | None, what: str, place: tuple[int, ...] | None = None) -> None:
-        self.kind = kind
-        self.name = name
-        self.what = what
-        self.place = place
-
-    def __repr__(self) -> str:
-        return self.what
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the finding as plain Python, for JSON."""
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "what": self.what,
-            "place": None if self.place is None else list(self.place),
-        }
-
-
 class Check:
     """What a check found: `findings`, none when all is well, and how many `weights` were looked at.
 
-    `notes` are what a user should know of a file though nothing is wrong: that it holds training data too.
+    `good` tells that nothing worse than "info" was found; `health` that the net's health was looked at too. `notes` are
+    what a user should know of a file though nothing is wrong: that it holds training data too.
     """
 
-    __slots__ = ("findings", "notes", "weights")
+    __slots__ = ("findings", "health", "notes", "weights")
 
-    def __init__(self, weights: int, findings: Sequence[Finding], notes: Sequence[str] = ()) -> None:
+    def __init__(self, weights: int, findings: Sequence[Finding], notes: Sequence[str] = (), *, health: bool = False) -> None:
         self.weights = weights
         self.findings = tuple(findings)
         self.notes = tuple(notes)
+        self.health = health
 
     @property
     def good(self) -> bool:
-        """Whether nothing was found."""
-        return not self.findings
+        """Whether nothing worse than "info" was found."""
+        return not self.at_least("warning")
+
+    def at_least(self, severity: str) -> tuple[Finding, ...]:
+        """Return the findings that are as severe as this word, or more."""
+        return tuple(finding for finding in self.findings if finding.is_at_least(severity))
 
     def __repr__(self) -> str:
         from steelyard.views.measured import check_lines
@@ -70,11 +50,14 @@ class Check:
         return record | {"notes": list(self.notes)} if self.notes else record
 
 
-def check(source: Any) -> Check:
+def check(source: Any, *, health: bool = False) -> Check:
     """Read every number of a model, a file or anything that `weights` takes once, and say what is wrong.
 
-    Found is a weight that cannot be read, one that holds NaN or Inf, with the place of the first, and each call that
-    a pickle loader would have made: `posix.system('...')`. Of a file every tensor is looked at, the optimizer's too.
+    Found is a weight that cannot be read, one that holds NaN or Inf, with the place of the first, each call that
+    a pickle loader would have made, as `posix.system('...')`, and each shard of a model that is missing. Of a file every
+    tensor is looked at, the optimizer's too. With `health` also what a trained net rarely has: kernels of one number,
+    outputs without weights or with those of another, norms far from those at the start, numbers cut off by a short
+    type, running variances of zero or less, words of an embedding that were never used.
     Raises what `weights` raises where nothing can be read at all.
 
     Examples:
@@ -83,20 +66,60 @@ def check(source: Any) -> Check:
         w is not finite: 1 NaN, first at [1]
         >>> check({"w": np.zeros(3)})
         readable, complete, finite: 1 weight
+        >>> check({"fc": {"weight": np.zeros((8, 8))}}, health=True)
+        fc.weight holds the same number 64 times, 0, so that all units learn the same
     """
-    found: Weights = weights(source, "all")
-    looked = (finding for weight in found._distinct().weights for finding in _of(weight))
-    return Check(len(found), [*_code(found), *looked], _notes(found))
+    try:
+        everything = weights(source, "all")
+    except FormatError:
+        missing = _missing(source)
+        if not missing:
+            raise
+        return Check(0, missing, health=health)
+    return checked(everything, weights(source) if health else None)
 
 
-def _of(weight: Weight) -> Iterator[Finding]:
+def checked(everything: Weights, model: Weights | None = None) -> Check:
+    """Check all weights of a file, and with those of its `model` the health of this."""
+    numbers = (weight for weight in everything._distinct().weights if weight.dtype != "object")  # texts are none
+    looked = (finding for weight in numbers for finding in _of(weight, everything))
+    findings = [*_code(everything), *looked]
+    if model is not None:
+        from steelyard.measures.health import health
+
+        findings += health(model)
+    return Check(len(everything), findings, _notes(everything), health=model is not None)
+
+
+def _missing(source: Any) -> list[Finding]:
+    """Return a finding for each shard that an index, or the folder of one, names and that is not there."""
+    if not isinstance(source, (str, os.PathLike)) or "://" in os.fspath(source):
+        return []
+    from steelyard.core.source import open_path
+    from steelyard.formats.sharded import missing_shards
+
+    return [
+        Finding(
+            "missing shard",
+            None,
+            f"the shard {printable(shard)} is missing{f', with {len(names):,} weights' if names else ''} (partial download?)",
+            evidence={"shard": shard, "weights": names},
+        )
+        for shard, names in missing_shards(open_path(os.fspath(source))).items()
+    ]
+
+
+def _of(weight: Weight, found: Weights) -> Iterator[Finding]:
     """Read a weight to its end."""
     from steelyard.core.finite import nonfinite  # it loads dataclasses, which `import steelyard` need not wait for
 
     try:
         if weight.dtype.startswith(("float", "bfloat", "complex")):
-            for finding in nonfinite([weight]):
-                yield Finding("not finite", weight.name, str(finding), finding.first)
+            for told in nonfinite([weight]):
+                mask = weight.role is Role.OTHER and not told.nan and found.graph is not None
+                evidence = {"nan": told.nan, "inf": told.inf}
+                severity = "info" if mask else "error"  # constants of a graph mask with infinity
+                yield Finding("not finite", weight.name, str(told), told.first, severity=severity, evidence=evidence)
         else:
             for _ in weight.blocks():
                 pass

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from steelyard.core.weights import Weights
 
 ALGORITHMS = ("blake3", "sha256", "xxh3")
+LAYOUTS = ("own", "canonical")
+"""The framework's own order of axes, or one for all frameworks."""
 LEAF = 1 << 24
 """Bytes of a leaf."""
 CHUNK = 1 << 18
@@ -52,21 +54,29 @@ class Hash(Protocol):
 class Digest:
     """The digests of weights: `whole`, and each weight's in `weights` by name, as hexadecimal text.
 
-    Two are equal when the algorithm and the whole are.
+    Two are equal when the algorithm, the layout and the whole are. `unsure` names the weights of which a canonical
+    digest cannot tell for certain how their axes lie.
     """
 
-    __slots__ = ("algorithm", "weights", "whole")
+    __slots__ = ("algorithm", "layout", "unsure", "weights", "whole")
 
-    def __init__(self, algorithm: str, whole: str, weights: Mapping[str, str]) -> None:
+    def __init__(
+        self, algorithm: str, whole: str, weights: Mapping[str, str], layout: str = "own", unsure: Iterable[str] = ()
+    ) -> None:
         self.algorithm = algorithm
         self.whole = whole
         self.weights = dict(weights)
+        self.layout = layout
+        self.unsure = tuple(unsure)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Digest) and (self.algorithm, self.whole) == (other.algorithm, other.whole)
+        return isinstance(other, Digest) and self._key() == other._key()
 
     def __hash__(self) -> int:
-        return hash((self.algorithm, self.whole))
+        return hash(self._key())
+
+    def _key(self) -> tuple[str, str, str]:
+        return self.algorithm, self.layout, self.whole
 
     def __repr__(self) -> str:
         from steelyard.views.measured import digest_lines
@@ -75,16 +85,19 @@ class Digest:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the digests as plain Python, for JSON."""
-        return {"algorithm": self.algorithm, "digest": self.whole, "weights": dict(self.weights)}
+        plain = {"algorithm": self.algorithm, "layout": self.layout, "digest": self.whole, "weights": dict(self.weights)}
+        return plain if self.layout == "own" else {**plain, "unsure": list(self.unsure)}
 
 
-def digest(source: Any, algorithm: str = "blake3") -> Digest:
+def digest(source: Any, algorithm: str = "blake3", *, layout: str = "own") -> Digest:
     """Return the digests of the numbers of a model, a file or anything that `weights` takes.
 
     They depend on names, dtypes, shapes and numbers only: the same weights in another file, in another order, give the
     same. `algorithm` is "blake3" (extra "digest"), "xxh3" (the same extra; as fast as reading, but no protection
-    against forgery) or "sha256", which needs no extra. Raises `MissingExtraError`, `ShapeError` for another algorithm,
-    and what `weights` raises.
+    against forgery) or "sha256", which needs no extra. With the `layout` "canonical" names and the order of axes and
+    gates make no difference, so that a net moved from one framework into another keeps its digest; what exactly is
+    digested stands in `steelyard.measures.canonical`. It takes the memory of one weight where axes have to be turned.
+    Raises `MissingExtraError`, `ShapeError` for another algorithm or layout, and what `weights` raises.
 
     Examples:
         >>> import numpy as np
@@ -92,14 +105,22 @@ def digest(source: Any, algorithm: str = "blake3") -> Digest:
         True
     """
     new = _algorithm(algorithm)
+    if layout not in LAYOUTS:
+        raise ShapeError(f"{layout!r} is no layout; choose one of {', '.join(LAYOUTS)}")
+    if layout == "canonical":
+        from steelyard.measures.canonical import Canonical
+
+        net = Canonical(source, new)
+        own = {name: each.hex() for name, each in net.weights.items()}
+        return Digest(algorithm, net.whole.hex(), own, layout, net.unsure)
     found: Weights = weights(source)
     distinct = found._distinct().weights
-    digests = {w.tied or w.name: own for w, own in zip(distinct, weight_digests(distinct, new), strict=True)}
+    digests = {w.tied or w.name: each for w, each in zip(distinct, weight_digests(distinct, new), strict=True)}
     named = {name: digests[weight.tied or name] for name, weight in found.items()}
     whole = new()
-    for key, own in sorted((name.encode("utf-8", "surrogatepass"), own) for name, own in named.items()):
-        whole.update(len(key).to_bytes(8, "little") + key + own)
-    return Digest(algorithm, whole.digest().hex(), {name: own.hex() for name, own in named.items()})
+    for key, each in sorted((name.encode("utf-8", "surrogatepass"), each) for name, each in named.items()):
+        whole.update(len(key).to_bytes(8, "little") + key + each)
+    return Digest(algorithm, whole.digest().hex(), {name: each.hex() for name, each in named.items()})
 
 
 def weight_digests(weights: Sequence[Weight], new: Callable[[], Hash]) -> Iterator[bytes]:

@@ -10,15 +10,27 @@ from steelyard.views.table import name_text
 if TYPE_CHECKING:
     from steelyard.measures.check import Check
     from steelyard.measures.digest import Digest
+    from steelyard.measures.findings import Finding
+
+NAMED = 5
+"""Weights that are named one by one."""
 
 
 def check_lines(check: Check) -> Iterator[str]:
-    """Yield a line for each finding, or one that says that all is well; then the notes."""
-    if check.good:
-        yield f"readable, complete, finite: {_weights(check.weights)}"
+    """Yield a line for each finding, or one that says that all is well; then the notes.
+
+    What a healthy net may have begins with "info".
+    """
+    if not check.findings:
+        yield f"readable, complete, finite{', healthy' if check.health else ''}: {_weights(check.weights)}"
     for finding in check.findings:
-        yield finding.what
+        yield finding_line(finding)
     yield from check.notes
+
+
+def finding_line(finding: Finding) -> str:
+    """Write a finding on one line."""
+    return f"{finding.severity}: {finding.what}" if finding.severity == "info" else finding.what
 
 
 def digest_lines(digest: Digest, what: str = "all", *, each: bool = True) -> Iterator[str]:
@@ -26,7 +38,15 @@ def digest_lines(digest: Digest, what: str = "all", *, each: bool = True) -> Ite
     if each:
         for name, own in digest.weights.items():
             yield f"{own}  {name_text(name)}"
-    yield f"{digest.whole}  {name_text(what)} ({digest.algorithm} of {_weights(len(digest.weights))})"
+    layout = "" if digest.layout == "own" else f"{digest.layout} "
+    yield f"{digest.whole}  {name_text(what)} ({layout}{digest.algorithm} of {_weights(len(digest.weights))})"
+
+
+def unsure_line(digest: Digest) -> str:
+    """Say of which weights the axes are not known for certain."""
+    names = ", ".join(map(name_text, digest.unsure[:NAMED]))
+    more = f" and {len(digest.unsure) - NAMED:,} more" if len(digest.unsure) > NAMED else ""
+    return f"{_weights(len(digest.unsure))} may be laid out otherwise than is taken here: {names}{more}"
 
 
 def _weights(count: int) -> str:

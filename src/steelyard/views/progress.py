@@ -67,7 +67,8 @@ def following(weights: Weights, what: str) -> Iterator[Weights]:
         return
     bar = _Bar(what, weights.nbytes)
     try:
-        yield Weights((weight.replace(read=_counted(weight, bar.add)) for weight in weights.values()), meta=weights.meta)
+        counted = (weight.replace(read=_counted(weight, bar.add)) for weight in weights.values())
+        yield Weights(counted, meta=weights.meta, graph=weights._graph)
     finally:
         bar.clear()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.weight import Weight
@@ -64,13 +63,16 @@ def weight_record(weight: Weight, *, stats: bool = False) -> dict[str, Any]:
 
 def summary_record(weight: Weight, summary: Summary) -> dict[str, Any]:
     """Return range, mean and how many numbers are not finite, with the place of the first of those."""
+    from steelyard.core.parts import place_of
+
+    moments = summary.moments
     return {
-        "min": plain(summary.minimum),
-        "max": plain(summary.maximum),
-        "mean": plain(summary.mean),
+        "min": plain(moments.minimum),
+        "max": plain(moments.maximum),
+        "mean": plain(moments.mean),
         "nan": summary.nan,
         "inf": summary.inf,
-        "first_nonfinite": None if summary.finite else _first_nonfinite(weight),
+        "first_nonfinite": None if summary.first is None else list(place_of(weight.shape, summary.first[1])),
     }
 
 
@@ -101,19 +103,15 @@ def vector_record(
 
 
 def plain(value: Any) -> Any:
-    """Return numbers and lists of numbers with words for what JSON has no number for.
+    """Return numbers, and lists and dicts of them, with words for what JSON has no number for.
 
     >>> plain([1.5, float("nan"), [float("-inf")]])
     [1.5, 'NaN', ['-Infinity']]
     """
     if isinstance(value, list):
         return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, float) and value - value != 0.0:
         return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"  # noqa: PLR0124 - NaN alone differs
     return value
-
-
-def _first_nonfinite(weight: Weight) -> Iterable[int] | None:
-    from steelyard.core.finite import nonfinite
-
-    return next((list(finding.first) for finding in nonfinite([weight])), None)

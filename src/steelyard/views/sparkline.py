@@ -25,9 +25,9 @@ def axis_of(summaries: Iterable[Summary]) -> float:
     >>> axis_of([summarise([from_array("w", np.linspace(-0.42, 0.42, 1000))])])
     0.5
     """
-    found = list(summaries)
-    sizes = np.abs(np.concatenate([np.empty(0), *(summary.middles for summary in found)]))
-    counts = np.concatenate([np.empty(0, np.int64), *(summary.counts for summary in found)])
+    points = [summary.histogram.points() for summary in summaries]
+    sizes = np.abs(np.concatenate([np.empty(0), *(values for values, _ in points)]))
+    counts = np.concatenate([np.empty(0, np.int64), *(counts for _, counts in points)])
     if not sizes.any():
         return 1.0
     order = np.argsort(sizes)
@@ -51,14 +51,14 @@ def bars(summary: Summary, end: float) -> str:
 
     The lowest bar is an empty bin; others are never so low.
     """
-    middles, counts = summary.middles, summary.counts
+    middles, counts = summary.histogram.points()
     if not counts.size:
         return ""
     within = np.abs(middles) <= end * (1 + 1 / 128)  # the middle of a bin may lie beyond its numbers
     places = np.clip((middles[within] + end) / (2 * end) * WIDTH, 0, WIDTH - 1).astype(int)
     bins = np.bincount(places, counts[within], WIDTH)
     heights = np.ceil(bins / max(bins.max(), 1) * (len(BARS) - 1)).astype(int)
-    beyond = [counts[~within & side].sum() > summary.count / 100 for side in (middles < 0, middles > 0)]
+    beyond = [counts[~within & side].sum() > summary.moments.count / 100 for side in (middles < 0, middles > 0)]
     return (BELOW if beyond[0] else " ") + "".join(BARS[height] for height in heights) + (ABOVE if beyond[1] else " ")
 
 

@@ -21,7 +21,8 @@ NAME_LIMIT = 1000
 NAME_LEAST = 28
 """Cells that a name keeps while there are columns left that may go instead; two fifths of a narrow screen."""
 REDUNDANT = ("layer", "tied to")
-EXPENDABLE = (*REDUNDANT, "dtype", "role", "parameters", "times", "mean", "max", "min", "histogram", "shape")
+FIGURES = ("near_zeros", "l1", "q05", "q95", "rms", "l2", "zeros", "inf", "nan", "median", "count", "std")
+EXPENDABLE = (*REDUNDANT, "dtype", "role", "parameters", "times", *FIGURES, "mean", "max", "min", "histogram", "shape")
 """The columns that a narrow screen does without, in this order; the redundant ones before a name is cut."""
 TIMES = "\u00d7"
 FINDINGS = 5
@@ -73,7 +74,7 @@ def listing(
         return
     rows = rows_of(weights, unfolded=unfolded) if stats is None else [found.row for found in stats]
     columns = _facts(rows, grouped=grouped) + (_statistics(stats) if stats is not None else [])
-    yield from _drawn([column for column in columns if column.width], screen)
+    yield from drawn([column for column in columns if column.width], screen)
     yield ""
     yield screen.broken(totals(weights))
     yield from map(screen.broken, notes(weights))
@@ -171,9 +172,9 @@ def _statistics(stats: Sequence[Measured]) -> list[Column]:
     drawn = ["cannot be read" if found.error is not None else bars(found.summary, end) for found in stats]
     columns = [Column("histogram", drawn, head=header(end))]
     values: dict[str, Callable[[Summary], float | None]] = {
-        "min": lambda s: s.minimum,
-        "mean": lambda s: s.mean,
-        "max": lambda s: s.maximum,
+        "min": lambda s: s.moments.minimum,
+        "mean": lambda s: s.moments.mean,
+        "max": lambda s: s.moments.maximum,
     }
     for head, value in values.items():
         columns.append(Column(head, [number_text(value(summary)) for summary in summaries], right=True))
@@ -185,7 +186,8 @@ def number_text(number: float | None) -> str:
     return "" if number is None else f"{number:.4g}"
 
 
-def _drawn(columns: list[Column], screen: Screen) -> Iterator[str]:
+def drawn(columns: list[Column], screen: Screen) -> Iterator[str]:
+    """Yield the head and the lines of columns, one of which is called "name"; a narrow screen goes without some."""
     columns = _fitting(columns, screen.width)
     yield "  ".join(screen.paint(padded(cut(c.head, c.width), c.width, right=c.right), "dim") for c in columns).rstrip()
     for cells_of_row in zip(*(_painted(column, screen) for column in columns), strict=True):

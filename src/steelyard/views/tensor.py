@@ -65,11 +65,12 @@ def _facts(weight: Weight, summary: Summary) -> Iterator[tuple[str, str]]:
     yield "trainable", {True: "yes", False: "no", None: ""}[weight.trainable]
     yield "tied to", "" if weight.tied is None else name_text(weight.tied)
     yield "parameters", f"{weight.size:,} ({in_units(weight.nbytes)})"
-    if summary.count:
+    moments = summary.moments
+    if moments.count:
         end = axis_of([summary])
         yield (
             "numbers",
-            f"min {number_text(summary.minimum)}  mean {number_text(summary.mean)}  max {number_text(summary.maximum)}",
+            f"min {number_text(moments.minimum)}  mean {number_text(moments.mean)}  max {number_text(moments.maximum)}",
         )
         yield "histogram", f"{-end:g} {bars(summary, end)} {end:g}"
 

@@ -1,0 +1,41 @@
+"""Parting a weight of several axes into boxes: runs that are whole along the last axes, so that axes can be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from math import prod
+from typing import NamedTuple
+
+
+class Box(NamedTuple):
+    """The elements from `start` to `stop`, which have `shape` and begin at the place `corner`."""
+
+    start: int
+    stop: int
+    corner: tuple[int, ...]
+    shape: tuple[int, ...]
+
+
+def boxes(shape: Sequence[int], limit: int) -> Iterator[Box]:
+    """Yield boxes of at most `limit` elements that make up an array of `shape`, in row-major order.
+
+    >>> [(box.corner, box.shape) for box in boxes((2, 3, 2), 4)]
+    [((0, 0, 0), (1, 2, 2)), ((0, 2, 0), (1, 1, 2)), ((1, 0, 0), (1, 2, 2)), ((1, 2, 0), (1, 1, 2))]
+    """
+    if 0 in shape:
+        return
+    if not shape:
+        yield Box(0, 1, (), ())
+        return
+    cut = next(nth for nth in range(len(shape)) if prod(shape[nth + 1 :]) <= limit)
+    rest = tuple(shape[cut + 1 :])
+    inner = prod(rest)
+    step = max(limit // inner, 1)
+    for row, prefix in enumerate(product(*map(range, shape[:cut]))):
+        for begin in range(0, shape[cut], step):
+            end = min(begin + step, shape[cut])
+            start = (row * shape[cut] + begin) * inner
+            yield Box(
+                start, start + (end - begin) * inner, (*prefix, begin, *(0,) * len(rest)), (*(1,) * cut, end - begin, *rest)
+            )

@@ -1,0 +1,164 @@
+"""Counting numbers in fixed bins, so that counts of parts add up to the counts of the whole, whoever made them.
+
+Types of one or two bytes have a bin for each number that they can hold: what is told of them is exact. The others
+share the bins that the upper 16 bits of a float32 make. There are 128 of these for each power of two, so that the
+middle of a bin is within 1/256 of any number in it; below 2**-126, where the bins are 2**-133 wide, within 2**-134.
+What is too large for a float32 is counted as the largest one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steelyard.core.casting import standard
+from steelyard.core.dtypes import numpy_dtype
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+ERROR = 2.0**-8
+"""The relative error of the middle of a bin that more than one number falls into."""
+FEW = 1 << 14
+"""Elements up to which sorting them is faster than going through all bins."""
+UPPER = "float32"
+"""The key of the bins of the upper halves."""
+
+
+class Histogram:
+    """Counts by bin, for each type that has bins of its own. Two histograms merge by adding their counts.
+
+    >>> counted = Histogram()
+    >>> counted.add(np.array([1.0, 1.0, 3.0], "f2"))
+    >>> [part.tolist() for part in counted.points()]
+    [[1.0, 3.0], [2, 1]]
+    """
+
+    __slots__ = ("_dense", "_sparse")
+
+    def __init__(self) -> None:
+        self._dense: dict[str, Array] = {}
+        self._sparse: dict[str, list[tuple[Array, Array]]] = {}
+
+    def add(self, values: Array) -> None:
+        """Count finite numbers; those of one or two bytes by themselves, others, which are real, by their upper half."""
+        kind, codes = (
+            (values.dtype.name, _own(np.ascontiguousarray(values))) if is_counted(values.dtype) else (UPPER, _upper(values))
+        )
+        if codes.size < FEW:
+            self._sparse.setdefault(kind, []).append(np.unique(codes, return_counts=True))
+            return
+        length = 1 << (8 * (2 if kind == UPPER else values.itemsize))
+        found = np.bincount(codes, minlength=length)
+        if kind in self._dense:
+            self._dense[kind] += found
+        else:
+            self._dense[kind] = found
+
+    def merge(self, other: Histogram) -> None:
+        """Add the counts of another histogram."""
+        for kind, held in other.bins().items():
+            self._sparse.setdefault(kind, []).append(held)
+
+    def bins(self) -> dict[str, tuple[Array, Array]]:
+        """Return the bins of each type that hold numbers, and how many: all bins would take half a megabyte."""
+        for kind, dense in self._dense.items():
+            found = np.flatnonzero(dense)
+            self._sparse.setdefault(kind, []).append((found.astype(np.uint16), dense[found]))
+        self._dense = {}
+        for kind, parts in self._sparse.items():
+            if len(parts) > 1:
+                codes, counts = (np.concatenate(each) for each in zip(*parts, strict=True))
+                distinct, places = np.unique(codes, return_inverse=True)
+                summed = np.zeros(len(distinct), np.int64)
+                np.add.at(summed, places, counts)
+                self._sparse[kind] = [(distinct, summed)]
+        return {kind: parts[0] for kind, parts in self._sparse.items()}
+
+    def points(self) -> tuple[Array, Array]:
+        """Return the middles of the bins as float64 in order of size, and how many numbers each holds."""
+        found = [(_middles(kind, codes), counts) for kind, (codes, counts) in self.bins().items()]
+        if not found:
+            return np.empty(0), np.empty(0, np.int64)
+        values, counts = (np.concatenate(each) for each in zip(*found, strict=True))
+        order = np.argsort(values, kind="stable")
+        return values[order], counts[order]
+
+    def counted(self) -> Iterator[tuple[Array, Array]]:
+        """Yield, for each type that has a bin for every number, the numbers as float64 and how often each occurs."""
+        for kind, (codes, counts) in self.bins().items():
+            if kind != UPPER:
+                yield _middles(kind, codes), counts
+
+    def rebinned(self, edges: Array, least: float, greatest: float) -> Array:
+        """Return how many numbers lie between each two of `edges`, which rise, and the last included.
+
+        Numbers in a bin that an edge cuts are shared out as if they were spread evenly in it, or in as much of it as
+        lies between the `least` and the `greatest` number.
+
+        >>> counted = Histogram()
+        >>> counted.add(np.linspace(0, 1, 1000))
+        >>> counted.rebinned(np.array([0.0, 0.25, 0.5, 1.0]), 0.0, 1.0).tolist()
+        [250, 250, 500]
+        """
+        low, high, counts = self._edges()
+        low, high = np.maximum(low, least), np.minimum(high, greatest)
+        wide = np.where(high > low, high - low, 1.0)
+        cuts = np.array([*edges[:-1], np.nextafter(edges[-1], np.inf)])
+        shares = (np.where(high > low, np.clip((cut - low) / wide, 0, 1), low < cut) for cut in cuts)
+        below = [float((share * counts).sum()) for share in shares]
+        return np.diff(np.rint(below)).astype(np.int64)
+
+    def _edges(self) -> tuple[Array, Array, Array]:
+        """Return the least and the greatest number of each bin, and the counts."""
+        ends = [_middles(kind, codes) for kind, (codes, _) in self.bins().items()]
+        lows, highs = list(ends), list(ends)
+        for nth, (kind, (codes, _)) in enumerate(self.bins().items()):
+            if kind == UPPER:
+                wide = codes.astype(np.uint32) << 16
+                sides = [edge.view(np.float32).astype(np.float64) for edge in (wide, wide | np.uint32(0xFFFF))]
+                lows[nth], highs[nth] = np.minimum(*sides), np.maximum(*sides)
+        counts = [counts for _, counts in self.bins().values()]
+        empty = np.empty(0)
+        return np.concatenate([empty, *lows]), np.concatenate([empty, *highs]), np.concatenate([empty, *counts])
+
+    def __getstate__(self) -> Mapping[str, tuple[Array, Array]]:
+        return self.bins()
+
+    def __setstate__(self, state: Mapping[str, tuple[Array, Array]]) -> None:
+        self._dense = {}
+        self._sparse = {kind: [held] for kind, held in state.items()}
+
+
+def is_counted(dtype: np.dtype[Any]) -> bool:
+    """Tell whether a type has a bin for each of its numbers."""
+    return dtype.itemsize <= 2
+
+
+def _own(values: Array) -> Array:
+    return values.view(np.uint8 if values.itemsize == 1 else np.uint16)
+
+
+def _upper(values: Array) -> Array:
+    """Return the upper 16 bits of each number as float32."""
+    if values.dtype != np.float32:
+        largest = np.finfo(np.float32).max
+        values = np.clip(values.astype(np.float64, copy=False), -largest, largest).astype(np.float32)
+    if values.size < FEW:
+        return (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+    halves: Array = values.view(np.uint16)[1 if sys.byteorder == "little" else 0 :: 2]
+    return halves
+
+
+def _middles(kind: str, codes: Array) -> Array:
+    """Return the numbers that codes of a type stand for; the bin of zero stands for zero, whose sign is dropped."""
+    if kind != UPPER:
+        own = numpy_dtype(kind)
+        values = codes.astype(np.uint8 if own.itemsize == 1 else np.uint16).view(own)
+        return values.astype(standard(own)).astype(np.float64) + 0.0
+    wide = codes.astype(np.uint32)
+    halves = np.where(wide & 0x7FFF, np.uint32(0x8000), np.uint32(0))
+    return ((wide << 16) | halves).view(np.float32).astype(np.float64) + 0.0

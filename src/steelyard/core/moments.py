@@ -1,0 +1,161 @@
+"""Sums over numbers in float64, block by block; the sums of the blocks are added without rounding."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from math import frexp, fsum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from steelyard.core.exact import product, root, rounded, units
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+_CANCELLING = 0.9
+"""The part of the mean square that the mean may make before deviations are taken from the numbers themselves."""
+_LARGE = 300
+"""Powers of two beyond which squares might leave float64."""
+_LOCAL = threading.local()
+_ADDED = ("count", "zeros", "near_zeros", "_plain", "_magnitudes", "_squares", "_within", "_between")
+
+
+class Moments:
+    """Count, range and moments of finite numbers; those of parts merge into those of the whole, bit for bit.
+
+    `near_zeros` counts magnitudes up to `near`, zeros among them. What needs a number is None without any.
+
+    >>> one, two = Moments(), Moments()
+    >>> one.add(np.array([1.0, 2.0])), two.add(np.array([6.0]))
+    (None, None)
+    >>> one.merge(two)
+    >>> one.mean, one.l1, one.minimum
+    (3.0, 9.0, 1.0)
+    """
+
+    __slots__ = (*_ADDED, "maximum", "minimum", "near")
+
+    def __init__(self, near: float = 0.0) -> None:
+        self.near = near
+        self.count = self.zeros = self.near_zeros = 0
+        self.minimum: float | None = None
+        self.maximum: float | None = None
+        self._plain = self._magnitudes = self._squares = 0
+        self._within = self._between = 0
+        # squared deviations: of numbers from the mean of their block, and of these means, by the blocks' sizes, from zero
+
+    @property
+    def mean(self) -> float | None:
+        """The mean, rounded once."""
+        return rounded(self._plain, self.count) if self.count else None
+
+    @property
+    def std(self) -> float | None:
+        """The root of the mean squared deviation from the mean."""
+        if not self.count:
+            return None
+        return root(max(self._within + self._between - product(self._plain, self._plain) // self.count, 0), self.count)
+
+    @property
+    def l1(self) -> float | None:
+        """The sum of magnitudes."""
+        return rounded(self._magnitudes) if self.count else None
+
+    @property
+    def l2(self) -> float | None:
+        """The root of the sum of squares."""
+        return root(self._squares) if self.count else None
+
+    @property
+    def rms(self) -> float | None:
+        """The root of the mean square."""
+        return root(self._squares, self.count) if self.count else None
+
+    def merge(self, other: Moments) -> None:
+        """Take in what other moments are of."""
+        for name in _ADDED:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        if other.minimum is not None and other.maximum is not None:
+            self._widen(other.minimum, other.maximum)
+
+    def add(self, values: Array, low: float | None = None, high: float | None = None) -> None:
+        """Take in finite numbers with one axis; `low` and `high` are the least and the greatest where they are known."""
+        low = values.min().item() if low is None else low
+        high = values.max().item() if high is None else high
+        self._widen(low, high)
+        power = _power(low, high)
+        numbers = _scaled(values, power)
+        plain = float(np.einsum("i->", numbers))
+        magnitudes, least = abs(plain), min(abs(low), abs(high))
+        if low < 0 < high:
+            np.absolute(numbers, out=numbers)
+            magnitudes = float(np.einsum("i->", numbers))
+            least = float(np.ldexp(np.minimum.reduce(numbers), power))
+        np.multiply(numbers, numbers, out=numbers)
+        sums = (plain, magnitudes, float(np.einsum("i->", numbers)))
+        self._take(values.size, sums, power, _CANCELLING, lambda mean: 0.0 if low == high else _deviation(values, power, mean))
+        if least <= self.near:
+            self.zeros += int(np.count_nonzero(values == 0))
+            self.near_zeros += int(np.count_nonzero((values <= self.near) & (values >= -self.near)))
+
+    def add_counted(self, values: Array, counts: Array) -> None:
+        """Take in numbers of which each occurs so often; of one or two bytes, so that the products are exact."""
+        sizes = np.abs(values)
+        self._widen(values.min().item(), values.max().item())
+        self.zeros += int(counts[sizes == 0].sum())
+        self.near_zeros += int(counts[sizes <= self.near].sum())
+        sums = (fsum(values * counts), fsum(sizes * counts), fsum(values * values * counts))
+        self._take(int(counts.sum()), sums, 0, 0.0, lambda mean: fsum((values - mean) * (values - mean) * counts))
+
+    def _take(
+        self, count: int, sums: tuple[float, float, float], power: int, least: float, deviation: Callable[[float], float]
+    ) -> None:
+        """Add the sums of one block, whose numbers were divided by two to this power.
+
+        Where the mean makes more than `least` of the mean square, `deviation` is asked for the squared deviations from it.
+        """
+        plain, magnitudes, squares = sums
+        total, square = units(plain, power), units(squares, 2 * power)
+        own = product(total, total) // count
+        cancelling = plain * plain >= least * count * squares
+        self.count += count
+        self._plain += total
+        self._magnitudes += units(magnitudes, power)
+        self._squares += square
+        self._between += own
+        self._within += units(deviation(plain / count), 2 * power) if cancelling else square - own
+
+    def _widen(self, low: float, high: float) -> None:
+        self.minimum = low if self.minimum is None else min(low, self.minimum)
+        self.maximum = high if self.maximum is None else max(high, self.maximum)
+
+
+def _power(low: float, high: float) -> int:
+    """Return the power of two to divide by so that squares stay within float64: none, for nearly all."""
+    power = frexp(float(max(abs(low), abs(high))))[1]
+    return power if abs(power) > _LARGE else 0
+
+
+def _scaled(values: Array, power: int) -> Array:
+    """Return numbers, divided by two to this power, as float64, in memory that the next call uses again.
+
+    New memory would cost more than the sums do. Each thread has its own.
+    """
+    if getattr(_LOCAL, "size", 0) < values.size:
+        _LOCAL.size = values.size
+        _LOCAL.numbers = np.empty(values.size)
+    numbers: Array = _LOCAL.numbers[: values.size]
+    np.copyto(numbers, values)
+    if power:
+        np.ldexp(numbers, -power, out=numbers)
+    return numbers
+
+
+def _deviation(values: Array, power: int, mean: float) -> float:
+    """Return the sum of squared deviations of one block from its mean."""
+    numbers = _scaled(values, power)
+    np.subtract(numbers, mean, out=numbers)
+    np.multiply(numbers, numbers, out=numbers)
+    return float(np.einsum("i->", numbers))

@@ -1,0 +1,143 @@
+r"""Digests that do not depend on names, nor on the order in which a framework lays out axes and gates.
+
+The net is seen as `transfer` sees it: layers of a kind, each with parts for a purpose. A part is one gate of one
+direction, of a weight that packs several, or the weight itself. This is exactly what is digested with H, which is as
+in `steelyard.measures.digest`.
+
+1. The axes of a part stand in this order: out, in, then kd, kh, kw as far as it has them. For a transposed convolution
+   it is in, out, and for an embedding vocab, out. Axes of one word are joined (heads and dim), those that a framework
+   runs backwards are turned round, and the depthwise kernel of in and mult is one of in times mult outputs and one
+   input. What has one number for each channel has one axis.
+2. The digest of a part is that of a weight of this shape and dtype: H(b"<dtype> <shape>\n" + the digests of its leaves).
+3. Of a recurrent layer with a bias of the input and one of the state the sum of both, in their own dtype, is digested:
+   only the sum matters, and some frameworks keep nothing else. Of a GRU these are the gates r and z.
+4. The digest of a weight is that of its part, or H(the digests of its parts, sorted) where it has several.
+5. The digest of the whole is H(b"canonical\n" + the digests of all parts, sorted). Tied weights count once. Counters,
+   and other whole numbers of four bytes or more that belong to no layer (the shapes in a graph, the state of a random
+   seed), are left out.
+
+What belongs to no layer that is known is parted by its own axes, in the order vocab, out, in and those of space. Where it
+does not say what they are it is digested as it lies, and named in `unsure`. So is what might be either of two kinds of
+layer whose axes would stand in different orders: the first kind is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from steelyard.core.axes import LABELS, label_of, parsed, parts_of
+from steelyard.core.weight import Role, Weight
+from steelyard.errors import ShapeError
+from steelyard.measures.digest import Hash, weight_digests
+from steelyard.transfers.nets import Net
+from steelyard.transfers.sides import Side
+
+if TYPE_CHECKING:
+    from steelyard.core.axes import Part
+    from steelyard.core.weight import Array
+    from steelyard.transfers.units import Unit
+
+_SUMMED = {"rnn": None, "lstm": None, "gru": ("r", "z")}
+"""The gates whose two biases are only ever added."""
+
+
+class Canonical:
+    """The digest of the whole, and of each weight by name; `unsure` names those whose axes are not known for certain."""
+
+    __slots__ = ("unsure", "weights", "whole")
+
+    def __init__(self, source: Any, new: Callable[[], Hash]) -> None:
+        net = net_of(source)
+        self.unsure: list[str] = []
+        found: dict[str, list[bytes]] = {}
+        every: list[bytes] = []
+        for unit in net.units:
+            own = {slot: (part, _digest(part, new)) for slot, part in unit.parts.items() if part.weight.tied is None}
+            for part, digest in own.values():
+                found.setdefault(part.weight.name, []).append(digest)
+            sums = dict(_summed(unit, new)) if own else {}
+            gone = {(name, gate) for gate in sums for name in ("input bias", "recurrent bias")}
+            every += [*sums.values(), *(digest for slot, (_, digest) in own.items() if slot not in gone)]
+            self.unsure += _unsure(unit, own, new)
+        plain = [weight for weight in net.weights._distinct().weights if not _is_known(weight, found) and not _is_aside(weight)]
+        for weight in plain:
+            parts = _by_axes(weight)
+            found[weight.name] = [_digest(part, new) for part in parts] or list(weight_digests([weight], new))
+            every += found[weight.name]
+            self.unsure += [weight.name] if len(weight.shape) > 1 and not parts else []
+        self.whole = _joined(b"canonical\n", every, new)
+        self.weights = {name: own[0] if len(own) == 1 else _joined(b"", own, new) for name, own in found.items()}
+
+
+def net_of(source: Any) -> Net:
+    """Return a net as units; where its graph does not fit its weights, by the names of the weights alone."""
+    side = Side(source)
+    try:
+        return side.net()
+    except ShapeError:
+        return Net(side.weights, None)
+
+
+def _by_axes(weight: Weight) -> list[Part]:
+    """Return the parts of a weight of no layer by the words of its axes, none where it does not have them."""
+    if not weight.axes or len(weight.axes.split()) != len(weight.shape):
+        return []
+    words = frozenset(factor.word for axis in parsed(weight.axes) for factor in axis)
+    labels = {label_of(word, words) for word in words}
+    try:
+        return list(parts_of(weight, weight.axes, [label for label in LABELS if label in labels] or ["out"]))
+    except ShapeError:
+        return []
+
+
+def _is_known(weight: Weight, found: Mapping[str, object]) -> bool:
+    return weight.name in found or weight.tied in found
+
+
+def _is_aside(weight: Weight) -> bool:
+    """Tell whether a weight of no layer is none of the net's numbers."""
+    whole = weight.dtype in ("int32", "int64", "uint32", "uint64")
+    return weight.role is Role.COUNT or (whole and weight.role is Role.OTHER)
+
+
+def _joined(head: bytes, digests: list[bytes], new: Callable[[], Hash]) -> bytes:
+    top = new()
+    top.update(head + b"".join(sorted(digests)))
+    return top.digest()
+
+
+def _digest(part: Part, new: Callable[[], Hash]) -> bytes:
+    """Return the digest of a part; one that lies in its weight as it is to be digested is not copied."""
+    if part.is_whole:
+        return next(weight_digests([part.weight.replace(shape=part.shape)], new))
+    return _of_array(part.read(part.weight.numpy()), new)
+
+
+def _of_array(array: Array, new: Callable[[], Hash]) -> bytes:
+    import numpy as np
+
+    from steelyard.core.readers import from_array
+
+    return next(weight_digests([from_array("", np.ascontiguousarray(array).reshape(array.shape))], new))
+
+
+def _summed(unit: Unit, new: Callable[[], Hash]) -> Iterator[tuple[str, bytes]]:
+    """Yield the gates of a recurrent layer whose two biases are added, and the digest of the sum."""
+    for (name, gate), one in unit.parts.items():
+        other = unit.parts.get(("recurrent bias", gate))
+        if name != "input bias" or other is None or unit.kind not in _SUMMED:
+            continue
+        gates = _SUMMED[unit.kind]
+        if gates is None or gate in gates:
+            yield gate, _of_array(one.read(one.weight.numpy()) + other.read(other.weight.numpy()), new)
+
+
+def _unsure(unit: Unit, own: dict[Any, tuple[Part, bytes]], new: Callable[[], Hash]) -> list[str]:
+    """Return the weights of a unit that other readings of it would digest differently."""
+    digests = {digest for _, digest in own.values()}
+    other = chain.from_iterable(reading.parts.values() for reading in unit.readings)
+    return list(
+        dict.fromkeys(part.weight.name for part in other if part.weight.tied is None and _digest(part, new) not in digests)
+    )

@@ -1,0 +1,55 @@
+"""What a check finds: one thing each, with its evidence and how severe it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+SEVERITIES = ("info", "warning", "error")
+"""From the least to the most severe."""
+
+
+class Finding:
+    """One thing that was found.
+
+    `kind` is a word or two: "unreadable", "not finite", "code", "missing shard", and those of `health`. `severity` is
+    "info", "warning" or "error". `name` is the weight's, None for the file as a whole; `what` says it in a line; `place` is
+    the index of the first number that is not finite; `evidence` holds the numbers behind it.
+    """
+
+    __slots__ = ("evidence", "kind", "name", "place", "severity", "what")
+
+    def __init__(
+        self,
+        kind: str,
+        name: str | None,
+        what: str,
+        place: tuple[int, ...] | None = None,
+        *,
+        severity: str = "error",
+        evidence: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.what = what
+        self.place = place
+        self.severity = severity
+        self.evidence = dict(evidence or {})
+
+    def __repr__(self) -> str:
+        return self.what
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding as plain Python, for JSON."""
+        return {
+            "kind": self.kind,
+            "severity": self.severity,
+            "name": self.name,
+            "what": self.what,
+            "place": None if self.place is None else list(self.place),
+            "evidence": self.evidence,
+        }
+
+    def is_at_least(self, severity: str) -> bool:
+        """Tell whether it is as severe as this word, or more."""
+        return SEVERITIES.index(self.severity) >= SEVERITIES.index(severity)

@@ -1,0 +1,188 @@
+"""The health of a net as far as its numbers show it: findings with their evidence, each with a severity.
+
+An "error" is what makes outputs wrong or NaN, a "warning" what a trained net rarely has, "info" what a healthy net may
+well have. The bounds were set so that healthy nets which others had published gave no warning; where those came nearest
+is said beside each bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from math import prod, sqrt
+from typing import TYPE_CHECKING, Any
+
+from steelyard.core.roles import role_of
+from steelyard.core.weight import Role, Weight
+from steelyard.errors import SteelyardError, printable
+from steelyard.measures.canonical import net_of
+from steelyard.measures.channels import channel_axes
+from steelyard.measures.findings import Finding
+from steelyard.measures.units import Units
+
+if TYPE_CHECKING:
+    from steelyard.core.weights import Weights
+
+KERNELS = (Role.KERNEL, Role.RECURRENT_KERNEL)
+SCALE = 10_000.0
+"""How many times larger or smaller than at its start a kernel may be; the healthy had 0.028 to 1,070 times."""
+DEAD = 0.1
+"""The share of outputs without any weight that is rare; the healthy had up to 0.029."""
+SATURATED = 0.01
+"""The share of numbers at the end of a short type that is rare, where one in each row is usual."""
+FEW = 16
+"""Elements below which a weight is too small to tell of anything."""
+SHOWN = 3
+
+
+def health(found: Weights) -> Iterator[Finding]:
+    """Yield the findings for each weight, which is read once; what cannot be read, or is not finite, is left to `check`."""
+    listed = found._distinct().weights
+    known = _known(found)
+    for weight in listed:
+        facts = known.get(weight.name, weight)
+        if weight.dtype == "object" or (facts.role is Role.COUNT and weight.dtype.startswith(("int", "uint"))):
+            continue
+        with suppress(SteelyardError):
+            yield from list(_of(facts))
+
+
+def _known(found: Weights) -> dict[str, Weight]:
+    """Return the weights with what their layers tell of their axes and roles."""
+    known: dict[str, Weight] = {}
+    for unit in net_of(found).units:
+        for part in unit.parts.values():
+            weight = part.weight
+            role = Role.EMBEDDING if unit.kind == "embedding" and not unit.readings else weight.role
+            known[weight.name] = weight.replace(role=role_of(weight.name, len(weight.shape)) if role is Role.OTHER else role)
+    return known
+
+
+def _of(weight: Weight) -> Iterator[Finding]:
+    """Yield what one pass over a weight finds."""
+    out, inputs, vocab = (channel_axes(weight, word) for word in ("out", "in", "vocab"))
+    units = len(weight.shape) > 1 and weight.role in (*KERNELS, Role.EMBEDDING) and not weight.dtype.startswith("complex")
+    rows = vocab or out
+    apart = rows[0] if units and len(rows) == 1 else None
+    looked = Units(weight, tuple({*out, *inputs, *vocab}) if units else (), apart)
+    if weight.role is Role.VARIANCE:
+        yield from _variance(weight, looked)
+    yield from _saturated(weight, looked)
+    if weight.role in KERNELS and weight.size >= FEW and len(weight.shape) > 1:
+        constant = list(_constant(weight, looked))
+        yield from constant
+        if not constant:
+            yield from _scaled(weight, looked, out, inputs)
+            yield from _dead(weight, looked, out, "outputs", "warning")
+            yield from _dead(weight, looked, inputs, "inputs", "info")
+            yield from _same(weight, looked)
+    elif weight.role is Role.EMBEDDING and apart is not None:
+        yield from _unused(weight, looked, apart)
+
+
+def _variance(weight: Weight, looked: Units) -> Iterator[Finding]:
+    """A running variance is a mean of squares: it divides."""
+    moments = looked.summary.moments
+    if moments.minimum is not None and moments.minimum < 0:
+        what = f"is a running variance with numbers below zero, the least {moments.minimum:.4g}"
+        yield _finding("negative variance", "error", weight, what, least=moments.minimum)
+    elif moments.zeros:
+        what = f"is a running variance that is zero for {moments.zeros:,} of {moments.count:,} channels, which never varied"
+        yield _finding("zero variance", "warning", weight, what, zeros=moments.zeros, of=moments.count)
+
+
+def _saturated(weight: Weight, looked: Units) -> Iterator[Finding]:
+    """Numbers that a short type had no room for end at its largest; quantised kernels have one there in each row."""
+    largest = _largest(weight.dtype)
+    if largest is None or weight.size < FEW:
+        return
+    values, counts = looked.summary.histogram.points()
+    at_end = int(counts[abs(values) >= largest].sum())
+    share = at_end / weight.size
+    if at_end and share > (0.0 if weight.dtype == "float16" else SATURATED + len(looked.prints) / weight.size):
+        what = f"is at the end of {weight.dtype} in {at_end:,} of {weight.size:,} numbers, as if they had been cut off"
+        yield _finding("saturated", "warning", weight, what, numbers=at_end, of=weight.size, limit=largest)
+
+
+def _largest(dtype: str) -> float | None:
+    """Return the largest number of a type of one byte, or of float16."""
+    if dtype == "int8":
+        return 127.0
+    if not dtype.startswith(("float8", "float16")) or dtype == "float8_e8m0fnu":
+        return None
+    from steelyard.core.dtypes import numpy_dtype
+
+    if dtype == "float16":
+        return 65504.0
+    import ml_dtypes
+
+    return float(ml_dtypes.finfo(numpy_dtype(dtype)).max)
+
+
+def _constant(weight: Weight, looked: Units) -> Iterator[Finding]:
+    moments = looked.summary.moments
+    if moments.count and moments.minimum == moments.maximum:
+        what = f"holds the same number {weight.size:,} times, {moments.minimum:.4g}, so that all units learn the same"
+        yield _finding("constant", "warning", weight, what, value=moments.minimum)
+
+
+def _scaled(weight: Weight, looked: Units, out: tuple[int, ...], inputs: tuple[int, ...]) -> Iterator[Finding]:
+    """Compare the root mean square with that of the usual start, sqrt(2 / (inputs + outputs of a number)) (Glorot, 2010)."""
+    rms = looked.summary.moments.rms
+    if not rms or not (len(weight.shape) == 2 or (out and inputs)):
+        return
+    ends = [prod(weight.shape[axis] for axis in axes) for axes in (out, inputs)] if out and inputs else list(weight.shape)
+    start = sqrt(2 / (sum(ends) * weight.size / prod(ends)))
+    times = rms / start
+    if not 1 / SCALE < times < SCALE:
+        kind, side = ("exploded", "large") if times > 1 else ("vanished", "small")
+        what = f"is {side}: its root mean square {rms:.4g} is {times:.3g} times the {start:.4g} that is usual at the start"
+        yield _finding(kind, "warning", weight, what, rms=rms, start=start, times=times)
+
+
+def _dead(weight: Weight, looked: Units, axes: tuple[int, ...], word: str, severity: str) -> Iterator[Finding]:
+    """Outputs that no input reaches are constant; inputs that reach no output are not looked at."""
+    for axis in axes:
+        places = looked.zero[axis].nonzero()[0].tolist()
+        length = weight.shape[axis]
+        if places and length > 1:
+            rare = len(places) / length > DEAD
+            what = f"has only zeros for {len(places):,} of {length:,} {word} ({_some(places)})"
+            kind = "dead outputs" if word == "outputs" else "unused inputs"
+            yield _finding(kind, severity if rare else "info", weight, what, places=places, of=length, axis=axis)
+
+
+def _same(weight: Weight, looked: Units) -> Iterator[Finding]:
+    """Units with the same weights compute the same; short rows of short types may be equal by chance."""
+    groups = looked.same()
+    if not groups or looked.told_apart is None:
+        return
+    from steelyard.core.dtypes import itemsize
+
+    length = weight.shape[looked.told_apart]
+    by_chance = weight.size // length * itemsize(weight.dtype) < 32 or itemsize(weight.dtype) < 2
+    count = sum(len(group) - 1 for group in groups)
+    what = f"has {count:,} of {length:,} outputs whose weights are those of another, as {groups[0][0]} and {groups[0][1]}"
+    yield _finding("same outputs", "info" if by_chance else "warning", weight, what, groups=groups, of=length)
+
+
+def _unused(weight: Weight, looked: Units, axis: int) -> Iterator[Finding]:
+    """Words without numbers, but for one that stands for padding; or with the same numbers as others."""
+    zero, length = looked.zero[axis].nonzero()[0].tolist(), weight.shape[axis]
+    if len(zero) > 1:
+        what = f"has only zeros for {len(zero):,} of {length:,} words ({_some(zero)})"
+        yield _finding("unused embeddings", "warning" if len(zero) > length / 2 else "info", weight, what, places=zero, of=length)
+    same = looked.same()
+    count = sum(len(group) - 1 for group in same)
+    if count:
+        what = f"has {count:,} of {length:,} words with the numbers of another, as {same[0][0]} and {same[0][1]}"
+        yield _finding("same embeddings", "warning" if count > length / 2 else "info", weight, what, groups=same, of=length)
+
+
+def _some(places: Sequence[int]) -> str:
+    more = ", ..." if len(places) > SHOWN else ""
+    return f"{', '.join(map(str, places[:SHOWN]))}{more}"
+
+
+def _finding(kind: str, severity: str, weight: Weight, what: str, **evidence: Any) -> Finding:
+    return Finding(kind, weight.name, f"{printable(weight.name) or 'the tensor'} {what}", severity=severity, evidence=evidence)

@@ -1,0 +1,103 @@
+"""Verifying a saved list of digests, as sha256sum does: the lines that `steelyard digest` printed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from steelyard.errors import FormatError, SteelyardError, printable
+
+if TYPE_CHECKING:
+    from steelyard.measures.digest import Digest
+
+    Again = Callable[[str, str, str], Digest]
+    """Digests a file again, by the algorithm and the layout that the list says."""
+
+LIMIT = 1 << 28
+"""Bytes that a list may have."""
+_WHOLE = re.compile(r"([0-9a-f]{32}|[0-9a-f]{64})  (.+) \((canonical )?(blake3|sha256|xxh3) of [0-9,]+ weights?\)")
+_OWN = re.compile(r"([0-9a-f]{32}|[0-9a-f]{64})  (.+)")
+
+
+class Listed(NamedTuple):
+    """What a list says of one file; `weights` are the digests of some of its weights, by name."""
+
+    file: str
+    algorithm: str
+    layout: str
+    digest: str
+    weights: Mapping[str, str]
+
+
+class Verdict(NamedTuple):
+    """What became of one line: "OK", "FAILED", "FAILED open or read" or "not a line of a digest list"."""
+
+    what: str
+    verdict: str
+    why: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Whether the digest is as listed."""
+        return self.verdict == "OK"
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.verdict}{f' ({self.why})' if self.why else ''}"
+
+
+def verify(path: str, again: Again) -> Iterator[Verdict]:
+    """Yield a verdict for each file of a list, for each of its weights that differs, and for each line that is none.
+
+    `again` digests a file. Raises `FormatError` for a list that has no file, and what opening it raises.
+    """
+    any_file = False
+    for entry in _entries(path):
+        if isinstance(entry, Verdict):
+            yield entry
+            continue
+        any_file = True
+        yield from _verdicts(entry, again)
+    if not any_file:
+        raise FormatError(path, "no line of it is the digest of a file; give what steelyard digest printed")
+
+
+def _verdicts(listed: Listed, again: Again) -> Iterator[Verdict]:
+    try:
+        found = again(listed.file, listed.algorithm, listed.layout)
+    except (SteelyardError, OSError) as error:
+        yield Verdict(printable(listed.file), "FAILED open or read", printable(error, 600))
+        return
+    good = found.whole == listed.digest
+    for name, digest in listed.weights.items():
+        now = {printable(known, 1000) or "(unnamed)": each for known, each in found.weights.items()}.get(name)
+        if now != digest:
+            good = False
+            yield Verdict(f"{printable(listed.file)}: {name}", "FAILED", "it is missing" if now is None else "")
+    yield Verdict(printable(listed.file), "OK" if good else "FAILED")
+
+
+def _entries(path: str) -> Iterator[Listed | Verdict]:
+    """Yield what each total of a list says, with the weights before it, and a verdict on each line that is neither."""
+    weights: dict[str, str] = {}
+    last = 0
+    for number, line in enumerate(_lines(path), 1):
+        if whole := _WHOLE.fullmatch(line):
+            digest, file, layout, algorithm = whole.groups()
+            yield Listed(file, algorithm, (layout or "own").strip(), digest, weights)
+            weights = {}
+        elif own := _OWN.fullmatch(line):
+            weights[own[2]], last = own[1], number
+        elif line.strip():
+            yield Verdict(f"{printable(path)}: line {number}", "not a line of a digest list")
+    if weights:
+        yield Verdict(f"{printable(path)}: line {last}", "FAILED", "the digest of the file behind its weights is missing")
+
+
+def _lines(path: str) -> list[str]:
+    from steelyard.core.source import open_path
+
+    source = open_path(path)
+    if source.is_folder or source.size > LIMIT:
+        raise FormatError(path, f"a list of digests is a file of at most {LIMIT:,} bytes")
+    return source.read(0, source.size).decode("utf-8", "replace").splitlines()

@@ -1,0 +1,76 @@
+"""Verifying a saved list of digests, as sha256sum -c does."""
+
+import json
+
+import numpy as np
+import pytest
+
+import steelyard
+from steelyard.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, start in (("a.npz", 0), ("b with space.safetensors", 5)):
+        steelyard.save({"w": np.arange(start, start + 6.0).reshape(2, 3), "b": np.zeros(3)}, name)
+    return tmp_path
+
+
+def listed(capsys, *options):
+    assert main(["digest", "a.npz", "b with space.safetensors", *options]) == 0
+    return capsys.readouterr().out
+
+
+def verified(capsys, *options, status=0):
+    assert main(["digest", "-c", "list", *options]) == status
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("options", [(), ("--total",), ("-a", "sha256"), ("-a", "xxh3", "--layout", "canonical")])
+def test_what_was_printed_verifies(folder, capsys, options):
+    (folder / "list").write_text(listed(capsys, *options))
+    assert verified(capsys) == ["a.npz: OK", "b with space.safetensors: OK"]
+
+
+def test_a_changed_file_fails_and_its_changed_weight_is_named(folder, capsys):
+    (folder / "list").write_text(listed(capsys))
+    steelyard.save({"w": np.arange(6.0).reshape(2, 3), "c": np.zeros(3)}, "a.npz")
+    assert verified(capsys, status=1) == [
+        "a.npz: b: FAILED (it is missing)",
+        "a.npz: FAILED",
+        "b with space.safetensors: OK",
+    ]
+
+
+def test_a_weight_s_own_line_is_verified_too(folder, capsys):
+    text = listed(capsys)
+    (folder / "list").write_text(text.replace(text[:8], "00000000", 1))
+    assert verified(capsys, status=1)[:2] == ["a.npz: w: FAILED", "a.npz: FAILED"]
+
+
+def test_missing_files_bad_lines_and_lists_cut_off_are_told(folder, capsys):
+    text = listed(capsys)
+    (folder / "a.npz").unlink()
+    (folder / "list").write_text("# mine\n\n" + text + f"{'0' * 64}  w\n")
+    lines = verified(capsys, status=1)
+    assert lines[0] == "list: line 1: not a line of a digest list"
+    assert lines[1].startswith("a.npz: FAILED open or read (")
+    assert lines[2] == "b with space.safetensors: OK"
+    assert lines[3] == "list: line 9: FAILED (the digest of the file behind its weights is missing)"
+
+
+def test_a_list_without_files_and_a_missing_list_are_trouble(folder, capsys):
+    (folder / "list").write_text("nothing\n")
+    assert main(["digest", "-c", "list"]) == 2
+    assert "no line of it is the digest of a file" in capsys.readouterr().err
+    assert main(["digest", "-c", "none"]) == 2
+    assert main(["digest", "-c", "list", "--total"]) == 2
+
+
+def test_verdicts_are_plain_for_json(folder, capsys):
+    (folder / "list").write_text(listed(capsys, "--total"))
+    assert main(["digest", "-c", "list", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["good"] is True
+    assert [verdict["verdict"] for verdict in record["verdicts"]] == ["OK", "OK"]
