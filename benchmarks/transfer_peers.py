@@ -50,7 +50,10 @@ def torch_net(case):
     net, x = nn.Sequential(*parts), torch.randn(3, 4, 8, 8)
     for _ in range(5):
         net(torch.randn(16, 4, 8, 8) * 2 + 1)  # running statistics that are no zeros and ones
-    return net.eval(), x, net(x)
+    for norm in (net[1], net[4]):
+        norm.num_batches_tracked.fill_(10_000)  # as after a real training: Equinox scales its statistics by it
+    net.eval()
+    return net, x, net(x)
 
 
 def _Alone(**layer):  # noqa: N802 - it makes a module
