@@ -10,6 +10,7 @@ from steelyard.measures.check import check
 from steelyard.measures.digest import digest
 
 if TYPE_CHECKING:
+    from steelyard.measures.diff import diff
     from steelyard.transfers.build import build
     from steelyard.transfers.transferring import plan, transfer
 
@@ -22,6 +23,7 @@ __all__ = [
     "__version__",
     "build",
     "check",
+    "diff",
     "digest",
     "errors",
     "plan",
@@ -30,8 +32,13 @@ __all__ = [
     "weights",
 ]
 
-_LATER = {"build": "build", "plan": "transferring", "transfer": "transferring"}
-"""What is imported when it is asked for: where each function lies in `steelyard.transfers`."""
+_LATER = {
+    "build": "transfers.build",
+    "diff": "measures.diff",
+    "plan": "transfers.transferring",
+    "transfer": "transfers.transferring",
+}
+"""What is imported when it is asked for: the module of each function."""
 
 
 def __getattr__(name: str) -> Any:
@@ -39,7 +46,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'steelyard' has no attribute {name!r}")
     from importlib import import_module
 
-    found = globals()[name] = getattr(import_module(f"steelyard.transfers.{_LATER[name]}"), name)
+    found = globals()[name] = getattr(import_module(f"steelyard.{_LATER[name]}"), name)
     return found
 
 
