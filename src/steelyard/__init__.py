@@ -11,6 +11,7 @@ from steelyard.measures.digest import digest
 
 if TYPE_CHECKING:
     from steelyard.measures.diff import diff
+    from steelyard.measures.patch import apply, patch
     from steelyard.transfers.build import build
     from steelyard.transfers.transferring import plan, transfer
 
@@ -21,11 +22,13 @@ __all__ = [
     "Weight",
     "Weights",
     "__version__",
+    "apply",
     "build",
     "check",
     "diff",
     "digest",
     "errors",
+    "patch",
     "plan",
     "save",
     "transfer",
@@ -33,8 +36,10 @@ __all__ = [
 ]
 
 _LATER = {
+    "apply": "measures.patch",
     "build": "transfers.build",
     "diff": "measures.diff",
+    "patch": "measures.patch",
     "plan": "transfers.transferring",
     "transfer": "transfers.transferring",
 }

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from steelyard.errors import printable
 from steelyard.views.table import TIMES, name_text
+from steelyard.views.terminal import in_units
 
 if TYPE_CHECKING:
     from steelyard.measures.diff import Diff, Difference
+    from steelyard.measures.patch import Patch
 
 SHOWN = 40
 """Rows of weights that a table shows; the rest is counted."""
@@ -101,6 +102,8 @@ def _totals(diff: Diff) -> str:
     return f"{len(diff.rows):,} weights: {', '.join(parts) or 'none'}{told}"
 
 
-def clean(text: str) -> str:
-    """Return a text from outside on one line."""
-    return printable(text, 400)
+def patch_line(patch: Patch) -> str:
+    """Say how many weights a patch keeps in which way, and how large it is."""
+    counts = Counter(patch.how.values())
+    told = ", ".join(f"{count:,} {how}" for how, count in counts.items()) or "none"
+    return f"{len(patch.how):,} weights: {told}; {in_units(patch.nbytes)}"
