@@ -12,6 +12,7 @@ from steelyard.measures.digest import digest
 if TYPE_CHECKING:
     from steelyard.measures.diff import diff
     from steelyard.measures.patch import apply, patch
+    from steelyard.measures.spectra import spectra
     from steelyard.transfers.build import build
     from steelyard.transfers.transferring import plan, transfer
 
@@ -31,6 +32,7 @@ __all__ = [
     "patch",
     "plan",
     "save",
+    "spectra",
     "transfer",
     "weights",
 ]
@@ -41,6 +43,7 @@ _LATER = {
     "diff": "measures.diff",
     "patch": "measures.patch",
     "plan": "transfers.transferring",
+    "spectra": "measures.spectra",
     "transfer": "transfers.transferring",
 }
 """What is imported when it is asked for: the module of each function."""

@@ -12,6 +12,7 @@ from steelyard.views.terminal import in_units
 if TYPE_CHECKING:
     from steelyard.measures.diff import Diff, Difference
     from steelyard.measures.patch import Patch
+    from steelyard.measures.spectra import Spectra, Spectrum
 
 SHOWN = 40
 """Rows of weights that a table shows; the rest is counted."""
@@ -107,3 +108,44 @@ def patch_line(patch: Patch) -> str:
     counts = Counter(patch.how.values())
     told = ", ".join(f"{count:,} {how}" for how, count in counts.items()) or "none"
     return f"{len(patch.how):,} weights: {told}; {in_units(patch.nbytes)}"
+
+
+_SPECTRUM = ("weight", "matrix", "norm", "stable rank", "effective rank", "alpha", "KS", "edge", "beyond")
+
+
+def spectra_lines(found: Spectra) -> Iterator[str]:
+    """Yield the table of spectra, each figure with that of random weights in brackets, then verdicts and notes."""
+    if found.rows:
+        yield from columns([_SPECTRUM, *map(_spectrum_cells, found.rows)], right=range(1, 9))
+    yield from (f"{name_text(row.name)}: {row.verdict}" for row in found.rows if row.verdict)
+    yield from (f"{name_text(row.name)}: {row.method}, within {row.error:.2g}" for row in found.rows if row.rank is None)
+    yield from (f"note: {note}" for note in found.notes)
+    if any(row.null for row in found.rows):
+        yield "in brackets: the same of the weight's own entries in random order"
+    if not found.rows:
+        yield "no weight with two axes or more"
+
+
+def spectrum_line(row: Spectrum) -> str:
+    """Write one spectrum on one line."""
+    told = (f"{head} {cell}" for head, cell in zip(_SPECTRUM[1:], _spectrum_cells(row)[1:], strict=True))
+    return f"{name_text(row.name)}: {', '.join(told)}"
+
+
+def _spectrum_cells(row: Spectrum) -> tuple[str, ...]:
+    null, law = row.null, row.law
+    return (
+        name_text(row.name),
+        TIMES.join(map(str, row.shape)),
+        _beside(row.spectral_norm, null.spectral_norm if null else None),
+        _beside(row.stable_rank, null.stable_rank if null else None),
+        _beside(row.effective_rank, null.effective_rank if null else None),
+        _beside(law and law.alpha, null.alpha if null else None),
+        _beside(law and law.distance, null.distance if null else None),
+        figure(row.edge),
+        f"{row.beyond:,}",
+    )
+
+
+def _beside(number: float | None, null: float | None) -> str:
+    return figure(number) if null is None else f"{figure(number)} ({null:.3g})"
