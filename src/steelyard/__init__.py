@@ -11,6 +11,7 @@ from steelyard.measures.digest import digest
 
 if TYPE_CHECKING:
     from steelyard.measures.diff import diff
+    from steelyard.measures.lineage import compare
     from steelyard.measures.patch import apply, patch
     from steelyard.measures.spectra import spectra
     from steelyard.transfers.build import build
@@ -26,6 +27,7 @@ __all__ = [
     "apply",
     "build",
     "check",
+    "compare",
     "diff",
     "digest",
     "errors",
@@ -40,6 +42,7 @@ __all__ = [
 _LATER = {
     "apply": "measures.patch",
     "build": "transfers.build",
+    "compare": "measures.lineage",
     "diff": "measures.diff",
     "patch": "measures.patch",
     "plan": "transfers.transferring",

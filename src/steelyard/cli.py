@@ -12,7 +12,7 @@ from steelyard.running import run
 if TYPE_CHECKING:
     from steelyard.running import Command
 
-COMMANDS = ("ls", "show", "vector", "convert", "transfer", "check", "digest", "diff", "patch", "apply", "spectra")
+COMMANDS = ("ls", "show", "vector", "convert", "transfer", "check", "digest", "diff", "patch", "apply", "spectra", "compare")
 
 
 def command(name: str) -> Command:

@@ -144,7 +144,7 @@ def _settled(one: Weight, other: Weight, parts: list[Sums]) -> Sums:
         whole.merge(part)
     if whole.changed:
         for start, stop in whole.equal:
-            own = _norm_of(one, start, stop)
+            own = norm_of(one, start, stop)
             whole.one, whole.other = hypot(whole.one, own), hypot(whole.other, own)
         whole.cosine = _cosine(whole) if whole.other / 2 <= whole.one <= whole.other * 2 else _product(one, other, whole)
     return whole
@@ -183,7 +183,8 @@ def _wide(x: Array) -> Array:
     return x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
 
 
-def _norm_of(weight: Weight, start: int, stop: int) -> float:
+def norm_of(weight: Weight, start: int, stop: int) -> float:
+    """Return the l2 norm of the finite entries [start, stop)."""
     found = 0.0
     with np.errstate(all="ignore"):
         reader = BlockReader(weight)
