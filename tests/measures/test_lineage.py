@@ -26,6 +26,15 @@ def mlp(seed):
     return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 24), nn.ReLU(), nn.Linear(24, 10))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Small nets train faster without threads that wait for one another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def train(net, data, steps=60, rate=1e-2):
     net = copy.deepcopy(net)
     optimizer = torch.optim.Adam(net.parameters(), rate)

@@ -132,13 +132,12 @@ def _named(sources: Mapping[str, Any] | Iterable[Any]) -> dict[str, Weights]:
 
     if isinstance(sources, Mapping):
         return {str(name): weights(source) for name, source in sources.items()}
-    found: dict[str, Weights] = {}
-    for nth, source in enumerate(sources):
-        name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else str(nth)
-        if name in found:
-            raise ShapeError(f"{printable(name)} is given twice; give each source once, or a mapping that names them")
-        found[str(name)] = weights(source)
-    return found
+    listed = [(os.fspath(each) if isinstance(each, (str, os.PathLike)) else str(nth), each) for nth, each in enumerate(sources)]
+    names = [str(name) for name, _ in listed]
+    twice = next((name for nth, name in enumerate(names) if name in names[:nth]), None)
+    if twice is not None:
+        raise ShapeError(f"{printable(twice)} is given twice; give each source once, or a mapping that names them")
+    return {name: weights(source) for name, (_, source) in zip(names, listed, strict=True)}
 
 
 def _kinship(one: tuple[str, Weights], other: tuple[str, Weights]) -> Kinship:
