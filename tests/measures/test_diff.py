@@ -390,7 +390,7 @@ def low_rank(shape, rank, size, seed=0):
     return size * (chance.standard_normal((shape[0], rank)) @ chance.standard_normal((rank, shape[1]))) / np.sqrt(rank)
 
 
-@pytest.mark.parametrize("shape", [(64, 64), (48, 64), (600, 300), (2000, 40)])
+@pytest.mark.parametrize("shape", [(64, 64), (48, 64), (600, 300), (2000, 40), (3000, 2000)])
 @pytest.mark.parametrize("rank", [1, 4])
 def test_a_low_rank_update_is_named_with_its_rank(shape, rank):
     a = np.random.default_rng(9).standard_normal(shape).astype("f4")

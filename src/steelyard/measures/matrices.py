@@ -16,6 +16,8 @@ from steelyard.core.weight import Weight
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
+TRACY_WIDOM = (-5.1, 3.2724)
+"""Where the largest eigenvalue of random matrices lies but for one in a thousand on either side, in units of its spread."""
 STEP = 1 << 20
 """Entries that are read at once."""
 
@@ -91,3 +93,17 @@ def share_of(values: Array, rank: int) -> float:
     squares = values * values
     total = float(squares.sum())
     return float(squares[:rank].sum()) / total if total else 0.0
+
+
+def chance_range(shape: tuple[int, ...], frobenius: float) -> tuple[float, float]:
+    """Return where the largest singular value of a random matrix of this shape and l2 norm lies, 998 times of a thousand.
+
+    Johnstone's approximation: the largest eigenvalue has its centre at (sqrt(n - 1) + sqrt(p))^2 variances, a
+    spread, and the distribution of Tracy and Widom.
+    """
+    rows, columns = shape
+    variance = frobenius * frobenius / (rows * columns)
+    one, other = max(rows - 1, 1) ** 0.5, columns**0.5
+    spread = (one + other) * (1 / one + 1 / other) ** (1 / 3)
+    low, high = ((variance * max((one + other) ** 2 + unit * spread, 0.0)) ** 0.5 for unit in TRACY_WIDOM)
+    return low, high

@@ -22,8 +22,6 @@ DRAWS = 19
 """Random matrices beside each weight, where that is no more than some seconds' work."""
 WORK = 4e9
 """Rows times columns times the shorter side that all draws of a weight may take together."""
-TRACY_WIDOM = 3.2724
-"""What the largest eigenvalue of a random matrix exceeds once in a thousand times, in units of its spread."""
 MARGIN = 1.1
 """How much larger than all draws a value must be: nineteen draws alone would be wrong once in twenty times."""
 PASSED_OVER = (Role.BIAS, Role.COUNT, Role.MEAN, Role.VARIANCE)
@@ -229,22 +227,11 @@ def _effective_rank(values: Array) -> float:
     return float(np.exp(-(parts * np.log(parts)).sum())) if parts.size else 0.0
 
 
-def chance_edge(shape: tuple[int, int], frobenius: float) -> float:
-    """Return what the largest singular value of random weights of this scale exceeds once in a thousand times.
-
-    Johnstone's approximation: the largest eigenvalue has its centre at (sqrt(n - 1) + sqrt(p))^2 variances, a
-    spread, and the distribution of Tracy and Widom.
-    """
-    rows, columns = shape
-    variance = frobenius * frobenius / (rows * columns)
-    one, other = sqrt(max(rows - 1, 1)), sqrt(columns)
-    spread = (one + other) * (1 / one + 1 / other) ** (1 / 3)
-    return sqrt(variance * ((one + other) ** 2 + TRACY_WIDOM * spread))
-
-
 def _verdict(found: Spectrum, null: Null) -> str:
     """Say how many values are beyond random ones, where there are any; the largest random one and the theory must agree."""
-    limit = max(MARGIN * null.spectral_norm, chance_edge(found.shape, found.frobenius))
+    from steelyard.measures.matrices import chance_range
+
+    limit = max(MARGIN * null.spectral_norm, chance_range(found.shape, found.frobenius)[1])
     beyond = sum(value - found.error > limit for value in found.values)
     if not beyond:
         return ""
