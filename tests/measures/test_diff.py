@@ -1,6 +1,8 @@
 """Differences: every figure as NumPy has it in float64, weights paired whatever they are called, verdicts only with evidence."""
 
 import json
+import subprocess
+import sys
 from itertools import pairwise
 
 import ml_dtypes
@@ -491,3 +493,26 @@ def test_hostile_names_are_printed_as_escapes(tmp_path, capsys):
         steelyard.save({"w\x1b[31m": np.full(3, value)}, tmp_path / f"{name}.safetensors")
     assert run(tmp_path / "a.safetensors", tmp_path / "b.safetensors") == 1
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_gigabyte_is_compared_in_a_hundred_mebibytes(tmp_path):
+    header = json.dumps({"w": {"dtype": "F32", "shape": [128, 1 << 20], "data_offsets": [0, 1 << 29]}}).encode()
+    header += b" " * (-len(header) % 8)
+    for name in ("a", "b"):
+        with open(tmp_path / f"{name}.safetensors", "wb") as file:
+            file.write(len(header).to_bytes(8, "little") + header)
+            file.truncate(8 + len(header) + (1 << 29))  # a hole, which takes no disk
+    with open(tmp_path / "b.safetensors", "r+b") as file:
+        for place in range(3, 1 << 29, 1 << 20):
+            file.seek(8 + len(header) + place // 4 * 4)
+            file.write(np.float32(1).tobytes())
+    code = (
+        "import sys; from steelyard.cli import main; status = main(['diff', *sys.argv[1:]]);"
+        "peak = open('/proc/self/status').read().split('VmHWM:')[1].split()[0]; print(status, peak, file=sys.stderr)"
+    )
+    files = [str(tmp_path / f"{name}.safetensors") for name in "ab"]
+    done = subprocess.run([sys.executable, "-c", code, *files], capture_output=True, text=True, check=True)
+    status, peak = map(int, done.stderr.split()[-2:])
+    assert status == 1
+    assert "512 (3.8e-06)" in done.stdout
+    assert peak < 100 * 1024

@@ -179,3 +179,17 @@ def test_applying_in_place_works(tmp_path):
     assert main(["apply", *files, "-o", files[0]]) == 0
     assert steelyard.weights(files[0])["w"].numpy().sum() == 1000
     assert main(["apply", *files, "-o", files[1]]) == 2
+
+
+def test_a_number_without_axes_stays_one(tmp_path):
+    """Elsewhere a step counter came back with the shape (1,)."""
+    a, b = ({"step": np.array(step), "w": np.zeros((0, 3), "f2")} for step in (1, 2))
+    assert_same(restored(a, b, tmp_path / "p.safetensors")[1], b)
+
+
+def test_a_live_model_is_patched_in_memory_and_stays_as_it_was(tmp_path):
+    a, b = {"w": np.zeros(1000)}, {"w": np.zeros(1000)}
+    b["w"][5] = 1
+    steelyard.patch(a, b, tmp_path / "p.safetensors")
+    assert_same(steelyard.apply(a, tmp_path / "p.safetensors"), b)
+    assert not a["w"].any()
