@@ -96,7 +96,7 @@ def test_only_a_framework_s_own_adapter_imports_it():
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", None) or ""] if isinstance(node, ast.ImportFrom) else []  # fmt: skip
             for name in names:
                 word = name.partition(".")[0]
-                if word in FRAMEWORKS - {"h5py"}:
+                if word in FRAMEWORKS - {"h5py", "scipy"}:
                     assert path.parent.name in ("models", "graphs", "builders"), f"{path.name} imports {word}"
 
 

@@ -11,6 +11,10 @@ from steelyard.measures.digest import digest
 from steelyard.measures.stats import stats
 
 if TYPE_CHECKING:
+    from steelyard.measures.diff import diff
+    from steelyard.measures.lineage import compare
+    from steelyard.measures.patch import apply, patch
+    from steelyard.measures.spectra import spectra
     from steelyard.transfers.build import build
     from steelyard.transfers.transferring import plan, transfer
 
@@ -21,19 +25,33 @@ __all__ = [
     "Weight",
     "Weights",
     "__version__",
+    "apply",
     "build",
     "check",
+    "compare",
+    "diff",
     "digest",
     "errors",
+    "patch",
     "plan",
     "save",
+    "spectra",
     "stats",
     "transfer",
     "weights",
 ]
 
-_LATER = {"build": "build", "plan": "transferring", "transfer": "transferring"}
-"""What is imported when it is asked for: where each function lies in `steelyard.transfers`."""
+_LATER = {
+    "apply": "measures.patch",
+    "build": "transfers.build",
+    "compare": "measures.lineage",
+    "diff": "measures.diff",
+    "patch": "measures.patch",
+    "plan": "transfers.transferring",
+    "spectra": "measures.spectra",
+    "transfer": "transfers.transferring",
+}
+"""What is imported when it is asked for: the module of each function."""
 
 
 def __getattr__(name: str) -> Any:
@@ -41,7 +59,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'steelyard' has no attribute {name!r}")
     from importlib import import_module
 
-    found = globals()[name] = getattr(import_module(f"steelyard.transfers.{_LATER[name]}"), name)
+    found = globals()[name] = getattr(import_module(f"steelyard.{_LATER[name]}"), name)
     return found
 
 

@@ -12,7 +12,10 @@ from steelyard.running import run
 if TYPE_CHECKING:
     from steelyard.running import Command
 
-COMMANDS = ("ls", "show", "vector", "convert", "transfer", "check", "digest", "stats")
+COMMANDS = (
+    *("ls", "show", "vector", "convert", "transfer", "check", "digest"),
+    *("stats", "diff", "patch", "apply", "spectra", "compare"),
+)
 
 
 def command(name: str) -> Command:

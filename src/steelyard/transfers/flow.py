@@ -22,7 +22,7 @@ def places(net: Net, units: list[Unit], families: Mapping[int, int]) -> dict[int
     """
     if net.graph is None:
         return None
-    before = _before(net.graph, units)
+    before = flowing_into(net.graph, units)
     if before is None:
         return None
     behind: dict[int, list[int]] = {id(unit): [] for unit in units}
@@ -57,7 +57,7 @@ def _longest(order: Iterable[int], earlier: Mapping[int, Iterable[int]]) -> dict
     return found
 
 
-def _before(graph: Graph, units: list[Unit]) -> dict[int, list[int]] | None:
+def flowing_into(graph: Graph, units: list[Unit]) -> dict[int, list[int]] | None:
     """Return the units whose outputs flow into each, through any layers without weights."""
     ends = _last_units(units)
     reach: dict[str, tuple[int, ...]] = {}

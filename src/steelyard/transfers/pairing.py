@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     """A label for each unit of the source and of the target, and what equal labels are."""
 
 MATRICES = ("kernel", "recurrent kernel", "table", "q", "k", "v", "out", "slope")
+_NAMES = "equal names"
 _GROUPED = {"instance norm": "group norm"}
 
 
@@ -77,7 +78,7 @@ def _by_name(sources: list[Unit], targets: list[Unit]) -> Evidence:
     mine, theirs = ({id(unit): unit.name for unit in units} for units in (sources, targets))
     if sorted(mine.values()) != sorted(theirs.values()):
         mine, theirs = _names(sources), _names(targets)
-    return mine, theirs, "equal names"
+    return mine, theirs, _NAMES
 
 
 def _given(given: Mapping[str, str], sources: Iterable[Unit], targets: Iterable[Unit]) -> list[Pair]:
@@ -158,6 +159,8 @@ def _settle(mine: list[Unit], theirs: list[Unit], evidence: Evidence, found: Pai
 def _matched(mine: list[Unit], theirs: list[Unit], evidence: Evidence, found: Pairing) -> tuple[list[Unit], list[Unit]]:
     """Pair those that one label tells apart on both sides, and return the rest."""
     before, after, why = evidence
+    if why == _NAMES and {before[id(unit)] for unit in mine} != {after[id(unit)] for unit in theirs}:
+        return mine, theirs  # a name that only some share, as a number does, is no evidence
     groups: dict[Any, tuple[list[Unit], list[Unit]]] = {}
     for nth, (units, labels) in enumerate(((mine, before), (theirs, after))):
         for unit in units:

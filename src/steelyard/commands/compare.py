@@ -1,0 +1,42 @@
+"""`steelyard compare`: which of many files come from one another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from steelyard.commands import add_part, add_paths, print_json, selected
+from steelyard.errors import FormatError
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def run(args: argparse.Namespace) -> None:
+    """Compare many files pair by pair: how far they are apart, what they share, and a tree of them.
+
+    A folder stands for its weight files. Two nets are said to have one origin only where their hidden units lie in the
+    same places more than those of independently trained nets would (the p-value is given); files whose weights are
+    all the same are named as such.
+
+    steelyard compare run1/*.safetensors run2/*.safetensors
+    """
+    from steelyard.io import weights
+    from steelyard.measures.lineage import compare
+    from steelyard.paths import expanded
+    from steelyard.views.lineage import lineage_lines
+
+    files = list(dict.fromkeys(expanded(args.paths)))
+    if len(files) < 2:
+        raise FormatError(files[0], "there is nothing to compare it with; give two files or more, or a folder of several")
+    found = compare({file: selected(weights(file, args.part), args) for file in files})
+    if args.json:
+        print_json(found.to_dict())
+    else:
+        print("\n".join(lineage_lines(found)))
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the paths and which weights."""
+    add_paths(parser)
+    parser.add_argument("--select", metavar="PATTERN", action="append", help="only names that match; may be given again")
+    add_part(parser)

@@ -1,0 +1,89 @@
+"""`steelyard diff`: how far the weights of two files are apart."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+from steelyard.commands import add_part, print_json
+
+if TYPE_CHECKING:
+    from steelyard.measures.diff import Diff
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare the numbers of two files, of any two formats and frameworks, weight by weight.
+
+    Weights are paired by name, or as --rename says; where no name fits, layer by layer, as weights move between
+    frameworks. The greatest change comes first. The exit status is 0 when nothing differs by more than --atol + --rtol *
+    |a| (without them: by a single bit), 1 when something does, or has no partner, and 2 when a file cannot be read.
+
+    steelyard diff before.pt after.safetensors --atol 1e-6
+    """
+    from steelyard.measures.diff import diff
+    from steelyard.views.differences import diff_lines
+
+    sources = [_opened(path, args.part, args.select) for path in (args.a, args.b)]
+    found = diff(
+        *sources,
+        atol=args.atol,
+        rtol=args.rtol,
+        rules=dict(args.rename) or None,
+        up_to=args.up_to,
+        verdicts=not args.no_verdicts,
+    )
+    if args.json:
+        print_json(_record(args, found))
+    else:
+        print("\n".join(diff_lines(found, None if args.all else 40)))
+    return 0 if found.same else 1
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the files, the tolerance, and how weights are paired."""
+    parser.add_argument("a", metavar="A", help="a weight file, or a folder that is one model")
+    parser.add_argument("b", metavar="B", help="another one, of any format")
+    parser.add_argument("--atol", type=_tolerance, default=0.0, metavar="X", help="differences up to this are none")
+    parser.add_argument("--rtol", type=_tolerance, default=0.0, metavar="X", help="nor are those up to this times |a|")
+    parser.add_argument(
+        "--rename", action="append", default=[], type=_rule, metavar="'PATTERN=NAME'", help="what a name of A is in B"
+    )
+    parser.add_argument("--up-to", choices=("permutation",), default="", help="put hidden units into the order that fits best")
+    parser.add_argument("--no-verdicts", action="store_true", help="give the figures only")
+    parser.add_argument("--select", metavar="PATTERN", action="append", help="only names that match; may be given again")
+    parser.add_argument("--all", action="store_true", help="list every weight that differs, not the first 40")
+    add_part(parser)
+
+
+def _opened(path: str, part: str, select: list[str] | None) -> Any:
+    from steelyard.io import weights
+
+    found = weights(path, part)
+    return found.select(select) if select else found
+
+
+def _record(args: argparse.Namespace, found: Diff) -> dict[str, Any]:
+    return {"a": args.a, "b": args.b, **found.to_dict()}
+
+
+def _tolerance(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
+    return value
+
+
+def _rule(text: str) -> tuple[str, str]:
+    pattern, equals, template = text.rpartition("=")
+    try:
+        re.compile(pattern)
+    except re.error:
+        equals = ""
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is no rule; write it as 'pattern=template'")
+    return pattern, template

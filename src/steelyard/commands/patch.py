@@ -1,0 +1,37 @@
+"""`steelyard patch`: what turns one file's weights into another's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from steelyard.commands import add_part, print_json
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write what turns the weights of A into those of B into a small file, for `steelyard apply`.
+
+    Only what differs is kept: the changed entries or the whole weight, whichever is less. The digests of both ends go
+    with it, so that it is never applied to anything else.
+
+    steelyard patch base.safetensors tuned.safetensors -o tuning.safetensors
+    """
+    from steelyard.io import weights
+    from steelyard.measures.patch import patch
+    from steelyard.views.differences import patch_line
+
+    made = patch(weights(args.a, args.part), weights(args.b, args.part), args.out)
+    if args.json:
+        print_json({"a": args.a, "b": args.b, "out": args.out, **made.to_dict()})
+    else:
+        print(patch_line(made))
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the files."""
+    parser.add_argument("a", metavar="A", help="the file that the patch will be applied to")
+    parser.add_argument("b", metavar="B", help="the file whose weights it will give")
+    parser.add_argument("-o", "--out", required=True, metavar="PATCH", help="the patch to write, a .safetensors file")
+    add_part(parser)

@@ -1,0 +1,46 @@
+"""`steelyard spectra`: the singular values of weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from steelyard.commands import add_paths, add_selection, each_file, opened, print_records
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what the singular values of each kernel say: norms, ranks, the power law of their tail.
+
+    Beside each figure stands that of random weights of the same shape and scale, made of the weight's own entries. How
+    many values are beyond chance is said only where they are. Large matrices are not decomposed as a whole: their
+    largest values are found by random projection, with a bound on the error.
+
+    steelyard spectra model.safetensors --select '*attn*'
+    """
+    from steelyard.errors import printable
+    from steelyard.measures.spectra import spectra
+    from steelyard.paths import expanded
+    from steelyard.views.differences import spectra_lines
+
+    files = expanded(args.paths)
+
+    def measured(file: str) -> tuple[Any, str]:
+        found = spectra(opened(file, args), exact=args.exact, largest=args.largest, draws=args.draws)
+        head = [printable(file)] if len(files) > 1 else []
+        return {"file": file, **found.to_dict()}, "" if args.json else "\n".join([*head, *spectra_lines(found)])
+
+    status, records = each_file(files, measured)
+    if args.json:
+        print_records(records)
+    return status
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the paths, which weights, and how exact."""
+    add_paths(parser)
+    parser.add_argument("--exact", type=int, default=1024, metavar="N", help="the shorter side up to which all values are found")
+    parser.add_argument("--largest", type=int, default=128, metavar="N", help="how many are found of larger matrices")
+    parser.add_argument("--draws", type=int, default=19, metavar="N", help="random matrices beside each weight; 0 for none")
+    add_selection(parser)

@@ -1,0 +1,235 @@
+"""`diff`: how far the weights of two sources are apart, weight by weight, and what the difference is where that shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from steelyard.errors import ShapeError
+from steelyard.io import weights
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Weight
+    from steelyard.measures.pairs import Couple, Names
+    from steelyard.measures.sidebyside import Sums, Tolerance
+    from steelyard.measures.verdicts import Verdict
+
+UP_TO = ("", "permutation")
+
+
+class Difference:
+    """What differs in one weight: `name` is that of the second source, `source` that of the first; one of them may be blank.
+
+    `kind` is "equal" (every bit), "changed", "renamed" (the same numbers under another name), "shape" (not compared),
+    "added" or "removed". `shapes` and `dtypes` are those of both sides. `changed` counts the entries whose bits differ,
+    `beyond` those that differ by more than the tolerance. `max_abs` at `place` and `mean_abs` are of |b - a|,
+    `relative` is |b - a| / |a| and `cosine` that of the angle between both, in l2 norms; the two are None where a norm is
+    zero or overflows. `nonfinite` entries are NaN or infinite on one side and not the same on the other; what is not
+    finite is left out of all other figures. `turn` says how the axes were laid alike, `verdict` what the difference is,
+    where that shows.
+    """
+
+    __slots__ = (
+        *("beyond", "changed", "cosine", "count", "dtypes", "kind", "max_abs", "mean_abs", "name", "nonfinite", "paired_by"),
+        *("place", "relative", "shapes", "source", "turn", "verdict"),
+    )
+
+    def __init__(self, kind: str, one: Weight | None, other: Weight | None, paired_by: str = "", turn: str = "") -> None:
+        self.kind = kind
+        self.source = one.name if one else ""
+        self.name = other.name if other else ""
+        self.shapes = (one.shape if one else None, other.shape if other else None)
+        self.dtypes = (one.dtype if one else None, other.dtype if other else None)
+        self.paired_by = paired_by
+        self.turn = turn
+        self.count = other.size if other else one.size if one else 0
+        self.changed = self.beyond = self.nonfinite = 0
+        self.max_abs = self.mean_abs = 0.0
+        self.relative: float | None = 0.0
+        self.cosine: float | None = 1.0
+        self.place: tuple[int, ...] | None = None
+        self.verdict: Verdict | None = None
+
+    def __repr__(self) -> str:
+        from steelyard.views.differences import difference_line
+
+        return difference_line(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain Python, for JSON."""
+        compared = self.kind in ("equal", "changed", "renamed")
+        numbers = ("count", "changed", "beyond", "nonfinite", "max_abs", "mean_abs", "relative", "cosine")
+        return {
+            "name": self.name,
+            "source": self.source,
+            "kind": self.kind,
+            "paired_by": self.paired_by,
+            "turn": self.turn,
+            "shapes": [shape and list(shape) for shape in self.shapes],
+            "dtypes": list(self.dtypes),
+            **({word: _plain(getattr(self, word)) for word in numbers} if compared else {}),
+            "place": self.place and list(self.place),
+            "verdict": self.verdict and self.verdict.to_dict(),
+        }
+
+
+class Diff:
+    """What differs between two sources: `rows` with the greatest change first, and `notes` on how they were paired.
+
+    `same` tells whether there is nothing to report: every weight has its partner and its shape, and no entry differs by
+    more than the tolerance; without a tolerance no bit may differ, and no dtype. `permutations` are the orders of
+    hidden units that were undone, by layer of the second source.
+    """
+
+    __slots__ = ("notes", "permutations", "rows", "tolerance")
+
+    def __init__(
+        self,
+        rows: Iterable[Difference],
+        tolerance: Tolerance,
+        notes: Sequence[str] = (),
+        permutations: Mapping[str, list[int]] | None = None,
+    ) -> None:
+        self.rows = sorted(rows, key=_by_change)
+        self.tolerance = tolerance
+        self.notes = list(notes)
+        self.permutations = dict(permutations or {})
+
+    @property
+    def same(self) -> bool:
+        """Whether there is nothing to report."""
+        return not any(map(self.differs, self.rows))
+
+    def differs(self, row: Difference) -> bool:
+        """Tell whether one weight is beyond the tolerance."""
+        if row.kind in ("added", "removed", "shape", "renamed"):
+            return True
+        exact = not any(self.tolerance)
+        return bool(row.changed or row.dtypes[0] != row.dtypes[1]) if exact else bool(row.beyond)
+
+    def __repr__(self) -> str:
+        from steelyard.views.differences import diff_lines
+
+        return "\n".join(diff_lines(self))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain Python, for JSON."""
+        return {
+            "same": self.same,
+            "tolerance": {"atol": self.tolerance.absolute, "rtol": self.tolerance.relative},
+            "notes": self.notes,
+            "permutations": self.permutations,
+            "weights": [row.to_dict() for row in self.rows],
+        }
+
+
+def diff(
+    a: Any,
+    b: Any,
+    *,
+    atol: float = 0.0,
+    rtol: float = 0.0,
+    rules: Names = None,
+    pairs: Names = None,
+    up_to: str = "",
+    verdicts: bool = True,
+) -> Diff:
+    """Compare the weights of two models, files or `Weights`, of any two frameworks.
+
+    Weights are paired by name; by `rules` and `pairs` (as `transfer` takes them) where names differ; where no name fits,
+    layers are paired as `transfer` does, and `a` is laid out as `b` is before it is compared. An entry is beyond the
+    tolerance where |b - a| > atol + rtol * |a|. With `up_to="permutation"` the hidden units of stacks of dense and
+    convolutional layers are first put into the order that fits best. `verdicts` names what a difference is where there
+    is evidence: a cast, a scalar multiple, sparse edits, a low rank, noise.
+
+    Numbers are read in blocks, those that lie in files by two threads, and summed up in float64. Raises what `weights`
+    raises, `ShapeError` and `AmbiguityError` for rules or a permutation that do not fit.
+
+    Examples:
+        >>> import numpy as np
+        >>> found = diff({"w": np.zeros((2, 2))}, {"w": np.array([[0.0, 0.0], [0.0, 0.5]])}, atol=0.1)
+        >>> found.same, found.rows[0].max_abs, found.rows[0].place
+        (False, 0.5, (1, 1))
+    """
+    from steelyard.measures.pairs import couple
+    from steelyard.measures.sidebyside import Tolerance
+
+    if up_to not in UP_TO:
+        raise ShapeError(f'up_to is {up_to!r}; it must be "permutation" or nothing')
+    if not (atol >= 0 and rtol >= 0):
+        raise ShapeError(f"atol is {atol} and rtol {rtol}; neither may be negative")
+    one, other = weights(a), weights(b)
+    found = couple(one, other, (a, b), rules, pairs)
+    permutations: dict[str, list[int]] = {}
+    if up_to:
+        from steelyard.measures.symmetry import aligned
+
+        found, permutations = aligned(found, (a, b))
+    tolerance = Tolerance(float(atol), float(rtol))
+    return Diff(_rows(found.couples, tolerance, verdicts=verdicts), tolerance, found.notes, permutations)
+
+
+def _rows(couples: list[Couple], tolerance: Tolerance, *, verdicts: bool) -> list[Difference]:
+    from steelyard.measures.sidebyside import side_by_side
+
+    comparable = [each for each in couples if each.one and each.other and each.one.shape == each.other.shape]
+    sums = side_by_side([(each.one, each.other) for each in comparable if each.one and each.other], tolerance)
+    rows = [_lonely(each) for each in couples if not (each.one and each.other and each.one.shape == each.other.shape)]
+    for each, found in zip(comparable, sums, strict=True):
+        rows.append(_row(each, found))
+        if verdicts and each.one and each.other and rows[-1].kind == "changed":
+            from steelyard.measures.verdicts import verdict
+
+            rows[-1].verdict = verdict(each.one, each.other, found)
+    return rows
+
+
+def _lonely(each: Couple) -> Difference:
+    """Return the row of a weight that has no partner, or one of another shape."""
+    kind = "removed" if each.other is None else "added" if each.one is None else "shape"
+    row = Difference(kind, each.one, each.other, each.why if kind == "shape" else "")
+    row.relative = row.cosine = None
+    return row
+
+
+def _row(each: Couple, found: Sums) -> Difference:
+    """Return the row of two weights of one shape."""
+    retyped = each.one is not None and each.other is not None and each.one.dtype != each.other.dtype
+    kind = "changed" if found.changed or retyped else "renamed" if each.why == "same numbers" else "equal"
+    row = Difference(kind, each.one, each.other, each.why, each.turn)
+    row.changed, row.beyond, row.nonfinite = found.changed, found.beyond, found.nonfinite
+    if found.changed:
+        row.max_abs, row.mean_abs = found.largest, found.total / max(row.count, 1)
+        row.relative, row.cosine = relative(found), found.cosine
+        row.place = _place(found.place, row.shapes[1] or ())
+    return row
+
+
+def relative(found: Sums) -> float | None:
+    """Return the l2 norm of the difference over that of the first side; None where that is zero, or one overflows."""
+    if not isfinite(found.one) or not isfinite(found.apart):
+        return None
+    return found.apart / found.one if found.one else 0.0 if not found.apart else None
+
+
+def _plain(number: float | None) -> float | str | None:
+    """Return a number as JSON can hold it: one that overflowed as a word."""
+    return number if number is None or isfinite(number) else "Infinity"
+
+
+def _place(index: int, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    if index < 0:
+        return None
+    place = []
+    for length in reversed(shape):
+        index, at = divmod(index, length)
+        place.append(at)
+    return tuple(reversed(place))
+
+
+def _by_change(row: Difference) -> tuple[int, float, float]:
+    """Order rows: what has no partner, what is not finite, then by the change relative to the first side."""
+    kinds = ("shape", "removed", "added", "changed", "renamed", "equal")
+    change = row.relative if row.relative is not None else float("inf")
+    return kinds.index(row.kind), -float(row.nonfinite > 0), -change

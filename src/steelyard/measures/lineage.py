@@ -1,0 +1,276 @@
+"""`compare`: many nets side by side: how far each is from each, what they share, and which come from one another.
+
+Two nets that were trained independently have no reason to put their hidden units in the same order. So the null is
+made by putting the units of one net into random orders: the likeness of the units of a layer, each with the one in
+its own place, is held against the same after shuffling. A net that goes back to the same initial weights, or to
+another net, still has its units in their places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
+from math import hypot
+from typing import TYPE_CHECKING, Any
+
+from steelyard.core.weight import Role, Weight
+from steelyard.core.weights import Weights
+from steelyard.errors import ShapeError, printable
+from steelyard.io import weights
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+SHUFFLES = 9999
+"""Orders of units that are drawn for each layer."""
+BATCH = 1000
+LAYERS = 8
+"""Layers that are looked at, those with the most units: the p-value is multiplied by how many there are."""
+UNITS = 512
+"""Units of a layer that are looked at, and inputs of each of them: evenly spread over all."""
+INPUTS = 4096
+FEWEST = 5
+"""Units below which there are too few orders."""
+SIGNIFICANT = 1e-3
+"""The p-value from which on two nets are said to have one origin."""
+CLEAR = 5.0
+"""How many standard deviations the likeness must be above that of shuffled units: the draws alone end at 1e-4."""
+
+
+class Kinship:
+    """What two nets have in common.
+
+    `distance` is |a - b| / sqrt(|a|^2 + |b|^2) over the floating weights of one name and shape: 0 for equal ones, 1 for
+    unrelated ones, None where there are none. `shared` of `common` weights have the same bits. `likeness` is the mean
+    correlation of hidden units in the same place in `layer`, `p` the chance of one as large between independent
+    nets, corrected for the layers that were looked at; both are None where no layer can be tested. `verdict` is
+    "same weights", "same origin" or blank.
+    """
+
+    __slots__ = ("a", "b", "common", "distance", "layer", "likeness", "p", "shared", "verdict", "z")
+
+    def __init__(self, a: str, b: str) -> None:
+        self.a = a
+        self.b = b
+        self.common = self.shared = 0
+        self.distance: float | None = None
+        self.layer = ""
+        self.likeness: float | None = None
+        self.z: float | None = None
+        self.p: float | None = None
+        self.verdict = ""
+
+    def __repr__(self) -> str:
+        from steelyard.views.lineage import kinship_line
+
+        return kinship_line(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain Python, for JSON."""
+        return {word: getattr(self, word) for word in self.__slots__}
+
+
+class Lineage:
+    """How nets are related: `names`, `pairs` of them, and groups of `duplicates`, whose weights are all the same.
+
+    `tree` is what average linkage makes of the distances: nested pairs of (one, other, distance), None where a distance
+    is not known.
+    """
+
+    __slots__ = ("names", "pairs", "tree")
+
+    def __init__(self, names: Sequence[str], pairs: Iterable[Kinship]) -> None:
+        self.names = list(names)
+        self.pairs = list(pairs)
+        self.tree = linked(self.names, {(pair.a, pair.b): pair.distance for pair in self.pairs})
+
+    @property
+    def duplicates(self) -> list[list[str]]:
+        """The names of nets whose weights are all the same, in groups."""
+        groups: list[list[str]] = []
+        same = {(pair.a, pair.b) for pair in self.pairs if pair.verdict == "same weights"}
+        for name in self.names:
+            group = next((group for group in groups if (group[0], name) in same), None)
+            if group is None:
+                groups.append([name])
+            else:
+                group.append(name)
+        return [group for group in groups if len(group) > 1]
+
+    def __repr__(self) -> str:
+        from steelyard.views.lineage import lineage_lines
+
+        return "\n".join(lineage_lines(self))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain Python, for JSON."""
+        pairs = [pair.to_dict() for pair in self.pairs]
+        return {"names": self.names, "pairs": pairs, "duplicates": self.duplicates, "tree": self.tree}
+
+
+def compare(sources: Mapping[str, Any] | Iterable[Any]) -> Lineage:
+    """Compare many models, files or `Weights` pair by pair: distances, shared weights, a tree, and which have one origin.
+
+    `sources` are named by a mapping, by their paths, or by numbers. Two nets have "one origin" where the hidden units of a
+    layer are more alike in their own places than in 9,999 random orders (p <= 0.001 after correction, and five standard
+    deviations above the mean): independently trained nets, the null, have their units in no common order. Nets
+    without such layers get no verdict. Layers whose initial weights prefer an order, as identity matrices do, are
+    beyond this test. Raises `ShapeError` for two sources of one name.
+
+    Examples:
+        >>> import numpy as np
+        >>> found = compare({"a": {"w": np.eye(2)}, "b": {"w": np.eye(2)}, "c": {"w": np.ones((2, 2))}})
+        >>> found.duplicates
+        [['a', 'b']]
+    """
+    nets = _named(sources)
+    return Lineage(list(nets), (_kinship(*pair) for pair in combinations(nets.items(), 2)))
+
+
+def _named(sources: Mapping[str, Any] | Iterable[Any]) -> dict[str, Weights]:
+    import os
+
+    if isinstance(sources, Mapping):
+        return {str(name): weights(source) for name, source in sources.items()}
+    listed = [(os.fspath(each) if isinstance(each, (str, os.PathLike)) else str(nth), each) for nth, each in enumerate(sources)]
+    names = [str(name) for name, _ in listed]
+    twice = next((name for nth, name in enumerate(names) if name in names[:nth]), None)
+    if twice is not None:
+        raise ShapeError(f"{printable(twice)} is given twice; give each source once, or a mapping that names them")
+    return {name: weights(source) for name, (_, source) in zip(names, listed, strict=True)}
+
+
+def _kinship(one: tuple[str, Weights], other: tuple[str, Weights]) -> Kinship:
+    """Compare two nets."""
+    from steelyard.measures.sidebyside import Tolerance, side_by_side
+
+    found = Kinship(one[0], other[0])
+    mine, theirs = one[1]._distinct().weights, other[1]
+    couples = [(w, theirs[w.name]) for w in mine if w.name in theirs and _alike(w, theirs[w.name])]
+    apart = length = 0.0
+    for couple, sums in zip(couples, side_by_side(couples, Tolerance()), strict=True):
+        found.common += 1
+        found.shared += not sums.changed
+        norms = (sums.one, sums.other) if sums.changed else (_length(couple[0]),) * 2
+        if couple[0].role is not Role.COUNT:
+            apart, length = hypot(apart, sums.apart), hypot(length, *norms)
+    if couples:
+        found.distance = apart / length if length else 0.0 if not apart else None
+    if list(one[1]) == list(other[1]) and found.common == found.shared == len(mine):
+        found.verdict = "same weights"
+    else:
+        _test(found, couples)
+    return found
+
+
+def _alike(one: Weight, other: Weight) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype and one.dtype.startswith(("float", "bfloat", "complex"))
+
+
+def _length(weight: Weight) -> float:
+    """Return the l2 norm of a weight's finite numbers."""
+    from steelyard.measures.sidebyside import norm_of
+
+    return norm_of(weight, 0, weight.size)
+
+
+def _test(found: Kinship, couples: Sequence[tuple[Weight, Weight]]) -> None:
+    """Hold the likeness of hidden units in their places against that in random orders, layer by layer."""
+    from steelyard.measures.matrices import one_blas_thread
+
+    layers = list(_hidden(couples))
+    if not layers:
+        return
+    with one_blas_thread():
+        tested = [(*_likeness(_units(one, out), _units(other, out)), one.name) for one, other, out in layers]
+    known = [each for each in tested if each[1] is not None]
+    if not known:
+        return
+    likeness, p, z, name = min(known, key=lambda each: (each[1], -each[2]))
+    found.likeness, found.z, found.layer = likeness, z, name
+    found.p = min(float(p or 0.0) * len(layers), 1.0)
+    if found.p <= SIGNIFICANT and z >= CLEAR:
+        found.verdict = "same origin"
+
+
+def _hidden(couples: Sequence[tuple[Weight, Weight]]) -> Iterator[tuple[Weight, Weight, str]]:
+    """Yield the kernels of hidden layers with the most units, and where their units lie: on the "first" or "last" axis.
+
+    The units of the last kernel are the net's outputs, whose order has a meaning, so it is left out.
+    """
+    kernels = [(one, other, _axis(one)) for one, other in couples if one.role is Role.KERNEL and len(one.shape) >= 2][:-1]
+    units = [(one.shape[0 if axis == "first" else -1], one, other, axis) for one, other, axis in kernels]
+    units.sort(key=lambda each: -each[0])
+    yield from ((one, other, axis) for count, one, other, axis in units[:LAYERS] if count >= FEWEST)
+
+
+def _axis(weight: Weight) -> str:
+    words = weight.axes.split()
+    if words:
+        return "last" if words[-1].endswith("out") else "first"
+    return "last" if weight.name.endswith("kernel") or "coefs_" in weight.name else "first"
+
+
+def _units(weight: Weight, axis: str) -> Array:
+    """Return a row for each unit, of zero mean and length one; of large layers some units and inputs, evenly spread."""
+    import numpy as np
+
+    from steelyard.measures.matrices import as_float64
+
+    array = weight.numpy()
+    rows = array.reshape(array.shape[0], -1) if axis == "first" else array.reshape(-1, array.shape[-1]).T
+    rows = rows[:: max(-(-rows.shape[0] // UNITS), 1), :: max(-(-rows.shape[1] // INPUTS), 1)]
+    found = np.nan_to_num(as_float64(np.abs(rows) if rows.dtype.kind == "c" else rows), posinf=0.0, neginf=0.0)
+    found = found - found.mean(axis=0)  # what all units share says nothing of each
+    lengths = np.sqrt((found * found).sum(axis=1, keepdims=True))
+    units: Array = found / np.where(lengths > 0, lengths, 1.0)
+    return units
+
+
+def _likeness(one: Array, other: Array) -> tuple[float, float | None, float]:
+    """Return the mean correlation of rows in the same place, its p-value among random orders, and how far it stands out."""
+    import numpy as np
+
+    products = one @ other.T
+    count = len(products)
+    seen = float(np.trace(products)) / count
+    drawn = np.concatenate([_drawn(products, min(BATCH, SHUFFLES - done), done) for done in range(0, SHUFFLES, BATCH)])
+    spread = float(drawn.std())
+    if spread < 1e-12:
+        return seen, None, 0.0
+    p = (1 + int((drawn >= seen - 1e-12).sum())) / (1 + SHUFFLES)
+    return seen, p, (seen - float(drawn.mean())) / spread
+
+
+def _drawn(products: Array, draws: int, seed: int) -> Array:
+    """Return the mean likeness of units for some random orders of one side."""
+    import numpy as np
+
+    places = np.arange(len(products))
+    orders = np.random.default_rng([seed, len(products)]).permuted(np.tile(places, (draws, 1)), axis=1)
+    means: Array = products[places, orders].mean(axis=1)
+    return means
+
+
+def linked(names: Sequence[str], distances: Mapping[tuple[str, str], float | None]) -> Any:
+    """Return the tree of average linkage: a name, or (one, other, distance) of the two that were joined last.
+
+    Distances that are not known count as one and a half, farther than any.
+
+    >>> linked(["a", "b", "c"], {("a", "b"): 0.1, ("a", "c"): 1.0, ("b", "c"): 0.8})
+    ('c', ('a', 'b', 0.1), 0.9)
+    """
+    clusters: list[tuple[Any, list[str]]] = [(name, [name]) for name in names]
+    known = {frozenset(pair): 1.5 if distance is None else distance for pair, distance in distances.items()}
+
+    def between(one: int, other: int) -> float:
+        pairs = [known[frozenset((a, b))] for a in clusters[one][1] for b in clusters[other][1]]
+        return sum(pairs) / len(pairs)
+
+    while len(clusters) > 1:
+        one, other = min(combinations(range(len(clusters)), 2), key=lambda pair: between(*pair))
+        distance = between(one, other)
+        (tree, members), (second, others) = sorted((clusters[one], clusters[other]), key=lambda each: len(each[1]))
+        clusters = [each for nth, each in enumerate(clusters) if nth not in (one, other)]
+        clusters.append(((tree, second, distance), members + others))
+    return clusters[0][0] if clusters else None

@@ -1,0 +1,237 @@
+"""Which weight of one source is which of another: by name, by rules, by their numbers, or as `transfer` pairs layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from math import prod
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from steelyard.core.weight import Role, Weight
+from steelyard.core.weights import Weights
+from steelyard.errors import AmbiguityError, ShapeError, printable
+from steelyard.transfers.rules import read_json
+
+if TYPE_CHECKING:
+    import os
+
+    from steelyard.core.weight import Array
+    from steelyard.transfers.moves import Move
+    from steelyard.transfers.plan import Plan
+
+    Names = Mapping[str, str] | str | os.PathLike[str] | None
+
+HEAD = 1 << 14
+"""Entries that weights of one shape must share before all of them are compared."""
+
+
+class Couple(NamedTuple):
+    """A weight of either side, None where it has no partner, and what made them partners; `one` lies as `other` does."""
+
+    one: Weight | None
+    other: Weight | None
+    why: str = "name"
+    turn: str = ""
+
+
+class Coupling(NamedTuple):
+    """The couples in the order of the second source, and what is to be said of how they were found."""
+
+    couples: list[Couple]
+    notes: list[str]
+
+
+def couple(one: Weights, other: Weights, sources: tuple[Any, Any], rules: Names = None, pairs: Names = None) -> Coupling:
+    """Pair the weights of two sources; `sources` are what they were made of, which may know more of their layers.
+
+    Weights of one name are partners, or those whose names `rules` and `pairs` bring together. Where no name fits, or
+    the names fit and the axes do not, layers are paired as `transfer` does. What is left is a renamed weight where its
+    type, shape and numbers are those of another one that is left.
+    """
+    given = read_json(rules, "rules"), read_json(pairs, "pairs")
+    named = _by_rules(one, other, *given) if any(given) else {name: name for name in one if name in other}
+    why = "rule" if any(given) else "name"
+    if not named or any(_turned_round(one[mine], other[theirs]) for mine, theirs in named.items()):
+        found = _same_numbers(one.values(), other.values()) if not named else {}
+        if len(found) < len(other):
+            return _as_transferred(one, other, sources, given, named)
+    return _complete(one, other, named, why, [])
+
+
+def _complete(one: Weights, other: Weights, named: Mapping[str, str], why: str, notes: list[str]) -> Coupling:
+    """Add what has no partner, or is the same under another name."""
+    back = {theirs: mine for mine, theirs in named.items()}
+    rest = [weight for weight in other.values() if weight.name not in back]
+    left = [weight for weight in one.values() if weight.name not in named]
+    same = _same_numbers(left, rest)
+    couples = [_joined(one, weight, back, same, why) for weight in other.values() if not _counted_already(weight, one, back)]
+    gone = set(same.values())
+    couples += [Couple(weight, None) for weight in left if weight.name not in gone]
+    return Coupling(couples, notes)
+
+
+def _joined(one: Weights, weight: Weight, back: Mapping[str, str], same: Mapping[str, str], why: str) -> Couple:
+    if weight.name in back:
+        return Couple(one[back[weight.name]], weight, why)
+    return Couple(one[same[weight.name]], weight, "same numbers") if weight.name in same else Couple(None, weight)
+
+
+def _counted_already(weight: Weight, one: Weights, back: Mapping[str, str]) -> bool:
+    """Tell whether a weight is tied on both sides to the same one, which is compared."""
+    mine = one[back[weight.name]].tied if weight.name in back else None
+    return mine is not None and weight.tied is not None and back.get(weight.tied) == mine
+
+
+def _by_rules(one: Weights, other: Weights, rules: Mapping[str, str], pairs: Mapping[str, str]) -> dict[str, str]:
+    """Return the names that rules and pairs bring together; names that both have, and no rule changes, stay together."""
+    import re
+
+    try:
+        ways = [(re.compile(pattern), template) for pattern, template in rules.items()]
+    except re.error as error:
+        raise ShapeError(f"a rule is no regular expression: {error}") from None
+    wanted = {weight.name: name for weight in one.values() for name in _renamed(weight, ways, pairs) if name in other}
+    taken = set(wanted.values())
+    return wanted | {name: name for name in one if name in other and name not in wanted and name not in taken}
+
+
+def _renamed(weight: Weight, ways: Iterable[tuple[Any, str]], pairs: Mapping[str, str]) -> Iterator[str]:
+    """Yield the names that a weight may have on the other side: a rule fits its own name or its layer's."""
+    leaf = weight.name.removeprefix(weight.layer) if weight.layer and weight.name.startswith(weight.layer) else ""
+    if leaf and weight.layer in pairs:
+        yield pairs[weight.layer] + leaf
+    if weight.name in pairs:
+        yield pairs[weight.name]
+    for rule, template in ways:
+        if match := rule.fullmatch(weight.name):
+            yield match.expand(template)
+        elif leaf and (match := rule.fullmatch(weight.layer)):
+            yield match.expand(template) + leaf
+
+
+def _turned_round(one: Weight, other: Weight) -> bool:
+    """Tell whether two weights of one name have their axes in another order."""
+    mine, theirs = one.axes.split(), other.axes.split()
+    return mine != theirs and sorted(mine) == sorted(theirs)
+
+
+def _same_numbers(mine: Iterable[Weight], theirs: Iterable[Weight]) -> dict[str, str]:
+    """Return the name on this side of each weight of the other that is the same under another name.
+
+    Several that are all alike, as biases of zeros, go to those whose names end most alike.
+    """
+    groups: dict[Any, tuple[list[Weight], list[Weight]]] = {}
+    for nth, weights in enumerate((mine, theirs)):
+        for weight in weights:
+            if not weight.tied:
+                groups.setdefault((weight.dtype, weight.shape), ([], []))[nth].append(weight)
+    found: dict[str, str] = {}
+    for ours, others in groups.values():
+        heads = {weight.name: _head(weight) for weight in (*ours, *others)} if ours and others else {}
+        for weight in others:
+            alike = [each for each in ours if heads[each.name] == heads[weight.name] and _equal(each, weight)]
+            if alike:
+                best = max(alike, key=lambda each: _common_end(each.name, weight.name))
+                found[weight.name] = best.name
+                ours.remove(best)
+    return found
+
+
+def _head(weight: Weight) -> bytes:
+    return weight.read(0, min(weight.size, HEAD)).tobytes()
+
+
+def _equal(one: Weight, other: Weight) -> bool:
+    from steelyard.measures.sidebyside import STEP, BlockReader, equal
+
+    mine, theirs = BlockReader(one), BlockReader(other)
+    ends = ((at, min(at + STEP, one.size)) for at in range(0, one.size, STEP))
+    return all(equal(mine.block(*run), theirs.block(*run)) for run in ends)
+
+
+def _common_end(one: str, other: str) -> int:
+    return next((nth for nth, (a, b) in enumerate(zip(one[::-1], other[::-1], strict=False)) if a != b), len(one))
+
+
+def _as_transferred(
+    one: Weights, other: Weights, sources: tuple[Any, Any], given: tuple[Any, Any], named: Mapping[str, str]
+) -> Coupling:
+    """Pair layers as `transfer` does; where that is not possible, say why and pair by name."""
+    from steelyard.transfers.transferring import plan
+
+    try:
+        made = plan(sources[0], into=sources[1], rules=given[0] or None, pairs=given[1] or None)
+    except (AmbiguityError, ShapeError) as error:
+        if any(given):
+            raise
+        return _complete(one, other, named, "name", [f"layers were not paired: {printable(error, 400)}"])
+    used = {name for row in made.rows for name in row.sources}
+    rows = {row.target: row for row in made.rows}
+    couples = []
+    for weight in other.values():
+        if weight.name in rows:
+            row = rows[weight.name]
+            couples.append(Couple(_turned(made, weight, row.sources), weight, "layer", row.turn))
+        elif not weight.tied and weight.role is not Role.COUNT:
+            couples.append(Couple(None, weight))
+    couples += [Couple(w, None) for w in one.values() if w.name not in used and not w.tied and w.role is not Role.COUNT]
+    return Coupling(couples, ["layers were paired as transfer does", *made.notes])
+
+
+def _turned(made: Plan, target: Weight, names: tuple[str, ...]) -> Weight:
+    """Return what the source has for a weight of the target, laid out as that is, in the source's own type.
+
+    It is made when it is read, and kept until another one is: as much memory as the largest weight takes.
+    """
+    moves = made._moves[target.name]
+    sources = made.source.weights
+    first = next((sources[name] for name in names if name in sources), target)
+    read = _Made(target, moves, sources)
+    return target.replace(name=" + ".join(names) or "(nothing)", dtype=read.dtype(first), read=read, tied=None)
+
+
+class _Made:
+    """A reader of a weight that is put together from parts of others."""
+
+    __slots__ = ("_flat", "_moves", "_sources", "_target")
+
+    def __init__(self, target: Weight, moves: list[Move], sources: Weights) -> None:
+        self._target = target
+        self._moves = moves
+        self._sources = sources
+        self._flat: Array | None = None
+
+    def dtype(self, first: Weight) -> str:
+        """Return the type of the numbers: that of the source, a wider one where numbers are computed."""
+        types = {part.weight.dtype for move in self._moves for part in move.sources}
+        plain = all(len(move.sources) == 1 and not move.then for move in self._moves if move.sources)
+        return first.dtype if len(types) == 1 and plain else "float64"
+
+    def __call__(self, start: int, stop: int) -> Array:
+        if self._flat is None:
+            self._flat = self._made()
+        part = self._flat[start:stop]
+        if stop == self._target.size:
+            self._flat = None  # whoever reads in order is done with it
+        return part
+
+    def _made(self) -> Array:
+        import numpy as np
+
+        from steelyard.core.dtypes import numpy_dtype
+
+        kept: dict[str, Array] = {}
+
+        def read(name: str) -> Array:
+            if name not in kept:
+                kept.clear()
+                kept[name] = self._sources[name].numpy()
+            return kept[name]
+
+        parts = [part for move in self._moves for part in move.sources]
+        first = parts[0].weight if parts else self._target
+        dtype = numpy_dtype(self.dtype(first))
+        covered = sum(prod(move.target.shape) for move in self._moves)
+        array = np.empty(self._target.shape, dtype) if covered == self._target.size else self._target.numpy().astype(dtype)
+        for move in self._moves:
+            move.target.write(array, move.values(read).astype(dtype, copy=False))
+        return array.reshape(-1)

@@ -1,0 +1,280 @@
+"""Patches: what turns the weights of one source into those of another, bit for bit, in a small file.
+
+A patch is a safetensors file. Its metadata hold, under "steelyard.patch", a JSON object:
+
+- "base" and "result": the sha256 digests of both ends, as `steelyard.digest` gives them;
+- "weights": for each weight of the result, in order, [name, how, dtype, shape] where `how` is "same" (as in the base),
+  "sparse" (the tensor "places/NAME" holds the changed entries of the flattened weight in growing order, "values/NAME"
+  their numbers) or "full" (all numbers are in "values/NAME"); a weight that is tied to another one is ["tied", owner];
+- "facts": what the weights mean, as other files of Steelyard keep it.
+
+Each weight is kept sparse or in full, whichever takes less.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from steelyard.core.dtypes import ITEMSIZES, itemsize
+from steelyard.core.source import Stored
+from steelyard.core.weight import Weight
+from steelyard.core.weights import Weights
+from steelyard.errors import FormatError, ShapeError, printable
+from steelyard.io import weights
+from steelyard.measures.digest import digest
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+KEY = "steelyard.patch"
+VERSION = 1
+ALGORITHM = "sha256"
+
+
+class Patch:
+    """What a patch holds: the digests of its `base` and its `result`, and how each weight is kept, by name."""
+
+    __slots__ = ("base", "how", "nbytes", "result")
+
+    def __init__(self, base: str, result: str, how: Mapping[str, str], nbytes: int) -> None:
+        self.base = base
+        self.result = result
+        self.how = dict(how)
+        self.nbytes = nbytes
+
+    def __repr__(self) -> str:
+        from steelyard.views.differences import patch_line
+
+        return patch_line(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain Python, for JSON."""
+        return {"base": self.base, "result": self.result, "bytes": self.nbytes, "weights": self.how}
+
+
+class _Entry(NamedTuple):
+    """How one weight is kept; `owner` is the name of the weight that it is tied to."""
+
+    name: str
+    how: str
+    dtype: str
+    shape: tuple[int, ...]
+    owner: str = ""
+
+
+def patch(a: Any, b: Any, path: str | os.PathLike[str]) -> Patch:
+    """Write into a file what turns the weights of `a` into those of `b`, and return what it holds.
+
+    Both are models, files or `Weights`; weights belong together by name. The file, of suffix .safetensors, takes its
+    place when it is complete. Numbers, dtypes, shapes, names, their order and what they mean are restored by `apply`;
+    whatever else a file says of itself is not. Raises what `weights` raises, and `FormatError` for another suffix or a
+    type that safetensors cannot hold.
+
+    Examples:
+        >>> import numpy as np, tempfile
+        >>> a, b = {"w": np.zeros(1000)}, {"w": np.zeros(1000)}
+        >>> b["w"][7] = 1.0
+        >>> path = f"{tempfile.mkdtemp()}/p.safetensors"
+        >>> patch(a, b, path).how
+        {'w': 'sparse'}
+        >>> apply(a, path)["w"].numpy()[7]
+        np.float64(1.0)
+    """
+    from steelyard.codecs.facts import dump_facts
+    from steelyard.formats import check_names, writer_of
+
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise FormatError(str(path), "a patch is a safetensors file; give it the suffix .safetensors")
+    one, other = weights(a), weights(b)
+    kept = [(weight, *_kept(one, other, weight)) for weight in other.values()]
+    base, result = (digest(each, ALGORITHM).whole for each in (one, other))
+    head = {
+        "version": VERSION,
+        "base": base,
+        "result": result,
+        "weights": [_listed(weight, how, other) for weight, how, _ in kept],
+        "facts": dump_facts(other),
+    }
+    tensors = Weights((tensor for _, _, tensors in kept for tensor in tensors), meta={KEY: json.dumps(head)})
+    check_names(tensors, path)
+    writer_of(path).write(tensors, path)
+    return Patch(base, result, {weight.name: how for weight, how, _ in kept}, os.path.getsize(path))
+
+
+def _listed(weight: Weight, how: str, other: Weights) -> list[Any]:
+    end = [weight.tied] if how == "tied" and weight.tied in other else []
+    return [weight.name, how, weight.dtype, list(weight.shape), *end]
+
+
+def _kept(one: Weights, other: Weights, weight: Weight) -> tuple[str, list[Weight]]:
+    """Return how a weight is kept, and the tensors that hold it."""
+    if weight.tied is not None and weight.tied in other:
+        return "tied", []
+    full = weight.replace(name=f"values/{weight.name}", tied=None)
+    base = one.get(weight.name)
+    if base is None or (base.dtype, base.shape) != (weight.dtype, weight.shape):
+        return "full", [full]
+    count = sum(len(places) for places, _ in _changes(base, weight))
+    if not count:
+        return "same", []
+    word = _places_word(weight)
+    if count * (itemsize(word) + itemsize(weight.dtype)) >= weight.nbytes:
+        return "full", [full]
+    run = _Changes(base, weight, word)
+    places = weight.replace(name=f"places/{weight.name}", tied=None, dtype=word, shape=(count,), read=run.places)
+    return "sparse", [places, full.replace(shape=(count,), read=run.values)]
+
+
+def _places_word(weight: Weight) -> str:
+    return "uint32" if weight.size <= 1 << 32 else "uint64"
+
+
+def _changes(base: Weight, weight: Weight) -> Iterator[tuple[Array, Array]]:
+    """Yield the places and the numbers of the changed entries, block by block."""
+    import numpy as np
+
+    from steelyard.measures.sidebyside import STEP, BlockReader, changed_entries, equal
+
+    readers = BlockReader(base), BlockReader(weight)
+    for start in range(0, weight.size, STEP):
+        x, y = (reader.block(start, min(start + STEP, weight.size)) for reader in readers)
+        if not equal(x, y):
+            found = np.flatnonzero(changed_entries(x, y))
+            yield found + start, y[found]
+
+
+class _Changes:
+    """Readers of the changed entries of one weight: they are found when they are asked for, and kept while they are read."""
+
+    __slots__ = ("_base", "_kept", "_weight", "_word")
+
+    def __init__(self, base: Weight, weight: Weight, word: str) -> None:
+        self._base = base
+        self._weight = weight
+        self._word = word
+        self._kept: tuple[Array, Array] | None = None
+
+    def _found(self, nth: int, start: int, stop: int) -> Array:
+        import numpy as np
+
+        if self._kept is None:
+            places, values = zip(*_changes(self._base, self._weight), strict=True)
+            self._kept = np.concatenate(places).astype(self._word), np.concatenate(values)
+        both, self._kept = self._kept, self._kept if stop < len(self._kept[0]) else None
+        return both[nth][start:stop]
+
+    def places(self, start: int, stop: int) -> Array:
+        return self._found(0, start, stop)
+
+    def values(self, start: int, stop: int) -> Array:
+        return self._found(1, start, stop)
+
+
+def apply(a: Any, path: str | os.PathLike[str]) -> Weights:
+    """Return the weights that a patch makes of those of `a`, bit for bit; `steelyard.save` writes them.
+
+    Numbers are put together while they are read. Raises `FormatError` where the patch is damaged or no patch, and
+    `ShapeError` where `a` is not what it was made for, or the result not what it was made of; both are told by digests.
+    """
+    base, stored = weights(a), weights(path)
+    file = str(path)
+    head = _head(file, stored)
+    found = digest(base, ALGORITHM).whole
+    if found != head["base"]:
+        raise ShapeError(
+            f"{printable(file)} was made for other weights: their sha256 is {printable(head['base'], 80)}, that of these {found}"
+        )
+    made = [_made(file, _entry(file, fact), base, stored) for fact in head["weights"]]
+    result = _meaning(made, head)
+    if digest(result, ALGORITHM).whole != head["result"]:
+        raise FormatError(file, "what comes out of the patch is not what went in: the file is damaged")
+    return result
+
+
+def _meaning(made: list[Weight], head: Mapping[str, Any]) -> Weights:
+    from steelyard.codecs.facts import with_facts
+
+    facts = head.get("facts")
+    return Weights(with_facts(made, facts if isinstance(facts, str) else None))
+
+
+def _head(file: str, stored: Weights) -> dict[str, Any]:
+    text = stored.meta.get(KEY)
+    try:
+        head = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        head = None
+    if not isinstance(head, dict) or not isinstance(head.get("weights"), list):
+        raise FormatError(file, "this is no patch; `steelyard patch A B -o p.safetensors` makes one")
+    if head.get("version") != VERSION:
+        raise FormatError(file, f"a patch of version {printable(head.get('version'))}, of which nothing is known here")
+    if not all(isinstance(head.get(key), str) for key in ("base", "result")):
+        raise FormatError(file, "the patch does not say what it was made for")
+    return head
+
+
+def _entry(file: str, fact: Any) -> _Entry:
+    try:
+        name, how, dtype, shape, *owner = fact
+        entry = _Entry(name, how, dtype, tuple(shape), *owner)
+    except (TypeError, ValueError):
+        raise FormatError(file, "the patch lists a weight without name, dtype and shape") from None
+    words = all(isinstance(word, str) for word in (name, how, dtype, entry.owner))
+    if not words or dtype not in ITEMSIZES or not all(type(length) is int and 0 <= length < 1 << 48 for length in entry.shape):
+        raise FormatError(file, f"the patch lists {printable(name)} with a dtype or shape that there is not")
+    return entry
+
+
+def _made(file: str, entry: _Entry, base: Weights, stored: Weights) -> Weight:
+    """Return a weight of the result."""
+    name, how, dtype, shape, owner = entry
+    if how == "tied":
+        return Weight(name=name, shape=shape, dtype=dtype, read=_tied_reader(file, owner, base, stored, entry), tied=owner)
+    values = stored.get(f"values/{name}")
+    if how == "full" and values is not None and (values.dtype, values.shape) == (dtype, shape):
+        return values.replace(name=name)
+    old = base.get(name)
+    if how in ("same", "sparse") and old is not None and (old.dtype, old.shape) == (dtype, shape):
+        return old.replace(tied=None) if how == "same" else _edited(file, old, stored)
+    raise FormatError(file, f"{printable(name)} is kept as {printable(how)!r}, and its numbers are missing or of another shape")
+
+
+def _tied_reader(file: str, owner: str, base: Weights, stored: Weights, entry: _Entry) -> Any:
+    """Return the reader of a tied weight's owner."""
+    head = _head(file, stored)
+    entries = (_entry(file, fact) for fact in head["weights"])
+    fact = next((each for each in entries if each.name == owner), None)
+    if fact is None or fact.how == "tied" or (fact.dtype, fact.shape) != (entry.dtype, entry.shape):
+        raise FormatError(file, f"{printable(entry.name)} is tied to {printable(owner)}, which is not there or not like it")
+    return _made(file, fact, base, stored).read
+
+
+def _edited(file: str, old: Weight, stored: Weights) -> Weight:
+    """Return a weight of the base with some entries changed, which are put in while it is read."""
+    import numpy as np
+
+    places, values = (stored.get(f"{what}/{old.name}") for what in ("places", "values"))
+    if places is None or values is None or values.dtype != old.dtype or places.dtype not in ("uint32", "uint64"):
+        raise FormatError(file, f"{printable(old.name)} lacks the places or the numbers of its changed entries")
+    if len(places.shape) != 1 or values.shape != places.shape or places.size > old.size:
+        raise FormatError(file, f"{printable(old.name)} has {prod(places.shape):,} places and {prod(values.shape):,} numbers")
+    where = places.numpy().astype(np.int64)
+    if places.size and (where[0] < 0 or where[-1] >= old.size or (np.diff(where) <= 0).any()):
+        raise FormatError(file, f"the places of {printable(old.name)} do not grow, or lead beyond its end")
+    read, new = old.read, values.read
+
+    def edited(start: int, stop: int) -> Array:
+        first, last = np.searchsorted(where, (start, stop))
+        block = read(start, stop)
+        if first < last:
+            block = block if isinstance(read, Stored) else block.copy()  # what lies in a file comes as a copy
+            block[where[first:last] - start] = new(int(first), int(last))
+        return block
+
+    return old.replace(read=edited, tied=None, stored="")

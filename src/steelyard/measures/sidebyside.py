@@ -1,0 +1,337 @@
+"""Two weights side by side, block by block: how far their numbers are apart.
+
+Blocks are compared as bytes first, so that what is equal costs no arithmetic. Differences of float32 and shorter types are
+taken in float32, which rounds them by at most 6e-8 of themselves; everything is summed up in float64. BLAS, whose threads cost
+more than they bring in a loop over blocks, is given no more than short rows, for which it starts none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from math import hypot, isfinite, sqrt
+from threading import local
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from steelyard.core.dtypes import itemsize, numpy_dtype
+from steelyard.core.readers import Live
+from steelyard.core.source import Stored
+from steelyard.core.weight import Weight
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+STEP = 1 << 18
+"""Entries that are looked at together. Fewer stay in a nearer cache, but then two threads wait for each other's turn."""
+CHUNK = 1 << 24
+"""Bytes of a weight that one thread takes at a time. Sums are merged chunk by chunk, so they never depend on threads."""
+SMALL = 1 << 20
+"""Bytes of a weight that is compared before another thread could begin."""
+THREADS = 2
+ROW = 1024
+"""Numbers that are summed up in float32 before float64 takes over: an error of some 1e-7."""
+ONES = np.ones(ROW, np.float32)
+SAFE = (1e-25, 1e35)
+"""Sums of squares between which float32 has neither lost small squares nor overflowed."""
+
+
+class Tolerance(NamedTuple):
+    """How far b may be from a: `absolute` + `relative` * |a|."""
+
+    absolute: float = 0.0
+    relative: float = 0.0
+
+
+class Sums:
+    """What was found in some entries of two weights; two of them can be merged.
+
+    `changed` entries differ in their bits, `beyond` ones by more than the tolerance. `largest` is the largest difference
+    and `place` where it is, `total` the sum of all of them, `apart`, `one` and `other` are the l2 norms of the difference
+    and of both sides. Entries that are NaN or infinite are left out of all of these; `nonfinite` counts those of them
+    that are not the same on both sides. `equal` runs of entries have no norms taken.
+    """
+
+    __slots__ = ("apart", "beyond", "changed", "cosine", "equal", "largest", "nonfinite", "one", "other", "place", "total")
+
+    def __init__(self) -> None:
+        self.changed = self.beyond = self.nonfinite = 0
+        self.largest = self.total = self.apart = self.one = self.other = 0.0
+        self.place = -1
+        self.cosine: float | None = 1.0
+        self.equal: list[tuple[int, int]] = []
+
+    def merge(self, later: Sums) -> None:
+        """Take in what was found in later entries."""
+        self.changed += later.changed
+        self.beyond += later.beyond
+        self.nonfinite += later.nonfinite
+        self.total += later.total
+        if later.largest > self.largest:
+            self.largest, self.place = later.largest, later.place
+        for norm in ("apart", "one", "other"):
+            setattr(self, norm, hypot(getattr(self, norm), getattr(later, norm)))
+        self.equal += later.equal
+
+    def add(self, x: Array, y: Array, start: int, tolerance: Tolerance, desk: Desk) -> None:
+        """Take in a block of both sides, which begins at entry `start`."""
+        self.changed += int(np.count_nonzero(changed_entries(x, y, desk.flags[: len(x)])))
+        d, one, other = _apart(x, y, desk)
+        top = float(d.max(initial=0.0))
+        if not isfinite(top):
+            d, one, other = self._finite(d, one, other)
+            top = float(d.max(initial=0.0))
+        if top > self.largest:
+            self.largest, self.place = top, start + int(d.argmax())
+        if top > tolerance.absolute:
+            limit = tolerance.absolute + tolerance.relative * np.abs(one) if tolerance.relative else tolerance.absolute
+            self.beyond += int(np.count_nonzero(d > limit))
+        self.total += _products(d, ONES)
+        self.apart = hypot(self.apart, norm(d))
+        self.one = hypot(self.one, norm(one))
+        self.other = hypot(self.other, norm(other))
+
+    def _finite(self, d: Array, one: Array, other: Array) -> tuple[Array, Array, Array]:
+        """Put zeros in the place of entries that cannot be subtracted, and count those that are not the same."""
+        if d.dtype == np.float32:
+            one, other = one.astype(np.float64), other.astype(np.float64)
+            d = np.abs(other - one)
+        bad = ~np.isfinite(d)
+        same = (one == other) | (np.isnan(one) & np.isnan(other))
+        wrong = int(np.count_nonzero(bad & ~same))
+        self.nonfinite += wrong
+        self.beyond += wrong
+        return np.where(bad, 0.0, d), np.where(bad, 0.0, one), np.where(bad, 0.0, other)
+
+
+def side_by_side(couples: Sequence[tuple[Weight, Weight]], tolerance: Tolerance) -> Iterator[Sums]:
+    """Yield what differs in each couple of weights of one shape; large ones that lie in files or in memory by two threads."""
+    many = [couple for couple in couples if couple[0].nbytes > SMALL and all(map(_many_may_read, couple))]
+    if not many:
+        yield from (_settled(*couple, [compare(*couple, *run, tolerance) for run in _runs(couple[0])]) for couple in couples)
+        return
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        jobs: dict[int, list[Future[Sums]]] = {
+            id(couple): [pool.submit(compare, *couple, *run, tolerance) for run in _runs(couple[0])] for couple in many
+        }
+        for couple in couples:
+            parts = jobs.get(id(couple))
+            if parts is None:
+                yield _settled(*couple, [compare(*couple, *run, tolerance) for run in _runs(couple[0])])
+            else:
+                yield _settled(*couple, [part.result() for part in parts])
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _many_may_read(weight: Weight) -> bool:
+    """Tell whether several threads may read the numbers at once."""
+    read = weight.read
+    return isinstance(read, Live) or (isinstance(read, Stored) and read.source.path is not None)
+
+
+def _runs(weight: Weight) -> Iterator[tuple[int, int]]:
+    step = max(CHUNK // itemsize(weight.dtype), 1)
+    for start in range(0, weight.size, step):
+        yield start, min(start + step, weight.size)
+
+
+def _settled(one: Weight, other: Weight, parts: list[Sums]) -> Sums:
+    """Merge what was found, and take the norms of equal runs where there are others: all equal, they are not needed."""
+    whole = Sums()
+    for part in parts:
+        whole.merge(part)
+    if whole.changed:
+        for start, stop in whole.equal:
+            own = norm_of(one, start, stop)
+            whole.one, whole.other = hypot(whole.one, own), hypot(whole.other, own)
+        whole.cosine = _cosine(whole) if whole.other / 2 <= whole.one <= whole.other * 2 else _product(one, other, whole)
+    return whole
+
+
+def _cosine(sums: Sums) -> float | None:
+    """Return the cosine of the angle between sides of about one length from the norms, None where one is zero or overflows.
+
+    1 - cos = (|b - a|^2 - (|b| - |a|)^2) / (2 |a| |b|), which keeps its digits where both are nearly the same.
+    """
+    if not _measurable(sums):
+        return None
+    gap = sums.other - sums.one
+    below = ((sums.apart - gap) / sums.one) * ((sums.apart + gap) / sums.other) / 2
+    return min(max(1.0 - below, -1.0), 1.0)
+
+
+def _measurable(sums: Sums) -> bool:
+    return all(norm and isfinite(norm) for norm in (sums.one, sums.other, max(sums.apart, sums.one)))
+
+
+def _product(one: Weight, other: Weight, sums: Sums) -> float | None:
+    """Return the cosine from the products of all entries, where one side is much longer: the norms would tell nothing."""
+    if not _measurable(sums):
+        return None
+    found, readers = 0.0, (BlockReader(one), BlockReader(other))
+    with np.errstate(all="ignore"):
+        for at in range(0, one.size, STEP):
+            x, y = (_wide(reader.block(at, min(at + STEP, one.size))) for reader in readers)
+            products = ((x / sums.one) * (y.conj() / sums.other)).real
+            found += float(np.add.reduce(products[np.isfinite(x) & np.isfinite(y)]))
+    return min(max(found, -1.0), 1.0)
+
+
+def _wide(x: Array) -> Array:
+    return x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
+
+
+def norm_of(weight: Weight, start: int, stop: int) -> float:
+    """Return the l2 norm of the finite entries [start, stop)."""
+    found = 0.0
+    with np.errstate(all="ignore"):
+        reader = BlockReader(weight)
+        for at in range(start, stop, STEP):
+            numbers = _real(reader.block(at, min(at + STEP, stop)))
+            good = np.isfinite(numbers)
+            found = hypot(found, norm(numbers if good.all() else numbers[good]))
+    return found
+
+
+def compare(one: Weight, other: Weight, start: int, stop: int, tolerance: Tolerance) -> Sums:
+    """Compare the entries [start, stop) of two weights of one shape."""
+    sums, same_type = Sums(), one.dtype == other.dtype
+    desk = _desk()
+    readers = BlockReader(one, desk.one), BlockReader(other, desk.other)
+    with np.errstate(all="ignore"):
+        for at in range(start, stop, STEP):
+            end = min(at + STEP, stop)
+            x, y = (reader.block(at, end) for reader in readers)
+            if same_type and _equal(*readers, x, y):
+                sums.equal.append((at, end))
+            else:
+                sums.add(x, y, at, tolerance, desk)
+    return sums
+
+
+class Desk:
+    """Memory of one thread, used again for each block: fresh memory costs more than what is done with it."""
+
+    __slots__ = ("apart", "flags", "one", "other")
+
+    def __init__(self) -> None:
+        self.one: dict[int, bytearray] = {}
+        self.other: dict[int, bytearray] = {}
+        self.apart = {size: np.empty(STEP, f"f{size}") for size in (4, 8)}
+        self.flags = np.empty(STEP, np.bool_)
+
+
+_OWN = local()
+
+
+def _desk() -> Desk:
+    if not hasattr(_OWN, "desk"):
+        _OWN.desk = Desk()
+    found: Desk = _OWN.desk
+    return found
+
+
+class BlockReader:
+    """Reads blocks of a weight of at most `STEP` entries, each valid until the next; those of a file into one buffer."""
+
+    __slots__ = ("_numbers", "_read", "buffer")
+
+    def __init__(self, weight: Weight, buffers: dict[int, bytearray] | None = None) -> None:
+        self._read: Any = weight.read
+        self.buffer: bytearray | None = None
+        if isinstance(weight.read, Stored) and weight.read.byteorder == "<":
+            size = min(STEP, weight.size) * itemsize(weight.dtype)
+            kept = {} if buffers is None else buffers
+            self.buffer = kept[size] if size in kept else bytearray(size)
+            kept.clear()
+            kept[size] = self.buffer
+            self._numbers = np.frombuffer(self.buffer, numpy_dtype(weight.dtype))
+
+    def block(self, start: int, stop: int) -> Array:
+        """Return the entries [start, stop) with one axis."""
+        if self.buffer is None:
+            return np.ascontiguousarray(self._read(start, stop))
+        numbers = self._numbers[: stop - start]
+        self._read.fill(start, memoryview(self.buffer)[: numbers.nbytes])
+        return numbers
+
+
+def _equal(one: BlockReader, other: BlockReader, x: Array, y: Array) -> bool:
+    """Tell whether two blocks of one type have the same bits; Python compares whole buffers fastest."""
+    if one.buffer is not None and other.buffer is not None and len(one.buffer) == x.nbytes:
+        return one.buffer == other.buffer
+    return equal(x, y)
+
+
+def equal(x: Array, y: Array) -> bool:
+    """Tell whether two arrays of one type have the same bits."""
+    word = np.uint64 if x.nbytes % 8 == 0 else np.uint8
+    return bool(np.array_equal(x.view(word), y.view(word)))
+
+
+def bits(x: Array) -> Array:
+    """Return the bits of each number as unsigned whole numbers; those of sixteen bytes as two."""
+    size = x.dtype.itemsize
+    return x.view(f"u{size}") if size <= 8 else x.view(np.uint64).reshape(-1, 2)
+
+
+def changed_entries(x: Array, y: Array, out: Array | None = None) -> Array:
+    """Return for each entry whether its bits differ, or the number where the types do; `out` is filled where it can be."""
+    if x.dtype != y.dtype:
+        one, other = _real(x), _real(y)
+        apart: Array = (one != other) & ~(np.isnan(one) & np.isnan(other))
+        return apart
+    one, other = bits(x), bits(y)
+    if one.ndim > 1:
+        both: Array = (one != other).any(axis=1)
+        return both
+    different: Array = np.not_equal(one, other, out=out)
+    return different
+
+
+def _apart(x: Array, y: Array, desk: Desk) -> tuple[Array, Array, Array]:
+    """Return the absolute differences, and both sides as real numbers (complex ones by their magnitude)."""
+    if x.dtype.kind == "c" or y.dtype.kind == "c":
+        x, y = x.astype(np.complex128), y.astype(np.complex128)
+        return np.abs(y - x), np.abs(x), np.abs(y)
+    one, other = _real(x), _real(y)
+    if x.dtype == y.dtype and x.dtype.kind in "iu" and x.dtype.itemsize == 8:  # float64 would lose their last digits
+        return np.where(x > y, x - y, y - x).view(np.uint64).astype(np.float64), one, other
+    out = desk.apart[max(one.dtype.itemsize, other.dtype.itemsize)][: len(x)]
+    d = np.subtract(other, one, out=out)
+    return np.abs(d, out=out), one, other
+
+
+def _real(x: Array) -> Array:
+    """Return numbers as float32 where that holds them all, else as float64."""
+    if x.dtype.kind == "c":
+        return np.abs(x.astype(np.complex128))
+    if x.dtype in (np.float32, np.float64):
+        return x
+    short = x.dtype.itemsize <= 2 and not (x.dtype.kind in "iu" and x.dtype.itemsize > 2)
+    return x.astype(np.float32 if short else np.float64)
+
+
+def norm(x: Array) -> float:
+    """Return the l2 norm of finite numbers, which neither overflows nor vanishes."""
+    squares = _products(x)
+    if SAFE[0] < squares < SAFE[1]:
+        return sqrt(squares)
+    top = float(np.abs(x).max(initial=0.0))
+    if not top:
+        return 0.0
+    scaled = x.astype(np.float64) / top
+    return top * sqrt(float(np.add.reduce(scaled * scaled)))
+
+
+def _products(x: Array, by: Array | None = None) -> float:
+    """Return the sum of squares, or of the numbers themselves where they are multiplied `by` ones."""
+    if x.dtype != np.float32:
+        return float(np.einsum("i,i->", x, x) if by is None else np.add.reduce(x))
+    cut = x.size // ROW * ROW
+    rows, rest = x[:cut].reshape(-1, ROW), x[cut:].astype(np.float64)
+    sums = np.vecdot(rows, rows if by is None else by)
+    return float(np.add.reduce(sums, dtype=np.float64)) + float(np.add.reduce(rest * rest if by is None else rest))

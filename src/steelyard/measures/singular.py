@@ -1,0 +1,83 @@
+"""Singular values of a matrix that is read row by row: exact for small ones, of the largest for large ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+    Blocks = Callable[[], Iterator[tuple[int, Array]]]
+    """Gives the number of a first row and some rows, one block after another."""
+
+WHOLE = 1 << 22
+"""Entries of a matrix that is taken into memory as a whole: 32 MiB of float64."""
+MORE = 16
+"""Vectors beyond those that are asked for: they make the last ones right."""
+POWERS = 3
+"""Times that a random projection is put through the matrix and back: small values vanish from it."""
+
+
+class Singular(NamedTuple):
+    """Singular values, the largest first, how they were found, and how far each may be off."""
+
+    values: Array
+    method: str
+    error: float
+
+
+def singular_values(blocks: Blocks, shape: tuple[int, int], exact: int, largest: int) -> Singular:
+    """Return all singular values where the shorter side is at most `exact`, else the `largest`.
+
+    Small matrices are decomposed as they are. Of long ones the products of columns are summed up and their
+    eigenvalues taken, which leaves small values less exact. Of large ones the largest values are found by random
+    projection; each lies within `error` of a true one.
+    """
+    if min(shape) > exact:
+        return _randomised(blocks, shape, largest)
+    if shape[0] * shape[1] <= WHOLE:
+        values = np.linalg.svd(np.concatenate([block for _, block in blocks()]), compute_uv=False)
+        return Singular(values, "exact", float(max(shape) * np.finfo(np.float64).eps * values[0]))
+    gram = _gram(blocks, shape)
+    squares = np.maximum(np.linalg.eigvalsh(gram)[::-1], 0.0)
+    values = np.sqrt(squares)
+    return Singular(values, "exact, by products", float(np.sqrt(max(shape) * np.finfo(np.float64).eps) * values[0]))
+
+
+def _gram(blocks: Blocks, shape: tuple[int, int]) -> Array:
+    """Return the products of all columns, or of all rows where those are fewer."""
+    if shape[1] <= shape[0]:
+        return np.asarray(sum(block.conj().T @ block for _, block in blocks()))
+    rows = np.concatenate([block for _, block in blocks()])  # few rows, however long
+    return np.asarray(rows @ rows.conj().T)
+
+
+def _randomised(blocks: Blocks, shape: tuple[int, int], largest: int) -> Singular:
+    width = min(largest + MORE, *shape)
+    basis = np.random.default_rng(0).standard_normal((shape[1], width))
+    for _ in range(POWERS):
+        basis, _ = np.linalg.qr(_back(blocks, np.linalg.qr(_through(blocks, basis))[0], shape[1]))
+    inside = _through(blocks, basis)
+    left, values, right = np.linalg.svd(inside, full_matrices=False)
+    vectors = basis @ right.conj().T
+    keep = min(largest, width)
+    residual = _back(blocks, left[:, :keep], shape[1]) - vectors[:, :keep] * values[:keep]
+    error = float(np.linalg.norm(residual, axis=0).max(initial=0.0))
+    return Singular(values[:keep], f"randomised, the {keep} largest", error)
+
+
+def _through(blocks: Blocks, vectors: Array) -> Array:
+    """Return the matrix times some vectors."""
+    return np.concatenate([block @ vectors for _, block in blocks()])
+
+
+def _back(blocks: Blocks, vectors: Array, columns: int) -> Array:
+    """Return the transposed matrix times some vectors."""
+    found = np.zeros((columns, vectors.shape[1]), vectors.dtype)
+    for first, block in blocks():
+        product = block.conj().T @ vectors[first : first + len(block)]
+        found = found + product if np.iscomplexobj(product) else np.add(found, product, out=found)
+    return found

@@ -1,0 +1,247 @@
+"""`spectra`: the singular values of weights, what they say, and the same of random weights beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+from steelyard.core.weight import Role, Weight
+from steelyard.errors import ShapeError, printable
+from steelyard.io import weights
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+    from steelyard.measures.powerlaw import PowerLaw
+    from steelyard.measures.singular import Blocks, Singular
+
+EXACT = 1024
+"""The shorter side of a matrix up to which all singular values are found."""
+LARGEST = 128
+DRAWS = 19
+"""Random matrices beside each weight, where that is no more than some seconds' work."""
+WORK = 4e9
+"""Rows times columns times the shorter side that all draws of a weight may take together."""
+MARGIN = 1.1
+"""How much larger than all draws a value must be: nineteen draws alone would be wrong once in twenty times."""
+PASSED_OVER = (Role.BIAS, Role.COUNT, Role.MEAN, Role.VARIANCE)
+
+
+class Null:
+    """What random weights of the same shape and scale give: the entries of the weight itself in random order.
+
+    `draws` such matrices were made: `spectral_norm` is the largest among them, `stable_rank`, `effective_rank`, `alpha` and
+    `distance` are means over them, None where they are not defined.
+    """
+
+    __slots__ = ("alpha", "distance", "draws", "effective_rank", "spectral_norm", "stable_rank")
+
+    def __init__(self, drawn: Sequence[Spectrum]) -> None:
+        self.draws = len(drawn)
+        self.spectral_norm = max((each.spectral_norm for each in drawn), default=0.0)
+        self.stable_rank = _mean(each.stable_rank for each in drawn)
+        self.effective_rank = _mean(each.effective_rank for each in drawn)
+        self.alpha = _mean(each.law.alpha if each.law else None for each in drawn)
+        self.distance = _mean(each.law.distance if each.law else None for each in drawn)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain Python, for JSON."""
+        return {word: getattr(self, word) for word in self.__slots__}
+
+
+class Spectrum:
+    """The singular values of one weight as a matrix of `shape`, the largest first in `values`.
+
+    `method` says how they were found, and each lies within `error` of a true one. `stable_rank` is the sum of the squares
+    over the largest square, `effective_rank` the exponential of the entropy of the values over their sum, `rank` how many
+    are larger than rounding; the latter two are None where only the largest values are known, as is `law`, the power
+    law of the eigenvalues (the squares). `edge` is where the values of random weights of this scale would end
+    (Marchenko and Pastur), and `beyond` how many lie above it. `null` is the same for random weights.
+    `verdict` is blank unless the largest value is beyond anything random.
+    """
+
+    __slots__ = (
+        *("beyond", "edge", "effective_rank", "error", "frobenius", "law", "method", "name", "null", "rank", "shape"),
+        *("spectral_norm", "stable_rank", "values", "verdict"),
+    )
+
+    def __init__(self, name: str, shape: tuple[int, int], found: Singular, frobenius: float) -> None:
+        values = found.values
+        whole = len(values) == min(shape)
+        self.name = name
+        self.shape = shape
+        self.values: tuple[float, ...] = tuple(values.tolist())
+        self.method = found.method
+        self.error = found.error
+        self.frobenius = frobenius
+        self.spectral_norm = self.values[0]
+        self.stable_rank = (frobenius / self.spectral_norm) ** 2 if self.spectral_norm else 0.0
+        self.effective_rank = _effective_rank(values) if whole else None
+        self.rank = int((values > found.error).sum()) if whole else None
+        self.law: PowerLaw | None = None
+        self.edge = frobenius * (1 / sqrt(shape[0]) + 1 / sqrt(shape[1]))
+        self.beyond = int((values > self.edge).sum())
+        self.null: Null | None = None
+        self.verdict = ""
+
+    def __repr__(self) -> str:
+        from steelyard.views.differences import spectrum_line
+
+        return spectrum_line(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain Python, for JSON."""
+        plain = {word: getattr(self, word) for word in self.__slots__ if word not in ("law", "null", "shape", "values")}
+        return plain | {
+            "shape": list(self.shape),
+            "values": list(self.values),
+            "law": self.law and self.law._asdict(),
+            "null": self.null and self.null.to_dict(),
+        }
+
+
+class Spectra:
+    """The spectra of weights, in order, and `notes` on what was passed over and how it was computed."""
+
+    __slots__ = ("notes", "rows")
+
+    def __init__(self, rows: Iterable[Spectrum], notes: Iterable[str] = ()) -> None:
+        self.rows = list(rows)
+        self.notes = list(notes)
+
+    def __getitem__(self, name: str) -> Spectrum:
+        """Return the spectrum of a weight by its name."""
+        found = next((row for row in self.rows if row.name == name), None)
+        if found is None:
+            raise ShapeError(f"there is no spectrum of {printable(name)!r}")
+        return found
+
+    def __repr__(self) -> str:
+        from steelyard.views.differences import spectra_lines
+
+        return "\n".join(spectra_lines(self))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return them as plain Python, for JSON."""
+        return {"weights": [row.to_dict() for row in self.rows], "notes": self.notes}
+
+
+def spectra(source: Any, *, exact: int = EXACT, largest: int = LARGEST, draws: int = DRAWS) -> Spectra:
+    """Return the singular values of every weight with two axes or more, and what they say beside random weights.
+
+    `source` is a model, a file or `Weights`. A convolution is unfolded: its outputs against inputs and space. All values
+    are found where the shorter side is at most `exact`, else the `largest`, by random projection. `draws` random
+    matrices are made of the entries of each weight, fewer of large ones; 0 makes none, and gives no verdicts.
+    Weights that hold NaN or Inf are passed over, and noted.
+
+    Examples:
+        >>> import numpy as np
+        >>> found = spectra({"w": np.diag([3.0, 4.0])})["w"]
+        >>> found.spectral_norm, round(found.stable_rank, 4)
+        (4.0, 1.5625)
+    """
+    from steelyard.measures.matrices import matrix_shape, one_blas_thread
+
+    if exact < 1 or largest < 1 or draws < 0:
+        raise ShapeError(
+            f"exact is {exact}, largest {largest} and draws {draws}; the first two must be positive, draws not negative"
+        )
+    rows, notes = [], []
+    with one_blas_thread():
+        for weight in weights(source)._distinct().weights:
+            shape = matrix_shape(weight)
+            if shape is None or min(shape) < 2 or weight.role in PASSED_OVER:
+                continue
+            norm = _norm(weight)
+            if norm is None or not weight.dtype.startswith(("float", "bfloat", "complex")):
+                notes += [f"{printable(weight.name)} is not finite, and was passed over"] if norm is None else []
+            else:
+                rows.append(_spectrum(weight, shape, norm, exact, largest, draws))
+    return Spectra(rows, [*notes, *_threads()])
+
+
+def _threads() -> list[str]:
+    from importlib.util import find_spec
+
+    known = find_spec("threadpoolctl") is not None
+    return [] if known else ["threadpoolctl is not installed: BLAS took as many threads as it wanted"]
+
+
+def _norm(weight: Weight) -> float | None:
+    """Return the l2 norm of all entries; None where one is not finite."""
+    import numpy as np
+
+    from steelyard.measures.sidebyside import norm
+
+    found = 0.0
+    for block in weight.blocks():
+        values = np.abs(block.astype(np.complex128 if block.dtype.kind == "c" else np.float64))
+        if not np.isfinite(values).all():
+            return None
+        found = sqrt(found * found + norm(values) ** 2)
+    return found
+
+
+def _spectrum(weight: Weight, shape: tuple[int, int], norm: float, exact: int, largest: int, draws: int) -> Spectrum:
+    from steelyard.measures.matrices import row_blocks
+
+    found = _of(weight.name, lambda: row_blocks(weight, shape), shape, norm, exact, largest)
+    work = shape[0] * shape[1] * min(*shape, largest if min(shape) > exact else min(shape))
+    draws = min(draws, max(int(WORK / work), 1))
+    drawn = [_of("", _shuffling(weight, shape, draw), shape, norm, exact, largest) for draw in range(draws)]
+    if drawn:
+        found.null = Null(drawn)
+        found.verdict = _verdict(found, found.null)
+    return found
+
+
+def _of(name: str, blocks: Blocks, shape: tuple[int, int], norm: float, exact: int, largest: int) -> Spectrum:
+    from steelyard.measures.powerlaw import fitted
+    from steelyard.measures.singular import singular_values
+
+    values = singular_values(blocks, shape, exact, largest)
+    made = Spectrum(name, shape, values, norm)
+    if len(values.values) == min(shape):
+        made.law = fitted(values.values**2)
+    return made
+
+
+def _shuffling(weight: Weight, shape: tuple[int, int], draw: int) -> Blocks:
+    """Return what gives the rows with all entries in random order; those of large matrices within a million."""
+    import numpy as np
+
+    from steelyard.measures.matrices import row_blocks
+
+    def blocks() -> Iterator[tuple[int, Array]]:
+        chance = np.random.default_rng([draw, *shape])  # the same order in each pass
+        for first, block in row_blocks(weight, shape):
+            yield first, chance.permutation(block.reshape(-1)).reshape(block.shape)
+
+    return blocks
+
+
+def _effective_rank(values: Array) -> float:
+    import numpy as np
+
+    parts = values[values > 0] / values.sum() if values.any() else values[:0]
+    return float(np.exp(-(parts * np.log(parts)).sum())) if parts.size else 0.0
+
+
+def _verdict(found: Spectrum, null: Null) -> str:
+    """Say how many values are beyond random ones, where there are any; the largest random one and the theory must agree."""
+    from steelyard.measures.matrices import chance_range
+
+    limit = max(MARGIN * null.spectral_norm, chance_range(found.shape, found.frobenius)[1])
+    beyond = sum(value - found.error > limit for value in found.values)
+    if not beyond:
+        return ""
+    least = "at least " if beyond == len(found.values) < min(found.shape) else ""
+    return (
+        f"{least}{beyond} singular value{'s' * (beyond != 1)} beyond chance: the largest is {found.spectral_norm:.4g}, that of "
+        f"the same entries in random order at most {null.spectral_norm:.4g} ({null.draws} drawn); beyond {limit:.4g} p < 0.001"
+    )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

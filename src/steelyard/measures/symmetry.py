@@ -1,0 +1,300 @@
+"""Nets that differ by the order of their hidden units: the order in which they fit best, by assignment.
+
+The hidden units of a dense or convolutional layer may stand in any order, as long as the next layer takes its inputs in
+the same one: the function is the same. Units of one order make a `Space`; each space is assigned so that the products
+of all weights that it touches are largest, in turn, until nothing improves. Permuted copies of a net come back exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from steelyard.core.readers import array_reader
+from steelyard.errors import MissingExtraError, ShapeError, printable
+from steelyard.measures.matrices import as_float64, one_blas_thread
+from steelyard.measures.pairs import Couple, Coupling
+from steelyard.transfers.flow import flowing_into
+from steelyard.transfers.sides import Side
+
+if TYPE_CHECKING:
+    from steelyard.core.axes import Part
+    from steelyard.core.weight import Array
+    from steelyard.transfers.nets import Net
+    from steelyard.transfers.units import Unit
+
+MATRICES = ("dense", "conv", "conv transpose")
+VECTORS = ("batch norm", "layer norm", "instance norm", "rms norm", "prelu")
+SWEEPS = 50
+"""Rounds over all spaces; a few are enough where the nets are alike."""
+BREAKING = ("merge", "reshape", "other")
+"""Layers behind which an order of units may mean something."""
+
+
+class Use(NamedTuple):
+    """An axis of a part that runs over the units of a space, each `width` times; one after another where `inside`."""
+
+    part: Part
+    axis: int
+    width: int = 1
+    inside: bool = True
+
+
+class Space:
+    """Units whose order is free, unless `fixed`: all axes that run over them, and the layer that makes them."""
+
+    __slots__ = ("fixed", "name", "size", "uses")
+
+    def __init__(self, name: str, size: int) -> None:
+        self.name = name
+        self.size = size
+        self.uses: list[Use] = []
+        self.fixed = False
+
+
+def aligned(found: Coupling, sources: tuple[Any, Any]) -> tuple[Coupling, dict[str, list[int]]]:
+    """Return the couples with the hidden units of the second side in the order that fits the first best, and that order.
+
+    Entry i of an order is the unit of the second side that stands where unit i of the first does. Raises `ShapeError`
+    where it is not known how the layers follow one another, and `MissingExtraError` without SciPy.
+    """
+    net = Side(sources[1]).net()
+    spaces, note = _spaces(net)
+    partners = {each.other.name: each for each in found.couples if each.one and each.other and each.one.shape == each.other.shape}
+    free = [space for space in spaces if not space.fixed and all(use.part.weight.name in partners for use in space.uses)]
+    if not free:
+        raise ShapeError("no layer has hidden units whose order is free, or their weights have no partners")
+    sides = _Sides(free, partners)
+    with one_blas_thread():
+        orders = sides.best()
+    moved = {space.name: orders[nth].tolist() for nth, space in enumerate(free)}
+    permuted = sides.permuted(orders)
+    couples = [_with(each, permuted) for each in found.couples]
+    return Coupling(couples, [*found.notes, *note]), moved
+
+
+def _with(each: Couple, permuted: Mapping[str, Array]) -> Couple:
+    if each.other is None or each.other.name not in permuted:
+        return each
+    return each._replace(other=each.other.replace(read=array_reader(permuted[each.other.name])))
+
+
+def _spaces(net: Net) -> tuple[list[Space], list[str]]:
+    """Return the spaces of a net, and what is to be said of how they were found."""
+    units = [unit for unit in net.units if unit.parts and not unit.tied]
+    before = flowing_into(net.graph, units) if net.graph else None
+    note = []
+    if before is None:
+        joining = next((layer for layer in net.graph.layers if layer.kind in BREAKING), None) if net.graph else None
+        if joining is not None:
+            raise ShapeError(
+                f"nothing says how data flows into {printable(joining.name)} ({printable(joining.made_by)}), so no order is free"
+            )
+        before = _as_chain(units)
+        note = ["nothing says how data flows: layers were taken as a chain, in the order in which they are listed"]
+    made: dict[int, Space | None] = {}
+    spaces: list[Space] = []
+    for unit in units:
+        incoming = [made[each] for each in before[id(unit)] if made.get(each)]
+        if len(before[id(unit)]) > 1:
+            _fix(incoming)
+        space = incoming[0] if len(incoming) == 1 == len(before[id(unit)]) else None
+        made[id(unit)] = _through(unit, space, net.channels, spaces)
+    used = {each for unit in units for each in before[id(unit)]}
+    _fix(made[id(unit)] for unit in units if id(unit) not in used)
+    _fix(made.get(each) for layer in _breaking(net, units) for each in layer)
+    return spaces, note
+
+
+def _fix(spaces: Iterable[Space | None]) -> None:
+    for space in spaces:
+        if space is not None:
+            space.fixed = True
+
+
+def _breaking(net: Net, units: list[Unit]) -> list[list[int]]:
+    """Return the units whose outputs flow into layers that do not treat all units alike."""
+    if net.graph is None:
+        return []
+    makers: dict[str, list[int]] = {}
+    for unit in units:
+        if unit.layer is not None:
+            makers.setdefault(unit.layer.name, []).append(id(unit))
+    layers = {layer.name: layer for layer in net.graph.layers}
+    found = []
+    for layer in layers.values():
+        pending, seen, reached = list(layer.after or ()) if layer.kind in BREAKING else [], set[str](), list[int]()
+        while pending:
+            name = pending.pop()
+            if name in makers:
+                reached += makers[name]
+            elif name in layers and name not in seen:
+                seen.add(name)
+                pending += layers[name].after or ()
+        found.append(reached)
+    return found
+
+
+def _as_chain(units: list[Unit]) -> dict[int, list[int]]:
+    """Let each unit follow the one listed before; raises where the sizes show that they do not."""
+    before: dict[int, list[int]] = {}
+    last, width = None, 0
+    for unit in units:
+        before[id(unit)] = [] if last is None else [id(last)]
+        if unit.kind in MATRICES:
+            if width and _inputs(unit) % width:
+                raise ShapeError(
+                    f"{printable(unit.name)} has {_inputs(unit)} inputs, the layer listed before it {width} outputs: "
+                    "the layers are no chain, and nothing says how data flows; give live models"
+                )
+            width = _outputs(unit)
+        elif unit.kind not in VECTORS:
+            raise ShapeError(
+                f"{printable(unit.name)} is {unit.kind}, and nothing says how data flows around it; give live models, "
+                "or compare without up_to"
+            )
+        last = unit
+    return before
+
+
+def _kernel(unit: Unit) -> Part:
+    return unit.parts["kernel", ""]
+
+
+def _inputs(unit: Unit) -> int:
+    part = _kernel(unit)
+    return part.shape[part.labels.index("in")]
+
+
+def _outputs(unit: Unit) -> int:
+    part = _kernel(unit)
+    return part.shape[part.labels.index("out")]
+
+
+def _through(unit: Unit, space: Space | None, channels: str, spaces: list[Space]) -> Space | None:
+    """Add what a unit has over the units that come in, and return the space that goes out."""
+    if unit.kind in VECTORS and space is not None:
+        parts = list(unit.parts.values())
+        if all(part.shape == (space.size,) for part in parts):
+            space.uses += [Use(part, 0) for part in parts]
+            return space
+    if unit.kind not in MATRICES or ("kernel", "") not in unit.parts or int(unit.settings.get("groups") or 1) != 1:
+        _fix([space])
+        return None
+    if space is not None:
+        width, rest = divmod(_inputs(unit), space.size)
+        if rest or (width > 1 and not channels):
+            _fix([space])
+        space.uses.append(Use(_kernel(unit), _kernel(unit).labels.index("in"), width, channels != "last"))
+    out = Space(unit.name, _outputs(unit))
+    out.uses.append(Use(_kernel(unit), _kernel(unit).labels.index("out")))
+    others = [part for (slot, _), part in unit.parts.items() if slot != "kernel"]
+    out.uses += [Use(part, 0) for part in others if part.shape == (out.size,)]
+    out.fixed = any(part.shape != (out.size,) for part in others) or bool(unit.computed)
+    spaces.append(out)
+    return out
+
+
+class _Sides:
+    """The numbers of both sides that free spaces touch, with canonical axes in float64."""
+
+    def __init__(self, spaces: list[Space], partners: Mapping[str, Couple]) -> None:
+        self.spaces = spaces
+        self.partners = partners
+        self.parts = {id(use.part): use.part for space in spaces for use in space.uses}
+        self.one = {key: self._read(part, "one") for key, part in self.parts.items()}
+        self.other = {key: self._read(part, "other") for key, part in self.parts.items()}
+        self.axes: dict[int, list[tuple[int, Use]]] = {}
+        for nth, space in enumerate(spaces):
+            for use in space.uses:
+                self.axes.setdefault(id(use.part), []).append((nth, use))
+
+    def _read(self, part: Part, side: str) -> Array:
+        weight = getattr(self.partners[part.weight.name], side)
+        return np.nan_to_num(as_float64(part.read(weight.numpy())), posinf=0.0, neginf=0.0)
+
+    def best(self) -> list[Array]:
+        """Return the best orders found: from those of the incoming weights, and from the order as it is."""
+        asis = [np.arange(space.size) for space in self.spaces]
+        first = [order.copy() for order in asis]
+        for nth, space in enumerate(self.spaces):
+            first[nth] = self._assigned(nth, first, [use for use in space.uses if _incoming(use)])
+        return max((self._improved(orders) for orders in (asis, first)), key=self._product)
+
+    def _improved(self, orders: list[Array]) -> list[Array]:
+        orders = list(orders)
+        product = self._product(orders)
+        for _ in range(SWEEPS):
+            for nth, space in enumerate(self.spaces):
+                orders[nth] = self._assigned(nth, orders, space.uses)
+            now = self._product(orders)
+            if now <= product + 1e-12 * abs(product):
+                break
+            product = now
+        return orders
+
+    def _assigned(self, nth: int, orders: list[Array], uses: list[Use]) -> Array:
+        """Return the order of one space that fits best while the others stay."""
+        size = self.spaces[nth].size
+        gains = np.zeros((size, size))
+        for use in uses:
+            mine = _by_unit(self.one[id(use.part)], use, size)
+            theirs = _by_unit(self._ordered(use.part, orders, but=nth), use, size)
+            gains += (mine @ theirs.conj().T).real
+        return _assignment(gains)
+
+    def _ordered(self, part: Part, orders: list[Array], but: int = -1) -> Array:
+        values = self.other[id(part)]
+        for nth, use in self.axes[id(part)]:
+            if nth != but:
+                values = values.take(_indices(orders[nth], use), axis=use.axis)
+        return values
+
+    def _product(self, orders: list[Array]) -> float:
+        return sum(float((self.one[key] * self._ordered(part, orders).conj()).real.sum()) for key, part in self.parts.items())
+
+    def permuted(self, orders: list[Array]) -> dict[str, Array]:
+        """Return the arrays of the second side with their units in these orders, bit for bit the same numbers."""
+        made: dict[str, Array] = {}
+        for part in self.parts.values():
+            name = part.weight.name
+            if name not in made:
+                weight = self.partners[name].other
+                made[name] = weight.numpy().copy() if weight else np.empty(0)
+            values = part.read(made[name]).copy()
+            for nth, use in self.axes[id(part)]:
+                values = values.take(_indices(orders[nth], use), axis=use.axis)
+            part.write(made[name], values)
+        return made
+
+
+def _incoming(use: Use) -> bool:
+    return use.part.labels[use.axis] != "in"
+
+
+def _indices(order: Array, use: Use) -> Array:
+    """Return the order of an axis on which each unit stands several times."""
+    inner = np.arange(use.width)
+    if use.inside:
+        return (order[:, None] * use.width + inner).reshape(-1)
+    return (inner[:, None] * len(order) + order).reshape(-1)
+
+
+def _by_unit(values: Array, use: Use, size: int) -> Array:
+    """Return a row for each unit."""
+    split = (size, use.width) if use.inside else (use.width, size)
+    before, after = values.shape[: use.axis], values.shape[use.axis + 1 :]
+    parted = values.reshape(*before, *split, *after)
+    return np.moveaxis(parted, use.axis + (not use.inside), 0).reshape(size, -1)
+
+
+def _assignment(gains: Array) -> Array:
+    """Return for each row the column that it gets, so that the sum is largest."""
+    try:
+        from scipy.optimize import linear_sum_assignment
+    except ImportError:
+        raise MissingExtraError("a comparison up to permutation", "permutation") from None
+    found: Array = linear_sum_assignment(gains, maximize=True)[1]
+    return found

@@ -1,0 +1,268 @@
+"""What a difference is, where that shows: a cast, another order, a scalar multiple, sparse edits, a low rank, noise.
+
+A verdict is given only with its evidence. Those on every entry (cast, order, multiple, edits) are facts that were checked
+entry by entry; those on matrices (rank, noise) are held against random matrices of the same size and scale, the null,
+and nothing is said unless the difference is unlike those (rank) or just like those (noise).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steelyard.core.dtypes import is_floating, itemsize, numpy_dtype
+from steelyard.core.weight import Weight
+from steelyard.measures.matrices import chance_range, matrix_shape, one_blas_thread, row_blocks, sample, share_of
+from steelyard.measures.sidebyside import STEP, BlockReader, bits
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+    from steelyard.measures.sidebyside import Sums
+
+    Holds = Callable[[Array, Array], bool]
+
+LOWER = ("bfloat16", "float16", "float8_e4m3fn", "float8_e5m2", "float32")
+FEW = 8
+"""Entries below which any numbers are a multiple of one another, or a cast, by chance."""
+SPARSE = 0.05
+"""The share of changed entries up to which edits are called sparse."""
+FIRST = 1 << 12
+"""Entries that are looked at first."""
+LARGE = 1 << 20
+"""Entries from which on another order of them is not looked for where both sides are nearly the same."""
+SIDE = 128
+"""Rows and columns of the part of a matrix that is looked at before all of it is."""
+SHARE = 0.99
+"""What a low rank holds of the sum of squares."""
+DRAWS = 19
+"""Random matrices that a difference is held against: being beyond all of them has a chance of 1 in 20."""
+
+
+class Verdict:
+    """What a difference is: `kind` in a word, `what` in a sentence, and the `evidence` as numbers."""
+
+    __slots__ = ("evidence", "kind", "what")
+
+    def __init__(self, kind: str, what: str, **evidence: Any) -> None:
+        self.kind = kind
+        self.what = what
+        self.evidence = evidence
+
+    def __repr__(self) -> str:
+        return self.what
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain Python, for JSON."""
+        return {"kind": self.kind, "what": self.what, "evidence": self.evidence}
+
+
+def verdict(one: Weight, other: Weight, found: Sums) -> Verdict | None:
+    """Say what the difference of two weights of one shape is, or nothing."""
+    if not (is_floating(one.dtype) and is_floating(other.dtype)) or one.size < FEW or not found.changed or found.nonfinite:
+        return None
+    with np.errstate(all="ignore"):
+        return (
+            _cast(one, other, found)
+            or _reordered(one, other, found)
+            or _scaled(one, other, found)
+            or _sparse(one, found)
+            or _structured(one, other, found)
+        )
+
+
+def _everywhere(one: Weight, other: Weight, holds: Holds) -> bool:
+    """Tell whether something holds in every block; few entries come first, since most things fail there."""
+    few = min(FIRST, one.size)
+    if not holds(one.read(0, few), other.read(0, few)):
+        return False
+    readers = BlockReader(one), BlockReader(other)
+    runs = ((start, min(start + STEP, one.size)) for start in range(few, one.size, STEP))
+    return all(holds(readers[0].block(*run), readers[1].block(*run)) for run in runs)
+
+
+def _cast(one: Weight, other: Weight, found: Sums) -> Verdict | None:
+    """Say that one side is the other one rounded to a shorter type."""
+    for low in LOWER:
+        for source, target, what in ((one, other, "b is a rounded to"), (other, one, "a is b rounded to")):
+            if itemsize(low) < itemsize(source.dtype) and _everywhere(source, target, _rounding(low)):
+                return Verdict("cast", f"{what} {low}, entry by entry", dtype=low, changed=found.changed, entries=one.size)
+    return None
+
+
+def _rounding(low: str) -> Holds:
+    dtype = numpy_dtype(low)
+
+    def holds(x: Array, y: Array) -> bool:
+        return bool(np.array_equal(x.astype(dtype).astype(np.float64), y.astype(np.float64)))
+
+    return holds
+
+
+def _reordered(one: Weight, other: Weight, found: Sums) -> Verdict | None:
+    """Say that both sides hold the same numbers in another order; sums of hashes tell that without sorting."""
+    if one.dtype != other.dtype or abs(found.one - found.other) > 1e-6 * found.one:
+        return None
+    if one.size > LARGE and (found.cosine or 0.0) > 0.999:
+        return None
+    if _order_free(one) != _order_free(other):
+        return None
+    what = 'b holds the numbers of a in another order; up_to="permutation" tells whether its units are'
+    return Verdict("reordered", what, entries=one.size)
+
+
+def _order_free(weight: Weight) -> int:
+    """Return a sum over hashes of all entries (the finaliser of splitmix64), the same in any order."""
+    total, reader = 0, BlockReader(weight)
+    for start in range(0, weight.size, STEP):
+        words = bits(reader.block(start, min(start + STEP, weight.size))).astype(np.uint64)
+        words += np.uint64(0x9E3779B97F4A7C15)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            words ^= words >> np.uint64(shift)
+            words *= np.uint64(factor)
+        words ^= words >> np.uint64(31)
+        total += int(np.add.reduce(words))
+    return total & (1 << 64) - 1
+
+
+def _scaled(one: Weight, other: Weight, found: Sums) -> Verdict | None:
+    """Say that b is a times a number, within the rounding of both types."""
+    if abs(found.cosine or 0.0) < 0.9999:
+        return None
+    x, y = (weight.read(0, min(4 * FIRST, weight.size)).astype(np.float64) for weight in (one, other))
+    scale = float(np.add.reduce(x * y) / np.add.reduce(x * x)) if x.any() else 0.0
+    rounding = max(_epsilon(one.dtype), _epsilon(other.dtype))
+    if np.count_nonzero(x) < FEW or not np.isfinite(scale) or abs(scale - 1) < 8 * rounding:
+        return None
+
+    def holds(x: Array, y: Array) -> bool:
+        x, y = x.astype(np.float64), y.astype(np.float64)
+        return bool((np.abs(y - scale * x) <= 2 * rounding * np.abs(y) + 1e-37).all())
+
+    if not _everywhere(one, other, holds):
+        return None
+    return Verdict("scaled", f"b is a times {scale:.7g}, entry by entry within rounding", factor=scale, entries=one.size)
+
+
+def _epsilon(dtype: str) -> float:
+    if itemsize(dtype) >= 4:
+        return float(np.finfo(numpy_dtype(dtype)).eps)
+    import ml_dtypes
+
+    return float(ml_dtypes.finfo(numpy_dtype(dtype)).eps)
+
+
+def _sparse(one: Weight, found: Sums) -> Verdict | None:
+    if found.changed > SPARSE * one.size:
+        return None
+    what = f"{found.changed:,} of {one.size:,} entries changed ({found.changed / one.size:.2%}), the others have the same bits"
+    return Verdict("sparse", what, changed=found.changed, entries=one.size)
+
+
+def _structured(one: Weight, other: Weight, found: Sums) -> Verdict | None:
+    """Say what the difference of two matrices is beside random ones."""
+    shape = matrix_shape(one)
+    if shape is None or min(shape) < FEW:
+        return None
+    with one_blas_thread():
+        x, y = (sample(weight, shape, SIDE) for weight in (one, other))
+        d = y - x
+        if x.shape != y.shape or not np.isfinite(d).all() or not d.any():
+            return None
+        return _low_rank(one, other, found, x, d, shape) or _noise(x, y, d, found)
+
+
+def _low_rank(one: Weight, other: Weight, found: Sums, x: Array, d: Array, shape: tuple[int, int]) -> Verdict | None:
+    """Say that a matrix of low rank was added: the part that is looked at has it, then all is looked at."""
+    most = min(d.shape) // 4
+    if not _may_be_low(d, most):
+        return None
+    values = np.linalg.svd(d, compute_uv=False)
+    rank = _rank(values, most)
+    if rank is None or _touched(d) <= rank:
+        return None  # a few rows or columns have a low rank by themselves
+    null = max(share_of(_random_values(d.shape, draw), rank) for draw in range(DRAWS))
+    itself = share_of(np.linalg.svd(x, compute_uv=False), rank)
+    share = share_of(values, rank) if d.size == one.size else _share(one, other, found, rank, shape)
+    if null > 0.9 or itself > 0.9 or share < SHARE:
+        return None
+    what = (
+        f"b is a plus a matrix of rank {rank}: {rank} singular value{'s' * (rank != 1)} hold {share:.6%} of the difference "
+        f"(at most {null:.0%} of random matrices, {itself:.0%} of a)"
+    )
+    return Verdict("low rank", what, rank=rank, share=share, null=null, draws=DRAWS, itself=itself, part=list(d.shape))
+
+
+def _touched(d: Array) -> int:
+    """Return how many rows or columns are not zero, whichever are fewer."""
+    return min(int(d.any(axis=axis).sum()) for axis in (0, 1))
+
+
+def _may_be_low(d: Array, most: int) -> bool:
+    """Tell by a projection whether any rank that counts as low can hold nearly all: much cheaper than singular values."""
+    width = min(most + 8, *d.shape)
+    basis, _ = np.linalg.qr(d @ np.random.default_rng(0).standard_normal((d.shape[1], width)))
+    inside = basis.T @ d
+    return float((inside * inside).sum()) >= 0.95 * float((d * d).sum())
+
+
+def _rank(values: Array, most: int) -> int | None:
+    """Return the rank behind which the singular values fall most, among those that hold nearly all."""
+    held = [rank for rank in range(1, most + 1) if share_of(values, rank) >= SHARE]
+    floor = float(values[0]) * 1e-12
+    return max(held, key=lambda rank: values[rank - 1] / max(values[rank], floor), default=None)
+
+
+def _random_values(shape: tuple[int, ...], draw: int) -> Array:
+    found: Array = np.linalg.svd(np.random.default_rng([draw, *shape]).standard_normal(shape), compute_uv=False)
+    return found
+
+
+def _share(one: Weight, other: Weight, found: Sums, rank: int, shape: tuple[int, int]) -> float:
+    """Return what a rank holds of the whole difference, by two passes of a random projection over its rows."""
+    width = min(rank + 8, *shape)
+    chance = np.random.default_rng(0).standard_normal((shape[1], width))
+    basis, _ = np.linalg.qr(np.concatenate([d @ chance for _, d in _rows_apart(one, other, shape)]))
+    inside = np.zeros((width, shape[1]))
+    for first, d in _rows_apart(one, other, shape):
+        inside += basis[first : first + len(d)].T @ d
+    values = np.linalg.svd(inside, compute_uv=False)
+    return min(float((values[:rank] ** 2).sum()) / found.apart**2, 1.0)
+
+
+def _rows_apart(one: Weight, other: Weight, shape: tuple[int, int]) -> Iterator[tuple[int, Array]]:
+    for (first, x), (_, y) in zip(row_blocks(one, shape), row_blocks(other, shape), strict=True):
+        yield first, y - x
+
+
+def _noise(x: Array, y: Array, d: Array, found: Sums) -> Verdict | None:
+    """Say that the difference of two related matrices is like random numbers of that scale: no structure, no part of a.
+
+    The null is that of Tracy and Widom for the largest singular value of random matrices, which holds for entries
+    without heavy tails.
+    """
+    related, left = _correlation(x, y), _correlation(x, d)
+    if related < 0.5 or abs(left) > 4 / np.sqrt(d.size) or found.apart > found.one:
+        return None
+    d = d - d.mean()
+    squares = d * d
+    if float((squares * squares).mean()) > 6 * float(squares.mean()) ** 2:
+        return None
+    low, high = chance_range(d.shape, float(np.sqrt(squares.sum())))
+    largest = float(np.linalg.svd(d, compute_uv=False)[0])
+    if not low <= largest <= high:
+        return None
+    size = found.apart / found.one
+    what = (
+        f"b is a plus noise of {size:.3g} of its size: the largest singular value of the difference is {largest:.4g}, "
+        f"of random matrices {low:.4g} to {high:.4g} (99.8 %)"
+    )
+    evidence = {"correlation": related, "largest": largest, "null": [low, high]}
+    return Verdict("noise", what, relative=size, **evidence, part=list(d.shape))
+
+
+def _correlation(x: Array, y: Array) -> float:
+    x, y = x - x.mean(), y - y.mean()
+    size = float(np.sqrt((x * x).sum() * (y * y).sum()))
+    return float((x * y).sum()) / size if size else 0.0

@@ -1,0 +1,518 @@
+"""Differences: every figure as NumPy has it in float64, weights paired whatever they are called, verdicts only with evidence."""
+
+import json
+import subprocess
+import sys
+from itertools import pairwise
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as nps
+from torch import nn
+
+import steelyard
+from steelyard.cli import main
+from steelyard.core.readers import from_array
+from steelyard.errors import ShapeError
+from steelyard.measures import sidebyside
+from steelyard.measures.sidebyside import Sums, Tolerance, compare, side_by_side
+
+FLOATS = ["float16", "float32", "float64", "bfloat16", "float8_e4m3fn"]
+INTS = ["int8", "uint8", "int32", "int64", "uint64", "bool"]
+
+
+def mlp(seed, sizes=(64, 48, 32, 10)):
+    torch.manual_seed(seed)
+    layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
+    return nn.Sequential(*layers[:-1])
+
+
+def trained(seed, digits, steps=20):
+    """A net that was really trained for a few steps."""
+    x, y = map(torch.from_numpy, digits)
+    net = mlp(seed)
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(x), y).backward()
+        optimizer.step()
+    return net
+
+
+def arrays_of(net):
+    return {name: value.detach().numpy().copy() for name, value in net.state_dict().items()}
+
+
+def numpy_dtype(word):
+    return np.dtype(getattr(ml_dtypes, word, word))
+
+
+def expected(x, y):
+    """All figures by plain NumPy in the widest type there is."""
+    x, y = x.astype(np.longdouble).reshape(-1), y.astype(np.longdouble).reshape(-1)
+    with np.errstate(all="ignore"):
+        d = np.abs(y - x)
+        good = np.isfinite(d) & (d <= np.finfo(np.float64).max)
+        same = (x == y) | (np.isnan(x) & np.isnan(y))
+        lengths = [np.sqrt(((v := np.where(good, w, 0)) * v).sum()) for w in (x, y, d)]
+        one, other, apart = (length if length <= np.finfo(np.float64).max else np.longdouble(0) for length in lengths)
+        cosine = (
+            (np.where(good, x, 0) * np.where(good, y, 0)).sum() / (one * other)
+            if one and other and (apart or not lengths[2])
+            else None
+        )
+    d = np.where(good, d, 0)
+    return {
+        "max": float(d.max(initial=0)),
+        "mean": float(d.mean()) if d.size else 0.0,
+        "relative": None if max(lengths) > np.finfo(np.float64).max else float(apart / one) if one else None if apart else 0.0,
+        "cosine": None if cosine is None else float(cosine),
+        "nonfinite": int((~good & ~same).sum()),
+    }
+
+
+def close(found, wanted, tolerance=3e-7):
+    if wanted is None or found is None:
+        return found is wanted
+    return found == pytest.approx(wanted, rel=tolerance, abs=1e-300)
+
+
+@st.composite
+def couples(draw):
+    word = draw(st.sampled_from(FLOATS))
+    dtype = numpy_dtype(word)
+    shape = draw(nps.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=6))
+    wide = st.floats(width=64 if word == "float64" else 32)
+    near = st.sampled_from([0.0, -0.0, 1.0, 1e9, 1e-9, 5e-324, float("nan"), float("inf"), float("-inf")])
+    with np.errstate(all="ignore"):
+        x, y = (draw(nps.arrays(np.float64, shape, elements=wide | near)).astype(dtype) for _ in range(2))
+    mask = draw(nps.arrays(np.bool_, shape))
+    return np.asarray(x), np.where(mask, x, y).astype(dtype)
+
+
+@settings(max_examples=300, deadline=None)
+@given(couples())
+def test_every_figure_is_that_of_numpy_whatever_the_numbers(couple):
+    x, y = couple
+    row = steelyard.diff({"w": x}, {"w": y}, verdicts=False).rows[0]
+    same_bits = x.tobytes() == y.tobytes()
+    assert (row.kind == "equal") == same_bits
+    if same_bits:
+        return
+    raw = [np.ascontiguousarray(v).reshape(-1).view(f"u{v.dtype.itemsize}") for v in (x, y)]
+    assert row.changed == (raw[0] != raw[1]).sum()
+    wanted = expected(x, y)
+    assert row.nonfinite == wanted["nonfinite"]
+    assert close(row.max_abs, wanted["max"])
+    if np.isfinite(wanted["mean"] * x.size):
+        assert close(row.mean_abs, wanted["mean"], 1e-6)
+    if wanted["relative"] is None or (1e-290 < wanted["relative"] < 1e290):
+        assert close(row.relative, wanted["relative"], 1e-6)
+    assert (row.cosine is None) == (wanted["cosine"] is None)
+    if row.cosine is not None:
+        assert -1 <= row.cosine <= 1
+        assert row.cosine == pytest.approx(wanted["cosine"], abs=1e-6)
+    json.dumps(row.to_dict(), allow_nan=False)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_whole_numbers_differ_by_what_python_says(data):
+    dtype = np.dtype(data.draw(st.sampled_from(INTS)))
+    shape = data.draw(nps.array_shapes(max_dims=2, max_side=5))
+    x, y = (data.draw(nps.arrays(dtype, shape)) for _ in range(2))
+    row = steelyard.diff({"w": x}, {"w": y}).rows[0]
+    apart = [abs(int(b) - int(a)) for a, b in zip(x.reshape(-1), y.reshape(-1), strict=True)]
+    assert row.max_abs == float(max(apart))
+    assert row.changed == sum(map(bool, apart))
+
+
+@pytest.mark.parametrize("word", ["complex64", "complex128"])
+def test_complex_numbers_differ_by_their_distance(word):
+    chance = np.random.default_rng(0)
+    x, y = ((chance.standard_normal(50) + 1j * chance.standard_normal(50)).astype(word) for _ in range(2))
+    row = steelyard.diff({"w": x}, {"w": y}).rows[0]
+    assert row.max_abs == pytest.approx(np.abs(x - y).max(), rel=1e-6)
+    assert row.cosine == pytest.approx(np.vdot(x, y).real / np.linalg.norm(x) / np.linalg.norm(y), abs=1e-6)
+
+
+@pytest.mark.parametrize("one", ["float32", "float64", "bfloat16", "int8"])
+@pytest.mark.parametrize("other", ["float32", "float16", "float64"])
+def test_another_dtype_is_told_and_numbers_are_compared_all_the_same(one, other):
+    x = np.arange(-50, 50).astype(numpy_dtype(one)).reshape(4, 25)
+    y = x.astype(other)
+    y[1, 3] += 1
+    row = steelyard.diff({"w": x}, {"w": y}).rows[0]
+    assert (row.changed, row.max_abs, row.place) == (1, 1.0, (1, 3))
+    assert row.dtypes == (one, other)
+
+
+def test_the_tolerance_is_that_of_the_first_side_and_counts_entries():
+    x = np.array([0.0, 1.0, 100.0, np.nan], "f4")
+    y = np.array([0.5, 1.5, 110.0, 1.0], "f4")
+    assert [steelyard.diff({"w": x}, {"w": y}, atol=a, rtol=r).rows[0].beyond for a, r in ((0, 0), (0.5, 0), (0.4, 0.1))] == [
+        4,
+        2,
+        2,
+    ]
+    assert steelyard.diff({"w": x[:3]}, {"w": y[:3]}, atol=0.5, rtol=0.1).same
+    assert not steelyard.diff({"w": x}, {"w": y}, atol=1e9, rtol=1e9).same, "NaN against a number is beyond every tolerance"
+    with pytest.raises(ShapeError):
+        steelyard.diff({"w": x}, {"w": y}, atol=-1)
+
+
+def test_without_a_tolerance_every_bit_counts():
+    zero = {"w": np.array([0.0, 1.0])}
+    assert steelyard.diff(zero, zero).same
+    signed = steelyard.diff(zero, {"w": np.array([-0.0, 1.0])})
+    assert not signed.same
+    assert signed.rows[0].max_abs == 0
+    assert steelyard.diff(zero, {"w": np.array([-0.0, 1.0])}, atol=1e-9).same
+
+
+def big_pair(tmp_path, size=(1 << 22) + 77, dtype="f4"):
+    chance = np.random.default_rng(0)
+    x = chance.standard_normal(size).astype(dtype)
+    y = x.copy()
+    y[size // 2 :] += chance.standard_normal(size - size // 2).astype(dtype) * dtype_scale(dtype)
+    paths = [tmp_path / f"{name}.safetensors" for name in "ab"]
+    for path, array in zip(paths, (x, y), strict=True):
+        steelyard.save({"w": array, "same": x[:1000]}, path)
+    return x, y, paths
+
+
+def dtype_scale(dtype):
+    return np.dtype(dtype).type(1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "f2"])
+def test_files_of_many_blocks_give_the_figures_of_numpy(tmp_path, dtype):
+    x, y, paths = big_pair(tmp_path, dtype=dtype)
+    row = steelyard.diff(*paths).rows[0]
+    wanted = expected(x, y)
+    assert row.changed == (x != y).sum()
+    assert row.max_abs == pytest.approx(wanted["max"], rel=1e-7)
+    assert np.abs(y.astype("f8") - x)[row.place] == pytest.approx(wanted["max"], rel=1e-7)
+    assert row.mean_abs == pytest.approx(wanted["mean"], rel=1e-6)
+    assert row.relative == pytest.approx(wanted["relative"], rel=1e-6)
+    assert 1 - row.cosine == pytest.approx(1 - wanted["cosine"], rel=1e-4), "a cosine near one keeps its digits"
+
+
+def test_threads_change_nothing(tmp_path, monkeypatch):
+    paths = big_pair(tmp_path)[2]
+    found = []
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(sidebyside, "THREADS", threads)
+        found.append(steelyard.diff(*paths).to_dict())
+    assert found[0] == found[1] == found[2]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 999), max_size=5), st.integers(0, 2**32 - 1))
+def test_any_split_of_the_entries_merges_into_the_whole(cuts, seed):
+    chance = np.random.default_rng(seed)
+    x = chance.standard_normal(1000).astype("f4")
+    y = np.where(chance.random(1000) < 0.3, x, x + chance.standard_normal(1000).astype("f4")).astype("f4")
+    one, other = from_array("w", x), from_array("w", y)
+    merged = Sums()
+    ends = [0, *sorted(set(cuts) - {0}), 1000]
+    for start, stop in pairwise(ends):
+        merged.merge(compare(one, other, start, stop, Tolerance()))
+    whole = compare(one, other, 0, 1000, Tolerance())
+    assert (merged.changed, merged.beyond, merged.largest, merged.place) == (
+        whole.changed,
+        whole.beyond,
+        whole.largest,
+        whole.place,
+    )
+    settled = next(side_by_side([(one, other)], Tolerance()))
+    assert settled.one == pytest.approx(np.linalg.norm(x.astype("f8")), rel=1e-6)
+    assert merged.apart == pytest.approx(whole.apart, rel=1e-6)
+
+
+def test_a_reader_that_gives_strided_runs_is_compared_rightly():
+    x = np.arange(12.0).reshape(3, 4)
+    assert steelyard.diff({"w": x.T}, {"w": np.ascontiguousarray(x.T)}).same
+    assert steelyard.diff({"w": x[:, ::-1]}, {"w": x[:, ::-1].copy()}).same
+
+
+# Pairing
+
+
+def test_added_removed_renamed_and_reshaped_weights_are_told():
+    chance = np.random.default_rng(0)
+    a = {"x": chance.random(4), "old": chance.random(5), "gone": chance.random(6), "s": np.zeros((2, 3))}
+    b = {"x": a["x"], "new": a["old"], "fresh": chance.random(7), "s": np.zeros((3, 2))}
+    found = steelyard.diff(a, b)
+    assert {row.name or row.source: row.kind for row in found.rows} == {
+        "x": "equal",
+        "new": "renamed",
+        "gone": "removed",
+        "fresh": "added",
+        "s": "shape",
+    }
+    assert next(row for row in found.rows if row.name == "new").source == "old"
+    assert not found.same
+
+
+def test_zero_biases_are_renamed_to_those_whose_names_end_alike():
+    a = {"m.fc1.bias": np.zeros(3), "m.fc2.bias": np.zeros(3), "k": np.ones(1)}
+    b = {"fc2.bias": np.zeros(3), "fc1.bias": np.zeros(3), "k": np.ones(1)}
+    assert {(row.source, row.name) for row in steelyard.diff(a, b).rows if row.kind == "renamed"} == {
+        ("m.fc1.bias", "fc1.bias"),
+        ("m.fc2.bias", "fc2.bias"),
+    }
+
+
+def test_rules_pair_names_that_differ():
+    a, b = arrays_of(mlp(0)), arrays_of(mlp(1))
+    wrapped = {f"module.{name}": value for name, value in b.items()}
+    found = steelyard.diff(a, wrapped, rules={r"(.*)": r"module.\1"})
+    assert {row.kind for row in found.rows} == {"changed"}
+    assert {row.paired_by for row in found.rows} == {"rule"}
+    assert [row.max_abs for row in found.rows] == [row.max_abs for row in steelyard.diff(a, b).rows]
+    with pytest.raises(ShapeError):
+        steelyard.diff(a, wrapped, rules={"(": "x"})
+
+
+def test_tied_weights_are_compared_once(tmp_path):
+    net = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 9, bias=False))
+    net[1].weight = net[0].weight
+    torch.save(net.state_dict(), tmp_path / "a.pt")
+    assert len(steelyard.diff(net, tmp_path / "a.pt").rows) == 1
+
+
+def keras_twin(net):
+    import keras
+
+    linear = [layer for layer in net if isinstance(layer, nn.Linear)]
+    twin = keras.Sequential(
+        [keras.Input((linear[0].in_features,)), *(keras.layers.Dense(layer.out_features) for layer in linear)]
+    )
+    twin.set_weights([value for layer in linear for value in (layer.weight.detach().numpy().T, layer.bias.detach().numpy())])
+    return twin
+
+
+def test_a_torch_net_and_its_keras_twin_are_the_same_and_one_number_is_found(digits, tmp_path):
+    net = trained(0, digits)
+    twin = keras_twin(net)
+    found = steelyard.diff(net, twin)
+    assert found.same, found
+    assert {row.kind for row in found.rows} == {"equal"}
+    kernel = twin.layers[1].kernel.numpy()
+    kernel[5, 7] += 0.25
+    twin.layers[1].kernel.assign(kernel)
+    twin.save(tmp_path / "twin.keras")
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    row = steelyard.diff(tmp_path / "net.pt", tmp_path / "twin.keras").rows[0]
+    assert (row.changed, row.place, row.source) == (1, (5, 7), "2.weight")
+    assert row.max_abs == pytest.approx(0.25)
+
+
+def test_nets_that_cannot_be_paired_say_why():
+    found = steelyard.diff({"a.weight": np.zeros((3, 4))}, {"b.weight": np.ones((5, 6))})
+    assert {row.kind for row in found.rows} == {"added", "removed"}
+    assert any("not paired" in note for note in found.notes)
+
+
+# Verdicts: each pair gets its own, and unrelated ones get none
+
+
+def kinds(a, b):
+    return {row.name: row.verdict.kind for row in steelyard.diff(a, b).rows if row.verdict}
+
+
+@pytest.fixture(scope="module")
+def base(digits):
+    return arrays_of(trained(0, digits))
+
+
+@pytest.fixture(scope="module")
+def digits():
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    return (x[:400] / 16.0).astype("float32"), y[:400].astype("int64")
+
+
+def test_fifty_unrelated_pairs_get_no_verdict(digits):
+    nets = [arrays_of(trained(seed, digits, 5)) for seed in range(11)]
+    pairs = [(one, other) for nth, one in enumerate(nets) for other in nets[:nth]][:50]
+    assert len(pairs) == 50
+    for one, other in pairs:
+        assert kinds(one, other) == {}
+
+
+def test_unrelated_gaussian_matrices_are_no_fine_tuning():
+    """Two unrelated nets were called "LoRA-like" and "post-training from a common base, confidence high" by others."""
+    chance = np.random.default_rng(1)
+    for shape in ((64, 64), (300, 200), (16, 1000)):
+        assert kinds({"w": chance.standard_normal(shape)}, {"w": chance.standard_normal(shape)}) == {}
+
+
+@pytest.mark.parametrize("low", ["bfloat16", "float16", "float8_e4m3fn"])
+def test_a_cast_through_a_lower_precision_is_named_in_both_directions(base, low):
+    dtype = numpy_dtype(low)
+    cast = {name: value.astype(dtype).astype("f4") for name, value in base.items()}
+    assert set(kinds(base, cast).values()) == {"cast"} == set(kinds(cast, base).values())
+    row = steelyard.diff(base, cast).rows[0]
+    assert row.verdict.evidence["dtype"] == low
+    assert row.verdict.what.startswith("b is a rounded")
+    stored = {name: value.astype(dtype) for name, value in base.items()}
+    assert set(kinds(base, stored).values()) == {"cast"}
+
+
+def test_a_scalar_multiple_is_named_with_its_factor(base):
+    row = steelyard.diff(base, {name: value * np.float32(-1.7) for name, value in base.items()}).rows[0]
+    assert row.verdict.kind == "scaled"
+    assert row.verdict.evidence["factor"] == pytest.approx(-1.7, rel=1e-6)
+    almost = {name: value * np.float32(1.7) for name, value in base.items()}
+    almost["0.weight"][3, 3] *= 1.01
+    assert "0.weight" not in kinds(base, almost)
+
+
+def test_permuted_entries_are_named(base):
+    order = np.random.default_rng(0).permutation(48)
+    assert kinds({"w": base["0.weight"]}, {"w": base["0.weight"][order]}) == {"w": "reordered"}
+
+
+def test_sparse_edits_are_named_with_their_count(base):
+    edited = {name: value.copy() for name, value in base.items()}
+    edited["0.weight"][:3, 5] += 1
+    found = steelyard.diff(base, edited).rows[0].verdict
+    assert (found.kind, found.evidence["changed"]) == ("sparse", 3)
+
+
+def low_rank(shape, rank, size, seed=0):
+    chance = np.random.default_rng(seed)
+    return size * (chance.standard_normal((shape[0], rank)) @ chance.standard_normal((rank, shape[1]))) / np.sqrt(rank)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (48, 64), (600, 300), (2000, 40), (3000, 2000)])
+@pytest.mark.parametrize("rank", [1, 4])
+def test_a_low_rank_update_is_named_with_its_rank(shape, rank):
+    a = np.random.default_rng(9).standard_normal(shape).astype("f4")
+    b = (a + low_rank(shape, rank, 1e-2)).astype("f4")
+    found = steelyard.diff({"w": a}, {"w": b}).rows[0].verdict
+    assert (found.kind, found.evidence["rank"]) == ("low rank", rank)
+    assert found.evidence["share"] > 0.999 > 0.9 > found.evidence["null"]
+
+
+def test_a_low_rank_update_of_a_convolution_is_found_in_its_unfolded_kernel():
+    torch_kernel = np.random.default_rng(0).standard_normal((32, 16, 3, 3)).astype("f4")
+    changed = (torch_kernel + low_rank((32, 144), 2, 0.01).reshape(32, 16, 3, 3)).astype("f4")
+    assert kinds({"c.weight": torch_kernel}, {"c.weight": changed}) == {"c.weight": "low rank"}
+
+
+def test_a_difference_of_two_low_rank_matrices_says_nothing_of_them():
+    assert kinds({"w": low_rank((64, 64), 3, 1, 1)}, {"w": low_rank((64, 64), 3, 1, 2)}) == {}
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (400, 300)])
+def test_added_noise_is_named_beside_the_same_noise_in_random_order(shape):
+    chance = np.random.default_rng(3)
+    a = chance.standard_normal(shape).astype("f4")
+    b = a + np.float32(0.01) * chance.standard_normal(shape).astype("f4")
+    found = steelyard.diff({"w": a}, {"w": b}).rows[0].verdict
+    assert found.kind == "noise"
+    assert found.evidence["relative"] == pytest.approx(0.01, rel=0.1)
+
+
+def test_training_on_is_neither_noise_nor_low_rank(digits):
+    assert "low rank" not in kinds(arrays_of(trained(0, digits, 10)), arrays_of(trained(0, digits, 200))).values()
+
+
+# What others got wrong
+
+
+def test_all_values_different_is_never_called_identical(tmp_path):
+    """`diff` of two files with all values different printed "Shared 13 Identical 13"."""
+    for name, seed in (("a", 0), ("b", 1)):
+        steelyard.save(mlp(seed), tmp_path / f"{name}.safetensors")
+    found = steelyard.diff(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+    assert {row.kind for row in found.rows} == {"changed"}
+    assert all(row.changed == row.count for row in found.rows)
+
+
+def test_shuffled_weights_differ():
+    """Comparing min, max, mean and std alone found shuffled weights equal to 5e-16."""
+    x = np.random.default_rng(0).standard_normal(1000)
+    row = steelyard.diff({"w": x}, {"w": np.random.default_rng(1).permutation(x)}).rows[0]
+    assert row.changed > 990
+    assert row.relative > 1
+
+
+def test_the_cosine_of_a_large_tensor_is_never_beyond_one():
+    """A cosine of 1.0078 came out of sums in float32 over 49 million entries."""
+    x = np.random.default_rng(0).standard_normal(1 << 22).astype("f4") + np.float32(10)
+    y = x.copy()
+    y[0] = np.nextafter(y[0], np.float32(99))
+    row = steelyard.diff({"w": x}, {"w": y}).rows[0]
+    assert 1 - 1e-12 < row.cosine <= 1
+
+
+def test_a_net_of_plain_layers_is_no_division_by_zero():
+    """A CNN in a folder was "0 tensors, 13 skipped", then a ZeroDivisionError."""
+    nets = [nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.LSTM(4, 3)) for _ in range(2)]
+    assert len(steelyard.diff(*nets).rows) == 11
+    assert steelyard.diff({}, {}).same
+    assert repr(steelyard.diff({"w": np.zeros((0, 3))}, {"w": np.zeros((0, 3))}))
+
+
+# The command
+
+
+def run(*argv):
+    return main(["diff", *map(str, argv)])
+
+
+def test_the_command_ends_with_1_beyond_the_tolerance(tmp_path, capsys):
+    net = mlp(0)
+    torch.save(net.state_dict(), tmp_path / "a.pt")
+    changed = arrays_of(net)
+    changed["0.bias"][2] += 1e-3
+    steelyard.save(changed, tmp_path / "b.safetensors")
+    assert run(tmp_path / "a.pt", tmp_path / "a.pt") == 0
+    assert "equal" in capsys.readouterr().out
+    assert run(tmp_path / "a.pt", tmp_path / "b.safetensors") == 1
+    assert run(tmp_path / "a.pt", tmp_path / "b.safetensors", "--atol", "2e-3") == 0
+    assert run(tmp_path / "a.pt", tmp_path / "missing.pt") == 2
+    capsys.readouterr()
+    assert run(tmp_path / "a.pt", tmp_path / "b.safetensors", "--json") == 1
+    record = json.loads(capsys.readouterr().out)
+    first = record["weights"][0]
+    assert (first["name"], first["changed"], first["place"]) == ("0.bias", 1, [2])
+
+
+def test_hostile_names_are_printed_as_escapes(tmp_path, capsys):
+    for name, value in (("a", 0.0), ("b", 1.0)):
+        steelyard.save({"w\x1b[31m": np.full(3, value)}, tmp_path / f"{name}.safetensors")
+    assert run(tmp_path / "a.safetensors", tmp_path / "b.safetensors") == 1
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_gigabyte_is_compared_in_a_hundred_mebibytes(tmp_path):
+    header = json.dumps({"w": {"dtype": "F32", "shape": [128, 1 << 20], "data_offsets": [0, 1 << 29]}}).encode()
+    header += b" " * (-len(header) % 8)
+    for name in ("a", "b"):
+        with open(tmp_path / f"{name}.safetensors", "wb") as file:
+            file.write(len(header).to_bytes(8, "little") + header)
+            file.truncate(8 + len(header) + (1 << 29))  # a hole, which takes no disk
+    with open(tmp_path / "b.safetensors", "r+b") as file:
+        for place in range(3, 1 << 29, 1 << 20):
+            file.seek(8 + len(header) + place // 4 * 4)
+            file.write(np.float32(1).tobytes())
+    code = (
+        "import sys; from steelyard.cli import main; status = main(['diff', *sys.argv[1:]]);"
+        "peak = open('/proc/self/status').read().split('VmHWM:')[1].split()[0]; print(status, peak, file=sys.stderr)"
+    )
+    files = [str(tmp_path / f"{name}.safetensors") for name in "ab"]
+    done = subprocess.run([sys.executable, "-c", code, *files], capture_output=True, text=True, check=True)
+    status, peak = map(int, done.stderr.split()[-2:])
+    assert status == 1
+    assert "512 (3.8e-06)" in done.stdout
+    assert peak < 100 * 1024

@@ -1,0 +1,145 @@
+"""Lineage: distances, duplicates and a tree; one origin only where independently trained nets would not look like it."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import steelyard
+from steelyard.cli import main
+from steelyard.errors import ShapeError
+
+
+@pytest.fixture(scope="module")
+def data():
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    return torch.from_numpy((x / 16).astype("f4")), torch.from_numpy(y)
+
+
+def mlp(seed):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 24), nn.ReLU(), nn.Linear(24, 10))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Small nets train faster without threads that wait for one another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def train(net, data, steps=60, rate=1e-2):
+    net = copy.deepcopy(net)
+    optimizer = torch.optim.Adam(net.parameters(), rate)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(data[0]), data[1]).backward()
+        optimizer.step()
+    return net
+
+
+@pytest.fixture(scope="module")
+def family(data):
+    """A base, two tuned from it (one further than the other), and a net of its own."""
+    base = train(mlp(0), data)
+    near = train(base, data, 30, 1e-3)
+    far = train(base, data, 60, 3e-3)
+    return {"base": base, "near": near, "far": far, "copy": copy.deepcopy(base), "alien": train(mlp(9), data)}
+
+
+def verdicts(found):
+    return {frozenset((pair.a, pair.b)): pair.verdict for pair in found.pairs}
+
+
+def test_kin_are_found_and_an_alien_is_not(family):
+    found = steelyard.compare(family)
+    told = verdicts(found)
+    for pair, verdict in told.items():
+        wanted = "" if "alien" in pair else "same weights" if pair == {"base", "copy"} else "same origin"
+        assert verdict == wanted, found
+    assert found.duplicates == [["base", "copy"]]
+
+
+def test_the_tree_joins_the_nearest_first(family):
+    found = steelyard.compare(family)
+    assert found.tree[0] == "alien"
+    assert found.tree[2] == pytest.approx(1, abs=0.15), "unrelated nets are one apart"
+    text = repr(found)
+    assert "alien" in text
+    assert "\u2514" in text
+
+
+def test_fifty_pairs_of_independently_trained_nets_get_no_verdict(data):
+    nets = {str(seed): train(mlp(100 + seed), data, 30) for seed in range(11)}
+    found = steelyard.compare(nets)
+    assert len(found.pairs) == 55
+    assert [pair for pair in found.pairs if pair.verdict] == []
+    assert all(0.0001 <= pair.p <= 1 for pair in found.pairs)
+
+
+def test_the_p_value_is_even_over_unrelated_nets():
+    """Of 60 unrelated pairs about a tenth may have p <= 0.1, not half of them."""
+    chance = np.random.default_rng(0)
+    nets = [{"a.weight": chance.standard_normal((20, 30)), "b.weight": chance.standard_normal((5, 20))} for _ in range(120)]
+    p = [steelyard.compare({"a": one, "b": other}).pairs[0].p for one, other in zip(nets[::2], nets[1::2], strict=True)]
+    assert 0.3 < np.mean(p) < 0.7
+    assert sum(each <= 0.1 for each in p) <= 14
+
+
+def test_a_constant_part_that_all_units_share_is_no_kinship():
+    chance = np.random.default_rng(0)
+    one, other = (
+        {"a.weight": 5 + chance.standard_normal((40, 30)), "b.weight": chance.standard_normal((3, 40))} for _ in range(2)
+    )
+    pair = steelyard.compare({"a": one, "b": other}).pairs[0]
+    assert pair.verdict == ""
+    assert pair.distance < 0.5, "though they are near each other"
+
+
+def test_the_outputs_of_a_net_are_no_evidence():
+    """Classes stand in one order in every net, so that the last layer alone must not make two nets kin."""
+    chance = np.random.default_rng(0)
+    shared = chance.standard_normal((10, 20))
+    nets = {
+        name: {"a.weight": chance.standard_normal((20, 30)), "b.weight": shared + 0.1 * chance.standard_normal((10, 20))}
+        for name in "ab"
+    }
+    assert verdicts(steelyard.compare(nets)) == {frozenset("ab"): ""}
+
+
+def test_keras_nets_are_tested_along_their_own_axes():
+    chance = np.random.default_rng(0)
+    base = {"d1/kernel": chance.standard_normal((30, 20)), "d2/kernel": chance.standard_normal((20, 5))}
+    kin = {name: value + 0.5 * chance.standard_normal(value.shape) for name, value in base.items()}
+    pair = steelyard.compare({"a": base, "b": kin}).pairs[0]
+    assert (pair.verdict, pair.layer) == ("same origin", "d1/kernel")
+
+
+def test_nets_without_a_testable_layer_get_no_verdict():
+    pair = steelyard.compare([{"w": np.ones((3, 3))}, {"w": np.zeros((3, 3))}]).pairs[0]
+    assert (pair.p, pair.verdict) == (None, "")
+    other = steelyard.compare([{"w": np.ones(3)}, {"v": np.ones(4)}])
+    assert other.pairs[0].distance is None
+    assert repr(other)
+    assert repr(steelyard.compare([])) == "nothing to compare"
+    with pytest.raises(ShapeError):
+        steelyard.compare(["x.npz", "x.npz"])
+
+
+def test_the_command_takes_a_folder(family, tmp_path, capsys):
+    for name, net in family.items():
+        torch.save(net.state_dict(), tmp_path / f"{name}.pt")
+    assert main(["compare", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "same origin" in text
+    assert main(["compare", str(tmp_path), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert len(record["pairs"]) == 10
+    assert main(["compare", str(tmp_path / "base.pt")]) == 2
