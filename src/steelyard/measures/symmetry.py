@@ -85,13 +85,9 @@ def _spaces(net: Net) -> tuple[list[Space], list[str]]:
     """Return the spaces of a net, and what is to be said of how they were found."""
     units = [unit for unit in net.units if unit.parts and not unit.tied]
     before = flowing_into(net.graph, units) if net.graph else None
+    _refuse_unknown(net, known=before is not None)
     note = []
     if before is None:
-        joining = next((layer for layer in net.graph.layers if layer.kind in BREAKING), None) if net.graph else None
-        if joining is not None:
-            raise ShapeError(
-                f"nothing says how data flows into {printable(joining.name)} ({printable(joining.made_by)}), so no order is free"
-            )
         before = _as_chain(units)
         note = ["nothing says how data flows: layers were taken as a chain, in the order in which they are listed"]
     made: dict[int, Space | None] = {}
@@ -106,6 +102,14 @@ def _spaces(net: Net) -> tuple[list[Space], list[str]]:
     _fix(made[id(unit)] for unit in units if id(unit) not in used)
     _fix(made.get(each) for layer in _breaking(net, units) for each in layer)
     return spaces, note
+
+
+def _refuse_unknown(net: Net, *, known: bool) -> None:
+    """Raise where a layer that joins or mixes units does not tell what flows into it."""
+    for layer in net.graph.layers if net.graph else ():
+        if layer.kind in BREAKING and (layer.after is None or not known):
+            where = f"{printable(layer.name)} ({printable(layer.made_by)})"
+            raise ShapeError(f"nothing says how data flows into {where}, so no order of units is known to be free")
 
 
 def _fix(spaces: Iterable[Space | None]) -> None:
