@@ -37,12 +37,14 @@ said = io.StringIO()
 with contextlib.redirect_stdout(said):
     status = main(["check", sys.argv[1]])
 print(said.getvalue(), end="")
-if status == 1:  # in the judge's words: 3 where some weights cannot be read, 0 where all can and something else was found
-    kinds = [next((kind for kind in (" cannot be read: ", " is not finite: ", "would have run ") if kind in line), "")
+if status == 1:  # in the judge's words: 2 where files are missing, 3 where some weights cannot be read, 0 where all can
+    kinds = [next((kind for kind in (" cannot be read: ", " is not finite: ", "would have run ", " is missing") if kind in line), "")
              for line in said.getvalue().splitlines()]
     if not kinds or not all(kinds):
         sys.exit(f"Traceback (most recent call last): findings without a kind: {said.getvalue()}")
-    status = 3 if " cannot be read: " in kinds else 0
+    status = 2 if " is missing" in kinds else 3 if " cannot be read: " in kinds else 0
+    if status == 2:
+        print("steelyard:", sys.argv[1], said.getvalue().splitlines()[0], file=sys.stderr)
 sys.exit(status)
 """
 
