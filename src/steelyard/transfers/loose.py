@@ -12,9 +12,9 @@ from collections.abc import Callable
 from steelyard.core.axes import parts_of
 from steelyard.core.weight import Weight
 from steelyard.errors import AmbiguityError, ShapeError, printable
-from steelyard.transfers.nets import Net, plain_layer
+from steelyard.transfers.nets import Net
 from steelyard.transfers.pairing import Pair
-from steelyard.transfers.units import Unit
+from steelyard.transfers.units import Unit, plain_layer
 
 
 def loose_pairs(source: Net, target: Net, kept: Callable[[Weight], bool]) -> list[Pair]:

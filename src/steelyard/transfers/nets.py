@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING
 from steelyard.core.weight import Role, Weight
 from steelyard.transfers.joined import separate
 from steelyard.transfers.readings import readings_of
-from steelyard.transfers.units import Unit, layer_units
+from steelyard.transfers.units import Unit, layer_units, plain_layer
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Graph, Layer
     from steelyard.core.weights import Weights
 
     Members = list[tuple[str, Weight]]
-
-COLLECTIONS = ("params", "batch_stats", "batch_stat", "constants")
-"""What Flax puts before the names of layers: one layer's weights may be in several of them."""
 
 
 class Net:
@@ -89,16 +86,6 @@ def _joined(readings: list[Unit], layer: Layer) -> Unit:
         unit.direction = str(layer.settings.get("direction") or unit.direction)
     first.readings = others
     return first
-
-
-def plain_layer(name: str) -> str:
-    """Return the name of a layer without the collection that Flax keeps it in.
-
-    >>> plain_layer("params/Dense_0"), plain_layer("encoder.params")
-    ('Dense_0', 'encoder.params')
-    """
-    first, _, rest = name.partition("/")
-    return rest if first in COLLECTIONS else name
 
 
 def _owner(weight: Weight, layers: Mapping[str, Layer]) -> tuple[str | None, str]:

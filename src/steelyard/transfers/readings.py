@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError
 from steelyard.transfers.norms import norm_slot
-from steelyard.transfers.units import Unit, layer_units
+from steelyard.transfers.units import Unit, layer_units, plain_layer
 
 if TYPE_CHECKING:
     Members = dict[str, Weight]
@@ -117,8 +117,6 @@ _NUMBERED = re.compile(r"(?:^|.*[./])(coefs_|intercepts_)\.(\d+)")
 
 def _groups(weights: Iterable[Weight]) -> dict[str, Members]:
     """Return the weights of each layer by what stands behind its name."""
-    from steelyard.transfers.nets import plain_layer
-
     listed = [(plain_layer(weight.name), weight) for weight in weights]
     parents: dict[str, set[str]] = {}
     for name, _ in listed:
