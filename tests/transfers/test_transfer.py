@@ -155,6 +155,19 @@ def test_settings_that_make_another_function_are_refused_and_others_are_named():
     assert any("epsilon=1e-05" in note and "epsilon=0.001" in note for note in made.plan.notes)
 
 
+def test_the_same_padding_in_other_words_is_no_difference_and_another_one_is():
+    import keras
+
+    def notes(padding, size):
+        target = keras.Sequential([keras.Input((6, 5, 2)), keras.layers.Conv2D(3, size, padding="same")])
+        made = transfer(nn.Sequential(nn.Conv2d(2, 3, size, padding=padding)), into=target)
+        return [note for note in made.plan.notes if "padding" in note]
+
+    assert not notes(1, 3)
+    assert notes(0, 3)
+    assert notes(1, 4)
+
+
 def test_random_inputs_are_made_from_the_shapes_that_a_net_tells():
     torch.manual_seed(0)
     nets = [nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Conv2d(3, 2, 3)).eval() for _ in range(2)]

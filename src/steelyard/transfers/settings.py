@@ -39,11 +39,26 @@ def differences(source: Net, target: Net, pairs: list[Pair]) -> list[str]:
 def _differing(each: Pair) -> Iterator[str]:
     mine, theirs = each.source.settings, each.target.settings
     for name in (*COMPARED, *FOR_TRAINING):
+        if name == "padding" and _pads_alike(each):
+            continue
         if name in mine and name in theirs and not _same(mine[name], theirs[name]):
             names = f"{printable(each.source.name)} has {name}={mine[name]}, {printable(each.target.name)} {name}={theirs[name]}"
             yield names + (" (training only)" if name in FOR_TRAINING else "")
     if "nnet_sigmoid" in (mine.get("activation"), theirs.get("activation")):
         yield f"{printable(each.source.name)}: R's nnet cuts its sigmoid at +-15, which is up to 3.06e-7 of each unit"
+
+
+def _pads_alike(each: Pair) -> bool:
+    """Tell whether "same" and a number of zeros on each side are one thing: with steps of one, half of an odd kernel."""
+    words = [unit.settings.get("padding") for unit in each[:2]]
+    space = each.target.shape("kernel")[2:]
+    steps = [step for unit in each[:2] for name in ("strides", "dilation") for step in _listed(unit.settings.get(name))]
+    half = tuple((length - 1) // 2 for length in space)
+    return "same" in words and half in words and all(length % 2 for length in space) and set(steps) <= {1}
+
+
+def _listed(found: Any) -> list[Any]:
+    return list(found) if isinstance(found, (tuple, list)) else [] if found is None else [found]
 
 
 def _same(mine: Any, theirs: Any) -> bool:
