@@ -59,17 +59,16 @@ def expected(x, y):
         good = np.isfinite(d) & (d <= np.finfo(np.float64).max)
         same = (x == y) | (np.isnan(x) & np.isnan(y))
         lengths = [np.sqrt(((v := np.where(good, w, 0)) * v).sum()) for w in (x, y, d)]
-        one, other, apart = (length if length <= np.finfo(np.float64).max else np.longdouble(0) for length in lengths)
+        too_long = ~np.isfinite(np.array(lengths).astype(np.float64))
+        one, other, apart = np.where(too_long, 0, lengths)
         cosine = (
-            (np.where(good, x, 0) * np.where(good, y, 0)).sum() / (one * other)
-            if one and other and (apart or not lengths[2])
-            else None
+            (np.where(good, x, 0) * np.where(good, y, 0)).sum() / (one * other) if one and other and not too_long[2] else None
         )
     d = np.where(good, d, 0)
     return {
         "max": float(d.max(initial=0)),
         "mean": float(d.mean()) if d.size else 0.0,
-        "relative": None if max(lengths) > np.finfo(np.float64).max else float(apart / one) if one else None if apart else 0.0,
+        "relative": None if too_long.any() else float(apart / one) if one else None if apart else 0.0,
         "cosine": None if cosine is None else float(cosine),
         "nonfinite": int((~good & ~same).sum()),
     }

@@ -201,16 +201,9 @@ def _row(each: Couple, found: Sums) -> Difference:
     row.changed, row.beyond, row.nonfinite = found.changed, found.beyond, found.nonfinite
     if found.changed:
         row.max_abs, row.mean_abs = found.largest, found.total / max(row.count, 1)
-        row.relative, row.cosine = relative(found), found.cosine
+        row.relative, row.cosine = found.relative, found.cosine
         row.place = _place(found.place, row.shapes[1] or ())
     return row
-
-
-def relative(found: Sums) -> float | None:
-    """Return the l2 norm of the difference over that of the first side; None where that is zero, or one overflows."""
-    if not isfinite(found.one) or not isfinite(found.apart):
-        return None
-    return found.apart / found.one if found.one else 0.0 if not found.apart else None
 
 
 def _plain(number: float | None) -> float | str | None:

@@ -37,6 +37,10 @@ SAFE = (1e-25, 1e35)
 """Sums of squares between which float32 has neither lost small squares nor overflowed."""
 
 
+TINY = 1e-200
+"""The length below which the numbers of a side may be among those of which float64 keeps only some bits."""
+
+
 class Tolerance(NamedTuple):
     """How far b may be from a: `absolute` + `relative` * |a|."""
 
@@ -50,16 +54,31 @@ class Sums:
     `changed` entries differ in their bits, `beyond` ones by more than the tolerance. `largest` is the largest difference
     and `place` where it is, `total` the sum of all of them, `apart`, `one` and `other` are the l2 norms of the difference
     and of both sides. Entries that are NaN or infinite are left out of all of these; `nonfinite` counts those of them
-    that are not the same on both sides. `equal` runs of entries have no norms taken.
+    that are not the same on both sides. `equal` runs of entries have no norms taken. `cosine` and `relative` are of the
+    whole, when all parts of it were merged.
     """
 
-    __slots__ = ("apart", "beyond", "changed", "cosine", "equal", "largest", "nonfinite", "one", "other", "place", "total")
+    __slots__ = (
+        "apart",
+        "beyond",
+        "changed",
+        "cosine",
+        "equal",
+        "largest",
+        "nonfinite",
+        "one",
+        "other",
+        "place",
+        "relative",
+        "total",
+    )
 
     def __init__(self) -> None:
         self.changed = self.beyond = self.nonfinite = 0
         self.largest = self.total = self.apart = self.one = self.other = 0.0
         self.place = -1
         self.cosine: float | None = 1.0
+        self.relative: float | None = 0.0
         self.equal: list[tuple[int, int]] = []
 
     def merge(self, later: Sums) -> None:
@@ -147,8 +166,17 @@ def _settled(one: Weight, other: Weight, parts: list[Sums]) -> Sums:
         for start, stop in whole.equal:
             own = norm_of(one, start, stop)
             whole.one, whole.other = hypot(whole.one, own), hypot(whole.other, own)
-        whole.cosine = _cosine(whole) if whole.other / 2 <= whole.one <= whole.other * 2 else _product(one, other, whole)
+        whole.relative, whole.cosine = _relative(whole), _cosine(whole)
+        if whole.cosine is not None and not TINY <= whole.other / 2 <= whole.one <= whole.other * 2:
+            _measure_again(one, other, whole)
     return whole
+
+
+def _relative(sums: Sums) -> float | None:
+    """Return the l2 norm of the difference over that of the first side; None where that is zero, or one overflows."""
+    if not isfinite(sums.one) or not isfinite(sums.apart):
+        return None
+    return sums.apart / sums.one if sums.one else 0.0 if not sums.apart else None
 
 
 def _cosine(sums: Sums) -> float | None:
@@ -167,17 +195,26 @@ def _measurable(sums: Sums) -> bool:
     return all(norm and isfinite(norm) for norm in (sums.one, sums.other, max(sums.apart, sums.one)))
 
 
-def _product(one: Weight, other: Weight, sums: Sums) -> float | None:
-    """Return the cosine from the products of all entries, where one side is much longer: the norms would tell nothing."""
-    if not _measurable(sums):
-        return None
-    found, readers = 0.0, (BlockReader(one), BlockReader(other))
+def _measure_again(one: Weight, other: Weight, sums: Sums) -> None:
+    """Find the cosine from the products of all entries where one side is much longer: the norms would tell nothing.
+
+    Nor do norms that are tiny, of which a float64 keeps a few bits only: these are measured again, scaled up.
+    """
+    scales = [max(length, TINY) for length in (sums.one, sums.other, sums.apart)]
+    readers = BlockReader(one), BlockReader(other)
+    squares, product = np.zeros(3), 0.0
     with np.errstate(all="ignore"):
         for at in range(0, one.size, STEP):
             x, y = (_wide(reader.block(at, min(at + STEP, one.size))) for reader in readers)
-            products = ((x / sums.one) * (y.conj() / sums.other)).real
-            found += float(np.add.reduce(products[np.isfinite(x) & np.isfinite(y)]))
-    return min(max(found, -1.0), 1.0)
+            good = np.isfinite(y - x)
+            sides = [side[good] / scale for side, scale in zip((x, y, y - x), scales, strict=True)]
+            squares += [np.add.reduce((side * side.conj()).real) for side in sides]
+            product += float(np.add.reduce((sides[0] * sides[1].conj()).real))
+        lengths = np.sqrt(squares)
+        sums.cosine = min(max(float(product / (lengths[0] * lengths[1])), -1.0), 1.0)
+        if min(sums.one, sums.apart or 1.0) < TINY:
+            again = float(lengths[2] / lengths[0] * (scales[2] / scales[0]))
+            sums.relative = again if isfinite(again) else None
 
 
 def _wide(x: Array) -> Array:

@@ -1,0 +1,94 @@
+"""The filters of a convolution as small pictures: each what one unit looks for in an image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from steelyard.core.casting import standard
+from steelyard.core.weight import Role, Weight
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+SMALLEST, LARGEST = 2, 32
+"""Sides of a filter that can be looked at: one of a single place has no picture."""
+COLOURS = 3
+GUESSED = "out in kh kw"
+"""The axes of kernels of files that say nothing of them, where the shape fits: PyTorch's."""
+
+
+class Filters:
+    """The filters of a convolution: `pictures` are numbers by filter, row, column and colour (1, or 3 for red, green, blue).
+
+    `units` names what each is of, as "out 5" or "out 5, in 2". `count` is how many there are in all, of which the first
+    are drawn. `guessed` tells that the source says nothing of the axes, and the shape was taken for PyTorch's.
+    """
+
+    __slots__ = ("count", "guessed", "pictures", "units")
+
+    def __init__(self, pictures: Array, units: list[str], count: int, *, guessed: bool) -> None:
+        self.pictures = pictures
+        self.units = units
+        self.count = count
+        self.guessed = guessed
+
+
+def axes_of_filters(weight: Weight) -> str:
+    """Return the axes of a kernel over images, blank for a weight that is none.
+
+    >>> from steelyard.core.readers import from_array
+    >>> axes_of_filters(from_array("w", np.zeros((3, 3, 1, 8)), axes="kh kw in out"))
+    'kh kw in out'
+    >>> axes_of_filters(from_array("w", np.zeros((8, 3, 5, 5)), role=Role.KERNEL))
+    'out in kh kw'
+    """
+    if len(weight.shape) != 4 or not weight.size or weight.role not in (Role.KERNEL, Role.OTHER):
+        return ""
+    axes = weight.axes
+    if not axes:
+        square = weight.shape[2] == weight.shape[3] and weight.shape[1] < max(weight.shape[0], COLOURS + 1)
+        axes = GUESSED if square and weight.role is Role.KERNEL else ""
+    words = [word.removeprefix("-") for word in axes.split()]
+    if not {"kh", "kw"} <= set(words):
+        return ""
+    sides = [weight.shape[words.index(word)] for word in ("kh", "kw")]
+    return axes if all(SMALLEST <= side <= LARGEST for side in sides) else ""
+
+
+def filters(weight: Weight, limit: int = 64) -> Filters | None:
+    """Return the first `limit` filters of a convolution of images, None for a weight that is none.
+
+    A kernel of three inputs is taken for one of colours, and has a picture for each output; others have one for each
+    output and input. An axis that runs backwards is turned round. Numbers are those of the weight.
+
+    Examples:
+        >>> from steelyard.core.readers import from_array
+        >>> found = filters(from_array("conv.weight", np.ones((8, 3, 5, 5)), role=Role.KERNEL, axes="out in kh kw"))
+        >>> found.pictures.shape, found.units[:2]
+        ((8, 5, 5, 3), ['out 0', 'out 1'])
+    """
+    axes = axes_of_filters(weight)
+    if not axes:
+        return None
+    words = [word.removeprefix("-") for word in axes.split()]
+    array = weight.numpy()
+    array = array.astype(standard(array.dtype), copy=False)
+    backwards = tuple(nth for nth, word in enumerate(axes.split()) if word.startswith("-"))
+    height, width = words.index("kh"), words.index("kw")
+    rest = [nth for nth in range(4) if nth not in (height, width)]
+    outer = next((nth for nth in rest if words[nth].endswith(("out", "mult"))), rest[0])
+    inner = next(nth for nth in rest if nth != outer)
+    maps = np.flip(array, backwards).transpose(outer, inner, height, width)
+    if maps.shape[1] == COLOURS and words[inner] == "in":
+        named = [f"{words[outer]} {nth}" for nth in range(min(len(maps), limit))]
+        return Filters(maps[:limit].transpose(0, 2, 3, 1), named, len(maps), guessed=not weight.axes)
+    outs, ins = maps.shape[:2]
+    flat = maps.reshape(outs * ins, *maps.shape[2:], 1)[:limit]
+    named = [_unit(nth, ins, words[outer], words[inner]) for nth in range(len(flat))]
+    return Filters(flat, named, outs * ins, guessed=not weight.axes)
+
+
+def _unit(nth: int, ins: int, outer: str, inner: str) -> str:
+    return f"{outer} {nth // ins}" + (f", {inner} {nth % ins}" if ins > 1 else "")

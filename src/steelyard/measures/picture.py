@@ -1,0 +1,140 @@
+"""A weight, or a part of it, as a picture: a matrix of few enough cells to be drawn, which says what each cell is.
+
+A cell that stands for many numbers has the one of greatest magnitude, with its sign: outliers must survive zooming out,
+where means would make every large picture grey.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import inf, log, prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from steelyard.core.casting import standard
+from steelyard.core.weight import Weight
+from steelyard.errors import ShapeError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+    Window = tuple[int, int, int, int]
+    """The first row and column of a part of a matrix, and the ones behind its last."""
+
+STEP = 1 << 20
+"""Numbers that are looked at together."""
+NARROW = 1 << 12
+"""Columns up to which whole rows are read, also where only some of them are drawn."""
+
+
+class Picture:
+    """A weight as a matrix of `rows` and `columns`, of which the `window` is drawn.
+
+    `values` are its cells in float64, each the number of greatest magnitude, with its sign, of `down` rows and `across`
+    columns; cells at the lower and right end may stand for fewer. NaN is a cell that holds a number that is not finite.
+    Complex numbers go by their magnitude. `exact` tells that each cell is one number.
+    """
+
+    __slots__ = ("across", "columns", "down", "rows", "values", "window")
+
+    def __init__(self, matrix: tuple[int, int], window: Window, steps: tuple[int, int], values: Array) -> None:
+        self.rows, self.columns = matrix
+        self.window = window
+        self.down, self.across = steps
+        self.values = values
+
+    @property
+    def exact(self) -> bool:
+        """Whether each cell is one number."""
+        return self.down == self.across == 1
+
+    @property
+    def caption(self) -> str:
+        """What a cell is, in words."""
+        if self.exact:
+            return "each cell is one number"
+        return f"each cell is the largest of {self.down:,} \u00d7 {self.across:,} numbers, by magnitude"
+
+
+def matrix_of(shape: Sequence[int]) -> tuple[int, int]:
+    """Return the rows and columns of a shape as it is drawn: its axes in their order, cut where the halves are most alike.
+
+    >>> matrix_of((128, 64, 3, 3)), matrix_of((3, 3, 64, 128)), matrix_of((5,)), matrix_of(())
+    ((128, 576), (576, 128), (1, 5), (1, 1))
+    """
+    if len(shape) < 2:
+        return 1, prod(shape)
+    halves = [(prod(shape[:cut]), prod(shape[cut:])) for cut in range(1, len(shape))]
+    return min(halves, key=lambda half: abs(log(half[0] / half[1])) if all(half) else inf)
+
+
+def picture(weight: Weight, height: int = 64, width: int = 64, window: Window | None = None) -> Picture:
+    """Draw a weight, or the `window` of its matrix (top, left, bottom, right), in at most `height` times `width` cells.
+
+    Numbers are read block by block, of a small window little more than those in it. Raises `ShapeError` for a window
+    that does not lie in the matrix, and what reading raises.
+
+    Examples:
+        >>> from steelyard.core.readers import from_array
+        >>> drawn = picture(from_array("w", np.array([[1.0, -3.0, 0.0], [2.0, 2.0, 0.5]])), 2, 2)
+        >>> drawn.values.tolist(), drawn.down, drawn.across
+        ([[-3.0, 0.0], [2.0, 0.5]], 1, 2)
+    """
+    rows, columns = matrix_of(weight.shape)
+    top, left, bottom, right = window or (0, 0, rows, columns)
+    if not (0 <= top <= bottom <= rows and 0 <= left <= right <= columns) or height < 1 or width < 1:
+        raise ShapeError(
+            f"{printable(weight.name)} is drawn as {rows:,} rows and {columns:,} columns: {list(window or ())} in "
+            f"{height:,} by {width:,} cells is no part of it"
+        )
+    down, across = (max(-(-length // cells), 1) for length, cells in ((bottom - top, height), (right - left, width)))
+    least, greatest = (np.full((-(-(bottom - top) // down), -(-(right - left) // across)), end) for end in (inf, -inf))
+    for row, column, block in _blocks(weight, columns, (top, left, bottom, right)):
+        cuts = [_cuts(at, length, step) for at, length, step in zip((row, column), block.shape, (down, across), strict=True)]
+        part = tuple(slice(first, first + len(starts)) for first, starts in cuts)
+        for found, larger in ((least, np.minimum), (greatest, np.maximum)):
+            cells = larger.reduceat(larger.reduceat(block, cuts[0][1], axis=0), cuts[1][1], axis=1)
+            larger(found[part], cells, out=found[part])
+    values = np.where(-least > greatest, least, greatest)
+    values[~(np.isfinite(least) & np.isfinite(greatest))] = np.nan
+    return Picture((rows, columns), (top, left, bottom, right), (down, across), values)
+
+
+def _cuts(at: int, length: int, step: int) -> tuple[int, Array]:
+    """Return the first cell that a run touches, and where in the run each of its cells begins."""
+    first = at // step
+    starts = np.arange(first, (at + length - 1) // step + 1) * step - at
+    return first, np.maximum(starts, 0)
+
+
+def _blocks(weight: Weight, columns: int, window: Window) -> Iterator[tuple[int, int, Array]]:
+    """Yield parts of the window as matrices of real numbers, each with its first row and column in the window."""
+    top, left, bottom, right = window
+    wide = right - left if columns > NARROW else columns
+    if not (bottom - top) * (right - left):
+        return
+    if wide > STEP:
+        for row in range(top, bottom):
+            for column in range(left, right, STEP):
+                end = min(column + STEP, right)
+                yield row - top, column - left, _real(weight.read(row * columns + column, row * columns + end))[None]
+        return
+    step = STEP // wide
+    for row in range(top, bottom, step):
+        end = min(row + step, bottom)
+        yield row - top, 0, _rows(weight, columns, (row, left, end, right))
+
+
+def _rows(weight: Weight, columns: int, window: Window) -> Array:
+    """Return the numbers of a window: of narrow matrices whole rows are read, of wide ones a run for each row."""
+    top, left, bottom, right = window
+    if columns <= NARROW or right - left == columns:
+        return _real(weight.read(top * columns, bottom * columns)).reshape(-1, columns)[:, left:right]
+    return np.stack([_real(weight.read(row * columns + left, row * columns + right)) for row in range(top, bottom)])
+
+
+def _real(block: Array) -> Array:
+    """Return real numbers of a type that NumPy computes with."""
+    plain = block.astype(standard(block.dtype), copy=False)
+    return np.abs(plain) if plain.dtype.kind == "c" else plain.astype(np.uint8, copy=False) if plain.dtype.kind == "b" else plain

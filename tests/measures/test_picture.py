@@ -1,0 +1,94 @@
+"""A weight as a picture: what each cell is, for any shape, window and size."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from steelyard.core.readers import from_array
+from steelyard.errors import ShapeError
+from steelyard.measures import picture as module
+from steelyard.measures.picture import matrix_of, picture
+
+
+def expected(matrix, down, across):
+    """The number of greatest magnitude of each cell, by plain loops; NaN where one is not finite."""
+    rows = []
+    for top in range(0, matrix.shape[0], down):
+        row = []
+        for left in range(0, matrix.shape[1], across):
+            cell = matrix[top : top + down, left : left + across].reshape(-1)
+            least, greatest = cell.min(), cell.max()
+            row.append((least if -least > greatest else greatest) if np.isfinite(cell).all() else np.nan)
+        rows.append(row)
+    return np.array(rows)
+
+
+@st.composite
+def windows(draw):
+    rows, columns = draw(st.integers(1, 40)), draw(st.integers(1, 40))
+    top, left = draw(st.integers(0, rows - 1)), draw(st.integers(0, columns - 1))
+    return rows, columns, (top, left, draw(st.integers(top + 1, rows)), draw(st.integers(left + 1, columns)))
+
+
+@settings(max_examples=200, deadline=None)
+@given(windows(), st.integers(1, 20), st.integers(1, 20), st.integers(1, 60), st.integers(0, 50), st.integers(0, 2**32))
+def test_each_cell_is_the_largest_number_in_it_however_the_matrix_is_read(shape, height, width, step, narrow, seed):
+    rows, columns, window = shape
+    chance = np.random.default_rng(seed)
+    matrix = chance.standard_normal((rows, columns))
+    matrix[chance.random((rows, columns)) < 0.02] = chance.choice([np.nan, np.inf, -np.inf])
+    kept = module.STEP, module.NARROW
+    module.STEP, module.NARROW = step, narrow
+    try:
+        drawn = picture(from_array("w", matrix), height, width, window)
+    finally:
+        module.STEP, module.NARROW = kept
+    top, left, bottom, right = window
+    assert drawn.values.shape[0] <= height
+    assert drawn.values.shape[1] <= width
+    np.testing.assert_array_equal(drawn.values, expected(matrix[top:bottom, left:right], drawn.down, drawn.across))
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float16", ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, "int8", "uint8", "bool", "int64", "complex64"]
+)
+def test_numbers_of_every_type_are_drawn(dtype):
+    array = np.array([[0, 1], [1, 0]]).astype(dtype)
+    assert picture(from_array("w", array)).values.tolist() == [[0.0, 1.0], [1.0, 0.0]]
+
+
+def test_whole_numbers_that_are_not_signed_keep_their_size():
+    assert picture(from_array("w", np.array([[1, 255]], "u1")), 1, 1).values.tolist() == [[255.0]]
+
+
+def test_axes_are_cut_where_the_halves_are_most_alike_and_keep_their_order():
+    assert matrix_of((512, 512, 3, 3)) == (512, 4608)
+    assert matrix_of((3, 3, 256, 512)) == (2304, 512)
+    assert matrix_of((0, 7)) == (0, 7)
+    array = np.arange(24.0).reshape(2, 3, 4)
+    assert picture(from_array("w", array)).values.tolist() == array.reshape(6, 4).tolist()
+
+
+def test_a_weight_without_numbers_has_no_cells():
+    assert picture(from_array("w", np.zeros((0, 3)))).values.shape == (0, 3)
+    assert picture(from_array("w", np.zeros(()))).values.tolist() == [[0.0]]
+
+
+@pytest.mark.parametrize("window", [(0, 0, 3, 1), (1, 0, 0, 1), (0, -1, 1, 1)])
+def test_a_window_beyond_the_matrix_is_refused(window):
+    with pytest.raises(ShapeError, match="2 rows and 2 columns"):
+        picture(from_array("w", np.zeros((2, 2))), window=window)
+
+
+def test_a_small_window_of_a_large_matrix_reads_little_more_than_itself():
+    read = []
+
+    def reader(start, stop):
+        read.append(stop - start)
+        return np.zeros(stop - start, np.float32)
+
+    weight = from_array("w", np.zeros((1, 1), np.float32)).replace(shape=(20_000, 30_000), read=reader)
+    picture(weight, 16, 16, (5000, 7000, 5016, 7016))
+    assert sum(read) == 256
