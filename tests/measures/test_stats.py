@@ -55,6 +55,16 @@ def test_one_net_has_one_table_from_any_container(tmp_path, suffix):
     assert live == stored
 
 
+@pytest.mark.parametrize("by", [None, "all"])
+def test_a_net_of_doubles_has_one_table_in_files_of_r_too(tmp_path, by):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.LSTM(6, 5), nn.Embedding(7, 4)).double()
+    steelyard.save(net, tmp_path / "net.rds")
+    keys = (*FIGURES, "median", "q01", "q99", *(("shape", "dtype") if by is None else ()))
+    live, stored = ([{key: row[key] for key in keys} for row in rows(stats(each, by))] for each in (net, tmp_path / "net.rds"))
+    assert live == stored
+
+
 def test_rows_are_weights_in_the_framework_s_order_and_tied_ones_count_once(net):
     found = stats(net)
     assert [row.facts["name"] for row in found] == [name for name in steelyard.weights(net) if name != "4.weight"]
