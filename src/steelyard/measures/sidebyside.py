@@ -1,8 +1,8 @@
 """Two weights side by side, block by block: how far their numbers are apart.
 
 Blocks are compared as bytes first, so that what is equal costs no arithmetic. Differences of float32 and shorter types are
-taken in float32, which rounds them by at most 6e-8 of themselves; everything is summed up in float64. BLAS, whose threads cost
-more than they bring in a loop over blocks, is given no more than short rows, for which it starts none.
+taken in float32, which rounds them by at most 6e-8 of themselves; everything is summed up in float64. BLAS is never asked:
+in a loop over blocks its threads cost more than they bring, and two threads of ours wait for one another in it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ SMALL = 1 << 20
 THREADS = 2
 ROW = 1024
 """Numbers that are summed up in float32 before float64 takes over: an error of some 1e-7."""
-ONES = np.ones(ROW, np.float32)
 SAFE = (1e-25, 1e35)
 """Sums of squares between which float32 has neither lost small squares nor overflowed."""
 
@@ -106,7 +105,7 @@ class Sums:
         if top > tolerance.absolute:
             limit = tolerance.absolute + tolerance.relative * np.abs(one) if tolerance.relative else tolerance.absolute
             self.beyond += int(np.count_nonzero(d > limit))
-        self.total += _products(d, ONES)
+        self.total += _total(d)
         self.apart = hypot(self.apart, norm(d))
         self.one = hypot(self.one, norm(one))
         self.other = hypot(self.other, norm(other))
@@ -354,7 +353,7 @@ def _real(x: Array) -> Array:
 
 def norm(x: Array) -> float:
     """Return the l2 norm of finite numbers, which neither overflows nor vanishes."""
-    squares = _products(x)
+    squares = _squares(x)
     if SAFE[0] < squares < SAFE[1]:
         return sqrt(squares)
     top = float(np.abs(x).max(initial=0.0))
@@ -364,11 +363,23 @@ def norm(x: Array) -> float:
     return top * sqrt(float(np.add.reduce(scaled * scaled)))
 
 
-def _products(x: Array, by: Array | None = None) -> float:
-    """Return the sum of squares, or of the numbers themselves where they are multiplied `by` ones."""
+def _total(x: Array) -> float:
+    """Return the sum of numbers."""
     if x.dtype != np.float32:
-        return float(np.einsum("i,i->", x, x) if by is None else np.add.reduce(x))
+        return float(np.add.reduce(x))
+    rows, rest = _rows(x)
+    return float(np.add.reduce(np.einsum("ij->i", rows), dtype=np.float64)) + float(np.add.reduce(rest))
+
+
+def _squares(x: Array) -> float:
+    """Return the sum of the squares of numbers."""
+    if x.dtype != np.float32:
+        return float(np.einsum("i,i->", x, x))
+    rows, rest = _rows(x)
+    return float(np.add.reduce(np.einsum("ij,ij->i", rows, rows), dtype=np.float64)) + float(np.add.reduce(rest * rest))
+
+
+def _rows(x: Array) -> tuple[Array, Array]:
+    """Return float32 numbers in rows that may be summed up as such, and in float64 what is left over."""
     cut = x.size // ROW * ROW
-    rows, rest = x[:cut].reshape(-1, ROW), x[cut:].astype(np.float64)
-    sums = np.vecdot(rows, rows if by is None else by)
-    return float(np.add.reduce(sums, dtype=np.float64)) + float(np.add.reduce(rest * rest if by is None else rest))
+    return x[:cut].reshape(-1, ROW), x[cut:].astype(np.float64)
