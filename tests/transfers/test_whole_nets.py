@@ -7,7 +7,7 @@ import pytest
 from transfers import nets
 
 from steelyard.errors import AmbiguityError, ShapeError
-from steelyard.transfers.transferring import transfer
+from steelyard.transfers.transferring import plan, transfer
 
 WAYS = [pytest.param(net, *way, id=f"{net}-{way[0]}-{way[1]}") for net in nets.INPUTS for way in permutations(nets.BUILDERS, 2)]
 
@@ -114,3 +114,38 @@ def test_a_weight_of_no_layer_without_a_sure_partner_is_refused_unless_it_is_lef
         transfer(with_places("torch", shape=(8, 8)), into=with_places("torch", shape=(8, 8)))
     made = transfer(with_places("torch"), into=with_places("linen", "other"), skip=["places", "params/other"])
     assert made.plan.untouched == ["params/other"]
+
+
+@pytest.mark.parametrize("said", [{"pairs": {"places": "params/other"}}, {"rules": {"places": "params/other"}}])
+def test_a_weight_of_no_layer_goes_where_its_partner_is_named_to_be(said):
+    source, target = with_places("torch"), with_places("linen", "other")
+    made = transfer(source, into=target, probe=nets.RNG.standard_normal((2, 6, 8)).astype("float32"), **said)
+    assert made.proof.max_rel < 1e-6
+    assert not made.plan.untouched
+
+
+def test_named_partners_of_no_layer_are_saved_with_a_plan_and_used_again(tmp_path):
+    source = with_places("torch", shape=(8, 8))
+    made = plan(source, into=with_places("torch", "other", shape=(8, 8)), pairs={"places": "other"})
+    made.save(tmp_path / "plan.json")
+    again = transfer(source, into=with_places("torch", "other", shape=(8, 8)), pairs=str(tmp_path / "plan.json")).model
+    np.testing.assert_array_equal(again.other.detach().numpy(), source.places.detach().numpy())
+
+
+@pytest.mark.parametrize(
+    ("pairs", "told"),
+    [
+        ({"places": "out"}, "'places' was named for 'out', and only one of them belongs to a layer"),
+        ({"out": "places"}, "'out' was named for 'places', and only one of them belongs to a layer"),
+        ({"places": "none"}, "places is to become 'none', which the target does not have"),
+    ],
+)
+def test_partners_that_cannot_be_are_refused_by_both_names(pairs, told):
+    with pytest.raises(ShapeError) as error:
+        transfer(with_places("torch"), into=with_places("torch"), pairs=pairs)
+    assert str(error.value).startswith(told)
+
+
+def test_named_partners_of_no_layer_must_have_one_shape():
+    with pytest.raises(ShapeError, match=r"places of shape \[1, 6, 8\] was named for other of shape \[6, 8\]"):
+        transfer(with_places("torch"), into=with_places("torch", "other", shape=(6, 8)), pairs={"places": "other"})

@@ -51,7 +51,8 @@ class Plan:
         self.source = source
         self.target = target
         self.settings = dict(settings)
-        self.pairs = {each.source.name: each.target.name for each in pairs if each.source.kind != "other"}  # those are no layers
+        told = (each for each in pairs if each.source.kind != "other" or each.why == "given")  # others are no layers
+        self.pairs = {each.source.name: each.target.name for each in told}
         self._units = pairs
         self._moves: dict[str, list[Move]] = {}
         self._leftover: list[tuple[str, Part]] = []
@@ -246,7 +247,7 @@ def make_plan(
         raise AmbiguityError(_open(equal))
     made += [each for choice in equal for each in choice.suggested]
     _refuse_unpaired(made, sources, targets, only)
-    made += loose_pairs(source, target, lambda weight: not _named_out([weight.name], only, skip))
+    made += loose_pairs(source, target, pairs, lambda weight: not _named_out([weight.name], only, skip))
     settings = {"only": list(only), "skip": list(skip), "resize": resize}
     return Plan(source, target, made, settings), equal
 

@@ -84,6 +84,10 @@ def _given(
         place = places[layer] = places.get(layer, -1) + 1
         wanted = [name for own in _names(unit) for name in _mapped(own, ways, pairs)]
         partner = next((found for name in wanted if (found := _unit(name, place, targets))), None)
+        if partner is not None and (unit.kind == "other") != (partner.kind == "other"):
+            raise ShapeError(
+                f"{printable(unit.name)!r} was named for {printable(partner.name)!r}, and only one of them belongs to a layer"
+            )
         if partner is not None:
             yield unit.name, partner.name
         elif wanted:

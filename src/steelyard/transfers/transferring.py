@@ -7,6 +7,7 @@ from itertools import islice, permutations, product
 from typing import TYPE_CHECKING, Any
 
 from steelyard.errors import ProofError, ShapeError
+from steelyard.transfers.loose import loose_units
 from steelyard.transfers.pairing import fitting
 from steelyard.transfers.plan import Plan, make_plan
 from steelyard.transfers.probes import inputs_of
@@ -147,7 +148,8 @@ def _planned(
     if isinstance(saved.get("pairs"), Mapping):  # what Plan.save wrote
         only, skip, resize = only or saved.get("only", ()), skip or saved.get("skip", ()), resize or saved.get("resize", "")
         saved = saved["pairs"]
-    given = given_pairs(read_json(rules, "rules"), saved, source.units, target.units)
+    everything = ([*net.units, *loose_units(net)] for net in (source, target))
+    given = given_pairs(read_json(rules, "rules"), saved, *everything)
     return make_plan(
         source, target, pairs=given, only=_patterns(only), skip=_patterns(skip), resize=resize, guess=guess
     )  # fmt: skip
