@@ -161,11 +161,11 @@ def test_nothing_is_read_of_what_is_large():
     read = page(weights)
     assert "histograms" not in read.text
     assert read.rows[0] == ["name", "shape", "dtype", "role", "parameters"]
-    assert "the numbers, 256.0 MiB, are not read to show this; steelyard.stats(...) reads them" in read.text
+    assert "the numbers, 512.0 MiB, are not read to show this; steelyard.stats(...) reads them" in read.text
 
 
 def test_nothing_is_read_of_very_many_weights():
-    assert "are not read to show this" in page(Weights([unread(str(nth), (1,)) for nth in range(3000)])).text
+    assert "are not read to show this" in page(Weights([unread(str(nth), (1,)) for nth in range(5000)])).text
 
 
 def test_nothing_is_read_of_a_file_on_another_machine(tmp_path):
@@ -243,7 +243,7 @@ def test_one_weight_shows_its_facts_its_figures_a_heat_map_and_the_numbers():
 def test_one_large_weight_is_not_read():
     read = Page(unread("large", (notebook.READ,))._repr_html_())
     assert read.captions == ["large"]
-    assert "the numbers, 256.0 MiB, are not read to show this" in read.text
+    assert "the numbers, 512.0 MiB, are not read to show this" in read.text
     assert read.tags.count("table") == 1
 
 

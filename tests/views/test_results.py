@@ -90,6 +90,16 @@ def test_a_result_of_very_many_rows_is_cut_and_says_so():
     assert len(read.source.encode()) < 200 << 10
 
 
+def test_very_many_sentences_are_cut_before_rows_are():
+    found = steelyard.spectra(
+        {f"w{nth}": np.outer(np.arange(1.0, 41), np.ones(30)) + RNG.normal(size=(40, 30)) for nth in range(60)}
+    )
+    assert sum(bool(row.verdict) for row in found.rows) == 60
+    read = Page(found._repr_html_())
+    assert read.tags.count("tr") == 61
+    assert "... and 41 more lines" in read.text
+
+
 def test_hostile_names_are_text_in_every_result():
     hostile = {HOSTILE: RNG.normal(size=(8, 8)), "b": np.array([np.nan])}
     other = {HOSTILE: hostile[HOSTILE] + 1, "b": np.array([np.nan])}

@@ -23,6 +23,8 @@ STEPS = 9
 """Colours of the legend, the middle one for zero."""
 _ROOM = (240, 480)
 """Pixels that cells share, down and across."""
+_CAPTION = 640
+"""Pixels that the caption has for itself where the cells take fewer."""
 _SMALLEST, _LARGEST = 10, 28
 """Pixels of a cell's side."""
 _SHARE = 0.99
@@ -42,7 +44,7 @@ def heat_map(drawn: Picture, title: str) -> str:
     # the last column has no cells: it is the room that the caption takes
     head += f'<colgroup><col span="{across}" style="width:{side}px;"><col></colgroup>'
     missing = lines([f"{TIMES} holds NaN or Inf"] if np.isnan(drawn.values).any() else [])
-    return f"{_table(max(across * side, _ROOM[1]))}{head}<tbody>{rows}</tbody></table>{_legend(drawn, end)}{missing}"
+    return f"{_table(max(across * side, _CAPTION))}{head}<tbody>{rows}</tbody></table>{_legend(drawn, end)}{missing}"
 
 
 def scale_end(drawn: Picture) -> float:

@@ -16,8 +16,10 @@ LIMIT = 200
 """Rows that are shown: a notebook keeps every cell's output in its file."""
 LARGEST = 180_000
 """Bytes of one display; hostile names could make each row thousands of them."""
-CELL, LINE = 300, 1500
+CELL, LINE = 300, 600
 """Characters of a cell and of a sentence; longer ones are cut in the middle."""
+SENTENCES = 20
+"""Sentences below a table; the rest is counted."""
 BARS = "font-family:monospace;white-space:pre;"
 """The style of a histogram: bars of one width, and the spaces that hold them on the axis."""
 _LEFT, _RIGHT = "text-align:left;", "text-align:right;"
@@ -48,13 +50,28 @@ def within(rows: int, made: Callable[[int], str]) -> str:
 def lines(texts: Iterable[str], *, strong: bool = False) -> str:
     """Return a paragraph for each sentence."""
     begin, end = ("<strong>", "</strong>") if strong else ("", "")
-    return "".join(f"<p>{begin}{shown(text)}{end}</p>" for text in texts)
+    return "".join(f"<p>{begin}{shown(text)}{end}</p>" for text in _first(texts, SENTENCES))
 
 
 def block(texts: Iterable[str]) -> str:
     """Return lines of text whose places under one another matter."""
-    body = "\n".join(map(shown, texts))
+    body = "\n".join(shown(text, CELL // 2) for text in _first(texts, LIMIT))
     return f'<pre style="{BARS}">{body}</pre>'
+
+
+def _first(texts: Iterable[str], most: int) -> list[str]:
+    """Return so many of some texts, and how many more there are."""
+    listed = list(texts)
+    return listed if len(listed) <= most else [*listed[:most], f"... and {counted(len(listed) - most, 'more line')}"]
+
+
+def counted(count: int, what: str) -> str:
+    """Write how many there are.
+
+    >>> counted(1, "weight"), counted(1200, "weight")
+    ('1 weight', '1,200 weights')
+    """
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def more(rows: int, most: int, what: str = "more rows") -> str:

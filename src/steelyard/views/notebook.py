@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Weight
     from steelyard.core.weights import Weights
 
-READ = 1 << 26
+READ = 1 << 27
 """Bytes of numbers that are read to be shown: a fraction of a second. Who wants to know of more asks for it."""
 EACH = 1 << 15
 """Bytes that each weight counts for besides its own: many small ones take as long as a large one."""

@@ -9,7 +9,7 @@ from steelyard.views.differences import HEAD as DIFF_HEAD
 from steelyard.views.differences import SPECTRUM, diff_cells, diff_remarks, figure, spectra_remarks, spectrum_cells, totals_line
 from steelyard.views.lineage import CHANCE, duplicates, kinship_cells, nearest_first, tree_lines
 from steelyard.views.lineage import HEAD as LINEAGE_HEAD
-from steelyard.views.markup import block, foldable, lines, more, page, rows_html, within
+from steelyard.views.markup import block, counted, foldable, lines, more, page, rows_html, within
 from steelyard.views.measured import check_lines, digest_lines
 from steelyard.views.plan import HEAD as PLAN_HEAD
 from steelyard.views.plan import plan_cells, plan_remarks
@@ -76,7 +76,7 @@ def check_html(check: Check) -> str:
         ("(all)" if found.name is None else name_text(found.name), found.kind, found.severity, found.what)
         for found in check.findings
     ]
-    caption = f"{len(rows):,} finding{'s' * (len(rows) != 1)} in {check.weights:,} weights"
+    caption = f"{counted(len(rows), 'finding')} in {counted(check.weights, 'weight')}"
     return _cells_html(("weight", "kind", "severity", "found"), rows, (), caption, lines(check.notes))
 
 
@@ -84,20 +84,20 @@ def digest_html(digest: Digest) -> str:
     """Return the digest of the whole, and those of the weights put away."""
     rows = [(name_text(name), own) for name, own in digest.weights.items()]
     each = _cells_html(("name", "digest"), rows, (), "", "")
-    return page([lines(digest_lines(digest, each=False)), foldable(f"the digests of {len(rows):,} weights", each)])
+    return page([lines(digest_lines(digest, each=False)), foldable(f"the digests of {counted(len(rows), 'weight')}", each)])
 
 
 def plan_html(plan: Plan) -> str:
     """Return the table of what goes where."""
     rows = list(plan_cells(plan))
-    return _cells_html(PLAN_HEAD, rows, (), f"{len(rows):,} weights are filled", lines(plan_remarks(plan)))
+    return _cells_html(PLAN_HEAD, rows, (), counted(len(rows), "weight"), lines(plan_remarks(plan)))
 
 
 def proof_html(proof: Proof) -> str:
     """Return the verdict, and how far apart each layer is put away."""
     rows = [(name_text(each.source), name_text(each.target), figure(each.error)) for each in proof.layers]
     layers = _cells_html(("layer", "of the target", "error"), rows, (2,), "", "")
-    folded = foldable(f"how far {len(rows):,} layers are apart", layers) if rows else ""
+    folded = foldable(f"how far apart: {counted(len(rows), 'layer')}", layers) if rows else ""
     return page([lines([repr(proof)], strong=True), folded])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from steelyard.views.markup import foldable, lines, rows_html
+from steelyard.views.markup import counted, foldable, lines, rows_html
 from steelyard.views.table import Column, fact_columns, number_columns
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def tree(found: Sequence[Measured], end: float | None, caption: str = "") -> Ite
 def _layer(group: Sequence[Measured], depth: int, end: float | None) -> str:
     count, size = (sum(getattr(each.row, word) for each in group) for word in ("times", "size"))
     name = "".join(re.split(r"([./])", group[0].row.name, maxsplit=_DEEPEST)[: 2 * depth + 1])
-    title = f"{name or '(unnamed)'} \u00b7 {count:,} weight{'s' * (count != 1)}, {size:,} parameter{'s' * (size != 1)}"
+    title = f"{name or '(unnamed)'} \u00b7 {counted(count, 'weight')}, {counted(size, 'parameter')}"
     return foldable(title, "".join(tree(group, end)), bars="" if end is None else _bars(group, end))
 
 
