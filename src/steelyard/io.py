@@ -33,7 +33,10 @@ def weights(source: Any, part: str = "model") -> Weights:
     if isinstance(source, (str, os.PathLike)):
         from steelyard.formats import weights_in
 
-        return weights_in(_opened(os.fspath(source)), part)
+        opened = _opened(os.fspath(source))
+        found = weights_in(opened, part)
+        found.remote = "://" in opened.name and opened.path is None
+        return found
     from steelyard.models import weights_of
 
     return weights_of(source)

@@ -85,6 +85,11 @@ class Weight:
         facts = [f"{key}={getattr(self, key)!r}" for key in ("role", "layer", "axes", "trainable", "stored", "tied")]
         return f"Weight({self.name!r}, {self.shape}, {self.dtype!r}, {', '.join(facts)})"
 
+    def _repr_html_(self) -> str:
+        from steelyard.views.notebook import weight_html
+
+        return weight_html(self)
+
     def replace(self, **changes: Any) -> Weight:
         """Return the same weight with other facts; the numbers stay where they are."""
         new = Weight.__new__(Weight)  # written out: a file may have many thousands

@@ -30,8 +30,8 @@ class Weights(Mapping[str, Weight]):
 
     Weights that share their numbers (`Weight.tied`) are all listed, and count once in `size`, `nbytes` and the
     vector. `live` tells that the numbers are in this process's memory and follow the model as it trains; `copy`
-    detaches them. `orders` are those that a vector may have beside the listed one, each by its word:
-    `to_vector(tensor_order=word)`.
+    detaches them. `remote` tells that each is fetched from another machine. `orders` are those that a vector may have
+    beside the listed one, each by its word: `to_vector(tensor_order=word)`.
 
     Examples:
         >>> import steelyard
@@ -43,7 +43,7 @@ class Weights(Mapping[str, Weight]):
         array([0., 0., 0.])
     """
 
-    __slots__ = ("_assign", "_graph", "_meta", "_orders", "_plan", "_weights", "live")
+    __slots__ = ("_assign", "_graph", "_meta", "_orders", "_plan", "_weights", "live", "remote")
 
     def __init__(
         self,
@@ -66,6 +66,7 @@ class Weights(Mapping[str, Weight]):
         self._plan: Plan | None = None
         self._meta = meta if callable(meta) else dict(meta or {})
         self.live = live
+        self.remote = False
 
     def __getitem__(self, name: str) -> Weight:
         try:
@@ -96,9 +97,9 @@ class Weights(Mapping[str, Weight]):
         return table(self)
 
     def _repr_html_(self) -> str:
-        from steelyard.views.notebook import html
+        from steelyard.views.notebook import weights_html
 
-        return html(self)
+        return weights_html(self)
 
     def _distinct(self) -> Plan:
         """Plan the vector: each weight once, the first of those that are tied."""
@@ -126,7 +127,9 @@ class Weights(Mapping[str, Weight]):
         return Plan(list(first.values()))
 
     def _part(self, weights: Iterable[Weight], assign: Assign | None) -> Weights:
-        return Weights(weights, meta=self._meta, assign=assign, live=self.live, graph=self._graph, orders=self._orders)
+        part = Weights(weights, meta=self._meta, assign=assign, live=self.live, graph=self._graph, orders=self._orders)
+        part.remote = self.remote
+        return part
 
     @property
     def meta(self) -> dict[str, Any]:

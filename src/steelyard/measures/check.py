@@ -44,6 +44,11 @@ class Check:
 
         return "\n".join(check_lines(self))
 
+    def _repr_html_(self) -> str:
+        from steelyard.views.results import check_html
+
+        return check_html(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the findings as plain Python, for JSON."""
         record = {"good": self.good, "weights": self.weights, "findings": [finding.to_dict() for finding in self.findings]}

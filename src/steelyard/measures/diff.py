@@ -113,6 +113,11 @@ class Diff:
 
         return "\n".join(diff_lines(self))
 
+    def _repr_html_(self) -> str:
+        from steelyard.views.results import diff_html
+
+        return diff_html(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain Python, for JSON."""
         return {

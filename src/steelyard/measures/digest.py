@@ -83,6 +83,11 @@ class Digest:
 
         return "\n".join(digest_lines(self))
 
+    def _repr_html_(self) -> str:
+        from steelyard.views.results import digest_html
+
+        return digest_html(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the digests as plain Python, for JSON."""
         plain = {"algorithm": self.algorithm, "layout": self.layout, "digest": self.whole, "weights": dict(self.weights)}

@@ -102,6 +102,11 @@ class Lineage:
 
         return "\n".join(lineage_lines(self))
 
+    def _repr_html_(self) -> str:
+        from steelyard.views.results import lineage_html
+
+        return lineage_html(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain Python, for JSON."""
         pairs = [pair.to_dict() for pair in self.pairs]

@@ -121,6 +121,11 @@ class Spectra:
 
         return "\n".join(spectra_lines(self))
 
+    def _repr_html_(self) -> str:
+        from steelyard.views.results import spectra_html
+
+        return spectra_html(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Return them as plain Python, for JSON."""
         return {"weights": [row.to_dict() for row in self.rows], "notes": self.notes}

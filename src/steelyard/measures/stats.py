@@ -125,6 +125,11 @@ class Stats:
 
         return stats_table(self)
 
+    def _repr_html_(self) -> str:
+        from steelyard.views.results import stats_html
+
+        return stats_html(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Return all rows as plain Python."""
         return {"by": self.by, "rows": [row.to_dict() for row in self.rows], "left_out": list(self.left_out)}

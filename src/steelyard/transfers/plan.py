@@ -104,6 +104,11 @@ class Plan:
 
         return table(self)
 
+    def _repr_html_(self) -> str:
+        from steelyard.views.results import plan_html
+
+        return plan_html(self)
+
     def arrays(self) -> dict[str, Array]:
         """Return the numbers of each weight of the target that the plan names, in its shape and dtype."""
         read = _reader(each.source for each in self._units)

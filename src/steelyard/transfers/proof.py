@@ -56,6 +56,11 @@ class Proof:
         apart = f"the outputs differ by {self.max_abs:.2g}, which is {self.max_rel:.2g} of the largest"
         return f"{verdict}: {apart} (tolerance {self.tolerance:g})"
 
+    def _repr_html_(self) -> str:
+        from steelyard.views.results import proof_html
+
+        return proof_html(self)
+
     @property
     def first_apart(self) -> LayerError | None:
         """The first layer whose outputs are apart by more than the tolerance."""

@@ -43,6 +43,11 @@ class Transfer:
     def __repr__(self) -> str:
         return f"{self.plan}\n{self.proof}"
 
+    def _repr_html_(self) -> str:
+        from steelyard.views.results import transfer_html
+
+        return transfer_html(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the plan and the proof as plain data."""
         return {"plan": self.plan.to_dict(), "proof": self.proof.to_dict()}

@@ -34,30 +34,36 @@ def figure(number: float | None) -> str:
     return "-" if number is None else f"{number:.4g}"
 
 
-_HEAD = ("weight", "changed", "max abs", "mean abs", "relative", "cosine", "")
+HEAD = ("weight", "changed", "max abs", "mean abs", "relative", "cosine", "")
 
 
 def diff_lines(diff: Diff, shown: int | None = SHOWN) -> Iterator[str]:
     """Yield the table of what differs, the greatest change first, then the verdicts and the totals."""
     rows = [row for row in diff.rows if row.kind != "equal"]
     if rows:
-        yield from columns([_HEAD, *map(_cells, rows[:shown])], right=range(1, 6))
+        yield from columns([HEAD, *map(diff_cells, rows[:shown])], right=range(1, 6))
     if shown is not None and len(rows) > shown:
         yield f"... and {len(rows) - shown:,} more weights that differ"
-    yield from _verdicts(rows)
+    yield from diff_remarks(diff)
+    yield totals_line(diff)
+
+
+def diff_remarks(diff: Diff) -> Iterator[str]:
+    """Yield the verdicts on what differs, and how the weights were paired."""
+    yield from _verdicts([row for row in diff.rows if row.kind != "equal"])
     yield from (f"note: {note}" for note in diff.notes)
     if diff.permutations:
         moved = sum(place != nth for order in diff.permutations.values() for nth, place in enumerate(order))
         yield f"note: {moved:,} hidden units of {len(diff.permutations):,} layers were put into another order"
-    yield _totals(diff)
 
 
 def difference_line(row: Difference) -> str:
     """Write one difference on one line."""
-    return "  ".join(filter(None, map(str.strip, _cells(row))))
+    return "  ".join(filter(None, map(str.strip, diff_cells(row))))
 
 
-def _cells(row: Difference) -> tuple[str, ...]:
+def diff_cells(row: Difference) -> tuple[str, ...]:
+    """Return the texts of one row of the table of differences."""
     name = name_text(row.name or row.source)
     if row.name and row.source and row.source != row.name:
         name = f"{name_text(row.source)} -> {name}"
@@ -94,7 +100,8 @@ def _verdicts(rows: Sequence[Difference]) -> Iterator[str]:
         yield f"{kind}: {name_text(first.name)}: {first.verdict}{more}"
 
 
-def _totals(diff: Diff) -> str:
+def totals_line(diff: Diff) -> str:
+    """Say how many weights are equal, changed and so on."""
     counts = Counter(row.kind for row in diff.rows)
     parts = [f"{count:,} {kind}" for kind, count in counts.items()]
     beyond = sum(map(diff.differs, diff.rows))
@@ -110,13 +117,18 @@ def patch_line(patch: Patch) -> str:
     return f"{len(patch.how):,} weights: {told}; {in_units(patch.nbytes)}"
 
 
-_SPECTRUM = ("weight", "matrix", "norm", "stable rank", "effective rank", "alpha", "KS", "edge", "beyond")
+SPECTRUM = ("weight", "matrix", "norm", "stable rank", "effective rank", "alpha", "KS", "edge", "beyond")
 
 
 def spectra_lines(found: Spectra) -> Iterator[str]:
     """Yield the table of spectra, each figure with that of random weights in brackets, then verdicts and notes."""
     if found.rows:
-        yield from columns([_SPECTRUM, *map(_spectrum_cells, found.rows)], right=range(1, 9))
+        yield from columns([SPECTRUM, *map(spectrum_cells, found.rows)], right=range(1, 9))
+    yield from spectra_remarks(found)
+
+
+def spectra_remarks(found: Spectra) -> Iterator[str]:
+    """Yield the verdicts, how the values were found, and the notes."""
     yield from (f"{name_text(row.name)}: {row.verdict}" for row in found.rows if row.verdict)
     yield from (f"{name_text(row.name)}: {row.method}, within {row.error:.2g}" for row in found.rows if row.rank is None)
     yield from (f"note: {note}" for note in found.notes)
@@ -128,11 +140,12 @@ def spectra_lines(found: Spectra) -> Iterator[str]:
 
 def spectrum_line(row: Spectrum) -> str:
     """Write one spectrum on one line."""
-    told = (f"{head} {cell}" for head, cell in zip(_SPECTRUM[1:], _spectrum_cells(row)[1:], strict=True))
+    told = (f"{head} {cell}" for head, cell in zip(SPECTRUM[1:], spectrum_cells(row)[1:], strict=True))
     return f"{name_text(row.name)}: {', '.join(told)}"
 
 
-def _spectrum_cells(row: Spectrum) -> tuple[str, ...]:
+def spectrum_cells(row: Spectrum) -> tuple[str, ...]:
+    """Return the texts of one row of the table of spectra."""
     null, law = row.null, row.law
     return (
         name_text(row.name),

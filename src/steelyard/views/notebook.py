@@ -1,81 +1,94 @@
-"""Weights as HTML for a notebook: tables and foldable parts, which every notebook lets through.
-
-There is no script and no drawing, since notebooks that are not trusted lose both, and no colour of its own,
-so that it reads on a light and on a dark page.
-"""
+"""What a notebook shows of weights: a tree of layers, and of one weight its facts, a heat map and the numbers."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from html import escape
-from itertools import groupby
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from steelyard.views.rows import Row, rows_of
-from steelyard.views.table import TIMES, dtype_text, live_findings, name_text, shape_text, totals
+from steelyard.errors import SteelyardError
+from steelyard.views.heatmap import HEIGHT, WIDTH, heat_map
+from steelyard.views.markup import block, facts_html, foldable, lines, more, page, within
+from steelyard.views.rows import Measured, measured, rows_of
+from steelyard.views.table import axis_end, findings, live_findings, name_text, notes, number_text, remarks, totals
+from steelyard.views.terminal import in_units
+from steelyard.views.tree import tree
 
 if TYPE_CHECKING:
+    from steelyard.core.summary import Summary
+    from steelyard.core.weight import Weight
     from steelyard.core.weights import Weights
 
-LIMIT = 200
-"""Rows that are shown: a notebook keeps every cell's output in its file."""
-OPEN = 40
-"""Rows up to which nothing is folded away."""
+READ = 1 << 27
+"""Bytes of numbers that are read to be shown: a fraction of a second. Who wants to know of more asks for it."""
+EACH = 1 << 15
+"""Bytes that each weight counts for besides its own: many small ones take as long as a large one."""
+NUMBERS = 80
+"""Characters of a line of numbers."""
+UNREAD = "the numbers, {}, are not read to show this; steelyard.stats(...) reads them"
 
-_HEADS = ("name", "shape", "dtype", "role", "", "parameters")
-_RIGHT = {"", "parameters"}
 
+def weights_html(weights: Weights) -> str:
+    """Return the table of weights, put away by layer where there are many; of a small model or file with what its numbers are.
 
-def html(weights: Weights) -> str:
-    """Return the table as HTML; everything that comes from a model or a file is escaped.
-
-    Repeated blocks are folded, many rows are put away by layer, and no more than 200 are shown.
-    Weights of a live model are looked through for NaN and Inf.
+    Repeated blocks are folded, and no more than 200 rows are shown. Nothing is read of what is large or on another machine;
+    but those of a live model are looked through for NaN and Inf.
     """
     if not weights:
-        return "<p>no weights</p>"
+        return lines(["no weights"])
+    found, end = _looked_at(weights)
+    told = notes(weights)
+    if end is None:
+        told.append(UNREAD.format(in_units(weights.nbytes)))
+    below = lines(told) + lines(live_findings(weights) if end is None else remarks(found), strong=True)
+
+    def made(most: int) -> str:
+        rest = more(len(found), most, "more rows; select(...) shows a part of them")
+        return page([*tree(found[:most], end, totals(weights)), rest, below])
+
+    return within(len(found), made)
+
+
+def _looked_at(weights: Weights) -> tuple[list[Measured], float | None]:
+    """Return the rows and the end of the axis of their histograms, None where no number was read."""
+    from steelyard.core.summary import Summary
+
     rows = rows_of(weights)
-    parts = [_table(rows)] if len(rows) <= OPEN else list(_by_layer(rows[:LIMIT]))
-    if len(rows) > LIMIT:
-        parts.append(f"<p>... and {len(rows) - LIMIT:,} more rows; <code>select(...)</code> shows a part of them</p>")
-    parts.append(f"<p>{escape(totals(weights))}</p>")
-    parts += [f"<p><strong>{escape(line)}</strong></p>" for line in live_findings(weights)]
-    return f"<div>{''.join(parts)}</div>"
+    if weights.remote or weights.nbytes + EACH * len(weights) > READ:
+        return [Measured(row, Summary()) for row in rows], None
+    found = list(measured(rows))
+    return found, axis_end(found)
 
 
-def _by_layer(rows: Sequence[Row]) -> Iterator[str]:
-    """Put away the rows of each layer, by the first part of its name in which the layers differ."""
-    words = {id(row): re.split(r"[./]", row.name, maxsplit=16) for row in rows}
-    first = words[id(rows[0])]
-    depth = next((nth for nth in range(len(first)) if any(words[id(row)][: nth + 1] != first[: nth + 1] for row in rows)), 0)
-    for key, members in groupby(rows, lambda row: tuple(words[id(row)][: depth + 1])):
-        group = list(members)
-        size = sum(row.size for row in group)
-        count = sum(row.times for row in group)
-        title = f"{escape(name_text('.'.join(key)))} &middot; {count:,} weight{'s' * (count != 1)}, {size:,} parameters"
-        yield f"<details><summary>{title}</summary>{_table(group)}</details>"
+def weight_html(weight: Weight) -> str:
+    """Return the facts of one weight; unless it is large also its figures, a heat map and the numbers."""
+    from steelyard.core.summary import Summary
+    from steelyard.views.tensor import facts
+
+    name = name_text(weight.name)
+    if weight.nbytes > READ:
+        return page([facts_html(facts(weight, Summary()), name), lines([UNREAD.format(in_units(weight.nbytes))])])
+    try:
+        return page(_read(weight, name))
+    except SteelyardError as error:
+        return page([facts_html(facts(weight, Summary()), name), lines([f"the numbers cannot be read: {error}"], strong=True)])
 
 
-def _table(rows: Sequence[Row]) -> str:
-    head = "".join(_cell("th", text, text) for text in _HEADS)
-    lines = ("".join(_cell("td", text, head) for head, text in zip(_HEADS, _texts(row), strict=True)) for row in rows)
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<table style="border-collapse:collapse"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+def _read(weight: Weight, name: str) -> Iterator[str]:
+    from steelyard.core.summary import summarise
+    from steelyard.measures.picture import picture
+    from steelyard.views.tensor import facts, values_text
+
+    summary = summarise([weight])
+    yield facts_html([*facts(weight, summary), ("spread", _spread(summary))], name)
+    yield lines(() if summary.finite else findings([weight]), strong=True)
+    yield heat_map(picture(weight, HEIGHT, WIDTH), name)
+    yield foldable("numbers", block(values_text(weight, NUMBERS).split("\n")))
 
 
-def _texts(row: Row) -> tuple[str, ...]:
-    weight = row.weight
-    tied = "" if row.counted or weight.tied is None else f"tied to {name_text(weight.tied)}"
-    return (
-        name_text(row.name),
-        shape_text(weight),
-        dtype_text(weight),
-        str(weight.role),
-        f"{row.times:,} {TIMES}" if row.times > 1 else "",
-        tied or f"{row.size:,}",
-    )
-
-
-def _cell(tag: str, text: str, head: str) -> str:
-    return f'<{tag} style="text-align:{"right" if head in _RIGHT else "left"}">{escape(text)}</{tag}>'
+def _spread(summary: Summary) -> str:
+    """Write what the terminal has no room for."""
+    moments = summary.moments
+    shares = {"q05": 0.05, "median": 0.5, "q95": 0.95}
+    known = {"std": moments.std, **{word: summary.quantile(share) for word, share in shares.items()}, "l2": moments.l2}
+    told = [f"{word} {number_text(number)}" for word, number in known.items()]
+    return "  ".join([*told, f"zeros {moments.zeros:,}"]) if moments.count else ""

@@ -28,11 +28,21 @@ def stats_lines(stats: Stats, screen: Screen) -> Iterator[str]:
     if not stats.rows:
         yield "no weights"
         return
-    records = [row.to_dict() for row in stats.rows]
-    columns = [*_facts(stats, records), *_figures(stats, records)]
-    yield from drawn([column for column in columns if column.width], screen)
-    for line in (*_nonfinite(stats.rows), *_left_out(stats.left_out)):
+    yield from drawn(stats_columns(stats), screen)
+    for line in stats_remarks(stats):
         yield screen.paint(screen.broken(line), "red")
+
+
+def stats_columns(stats: Stats) -> list[Column]:
+    """Return the columns of the table that have anything to tell."""
+    records = [row.to_dict() for row in stats.rows]
+    return [column for column in (*_facts(stats, records), *_figures(stats, records)) if column.width]
+
+
+def stats_remarks(stats: Stats) -> Iterator[str]:
+    """Yield the place of what is not finite, and which weights are left out."""
+    yield from _nonfinite(stats.rows)
+    yield from _left_out(stats.left_out)
 
 
 def _facts(stats: Stats, records: Sequence[dict[str, Any]]) -> Iterator[Column]:

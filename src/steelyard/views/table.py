@@ -48,6 +48,11 @@ class Column:
             self.width = max(self.width, cells(self.head))
 
 
+def columns_from(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[Column]:
+    """Return the columns of rows of texts; those whose numbers are in `right` end together."""
+    return [Column(key, [row[nth] for row in rows], right=nth in right) for nth, key in enumerate(head)]
+
+
 def table(weights: Weights) -> str:
     """Return the table that printing `weights` in Python shows: repeated blocks folded, no colours.
 
@@ -73,13 +78,19 @@ def listing(
         yield "no weights"
         return
     rows = rows_of(weights, unfolded=unfolded) if stats is None else [found.row for found in stats]
-    columns = _facts(rows, grouped=grouped) + (_statistics(stats) if stats is not None else [])
+    columns = fact_columns(rows, grouped=grouped) + (number_columns(stats, axis_end(stats)) if stats is not None else [])
     yield from drawn([column for column in columns if column.width], screen)
     yield ""
     yield screen.broken(totals(weights))
     yield from map(screen.broken, notes(weights))
-    for line in (*unreadable(stats or ()), *findings([w for f in stats or () if not f.summary.finite for w in f.row.counted])):
+    for line in remarks(stats or ()):
         yield screen.paint(screen.broken(line), "red")
+
+
+def remarks(stats: Sequence[Measured]) -> Iterator[str]:
+    """Yield which weights cannot be read, and which hold NaN or Inf."""
+    yield from unreadable(stats)
+    yield from findings([weight for found in stats if not found.summary.finite for weight in found.row.counted])
 
 
 def unreadable(stats: Sequence[Measured]) -> Iterator[str]:
@@ -145,7 +156,7 @@ def name_text(name: str) -> str:
     return printable(name, NAME_LIMIT) or "(unnamed)"
 
 
-def _facts(rows: Sequence[Row], *, grouped: bool) -> list[Column]:
+def fact_columns(rows: Sequence[Row], *, grouped: bool) -> list[Column]:
     """Return the columns of facts."""
     layers = [printable(row.layer, NAME_LIMIT) for row in rows]
     if grouped:
@@ -163,12 +174,18 @@ def _facts(rows: Sequence[Row], *, grouped: bool) -> list[Column]:
     ]
 
 
-def _statistics(stats: Sequence[Measured]) -> list[Column]:
-    """Return the columns of what the numbers are; all histograms have one axis, which kernels and the like set."""
-    from steelyard.views.sparkline import axis_of, bars, header
+def axis_end(stats: Sequence[Measured]) -> float:
+    """Return the end of the axis that all histograms have, which kernels and the like set."""
+    from steelyard.views.sparkline import axis_of
+
+    return axis_of([f.summary for f in stats if f.row.weight.role in AXIS_ROLES] or [f.summary for f in stats])
+
+
+def number_columns(stats: Sequence[Measured], end: float) -> list[Column]:
+    """Return the columns of what the numbers are, the histograms from minus to plus `end`."""
+    from steelyard.views.sparkline import bars, header
 
     summaries = [found.summary for found in stats]
-    end = axis_of([found.summary for found in stats if found.row.weight.role in AXIS_ROLES] or summaries)
     drawn = ["cannot be read" if found.error is not None else bars(found.summary, end) for found in stats]
     columns = [Column("histogram", drawn, head=header(end))]
     values: dict[str, Callable[[Summary], float | None]] = {

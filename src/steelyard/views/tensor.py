@@ -31,7 +31,7 @@ def described(weight: Weight, screen: Screen, *, values: bool = True) -> Iterato
     """Yield the lines of one weight, its `values` last; of a large one the middle of each axis is left out."""
     summary = summarise([weight])
     yield screen.paint(name_text(weight.name), "bold")
-    for key, text in _facts(weight, summary):
+    for key, text in facts(weight, summary):
         if text:
             yield f"{screen.paint(f'  {key:<11}', 'dim')}{text}"
     if not summary.finite:
@@ -57,7 +57,8 @@ def values_text(weight: Weight, width: int) -> str:
     )
 
 
-def _facts(weight: Weight, summary: Summary) -> Iterator[tuple[str, str]]:
+def facts(weight: Weight, summary: Summary) -> Iterator[tuple[str, str]]:
+    """Yield what is known of a weight, each fact with its word; of an empty summary nothing is said."""
     yield "layer", printable(weight.layer)
     yield "shape", f"{shape_text(weight)}  {printable(weight.axes)}".rstrip()
     yield "dtype", dtype_text(weight)
