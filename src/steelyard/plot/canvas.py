@@ -1,0 +1,182 @@
+"""What all pictures share: the Axes, inks that suit a light and a dark ground, headings, and names as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from matplotlib import colors, font_manager, pyplot, rcParams
+
+from steelyard.core.weight import Role
+from steelyard.errors import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    Colour = tuple[float, float, float]
+
+NAME = 60
+"""Characters of a name in a heading."""
+LINE = 1.35
+"""The height of a line over the size of its letters."""
+CELLS = 400
+"""Rows and columns of a picture of numbers, about as many as a figure of the usual size has pixels."""
+STANDS = {"left": 0.0, "center": 0.5, "right": 1.0}
+
+LIGHT = {"positive": "#1B6CA8", "strongest": "#0A3557", "negative": "#D1495B", "weakest": "#7A1526"}
+DARK = {"positive": "#4FA3E3", "strongest": "#C5E3FA", "negative": "#E8697A", "weakest": "#FBD0D5"}
+"""Blue and red, which all but nobody takes for each other; the strongest of each stand off most from the ground."""
+
+ROLES = {
+    Role.KERNEL: "#0072B2",
+    Role.RECURRENT_KERNEL: "#35A7D8",
+    Role.EMBEDDING: "#009E73",
+    Role.BIAS: "#E69F00",
+    Role.OFFSET: "#E69F00",
+    Role.SCALE: "#CC79A7",
+    Role.MEAN: "#8C7BD1",
+    Role.VARIANCE: "#8C7BD1",
+    Role.COUNT: "#888888",
+    Role.OTHER: "#888888",
+}
+"""The colours of Okabe and Ito, which the colour-blind tell apart, and two between them."""
+GROUPS = {Role.OFFSET: "bias or offset", Role.BIAS: "bias or offset", Role.MEAN: "mean or variance", Role.VARIANCE: "mean or variance"}
+"""What roles of one colour are called together."""
+
+
+class Inks(NamedTuple):
+    """The colours of a picture: of numbers by their sign, of text, of what stands back, and of the ground."""
+
+    positive: Colour
+    strongest: Colour
+    negative: Colour
+    weakest: Colour
+    text: Colour
+    soft: Colour
+    ground: Colour
+    dark: bool
+
+
+def axes_for(ax: Axes | None, width: float, height: float) -> Axes:
+    """Return the Axes that is given, or that of a new figure of this size in inches."""
+    return pyplot.subplots(figsize=(width, height), layout="constrained")[1] if ax is None else ax
+
+
+def inks(ax: Axes) -> Inks:
+    """Return colours that can be told from the ground of an Axes.
+
+    >>> ax = axes_for(None, 3, 2)
+    >>> inks(ax).dark
+    False
+    >>> pyplot.close(ax.figure)
+    """
+    ground = _ground(ax)
+    dark = sum(ground) < 1.5
+    text = colors.to_rgb(rcParams["text.color"])
+    found = {name: colors.to_rgb(code) for name, code in (DARK if dark else LIGHT).items()}
+    return Inks(**found, text=text, soft=blended(text, ground, 0.62), ground=ground, dark=dark)
+
+
+def _ground(ax: Axes) -> Colour:
+    for patch in (ax.patch, ax.figure.patch):
+        *colour, alpha = colors.to_rgba(patch.get_facecolor())
+        if alpha > 0.5 and (patch.get_visible()):
+            return colour[0], colour[1], colour[2]
+    return colors.to_rgb(rcParams["figure.facecolor"]) if rcParams["figure.facecolor"] != "none" else (1.0, 1.0, 1.0)
+
+
+def blended(one: Colour, other: Colour, share: float) -> Colour:
+    """Return a colour between two, with this share of the first.
+
+    >>> blended((1, 1, 1), (0, 0, 0), 0.25)
+    (0.25, 0.25, 0.25)
+    """
+    red, green, blue = (a * share + b * (1 - share) for a, b in zip(one, other, strict=True))
+    return red, green, blue
+
+
+def signed_colours(ink: Inks) -> Any:
+    """Return the colour map of numbers by sign: zero is the ground, and what is not finite has the colour of text."""
+    stops = [ink.weakest, ink.negative, ink.ground, ink.positive, ink.strongest]
+    return colors.LinearSegmentedColormap.from_list("signed", stops, N=511).with_extremes(bad=ink.text)
+
+
+def role_colour(role: Role, ink: Inks) -> Colour:
+    """Return the colour of a role, lighter on a dark ground."""
+    colour: Colour = colors.to_rgb(ROLES[role])
+    return blended(colour, (1.0, 1.0, 1.0), 0.75) if ink.dark else colour
+
+
+def role_legend(ax: Axes, roles: Iterable[Role], ink: Inks) -> None:
+    """Say which colour is which role, where there is more than one."""
+    from matplotlib.patches import Patch
+
+    named = {GROUPS.get(role, str(role)): role_colour(role, ink) for role in ROLES if role in set(roles)}
+    if len(named) > 1:
+        handles = [Patch(color=colour, label=label) for label, colour in named.items()]
+        ax.legend(
+            handles=handles,
+            loc="upper left",
+            bbox_to_anchor=(1.0, 1.0),
+            frameon=False,
+            fontsize="small",
+            handlelength=1.0,
+            labelcolor=ink.soft,
+        )
+
+
+def heading(ax: Axes, title: str, notes: Sequence[str] = ()) -> None:
+    """Write the title, and the notes in small letters between it and the picture, a line each."""
+    where = rcParams["axes.titlelocation"]
+    size = font_manager.FontProperties(size="small").get_size_in_points()
+    lines = [note for note in notes if note]
+    ax.set_title(title, pad=rcParams["axes.titlepad"] + len(lines) * size * LINE)
+    if lines:
+        ax.annotate(
+            "\n".join(lines),
+            (STANDS[where], 1.0),
+            xytext=(0, rcParams["axes.titlepad"]),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            ha=where,
+            va="bottom",
+            fontsize=size,
+            color=inks(ax).soft,
+            linespacing=LINE - 0.15,
+            annotation_clip=False,
+        )
+
+
+def shown(name: object, limit: int = NAME) -> str:
+    r"""Return a name as text of a picture: no formula, no letter that the font lacks, at most `limit` characters.
+
+    >>> print(shown("net$w$\n"))
+    net\$w\$\u000a
+    """
+    text = printable(name, 10_000)
+    known = _letters(tuple(rcParams["font.family"]))
+    text = "".join(letter if ord(letter) in known else f"\\u{ord(letter):04x}" for letter in text)
+    return printable(text, limit).replace("$", r"\$") or "(unnamed)"
+
+
+@lru_cache(maxsize=8)
+def _letters(families: tuple[str, ...]) -> frozenset[int]:
+    """Return the letters that a font has: matplotlib warns of each that it has not."""
+    paths = {font_manager.findfont(font_manager.FontProperties(family=[family])) for family in families}
+    return frozenset(code for path in paths for code in font_manager.get_font(path).get_charmap())
+
+
+def counted(number: int, word: str) -> str:
+    """Write a number with its word, in the plural where it is not one.
+
+    >>> counted(1, "weight"), counted(1200, "weight")
+    ('1 weight', '1,200 weights')
+    """
+    return f"{number:,} {word}{'s' * (number != 1)}"
+
+
+def left_out(nan: int, infinite: int) -> str:
+    """Say which numbers are not drawn; blank for none."""
+    parts = [f"{count:,} {word}" for count, word in ((nan, "NaN"), (infinite, "Inf")) if count]
+    return f"{' and '.join(parts)} left out" if parts else ""
