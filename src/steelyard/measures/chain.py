@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -43,13 +44,13 @@ class Dense:
     def __repr__(self) -> str:
         return f"Dense({self.name!r}, {self.inputs} to {self.units})"
 
-    def part(self, inputs: Sequence[int], units: Sequence[int]) -> Array:
+    def part(self, inputs: Array, units: Array) -> Array:
         """Return the weights from some inputs to some units, as float64, inputs by units; no others are kept."""
         rows, columns = (units, inputs) if self.turned else (inputs, units)
         found = _submatrix(self.kernel, _sides(self.kernel)[1], rows, columns)
         return found.T if self.turned else found
 
-    def skips(self, inputs: Sequence[int], units: Sequence[int]) -> Array | None:
+    def skips(self, inputs: Array, units: Array) -> Array | None:
         """Return the weights from some of the net's inputs to some units, None where there are none."""
         return None if self.skip is None else _submatrix(self.skip, _sides(self.skip)[1], inputs, units)
 
@@ -153,7 +154,7 @@ def _way(kernel: Weight, guess: str) -> str:
 
 def _linked(made: Sequence[Dense]) -> bool:
     """Tell whether each layer takes what the one before gives, and has a bias for each unit."""
-    joined = all(one.units == other.inputs for one, other in zip(made, made[1:], strict=False))
+    joined = all(one.units == other.inputs for one, other in pairwise(made))
     return joined and all(each.bias is None or each.bias.size == each.units for each in made)
 
 
@@ -161,9 +162,9 @@ def _sides(weight: Weight) -> tuple[int, int]:
     return weight.shape[0], prod(weight.shape[1:])
 
 
-def _submatrix(weight: Weight, width: int, rows: Sequence[int], columns: Sequence[int]) -> Array:
+def _submatrix(weight: Weight, width: int, rows: Array, columns: Array) -> Array:
     """Return some rows and columns, which grow, of a weight as a matrix."""
-    places = np.add.outer(np.asarray(rows, np.int64) * width, np.asarray(columns, np.int64))
+    places = np.add.outer(rows.astype(np.int64) * width, columns.astype(np.int64))
     found: Array = _real(elements(weight, places.reshape(-1))).reshape(places.shape)
     return found
 

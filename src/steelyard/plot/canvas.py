@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from matplotlib import colors, font_manager, pyplot, rcParams
+from matplotlib import colors, font_manager, rcParams
+from matplotlib import pyplot as plt
 
 from steelyard.core.weight import Role
 from steelyard.errors import printable
@@ -41,7 +42,12 @@ ROLES = {
     Role.OTHER: "#888888",
 }
 """The colours of Okabe and Ito, which the colour-blind tell apart, and two between them."""
-GROUPS = {Role.OFFSET: "bias or offset", Role.BIAS: "bias or offset", Role.MEAN: "mean or variance", Role.VARIANCE: "mean or variance"}
+GROUPS = {
+    Role.OFFSET: "bias or offset",
+    Role.BIAS: "bias or offset",
+    Role.MEAN: "mean or variance",
+    Role.VARIANCE: "mean or variance",
+}
 """What roles of one colour are called together."""
 
 
@@ -60,7 +66,7 @@ class Inks(NamedTuple):
 
 def axes_for(ax: Axes | None, width: float, height: float) -> Axes:
     """Return the Axes that is given, or that of a new figure of this size in inches."""
-    return pyplot.subplots(figsize=(width, height), layout="constrained")[1] if ax is None else ax
+    return plt.subplots(figsize=(width, height), layout="constrained")[1] if ax is None else ax
 
 
 def inks(ax: Axes) -> Inks:
@@ -69,7 +75,7 @@ def inks(ax: Axes) -> Inks:
     >>> ax = axes_for(None, 3, 2)
     >>> inks(ax).dark
     False
-    >>> pyplot.close(ax.figure)
+    >>> plt.close(ax.figure)
     """
     ground = _ground(ax)
     dark = sum(ground) < 1.5
@@ -126,24 +132,25 @@ def role_legend(ax: Axes, roles: Iterable[Role], ink: Inks) -> None:
         )
 
 
-def heading(ax: Axes, title: str, notes: Sequence[str] = ()) -> None:
-    """Write the title, and the notes in small letters between it and the picture, a line each."""
+def heading(ax: Axes, title: str, notes: Sequence[str] = (), **letters: Any) -> None:
+    """Write the title in these `letters`, and the notes in small letters between it and the picture, a line each."""
     where = rcParams["axes.titlelocation"]
     size = font_manager.FontProperties(size="small").get_size_in_points()
     lines = [note for note in notes if note]
-    ax.set_title(title, pad=rcParams["axes.titlepad"] + len(lines) * size * LINE)
+    pad = rcParams["axes.titlepad"]
+    ax.set_title(title, pad=pad + len(lines) * size * LINE + (size / 4 if lines else 0), **letters)
     if lines:
         ax.annotate(
             "\n".join(lines),
             (STANDS[where], 1.0),
-            xytext=(0, rcParams["axes.titlepad"]),
+            xytext=(0, pad),
             xycoords="axes fraction",
             textcoords="offset points",
             ha=where,
             va="bottom",
             fontsize=size,
             color=inks(ax).soft,
-            linespacing=LINE - 0.15,
+            linespacing=LINE - 0.1,
             annotation_clip=False,
         )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.colors import Normalize
+from matplotlib.ticker import MaxNLocator
 
 from steelyard.core.weight import Weight
 from steelyard.measures.picture import Picture, picture
@@ -99,7 +100,7 @@ def _axes(ax: Axes, weight: Weight, drawn: Picture) -> None:
     for axis, parts, length in ((ax.yaxis, words[:cut], drawn.rows), (ax.xaxis, words[cut:], drawn.columns)):
         label = shown(" \u00d7 ".join(parts))
         axis.set_label_text(f"{label} ({length:,})" if parts else "")
-        axis.get_major_locator().set_params(integer=True, nbins=6)
+        axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     if not cut:
         ax.set_yticks([])
     ax.tick_params(length=2)

@@ -60,7 +60,7 @@ def _draw(ax: Axes, rows: Sequence[Difference], roles: Sequence[Role]) -> None:
     size = 6 if len(rows) <= NAMED else 3.5
     ax.set_xscale("log")
     for role in dict.fromkeys(roles):
-        mine = [nth for nth in np.flatnonzero(moved) if roles[nth] is role]
+        mine = [nth for nth, each in enumerate(roles) if each is role and moved[nth]]
         if not mine:
             continue
         colour = role_colour(role, ink)

@@ -16,13 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from steelyard.core.weight import Array
-    from steelyard.plot.canvas import Inks
 
 UNITS = 16
 """Units of a layer that are drawn."""
-WIDEST = 5.0
-"""Points of the widest line."""
-FAINTEST, STRONGEST = 0.25, 0.92
+WIDEST, THINNER, CROWD = 5.0, 2.5, 250
+"""Points of the widest line, also where there are as many lines as a crowd has."""
+FAINTEST, STRONGEST = 0.12, 0.95
 """How opaque the lines of the smallest and of the largest weight are."""
 BIAS_HEIGHT = 1.16
 APART = 0.22
@@ -63,7 +62,7 @@ def network(
 
     Blue is positive, red negative, and the key says what the widest line stands for. Of a layer of more than `units` those with
     the largest weights are drawn, and the caption below it says how many there are. Skip connections, as R's nnet has them,
-    pass under the hidden layers. `inputs` and `outputs` name the units at both ends; without them a file of R names them. `layers`
+    pass under the hidden layers. `inputs` and `outputs` name the units at both ends; without them a file of R may. `layers`
     picks dense layers by name, in order, where the network has others too, and `axes` ("in out" or "out in") says how kernels
     lie in a file that does not tell.
 
@@ -75,8 +74,8 @@ def network(
         >>> from steelyard import plot
         >>> fit = LinearRegression().fit([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [1.0, -2.0, 0.0])
         >>> ax = plot.network(fit, inputs=["height", "width"])
-        >>> [text.get_text() for text in ax.texts][:3]
-        ['height', 'width', 'y1']
+        >>> [text.get_text() for text in ax.texts][:4]
+        ['bias', 'height', 'width', 'y1']
     """
     if units < 1:
         raise ShapeError(f"units is {units}; it must be positive")
@@ -88,7 +87,7 @@ def network(
     ax.set_axis_off()
     bent = any(layer.skip is not None for layer in plan.layers[1:])
     biases = [nth for nth, layer in enumerate(plan.layers) if bias and layer.bias is not None]
-    ax.set(xlim=(-0.15, len(plan.layers) + 0.15), ylim=(-0.42 if bent else -0.1, 1.26 if biases else 1.06))
+    ax.set(xlim=(-0.15, len(plan.layers) + 0.15), ylim=(-0.42 if bent else -0.13, 1.26 if biases else 1.06))
     _draw_lines(ax, lines)
     _draw_units(ax, plan, biases)
     _draw_text(ax, plan, names)
@@ -155,11 +154,14 @@ def _draw_lines(ax: Axes, lines: Lines) -> None:
 
     ink = inks(ax)
     share = np.abs(lines.weights) / max(np.abs(lines.weights).max(initial=0.0), 1e-300)
+    widest = float(np.interp(len(lines.paths), (CROWD / 4, CROWD), (WIDEST, THINNER)))
     colours = [
         (*(ink.positive if weight > 0 else ink.negative), FAINTEST + (STRONGEST - FAINTEST) * part)
         for weight, part in zip(lines.weights, share, strict=True)
     ]
-    ax.add_collection(LineCollection(lines.paths, colors=colours, linewidths=WIDEST * share, capstyle="butt", zorder=1), autolim=False)
+    ax.add_collection(
+        LineCollection(lines.paths, colors=colours, linewidths=widest * share, capstyle="butt", zorder=1), autolim=False
+    )
 
 
 def _draw_units(ax: Axes, plan: Plan, biases: Sequence[int]) -> None:
@@ -167,11 +169,15 @@ def _draw_units(ax: Axes, plan: Plan, biases: Sequence[int]) -> None:
     size = float(np.clip(210 / max(map(len, plan.kept)), 7, 22))
     fill, faint = blended(ink.text, ink.ground, 0.04), blended(ink.text, ink.ground, 0.12)
     for nth, heights in enumerate(plan.heights):
-        ax.plot([nth] * len(heights), heights, "o", markersize=size, color=fill, markeredgecolor=ink.text, zorder=3, clip_on=False)
+        ax.plot(
+            [nth] * len(heights), heights, "o", markersize=size, color=fill, markeredgecolor=ink.text, zorder=3, clip_on=False
+        )
         if len(heights) < plan.sizes[nth]:
             below = heights[-1] - 0.055 - np.arange(3) * 0.022
             ax.plot([nth] * 3, below, "o", markersize=1.8, color=ink.soft, zorder=3, clip_on=False)
-    ax.plot(biases, [BIAS_HEIGHT] * len(biases), "o", markersize=0.7 * min(size, 16), color=faint, markeredgecolor=ink.soft, zorder=3)
+    ax.plot(
+        biases, [BIAS_HEIGHT] * len(biases), "o", markersize=0.7 * min(size, 16), color=faint, markeredgecolor=ink.soft, zorder=3
+    )
     for at in biases:
         _write(ax, "bias", (at, BIAS_HEIGHT), (0, 9), ha="center", va="bottom", fontsize="small", color=ink.soft)
 
@@ -180,7 +186,9 @@ def _draw_text(ax: Axes, plan: Plan, names: Sequence[Sequence[str]]) -> None:
     """Name the units at both ends and each layer, with how many of its units are drawn."""
     ink = inks(ax)
     room = 8 + min(210 / max(map(len, plan.kept)), 22) / 2
-    for at, heights, own, side in zip((0, len(plan.layers)), (plan.heights[0], plan.heights[-1]), names, ("right", "left"), strict=True):
+    for at, heights, own, side in zip(
+        (0, len(plan.layers)), (plan.heights[0], plan.heights[-1]), names, ("right", "left"), strict=True
+    ):
         for height, name in zip(heights, own, strict=True):
             _write(ax, name, (at, height), (-room if side == "right" else room, 0), ha=side, va="center")
     bottom = ax.get_ylim()[0]
@@ -202,7 +210,10 @@ def _key(ax: Axes, lines: Lines) -> None:
 
     ink = inks(ax)
     widest = f"widest line: {np.abs(lines.weights).max(initial=0.0):.3g}"
-    handles = [Line2D([], [], color=colour, linewidth=3, label=word) for colour, word in ((ink.positive, "positive"), (ink.negative, "negative"))]
+    handles = [
+        Line2D([], [], color=colour, linewidth=3, label=word)
+        for colour, word in ((ink.positive, "positive"), (ink.negative, "negative"))
+    ]
     ax.legend(
         handles=[*handles, Line2D([], [], linewidth=0, label=widest)],
         loc="upper center",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import ceil, sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +42,7 @@ def histograms(source: Any, *, bins: int = BINS, limit: int = LIMIT, log: bool =
         >>> from steelyard import plot
         >>> ax = plot.histograms({"w": np.array([0.0, 1.0, 1.0, 4.0])}, bins=4)
         >>> ax.patches[0].get_data().values.tolist(), ax.get_title()
-        ([1.0, 2.0, 0.0, 1.0], 'w')
+        ([1, 2, 0, 1], 'w')
     """
     if bins < 1 or limit < 1:
         raise ShapeError(f"bins is {bins} and limit {limit}; both must be positive")
@@ -90,7 +89,7 @@ def _panel(ax: Axes, weight: Weight, summary: Summary, bins: int, *, log: bool) 
     ax.set_xlim(edges[0], edges[-1])
     ax.spines[["top", "right"]].set_visible(False)
     ax.locator_params(axis="x", nbins=4)
-    heading(ax, shown(weight.name, 34), [_facts(summary), left_out(summary.nan, summary.inf)])
+    heading(ax, shown(weight.name, 34), [_facts(summary), left_out(summary.nan, summary.inf)], fontsize="medium")
 
 
 def _counts(summary: Summary, bins: int) -> tuple[Array, Array]:
@@ -106,5 +105,3 @@ def _counts(summary: Summary, bins: int) -> tuple[Array, Array]:
 def _facts(summary: Summary) -> str:
     moments = summary.moments
     return f"{moments.count:,} numbers, sd {moments.std or 0.0:.3g}"
-
-

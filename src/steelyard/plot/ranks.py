@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
@@ -69,7 +70,7 @@ def _is_matrix(weight: Weight) -> bool:
 def _draw(ax: Axes, found: Spectrum) -> None:
     ink = inks(ax)
     ranks = np.arange(1, len(found.values) + 1)
-    size = float(np.clip(300 / len(ranks), 2.2, 5.0))
+    size = float(np.clip(400 / len(ranks), 2.8, 5.0))
     ax.plot(ranks, found.values, "o", color=ink.positive, markersize=size, markeredgewidth=0, label="this weight", zorder=3)
     if found.null is not None:
         label = f"its entries in random order (mean of {found.null.draws})"
@@ -78,7 +79,7 @@ def _draw(ax: Axes, found: Spectrum) -> None:
     ax.axhline(found.edge, color=ink.negative, linewidth=1.2, linestyle=(0, (4, 3)), label=label)
     ax.set(xlabel="rank, largest first", ylabel="singular value")
     ax.set_xlim(1 - max(len(ranks) * 0.02, 0.3), len(ranks) + max(len(ranks) * 0.02, 0.3))
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, fontsize="small", loc="upper right")
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NAMED = 40
 """Rows up to which each has its name."""
-GROUPS = 60
+GROUPS = 40
 """Groups that names are put together to, at most."""
 APART = 34
 """Labels that one above another can be read."""
@@ -72,7 +72,7 @@ def label_rows(ax: Axes, names: Sequence[str]) -> None:
     groups = groups_of(names)
     kept = _legible(groups, len(names) / APART)
     ax.set_yticks([(start + stop - 1) / 2 for _, start, stop in kept], [shown(label, LETTERS) for label, _, _ in kept])
-    for _, start, _ in groups[1:] if len(groups) < len(names) / 2 else ():
+    for _, start, _ in groups[1:] if len(kept) == len(groups) else ():
         ax.axhline(start - 0.5, color=ink.soft, linewidth=0.3, alpha=0.5)
 
 
