@@ -113,15 +113,15 @@ def _parts(name: str, group: Weights) -> tuple[str, Weight, Weight | None, Weigh
     for weight in group.values():
         dense = weight.role is Role.KERNEL and 1 <= len(weight.shape) <= 2 and "[" not in weight.axes
         if not (dense or weight.role is Role.BIAS):
-            axes = f" of axes {weight.axes}" if weight.axes else f" of {len(weight.shape)} axes"
+            axes = f" and the axes {weight.axes}" if weight.axes else ""
             raise ShapeError(
-                f"the network is no chain of dense layers: {printable(weight.name)} is of role {weight.role}{axes}; "
-                "name the dense layers to draw, in order, with layers"
+                f"the network is no chain of dense layers: {printable(weight.name)} of shape {list(weight.shape)} has the "
+                f"role {weight.role}{axes}; name the dense layers, in order, with layers"
             )
     if len(kernels) != 1 or len(biases) > 1:
         raise ShapeError(
             f"the network is no chain of dense layers: layer {printable(name)!r} has {len(kernels)} kernels and "
-            f"{len(biases)} biases; name the dense layers to draw, in order, with layers"
+            f"{len(biases)} biases; name the dense layers, in order, with layers"
         )
     return name or kernels[0].name, kernels[0], biases[0] if biases else None, skip
 

@@ -1,4 +1,4 @@
-"""What all pictures share: the Axes, inks that suit a light and a dark ground, headings, and names as text."""
+"""What all pictures share: the Axes, inks that suit a light and a dark ground, captions, and names as text."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     Colour = tuple[float, float, float]
 
 NAME = 60
-"""Characters of a name in a heading."""
-LINE = 1.35
-"""The height of a line over the size of its letters."""
+"""Characters of a name in a title."""
 CELLS = 400
 """Rows and columns of a picture of numbers, about as many as a figure of the usual size has pixels."""
-STANDS = {"left": 0.0, "center": 0.5, "right": 1.0}
+LARGEST = 1e300
+"""Where axes end at the latest: what is drawn on them must not overflow."""
 
 LIGHT = {"positive": "#1B6CA8", "strongest": "#0A3557", "negative": "#D1495B", "weakest": "#7A1526"}
 DARK = {"positive": "#4FA3E3", "strongest": "#C5E3FA", "negative": "#E8697A", "weakest": "#FBD0D5"}
@@ -132,27 +131,25 @@ def role_legend(ax: Axes, roles: Iterable[Role], ink: Inks) -> None:
         )
 
 
-def heading(ax: Axes, title: str, notes: Sequence[str] = (), **letters: Any) -> None:
-    """Write the title in these `letters`, and the notes in small letters between it and the picture, a line each."""
-    where = rcParams["axes.titlelocation"]
-    size = font_manager.FontProperties(size="small").get_size_in_points()
-    lines = [note for note in notes if note]
-    pad = rcParams["axes.titlepad"]
-    ax.set_title(title, pad=pad + len(lines) * size * LINE + (size / 4 if lines else 0), **letters)
-    if lines:
-        ax.annotate(
-            "\n".join(lines),
-            (STANDS[where], 1.0),
-            xytext=(0, pad),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            ha=where,
-            va="bottom",
-            fontsize=size,
-            color=inks(ax).soft,
-            linespacing=LINE - 0.1,
-            annotation_clip=False,
-        )
+def caption(ax: Axes, notes: Sequence[str], below: float = 0.0) -> None:
+    """Write what is to be said of a picture under it, a line each: the title stays free for yours.
+
+    It follows the label of the x axis, and of an Axes without axes lies this far `below`, in heights of it.
+    """
+    where: Any = ((0.5, 0.0), ax.xaxis.label) if ax.axison else ((0.5, -below), "axes fraction")
+    ax.annotate(
+        "\n".join(note for note in notes if note),
+        where[0],
+        xytext=(0, -4),
+        xycoords=where[1],
+        textcoords="offset points",
+        ha="center",
+        va="top",
+        fontsize="small",
+        color=inks(ax).soft,
+        linespacing=1.3,
+        annotation_clip=False,
+    )
 
 
 def shown(name: object, limit: int = NAME) -> str:

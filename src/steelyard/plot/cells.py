@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import prod
+from math import inf, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +10,9 @@ from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
 from steelyard.core.weight import Weight
+from steelyard.errors import ShapeError
 from steelyard.measures.picture import Picture, picture
-from steelyard.plot.canvas import CELLS, axes_for, counted, heading, inks, shown, signed_colours
+from steelyard.plot.canvas import CELLS, axes_for, caption, counted, inks, shown, signed_colours
 from steelyard.plot.sources import one_weight
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def heatmap(
 
     `source` is a `Weight`, or anything that has some, and `name` then says which. A weight of several axes is drawn as a
     matrix, cut where its sides are most alike; `window` is a part of it (top, left, bottom, right). Where there are more
-    rows or columns than fit, each cell is the number of greatest magnitude, with its sign, and the heading says of how
+    rows or columns than fit, each cell is the number of greatest magnitude, with its sign, and the caption says of how
     many. Colours end at plus and minus `limit`: the greatest magnitude, or less where few cells are far beyond all others.
     Cells that hold NaN or Inf have the colour of the text.
 
@@ -53,6 +54,8 @@ def heatmap(
         ([[1.0, -3.0], [0.0, 2.0]], (-3.0, 3.0))
     """
     weight = one_weight(source, name, lambda each: each.size, "a weight that holds numbers")
+    if limit is not None and not 0 < limit < inf:
+        raise ShapeError(f"limit is {limit}; it must be a positive number")
     drawn = picture(weight, CELLS, CELLS, window)
     end, beyond = _end(drawn.values) if limit is None else (limit, _beyond(drawn.values, limit))
     top, left, bottom, right = drawn.window
@@ -72,7 +75,8 @@ def heatmap(
     _axes(ax, weight, drawn)
     bar = ax.figure.colorbar(image, ax=ax, label="weight value", extend="both" if beyond else "neither", fraction=0.05, pad=0.02)
     bar.outline.set_visible(False)
-    heading(ax, shown(weight.name), _notes(ax, weight, drawn, end, beyond))
+    ax.set_title(shown(weight.name))
+    caption(ax, _notes(ax, weight, drawn, end, beyond))
     return ax
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from steelyard.core.weight import Role
 from steelyard.errors import ShapeError
 from steelyard.measures.diff import diff
-from steelyard.plot.canvas import axes_for, counted, heading, inks, role_colour, role_legend
+from steelyard.plot.canvas import axes_for, caption, counted, inks, role_colour, role_legend
 from steelyard.plot.rows import NAMED, height_of, label_rows
 from steelyard.plot.sources import weights_of
 
@@ -29,7 +29,7 @@ def difference(a: Any, b: Any, *, ax: Axes | None = None, **how: Any) -> Axes:
 
     `a` and `b` are two models, files or `Weights`, which are paired and compared as `steelyard.diff` does, and `how` are its
     options (`rules`, `pairs`, `up_to`). Rows stand in the order of `b`. A ring at the left end is a weight of which no bit
-    differs. The heading says which weights have no partner or no such figure, as where all numbers of `a` are zero.
+    differs. The caption says which weights have no partner or no such figure, as where all numbers of `a` are zero.
 
     Numbers are read block by block. Raises what `steelyard.diff` raises, and `ShapeError` where nothing can be compared.
 
@@ -48,7 +48,7 @@ def difference(a: Any, b: Any, *, ax: Axes | None = None, **how: Any) -> Axes:
     ax = axes_for(ax, 6.8, height_of(len(rows)))
     _draw(ax, rows, [other[row.name].role for row in rows])
     label_rows(ax, [row.name for row in rows])
-    heading(ax, "", _notes(found, rows))
+    caption(ax, _notes(found, rows))
     return ax
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from steelyard.errors import ShapeError
 from steelyard.measures.chain import Dense, chain
-from steelyard.plot.canvas import axes_for, blended, counted, heading, inks, shown
+from steelyard.plot.canvas import axes_for, blended, caption, counted, inks, shown
 from steelyard.plot.sources import weights_of
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def network(
     _draw_units(ax, plan, biases)
     _draw_text(ax, plan, names)
     _key(ax, lines)
-    heading(ax, "", [f"{counted(left, 'connection')} of weight NaN or Inf left out" if left else ""])
+    if left:
+        caption(ax, [f"{counted(left, 'connection')} of weight NaN or Inf left out"], 0.18)
     return ax
 
 

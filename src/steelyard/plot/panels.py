@@ -10,7 +10,7 @@ import numpy as np
 from steelyard.core.summary import summaries
 from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError
-from steelyard.plot.canvas import axes_for, counted, heading, inks, left_out, role_colour, shown
+from steelyard.plot.canvas import LARGEST, axes_for, caption, counted, inks, left_out, role_colour, shown
 from steelyard.plot.sources import drawable
 
 if TYPE_CHECKING:
@@ -24,13 +24,14 @@ ACROSS = 4
 """Panels beside one another, at most."""
 WIDE, HIGH = 2.7, 1.9
 """Inches of a panel."""
-GAP = 0.02
+ROOM = 0.3
+"""What stays free above the highest bar for the facts, over its height."""
 
 
 def histograms(source: Any, *, bins: int = BINS, limit: int = LIMIT, log: bool = False, ax: Axes | None = None) -> Axes:
     """Draw how the numbers of each weight are spread: counts per bin, from the least to the greatest, a panel for each.
 
-    Of many weights the first `limit` are drawn, and the heading says so; `plot.overview` has all of them in one picture, and
+    Of many weights the first `limit` are drawn, and the caption says so; `plot.overview` has all of them in one picture, and
     `steelyard.weights(source).select(...)` others. `log` counts on a logarithmic axis, which shows the tails. NaN and Inf are
     counted in the panel and left out; complex numbers go by their magnitude. The panels are the `child_axes` of the Axes; of
     a single weight it is the Axes itself.
@@ -60,7 +61,7 @@ def histograms(source: Any, *, bins: int = BINS, limit: int = LIMIT, log: bool =
         panel.set_ylabel("count per bin" if nth % across == 0 else "")
     if len(drawn) < len(listed):
         note = f"the first {len(drawn):,} of {counted(len(listed), 'weight')}; overview draws them all"
-        heading(ax, "", [note])
+        caption(ax, [note])
     return ax
 
 
@@ -71,7 +72,7 @@ def _panels(ax: Axes, count: int, across: int, down: int) -> list[Axes]:
     made = []
     for nth in range(count):
         left, top = nth % across * width, 1 - nth // across * height
-        box = (left + width * 0.12, top - height * 0.76, width * 0.85, height * 0.56)
+        box = (left + width * 0.12, top - height * 0.74, width * 0.85, height * 0.64)
         made.append(ax.inset_axes(box))
     return made
 
@@ -89,19 +90,22 @@ def _panel(ax: Axes, weight: Weight, summary: Summary, bins: int, *, log: bool) 
     ax.set_xlim(edges[0], edges[-1])
     ax.spines[["top", "right"]].set_visible(False)
     ax.locator_params(axis="x", nbins=4)
-    heading(ax, shown(weight.name, 34), [_facts(summary), left_out(summary.nan, summary.inf)], fontsize="medium")
+    ax.set_title(shown(weight.name, 34), fontsize="medium")
+    ax.margins(y=ROOM)
+    facts = "\n".join(filter(None, (*_facts(summary), left_out(summary.nan, summary.inf))))
+    ax.text(0.99, 0.99, facts, transform=ax.transAxes, ha="right", va="top", fontsize="x-small", color=ink.soft)
 
 
 def _counts(summary: Summary, bins: int) -> tuple[Array, Array]:
     """Return the counts and the edges as `numpy.histogram` has them."""
     moments = summary.moments
-    low, high = float(moments.minimum or 0.0), float(moments.maximum or 0.0)
+    low, high = (float(np.clip(float(end or 0.0), -LARGEST, LARGEST)) for end in (moments.minimum, moments.maximum))
     if low == high:
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, bins + 1)
     return summary.counts(edges), edges
 
 
-def _facts(summary: Summary) -> str:
+def _facts(summary: Summary) -> tuple[str, str]:
     moments = summary.moments
-    return f"{moments.count:,} numbers, sd {moments.std or 0.0:.3g}"
+    return counted(moments.count, "number"), f"sd {moments.std:.3g}" if moments.std is not None else ""

@@ -12,7 +12,7 @@ from steelyard.core.weights import Weights
 from steelyard.errors import ShapeError, printable
 from steelyard.measures.matrices import matrix_shape
 from steelyard.measures.spectra import DRAWS, EXACT, LARGEST, PASSED_OVER, spectra
-from steelyard.plot.canvas import axes_for, counted, heading, inks, shown
+from steelyard.plot.canvas import axes_for, caption, counted, inks, shown
 from steelyard.plot.sources import one_weight
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def spectrum(
     `source` is a `Weight`, or anything that has some, and `name` then says which. The grey line are those of the same entries
     in random order, the mean of `draws` matrices; the dashed one is where the values of random weights of this scale end
     (Marchenko and Pastur). What lies above both is structure. A convolution is unfolded. All values are found where the shorter
-    side is at most `exact`, else the `largest`, and the heading says so. `log` makes the axis of the values logarithmic.
+    side is at most `exact`, else the `largest`, and the caption says so. `log` makes the axis of the values logarithmic.
 
     Raises what `steelyard.spectra` raises, `AmbiguityError` without a name where several weights are matrices, and `ShapeError`
     for one that is none, is not of floats, or holds NaN or Inf.
@@ -57,7 +57,8 @@ def spectrum(
         ax.set_yscale("log")
     else:
         ax.set_ylim(bottom=0)
-    heading(ax, shown(weight.name), _notes(rows[0]))
+    ax.set_title(shown(weight.name))
+    caption(ax, _notes(rows[0]))
     return ax
 
 

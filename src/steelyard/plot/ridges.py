@@ -11,7 +11,7 @@ from steelyard.core.summary import summaries
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import ShapeError
-from steelyard.plot.canvas import axes_for, counted, heading, inks, role_colour, role_legend, shown
+from steelyard.plot.canvas import LARGEST, axes_for, caption, counted, inks, role_colour, role_legend, shown
 from steelyard.plot.rows import NAMED, height_of, label_rows
 from steelyard.plot.sources import drawable, weights_of
 
@@ -34,6 +34,8 @@ SETTING = (Role.KERNEL, Role.RECURRENT_KERNEL, Role.EMBEDDING)
 """The roles whose numbers set the scale."""
 SPREAD = 0.4
 """How much of the logarithmic part of the axis lies between two numbers on it."""
+NEAREST = 1e-12
+"""Where the axis ends to be even at the earliest, over where it ends."""
 STRETCH = 2.5
 """How many times as far as theirs the numbers of others may reach on an axis that is even."""
 
@@ -44,7 +46,7 @@ def overview(source: Any, *, kind: str = "", ax: Axes | None = None) -> Axes:
     Up to forty weights are ridges, which show the form; more are strips, the darker the more numbers lie there, and named by
     group: one picture is legible for several hundred weights. `kind` says which ("ridges" or "strips"). Each row has the scale
     of its own fullest bin; few numbers have wider bins. Where some numbers lie much farther out than most of the kernels', the
-    axis is even about zero and logarithmic beyond, and the heading says where. Tied weights are drawn once. Rows that hold NaN
+    axis is even about zero and logarithmic beyond, and the caption says where. Tied weights are drawn once. Rows that hold NaN
     or Inf are marked, and these numbers left out.
 
     Every number is read once, block by block. Raises `ShapeError` where there are no numbers.
@@ -68,15 +70,18 @@ def overview(source: Any, *, kind: str = "", ax: Axes | None = None) -> Axes:
     if ridges:
         ax.set_ylim(len(listed) - 0.4, -RISE)
     _finish(ax, listed, found, near)
-    heading(ax, _title(source), _notes(source, listed, found, near))
+    ax.set_title(_title(source))
+    caption(ax, _notes(source, listed, found, near))
     return ax
 
 
 def _scaled(ax: Axes, listed: Sequence[Weight], found: Sequence[Summary]) -> tuple[Array, float | None]:
     """Scale the axis so that kernels can be seen, and return the edges of the bins, and where it ends to be even, if it does."""
-    far = max(max(abs(s.moments.minimum or 0.0), abs(s.moments.maximum or 0.0)) for s in found) or 1.0
+    ends = (abs(float(end or 0.0)) for s in found for end in (s.moments.minimum, s.moments.maximum))
+    far = min(max(ends), LARGEST) or 1.0
     setting = [summary for summary, weight in zip(found, listed, strict=True) if weight.role in SETTING] or found
     near = _rounded(float(np.median([size for size in map(_usual, setting) if size] or [far])))
+    near = max(near, far * NEAREST)
     ax.set_xlim(-far, far)
     if far <= STRETCH * near:
         return np.linspace(-far, far, BINS + 1), None

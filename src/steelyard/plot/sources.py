@@ -9,6 +9,7 @@ from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import AmbiguityError, ShapeError, printable
 from steelyard.io import weights
+from steelyard.plot.canvas import counted
 
 NAMED = 4
 """Names that an error lists."""
@@ -41,7 +42,7 @@ def one_weight(source: Any, name: str | None, fits: Callable[[Weight], Any], wha
         return weight
     fitting = [weight for weight in found._distinct().weights if fits(weight)]
     if not fitting:
-        held = f"{len(found):,} weights, and none is" if found else "no weights, so none is"
+        held = f"{counted(len(found), 'weight')}, and none is" if found else "no weights, so none is"
         raise ShapeError(f"there is nothing to draw: the source has {held} {what}")
     if len(fitting) > 1 and not first:
         names = ", ".join(printable(weight.name) for weight in fitting[:NAMED])

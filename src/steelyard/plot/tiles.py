@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize, to_rgba
 from steelyard.errors import ShapeError
 from steelyard.measures.filters import COLOURS, axes_of_filters
 from steelyard.measures.filters import filters as filters_of
-from steelyard.plot.canvas import axes_for, counted, heading, inks, shown, signed_colours
+from steelyard.plot.canvas import axes_for, caption, counted, inks, shown, signed_colours
 from steelyard.plot.sources import one_weight
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def filters(source: Any, name: str | None = None, *, limit: int = LIMIT, each: b
 
     Without a `name` it is the first convolution of the source. Filters of three inputs are drawn in red, green and blue, where
     mid-grey is zero; others for each output and input in the colours of `heatmap`. All have one scale, from minus to plus the
-    greatest magnitude among them, or with `each` one of its own. Of many the first `limit` are drawn, and the heading says
+    greatest magnitude among them, or with `each` one of its own. Of many the first `limit` are drawn, and the caption says
     so, as it does where the file does not say which axis is which and the kernel was taken for one of PyTorch's.
 
     Raises `ShapeError` where there is no convolution of images, or the one that is named is none.
@@ -66,7 +66,8 @@ def filters(source: Any, name: str | None = None, *, limit: int = LIMIT, each: b
         end, label = (1.0, "weight value over the greatest of its filter") if each else (float(ends.max()), "weight value")
         scale = ScalarMappable(Normalize(-end, end), signed_colours(ink))
         ax.figure.colorbar(scale, ax=ax, label=label, fraction=0.05, pad=0.02).outline.set_visible(False)
-    heading(ax, shown(weight.name), _notes(found, "the greatest of each" if each else f"\u00b1{ends.max():.3g}", ink))
+    ax.set_title(shown(weight.name))
+    caption(ax, _notes(found, "the greatest of each" if each else f"\u00b1{ends.max():.3g}", ink))
     return ax
 
 
