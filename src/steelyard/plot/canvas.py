@@ -22,7 +22,7 @@ NAME = 60
 CELLS = 400
 """Rows and columns of a picture of numbers, about as many as a figure of the usual size has pixels."""
 LARGEST = 1e300
-"""Where axes end at the latest: what is drawn on them must not overflow."""
+"""Where axes end at the latest, and its inverse at the earliest: what is drawn on them must not overflow or vanish."""
 
 LIGHT = {"positive": "#1B6CA8", "strongest": "#0A3557", "negative": "#D1495B", "weakest": "#7A1526"}
 DARK = {"positive": "#4FA3E3", "strongest": "#C5E3FA", "negative": "#E8697A", "weakest": "#FBD0D5"}
@@ -61,6 +61,15 @@ class Inks(NamedTuple):
     soft: Colour
     ground: Colour
     dark: bool
+
+
+def reach(greatest: float) -> float:
+    """Return where an axis ends that reaches the greatest magnitude; one that is zero, or all but that, has 1.
+
+    >>> reach(2.5), reach(0.0), reach(1e308)
+    (2.5, 1.0, 1e+300)
+    """
+    return min(greatest, LARGEST) if greatest > 1 / LARGEST else 1.0
 
 
 def axes_for(ax: Axes | None, width: float, height: float) -> Axes:

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError
 from steelyard.measures.picture import Picture, picture
-from steelyard.plot.canvas import CELLS, axes_for, caption, counted, inks, shown, signed_colours
+from steelyard.plot.canvas import CELLS, axes_for, caption, counted, inks, reach, shown, signed_colours
 from steelyard.plot.sources import one_weight
 
 if TYPE_CHECKING:
@@ -83,12 +83,10 @@ def heatmap(
 def _end(values: Any) -> tuple[float, int]:
     """Return where the colours end, and how many cells lie beyond."""
     sizes = np.abs(values[np.isfinite(values)])
-    if not sizes.size or not sizes.max():
-        return 1.0, 0
-    usual = float(np.quantile(sizes, USUAL))
-    if not usual or sizes.max() < OUTLIER * usual:
-        return float(sizes.max()), 0
-    return usual, _beyond(values, usual)
+    greatest = float(sizes.max(initial=0.0))
+    usual = float(np.quantile(sizes, USUAL)) if sizes.size else 0.0
+    end = reach(usual if usual and greatest >= OUTLIER * usual else greatest)
+    return end, _beyond(values, end)
 
 
 def _beyond(values: Any, end: float) -> int:

@@ -89,7 +89,7 @@ def _notes(found: Diff, rows: Sequence[Difference]) -> list[str]:
         f"{counted(len(rows), 'weight')}, of which {same:,} equal" + (" (rings)" if same else ""),
         _alone(found),
         f"not drawn: {counted(undefined, 'weight')} that began at zero or overflow" if undefined else "",
-        f"{bad:,} numbers that are not finite on one side are left out" if bad else "",
+        f"left out: {counted(bad, 'number')} with NaN or Inf on one side only" if bad else "",
     ]
 
 

@@ -24,6 +24,8 @@ ACROSS = 4
 """Panels beside one another, at most."""
 WIDE, HIGH = 2.7, 1.9
 """Inches of a panel."""
+ALIKE = 1e-9
+"""How near two numbers must be, over their magnitude, for an axis not to tell them apart."""
 ROOM = 0.3
 """What stays free above the highest bar for the facts, over its height."""
 
@@ -100,8 +102,9 @@ def _counts(summary: Summary, bins: int) -> tuple[Array, Array]:
     """Return the counts and the edges as `numpy.histogram` has them."""
     moments = summary.moments
     low, high = (float(np.clip(float(end or 0.0), -LARGEST, LARGEST)) for end in (moments.minimum, moments.maximum))
-    if low == high:
-        low, high = low - 0.5, high + 0.5
+    if high - low <= abs(high) * ALIKE:
+        half = max(0.5, abs(high) * 2 * ALIKE)
+        low, high = low - half, high + half
     edges = np.linspace(low, high, bins + 1)
     return summary.counts(edges), edges
 

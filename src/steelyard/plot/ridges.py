@@ -11,7 +11,7 @@ from steelyard.core.summary import summaries
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import ShapeError
-from steelyard.plot.canvas import LARGEST, axes_for, caption, counted, inks, role_colour, role_legend, shown
+from steelyard.plot.canvas import axes_for, caption, counted, inks, reach, role_colour, role_legend, shown
 from steelyard.plot.rows import NAMED, height_of, label_rows
 from steelyard.plot.sources import drawable, weights_of
 
@@ -78,10 +78,10 @@ def overview(source: Any, *, kind: str = "", ax: Axes | None = None) -> Axes:
 def _scaled(ax: Axes, listed: Sequence[Weight], found: Sequence[Summary]) -> tuple[Array, float | None]:
     """Scale the axis so that kernels can be seen, and return the edges of the bins, and where it ends to be even, if it does."""
     ends = (abs(float(end or 0.0)) for s in found for end in (s.moments.minimum, s.moments.maximum))
-    far = min(max(ends), LARGEST) or 1.0
+    far = reach(max(ends))
     setting = [summary for summary, weight in zip(found, listed, strict=True) if weight.role in SETTING] or found
-    near = _rounded(float(np.median([size for size in map(_usual, setting) if size] or [far])))
-    near = max(near, far * NEAREST)
+    usual = float(np.median([size for size in map(_usual, setting) if size] or [far]))
+    near = _rounded(max(usual, far * NEAREST))
     ax.set_xlim(-far, far)
     if far <= STRETCH * near:
         return np.linspace(-far, far, BINS + 1), None
