@@ -58,7 +58,7 @@ def test_kernels_that_fit_both_ways_or_neither_are_not_guessed(shapes, fits):
 def test_what_is_said_of_the_axes_counts():
     assert sizes(chain(plain((2, 3)), axes="in out")) == [(2, 3)]
     assert sizes(chain(plain((2, 3)), axes="out in")) == [(3, 2)]
-    with pytest.raises(ShapeError, match="axes is \"?'?out"):
+    with pytest.raises(ShapeError, match=r"axes is .out.; it must be"):
         chain(plain((2, 3)), axes="out")
 
 

@@ -74,7 +74,7 @@ def _panels(ax: Axes, count: int, across: int, down: int) -> list[Axes]:
     made = []
     for nth in range(count):
         left, top = nth % across * width, 1 - nth // across * height
-        box = (left + width * 0.12, top - height * 0.74, width * 0.85, height * 0.64)
+        box = (left + width * 0.17, top - height * 0.74, width * 0.8, height * 0.64)
         made.append(ax.inset_axes(box))
     return made
 

@@ -65,7 +65,7 @@ def label_rows(ax: Axes, names: Sequence[str]) -> None:
     """Name the rows of an Axes, the first of which is at 0 and at the top; groups where there are too many for all names."""
     ink = inks(ax)
     ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.tick_params(axis="y", length=0, labelsize="small" if len(names) <= 26 else "x-small")
+    ax.tick_params(axis="y", length=0, pad=7, labelsize="small" if len(names) <= 26 else "x-small")
     if len(names) <= NAMED:
         ax.set_yticks(range(len(names)), [shown(name, LETTERS) for name in names])
         return
