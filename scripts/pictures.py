@@ -92,6 +92,13 @@ def difference():
     return plot.difference(before, net)
 
 
+def difference_many():
+    """A net of chgnet, and the one that was made of it by further training."""
+    folder = FILES / "chgnet/pretrained"
+    before = folder / "0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar"
+    return plot.difference(before, folder / "r2scan/chgnet_r2scan_transfer_learning_e15f36s161m23.pth.tar")
+
+
 def train(net, steps, x, y):
     import torch
 
@@ -116,6 +123,7 @@ PICTURES = {
         network_r,
         network_large,
         difference,
+        difference_many,
     )
 }
 

@@ -171,7 +171,7 @@ def test_nothing_to_draw_is_an_error_and_leaves_no_figure(name, source):
     [
         (lambda: plot.histograms({"w": np.ones(3)}, bins=0), "bins is 0"),
         (lambda: plot.filters({"w": np.ones(3)}, limit=0), "limit is 0"),
-        (lambda: plot.heatmap({"w": np.ones(3)}, limit=-1.0), "limit is -1.0; it must be a positive number"),
+        (lambda: plot.heatmap({"w": np.ones(3)}, vmax=-1.0), "vmax is -1.0; it must be a positive number"),
         (lambda: plot.heatmap({"w": np.ones((3, 3))}, window=(0, 0, 4, 3)), "is no part of it"),
         (lambda: plot.overview({"w": np.ones(3)}, kind="ridge"), "kind is 'ridge'"),
         (lambda: plot.network({"w": np.ones(3)}, units=0), "units is 0"),
@@ -239,7 +239,7 @@ def test_zero_is_the_colour_of_the_ground_and_both_signs_have_one_scale():
     assert dots[0, 0, 0] > dots[0, 0, 2]  # negative is red
     assert dots[1, 0, 2] > dots[1, 0, 0]  # positive is blue
     np.testing.assert_allclose(dots[1, 1, :3], 0.0)
-    assert "1 cell with NaN or Inf, in black" in said(ax)
+    assert "1 cell with NaN or Inf, in the colour of text" in said(ax)
 
 
 def test_a_large_matrix_is_drawn_by_its_largest_numbers_and_the_caption_says_so():
@@ -259,7 +259,7 @@ def test_a_few_outliers_do_not_bleach_all_others_and_are_counted():
     ax = plot.heatmap({"w": matrix})
     assert ax.images[0].get_clim() == (-1.0, 1.0)
     assert "1 cell beyond \u00b11" in said(ax)
-    assert plot.heatmap({"w": matrix}, limit=7.0).images[0].get_clim() == (-7.0, 7.0)
+    assert plot.heatmap({"w": matrix}, vmax=7.0).images[0].get_clim() == (-7.0, 7.0)
 
 
 def test_a_window_keeps_the_numbers_of_rows_and_columns():
@@ -367,7 +367,7 @@ def test_the_first_filter_of_each_row_is_named_and_a_filter_with_nan_is_told():
     ax = plot.filters(from_array("w", kernel, role=Role.KERNEL, axes="out in kh kw"))
     assert [label.get_text() for label in ax.get_yticklabels()] == ["out 0", "out 3"]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["+0", "+1", "+2"]
-    assert "1 place with NaN or Inf, in black" in said(ax)
+    assert "1 place with NaN or Inf, in the colour of text" in said(ax)
     np.testing.assert_allclose(tiles_of(ax, (3, 3), 3, 6)[4, 1, 1, :3], 0.0)
 
 
@@ -473,6 +473,21 @@ def test_units_at_both_ends_have_the_names_that_are_given(mlps):
         plot.network(mlps["torch"][0], outputs=["u", "v"])
 
 
+@pytest.mark.parametrize("networks", ["x1", ["x1"], {"": "x1"}, {"": {"inputs": "abcd"}}, {"": {"inputs": 4}}, {"": None}])
+def test_what_a_file_says_of_its_networks_is_not_trusted(networks):
+    kernel = from_array("fc.w", np.ones((3, 4)), role=Role.KERNEL, layer="fc", axes="out in")
+    assert {"x1", "x2", "x3", "x4"} <= set(words(plot.network(Weights([kernel], meta={"networks": networks}))))
+
+
+def test_the_ground_behind_a_subfigure_is_that_of_its_figure():
+    figure = plt.figure(facecolor="black")
+    ax = figure.subfigures(1, 2)[0].subplots()
+    ax.set_facecolor("none")
+    assert inks(ax).dark
+    figure.set_facecolor("none")
+    assert not inks(ax).dark
+
+
 # overviews
 
 
@@ -519,6 +534,13 @@ def test_seven_hundred_weights_are_one_legible_picture():
     assert "700 weights, 14,000 parameters" in said(ax)
 
 
+def test_names_that_all_begin_alike_are_told_by_what_comes_next():
+    net = {f"model.layer{nth}": {"w": np.ones(3)} for nth in range(60)}
+    labels = [label.get_text() for label in plot.overview(net).get_yticklabels()]
+    assert 20 < len(labels) < 40
+    assert set(labels) <= {f"model.layer{nth}" for nth in range(60)}
+
+
 def test_weights_with_nan_are_marked_in_the_overview_and_tied_ones_drawn_once():
     tied = Weights(
         [from_array("a", np.ones(3)), from_array("b", np.ones(3)).replace(tied="a"), from_array("c", np.array([np.nan, 1.0]))]
@@ -560,10 +582,19 @@ def test_points_are_how_far_weights_changed_and_rings_what_did_not(net):
 def test_what_cannot_be_compared_is_counted():
     a = {"same": np.ones(3), "began": np.zeros(3), "gone": np.ones(2), "shape": np.ones(2), "bad": np.array([np.nan, 1.0])}
     b = {"same": np.ones(3), "began": np.ones(3), "new": np.ones(7), "shape": np.ones(5), "bad": np.array([0.5, 1.0])}
-    text = said(plot.difference(a, b))
-    assert "not drawn: 1 weight that began at zero or overflow" in text
+    ax = plot.difference(a, b)
+    text = said(ax)
+    rings = next(line for line in ax.lines if line.get_color() == "none")
+    assert [ax.get_yticklabels()[int(y)].get_text() for y in rings.get_ydata()] == ["same"]
+    assert "not drawn: 2 weights that began at zero, overflow, or changed in NaN or Inf alone" in text
     assert "not compared: 1 only in the second, 1 only in the first, 1 of another shape" in text
     assert "left out: 1 number with NaN or Inf on one side only" in text
+
+
+def test_single_weights_are_compared_too(net):
+    before = steelyard.weights(net)["3.weight"]
+    ax = plot.difference(before, from_array("3.weight", before.numpy() * 2))
+    assert ax.lines[0].get_xdata().tolist() == [pytest.approx(1.0)]
 
 
 # the command
@@ -581,6 +612,7 @@ def test_the_command_writes_a_picture(kind, mlps, tmp_path, capsys):
     picture = np.asarray(Image.open(out).convert("RGB"))
     assert picture[0, 0].tolist() == [0, 0, 0]
     assert picture.std() > 5
+    assert not list(tmp_path.glob(".*"))
     assert not plt.get_fignums()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from steelyard.commands import add_file, add_selection, opened, print_json
@@ -56,7 +57,16 @@ def _drawn(args: argparse.Namespace) -> Any:
 
     draw = getattr(plot, args.kind)
     found = opened(args.file, args)
-    return lambda: draw(found, args.name) if args.kind in SINGLE else draw(found)
+
+    def drawn() -> Any:
+        ax = draw(found, args.name) if args.kind in SINGLE else draw(found)
+        if args.kind == "overview":
+            from steelyard.plot.canvas import shown
+
+            ax.set_title(shown(os.path.basename(os.path.normpath(args.file))))
+        return ax
+
+    return drawn
 
 
 def _save(draw: Any, target: Path, suffix: str, dpi: int, style: str) -> None:

@@ -93,11 +93,13 @@ def inks(ax: Axes) -> Inks:
 
 
 def _ground(ax: Axes) -> Colour:
-    for patch in (ax.patch, ax.figure.patch):
-        *colour, alpha = colors.to_rgba(patch.get_facecolor())
-        if alpha > 0.5 and (patch.get_visible()):
-            return colour[0], colour[1], colour[2]
-    return colors.to_rgb(rcParams["figure.facecolor"]) if rcParams["figure.facecolor"] != "none" else (1.0, 1.0, 1.0)
+    """Return the colour behind an Axes: its own, or that of the figure where it has none; white where neither has."""
+    root = ax.get_figure(root=True)
+    for patch in (ax.patch, ax.figure.patch, root.patch if root else ax.patch):
+        red, green, blue, alpha = colors.to_rgba(patch.get_facecolor())
+        if alpha > 0.5 and patch.get_visible():
+            return red, green, blue
+    return 1.0, 1.0, 1.0
 
 
 def blended(one: Colour, other: Colour, share: float) -> Colour:

@@ -33,7 +33,7 @@ def heatmap(
     name: str | None = None,
     *,
     window: Window | None = None,
-    limit: float | None = None,
+    vmax: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw a weight as a heat map: blue is positive, red negative, and zero the colour of the ground.
@@ -41,7 +41,7 @@ def heatmap(
     `source` is a `Weight`, or anything that has some, and `name` then says which. A weight of several axes is drawn as a
     matrix, cut where its sides are most alike; `window` is a part of it (top, left, bottom, right). Where there are more
     rows or columns than fit, each cell is the number of greatest magnitude, with its sign, and the caption says of how
-    many. Colours end at plus and minus `limit`: the greatest magnitude, or less where few cells are far beyond all others.
+    many. Colours end at plus and minus `vmax`: the greatest magnitude, or less where few cells are far beyond all others.
     Cells that hold NaN or Inf have the colour of the text.
 
     Numbers are read block by block. Raises `WeightNotFoundError`, `AmbiguityError` without a name where there are several,
@@ -54,10 +54,10 @@ def heatmap(
         ([[1.0, -3.0], [0.0, 2.0]], (-3.0, 3.0))
     """
     weight = one_weight(source, name, lambda each: each.size, "a weight that holds numbers")
-    if limit is not None and not 0 < limit < inf:
-        raise ShapeError(f"limit is {limit}; it must be a positive number")
+    if vmax is not None and not 0 < vmax < inf:
+        raise ShapeError(f"vmax is {vmax}; it must be a positive number")
     drawn = picture(weight, CELLS, CELLS, window)
-    end, beyond = _end(drawn.values) if limit is None else (limit, _beyond(drawn.values, limit))
+    end, beyond = _end(drawn.values) if vmax is None else (vmax, _beyond(drawn.values, vmax))
     top, left, bottom, right = drawn.window
     rows, columns = bottom - top, right - left
     ax = axes_for(ax, 6.4, min(max(5.0 * rows / columns, 1.9), 6.4))
@@ -76,7 +76,7 @@ def heatmap(
     bar = ax.figure.colorbar(image, ax=ax, label="weight value", extend="both" if beyond else "neither", fraction=0.05, pad=0.02)
     bar.outline.set_visible(False)
     ax.set_title(shown(weight.name))
-    caption(ax, _notes(ax, weight, drawn, end, beyond))
+    caption(ax, _notes(weight, drawn, end, beyond))
     return ax
 
 
@@ -109,14 +109,13 @@ def _axes(ax: Axes, weight: Weight, drawn: Picture) -> None:
     ax.spines[:].set_visible(False)
 
 
-def _notes(ax: Axes, weight: Weight, drawn: Picture, end: float, beyond: int) -> list[str]:
+def _notes(weight: Weight, drawn: Picture, end: float, beyond: int) -> list[str]:
     """Say what the weight is, what a cell is, and what the colours do not show."""
     shape = " \u00d7 ".join(map(str, weight.shape)) or "a single number"
     whole = drawn.window == (0, 0, drawn.rows, drawn.columns)
     bad = int(np.isnan(drawn.values).sum())
-    colour = "white" if inks(ax).dark else "black"
     return [
         f"{shape}, {weight.dtype}{'' if whole else '; a part of it'}; {drawn.caption}",
         f"{counted(beyond, 'cell')} beyond \u00b1{end:.3g}" if beyond else "",
-        f"{counted(bad, 'cell')} with NaN or Inf, in {colour}" if bad else "",
+        f"{counted(bad, 'cell')} with NaN or Inf, in the colour of text" if bad else "",
     ]

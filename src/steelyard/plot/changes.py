@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steelyard.core.weight import Role
+from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError
 from steelyard.measures.diff import diff
 from steelyard.plot.canvas import axes_for, caption, counted, inks, role_colour, role_legend
@@ -28,8 +28,8 @@ def difference(a: Any, b: Any, *, ax: Axes | None = None, **how: Any) -> Axes:
     """Draw how far each weight changed from `a` to `b`: |b - a| / |a| in l2 norms, on a logarithmic axis, coloured by role.
 
     `a` and `b` are two models, files or `Weights`, which are paired and compared as `steelyard.diff` does, and `how` are its
-    options (`rules`, `pairs`, `up_to`). Rows stand in the order of `b`. A ring at the left end is a weight of which no bit
-    differs. The caption says which weights have no partner or no such figure, as where all numbers of `a` are zero.
+    options (`rules`, `pairs`, `up_to`). Rows stand in the order of `b`. A ring at the left end is a weight of which no number
+    differs. The caption counts the weights that have no partner or no such figure, as where all numbers of `a` are zero.
 
     Numbers are read block by block. Raises what `steelyard.diff` raises, and `ShapeError` where nothing can be compared.
 
@@ -39,6 +39,7 @@ def difference(a: Any, b: Any, *, ax: Axes | None = None, **how: Any) -> Axes:
         >>> ax.lines[0].get_xdata().tolist(), [label.get_text() for label in ax.get_yticklabels()]
         ([0.5], ['w', 'b'])
     """
+    a, b = (weights_of(each) if isinstance(each, Weight) else each for each in (a, b))
     found = diff(a, b, verdicts=False, **how)
     other = weights_of(b)
     places = {name: nth for nth, name in enumerate(other)}
@@ -77,8 +78,8 @@ def _draw(ax: Axes, rows: Sequence[Difference], roles: Sequence[Role]) -> None:
 
 
 def _change(row: Difference) -> float:
-    """Return the relative change, NaN where there is none that could be told."""
-    return np.nan if row.relative is None else row.relative
+    """Return the relative change, 0 where no bit differs, NaN where there is a change and no such figure of it."""
+    return row.relative or (np.nan if row.relative is None or row.changed else 0.0)
 
 
 def _notes(found: Diff, rows: Sequence[Difference]) -> list[str]:
@@ -88,7 +89,9 @@ def _notes(found: Diff, rows: Sequence[Difference]) -> list[str]:
     return [
         f"{counted(len(rows), 'weight')}, of which {same:,} equal" + (" (rings)" if same else ""),
         _alone(found),
-        f"not drawn: {counted(undefined, 'weight')} that began at zero or overflow" if undefined else "",
+        f"not drawn: {counted(undefined, 'weight')} that began at zero, overflow, or changed in NaN or Inf alone"
+        if undefined
+        else "",
         f"left out: {counted(bad, 'number')} with NaN or Inf on one side only" if bad else "",
     ]
 

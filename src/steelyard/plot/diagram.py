@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from steelyard.core.weight import Array
+    from steelyard.core.weights import Weights
 
 UNITS = 16
 """Units of a layer that are drawn."""
@@ -167,7 +168,7 @@ def _draw_lines(ax: Axes, lines: Lines) -> None:
 
 def _draw_units(ax: Axes, plan: Plan, biases: Sequence[int]) -> None:
     ink = inks(ax)
-    size = float(np.clip(210 / max(map(len, plan.kept)), 7, 22))
+    size = _circle(plan)
     fill, faint = blended(ink.text, ink.ground, 0.04), blended(ink.text, ink.ground, 0.12)
     for nth, heights in enumerate(plan.heights):
         ax.plot(
@@ -183,10 +184,15 @@ def _draw_units(ax: Axes, plan: Plan, biases: Sequence[int]) -> None:
         _write(ax, "bias", (at, BIAS_HEIGHT), (0, 9), ha="center", va="bottom", fontsize="small", color=ink.soft)
 
 
+def _circle(plan: Plan) -> float:
+    """Return how many points wide the circle of a unit is: as much as the fullest layer leaves room for."""
+    return float(np.clip(210 / max(map(len, plan.kept)), 7, 22))
+
+
 def _draw_text(ax: Axes, plan: Plan, names: Sequence[Sequence[str]]) -> None:
     """Name the units at both ends and each layer, with how many of its units are drawn."""
     ink = inks(ax)
-    room = 8 + min(210 / max(map(len, plan.kept)), 22) / 2
+    room = 8 + _circle(plan) / 2
     for at, heights, own, side in zip(
         (0, len(plan.layers)), (plan.heights[0], plan.heights[-1]), names, ("right", "left"), strict=True
     ):
@@ -195,8 +201,8 @@ def _draw_text(ax: Axes, plan: Plan, names: Sequence[Sequence[str]]) -> None:
     bottom = ax.get_ylim()[0]
     for nth, (size, kept) in enumerate(zip(plan.sizes, plan.kept, strict=True)):
         name = plan.layers[nth - 1].name if nth else "inputs"
-        caption = f"layer {name}" if name.isdecimal() else name
-        _write(ax, shown(caption, LETTERS), (nth, bottom), (0, -4), ha="center", va="top")
+        label = f"layer {name}" if name.isdecimal() else name
+        _write(ax, shown(label, LETTERS), (nth, bottom), (0, -4), ha="center", va="top")
         count = f"{len(kept)} of {size:,} shown" if len(kept) < size else f"{size:,}"
         _write(ax, count, (nth, bottom), (0, -18), ha="center", va="top", fontsize="small", color=ink.soft)
 
@@ -227,13 +233,20 @@ def _key(ax: Axes, lines: Lines) -> None:
     )
 
 
-def _names(found: Any, which: str, given: Sequence[str] | None, plan: Plan, end: int) -> list[str]:
+def _names(found: Weights, which: str, given: Sequence[str] | None, plan: Plan, end: int) -> list[str]:
     """Return what the units at one end are called: as it is given, as the file has it, or x1, x2 ... and y1, y2 ..."""
     size, kept = plan.sizes[end], plan.kept[end]
     if given is not None and len(given) != size:
         raise ShapeError(f"{len(given):,} names are given as {which}, and the network has {size:,}")
-    networks = found.meta.get("networks") or {}
-    said = (networks.get("") or {}).get(which) or []
+    said = _said(found.meta, which)
     letter = "x" if which == "inputs" else "y"
     names = given if given is not None else said if len(said) == size else [f"{letter}{nth + 1}" for nth in range(size)]
     return [shown(names[nth], LETTERS) for nth in kept]
+
+
+def _said(meta: Mapping[str, Any], which: str) -> list[Any]:
+    """Return what a file of R says that the units at one end are called; a file may say anything under these words."""
+    networks = meta.get("networks")
+    network = networks.get("") if isinstance(networks, Mapping) else None
+    said = network.get(which) if isinstance(network, Mapping) else None
+    return said if isinstance(said, list) else []

@@ -43,7 +43,7 @@ STRETCH = 2.5
 def overview(source: Any, *, kind: str = "", ax: Axes | None = None) -> Axes:
     """Draw how the numbers of all weights are spread: a row for each in its order, coloured by role, on one axis.
 
-    Up to forty weights are ridges, which show the form; more are strips, the darker the more numbers lie there, and named by
+    Up to forty weights are ridges, which show the form; more are strips, the stronger the more numbers lie there, and named by
     group: one picture is legible for several hundred weights. `kind` says which ("ridges" or "strips"). Each row has the scale
     of its own fullest bin; few numbers have wider bins. Where some numbers lie much farther out than most of the kernels', the
     axis is even about zero and logarithmic beyond, and the caption says where. Tied weights are drawn once. Rows that hold NaN

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 NAMED = 40
 """Rows up to which each has its name."""
-GROUPS = 40
-"""Groups that names are put together to, at most."""
+FEW, GROUPS = 8, 40
+"""Groups that names are put together to, at least and at most; of more than fit the larger are named."""
 APART = 34
 """Labels that one above another can be read."""
 LETTERS = 38
@@ -37,6 +37,8 @@ def height_of(count: int) -> float:
 def groups_of(names: Sequence[str], limit: int = GROUPS) -> list[Group]:
     """Put names that follow one another and begin alike together, by as many parts as give no more groups than `limit`.
 
+    Where these are but a few, and all names nearly one group, one part more is taken.
+
     >>> groups_of(["h.0.w", "h.0.b", "h.1.w", "out.w"], 3)
     [('h.0', 0, 2), ('h.1', 2, 3), ('out.w', 3, 4)]
     >>> groups_of(["h.0.w", "h.0.b", "h.1.w", "out.w"], 2)
@@ -49,7 +51,7 @@ def groups_of(names: Sequence[str], limit: int = GROUPS) -> list[Group]:
         for _, run in groupby(range(len(names)), key=lambda nth: parts[nth][:depth]):
             places = list(run)
             found.append((_beginning(names[places[0]], depth), places[0], places[-1] + 1))
-        if best and len(found) > limit:
+        if len(found) > limit and len(best) >= min(FEW, limit):
             break
         best = found
     return best

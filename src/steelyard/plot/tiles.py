@@ -67,7 +67,7 @@ def filters(source: Any, name: str | None = None, *, limit: int = LIMIT, each: b
         scale = ScalarMappable(Normalize(-end, end), signed_colours(ink))
         ax.figure.colorbar(scale, ax=ax, label=label, fraction=0.05, pad=0.02).outline.set_visible(False)
     ax.set_title(shown(weight.name))
-    caption(ax, _notes(found, "the greatest of each" if each else f"\u00b1{ends.max():.3g}", ink))
+    caption(ax, _notes(found, "the greatest of each" if each else f"\u00b1{ends.max():.3g}"))
     return ax
 
 
@@ -111,7 +111,7 @@ def _axes(ax: Axes, found: Filters, across: int, down: int) -> None:
     ax.patch.set_visible(False)
 
 
-def _notes(found: Filters, end: str, ink: Inks) -> list[str]:
+def _notes(found: Filters, end: str) -> list[str]:
     count, height, width, channels = found.pictures.shape
     some = f"the first {count:,} of " if count < found.count else ""
     colour = f", in red, green and blue: mid-grey is 0, full colour {end}" if channels == COLOURS else ""
@@ -119,5 +119,5 @@ def _notes(found: Filters, end: str, ink: Inks) -> list[str]:
     return [
         f"{some}{counted(found.count, 'filter')} of {height} \u00d7 {width}{colour}",
         "the file names no axes: taken for PyTorch's, out in kh kw" if found.guessed else "",
-        f"{counted(bad, 'place')} with NaN or Inf, in {'white' if ink.dark else 'black'}" if bad else "",
+        f"{counted(bad, 'place')} with NaN or Inf, in the colour of text" if bad else "",
     ]
