@@ -53,6 +53,21 @@ def test_importing_steelyard_does_not_import_what_moves_weights_between_nets():
         steelyard.transfere  # noqa: B018 - asking is what fails
 
 
+def test_pictures_are_there_after_importing_steelyard_and_matplotlib_when_one_is_asked_for():
+    assert not modules_after("import steelyard; steelyard.plot; from steelyard import plot; dir(plot)") & {"matplotlib", "numpy"}
+    assert "matplotlib" in modules_after("import steelyard; steelyard.plot.heatmap")
+    drawn = {path.relative_to(SOURCE).parts[0] for path in FILES if "matplotlib" in modules_imported_by(path)}
+    assert drawn == {"plot", "commands"}
+
+
+def modules_imported_by(path):
+    """Return the first words of all modules that a file imports anywhere."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    named = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    named += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {name.partition(".")[0] for name in named}
+
+
 def test_listing_a_file_imports_no_framework_and_no_numpy(tmp_path):
     for name in ("a.safetensors", "a.npz", "a.rds"):
         steelyard.save({"w": np.zeros(3)}, tmp_path / name)

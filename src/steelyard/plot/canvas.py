@@ -1,0 +1,197 @@
+"""What all pictures share: the Axes, inks that suit a light and a dark ground, captions, and names as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from matplotlib import colors, font_manager, rcParams
+from matplotlib import pyplot as plt
+
+from steelyard.core.weight import Role
+from steelyard.errors import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    Colour = tuple[float, float, float]
+
+NAME = 60
+"""Characters of a name in a title."""
+CELLS = 400
+"""Rows and columns of a picture of numbers, about as many as a figure of the usual size has pixels."""
+LARGEST = 1e300
+"""Where axes end at the latest, and its inverse at the earliest: what is drawn on them must not overflow or vanish."""
+
+LIGHT = {"positive": "#1B6CA8", "strongest": "#0A3557", "negative": "#D1495B", "weakest": "#7A1526"}
+DARK = {"positive": "#4FA3E3", "strongest": "#C5E3FA", "negative": "#E8697A", "weakest": "#FBD0D5"}
+"""Blue and red, which all but nobody takes for each other; the strongest of each stand off most from the ground."""
+
+ROLES = {
+    Role.KERNEL: "#0072B2",
+    Role.RECURRENT_KERNEL: "#35A7D8",
+    Role.EMBEDDING: "#009E73",
+    Role.BIAS: "#E69F00",
+    Role.OFFSET: "#E69F00",
+    Role.SCALE: "#CC79A7",
+    Role.MEAN: "#8C7BD1",
+    Role.VARIANCE: "#8C7BD1",
+    Role.COUNT: "#888888",
+    Role.OTHER: "#888888",
+}
+"""The colours of Okabe and Ito, which the colour-blind tell apart, and two between them."""
+GROUPS = {
+    Role.OFFSET: "bias or offset",
+    Role.BIAS: "bias or offset",
+    Role.MEAN: "mean or variance",
+    Role.VARIANCE: "mean or variance",
+}
+"""What roles of one colour are called together."""
+
+
+class Inks(NamedTuple):
+    """The colours of a picture: of numbers by their sign, of text, of what stands back, and of the ground."""
+
+    positive: Colour
+    strongest: Colour
+    negative: Colour
+    weakest: Colour
+    text: Colour
+    soft: Colour
+    ground: Colour
+    dark: bool
+
+
+def reach(greatest: float) -> float:
+    """Return where an axis ends that reaches the greatest magnitude; one that is zero, or all but that, has 1.
+
+    >>> reach(2.5), reach(0.0), reach(1e308)
+    (2.5, 1.0, 1e+300)
+    """
+    return min(greatest, LARGEST) if greatest > 1 / LARGEST else 1.0
+
+
+def axes_for(ax: Axes | None, width: float, height: float) -> Axes:
+    """Return the Axes that is given, or that of a new figure of this size in inches."""
+    return plt.subplots(figsize=(width, height), layout="constrained")[1] if ax is None else ax
+
+
+def inks(ax: Axes) -> Inks:
+    """Return colours that can be told from the ground of an Axes.
+
+    >>> ax = axes_for(None, 3, 2)
+    >>> inks(ax).dark
+    False
+    >>> plt.close(ax.figure)
+    """
+    ground = _ground(ax)
+    dark = sum(ground) < 1.5
+    text = colors.to_rgb(rcParams["text.color"])
+    found = {name: colors.to_rgb(code) for name, code in (DARK if dark else LIGHT).items()}
+    return Inks(**found, text=text, soft=blended(text, ground, 0.62), ground=ground, dark=dark)
+
+
+def _ground(ax: Axes) -> Colour:
+    """Return the colour behind an Axes: its own, or that of the figure where it has none; white where neither has."""
+    root = ax.get_figure(root=True)
+    for patch in (ax.patch, ax.figure.patch, root.patch if root else ax.patch):
+        red, green, blue, alpha = colors.to_rgba(patch.get_facecolor())
+        if alpha > 0.5 and patch.get_visible():
+            return red, green, blue
+    return 1.0, 1.0, 1.0
+
+
+def blended(one: Colour, other: Colour, share: float) -> Colour:
+    """Return a colour between two, with this share of the first.
+
+    >>> blended((1, 1, 1), (0, 0, 0), 0.25)
+    (0.25, 0.25, 0.25)
+    """
+    red, green, blue = (a * share + b * (1 - share) for a, b in zip(one, other, strict=True))
+    return red, green, blue
+
+
+def signed_colours(ink: Inks) -> Any:
+    """Return the colour map of numbers by sign: zero is the ground, and what is not finite has the colour of text."""
+    stops = [ink.weakest, ink.negative, ink.ground, ink.positive, ink.strongest]
+    return colors.LinearSegmentedColormap.from_list("signed", stops, N=511).with_extremes(bad=ink.text)
+
+
+def role_colour(role: Role, ink: Inks) -> Colour:
+    """Return the colour of a role, lighter on a dark ground."""
+    colour: Colour = colors.to_rgb(ROLES[role])
+    return blended(colour, (1.0, 1.0, 1.0), 0.75) if ink.dark else colour
+
+
+def role_legend(ax: Axes, roles: Iterable[Role], ink: Inks) -> None:
+    """Say which colour is which role, where there is more than one."""
+    from matplotlib.patches import Patch
+
+    named = {GROUPS.get(role, str(role)): role_colour(role, ink) for role in ROLES if role in set(roles)}
+    if len(named) > 1:
+        handles = [Patch(color=colour, label=label) for label, colour in named.items()]
+        ax.legend(
+            handles=handles,
+            loc="upper left",
+            bbox_to_anchor=(1.0, 1.0),
+            frameon=False,
+            fontsize="small",
+            handlelength=1.0,
+            labelcolor=ink.soft,
+        )
+
+
+def caption(ax: Axes, notes: Sequence[str], below: float = 0.0) -> None:
+    """Write what is to be said of a picture under it, a line each: the title stays free for yours.
+
+    It follows the label of the x axis, and of an Axes without axes lies this far `below`, in heights of it.
+    """
+    where: Any = ((0.5, 0.0), ax.xaxis.label) if ax.axison else ((0.5, -below), "axes fraction")
+    ax.annotate(
+        "\n".join(note for note in notes if note),
+        where[0],
+        xytext=(0, -4),
+        xycoords=where[1],
+        textcoords="offset points",
+        ha="center",
+        va="top",
+        fontsize="small",
+        color=inks(ax).soft,
+        linespacing=1.3,
+        annotation_clip=False,
+    )
+
+
+def shown(name: object, limit: int = NAME) -> str:
+    r"""Return a name as text of a picture: no formula, no letter that the font lacks, at most `limit` characters.
+
+    >>> print(shown("net$w$\n"))
+    net\$w\$\u000a
+    """
+    text = printable(name, 10_000)
+    known = _letters(tuple(rcParams["font.family"]))
+    text = "".join(letter if ord(letter) in known else f"\\u{ord(letter):04x}" for letter in text)
+    return printable(text, limit).replace("$", r"\$") or "(unnamed)"
+
+
+@lru_cache(maxsize=8)
+def _letters(families: tuple[str, ...]) -> frozenset[int]:
+    """Return the letters that a font has: matplotlib warns of each that it has not."""
+    paths = {font_manager.findfont(font_manager.FontProperties(family=[family])) for family in families}
+    return frozenset(code for path in paths for code in font_manager.get_font(path).get_charmap())
+
+
+def counted(number: int, word: str) -> str:
+    """Write a number with its word, in the plural where it is not one.
+
+    >>> counted(1, "weight"), counted(1200, "weight")
+    ('1 weight', '1,200 weights')
+    """
+    return f"{number:,} {word}{'s' * (number != 1)}"
+
+
+def left_out(nan: int, infinite: int) -> str:
+    """Say which numbers are not drawn; blank for none."""
+    parts = [f"{count:,} {word}" for count, word in ((nan, "NaN"), (infinite, "Inf")) if count]
+    return f"{' and '.join(parts)} left out" if parts else ""

@@ -1,0 +1,103 @@
+"""`difference`: how far each weight of two nets is apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steelyard.core.weight import Role, Weight
+from steelyard.errors import ShapeError
+from steelyard.measures.diff import diff
+from steelyard.plot.canvas import axes_for, caption, counted, inks, role_colour, role_legend
+from steelyard.plot.rows import NAMED, height_of, label_rows
+from steelyard.plot.sources import weights_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+
+    from steelyard.measures.diff import Diff, Difference
+
+COMPARED = ("equal", "renamed", "changed")
+ALONE = {"added": "only in the second", "removed": "only in the first", "shape": "of another shape"}
+
+
+def difference(a: Any, b: Any, *, ax: Axes | None = None, **how: Any) -> Axes:
+    """Draw how far each weight changed from `a` to `b`: |b - a| / |a| in l2 norms, on a logarithmic axis, coloured by role.
+
+    `a` and `b` are two models, files or `Weights`, which are paired and compared as `steelyard.diff` does, and `how` are its
+    options (`rules`, `pairs`, `up_to`). Rows stand in the order of `b`. A ring at the left end is a weight of which no number
+    differs. The caption counts the weights that have no partner or no such figure, as where all numbers of `a` are zero.
+
+    Numbers are read block by block. Raises what `steelyard.diff` raises, and `ShapeError` where nothing can be compared.
+
+    Examples:
+        >>> from steelyard import plot
+        >>> ax = plot.difference({"w": np.ones(4), "b": np.ones(2)}, {"w": np.full(4, 1.5), "b": np.ones(2)})
+        >>> ax.lines[0].get_xdata().tolist(), [label.get_text() for label in ax.get_yticklabels()]
+        ([0.5], ['w', 'b'])
+    """
+    a, b = (weights_of(each) if isinstance(each, Weight) else each for each in (a, b))
+    found = diff(a, b, verdicts=False, **how)
+    other = weights_of(b)
+    places = {name: nth for nth, name in enumerate(other)}
+    rows = sorted((row for row in found.rows if row.kind in COMPARED), key=lambda row: places[row.name])
+    if not rows:
+        raise ShapeError(f"there is nothing to draw: no weight of the first net has a partner in the second; {_alone(found)}")
+    ax = axes_for(ax, 6.8, height_of(len(rows)))
+    _draw(ax, rows, [other[row.name].role for row in rows])
+    label_rows(ax, [row.name for row in rows])
+    caption(ax, _notes(found, rows))
+    return ax
+
+
+def _draw(ax: Axes, rows: Sequence[Difference], roles: Sequence[Role]) -> None:
+    ink = inks(ax)
+    changes = np.array([_change(row) for row in rows])
+    moved = np.isfinite(changes) & (changes > 0)
+    low = 10.0 ** np.floor(np.log10(changes[moved].min()) - 0.5) if moved.any() else 1e-8
+    size = 6 if len(rows) <= NAMED else 3.5
+    ax.set_xscale("log")
+    for role in dict.fromkeys(roles):
+        mine = [nth for nth, each in enumerate(roles) if each is role and moved[nth]]
+        if not mine:
+            continue
+        colour = role_colour(role, ink)
+        ax.plot(changes[mine], mine, "o", color=colour, markersize=size, markeredgewidth=0, zorder=3)
+        if len(rows) <= NAMED:
+            ax.hlines(mine, low, changes[mine], color=colour, linewidth=1.2, alpha=0.55)
+    same = np.flatnonzero(changes == 0)
+    ax.plot([low] * len(same), same, "o", color="none", markeredgecolor=ink.soft, markersize=size, clip_on=False, zorder=3)
+    ax.set_xlim(low, max(changes[moved].max(initial=0.0) * 1.6, low * 100))
+    ax.set_xlabel("relative change |b \u2212 a| / |a|")
+    ax.grid(axis="x", color=ink.soft, alpha=0.25, linewidth=0.6)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    role_legend(ax, [role for role, shown in zip(roles, moved, strict=True) if shown], ink)
+
+
+def _change(row: Difference) -> float:
+    """Return the relative change, 0 where no bit differs, NaN where there is a change and no such figure of it."""
+    return row.relative or (np.nan if row.relative is None or row.changed else 0.0)
+
+
+def _notes(found: Diff, rows: Sequence[Difference]) -> list[str]:
+    changes = np.array([_change(row) for row in rows])
+    same, undefined = int((changes == 0).sum()), int(np.isnan(changes).sum())
+    bad = sum(row.nonfinite for row in rows)
+    return [
+        f"{counted(len(rows), 'weight')}, of which {same:,} equal" + (" (rings)" if same else ""),
+        _alone(found),
+        f"not drawn: {counted(undefined, 'weight')} that began at zero, overflow, or changed in NaN or Inf alone"
+        if undefined
+        else "",
+        f"left out: {counted(bad, 'number')} with NaN or Inf on one side only" if bad else "",
+    ]
+
+
+def _alone(found: Diff) -> str:
+    """Say how many weights have no partner."""
+    counts = {kind: sum(row.kind == kind for row in found.rows) for kind in ALONE}
+    told = [f"{count:,} {ALONE[kind]}" for kind, count in counts.items() if count]
+    return f"not compared: {', '.join(told)}" if told else ""

@@ -1,0 +1,252 @@
+"""`network`: a network of dense layers as a diagram, units as circles and connections as lines as wide as their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from steelyard.errors import ShapeError
+from steelyard.measures.chain import Dense, chain
+from steelyard.plot.canvas import axes_for, blended, caption, counted, inks, shown
+from steelyard.plot.sources import weights_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from steelyard.core.weight import Array
+    from steelyard.core.weights import Weights
+
+UNITS = 16
+"""Units of a layer that are drawn."""
+WIDEST, THINNER, CROWD = 5.0, 2.5, 250
+"""Points of the widest line, also where there are as many lines as a crowd has."""
+FAINTEST, STRONGEST = 0.12, 0.95
+"""How opaque the lines of the smallest and of the largest weight are."""
+BIAS_HEIGHT = 1.16
+APART = 0.22
+"""The greatest distance between two units of a layer, which lies between 0 and 1."""
+STEPS = 60
+"""Points of a line that is bent."""
+LETTERS = 24
+
+
+class Lines(NamedTuple):
+    """Connections: the points of each, and its weight."""
+
+    paths: list[Array]
+    weights: Array
+
+
+class Plan(NamedTuple):
+    """What is drawn and where: the layers, which of the units before and behind each are drawn, and the height of each."""
+
+    layers: list[Dense]
+    sizes: list[int]
+    kept: list[Array]
+    heights: list[Array]
+
+
+def network(
+    source: Any,
+    *,
+    layers: Sequence[str] | None = None,
+    axes: str | None = None,
+    inputs: Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
+    units: int = UNITS,
+    bias: bool = True,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a network of dense layers: its units as circles, each connection as a line as wide as its weight is large.
+
+    Blue is positive, red negative, and the key says what the widest line stands for. Of a layer of more than `units` those with
+    the largest weights are drawn, and the caption below it says how many there are. Skip connections, as R's nnet has them,
+    pass under the hidden layers. `inputs` and `outputs` name the units at both ends; without them a file of R may. `layers`
+    picks dense layers by name, in order, where the network has others too, and `axes` ("in out" or "out in") says how kernels
+    lie in a file that does not tell.
+
+    Raises `ShapeError` where the layers are no chain of dense ones, or the names no fit, and `AmbiguityError` where kernels would
+    fit both ways.
+
+    Examples:
+        >>> from sklearn.linear_model import LinearRegression
+        >>> from steelyard import plot
+        >>> fit = LinearRegression().fit([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [1.0, -2.0, 0.0])
+        >>> ax = plot.network(fit, inputs=["height", "width"])
+        >>> [text.get_text() for text in ax.texts][:4]
+        ['bias', 'height', 'width', 'y1']
+    """
+    if units < 1:
+        raise ShapeError(f"units is {units}; it must be positive")
+    found = weights_of(source)
+    plan = _plan(chain(found, layers, axes), units)
+    names = [_names(found, *end) for end in (("inputs", inputs, plan, 0), ("outputs", outputs, plan, -1))]
+    lines, left = _connections(plan, bias=bias)
+    ax = axes_for(ax, max(2.0 + 2.1 * len(plan.layers), 5.2), 4.8)
+    ax.set_axis_off()
+    bent = any(layer.skip is not None for layer in plan.layers[1:])
+    biases = [nth for nth, layer in enumerate(plan.layers) if bias and layer.bias is not None]
+    ax.set(xlim=(-0.15, len(plan.layers) + 0.15), ylim=(-0.42 if bent else -0.13, 1.26 if biases else 1.06))
+    _draw_lines(ax, lines)
+    _draw_units(ax, plan, biases)
+    _draw_text(ax, plan, names)
+    _key(ax, lines)
+    if left:
+        caption(ax, [f"{counted(left, 'connection')} of weight NaN or Inf left out"], 0.18)
+    return ax
+
+
+def _plan(layers: list[Dense], units: int) -> Plan:
+    sizes = [layers[0].inputs, *(layer.units for layer in layers)]
+    strength = [np.zeros(size) for size in sizes]
+    for nth, layer in enumerate(layers):
+        for at, squares in zip((nth, nth + 1), layer.squares(), strict=True):
+            strength[at] += squares
+    kept = [np.sort(np.argsort(-each, kind="stable")[:units]) for each in strength]
+    return Plan(layers, sizes, kept, [_heights(len(each)) for each in kept])
+
+
+def _heights(count: int) -> Array:
+    """Return how high the units of a layer stand, the first at the top."""
+    apart = min(APART, 1 / max(count - 1, 1))
+    heights: Array = 0.5 + (np.arange(count)[::-1] - (count - 1) / 2) * apart
+    return heights
+
+
+def _connections(plan: Plan, *, bias: bool) -> tuple[Lines, int]:
+    """Return all lines, those of the largest weights last, and how many have a weight that is not finite."""
+    paths, weights = [], []
+    for nth, layer in enumerate(plan.layers):
+        for path, weight in _of_layer(plan, nth, layer, bias=bias):
+            paths.append(path)
+            weights.append(weight)
+    found = np.array(weights)
+    good = np.flatnonzero(np.isfinite(found) & (found != 0))
+    order = good[np.argsort(np.abs(found[good]), kind="stable")]
+    return Lines([paths[nth] for nth in order], found[order]), int((~np.isfinite(found)).sum())
+
+
+def _of_layer(plan: Plan, nth: int, layer: Dense, *, bias: bool) -> Iterator[tuple[Array, float]]:
+    """Yield the line of each connection that ends at a unit of a layer."""
+    units, ends = plan.kept[nth + 1], plan.heights[nth + 1]
+    kernel, skips = layer.part(plan.kept[nth], units), layer.skips(plan.kept[0], units)
+    shifts = layer.bias.numpy().reshape(-1)[units].astype(float) if bias and layer.bias is not None else np.empty(0)
+    for to, end in enumerate(ends):
+        for start, weight in zip(plan.heights[nth], kernel[:, to], strict=True):
+            yield np.array([[nth, start], [nth + 1, end]]), float(weight)
+        if shifts.size:
+            yield np.array([[nth, BIAS_HEIGHT], [nth + 1, end]]), float(shifts[to])
+        if skips is not None and nth:
+            for place, (start, weight) in enumerate(zip(plan.heights[0], skips[:, to], strict=True)):
+                bend = 0.10 + 0.14 * place / max(len(skips) - 1, 1)
+                yield _bent(start, nth + 1, end, bend), float(weight)
+
+
+def _bent(start: float, right: float, end: float, bend: float) -> Array:
+    """Return a curve from an input that passes under the layers between."""
+    t = np.linspace(0, 1, STEPS)
+    middle = -2 * bend - (start + end) / 2
+    return np.stack([t * right, (1 - t) ** 2 * start + 2 * t * (1 - t) * middle + t**2 * end], axis=1)
+
+
+def _draw_lines(ax: Axes, lines: Lines) -> None:
+    from matplotlib.collections import LineCollection
+
+    ink = inks(ax)
+    share = np.abs(lines.weights) / max(np.abs(lines.weights).max(initial=0.0), 1e-300)
+    widest = float(np.interp(len(lines.paths), (CROWD / 4, CROWD), (WIDEST, THINNER)))
+    colours = [
+        (*(ink.positive if weight > 0 else ink.negative), FAINTEST + (STRONGEST - FAINTEST) * part)
+        for weight, part in zip(lines.weights, share, strict=True)
+    ]
+    ax.add_collection(
+        LineCollection(lines.paths, colors=colours, linewidths=widest * share, capstyle="butt", zorder=1), autolim=False
+    )
+
+
+def _draw_units(ax: Axes, plan: Plan, biases: Sequence[int]) -> None:
+    ink = inks(ax)
+    size = _circle(plan)
+    fill, faint = blended(ink.text, ink.ground, 0.04), blended(ink.text, ink.ground, 0.12)
+    for nth, heights in enumerate(plan.heights):
+        ax.plot(
+            [nth] * len(heights), heights, "o", markersize=size, color=fill, markeredgecolor=ink.text, zorder=3, clip_on=False
+        )
+        if len(heights) < plan.sizes[nth]:
+            below = heights[-1] - 0.055 - np.arange(3) * 0.022
+            ax.plot([nth] * 3, below, "o", markersize=1.8, color=ink.soft, zorder=3, clip_on=False)
+    ax.plot(
+        biases, [BIAS_HEIGHT] * len(biases), "o", markersize=0.7 * min(size, 16), color=faint, markeredgecolor=ink.soft, zorder=3
+    )
+    for at in biases:
+        _write(ax, "bias", (at, BIAS_HEIGHT), (0, 9), ha="center", va="bottom", fontsize="small", color=ink.soft)
+
+
+def _circle(plan: Plan) -> float:
+    """Return how many points wide the circle of a unit is: as much as the fullest layer leaves room for."""
+    return float(np.clip(210 / max(map(len, plan.kept)), 7, 22))
+
+
+def _draw_text(ax: Axes, plan: Plan, names: Sequence[Sequence[str]]) -> None:
+    """Name the units at both ends and each layer, with how many of its units are drawn."""
+    ink = inks(ax)
+    room = 8 + _circle(plan) / 2
+    for at, heights, own, side in zip(
+        (0, len(plan.layers)), (plan.heights[0], plan.heights[-1]), names, ("right", "left"), strict=True
+    ):
+        for height, name in zip(heights, own, strict=True):
+            _write(ax, name, (at, height), (-room if side == "right" else room, 0), ha=side, va="center")
+    bottom = ax.get_ylim()[0]
+    for nth, (size, kept) in enumerate(zip(plan.sizes, plan.kept, strict=True)):
+        name = plan.layers[nth - 1].name if nth else "inputs"
+        label = f"layer {name}" if name.isdecimal() else name
+        _write(ax, shown(label, LETTERS), (nth, bottom), (0, -4), ha="center", va="top")
+        count = f"{len(kept)} of {size:,} shown" if len(kept) < size else f"{size:,}"
+        _write(ax, count, (nth, bottom), (0, -18), ha="center", va="top", fontsize="small", color=ink.soft)
+
+
+def _write(ax: Axes, text: str, at: tuple[float, float], away: tuple[float, float], **how: Any) -> None:
+    ax.annotate(text, at, away, textcoords="offset points", annotation_clip=False, **how)
+
+
+def _key(ax: Axes, lines: Lines) -> None:
+    """Say what colours are, and what the widest line stands for."""
+    from matplotlib.lines import Line2D
+
+    ink = inks(ax)
+    widest = f"widest line: {np.abs(lines.weights).max(initial=0.0):.3g}"
+    handles = [
+        Line2D([], [], color=colour, linewidth=3, label=word)
+        for colour, word in ((ink.positive, "positive"), (ink.negative, "negative"))
+    ]
+    ax.legend(
+        handles=[*handles, Line2D([], [], linewidth=0, label=widest)],
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.1),
+        ncols=3,
+        frameon=False,
+        fontsize="small",
+        labelcolor=ink.soft,
+        handlelength=1.4,
+    )
+
+
+def _names(found: Weights, which: str, given: Sequence[str] | None, plan: Plan, end: int) -> list[str]:
+    """Return what the units at one end are called: as it is given, as the file has it, or x1, x2 ... and y1, y2 ..."""
+    size, kept = plan.sizes[end], plan.kept[end]
+    if given is not None and len(given) != size:
+        raise ShapeError(f"{len(given):,} names are given as {which}, and the network has {size:,}")
+    said = _said(found.meta, which)
+    letter = "x" if which == "inputs" else "y"
+    names = given if given is not None else said if len(said) == size else [f"{letter}{nth + 1}" for nth in range(size)]
+    return [shown(names[nth], LETTERS) for nth in kept]
+
+
+def _said(meta: Mapping[str, Any], which: str) -> list[Any]:
+    """Return what a file of R says that the units at one end are called; a file may say anything under these words."""
+    networks = meta.get("networks")
+    network = networks.get("") if isinstance(networks, Mapping) else None
+    said = network.get(which) if isinstance(network, Mapping) else None
+    return said if isinstance(said, list) else []

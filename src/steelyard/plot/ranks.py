@@ -1,0 +1,94 @@
+"""`spectrum`: the singular values of a weight, beside those of random weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from steelyard.core.weight import Weight
+from steelyard.core.weights import Weights
+from steelyard.errors import ShapeError, printable
+from steelyard.measures.matrices import matrix_shape
+from steelyard.measures.spectra import DRAWS, EXACT, LARGEST, PASSED_OVER, spectra
+from steelyard.plot.canvas import axes_for, caption, counted, inks, shown
+from steelyard.plot.sources import one_weight
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from steelyard.measures.spectra import Spectrum
+
+
+def spectrum(
+    source: Any,
+    name: str | None = None,
+    *,
+    exact: int = EXACT,
+    largest: int = LARGEST,
+    draws: int = DRAWS,
+    log: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the singular values of a weight, largest first, beside what random weights would give.
+
+    `source` is a `Weight`, or anything that has some, and `name` then says which. The grey line are those of the same entries
+    in random order, the mean of `draws` matrices; the dashed one is where the values of random weights of this scale end
+    (Marchenko and Pastur). What lies above both is structure. A convolution is unfolded. All values are found where the shorter
+    side is at most `exact`, else the `largest`, and the caption says so. `log` makes the axis of the values logarithmic.
+
+    Raises what `steelyard.spectra` raises, `AmbiguityError` without a name where several weights are matrices, and `ShapeError`
+    for one that is none, is not of floats, or holds NaN or Inf.
+
+    Examples:
+        >>> from steelyard import plot
+        >>> ax = plot.spectrum({"w": np.diag([3.0, 4.0])})
+        >>> ax.lines[0].get_ydata().tolist(), ax.get_ylabel()
+        ([4.0, 3.0], 'singular value')
+    """
+    weight = one_weight(source, name, _is_matrix, "a matrix of floats with a side of two or more")
+    rows = spectra(Weights([weight.replace(tied=None)]), exact=exact, largest=largest, draws=draws).rows
+    if not rows:
+        raise ShapeError(f"{printable(weight.name)} has no singular values: it holds NaN or Inf; steelyard.check says where")
+    ax = axes_for(ax, 6.4, 4.2)
+    _draw(ax, rows[0])
+    if log:
+        ax.set_yscale("log")
+    else:
+        ax.set_ylim(bottom=0)
+    ax.set_title(shown(weight.name))
+    caption(ax, _notes(rows[0]))
+    return ax
+
+
+def _is_matrix(weight: Weight) -> bool:
+    shape = matrix_shape(weight)
+    floats = weight.dtype.startswith(("float", "bfloat", "complex"))
+    return shape is not None and min(shape) >= 2 and floats and weight.role not in PASSED_OVER
+
+
+def _draw(ax: Axes, found: Spectrum) -> None:
+    ink = inks(ax)
+    ranks = np.arange(1, len(found.values) + 1)
+    size = float(np.clip(400 / len(ranks), 2.8, 5.0))
+    ax.plot(ranks, found.values, "o", color=ink.positive, markersize=size, markeredgewidth=0, label="this weight", zorder=3)
+    if found.null is not None:
+        label = f"its entries in random order (mean of {found.null.draws})"
+        ax.plot(ranks, found.null.values, color=ink.soft, linewidth=1.5, label=label)
+    label = f"edge of random weights: {counted(found.beyond, 'value')} above"
+    ax.axhline(found.edge, color=ink.negative, linewidth=1.2, linestyle=(0, (4, 3)), label=label)
+    ax.set(xlabel="rank, largest first", ylabel="singular value")
+    ax.set_xlim(1 - max(len(ranks) * 0.02, 0.3), len(ranks) + max(len(ranks) * 0.02, 0.3))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, fontsize="small", loc="upper right")
+
+
+def _notes(found: Spectrum) -> list[str]:
+    count, side = len(found.values), min(found.shape)
+    some = f", the {count:,} largest of {side:,} values, each within {found.error:.2g}" if count < side else ""
+    ranks = f"stable rank {found.stable_rank:.3g}"
+    ranks += f", effective rank {found.effective_rank:.3g}" if found.effective_rank is not None else ""
+    verdict = found.verdict.partition(":")[0] or ("nothing beyond chance" if found.null else "")
+    return [f"as a matrix of {found.shape[0]:,} \u00d7 {found.shape[1]:,}{some}", "; ".join(filter(None, (ranks, verdict)))]

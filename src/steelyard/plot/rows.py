@@ -1,0 +1,88 @@
+"""Many weights under one another: their names, or those of the groups that they belong to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from steelyard.plot.canvas import inks, shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    Group = tuple[str, int, int]
+    """What the names of some rows begin with, the first of them, and the one behind the last."""
+
+NAMED = 40
+"""Rows up to which each has its name."""
+FEW, GROUPS = 8, 40
+"""Groups that names are put together to, at least and at most; of more than fit the larger are named."""
+APART = 34
+"""Labels that one above another can be read."""
+LETTERS = 38
+_PARTS = re.compile(r"[./]")
+
+
+def height_of(count: int) -> float:
+    """Return how many inches high a picture of so many rows is.
+
+    >>> height_of(1), height_of(20), height_of(700)
+    (1.7, 6.45, 8.5)
+    """
+    return min(1.45 + 0.25 * count, 8.5 if count <= NAMED else max(5.5, min(2.0 + 0.05 * count, 8.5)))
+
+
+def groups_of(names: Sequence[str], limit: int = GROUPS) -> list[Group]:
+    """Put names that follow one another and begin alike together, by as many parts as give no more groups than `limit`.
+
+    Where these are but a few, and all names nearly one group, one part more is taken.
+
+    >>> groups_of(["h.0.w", "h.0.b", "h.1.w", "out.w"], 3)
+    [('h.0', 0, 2), ('h.1', 2, 3), ('out.w', 3, 4)]
+    >>> groups_of(["h.0.w", "h.0.b", "h.1.w", "out.w"], 2)
+    [('h', 0, 3), ('out', 3, 4)]
+    """
+    parts = [_PARTS.split(name) for name in names]
+    best: list[Group] = []
+    for depth in range(1, max(map(len, parts), default=1) + 1):
+        found: list[Group] = []
+        for _, run in groupby(range(len(names)), key=lambda nth: parts[nth][:depth]):
+            places = list(run)
+            found.append((_beginning(names[places[0]], depth), places[0], places[-1] + 1))
+        if len(found) > limit and len(best) >= min(FEW, limit):
+            break
+        best = found
+    return best
+
+
+def _beginning(name: str, depth: int) -> str:
+    """Return the first parts of a name, with the marks between them."""
+    ends = [match.start() for match in _PARTS.finditer(name)]
+    return name[: ends[depth - 1]] if len(ends) >= depth else name
+
+
+def label_rows(ax: Axes, names: Sequence[str]) -> None:
+    """Name the rows of an Axes, the first of which is at 0 and at the top; groups where there are too many for all names."""
+    ink = inks(ax)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0, pad=7, labelsize="small" if len(names) <= 26 else "x-small")
+    if len(names) <= NAMED:
+        ax.set_yticks(range(len(names)), [shown(name, LETTERS) for name in names])
+        return
+    groups = groups_of(names)
+    kept = _legible(groups, len(names) / APART)
+    ax.set_yticks([(start + stop - 1) / 2 for _, start, stop in kept], [shown(label, LETTERS) for label, _, _ in kept])
+    for _, start, _ in groups[1:] if len(kept) == len(groups) else ():
+        ax.axhline(start - 0.5, color=ink.soft, linewidth=0.3, alpha=0.5)
+
+
+def _legible(groups: Sequence[Group], apart: float) -> list[Group]:
+    """Leave out the labels that would lie upon that of a larger group."""
+    kept: list[Group] = []
+    for group in sorted(groups, key=lambda each: each[1] - each[2]):
+        middle = (group[1] + group[2]) / 2
+        if all(abs(middle - (start + stop) / 2) >= apart for _, start, stop in kept):
+            kept.append(group)
+    return sorted(kept, key=lambda each: each[1])

@@ -1,0 +1,51 @@
+"""What is to be drawn: all weights of a source, or the one that a name, or its being the only one, tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from steelyard.core.weight import Weight
+from steelyard.core.weights import Weights
+from steelyard.errors import AmbiguityError, ShapeError, printable
+from steelyard.io import weights
+from steelyard.plot.canvas import counted
+
+NAMED = 4
+"""Names that an error lists."""
+
+
+def weights_of(source: Any) -> Weights:
+    """Return the weights of anything that has some, also of a single weight, which keeps its name."""
+    return Weights([source.replace(tied=None)]) if isinstance(source, Weight) else weights(source)
+
+
+def drawable(source: Any) -> list[Weight]:
+    """Return the weights that hold numbers, tied ones once. Raises `ShapeError` where there are none."""
+    found = [weight for weight in weights_of(source)._distinct().weights if weight.size]
+    if not found:
+        raise ShapeError("there is nothing to draw: the source has no weight that holds numbers")
+    return found
+
+
+def one_weight(source: Any, name: str | None, fits: Callable[[Weight], Any], what: str, *, first: bool = False) -> Weight:
+    """Return the weight of this name, or the only one that `fits`; the `first` that does, where that is what is drawn.
+
+    Raises `WeightNotFoundError` for a name that there is not, `ShapeError` where nothing fits, and `AmbiguityError`
+    where several do.
+    """
+    found = weights_of(source)
+    if name is not None:
+        weight = found[name]
+        if not fits(weight):
+            raise ShapeError(f"{printable(name)} of shape {list(weight.shape)} and role {weight.role} is not {what}")
+        return weight
+    fitting = [weight for weight in found._distinct().weights if fits(weight)]
+    if not fitting:
+        held = f"{counted(len(found), 'weight')}, and none is" if found else "no weights, so none is"
+        raise ShapeError(f"there is nothing to draw: the source has {held} {what}")
+    if len(fitting) > 1 and not first:
+        names = ", ".join(printable(weight.name) for weight in fitting[:NAMED])
+        more = f" and {len(fitting) - NAMED:,} more" if len(fitting) > NAMED else ""
+        raise AmbiguityError(f"which weight is meant? {len(fitting):,} are {what}: {names}{more}; give the name of one")
+    return fitting[0]

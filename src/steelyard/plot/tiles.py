@@ -1,0 +1,123 @@
+"""`filters`: the filters of a convolution as small pictures."""
+
+from __future__ import annotations
+
+from math import ceil, sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_rgba
+
+from steelyard.errors import ShapeError
+from steelyard.measures.filters import COLOURS, axes_of_filters
+from steelyard.measures.filters import filters as filters_of
+from steelyard.plot.canvas import axes_for, caption, counted, inks, shown, signed_colours
+from steelyard.plot.sources import one_weight
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from steelyard.core.weight import Array
+    from steelyard.measures.filters import Filters
+    from steelyard.plot.canvas import Inks
+
+LIMIT = 64
+FINE = 8
+"""Dots along the side of each number of a filter, so that the gaps between filters may be narrower than that."""
+
+
+def filters(source: Any, name: str | None = None, *, limit: int = LIMIT, each: bool = False, ax: Axes | None = None) -> Axes:
+    """Draw the filters of a convolution of images: each is what one unit looks for.
+
+    Without a `name` it is the first convolution of the source. Filters of three inputs are drawn in red, green and blue, where
+    mid-grey is zero; others for each output and input in the colours of `heatmap`. All have one scale, from minus to plus the
+    greatest magnitude among them, or with `each` one of its own. Of many the first `limit` are drawn, and the caption says
+    so, as it does where the file does not say which axis is which and the kernel was taken for one of PyTorch's.
+
+    Raises `ShapeError` where there is no convolution of images, or the one that is named is none.
+
+    Examples:
+        >>> from steelyard import Role, plot
+        >>> from steelyard.core.readers import from_array
+        >>> kernel = from_array("conv.weight", np.eye(5)[None, None].repeat(8, 0), role=Role.KERNEL, axes="out in kh kw")
+        >>> plot.filters(kernel).get_title()
+        'conv.weight'
+    """
+    if limit < 1:
+        raise ShapeError(f"limit is {limit}; it must be positive")
+    weight = one_weight(source, name, axes_of_filters, "a convolution of images with filters of 2 \u00d7 2 or more", first=True)
+    found = filters_of(weight, limit)
+    assert found is not None  # its axes were looked at
+    ends = _ends(found.pictures, each=each)
+    across = ceil(sqrt(len(found.pictures)))
+    down = ceil(len(found.pictures) / across)
+    height, width = found.pictures.shape[1:3]
+    ax = axes_for(ax, 6.0, min(5.6 * down / across * height / width + 0.8, 9.0))
+    ink = inks(ax)
+    ax.imshow(
+        mosaic(coloured(found.pictures / ends, ink), across),
+        extent=(-0.5, across - 0.5, down - 0.5, -0.5),
+        aspect=height / width,
+        interpolation="nearest",
+    )
+    _axes(ax, found, across, down)
+    if found.pictures.shape[-1] != COLOURS:
+        end, label = (1.0, "weight value over the greatest of its filter") if each else (float(ends.max()), "weight value")
+        scale = ScalarMappable(Normalize(-end, end), signed_colours(ink))
+        ax.figure.colorbar(scale, ax=ax, label=label, fraction=0.05, pad=0.02).outline.set_visible(False)
+    ax.set_title(shown(weight.name))
+    caption(ax, _notes(found, "the greatest of each" if each else f"\u00b1{ends.max():.3g}"))
+    return ax
+
+
+def _ends(pictures: Array, *, each: bool) -> Array:
+    """Return the greatest magnitude of each filter, or of all for each; 1 where all are zero."""
+    sizes = np.abs(np.where(np.isfinite(pictures), pictures, 0)).max(axis=(1, 2, 3), keepdims=True).astype(float)
+    ends: Array = sizes if each else np.full_like(sizes, sizes.max())
+    return np.where(ends > 0, ends, 1.0)
+
+
+def coloured(pictures: Array, ink: Inks) -> Array:
+    """Return the colours of filters between -1 and 1 as red, green, blue and opacity; what is not finite has that of text."""
+    bad = ~np.isfinite(pictures).all(axis=-1)
+    if pictures.shape[-1] == COLOURS:
+        made = np.ones((*pictures.shape[:-1], 4))
+        made[..., :3] = np.clip(0.5 + np.nan_to_num(pictures) / 2, 0, 1)
+    else:
+        made = signed_colours(ink)(Normalize(-1, 1)(pictures[..., 0]))
+    made[bad] = to_rgba(ink.text)
+    return made
+
+
+def mosaic(tiles: Array, across: int) -> Array:
+    """Lay pictures in rows, each number some dots wide, with gaps that are not painted."""
+    count, height, width, _ = tiles.shape
+    gap = max(FINE * min(height, width) // 16, 2)
+    high, wide = height * FINE + 2 * gap, width * FINE + 2 * gap
+    made = np.zeros((ceil(count / across) * high, across * wide, 4))
+    for nth, tile in enumerate(tiles):
+        top, left = nth // across * high + gap, nth % across * wide + gap
+        made[top : top + height * FINE, left : left + width * FINE] = tile.repeat(FINE, 0).repeat(FINE, 1)
+    return made
+
+
+def _axes(ax: Axes, found: Filters, across: int, down: int) -> None:
+    """Name the first filter of each row, and count on along the columns."""
+    ax.set_yticks(range(down), [shown(found.units[row * across]) for row in range(down)])
+    ax.set_xticks(range(across), [f"+{column}" for column in range(across)])
+    ax.tick_params(length=0, labelcolor=inks(ax).soft, labelsize="small")
+    ax.spines[:].set_visible(False)
+    ax.patch.set_visible(False)
+
+
+def _notes(found: Filters, end: str) -> list[str]:
+    count, height, width, channels = found.pictures.shape
+    some = f"the first {count:,} of " if count < found.count else ""
+    colour = f", in red, green and blue: mid-grey is 0, full colour {end}" if channels == COLOURS else ""
+    bad = int((~np.isfinite(found.pictures).all(axis=-1)).sum())
+    return [
+        f"{some}{counted(found.count, 'filter')} of {height} \u00d7 {width}{colour}",
+        "the file names no axes: taken for PyTorch's, out in kh kw" if found.guessed else "",
+        f"{counted(bad, 'place')} with NaN or Inf, in the colour of text" if bad else "",
+    ]

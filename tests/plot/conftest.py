@@ -1,0 +1,13 @@
+"""Pictures in one style, whatever matplotlib is set to here, and no figure is left open."""
+
+import matplotlib as mpl
+import pytest
+from matplotlib import pyplot as plt
+
+
+@pytest.fixture(autouse=True)
+def _one_style():
+    plt.switch_backend("agg")
+    with plt.style.context("default"), mpl.rc_context({"font.family": "DejaVu Sans", "figure.dpi": 100}):
+        yield
+    plt.close("all")

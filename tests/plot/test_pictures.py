@@ -1,0 +1,117 @@
+"""Every picture as a whole, beside one that was looked at. UPDATE_IMAGES=1 scripts/test tests/plot makes them again."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from steelyard import Role, Weights, plot
+from steelyard.core.readers import from_array
+
+FOLDER = Path(__file__).parent / "pictures"
+DPI = 50
+FAR, SHARE = 48, 0.002
+"""How far, of 255, a colour may be off before a dot is another, and which share of the dots may: letters are drawn a little
+differently by each release."""
+
+
+def numbers(*shape, seed=0):
+    return np.random.default_rng(seed).integers(-1000, 1001, shape) / 1000
+
+
+def bell(*shape, seed=0):
+    return np.random.default_rng(seed).binomial(64, 0.5, shape) / 32 - 1.0
+
+
+def kernel(name, array, axes="out in"):
+    return from_array(name, array, role=Role.KERNEL, layer=name.rpartition(".")[0], axes=axes)
+
+
+def bias(name, array):
+    return from_array(name, array, role=Role.BIAS, layer=name.rpartition(".")[0], axes="out")
+
+
+def mlp(sign=1.0):
+    first, second = numbers(4, 3, seed=1), numbers(2, 4, seed=2)
+    first[2, 1] = 1.2 * sign
+    return Weights([kernel("0.weight", first), bias("0.bias", numbers(4)), kernel("2.weight", second)])
+
+
+def deep(blocks=20, shift=0.0):
+    found = []
+    for nth in range(blocks):
+        found.append(kernel(f"block.{nth}.fc.weight", bell(40, 30, seed=nth) * 0.9**nth))
+        found.append(bias(f"block.{nth}.fc.bias", bell(30, seed=nth) * 0.2 + shift))
+        found.append(from_array(f"block.{nth}.norm.weight", 1 + bell(30, seed=nth) / 9, role=Role.SCALE))
+    return Weights(found)
+
+
+def noisy(array, share):
+    found = array.copy()
+    found.flat[:: round(1 / share)] *= 1.5
+    return found
+
+
+PICTURES = {
+    "heatmap": lambda: plot.heatmap(kernel("fc.weight", noisy(bell(24, 40), 0.01))),
+    "heatmap-large": lambda: plot.heatmap(kernel("fc.weight", np.add.outer(np.arange(900), -np.arange(1300)) / 1e3)),
+    "histograms": lambda: plot.histograms(deep(4), limit=6),
+    "filters": lambda: plot.filters(kernel("conv.weight", bell(10, 1, 5, 5), "out in kh kw")),
+    "filters-colour": lambda: plot.filters(kernel("conv.weight", bell(3, 3, 3, 8), "kh kw in out")),
+    "spectrum": lambda: plot.spectrum(kernel("fc.weight", bell(30, 40) + np.outer(np.arange(30), np.arange(40)) / 900)),
+    "network": lambda: plot.network(mlp()),
+    "network-large": lambda: plot.network(Weights([kernel("0.weight", bell(30, 20)), kernel("2.weight", bell(3, 30))]), units=8),
+    "overview": lambda: plot.overview(deep(3)),
+    "overview-many": lambda: plot.overview(deep()),
+    "difference": lambda: plot.difference(deep(3), deep(3, shift=0.01)),
+}
+WRONG = {
+    "heatmap": lambda: plot.heatmap(kernel("fc.weight", -noisy(bell(24, 40), 0.01))),
+    "heatmap-large": lambda: plot.heatmap(
+        kernel("fc.weight", np.add.outer(np.arange(900), -np.arange(1300)) / 1e3), window=(0, 0, 800, 1300)
+    ),
+    "histograms": lambda: plot.histograms(deep(4), limit=6, bins=30),
+    "filters": lambda: plot.filters(kernel("conv.weight", np.flip(bell(10, 1, 5, 5), 3), "out in kh kw")),
+    "filters-colour": lambda: plot.filters(kernel("conv.weight", np.flip(bell(3, 3, 3, 8), 2), "kh kw in out")),
+    "spectrum": lambda: plot.spectrum(kernel("fc.weight", bell(30, 40))),
+    "network": lambda: plot.network(mlp(sign=-1)),
+    "network-large": lambda: plot.network(Weights([kernel("0.weight", bell(30, 20)), kernel("2.weight", bell(3, 30))]), units=9),
+    "overview": lambda: plot.overview(deep(3, shift=0.1)),
+    "overview-many": lambda: plot.overview(deep(), kind="ridges"),
+    "difference": lambda: plot.difference(deep(3), deep(3, shift=0.02)),
+}
+"""Each picture with something wrong in it."""
+
+
+def dots(ax):
+    """Return the picture of an Axes's figure, as red, green and blue up to 255."""
+    ax.figure.set_dpi(DPI)
+    ax.figure.canvas.draw()
+    return np.asarray(ax.figure.canvas.buffer_rgba())[..., :3].astype(int)
+
+
+def apart(found, name):
+    """Return which share of the dots is not that of the picture that is kept."""
+    kept = np.asarray(Image.open(FOLDER / f"{name}.png").convert("RGB")).astype(int)
+    return 1.0 if kept.shape != found.shape else float((np.abs(found - kept).max(axis=-1) > FAR).mean())
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_is_as_it_was_when_it_was_looked_at(name):
+    found = dots(PICTURES[name]())
+    if os.environ.get("UPDATE_IMAGES"):
+        Image.fromarray(found.astype(np.uint8)).quantize(128).save(FOLDER / f"{name}.png", optimize=True)
+    assert apart(found, name) <= SHARE
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_wrong_picture_is_noticed(name):
+    assert apart(dots(WRONG[name]()), name) > SHARE
+
+
+def test_every_picture_that_is_kept_is_compared_and_small():
+    assert {path.stem for path in FOLDER.iterdir()} == set(PICTURES) == set(WRONG)
+    assert {name.partition("-")[0] for name in PICTURES} == set(plot.__all__)
+    assert all(path.stat().st_size < 40_000 for path in FOLDER.iterdir())
