@@ -32,7 +32,7 @@ def axis_of(summaries: Iterable[Summary]) -> float:
         return 1.0
     order = np.argsort(sizes)
     reached = np.cumsum(counts[order])
-    return _round_up(float(sizes[order][np.searchsorted(reached, 0.999 * reached[-1])]))
+    return round_up(float(sizes[order][np.searchsorted(reached, 0.999 * reached[-1])]))
 
 
 def header(end: float) -> str:
@@ -62,10 +62,10 @@ def bars(summary: Summary, end: float) -> str:
     return (BELOW if beyond[0] else " ") + "".join(BARS[height] for height in heights) + (ABOVE if beyond[1] else " ")
 
 
-def _round_up(number: float) -> float:
+def round_up(number: float) -> float:
     """Return the next of 1, 2, 3, 5 and their tens.
 
-    >>> _round_up(0.042), _round_up(7.1)
+    >>> round_up(0.042), round_up(7.1)
     (0.05, 10.0)
     """
     power = 10.0 ** np.floor(np.log10(number)) if number > 0 else 1.0
