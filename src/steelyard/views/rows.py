@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from math import prod
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.core.weight import Weight
 from steelyard.errors import SteelyardError
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     Names = list[str]
     """A name in parts: texts at even places, whole numbers at odd ones."""
-    Group = tuple[Names, object, list[Weight]]
-    """The parts of the first name, what all have in common besides, and the weights."""
+    Group = tuple[Names, object, list[Any]]
+    """The parts of the first name, what all have in common besides, and what has these names."""
 
 _NUMBER = re.compile(r"([0-9]+)")
 _DIGITS = 9
@@ -92,12 +92,40 @@ def rows_of(weights: Weights, *, unfolded: bool = False) -> list[Row]:
     distinct = weights._distinct().weights
     groups: Iterable[list[Weight]] = ([weight] for weight in weights.values())
     if not unfolded:
-        parts = _NUMBER.split
-        groups = [group for _, _, group in _folded([(parts(w.name, _DEPTH), _kind(w), [w]) for w in weights.values()], 0)]
+        groups = folded(weights.values(), attrgetter("name"), _kind)
     if len(distinct) == len(weights):
         return [Row(group, group) for group in groups]
     counted = set(map(id, distinct))
     return [Row(group, [weight for weight in group if id(weight) in counted]) for group in groups]
+
+
+def folded(listed: Iterable[Any], name: Callable[[Any], str], kind: Callable[[Any], object]) -> list[list[Any]]:
+    """Put together what has one place in blocks that repeat, and is alike in `kind`; the order stays.
+
+    >>> folded(["in", "h.0.w", "h.0.b", "h.1.w", "h.1.b"], str, len)
+    [['in'], ['h.0.w', 'h.1.w'], ['h.0.b', 'h.1.b']]
+    """
+    return [group for _, _, group in _folded([(_NUMBER.split(name(each), _DEPTH), kind(each), [each]) for each in listed], 0)]
+
+
+def folded_apart(listed: Iterable[Any], name: Callable[[Any], str], kind: Callable[[Any], object]) -> list[list[Any]]:
+    """Put together what differs in numbers only that count up, and is alike in `kind`, in whatever order it comes.
+
+    Unlike `folded` it does not ask that whole blocks repeat: some of their weights may be missing.
+
+    >>> folded_apart(["h.1.w", "h.0.b", "h.0.w"], str, len)
+    [['h.0.w', 'h.1.w'], ['h.0.b']]
+    """
+    alike: dict[object, list[Any]] = {}
+    for each in listed:
+        alike.setdefault((tuple(_NUMBER.split(name(each), _DEPTH)[::2]), kind(each)), []).append(each)
+    ordered = (sorted(group, key=lambda each: _numbers(name(each))) for group in alike.values())
+    return [part for group in ordered for part in folded(group, name, kind)]
+
+
+def _numbers(name: str) -> list[tuple[int, str]]:
+    """Return what orders names by their numbers, without making numbers of thousands of digits."""
+    return [(len(digits), digits) for digits in (part.lstrip("0") for part in _NUMBER.split(name, _DEPTH)[1::2])]
 
 
 def span(first: str, last: str) -> str:
