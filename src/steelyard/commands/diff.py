@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 from steelyard.commands import add_part, print_json
@@ -23,9 +24,12 @@ def run(args: argparse.Namespace) -> int:
     steelyard diff before.pt after.safetensors --atol 1e-6
     """
     from steelyard.measures.diff import diff
-    from steelyard.views.differences import diff_lines
+    from steelyard.views.differences import SHOWN, diff_lines
+    from steelyard.views.terminal import screen_of
 
     sources = [_opened(path, args.part, args.select) for path in (args.a, args.b)]
+    screen = screen_of(sys.stdout)
+    histograms = screen.width is not None if args.histograms is None else args.histograms
     found = diff(
         *sources,
         atol=args.atol,
@@ -37,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(_record(args, found))
     else:
-        print("\n".join(diff_lines(found, None if args.all else 40)))
+        print("\n".join(diff_lines(found, None if args.all else SHOWN, screen, histograms=histograms)))
     return 0 if found.same else 1
 
 
@@ -53,7 +57,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--up-to", choices=("permutation",), default="", help="put hidden units into the order that fits best")
     parser.add_argument("--no-verdicts", action="store_true", help="give the figures only")
     parser.add_argument("--select", metavar="PATTERN", action="append", help="only names that match; may be given again")
-    parser.add_argument("--all", action="store_true", help="list every weight that differs, not the first 40")
+    parser.add_argument("--all", action="store_true", help="list every weight that differs, repeated blocks too")
+    parser.add_argument(
+        "--histograms",
+        action=argparse.BooleanOptionalAction,
+        help="show how b - a spreads in each row, for which it is read once more (default: in a terminal)",
+    )
     add_part(parser)
 
 

@@ -142,6 +142,16 @@ def span(first: str, last: str) -> str:
     return "".join(a if a == b else f"[{a}-{b}]" for a, b in zip(begin, end, strict=True))
 
 
+def told(first: str, last: str, name: str) -> list[str]:
+    """Return the numbers of a name that tell it from the others between `first` and `last`.
+
+    >>> told("layers.0.experts.0.w2", "layers.11.experts.7.w2", "layers.3.experts.5.w2")
+    ['3', '5']
+    """
+    begin, end, own = (_NUMBER.split(each, _DEPTH)[1::2] for each in (first, last, name))
+    return [number for number, a, b in zip(own, begin, end, strict=True) if a != b]
+
+
 def _folded(groups: list[Group], depth: int) -> list[Group]:
     """Fold what repeats at the number of this depth, then what repeats within at the next."""
     place = 2 * depth + 1

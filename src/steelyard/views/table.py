@@ -26,7 +26,7 @@ FIGURES = ("near_zeros", "l1", "q05", "q95", "rms", "l2", "zeros", "inf", "nan",
 APART = ("mean abs", "cosine", "changed")
 EXPENDABLE = (
     *(*REDUNDANT, "dtype", "role", "parameters", "times", *FIGURES, *APART),
-    *("mean", "max", "min", "histogram", "shape", "most in", "largest"),
+    *("mean", "max", "min", "most in", "largest", "histogram", "shape"),
 )
 """The columns that a narrow screen does without, in this order; the redundant ones before a name is cut."""
 SIGNED = ("min", "q05", "median", "mean", "q95", "max", "largest", "cosine")
