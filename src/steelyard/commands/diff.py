@@ -25,23 +25,26 @@ def run(args: argparse.Namespace) -> int:
     """
     from steelyard.measures.diff import diff
     from steelyard.views.differences import SHOWN, diff_lines
+    from steelyard.views.progress import following_all
     from steelyard.views.terminal import screen_of
 
     sources = [_opened(path, args.part, args.select) for path in (args.a, args.b)]
     screen = screen_of(sys.stdout)
     histograms = screen.width is not None if args.histograms is None else args.histograms
-    found = diff(
-        *sources,
-        atol=args.atol,
-        rtol=args.rtol,
-        rules=dict(args.rename) or None,
-        up_to=args.up_to,
-        verdicts=not args.no_verdicts,
-    )
+    with following_all(sources, "comparing") as watched:
+        found = diff(
+            *watched,
+            atol=args.atol,
+            rtol=args.rtol,
+            rules=dict(args.rename) or None,
+            up_to=args.up_to,
+            verdicts=not args.no_verdicts,
+        )
+        lines = [] if args.json else list(diff_lines(found, None if args.all else SHOWN, screen, histograms=histograms))
     if args.json:
         print_json(_record(args, found))
     else:
-        print("\n".join(diff_lines(found, None if args.all else SHOWN, screen, histograms=histograms)))
+        print("\n".join(lines))
     return 0 if found.same else 1
 
 
