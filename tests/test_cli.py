@@ -1,26 +1,22 @@
 """The command: what it prints, what it reads, how it fails."""
 
 import errno
-import fcntl
 import io
 import json
 import os
-import pty
 import re
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import time
 import tomllib
 import types
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from terminals import ENV, ESCAPE, ROOT, in_terminal, run
 from torch import nn
 
 import steelyard
@@ -28,44 +24,6 @@ from steelyard import cli
 from steelyard.cli import main
 from steelyard.core import source as core_source
 from steelyard.views.terminal import cells
-
-ROOT = Path(__file__).parents[1]
-ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
-# what decides how a terminal is used must come from the test, not from whoever runs it
-PLAIN = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "NO_COLOR", "TERM", "PYTHONIOENCODING", "PYTHONUNBUFFERED")}
-ENV = {**PLAIN, "PYTHONPATH": str(ROOT / "src"), "TERM": "xterm-256color", "PYTHONUTF8": "1"}
-
-
-def run(*args, env=None):
-    """Run the command as a process of its own, its output in pipes."""
-    return subprocess.run(
-        [sys.executable, "-m", "steelyard", *map(str, args)],
-        capture_output=True,
-        text=True,
-        env={**ENV, **(env or {})},
-        check=False,
-    )
-
-
-def in_terminal(columns, *args, env=None):
-    """Run the command in a terminal of so many columns, and return what it wrote there."""
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    command = [sys.executable, "-m", "steelyard", *map(str, args)]
-    process = subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env={**ENV, **(env or {})})
-    os.close(follower)
-    written = b""
-    while True:
-        try:
-            block = os.read(leader, 1 << 16)
-        except OSError:  # how Linux says that the other side is closed
-            break
-        if not block:
-            break
-        written += block
-    os.close(leader)
-    assert process.wait() == 0, written
-    return written.decode().replace("\r\n", "\n")
 
 
 def raw_safetensors(path, tensors):

@@ -30,7 +30,7 @@ LEVELS = 12
 """Shades on either side of zero."""
 STOPS = ((8, 69, 148), (107, 174, 214), (242, 242, 242), (253, 174, 97), (179, 66, 0))
 """Colours from the lower end of the scale to its upper one; both ends are readable on black and on white."""
-FEWER = (25, 32, 74, 117, 153, 195, 255, 230, 223, 215, 208, 166, 130)
+FEWER = (25, 32, 74, 117, 153, 195, 231, 230, 223, 215, 208, 166, 130)
 """The same of the 256 colours that every terminal has: one for two shades, chosen by eye, since the nearest change their hue."""
 HOLE = (0, 0, 0)
 """What is not finite: black, which no scale of light colours has, whatever an eye sees of hues."""
@@ -64,8 +64,7 @@ def heatmap_lines(weight: Weight, screen: Screen) -> Iterator[str]:
 def _levels(values: Array) -> tuple[Array, float]:
     """Return the level of each cell, from -LEVELS to LEVELS, one below them where it is not finite, and the scale's end."""
     sizes = np.abs(values[np.isfinite(values)])
-    end = round_up(float(np.quantile(sizes, SHARE, method="higher"))) if sizes.any() else 1.0
-    end = end if 0 < end < np.inf else float(sizes.max())
+    end = round_up(float(np.quantile(sizes, SHARE, method="higher")) or float(sizes.max())) if sizes.any() else 1.0
     scaled = np.clip(values / end, -1.0, 1.0) * LEVELS
     shown = np.copysign(np.ceil(np.abs(scaled)), scaled)  # only zero itself has the colour of zero
     return np.where(np.isfinite(values), shown, -LEVELS - 1).astype(int), end

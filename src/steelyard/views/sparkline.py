@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import floor, inf, log10
 
 import numpy as np
 
@@ -68,6 +69,8 @@ def round_up(number: float) -> float:
     >>> round_up(0.042), round_up(7.1)
     (0.05, 10.0)
     """
-    power = 10.0 ** np.floor(np.log10(number)) if number > 0 else 1.0
-    steps = (step for step in (1, 2, 3, 5, 10) if step * power >= number * 0.99)
-    return float(f"{next(steps, 10) * power:.1g}")
+    if number <= 0:
+        return 1.0
+    power = 10.0 ** floor(log10(number))
+    found = float(f"{next(step * power for step in (1, 2, 3, 5, 10) if step * power >= number * 0.99):.1g}") if power else 0.0
+    return found if 0 < found < inf else number  # near the ends of float64 there are no rounder numbers
