@@ -191,7 +191,7 @@ def _look_at(diff: Diff) -> Iterator[str]:
         beyond = [row for row in diff.rows if row.beyond]
         yield _counted(beyond, len(diff.rows), limit, _largest) if beyond else f"no weight is {limit}"
         return
-    changed = sorted((row for row in diff.rows if row.changed and row.role is not Role.COUNT), key=_change, reverse=True)
+    changed = sorted((row for row in diff.rows if row.changed and row.role != Role.COUNT), key=_change, reverse=True)
     much = [row for row in changed if _change(row) > MUCH]
     if much:
         yield _counted(much, len(diff.rows), f"changed by more than {MUCH:.0%}", _percent)

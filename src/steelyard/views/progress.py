@@ -50,8 +50,8 @@ class _Bar:
     def _text(self, now: float) -> str:
         part = min(self.done / max(self.total, 1), 1.0)
         speed = in_units(int((self.done + self.again) / (now - self.begun)))
-        more = f", {in_units(self.again)} looked at again" if part == 1.0 and self.again else ""
-        told = f"] {part:4.0%} of {in_units(self.total)}{more}, {speed}/s"
+        of = f" and {in_units(self.again)} again" if part == 1.0 and self.again else f" of {in_units(self.total)}"
+        told = f"] {part:4.0%}{of}, {speed}/s"
         columns = (screen_of(sys.stderr).width or 80) - 1  # a letter in the last column would begin a new line
         width = min(max(columns - len(self.what) - len(told) - 2, 0), WIDTH)
         return cut(f"{self.what} [{'#' * round(part * width):<{width}}{told}", columns)
