@@ -40,6 +40,13 @@ def test_numbers_inside_words_and_behind_slashes_fold_too():
     assert folded(*(f"params/Block_{i}/kernel" for i in range(9, 12))) == [("params/Block_[9-11]/kernel", 3)]
 
 
+def test_blocks_behind_a_number_that_stays_fold_too():
+    names = [f"{model}.h.{i}.{leaf}" for model in ("gpt2", "gpt3") for i in range(3) for leaf in ("w", "b")]
+    assert folded(*names[:6]) == [("gpt2.h.[0-2].w", 3), ("gpt2.h.[0-2].b", 3)]
+    assert folded("layer1.0.w", "layer1.1.w", "layer2.0.w", layer2_0_w=(3,)) == [("layer1.[0-1].w", 2), ("layer2.0.w", 1)]
+    assert folded(*names) == [("gpt[2-3].h.[0-2].w", 6), ("gpt[2-3].h.[0-2].b", 6)]
+
+
 @pytest.mark.parametrize(
     "names",
     [

@@ -161,20 +161,20 @@ def _folded(groups: list[Group], depth: int) -> list[Group]:
     cuts = [0, *(nth for nth, (one, two) in enumerate(pairwise(heads), 1) if one != two), len(groups)]
     blocks = [groups[begin:end] for begin, end in pairwise(cuts)]
     rests = [[(names[place + 1 :], kind) for names, kind, _ in block] for block in blocks]
-    folded: list[Group] = []
+    found: list[Group] = []
     first = 0
     for nth in range(1, len(blocks) + 1):
         if nth < len(blocks) and rests[nth - 1] == rests[nth] and _counts_up(blocks[nth - 1][0][0], blocks[nth][0][0], place):
             continue
-        folded += _merged(blocks[first:nth], depth)
+        found += _merged(blocks[first:nth], depth)
         first = nth
-    return folded
+    return found
 
 
 def _merged(blocks: list[list[Group]], depth: int) -> list[Group]:
-    """Make one block of those that repeat it, and fold what repeats within; a block by itself stays as it is."""
+    """Make one block of those that repeat it, and fold what repeats within it."""
     if len(blocks) == 1:
-        return blocks[0]
+        return blocks[0] if len(blocks[0]) == 1 else _folded(blocks[0], depth + 1)
     merged = [(*alike[0][:2], [weight for group in alike for weight in group[2]]) for alike in zip(*blocks, strict=True)]
     return _folded(merged, depth + 1)
 
