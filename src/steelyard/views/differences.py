@@ -21,6 +21,7 @@ SHOWN = 40
 """Rows of weights that a table shows; the rest is counted."""
 LONG = 400
 """Letters of what is said of a row where no screen limits them."""
+FIGURES = ("changed", "largest", "mean abs", "relative", "cosine")
 ROOM = 70
 """The width below which no row has room for a histogram, so that none is measured."""
 MUCH = 0.01
@@ -97,15 +98,12 @@ def _columns(groups: Sequence[Sequence[Difference]], screen: Screen, *, histogra
     yield Column("name", [_spanned(group) for group in groups], head="weight")
     yield Column("most in", [_which(group, row) for group, row in zip(groups, most, strict=True)])
     cells_of = [_figures(row) for row in most]
-    for nth, head in enumerate(_FIGURES):
+    for nth, head in enumerate(FIGURES):
         yield Column(head, [each[nth] for each in cells_of], right=True)
     if histograms and (screen.width is None or screen.width >= ROOM):
         yield _histograms(most)
     limit = (screen.width or 3 * LONG) // 3
     yield Column("what", [cut(_what_of(group), limit) for group in groups], head="")
-
-
-_FIGURES = ("changed", "largest", "mean abs", "relative", "cosine")
 
 
 def _change(row: Difference) -> float:
@@ -142,7 +140,7 @@ def difference_line(row: Difference) -> str:
 def _figures(row: Difference) -> tuple[str, ...]:
     """Return the figures of a row, blank where there is nothing to compare."""
     if row.kind not in ("changed", "equal"):
-        return ("",) * len(_FIGURES)
+        return ("",) * len(FIGURES)
     share = "all" if row.changed == row.count else f"{row.changed:,} ({row.changed / max(row.count, 1):.2g})"
     cosine = "-" if row.cosine is None else _cosine(row.cosine)
     return share, figure(row.largest), figure(row.mean_abs), figure(row.relative), cosine
