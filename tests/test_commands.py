@@ -4,12 +4,14 @@ import io
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
 import time
 import warnings
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -281,25 +283,52 @@ def test_an_unknown_suffix_is_refused_before_anything_is_read(file, tmp_path, ca
 def big_file(path, megabytes=400):
     """A .safetensors file whose numbers take no place on the disk."""
     length = megabytes << 18
-    text = json.dumps({"w": {"dtype": "F32", "shape": [length], "data_offsets": [0, length * 4]}}).encode()
+    text = json.dumps({"w": {"dtype": "F32", "shape": [length // 1024, 1024], "data_offsets": [0, length * 4]}}).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text)
     os.truncate(path, 8 + len(text) + length * 4)
     return path
 
 
-def test_ctrl_c_leaves_no_half_written_file(tmp_path):
-    big, out = big_file(tmp_path / "big.safetensors", 3000), tmp_path / "out.safetensors"
-    out.write_bytes(b"old")
-    command = [sys.executable, "-m", "steelyard", "convert", str(big), str(out)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, env=ENV) as process:
+INTERRUPTED = {
+    "convert": "convert {big} {out}",
+    "patch": "patch {small} {big} -o {out}",
+    "apply": "apply {small} {patch} -o {out}",
+}
+
+
+@pytest.mark.parametrize("command", ["convert", "patch", "apply"])
+def test_ctrl_c_leaves_no_half_written_file(tmp_path, command):
+    big, small = big_file(tmp_path / "big.safetensors", 3000), big_file(tmp_path / "small.safetensors", 1)
+    paths = {"big": big, "small": small, "out": tmp_path / "out.safetensors", "patch": tmp_path / "patch.safetensors"}
+    if command == "apply":
+        steelyard.patch(small, big, paths["patch"])
+    paths["out"].write_bytes(b"old")
+    before = names_in(tmp_path)
+    words = [word.format(**paths) for word in INTERRUPTED[command].split()]
+    with subprocess.Popen([sys.executable, "-m", "steelyard", *words], stderr=subprocess.PIPE, env=ENV) as process:
         while not any(name.endswith(".tmp") and (tmp_path / name).stat().st_size for name in names_in(tmp_path)):
             assert process.poll() is None
             time.sleep(0.001)
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130
         assert process.stderr.read() == b""
-    assert out.read_bytes() == b"old"
-    assert names_in(tmp_path) == ["big.safetensors", "out.safetensors"]
+    assert paths["out"].read_bytes() == b"old"
+    assert names_in(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "command", ["diff {big} {other}", "spectra {big}", "compare {big} {other}", "patch {big} {other} -o {out}"]
+)
+def test_ctrl_c_while_files_are_read_ends_quietly_and_leaves_nothing(tmp_path, command):
+    paths = {name: big_file(tmp_path / f"{name}.safetensors", 60_000) for name in ("big", "other")}  # holes: minutes to read
+    words = [word.format(**paths, out=tmp_path / "out.safetensors") for word in command.split()]
+    with subprocess.Popen([sys.executable, "-m", "steelyard", *words], stderr=subprocess.PIPE, env=ENV) as process:
+        time.sleep(2)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert process.stderr.read() == b""
+    assert names_in(tmp_path) == ["big.safetensors", "other.safetensors"]
 
 
 @pytest.mark.parametrize(("command", "limit"), [("convert", 32), ("check", 100), ("digest", 100)])
@@ -394,6 +423,77 @@ def test_progress_shows_on_a_terminal_and_is_gone_at_the_end(file, tmp_path, mon
     shown = sys.stderr.getvalue()
     assert "[##############################] 100% of" in shown
     assert shown.endswith("\r\x1b[K")
+
+
+TWO_FILES = {
+    "diff": ("diff {a} {b}", 1, "comparing", True),
+    "diff --select": ("diff {a} {b} --select *weight", 1, "comparing", True),
+    "compare": ("compare {a} {b} {c}", 0, "comparing", False),  # counters are not compared
+    "spectra": ("spectra {a}", 0, "measuring", False),  # nor has a bias singular values
+    "patch": ("patch {a} {b} -o {out}", 0, "comparing", True),
+    "apply": ("apply {a} {patch} -o {out}", 0, "applying", False),  # numbers that the patch holds in full
+    "transfer": ("transfer {a} --into {b} -o {out}", 0, "reading", False),  # nor does a counter go into another net
+}
+
+
+@pytest.fixture
+def files(file, tmp_path):
+    """A net, two that went on training, and a patch from it to the first of them."""
+    found = {"a": file, "b": tmp_path / "b.safetensors", "c": tmp_path / "c.safetensors", "patch": tmp_path / "p.safetensors"}
+    arrays = load_file(file)
+    for nth, name in enumerate("bc", 1):
+        save_file({key: array if array.dtype == "int64" else array + nth for key, array in arrays.items()}, found[name])
+    steelyard.patch(found["a"], found["b"], found["patch"])
+    return {**found, "out": tmp_path / "out.safetensors"}
+
+
+@pytest.mark.parametrize("case", TWO_FILES)
+def test_commands_over_two_files_show_progress_and_print_what_they_print_without(files, monkeypatch, capsys, case):
+    text, status, what, everything = TWO_FILES[case]
+    args = [word.format(**files) for word in text.split()]
+    quiet = said(capsys, *args, status=status)
+    written = files["out"].read_bytes() if files["out"].exists() else None
+    monkeypatch.setattr(progress, "PATIENCE", 0)
+    monkeypatch.setattr(progress, "PAUSE", 0)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert said(capsys, *args, status=status) == quiet
+    assert (files["out"].read_bytes() if files["out"].exists() else None) == written
+    shown = sys.stderr.getvalue()
+    assert f"\r{what} [#" in shown
+    assert not everything or re.search(r"\[#+\] 100%", shown)
+    assert shown.endswith("\r\x1b[K")
+
+
+def test_what_is_looked_at_again_is_said_to_be_and_fills_no_bar(files, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "PATIENCE", 0)
+    monkeypatch.setattr(progress, "PAUSE", 0)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    said(capsys, "diff", files["a"], files["b"], status=1)  # verdicts look again
+    parts = [int(part) for part in re.findall(r"([0-9]+)% ", sys.stderr.getvalue())]
+    assert parts == sorted(parts)
+    assert parts[-1] == 100
+    assert re.search(r"\] 100% and [0-9.]+ \w+ again, ", sys.stderr.getvalue().rpartition("[#")[2])
+
+
+def test_a_bar_never_wraps_however_narrow_the_terminal_is(file, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "PATIENCE", 0)
+    monkeypatch.setattr(progress, "PAUSE", 0)
+    for columns in (20, 45, 60, 80):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        said(capsys, "check", file, "--health")
+        assert max(map(len, sys.stderr.getvalue().replace("\x1b[K", "").split("\r"))) < columns
+
+
+def test_what_several_threads_read_is_counted_in_full():
+    bar = progress._Bar("reading", 1 << 30)
+    bar.due = float("inf")
+    threads = [Thread(target=lambda: [bar.add(1, 2) for _ in range(20_000)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (bar.done, bar.again) == (80_000, 160_000)
 
 
 def test_what_is_quick_or_goes_into_a_pipe_shows_no_progress(file, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """Differences: every figure as NumPy has it in float64, weights paired whatever they are called, verdicts only with evidence."""
 
 import json
+import pickle
 import subprocess
 import sys
 from itertools import pairwise
@@ -19,7 +20,7 @@ from steelyard.cli import main
 from steelyard.core.readers import from_array
 from steelyard.errors import ShapeError
 from steelyard.measures import sidebyside
-from steelyard.measures.sidebyside import Sums, Tolerance, compare, side_by_side
+from steelyard.measures.sidebyside import STEP, Sums, Tolerance, compare, side_by_side
 
 FLOATS = ["float16", "float32", "float64", "bfloat16", "float8_e4m3fn"]
 INTS = ["int8", "uint8", "int32", "int64", "uint64", "bool"]
@@ -515,3 +516,68 @@ def test_a_gigabyte_is_compared_in_a_hundred_mebibytes(tmp_path):
     assert status == 1
     assert "512 (3.8e-06)" in done.stdout
     assert peak < 100 * 1024
+
+
+# how differences spread
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "int8", "int64", "uint8", "bool"]
+)
+def test_the_largest_difference_has_the_sign_of_b_minus_a_for_every_type(dtype):
+    kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    high, low = np.array([0, 1, 0], "f8").astype(kind), np.zeros(3).astype(kind)
+    up, down = steelyard.diff({"w": low}, {"w": high}).rows[0], steelyard.diff({"w": high}, {"w": low}).rows[0]
+    assert (up.largest, up.max_abs, up.place) == (1.0, 1.0, (1,))
+    assert (down.largest, down.max_abs, down.place) == (-1.0, 1.0, (1,))
+    assert down.to_dict()["largest"] == -1.0
+
+
+def test_the_sign_comes_from_the_largest_difference_of_all_blocks_and_survives_overflow():
+    a = np.zeros(3 * STEP)
+    b = a.copy()
+    b[5], b[STEP + 7], b[-1] = 1.0, -3.0, 2.0
+    row = steelyard.diff({"w": a}, {"w": b}).rows[0]
+    assert (row.largest, row.place) == (-3.0, (STEP + 7,))
+    huge = steelyard.diff({"w": np.array([1.7e308])}, {"w": np.array([-1.7e308])}).rows[0]
+    json.dumps(huge.to_dict(), allow_nan=False)
+
+
+def test_complex_numbers_have_the_magnitude_of_their_difference():
+    row = steelyard.diff({"w": np.array([1 + 1j])}, {"w": np.array([1 - 2j])}).rows[0]
+    assert row.largest == row.max_abs == 3.0
+    assert row.spread().moments.maximum == 3.0
+
+
+@pytest.mark.parametrize("dtypes", [("float32", "float32"), ("float64", "float16"), ("bfloat16", "float32"), ("int8", "int8")])
+def test_a_spread_agrees_with_numpy_and_leaves_out_what_is_not_finite(dtypes):
+    kinds = [np.dtype(getattr(ml_dtypes, dtype, dtype)) for dtype in dtypes]
+    chance = np.random.default_rng(0)
+    a, b = ((chance.standard_normal(STEP + 999) * 20).astype(kind) for kind in kinds)
+    if kinds[0].kind != "i":
+        a[3], b[4], a[5], b[5] = np.nan, np.inf, np.inf, np.inf
+    with np.errstate(invalid="ignore"):
+        apart = b.astype("f8") - a.astype("f8")
+    apart = apart[np.isfinite(apart)]
+    found = steelyard.diff({"w": a}, {"w": b}).rows[0].spread()
+    assert (found.moments.count, found.nan, found.inf) == (apart.size, 0, 0)
+    assert found.moments.minimum == pytest.approx(apart.min(), rel=1e-6)
+    assert found.moments.maximum == pytest.approx(apart.max(), rel=1e-6)
+    assert found.moments.mean == pytest.approx(apart.mean(), rel=1e-5, abs=1e-6)
+
+
+def test_a_spread_is_of_the_layout_that_was_compared():
+    kernel = np.arange(6.0).reshape(2, 3)
+    torch_like = {"fc.weight": kernel, "fc.bias": np.zeros(2)}
+    flax = {"dense": {"kernel": kernel.T + np.array([[0.0, 1.0]]), "bias": np.zeros(2)}}
+    row = next(row for row in steelyard.diff(torch_like, flax).rows if row.changed)
+    assert (row.spread().moments.zeros, row.spread().moments.l1) == (3, 3.0)
+
+
+def test_a_difference_travels_to_another_process_without_the_weights():
+    found = steelyard.diff({"w": np.zeros(3), "v": np.ones(2)}, {"w": np.ones(3), "u": np.ones(4)})
+    copy = pickle.loads(pickle.dumps(found))
+    assert copy.to_dict() == found.to_dict()
+    assert repr(copy) == repr(found)
+    assert all(row.spread() is None for row in copy.rows)
+    assert [row.spread() is None for row in found.rows] == [row.kind != "changed" for row in found.rows]

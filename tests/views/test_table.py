@@ -40,6 +40,13 @@ def test_numbers_inside_words_and_behind_slashes_fold_too():
     assert folded(*(f"params/Block_{i}/kernel" for i in range(9, 12))) == [("params/Block_[9-11]/kernel", 3)]
 
 
+def test_blocks_behind_a_number_that_stays_fold_too():
+    names = [f"{model}.h.{i}.{leaf}" for model in ("gpt2", "gpt3") for i in range(3) for leaf in ("w", "b")]
+    assert folded(*names[:6]) == [("gpt2.h.[0-2].w", 3), ("gpt2.h.[0-2].b", 3)]
+    assert folded("layer1.0.w", "layer1.1.w", "layer2.0.w", layer2_0_w=(3,)) == [("layer1.[0-1].w", 2), ("layer2.0.w", 1)]
+    assert folded(*names) == [("gpt[2-3].h.[0-2].w", 6), ("gpt[2-3].h.[0-2].b", 6)]
+
+
 @pytest.mark.parametrize(
     "names",
     [
@@ -121,13 +128,13 @@ def test_printing_a_net_that_was_trained_into_nan_says_so():
         net(torch.randn(64, 4)).square().mean().backward()
         optimizer.step()
     lines = repr(steelyard.weights(net)).splitlines()
-    assert lines[-2:] == ["weight is not finite: 4 NaN, first at [0, 0]", "bias is not finite: 1 NaN, first at [0]"]
+    assert lines[-1] == "2 of 2 weights are not finite: weight[0, 0] (4 NaN), bias[0] (1 NaN)"
 
 
 def test_of_many_weights_that_are_not_finite_five_are_named():
     lines = repr(steelyard.weights({f"w{i}": np.array([1.0, np.inf]) for i in range(8)})).splitlines()
-    assert lines[-6:-1] == [f"w{i} is not finite: 1 Inf, first at [1]" for i in range(5)]
-    assert lines[-1] == "... and 3 more weights that are not finite"
+    named = ", ".join(f"w{i}[1] (1 Inf)" for i in range(5))
+    assert lines[-1] == f"8 of 8 weights are not finite: {named} and 3 more"
 
 
 def test_a_tied_weight_is_not_searched_twice(net):

@@ -10,6 +10,9 @@ from steelyard.errors import FormatError, printable
 if TYPE_CHECKING:
     import argparse
 
+PASSES = 3
+"""How often all is read: the base to be digested, the result to be digested, and to be written."""
+
 
 def run(args: argparse.Namespace) -> None:
     """Apply a patch to the weights that it was made for, and write the result into a file of any format.
@@ -21,13 +24,15 @@ def run(args: argparse.Namespace) -> None:
     """
     from steelyard.converting import opened, write
     from steelyard.measures.patch import apply
+    from steelyard.views.progress import following
     from steelyard.views.table import totals
 
     found, used = opened(args.a, args.part)
-    result = apply(found, args.patch)
-    if _same_file(args.out, args.patch):
-        raise FormatError(args.out, "is the patch itself; write into another file")
-    write(result, args.out, used)
+    with following(found, "applying", PASSES) as watched:
+        result = apply(watched, args.patch)
+        if _same_file(args.out, args.patch):
+            raise FormatError(args.out, "is the patch itself; write into another file")
+        write(result, args.out, used)
     if args.json:
         print_json({"a": args.a, "patch": args.patch, "out": args.out, "weights": len(result), "bytes": result.nbytes})
     else:

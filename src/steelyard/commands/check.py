@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     steelyard check model.pt --health
     """
     from steelyard.paths import expanded
-    from steelyard.views.measured import check_lines
+    from steelyard.views.measured import check_lines, check_total
     from steelyard.views.terminal import screen_of
 
     files, screen, failed = expanded(args.paths), screen_of(sys.stdout), 0
@@ -39,7 +39,9 @@ def run(args: argparse.Namespace) -> int:
         lines = [f"{printable(file)}: {line}" if len(files) > 1 else line for line in check_lines(result)]
         bad = [finding.severity != "info" for finding in result.findings]
         bad += [False] * (len(lines) - len(bad))  # that all is well, and notes
-        painted = (screen.paint(line, "red") if red else line for red, line in zip(bad, lines, strict=True))
+        painted = [screen.paint(line, "red") if red else line for red, line in zip(bad, lines, strict=True)]
+        if screen.width is not None and (total := check_total(result)):  # a pipe has a line for each finding
+            painted.append(total)
         return {"file": file, **result.to_dict()}, "" if args.json else "\n".join(painted)
 
     status, records = each_file(files, checked)

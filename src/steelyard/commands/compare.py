@@ -24,11 +24,14 @@ def run(args: argparse.Namespace) -> None:
     from steelyard.measures.lineage import compare
     from steelyard.paths import expanded
     from steelyard.views.lineage import lineage_lines
+    from steelyard.views.progress import following_all
 
     files = list(dict.fromkeys(expanded(args.paths)))
     if len(files) < 2:
         raise FormatError(files[0], "there is nothing to compare it with; give two files or more, or a folder of several")
-    found = compare({file: selected(weights(file, args.part), args) for file in files})
+    sources = [selected(weights(file, args.part), args) for file in files]
+    with following_all(sources, "comparing", len(files) - 1) as watched:
+        found = compare(dict(zip(files, watched, strict=True)))
     if args.json:
         print_json(found.to_dict())
     else:

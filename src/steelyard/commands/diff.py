@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 from steelyard.commands import add_part, print_json
@@ -23,21 +24,27 @@ def run(args: argparse.Namespace) -> int:
     steelyard diff before.pt after.safetensors --atol 1e-6
     """
     from steelyard.measures.diff import diff
-    from steelyard.views.differences import diff_lines
+    from steelyard.views.differences import SHOWN, diff_lines
+    from steelyard.views.progress import following_all
+    from steelyard.views.terminal import screen_of
 
     sources = [_opened(path, args.part, args.select) for path in (args.a, args.b)]
-    found = diff(
-        *sources,
-        atol=args.atol,
-        rtol=args.rtol,
-        rules=dict(args.rename) or None,
-        up_to=args.up_to,
-        verdicts=not args.no_verdicts,
-    )
+    screen = screen_of(sys.stdout)
+    histograms = screen.width is not None if args.histograms is None else args.histograms
+    with following_all(sources, "comparing") as watched:
+        found = diff(
+            *watched,
+            atol=args.atol,
+            rtol=args.rtol,
+            rules=dict(args.rename) or None,
+            up_to=args.up_to,
+            verdicts=not args.no_verdicts,
+        )
+        lines = [] if args.json else list(diff_lines(found, None if args.all else SHOWN, screen, histograms=histograms))
     if args.json:
         print_json(_record(args, found))
     else:
-        print("\n".join(diff_lines(found, None if args.all else 40)))
+        print("\n".join(lines))
     return 0 if found.same else 1
 
 
@@ -53,7 +60,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--up-to", choices=("permutation",), default="", help="put hidden units into the order that fits best")
     parser.add_argument("--no-verdicts", action="store_true", help="give the figures only")
     parser.add_argument("--select", metavar="PATTERN", action="append", help="only names that match; may be given again")
-    parser.add_argument("--all", action="store_true", help="list every weight that differs, not the first 40")
+    parser.add_argument("--all", action="store_true", help="list every weight that differs, repeated blocks too")
+    parser.add_argument(
+        "--histograms",
+        action=argparse.BooleanOptionalAction,
+        help="show how b - a spreads in each row, for which it is read once more (default: in a terminal)",
+    )
     add_part(parser)
 
 

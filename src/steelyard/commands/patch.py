@@ -9,6 +9,9 @@ from steelyard.commands import add_part, print_json
 if TYPE_CHECKING:
     import argparse
 
+PASSES = 2
+"""How often all is read: to be compared, and to be digested."""
+
 
 def run(args: argparse.Namespace) -> None:
     """Write what turns the weights of A into those of B into a small file, for `steelyard apply`.
@@ -21,8 +24,11 @@ def run(args: argparse.Namespace) -> None:
     from steelyard.io import weights
     from steelyard.measures.patch import patch
     from steelyard.views.differences import patch_line
+    from steelyard.views.progress import following_all
 
-    made = patch(weights(args.a, args.part), weights(args.b, args.part), args.out)
+    sources = [weights(path, args.part) for path in (args.a, args.b)]
+    with following_all(sources, "comparing", PASSES) as (one, other):
+        made = patch(one, other, args.out)
     if args.json:
         print_json({"a": args.a, "b": args.b, "out": args.out, **made.to_dict()})
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,6 @@ from steelyard.commands import add_file, add_part, opened, print_json
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
-    import argparse
-
     from steelyard.core.weight import Weight
     from steelyard.core.weights import Weights
 
@@ -19,8 +18,9 @@ def run(args: argparse.Namespace) -> None:
     """Show one weight, or a part of it: its facts, its range and its numbers.
 
     A part is written behind the name as Python would: fc1.weight[3,:5] is the fourth row up to its fifth column.
-    NaN and Inf are counted, and the first is named. The middle of a large weight is left out; --json gives all
-    of it.
+    NaN and Inf are counted, and the first is named. In a terminal with colours a matrix is drawn, blue below zero and
+    orange above; elsewhere, and with --no-heatmap, its numbers are written, without the middle of a large one. --json
+    gives all of it.
 
     steelyard show model.safetensors 'fc1.weight[3,:5]'
     """
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     from steelyard.views.tensor import described
     from steelyard.views.terminal import screen_of
 
-    for line in described(weight, screen_of(sys.stdout), values=not args.stats):
+    for line in described(weight, screen_of(sys.stdout), values=not args.stats, heatmap=args.heatmap):
         print(line)
 
 
@@ -46,6 +46,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_file(parser)
     parser.add_argument("name", nargs="?", metavar="NAME", help="a weight's name, with a part of it as 'fc.weight[3,:5]'")
     parser.add_argument("--stats", action="store_true", help="say what the numbers are, without the numbers")
+    parser.add_argument(
+        "--heatmap",
+        action=argparse.BooleanOptionalAction,
+        help="draw it, without colours in shades; or write the numbers (default: draw a matrix where there are colours)",
+    )
     add_part(parser)
 
 

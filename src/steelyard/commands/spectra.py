@@ -23,11 +23,13 @@ def run(args: argparse.Namespace) -> int:
     from steelyard.measures.spectra import spectra
     from steelyard.paths import expanded
     from steelyard.views.differences import spectra_lines
+    from steelyard.views.progress import following
 
     files = expanded(args.paths)
 
     def measured(file: str) -> tuple[Any, str]:
-        found = spectra(opened(file, args), exact=args.exact, largest=args.largest, draws=args.draws)
+        with following(opened(file, args), "measuring") as watched:
+            found = spectra(watched, exact=args.exact, largest=args.largest, draws=args.draws)
         head = [printable(file)] if len(files) > 1 else []
         return {"file": file, **found.to_dict()}, "" if args.json else "\n".join([*head, *spectra_lines(found)])
 

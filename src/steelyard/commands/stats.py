@@ -11,13 +11,17 @@ from steelyard.errors import ShapeError, printable
 if TYPE_CHECKING:
     import argparse
 
+    from steelyard.measures.stats import Stats
+    from steelyard.views.terminal import Screen
+
 
 def run(args: argparse.Namespace) -> int:
     """Say what the numbers of files are: range, mean, deviation, norms, quantiles, zeros, NaN and Inf.
 
     A row is a weight, or with --by a layer, a role, the whole file, or each place of an axis: --by out has a row for
-    each output channel. Quantiles are exact for types of one or two bytes, and within 1/256 of the number for
-    others. Every number is read once; --fast leaves the histogram and such quantiles out, in half the time.
+    each output channel. Blocks that a model repeats are one row, of all their numbers together. Quantiles are exact
+    for types of one or two bytes, and within 1/256 of the number for others. Every number is read once; --fast leaves
+    the histogram and such quantiles out, in half the time.
 
     steelyard stats model.safetensors --by layer
     """
@@ -36,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         if args.out:
             result.write(args.out)
             return {"file": file, "out": args.out}, ""
-        text = "" if args.json else _text(result, screen, csv=args.csv)
+        text = "" if args.json else _text(result, screen, args)
         if len(files) > 1 and text and not args.csv:
             text = f"{screen.paint(printable(file), 'bold')}\n{text}\n"
         return {"file": file, **(result.to_dict() if args.json else {})}, text
@@ -55,14 +59,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--by", metavar="WHAT", help="what a row is: weight (the default), layer, role, all, or an axis: out, in, vocab"
     )
+    parser.add_argument("--all", action="store_true", help="list every weight, repeated blocks too; CSV and JSON always do")
     parser.add_argument("--fast", action="store_true", help="no histogram, and no quantiles of types longer than two bytes")
     parser.add_argument("--csv", action="store_true", help="print the table as CSV, with every digit")
     parser.add_argument("-o", "--out", metavar="TABLE", help="write the table of one file into a .csv, .json or .parquet file")
     add_selection(parser)
 
 
-def _text(result: Any, screen: Any, *, csv: bool) -> str:
+def _text(result: Stats, screen: Screen, args: argparse.Namespace) -> str:
     from steelyard.views.frames import csv_lines
     from steelyard.views.statistics import stats_lines
 
-    return "\n".join(csv_lines(result.columns()) if csv else stats_lines(result, screen))
+    return "\n".join(csv_lines(result.columns()) if args.csv else stats_lines(result, screen, unfolded=args.all))

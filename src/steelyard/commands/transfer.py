@@ -56,13 +56,16 @@ def _show_plan(args: argparse.Namespace, words: dict[str, Any]) -> None:
 
 def _write(args: argparse.Namespace, words: dict[str, Any]) -> None:
     from steelyard.converting import opened, write
+    from steelyard.io import weights
+    from steelyard.transfers.proof import not_run
     from steelyard.transfers.transferring import transfer
     from steelyard.views.progress import following
 
-    done = transfer(args.file, into=args.into, **words)
+    with following(weights(args.file), "reading") as source:
+        done = transfer(source, into=args.into, **words)
     with following(done.model, "writing") as watched:
         out, _ = write(watched, args.out, opened(args.into)[1])
-    _tell(args, out, done.plan, done.proof)
+    _tell(args, out, done.plan, not_run(map(printable, (args.file, args.into))))
 
 
 def _tell(args: argparse.Namespace, out: str, plan: Plan, proof: Proof) -> None:

@@ -26,7 +26,8 @@ def run(args: argparse.Namespace) -> None:
     from steelyard.views.table import count_text, findings
 
     found = opened(args.file, args)
-    for finding in findings(found._distinct().weights):
+    listed = found._distinct().weights
+    for finding in findings(listed, len(listed)):
         warnings.warn(finding, NonFiniteWarning, stacklevel=1)
     dtype = write_vector(found, args.out, args.order, args.tensor_order)
     record = vector_record(args.file, args.out, found, dtype, args.order, args.tensor_order)

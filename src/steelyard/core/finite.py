@@ -19,9 +19,13 @@ class NonFinite:
     inf: int
     first: tuple[int, ...]
 
+    @property
+    def counts(self) -> str:
+        """How many of which kind there are, in words."""
+        return " and ".join(f"{count:,} {word}" for count, word in ((self.nan, "NaN"), (self.inf, "Inf")) if count)
+
     def __str__(self) -> str:
-        counts = [f"{count:,} {word}" for count, word in ((self.nan, "NaN"), (self.inf, "Inf")) if count]
-        return f"{printable(self.name) or 'the tensor'} is not finite: {' and '.join(counts)}, first at {list(self.first)}"
+        return f"{printable(self.name) or 'the tensor'} is not finite: {self.counts}, first at {list(self.first)}"
 
 
 def nonfinite(weights: Iterable[Weight]) -> Iterator[NonFinite]:

@@ -10,6 +10,7 @@ from steelyard.errors import ShapeError
 from steelyard.io import weights
 
 if TYPE_CHECKING:
+    from steelyard.core.summary import Summary
     from steelyard.core.weight import Weight
     from steelyard.measures.pairs import Couple, Names
     from steelyard.measures.sidebyside import Sums, Tolerance
@@ -21,18 +22,18 @@ UP_TO = ("", "permutation")
 class Difference:
     """What differs in one weight: `name` is that of the second source, `source` that of the first; one of them may be blank.
 
-    `kind` is "equal" (every bit), "changed", "renamed" (the same numbers under another name), "shape" (not compared),
-    "added" or "removed". `shapes` and `dtypes` are those of both sides. `changed` counts the entries whose bits differ,
-    `beyond` those that differ by more than the tolerance. `max_abs` at `place` and `mean_abs` are of |b - a|,
-    `relative` is |b - a| / |a| and `cosine` that of the angle between both, in l2 norms; the two are None where a norm is
-    zero or overflows. `nonfinite` entries are NaN or infinite on one side and not the same on the other; what is not
-    finite is left out of all other figures. `turn` says how the axes were laid alike, `verdict` what the difference is,
-    where that shows.
+    `kind` is "equal" (every bit), "changed", "renamed" (the same numbers under another name), "shape" (not compared), "added"
+    or "removed". `shapes` and `dtypes` are those of both sides. `changed` counts the entries whose bits differ, `beyond` those
+    that differ by more than the tolerance. `max_abs` at `place` and `mean_abs` are of |b - a|, `largest` is b - a at that place
+    (complex ones have its magnitude), `relative` is |b - a| / |a| and `cosine` that of the angle between both, in l2 norms; the
+    two are None where a norm is zero or overflows. `nonfinite` entries are NaN or infinite on one side and not the same on the
+    other; what is not finite is left out of all other figures. `turn` says how the axes were laid alike, `verdict` what the
+    difference is, where that shows.
     """
 
     __slots__ = (
-        *("beyond", "changed", "cosine", "count", "dtypes", "kind", "max_abs", "mean_abs", "name", "nonfinite", "paired_by"),
-        *("place", "relative", "shapes", "source", "turn", "verdict"),
+        *("_sides", "beyond", "changed", "cosine", "count", "dtypes", "kind", "largest", "max_abs", "mean_abs", "name"),
+        *("nonfinite", "paired_by", "place", "relative", "role", "shapes", "source", "turn", "verdict"),
     )
 
     def __init__(self, kind: str, one: Weight | None, other: Weight | None, paired_by: str = "", turn: str = "") -> None:
@@ -41,15 +42,31 @@ class Difference:
         self.name = other.name if other else ""
         self.shapes = (one.shape if one else None, other.shape if other else None)
         self.dtypes = (one.dtype if one else None, other.dtype if other else None)
+        self.role = next((weight.role for weight in (other, one) if weight), None)
         self.paired_by = paired_by
         self.turn = turn
         self.count = other.size if other else one.size if one else 0
         self.changed = self.beyond = self.nonfinite = 0
-        self.max_abs = self.mean_abs = 0.0
+        self.largest = self.max_abs = self.mean_abs = 0.0
         self.relative: float | None = 0.0
         self.cosine: float | None = 1.0
         self.place: tuple[int, ...] | None = None
         self.verdict: Verdict | None = None
+        self._sides = (one, other)
+
+    def spread(self) -> Summary | None:
+        """Read both sides once more, and return how b - a spreads: its range, moments and histogram.
+
+        None where there is nothing to subtract: without a partner of the same shape, or in a copy from another process.
+        """
+        from steelyard.measures.spread import spread
+
+        one, other = self._sides
+        return spread(one, other) if one and other and one.shape == other.shape else None
+
+    def __getstate__(self) -> Any:
+        """Return the figures, without the weights, which may be anything that is alive."""
+        return None, {slot: getattr(self, slot) for slot in self.__slots__} | {"_sides": (None, None)}
 
     def __repr__(self) -> str:
         from steelyard.views.differences import difference_line
@@ -59,7 +76,7 @@ class Difference:
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain Python, for JSON."""
         compared = self.kind in ("equal", "changed", "renamed")
-        numbers = ("count", "changed", "beyond", "nonfinite", "max_abs", "mean_abs", "relative", "cosine")
+        numbers = ("count", "changed", "beyond", "nonfinite", "max_abs", "largest", "mean_abs", "relative", "cosine")
         return {
             "name": self.name,
             "source": self.source,
@@ -206,6 +223,7 @@ def _row(each: Couple, found: Sums) -> Difference:
     row.changed, row.beyond, row.nonfinite = found.changed, found.beyond, found.nonfinite
     if found.changed:
         row.max_abs, row.mean_abs = found.largest, found.total / max(row.count, 1)
+        row.largest = -found.largest if found.falls else found.largest
         row.relative, row.cosine = found.relative, found.cosine
         row.place = _place(found.place, row.shapes[1] or ())
     return row
@@ -213,7 +231,7 @@ def _row(each: Couple, found: Sums) -> Difference:
 
 def _plain(number: float | None) -> float | str | None:
     """Return a number as JSON can hold it: one that overflowed as a word."""
-    return number if number is None or isfinite(number) else "Infinity"
+    return number if number is None or isfinite(number) else "Infinity" if number > 0 else "-Infinity"
 
 
 def _place(index: int, shape: tuple[int, ...]) -> tuple[int, ...] | None:

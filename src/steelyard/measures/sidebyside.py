@@ -50,11 +50,11 @@ class Tolerance(NamedTuple):
 class Sums:
     """What was found in some entries of two weights; two of them can be merged.
 
-    `changed` entries differ in their bits, `beyond` ones by more than the tolerance. `largest` is the largest difference
-    and `place` where it is, `total` the sum of all of them, `apart`, `one` and `other` are the l2 norms of the difference
-    and of both sides. Entries that are NaN or infinite are left out of all of these; `nonfinite` counts those of them
-    that are not the same on both sides. `equal` runs of entries have no norms taken. `cosine` and `relative` are of the
-    whole, when all parts of it were merged.
+    `changed` entries differ in their bits, `beyond` ones by more than the tolerance. `largest` is the largest difference,
+    `place` where it is and `falls` whether the second side is the smaller one there, `total` the sum of all of them, `apart`,
+    `one` and `other` are the l2 norms of the difference and of both sides. Entries that are NaN or infinite are left out of all
+    of these; `nonfinite` counts those of them that are not the same on both sides. `equal` runs of entries have no norms taken.
+    `cosine` and `relative` are of the whole, when all parts of it were merged.
     """
 
     __slots__ = (
@@ -63,6 +63,7 @@ class Sums:
         "changed",
         "cosine",
         "equal",
+        "falls",
         "largest",
         "nonfinite",
         "one",
@@ -76,6 +77,7 @@ class Sums:
         self.changed = self.beyond = self.nonfinite = 0
         self.largest = self.total = self.apart = self.one = self.other = 0.0
         self.place = -1
+        self.falls = False
         self.cosine: float | None = 1.0
         self.relative: float | None = 0.0
         self.equal: list[tuple[int, int]] = []
@@ -87,7 +89,7 @@ class Sums:
         self.nonfinite += later.nonfinite
         self.total += later.total
         if later.largest > self.largest:
-            self.largest, self.place = later.largest, later.place
+            self.largest, self.place, self.falls = later.largest, later.place, later.falls
         for norm in ("apart", "one", "other"):
             setattr(self, norm, hypot(getattr(self, norm), getattr(later, norm)))
         self.equal += later.equal
@@ -101,7 +103,8 @@ class Sums:
             d, one, other = self._finite(d, one, other)
             top = float(d.max(initial=0.0))
         if top > self.largest:
-            self.largest, self.place = top, start + int(d.argmax())
+            at = int(d.argmax())
+            self.largest, self.place, self.falls = top, start + at, _falls(x[at].item(), y[at].item())
         if top > tolerance.absolute:
             limit = tolerance.absolute + tolerance.relative * np.abs(one) if tolerance.relative else tolerance.absolute
             self.beyond += int(np.count_nonzero(d > limit))
@@ -171,6 +174,10 @@ def _settled(one: Weight, other: Weight, parts: list[Sums]) -> Sums:
     return whole
 
 
+def _falls(x: Any, y: Any) -> bool:
+    return not isinstance(x, complex) and not isinstance(y, complex) and bool(y < x)
+
+
 def _relative(sums: Sums) -> float | None:
     """Return the l2 norm of the difference over that of the first side; None where that is zero, or one overflows."""
     if not isfinite(sums.one) or not isfinite(sums.apart):
@@ -226,7 +233,7 @@ def norm_of(weight: Weight, start: int, stop: int) -> float:
     with np.errstate(all="ignore"):
         reader = BlockReader(weight)
         for at in range(start, stop, STEP):
-            numbers = _real(reader.block(at, min(at + STEP, stop)))
+            numbers = real(reader.block(at, min(at + STEP, stop)))
             good = np.isfinite(numbers)
             found = hypot(found, norm(numbers if good.all() else numbers[good]))
     return found
@@ -317,7 +324,7 @@ def bits(x: Array) -> Array:
 def changed_entries(x: Array, y: Array, out: Array | None = None) -> Array:
     """Return for each entry whether its bits differ, or the number where the types do; `out` is filled where it can be."""
     if x.dtype != y.dtype:
-        one, other = _real(x), _real(y)
+        one, other = real(x), real(y)
         apart: Array = (one != other) & ~(np.isnan(one) & np.isnan(other))
         return apart
     one, other = bits(x), bits(y)
@@ -333,7 +340,7 @@ def _apart(x: Array, y: Array, desk: Desk) -> tuple[Array, Array, Array]:
     if x.dtype.kind == "c" or y.dtype.kind == "c":
         x, y = x.astype(np.complex128), y.astype(np.complex128)
         return np.abs(y - x), np.abs(x), np.abs(y)
-    one, other = _real(x), _real(y)
+    one, other = real(x), real(y)
     if x.dtype == y.dtype and x.dtype.kind in "iu" and x.dtype.itemsize == 8:  # float64 would lose their last digits
         return np.where(x > y, x - y, y - x).view(np.uint64).astype(np.float64), one, other
     out = desk.apart[max(one.dtype.itemsize, other.dtype.itemsize)][: len(x)]
@@ -341,7 +348,7 @@ def _apart(x: Array, y: Array, desk: Desk) -> tuple[Array, Array, Array]:
     return np.abs(d, out=out), one, other
 
 
-def _real(x: Array) -> Array:
+def real(x: Array) -> Array:
     """Return numbers as float32 where that holds them all, else as float64."""
     if x.dtype.kind == "c":
         return np.abs(x.astype(np.complex128))

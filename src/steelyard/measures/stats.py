@@ -198,14 +198,14 @@ def _together(listed: Sequence[Weight], by: str, histogram: bool, near: float) -
     groups: dict[str, tuple[Summary, list[Weight]]] = {}
     for weight, summary in zip(listed, summaries(listed, wide=histogram, near=near), strict=True):
         if by == "weight":
-            yield _figures(_facts(weight), summary, listed)
+            yield _figures(_facts(weight), summary, _first(summary, listed))
             continue
         key = {"layer": weight.layer, "role": str(weight.role)}.get(by, "all")
         group, members = groups.setdefault(key, (Summary(wide=histogram, near=near), []))
         group.merge(summary)
         members.append(weight)
     for key, (group, members) in groups.items():
-        yield _figures({"name": key, "weights": len(members)}, group, listed)
+        yield _figures({"name": key, "weights": len(members)}, group, _first(group, listed))
 
 
 def _facts(weight: Weight) -> dict[str, Any]:
@@ -218,15 +218,37 @@ def _facts(weight: Weight) -> dict[str, Any]:
     }
 
 
-def _figures(facts: Mapping[str, Any], summary: Summary, listed: Sequence[Weight]) -> Figures:
+def joined(rows: Sequence[Figures], name: str) -> Figures:
+    """Return the figures of several weights as of one, from what was found when each was read; the facts are the first's.
+
+    >>> import numpy as np
+    >>> found = joined(stats({"a": np.array([1.0, 2.0]), "b": np.array([6.0])}).rows, "both")
+    >>> found.count, found.mean, found.max, found.facts["name"]
+    (3, 3.0, 6.0, 'both')
+    """
+    from steelyard.core.summary import Summary
+
+    parts = [row._summary for row in rows if row._summary is not None]
+    whole = Summary(wide=all(part.wide for part in parts), near=parts[0].moments.near)
+    for part in parts:
+        whole.merge(part)
+    first = next((row.first_nonfinite for row in rows if row.first_nonfinite is not None), None)
+    return _figures({**rows[0].facts, "name": name}, whole, first)
+
+
+def _first(summary: Summary, listed: Sequence[Weight]) -> tuple[str, tuple[int, ...]] | None:
+    """Return the weight and the place of the first number that is not finite."""
     from steelyard.core.parts import place_of
 
+    if summary.first is None:
+        return None
+    weight = listed[summary.first[0]]
+    return weight.name, place_of(weight.shape, summary.first[1])
+
+
+def _figures(facts: Mapping[str, Any], summary: Summary, first: tuple[str, tuple[int, ...]] | None) -> Figures:
     found = summary.moments
     values = [getattr(found, {"min": "minimum", "max": "maximum"}.get(key, key)) for key in FIGURES[:-2]]
-    first = None
-    if summary.first is not None:
-        weight = listed[summary.first[0]]
-        first = (weight.name, place_of(weight.shape, summary.first[1]))
     return Figures(facts, [*values, summary.nan, summary.inf], summary, first)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.errors import printable
@@ -71,6 +71,11 @@ class Proof:
         facts: dict[str, Any] = {"proven": self.proven, "why": self.why, "tolerance": self.tolerance}
         facts |= {"max_abs": _plain(self.max_abs), "max_rel": _plain(self.max_rel)}
         return facts | {"layers": [{**each._asdict(), "error": _plain(each.error)} for each in self.layers]}
+
+
+def not_run(names: Iterable[str]) -> Proof:
+    """Return the proof of nothing, where these cannot be run."""
+    return Proof(f"{' and '.join(names)} cannot be run, so the outputs were not compared")
 
 
 def _plain(number: float) -> float | None:

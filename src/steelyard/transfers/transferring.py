@@ -11,7 +11,7 @@ from steelyard.transfers.loose import loose_units
 from steelyard.transfers.pairing import fitting
 from steelyard.transfers.plan import Plan, make_plan
 from steelyard.transfers.probes import inputs_of
-from steelyard.transfers.proof import Proof, compared
+from steelyard.transfers.proof import Proof, compared, not_run
 from steelyard.transfers.rules import given_pairs, read_json
 from steelyard.transfers.sides import Side
 
@@ -121,7 +121,7 @@ def transfer(  # noqa: PLR0913 - each is a question that users have
     runs = inputs is not None and one.runs and other.runs
     made, choices = _planned(*nets, rules, pairs, only, skip, resize, guess=runs)
     if inputs is None or not runs:
-        return Transfer(made.apply(), made, Proof(_unproven(one, other)))
+        return Transfer(made.apply(), made, _unproven(one, other))
     return _proven(one, other, made, choices, inputs, tolerance)
 
 
@@ -164,11 +164,10 @@ def _patterns(found: str | Iterable[str]) -> Sequence[str]:
     return [found] if isinstance(found, str) else list(found)
 
 
-def _unproven(one: Side, other: Side) -> str:
+def _unproven(one: Side, other: Side) -> Proof:
     if one.runs and other.runs:
-        return "no probe was given; both nets were not run"
-    still = " and ".join(side.name for side in (one, other) if not side.runs)
-    return f"{still} cannot be run, so the outputs were not compared"
+        return Proof("no probe was given; both nets were not run")
+    return not_run(side.name for side in (one, other) if not side.runs)
 
 
 def _proven(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from steelyard.views.table import TIMES, name_text
-from steelyard.views.terminal import in_units
+from steelyard.core.weight import Role
+from steelyard.views.rows import folded_apart, span, told
+from steelyard.views.table import AXIS_ROLES, FINDINGS, TIMES, Column, drawn, name_text
+from steelyard.views.terminal import Screen, cut, in_units, screen_of
 
 if TYPE_CHECKING:
     from steelyard.measures.diff import Diff, Difference
@@ -16,6 +19,14 @@ if TYPE_CHECKING:
 
 SHOWN = 40
 """Rows of weights that a table shows; the rest is counted."""
+LONG = 400
+"""Letters of what is said of a row where no screen limits them."""
+FIGURES = ("changed", "largest", "mean abs", "relative", "cosine")
+ROOM = 70
+"""The width below which no row has room for a histogram, so that none is measured."""
+OF_SEVERAL = "a row of several blocks has the figures of the one that changed most"
+MUCH = 0.01
+"""The relative change from which on a weight is named below the table."""
 
 
 def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> Iterator[str]:
@@ -34,18 +45,26 @@ def figure(number: float | None) -> str:
     return "-" if number is None else f"{number:.4g}"
 
 
-HEAD = ("weight", "changed", "max abs", "mean abs", "relative", "cosine", "")
+def diff_lines(diff: Diff, shown: int | None = SHOWN, screen: Screen | None = None, *, histograms: bool = False) -> Iterator[str]:
+    """Yield the table of what differs, the greatest change first, then the verdicts, the totals and what is to be looked at.
 
-
-def diff_lines(diff: Diff, shown: int | None = SHOWN) -> Iterator[str]:
-    """Yield the table of what differs, the greatest change first, then the verdicts and the totals."""
+    Weights of blocks that a model repeats have one row, with the figures of the one that changed most; with `shown` None
+    each has its own. `histograms` of b - a are measured for the rows that are shown.
+    """
+    screen = screen or Screen(screen_of(sys.stdout).width)
     rows = [row for row in diff.rows if row.kind != "equal"]
-    if rows:
-        yield from columns([HEAD, *map(diff_cells, rows[:shown])], right=range(1, 6))
-    if shown is not None and len(rows) > shown:
-        yield f"... and {len(rows) - shown:,} more weights that differ"
-    yield from diff_remarks(diff)
-    yield totals_line(diff)
+    groups = grouped(rows) if shown is not None else [[row] for row in rows]
+    if groups:
+        yield from drawn(diff_columns(groups[:shown], screen, histograms=histograms), screen)
+    hidden = sum(map(len, groups[shown:])) if shown is not None else 0
+    if hidden:
+        yield f"... and {hidden:,} more weights that differ"
+    if any(len(group) > 1 and group[0].kind == "changed" for group in groups[:shown]):
+        yield screen.paint(screen.broken(OF_SEVERAL), "dim")
+    yield from map(screen.broken, diff_remarks(diff))
+    yield screen.broken(totals_line(diff))
+    yield from (screen.paint(screen.broken(line), "red") for line in one_sided(diff))
+    yield from map(screen.broken, look_at(diff))
 
 
 def diff_remarks(diff: Diff) -> Iterator[str]:
@@ -57,21 +76,84 @@ def diff_remarks(diff: Diff) -> Iterator[str]:
         yield f"note: {moved:,} hidden units of {len(diff.permutations):,} layers were put into another order"
 
 
+def one_sided(diff: Diff) -> Iterator[str]:
+    """Yield a line that names the weights that are not finite on one side alone, if there are any."""
+    wrong = [row for row in diff.rows if row.nonfinite]
+    if wrong:
+        yield _counted(wrong, len(diff.rows), "not finite on one side alone", lambda row: f"{row.nonfinite:,}")
+
+
+def grouped(rows: Sequence[Difference]) -> list[list[Difference]]:
+    """Put the rows of blocks together that differ in the same way; groups stand in the order of their greatest change."""
+    rank = {id(row): nth for nth, row in enumerate(rows)}
+    return sorted(folded_apart(rows, _label, _kind), key=lambda group: min(rank[id(row)] for row in group))
+
+
+def _label(row: Difference) -> str:
+    return f"{row.source} -> {row.name}" if row.name and row.source and row.source != row.name else row.name or row.source
+
+
+def _kind(row: Difference) -> object:
+    """Return what rows have in common that become one: what is not finite is never put behind another row."""
+    return row.kind, row.shapes, row.dtypes, row.role, row.turn, bool(row.nonfinite)
+
+
+def diff_columns(groups: Sequence[Sequence[Difference]], screen: Screen, *, histograms: bool = False) -> list[Column]:
+    """Return the columns that have anything to tell: of each group the names, and the figures of its greatest change."""
+    return [column for column in _columns(groups, screen, histograms=histograms) if column.width]
+
+
+def _columns(groups: Sequence[Sequence[Difference]], screen: Screen, *, histograms: bool) -> Iterator[Column]:
+    most = [max(group, key=_change) for group in groups]
+    yield Column("name", [_spanned(group) for group in groups], head="weight")
+    yield Column("most in", [_which(group, row) for group, row in zip(groups, most, strict=True)])
+    cells_of = [_figures(row) for row in most]
+    for nth, head in enumerate(FIGURES):
+        yield Column(head, [each[nth] for each in cells_of], right=True)
+    if histograms and (screen.width is None or screen.width >= ROOM):
+        yield _histograms(most)
+    limit = (screen.width or 3 * LONG) // 3
+    yield Column("what", [cut(_what_of(group), limit) for group in groups], head="")
+
+
+def _change(row: Difference) -> float:
+    return float("inf") if row.relative is None else row.relative
+
+
+def _spanned(group: Sequence[Difference]) -> str:
+    return name_text(span(_label(group[0]), _label(group[-1])))
+
+
+def _which(group: Sequence[Difference], row: Difference) -> str:
+    """Return the numbers of the block whose figures stand for all."""
+    if len(group) == 1 or row.kind != "changed":
+        return ""
+    return ", ".join(told(_label(group[0]), _label(group[-1]), _label(row)))
+
+
+def _histograms(rows: Sequence[Difference]) -> Column:
+    """Return the histograms of b - a, all on one axis, which kernels and the like set."""
+    from steelyard.views.sparkline import axis_of, bars, header
+
+    found = [row.spread() if row.kind == "changed" and row.changed else None for row in rows]
+    measured = [(row.role, summary) for row, summary in zip(rows, found, strict=True) if summary]
+    end = axis_of([summary for role, summary in measured if role in AXIS_ROLES] or [summary for _, summary in measured])
+    texts = [bars(summary, end) if summary else "" for summary in found]
+    return Column("histogram", texts, head=header(end))
+
+
 def difference_line(row: Difference) -> str:
     """Write one difference on one line."""
-    return "  ".join(filter(None, map(str.strip, diff_cells(row))))
+    return "  ".join(filter(None, (name_text(_label(row)), *_figures(row), _what_of([row]))))
 
 
-def diff_cells(row: Difference) -> tuple[str, ...]:
-    """Return the texts of one row of the table of differences."""
-    name = name_text(row.name or row.source)
-    if row.name and row.source and row.source != row.name:
-        name = f"{name_text(row.source)} -> {name}"
+def _figures(row: Difference) -> tuple[str, ...]:
+    """Return the figures of a row, blank where there is nothing to compare."""
     if row.kind not in ("changed", "equal"):
-        return name, "", "", "", "", "", _what(row)
+        return ("",) * len(FIGURES)
     share = "all" if row.changed == row.count else f"{row.changed:,} ({row.changed / max(row.count, 1):.2g})"
     cosine = "-" if row.cosine is None else _cosine(row.cosine)
-    return name, share, figure(row.max_abs), figure(row.mean_abs), figure(row.relative), cosine, _what(row)
+    return share, figure(row.largest), figure(row.mean_abs), figure(row.relative), cosine
 
 
 def _cosine(cosine: float) -> str:
@@ -79,15 +161,19 @@ def _cosine(cosine: float) -> str:
     return f"1-{1 - cosine:.2g}" if 0 < 1 - cosine < 1e-3 else f"{cosine:.4g}"
 
 
-def _what(row: Difference) -> str:
+def _what_of(group: Sequence[Difference]) -> str:
+    """Say what the rows of a group are, and how many of them have which verdict."""
+    row = group[0]
     one, other = ("scalar" if shape == () else TIMES.join(map(str, shape or ())) for shape in row.shapes)
     words = {"added": f"added, {other}", "removed": f"removed, {one}", "renamed": "renamed, the same numbers"}
     found = [words.get(row.kind, "")] if row.kind != "shape" else [f"shape {one} became {other}"]
     if row.dtypes[0] != row.dtypes[1] and None not in row.dtypes:
         found.append(f"{row.dtypes[0]} became {row.dtypes[1]}")
-    found += [f"{row.nonfinite:,} not finite on one side"] if row.nonfinite else []
+    wrong = sum(each.nonfinite for each in group)
+    found += [f"{wrong:,} not finite"] if wrong else []
     found += [row.turn] if row.turn else []
-    found += [row.verdict.kind] if row.verdict else []
+    counts = Counter(each.verdict.kind for each in group if each.verdict)
+    found += [kind if count == len(group) else f"{count:,} {kind}" for kind, count in counts.items()]
     return ", ".join(filter(None, found))
 
 
@@ -104,10 +190,39 @@ def totals_line(diff: Diff) -> str:
     """Say how many weights are equal, changed and so on."""
     counts = Counter(row.kind for row in diff.rows)
     parts = [f"{count:,} {kind}" for kind, count in counts.items()]
-    beyond = sum(map(diff.differs, diff.rows))
-    limit = f"atol {diff.tolerance.absolute:g}, rtol {diff.tolerance.relative:g}"
-    told = f"; {beyond:,} beyond {limit}" if any(diff.tolerance) else ""
-    return f"{len(diff.rows):,} weights: {', '.join(parts) or 'none'}{told}"
+    return f"{len(diff.rows):,} weight{'s' * (len(diff.rows) != 1)}: {', '.join(parts) or 'none'}"
+
+
+def look_at(diff: Diff) -> Iterator[str]:
+    """Yield a line on what is to be looked at: what is beyond the tolerance, or changed much; nothing where all is equal."""
+    if any(diff.tolerance):
+        limit = f"beyond atol {diff.tolerance.absolute:g}, rtol {diff.tolerance.relative:g}"
+        beyond = [row for row in diff.rows if row.beyond]
+        yield _counted(beyond, len(diff.rows), limit, _largest) if beyond else f"no weight is {limit}"
+        return
+    changed = sorted((row for row in diff.rows if row.changed and row.role != Role.COUNT), key=_change, reverse=True)
+    much = [row for row in changed if _change(row) > MUCH]
+    if much:
+        yield _counted(much, len(diff.rows), f"changed by more than {MUCH:.0%}", _percent)
+    elif changed:
+        yield f"no weight changed by more than {MUCH:.0%}: at most {name_text(changed[0].name)} ({_percent(changed[0])})"
+
+
+def _counted(rows: Sequence[Difference], total: int, what: str, told: Callable[[Difference], str]) -> str:
+    named = ", ".join(f"{name_text(row.name)} ({told(row)})" for row in rows[:FINDINGS])
+    more = f" and {len(rows) - FINDINGS:,} more" if len(rows) > FINDINGS else ""
+    verb = "" if what.startswith("changed") else "are " if len(rows) > 1 else "is "
+    return f"{len(rows):,} of {total:,} weight{'s' * (total != 1)} {verb}{what}: {named}{more}"
+
+
+def _percent(row: Difference) -> str:
+    if row.relative is None:
+        return "from zero"
+    return f"{row.relative:.3g} times" if row.relative >= 10 else f"{100 * row.relative:.3g}%"
+
+
+def _largest(row: Difference) -> str:
+    return f"{row.largest:.4g}" + (f" at {list(row.place)}" if row.place else "")
 
 
 def patch_line(patch: Patch) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,17 @@ def check_lines(check: Check) -> Iterator[str]:
     for finding in check.findings:
         yield finding_line(finding)
     yield from check.notes
+
+
+def check_total(check: Check) -> str:
+    """Say how many weights something is wrong with, and what, where there is more than one such finding; else nothing."""
+    wrong = [finding for finding in check.findings if finding.severity != "info"]
+    if len(wrong) < 2:
+        return ""
+    counts = Counter(finding.kind for finding in wrong)
+    named = {finding.name for finding in wrong if finding.name is not None}
+    where = f" in {len(named):,} of {_weights(check.weights)}" if named else ""
+    return f"{len(wrong):,} findings{where}: {', '.join(f'{count:,} {kind}' for kind, count in counts.items())}"
 
 
 def finding_line(finding: Finding) -> str:

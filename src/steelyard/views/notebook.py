@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from steelyard.errors import SteelyardError
-from steelyard.views.heatmap import HEIGHT, WIDTH, heat_map
+from steelyard.views.heatmap_html import HEIGHT, WIDTH, heat_map
 from steelyard.views.markup import block, facts_html, foldable, lines, more, page, within
 from steelyard.views.rows import Measured, measured, rows_of
 from steelyard.views.table import axis_end, findings, live_findings, name_text, notes, number_text, remarks, totals
-from steelyard.views.terminal import in_units
+from steelyard.views.terminal import Screen, in_units
 from steelyard.views.tree import tree
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ def weights_html(weights: Weights) -> str:
     told = notes(weights)
     if end is None:
         told.append(UNREAD.format(in_units(weights.nbytes)))
-    below = lines(told) + lines(live_findings(weights) if end is None else remarks(found), strong=True)
+    below = lines(told) + lines(
+        live_findings(weights) if end is None else remarks(found, len(weights._distinct().weights)), strong=True
+    )
 
     def made(most: int) -> str:
         rest = more(len(found), most, "more rows; select(...) shows a part of them")
@@ -66,11 +68,13 @@ def weight_html(weight: Weight) -> str:
 
     name = name_text(weight.name)
     if weight.nbytes > READ:
-        return page([facts_html(facts(weight, Summary()), name), lines([UNREAD.format(in_units(weight.nbytes))])])
+        return page([facts_html(facts(weight, Summary(), Screen()), name), lines([UNREAD.format(in_units(weight.nbytes))])])
     try:
         return page(_read(weight, name))
     except SteelyardError as error:
-        return page([facts_html(facts(weight, Summary()), name), lines([f"the numbers cannot be read: {error}"], strong=True)])
+        return page(
+            [facts_html(facts(weight, Summary(), Screen()), name), lines([f"the numbers cannot be read: {error}"], strong=True)]
+        )
 
 
 def _read(weight: Weight, name: str) -> Iterator[str]:
@@ -79,7 +83,7 @@ def _read(weight: Weight, name: str) -> Iterator[str]:
     from steelyard.views.tensor import facts, values_text
 
     summary = summarise([weight])
-    yield facts_html([*facts(weight, summary), ("spread", _spread(summary))], name)
+    yield facts_html([*facts(weight, summary, Screen()), ("spread", _spread(summary))], name)
     yield lines(() if summary.finite else findings([weight]), strong=True)
     yield heat_map(picture(weight, HEIGHT, WIDTH), name)
     yield foldable("numbers", block(values_text(weight, NUMBERS).split("\n")))

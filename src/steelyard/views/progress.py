@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from steelyard.core.dtypes import itemsize
 from steelyard.core.source import Source, Stored
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
-from steelyard.views.terminal import in_units
+from steelyard.views.terminal import cut, in_units, screen_of
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
@@ -25,30 +26,35 @@ WIDTH = 30
 
 
 class _Bar:
-    """One line on stderr that says how many of `total` bytes were read."""
+    """One line on stderr that says how many of `total` bytes were read, and how many of them were read again."""
 
-    __slots__ = ("begun", "done", "due", "shown", "total", "what")
+    __slots__ = ("again", "begun", "done", "due", "lock", "shown", "total", "what")
 
     def __init__(self, what: str, total: int) -> None:
         self.what = what
         self.total = total
-        self.done = 0
+        self.done = self.again = 0
         self.begun = monotonic()
         self.due = self.begun + PATIENCE
         self.shown = False
+        self.lock = Lock()  # several threads may read
 
-    def add(self, count: int) -> None:
-        self.done += count
-        now = monotonic()
-        if now >= self.due:
-            self.due, self.shown = now + PAUSE, True
-            print(f"\r{self._text(now)}\x1b[K", end="", file=sys.stderr, flush=True)
+    def add(self, count: int, again: int) -> None:
+        with self.lock:
+            self.done, self.again = self.done + count, self.again + again
+            now = monotonic()
+            if now >= self.due:
+                self.due, self.shown = now + PAUSE, True
+                print(f"\r{self._text(now)}\x1b[K", end="", file=sys.stderr, flush=True)
 
     def _text(self, now: float) -> str:
         part = min(self.done / max(self.total, 1), 1.0)
-        filled = "#" * round(part * WIDTH)
-        speed = in_units(int(self.done / (now - self.begun)))
-        return f"{self.what} [{filled:<{WIDTH}}] {part:4.0%} of {in_units(self.total)}, {speed}/s"
+        speed = in_units(int((self.done + self.again) / (now - self.begun)))
+        of = f" and {in_units(self.again)} again" if part == 1.0 and self.again else f" of {in_units(self.total)}"
+        told = f"] {part:4.0%}{of}, {speed}/s"
+        columns = (screen_of(sys.stderr).width or 80) - 1  # a letter in the last column would begin a new line
+        width = min(max(columns - len(self.what) - len(told) - 2, 0), WIDTH)
+        return cut(f"{self.what} [{'#' * round(part * width):<{width}}{told}", columns)
 
     def clear(self) -> None:
         if self.shown:
@@ -56,21 +62,48 @@ class _Bar:
 
 
 @contextmanager
-def following(weights: Weights, what: str) -> Iterator[Weights]:
-    """Give the same weights, whose reading is shown as a bar where stderr is a terminal; elsewhere they are untouched."""
+def following(weights: Weights, what: str, passes: int = 1) -> Iterator[Weights]:
+    """Give the same weights, whose reading is shown as a bar where stderr is a terminal; elsewhere they are untouched.
+
+    It is full when everything was read `passes` times.
+    """
+    with following_all([weights], what, passes) as (watched,):
+        yield watched
+
+
+@contextmanager
+def following_all(sources: Sequence[Weights], what: str, passes: int = 1) -> Iterator[list[Weights]]:
+    """Give the same weights of several sources, whose reading is shown as one bar."""
     try:
         terminal = sys.stderr.isatty()
     except (AttributeError, ValueError):  # a stand-in for a stream, or a closed one
         terminal = False
     if not terminal:
-        yield weights
+        yield list(sources)
         return
-    bar = _Bar(what, weights.nbytes)
+    bar = _Bar(what, passes * sum(weights.nbytes for weights in sources))
     try:
-        counted = (weight.replace(read=_counted(weight, bar.add)) for weight in weights.values())
-        yield Weights(counted, meta=weights.meta, graph=weights._graph)
+        yield [_watched(weights, bar, passes) for weights in sources]
     finally:
         bar.clear()
+
+
+def _watched(weights: Weights, bar: _Bar, passes: int) -> Weights:
+    counted = (weight.replace(read=_counted(weight, _adding(bar, passes * weight.nbytes))) for weight in weights.values())
+    return Weights(counted, meta=weights.meta, graph=weights._graph)
+
+
+def _adding(bar: _Bar, limit: int) -> Callable[[int], None]:
+    """Return what counts the bytes read of one weight: those beyond the limit fill no bar that others have yet to fill."""
+    left = limit
+
+    def add(count: int) -> None:
+        nonlocal left
+        new = min(count, left)
+        left -= new
+        bar.add(new, count - new)
+
+    return add
 
 
 def _counted(weight: Weight, add: Callable[[int], None]) -> Reader:

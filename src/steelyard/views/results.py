@@ -5,16 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from steelyard.views.differences import HEAD as DIFF_HEAD
-from steelyard.views.differences import SPECTRUM, diff_cells, diff_remarks, figure, spectra_remarks, spectrum_cells, totals_line
+from steelyard.views.differences import (
+    OF_SEVERAL,
+    SPECTRUM,
+    diff_columns,
+    diff_remarks,
+    figure,
+    grouped,
+    look_at,
+    one_sided,
+    spectra_remarks,
+    spectrum_cells,
+    totals_line,
+)
 from steelyard.views.lineage import CHANCE, duplicates, kinship_cells, nearest_first, tree_lines
 from steelyard.views.lineage import HEAD as LINEAGE_HEAD
 from steelyard.views.markup import block, counted, foldable, lines, more, page, rows_html, within
 from steelyard.views.measured import check_lines, digest_lines
 from steelyard.views.plan import HEAD as PLAN_HEAD
 from steelyard.views.plan import plan_cells, plan_remarks
-from steelyard.views.statistics import stats_columns, stats_remarks
+from steelyard.views.statistics import grouped as grouped_figures
+from steelyard.views.statistics import left_out, nonfinite, stats_columns
 from steelyard.views.table import columns_from, name_text
+from steelyard.views.terminal import Screen
 
 if TYPE_CHECKING:
     from steelyard.measures.check import Check
@@ -30,23 +43,28 @@ if TYPE_CHECKING:
 
 def stats_html(stats: Stats) -> str:
     """Return the table of statistics."""
-    from steelyard.measures.stats import Stats
-
     if not stats.rows:
         return lines(["no weights"])
-    below = lines(stats_remarks(stats), strong=True)
+    groups = grouped_figures(stats)
+    below = lines(left_out(stats.left_out)) + lines(nonfinite(stats), strong=True)
 
     def made(most: int) -> str:
-        columns = stats_columns(Stats(stats.by, stats.rows[:most]))
-        return page([rows_html(columns, f"statistics by {stats.by}"), more(len(stats.rows), most), below])
+        return page([rows_html(stats_columns(stats, groups[:most]), f"statistics by {stats.by}"), more(len(groups), most), below])
 
-    return within(len(stats.rows), made)
+    return within(len(groups), made)
 
 
 def diff_html(diff: Diff) -> str:
     """Return the table of what differs, the greatest change first."""
-    rows = [diff_cells(row) for row in diff.rows if row.kind != "equal"]
-    return _cells_html(DIFF_HEAD, rows, range(1, 6), totals_line(diff), lines(diff_remarks(diff)))
+    groups = grouped([row for row in diff.rows if row.kind != "equal"])
+    several = [OF_SEVERAL] if any(len(group) > 1 and group[0].kind == "changed" for group in groups) else []
+    below = lines([*several, *diff_remarks(diff)]) + lines(one_sided(diff), strong=True) + lines(look_at(diff))
+
+    def made(most: int) -> str:
+        table = rows_html(diff_columns(groups[:most], Screen()), totals_line(diff))
+        return page([table, more(len(groups), most), below])
+
+    return within(len(groups), made)
 
 
 def spectra_html(found: Spectra) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from math import prod
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.core.weight import Weight
 from steelyard.errors import SteelyardError
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     Names = list[str]
     """A name in parts: texts at even places, whole numbers at odd ones."""
-    Group = tuple[Names, object, list[Weight]]
-    """The parts of the first name, what all have in common besides, and the weights."""
+    Group = tuple[Names, object, list[Any]]
+    """The parts of the first name, what all have in common besides, and what has these names."""
 
 _NUMBER = re.compile(r"([0-9]+)")
 _DIGITS = 9
@@ -92,12 +92,40 @@ def rows_of(weights: Weights, *, unfolded: bool = False) -> list[Row]:
     distinct = weights._distinct().weights
     groups: Iterable[list[Weight]] = ([weight] for weight in weights.values())
     if not unfolded:
-        parts = _NUMBER.split
-        groups = [group for _, _, group in _folded([(parts(w.name, _DEPTH), _kind(w), [w]) for w in weights.values()], 0)]
+        groups = folded(weights.values(), attrgetter("name"), _kind)
     if len(distinct) == len(weights):
         return [Row(group, group) for group in groups]
     counted = set(map(id, distinct))
     return [Row(group, [weight for weight in group if id(weight) in counted]) for group in groups]
+
+
+def folded(listed: Iterable[Any], name: Callable[[Any], str], kind: Callable[[Any], object]) -> list[list[Any]]:
+    """Put together what has one place in blocks that repeat, and is alike in `kind`; the order stays.
+
+    >>> folded(["in", "h.0.w", "h.0.b", "h.1.w", "h.1.b"], str, len)
+    [['in'], ['h.0.w', 'h.1.w'], ['h.0.b', 'h.1.b']]
+    """
+    return [group for _, _, group in _folded([(_NUMBER.split(name(each), _DEPTH), kind(each), [each]) for each in listed], 0)]
+
+
+def folded_apart(listed: Iterable[Any], name: Callable[[Any], str], kind: Callable[[Any], object]) -> list[list[Any]]:
+    """Put together what differs in numbers only that count up, and is alike in `kind`, in whatever order it comes.
+
+    Unlike `folded` it does not ask that whole blocks repeat: some of their weights may be missing.
+
+    >>> folded_apart(["h.1.w", "h.0.b", "h.0.w"], str, len)
+    [['h.0.w', 'h.1.w'], ['h.0.b']]
+    """
+    alike: dict[object, list[Any]] = {}
+    for each in listed:
+        alike.setdefault((tuple(_NUMBER.split(name(each), _DEPTH)[::2]), kind(each)), []).append(each)
+    ordered = (sorted(group, key=lambda each: _numbers(name(each))) for group in alike.values())
+    return [part for group in ordered for part in folded(group, name, kind)]
+
+
+def _numbers(name: str) -> list[tuple[int, str]]:
+    """Return what orders names by their numbers, without making numbers of thousands of digits."""
+    return [(len(digits), digits) for digits in (part.lstrip("0") for part in _NUMBER.split(name, _DEPTH)[1::2])]
 
 
 def span(first: str, last: str) -> str:
@@ -114,6 +142,16 @@ def span(first: str, last: str) -> str:
     return "".join(a if a == b else f"[{a}-{b}]" for a, b in zip(begin, end, strict=True))
 
 
+def told(first: str, last: str, name: str) -> list[str]:
+    """Return the numbers of a name that tell it from the others between `first` and `last`.
+
+    >>> told("layers.0.experts.0.w2", "layers.11.experts.7.w2", "layers.3.experts.5.w2")
+    ['3', '5']
+    """
+    begin, end, own = (_NUMBER.split(each, _DEPTH)[1::2] for each in (first, last, name))
+    return [number for number, a, b in zip(own, begin, end, strict=True) if a != b]
+
+
 def _folded(groups: list[Group], depth: int) -> list[Group]:
     """Fold what repeats at the number of this depth, then what repeats within at the next."""
     place = 2 * depth + 1
@@ -123,20 +161,20 @@ def _folded(groups: list[Group], depth: int) -> list[Group]:
     cuts = [0, *(nth for nth, (one, two) in enumerate(pairwise(heads), 1) if one != two), len(groups)]
     blocks = [groups[begin:end] for begin, end in pairwise(cuts)]
     rests = [[(names[place + 1 :], kind) for names, kind, _ in block] for block in blocks]
-    folded: list[Group] = []
+    found: list[Group] = []
     first = 0
     for nth in range(1, len(blocks) + 1):
         if nth < len(blocks) and rests[nth - 1] == rests[nth] and _counts_up(blocks[nth - 1][0][0], blocks[nth][0][0], place):
             continue
-        folded += _merged(blocks[first:nth], depth)
+        found += _merged(blocks[first:nth], depth)
         first = nth
-    return folded
+    return found
 
 
 def _merged(blocks: list[list[Group]], depth: int) -> list[Group]:
-    """Make one block of those that repeat it, and fold what repeats within; a block by itself stays as it is."""
+    """Make one block of those that repeat it, and fold what repeats within it."""
     if len(blocks) == 1:
-        return blocks[0]
+        return blocks[0] if len(blocks[0]) == 1 else _folded(blocks[0], depth + 1)
     merged = [(*alike[0][:2], [weight for group in alike for weight in group[2]]) for alike in zip(*blocks, strict=True)]
     return _folded(merged, depth + 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import floor, inf, log10
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def axis_of(summaries: Iterable[Summary]) -> float:
         return 1.0
     order = np.argsort(sizes)
     reached = np.cumsum(counts[order])
-    return _round_up(float(sizes[order][np.searchsorted(reached, 0.999 * reached[-1])]))
+    return round_up(float(sizes[order][np.searchsorted(reached, 0.999 * reached[-1])]))
 
 
 def header(end: float) -> str:
@@ -62,12 +63,14 @@ def bars(summary: Summary, end: float) -> str:
     return (BELOW if beyond[0] else " ") + "".join(BARS[height] for height in heights) + (ABOVE if beyond[1] else " ")
 
 
-def _round_up(number: float) -> float:
+def round_up(number: float) -> float:
     """Return the next of 1, 2, 3, 5 and their tens.
 
-    >>> _round_up(0.042), _round_up(7.1)
+    >>> round_up(0.042), round_up(7.1)
     (0.05, 10.0)
     """
-    power = 10.0 ** np.floor(np.log10(number)) if number > 0 else 1.0
-    steps = (step for step in (1, 2, 3, 5, 10) if step * power >= number * 0.99)
-    return float(f"{next(steps, 10) * power:.1g}")
+    if number <= 0:
+        return 1.0
+    power = 10.0 ** floor(log10(number))
+    found = float(f"{next(step * power for step in (1, 2, 3, 5, 10) if step * power >= number * 0.99):.1g}") if power else 0.0
+    return found if 0 < found < inf else number  # near the ends of float64 there are no rounder numbers

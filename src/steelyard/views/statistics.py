@@ -6,8 +6,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from steelyard.errors import printable
-from steelyard.views.table import TIMES, Column, drawn, name_text, number_text
+from steelyard.measures.stats import TOGETHER
+from steelyard.views.rows import folded, span
+from steelyard.views.table import AXIS_ROLES, TIMES, Column, drawn, name_text, nonfinite_line, number_text
 from steelyard.views.terminal import Screen, screen_of
 
 if TYPE_CHECKING:
@@ -23,39 +24,62 @@ def stats_table(stats: Stats) -> str:
     return "\n".join(stats_lines(stats, Screen(screen_of(sys.stdout).width)))
 
 
-def stats_lines(stats: Stats, screen: Screen) -> Iterator[str]:
-    """Yield the lines of the table, the place of what is not finite, and which weights are left out."""
+def stats_lines(stats: Stats, screen: Screen, *, unfolded: bool = False) -> Iterator[str]:
+    """Yield the lines of the table, which weights are left out, and which are not finite.
+
+    Blocks that a model repeats have one row, whose figures are those of all their numbers, unless they are `unfolded`.
+    """
     if not stats.rows:
         yield "no weights"
         return
-    yield from drawn(stats_columns(stats), screen)
-    for line in stats_remarks(stats):
+    yield from drawn(stats_columns(stats, grouped(stats, unfolded=unfolded)), screen)
+    yield from map(screen.broken, left_out(stats.left_out))
+    for line in nonfinite(stats):
         yield screen.paint(screen.broken(line), "red")
 
 
-def stats_columns(stats: Stats) -> list[Column]:
-    """Return the columns of the table that have anything to tell."""
-    records = [row.to_dict() for row in stats.rows]
-    return [column for column in (*_facts(stats, records), *_figures(stats, records)) if column.width]
+def grouped(stats: Stats, *, unfolded: bool = False) -> list[list[Figures]]:
+    """Return the rows, those of blocks that a model repeats together unless they are `unfolded`."""
+    if unfolded or stats.by != "weight":
+        return [[row] for row in stats.rows]
+    return folded(stats.rows, _name, _kind)
 
 
-def stats_remarks(stats: Stats) -> Iterator[str]:
-    """Yield the place of what is not finite, and which weights are left out."""
-    yield from _nonfinite(stats.rows)
-    yield from _left_out(stats.left_out)
+def stats_columns(stats: Stats, groups: Sequence[Sequence[Figures]]) -> list[Column]:
+    """Return the columns that have anything to tell, with a row for each group."""
+    rows = [_joined(group) for group in groups]
+    records = [row.to_dict() for row in rows]
+    columns = (*_facts(stats, records, list(map(len, groups))), *_figures(rows, records))
+    return [column for column in columns if column.width]
 
 
-def _facts(stats: Stats, records: Sequence[dict[str, Any]]) -> Iterator[Column]:
+def _name(row: Figures) -> str:
+    return str(row.facts["name"])
+
+
+def _kind(row: Figures) -> object:
+    return row.facts["shape"], row.facts["dtype"], row.facts["role"]
+
+
+def _joined(group: Sequence[Figures]) -> Figures:
+    """Return what a row shows: one weight, or those of all blocks together."""
+    from steelyard.measures.stats import joined
+
+    return group[0] if len(group) == 1 else joined(group, span(_name(group[0]), _name(group[-1])))
+
+
+def _facts(stats: Stats, records: Sequence[dict[str, Any]], times: Sequence[int]) -> Iterator[Column]:
     names = [name_text(record["name"]) if record["name"] or stats.by == "weight" else "(no layer)" for record in records]
     yield Column("name", names, head=stats.by if stats.by in ("layer", "role") else "name")
     yield Column("channel", [record.get("unit", "") for record in records])
     shapes = [TIMES.join(map(str, record["shape"])) or "scalar" if "shape" in record else "" for record in records]
     yield Column("shape", shapes if stats.by == "weight" else [])
+    yield Column("times", [f"{count:,} {TIMES}" if count > 1 else "" for count in times], right=True, head="")
     yield Column("count", [f"{record['count']:,}" for record in records], right=True)
 
 
-def _figures(stats: Stats, records: Sequence[dict[str, Any]]) -> Iterator[Column]:
-    histograms = _histograms(stats)
+def _figures(rows: Sequence[Figures], records: Sequence[dict[str, Any]]) -> Iterator[Column]:
+    histograms = _histograms(rows)
     if histograms is not None:
         yield histograms
     for key in NUMBERS:
@@ -65,30 +89,32 @@ def _figures(stats: Stats, records: Sequence[dict[str, Any]]) -> Iterator[Column
         yield Column(key, texts if any(texts) else [], right=True, head=key.replace("_", " "))
 
 
-def _histograms(stats: Stats) -> Column | None:
+def _histograms(rows: Sequence[Figures]) -> Column | None:
     """Return the histograms of all rows on one axis, as `ls --stats` shows them."""
     from steelyard.views.sparkline import axis_of, bars, header
 
-    found = [row._summary for row in stats.rows]
-    summaries = [summary for summary in found if summary is not None and summary.wide]
+    found = [(row._summary, row.facts.get("role")) for row in rows]
+    summaries = [summary for summary, _ in found if summary is not None and summary.wide]
     if len(summaries) < len(found):
         return None
-    end = axis_of(summaries)
+    end = axis_of([summary for summary, (_, role) in zip(summaries, found, strict=True) if role in AXIS_ROLES] or summaries)
     return Column("histogram", [bars(summary, end) for summary in summaries], head=header(end))
 
 
-def _nonfinite(rows: Sequence[Figures]) -> Iterator[str]:
-    bad = [row for row in rows if row.nan or row.inf]
-    for row in bad[:LEFT_OUT]:
-        counts = [f"{count:,} {word}" for count, word in ((row.nan, "NaN"), (row.inf, "Inf")) if count]
-        first = row.first_nonfinite
-        where = "" if first is None else f", first at {printable(first[0])}{list(first[1])}"
-        yield f"{name_text(row.facts['name'])} is not finite: {' and '.join(counts)}{where}"
-    if len(bad) > LEFT_OUT:
-        yield f"... and {len(bad) - LEFT_OUT:,} more that are not finite"
+def nonfinite(stats: Stats) -> Iterator[str]:
+    """Yield a line that says which rows are not finite, if any are: by the weight and the place of the first such number."""
+    from steelyard.core.finite import NonFinite
+
+    bad = [row for row in stats.rows if row.nan or row.inf]
+    places = [row.first_nonfinite or (_name(row), ()) for row in bad]
+    found = [NonFinite(name, row.nan, row.inf, place) for row, (name, place) in zip(bad, places, strict=True)]
+    if found:
+        what = stats.by if stats.by in TOGETHER[:-1] else "channel"
+        yield str(found[0]) if len(stats.rows) == 1 else nonfinite_line(found, len(stats.rows), what)
 
 
-def _left_out(names: Sequence[str]) -> Iterator[str]:
+def left_out(names: Sequence[str]) -> Iterator[str]:
+    """Yield a line that names the weights that have no such axis, if there are any."""
     if names:
         shown = ", ".join(name_text(name) for name in names[:LEFT_OUT])
         more = f" and {len(names) - LEFT_OUT:,} more" if len(names) > LEFT_OUT else ""

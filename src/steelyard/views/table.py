@@ -13,6 +13,7 @@ from steelyard.views.rows import Measured, Row, rows_of
 from steelyard.views.terminal import Screen, cells, cut, in_units, padded, screen_of
 
 if TYPE_CHECKING:
+    from steelyard.core.finite import NonFinite
     from steelyard.core.summary import Summary
     from steelyard.core.weights import Weights
 
@@ -22,11 +23,17 @@ NAME_LEAST = 28
 """Cells that a name keeps while there are columns left that may go instead; two fifths of a narrow screen."""
 REDUNDANT = ("layer", "tied to")
 FIGURES = ("near_zeros", "l1", "q05", "q95", "rms", "l2", "zeros", "inf", "nan", "median", "count", "std")
-EXPENDABLE = (*REDUNDANT, "dtype", "role", "parameters", "times", *FIGURES, "mean", "max", "min", "histogram", "shape")
+APART = ("mean abs", "cosine", "changed")
+EXPENDABLE = (
+    *(*REDUNDANT, "dtype", "role", "parameters", "times", *FIGURES, *APART),
+    *("mean", "max", "min", "most in", "largest", "histogram", "shape"),
+)
 """The columns that a narrow screen does without, in this order; the redundant ones before a name is cut."""
+SIGNED = ("min", "q05", "median", "mean", "q95", "max", "largest", "cosine")
+"""The columns whose numbers are coloured by their sign."""
 TIMES = "\u00d7"
 FINDINGS = 5
-"""Weights that are not finite which are named one by one."""
+"""Weights that are not finite, or cannot be read, which are named one by one."""
 
 
 AXIS_ROLES = ("kernel", "recurrent kernel", "bias")
@@ -83,14 +90,14 @@ def listing(
     yield ""
     yield screen.broken(totals(weights))
     yield from map(screen.broken, notes(weights))
-    for line in remarks(stats or ()):
+    for line in remarks(stats or (), len(weights._distinct().weights)):
         yield screen.paint(screen.broken(line), "red")
 
 
-def remarks(stats: Sequence[Measured]) -> Iterator[str]:
-    """Yield which weights cannot be read, and which hold NaN or Inf."""
+def remarks(stats: Sequence[Measured], total: int) -> Iterator[str]:
+    """Yield which weights cannot be read, and which of the `total` hold NaN or Inf."""
     yield from unreadable(stats)
-    yield from findings([weight for found in stats if not found.summary.finite for weight in found.row.counted])
+    yield from findings([weight for found in stats if not found.summary.finite for weight in found.row.counted], total)
 
 
 def unreadable(stats: Sequence[Measured]) -> Iterator[str]:
@@ -119,23 +126,35 @@ def count_text(weights: Weights) -> str:
     return f"{count} ({tied:,} tied, counted once)" if tied else count
 
 
-def findings(weights: Sequence[Weight]) -> Iterator[str]:
-    """Yield a line for each weight that holds NaN or Inf, and how many more there are after the first five."""
+def findings(weights: Sequence[Weight], total: int = 1) -> Iterator[str]:
+    """Yield a line that says which of the weights, of a `total` of so many, hold NaN or Inf, if any do."""
     if not weights:
         return
     from steelyard.core.finite import nonfinite  # not needed to list a file, and slow to import
 
     found = list(nonfinite(weights))
-    yield from map(str, found[:FINDINGS])
-    if len(found) > FINDINGS:
-        yield f"... and {len(found) - FINDINGS:,} more weights that are not finite"
+    if found:
+        yield str(found[0]) if total == 1 else nonfinite_line(found, total)
+
+
+def nonfinite_line(found: Sequence[NonFinite], total: int, what: str = "weight") -> str:
+    """Say how many of how many are not finite, and name the first five with the place of the first such number.
+
+    >>> from steelyard.core.finite import NonFinite
+    >>> nonfinite_line([NonFinite("encoder.bias", 1, 0, (17,)), NonFinite("step", 0, 1, ())], 148)
+    '2 of 148 weights are not finite: encoder.bias[17] (1 NaN), step (1 Inf)'
+    """
+    named = ", ".join(f"{name_text(each.name)}{list(each.first) or ''} ({each.counts})" for each in found[:FINDINGS])
+    more = f" and {len(found) - FINDINGS:,} more" if len(found) > FINDINGS else ""
+    return f"{len(found):,} of {total:,} {what}s {'are' if len(found) > 1 else 'is'} not finite: {named}{more}"
 
 
 def live_findings(weights: Weights) -> Iterator[str]:
     """Yield the findings of weights that are in memory; printing never fails because numbers cannot be read."""
     if weights.live:
         try:
-            yield from findings(weights._distinct().weights)
+            listed = weights._distinct().weights
+            yield from findings(listed, len(listed))
         except SteelyardError as error:
             yield f"the numbers cannot be read: {error}"
 
@@ -240,4 +259,6 @@ def _painted(column: Column, screen: Screen) -> list[str]:
         return [screen.paint(text[:leaf], "dim") + text[leaf:] for text, leaf in zip(texts, leaves, strict=True)]
     if column.key == "role":
         return [screen.paint(text, text.strip()) for text in texts]
+    if column.key in SIGNED:
+        return [screen.signed(text) for text in texts]
     return [screen.paint(text, "dim") for text in texts] if column.key in ("layer", "times", "tied to") else texts

@@ -1,7 +1,8 @@
-"""One weight as text: its facts, what its numbers are, and the numbers."""
+"""One weight as text: its facts, what its numbers are, a picture of them, and the numbers."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import product
 from math import prod
@@ -14,6 +15,7 @@ from steelyard.core.parts import elements
 from steelyard.core.summary import Summary, summarise
 from steelyard.core.weight import Weight
 from steelyard.errors import printable
+from steelyard.views.heatmap_text import can_be_drawn, heatmap_lines
 from steelyard.views.sparkline import axis_of, bars
 from steelyard.views.table import dtype_text, findings, name_text, number_text, shape_text
 from steelyard.views.terminal import Screen, in_units
@@ -23,23 +25,36 @@ if TYPE_CHECKING:
 
 WHOLE = 1000
 """Elements up to which every one is written."""
+SMALL = 64
+"""Elements up to which every one is written below a picture of them too."""
 PAPER = 100
 """The width of numbers where the screen has none."""
+NUMBER = re.compile(r"-?[0-9]+\.?[0-9]*(?:e[-+]?[0-9]+)?(?![0-9.]*j)")
+"""A number in an array's text. The parts of a complex one are none: they have signs of their own between them."""
 
 
-def described(weight: Weight, screen: Screen, *, values: bool = True) -> Iterator[str]:
-    """Yield the lines of one weight, its `values` last; of a large one the middle of each axis is left out."""
+def described(weight: Weight, screen: Screen, *, values: bool = True, heatmap: bool | None = None) -> Iterator[str]:
+    """Yield the lines of one weight, and at the end whether it is finite.
+
+    `heatmap` says whether it is drawn; None draws a matrix where colours are shown. The `values` of one that is drawn follow
+    where it is small; of a large one that is not drawn the middle of each axis is left out.
+    """
     summary = summarise([weight])
     yield screen.paint(name_text(weight.name), "bold")
-    for key, text in facts(weight, summary):
+    for key, text in facts(weight, summary, screen):
         if text:
             yield f"{screen.paint(f'  {key:<11}', 'dim')}{text}"
+    drawn = heatmap if heatmap is not None else values and screen.colour and can_be_drawn(weight)
+    if drawn:
+        yield ""
+        yield from heatmap_lines(weight, screen)
+    if values and (not drawn or weight.size <= SMALL):
+        yield ""
+        yield NUMBER.sub(lambda match: screen.signed(match[0]), values_text(weight, screen.width or PAPER))
     if not summary.finite:
+        yield ""
         for line in findings([weight]):
             yield screen.paint(screen.broken(line), "red")
-    if values:
-        yield ""
-        yield values_text(weight, screen.width or PAPER)
 
 
 def values_text(weight: Weight, width: int) -> str:
@@ -57,7 +72,7 @@ def values_text(weight: Weight, width: int) -> str:
     )
 
 
-def facts(weight: Weight, summary: Summary) -> Iterator[tuple[str, str]]:
+def facts(weight: Weight, summary: Summary, screen: Screen) -> Iterator[tuple[str, str]]:
     """Yield what is known of a weight, each fact with its word; of an empty summary nothing is said."""
     yield "layer", printable(weight.layer)
     yield "shape", f"{shape_text(weight)}  {printable(weight.axes)}".rstrip()
@@ -69,10 +84,8 @@ def facts(weight: Weight, summary: Summary) -> Iterator[tuple[str, str]]:
     moments = summary.moments
     if moments.count:
         end = axis_of([summary])
-        yield (
-            "numbers",
-            f"min {number_text(moments.minimum)}  mean {number_text(moments.mean)}  max {number_text(moments.maximum)}",
-        )
+        figures = {"min": moments.minimum, "mean": moments.mean, "max": moments.maximum}
+        yield "numbers", "  ".join(f"{head} {screen.signed(number_text(number))}" for head, number in figures.items())
         yield "histogram", f"{-end:g} {bars(summary, end)} {end:g}"
 
 

@@ -20,6 +20,9 @@ COLOURS = {
     "mean": "2",
     "variance": "2",
     "count": "2",
+    # below and above zero, in tables and pictures alike: blue and orange stay apart for colour-blind eyes
+    "negative": "38;5;32",
+    "positive": "38;5;166",
 }
 
 
@@ -27,18 +30,25 @@ UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 class Screen:
-    """Where text will be read: `width` in cells, None where nothing is cut, and whether colours are shown."""
+    """Where text will be read: `width` in cells, None where nothing is cut, whether colours are shown, and all or 256 of them."""
 
-    __slots__ = ("colour", "width")
+    __slots__ = ("colour", "true_colour", "width")
 
-    def __init__(self, width: int | None = None, *, colour: bool = False) -> None:
+    def __init__(self, width: int | None = None, *, colour: bool = False, true_colour: bool = False) -> None:
         self.width = width
         self.colour = colour
+        self.true_colour = true_colour
 
     def paint(self, text: str, colour: str) -> str:
         """Colour a text by a word of `COLOURS`; other words leave it as it is."""
         code = COLOURS.get(colour)
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour and code and text.strip() else text
+
+    def signed(self, text: str) -> str:
+        """Colour the text of a number by its sign; zero, and what is no number, stays as it is."""
+        if not self.colour or not any("1" <= letter <= "9" for letter in text.partition("e")[0]):
+            return text
+        return self.paint(text, "negative" if text.lstrip().startswith("-") else "positive")
 
     def broken(self, line: str) -> str:
         """Break a sentence that is too wide between its words."""
@@ -52,7 +62,7 @@ class Screen:
 def screen_of(stream: TextIO | None) -> Screen:
     """Return the screen behind a stream: a pipe or a file cuts nothing and has no colours.
 
-    `COLUMNS` overrides the terminal's own width, `NO_COLOR` turns colours off.
+    `COLUMNS` overrides the terminal's own width, `NO_COLOR` turns colours off, `COLORTERM` says that all colours are shown.
     """
     try:
         terminal = stream is not None and stream.isatty()
@@ -60,7 +70,8 @@ def screen_of(stream: TextIO | None) -> Screen:
         terminal = False
     if stream is None or not terminal:
         return Screen()
-    return Screen(_columns(stream), colour=not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb")
+    colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return Screen(_columns(stream), colour=colour, true_colour=os.environ.get("COLORTERM") in ("truecolor", "24bit"))
 
 
 def _columns(stream: TextIO) -> int:

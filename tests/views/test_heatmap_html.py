@@ -8,7 +8,7 @@ from htmlread import Page
 
 from steelyard.core.readers import from_array
 from steelyard.measures.picture import picture
-from steelyard.views.heatmap import HEIGHT, WIDTH, colour, heat_map
+from steelyard.views.heatmap_html import HEIGHT, WIDTH, colour, heat_map
 
 
 def drawn(values):

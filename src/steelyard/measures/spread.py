@@ -1,0 +1,33 @@
+"""How the difference of two weights spreads: range, moments and a histogram of b - a."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from steelyard.core.summary import Summary
+from steelyard.core.weight import Weight
+from steelyard.measures.sidebyside import STEP, BlockReader, real
+
+
+def spread(one: Weight, other: Weight) -> Summary:
+    """Read two weights of one shape side by side, and return the summary of b - a, entry by entry.
+
+    What is not finite on either side is left out; of complex numbers it is the magnitude of the difference. Raises what
+    reading raises.
+
+    Examples:
+        >>> from steelyard.core.readers import from_array
+        >>> found = spread(from_array("a", np.zeros(3)), from_array("b", np.array([0.0, -2.0, 1.0])))
+        >>> found.moments.minimum, found.moments.maximum, found.moments.zeros
+        (-2.0, 1.0, 1)
+    """
+    found, readers = Summary(), (BlockReader(one), BlockReader(other))
+    with np.errstate(all="ignore"):
+        for start in range(0, one.size, STEP):
+            x, y = (reader.block(start, min(start + STEP, one.size)) for reader in readers)
+            if x.dtype.kind == "c" or y.dtype.kind == "c":
+                apart = np.abs(y.astype(np.complex128) - x.astype(np.complex128))
+            else:
+                apart = real(y) - real(x)
+            found.add(apart if np.isfinite(apart).all() else apart[np.isfinite(apart)], start)
+    return found
