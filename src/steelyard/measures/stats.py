@@ -193,14 +193,14 @@ def _together(listed: Sequence[Weight], by: str, histogram: bool, near: float) -
     groups: dict[str, tuple[Summary, list[Weight]]] = {}
     for weight, summary in zip(listed, summaries(listed, wide=histogram, near=near), strict=True):
         if by == "weight":
-            yield _figures(_facts(weight), summary, listed)
+            yield figures(_facts(weight), summary, listed)
             continue
         key = {"layer": weight.layer, "role": str(weight.role)}.get(by, "all")
         group, members = groups.setdefault(key, (Summary(wide=histogram, near=near), []))
         group.merge(summary)
         members.append(weight)
     for key, (group, members) in groups.items():
-        yield _figures({"name": key, "weights": len(members)}, group, listed)
+        yield figures({"name": key, "weights": len(members)}, group, listed)
 
 
 def _facts(weight: Weight) -> dict[str, Any]:
@@ -213,7 +213,8 @@ def _facts(weight: Weight) -> dict[str, Any]:
     }
 
 
-def _figures(facts: Mapping[str, Any], summary: Summary, listed: Sequence[Weight]) -> Figures:
+def figures(facts: Mapping[str, Any], summary: Summary, listed: Sequence[Weight]) -> Figures:
+    """Return the figures of a summary of some of these weights, whose places are its ranks."""
     from steelyard.core.parts import place_of
 
     found = summary.moments
