@@ -1,0 +1,90 @@
+// The heat maps of a weight: of one side, or of both and of their difference, which zoom together where they can.
+
+import { button, element } from "./element.js";
+import { around, heatmap } from "./heatmap.js";
+
+const CELLS = 128;
+
+/** The heat maps of a row. `details` and `names` are those of the sides. */
+export function pictures({ index, row, source, details, names }) {
+  const shape = index.columns.shape[row];
+  const zooms = source.picture !== null && details.some((detail) => detail?.picture);
+  const maps = details.map((detail, side) => detail?.picture && heatmap({ title: names[side], shape, onZoom: zooms ? zoom : null }));
+  const shown = details.map((detail) => detail?.picture ?? null);
+  const difference = details[0]?.difference ? heatmap({ title: `${names[0]} minus ${names[1]}`, shape }) : null;
+  const told = element("p", { class: "caption" });
+  const tools = zooms ? toolbar(zoom, () => shown.find(Boolean)) : null;
+  let asked = 0;
+  let marked = null;
+
+  function draw() {
+    const scale = Math.max(...shown.map((one) => (one ? one.scale : 0)));
+    maps.forEach((map, side) => map && shown[side] && map.show(shown[side], scale));
+    const whole = shown.every((one, side) => one === (details[side]?.picture ?? null));
+    if (difference) {
+      const apart = whole ? details[0].difference : minus(...shown);
+      difference.element.hidden = !apart;
+      if (apart) difference.show(apart);
+    }
+    [...maps, difference].forEach((map) => map?.mark(marked));
+  }
+
+  async function zoom(window) {
+    const nth = (asked += 1);
+    const first = shown.find(Boolean);
+    const part = window && (window[2] - window[0] < first.rows || window[3] - window[1] < first.columns);
+    told.textContent = "";
+    try {
+      const ready = details.map((detail, side) => (!detail?.picture ? null : part ? source.picture(row, side, window, CELLS, CELLS) : detail.picture));
+      const found = await Promise.all(ready);
+      if (nth !== asked) return;
+      found.forEach((one, side) => (shown[side] = one && { ...one, scale: one.scale ?? largest(one.cells) }));
+      if (!part) details.forEach((detail, side) => (shown[side] = detail?.picture ?? null));
+      draw();
+    } catch (error) {
+      told.textContent = error.message;
+    }
+  }
+
+  draw();
+  return {
+    element: element("div", { class: "pictures" }, tools, element("div", { class: "maps" }, ...maps.map((map) => map?.element), difference?.element), told),
+    /** Ring an entry; where the source is live, go so near that its cell is one number. */
+    async mark(at) {
+      marked = at;
+      draw();
+      const first = shown.find(Boolean);
+      if (at === null || !zooms || !first || (first.down === 1 && first.across === 1)) return;
+      const [y, x] = [Math.floor(at / first.columns), at % first.columns];
+      const whole = { ...first, window: [0, 0, first.rows, first.columns], down: 1, across: 1 };
+      await zoom(around(whole, [y, x], Math.min(1, 64 / Math.max(first.rows, first.columns))));
+    },
+  };
+}
+
+function toolbar(zoom, first) {
+  const middle = () => [(first().height - 1) / 2, (first().width - 1) / 2];
+  return element(
+    "div",
+    { class: "tools", role: "group", "aria-label": "Zoom" },
+    button("+", () => zoom(around(first(), middle(), 0.5)), { title: "Zoom in (+)", "aria-label": "Zoom in" }),
+    button("\u2212", () => zoom(around(first(), middle(), 2)), { title: "Zoom out (-)", "aria-label": "Zoom out" }),
+    button("whole", () => zoom(null), { title: "The whole weight (0)" }),
+    element("span", { class: "hint" }, "drag over a part to zoom into it"),
+  );
+}
+
+function largest(cells) {
+  return cells.reduce((most, cell) => (Math.abs(cell) > most ? Math.abs(cell) : most), 0);
+}
+
+// The difference of two pictures, where each cell is one number.
+function minus(one, other) {
+  if (!one || !other || !exact(one) || !exact(other) || one.cells.length !== other.cells.length) return null;
+  const cells = Float64Array.from(one.cells, (cell, nth) => cell - other.cells[nth]);
+  return { ...one, cells, scale: largest(cells) };
+}
+
+function exact(picture) {
+  return picture.down === 1 && picture.across === 1 && !(picture.cells instanceof Int8Array);
+}

@@ -1,0 +1,47 @@
+// A small histogram in a row of the table; all rows have one axis, so that they compare.
+
+import { fitted } from "./canvas.js";
+import { theme } from "./theme.js";
+
+export const WIDTH = 96;
+export const HEIGHT = 20;
+
+/** Draw the histogram of a row: of the model filled, of what it is compared with as a line. */
+export function drawSpark(canvas, index, row, axis) {
+  const context = fitted(canvas, WIDTH, HEIGHT);
+  const { ink, accent, line } = theme();
+  context.fillStyle = line;
+  context.fillRect(0, HEIGHT - 1, WIDTH, 1);
+  context.fillRect(WIDTH / 2 - 0.5, HEIGHT - 3, 1, 3);
+  const [own, against] = index.sparks;
+  if (own.has(row)) filled(context, own, row, axis, ink);
+  if (index.two && against.has(row)) outlined(context, against, row, axis, accent);
+}
+
+function bars(sparks, row, axis) {
+  const cells = sparks.cells(row);
+  const wide = (sparks.end(row) / axis) * WIDTH;
+  return Array.from(cells, (cell, nth) => ({
+    left: WIDTH / 2 - wide / 2 + (nth * wide) / cells.length,
+    width: wide / cells.length,
+    height: cell ? Math.max(1, (cell / 255) * (HEIGHT - 3)) : 0,
+  }));
+}
+
+function filled(context, sparks, row, axis, colour) {
+  context.fillStyle = colour;
+  for (const { left, width, height } of bars(sparks, row, axis)) {
+    if (height) context.fillRect(left, HEIGHT - 1 - height, Math.max(width - 0.5, 0.75), height);
+  }
+}
+
+function outlined(context, sparks, row, axis, colour) {
+  context.strokeStyle = colour;
+  context.lineWidth = 1.25;
+  context.beginPath();
+  for (const { left, width, height } of bars(sparks, row, axis)) {
+    context.lineTo(left, HEIGHT - 1.5 - height);
+    context.lineTo(left + width, HEIGHT - 1.5 - height);
+  }
+  context.stroke();
+}
