@@ -7,7 +7,7 @@ import { rounded, shapeText, short, whole } from "./text.js";
 export function columnsOf(index) {
   const { columns, two } = index;
   const worded = (key, title, width) => ({ key, title, width, text: (row) => columns[key][row] ?? "", keys: once(() => ranks(columns[key])) });
-  const figure = (key) => ({ key, title: key, width: 76, right: true, text: (row) => short(columns[key][row]), keys: () => columns[key] });
+  const figure = (key) => ({ key, title: key, width: 72, right: true, text: (row) => short(columns[key][row]), keys: () => columns[key] });
   const changes = [
     worded("kind", "kind", 74),
     { ...figure("relative"), title: "relative", width: 80, hint: "the l2 norm of the difference over that of the older" },
@@ -18,10 +18,10 @@ export function columnsOf(index) {
     { key: "name", title: "weight", width: 0, keys: once(() => ranks(index.lowered)) },
     ...(two ? changes : []),
     { key: "spark", title: "", width: 112 },
-    { key: "shape", title: "shape", width: 128, text: (row) => shapeText(columns.shape[row]), keys: () => columns.size },
+    { key: "shape", title: "shape", width: 120, text: (row) => shapeText(columns.shape[row]), keys: () => columns.size },
     { key: "size", title: "parameters", width: 92, right: true, text: (row) => rounded(columns.size[row]), keys: () => columns.size },
-    worded("dtype", "dtype", 74),
-    worded("role", "role", 84),
+    worded("dtype", "dtype", 72),
+    worded("role", "role", 80),
     ...["min", "mean", "max", "std"].map(figure),
   ];
 }

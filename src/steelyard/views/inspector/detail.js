@@ -1,6 +1,6 @@
 // One weight: its facts and figures, and the pictures of its numbers.
 
-import { button, element } from "./element.js";
+import { button, element, replace } from "./element.js";
 import { figuresTable } from "./figures.js";
 import { filters } from "./filters.js";
 import { valuesGrid } from "./grid.js";
@@ -28,7 +28,8 @@ export function detailPanel(index, source, names, { onClose, onStep, onLearn }) 
     const below = element("div", { class: "below" }, element("p", { class: "none", role: "status" }, "Reading …"));
     shown = { row, ready: false, mark: (to) => (at = to) };
     holder.hidden = false;
-    holder.replaceChildren(header(index, row, { onClose, onStep }), facts(index, row), findings(index, row), change(index, row, names), downloads(index, source, row, names), place, below);
+    const head = header(index, row, { onClose, onStep });
+    replace(holder, head, facts(index, row), findings(index, row), change(index, row, names), downloads(index, source, row, names), place, below);
     holder.scrollTop = 0;
     const details = await Promise.all(index.sides.map((_, side) => detailOf(row, side)));
     if (nth !== asked) return null;

@@ -8,8 +8,17 @@ export function element(tag, attributes = {}, ...children) {
     else if (value === true) made.setAttribute(key, "");
     else if (value !== null && value !== undefined && value !== false) made.setAttribute(key, String(value));
   }
-  made.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+  made.append(...present(children));
   return made;
+}
+
+/** Put children in the place of those that an element has. */
+export function replace(node, ...children) {
+  node.replaceChildren(...present(children));
+}
+
+function present(children) {
+  return children.filter((child) => child !== null && child !== undefined && child !== false);
 }
 
 /** Set or remove an attribute, and touch the page only where it changes. */

@@ -7,12 +7,14 @@ import { indexText, short, whole } from "./text.js";
 import { colourOf, theme } from "./theme.js";
 
 const [TALLEST, LARGEST, FLAT] = [420, 22, 30];
+/** Pixels from which cells are all drawn of one size; smaller ones fill the width. */
+const EVEN = 8;
 
 /**
  * A heat map of weights of a shape. `onZoom(window)` is called for a part that is chosen, if it can be zoomed.
  * show(picture, scale) draws, mark(at) rings the cell of an entry.
  */
-export function heatmap({ title, shape, onZoom = null }) {
+export function heatmap({ title, shape, heading = true, onZoom = null }) {
   const canvas = element("canvas", { tabindex: "0", role: "application", "aria-roledescription": "heat map", "aria-label": `Heat map of ${title}: arrow keys go from cell to cell` });
   const drawing = element("div", { class: "drawing" }, canvas);
   const readout = element("p", { class: "readout", "aria-live": "polite" });
@@ -83,9 +85,11 @@ export function heatmap({ title, shape, onZoom = null }) {
   keepDrawn(drawing, redraw);
 
   return {
-    element: element("figure", { class: "heatmap" }, element("h4", {}, title), drawing, readout, legend.element, caption),
-    show(next, to = next.scale) {
+    element: element("figure", { class: "heatmap" }, heading && element("h4", {}, title), drawing, readout, legend.element, caption),
+    /** Draw a picture in colours that reach to a magnitude; with `clipped`, larger ones have the last colour. */
+    show(next, to = next.scale, clipped = false) {
       [picture, scale, cursor] = [next, to || 1, null];
+      legend.clip(clipped);
       caption.textContent = captionOf(next);
       readout.textContent = "";
       redraw();
@@ -110,6 +114,13 @@ export function around(picture, [y, x], times) {
   const [up, down] = cut(top, bottom, top + (y + 0.5) * picture.down, picture.rows);
   const [near, far] = cut(left, right, left + (x + 0.5) * picture.across, picture.columns);
   return [up, near, down, far];
+}
+
+/** The magnitude below which 98 of 100 cells lie. */
+export function usual(picture) {
+  const sizes = Float64Array.from({ length: picture.width * picture.height }, (_, nth) => Math.abs(valueOf(picture, 0, nth)));
+  const known = sizes.filter((size) => !Number.isNaN(size)).sort();
+  return known.length ? known[Math.floor((known.length - 1) * 0.98)] || picture.scale : 0;
 }
 
 /** The number in a cell, NaN where it is not finite. */
@@ -157,9 +168,10 @@ function captionOf(picture) {
 function sizeOf(picture, width) {
   const density = devicePixelRatio || 1;
   const exact = (length) => Math.max(1, Math.floor(length * density)) / density;
-  const cell = exact(Math.min(width / picture.width, LARGEST));
+  const fitting = Math.min(width / picture.width, LARGEST);
+  const cell = fitting < EVEN ? fitting : exact(fitting);
   const tall = picture.height === 1 ? FLAT : Math.min(cell, TALLEST / picture.height);
-  return { cell, high: exact(tall) };
+  return { cell, high: tall < EVEN ? tall : exact(tall) };
 }
 
 function paint(canvas, picture, scale) {
@@ -198,6 +210,7 @@ function boxed(context, { from, to }, { cell, high }) {
 function legendElement() {
   const canvas = element("canvas", { "aria-hidden": "true" });
   const [low, high] = [element("span", {}), element("span", {})];
+  let clipped = false;
   const lost = element("span", { class: "lost", hidden: true }, element("i", {}), "not finite");
   function draw(scale, picture) {
     const context = fitted(canvas, 120, 10);
@@ -205,8 +218,8 @@ function legendElement() {
       context.fillStyle = colourOf((nth - 59.5) / 59.5);
       context.fillRect(nth, 0, 1.5, 10);
     }
-    [low.textContent, high.textContent] = [short(-scale), short(scale)];
+    [low.textContent, high.textContent] = [(clipped ? "\u2264 " : "") + short(-scale), (clipped ? "\u2265 " : "") + short(scale)];
     lost.hidden = picture.cells instanceof Int8Array ? !picture.cells.includes(-128) : !picture.cells.some(Number.isNaN);
   }
-  return { element: element("div", { class: "legend" }, low, canvas, high, lost), draw };
+  return { element: element("div", { class: "legend" }, low, canvas, high, lost), draw, clip: (on) => (clipped = on) };
 }

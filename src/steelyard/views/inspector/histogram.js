@@ -5,7 +5,7 @@ import { element } from "./element.js";
 import { short, whole } from "./text.js";
 import { theme } from "./theme.js";
 
-const [PLOT, BOX, LABELS, TOP] = [132, 22, 18, 6];
+const [PLOT, BOX, LABELS, TOP] = [104, 22, 18, 6];
 
 /** A figure of the details of one or two sides, null where a side has none. */
 export function histogram(details, names) {

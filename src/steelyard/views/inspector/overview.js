@@ -3,6 +3,7 @@
 import { FONT, fitted, keepDrawn } from "./canvas.js";
 import { element } from "./element.js";
 import { bandsOf } from "./layers.js";
+import { beyondAxis } from "./sparkline.js";
 import { shapeText, short, shownName } from "./text.js";
 import { theme } from "./theme.js";
 
@@ -144,7 +145,12 @@ function drawOutlines({ context, index, left, dimmed, axis, inner }) {
   for (let row = 0; row < index.count; row += 1) {
     if (!sparks.has(row)) continue;
     const [cells, end, middle] = [sparks.cells(row), sparks.end(row), left(row + 0.5)];
-    const points = Array.from(cells, (cell, nth) => [(cell / 255) ** 0.75 * half * 0.94, yOf(-end + ((nth + 0.5) * 2 * end) / cells.length, axis)]);
+    const [first, last] = [cells.findIndex(Boolean), cells.findLastIndex(Boolean)];
+    const points = Array.from(cells, (cell, nth) => [(cell / 255) ** 0.75 * half * 0.94, yOf(-end + ((nth + 0.5) * 2 * end) / cells.length, axis)]).slice(first, last + 1);
+    if (first < 0) {
+      arrow(context, middle, beyondAxis(index, row, axis));
+      continue;
+    }
     context.fillStyle = theme().ink;
     context.globalAlpha = dimmed?.[row] ? 0.16 : 0.86;
     context.beginPath();
@@ -153,6 +159,19 @@ function drawOutlines({ context, index, left, dimmed, axis, inner }) {
     context.fill();
   }
   context.globalAlpha = 1;
+}
+
+// A weight whose numbers all lie beyond the axis.
+function arrow(context, middle, side) {
+  if (!side) return;
+  const tip = side > 0 ? TOP + 2 : TOP + PLOT - 2;
+  context.fillStyle = theme().muted;
+  context.globalAlpha = 1;
+  context.beginPath();
+  context.moveTo(middle, tip);
+  context.lineTo(middle - 3.5, tip + side * 5);
+  context.lineTo(middle + 3.5, tip + side * 5);
+  context.fill();
 }
 
 function yOf(value, axis) {

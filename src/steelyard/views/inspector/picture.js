@@ -1,30 +1,41 @@
 // The heat maps of a weight: of one side, or of both and of their difference, which zoom together where they can.
 
-import { button, element } from "./element.js";
-import { around, heatmap } from "./heatmap.js";
+import { attribute, button, element } from "./element.js";
+import { around, heatmap, usual } from "./heatmap.js";
 
 const CELLS = 128;
+/** Whether few large cells may share the last colour; stays so from weight to weight. */
+let clipped = false;
 
 /** The heat maps of a row. `details` and `names` are those of the sides. */
 export function pictures({ index, row, source, details, names }) {
   const shape = index.columns.shape[row];
   const zooms = source.picture !== null && details.some((detail) => detail?.picture);
-  const maps = details.map((detail, side) => detail?.picture && heatmap({ title: names[side], shape, onZoom: zooms ? zoom : null }));
+  const maps = details.map((detail, side) => detail?.picture && heatmap({ title: index.two ? names[side] : index.shown[row], shape, heading: index.two, onZoom: zooms ? zoom : null }));
   const shown = details.map((detail) => detail?.picture ?? null);
   const difference = details[0]?.difference ? heatmap({ title: `${names[0]} minus ${names[1]}`, shape }) : null;
   const told = element("p", { class: "caption" });
-  const tools = zooms ? toolbar(zoom, () => shown.find(Boolean)) : null;
+  const clip = button("contrast", () => contrast(), { "aria-pressed": clipped, title: "Spread the colours over 98% of the cells; larger ones share the last colour" });
+  const tools = element("div", { class: "tools", role: "group", "aria-label": "Heat map" }, ...(zooms ? zoomers(zoom, () => shown.find(Boolean)) : []), clip);
   let asked = 0;
   let marked = null;
 
+  const reach = (one) => (one ? (clipped ? usual(one) : one.scale) : 0);
+
+  function contrast() {
+    clipped = !clipped;
+    attribute(clip, "aria-pressed", clipped);
+    draw();
+  }
+
   function draw() {
-    const scale = Math.max(...shown.map((one) => (one ? one.scale : 0)));
-    maps.forEach((map, side) => map && shown[side] && map.show(shown[side], scale));
+    const scale = Math.max(...shown.map(reach));
+    maps.forEach((map, side) => map && shown[side] && map.show(shown[side], scale, clipped));
     const whole = shown.every((one, side) => one === (details[side]?.picture ?? null));
     if (difference) {
       const apart = whole ? details[0].difference : minus(...shown);
       difference.element.hidden = !apart;
-      if (apart) difference.show(apart);
+      if (apart) difference.show(apart, reach(apart), clipped);
     }
     [...maps, difference].forEach((map) => map?.mark(marked));
   }
@@ -62,16 +73,14 @@ export function pictures({ index, row, source, details, names }) {
   };
 }
 
-function toolbar(zoom, first) {
+function zoomers(zoom, first) {
   const middle = () => [(first().height - 1) / 2, (first().width - 1) / 2];
-  return element(
-    "div",
-    { class: "tools", role: "group", "aria-label": "Zoom" },
+  return [
     button("+", () => zoom(around(first(), middle(), 0.5)), { title: "Zoom in (+)", "aria-label": "Zoom in" }),
     button("\u2212", () => zoom(around(first(), middle(), 2)), { title: "Zoom out (-)", "aria-label": "Zoom out" }),
     button("whole", () => zoom(null), { title: "The whole weight (0)" }),
-    element("span", { class: "hint" }, "drag over a part to zoom into it"),
-  );
+    element("span", { class: "hint" }, "or drag over a part"),
+  ];
 }
 
 function largest(cells) {

@@ -15,7 +15,25 @@ export function drawSpark(canvas, index, row, axis) {
   context.fillRect(WIDTH / 2 - 0.5, HEIGHT - 3, 1, 3);
   const [own, against] = index.sparks;
   if (own.has(row)) filled(context, own, row, axis, ink);
+  if (own.has(row)) beyond(context, beyondAxis(index, row, axis), theme().muted);
   if (index.two && against.has(row)) outlined(context, against, row, axis, accent);
+}
+
+/** On which side all numbers of a row lie beyond the axis: -1, 1, or 0 for neither. */
+export function beyondAxis(index, row, axis) {
+  const [low, high] = [index.columns.min[row], index.columns.max[row]];
+  return low === null ? 0 : low > axis ? 1 : high < -axis ? -1 : 0;
+}
+
+function beyond(context, side, colour) {
+  if (!side) return;
+  const tip = side > 0 ? WIDTH - 1 : 1;
+  context.fillStyle = colour;
+  context.beginPath();
+  context.moveTo(tip, HEIGHT / 2 + 1);
+  context.lineTo(tip - side * 5, HEIGHT / 2 - 3);
+  context.lineTo(tip - side * 5, HEIGHT / 2 + 5);
+  context.fill();
 }
 
 function bars(sparks, row, axis) {

@@ -22,7 +22,7 @@ export function short(number) {
   const size = Math.abs(number);
   if (size === 0) return "0";
   if (size >= 1e6 || size < 1e-4) return number.toExponential(2);
-  return Number.isInteger(number) ? String(number) : number.toPrecision(4);
+  return Number.isInteger(number) || size >= 9999.5 ? number.toFixed(0) : number.toPrecision(4);
 }
 
 /** Write a count in few characters: 11.7 M. */
@@ -39,7 +39,7 @@ export function bytesText(number) {
 
 /** Write a shape: 64 × 3 × 7 × 7. */
 export function shapeText(shape) {
-  return shape.length ? shape.join("\u2009×\u2009") : "scalar";
+  return shape.length ? shape.join("\u200a×\u200a") : "scalar";
 }
 
 /** Write a count with its noun. */
