@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from steelyard.measures.spectra import spectra
     from steelyard.transfers.build import build
     from steelyard.transfers.transferring import plan, transfer
+    from steelyard.views.report import report
 
 __version__ = "0.1.0"
 
@@ -34,6 +35,7 @@ __all__ = [
     "errors",
     "patch",
     "plan",
+    "report",
     "save",
     "spectra",
     "stats",
@@ -48,6 +50,7 @@ _LATER = {
     "diff": "measures.diff",
     "patch": "measures.patch",
     "plan": "transfers.transferring",
+    "report": "views.report",
     "spectra": "measures.spectra",
     "transfer": "transfers.transferring",
 }

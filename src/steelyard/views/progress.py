@@ -17,6 +17,8 @@ from steelyard.views.terminal import in_units
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
 
+    Watch = Callable[[Weight], Weight]
+
 PATIENCE = 1.0
 """Seconds that pass before anything is shown."""
 PAUSE = 0.1
@@ -56,34 +58,47 @@ class _Bar:
 
 
 @contextmanager
-def following(weights: Weights, what: str) -> Iterator[Weights]:
-    """Give the same weights, whose reading is shown as a bar where stderr is a terminal; elsewhere they are untouched."""
-    try:
-        terminal = sys.stderr.isatty()
-    except (AttributeError, ValueError):  # a stand-in for a stream, or a closed one
-        terminal = False
-    if not terminal:
-        yield weights
+def watching(what: str, total: int, *, shown: bool = True) -> Iterator[Watch]:
+    """Give what makes the reading of a weight show on a bar of `total` bytes; it does nothing where stderr is no terminal."""
+    if not (shown and _is_terminal()):
+        yield lambda weight: weight
         return
-    bar = _Bar(what, weights.nbytes)
+    bar = _Bar(what, total)
     try:
-        counted = (weight.replace(read=_counted(weight, bar.add)) for weight in weights.values())
-        yield Weights(counted, meta=weights.meta, graph=weights._graph)
+        yield lambda weight: weight.replace(read=counted(weight, bar.add))
     finally:
         bar.clear()
 
 
-def _counted(weight: Weight, add: Callable[[int], None]) -> Reader:
+@contextmanager
+def following(weights: Weights, what: str) -> Iterator[Weights]:
+    """Give the same weights, whose reading is shown as a bar where stderr is a terminal; elsewhere they are untouched."""
+    if not _is_terminal():
+        yield weights
+        return
+    with watching(what, weights.nbytes) as watch:
+        yield Weights(map(watch, weights.values()), meta=weights.meta, graph=weights._graph)
+
+
+def _is_terminal() -> bool:
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # a stand-in for a stream, or a closed one
+        return False
+
+
+def counted(weight: Weight, add: Callable[[int], None]) -> Reader:
+    """Return a reader of the same numbers that tells `add` how many bytes were read; what that raises ends the reading."""
     read, size = weight.read, itemsize(weight.dtype)
     if isinstance(read, Stored):  # remains one, so that its bytes can still be passed on as they are
         return Stored(_counting(read.source, add), read.offset, read.dtype, read.byteorder)
 
-    def counted(start: int, stop: int) -> Array:
+    def counting(start: int, stop: int) -> Array:
         block = read(start, stop)
         add((stop - start) * size)
         return block
 
-    return counted
+    return counting
 
 
 def _counting(source: Source, add: Callable[[int], None]) -> Source:
