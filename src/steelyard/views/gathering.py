@@ -14,7 +14,7 @@ from steelyard.errors import SteelyardError
 from steelyard.measures.diff import Difference, differences
 from steelyard.measures.filters import axes_of_filters
 from steelyard.measures.looking import Look, looks
-from steelyard.measures.matrices import one_blas_thread
+from steelyard.measures.matrices import matrix_shape, one_blas_thread
 from steelyard.measures.picture import Picture, change, matrix_of, picture
 from steelyard.measures.spectra import EXACT, Spectrum, spectrum, without, work
 from steelyard.views.details import detail_of, filters_record, grid, picture_record, spectrum_record
@@ -173,8 +173,7 @@ def _why_not(each: Seen, which: str, left: float) -> str:
         return "it is not finite"
     if which == "none":
         return "no spectra were asked for"
-    rows, columns = matrix_of(each.weight.shape)
-    if which == "some" and (left < 0 or min(rows, columns) > EXACT):
+    if which == "some" and (left < 0 or min(matrix_shape(each.weight) or (0,)) > EXACT):
         return "it is large, and was left out to save time; --spectra all has it"
     return ""
 
