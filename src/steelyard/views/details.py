@@ -119,7 +119,8 @@ def filters_record(weight: Weight, cells: int) -> dict[str, Any] | None:
         return None
     _, height, width, colours = found.pictures.shape
     room = max(cells // (height * width * colours), 1)
-    scale, steps = quantised(found.pictures[:room])
+    pictures = found.pictures[:room]
+    scale, steps = quantised(np.abs(pictures) if pictures.dtype.kind == "c" else pictures)
     return {
         "count": found.count,
         "guessed": found.guessed,
