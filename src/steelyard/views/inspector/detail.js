@@ -14,8 +14,8 @@ import { isOn, learn } from "./weights.js";
 
 const FORMATS = ["npy", "npz", "safetensors"];
 
-/** The panel of details. `onClose()`, `onStep(step)` and `onLearn(row)` are told what happens. */
-export function detailPanel(index, source, names, { onClose, onStep, onLearn }) {
+/** The panel of details. `onClose()`, `onStep(step)`, `onWiden()` and `onLearn(row)` are told what happens. */
+export function detailPanel(index, source, names, { onClose, onStep, onWiden, onLearn }) {
   const holder = element("section", { class: "detail", "aria-label": "Weight", tabindex: "-1", hidden: true });
   let asked = 0;
   let tab = "picture";
@@ -28,7 +28,7 @@ export function detailPanel(index, source, names, { onClose, onStep, onLearn }) 
     const below = element("div", { class: "below" }, element("p", { class: "none", role: "status" }, "Reading …"));
     shown = { row, ready: false, mark: (to) => (at = to) };
     holder.hidden = false;
-    const head = header(index, row, { onClose, onStep });
+    const head = header(index, row, { onClose, onStep, onWiden });
     replace(holder, head, facts(index, row), findings(index, row), change(index, row, names), downloads(index, source, row, names), place, below);
     holder.scrollTop = 0;
     const details = await Promise.all(index.sides.map((_, side) => detailOf(row, side)));
@@ -85,7 +85,7 @@ export function detailPanel(index, source, names, { onClose, onStep, onLearn }) 
   };
 }
 
-function header(index, row, { onClose, onStep }) {
+function header(index, row, { onClose, onStep, onWiden }) {
   return element(
     "header",
     {},
@@ -95,6 +95,7 @@ function header(index, row, { onClose, onStep }) {
       { class: "tools" },
       button("\u2191", () => onStep(-1), { title: "The row above ([)", "aria-label": "The row above" }),
       button("\u2193", () => onStep(1), { title: "The row below (])", "aria-label": "The row below" }),
+      button("\u2922", onWiden, { title: "Over the whole page (f)", "aria-label": "Over the whole page" }),
       button("\u00d7", onClose, { title: "Close (Esc)", "aria-label": "Close" }),
     ),
   );
@@ -152,13 +153,14 @@ function viewsOf(scene) {
   const broken = details.flatMap((detail, side) => (detail?.error ? [element("p", { class: "trouble" }, `${index.two ? `${names[side]}: ` : ""}${shownName(detail.error)}`)] : []));
   const parts = [...broken];
   const known = details.map((detail) => detail?.figures ?? null);
-  if (known.some(Boolean)) parts.push(element("div", { class: "spread" }, histogram(details, names), figuresTable(known, names)));
+  if (known.some(Boolean)) parts.push(element("div", { class: "spread" }, histogram(details, names), index.two ? null : figuresTable(known, names)));
   const views = { parts, tabs: [], grids: [], pictures: null };
   const add = (key, title, make) => views.tabs.push({ key, title, make });
   if (details.some((detail) => detail?.picture)) {
     views.pictures = pictures(scene);
     add("picture", "Heat map", () => views.pictures.element);
   }
+  if (index.two && known.some(Boolean)) add("figures", "Figures", () => figuresTable(known, names));
   const on = (word) => details.map((detail, side) => ({ found: detail?.[word], name: index.two ? names[side] : "" })).filter(({ found }) => found);
   if (on("filters").length) add("filters", "Filters", () => element("div", {}, ...on("filters").map(({ found, name }) => filters(found, name))));
   if (on("spectrum").length) add("spectrum", "Spectrum", () => spectrum(details.map((detail) => detail?.spectrum ?? null), names));

@@ -32,11 +32,13 @@ export function nameElement() {
   return element("span", { class: "name" }, element("span", { class: "head" }), element("span", { class: "tail" }));
 }
 
-/** Write a name into the spans: names of layers differ most at their ends. */
+/** Write a name into the spans: names of layers differ most at their ends, the last two words if they are short enough. */
 export function writeName(spans, text) {
-  const cut = text.length > 24 ? text.length - 18 : text.length;
-  spans.firstChild.textContent = text.slice(0, cut);
-  spans.lastChild.textContent = text.slice(cut);
+  const words = /[^./]*[./][^./]*$/.exec(text)?.[0].length ?? 0;
+  const tail = text.length <= 24 ? 0 : words && words <= 22 ? words : 18;
+  spans.firstChild.textContent = text.slice(0, text.length - tail);
+  spans.lastChild.textContent = text.slice(text.length - tail);
+  spans.style.setProperty("--tail", `${tail}ch`);
   spans.title = text;
 }
 

@@ -37,10 +37,21 @@ export function bandsOf(root, most) {
   let layers = [root];
   for (;;) {
     const next = layers.flatMap((layer) => (layer.layers.size ? [...layer.layers.values()] : [layer]));
-    if (next.length === layers.length || next.length > most) break;
+    if (next.length > most) return layers.flatMap((layer) => (layer.layers.size > most ? bunches(layer, most) : [layer]));
+    if (next.length === layers.length) break;
     layers = next;
   }
   return layers[0] === root && layers.length === 1 ? [] : layers;
+}
+
+// So many layers that some share a band, which has the first one's name.
+function bunches(layer, most) {
+  const parts = [...layer.layers.values()];
+  const step = Math.ceil(parts.length / (most / 2));
+  return parts.filter((_, nth) => nth % step === 0).map((first, nth) => {
+    const rows = parts.slice(nth * step, (nth + 1) * step).flatMap((part) => part.rows);
+    return { label: nth || !layer.parent ? first.label : `${layer.label}.${first.label}`, rows: rows.sort((a, b) => a - b) };
+  });
 }
 
 /** The label of a weight in its layer: what its name has beyond the layer's. */

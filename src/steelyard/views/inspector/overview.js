@@ -7,7 +7,7 @@ import { beyondAxis } from "./sparkline.js";
 import { shapeText, short, shownName } from "./text.js";
 import { theme } from "./theme.js";
 
-const [LEFT, RIGHT, TOP, PLOT, BANDS, CHANGES] = [46, 10, 8, 104, 20, 30];
+const [LEFT, RIGHT, TOP, PLOT, BANDS, CHANGES] = [50, 10, 8, 104, 20, 30];
 /** Pixels from which a weight is drawn as an outline; narrower ones are drawn as shades. */
 const OUTLINED = 7;
 
@@ -178,20 +178,20 @@ function yOf(value, axis) {
   return TOP + PLOT / 2 - (Math.max(-1, Math.min(1, value / axis)) * PLOT) / 2;
 }
 
-// Each column of pixels as the fullest bins of the weights in it.
+// Each column of pixels as the mean of the weights in it.
 function drawShades({ context, index, dimmed, axis, inner }) {
   const density = devicePixelRatio || 1;
   const [wide, high] = [Math.round(inner * density), Math.round(PLOT * density)];
   const image = context.createImageData(wide, high);
   const { inkBytes, panelBytes } = theme();
   const sparks = index.sparks[0];
-  const fullest = new Float32Array(high);
+  const shades = new Float32Array(high);
   for (let x = 0; x < wide; x += 1) {
     const [first, last] = [Math.floor((x / wide) * index.count), Math.max(1, Math.ceil(((x + 1) / wide) * index.count))];
-    fullest.fill(0);
-    for (let row = first; row < last; row += 1) gathered(fullest, sparks, row, axis, dimmed?.[row] ? 0.2 : 1);
+    shades.fill(0);
+    for (let row = first; row < last; row += 1) gathered(shades, sparks, row, axis, (dimmed?.[row] ? 0.12 : 1) / (last - first));
     for (let y = 0; y < high; y += 1) {
-      const shade = fullest[y];
+      const shade = Math.min(1, shades[y]) ** 0.6;
       const at = (y * wide + x) * 4;
       for (let part = 0; part < 3; part += 1) image.data[at + part] = panelBytes[part] + (inkBytes[part] - panelBytes[part]) * shade;
       image.data[at + 3] = shade > 0 ? 255 : 0;
@@ -203,15 +203,15 @@ function drawShades({ context, index, dimmed, axis, inner }) {
   context.drawImage(drawn, LEFT, TOP, inner, PLOT);
 }
 
-function gathered(fullest, sparks, row, axis, strength) {
+function gathered(shades, sparks, row, axis, strength) {
   if (!sparks.has(row)) return;
-  const [cells, end, high] = [sparks.cells(row), sparks.end(row), fullest.length];
+  const [cells, end, high] = [sparks.cells(row), sparks.end(row), shades.length];
+  const [step, shift] = [((axis / end) * cells.length) / high, ((axis / end + 1) * cells.length) / 2 - 0.5];
   for (let y = 0; y < high; y += 1) {
-    const value = axis * (1 - (2 * (y + 0.5)) / high);
-    const bin = Math.floor(((value + end) / (2 * end)) * cells.length);
-    if (bin < 0 || bin >= cells.length) continue;
-    const shade = Math.sqrt(cells[bin] / 255) * strength;
-    if (shade > fullest[y]) fullest[y] = shade;
+    const at = shift - step * (y + 0.5);
+    const bin = Math.floor(at);
+    const [near, far] = [cells[bin] ?? 0, cells[bin + 1] ?? 0];
+    if (near || far) shades[y] += ((near + (far - near) * (at - bin)) / 255) * strength;
   }
 }
 

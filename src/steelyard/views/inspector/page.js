@@ -12,6 +12,9 @@ import { tree } from "./tree.js";
 import { trickle } from "./trickle.js";
 import { prepared } from "./weights.js";
 
+/** Windows in which one part lies below the other, as in the style sheet. */
+const NARROW = matchMedia("(max-width: 1020px)");
+
 /** Show the weights of a source in an element. */
 export async function mount(main, source) {
   try {
@@ -46,7 +49,9 @@ function build(main, index, source) {
     parts.tree.open(row);
     main.classList.add("has-detail");
     history.replaceState(null, "", `#w${row}`);
-    return parts.detail.open(row, at);
+    const done = parts.detail.open(row, at);
+    if (NARROW.matches) parts.detail.element.scrollIntoView({ block: "start" });
+    return done;
   };
   const close = () => {
     opened = -1;
@@ -62,6 +67,7 @@ function build(main, index, source) {
     if (!to) parts.tree.reset();
     filtered();
   };
+  const widen = () => main.classList.toggle("wide");
   const learnt = (row) => {
     parts.table.refresh();
     parts.overview.refresh(row);
@@ -73,7 +79,7 @@ function build(main, index, source) {
   parts.overview = overview(index, parts.tree.root, open);
   const ask = trickle(index, source, { rows: () => parts.table.inSight(), onLearn: learnt });
   parts.table = table(index, { onOpen: open, onSight: ask });
-  parts.detail = detailPanel(index, source, names, { onClose: close, onStep: step, onLearn: learnt });
+  parts.detail = detailPanel(index, source, names, { onClose: close, onStep: step, onWiden: widen, onLearn: learnt });
   main.replaceChildren(
     parts.header.element,
     parts.overview.element,
@@ -82,7 +88,7 @@ function build(main, index, source) {
     parts.detail.element,
   );
   filtered();
-  shortcuts({ ...parts, close, step, opened: () => opened });
+  shortcuts({ ...parts, close, step, widen, opened: () => opened });
   addEventListener("beforeprint", () => parts.table.print(true));
   addEventListener("afterprint", () => parts.table.print(false));
   const asked = /^#w(\d+)$/.exec(location.hash);

@@ -9,14 +9,14 @@ export const HEIGHT = 20;
 /** Draw the histogram of a row: of the model filled, of what it is compared with as a line. */
 export function drawSpark(canvas, index, row, axis) {
   const context = fitted(canvas, WIDTH, HEIGHT);
-  const { ink, accent, line } = theme();
+  const { ink, accent, line, muted } = theme();
   context.fillStyle = line;
   context.fillRect(0, HEIGHT - 1, WIDTH, 1);
   context.fillRect(WIDTH / 2 - 0.5, HEIGHT - 3, 1, 3);
   const [own, against] = index.sparks;
   if (own.has(row)) filled(context, own, row, axis, ink);
-  if (own.has(row)) beyond(context, beyondAxis(index, row, axis), theme().muted);
-  if (index.two && against.has(row)) outlined(context, against, row, axis, accent);
+  if (own.has(row)) beyond(context, beyondAxis(index, row, axis), muted);
+  if (index.two && against.has(row) && against.cells(row).some(Boolean)) outlined(context, against, row, axis, accent);
 }
 
 /** On which side all numbers of a row lie beyond the axis: -1, 1, or 0 for neither. */

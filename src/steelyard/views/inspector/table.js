@@ -31,6 +31,7 @@ export function table(index, { onOpen, onSight }) {
     body,
   );
   grid.style.setProperty("--columns", columns.map(({ width }) => (width ? `${width}px` : "minmax(var(--name), 1fr)")).join(" "));
+  grid.style.setProperty("--least", `${columns.reduce((sum, { width }) => sum + width, 0)}px`);
   const list = virtual(grid, body, ROW, () => blank(columns), fill);
   onTheme(() => list.draw(true));
   grid.addEventListener("scroll", () => onSight?.(), { passive: true });

@@ -15,14 +15,14 @@ export function whole(number) {
   return WHOLE.format(number);
 }
 
-/** Write a number of a weight in four digits. */
-export function short(number) {
+/** Write a number of a weight in four digits, or fewer. */
+export function short(number, digits = 4) {
   if (number === null || number === undefined) return "";
   if (!Number.isFinite(number)) return Number.isNaN(number) ? "NaN" : number > 0 ? "inf" : "-inf";
   const size = Math.abs(number);
   if (size === 0) return "0";
-  if (size >= 1e6 || size < 1e-4) return number.toExponential(2);
-  return Number.isInteger(number) || size >= 9999.5 ? number.toFixed(0) : number.toPrecision(4);
+  if (size >= 1e6 || size < 10 ** -digits) return number.toExponential(2);
+  return Number.isInteger(number) || size >= 9999.5 ? number.toFixed(0) : number.toPrecision(digits);
 }
 
 /** Write a count in few characters: 11.7 M. */

@@ -37,7 +37,7 @@ export function isOn(index, row, side) {
 
 /** Tell whether two sides differ in a row. */
 export function isChanged(index, row) {
-  return index.two && index.columns.kind[row] !== "equal";
+  return index.two && index.columns.kind[row] !== null && index.columns.kind[row] !== "equal";
 }
 
 /** Write what has been read of a row into the index. */
