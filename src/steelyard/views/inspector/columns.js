@@ -12,8 +12,8 @@ export function columnsOf(index) {
   const worded = (key, title, width) => ({ key, title, width, text: (row) => columns[key][row] ?? "", keys: once(() => ranks(columns[key])) });
   const figure = (key) => ({ key, title: key, width: 72, right: true, text: (row) => short(columns[key][row], 3), keys: () => columns[key] });
   const changes = [
-    worded("kind", "kind", 74),
-    { ...figure("relative"), width: 80, keys: once(() => columns.relative.map((value, row) => (APART.includes(columns.kind[row]) ? Infinity : value))), hint: "the l2 norm of the difference over that of the older" },
+    { ...worded("kind", "kind", 74), keys: () => ranks(columns.kind.map((kind) => kind ?? "")) },
+    { ...figure("relative"), width: 80, keys: () => columns.relative.map((value, row) => (APART.includes(columns.kind[row]) ? Infinity : value)), hint: "the l2 norm of the difference over that of the older" },
     { ...figure("cosine"), width: 80, text: (row) => cosineText(columns.cosine?.[row]), hint: "of the angle between both" },
     { ...figure("changed"), width: 84, text: (row) => (columns.changed[row] === null ? "" : whole(columns.changed[row])), hint: "entries whose bits differ" },
   ];

@@ -12,7 +12,7 @@ export function controls(index, { onChange, onScope }) {
   const held = index.found.filter(Boolean).length;
   const differ = index.two ? index.columns.kind.filter((_, row) => isChanged(index, row)).length : 0;
   const found = held ? toggle(`with findings (${held})`) : null;
-  const changed = index.two ? toggle(`changed (${differ})`) : null;
+  const changed = index.two ? toggle(index.live ? "changed" : `changed (${differ})`) : null;
   const layer = button("", onScope, { class: "chip", hidden: true, title: "Show all layers" });
   const told = element("span", { class: "told", role: "status" });
 

@@ -10,7 +10,7 @@ import { entryOf, placeText } from "./place.js";
 import { spectrum } from "./spectrum.js";
 import { tabs } from "./tabs.js";
 import { bytesText, counted, percent, shapeText, short, shownName, whole } from "./text.js";
-import { isOn, learn } from "./weights.js";
+import { isOn, learn, learnChange } from "./weights.js";
 
 const FORMATS = ["npy", "npz", "safetensors"];
 
@@ -25,15 +25,18 @@ export function detailPanel(index, source, names, { onClose, onStep, onWiden, on
     if (shown?.row === row && shown.ready) return shown.mark(at);
     const nth = (asked += 1);
     const place = element("div", { class: "place", role: "status" });
+    const changed = element("div", { class: "changes" });
     const below = element("div", { class: "below" }, element("p", { class: "none", role: "status" }, "Reading …"));
     shown = { row, ready: false, mark: (to) => (at = to) };
     holder.hidden = false;
     const head = header(index, row, { onClose, onStep, onWiden });
-    replace(holder, head, facts(index, row), findings(index, row), change(index, row, names), downloads(index, source, row, names), place, below);
+    replace(holder, head, facts(index, row), findings(index, row), changed, downloads(index, source, row, names), place, below);
+    replace(changed, change(index, row, names));
     holder.scrollTop = 0;
     const details = await Promise.all(index.sides.map((_, side) => detailOf(row, side)));
     if (nth !== asked) return null;
     details.forEach((detail, side) => detail && learn(index, row, side, detail));
+    replace(changed, change(index, row, names));
     onLearn(row);
     const views = viewsOf({ index, row, source, details, names });
     below.replaceChildren(...views.parts);
@@ -49,7 +52,9 @@ export function detailPanel(index, source, names, { onClose, onStep, onWiden, on
     try {
       const detail = await source.detail(row, side);
       const apart = side === 0 && source.compare && index.two && isOn(index, row, 1) && !detail.difference ? await source.compare(row) : null;
-      return apart ? { ...detail, difference: apart.difference } : detail;
+      if (!apart) return detail;
+      learnChange(index, row, apart);
+      return { ...detail, difference: apart.difference };
     } catch (error) {
       return { error: error.message };
     }
@@ -124,9 +129,9 @@ function findings(index, row) {
 }
 
 function change(index, row, names) {
-  if (!index.two) return null;
   const { columns } = index;
-  const kind = columns.kind[row];
+  const kind = index.two ? columns.kind[row] : null;
+  if (kind === null) return null;
   const from = columns.source[row] && columns.source[row] !== columns.name[row] ? `there ${shownName(columns.source[row])}` : "";
   const words = { equal: "equal, bit for bit", added: `only in ${names[0]}`, removed: `only in ${names[1]}`, shape: "of another shape, not compared", renamed: "the same numbers under another name" };
   const numbers = kind === "changed"

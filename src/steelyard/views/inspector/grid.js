@@ -4,7 +4,7 @@ import { attribute, element } from "./element.js";
 import { entryOf, placeText } from "./place.js";
 import { whole } from "./text.js";
 
-const [ROW, COLUMN, SIDE, HEAD] = [22, 104, 64, 22];
+const [ROW, COLUMN, SIDE, HEAD] = [22, 112, 64, 22];
 const [TALL, WIDE, KEPT] = [64, 32, 64];
 /** Longest scroller that browsers lay out exactly. */
 const LONGEST = 8e6;
@@ -21,12 +21,14 @@ export function valuesGrid({ index, row, size: [rows, columns], read }) {
   let [top, left, tall, wide] = [0, 0, 0, 0];
   let cursor = [0, 0];
   let chosen = false;
+  let waits = false;
 
   function measure() {
     tall = Math.min(rows, Math.max(1, Math.floor((holder.clientHeight - HEAD) / ROW)));
     wide = Math.min(columns, Math.max(1, Math.floor((holder.clientWidth - SIDE) / COLUMN)));
     [view.style.height, view.style.width] = [`${holder.clientHeight}px`, `${holder.clientWidth}px`];
     scrolled();
+    if (waits && holder.clientHeight) pointAt(...cursor);
   }
 
   function scrolled() {
@@ -87,7 +89,7 @@ export function valuesGrid({ index, row, size: [rows, columns], read }) {
   }
 
   function pointAt(y, x) {
-    [cursor, chosen] = [[y, x], true];
+    [cursor, chosen, waits] = [[y, x], true, false];
     const down = y < top ? y : y >= top + tall ? y - tall + 1 : top;
     const right = x < left ? x : x >= left + wide ? x - wide + 1 : left;
     if (down !== top) holder.scrollTop = pixels(down, lengths[0] - holder.clientHeight, rows - tall);
@@ -121,8 +123,8 @@ export function valuesGrid({ index, row, size: [rows, columns], read }) {
     /** Go to an entry, also before the grid stands in the page. */
     go(at) {
       cursor = [Math.floor(at / columns), at % columns];
-      chosen = true;
-      requestAnimationFrame(() => holder.isConnected && pointAt(...cursor));
+      waits = true;
+      if (holder.isConnected) measure();
     },
   };
 }

@@ -27,7 +27,7 @@ export function headerOf(index, names, { onFound, downloads }) {
       element("div", { class: "brand" }, scales(), element("span", {}, "Steelyard")),
       element("div", { class: "sides" }, ...sides),
       form,
-      downloads && element("p", { class: "downloads all" }, element("span", {}, "All weights"), ...index.sides.flatMap((_, side) => downloads(side))),
+      downloads && downloadMenu(index, names, downloads),
       notesElement(index),
     ),
     focus() {
@@ -54,6 +54,11 @@ function sideElement(side, name, nth, two) {
     nth === 0 ? element("h1", {}, name) : element("span", { class: "older" }, `against ${name}`),
     element("span", { class: "amounts" }, facts.filter(Boolean).join("  ·  ")),
   );
+}
+
+function downloadMenu(index, names, downloads) {
+  const lines = index.sides.map((_, side) => element("span", {}, `All of ${names[side]}`, ...downloads(side)));
+  return element("details", { class: "menu" }, element("summary", {}, "Download"), element("p", {}, ...lines));
 }
 
 function notesElement(index) {

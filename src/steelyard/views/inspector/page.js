@@ -25,6 +25,7 @@ export async function mount(main, source) {
     main.replaceChildren(element("p", { class: "waiting trouble", role: "alert" }, `This page cannot be shown: ${error.message}`));
     throw error;
   }
+  main.dataset.ready = "";
   window.__ready = true;
   performance.mark("steelyard-ready");
 }
@@ -77,7 +78,7 @@ function build(main, index, source) {
   parts.controls = controls(index, { onChange: filtered, onScope: () => scope(null) });
   parts.tree = tree(index, { onLayer: scope, onOpen: open });
   parts.overview = overview(index, parts.tree.root, open);
-  const ask = trickle(index, source, { rows: () => parts.table.inSight(), onLearn: learnt });
+  const ask = trickle(index, source, { rows: () => parts.table.inSight(), onLearn: learnt, onDone: () => parts.table.again() });
   parts.table = table(index, { onOpen: open, onSight: ask });
   parts.detail = detailPanel(index, source, names, { onClose: close, onStep: step, onWiden: widen, onLearn: learnt });
   main.replaceChildren(

@@ -73,11 +73,15 @@ export function table(index, { onOpen, onSight }) {
     cursor = Math.max(0, order.indexOf(open));
     columns.forEach(({ key, keys }, nth) => keys && attribute(heads[nth], "aria-sort", key !== by.key ? "none" : by.descending ? "descending" : "ascending"));
     attribute(grid, "aria-rowcount", order.length + 1);
-    const axis = columns.findIndex(({ key }) => key === "spark");
-    heads[axis].replaceChildren(...axisLabels(index.sparks[0].axis()));
+    labelAxis();
     list.show(order.length);
     pointAt(cursor, false);
     onSight?.();
+  }
+
+  function labelAxis() {
+    const axis = columns.findIndex(({ key }) => key === "spark");
+    heads[axis].replaceChildren(...axisLabels(index.sparks[0].axis()));
   }
 
   function pointAt(nth, reveal = true) {
@@ -120,7 +124,12 @@ export function table(index, { onOpen, onSight }) {
       if (nth >= 0) pointAt(nth);
     },
     next: (step) => order[Math.max(0, Math.min(order.length - 1, order.indexOf(open) + step))],
-    refresh: () => list.draw(true),
+    /** Sort again, after figures have come. */
+    again: () => by.key && arrange(),
+    refresh() {
+      labelAxis();
+      list.draw(true);
+    },
     inSight: () => list.inSight().map((nth) => order[nth]),
     order: () => order,
     print: (on) => list.print(on ? Math.min(order.length, PRINTED) : 0),

@@ -3,6 +3,9 @@
 import { shownName } from "./text.js";
 
 const FIGURES = ["min", "max", "mean", "std", "l2", "zeros", "nan", "inf"];
+const CHANGES = ["kind", "verdict", "changed", "max_abs", "relative", "cosine"];
+/** Roles whose numbers set the axis, where there are any: a variance or a count would flatten all others. */
+const AXIS_ROLES = ["kernel", "recurrent kernel", "bias"];
 const SEVERITIES = ["info", "warning", "error"];
 
 /** Make an index ready for the page: names as they are shown, numbers as numbers, findings by row, places in the vector. */
@@ -26,7 +29,7 @@ export function prepared(index) {
     found,
     worst: found.map((list) => Math.max(-1, ...(list ?? []).map((one) => SEVERITIES.indexOf(one.severity)))),
     starts: startsOf(columns, count, index.sides.length > 1),
-    sparks: [sparksOf(index.spark, count), sparksOf(index.spark_against, count)],
+    sparks: [sparksOf(index.spark, columns.role), sparksOf(index.spark_against, columns.role)],
   };
 }
 
@@ -46,6 +49,13 @@ export function learn(index, row, side, detail) {
   if (side !== 0 && isOn(index, row, 0)) return;
   for (const word of FIGURES) {
     if (detail.figures && word in detail.figures) index.columns[word][row] = numberOf(detail.figures[word]);
+  }
+}
+
+/** Write what differs in a row into the index. */
+export function learnChange(index, row, told) {
+  for (const word of CHANGES) {
+    if (word in told) index.columns[word][row] = word === "kind" || word === "verdict" ? told[word] : numberOf(told[word]);
   }
 }
 
@@ -75,25 +85,28 @@ function startsOf(columns, count, two) {
 }
 
 // Histograms of all rows, each on an axis from -end to end.
-function sparksOf(packed, count) {
-  const bins = packed?.bins ?? 32;
+function sparksOf(packed, roles) {
+  const [count, bins] = [roles.length, packed?.bins ?? 32];
   const cells = packed?.cells ?? new Uint8Array(count * bins);
   const ends = new Float32Array(count).fill(packed ? packed.end : 0);
+  let axis = packed?.end ?? null;
   return {
-    bins,
     has: (row) => ends[row] > 0,
     end: (row) => ends[row],
     cells: (row) => cells.subarray(row * bins, (row + 1) * bins),
     set(row, found, end) {
       cells.set(found.subarray(0, bins), row * bins);
       ends[row] = end;
+      if (!packed) axis = null;
     },
-    axis: () => (packed ? packed.end : typical(ends)),
+    axis: () => (axis ??= typical(ends, roles)),
   };
 }
 
 // One weight with large numbers must not flatten all the others.
-function typical(ends) {
-  const known = ends.filter((end) => end > 0).sort();
-  return known.length ? known[Math.floor((known.length - 1) * 0.98)] : 1;
+function typical(ends, roles) {
+  const all = ends.filter((end) => end > 0);
+  const main = ends.filter((end, row) => end > 0 && AXIS_ROLES.includes(roles[row]));
+  const known = (main.length ? main : all).sort();
+  return known.length ? known[Math.floor((known.length - 1) * 0.75)] : 1;
 }
