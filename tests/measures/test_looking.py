@@ -1,5 +1,7 @@
 """Looking at a net once finds what check, stats and picture find in passes of their own."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -42,14 +44,24 @@ def ill():
 
 
 def test_the_findings_are_those_of_check_with_health(ill):
-    found = [str(each.to_dict()) for look in looks(ill.values(), ill, lambda w: (8, 8)) for each in look.findings if each.name != "text"]
+    found = [
+        str(each.to_dict())
+        for look in looks(ill.values(), ill, lambda w: (8, 8))
+        for each in look.findings
+        if each.name != "text"
+    ]
     asked = [str(each.to_dict()) for each in steelyard.check(ill, health=True).findings]
     assert len(asked) >= 8
     assert sorted(found) == sorted(asked)
 
 
 def test_without_health_the_findings_are_those_of_check(ill):
-    found = [str(each.to_dict()) for look in looks(ill.values(), ill, lambda w: (8, 8), health=False) for each in look.findings if each.name != "text"]
+    found = [
+        str(each.to_dict())
+        for look in looks(ill.values(), ill, lambda w: (8, 8), health=False)
+        for each in look.findings
+        if each.name != "text"
+    ]
     asked = [str(each.to_dict()) for each in steelyard.check(ill).findings]
     assert len(asked) == 2
     assert sorted(found) == sorted(asked)
@@ -98,7 +110,7 @@ def test_a_drawing_is_the_same_from_runs_of_any_length_in_any_order(shape):
     for _ in range(20):
         drawing = Drawing(weight, *chance.integers(1, 12, 2).tolist())
         cuts = np.unique([0, weight.size, *chance.integers(0, weight.size + 1, 4)])
-        runs = list(zip(cuts[:-1], cuts[1:], strict=True))
+        runs = list(pairwise(cuts))
         for nth in chance.permutation(len(runs)):
             start, stop = map(int, runs[nth])
             drawing.add(array.reshape(-1)[start:stop], start)

@@ -109,7 +109,8 @@ class Histogram:
         wide = np.where(high > low, high - low, 1.0)
         cuts = np.array([*edges[:-1], np.nextafter(edges[-1], np.inf)])
         shares = (np.where(high > low, np.clip((cut - low) / wide, 0, 1), low < cut) for cut in cuts)
-        below = [float((share * counts).sum()) for share in shares]
+        with np.errstate(over="ignore"):  # the last bin ends at the largest float32, and float64 goes on
+            below = [float((share * counts).sum()) for share in shares]
         return np.diff(np.rint(below)).astype(np.int64)
 
     def _edges(self) -> tuple[Array, Array, Array]:

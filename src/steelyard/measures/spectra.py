@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from math import sqrt
+from math import isfinite, sqrt
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.weight import Role, Weight
@@ -228,7 +228,7 @@ def _of(name: str, blocks: Blocks, shape: tuple[int, int], norm: float, exact: i
 
     values = singular_values(blocks, shape, exact, largest)
     made = Spectrum(name, shape, values, norm)
-    if len(values.values) == min(shape):
+    if len(values.values) == min(shape) and isfinite(norm * norm):  # the law is of squares
         made.law = fitted(values.values**2)
     return made
 

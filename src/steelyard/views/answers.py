@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from threading import Event, Lock, RLock, Semaphore
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from steelyard.converting import opened
 from steelyard.core.reading import is_shared
 from steelyard.core.summary import summarise
@@ -270,5 +272,5 @@ def _spectrum(weight: Weight, summary: Summary) -> dict[str, Any]:
         return {"spectrum": None, "spectrum_why": why}
     try:
         return {"spectrum": spectrum_record(spectrum(weight, norm, draws=0), VALUES), "spectrum_why": ""}
-    except SteelyardError as error:
+    except (SteelyardError, np.linalg.LinAlgError) as error:
         return {"spectrum": None, "spectrum_why": str(error)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from math import inf, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,6 +65,8 @@ def histogram_record(summary: Summary, *, small: bool) -> dict[str, Any] | None:
     if moments.minimum is None or moments.maximum is None:
         return None
     low, high = float(moments.minimum), float(moments.maximum)
+    if high - low == inf:
+        return None
     edges = np.linspace(low, high if high > low else low + 1.0, BINS + 1)
     counts = summary.counts(edges)
     shown = relative(counts) if small else np.minimum(counts, 0xFFFFFFFF).astype(np.uint32)

@@ -178,10 +178,10 @@ def _why_not(each: Seen, which: str, left: float) -> str:
     return ""
 
 
-def _spectrum(weight: Weight, norm: float) -> Spectrum | SteelyardError:
+def _spectrum(weight: Weight, norm: float) -> Spectrum | Exception:
     try:
         return spectrum(weight, norm, draws=0)
-    except SteelyardError as error:
+    except (SteelyardError, np.linalg.LinAlgError) as error:
         return error
 
 

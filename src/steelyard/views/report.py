@@ -42,10 +42,10 @@ def report(source: Any, path: str | os.PathLike[str], against: Any = None, *, sp
     `OSError` where the file cannot be written, which is as it was then.
 
     Examples:
-        >>> import numpy as np, tempfile
-        >>> path = f"{tempfile.mkdtemp()}/report.html"
+        >>> import numpy as np, pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "report.html")
         >>> report({"fc.weight": np.eye(4)}, path)
-        >>> open(path).read(15)
+        >>> path.read_text("utf-8")[:15]
         '<!doctype html>'
     """
     write(source, path, against, spectra=spectra)

@@ -17,6 +17,7 @@ BELOW, ABOVE = "\u2039", "\u203a"
 """Arrows."""
 WIDTH = 17
 """An odd number of bars, so that zero lies in the middle of one."""
+LARGEST = float(np.finfo(np.float32).max)
 PARTS = 128
 """Runs of bins that an outline keeps."""
 
@@ -75,7 +76,7 @@ class Outline:
     def __init__(self, summary: Summary) -> None:
         values, counts = summary.histogram.points()
         if summary.moments.minimum is not None:  # the middle of a bin may lie beyond its numbers
-            values = np.clip(values, summary.moments.minimum, summary.moments.maximum)
+            values = np.clip(values, *np.clip([summary.moments.minimum, summary.moments.maximum], -LARGEST, LARGEST))
         starts = np.arange(0, len(values), -(-len(values) // PARTS) or 1)
         lasts = np.append(starts[1:], len(values))[: len(starts)] - 1
         self._ends = values[starts].astype(np.float32), values[lasts].astype(np.float32)
