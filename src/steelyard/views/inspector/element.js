@@ -35,7 +35,7 @@ export function nameElement() {
 /** Write a name into the spans: names of layers differ most at their ends, the last two words if they are short enough. */
 export function writeName(spans, text) {
   const words = /[^./]*[./][^./]*$/.exec(text)?.[0].length ?? 0;
-  const tail = text.length <= 24 ? 0 : words && words <= 22 ? words : 18;
+  const tail = text.length <= 24 ? 0 : words && words <= 18 ? words : 16;
   spans.firstChild.textContent = text.slice(0, text.length - tail);
   spans.lastChild.textContent = text.slice(text.length - tail);
   spans.style.setProperty("--tail", `${tail}ch`);

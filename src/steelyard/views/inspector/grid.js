@@ -4,20 +4,24 @@ import { attribute, element } from "./element.js";
 import { entryOf, placeText } from "./place.js";
 import { whole } from "./text.js";
 
-const [ROW, COLUMN, SIDE, HEAD] = [22, 112, 64, 22];
+const [ROW, SIDE, HEAD] = [22, 64, 22];
+/** Pixels of a number, of a type with many digits, and with two such parts: an exponent must not be cut off. */
+const [COLUMN, LONG, PAIR] = [118, 184, 330];
 const [TALL, WIDE, KEPT] = [64, 32, 64];
 /** Longest scroller that browsers lay out exactly. */
 const LONGEST = 8e6;
 
 /** The grid of a row on a side: `read(window)` returns the texts of the numbers in it. */
 export function valuesGrid({ index, row, size: [rows, columns], read }) {
+  const column = widthOf(index.columns.dtype[row]);
   const tiles = new Map();
   const view = element("div", { class: "view", role: "none" });
   const sizer = element("div", { class: "sizer", role: "none" }, view);
   const holder = element("div", { class: "values", role: "grid", tabindex: "0", "aria-label": `Numbers of ${index.shown[row]}`, "aria-rowcount": rows + 1, "aria-colcount": columns + 1, on: { keydown: onKey, click: onClick } }, sizer);
   const readout = element("p", { class: "readout", "aria-live": "polite" });
-  const lengths = [HEAD + rows * ROW, SIDE + columns * COLUMN].map((length) => Math.min(length, LONGEST));
+  const lengths = [HEAD + rows * ROW, SIDE + columns * column].map((length) => Math.min(length, LONGEST));
   [sizer.style.height, sizer.style.width] = lengths.map((length) => `${length}px`);
+  holder.style.setProperty("--column", `${column}px`);
   let [top, left, tall, wide] = [0, 0, 0, 0];
   let cursor = [0, 0];
   let chosen = false;
@@ -25,7 +29,7 @@ export function valuesGrid({ index, row, size: [rows, columns], read }) {
 
   function measure() {
     tall = Math.min(rows, Math.max(1, Math.floor((holder.clientHeight - HEAD) / ROW)));
-    wide = Math.min(columns, Math.max(1, Math.floor((holder.clientWidth - SIDE) / COLUMN)));
+    wide = Math.min(columns, Math.max(1, Math.floor((holder.clientWidth - SIDE) / column)));
     [view.style.height, view.style.width] = [`${holder.clientHeight}px`, `${holder.clientWidth}px`];
     scrolled();
     if (waits && holder.clientHeight) pointAt(...cursor);
@@ -127,6 +131,10 @@ export function valuesGrid({ index, row, size: [rows, columns], read }) {
       if (holder.isConnected) measure();
     },
   };
+}
+
+function widthOf(dtype) {
+  return dtype.startsWith("complex") ? PAIR : /64$/.test(dtype) ? LONG : COLUMN;
 }
 
 function placed(scroll, room, most) {

@@ -51,7 +51,7 @@ function build(main, index, source) {
     main.classList.add("has-detail");
     history.replaceState(null, "", `#w${row}`);
     const done = parts.detail.open(row, at);
-    if (NARROW.matches) parts.detail.element.scrollIntoView({ block: "start" });
+    if (NARROW.matches) done.then(() => parts.detail.element.scrollIntoView({ block: "start" }));
     return done;
   };
   const close = () => {
