@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from steelyard.commands import add_part, print_json
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
             print_json({"url": url, "files": args.paths})
         else:
             print(f"{url}\nCtrl-C ends it.")
+        sys.stdout.flush()  # whoever started it reads the address, and waits no more
         if args.open:
             import webbrowser
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from steelyard.measures.filters import filters
 from steelyard.measures.stats import figures
-from steelyard.views.sparkline import relative
+from steelyard.views.sparkline import LARGEST, relative
 
 if TYPE_CHECKING:
     from steelyard.core.summary import Summary
@@ -90,7 +90,6 @@ def picture_record(drawn: Picture, *, exact: bool = False) -> dict[str, Any]:
     """Return a picture: its cells in 255 steps, or with `exact` as float32."""
     height, width = drawn.values.shape
     scale, cells = quantised(drawn.values)
-    largest = np.finfo(np.float32).max
     return {
         "rows": drawn.rows,
         "columns": drawn.columns,
@@ -100,7 +99,7 @@ def picture_record(drawn: Picture, *, exact: bool = False) -> dict[str, Any]:
         "height": height,
         "width": width,
         "scale": scale,
-        "cells": np.clip(drawn.values, -largest, largest).astype(np.float32).reshape(-1) if exact else cells,
+        "cells": np.clip(drawn.values, -LARGEST, LARGEST).astype(np.float32).reshape(-1) if exact else cells,
         "caption": drawn.caption,
     }
 
@@ -141,7 +140,7 @@ def spectrum_record(found: Spectrum, values: int) -> dict[str, Any]:
     picked = np.unique(np.rint(np.linspace(0, known - 1, min(values, known))).astype(int))
     words = ("edge", "spectral_norm", "stable_rank", "effective_rank", "rank", "method", "error", "beyond")
     return {
-        "values": np.array(found.values, np.float32)[picked],
+        "values": np.minimum(np.array(found.values)[picked], LARGEST).astype(np.float32),
         "known": known,
         "shape": list(found.shape),
         **{word: short(getattr(found, word)) for word in words},

@@ -31,6 +31,8 @@ TRIED = 20
 """Ports that are tried, one after another, before the system picks one."""
 PATIENCE = 10
 """Seconds in which a request must have arrived."""
+BEGIN = 1 << 18
+"""Bytes of a download that are made before it begins."""
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 PACK = "application/octet-stream"
 WINDOW = ("top", "left", "bottom", "right")
@@ -255,14 +257,16 @@ ANSWERS: dict[str, Callable[[Answers, Question], Any]] = {
 
 
 def _attachment(name: str, pieces: Iterator[bytes | memoryview], *, whole: bool) -> Response:
-    """Answer with a file; its first bytes are made at once, so that what cannot be read is refused."""
+    """Answer with a file; its first bytes are made before, so that what cannot be read is refused, where that shows soon."""
     from starlette.responses import Response, StreamingResponse
 
     headers = {"Content-Disposition": f'attachment; filename="{file_name(name)}"'}
-    first = bytes(next(pieces, b""))
+    begin: list[bytes] = []
+    while sum(map(len, begin)) < BEGIN and (piece := next(pieces, None)) is not None:
+        begin.append(bytes(piece))
     if not whole:
         return Response(headers=headers, media_type=PACK)
-    return StreamingResponse(chain([first], map(bytes, pieces)), headers=headers, media_type=PACK)
+    return StreamingResponse(chain(begin, map(bytes, pieces)), headers=headers, media_type=PACK)
 
 
 def file_name(name: str) -> str:
