@@ -73,7 +73,7 @@ export function detailPanel(index, source, names, { onClose, onStep, onWiden, on
   async function tellValue(row, at, told) {
     const [, columns] = index.columns.matrix[row];
     const [y, x] = [Math.floor(at / columns), at % columns];
-    const on = index.sides.map((_, side) => side).filter((side) => isOn(index, row, side));
+    const on = sidesAlike(index, row);
     const texts = await Promise.all(on.map((side) => source.values(row, side, [y, x, y + 1, x + 1]).catch((error) => [error.message])));
     told.textContent = `: ${texts.map(([text], nth) => (on.length > 1 ? `${text} in ${names[on[nth]]}` : text)).join(", ")}`;
   }
@@ -153,6 +153,12 @@ export function linksOf(source, row, side) {
   return formats.map((format) => element("a", { href: source.download(row, side, format), download: true }, `.${format}`));
 }
 
+/** The sides that have a row, the older one only where its places are the same. */
+function sidesAlike(index, row) {
+  const on = index.sides.map((_, side) => side).filter((side) => isOn(index, row, side));
+  return index.two && index.columns.kind[row] === "shape" ? on.slice(0, 1) : on;
+}
+
 function viewsOf(scene) {
   const { index, row, source, details, names } = scene;
   const broken = details.flatMap((detail, side) => (detail?.error ? [element("p", { class: "trouble" }, `${index.two ? `${names[side]}: ` : ""}${shownName(detail.error)}`)] : []));
@@ -171,8 +177,8 @@ function viewsOf(scene) {
   if (on("spectrum").length) add("spectrum", "Spectrum", () => spectrum(details.map((detail) => detail?.spectrum ?? null), names));
   else if (on("spectrum_why").length) add("spectrum", "Spectrum", () => element("p", { class: "none" }, shownName(on("spectrum_why")[0].found)));
   if (source.values && index.columns.size[row]) {
-    views.grids = details.flatMap((detail, side) => (detail && !detail.error ? [valuesGrid({ index, row, size: index.columns.matrix[row], read: (window) => source.values(row, side, window) })] : []));
-    add("values", "Values", () => element("div", {}, ...views.grids.flatMap((grid, nth) => [index.two ? element("h4", {}, on("figures")[nth]?.name ?? "") : null, grid.element].filter(Boolean))));
+    views.grids = sidesAlike(index, row).flatMap((side) => (details[side] && !details[side].error ? [valuesGrid({ index, row, size: index.columns.matrix[row], read: (window) => source.values(row, side, window) })] : []));
+    add("values", "Values", () => element("div", {}, ...views.grids.flatMap((grid, nth) => [index.two ? element("h4", {}, names[sidesAlike(index, row)[nth]]) : null, grid.element].filter(Boolean))));
   }
   return views;
 }

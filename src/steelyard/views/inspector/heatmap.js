@@ -74,7 +74,7 @@ export function heatmap({ title, shape, heading = true, onZoom = null }) {
   canvas.addEventListener("keydown", (event) => {
     if (!picture || event.ctrlKey || event.metaKey) return;
     const steps = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
-    const [y, x] = cursor ?? (entry !== null && cellOf(picture, entry)) ?? [0, 0];
+    const [y, x] = cursor ?? (entry === null ? null : cellOf(picture, entry)) ?? [0, 0];
     if (event.key in steps) pointAt([Math.max(0, Math.min(picture.height - 1, y + steps[event.key][0])), Math.max(0, Math.min(picture.width - 1, x + steps[event.key][1]))]);
     else if (onZoom && (event.key === "+" || event.key === "Enter")) onZoom(around(picture, [y, x], 0.5));
     else if (onZoom && event.key === "-") onZoom(around(picture, [y, x], 2));

@@ -3,7 +3,8 @@
 import { attribute, button, element } from "./element.js";
 import { around, heatmap, usual } from "./heatmap.js";
 
-const CELLS = 128;
+/** Cells in each direction that a part is drawn in, and the most that a server draws. */
+const [CELLS, MOST] = [128, 512];
 /** Whether few large cells may share the last colour; stays so from weight to weight. */
 let clipped = false;
 
@@ -20,6 +21,15 @@ export function pictures({ index, row, source, details, names }) {
   let asked = 0;
   let marked = null;
 
+  /** Whether a side has the matrix of the first one: others do not zoom with it, and have other places. */
+  const alike = (side) => {
+    const [one, first] = [details[side]?.picture, details.find((detail) => detail?.picture)?.picture];
+    return Boolean(one) && one.rows === first.rows && one.columns === first.columns;
+  };
+  const drawn = (side, window) => {
+    const { height, width } = details[side].picture;
+    return source.picture(row, side, window, Math.min(MOST, Math.max(CELLS, height)), Math.min(MOST, Math.max(CELLS, width)));
+  };
   const reach = (one) => (one ? (clipped ? usual(one) : one.scale) : 0);
 
   function contrast() {
@@ -37,7 +47,8 @@ export function pictures({ index, row, source, details, names }) {
       difference.element.hidden = !apart;
       if (apart) difference.show(apart, reach(apart), clipped);
     }
-    [...maps, difference].forEach((map) => map?.mark(marked));
+    maps.forEach((map, side) => map?.mark(alike(side) ? marked : null));
+    difference?.mark(marked);
   }
 
   async function zoom(window) {
@@ -46,11 +57,10 @@ export function pictures({ index, row, source, details, names }) {
     const part = window && (window[2] - window[0] < first.rows || window[3] - window[1] < first.columns);
     told.textContent = "";
     try {
-      const ready = details.map((detail, side) => (!detail?.picture ? null : part ? source.picture(row, side, window, CELLS, CELLS) : detail.picture));
+      const ready = details.map((detail, side) => (part && alike(side) ? drawn(side, window) : (detail?.picture ?? null)));
       const found = await Promise.all(ready);
       if (nth !== asked) return;
-      found.forEach((one, side) => (shown[side] = one && { ...one, scale: one.scale ?? largest(one.cells) }));
-      if (!part) details.forEach((detail, side) => (shown[side] = detail?.picture ?? null));
+      found.forEach((one, side) => (shown[side] = one));
       draw();
     } catch (error) {
       told.textContent = error.message;
