@@ -55,14 +55,14 @@ class Seen:
 
     __slots__ = ("detail", "error", "norm", "outline", "weight")
 
-    def __init__(self, look: Look, room: int) -> None:
-        self.weight = look.weight
+    def __init__(self, weight: Weight, look: Look, room: int) -> None:
+        self.weight = weight
         self.error = look.error
         self.norm = look.summary.moments.l2 if look.summary.finite else None
         self.outline = Outline(look.summary)
         self.detail = detail_of(look, small=True)
         if look.error is None:
-            self.detail["filters"] = filters_record(look.weight, room)
+            self.detail["filters"] = filters_record(weight, room)
 
 
 def gathered(
@@ -73,13 +73,14 @@ def gathered(
     index = index_of(sides, rows, told, live=False)
     seen: list[dict[Key, Seen]] = [{} for _ in sides]
     for nth, side in enumerate(sides):
-        for key, look in _looks(side, nth, rows, room, progress=progress):
-            seen[nth][key] = Seen(look, room)
-            for axis in axes[: 1 + (look.weight.role in AXIS_ROLES)]:
+        listed = _listed(rows, nth)
+        for (key, weight), look in zip(listed.items(), _looks(side, nth, listed, room, progress=progress), strict=True):
+            seen[nth][key] = Seen(weight, look, room)
+            for axis in axes[: 1 + (weight.role in AXIS_ROLES)]:
                 axis.add(look.summary)
             if nth == 0:
                 index["findings"] += map(finding_record, look.findings)
-    _decompose([each for side in seen for each in side.values()], spectra)
+    _decompose([each for side in seen for each in side.values()], spectra, progress=progress)
     apart = _compared(rows, seen, room, progress=progress) if len(sides) > 1 else {}
     _complete(index, rows, seen, apart, (axes[1] if axes[1].filled else axes[0]).end)
     return Gathered(index, _details(rows, seen, apart), sum(each.error is not None for side in seen for each in side.values()))
@@ -101,17 +102,21 @@ def _room(rows: Sequence[Row]) -> int:
     return LARGEST
 
 
-def _looks(side: Side, nth: int, rows: Sequence[Row], room: int, *, progress: bool) -> Iterator[tuple[Key, Look]]:
-    """Yield what one pass over each weight of a side finds, and by which key rows have it."""
+def _listed(rows: Sequence[Row], nth: int) -> dict[Key, Weight]:
+    """Return the weights of a side that have numbers of their own."""
     listed: dict[Key, Weight] = {}
     for row in rows:
         key, weight = row.key(nth), row.weights[nth]
         if key is not None and weight is not None:
             listed.setdefault(key, weight)
+    return listed
+
+
+def _looks(side: Side, nth: int, listed: Mapping[Key, Weight], room: int, *, progress: bool) -> Iterator[Look]:
+    """Yield what one pass over each of these weights finds; of the first side also what is wrong with it."""
     with watching("looking", sum(weight.nbytes for weight in listed.values()), shown=progress) as watch:
-        watched = [watch(weight) for weight in listed.values()]
-        found = looks(watched, side.weights, lambda weight: grid(matrix_of(weight.shape), room), health=nth == 0)
-        yield from zip(listed, found, strict=True)
+        watched = map(watch, listed.values())
+        yield from looks(watched, side.weights, lambda weight: grid(matrix_of(weight.shape), room), health=nth == 0)
 
 
 def _compared(
@@ -144,7 +149,7 @@ def _both_shared(one: Weight, other: Weight, room: int) -> bool:
     return one.size >= SMALL and is_shared(one) and is_shared(other)
 
 
-def _decompose(seen: Sequence[Seen], which: str) -> None:
+def _decompose(seen: Sequence[Seen], which: str, *, progress: bool) -> None:
     """Give each weight its spectrum, or say why it has none: the smallest matrices first, as long as there is time."""
     fewest, most, together = VALUES
     values = min(max(together // max(len(seen), 1), fewest), most)
@@ -156,8 +161,9 @@ def _decompose(seen: Sequence[Seen], which: str) -> None:
         each.detail |= {"spectrum": None, "spectrum_why": why}
         if not why:
             chosen.append(each)
-    with one_blas_thread():
-        found = in_turn(((each.weight, each.norm) for each in chosen), _spectrum, _is_small)
+    total = sum(each.weight.nbytes for each in chosen)
+    with one_blas_thread(), watching("decomposing", total, shown=progress) as watch:
+        found = in_turn(((watch(each.weight), each.norm) for each in chosen), _spectrum, _is_small)
         for each, one in zip(chosen, found, strict=True):
             each.detail["spectrum"] = spectrum_record(one, values) if isinstance(one, Spectrum) else None
             each.detail["spectrum_why"] = "" if isinstance(one, Spectrum) else str(one)
