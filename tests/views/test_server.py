@@ -453,6 +453,15 @@ def test_slow_and_silent_clients_do_not_block_others(served, rows):
             each.close()
 
 
+def test_who_asks_for_nothing_is_let_go_of_after_a_while(start, folder):
+    hasty = "import steelyard.views.server as server; server.PATIENCE = 0.3; " + START
+    served = start(folder / "after.safetensors", code=hasty)
+    with socket.create_connection(("127.0.0.1", served.port), timeout=5) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
+        assert client.recv(100) == b""
+    assert served.get("/api/index")[0] == 200
+
+
 def test_what_is_no_http_is_refused_and_does_no_harm(served):
     for data in (
         b"\x16\x03\x01\x00\xa5\x01\x00",

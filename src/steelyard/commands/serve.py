@@ -23,19 +23,21 @@ def run(args: argparse.Namespace) -> int:
     """
     from importlib.util import find_spec
 
+    from steelyard.paths import expanded
     from steelyard.views.answers import Answers
     from steelyard.views.server import address, listen, new_token, serve
 
-    if len(args.paths) > 2:
-        raise ShapeError(f"serve shows one file, or two side by side; {len(args.paths)} are given")
+    paths = expanded(args.paths)
+    if len(paths) > 2:
+        raise ShapeError(f"serve shows one file, or two side by side; {len(paths)} are given")
     if not (find_spec("starlette") and find_spec("uvicorn")):
         raise MissingExtraError("the inspector", "view")
-    answers = Answers(args.paths, args.part)
+    answers = Answers(paths, args.part)
     with listen(args.port) as listening:
         token = new_token()
         url = address(listening, token)
         if args.json:
-            print_json({"url": url, "files": args.paths})
+            print_json({"url": url, "files": paths})
         else:
             print(f"{url}\nCtrl-C ends it.")
         sys.stdout.flush()  # whoever started it reads the address, and waits no more
