@@ -18,6 +18,14 @@ export function fitted(canvas, width, height) {
   return context;
 }
 
+/** Draw another canvas of the same size, pixel by pixel. */
+export function copied(context, canvas) {
+  context.save();
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.drawImage(canvas, 0, 0);
+  context.restore();
+}
+
 const DRAWN = new Map();
 const SIZES = new ResizeObserver((entries) => entries.forEach((entry) => again(entry.target)));
 onTheme(() => DRAWN.forEach((_, holder) => again(holder)));

@@ -6,9 +6,21 @@ import { isChanged } from "./weights.js";
 
 /** The line above the table. `onChange()` is called when it changes, `onScope()` when the layer is left. */
 export function controls(index, { onChange, onScope }) {
-  const text = element("input", { type: "search", placeholder: "Filter names  ( / )", "aria-label": "Filter names", spellcheck: "false", autocomplete: "off", on: { input: onChange } });
+  const text = element("input", {
+    type: "search",
+    placeholder: "Filter names  ( / )",
+    "aria-label": "Filter names",
+    spellcheck: "false",
+    autocomplete: "off",
+    on: { input: onChange },
+  });
   const roles = [...new Set(index.columns.role)].sort();
-  const role = element("select", { "aria-label": "Role", on: { change: onChange } }, element("option", { value: "" }, "every role"), ...roles.map((word) => element("option", { value: word }, word)));
+  const role = element(
+    "select",
+    { "aria-label": "Role", on: { change: onChange } },
+    element("option", { value: "" }, "every role"),
+    ...roles.map((word) => element("option", { value: word }, word)),
+  );
   const held = index.found.filter(Boolean).length;
   const differ = index.two ? index.columns.kind.filter((_, row) => isChanged(index, row)).length : 0;
   const found = held ? toggle(`with findings (${held})`) : null;

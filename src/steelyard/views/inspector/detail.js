@@ -51,7 +51,8 @@ export function detailPanel(index, source, names, { onClose, onStep, onWiden, on
     if (!isOn(index, row, side)) return null;
     try {
       const detail = await source.detail(row, side);
-      const apart = side === 0 && source.compare && index.two && isOn(index, row, 1) && !detail.difference ? await source.compare(row) : null;
+      const apart =
+        side === 0 && source.compare && index.two && isOn(index, row, 1) && !detail.difference ? await source.compare(row) : null;
       if (!apart) return detail;
       learnChange(index, row, apart);
       return { ...detail, difference: apart.difference };
@@ -74,7 +75,9 @@ export function detailPanel(index, source, names, { onClose, onStep, onWiden, on
     const [, columns] = index.columns.matrix[row];
     const [y, x] = [Math.floor(at / columns), at % columns];
     const on = sidesAlike(index, row);
-    const texts = await Promise.all(on.map((side) => source.values(row, side, [y, x, y + 1, x + 1]).catch((error) => [error.message])));
+    const texts = await Promise.all(
+      on.map((side) => source.values(row, side, [y, x, y + 1, x + 1]).catch((error) => [error.message])),
+    );
     told.textContent = `: ${texts.map(([text], nth) => (on.length > 1 ? `${text} in ${names[on[nth]]}` : text)).join(", ")}`;
   }
 
@@ -111,21 +114,42 @@ function facts(index, row) {
   const size = columns.size[row];
   const known = [
     ["shape", shapeText(columns.shape[row]) + (columns.axes[row] ? ` (${shownName(columns.axes[row])})` : "")],
-    ["dtype", columns.dtype[row] + (columns.stored[row] && columns.stored[row] !== columns.dtype[row] ? `, stored as ${shownName(columns.stored[row])}` : "")],
+    [
+      "dtype",
+      columns.dtype[row] +
+        (columns.stored[row] && columns.stored[row] !== columns.dtype[row]
+          ? `, stored as ${shownName(columns.stored[row])}`
+          : ""),
+    ],
     ["role", columns.role[row]],
     ["layer", columns.layer[row] ? shownName(columns.layer[row]) : ""],
     ["parameters", `${whole(size)}, ${bytesText(columns.bytes[row])}`],
     ["trainable", columns.trainable[row] === null ? "" : columns.trainable[row] ? "yes" : "no"],
     ["tied to", columns.tied[row] === null ? "" : shownName(columns.tied[row])],
-    ["entries", entryOf(index, row, 0) === null || !size ? "" : `${whole(entryOf(index, row, 0))} to ${whole(entryOf(index, row, size - 1))} of the vector`],
+    [
+      "entries",
+      entryOf(index, row, 0) === null || !size
+        ? ""
+        : `${whole(entryOf(index, row, 0))} to ${whole(entryOf(index, row, size - 1))} of the vector`,
+    ],
   ];
-  return element("dl", { class: "facts" }, ...known.filter(([, text]) => text).map(([word, text]) => element("div", {}, element("dt", {}, word), element("dd", {}, text))));
+  return element(
+    "dl",
+    { class: "facts" },
+    ...known
+      .filter(([, text]) => text)
+      .map(([word, text]) => element("div", {}, element("dt", {}, word), element("dd", {}, text))),
+  );
 }
 
 function findings(index, row) {
   const found = index.found[row];
   if (!found) return null;
-  return element("ul", { class: "findings", "aria-label": "Findings" }, ...found.map((one) => element("li", { class: one.severity }, element("b", {}, one.kind), " ", shownName(one.what))));
+  return element(
+    "ul",
+    { class: "findings", "aria-label": "Findings" },
+    ...found.map((one) => element("li", { class: one.severity }, element("b", {}, one.kind), " ", shownName(one.what))),
+  );
 }
 
 function change(index, row, names) {
@@ -133,17 +157,38 @@ function change(index, row, names) {
   const kind = index.two ? columns.kind[row] : null;
   if (kind === null) return null;
   const from = columns.source[row] && columns.source[row] !== columns.name[row] ? `there ${shownName(columns.source[row])}` : "";
-  const words = { equal: "equal, bit for bit", added: `only in ${names[0]}`, removed: `only in ${names[1]}`, shape: "of another shape, not compared", renamed: "the same numbers under another name" };
-  const numbers = kind === "changed"
-    ? [`${whole(columns.changed[row])} of ${counted(columns.size[row], "entry", "entries")} changed (${percent(columns.changed[row], columns.size[row])})`, `relative change ${short(columns.relative[row]) || "unknown"}`, `cosine ${short(columns.cosine[row]) || "unknown"}`, `largest ${short(columns.max_abs[row])}`]
-    : [words[kind] ?? kind];
+  const words = {
+    equal: "equal, bit for bit",
+    added: `only in ${names[0]}`,
+    removed: `only in ${names[1]}`,
+    shape: "of another shape, not compared",
+    renamed: "the same numbers under another name",
+  };
+  const numbers =
+    kind === "changed"
+      ? [
+          `${whole(columns.changed[row])} of ${counted(columns.size[row], "entry", "entries")} changed (${percent(columns.changed[row], columns.size[row])})`,
+          `relative change ${short(columns.relative[row]) || "unknown"}`,
+          `cosine ${short(columns.cosine[row]) || "unknown"}`,
+          `largest ${short(columns.max_abs[row])}`,
+        ]
+      : [words[kind] ?? kind];
   const verdict = columns.verdict[row] ? element("b", {}, ` ${shownName(columns.verdict[row])}`) : null;
-  return element("p", { class: "change" }, `Against ${names[1]}: `, [...numbers, from].filter(Boolean).join(" · "), verdict && ".", verdict);
+  return element(
+    "p",
+    { class: "change" },
+    `Against ${names[1]}: `,
+    [...numbers, from].filter(Boolean).join(" · "),
+    verdict && ".",
+    verdict,
+  );
 }
 
 function downloads(index, source, row, names) {
   if (!source.live) return null;
-  const links = index.sides.flatMap((_, side) => (isOn(index, row, side) ? [element("span", {}, index.two ? names[side] : "Download"), ...linksOf(source, row, side)] : []));
+  const links = index.sides.flatMap((_, side) =>
+    isOn(index, row, side) ? [element("span", {}, index.two ? names[side] : "Download"), ...linksOf(source, row, side)] : [],
+  );
   return element("p", { class: "downloads" }, ...links);
 }
 
@@ -161,24 +206,51 @@ function sidesAlike(index, row) {
 
 function viewsOf(scene) {
   const { index, row, source, details, names } = scene;
-  const broken = details.flatMap((detail, side) => (detail?.error ? [element("p", { class: "trouble" }, `${index.two ? `${names[side]}: ` : ""}${shownName(detail.error)}`)] : []));
+  const broken = details.flatMap((detail, side) =>
+    detail?.error ? [element("p", { class: "trouble" }, `${index.two ? `${names[side]}: ` : ""}${shownName(detail.error)}`)] : [],
+  );
   const parts = [...broken];
+  const size = index.columns.size[row];
   const known = details.map((detail) => detail?.figures ?? null);
-  if (known.some(Boolean)) parts.push(element("div", { class: "spread" }, histogram(details, names), index.two ? null : figuresTable(known, names)));
+  if (known.some(Boolean))
+    parts.push(
+      element("div", { class: "spread" }, histogram(details, names), index.two ? null : figuresTable(known, names, size)),
+    );
   const views = { parts, tabs: [], grids: [], pictures: null };
   const add = (key, title, make) => views.tabs.push({ key, title, make });
-  if (details.some((detail) => detail?.picture)) {
+  if (size && details.some((detail) => detail?.picture)) {
     views.pictures = pictures(scene);
     add("picture", "Heat map", () => views.pictures.element);
   }
-  if (index.two && known.some(Boolean)) add("figures", "Figures", () => figuresTable(known, names));
-  const on = (word) => details.map((detail, side) => ({ found: detail?.[word], name: index.two ? names[side] : "" })).filter(({ found }) => found);
-  if (on("filters").length) add("filters", "Filters", () => element("div", {}, ...on("filters").map(({ found, name }) => filters(found, name))));
-  if (on("spectrum").length) add("spectrum", "Spectrum", () => spectrum(details.map((detail) => detail?.spectrum ?? null), names));
-  else if (on("spectrum_why").length) add("spectrum", "Spectrum", () => element("p", { class: "none" }, shownName(on("spectrum_why")[0].found)));
-  if (source.values && index.columns.size[row]) {
-    views.grids = sidesAlike(index, row).flatMap((side) => (details[side] && !details[side].error ? [valuesGrid({ index, row, size: index.columns.matrix[row], read: (window) => source.values(row, side, window) })] : []));
-    add("values", "Values", () => element("div", {}, ...views.grids.flatMap((grid, nth) => [index.two ? element("h4", {}, names[sidesAlike(index, row)[nth]]) : null, grid.element].filter(Boolean))));
+  if (index.two && known.some(Boolean)) add("figures", "Figures", () => figuresTable(known, names, size));
+  const on = (word) =>
+    details.map((detail, side) => ({ found: detail?.[word], name: index.two ? names[side] : "" })).filter(({ found }) => found);
+  if (on("filters").length)
+    add("filters", "Filters", () => element("div", {}, ...on("filters").map(({ found, name }) => filters(found, name))));
+  if (on("spectrum").length)
+    add("spectrum", "Spectrum", () =>
+      spectrum(
+        details.map((detail) => detail?.spectrum ?? null),
+        names,
+      ),
+    );
+  else if (on("spectrum_why").length)
+    add("spectrum", "Spectrum", () => element("p", { class: "none" }, shownName(on("spectrum_why")[0].found)));
+  if (source.values && size) {
+    views.grids = sidesAlike(index, row).flatMap((side) =>
+      details[side] && !details[side].error
+        ? [valuesGrid({ index, row, size: index.columns.matrix[row], read: (window) => source.values(row, side, window) })]
+        : [],
+    );
+    add("values", "Values", () =>
+      element(
+        "div",
+        {},
+        ...views.grids.flatMap((grid, nth) =>
+          [index.two ? element("h4", {}, names[sidesAlike(index, row)[nth]]) : null, grid.element].filter(Boolean),
+        ),
+      ),
+    );
   }
   return views;
 }

@@ -32,10 +32,9 @@ export function nameElement() {
   return element("span", { class: "name" }, element("span", { class: "head" }), element("span", { class: "tail" }));
 }
 
-/** Write a name into the spans: names of layers differ most at their ends, the last two words if they are short enough. */
+/** Write a name into the spans: names of layers differ most at their ends, of which as many words are kept as are short. */
 export function writeName(spans, text) {
-  const words = /[^./]*[./][^./]*$/.exec(text)?.[0].length ?? 0;
-  const tail = text.length <= 24 ? 0 : words && words <= 18 ? words : 16;
+  const tail = text.length <= 24 ? 0 : (/(?<=[./]).{6,18}$/s.exec(text)?.[0].length ?? 16);
   spans.firstChild.textContent = text.slice(0, text.length - tail);
   spans.lastChild.textContent = text.slice(text.length - tail);
   spans.style.setProperty("--tail", `${tail}ch`);

@@ -23,7 +23,12 @@ export function filters(found, name = "") {
     if (at < 0) return;
     context.strokeStyle = theme().accent;
     context.lineWidth = 2;
-    context.strokeRect((at % layout.across) * (layout.wide + GAP) + 1, Math.floor(at / layout.across) * (layout.high + GAP) + 1, layout.wide - 2, layout.high - 2);
+    context.strokeRect(
+      (at % layout.across) * (layout.wide + GAP) + 1,
+      Math.floor(at / layout.across) * (layout.high + GAP) + 1,
+      layout.wide - 2,
+      layout.high - 2,
+    );
   }
 
   function pointAt(nth) {
@@ -49,8 +54,12 @@ export function filters(found, name = "") {
 }
 
 function captionOf(found, name) {
-  const colours = found.colours === 3 ? "red, green and blue as they are read, grey is zero" : `blue is negative, orange positive, to \u00b1${short(found.scale)}`;
-  const first = found.units.length < found.count ? `the first ${found.units.length} of ${found.count} filters` : `${found.count} filters`;
+  const colours =
+    found.colours === 3
+      ? "red, green and blue as they are read, grey is zero"
+      : `blue is negative, orange positive, to \u00b1${short(found.scale)}`;
+  const first =
+    found.units.length < found.count ? `the first ${found.units.length} of ${found.count} filters` : `${found.count} filters`;
   return `${name ? `${name}: ` : ""}${first} of ${found.height} \u00d7 ${found.width}; ${colours}${found.guessed ? "; the axes are guessed from the shape" : ""}`;
 }
 

@@ -17,7 +17,19 @@ export function valuesGrid({ index, row, size: [rows, columns], read }) {
   const tiles = new Map();
   const view = element("div", { class: "view", role: "none" });
   const sizer = element("div", { class: "sizer", role: "none" }, view);
-  const holder = element("div", { class: "values", role: "grid", tabindex: "0", "aria-label": `Numbers of ${index.shown[row]}`, "aria-rowcount": rows + 1, "aria-colcount": columns + 1, on: { keydown: onKey, click: onClick } }, sizer);
+  const holder = element(
+    "div",
+    {
+      class: "values",
+      role: "grid",
+      tabindex: "0",
+      "aria-label": `Numbers of ${index.shown[row]}`,
+      "aria-rowcount": rows + 1,
+      "aria-colcount": columns + 1,
+      on: { keydown: onKey, click: onClick },
+    },
+    sizer,
+  );
   const readout = element("p", { class: "readout", "aria-live": "polite" });
   const lengths = [HEAD + rows * ROW, SIDE + columns * column].map((length) => Math.min(length, LONGEST));
   [sizer.style.height, sizer.style.width] = lengths.map((length) => `${length}px`);
@@ -60,7 +72,19 @@ export function valuesGrid({ index, row, size: [rows, columns], read }) {
   function cell(y, x) {
     const text = textAt(y, x);
     const here = chosen && cursor[0] === y && cursor[1] === x;
-    return element("div", { class: here ? "value here" : "value", id: here ? "value" : null, role: "gridcell", "aria-colindex": x + 2, "data-y": y, "data-x": x, title: text }, text ?? "…");
+    return element(
+      "div",
+      {
+        class: here ? "value here" : "value",
+        id: here ? "value" : null,
+        role: "gridcell",
+        "aria-colindex": x + 2,
+        "data-y": y,
+        "data-x": x,
+        title: text,
+      },
+      text ?? "…",
+    );
   }
 
   function textAt(y, x) {
@@ -105,7 +129,16 @@ export function valuesGrid({ index, row, size: [rows, columns], read }) {
 
   function onKey(event) {
     const [y, x] = cursor;
-    const steps = { ArrowDown: [y + 1, x], ArrowUp: [y - 1, x], ArrowRight: [y, x + 1], ArrowLeft: [y, x - 1], PageDown: [y + tall, x], PageUp: [y - tall, x], Home: [y, 0], End: [y, columns - 1] };
+    const steps = {
+      ArrowDown: [y + 1, x],
+      ArrowUp: [y - 1, x],
+      ArrowRight: [y, x + 1],
+      ArrowLeft: [y, x - 1],
+      PageDown: [y + tall, x],
+      PageUp: [y - tall, x],
+      Home: [y, 0],
+      End: [y, columns - 1],
+    };
     if (!(event.key in steps) || event.altKey || event.metaKey) return;
     const [down, right] = chosen ? steps[event.key] : cursor;
     pointAt(Math.max(0, Math.min(rows - 1, down)), Math.max(0, Math.min(columns - 1, right)));
@@ -118,7 +151,10 @@ export function valuesGrid({ index, row, size: [rows, columns], read }) {
   }
 
   holder.addEventListener("scroll", () => {
-    const [down, right] = [placed(holder.scrollTop, lengths[0] - holder.clientHeight, rows - tall), placed(holder.scrollLeft, lengths[1] - holder.clientWidth, columns - wide)];
+    const [down, right] = [
+      placed(holder.scrollTop, lengths[0] - holder.clientHeight, rows - tall),
+      placed(holder.scrollLeft, lengths[1] - holder.clientWidth, columns - wide),
+    ];
     if (down !== top || right !== left) scrolled();
   });
   new ResizeObserver(measure).observe(holder);

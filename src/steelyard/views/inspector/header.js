@@ -6,7 +6,15 @@ import { bytesText, counted, rounded, shownName } from "./text.js";
 
 /** The head. `onFound({row, at})` is called for what the index box names; `downloads(side)` are links to all weights. */
 export function headerOf(index, names, { onFound, downloads }) {
-  const input = element("input", { type: "text", id: "place", placeholder: "fc1.weight[3, 7]  or  1234", spellcheck: "false", autocomplete: "off", "aria-describedby": "place-told", "aria-label": "Go to an index or an entry" });
+  const input = element("input", {
+    type: "text",
+    id: "place",
+    placeholder: "fc1.weight[3, 7]  or  1234",
+    spellcheck: "false",
+    autocomplete: "off",
+    "aria-describedby": "place-told",
+    "aria-label": "Go to an index or an entry",
+  });
   const told = element("p", { class: "told", id: "place-told", role: "status" });
   const form = element("form", { class: "place-box", on: { submit } }, element("label", { for: "place" }, "Go to"), input, told);
 
@@ -46,7 +54,12 @@ export function sideNames(index) {
 }
 
 function sideElement(side, name, nth, two) {
-  const facts = [counted(side.weights, "weight"), `${rounded(side.parameters)} parameters`, bytesText(side.bytes), side.tied ? `${side.tied} tied` : ""];
+  const facts = [
+    counted(side.weights, "weight"),
+    `${rounded(side.parameters)} parameters`,
+    bytesText(side.bytes),
+    side.tied ? `${side.tied} tied` : "",
+  ];
   return element(
     "div",
     { class: "side", title: shownName(side.name) },
@@ -79,7 +92,10 @@ function scales() {
   made.setAttribute("viewBox", "0 0 26 20");
   made.setAttribute("aria-hidden", "true");
   const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  path.setAttribute("d", "M1 6.2 25 4.4M6 1v4.8M2.6 6.1v4.4M0.8 10.5h3.6a1.8 1.8 0 0 1-3.6 0ZM19 4.9v3.2M16.6 8.1h4.8l1 5.4h-6.8Z");
+  path.setAttribute(
+    "d",
+    "M1 6.2 25 4.4M6 1v4.8M2.6 6.1v4.4M0.8 10.5h3.6a1.8 1.8 0 0 1-3.6 0ZM19 4.9v3.2M16.6 8.1h4.8l1 5.4h-6.8Z",
+  );
   made.append(path);
   return made;
 }

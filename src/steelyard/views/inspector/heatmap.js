@@ -3,7 +3,7 @@
 import { fitted, keepDrawn } from "./canvas.js";
 import { element } from "./element.js";
 import { unravelled } from "./place.js";
-import { indexText, short, whole } from "./text.js";
+import { counted, indexText, short, whole } from "./text.js";
 import { colourOf, theme } from "./theme.js";
 
 const [TALLEST, LARGEST, FLAT] = [420, 22, 30];
@@ -15,7 +15,12 @@ const EVEN = 8;
  * show(picture, scale) draws, mark(at) rings the cell of an entry.
  */
 export function heatmap({ title, shape, heading = true, onZoom = null }) {
-  const canvas = element("canvas", { tabindex: "0", role: "application", "aria-roledescription": "heat map", "aria-label": `Heat map of ${title}: arrow keys go from cell to cell` });
+  const canvas = element("canvas", {
+    tabindex: "0",
+    role: "application",
+    "aria-roledescription": "heat map",
+    "aria-label": `Heat map of ${title}: arrow keys go from cell to cell`,
+  });
   const drawing = element("div", { class: "drawing" }, canvas);
   const readout = element("p", { class: "readout", "aria-live": "polite" });
   const legend = legendElement();
@@ -75,7 +80,11 @@ export function heatmap({ title, shape, heading = true, onZoom = null }) {
     if (!picture || event.ctrlKey || event.metaKey) return;
     const steps = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
     const [y, x] = cursor ?? (entry === null ? null : cellOf(picture, entry)) ?? [0, 0];
-    if (event.key in steps) pointAt([Math.max(0, Math.min(picture.height - 1, y + steps[event.key][0])), Math.max(0, Math.min(picture.width - 1, x + steps[event.key][1]))]);
+    if (event.key in steps)
+      pointAt([
+        Math.max(0, Math.min(picture.height - 1, y + steps[event.key][0])),
+        Math.max(0, Math.min(picture.width - 1, x + steps[event.key][1])),
+      ]);
     else if (onZoom && (event.key === "+" || event.key === "Enter")) onZoom(around(picture, [y, x], 0.5));
     else if (onZoom && event.key === "-") onZoom(around(picture, [y, x], 2));
     else if (onZoom && event.key === "0") onZoom(null);
@@ -85,7 +94,15 @@ export function heatmap({ title, shape, heading = true, onZoom = null }) {
   keepDrawn(drawing, redraw);
 
   return {
-    element: element("figure", { class: "heatmap" }, heading && element("h4", {}, title), drawing, readout, legend.element, caption),
+    element: element(
+      "figure",
+      { class: "heatmap" },
+      heading && element("h4", {}, title),
+      drawing,
+      readout,
+      legend.element,
+      caption,
+    ),
     /** Draw a picture in colours that reach to a magnitude; with `clipped`, larger ones have the last colour. */
     show(next, to = next.scale, clipped = false) {
       [picture, scale, cursor] = [next, to || 1, null];
@@ -162,7 +179,7 @@ function captionOf(picture) {
   const part = bottom - top < picture.rows || right - left < picture.columns;
   const where = part ? `rows ${whole(top)}\u2013${whole(bottom - 1)}, columns ${whole(left)}\u2013${whole(right - 1)} of ` : "";
   const steps = picture.cells instanceof Int8Array ? "; 127 shades either way" : "";
-  return `${where}${whole(picture.rows)} rows \u00d7 ${whole(picture.columns)} columns; ${picture.caption}${steps}`;
+  return `${where}${counted(picture.rows, "row")} \u00d7 ${counted(picture.columns, "column")}; ${picture.caption}${steps}`;
 }
 
 function sizeOf(picture, width) {
@@ -182,7 +199,8 @@ function paint(canvas, picture, scale) {
   for (let nth = 0; nth < picture.width * picture.height; nth += 1) {
     const value = valueOf(picture, 0, nth);
     const at = (Math.round(Math.max(-1, Math.min(1, value / scale)) * 127) + 127) * 3;
-    for (let part = 0; part < 3; part += 1) image.data[nth * 4 + part] = Number.isNaN(value) ? accentBytes[part] : colours[at + part];
+    for (let part = 0; part < 3; part += 1)
+      image.data[nth * 4 + part] = Number.isNaN(value) ? accentBytes[part] : colours[at + part];
     image.data[nth * 4 + 3] = 255;
   }
   context.putImageData(image, 0, 0);
@@ -193,7 +211,10 @@ function ring(context, cell, { cell: wide, high }, width) {
   const grow = Math.max(0, (9 - Math.min(wide, high)) / 2);
   const [left, top] = [cell[1] * wide - grow, cell[0] * high - grow];
   const { panel, ink } = theme();
-  for (const [colour, thick] of [[panel, width + 2], [ink, width]]) {
+  for (const [colour, thick] of [
+    [panel, width + 2],
+    [ink, width],
+  ]) {
     context.strokeStyle = colour;
     context.lineWidth = thick;
     context.strokeRect(left, top, wide + 2 * grow, high + 2 * grow);

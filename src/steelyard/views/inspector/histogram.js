@@ -45,7 +45,13 @@ export function histogram(details, names) {
 
   function tell(event) {
     at = event ? event.offsetX : null;
-    readout.textContent = at === null ? rest() : drawn.map((one, side) => one && binText(one, axis.low + ((at - 1) / (width - 2)) * (axis.high - axis.low), names, side)).filter(Boolean).join("  ·  ");
+    readout.textContent =
+      at === null
+        ? rest()
+        : drawn
+            .map((one, side) => one && binText(one, axis.low + ((at - 1) / (width - 2)) * (axis.high - axis.low), names, side))
+            .filter(Boolean)
+            .join("  ·  ");
     redraw();
   }
 
@@ -75,7 +81,8 @@ function filled(context, one, x, colour) {
   context.fillStyle = colour;
   context.globalAlpha = 0.82;
   const gap = bins(one, x).length > 90 ? 0 : 0.75;
-  for (const { from, to, height } of bins(one, x)) context.fillRect(from, TOP + PLOT - height, Math.max(to - from - gap, 0.75), height);
+  for (const { from, to, height } of bins(one, x))
+    context.fillRect(from, TOP + PLOT - height, Math.max(to - from - gap, 0.75), height);
   context.globalAlpha = 1;
 }
 
@@ -114,7 +121,10 @@ function labels(context, axis, x, width, top) {
   context.font = FONT;
   context.textBaseline = "alphabetic";
   context.fillStyle = muted;
-  const ends = [[axis.low, "left"], [axis.high, "right"]];
+  const ends = [
+    [axis.low, "left"],
+    [axis.high, "right"],
+  ];
   const zero = x(0);
   if (axis.low < 0 && axis.high > 0) {
     context.fillRect(zero - 0.5, TOP + PLOT, 1, 4);
@@ -131,7 +141,10 @@ function binText(one, value, names, side) {
   const nth = step ? Math.floor((value - one.low) / step) : 0;
   if (nth < 0 || nth >= one.counts.length) return "";
   const most = one.counts.reduce((best, count) => Math.max(best, count), 1);
-  const amount = one.counts instanceof Uint8Array ? `${Math.round((100 * one.counts[nth]) / most)}% of the fullest bin` : whole(one.counts[nth]);
+  const amount =
+    one.counts instanceof Uint8Array
+      ? `${Math.round((100 * one.counts[nth]) / most)}% of the fullest bin`
+      : whole(one.counts[nth]);
   const told = `${short(one.low + nth * step)} to ${short(one.low + (nth + 1) * step)}: ${amount}`;
   return names.length > 1 ? `${names[side]} ${told}` : told;
 }

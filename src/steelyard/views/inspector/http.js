@@ -29,7 +29,8 @@ export function http() {
     index: () => ask("index"),
     detail,
     figures: (row, side) => ask("figures", { row, side }),
-    picture: async (row, side, window, height, width) => (await ask("picture", { row, side, ...sides(window), height, width })).picture,
+    picture: async (row, side, window, height, width) =>
+      (await ask("picture", { row, side, ...sides(window), height, width })).picture,
     values: async (row, side, window) => (await ask("values", { row, side, ...sides(window) })).texts,
     compare: (row) => ask("compare", { row }),
     download: (row, side, format) => addressOf("download", row === null ? { side, format } : { side, row, format }),

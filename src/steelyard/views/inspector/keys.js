@@ -57,7 +57,14 @@ function leave(event, typing, parts) {
 
 function dialog() {
   const made = element("dialog", { class: "keys", "aria-label": "Keys" });
-  const lines = KEYS.flatMap(([key, what]) => [element("dt", {}, ...key.split(" ").map((word) => (word === "and" ? " and " : element("kbd", {}, word)))), element("dd", {}, what)]);
-  made.append(element("h2", {}, "Keys"), element("dl", {}, ...lines), button("Close", () => made.close()));
+  const lines = KEYS.flatMap(([key, what]) => [
+    element("dt", {}, ...key.split(" ").map((word) => (word === "and" ? " and " : element("kbd", {}, word)))),
+    element("dd", {}, what),
+  ]);
+  made.append(
+    element("h2", {}, "Keys"),
+    element("dl", {}, ...lines),
+    button("Close", () => made.close()),
+  );
   return made;
 }

@@ -11,7 +11,9 @@ export function layersOf(index) {
   }
   joined(root);
   measured(root, 0, index);
-  root.open = true;
+  for (let layer = root; layer; layer = layer.layers.size === 1 && !layer.weights.length ? [...layer.layers.values()][0] : null) {
+    layer.open = true;
+  }
   return root;
 }
 
@@ -38,7 +40,7 @@ export function bandsOf(root, most) {
   for (;;) {
     const next = layers.flatMap((layer) => (layer.layers.size ? [...layer.layers.values()] : [layer]));
     if (next.length > most) return layers.flatMap((layer) => (layer.layers.size > most ? bunches(layer, most) : [layer]));
-    if (next.length === layers.length) break;
+    if (next.every((layer, nth) => layer === layers[nth])) break;
     layers = next;
   }
   return layers[0] === root && layers.length === 1 ? [] : layers;
@@ -48,10 +50,12 @@ export function bandsOf(root, most) {
 function bunches(layer, most) {
   const parts = [...layer.layers.values()];
   const step = Math.ceil(parts.length / (most / 2));
-  return parts.filter((_, nth) => nth % step === 0).map((first, nth) => {
-    const rows = parts.slice(nth * step, (nth + 1) * step).flatMap((part) => part.rows);
-    return { label: nth || !layer.parent ? first.label : `${layer.label}.${first.label}`, rows: rows.sort((a, b) => a - b) };
-  });
+  return parts
+    .filter((_, nth) => nth % step === 0)
+    .map((first, nth) => {
+      const rows = parts.slice(nth * step, (nth + 1) * step).flatMap((part) => part.rows);
+      return { label: nth || !layer.parent ? first.label : `${layer.label}.${first.label}`, rows: rows.sort((a, b) => a - b) };
+    });
 }
 
 /** The label of a weight in its layer: what its name has beyond the layer's. */

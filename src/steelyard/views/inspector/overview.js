@@ -1,6 +1,6 @@
 // All weights in one picture: the order of the net from left to right, the numbers from low to high, all on one axis.
 
-import { FONT, fitted, keepDrawn } from "./canvas.js";
+import { FONT, copied, fitted, keepDrawn } from "./canvas.js";
 import { element } from "./element.js";
 import { bandsOf } from "./layers.js";
 import { beyondAxis } from "./sparkline.js";
@@ -17,10 +17,23 @@ export function overview(index, root, onOpen) {
   const said = element("p", { class: "said" });
   const slider = element(
     "div",
-    { class: "strip", role: "slider", tabindex: "0", "aria-label": "Overview of all weights", "aria-valuemin": 0, "aria-valuemax": Math.max(0, index.count - 1), "aria-valuenow": 0 },
+    {
+      class: "strip",
+      role: "slider",
+      tabindex: "0",
+      "aria-label": "Overview of all weights",
+      "aria-valuemin": 0,
+      "aria-valuemax": Math.max(0, index.count - 1),
+      "aria-valuenow": 0,
+    },
     canvas,
   );
-  const holder = element("section", { class: "overview", "aria-label": "Overview" }, element("div", { class: "title" }, element("h2", {}, "Overview"), said), slider);
+  const holder = element(
+    "section",
+    { class: "overview", "aria-label": "Overview" },
+    element("div", { class: "title" }, element("h2", {}, "Overview"), said),
+    slider,
+  );
   const base = document.createElement("canvas");
   let [width, at, open, dimmed, waiting] = [0, -1, -1, null, 0];
   const height = TOP + PLOT + BANDS + (index.two ? CHANGES : 0);
@@ -48,8 +61,12 @@ export function overview(index, root, onOpen) {
 
   function overlay() {
     const context = fitted(canvas, width, height);
-    context.drawImage(base, 0, 0, width, height);
-    for (const [row, strong] of [[at, false], [open, true]]) if (row >= 0) marked(context, row, strong);
+    copied(context, base);
+    for (const [row, strong] of [
+      [at, false],
+      [open, true],
+    ])
+      if (row >= 0) marked(context, row, strong);
   }
 
   function marked(context, row, strong) {
@@ -65,7 +82,8 @@ export function overview(index, root, onOpen) {
   }
 
   function tell(row) {
-    said.textContent = row < 0 ? hint(index) : `${index.shown[row]}  ·  ${shapeText(index.columns.shape[row])}${rangeText(index, row)}`;
+    said.textContent =
+      row < 0 ? hint(index) : `${index.shown[row]}  ·  ${shapeText(index.columns.shape[row])}${rangeText(index, row)}`;
   }
 
   function pointAt(row) {
@@ -85,7 +103,16 @@ export function overview(index, root, onOpen) {
   slider.addEventListener("blur", () => pointAt(-1));
   slider.addEventListener("keydown", (event) => {
     const last = index.count - 1;
-    const steps = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: Math.ceil(last / 20), PageDown: -Math.ceil(last / 20), Home: -last, End: last };
+    const steps = {
+      ArrowRight: 1,
+      ArrowUp: 1,
+      ArrowLeft: -1,
+      ArrowDown: -1,
+      PageUp: Math.ceil(last / 20),
+      PageDown: -Math.ceil(last / 20),
+      Home: -last,
+      End: last,
+    };
     if (event.key in steps) pointAt(Math.max(0, Math.min(last, Math.max(at, 0) + steps[event.key])));
     else if ((event.key === "Enter" || event.key === " ") && at >= 0) onOpen(at);
     else return;
@@ -115,8 +142,8 @@ export function overview(index, root, onOpen) {
 
 function hint(index) {
   return index.two
-    ? "from the first weight to the last: the numbers of each, and below how much it changed"
-    : "from the first weight to the last: the numbers of each; darker is more of them";
+    ? "the numbers of each weight, from the first to the last, on one axis; below how much it changed"
+    : "the numbers of each weight, from the first to the last, on one axis";
 }
 
 function rangeText(index, row) {
@@ -129,7 +156,11 @@ function drawAxis({ context, width, axis }) {
   context.font = FONT;
   context.textAlign = "right";
   context.textBaseline = "middle";
-  for (const [share, text] of [[0, short(axis)], [0.5, "0"], [1, short(-axis)]]) {
+  for (const [share, text] of [
+    [0, short(axis)],
+    [0.5, "0"],
+    [1, short(-axis)],
+  ]) {
     const y = Math.round(TOP + share * PLOT) + 0.5;
     context.fillStyle = line;
     context.fillRect(LEFT, y - 0.5, width - LEFT - RIGHT, 1);
@@ -146,13 +177,17 @@ function drawOutlines({ context, index, left, dimmed, axis, inner }) {
     if (!sparks.has(row)) continue;
     const [cells, end, middle] = [sparks.cells(row), sparks.end(row), left(row + 0.5)];
     const [first, last] = [cells.findIndex(Boolean), cells.findLastIndex(Boolean)];
-    const points = Array.from(cells, (cell, nth) => [(cell / 255) ** 0.75 * half * 0.94, yOf(-end + ((nth + 0.5) * 2 * end) / cells.length, axis)]).slice(first, last + 1);
+    const points = Array.from(cells, (cell, nth) => [
+      (cell / 255) ** 0.75 * half * 0.94,
+      yOf(-end + ((nth + 0.5) * 2 * end) / cells.length, axis),
+    ]).slice(first, last + 1);
     if (first < 0) {
       arrow(context, middle, beyondAxis(index, row, axis));
       continue;
     }
     context.fillStyle = theme().ink;
     context.globalAlpha = dimmed?.[row] ? 0.16 : 0.86;
+    if (points.length === 1) context.fillRect(middle - points[0][0], points[0][1] - 1, 2 * points[0][0], 2);
     context.beginPath();
     points.forEach(([wide, y]) => context.lineTo(middle - Math.max(wide, 0.4), y));
     points.reverse().forEach(([wide, y]) => context.lineTo(middle + Math.max(wide, 0.4), y));
@@ -193,7 +228,8 @@ function drawShades({ context, index, dimmed, axis, inner }) {
     for (let y = 0; y < high; y += 1) {
       const shade = Math.min(1, shades[y]) ** 0.6;
       const at = (y * wide + x) * 4;
-      for (let part = 0; part < 3; part += 1) image.data[at + part] = panelBytes[part] + (inkBytes[part] - panelBytes[part]) * shade;
+      for (let part = 0; part < 3; part += 1)
+        image.data[at + part] = panelBytes[part] + (inkBytes[part] - panelBytes[part]) * shade;
       image.data[at + 3] = shade > 0 ? 255 : 0;
     }
   }
@@ -225,10 +261,16 @@ function drawBands({ context, index, left, width }, bands) {
     const [from, to] = [left(band.rows[0]), left(band.rows[band.rows.length - 1] + 1)];
     context.fillStyle = nth % 2 ? soft : line;
     context.fillRect(from, top + 1, Math.max(to - from - 1, 0.5), 14);
-    const text = shortened(context, shownName(band.label), to - from - 8);
+    const text = shortened(context, shownName(bandName(band)), to - from - 8);
     context.fillStyle = muted;
     if (text && to <= width) context.fillText(text, from + 4, top + 8.5);
   });
+}
+
+// A number alone says little: the first of its kind has the name of what is numbered.
+function bandName({ label, parent }) {
+  const numbered = /^\d+$/.test(label) && parent?.parent && parent.layers.values().next().value.label === label;
+  return numbered ? `${parent.label}.${label}` : label;
 }
 
 function shortened(context, text, room) {
@@ -253,7 +295,14 @@ function drawChanges({ context, index, left, inner, dimmed }) {
   const wide = Math.max(1, Math.min(inner / index.count - 1, 40));
   for (let row = 0; row < index.count; row += 1) {
     const [kind, relative] = [index.columns.kind[row], index.columns.relative[row]];
-    const share = relative === null ? (kind === "equal" ? 0 : 1) : relative > 0 ? Math.max(0.08, Math.min(1, 1 + Math.log10(relative) / 5)) : 0;
+    const share =
+      relative === null
+        ? kind === "equal"
+          ? 0
+          : 1
+        : relative > 0
+          ? Math.max(0.08, Math.min(1, 1 + Math.log10(relative) / 5))
+          : 0;
     context.globalAlpha = dimmed?.[row] ? 0.25 : 1;
     if (share) context.fillRect(left(row + 0.5) - wide / 2, bottom - share * room, wide, share * room);
   }

@@ -22,7 +22,9 @@ export async function mount(main, source) {
     await new Promise((painted) => requestAnimationFrame(painted));
     build(main, index, source);
   } catch (error) {
-    main.replaceChildren(element("p", { class: "waiting trouble", role: "alert" }, `This page cannot be shown: ${error.message}`));
+    main.replaceChildren(
+      element("p", { class: "waiting trouble", role: "alert" }, `This page cannot be shown: ${error.message}`),
+    );
     throw error;
   }
   main.dataset.ready = "";
@@ -74,7 +76,10 @@ function build(main, index, source) {
     parts.overview.refresh(row);
   };
 
-  parts.header = headerOf(index, names, { onFound: ({ row, at }) => open(row, at), downloads: source.live ? (side) => linksOf(source, null, side) : null });
+  parts.header = headerOf(index, names, {
+    onFound: ({ row, at }) => open(row, at),
+    downloads: source.live ? (side) => linksOf(source, null, side) : null,
+  });
   parts.controls = controls(index, { onChange: filtered, onScope: () => scope(null) });
   parts.tree = tree(index, { onLayer: scope, onOpen: open });
   parts.overview = overview(index, parts.tree.root, open);

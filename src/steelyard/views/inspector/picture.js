@@ -12,12 +12,24 @@ let clipped = false;
 export function pictures({ index, row, source, details, names }) {
   const shape = index.columns.shape[row];
   const zooms = source.picture !== null && details.some((detail) => detail?.picture);
-  const maps = details.map((detail, side) => detail?.picture && heatmap({ title: index.two ? names[side] : index.shown[row], shape, heading: index.two, onZoom: zooms ? zoom : null }));
+  const maps = details.map(
+    (detail, side) =>
+      detail?.picture &&
+      heatmap({ title: index.two ? names[side] : index.shown[row], shape, heading: index.two, onZoom: zooms ? zoom : null }),
+  );
   const shown = details.map((detail) => detail?.picture ?? null);
   const difference = details[0]?.difference ? heatmap({ title: `${names[0]} minus ${names[1]}`, shape }) : null;
   const told = element("p", { class: "caption" });
-  const clip = button("contrast", () => contrast(), { "aria-pressed": clipped, title: "Spread the colours over 98% of the cells; larger ones share the last colour" });
-  const tools = element("div", { class: "tools", role: "group", "aria-label": "Heat map" }, ...(zooms ? zoomers(zoom, () => shown.find(Boolean)) : []), clip);
+  const clip = button("contrast", () => contrast(), {
+    "aria-pressed": clipped,
+    title: "Spread the colours over 98% of the cells; larger ones share the last colour",
+  });
+  const tools = element(
+    "div",
+    { class: "tools", role: "group", "aria-label": "Heat map" },
+    ...(zooms ? zoomers(zoom, () => shown.find(Boolean)) : []),
+    clip,
+  );
   let asked = 0;
   let marked = null;
 
@@ -69,7 +81,13 @@ export function pictures({ index, row, source, details, names }) {
 
   draw();
   return {
-    element: element("div", { class: "pictures" }, tools, element("div", { class: "maps" }, ...maps.map((map) => map?.element), difference?.element), told),
+    element: element(
+      "div",
+      { class: "pictures" },
+      tools,
+      element("div", { class: "maps" }, ...maps.map((map) => map?.element), difference?.element),
+      told,
+    ),
     /** Ring an entry; where the source is live, go so near that its cell is one number. */
     async mark(at) {
       marked = at;

@@ -10,7 +10,10 @@ const [LEFT, RIGHT, TOP, PLOT, BOTTOM] = [48, 12, 12, 170, 22];
 /** A figure of one or two spectra, null where a side has none. */
 export function spectrum(spectra, names) {
   const known = spectra.filter(Boolean);
-  const canvas = element("canvas", { role: "img", "aria-label": `Singular values, the largest ${short(known[0].spectral_norm)}` });
+  const canvas = element("canvas", {
+    role: "img",
+    "aria-label": `Singular values, the largest ${short(known[0].spectral_norm)}`,
+  });
   const drawing = element("div", { class: "drawing" }, canvas);
   const readout = element("p", { class: "readout" }, known.length > 1 ? `${names[0]} in ink, ${names[1]} in colour.` : "");
   const most = Math.max(...known.flatMap((one) => [one.spectral_norm, one.edge])) || 1;
@@ -25,9 +28,18 @@ export function spectrum(spectra, names) {
   });
   canvas.addEventListener("pointermove", (event) => {
     const share = (event.offsetX - LEFT) / (canvas.clientWidth - LEFT - RIGHT);
-    readout.textContent = spectra.map((one, side) => one && valueText(one, share * (last - 1), names, side)).filter(Boolean).join("  ·  ");
+    readout.textContent = spectra
+      .map((one, side) => one && valueText(one, share * (last - 1), names, side))
+      .filter(Boolean)
+      .join("  ·  ");
   });
-  return element("figure", { class: "spectrum" }, drawing, readout, ...known.map((one) => words(one, known.length > 1 ? names[spectra.indexOf(one)] : "")));
+  return element(
+    "figure",
+    { class: "spectrum" },
+    drawing,
+    readout,
+    ...known.map((one) => words(one, known.length > 1 ? names[spectra.indexOf(one)] : "")),
+  );
 }
 
 /** The number of the value at a place, from 0, of those that were picked evenly. */

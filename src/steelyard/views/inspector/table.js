@@ -26,8 +26,19 @@ export function table(index, { onOpen, onSight }) {
   const body = element("div", { class: "rows", role: "rowgroup" });
   const grid = element(
     "div",
-    { class: "table", role: "grid", tabindex: "0", "aria-label": "Weights", "aria-colcount": columns.length, on: { keydown: onKey, click: onClick } },
-    element("div", { class: "heads", role: "rowgroup" }, element("div", { class: "row head", role: "row", "aria-rowindex": "1" }, ...heads)),
+    {
+      class: "table",
+      role: "grid",
+      tabindex: "0",
+      "aria-label": "Weights",
+      "aria-colcount": columns.length,
+      on: { keydown: onKey, click: onClick },
+    },
+    element(
+      "div",
+      { class: "heads", role: "rowgroup" },
+      element("div", { class: "row head", role: "row", "aria-rowindex": "1" }, ...heads),
+    ),
     body,
   );
   grid.style.setProperty("--columns", columns.map(({ width }) => (width ? `${width}px` : "minmax(var(--name), 1fr)")).join(" "));
@@ -71,7 +82,11 @@ export function table(index, { onOpen, onSight }) {
     const column = columns.find(({ key }) => key === by.key);
     order = column ? sorted(rows, column.keys(), by.descending) : rows;
     cursor = Math.max(0, order.indexOf(open));
-    columns.forEach(({ key, keys }, nth) => keys && attribute(heads[nth], "aria-sort", key !== by.key ? "none" : by.descending ? "descending" : "ascending"));
+    columns.forEach(
+      ({ key, keys }, nth) =>
+        keys && attribute(heads[nth], "aria-sort", key !== by.key ? "none" : by.descending ? "descending" : "ascending"),
+    );
+    grid.classList.toggle("empty", !order.length);
     attribute(grid, "aria-rowcount", order.length + 1);
     labelAxis();
     list.show(order.length);
@@ -133,18 +148,25 @@ export function table(index, { onOpen, onSight }) {
     inSight: () => list.inSight().map((nth) => order[nth]),
     order: () => order,
     print: (on) => list.print(on ? Math.min(order.length, PRINTED) : 0),
-    summary: () => `${counted(order.length, "weight")}${order.length < index.count ? ` of ${counted(index.count, "weight").split(" ")[0]}` : ""}`,
+    summary: () =>
+      `${counted(order.length, "weight")}${order.length < index.count ? ` of ${counted(index.count, "weight").split(" ")[0]}` : ""}`,
   };
 }
 
 function head(column, nth, onSort) {
   const inner = column.keys ? element("button", { type: "button", on: { click: onSort } }, column.title) : column.title;
   const sort = column.keys ? "none" : null;
-  return element("div", { class: cellClass(column), role: "columnheader", "aria-colindex": nth + 1, "aria-sort": sort, title: column.hint ?? null }, inner);
+  return element(
+    "div",
+    { class: cellClass(column), role: "columnheader", "aria-colindex": nth + 1, "aria-sort": sort, title: column.hint ?? null },
+    inner,
+  );
 }
 
 function axisLabels(end) {
-  return [`${short(-end)}`, "0", short(end)].map((text) => element("span", {}, String(Number(text)).length < 7 ? String(Number(text)) : text));
+  return [`${short(-end)}`, "0", short(end)].map((text) =>
+    element("span", {}, String(Number(text)).length < 7 ? String(Number(text)) : text),
+  );
 }
 
 function cellClass({ key, right }) {
@@ -156,7 +178,11 @@ function blank(columns) {
     "div",
     { class: "row", role: "row" },
     ...columns.map((column, nth) => {
-      const node = element("div", { class: cellClass(column), role: column.key === "name" ? "rowheader" : "gridcell", "aria-colindex": nth + 1 });
+      const node = element("div", {
+        class: cellClass(column),
+        role: column.key === "name" ? "rowheader" : "gridcell",
+        "aria-colindex": nth + 1,
+      });
       if (column.key === "name") node.append(nameElement(), element("span", { class: "mark" }));
       if (column.key === "spark") node.append(element("canvas", { width: WIDTH, height: HEIGHT, "aria-hidden": "true" }));
       return node;

@@ -6,11 +6,20 @@ import { attribute, element } from "./element.js";
 export function tabs(parts, chosen, onChoose) {
   const panel = element("div", { class: "tab-panel", role: "tabpanel", id: "panel", tabindex: "-1" });
   const made = new Map();
-  const heads = parts.map(({ key, title }) => element("button", { type: "button", role: "tab", id: `tab-${key}`, "aria-controls": "panel", on: { click: () => choose(key) } }, title));
+  const heads = parts.map(({ key, title }) =>
+    element(
+      "button",
+      { type: "button", role: "tab", id: `tab-${key}`, "aria-controls": "panel", on: { click: () => choose(key) } },
+      title,
+    ),
+  );
   const list = element("div", { class: "tabs", role: "tablist", "aria-label": "Views", on: { keydown: onKey } }, ...heads);
 
   function choose(key) {
-    const nth = Math.max(0, parts.findIndex((part) => part.key === key));
+    const nth = Math.max(
+      0,
+      parts.findIndex((part) => part.key === key),
+    );
     heads.forEach((head, each) => {
       attribute(head, "aria-selected", each === nth);
       attribute(head, "tabindex", each === nth ? 0 : -1);

@@ -28,7 +28,12 @@ export function short(number, digits = 4) {
 /** Write a count in few characters: 11.7 M. */
 export function rounded(number) {
   if (number < 10000) return whole(number);
-  const step = [[1e12, " T"], [1e9, " G"], [1e6, " M"], [1e3, " k"]].find(([size]) => number >= size);
+  const step = [
+    [1e12, " T"],
+    [1e9, " G"],
+    [1e6, " M"],
+    [1e3, " k"],
+  ].find(([size]) => number >= size);
   return (number / step[0]).toPrecision(3) + step[1];
 }
 

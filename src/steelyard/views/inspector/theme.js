@@ -25,14 +25,22 @@ export function onTheme(redraw) {
 /** The colour of a number of -1 to 1 as CSS writes it. */
 export function colourOf(share) {
   const at = (Math.round(Math.max(-1, Math.min(1, share)) * STEPS) + STEPS) * 3;
-  return `rgb(${theme().scale.slice(at, at + 3).join(" ")})`;
+  return `rgb(${theme()
+    .scale.slice(at, at + 3)
+    .join(" ")})`;
 }
 
 function measured() {
   const style = getComputedStyle(document.documentElement);
   const words = ["ink", "muted", "line", "paper", "panel", "accent", "soft"];
   const colours = Object.fromEntries(words.map((word) => [word, style.getPropertyValue(`--${word}`).trim()]));
-  return { ...colours, scale: scaleOf(SCALES[isDark() ? "dark" : "light"]), accentBytes: rgb(colours.accent), inkBytes: rgb(colours.ink), panelBytes: rgb(colours.panel) };
+  return {
+    ...colours,
+    scale: scaleOf(SCALES[isDark() ? "dark" : "light"]),
+    accentBytes: rgb(colours.accent),
+    inkBytes: rgb(colours.ink),
+    panelBytes: rgb(colours.panel),
+  };
 }
 
 function isDark() {

@@ -15,7 +15,11 @@ export function tree(index, { onLayer, onOpen }) {
   let chosen = root;
   let open = -1;
   const body = element("div", { class: "rows", role: "none" });
-  const holder = element("div", { class: "tree", role: "tree", tabindex: "0", "aria-label": "Layers", on: { keydown: onKey, click: onClick } }, body);
+  const holder = element(
+    "div",
+    { class: "tree", role: "tree", tabindex: "0", "aria-label": "Layers", on: { keydown: onKey, click: onClick } },
+    body,
+  );
   const list = virtual(holder, body, ROW, blank, fill);
   list.show(lines.length);
 
@@ -64,7 +68,13 @@ export function tree(index, { onLayer, onOpen }) {
     else if (event.key === "ArrowRight" && line.layer && !line.layer.open) toggle(line.layer, true);
     else if (event.key === "ArrowRight" && line.layer) pointAt(Math.min(cursor + 1, lines.length - 1));
     else if (event.key === "ArrowLeft" && line.layer?.open) toggle(line.layer, false);
-    else if (event.key === "ArrowLeft") pointAt(Math.max(0, lines.findIndex(({ layer }) => layer && layer === (line.parent ?? line.layer.parent))));
+    else if (event.key === "ArrowLeft")
+      pointAt(
+        Math.max(
+          0,
+          lines.findIndex(({ layer }) => layer && layer === (line.parent ?? line.layer.parent)),
+        ),
+      );
     else if (event.key === "Enter" || event.key === " ") choose(line);
     else return;
     event.preventDefault();

@@ -22,7 +22,12 @@ export function trickle(index, source, { rows, onLearn, onDone }) {
   const small = index.sides.reduce((sum, side) => sum + side.bytes, 0) <= ALL;
   const both = index.two && source.compare ? [...sides, BOTH] : sides;
   let from = 0;
-  const lacking = (row, side) => side === BOTH ? index.columns.kind[row] === null && !asked.has(`${row} ${side}`) : isOn(index, row, side) && !asked.has(`${row} ${side}`) && (index.columns.std[row] === null || !index.sparks[side].has(row));
+  const lacking = (row, side) =>
+    side === BOTH
+      ? index.columns.kind[row] === null && !asked.has(`${row} ${side}`)
+      : isOn(index, row, side) &&
+        !asked.has(`${row} ${side}`) &&
+        (index.columns.std[row] === null || !index.sparks[side].has(row));
 
   function next() {
     for (const row of rows()) {
