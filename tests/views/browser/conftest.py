@@ -17,8 +17,9 @@ QUIET = ("no-sandbox", "disable-gpu", "disable-background-networking", "disable-
 SOURCES = str(Path(steelyard.__file__).parents[1])
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser():
+    """One for a module: while it lives an event loop runs, in which tests of other modules could not start their own."""
     if not os.access(CHROMIUM, os.X_OK):
         pytest.fail(f"{CHROMIUM} is missing: install chromium, or set CHROMIUM to where it is")
     with sync_playwright() as playwright:
