@@ -445,6 +445,13 @@ def test_a_page_that_is_printed_has_all_rows_and_is_white(open_report):
     assert page.pdf().startswith(b"%PDF")
 
 
+def test_a_page_of_very_many_rows_prints_the_first_and_says_so(visit, tmp_path):
+    page = visit(large(tmp_path, 700).as_uri())
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert len(names(page)) == 500
+    expect(page.locator(".controls .told")).to_have_text("700 weights, of which the first 500 are printed")
+
+
 def test_a_narrow_window_has_nothing_beyond_its_edge(open_report):
     page = open_report(net(), net(1), size=(700, 900))
     open_weight(page, "head.weight")

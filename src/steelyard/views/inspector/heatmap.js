@@ -6,7 +6,7 @@ import { unravelled } from "./place.js";
 import { counted, indexText, short, whole } from "./text.js";
 import { colourOf, theme } from "./theme.js";
 
-const [TALLEST, LARGEST, FLAT] = [420, 22, 30];
+const [TALLEST, SHORTEST, LARGEST, FLAT] = [420, 120, 22, 30];
 /** Pixels from which cells are all drawn of one size; smaller ones fill the width. */
 const EVEN = 8;
 
@@ -187,7 +187,8 @@ function sizeOf(picture, width) {
   const exact = (length) => Math.max(1, Math.floor(length * density)) / density;
   const fitting = Math.min(width / picture.width, LARGEST);
   const cell = fitting < EVEN ? fitting : exact(fitting);
-  const tall = picture.height === 1 ? FLAT : Math.min(cell, TALLEST / picture.height);
+  const wanted = Math.max(cell, Math.min(LARGEST, SHORTEST / picture.height));
+  const tall = picture.height === 1 ? FLAT : Math.min(wanted, TALLEST / picture.height);
   return { cell, high: tall < EVEN ? tall : exact(tall) };
 }
 

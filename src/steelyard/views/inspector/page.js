@@ -95,8 +95,9 @@ function build(main, index, source) {
   );
   filtered();
   shortcuts({ ...parts, close, step, widen, opened: () => opened });
-  addEventListener("beforeprint", () => parts.table.print(true));
-  addEventListener("afterprint", () => parts.table.print(false));
+  const printing = (on) => parts.controls.tell(parts.table.print(on), layer);
+  addEventListener("beforeprint", () => printing(true));
+  addEventListener("afterprint", () => printing(false));
   const asked = /^#w(\d+)$/.exec(location.hash);
   if (asked && Number(asked[1]) < index.count) open(Number(asked[1]));
 }

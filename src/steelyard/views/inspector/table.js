@@ -4,7 +4,7 @@ import { columnsOf } from "./columns.js";
 import { attribute, element, nameElement, writeName } from "./element.js";
 import { sorted } from "./order.js";
 import { HEIGHT, WIDTH, drawSpark } from "./sparkline.js";
-import { counted, short } from "./text.js";
+import { counted, short, whole } from "./text.js";
 import { onTheme } from "./theme.js";
 import { moved, virtual } from "./virtual.js";
 
@@ -94,6 +94,10 @@ export function table(index, { onOpen, onSight }) {
     onSight?.();
   }
 
+  function summary() {
+    return counted(order.length, "weight") + (order.length < index.count ? ` of ${whole(index.count)}` : "");
+  }
+
   function labelAxis() {
     const axis = columns.findIndex(({ key }) => key === "spark");
     heads[axis].replaceChildren(...axisLabels(index.sparks[0].axis()));
@@ -147,9 +151,13 @@ export function table(index, { onOpen, onSight }) {
     },
     inSight: () => list.inSight().map((nth) => order[nth]),
     order: () => order,
-    print: (on) => list.print(on ? Math.min(order.length, PRINTED) : 0),
-    summary: () =>
-      `${counted(order.length, "weight")}${order.length < index.count ? ` of ${counted(index.count, "weight").split(" ")[0]}` : ""}`,
+    /** Lay out all rows for paper, or no more of them than are read there, and say what is shown. */
+    print(on) {
+      const rest = on && order.length > PRINTED ? `, of which the first ${PRINTED} are printed` : "";
+      list.print(on ? Math.min(order.length, PRINTED) : 0);
+      return summary() + rest;
+    },
+    summary,
   };
 }
 
