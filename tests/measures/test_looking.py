@@ -131,3 +131,12 @@ def test_a_part_of_the_matrix_has_the_numbers_as_they_are():
     for window in ((1, 10, 4, 13), (0, 0, 5, 5000), (2, 7, 2, 9), (4, 4999, 5, 5000)):
         top, left, bottom, right = window
         np.testing.assert_array_equal(part_of_matrix(from_array("w", array), window), array[top:bottom, left:right])
+
+
+def test_a_shape_that_makes_no_sense_takes_no_memory():
+    said = FormatError("net.gguf", "w has a shape which makes no sense")
+    huge = Weight(name="w", shape=(1 << 40, 1 << 40), dtype="float32", read=refusing(said), role=Role.KERNEL, axes="out in")
+    (found,) = looks([huge], Weights([huge]), lambda w: (10, 10))
+    assert found.error is said
+    (finding,) = steelyard.check(Weights([huge]), health=True).findings
+    assert finding.kind == "unreadable"

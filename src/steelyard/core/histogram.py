@@ -104,7 +104,8 @@ class Histogram:
         >>> counted.rebinned(np.array([0.0, 0.25, 0.5, 1.0]), 0.0, 1.0).tolist()
         [250, 250, 500]
         """
-        cuts = np.array([*edges[:-1], np.nextafter(edges[-1], np.inf)])
+        with np.errstate(over="ignore"):
+            cuts = np.array([*edges[:-1], np.nextafter(edges[-1], np.inf)])
         below = np.zeros(len(cuts))
         for low, high, counts in self._edges():
             below += _below(cuts, np.maximum(low, least), np.minimum(high, greatest), counts)

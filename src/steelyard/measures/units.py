@@ -37,6 +37,8 @@ class Units:
         also: Callable[[Array, int], None] | None = None,
     ) -> None:
         self.summary = Summary()
+        if axes or told_apart is not None:
+            weight.read(0, min(1, weight.size))  # a shape that makes no sense is refused before it takes memory
         self.told_apart = told_apart
         self.zero = {axis: np.ones(weight.shape[axis], bool) for axis in axes}
         self.prints = np.zeros(0 if told_apart is None else weight.shape[told_apart], np.uint64)
