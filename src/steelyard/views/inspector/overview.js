@@ -35,7 +35,7 @@ export function overview(index, root, onOpen) {
     slider,
   );
   const base = document.createElement("canvas");
-  let [width, at, open, dimmed, waiting] = [0, -1, -1, null, 0];
+  let [width, at, open, dimmed, waiting, frame] = [0, -1, -1, null, 0, 0];
   const height = TOP + PLOT + BANDS + (index.two ? CHANGES : 0);
   const bands = bandsOf(root, 40);
 
@@ -132,7 +132,8 @@ export function overview(index, root, onOpen) {
     show(rows) {
       dimmed = rows.length === index.count ? null : new Uint8Array(index.count).fill(1);
       if (dimmed) rows.forEach((row) => (dimmed[row] = 0));
-      redraw();
+      cancelAnimationFrame(frame);
+      frame = requestAnimationFrame(() => redraw());
     },
     refresh() {
       if (!waiting) waiting = setTimeout(() => ((waiting = 0), redraw()), 250);
