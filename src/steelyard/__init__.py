@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from steelyard.measures.spectra import spectra
     from steelyard.transfers.build import build
     from steelyard.transfers.transferring import plan, transfer
+    from steelyard.views.report import report
 
 __version__ = "0.1.0"
 
@@ -36,6 +37,7 @@ __all__ = [
     "patch",
     "plan",
     "plot",
+    "report",
     "save",
     "spectra",
     "stats",
@@ -50,6 +52,7 @@ _LATER = {
     "diff": "measures.diff",
     "patch": "measures.patch",
     "plan": "transfers.transferring",
+    "report": "views.report",
     "spectra": "measures.spectra",
     "transfer": "transfers.transferring",
 }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 COMMANDS = (
     *("ls", "show", "vector", "convert", "transfer", "check", "digest"),
     *("stats", "diff", "patch", "apply", "spectra", "compare"),
-    "plot",
+    *("plot", "report", "serve"),
 )
 
 

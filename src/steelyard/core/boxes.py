@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import product
 from math import prod
 from typing import NamedTuple
+
+from steelyard.core.parts import place_of
 
 
 class Box(NamedTuple):
@@ -32,7 +33,8 @@ def boxes(shape: Sequence[int], limit: int) -> Iterator[Box]:
     rest = tuple(shape[cut + 1 :])
     inner = prod(rest)
     step = max(limit // inner, 1)
-    for row, prefix in enumerate(product(*map(range, shape[:cut]))):
+    for row in range(prod(shape[:cut])):
+        prefix = place_of(shape[:cut], row)
         for begin in range(0, shape[cut], step):
             end = min(begin + step, shape[cut])
             start = (row * shape[cut] + begin) * inner

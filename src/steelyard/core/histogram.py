@@ -104,27 +104,23 @@ class Histogram:
         >>> counted.rebinned(np.array([0.0, 0.25, 0.5, 1.0]), 0.0, 1.0).tolist()
         [250, 250, 500]
         """
-        low, high, counts = self._edges()
-        low, high = np.maximum(low, least), np.minimum(high, greatest)
-        wide = np.where(high > low, high - low, 1.0)
-        cuts = np.array([*edges[:-1], np.nextafter(edges[-1], np.inf)])
-        shares = (np.where(high > low, np.clip((cut - low) / wide, 0, 1), low < cut) for cut in cuts)
-        with np.errstate(over="ignore"):  # an edge that is very far from a very narrow bin: infinite, and clipped
-            below = [float((share * counts).sum()) for share in shares]
+        with np.errstate(over="ignore"):
+            cuts = np.array([*edges[:-1], np.nextafter(edges[-1], np.inf)])
+        below = np.zeros(len(cuts))
+        for low, high, counts in self._edges():
+            below += _below(cuts, np.maximum(low, least), np.minimum(high, greatest), counts)
         return np.diff(np.rint(below)).astype(np.int64)
 
-    def _edges(self) -> tuple[Array, Array, Array]:
-        """Return the least and the greatest number of each bin, and the counts."""
-        ends = [_middles(kind, codes) for kind, (codes, _) in self.bins().items()]
-        lows, highs = list(ends), list(ends)
-        for nth, (kind, (codes, _)) in enumerate(self.bins().items()):
+    def _edges(self) -> Iterator[tuple[Array, Array, Array]]:
+        """Yield, for each type, the least and the greatest number of each bin in order of size, and the counts."""
+        for kind, (codes, counts) in self.bins().items():
+            low = high = _middles(kind, codes)
             if kind == UPPER:
                 wide = codes.astype(np.uint32) << 16
                 sides = [edge.view(np.float32).astype(np.float64) for edge in (wide, wide | np.uint32(0xFFFF))]
-                lows[nth], highs[nth] = np.minimum(*sides), np.maximum(*sides)
-        counts = [counts for _, counts in self.bins().values()]
-        empty = np.empty(0)
-        return np.concatenate([empty, *lows]), np.concatenate([empty, *highs]), np.concatenate([empty, *counts])
+                low, high = np.minimum(*sides), np.maximum(*sides)
+            order = np.argsort(low, kind="stable")
+            yield low[order], high[order], counts[order]
 
     def __getstate__(self) -> Mapping[str, tuple[Array, Array]]:
         return self.bins()
@@ -132,6 +128,17 @@ class Histogram:
     def __setstate__(self, state: Mapping[str, tuple[Array, Array]]) -> None:
         self._dense = {}
         self._sparse = {kind: [held] for kind, held in state.items()}
+
+
+def _below(cuts: Array, low: Array, high: Array, counts: Array) -> Array:
+    """Return how many numbers lie below each cut: all of the bins before the last that begins there, and its share."""
+    begun = np.searchsorted(low, cuts)
+    last = np.maximum(begun - 1, 0)
+    wide = (high - low)[last]
+    with np.errstate(over="ignore"):  # the last bin ends at the largest float32, and float64 goes on
+        share = np.where(wide > 0, np.clip((cuts - low[last]) / np.where(wide > 0, wide, 1.0), 0, 1), 1.0)
+    before = np.concatenate([np.zeros(1), np.cumsum(counts, dtype=np.float64)])[last]
+    return np.asarray(np.where(begun > 0, before + share * counts[last], 0.0))
 
 
 def is_counted(dtype: np.dtype[Any]) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from steelyard.core.dtypes import itemsize, numpy_dtype
+from steelyard.core.readers import Live
 from steelyard.core.source import Stored
 from steelyard.core.weight import Weight
 
@@ -49,6 +50,12 @@ def _buffer(length: int) -> Array:
         _LOCAL.size, _LOCAL.room = length, np.empty(length, np.uint8)
     room: Array = _LOCAL.room[:length]
     return room
+
+
+def is_shared(weight: Weight) -> bool:
+    """Tell whether several threads may read the numbers at once: those of a local file, or in this process's memory."""
+    read = weight.read
+    return isinstance(read, Live) or (isinstance(read, Stored) and read.source.path is not None)
 
 
 def in_turn(jobs: Iterable[tuple[Any, ...]], work: Callable[..., Found], shared: Callable[..., bool]) -> Iterator[Found]:

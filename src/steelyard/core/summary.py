@@ -13,9 +13,7 @@ import numpy as np
 
 from steelyard.core.histogram import ERROR, UPPER, Histogram, is_counted
 from steelyard.core.moments import Moments
-from steelyard.core.readers import Live
-from steelyard.core.reading import blocks_of, in_turn
-from steelyard.core.source import Stored
+from steelyard.core.reading import blocks_of, in_turn, is_shared
 from steelyard.core.weight import Weight
 
 if TYPE_CHECKING:
@@ -174,8 +172,7 @@ def summaries(weights: Iterable[Weight], *, wide: bool = True, near: float = NEA
 
 def _is_shared(weight: Weight, rank: int, start: int) -> bool:
     """Tell whether another thread may read this run, and whether it is worth the while."""
-    stored = isinstance(weight.read, Stored) and weight.read.source.path is not None
-    return weight.size - start >= SMALL and (stored or isinstance(weight.read, Live))
+    return weight.size - start >= SMALL and is_shared(weight)
 
 
 def _run(summary: Summary, weight: Weight, rank: int, start: int) -> Summary:

@@ -93,16 +93,56 @@ def write(weights: Weights, path: Path) -> None:
         if path.suffix == ".npy":
             if len(weights) != 1:
                 raise FormatError(str(path), f"a .npy file holds one array, not {len(weights)}; write a .npz")
-            file.writelines(_npy(next(iter(weights.values()))))
+            file.writelines(pieces_of_array(next(iter(weights.values()))))
             return
-        owned: dict[str, dict[str, Any]] = {}
-        for place, (name, fact) in enumerate(json.loads(dump_facts(weights)).items()):
-            owner = fact["tied"] if fact.get("tied") in weights else name
-            owned.setdefault(owner, {})[name] = {**fact, "place": place}
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            for weight in weights.values():
-                if weight.tied not in weights:
-                    _add(archive, weight, json.dumps({FACTS: owned[weight.name]}, separators=(",", ":")))
+        for _ in _archived(weights, file):
+            pass
+
+
+def pieces(weights: Weights) -> Iterator[bytes | memoryview]:
+    """Yield the bytes of an archive of several weights."""
+    room = _Room()
+    for _ in _archived(weights, room):
+        yield from room.taken()
+    yield from room.taken()
+
+
+def pieces_of_array(weight: Weight) -> Iterator[bytes | memoryview]:
+    """Yield the bytes of a `.npy` file; each piece is valid until the next."""
+    yield _header_text(weight.shape, weight.dtype)
+    yield from raw_chunks(weight)
+
+
+class _Room:
+    """What an archive is written into that is passed on piece by piece, and cannot be gone back in."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held: list[bytes] = []
+
+    def write(self, data: bytes | memoryview) -> int:
+        self._held.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        return
+
+    def taken(self) -> list[bytes]:
+        held, self._held = self._held, []
+        return held
+
+
+def _archived(weights: Weights, file: Any) -> Iterator[None]:
+    """Write an archive, and yield after each piece of it."""
+    owned: dict[str, dict[str, Any]] = {}
+    for place, (name, fact) in enumerate(json.loads(dump_facts(weights)).items()):
+        owner = fact["tied"] if fact.get("tied") in weights else name
+        owned.setdefault(owner, {})[name] = {**fact, "place": place}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for weight in weights.values():
+            if weight.tied not in weights:
+                yield from _add(archive, weight, json.dumps({FACTS: owned[weight.name]}, separators=(",", ":")))
 
 
 def write_vector(weights: Weights, path: str, order: Order, tensor_order: str | None = None) -> str:
@@ -124,20 +164,16 @@ def write_vector(weights: Weights, path: str, order: Order, tensor_order: str | 
     return dtype.name
 
 
-def _add(archive: zipfile.ZipFile, weight: Weight, comment: str) -> None:
+def _add(archive: zipfile.ZipFile, weight: Weight, comment: str) -> Iterator[None]:
     name = f"{weight.name}.npy"
     if "\0" in name or max(len(name.encode()), len(comment)) > MEMBER_TEXT:
         raise FormatError("a .npz file", f"cannot hold {printable(weight.name)}: its name or facts are too long; rename it")
     entry = zipfile.ZipInfo(name)
     entry.comment = comment.encode()
     with archive.open(entry, "w", force_zip64=True) as member:
-        for chunk in _npy(weight):
-            member.write(chunk)
-
-
-def _npy(weight: Weight) -> Iterator[bytes | memoryview]:
-    yield _header_text(weight.shape, weight.dtype)
-    yield from raw_chunks(weight)
+        for piece in pieces_of_array(weight):
+            member.write(piece)
+            yield
 
 
 def _header_text(shape: tuple[int, ...], dtype: str) -> bytes:

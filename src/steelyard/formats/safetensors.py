@@ -161,6 +161,13 @@ def _weight(source: Source, offset: int, name: str, word: str, shape: tuple[int,
 
 def write(weights: Weights, path: Path) -> None:
     """Wide types first, so that every tensor is aligned; tied ones once, their names kept in the metadata."""
+    with replacing(path) as file:
+        for piece in pieces(weights, str(path)):
+            file.write(piece)
+
+
+def pieces(weights: Weights, shown: str = "a safetensors file") -> Iterator[bytes | memoryview]:
+    """Yield the bytes of a file, which messages call as it is `shown`; each piece is valid until the next."""
     owned = [weight for weight in weights.values() if weight.tied is None or weight.tied not in weights]
     owned.sort(key=lambda weight: -itemsize(weight.dtype))
     header: dict[str, Any] = {"__metadata__": {**_texts(weights.meta), "steelyard": dump_facts(weights)}}
@@ -168,16 +175,14 @@ def write(weights: Weights, path: Path) -> None:
     for weight in owned:
         if weight.dtype not in _WORDS:
             raise FormatError(
-                str(path), f"{printable(weight.name)} is {weight.dtype}, which safetensors cannot hold; convert it first"
+                shown, f"{printable(weight.name)} is {weight.dtype}, which safetensors cannot hold; convert it first"
             )
         start, end = end, end + weight.nbytes
         header[weight.name] = {"dtype": _WORDS[weight.dtype], "shape": list(weight.shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with replacing(path) as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for chunk in chunks_of(owned):
-            file.write(chunk)
+    yield len(text).to_bytes(8, "little") + text
+    yield from chunks_of(owned)
 
 
 def _texts(meta: Mapping[str, Any]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from steelyard.io import weights
 from steelyard.measures.findings import Finding
 
 if TYPE_CHECKING:
+    from steelyard.core.finite import NonFinite
     from steelyard.core.weights import Weights
 
 
@@ -88,7 +89,7 @@ def checked(everything: Weights, model: Weights | None = None) -> Check:
     """Check all weights of a file, and with those of its `model` the health of this."""
     numbers = (weight for weight in everything._distinct().weights if weight.dtype != "object")  # texts are none
     looked = (finding for weight in numbers for finding in _of(weight, everything))
-    findings = [*_code(everything), *looked]
+    findings = [*would_have_run(everything), *looked]
     if model is not None:
         from steelyard.measures.health import health
 
@@ -121,15 +122,24 @@ def _of(weight: Weight, found: Weights) -> Iterator[Finding]:
     try:
         if weight.dtype.startswith(("float", "bfloat", "complex")):
             for told in nonfinite([weight]):
-                mask = weight.role is Role.OTHER and not told.nan and found.graph is not None
-                evidence = {"nan": told.nan, "inf": told.inf}
-                severity = "info" if mask else "error"  # constants of a graph mask with infinity
-                yield Finding("not finite", weight.name, str(told), told.first, severity=severity, evidence=evidence)
+                yield not_finite(weight, told, found)
         else:
             for _ in weight.blocks():
                 pass
     except SteelyardError as error:
-        yield Finding("unreadable", weight.name, f"{printable(weight.name)} cannot be read: {error}")
+        yield unreadable(weight, error)
+
+
+def not_finite(weight: Weight, told: NonFinite, found: Weights) -> Finding:
+    """Return the finding for a weight that holds NaN or Inf; constants of a graph mask with infinity."""
+    mask = weight.role is Role.OTHER and not told.nan and found.graph is not None
+    evidence, severity = {"nan": told.nan, "inf": told.inf}, "info" if mask else "error"
+    return Finding("not finite", weight.name, str(told), told.first, severity=severity, evidence=evidence)
+
+
+def unreadable(weight: Weight, error: SteelyardError) -> Finding:
+    """Return the finding for a weight whose numbers cannot be read."""
+    return Finding("unreadable", weight.name, f"{printable(weight.name)} cannot be read: {error}")
 
 
 def _notes(found: Weights) -> list[str]:
@@ -137,7 +147,7 @@ def _notes(found: Weights) -> list[str]:
     return [printable(note, 1000) for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
 
 
-def _code(found: Weights) -> Iterator[Finding]:
+def would_have_run(found: Weights) -> Iterator[Finding]:
     """Yield what a pickle loader would have run; a reader of pickles keeps it in the weights' `meta`."""
     code = found.meta.get("code")
     for call in code if isinstance(code, list) else ():

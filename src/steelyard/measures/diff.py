@@ -189,22 +189,16 @@ def diff(
 
         found, permutations = aligned(found, (a, b))
     tolerance = Tolerance(float(atol), float(rtol))
-    return Diff(_rows(found.couples, tolerance, verdicts=verdicts), tolerance, found.notes, permutations)
+    return Diff(differences(found.couples, tolerance, verdicts=verdicts), tolerance, found.notes, permutations)
 
 
-def _rows(couples: list[Couple], tolerance: Tolerance, *, verdicts: bool) -> list[Difference]:
-    from steelyard.measures.sidebyside import side_by_side
+def differences(couples: Sequence[Couple], tolerance: Tolerance | None = None, *, verdicts: bool = True) -> list[Difference]:
+    """Return a row for each couple, in their order."""
+    from steelyard.measures.sidebyside import Tolerance, side_by_side
 
-    comparable = [each for each in couples if each.one and each.other and each.one.shape == each.other.shape]
-    sums = side_by_side([(each.one, each.other) for each in comparable if each.one and each.other], tolerance)
-    rows = [_lonely(each) for each in couples if not (each.one and each.other and each.one.shape == each.other.shape)]
-    for each, found in zip(comparable, sums, strict=True):
-        rows.append(_row(each, found))
-        if verdicts and each.one and each.other and rows[-1].kind == "changed":
-            from steelyard.measures.verdicts import verdict
-
-            rows[-1].verdict = verdict(each.one, each.other, found)
-    return rows
+    limit = tolerance or Tolerance()
+    sums = side_by_side([(each.one, each.other) for each in couples if each.one and each.other and each.comparable], limit)
+    return [_row(each, next(sums), verdicts=verdicts) if each.comparable else _lonely(each) for each in couples]
 
 
 def _lonely(each: Couple) -> Difference:
@@ -215,7 +209,7 @@ def _lonely(each: Couple) -> Difference:
     return row
 
 
-def _row(each: Couple, found: Sums) -> Difference:
+def _row(each: Couple, found: Sums, *, verdicts: bool) -> Difference:
     """Return the row of two weights of one shape."""
     retyped = each.one is not None and each.other is not None and each.one.dtype != each.other.dtype
     kind = "changed" if found.changed or retyped else "renamed" if each.why == "same numbers" else "equal"
@@ -226,6 +220,10 @@ def _row(each: Couple, found: Sums) -> Difference:
         row.largest = -found.largest if found.falls else found.largest
         row.relative, row.cosine = found.relative, found.cosine
         row.place = _place(found.place, row.shapes[1] or ())
+    if verdicts and kind == "changed" and each.one and each.other:
+        from steelyard.measures.verdicts import verdict
+
+        row.verdict = verdict(each.one, each.other, found)
     return row
 
 

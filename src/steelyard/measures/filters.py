@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from steelyard.core.boxes import boxes
 from steelyard.core.casting import standard
-from steelyard.core.weight import Role, Weight
+from steelyard.core.dtypes import numpy_dtype
+from steelyard.core.weight import BLOCK, Role, Weight
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -73,21 +75,36 @@ def filters(weight: Weight, limit: int = 64) -> Filters | None:
     if not axes:
         return None
     words = [word.removeprefix("-") for word in axes.split()]
-    array = weight.numpy()
-    array = array.astype(standard(array.dtype), copy=False)
     backwards = tuple(nth for nth, word in enumerate(axes.split()) if word.startswith("-"))
     height, width = words.index("kh"), words.index("kw")
     rest = [nth for nth in range(4) if nth not in (height, width)]
     outer = next((nth for nth in rest if words[nth].endswith(("out", "mult"))), rest[0])
     inner = next(nth for nth in rest if nth != outer)
+    outs, ins = weight.shape[outer], weight.shape[inner]
+    coloured = ins == COLOURS and words[inner] == "in"
+    array = _first(weight, outer, min(limit if coloured else -(-limit // ins), outs))
     maps = np.flip(array, backwards).transpose(outer, inner, height, width)
-    if maps.shape[1] == COLOURS and words[inner] == "in":
-        named = [f"{words[outer]} {nth}" for nth in range(min(len(maps), limit))]
-        return Filters(maps[:limit].transpose(0, 2, 3, 1), named, len(maps), guessed=not weight.axes)
-    outs, ins = maps.shape[:2]
-    flat = maps.reshape(outs * ins, *maps.shape[2:], 1)[:limit]
+    if coloured:
+        named = [f"{words[outer]} {nth}" for nth in range(len(maps))]
+        return Filters(maps.transpose(0, 2, 3, 1), named, outs, guessed=not weight.axes)
+    flat = maps.reshape(len(maps) * ins, *maps.shape[2:], 1)[:limit]
     named = [_unit(nth, ins, words[outer], words[inner]) for nth in range(len(flat))]
     return Filters(flat, named, outs * ins, guessed=not weight.axes)
+
+
+def _first(weight: Weight, axis: int, count: int) -> Array:
+    """Return the first places of one axis; no more is in memory than they and a block."""
+    found = np.empty(
+        [count if nth == axis else length for nth, length in enumerate(weight.shape)], standard(numpy_dtype(weight.dtype))
+    )
+    for box in boxes(weight.shape, BLOCK):
+        first = box.corner[axis]
+        if first < count:
+            block = weight.read(box.start, box.stop).reshape(box.shape)
+            part = tuple(slice(at, at + length) for at, length in zip(box.corner, box.shape, strict=True))
+            here = found[part]
+            here[...] = block[tuple(slice(length) for length in here.shape)]
+    return found
 
 
 def _unit(nth: int, ins: int, outer: str, inner: str) -> str:

@@ -7,7 +7,7 @@ is said beside each bound.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from math import prod, sqrt
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from steelyard.measures.findings import Finding
 from steelyard.measures.units import Units
 
 if TYPE_CHECKING:
+    from steelyard.core.weight import Array
     from steelyard.core.weights import Weights
 
 KERNELS = (Role.KERNEL, Role.RECURRENT_KERNEL)
@@ -37,17 +38,20 @@ SHOWN = 3
 
 def health(found: Weights) -> Iterator[Finding]:
     """Yield the findings for each weight, which is read once; what cannot be read, or is not finite, is left to `check`."""
-    listed = found._distinct().weights
-    known = _known(found)
-    for weight in listed:
+    known = known_facts(found)
+    for weight in found._distinct().weights:
         facts = known.get(weight.name, weight)
-        if weight.dtype == "object" or (facts.role is Role.COUNT and weight.dtype.startswith(("int", "uint"))):
-            continue
-        with suppress(SteelyardError):
-            yield from list(_of(facts))
+        if has_health(facts):
+            with suppress(SteelyardError):
+                yield from list(unhealthy(facts, looked_through(facts)))
 
 
-def _known(found: Weights) -> dict[str, Weight]:
+def has_health(weight: Weight) -> bool:
+    """Tell whether a weight is looked at: texts and counters are not."""
+    return weight.dtype != "object" and not (weight.role is Role.COUNT and weight.dtype.startswith(("int", "uint")))
+
+
+def known_facts(found: Weights) -> dict[str, Weight]:
     """Return the weights with what their layers tell of their axes and roles."""
     known: dict[str, Weight] = {}
     for unit in net_of(found).units:
@@ -58,13 +62,18 @@ def _known(found: Weights) -> dict[str, Weight]:
     return known
 
 
-def _of(weight: Weight) -> Iterator[Finding]:
-    """Yield what one pass over a weight finds."""
+def looked_through(weight: Weight, also: Callable[[Array, int], None] | None = None) -> Units:
+    """Read a weight once, with an eye to those of its axes that tell of its health; `also` is given each block."""
     out, inputs, vocab = (channel_axes(weight, word) for word in ("out", "in", "vocab"))
     units = len(weight.shape) > 1 and weight.role in (*KERNELS, Role.EMBEDDING) and not weight.dtype.startswith("complex")
     rows = vocab or out
     apart = rows[0] if units and len(rows) == 1 else None
-    looked = Units(weight, tuple({*out, *inputs, *vocab}) if units else (), apart)
+    return Units(weight, tuple({*out, *inputs, *vocab}) if units else (), apart, also)
+
+
+def unhealthy(weight: Weight, looked: Units) -> Iterator[Finding]:
+    """Yield what the pass over a weight found."""
+    out, inputs = channel_axes(weight, "out"), channel_axes(weight, "in")
     if weight.role is Role.VARIANCE:
         yield from _variance(weight, looked)
     yield from _saturated(weight, looked)
@@ -76,8 +85,8 @@ def _of(weight: Weight) -> Iterator[Finding]:
             yield from _dead(weight, looked, out, "outputs", "warning")
             yield from _dead(weight, looked, inputs, "inputs", "info")
             yield from _same(weight, looked)
-    elif weight.role is Role.EMBEDDING and apart is not None:
-        yield from _unused(weight, looked, apart)
+    elif weight.role is Role.EMBEDDING and looked.told_apart is not None:
+        yield from _unused(weight, looked, looked.told_apart)
 
 
 def _variance(weight: Weight, looked: Units) -> Iterator[Finding]:

@@ -32,6 +32,11 @@ class Couple(NamedTuple):
     why: str = "name"
     turn: str = ""
 
+    @property
+    def comparable(self) -> bool:
+        """Whether there are two sides of one shape."""
+        return self.one is not None and self.other is not None and self.one.shape == self.other.shape
+
 
 class Coupling(NamedTuple):
     """The couples in the order of the second source, and what is to be said of how they were found."""

@@ -15,6 +15,7 @@ import numpy as np
 from steelyard.core.casting import standard
 from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError, printable
+from steelyard.measures.matrices import as_float64
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -69,6 +70,55 @@ def matrix_of(shape: Sequence[int]) -> tuple[int, int]:
     return min(halves, key=lambda half: abs(log(half[0] / half[1])) if all(half) else inf)
 
 
+class Drawing:
+    """A picture in the making, which takes in the numbers of a weight run by run, in any order.
+
+    >>> from steelyard.core.readers import from_array
+    >>> drawing = Drawing(from_array("w", np.zeros((2, 2))), 2, 2)
+    >>> drawing.add(np.array([1.0, 2.0, 3.0]), 0), drawing.add(np.array([-4.0]), 3)
+    (None, None)
+    >>> drawing.picture().values.tolist()
+    [[1.0, 2.0], [3.0, -4.0]]
+    """
+
+    __slots__ = ("_greatest", "_least", "matrix", "steps", "window")
+
+    def __init__(self, weight: Weight, height: int, width: int, window: Window | None = None) -> None:
+        rows, columns = self.matrix = matrix_of(weight.shape)
+        top, left, bottom, right = self.window = window or (0, 0, rows, columns)
+        if height < 1 or width < 1:
+            raise ShapeError(f"{printable(weight.name)} cannot be drawn in {height:,} by {width:,} cells")
+        _check_window(weight, self.window)
+        down, across = self.steps = max(-(-(bottom - top) // height), 1), max(-(-(right - left) // width), 1)
+        shape = -(-(bottom - top) // down), -(-(right - left) // across)
+        self._least, self._greatest = np.full(shape, inf), np.full(shape, -inf)
+
+    def add(self, block: Array, start: int) -> None:
+        """Take in numbers of the whole weight that follow one another from element `start` on."""
+        columns = self.matrix[1]
+        row, column = divmod(start, columns)
+        while block.size:
+            whole = column == 0 and block.size >= columns
+            count = block.size // columns * columns if whole else min(columns - column, block.size)
+            self.take(block[:count].reshape(-1, columns if whole else count), row, column)
+            row, column, block = row + max(count // columns, 1), 0, block[count:]
+
+    def take(self, block: Array, row: int, column: int) -> None:
+        """Take in a part of the window as a matrix, which begins at this row and column of it."""
+        block = _real(block)
+        cuts = [_cuts(at, length, step) for at, length, step in zip((row, column), block.shape, self.steps, strict=True)]
+        part = tuple(slice(first, first + len(starts)) for first, starts in cuts)
+        for found, larger in ((self._least, np.minimum), (self._greatest, np.maximum)):
+            cells = larger.reduceat(larger.reduceat(block, cuts[0][1], axis=0), cuts[1][1], axis=1)
+            larger(found[part], cells, out=found[part])
+
+    def picture(self) -> Picture:
+        """Return what was drawn; a cell into which no number fell is not finite."""
+        values = np.where(-self._least > self._greatest, self._least, self._greatest)
+        values[~(np.isfinite(self._least) & np.isfinite(self._greatest))] = np.nan
+        return Picture(self.matrix, self.window, self.steps, values)
+
+
 def picture(weight: Weight, height: int = 64, width: int = 64, window: Window | None = None) -> Picture:
     """Draw a weight, or the `window` of its matrix (top, left, bottom, right), in at most `height` times `width` cells.
 
@@ -81,24 +131,49 @@ def picture(weight: Weight, height: int = 64, width: int = 64, window: Window | 
         >>> drawn.values.tolist(), drawn.down, drawn.across
         ([[-3.0, 0.0], [2.0, 0.5]], 1, 2)
     """
+    drawing = Drawing(weight, height, width, window)
+    for row, column, block in _blocks(weight, drawing.matrix[1], drawing.window):
+        drawing.take(block, row, column)
+    return drawing.picture()
+
+
+def part_of_matrix(weight: Weight, window: Window) -> Array:
+    """Return the numbers in a window of the weight as a matrix. Raises `ShapeError` where it does not lie in that.
+
+    >>> from steelyard.core.readers import from_array
+    >>> part_of_matrix(from_array("w", np.arange(6).reshape(2, 3)), (0, 1, 2, 3)).tolist()
+    [[1, 2], [4, 5]]
+    """
+    _check_window(weight, window)
+    top, left, bottom, right = window
+    if not (bottom - top) * (right - left):
+        return weight.read(0, 0).reshape(bottom - top, right - left)
+    return _rows(weight, matrix_of(weight.shape)[1], window)
+
+
+def change(one: Weight, other: Weight) -> Weight:
+    """Return what `other` is more than `one`, of the same shape, as a weight: its numbers are subtracted when they are read.
+
+    >>> from steelyard.core.readers import from_array
+    >>> change(from_array("a", np.ones(2)), from_array("b", np.array([1.0, 3.0]))).numpy().tolist()
+    [0.0, 2.0]
+    """
+
+    def read(start: int, stop: int) -> Array:
+        with np.errstate(all="ignore"):
+            return as_float64(other.read(start, stop)) - as_float64(one.read(start, stop))
+
+    word = "complex128" if any(each.dtype.startswith("complex") for each in (one, other)) else "float64"
+    return other.replace(dtype=word, stored="", tied=None, read=read)
+
+
+def _check_window(weight: Weight, window: Window) -> None:
     rows, columns = matrix_of(weight.shape)
-    top, left, bottom, right = window or (0, 0, rows, columns)
-    if not (0 <= top <= bottom <= rows and 0 <= left <= right <= columns) or height < 1 or width < 1:
+    top, left, bottom, right = window
+    if not (0 <= top <= bottom <= rows and 0 <= left <= right <= columns):
         raise ShapeError(
-            f"{printable(weight.name)} is drawn as {rows:,} rows and {columns:,} columns: {list(window or ())} in "
-            f"{height:,} by {width:,} cells is no part of it"
+            f"{printable(weight.name)} is drawn as {rows:,} rows and {columns:,} columns: {list(window)} is no part of it"
         )
-    down, across = (max(-(-length // cells), 1) for length, cells in ((bottom - top, height), (right - left, width)))
-    least, greatest = (np.full((-(-(bottom - top) // down), -(-(right - left) // across)), end) for end in (inf, -inf))
-    for row, column, block in _blocks(weight, columns, (top, left, bottom, right)):
-        cuts = [_cuts(at, length, step) for at, length, step in zip((row, column), block.shape, (down, across), strict=True)]
-        part = tuple(slice(first, first + len(starts)) for first, starts in cuts)
-        for found, larger in ((least, np.minimum), (greatest, np.maximum)):
-            cells = larger.reduceat(larger.reduceat(block, cuts[0][1], axis=0), cuts[1][1], axis=1)
-            larger(found[part], cells, out=found[part])
-    values = np.where(-least > greatest, least, greatest)
-    values[~(np.isfinite(least) & np.isfinite(greatest))] = np.nan
-    return Picture((rows, columns), (top, left, bottom, right), (down, across), values)
 
 
 def _cuts(at: int, length: int, step: int) -> tuple[int, Array]:
@@ -109,7 +184,7 @@ def _cuts(at: int, length: int, step: int) -> tuple[int, Array]:
 
 
 def _blocks(weight: Weight, columns: int, window: Window) -> Iterator[tuple[int, int, Array]]:
-    """Yield parts of the window as matrices of real numbers, each with its first row and column in the window."""
+    """Yield parts of the window as matrices, each with its first row and column in the window."""
     top, left, bottom, right = window
     wide = right - left if columns > NARROW else columns
     if not (bottom - top) * (right - left):
@@ -118,7 +193,7 @@ def _blocks(weight: Weight, columns: int, window: Window) -> Iterator[tuple[int,
         for row in range(top, bottom):
             for column in range(left, right, STEP):
                 end = min(column + STEP, right)
-                yield row - top, column - left, _real(weight.read(row * columns + column, row * columns + end))[None]
+                yield row - top, column - left, weight.read(row * columns + column, row * columns + end)[None]
         return
     step = STEP // wide
     for row in range(top, bottom, step):
@@ -130,8 +205,8 @@ def _rows(weight: Weight, columns: int, window: Window) -> Array:
     """Return the numbers of a window: of narrow matrices whole rows are read, of wide ones a run for each row."""
     top, left, bottom, right = window
     if columns <= NARROW or right - left == columns:
-        return _real(weight.read(top * columns, bottom * columns)).reshape(-1, columns)[:, left:right]
-    return np.stack([_real(weight.read(row * columns + left, row * columns + right)) for row in range(top, bottom)])
+        return weight.read(top * columns, bottom * columns).reshape(-1, columns)[:, left:right]
+    return np.stack([weight.read(row * columns + left, row * columns + right) for row in range(top, bottom)])
 
 
 def _real(block: Array) -> Array:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from steelyard.core.dtypes import itemsize, numpy_dtype
-from steelyard.core.readers import Live
+from steelyard.core.reading import is_shared
 from steelyard.core.source import Stored
 from steelyard.core.weight import Weight
 
@@ -128,7 +128,7 @@ class Sums:
 
 def side_by_side(couples: Sequence[tuple[Weight, Weight]], tolerance: Tolerance) -> Iterator[Sums]:
     """Yield what differs in each couple of weights of one shape; large ones that lie in files or in memory by two threads."""
-    many = [couple for couple in couples if couple[0].nbytes > SMALL and all(map(_many_may_read, couple))]
+    many = [couple for couple in couples if couple[0].nbytes > SMALL and all(map(is_shared, couple))]
     if not many:
         yield from (_settled(*couple, [compare(*couple, *run, tolerance) for run in _runs(couple[0])]) for couple in couples)
         return
@@ -145,12 +145,6 @@ def side_by_side(couples: Sequence[tuple[Weight, Weight]], tolerance: Tolerance)
                 yield _settled(*couple, [part.result() for part in parts])
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _many_may_read(weight: Weight) -> bool:
-    """Tell whether several threads may read the numbers at once."""
-    read = weight.read
-    return isinstance(read, Live) or (isinstance(read, Stored) and read.source.path is not None)
 
 
 def _runs(weight: Weight) -> Iterator[tuple[int, int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from math import sqrt
+from math import isfinite, sqrt
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.weight import Role, Weight
@@ -147,7 +147,7 @@ def spectra(source: Any, *, exact: int = EXACT, largest: int = LARGEST, draws: i
         >>> found.spectral_norm, round(found.stable_rank, 4)
         (4.0, 1.5625)
     """
-    from steelyard.measures.matrices import matrix_shape, one_blas_thread
+    from steelyard.measures.matrices import one_blas_thread
 
     if exact < 1 or largest < 1 or draws < 0:
         raise ShapeError(
@@ -156,14 +156,13 @@ def spectra(source: Any, *, exact: int = EXACT, largest: int = LARGEST, draws: i
     rows, notes = [], []
     with one_blas_thread():
         for weight in weights(source)._distinct().weights:
-            shape = matrix_shape(weight)
-            if shape is None or min(shape) < 2 or weight.role in PASSED_OVER:
+            if without(weight):
                 continue
             norm = _norm(weight)
-            if norm is None or not weight.dtype.startswith(("float", "bfloat", "complex")):
-                notes += [f"{printable(weight.name)} is not finite, and was passed over"] if norm is None else []
+            if norm is None:
+                notes.append(f"{printable(weight.name)} is not finite, and was passed over")
             else:
-                rows.append(_spectrum(weight, shape, norm, exact, largest, draws))
+                rows.append(spectrum(weight, norm, exact=exact, largest=largest, draws=draws))
     return Spectra(rows, [*notes, *_threads()])
 
 
@@ -189,12 +188,40 @@ def _norm(weight: Weight) -> float | None:
     return found
 
 
-def _spectrum(weight: Weight, shape: tuple[int, int], norm: float, exact: int, largest: int, draws: int) -> Spectrum:
-    from steelyard.measures.matrices import row_blocks
+def without(weight: Weight) -> str:
+    """Say why a weight has no spectrum; blank for one that has.
 
+    >>> from steelyard.core.readers import from_array
+    >>> import numpy as np
+    >>> without(from_array("w", np.zeros(3))), without(from_array("w", np.zeros((3, 3))))
+    ('it has fewer than two rows or columns', '')
+    """
+    from steelyard.measures.matrices import matrix_shape
+
+    shape = matrix_shape(weight)
+    if shape is None or min(shape) < 2:
+        return "it has fewer than two rows or columns"
+    if weight.role in PASSED_OVER:
+        return f"its role is {weight.role}"
+    return "" if weight.dtype.startswith(("float", "bfloat", "complex")) else f"its numbers are {weight.dtype}"
+
+
+def work(weight: Weight, exact: int = EXACT, largest: int = LARGEST) -> int:
+    """Return what the spectrum of a weight that has one costs: rows times columns times the vectors that are found."""
+    from steelyard.measures.matrices import matrix_shape
+
+    rows, columns = matrix_shape(weight) or (0, 0)
+    short = min(rows, columns)
+    return rows * columns * (short if short <= exact else min(short, largest))
+
+
+def spectrum(weight: Weight, norm: float, *, exact: int = EXACT, largest: int = LARGEST, draws: int = DRAWS) -> Spectrum:
+    """Return the spectrum of one weight that has one (see `without`) and whose numbers, all finite, have this l2 norm."""
+    from steelyard.measures.matrices import matrix_shape, row_blocks
+
+    shape = matrix_shape(weight) or (1, weight.size)
     found = _of(weight.name, lambda: row_blocks(weight, shape), shape, norm, exact, largest)
-    work = shape[0] * shape[1] * min(*shape, largest if min(shape) > exact else min(shape))
-    draws = min(draws, max(int(WORK / work), 1))
+    draws = min(draws, max(int(WORK / work(weight, exact, largest)), 1))
     drawn = [_of("", _shuffling(weight, shape, draw), shape, norm, exact, largest) for draw in range(draws)]
     if drawn:
         found.null = Null(drawn)
@@ -208,7 +235,7 @@ def _of(name: str, blocks: Blocks, shape: tuple[int, int], norm: float, exact: i
 
     values = singular_values(blocks, shape, exact, largest)
     made = Spectrum(name, shape, values, norm)
-    if len(values.values) == min(shape):
+    if len(values.values) == min(shape) and isfinite(norm * norm):  # the law is of squares
         made.law = fitted(values.values**2)
     return made
 

@@ -198,14 +198,14 @@ def _together(listed: Sequence[Weight], by: str, histogram: bool, near: float) -
     groups: dict[str, tuple[Summary, list[Weight]]] = {}
     for weight, summary in zip(listed, summaries(listed, wide=histogram, near=near), strict=True):
         if by == "weight":
-            yield _figures(_facts(weight), summary, _first(summary, listed))
+            yield figures(_facts(weight), summary, listed)
             continue
         key = {"layer": weight.layer, "role": str(weight.role)}.get(by, "all")
         group, members = groups.setdefault(key, (Summary(wide=histogram, near=near), []))
         group.merge(summary)
         members.append(weight)
     for key, (group, members) in groups.items():
-        yield _figures({"name": key, "weights": len(members)}, group, _first(group, listed))
+        yield figures({"name": key, "weights": len(members)}, group, listed)
 
 
 def _facts(weight: Weight) -> dict[str, Any]:
@@ -216,6 +216,11 @@ def _facts(weight: Weight) -> dict[str, Any]:
         "shape": list(weight.shape),
         "dtype": weight.dtype,
     }
+
+
+def figures(facts: Mapping[str, Any], summary: Summary, listed: Sequence[Weight]) -> Figures:
+    """Return the figures of a summary of some of these weights, whose places are its ranks."""
+    return _figures(facts, summary, _first(summary, listed))
 
 
 def joined(rows: Sequence[Figures], name: str) -> Figures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,24 +22,35 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 class Units:
     """What one pass over a weight finds: the `summary` of its numbers, and of each axis that was asked for its units.
 
-    `zero[axis]` marks the places of an axis that hold nothing but zeros. `prints` is a number of 64 bits for each place
+    `also` is called with each block, which is in memory anyhow, and its first element. `zero[axis]` marks the places of an
+    axis that hold nothing but zeros. `prints` is a number of 64 bits for each place
     of the axis `told_apart`: equal places have equal ones, and others, but for one chance in 2**64, do not.
     """
 
     __slots__ = ("prints", "summary", "told_apart", "zero")
 
-    def __init__(self, weight: Weight, axes: tuple[int, ...], told_apart: int | None = None) -> None:
+    def __init__(
+        self,
+        weight: Weight,
+        axes: tuple[int, ...] = (),
+        told_apart: int | None = None,
+        also: Callable[[Array, int], None] | None = None,
+    ) -> None:
         self.summary = Summary()
+        if axes or told_apart is not None:
+            weight.read(0, min(1, weight.size))  # a shape that makes no sense is refused before it takes memory
         self.told_apart = told_apart
         self.zero = {axis: np.ones(weight.shape[axis], bool) for axis in axes}
         self.prints = np.zeros(0 if told_apart is None else weight.shape[told_apart], np.uint64)
         for box in boxes(weight.shape, BLOCK):
             block = np.ascontiguousarray(weight.read(box.start, box.stop))
             self.summary.add(block, box.start)
+            if also is not None:
+                also(block, box.start)
             self._look(block.reshape(box.shape), box, weight.shape)
 
     def _look(self, block: Array, box: Box, shape: tuple[int, ...]) -> None:
-        filled = block != 0
+        filled = block != 0 if self.zero else block
         for axis, zero in self.zero.items():
             others = tuple(each for each in range(block.ndim) if each != axis)
             zero[box.corner[axis] : box.corner[axis] + box.shape[axis]] &= ~filled.any(others)

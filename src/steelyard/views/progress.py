@@ -18,6 +18,8 @@ from steelyard.views.terminal import cut, in_units, screen_of
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
 
+    Watch = Callable[[Weight], Weight]
+
 PATIENCE = 1.0
 """Seconds that pass before anything is shown."""
 PAUSE = 0.1
@@ -62,6 +64,22 @@ class _Bar:
 
 
 @contextmanager
+def watching(what: str, total: int, passes: int = 1, *, shown: bool = True) -> Iterator[Watch]:
+    """Give what makes the reading of a weight show on a bar of `total` bytes; it does nothing where stderr is no terminal.
+
+    What is read of a weight more often than in so many `passes` fills no more of the bar.
+    """
+    if not (shown and _is_terminal()):
+        yield lambda weight: weight
+        return
+    bar = _Bar(what, total)
+    try:
+        yield lambda weight: weight.replace(read=counted(weight, _adding(bar, passes * weight.nbytes)))
+    finally:
+        bar.clear()
+
+
+@contextmanager
 def following(weights: Weights, what: str, passes: int = 1) -> Iterator[Weights]:
     """Give the same weights, whose reading is shown as a bar where stderr is a terminal; elsewhere they are untouched.
 
@@ -74,23 +92,18 @@ def following(weights: Weights, what: str, passes: int = 1) -> Iterator[Weights]
 @contextmanager
 def following_all(sources: Sequence[Weights], what: str, passes: int = 1) -> Iterator[list[Weights]]:
     """Give the same weights of several sources, whose reading is shown as one bar."""
-    try:
-        terminal = sys.stderr.isatty()
-    except (AttributeError, ValueError):  # a stand-in for a stream, or a closed one
-        terminal = False
-    if not terminal:
+    if not _is_terminal():
         yield list(sources)
         return
-    bar = _Bar(what, passes * sum(weights.nbytes for weights in sources))
+    with watching(what, passes * sum(weights.nbytes for weights in sources), passes) as watch:
+        yield [Weights(map(watch, each.values()), meta=each.meta, graph=each._graph) for each in sources]
+
+
+def _is_terminal() -> bool:
     try:
-        yield [_watched(weights, bar, passes) for weights in sources]
-    finally:
-        bar.clear()
-
-
-def _watched(weights: Weights, bar: _Bar, passes: int) -> Weights:
-    counted = (weight.replace(read=_counted(weight, _adding(bar, passes * weight.nbytes))) for weight in weights.values())
-    return Weights(counted, meta=weights.meta, graph=weights._graph)
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # a stand-in for a stream, or a closed one
+        return False
 
 
 def _adding(bar: _Bar, limit: int) -> Callable[[int], None]:
@@ -106,17 +119,18 @@ def _adding(bar: _Bar, limit: int) -> Callable[[int], None]:
     return add
 
 
-def _counted(weight: Weight, add: Callable[[int], None]) -> Reader:
+def counted(weight: Weight, add: Callable[[int], None]) -> Reader:
+    """Return a reader of the same numbers that tells `add` how many bytes were read; what that raises ends the reading."""
     read, size = weight.read, itemsize(weight.dtype)
     if isinstance(read, Stored):  # remains one, so that its bytes can still be passed on as they are
         return Stored(_counting(read.source, add), read.offset, read.dtype, read.byteorder)
 
-    def counted(start: int, stop: int) -> Array:
+    def counting(start: int, stop: int) -> Array:
         block = read(start, stop)
         add((stop - start) * size)
         return block
 
-    return counted
+    return counting
 
 
 def _counting(source: Source, add: Callable[[int], None]) -> Source:

@@ -4,36 +4,106 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import floor, inf, log10
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from steelyard.core.summary import Summary
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
 
 BARS = "▁▂▃▄▅▆▇█"
 BELOW, ABOVE = "\u2039", "\u203a"
 """Arrows."""
 WIDTH = 17
 """An odd number of bars, so that zero lies in the middle of one."""
+LARGEST = float(np.finfo(np.float32).max)
+PARTS = 128
+"""Runs of bins that an outline keeps."""
+
+
+class Axis:
+    """An axis from minus to plus `end`, which holds 99.9% of all numbers that were added.
+
+    A few large numbers must not flatten all the others: what lies beyond is told by an arrow.
+    """
+
+    __slots__ = ("_counts",)
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(1 << 15)
+
+    def add(self, summary: Summary) -> None:
+        """Take in the magnitudes of numbers, within 1/256: the upper half of a float32 tells them apart."""
+        values, counts = summary.histogram.points()
+        halves = np.abs(values).astype(np.float32).view(np.uint32) >> np.uint32(16)
+        self._counts += np.bincount(halves, counts, len(self._counts))
+
+    @property
+    def filled(self) -> bool:
+        """Whether any number was added."""
+        return bool(self._counts.any())
+
+    @property
+    def end(self) -> float:
+        """A round number; 1 where there is nothing but zeros."""
+        if not self._counts[1:].any():
+            return 1.0
+        reached = np.cumsum(self._counts)
+        place = np.uint32(np.searchsorted(reached, 0.999 * reached[-1]))
+        return round_up(float(((place << np.uint32(16)) | np.uint32(0x8000 if place else 0)).view(np.float32)))
 
 
 def axis_of(summaries: Iterable[Summary]) -> float:
-    """Return the end of an axis from minus to plus it, which holds 99.9% of all numbers.
-
-    A few large numbers must not flatten all the others: what lies beyond is told by an arrow.
+    """Return the end of the axis that holds the numbers of all.
 
     >>> from steelyard.core.readers import from_array
     >>> from steelyard.core.summary import summarise
     >>> axis_of([summarise([from_array("w", np.linspace(-0.42, 0.42, 1000))])])
     0.5
     """
-    points = [summary.histogram.points() for summary in summaries]
-    sizes = np.abs(np.concatenate([np.empty(0), *(values for values, _ in points)]))
-    counts = np.concatenate([np.empty(0, np.int64), *(counts for _, counts in points)])
-    if not sizes.any():
-        return 1.0
-    order = np.argsort(sizes)
-    reached = np.cumsum(counts[order])
-    return round_up(float(sizes[order][np.searchsorted(reached, 0.999 * reached[-1])]))
+    axis = Axis()
+    for summary in summaries:
+        axis.add(summary)
+    return axis.end
+
+
+class Outline:
+    """As much of a histogram as a small picture of it needs: at most `PARTS` runs of bins, each with its ends and count."""
+
+    __slots__ = ("_counts", "_ends")
+
+    def __init__(self, summary: Summary) -> None:
+        values, counts = summary.histogram.points()
+        if summary.moments.minimum is not None:  # the middle of a bin may lie beyond its numbers
+            values = np.clip(values, *np.clip([summary.moments.minimum, summary.moments.maximum], -LARGEST, LARGEST))
+        starts = np.arange(0, len(values), -(-len(values) // PARTS) or 1)
+        lasts = np.append(starts[1:], len(values))[: len(starts)] - 1
+        self._ends = values[starts].astype(np.float32), values[lasts].astype(np.float32)
+        self._counts = np.add.reduceat(counts, starts).astype(np.float32) if len(starts) else np.zeros(0, np.float32)
+
+    def heights(self, end: float, bins: int) -> Array:
+        """Return the heights of bins from `-end` to `end`, 255 for the fullest; one that holds any number has 1 at least."""
+        low, high = (each.astype(np.float64) for each in self._ends)
+        if not len(low):
+            return np.zeros(bins, np.uint8)
+        places = np.stack([low, np.nextafter(np.maximum(high, low), np.inf)], axis=1).reshape(-1)
+        below = np.cumsum(self._counts, dtype=np.float64)
+        reached = np.stack([below - self._counts, below], axis=1).reshape(-1)
+        cuts = np.linspace(-end, end, bins + 1)
+        cuts[-1] = np.nextafter(end, np.inf)
+        return relative(np.diff(np.interp(cuts, places, reached, left=0.0)))
+
+
+def relative(counts: Array) -> Array:
+    """Return counts as whole numbers up to 255 for the greatest; what is not zero stays so.
+
+    >>> relative(np.array([0, 1, 5000])).tolist()
+    [0, 1, 255]
+    """
+    heights: Array = np.ceil(counts / max(counts.max(initial=0), 1e-300) * 255).astype(np.uint8)
+    return heights
 
 
 def header(end: float) -> str:

@@ -1,0 +1,81 @@
+"""Looking at every number of a net once: its figures, its histogram, a picture, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from steelyard.core.dtypes import is_floating
+from steelyard.core.finite import NonFinite
+from steelyard.core.parts import place_of
+from steelyard.core.reading import in_turn, is_shared
+from steelyard.core.summary import SMALL, Summary
+from steelyard.core.weight import Weight
+from steelyard.errors import ShapeError, SteelyardError, printable
+from steelyard.measures.check import not_finite, unreadable
+from steelyard.measures.health import has_health, known_facts, looked_through, unhealthy
+from steelyard.measures.picture import Drawing, Picture
+from steelyard.measures.units import Units
+
+if TYPE_CHECKING:
+    from steelyard.core.weights import Weights
+    from steelyard.measures.findings import Finding
+
+    Cells = Callable[[Weight], tuple[int, int]]
+    """Says in how many rows and columns of cells a weight is to be drawn."""
+
+
+class Look:
+    """What one pass over a weight finds: the `summary` of its numbers, its `picture`, and `findings` as `check` has them.
+
+    Where the numbers cannot be read, `error` says why, the summary is empty and there is no picture.
+    """
+
+    __slots__ = ("error", "findings", "picture", "summary", "weight")
+
+    def __init__(self, weight: Weight) -> None:
+        self.weight = weight
+        self.summary = Summary()
+        self.picture: Picture | None = None
+        self.findings: list[Finding] = []
+        self.error: SteelyardError | None = None
+
+
+def looks(listed: Iterable[Weight], found: Weights, cells: Cells, *, health: bool = True) -> Iterator[Look]:
+    """Yield what one pass over each of some weights of a net finds, in their order; never raises for one of them.
+
+    Two threads share the work. The findings are those of `check(found, health=True)`, but for code that a file would have
+    run. Without `health` they are those of `check(found)`, in a fifth of the time.
+    """
+    known = known_facts(found) if health else {}
+    jobs = ((weight, known.get(weight.name, weight) if health else None, found, cells) for weight in listed)
+    yield from in_turn(jobs, look, lambda weight, *_: weight.size >= SMALL and is_shared(weight))
+
+
+def look(weight: Weight, known: Weight | None, found: Weights, cells: Cells) -> Look:
+    """Look at one weight of a net; `known` is the same with what its layer tells, None for no health."""
+    seen = Look(weight)
+    try:
+        drawing = Drawing(weight, *cells(weight))
+        units = _looked(weight, known, drawing.add)
+        seen.findings = [*_finite(weight, units.summary, found)]
+        if known is not None and has_health(known):
+            seen.findings += unhealthy(known, units)
+    except SteelyardError as error:
+        seen.error, seen.findings = error, [unreadable(weight, error)]
+    else:
+        seen.summary, seen.picture = units.summary, drawing.picture()
+    return seen
+
+
+def _looked(weight: Weight, known: Weight | None, also: Callable[[Any, int], None]) -> Units:
+    if weight.dtype == "object":
+        weight.read(0, min(weight.size, 1))  # which may know better why
+        raise ShapeError(f"{printable(weight.name)} holds no numbers")
+    return looked_through(known, also) if known is not None and has_health(known) else Units(weight, also=also)
+
+
+def _finite(weight: Weight, summary: Summary, found: Weights) -> Iterator[Finding]:
+    if summary.first is not None and (is_floating(weight.dtype) or weight.dtype.startswith("complex")):
+        told = NonFinite(weight.name, summary.nan, summary.inf, place_of(weight.shape, summary.first[1]))
+        yield not_finite(weight, told, found)

@@ -1,0 +1,50 @@
+// A canvas with as many pixels as the screen has, drawn again when it is resized or the colours change.
+
+import { onTheme } from "./theme.js";
+
+/** Set the size of a canvas in CSS pixels and return its context, scaled so that one unit is one of them. */
+export function fitted(canvas, width, height) {
+  const density = devicePixelRatio || 1;
+  const [across, down] = [Math.round(width * density), Math.round(height * density)];
+  if (canvas.width !== across || canvas.height !== down) {
+    canvas.width = across;
+    canvas.height = down;
+    canvas.style.width = `${width}px`;
+    canvas.style.height = `${height}px`;
+  }
+  const context = canvas.getContext("2d");
+  context.setTransform(density, 0, 0, density, 0, 0);
+  context.clearRect(0, 0, width, height);
+  return context;
+}
+
+/** Draw another canvas of the same size, pixel by pixel. */
+export function copied(context, canvas) {
+  context.save();
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.drawImage(canvas, 0, 0);
+  context.restore();
+}
+
+const DRAWN = new Map();
+const SIZES = new ResizeObserver((entries) => entries.forEach((entry) => again(entry.target)));
+onTheme(() => DRAWN.forEach((_, holder) => again(holder)));
+
+/** Call `draw(width)` now and whenever the width of its holder or the colours change, until the holder leaves the page. */
+export function keepDrawn(holder, draw) {
+  DRAWN.set(holder, { draw, was: -1 });
+  SIZES.observe(holder);
+}
+
+function again(holder) {
+  if (!holder.isConnected) {
+    DRAWN.delete(holder);
+    SIZES.unobserve(holder);
+    return;
+  }
+  const width = Math.floor(holder.clientWidth);
+  if (width > 0) DRAWN.get(holder).draw(width);
+}
+
+/** The font of labels in pictures. */
+export const FONT = '11px system-ui, -apple-system, "Segoe UI", sans-serif';

@@ -1,0 +1,41 @@
+// The figures of a weight as a table: of one side, or of both beside each other.
+
+import { element } from "./element.js";
+import { percent, short, whole } from "./text.js";
+import { numberOf } from "./weights.js";
+
+const NUMBERS = ["min", "q01", "q05", "q25", "median", "q75", "q95", "q99", "max", "mean", "std", "rms", "l1", "l2"];
+const COUNTS = ["zeros", "near_zeros", "nan", "inf"];
+const WORDS = { q01: "1%", q05: "5%", q25: "25%", q75: "75%", q95: "95%", q99: "99%", near_zeros: "near zero" };
+
+/** A table of the figures of so many numbers, null where a side has none. */
+export function figuresTable(figures, names, size) {
+  const known = figures.filter(Boolean);
+  if (!known.length) return element("p", { class: "none" }, "No numbers.");
+  const lines = [...NUMBERS, ...COUNTS].filter((word) => known.some((one) => told(one, word)));
+  if (known.length > 1) return compared(lines, figures, names, size);
+  const pairs = lines.map((word) =>
+    element("div", {}, element("dt", {}, WORDS[word] ?? word), element("dd", {}, told(known[0], word, size))),
+  );
+  return element("dl", { class: "figures" }, ...pairs);
+}
+
+function compared(lines, figures, names, size) {
+  const head = element("tr", {}, element("td", {}), ...names.map((name) => element("th", { scope: "col" }, name)));
+  const rows = lines.map((word) =>
+    element(
+      "tr",
+      {},
+      element("th", { scope: "row" }, WORDS[word] ?? word),
+      ...figures.map((one) => element("td", {}, one ? told(one, word, size) : "")),
+    ),
+  );
+  return element("table", { class: "figures" }, element("thead", {}, head), element("tbody", {}, ...rows));
+}
+
+function told(figures, word, size) {
+  const value = numberOf(figures[word]);
+  if (value === null) return "";
+  if (!COUNTS.includes(word)) return short(value);
+  return value ? `${whole(value)} (${percent(value, size)})` : word === "zeros" ? "none" : "";
+}

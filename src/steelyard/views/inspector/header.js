@@ -1,0 +1,101 @@
+// The head of the page: what is looked at, the index box, notes, downloads.
+
+import { element } from "./element.js";
+import { found } from "./place.js";
+import { bytesText, counted, rounded, shownName } from "./text.js";
+
+/** The head. `onFound({row, at})` is called for what the index box names; `downloads(side)` are links to all weights. */
+export function headerOf(index, names, { onFound, downloads }) {
+  const input = element("input", {
+    type: "text",
+    id: "place",
+    placeholder: "fc1.weight[3, 7]  or  1234",
+    spellcheck: "false",
+    autocomplete: "off",
+    "aria-describedby": "place-told",
+    "aria-label": "Go to an index or an entry",
+  });
+  const told = element("p", { class: "told", id: "place-told", role: "status" });
+  const form = element("form", { class: "place-box", on: { submit } }, element("label", { for: "place" }, "Go to"), input, told);
+
+  function submit(event) {
+    event.preventDefault();
+    const answer = found(index, input.value);
+    told.textContent = answer.error ? shownName(answer.error) : "";
+    input.toggleAttribute("aria-invalid", Boolean(answer.error));
+    if (!answer.error) onFound(answer);
+  }
+
+  document.title = `${names.join(" against ")} \u00b7 Steelyard`;
+  const sides = index.sides.map((side, nth) => sideElement(side, names[nth], nth, index.two));
+  return {
+    element: element(
+      "header",
+      { class: "page-head" },
+      element("div", { class: "brand" }, scales(), element("span", {}, "Steelyard")),
+      element("div", { class: "sides" }, ...sides),
+      form,
+      downloads && downloadMenu(index, names, downloads),
+      notesElement(index),
+    ),
+    focus() {
+      input.focus();
+      input.select();
+    },
+  };
+}
+
+/** Names of the sides that differ: the last part of a path where it is enough. */
+export function sideNames(index) {
+  const whole = index.sides.map(({ name }) => shownName(name));
+  const last = whole.map((name) => name.split(/[\\/]/).filter(Boolean).pop() ?? name);
+  const names = new Set(last).size === last.length ? last : whole;
+  return new Set(names).size === names.length ? names : names.map((name, nth) => `${name} (${["new", "old"][nth]})`);
+}
+
+function sideElement(side, name, nth, two) {
+  const facts = [
+    counted(side.weights, "weight"),
+    `${rounded(side.parameters)} parameters`,
+    bytesText(side.bytes),
+    side.tied ? `${side.tied} tied` : "",
+  ];
+  return element(
+    "div",
+    { class: "side", title: shownName(side.name) },
+    two && element("span", { class: `key key-${nth}`, "aria-hidden": "true" }),
+    nth === 0 ? element("h1", {}, name) : element("span", { class: "older" }, `against ${name}`),
+    element("span", { class: "amounts" }, facts.filter(Boolean).join("  ·  ")),
+  );
+}
+
+function downloadMenu(index, names, downloads) {
+  const lines = index.sides.map((_, side) => element("span", {}, `All of ${names[side]}`, ...downloads(side)));
+  return element("details", { class: "menu" }, element("summary", {}, "Download"), element("p", {}, ...lines));
+}
+
+function notesElement(index) {
+  const general = index.findings.filter(({ name }) => name === null).map(({ what }) => what);
+  const notes = [...(index.notes ?? []), ...index.sides.flatMap(({ notes: own }) => own ?? []), ...general];
+  if (!notes.length) return null;
+  return element(
+    "details",
+    { class: "notes" },
+    element("summary", {}, counted(notes.length, "note")),
+    element("ul", {}, ...notes.slice(0, 50).map((note) => element("li", {}, shownName(note)))),
+  );
+}
+
+// A steelyard: a beam with one long arm, a hook and a weight that slides.
+function scales() {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  made.setAttribute("viewBox", "0 0 26 20");
+  made.setAttribute("aria-hidden", "true");
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  path.setAttribute(
+    "d",
+    "M1 6.2 25 4.4M6 1v4.8M2.6 6.1v4.4M0.8 10.5h3.6a1.8 1.8 0 0 1-3.6 0ZM19 4.9v3.2M16.6 8.1h4.8l1 5.4h-6.8Z",
+  );
+  made.append(path);
+  return made;
+}

@@ -1,0 +1,150 @@
+// The histogram of a weight over its quantiles; that of what it is compared with as a line over it.
+
+import { FONT, fitted, keepDrawn } from "./canvas.js";
+import { element } from "./element.js";
+import { short, whole } from "./text.js";
+import { theme } from "./theme.js";
+
+const [PLOT, BOX, LABELS, TOP] = [104, 22, 18, 6];
+
+/** A figure of the details of one or two sides, null where a side has none. */
+export function histogram(details, names) {
+  const drawn = details.map((detail) => detail?.histogram ?? null);
+  const known = drawn.filter(Boolean);
+  if (!known.length) return element("p", { class: "none" }, "No finite numbers to count.");
+  const low = Math.min(...known.map((one) => one.low));
+  const high = Math.max(...known.map((one) => one.high));
+  const axis = { low, high: high > low ? high : low + 1 };
+  const canvas = element("canvas", { role: "img", "aria-label": `Histogram from ${short(low)} to ${short(high)}` });
+  const readout = element("p", { class: "readout" });
+  const holder = element("figure", { class: "histogram" }, element("div", { class: "drawing" }, canvas), readout);
+  const boxes = details.map((detail) => detail?.figures ?? null);
+  let width = 0;
+  let at = null;
+
+  function redraw(across = width) {
+    width = across;
+    const height = TOP + PLOT + BOX * known.length + LABELS;
+    const context = fitted(canvas, width, height);
+    const x = (value) => 1 + ((value - axis.low) / (axis.high - axis.low)) * (width - 2);
+    const colours = [theme().ink, theme().accent];
+    if (drawn[0]) filled(context, drawn[0], x, colours[0]);
+    if (drawn[1]) outlined(context, drawn[1], x, colours[1]);
+    let top = TOP + PLOT;
+    boxes.forEach((figures, side) => {
+      if (!drawn[side]) return;
+      if (figures) box(context, figures, x, top + BOX / 2, colours[side]);
+      top += BOX;
+    });
+    labels(context, axis, x, width, top);
+    if (at !== null) {
+      context.fillStyle = theme().muted;
+      context.fillRect(at, TOP, 1, PLOT);
+    }
+  }
+
+  function tell(event) {
+    at = event ? event.offsetX : null;
+    readout.textContent =
+      at === null
+        ? rest()
+        : drawn
+            .map((one, side) => one && binText(one, axis.low + ((at - 1) / (width - 2)) * (axis.high - axis.low), names, side))
+            .filter(Boolean)
+            .join("  ·  ");
+    redraw();
+  }
+
+  function rest() {
+    const box = "Below: the middle half thick, 1% to 99% thin.";
+    return known.length > 1 ? `${names[0]} filled, ${names[1]} as a line, each to its own fullest bin. ${box}` : box;
+  }
+
+  canvas.addEventListener("pointermove", tell);
+  canvas.addEventListener("pointerleave", () => tell(null));
+  readout.textContent = rest();
+  keepDrawn(holder.firstChild, redraw);
+  return holder;
+}
+
+function bins(one, x) {
+  const most = one.counts.reduce((best, count) => Math.max(best, count), 1);
+  const step = (one.high - one.low) / one.counts.length;
+  const flat = one.high === one.low;
+  return Array.from(one.counts, (count, nth) => {
+    const [from, to] = flat ? [x(one.low) - 1, x(one.low) + 1] : [x(one.low + nth * step), x(one.low + (nth + 1) * step)];
+    return { from, to, height: count ? Math.max(1, (count / most) * PLOT) : 0 };
+  });
+}
+
+function filled(context, one, x, colour) {
+  context.fillStyle = colour;
+  context.globalAlpha = 0.82;
+  const gap = bins(one, x).length > 90 ? 0 : 0.75;
+  for (const { from, to, height } of bins(one, x))
+    context.fillRect(from, TOP + PLOT - height, Math.max(to - from - gap, 0.75), height);
+  context.globalAlpha = 1;
+}
+
+function outlined(context, one, x, colour) {
+  context.strokeStyle = colour;
+  context.lineWidth = 1.75;
+  context.lineJoin = "round";
+  context.beginPath();
+  const steps = bins(one, x);
+  context.moveTo(steps[0].from, TOP + PLOT);
+  for (const { from, to, height } of steps) {
+    context.lineTo(from, TOP + PLOT - height);
+    context.lineTo(to, TOP + PLOT - height);
+  }
+  context.lineTo(steps[steps.length - 1].to, TOP + PLOT);
+  context.stroke();
+}
+
+function box(context, figures, x, middle, colour) {
+  const at = (word) => (figures[word] === null || figures[word] === undefined ? null : x(Number(figures[word])));
+  const [q01, q25, median, q75, q99] = ["q01", "q25", "median", "q75", "q99"].map(at);
+  if (q01 === null) return;
+  context.fillStyle = colour;
+  context.fillRect(q01, middle - 0.5, Math.max(q99 - q01, 1), 1);
+  context.fillRect(q25, middle - 3, Math.max(q75 - q25, 1), 6);
+  context.fillStyle = theme().panel;
+  context.fillRect(median - 1, middle - 3, 2, 6);
+  context.fillStyle = colour;
+  context.fillRect(median - 0.5, middle - 6, 1, 12);
+}
+
+function labels(context, axis, x, width, top) {
+  const { muted, line } = theme();
+  context.fillStyle = line;
+  context.fillRect(0, TOP + PLOT, width, 1);
+  context.font = FONT;
+  context.textBaseline = "alphabetic";
+  context.fillStyle = muted;
+  const ends = [
+    [axis.low, "left"],
+    [axis.high, "right"],
+  ];
+  const zero = x(0);
+  if (axis.low < 0 && axis.high > 0) {
+    context.fillRect(zero - 0.5, TOP + PLOT, 1, 4);
+    if (zero > 70 && zero < width - 70) ends.push([0, "center"]);
+  }
+  for (const [value, align] of ends) {
+    context.textAlign = align;
+    context.fillText(short(value), align === "center" ? zero : align === "left" ? 0 : width, top + 13);
+  }
+}
+
+function binText(one, value, names, side) {
+  const step = (one.high - one.low) / one.counts.length;
+  const nth = step ? Math.floor((value - one.low) / step) : 0;
+  if (nth < 0 || nth >= one.counts.length) return "";
+  const most = one.counts.reduce((best, count) => Math.max(best, count), 1);
+  const amount =
+    one.counts instanceof Uint8Array
+      ? `${Math.round((100 * one.counts[nth]) / most)}% of the fullest bin`
+      : whole(one.counts[nth]);
+  const told = `${short(one.low + nth * step)} to ${short(one.low + (nth + 1) * step)}: ${amount}`;
+  return names.length > 1 ? `${names[side]} ${told}` : told;
+}

@@ -1,0 +1,70 @@
+// Keys that work on the whole page, and the list of them.
+
+import { button, element } from "./element.js";
+
+const KEYS = [
+  ["/", "filter the table"],
+  ["g", "go to an index or an entry of the vector"],
+  ["o", "the overview: arrows, Enter opens"],
+  ["t", "the layers: arrows open and close, Enter shows a layer"],
+  ["w", "the table: arrows, Page, Home and End, Enter opens"],
+  ["d", "the weight that is open"],
+  ["f", "the weight over the whole page, or beside the table"],
+  ["[ and ]", "the row above and below"],
+  ["arrows", "in a heat map, filters or numbers: from cell to cell"],
+  ["+ − 0", "in a heat map of a live page: zoom in, out, whole"],
+  ["Esc", "close the weight, or leave a box"],
+  ["?", "this list"],
+];
+
+/** Listen for the keys; `parts` are those of the page. */
+export function shortcuts(parts) {
+  const help = dialog();
+  document.body.append(help);
+  parts.header.element.append(button("?", () => help.showModal(), { class: "help", title: "Keys (?)", "aria-label": "Keys" }));
+  const strip = parts.overview.element.querySelector(".strip");
+  const does = {
+    "/": () => parts.controls.focus(),
+    g: () => parts.header.focus(),
+    o: () => strip.focus(),
+    t: () => parts.tree.element.focus(),
+    w: () => parts.table.element.focus(),
+    d: () => parts.opened() >= 0 && parts.detail.element.focus(),
+    f: () => parts.opened() >= 0 && parts.widen(),
+    "[": () => parts.opened() >= 0 && parts.step(-1),
+    "]": () => parts.opened() >= 0 && parts.step(1),
+    "?": () => help.showModal(),
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || help.open) return;
+    const typing = event.target.matches("input, select, textarea");
+    if (event.key === "Escape") leave(event, typing, parts);
+    else if (!typing && event.key in does) {
+      does[event.key]();
+      event.preventDefault();
+    }
+  });
+  parts.controls.input.addEventListener("keydown", (event) => {
+    if (event.key === "ArrowDown" || event.key === "Enter") parts.table.element.focus();
+  });
+}
+
+function leave(event, typing, parts) {
+  if (event.target === parts.controls.input && event.target.value) parts.controls.clear();
+  else if (typing) parts.table.element.focus();
+  else if (parts.opened() >= 0) parts.close();
+}
+
+function dialog() {
+  const made = element("dialog", { class: "keys", "aria-label": "Keys" });
+  const lines = KEYS.flatMap(([key, what]) => [
+    element("dt", {}, ...key.split(" ").map((word) => (word === "and" ? " and " : element("kbd", {}, word)))),
+    element("dd", {}, what),
+  ]);
+  made.append(
+    element("h2", {}, "Keys"),
+    element("dl", {}, ...lines),
+    button("Close", () => made.close()),
+  );
+  return made;
+}

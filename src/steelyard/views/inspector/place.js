@@ -1,0 +1,74 @@
+// Places in weights: an index as `fc1.weight[3, 7]`, an entry of the vector, a cell of a picture.
+
+import { indexText, whole } from "./text.js";
+
+/** Find what a text names: {row, at} with `at` the number of the entry in the weight, or null; or {error}. */
+export function found(index, text) {
+  const asked = text.trim();
+  if (!asked) return { error: "Write a name, an index as fc1.weight[3, 7], or the number of an entry." };
+  const row = rowOf(index, asked);
+  if (row >= 0) return { row, at: null };
+  if (/^[\d,_]+$/.test(asked)) return entry(index, Number(asked.replace(/[,_]/g, "")));
+  const parts = /^(.*?)\s*\[([^[\]]*)\]$/s.exec(asked);
+  if (!parts) return { error: `No weight is called ${asked}.` };
+  const named = rowOf(index, parts[1]);
+  if (named < 0) return { error: parts[1] ? `No weight is called ${parts[1]}.` : "An index follows a name: fc1.weight[3, 7]." };
+  return within(index, named, parts[2]);
+}
+
+/** The index of an entry of a weight of this shape. */
+export function unravelled(at, shape) {
+  const index = new Array(shape.length);
+  let rest = at;
+  for (let axis = shape.length - 1; axis >= 0; axis -= 1) {
+    index[axis] = rest % shape[axis];
+    rest = Math.floor(rest / shape[axis]);
+  }
+  return index;
+}
+
+/** The number in the vector of an entry of a weight, null where the weight is not counted. */
+export function entryOf(index, row, at) {
+  const [start, stop] = [index.starts[row], index.starts[row + 1]];
+  return start === stop ? null : start + at;
+}
+
+/** Write a place in full: fc1.weight[3, 7]. */
+export function placeText(index, row, at) {
+  return index.shown[row] + indexText(unravelled(at, index.columns.shape[row]));
+}
+
+function entry(index, number) {
+  const total = index.starts[index.count];
+  if (!(number < total)) return { error: `The vector has entries 0 to ${whole(total - 1)}.` };
+  let [low, high] = [0, index.count];
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (index.starts[middle] <= number) low = middle;
+    else high = middle;
+  }
+  return { row: low, at: number - index.starts[low] };
+}
+
+function within(index, row, text) {
+  const shape = index.columns.shape[row];
+  const words = text.split(",").map((word) => word.trim());
+  const places = text.trim() === "" ? [] : words.map(Number);
+  if (words.some((word) => word !== "" && !/^\d+$/.test(word)) || (places.length && words.includes("")))
+    return { error: `[${text}] is no index: write whole numbers from 0, as [3, 7].` };
+  if (places.length !== shape.length)
+    return { error: `${index.shown[row]} has ${shape.length} axes: [${shape.join(", ")}]; the index has ${places.length}.` };
+  const beyond = places.findIndex((place, axis) => place >= shape[axis]);
+  if (beyond >= 0) return { error: `Axis ${beyond} of ${index.shown[row]} has entries 0 to ${shape[beyond] - 1}.` };
+  return { row, at: places.reduce((sum, place, axis) => sum * shape[axis] + place, 0) };
+}
+
+// The whole name, or the end of just one.
+function rowOf(index, name) {
+  const exact = index.columns.name.indexOf(name);
+  if (exact >= 0 || !name) return exact;
+  const shown = index.shown.indexOf(name);
+  if (shown >= 0) return shown;
+  const ends = [".", "/"].flatMap((mark) => index.shown.flatMap((each, row) => (each.endsWith(mark + name) ? [row] : [])));
+  return ends.length === 1 ? ends[0] : -1;
+}

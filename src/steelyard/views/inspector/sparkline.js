@@ -1,0 +1,65 @@
+// A small histogram in a row of the table; all rows have one axis, so that they compare.
+
+import { fitted } from "./canvas.js";
+import { theme } from "./theme.js";
+
+export const WIDTH = 96;
+export const HEIGHT = 20;
+
+/** Draw the histogram of a row: of the model filled, of what it is compared with as a line. */
+export function drawSpark(canvas, index, row, axis) {
+  const context = fitted(canvas, WIDTH, HEIGHT);
+  const { ink, accent, line, muted } = theme();
+  context.fillStyle = line;
+  context.fillRect(0, HEIGHT - 1, WIDTH, 1);
+  context.fillRect(WIDTH / 2 - 0.5, HEIGHT - 3, 1, 3);
+  const [own, against] = index.sparks;
+  if (own.has(row)) filled(context, own, row, axis, ink);
+  if (own.has(row)) beyond(context, beyondAxis(index, row, axis), muted);
+  if (index.two && against.has(row) && against.cells(row).some(Boolean)) outlined(context, against, row, axis, accent);
+}
+
+/** On which side all numbers of a row lie beyond the axis: -1, 1, or 0 for neither. */
+export function beyondAxis(index, row, axis) {
+  const [low, high] = [index.columns.min[row], index.columns.max[row]];
+  return low === null ? 0 : low > axis ? 1 : high < -axis ? -1 : 0;
+}
+
+function beyond(context, side, colour) {
+  if (!side) return;
+  const tip = side > 0 ? WIDTH - 1 : 1;
+  context.fillStyle = colour;
+  context.beginPath();
+  context.moveTo(tip, HEIGHT / 2 + 1);
+  context.lineTo(tip - side * 5, HEIGHT / 2 - 3);
+  context.lineTo(tip - side * 5, HEIGHT / 2 + 5);
+  context.fill();
+}
+
+function bars(sparks, row, axis) {
+  const cells = sparks.cells(row);
+  const wide = (sparks.end(row) / axis) * WIDTH;
+  return Array.from(cells, (cell, nth) => ({
+    left: WIDTH / 2 - wide / 2 + (nth * wide) / cells.length,
+    width: wide / cells.length,
+    height: cell ? Math.max(1, (cell / 255) * (HEIGHT - 3)) : 0,
+  }));
+}
+
+function filled(context, sparks, row, axis, colour) {
+  context.fillStyle = colour;
+  for (const { left, width, height } of bars(sparks, row, axis)) {
+    if (height) context.fillRect(left, HEIGHT - 1 - height, Math.max(width - 0.5, 0.75), height);
+  }
+}
+
+function outlined(context, sparks, row, axis, colour) {
+  context.strokeStyle = colour;
+  context.lineWidth = 1.25;
+  context.beginPath();
+  for (const { left, width, height } of bars(sparks, row, axis)) {
+    context.lineTo(left, HEIGHT - 1.5 - height);
+    context.lineTo(left + width, HEIGHT - 1.5 - height);
+  }
+  context.stroke();
+}

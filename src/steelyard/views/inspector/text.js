@@ -1,0 +1,65 @@
+// Numbers, names and shapes as text.
+
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}]/gu;
+const WHOLE = new Intl.NumberFormat("en");
+const LONGEST = 2000;
+
+/** Write a name with every character that is invisible or turns others round as an escape. */
+export function shownName(name) {
+  const cut = name.length > LONGEST ? `${name.slice(0, LONGEST / 2)}…${name.slice(-LONGEST / 2)}` : name;
+  return cut.replace(UNPRINTABLE, (found) => `\\u${found.codePointAt(0).toString(16).padStart(4, "0")}`) || "(unnamed)";
+}
+
+/** Write a count: 1,234. */
+export function whole(number) {
+  return WHOLE.format(number);
+}
+
+/** Write a number of a weight in four digits, or fewer. */
+export function short(number, digits = 4) {
+  if (number === null || number === undefined) return "";
+  if (!Number.isFinite(number)) return Number.isNaN(number) ? "NaN" : number > 0 ? "inf" : "-inf";
+  const size = Math.abs(number);
+  if (size === 0) return "0";
+  if (size >= 1e6 || size < 10 ** -digits) return number.toExponential(2);
+  return Number.isInteger(number) || size >= 9999.5 ? number.toFixed(0) : number.toPrecision(digits);
+}
+
+/** Write a count in few characters: 11.7 M. */
+export function rounded(number) {
+  if (number < 10000) return whole(number);
+  const step = [
+    [1e12, " T"],
+    [1e9, " G"],
+    [1e6, " M"],
+    [1e3, " k"],
+  ].find(([size]) => number >= size);
+  return (number / step[0]).toPrecision(3) + step[1];
+}
+
+/** Write bytes: 4.94 MB. */
+export function bytesText(number) {
+  return number < 10000 ? `${whole(number)} bytes` : `${rounded(number)}B`;
+}
+
+/** Write a shape: 64 × 3 × 7 × 7. */
+export function shapeText(shape) {
+  return shape.length ? shape.join("\u200a×\u200a") : "scalar";
+}
+
+/** Write a count with its noun. */
+export function counted(number, one, many = `${one}s`) {
+  return `${whole(number)} ${number === 1 ? one : many}`;
+}
+
+/** Write a share as 12.3%. */
+export function percent(part, all) {
+  const share = all ? (100 * part) / all : 0;
+  if (share === 0 || share === 100) return `${share}%`;
+  return share < 0.01 ? "<0.01%" : `${Math.min(Number(share.toPrecision(3)), 99.9)}%`;
+}
+
+/** Name the index of an entry, as NumPy takes it. */
+export function indexText(index) {
+  return `[${index.join(", ")}]`;
+}

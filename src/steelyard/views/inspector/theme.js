@@ -1,0 +1,104 @@
+// The colours of pictures: those of the page's style sheet, and a diverging scale that has its middle at the paper's.
+
+const DARK = matchMedia("(prefers-color-scheme: dark)");
+const PRINT = matchMedia("print");
+const WATCHING = new Set();
+// From the most negative to the most positive; blue and orange are told apart by all kinds of colour vision.
+const SCALES = {
+  light: ["#0b2f63", "#2b6cb0", "#9cc3e4", "#f6f4ef", "#f0b27a", "#c2571a", "#6b2503"],
+  dark: ["#d3e8ff", "#6fb1ee", "#2a5f96", "#1c2024", "#95501d", "#ea8f4b", "#ffe1c7"],
+};
+const STEPS = 127;
+let known = null;
+
+/** The colours in use: `ink`, `muted`, `line`, `paper`, `accent`, `soft`, and `scale`, 255 colours from -127 to 127. */
+export function theme() {
+  known ??= measured();
+  return known;
+}
+
+/** Call when colours or the density of pixels change. */
+export function onTheme(redraw) {
+  WATCHING.add(redraw);
+}
+
+/** The colour of a number of -1 to 1 as CSS writes it. */
+export function colourOf(share) {
+  const at = (Math.round(Math.max(-1, Math.min(1, share)) * STEPS) + STEPS) * 3;
+  return `rgb(${theme()
+    .scale.slice(at, at + 3)
+    .join(" ")})`;
+}
+
+function measured() {
+  const style = getComputedStyle(document.documentElement);
+  const words = ["ink", "muted", "line", "paper", "panel", "accent", "soft"];
+  const colours = Object.fromEntries(words.map((word) => [word, style.getPropertyValue(`--${word}`).trim()]));
+  return {
+    ...colours,
+    scale: scaleOf(SCALES[isDark() ? "dark" : "light"]),
+    accentBytes: rgb(colours.accent),
+    inkBytes: rgb(colours.ink),
+    panelBytes: rgb(colours.panel),
+  };
+}
+
+function isDark() {
+  return DARK.matches && !document.documentElement.hasAttribute("data-print");
+}
+
+function scaleOf(stops) {
+  const labs = stops.map((stop) => toLab(rgb(stop)));
+  const bytes = new Uint8ClampedArray((2 * STEPS + 1) * 3);
+  for (let nth = 0; nth <= 2 * STEPS; nth += 1) {
+    const at = (nth / (2 * STEPS)) * (stops.length - 1);
+    const low = Math.min(Math.floor(at), stops.length - 2);
+    const mixed = labs[low].map((part, axis) => part + (labs[low + 1][axis] - part) * (at - low));
+    bytes.set(fromLab(mixed), nth * 3);
+  }
+  return bytes;
+}
+
+function rgb(hex) {
+  return [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16));
+}
+
+// OKLab: straight lines in it look even.
+function toLab(bytes) {
+  const [r, g, b] = bytes.map((byte) => (byte / 255 <= 0.04045 ? byte / 3294.6 : ((byte / 255 + 0.055) / 1.055) ** 2.4));
+  const l = Math.cbrt(0.4122214708 * r + 0.5363325363 * g + 0.0514459929 * b);
+  const m = Math.cbrt(0.2119034982 * r + 0.6806995451 * g + 0.1073969566 * b);
+  const s = Math.cbrt(0.0883024619 * r + 0.2817188376 * g + 0.6299787005 * b);
+  return [
+    0.2104542553 * l + 0.793617785 * m - 0.0040720468 * s,
+    1.9779984951 * l - 2.428592205 * m + 0.4505937099 * s,
+    0.0259040371 * l + 0.7827717662 * m - 0.808675766 * s,
+  ];
+}
+
+function fromLab([lightness, a, b]) {
+  const l = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3;
+  const m = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3;
+  const s = (lightness - 0.0894841775 * a - 1.291485548 * b) ** 3;
+  return [
+    4.0767416621 * l - 3.3077115913 * m + 0.2309699292 * s,
+    -1.2684380046 * l + 2.6097574011 * m - 0.3413193965 * s,
+    -0.0041960863 * l - 0.7034186147 * m + 1.707614701 * s,
+  ].map((part) => 255 * (part <= 0.0031308 ? 12.92 * part : 1.055 * part ** (1 / 2.4) - 0.055));
+}
+
+function changed() {
+  known = null;
+  WATCHING.forEach((redraw) => redraw());
+}
+
+/** Paper is white: draw for it while the page is printed. */
+function printing(on) {
+  document.documentElement.toggleAttribute("data-print", on);
+  changed();
+}
+
+DARK.addEventListener("change", changed);
+PRINT.addEventListener("change", () => printing(PRINT.matches));
+addEventListener("beforeprint", () => printing(true));
+addEventListener("afterprint", () => printing(false));
