@@ -25,6 +25,7 @@ from steelyard.measures.matrices import matrix_shape
 from steelyard.measures.picture import change, matrix_of, part_of_matrix, picture
 from steelyard.measures.spectra import EXACT, spectrum, without, work
 from steelyard.views.details import (
+    SPARK,
     detail_of,
     figures_record,
     filters_record,
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
 CELLS = 1 << 14
 """Cells of a picture of a whole weight, and of all its filters."""
-BINS = 32
 VALUES = 128
 """Singular values that are shown."""
 WORK = 2e9
@@ -258,7 +258,7 @@ def _detail(weight: Weight, found: Weights) -> dict[str, Any]:
 def _spark(summary: Summary) -> dict[str, Any]:
     """Return the histogram on an axis of its own."""
     end = axis_of([summary])
-    return {"spark": Outline(summary).heights(end, BINS), "spark_end": end}
+    return {"spark": Outline(summary).heights(end, SPARK), "spark_end": end}
 
 
 def _spectrum(weight: Weight, summary: Summary) -> dict[str, Any]:

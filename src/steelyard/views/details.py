@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from steelyard.measures.spectra import Spectrum
 
 BINS = 64
+SPARK = 32
+"""Bins of the histograms that stand under one another."""
 TALLEST = 4.0
 """How many times more cells a picture has in one direction than in the other, at most."""
 FULL = 127

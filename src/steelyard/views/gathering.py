@@ -17,7 +17,7 @@ from steelyard.measures.looking import Look, looks
 from steelyard.measures.matrices import matrix_shape, one_blas_thread
 from steelyard.measures.picture import Picture, change, matrix_of, picture
 from steelyard.measures.spectra import EXACT, Spectrum, spectrum, without, work
-from steelyard.views.details import detail_of, filters_record, grid, picture_record, spectrum_record
+from steelyard.views.details import SPARK, detail_of, filters_record, grid, picture_record, spectrum_record
 from steelyard.views.inspected import FIGURES, Row, Side, difference_columns, finding_record, index_of
 from steelyard.views.progress import watching
 from steelyard.views.sparkline import Axis, Outline
@@ -26,8 +26,6 @@ from steelyard.views.table import AXIS_ROLES
 if TYPE_CHECKING:
     from steelyard.views.inspected import Key
 
-BINS = 32
-"""Bins of the histograms that stand under one another."""
 CELLS = (800_000, 180)
 """Cells that all pictures have together, and more for each row."""
 LARGEST = 1 << 16
@@ -206,8 +204,8 @@ def _complete(
     """Write what was found into the index."""
     for nth, word in enumerate(("spark", "spark_against")[: len(seen)]):
         keys = [row.key(nth) for row in rows]
-        cells = [np.zeros(BINS, np.uint8) if key is None else seen[nth][key].outline.heights(end, BINS) for key in keys]
-        index[word] = {"end": end, "bins": BINS, "cells": np.concatenate([np.zeros(0, np.uint8), *cells])}
+        cells = [np.zeros(SPARK, np.uint8) if key is None else seen[nth][key].outline.heights(end, SPARK) for key in keys]
+        index[word] = {"end": end, "bins": SPARK, "cells": np.concatenate([np.zeros(0, np.uint8), *cells])}
     shown = [next(each for side, each in zip(seen, _keyed(row, seen), strict=True) if each is not None) for row in rows]
     for word in FIGURES:
         index["columns"][word] = [each.detail.get("figures", {}).get(word) for each in shown]

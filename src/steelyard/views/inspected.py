@@ -22,7 +22,7 @@ from steelyard.views.table import notes
 if TYPE_CHECKING:
     from steelyard.measures.diff import Difference
 
-    Key = tuple[str, int | str]
+    Key = tuple[str, str]
     """What weights that share their numbers have in common."""
 
 FACTS = ("name", "layer", "shape", "dtype", "role", "axes", "trainable", "tied", "stored")
@@ -58,10 +58,9 @@ class Row(NamedTuple):
         weight = self.weights[side]
         if weight is None:
             return None
-        turned = side == 1 and self.couple is not None and self.couple.why == "layer" and self.couple.other is not None
-        return (
-            ("as", self.couple.other.name) if turned and self.couple and self.couple.other else ("of", weight.tied or weight.name)
-        )
+        if side == 1 and self.couple is not None and self.couple.other is not None and self.couple.why == "layer":
+            return "as", self.couple.other.name
+        return "of", weight.tied or weight.name
 
 
 def side_of(source: Any, part: str = "model") -> Side:
