@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from steelyard.core.summary import Summary
     from steelyard.core.weights import Weights
 
-    Names = list[str]
-    """A name in parts: texts at even places, whole numbers at odd ones."""
-    Group = tuple[Names, object, list[Weight]]
-    """The parts of the first name, what all have in common besides, and the weights."""
+    Rest = tuple[str, object]
+    """What of a name was not looked at yet, and the facts by which weights are alike."""
+    Group = tuple[str, object, list[Weight]]
+    """The rest of weights that are alike, and all of them."""
 
 _NUMBER = re.compile(r"([0-9]+)")
-_DIGITS = 9
-"""Digits of a number that may count up; longer ones are hashes."""
+_HEAD = re.compile(r"([^0-9]*[0-9]+)")
+"""A name up to the end of its first number."""
+_COUNTED = re.compile(r"([^0-9]*)([0-9]{1,9})")
+"""A head whose number may count up; longer ones are hashes."""
 _DEPTH = 6
 """Numbers in one name that are looked at; a name may hold thousands."""
 _kind = attrgetter("shape", "dtype", "role", "tied", "trainable", "stored", "axes")
@@ -92,8 +94,7 @@ def rows_of(weights: Weights, *, unfolded: bool = False) -> list[Row]:
     distinct = weights._distinct().weights
     groups: Iterable[list[Weight]] = ([weight] for weight in weights.values())
     if not unfolded:
-        parts = _NUMBER.split
-        groups = [group for _, _, group in _folded([(parts(w.name, _DEPTH), _kind(w), [w]) for w in weights.values()], 0)]
+        groups = [group for _, _, group in _folded([(w.name, _kind(w), [w]) for w in weights.values()], 0)]
     if len(distinct) == len(weights):
         return [Row(group, group) for group in groups]
     counted = set(map(id, distinct))
@@ -115,37 +116,33 @@ def span(first: str, last: str) -> str:
 
 
 def _folded(groups: list[Group], depth: int) -> list[Group]:
-    """Fold what repeats at the number of this depth, then what repeats within at the next."""
-    place = 2 * depth + 1
-    if all(len(names) <= place for names, _, _ in groups):
+    """Fold what repeats at the first number of the names, then what repeats within at the next."""
+    parts = [_HEAD.split(name, 1) for name, _, _ in groups]
+    if depth == _DEPTH or all(len(part) == 1 for part in parts):
         return groups
-    heads = [names[: place + 1] for names, _, _ in groups]
+    heads = [part[-2:][0] for part in parts]
+    rests = [(part[-1], kind) for part, (_, kind, _) in zip(parts, groups, strict=True)]
     cuts = [0, *(nth for nth, (one, two) in enumerate(pairwise(heads), 1) if one != two), len(groups)]
-    blocks = [groups[begin:end] for begin, end in pairwise(cuts)]
-    rests = [[(names[place + 1 :], kind) for names, kind, _ in block] for block in blocks]
+    blocks = list(pairwise(cuts))
     folded: list[Group] = []
     first = 0
-    for nth in range(1, len(blocks) + 1):
-        if nth < len(blocks) and rests[nth - 1] == rests[nth] and _counts_up(blocks[nth - 1][0][0], blocks[nth][0][0], place):
+    for (begin, end), (_, stop) in zip(blocks, [*blocks[1:], (0, 0)], strict=True):
+        if end < stop and rests[begin:end] == rests[end:stop] and _counts_up(heads[begin], heads[end]):
             continue
-        folded += _merged(blocks[first:nth], depth)
-        first = nth
+        folded += groups[first:end] if first == begin else _merged(groups[first:end], rests[begin:end], depth)
+        first = end
     return folded
 
 
-def _merged(blocks: list[list[Group]], depth: int) -> list[Group]:
-    """Make one block of those that repeat it, and fold what repeats within; a block by itself stays as it is."""
-    if len(blocks) == 1:
-        return blocks[0]
-    merged = [(*alike[0][:2], [weight for group in alike for weight in group[2]]) for alike in zip(*blocks, strict=True)]
+def _merged(groups: list[Group], rests: list[Rest], depth: int) -> list[Group]:
+    """Make one block of those that repeat it, one after another, and fold what repeats within."""
+    step = len(rests)
+    alike = [groups[place::step] for place in range(step)]
+    merged = [(*rest, [w for _, _, ws in group for w in ws]) for rest, group in zip(rests, alike, strict=True)]
     return _folded(merged, depth + 1)
 
 
-def _counts_up(one: Names, two: Names, place: int) -> bool:
-    """Tell whether names that are alike behind the number at `place` are so before it, and the number is the next."""
-    return (
-        min(len(one), len(two)) > place
-        and one[:place] == two[:place]
-        and max(len(one[place]), len(two[place])) <= _DIGITS
-        and int(one[place]) + 1 == int(two[place])
-    )
+def _counts_up(head: str, following: str) -> bool:
+    """Tell whether two heads are alike before their numbers, of which the second is the next."""
+    one, two = _COUNTED.fullmatch(head), _COUNTED.fullmatch(following)
+    return one is not None and two is not None and one[1] == two[1] and int(one[2]) + 1 == int(two[2])
