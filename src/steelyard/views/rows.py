@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     """The rest of weights that are alike, and all of them."""
 
 _NUMBER = re.compile(r"([0-9]+)")
-_HEAD = re.compile(r"([^0-9]*[0-9]+)")
-"""A name up to the end of its first number."""
+_HEAD = re.compile(r"[^0-9]*+[0-9]+")
+"""A name up to the end of its first number; to be matched, since a search would begin at every letter of a long name."""
 _COUNTED = re.compile(r"([^0-9]*)([0-9]{1,9})")
 """A head whose number may count up; longer ones are hashes."""
 _DEPTH = 6
@@ -117,11 +117,11 @@ def span(first: str, last: str) -> str:
 
 def _folded(groups: list[Group], depth: int) -> list[Group]:
     """Fold what repeats at the first number of the names, then what repeats within at the next."""
-    parts = [_HEAD.split(name, 1) for name, _, _ in groups]
-    if depth == _DEPTH or all(len(part) == 1 for part in parts):
+    ends = [head.end() if (head := _HEAD.match(name)) else 0 for name, _, _ in groups]
+    if depth == _DEPTH or not any(ends):
         return groups
-    heads = [part[-2:][0] for part in parts]
-    rests = [(part[-1], kind) for part, (_, kind, _) in zip(parts, groups, strict=True)]
+    heads = [name[:end] for end, (name, _, _) in zip(ends, groups, strict=True)]
+    rests = [(name[end:], kind) for end, (name, kind, _) in zip(ends, groups, strict=True)]
     cuts = [0, *(nth for nth, (one, two) in enumerate(pairwise(heads), 1) if one != two), len(groups)]
     blocks = list(pairwise(cuts))
     folded: list[Group] = []
