@@ -77,7 +77,7 @@ class Walk:
         while self._frames:
             path, members, identity = self._frames[-1]
             for key, value, fact, own, trainable in members:
-                if self._visit((*path, *key), value, fact, own, trainable):
+                if self._visit(path + key, value, fact, own, trainable):
                     break
             else:
                 self._frames.pop()
@@ -125,8 +125,8 @@ class Walk:
 
 def _dict_members(value: dict[Any, Any], own: bool) -> Iterator[Any]:
     for place, (key, member) in enumerate(value.items()):
-        if _may_hold(member):
-            yield ((key if type(key) is str else _key(key, place)),), member, None, own, None
+        if type(member) is Record or _may_hold(member):
+            yield (key if type(key) is str else _key(key, place),), member, None, own, None
 
 
 def _may_hold(member: Any) -> bool:
