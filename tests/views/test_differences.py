@@ -56,8 +56,13 @@ def test_folding_keeps_everything_once_and_puts_like_things_together_whatever_th
     assert sorted(map(tuple, groups)) == sorted(map(tuple, folded_apart(listed, str, len)))
 
 
+def by_numbers(name):
+    return [int(part) if part.isdigit() else part for part in re.split("([0-9]+)", name)]
+
+
 @given(names)
 def test_folding_in_order_never_folds_more_than_folding_apart(listed):
+    listed = sorted(listed, key=by_numbers)  # as models list their blocks; out of order other blocks may repeat
     assert len(folded(listed, str, len)) >= len(folded_apart(listed, str, len))
 
 

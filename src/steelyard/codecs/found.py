@@ -77,7 +77,7 @@ class Walk:
         while self._frames:
             path, members, identity = self._frames[-1]
             for key, value, fact, own, trainable in members:
-                if self._visit((*path, *key), value, fact, own, trainable):
+                if self._visit(path + key, value, fact, own, trainable):
                     break
             else:
                 self._frames.pop()
@@ -125,8 +125,8 @@ class Walk:
 
 def _dict_members(value: dict[Any, Any], own: bool) -> Iterator[Any]:
     for place, (key, member) in enumerate(value.items()):
-        if _may_hold(member):
-            yield ((key if type(key) is str else _key(key, place)),), member, None, own, None
+        if type(member) is Record or _may_hold(member):
+            yield (key if type(key) is str else _key(key, place),), member, None, own, None
 
 
 def _may_hold(member: Any) -> bool:
@@ -246,6 +246,8 @@ def of_model(walk: Walk) -> list[Entry]:
         ):
             break
         depth, here = depth + 1, (*here, key)
+    if depth == 0 and not any("_args" in entry.path for entry in entries):
+        return entries
     short = [_without_args(entry.path[depth:]) for entry in entries]
     if len(set(short)) < len(short):  # a call with several tensors, such as that of a nested one
         short = [entry.path[depth:] for entry in entries]
@@ -257,10 +259,11 @@ def of_model(walk: Walk) -> list[Entry]:
 def _without_settings(entries: list[Entry], depth: int) -> list[Entry]:
     """Leave out what a checkpoint keeps beside its model, if anything is left then."""
     nested = [entry for entry in entries if len(entry.path) > depth + 1 and not _is_setting(entry.path[depth])]
+    if not nested:
+        return entries
     direct = [entry for entry in entries if len(entry.path) <= depth + 1]
     clear = any(entry.path[depth] in _MODELS for entry in nested)
-    if nested:
-        direct = [e for e in direct if not (len(e.path) > depth and _is_setting(e.path[depth])) or (e.found.shape and not clear)]
+    direct = [e for e in direct if not (len(e.path) > depth and _is_setting(e.path[depth])) or (e.found.shape and not clear)]
     if clear and all(not entry.found.shape for entry in direct):
         return nested  # an epoch or a loss may be a tensor
     kept = set(map(id, (*nested, *direct)))
@@ -288,11 +291,7 @@ def as_weights(entries: Iterable[Entry], source: Source) -> list[Weight]:
     """Return entries as weights: named by their paths, tied where they share memory, each with its role."""
     named = _named(entries, source)
     layers = [layer_of(name) if e.layer is None else e.layer for name, e in named.items()]
-    roles = [e.role or role_of(name, len(e.found.shape)) for name, e in named.items()]
-    scaled: set[str] = set()
-    if not {Role.SCALE, Role.MEAN}.isdisjoint(roles):
-        scaled = {layer for layer, role in zip(layers, roles, strict=True) if role in (Role.SCALE, Role.MEAN)}
-        scaled -= {layer for layer, role in zip(layers, roles, strict=True) if role is Role.KERNEL}
+    roles = _roles(named, layers)
     owners: dict[Any, str] = {}
     weights = []
     for (name, entry), layer, role in zip(named.items(), layers, roles, strict=True):
@@ -304,7 +303,7 @@ def as_weights(entries: Iterable[Entry], source: Source) -> list[Weight]:
                 shape=found.shape,
                 dtype=found.dtype,
                 read=found.read,
-                role=Role.OFFSET if role is Role.BIAS and layer in scaled and entry.role is None else role,
+                role=role,
                 layer=layer,
                 axes=entry.axes,
                 trainable=entry.trainable,
@@ -313,6 +312,19 @@ def as_weights(entries: Iterable[Entry], source: Source) -> list[Weight]:
             )
         )
     return weights
+
+
+def _roles(named: dict[str, Entry], layers: list[str]) -> list[Role]:
+    """Return each entry's role: what its layer makes of it, or its name; a bias beside a scale or a mean is an offset."""
+    roles = [e.role or role_of(name, len(e.found.shape)) for name, e in named.items()]
+    if {Role.SCALE, Role.MEAN}.isdisjoint(roles):
+        return roles
+    scaled = {layer for layer, role in zip(layers, roles, strict=True) if role in (Role.SCALE, Role.MEAN)}
+    scaled -= {layer for layer, role in zip(layers, roles, strict=True) if role is Role.KERNEL}
+    return [
+        Role.OFFSET if role is Role.BIAS and layer in scaled and entry.role is None else role
+        for entry, layer, role in zip(named.values(), layers, roles, strict=True)
+    ]
 
 
 def _named(entries: Iterable[Entry], source: Source) -> dict[str, Entry]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SAID = 50
 """Plain values of a checkpoint that are kept in `meta`."""
+_PLAIN = frozenset((int, float, str, bool))
 
 
 def listed(
@@ -50,9 +51,5 @@ def _said(root: Any) -> dict[str, Any]:
     """Return what a checkpoint says beside its tensors: epoch, step, versions."""
     if type(root) is not dict:
         return {}
-    plain = [
-        (key, value)
-        for key, value in root.items()
-        if type(key) is str and type(value) in (int, float, str, bool) and key != "code"
-    ]
+    plain = [(key, value) for key, value in root.items() if type(value) in _PLAIN and type(key) is str and key != "code"]
     return {key: printable(value) if type(value) is str else value for key, value in plain[:SAID]}

@@ -7,7 +7,6 @@ tensors is listed in a fraction of the time.
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -24,18 +23,15 @@ _ARGUMENTS = b"".join(
     (
         rb"\((%b%b)X(.)\0\0\0(\d{1,18})%b(%b%b)t%bQ" % (_WORD, _WORD, _PUT, _WORD, _NUMBER, _PUT),  # the storage
         rb"(%b%b)%b(%b)%b" % (_NUMBER, _DIMS, _PUT, _DIMS, _PUT),  # how the tensor lies in it
-        rb"([\x88\x89]%b)\)Rr(....tr....Rr....)" % _WORD,  # its hooks, of which there are none, and the call
+        rb"([\x88\x89]%b)\)R%btr(....)R%b" % (_WORD, _PUT, _PUT),  # its hooks, of which there are none, and the call
     )
 )
 _NEXT = rb"X(....)([ -~]+)%b(%b)\(" % (_PUT, _WORD)
-_REPEATED = (1, 5, 7, 9, 11, 16)
-"""The groups that most tensors of a file have in common: what is taken from the memo, numbers, the flag."""
-_PUTS = (4, 6, 8, 10, 12, 15)
-"""The groups that say where something is kept in the memo: three things in the fifth, one in each of the others."""
-_OWN = (2, 3, 13, 14)
-"""The groups of texts: the storage's key and the next tensor's name, each behind its length."""
 _KEPT = 8
 """Things that the opcodes of a tensor keep in the memo."""
+_ONES = sum(1 << 32 * place for place in range(_KEPT))
+_COUNTING = sum(place << 32 * place for place in range(_KEPT))
+"""Where in the memo things are kept one after another, as one number of 32 bits for each; the first lies at 0."""
 
 
 @lru_cache
@@ -50,19 +46,19 @@ def tensors(machine: Machine) -> None:
     The machine stands behind the mark that begins the arguments of a tensor, before and after.
     """
     match, stack, memo = _pattern(), machine.stack, machine.memo
-    known: dict[Any, tuple[Any, ...] | None] = {}
+    known: dict[Any, tuple[Any, ...]] = {}
     if not stack or not _is_rebuild(stack[-1]):
         return
     while found := match(machine.data, machine.at):
-        repeated = found.group(*_REPEATED)
-        if repeated not in known:
-            known[repeated] = _alike(machine, repeated)
-        alike, first = known[repeated], len(memo)
-        width, key, length, name = found.group(*_OWN)
+        # k0 to k7 say where in the memo something is kept
+        storage, width, key, k0, numel, k1, place, k2, step, k3, flag, k4, k5, k6, length, name, k7, rebuild = found.groups()
+        repeated = storage, numel, place, step, flag, rebuild
+        alike = known.get(repeated) or _alike(machine, repeated)
         if width[0] != len(key) or int.from_bytes(length, "little") != len(name) or alike is None:
             return
-        if b"".join(found.group(*_PUTS)) != _in_order(first):
+        if int.from_bytes(b"".join((k0, k1, k2, k3, k4, k5, k6, k7)), "little") != _COUNTING + len(memo) * _ONES:
             return
+        known[repeated] = alike
         _push(machine, alike, key.decode(), name.decode())
         machine.at = found.end()
 
@@ -73,19 +69,19 @@ def _push(machine: Machine, alike: tuple[Any, ...], key: str, name: str) -> None
     stack, memo = machine.stack, machine.memo
     into = len(memo)
     memo[into] = key
-    identity = memo[into + 1] = (kind, place, key, device, count)
+    memo[into + 1] = identity = kind, place, key, device, count
     memo[into + 2] = size
     memo[into + 3] = step
     hooks: dict[Any, Any] = {}
     memo[into + 4] = hooks
     storage = Persistent(identity)
-    machine.references.append(storage)
-    args = memo[into + 5] = (storage, start, size, step, flag, hooks)
-    record = memo[into + 6] = Record(stack[-1], args)
-    machine.records.append(record)
+    memo[into + 5] = args = storage, start, size, step, flag, hooks
+    memo[into + 6] = record = Record(stack[-1], args)
     memo[into + 7] = name
+    machine.references.append(storage)
+    machine.records.append(record)
     stack[-1] = record
-    stack += (name, rebuild)
+    stack += name, rebuild
 
 
 def _alike(machine: Machine, repeated: tuple[bytes, ...]) -> tuple[Any, ...] | None:
@@ -120,12 +116,3 @@ def _dims(known: dict[bytes, tuple[int, ...]], text: bytes) -> tuple[int, ...]:
     """Return the numbers of a run of number opcodes; shapes repeat, so each is read once."""
     found = known[text] = tuple(int.from_bytes(word[1:], "little") for word in re.findall(_NUMBER, text, re.DOTALL))
     return found
-
-
-_PACKED = struct.Struct("<5L2sL2s2L").pack
-
-
-def _in_order(first: int) -> bytes:
-    """Write the groups of `_PUTS` as they are when one thing after another is kept, from `first` on."""
-    a, b, c, d, e, f, g, h = range(first, first + _KEPT)
-    return _PACKED(a, b, c, d, e, b"tr", f, b"Rr", g, h)

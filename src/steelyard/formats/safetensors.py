@@ -156,7 +156,7 @@ def _weight(source: Source, offset: int, name: str, word: str, shape: tuple[int,
         reader = refusing(FormatError(source.name, f"{printable(name)} is stored as {printable(word)}, which cannot be read"))
         return Weight(name=name, shape=shape, dtype=dtype, stored=word, read=reader)
     role, read = role_of(name, len(shape)), Stored(source, offset, dtype)
-    return Weight(name=name, shape=shape, dtype=dtype, stored=word, read=read, role=role, layer=layer_of(name))
+    return Weight(name=name, shape=shape, dtype=dtype, read=read, role=role, layer=layer_of(name), stored=word)
 
 
 def write(weights: Weights, path: Path) -> None:

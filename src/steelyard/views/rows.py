@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from steelyard.core.summary import Summary
     from steelyard.core.weights import Weights
 
-    Names = list[str]
-    """A name in parts: texts at even places, whole numbers at odd ones."""
-    Group = tuple[Names, object, list[Any]]
-    """The parts of the first name, what all have in common besides, and what has these names."""
+    Rest = tuple[str, object]
+    """What of a name was not looked at yet, and what those that are alike have in common."""
+    Group = tuple[str, object, list[Any]]
+    """The rest of what is alike, and all that is."""
 
 _NUMBER = re.compile(r"([0-9]+)")
-_DIGITS = 9
-"""Digits of a number that may count up; longer ones are hashes."""
+_HEAD = re.compile(r"[^0-9]*+[0-9]+")
+"""A name up to the end of its first number; to be matched, since a search would begin at every letter of a long name."""
+_COUNTED = re.compile(r"([^0-9]*)([0-9]{1,9})")
+"""A head whose number may count up; longer ones are hashes."""
 _DEPTH = 6
 """Numbers in one name that are looked at; a name may hold thousands."""
 _kind = attrgetter("shape", "dtype", "role", "tied", "trainable", "stored", "axes")
@@ -105,7 +107,7 @@ def folded(listed: Iterable[Any], name: Callable[[Any], str], kind: Callable[[An
     >>> folded(["in", "h.0.w", "h.0.b", "h.1.w", "h.1.b"], str, len)
     [['in'], ['h.0.w', 'h.1.w'], ['h.0.b', 'h.1.b']]
     """
-    return [group for _, _, group in _folded([(_NUMBER.split(name(each), _DEPTH), kind(each), [each]) for each in listed], 0)]
+    return [group for _, _, group in _folded([(name(each), kind(each), [each]) for each in listed], 0)]
 
 
 def folded_apart(listed: Iterable[Any], name: Callable[[Any], str], kind: Callable[[Any], object]) -> list[list[Any]]:
@@ -153,37 +155,35 @@ def told(first: str, last: str, name: str) -> list[str]:
 
 
 def _folded(groups: list[Group], depth: int) -> list[Group]:
-    """Fold what repeats at the number of this depth, then what repeats within at the next."""
-    place = 2 * depth + 1
-    if all(len(names) <= place for names, _, _ in groups):
+    """Fold what repeats at the first number of the names, then what repeats within at the next."""
+    ends = [head.end() if (head := _HEAD.match(name)) else 0 for name, _, _ in groups]
+    if depth == _DEPTH or not any(ends):
         return groups
-    heads = [names[: place + 1] for names, _, _ in groups]
+    heads = [name[:end] for end, (name, _, _) in zip(ends, groups, strict=True)]
+    rests = [(name[end:], kind) for end, (name, kind, _) in zip(ends, groups, strict=True)]
     cuts = [0, *(nth for nth, (one, two) in enumerate(pairwise(heads), 1) if one != two), len(groups)]
-    blocks = [groups[begin:end] for begin, end in pairwise(cuts)]
-    rests = [[(names[place + 1 :], kind) for names, kind, _ in block] for block in blocks]
+    blocks = list(pairwise(cuts))
     found: list[Group] = []
     first = 0
-    for nth in range(1, len(blocks) + 1):
-        if nth < len(blocks) and rests[nth - 1] == rests[nth] and _counts_up(blocks[nth - 1][0][0], blocks[nth][0][0], place):
+    for (begin, end), (_, stop) in zip(blocks, [*blocks[1:], (0, 0)], strict=True):
+        if end < stop and rests[begin:end] == rests[end:stop] and _counts_up(heads[begin], heads[end]):
             continue
-        found += _merged(blocks[first:nth], depth)
-        first = nth
+        found += _merged(groups[first:end], rests[begin:end], depth)
+        first = end
     return found
 
 
-def _merged(blocks: list[list[Group]], depth: int) -> list[Group]:
-    """Make one block of those that repeat it, and fold what repeats within it."""
-    if len(blocks) == 1:
-        return blocks[0] if len(blocks[0]) == 1 else _folded(blocks[0], depth + 1)
-    merged = [(*alike[0][:2], [weight for group in alike for weight in group[2]]) for alike in zip(*blocks, strict=True)]
+def _merged(groups: list[Group], rests: list[Rest], depth: int) -> list[Group]:
+    """Make one block of those that repeat it, one after another, and fold what repeats within it."""
+    if len(groups) == 1:
+        return groups
+    step = len(rests)
+    alike = [groups[place::step] for place in range(step)]
+    merged = [(*rest, [w for _, _, ws in group for w in ws]) for rest, group in zip(rests, alike, strict=True)]
     return _folded(merged, depth + 1)
 
 
-def _counts_up(one: Names, two: Names, place: int) -> bool:
-    """Tell whether names that are alike behind the number at `place` are so before it, and the number is the next."""
-    return (
-        min(len(one), len(two)) > place
-        and one[:place] == two[:place]
-        and max(len(one[place]), len(two[place])) <= _DIGITS
-        and int(one[place]) + 1 == int(two[place])
-    )
+def _counts_up(head: str, following: str) -> bool:
+    """Tell whether two heads are alike before their numbers, of which the second is the next."""
+    one, two = _COUNTED.fullmatch(head), _COUNTED.fullmatch(following)
+    return one is not None and two is not None and one[1] == two[1] and int(one[2]) + 1 == int(two[2])
