@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib import pyplot as plt
+from pages import PAGES, browser
 
 import steelyard
 from steelyard import plot
@@ -15,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "pictures"
 FILES = Path(os.environ.get("STEELYARD_CORPUS", ROOT / ".corpus")) / "files"
 SHARED = Path(os.environ.get("STEELYARD_SHARED", ROOT.parent / "shared"))
-LARGEST = 80_000
+LARGEST = 150_000
 """Bytes of a picture."""
 COLOURS = 255
 DPI = 120
@@ -128,25 +129,41 @@ PICTURES = {
 }
 
 
-def png(ax):
-    """Return the picture as PNG with few enough colours to be small."""
+def drawn(ax):
+    """Return the picture of an Axes as PNG."""
+    full = io.BytesIO()
+    ax.figure.savefig(full, dpi=DPI, bbox_inches="tight", pad_inches=0.1)
+    return full.getvalue()
+
+
+def small(png):
+    """Return a picture with few enough colours to be small."""
     from PIL import Image
 
-    full, small = io.BytesIO(), io.BytesIO()
-    ax.figure.savefig(full, dpi=DPI, bbox_inches="tight", pad_inches=0.1)
-    Image.open(full).convert("RGB").quantize(COLOURS).save(small, "PNG", optimize=True)
-    return small.getvalue()
+    found = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS).save(found, "PNG", optimize=True)
+    return found.getvalue()
+
+
+def keep(name, png):
+    found = small(png)
+    assert len(found) <= LARGEST, f"{name} takes {len(found):,} bytes"
+    (FOLDER / f"{name}.png").write_bytes(found)
+    print(f"docs/pictures/{name}.png  {len(found):,} bytes")
 
 
 def main(names):
     mpl.use("agg")
     FOLDER.mkdir(exist_ok=True)
     for name in names or PICTURES:
-        made = png(PICTURES[name]())
-        plt.close("all")
-        assert len(made) <= LARGEST, f"{name} takes {len(made):,} bytes"
-        (FOLDER / f"{name}.png").write_bytes(made)
-        print(f"docs/pictures/{name}.png  {len(made):,} bytes")
+        if name in PICTURES:
+            keep(name, drawn(PICTURES[name]()))
+            plt.close("all")
+    pages = [name for name in names or PAGES if name in PAGES]
+    if pages:
+        with browser() as take:
+            for name in pages:
+                keep(name, PAGES[name](take))
 
 
 if __name__ == "__main__":

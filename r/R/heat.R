@@ -76,7 +76,7 @@ tiles <- function(values, limit, bottom, top) {
 
 # Blue above zero, red below, white at zero; grey where there is no number.
 colour_of <- function(values, limit) {
-  palette <- grDevices::colorRampPalette(c("#8E1B33", ink["negative"], "#F4C6C9", "#FFFFFF", "#C3DBEE", ink["positive"], "#0B3C66"), space = "Lab")(255)
+  palette <- grDevices::colorRampPalette(c("#0B3C66", ink["negative"], "#C3DBEE", "#FFFFFF", "#F4C6C9", ink["positive"], "#8E1B33"), space = "Lab")(255)
   colours <- palette[1 + round(127 + 127 * pmax(-1, pmin(1, values / limit)))]
   ifelse(is.na(colours), "#BBBBBB", colours)
 }

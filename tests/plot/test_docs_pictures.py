@@ -12,28 +12,40 @@ from steelyard import plot
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "pictures"
-PAGE = (ROOT / "docs" / "plots.md").read_text()
 
 
-def script():
+def shown(page):
+    """The names of the pictures that a page of the docs shows."""
+    return set(re.findall(r"\]\(pictures/([\w-]+)\.png\)", (ROOT / "docs" / page).read_text()))
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     spec = importlib.util.spec_from_file_location("pictures", ROOT / "scripts" / "pictures.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_every_picture_of_the_page_is_made_by_the_script_and_small():
-    shown = set(re.findall(r"\]\(pictures/([\w-]+)\.png\)", PAGE))
-    made = script()
-    assert shown <= set(made.PICTURES)
-    assert {name.partition("-")[0] for name in shown} == set(plot.__all__)
-    assert all((FOLDER / f"{name}.png").stat().st_size <= made.LARGEST for name in shown)
+def test_the_page_of_plots_shows_each_of_them(script):
+    assert shown("plots.md") <= set(script.PICTURES)
+    assert {name.partition("-")[0] for name in shown("plots.md")} == set(plot.__all__)
+
+
+def test_the_gallery_shows_every_page(script):
+    assert set(script.PAGES) <= shown("looking.md") <= {*script.PAGES, *script.PICTURES}
+
+
+def test_every_picture_is_small_and_made_by_the_script(script):
+    there = {path.stem: path.stat().st_size for path in FOLDER.iterdir()}
+    assert set(there) == {*script.PAGES, *script.PICTURES}
+    assert max(there.values()) <= script.LARGEST
 
 
 @pytest.mark.parametrize("name", ["overview", "filters", "network-r"])
-def test_a_picture_of_the_page_is_what_the_script_makes(name, tmp_path):
-    made = script()
-    (tmp_path / "made.png").write_bytes(made.png(made.PICTURES[name]()))
+def test_a_picture_of_the_page_is_what_the_script_makes(script, name, tmp_path):
+    (tmp_path / "made.png").write_bytes(script.small(script.drawn(script.PICTURES[name]())))
     one, other = (
         np.asarray(Image.open(path).convert("RGB")).astype(int) for path in (tmp_path / "made.png", FOLDER / f"{name}.png")
     )

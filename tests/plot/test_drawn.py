@@ -236,8 +236,8 @@ def test_zero_is_the_colour_of_the_ground_and_both_signs_have_one_scale():
     dots = image.to_rgba(image.get_array())
     assert image.get_clim() == (-2.0, 2.0)
     np.testing.assert_allclose(dots[0, 1, :3], 1.0, atol=1e-6)
-    assert dots[0, 0, 0] > dots[0, 0, 2]  # negative is red
-    assert dots[1, 0, 2] > dots[1, 0, 0]  # positive is blue
+    assert dots[0, 0, 2] > dots[0, 0, 0]  # negative is blue
+    assert dots[1, 0, 0] > dots[1, 0, 2]  # positive is red
     np.testing.assert_allclose(dots[1, 1, :3], 0.0)
     assert "1 cell with NaN or Inf, in the colour of text" in said(ax)
 
@@ -334,9 +334,9 @@ def test_filters_of_one_colour_have_the_colours_of_their_numbers(file, axes, pac
     end = bar.get_ylim()[1]
     assert end == pytest.approx(np.abs(maps).max())
     found = tiles_of(ax, maps.shape[1:], 3, 9)
-    blue = found[..., 2] > found[..., 0]
+    red = found[..., 0] > found[..., 2]
     certain = np.abs(maps) > end / 50
-    np.testing.assert_array_equal(blue[certain], (maps > 0)[certain])
+    np.testing.assert_array_equal(red[certain], (maps > 0)[certain])
     darkness = 1 - found[..., :3].mean(axis=-1)
     assert np.corrcoef(darkness.ravel(), np.abs(maps).ravel())[0, 1] > 0.9
     assert f"the first 9 of {turned.shape[0] * turned.shape[1]}" in said(ax)
@@ -403,9 +403,9 @@ def test_the_means_of_random_spectra_are_not_in_the_record_of_the_measure():
 
 
 def lines_of(ax):
-    """Return the ends, the width and the sign of every line of a diagram; blue is positive."""
+    """Return the ends, the width and the sign of every line of a diagram; red is positive."""
     (found,) = ax.collections
-    signs = [1 if colour[2] > colour[0] else -1 for colour in found.get_colors()]
+    signs = [1 if colour[0] > colour[2] else -1 for colour in found.get_colors()]
     ends = [(tuple(path.vertices[0]), tuple(path.vertices[-1])) for path in found.get_paths()]
     return ends, np.array(found.get_linewidths()), np.array(signs)
 

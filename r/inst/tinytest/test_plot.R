@@ -27,7 +27,7 @@ expect_true(21L %in% drawing$shown[[2]])
 # widths and colours say size and sign
 expect_true(all(diff(steelyard:::line_width(c(0, 0.3, 1))) > 0))
 shades <- grDevices::col2rgb(steelyard:::colour_of(c(-1, 0, 1, NA), 1))
-expect_true(shades["red", 1] > shades["blue", 1] && shades["blue", 3] > shades["red", 3])
+expect_true(shades["blue", 1] > shades["red", 1] && shades["red", 3] > shades["blue", 3])
 expect_identical(unname(shades[, 2]), c(255L, 255L, 255L))
 expect_identical(unname(shades[, 4]), c(187L, 187L, 187L))
 

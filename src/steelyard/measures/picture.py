@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 STEP = 1 << 20
 """Numbers that are looked at together."""
+USUAL = 0.99
+"""The share of cells that are within the usual."""
 NARROW = 1 << 12
 """Columns up to which whole rows are read, also where only some of them are drawn."""
 
@@ -49,6 +51,15 @@ class Picture:
     def exact(self) -> bool:
         """Whether each cell is one number."""
         return self.down == self.across == 1
+
+    @property
+    def usual(self) -> float:
+        """The magnitude that 99% of the finite cells do not exceed, zero where all are zero: where colours end.
+
+        A few outliers must not make all others pale; a picture of nearly nothing but zeros ends at the greatest.
+        """
+        sizes = np.abs(self.values[np.isfinite(self.values)])
+        return float(np.quantile(sizes, USUAL, method="higher") or sizes.max()) if sizes.size else 0.0
 
     @property
     def caption(self) -> str:

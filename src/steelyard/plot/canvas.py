@@ -24,8 +24,8 @@ CELLS = 400
 LARGEST = 1e300
 """Where axes end at the latest, and its inverse at the earliest: what is drawn on them must not overflow or vanish."""
 
-LIGHT = {"positive": "#1B6CA8", "strongest": "#0A3557", "negative": "#D1495B", "weakest": "#7A1526"}
-DARK = {"positive": "#4FA3E3", "strongest": "#C5E3FA", "negative": "#E8697A", "weakest": "#FBD0D5"}
+LIGHT = {"positive": "#D1495B", "strongest": "#7A1526", "negative": "#1B6CA8", "weakest": "#0A3557"}
+DARK = {"positive": "#E8697A", "strongest": "#FBD0D5", "negative": "#4FA3E3", "weakest": "#C5E3FA"}
 """Blue and red, which all but nobody takes for each other; the strongest of each stand off most from the ground."""
 
 ROLES = {

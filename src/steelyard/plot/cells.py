@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 OUTLIER = 3.0
 """How many times the usual end of the colours the greatest number must be, for the colours to end before it."""
-USUAL = 0.995
-"""The share of the cells that lie within the usual end."""
 SQUARE = 6.0
 """How many times as long as wide a matrix may be, for its cells to be drawn square."""
 
@@ -36,7 +34,7 @@ def heatmap(
     vmax: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a weight as a heat map: blue is positive, red negative, and zero the colour of the ground.
+    """Draw a weight as a heat map: blue is negative, red positive, and zero the colour of the ground.
 
     `source` is a `Weight`, or anything that has some, and `name` then says which. A weight of several axes is drawn as a
     matrix, cut where its sides are most alike; `window` is a part of it (top, left, bottom, right). Where there are more
@@ -57,7 +55,7 @@ def heatmap(
     if vmax is not None and not 0 < vmax < inf:
         raise ShapeError(f"vmax is {vmax}; it must be a positive number")
     drawn = picture(weight, CELLS, CELLS, window)
-    end, beyond = _end(drawn.values) if vmax is None else (vmax, _beyond(drawn.values, vmax))
+    end, beyond = _end(drawn) if vmax is None else (vmax, _beyond(drawn.values, vmax))
     top, left, bottom, right = drawn.window
     rows, columns = bottom - top, right - left
     ax = axes_for(ax, 6.4, min(max(5.0 * rows / columns, 1.9), 6.4))
@@ -80,13 +78,12 @@ def heatmap(
     return ax
 
 
-def _end(values: Any) -> tuple[float, int]:
+def _end(drawn: Picture) -> tuple[float, int]:
     """Return where the colours end, and how many cells lie beyond."""
-    sizes = np.abs(values[np.isfinite(values)])
+    sizes = np.abs(drawn.values[np.isfinite(drawn.values)])
     greatest = float(sizes.max(initial=0.0))
-    usual = float(np.quantile(sizes, USUAL)) if sizes.size else 0.0
-    end = reach(usual if usual and greatest >= OUTLIER * usual else greatest)
-    return end, _beyond(values, end)
+    end = reach(drawn.usual if greatest >= OUTLIER * drawn.usual else greatest)
+    return end, _beyond(drawn.values, end)
 
 
 def _beyond(values: Any, end: float) -> int:

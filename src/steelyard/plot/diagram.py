@@ -61,7 +61,7 @@ def network(
 ) -> Axes:
     """Draw a network of dense layers: its units as circles, each connection as a line as wide as its weight is large.
 
-    Blue is positive, red negative, and the key says what the widest line stands for. Of a layer of more than `units` those with
+    Blue is negative, red positive, and the key says what the widest line stands for. Of a layer of more than `units` those with
     the largest weights are drawn, and the caption below it says how many there are. Skip connections, as R's nnet has them,
     pass under the hidden layers. `inputs` and `outputs` name the units at both ends; without them a file of R may. `layers`
     picks dense layers by name, in order, where the network has others too, and `axes` ("in out" or "out in") says how kernels

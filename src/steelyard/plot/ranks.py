@@ -72,12 +72,12 @@ def _draw(ax: Axes, found: Spectrum) -> None:
     ink = inks(ax)
     ranks = np.arange(1, len(found.values) + 1)
     size = float(np.clip(400 / len(ranks), 2.8, 5.0))
-    ax.plot(ranks, found.values, "o", color=ink.positive, markersize=size, markeredgewidth=0, label="this weight", zorder=3)
+    ax.plot(ranks, found.values, "o", color=ink.negative, markersize=size, markeredgewidth=0, label="this weight", zorder=3)
     if found.null is not None:
         label = f"its entries in random order (mean of {found.null.draws})"
         ax.plot(ranks, found.null.values, color=ink.soft, linewidth=1.5, label=label)
     label = f"edge of random weights: {counted(found.beyond, 'value')} above"
-    ax.axhline(found.edge, color=ink.negative, linewidth=1.2, linestyle=(0, (4, 3)), label=label)
+    ax.axhline(found.edge, color=ink.positive, linewidth=1.2, linestyle=(0, (4, 3)), label=label)
     ax.set(xlabel="rank, largest first", ylabel="singular value")
     ax.set_xlim(1 - max(len(ranks) * 0.02, 0.3), len(ranks) + max(len(ranks) * 0.02, 0.3))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))

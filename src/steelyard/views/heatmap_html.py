@@ -27,15 +27,13 @@ _CAPTION = 640
 """Pixels that the caption has for itself where the cells take fewer."""
 _SMALLEST, _LARGEST = 10, 28
 """Pixels of a cell's side."""
-_SHARE = 0.99
-"""The share of cells that are within the scale: one outlier must not make all others pale."""
 
 
 def heat_map(drawn: Picture, title: str) -> str:
     """Return the cells, what each is, and the scale; every cell tells its place and its number to who points at it."""
     if not drawn.values.size:
         return ""
-    end = scale_end(drawn)
+    end = drawn.usual
     down, across = drawn.values.shape
     side = int(np.clip(min(_ROOM[0] // down, _ROOM[1] // across), _SMALLEST, _LARGEST))
     rows = "".join(_row(drawn, nth, end, side) for nth in range(down))
@@ -45,12 +43,6 @@ def heat_map(drawn: Picture, title: str) -> str:
     head += f'<colgroup><col span="{across}" style="width:{side}px;"><col></colgroup>'
     missing = lines([f"{TIMES} holds NaN or Inf"] if np.isnan(drawn.values).any() else [])
     return f"{_table(max(across * side, _CAPTION))}{head}<tbody>{rows}</tbody></table>{_legend(drawn, end)}{missing}"
-
-
-def scale_end(drawn: Picture) -> float:
-    """Return the end of the scale from minus to plus it, which nearly all cells are within; zero where all are zero."""
-    sizes = np.abs(drawn.values[np.isfinite(drawn.values)])
-    return float(np.quantile(sizes, _SHARE, method="higher") or sizes.max()) if sizes.size else 0.0
 
 
 def colour(number: float, end: float) -> str:

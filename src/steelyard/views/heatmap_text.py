@@ -24,8 +24,6 @@ PAPER = 80
 """The width of one where the screen has none."""
 LARGER = 4
 """How many letters wide a number of a small matrix is drawn at most."""
-SHARE = 0.98
-"""The share of cells that the scale holds: a few outliers must not make all the others white."""
 LEVELS = 12
 """Shades on either side of zero."""
 STOPS = ((8, 69, 148), (107, 174, 214), (242, 242, 242), (253, 174, 97), (179, 66, 0))
@@ -51,7 +49,7 @@ def heatmap_lines(weight: Weight, screen: Screen) -> Iterator[str]:
         return
     rows, columns = (LINES * 2, width) if screen.colour else (LINES, max(width // 2, 1))
     drawn = picture(weight, rows, columns)
-    levels, end = _levels(drawn.values)
+    levels, end = _levels(drawn)
     if screen.colour:
         times = max(min(rows // levels.shape[0], columns // levels.shape[1], LARGER), 1)
         yield from _coloured(levels.repeat(times, 0).repeat(times, 1), true_colour=screen.true_colour)
@@ -61,10 +59,9 @@ def heatmap_lines(weight: Weight, screen: Screen) -> Iterator[str]:
     yield from _legend(drawn, levels, end, screen)
 
 
-def _levels(values: Array) -> tuple[Array, float]:
+def _levels(drawn: Picture) -> tuple[Array, float]:
     """Return the level of each cell, from -LEVELS to LEVELS, one below them where it is not finite, and the scale's end."""
-    sizes = np.abs(values[np.isfinite(values)])
-    end = round_up(float(np.quantile(sizes, SHARE, method="higher")) or float(sizes.max())) if sizes.any() else 1.0
+    values, end = drawn.values, round_up(drawn.usual) if drawn.usual else 1.0
     scaled = np.clip(values / end, -1.0, 1.0) * LEVELS
     shown = np.copysign(np.ceil(np.abs(scaled)), scaled)  # only zero itself has the colour of zero
     return np.where(np.isfinite(values), shown, -LEVELS - 1).astype(int), end

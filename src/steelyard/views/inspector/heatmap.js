@@ -133,11 +133,11 @@ export function around(picture, [y, x], times) {
   return [up, near, down, far];
 }
 
-/** The magnitude below which 98 of 100 cells lie. */
+/** The magnitude below which 99 of 100 cells lie. */
 export function usual(picture) {
   const sizes = Float64Array.from({ length: picture.width * picture.height }, (_, nth) => Math.abs(valueOf(picture, 0, nth)));
   const known = sizes.filter((size) => !Number.isNaN(size)).sort();
-  return known.length ? known[Math.floor((known.length - 1) * 0.98)] || picture.scale : 0;
+  return known.length ? known[Math.floor((known.length - 1) * 0.99)] || picture.scale : 0;
 }
 
 /** The number in a cell, NaN where it is not finite. */

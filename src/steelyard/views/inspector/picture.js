@@ -22,7 +22,7 @@ export function pictures({ index, row, source, details, names }) {
   const told = element("p", { class: "caption" });
   const clip = button("contrast", () => contrast(), {
     "aria-pressed": clipped,
-    title: "Spread the colours over 98% of the cells; larger ones share the last colour",
+    title: "Spread the colours over 99% of the cells; larger ones share the last colour",
   });
   const tools = element(
     "div",
