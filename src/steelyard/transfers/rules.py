@@ -83,15 +83,19 @@ def _given(
         layer = _layer(unit)
         place = places[layer] = places.get(layer, -1) + 1
         wanted = [name for own in _names(unit) for name in _mapped(own, ways, pairs)]
-        partner = next((found for name in wanted if (found := _unit(name, place, targets))), None)
-        if partner is not None and (unit.kind == "other") != (partner.kind == "other"):
-            raise ShapeError(
-                f"{printable(unit.name)!r} was named for {printable(partner.name)!r}, and only one of them belongs to a layer"
-            )
+        alike = [each for each in targets if (each.kind == "other") == (unit.kind == "other")]
+        partner = next((found for name in wanted if (found := _unit(name, place, alike))), None)
         if partner is not None:
             yield unit.name, partner.name
-        elif wanted:
-            raise ShapeError(f"{printable(unit.name)} is to become {printable(wanted[0])!r}, which the target does not have")
+        elif wanted and (unit.kind != "other" or not pairs.keys().isdisjoint(_names(unit))):
+            # a rule may well fit what belongs to no layer by chance
+            raise ShapeError(_impossible(unit, wanted[0], targets))
+
+
+def _impossible(unit: Unit, name: str, targets: list[Unit]) -> str:
+    if _unit(name, 0, targets):
+        return f"{printable(unit.name)!r} was named for {printable(name)!r}, and only one of them belongs to a layer"
+    return f"{printable(unit.name)} is to become {printable(name)!r}, which the target does not have"
 
 
 def _mapped(name: str, ways: list[tuple[re.Pattern[str], str]], pairs: Rules) -> Iterator[str]:
