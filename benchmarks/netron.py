@@ -72,10 +72,7 @@ def netron_page(program):
     return page
 
 
-READY = {
-    "Steelyard": "() => window.__ready === true && document.querySelectorAll('canvas, svg').length > 0",
-    "Netron": "() => document.body.classList.contains('default') && document.querySelector('.node') !== null",
-}
+READY = {"Steelyard": "main[data-ready] canvas", "Netron": "body.default .node"}
 """When there is a picture."""
 
 
@@ -95,7 +92,7 @@ def opened(browser, tool, start, file, *, consented=True):
         with contextlib.suppress(Error):
             page.goto(address)
             if consented:
-                page.wait_for_function(READY[tool], timeout=PATIENCE)
+                page.wait_for_selector(READY[tool], state="attached", timeout=PATIENCE)
                 seconds = time.perf_counter() - begun
             else:
                 page.wait_for_timeout(3000)

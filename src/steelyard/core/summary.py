@@ -19,7 +19,7 @@ from steelyard.core.weight import Weight
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
-BLOCK = 1 << 17
+BLOCK = 1 << 18
 """Elements that are looked at together: what is made of them stays in the cache. Sums are rounded once for each block."""
 GRAIN = 1 << 22
 """Elements that one thread takes at a time."""
