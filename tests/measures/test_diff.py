@@ -354,6 +354,13 @@ def test_unrelated_gaussian_matrices_are_no_fine_tuning():
         assert kinds({"w": chance.standard_normal(shape)}, {"w": chance.standard_normal(shape)}) == {}
 
 
+def test_what_lies_near_the_ones_that_a_norm_begins_with_is_no_cast():
+    ones = {"norm.weight": np.ones(256, "f4")}
+    tuned = {"norm.weight": (1 + np.random.default_rng(0).uniform(-0.02, 0.02, 256)).astype("f4")}
+    assert "cast" not in kinds(ones, tuned).values()
+    assert "cast" not in kinds(tuned, ones).values()
+
+
 @pytest.mark.parametrize("low", ["bfloat16", "float16", "float8_e4m3fn"])
 def test_a_cast_through_a_lower_precision_is_named_in_both_directions(base, low):
     dtype = numpy_dtype(low)

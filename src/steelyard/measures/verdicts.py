@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LOWER = ("bfloat16", "float16", "float8_e4m3fn", "float8_e5m2", "float32")
 FEW = 8
-"""Entries below which any numbers are a multiple of one another, or a cast, by chance."""
+"""Entries, or different numbers, below which any numbers are a multiple of one another, or a cast, by chance."""
 SPARSE = 0.05
 """The share of changed entries up to which edits are called sparse."""
 FIRST = 1 << 12
@@ -83,12 +83,23 @@ def _everywhere(one: Weight, other: Weight, holds: Holds) -> bool:
 
 
 def _cast(one: Weight, other: Weight, found: Sums) -> Verdict | None:
-    """Say that one side is the other one rounded to a shorter type."""
+    """Say that one side is the other one rounded to a shorter type.
+
+    Of a side that holds hardly any different numbers, as the ones that a norm begins with, nothing is said: whatever is near
+    them would be rounded to them.
+    """
     for low in LOWER:
         for source, target, what in ((one, other, "b is a rounded to"), (other, one, "a is b rounded to")):
-            if itemsize(low) < itemsize(source.dtype) and _everywhere(source, target, _rounding(low)):
+            shorter = itemsize(low) < itemsize(source.dtype)
+            if shorter and _everywhere(source, target, _rounding(low)) and _different(target) >= FEW:
                 return Verdict("cast", f"{what} {low}, entry by entry", dtype=low, changed=found.changed, entries=one.size)
     return None
+
+
+def _different(weight: Weight) -> int:
+    """Return how many different numbers there are among the first ones."""
+    numbers = weight.read(0, min(FIRST, weight.size))
+    return len(np.unique(numbers.astype(np.float64)))
 
 
 def _rounding(low: str) -> Holds:
