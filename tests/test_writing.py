@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import steelyard
+from steelyard.cli import main
 from steelyard.core import plugins
 from steelyard.core.replacing import replacing
 
@@ -343,3 +344,9 @@ def test_saving_over_the_file_that_is_read_keeps_every_number(tmp_path, suffix):
     steelyard.save(lazy, path)
     assert content(path) == 5.0
     assert np.unique(lazy.to_vector()).tolist() == [5.0]  # what was opened before still reads the old content
+
+
+def test_a_folder_that_is_not_there_is_named_and_no_temporary_file(tmp_path, capsys):
+    steelyard.save({"w": np.zeros(2)}, tmp_path / "a.npz")
+    assert main(["convert", str(tmp_path / "a.npz"), str(tmp_path / "none" / "b.npz")]) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / 'none'}: No such file or directory\n"

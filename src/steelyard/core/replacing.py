@@ -23,7 +23,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     folder, name = os.path.split(target)
     prefix = f".{name[:60]}."
     remove_abandoned(folder, prefix)
-    temporary, handle = _temporary(folder, prefix)
+    try:
+        temporary, handle = _temporary(folder, prefix)
+    except OSError as error:
+        error.filename = folder if isinstance(error, FileNotFoundError) else os.fspath(path)  # what the user wrote
+        raise
     try:
         with open(handle, "w+b") as file:
             with suppress(FileNotFoundError):
