@@ -80,6 +80,26 @@ def test_the_table_shows_the_figures_that_numpy_computes(open_report):
     assert column(page, "role")[:2] == ["kernel", "bias"]
 
 
+def test_no_number_of_the_table_is_cut_and_one_without_room_keeps_its_sign(open_report):
+    arrays = {
+        "small": np.array([-0.00125, -0.0001115], "f4"),
+        "tiny": np.array([-1.11e-299, -1.12e-300]),
+        "huge": np.array([-3.21e30, 3.21e30], "f4"),
+        "whole": np.array([-999_999, 999_999], "i4"),
+    }
+    page = open_report(arrays, {name: array * 2 for name, array in arrays.items()})
+    cells = page.locator(".rows .number-cell")
+    assert sorted(column(page, "min"), key=float) == ["-3.21e+30", "-999999", "-0.00125", "-1.11e-299"]
+    assert cells.evaluate_all("(cells) => cells.filter((cell) => cell.scrollWidth > cell.clientWidth).length") == 0
+    hidden = """(cell) => {
+        cell.style.width = "30px";
+        const text = document.createRange();
+        text.selectNodeContents(cell);
+        return cell.getBoundingClientRect().left - text.getBoundingClientRect().left;
+    }"""
+    assert cells.filter(has_text="-1.11e-299").first.evaluate(hidden) <= 0
+
+
 def test_a_filter_keeps_the_names_with_all_of_its_words(open_report):
     page = open_report(net())
     page.get_by_label("Filter names").fill("BODY bias")
@@ -128,7 +148,7 @@ def test_a_click_into_the_overview_opens_the_weight_that_stands_there(open_repor
     page = open_report(net())
     strip = page.get_by_role("slider", name="Overview of all weights")
     box = strip.bounding_box()
-    page.mouse.click(box["x"] + 50 + (box["width"] - 60) * 2.5 / 7, box["y"] + 60)
+    page.mouse.click(box["x"] + 60 + (box["width"] - 70) * 2.5 / 7, box["y"] + 60)
     expect(page.locator(".detail h2")).to_have_text("body.0.fc.weight")
 
 

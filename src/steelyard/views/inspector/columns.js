@@ -5,6 +5,8 @@ import { rounded, shapeText, short, whole } from "./text.js";
 
 /** What has no partner of its shape has changed most. */
 const APART = ["added", "removed", "shape"];
+/** Pixels of a figure: `-1.23e-299` is the longest. */
+const FIGURE = 82;
 
 /** Return the columns: {key, title, width, right, text(row), keys()}. Those without text are drawn by the table. */
 export function columnsOf(index) {
@@ -19,7 +21,7 @@ export function columnsOf(index) {
   const figure = (key) => ({
     key,
     title: key,
-    width: 72,
+    width: FIGURE,
     right: true,
     text: (row) => short(columns[key][row], 3),
     keys: () => columns[key],
@@ -28,14 +30,13 @@ export function columnsOf(index) {
     { ...worded("kind", "kind", 74), keys: () => ranks(columns.kind.map((kind) => kind ?? "")) },
     {
       ...figure("relative"),
-      width: 80,
       keys: () => columns.relative.map((value, row) => (APART.includes(columns.kind[row]) ? Infinity : value)),
       hint: "the l2 norm of the difference over that of the older",
     },
-    { ...figure("cosine"), width: 80, text: (row) => cosineText(columns.cosine?.[row]), hint: "of the angle between both" },
+    { ...figure("cosine"), text: (row) => cosineText(columns.cosine?.[row]), hint: "of the angle between both" },
     {
       ...figure("changed"),
-      width: 84,
+      width: 98,
       text: (row) => (columns.changed[row] === null ? "" : whole(columns.changed[row])),
       hint: "entries whose bits differ",
     },

@@ -4,10 +4,10 @@ import { FONT, copied, fitted, keepDrawn } from "./canvas.js";
 import { element } from "./element.js";
 import { bandsOf } from "./layers.js";
 import { beyondAxis } from "./sparkline.js";
-import { shapeText, short, shownName } from "./text.js";
+import { axisText, shapeText, short, shownName } from "./text.js";
 import { theme } from "./theme.js";
 
-const [LEFT, RIGHT, TOP, PLOT, BANDS, CHANGES] = [50, 10, 8, 104, 20, 30];
+const [LEFT, RIGHT, TOP, PLOT, BANDS, CHANGES] = [60, 10, 8, 104, 20, 30];
 /** Pixels from which a weight is drawn as an outline; narrower ones are drawn as shades. */
 const OUTLINED = 7;
 
@@ -157,16 +157,16 @@ function drawAxis({ context, width, axis }) {
   context.font = FONT;
   context.textAlign = "right";
   context.textBaseline = "middle";
-  for (const [share, text] of [
-    [0, short(axis)],
-    [0.5, "0"],
-    [1, short(-axis)],
+  for (const [share, value] of [
+    [0, axis],
+    [0.5, 0],
+    [1, -axis],
   ]) {
     const y = Math.round(TOP + share * PLOT) + 0.5;
     context.fillStyle = line;
     context.fillRect(LEFT, y - 0.5, width - LEFT - RIGHT, 1);
     context.fillStyle = muted;
-    context.fillText(text.length > 7 ? text : String(Number(text)), LEFT - 7, share === 0 ? y + 3 : share === 1 ? y - 3 : y);
+    context.fillText(axisText(value), LEFT - 7, y + 3 - 6 * share);
   }
 }
 

@@ -4,7 +4,7 @@ import { columnsOf } from "./columns.js";
 import { attribute, element, nameElement, writeName } from "./element.js";
 import { sorted } from "./order.js";
 import { HEIGHT, WIDTH, drawSpark } from "./sparkline.js";
-import { counted, short, whole } from "./text.js";
+import { axisText, counted, whole } from "./text.js";
 import { onTheme } from "./theme.js";
 import { moved, virtual } from "./virtual.js";
 
@@ -172,9 +172,7 @@ function head(column, nth, onSort) {
 }
 
 function axisLabels(end) {
-  return [`${short(-end)}`, "0", short(end)].map((text) =>
-    element("span", {}, String(Number(text)).length < 7 ? String(Number(text)) : text),
-  );
+  return [-end, 0, end].map((value) => element("span", {}, axisText(value, 2)));
 }
 
 function cellClass({ key, right }) {

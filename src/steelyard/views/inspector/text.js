@@ -25,6 +25,13 @@ export function short(number, digits = 4) {
   return Number.isInteger(number) || size >= 9999.5 ? number.toFixed(0) : number.toPrecision(digits);
 }
 
+/** Write the end of an axis in the characters that its digits need: 0.5, 1e+8. */
+export function axisText(number, digits = 3) {
+  const rounded = Number(number.toPrecision(digits));
+  const [plain, power] = [String(rounded), rounded.toExponential()];
+  return plain.length <= power.length ? plain : power;
+}
+
 /** Write a count in few characters: 11.7 M. */
 export function rounded(number) {
   if (number < 10000) return whole(number);
