@@ -1,21 +1,62 @@
 // All weights in one picture: the order of the net from left to right, the numbers from low to high, all on one axis.
 
-import { FONT, copied, fitted, keepDrawn } from "./canvas.js";
+import { keepDrawn } from "./canvas.js";
 import { element } from "./element.js";
-import { bandsOf } from "./layers.js";
-import { beyondAxis } from "./sparkline.js";
-import { axisText, shapeText, short, shownName } from "./text.js";
-import { theme } from "./theme.js";
+import { drawMarks, drawStrip, rowAt, stripOf } from "./strip.js";
+import { shapeText, short } from "./text.js";
 
-const [LEFT, RIGHT, TOP, PLOT, BANDS, CHANGES] = [60, 10, 8, 104, 20, 30];
-/** Pixels from which a weight is drawn as an outline; narrower ones are drawn as shades. */
-const OUTLINED = 7;
+/** Rows that a key goes on, of so many up to the last one. */
+const STEPS = {
+  ArrowRight: () => 1,
+  ArrowUp: () => 1,
+  ArrowLeft: () => -1,
+  ArrowDown: () => -1,
+  PageUp: (last) => Math.ceil(last / 20),
+  PageDown: (last) => -Math.ceil(last / 20),
+  Home: (last) => -last,
+  End: (last) => last,
+};
+/** Milliseconds in which figures that come are drawn together. */
+const PAUSE = 250;
 
 /** The picture of an index. `onOpen(row)` is called for a weight that is chosen. */
 export function overview(index, root, onOpen) {
-  const canvas = element("canvas", { "aria-hidden": "true" });
-  const said = element("p", { class: "said" });
-  const slider = element(
+  const strip = stripOf(index, root);
+  const view = { index, strip, slider: sliderOf(index, strip.canvas), said: element("p", { class: "said" }) };
+  let [waiting, frame] = [0, 0];
+  listen(view, onOpen);
+  tell(view, -1);
+  keepDrawn(view.slider, (width) => {
+    strip.width = width;
+    drawStrip(strip);
+  });
+  return {
+    element: sectionOf(view),
+    open(row) {
+      strip.open = row;
+      tell(view, row);
+      if (strip.width) drawMarks(strip);
+    },
+    /** Shade what the table does not show. */
+    show(rows) {
+      strip.dimmed = rows.length === index.count ? null : new Uint8Array(index.count).fill(1);
+      if (strip.dimmed) rows.forEach((row) => (strip.dimmed[row] = 0));
+      cancelAnimationFrame(frame);
+      frame = requestAnimationFrame(() => drawStrip(strip));
+    },
+    refresh() {
+      if (!waiting) waiting = setTimeout(() => ((waiting = 0), drawStrip(strip)), PAUSE);
+    },
+  };
+}
+
+function sectionOf({ slider, said }) {
+  const title = element("div", { class: "title" }, element("h2", {}, "Overview"), said);
+  return element("section", { class: "overview", "aria-label": "Overview" }, title, slider);
+}
+
+function sliderOf(index, canvas) {
+  return element(
     "div",
     {
       class: "strip",
@@ -28,117 +69,41 @@ export function overview(index, root, onOpen) {
     },
     canvas,
   );
-  const holder = element(
-    "section",
-    { class: "overview", "aria-label": "Overview" },
-    element("div", { class: "title" }, element("h2", {}, "Overview"), said),
-    slider,
+}
+
+function listen(view, onOpen) {
+  const { index, strip, slider } = view;
+  slider.addEventListener("pointermove", (event) => pointAt(view, rowAt(strip, event.clientX)));
+  slider.addEventListener("pointerleave", () => pointAt(view, -1));
+  slider.addEventListener("click", (event) => index.count && onOpen(rowAt(strip, event.clientX)));
+  slider.addEventListener(
+    "focus",
+    () => strip.at < 0 && slider.matches(":focus-visible") && pointAt(view, Math.max(strip.open, 0)),
   );
-  const base = document.createElement("canvas");
-  let [width, at, open, dimmed, waiting, frame] = [0, -1, -1, null, 0, 0];
-  const height = TOP + PLOT + BANDS + (index.two ? CHANGES : 0);
-  const bands = bandsOf(root, 40);
-
-  const inner = () => width - LEFT - RIGHT;
-  const left = (row) => LEFT + (row / index.count) * inner();
-  const rowAt = (event) => {
-    const share = (event.clientX - canvas.getBoundingClientRect().left - LEFT) / inner();
-    return Math.max(0, Math.min(index.count - 1, Math.floor(share * index.count)));
-  };
-
-  function redraw(across = width) {
-    width = across;
-    if (!width || !index.count) return;
-    const context = fitted(base, width, height);
-    const scene = { context, index, width, inner: inner(), left, dimmed, axis: index.sparks[0].axis() };
-    drawAxis(scene);
-    if (inner() / index.count >= OUTLINED) drawOutlines(scene);
-    else drawShades(scene);
-    drawBands(scene, bands);
-    if (index.two) drawChanges(scene);
-    overlay();
-  }
-
-  function overlay() {
-    const context = fitted(canvas, width, height);
-    copied(context, base);
-    for (const [row, strong] of [
-      [at, false],
-      [open, true],
-    ])
-      if (row >= 0) marked(context, row, strong);
-  }
-
-  function marked(context, row, strong) {
-    const { accent, ink } = theme();
-    const [from, wide] = [left(row), Math.max(2, inner() / index.count)];
-    context.globalAlpha = strong ? 0.28 : 0.14;
-    context.fillStyle = strong ? accent : ink;
-    context.fillRect(from, TOP - 4, wide, height - BANDS - TOP + 4);
-    context.globalAlpha = 1;
-    if (!strong) return;
-    context.fillRect(from + wide / 2 - 1, TOP - 8, 2, 6);
-    context.fillRect(from, height - BANDS + 1, wide, 2);
-  }
-
-  function tell(row) {
-    said.textContent =
-      row < 0 ? hint(index) : `${index.shown[row]}  ·  ${shapeText(index.columns.shape[row])}${rangeText(index, row)}`;
-  }
-
-  function pointAt(row) {
-    at = row;
-    tell(row < 0 ? open : row);
-    if (row >= 0) {
-      slider.setAttribute("aria-valuenow", row);
-      slider.setAttribute("aria-valuetext", index.shown[row]);
-    }
-    overlay();
-  }
-
-  slider.addEventListener("pointermove", (event) => pointAt(rowAt(event)));
-  slider.addEventListener("pointerleave", () => pointAt(-1));
-  slider.addEventListener("click", (event) => index.count && onOpen(rowAt(event)));
-  slider.addEventListener("focus", () => at < 0 && slider.matches(":focus-visible") && pointAt(Math.max(open, 0)));
-  slider.addEventListener("blur", () => pointAt(-1));
+  slider.addEventListener("blur", () => pointAt(view, -1));
   slider.addEventListener("keydown", (event) => {
     const last = index.count - 1;
-    const steps = {
-      ArrowRight: 1,
-      ArrowUp: 1,
-      ArrowLeft: -1,
-      ArrowDown: -1,
-      PageUp: Math.ceil(last / 20),
-      PageDown: -Math.ceil(last / 20),
-      Home: -last,
-      End: last,
-    };
-    if (event.key in steps) pointAt(Math.max(0, Math.min(last, Math.max(at, 0) + steps[event.key])));
-    else if ((event.key === "Enter" || event.key === " ") && at >= 0) onOpen(at);
+    if (event.key in STEPS) pointAt(view, Math.max(0, Math.min(last, Math.max(strip.at, 0) + STEPS[event.key](last))));
+    else if ((event.key === "Enter" || event.key === " ") && strip.at >= 0) onOpen(strip.at);
     else return;
     event.preventDefault();
   });
-  tell(-1);
-  keepDrawn(slider, redraw);
+}
 
-  return {
-    element: holder,
-    open(row) {
-      open = row;
-      tell(row);
-      if (width) overlay();
-    },
-    /** Shade what the table does not show. */
-    show(rows) {
-      dimmed = rows.length === index.count ? null : new Uint8Array(index.count).fill(1);
-      if (dimmed) rows.forEach((row) => (dimmed[row] = 0));
-      cancelAnimationFrame(frame);
-      frame = requestAnimationFrame(() => redraw());
-    },
-    refresh() {
-      if (!waiting) waiting = setTimeout(() => ((waiting = 0), redraw()), 250);
-    },
-  };
+function pointAt(view, row) {
+  const { index, strip, slider } = view;
+  strip.at = row;
+  tell(view, row < 0 ? strip.open : row);
+  if (row >= 0) {
+    slider.setAttribute("aria-valuenow", row);
+    slider.setAttribute("aria-valuetext", index.shown[row]);
+  }
+  drawMarks(strip);
+}
+
+function tell({ index, said }, row) {
+  said.textContent =
+    row < 0 ? hint(index) : `${index.shown[row]}  ·  ${shapeText(index.columns.shape[row])}${rangeText(index, row)}`;
 }
 
 function hint(index) {
@@ -150,162 +115,4 @@ function hint(index) {
 function rangeText(index, row) {
   const [low, high] = [index.columns.min[row], index.columns.max[row]];
   return low === null ? "" : `  ·  ${short(low)} … ${short(high)}`;
-}
-
-function drawAxis({ context, width, axis }) {
-  const { muted, line } = theme();
-  context.font = FONT;
-  context.textAlign = "right";
-  context.textBaseline = "middle";
-  for (const [share, value] of [
-    [0, axis],
-    [0.5, 0],
-    [1, -axis],
-  ]) {
-    const y = Math.round(TOP + share * PLOT) + 0.5;
-    context.fillStyle = line;
-    context.fillRect(LEFT, y - 0.5, width - LEFT - RIGHT, 1);
-    context.fillStyle = muted;
-    context.fillText(axisText(value), LEFT - 7, y + 3 - 6 * share);
-  }
-}
-
-// Each weight as a shape that is wide where it has many numbers.
-function drawOutlines({ context, index, left, dimmed, axis, inner }) {
-  const sparks = index.sparks[0];
-  const half = Math.min(inner / index.count, 72) / 2;
-  for (let row = 0; row < index.count; row += 1) {
-    if (!sparks.has(row)) continue;
-    const [cells, end, middle] = [sparks.cells(row), sparks.end(row), left(row + 0.5)];
-    const [first, last] = [cells.findIndex(Boolean), cells.findLastIndex(Boolean)];
-    const points = Array.from(cells, (cell, nth) => [
-      (cell / 255) ** 0.75 * half * 0.94,
-      yOf(-end + ((nth + 0.5) * 2 * end) / cells.length, axis),
-    ]).slice(first, last + 1);
-    if (first < 0) {
-      arrow(context, middle, beyondAxis(index, row, axis));
-      continue;
-    }
-    context.fillStyle = theme().ink;
-    context.globalAlpha = dimmed?.[row] ? 0.16 : 0.86;
-    if (points.length === 1) context.fillRect(middle - points[0][0], points[0][1] - 1, 2 * points[0][0], 2);
-    context.beginPath();
-    points.forEach(([wide, y]) => context.lineTo(middle - Math.max(wide, 0.4), y));
-    points.reverse().forEach(([wide, y]) => context.lineTo(middle + Math.max(wide, 0.4), y));
-    context.fill();
-  }
-  context.globalAlpha = 1;
-}
-
-// A weight whose numbers all lie beyond the axis.
-function arrow(context, middle, side) {
-  if (!side) return;
-  const tip = side > 0 ? TOP + 2 : TOP + PLOT - 2;
-  context.fillStyle = theme().muted;
-  context.globalAlpha = 1;
-  context.beginPath();
-  context.moveTo(middle, tip);
-  context.lineTo(middle - 3.5, tip + side * 5);
-  context.lineTo(middle + 3.5, tip + side * 5);
-  context.fill();
-}
-
-function yOf(value, axis) {
-  return TOP + PLOT / 2 - (Math.max(-1, Math.min(1, value / axis)) * PLOT) / 2;
-}
-
-// Each column of pixels as the mean of the weights in it.
-function drawShades({ context, index, dimmed, axis, inner }) {
-  const density = devicePixelRatio || 1;
-  const [wide, high] = [Math.round(inner * density), Math.round(PLOT * density)];
-  const image = context.createImageData(wide, high);
-  const { inkBytes, panelBytes } = theme();
-  const sparks = index.sparks[0];
-  const shades = new Float32Array(high);
-  for (let x = 0; x < wide; x += 1) {
-    const [first, last] = [Math.floor((x / wide) * index.count), Math.max(1, Math.ceil(((x + 1) / wide) * index.count))];
-    shades.fill(0);
-    for (let row = first; row < last; row += 1) gathered(shades, sparks, row, axis, (dimmed?.[row] ? 0.12 : 1) / (last - first));
-    for (let y = 0; y < high; y += 1) {
-      const shade = Math.min(1, shades[y]) ** 0.6;
-      const at = (y * wide + x) * 4;
-      for (let part = 0; part < 3; part += 1)
-        image.data[at + part] = panelBytes[part] + (inkBytes[part] - panelBytes[part]) * shade;
-      image.data[at + 3] = shade > 0 ? 255 : 0;
-    }
-  }
-  const drawn = document.createElement("canvas");
-  [drawn.width, drawn.height] = [wide, high];
-  drawn.getContext("2d").putImageData(image, 0, 0);
-  context.drawImage(drawn, LEFT, TOP, inner, PLOT);
-}
-
-function gathered(shades, sparks, row, axis, strength) {
-  if (!sparks.has(row)) return;
-  const [cells, end, high] = [sparks.cells(row), sparks.end(row), shades.length];
-  const [step, shift] = [((axis / end) * cells.length) / high, ((axis / end + 1) * cells.length) / 2 - 0.5];
-  for (let y = 0; y < high; y += 1) {
-    const at = shift - step * (y + 0.5);
-    const bin = Math.floor(at);
-    const [near, far] = [cells[bin] ?? 0, cells[bin + 1] ?? 0];
-    if (near || far) shades[y] += ((near + (far - near) * (at - bin)) / 255) * strength;
-  }
-}
-
-function drawBands({ context, index, left, width }, bands) {
-  const { muted, soft, line } = theme();
-  const top = TOP + PLOT + (index.two ? CHANGES : 0) + 3;
-  context.textAlign = "left";
-  context.textBaseline = "middle";
-  context.font = FONT;
-  bands.forEach((band, nth) => {
-    const [from, to] = [left(band.rows[0]), left(band.rows[band.rows.length - 1] + 1)];
-    context.fillStyle = nth % 2 ? soft : line;
-    context.fillRect(from, top + 1, Math.max(to - from - 1, 0.5), 14);
-    const text = shortened(context, shownName(bandName(band)), to - from - 8);
-    context.fillStyle = muted;
-    if (text && to <= width) context.fillText(text, from + 4, top + 8.5);
-  });
-}
-
-// A number alone says little: the first of its kind has the name of what is numbered.
-function bandName({ label, parent }) {
-  const numbered = /^\d+$/.test(label) && parent?.parent && parent.layers.values().next().value.label === label;
-  return numbered ? `${parent.label}.${label}` : label;
-}
-
-function shortened(context, text, room) {
-  if (context.measureText(text).width <= room) return text;
-  for (let length = Math.min(text.length - 1, 24); length >= 3; length -= 1) {
-    const cut = `${text.slice(0, length)}…`;
-    if (context.measureText(cut).width <= room) return cut;
-  }
-  return "";
-}
-
-// Bars of the relative change, a power of ten each fifth: small changes are many, large ones matter.
-function drawChanges({ context, index, left, inner, dimmed }) {
-  const { accent, line, muted } = theme();
-  const [bottom, room] = [TOP + PLOT + CHANGES - 2, CHANGES - 8];
-  context.fillStyle = line;
-  context.fillRect(LEFT, bottom, inner, 1);
-  context.fillStyle = muted;
-  context.textAlign = "right";
-  context.fillText("change", LEFT - 7, bottom - room / 2);
-  context.fillStyle = accent;
-  const wide = Math.max(1, Math.min(inner / index.count - 1, 40));
-  for (let row = 0; row < index.count; row += 1) {
-    const [kind, relative] = [index.columns.kind[row], index.columns.relative[row]];
-    const share =
-      relative === null
-        ? kind === "equal"
-          ? 0
-          : 1
-        : relative > 0
-          ? Math.max(0.08, Math.min(1, 1 + Math.log10(relative) / 5))
-          : 0;
-    context.globalAlpha = dimmed?.[row] ? 0.25 : 1;
-    if (share) context.fillRect(left(row + 0.5) - wide / 2, bottom - share * room, wide, share * room);
-  }
-  context.globalAlpha = 1;
 }

@@ -1,0 +1,245 @@
+// The drawing of the overview: where each weight stands in it, and what is drawn of the weight.
+
+import { FONT, copied, fitted } from "./canvas.js";
+import { element } from "./element.js";
+import { bandsOf } from "./layers.js";
+import { beyondAxis } from "./sparkline.js";
+import { axisText, shownName } from "./text.js";
+import { theme } from "./theme.js";
+
+const [LEFT, RIGHT, TOP, PLOT, BANDS, CHANGES] = [60, 10, 8, 104, 20, 30];
+/** Pixels from which a weight is drawn as an outline; narrower ones are drawn as shades. */
+const OUTLINED = 7;
+
+/**
+ * The strip of an index: a canvas, and what is shown in it. `at` and `open` are rows that are marked, -1 for none;
+ * `dimmed` has a 1 for each row that is drawn faintly. All but the marks is drawn once, into `base`.
+ */
+export function stripOf(index, root) {
+  return {
+    index,
+    bands: bandsOf(root, 40),
+    canvas: element("canvas", { "aria-hidden": "true" }),
+    base: document.createElement("canvas"),
+    height: TOP + PLOT + BANDS + (index.two ? CHANGES : 0),
+    width: 0,
+    at: -1,
+    open: -1,
+    dimmed: null,
+  };
+}
+
+/** The row at a place of the window. */
+export function rowAt({ index, canvas, width }, x) {
+  const share = (x - canvas.getBoundingClientRect().left - LEFT) / plotWidth(width);
+  return Math.max(0, Math.min(index.count - 1, Math.floor(share * index.count)));
+}
+
+/** Draw all of a strip. */
+export function drawStrip(strip) {
+  const { index, base, width, height, dimmed, bands } = strip;
+  if (!width || !index.count) return;
+  const inner = plotWidth(width);
+  const left = (row) => leftOf(strip, row);
+  const scene = { context: fitted(base, width, height), index, width, inner, left, dimmed, axis: index.sparks[0].axis() };
+  drawAxis(scene);
+  if (inner / index.count >= OUTLINED) drawOutlines(scene);
+  else drawShades(scene);
+  drawBands(scene, bands);
+  if (index.two) drawChanges(scene);
+  drawMarks(strip);
+}
+
+/** Draw the rows that are marked over what is drawn. */
+export function drawMarks(strip) {
+  const context = fitted(strip.canvas, strip.width, strip.height);
+  copied(context, strip.base);
+  if (strip.at >= 0) mark(context, strip, strip.at, false);
+  if (strip.open >= 0) mark(context, strip, strip.open, true);
+}
+
+function mark(context, strip, row, strong) {
+  const { accent, ink } = theme();
+  const [from, wide] = [leftOf(strip, row), Math.max(2, plotWidth(strip.width) / strip.index.count)];
+  const bottom = strip.height - BANDS;
+  context.globalAlpha = strong ? 0.28 : 0.14;
+  context.fillStyle = strong ? accent : ink;
+  context.fillRect(from, TOP - 4, wide, bottom - TOP + 4);
+  context.globalAlpha = 1;
+  if (!strong) return;
+  context.fillRect(from + wide / 2 - 1, TOP - 8, 2, 6);
+  context.fillRect(from, bottom + 1, wide, 2);
+}
+
+function plotWidth(width) {
+  return width - LEFT - RIGHT;
+}
+
+function leftOf({ index, width }, row) {
+  return LEFT + (row / index.count) * plotWidth(width);
+}
+
+function drawAxis({ context, width, axis }) {
+  const { muted, line } = theme();
+  context.font = FONT;
+  context.textAlign = "right";
+  context.textBaseline = "middle";
+  for (const [share, value] of [
+    [0, axis],
+    [0.5, 0],
+    [1, -axis],
+  ]) {
+    const y = Math.round(TOP + share * PLOT) + 0.5;
+    context.fillStyle = line;
+    context.fillRect(LEFT, y - 0.5, width - LEFT - RIGHT, 1);
+    context.fillStyle = muted;
+    context.fillText(axisText(value), LEFT - 7, y + 3 - 6 * share);
+  }
+}
+
+// Each weight as a shape that is wide where it has many numbers.
+function drawOutlines({ context, index, left, dimmed, axis, inner }) {
+  const sparks = index.sparks[0];
+  const half = Math.min(inner / index.count, 72) / 2;
+  for (let row = 0; row < index.count; row += 1) {
+    if (!sparks.has(row)) continue;
+    const [points, middle] = [outline(sparks.cells(row), sparks.end(row), half, axis), left(row + 0.5)];
+    if (!points.length) {
+      arrow(context, middle, beyondAxis(index, row, axis));
+      continue;
+    }
+    context.fillStyle = theme().ink;
+    context.globalAlpha = dimmed?.[row] ? 0.16 : 0.86;
+    if (points.length === 1) context.fillRect(middle - points[0][0], points[0][1] - 1, 2 * points[0][0], 2);
+    context.beginPath();
+    points.forEach(([wide, y]) => context.lineTo(middle - Math.max(wide, 0.4), y));
+    points.reverse().forEach(([wide, y]) => context.lineTo(middle + Math.max(wide, 0.4), y));
+    context.fill();
+  }
+  context.globalAlpha = 1;
+}
+
+// Half widths and heights of an outline, from the first bin that has numbers to the last.
+function outline(cells, end, half, axis) {
+  const [first, last] = [cells.findIndex(Boolean), cells.findLastIndex(Boolean)];
+  if (first < 0) return [];
+  return Array.from(cells, (cell, nth) => [
+    (cell / 255) ** 0.75 * half * 0.94,
+    yOf(-end + ((nth + 0.5) * 2 * end) / cells.length, axis),
+  ]).slice(first, last + 1);
+}
+
+// A weight whose numbers all lie beyond the axis.
+function arrow(context, middle, side) {
+  if (!side) return;
+  const tip = side > 0 ? TOP + 2 : TOP + PLOT - 2;
+  context.fillStyle = theme().muted;
+  context.globalAlpha = 1;
+  context.beginPath();
+  context.moveTo(middle, tip);
+  context.lineTo(middle - 3.5, tip + side * 5);
+  context.lineTo(middle + 3.5, tip + side * 5);
+  context.fill();
+}
+
+function yOf(value, axis) {
+  return TOP + PLOT / 2 - (Math.max(-1, Math.min(1, value / axis)) * PLOT) / 2;
+}
+
+// Each column of pixels as the mean of the weights in it.
+function drawShades({ context, index, dimmed, axis, inner }) {
+  const density = devicePixelRatio || 1;
+  const [wide, high] = [Math.round(inner * density), Math.round(PLOT * density)];
+  const image = context.createImageData(wide, high);
+  const shades = new Float32Array(high);
+  for (let x = 0; x < wide; x += 1) {
+    const [first, last] = [Math.floor((x / wide) * index.count), Math.max(1, Math.ceil(((x + 1) / wide) * index.count))];
+    shades.fill(0);
+    for (let row = first; row < last; row += 1)
+      gathered(shades, index.sparks[0], row, axis, (dimmed?.[row] ? 0.12 : 1) / (last - first));
+    shadeColumn(image, x, shades);
+  }
+  const drawn = document.createElement("canvas");
+  [drawn.width, drawn.height] = [wide, high];
+  drawn.getContext("2d").putImageData(image, 0, 0);
+  context.drawImage(drawn, LEFT, TOP, inner, PLOT);
+}
+
+function shadeColumn(image, x, shades) {
+  const { inkBytes, panelBytes } = theme();
+  for (let y = 0; y < image.height; y += 1) {
+    const shade = Math.min(1, shades[y]) ** 0.6;
+    const at = (y * image.width + x) * 4;
+    for (let part = 0; part < 3; part += 1)
+      image.data[at + part] = panelBytes[part] + (inkBytes[part] - panelBytes[part]) * shade;
+    image.data[at + 3] = shade > 0 ? 255 : 0;
+  }
+}
+
+function gathered(shades, sparks, row, axis, strength) {
+  if (!sparks.has(row)) return;
+  const [cells, end, high] = [sparks.cells(row), sparks.end(row), shades.length];
+  const [step, shift] = [((axis / end) * cells.length) / high, ((axis / end + 1) * cells.length) / 2 - 0.5];
+  for (let y = 0; y < high; y += 1) {
+    const at = shift - step * (y + 0.5);
+    const bin = Math.floor(at);
+    const [near, far] = [cells[bin] ?? 0, cells[bin + 1] ?? 0];
+    if (near || far) shades[y] += ((near + (far - near) * (at - bin)) / 255) * strength;
+  }
+}
+
+function drawBands({ context, index, left, width }, bands) {
+  const { muted, soft, line } = theme();
+  const top = TOP + PLOT + (index.two ? CHANGES : 0) + 3;
+  context.textAlign = "left";
+  context.textBaseline = "middle";
+  context.font = FONT;
+  bands.forEach((band, nth) => {
+    const [from, to] = [left(band.rows[0]), left(band.rows[band.rows.length - 1] + 1)];
+    context.fillStyle = nth % 2 ? soft : line;
+    context.fillRect(from, top + 1, Math.max(to - from - 1, 0.5), 14);
+    const text = shortened(context, shownName(bandName(band)), to - from - 8);
+    context.fillStyle = muted;
+    if (text && to <= width) context.fillText(text, from + 4, top + 8.5);
+  });
+}
+
+// A number alone says little: the first of its kind has the name of what is numbered.
+function bandName({ label, parent }) {
+  const numbered = /^\d+$/.test(label) && parent?.parent && parent.layers.values().next().value.label === label;
+  return numbered ? `${parent.label}.${label}` : label;
+}
+
+function shortened(context, text, room) {
+  if (context.measureText(text).width <= room) return text;
+  for (let length = Math.min(text.length - 1, 24); length >= 3; length -= 1) {
+    const cut = `${text.slice(0, length)}…`;
+    if (context.measureText(cut).width <= room) return cut;
+  }
+  return "";
+}
+
+// Bars of the relative change.
+function drawChanges({ context, index, left, inner, dimmed }) {
+  const { accent, line, muted } = theme();
+  const [bottom, room] = [TOP + PLOT + CHANGES - 2, CHANGES - 8];
+  context.fillStyle = line;
+  context.fillRect(LEFT, bottom, inner, 1);
+  context.fillStyle = muted;
+  context.textAlign = "right";
+  context.fillText("change", LEFT - 7, bottom - room / 2);
+  context.fillStyle = accent;
+  const wide = Math.max(1, Math.min(inner / index.count - 1, 40));
+  for (let row = 0; row < index.count; row += 1) {
+    const share = changeShare(index.columns.kind[row], index.columns.relative[row]);
+    context.globalAlpha = dimmed?.[row] ? 0.25 : 1;
+    if (share) context.fillRect(left(row + 0.5) - wide / 2, bottom - share * room, wide, share * room);
+  }
+  context.globalAlpha = 1;
+}
+
+// A power of ten each fifth: small changes are many, large ones matter. What cannot be compared has changed most.
+function changeShare(kind, relative) {
+  if (relative === null) return kind === "equal" ? 0 : 1;
+  return relative > 0 ? Math.max(0.08, Math.min(1, 1 + Math.log10(relative) / 5)) : 0;
+}
