@@ -1,167 +1,139 @@
 // A matrix as a picture of few cells: blue is negative, orange positive, the middle of the scale is zero.
 
 import { fitted, keepDrawn } from "./canvas.js";
+import { around, cellOf, nearestCell, valueOf, windowOf } from "./cells.js";
+import { followPointer } from "./drag.js";
 import { element } from "./element.js";
+import { legend } from "./legend.js";
 import { unravelled } from "./place.js";
 import { counted, indexText, short, whole } from "./text.js";
-import { colourOf, theme } from "./theme.js";
+import { theme } from "./theme.js";
 
 const [TALLEST, SHORTEST, LARGEST, FLAT] = [420, 120, 22, 30];
 /** Pixels from which cells are all drawn of one size; smaller ones fill the width. */
 const EVEN = 8;
+
+/** Cells down and right that a key goes on. */
+const STEPS = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
+/** The window that a key zooms to. */
+const ZOOMS = {
+  "+": (picture, cell) => around(picture, cell, 0.5),
+  Enter: (picture, cell) => around(picture, cell, 0.5),
+  "-": (picture, cell) => around(picture, cell, 2),
+  0: () => null,
+};
 
 /**
  * A heat map of weights of a shape. `onZoom(window)` is called for a part that is chosen, if it can be zoomed.
  * show(picture, scale) draws, mark(at) rings the cell of an entry.
  */
 export function heatmap({ title, shape, heading = true, onZoom = null }) {
+  const map = {
+    ...partsOf(title),
+    shape,
+    onZoom,
+    picture: null,
+    scale: 1,
+    clipped: false,
+    size: null,
+    cursor: null,
+    dragged: null,
+    entry: null,
+  };
+  listen(map);
+  keepDrawn(map.drawing, (width) => draw(map, width));
+  return {
+    element: figureOf(map, heading && title),
+    /** Draw a picture in colours that reach to a magnitude; with `clipped`, larger ones have the last colour. */
+    show(picture, scale = picture.scale, clipped = false) {
+      Object.assign(map, { picture, scale: scale || 1, clipped, cursor: null });
+      map.caption.textContent = captionOf(picture);
+      map.readout.textContent = "";
+      draw(map);
+    },
+    mark(at) {
+      map.entry = at;
+      draw(map);
+      const cell = at !== null && map.picture && cellOf(map.picture, at);
+      if (cell) map.readout.textContent = cellText(map.picture, cell, shape);
+    },
+  };
+}
+
+function partsOf(title) {
   const canvas = element("canvas", {
     tabindex: "0",
     role: "application",
     "aria-roledescription": "heat map",
     "aria-label": `Heat map of ${title}: arrow keys go from cell to cell`,
   });
-  const drawing = element("div", { class: "drawing" }, canvas);
-  const readout = element("p", { class: "readout", "aria-live": "polite" });
-  const legend = legendElement();
-  const caption = element("p", { class: "caption" });
-  const base = document.createElement("canvas");
-  let picture = null;
-  let scale = 1;
-  let size = null;
-  let cursor = null;
-  let dragged = null;
-  let entry = null;
-
-  function redraw(width = drawing.clientWidth) {
-    if (!picture || !width) return;
-    size = sizeOf(picture, width);
-    paint(base, picture, scale);
-    const context = fitted(canvas, size.cell * picture.width, size.high * picture.height);
-    context.imageSmoothingEnabled = false;
-    context.drawImage(base, 0, 0, size.cell * picture.width, size.high * picture.height);
-    if (entry !== null) ring(context, cellOf(picture, entry), size, 3);
-    if (cursor) ring(context, cursor, size, 1.5);
-    if (dragged?.to) boxed(context, dragged, size);
-    legend.draw(scale, picture);
-  }
-
-  function pointAt(cell) {
-    cursor = cell;
-    readout.textContent = cell ? cellText(picture, cell, shape) : "";
-    redraw();
-  }
-
-  function cellAt(event) {
-    const cell = [Math.floor(event.offsetY / size.high), Math.floor(event.offsetX / size.cell)];
-    return [Math.max(0, Math.min(picture.height - 1, cell[0])), Math.max(0, Math.min(picture.width - 1, cell[1]))];
-  }
-
-  canvas.addEventListener("pointerdown", (event) => {
-    if (!onZoom || event.button || !picture) return;
-    dragged = { from: cellAt(event), to: null };
-    canvas.setPointerCapture(event.pointerId);
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    if (!picture) return;
-    const cell = cellAt(event);
-    if (dragged && (dragged.to || cell.join() !== dragged.from.join())) dragged.to = cell;
-    pointAt(cell);
-  });
-  canvas.addEventListener("pointerup", () => {
-    const chosen = dragged;
-    dragged = null;
-    if (chosen?.to) onZoom(windowOf(picture, chosen.from, chosen.to));
-  });
-  canvas.addEventListener("pointerleave", () => !dragged && pointAt(null));
-  canvas.addEventListener("blur", () => pointAt(null));
-  canvas.addEventListener("dblclick", (event) => onZoom?.(around(picture, cellAt(event), 0.25)));
-  canvas.addEventListener("keydown", (event) => {
-    if (!picture || event.ctrlKey || event.metaKey) return;
-    const steps = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
-    const [y, x] = cursor ?? (entry === null ? null : cellOf(picture, entry)) ?? [0, 0];
-    if (event.key in steps)
-      pointAt([
-        Math.max(0, Math.min(picture.height - 1, y + steps[event.key][0])),
-        Math.max(0, Math.min(picture.width - 1, x + steps[event.key][1])),
-      ]);
-    else if (onZoom && (event.key === "+" || event.key === "Enter")) onZoom(around(picture, [y, x], 0.5));
-    else if (onZoom && event.key === "-") onZoom(around(picture, [y, x], 2));
-    else if (onZoom && event.key === "0") onZoom(null);
-    else return;
-    event.preventDefault();
-  });
-  keepDrawn(drawing, redraw);
-
   return {
-    element: element(
-      "figure",
-      { class: "heatmap" },
-      heading && element("h4", {}, title),
-      drawing,
-      readout,
-      legend.element,
-      caption,
-    ),
-    /** Draw a picture in colours that reach to a magnitude; with `clipped`, larger ones have the last colour. */
-    show(next, to = next.scale, clipped = false) {
-      [picture, scale, cursor] = [next, to || 1, null];
-      legend.clip(clipped);
-      caption.textContent = captionOf(next);
-      readout.textContent = "";
-      redraw();
-    },
-    mark(at) {
-      entry = at;
-      redraw();
-      if (at !== null && picture && cellOf(picture, at)) readout.textContent = cellText(picture, cellOf(picture, at), shape);
-    },
-    cell: (y, x) => ({ value: valueOf(picture, y, x), colour: colourOf(valueOf(picture, y, x) / scale), ...size }),
+    canvas,
+    drawing: element("div", { class: "drawing" }, canvas),
+    base: document.createElement("canvas"),
+    readout: element("p", { class: "readout", "aria-live": "polite" }),
+    legend: legend(),
+    caption: element("p", { class: "caption" }),
   };
 }
 
-/** The window twice as large, half as large and so on about a cell. */
-export function around(picture, [y, x], times) {
-  const [top, left, bottom, right] = picture.window;
-  const cut = (from, to, middle, whole) => {
-    const length = Math.max(Math.min(whole, 8), Math.min(whole, Math.round((to - from) * times)));
-    const start = Math.max(0, Math.min(whole - length, Math.round(middle - length / 2)));
-    return [start, start + length];
-  };
-  const [up, down] = cut(top, bottom, top + (y + 0.5) * picture.down, picture.rows);
-  const [near, far] = cut(left, right, left + (x + 0.5) * picture.across, picture.columns);
-  return [up, near, down, far];
+function figureOf({ drawing, readout, legend: { element: colours }, caption }, heading) {
+  return element("figure", { class: "heatmap" }, heading && element("h4", {}, heading), drawing, readout, colours, caption);
 }
 
-/** The magnitude below which 99 of 100 cells lie. */
-export function usual(picture) {
-  const sizes = Float64Array.from({ length: picture.width * picture.height }, (_, nth) => Math.abs(valueOf(picture, 0, nth)));
-  const known = sizes.filter((size) => !Number.isNaN(size)).sort();
-  return known.length ? known[Math.floor((known.length - 1) * 0.99)] || picture.scale : 0;
+function listen(map) {
+  const { canvas } = map;
+  followPointer(canvas, {
+    cellAt: (event) => cellAt(map, event),
+    mayDrag: (event) => map.onZoom && !event.button && map.picture,
+    onPoint(cell, part) {
+      map.dragged = part;
+      pointAt(map, cell);
+    },
+    onPart({ from, to }) {
+      map.dragged = null;
+      map.onZoom(windowOf(map.picture, from, to));
+    },
+  });
+  canvas.addEventListener("blur", () => pointAt(map, null));
+  canvas.addEventListener("dblclick", (event) => map.onZoom?.(around(map.picture, cellAt(map, event), 0.25)));
+  canvas.addEventListener("keydown", (event) => onKey(map, event));
 }
 
-/** The number in a cell, NaN where it is not finite. */
-export function valueOf(picture, y, x) {
-  const cell = picture.cells[y * picture.width + x];
-  if (!(picture.cells instanceof Int8Array)) return cell;
-  return cell === -128 ? Number.NaN : (cell / 127) * picture.scale;
+function onKey(map, event) {
+  const { picture, cursor, entry, onZoom } = map;
+  if (!picture || event.ctrlKey || event.metaKey) return;
+  const [y, x] = cursor ?? (entry === null ? null : cellOf(picture, entry)) ?? [0, 0];
+  if (event.key in STEPS) {
+    const [down, right] = STEPS[event.key];
+    pointAt(map, nearestCell(picture, y + down, x + right));
+  } else if (onZoom && event.key in ZOOMS) onZoom(ZOOMS[event.key](picture, [y, x]));
+  else return;
+  event.preventDefault();
 }
 
-function cellOf(picture, at) {
-  const [top, left, bottom, right] = picture.window;
-  const [row, column] = [Math.floor(at / picture.columns), at % picture.columns];
-  if (row < top || row >= bottom || column < left || column >= right) return null;
-  return [Math.floor((row - top) / picture.down), Math.floor((column - left) / picture.across)];
+function cellAt({ picture, size }, event) {
+  return picture && nearestCell(picture, Math.floor(event.offsetY / size.high), Math.floor(event.offsetX / size.cell));
 }
 
-function windowOf(picture, [y0, x0], [y1, x1]) {
-  const [top, left, bottom, right] = picture.window;
-  return [
-    top + Math.min(y0, y1) * picture.down,
-    left + Math.min(x0, x1) * picture.across,
-    Math.min(bottom, top + (Math.max(y0, y1) + 1) * picture.down),
-    Math.min(right, left + (Math.max(x0, x1) + 1) * picture.across),
-  ];
+function pointAt(map, cell) {
+  map.cursor = cell;
+  map.readout.textContent = cell ? cellText(map.picture, cell, map.shape) : "";
+  draw(map);
+}
+
+function draw(map, width = map.drawing.clientWidth) {
+  const { picture, scale, base, entry, cursor, dragged } = map;
+  if (!picture || !width) return;
+  const size = (map.size = sizeOf(picture, width));
+  paint(base, picture, scale);
+  const context = fitted(map.canvas, size.cell * picture.width, size.high * picture.height);
+  context.imageSmoothingEnabled = false;
+  context.drawImage(base, 0, 0, size.cell * picture.width, size.high * picture.height);
+  if (entry !== null) ring(context, cellOf(picture, entry), size, 3);
+  if (cursor) ring(context, cursor, size, 1.5);
+  if (dragged) boxed(context, dragged, size);
+  map.legend.draw(scale, picture, map.clipped);
 }
 
 function cellText(picture, [y, x], shape) {
@@ -227,21 +199,4 @@ function boxed(context, { from, to }, { cell, high }) {
   context.lineWidth = 1.5;
   const [x, y] = [Math.min(from[1], to[1]), Math.min(from[0], to[0])];
   context.strokeRect(x * cell, y * high, (Math.abs(to[1] - from[1]) + 1) * cell, (Math.abs(to[0] - from[0]) + 1) * high);
-}
-
-function legendElement() {
-  const canvas = element("canvas", { "aria-hidden": "true" });
-  const [low, high] = [element("span", {}), element("span", {})];
-  let clipped = false;
-  const lost = element("span", { class: "lost", hidden: true }, element("i", {}), "not finite");
-  function draw(scale, picture) {
-    const context = fitted(canvas, 120, 10);
-    for (let nth = 0; nth < 120; nth += 1) {
-      context.fillStyle = colourOf((nth - 59.5) / 59.5);
-      context.fillRect(nth, 0, 1.5, 10);
-    }
-    [low.textContent, high.textContent] = [(clipped ? "\u2264 " : "") + short(-scale), (clipped ? "\u2265 " : "") + short(scale)];
-    lost.hidden = picture.cells instanceof Int8Array ? !picture.cells.includes(-128) : !picture.cells.some(Number.isNaN);
-  }
-  return { element: element("div", { class: "legend" }, low, canvas, high, lost), draw, clip: (on) => (clipped = on) };
 }

@@ -1,0 +1,57 @@
+// The cells of a picture of a matrix: where each stands, what it holds, and which part of the matrix it stands for.
+
+/** The window twice as large, half as large and so on about a cell. */
+export function around(picture, [y, x], times) {
+  const [top, left, bottom, right] = picture.window;
+  const cut = (from, to, middle, whole) => {
+    const length = Math.max(Math.min(whole, 8), Math.min(whole, Math.round((to - from) * times)));
+    const start = Math.max(0, Math.min(whole - length, Math.round(middle - length / 2)));
+    return [start, start + length];
+  };
+  const [up, down] = cut(top, bottom, top + (y + 0.5) * picture.down, picture.rows);
+  const [near, far] = cut(left, right, left + (x + 0.5) * picture.across, picture.columns);
+  return [up, near, down, far];
+}
+
+/** The magnitude below which 99 of 100 cells lie. */
+export function usual(picture) {
+  const sizes = Float64Array.from({ length: picture.width * picture.height }, (_, nth) => Math.abs(valueOf(picture, 0, nth)));
+  const known = sizes.filter((size) => !Number.isNaN(size)).sort();
+  return known.length ? known[Math.floor((known.length - 1) * 0.99)] || picture.scale : 0;
+}
+
+/** The number in a cell, NaN where it is not finite. */
+export function valueOf(picture, y, x) {
+  const cell = picture.cells[y * picture.width + x];
+  if (!(picture.cells instanceof Int8Array)) return cell;
+  return cell === -128 ? Number.NaN : (cell / 127) * picture.scale;
+}
+
+/** The cell of an entry of the matrix, null where the picture does not have it. */
+export function cellOf(picture, at) {
+  const [top, left, bottom, right] = picture.window;
+  const [row, column] = [Math.floor(at / picture.columns), at % picture.columns];
+  if (row < top || row >= bottom || column < left || column >= right) return null;
+  return [Math.floor((row - top) / picture.down), Math.floor((column - left) / picture.across)];
+}
+
+/** The part of the matrix between two cells. */
+export function windowOf(picture, [y0, x0], [y1, x1]) {
+  const [top, left, bottom, right] = picture.window;
+  return [
+    top + Math.min(y0, y1) * picture.down,
+    left + Math.min(x0, x1) * picture.across,
+    Math.min(bottom, top + (Math.max(y0, y1) + 1) * picture.down),
+    Math.min(right, left + (Math.max(x0, x1) + 1) * picture.across),
+  ];
+}
+
+/** The cell of a picture that is nearest to a place. */
+export function nearestCell(picture, y, x) {
+  return [Math.max(0, Math.min(picture.height - 1, y)), Math.max(0, Math.min(picture.width - 1, x))];
+}
+
+/** Whether any cell is not finite. */
+export function hasLost({ cells }) {
+  return cells instanceof Int8Array ? cells.includes(-128) : cells.some(Number.isNaN);
+}

@@ -1,0 +1,27 @@
+// A part of a picture that is chosen by dragging over it.
+
+/**
+ * Follow the pointer over a canvas: `cellAt(event)` is the cell below it, `mayDrag(event)` whether a part can be chosen.
+ * `onPoint(cell, part)` is told where it is, null outside, and the part {from, to} that it drags over, or null;
+ * `onPart(part)` is told of a part when the pointer lets it go.
+ */
+export function followPointer(canvas, { cellAt, mayDrag, onPoint, onPart }) {
+  let [from, part] = [null, null];
+  canvas.addEventListener("pointerdown", (event) => {
+    if (!mayDrag(event)) return;
+    from = cellAt(event);
+    canvas.setPointerCapture(event.pointerId);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    const to = cellAt(event);
+    // A click is no part; a part may shrink to one cell.
+    if (from && (part || to.join() !== from.join())) part = { from, to };
+    onPoint(to, part);
+  });
+  canvas.addEventListener("pointerup", () => {
+    const chosen = part;
+    [from, part] = [null, null];
+    if (chosen) onPart(chosen);
+  });
+  canvas.addEventListener("pointerleave", () => from || onPoint(null, null));
+}
