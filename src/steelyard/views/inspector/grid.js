@@ -1,20 +1,57 @@
-// The numbers of a weight as a grid of any size, asked for in tiles when they come into sight.
+// The numbers of a weight as a grid of any size, of which those in sight are in the page.
 
 import { attribute, element } from "./element.js";
 import { entryOf, placeText } from "./place.js";
 import { whole } from "./text.js";
+import { tilesOf } from "./tiles.js";
 
 const [ROW, SIDE, HEAD] = [22, 64, 22];
 /** Pixels of a number, of a type with many digits, and with two such parts: an exponent must not be cut off. */
 const [COLUMN, LONG, PAIR] = [118, 184, 330];
-const [TALL, WIDE, KEPT] = [64, 32, 64];
 /** Longest scroller that browsers lay out exactly. */
 const LONGEST = 8e6;
+/** Where a key goes to from an entry. */
+const STEPS = {
+  ArrowDown: (y, x) => [y + 1, x],
+  ArrowUp: (y, x) => [y - 1, x],
+  ArrowRight: (y, x) => [y, x + 1],
+  ArrowLeft: (y, x) => [y, x - 1],
+  PageDown: (y, x, { tall }) => [y + tall, x],
+  PageUp: (y, x, { tall }) => [y - tall, x],
+  Home: (y) => [y, 0],
+  End: (y, x, { columns }) => [y, columns - 1],
+};
 
 /** The grid of a row on a side: `read(window)` returns the texts of the numbers in it. */
 export function valuesGrid({ index, row, size: [rows, columns], read }) {
   const column = widthOf(index.columns.dtype[row]);
-  const tiles = new Map();
+  const lengths = [HEAD + rows * ROW, SIDE + columns * column].map((length) => Math.min(length, LONGEST));
+  const parts = partsOf(`Numbers of ${index.shown[row]}`, rows, columns);
+  // What is in sight begins at `top` and `left`; `waits` while an entry to go to is not in sight yet.
+  const sight = { top: 0, left: 0, tall: 0, wide: 0, cursor: [0, 0], chosen: false, waits: false };
+  const grid = { index, row, rows, columns, column, lengths, ...parts, ...sight };
+  grid.tiles = tilesOf([rows, columns], read, {
+    onRead() {
+      if (grid.holder.isConnected) draw(grid);
+      tell(grid);
+    },
+    onError: (message) => (grid.readout.textContent = message),
+  });
+  [grid.sizer.style.height, grid.sizer.style.width] = lengths.map((length) => `${length}px`);
+  grid.holder.style.setProperty("--column", `${column}px`);
+  listen(grid);
+  return {
+    element: element("div", { class: "numbers" }, grid.holder, grid.readout),
+    /** Go to an entry, also before the grid stands in the page. */
+    go(at) {
+      grid.cursor = [Math.floor(at / columns), at % columns];
+      grid.waits = true;
+      if (grid.holder.isConnected) measure(grid);
+    },
+  };
+}
+
+function partsOf(label, rows, columns) {
   const view = element("div", { class: "view", role: "none" });
   const sizer = element("div", { class: "sizer", role: "none" }, view);
   const holder = element(
@@ -23,154 +60,121 @@ export function valuesGrid({ index, row, size: [rows, columns], read }) {
       class: "values",
       role: "grid",
       tabindex: "0",
-      "aria-label": `Numbers of ${index.shown[row]}`,
+      "aria-label": label,
       "aria-rowcount": rows + 1,
       "aria-colcount": columns + 1,
-      on: { keydown: onKey, click: onClick },
     },
     sizer,
   );
-  const readout = element("p", { class: "readout", "aria-live": "polite" });
-  const lengths = [HEAD + rows * ROW, SIDE + columns * column].map((length) => Math.min(length, LONGEST));
-  [sizer.style.height, sizer.style.width] = lengths.map((length) => `${length}px`);
-  holder.style.setProperty("--column", `${column}px`);
-  let [top, left, tall, wide] = [0, 0, 0, 0];
-  let cursor = [0, 0];
-  let chosen = false;
-  let waits = false;
+  return { view, sizer, holder, readout: element("p", { class: "readout", "aria-live": "polite" }) };
+}
 
-  function measure() {
-    tall = Math.min(rows, Math.max(1, Math.floor((holder.clientHeight - HEAD) / ROW)));
-    wide = Math.min(columns, Math.max(1, Math.floor((holder.clientWidth - SIDE) / column)));
-    [view.style.height, view.style.width] = [`${holder.clientHeight}px`, `${holder.clientWidth}px`];
-    scrolled();
-    if (waits && holder.clientHeight) pointAt(...cursor);
-  }
-
-  function scrolled() {
-    top = placed(holder.scrollTop, lengths[0] - holder.clientHeight, rows - tall);
-    left = placed(holder.scrollLeft, lengths[1] - holder.clientWidth, columns - wide);
-    draw();
-  }
-
-  function draw() {
-    const lines = [line(-1)];
-    for (let y = top; y < top + tall; y += 1) lines.push(line(y));
-    view.replaceChildren(...lines);
-    attribute(holder, "aria-activedescendant", chosen ? "value" : null);
-  }
-
-  function line(y) {
-    const cells = [element("div", { class: "side", role: y < 0 ? "columnheader" : "rowheader" }, y < 0 ? "" : whole(y))];
-    for (let x = left; x < left + wide; x += 1) {
-      if (y < 0) cells.push(element("div", { class: "top", role: "columnheader", "aria-colindex": x + 2 }, whole(x)));
-      else cells.push(cell(y, x));
-    }
-    return element("div", { class: "line", role: "row", "aria-rowindex": y + 2 }, ...cells);
-  }
-
-  function cell(y, x) {
-    const text = textAt(y, x);
-    const here = chosen && cursor[0] === y && cursor[1] === x;
-    return element(
-      "div",
-      {
-        class: here ? "value here" : "value",
-        id: here ? "value" : null,
-        role: "gridcell",
-        "aria-colindex": x + 2,
-        "data-y": y,
-        "data-x": x,
-        title: text,
-      },
-      text ?? "…",
-    );
-  }
-
-  function textAt(y, x) {
-    const [down, across] = [Math.floor(y / TALL), Math.floor(x / WIDE)];
-    const tile = tiles.get(`${down} ${across}`) ?? ask(down, across);
-    return tile.texts?.[(y - down * TALL) * tile.width + (x - across * WIDE)];
-  }
-
-  function ask(down, across) {
-    const window = [down * TALL, across * WIDE, Math.min(rows, (down + 1) * TALL), Math.min(columns, (across + 1) * WIDE)];
-    const tile = { texts: null, width: window[3] - window[1] };
-    tiles.set(`${down} ${across}`, tile);
-    if (tiles.size > KEPT) tiles.delete(tiles.keys().next().value);
-    read(window).then(
-      (texts) => {
-        tile.texts = texts;
-        if (holder.isConnected) draw();
-        tell();
-      },
-      (error) => (readout.textContent = error.message),
-    );
-    return tile;
-  }
-
-  function tell() {
-    if (!chosen) return;
-    const at = cursor[0] * columns + cursor[1];
-    const entry = entryOf(index, row, at);
-    readout.textContent = `${placeText(index, row, at)} = ${textAt(...cursor) ?? "…"}${entry === null ? "" : `  ·  entry ${entry} of the vector`}`;
-  }
-
-  function pointAt(y, x) {
-    [cursor, chosen, waits] = [[y, x], true, false];
-    const down = y < top ? y : y >= top + tall ? y - tall + 1 : top;
-    const right = x < left ? x : x >= left + wide ? x - wide + 1 : left;
-    if (down !== top) holder.scrollTop = pixels(down, lengths[0] - holder.clientHeight, rows - tall);
-    if (right !== left) holder.scrollLeft = pixels(right, lengths[1] - holder.clientWidth, columns - wide);
-    [top, left] = [down, right];
-    draw();
-    tell();
-  }
-
-  function onKey(event) {
-    const [y, x] = cursor;
-    const steps = {
-      ArrowDown: [y + 1, x],
-      ArrowUp: [y - 1, x],
-      ArrowRight: [y, x + 1],
-      ArrowLeft: [y, x - 1],
-      PageDown: [y + tall, x],
-      PageUp: [y - tall, x],
-      Home: [y, 0],
-      End: [y, columns - 1],
-    };
-    if (!(event.key in steps) || event.altKey || event.metaKey) return;
-    const [down, right] = chosen ? steps[event.key] : cursor;
-    pointAt(Math.max(0, Math.min(rows - 1, down)), Math.max(0, Math.min(columns - 1, right)));
-    event.preventDefault();
-  }
-
-  function onClick(event) {
+function listen(grid) {
+  const { holder } = grid;
+  holder.addEventListener("keydown", (event) => onKey(grid, event));
+  holder.addEventListener("click", (event) => {
     const { y, x } = event.target.dataset;
-    if (y !== undefined) pointAt(Number(y), Number(x));
-  }
-
-  holder.addEventListener("scroll", () => {
-    const [down, right] = [
-      placed(holder.scrollTop, lengths[0] - holder.clientHeight, rows - tall),
-      placed(holder.scrollLeft, lengths[1] - holder.clientWidth, columns - wide),
-    ];
-    if (down !== top || right !== left) scrolled();
+    if (y !== undefined) pointAt(grid, Number(y), Number(x));
   });
-  new ResizeObserver(measure).observe(holder);
-  return {
-    element: element("div", { class: "numbers" }, holder, readout),
-    /** Go to an entry, also before the grid stands in the page. */
-    go(at) {
-      cursor = [Math.floor(at / columns), at % columns];
-      waits = true;
-      if (holder.isConnected) measure();
+  holder.addEventListener("scroll", () => {
+    const [top, left] = scrolledTo(grid);
+    if (top !== grid.top || left !== grid.left) scroll(grid);
+  });
+  new ResizeObserver(() => measure(grid)).observe(holder);
+}
+
+function measure(grid) {
+  const { holder, view, rows, columns, column } = grid;
+  grid.tall = Math.min(rows, Math.max(1, Math.floor((holder.clientHeight - HEAD) / ROW)));
+  grid.wide = Math.min(columns, Math.max(1, Math.floor((holder.clientWidth - SIDE) / column)));
+  [view.style.height, view.style.width] = [`${holder.clientHeight}px`, `${holder.clientWidth}px`];
+  scroll(grid);
+  if (grid.waits && holder.clientHeight) pointAt(grid, ...grid.cursor);
+}
+
+function scroll(grid) {
+  [grid.top, grid.left] = scrolledTo(grid);
+  draw(grid);
+}
+
+function pointAt(grid, y, x) {
+  const { top, left, tall, wide } = grid;
+  Object.assign(grid, { cursor: [y, x], chosen: true, waits: false });
+  [grid.top, grid.left] = [inSight(y, top, tall), inSight(x, left, wide)];
+  if (grid.top !== top) grid.holder.scrollTop = pixels(grid.top, roomOf(grid)[0], grid.rows - tall);
+  if (grid.left !== left) grid.holder.scrollLeft = pixels(grid.left, roomOf(grid)[1], grid.columns - wide);
+  draw(grid);
+  tell(grid);
+}
+
+function onKey(grid, event) {
+  if (!(event.key in STEPS) || event.altKey || event.metaKey) return;
+  const [y, x] = grid.chosen ? STEPS[event.key](...grid.cursor, grid) : grid.cursor;
+  pointAt(grid, Math.max(0, Math.min(grid.rows - 1, y)), Math.max(0, Math.min(grid.columns - 1, x)));
+  event.preventDefault();
+}
+
+function draw(grid) {
+  const lines = [line(grid, -1)];
+  for (let y = grid.top; y < grid.top + grid.tall; y += 1) lines.push(line(grid, y));
+  grid.view.replaceChildren(...lines);
+  attribute(grid.holder, "aria-activedescendant", grid.chosen ? "value" : null);
+}
+
+function line(grid, y) {
+  const cells = [element("div", { class: "side", role: y < 0 ? "columnheader" : "rowheader" }, y < 0 ? "" : whole(y))];
+  for (let x = grid.left; x < grid.left + grid.wide; x += 1) {
+    if (y < 0) cells.push(element("div", { class: "top", role: "columnheader", "aria-colindex": x + 2 }, whole(x)));
+    else cells.push(cell(grid, y, x));
+  }
+  return element("div", { class: "line", role: "row", "aria-rowindex": y + 2 }, ...cells);
+}
+
+function cell({ tiles, chosen, cursor }, y, x) {
+  const text = tiles.textAt(y, x);
+  const here = chosen && cursor[0] === y && cursor[1] === x;
+  return element(
+    "div",
+    {
+      class: here ? "value here" : "value",
+      id: here ? "value" : null,
+      role: "gridcell",
+      "aria-colindex": x + 2,
+      "data-y": y,
+      "data-x": x,
+      title: text,
     },
-  };
+    text ?? "…",
+  );
+}
+
+function tell({ index, row, columns, tiles, cursor, chosen, readout }) {
+  if (!chosen) return;
+  const at = cursor[0] * columns + cursor[1];
+  const entry = entryOf(index, row, at);
+  const counted = entry === null ? "" : `  ·  entry ${entry} of the vector`;
+  readout.textContent = `${placeText(index, row, at)} = ${tiles.textAt(...cursor) ?? "…"}${counted}`;
 }
 
 function widthOf(dtype) {
   return dtype.startsWith("complex") ? PAIR : /64$/.test(dtype) ? LONG : COLUMN;
+}
+
+// How far a grid can be scrolled, down and right.
+function roomOf({ lengths, holder }) {
+  return [lengths[0] - holder.clientHeight, lengths[1] - holder.clientWidth];
+}
+
+// The first row and column that stand where a grid is scrolled to.
+function scrolledTo(grid) {
+  const [down, right] = roomOf(grid);
+  const { holder, rows, columns, tall, wide } = grid;
+  return [placed(holder.scrollTop, down, rows - tall), placed(holder.scrollLeft, right, columns - wide)];
+}
+
+// The first of so many in sight, moved as little as brings one of them there.
+function inSight(at, first, count) {
+  return at < first ? at : at >= first + count ? at - count + 1 : first;
 }
 
 function placed(scroll, room, most) {

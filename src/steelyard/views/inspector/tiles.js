@@ -1,0 +1,33 @@
+// The texts of a large matrix, asked for in tiles when they come into sight.
+
+const [TALL, WIDE, KEPT] = [64, 32, 64];
+
+/** The tiles of a matrix: `read(window)` returns the texts in it; `onRead()` and `onError(message)` are told what comes. */
+export function tilesOf([rows, columns], read, { onRead, onError }) {
+  const tiles = new Map();
+
+  function ask(key, down, across) {
+    const window = [down * TALL, across * WIDE, Math.min(rows, (down + 1) * TALL), Math.min(columns, (across + 1) * WIDE)];
+    const tile = { texts: null, width: window[3] - window[1] };
+    tiles.set(key, tile);
+    if (tiles.size > KEPT) tiles.delete(tiles.keys().next().value);
+    read(window).then(
+      (texts) => {
+        tile.texts = texts;
+        onRead();
+      },
+      (error) => onError(error.message),
+    );
+    return tile;
+  }
+
+  return {
+    /** The text of an entry, undefined until it has come. */
+    textAt(y, x) {
+      const [down, across] = [Math.floor(y / TALL), Math.floor(x / WIDE)];
+      const key = `${down} ${across}`;
+      const tile = tiles.get(key) ?? ask(key, down, across);
+      return tile.texts?.[(y - down * TALL) * tile.width + (x - across * WIDE)];
+    },
+  };
+}
