@@ -1,197 +1,161 @@
 // The table of weights: any number of rows, of which those in sight are in the page.
 
 import { columnsOf } from "./columns.js";
-import { attribute, element, nameElement, writeName } from "./element.js";
+import { attribute, element } from "./element.js";
 import { sorted } from "./order.js";
-import { HEIGHT, WIDTH, drawSpark } from "./sparkline.js";
-import { axisText, counted, whole } from "./text.js";
+import { axisLabels, blankRow, headOf, writeCells } from "./row.js";
+import { counted, whole } from "./text.js";
 import { onTheme } from "./theme.js";
 import { moved, virtual } from "./virtual.js";
 
 const ROW = 26;
 const HEAD = 30;
 const PRINTED = 500;
-const SPARKED = ["info", "warning", "error"];
+const UNSORTED = { key: null, descending: false };
 
 /** The table of an index. `onOpen(row)` is called for a row that is chosen, `onSight(rows)` when rows come into sight. */
 export function table(index, { onOpen, onSight }) {
-  const columns = columnsOf(index);
-  let rows = [];
-  let order = [];
-  let by = index.two ? { key: "relative", descending: true } : { key: null, descending: false };
-  let cursor = 0;
-  let open = -1;
-
-  const heads = columns.map((column, nth) => head(column, nth, () => sortBy(column)));
-  const body = element("div", { class: "rows", role: "rowgroup" });
-  const grid = element(
-    "div",
-    {
-      class: "table",
-      role: "grid",
-      tabindex: "0",
-      "aria-label": "Weights",
-      "aria-colcount": columns.length,
-      on: { keydown: onKey, click: onClick },
-    },
-    element(
-      "div",
-      { class: "heads", role: "rowgroup" },
-      element("div", { class: "row head", role: "row", "aria-rowindex": "1" }, ...heads),
-    ),
-    body,
-  );
-  grid.style.setProperty("--columns", columns.map(({ width }) => (width ? `${width}px` : "minmax(var(--name), 1fr)")).join(" "));
-  grid.style.setProperty("--least", `${columns.reduce((sum, { width }) => sum + width, 0)}px`);
-  const list = virtual(grid, body, ROW, () => blank(columns), fill);
-  onTheme(() => list.draw(true));
-  grid.addEventListener("scroll", () => onSight?.(), { passive: true });
-
-  function fill(node, nth) {
-    const row = order[nth];
-    node.id = `row-${row}`;
-    node.dataset.nth = nth;
-    attribute(node, "aria-rowindex", nth + 2);
-    attribute(node, "aria-selected", row === open);
-    node.classList.toggle("cursor", nth === cursor);
-    node.classList.toggle("gone", index.two && !index.columns.sides[row][0]);
-    columns.forEach((column, at) => cell(node.children[at], column, row));
-  }
-
-  function cell(node, column, row) {
-    if (column.key === "name") {
-      writeName(node.firstChild, index.shown[row]);
-      node.lastChild.textContent = index.found[row] ? "▲" : index.columns.tied[row] !== null ? "tied" : "";
-      node.lastChild.title = (index.found[row] ?? []).map((one) => one.what).join("\n");
-      node.lastChild.className = `mark ${SPARKED[index.worst[row]] ?? ""}`;
-    } else if (column.key === "spark") drawSpark(node.firstChild, index, row, index.sparks[0].axis());
-    else if (node.textContent !== column.text(row)) node.textContent = column.text(row);
-  }
-
-  function sortBy(column) {
-    if (!column.keys) return;
-    const first = Boolean(column.right) || column.key === "shape";
-    if (by.key !== column.key) by = { key: column.key, descending: first };
-    else if (by.descending === first) by = { key: column.key, descending: !first };
-    else by = { key: null, descending: false };
-    arrange();
-    grid.scrollTop = 0;
-  }
-
-  function arrange() {
-    const column = columns.find(({ key }) => key === by.key);
-    order = column ? sorted(rows, column.keys(), by.descending) : rows;
-    cursor = Math.max(0, order.indexOf(open));
-    columns.forEach(
-      ({ key, keys }, nth) =>
-        keys && attribute(heads[nth], "aria-sort", key !== by.key ? "none" : by.descending ? "descending" : "ascending"),
-    );
-    grid.classList.toggle("empty", !order.length);
-    attribute(grid, "aria-rowcount", order.length + 1);
-    labelAxis();
-    list.show(order.length);
-    pointAt(cursor, false);
-    onSight?.();
-  }
-
-  function summary() {
-    return counted(order.length, "weight") + (order.length < index.count ? ` of ${whole(index.count)}` : "");
-  }
-
-  function labelAxis() {
-    const axis = columns.findIndex(({ key }) => key === "spark");
-    heads[axis].replaceChildren(...axisLabels(index.sparks[0].axis()));
-  }
-
-  function pointAt(nth, reveal = true) {
-    const was = grid.querySelector(".row.cursor");
-    was?.classList.remove("cursor");
-    cursor = nth;
-    if (reveal) list.reveal(nth, HEAD);
-    const node = order.length ? document.getElementById(`row-${order[nth]}`) : null;
-    node?.classList.add("cursor");
-    attribute(grid, "aria-activedescendant", node ? node.id : null);
-  }
-
-  function onKey(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target !== grid) return;
-    const next = moved(event.key, cursor, order.length, list.perPage());
-    if (next !== null) pointAt(next);
-    else if ((event.key === "Enter" || event.key === " ") && order.length) onOpen(order[cursor]);
-    else return;
-    event.preventDefault();
-  }
-
-  function onClick(event) {
-    const node = event.target.closest(".rows > .row");
-    if (!node) return;
-    pointAt(Number(node.dataset.nth), false);
-    onOpen(order[cursor]);
-  }
-
+  const view = built(index, onOpen, onSight);
+  const { grid, list } = view;
+  listen(view);
   return {
     element: grid,
     show(kept) {
-      rows = kept;
-      arrange();
+      view.rows = kept;
+      arrange(view);
       grid.scrollTop = 0;
     },
     open(row) {
-      open = row;
+      view.open = row;
       list.draw(true);
-      const nth = order.indexOf(row);
-      if (nth >= 0) pointAt(nth);
+      const nth = view.order.indexOf(row);
+      if (nth >= 0) pointAt(view, nth);
     },
-    next: (step) => order[Math.max(0, Math.min(order.length - 1, order.indexOf(open) + step))],
+    next: (step) => view.order[Math.max(0, Math.min(view.order.length - 1, view.order.indexOf(view.open) + step))],
     /** Sort again, after figures have come. */
-    again: () => by.key && arrange(),
+    again: () => view.by.key && arrange(view),
     refresh() {
-      labelAxis();
+      labelAxis(view);
       list.draw(true);
     },
-    inSight: () => list.inSight().map((nth) => order[nth]),
-    order: () => order,
+    inSight: () => list.inSight().map((nth) => view.order[nth]),
+    order: () => view.order,
     /** Lay out all rows for paper, or no more of them than are read there, and say what is shown. */
     print(on) {
-      const rest = on && order.length > PRINTED ? `, of which the first ${PRINTED} are printed` : "";
-      list.print(on ? Math.min(order.length, PRINTED) : 0);
-      return summary() + rest;
+      list.print(on ? Math.min(view.order.length, PRINTED) : 0);
+      return summary(view) + (on && view.order.length > PRINTED ? `, of which the first ${PRINTED} are printed` : "");
     },
-    summary,
+    summary: () => summary(view),
   };
 }
 
-function head(column, nth, onSort) {
-  const inner = column.keys ? element("button", { type: "button", on: { click: onSort } }, column.title) : column.title;
-  const sort = column.keys ? "none" : null;
-  return element(
+// What a table is made of: `rows` are those that fit, `order` the same as they are sorted, `cursor` a place in it.
+function built(index, onOpen, onSight) {
+  const columns = columnsOf(index);
+  const by = index.two ? { key: "relative", descending: true } : UNSORTED;
+  const view = { index, columns, onOpen, onSight, rows: [], order: [], by, cursor: 0, open: -1 };
+  view.heads = columns.map((column, nth) => headOf(column, nth, () => sortBy(view, column)));
+  const body = element("div", { class: "rows", role: "rowgroup" });
+  const head = element("div", { class: "row head", role: "row", "aria-rowindex": "1" }, ...view.heads);
+  view.grid = element(
     "div",
-    { class: cellClass(column), role: "columnheader", "aria-colindex": nth + 1, "aria-sort": sort, title: column.hint ?? null },
-    inner,
+    { class: "table", role: "grid", tabindex: "0", "aria-label": "Weights", "aria-colcount": columns.length },
+    element("div", { class: "heads", role: "rowgroup" }, head),
+    body,
   );
-}
-
-function axisLabels(end) {
-  return [-end, 0, end].map((value) => element("span", {}, axisText(value, 2)));
-}
-
-function cellClass({ key, right }) {
-  return `cell ${key === "name" || key === "spark" ? key : right ? "number" : "word"}-cell`;
-}
-
-function blank(columns) {
-  return element(
-    "div",
-    { class: "row", role: "row" },
-    ...columns.map((column, nth) => {
-      const node = element("div", {
-        class: cellClass(column),
-        role: column.key === "name" ? "rowheader" : "gridcell",
-        "aria-colindex": nth + 1,
-      });
-      if (column.key === "name") node.append(nameElement(), element("span", { class: "mark" }));
-      if (column.key === "spark") node.append(element("canvas", { width: WIDTH, height: HEIGHT, "aria-hidden": "true" }));
-      return node;
-    }),
+  const widths = columns.map(({ width }) => (width ? `${width}px` : "minmax(var(--name), 1fr)"));
+  view.grid.style.setProperty("--columns", widths.join(" "));
+  view.grid.style.setProperty("--least", `${columns.reduce((sum, { width }) => sum + width, 0)}px`);
+  view.list = virtual(
+    view.grid,
+    body,
+    ROW,
+    () => blankRow(columns),
+    (node, nth) => fill(view, node, nth),
   );
+  return view;
+}
+
+function listen(view) {
+  const { grid, list } = view;
+  onTheme(() => list.draw(true));
+  grid.addEventListener("keydown", (event) => onKey(view, event));
+  grid.addEventListener("click", (event) => onClick(view, event));
+  grid.addEventListener("scroll", () => view.onSight?.(), { passive: true });
+}
+
+function fill({ index, columns, order, open, cursor }, node, nth) {
+  const row = order[nth];
+  node.id = `row-${row}`;
+  node.dataset.nth = nth;
+  attribute(node, "aria-rowindex", nth + 2);
+  attribute(node, "aria-selected", row === open);
+  node.classList.toggle("cursor", nth === cursor);
+  node.classList.toggle("gone", index.two && !index.columns.sides[row][0]);
+  writeCells(node, columns, index, row);
+}
+
+function sortBy(view, column) {
+  if (!column.keys) return;
+  view.by = turned(view.by, column);
+  arrange(view);
+  view.grid.scrollTop = 0;
+}
+
+// A column is sorted by the way that tells most, then the other way, then not.
+function turned(by, { key, right }) {
+  const first = Boolean(right) || key === "shape";
+  if (by.key !== key) return { key, descending: first };
+  return by.descending === first ? { key, descending: !first } : UNSORTED;
+}
+
+function arrange(view) {
+  const { columns, rows, by, grid, heads } = view;
+  const column = columns.find(({ key }) => key === by.key);
+  view.order = column ? sorted(rows, column.keys(), by.descending) : rows;
+  view.cursor = Math.max(0, view.order.indexOf(view.open));
+  const way = by.descending ? "descending" : "ascending";
+  columns.forEach(({ key, keys }, nth) => keys && attribute(heads[nth], "aria-sort", key === by.key ? way : "none"));
+  grid.classList.toggle("empty", !view.order.length);
+  attribute(grid, "aria-rowcount", view.order.length + 1);
+  labelAxis(view);
+  view.list.show(view.order.length);
+  pointAt(view, view.cursor, false);
+  view.onSight?.();
+}
+
+function summary({ index, order }) {
+  return counted(order.length, "weight") + (order.length < index.count ? ` of ${whole(index.count)}` : "");
+}
+
+function labelAxis({ index, columns, heads }) {
+  const axis = columns.findIndex(({ key }) => key === "spark");
+  heads[axis].replaceChildren(...axisLabels(index.sparks[0].axis()));
+}
+
+function pointAt(view, nth, reveal = true) {
+  const { grid, list, order } = view;
+  grid.querySelector(".row.cursor")?.classList.remove("cursor");
+  view.cursor = nth;
+  if (reveal) list.reveal(nth, HEAD);
+  const node = order.length ? document.getElementById(`row-${order[nth]}`) : null;
+  node?.classList.add("cursor");
+  attribute(grid, "aria-activedescendant", node ? node.id : null);
+}
+
+function onKey(view, event) {
+  const { grid, list, order, cursor } = view;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target !== grid) return;
+  const next = moved(event.key, cursor, order.length, list.perPage());
+  if (next !== null) pointAt(view, next);
+  else if ((event.key === "Enter" || event.key === " ") && order.length) view.onOpen(order[cursor]);
+  else return;
+  event.preventDefault();
+}
+
+function onClick(view, event) {
+  const node = event.target.closest(".rows > .row");
+  if (!node) return;
+  pointAt(view, Number(node.dataset.nth), false);
+  view.onOpen(view.order[view.cursor]);
 }

@@ -1,0 +1,62 @@
+// A row of the table, and the heads of its columns.
+
+import { element, nameElement, writeName } from "./element.js";
+import { HEIGHT, WIDTH, drawSpark } from "./sparkline.js";
+import { axisText } from "./text.js";
+
+const SEVERITIES = ["info", "warning", "error"];
+
+/** The head of a column; `onSort()` is called when it is chosen. */
+export function headOf(column, nth, onSort) {
+  const inner = column.keys ? element("button", { type: "button", on: { click: onSort } }, column.title) : column.title;
+  const sort = column.keys ? "none" : null;
+  return element(
+    "div",
+    { class: cellClass(column), role: "columnheader", "aria-colindex": nth + 1, "aria-sort": sort, title: column.hint ?? null },
+    inner,
+  );
+}
+
+/** The labels of the axis that all sparklines have. */
+export function axisLabels(end) {
+  return [-end, 0, end].map((value) => element("span", {}, axisText(value, 2)));
+}
+
+/** A row without a weight. */
+export function blankRow(columns) {
+  const cells = columns.map((column, nth) =>
+    element(
+      "div",
+      { class: cellClass(column), role: column.key === "name" ? "rowheader" : "gridcell", "aria-colindex": nth + 1 },
+      ...partsOf(column.key),
+    ),
+  );
+  return element("div", { class: "row", role: "row" }, ...cells);
+}
+
+/** Write a weight into the cells of a row. */
+export function writeCells(node, columns, index, row) {
+  columns.forEach((column, nth) => {
+    const cell = node.children[nth];
+    if (column.key === "name") writeNameCell(cell, index, row);
+    else if (column.key === "spark") drawSpark(cell.firstChild, index, row, index.sparks[0].axis());
+    else if (cell.textContent !== column.text(row)) cell.textContent = column.text(row);
+  });
+}
+
+function writeNameCell({ firstChild: name, lastChild: mark }, index, row) {
+  writeName(name, index.shown[row]);
+  mark.textContent = index.found[row] ? "▲" : index.columns.tied[row] !== null ? "tied" : "";
+  mark.title = (index.found[row] ?? []).map((one) => one.what).join("\n");
+  mark.className = `mark ${SEVERITIES[index.worst[row]] ?? ""}`;
+}
+
+function partsOf(key) {
+  if (key === "name") return [nameElement(), element("span", { class: "mark" })];
+  if (key === "spark") return [element("canvas", { width: WIDTH, height: HEIGHT, "aria-hidden": "true" })];
+  return [];
+}
+
+function cellClass({ key, right }) {
+  return `cell ${key === "name" || key === "spark" ? key : right ? "number" : "word"}-cell`;
+}
