@@ -1,7 +1,8 @@
 // The page: the overview, the tree, the table and the panel of one weight, and what goes from one to the other.
 
 import { controls } from "./controls.js";
-import { detailPanel, linksOf } from "./detail.js";
+import { detailPanel } from "./detail.js";
+import { linksOf } from "./downloads.js";
 import { element } from "./element.js";
 import { headerOf, sideNames } from "./header.js";
 import { shortcuts } from "./keys.js";
@@ -33,71 +34,94 @@ export async function mount(main, source) {
 }
 
 function build(main, index, source) {
-  const names = sideNames(index);
-  const parts = {};
-  let layer = null;
-  let opened = -1;
-
-  const filtered = () => {
-    const wanted = { ...parts.controls.wanted(), rows: layer?.rows ?? null };
-    const rows = kept(index, wanted);
-    parts.table.show(rows);
-    parts.overview.show(rows);
-    parts.controls.tell(parts.table.summary(), layer);
-  };
-  const open = (row, at = null) => {
-    opened = row;
-    parts.overview.open(row);
-    parts.table.open(row);
-    parts.tree.open(row);
-    main.classList.add("has-detail");
-    history.replaceState(null, "", `#w${row}`);
-    const done = parts.detail.open(row, at);
-    if (NARROW.matches) done.then(() => parts.detail.element.scrollIntoView({ block: "start" }));
-    return done;
-  };
-  const close = () => {
-    opened = -1;
-    parts.detail.close();
-    main.classList.remove("has-detail");
-    [parts.overview, parts.table, parts.tree].forEach((part) => part.open(-1));
-    history.replaceState(null, "", "#");
-    parts.table.element.focus();
-  };
-  const step = (by) => parts.table.order().length && open(parts.table.next(by));
-  const scope = (to) => {
-    layer = to;
-    if (!to) parts.tree.reset();
-    filtered();
-  };
-  const widen = () => main.classList.toggle("wide");
-  const learnt = (row) => {
-    parts.table.refresh();
-    parts.overview.refresh(row);
-  };
-
-  parts.header = headerOf(index, names, {
-    onFound: ({ row, at }) => open(row, at),
-    downloads: source.live ? (side) => linksOf(source, null, side) : null,
-  });
-  parts.controls = controls(index, { onChange: filtered, onScope: () => scope(null) });
-  parts.tree = tree(index, { onLayer: scope, onOpen: open });
-  parts.overview = overview(index, parts.tree.root, open);
-  const ask = trickle(index, source, { rows: () => parts.table.inSight(), onLearn: learnt, onDone: () => parts.table.again() });
-  parts.table = table(index, { onOpen: open, onSight: ask });
-  parts.detail = detailPanel(index, source, names, { onClose: close, onStep: step, onWiden: widen, onLearn: learnt });
+  const page = { main, index, source, layer: null, opened: -1 };
+  Object.assign(page, partsOf(page));
   main.replaceChildren(
-    parts.header.element,
-    parts.overview.element,
-    element("nav", { class: "layers", "aria-label": "Layers" }, element("h2", {}, "Layers"), parts.tree.element),
-    element("section", { class: "weights", "aria-label": "Weights" }, parts.controls.element, parts.table.element),
-    parts.detail.element,
+    page.header.element,
+    page.overview.element,
+    element("nav", { class: "layers", "aria-label": "Layers" }, element("h2", {}, "Layers"), page.tree.element),
+    element("section", { class: "weights", "aria-label": "Weights" }, page.controls.element, page.table.element),
+    page.detail.element,
   );
-  filtered();
-  shortcuts({ ...parts, close, step, widen, opened: () => opened });
-  const printing = (on) => parts.controls.tell(parts.table.print(on), layer);
-  addEventListener("beforeprint", () => printing(true));
-  addEventListener("afterprint", () => printing(false));
+  filter(page);
+  shortcuts({
+    ...page,
+    close: () => close(page),
+    step: (by) => step(page, by),
+    widen: () => widen(page),
+    opened: () => page.opened,
+  });
+  addEventListener("beforeprint", () => print(page, true));
+  addEventListener("afterprint", () => print(page, false));
   const asked = /^#w(\d+)$/.exec(location.hash);
-  if (asked && Number(asked[1]) < index.count) open(Number(asked[1]));
+  if (asked && Number(asked[1]) < index.count) open(page, Number(asked[1]));
+}
+
+// The parts of the page, each of which is told what to do when something happens in it.
+function partsOf(page) {
+  const { index, source } = page;
+  const names = sideNames(index);
+  const onOpen = (row) => open(page, row);
+  const onLearn = () => [page.table, page.overview].forEach((part) => part.refresh());
+  const onSight = trickle(index, source, { rows: () => page.table.inSight(), onLearn, onDone: () => page.table.again() });
+  const layers = tree(index, { onLayer: (layer) => scope(page, layer), onOpen });
+  return {
+    header: headerOf(index, names, {
+      onFound: ({ row, at }) => open(page, row, at),
+      downloads: source.live ? (side) => linksOf(source, null, side) : null,
+    }),
+    controls: controls(index, { onChange: () => filter(page), onScope: () => scope(page, null) }),
+    tree: layers,
+    overview: overview(index, layers.root, onOpen),
+    table: table(index, { onOpen, onSight }),
+    detail: detailPanel(index, source, names, {
+      onClose: () => close(page),
+      onStep: (by) => step(page, by),
+      onWiden: () => widen(page),
+      onLearn,
+    }),
+  };
+}
+
+function filter(page) {
+  const rows = kept(page.index, { ...page.controls.wanted(), rows: page.layer?.rows ?? null });
+  page.table.show(rows);
+  page.overview.show(rows);
+  page.controls.tell(page.table.summary(), page.layer);
+}
+
+function scope(page, layer) {
+  page.layer = layer;
+  if (!layer) page.tree.reset();
+  filter(page);
+}
+
+async function open(page, row, at = null) {
+  page.opened = row;
+  [page.overview, page.table, page.tree].forEach((part) => part.open(row));
+  page.main.classList.add("has-detail");
+  history.replaceState(null, "", `#w${row}`);
+  await page.detail.open(row, at);
+  if (NARROW.matches) page.detail.element.scrollIntoView({ block: "start" });
+}
+
+function close(page) {
+  page.opened = -1;
+  page.detail.close();
+  page.main.classList.remove("has-detail");
+  [page.overview, page.table, page.tree].forEach((part) => part.open(-1));
+  history.replaceState(null, "", "#");
+  page.table.element.focus();
+}
+
+function step(page, by) {
+  if (page.table.order().length) open(page, page.table.next(by));
+}
+
+function widen(page) {
+  page.main.classList.toggle("wide");
+}
+
+function print(page, on) {
+  page.controls.tell(page.table.print(on), page.layer);
 }

@@ -38,6 +38,12 @@ export function isOn(index, row, side) {
   return index.two ? Boolean(index.columns.sides[row][side]) : side === 0;
 }
 
+/** The sides that have a row, the older one only where its places are the same. */
+export function sidesAlike(index, row) {
+  const on = index.sides.map((_, side) => side).filter((side) => isOn(index, row, side));
+  return index.two && index.columns.kind[row] === "shape" ? on.slice(0, 1) : on;
+}
+
 /** Tell whether two sides differ in a row. */
 export function isChanged(index, row) {
   return index.two && index.columns.kind[row] !== null && index.columns.kind[row] !== "equal";

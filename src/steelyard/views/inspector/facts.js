@@ -1,0 +1,80 @@
+// What is known of a weight without its numbers: facts, findings, and how it changed.
+
+import { element } from "./element.js";
+import { entryOf } from "./place.js";
+import { bytesText, counted, percent, shapeText, short, shownName, whole } from "./text.js";
+
+/** What is said of a row that is not compared number by number. */
+const KINDS = {
+  equal: () => "equal, bit for bit",
+  added: (names) => `only in ${names[0]}`,
+  removed: (names) => `only in ${names[1]}`,
+  shape: () => "of another shape, not compared",
+  renamed: () => "the same numbers under another name",
+};
+
+/** A list of the facts of a row. */
+export function facts(index, row) {
+  const known = factsOf(index.columns, row).concat([["entries", entriesText(index, row)]]);
+  const lines = known.filter(([, text]) => text);
+  return element(
+    "dl",
+    { class: "facts" },
+    ...lines.map(([word, text]) => element("div", {}, element("dt", {}, word), element("dd", {}, text))),
+  );
+}
+
+function factsOf(columns, row) {
+  const { axes, layer, trainable, tied } = columns;
+  return [
+    ["shape", shapeText(columns.shape[row]) + (axes[row] ? ` (${shownName(axes[row])})` : "")],
+    ["dtype", dtypeText(columns.dtype[row], columns.stored[row])],
+    ["role", columns.role[row]],
+    ["layer", layer[row] ? shownName(layer[row]) : ""],
+    ["parameters", `${whole(columns.size[row])}, ${bytesText(columns.bytes[row])}`],
+    ["trainable", trainable[row] === null ? "" : trainable[row] ? "yes" : "no"],
+    ["tied to", tied[row] === null ? "" : shownName(tied[row])],
+  ];
+}
+
+function dtypeText(dtype, stored) {
+  return stored && stored !== dtype ? `${dtype}, stored as ${shownName(stored)}` : dtype;
+}
+
+function entriesText(index, row) {
+  const [size, first] = [index.columns.size[row], entryOf(index, row, 0)];
+  return first === null || !size ? "" : `${whole(first)} to ${whole(entryOf(index, row, size - 1))} of the vector`;
+}
+
+/** A list of what was found in a row, null for nothing. */
+export function findings(index, row) {
+  const found = index.found[row];
+  if (!found) return null;
+  return element(
+    "ul",
+    { class: "findings", "aria-label": "Findings" },
+    ...found.map((one) => element("li", { class: one.severity }, element("b", {}, one.kind), " ", shownName(one.what))),
+  );
+}
+
+/** A line about how a row changed, null where that is not known. */
+export function change(index, row, names) {
+  const { columns } = index;
+  const kind = index.two ? columns.kind[row] : null;
+  if (kind === null) return null;
+  const numbers = kind === "changed" ? changeTexts(columns, row) : [KINDS[kind]?.(names) ?? kind];
+  const from = columns.source[row] && columns.source[row] !== columns.name[row] ? `there ${shownName(columns.source[row])}` : "";
+  const verdict = columns.verdict[row] ? element("b", {}, ` ${shownName(columns.verdict[row])}`) : null;
+  const told = [...numbers, from].filter(Boolean).join(" · ");
+  return element("p", { class: "change" }, `Against ${names[1]}: `, told, verdict && ".", verdict);
+}
+
+function changeTexts(columns, row) {
+  const [changed, size] = [columns.changed[row], columns.size[row]];
+  return [
+    `${whole(changed)} of ${counted(size, "entry", "entries")} changed (${percent(changed, size)})`,
+    `relative change ${short(columns.relative[row]) || "unknown"}`,
+    `cosine ${short(columns.cosine[row]) || "unknown"}`,
+    `largest ${short(columns.max_abs[row])}`,
+  ];
+}

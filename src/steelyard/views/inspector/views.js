@@ -1,0 +1,83 @@
+// The views of the numbers of a weight: its spread, and a tab for each of its pictures.
+
+import { element } from "./element.js";
+import { figuresTable } from "./figures.js";
+import { filters } from "./filters.js";
+import { valuesGrid } from "./grid.js";
+import { histogram } from "./histogram.js";
+import { pictures } from "./picture.js";
+import { spectrum } from "./spectrum.js";
+import { shownName } from "./text.js";
+import { sidesAlike } from "./weights.js";
+
+/**
+ * The views of a scene {index, row, source, details, names}: `parts` always stand there, `tabs` are as tabs() has them;
+ * `pictures`, null for none, and `grids` can go to an entry.
+ */
+export function viewsOf(scene) {
+  const { index, row, source, details } = scene;
+  const size = index.columns.size[row];
+  const maps = size && details.some((detail) => detail?.picture) ? pictures(scene) : null;
+  const hasValues = source.values && size;
+  const grids = hasValues ? gridsOf(scene) : [];
+  const tabs = [
+    maps && { key: "picture", title: "Heat map", make: () => maps.element },
+    index.two && figuresTab(scene),
+    filtersTab(scene),
+    spectrumTab(scene),
+    hasValues && { key: "values", title: "Values", make: () => valuesOf(grids) },
+  ];
+  return { parts: [...troubles(scene), spread(scene)].filter(Boolean), tabs: tabs.filter(Boolean), grids, pictures: maps };
+}
+
+function troubles({ index, details, names }) {
+  return details.flatMap((detail, side) =>
+    detail?.error ? [element("p", { class: "trouble" }, `${index.two ? `${names[side]}: ` : ""}${shownName(detail.error)}`)] : [],
+  );
+}
+
+function spread(scene) {
+  const { index, details, names } = scene;
+  if (!details.some((detail) => detail?.figures)) return null;
+  return element("div", { class: "spread" }, histogram(details, names), index.two ? null : figures(scene));
+}
+
+function figures({ index, row, details, names }) {
+  const known = details.map((detail) => detail?.figures ?? null);
+  return figuresTable(known, names, index.columns.size[row]);
+}
+
+function figuresTab(scene) {
+  if (!scene.details.some((detail) => detail?.figures)) return null;
+  return { key: "figures", title: "Figures", make: () => figures(scene) };
+}
+
+function filtersTab({ index, details, names }) {
+  if (!details.some((detail) => detail?.filters)) return null;
+  const drawn = () =>
+    details.map((detail, side) => (detail?.filters ? filters(detail.filters, index.two ? names[side] : "") : null));
+  return { key: "filters", title: "Filters", make: () => element("div", {}, ...drawn()) };
+}
+
+function spectrumTab({ details, names }) {
+  const spectra = details.map((detail) => detail?.spectrum ?? null);
+  const why = details.find((detail) => detail?.spectrum_why)?.spectrum_why;
+  if (!spectra.some(Boolean) && !why) return null;
+  const make = () => (spectra.some(Boolean) ? spectrum(spectra, names) : element("p", { class: "none" }, shownName(why)));
+  return { key: "spectrum", title: "Spectrum", make };
+}
+
+// A grid for each side that can be read, with its title where there are two.
+function gridsOf({ index, row, source, details, names }) {
+  const size = index.columns.matrix[row];
+  return sidesAlike(index, row)
+    .filter((side) => details[side] && !details[side].error)
+    .map((side) => ({
+      title: index.two ? names[side] : null,
+      ...valuesGrid({ index, row, size, read: (window) => source.values(row, side, window) }),
+    }));
+}
+
+function valuesOf(grids) {
+  return element("div", {}, ...grids.flatMap((grid) => [grid.title && element("h4", {}, grid.title), grid.element]));
+}
