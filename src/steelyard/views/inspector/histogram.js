@@ -12,59 +12,55 @@ export function histogram(details, names) {
   const drawn = details.map((detail) => detail?.histogram ?? null);
   const known = drawn.filter(Boolean);
   if (!known.length) return element("p", { class: "none" }, "No finite numbers to count.");
-  const low = Math.min(...known.map((one) => one.low));
-  const high = Math.max(...known.map((one) => one.high));
+  const [low, high] = [Math.min(...known.map((one) => one.low)), Math.max(...known.map((one) => one.high))];
   const axis = { low, high: high > low ? high : low + 1 };
   const canvas = element("canvas", { role: "img", "aria-label": `Histogram from ${short(low)} to ${short(high)}` });
-  const readout = element("p", { class: "readout" });
-  const holder = element("figure", { class: "histogram" }, element("div", { class: "drawing" }, canvas), readout);
+  const readout = element("p", { class: "readout" }, rest(names, known.length));
   const boxes = details.map((detail) => detail?.figures ?? null);
-  let width = 0;
-  let at = null;
+  const chart = { canvas, drawn, boxes, axis, width: 0, at: null };
+  const pointAt = (at) => {
+    chart.at = at;
+    readout.textContent = at === null ? rest(names, known.length) : binTexts(chart, names);
+    draw(chart);
+  };
+  canvas.addEventListener("pointermove", (event) => pointAt(event.offsetX));
+  canvas.addEventListener("pointerleave", () => pointAt(null));
+  const drawing = element("div", { class: "drawing" }, canvas);
+  keepDrawn(drawing, (width) => {
+    chart.width = width;
+    draw(chart);
+  });
+  return element("figure", { class: "histogram" }, drawing, readout);
+}
 
-  function redraw(across = width) {
-    width = across;
-    const height = TOP + PLOT + BOX * known.length + LABELS;
-    const context = fitted(canvas, width, height);
-    const x = (value) => 1 + ((value - axis.low) / (axis.high - axis.low)) * (width - 2);
-    const colours = [theme().ink, theme().accent];
-    if (drawn[0]) filled(context, drawn[0], x, colours[0]);
-    if (drawn[1]) outlined(context, drawn[1], x, colours[1]);
-    let top = TOP + PLOT;
-    boxes.forEach((figures, side) => {
-      if (!drawn[side]) return;
-      if (figures) box(context, figures, x, top + BOX / 2, colours[side]);
-      top += BOX;
-    });
-    labels(context, axis, x, width, top);
-    if (at !== null) {
-      context.fillStyle = theme().muted;
-      context.fillRect(at, TOP, 1, PLOT);
-    }
-  }
+function draw({ canvas, drawn, boxes, axis, width, at }) {
+  const context = fitted(canvas, width, TOP + PLOT + BOX * drawn.filter(Boolean).length + LABELS);
+  const x = (value) => 1 + ((value - axis.low) / (axis.high - axis.low)) * (width - 2);
+  const { ink, accent, muted } = theme();
+  const colours = [ink, accent];
+  if (drawn[0]) filled(context, drawn[0], x, colours[0]);
+  if (drawn[1]) outlined(context, drawn[1], x, colours[1]);
+  let top = TOP + PLOT;
+  boxes.forEach((figures, side) => {
+    if (!drawn[side]) return;
+    if (figures) box(context, figures, x, top + BOX / 2, colours[side]);
+    top += BOX;
+  });
+  labels(context, axis, x, width, top);
+  if (at === null) return;
+  context.fillStyle = muted;
+  context.fillRect(at, TOP, 1, PLOT);
+}
 
-  function tell(event) {
-    at = event ? event.offsetX : null;
-    readout.textContent =
-      at === null
-        ? rest()
-        : drawn
-            .map((one, side) => one && binText(one, axis.low + ((at - 1) / (width - 2)) * (axis.high - axis.low), names, side))
-            .filter(Boolean)
-            .join("  ·  ");
-    redraw();
-  }
+function rest(names, count) {
+  const box = "Below: the middle half thick, 1% to 99% thin.";
+  return count > 1 ? `${names[0]} filled, ${names[1]} as a line, each to its own fullest bin. ${box}` : box;
+}
 
-  function rest() {
-    const box = "Below: the middle half thick, 1% to 99% thin.";
-    return known.length > 1 ? `${names[0]} filled, ${names[1]} as a line, each to its own fullest bin. ${box}` : box;
-  }
-
-  canvas.addEventListener("pointermove", tell);
-  canvas.addEventListener("pointerleave", () => tell(null));
-  readout.textContent = rest();
-  keepDrawn(holder.firstChild, redraw);
-  return holder;
+function binTexts({ drawn, axis, width, at }, names) {
+  const value = axis.low + ((at - 1) / (width - 2)) * (axis.high - axis.low);
+  const texts = drawn.map((one, side) => one && binText(one, value, names, side));
+  return texts.filter(Boolean).join("  ·  ");
 }
 
 function bins(one, x) {
