@@ -10,96 +10,106 @@ const [CELLS, MOST] = [128, 512];
 let clipped = false;
 
 /** The heat maps of a row. `details` and `names` are those of the sides. */
-export function pictures({ index, row, source, details, names }) {
-  const shape = index.columns.shape[row];
-  const zooms = source.picture !== null && details.some((detail) => detail?.picture);
-  const maps = details.map(
-    (detail, side) =>
-      detail?.picture &&
-      heatmap({ title: index.two ? names[side] : index.shown[row], shape, heading: index.two, onZoom: zooms ? zoom : null }),
-  );
-  const shown = details.map((detail) => detail?.picture ?? null);
-  const difference = details[0]?.difference ? heatmap({ title: `${names[0]} minus ${names[1]}`, shape }) : null;
-  const told = element("p", { class: "caption" });
-  const clip = button("contrast", () => contrast(), {
-    "aria-pressed": clipped,
-    title: "Spread the colours over 99% of the cells; larger ones share the last colour",
-  });
-  const tools = element(
-    "div",
-    { class: "tools", role: "group", "aria-label": "Heat map" },
-    ...(zooms ? zoomers(zoom, () => shown.find(Boolean)) : []),
-    clip,
-  );
-  let asked = 0;
-  let marked = null;
-
-  /** Whether a side has the matrix of the first one: others do not zoom with it, and have other places. */
-  const alike = (side) => {
-    const [one, first] = [details[side]?.picture, details.find((detail) => detail?.picture)?.picture];
-    return Boolean(one) && one.rows === first.rows && one.columns === first.columns;
-  };
-  const drawn = (side, window) => {
-    const { height, width } = details[side].picture;
-    return source.picture(row, side, window, Math.min(MOST, Math.max(CELLS, height)), Math.min(MOST, Math.max(CELLS, width)));
-  };
-  const reach = (one) => (one ? (clipped ? usual(one) : one.scale) : 0);
-
-  function contrast() {
-    clipped = !clipped;
-    attribute(clip, "aria-pressed", clipped);
-    draw();
-  }
-
-  function draw() {
-    const scale = Math.max(...shown.map(reach));
-    maps.forEach((map, side) => map && shown[side] && map.show(shown[side], scale, clipped));
-    const whole = shown.every((one, side) => one === (details[side]?.picture ?? null));
-    if (difference) {
-      const apart = whole ? details[0].difference : minus(...shown);
-      difference.element.hidden = !apart;
-      if (apart) difference.show(apart, reach(apart), clipped);
-    }
-    maps.forEach((map, side) => map?.mark(alike(side) ? marked : null));
-    difference?.mark(marked);
-  }
-
-  async function zoom(window) {
-    const nth = (asked += 1);
-    const first = shown.find(Boolean);
-    const part = window && (window[2] - window[0] < first.rows || window[3] - window[1] < first.columns);
-    told.textContent = "";
-    try {
-      const ready = details.map((detail, side) => (part && alike(side) ? drawn(side, window) : (detail?.picture ?? null)));
-      const found = await Promise.all(ready);
-      if (nth !== asked) return;
-      found.forEach((one, side) => (shown[side] = one));
-      draw();
-    } catch (error) {
-      told.textContent = error.message;
-    }
-  }
-
-  draw();
+export function pictures(scene) {
+  const view = viewOf(scene);
+  const { maps, difference, told } = view;
+  draw(view);
   return {
     element: element(
       "div",
       { class: "pictures" },
-      tools,
+      toolsOf(view),
       element("div", { class: "maps" }, ...maps.map((map) => map?.element), difference?.element),
       told,
     ),
     /** Ring an entry; where the source is live, go so near that its cell is one number. */
     async mark(at) {
-      marked = at;
-      draw();
-      const first = shown.find(Boolean);
-      if (at === null || !zooms || !first || (first.down === 1 && first.across === 1)) return;
+      view.marked = at;
+      draw(view);
+      const first = view.shown.find(Boolean);
+      if (at === null || !view.zooms || !first || (first.down === 1 && first.across === 1)) return;
       const [y, x] = [Math.floor(at / first.columns), at % first.columns];
       const whole = { ...first, window: [0, 0, first.rows, first.columns], down: 1, across: 1 };
-      await zoom(around(whole, [y, x], Math.min(1, 64 / Math.max(first.rows, first.columns))));
+      await zoom(view, around(whole, [y, x], Math.min(1, 64 / Math.max(first.rows, first.columns))));
     },
   };
+}
+
+// `whole` are the pictures of the sides, `shown` those that are drawn; `asked` counts zooms, so that a late answer is known.
+function viewOf({ index, row, source, details, names }) {
+  const shape = index.columns.shape[row];
+  const whole = details.map((detail) => detail?.picture ?? null);
+  const zooms = source.picture !== null && whole.some(Boolean);
+  const view = { row, source, whole, shown: [...whole], zooms, apart: details[0]?.difference, asked: 0, marked: null };
+  const onZoom = zooms ? (window) => zoom(view, window) : null;
+  view.maps = whole.map(
+    (one, side) => one && heatmap({ title: index.two ? names[side] : index.shown[row], shape, heading: index.two, onZoom }),
+  );
+  view.difference = view.apart ? heatmap({ title: `${names[0]} minus ${names[1]}`, shape }) : null;
+  view.told = element("p", { class: "caption" });
+  return view;
+}
+
+function toolsOf(view) {
+  const clip = button(
+    "contrast",
+    () => {
+      clipped = !clipped;
+      attribute(clip, "aria-pressed", clipped);
+      draw(view);
+    },
+    {
+      "aria-pressed": clipped,
+      title: "Spread the colours over 99% of the cells; larger ones share the last colour",
+    },
+  );
+  const zoomed = view.zooms ? zoomers((window) => zoom(view, window), () => view.shown.find(Boolean)) : [];
+  return element("div", { class: "tools", role: "group", "aria-label": "Heat map" }, ...zoomed, clip);
+}
+
+function draw(view) {
+  const { maps, shown, whole, difference, marked } = view;
+  const scale = Math.max(...shown.map(reach));
+  maps.forEach((map, side) => map && shown[side] && map.show(shown[side], scale, clipped));
+  if (difference) {
+    const apart = shown.every((one, side) => one === whole[side]) ? view.apart : minus(...shown);
+    difference.element.hidden = !apart;
+    if (apart) difference.show(apart, reach(apart), clipped);
+  }
+  maps.forEach((map, side) => map?.mark(isAlike(whole, side) ? marked : null));
+  difference?.mark(marked);
+}
+
+async function zoom(view, window) {
+  const { whole, told } = view;
+  const nth = (view.asked += 1);
+  const first = view.shown.find(Boolean);
+  const part = window && (window[2] - window[0] < first.rows || window[3] - window[1] < first.columns);
+  told.textContent = "";
+  try {
+    const found = await Promise.all(whole.map((one, side) => (part && isAlike(whole, side) ? partOf(view, side, window) : one)));
+    if (nth !== view.asked) return;
+    view.shown = found;
+    draw(view);
+  } catch (error) {
+    told.textContent = error.message;
+  }
+}
+
+function partOf({ source, row, whole }, side, window) {
+  const cells = (length) => Math.min(MOST, Math.max(CELLS, length));
+  return source.picture(row, side, window, cells(whole[side].height), cells(whole[side].width));
+}
+
+// Whether a side has the matrix of the first one: others do not zoom with it, and have other places.
+function isAlike(whole, side) {
+  const [one, first] = [whole[side], whole.find(Boolean)];
+  return Boolean(one) && one.rows === first.rows && one.columns === first.columns;
+}
+
+// The magnitude that has the last colour.
+function reach(one) {
+  return one ? (clipped ? usual(one) : one.scale) : 0;
 }
 
 function zoomers(zoom, first) {
