@@ -10,54 +10,45 @@ const FIGURE = 82;
 
 /** Return the columns: {key, title, width, right, text(row), keys()}. Those without text are drawn by the table. */
 export function columnsOf(index) {
-  const { columns, two } = index;
-  const worded = (key, title, width) => ({
-    key,
-    title,
-    width,
-    text: (row) => columns[key][row] ?? "",
-    keys: once(() => ranks(columns[key])),
-  });
-  const figure = (key) => ({
-    key,
-    title: key,
-    width: FIGURE,
-    right: true,
-    text: (row) => short(columns[key][row], 3),
-    keys: () => columns[key],
-  });
-  const changes = [
-    { ...worded("kind", "kind", 74), keys: () => ranks(columns.kind.map((kind) => kind ?? "")) },
+  const { columns, lowered, two } = index;
+  return [
+    { key: "name", title: "weight", width: 0, keys: once(() => ranks(lowered)) },
+    { key: "spark", title: "", width: 112 },
+    ...(two ? changesOf(columns) : []),
+    { key: "shape", title: "shape", width: 120, text: (row) => shapeText(columns.shape[row]), keys: () => columns.size },
+    { ...figureColumn(columns, "size"), title: "parameters", width: 92, text: (row) => rounded(columns.size[row]) },
+    wordColumn(columns, "dtype", 72),
+    wordColumn(columns, "role", 80),
+    ...["min", "mean", "max", "std"].map((key) => figureColumn(columns, key)),
+  ];
+}
+
+function changesOf(columns) {
+  const { kind, relative, changed, cosine } = columns;
+  return [
+    // Not once: kinds of a live page come while it is looked at.
+    { ...wordColumn(columns, "kind", 74), keys: () => ranks(kind.map((each) => each ?? "")) },
     {
-      ...figure("relative"),
-      keys: () => columns.relative.map((value, row) => (APART.includes(columns.kind[row]) ? Infinity : value)),
+      ...figureColumn(columns, "relative"),
+      keys: () => relative.map((value, row) => (APART.includes(kind[row]) ? Infinity : value)),
       hint: "the l2 norm of the difference over that of the older",
     },
-    { ...figure("cosine"), text: (row) => cosineText(columns.cosine?.[row]), hint: "of the angle between both" },
+    { ...figureColumn(columns, "cosine"), text: (row) => cosineText(cosine?.[row]), hint: "of the angle between both" },
     {
-      ...figure("changed"),
+      ...figureColumn(columns, "changed"),
       width: 98,
-      text: (row) => (columns.changed[row] === null ? "" : whole(columns.changed[row])),
+      text: (row) => (changed[row] === null ? "" : whole(changed[row])),
       hint: "entries whose bits differ",
     },
   ];
-  return [
-    { key: "name", title: "weight", width: 0, keys: once(() => ranks(index.lowered)) },
-    { key: "spark", title: "", width: 112 },
-    ...(two ? changes : []),
-    { key: "shape", title: "shape", width: 120, text: (row) => shapeText(columns.shape[row]), keys: () => columns.size },
-    {
-      key: "size",
-      title: "parameters",
-      width: 92,
-      right: true,
-      text: (row) => rounded(columns.size[row]),
-      keys: () => columns.size,
-    },
-    worded("dtype", "dtype", 72),
-    worded("role", "role", 80),
-    ...["min", "mean", "max", "std"].map(figure),
-  ];
+}
+
+function wordColumn(columns, key, width) {
+  return { key, title: key, width, text: (row) => columns[key][row] ?? "", keys: once(() => ranks(columns[key])) };
+}
+
+function figureColumn(columns, key) {
+  return { key, title: key, width: FIGURE, right: true, text: (row) => short(columns[key][row], 3), keys: () => columns[key] };
 }
 
 function cosineText(cosine) {

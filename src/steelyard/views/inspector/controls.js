@@ -6,41 +6,14 @@ import { isChanged } from "./weights.js";
 
 /** The line above the table. `onChange()` is called when it changes, `onScope()` when the layer is left. */
 export function controls(index, { onChange, onScope }) {
-  const text = element("input", {
-    type: "search",
-    placeholder: "Filter names  ( / )",
-    "aria-label": "Filter names",
-    spellcheck: "false",
-    autocomplete: "off",
-    on: { input: onChange },
-  });
-  const roles = [...new Set(index.columns.role)].sort();
-  const role = element(
-    "select",
-    { "aria-label": "Role", on: { change: onChange } },
-    element("option", { value: "" }, "every role"),
-    ...roles.map((word) => element("option", { value: word }, word)),
-  );
-  const held = index.found.filter(Boolean).length;
-  const differ = index.two ? index.columns.kind.filter((_, row) => isChanged(index, row)).length : 0;
-  const found = held ? toggle(`with findings (${held})`) : null;
-  const changed = index.two ? toggle(index.live ? "changed" : `changed (${differ})`) : null;
+  const text = textBox(onChange);
+  const role = roleBox(index, onChange);
+  const [found, changed] = [foundSwitch(index, onChange), changedSwitch(index, onChange)];
   const layer = button("", onScope, { class: "chip", hidden: true, title: "Show all layers" });
   const told = element("span", { class: "told", role: "status" });
-
-  function toggle(word) {
-    const made = button(word, () => {
-      attribute(made, "aria-pressed", made.getAttribute("aria-pressed") !== "true");
-      onChange();
-    });
-    made.setAttribute("aria-pressed", "false");
-    return made;
-  }
-
-  const pressed = (one) => one?.getAttribute("aria-pressed") === "true";
   return {
     element: element("div", { class: "controls", role: "search" }, text, role, found, changed, layer, told),
-    wanted: () => ({ text: text.value, role: role.value, found: pressed(found), changed: pressed(changed) }),
+    wanted: () => ({ text: text.value, role: role.value, found: isPressed(found), changed: isPressed(changed) }),
     focus() {
       text.focus();
       text.select();
@@ -56,6 +29,52 @@ export function controls(index, { onChange, onScope }) {
     },
     input: text,
   };
+}
+
+function textBox(onChange) {
+  return element("input", {
+    type: "search",
+    placeholder: "Filter names  ( / )",
+    "aria-label": "Filter names",
+    spellcheck: "false",
+    autocomplete: "off",
+    on: { input: onChange },
+  });
+}
+
+function roleBox(index, onChange) {
+  const roles = [...new Set(index.columns.role)].sort();
+  return element(
+    "select",
+    { "aria-label": "Role", on: { change: onChange } },
+    element("option", { value: "" }, "every role"),
+    ...roles.map((word) => element("option", { value: word }, word)),
+  );
+}
+
+function foundSwitch(index, onChange) {
+  const count = index.found.filter(Boolean).length;
+  return count ? switchOf(`with findings (${count})`, onChange) : null;
+}
+
+// A live page does not know yet how many are changed.
+function changedSwitch(index, onChange) {
+  if (!index.two) return null;
+  const count = index.columns.kind.filter((_, row) => isChanged(index, row)).length;
+  return switchOf(index.live ? "changed" : `changed (${count})`, onChange);
+}
+
+function switchOf(word, onChange) {
+  const made = button(word, () => {
+    attribute(made, "aria-pressed", !isPressed(made));
+    onChange();
+  });
+  made.setAttribute("aria-pressed", "false");
+  return made;
+}
+
+function isPressed(one) {
+  return one?.getAttribute("aria-pressed") === "true";
 }
 
 function pathOf(layer) {

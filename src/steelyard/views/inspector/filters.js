@@ -7,50 +7,61 @@ import { theme } from "./theme.js";
 
 const GAP = 4;
 
+/** Filters that a key goes on, where so many stand in a line and so many in all. */
+const STEPS = {
+  ArrowRight: () => 1,
+  ArrowLeft: () => -1,
+  ArrowDown: (across) => across,
+  ArrowUp: (across) => -across,
+  Home: (_, count) => -count,
+  End: (_, count) => count,
+};
+
 /** A figure of the filters of a weight. */
 export function filters(found, name = "") {
-  const shown = found.units.length;
-  const canvas = element("canvas", { tabindex: "0", role: "img", "aria-label": `${shown} filters` });
+  const count = found.units.length;
+  const canvas = element("canvas", { tabindex: "0", role: "img", "aria-label": `${count} filters` });
   const drawing = element("div", { class: "drawing" }, canvas);
   const readout = element("p", { class: "readout", "aria-live": "polite" });
-  let layout = null;
-  let at = -1;
-
-  function redraw(width = canvas.clientWidth) {
-    layout = layoutOf(found, width);
-    const context = fitted(canvas, width, layout.rows * (layout.high + GAP));
-    for (let nth = 0; nth < shown; nth += 1) drawFilter(context, found, nth, layout);
-    if (at < 0) return;
-    context.strokeStyle = theme().accent;
-    context.lineWidth = 2;
-    context.strokeRect(
-      (at % layout.across) * (layout.wide + GAP) + 1,
-      Math.floor(at / layout.across) * (layout.high + GAP) + 1,
-      layout.wide - 2,
-      layout.high - 2,
-    );
-  }
-
-  function pointAt(nth) {
-    at = nth;
-    readout.textContent = nth < 0 ? "" : `${found.units[nth]}: ${rangeText(found, nth)}`;
-    redraw();
-  }
-
-  canvas.addEventListener("pointermove", (event) => {
-    const [column, row] = [Math.floor(event.offsetX / (layout.wide + GAP)), Math.floor(event.offsetY / (layout.high + GAP))];
-    const nth = row * layout.across + column;
-    pointAt(column < layout.across && nth < shown ? nth : -1);
-  });
-  canvas.addEventListener("pointerleave", () => pointAt(-1));
+  const view = { found, count, canvas, readout, layout: null, at: -1 };
+  canvas.addEventListener("pointermove", (event) => pointAt(view, filterAt(view, event)));
+  canvas.addEventListener("pointerleave", () => pointAt(view, -1));
   canvas.addEventListener("keydown", (event) => {
-    const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: layout.across, ArrowUp: -layout.across, Home: -shown, End: shown };
-    if (!(event.key in steps)) return;
-    pointAt(Math.max(0, Math.min(shown - 1, at + steps[event.key])));
+    if (!(event.key in STEPS)) return;
+    const at = view.at + STEPS[event.key](view.layout.across, count);
+    pointAt(view, Math.max(0, Math.min(count - 1, at)));
     event.preventDefault();
   });
-  keepDrawn(drawing, redraw);
+  keepDrawn(drawing, (width) => draw(view, width));
   return element("figure", { class: "filters" }, drawing, readout, element("p", { class: "caption" }, captionOf(found, name)));
+}
+
+function filterAt({ count, layout: { wide, high, across } }, { offsetX, offsetY }) {
+  const [column, row] = [Math.floor(offsetX / (wide + GAP)), Math.floor(offsetY / (high + GAP))];
+  const nth = row * across + column;
+  return column < across && nth < count ? nth : -1;
+}
+
+function pointAt(view, nth) {
+  view.at = nth;
+  view.readout.textContent = nth < 0 ? "" : `${view.found.units[nth]}: ${rangeText(view.found, nth)}`;
+  draw(view);
+}
+
+function draw(view, width = view.canvas.clientWidth) {
+  const { found, count, canvas, at } = view;
+  const layout = (view.layout = layoutOf(found, width));
+  const context = fitted(canvas, width, layout.rows * (layout.high + GAP));
+  for (let nth = 0; nth < count; nth += 1) drawFilter(context, found, nth, layout);
+  if (at < 0) return;
+  const [left, top] = cornerOf(layout, at);
+  context.strokeStyle = theme().accent;
+  context.lineWidth = 2;
+  context.strokeRect(left + 1, top + 1, layout.wide - 2, layout.high - 2);
+}
+
+function cornerOf({ wide, high, across }, nth) {
+  return [(nth % across) * (wide + GAP), Math.floor(nth / across) * (high + GAP)];
 }
 
 function captionOf(found, name) {
@@ -70,8 +81,9 @@ function layoutOf(found, width) {
   return { cell, wide, high, across, rows: Math.ceil(found.units.length / across) };
 }
 
-function drawFilter(context, found, nth, { cell, wide, high, across }) {
-  const [left, top] = [(nth % across) * (wide + GAP), Math.floor(nth / across) * (high + GAP)];
+function drawFilter(context, found, nth, layout) {
+  const { cell } = layout;
+  const [left, top] = cornerOf(layout, nth);
   const { scale, accent } = theme();
   const size = found.height * found.width * found.colours;
   for (let place = 0; place < found.height * found.width; place += 1) {

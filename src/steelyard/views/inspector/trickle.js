@@ -6,64 +6,79 @@ const AT_ONCE = 2;
 const PAUSE = 120;
 /** Bytes up to which all weights are read, once those in sight are. */
 const ALL = 2 ** 28;
-
 const BOTH = "both";
 
-/** Return a function to call when other rows come into sight. `rows()` are those; `onLearn(row)` is told of each, `onDone()` when all are read. */
-export function trickle(index, source, { rows, onLearn, onDone }) {
+/**
+ * Return a function to call when other rows come into sight. `rows()` are those; `onLearn(row)` is told of each, `onDone()`
+ * when all are read.
+ */
+export function trickle(index, source, on) {
   if (!source.figures) return () => {};
-  const asked = new Set();
-  let running = 0;
-  let timer = 0;
-  let off = false;
-  let done = false;
-
   const sides = index.sides.map((_, side) => side);
-  const small = index.sides.reduce((sum, side) => sum + side.bytes, 0) <= ALL;
-  const both = index.two && source.compare ? [...sides, BOTH] : sides;
-  let from = 0;
-  const lacking = (row, side) =>
-    side === BOTH
-      ? index.columns.kind[row] === null && !asked.has(`${row} ${side}`)
-      : isOn(index, row, side) &&
-        !asked.has(`${row} ${side}`) &&
-        (index.columns.std[row] === null || !index.sparks[side].has(row));
-
-  function next() {
-    for (const row of rows()) {
-      for (const side of both) if (lacking(row, side)) return [row, side];
-    }
-    for (; small && from < index.count; from += 1) {
-      for (const side of both) if (lacking(from, side)) return [from, side];
-    }
-    return null;
-  }
-
-  async function read() {
-    if (off || running >= AT_ONCE) return;
-    const found = next();
-    if (!found) {
-      if (small && !running && !done) onDone();
-      done ||= small && !running;
-      return;
-    }
-    const [row, side] = found;
-    asked.add(`${row} ${side}`);
-    running += 1;
-    read();
-    try {
-      if (side === BOTH) learnChange(index, row, await source.compare(row));
-      else learn(index, row, side, await source.figures(row, side));
-      onLearn(row);
-    } catch (error) {
-      off = error.status === 404;
-    }
-    running -= 1;
-    read();
-  }
-
+  const queue = {
+    index,
+    source,
+    on,
+    asked: new Set(),
+    sides: index.two && source.compare ? [...sides, BOTH] : sides,
+    readsAll: index.sides.reduce((sum, side) => sum + side.bytes, 0) <= ALL,
+    from: 0,
+    running: 0,
+    off: false,
+    done: false,
+  };
+  let timer = 0;
   return () => {
     clearTimeout(timer);
-    timer = setTimeout(read, PAUSE);
+    timer = setTimeout(() => read(queue), PAUSE);
   };
+}
+
+async function read(queue) {
+  if (queue.off || queue.running >= AT_ONCE) return;
+  const found = next(queue);
+  if (!found) {
+    finish(queue);
+    return;
+  }
+  queue.asked.add(found.join(" "));
+  queue.running += 1;
+  read(queue);
+  try {
+    await readOne(queue, ...found);
+  } catch (error) {
+    queue.off = error.status === 404;
+  }
+  queue.running -= 1;
+  read(queue);
+}
+
+async function readOne({ index, source, on }, row, side) {
+  if (side === BOTH) learnChange(index, row, await source.compare(row));
+  else learn(index, row, side, await source.figures(row, side));
+  on.onLearn(row);
+}
+
+function finish(queue) {
+  if (!queue.readsAll || queue.running || queue.done) return;
+  queue.on.onDone();
+  queue.done = true;
+}
+
+// The row and side to be read next: those in sight before all others.
+function next(queue) {
+  const { index, sides, on, readsAll } = queue;
+  for (const row of on.rows()) {
+    for (const side of sides) if (isLacking(queue, row, side)) return [row, side];
+  }
+  for (; readsAll && queue.from < index.count; queue.from += 1) {
+    for (const side of sides) if (isLacking(queue, queue.from, side)) return [queue.from, side];
+  }
+  return null;
+}
+
+function isLacking({ index, asked }, row, side) {
+  if (asked.has(`${row} ${side}`)) return false;
+  if (side === BOTH) return index.columns.kind[row] === null;
+  return isOn(index, row, side) && (index.columns.std[row] === null || !index.sparks[side].has(row));
 }
