@@ -24,7 +24,10 @@ export function spectrum(spectra, names) {
     const x = (rank) => LEFT + ((rank - 1) / Math.max(last - 1, 1)) * (width - LEFT - RIGHT);
     const y = (value) => TOP + PLOT - (value / most) * PLOT;
     drawAxes(context, width, most, last, y);
-    spectra.forEach((one, side) => one && drawValues(context, one, x, y, side, width));
+    spectra.forEach((one, side) => {
+      if (one) drawValues(context, one, x, y, side);
+      if (!side && one?.edge > 0) drawEdge(context, one.edge, y, width);
+    });
   });
   canvas.addEventListener("pointermove", (event) => {
     const share = (event.offsetX - LEFT) / (canvas.clientWidth - LEFT - RIGHT);
@@ -64,8 +67,8 @@ function drawAxes(context, width, most, last, y) {
   context.fillText(`${whole(last)} values`, width - RIGHT, TOP + PLOT + 15);
 }
 
-function drawValues(context, one, x, y, side, width) {
-  const { ink, accent, muted } = theme();
+function drawValues(context, one, x, y, side) {
+  const { ink, accent } = theme();
   const colour = side ? accent : ink;
   context.strokeStyle = colour;
   context.lineWidth = 1.5;
@@ -80,18 +83,22 @@ function drawValues(context, one, x, y, side, width) {
     context.arc(x(rankOf(one, nth) + 1), y(value), size, 0, 7);
     if (size) context.fill();
   });
-  if (side || !(one.edge > 0)) return;
+}
+
+// The line at which the values of random weights end.
+function drawEdge(context, edge, y, width) {
+  const { muted } = theme();
   context.setLineDash([4, 3]);
   context.lineWidth = 1;
   context.strokeStyle = muted;
   context.beginPath();
-  context.moveTo(LEFT, Math.round(y(one.edge)) + 0.5);
-  context.lineTo(width - RIGHT, Math.round(y(one.edge)) + 0.5);
+  context.moveTo(LEFT, Math.round(y(edge)) + 0.5);
+  context.lineTo(width - RIGHT, Math.round(y(edge)) + 0.5);
   context.stroke();
   context.setLineDash([]);
   context.fillStyle = muted;
   context.textAlign = "right";
-  context.fillText("random weights end here", width - RIGHT, y(one.edge) - 5);
+  context.fillText("random weights end here", width - RIGHT, y(edge) - 5);
 }
 
 function valueText(one, at, names, side) {

@@ -6,29 +6,19 @@ import { attribute, element } from "./element.js";
 export function tabs(parts, chosen, onChoose) {
   const panel = element("div", { class: "tab-panel", role: "tabpanel", id: "panel", tabindex: "-1" });
   const made = new Map();
-  const heads = parts.map(({ key, title }) =>
-    element(
-      "button",
-      { type: "button", role: "tab", id: `tab-${key}`, "aria-controls": "panel", on: { click: () => choose(key) } },
-      title,
-    ),
-  );
+  const heads = parts.map((part, nth) => headOf(part, () => choose(nth)));
   const list = element("div", { class: "tabs", role: "tablist", "aria-label": "Views", on: { keydown: onKey } }, ...heads);
 
-  function choose(key) {
-    const nth = Math.max(
-      0,
-      parts.findIndex((part) => part.key === key),
-    );
+  function choose(nth) {
+    const { key, make } = parts[nth];
     heads.forEach((head, each) => {
       attribute(head, "aria-selected", each === nth);
       attribute(head, "tabindex", each === nth ? 0 : -1);
     });
-    const part = parts[nth];
-    if (!made.has(part.key)) made.set(part.key, part.make());
-    panel.replaceChildren(made.get(part.key));
-    attribute(panel, "aria-labelledby", `tab-${part.key}`);
-    onChoose(part.key);
+    if (!made.has(key)) made.set(key, make());
+    panel.replaceChildren(made.get(key));
+    attribute(panel, "aria-labelledby", `tab-${key}`);
+    onChoose(key);
   }
 
   function onKey(event) {
@@ -36,12 +26,17 @@ export function tabs(parts, chosen, onChoose) {
     const next = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: heads.length - 1 }[event.key];
     if (next === undefined) return;
     const nth = (next + heads.length) % heads.length;
-    choose(parts[nth].key);
+    choose(nth);
     heads[nth].focus();
     event.preventDefault();
   }
 
-  const wanted = parts.some(({ key }) => key === chosen) ? chosen : parts[0].key;
-  choose(wanted);
-  return { element: element("div", { class: "tabbed" }, list, panel), choose };
+  const asked = parts.findIndex(({ key }) => key === chosen);
+  choose(Math.max(0, asked));
+  return { element: element("div", { class: "tabbed" }, list, panel) };
+}
+
+function headOf({ key, title }, onClick) {
+  const attributes = { type: "button", role: "tab", id: `tab-${key}`, "aria-controls": "panel", on: { click: onClick } };
+  return element("button", attributes, title);
 }

@@ -7,57 +7,57 @@ const AROUND = 4;
  * Elements are used again: row n is always in element n modulo their number.
  */
 export function virtual(scroller, body, height, make, fill) {
-  const slots = [];
-  let count = 0;
-  let printed = 0;
+  const list = { scroller, body, height, make, fill, slots: [], count: 0, printed: 0 };
+  scroller.addEventListener("scroll", () => draw(list), { passive: true });
+  new ResizeObserver(() => draw(list)).observe(scroller);
+  return {
+    draw: (force) => draw(list, force),
+    show(count) {
+      list.count = count;
+      body.style.height = `${count * height}px`;
+      draw(list, true);
+    },
+    /** Scroll as little as brings a row into sight, below a head that covers the first `covered` pixels. */
+    reveal(nth, covered = 0) {
+      const [top, room] = [nth * height, scroller.clientHeight - covered - height];
+      if (scroller.scrollTop > top) scroller.scrollTop = top;
+      else if (scroller.scrollTop < top - room) scroller.scrollTop = top - Math.max(room, 0);
+      draw(list);
+    },
+    inSight: () => list.slots.map((slot) => slot.nth),
+    /** Lay out the first so many rows, whatever is in sight; 0 ends that. */
+    print(count) {
+      list.printed = count;
+      draw(list, true);
+    },
+    perPage: () => Math.max(1, Math.floor(scroller.clientHeight / height) - 2),
+  };
+}
 
-  function draw(force = false) {
-    const room = printed || Math.ceil((scroller.clientHeight || 600) / height) + 2 * AROUND;
-    const wanted = Math.min(room, count);
-    while (slots.length > wanted) slots.pop().node.remove();
-    const all = force || slots.length < wanted;
-    while (slots.length < wanted) {
-      const node = make();
-      body.append(node);
-      slots.push({ node, nth: -1 });
-    }
-    const first = printed ? 0 : Math.max(0, Math.min(Math.floor(scroller.scrollTop / height) - AROUND, count - wanted));
-    for (let nth = first; nth < first + wanted; nth += 1) place(slots[nth % wanted], nth, all);
+function draw(list, force = false) {
+  const { scroller, height, slots, count, printed } = list;
+  const room = printed || Math.ceil((scroller.clientHeight || 600) / height) + 2 * AROUND;
+  const wanted = Math.min(room, count);
+  const all = force || slots.length < wanted;
+  resize(list, wanted);
+  const first = printed ? 0 : Math.max(0, Math.min(Math.floor(scroller.scrollTop / height) - AROUND, count - wanted));
+  for (let nth = first; nth < first + wanted; nth += 1) place(list, slots[nth % wanted], nth, all);
+}
+
+function resize({ body, make, slots }, wanted) {
+  while (slots.length > wanted) slots.pop().node.remove();
+  while (slots.length < wanted) {
+    const node = make();
+    body.append(node);
+    slots.push({ node, nth: -1 });
   }
+}
 
-  function place(slot, nth, force) {
-    if (slot.nth === nth && !force) return;
-    if (slot.nth !== nth) slot.node.style.transform = `translateY(${nth * height}px)`;
-    slot.nth = nth;
-    fill(slot.node, nth);
-  }
-
-  function show(rows) {
-    count = rows;
-    body.style.height = `${rows * height}px`;
-    draw(true);
-  }
-
-  /** Scroll as little as brings a row into sight, below a head that covers the first `covered` pixels. */
-  function reveal(nth, covered = 0) {
-    const [top, room] = [nth * height, scroller.clientHeight - covered - height];
-    if (scroller.scrollTop > top) scroller.scrollTop = top;
-    else if (scroller.scrollTop < top - room) scroller.scrollTop = top - Math.max(room, 0);
-    draw();
-  }
-
-  function inSight() {
-    return slots.map((slot) => slot.nth);
-  }
-
-  function print(rows) {
-    printed = rows;
-    draw(true);
-  }
-
-  scroller.addEventListener("scroll", () => draw(), { passive: true });
-  new ResizeObserver(() => draw()).observe(scroller);
-  return { show, draw, reveal, inSight, print, perPage: () => Math.max(1, Math.floor(scroller.clientHeight / height) - 2) };
+function place({ height, fill }, slot, nth, force) {
+  if (slot.nth === nth && !force) return;
+  if (slot.nth !== nth) slot.node.style.transform = `translateY(${nth * height}px)`;
+  slot.nth = nth;
+  fill(slot.node, nth);
 }
 
 /** What a key does to a cursor in a list, or null: the new place. */
