@@ -13,7 +13,7 @@ const HEAD = 30;
 const PRINTED = 500;
 const UNSORTED = { key: null, descending: false };
 
-/** The table of an index. `onOpen(row)` is called for a row that is chosen, `onSight(rows)` when rows come into sight. */
+/** The table of an index. `onOpen(row)` is called for a row that is chosen, `onSight()` when others come into sight. */
 export function table(index, { onOpen, onSight }) {
   const view = built(index, onOpen, onSight);
   const { grid, list } = view;
@@ -81,7 +81,7 @@ function listen(view) {
   onTheme(() => list.draw(true));
   grid.addEventListener("keydown", (event) => onKey(view, event));
   grid.addEventListener("click", (event) => onClick(view, event));
-  grid.addEventListener("scroll", () => view.onSight?.(), { passive: true });
+  grid.addEventListener("scroll", () => view.onSight(), { passive: true });
 }
 
 function fill({ index, columns, order, open, cursor }, node, nth) {
@@ -121,7 +121,7 @@ function arrange(view) {
   labelAxis(view);
   view.list.show(view.order.length);
   pointAt(view, view.cursor, false);
-  view.onSight?.();
+  view.onSight();
 }
 
 function summary({ index, order }) {
