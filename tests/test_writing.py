@@ -350,3 +350,11 @@ def test_a_folder_that_is_not_there_is_named_and_no_temporary_file(tmp_path, cap
     steelyard.save({"w": np.zeros(2)}, tmp_path / "a.npz")
     assert main(["convert", str(tmp_path / "a.npz"), str(tmp_path / "none" / "b.npz")]) == 2
     assert capsys.readouterr().err == f"error: {tmp_path / 'none'}: No such file or directory\n"
+
+
+def test_a_folder_in_the_place_of_a_file_is_named_and_no_temporary_file(tmp_path):
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(IsADirectoryError) as error, replacing(tmp_path / "taken") as file:
+        file.write(b"new")
+    assert (error.value.filename, error.value.filename2) == (str(tmp_path / "taken"), None)
+    assert [each.name for each in tmp_path.iterdir()] == ["taken"]

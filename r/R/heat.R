@@ -74,7 +74,7 @@ tiles <- function(values, limit, bottom, top) {
   graphics::rect(0, bottom, 1, top, border = ink["soft"], lwd = 0.7)
 }
 
-# Blue above zero, red below, white at zero; grey where there is no number.
+# Blue below zero, red above, white at zero; grey where there is no number.
 colour_of <- function(values, limit) {
   palette <- grDevices::colorRampPalette(c("#0B3C66", ink["negative"], "#C3DBEE", "#FFFFFF", "#F4C6C9", ink["positive"], "#8E1B33"), space = "Lab")(255)
   colours <- palette[1 + round(127 + 127 * pmax(-1, pmin(1, values / limit)))]

@@ -200,3 +200,14 @@ def test_no_healthy_net_of_others_gives_an_alarm(entry):
         return
     result = check(path, health=True)
     assert {finding.kind for finding in result.at_least("warning")} == ILL.get(entry["id"], set())
+
+
+def test_complex_kernels_are_looked_at_and_turning_numbers_of_one_size_are_not_the_same_number(tmp_path):
+    chance = np.random.default_rng(0)
+    kernel = (chance.standard_normal((8, 16)) + 1j * chance.standard_normal((8, 16))).astype("complex64")
+    assert found({"fc.weight": kernel}) == []
+    assert found({"fc.weight": np.exp(1j * kernel.real)}) == []
+    kernel[:3] = 0
+    assert found({"fc.weight": kernel}) == [("dead outputs", "warning", "fc.weight")]
+    np.savez(tmp_path / "w.npz", **{"fc.weight": kernel})
+    assert main(["report", str(tmp_path / "w.npz"), "-o", str(tmp_path / "w.html")]) == 0

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steelyard.core.readers import from_array
+from steelyard.core.summary import summarise
 from steelyard.errors import ShapeError
 from steelyard.measures import picture as module
 from steelyard.measures.picture import matrix_of, picture
@@ -92,3 +93,10 @@ def test_a_small_window_of_a_large_matrix_reads_little_more_than_itself():
     weight = from_array("w", np.zeros((1, 1), np.float32)).replace(shape=(20_000, 30_000), read=reader)
     picture(weight, 16, 16, (5000, 7000, 5016, 7016))
     assert sum(read) == 256
+
+
+def test_what_no_double_can_hold_is_not_finite_and_nobody_is_warned():
+    beyond = np.array([[np.longdouble("1e4000") if np.finfo(np.longdouble).maxexp > 1024 else np.longdouble("inf"), 2]])
+    weight = from_array("w", beyond)
+    assert np.array_equal(picture(weight).values, [[np.nan, 2.0]], equal_nan=True)
+    assert summarise([weight]).inf == 1

@@ -166,3 +166,15 @@ def test_a_file_gives_what_the_model_does_and_the_command_prints_it(tmp_path, ca
     assert "stable rank" in capsys.readouterr().out
     assert main(["spectra", str(tmp_path / "a.pt"), "--json", "--draws", "0"]) == 0
     assert json.loads(capsys.readouterr().out)["weights"][0]["shape"] == [30, 30]
+
+
+def test_the_effective_rank_is_the_same_however_large_the_numbers_are():
+    kernel = np.diag([4.0, 4, 4, 4, 4, 4, 2, 1])
+    ranks = [steelyard.spectra({"w.weight": kernel * size})["w.weight"].effective_rank for size in (1.0, 1e307, 1e-300)]
+    shares = np.diag(kernel) / kernel.sum()
+    assert ranks == [pytest.approx(np.exp(-(shares * np.log(shares)).sum()))] * 3
+
+
+def test_a_singular_value_beyond_the_largest_double_has_no_effective_rank():
+    row = steelyard.spectra({"w.weight": np.full((4, 4), 1.7e308)})["w.weight"]
+    assert (row.spectral_norm, row.effective_rank) == (np.inf, None)

@@ -302,6 +302,12 @@ def test_what_is_not_finite_is_counted_in_the_panel_and_left_out():
     assert ax.get_yscale() == "log"
 
 
+def test_a_panel_of_no_number_that_is_finite_is_empty_and_nobody_is_warned():
+    ax = plot.histograms({"w": np.full(3, np.nan)}, log=True)
+    ax.figure.canvas.draw()
+    assert "3 NaN left out" in said(ax)
+
+
 # filters
 
 
@@ -359,6 +365,15 @@ def test_a_file_that_names_no_axes_is_said_to_be_taken_for_pytorch_s(packages):
     assert "the file names no axes: taken for PyTorch's, out in kh kw" in said(
         plot.filters(packages / "facenet_pytorch/data/onet.pt")
     )
+
+
+def test_complex_filters_are_drawn_by_their_magnitudes():
+    numbers = np.random.default_rng(0).standard_normal((2, 1, 3, 3, 2)).view(complex)[..., 0]
+    drawn = [
+        plot.filters(from_array("w", each, role=Role.KERNEL, axes="out in kh kw")).images[0].get_array()
+        for each in (numbers, np.abs(numbers))
+    ]
+    assert np.array_equal(*drawn)
 
 
 def test_the_first_filter_of_each_row_is_named_and_a_filter_with_nan_is_told():
@@ -634,3 +649,13 @@ def test_a_picture_that_cannot_be_written_is_trouble_in_one_line(args, what, mlp
     assert len(error.splitlines()) == 1
     assert not (tmp_path / "net.png").exists()
     assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize("dpi", ["0", "-5", "1201", "1e2", "9" * 5000])
+def test_dots_an_inch_are_bounded(dpi, mlps, tmp_path, capsys):
+    steelyard.save(mlps["torch"][0], tmp_path / "net.safetensors")
+    with pytest.raises(SystemExit) as end:
+        main(["plot", str(tmp_path / "net.safetensors"), "-o", str(tmp_path / "net.png"), f"--dpi={dpi}"])
+    assert end.value.code == 2
+    assert "is no number from 1 to 1,200" in capsys.readouterr().err
+    assert not (tmp_path / "net.png").exists()

@@ -332,6 +332,29 @@ def test_nothing_is_half_written(net, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_no_file_that_a_report_is_about_is_written_over(tmp_path, capsys):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for path in (tmp_path / "new.npz", tmp_path / "old.npz"):
+        np.savez(path, w=np.eye(3))
+    steelyard.save({"w": np.eye(3)}, folder / "model.safetensors")
+    (tmp_path / "link.html").symlink_to(tmp_path / "new.npz")
+    before = {path: path.read_bytes() for path in (tmp_path / "new.npz", tmp_path / "old.npz", folder / "model.safetensors")}
+    new, old = f"{tmp_path}/new.npz", f"{tmp_path}/old.npz"
+    for arguments in (
+        [new, "-o", new],
+        [new, "-o", f"{tmp_path}/link.html"],
+        [new, "--against", old, "-o", old],
+        [str(folder), "-o", f"{folder}/model.safetensors"],
+    ):
+        assert main(["report", *arguments]) == 2
+        line = f"error: {arguments[-1]}: is one of the files that the report is about; write it into another file\n"
+        assert capsys.readouterr().err.endswith(line)
+    assert {path: path.read_bytes() for path in before} == before
+    steelyard.report(folder, folder / "report.html")
+    steelyard.report(folder, folder / "report.html")  # its own page is nothing that it is about
+
+
 def test_names_from_a_file_cannot_become_part_of_the_page(tmp_path):
     hostile = [
         "</script><script>alert(1)</script>",

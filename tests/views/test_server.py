@@ -24,6 +24,8 @@ from views.packs import unpacked
 
 import steelyard
 from steelyard.cli import main
+from steelyard.views import answers as answers_module
+from steelyard.views.answers import Answers
 from steelyard.views.server import file_name
 
 ROOT = Path(__file__).parents[2]
@@ -596,6 +598,25 @@ def test_a_file_that_changes_is_noticed_and_opened_anew_with_the_index(tmp_path,
     assert served.refused("detail", row=1, side=0)[0] == 400
     status, line = served.refused("index")
     assert (status, "No such file" in line) == (400, True)
+
+
+def test_what_was_read_while_a_file_changed_is_not_kept_for_the_new_one(tmp_path, monkeypatch):
+    path = tmp_path / "net.safetensors"
+    save_file({"w": np.zeros((4, 4), "f4")}, path)
+    answers = Answers([str(path)])
+
+    def slow(weight, found):
+        read = detail(weight, found)
+        save_file({"w": np.ones((4, 4), "f4")}, tmp_path / "new")
+        (tmp_path / "new").replace(path)
+        answers.index()
+        return read
+
+    detail = answers_module._detail
+    monkeypatch.setattr(answers_module, "_detail", slow)
+    assert unpacked(answers.detail(0, 0))["figures"]["max"] == 0
+    monkeypatch.undo()
+    assert unpacked(answers.detail(0, 0))["figures"]["max"] == 1
 
 
 def test_a_weight_that_cannot_be_read_has_its_error_and_the_others_are_shown(tmp_path, start):

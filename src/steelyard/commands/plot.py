@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 WHOLE = ("overview", "histograms", "network")
 SINGLE = ("filters", "heatmap", "spectrum")
 SUFFIXES = ("png", "pdf", "svg", "jpg", "webp")
+SHARPEST = 1200
+"""Dots an inch at most: the memory that a picture takes grows with their square."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,8 +49,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kind", choices=(*WHOLE, *SINGLE), default=WHOLE[0], help="what to draw (default: %(default)s)")
     parser.add_argument("--name", metavar="WEIGHT", help="the one weight that filters, heatmap or spectrum draw")
     parser.add_argument("--dark", action="store_true", help="on a dark ground")
-    parser.add_argument("--dpi", type=int, default=150, metavar="N", help="dots an inch (default: %(default)s)")
+    parser.add_argument("--dpi", type=_dpi, default=150, metavar="N", help="dots an inch (default: %(default)s)")
     add_selection(parser)
+
+
+def _dpi(text: str) -> int:
+    import argparse
+
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= SHARPEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {SHARPEST:,}")
+    return int(text)
 
 
 def _drawn(args: argparse.Namespace) -> Any:

@@ -35,12 +35,20 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            os.replace(temporary, target)
+            _rename(temporary, target, path)
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
     sync_folder(folder)
+
+
+def _rename(temporary: str, target: str, path: str | os.PathLike[str]) -> None:
+    try:
+        os.replace(temporary, target)
+    except OSError as error:
+        error.filename, error.filename2 = os.fspath(path) or os.curdir, None  # what the user wrote
+        raise
 
 
 @contextmanager

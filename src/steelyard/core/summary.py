@@ -187,7 +187,8 @@ def _real(block: Array) -> Array:
     """Return real numbers of a type that NumPy computes with fast."""
     if block.dtype.kind == "c":
         return np.abs(block)
-    return np.ascontiguousarray(block, np.float64 if block.dtype.itemsize > 8 else None)
+    with np.errstate(over="ignore"):  # what a double cannot hold is Inf
+        return np.ascontiguousarray(block, np.float64 if block.dtype.itemsize > 8 else None)
 
 
 def _surely_finite(block: Array) -> bool:

@@ -65,9 +65,9 @@ def known_facts(found: Weights) -> dict[str, Weight]:
 def looked_through(weight: Weight, also: Callable[[Array, int], None] | None = None) -> Units:
     """Read a weight once, with an eye to those of its axes that tell of its health; `also` is given each block."""
     out, inputs, vocab = (channel_axes(weight, word) for word in ("out", "in", "vocab"))
-    units = len(weight.shape) > 1 and weight.role in (*KERNELS, Role.EMBEDDING) and not weight.dtype.startswith("complex")
+    units = len(weight.shape) > 1 and weight.role in (*KERNELS, Role.EMBEDDING)
     rows = vocab or out
-    apart = rows[0] if units and len(rows) == 1 else None
+    apart = rows[0] if units and len(rows) == 1 and not _is_complex(weight) else None  # a print is of one number's bits
     return Units(weight, tuple({*out, *inputs, *vocab}) if units else (), apart, also)
 
 
@@ -130,9 +130,14 @@ def _largest(dtype: str) -> float | None:
 
 def _constant(weight: Weight, looked: Units) -> Iterator[Finding]:
     moments = looked.summary.moments
-    if moments.count and moments.minimum == moments.maximum:
+    if moments.count and moments.minimum == moments.maximum and not (_is_complex(weight) and moments.maximum):
         what = f"holds the same number {weight.size:,} times, {moments.minimum:.4g}, so that all units learn the same"
         yield _finding("constant", "warning", weight, what, value=moments.minimum)
+
+
+def _is_complex(weight: Weight) -> bool:
+    """Tell whether figures are of magnitudes, which may be alike where numbers are not."""
+    return weight.dtype.startswith("complex")
 
 
 def _scaled(weight: Weight, looked: Units, out: tuple[int, ...], inputs: tuple[int, ...]) -> Iterator[Finding]:

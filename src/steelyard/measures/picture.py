@@ -223,4 +223,7 @@ def _rows(weight: Weight, columns: int, window: Window) -> Array:
 def _real(block: Array) -> Array:
     """Return real numbers of a type that NumPy computes with."""
     plain = block.astype(standard(block.dtype), copy=False)
-    return np.abs(plain) if plain.dtype.kind == "c" else plain.astype(np.uint8, copy=False) if plain.dtype.kind == "b" else plain
+    with np.errstate(over="ignore"):  # what a double cannot hold is Inf
+        real = np.abs(plain) if plain.dtype.kind == "c" else plain
+        kind = np.uint8 if real.dtype.kind == "b" else np.float64 if real.dtype.itemsize > 8 else real.dtype
+        return real.astype(kind, copy=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from math import isfinite, sqrt
+from math import hypot, isfinite, sqrt
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.weight import Role, Weight
@@ -181,10 +181,11 @@ def _norm(weight: Weight) -> float | None:
 
     found = 0.0
     for block in weight.blocks():
-        values = np.abs(block.astype(np.complex128 if block.dtype.kind == "c" else np.float64))
+        with np.errstate(over="ignore"):
+            values = np.abs(block.astype(np.complex128 if block.dtype.kind == "c" else np.float64))
         if not np.isfinite(values).all():
             return None
-        found = sqrt(found * found + norm(values) ** 2)
+        found = hypot(found, norm(values))  # squares may be beyond the largest double
     return found
 
 
@@ -254,10 +255,14 @@ def _shuffling(weight: Weight, shape: tuple[int, int], draw: int) -> Blocks:
     return blocks
 
 
-def _effective_rank(values: Array) -> float:
+def _effective_rank(values: Array) -> float | None:
+    """Return the exponential of the entropy of the values' shares; None where a value is beyond the largest double."""
     import numpy as np
 
-    parts = values[values > 0] / values.sum() if values.any() else values[:0]
+    if not np.isfinite(values).all():
+        return None
+    shares = values / values.max() if values.any() else values  # their sum is finite, however large the values are
+    parts = shares[shares > 0] / shares.sum()
     return float(np.exp(-(parts * np.log(parts)).sum())) if parts.size else 0.0
 
 

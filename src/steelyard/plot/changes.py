@@ -45,7 +45,8 @@ def difference(a: Any, b: Any, *, ax: Axes | None = None, **how: Any) -> Axes:
     places = {name: nth for nth, name in enumerate(other)}
     rows = sorted((row for row in found.rows if row.kind in COMPARED), key=lambda row: places[row.name])
     if not rows:
-        raise ShapeError(f"there is nothing to draw: no weight of the first net has a partner in the second; {_alone(found)}")
+        why = "; ".join(filter(None, ["no weight of the first net has a partner in the second", _alone(found)]))
+        raise ShapeError(f"there is nothing to draw: {why}")
     ax = axes_for(ax, 6.8, height_of(len(rows)))
     _draw(ax, rows, [other[row.name].role for row in rows])
     label_rows(ax, [row.name for row in rows])

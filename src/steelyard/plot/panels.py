@@ -86,7 +86,7 @@ def _panel(ax: Axes, weight: Weight, summary: Summary, bins: int, *, log: bool) 
     ax.stairs(counts, edges, fill=True, color=colour, alpha=0.85)
     if edges[0] < 0 < edges[-1]:
         ax.axvline(0, color=ink.soft, linewidth=0.6, zorder=0)
-    if log:
+    if log and counts.any():
         ax.set_yscale("log")
         ax.set_ylim(bottom=0.5)
     ax.set_xlim(edges[0], edges[-1])

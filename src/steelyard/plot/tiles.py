@@ -49,14 +49,15 @@ def filters(source: Any, name: str | None = None, *, limit: int = LIMIT, each: b
     weight = one_weight(source, name, axes_of_filters, "a convolution of images with filters of 2 \u00d7 2 or more", first=True)
     found = filters_of(weight, limit)
     assert found is not None  # its axes were looked at
-    ends = _ends(found.pictures, each=each)
+    pictures = np.abs(found.pictures) if found.pictures.dtype.kind == "c" else found.pictures
+    ends = _ends(pictures, each=each)
     across = ceil(sqrt(len(found.pictures)))
     down = ceil(len(found.pictures) / across)
     height, width = found.pictures.shape[1:3]
     ax = axes_for(ax, 6.0, min(5.6 * down / across * height / width + 0.8, 9.0))
     ink = inks(ax)
     ax.imshow(
-        mosaic(coloured(found.pictures / ends, ink), across),
+        mosaic(coloured(pictures / ends, ink), across),
         extent=(-0.5, across - 0.5, down - 0.5, -0.5),
         aspect=height / width,
         interpolation="nearest",

@@ -103,15 +103,17 @@ class Answers:
 
     def detail(self, row: int, side: int) -> bytes:
         """Return all there is to see of a weight; what was asked for lately is kept."""
+        state = self._state
         weight = self._weight(row, side)
         with self._lock:
             if (row, side) in self._kept:
                 self._kept.move_to_end((row, side))
                 return self._kept[row, side]
         with self._turn:
-            found = pack(_detail(weight, self._state.sides[side].weights))
+            found = pack(_detail(weight, state.sides[side].weights))
         with self._lock:
-            self._kept[row, side] = found
+            if state is self._state:  # else the files were opened anew meanwhile
+                self._kept[row, side] = found
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         return found

@@ -11,7 +11,7 @@ import gzip
 import os
 import re
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
@@ -19,7 +19,7 @@ from json import dumps
 from typing import Any
 
 from steelyard.core.replacing import replacing
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import FormatError, ShapeError, printable
 
 SERVED = '<script type="module" src="served.js"></script>\n'
 """What a report has none of."""
@@ -38,8 +38,9 @@ def report(source: Any, path: str | os.PathLike[str], against: Any = None, *, sp
     and what `check` finds. With `against`, the older of two, also what differs, as `diff` does. Singular values are found of
     "some" matrices, those that take seconds together, of "all" or of "none". Nothing is loaded from anywhere.
 
-    A weight that cannot be read is shown with its error. Raises what `weights` raises, `ShapeError` for another word, and
-    `OSError` where the file cannot be written, which is as it was then.
+    A weight that cannot be read is shown with its error. Raises what `weights` raises, `ShapeError` for another word,
+    `FormatError` where the page would replace a file that it is about, and `OSError` where the file cannot be written, which
+    is as it was then.
 
     Examples:
         >>> import numpy as np, pathlib, tempfile
@@ -66,13 +67,24 @@ def write(
 
     if spectra not in SPECTRA:
         raise ShapeError(f"spectra is {printable(spectra)!r}; it must be one of {', '.join(SPECTRA)}")
-    sides = [side_of(each, part) for each in (source, against) if each is not None]
+    sources = [each for each in (source, against) if each is not None]
+    sides = [side_of(each, part) for each in sources]
+    _keep(sources, path, part)
     rows, told = rows_of(sides)
     found = gathered(sides, rows, told, spectra=spectra, progress=progress)
     title = " against ".join(printable(side.name) for side in sides)
     with replacing(path) as file:
         file.writelines(part.encode() for part in document(title, found.index, found.details))
     return len(rows), found.unreadable
+
+
+def _keep(sources: Sequence[Any], path: str | os.PathLike[str], part: str) -> None:
+    """Raise where the page would take the place of a file that it is about."""
+    from steelyard.converting import opened
+
+    named = [os.fspath(each) for each in sources if isinstance(each, (str, os.PathLike))]
+    if os.path.exists(path) and any(os.path.realpath(path) in opened(each, part)[1] for each in named):
+        raise FormatError(os.fspath(path), "is one of the files that the report is about; write it into another file")
 
 
 def document(title: str, index: dict[str, Any], details: list[list[Any]]) -> Iterator[str]:
