@@ -568,3 +568,13 @@ def test_the_vector_of_a_file_of_r_torch_goes_in_its_order(shared, tmp_path, cap
     assert "13 float32 numbers from 4 weights" in said(capsys, "vector", file, *args)
     assert np.load(tmp_path / "v.npy").tolist() == expected
     assert json.loads(said(capsys, "vector", file, *args, "--json"))["weights"][1]["start"] == 6
+
+
+@pytest.mark.parametrize("command", ["ls", "stats", "digest", "spectra", "vector -o x.npy", "convert x.npz", "diff {a} {a}"])
+def test_a_pattern_that_fits_no_name_is_refused_and_not_an_empty_table(files, tmp_path, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    words = [word.format(**files) for word in command.split()]
+    paths = [] if words[0] == "diff" else [str(files["a"])]
+    assert main([words[0], *paths, *words[1:], "--select", "typo*"]) == 2
+    assert capsys.readouterr().err.endswith("no weight's name matches --select 'typo*'; steelyard ls lists the names\n")
+    assert not list(tmp_path.glob("x.*"))

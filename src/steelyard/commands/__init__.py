@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.weight import Role
-from steelyard.errors import SteelyardError
+from steelyard.errors import ShapeError, SteelyardError, printable
 from steelyard.running import one_line, trouble
 
 if TYPE_CHECKING:
@@ -55,13 +55,21 @@ def opened(file: str, args: argparse.Namespace) -> Weights:
     """Open a file, and select from it, as the options say."""
     from steelyard.io import weights
 
-    return selected(weights(file, getattr(args, "part", "model")), args)
+    return selected(weights(file, getattr(args, "part", "model")), args, file)
 
 
-def selected(found: Weights, args: argparse.Namespace) -> Weights:
-    """Select from weights as the options say."""
+def selected(found: Weights, args: argparse.Namespace, file: str) -> Weights:
+    """Select from the weights of a file as the options say; a pattern that fits no name is a slip, and refused."""
     patterns, role = getattr(args, "select", None), getattr(args, "role", None)
+    if patterns and found and not found.select(patterns):
+        raise ShapeError(unmatched(file, patterns))
     return found.select(patterns or "*", role=role) if patterns or role else found
+
+
+def unmatched(files: str, patterns: Iterable[str]) -> str:
+    """Say that no name fits."""
+    told = ", ".join(repr(printable(pattern)) for pattern in patterns)
+    return f"{printable(files)}: no weight's name matches --select {told}; steelyard ls lists the names"
 
 
 def each_file(paths: Iterable[str], work: Callable[[str], tuple[Any, str]]) -> tuple[int, list[Any]]:

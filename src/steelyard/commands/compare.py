@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     files = list(dict.fromkeys(expanded(args.paths)))
     if len(files) < 2:
         raise FormatError(files[0], "there is nothing to compare it with; give two files or more, or a folder of several")
-    sources = [selected(weights(file, args.part), args) for file in files]
+    sources = [selected(weights(file, args.part), args, file) for file in files]
     with following_all(sources, "comparing", len(files) - 1) as watched:
         found = compare(dict(zip(files, watched, strict=True)))
     if args.json:

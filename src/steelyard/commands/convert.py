@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
     from steelyard.views.progress import following
 
     everything, used = opened(args.file, args.part)
-    found = renamed(selected(everything, args), args.rename, args.prefix)
+    found = renamed(selected(everything, args, args.file), args.rename, args.prefix)
     if everything and not found:
         raise ShapeError(f"no weight of {printable(args.file)} is selected; nothing was written")
     found = cast(found, args.dtype) if args.dtype else found

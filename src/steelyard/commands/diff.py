@@ -8,7 +8,8 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_part, print_json
+from steelyard.commands import add_part, print_json, unmatched
+from steelyard.errors import ShapeError
 
 if TYPE_CHECKING:
     from steelyard.measures.diff import Diff
@@ -29,6 +30,8 @@ def run(args: argparse.Namespace) -> int:
     from steelyard.views.terminal import screen_of
 
     sources = [_opened(path, args.part, args.select) for path in (args.a, args.b)]
+    if args.select and not any(sources):
+        raise ShapeError(unmatched(f"{args.a} and {args.b}", args.select))
     screen = screen_of(sys.stdout)
     histograms = screen.width is not None if args.histograms is None else args.histograms
     with following_all(sources, "comparing") as watched:
