@@ -80,6 +80,7 @@ def test_a_kill_at_any_moment_leaves_the_old_file_or_the_new_one(tmp_path, suffi
     path = target(tmp_path, suffix)
     steelyard.save(weights(0.0), path)
     seen, moments = set(), random.Random(suffix)
+    most = 2 if suffix == ".index.json" else 1  # of a set the folder of new files, and the new index that was to name them
     for _ in range(-(-ROUNDS // len(suffixes()))):
         process = saving(path)
         time.sleep(moments.uniform(0, 0.08))
@@ -87,7 +88,7 @@ def test_a_kill_at_any_moment_leaves_the_old_file_or_the_new_one(tmp_path, suffi
         process.wait()
         seen.add(content(path))
         assert seen <= {0.0, 1.0, 2.0}
-        assert len(leftovers(tmp_path)) <= 1
+        assert len(leftovers(tmp_path)) <= most
     steelyard.save(weights(3.0), path)
     assert content(path) == 3.0
     assert not leftovers(tmp_path)
