@@ -69,16 +69,28 @@ class Picture:
         return f"each cell is the largest of {self.down:,} \u00d7 {self.across:,} numbers, by magnitude"
 
 
+def cut_of(shape: Sequence[int]) -> int:
+    """Return how many axes of a shape are drawn as rows: those before the cut where the halves are most alike.
+
+    >>> cut_of((128, 64, 3, 3)), cut_of((3, 3, 64, 128)), cut_of((5,))
+    (1, 3, 0)
+    """
+
+    def apart(cut: int) -> float:
+        rows, columns = prod(shape[:cut]), prod(shape[cut:])
+        return abs(log(rows / columns)) if rows and columns else inf
+
+    return min(range(1, len(shape)), key=apart, default=0)
+
+
 def matrix_of(shape: Sequence[int]) -> tuple[int, int]:
     """Return the rows and columns of a shape as it is drawn: its axes in their order, cut where the halves are most alike.
 
     >>> matrix_of((128, 64, 3, 3)), matrix_of((3, 3, 64, 128)), matrix_of((5,)), matrix_of(())
     ((128, 576), (576, 128), (1, 5), (1, 1))
     """
-    if len(shape) < 2:
-        return 1, prod(shape)
-    halves = [(prod(shape[:cut]), prod(shape[cut:])) for cut in range(1, len(shape))]
-    return min(halves, key=lambda half: abs(log(half[0] / half[1])) if all(half) else inf)
+    cut = cut_of(shape)
+    return prod(shape[:cut]), prod(shape[cut:])
 
 
 class Drawing:

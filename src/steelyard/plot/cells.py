@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf, prod
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError
-from steelyard.measures.picture import Picture, picture
+from steelyard.measures.picture import Picture, cut_of, picture
 from steelyard.plot.canvas import CELLS, axes_for, caption, counted, inks, reach, shown, signed_colours
 from steelyard.plot.sources import one_weight
 
@@ -94,8 +94,7 @@ def _axes(ax: Axes, weight: Weight, drawn: Picture) -> None:
     """Say what rows and columns are, in the words of the weight's axes, and number them."""
     words = weight.axes.split()
     words = words if len(words) == len(weight.shape) else [f"axis {nth}" for nth in range(len(weight.shape))]
-    cut = next((nth for nth in range(1, len(words)) if prod(weight.shape[:nth]) == drawn.rows), 0)
-    cut = cut if len(words) > 1 else 0
+    cut = cut_of(weight.shape)
     for axis, parts, length in ((ax.yaxis, words[:cut], drawn.rows), (ax.xaxis, words[cut:], drawn.columns)):
         label = shown(" \u00d7 ".join(parts))
         axis.set_label_text(f"{label} ({length:,})" if parts else "")

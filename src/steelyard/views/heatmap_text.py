@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from steelyard.core.weight import Weight
 from steelyard.errors import printable
-from steelyard.measures.picture import Picture, matrix_of, picture
+from steelyard.measures.picture import Picture, cut_of, matrix_of, picture
 from steelyard.views.sparkline import round_up
 from steelyard.views.terminal import Screen
 
@@ -119,7 +118,7 @@ def _shaded(level: int) -> str:
 
 def _caption(weight: Weight, drawn: Picture) -> str:
     """Say which axes the rows and the columns are, and what a cell is."""
-    cut = next((nth for nth in range(1, len(weight.shape)) if prod(weight.shape[:nth]) == drawn.rows), 0)
+    cut = cut_of(weight.shape)
     words = weight.axes.split()
     sides = (" ".join(words[:cut]), " ".join(words[cut:])) if len(words) == len(weight.shape) else ("", "")
     down, across = (f" ({printable(side, 80)})" if side else "" for side in sides)
