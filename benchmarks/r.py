@@ -12,7 +12,7 @@ import numpy as np
 from timing import best, process, ready, report
 
 from steelyard.codecs.rdata import read_r
-from steelyard.core.source import open_path
+from steelyard.storage.source import open_path
 
 MAKE = """
 x <- list(hidden = matrix(rnorm(2.5e6), 1000), output = rnorm(2.5e6))
@@ -26,7 +26,7 @@ while (length(name <- readLines(lines, 1))) cat(system.time(readRDS(name))[["ela
 LIST = """
 import sys
 from steelyard.codecs.rdata import read_r
-from steelyard.core.source import open_path
+from steelyard.storage.source import open_path
 print([(name, vector.dim, vector.length) for name, vector in read_r(open_path(sys.argv[1])).pairs()])
 """
 

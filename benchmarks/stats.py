@@ -19,9 +19,9 @@ from safetensors.torch import save_file
 from timing import best, peak_memory, ready, report
 
 import steelyard
-from steelyard.core import reading
-from steelyard.core.summary import summarise
 from steelyard.measures import digest as digests
+from steelyard.numerics import blocks as reading
+from steelyard.numerics.summary import summarise
 
 BUFFER = 1 << 19
 NAIVE = """

@@ -14,9 +14,9 @@ from pathlib import Path
 from steelyard.codecs.compressed import plain
 from steelyard.codecs.r_values import Vector
 from steelyard.codecs.rdata import read_r
-from steelyard.core.source import from_bytes
 from steelyard.errors import FileMissingError, SteelyardError
 from steelyard.formats import weights_in
+from steelyard.storage.source import from_bytes
 
 LARGEST = 1 << 24
 """Bytes of a weight that are read; a file may claim more without a mistake of ours."""

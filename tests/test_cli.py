@@ -22,7 +22,7 @@ from torch import nn
 import steelyard
 from steelyard import cli
 from steelyard.cli import main
-from steelyard.core import source as core_source
+from steelyard.storage import source as core_source
 from steelyard.views.terminal import cells
 
 

@@ -144,7 +144,7 @@ def test_a_name_that_ends_with_brackets_is_a_name_before_it_is_a_part(tmp_path, 
 def test_one_row_of_a_large_weight_is_read_alone(tmp_path, monkeypatch, capsys):
     save_file({"w": np.arange(1 << 20, dtype="f4").reshape(1024, 1024)}, tmp_path / "x.safetensors")
     read = []
-    from steelyard.core.source import Stored
+    from steelyard.storage.source import Stored
 
     real = Stored.fill
     monkeypatch.setattr(Stored, "fill", lambda self, start, buffer: read.append(len(buffer)) or real(self, start, buffer))

@@ -11,8 +11,8 @@ from importlib import import_module
 from pathlib import Path
 
 from steelyard import formats
-from steelyard.core.source import open_path
 from steelyard.errors import SteelyardError
+from steelyard.storage.source import open_path
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "formats.md"

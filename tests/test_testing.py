@@ -5,8 +5,8 @@ import pytest
 
 import steelyard
 from steelyard.core.readers import from_array
-from steelyard.core.source import open_path
 from steelyard.core.weights import Weights
+from steelyard.storage.source import open_path
 from steelyard.testing import check_format, check_model, check_weights
 
 

@@ -17,7 +17,7 @@ import pytest
 import steelyard
 from steelyard.cli import main
 from steelyard.core import plugins
-from steelyard.core.replacing import replacing
+from steelyard.storage.atomic import replacing
 
 ROOT = Path(__file__).parents[1]
 ENV = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}

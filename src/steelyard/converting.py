@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.casting import converted
-from steelyard.core.dtypes import ITEMSIZES, is_floating, numpy_dtype
-from steelyard.core.source import Source, open_path
-from steelyard.core.splitting import relaid
+from steelyard.core.stacked import relaid
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
+from steelyard.dtypes import ITEMSIZES, is_floating, numpy_dtype
 from steelyard.errors import FormatError, ShapeError, WeightNotFoundError, printable
 from steelyard.formats import check_names, weights_in, writer_of
 from steelyard.io import weights
+from steelyard.storage.source import Source, open_path
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader

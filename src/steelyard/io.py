@@ -10,7 +10,7 @@ from steelyard.core.weights import Weights
 from steelyard.errors import NonFiniteWarning
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
 
 def weights(source: Any, part: str = "model") -> Weights:
@@ -44,11 +44,11 @@ def weights(source: Any, part: str = "model") -> Weights:
 
 def _opened(path: str) -> Source:
     if "://" in path:
-        from steelyard.core.remote import is_url, open_url
+        from steelyard.storage.remote import is_url, open_url
 
         if is_url(path):
             return open_url(path)
-    from steelyard.core.source import open_path
+    from steelyard.storage.source import open_path
 
     return open_path(path)
 
@@ -70,8 +70,8 @@ def save(source: Any, path: str | os.PathLike[str]) -> None:
     """
     from pathlib import Path
 
-    from steelyard.core.finite import nonfinite
     from steelyard.formats import check_names, writer_of
+    from steelyard.numerics.nonfinite import nonfinite
 
     found = weights(source)
     path = Path(path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
 
 def expanded(paths: Iterable[str]) -> list[str]:
@@ -34,8 +34,8 @@ def _expanded(path: str) -> list[str]:
 
 def _in_folder(folder: str) -> list[str]:
     """Return the folder itself where it is one model, else its weight files; itself again where there are none."""
-    from steelyard.core.source import open_path
     from steelyard.formats import weight_files
+    from steelyard.storage.source import open_path
 
     if _is_model(open_path(folder)):
         return [folder]

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from steelyard.core.dtypes import is_floating, numpy_dtype
-from steelyard.core.splitting import split
+from steelyard.core.stacked import split
 from steelyard.core.weights import Weights
+from steelyard.dtypes import is_floating, numpy_dtype
 from steelyard.errors import ReadOnlyError, UnknownModelError, printable
 
 if TYPE_CHECKING:
@@ -150,8 +150,8 @@ def labels(model: Any, values: bytearray, shape: list[float]) -> list[str]:
 
 def _weights(source: Any) -> Weights:
     if isinstance(source, (bytes, bytearray)):
-        from steelyard.core.source import from_bytes
         from steelyard.formats import weights_in
+        from steelyard.storage.source import from_bytes
 
         return weights_in(from_bytes(bytes(source), "the R object"))
     from steelyard.io import weights

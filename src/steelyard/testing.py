@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steelyard.core.dtypes import ITEMSIZES
+from steelyard.dtypes import ITEMSIZES
 from steelyard.errors import ShapeError
 from steelyard.formats import format_of, weights_in, writer_of
 from steelyard.io import weights
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
     from steelyard.core.weight import Weight
     from steelyard.core.weights import Weights
+    from steelyard.storage.source import Source
 
 
 def check_model(model: Any) -> Any:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steelyard.codecs.flatbuffers import root
-from steelyard.core.source import from_bytes
 from steelyard.errors import FormatError
+from steelyard.storage.source import from_bytes
 
 
 def built(name, numbers, repeats=1):

@@ -13,8 +13,8 @@ from steelyard.codecs import pickle as machine_module
 from steelyard.codecs.code import calls
 from steelyard.codecs.inert import Blob, Boxed, Global, Record
 from steelyard.codecs.pickle import Machine
-from steelyard.core.source import from_bytes
 from steelyard.errors import FormatError, UnsafeFileError
+from steelyard.storage.source import from_bytes
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20) | st.binary(max_size=2000)
 DATA = st.recursive(

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steelyard.codecs.protobuf import BYTES, VARINT, message, unpacked
-from steelyard.core.source import Source, from_bytes
 from steelyard.errors import FormatError
+from steelyard.storage.source import Source, from_bytes
 
 
 @given(st.text(), st.integers(-(2**31), 2**31 - 1), st.lists(st.integers(-(2**31), 2**31 - 1)))

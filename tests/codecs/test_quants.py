@@ -6,7 +6,7 @@ import pytest
 from gguf.quants import dequantize, quantize
 
 from steelyard.codecs.quants import QUANTS, quantised
-from steelyard.core.source import from_bytes
+from steelyard.storage.source import from_bytes
 
 WITHOUT_REFERENCE = {"Q8_1", "Q8_K", "Q1_0"}
 

@@ -17,8 +17,8 @@ import zstandard
 
 from steelyard.codecs.compressed import plain
 from steelyard.codecs.rdata import read_r
-from steelyard.core.source import from_bytes
 from steelyard.errors import FormatError
+from steelyard.storage.source import from_bytes
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "fuzz"))
 import targets
@@ -41,7 +41,7 @@ def refuse(event, details):
         raise SystemExit(f"the reader did {event} {details}")
 
 from steelyard.codecs import compressed, r_altrep, rdata
-from steelyard.core.source import open_path
+from steelyard.storage.source import open_path
 from steelyard.errors import FormatError
 import bz2, lzma, zstandard  # what a stream needs is imported by code that is run, and may be
 sys.addaudithook(refuse)

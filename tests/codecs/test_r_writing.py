@@ -17,10 +17,10 @@ from steelyard.codecs.r_patching import patch
 from steelyard.codecs.r_writing import kept_facts, write_list
 from steelyard.codecs.rdata import read_r
 from steelyard.core.readers import from_array
-from steelyard.core.source import from_bytes, open_path
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, LossyError, ShapeError
+from steelyard.storage.source import from_bytes, open_path
 
 
 def read(path):

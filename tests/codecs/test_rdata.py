@@ -20,8 +20,8 @@ from steelyard.codecs.compressed import plain
 from steelyard.codecs.r_numerals import double_text
 from steelyard.codecs.r_values import OPAQUE, S4, VALUES, Environment, Opaque, Pairlist, Symbol, Vector
 from steelyard.codecs.rdata import holds_session, is_r, read_r
-from steelyard.core.source import Source, from_bytes, open_path
 from steelyard.errors import FormatError, MissingExtraError
+from steelyard.storage.source import Source, from_bytes, open_path
 
 ROOT = Path(__file__).parents[2]
 ENV = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
@@ -363,7 +363,7 @@ def test_numbers_of_an_uncompressed_file_are_not_read_before_they_are_asked_for(
 
 def test_listing_imports_no_numpy(fixtures):
     code = (
-        "import sys\nfrom steelyard.codecs.rdata import read_r\nfrom steelyard.core.source import open_path\n"
+        "import sys\nfrom steelyard.codecs.rdata import read_r\nfrom steelyard.storage.source import open_path\n"
         "for path in sys.argv[1:]: assert read_r(open_path(path)).get('wts').plain()\nassert 'numpy' not in sys.modules"
     )
     containers = fixtures / "nnet" / "containers"

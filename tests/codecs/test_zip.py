@@ -7,8 +7,8 @@ import zipfile
 import pytest
 
 from steelyard.codecs.zip import directory, member_source, mentions
-from steelyard.core.source import from_bytes
 from steelyard.errors import FormatError
+from steelyard.storage.source import from_bytes
 
 CONTENT = {"a/data.pkl": b"x" * 5000, "a/data/0": bytes(range(256)) * 300, "a/empty": b"", "ü": b"name"}
 

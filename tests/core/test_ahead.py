@@ -2,11 +2,11 @@ import threading
 
 import pytest
 
-from steelyard.core.ahead import BUFFERS, read_ahead
 from steelyard.core.readers import AHEAD, chunks_of, raw_chunks
-from steelyard.core.source import Source, from_bytes
 from steelyard.core.weight import Weight
 from steelyard.errors import FormatError
+from steelyard.storage.readahead import BUFFERS, read_ahead
+from steelyard.storage.source import Source, from_bytes
 
 DATA = bytes(range(256)) * 40
 

@@ -5,7 +5,7 @@ import pytest
 
 import steelyard
 from steelyard.core.readers import from_array
-from steelyard.core.splitting import Spread, split
+from steelyard.core.stacked import Spread, split
 from steelyard.core.weights import Weights
 from steelyard.errors import ReadOnlyError, ShapeError
 

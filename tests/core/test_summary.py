@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import steelyard
-from steelyard.core import reading
 from steelyard.core.readers import from_array
-from steelyard.core.summary import BLOCK, GRAIN, Summary, summaries, summarise
 from steelyard.errors import FormatError
+from steelyard.numerics import blocks as reading
+from steelyard.numerics.summary import BLOCK, GRAIN, Summary, summaries, summarise
 
 FLOATS = {
     "float16": "u2", "float32": "u4", "float64": "u8", "bfloat16": "u2", "float8_e4m3fn": "u1", "float8_e5m2": "u1",

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 import steelyard
 from steelyard.codecs.msgpack import Extent, decode, packed
-from steelyard.core.source import from_bytes, open_path
 from steelyard.errors import FormatError
 from steelyard.formats import flax as flax_format
+from steelyard.storage.source import from_bytes, open_path
 from steelyard.testing import check_format
 
 FLOATS = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)

@@ -10,9 +10,9 @@ import pytest
 
 import steelyard
 from steelyard.codecs.quants import QUANTS
-from steelyard.core.source import open_path
 from steelyard.errors import FormatError
 from steelyard.formats import gguf as gguf_format
+from steelyard.storage.source import open_path
 from steelyard.testing import check_format
 
 RNG = np.random.default_rng(0)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import steelyard
-from steelyard.core.source import open_path
+from steelyard.storage.source import open_path
 from steelyard.testing import check_format
 
 SHARED = Path(os.environ.get("STEELYARD_SHARED", Path(__file__).parents[3] / "shared"))

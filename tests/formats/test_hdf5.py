@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import steelyard
-from steelyard.core.source import Stored, from_bytes
 from steelyard.errors import FormatError, SteelyardError, UnsafeFileError
 from steelyard.formats import weights_in
+from steelyard.storage.source import Stored, from_bytes
 
 RNG = np.random.default_rng(5)
 NUMBERS = ["<f2", ">f2", "<f4", ">f4", "<f8", ">f8", "i1", ">i2", "<i4", ">i8", "u1", ">u2", "<u4", "<u8", "?", "<c8", ">c8", "<c16"]  # fmt: skip

@@ -8,9 +8,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import steelyard
-from steelyard.core.source import Source, from_bytes, open_path
 from steelyard.errors import FormatError, UnsafeFileError
 from steelyard.formats import onnx as onnx_format
+from steelyard.storage.source import Source, from_bytes, open_path
 from steelyard.testing import check_format
 
 RNG = np.random.default_rng(0)

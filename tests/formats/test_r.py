@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import steelyard
-from steelyard.core.source import open_path
 from steelyard.errors import FormatError, SteelyardError
+from steelyard.storage.source import open_path
 from steelyard.testing import check_format
 from tests.conftest import SHARED
 

@@ -92,7 +92,7 @@ def test_files_of_others_are_read_in_the_order_of_their_bytes(tmp_path):
 def test_listing_reads_the_header_and_nothing_else(tmp_path, monkeypatch):
     steelyard.save({"w": np.zeros(1 << 20)}, tmp_path / "big.safetensors")
     read = []
-    from steelyard.core import source
+    from steelyard.storage import source
 
     fill = source._File.fill
     monkeypatch.setattr(source._File, "fill", lambda self, offset, buffer: read.append(len(buffer)) or fill(self, offset, buffer))

@@ -8,9 +8,9 @@ import pytest
 import safetensors.numpy
 
 import steelyard
-from steelyard.core.source import open_path
 from steelyard.errors import FormatError, UnsafeFileError
 from steelyard.formats import sharded
+from steelyard.storage.source import open_path
 from steelyard.testing import check_weights
 
 ARRAYS = {f"layer.{place}.weight": np.full((4, 5), place, np.float32) for place in (10, 2, 1)}

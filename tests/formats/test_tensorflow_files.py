@@ -16,8 +16,8 @@ from keras import layers as L
 import steelyard
 from steelyard.codecs.crc32c import crc32c, unmasked
 from steelyard.codecs.sstable import entries
-from steelyard.core.source import from_bytes
 from steelyard.errors import FormatError, SteelyardError, UnsafeFileError
+from steelyard.storage.source import from_bytes
 
 v1 = tf.compat.v1
 # Keras 3.15 asks TensorFlow's variables for NumPy arrays in a way that NumPy 2 is leaving

@@ -13,9 +13,9 @@ import tensorflow as tf
 
 import steelyard
 from steelyard.codecs.flatbuffers import root
-from steelyard.core.source import from_bytes, open_path
 from steelyard.errors import FormatError
 from steelyard.formats import tflite
+from steelyard.storage.source import from_bytes, open_path
 from steelyard.testing import check_weights
 
 SHARED = Path(os.environ.get("STEELYARD_SHARED", Path(__file__).parents[3] / "shared"))

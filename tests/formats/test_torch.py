@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 import steelyard
-from steelyard.core.source import open_path
 from steelyard.errors import FormatError
 from steelyard.formats import format_of
+from steelyard.storage.source import open_path
 from steelyard.testing import check_format
 
 CARRIERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

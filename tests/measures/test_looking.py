@@ -11,7 +11,7 @@ from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError
 from steelyard.measures.looking import looks
-from steelyard.measures.picture import Drawing, change, part_of_matrix, picture
+from steelyard.numerics.picture import Drawing, change, part_of_matrix, picture
 
 
 @pytest.fixture

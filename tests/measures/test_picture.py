@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steelyard.core.readers import from_array
-from steelyard.core.summary import summarise
 from steelyard.errors import ShapeError
-from steelyard.measures import picture as module
-from steelyard.measures.picture import matrix_of, picture
+from steelyard.numerics import picture as module
+from steelyard.numerics.picture import matrix_of, picture
+from steelyard.numerics.summary import summarise
 
 
 def expected(matrix, down, across):

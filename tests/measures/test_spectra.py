@@ -15,7 +15,7 @@ from torch import nn
 import steelyard
 from steelyard.cli import main
 from steelyard.errors import ShapeError
-from steelyard.measures.matrices import chance_range
+from steelyard.numerics.matrices import chance_range
 
 HERE = Path(__file__).parent
 FIXTURE = json.loads((HERE / "weightwatcher.json").read_text())

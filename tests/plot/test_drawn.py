@@ -23,8 +23,8 @@ from steelyard import Role, Weight, Weights, plot
 from steelyard.cli import main
 from steelyard.core.readers import from_array
 from steelyard.errors import AmbiguityError, ShapeError, WeightNotFoundError
-from steelyard.measures import picture as picture_module
 from steelyard.measures.spectra import spectra
+from steelyard.numerics import picture as picture_module
 from steelyard.plot.canvas import inks, shown
 
 HOSTILE = "$\\x$\x1b[3m\u202e\u82b1<b>"

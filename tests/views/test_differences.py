@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import steelyard
 from steelyard.core.readers import from_array
-from steelyard.core.summary import summarise
+from steelyard.numerics.summary import summarise
 from steelyard.views.differences import ROOM, diff_lines
 from steelyard.views.rows import folded, folded_apart, told
 from steelyard.views.sparkline import axis_of, bars

@@ -7,7 +7,7 @@ import pytest
 from htmlread import Page
 
 from steelyard.core.readers import from_array
-from steelyard.measures.picture import picture
+from steelyard.numerics.picture import picture
 from steelyard.views.heatmap_html import HEIGHT, WIDTH, colour, heat_map
 
 

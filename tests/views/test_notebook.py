@@ -10,8 +10,8 @@ from htmlread import Page
 import steelyard
 from steelyard import Weight, Weights
 from steelyard.core.readers import from_array, refusing
-from steelyard.core.summary import summarise
 from steelyard.errors import FormatError
+from steelyard.numerics.summary import summarise
 from steelyard.views import notebook
 from steelyard.views.rows import measured, rows_of
 from steelyard.views.sparkline import bars

@@ -17,7 +17,7 @@ from steelyard.core.readers import from_array, refusing
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, ShapeError
-from steelyard.measures.picture import matrix_of
+from steelyard.numerics.picture import matrix_of
 from steelyard.views import gathering
 
 

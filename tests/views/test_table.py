@@ -10,7 +10,7 @@ from torch import nn
 
 import steelyard
 from steelyard.core.readers import from_array
-from steelyard.core.summary import BLOCK, summarise
+from steelyard.numerics.summary import BLOCK, summarise
 from steelyard.views.rows import measured, rows_of
 from steelyard.views.sparkline import ABOVE, BARS, BELOW, WIDTH, axis_of, bars, header
 from steelyard.views.table import listing, table

@@ -6,13 +6,13 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.inert import Global, Record, as_source
-from steelyard.core.dtypes import ITEMSIZES, itemsize
 from steelyard.core.readers import ByColumns, refusing
+from steelyard.dtypes import ITEMSIZES, itemsize
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
     from steelyard.core.weight import Reader
+    from steelyard.storage.source import Source
 
 RANK = 64
 """Axes that an array may have: NumPy's own limit."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from steelyard.core.source import Source
 from steelyard.errors import FormatError, MissingExtraError
+from steelyard.storage.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable

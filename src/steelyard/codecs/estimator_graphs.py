@@ -14,7 +14,7 @@ from steelyard.core.graph import Graph, Layer
 
 if TYPE_CHECKING:
     from steelyard.codecs.found import Entry
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
 _WORDS = {"identity": "linear", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu", "softmax": "softmax"}
 _LINEAR = frozenset(

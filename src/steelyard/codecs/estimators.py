@@ -17,7 +17,7 @@ from steelyard.core.weight import Role
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
     Look = Callable[[Any], Found | None]
     Members = list[tuple[str, Any]]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
 TEXT_LIMIT = 1 << 20
 """Bytes that a text may take."""

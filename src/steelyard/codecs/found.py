@@ -20,7 +20,7 @@ from steelyard.errors import FormatError, printable
 from steelyard.layers.torch import Facts, fact_of, facts_of_class
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
     Path = tuple[str, ...]
     Look = Callable[[Any], Found | None]

@@ -14,11 +14,11 @@ from math import prod
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from steelyard.core.dtypes import itemsize, numpy_dtype
 from steelyard.core.readers import by_rows, refusing
-from steelyard.core.source import Stored
 from steelyard.core.weight import Weight
+from steelyard.dtypes import itemsize, numpy_dtype
 from steelyard.errors import FormatError, MissingExtraError, UnsafeFileError, printable
+from steelyard.storage.source import Stored
 
 try:
     from h5py import h5a, h5d, h5f, h5fd, h5g, h5l, h5o, h5p, h5pl, h5s, h5z
@@ -28,8 +28,8 @@ except ImportError:
 from steelyard.codecs.hdf5_types import Number, named_type, number, texts
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
     from steelyard.core.weight import Array, Reader
+    from steelyard.storage.source import Source
 
 OBJECTS = 1_000_000
 """Groups and datasets that a file may have."""

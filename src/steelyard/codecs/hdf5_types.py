@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from h5py import h5a, h5s, h5t
 
-from steelyard.core.dtypes import ITEMSIZES, itemsize
+from steelyard.dtypes import ITEMSIZES, itemsize
 
 ATTRIBUTE = 100_000_000
 """Bytes that an attribute may take."""

@@ -8,11 +8,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from steelyard.core.dtypes import numpy_dtype
 from steelyard.core.readers import raw_chunks
-from steelyard.core.replacing import replacing
 from steelyard.core.weight import Weight
+from steelyard.dtypes import numpy_dtype
 from steelyard.errors import FormatError, MissingExtraError, printable
+from steelyard.storage.atomic import replacing
 
 try:
     import h5py

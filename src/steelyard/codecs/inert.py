@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from steelyard.core.source import from_bytes
+from steelyard.storage.source import from_bytes
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
 BIG = 1 << 60
 """Numbers from here on are no keys of a dict as they are: many of them can be made to share one hash."""

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.arrays import Found, dtype_code, is_shape, refused, type_code
 from steelyard.codecs.inert import Blob, Global, Record
-from steelyard.core.dtypes import itemsize
+from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, SteelyardError, printable
 
 if TYPE_CHECKING:
     from steelyard.codecs.pickle import Machine
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
 NESTED = 8
 """How many pickles of objects may lie in one another."""

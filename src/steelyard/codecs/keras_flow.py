@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.keras_config import DEPTH, MODELS, Net, Ref, entries_of, is_sequential, net_of, refs_in
-from steelyard.core.flows import INPUT, NOTHING, UNKNOWN, Calls, joined
+from steelyard.core.dataflow import INPUT, NOTHING, UNKNOWN, Calls, joined
 from steelyard.layers.keras_kinds import class_and_config
 
 if TYPE_CHECKING:
     from steelyard.codecs.keras_config import Key
-    from steelyard.core.flows import Sources
+    from steelyard.core.dataflow import Sources
     from steelyard.core.graph import Layer
 
 _UNKNOWN: Sources = frozenset({UNKNOWN})

@@ -10,8 +10,8 @@ from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, UnsafeFileError, printable
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
     from steelyard.core.weights import MakeGraph
+    from steelyard.storage.source import Source
 
 SAID = 50
 """Plain values of a checkpoint that are kept in `meta`."""

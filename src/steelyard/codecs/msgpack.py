@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
 DEPTH = 64
 """Levels of lists and maps inside each other."""
@@ -38,7 +38,7 @@ def decode(source: Source, begin: int = 0, end: int | None = None, page: int = 1
     The source is read in pages of `page` bytes, which are better small where little but bytes is expected.
     Raises `FormatError` for anything else than one whole value.
 
-    >>> from steelyard.core.source import from_bytes
+    >>> from steelyard.storage.source import from_bytes
     >>> decode(from_bytes(b"\x81\xa1a\x92\x01\xc0"))
     {'a': [1, None]}
     """

@@ -12,11 +12,11 @@ from steelyard.codecs.code import calls
 from steelyard.codecs.found import Entry, Walk
 from steelyard.codecs.inert import Record
 from steelyard.codecs.pickle import Machine
-from steelyard.core.dtypes import ITEMSIZES, itemsize
+from steelyard.dtypes import ITEMSIZES, itemsize
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
 MAGIC = b"\x93NUMPY"
 HEADER_LIMIT = 10_000

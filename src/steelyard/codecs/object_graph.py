@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from steelyard.codecs.protobuf import Field, message
-from steelyard.core.source import Source
 from steelyard.errors import FormatError
+from steelyard.storage.source import Source
 
 NODES = 1_000_000
 """Objects that a graph may have."""

@@ -9,7 +9,7 @@ from steelyard.codecs.protobuf import BYTES, Field, message
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
 LIMIT = 1_000_000
 """Nodes, attributes and tensors that a model may have of each."""

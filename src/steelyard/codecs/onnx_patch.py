@@ -12,8 +12,8 @@ from steelyard.codecs.small import BITS, packed_bytes
 from steelyard.core.readers import raw_chunks
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
     from steelyard.core.weight import Weight
+    from steelyard.storage.source import Source
 
 
 def patches(tensor: Tensor, weight: Weight) -> Iterator[Patch]:

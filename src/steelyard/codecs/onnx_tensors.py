@@ -11,10 +11,10 @@ from steelyard.codecs.protobuf import unpacked
 from steelyard.codecs.scattered import is_bomb, scattered
 from steelyard.codecs.shapes import is_possible
 from steelyard.codecs.small import BITS, bytes_of, decoded, packed_bytes
-from steelyard.core.dtypes import itemsize
 from steelyard.core.readers import refusing
-from steelyard.core.source import Source
+from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, SteelyardError, printable
+from steelyard.storage.source import Source
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader, Weight

@@ -17,7 +17,7 @@ from steelyard.codecs.opcodes import HANDLERS
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
     AfterBuild = Callable[["Machine", Record], Any]
 

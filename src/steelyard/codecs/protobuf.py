@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
     from steelyard.core.weight import Array
+    from steelyard.storage.source import Source
 
 VARINT, FIXED64, BYTES, GROUP, END_GROUP, FIXED32 = range(6)
 DEPTH = 100
@@ -102,7 +102,7 @@ def message(source: Source, begin: int = 0, end: int | None = None) -> Iterator[
 
     Raises `FormatError` at the first byte that does not follow the wire format.
 
-    >>> from steelyard.core.source import from_bytes
+    >>> from steelyard.storage.source import from_bytes
     >>> [(f.number, f.wire, f.value) for f in message(from_bytes(b"\x08\x96\x01"))]
     [(1, 0, 150)]
     """

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.r_strings import check_text, decoded
 from steelyard.codecs.r_values import DTYPES, NA_INTEGER
-from steelyard.core.source import Stored, from_bytes
 from steelyard.errors import FormatError
+from steelyard.storage.source import Stored, from_bytes
 
 if TYPE_CHECKING:
     from steelyard.codecs.r_binary import Reach
     from steelyard.codecs.r_budget import Budget
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
 BLOCK = 1 << 16
 LONGEST = 64

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs.r_strings import check_text, decoded
 from steelyard.codecs.r_values import DTYPES
-from steelyard.core.dtypes import itemsize
+from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
     from steelyard.codecs.r_budget import Budget
-    from steelyard.core.source import Source, Stored
+    from steelyard.storage.source import Source, Stored
 
     Reach = Callable[[int], int]
     """How many bytes there are, when so many are wanted: a compressed stream is inflated as far as that."""

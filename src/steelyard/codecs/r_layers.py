@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.arrays import by_columns
 from steelyard.codecs.r_values import Opaque, Vector
-from steelyard.core.source import Stored
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import FormatError, printable
+from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.r_layers import FLOATS, Net, by_name, flag, items, matrix, present, texts, whole
 from steelyard.codecs.r_values import Opaque, Pairlist, Symbol, Vector
-from steelyard.core.splitting import Spread
+from steelyard.core.stacked import Spread
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:

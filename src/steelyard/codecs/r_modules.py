@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.r_values import Environment, Opaque, Vector
-from steelyard.core.dtypes import is_floating
 from steelyard.core.weight import Role, Weight
+from steelyard.dtypes import is_floating
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:

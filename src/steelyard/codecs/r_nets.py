@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from steelyard.codecs.r_layers import Run
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
     Path = tuple[str, ...]
     Opener = Callable[[Source], Weights]

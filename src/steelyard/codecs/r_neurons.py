@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.r_layers import Net, doubles, items, present, reader_of, whole
 from steelyard.codecs.r_values import S4, Environment, Vector
-from steelyard.core.splitting import Spread
+from steelyard.core.stacked import Spread
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import FormatError, printable
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.r_layers import Net, doubles, flag, present, reader_of, texts, whole
 from steelyard.codecs.r_values import Environment, Opaque, Vector
-from steelyard.core.splitting import Spread
+from steelyard.core.stacked import Spread
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:

@@ -11,15 +11,15 @@ from steelyard.codecs.compressed import compression, plain
 from steelyard.codecs.r_values import Vector
 from steelyard.codecs.rdata import SESSIONS
 from steelyard.core.casting import converted
-from steelyard.core.dtypes import itemsize, numpy_dtype
-from steelyard.core.replacing import replacing
+from steelyard.dtypes import itemsize, numpy_dtype
 from steelyard.errors import FormatError, LossyError, MissingExtraError, ShapeError
+from steelyard.storage.atomic import replacing
 
 if TYPE_CHECKING:
     import os
 
-    from steelyard.core.source import Source
     from steelyard.core.weight import Array
+    from steelyard.storage.source import Source
 
     Changes = Iterable[tuple[Vector, Array]]
 

@@ -12,19 +12,19 @@ from steelyard.codecs.r_values import Vector
 from steelyard.codecs.r_walk import leaves
 from steelyard.codecs.r_writing import kept_facts
 from steelyard.core.casting import converted
-from steelyard.core.dtypes import ITEMSIZES, numpy_dtype
 from steelyard.core.roles import layer_of
-from steelyard.core.source import Stored
 from steelyard.core.weight import Weight
+from steelyard.dtypes import ITEMSIZES, numpy_dtype
 from steelyard.errors import FormatError
+from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from steelyard.codecs.r_layers import Run
     from steelyard.codecs.r_walk import Path
-    from steelyard.core.source import Source
     from steelyard.core.weight import Array, Reader
+    from steelyard.storage.source import Source
 
 _NUMBERS = ("double", "integer", "complex", "logical")
 

@@ -17,15 +17,15 @@ from steelyard.codecs.r_values import Vector
 from steelyard.codecs.r_walk import leaves
 from steelyard.codecs.rdata import read_r
 from steelyard.core.roles import infer_roles, layer_of
-from steelyard.core.source import Stored, from_bytes
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
+from steelyard.storage.source import Stored, from_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
 OBJECT = "__robj__"
 UNNAMED = "...unnamed..."

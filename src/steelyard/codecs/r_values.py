@@ -11,9 +11,9 @@ import sys
 from array import array
 from typing import TYPE_CHECKING, Any
 
-from steelyard.core.dtypes import itemsize
-from steelyard.core.source import Source, Stored
+from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError
+from steelyard.storage.source import Source, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from steelyard.codecs.facts import dump_facts
 from steelyard.codecs.r_values import NA_INTEGER
 from steelyard.core.casting import converted
-from steelyard.core.dtypes import is_floating, numpy_dtype
-from steelyard.core.replacing import replacing
+from steelyard.dtypes import is_floating, numpy_dtype
 from steelyard.errors import FormatError, LossyError, printable
+from steelyard.storage.atomic import replacing
 
 if TYPE_CHECKING:
     import os
 
-    from steelyard.core.source import Source
     from steelyard.core.weight import Array, Weight
     from steelyard.core.weights import Weights
+    from steelyard.storage.source import Source
 
 HEAD = b"X\n" + b"".join(n.to_bytes(4, "big") for n in (3, 0x040202, 0x030500, 5)) + b"UTF-8"
 """Version 3, as R 4.2.2 writes it, for R 3.5.0 and later, in UTF-8."""

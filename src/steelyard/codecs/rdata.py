@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from steelyard.codecs.r_ascii import Ascii
     from steelyard.codecs.r_binary import Reach
     from steelyard.codecs.r_values import Value
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
 SESSIONS = (b"RDX2\n", b"RDX3\n", b"RDA2\n", b"RDA3\n", b"RDB2\n", b"RDB3\n")
 """How the files of `save` and `save.image` begin: in big-endian binary, in ASCII, in the byte order of the machine."""

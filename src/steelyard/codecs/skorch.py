@@ -13,7 +13,7 @@ from steelyard.codecs.torch_tensors import Tensors
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
 _KEPT = "__cuda_dependent_attributes__"
 """The attribute that keeps what may lie on a graphics card."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from steelyard.core.dtypes import itemsize, numpy_dtype
+from steelyard.dtypes import itemsize, numpy_dtype
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
     from steelyard.core.weight import Array, Reader
+    from steelyard.storage.source import Source
 
 BITS = {"uint2": 2, "int2": 2, "uint4": 4, "int4": 4, "float4_e2m1fn": 4, "float6_e2m3fn": 6, "float6_e3m2fn": 6}
 """The bits of the types of which several share their bytes."""

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.arrays import Found, is_shape, refused
 from steelyard.codecs.inert import Record
-from steelyard.core.dtypes import itemsize
 from steelyard.core.readers import by_rows
+from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
     from steelyard.codecs.torch_tensors import Tensors
-    from steelyard.core.source import Source
     from steelyard.core.weight import Array
+    from steelyard.storage.source import Source
 
 DENSE = 1 << 28
 """Bytes that a sparse tensor may take when written out, if that is also more than `RATIO` times what is stored."""

@@ -9,7 +9,7 @@ from steelyard.codecs.crc32c import crc32c, unmasked
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
 MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
 FOOTER = 48

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from steelyard.core.readers import by_rows
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Stored
     from steelyard.core.weight import Array, Reader
+    from steelyard.storage.source import Stored
 
 
 class Layout:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from steelyard.codecs.crc32c import crc32c, unmasked
 from steelyard.codecs.protobuf import message
 from steelyard.codecs.sstable import entries
-from steelyard.core.dtypes import itemsize, numpy_dtype
 from steelyard.core.readers import by_rows, refusing
-from steelyard.core.source import Source, from_bytes
 from steelyard.core.weight import Weight
+from steelyard.dtypes import itemsize, numpy_dtype
 from steelyard.errors import FormatError, SteelyardError, printable
+from steelyard.storage.source import Source, from_bytes
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader

@@ -9,14 +9,14 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from steelyard.codecs.scattered import is_bomb, scattered
-from steelyard.core.dtypes import itemsize
 from steelyard.core.readers import refusing
+from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
     from steelyard.codecs.flatbuffers import Table
-    from steelyard.core.source import Source
     from steelyard.core.weight import Array, Reader
+    from steelyard.storage.source import Source
 
 _CODES = {1: "i", 2: "H", 3: "B"}
 

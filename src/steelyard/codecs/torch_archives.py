@@ -13,7 +13,7 @@ from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
     from steelyard.codecs.zip import Member
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
 MAGIC = 0x1950A86A20F9469CFC6C
 """The number that every stream before 1.6 begins with."""

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from steelyard.codecs.arrays import SIZE, Found, array_of, is_shape, refused
 from steelyard.codecs.inert import Global, Persistent, Record, as_source
 from steelyard.codecs.strides import Layout, flagged, pairs, stepped
-from steelyard.core.dtypes import ITEMSIZES, itemsize
-from steelyard.core.source import Source, Stored
+from steelyard.dtypes import ITEMSIZES, itemsize
 from steelyard.errors import FormatError, printable
+from steelyard.storage.source import Source, Stored
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Reader

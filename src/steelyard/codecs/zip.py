@@ -13,11 +13,11 @@ from _thread import allocate_lock
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from steelyard.core.source import Source
 from steelyard.errors import FormatError, printable
+from steelyard.storage.source import Source
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Fill
+    from steelyard.storage.source import Fill
 
 END, END64, LOCATOR64, ENTRY, LOCAL = b"PK\5\6", b"PK\6\6", b"PK\6\7", b"PK\1\2", b"PK\3\4"
 STORED, DEFLATED = 0, 8

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
 
     steelyard ls model.safetensors --stats
     """
-    from steelyard.core.garbage import uncollected
+    from steelyard.core.gc_pause import uncollected
     from steelyard.paths import expanded
     from steelyard.views.terminal import screen_of
 

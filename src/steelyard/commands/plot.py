@@ -82,7 +82,7 @@ def _drawn(args: argparse.Namespace) -> Any:
 def _save(draw: Any, target: Path, suffix: str, dpi: int, style: str) -> None:
     from matplotlib import pyplot as plt
 
-    from steelyard.core.replacing import replacing
+    from steelyard.storage.atomic import replacing
 
     plt.switch_backend("agg")  # no window, wherever the command runs
     with plt.style.context(style):

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.casting import converted, fitted
-from steelyard.core.dtypes import numpy_dtype
 from steelyard.core.plugins import adapter_of
 from steelyard.core.vector import Plan
 from steelyard.core.weight import Weight
+from steelyard.dtypes import numpy_dtype
 from steelyard.errors import ShapeError, WeightNotFoundError, printable
 
 if TYPE_CHECKING:

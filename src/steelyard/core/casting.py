@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from steelyard.core.dtypes import is_floating, numpy_dtype
 from steelyard.core.readers import dtype_word
 from steelyard.core.weight import Weight
+from steelyard.dtypes import is_floating, numpy_dtype
 from steelyard.errors import LossyError, ShapeError, printable
 
 if TYPE_CHECKING:

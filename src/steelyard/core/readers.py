@@ -11,11 +11,11 @@ from itertools import groupby
 from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
 
-from steelyard.core.ahead import read_ahead
-from steelyard.core.dtypes import ITEMSIZES, itemsize
-from steelyard.core.source import Stored
 from steelyard.core.weight import BLOCK, Weight
+from steelyard.dtypes import ITEMSIZES, itemsize
 from steelyard.errors import SteelyardError, UnknownModelError, printable
+from steelyard.storage.readahead import read_ahead
+from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
     import numpy as np

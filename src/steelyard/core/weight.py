@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from steelyard.core.dtypes import itemsize
+from steelyard.dtypes import itemsize
 
 if TYPE_CHECKING:
     import numpy as np

@@ -161,7 +161,7 @@ class Weights(Mapping[str, Weight]):
         return {layer: self._layer(group) for layer, group in groups.items()}
 
     def _layer(self, group: list[Weight]) -> Weights:
-        from steelyard.core.splitting import is_joined, split
+        from steelyard.core.stacked import is_joined, split
 
         if not any(map(is_joined, group)):
             return self._part(group, self._assign)
@@ -354,7 +354,7 @@ class Weights(Mapping[str, Weight]):
     def _detached(self, arrays: Mapping[str, Array]) -> Weights:
         """Return weights with these facts over `arrays`, which hold the distinct ones; tied ones share."""
         from steelyard.core.readers import array_reader
-        from steelyard.core.splitting import relaid
+        from steelyard.core.stacked import relaid
 
         owner = {w.tied or w.name: array_reader(arrays[w.name]) for w in self._distinct().weights}
         return Weights(

@@ -11,15 +11,15 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol, cast
 
-from steelyard.core.garbage import uncollected
+from steelyard.core.gc_pause import uncollected
 from steelyard.core.plugins import load, names
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from steelyard.core.source import Source
     from steelyard.core.weights import Weights
+    from steelyard.storage.source import Source
 
 SUFFIXES = {
     "flax": (".msgpack",),

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from steelyard.codecs.msgpack import Extent, bytes_head, decode, extension_head, map_head, packed
 from steelyard.codecs.shapes import is_possible
-from steelyard.core.dtypes import ITEMSIZES, itemsize
 from steelyard.core.readers import raw_chunks, refusing
-from steelyard.core.replacing import replacing
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
+from steelyard.dtypes import ITEMSIZES, itemsize
 from steelyard.errors import FormatError, printable
 from steelyard.layers.linen import with_linen_facts
+from steelyard.storage.atomic import replacing
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
     from steelyard.core.weight import Array, Reader
+    from steelyard.storage.source import Source
 
 SUFFIXES = (".msgpack",)
 

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 from steelyard.codecs.facts import dump_facts, with_facts
 from steelyard.codecs.quants import QUANTS, quantised
 from steelyard.codecs.shapes import is_possible
-from steelyard.core.dtypes import itemsize
 from steelyard.core.readers import raw_chunks, refusing
-from steelyard.core.replacing import replacing
 from steelyard.core.roles import layer_of
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
+from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, printable
+from steelyard.storage.atomic import replacing
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
     from steelyard.core.weight import Reader
+    from steelyard.storage.source import Source
 
 SUFFIXES = (".gguf",)
 

@@ -12,7 +12,7 @@ from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
     from steelyard.codecs.hdf5 import Tree
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
 SUFFIXES = (".h5", ".hdf5")
 

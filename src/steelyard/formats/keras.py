@@ -15,12 +15,12 @@ from steelyard.codecs.keras import model_weights
 from steelyard.codecs.keras_graph import graph_maker
 from steelyard.codecs.keras_writing import LAYOUT, contents
 from steelyard.codecs.zip import Member, directory, is_zip, member_source
-from steelyard.core.replacing import replacing
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
+from steelyard.storage.atomic import replacing
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
 SUFFIXES = (".keras",)
 

@@ -15,17 +15,17 @@ from steelyard.codecs.found import Entry, as_weights
 from steelyard.codecs.npy import MAGIC, array_in
 from steelyard.codecs.zip import Member, directory, member_source, mentions
 from steelyard.core.casting import common_dtype, standard
-from steelyard.core.dtypes import itemsize
 from steelyard.core.readers import raw_chunks
-from steelyard.core.replacing import replacing
 from steelyard.core.vector import runs
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
+from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, printable
+from steelyard.storage.atomic import replacing
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
     from steelyard.core.vector import Order
+    from steelyard.storage.source import Source
 
 SUFFIXES = (".npz", ".npy")
 

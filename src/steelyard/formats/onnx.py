@@ -26,17 +26,17 @@ from steelyard.codecs.onnx_tensors import (
     stored_bytes,
 )
 from steelyard.codecs.protobuf import Patch, looks_like_message, message, patched
-from steelyard.core.dtypes import is_floating
-from steelyard.core.replacing import replacing
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
+from steelyard.dtypes import is_floating
 from steelyard.errors import FormatError, printable
+from steelyard.storage.atomic import replacing
 
 if TYPE_CHECKING:
     from steelyard.codecs.onnx_roles import Fact
     from steelyard.core.graph import Graph as CoreGraph
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
     Places = dict[tuple[int, int], Weight]
 

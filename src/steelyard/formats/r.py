@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from steelyard.codecs.r_layers import Run
     from steelyard.codecs.r_nets import Contents
     from steelyard.codecs.r_values import Value
-    from steelyard.core.source import Source
     from steelyard.core.weight import Array, Weight
+    from steelyard.storage.source import Source
 
 SUFFIXES = (".rds", ".rdata", ".rda")
 

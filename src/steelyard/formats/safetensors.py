@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.facts import dump_facts, with_facts
 from steelyard.codecs.shapes import is_possible
-from steelyard.core.dtypes import itemsize
 from steelyard.core.readers import chunks_of, refusing
-from steelyard.core.replacing import replacing
 from steelyard.core.roles import layer_of, role_of
-from steelyard.core.source import Stored
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
+from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, printable
+from steelyard.storage.atomic import replacing
+from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
 SUFFIXES = (".safetensors",)
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.facts import dump_facts, with_facts
-from steelyard.core.replacing import replacing
-from steelyard.core.replacing_set import replace_set
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FileMissingError, FormatError, printable
+from steelyard.storage.atomic import replacing
+from steelyard.storage.atomic_set import replace_set
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
 SUFFIXES = (".index.json",)
 
@@ -251,7 +251,7 @@ def _free_names(folder: Path, stem: str, suffix: str, count: int) -> list[str]:
 
 def _old_shards(path: Path) -> set[str]:
     """Return the shards of the index that is to be replaced; of anything else there nothing is known."""
-    from steelyard.core.source import open_path
+    from steelyard.storage.source import open_path
 
     try:
         tensors, _ = _map(open_path(path))
@@ -262,7 +262,7 @@ def _old_shards(path: Path) -> set[str]:
 
 def _named(folder: Path) -> set[str] | None:
     """Return the shards that the indexes of a folder name; None where one of these cannot be read."""
-    from steelyard.core.source import open_path
+    from steelyard.storage.source import open_path
 
     try:
         indexes = [open_path(folder / name) for name in os.listdir(folder) if name.endswith(SUFFIXES)]

@@ -24,7 +24,7 @@ from steelyard.core.weights import Weights
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
 SUFFIXES = (".pkl", ".pickle", ".joblib", ".sav", ".pdparams", ".pkl.gz", ".lz4")
 

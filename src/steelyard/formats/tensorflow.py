@@ -11,11 +11,11 @@ from steelyard.codecs.object_graph import Node, checkpoint_graph, reached, saved
 from steelyard.codecs.sstable import is_table
 from steelyard.codecs.tensor_bundle import Bundle
 from steelyard.core.roles import infer_roles, layer_of
-from steelyard.core.source import Source, from_bytes
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FileMissingError, FormatError, SteelyardError, UnsafeFileError, printable
 from steelyard.layers.keras import kind_of, slot
+from steelyard.storage.source import Source, from_bytes
 
 SUFFIXES = (".index", ".data-00000-of-00001", "saved_model.pb", "checkpoint")
 

@@ -16,16 +16,16 @@ from steelyard.codecs.small import bytes_of, decoded
 from steelyard.codecs.tflite_graph import graph_of
 from steelyard.codecs.tflite_roles import meanings
 from steelyard.codecs.tflite_sparse import sparse_reader
-from steelyard.core.dtypes import is_floating
 from steelyard.core.readers import refusing
 from steelyard.core.roles import layer_of
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
+from steelyard.dtypes import is_floating
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Source
     from steelyard.core.weight import Array, Reader
+    from steelyard.storage.source import Source
 
 SUFFIXES = (".tflite", ".lite")
 

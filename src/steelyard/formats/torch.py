@@ -14,7 +14,7 @@ from steelyard.errors import FormatError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from steelyard.core.source import Source
+    from steelyard.storage.source import Source
 
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".jit", ".ptl")
 
@@ -46,7 +46,7 @@ def write(weights: Weights, path: Path) -> None:
     """A state_dict that `torch.load` reads with `weights_only=True`; what each weight means stands in a member of its own."""
     from steelyard.codecs.facts import dump_facts
     from steelyard.codecs.torch_writing import write_archive
-    from steelyard.core.replacing import replacing
+    from steelyard.storage.atomic import replacing
 
     with replacing(path) as file:
         write_archive(weights, dump_facts(weights), file, str(path))

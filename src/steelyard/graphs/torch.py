@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 
-from steelyard.core.flows import INPUT, Calls
+from steelyard.core.dataflow import INPUT, Calls
 from steelyard.core.graph import Graph, Layer, Run, Shape
 from steelyard.errors import NotFittedError, UnknownModelError, printable
 from steelyard.layers.torch_flow import Flow

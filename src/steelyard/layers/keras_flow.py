@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from steelyard.core.flows import INPUT, UNKNOWN, Calls, joined
+from steelyard.core.dataflow import INPUT, UNKNOWN, Calls, joined
 from steelyard.layers.keras_kinds import in_order
 
 if TYPE_CHECKING:
-    from steelyard.core.flows import Sources
+    from steelyard.core.dataflow import Sources
 
 _UNKNOWN: Sources = frozenset({UNKNOWN})
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 from weakref import ref
 
-from steelyard.core.flows import INPUT, NOTHING, UNKNOWN, Calls
+from steelyard.core.dataflow import INPUT, NOTHING, UNKNOWN, Calls
 
 _READ_OUT = frozenset({"item", "tolist", "numpy", "__array__", "__dlpack__", "__float__", "__int__", "__index__"})
 """How numbers leave for Python. That a choice depends on them (`__bool__`) is no flow of data."""

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steelyard.core.casting import standard
-from steelyard.core.parts import elements
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import AmbiguityError, ShapeError, printable
 from steelyard.io import weights
+from steelyard.numerics.indexing import elements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from steelyard.core.axes import Factor, label_of, parsed
-from steelyard.core.boxes import boxes
 from steelyard.core.casting import standard
 from steelyard.core.weight import Weight
+from steelyard.numerics.boxes import boxes
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array

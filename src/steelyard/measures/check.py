@@ -12,8 +12,8 @@ from steelyard.io import weights
 from steelyard.measures.findings import Finding
 
 if TYPE_CHECKING:
-    from steelyard.core.finite import NonFinite
     from steelyard.core.weights import Weights
+    from steelyard.numerics.nonfinite import NonFinite
 
 
 class Check:
@@ -101,8 +101,8 @@ def _missing(source: Any) -> list[Finding]:
     """Return a finding for each shard that an index, or the folder of one, names and that is not there."""
     if not isinstance(source, (str, os.PathLike)) or "://" in os.fspath(source):
         return []
-    from steelyard.core.source import open_path
     from steelyard.formats.sharded import missing_shards
+    from steelyard.storage.source import open_path
 
     return [
         Finding(
@@ -117,7 +117,7 @@ def _missing(source: Any) -> list[Finding]:
 
 def _of(weight: Weight, found: Weights) -> Iterator[Finding]:
     """Read a weight to its end."""
-    from steelyard.core.finite import nonfinite  # it loads dataclasses, which `import steelyard` need not wait for
+    from steelyard.numerics.nonfinite import nonfinite  # it loads dataclasses, which `import steelyard` need not wait for
 
     try:
         if weight.dtype.startswith(("float", "bfloat", "complex")):

@@ -10,11 +10,11 @@ from steelyard.errors import ShapeError
 from steelyard.io import weights
 
 if TYPE_CHECKING:
-    from steelyard.core.summary import Summary
     from steelyard.core.weight import Weight
     from steelyard.measures.pairs import Couple, Names
     from steelyard.measures.sidebyside import Sums, Tolerance
     from steelyard.measures.verdicts import Verdict
+    from steelyard.numerics.summary import Summary
 
 UP_TO = ("", "permutation")
 

@@ -18,12 +18,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from steelyard.core.dtypes import itemsize
 from steelyard.core.readers import raw_chunks
-from steelyard.core.source import Stored
 from steelyard.core.weight import Weight
+from steelyard.dtypes import itemsize
 from steelyard.errors import MissingExtraError, ShapeError
 from steelyard.io import weights
+from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
     from steelyard.core.weights import Weights

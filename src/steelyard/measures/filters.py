@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from steelyard.core.boxes import boxes
 from steelyard.core.casting import standard
-from steelyard.core.dtypes import numpy_dtype
 from steelyard.core.weight import BLOCK, Role, Weight
+from steelyard.dtypes import numpy_dtype
+from steelyard.numerics.boxes import boxes
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array

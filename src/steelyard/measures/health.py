@@ -119,7 +119,7 @@ def _largest(dtype: str) -> float | None:
         return 127.0
     if not dtype.startswith(("float8", "float16")) or dtype == "float8_e8m0fnu":
         return None
-    from steelyard.core.dtypes import numpy_dtype
+    from steelyard.dtypes import numpy_dtype
 
     if dtype == "float16":
         return 65504.0
@@ -171,7 +171,7 @@ def _same(weight: Weight, looked: Units) -> Iterator[Finding]:
     groups = looked.same()
     if not groups or looked.told_apart is None:
         return
-    from steelyard.core.dtypes import itemsize
+    from steelyard.dtypes import itemsize
 
     length = weight.shape[looked.told_apart]
     by_chance = weight.size // length * itemsize(weight.dtype) < 32 or itemsize(weight.dtype) < 2

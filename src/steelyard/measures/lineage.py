@@ -181,7 +181,7 @@ def _length(weight: Weight) -> float:
 
 def _test(found: Kinship, couples: Sequence[tuple[Weight, Weight]]) -> None:
     """Hold the likeness of hidden units in their places against that in random orders, layer by layer."""
-    from steelyard.measures.matrices import one_blas_thread
+    from steelyard.numerics.matrices import one_blas_thread
 
     layers = list(_hidden(couples))
     if not layers:
@@ -220,7 +220,7 @@ def _units(weight: Weight, axis: str) -> Array:
     """Return a row for each unit, of zero mean and length one; of large layers some units and inputs, evenly spread."""
     import numpy as np
 
-    from steelyard.measures.matrices import as_float64
+    from steelyard.numerics.matrices import as_float64
 
     array = weight.numpy()
     rows = array.reshape(array.shape[0], -1) if axis == "first" else array.reshape(-1, array.shape[-1]).T

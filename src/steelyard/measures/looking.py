@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from steelyard.core.dtypes import is_floating
-from steelyard.core.finite import NonFinite
-from steelyard.core.parts import place_of
-from steelyard.core.reading import in_turn, is_shared
-from steelyard.core.summary import SMALL, Summary
 from steelyard.core.weight import Weight
+from steelyard.dtypes import is_floating
 from steelyard.errors import ShapeError, SteelyardError, printable
 from steelyard.measures.check import not_finite, unreadable
 from steelyard.measures.health import has_health, known_facts, looked_through, unhealthy
-from steelyard.measures.picture import Drawing, Picture
 from steelyard.measures.units import Units
+from steelyard.numerics.blocks import in_turn, is_shared
+from steelyard.numerics.indexing import place_of
+from steelyard.numerics.nonfinite import NonFinite
+from steelyard.numerics.picture import Drawing, Picture
+from steelyard.numerics.summary import SMALL, Summary
 
 if TYPE_CHECKING:
     from steelyard.core.weights import Weights

@@ -222,7 +222,7 @@ class _Made:
     def _made(self) -> Array:
         import numpy as np
 
-        from steelyard.core.dtypes import numpy_dtype
+        from steelyard.dtypes import numpy_dtype
 
         kept: dict[str, Array] = {}
 

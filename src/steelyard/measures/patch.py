@@ -20,13 +20,13 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from steelyard.core.dtypes import ITEMSIZES, itemsize
-from steelyard.core.source import Stored
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
+from steelyard.dtypes import ITEMSIZES, itemsize
 from steelyard.errors import FormatError, ShapeError, printable
 from steelyard.io import weights
 from steelyard.measures.digest import digest
+from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array

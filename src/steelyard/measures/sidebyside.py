@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from steelyard.core.dtypes import itemsize, numpy_dtype
-from steelyard.core.reading import is_shared
-from steelyard.core.source import Stored
 from steelyard.core.weight import Weight
+from steelyard.dtypes import itemsize, numpy_dtype
+from steelyard.numerics.blocks import is_shared
+from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array

@@ -147,7 +147,7 @@ def spectra(source: Any, *, exact: int = EXACT, largest: int = LARGEST, draws: i
         >>> found.spectral_norm, round(found.stable_rank, 4)
         (4.0, 1.5625)
     """
-    from steelyard.measures.matrices import one_blas_thread
+    from steelyard.numerics.matrices import one_blas_thread
 
     if exact < 1 or largest < 1 or draws < 0:
         raise ShapeError(
@@ -197,7 +197,7 @@ def without(weight: Weight) -> str:
     >>> without(from_array("w", np.zeros(3))), without(from_array("w", np.zeros((3, 3))))
     ('it has fewer than two rows or columns', '')
     """
-    from steelyard.measures.matrices import matrix_shape
+    from steelyard.numerics.matrices import matrix_shape
 
     shape = matrix_shape(weight)
     if shape is None or min(shape) < 2:
@@ -209,7 +209,7 @@ def without(weight: Weight) -> str:
 
 def work(weight: Weight, exact: int = EXACT, largest: int = LARGEST) -> int:
     """Return what the spectrum of a weight that has one costs: rows times columns times the vectors that are found."""
-    from steelyard.measures.matrices import matrix_shape
+    from steelyard.numerics.matrices import matrix_shape
 
     rows, columns = matrix_shape(weight) or (0, 0)
     short = min(rows, columns)
@@ -218,7 +218,7 @@ def work(weight: Weight, exact: int = EXACT, largest: int = LARGEST) -> int:
 
 def spectrum(weight: Weight, norm: float, *, exact: int = EXACT, largest: int = LARGEST, draws: int = DRAWS) -> Spectrum:
     """Return the spectrum of one weight that has one (see `without`) and whose numbers, all finite, have this l2 norm."""
-    from steelyard.measures.matrices import matrix_shape, row_blocks
+    from steelyard.numerics.matrices import matrix_shape, row_blocks
 
     shape = matrix_shape(weight) or (1, weight.size)
     found = _of(weight.name, lambda: row_blocks(weight, shape), shape, norm, exact, largest)
@@ -245,7 +245,7 @@ def _shuffling(weight: Weight, shape: tuple[int, int], draw: int) -> Blocks:
     """Return what gives the rows with all entries in random order; those of large matrices within a million."""
     import numpy as np
 
-    from steelyard.measures.matrices import row_blocks
+    from steelyard.numerics.matrices import row_blocks
 
     def blocks() -> Iterator[tuple[int, Array]]:
         chance = np.random.default_rng([draw, *shape])  # the same order in each pass
@@ -268,7 +268,7 @@ def _effective_rank(values: Array) -> float | None:
 
 def _verdict(found: Spectrum, null: Null) -> str:
     """Say how many values are beyond random ones, where there are any; the largest random one and the theory must agree."""
-    from steelyard.measures.matrices import chance_range
+    from steelyard.numerics.matrices import chance_range
 
     limit = max(MARGIN * null.spectral_norm, chance_range(found.shape, found.frobenius)[1])
     beyond = sum(value - found.error > limit for value in found.values)

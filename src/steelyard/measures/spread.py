@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from steelyard.core.summary import Summary
 from steelyard.core.weight import Weight
 from steelyard.measures.sidebyside import STEP, BlockReader, real
+from steelyard.numerics.summary import Summary
 
 
 def spread(one: Weight, other: Weight) -> Summary:

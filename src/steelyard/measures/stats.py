@@ -13,9 +13,9 @@ from steelyard.errors import ShapeError, WeightNotFoundError, printable
 from steelyard.io import weights
 
 if TYPE_CHECKING:
-    from steelyard.core.summary import Summary
     from steelyard.core.weight import Array, Weight
     from steelyard.core.weights import Weights
+    from steelyard.numerics.summary import Summary
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 NEAR = 1e-8
@@ -193,7 +193,7 @@ def stats(source: Any, by: str | None = None, *, histogram: bool = True, near: f
 
 def _together(listed: Sequence[Weight], by: str, histogram: bool, near: float) -> Iterator[Figures]:
     """Yield the figures of whole weights; those of a group are merged when all were read."""
-    from steelyard.core.summary import Summary, summaries
+    from steelyard.numerics.summary import Summary, summaries
 
     groups: dict[str, tuple[Summary, list[Weight]]] = {}
     for weight, summary in zip(listed, summaries(listed, wide=histogram, near=near), strict=True):
@@ -231,7 +231,7 @@ def joined(rows: Sequence[Figures], name: str) -> Figures:
     >>> found.count, found.mean, found.max, found.facts["name"]
     (3, 3.0, 6.0, 'both')
     """
-    from steelyard.core.summary import Summary
+    from steelyard.numerics.summary import Summary
 
     parts = [row._summary for row in rows if row._summary is not None]
     whole = Summary(wide=all(part.wide for part in parts), near=parts[0].moments.near)
@@ -243,7 +243,7 @@ def joined(rows: Sequence[Figures], name: str) -> Figures:
 
 def _first(summary: Summary, listed: Sequence[Weight]) -> tuple[str, tuple[int, ...]] | None:
     """Return the weight and the place of the first number that is not finite."""
-    from steelyard.core.parts import place_of
+    from steelyard.numerics.indexing import place_of
 
     if summary.first is None:
         return None

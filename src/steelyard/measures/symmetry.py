@@ -14,8 +14,8 @@ import numpy as np
 
 from steelyard.core.readers import array_reader
 from steelyard.errors import MissingExtraError, ShapeError, printable
-from steelyard.measures.matrices import as_float64, one_blas_thread
 from steelyard.measures.pairs import Couple, Coupling
+from steelyard.numerics.matrices import as_float64, one_blas_thread
 from steelyard.transfers.flow import flowing_into
 from steelyard.transfers.sides import Side
 

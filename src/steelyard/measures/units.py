@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from steelyard.core.boxes import boxes
-from steelyard.core.summary import BLOCK, Summary
 from steelyard.core.weight import Weight
+from steelyard.numerics.boxes import boxes
+from steelyard.numerics.summary import BLOCK, Summary
 
 if TYPE_CHECKING:
-    from steelyard.core.boxes import Box
     from steelyard.core.weight import Array
+    from steelyard.numerics.boxes import Box
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 """2**64 over the golden ratio, which is odd: its multiples are well spread."""

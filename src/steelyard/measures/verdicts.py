@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steelyard.core.dtypes import is_floating, itemsize, numpy_dtype
 from steelyard.core.weight import Weight
-from steelyard.measures.matrices import chance_range, matrix_shape, one_blas_thread, row_blocks, sample, share_of
+from steelyard.dtypes import is_floating, itemsize, numpy_dtype
 from steelyard.measures.sidebyside import STEP, BlockReader, bits
+from steelyard.numerics.matrices import chance_range, matrix_shape, one_blas_thread, row_blocks, sample, share_of
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array

@@ -95,7 +95,7 @@ def _entries(path: str) -> Iterator[Listed | Verdict]:
 
 
 def _lines(path: str) -> list[str]:
-    from steelyard.core.source import open_path
+    from steelyard.storage.source import open_path
 
     source = open_path(path)
     if source.is_folder or source.size > LIMIT:

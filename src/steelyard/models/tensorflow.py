@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from steelyard.core.dtypes import ITEMSIZES
 from steelyard.core.readers import by_rows
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Weight
+from steelyard.dtypes import ITEMSIZES
 from steelyard.errors import UnknownModelError, printable
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from weakref import ref
 import torch
 from torch import nn
 
-from steelyard.core.dtypes import ITEMSIZES, numpy_dtype
 from steelyard.core.readers import Live, by_rows
 from steelyard.core.weight import Role, Weight
+from steelyard.dtypes import ITEMSIZES, numpy_dtype
 from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, printable
 from steelyard.layers.torch import FACTS, Facts, fact_of, plain_name, with_axes
 from steelyard.models import with_ties

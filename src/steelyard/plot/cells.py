@@ -11,14 +11,14 @@ from matplotlib.ticker import MaxNLocator
 
 from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError
-from steelyard.measures.picture import Picture, cut_of, picture
+from steelyard.numerics.picture import Picture, cut_of, picture
 from steelyard.plot.canvas import CELLS, axes_for, caption, counted, inks, reach, shown, signed_colours
 from steelyard.plot.sources import one_weight
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from steelyard.measures.picture import Window
+    from steelyard.numerics.picture import Window
 
 OUTLIER = 3.0
 """How many times the usual end of the colours the greatest number must be, for the colours to end before it."""

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steelyard.core.summary import summaries
 from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError
+from steelyard.numerics.summary import summaries
 from steelyard.plot.canvas import LARGEST, axes_for, caption, counted, inks, left_out, role_colour, shown
 from steelyard.plot.sources import drawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from steelyard.core.summary import Summary
     from steelyard.core.weight import Array
+    from steelyard.numerics.summary import Summary
 
 BINS, LIMIT = 60, 12
 ACROSS = 4

@@ -10,8 +10,8 @@ from matplotlib.ticker import MaxNLocator
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import ShapeError, printable
-from steelyard.measures.matrices import matrix_shape
 from steelyard.measures.spectra import DRAWS, EXACT, LARGEST, PASSED_OVER, spectra
+from steelyard.numerics.matrices import matrix_shape
 from steelyard.plot.canvas import axes_for, caption, counted, inks, shown
 from steelyard.plot.sources import one_weight
 

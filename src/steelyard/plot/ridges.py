@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steelyard.core.summary import summaries
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import ShapeError
+from steelyard.numerics.summary import summaries
 from steelyard.plot.canvas import axes_for, caption, counted, inks, reach, role_colour, role_legend, shown
 from steelyard.plot.rows import NAMED, height_of, label_rows
 from steelyard.plot.sources import drawable, weights_of
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from steelyard.core.summary import Summary
     from steelyard.core.weight import Array
+    from steelyard.numerics.summary import Summary
 
 KINDS = ("", "ridges", "strips")
 BINS = 135

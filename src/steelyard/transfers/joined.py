@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.readers import array_reader
-from steelyard.core.splitting import is_joined, split
+from steelyard.core.stacked import is_joined, split
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Weight

@@ -119,7 +119,7 @@ class Plan:
         import numpy as np
 
         from steelyard.core.casting import converted
-        from steelyard.core.dtypes import numpy_dtype
+        from steelyard.dtypes import numpy_dtype
 
         dtype = numpy_dtype(weight.dtype)
         covered = sum(int(np.prod(move.target.shape, dtype=np.int64)) for move in made)
@@ -172,7 +172,7 @@ class Plan:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what was decided as JSON: the pairs of layers, what was left out, how sizes may change."""
-        from steelyard.core.replacing import replacing
+        from steelyard.storage.atomic import replacing
 
         with replacing(path) as file:
             file.write(json.dumps({"pairs": self.pairs, **self.settings}, indent=1).encode())

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from steelyard.converting import opened
-from steelyard.core.reading import is_shared
-from steelyard.core.summary import summarise
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import ShapeError, SteelyardError, printable
 from steelyard.measures.looking import look
-from steelyard.measures.matrices import matrix_shape
-from steelyard.measures.picture import change, matrix_of, part_of_matrix, picture
 from steelyard.measures.spectra import EXACT, spectrum, without, work
+from steelyard.numerics.blocks import is_shared
+from steelyard.numerics.matrices import matrix_shape
+from steelyard.numerics.picture import change, matrix_of, part_of_matrix, picture
+from steelyard.numerics.summary import summarise
 from steelyard.views.details import (
     SPARK,
     detail_of,
@@ -39,9 +39,9 @@ from steelyard.views.progress import counted
 from steelyard.views.sparkline import Outline, axis_of
 
 if TYPE_CHECKING:
-    from steelyard.core.summary import Summary
     from steelyard.core.weight import Array, Reader
-    from steelyard.measures.picture import Window
+    from steelyard.numerics.picture import Window
+    from steelyard.numerics.summary import Summary
 
     Pieces = Iterator[bytes | memoryview]
 

@@ -12,11 +12,11 @@ from steelyard.measures.stats import figures
 from steelyard.views.sparkline import LARGEST, relative
 
 if TYPE_CHECKING:
-    from steelyard.core.summary import Summary
     from steelyard.core.weight import Array, Weight
     from steelyard.measures.looking import Look
-    from steelyard.measures.picture import Picture
     from steelyard.measures.spectra import Spectrum
+    from steelyard.numerics.picture import Picture
+    from steelyard.numerics.summary import Summary
 
 BINS = 64
 SPARK = 32

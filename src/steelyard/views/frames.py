@@ -68,7 +68,7 @@ def write_table(columns: Mapping[str, list[Any]], record: Mapping[str, Any], pat
     """Write a table into a file of the type that its suffix says."""
     from pathlib import Path
 
-    from steelyard.core.replacing import replacing
+    from steelyard.storage.atomic import replacing
     from steelyard.views.records import as_json, plain
 
     target = Path(path)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steelyard.core.reading import in_turn, is_shared
-from steelyard.core.summary import SMALL
 from steelyard.core.weight import Weight
 from steelyard.errors import SteelyardError
 from steelyard.measures.diff import Difference, differences
 from steelyard.measures.filters import axes_of_filters
 from steelyard.measures.looking import Look, looks
-from steelyard.measures.matrices import matrix_shape, one_blas_thread
-from steelyard.measures.picture import Picture, change, matrix_of, picture
 from steelyard.measures.spectra import EXACT, Spectrum, spectrum, without, work
+from steelyard.numerics.blocks import in_turn, is_shared
+from steelyard.numerics.matrices import matrix_shape, one_blas_thread
+from steelyard.numerics.picture import Picture, change, matrix_of, picture
+from steelyard.numerics.summary import SMALL
 from steelyard.views.details import SPARK, detail_of, filters_record, grid, picture_record, spectrum_record
 from steelyard.views.inspected import FIGURES, Row, Side, difference_columns, finding_record, index_of
 from steelyard.views.progress import watching

@@ -14,7 +14,7 @@ from steelyard.views.markup import lines, shown
 from steelyard.views.table import TIMES, number_text
 
 if TYPE_CHECKING:
-    from steelyard.measures.picture import Picture
+    from steelyard.numerics.picture import Picture
 
 HEIGHT, WIDTH = 24, 48
 """Cells of a heat map: more would be more of a notebook's file than they are worth."""

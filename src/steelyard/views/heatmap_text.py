@@ -10,7 +10,7 @@ import numpy as np
 
 from steelyard.core.weight import Weight
 from steelyard.errors import printable
-from steelyard.measures.picture import Picture, cut_of, matrix_of, picture
+from steelyard.numerics.picture import Picture, cut_of, matrix_of, picture
 from steelyard.views.sparkline import round_up
 from steelyard.views.terminal import Screen
 

@@ -15,7 +15,7 @@ from steelyard.errors import printable
 from steelyard.io import weights
 from steelyard.measures.check import would_have_run
 from steelyard.measures.pairs import Couple, couple
-from steelyard.measures.picture import matrix_of
+from steelyard.numerics.picture import matrix_of
 from steelyard.views.records import weight_record
 from steelyard.views.table import notes
 

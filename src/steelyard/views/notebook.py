@@ -14,9 +14,9 @@ from steelyard.views.terminal import Screen, in_units
 from steelyard.views.tree import tree
 
 if TYPE_CHECKING:
-    from steelyard.core.summary import Summary
     from steelyard.core.weight import Weight
     from steelyard.core.weights import Weights
+    from steelyard.numerics.summary import Summary
 
 READ = 1 << 27
 """Bytes of numbers that are read to be shown: a fraction of a second. Who wants to know of more asks for it."""
@@ -52,7 +52,7 @@ def weights_html(weights: Weights) -> str:
 
 def _looked_at(weights: Weights) -> tuple[list[Measured], float | None]:
     """Return the rows and the end of the axis of their histograms, None where no number was read."""
-    from steelyard.core.summary import Summary
+    from steelyard.numerics.summary import Summary
 
     rows = rows_of(weights)
     if weights.remote or weights.nbytes + EACH * len(weights) > READ:
@@ -63,7 +63,7 @@ def _looked_at(weights: Weights) -> tuple[list[Measured], float | None]:
 
 def weight_html(weight: Weight) -> str:
     """Return the facts of one weight; unless it is large also its figures, a heat map and the numbers."""
-    from steelyard.core.summary import Summary
+    from steelyard.numerics.summary import Summary
     from steelyard.views.tensor import facts
 
     name = name_text(weight.name)
@@ -78,8 +78,8 @@ def weight_html(weight: Weight) -> str:
 
 
 def _read(weight: Weight, name: str) -> Iterator[str]:
-    from steelyard.core.summary import summarise
-    from steelyard.measures.picture import picture
+    from steelyard.numerics.picture import picture
+    from steelyard.numerics.summary import summarise
     from steelyard.views.tensor import facts, values_text
 
     summary = summarise([weight])

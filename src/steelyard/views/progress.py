@@ -9,10 +9,10 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from steelyard.core.dtypes import itemsize
-from steelyard.core.source import Source, Stored
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
+from steelyard.dtypes import itemsize
+from steelyard.storage.source import Source, Stored
 from steelyard.views.terminal import cut, in_units, screen_of
 
 if TYPE_CHECKING:

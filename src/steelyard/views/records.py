@@ -8,8 +8,8 @@ from steelyard.core.weight import Weight
 from steelyard.errors import SteelyardError, printable
 
 if TYPE_CHECKING:
-    from steelyard.core.summary import Summary
     from steelyard.core.weights import Weights
+    from steelyard.numerics.summary import Summary
 
 
 def as_json(record: Any) -> str:
@@ -52,7 +52,7 @@ def weight_record(weight: Weight, *, stats: bool = False) -> dict[str, Any]:
         "bytes": weight.nbytes,
     }
     if stats:
-        from steelyard.core.summary import summarise
+        from steelyard.numerics.summary import summarise
 
         try:
             record["stats"] = summary_record(weight, summarise([weight]))
@@ -63,7 +63,7 @@ def weight_record(weight: Weight, *, stats: bool = False) -> dict[str, Any]:
 
 def summary_record(weight: Weight, summary: Summary) -> dict[str, Any]:
     """Return range, mean and how many numbers are not finite, with the place of the first of those."""
-    from steelyard.core.parts import place_of
+    from steelyard.numerics.indexing import place_of
 
     moments = summary.moments
     return {

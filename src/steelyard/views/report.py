@@ -18,8 +18,8 @@ from importlib.resources import files
 from json import dumps
 from typing import Any
 
-from steelyard.core.replacing import replacing
 from steelyard.errors import FormatError, ShapeError, printable
+from steelyard.storage.atomic import replacing
 
 SERVED = '<script type="module" src="served.js"></script>\n'
 """What a report has none of."""

@@ -13,8 +13,8 @@ from steelyard.core.weight import Weight
 from steelyard.errors import SteelyardError
 
 if TYPE_CHECKING:
-    from steelyard.core.summary import Summary
     from steelyard.core.weights import Weights
+    from steelyard.numerics.summary import Summary
 
     Rest = tuple[str, object]
     """What of a name was not looked at yet, and what those that are alike have in common."""
@@ -67,7 +67,7 @@ class Measured(NamedTuple):
 
 def measured(rows: Iterable[Row]) -> Iterator[Measured]:
     """Read the numbers of each row. One of whose weights some cannot be read is taken apart, so that the others are shown."""
-    from steelyard.core.summary import Summary, summarise
+    from steelyard.numerics.summary import Summary, summarise
 
     for row in rows:
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from steelyard.core.summary import Summary
+from steelyard.numerics.summary import Summary
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -59,7 +59,7 @@ def axis_of(summaries: Iterable[Summary]) -> float:
     """Return the end of the axis that holds the numbers of all.
 
     >>> from steelyard.core.readers import from_array
-    >>> from steelyard.core.summary import summarise
+    >>> from steelyard.numerics.summary import summarise
     >>> axis_of([summarise([from_array("w", np.linspace(-0.42, 0.42, 1000))])])
     0.5
     """

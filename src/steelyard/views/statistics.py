@@ -103,7 +103,7 @@ def _histograms(rows: Sequence[Figures]) -> Column | None:
 
 def nonfinite(stats: Stats) -> Iterator[str]:
     """Yield a line that says which rows are not finite, if any are: by the weight and the place of the first such number."""
-    from steelyard.core.finite import NonFinite
+    from steelyard.numerics.nonfinite import NonFinite
 
     bad = [row for row in stats.rows if row.nan or row.inf]
     places = [row.first_nonfinite or (_name(row), ()) for row in bad]

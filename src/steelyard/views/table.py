@@ -6,16 +6,16 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from steelyard.core.source import Stored
 from steelyard.core.weight import Weight
 from steelyard.errors import SteelyardError, printable
+from steelyard.storage.source import Stored
 from steelyard.views.rows import Measured, Row, rows_of
 from steelyard.views.terminal import Screen, cells, cut, in_units, padded, screen_of
 
 if TYPE_CHECKING:
-    from steelyard.core.finite import NonFinite
-    from steelyard.core.summary import Summary
     from steelyard.core.weights import Weights
+    from steelyard.numerics.nonfinite import NonFinite
+    from steelyard.numerics.summary import Summary
 
 NAME_LIMIT = 1000
 """Characters of a name that are shown where nothing else limits them."""
@@ -130,7 +130,7 @@ def findings(weights: Sequence[Weight], total: int = 1) -> Iterator[str]:
     """Yield a line that says which of the weights, of a `total` of so many, hold NaN or Inf, if any do."""
     if not weights:
         return
-    from steelyard.core.finite import nonfinite  # not needed to list a file, and slow to import
+    from steelyard.numerics.nonfinite import nonfinite  # not needed to list a file, and slow to import
 
     found = list(nonfinite(weights))
     if found:
@@ -140,7 +140,7 @@ def findings(weights: Sequence[Weight], total: int = 1) -> Iterator[str]:
 def nonfinite_line(found: Sequence[NonFinite], total: int, what: str = "weight") -> str:
     """Say how many of how many are not finite, and name the first five with the place of the first such number.
 
-    >>> from steelyard.core.finite import NonFinite
+    >>> from steelyard.numerics.nonfinite import NonFinite
     >>> nonfinite_line([NonFinite("encoder.bias", 1, 0, (17,)), NonFinite("step", 0, 1, ())], 148)
     '2 of 148 weights are not finite: encoder.bias[17] (1 NaN), step (1 Inf)'
     """

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from steelyard.core.casting import standard
-from steelyard.core.parts import elements
-from steelyard.core.summary import Summary, summarise
 from steelyard.core.weight import Weight
 from steelyard.errors import printable
+from steelyard.numerics.indexing import elements
+from steelyard.numerics.summary import Summary, summarise
 from steelyard.views.heatmap_text import can_be_drawn, heatmap_lines
 from steelyard.views.sparkline import axis_of, bars
 from steelyard.views.table import dtype_text, findings, name_text, number_text, shape_text

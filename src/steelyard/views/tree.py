@@ -50,7 +50,7 @@ def _layer(group: Sequence[Measured], depth: int, end: float | None) -> str:
 
 def _bars(group: Sequence[Measured], end: float) -> str:
     """Return the histogram of all numbers of a layer."""
-    from steelyard.core.summary import Summary
+    from steelyard.numerics.summary import Summary
     from steelyard.views.sparkline import bars
 
     whole = Summary()

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from steelyard.core.histogram import ERROR, UPPER, Histogram, is_counted
-from steelyard.core.moments import Moments
-from steelyard.core.reading import blocks_of, in_turn, is_shared
 from steelyard.core.weight import Weight
+from steelyard.numerics.blocks import blocks_of, in_turn, is_shared
+from steelyard.numerics.histogram import ERROR, UPPER, Histogram, is_counted
+from steelyard.numerics.moments import Moments
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array

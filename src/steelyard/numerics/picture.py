@@ -15,7 +15,7 @@ import numpy as np
 from steelyard.core.casting import standard
 from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError, printable
-from steelyard.measures.matrices import as_float64
+from steelyard.numerics.matrices import as_float64
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array

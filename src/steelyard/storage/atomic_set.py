@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from steelyard.core.replacing import RANDOM, alone_in, replacing, sync_folder
+from steelyard.storage.atomic import RANDOM, alone_in, replacing, sync_folder
 
 _JOURNAL = "journal.json"
 _SUFFIX = ".tmp"

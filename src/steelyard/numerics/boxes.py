@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import NamedTuple
 
-from steelyard.core.parts import place_of
+from steelyard.numerics.indexing import place_of
 
 
 class Box(NamedTuple):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steelyard.core.casting import standard
-from steelyard.core.dtypes import numpy_dtype
+from steelyard.dtypes import numpy_dtype
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array

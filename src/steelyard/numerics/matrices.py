@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steelyard.core.readers import Live
-from steelyard.core.source import Stored
 from steelyard.core.weight import Weight
+from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array

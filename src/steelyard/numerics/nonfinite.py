@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from steelyard.core.dtypes import is_floating
 from steelyard.core.weight import Weight
+from steelyard.dtypes import is_floating
 from steelyard.errors import printable
 
 

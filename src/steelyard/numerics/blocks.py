@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from steelyard.core.dtypes import itemsize, numpy_dtype
 from steelyard.core.readers import Live
-from steelyard.core.source import Stored
 from steelyard.core.weight import Weight
+from steelyard.dtypes import itemsize, numpy_dtype
+from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array

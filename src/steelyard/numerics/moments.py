@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from steelyard.core.exact import product, root, rounded, units
+from steelyard.numerics.exact_sums import product, root, rounded, units
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from steelyard.core.dtypes import itemsize, numpy_dtype
+from steelyard.dtypes import itemsize, numpy_dtype
 from steelyard.errors import FileMissingError, FormatError, UnsafeFileError, printable
 
 if TYPE_CHECKING:

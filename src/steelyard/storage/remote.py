@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from steelyard.core.source import Source, checked_name
 from steelyard.errors import FileMissingError, MissingExtraError, printable
+from steelyard.storage.source import Source, checked_name
 
 if TYPE_CHECKING:
-    from steelyard.core.source import Fill
+    from steelyard.storage.source import Fill
 
 HEAD = 1 << 16
 """Bytes at a file's begin that are fetched at once: most headers are shorter, and a request costs more than they do."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from queue import SimpleQueue
 
-    from steelyard.core.source import Stored
+    from steelyard.storage.source import Stored
 
     Run = tuple[Stored, int, int]
     """A reader, its first element, and a number of bytes."""

@@ -1,0 +1,1 @@
+"""Numbers read once, in blocks: summaries, histograms, moments, and what is not finite."""
