@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from timing import best, process, ready, report
 
-from steelyard.codecs.rdata import read_r
+from steelyard.codecs.r.stream import read_r
 from steelyard.storage.source import open_path
 
 MAKE = """
@@ -25,7 +25,7 @@ while (length(name <- readLines(lines, 1))) cat(system.time(readRDS(name))[["ela
 
 LIST = """
 import sys
-from steelyard.codecs.rdata import read_r
+from steelyard.codecs.r.stream import read_r
 from steelyard.storage.source import open_path
 print([(name, vector.dim, vector.length) for name, vector in read_r(open_path(sys.argv[1])).pairs()])
 """
@@ -83,7 +83,7 @@ def main():
 def again(folder):
     """From row-major to R's order, beside writing the bytes as they are."""
     import steelyard
-    from steelyard.codecs.r_writing import write_list
+    from steelyard.formats.r.writing import write_list
 
     weights = steelyard.weights({"kernel": np.ones((2500, 2000))})
     data = weights["kernel"].numpy().tobytes()

@@ -11,9 +11,9 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from steelyard.codecs.compressed import plain
-from steelyard.codecs.r_values import Vector
-from steelyard.codecs.rdata import read_r
+from steelyard.codecs.compression import plain
+from steelyard.codecs.r.stream import read_r
+from steelyard.codecs.r.values import Vector
 from steelyard.errors import FileMissingError, SteelyardError
 from steelyard.formats import weights_in
 from steelyard.storage.source import from_bytes

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steelyard.codecs.flatbuffers import root
 from steelyard.errors import FormatError
+from steelyard.formats.tflite.flatbuffers import root
 from steelyard.storage.source import from_bytes
 
 

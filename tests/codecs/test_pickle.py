@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steelyard.codecs import opcodes
-from steelyard.codecs import pickle as machine_module
-from steelyard.codecs.code import calls
-from steelyard.codecs.inert import Blob, Boxed, Global, Record
-from steelyard.codecs.pickle import Machine
+from steelyard.codecs.pickle import machine as machine_module
+from steelyard.codecs.pickle import opcodes
+from steelyard.codecs.pickle.audit import calls
+from steelyard.codecs.pickle.machine import Machine
+from steelyard.codecs.pickle.values import Blob, Boxed, Global, Record
 from steelyard.errors import FormatError, UnsafeFileError
 from steelyard.storage.source import from_bytes
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gguf.quants import dequantize, quantize
 
-from steelyard.codecs.quants import QUANTS, quantised
+from steelyard.formats.gguf.quantisation import QUANTS, quantised
 from steelyard.storage.source import from_bytes
 
 WITHOUT_REFERENCE = {"Q8_1", "Q8_K", "Q1_0"}

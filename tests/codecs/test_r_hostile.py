@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from steelyard.codecs.compressed import plain
-from steelyard.codecs.rdata import read_r
+from steelyard.codecs.compression import plain
+from steelyard.codecs.r.stream import read_r
 from steelyard.errors import FormatError
 from steelyard.storage.source import from_bytes
 
@@ -40,7 +40,9 @@ def refuse(event, details):
     if event.startswith(("subprocess", "os.system", "os.exec", "os.posix_spawn", "socket", "exec")) or event == "open" and details[1] not in ("r", "rb", None):
         raise SystemExit(f"the reader did {event} {details}")
 
-from steelyard.codecs import compressed, r_altrep, rdata
+from steelyard.codecs import compression as compressed
+from steelyard.codecs.r import altrep as r_altrep
+from steelyard.codecs.r import stream as rdata
 from steelyard.storage.source import open_path
 from steelyard.errors import FormatError
 import bz2, lzma, zstandard  # what a stream needs is imported by code that is run, and may be

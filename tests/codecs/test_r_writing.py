@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 import steelyard
-from steelyard.codecs import r_writing
-from steelyard.codecs.compressed import compression, plain
-from steelyard.codecs.facts import with_facts
-from steelyard.codecs.r_patching import patch
-from steelyard.codecs.r_writing import kept_facts, write_list
-from steelyard.codecs.rdata import read_r
+from steelyard.codecs.compression import compression, plain
+from steelyard.codecs.metadata import with_facts
+from steelyard.codecs.r.stream import read_r
 from steelyard.core.readers import from_array
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, LossyError, ShapeError
+from steelyard.formats.r import writing as r_writing
+from steelyard.formats.r.patching import patch
+from steelyard.formats.r.writing import kept_facts, write_list
 from steelyard.storage.source import from_bytes, open_path
 
 

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import zstandard
 
-from steelyard.codecs.compressed import plain
-from steelyard.codecs.r_numerals import double_text
-from steelyard.codecs.r_values import OPAQUE, S4, VALUES, Environment, Opaque, Pairlist, Symbol, Vector
-from steelyard.codecs.rdata import holds_session, is_r, read_r
+from steelyard.codecs.compression import plain
+from steelyard.codecs.r.numerals import double_text
+from steelyard.codecs.r.stream import holds_session, is_r, read_r
+from steelyard.codecs.r.values import OPAQUE, S4, VALUES, Environment, Opaque, Pairlist, Symbol, Vector
 from steelyard.errors import FormatError, MissingExtraError
 from steelyard.storage.source import Source, from_bytes, open_path
 
@@ -363,7 +363,7 @@ def test_numbers_of_an_uncompressed_file_are_not_read_before_they_are_asked_for(
 
 def test_listing_imports_no_numpy(fixtures):
     code = (
-        "import sys\nfrom steelyard.codecs.rdata import read_r\nfrom steelyard.storage.source import open_path\n"
+        "import sys\nfrom steelyard.codecs.r.stream import read_r\nfrom steelyard.storage.source import open_path\n"
         "for path in sys.argv[1:]: assert read_r(open_path(path)).get('wts').plain()\nassert 'numpy' not in sys.modules"
     )
     containers = fixtures / "nnet" / "containers"

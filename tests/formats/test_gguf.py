@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import steelyard
-from steelyard.codecs.quants import QUANTS
 from steelyard.errors import FormatError
 from steelyard.formats import gguf as gguf_format
+from steelyard.formats.gguf.quantisation import QUANTS
 from steelyard.storage.source import open_path
 from steelyard.testing import check_format
 

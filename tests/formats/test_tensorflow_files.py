@@ -14,9 +14,9 @@ import tensorflow as tf
 from keras import layers as L
 
 import steelyard
-from steelyard.codecs.crc32c import crc32c, unmasked
-from steelyard.codecs.sstable import entries
 from steelyard.errors import FormatError, SteelyardError, UnsafeFileError
+from steelyard.formats.tensorflow.crc32c import crc32c, unmasked
+from steelyard.formats.tensorflow.sstable import entries
 from steelyard.storage.source import from_bytes
 
 v1 = tf.compat.v1
@@ -174,7 +174,7 @@ def test_a_checkpoint_of_tensorflow_1_gives_variables_without_slots_and_joins_th
 
 
 def test_parts_that_do_not_make_up_their_variable_are_refused(one, monkeypatch):
-    from steelyard.codecs import tensor_bundle
+    from steelyard.formats.tensorflow import bundle as tensor_bundle
 
     folder, values = one
     monkeypatch.setattr(tensor_bundle, "_slice_key", lambda name, extents: b"\0missing")
@@ -240,7 +240,7 @@ def test_an_index_compressed_by_snappy_is_read():
         + b"\xfe\x02\x00" * 3
         + b"\x16\x02\x00"
     )
-    from steelyard.codecs.sstable import _unpacked
+    from steelyard.formats.tensorflow.sstable import _unpacked
 
     assert _unpacked(from_bytes(b""), packed, 0) == text
     for cut in range(2, len(packed)):

@@ -416,7 +416,8 @@ def test_a_file_says_which_format_it_is_whatever_its_name(tmp_path, model):
 
 
 def test_the_same_numbers_are_listed_whether_tensors_are_taken_in_one_step_or_opcode_by_opcode(tmp_path, monkeypatch):
-    from steelyard.codecs import opcodes, shortcut
+    from steelyard.codecs.pickle import fast_tensors as shortcut
+    from steelyard.codecs.pickle import opcodes
 
     torch.save({f"layers.{i}.weight": torch.full((i % 5 + 1, 300), float(i)) for i in range(900)}, tmp_path / "a.pt")
     taken = []
@@ -430,8 +431,9 @@ def test_the_same_numbers_are_listed_whether_tensors_are_taken_in_one_step_or_op
 
 
 def test_a_short_cut_leaves_the_memo_and_the_notes_of_the_machine_as_the_opcodes_do(tmp_path, monkeypatch):
-    from steelyard.codecs import opcodes, pickle
-    from steelyard.codecs.code import written
+    from steelyard.codecs.pickle import machine as pickle
+    from steelyard.codecs.pickle import opcodes
+    from steelyard.codecs.pickle.audit import written
     from steelyard.codecs.zip import directory, member_source
 
     state = {f"layers.{i}.weight": torch.zeros(i % 5 + 1, 3, dtype=[torch.float32, torch.int64][i % 2]) for i in range(900)}

@@ -6,7 +6,7 @@ import pytest
 from keras import layers as L
 
 import steelyard
-from steelyard.codecs.keras_graph import graph_of
+from steelyard.codecs.keras.graph import graph_of
 from steelyard.graphs import keras as graphs
 
 

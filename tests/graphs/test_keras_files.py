@@ -12,7 +12,7 @@ import pytest
 from keras import layers as L
 
 import steelyard
-from steelyard.codecs.keras_graph import graph_of
+from steelyard.codecs.keras.graph import graph_of
 from steelyard.core.graph import KINDS
 from steelyard.graphs import keras as graphs
 
@@ -213,7 +213,7 @@ def test_weights_alone_have_no_graph_and_a_selection_keeps_that_of_its_file(gold
 def test_the_graph_is_read_only_when_it_is_asked_for(tmp_path, monkeypatch):
     tokens().save(tmp_path / "m.keras")
     asked = []
-    monkeypatch.setattr("steelyard.codecs.keras_graph.graph_of", lambda *args: asked.append(args))
+    monkeypatch.setattr("steelyard.codecs.keras.graph.graph_of", lambda *args: asked.append(args))
     read = steelyard.weights(tmp_path / "m.keras")
     assert not asked
     assert read.graph is None

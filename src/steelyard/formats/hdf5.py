@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steelyard.codecs import keras, keras_graph, keras_legacy, keras_writing
-from steelyard.codecs.facts import dump_facts, with_facts
+from steelyard.codecs.keras import graph as keras_graph
+from steelyard.codecs.keras import layout as keras
+from steelyard.codecs.keras import legacy as keras_legacy
+from steelyard.codecs.keras import writing as keras_writing
+from steelyard.codecs.metadata import dump_facts, with_facts
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
-    from steelyard.codecs.hdf5 import Tree
+    from steelyard.codecs.hdf5.reading import Tree
     from steelyard.storage.source import Source
 
 SUFFIXES = (".h5", ".hdf5")
@@ -39,7 +42,7 @@ def read(source: Source, part: str) -> Weights:
 
     With part "all" every dataset is listed by its full path, as HDF5 spells it.
     """
-    from steelyard.codecs.hdf5 import by_path, open_tree  # h5py is an extra, and imported for these files only
+    from steelyard.codecs.hdf5.reading import by_path, open_tree  # h5py is an extra, and imported for these files only
 
     tree = open_tree(source)
     meta = _meta(tree)
@@ -74,7 +77,7 @@ def write(weights: Weights, path: Path) -> None:
     That needs the layout of the model, which the weights of a live Keras model and of a `.weights.h5` or `.keras`
     file have. The optimizer is no part of it: a compiled model that loads the file warns that it keeps its own.
     """
-    from steelyard.codecs.hdf5_writing import write_datasets
+    from steelyard.codecs.hdf5.writing import write_datasets
 
     if path.name.lower().endswith(_WEIGHTS):
         layout = keras_writing.fitting(weights, path)

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steelyard.codecs.keras import model_weights
-from steelyard.codecs.keras_graph import graph_maker
-from steelyard.codecs.keras_writing import LAYOUT, contents
+from steelyard.codecs.keras.graph import graph_maker
+from steelyard.codecs.keras.layout import model_weights
+from steelyard.codecs.keras.writing import LAYOUT, contents
 from steelyard.codecs.zip import Member, directory, is_zip, member_source
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
@@ -58,7 +58,7 @@ def read(source: Source, part: str) -> Weights:
 
     A config that makes no sense costs the names that stand in it, no more; `meta` says so.
     """
-    from steelyard.codecs.hdf5 import by_path, open_tree  # h5py is an extra, and imported for these files only
+    from steelyard.codecs.hdf5.reading import by_path, open_tree  # h5py is an extra, and imported for these files only
 
     members = directory(source)
     if WEIGHTS not in members:
@@ -112,8 +112,8 @@ def write(weights: Weights, path: Path) -> None:
     """
     from tempfile import TemporaryFile
 
-    from steelyard.codecs.hdf5 import open_tree
-    from steelyard.codecs.hdf5_writing import put_datasets
+    from steelyard.codecs.hdf5.reading import open_tree
+    from steelyard.codecs.hdf5.writing import put_datasets
 
     original = weights.meta.get(_ORIGINAL)
     if not isinstance(original, Original):

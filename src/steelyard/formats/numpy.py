@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steelyard.codecs.arrays import refused
-from steelyard.codecs.facts import dump_facts, with_facts
-from steelyard.codecs.found import Entry, as_weights
-from steelyard.codecs.npy import MAGIC, array_in
+from steelyard.codecs.metadata import dump_facts, with_facts
+from steelyard.codecs.pickle.arrays import refused
+from steelyard.codecs.pickle.npy import MAGIC, array_in
+from steelyard.codecs.pickle.walk import Entry, as_weights
 from steelyard.codecs.zip import Member, directory, member_source, mentions
 from steelyard.core.casting import common_dtype, standard
 from steelyard.core.readers import raw_chunks

@@ -8,8 +8,8 @@ from math import prod
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from steelyard.codecs.facts import dump_facts, with_facts
-from steelyard.codecs.shapes import is_possible
+from steelyard.codecs.limits import is_possible
+from steelyard.codecs.metadata import dump_facts, with_facts
 from steelyard.core.readers import chunks_of, refusing
 from steelyard.core.roles import layer_of, role_of
 from steelyard.core.weight import Weight
@@ -73,7 +73,7 @@ def read(source: Source, part: str) -> Weights:
     meta = _metadata(source, header.pop("__metadata__", {}))
     stored = _tensors(source, begin, header)
     if "__r__" in meta:
-        from steelyard.codecs.r_torch import read_v3
+        from steelyard.codecs.r.torch import read_v3
 
         return read_v3(source, stored, meta)
     return Weights(with_facts(stored, meta.pop("steelyard", None)), meta=meta)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steelyard.codecs.facts import dump_facts, with_facts
+from steelyard.codecs.metadata import dump_facts, with_facts
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FileMissingError, FormatError, printable

@@ -8,18 +8,18 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from steelyard.codecs.arrays import Found
-from steelyard.codecs.code import calls
-from steelyard.codecs.compressed import begins, plain
-from steelyard.codecs.estimator_graphs import graph_maker
-from steelyard.codecs.estimators import estimator_entries
-from steelyard.codecs.found import Walk
-from steelyard.codecs.inert import Record
-from steelyard.codecs.joblib_arrays import after_build, companion
-from steelyard.codecs.listing import listed
-from steelyard.codecs.pickle import Machine
-from steelyard.codecs.skorch import open_nets, tensors_of
-from steelyard.codecs.torch_archives import is_stream
+from steelyard.codecs.compression import begins, plain
+from steelyard.codecs.pickle.arrays import Found
+from steelyard.codecs.pickle.audit import calls
+from steelyard.codecs.pickle.joblib import after_build, companion
+from steelyard.codecs.pickle.machine import Machine
+from steelyard.codecs.pickle.values import Record
+from steelyard.codecs.pickle.walk import Walk
+from steelyard.codecs.pickle.weights import listed
+from steelyard.codecs.sklearn.graph import graph_maker
+from steelyard.codecs.sklearn.skorch import open_nets, tensors_of
+from steelyard.codecs.sklearn.weights import estimator_entries
+from steelyard.codecs.torch.archive import is_stream
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from steelyard.codecs.arrays import Found, refused
-from steelyard.codecs.code import is_expected
-from steelyard.codecs.estimator_graphs import graph_maker
-from steelyard.codecs.estimators import estimator_entries
-from steelyard.codecs.found import Walk
-from steelyard.codecs.inert import Blob, Global, Record
-from steelyard.codecs.listing import listed
-from steelyard.codecs.npy import array_in
-from steelyard.codecs.skorch import open_nets, tensors_of
+from steelyard.codecs.pickle.arrays import Found, refused
+from steelyard.codecs.pickle.audit import is_expected
+from steelyard.codecs.pickle.npy import array_in
+from steelyard.codecs.pickle.values import Blob, Global, Record
+from steelyard.codecs.pickle.walk import Walk
+from steelyard.codecs.pickle.weights import listed
+from steelyard.codecs.sklearn.graph import graph_maker
+from steelyard.codecs.sklearn.skorch import open_nets, tensors_of
+from steelyard.codecs.sklearn.weights import estimator_entries
 from steelyard.codecs.zip import Member, directory, is_zip, member_source, mentions
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable

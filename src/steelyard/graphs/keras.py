@@ -17,7 +17,7 @@ import keras
 from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.models.functional import Functional
 
-from steelyard.codecs.keras_chains import is_chain_model
+from steelyard.codecs.keras.chains import is_chain_model
 from steelyard.core.graph import Graph, Layer, Run, Shape
 from steelyard.core.plugins import adapter_of
 from steelyard.errors import UnknownModelError, printable

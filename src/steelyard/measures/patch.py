@@ -85,7 +85,7 @@ def patch(a: Any, b: Any, path: str | os.PathLike[str]) -> Patch:
         >>> apply(a, path)["w"].numpy()[7]
         np.float64(1.0)
     """
-    from steelyard.codecs.facts import dump_facts
+    from steelyard.codecs.metadata import dump_facts
     from steelyard.formats import check_names, writer_of
 
     path = Path(path)
@@ -198,7 +198,7 @@ def apply(a: Any, path: str | os.PathLike[str]) -> Weights:
 
 
 def _meaning(made: list[Weight], head: Mapping[str, Any]) -> Weights:
-    from steelyard.codecs.facts import with_facts
+    from steelyard.codecs.metadata import with_facts
 
     facts = head.get("facts")
     return Weights(with_facts(made, facts if isinstance(facts, str) else None))

@@ -1,0 +1,162 @@
+"""The HDF5 layout of Keras 1 and 2: a group for each layer, whose attributes give the names and the order.
+
+`layer_names` lists the layers, `weight_names` the weights of each. Lists that are longer than an attribute may
+be are cut into `weight_names0`, `weight_names1` and so on. What the weights mean is read off the config, where
+there is one, and off their names.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from steelyard.core.roles import role_of
+from steelyard.core.weight import Role, Weight
+from steelyard.layers.keras import PARTS, Slot, einsum_slots, kind_of, slot
+
+if TYPE_CHECKING:
+    from steelyard.codecs.hdf5.reading import Tree
+
+WEIGHTS = "model_weights"
+DEPTH = 64
+"""Levels of models inside models."""
+
+_KERAS1 = {
+    "W": Role.KERNEL,
+    "b": Role.BIAS,
+    "U": Role.RECURRENT_KERNEL,
+    "gamma": Role.SCALE,
+    "beta": Role.OFFSET,
+    "running_mean": Role.MEAN,
+    "running_std": Role.VARIANCE,
+}
+_KERAS1_LEAF = re.compile(r"(?:.*_)?(W|b|U|gamma|beta|running_mean|running_std)(?:_[ifcozrh])?")
+_KERAS1_AXES = {
+    "Convolution1D": "k _ in out",
+    "Convolution2D": "kh kw in out",
+    "Convolution3D": "kd kh kw in out",
+    "Dense": "in out",
+}
+_HEADS = ("query", "key", "value")
+
+
+def is_layout(tree: Tree) -> bool:
+    """Tell whether a file lists its layers, at its top or in the group of the model's weights."""
+    return _list(tree, WEIGHTS, "layer_names") is not None or _list(tree, "", "layer_names") is not None
+
+
+def model_config(tree: Tree) -> Mapping[str, Any] | None:
+    """Return the config of the model; None where there is none that makes sense."""
+    text = tree.attribute("", "model_config")
+    try:
+        config = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
+    return config if isinstance(config, dict) else None
+
+
+def model_weights(tree: Tree) -> list[Weight]:
+    """Return the weights layer by layer, under the names that Keras gave them, without the `:0` of TensorFlow.
+
+    Two layers that give one name to their weights have it behind the layer's own.
+    """
+    top = WEIGHTS if _list(tree, WEIGHTS, "layer_names") is not None else ""
+    layers = _layers(model_config(tree))
+    found: dict[str, Weight] = {}
+    for layer in [*(_list(tree, top, "layer_names") or []), "top_level_model_weights"]:
+        for name, weight in _of_layer(tree, f"{top}/{layer}".strip("/")):
+            shown = name if name not in found else f"{layer}/{name}"
+            while shown in found:
+                shown += "#2"
+            found[shown] = _explained(weight.replace(name=shown), layer, layers)
+    return list(found.values())
+
+
+def _of_layer(tree: Tree, group: str) -> Iterator[tuple[str, Weight]]:
+    names = _list(tree, group, "weight_names")
+    if names is None:  # before Keras 1.0
+        names = [path.removeprefix(f"{group}/") for path in tree.tensors if path.startswith(f"{group}/param_")]
+    for name in dict.fromkeys(names):
+        weight = tree.tensors.get(f"{group}/{name}".replace("//", "/"))
+        if weight is not None:
+            yield name.removesuffix(":0"), weight
+
+
+def _list(tree: Tree, group: str, name: str) -> list[str] | None:
+    """Return a list of names, in one attribute or in several that are counted."""
+    whole = tree.attribute(group, name)
+    if isinstance(whole, list):
+        return whole
+    parts: list[str] = []
+    for count in range(1000):
+        piece = tree.attribute(group, f"{name}{count}")
+        if not isinstance(piece, list):
+            return parts if count else _empty(tree, group, name)
+        parts += piece
+    return parts
+
+
+def _empty(tree: Tree, group: str, name: str) -> list[str] | None:
+    """A layer without weights has an empty list, which is of no type of text."""
+    return [] if tree.has_attribute(group, name) else None
+
+
+def _layers(config: Any) -> dict[str, Mapping[str, Any]]:
+    """Return what a config says of each layer by its name, those inside others too."""
+    found: dict[str, Mapping[str, Any]] = {}
+    stack = [(config, 0)]
+    while stack:
+        entry, depth = stack.pop()
+        if isinstance(entry, dict) and isinstance(entry.get("class_name"), str) and depth <= DEPTH:
+            inner = entry.get("config")
+            layers = inner.get("layers") if isinstance(inner, dict) else inner
+            stack += [(below, depth + 1) for below in layers or []] if isinstance(layers, list) else []
+            if isinstance(inner, dict):
+                name = inner.get("name") or entry.get("name")
+                found.setdefault(str(name), {**inner, "class_name": entry["class_name"]})
+                stack += [(inner.get(key), depth + 1) for key in ("layer", "backward_layer", "cell")]
+    return found
+
+
+def _explained(weight: Weight, layer: str, layers: Mapping[str, Mapping[str, Any]]) -> Weight:
+    """Say what a weight means, by the nearest layer of its path that the config, or its own name, makes known."""
+    words = weight.name.split("/")
+    leaf = words[-1]
+    config = next((layers[word] for word in [*reversed(words[:-1]), layer] if word in layers), {})
+    kinds = [kind_of(re.sub(r"^(forward|backward)_", "", word)) for word in reversed(words[:-1])]
+    kinds = [kind for kind in (*kinds[:1], str(config.get("class_name", "")), *kinds[1:]) if kind]
+    known = next((found for kind in kinds if (found := _slot(kind, leaf, config, words))), None)
+    ndim = len(weight.shape)
+    frozen = config.get("trainable") is False or (known is not None and not known.trainable)
+    return weight.replace(
+        layer="/".join(words[:-1]) or layer,
+        role=known.role if known else _role(leaf, ndim),
+        axes=known.axes_for(ndim) if known else _keras1_axes(leaf, config, ndim),
+        trainable=False if frozen else (True if known and config else None),
+    )
+
+
+def _slot(kind: str, leaf: str, config: Mapping[str, Any], words: list[str]) -> Slot | None:
+    if ((kind.endswith("Attention") and kind in PARTS) or kind == "EinsumDense") and len(words) > 1:
+        if words[-2] in _HEADS or words[-2] == "attention_output":
+            return slot("HeadsDense" if words[-2] in _HEADS else "JoinedDense", leaf)
+        slots = einsum_slots(str(config.get("equation", "")), str(config.get("bias_axes") or ""))
+        return next((found for found in slots if found.leaf == leaf), None)
+    return slot(kind, leaf)
+
+
+def _role(leaf: str, ndim: int) -> Role:
+    old = _KERAS1_LEAF.fullmatch(leaf)
+    return _KERAS1[old[1]] if old else role_of(leaf, ndim)
+
+
+def _keras1_axes(leaf: str, config: Mapping[str, Any], ndim: int) -> str:
+    """Return the axes of a kernel of Keras 1; with Theano's order of dimensions the filters come first."""
+    axes = _KERAS1_AXES.get(str(config.get("class_name", "")), "")
+    if not leaf.endswith("_W") or len(axes.split()) != ndim or "_ " in axes:
+        return ""
+    if config.get("dim_ordering") == "th":
+        return "out in " + axes.removesuffix(" in out")
+    return axes

@@ -1,0 +1,98 @@
+"""joblib's pickles: each array's bytes lie right behind the object that speaks of it, outside the pickle's own words."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from steelyard.codecs.pickle.arrays import Found, dtype_code, is_shape, refused, type_code
+from steelyard.codecs.pickle.values import Blob, Global, Record
+from steelyard.dtypes import itemsize
+from steelyard.errors import FormatError, SteelyardError, printable
+
+if TYPE_CHECKING:
+    from steelyard.codecs.pickle.machine import Machine
+    from steelyard.storage.source import Source
+
+NESTED = 8
+"""How many pickles of objects may lie in one another."""
+
+_ARRAY = "joblib.numpy_pickle.NumpyArrayWrapper"
+_COMPANIONS = ("joblib.numpy_pickle.NDArrayWrapper", "joblib.numpy_pickle_compat.NDArrayWrapper")
+_PACKED = ("joblib.numpy_pickle.ZNDArrayWrapper", "joblib.numpy_pickle_compat.ZNDArrayWrapper")
+
+
+def after_build(machine: Machine, record: Record) -> Any:
+    """Give the array for the wrapper that has just got its state, and go on behind the array's bytes."""
+    if record.text.removeprefix("sklearn.externals.") != _ARRAY:
+        return record
+    held = record.attributes
+    shape, dtype = held.get("shape"), held.get("dtype")
+    code = dtype_code(dtype)
+    if code is None and isinstance(dtype, Record) and "O" in str(dtype.args):
+        return _objects(machine)
+    kind = type_code(code) if code else None
+    size = itemsize(kind[1]) if kind else _width(code)
+    if not isinstance(shape, tuple) or not is_shape(shape) or size is None:
+        what = f"an array of shape {printable(shape, 80)} and type {printable(code, 40)} follows, whose length cannot be told"
+        raise machine.error(what)
+    if code and "O" in code:
+        return _objects(machine)
+    if held.get("numpy_array_alignment_bytes") is not None:
+        machine.take(machine.number(1))
+    length = prod(shape) * size
+    offset = machine.offset
+    if offset + length > machine.source.size:
+        left = machine.source.size - offset
+        raise machine.error(f"an array of {length:,} bytes follows, but {left:,} are left (partial download?)")
+    machine.skip_to(offset + length)
+    array = Record(Global("numpy.core.multiarray", "_reconstruct"), ())
+    array.state = (1, shape, dtype, held.get("order") == "F", Blob(machine.source, offset, length))
+    return array
+
+
+def _width(code: str | None) -> int | None:
+    """Return the bytes of an element that is no number: text, dates, raw bytes; 0 for an object."""
+    if code is None:
+        return None
+    kind, digits = code.lstrip("<>|=")[:1], code.lstrip("<>|=")[1:]
+    if kind == "O":
+        return 0
+    if kind in ("M", "m"):
+        return 8
+    if kind in ("S", "V", "U", "f", "c") and digits.isascii() and digits.isdigit() and len(digits) < 9:
+        return int(digits) * (4 if kind == "U" else 1)
+    return None
+
+
+def _objects(machine: Machine) -> Any:
+    """An array of objects is a pickle of its own."""
+    if machine.depth >= NESTED:
+        raise machine.error(f"more than {NESTED} pickles lie in one another")
+    offset = machine.offset
+    inner = machine.nested(offset)
+    value = inner.load()
+    machine.joined(inner, offset)
+    return value
+
+
+def companion(value: Any, source: Source) -> Found | None:
+    """Return the array that joblib before 0.10 kept in a file of its own beside the pickle; None for anything else."""
+    if not isinstance(value, Record):
+        return None
+    name = value.text.removeprefix("sklearn.externals.")
+    if name in _PACKED:
+        return refused(
+            source, "an array that joblib before 0.10 compressed into a file of its own; load and dump it with a newer one"
+        )
+    if name not in _COMPANIONS:
+        return None
+    file = value.attributes.get("filename")
+    try:
+        if type(file) is not str:
+            raise FormatError(source.name, "an array in a file without a name")
+        from steelyard.codecs.pickle.npy import array_in
+
+        return array_in(source.beside(file))[0][0].found
+    except SteelyardError as error:
+        return refused(source, str(error))

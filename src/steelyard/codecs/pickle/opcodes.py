@@ -1,0 +1,309 @@
+"""The opcodes of pickle protocols 0 to 5, one short function for each."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from steelyard.codecs.pickle.fast_tensors import tensors
+from steelyard.codecs.pickle.values import Record, added, as_key
+from steelyard.errors import UnsafeFileError, printable
+
+if TYPE_CHECKING:
+    from steelyard.codecs.pickle.machine import Machine
+
+    Handler = Callable[[Machine], bool | None]
+
+MARKS = 10_000
+"""How deep unfinished lists, tuples and dicts may lie in one another."""
+DIGITS = 4300
+"""Digits that a number written as text may take."""
+LONG = 1024
+"""Bytes that a number may take, few enough for Python to write it; longer ones stay bytes."""
+HIGHEST_PROTOCOL = 5
+LARGE = 1 << 13
+"""Bytes from which on a pickle is worth the time to compile what a tensor looks like."""
+
+
+def _put(machine: Machine, index: int) -> None:
+    machine.memo[index] = machine.stack[-1]
+
+
+def _digits(machine: Machine) -> int:
+    line = machine.line()
+    if len(line) > DIGITS:
+        raise machine.error(f"a number takes {len(line):,} digits")
+    return int(line.removesuffix(b"L"))
+
+
+def _int(machine: Machine) -> None:
+    if machine.data[machine.at : machine.at + 3] in (b"00\n", b"01\n"):
+        machine.stack.append(machine.line() == b"01")
+    else:
+        machine.stack.append(_digits(machine))
+
+
+def _float(machine: Machine) -> None:
+    line = machine.line()
+    if len(line) > DIGITS:
+        raise machine.error(f"a number takes {len(line):,} digits")
+    machine.stack.append(float(line))
+
+
+def _long(machine: Machine, length: int) -> None:
+    if length > LONG:
+        machine.stack.append(machine.blob(length))
+    else:
+        machine.stack.append(int.from_bytes(machine.take(length), "little", signed=True))
+
+
+def _string(machine: Machine) -> None:
+    import codecs  # the text protocol of Python 2 is rare
+
+    line = machine.line()
+    if len(line) < 2 or line[:1] not in (b"'", b'"') or line[-1:] != line[:1]:
+        raise machine.error("a text lacks its quotes")
+    machine.stack.append(codecs.escape_decode(line[1:-1])[0].decode("latin-1"))
+
+
+def _python2_text(machine: Machine, length: int) -> None:
+    """A Python 2 `str` is text or bytes; Latin-1 keeps both."""
+    found = machine.blob(length)
+    machine.stack.append(found.decode("latin-1") if isinstance(found, bytes) else found)
+
+
+def _binint(machine: Machine) -> None:
+    machine.stack.append(int.from_bytes(machine.take(4), "little", signed=True))
+
+
+def _binint1(machine: Machine) -> None:
+    machine.stack.append(machine.data[machine.at])
+    machine.at += 1
+
+
+def _binint2(machine: Machine) -> None:
+    at = machine.at
+    machine.stack.append(machine.data[at] | machine.data[at + 1] << 8)
+    machine.at = at + 2
+
+
+def _text(machine: Machine) -> None:
+    machine.stack.append(machine.text(machine.number(4)))
+
+
+def _tuple_of(machine: Machine) -> None:
+    machine.stack.append(tuple(machine.since_mark()))
+
+
+def _binput(machine: Machine) -> None:
+    machine.memo[machine.data[machine.at]] = machine.stack[-1]
+    machine.at += 1
+
+
+def _long_binput(machine: Machine) -> None:
+    at = machine.at
+    machine.memo[int.from_bytes(machine.data[at : at + 4], "little")] = machine.stack[-1]
+    machine.at = at + 4
+
+
+def _binget(machine: Machine) -> None:
+    machine.stack.append(machine.memo[machine.data[machine.at]])
+    machine.at += 1
+
+
+def _mark(machine: Machine) -> None:
+    """Begin a list of items; as many tensors as follow one another are taken in one step each."""
+    if machine.data[machine.at] == 0x28 and machine.source.size > LARGE:
+        tensors(machine)
+    if len(machine.marks) >= MARKS:
+        raise machine.error(f"more than {MARKS:,} lists lie in one another")
+    machine.marks.append(len(machine.stack))
+
+
+def _append(machine: Machine, items: list[Any]) -> None:
+    added(machine.stack[-1], items)
+
+
+def _setitems(machine: Machine, items: list[Any]) -> None:
+    target = machine.stack[-1]
+    if len(items) % 2:
+        raise machine.error("a dict gets a key without a value")
+    pairs = target if type(target) is dict else target.entries if isinstance(target, Record) else None
+    if pairs is None:
+        raise machine.error(f"a {printable(type(target).__name__)} gets items as if it were a dict")
+    for place in range(0, len(items), 2):
+        key = items[place]
+        pairs[key if type(key) is str else as_key(key)] = items[place + 1]
+
+
+def _build(machine: Machine) -> None:
+    state = machine.stack.pop()
+    target = machine.stack[-1]
+    if isinstance(target, Record):
+        target.built(state)
+        if machine.after_build:
+            machine.stack[-1] = machine.after_build(machine, target)
+    elif type(target) is not dict:  # an OrderedDict may have attributes, of which none is a weight
+        raise machine.error(f"a {printable(type(target).__name__)} gets a state as if it were an object")
+
+
+def _reduce(machine: Machine) -> None:
+    args = machine.stack.pop()
+    machine.stack[-1] = machine.call(machine.stack[-1], args)
+
+
+def _newobj_ex(machine: Machine) -> None:
+    kwargs, args = machine.stack.pop(), machine.stack.pop()
+    machine.stack[-1] = machine.call(machine.stack[-1], (*args, kwargs) if kwargs else args)
+
+
+def _inst(machine: Machine) -> None:
+    named = machine.named(machine.line().decode("utf-8", "replace"), machine.line().decode("utf-8", "replace"))
+    machine.stack.append(machine.call(named, tuple(machine.since_mark())))
+
+
+def _obj(machine: Machine) -> None:
+    target, *args = machine.since_mark()
+    machine.stack.append(machine.call(target, tuple(args)))
+
+
+def _global(machine: Machine) -> None:
+    module, name = machine.line(), machine.line()
+    machine.stack.append(machine.named(module.decode("utf-8", "replace"), name.decode("utf-8", "replace")))
+
+
+def _stack_global(machine: Machine) -> None:
+    name, module = machine.stack.pop(), machine.stack.pop()
+    if type(name) is not str or type(module) is not str:
+        raise machine.error("the name of a class or function is no text")
+    machine.stack.append(machine.named(module, name))
+
+
+def _tuple(count: int) -> Handler:
+    def handler(machine: Machine) -> None:
+        stack = machine.stack
+        if len(stack) < count:
+            raise IndexError
+        stack[-count:] = [tuple(stack[-count:])]
+
+    return handler
+
+
+def _pop(machine: Machine) -> None:
+    if machine.marks and machine.marks[-1] == len(machine.stack):
+        machine.marks.pop()  # as Python does: a mark may be popped like a value
+    else:
+        machine.stack.pop()
+
+
+def _pop_mark(machine: Machine) -> None:
+    machine.since_mark()
+
+
+def _frame(machine: Machine) -> None:
+    machine.take(8)
+
+
+def _proto(machine: Machine) -> None:
+    version = machine.number(1)
+    if version > HIGHEST_PROTOCOL:
+        raise machine.error(f"the pickle is of protocol {version}, which does not exist")
+
+
+def _outside(machine: Machine) -> None:
+    raise UnsafeFileError(machine.source.name, "the pickle takes objects from outside the file", machine.offset - 1)
+
+
+def _unknown(machine: Machine) -> None:
+    if machine.offset > machine.source.size:
+        raise machine.error("the pickle is cut (partial download?)")
+    raise machine.error(f"byte {machine.data[machine.at - 1]:#04x} is no opcode of a pickle")
+
+
+def _table() -> list[Handler]:
+    """One short function for each opcode; those that only push are written here."""
+
+    def push(make: Callable[[Machine], Any]) -> Handler:
+        return lambda m: m.stack.append(make(m))
+
+    known: dict[bytes, Handler] = {
+        b"(": _mark,
+        b".": lambda _: True,
+        b"0": _pop,
+        b"1": _pop_mark,
+        b"2": push(lambda m: m.stack[-1]),
+        b"N": push(lambda _: None),
+        b"\x88": push(lambda _: True),
+        b"\x89": push(lambda _: False),
+        b"I": _int,
+        b"L": push(_digits),
+        b"F": _float,
+        b"J": _binint,
+        b"K": _binint1,
+        b"M": _binint2,
+        b"\x8a": lambda m: _long(m, m.number(1)),
+        b"\x8b": lambda m: _long(m, m.number(4)),
+        b"G": push(lambda m: struct.unpack(">d", m.take(8))[0]),
+        b"S": _string,
+        b"T": lambda m: _python2_text(m, m.number(4)),
+        b"U": lambda m: _python2_text(m, m.number(1)),
+        b"V": push(lambda m: m.line().decode("raw-unicode-escape")),
+        b"X": _text,
+        b"\x8c": push(lambda m: m.text(m.number(1))),
+        b"\x8d": push(lambda m: m.text(m.number(8))),
+        b"B": push(lambda m: m.blob(m.number(4))),
+        b"C": push(lambda m: m.blob(m.number(1))),
+        b"\x8e": push(lambda m: m.blob(m.number(8))),
+        b"\x96": push(lambda m: m.blob(m.number(8))),
+        b"]": push(lambda _: []),
+        b"}": push(lambda _: {}),
+        b")": push(lambda _: ()),
+        b"\x8f": push(lambda _: []),  # a set is a list here: nothing in it needs a hash
+        b"l": push(lambda m: m.since_mark()),
+        b"t": _tuple_of,
+        b"\x91": _tuple_of,
+        b"\x85": _tuple(1),
+        b"\x86": _tuple(2),
+        b"\x87": _tuple(3),
+        b"a": lambda m: _append(m, [m.stack.pop()]),
+        b"e": lambda m: _append(m, m.since_mark()),
+        b"\x90": lambda m: _append(m, m.since_mark()),
+        b"s": lambda m: _setitems(m, [m.stack.pop(-2), m.stack.pop()]),
+        b"u": lambda m: _setitems(m, m.since_mark()),
+        b"p": lambda m: _put(m, _digits(m)),
+        b"q": _binput,
+        b"r": _long_binput,
+        b"\x94": lambda m: _put(m, len(m.memo)),
+        b"g": push(lambda m: m.memo[_digits(m)]),
+        b"h": _binget,
+        b"j": push(lambda m: m.memo[m.number(4)]),
+        b"c": _global,
+        b"\x93": _stack_global,
+        b"P": push(lambda m: m.refer(m.line().decode("utf-8", "replace"))),
+        b"Q": push(lambda m: m.refer(m.stack.pop())),
+        b"R": _reduce,
+        b"\x81": _reduce,
+        b"\x92": _newobj_ex,
+        b"i": _inst,
+        b"o": _obj,
+        b"b": _build,
+        b"\x80": _proto,
+        b"\x95": _frame,
+        b"\x82": _outside,
+        b"\x83": _outside,
+        b"\x84": _outside,
+        b"\x97": _outside,
+        b"\x98": _outside,
+    }
+
+    def dict_of(machine: Machine) -> None:
+        items = machine.since_mark()
+        machine.stack.append({})
+        _setitems(machine, items)
+
+    known[b"d"] = dict_of
+    return [known.get(bytes([code]), _unknown) for code in range(256)]
+
+
+HANDLERS = _table()

@@ -1,0 +1,1 @@
+"""R's serialisation, and the networks in it that several formats read."""

@@ -1,0 +1,221 @@
+"""An R serialization in ASCII: a word a line; doubles in decimals, which R rounds to 16 digits, or in hexadecimal, exact."""
+
+from __future__ import annotations
+
+import re
+import sys
+from array import array
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from steelyard.codecs.r.strings import check_text, decoded
+from steelyard.codecs.r.values import DTYPES, NA_INTEGER
+from steelyard.errors import FormatError
+from steelyard.storage.source import Stored, from_bytes
+
+if TYPE_CHECKING:
+    from steelyard.codecs.r.binary import Reach
+    from steelyard.codecs.r.budget import Budget
+    from steelyard.storage.source import Source
+
+BLOCK = 1 << 16
+LONGEST = 64
+"""Characters that a number may have."""
+WIDEST = 4
+"""Characters that a byte of a text may take: a backslash and three octal digits."""
+
+_ESCAPE = re.compile(rb"\\([0-7]{1,3}|.)", re.DOTALL)
+_ESCAPES = {b"n": b"\n", b"t": b"\t", b"v": b"\v", b"b": b"\b", b"r": b"\r", b"f": b"\f", b"a": b"\a"}
+_NA_REAL = b"\xa2\x07\x00\x00\x00\x00\xf0\x7f"
+_NA: float = array("d", _NA_REAL if sys.byteorder == "little" else _NA_REAL[::-1])[0]
+_SPECIAL = {b"NA": _NA, b"NaN": float("nan"), b"Inf": float("inf"), b"-Inf": float("-inf")}
+
+
+class Ascii:
+    """A place in a text, from where integers, texts and numbers are taken one after another."""
+
+    __slots__ = ("_at", "_base", "_block", "_reach", "source")
+
+    def __init__(self, source: Source, reach: Reach, begin: int) -> None:
+        self.source = source
+        self._reach = reach
+        self._block = b""
+        self._base = begin
+        self._at = 0
+
+    @property
+    def position(self) -> int:
+        """The offset in the decoded stream of what is taken next."""
+        return self._base + self._at
+
+    def integer(self) -> int:
+        """Take an integer of 32 bits; NA is the smallest."""
+        return self._parsed(_integer, next(self._words(1)))
+
+    def text(self, length: int) -> bytes:
+        """Take the bytes of a text, in which whatever is not printable is escaped."""
+        self._pass_space()
+        found = b""
+        while len(found) < length:
+            wanted = length - len(found)
+            self._load(min(WIDEST * wanted, BLOCK), least=1)
+            found += self._unescaped(wanted)
+        return found
+
+    def _unescaped(self, wanted: int) -> bytes:
+        """Take at most `wanted` bytes of a text from the block at hand."""
+        pieces, count = [], 0
+        block, at = self._block, self._at
+        while count < wanted and at < len(block):
+            escape = _ESCAPE.search(block, at, min(len(block), at + wanted - count + WIDEST))
+            stop = min(escape.start() if escape else len(block), at + wanted - count)
+            pieces.append(block[at:stop])
+            count += stop - at
+            at = stop
+            if escape and count < wanted and escape.start() == stop:
+                if escape.end() == len(block) and len(escape[0]) < WIDEST and self._goes_on():
+                    break  # the escape may go on in the next block
+                pieces.append(_character(escape[1]))
+                count += 1
+                at = escape.end()
+        self._at = at
+        return b"".join(pieces)
+
+    def _goes_on(self) -> bool:
+        end = self._base + len(self._block)
+        return self._reach(end + 1) > end
+
+    def numbers(self, kind: str, count: int, budget: Budget) -> Stored:
+        """Take numbers into memory, as they would lie in a binary stream."""
+        self.room(count, 2)
+        parse, code, width = _PARSERS[kind]
+        found = array(code)
+        for words in self._batches(count * width):
+            budget.charge(len(words) * found.itemsize, self.position)
+            try:
+                found.extend(map(parse, words))
+            except (ValueError, OverflowError):
+                raise FormatError(self.source.name, f"holds a word that is no {kind}", self.position) from None
+        if sys.byteorder == "big":
+            found.byteswap()
+        return from_bytes(found.tobytes(), self.source.name).numbers(0, DTYPES[kind])
+
+    def room(self, count: int, each: int) -> None:
+        """Raise `FormatError` unless `count` things of at least `each` bytes can follow."""
+        each = min(each, 2)
+        end = self.position + count * each
+        if self._reach(end) < end - 1:
+            raise self._cut(f"{count:,} items")
+
+    def strings(self, count: int, native: str, budget: Budget) -> list[str | None]:
+        """Take the texts of a character vector."""
+        found: list[str | None] = []
+        for _ in range(count):
+            flags = self.integer()
+            check_text(self.source.name, flags, self.position)
+            length = self.integer()
+            if length < -1:
+                raise FormatError(self.source.name, f"claims a text of {length:,} bytes", self.position)
+            self.room(max(length, 0), 1)
+            budget.charge(150 + max(length, 0), self.position)
+            found.append(None if length == -1 else decoded(flags, self.text(length), native))
+        return found
+
+    def _parsed(self, parse: Callable[[bytes], int], word: bytes) -> int:
+        try:
+            return parse(word)
+        except ValueError:
+            raise FormatError(
+                self.source.name, f"holds {word.decode('latin-1')!r} where a number is expected", self.position
+            ) from None
+
+    def _words(self, count: int) -> Iterator[bytes]:
+        for words in self._batches(count):
+            yield from words
+
+    def _batches(self, count: int) -> Iterator[list[bytes]]:
+        """Yield `count` words, as many at a time as lie in a block; the place is behind those that were yielded."""
+        while count:
+            stop = max(self._block.rfind(b"\n"), self._block.rfind(b" "))
+            words = self._block[self._at : max(stop, self._at)].split(None, count) if stop > self._at else []
+            if not words:
+                self._at = max(stop, self._at)
+                self._more_words()
+                continue
+            if len(words) > count:
+                self._at = stop - len(words.pop())
+            else:
+                self._at = stop
+            count -= len(words)
+            yield words
+
+    def _more_words(self) -> None:
+        """Load a block that holds a whole word: at the end of the stream one needs no end of line."""
+        held = len(self._block) - self._at
+        if held > LONGEST and self._block[self._at :].strip():
+            raise FormatError(self.source.name, "holds a word that is longer than any number", self.position)
+        begin = self.position
+        self._load(BLOCK, least=1)
+        if begin + len(self._block) == self.source.size and len(self._block) == held:
+            if not self._block.strip():
+                raise self._cut("more words")
+            self._block += b"\n"
+
+    def _pass_space(self) -> None:
+        while True:
+            if self._at == len(self._block):
+                self._load(BLOCK, least=1)
+            if self._block[self._at : self._at + 1] not in b" \t\n\r\v\f":
+                return
+            self._at += 1
+
+    def _load(self, length: int, least: int) -> None:
+        """Make the block begin at this place and hold `length` bytes, or all that there are, but `least`."""
+        if len(self._block) - self._at >= length:
+            return
+        begin = self.position
+        there = self._reach(begin + BLOCK)
+        if there < begin + least:
+            raise self._cut(f"{least:,} bytes")
+        self._block = self.source.read(begin, min(BLOCK, there - begin))
+        self._base, self._at = begin, 0
+
+    def _cut(self, what: str) -> FormatError:
+        size = self.source.size
+        return FormatError(
+            self.source.name, f"claims {what}, but the stream ends at byte {size:,} (partial download?)", self.position
+        )
+
+
+def _character(escaped: bytes) -> bytes:
+    if escaped[0] in b"01234567":
+        return bytes([int(escaped, 8) & 0xFF])
+    return _ESCAPES.get(escaped, escaped)
+
+
+def _integer(word: bytes) -> int:
+    if word == b"NA":
+        return NA_INTEGER
+    found = int(word[:LONGEST])
+    if not NA_INTEGER <= found < 1 << 31:
+        raise ValueError
+    return found
+
+
+def _double(word: bytes) -> float:
+    if word in _SPECIAL:
+        return _SPECIAL[word]
+    return float.fromhex(word.decode("latin-1")) if b"x" in word else float(word)
+
+
+def _byte(word: bytes) -> int:
+    return int(word[:LONGEST], 16)
+
+
+_PARSERS: dict[str, tuple[Callable[[bytes], Any], str, int]] = {
+    "logical": (_integer, "i", 1),
+    "integer": (_integer, "i", 1),
+    "double": (_double, "d", 1),
+    "complex": (_double, "d", 2),
+    "raw": (_byte, "B", 1),
+}

@@ -1,0 +1,1 @@
+"""PyTorch's tensors in archives and pickles, without PyTorch."""

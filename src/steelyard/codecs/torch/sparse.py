@@ -1,0 +1,103 @@
+"""Sparse tensors of PyTorch and sparse matrices of SciPy, written out when they are read."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from steelyard.codecs.pickle.arrays import Found, is_shape, refused
+from steelyard.codecs.pickle.values import Record
+from steelyard.core.readers import by_rows
+from steelyard.dtypes import itemsize
+from steelyard.errors import FormatError, printable
+
+if TYPE_CHECKING:
+    from steelyard.codecs.torch.tensors import Tensors
+    from steelyard.core.weight import Array
+    from steelyard.storage.source import Source
+
+DENSE = 1 << 28
+"""Bytes that a sparse tensor may take when written out, if that is also more than `RATIO` times what is stored."""
+RATIO = 1000
+
+
+def dense(tensors: Tensors, layout: Any, data: Any) -> Found:
+    """Return a COO, CSR, CSC, BSR or BSC tensor as a dense one; `stored` says its layout."""
+    kind = layout.args[0] if isinstance(layout, Record) and type(layout.args) is tuple else layout
+    kind = str(kind).removeprefix("torch.")
+    if kind == "sparse_coo":
+        first, values, shape = data[:3]
+        parts = [tensors.found(first), tensors.found(values)]
+    elif kind in ("sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc"):
+        first, second, values, shape = data[:4]
+        parts = [tensors.found(first), tensors.found(second), tensors.found(values)]
+    else:
+        return refused(tensors.source, f"is of layout {printable(kind, 40)}, which is not read")
+    shape = shape.args[0] if isinstance(shape, Record) and shape.text == "torch.Size" else shape
+    shape = tuple(shape) if type(shape) is list else shape
+    if not is_shape(shape) or any(part is None for part in parts):
+        return refused(tensors.source, f"a sparse tensor of shape {printable(shape, 80)} lacks its parts")
+    return compressed(tensors.source, kind, [part for part in parts if part is not None], shape)
+
+
+def compressed(source: Source, kind: str, parts: list[Found], shape: Any) -> Found:
+    """Return the dense array of a sparse one's parts, the values last; `stored` says its layout."""
+    if not is_shape(shape):
+        return refused(source, f"a sparse array has a shape that makes no sense: {printable(shape, 80)}")
+    values = parts[-1]
+    size = prod(i for i in shape if i) * itemsize(values.dtype)
+    held = sum(prod(part.shape) * itemsize(part.dtype) for part in parts)
+    if size > DENSE and size > RATIO * held:
+        what = f"a sparse tensor of shape {list(shape)} holds {held:,} bytes and would take {size:,}; refused"
+        return refused(source, what, shape, values.dtype, kind)
+    name = source.name
+
+    def rows(first: int, last: int) -> Array:
+        coordinates, numbers = _coordinates(name, kind, parts, shape)
+        return _written(name, coordinates, numbers, shape)[first:last]
+
+    return Found(shape, values.dtype, by_rows(shape, rows), stored=kind)
+
+
+def _array(part: Found) -> Array:
+    return part.read(0, prod(part.shape)).reshape(part.shape)
+
+
+def _coordinates(name: str, kind: str, parts: list[Found], shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Return the places of the values, one row for each axis, and the values."""
+    import numpy as np
+
+    arrays = [_array(part) for part in parts]
+    if kind == "sparse_coo":
+        return arrays[0], arrays[1]
+    ends, inner, values = arrays
+    if ends.ndim != 1 or inner.ndim != 1 or len(shape) < 2 or len(values) != len(inner):
+        raise FormatError(name, f"a {kind} tensor of {ends.ndim} axes of ends is not read")
+    counts = np.diff(ends)
+    if (counts < 0).any() or ends[0] != 0 or ends[-1] != len(inner):
+        raise FormatError(name, f"the ends of a {kind} tensor do not count its values")
+    outer = np.repeat(np.arange(len(counts)), counts)
+    places = np.stack([outer, inner] if kind in ("sparse_csr", "sparse_bsr") else [inner, outer])
+    if kind in ("sparse_csr", "sparse_csc"):
+        return places, values
+    if values.ndim != 3:
+        raise FormatError(name, f"the blocks of a {kind} tensor are no matrices")
+    _, height, width = values.shape
+    down, across = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
+    row = (places[0][:, None, None] * height + down).reshape(-1)
+    column = (places[1][:, None, None] * width + across).reshape(-1)
+    return np.stack([row, column]), values.reshape(-1)
+
+
+def _written(name: str, places: Array, values: Array, shape: tuple[int, ...]) -> Array:
+    import numpy as np
+
+    axes = places.shape[0] if places.ndim == 2 else -1
+    limits = np.array(shape[:axes]).reshape(-1, 1)
+    if not 0 <= axes <= len(shape) or places.shape[1] != len(values) or values.shape[1:] != shape[axes:]:
+        raise FormatError(name, f"places {places.shape} and values {values.shape} do not fit shape {list(shape)}")
+    if places.size and ((places < 0).any() or (places >= limits).any()):
+        raise FormatError(name, f"a place of a sparse tensor lies outside its shape {list(shape)}")
+    whole = np.zeros(shape, values.dtype)
+    np.add.at(whole, tuple(places), values)  # places that stand twice are summed, as torch does
+    return whole

@@ -1,0 +1,253 @@
+"""Flax: a MessagePack of nested maps, whose arrays are extensions; names are the paths, joined by "/".
+
+An array of more than a gigabyte lies in chunks. Of a train state the parameters and the other collections are the
+model; the optimizer's state and the step are listed with part "all", as are bare numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from steelyard.codecs.limits import is_possible
+from steelyard.core.readers import raw_chunks, refusing
+from steelyard.core.roles import infer_roles, layer_of
+from steelyard.core.weight import Weight
+from steelyard.core.weights import Weights
+from steelyard.dtypes import ITEMSIZES, itemsize
+from steelyard.errors import FormatError, printable
+from steelyard.formats.flax.msgpack import Extent, bytes_head, decode, extension_head, map_head, packed
+from steelyard.layers.linen import with_linen_facts
+from steelyard.storage.atomic import replacing
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array, Reader
+    from steelyard.storage.source import Source
+
+SUFFIXES = (".msgpack",)
+
+ARRAY, COMPLEX, SCALAR = 1, 2, 3
+CHUNKED = "__msgpack_chunked_array__"
+CHUNK_LIMIT = 1 << 30
+"""Bytes of an array that are written as one: MessagePack's own lengths end at four gigabytes."""
+
+
+def sniff(source: Source) -> bool:
+    """A map whose first key is a text; by the suffix, anything that is no plain text."""
+    head = source.head(64)
+    if len(head) < 3 or head[0] < 0x80:
+        return False
+    if source.name.lower().endswith(SUFFIXES):
+        return True
+    place = {0xDE: 3, 0xDF: 5}.get(head[0], 1 if 0x81 <= head[0] <= 0x8F else 0)
+    length = head[place] - 0xA0 if 0 < place < len(head) else -1
+    key = head[place + 1 : place + 1 + length]
+    return 0 < length <= 31 and len(key) == length and key.isascii() and key.decode().isprintable()
+
+
+def read(source: Source, part: str) -> Weights:
+    """In the order of the file."""
+    tree = decode(source)
+    if not isinstance(tree, dict):
+        raise FormatError(source.name, f"holds a {type(tree).__name__}, not a map of names to arrays")
+    is_state = "opt_state" in tree and "params" in tree
+    listed: dict[str, Weight] = {}
+    for path, leaf in _leaves((), tree):
+        weight = _weight(_free_name(listed, path), leaf, source)
+        keep = part == "all" or (_is_array(leaf) and not (is_state and path[0] in ("opt_state", "step")))
+        if weight is not None and keep:
+            listed[weight.name] = weight
+    weights = infer_roles(listed.values())
+    return Weights(with_linen_facts(weights) if "params" in tree else weights)
+
+
+def _leaves(path: tuple[str, ...], node: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield paths and leaves; the depth is that of the message, which is bounded."""
+    if isinstance(node, dict) and CHUNKED not in node:
+        for key, value in node.items():
+            yield from _leaves((*path, key), value)
+    elif isinstance(node, list):
+        for place, value in enumerate(node):
+            yield from _leaves((*path, str(place)), value)
+    else:
+        yield path, node
+
+
+def _free_name(taken: Mapping[str, Weight], path: tuple[str, ...]) -> str:
+    """Join a path; where another path gives the same name, the slashes inside of keys are told apart."""
+    name = "/".join(path)
+    return name if name not in taken else "/".join(key.replace("/", "\\/") for key in path)
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, dict) or (isinstance(leaf, Extent) and leaf.code != COMPLEX)
+
+
+def _weight(name: str, leaf: Any, source: Source) -> Weight | None:
+    """Make a weight of an array or a number; a text, nothing or plain bytes is none."""
+    facts: dict[str, Any] = {"name": name, "layer": layer_of(name)}
+    if isinstance(leaf, (bool, int, float)):
+        return Weight(
+            **facts, shape=(), dtype=type(leaf).__name__.replace("int", "int64").replace("float", "float64"), read=_number(leaf)
+        )
+    if not isinstance(leaf, dict) and not (isinstance(leaf, Extent) and leaf.code is not None):
+        return None
+    try:
+        shape, dtype, read = _chunked(leaf, name, source) if isinstance(leaf, dict) else _extension(leaf, name, source)
+    except FormatError as error:
+        shape, dtype, read = (), "object", refusing(error)
+    return Weight(**facts, shape=shape, dtype=dtype, read=read)
+
+
+def _number(value: float) -> Reader:
+    def read(start: int, stop: int) -> Array:
+        import numpy as np
+
+        return np.array([value])[start:stop]
+
+    return read
+
+
+def _extension(extent: Extent, name: str, source: Source) -> tuple[tuple[int, ...], str, Reader]:
+    """Return shape, type and reader of one extension."""
+    if extent.code == COMPLEX:
+        parts = decode(source, extent.offset, extent.offset + extent.length)
+        if not isinstance(parts, list) or [type(part) for part in parts] != [float, float]:
+            raise FormatError(source.name, f"{printable(name)} is a complex number without two parts", extent.offset)
+        return (), "complex128", _number(complex(*parts))  # type: ignore[arg-type]
+    if extent.code not in (ARRAY, SCALAR):
+        raise FormatError(
+            source.name, f"{printable(name)} is an extension of type {extent.code}, which is not known", extent.offset
+        )
+    return _array(extent, name, source)
+
+
+def _array(extent: Extent, name: str, source: Source) -> tuple[tuple[int, ...], str, Reader]:
+    """Check an array: its shape, the name of its type, and its bytes."""
+    found = decode(source, extent.offset, extent.offset + extent.length, page=128)
+    shown = printable(name)
+    if not isinstance(found, list) or len(found) != 3 or not isinstance(found[2], Extent) or found[2].code is not None:
+        raise FormatError(source.name, f"{shown} is no array of a shape, a type and bytes", extent.offset)
+    shape = _shape(found[0], shown, source)
+    dtype = found[1]
+    if isinstance(dtype, Extent) and dtype.code is None and dtype.length < 40:
+        dtype = source.read(dtype.offset, dtype.length).decode("latin-1")
+    if not isinstance(dtype, str) or dtype not in ITEMSIZES or dtype == "object":
+        raise FormatError(
+            source.name, f"{shown} is of type {printable(dtype)!r}, which holds no numbers that can be read", extent.offset
+        )
+    if prod(shape) * itemsize(dtype) != found[2].length:
+        raise FormatError(
+            source.name,
+            f"{shown} has the shape {list(shape)} of {dtype}, which does not take {found[2].length:,} bytes",
+            extent.offset,
+        )
+    return shape, dtype, source.numbers(found[2].offset, dtype)
+
+
+def _shape(found: Any, shown: str, source: Source) -> tuple[int, ...]:
+    if not isinstance(found, list) or any(type(length) is not int for length in found) or not is_possible(found):
+        raise FormatError(source.name, f"{shown} has a shape that makes no sense: {printable(found)}")
+    return tuple(found)
+
+
+def _chunked(node: dict[str, Any], name: str, source: Source) -> tuple[tuple[int, ...], str, Reader]:
+    """Return shape, type and reader of an array that lies in chunks of one axis each."""
+    shown = printable(name)
+    shape = _shape(_in_order(node.get("shape"), shown, source), shown, source)
+    chunks = []
+    for place, chunk in enumerate(_in_order(node.get("chunks"), shown, source)):
+        if not isinstance(chunk, Extent) or chunk.code != ARRAY:
+            raise FormatError(source.name, f"{shown} has a chunk {place} that is no array")
+        chunks.append(_array(chunk, f"{name}, chunk {place}", source))
+    dtypes = {dtype for _, dtype, _ in chunks}
+    sizes = [prod(part) for part, _, _ in chunks]
+    if len(dtypes) != 1 or sum(sizes) != prod(shape):
+        raise FormatError(
+            source.name,
+            f"{shown} has {prod(shape):,} elements, but its {len(chunks)} chunks have {sum(sizes):,} of {len(dtypes)} types",
+        )
+    return shape, dtypes.pop(), _joined(sizes, [read for _, _, read in chunks])
+
+
+def _in_order(node: Any, shown: str, source: Source) -> list[Any]:
+    """Return the values of a map whose keys count from "0"."""
+    if not isinstance(node, dict) or list(node) != [str(place) for place in range(len(node))]:
+        raise FormatError(source.name, f"{shown} lacks its shape or its chunks, in order from 0 on")
+    return list(node.values())
+
+
+def _joined(sizes: Sequence[int], readers: Sequence[Reader]) -> Reader:
+    def read(start: int, stop: int) -> Array:
+        import numpy as np
+
+        runs, at = [readers[0](0, 0)], 0
+        for size, reader in zip(sizes, readers, strict=True):
+            first, last = max(start - at, 0), min(stop - at, size)
+            if first < last:
+                runs.append(reader(first, last))
+            at += size
+        return np.concatenate(runs)
+
+    return read
+
+
+def write(weights: Weights, path: Path) -> None:
+    """A file that `flax.serialization.msgpack_restore` reads, with the maps that the names spell."""
+    tree: dict[str, Any] = {}
+    for weight in weights.values():
+        if weight.dtype == "object":
+            raise FormatError(str(path), f"{printable(weight.name)} holds no numbers, and cannot be written")
+        _put(tree, weight)
+    with replacing(path) as file:
+        _write_map(file, tree)
+
+
+def _put(tree: dict[str, Any], weight: Weight) -> None:
+    """Put a weight where its name says; where an array stands on the way, the rest of the name is one key."""
+    *above, leaf = weight.name.split("/")
+    for place, key in enumerate(above):
+        if isinstance(tree.get(key), Weight):
+            leaf = "/".join([*above[place:], leaf])
+            break
+        tree = tree.setdefault(key, {})
+    if isinstance(tree.get(leaf), dict):  # a map stands here already: its keys get the name in front
+        for key, value in tree.pop(leaf).items():
+            tree[f"{leaf}/{key}"] = value
+    tree[leaf] = weight
+
+
+def _write_map(file: BinaryIO, tree: dict[str, Any]) -> None:
+    file.write(map_head(len(tree)))
+    for key, value in tree.items():
+        file.write(packed(key))
+        if isinstance(value, Weight):
+            _write_weight(file, value)
+        else:
+            _write_map(file, value)
+
+
+def _write_weight(file: BinaryIO, weight: Weight) -> None:
+    step = max(CHUNK_LIMIT // itemsize(weight.dtype), 1)
+    if weight.nbytes <= CHUNK_LIMIT:
+        _write_array(file, weight)
+        return
+    starts = range(0, weight.size, step)
+    file.write(map_head(3) + packed(CHUNKED) + packed(True) + packed("shape") + map_head(len(weight.shape)))
+    file.writelines(packed(str(place)) + packed(length) for place, length in enumerate(weight.shape))
+    file.write(packed("chunks") + map_head(len(starts)))
+    for place, start in enumerate(starts):
+        file.write(packed(str(place)))
+        _write_array(file, _run(weight, start, min(start + step, weight.size)))
+
+
+def _run(weight: Weight, begin: int, end: int) -> Weight:
+    return weight.replace(shape=(end - begin,), read=lambda start, stop: weight.read(begin + start, begin + stop))
+
+
+def _write_array(file: BinaryIO, weight: Weight) -> None:
+    head = b"\x93" + packed(list(weight.shape)) + packed(weight.dtype) + bytes_head(weight.nbytes)
+    file.write(extension_head(ARRAY, len(head) + weight.nbytes) + head)
+    file.writelines(raw_chunks(weight))

@@ -1,0 +1,222 @@
+"""R's networks that are kept neuron by neuron: AMORE's objects, and the text of SNNS that RSNNS keeps."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from steelyard.codecs.r.layers import Net, doubles, items, present, reader_of, whole
+from steelyard.codecs.r.values import S4, Environment, Vector
+from steelyard.core.stacked import Spread
+from steelyard.core.weight import Role, Weight
+from steelyard.errors import FormatError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from steelyard.codecs.r.layers import Run
+    from steelyard.core.weight import Array
+
+_AMORE = {0: "function", 1: "tansig", 2: "logistic", 3: "linear", 4: "hardlim"}
+_SNNS = {"Act_Logistic": "logistic", "Act_Identity": "linear", "Act_IdentityPlusBias": "linear", "Act_TanH": "tanh"}
+_WITHOUT_BIAS = "Act_Identity"
+ROUNDED = "RSNNS keeps its networks as text with 5 decimals: these weights differ from those of the live model by up to 5e-06"
+
+
+def amore(fit: Any, file: str) -> Net:
+    """Return the layers of an MLPnet: matrices whose last row is the bias, as each neuron keeps it after its weights.
+
+    A layer whose neurons are not all fed by the whole layer before is listed as the run of its numbers. Raises
+    `FormatError` where layers and neurons do not fit.
+    """
+    net = Net("AMORE", fit)
+    neurons = items(fit.get("neurons"), "neurons of an MLPnet", file)
+    layers = [whole(layer, "a layer of an MLPnet", file) for layer in items(fit.get("layers"), "layers of an MLPnet", file)]
+    if len(layers) < 2 or any(not 1 <= place <= len(neurons) for layer in layers[1:] for place in layer):
+        raise FormatError(file, "an MLPnet has no layers, or one with a neuron that it does not have")
+    kinds = []
+    for nth, (before, layer) in enumerate(pairwise(layers), 1):
+        name = "output" if nth == len(layers) - 1 else "hidden" if len(layers) == 3 else f"hidden{nth}"
+        members = [neurons[place - 1] for place in layer]
+        _add_amore(net, name, before, members, file)
+        kinds.append(_kinds(members))
+    hidden = kinds[:-1]
+    net.facts |= {
+        "units": [len(layer) for layer in layers],
+        "hidden": hidden[0] if hidden and all(kind == hidden[0] for kind in hidden) else hidden,
+        "output": kinds[-1],
+    }
+    return net
+
+
+def _kinds(neurons: list[Any]) -> str:
+    """Return the activation of a layer's neurons; where they differ, one after another."""
+    found = [whole(neuron.get("activation.function"), "activation.function of a neuron", "AMORE") for neuron in neurons]
+    return " ".join(dict.fromkeys(_AMORE.get(kind[0] if kind else -1, "function") for kind in found))
+
+
+def _add_amore(net: Net, name: str, before: list[int], neurons: list[Any], file: str) -> None:
+    runs: list[Run] = []
+    fed: list[list[int]] = []
+    for neuron in neurons:
+        weights, bias = (doubles(neuron.get(part), f"{part} of a neuron", file) for part in ("weights", "bias"))
+        links = whole(neuron.get("input.links"), "input.links of a neuron", file)
+        if bias.length != 1 or weights.length != len(links) or len(set(links)) < len(links):
+            raise FormatError(file, f"a neuron has {weights.length} weights for {len(links)} links, and {bias.length} biases")
+        runs += [(weights, 0, weights.length), (bias, 0, 1)]
+        fed.append(links)
+    shape, axes = (len(before) + 1, len(neurons)), "in+1 out"
+    if all(links == before for links in fed):
+        net.add(name, runs, shape, axes=axes)
+        return
+    count = sum(run[2] for run in runs)
+    net.add(name, runs, (count,))
+    if {unit for links in fed for unit in links} <= {*before}:
+        spread = Spread(reader_of(runs, (count,)), _spread(fed, before), shape, axes)
+        net.weights[-1] = net.weights[-1].replace(read=spread)
+
+
+def _spread(fed: list[list[int]], before: list[int]) -> Callable[[Array], Array]:
+    row = {unit: nth for nth, unit in enumerate(before)}
+
+    def matrix(run: Array) -> Array:
+        import numpy as np
+
+        made = np.zeros((len(before) + 1, len(fed)), run.dtype)
+        rows = [place for links in fed for place in (*(row[unit] for unit in links), len(before))]
+        columns = [nth for nth, links in enumerate(fed) for _ in range(len(links) + 1)]
+        made[rows, columns] = run
+        return made
+
+    return matrix
+
+
+def rsnns(fit: Any, file: str) -> Net:
+    """Return the layers of an RSNNS mlp: matrices whose first row is the bias, float32 as SNNS computes.
+
+    SNNS does not add the bias of a linear unit: split into kernel and bias, it is zero. Raises `FormatError` for other
+    networks of SNNS, and for a text that is damaged.
+    """
+    net = Net("RSNNS", fit)
+    text = _text(fit)
+    if "mlp" not in fit.class_ or text is None:
+        raise FormatError(file, f"holds an RSNNS {printable(' '.join(fit.class_), 80)}, which is not read; known is mlp")
+    units, links = _parsed(text, file)
+    layers = _layers(units, file)
+    for nth, (before, layer) in enumerate(pairwise(layers), 1):
+        name = "output" if nth == len(layers) - 1 else "hidden" if len(layers) == 3 else f"hidden{nth}"
+        net.weights.append(_matrix(name, before, layer, links, file))
+    hidden = [_kind(layer) for layer in layers[1:-1]]
+    net.facts |= {
+        "units": [len(layer) for layer in layers],
+        "hidden": hidden[0] if len(set(hidden)) == 1 else hidden,
+        "output": _kind(layers[-1]),
+        "inputs": [unit.name.removeprefix("Input_") for unit in layers[0]],
+        "outputs": [unit.name.removeprefix("Output_") for unit in layers[-1]],
+    }
+    net.notes.append(ROUNDED)
+    net.training = present(fit, ("fitted.values", "fittedTestValues"))
+    return net
+
+
+class _Unit:
+    """A unit of SNNS: its number, name and bias, the layer that its position tells, its activation."""
+
+    __slots__ = ("act", "bias", "kind", "layer", "name", "number")
+
+    def __init__(self, cells: list[str], act: str) -> None:
+        self.number = int(cells[0])
+        self.name = cells[2]
+        self.bias = _number(cells[4])
+        self.kind = cells[5]
+        self.layer = int(cells[6].split(",")[1])
+        self.act = (cells[7] if len(cells) > 7 else "") or act
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _text(fit: Any) -> str | None:
+    held = fit.get("snnsObject")
+    variables = held.get("variables") if isinstance(held, S4) else None
+    text = variables.get("serialization") if isinstance(variables, Environment) else None
+    return text.strings[0] if isinstance(text, Vector) and text.strings else None
+
+
+def _parsed(text: str, file: str) -> tuple[list[_Unit], dict[int, dict[int, float]]]:
+    """Return the units, and the weight of each link by its target and its source."""
+    act, links = "Act_Logistic", dict[int, dict[int, float]]()
+    try:
+        for cells in _rows(text, "unit default section"):
+            act = cells[5]
+        units = [_Unit(cells, act) for cells in _rows(text, "unit definition section")]
+        target = 0
+        for cells in _rows(text, "connection definition section"):
+            target = int(cells[0]) if cells[0] else target  # a long list goes on in the next line
+            pairs = [pair.split(":") for pair in cells[-1].split(",") if pair.strip()]
+            links.setdefault(target, {}).update((int(source), _number(weight)) for source, weight in pairs)
+    except (ValueError, IndexError) as error:
+        raise FormatError(file, f"the SNNS text of an RSNNS network is damaged: {printable(error, 80)}") from None
+    return units, links
+
+
+def _rows(text: str, title: str) -> Iterator[list[str]]:
+    """Yield the cells of each row of a table; its head is parted from it by a line of dashes."""
+    _, found, rest = text.partition(f"{title} :")
+    ruled = 0
+    for line in rest.splitlines() if found else ():
+        if line.startswith("---"):
+            ruled += 1
+        elif ruled > 1 or (ruled and not line.strip()):
+            return
+        elif ruled:
+            yield [cell.strip() for cell in line.split("|")]
+
+
+def _layers(units: list[_Unit], file: str) -> list[list[_Unit]]:
+    """Return the units of each layer, which their position tells."""
+    found: dict[int, list[_Unit]] = {}
+    for unit in units:
+        found.setdefault(unit.layer, []).append(unit)
+    layers = [found[place] for place in sorted(found)]
+    kinds = [{unit.kind for unit in layer} for layer in layers]
+    if len(layers) < 2 or kinds[0] != {"i"} or kinds[-1] != {"o"} or any(kind != {"h"} for kind in kinds[1:-1]):
+        raise FormatError(file, "the units of an RSNNS network do not lie in layers of inputs, hidden units and outputs")
+    return layers
+
+
+def _matrix(name: str, before: list[_Unit], layer: list[_Unit], links: dict[int, dict[int, float]], file: str) -> Weight:
+    sources = [unit.number for unit in before]
+    for unit in layer:
+        if not links.get(unit.number, {}).keys() <= {*sources}:
+            raise FormatError(file, f"unit {unit.number} of an RSNNS network is fed by one that is not in the layer before")
+    values = [unit.bias for unit in layer]
+    values += [links.get(unit.number, {}).get(source, 0.0) for source in sources for unit in layer]
+
+    def read(start: int, stop: int) -> Array:
+        import numpy as np
+
+        return np.array(values[start:stop], np.float32)
+
+    shape, axes = (len(before) + 1, len(layer)), "1+in out"
+    found = Weight(name=name, shape=shape, dtype="float32", read=read, role=Role.KERNEL, layer=name, axes=axes, stored="text")
+    unused = [place for place, unit in enumerate(layer) if unit.act == _WITHOUT_BIAS]
+    return found.replace(read=Spread(read, _without_bias(shape, unused), shape, axes)) if unused else found
+
+
+def _without_bias(shape: tuple[int, int], units: list[int]) -> Callable[[Array], Array]:
+    def matrix(run: Array) -> Array:
+        made = run.reshape(shape).copy()
+        made[0, units] = 0
+        return made
+
+    return matrix
+
+
+def _kind(layer: list[_Unit]) -> str:
+    return " ".join(dict.fromkeys(_SNNS.get(unit.act, unit.act) for unit in layer))

@@ -1,0 +1,104 @@
+"""Plain arrays in R's files: vectors, matrices and arrays in lists, and what else an object holds beside its weights."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from steelyard.codecs.metadata import parsed, with_facts
+from steelyard.codecs.pickle.arrays import by_columns
+from steelyard.codecs.r.layers import reader_of
+from steelyard.codecs.r.values import Vector
+from steelyard.codecs.r.walk import leaves
+from steelyard.core.casting import converted
+from steelyard.core.roles import layer_of
+from steelyard.core.weight import Weight
+from steelyard.dtypes import ITEMSIZES, numpy_dtype
+from steelyard.errors import FormatError
+from steelyard.formats.r.writing import kept_facts
+from steelyard.storage.source import Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from steelyard.codecs.r.layers import Run
+    from steelyard.codecs.r.walk import Path
+    from steelyard.core.weight import Array, Reader
+    from steelyard.storage.source import Source
+
+_NUMBERS = ("double", "integer", "complex", "logical")
+
+
+def is_plain(value: Vector) -> bool:
+    """Tell whether a vector is an array of numbers, and no factor, date or anything else with a class of its own."""
+    return value.kind in _NUMBERS and value.length > 0 and value.class_ in ((), ("integer64",))
+
+
+def shape_of(vector: Vector, file: str) -> tuple[int, ...]:
+    """Return the shape of an array. Raises `FormatError` where its numbers do not fill it."""
+    shape = vector.dim or (vector.length,)
+    if min(shape) < 0 or prod(shape) != vector.length:
+        raise FormatError(file, f"an array has the dimensions {list(shape)}, but {vector.length:,} numbers")
+    return shape
+
+
+def plain_weight(name: str, vector: Vector, file: str) -> Weight:
+    """Return a plain vector or array as a weight; 64-bit integers, which R keeps as doubles, as what they are."""
+    shape = shape_of(vector, file)
+    weight = Weight(
+        name=name,
+        shape=shape,
+        dtype=vector.dtype,
+        read=reader_of([(vector, 0, vector.length)], shape),
+        layer=layer_of(name),
+    )
+    return weight if vector.class_ != ("integer64",) else weight.replace(dtype="int64", read=_as_integers(vector, shape))
+
+
+def _as_integers(vector: Vector, shape: tuple[int, ...]) -> Reader:
+    if isinstance(vector.numbers, Stored):
+        return by_columns(vector.numbers.source.numbers(vector.numbers.offset, "int64", vector.byteorder), shape)
+
+    def flat(start: int, stop: int) -> Array:
+        return vector.read(start, stop).view("int64")
+
+    return by_columns(flat, shape)
+
+
+def plain_weights(found: list[tuple[Path, Vector]], source: Source) -> list[Weight]:
+    """Return plain arrays as weights, with the types and the meaning that Steelyard kept of those it wrote."""
+    text, scalars = kept_facts(source)
+    kept = parsed(text) if text else {}
+    plain = [
+        as_kept(plain_weight(".".join(path), vector, source.name), kept, scalars)
+        for path, vector in found
+        if vector.kind != "logical" or ".".join(path) in kept
+    ]
+    return with_facts(plain, text)
+
+
+def as_kept(weight: Weight, kept: dict[str, Any], scalars: frozenset[str]) -> Weight:
+    """Return an array of R in the type that it had before it was written, which R may not have."""
+    dtype = kept.get(weight.name, {}).get("dtype")
+    if weight.name in scalars and weight.size == 1:
+        weight = weight.replace(shape=())
+    if dtype not in ITEMSIZES or dtype == weight.dtype:
+        return weight
+    read = weight.read
+
+    def cast(start: int, stop: int) -> Array:
+        return converted(weight.name, read(start, stop), numpy_dtype(dtype), start, weight.shape)
+
+    return weight.replace(dtype=dtype, read=cast, stored=weight.dtype)
+
+
+def others(root: Any, known: dict[str, list[Run]], names: set[str], file: str) -> Iterator[Weight]:
+    """Yield every array of numbers that is no weight already, by its full path: what a model was fitted to, and more."""
+    taken = {id(vector) for places in known.values() for vector, _, _ in places}
+    for path, leaf in leaves(root, file):
+        if isinstance(leaf, Vector) and is_plain(leaf) and (leaf.length > 1 or leaf.dim) and id(leaf) not in taken:
+            name = ".".join(path)
+            name = name if name not in names else "/".join(path)
+            if name not in names:
+                names.add(name)
+                yield plain_weight(name, leaf, file)

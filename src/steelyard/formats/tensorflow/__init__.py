@@ -1,0 +1,175 @@
+"""TensorFlow: checkpoints (V2, a tensor bundle) and SavedModels, whose variables are such a bundle."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from steelyard.core.roles import infer_roles, layer_of
+from steelyard.core.weight import Role, Weight
+from steelyard.core.weights import Weights
+from steelyard.errors import FileMissingError, FormatError, SteelyardError, UnsafeFileError, printable
+from steelyard.formats.tensorflow.bundle import Bundle
+from steelyard.formats.tensorflow.object_graph import Node, checkpoint_graph, reached, saved_graph
+from steelyard.formats.tensorflow.sstable import is_table
+from steelyard.layers.keras import kind_of, slot
+from steelyard.storage.source import Source, from_bytes
+
+SUFFIXES = (".index", ".data-00000-of-00001", "saved_model.pb", "checkpoint")
+
+GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+MODEL = "saved_model.pb"
+VARIABLES = "variables/variables.index"
+STATE_LIMIT = 1 << 20
+"""Bytes that the text file `checkpoint` may take."""
+_STATE = re.compile(rb'\s*(?:#[^\n]*\n\s*)*model_checkpoint_path:\s*"((?:[^"\\\n]|\\.)*)"')
+_DATA = re.compile(r"\.data-\d{5}-of-\d{5}$")
+_RULES = "Adam|AdamW|Adamax|Nadam|Momentum|RMSProp|RMSprop|SGD|Adagrad|Adadelta|Ftrl|LARS|LAMB"
+_SLOT = re.compile(rf"(.+)/(?:{_RULES}|ExponentialMovingAverage|m|v|adam_m|adam_v)(?:_\d+)?")
+_TRAINING = re.compile(rf"training/(?:{_RULES})(?:_\d+)?/")
+_COUNTERS = re.compile(r"(?:.*/)?(?:global_step|beta[12]_power(?:_\d+)?)")
+_NAMELESS = re.compile(r"(?:Variable(?:_\d+)?)?")
+_LEAVES = {"weights": Role.KERNEL, "biases": Role.BIAS}
+
+
+def sniff(source: Source) -> bool:
+    """An index, the text file that names one, a file of numbers with its index beside it, or a SavedModel's folder."""
+    try:
+        if source.is_folder:
+            return any(_is_beside(source, name) for name in (MODEL, "checkpoint"))
+        name = _file_name(source)
+        if name == MODEL or _DATA.search(name):
+            return _is_beside(source, VARIABLES if name == MODEL else _DATA.sub(".index", name))
+        return is_table(source) or _STATE.match(source.head(4096)) is not None
+    except SteelyardError:
+        return False
+
+
+def read(source: Source, part: str) -> Weights:
+    """List the model's variables by the names that TensorFlow shows, in the order in which the model holds them.
+
+    Without an object graph, as in TensorFlow 1, that is the order of the index, which sorts by name.
+    What an optimizer keeps is left out. With part "all" every tensor is listed by its key in the index.
+    """
+    bundle = _bundle(source)
+    found = {weight.name: weight for weight in bundle.weights()}
+    meta = {"bundle_version": bundle.version}
+    if part == "all":
+        return Weights((weight.replace(layer=layer_of(name)) for name, weight in found.items()), meta=meta)
+    text = bundle.text(GRAPH.encode())
+    saved, about = _saved_graph(source)
+    nodes = checkpoint_graph(from_bytes(text, f"{bundle.source.name}:{GRAPH}")) if text is not None else []
+    chosen = _of_graph(reached(nodes, saved), found) if nodes else _of_names(found)
+    return Weights(_explained(chosen), meta=meta | about)
+
+
+def _file_name(source: Source) -> str:
+    return (source.path or source.name).replace("\\", "/").rpartition("/")[2]
+
+
+def _is_beside(source: Source, name: str) -> bool:
+    try:
+        source.beside(name)
+    except FileMissingError:
+        return False
+    except UnsafeFileError:
+        return True  # to be refused with its reason when it is read
+    return True
+
+
+def _bundle(source: Source) -> Bundle:
+    """Find the index that a path stands for, and open it with the files of numbers beside it."""
+    name = _file_name(source)
+    if source.is_folder and not _is_beside(source, MODEL):
+        return _bundle(source.beside("checkpoint"))
+    if source.is_folder or name == MODEL:
+        return _saved(source)
+    if _DATA.search(name):
+        index = source.beside(_DATA.sub(".index", name))
+        return Bundle(index, index.beside)
+    if is_table(source):
+        return Bundle(source, source.beside)
+    index = source.beside(f"{_stated(source)}.index")
+    return Bundle(index, index.beside)
+
+
+def _saved(source: Source) -> Bundle:
+    try:
+        index = source.beside(VARIABLES)
+    except FileMissingError:
+        what = (
+            "a SavedModel without variables/variables.index: its numbers, if any, are constants of its graph, which is not read"
+        )
+        raise FormatError(source.name, what) from None
+    return Bundle(index, index.beside)
+
+
+def _stated(source: Source) -> str:
+    """Return the checkpoint that the text file calls the latest; a path that leads out of the folder is refused."""
+    match = _STATE.match(source.head(STATE_LIMIT))
+    if match is None:
+        raise FormatError(source.name, "names no model_checkpoint_path")
+    path = match[1].decode("utf-8", "surrogateescape")
+    folder, name = os.path.split(path)
+    if source.path and os.path.isabs(path) and folder == os.path.dirname(os.path.abspath(source.path)):
+        path = name
+    if "\\" in path or path.startswith("/") or ".." in path.split("/"):
+        raise UnsafeFileError(
+            source.name, f"names the checkpoint {printable(path)!r}, outside its folder which is not left; open its .index itself"
+        )
+    return path
+
+
+def _saved_graph(source: Source) -> tuple[list[Node], dict[str, str]]:
+    """Return the object graph of a SavedModel; one that cannot be parsed costs what it says, no more."""
+    if not source.is_folder and _file_name(source) != MODEL:
+        return [], {}
+    try:
+        nodes, version = saved_graph(source.beside(MODEL))
+    except FileMissingError:
+        return [], {}
+    except FormatError as error:
+        return [], {"note": f"names come from the variables alone: {error}"}
+    return nodes, {"tensorflow_version": version} if version else {}
+
+
+def _of_graph(nodes: Iterable[Node], found: dict[str, Weight]) -> list[Weight]:
+    """Return the variables that the graph's root holds, depth first, without those of optimizers.
+
+    A variable is called by its full name; where several have one, or it is no more than TensorFlow's "Variable",
+    by its place in the graph.
+    """
+    held = {node.key: node for node in nodes if node.key in found and found[node.key].stored != "string"}
+    names = Counter(node.full_name for node in held.values())
+    return [
+        found[key].replace(
+            name=key.removesuffix(VALUE) if names[node.full_name] > 1 or _NAMELESS.fullmatch(node.full_name) else node.full_name,
+            trainable=node.trainable,
+        )
+        for key, node in held.items()
+    ]
+
+
+def _of_names(found: dict[str, Weight]) -> list[Weight]:
+    """Leave out the slots of optimizers, which TensorFlow 1 calls after the variable that they belong to."""
+    slots = {name for name in found if _TRAINING.match(name)}
+    slots |= {name for name in found if (match := _SLOT.fullmatch(name)) and match[1] in found}
+    return [w for name, w in found.items() if name not in slots and not _COUNTERS.fullmatch(name) and w.stored != "string"]
+
+
+def _explained(weights: Iterable[Weight]) -> list[Weight]:
+    """Say what a weight means by its last word, and by its layer where that bears a name that Keras gives."""
+    return infer_roles(_by_layer(weight.replace(layer=layer_of(weight.name))) for weight in weights)
+
+
+def _by_layer(weight: Weight) -> Weight:
+    words = weight.name.split("/")
+    known = slot(kind_of(words[-2]), words[-1]) if len(words) > 1 else None
+    ndim = len(weight.shape)
+    if known is None or (known.axes and not known.axes_for(ndim)):
+        role = _LEAVES.get(words[-1], Role.OTHER) if ndim else Role.OTHER
+        return weight.replace(role=role)
+    return weight.replace(role=known.role, axes=known.axes_for(ndim), trainable=weight.trainable if known.trainable else False)

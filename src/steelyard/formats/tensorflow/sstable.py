@@ -1,0 +1,138 @@
+"""Sorted string tables, as LevelDB writes them and TensorFlow for its indexes: keys and values in checked blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from steelyard.errors import FormatError
+from steelyard.formats.tensorflow.crc32c import crc32c, unmasked
+
+if TYPE_CHECKING:
+    from steelyard.storage.source import Source
+
+MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
+FOOTER = 48
+BLOCK = 256 << 20
+"""Bytes that a block may take."""
+SNAPPY = 100
+"""How many times its packed size a block may unpack to: a copy of 64 bytes takes 3."""
+ENTRIES = 4_000_000
+"""Keys that a table may have."""
+
+
+def is_table(source: Source) -> bool:
+    """Tell whether the source ends as a sorted string table does."""
+    return source.size >= FOOTER and source.read(source.size - 8, 8) == MAGIC
+
+
+def entries(source: Source) -> Iterator[tuple[bytes, bytes]]:
+    """Yield keys and values in their order. Raises `FormatError` for blocks that are damaged, or keys out of order."""
+    if not is_table(source):
+        raise FormatError(source.name, "does not end as an index of TensorFlow does (partial download?)")
+    footer = source.read(source.size - FOOTER, FOOTER)
+    at = _handle(source, footer, 0)[2]
+    start, size, _ = _handle(source, footer, at)
+    last, count = b"", 0
+    for _, handle in _block(source, start, size):
+        where, length, _ = _handle(source, handle, 0)
+        for key, value in _block(source, where, length):
+            if count and key <= last:
+                raise FormatError(source.name, "the keys of the index are not in order", where)
+            last, count = key, count + 1
+            if count > ENTRIES:
+                raise FormatError(source.name, f"the index has more than {ENTRIES:,} keys")
+            yield key, value
+
+
+def _block(source: Source, start: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the entries of a block; a key shares its beginning with the one before it."""
+    data = _checked(source, start, size)
+    restarts = int.from_bytes(data[-4:], "little")
+    end = len(data) - 4 - 4 * restarts
+    if len(data) < 4 or end < 0:
+        raise FormatError(source.name, f"a block of {size:,} bytes claims {restarts:,} restarts", start)
+    at, key = 0, b""
+    while at < end:
+        shared, at = _varint(source, data, at, end)
+        fresh, at = _varint(source, data, at, end)
+        length, at = _varint(source, data, at, end)
+        if shared > len(key) or at + fresh + length > end:
+            raise FormatError(source.name, "an entry of the index reaches past its block, or shares more than there is", start)
+        key = key[:shared] + data[at : at + fresh]
+        at += fresh + length
+        yield key, data[at - length : at]
+
+
+def _checked(source: Source, start: int, size: int) -> bytes:
+    """Return a block's content; five bytes behind it are its kind of compression and its checksum."""
+    if size > BLOCK or start + size + 5 > source.size - FOOTER:
+        raise FormatError(source.name, f"a block of {size:,} bytes reaches past the end of the index", start)
+    data = source.read(start, size + 5)
+    if crc32c(data[: size + 1]) != unmasked(int.from_bytes(data[size + 1 :], "little")):
+        raise FormatError(source.name, "a block of the index does not match its checksum: the file is damaged", start)
+    if data[size] == 1:
+        return _unpacked(source, data[:size], start)
+    if data[size]:
+        raise FormatError(source.name, f"a block of the index is compressed by method {data[size]}, which is not read", start)
+    return data[:size]
+
+
+def _unpacked(source: Source, data: bytes, start: int) -> bytes:
+    """Unpack a block that is compressed by Snappy: runs of new bytes, and copies of what stands before."""
+    size, at = _varint(source, data, 0, len(data))
+    if size > min(BLOCK, SNAPPY * len(data)):
+        raise FormatError(source.name, f"a block of {len(data):,} bytes would unpack to {size:,}; refused", start)
+    out = bytearray()
+    while at < len(data) and len(out) <= size:
+        tag = data[at]
+        if tag & 3:
+            at = _copied(data, at, out)
+        else:
+            at, length = _literal(data, at)
+            out += data[at : at + length]
+            at += length
+    if len(out) != size or at != len(data):
+        raise FormatError(source.name, "a block of the index does not unpack to its size: the file is damaged", start)
+    return bytes(out)
+
+
+def _literal(data: bytes, at: int) -> tuple[int, int]:
+    """Return where a run of new bytes begins, and its length."""
+    length = data[at] >> 2
+    if length < 60:
+        return at + 1, length + 1
+    wide = length - 59
+    return at + 1 + wide, int.from_bytes(data[at + 1 : at + 1 + wide], "little") + 1
+
+
+def _copied(data: bytes, at: int, out: bytearray) -> int:
+    """Append a copy of what stands before, which may overlap itself, and return the place of the next tag."""
+    tag, kind = data[at], data[at] & 3
+    if kind == 1:
+        length, back, wide = (tag >> 2 & 7) + 4, (tag >> 5) << 8 | int.from_bytes(data[at + 1 : at + 2], "little"), 1
+    else:
+        wide = 2 if kind == 2 else 4
+        length, back = (tag >> 2) + 1, int.from_bytes(data[at + 1 : at + 1 + wide], "little")
+    if not 0 < back <= len(out):
+        return len(data) + 1  # the caller refuses what does not end where it should
+    piece = out[-back:] if back >= length else out[-back:] * (length // back + 1)
+    out += piece[:length]
+    return at + 1 + wide
+
+
+def _handle(source: Source, data: bytes, at: int) -> tuple[int, int, int]:
+    """Return where a block begins, its size, and the place after this."""
+    start, at = _varint(source, data, at, len(data))
+    size, at = _varint(source, data, at, len(data))
+    return start, size, at
+
+
+def _varint(source: Source, data: bytes, at: int, end: int) -> tuple[int, int]:
+    value = shift = 0
+    for place in range(at, min(at + 10, end)):
+        value |= (data[place] & 0x7F) << shift
+        if data[place] < 0x80:
+            return value, place + 1
+        shift += 7
+    raise FormatError(source.name, "a number in the index is cut off, or too long")

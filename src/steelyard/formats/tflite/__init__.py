@@ -1,0 +1,246 @@
+"""TensorFlow Lite: a FlatBuffer of subgraphs, whose constants are weights; the bodies of loops are subgraphs too.
+
+Quantised numbers are given as they are stored, and `stored` and `meta["quantization"]` say what they stand for;
+`dequantized`, or part "dequantized", gives the real numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from steelyard.codecs.limits import RANK, is_possible
+from steelyard.codecs.subbyte import bytes_of, decoded
+from steelyard.core.readers import refusing
+from steelyard.core.roles import layer_of
+from steelyard.core.weight import Role, Weight
+from steelyard.core.weights import Weights
+from steelyard.dtypes import is_floating
+from steelyard.errors import FormatError, printable
+from steelyard.formats.tflite.flatbuffers import Table, root
+from steelyard.formats.tflite.graph import graph_of
+from steelyard.formats.tflite.roles import meanings
+from steelyard.formats.tflite.sparse import sparse_reader
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array, Reader
+    from steelyard.storage.source import Source
+
+SUFFIXES = (".tflite", ".lite")
+
+MAGIC = b"TFL3"
+DTYPES = {
+    0: "float32",
+    1: "float16",
+    2: "int32",
+    3: "uint8",
+    4: "int64",
+    6: "bool",
+    7: "int16",
+    8: "complex64",
+    9: "int8",
+    10: "float64",
+    11: "complex128",
+    12: "uint64",
+    15: "uint32",
+    16: "uint16",
+    17: "int4",
+    18: "bfloat16",
+    19: "int2",
+    20: "uint4",
+}
+_STRING = 5
+_OPERATIONS = ("BiasAdd", "Conv2D", "Conv3D", "MatMul", "ReadVariableOp", "depthwise")
+"""The ends of names that are not layers but what the converter found inside of them."""
+
+Scheme = dict[str, Any]
+"""How stored numbers stand for real ones: real = (stored - zero_point) * scale, along an axis or for all."""
+
+
+def sniff(source: Source) -> bool:
+    """The identifier that follows the first offset."""
+    return source.head(8)[4:] == MAGIC
+
+
+def read(source: Source, part: str) -> Weights:
+    """In the order of subgraphs and tensors; part "all" has shapes, axes and other whole numbers too."""
+    model = root(source)
+    listed, schemes, places = _listed(model, source)
+    if part != "all":
+        listed = {
+            name: weight
+            for name, weight in listed.items()
+            if is_floating(weight.dtype) or name in schemes or weight.role is not Role.OTHER
+        }
+    meta = {
+        "version": model.number(4, "I"),
+        "description": model.text(10),
+        "quantization": {name: scheme for name, scheme in schemes.items() if name in listed},
+    }
+    owned = {place: listed[name] for place, name in places.items() if name in listed}
+    found = Weights(listed.values(), meta=meta, graph=lambda: graph_of(root(source), owned, _layer))
+    return dequantized(found) if part == "dequantized" else found
+
+
+def _listed(model: Table, source: Source) -> tuple[dict[str, Weight], dict[str, Scheme], dict[tuple[int, int], str]]:
+    """Return the constants of all subgraphs, how those that are quantised stand for real numbers, and where each stands."""
+    places: dict[tuple[int, int], str] = {}
+    listed: dict[str, Weight] = {}
+    schemes: dict[str, Scheme] = {}
+    owners: dict[tuple[int, str, tuple[int, ...]], str] = {}
+    buffers = list(model.tables(12))
+    codes = [max(code.number(4, "b"), code.number(10, "i")) for code in model.tables(6)]
+    for place, subgraph in enumerate(model.tables(8)):
+        facts = meanings(subgraph, codes)
+        for index, tensor in enumerate(subgraph.tables(4)):
+            made = _weight(tensor, buffers, source)
+            if made is None:
+                continue
+            weight, scheme = made
+            name = _free_name(listed, weight.name, subgraph.text(12) or f"subgraph_{place}", index)
+            role, axes = facts.get(index, (Role.OTHER, ""))
+            axes = axes if len(axes.split()) == len(weight.shape) else ""
+            owner = owners.setdefault((tensor.number(8, "I"), weight.dtype, weight.shape), name)
+            listed[name] = weight.replace(name=name, role=role, axes=axes, tied=owner if owner != name else None)
+            places[place, index] = name
+            if scheme:
+                schemes[name] = scheme
+    return listed, schemes, places
+
+
+def _free_name(taken: Mapping[str, Weight], name: str, subgraph: str, index: int) -> str:
+    """Return a name that no weight has yet: TFLite itself goes by numbers, and a name may stand in two subgraphs."""
+    for candidate in (name, f"{subgraph}/{name}", f"{subgraph}/{name}:{index}"):
+        if candidate not in taken:
+            return candidate
+    return f"{subgraph}/{name}:{index}:{len(taken)}"
+
+
+def _weight(tensor: Table, buffers: list[Table], source: Source) -> tuple[Weight, Scheme] | None:
+    """Make a weight of a tensor that has numbers of its own; those that are computed have none."""
+    name, kind, shape = tensor.text(10), tensor.number(6, "b"), tensor.numbers(4, "i")
+    read = _reader(tensor, name, shape, buffers, source)
+    if read is None:
+        return None
+    scheme = _scheme(tensor)
+    weight = Weight(
+        name=name,
+        shape=tuple(max(length, 0) for length in shape[:RANK]),
+        dtype=DTYPES.get(kind, "object"),
+        read=read,
+        layer=_layer(name),
+        stored=_stored(DTYPES.get(kind, f"type {kind}"), scheme, sparse=bool(tensor.target(16))),
+    )
+    return weight, scheme
+
+
+def _reader(tensor: Table, name: str, shape: tuple[int, ...], buffers: list[Table], source: Source) -> Reader | None:
+    """Return a reader of the numbers of a tensor, if it has any; one that does not fit is refused when it is asked for."""
+    kind = tensor.number(6, "b")
+    try:
+        begin, length = _place(buffers, tensor.number(8, "I"), name, source)
+        if not length:
+            return None
+        _check(name, kind, shape, source)
+        raw, sparsity = source.part(begin, length), tensor.table(16)
+        if sparsity:
+            return sparse_reader(name, raw, shape, DTYPES[kind], sparsity)
+        return _dense(name, raw, shape, DTYPES[kind])
+    except FormatError as error:
+        return refusing(error)
+
+
+def _layer(name: str) -> str:
+    """Return the layer that a name tells, without the operations inside of it; of fused layers the first."""
+    layer = layer_of(name.partition(";")[0])
+    while layer.rpartition("/")[2] in _OPERATIONS:
+        layer = layer_of(layer)
+    return layer
+
+
+def _place(buffers: list[Table], number: int, name: str, source: Source) -> tuple[int, int]:
+    """Return where the bytes of a buffer are: inside of it, or in a model over 2 GB, behind all tables."""
+    if number >= len(buffers):
+        raise FormatError(source.name, f"{printable(name)} has its numbers in buffer {number:,} of {len(buffers):,}")
+    offset, size = buffers[number].number(6, "Q"), buffers[number].number(8, "Q")
+    if offset <= 1:
+        return buffers[number].vector(4, 1)
+    if offset + size > source.size:
+        raise FormatError(source.name, f"{printable(name)} ends at byte {offset + size:,} of {source.size:,} (partial download?)")
+    return offset, size
+
+
+def _check(name: str, kind: int, shape: tuple[int, ...], source: Source) -> None:
+    if kind not in DTYPES:
+        word = "texts" if kind == _STRING else f"elements of type {kind}"
+        raise FormatError(source.name, f"{printable(name)} holds {word}, not numbers")
+    if not is_possible(shape):
+        raise FormatError(source.name, f"{printable(name)} has the shape {printable(list(shape))}, which makes no sense")
+
+
+def _dense(name: str, raw: Source, shape: tuple[int, ...], dtype: str) -> Reader:
+    wanted = bytes_of(prod(shape), dtype)
+    if wanted != raw.size:
+        raise FormatError(
+            raw.name, f"{printable(name)} has the shape {list(shape)} of {dtype}, which takes {wanted:,} bytes, not {raw.size:,}"
+        )
+    return decoded(raw, dtype)
+
+
+def _scheme(tensor: Table) -> Scheme:
+    """Return scale, zero point and axis of a quantised tensor; nothing for one that is not."""
+    found = tensor.table(12)
+    scale = found.numbers(8, "f") if found else ()
+    if found is None or (not scale and not found.number(12, "B")):
+        return {}
+    zero = found.numbers(10, "q") or (0,)
+    scheme: Scheme = {"scale": list(scale), "zero_point": list(zero), "axis": found.number(16, "i") if len(scale) > 1 else None}
+    if found.number(12, "B"):
+        scheme["details"] = "blockwise or custom"
+    return scheme
+
+
+def _stored(word: str, scheme: Scheme, *, sparse: bool) -> str:
+    """Say how numbers are stored: "int8 per channel, axis 0", "float16 sparse"."""
+    if scheme.get("details"):
+        word += f" {scheme['details']}"
+    elif scheme:
+        word += " per tensor" if scheme["axis"] is None else f" per channel, axis {scheme['axis']}"
+    return f"{word} sparse" if sparse else word
+
+
+def dequantized(weights: Weights) -> Weights:
+    """Return the same weights with real numbers, in float32, for those that are quantised; nothing is read yet.
+
+    Takes weights of a TFLite file, whose `meta["quantization"]` says what the stored numbers stand for.
+    Raises `FormatError` for a scheme that is not scale and zero point, along an axis or for the whole tensor.
+    """
+    schemes = weights.meta.get("quantization", {})
+    made = [_real(weight, schemes[weight.name]) if weight.name in schemes else weight for weight in weights.values()]
+    return Weights(made, meta={**weights.meta, "quantization": {}}, graph=weights._graph)
+
+
+def _real(weight: Weight, scheme: Scheme) -> Weight:
+    scales, zeros, axis = scheme["scale"], scheme["zero_point"], scheme["axis"]
+    channels = 1 if axis is None else weight.shape[axis] if 0 <= axis < len(weight.shape) else -1
+    if scheme.get("details") or len(scales) != channels or len(zeros) not in (1, channels):
+        raise FormatError(
+            weight.name, f"is {weight.stored} with {len(scales)} scales and {len(zeros)} zero points, which do not fit its shape"
+        )
+    inner = 1 if axis is None else prod(weight.shape[axis + 1 :])
+    return weight.replace(dtype="float32", read=_real_reader(weight.read, scales, zeros, inner))
+
+
+def _real_reader(stored: Callable[[int, int], Array], scales: list[float], zeros: list[int], inner: int) -> Reader:
+    def read(start: int, stop: int) -> Array:
+        import numpy as np
+
+        numbers = stored(start, stop).astype(np.float64)
+        channel = np.arange(start, stop) // inner % len(scales)
+        # whole numbers and their products with a float32 are exact in float64: rounding once gives TFLite's own float32
+        numbers -= np.array(zeros, np.float64)[channel % len(zeros)]
+        with np.errstate(over="ignore"):  # the scale of a damaged file may be anything
+            return (numbers * np.array(scales, np.float64)[channel]).astype(np.float32)
+
+    return read

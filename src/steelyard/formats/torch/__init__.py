@@ -1,0 +1,62 @@
+"""PyTorch: what `torch.save` and `torch.jit.save` write, and streams from before 1.6; nothing in them is run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from steelyard.codecs.pickle.walk import Walk
+from steelyard.codecs.pickle.weights import listed
+from steelyard.codecs.torch.archive import Archive, is_stream, open_archive
+from steelyard.codecs.zip import mentions
+from steelyard.core.weights import Weights
+from steelyard.errors import FormatError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from steelyard.storage.source import Source
+
+SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".jit", ".ptl")
+
+
+def sniff(source: Source) -> bool:
+    """A zip archive with a data.pkl, a stream that begins with torch's magic number, or a tar of version 0.1."""
+    return mentions(source, b"data.pkl") or is_stream(source) or _is_tar(source)
+
+
+def read(source: Source, part: str) -> Weights:
+    """In the order of the pickle, by the names of the state_dict; with part "all" by the full path."""
+    if _is_tar(source):
+        raise FormatError(
+            source.name, "is a tar archive as PyTorch 0.1 wrote it, or another one; load it with PyTorch and save it again"
+        )
+    archive = open_archive(source)
+    walk = Walk(archive.tensors.source, archive.tensors.found, archive.scripted).through(archive.root)
+    if part == "all" and archive.constants:
+        _add_constants(walk, archive)
+    found = listed(source, archive.root, walk, part, archive.meta, archive.code)
+    if not archive.facts:
+        return found
+    from steelyard.codecs.metadata import with_facts
+
+    return Weights(with_facts(found.values(), archive.facts), meta=found.meta)
+
+
+def write(weights: Weights, path: Path) -> None:
+    """A state_dict that `torch.load` reads with `weights_only=True`; what each weight means stands in a member of its own."""
+    from steelyard.codecs.metadata import dump_facts
+    from steelyard.formats.torch.writing import write_archive
+    from steelyard.storage.atomic import replacing
+
+    with replacing(path) as file:
+        write_archive(weights, dump_facts(weights), file, str(path))
+
+
+def _add_constants(walk: Walk, archive: Archive) -> None:
+    constants, tensors = archive.constants or ((), archive.tensors)
+    inner = Walk(archive.source, tensors.found).through({"constants": constants})
+    walk.entries += inner.entries
+
+
+def _is_tar(source: Source) -> bool:
+    return source.size > 512 and source.read(257, 5) == b"ustar"
