@@ -129,7 +129,7 @@ def served(file):
 def in_colour(command):
     """Run a command as in a terminal that has colours, of 110 columns."""
     code = (
-        "import sys; from steelyard.cli import main; from steelyard.views import terminal;"
+        "import sys; from steelyard.cli import main; from steelyard.text import terminal;"
         "screen = terminal.Screen(110, colour=True, true_colour=True);"
         "terminal.screen_of = lambda stream: screen; main(sys.argv[1:])"
     )

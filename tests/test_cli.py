@@ -23,7 +23,7 @@ import steelyard
 from steelyard import cli
 from steelyard.cli import main
 from steelyard.storage import source as core_source
-from steelyard.views.terminal import cells
+from steelyard.text.terminal import cells
 
 
 def raw_safetensors(path, tensors):

@@ -23,7 +23,7 @@ import steelyard
 from steelyard import cli
 from steelyard.cli import main
 from steelyard.errors import FormatError, LossyError
-from steelyard.views import progress
+from steelyard.text import progress
 
 ROOT = Path(__file__).parents[1]
 ENV = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONUTF8": "1"}

@@ -12,13 +12,13 @@ from steelyard.measures.stats import stats
 
 if TYPE_CHECKING:
     from steelyard import plot
+    from steelyard.inspector.report import report
     from steelyard.measures.diff import diff
     from steelyard.measures.lineage import compare
     from steelyard.measures.patch import apply, patch
     from steelyard.measures.spectra import spectra
     from steelyard.transfers.build import build
     from steelyard.transfers.transferring import plan, transfer
-    from steelyard.views.report import report
 
 __version__ = "0.1.0"
 
@@ -52,7 +52,7 @@ _LATER = {
     "diff": "measures.diff",
     "patch": "measures.patch",
     "plan": "transfers.transferring",
-    "report": "views.report",
+    "report": "inspector.report",
     "spectra": "measures.spectra",
     "transfer": "transfers.transferring",
 }

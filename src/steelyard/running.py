@@ -136,6 +136,6 @@ def _help(command: Command) -> tuple[str, str]:
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
     """Format help for this screen; left to itself argparse imports shutil to ask for the width."""
-    from steelyard.views.terminal import screen_of
+    from steelyard.text.terminal import screen_of
 
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=screen_of(sys.stdout).width or 100)

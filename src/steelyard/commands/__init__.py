@@ -3,7 +3,7 @@
 A command is a module with two functions. `run(args)` does it and returns None or 0 for nothing to report, 1
 for findings, 2 for trouble; its docstring is the help, and the docstring's last line an example.
 `arguments(parser)` declares what it takes; `--json` is declared for all. What a command prints is made in
-`views`, and whatever not every command needs is imported inside, since start-up time counts.
+`text`, and whatever not every command needs is imported inside, since start-up time counts.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def each_file(paths: Iterable[str], work: Callable[[str], tuple[Any, str]]) -> t
 
 def print_json(record: Any) -> None:
     """Print one JSON document."""
-    from steelyard.views.records import as_json
+    from steelyard.text.records import as_json
 
     print(as_json(record))
 

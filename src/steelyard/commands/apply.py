@@ -24,8 +24,8 @@ def run(args: argparse.Namespace) -> None:
     """
     from steelyard.converting import opened, write
     from steelyard.measures.patch import apply
-    from steelyard.views.progress import following
-    from steelyard.views.table import totals
+    from steelyard.text.progress import following
+    from steelyard.text.table import totals
 
     found, used = opened(args.a, args.part)
     with following(found, "applying", PASSES) as watched:

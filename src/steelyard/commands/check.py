@@ -27,8 +27,8 @@ def run(args: argparse.Namespace) -> int:
     steelyard check model.pt --health
     """
     from steelyard.paths import expanded
-    from steelyard.views.measured import check_lines, check_total
-    from steelyard.views.terminal import screen_of
+    from steelyard.text.measured import check_lines, check_total
+    from steelyard.text.terminal import screen_of
 
     files, screen, failed = expanded(args.paths), screen_of(sys.stdout), 0
 
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     status, records = each_file(files, checked)
     if args.json:
-        from steelyard.views.records import plain
+        from steelyard.text.records import plain
 
         print_records(plain(records))
     return status or failed
@@ -69,7 +69,7 @@ def _check(file: str, *, health: bool) -> Check:
     """Check a file and show how far it is; one that cannot be opened may be a model whose shards are missing."""
     from steelyard.io import weights
     from steelyard.measures.check import check, checked
-    from steelyard.views.progress import following
+    from steelyard.text.progress import following
 
     try:
         found = weights(file, "all")

@@ -23,8 +23,8 @@ def run(args: argparse.Namespace) -> None:
     from steelyard.io import weights
     from steelyard.measures.lineage import compare
     from steelyard.paths import expanded
-    from steelyard.views.lineage import lineage_lines
-    from steelyard.views.progress import following_all
+    from steelyard.text.lineage import lineage_lines
+    from steelyard.text.progress import following_all
 
     files = list(dict.fromkeys(expanded(args.paths)))
     if len(files) < 2:

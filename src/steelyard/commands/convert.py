@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> None:
     steelyard convert net.pt net.safetensors --rename 'module\.(.*)=\1'
     """
     from steelyard.converting import cast, into, opened, renamed, write
-    from steelyard.views.progress import following
+    from steelyard.text.progress import following
 
     everything, used = opened(args.file, args.part)
     found = renamed(selected(everything, args, args.file), args.rename, args.prefix)
@@ -52,8 +52,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _tell(args: argparse.Namespace, out: str, found: Weights) -> None:
-    from steelyard.views.records import file_record
-    from steelyard.views.table import totals
+    from steelyard.text.records import file_record
+    from steelyard.text.table import totals
 
     if args.json:
         print_json({"in": args.file, "out": out, "total": file_record(out, found)["total"]})

@@ -25,9 +25,9 @@ def run(args: argparse.Namespace) -> int:
     steelyard diff before.pt after.safetensors --atol 1e-6
     """
     from steelyard.measures.diff import diff
-    from steelyard.views.differences import SHOWN, diff_lines
-    from steelyard.views.progress import following_all
-    from steelyard.views.terminal import screen_of
+    from steelyard.text.differences import SHOWN, diff_lines
+    from steelyard.text.progress import following_all
+    from steelyard.text.terminal import screen_of
 
     sources = [_opened(path, args.part, args.select) for path in (args.a, args.b)]
     if args.select and not any(sources):

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     steelyard digest a.pt b.safetensors --total
     """
     from steelyard.paths import expanded
-    from steelyard.views.measured import digest_lines, unsure_line
+    from steelyard.text.measured import digest_lines, unsure_line
 
     if args.check:
         return _verified(args)
@@ -62,7 +62,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def _digest(file: str, args: argparse.Namespace, algorithm: str, layout: str) -> Digest:
     from steelyard.measures.digest import digest
-    from steelyard.views.progress import following
+    from steelyard.text.progress import following
 
     with following(opened(file, args), "reading") as watched:
         return digest(watched, algorithm, layout=layout)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import argparse
 
     from steelyard.core.weights import Weights
-    from steelyard.views.terminal import Screen
+    from steelyard.text.terminal import Screen
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from steelyard.core.gc_pause import uncollected
     from steelyard.paths import expanded
-    from steelyard.views.terminal import screen_of
+    from steelyard.text.terminal import screen_of
 
     files, screen = expanded(args.paths), screen_of(sys.stdout)
     headed = len(files) > 1
@@ -66,15 +66,15 @@ def _watched(found: Weights, args: argparse.Namespace) -> AbstractContextManager
     """Follow the reading of the numbers, where they are read."""
     if not args.stats:
         return nullcontext(found)
-    from steelyard.views.progress import following
+    from steelyard.text.progress import following
 
     return following(found, "reading")
 
 
 def _table(found: Weights, screen: Screen, args: argparse.Namespace) -> tuple[None, str, int]:
     """Return no record, the table, and how many weights cannot be read."""
-    from steelyard.views.rows import measured, rows_of
-    from steelyard.views.table import listing
+    from steelyard.text.rows import measured, rows_of
+    from steelyard.text.table import listing
 
     stats = list(measured(rows_of(found, unfolded=args.all))) if args.stats else None
     lines = listing(found, screen, unfolded=args.all, stats=stats, grouped=screen.width is not None)
@@ -83,7 +83,7 @@ def _table(found: Weights, screen: Screen, args: argparse.Namespace) -> tuple[No
 
 def _record(file: str, found: Weights, args: argparse.Namespace) -> tuple[dict[str, Any], str, int]:
     """Return the record, no text, and how many weights cannot be read."""
-    from steelyard.views.records import file_record
+    from steelyard.text.records import file_record
 
     record = file_record(file, found, stats=args.stats)
     return record, "", sum("error" in weight and weight["tied"] is None for weight in record["weights"])

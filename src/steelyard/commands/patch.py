@@ -23,8 +23,8 @@ def run(args: argparse.Namespace) -> None:
     """
     from steelyard.io import weights
     from steelyard.measures.patch import patch
-    from steelyard.views.differences import patch_line
-    from steelyard.views.progress import following_all
+    from steelyard.text.differences import patch_line
+    from steelyard.text.progress import following_all
 
     sources = [weights(path, args.part) for path in (args.a, args.b)]
     with following_all(sources, "comparing", PASSES) as (one, other):

@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
 
     steelyard report model.pt -o report.html --against before.safetensors
     """
-    from steelyard.views.report import write
+    from steelyard.inspector.report import write
 
     count, unreadable = write(args.file, args.out, args.against, part=args.part, spectra=args.spectra, progress=True)
     if args.json:

@@ -23,9 +23,9 @@ def run(args: argparse.Namespace) -> int:
     """
     from importlib.util import find_spec
 
+    from steelyard.inspector.api import Answers
+    from steelyard.inspector.server import address, listen, new_token, serve
     from steelyard.paths import expanded
-    from steelyard.views.answers import Answers
-    from steelyard.views.server import address, listen, new_token, serve
 
     paths = expanded(args.paths)
     if len(paths) > 2:
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the files and the port."""
-    from steelyard.views.server import PORT
+    from steelyard.inspector.server import PORT
 
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a weight file, or a folder that is one model; two at most")
     parser.add_argument(

@@ -29,13 +29,13 @@ def run(args: argparse.Namespace) -> None:
         raise ShapeError(f"{printable(args.file)} has {len(found):,} weights; say which one (steelyard ls lists them)")
     weight = _meant(found, next(iter(found)) if args.name is None else args.name)
     if args.json:
-        from steelyard.views.records import values_record, weight_record
+        from steelyard.text.records import values_record, weight_record
 
         values = {} if args.stats else {"values": values_record(weight)}
         print_json({"file": args.file, **weight_record(weight, stats=True), **values})
         return
-    from steelyard.views.tensor import described
-    from steelyard.views.terminal import screen_of
+    from steelyard.text.tensor import described
+    from steelyard.text.terminal import screen_of
 
     for line in described(weight, screen_of(sys.stdout), values=not args.stats, heatmap=args.heatmap):
         print(line)

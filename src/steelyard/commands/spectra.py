@@ -22,8 +22,8 @@ def run(args: argparse.Namespace) -> int:
     from steelyard.errors import printable
     from steelyard.measures.spectra import spectra
     from steelyard.paths import expanded
-    from steelyard.views.differences import spectra_lines
-    from steelyard.views.progress import following
+    from steelyard.text.differences import spectra_lines
+    from steelyard.text.progress import following
 
     files = expanded(args.paths)
 

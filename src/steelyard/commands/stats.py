@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import argparse
 
     from steelyard.measures.stats import Stats
-    from steelyard.views.terminal import Screen
+    from steelyard.text.terminal import Screen
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,8 +27,8 @@ def run(args: argparse.Namespace) -> int:
     """
     from steelyard.measures.stats import stats
     from steelyard.paths import expanded
-    from steelyard.views.progress import following
-    from steelyard.views.terminal import screen_of
+    from steelyard.text.progress import following
+    from steelyard.text.terminal import screen_of
 
     files, screen = expanded(args.paths), screen_of(sys.stdout)
     if args.out and len(files) != 1:
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
     status, records = each_file(files, found)
     if args.json:
-        from steelyard.views.records import plain
+        from steelyard.text.records import plain
 
         print_records(plain(records))
     return status
@@ -67,7 +67,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _text(result: Stats, screen: Screen, args: argparse.Namespace) -> str:
-    from steelyard.views.frames import csv_lines
-    from steelyard.views.statistics import stats_lines
+    from steelyard.text.frames import csv_lines
+    from steelyard.text.statistics import stats_lines
 
     return "\n".join(csv_lines(result.columns()) if args.csv else stats_lines(result, screen, unfolded=args.all))

@@ -57,9 +57,9 @@ def _show_plan(args: argparse.Namespace, words: dict[str, Any]) -> None:
 def _write(args: argparse.Namespace, words: dict[str, Any]) -> None:
     from steelyard.converting import opened, write
     from steelyard.io import weights
+    from steelyard.text.progress import following
     from steelyard.transfers.proof import not_run
     from steelyard.transfers.transferring import transfer
-    from steelyard.views.progress import following
 
     with following(weights(args.file), "reading") as source:
         done = transfer(source, into=args.into, **words)

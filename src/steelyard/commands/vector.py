@@ -22,8 +22,8 @@ def run(args: argparse.Namespace) -> None:
     steelyard vector model.safetensors -o v.npy --role kernel
     """
     from steelyard.formats.numpy import write_vector
-    from steelyard.views.records import vector_record
-    from steelyard.views.table import count_text, findings
+    from steelyard.text.records import vector_record
+    from steelyard.text.table import count_text, findings
 
     found = opened(args.file, args)
     listed = found._distinct().weights

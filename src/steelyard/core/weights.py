@@ -92,12 +92,12 @@ class Weights(Mapping[str, Weight]):
         return self._weights.items()
 
     def __repr__(self) -> str:
-        from steelyard.views.table import table
+        from steelyard.text.table import table
 
         return table(self)
 
     def _repr_html_(self) -> str:
-        from steelyard.views.notebook import weights_html
+        from steelyard.text.notebook import weights_html
 
         return weights_html(self)
 

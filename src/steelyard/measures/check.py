@@ -41,12 +41,12 @@ class Check:
         return tuple(finding for finding in self.findings if finding.is_at_least(severity))
 
     def __repr__(self) -> str:
-        from steelyard.views.measured import check_lines
+        from steelyard.text.measured import check_lines
 
         return "\n".join(check_lines(self))
 
     def _repr_html_(self) -> str:
-        from steelyard.views.results import check_html
+        from steelyard.text.results import check_html
 
         return check_html(self)
 

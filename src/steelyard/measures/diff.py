@@ -69,7 +69,7 @@ class Difference:
         return None, {slot: getattr(self, slot) for slot in self.__slots__} | {"_sides": (None, None)}
 
     def __repr__(self) -> str:
-        from steelyard.views.differences import difference_line
+        from steelyard.text.differences import difference_line
 
         return difference_line(self)
 
@@ -126,12 +126,12 @@ class Diff:
         return bool(row.changed or row.dtypes[0] != row.dtypes[1]) if exact else bool(row.beyond)
 
     def __repr__(self) -> str:
-        from steelyard.views.differences import diff_lines
+        from steelyard.text.differences import diff_lines
 
         return "\n".join(diff_lines(self))
 
     def _repr_html_(self) -> str:
-        from steelyard.views.results import diff_html
+        from steelyard.text.results import diff_html
 
         return diff_html(self)
 

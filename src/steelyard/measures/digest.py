@@ -79,12 +79,12 @@ class Digest:
         return self.algorithm, self.layout, self.whole
 
     def __repr__(self) -> str:
-        from steelyard.views.measured import digest_lines
+        from steelyard.text.measured import digest_lines
 
         return "\n".join(digest_lines(self))
 
     def _repr_html_(self) -> str:
-        from steelyard.views.results import digest_html
+        from steelyard.text.results import digest_html
 
         return digest_html(self)
 

@@ -61,7 +61,7 @@ class Kinship:
         self.verdict = ""
 
     def __repr__(self) -> str:
-        from steelyard.views.lineage import kinship_line
+        from steelyard.text.lineage import kinship_line
 
         return kinship_line(self)
 
@@ -98,12 +98,12 @@ class Lineage:
         return [group for group in groups if len(group) > 1]
 
     def __repr__(self) -> str:
-        from steelyard.views.lineage import lineage_lines
+        from steelyard.text.lineage import lineage_lines
 
         return "\n".join(lineage_lines(self))
 
     def _repr_html_(self) -> str:
-        from steelyard.views.results import lineage_html
+        from steelyard.text.results import lineage_html
 
         return lineage_html(self)
 

@@ -48,7 +48,7 @@ class Patch:
         self.nbytes = nbytes
 
     def __repr__(self) -> str:
-        from steelyard.views.differences import patch_line
+        from steelyard.text.differences import patch_line
 
         return patch_line(self)
 

@@ -87,7 +87,7 @@ class Spectrum:
         self.verdict = ""
 
     def __repr__(self) -> str:
-        from steelyard.views.differences import spectrum_line
+        from steelyard.text.differences import spectrum_line
 
         return spectrum_line(self)
 
@@ -119,12 +119,12 @@ class Spectra:
         return found
 
     def __repr__(self) -> str:
-        from steelyard.views.differences import spectra_lines
+        from steelyard.text.differences import spectra_lines
 
         return "\n".join(spectra_lines(self))
 
     def _repr_html_(self) -> str:
-        from steelyard.views.results import spectra_html
+        from steelyard.text.results import spectra_html
 
         return spectra_html(self)
 

@@ -121,12 +121,12 @@ class Stats:
         raise WeightNotFoundError(name, [row.facts["name"] for row in self.rows])
 
     def __repr__(self) -> str:
-        from steelyard.views.statistics import stats_table
+        from steelyard.text.statistics import stats_table
 
         return stats_table(self)
 
     def _repr_html_(self) -> str:
-        from steelyard.views.results import stats_html
+        from steelyard.text.results import stats_html
 
         return stats_html(self)
 
@@ -136,7 +136,7 @@ class Stats:
 
     def columns(self) -> dict[str, list[Any]]:
         """Return the table by columns, with one text or number for each row."""
-        from steelyard.views.frames import columns_of
+        from steelyard.text.frames import columns_of
 
         return columns_of(row.to_dict() for row in self.rows)
 
@@ -145,7 +145,7 @@ class Stats:
 
         Raises `MissingExtraError` where narwhals, or any of these, is missing.
         """
-        from steelyard.views.frames import frame_of
+        from steelyard.text.frames import frame_of
 
         return frame_of(self.columns(), library)
 
@@ -154,7 +154,7 @@ class Stats:
 
         Raises `ShapeError` for another suffix and `MissingExtraError`.
         """
-        from steelyard.views.frames import write_table
+        from steelyard.text.frames import write_table
 
         write_table(self.columns(), self.to_dict(), path)
 

@@ -12,35 +12,24 @@ from typing import TYPE_CHECKING, Any
 from steelyard.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from steelyard.plot.cells import heatmap
-    from steelyard.plot.changes import difference
-    from steelyard.plot.diagram import network
-    from steelyard.plot.panels import histograms
-    from steelyard.plot.ranks import spectrum
-    from steelyard.plot.ridges import overview
-    from steelyard.plot.tiles import filters
+    from steelyard.plot._difference import difference
+    from steelyard.plot._filters import filters
+    from steelyard.plot._heatmap import heatmap
+    from steelyard.plot._histograms import histograms
+    from steelyard.plot._network import network
+    from steelyard.plot._overview import overview
+    from steelyard.plot._spectrum import spectrum
 
 __all__ = ["difference", "filters", "heatmap", "histograms", "network", "overview", "spectrum"]
 
-_FILES = {
-    "difference": "changes",
-    "filters": "tiles",
-    "heatmap": "cells",
-    "histograms": "panels",
-    "network": "diagram",
-    "overview": "ridges",
-    "spectrum": "ranks",
-}
-"""The file of each picture: it is imported when the picture is asked for."""
-
 
 def __getattr__(name: str) -> Any:
-    if name not in _FILES:
+    if name not in __all__:
         raise AttributeError(f"module 'steelyard.plot' has no attribute {name!r}; the pictures are {', '.join(__all__)}")
     from importlib import import_module
 
     try:
-        module = import_module(f"steelyard.plot.{_FILES[name]}")
+        module = import_module(f"steelyard.plot._{name}")
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "matplotlib":
             raise
@@ -50,4 +39,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_FILES})
+    return sorted({*globals(), *__all__})

@@ -100,12 +100,12 @@ class Plan:
         return {"pairs": self.pairs, "rows": rows, "untouched": self.untouched, "left": self.left, "notes": self.notes}
 
     def __repr__(self) -> str:
-        from steelyard.views.plan import table
+        from steelyard.text.plan import table
 
         return table(self)
 
     def _repr_html_(self) -> str:
-        from steelyard.views.results import plan_html
+        from steelyard.text.results import plan_html
 
         return plan_html(self)
 

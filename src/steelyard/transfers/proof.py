@@ -57,7 +57,7 @@ class Proof:
         return f"{verdict}: {apart} (tolerance {self.tolerance:g})"
 
     def _repr_html_(self) -> str:
-        from steelyard.views.results import proof_html
+        from steelyard.text.results import proof_html
 
         return proof_html(self)
 

@@ -44,7 +44,7 @@ class Transfer:
         return f"{self.plan}\n{self.proof}"
 
     def _repr_html_(self) -> str:
-        from steelyard.views.results import transfer_html
+        from steelyard.text.results import transfer_html
 
         return transfer_html(self)
 

@@ -1,0 +1,1 @@
+"""Pages: the report, and the server of the inspector."""

@@ -1,0 +1,279 @@
+"""Differences, spectra and kinship as text."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from steelyard.core.weight import Role
+from steelyard.text.rows import folded_apart, span, told
+from steelyard.text.table import AXIS_ROLES, FINDINGS, TIMES, Column, drawn, name_text
+from steelyard.text.terminal import Screen, cut, in_units, screen_of
+
+if TYPE_CHECKING:
+    from steelyard.measures.diff import Diff, Difference
+    from steelyard.measures.patch import Patch
+    from steelyard.measures.spectra import Spectra, Spectrum
+
+SHOWN = 40
+"""Rows of weights that a table shows; the rest is counted."""
+LONG = 400
+"""Letters of what is said of a row where no screen limits them."""
+FIGURES = ("changed", "largest", "mean abs", "relative", "cosine")
+ROOM = 70
+"""The width below which no row has room for a histogram, so that none is measured."""
+OF_SEVERAL = "a row of several blocks has the figures of the one that changed most"
+MUCH = 0.01
+"""The relative change from which on a weight is named below the table."""
+
+
+def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> Iterator[str]:
+    """Yield rows of texts in columns; those whose numbers are in `right` end together."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        padded = (
+            cell.rjust(width) if nth in right else cell.ljust(width)
+            for nth, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join(padded).rstrip()
+
+
+def figure(number: float | None) -> str:
+    """Write a number with four digits; what is not defined as a stroke."""
+    return "-" if number is None else f"{number:.4g}"
+
+
+def diff_lines(diff: Diff, shown: int | None = SHOWN, screen: Screen | None = None, *, histograms: bool = False) -> Iterator[str]:
+    """Yield the table of what differs, the greatest change first, then the verdicts, the totals and what is to be looked at.
+
+    Weights of blocks that a model repeats have one row, with the figures of the one that changed most; with `shown` None
+    each has its own. `histograms` of b - a are measured for the rows that are shown.
+    """
+    screen = screen or Screen(screen_of(sys.stdout).width)
+    rows = [row for row in diff.rows if row.kind != "equal"]
+    groups = grouped(rows) if shown is not None else [[row] for row in rows]
+    if groups:
+        yield from drawn(diff_columns(groups[:shown], screen, histograms=histograms), screen)
+    hidden = sum(map(len, groups[shown:])) if shown is not None else 0
+    if hidden:
+        yield f"... and {hidden:,} more weights that differ"
+    if any(len(group) > 1 and group[0].kind == "changed" for group in groups[:shown]):
+        yield screen.paint(screen.broken(OF_SEVERAL), "dim")
+    yield from map(screen.broken, diff_remarks(diff))
+    yield screen.broken(totals_line(diff))
+    yield from (screen.paint(screen.broken(line), "red") for line in one_sided(diff))
+    yield from map(screen.broken, look_at(diff))
+
+
+def diff_remarks(diff: Diff) -> Iterator[str]:
+    """Yield the verdicts on what differs, and how the weights were paired."""
+    yield from _verdicts([row for row in diff.rows if row.kind != "equal"])
+    yield from (f"note: {note}" for note in diff.notes)
+    if diff.permutations:
+        moved = sum(place != nth for order in diff.permutations.values() for nth, place in enumerate(order))
+        yield f"note: {moved:,} hidden units of {len(diff.permutations):,} layers were put into another order"
+
+
+def one_sided(diff: Diff) -> Iterator[str]:
+    """Yield a line that names the weights that are not finite on one side alone, if there are any."""
+    wrong = [row for row in diff.rows if row.nonfinite]
+    if wrong:
+        yield _counted(wrong, len(diff.rows), "not finite on one side alone", lambda row: f"{row.nonfinite:,}")
+
+
+def grouped(rows: Sequence[Difference]) -> list[list[Difference]]:
+    """Put the rows of blocks together that differ in the same way; groups stand in the order of their greatest change."""
+    rank = {id(row): nth for nth, row in enumerate(rows)}
+    return sorted(folded_apart(rows, _label, _kind), key=lambda group: min(rank[id(row)] for row in group))
+
+
+def _label(row: Difference) -> str:
+    return f"{row.source} -> {row.name}" if row.name and row.source and row.source != row.name else row.name or row.source
+
+
+def _kind(row: Difference) -> object:
+    """Return what rows have in common that become one: what is not finite is never put behind another row."""
+    return row.kind, row.shapes, row.dtypes, row.role, row.turn, bool(row.nonfinite)
+
+
+def diff_columns(groups: Sequence[Sequence[Difference]], screen: Screen, *, histograms: bool = False) -> list[Column]:
+    """Return the columns that have anything to tell: of each group the names, and the figures of its greatest change."""
+    return [column for column in _columns(groups, screen, histograms=histograms) if column.width]
+
+
+def _columns(groups: Sequence[Sequence[Difference]], screen: Screen, *, histograms: bool) -> Iterator[Column]:
+    most = [max(group, key=_change) for group in groups]
+    yield Column("name", [_spanned(group) for group in groups], head="weight")
+    yield Column("most in", [_which(group, row) for group, row in zip(groups, most, strict=True)])
+    cells_of = [_figures(row) for row in most]
+    for nth, head in enumerate(FIGURES):
+        yield Column(head, [each[nth] for each in cells_of], right=True)
+    if histograms and (screen.width is None or screen.width >= ROOM):
+        yield _histograms(most)
+    limit = (screen.width or 3 * LONG) // 3
+    yield Column("what", [cut(_what_of(group), limit) for group in groups], head="")
+
+
+def _change(row: Difference) -> float:
+    return float("inf") if row.relative is None else row.relative
+
+
+def _spanned(group: Sequence[Difference]) -> str:
+    return name_text(span(_label(group[0]), _label(group[-1])))
+
+
+def _which(group: Sequence[Difference], row: Difference) -> str:
+    """Return the numbers of the block whose figures stand for all."""
+    if len(group) == 1 or row.kind != "changed":
+        return ""
+    return ", ".join(told(_label(group[0]), _label(group[-1]), _label(row)))
+
+
+def _histograms(rows: Sequence[Difference]) -> Column:
+    """Return the histograms of b - a, all on one axis, which kernels and the like set."""
+    from steelyard.text.sparkline import axis_of, bars, header
+
+    found = [row.spread() if row.kind == "changed" and row.changed else None for row in rows]
+    measured = [(row.role, summary) for row, summary in zip(rows, found, strict=True) if summary]
+    end = axis_of([summary for role, summary in measured if role in AXIS_ROLES] or [summary for _, summary in measured])
+    texts = [bars(summary, end) if summary else "" for summary in found]
+    return Column("histogram", texts, head=header(end))
+
+
+def difference_line(row: Difference) -> str:
+    """Write one difference on one line."""
+    return "  ".join(filter(None, (name_text(_label(row)), *_figures(row), _what_of([row]))))
+
+
+def _figures(row: Difference) -> tuple[str, ...]:
+    """Return the figures of a row, blank where there is nothing to compare."""
+    if row.kind not in ("changed", "equal"):
+        return ("",) * len(FIGURES)
+    share = "all" if row.changed == row.count else f"{row.changed:,} ({row.changed / max(row.count, 1):.2g})"
+    cosine = "-" if row.cosine is None else _cosine(row.cosine)
+    return share, figure(row.largest), figure(row.mean_abs), figure(row.relative), cosine
+
+
+def _cosine(cosine: float) -> str:
+    """Write a cosine; near one, how far it is from it."""
+    return f"1-{1 - cosine:.2g}" if 0 < 1 - cosine < 1e-3 else f"{cosine:.4g}"
+
+
+def _what_of(group: Sequence[Difference]) -> str:
+    """Say what the rows of a group are, and how many of them have which verdict."""
+    row = group[0]
+    one, other = ("scalar" if shape == () else TIMES.join(map(str, shape or ())) for shape in row.shapes)
+    words = {"added": f"added, {other}", "removed": f"removed, {one}", "renamed": "renamed, the same numbers"}
+    found = [words.get(row.kind, "")] if row.kind != "shape" else [f"shape {one} became {other}"]
+    if row.dtypes[0] != row.dtypes[1] and None not in row.dtypes:
+        found.append(f"{row.dtypes[0]} became {row.dtypes[1]}")
+    wrong = sum(each.nonfinite for each in group)
+    found += [f"{wrong:,} not finite"] if wrong else []
+    found += [row.turn] if row.turn else []
+    counts = Counter(each.verdict.kind for each in group if each.verdict)
+    found += [kind if count == len(group) else f"{count:,} {kind}" for kind, count in counts.items()]
+    return ", ".join(filter(None, found))
+
+
+def _verdicts(rows: Sequence[Difference]) -> Iterator[str]:
+    """Yield each verdict's evidence: the first of a kind in full, and how many more there are."""
+    counts = Counter(row.verdict.kind for row in rows if row.verdict)
+    for kind, count in counts.items():
+        first = next(row for row in rows if row.verdict and row.verdict.kind == kind)
+        more = f" (and {count - 1:,} more weights: {kind})" if count > 1 else ""
+        yield f"{kind}: {name_text(first.name)}: {first.verdict}{more}"
+
+
+def totals_line(diff: Diff) -> str:
+    """Say how many weights are equal, changed and so on."""
+    counts = Counter(row.kind for row in diff.rows)
+    parts = [f"{count:,} {kind}" for kind, count in counts.items()]
+    return f"{len(diff.rows):,} weight{'s' * (len(diff.rows) != 1)}: {', '.join(parts) or 'none'}"
+
+
+def look_at(diff: Diff) -> Iterator[str]:
+    """Yield a line on what is to be looked at: what is beyond the tolerance, or changed much; nothing where all is equal."""
+    if any(diff.tolerance):
+        limit = f"beyond atol {diff.tolerance.absolute:g}, rtol {diff.tolerance.relative:g}"
+        beyond = [row for row in diff.rows if row.beyond]
+        yield _counted(beyond, len(diff.rows), limit, _largest) if beyond else f"no weight is {limit}"
+        return
+    changed = sorted((row for row in diff.rows if row.changed and row.role != Role.COUNT), key=_change, reverse=True)
+    much = [row for row in changed if _change(row) > MUCH]
+    if much:
+        yield _counted(much, len(diff.rows), f"changed by more than {MUCH:.0%}", _percent)
+    elif changed:
+        yield f"no weight changed by more than {MUCH:.0%}: at most {name_text(changed[0].name)} ({_percent(changed[0])})"
+
+
+def _counted(rows: Sequence[Difference], total: int, what: str, told: Callable[[Difference], str]) -> str:
+    named = ", ".join(f"{name_text(row.name)} ({told(row)})" for row in rows[:FINDINGS])
+    more = f" and {len(rows) - FINDINGS:,} more" if len(rows) > FINDINGS else ""
+    verb = "" if what.startswith("changed") else "are " if len(rows) > 1 else "is "
+    return f"{len(rows):,} of {total:,} weight{'s' * (total != 1)} {verb}{what}: {named}{more}"
+
+
+def _percent(row: Difference) -> str:
+    if row.relative is None:
+        return "from zero"
+    return f"{row.relative:.3g} times" if row.relative >= 10 else f"{100 * row.relative:.3g}%"
+
+
+def _largest(row: Difference) -> str:
+    return f"{row.largest:.4g}" + (f" at {list(row.place)}" if row.place else "")
+
+
+def patch_line(patch: Patch) -> str:
+    """Say how many weights a patch keeps in which way, and how large it is."""
+    counts = Counter(patch.how.values())
+    told = ", ".join(f"{count:,} {how}" for how, count in counts.items()) or "none"
+    return f"{len(patch.how):,} weights: {told}; {in_units(patch.nbytes)}"
+
+
+SPECTRUM = ("weight", "matrix", "norm", "stable rank", "effective rank", "alpha", "KS", "edge", "beyond")
+
+
+def spectra_lines(found: Spectra) -> Iterator[str]:
+    """Yield the table of spectra, each figure with that of random weights in brackets, then verdicts and notes."""
+    if found.rows:
+        yield from columns([SPECTRUM, *map(spectrum_cells, found.rows)], right=range(1, 9))
+    yield from spectra_remarks(found)
+
+
+def spectra_remarks(found: Spectra) -> Iterator[str]:
+    """Yield the verdicts, how the values were found, and the notes."""
+    yield from (f"{name_text(row.name)}: {row.verdict}" for row in found.rows if row.verdict)
+    yield from (f"{name_text(row.name)}: {row.method}, within {row.error:.2g}" for row in found.rows if row.rank is None)
+    yield from (f"note: {note}" for note in found.notes)
+    if any(row.null for row in found.rows):
+        yield "in brackets: the same of the weight's own entries in random order"
+    if not found.rows:
+        yield "no weight with two axes or more"
+
+
+def spectrum_line(row: Spectrum) -> str:
+    """Write one spectrum on one line."""
+    told = (f"{head} {cell}" for head, cell in zip(SPECTRUM[1:], spectrum_cells(row)[1:], strict=True))
+    return f"{name_text(row.name)}: {', '.join(told)}"
+
+
+def spectrum_cells(row: Spectrum) -> tuple[str, ...]:
+    """Return the texts of one row of the table of spectra."""
+    null, law = row.null, row.law
+    return (
+        name_text(row.name),
+        TIMES.join(map(str, row.shape)),
+        _beside(row.spectral_norm, null.spectral_norm if null else None),
+        _beside(row.stable_rank, null.stable_rank if null else None),
+        _beside(row.effective_rank, null.effective_rank if null else None),
+        _beside(law and law.alpha, null.alpha if null else None),
+        _beside(law and law.distance, null.distance if null else None),
+        figure(row.edge),
+        f"{row.beyond:,}",
+    )
+
+
+def _beside(number: float | None, null: float | None) -> str:
+    return figure(number) if null is None else f"{figure(number)} ({null:.3g})"

@@ -1,0 +1,93 @@
+"""Tables of figures for other tools: CSV and JSON without any library, frames and Parquet with what is installed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from steelyard.errors import MissingExtraError, ShapeError, printable
+
+LIBRARIES = ("polars", "pandas", "pyarrow")
+SUFFIXES = (".csv", ".json", ".parquet")
+
+
+def columns_of(records: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return records by columns; lists and places become texts, so that every cell is a text or a number."""
+    listed = list(records)
+    names = dict.fromkeys(name for record in listed for name in record)
+    return {name: [_cell(record.get(name)) for record in listed] for name in names}
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        return "x".join(map(str, value)) or "scalar"
+    if isinstance(value, dict):
+        return f"{value['weight']}{value['index']}"
+    return value
+
+
+def frame_of(columns: Mapping[str, list[Any]], library: str | None = None) -> Any:
+    """Return the frame of a library: the one that is named, one that is imported already, or one that is installed."""
+    if library not in (None, *LIBRARIES):
+        raise ShapeError(f"{printable(library)!r} is no library of frames; choose one of {', '.join(LIBRARIES)}")
+    chosen = library or next((name for name in LIBRARIES if name in sys.modules), None)
+    chosen = chosen or next((name for name in LIBRARIES if find_spec(name) is not None), "polars")
+    try:
+        narwhals, backend = import_module("narwhals"), import_module(chosen)
+    except ImportError:
+        raise MissingExtraError(f"a frame of {chosen}", "frames") from None
+    types = {name: _type(narwhals, values) for name, values in columns.items()}
+    return narwhals.from_dict(dict(columns), schema=types, backend=backend).to_native()
+
+
+def _type(narwhals: Any, values: Iterable[Any]) -> Any:
+    """Return the type of a column, also of one that is empty."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {str}:
+        return narwhals.String()
+    return narwhals.Int64() if kinds == {int} and all(abs(v) < 2**63 for v in values if v is not None) else narwhals.Float64()
+
+
+def csv_lines(columns: Mapping[str, list[Any]]) -> Iterable[str]:
+    """Yield the lines of a CSV file: numbers as Python writes them, so that they read back bit for bit; blank for none."""
+    yield ",".join(map(_quoted, columns))
+    for row in zip(*columns.values(), strict=True):
+        yield ",".join("" if value is None else _quoted(value) if isinstance(value, str) else repr(value) for value in row)
+
+
+def _quoted(text: str) -> str:
+    """Quote a text where it must be; names inside files may hold anything, so control characters are written as escapes."""
+    shown = printable(text, 10_000)
+    return '"' + shown.replace('"', '""') + '"' if any(mark in shown for mark in ',"') else shown
+
+
+def write_table(columns: Mapping[str, list[Any]], record: Mapping[str, Any], path: str) -> None:
+    """Write a table into a file of the type that its suffix says."""
+    from pathlib import Path
+
+    from steelyard.storage.atomic import replacing
+    from steelyard.text.records import as_json, plain
+
+    target = Path(path)
+    if target.suffix.lower() not in SUFFIXES:
+        raise ShapeError(f"{printable(path)}: a table is written as one of {', '.join(SUFFIXES)}")
+    if target.suffix.lower() == ".parquet":
+        data = _parquet(columns)
+    else:
+        text = as_json(plain(dict(record))) if target.suffix.lower() == ".json" else "\n".join(csv_lines(columns))
+        data = f"{text}\n".encode()
+    with replacing(target) as file:
+        file.write(data)
+
+
+def _parquet(columns: Mapping[str, list[Any]]) -> bytes:
+    """Return a Parquet file, made by polars or pyarrow."""
+    from io import BytesIO
+
+    chosen = next((name for name in ("polars", "pyarrow") if find_spec(name) is not None), "polars")
+    frame, room = frame_of(columns, chosen), BytesIO()
+    import_module("narwhals").from_native(frame).write_parquet(room)
+    return room.getvalue()

@@ -1,0 +1,87 @@
+"""A weight as a heat map: a table of coloured cells, which a notebook keeps where it drops pictures.
+
+Blue is negative and orange positive (after Okabe and Ito, so that colour-blind eyes tell them apart), and the nearer a number
+is to zero, the more of the page shows through: zero is white on a light page and black on a dark one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from steelyard.text.markup import lines, shown
+from steelyard.text.table import TIMES, number_text
+
+if TYPE_CHECKING:
+    from steelyard.numerics.picture import Picture
+
+HEIGHT, WIDTH = 24, 48
+"""Cells of a heat map: more would be more of a notebook's file than they are worth."""
+NEGATIVE, POSITIVE = "#0072b2", "#d55e00"
+STEPS = 9
+"""Colours of the legend, the middle one for zero."""
+_ROOM = (240, 480)
+"""Pixels that cells share, down and across."""
+_CAPTION = 640
+"""Pixels that the caption has for itself where the cells take fewer."""
+_SMALLEST, _LARGEST = 10, 28
+"""Pixels of a cell's side."""
+
+
+def heat_map(drawn: Picture, title: str) -> str:
+    """Return the cells, what each is, and the scale; every cell tells its place and its number to who points at it."""
+    if not drawn.values.size:
+        return ""
+    end = drawn.usual
+    down, across = drawn.values.shape
+    side = int(np.clip(min(_ROOM[0] // down, _ROOM[1] // across), _SMALLEST, _LARGEST))
+    rows = "".join(_row(drawn, nth, end, side) for nth in range(down))
+    told = f"{title}, drawn as {drawn.rows:,} {TIMES} {drawn.columns:,}: {drawn.caption}"
+    head = f'<caption style="caption-side:top;text-align:left;">{shown(told)}</caption>'
+    # the last column has no cells: it is the room that the caption takes
+    head += f'<colgroup><col span="{across}" style="width:{side}px;"><col></colgroup>'
+    missing = lines([f"{TIMES} holds NaN or Inf"] if np.isnan(drawn.values).any() else [])
+    return f"{_table(max(across * side, _CAPTION))}{head}<tbody>{rows}</tbody></table>{_legend(drawn, end)}{missing}"
+
+
+def colour(number: float, end: float) -> str:
+    """Return the colour of a number on a scale from minus to plus `end`: how opaque it is says how far it is from zero.
+
+    >>> colour(-1.0, 1.0), colour(0.5, 1.0), colour(0.0, 1.0), colour(3.0, 1.0)
+    ('#0072b2ff', '#d55e0080', '#d55e0000', '#d55e00ff')
+    """
+    share = min(abs(number) / end, 1.0) if end else 0.0
+    return f"{NEGATIVE if number < 0 else POSITIVE}{round(255 * share):02x}"
+
+
+def _row(drawn: Picture, nth: int, end: float, side: int) -> str:
+    top, left = drawn.window[0] + nth * drawn.down, drawn.window[1]
+    cells = (_cell(value, f"{top}, {left + at * drawn.across}", end) for at, value in enumerate(drawn.values[nth].tolist()))
+    # the page's own stripes would shine through
+    return f'<tr style="height:{side}px;background-color:#0000;">{"".join(cells)}</tr>'
+
+
+def _cell(value: float, place: str, end: float) -> str:
+    if value != value:  # noqa: PLR0124 - NaN alone differs
+        return f'<td title="{place}: not finite" style="padding:0;text-align:center;line-height:1;">{TIMES}</td>'
+    return f'<td title="{place}: {number_text(value)}" style="padding:0;background-color:{colour(value, end)};"></td>'
+
+
+def _legend(drawn: Picture, end: float) -> str:
+    """Return the scale as a row of colours between its ends, which say so where numbers lie beyond."""
+    beyond = bool((np.abs(drawn.values) > end).any())
+    swatches = "".join(
+        f'<td style="padding:0;width:16px;background-color:{colour(step, STEPS // 2)};"></td>'
+        for step in range(-(STEPS // 2), STEPS // 2 + 1)
+    )
+    low, high = (
+        f"{mark} {number_text(side)}" if beyond else number_text(side) for mark, side in (("\u2264", -end), ("\u2265", end))
+    )
+    ends = [f'<td style="padding:0 0.5em;">{shown(text)}</td>' for text in (low, high)]
+    row = f'<tr style="background-color:#0000;">{ends[0]}{swatches}{ends[1]}</tr>'
+    return f'<table style="border-collapse:collapse;margin:0.5em 0 1em 0;"><tbody>{row}</tbody></table>'
+
+
+def _table(width: int) -> str:
+    return f'<table style="border-collapse:collapse;table-layout:fixed;width:{width}px;margin:0;">'

@@ -1,0 +1,148 @@
+"""A weight as a heat map: two numbers in each letter's place, one above the other, blue below zero and orange above."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from steelyard.core.weight import Weight
+from steelyard.errors import printable
+from steelyard.numerics.picture import Picture, cut_of, matrix_of, picture
+from steelyard.text.sparkline import round_up
+from steelyard.text.terminal import Screen
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+LINES = 20
+"""Lines that a heat map takes at most."""
+PAPER = 80
+"""The width of one where the screen has none."""
+LARGER = 4
+"""How many letters wide a number of a small matrix is drawn at most."""
+LEVELS = 12
+"""Shades on either side of zero."""
+STOPS = ((8, 69, 148), (107, 174, 214), (242, 242, 242), (253, 174, 97), (179, 66, 0))
+"""Colours from the lower end of the scale to its upper one; both ends are readable on black and on white."""
+FEWER = (25, 32, 74, 117, 153, 195, 231, 230, 223, 215, 208, 166, 130)
+"""The same of the 256 colours that every terminal has: one for two shades, chosen by eye, since the nearest change their hue."""
+HOLE = (0, 0, 0)
+"""What is not finite: black, which no scale of light colours has, whatever an eye sees of hues."""
+SHADES = " \u2591\u2592\u2593\u2588"
+"""Magnitudes where there are no colours, after a sign."""
+
+
+def can_be_drawn(weight: Weight) -> bool:
+    """Tell whether a weight has a matrix that says more as a picture than as a line of numbers."""
+    return min(matrix_of(weight.shape)) > 1
+
+
+def heatmap_lines(weight: Weight, screen: Screen) -> Iterator[str]:
+    """Yield the lines of the picture, then what it shows and the scale; without colours each cell is a sign and a shade."""
+    width = screen.width or PAPER
+    if not weight.size:
+        yield "no number to be drawn"
+        return
+    rows, columns = (LINES * 2, width) if screen.colour else (LINES, max(width // 2, 1))
+    drawn = picture(weight, rows, columns)
+    levels, end = _levels(drawn)
+    if screen.colour:
+        times = max(min(rows // levels.shape[0], columns // levels.shape[1], LARGER), 1)
+        yield from _coloured(levels.repeat(times, 0).repeat(times, 1), true_colour=screen.true_colour)
+    else:
+        yield from ("".join(map(_shaded, row)).rstrip() for row in levels.tolist())
+    yield screen.broken(_caption(weight, drawn))
+    yield from _legend(drawn, levels, end, screen)
+
+
+def _levels(drawn: Picture) -> tuple[Array, float]:
+    """Return the level of each cell, from -LEVELS to LEVELS, one below them where it is not finite, and the scale's end."""
+    values, end = drawn.values, round_up(drawn.usual) if drawn.usual else 1.0
+    scaled = np.clip(values / end, -1.0, 1.0) * LEVELS
+    shown = np.copysign(np.ceil(np.abs(scaled)), scaled)  # only zero itself has the colour of zero
+    return np.where(np.isfinite(values), shown, -LEVELS - 1).astype(int), end
+
+
+def _coloured(levels: Array, *, true_colour: bool) -> Iterator[str]:
+    """Yield a line for each two rows of cells: the upper half of a letter is one, its background the other."""
+    for upper in range(0, len(levels), 2):
+        below = levels[upper + 1].tolist() if upper + 1 < len(levels) else [None] * levels.shape[1]
+        codes = [
+            (_code(one, 38, true_colour), _code(two, 48, true_colour)) for one, two in zip(levels[upper], below, strict=True)
+        ]
+        yield "".join(_letter(code, before) for code, before in zip(codes, [("", ""), *codes], strict=False)) + "\x1b[0m"
+
+
+def _letter(codes: tuple[str, str], before: tuple[str, str]) -> str:
+    """Write a letter, and the colours that differ from those of the one before."""
+    new = ";".join(code for code, old in zip(codes, before, strict=True) if code != old)
+    return f"\x1b[{new}m\u2580" if new else "\u2580"
+
+
+@lru_cache(maxsize=256)
+def _code(level: int | None, layer: int, true_colour: bool) -> str:
+    """Return the code of a level's colour on a layer: 38 for letters, 48 for what is behind them."""
+    if level is None:
+        return f"{layer + 1}"
+    if not true_colour:
+        middle = len(FEWER) // 2
+        return f"{layer};5;{16 if level < -LEVELS else FEWER[middle + (level + (level > 0)) // 2]}"
+    red, green, blue = colour_of(level)
+    return f"{layer};2;{red};{green};{blue}"
+
+
+def colour_of(level: int) -> tuple[int, int, int]:
+    """Return red, green and blue of a level.
+
+    >>> colour_of(-LEVELS) == STOPS[0], colour_of(0) == STOPS[2], colour_of(LEVELS) == STOPS[-1]
+    (True, True, True)
+    """
+    if level < -LEVELS:
+        return HOLE
+    place = (level + LEVELS) / (2 * LEVELS) * (len(STOPS) - 1)
+    first = min(int(place), len(STOPS) - 2)
+    part = place - first
+    red, green, blue = (round(a + (b - a) * part) for a, b in zip(STOPS[first], STOPS[first + 1], strict=True))
+    return red, green, blue
+
+
+def _shaded(level: int) -> str:
+    if level < -LEVELS:
+        return "!!"
+    shade = SHADES[-(-abs(level) * (len(SHADES) - 1) // LEVELS)]
+    return f"{'-' if level < 0 else '+'}{shade}" if level else "  "
+
+
+def _caption(weight: Weight, drawn: Picture) -> str:
+    """Say which axes the rows and the columns are, and what a cell is."""
+    cut = cut_of(weight.shape)
+    words = weight.axes.split()
+    sides = (" ".join(words[:cut]), " ".join(words[cut:])) if len(words) == len(weight.shape) else ("", "")
+    down, across = (f" ({printable(side, 80)})" if side else "" for side in sides)
+    complex_ones = ", complex ones by their magnitude" if weight.dtype.startswith("complex") else ""
+    rows, columns = (f"{n:,} {word}{'s' * (n != 1)}" for n, word in ((drawn.rows, "row"), (drawn.columns, "column")))
+    return f"{rows}{down}, {columns}{across}: {drawn.caption}{complex_ones}"
+
+
+def _legend(drawn: Picture, levels: Array, end: float, screen: Screen) -> Iterator[str]:
+    """Yield the scale, what lies beyond it, and how a cell looks that holds a number which is not finite."""
+    sizes = np.abs(drawn.values[np.isfinite(drawn.values)])
+    largest = float(sizes.max(initial=0.0))
+    beyond = f", beyond it up to {largest:.4g}" if largest > end else ""
+    if screen.colour:
+        scale = "".join(_swatch(level, screen) for level in range(-LEVELS, LEVELS + 1))
+        hole = f"{_swatch(0, screen)}{_swatch(-LEVELS - 1, screen)}{_swatch(0, screen)}"
+        yield f"{-end:g} {scale} {end:g}{beyond}"
+    else:
+        scale = " ".join(_shaded(level) for level in (-LEVELS, -LEVELS // 2, 0, LEVELS // 2, LEVELS))
+        hole = "!!"
+        yield f"{-end:g} {scale} {end:g}{beyond}"
+    if (levels < -LEVELS).any():
+        yield f"{hole} holds NaN or Inf"
+
+
+def _swatch(level: int, screen: Screen) -> str:
+    return f"\x1b[{_code(level, 48, screen.true_colour)}m \x1b[0m"

@@ -1,0 +1,78 @@
+"""How nets are related, as text: a table of pairs and a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from steelyard.text.differences import columns, figure
+from steelyard.text.table import name_text
+
+if TYPE_CHECKING:
+    from steelyard.measures.lineage import Kinship, Lineage
+
+SHOWN = 60
+"""Pairs that a table shows, the nearest first."""
+HEAD = ("", "", "distance", "shared", "likeness", "p", "")
+CHANCE = "p: how often hidden units in random order, as those of independently trained nets are, would be as alike"
+
+
+def lineage_lines(found: Lineage) -> Iterator[str]:
+    """Yield the pairs, the nearest first, then duplicates, the tree, and how to read it."""
+    if len(found.names) < 2:
+        yield "nothing to compare"
+    pairs = nearest_first(found)
+    if pairs:
+        yield from columns([HEAD, *map(kinship_cells, pairs[:SHOWN])], right=range(2, 6))
+    if len(pairs) > SHOWN:
+        yield f"... and {len(pairs) - SHOWN:,} more pairs, farther apart"
+    yield from duplicates(found)
+    if found.tree is not None:
+        yield from ("", *tree_lines(found.tree))
+    if any(pair.p is not None for pair in pairs):
+        yield ""
+        yield CHANCE
+
+
+def nearest_first(found: Lineage) -> list[Kinship]:
+    """Return the pairs by their distance; those whose distance is not known come last."""
+    return sorted(found.pairs, key=lambda pair: 2.0 if pair.distance is None else pair.distance)
+
+
+def duplicates(found: Lineage) -> Iterator[str]:
+    """Yield a line for each group of nets whose weights are all the same."""
+    yield from (f"the same weights: {', '.join(map(name_text, group))}" for group in found.duplicates)
+
+
+def kinship_line(pair: Kinship) -> str:
+    """Write what two nets have in common on one line."""
+    distance, shared, likeness, p, verdict = kinship_cells(pair)[2:]
+    told = f"distance {distance}, {shared} weights shared, likeness {likeness}, p {p}"
+    return f"{name_text(pair.a)} and {name_text(pair.b)}: {told}{': ' if verdict else ''}{verdict}"
+
+
+def kinship_cells(pair: Kinship) -> tuple[str, ...]:
+    """Return the texts of one row of the table of pairs."""
+    return (
+        name_text(pair.a),
+        name_text(pair.b),
+        figure(pair.distance),
+        f"{pair.shared:,} of {pair.common:,}",
+        figure(pair.likeness),
+        figure(pair.p),
+        pair.verdict,
+    )
+
+
+def tree_lines(root: Any) -> Iterator[str]:
+    """Yield the tree as text: what was joined at which distance, and below it both parts."""
+    pending = [(root, "", "", "")]
+    while pending:
+        node, before, mark, below = pending.pop()
+        if isinstance(node, str):
+            yield f"{before}{mark}{name_text(node)}"
+            continue
+        one, other, distance = node
+        yield f"{before}{mark}{figure(distance)}"
+        inner = before + below
+        pending += [(other, inner, "\u2514\u2500 ", "   "), (one, inner, "\u251c\u2500 ", "\u2502  ")]

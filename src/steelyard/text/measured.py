@@ -1,0 +1,65 @@
+"""What measures found, as text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from steelyard.text.table import name_text
+
+if TYPE_CHECKING:
+    from steelyard.measures.check import Check
+    from steelyard.measures.digest import Digest
+    from steelyard.measures.findings import Finding
+
+NAMED = 5
+"""Weights that are named one by one."""
+
+
+def check_lines(check: Check) -> Iterator[str]:
+    """Yield a line for each finding, or one that says that all is well; then the notes.
+
+    What a healthy net may have begins with "info".
+    """
+    if not check.findings:
+        yield f"readable, complete, finite{', healthy' if check.health else ''}: {_weights(check.weights)}"
+    for finding in check.findings:
+        yield finding_line(finding)
+    yield from check.notes
+
+
+def check_total(check: Check) -> str:
+    """Say how many weights something is wrong with, and what, where there is more than one such finding; else nothing."""
+    wrong = [finding for finding in check.findings if finding.severity != "info"]
+    if len(wrong) < 2:
+        return ""
+    counts = Counter(finding.kind for finding in wrong)
+    named = {finding.name for finding in wrong if finding.name is not None}
+    where = f" in {len(named):,} of {_weights(check.weights)}" if named else ""
+    return f"{len(wrong):,} findings{where}: {', '.join(f'{count:,} {kind}' for kind, count in counts.items())}"
+
+
+def finding_line(finding: Finding) -> str:
+    """Write a finding on one line."""
+    return f"{finding.severity}: {finding.what}" if finding.severity == "info" else finding.what
+
+
+def digest_lines(digest: Digest, what: str = "all", *, each: bool = True) -> Iterator[str]:
+    """Yield a line for each weight, and one for the whole, which is called `what`: the digest first, as sha256sum does."""
+    if each:
+        for name, own in digest.weights.items():
+            yield f"{own}  {name_text(name)}"
+    layout = "" if digest.layout == "own" else f"{digest.layout} "
+    yield f"{digest.whole}  {name_text(what)} ({layout}{digest.algorithm} of {_weights(len(digest.weights))})"
+
+
+def unsure_line(digest: Digest) -> str:
+    """Say of which weights the axes are not known for certain."""
+    names = ", ".join(map(name_text, digest.unsure[:NAMED]))
+    more = f" and {len(digest.unsure) - NAMED:,} more" if len(digest.unsure) > NAMED else ""
+    return f"{_weights(len(digest.unsure))} may be laid out otherwise than is taken here: {names}{more}"
+
+
+def _weights(count: int) -> str:
+    return f"{count:,} weight{'s' * (count != 1)}"

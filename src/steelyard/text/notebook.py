@@ -1,0 +1,98 @@
+"""What a notebook shows of weights: a tree of layers, and of one weight its facts, a heat map and the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from steelyard.errors import SteelyardError
+from steelyard.text.heatmap_html import HEIGHT, WIDTH, heat_map
+from steelyard.text.markup import block, facts_html, foldable, lines, more, page, within
+from steelyard.text.rows import Measured, measured, rows_of
+from steelyard.text.table import axis_end, findings, live_findings, name_text, notes, number_text, remarks, totals
+from steelyard.text.terminal import Screen, in_units
+from steelyard.text.tree import tree
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Weight
+    from steelyard.core.weights import Weights
+    from steelyard.numerics.summary import Summary
+
+READ = 1 << 27
+"""Bytes of numbers that are read to be shown: a fraction of a second. Who wants to know of more asks for it."""
+EACH = 1 << 15
+"""Bytes that each weight counts for besides its own: many small ones take as long as a large one."""
+NUMBERS = 80
+"""Characters of a line of numbers."""
+UNREAD = "the numbers, {}, are not read to show this; steelyard.stats(...) reads them"
+
+
+def weights_html(weights: Weights) -> str:
+    """Return the table of weights, put away by layer where there are many; of a small model or file with what its numbers are.
+
+    Repeated blocks are folded, and no more than 200 rows are shown. Nothing is read of what is large or on another machine;
+    but those of a live model are looked through for NaN and Inf.
+    """
+    if not weights:
+        return lines(["no weights"])
+    found, end = _looked_at(weights)
+    told = notes(weights)
+    if end is None:
+        told.append(UNREAD.format(in_units(weights.nbytes)))
+    below = lines(told) + lines(
+        live_findings(weights) if end is None else remarks(found, len(weights._distinct().weights)), strong=True
+    )
+
+    def made(most: int) -> str:
+        rest = more(len(found), most, "more rows; select(...) shows a part of them")
+        return page([*tree(found[:most], end, totals(weights)), rest, below])
+
+    return within(len(found), made)
+
+
+def _looked_at(weights: Weights) -> tuple[list[Measured], float | None]:
+    """Return the rows and the end of the axis of their histograms, None where no number was read."""
+    from steelyard.numerics.summary import Summary
+
+    rows = rows_of(weights)
+    if weights.remote or weights.nbytes + EACH * len(weights) > READ:
+        return [Measured(row, Summary()) for row in rows], None
+    found = list(measured(rows))
+    return found, axis_end(found)
+
+
+def weight_html(weight: Weight) -> str:
+    """Return the facts of one weight; unless it is large also its figures, a heat map and the numbers."""
+    from steelyard.numerics.summary import Summary
+    from steelyard.text.tensor import facts
+
+    name = name_text(weight.name)
+    if weight.nbytes > READ:
+        return page([facts_html(facts(weight, Summary(), Screen()), name), lines([UNREAD.format(in_units(weight.nbytes))])])
+    try:
+        return page(_read(weight, name))
+    except SteelyardError as error:
+        return page(
+            [facts_html(facts(weight, Summary(), Screen()), name), lines([f"the numbers cannot be read: {error}"], strong=True)]
+        )
+
+
+def _read(weight: Weight, name: str) -> Iterator[str]:
+    from steelyard.numerics.picture import picture
+    from steelyard.numerics.summary import summarise
+    from steelyard.text.tensor import facts, values_text
+
+    summary = summarise([weight])
+    yield facts_html([*facts(weight, summary, Screen()), ("spread", _spread(summary))], name)
+    yield lines(() if summary.finite else findings([weight]), strong=True)
+    yield heat_map(picture(weight, HEIGHT, WIDTH), name)
+    yield foldable("numbers", block(values_text(weight, NUMBERS).split("\n")))
+
+
+def _spread(summary: Summary) -> str:
+    """Write what the terminal has no room for."""
+    moments = summary.moments
+    shares = {"q05": 0.05, "median": 0.5, "q95": 0.95}
+    known = {"std": moments.std, **{word: summary.quantile(share) for word, share in shares.items()}, "l2": moments.l2}
+    told = [f"{word} {number_text(number)}" for word, number in known.items()]
+    return "  ".join([*told, f"zeros {moments.zeros:,}"]) if moments.count else ""

@@ -1,0 +1,141 @@
+"""How far a command is, on a terminal, where it takes more than a second."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Lock
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from steelyard.core.weight import Weight
+from steelyard.core.weights import Weights
+from steelyard.dtypes import itemsize
+from steelyard.storage.source import Source, Stored
+from steelyard.text.terminal import cut, in_units, screen_of
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array, Reader
+
+    Watch = Callable[[Weight], Weight]
+
+PATIENCE = 1.0
+"""Seconds that pass before anything is shown."""
+PAUSE = 0.1
+"""Seconds between two looks."""
+WIDTH = 30
+
+
+class _Bar:
+    """One line on stderr that says how many of `total` bytes were read, and how many of them were read again."""
+
+    __slots__ = ("again", "begun", "done", "due", "lock", "shown", "total", "what")
+
+    def __init__(self, what: str, total: int) -> None:
+        self.what = what
+        self.total = total
+        self.done = self.again = 0
+        self.begun = monotonic()
+        self.due = self.begun + PATIENCE
+        self.shown = False
+        self.lock = Lock()  # several threads may read
+
+    def add(self, count: int, again: int) -> None:
+        with self.lock:
+            self.done, self.again = self.done + count, self.again + again
+            now = monotonic()
+            if now >= self.due:
+                self.due, self.shown = now + PAUSE, True
+                print(f"\r{self._text(now)}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def _text(self, now: float) -> str:
+        part = min(self.done / max(self.total, 1), 1.0)
+        speed = in_units(int((self.done + self.again) / (now - self.begun)))
+        of = f" and {in_units(self.again)} again" if part == 1.0 and self.again else f" of {in_units(self.total)}"
+        told = f"] {part:4.0%}{of}, {speed}/s"
+        columns = (screen_of(sys.stderr).width or 80) - 1  # a letter in the last column would begin a new line
+        width = min(max(columns - len(self.what) - len(told) - 2, 0), WIDTH)
+        return cut(f"{self.what} [{'#' * round(part * width):<{width}}{told}", columns)
+
+    def clear(self) -> None:
+        if self.shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def watching(what: str, total: int, passes: int = 1, *, shown: bool = True) -> Iterator[Watch]:
+    """Give what makes the reading of a weight show on a bar of `total` bytes; it does nothing where stderr is no terminal.
+
+    What is read of a weight more often than in so many `passes` fills no more of the bar.
+    """
+    if not (shown and _is_terminal()):
+        yield lambda weight: weight
+        return
+    bar = _Bar(what, total)
+    try:
+        yield lambda weight: weight.replace(read=counted(weight, _adding(bar, passes * weight.nbytes)))
+    finally:
+        bar.clear()
+
+
+@contextmanager
+def following(weights: Weights, what: str, passes: int = 1) -> Iterator[Weights]:
+    """Give the same weights, whose reading is shown as a bar where stderr is a terminal; elsewhere they are untouched.
+
+    It is full when everything was read `passes` times.
+    """
+    with following_all([weights], what, passes) as (watched,):
+        yield watched
+
+
+@contextmanager
+def following_all(sources: Sequence[Weights], what: str, passes: int = 1) -> Iterator[list[Weights]]:
+    """Give the same weights of several sources, whose reading is shown as one bar."""
+    if not _is_terminal():
+        yield list(sources)
+        return
+    with watching(what, passes * sum(weights.nbytes for weights in sources), passes) as watch:
+        yield [Weights(map(watch, each.values()), meta=each.meta, graph=each._graph) for each in sources]
+
+
+def _is_terminal() -> bool:
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # a stand-in for a stream, or a closed one
+        return False
+
+
+def _adding(bar: _Bar, limit: int) -> Callable[[int], None]:
+    """Return what counts the bytes read of one weight: those beyond the limit fill no bar that others have yet to fill."""
+    left = limit
+
+    def add(count: int) -> None:
+        nonlocal left
+        new = min(count, left)
+        left -= new
+        bar.add(new, count - new)
+
+    return add
+
+
+def counted(weight: Weight, add: Callable[[int], None]) -> Reader:
+    """Return a reader of the same numbers that tells `add` how many bytes were read; what that raises ends the reading."""
+    read, size = weight.read, itemsize(weight.dtype)
+    if isinstance(read, Stored):  # remains one, so that its bytes can still be passed on as they are
+        return Stored(_counting(read.source, add), read.offset, read.dtype, read.byteorder)
+
+    def counting(start: int, stop: int) -> Array:
+        block = read(start, stop)
+        add((stop - start) * size)
+        return block
+
+    return counting
+
+
+def _counting(source: Source, add: Callable[[int], None]) -> Source:
+    def fill(offset: int, buffer: memoryview) -> None:
+        source.fill(offset, buffer)
+        add(len(buffer))
+
+    return Source(source.name, source.size, fill, source.beside, source.path)

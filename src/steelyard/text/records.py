@@ -1,0 +1,117 @@
+"""Weights as plain Python for JSON: names are exact, and every number is one that JSON knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from steelyard.core.weight import Weight
+from steelyard.errors import SteelyardError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.weights import Weights
+    from steelyard.numerics.summary import Summary
+
+
+def as_json(record: Any) -> str:
+    """Return a record as one JSON document in ASCII."""
+    import json
+
+    return json.dumps(record, indent=2, allow_nan=False)
+
+
+def file_record(file: str, weights: Weights, *, stats: bool = False) -> dict[str, Any]:
+    """Return what `ls` says of a file: each weight, the totals, in which tied weights count once, and notes if any."""
+    from steelyard.text.table import notes
+
+    record: dict[str, Any] = {
+        "file": file,
+        "weights": [weight_record(weight, stats=stats) for weight in weights.values()],
+        "total": {
+            "weights": len(weights),
+            "tied": len(weights) - len(weights._distinct().weights),
+            "parameters": weights.size,
+            "bytes": weights.nbytes,
+        },
+    }
+    return record | {"notes": found} if (found := notes(weights)) else record
+
+
+def weight_record(weight: Weight, *, stats: bool = False) -> dict[str, Any]:
+    """Return the facts of a weight; with `stats` also what its numbers are, or the error why they cannot be read."""
+    record: dict[str, Any] = {
+        "name": weight.name,
+        "layer": weight.layer,
+        "shape": list(weight.shape),
+        "dtype": weight.dtype,
+        "role": str(weight.role),
+        "axes": weight.axes,
+        "trainable": weight.trainable,
+        "tied": weight.tied,
+        "stored": weight.stored,
+        "parameters": weight.size,
+        "bytes": weight.nbytes,
+    }
+    if stats:
+        from steelyard.numerics.summary import summarise
+
+        try:
+            record["stats"] = summary_record(weight, summarise([weight]))
+        except SteelyardError as error:
+            record |= {"stats": None, "error": printable(error, 2000)}
+    return record
+
+
+def summary_record(weight: Weight, summary: Summary) -> dict[str, Any]:
+    """Return range, mean and how many numbers are not finite, with the place of the first of those."""
+    from steelyard.numerics.indexing import place_of
+
+    moments = summary.moments
+    return {
+        "min": plain(moments.minimum),
+        "max": plain(moments.maximum),
+        "mean": plain(moments.mean),
+        "nan": summary.nan,
+        "inf": summary.inf,
+        "first_nonfinite": None if summary.first is None else list(place_of(weight.shape, summary.first[1])),
+    }
+
+
+def values_record(weight: Weight) -> Any:
+    """Return the numbers as nested lists; complex ones as pairs, NaN and infinities as words."""
+    from steelyard.core.casting import standard
+
+    array = weight.numpy()
+    array = array.astype(standard(array.dtype), copy=False)
+    if array.dtype.kind == "c":
+        array = array.reshape(*array.shape, 1).view(array.real.dtype)
+    return plain(array.tolist())
+
+
+def vector_record(
+    file: str, out: str, weights: Weights, dtype: str, order: str, tensor_order: str | None = None
+) -> dict[str, Any]:
+    """Return what `vector` wrote, and where in it each weight lies."""
+    plan = weights._ordered(tensor_order)
+    return {
+        "file": file,
+        "out": out,
+        "length": plan.size,
+        "dtype": dtype,
+        "order": order,
+        "weights": [{"name": w.name, "shape": list(w.shape), "start": start, "stop": stop} for w, start, stop in plan.spans()],
+    }
+
+
+def plain(value: Any) -> Any:
+    """Return numbers, and lists and dicts of them, with words for what JSON has no number for.
+
+    >>> plain([1.5, float("nan"), [float("-inf")]])
+    [1.5, 'NaN', ['-Infinity']]
+    """
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, float) and value - value != 0.0:
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"  # noqa: PLR0124 - NaN alone differs
+    return value

@@ -1,0 +1,133 @@
+"""What a notebook shows of what was found out about weights: the tables of the terminal, as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from steelyard.text.differences import (
+    OF_SEVERAL,
+    SPECTRUM,
+    diff_columns,
+    diff_remarks,
+    figure,
+    grouped,
+    look_at,
+    one_sided,
+    spectra_remarks,
+    spectrum_cells,
+    totals_line,
+)
+from steelyard.text.lineage import CHANCE, duplicates, kinship_cells, nearest_first, tree_lines
+from steelyard.text.lineage import HEAD as LINEAGE_HEAD
+from steelyard.text.markup import block, counted, foldable, lines, more, page, rows_html, within
+from steelyard.text.measured import check_lines, digest_lines
+from steelyard.text.plan import HEAD as PLAN_HEAD
+from steelyard.text.plan import plan_cells, plan_remarks
+from steelyard.text.statistics import grouped as grouped_figures
+from steelyard.text.statistics import left_out, nonfinite, stats_columns
+from steelyard.text.table import columns_from, name_text
+from steelyard.text.terminal import Screen
+
+if TYPE_CHECKING:
+    from steelyard.measures.check import Check
+    from steelyard.measures.diff import Diff
+    from steelyard.measures.digest import Digest
+    from steelyard.measures.lineage import Lineage
+    from steelyard.measures.spectra import Spectra
+    from steelyard.measures.stats import Stats
+    from steelyard.transfers.plan import Plan
+    from steelyard.transfers.proof import Proof
+    from steelyard.transfers.transferring import Transfer
+
+
+def stats_html(stats: Stats) -> str:
+    """Return the table of statistics."""
+    if not stats.rows:
+        return lines(["no weights"])
+    groups = grouped_figures(stats)
+    below = lines(left_out(stats.left_out)) + lines(nonfinite(stats), strong=True)
+
+    def made(most: int) -> str:
+        return page([rows_html(stats_columns(stats, groups[:most]), f"statistics by {stats.by}"), more(len(groups), most), below])
+
+    return within(len(groups), made)
+
+
+def diff_html(diff: Diff) -> str:
+    """Return the table of what differs, the greatest change first."""
+    groups = grouped([row for row in diff.rows if row.kind != "equal"])
+    several = [OF_SEVERAL] if any(len(group) > 1 and group[0].kind == "changed" for group in groups) else []
+    below = lines([*several, *diff_remarks(diff)]) + lines(one_sided(diff), strong=True) + lines(look_at(diff))
+
+    def made(most: int) -> str:
+        table = rows_html(diff_columns(groups[:most], Screen()), totals_line(diff))
+        return page([table, more(len(groups), most), below])
+
+    return within(len(groups), made)
+
+
+def spectra_html(found: Spectra) -> str:
+    """Return the table of spectra."""
+    if not found.rows:
+        return page([lines(spectra_remarks(found))])
+    rows = [spectrum_cells(row) for row in found.rows]
+    return _cells_html(SPECTRUM, rows, range(1, 9), "spectra", lines(spectra_remarks(found)))
+
+
+def lineage_html(found: Lineage) -> str:
+    """Return the table of pairs of nets, the nearest first, and the tree."""
+    if len(found.names) < 2:
+        return lines(["nothing to compare"])
+    tree_of_nets = "" if found.tree is None else block(tree_lines(found.tree))
+    chance = [CHANCE] if any(pair.p is not None for pair in found.pairs) else []
+    below = lines(duplicates(found)) + tree_of_nets + lines(chance)
+    rows = [kinship_cells(pair) for pair in nearest_first(found)]
+    return _cells_html(LINEAGE_HEAD, rows, range(2, 6), f"{len(found.names):,} nets", below)
+
+
+def check_html(check: Check) -> str:
+    """Return the table of findings, or a sentence that all is well."""
+    if not check.findings:
+        return page([lines(check_lines(check))])
+    rows = [
+        ("(all)" if found.name is None else name_text(found.name), found.kind, found.severity, found.what)
+        for found in check.findings
+    ]
+    caption = f"{counted(len(rows), 'finding')} in {counted(check.weights, 'weight')}"
+    return _cells_html(("weight", "kind", "severity", "found"), rows, (), caption, lines(check.notes))
+
+
+def digest_html(digest: Digest) -> str:
+    """Return the digest of the whole, and those of the weights put away."""
+    rows = [(name_text(name), own) for name, own in digest.weights.items()]
+    each = _cells_html(("name", "digest"), rows, (), "", "")
+    return page([lines(digest_lines(digest, each=False)), foldable(f"the digests of {counted(len(rows), 'weight')}", each)])
+
+
+def plan_html(plan: Plan) -> str:
+    """Return the table of what goes where."""
+    rows = list(plan_cells(plan))
+    return _cells_html(PLAN_HEAD, rows, (), counted(len(rows), "weight"), lines(plan_remarks(plan)))
+
+
+def proof_html(proof: Proof) -> str:
+    """Return the verdict, and how far apart each layer is put away."""
+    rows = [(name_text(each.source), name_text(each.target), figure(each.error)) for each in proof.layers]
+    layers = _cells_html(("layer", "of the target", "error"), rows, (2,), "", "")
+    folded = foldable(f"how far apart: {counted(len(rows), 'layer')}", layers) if rows else ""
+    return page([lines([repr(proof)], strong=True), folded])
+
+
+def transfer_html(transfer: Transfer) -> str:
+    """Return the plan and the proof."""
+    return page([proof_html(transfer.proof), plan_html(transfer.plan)])
+
+
+def _cells_html(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int], caption: str, below: str) -> str:
+    """Return the table of rows of texts, of which many are counted only, and what stands below it."""
+
+    def made(most: int) -> str:
+        return page([rows_html(columns_from(head, rows[:most], right), caption), more(len(rows), most), below])
+
+    return within(len(rows), made)

@@ -1,0 +1,121 @@
+"""Statistics as a table of text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from steelyard.measures.stats import TOGETHER
+from steelyard.text.rows import folded, span
+from steelyard.text.table import AXIS_ROLES, TIMES, Column, drawn, name_text, nonfinite_line, number_text
+from steelyard.text.terminal import Screen, screen_of
+
+if TYPE_CHECKING:
+    from steelyard.measures.stats import Figures, Stats
+
+NUMBERS = ("min", "q05", "median", "q95", "max", "mean", "std", "l1", "l2", "rms")
+COUNTS = ("zeros", "near_zeros", "nan", "inf")
+LEFT_OUT = 5
+
+
+def stats_table(stats: Stats) -> str:
+    """Return the table that printing statistics in Python shows."""
+    return "\n".join(stats_lines(stats, Screen(screen_of(sys.stdout).width)))
+
+
+def stats_lines(stats: Stats, screen: Screen, *, unfolded: bool = False) -> Iterator[str]:
+    """Yield the lines of the table, which weights are left out, and which are not finite.
+
+    Blocks that a model repeats have one row, whose figures are those of all their numbers, unless they are `unfolded`.
+    """
+    if not stats.rows:
+        yield "no weights"
+        return
+    yield from drawn(stats_columns(stats, grouped(stats, unfolded=unfolded)), screen)
+    yield from map(screen.broken, left_out(stats.left_out))
+    for line in nonfinite(stats):
+        yield screen.paint(screen.broken(line), "red")
+
+
+def grouped(stats: Stats, *, unfolded: bool = False) -> list[list[Figures]]:
+    """Return the rows, those of blocks that a model repeats together unless they are `unfolded`."""
+    if unfolded or stats.by != "weight":
+        return [[row] for row in stats.rows]
+    return folded(stats.rows, _name, _kind)
+
+
+def stats_columns(stats: Stats, groups: Sequence[Sequence[Figures]]) -> list[Column]:
+    """Return the columns that have anything to tell, with a row for each group."""
+    rows = [_joined(group) for group in groups]
+    records = [row.to_dict() for row in rows]
+    columns = (*_facts(stats, records, list(map(len, groups))), *_figures(rows, records))
+    return [column for column in columns if column.width]
+
+
+def _name(row: Figures) -> str:
+    return str(row.facts["name"])
+
+
+def _kind(row: Figures) -> object:
+    return row.facts["shape"], row.facts["dtype"], row.facts["role"]
+
+
+def _joined(group: Sequence[Figures]) -> Figures:
+    """Return what a row shows: one weight, or those of all blocks together."""
+    from steelyard.measures.stats import joined
+
+    return group[0] if len(group) == 1 else joined(group, span(_name(group[0]), _name(group[-1])))
+
+
+def _facts(stats: Stats, records: Sequence[dict[str, Any]], times: Sequence[int]) -> Iterator[Column]:
+    names = [name_text(record["name"]) if record["name"] or stats.by == "weight" else "(no layer)" for record in records]
+    yield Column("name", names, head=stats.by if stats.by in ("layer", "role") else "name")
+    yield Column("channel", [record.get("unit", "") for record in records])
+    shapes = [TIMES.join(map(str, record["shape"])) or "scalar" if "shape" in record else "" for record in records]
+    yield Column("shape", shapes if stats.by == "weight" else [])
+    yield Column("times", [f"{count:,} {TIMES}" if count > 1 else "" for count in times], right=True, head="")
+    yield Column("count", [f"{record['count']:,}" for record in records], right=True)
+
+
+def _figures(rows: Sequence[Figures], records: Sequence[dict[str, Any]]) -> Iterator[Column]:
+    histograms = _histograms(rows)
+    if histograms is not None:
+        yield histograms
+    for key in NUMBERS:
+        yield Column(key, [number_text(record.get(key)) for record in records], right=True)
+    for key in COUNTS:
+        texts = [f"{record[key]:,}" if record[key] else "" for record in records]
+        yield Column(key, texts if any(texts) else [], right=True, head=key.replace("_", " "))
+
+
+def _histograms(rows: Sequence[Figures]) -> Column | None:
+    """Return the histograms of all rows on one axis, as `ls --stats` shows them."""
+    from steelyard.text.sparkline import axis_of, bars, header
+
+    found = [(row._summary, row.facts.get("role")) for row in rows]
+    summaries = [summary for summary, _ in found if summary is not None and summary.wide]
+    if len(summaries) < len(found):
+        return None
+    end = axis_of([summary for summary, (_, role) in zip(summaries, found, strict=True) if role in AXIS_ROLES] or summaries)
+    return Column("histogram", [bars(summary, end) for summary in summaries], head=header(end))
+
+
+def nonfinite(stats: Stats) -> Iterator[str]:
+    """Yield a line that says which rows are not finite, if any are: by the weight and the place of the first such number."""
+    from steelyard.numerics.nonfinite import NonFinite
+
+    bad = [row for row in stats.rows if row.nan or row.inf]
+    places = [row.first_nonfinite or (_name(row), ()) for row in bad]
+    found = [NonFinite(name, row.nan, row.inf, place) for row, (name, place) in zip(bad, places, strict=True)]
+    if found:
+        what = stats.by if stats.by in TOGETHER[:-1] else "channel"
+        yield str(found[0]) if len(stats.rows) == 1 else nonfinite_line(found, len(stats.rows), what)
+
+
+def left_out(names: Sequence[str]) -> Iterator[str]:
+    """Yield a line that names the weights that have no such axis, if there are any."""
+    if names:
+        shown = ", ".join(name_text(name) for name in names[:LEFT_OUT])
+        more = f" and {len(names) - LEFT_OUT:,} more" if len(names) > LEFT_OUT else ""
+        yield f"left out, since they have no such axis or do not say: {shown}{more}"

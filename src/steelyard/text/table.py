@@ -1,0 +1,264 @@
+"""Weights as a table of text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from steelyard.core.weight import Weight
+from steelyard.errors import SteelyardError, printable
+from steelyard.storage.source import Stored
+from steelyard.text.rows import Measured, Row, rows_of
+from steelyard.text.terminal import Screen, cells, cut, in_units, padded, screen_of
+
+if TYPE_CHECKING:
+    from steelyard.core.weights import Weights
+    from steelyard.numerics.nonfinite import NonFinite
+    from steelyard.numerics.summary import Summary
+
+NAME_LIMIT = 1000
+"""Characters of a name that are shown where nothing else limits them."""
+NAME_LEAST = 28
+"""Cells that a name keeps while there are columns left that may go instead; two fifths of a narrow screen."""
+REDUNDANT = ("layer", "tied to")
+FIGURES = ("near_zeros", "l1", "q05", "q95", "rms", "l2", "zeros", "inf", "nan", "median", "count", "std")
+APART = ("mean abs", "cosine", "changed")
+EXPENDABLE = (
+    *(*REDUNDANT, "dtype", "role", "parameters", "times", *FIGURES, *APART),
+    *("mean", "max", "min", "most in", "largest", "histogram", "shape"),
+)
+"""The columns that a narrow screen does without, in this order; the redundant ones before a name is cut."""
+SIGNED = ("min", "q05", "median", "mean", "q95", "max", "largest", "cosine")
+"""The columns whose numbers are coloured by their sign."""
+TIMES = "\u00d7"
+FINDINGS = 5
+"""Weights that are not finite, or cannot be read, which are named one by one."""
+
+
+AXIS_ROLES = ("kernel", "recurrent kernel", "bias")
+"""Whose numbers set the axis of the histograms: scales of one, counters and embeddings would squeeze kernels into one bar."""
+
+
+class Column:
+    """A head, and a text for each row; `key` is the head unless the head says more."""
+
+    __slots__ = ("head", "key", "right", "texts", "width")
+
+    def __init__(self, key: str, texts: list[str], *, right: bool = False, head: str | None = None) -> None:
+        self.key = key
+        self.head = key if head is None else head
+        self.texts = texts
+        self.right = right
+        self.width = max(map(cells, set(texts)), default=0)
+        if self.width:
+            self.width = max(self.width, cells(self.head))
+
+
+def columns_from(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[Column]:
+    """Return the columns of rows of texts; those whose numbers are in `right` end together."""
+    return [Column(key, [row[nth] for row in rows], right=nth in right) for nth, key in enumerate(head)]
+
+
+def table(weights: Weights) -> str:
+    """Return the table that printing `weights` in Python shows: repeated blocks folded, no colours.
+
+    Weights of a live model are looked through for NaN and Inf, and one line names each that has some.
+    """
+    lines = list(listing(weights, Screen(screen_of(sys.stdout).width), grouped=True))
+    return "\n".join([*lines, *live_findings(weights)])
+
+
+def listing(
+    weights: Weights,
+    screen: Screen,
+    *,
+    unfolded: bool = False,
+    stats: Sequence[Measured] | None = None,
+    grouped: bool = False,
+) -> Iterator[str]:
+    """Yield the lines of the table, and the totals; with the `stats` of its rows what the numbers are.
+
+    With `grouped` a layer is written once for all its weights, without it on every line, as a pipe needs it.
+    """
+    if not weights:
+        yield "no weights"
+        return
+    rows = rows_of(weights, unfolded=unfolded) if stats is None else [found.row for found in stats]
+    columns = fact_columns(rows, grouped=grouped) + (number_columns(stats, axis_end(stats)) if stats is not None else [])
+    yield from drawn([column for column in columns if column.width], screen)
+    yield ""
+    yield screen.broken(totals(weights))
+    yield from map(screen.broken, notes(weights))
+    for line in remarks(stats or (), len(weights._distinct().weights)):
+        yield screen.paint(screen.broken(line), "red")
+
+
+def remarks(stats: Sequence[Measured], total: int) -> Iterator[str]:
+    """Yield which weights cannot be read, and which of the `total` hold NaN or Inf."""
+    yield from unreadable(stats)
+    yield from findings([weight for found in stats if not found.summary.finite for weight in found.row.counted], total)
+
+
+def unreadable(stats: Sequence[Measured]) -> Iterator[str]:
+    """Yield why a weight cannot be read, for the first five, and how many more there are."""
+    found = [f"{name_text(each.row.name)} cannot be read: {each.error}" for each in stats if each.error is not None]
+    yield from found[:FINDINGS]
+    if len(found) > FINDINGS:
+        yield f"... and {len(found) - FINDINGS:,} more weights that cannot be read"
+
+
+def totals(weights: Weights) -> str:
+    """Say how many weights, parameters and bytes there are; tied weights count once."""
+    return f"{count_text(weights)}, {weights.size:,} parameter{'s' * (weights.size != 1)}, {in_units(weights.nbytes)}"
+
+
+def notes(weights: Weights) -> list[str]:
+    """Return what the reader of a file noted for its user: that it holds training data too, or numbers that are rounded."""
+    found = weights.meta.get("notes")
+    return [printable(note, NAME_LIMIT) for note in found if isinstance(note, str)] if isinstance(found, list) else []
+
+
+def count_text(weights: Weights) -> str:
+    """Say how many weights there are, and how many of them are tied."""
+    tied = len(weights) - len(weights._distinct().weights)
+    count = f"{len(weights):,} weight{'s' * (len(weights) != 1)}"
+    return f"{count} ({tied:,} tied, counted once)" if tied else count
+
+
+def findings(weights: Sequence[Weight], total: int = 1) -> Iterator[str]:
+    """Yield a line that says which of the weights, of a `total` of so many, hold NaN or Inf, if any do."""
+    if not weights:
+        return
+    from steelyard.numerics.nonfinite import nonfinite  # not needed to list a file, and slow to import
+
+    found = list(nonfinite(weights))
+    if found:
+        yield str(found[0]) if total == 1 else nonfinite_line(found, total)
+
+
+def nonfinite_line(found: Sequence[NonFinite], total: int, what: str = "weight") -> str:
+    """Say how many of how many are not finite, and name the first five with the place of the first such number.
+
+    >>> from steelyard.numerics.nonfinite import NonFinite
+    >>> nonfinite_line([NonFinite("encoder.bias", 1, 0, (17,)), NonFinite("step", 0, 1, ())], 148)
+    '2 of 148 weights are not finite: encoder.bias[17] (1 NaN), step (1 Inf)'
+    """
+    named = ", ".join(f"{name_text(each.name)}{list(each.first) or ''} ({each.counts})" for each in found[:FINDINGS])
+    more = f" and {len(found) - FINDINGS:,} more" if len(found) > FINDINGS else ""
+    return f"{len(found):,} of {total:,} {what}s {'are' if len(found) > 1 else 'is'} not finite: {named}{more}"
+
+
+def live_findings(weights: Weights) -> Iterator[str]:
+    """Yield the findings of weights that are in memory; printing never fails because numbers cannot be read."""
+    if weights.live:
+        try:
+            listed = weights._distinct().weights
+            yield from findings(listed, len(listed))
+        except SteelyardError as error:
+            yield f"the numbers cannot be read: {error}"
+
+
+def shape_text(weight: Weight) -> str:
+    """Write a shape with a multiplication sign between its axes; a weight without axes is a scalar."""
+    return TIMES.join(map(str, weight.shape)) or "scalar"
+
+
+def dtype_text(weight: Weight) -> str:
+    """Write the dtype, and the file's own word where the numbers do not lie there as that dtype."""
+    other = weight.stored not in ("", weight.dtype) and not isinstance(weight.read, Stored)
+    return f"{weight.dtype} ({printable(weight.stored, 40)})" if other else weight.dtype
+
+
+def name_text(name: str) -> str:
+    """Write a name on one line, without what a terminal would obey; a bare tensor has none."""
+    return printable(name, NAME_LIMIT) or "(unnamed)"
+
+
+def fact_columns(rows: Sequence[Row], *, grouped: bool) -> list[Column]:
+    """Return the columns of facts."""
+    layers = [printable(row.layer, NAME_LIMIT) for row in rows]
+    if grouped:
+        layers = ["" if nth and layer == layers[nth - 1] else layer for nth, layer in enumerate(layers)]
+    tied = [row.weight.tied if row.weight.tied is not None and not row.counted else None for row in rows]
+    return [
+        Column("layer", layers),
+        Column("name", [name_text(row.name) for row in rows]),
+        Column("shape", [shape_text(row.weight) for row in rows]),
+        Column("dtype", [dtype_text(row.weight) for row in rows]),
+        Column("role", [str(row.weight.role) for row in rows]),
+        Column("times", [f"{row.times:,} {TIMES}" if row.times > 1 else "" for row in rows], right=True, head=""),
+        Column("parameters", [f"{row.size:,}" if row.counted else "tied" for row in rows], right=True),
+        Column("tied to", ["" if owner is None else name_text(owner) for owner in tied]),
+    ]
+
+
+def axis_end(stats: Sequence[Measured]) -> float:
+    """Return the end of the axis that all histograms have, which kernels and the like set."""
+    from steelyard.text.sparkline import axis_of
+
+    return axis_of([f.summary for f in stats if f.row.weight.role in AXIS_ROLES] or [f.summary for f in stats])
+
+
+def number_columns(stats: Sequence[Measured], end: float) -> list[Column]:
+    """Return the columns of what the numbers are, the histograms from minus to plus `end`."""
+    from steelyard.text.sparkline import bars, header
+
+    summaries = [found.summary for found in stats]
+    drawn = ["cannot be read" if found.error is not None else bars(found.summary, end) for found in stats]
+    columns = [Column("histogram", drawn, head=header(end))]
+    values: dict[str, Callable[[Summary], float | None]] = {
+        "min": lambda s: s.moments.minimum,
+        "mean": lambda s: s.moments.mean,
+        "max": lambda s: s.moments.maximum,
+    }
+    for head, value in values.items():
+        columns.append(Column(head, [number_text(value(summary)) for summary in summaries], right=True))
+    return columns
+
+
+def number_text(number: float | None) -> str:
+    """Write a number with four digits; blank where there is none."""
+    return "" if number is None else f"{number:.4g}"
+
+
+def drawn(columns: list[Column], screen: Screen) -> Iterator[str]:
+    """Yield the head and the lines of columns, one of which is called "name"; a narrow screen goes without some."""
+    columns = _fitting(columns, screen.width)
+    yield "  ".join(screen.paint(padded(cut(c.head, c.width), c.width, right=c.right), "dim") for c in columns).rstrip()
+    for cells_of_row in zip(*(_painted(column, screen) for column in columns), strict=True):
+        yield "  ".join(cells_of_row).rstrip()
+
+
+def _fitting(columns: list[Column], width: int | None) -> list[Column]:
+    """Leave columns out until a line fits; only then cut names. A pipe gets everything."""
+    if width is None:
+        return columns
+    name = next(column for column in columns if column.key == "name")
+
+    def room() -> int:
+        return width - sum(column.width + 2 for column in columns if column is not name)
+
+    for key in EXPENDABLE:
+        least = name.width if key in REDUNDANT else min(name.width, NAME_LEAST, width * 2 // 5)
+        if room() >= least:
+            break
+        columns = [column for column in columns if column.key != key]
+    name.width = max(min(name.width, room()), 1)
+    return columns
+
+
+def _painted(column: Column, screen: Screen) -> list[str]:
+    """Return the cells of a column: the layer's part of a name is dim, roles have their colours."""
+    shown = {text: padded(cut(text, column.width), column.width, right=column.right) for text in set(column.texts)}
+    texts = [shown[text] for text in column.texts]
+    if not screen.colour:
+        return texts
+    if column.key == "name":
+        leaves = [max(text.rfind("."), text.rfind("/")) + 1 for text in texts]
+        return [screen.paint(text[:leaf], "dim") + text[leaf:] for text, leaf in zip(texts, leaves, strict=True)]
+    if column.key == "role":
+        return [screen.paint(text, text.strip()) for text in texts]
+    if column.key in SIGNED:
+        return [screen.signed(text) for text in texts]
+    return [screen.paint(text, "dim") for text in texts] if column.key in ("layer", "times", "tied to") else texts

@@ -1,0 +1,97 @@
+"""One weight as text: its facts, what its numbers are, a picture of them, and the numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import product
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from steelyard.core.casting import standard
+from steelyard.core.weight import Weight
+from steelyard.errors import printable
+from steelyard.numerics.indexing import elements
+from steelyard.numerics.summary import Summary, summarise
+from steelyard.text.heatmap_text import can_be_drawn, heatmap_lines
+from steelyard.text.sparkline import axis_of, bars
+from steelyard.text.table import dtype_text, findings, name_text, number_text, shape_text
+from steelyard.text.terminal import Screen, in_units
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+WHOLE = 1000
+"""Elements up to which every one is written."""
+SMALL = 64
+"""Elements up to which every one is written below a picture of them too."""
+PAPER = 100
+"""The width of numbers where the screen has none."""
+NUMBER = re.compile(r"-?[0-9]+\.?[0-9]*(?:e[-+]?[0-9]+)?(?![0-9.]*j)")
+"""A number in an array's text. The parts of a complex one are none: they have signs of their own between them."""
+
+
+def described(weight: Weight, screen: Screen, *, values: bool = True, heatmap: bool | None = None) -> Iterator[str]:
+    """Yield the lines of one weight, and at the end whether it is finite.
+
+    `heatmap` says whether it is drawn; None draws a matrix where colours are shown. The `values` of one that is drawn follow
+    where it is small; of a large one that is not drawn the middle of each axis is left out.
+    """
+    summary = summarise([weight])
+    yield screen.paint(name_text(weight.name), "bold")
+    for key, text in facts(weight, summary, screen):
+        if text:
+            yield f"{screen.paint(f'  {key:<11}', 'dim')}{text}"
+    drawn = heatmap if heatmap is not None else values and screen.colour and can_be_drawn(weight)
+    if drawn:
+        yield ""
+        yield from heatmap_lines(weight, screen)
+    if values and (not drawn or weight.size <= SMALL):
+        yield ""
+        yield NUMBER.sub(lambda match: screen.signed(match[0]), values_text(weight, screen.width or PAPER))
+    if not summary.finite:
+        yield ""
+        for line in findings([weight]):
+            yield screen.paint(screen.broken(line), "red")
+
+
+def values_text(weight: Weight, width: int) -> str:
+    """Write the numbers as NumPy does; of a large weight no more is read than is shown."""
+    whole = weight.size <= WHOLE
+    ends = {1: 4, 2: 3, 3: 2, 4: 2}.get(len(weight.shape), 1)
+    array = weight.numpy() if whole else _edges(weight, ends)
+    return np.array2string(
+        array.astype(standard(array.dtype), copy=False),
+        max_line_width=width,
+        threshold=WHOLE if whole else 0,
+        edgeitems=ends,
+        precision=5,
+        separator=" ",
+    )
+
+
+def facts(weight: Weight, summary: Summary, screen: Screen) -> Iterator[tuple[str, str]]:
+    """Yield what is known of a weight, each fact with its word; of an empty summary nothing is said."""
+    yield "layer", printable(weight.layer)
+    yield "shape", f"{shape_text(weight)}  {printable(weight.axes)}".rstrip()
+    yield "dtype", dtype_text(weight)
+    yield "role", str(weight.role)
+    yield "trainable", {True: "yes", False: "no", None: ""}[weight.trainable]
+    yield "tied to", "" if weight.tied is None else name_text(weight.tied)
+    yield "parameters", f"{weight.size:,} ({in_units(weight.nbytes)})"
+    moments = summary.moments
+    if moments.count:
+        end = axis_of([summary])
+        figures = {"min": moments.minimum, "mean": moments.mean, "max": moments.maximum}
+        yield "numbers", "  ".join(f"{head} {screen.signed(number_text(number))}" for head, number in figures.items())
+        yield "histogram", f"{-end:g} {bars(summary, end)} {end:g}"
+
+
+def _edges(weight: Weight, ends: int) -> Array:
+    """Return an array whose axes have only their first and last `ends` places, and one between for the dots."""
+    places = [(*range(ends), ends, *range(n - ends, n)) if n > 2 * ends else range(n) for n in weight.shape]
+    steps = [prod(weight.shape[nth + 1 :]) for nth in range(len(weight.shape))]
+    wanted = [sum(place * step for place, step in zip(index, steps, strict=True)) for index in product(*places)]
+    return elements(weight, np.array(wanted)).reshape([len(place) for place in places])

@@ -1,0 +1,65 @@
+"""Weights as a tree of layers in HTML: a few rows are a table, many are put away by layer, to be opened one by one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from steelyard.text.markup import counted, foldable, lines, rows_html
+from steelyard.text.table import Column, fact_columns, number_columns
+
+if TYPE_CHECKING:
+    from steelyard.text.rows import Measured
+
+OPEN = 40
+"""Rows up to which nothing is put away."""
+_DEEPEST = 16
+"""Words of a name that are looked at."""
+
+
+def tree(found: Sequence[Measured], end: float | None, caption: str = "") -> Iterator[str]:
+    """Yield a table, or a foldable part for each layer, by the first word of their names in which the rows differ.
+
+    Histograms reach from minus to plus `end`; without it nothing is said of the numbers. What is alone in its layer is
+    not put away.
+    """
+    words = [re.split(r"[./]", each.row.name, maxsplit=_DEEPEST) for each in found]
+    depth = next((nth for nth in range(_DEEPEST + 1) if any(own[: nth + 1] != words[0][: nth + 1] for own in words)), None)
+    if len(found) <= OPEN or depth is None:
+        yield rows_html(_columns(found, end), caption)
+        return
+    if caption:
+        yield lines([caption if end is None else f"{caption}; histograms reach from {-end:g} to {end:g}"])
+    keys = iter(words)
+    groups = [list(members) for _, members in groupby(found, lambda _: next(keys)[: depth + 1])]
+    for alone, some in groupby(groups, lambda group: len(group) == 1):
+        if alone:
+            yield rows_html(_columns([group[0] for group in some], end))
+        else:
+            yield from (_layer(group, depth, end) for group in some)
+
+
+def _layer(group: Sequence[Measured], depth: int, end: float | None) -> str:
+    count, size = (sum(getattr(each.row, word) for each in group) for word in ("times", "size"))
+    name = "".join(re.split(r"([./])", group[0].row.name, maxsplit=_DEEPEST)[: 2 * depth + 1])
+    title = f"{name or '(unnamed)'} \u00b7 {counted(count, 'weight')}, {counted(size, 'parameter')}"
+    return foldable(title, "".join(tree(group, end)), bars="" if end is None else _bars(group, end))
+
+
+def _bars(group: Sequence[Measured], end: float) -> str:
+    """Return the histogram of all numbers of a layer."""
+    from steelyard.numerics.summary import Summary
+    from steelyard.text.sparkline import bars
+
+    whole = Summary()
+    for each in group:
+        whole.merge(each.summary)
+    return bars(whole, end)
+
+
+def _columns(found: Sequence[Measured], end: float | None) -> list[Column]:
+    """Return the columns of the terminal's table, but for the layer, which each name begins with."""
+    columns = [column for column in fact_columns([each.row for each in found], grouped=False) if column.key != "layer"]
+    return columns if end is None else columns + number_columns(found, end)

@@ -1,1 +1,0 @@
-"""What can be seen of weights: as text, and as HTML."""

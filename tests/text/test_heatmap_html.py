@@ -1,0 +1,88 @@
+"""Heat maps: known numbers have known colours, on a scale that is symmetric about zero."""
+
+import re
+
+import numpy as np
+import pytest
+from htmlread import Page
+
+from steelyard.core.readers import from_array
+from steelyard.numerics.picture import picture
+from steelyard.text.heatmap_html import HEIGHT, WIDTH, colour, heat_map
+
+
+def drawn(values):
+    return heat_map(picture(from_array("w", np.array(values)), HEIGHT, WIDTH), "w")
+
+
+def cells(text):
+    """The place, number and colour of each cell."""
+    return re.findall(r'<td title="([^"]*): ([^"]*)" style="padding:0;background-color:([^;]*);">', text)
+
+
+def test_blue_is_negative_orange_positive_and_the_page_shines_through_zero():
+    found = cells(drawn([[1.0, -2.0], [0.0, 2.0]]))
+    assert found == [
+        ("0, 0", "1", "#d55e0080"),
+        ("0, 1", "-2", "#0072b2ff"),
+        ("1, 0", "0", "#d55e0000"),
+        ("1, 1", "2", "#d55e00ff"),
+    ]
+
+
+def test_the_scale_is_symmetric():
+    assert [colour(-x, 1.0)[7:] for x in (0.1, 0.5, 1.0)] == [colour(x, 1.0)[7:] for x in (0.1, 0.5, 1.0)]
+
+
+def test_an_outlier_does_not_make_all_others_pale_and_the_legend_says_that_it_is_beyond():
+    values = np.ones((20, 20))
+    values[3, 4] = -1000.0
+    text = drawn(values)
+    assert {shade for _, number, shade in cells(text) if number == "1"} == {"#d55e00ff"}
+    assert ("3, 4", "-1000", "#0072b2ff") in cells(text)
+    assert "≤ -1" in Page(text).cells
+    assert "≥ 1" in Page(text).cells
+
+
+def test_without_outliers_the_legend_ends_at_the_largest_number():
+    assert [cell for cell in Page(drawn([[1.0, -2.0]])).cells if cell] == ["-2", "2"]
+
+
+def test_one_number_among_very_many_zeros_is_seen():
+    values = np.zeros((20, 20))
+    values[0, 0] = 0.25
+    text = drawn(values)
+    assert cells(text)[0] == ("0, 0", "0.25", "#d55e00ff")
+    assert "0.25" in Page(text).cells
+
+
+def test_what_is_not_finite_is_a_cross_without_a_colour():
+    text = drawn([[1.0, np.nan]])
+    assert '<td title="0, 1: not finite"' in text
+    assert len(cells(text)) == 1
+    assert "× holds NaN or Inf" in text
+
+
+def test_a_weight_of_nothing_but_nan_has_crosses_only():
+    text = drawn([[np.nan, np.inf]])
+    assert not cells(text)
+    assert Page(text).rows[0] == ["×", "×"]
+
+
+@pytest.mark.parametrize("shape", [(1,), (500,), (100, 3), (3, 100), (256, 256, 3, 3)])
+def test_there_are_no_more_cells_than_a_notebook_should_keep(shape):
+    values = np.random.default_rng(0).normal(size=shape)
+    found = cells(text := drawn(values))
+    assert len(found) <= HEIGHT * WIDTH
+    assert max(abs(float(number)) for _, number, _ in found) == pytest.approx(np.abs(values).max(), rel=1e-3)
+    assert len(text.encode()) < 130_000
+
+
+def test_the_caption_says_what_a_cell_is():
+    assert Page(drawn(np.ones((48, 96)))).captions == [
+        "w, drawn as 48 × 96: each cell is the largest of 2 × 2 numbers, by magnitude"
+    ]
+
+
+def test_a_weight_without_numbers_has_no_heat_map():
+    assert drawn(np.zeros((0, 3))) == ""

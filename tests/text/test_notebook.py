@@ -1,0 +1,268 @@
+"""Weights as HTML: escaped, without scripts, foldable, capped, and read no further than a glance is worth."""
+
+import re
+from itertools import count
+
+import numpy as np
+import pytest
+from htmlread import Page
+
+import steelyard
+from steelyard import Weight, Weights
+from steelyard.core.readers import from_array, refusing
+from steelyard.errors import FormatError
+from steelyard.numerics.summary import summarise
+from steelyard.text import notebook
+from steelyard.text.rows import measured, rows_of
+from steelyard.text.sparkline import bars
+from steelyard.text.table import listing
+from steelyard.text.terminal import Screen
+
+HOSTILE = [
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(2)</script>",
+    "\"' onmouseover='x",
+    "a\x1b[2J\u202eb",
+    "&lt;b&gt;",
+    "</td></table>",
+    "</details></summary>",
+]
+
+
+def page(weights):
+    return Page(steelyard.weights(weights)._repr_html_())
+
+
+def unread(name, shape, dtype="float32"):
+    """A weight that fails the test as soon as anybody reads it."""
+
+    def read(start, stop):
+        pytest.fail(f"{name} was read")
+
+    return Weight(name=name, shape=shape, dtype=dtype, read=read)
+
+
+def test_a_table_has_every_weight_and_the_totals():
+    read = page({"fc": {"kernel": np.zeros((2, 3)), "bias": np.zeros(3)}})
+    assert read.rows[0][:5] == ["name", "shape", "dtype", "role", "parameters"]
+    assert read.rows[1][:5] == ["fc.kernel", "2×3", "float64", "kernel", "6"]
+    assert "fc.bias" in read.cells
+    assert read.captions == ["2 weights, 9 parameters, 72 bytes"]
+
+
+def test_its_cells_are_those_of_the_table_in_the_terminal():
+    weights = steelyard.weights({"fc": {"kernel": np.random.default_rng(0).normal(size=(20, 30)), "bias": np.zeros(30)}})
+    in_terminal = "\n".join(listing(weights, Screen(), stats=list(measured(rows_of(weights)))))
+    cells = [cell.strip() for cell in page(weights).cells if cell]
+    assert len(cells) == 3 * 9
+    assert all(cell in in_terminal for cell in cells)
+
+
+def test_numbers_of_a_small_model_are_shown_with_histograms_on_one_axis():
+    read = page({"fc": {"kernel": np.linspace(-1, 1, 1700).reshape(17, 100), "bias": np.full(3, 0.5)}})
+    assert read.rows[0][5:] == [" -1      0       1", "min", "mean", "max"]
+    assert read.rows[1][5].strip() == "█" * 17
+    assert read.rows[2][5].strip() == "▁▁▁▁▁▁▁▁▁▁▁▁█▁▁▁▁"
+    assert read.rows[2][6:] == ["0.5", "0.5", "0.5"]
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_name_is_text_wherever_it_stands(name, many):
+    weights = {f"{name}.{letter}.{2 * i}": np.array([np.nan]) for letter in ("ab" if many else "a") for i in range(30)}
+    weights[name] = np.zeros(2)
+    read = page(weights)
+    assert not set("\x1b\u202e") & set(read.text)
+    if name.isprintable():
+        assert name in read.cells
+    assert ("details" in read.tags) is many
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_name_is_text_in_the_display_of_one_weight(name):
+    read = Page(from_array(name, np.eye(2), layer=name, tied=name, axes=f"{name} in", stored=name)._repr_html_())
+    assert not set("\x1b\u202e") & set(read.text)
+    if name.isprintable():
+        assert read.captions[0] == name
+        assert read.text.count(name) == 6
+
+
+def test_there_is_no_script_no_drawing_no_link_and_no_colour_of_its_own():
+    text = steelyard.weights({"w": np.zeros(2)})._repr_html_()
+    assert not re.search(r"<script|<svg|<img|<link|<style|href|src=|url\(|colou?r|background", text)
+
+
+def test_a_heat_map_is_the_only_thing_with_colours_and_its_cells_have_no_text():
+    text = from_array("w", np.eye(3))._repr_html_()
+    assert not re.search(r"[^-]color:", text)
+    assert not re.findall(r"<td[^>]*background-color[^>]*>[^<]", text)
+
+
+def test_repeated_blocks_are_folded():
+    read = page({f"h.{i}.w": np.zeros(2) for i in range(12)})
+    assert "h.[0-11].w" in read.cells
+    assert "12 ×" in read.cells
+
+
+def test_many_rows_are_put_away_by_layer():
+    weights = {f"net.{part}.{chr(97 + i)}.w": np.zeros(i + 1) for part in ("encoder", "decoder") for i in range(25)}
+    read = page(weights)
+    assert read.tags.count("details") == 2
+    assert read.summaries[0] == "net.encoder · 25 weights, 325 parameters"
+    assert "histograms reach from -1 to 1" in read.text
+    assert len([cell for cell in read.cells if cell.startswith("net.")]) == 50
+
+
+def test_a_layer_of_many_rows_has_its_own_layers_within():
+    weights = {
+        f"{part}/{i}/{chr(97 + j)}": np.zeros((i + 1, j + 1)) for part in ("one", "two") for i in range(9) for j in range(5)
+    }
+    weights |= {"head": np.zeros(3), "bias": np.zeros(2)}
+    read = page(weights)
+    assert [title.partition(" ")[0] for title in read.summaries] == [
+        "one",
+        *(f"one/{i}" for i in range(9)),
+        "two",
+        *(f"two/{i}" for i in range(9)),
+    ]
+    assert read.rows[-2][0] == "head"  # alone in its layer, it is not put away
+
+
+def test_a_layer_that_is_put_away_shows_the_histogram_of_all_its_numbers():
+    weights = {f"{part}.{chr(97 + i)}": np.full(i + 1, sign * i / 29) for part, sign in (("a", -1), ("b", 1)) for i in range(30)}
+    read = page(weights)
+    for part in "ab":
+        whole = np.concatenate([array for name, array in weights.items() if name.startswith(part)])
+        title = next(title for title in read.summaries if title.startswith(part))
+        assert f"{title} {bars(summarise([from_array('all', whole)]), 1.0)}" in read.text
+
+
+def test_no_more_than_200_rows_are_shown():
+    text = steelyard.weights({f"{chr(97 + i % 26)}{i}.w": np.zeros(i + 1) for i in range(2000)})._repr_html_()
+    read = Page(text)
+    assert read.tags.count("tr") == 200 + read.tags.count("thead")
+    assert "... and 1,800 more rows; select(...)" in read.text
+    assert "2,000 weights" in read.text
+    assert len(text.encode()) < 200 << 10
+
+
+def test_a_display_stays_below_200_kib_whatever_the_names():
+    names = ["".join("&\"'<"[(nth >> bit) % 4] for bit in range(0, 900, 2)) + str(nth) for nth in range(2**20, 2**20 + 300)]
+    read = page({name: np.zeros(nth + 1) for nth, name in enumerate(names)})
+    assert len(read.source.encode()) < 200 << 10
+    shown = read.tags.count("tr") - read.tags.count("thead")
+    assert f"... and {300 - shown:,} more rows" in read.text
+    assert shown >= 50
+
+
+def test_names_of_very_many_words_make_a_table():
+    assert page({f"{'a.' * 40}{chr(97 + nth)}": np.zeros(nth + 1) for nth in range(60)}).tags.count("tr") == 61
+
+
+def test_nothing_is_read_of_what_is_large():
+    weights = Weights([unread("large", (notebook.READ,)), unread("small", (2,))])
+    read = page(weights)
+    assert "histograms" not in read.text
+    assert read.rows[0] == ["name", "shape", "dtype", "role", "parameters"]
+    assert "the numbers, 512.0 MiB, are not read to show this; steelyard.stats(...) reads them" in read.text
+
+
+def test_nothing_is_read_of_very_many_weights():
+    assert "are not read to show this" in page(Weights([unread(str(nth), (1,)) for nth in range(5000)])).text
+
+
+def test_nothing_is_read_of_a_file_on_another_machine(tmp_path):
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    steelyard.save({"w": np.ones((300, 300)), "v": np.ones(3)}, tmp_path / "w.npz")
+    MemoryFileSystem().pipe("/far/w.npz", (tmp_path / "w.npz").read_bytes())
+    far = steelyard.weights("memory://far/w.npz")
+    for weights in (far, far.select("w")):
+        assert weights.remote
+        assert "are not read to show this" in page(weights).text
+    near = steelyard.weights(tmp_path / "w.npz")
+    assert not near.remote
+    assert "are not read to show this" not in page(near).text
+
+
+def test_a_small_file_is_read_once_to_be_shown():
+    reads = count()
+
+    def read(start, stop):
+        next(reads)
+        return np.ones(stop - start, "f4")
+
+    assert page(Weights([Weight(name="w", shape=(1000,), dtype="float32", read=read)])).rows[1][-3:] == ["1", "1", "1"]
+    assert next(reads) == 1
+
+
+def test_a_weight_that_cannot_be_read_is_told_and_the_others_are_shown():
+    broken = refusing(FormatError("net.bin", "the file ends <here>"))
+    weights = Weights([Weight(name="bad", shape=(2,), dtype="float32", read=broken), from_array("good", np.ones(2))])
+    read = page(weights)
+    assert "cannot be read" in read.rows[1]
+    assert read.rows[2][-1] == "1"
+    assert "bad cannot be read: net.bin: the file ends <here>" in read.text
+    assert "the numbers cannot be read: net.bin: the file ends <here>" in Page(weights["bad"]._repr_html_()).text
+
+
+def test_nan_is_said_of_live_weights():
+    assert "w is not finite: 1 NaN, first at [1]" in page({"w": np.array([0.0, np.nan])}).text
+
+
+def test_nan_is_said_of_live_weights_that_are_too_large_for_a_histogram(monkeypatch):
+    monkeypatch.setattr(notebook, "READ", 10)
+    read = page({"w": np.array([0.0, np.nan])})
+    assert "w is not finite: 1 NaN, first at [1]" in read.text
+    assert "are not read to show this" in read.text
+
+
+def test_an_empty_model_says_so():
+    assert page({}).text == "no weights"
+
+
+def test_a_tied_weight_names_its_owner():
+    shared = np.zeros((2, 2))
+    read = page({"a": shared, "b": shared})
+    place = read.rows[0].index("tied to")
+    assert [row[place] for row in read.rows[1:]] == ["", "a"]
+
+
+def test_one_weight_shows_its_facts_its_figures_a_heat_map_and_the_numbers():
+    values = np.array([[1.0, -3.0, 0.0], [2.0, 2.0, 0.5]], "f2")
+    read = Page(from_array("fc.weight", values, layer="fc", role=steelyard.Role.KERNEL, axes="out in")._repr_html_())
+    facts = {row[0]: row[1] for row in read.rows if len(row) == 2}
+    assert facts["shape"] == "2×3  out in"
+    assert facts["numbers"] == "min -3  mean 0.4167  max 2"
+    assert (
+        facts["spread"]
+        == f"std {values.astype(float).std():.4g}  q05 -3  median 0.5  q95 2  l2 {np.linalg.norm(values.astype(float)):.4g}  zeros 1"
+    )
+    assert read.captions == ["fc.weight", "fc.weight, drawn as 2 × 3: each cell is one number"]
+    assert "[[ 1.  -3.   0. ]\n [ 2.   2.   0.5]]" in read.text
+    assert read.summaries == ["numbers"]
+
+
+def test_one_large_weight_is_not_read():
+    read = Page(unread("large", (notebook.READ,))._repr_html_())
+    assert read.captions == ["large"]
+    assert "the numbers, 512.0 MiB, are not read to show this" in read.text
+    assert read.tags.count("table") == 1
+
+
+def test_one_weight_stays_below_200_kib_and_says_where_it_is_not_finite():
+    values = np.random.default_rng(0).normal(size=(96, 48, 3, 3))
+    values[5, 4, 2, 1] = np.inf
+    read = Page(from_array("conv", values)._repr_html_())
+    assert len(read.source.encode()) < 200 << 10
+    assert "conv is not finite: 1 Inf, first at [5, 4, 2, 1]" in read.text
+    assert read.cells.count("×") == 1
+
+
+@pytest.mark.parametrize(
+    "values", [np.zeros((0, 3)), np.array(2.5), np.array([1 + 2j, 3j]), np.array([True, False]), np.full(3, np.nan)]
+)
+def test_any_kind_of_weight_is_shown(values):
+    read = Page(from_array("w", values)._repr_html_())
+    assert "numbers" in read.summaries
+    assert page({"w": values}).rows[1][0] == "w"

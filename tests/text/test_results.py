@@ -1,0 +1,119 @@
+"""What was found out about weights, as HTML: what the terminal says, no more and no less."""
+
+import re
+
+import numpy as np
+import pytest
+from htmlread import Page
+
+import steelyard
+from steelyard.measures.stats import Stats
+from steelyard.text.markup import LIMIT
+from steelyard.transfers.proof import LayerError, Proof
+
+RNG = np.random.default_rng(0)
+A = {
+    "fc": {"weight": RNG.normal(size=(30, 20)), "bias": RNG.normal(size=30)},
+    "head.weight": RNG.normal(size=(10, 30)),
+    "gone": np.ones(3),
+}
+B = {
+    **A,
+    "head.weight": A["head.weight"] * 2,
+    "fc": {"weight": A["fc"]["weight"] + 1e-3, "bias": A["fc"]["bias"]},
+    "new": np.ones((2, 2)),
+}
+del B["gone"]
+BAD = {"a": np.array([1.0, np.nan]), "same": np.zeros((8, 8)), "fine": RNG.normal(size=(8, 8))}
+HOSTILE = "<img src=x onerror=alert(1)>\u202e</td></details>"
+
+
+def net():
+    import torch
+
+    return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+
+
+def transferred():
+    import torch
+
+    return steelyard.transfer(net(), into=net(), probe=torch.ones(3, 4))
+
+
+RESULTS = {
+    "stats": lambda: steelyard.stats(A),
+    "stats by role": lambda: steelyard.stats(A, "role"),
+    "stats that are not finite": lambda: steelyard.stats(BAD),
+    "no stats": lambda: steelyard.stats({}),
+    "diff": lambda: steelyard.diff(A, B),
+    "no diff": lambda: steelyard.diff(A, A),
+    "spectra": lambda: steelyard.spectra(A),
+    "no spectra": lambda: steelyard.spectra({"a": np.ones(3)}),
+    "check": lambda: steelyard.check(BAD, health=True),
+    "good check": lambda: steelyard.check(A),
+    "digest": lambda: steelyard.digest(A, "sha256"),
+    "lineage": lambda: steelyard.compare({"a": A, "b": A, "c": B}),
+    "plan": lambda: steelyard.plan(net(), into=net()),
+    "transfer": transferred,
+    "refuted": lambda: Proof(max_abs=0.5, max_rel=0.25, layers=[LayerError("a", "b", 0.25)], tolerance=1e-5),
+    "not proven": lambda: Proof("no probe was given"),
+}
+
+
+def words(text):
+    return set(re.findall(r"[\w.×]{3,}", text))
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_every_word_and_number_of_the_terminal_is_in_the_notebook(name):
+    result = RESULTS[name]()
+    read = Page(result._repr_html_())
+    empty = {"turn"}  # the head of a column that a notebook leaves out where it is empty
+    assert words(repr(result)) - words(" ".join(read.pieces)) - empty == set()
+
+
+@pytest.mark.parametrize("name", ["stats", "diff", "spectra", "check", "digest", "lineage", "plan", "transfer"])
+def test_tables_have_heads_captions_or_summaries_and_a_head_for_each_row(name):
+    read = Page(RESULTS[name]()._repr_html_())  # which sees to it that each head has its scope
+    assert read.captions or read.summaries
+    assert (
+        read.tags.count("th") == len(read.rows[0]) * read.tags.count("thead") + read.tags.count("tr") - read.tags.count("thead")
+        or name == "transfer"
+    )
+
+
+def test_a_result_of_very_many_rows_is_cut_and_says_so():
+    rows = steelyard.stats({"w": np.arange(3000.0)}).rows * 1000
+    read = Page(Stats("weight", rows)._repr_html_())
+    assert read.tags.count("tr") == LIMIT + 1
+    assert "... and 800 more rows" in read.text
+    assert len(read.source.encode()) < 200 << 10
+
+
+def test_very_many_sentences_are_cut_before_rows_are():
+    found = steelyard.spectra(
+        {f"w{nth}": np.outer(np.arange(1.0, 41), np.ones(30)) + RNG.normal(size=(40, 30)) for nth in range(60)}
+    )
+    assert sum(bool(row.verdict) for row in found.rows) == 60
+    read = Page(found._repr_html_())
+    assert read.tags.count("tr") == 61
+    assert "... and 41 more lines" in read.text
+
+
+def test_hostile_names_are_text_in_every_result():
+    hostile = {HOSTILE: RNG.normal(size=(8, 8)), "b": np.array([np.nan])}
+    other = {HOSTILE: hostile[HOSTILE] + 1, "b": np.array([np.nan])}
+    results = [
+        steelyard.stats(hostile),
+        steelyard.diff(hostile, other),
+        steelyard.spectra(hostile),
+        steelyard.check({HOSTILE: np.array([np.nan])}),
+        steelyard.digest(hostile, "sha256"),
+        steelyard.compare({HOSTILE: hostile, "b": other}),
+        Proof(f"why {HOSTILE}"),
+        Proof(layers=[LayerError(HOSTILE, HOSTILE, 1.0)]),
+    ]
+    for result in results:
+        read = Page(result._repr_html_())
+        assert HOSTILE.replace("\u202e", "\\u202e") in read.text
+        assert "\u202e" not in read.text
