@@ -73,7 +73,7 @@ def cpu_seconds(code, *paths):
 
 def main():
     import steelyard
-    from steelyard.measures import sidebyside
+    from steelyard.measures.diff import entries as sidebyside
 
     tensors = int(sys.argv[1]) if len(sys.argv) > 1 else 60
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:

@@ -8,7 +8,7 @@ import time
 import numpy as np
 from timing import best, ready, report
 
-from steelyard.transfers.transferring import plan, transfer
+from steelyard.transfers.transfer import plan, transfer
 
 WIDTHS = (5000, 5001, 5002, 5003)
 """Widths of the kernels, all different, so that each has one partner."""

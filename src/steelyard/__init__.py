@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from steelyard.measures.patch import apply, patch
     from steelyard.measures.spectra import spectra
     from steelyard.transfers.build import build
-    from steelyard.transfers.transferring import plan, transfer
+    from steelyard.transfers.transfer import plan, transfer
 
 __version__ = "0.1.0"
 
@@ -51,10 +51,10 @@ _LATER = {
     "compare": "measures.lineage",
     "diff": "measures.diff",
     "patch": "measures.patch",
-    "plan": "transfers.transferring",
+    "plan": "transfers.transfer",
     "report": "inspector.report",
     "spectra": "measures.spectra",
-    "transfer": "transfers.transferring",
+    "transfer": "transfers.transfer",
 }
 """What is imported when it is asked for: the module of each function."""
 _ROOMS = ("plot",)

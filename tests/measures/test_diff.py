@@ -19,8 +19,8 @@ import steelyard
 from steelyard.cli import main
 from steelyard.core.readers import from_array
 from steelyard.errors import ShapeError
-from steelyard.measures import sidebyside
-from steelyard.measures.sidebyside import STEP, Sums, Tolerance, compare, side_by_side
+from steelyard.measures.diff import entries as sidebyside
+from steelyard.measures.diff.entries import STEP, Sums, Tolerance, compare, side_by_side
 
 FLOATS = ["float16", "float32", "float64", "bfloat16", "float8_e4m3fn"]
 INTS = ["int8", "uint8", "int32", "int64", "uint64", "bool"]

@@ -10,7 +10,7 @@ from steelyard.core.readers import from_array, refusing
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError
-from steelyard.measures.looking import looks
+from steelyard.measures.check.survey import looks
 from steelyard.numerics.picture import Drawing, change, part_of_matrix, picture
 
 

@@ -82,7 +82,7 @@ def test_large_matrices_give_the_largest_values_within_the_stated_error(shape, k
 
 @pytest.mark.parametrize("shape", [(60, 30000), (30000, 60)])
 def test_long_matrices_are_summed_up_instead_of_held(monkeypatch, shape):
-    from steelyard.measures import singular
+    from steelyard.measures.spectra import singular
 
     monkeypatch.setattr(singular, "WHOLE", 1000)
     matrix = np.random.default_rng(0).standard_normal(shape)

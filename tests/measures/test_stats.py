@@ -21,8 +21,7 @@ from steelyard.cli import main
 from steelyard.core.readers import from_array
 from steelyard.core.weights import Weights
 from steelyard.errors import MissingExtraError, ShapeError, WeightNotFoundError
-from steelyard.measures import channels
-from steelyard.measures.stats import FIGURES, stats
+from steelyard.measures.stats import FIGURES, channels, stats
 
 
 @pytest.fixture(scope="module")

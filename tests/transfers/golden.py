@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import steelyard
-from steelyard.transfers.transferring import transfer
+from steelyard.transfers.transfer import transfer
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("STEELYARD_SHARED", ROOT.parent / "shared"))

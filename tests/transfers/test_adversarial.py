@@ -12,7 +12,7 @@ from torch import nn
 
 import steelyard
 from steelyard.errors import SteelyardError
-from steelyard.transfers.transferring import transfer
+from steelyard.transfers.transfer import transfer
 
 WIDTHS = st.lists(st.sampled_from([3, 3, 3, 4]), min_size=3, max_size=7)
 EXAMPLES = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -7,7 +7,7 @@ import torch
 from keras import layers as L
 from torch import nn
 
-from steelyard.transfers.transferring import transfer
+from steelyard.transfers.transfer import transfer
 
 FLOW = "its place in the flow of data"
 

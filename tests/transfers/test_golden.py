@@ -4,7 +4,7 @@ import pytest
 from transfers import golden
 
 from steelyard.errors import AmbiguityError
-from steelyard.transfers.transferring import transfer
+from steelyard.transfers.transfer import transfer
 
 GRAPHS = ("onnx", "tflite")
 """Sources that the index names files of, and no pairs: they go wherever the net of PyTorch or Keras goes."""

@@ -10,7 +10,7 @@ from transfers.golden import SHARED
 
 import steelyard
 from steelyard.errors import AmbiguityError
-from steelyard.transfers.transferring import transfer
+from steelyard.transfers.transfer import transfer
 
 NNET = SHARED / "r/fixtures/nnet"
 MODELS = [path.stem for path in sorted(NNET.glob("*.json")) if "layers" in json.loads(path.read_text())]

@@ -10,7 +10,7 @@ from torch import nn
 import steelyard
 from steelyard.errors import AmbiguityError, LossyError, ProofError, ShapeError
 from steelyard.transfers.rules import reversed_rule
-from steelyard.transfers.transferring import plan, transfer
+from steelyard.transfers.transfer import plan, transfer
 
 
 def layer(out, into, seed=0, **leaves):

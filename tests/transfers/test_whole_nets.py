@@ -7,7 +7,7 @@ import pytest
 from transfers import nets
 
 from steelyard.errors import AmbiguityError, ShapeError
-from steelyard.transfers.transferring import plan, transfer
+from steelyard.transfers.transfer import plan, transfer
 
 WAYS = [pytest.param(net, *way, id=f"{net}-{way[0]}-{way[1]}") for net in nets.INPUTS for way in permutations(nets.BUILDERS, 2)]
 

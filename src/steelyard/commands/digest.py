@@ -70,7 +70,7 @@ def _digest(file: str, args: argparse.Namespace, algorithm: str, layout: str) ->
 
 def _verified(args: argparse.Namespace) -> int:
     """Verify lists, and return the exit status."""
-    from steelyard.measures.verify import verify
+    from steelyard.measures.digest.checklist import verify
 
     records, bad = [], 0
     if args.total:

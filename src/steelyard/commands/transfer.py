@@ -45,7 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _show_plan(args: argparse.Namespace, words: dict[str, Any]) -> None:
-    from steelyard.transfers.transferring import plan
+    from steelyard.transfers.transfer import plan
 
     made = plan(args.file, into=args.into, **words)
     if args.json:
@@ -59,7 +59,7 @@ def _write(args: argparse.Namespace, words: dict[str, Any]) -> None:
     from steelyard.io import weights
     from steelyard.text.progress import following
     from steelyard.transfers.proof import not_run
-    from steelyard.transfers.transferring import transfer
+    from steelyard.transfers.transfer import transfer
 
     with following(weights(args.file), "reading") as source:
         done = transfer(source, into=args.into, **words)

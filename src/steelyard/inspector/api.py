@@ -29,7 +29,7 @@ from steelyard.inspector.details import (
 )
 from steelyard.inspector.index import Row, Side, difference_record, finding_record, index_of, rows_of
 from steelyard.inspector.packing import pack
-from steelyard.measures.looking import look
+from steelyard.measures.check.survey import look
 from steelyard.measures.spectra import EXACT, spectrum, without, work
 from steelyard.numerics.blocks import is_shared
 from steelyard.numerics.matrices import matrix_shape

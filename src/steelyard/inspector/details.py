@@ -13,7 +13,7 @@ from steelyard.text.sparkline import LARGEST, relative
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Weight
-    from steelyard.measures.looking import Look
+    from steelyard.measures.check.survey import Look
     from steelyard.measures.spectra import Spectrum
     from steelyard.numerics.picture import Picture
     from steelyard.numerics.summary import Summary

@@ -14,7 +14,7 @@ from steelyard.core.weights import Weights
 from steelyard.errors import printable
 from steelyard.io import weights
 from steelyard.measures.check import would_have_run
-from steelyard.measures.pairs import Couple, couple
+from steelyard.measures.diff.pairing import Couple, couple
 from steelyard.numerics.picture import matrix_of
 from steelyard.text.records import weight_record
 from steelyard.text.table import notes

@@ -11,9 +11,9 @@ from steelyard.core.weight import Weight
 from steelyard.errors import SteelyardError
 from steelyard.inspector.details import SPARK, detail_of, filters_record, grid, picture_record, spectrum_record
 from steelyard.inspector.index import FIGURES, Row, Side, difference_columns, finding_record, index_of
+from steelyard.measures.check.survey import Look, looks
 from steelyard.measures.diff import Difference, differences
 from steelyard.measures.filters import axes_of_filters
-from steelyard.measures.looking import Look, looks
 from steelyard.measures.spectra import EXACT, Spectrum, spectrum, without, work
 from steelyard.numerics.blocks import in_turn, is_shared
 from steelyard.numerics.matrices import matrix_shape, one_blas_thread

@@ -147,7 +147,7 @@ def _named(sources: Mapping[str, Any] | Iterable[Any]) -> dict[str, Weights]:
 
 def _kinship(one: tuple[str, Weights], other: tuple[str, Weights]) -> Kinship:
     """Compare two nets."""
-    from steelyard.measures.sidebyside import Tolerance, side_by_side
+    from steelyard.measures.diff.entries import Tolerance, side_by_side
 
     found = Kinship(one[0], other[0])
     mine, theirs = one[1]._distinct().weights, other[1]
@@ -174,7 +174,7 @@ def _alike(one: Weight, other: Weight) -> bool:
 
 def _length(weight: Weight) -> float:
     """Return the l2 norm of a weight's finite numbers."""
-    from steelyard.measures.sidebyside import norm_of
+    from steelyard.measures.diff.entries import norm_of
 
     return norm_of(weight, 0, weight.size)
 

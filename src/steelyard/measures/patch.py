@@ -139,7 +139,7 @@ def _changes(base: Weight, weight: Weight) -> Iterator[tuple[Array, Array]]:
     """Yield the places and the numbers of the changed entries, block by block."""
     import numpy as np
 
-    from steelyard.measures.sidebyside import STEP, BlockReader, changed_entries, equal
+    from steelyard.measures.diff.entries import STEP, BlockReader, changed_entries, equal
 
     readers = BlockReader(base), BlockReader(weight)
     for start in range(0, weight.size, STEP):

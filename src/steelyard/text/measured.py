@@ -10,8 +10,8 @@ from steelyard.text.table import name_text
 
 if TYPE_CHECKING:
     from steelyard.measures.check import Check
+    from steelyard.measures.check.findings import Finding
     from steelyard.measures.digest import Digest
-    from steelyard.measures.findings import Finding
 
 NAMED = 5
 """Weights that are named one by one."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from steelyard.measures.stats import Stats
     from steelyard.transfers.plan import Plan
     from steelyard.transfers.proof import Proof
-    from steelyard.transfers.transferring import Transfer
+    from steelyard.transfers.transfer import Transfer
 
 
 def stats_html(stats: Stats) -> str:

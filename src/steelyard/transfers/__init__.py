@@ -2,6 +2,6 @@
 
 from steelyard.transfers.plan import Plan, Row
 from steelyard.transfers.proof import LayerError, Proof
-from steelyard.transfers.transferring import Transfer
+from steelyard.transfers.transfer import Transfer
 
 __all__ = ["LayerError", "Plan", "Proof", "Row", "Transfer"]

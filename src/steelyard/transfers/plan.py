@@ -11,19 +11,19 @@ from steelyard.core.readers import Live
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import AmbiguityError, ShapeError, printable
-from steelyard.transfers.channels import refuse_unclear, turns
-from steelyard.transfers.loose import loose_pairs
-from steelyard.transfers.moves import Move, described, moves, neutral
+from steelyard.transfers.layers.settings import check_settings, differences
+from steelyard.transfers.layers.unassigned import loose_pairs
 from steelyard.transfers.pairing import Choice, Pair, fitting, pair
-from steelyard.transfers.settings import check_settings, differences
+from steelyard.transfers.pairing.channels import refuse_unclear, turns
+from steelyard.transfers.pairing.moves import Move, described, moves, neutral
 
 if TYPE_CHECKING:
     import os
 
     from steelyard.core.axes import Part
     from steelyard.core.weight import Array
-    from steelyard.transfers.nets import Net
-    from steelyard.transfers.units import Unit
+    from steelyard.transfers.layers.units import Unit
+    from steelyard.transfers.pairing.nets import Net
 
 
 class Row(NamedTuple):

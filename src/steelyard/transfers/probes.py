@@ -10,7 +10,7 @@ from steelyard.errors import ShapeError
 if TYPE_CHECKING:
     from steelyard.core.graph import Shape
     from steelyard.core.weight import Array
-    from steelyard.transfers.nets import Net
+    from steelyard.transfers.pairing.nets import Net
 
 BATCH, LENGTH, IMAGE = 3, 7, 32
 """Sizes of random inputs where nothing says otherwise."""

@@ -11,7 +11,7 @@ from steelyard.transfers.probes import spoken, to_channels
 if TYPE_CHECKING:
     from steelyard.core.graph import Run
     from steelyard.core.weight import Array
-    from steelyard.transfers.nets import Net
+    from steelyard.transfers.pairing.nets import Net
     from steelyard.transfers.plan import Plan
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
-    from steelyard.transfers.units import Unit
+    from steelyard.transfers.layers.units import Unit
 
 Rules = Mapping[str, str]
 _GROUP = re.compile(r"\((?!\?)[^()]*\)")

@@ -101,7 +101,7 @@ def digest(source: Any, algorithm: str = "blake3", *, layout: str = "own") -> Di
     same. `algorithm` is "blake3" (extra "digest"), "xxh3" (the same extra; as fast as reading, but no protection
     against forgery) or "sha256", which needs no extra. With the `layout` "canonical" names and the order of axes and
     gates make no difference, so that a net moved from one framework into another keeps its digest; what exactly is
-    digested stands in `steelyard.measures.canonical`. It takes the memory of one weight where axes have to be turned.
+    digested stands in `steelyard.measures.digest.canonical`. It takes the memory of one weight where axes have to be turned.
     Raises `MissingExtraError`, `ShapeError` for another algorithm or layout, and what `weights` raises.
 
     Examples:
@@ -113,7 +113,7 @@ def digest(source: Any, algorithm: str = "blake3", *, layout: str = "own") -> Di
     if layout not in LAYOUTS:
         raise ShapeError(f"{layout!r} is no layout; choose one of {', '.join(LAYOUTS)}")
     if layout == "canonical":
-        from steelyard.measures.canonical import Canonical
+        from steelyard.measures.digest.canonical import Canonical
 
         net = Canonical(source, new)
         own = {name: each.hex() for name, each in net.weights.items()}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from steelyard.core.axes import Part, parts_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError
-from steelyard.transfers.norms import Computed, complete, norm_slot
+from steelyard.transfers.layers.norms import Computed, complete, norm_slot
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Layer

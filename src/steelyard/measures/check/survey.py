@@ -9,8 +9,8 @@ from steelyard.core.weight import Weight
 from steelyard.dtypes import is_floating
 from steelyard.errors import ShapeError, SteelyardError, printable
 from steelyard.measures.check import not_finite, unreadable
-from steelyard.measures.health import has_health, known_facts, looked_through, unhealthy
-from steelyard.measures.units import Units
+from steelyard.measures.check.duplicate_units import Units
+from steelyard.measures.check.health import has_health, known_facts, looked_through, unhealthy
 from steelyard.numerics.blocks import in_turn, is_shared
 from steelyard.numerics.indexing import place_of
 from steelyard.numerics.nonfinite import NonFinite
@@ -19,7 +19,7 @@ from steelyard.numerics.summary import SMALL, Summary
 
 if TYPE_CHECKING:
     from steelyard.core.weights import Weights
-    from steelyard.measures.findings import Finding
+    from steelyard.measures.check.findings import Finding
 
     Cells = Callable[[Weight], tuple[int, int]]
     """Says in how many rows and columns of cells a weight is to be drawn."""

@@ -7,20 +7,20 @@ from itertools import islice, permutations, product
 from typing import TYPE_CHECKING, Any
 
 from steelyard.errors import ProofError, ShapeError
-from steelyard.transfers.loose import loose_units
+from steelyard.transfers.endpoints import Side
+from steelyard.transfers.layers.unassigned import loose_units
 from steelyard.transfers.pairing import fitting
 from steelyard.transfers.plan import Plan, make_plan
 from steelyard.transfers.probes import inputs_of
 from steelyard.transfers.proof import Proof, compared, not_run
 from steelyard.transfers.rules import given_pairs, read_json
-from steelyard.transfers.sides import Side
 
 if TYPE_CHECKING:
     import os
 
     from steelyard.core.weight import Array
-    from steelyard.transfers.nets import Net
     from steelyard.transfers.pairing import Choice
+    from steelyard.transfers.pairing.nets import Net
 
     Names = Mapping[str, str] | str | os.PathLike[str] | None
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from steelyard.core.axes import parts_of
 from steelyard.core.weight import Weight
 from steelyard.errors import AmbiguityError, ShapeError, printable
-from steelyard.transfers.nets import Net
+from steelyard.transfers.layers.units import Unit, plain_layer
 from steelyard.transfers.pairing import Pair
-from steelyard.transfers.units import Unit, plain_layer
+from steelyard.transfers.pairing.nets import Net
 
 
 def loose_units(net: Net) -> list[Unit]:

@@ -16,11 +16,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from steelyard.transfers.flow import places
-from steelyard.transfers.units import Unit
+from steelyard.transfers.layers.units import Unit
+from steelyard.transfers.pairing.dataflow import places
 
 if TYPE_CHECKING:
-    from steelyard.transfers.nets import Net
+    from steelyard.transfers.pairing.nets import Net
 
     Evidence = tuple[dict[int, Any], dict[int, Any], str]
     """A label for each unit of the source and of the target, and what equal labels are."""

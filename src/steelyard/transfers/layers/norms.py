@@ -15,7 +15,7 @@ from steelyard.core.axes import Part
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Weight
-    from steelyard.transfers.units import Unit
+    from steelyard.transfers.layers.units import Unit
 
     Arrays = Callable[[str], Array]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.core.axes import Part
 from steelyard.errors import ShapeError, printable
-from steelyard.transfers.norms import Computed, length_of
-from steelyard.transfers.units import Slot, Unit
+from steelyard.transfers.layers.norms import Computed, length_of
+from steelyard.transfers.layers.units import Slot, Unit
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array

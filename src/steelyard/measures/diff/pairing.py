@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import os
 
     from steelyard.core.weight import Array
-    from steelyard.transfers.moves import Move
+    from steelyard.transfers.pairing.moves import Move
     from steelyard.transfers.plan import Plan
 
     Names = Mapping[str, str] | str | os.PathLike[str] | None
@@ -146,7 +146,7 @@ def _head(weight: Weight) -> bytes:
 
 
 def _equal(one: Weight, other: Weight) -> bool:
-    from steelyard.measures.sidebyside import STEP, BlockReader, equal
+    from steelyard.measures.diff.entries import STEP, BlockReader, equal
 
     mine, theirs = BlockReader(one), BlockReader(other)
     ends = ((at, min(at + STEP, one.size)) for at in range(0, one.size, STEP))
@@ -161,7 +161,7 @@ def _as_transferred(
     one: Weights, other: Weights, sources: tuple[Any, Any], given: tuple[Any, Any], named: Mapping[str, str]
 ) -> Coupling:
     """Pair layers as `transfer` does; where that is not possible, say why and pair by name."""
-    from steelyard.transfers.transferring import plan
+    from steelyard.transfers.transfer import plan
 
     try:
         made = plan(sources[0], into=sources[1], rules=given[0] or None, pairs=given[1] or None)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import SteelyardError, printable
-from steelyard.measures.canonical import net_of
-from steelyard.measures.channels import channel_axes
-from steelyard.measures.findings import Finding
-from steelyard.measures.units import Units
+from steelyard.measures.check.duplicate_units import Units
+from steelyard.measures.check.findings import Finding
+from steelyard.measures.digest.canonical import net_of
+from steelyard.measures.stats.channels import channel_axes
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array

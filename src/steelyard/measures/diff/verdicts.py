@@ -14,12 +14,12 @@ import numpy as np
 
 from steelyard.core.weight import Weight
 from steelyard.dtypes import is_floating, itemsize, numpy_dtype
-from steelyard.measures.sidebyside import STEP, BlockReader, bits
+from steelyard.measures.diff.entries import STEP, BlockReader, bits
 from steelyard.numerics.matrices import chance_range, matrix_shape, one_blas_thread, row_blocks, sample, share_of
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
-    from steelyard.measures.sidebyside import Sums
+    from steelyard.measures.diff.entries import Sums
 
     Holds = Callable[[Array, Array], bool]
 

@@ -9,9 +9,9 @@ from steelyard.errors import AmbiguityError, printable
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Graph, Layer
-    from steelyard.transfers.nets import Net
+    from steelyard.transfers.layers.units import Unit
     from steelyard.transfers.pairing import Pair
-    from steelyard.transfers.units import Unit
+    from steelyard.transfers.pairing.nets import Net
 
 
 def ends_last(source: Net, target: Net, each: Pair, *, behind: bool) -> bool | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import FormatError, SteelyardError, printable
 from steelyard.io import weights
-from steelyard.measures.findings import Finding
+from steelyard.measures.check.findings import Finding
 
 if TYPE_CHECKING:
     from steelyard.core.weights import Weights
@@ -91,7 +91,7 @@ def checked(everything: Weights, model: Weights | None = None) -> Check:
     looked = (finding for weight in numbers for finding in _of(weight, everything))
     findings = [*would_have_run(everything), *looked]
     if model is not None:
-        from steelyard.measures.health import health
+        from steelyard.measures.check.health import health
 
         findings += health(model)
     return Check(len(everything), findings, _notes(everything), health=model is not None)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
-    from steelyard.transfers.nets import Net
     from steelyard.transfers.pairing import Pair
+    from steelyard.transfers.pairing.nets import Net
 
 OTHER_FUNCTION = ("heads", "key_heads", "groups", "reset_after")
 """Where these differ no weights make the layers equal."""

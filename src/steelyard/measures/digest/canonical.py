@@ -31,13 +31,13 @@ from steelyard.core.axes import LABELS, label_of, parsed, parts_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError
 from steelyard.measures.digest import Hash, weight_digests
-from steelyard.transfers.nets import Net
-from steelyard.transfers.sides import Side
+from steelyard.transfers.endpoints import Side
+from steelyard.transfers.pairing.nets import Net
 
 if TYPE_CHECKING:
     from steelyard.core.axes import Part
     from steelyard.core.weight import Array
-    from steelyard.transfers.units import Unit
+    from steelyard.transfers.layers.units import Unit
 
 _SUMMED = {"rnn": None, "lstm": None, "gru": ("r", "z")}
 """The gates whose two biases are only ever added."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError
-from steelyard.transfers.norms import norm_slot
-from steelyard.transfers.units import Unit, layer_units, plain_layer
+from steelyard.transfers.layers.norms import norm_slot
+from steelyard.transfers.layers.units import Unit, layer_units, plain_layer
 
 if TYPE_CHECKING:
     Members = dict[str, Weight]

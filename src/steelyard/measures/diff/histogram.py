@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from steelyard.core.weight import Weight
-from steelyard.measures.sidebyside import STEP, BlockReader, real
+from steelyard.measures.diff.entries import STEP, BlockReader, real
 from steelyard.numerics.summary import Summary
 
 

@@ -11,9 +11,9 @@ from steelyard.io import weights
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight
-    from steelyard.measures.pairs import Couple, Names
-    from steelyard.measures.sidebyside import Sums, Tolerance
-    from steelyard.measures.verdicts import Verdict
+    from steelyard.measures.diff.entries import Sums, Tolerance
+    from steelyard.measures.diff.pairing import Couple, Names
+    from steelyard.measures.diff.verdicts import Verdict
     from steelyard.numerics.summary import Summary
 
 UP_TO = ("", "permutation")
@@ -59,7 +59,7 @@ class Difference:
 
         None where there is nothing to subtract: without a partner of the same shape, or in a copy from another process.
         """
-        from steelyard.measures.spread import spread
+        from steelyard.measures.diff.histogram import spread
 
         one, other = self._sides
         return spread(one, other) if one and other and one.shape == other.shape else None
@@ -174,8 +174,8 @@ def diff(
         >>> found.same, found.rows[0].max_abs, found.rows[0].place
         (False, 0.5, (1, 1))
     """
-    from steelyard.measures.pairs import couple
-    from steelyard.measures.sidebyside import Tolerance
+    from steelyard.measures.diff.entries import Tolerance
+    from steelyard.measures.diff.pairing import couple
 
     if up_to not in UP_TO:
         raise ShapeError(f'up_to is {up_to!r}; it must be "permutation" or nothing')
@@ -185,7 +185,7 @@ def diff(
     found = couple(one, other, (a, b), rules, pairs)
     permutations: dict[str, list[int]] = {}
     if up_to:
-        from steelyard.measures.symmetry import aligned
+        from steelyard.measures.diff.permutation import aligned
 
         found, permutations = aligned(found, (a, b))
     tolerance = Tolerance(float(atol), float(rtol))
@@ -194,7 +194,7 @@ def diff(
 
 def differences(couples: Sequence[Couple], tolerance: Tolerance | None = None, *, verdicts: bool = True) -> list[Difference]:
     """Return a row for each couple, in their order."""
-    from steelyard.measures.sidebyside import Tolerance, side_by_side
+    from steelyard.measures.diff.entries import Tolerance, side_by_side
 
     limit = tolerance or Tolerance()
     sums = side_by_side([(each.one, each.other) for each in couples if each.one and each.other and each.comparable], limit)
@@ -221,7 +221,7 @@ def _row(each: Couple, found: Sums, *, verdicts: bool) -> Difference:
         row.relative, row.cosine = found.relative, found.cosine
         row.place = _place(found.place, row.shapes[1] or ())
     if verdicts and kind == "changed" and each.one and each.other:
-        from steelyard.measures.verdicts import verdict
+        from steelyard.measures.diff.verdicts import verdict
 
         row.verdict = verdict(each.one, each.other, found)
     return row

@@ -12,8 +12,8 @@ from steelyard.io import weights
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
-    from steelyard.measures.powerlaw import PowerLaw
-    from steelyard.measures.singular import Blocks, Singular
+    from steelyard.measures.spectra.power_law import PowerLaw
+    from steelyard.measures.spectra.singular import Blocks, Singular
 
 EXACT = 1024
 """The shorter side of a matrix up to which all singular values are found."""
@@ -177,7 +177,7 @@ def _norm(weight: Weight) -> float | None:
     """Return the l2 norm of all entries; None where one is not finite."""
     import numpy as np
 
-    from steelyard.measures.sidebyside import norm
+    from steelyard.measures.diff.entries import norm
 
     found = 0.0
     for block in weight.blocks():
@@ -231,8 +231,8 @@ def spectrum(weight: Weight, norm: float, *, exact: int = EXACT, largest: int = 
 
 
 def _of(name: str, blocks: Blocks, shape: tuple[int, int], norm: float, exact: int, largest: int) -> Spectrum:
-    from steelyard.measures.powerlaw import fitted
-    from steelyard.measures.singular import singular_values
+    from steelyard.measures.spectra.power_law import fitted
+    from steelyard.measures.spectra.singular import singular_values
 
     values = singular_values(blocks, shape, exact, largest)
     made = Spectrum(name, shape, values, norm)

@@ -10,7 +10,7 @@ from steelyard.core.plugins import adapter_of, load
 from steelyard.core.weights import Weights
 from steelyard.errors import printable
 from steelyard.io import weights
-from steelyard.transfers.nets import Net
+from steelyard.transfers.pairing.nets import Net
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Graph, Run

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Graph, Layer
-    from steelyard.transfers.nets import Net
-    from steelyard.transfers.units import Unit
+    from steelyard.transfers.layers.units import Unit
+    from steelyard.transfers.pairing.nets import Net
 
 ROUNDS = 8
 """How far around a layer its neighbours are looked at; its distance from both ends is known anyway."""

@@ -181,7 +181,7 @@ def stats(source: Any, by: str | None = None, *, histogram: bool = True, near: f
     listed = found._distinct().weights
     if by is None or by in TOGETHER:
         return Stats(by or "weight", _together(listed, by or "weight", histogram, near))
-    from steelyard.measures.channels import channel_axes
+    from steelyard.measures.stats.channels import channel_axes
 
     axes = {weight.name: channel_axes(weight, by) for weight in listed}
     if listed and not any(axes.values()):
@@ -259,7 +259,7 @@ def _figures(facts: Mapping[str, Any], summary: Summary, first: tuple[str, tuple
 
 def _channels(weight: Weight, axes: tuple[int, ...], near: float) -> Iterator[Figures]:
     """Yield the figures of each channel of a weight."""
-    from steelyard.measures.channels import channels_of, units_of
+    from steelyard.measures.stats.channels import channels_of, units_of
 
     figures = channels_of(weight, axes, near).figures()
     columns = [figures[key].tolist() for key in FIGURES]

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.errors import AmbiguityError, printable
-from steelyard.transfers.flattening import ends_last
-from steelyard.transfers.moves import Turn
+from steelyard.transfers.pairing.flattening import ends_last
+from steelyard.transfers.pairing.moves import Turn
 
 if TYPE_CHECKING:
-    from steelyard.transfers.nets import Net
+    from steelyard.transfers.layers.units import Unit
     from steelyard.transfers.pairing import Pair
-    from steelyard.transfers.units import Unit
+    from steelyard.transfers.pairing.nets import Net
 
 _IMAGES = ("conv", "conv transpose")
 _FEATURES = ("batch norm", "layer norm", "prelu", "group norm", "rms norm")

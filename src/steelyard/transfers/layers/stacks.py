@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from steelyard.builders import Dense, Stack
 from steelyard.core.graph import Layer, in_line
 from steelyard.errors import AmbiguityError, ShapeError, printable
-from steelyard.transfers.sides import Side
+from steelyard.transfers.endpoints import Side
 
 if TYPE_CHECKING:
     from steelyard.core.axes import Part
     from steelyard.core.graph import Graph
-    from steelyard.transfers.nets import Net
-    from steelyard.transfers.norms import Computed
-    from steelyard.transfers.units import Unit
+    from steelyard.transfers.layers.norms import Computed
+    from steelyard.transfers.layers.units import Unit
+    from steelyard.transfers.pairing.nets import Net
 
     Given = Sequence[str] | Mapping[str, str] | None
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from steelyard.core.weight import Role, Weight
-from steelyard.transfers.joined import separate
-from steelyard.transfers.readings import readings_of
-from steelyard.transfers.units import Unit, layer_units, plain_layer
+from steelyard.transfers.layers.interpretations import readings_of
+from steelyard.transfers.layers.stacked import separate
+from steelyard.transfers.layers.units import Unit, layer_units, plain_layer
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Graph, Layer

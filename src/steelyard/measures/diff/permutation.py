@@ -14,16 +14,16 @@ import numpy as np
 
 from steelyard.core.readers import array_reader
 from steelyard.errors import MissingExtraError, ShapeError, printable
-from steelyard.measures.pairs import Couple, Coupling
+from steelyard.measures.diff.pairing import Couple, Coupling
 from steelyard.numerics.matrices import as_float64, one_blas_thread
-from steelyard.transfers.flow import flowing_into
-from steelyard.transfers.sides import Side
+from steelyard.transfers.endpoints import Side
+from steelyard.transfers.pairing.dataflow import flowing_into
 
 if TYPE_CHECKING:
     from steelyard.core.axes import Part
     from steelyard.core.weight import Array
-    from steelyard.transfers.nets import Net
-    from steelyard.transfers.units import Unit
+    from steelyard.transfers.layers.units import Unit
+    from steelyard.transfers.pairing.nets import Net
 
 MATRICES = ("dense", "conv", "conv transpose")
 VECTORS = ("batch norm", "layer norm", "instance norm", "rms norm", "prelu")
