@@ -105,14 +105,14 @@ def test_no_class_is_extended_but_errors_protocols_and_plain_kinds(path):
             assert bases <= allowed, f"{node.name} extends {bases - allowed}"
 
 
-def test_only_a_framework_s_own_adapter_imports_it():
+def test_only_a_framework_s_own_package_imports_it():
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", None) or ""] if isinstance(node, ast.ImportFrom) else []  # fmt: skip
             for name in names:
                 word = name.partition(".")[0]
                 if word in FRAMEWORKS - {"h5py", "scipy"}:
-                    assert path.parent.name in ("models", "graphs", "builders"), f"{path.name} imports {word}"
+                    assert path.parent.parent.name == "frameworks", f"{path.name} imports {word}"
 
 
 def test_no_public_name_is_hidden_by_a_folder_or_module():
@@ -128,16 +128,13 @@ def test_the_table_of_suffixes_is_what_the_formats_say():
 
 
 def test_every_plugin_offers_the_functions_of_its_protocol():
-    for name in plugins.names("models"):
-        module = import_module(f"steelyard.models.{name}")
+    for name in plugins.names("frameworks"):
+        module = import_module(f"steelyard.frameworks.{name}")
         assert callable(module.weights), name
         assert callable(module.assign), name
-    for name in plugins.names("graphs"):
-        module = import_module(f"steelyard.graphs.{name}")
-        assert callable(module.graph), name
-        assert callable(module.run), name
-    for name in plugins.names("builders"):
-        assert callable(import_module(f"steelyard.builders.{name}").build), name
+        assert callable(getattr(module, "graph", None)) == callable(getattr(module, "run", None)), name
+    for name in plugins.builders():
+        assert callable(import_module(f"steelyard.frameworks.{name}").build), name
     for name in plugins.names("formats"):
         module = import_module(f"steelyard.formats.{name}")
         assert callable(module.sniff), name

@@ -45,7 +45,7 @@ def test_a_broken_promise_is_named(facts, message):
 
 
 def test_an_assign_that_does_nothing_is_noticed(monkeypatch):
-    from steelyard.models import numpy as adapter
+    from steelyard.frameworks import numpy as adapter
 
     monkeypatch.setattr(adapter, "weights", lambda array: [from_array("", np.array(array).T.copy().T)])
     monkeypatch.setattr(adapter, "assign", lambda array, arrays: array)

@@ -3,7 +3,7 @@
 ::
 
     SteelyardError
-    ├── UnknownModelError   (TypeError)          no adapter knows this kind of object
+    ├── UnknownModelError   (TypeError)          no known framework made this kind of object
     ├── NotFittedError      (ValueError)         the model has no weights yet
     ├── ShapeError          (ValueError)         a length, shape, name or structure that does not fit
     ├── AmbiguityError      (ValueError)         more than one answer fits, and nothing tells which is meant
@@ -49,7 +49,7 @@ class SteelyardError(Exception):
 
 
 class UnknownModelError(SteelyardError, TypeError):
-    """No adapter knows this kind of object."""
+    """No known framework made this kind of object."""
 
 
 class NotFittedError(SteelyardError, ValueError):

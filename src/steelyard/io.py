@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def weights(source: Any, part: str = "model") -> Weights:
     """Return the weights of a live model, a wrapper or container of models, or a file.
 
-    `source` is a model of any framework that an adapter knows, an array, a dict or list of these, `Weights`
+    `source` is a model of any framework that Steelyard knows, an array, a dict or list of these, `Weights`
     (given back as they are), or the path of a weight file, or its URL (which needs the extra "remote").
     Nothing is copied, and no number is read.
     With part "all" a file lists every tensor that it holds by its full path, the optimizer's too.
@@ -37,7 +37,7 @@ def weights(source: Any, part: str = "model") -> Weights:
         found = weights_in(opened, part)
         found.remote = "://" in opened.name and opened.path is None
         return found
-    from steelyard.models import weights_of
+    from steelyard.frameworks import weights_of
 
     return weights_of(source)
 

@@ -1,4 +1,4 @@
-"""The contracts of a model adapter and of a format, as checks that anyone can run over theirs.
+"""The contracts of a framework and of a format, as checks that anyone can run over theirs.
 
 A plug-in proves itself with them in its own tests, as Steelyard does for what it ships::
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def check_model(model: Any) -> Any:
-    """Check what every adapter promises, on a model that has weights; return the model as `assign` gave it back.
+    """Check what every framework promises, on a model that has weights; return the model as `assign` gave it back.
 
     The model's numbers are written anew, and are the same afterwards. Raises `AssertionError` with the
     weight and the promise that does not hold.

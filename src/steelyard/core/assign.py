@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.casting import converted, fitted
-from steelyard.core.plugins import adapter_of
+from steelyard.core.plugins import framework_of
 from steelyard.core.vector import Plan
 from steelyard.core.weight import Weight
 from steelyard.dtypes import numpy_dtype
@@ -57,7 +57,7 @@ def checked(plan: Plan, weights: Mapping[str, Weight], values: Mapping[str, Any]
 
 
 def put(plan: Plan, arrays: Mapping[str, Array], assign: Assign) -> Any:
-    """Write checked arrays: straight into memory where all weights are in memory, else by the adapter."""
+    """Write checked arrays: straight into memory where all weights are in memory, else by its framework."""
     if not plan.in_memory():
         return assign(arrays)
     for weight in plan.weights:
@@ -74,7 +74,7 @@ def plain(value: Any) -> Any:
         return value.numpy()
     if isinstance(value, (np.ndarray, np.generic, int, float, complex, list, tuple)):
         return value
-    found = list(adapter_of(value).weights(value))
+    found = list(framework_of(value).weights(value))
     if len(found) != 1 or found[0].name:
         raise ShapeError(f"a value is a {type(value).__name__}, not an array; give numbers")
     return found[0].numpy()

@@ -1,7 +1,7 @@
 """Which file knows a thing: the folder is the registry, entry points add to it.
 
 A plug-in is a module with a few functions. Ours lie in `steelyard/models` and `steelyard/formats`; others
-name theirs in the entry-point groups `steelyard.models` and `steelyard.formats`, under the same kind of name.
+name theirs in the entry-point groups `steelyard.frameworks` and `steelyard.formats`, under the same kind of name.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
     from importlib.metadata import EntryPoint
 
-    from steelyard.models import Adapter
+    from steelyard.core.protocols import Framework
 
 
 def names(group: str) -> list[str]:
-    """Return the names of all plug-ins of a group ("models", "formats"), without importing one.
+    """Return the names of all plug-ins of a group ("frameworks", "formats"), without importing one.
 
-    >>> "torch" in names("models")
+    >>> "torch" in names("frameworks")
     True
     """
     import pkgutil
@@ -43,6 +43,18 @@ def load(group: str, name: str) -> Any:
     return entry.load() if entry else None
 
 
+def builders() -> list[str]:
+    """Return the names of our frameworks that can build a model, without importing one.
+
+    >>> builders()
+    ['keras', 'sklearn', 'torch']
+    """
+    import os
+
+    (folder,) = importlib.import_module("steelyard.frameworks").__path__
+    return [name for name in names("frameworks") if os.path.exists(os.path.join(folder, name, "build.py"))]
+
+
 @lru_cache
 def _entry_points(group: str) -> dict[str, EntryPoint]:
     from importlib.metadata import entry_points
@@ -50,26 +62,27 @@ def _entry_points(group: str) -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=f"steelyard.{group}")}
 
 
-def adapter_of(model: Any) -> Adapter:
-    """Return the adapter of the most specific class of `model` that one knows.
+def framework_of(model: Any) -> Framework:
+    """Return the framework of the most specific class of `model` that one knows.
 
     Each class's module says by its first word which framework made it, so no framework is imported to ask.
-    Raises `UnknownModelError`, which lists what is known, when no class has an adapter.
+    Raises `UnknownModelError`, which lists what is known, when no class is of a known framework.
     """
-    found = _adapter_of_type(cast("Hashable", type(model)))
+    found = _framework_of_type(cast("Hashable", type(model)))
     if found is None:
+        kind = f"{printable(type(model).__module__)}.{printable(type(model).__qualname__)}"
         raise UnknownModelError(
-            f"no adapter knows a {printable(type(model).__module__)}.{printable(type(model).__qualname__)}; "
-            f"known are {', '.join(names('models'))}; others can be added under the entry point steelyard.models"
+            f"no known framework made a {kind}; known are {', '.join(names('frameworks'))}; "
+            "others can be added under the entry point steelyard.frameworks"
         )
     return found
 
 
 @lru_cache(maxsize=4096)
-def _adapter_of_type(kind: Any) -> Adapter | None:
+def _framework_of_type(kind: Any) -> Framework | None:
     words = dict.fromkeys(base.__module__.partition(".")[0] for base in kind.__mro__ if base is not object)
     for word in words:
-        adapter = load("models", word)
-        if adapter is not None:
-            return cast("Adapter", adapter)
+        framework = load("frameworks", word)
+        if framework is not None:
+            return cast("Framework", framework)
     return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from steelyard.core.gc_pause import uncollected
 from steelyard.core.plugins import load, names
@@ -18,6 +18,7 @@ from steelyard.errors import FormatError, printable
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from steelyard.core.protocols import Format, Writer
     from steelyard.core.weights import Weights
     from steelyard.storage.source import Source
 
@@ -42,28 +43,6 @@ SUFFIXES = {
 ALONGSIDE = (".data-00000-of-00001",)
 """Suffixes of files that are read through another one that lies beside them."""
 _SHARD = r"-[0-9]+-of-[0-9]+(?=\.\w+$)"
-
-
-class Format(Protocol):
-    """What a module in `steelyard/formats` (or behind an entry point `steelyard.formats`) offers.
-
-    One that can write has `write(weights: Weights, path: Path) -> None` too.
-    """
-
-    SUFFIXES: tuple[str, ...]
-
-    def sniff(self, source: Source, /) -> bool:
-        """Tell by content whether this format wrote the source; never raises for a foreign one."""
-
-    def read(self, source: Source, part: str, /) -> Weights:
-        """List the weights of the model, or with part "all" every tensor by its full path."""
-
-
-class Writer(Protocol):
-    """A format that can write."""
-
-    def write(self, weights: Weights, path: Path, /) -> None:
-        """Write the weights as a file that takes the place of `path` when it is complete."""
 
 
 def weights_in(source: Source, part: str = "model") -> Weights:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from steelyard.core.plugins import load, names
+from steelyard.core.plugins import builders, load
 from steelyard.core.weight import Role
 from steelyard.errors import ShapeError, printable
 from steelyard.io import weights
 from steelyard.transfers.layers.stacks import stack_of
 
 if TYPE_CHECKING:
-    from steelyard.builders import Builder, Dense
+    from steelyard.core.dense_stack import Dense
+    from steelyard.core.protocols import Builder
     from steelyard.core.weight import Array, Weight
 
 
@@ -35,10 +36,11 @@ def build(source: Any, framework: str, activations: Sequence[str] | Mapping[str,
         >>> net.predict([[5.0, 1.0], [1.0, 5.0]]).tolist()
         [12.0, 0.0]
     """
-    if framework not in names("builders"):
-        raise ShapeError(f"framework is {printable(framework)!r}; it must be one of {', '.join(names('builders'))}")
+    builder = load("frameworks", framework)
+    if not hasattr(builder, "build"):
+        raise ShapeError(f"framework is {printable(framework)!r}; it must be one of {', '.join(builders())}")
     stack = stack_of(source, activations)
-    model, layers = cast("Builder", load("builders", framework)).build(stack)
+    model, layers = cast("Builder", builder).build(stack)
     found = weights(model)
     kernels = [weight for weight in found.values() if weight.role is Role.KERNEL]
     biases = [weight for weight in found.values() if weight.role is Role.BIAS]

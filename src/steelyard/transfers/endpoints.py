@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from steelyard.core.plugins import adapter_of, load
+from steelyard.core.plugins import framework_of
 from steelyard.core.weights import Weights
 from steelyard.errors import printable
 from steelyard.io import weights
@@ -14,8 +14,8 @@ from steelyard.transfers.pairing.nets import Net
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Graph, Run
+    from steelyard.core.protocols import Runner
     from steelyard.core.weight import Array
-    from steelyard.graphs import Runner
 
 
 class Side:
@@ -56,4 +56,5 @@ class Side:
 def _runner(model: Any) -> Runner | None:
     if isinstance(model, (str, os.PathLike, Weights, Mapping)):
         return None
-    return cast("Runner | None", load("graphs", str(getattr(adapter_of(model), "__name__", "")).rpartition(".")[2]))
+    framework = framework_of(model)
+    return cast("Runner", framework) if hasattr(framework, "run") else None

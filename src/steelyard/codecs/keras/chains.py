@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from steelyard.codecs.keras.config import DEPTH, calls_of, entries_of, is_sequential, name_of, refs_in
-from steelyard.layers.keras_kinds import class_and_config
+from steelyard.layers.keras.kinds import class_and_config
 
 
 def is_chain(entry: Any, depth: int = 0) -> bool:

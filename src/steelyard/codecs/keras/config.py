@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from steelyard.layers.keras_kinds import class_and_config, in_order
+from steelyard.layers.keras.kinds import class_and_config, in_order
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Shape

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.keras.config import DEPTH, MODELS, Net, Ref, entries_of, is_sequential, net_of, refs_in
 from steelyard.core.dataflow import INPUT, NOTHING, UNKNOWN, Calls, joined
-from steelyard.layers.keras_kinds import class_and_config
+from steelyard.layers.keras.kinds import class_and_config
 
 if TYPE_CHECKING:
     from steelyard.codecs.keras.config import Key

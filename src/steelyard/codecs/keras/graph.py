@@ -16,7 +16,7 @@ from steelyard.codecs.keras.config import DEPTH, MODELS, Ref, entries_of, is_seq
 from steelyard.codecs.keras.dataflow import Walk
 from steelyard.core.graph import Graph, Layer, Shape
 from steelyard.core.weight import Weight
-from steelyard.layers.keras_kinds import (
+from steelyard.layers.keras.kinds import (
     IMAGES,
     RECURRENT,
     cells_of,
@@ -24,7 +24,7 @@ from steelyard.layers.keras_kinds import (
     class_and_config,
     described,
 )
-from steelyard.layers.keras_shapes import shape_after
+from steelyard.layers.keras.shapes import shape_after
 
 if TYPE_CHECKING:
     from steelyard.codecs.keras.config import Key

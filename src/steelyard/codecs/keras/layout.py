@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import FormatError
-from steelyard.layers.keras import PARTS, SAME, Slot, kind_of, slots_of, snake
+from steelyard.layers.keras.slots import PARTS, SAME, Slot, kind_of, slots_of, snake
 
 if TYPE_CHECKING:
     from steelyard.codecs.hdf5.reading import Tree

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Role, Weight
-from steelyard.layers.keras import PARTS, Slot, einsum_slots, kind_of, slot
+from steelyard.layers.keras.slots import PARTS, Slot, einsum_slots, kind_of, slot
 
 if TYPE_CHECKING:
     from steelyard.codecs.hdf5.reading import Tree

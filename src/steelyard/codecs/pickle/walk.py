@@ -17,7 +17,7 @@ from steelyard.codecs.pickle.values import Boxed, Persistent, Record, class_of
 from steelyard.core.roles import layer_of, role_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import FormatError, printable
-from steelyard.layers.torch import Facts, fact_of, facts_of_class
+from steelyard.layers.torch.roles import Facts, fact_of, facts_of_class
 
 if TYPE_CHECKING:
     from steelyard.storage.source import Source

@@ -19,7 +19,7 @@ from steelyard.core.weights import Weights
 from steelyard.dtypes import ITEMSIZES, itemsize
 from steelyard.errors import FormatError, printable
 from steelyard.formats.flax.msgpack import Extent, bytes_head, decode, extension_head, map_head, packed
-from steelyard.layers.linen import with_linen_facts
+from steelyard.layers.flax.linen import with_linen_facts
 from steelyard.storage.atomic import replacing
 
 if TYPE_CHECKING:

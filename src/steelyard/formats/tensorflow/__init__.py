@@ -14,7 +14,7 @@ from steelyard.errors import FileMissingError, FormatError, SteelyardError, Unsa
 from steelyard.formats.tensorflow.bundle import Bundle
 from steelyard.formats.tensorflow.object_graph import Node, checkpoint_graph, reached, saved_graph
 from steelyard.formats.tensorflow.sstable import is_table
-from steelyard.layers.keras import kind_of, slot
+from steelyard.layers.keras.slots import kind_of, slot
 from steelyard.storage.source import Source, from_bytes
 
 SUFFIXES = (".index", ".data-00000-of-00001", "saved_model.pb", "checkpoint")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from steelyard.builders import Dense, Stack
+from steelyard.core.dense_stack import Dense, Stack
 from steelyard.core.graph import Layer, in_line
 from steelyard.errors import AmbiguityError, ShapeError, printable
 from steelyard.transfers.endpoints import Side

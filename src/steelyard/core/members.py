@@ -1,0 +1,107 @@
+"""Containers and wrappers: the weights of their members, by name.
+
+A wrapper of one thing adds nothing to the names; a container of many puts each member's name before its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from steelyard.core.plugins import framework_of
+from steelyard.core.readers import Live, Memory
+from steelyard.core.roles import layer_of
+from steelyard.core.weight import Weight
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+
+def meta_of(model: Any) -> dict[str, Any]:
+    """Return what describes the weights of a live model as a whole."""
+    found: dict[str, Any] = getattr(framework_of(model), "meta", lambda _: {})(model)
+    return found
+
+
+def member_weights(members: Iterable[tuple[str, Any]]) -> Iterator[Weight]:
+    """List the weights of the members of a container, each under its member's name."""
+    for name, member in members:
+        for weight in framework_of(member).weights(member):
+            yield prefixed(name, weight)
+
+
+def prefixed(prefix: str, weight: Weight) -> Weight:
+    """Put a member's name before a weight, its layer and what it is tied to."""
+    return weight.replace(
+        name=joined(prefix, weight.name),
+        layer=joined(prefix, weight.layer) if weight.name else layer_of(prefix),
+        tied=None if weight.tied is None else joined(prefix, weight.tied),
+    )
+
+
+def assign_members(members: Iterable[tuple[str, Any]], arrays: Mapping[str, Array]) -> dict[str, Any]:
+    """Hand each member its arrays, and return by name those that had any (new objects where they are immutable)."""
+    changed = {}
+    for name, member in members:
+        own = {
+            key[len(name) :].removeprefix("."): array
+            for key, array in arrays.items()
+            if key == name or key.startswith(f"{name}." if name else "")
+        }
+        if own:
+            changed[name] = framework_of(member).assign(member, own)
+    return changed
+
+
+def while_held(weight: Weight, check: Callable[[], None]) -> Weight:
+    """Call `check` before the weight is read or written: it raises when its holder has put another in its place.
+
+    For wrappers whose `fit` makes a new model inside, so that nobody reads or writes the one that is left.
+    """
+    read = weight.read
+    if isinstance(read, Live):
+        return weight.replace(read=Live(_Held(read.memory, check)))
+
+    def checked(start: int, stop: int) -> Array:
+        check()
+        return read(start, stop)
+
+    return weight.replace(read=checked)
+
+
+class _Held:
+    """Memory that is checked to belong to the model still."""
+
+    __slots__ = ("_check", "_memory")
+
+    def __init__(self, memory: Memory, check: Callable[[], None]) -> None:
+        self._memory = memory
+        self._check = check
+
+    def array(self) -> Array:
+        self._check()
+        return self._memory.array()
+
+    def address(self) -> int:
+        self._check()
+        return self._memory.address()
+
+    def check(self) -> None:
+        self._check()
+        self._memory.check()
+
+
+def with_ties(weights: Iterable[Weight]) -> Iterator[Weight]:
+    """Mark each weight that lies in the same memory as an earlier one, and is of its shape and type."""
+    first: dict[tuple[int, tuple[int, ...], str], str] = {}
+    for weight in weights:
+        if weight.tied is not None or not isinstance(weight.read, Live) or not weight.size:
+            yield weight
+            continue
+        owner = first.setdefault((weight.read.memory.address(), weight.shape, weight.dtype), weight.name)
+        yield weight if owner == weight.name else weight.replace(tied=owner)
+
+
+def joined(prefix: str, name: str) -> str:
+    """Put a member's name before one inside it; either may be blank."""
+    return f"{prefix}.{name}" if prefix and name else prefix or name

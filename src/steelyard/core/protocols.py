@@ -1,0 +1,82 @@
+"""What a plug-in offers: a framework, and a file format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from steelyard.core.dense_stack import Dense, Stack
+    from steelyard.core.graph import Graph, Run
+    from steelyard.core.weight import Array, Weight
+    from steelyard.core.weights import Weights
+    from steelyard.storage.source import Source
+
+
+class Framework(Protocol):
+    """What a package in `steelyard/frameworks`, or a module behind an entry point `steelyard.frameworks`, offers.
+
+    It is loaded when an object of its framework is handed over, so it may import that framework at its top.
+    Beside `weights` and `assign` it may have the functions of `Runner`, that of `Builder`, and these:
+
+    `meta(model)` returns what describes the weights as a whole.
+    `orders(model)` returns a mapping of a word to a function that gives the names in another order than the listed one.
+    `tree_framework(leaf)` returns the name of the framework that takes a container of nothing but such leaves as one tree.
+    """
+
+    def weights(self, model: Any, /) -> Iterable[Weight]:
+        """List the weights in the framework's own order, by its own names."""
+
+    def assign(self, model: Any, arrays: Mapping[str, Array], /) -> Any:
+        """Put arrays of the right shape and dtype into the model, and return it; immutable ones return a new one."""
+
+
+class Runner(Protocol):
+    """What a framework offers whose models can be run: not needed to list weights, but to move them and to prove it."""
+
+    def graph(self, model: Any, inputs: Sequence[Array] | None, /) -> Graph:
+        """Return the layers of the model, by the names that its weights have.
+
+        With inputs (in the model's own layout, with an axis for the batch) the model may be run once to see the order;
+        nothing of it changes by that.
+        """
+
+    def run(self, model: Any, inputs: Sequence[Array], /) -> Run:
+        """Run the model as at inference, in float64 where the framework can, and return the outputs of the model and its layers.
+
+        The model is the same afterwards: its numbers, its dtypes, its mode, its random state, its hooks.
+        """
+
+
+class Builder(Protocol):
+    """What a framework offers that makes a model of a file's dense layers; it is loaded when it is asked for by name."""
+
+    def build(self, stack: Stack, /) -> tuple[Any, list[Dense]]:
+        """Return a model of this architecture with any numbers, and the layers as it wants them.
+
+        Raises `ShapeError` where the framework has no such model.
+        """
+
+
+class Format(Protocol):
+    """What a module in `steelyard/formats`, or one behind an entry point `steelyard.formats`, offers.
+
+    One that can write has the function of `Writer` too.
+    """
+
+    SUFFIXES: tuple[str, ...]
+
+    def sniff(self, source: Source, /) -> bool:
+        """Return whether the content is of this format; never raises for a foreign one."""
+
+    def read(self, source: Source, scope: str, /) -> Weights:
+        """List the weights of the model, or with scope "all" every tensor by its full path."""
+
+
+class Writer(Protocol):
+    """A format that can write."""
+
+    def write(self, weights: Weights, path: Path, /) -> None:
+        """Write the weights as a file that takes the place of `path` when it is complete."""

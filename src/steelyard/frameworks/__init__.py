@@ -1,0 +1,45 @@
+"""Live models: one package a framework, called by its import name.
+
+`weights.py` lists and assigns, `graph.py` has the layers and runs them, `build.py` makes a model; the package itself
+offers them as `core.protocols.Framework`. It is loaded when an object of its framework is handed over, so it may import
+that framework at its top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from steelyard.core.members import meta_of
+from steelyard.core.plugins import framework_of
+from steelyard.core.weights import Weights
+
+if TYPE_CHECKING:
+    from steelyard.core.protocols import Framework
+
+
+def weights_of(model: Any) -> Weights:
+    """Return the weights of a live model, of a wrapper around one, or of a container of several."""
+    framework = framework_of(model)
+    orders = getattr(framework, "orders", None)
+    return Weights(
+        framework.weights(model),
+        meta=_meta(framework, model),
+        assign=lambda arrays: framework.assign(model, arrays),
+        live=True,
+        orders=orders(model) if orders else None,
+    )
+
+
+def _meta(framework: Framework, model: Any) -> Callable[[], dict[str, Any]] | None:
+    """Put off what few ask for; a copy of the weights keeps this, and must not keep the model."""
+    if not hasattr(framework, "meta"):
+        return None
+    held = ref(model)
+
+    def meta() -> dict[str, Any]:
+        alive = held()
+        return {} if alive is None else meta_of(alive)
+
+    return meta

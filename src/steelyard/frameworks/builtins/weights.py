@@ -1,0 +1,148 @@
+"""Dicts, lists and tuples of models, tensors and arrays: keys and places become names.
+
+A number, or a list of nothing but numbers, is an array. Text and None hold no numbers and are passed over.
+Of an optimizer's `state_dict` the state is listed; its `param_groups` are settings.
+A container of nothing but JAX arrays (NumPy's may be among them) is a tree of JAX's: its framework takes it whole.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steelyard.core.members import assign_members, prefixed, with_ties
+from steelyard.core.plugins import framework_of, load
+from steelyard.core.readers import dtype_word, from_array
+from steelyard.core.roles import infer_roles
+from steelyard.core.weight import Weight
+from steelyard.errors import ShapeError, UnknownModelError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.protocols import Framework
+    from steelyard.core.weight import Array
+
+    Numbers = int | float | complex | list[Any] | tuple[Any, ...]
+
+
+def weights(model: Any) -> Iterable[Weight]:
+    """List the members' weights, each under its path of keys and places; tied where two lie in the same memory."""
+    if _is_numbers(model):
+        return [_snapshot(model)]
+    tree = _tree_framework(model)
+    if tree is not None:
+        return tree.weights(model)
+    found: list[Weight] = []
+    bare: list[Weight] = []  # tensors of which nothing is known but their names
+    for path, member in _leaves("", model, ()):
+        for weight in [_snapshot(member)] if _is_numbers(member) else framework_of(member).weights(member):
+            found.append(prefixed(path, weight))
+            if not weight.name:
+                bare.append(found[-1])
+    inferred = {weight.name: weight for weight in infer_roles(bare)}
+    return with_ties(inferred.get(weight.name, weight) for weight in found)
+
+
+def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
+    """Put arrays into the members; dicts and lists are changed in place, tuples, numbers and JAX's trees returned new."""
+    if _is_numbers(model):
+        return _like(model, arrays[""].tolist()) if arrays else model
+    tree = _tree_framework(model)
+    if tree is not None:
+        return tree.assign(model, arrays)
+    changed = assign_members(_members(model), arrays)
+    if isinstance(model, tuple):
+        parts = [changed.get(str(place), part) for place, part in enumerate(model)]
+        return type(model)(*parts) if hasattr(model, "_fields") else type(model)(parts)
+    for key, member in _places(model):
+        if str(key) in changed and changed[str(key)] is not member:
+            model[key] = changed[str(key)]
+    return model
+
+
+def _places(model: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(model, Mapping):
+        yield from model.items()
+    elif isinstance(model, (list, tuple)):
+        yield from enumerate(model)
+    else:
+        raise UnknownModelError(
+            f"a {printable(type(model).__name__)} has no weights; give a model, an array, or a dict or list of them"
+        )
+
+
+def _members(model: Any) -> list[tuple[str, Any]]:
+    return [
+        (str(key), member)
+        for key, member in _places(model)
+        if not isinstance(member, (str, bytes, type(None))) and not (key == "param_groups" and "state" in model)
+    ]
+
+
+def _leaves(path: str, model: Any, above: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
+    """Go down through dicts, lists and tuples to what they hold."""
+    if id(model) in above:
+        raise ShapeError(f"the {type(model).__name__} at {printable(path)!r} holds itself; take it apart first")
+    for name, member in _members(model):
+        below = f"{path}.{name}" if path else name
+        if isinstance(member, (dict, list, tuple)) and not _is_numbers(member) and _tree_framework(member) is None:
+            yield from _leaves(below, member, (*above, id(model)))
+        else:
+            yield below, member
+
+
+def _tree_framework(model: Any) -> Framework | None:
+    """Return the framework that takes a container as one tree, when all of its arrays agree on one."""
+    found = set()
+    for leaf in _below(model, ()):
+        if isinstance(leaf, (np.ndarray, np.generic, bool, int, float, complex)):
+            continue
+        ask = getattr(framework_of(leaf), "tree_framework", None)
+        found.add(ask(leaf) if ask else None)
+        if None in found or len(found) > 1:
+            return None
+    tree: Framework | None = load("frameworks", found.pop()) if found else None
+    return tree
+
+
+def _below(model: Any, above: tuple[int, ...]) -> Iterator[Any]:
+    """Yield what lies in dicts, lists and tuples; of a container that holds itself, the container."""
+    known = type(model) in (dict, OrderedDict, defaultdict, list, tuple) or (
+        isinstance(model, tuple) and hasattr(model, "_fields")
+    )
+    if not known or id(model) in above:
+        yield model
+        return
+    for _, member in _members(model):
+        yield from _below(member, (*above, id(model)))
+
+
+def _is_numbers(model: Any, above: tuple[int, ...] = ()) -> bool:
+    """Tell a number, or a list of nothing but numbers, from a container."""
+    if id(model) in above:
+        return False
+    if isinstance(model, (list, tuple)):
+        return bool(model) and all(_is_numbers(part, (*above, id(model))) for part in model)
+    return isinstance(model, (bool, int, float, complex))
+
+
+def _snapshot(numbers: Numbers) -> Weight:
+    try:
+        array = np.asarray(numbers)
+        dtype_word("", array.dtype)
+    except (ValueError, UnknownModelError):
+        raise ShapeError(
+            f"a list of numbers is ragged, or holds a number too large for 64 bits: {printable(numbers, 60)}"
+        ) from None
+    array.flags.writeable = False  # a copy of Python numbers: writing to it would change nothing
+    return from_array("", array)
+
+
+def _like(model: Any, numbers: Any) -> Any:
+    """Give a list back as the list it was, a tuple as a tuple, a number as a number."""
+    if isinstance(model, (list, tuple)):
+        parts = [_like(old, new) for old, new in zip(model, numbers, strict=True)]
+        return type(model)(parts)
+    return numbers

@@ -1,0 +1,194 @@
+"""Equinox: a module is run in inference mode, its classes patched meanwhile; a sequence and an MLP need no run.
+
+Equinox's modules take one example, so inputs, which have an axis for the batch, are handed over one after the other.
+A module that does not take one example is given all at once. What a module needs besides its inputs, such as the
+state of batch norms, is bound to it by `eqx.Partial(model, state=state)`; a state that it gives back is no output.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import keystr, tree_flatten_with_path
+
+from steelyard.core.graph import Graph, Layer, Run
+from steelyard.core.plugins import framework_of
+from steelyard.errors import ShapeError, UnknownModelError, printable
+from steelyard.frameworks.jax.graph import Calls, in_double, outputs_of, patched, traced, with_shapes
+from steelyard.layers.equinox.kinds import WHOLE, known_class, layer_for
+from steelyard.layers.jax import activation_layer, chained, covered, holds
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+Found = TypeVar("Found")
+
+
+def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
+    """Return the layers; with inputs, in the order in which they run. Nothing is computed for it."""
+    names = list(dict.fromkeys(weight.layer for weight in framework_of(model).weights(model)))
+    defined, certain = _defined(model, names)
+    if inputs is None:
+        return Graph(defined, executed=certain, channels="first")
+    calls = _trace(model, inputs, names)
+    shapes = tuple(tuple(x.shape[1:]) for x in inputs)
+    if certain:
+        return Graph([with_shapes(layer, calls) for layer in defined], executed=True, channels="first", inputs=shapes)
+    unseen = set(names) - covered(calls.layers.values(), names, WHOLE)
+    rest = [layer for layer in defined if layer.name not in calls.layers]
+    return Graph([*calls.layers.values(), *rest], executed=not unseen, channels="first", inputs=shapes)
+
+
+def run(model: Any, inputs: Sequence[Array]) -> Run:
+    """Run the model in inference mode and in float64, one example at a time.
+
+    Raises `ShapeError` where it takes neither one example nor all of them, and `UnknownModelError` for a state.
+    """
+    names = [weight.layer for weight in framework_of(model).weights(model)]
+    return _either(model, lambda batched: _run(model, inputs, names, batched))
+
+
+def _run(model: Any, inputs: Sequence[Array], names: Sequence[str], batched: int) -> Run:
+    def attempt(doubled: Any) -> Run:
+        wide, given = doubled(model), [doubled(jnp.asarray(x)) for x in inputs]
+        if batched:
+            calls = Calls()
+            return Run(outputs_of(_called(wide, given, names, calls)), calls.arrays())
+        examples = [[x[place] for x in given] for place in range(min(map(len, given), default=0))]
+        runs = [(calls := Calls(batched=0), _called(wide, example, names, calls)) for example in examples]
+        return _stacked(runs)
+
+    found: Run = in_double(attempt)
+    return found
+
+
+def _stacked(runs: Sequence[tuple[Calls, Any]]) -> Run:
+    """Put the outputs of single examples together."""
+    outputs = [np.stack(each) for each in zip(*(outputs_of(given) for _, given in runs), strict=True)]
+    layers = [calls.arrays() for calls, _ in runs]
+    shared = [name for name in layers[0] if all(name in each for each in layers)] if layers else []
+    return Run(outputs, {name: np.stack([each[name] for each in layers]) for name in shared})
+
+
+def _trace(model: Any, inputs: Sequence[Array], names: Sequence[str]) -> Calls:
+    def attempt(batched: int) -> Calls:
+        calls = Calls(batched=batched, marking=True)
+
+        def call(*given: Any) -> Any:
+            outputs = _called(model, given, names, calls)
+            return [leaf for leaf in jax.tree_util.tree_leaves(outputs) if isinstance(leaf, jax.Array)]
+
+        traced(call, [jnp.asarray(x if batched else x[0]) for x in inputs], calls)
+        return calls
+
+    return _either(model, attempt)
+
+
+def _either(model: Any, attempt: Callable[[int], Found]) -> Found:
+    """Return what comes of single examples, or, where the model does not take them, of all at once."""
+    if not callable(model):
+        raise UnknownModelError(f"an equinox {type(model).__name__} cannot be called; give the module that is")
+    _check_arguments(model)
+    try:
+        return attempt(0)
+    except (TypeError, ValueError, IndexError) as single:
+        try:
+            return attempt(1)
+        except (TypeError, ValueError, IndexError) as all_at_once:
+            raise ShapeError(
+                f"this {type(model).__name__} takes neither one example ({_line(single)}) nor a batch ({_line(all_at_once)})"
+            ) from single
+
+
+def _line(error: Exception) -> str:
+    return printable(str(error).strip().partition("\n")[0])
+
+
+def _check_arguments(model: Any) -> None:
+    parameters = inspect.signature(type(model).__call__).parameters.values()
+    if any(each.name == "state" and each.default is each.empty for each in parameters):
+        raise UnknownModelError(
+            f"this {type(model).__name__} takes a state besides its inputs; give eqx.Partial(model, state=state)"
+        )
+
+
+def _called(model: Any, inputs: Sequence[Any], names: Sequence[str], calls: Calls) -> list[Any]:
+    """Call the model in inference mode, note the calls of its layers, and return what it gave but states."""
+    model = eqx.nn.inference_mode(model)
+    modules = {id(module): (name, module) for name, module in _modules(model, "")}
+
+    def seen(module: Any, call: partial[Any]) -> Any:
+        name, _ = modules.get(id(module), (None, None))
+        known = known_class(module)
+        if name is None or not (known or name in names):
+            return call()
+        return calls.record(layer_for(name, module), call, whole=bool(known))
+
+    with patched({type(module) for _, module in modules.values()}, seen):
+        given = model(*inputs, **_extras(model))
+    leaves = jax.tree_util.tree_leaves(given, is_leaf=lambda leaf: isinstance(leaf, eqx.nn.State))
+    return [leaf for leaf in leaves if not isinstance(leaf, eqx.nn.State)]
+
+
+def _extras(model: Any) -> dict[str, Any]:
+    """Return a key for a model that must have one; in inference mode nothing is drawn from it."""
+    key = inspect.signature(type(model).__call__).parameters.get("key")
+    return {"key": jax.random.key(0)} if key is not None and key.default is key.empty else {}
+
+
+def _modules(model: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield a module and those inside of it, each by its path."""
+    yield name, model
+    found, _ = tree_flatten_with_path(model, is_leaf=lambda leaf: leaf is not model and isinstance(leaf, eqx.Module))
+    for path, member in found:
+        if isinstance(member, eqx.Module):
+            yield from _modules(member, f"{name}{keystr(path)}".removeprefix("."))
+
+
+def _defined(model: Any, names: Sequence[str]) -> tuple[list[Layer], bool]:
+    """Return the layers as they are defined, and whether that is the order in which they run: in sequences it is."""
+    walked = list(_sequence(model, "")) if isinstance(model, eqx.Module) else [None]
+    certain = [layer for layer in walked if layer is not None]
+    if len(certain) == len(walked) and not set(names) - covered(certain, names, WHOLE):
+        return chained(certain), True
+    modules = dict(_modules(model, "")) if isinstance(model, eqx.Module) else {}
+    whole = [name for name, module in modules.items() if known_class(module)]
+    tops = (min((each for each in whole if holds(each, name)), key=len, default=name) for name in names)
+    return [layer_for(top, modules.get(top)) for top in dict.fromkeys(tops)], False
+
+
+def _sequence(module: Any, name: str) -> Iterator[Layer | None]:
+    """Yield the layers that surely run one after the other, and None for what calls others in its own way."""
+    if known_class(module):
+        yield layer_for(name, module)
+    elif type(module) is eqx.nn.Lambda:
+        yield activation_layer(name, module.fn)
+    elif type(module) is eqx.nn.Sequential:
+        for place, member in enumerate(module.layers):
+            yield from _sequence(member, _under(name, f"layers[{place}]"))
+    elif type(module) is eqx.nn.MLP:
+        yield from _perceptron(module, name)
+    elif type(module) is not eqx.nn.Identity:
+        yield None
+
+
+def _perceptron(module: Any, name: str) -> Iterator[Layer]:
+    """Yield the layers of an MLP; its activations stand under its own words for them, later ones with a number."""
+    last = len(module.layers) - 1
+    for place, member in enumerate(module.layers):
+        yield layer_for(_under(name, f"layers[{place}]"), member)
+        if place < last:
+            yield activation_layer(_under(name, f"activation[{place}]"), module.activation)
+        elif module.final_activation.__module__ != eqx.nn.MLP.__module__:  # where its own word for "none" is a lambda
+            yield activation_layer(_under(name, "final_activation"), module.final_activation)
+
+
+def _under(name: str, part: str) -> str:
+    return f"{name}.{part}" if name else part

@@ -1,0 +1,140 @@
+"""Equinox: modules and their states, by the attribute paths of Python and in the order of their fields.
+
+A name is what stands behind the module in code, `layers[0].weight`, as in `eqx.tree_at(lambda m:
+m.layers[0].weight, ...)`. Arrays are weights; numbers, functions and static fields are settings. What a
+module holds is listed by its class; an `eqx.nn.State` holds arrays under bare numbers, so nothing is said of
+them. Modules never change: `assign` returns a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jax.tree_util import FlattenedIndexKey, keystr, tree_flatten_with_path, tree_unflatten
+
+from steelyard.core.plugins import framework_of
+from steelyard.core.roles import role_of
+from steelyard.core.weight import Role, Weight
+from steelyard.errors import UnknownModelError
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+Facts = dict[str, tuple[Role, str]]
+
+_NORM: Facts = {"weight": (Role.SCALE, "channel"), "bias": (Role.OFFSET, "channel")}
+
+
+def _dense(axes: str, bias: str = "out") -> Facts:
+    return {"weight": (Role.KERNEL, axes), "bias": (Role.BIAS, bias)}
+
+
+def _recurrent(gates: str) -> Facts:
+    return {
+        "weight_ih": (Role.KERNEL, f"[{gates}]*out in"),
+        "weight_hh": (Role.RECURRENT_KERNEL, f"[{gates}]*out in"),
+        "bias": (Role.BIAS, f"[{gates}]*out"),
+        "bias_n": (Role.BIAS, "[n]*out"),  # of a GRU
+    }
+
+
+FACTS: dict[str, Facts] = {
+    "Linear": _dense("out in"),
+    "Embedding": {"weight": (Role.EMBEDDING, "vocab out")},
+    "BatchNorm": _NORM,
+    "LayerNorm": _NORM,
+    "GroupNorm": _NORM,
+    "RMSNorm": _NORM,
+    "LSTMCell": _recurrent("ifgo"),
+    "GRUCell": _recurrent("rzn"),
+    "PReLU": {"negative_slope": (Role.OTHER, "channel")},
+    "WeightNorm": {"g": (Role.SCALE, "out")},
+}
+_SPACES = {1: "k", 2: "kh kw", 3: "kd kh kw"}
+_TURNED = {1: "-k", 2: "-kh -kw", 3: "-kd -kh -kw"}
+
+
+def weights(model: Any) -> Iterator[Weight]:
+    """List the arrays of a module or a state; what is trained is for the caller's filter to say, so `trainable` is None."""
+    for path, leaf in _flatten(model)[0]:
+        if not _is_array(leaf):
+            continue
+        owner = _owner(model, path[:-1])
+        for plain in framework_of(leaf).weights(leaf):
+            role, axes = _fact(owner, keystr(path[-1:]).strip(".[]'"), plain.shape)
+            yield plain.replace(name=_spelled(path), layer=_spelled(path[:-1]), role=role, axes=axes)
+
+
+def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
+    """Return a new module with these arrays; all that is not replaced is shared with the old one."""
+    leaves, structure = _flatten(model)
+    return tree_unflatten(structure, [_changed(leaf, arrays.get(_spelled(path))) for path, leaf in leaves])
+
+
+def _flatten(model: Any) -> tuple[list[tuple[Any, Any]], Any]:
+    if not isinstance(model, (eqx.Module, eqx.nn.State)):
+        raise UnknownModelError(f"an equinox {type(model).__name__} has no weights; give a module or a state")
+    leaves, structure = tree_flatten_with_path(model)
+    return leaves, structure
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct))
+
+
+def _changed(leaf: Any, array: Array | None) -> Any:
+    if array is None:
+        return leaf
+    return framework_of(leaf).assign(leaf, {"": array}) if isinstance(leaf, jax.Array) else array.copy()[()]
+
+
+def _spelled(path: Any) -> str:
+    """Write a path as Python would, without the dot in front; the arrays of a state stand under numbers."""
+    if path and isinstance(path[0], FlattenedIndexKey):
+        return f"{path[0].key}{keystr(path[1:])}"
+    return f"{keystr(path)}".removeprefix(".")
+
+
+def _owner(model: Any, path: Any) -> Any:
+    """Follow a path to the object that holds the array."""
+    for key in path:
+        if hasattr(key, "name"):
+            model = getattr(model, key.name)
+        elif isinstance(model, (dict, list, tuple)):
+            model = model[key.idx if hasattr(key, "idx") else key.key]
+        else:
+            return None
+    return model
+
+
+def _fact(owner: Any, leaf: str, shape: tuple[int, ...]) -> tuple[Role, str]:
+    """A slope, and the lengths of a kernel, may have axes of one behind their own."""
+    role, axes = _known(owner).get(leaf) or (role_of(leaf, len(shape)), "")
+    if leaf in ("negative_slope", "g") and all(length == 1 for length in shape[1:]):
+        axes += " 1" * (len(shape) - 1)
+    return role, axes if len(axes.split()) == len(shape) else ""
+
+
+def _known(owner: Any) -> Facts:
+    """Return the facts of the nearest class of Equinox's own; a user's class may use the same name for anything."""
+    if isinstance(owner, (eqx.nn.Conv, eqx.nn.ConvTranspose)):
+        return _convolution(owner)
+    bases = (base for base in type(owner).__mro__ if base.__module__.startswith("equinox."))
+    return next((FACTS[base.__name__] for base in bases if base.__name__ in FACTS), {})
+
+
+def _convolution(layer: Any) -> Facts:
+    """A bias has an axis of one for each axis of space. In a transposed convolution those of the kernel run backwards.
+
+    There the outputs of all groups stand on the first axis, where other frameworks have the inputs.
+    """
+    rank = layer.num_spatial_dims
+    bias = "out" + " 1" * rank
+    if isinstance(layer, eqx.nn.Conv):
+        return _dense(f"out in {_SPACES.get(rank, '')}", bias)
+    outputs = "out" if layer.groups == 1 else "group*out"
+    return _dense(f"{outputs} in {_TURNED.get(rank, '')}", bias)

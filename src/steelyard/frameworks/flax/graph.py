@@ -1,0 +1,46 @@
+"""Flax: bound modules and train states of linen, and modules of NNX, as graphs that run.
+
+A linen module knows its layers when it is called only; without inputs its automatic names tell what they can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from flax import nnx
+from flax.linen import Module
+from flax.training.train_state import TrainState
+
+from steelyard.core.plugins import load
+from steelyard.frameworks.flax import linen
+from steelyard.frameworks.flax import nnx as of_nnx
+
+if TYPE_CHECKING:
+    from steelyard.core.graph import Graph, Run
+    from steelyard.core.weight import Array
+
+
+def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
+    """Return the layers; with inputs, in the order in which they run. Nothing is computed for it."""
+    found: Graph = _runner(model).graph(model, inputs)
+    return found
+
+
+def run(model: Any, inputs: Sequence[Array]) -> Run:
+    """Run the model as at inference, in float64 unless its layers have a `dtype` of their own.
+
+    Raises `UnknownModelError` for variables without their module, and `ShapeError` where the model asks for more
+    than the inputs.
+    """
+    found: Run = _runner(model).run(model, inputs)
+    return found
+
+
+def _runner(model: Any) -> Any:
+    """Return the module that runs this kind of object; variables, and states without a module, are plain trees."""
+    if isinstance(model, nnx.Module):
+        return of_nnx
+    bound = isinstance(model, Module) and model.scope is not None
+    of_module = isinstance(model, TrainState) and isinstance(getattr(model.apply_fn, "__self__", None), Module)
+    return linen if bound or of_module else load("frameworks", "jax")

@@ -1,0 +1,129 @@
+"""Flax linen, run under interceptors of its methods."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen
+from flax.errors import FlaxError
+
+from steelyard.core.graph import Graph, Layer, Run
+from steelyard.core.plugins import framework_of, load
+from steelyard.errors import ShapeError, printable
+from steelyard.frameworks.jax.graph import Calls, in_double, outputs_of, traced
+from steelyard.layers.flax.kinds import KINDS, WHOLE, WRAPPERS, known_class, layer_for, reversal, settings_inside
+from steelyard.layers.flax.linen import layers_of_names, path_of
+from steelyard.layers.jax import covered, with_settings
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+AT_INFERENCE = {
+    **dict.fromkeys(("deterministic", "use_running_average", "inference", "eval"), True),
+    **dict.fromkeys(("train", "training", "is_training", "is_train", "update_stats"), False),
+}
+"""What the flags are called that modules take in a call, and their values at inference."""
+
+
+def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
+    """Return the layers of a bound module or a train state."""
+    module, variables = _unbound(model)
+    weights = list(framework_of(model).weights(model))
+    if inputs is None:
+        layers = layers_of_names(weights)
+        if known_class(module) in KINDS:
+            layers = [layer_for("", module)]
+        return Graph(layers, channels="last")
+    calls = Calls(marking=True)
+    names = {path_of(weight.layer) for weight in weights}
+    given = (variables, [jnp.asarray(x) for x in inputs])
+    traced(lambda tree, given: jax.tree_util.tree_leaves(_call(module, tree, given, calls, names)), given, calls)
+    unseen = names - covered(calls.layers.values(), names, WHOLE)
+    rest = [layer for layer in layers_of_names(weights) if layer.name not in calls.layers]
+    shapes = tuple(tuple(x.shape[1:]) for x in inputs)
+    return Graph([*calls.layers.values(), *rest], executed=not unseen, channels="last", inputs=shapes)
+
+
+def run(model: Any, inputs: Sequence[Array]) -> Run:
+    """Run a bound module or a train state."""
+    module, variables = _unbound(model)
+    names = {path_of(weight.layer) for weight in framework_of(model).weights(model)}
+
+    def attempt(doubled: Any) -> Run:
+        calls = Calls()
+        given = [doubled(jnp.asarray(x)) for x in inputs]
+        outputs = _call(module, doubled(variables), given, calls, names)
+        return Run(outputs_of(outputs), calls.arrays())
+
+    found: Run = in_double(attempt)
+    return found
+
+
+def _unbound(model: Any) -> tuple[Any, Any]:
+    if isinstance(model, linen.Module):
+        module, variables = model.unbind()
+        return module, variables
+    return model.apply_fn.__self__, load("frameworks", "flax").tree(model)
+
+
+def _call(module: Any, variables: Any, inputs: Sequence[Any], calls: Calls, names: set[str]) -> Any:
+    """Apply the module to the inputs, with the flags that it takes as they are at inference."""
+    known = inspect.signature(type(module).__call__).parameters
+    flags = {name: value for name, value in AT_INFERENCE.items() if name in known and getattr(module, name, None) is None}
+
+    def seen(call: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: Any) -> Any:
+        own = partial(call, *args, **kwargs)
+        with _double(context.module, own):
+            return own() if _is_internal(context) else _seen(context.module, own, calls, names)
+
+    try:
+        with linen.intercept_methods(seen):
+            return module.apply(variables, *inputs, **flags)
+    except FlaxError as error:
+        raise ShapeError(
+            f"this {type(module).__name__} cannot be run as at inference: {printable(str(error).splitlines()[0])}; "
+            "give a module that is made for it (deterministic=True, use_running_average=True)"
+        ) from error
+
+
+def _is_internal(context: Any) -> bool:
+    """Tell a method that is no use of the layer: those that prepare it, and what Flax's own transformations call."""
+    name: str = context.method_name
+    if known_class(context.module) in KINDS:
+        return name not in ("__call__", "attend")
+    return name == "setup" or name.startswith("<") or (name != "__call__" and name.startswith("_"))
+
+
+def _seen(module: Any, call: partial[Any], calls: Calls, names: set[str]) -> Any:
+    """Record the call of one module; of a recurrent layer its cell is what has the weights."""
+    if isinstance(module, linen.RNN):
+        cell = with_settings(layer_for("/".join(module.cell.path), module.cell), **reversal(module, call))
+        with _double(module.cell, call):
+            return calls.record(cell, call, whole=True)
+    kind, name = known_class(module), "/".join(module.path)
+    layer = layer_for(name, module) if kind in KINDS or name in names else None
+    if kind in WRAPPERS and name:  # what it adds stands under its own name, beside the layer
+        layer = Layer(name, "other", kind, {"wraps": "/".join(module.layer_instance.path)})
+    return calls.record(layer, call, whole=kind in KINDS, inside=settings_inside(module))
+
+
+@contextmanager
+def _double(module: Any, call: partial[Any]) -> Iterator[None]:
+    """Let a module that says float32 compute in float64 where it takes that; a scan keeps the type that it begins with."""
+    given = next((leaf for leaf in jax.tree_util.tree_leaves(call.args) if hasattr(leaf, "dtype")), None)
+    said = {name: getattr(module, name, None) for name in ("dtype", "param_dtype")}
+    single = [name for name, dtype in said.items() if dtype is not None and jnp.dtype(dtype) == jnp.float32]
+    wide = given is not None and given.dtype == jnp.float64
+    try:
+        for name in single if wide else ():
+            object.__setattr__(module, name, jnp.float64)  # linen's modules are frozen
+        yield
+    finally:
+        for name in single:
+            object.__setattr__(module, name, said[name])

@@ -1,0 +1,146 @@
+"""Flax NNX: a copy of a module is run; since NNX has no interceptors, the classes of its modules are patched meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from steelyard.core.graph import Graph, Layer, Run
+from steelyard.core.plugins import framework_of
+from steelyard.frameworks.jax.graph import Calls, in_double, outputs_of, patched, traced, with_shapes
+from steelyard.layers.flax.kinds import WHOLE, WRAPPERS, known_class, layer_for, reversal, settings_inside
+from steelyard.layers.jax import activation_layer, chained, covered, holds, with_settings
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+
+def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
+    """Return the layers of a module."""
+    names = _names(model)
+    layers, certain = _defined(model, names)
+    if inputs is None:
+        return Graph(layers, executed=certain, channels="last")
+    copy, calls = _copy(model), Calls(marking=True)
+
+    def call(state: Any, given: Sequence[Any]) -> Any:
+        return jax.tree_util.tree_leaves(_call(nnx.merge(definition, state), given, calls, names))
+
+    definition, state = nnx.split(copy)
+    traced(call, (state, [jnp.asarray(x) for x in inputs]), calls)
+    shapes = tuple(tuple(x.shape[1:]) for x in inputs)
+    if certain:
+        return Graph([with_shapes(layer, calls) for layer in layers], executed=True, channels="last", inputs=shapes)
+    unseen = set(names) - covered(calls.layers.values(), names, WHOLE)
+    rest = [layer for layer in layers if layer.name not in calls.layers]
+    return Graph([*calls.layers.values(), *rest], executed=not unseen, channels="last", inputs=shapes)
+
+
+def run(model: Any, inputs: Sequence[Array]) -> Run:
+    """Run a copy of a module."""
+    names = _names(model)
+
+    def attempt(doubled: Any) -> Run:
+        calls, copy = Calls(), _copy(model)
+        nnx.update(copy, doubled(nnx.state(copy)))
+        _widen(copy)
+        given = [doubled(jnp.asarray(x)) for x in inputs]
+        return Run(outputs_of(_call(copy, given, calls, names)), calls.arrays())
+
+    found: Run = in_double(attempt)
+    return found
+
+
+def _names(model: Any) -> list[str]:
+    """Return the names of the layers that have weights, in the order of these."""
+    return list(dict.fromkeys(weight.layer for weight in framework_of(model).weights(model)))
+
+
+def _copy(model: Any) -> Any:
+    copy = nnx.clone(model)
+    copy.eval()
+    return copy
+
+
+def _widen(copy: Any) -> None:
+    """Let modules that say float32 compute in the type of their numbers, where that is float64 now."""
+    for _, module in nnx.iter_graph(copy):
+        for name in ("dtype", "param_dtype") if jax.config.jax_enable_x64 and isinstance(module, nnx.Module) else ():
+            said = vars(module).get(name)
+            if said is not None and jnp.dtype(said) == jnp.float32:
+                setattr(module, name, jnp.float64)
+
+
+def _modules(model: Any) -> dict[int, tuple[str, Any]]:
+    """Return the modules inside of one by their identity, each with its name."""
+    found = [("/".join(map(str, path)), module) for path, module in nnx.iter_graph(model) if isinstance(module, nnx.Module)]
+    return {id(module): (name, module) for name, module in found}
+
+
+def _call(model: Any, inputs: Sequence[Any], calls: Calls, names: Sequence[str]) -> Any:
+    modules = _modules(model)
+
+    def seen(module: Any, call: partial[Any]) -> Any:
+        return _seen(module, call, calls, modules, names)
+
+    with patched({nnx.RNN, *(type(module) for _, module in modules.values())}, seen):
+        return model(*inputs)
+
+
+def _seen(module: Any, call: partial[Any], calls: Calls, modules: Mapping[int, tuple[str, Any]], names: Sequence[str]) -> Any:
+    """Record the call of one module; of a recurrent layer, which may be made in a call, its cell is what has the weights."""
+    if isinstance(module, nnx.RNN) and id(module.cell) in modules:
+        cell = with_settings(layer_for(modules[id(module.cell)][0], module.cell), **reversal(module, call))
+        return calls.record(cell, call, whole=True)
+    if id(module) not in modules:
+        return call()
+    name, whole = modules[id(module)][0], known_class(module) in WHOLE
+    layer = _layer(name, module) if whole or name in names else None
+    return calls.record(layer, call, whole=whole, inside=settings_inside(module))
+
+
+def _layer(name: str, module: Any) -> Layer:
+    """Describe a module; a norm around a layer, which holds it, is one layer with it."""
+    if known_class(module) not in WRAPPERS:
+        return layer_for(name, module)
+    return with_settings(layer_for(name, module.layer_instance), **settings_inside(module))
+
+
+def _defined(model: Any, names: Sequence[str]) -> tuple[list[Layer], bool]:
+    """Return the layers as they are defined, and whether that is the order in which they run: in sequences it is."""
+    walked = list(_sequence(model, ""))
+    certain = [layer for layer in walked if layer is not None]
+    if len(certain) == len(walked) and not set(names) - covered(certain, names, WHOLE):
+        return chained(certain), True
+    modules = dict(_modules(model).values())
+    whole = [name for name, module in modules.items() if known_class(module) in WHOLE]
+    tops = (min((each for each in whole if holds(each, name)), key=len, default=name) for name in names)
+    return [_layer(top, modules.get(top)) for top in dict.fromkeys(tops)], False
+
+
+def _sequence(module: Any, name: str) -> Iterator[Layer | None]:
+    """Yield the layers that surely run one after the other, and None for what calls others in its own way."""
+    if known_class(module) in WHOLE:
+        yield _layer(name, module)
+    elif type(module) is nnx.RNN:
+        layer = layer_for(_under(name, "cell"), module.cell)
+        layer.settings |= {"direction": "backward"} if module.reverse else {}
+        yield layer
+    elif type(module) is nnx.Bidirectional:
+        for part, direction in (("forward_rnn", "forward"), ("backward_rnn", "backward")):
+            inner = _sequence(getattr(module, part), _under(name, part))
+            yield from (layer and with_settings(layer, direction=direction) for layer in inner)
+    elif type(module) is nnx.Sequential:
+        for place, member in enumerate(module.layers):
+            yield from _sequence(member, _under(name, f"layers/{place}"))
+    else:
+        yield None if isinstance(module, nnx.Module) else activation_layer(name, module)
+
+
+def _under(name: str, part: str) -> str:
+    return f"{name}/{part}" if name else part

@@ -1,0 +1,235 @@
+"""Flax: NNX modules, states and variables, and of linen the variables, frozen or in a train state.
+
+Names are the paths joined by "/" (`layers/0/kernel`), as Flax joins them itself, and as the pure dict of the
+same module is listed. Modules of NNX are changed in place; all else is a tree, of which `assign` returns a
+new one. A linen module holds no numbers: they are in the variables that its `init` returns. The state of
+random numbers and what `sow` collected are no weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from flax import linen, nnx, struct
+from flax.core import FrozenDict
+from flax.training.train_state import TrainState
+
+from steelyard.core.plugins import framework_of, load
+from steelyard.core.roles import infer_roles, layer_of
+from steelyard.core.weight import Role, Weight
+from steelyard.errors import NotFittedError, UnknownModelError
+from steelyard.layers.jax import general_axes
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array, Reader
+
+Facts = dict[str, tuple[Role, str]]
+
+_NORM: Facts = {
+    "scale": (Role.SCALE, "channel"),
+    "bias": (Role.OFFSET, "channel"),
+    "mean": (Role.MEAN, "channel"),
+    "var": (Role.VARIANCE, "channel"),
+}
+
+
+def _dense(axes: str, bias: str = "out", role: Role = Role.KERNEL) -> Facts:
+    return {"kernel": (role, axes), "bias": (Role.BIAS, bias)}
+
+
+def _recurrent(gates: str) -> dict[str, Facts]:
+    packed = f"[{gates}]*out" if gates else "out"
+    return {
+        "dense_i": _dense(f"in {packed}", packed),
+        "dense_h": _dense(f"in {packed}", packed, Role.RECURRENT_KERNEL),
+    }
+
+
+FACTS: dict[str, Facts] = {
+    "Linear": _dense("in out"),
+    "Einsum": _dense(""),
+    "Embed": {"embedding": (Role.EMBEDDING, "vocab out")},
+    **dict.fromkeys(("BatchNorm", "LayerNorm", "GroupNorm", "RMSNorm", "InstanceNorm"), _NORM),
+    "LoRA": {"lora_a": (Role.OTHER, "in rank"), "lora_b": (Role.OTHER, "rank out")},
+}
+PARTS: dict[str, dict[str, Facts]] = {  # what a part is for, by the class that holds it
+    "OptimizedLSTMCell": _recurrent("ifgo"),
+    "GRUCell": _recurrent("rzn"),
+    "SimpleCell": _recurrent(""),
+    "LSTMCell": {
+        **{part: _dense(f"in [{part[1]}]*out") for part in ("ii", "if_", "ig", "io")},
+        **{f"h{gate}": _dense(f"in [{gate}]*out", f"[{gate}]*out", Role.RECURRENT_KERNEL) for gate in "ifgo"},
+    },
+    "MultiHeadAttention": {
+        **dict.fromkeys(("query", "key", "value"), _dense("in heads dim", "heads dim")),
+        "out": _dense("heads dim out"),
+    },
+}
+_SPACES = ("k", "kh kw", "kd kh kw")
+_TURNED = ("-k", "-kh -kw", "-kd -kh -kw")
+_NO_WEIGHTS = (nnx.RngState, nnx.Intermediate, nnx.Perturbation)
+
+
+def tree_framework(leaf: Any) -> str | None:
+    """Tell that frozen dicts, boxes with partition names and Flax's dataclasses are part of the tree that they stand in."""
+    return "jax" if isinstance(leaf, (FrozenDict, struct.PyTreeNode)) and not isinstance(leaf, TrainState) else None
+
+
+def weights(model: Any) -> Iterable[Weight]:
+    """List what a module, a state or a tree holds. Of a train state the parameters and other collections are listed.
+
+    Raises `NotFittedError` for a linen module without variables.
+    """
+    if isinstance(model, nnx.Variable):
+        return [weight.replace(trainable=isinstance(model, nnx.Param)) for weight in _parts("", model)]
+    if isinstance(model, (nnx.Pytree, nnx.State)):
+        return _nnx_weights(model)
+    listed: Iterable[Weight] = load("frameworks", "jax").weights(tree(model))
+    return listed
+
+
+def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
+    """Write into a module of NNX and return it; of all else return a new one."""
+    if not arrays:
+        return model
+    if isinstance(model, nnx.Variable):
+        model.set_value(_replaced("", model, arrays))
+        return model
+    if isinstance(model, nnx.State):
+        return _new_state(model, arrays)
+    if isinstance(model, nnx.Pytree):
+        _write(model, arrays)
+        return model
+    return _rebuilt(model, load("frameworks", "jax").assign(tree(model), arrays))
+
+
+def tree(model: Any) -> Any:
+    """Return the tree of arrays that a linen object holds or is."""
+    if isinstance(model, TrainState):
+        nodes = [field.name for field in fields(model) if field.metadata.get("pytree_node", True)]
+        return {name: getattr(model, name) for name in nodes if name not in ("step", "opt_state")}
+    if isinstance(model, linen.Module):
+        if model.scope is None:
+            raise NotFittedError(
+                f"a linen {type(model).__name__} holds no numbers; give the variables that model.init(key, x) returns"
+            )
+        return model.variables
+    if isinstance(model, (FrozenDict, struct.PyTreeNode)):
+        return model
+    raise UnknownModelError(f"a flax {type(model).__name__} has no weights; give a module of NNX, a state or the variables")
+
+
+def _rebuilt(model: Any, tree: Any) -> Any:
+    if isinstance(model, TrainState):
+        return model.replace(**tree)
+    return model.unbind()[0].bind(tree) if isinstance(model, linen.Module) else tree
+
+
+def _leaves(model: Any) -> Iterator[tuple[str, tuple[Any, ...], Any]]:
+    """Yield name, path and leaf: a variable, or an array that stands in none."""
+    state = model if isinstance(model, nnx.State) else nnx.state(model)
+    for path, leaf in nnx.to_flat_state(state):
+        if not isinstance(leaf, _NO_WEIGHTS):
+            yield "/".join(map(str, path)), path, leaf
+
+
+def _nnx_weights(model: Any) -> list[Weight]:
+    modules = dict(nnx.iter_graph(model)) if isinstance(model, nnx.Pytree) else {}
+    listed: list[Weight] = []
+    for name, path, leaf in _leaves(model):
+        known = _known(modules, path)
+        for weight in _parts(name, leaf):
+            role, axes = known.get(str(path[-1]), (Role.OTHER, ""))
+            fits = len(axes.split()) == len(weight.shape)
+            listed.append(weight.replace(role=role, axes=axes if fits else "", trainable=isinstance(leaf, nnx.Param)))
+    return infer_roles(listed)
+
+
+def _parts(name: str, leaf: Any) -> Iterator[Weight]:
+    """List the array of a variable, or the arrays where its value is a tree."""
+    value = _value(leaf)
+    for part in framework_of(value).weights(value):
+        full = f"{name}/{part.name}" if name and part.name else name or part.name
+        read = _reader(leaf, part.name) if isinstance(leaf, nnx.Variable) else part.read
+        yield part.replace(name=full, layer=layer_of(full), read=read)
+
+
+def _value(leaf: Any) -> Any:
+    return leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
+
+
+def _reader(variable: Any, part: str) -> Reader:
+    """Read what the variable holds now: it gets a new array when it changes."""
+
+    def read(start: int, stop: int) -> Array:
+        value = variable.get_value()
+        (now,) = (weight for weight in framework_of(value).weights(value) if weight.name == part)
+        return now.read(start, stop)
+
+    return read
+
+
+def _replaced(name: str, leaf: Any, arrays: Mapping[str, Array]) -> Any:
+    """Return the value of a leaf with those of `arrays` that are its own."""
+    value = _value(leaf)
+    parts = {weight.name: weight for weight in framework_of(value).weights(value)}
+    own = {}
+    for part in parts:
+        full = f"{name}/{part}" if name and part else name or part
+        if full in arrays:
+            own[part] = arrays[full].copy()
+    if isinstance(value, (np.ndarray, np.generic)):
+        return own.get("", value)
+    return framework_of(value).assign(value, own)
+
+
+def _write(module: Any, arrays: Mapping[str, Array]) -> None:
+    for name, path, leaf in _leaves(module):
+        new = _replaced(name, leaf, arrays)
+        if isinstance(leaf, nnx.Variable):
+            leaf.set_value(new)
+        else:  # an array that is an attribute itself
+            nnx.update(module, nnx.from_flat_state([(path, new)]))
+
+
+def _new_state(state: Any, arrays: Mapping[str, Array]) -> Any:
+    flat = []
+    named = {path: name for name, path, _ in _leaves(state)}
+    for path, leaf in nnx.to_flat_state(state):
+        new = _replaced(named[path], leaf, arrays) if path in named else None
+        flat.append((path, leaf if new is None else leaf.replace(new) if isinstance(leaf, nnx.Variable) else new))
+    return nnx.from_flat_state(flat)
+
+
+def _known(modules: Mapping[Any, Any], path: tuple[Any, ...]) -> Facts:
+    """Return what the class that holds a variable says of it, or the class that holds that class."""
+    for name in _bases(modules.get(path[:-2])) if len(path) > 1 else ():
+        if path[-2] in PARTS.get(name, {}):
+            return PARTS[name][path[-2]]
+    if path[-2:-1] == ("scales",) and "WeightNorm" in _bases(modules.get(path[:-2])):
+        return {str(path[-1]): (Role.SCALE, "out")}
+    owner = modules.get(path[:-1])
+    if isinstance(owner, (nnx.Conv, nnx.ConvTranspose)):
+        return _convolution(owner)
+    if isinstance(owner, nnx.LinearGeneral):
+        inputs, outputs = (1 if isinstance(width, int) else len(width) for width in (owner.in_features, owner.out_features))
+        return _dense(general_axes(inputs, outputs), general_axes(0, outputs))
+    return next((FACTS[name] for name in _bases(owner) if name in FACTS), {})
+
+
+def _bases(module: Any) -> list[str]:
+    """Return the names of the classes of Flax's own; a user's class may use the same name for anything."""
+    return [base.__name__ for base in type(module).__mro__ if base.__module__.startswith("flax.")]
+
+
+def _convolution(layer: Any) -> Facts:
+    """The axes of space of a transposed kernel run backwards unless the layer says `transpose_kernel`."""
+    rank = layer.kernel.ndim - 3
+    if not 0 <= rank < len(_SPACES):
+        return _dense("")
+    if isinstance(layer, nnx.Conv):
+        return _dense(f"{_SPACES[rank]} in out")
+    return _dense(f"{_SPACES[rank]} out in" if layer.transpose_kernel else f"{_TURNED[rank]} in out")

@@ -1,0 +1,120 @@
+"""JAX: arrays, and the trees of dicts, lists and tuples that hold nothing but arrays.
+
+A tree is listed in JAX's own order, in which the keys of a dict are sorted, so that its vector is that of
+`jax.flatten_util.ravel_pytree`; the names are JAX's own paths, joined by "/" (`params/Dense_0/kernel`). Trees
+are never changed: `assign` returns a new one. Keys for random numbers are no weights, and are passed over.
+
+The variables of a Flax linen module are such a tree, with the collection "params" at its top. Linen calls a
+layer by its class and a number (`Conv_0`), which tells the axes; of a layer with a name of its own only what
+holds for every linen layer is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from steelyard.core.readers import dtype_word, from_array, refusing
+from steelyard.core.roles import infer_roles, layer_of
+from steelyard.core.weight import Weight
+from steelyard.errors import LossyError, NotFittedError, ShapeError, UnknownModelError, printable
+from steelyard.layers.flax.linen import with_linen_facts
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array, Reader
+
+
+def tree_framework(leaf: Any) -> str | None:
+    """Tell that plain containers of JAX arrays are one model, to be listed and changed as a whole, by this framework."""
+    return "jax"
+
+
+def weights(model: Any) -> Iterable[Weight]:
+    """List the arrays of a tree; a bare array has no name.
+
+    Raises `UnknownModelError` for an array that is being traced, and `NotFittedError` for a shape without numbers.
+    """
+    leaves, _ = _flatten(model)
+    found = infer_roles(_weight(name, leaf) for name, leaf in leaves if not _is_skipped(leaf))
+    return with_linen_facts(found) if isinstance(model, Mapping) and "params" in model else found
+
+
+def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
+    """Return a new tree with these arrays, on the devices of the old ones; all other leaves are the same objects."""
+    if not arrays:
+        return model
+    leaves, structure = _flatten(model)
+    return jax.tree_util.tree_unflatten(
+        structure, [_like(name, leaf, arrays[name]) if name in arrays else leaf for name, leaf in leaves]
+    )
+
+
+def _flatten(model: Any) -> tuple[list[tuple[str, Any]], Any]:
+    try:
+        leaves, structure = jax.tree_util.tree_flatten_with_path(model)
+    except ValueError as error:  # keys that cannot be sorted
+        raise ShapeError(f"JAX cannot flatten this {type(model).__name__}: {printable(error)}; give all keys one type") from None
+    return [(_spelled(path), leaf) for path, leaf in leaves], structure
+
+
+def _spelled(path: Any) -> str:
+    """Join a path by "/"; the `.value` of a box around one array (partition names, a variable) adds nothing."""
+    if path and isinstance(path[-1], jax.tree_util.GetAttrKey) and path[-1].name == "value":
+        path = path[:-1]
+    name: str = jax.tree_util.keystr(path, simple=True, separator="/")
+    return name
+
+
+def _is_skipped(leaf: Any) -> bool:
+    return isinstance(leaf, (str, bytes)) or _is_key(leaf)
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _weight(name: str, leaf: Any) -> Weight:
+    if isinstance(leaf, jax.core.Tracer):
+        raise UnknownModelError(
+            f"{printable(name) or 'the array'} is traced and has no numbers yet; call steelyard outside of jit, grad and vmap"
+        )
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        raise NotFittedError(f"{printable(name) or 'it'} is a shape without numbers; initialise the model first")
+    if isinstance(leaf, jax.Array):
+        dtype = dtype_word(name, np.dtype(leaf.dtype))
+        return Weight(name=name, shape=leaf.shape, dtype=dtype, read=_reader(name, leaf), layer=layer_of(name))
+    if isinstance(leaf, (np.ndarray, np.generic, bool, int, float, complex)):
+        array = np.asarray(leaf).view()
+        array.flags.writeable = False  # a tree is never changed, whoever made its leaves
+        return from_array(name, array, layer=layer_of(name))
+    raise UnknownModelError(f"{printable(name) or 'it'} is a {type(leaf).__name__}, not an array; take it out of the tree first")
+
+
+def _reader(name: str, array: jax.Array) -> Reader:
+    """Read the memory itself on a CPU; else a copy that JAX keeps, so that the next block costs nothing."""
+    if not array.is_fully_addressable:
+        return refusing(
+            UnknownModelError(f"{printable(name)} is spread over several processes; gather it with process_allgather first")
+        )
+
+    def read(start: int, stop: int) -> Array:
+        if array.is_deleted():
+            raise ShapeError(f"{printable(name)} was deleted or donated to a function since it was listed; list the new tree")
+        return np.asarray(array).reshape(-1)[start:stop]
+
+    return read
+
+
+def _like(name: str, old: Any, array: Array) -> Any:
+    """Return `array` as the kind of leaf that `old` is, with memory of its own."""
+    if isinstance(old, (bool, int, float, complex)):
+        return array.item()
+    if not isinstance(old, jax.Array):
+        return array.copy() if isinstance(old, np.ndarray) else array[()]
+    new = jax.device_put(array.copy(), old.sharding) if old.committed else jax.device_put(array.copy())
+    if new.dtype != old.dtype:
+        raise LossyError(f"{printable(name)} is {old.dtype}, which JAX makes only with jax_enable_x64; turn it on first")
+    return old.at[...].set(new) if old.weak_type else new  # a weak type gives way to others when it is computed with

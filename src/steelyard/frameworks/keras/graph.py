@@ -1,0 +1,397 @@
+"""Keras 3: layers in the order of the model's graph; those of a subclassed model in the order of one run.
+
+A cell is the layer of a recurrent layer, as its weights say; a bidirectional one has two. Attention is one layer
+with its projections, and so is a layer with its spectral norm, whose kernel Keras keeps divided already. The
+functions of a functional model are layers without weights. Its layers stand as its outputs need them, branch after
+branch; Keras itself runs them by depth, which tears branches apart.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import keras
+from keras.src.backend.common.global_state import get_global_attribute
+from keras.src.models.functional import Functional
+
+from steelyard.codecs.keras.chains import is_chain_model
+from steelyard.core.graph import Graph, Layer, Run, Shape
+from steelyard.core.plugins import framework_of
+from steelyard.errors import UnknownModelError, printable
+from steelyard.layers.keras.dataflow import Walk, node_of
+from steelyard.layers.keras.kinds import IMAGES, RECURRENT, cells_of, channels_word, described, in_float64, in_order
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+
+Known = Mapping[int, str]
+"""The layer of each weight by the identity of its variable."""
+
+
+class _Place(NamedTuple):
+    """A layer as it is listed, what is called to run it, whether it has weights, and whether it gives what is called."""
+
+    holder: Any
+    layer: Layer
+    weighs: bool
+    channels: str = ""
+    is_last: bool = True
+
+
+class _Call:
+    """What went into a layer when it was first called, and what came out."""
+
+    __slots__ = ("gives", "output", "takes")
+
+    def __init__(self, takes: Shape | None) -> None:
+        self.takes = takes
+        self.gives: Shape | None = None
+        self.output: Any = None
+
+
+def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
+    """Return the layers of a built model or layer.
+
+    A functional or Sequential model tells their order and shapes itself. Any other is run once if there are
+    inputs; then a layer with weights that was not called stands last, with `unused` in its settings. Without
+    inputs the order is that of definition. Raises `NotFittedError` for a model that is not built.
+    """
+    places = _places(_checked(model), _named(model))
+    certain = _is_certain(model)
+    shapes = _inputs_of(model)
+    if inputs is not None and not certain:
+        with _untouched(model):
+            _, calls = _watched(model, inputs, {id(place.holder) for place in places})
+        places = _in_order(places, calls)
+    if inputs is not None and shapes is None:
+        shapes = tuple(tuple(array.shape[1:]) for array in inputs)
+    _tell_flow(model, places)
+    channels = next((place.channels for place in places if place.channels), "")
+    executed = certain or inputs is not None
+    chain = certain and is_chain_model(model)
+    return Graph([p.layer for p in places], executed=executed, channels=channels, inputs=shapes, chain=chain)
+
+
+def run(model: Any, inputs: Sequence[Array]) -> Run:
+    """Run a model: a functional or Sequential one as a copy in float64, where its config can be built again.
+
+    A copy is believed only when it gives what the model gives. The dtype of the arrays tells which it was.
+    """
+    names = _named(_checked(model))
+    single = _run_once(model, inputs, names)
+    if not (_is_graph(model) and _can_double()):
+        return single
+    with suppress(Exception), _naming_restored():  # whatever a class of the user makes of its config, its model runs as it is
+        wide = _run_once(_doubled(model), [_widened(array) for array in inputs], names)
+        if _agree(single.outputs, wide.outputs):
+            return wide
+    return single
+
+
+def _tell_flow(model: Any, places: list[_Place]) -> None:
+    listed: dict[int, list[int]] = {}
+    for key, place in enumerate(places):
+        listed.setdefault(id(place.holder), []).append(key)
+    walk = Walk(listed, _net_of, _is_certain)
+    walk.whole(model)
+    walk.calls.tell(dict(enumerate(place.layer for place in places)), [k for k, place in enumerate(places) if not place.weighs])
+
+
+def _checked(model: Any) -> Any:
+    if not isinstance(model, keras.layers.Layer):
+        raise UnknownModelError(f"a keras {printable(type(model).__name__)} has no layers; give a model or a layer")
+    return model
+
+
+def _named(model: Any) -> list[str]:
+    return [weight.layer for weight in framework_of(model).weights(model)]
+
+
+def _places(model: Any, names: Sequence[str]) -> list[_Place]:
+    """List each layer once, where it runs first; the second of one name is called `name#2`."""
+    known = {id(variable): name for variable, name in zip(model.weights, names, strict=True)}
+    found: dict[tuple[int, str], _Place] = {}
+    taken: Counter[str] = Counter()
+    for place in _visit(model, "", known, None, None):
+        name = place.layer.name
+        if (id(place.holder), name) not in found:
+            found[id(place.holder), name] = place
+            taken[name] += 1
+            place.layer.name = f"{name}#{taken[name]}" if taken[name] > 1 else name
+    return list(found.values())
+
+
+def _visit(layer: Any, scope: str, known: Known, takes: Shape | None, gives: Shape | None) -> Iterator[_Place]:
+    """Yield the layers inside a layer in the order in which they run, or else of definition."""
+    kind, path = _class(layer), "/".join(filter(None, (scope, layer.name)))
+    if _is_graph(layer):
+        yield from _in_graph(layer, path, known)
+    elif kind == "TimeDistributed":
+        for place in _visit(layer.layer, path, known, takes, gives):
+            yield place._replace(holder=layer) if place.holder is layer.layer else place
+    elif kind == "Bidirectional":
+        for part in (layer.forward_layer, layer.backward_layer):
+            made: Any = part.compute_output_shape((None, *takes)) if takes else None
+            made = made[0] if made and isinstance(made[0], (list, tuple)) else made
+            yield from _visit(part, path, known, takes, made and tuple(made[1:]))
+    elif kind in RECURRENT:
+        yield from _cells(layer, kind, path, known, takes, gives)
+    elif kind == "SpectralNormalization":
+        place = _place(layer.layer, path, known, takes, gives)
+        name = _name(layer.weights, path, known)
+        settings = {**place.layer.settings, "spectral_norm": True}
+        yield place._replace(holder=layer, layer=_renamed(place.layer, name, settings))
+    elif _is_single(layer):
+        yield _place(layer, path, known, takes, gives)
+    else:
+        yield from _by_definition(layer, path, known)
+
+
+def _in_graph(model: Any, path: str, known: Known) -> Iterator[_Place]:
+    """Yield the layers of a graph; those of a Sequential model are below its name, those of others stand alone."""
+    inner = _net_of(model)
+    scope = path if isinstance(model, keras.Sequential) else ""
+    if inner is None:
+        for layer in model.layers:
+            yield from _visit(layer, scope, known, None, None)
+        return
+    inside = {id(node) for nodes in inner._nodes_by_depth.values() for node in nodes}
+    for node in in_order([node_of(tensor) for tensor in inner.outputs], lambda node: [node_of(t) for t in node.input_tensors]):
+        if id(node) in inside and not node.is_input and node.outputs[0].dtype != "bool":  # a mask is no layer
+            takes = _shape(node.input_tensors[0]) if node.input_tensors else None
+            yield from _visit(node.operation, scope, known, takes, _shape(node.outputs[0]))
+
+
+def _cells(layer: Any, kind: str, path: str, known: Known, takes: Shape | None, gives: Shape | None) -> Iterator[_Place]:
+    config = _config(layer)
+    cells = getattr(layer.cell, "cells", [layer.cell])
+    kinds = cells_of(kind, config) if kind != "RNN" else [(_class(cell), _config(cell)) for cell in cells]
+    for place, (cell, (word, own)) in enumerate(zip(cells, kinds, strict=True)):
+        is_last = place == len(cells) - 1
+        name = _name(cell.weights, f"{path}/{cell.name}", known)
+        settings = {**own, "go_backwards": layer.go_backwards}
+        made_by = type(cell if kind == "RNN" else layer).__name__
+        found = described(made_by, word, settings, name, None if place else takes, gives if is_last else None)
+        yield _Place(layer, found, bool(cell.weights), is_last=is_last)
+
+
+def _by_definition(layer: Any, path: str, known: Known) -> Iterator[_Place]:
+    own = [*layer._trainable_variables, *layer._non_trainable_variables]
+    if own:
+        yield _Place(layer, Layer(_name(own, path, known), "other", type(layer).__name__), weighs=True)
+    for part in layer._flatten_layers(include_self=False, recursive=False):
+        if not isinstance(part, keras.layers.InputLayer):
+            yield from _visit(part, path, known, None, None)
+
+
+def _place(layer: Any, path: str, known: Known, takes: Shape | None, gives: Shape | None) -> _Place:
+    weights = getattr(layer, "weights", [])  # a function has none
+    config = _config(layer)
+    found = described(type(layer).__name__, _class(layer), config, _name(weights, path, known), takes, gives)
+    return _Place(layer, found, bool(weights), channels_word(config) if found.kind in IMAGES else "")
+
+
+def _renamed(layer: Layer, name: str, settings: Mapping[str, Any]) -> Layer:
+    return Layer(name, layer.kind, layer.made_by, settings, layer.takes, layer.gives)
+
+
+def _name(weights: Sequence[Any], path: str, known: Known) -> str:
+    """Return what the names of the weights' layers begin with; the path where there are none."""
+    layers = [known[id(v)].split("/") for v in weights if id(v) in known]
+    if not layers:
+        return path
+    common = [words[0] for words in zip(*layers, strict=False) if len(set(words)) == 1]
+    return "/".join(common) or path
+
+
+def _class(layer: Any) -> str:
+    """Return the nearest class of Keras's own."""
+    return next((base.__name__ for base in type(layer).__mro__ if base.__module__.startswith("keras.")), "")
+
+
+def _config(layer: Any) -> Mapping[str, Any]:
+    try:
+        config: Mapping[str, Any] = layer.get_config()
+    except NotImplementedError:  # a class of the user that does not say
+        return {}
+    return config
+
+
+def _is_graph(layer: Any) -> bool:
+    own = type(layer).call if hasattr(type(layer), "call") else None
+    return own is not None and own in (Functional.call, keras.Sequential.call)
+
+
+def _net_of(layer: Any) -> Any:
+    """Return the functional model that a model runs as; None for a layer, and before the shapes are known."""
+    return (layer._functional if isinstance(layer, keras.Sequential) else layer) if _is_graph(layer) else None
+
+
+def _is_single(layer: Any) -> bool:
+    """Tell whether a layer is one with all that it holds: a known one, or one that holds no others."""
+    known = described("", _class(layer), {}, "").kind != "other"
+    return known or not isinstance(layer, keras.layers.Layer) or not layer._flatten_layers(include_self=False, recursive=False)
+
+
+def _is_certain(layer: Any) -> bool:
+    """Tell whether the order of the layers inside is known without a run."""
+    if _is_graph(layer):
+        return all(_is_certain(part) for part in layer.layers)
+    if _class(layer) in ("TimeDistributed", "SpectralNormalization"):
+        return _is_certain(layer.layer)
+    return _class(layer) in ("Bidirectional", *RECURRENT) or _is_single(layer)
+
+
+def _inputs_of(model: Any) -> tuple[Shape, ...] | None:
+    tensors = getattr(model, "inputs", None) if _is_graph(model) else None
+    return tuple(_shape(tensor) for tensor in tensors) if tensors else None
+
+
+def _shape(tensor: Any) -> Shape:
+    return tuple(tensor.shape[1:])
+
+
+def _in_order(places: list[_Place], calls: Mapping[int, _Call]) -> list[_Place]:
+    """Put those that were called in order, then those that were not but have weights."""
+    called = _called_in_order(places, calls)
+    for place in called:
+        call = calls[id(place.holder)]
+        place.layer.takes, place.layer.gives = call.takes, call.gives if place.is_last else None
+    unused = [place for place in places if id(place.holder) not in calls and place.weighs]
+    for place in unused:
+        place.layer.settings["unused"] = True
+    return called + unused
+
+
+def _called_in_order(places: list[_Place], calls: Mapping[int, _Call]) -> list[_Place]:
+    order = {holder: count for count, holder in enumerate(calls)}
+    return sorted((p for p in places if id(p.holder) in order), key=lambda p: order[id(p.holder)])
+
+
+def _run_once(model: Any, inputs: Sequence[Array], names: Sequence[str]) -> Run:
+    places = _places(model, names)
+    with _untouched(model):
+        output, calls = _watched(model, inputs, {id(place.holder) for place in places})
+    given = {p.layer.name: calls[id(p.holder)].output for p in _called_in_order(places, calls) if p.is_last}
+    outputs = {name: _numpy(tensor) for name, tensor in given.items() if tensor is not None}
+    return Run([_numpy(tensor) for tensor in _tensors(output)], outputs)
+
+
+def _watched(model: Any, inputs: Sequence[Array], holders: set[int]) -> tuple[Any, dict[int, _Call]]:
+    """Call the model, and return its output and the first call of each layer, in the order in which they began."""
+    calls: dict[int, _Call] = {}
+    original = keras.Operation.__call__
+
+    def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if id(self) not in holders or id(self) in calls:
+            return original(self, *args, **kwargs)
+        taken = _tensors((args, kwargs))
+        call = calls[id(self)] = _Call(_shape(taken[0]) if taken else None)
+        output = original(self, *args, **kwargs)
+        call.output = next(iter(_tensors(output)), None)
+        call.gives = None if call.output is None else _shape(call.output)
+        return output
+
+    keras.Operation.__call__ = watched
+    try:
+        return _called(model, inputs), calls
+    finally:
+        keras.Operation.__call__ = original
+
+
+def _called(model: Any, inputs: Sequence[Array]) -> Any:
+    """Call a model in the way its inputs are laid out: one, a structure of its own, several arguments, or a list."""
+    import inspect
+
+    more = {"training": False} if "training" in inspect.signature(model.call).parameters else {}
+    if isinstance(model, Functional):
+        return model(keras.tree.pack_sequence_as(model._inputs_struct, list(inputs)), **more)
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    words = [p.name for p in inspect.signature(model.call).parameters.values() if p.kind in kinds]
+    free = [word for word in words if word not in ("training", "mask", "self")]
+    return model(*inputs, **more) if len(inputs) <= len(free) else model(list(inputs), **more)
+
+
+def _tensors(structure: Any) -> list[Any]:
+    return [leaf for leaf in keras.tree.flatten(structure) if keras.ops.is_tensor(leaf)]
+
+
+@contextmanager
+def _untouched(model: Any) -> Iterator[None]:
+    """Give every variable that is not trained the value back that it had: statistics, counters, seeds."""
+    import numpy as np
+
+    trained = {id(variable) for variable in model.trainable_variables}
+    others = [variable for variable in model.variables if id(variable) not in trained]
+    kept = [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in others]
+    try:
+        yield
+    finally:
+        for variable, value in zip(others, kept, strict=True):
+            if not np.array_equal(keras.ops.convert_to_numpy(variable.value), value):
+                variable.assign(value)
+
+
+def _can_double() -> bool:
+    """JAX has no float64 unless its user turns it on, and OpenVINO runs no layer by itself."""
+    return keras.config.backend() in ("tensorflow", "torch", "numpy")
+
+
+def _doubled(model: Any) -> Any:
+    """Build a copy in float64 from the model's config, with the model's own classes and numbers."""
+    own = {type(layer).__name__: type(layer) for layer in model._flatten_layers()}
+    own |= {type(layer).__name__: type(layer) for layer in getattr(model, "operations", ())}
+    twin = type(model).from_config(in_float64(model.get_config()), custom_objects=own)
+    for ours, theirs in zip(twin.variables, model.variables, strict=True):
+        value = keras.ops.convert_to_numpy(theirs.value)
+        ours.assign(_widened(value) if str(ours.dtype) == "float64" else value)
+    return twin
+
+
+def _widened(array: Array) -> Array:
+    import numpy as np
+
+    array = np.asarray(array)
+    return array if np.issubdtype(array.dtype, np.integer) or array.dtype == bool else array.astype("float64")
+
+
+@contextmanager
+def _naming_restored() -> Iterator[None]:
+    """Be in float64 for a while, and count names and draw seeds afterwards as if no layer had been made."""
+    import random
+
+    counts, drawn, before = dict(_name_counts()), random.getstate(), keras.config.floatx()
+    try:
+        keras.config.set_floatx("float64")
+        yield
+    finally:
+        keras.config.set_floatx(before)
+        random.setstate(drawn)
+        _name_counts().clear()
+        _name_counts().update(counts)
+
+
+def _name_counts() -> Any:
+    return get_global_attribute("object_name_uids", Counter(), set_to_default=True)
+
+
+def _agree(single: list[Array], wide: list[Array]) -> bool:
+    """Tell whether two runs gave the same up to what float32 loses."""
+    import numpy as np
+
+    fit = len(single) == len(wide) and all(a.shape == b.shape for a, b in zip(single, wide, strict=True))
+    return fit and all(
+        np.abs(a - b).max(initial=0) <= 1e-3 * max(np.abs(b).max(initial=0), 1e-30) for a, b in zip(single, wide, strict=True)
+    )
+
+
+def _numpy(tensor: Any) -> Array:
+    """Copy a tensor into an array; short floats, which NumPy lacks, as float32."""
+    import numpy as np
+
+    array = np.array(keras.ops.convert_to_numpy(tensor))
+    return array.astype("float32") if array.dtype.name == "bfloat16" else array

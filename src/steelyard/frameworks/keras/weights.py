@@ -1,0 +1,204 @@
+"""Keras 3 on any backend: models, layers, optimizers and variables, by `variable.path` and in the order of `weights`.
+
+Keras lets two layers have one path (a loaded base model and a new head may both hold a layer called `dense`).
+Then the second layer is called `dense#2`, and so on. What a variable holds belongs to the backend: its own
+adapter reads and writes it. What a variable means stands in a table that the files of Keras share.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import keras
+from keras.src.saving.keras_saveable import KerasSaveable
+from keras.src.saving.saving_lib import _walk_saveable
+from keras.src.utils.naming import to_snake_case
+
+from steelyard.core.plugins import framework_of
+from steelyard.core.readers import Live
+from steelyard.core.roles import role_of
+from steelyard.core.weight import Role, Weight
+from steelyard.errors import NotFittedError, UnknownModelError, printable
+from steelyard.layers.keras.slots import LAYERS, PARTS, Slot, Slots, einsum_slots
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array, Reader
+
+_LORA: Slots = (Slot("lora_kernel_a", Role.OTHER, "in rank"), Slot("lora_kernel_b", Role.OTHER, "rank out"))
+_PACKED_BITS = ("int4", "gptq", "awq")
+"""Ways to quantise that put several numbers into one, so that the axes are no longer those of the layer."""
+
+
+def weights(model: Any) -> Iterator[Weight]:
+    """List `model.weights`, which leaves out the state of random seeds and metrics; a bare variable has no name.
+
+    Raises `NotFittedError` for a model or a layer that is not built.
+    """
+    if isinstance(model, keras.Variable):
+        return iter([_weight("", "", model, trainable=model.trainable)])
+    return (_weight(name, layer, variable, **facts) for name, layer, variable, facts in _listed(model))
+
+
+def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
+    """Write into the variables, which stay the same objects, so that an optimizer goes on with them."""
+    variables = {"": model} if isinstance(model, keras.Variable) else {name: v for name, _, v, _ in _listed(model)}
+    for name, array in arrays.items():
+        variable = variables[name]
+        value = variable.value
+        new = framework_of(value).assign(value, {"": array})
+        if new is not value:
+            variable.assign(new)
+    return model
+
+
+def meta(model: Any) -> dict[str, Any]:
+    """Return the layout of a `.weights.h5` file of the model: each group with the layer's name and the weight in each slot.
+
+    Keras itself is asked which things a model holds and what each of them keeps, since a user's layer may say so by
+    methods of its own. A slot that holds no weight of the model has its path for a name, which then fits no weight.
+    """
+    if not isinstance(model, keras.layers.Layer):
+        return {}
+    names = {id(variable): name for name, _, variable, _ in _listed(model)}
+    layout: dict[str, Any] = {}
+    for group, label, kept in _groups(model, "", set()):
+        slots = {slot: names.get(id(value), f"{group}/vars/{slot}") for slot, value in kept.items()}
+        layout[group] = {"name": label, "vars": slots}
+    return {"layout": layout}
+
+
+def _groups(thing: KerasSaveable, path: str, seen: set[int]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield path, name and slots of each group in the order of writing; an optimizer is no part of the model.
+
+    Layers without variables have a group with their name, too.
+    """
+    if id(thing) in seen or isinstance(thing, keras.optimizers.Optimizer):
+        return
+    seen.add(id(thing))
+    kept: dict[str, Any] = {}
+    if hasattr(thing, "save_own_variables"):
+        thing.save_own_variables(kept)
+        yield path, str(getattr(thing, "name", "")), kept
+    for attribute, child in _walk_saveable(thing):
+        yield from _below(child, f"{path}/{attribute}".strip("/"), seen, ())
+
+
+def _below(child: Any, path: str, seen: set[int], above: tuple[int, ...]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Go on to a layer or through a container, whose members are called after their classes and counted."""
+    if isinstance(child, KerasSaveable):
+        yield from _groups(child, path, seen)
+    elif isinstance(child, (list, tuple, dict)) and id(child) not in above:
+        counts: Counter[str] = Counter()
+        for member in child.values() if isinstance(child, dict) else child:
+            if isinstance(member, (KerasSaveable, list, tuple, dict)):
+                word = to_snake_case(type(member).__name__) if isinstance(member, KerasSaveable) else "container"
+                name = f"{word}_{counts[word]}" if counts[word] else word
+                counts[word] += 1
+                yield from _below(member, f"{path}/{name}", seen, (*above, id(child)))
+
+
+def _listed(model: Any) -> Iterator[tuple[str, str, keras.Variable, dict[str, Any]]]:
+    """Yield name, layer, variable and facts of each weight."""
+    if isinstance(model, keras.optimizers.Optimizer):
+        variables, facts = model.variables, {}
+    elif isinstance(model, keras.layers.Layer):
+        _require_built(model)
+        variables, facts = model.weights, _facts_of(model)
+    else:
+        raise UnknownModelError(f"a keras {type(model).__name__} has no weights; give a model, a layer or a variable")
+    owners = {key: layer for key, (layer, _, _) in facts.items()}
+    for variable, (layer_name, leaf) in zip(variables, _names(variables, owners), strict=True):
+        _, role, axes = facts.get(id(variable), (None, role_of(variable.path, len(variable.shape)), ""))
+        yield (
+            f"{layer_name}/{leaf}" if layer_name else leaf,
+            layer_name,
+            variable,
+            {"role": role, "axes": axes, "trainable": variable.trainable},
+        )
+
+
+def _require_built(model: keras.layers.Layer) -> None:
+    if not model.built:
+        raise NotFittedError(
+            f"the Keras {type(model).__name__} {printable(model.name)!r} is not built, so its weights are not all made; "
+            "call model.build(input_shape), or the model on one batch, first"
+        )
+
+
+def _names(variables: list[keras.Variable], owners: Mapping[int, Any]) -> Iterator[tuple[str, str]]:
+    """Yield layer and last word of each path; the second layer of one path becomes `path#2`."""
+    known: dict[str, list[Any]] = {}
+    taken: Counter[tuple[str, str]] = Counter()
+    for variable in variables:
+        layer, _, leaf = variable.path.rpartition("/")
+        holders = known.setdefault(layer, [])
+        owner = owners.get(id(variable))
+        if not any(owner is holder for holder in holders):
+            holders.append(owner)
+        place = next(n for n, holder in enumerate(holders, start=1) if holder is owner)
+        layer = f"{layer}#{place}" if place > 1 else layer
+        taken[layer, leaf] += 1
+        count = taken[layer, leaf]
+        yield layer, f"{leaf}#{count}" if count > 1 else leaf
+
+
+def _weight(name: str, layer: str, variable: keras.Variable, **facts: Any) -> Weight:
+    (plain,) = framework_of(variable.value).weights(variable.value)
+    return plain.replace(name=name, layer=layer, read=_reader(variable, plain.read), **facts)
+
+
+def _reader(variable: keras.Variable, first: Reader) -> Reader:
+    """Read the value as it is now: on some backends a variable is given a new one when it changes."""
+    if isinstance(first, Live):
+        return first
+
+    def read(start: int, stop: int) -> Array:
+        (now,) = framework_of(variable.value).weights(variable.value)
+        return now.read(start, stop)
+
+    return read
+
+
+def _facts_of(model: keras.layers.Layer) -> dict[int, tuple[Any, Role, str]]:
+    """Return the layer, role and axes of each variable, by its identity."""
+    layers = model._flatten_layers()
+    projections = _projections(layers)
+    found: dict[int, tuple[Any, Role, str]] = {}
+    for layer in layers:
+        known = projections.get(id(layer)) or _known(layer)
+        for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
+            path, _, leaf = variable.path.rpartition("/")
+            if id(variable) in found and layer.path != path:
+                continue  # a layer that only refers to the variable of another
+            slot = next((slot for slot in known if slot.leaf == leaf), None) or Slot(leaf, role_of(leaf, len(variable.shape)))
+            axes = "" if _is_packed(layer, leaf) else slot.axes_for(len(variable.shape))
+            found[id(variable)] = layer, slot.role, axes
+    return found
+
+
+def _known(layer: keras.layers.Layer) -> Slots:
+    """Return the variables of the nearest class of Keras's own; a user's class may use the same name for anything."""
+    if isinstance(layer, keras.layers.EinsumDense):
+        return einsum_slots(layer.equation, layer.bias_axes)
+    for base in type(layer).__mro__:
+        if base.__module__.startswith("keras."):
+            name = f"ConvLSTM{layer.rank}D" if base.__name__ == "ConvLSTMCell" else base.__name__
+            if name in LAYERS:
+                return LAYERS[name] + (_LORA if name == "Dense" else ())
+    return ()
+
+
+def _is_packed(layer: keras.layers.Layer, leaf: str) -> bool:
+    return leaf in ("kernel", "embeddings", "quantized_kernel") and getattr(layer, "quantization_mode", None) in _PACKED_BITS
+
+
+def _projections(layers: list[Any]) -> dict[int, Slots]:
+    """Return the variables of the projections inside attention layers, whose axes are heads."""
+    return {
+        id(getattr(layer, part.attribute, None)): LAYERS[part.kind]
+        for layer in layers
+        if isinstance(layer, (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention))
+        for part in PARTS["GroupQueryAttention"]
+    }

@@ -1,0 +1,53 @@
+"""SciKeras: the names of the Keras model that a `KerasClassifier` or `KerasRegressor` has built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from scikeras.wrappers import BaseWrapper
+
+from steelyard.core.members import meta_of, while_held
+from steelyard.core.plugins import framework_of
+from steelyard.core.weight import Weight
+from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+
+def weights(model: Any) -> Iterable[Weight]:
+    """List the weights of the Keras model inside; raises `NotFittedError` before it is built.
+
+    A wrapper that is fitted anew builds a new model: then its weights must be listed again, and reading or
+    writing the old ones raises `ShapeError`.
+    """
+    inner = _inner(model)
+
+    def check() -> None:
+        if _inner(model) is not inner:
+            raise ShapeError(f"this {printable(type(model).__name__)} was fitted anew and has another model now; list it again")
+
+    return (while_held(weight, check) for weight in framework_of(inner).weights(inner))
+
+
+def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
+    """Assign to the Keras model inside, and return the wrapper."""
+    inner = _inner(model)
+    framework_of(inner).assign(inner, arrays)
+    return model
+
+
+def meta(model: Any) -> dict[str, Any]:
+    """Return the layout of the Keras model inside."""
+    return meta_of(_inner(model))
+
+
+def _inner(model: Any) -> Any:
+    kind = printable(type(model).__name__)
+    if not isinstance(model, BaseWrapper):
+        raise UnknownModelError(f"a SciKeras {kind} has no weights; give the KerasClassifier or KerasRegressor itself")
+    inner = vars(model).get("model_")
+    if inner is None:
+        raise NotFittedError(f"this {kind} has built no model yet; call .fit(), or .initialize(X, y) for untrained weights")
+    return inner

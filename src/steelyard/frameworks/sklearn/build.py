@@ -1,0 +1,84 @@
+"""scikit-learn: a multilayer perceptron or a linear model that is fitted already; classes are numbered from 0."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.preprocessing import LabelBinarizer
+
+from steelyard.core.dense_stack import Dense, Stack, word_of
+from steelyard.errors import ShapeError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+_HIDDEN = {"linear": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
+_LAST = {"linear": "identity", "sigmoid": "logistic", "softmax": "softmax"}
+
+
+def build(stack: Stack) -> tuple[Any, list[Dense]]:
+    """Return a regressor where the last layer has no activation, a classifier behind a sigmoid or softmax.
+
+    Its inputs are rows of features, images flattened. Raises `ShapeError` for activations that scikit-learn does not
+    have, and for hidden layers that have not all the same.
+    """
+    if len(stack.takes) > 1 and not stack.flattened:
+        raise ShapeError(f"the net takes examples of shape {list(stack.takes)}, and scikit-learn only rows of features")
+    last = stack.layers[-1]
+    if last.activation == "softmax" and len(last.kernel) == 2:
+        stack = stack._replace(layers=[*stack.layers[:-1], _as_sigmoid(last)])
+    output = word_of(_LAST, stack.layers[-1], "scikit-learn")
+    return (_perceptron if len(stack.layers) > 1 else _linear)(stack, output), stack.layers
+
+
+def _as_sigmoid(layer: Dense) -> Dense:
+    """Return the layer of one unit that gives the second of two probabilities, as scikit-learn has it."""
+    bias = None if layer.bias is None else layer.bias[1:] - layer.bias[:1]
+    return layer._replace(kernel=layer.kernel[1:] - layer.kernel[:1], bias=bias, activation="sigmoid")
+
+
+def _perceptron(stack: Stack, output: str) -> Any:
+    words = {word_of(_HIDDEN, layer, "scikit-learn"): layer.name for layer in stack.layers[:-1]}
+    if len(words) > 1:
+        (one, first), (other, second) = list(words.items())[:2]
+        raise ShapeError(
+            f"{printable(first)!r} has the activation {one} and {printable(second)!r} {other}; a perceptron of scikit-learn has "
+            "one for all hidden layers"
+        )
+    widths = [layer.kernel.shape[0] for layer in stack.layers]
+    kind = MLPRegressor if output == "identity" else MLPClassifier
+    model = kind(hidden_layer_sizes=tuple(widths[:-1]), activation=next(iter(words)))
+    model.coefs_ = [_zeros(stack, layer.kernel.shape[::-1]) for layer in stack.layers]
+    model.intercepts_ = [_zeros(stack, (width,)) for width in widths]
+    model.n_layers_, model.n_outputs_, model.out_activation_ = len(widths) + 1, widths[-1], output
+    model.n_features_in_ = stack.layers[0].kernel.shape[1]
+    model.n_iter_ = model.t_ = 0
+    if kind is MLPClassifier:
+        several = output == "logistic" and widths[-1] > 1  # a sigmoid for each of several labels
+        labels = np.eye(widths[-1], dtype=int) if several else np.arange(max(widths[-1], 2))
+        model._label_binarizer = LabelBinarizer().fit(labels)
+        model.classes_ = model._label_binarizer.classes_
+    return model
+
+
+def _linear(stack: Stack, output: str) -> Any:
+    (layer,) = stack.layers
+    units, width = layer.kernel.shape
+    if output == "logistic" and units > 1:
+        raise ShapeError(f"{units} sigmoids on one layer are {units} models in scikit-learn; build one for each")
+    model = LinearRegression() if output == "identity" else LogisticRegression()
+    single = units == 1 and output == "identity"
+    model.coef_ = _zeros(stack, (width,) if single else (units, width))
+    model.intercept_ = np.zeros((), model.coef_.dtype) if single else _zeros(stack, (units,))
+    model.fit_intercept = layer.bias is not None
+    model.n_features_in_ = width
+    if output != "identity":
+        model.classes_, model.n_iter_ = np.arange(max(units, 2)), np.zeros(1, int)
+    return model
+
+
+def _zeros(stack: Stack, shape: tuple[int, ...]) -> Array:
+    return np.zeros(shape, stack.dtype if stack.dtype in ("float32", "float64") else "float32")

@@ -1,0 +1,156 @@
+"""scikit-learn: multilayer perceptrons and linear models as dense layers; a search stands for what it found.
+
+What a run gives is what a net with these weights gives: the probabilities of the classes where the model has
+them (of two classes that of the second alone), else the decision function of a classifier, else the prediction.
+A pipeline that changes its inputs first is more than its weights, so it is refused; its last step is the net.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import is_classifier, is_outlier_detector
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, SGDClassifier
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import Pipeline
+
+from steelyard.core.graph import Graph, Layer, Run
+from steelyard.core.plugins import framework_of
+from steelyard.errors import ShapeError, UnknownModelError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+_WORDS = {"logistic": "sigmoid", "identity": "linear"}
+_CURVES: dict[str, Callable[[Array], Array]] = {  # as in scikit-learn: what each activation makes of an array
+    "linear": lambda z: z,
+    "relu": lambda z: np.maximum(z, 0),
+    "tanh": np.tanh,
+    "sigmoid": lambda z: 0.5 * (1 + np.tanh(z / 2)),
+}
+
+
+def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
+    """Return the dense layers in their order, which is certain.
+
+    Raises `UnknownModelError` for a model that is no net, such as an ensemble.
+    """
+    prefix, estimator = _net(model)
+    if isinstance(estimator, (MLPClassifier, MLPRegressor)):
+        layers = _perceptron(prefix, estimator)
+        return Graph(layers, executed=True, inputs=((estimator.n_features_in_,),), chain=_is_alone(model))
+    width, units = _widths(estimator)
+    layer = Layer(prefix, "dense", type(estimator).__name__, {"activation": _output(estimator)}, (width,), (units,))
+    return Graph([layer], executed=True, inputs=((width,),), chain=_is_alone(model))
+
+
+def run(model: Any, inputs: Sequence[Array]) -> Run:
+    """Run the model on one array of shape (examples, features), in float64 where it was fitted so.
+
+    Raises `UnknownModelError` for what is no net, or more than one, and `ShapeError` for several inputs.
+    """
+    prefix, estimator = _net(model, running=True)
+    if len(inputs) != 1:
+        raise ShapeError(f"a {type(estimator).__name__} takes one input, not {len(inputs)}")
+    x = np.asarray(inputs[0], np.float64)
+    output = _answer(estimator, x)
+    if not isinstance(estimator, (MLPClassifier, MLPRegressor)):
+        return Run([output], {prefix: output})
+    return Run([output], _hidden(prefix, estimator, x))
+
+
+def _net(model: Any, *, running: bool = False) -> tuple[str, Any]:
+    """Return the one estimator that has the weights, and what its names begin with; it must be all that runs."""
+    prefix, found = "", model
+    while True:
+        if isinstance(found, Pipeline):
+            if running:
+                _check_steps(found)
+            prefix, found = f"{prefix}.{found.steps[-1][0]}" if prefix else found.steps[-1][0], found.steps[-1][1]
+        elif "best_estimator_" in vars(found):
+            found = found.best_estimator_
+        elif type(found).__name__ == "FrozenEstimator":
+            found = found.estimator
+        else:
+            break
+    if {weight.name for weight in framework_of(found).weights(found)} & {"coefs_.0", "coef_"}:
+        return prefix, found
+    raise UnknownModelError(
+        f"a {printable(type(found).__name__)} is not one net that runs; hand over the perceptron or linear model inside"
+    )
+
+
+def _is_alone(model: Any) -> bool:
+    """Tell whether nothing changes the inputs of the net first."""
+    try:
+        _net(model, running=True)
+    except UnknownModelError:
+        return False
+    return True
+
+
+def _check_steps(pipeline: Pipeline) -> None:
+    for name, step in pipeline.steps[:-1]:
+        if step not in (None, "passthrough"):
+            raise UnknownModelError(
+                f"this Pipeline changes its inputs by {printable(name)!r} ({printable(type(step).__name__)}) first, "
+                "which its weights do not say; hand over its last step, pipeline[-1], and inputs as that gets them"
+            )
+
+
+def _perceptron(prefix: str, net: Any) -> list[Layer]:
+    hidden, last = _WORDS.get(net.activation, net.activation), _WORDS.get(net.out_activation_, net.out_activation_)
+    listed = []
+    for place, kernel in enumerate(net.coefs_):
+        activation = last if place == len(net.coefs_) - 1 else hidden
+        name = f"{prefix}.{place}" if prefix else str(place)
+        takes, gives = kernel.shape
+        listed.append(Layer(name, "dense", type(net).__name__, {"activation": activation}, (takes,), (gives,)))
+    return listed
+
+
+def _hidden(prefix: str, net: Any, x: Array) -> dict[str, Array]:
+    """Return what each layer of a perceptron gives."""
+    given = {}
+    for place, layer in enumerate(_perceptron(prefix, net)):
+        x = x @ net.coefs_[place] + net.intercepts_[place]
+        word = layer.settings["activation"]
+        x = _softmax(x) if word == "softmax" else _CURVES[word](x)
+        given[layer.name] = x
+    return given
+
+
+def _softmax(z: Array) -> Array:
+    powers = np.exp(z - z.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
+
+
+def _widths(estimator: Any) -> tuple[int, int]:
+    shape = np.shape(estimator.coef_)
+    return shape[-1], shape[0] if len(shape) > 1 else 1
+
+
+def _output(estimator: Any) -> str:
+    """Return the activation that makes of a linear model's sums what it answers."""
+    units = _widths(estimator)[1]
+    if isinstance(estimator, (LogisticRegression, LogisticRegressionCV)):
+        return "sigmoid" if units == 1 else "softmax"
+    if isinstance(estimator, SGDClassifier) and estimator.loss == "log_loss":
+        return "sigmoid" if units == 1 else "sigmoid normalised"
+    link = getattr(getattr(estimator, "_base_loss", None), "link", None)  # of generalised linear models
+    return "exponential" if type(link).__name__ == "LogLink" else "linear"
+
+
+def _answer(estimator: Any, x: Array) -> Array:
+    """Return a column for each unit of the last layer."""
+    perceptron = isinstance(estimator, MLPClassifier)
+    if perceptron or (is_classifier(estimator) and _output(estimator) != "linear"):
+        answer = estimator.predict_proba(x)
+        units = estimator.n_outputs_ if perceptron else _widths(estimator)[1]
+        answer = answer[:, -units:]  # of two classes the second one has a unit
+    else:
+        decides = is_classifier(estimator) or is_outlier_detector(estimator)
+        answer = estimator.decision_function(x) if decides else estimator.predict(x)
+    return np.asarray(answer).reshape(len(x), -1)

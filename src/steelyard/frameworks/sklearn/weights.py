@@ -1,0 +1,381 @@
+"""scikit-learn: multilayer perceptrons, linear models and RBMs, in searches, pipelines and ensembles of any depth.
+
+The names are the estimators' own attributes: `coefs_.0`, `intercepts_.0`, `coefs_.1` of a multilayer perceptron,
+`coef_` and `intercept_` of a linear model. A wrapper of one estimator (a search, a frozen estimator, a selector)
+adds nothing to them; the members of a container stand under the names that it gives them (a pipeline's steps)
+or under the attribute that holds them (`estimators_.0`, `calibrated_classifiers_.0`, `final_estimator_`).
+
+Listed is what a fit adjusts and a prediction multiplies and adds; an intercept that is not fitted is listed
+too, and is not trainable. What a scaler, an encoder, a decomposition or a calibrator measured, trees,
+neighbours and support vectors are no weights: inside containers they are passed over. A member that
+predicts by code that is not scikit-learn's is not: it must be known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.sparse import csr_array, issparse
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError as Unfitted
+from sklearn.utils import Bunch
+from sklearn.utils.validation import check_is_fitted
+
+from steelyard.core.members import joined, meta_of, prefixed, while_held, with_ties
+from steelyard.core.plugins import framework_of
+from steelyard.core.readers import Live, by_rows, dtype_word
+from steelyard.core.weight import Role, Weight
+from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.protocols import Framework
+    from steelyard.core.weight import Array
+
+    Members = Iterable[tuple[str, Any]]
+    Chain = tuple[tuple[Any, str, Any, Any], ...]
+    """The way to an estimator: each wrapper or container, the attribute that leads on, what that held, and the member."""
+
+
+FACTS: dict[str, tuple[Role, tuple[str, ...]]] = {  # attribute -> role, axes for each number of them
+    "coefs_": (Role.KERNEL, ("in out",)),
+    "intercepts_": (Role.BIAS, ("out",)),
+    "coef_": (Role.KERNEL, ("in", "out in")),
+    "intercept_": (Role.BIAS, ("out",)),
+    "offset_": (Role.OFFSET, ("out",)),  # SGDOneClassSVM subtracts it: no bias
+    "components_": (Role.KERNEL, ("out in",)),
+    "intercept_hidden_": (Role.BIAS, ("out",)),
+    "intercept_visible_": (Role.BIAS, ("in",)),
+}
+
+_WRAPPED = ("FrozenEstimator", "_CalibratedClassifier")  # these keep a fitted estimator under `estimator`
+
+
+def weights(model: Any) -> Iterator[Weight]:
+    """List the weights of an estimator, of what it wraps and of its members; an estimator listed twice is tied.
+
+    Raises `NotFittedError` before `fit`, and `UnknownModelError` where nothing has weights that are known.
+    """
+    ends = [(path, part, _weights_of(path, part, above)) for path, part, above in _ends("", model)]
+    if all(found is None for _, _, found in ends):
+        inside = ", ".join(sorted({_kind(part) for _, part, _ in ends} - {_kind(model)}))
+        raise UnknownModelError(
+            f"{_kind(model)} {f'holds only {inside}, which have' if inside else 'has'} no weights that are known; known are "
+            "multilayer perceptrons (coefs_), linear models (coef_), BernoulliRBM, and searches, pipelines and ensembles of them"
+        )
+    return with_ties(_listed(ends))
+
+
+def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
+    """Copy into the arrays that the estimators hold; numbers and sparse matrices are set anew, of the type they were."""
+    if not arrays:
+        return model
+    jobs = [(part, _arrays_of(path, part, arrays)) for path, part, _ in _ends("", model)]
+    if sum(len(own) for _, own in jobs) < len(arrays):
+        raise ShapeError(f"{_kind(model)} was fitted anew since its weights were listed; call steelyard.weights(model) again")
+    for part, own in jobs:
+        framework = _elsewhere(part)
+        if framework is not None and own:
+            framework.assign(part, own)
+            continue
+        for name, array in own.items():
+            _Slot(part, name).put(array)
+    return model
+
+
+def meta(model: Any) -> dict[str, Any]:
+    """Return the layout of the one Keras model inside, by the names that its weights have here; nothing where there are more."""
+    kept = [(path, meta_of(part).get("layout")) for path, part, _ in _ends("", model) if _elsewhere(part)]
+    layouts = [(path, layout) for path, layout in kept if layout]
+    if len(layouts) != 1:
+        return {}
+    ((path, layout),) = layouts
+    named = {
+        group: {**fact, "vars": {slot: joined(path, name) for slot, name in fact["vars"].items()}}
+        for group, fact in layout.items()
+    }
+    return {"layout": named}
+
+
+def _listed(ends: Iterable[tuple[str, Any, list[Weight] | None]]) -> Iterator[Weight]:
+    first: dict[tuple[int, str], str] = {}
+    for path, part, found in ends:
+        for weight in found or ():
+            full = prefixed(path, weight)
+            owner = first.setdefault((id(part), weight.name), full.name)
+            yield full if owner == full.name else full.replace(tied=owner)
+
+
+def _arrays_of(path: str, part: Any, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Pick the arrays of one estimator, by its own names; they must fit what it holds now."""
+    own = {}
+    for weight in _weights_of(path, part) or ():
+        full = prefixed(path, weight).name
+        if full not in arrays:
+            continue
+        own[weight.name] = arrays[full]
+        if arrays[full].shape != weight.shape:
+            raise ShapeError(f"{printable(full)} has shape {weight.shape} now, the value has {arrays[full].shape}; list it again")
+    return own
+
+
+def _kind(model: Any) -> str:
+    return printable(type(model).__name__)
+
+
+# Going down: wrappers of one estimator, containers of many.
+
+
+def _ends(path: str, model: Any, above: Chain = ()) -> Iterator[tuple[str, Any, Chain]]:
+    """Yield every estimator that wraps and contains no other, with its path and what leads to it."""
+    if model is None or isinstance(model, str):  # "passthrough", "drop"
+        return
+    if _elsewhere(model) is not None or _names(model):
+        yield path, model, above
+        return
+    _require_fitted(path, model)
+    attribute, members = _members(model)
+    if not attribute:
+        yield path, model, above
+        return
+    for name, member in members:
+        step = (model, attribute, vars(model).get(attribute), member)
+        yield from _ends(f"{path}.{name}" if path and name else path or name, member, (*above, step))
+
+
+def _elsewhere(model: Any) -> Framework | None:
+    """Return the framework of a member of another framework, such as a skorch net."""
+    try:
+        framework = framework_of(model)
+    except UnknownModelError:  # a class that only looks like an estimator
+        return None
+    return None if framework.weights is weights else framework
+
+
+def _members(model: Any) -> tuple[str, Members]:
+    """Return the attribute that holds a wrapper's one estimator or a container's many, and them by name."""
+    held = vars(model)
+    if "cv_results_" in held and not held.get("refit", True):
+        raise NotFittedError(
+            f"this {_kind(model)} was fitted with refit=False and kept no estimator; "
+            "use refit=True, or fit its estimator with best_params_ yourself"
+        )
+    if isinstance(model, Bunch):  # a pipeline's `named_steps`, an ensemble's `named_estimators_`
+        return "keys", [(name, member) for name, member in model.items() if isinstance(member, BaseEstimator)]
+    for attribute, named in _CONTAINERS.items():
+        if attribute in held:
+            return attribute, named(held[attribute], held)
+    if type(model).__name__ in _WRAPPED:
+        return "estimator", [("", held["estimator"])]
+    return "", []
+
+
+def _one(estimator: Any, held: dict[str, Any]) -> Members:
+    return [("", estimator)]
+
+
+def _named(members: Any, held: dict[str, Any]) -> Members:
+    return [(name, member) for name, member, *_ in members]
+
+
+def _columns(members: Any, held: dict[str, Any]) -> Members:
+    """The members of a `ColumnTransformer`; one that was given no columns stays as it was, not fitted."""
+    return [(name, member) for name, member, *_ in members if _is_fitted(member)]
+
+
+def _voting(members: Any, held: dict[str, Any]) -> Members:
+    return [*members.items(), ("final_estimator_", held.get("final_estimator_"))]
+
+
+def _numbered(attribute: str) -> Callable[[Any, dict[str, Any]], Members]:
+    def members(estimators: Any, held: dict[str, Any]) -> Members:
+        flat = estimators.flat if isinstance(estimators, np.ndarray) else estimators
+        return [(f"{attribute}.{place}", member) for place, member in enumerate(flat)]
+
+    return members
+
+
+def _target(regressor: Any, held: dict[str, Any]) -> Members:
+    """The regressor of a transformed target; the transformer is a net in rare cases only."""
+    return [("", regressor), ("transformer_", held.get("transformer_"))]
+
+
+_CONTAINERS: dict[str, Callable[[Any, dict[str, Any]], Members]] = {  # attribute -> its members by name
+    "best_estimator_": _one,
+    "steps": _named,  # Pipeline
+    "transformer_list": _named,  # FeatureUnion
+    "transformers_": _columns,
+    "named_estimators_": _voting,  # also stacking
+    "estimators_": _numbered("estimators_"),  # bagging, boosting, one against the rest, several outputs
+    "calibrated_classifiers_": _numbered("calibrated_classifiers_"),
+    "regressor_": _target,
+    "estimator_": _one,  # selectors, thresholds, RANSAC, self-training
+}
+
+
+def _check_held(above: Chain) -> None:
+    """Raise `ShapeError` when another `fit` has put other estimators in the place of those that were listed."""
+    for holder, attribute, held, member in above:
+        if vars(holder).get(attribute) is held:
+            continue
+        if all(now is not member for _, now in _members(holder)[1]):  # a pipeline makes a new list of the same steps
+            raise ShapeError(f"this {_kind(holder)} was fitted anew and holds other estimators now; list its weights again")
+
+
+def _is_fitted(model: Any) -> bool:
+    if not isinstance(model, BaseEstimator):
+        return True
+    try:
+        check_is_fitted(model)
+    except Unfitted:
+        return False
+    except AttributeError:  # an estimator without the tags that this release asks for
+        return any(name.endswith("_") for name in vars(model))
+    return True
+
+
+def _require_fitted(path: str, model: Any) -> None:
+    if not _is_fitted(model):
+        place = f" at {printable(path)!r}" if path else ""
+        raise NotFittedError(f"this {_kind(model)}{place} is not fitted; call .fit() first")
+
+
+# The weights that one estimator holds itself.
+
+
+def _weights_of(path: str, part: Any, above: Chain = ()) -> list[Weight] | None:
+    """List one estimator's own weights; None where it has none by its nature. One that may have some is refused."""
+    framework = _elsewhere(part)
+    found = _weights_elsewhere(framework, part) if framework else [_weight(part, name) for name in _names(part)] or None
+    if found is None and _predicts_by_itself(part):
+        place = f" at {printable(path)!r}" if path else ""
+        raise UnknownModelError(
+            f"where the {_kind(part)}{place} keeps its weights is not known; hand over what it holds (its network, "
+            "its arrays), or the other members one by one"
+        )
+    if found and any(type(holder).__name__ == "FrozenEstimator" for holder, *_ in above):
+        found = [weight.replace(trainable=False) for weight in found]
+    return [while_held(weight, lambda: _check_held(above)) for weight in found] if found and above else found
+
+
+def _weights_elsewhere(framework: Framework, part: Any) -> list[Weight] | None:
+    try:
+        return list(framework.weights(part))
+    except UnknownModelError:
+        if hasattr(part, "predict"):
+            raise
+        return None  # a helper that only prepares data, such as skorch's DataFrameTransformer
+
+
+def _predicts_by_itself(model: Any) -> bool:
+    """Tell whether `predict` is written by somebody else than scikit-learn, of whose estimators all are known."""
+    author = next((base.__module__ for base in type(model).__mro__ if "predict" in vars(base)), "sklearn")
+    return author.partition(".")[0] != "sklearn"
+
+
+def _names(model: Any) -> list[str]:
+    held = getattr(model, "__dict__", {})
+    if "coefs_" in held:
+        return [f"{attribute}.{layer}" for layer in range(len(held["coefs_"])) for attribute in ("coefs_", "intercepts_")]
+    if "intercept_hidden_" in held:
+        return ["components_", "intercept_hidden_", "intercept_visible_"]
+    if held.get("coef_") is None:
+        return []
+    return [name for name in ("coef_", "intercept_", "offset_") if held.get(name) is not None]
+
+
+def _weight(model: Any, name: str) -> Weight:
+    slot = _Slot(model, name)
+    attribute, _, layer = name.partition(".")
+    role, axes = FACTS[attribute]
+    return Weight(
+        name=name,
+        shape=slot.shape,
+        dtype=dtype_word(name, slot.dtype),
+        read=Live(slot) if slot.live else by_rows(slot.shape, slot.rows),
+        role=role,
+        layer=layer,
+        axes=next((words for words in axes if len(words.split()) == len(slot.shape)), ""),
+        trainable=attribute != "intercept_" or bool(getattr(model, "fit_intercept", True)),
+    )
+
+
+class _Slot:
+    """The attribute, or the place in a list, that holds an array, a number or a sparse matrix.
+
+    Another `fit` binds another one, which is found here. The one seen last is kept, so that its address is
+    not given to an array of another shape meanwhile.
+    """
+
+    __slots__ = ("dtype", "live", "model", "name", "seen", "shape")
+
+    def __init__(self, model: Any, name: str) -> None:
+        self.model = model
+        self.name = name
+        self.seen = self.value()
+        self.live = _in_memory(self.seen)
+        self.shape = tuple(np.shape(self.seen))
+        self.dtype = _dtype(self.seen)
+
+    def value(self) -> Any:
+        holder, key = self.place()
+        return holder[key]
+
+    def place(self) -> tuple[Any, Any]:
+        attribute, _, place = self.name.partition(".")
+        held = vars(self.model)
+        return (held[attribute], int(place)) if place else (held, attribute)
+
+    def current(self) -> Any:
+        try:
+            now = self.value()
+        except LookupError:
+            now = None
+        if now is self.seen:
+            return now
+        if _in_memory(now) is not self.live or tuple(np.shape(now)) != self.shape or _dtype(now) != self.dtype:
+            raise ShapeError(
+                f"{printable(self.name)} has changed its shape or is gone since it was listed; list the model's weights again"
+            )
+        self.seen = now
+        return now
+
+    def check(self) -> None:
+        self.current()
+
+    def address(self) -> int:
+        return self.current().ctypes.data  # type: ignore[no-any-return]
+
+    def array(self) -> Array:
+        return self.current().reshape(-1)  # type: ignore[no-any-return]
+
+    def rows(self, first: int, last: int) -> Array:
+        now = self.current()
+        if issparse(now):  # with one axis, scikit-learn's own `sparsify` makes matrices that cannot be cut
+            rows: Array = now[first:last].toarray() if len(self.shape) > 1 else now.toarray()[first:last]
+        else:
+            rows = np.atleast_1d(now)[first:last]
+        return rows.astype(self.dtype.newbyteorder("="), copy=False)
+
+    def put(self, array: Array) -> None:
+        now = self.current()
+        if isinstance(now, np.ndarray) and now.flags.writeable:
+            now[...] = array
+            return
+        holder, key = self.place()
+        if isinstance(now, np.ndarray):
+            holder[key] = array.copy()
+        elif issparse(now):
+            holder[key] = type(now)(csr_array(array))
+        else:
+            holder[key] = framework_of(now).assign(now, {"": array})
+
+
+def _dtype(value: Any) -> np.dtype[Any]:
+    return value.dtype if issparse(value) else np.asarray(value).dtype
+
+
+def _in_memory(value: Any) -> bool:
+    """Tell an array that is one writable run of memory from numbers, sparse matrices and strided arrays."""
+    return isinstance(value, np.ndarray) and value.flags.c_contiguous and value.flags.writeable and value.dtype.isnative

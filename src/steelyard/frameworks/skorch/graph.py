@@ -1,0 +1,65 @@
+"""skorch: the graph of the net's own module, the one that `infer` calls.
+
+Where several parts hold weights, the layers go by the names of their weights (`module_.fc`), and those of the
+other parts stand last, as unused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from skorch import NeuralNet
+
+from steelyard.core.graph import Graph, Layer, Run
+from steelyard.core.plugins import framework_of, load
+from steelyard.errors import NotFittedError, UnknownModelError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+_OWN = "module_"
+
+
+def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
+    """Return the graph of the module; raises `NotFittedError` for a net that is neither fitted nor initialised."""
+    found: Graph = load("frameworks", "torch").graph(_module(model), inputs)
+    before = _prefix(model)
+    for layer in found.layers:
+        layer.name = _joined(before, layer.name)
+    found.layers += _others(model, before)
+    return found
+
+
+def run(model: Any, inputs: Sequence[Array]) -> Run:
+    """Run the module: what it gives, without the nonlinearity that `predict_proba` puts behind it."""
+    found: Run = load("frameworks", "torch").run(_module(model), inputs)
+    before = _prefix(model)
+    return Run(found.outputs, {_joined(before, name): array for name, array in found.layers.items()})
+
+
+def _module(net: Any) -> Any:
+    if not isinstance(net, NeuralNet):
+        raise UnknownModelError(f"a skorch {printable(type(net).__name__)} has no layers; give the net itself")
+    module = vars(net).get(_OWN)
+    if module is None:
+        raise NotFittedError(
+            f"this {printable(type(net).__name__)} has no {_OWN}; call .fit(), or .initialize() for untrained weights"
+        )
+    return module
+
+
+def _prefix(net: Any) -> str:
+    """Return what stands before the names of the module's weights: nothing when it alone has any."""
+    own = {weight.name for weight in framework_of(net).weights(net)}
+    return "" if own <= set(_module(net).state_dict()) else _OWN
+
+
+def _others(net: Any, before: str) -> list[Layer]:
+    """List the layers of the other parts, which the module does not run."""
+    foreign = [w.layer for w in framework_of(net).weights(net) if before and not w.name.startswith(f"{before}.")]
+    return [Layer(name, "other", settings={"unused": True}) for name in dict.fromkeys(foreign)]
+
+
+def _joined(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix and name else prefix or name

@@ -1,0 +1,67 @@
+"""skorch: the module's own names, as `state_dict` has them.
+
+A net around one module adds nothing to the names. Where several parts hold weights (a subclass with a
+`module2_`, a criterion that is trained too), each part's attribute stands before its names:
+`module_.0.weight`, `module2_.0.weight`, `criterion_.centers`. A criterion counts as a part when it has
+parameters of its own; class weights that are handed to a loss are a setting, and are not listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from skorch import NeuralNet
+
+from steelyard.core.members import assign_members, member_weights, while_held, with_ties
+from steelyard.core.weight import Weight
+from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+
+def weights(model: Any) -> Iterator[Weight]:
+    """List the weights of a net that is fitted or initialised; tied where two parts share them.
+
+    Raises `NotFittedError` for a net that is neither. A net that is fitted anew makes a new module: then
+    its weights must be listed again, and reading or writing the old ones raises `ShapeError`.
+    """
+    parts = _parts(model)
+
+    def check() -> None:
+        if any(vars(model).get(attribute) is not part for attribute, part in parts):
+            raise ShapeError(f"this {printable(type(model).__name__)} was fitted anew and has another module now; list it again")
+
+    return with_ties(while_held(weight, check) for weight in member_weights(_named(parts)))
+
+
+def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
+    """Copy in place, so that the net's optimizer goes on with the same parameters."""
+    assign_members(_named(_parts(model)), arrays)
+    return model
+
+
+def _parts(net: Any) -> list[tuple[str, Any]]:
+    """Return the modules and trained criteria that hold weights, by attribute."""
+    if not isinstance(net, NeuralNet):
+        raise UnknownModelError(f"a skorch {printable(type(net).__name__)} has no weights; give the net itself")
+    modules = _registered(net, net._modules)
+    if not modules:
+        raise NotFittedError(
+            f"this {printable(type(net).__name__)} has no module yet; call .fit(), or .initialize() for untrained weights"
+        )
+    known = {id(parameter) for _, module in modules for parameter in module.parameters()}
+    criteria = _registered(net, net._criteria)
+    trained = [(name, part) for name, part in criteria if any(id(p) not in known for p in part.parameters())]
+    return [(name, part) for name, part in (*modules, *trained) if part.state_dict()]
+
+
+def _named(parts: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    return [("", parts[0][1])] if len(parts) == 1 else parts
+
+
+def _registered(net: Any, names: list[str]) -> list[tuple[str, Any]]:
+    """Look up parts by the names that skorch registered them under, which lack the last underscore."""
+    held = {f"{name}_": vars(net).get(f"{name}_") for name in names}
+    return [(name, part) for name, part in held.items() if part is not None]

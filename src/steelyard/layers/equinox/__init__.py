@@ -1,0 +1,1 @@
+"""Equinox's layers: their kinds and settings."""

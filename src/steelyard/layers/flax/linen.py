@@ -1,0 +1,117 @@
+"""What the names of Flax linen tell of its variables: a layer is called by its class and a number, `Conv_0`.
+
+A cell and an attention are also known by their parts, whatever they are called: a cell of an LSTM has `ii` to `ho`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from steelyard.core.graph import Layer
+from steelyard.core.weight import Role, Weight
+from steelyard.layers.flax.kinds import KINDS
+from steelyard.layers.jax import general_axes
+
+_SPACES = ("k", "kh kw", "kd kh kw")
+_AUTOMATIC = re.compile(r"([A-Z]\w*)_\d+")
+_AXES = {"embedding": "vocab out"}
+_PARTS: dict[frozenset[str], tuple[str, str]] = {  # the parts of a layer -> its kind, its class
+    frozenset(("ii", "if", "ig", "io", "hi", "hf", "hg", "ho")): ("lstm", "LSTMCell"),
+    frozenset(("ir", "iz", "in", "hr", "hz", "hn")): ("gru", "GRUCell"),
+    frozenset(("if", "in", "hf", "hn")): ("other", "MGUCell"),
+    frozenset("ih"): ("rnn", "SimpleCell"),
+    frozenset(("query", "key", "value", "out")): ("attention", "MultiHeadDotProductAttention"),
+}
+_NORM_OF_KERNEL = "/kernel/scale"
+"""The end of the key, itself with slashes, under which a weight norm keeps the lengths of another layer's kernel."""
+
+
+def with_linen_facts(weights: Iterable[Weight]) -> list[Weight]:
+    """Return the variables of a linen module with what their names tell; the collection "params" is what is trained."""
+    listed = list(weights)
+    norms = {path_of(w.layer) for w in listed if w.role in (Role.SCALE, Role.MEAN)}
+    held = _held(listed)
+    biases = {path_of(w.layer): len(w.shape) for w in listed if w.name.endswith("bias")}
+    return [_explained(w, path_of(w.layer) in norms, held, biases.get(path_of(w.layer), 0)) for w in listed]
+
+
+def path_of(layer: str) -> str:
+    """Return the name of a layer without its collection."""
+    return layer.partition("/")[2]
+
+
+def _held(weights: Iterable[Weight]) -> dict[str, tuple[str, str]]:
+    """Return kind and class of each layer that its parts tell."""
+    parts: dict[str, set[str]] = {}
+    for weight in weights:
+        above, _, part = path_of(weight.layer).rpartition("/")
+        if part:
+            parts.setdefault(above, set()).add(part)
+    return {above: _PARTS[frozenset(found)] for above, found in parts.items() if frozenset(found) in _PARTS}
+
+
+def _explained(weight: Weight, is_norm: bool, held: Mapping[str, tuple[str, str]], biased: int) -> Weight:
+    collection, _, path = weight.name.partition("/")
+    layer, _, leaf = path.rpartition("/")
+    above, _, part = layer.rpartition("/")
+    cell = held.get(above, ("", ""))[0] if part else ""
+    role = Role.OFFSET if is_norm and leaf == "bias" else weight.role
+    if path.endswith(_NORM_OF_KERNEL):
+        axes = "out"
+    elif cell in ("lstm", "gru", "rnn", "other"):
+        role = Role.RECURRENT_KERNEL if leaf == "kernel" and part.startswith("h") else role
+        axes = _gate(part[1:], leaf)
+    elif is_norm and role is not Role.OTHER:
+        axes = "channel"
+    else:
+        axes = _axes(layer, leaf, len(weight.shape), cell, biased)
+    fits = len(axes.split()) == len(weight.shape)
+    return weight.replace(role=role, axes=axes if fits else "", trainable=collection == "params")
+
+
+def _gate(letter: str, leaf: str) -> str:
+    """Return the axes of what holds one gate, or of a cell that has none."""
+    out = f"[{letter}]*out" if letter else "out"
+    return {"kernel": f"in {out}", "bias": out}.get(leaf, "")
+
+
+def _axes(layer: str, leaf: str, ndim: int, kind: str, biased: int) -> str:
+    """Every kernel of two axes is (in, out); of more axes the class in the layer's name tells, or the parts beside it."""
+    made = _AUTOMATIC.fullmatch(layer.rpartition("/")[2])
+    if kind == "attention":
+        last = layer.endswith("out")
+        return {"kernel": "heads dim out" if last else "in heads dim", "bias": "out" if last else "heads dim"}.get(leaf, "")
+    if leaf == "bias" and ndim > 1:
+        return general_axes(0, ndim) if made and made[1] == "DenseGeneral" else ""
+    if leaf != "kernel":
+        return "out" if leaf == "bias" else _AXES.get(leaf, "")
+    if ndim == 2:
+        return "in out"
+    if made and made[1] == "Conv" and 3 <= ndim <= 5:
+        return f"{_SPACES[ndim - 3]} in out"
+    return general_axes(ndim - biased, biased) if made and made[1] == "DenseGeneral" and 0 < biased < ndim else ""
+
+
+def layers_of_names(weights: Iterable[Weight]) -> list[Layer]:
+    """Return the layers whose names (`encoder/Conv_0`) or parts tell their class, in the order of their weights."""
+    listed = list(weights)
+    held, found = _held(listed), {}
+    for weight in listed:
+        name, kind, made_by = _told(path_of(weight.layer), held)
+        if kind and name not in found:
+            found[name] = Layer(name, kind, made_by)
+    return list(found.values())
+
+
+def _told(path: str, held: Mapping[str, tuple[str, str]]) -> tuple[str, str, str]:
+    """Return the outermost layer in a path whose class is told: its name, kind and class; what is inside are its parts."""
+    words = path.split("/")
+    for count in range(len(words) + 1):
+        name = "/".join(words[:count])
+        automatic = _AUTOMATIC.fullmatch(words[count - 1]) if count else None
+        if automatic and automatic[1] in KINDS:
+            return name, KINDS[automatic[1]], automatic[1]
+        if name in held and count < len(words):
+            return (name, *held[name])
+    return "", "", ""

@@ -1,0 +1,76 @@
+"""What flows into which layer of a Keras model, by the graph of its functional models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from steelyard.core.dataflow import INPUT, UNKNOWN, Calls, joined
+from steelyard.layers.keras.kinds import in_order
+
+if TYPE_CHECKING:
+    from steelyard.core.dataflow import Sources
+
+_UNKNOWN: Sources = frozenset({UNKNOWN})
+
+
+class Walk:
+    """Walks through a model as it runs, and gathers the calls of its layers.
+
+    `listed` holds, by the identity of what is called, the keys of the layers that it is: several for the cells of a
+    recurrent layer, which run one after another. `net_of` returns the functional model that a model runs as, or None
+    for a layer; `is_certain` tells whether the order inside a layer is known.
+    """
+
+    __slots__ = ("_is_certain", "_listed", "_net_of", "calls")
+
+    def __init__(
+        self, listed: Mapping[int, Sequence[Hashable]], net_of: Callable[[Any], Any], is_certain: Callable[[Any], bool]
+    ) -> None:
+        self.calls = Calls()
+        self._listed = listed
+        self._net_of = net_of
+        self._is_certain = is_certain
+
+    def whole(self, model: Any) -> None:
+        """Walk through a model, whose inputs are the net's."""
+        net = self._net_of(model)
+        self.through(model, [frozenset({INPUT})] * (len(net.inputs) if net is not None else 1))
+
+    def through(self, layer: Any, given: Sequence[Sources]) -> list[Sources]:
+        """Return what each output of a layer is made of; a single set for all outputs of one that is no model."""
+        net = self._net_of(layer)
+        if net is not None:
+            return self._net(net, given)
+        sources = joined(given)
+        if id(layer) in self._listed and self._is_certain(layer):
+            for key in self._listed[id(layer)]:
+                sources = self.calls.call(key, sources)
+            return [sources]
+        if not self._is_certain(layer):
+            return [_UNKNOWN]
+        if hasattr(layer, "forward_layer"):
+            both = [self.through(part, [sources]) for part in (layer.forward_layer, layer.backward_layer)]
+            return [joined(both[0] + both[1])]
+        inner = getattr(layer, "layer", None)
+        return [_UNKNOWN] if inner is None else self.through(inner, [sources])
+
+    def _net(self, net: Any, given: Sequence[Sources]) -> list[Sources]:
+        """Walk through a functional model; masks and the like may stand behind its inputs."""
+        fits = len(given) >= len(net.inputs)
+        made = {id(tensor): given[nth] if fits else _UNKNOWN for nth, tensor in enumerate(net.inputs)}
+        inside = {id(node) for nodes in net._nodes_by_depth.values() for node in nodes}
+        ends = [node_of(tensor) for tensor in net.outputs]
+        for node in in_order(ends, lambda node: [node_of(tensor) for tensor in node.input_tensors]):
+            if id(node) in inside and not node.is_input:
+                taken = [made.get(id(tensor), _UNKNOWN) for tensor in node.input_tensors]
+                is_mask = node.outputs[0].dtype == "bool"
+                gives = [joined(taken)] if is_mask else self.through(node.operation, taken)
+                made |= {id(tensor): gives[min(nth, len(gives) - 1)] for nth, tensor in enumerate(node.outputs)}
+        return [made.get(id(tensor), _UNKNOWN) for tensor in net.outputs]
+
+
+def node_of(tensor: Any) -> Any:
+    """Return the node of a functional model that made a tensor."""
+    operation, index, _ = tensor._keras_history
+    return operation._inbound_nodes[index]

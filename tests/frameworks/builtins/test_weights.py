@@ -1,0 +1,121 @@
+"""Arrays, and dicts, lists and tuples of anything: keys and places are the names."""
+
+from collections import OrderedDict
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import SGDRegressor
+from torch import nn
+
+import steelyard
+from steelyard.errors import ShapeError, UnknownModelError
+from steelyard.testing import check_model
+
+
+def test_a_bare_array_is_one_weight_without_a_name():
+    array = np.arange(6.0).reshape(2, 3)
+    w = steelyard.weights(array)
+    assert list(w) == [""]
+    w.assign(np.zeros(6))
+    assert not array.any()
+    assert steelyard.weights(np.float32(2.5)).to_vector().tolist() == [2.5]
+
+
+def test_keys_and_places_become_names_at_any_depth():
+    model = {"a": [np.zeros(2), (np.ones(1), {"deep": np.ones(3)})], 7: np.zeros(1)}
+    assert list(steelyard.weights(model)) == ["a.0", "a.1.0", "a.1.1.deep", "7"]
+
+
+def test_a_list_as_get_weights_gives_it_is_named_by_place_and_flattened_in_order():
+    arrays = [np.ones((3, 2), "f4"), np.zeros(2, "f4"), np.full((2, 1), 2, "f4")]
+    w = steelyard.weights(arrays)
+    assert list(w) == ["0", "1", "2"]
+    assert np.array_equal(w.to_vector(), np.concatenate([a.ravel() for a in arrays]))
+
+
+def test_models_of_several_frameworks_stand_in_one_container():
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    model = {
+        "torch": nn.Linear(2, 1),
+        "linear": SGDRegressor().fit(rng.normal(size=(20, 2)), rng.normal(size=20)),
+        "array": np.ones(2),
+    }
+    w = steelyard.weights(model)
+    assert list(w) == ["torch.weight", "torch.bias", "linear.coef_", "linear.intercept_", "array"]
+    assert str(w["torch.weight"].role) == "kernel"
+    assert w["torch.weight"].layer == "torch"
+    check_model(model)
+
+
+def test_weights_and_single_weights_may_stand_in_containers():
+    inner = steelyard.weights({"w": np.ones(2)})
+    w = steelyard.weights({"one": inner, "two": inner["w"]})
+    assert list(w) == ["one.w", "two"]
+    assert steelyard.weights(inner) is inner
+
+
+class Point(NamedTuple):
+    x: object
+    y: object
+
+
+def test_dicts_and_lists_are_changed_in_place_and_tuples_are_returned_new():
+    array, kept = np.zeros(2), {"n": 3, "w": [1.0, 2.0]}
+    model = OrderedDict(a=(array, 1.5), p=Point(np.zeros(1), 4), k=kept)
+    back = steelyard.weights(model).assign([1, 2, 2.5, 3, 5, 6, 7, 8])
+    assert back is model
+    assert array.tolist() == [1, 2]
+    assert model["a"][1] == 2.5
+    assert model["p"] == Point(np.array([3.0]), 5)
+    assert type(model["p"]) is Point
+    assert kept == {"n": 6, "w": [7.0, 8.0]}
+    assert type(kept["n"]) is int
+
+
+def test_text_and_none_are_passed_over_and_a_read_only_mapping_is_read():
+    assert list(steelyard.weights(MappingProxyType({"name": "net", "none": None, "w": np.ones(1)}))) == ["w"]
+
+
+def test_what_holds_no_numbers_is_refused_by_name():
+    for model, message in [
+        (object(), r"no known framework made a builtins\.object; known are .*torch.*entry point steelyard\.frameworks"),
+        ({"a": {1, 2}}, "a set has no weights"),
+        ({"a": object()}, r"no known framework made a builtins\.object"),
+        (np.array([None]), "holds object, not numbers"),
+        ({"a": np.array(["x"])}, "not numbers"),
+        (lambda: 0, "a function has no weights"),
+    ]:
+        with pytest.raises(UnknownModelError, match=message):
+            steelyard.weights(model)
+
+
+def test_a_ragged_list_is_refused():
+    with pytest.raises(ShapeError, match=r"ragged.*\[\[1, 2\], \[3\]\]"):
+        steelyard.weights([[1, 2], [3]])
+
+
+def test_two_members_of_one_name_are_refused():
+    with pytest.raises(ShapeError, match="two weights are called '1'"):
+        steelyard.weights({1: np.zeros(1), "1": np.zeros(1)})
+
+
+def test_a_container_that_holds_itself_is_refused():
+    model = {"w": np.zeros(1)}
+    model["self"] = [model]
+    with pytest.raises(ShapeError, match=r"'self\.0' holds itself|holds itself"):
+        steelyard.weights(model)
+    endless = []
+    endless.append(endless)
+    with pytest.raises(ShapeError, match="holds itself"):
+        steelyard.weights(endless)
+
+
+def test_control_characters_in_names_are_escaped_where_they_are_printed():
+    w = steelyard.weights({"\x1b[31mred\u202e": np.zeros(1)})
+    assert "\x1b" not in repr(w)
+    assert "\u202e" not in repr(w)
+    assert "\\u001b[31mred\\u202e" in repr(w)

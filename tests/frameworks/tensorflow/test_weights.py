@@ -1,0 +1,153 @@
+"""TensorFlow: attribute paths of modules and checkpoints, variables and tensors."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import steelyard
+from steelyard.core.plugins import framework_of
+from steelyard.errors import ShapeError, UnknownModelError
+
+
+class Dense(tf.Module):
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.kernel = tf.Variable(tf.random.normal((inputs, outputs)), name="same")
+        self.bias = tf.Variable(tf.zeros((outputs,)), name="same")
+        self.scale = tf.Variable(tf.ones((outputs,)), trainable=False)
+
+    def __call__(self, x):
+        return tf.nn.tanh(x @ self.kernel + self.bias) * self.scale
+
+
+class Net(tf.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = [Dense(3, 4)] + [Dense(4, 4) for _ in range(10)]
+        self.table = {"head": Dense(4, 2)}
+        self.tied = self.layers[0]
+
+    def __call__(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return self.table["head"](x)
+
+
+def names_in(checkpoint):
+    ending = "/.ATTRIBUTES/VARIABLE_VALUE"
+    return {name.removesuffix(ending) for name, _ in tf.train.list_variables(checkpoint) if name.endswith(ending)}
+
+
+@pytest.fixture(scope="module")
+def trained():
+    tf.random.set_seed(0)
+    net, x = Net(), tf.random.normal((8, 3))
+    for _ in range(3):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((net(x) - 1) ** 2)
+        for variable, slope in zip(net.trainable_variables, tape.gradient(loss, net.trainable_variables), strict=True):
+            variable.assign_sub(0.1 * slope)
+    return net, x
+
+
+def test_a_module_lists_its_variables_in_their_order_by_the_names_of_a_checkpoint(trained, tmp_path):
+    net, _ = trained
+    w = steelyard.weights(net)
+    once = [weight for weight in w.values() if weight.tied is None]
+    assert [x.trainable for x in once] == [v.trainable for v in net.variables]
+    for mine, theirs in zip(once, net.variables, strict=True):
+        np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
+        assert not mine.numpy().flags.writeable
+    saved = tf.train.Checkpoint(layers=net.layers, table=net.table).write(str(tmp_path / "c"))
+    assert {weight.name for weight in once} <= names_in(saved)
+    assert list(w)[:3] == ["layers/0/bias", "layers/0/kernel", "layers/0/scale"]
+    assert list(w).index("layers/2/kernel") < list(w).index("layers/10/kernel")
+    assert w["tied/kernel"].tied == "layers/0/kernel"
+    assert {str(w[f"layers/0/{part}"].role) for part in ("kernel", "scale")} == {"kernel", "scale"}
+    assert w["layers/0/kernel"].layer == "layers/0"
+
+
+def test_the_vector_goes_into_another_module_whose_outputs_are_then_equal(trained):
+    net, x = trained
+    vector = steelyard.weights(net).to_vector()
+    np.testing.assert_array_equal(vector, np.concatenate([v.numpy().ravel() for v in net.variables]))
+    other = Net()
+    w = steelyard.weights(other)
+    variable = other.layers[0].kernel
+    assert w.assign(vector) is other
+    vector[:] = np.nan
+    assert other.layers[0].kernel is variable
+    np.testing.assert_array_equal(other(x).numpy(), net(x).numpy())
+    variable.assign(variable * 2)
+    np.testing.assert_array_equal(w["layers/0/kernel"].numpy(), variable.numpy())
+
+
+def test_a_variable_is_read_in_blocks(trained):
+    variable = tf.Variable(np.arange(24.0).reshape(2, 3, 4))
+    w = steelyard.weights(variable)
+    assert [b.tolist() for b in w[""].blocks(5)] == [list(map(float, range(i, min(i + 5, 24)))) for i in range(0, 24, 5)]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "int8", "int64", "bool", "float8_e4m3fn", "complex64"])
+@pytest.mark.parametrize("shape", [(), (4, 3), (0, 2)])
+def test_every_type_comes_back_bit_for_bit(dtype, shape):
+    variable = tf.Variable(tf.cast(tf.ones(shape), dtype))
+    w = steelyard.weights(variable)
+    assert (w[""].dtype, w[""].shape) == (dtype, shape)
+    assert w[""].numpy().tobytes() == variable.numpy().tobytes()
+    w.assign({"": np.zeros(shape).astype(w[""].numpy().dtype)})
+    assert not variable.numpy().astype(bool).any()
+    rows = [w[""].read(i, i + 1) for i in range(w[""].size)]
+    assert b"".join(r.tobytes() for r in rows) == variable.numpy().tobytes()
+
+
+def test_a_tensor_is_not_changed_but_given_anew():
+    tensor = tf.constant([1.0, 2.0])
+    new = steelyard.weights(tensor).assign({"": [3.0, 4.0]})
+    assert isinstance(new, tf.Tensor)
+    assert (tensor.numpy().tolist(), new.numpy().tolist()) == ([1, 2], [3, 4])
+
+
+def test_what_a_checkpoint_and_a_loaded_model_track_is_listed(trained, tmp_path):
+    net, _ = trained
+    checkpoint = tf.train.Checkpoint(net=net, step=tf.Variable(3))
+    w = steelyard.weights(checkpoint)
+    assert set(w) == names_in(checkpoint.write(str(tmp_path / "c")))
+    assert w["step"].role == "count"
+    net.predict = tf.function(net.__call__, input_signature=[tf.TensorSpec((None, 3))])
+    tf.saved_model.save(net, str(tmp_path / "saved"))
+    loaded = tf.saved_model.load(str(tmp_path / "saved"))
+    read = steelyard.weights(loaded)
+    assert set(read) == names_in(str(tmp_path / "saved" / "variables" / "variables"))
+    for name, weight in read.items():
+        if name.startswith("layers/"):
+            np.testing.assert_array_equal(weight.numpy(), steelyard.weights(net)[name].numpy())
+    assert read.size == steelyard.weights(net).size
+
+
+def test_containers_of_variables_name_them_by_place():
+    w = steelyard.weights({"a": [tf.Variable([1.0]), tf.Variable([2.0])]})
+    assert list(w) == ["a.0", "a.1"]
+    w.assign({"a.1": tf.constant([5.0])})
+    assert w.to_vector().tolist() == [1, 5]
+
+
+def test_what_has_no_numbers_is_refused_with_a_reason():
+    @tf.function(autograph=False)
+    def traced(x):
+        steelyard.weights(x)
+        return x
+
+    with pytest.raises(UnknownModelError, match=r"outside of tf\.function"):
+        traced(tf.ones(2))
+    with pytest.raises(UnknownModelError, match="string"):
+        steelyard.weights(tf.constant("text"))
+    with pytest.raises(UnknownModelError, match="SparseTensor"):
+        steelyard.weights(tf.sparse.from_dense([[0.0, 1.0]]))
+    with pytest.raises(ShapeError, match=r"\(2,\)"):
+        steelyard.weights(tf.Variable([1.0, 2.0])).assign({"": [1.0]})
+    assert framework_of(Net()).__name__ == "steelyard.frameworks.tensorflow.weights"

@@ -1,0 +1,301 @@
+"""Which layers' outputs flow into which, in PyTorch modules: what their forward methods say, or nothing."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from steelyard.frameworks import torch as graphs
+
+
+def image(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
+def after(model, *inputs):
+    return {layer.name: layer.after for layer in graphs.graph(model, list(inputs) or None).layers}
+
+
+class Net(nn.Module):
+    """A module of named layers and a function that calls them."""
+
+    def __init__(self, function, **layers):
+        super().__init__()
+        self.function = function
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def forward(self, *inputs):
+        return self.function(self, *inputs)
+
+
+def linears(names, width=4):
+    return {name: nn.Linear(width, width) for name in names}
+
+
+class Block(nn.Module):
+    """A residual block with everything in place."""
+
+    def __init__(self, width, stride=1):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.down = nn.Sequential(nn.Conv2d(width, width, 1, stride), nn.BatchNorm2d(width)) if stride > 1 else None
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        y += x if self.down is None else self.down(x)
+        return self.relu(y)
+
+
+def test_a_residual_net_with_operations_in_place():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), Block(4), Block(4, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    assert after(model, image(2, 3, 8, 8)) == {
+        "0": (),
+        "1.conv1": ("0",),
+        "1.bn1": ("1.conv1",),
+        "1.relu": ("0", "1.bn1", "1.bn2"),
+        "1.conv2": ("1.bn1",),  # through the ReLU, which is called twice
+        "1.bn2": ("1.conv2",),
+        "2.conv1": ("0", "1.bn2"),
+        "2.bn1": ("2.conv1",),
+        "2.relu": ("2.bn1", "2.bn2", "2.down.1"),
+        "2.conv2": ("2.bn1",),
+        "2.bn2": ("2.conv2",),
+        "2.down.0": ("0", "1.bn2"),
+        "2.down.1": ("2.down.0",),
+        "3": ("2.bn2", "2.down.1"),
+        "4": ("3",),
+        "5": ("4",),
+    }
+
+
+def test_frozen_layers_and_no_grad_and_detach_hide_nothing():
+    def forward(net, x):
+        with torch.no_grad():
+            x = net.a(x).detach()
+        return net.c(net.b(x).data)
+
+    model = Net(forward, **linears("abc")).requires_grad_(requires_grad=False)
+    assert after(model, image(2, 4)) == {"a": (), "b": ("a",), "c": ("b",)}
+
+
+def test_two_parallel_towers_and_integers():
+    def forward(net, words, x):
+        left, right = net.a(net.words(words).mean(1)), net.b(x)
+        both = torch.cat([left, right], 1)
+        return net.head(both), net.again(net.top(both.argmax(1)))
+
+    model = Net(
+        forward, words=nn.Embedding(5, 4), **linears("ab"), head=nn.Linear(8, 2), top=nn.Embedding(8, 4), again=nn.Linear(4, 4)
+    )
+    assert after(model, np.array([[1, 2], [3, 4]]), image(2, 4)) == {
+        "words": (),
+        "a": ("words",),
+        "b": (),
+        "head": ("a", "b"),
+        "top": ("a", "b"),
+        "again": ("top",),
+    }
+
+
+def test_a_transformer_encoder():
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2, enable_nested_tensor=False)
+    found = after(model, image(2, 5, 8))
+    for n, before in (("0", ()), ("1", ("layers.0.norm2",))):
+        at = f"layers.{n}."
+        assert found[at + "self_attn"] == before
+        assert found[at + "dropout1"] == (at + "self_attn",)
+        assert found[at + "norm1"] == (*before, at + "dropout1")
+        assert found[at + "linear1"] == (at + "norm1",)
+        assert found[at + "dropout"] == (at + "linear1",)
+        assert found[at + "linear2"] == (at + "dropout",)
+        assert found[at + "norm2"] == (at + "norm1", at + "dropout2")
+
+
+def test_an_encoder_and_a_decoder_that_share_their_embedding_with_the_head():
+    def forward(net, source, target):
+        _, state = net.encoder(net.words(source))
+        y, _ = net.decoder(net.words(target), state)
+        return net.norm(y) @ net.words.weight.T
+
+    model = Net(
+        forward,
+        words=nn.Embedding(9, 4),
+        encoder=nn.GRU(4, 4, batch_first=True),
+        decoder=nn.GRU(4, 4, batch_first=True),
+        norm=nn.LayerNorm(4),
+    )
+    tokens = np.array([[1, 2, 3], [4, 5, 6]])
+    assert after(model, tokens, tokens) == {
+        "words": ("norm",),
+        "encoder": ("words",),
+        "decoder": ("words", "encoder"),
+        "norm": ("decoder",),
+    }
+
+
+def test_bidirectional_stacks_and_packed_sequences():
+    def forward(net, x):
+        packed = nn.utils.rnn.pack_padded_sequence(net.a(x), torch.tensor([3, 2]), batch_first=True)
+        y, _ = nn.utils.rnn.pad_packed_sequence(net.rnn(packed)[0], batch_first=True)
+        return net.head(y[:, -1])
+
+    model = Net(forward, a=nn.Linear(4, 4), rnn=nn.LSTM(4, 3, 2, batch_first=True, bidirectional=True), head=nn.Linear(6, 2))
+    assert after(model, image(2, 3, 4)) == {"a": (), "rnn": ("a",), "head": ("rnn",)}
+
+
+def test_what_comes_back_as_it_was_is_told_apart_from_its_layer():
+    def forward(net, x):
+        x = net.a(x)
+        y = net.same(net.drop(x))
+        return net.b(x) + net.c(y)
+
+    model = Net(forward, **linears("abc"), drop=nn.Dropout(), same=nn.Identity())
+    assert after(model, image(2, 4)) == {"a": (), "b": ("a",), "c": ("same",), "drop": ("a",), "same": ("drop",)}
+
+
+def test_a_layer_called_twice_is_after_both():
+    model = Net(lambda net, x: net.b(net.a(net.c(net.a(x)))), **linears("abc"))
+    assert after(model, image(2, 4)) == {"a": ("c",), "c": ("a",), "b": ("a",)}
+
+
+def test_writing_into_a_part_of_a_tensor():
+    def forward(net, x):
+        rows = torch.zeros(2, 2, 4)
+        rows[:, 0], rows[:, 1] = net.a(x), net.b(x)
+        return net.c(rows)
+
+    assert after(Net(forward, **linears("abc")), image(2, 4)) == {"a": (), "b": (), "c": ("a", "b")}
+
+
+def test_weights_that_a_module_with_layers_inside_applies_itself_stand_where_they_are_applied():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patches, self.place = nn.Linear(3, 4), nn.Parameter(torch.ones(1, 3, 4))
+            self.first, self.head = nn.Parameter(torch.ones(1, 1, 4)), nn.Linear(4, 2)
+
+        def forward(self, x):
+            x = torch.cat([self.first.expand(len(x), -1, -1), self.patches(x)], 1)
+            return self.head((x + self.place)[:, 0])
+
+    assert after(Tokens(), image(2, 2, 3)) == {"": ("patches",), "patches": (), "head": ("",)}
+
+
+def test_a_layer_whose_weights_another_function_applies():
+    model = Net(lambda net, x: net.b(F.linear(net.a(x), net.c.weight)), **linears("abc"))
+    assert after(model, image(2, 4)) == {"a": (), "b": ("c",), "c": ("a",)}
+
+
+def test_shapes_and_dtypes_and_masks_of_true_and_false_are_no_flow():
+    def forward(net, x):
+        y = net.a(x)
+        if y.sum() > 0:
+            x = x + 1
+        return y, net.b(x.to(y) + torch.zeros_like(y) + y.new_ones(4) * torch.tensor(2.0))
+
+    assert after(Net(forward, **linears("ab")), image(2, 4)) == {"a": (), "b": ()}
+
+
+AWAY = {
+    "numpy": lambda x: torch.from_numpy(x.numpy()),
+    "list": lambda x: torch.tensor(x.tolist()),
+    "item": lambda x: x * x.mean().item(),
+    "float": lambda x: torch.ones_like(x) * float(x.mean()),
+    "array": lambda x: torch.as_tensor(np.asarray(x)),
+}
+
+
+@pytest.mark.parametrize("away", AWAY.values(), ids=AWAY)
+def test_what_went_through_python_is_not_known(away):
+    model = Net(lambda net, x: net.c(net.b(away(net.a(x)))), **linears("abc"))
+    found = after(model, image(2, 4))
+    assert (found["a"], found["b"]) == ((), None)
+
+
+def test_what_a_layer_takes_beside_its_arguments_counts_too():
+    class Conditioned(nn.Module):
+        def forward(self, x):
+            return x * self.scale
+
+    def forward(net, x):
+        net.gate.scale = net.a(x)
+        return net.c(net.gate(net.b(x)))
+
+    model = Net(forward, **linears("abc"), gate=Conditioned())
+    assert after(model, image(2, 4)) == {"a": (), "b": (), "gate": ("a", "b"), "c": ("gate",)}
+
+
+def test_sequential_modules_tell_it_without_a_run():
+    again = nn.ReLU()
+    model = nn.Sequential(nn.Linear(3, 4), again, nn.Sequential(nn.Linear(4, 4), again), nn.Linear(4, 2))
+    expected = {"0": (), "1": ("0", "2.0"), "2.0": ("0",), "3": ("2.0",)}
+    assert after(model) == expected
+    assert after(model, image(2, 3)) == expected
+
+
+def test_a_module_that_runs_in_no_mode_is_not_known():
+    def forward(net, x):
+        with torch.inference_mode():
+            return net.b(net.a(x))
+
+    assert after(Net(forward, **linears("ab")), image(2, 4)) == {"a": None, "b": None}
+    assert after(Net(lambda net, x: net.b(net.a(x)), **linears("ab"))) == {"a": None, "b": None}
+
+
+class Doubled(torch.autograd.Function):
+    """A function with a gradient of its own."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+
+def test_loops_and_functions_of_ones_own_and_checkpoints_are_followed():
+    def forward(net, x):
+        one, other = net.a(x), net.b(x)
+        rows = torch.stack([one[:, step] * other[:, step] for step in range(x.shape[1])], 1)
+        rows.masked_fill_(rows > 100, 0.0)
+        y = Doubled.apply(net.c(torch.einsum("btd,btd->btd", rows, one)))
+        return net.e(torch.utils.checkpoint.checkpoint(net.d, y, use_reentrant=False))
+
+    expected = {"a": (), "b": (), "c": ("a", "b"), "d": ("c",), "e": ("d",)}
+    assert after(Net(forward, **linears("abcde")), image(2, 3, 4)) == expected
+
+
+def test_learnt_queries_are_a_layer_that_nothing_flows_into():
+    def forward(net, x):
+        y, _ = net.attention(net.queries.weight.expand(len(x), -1, -1), net.a(x), net.a(x))
+        return net.b(y)
+
+    model = Net(forward, queries=nn.Embedding(3, 4), attention=nn.MultiheadAttention(4, 2, batch_first=True), **linears("ab"))
+    assert after(model, image(2, 5, 4)) == {"queries": (), "attention": ("a", "queries"), "a": (), "b": ("attention",)}
+
+
+def test_weights_that_several_layers_apply_at_once_have_no_order():
+    model = Net(lambda net, x: net.c(F.linear(net.c(x), net.a.weight @ net.b.weight)), **linears("abc"))
+    assert after(model, image(2, 4)) == {"a": None, "b": None, "c": ("a", "b")}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
+def test_norms_of_kernels_do_not_stand_between_layers():
+    model = nn.Sequential(
+        nn.utils.spectral_norm(nn.Linear(4, 4)),
+        nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)),
+        nn.utils.weight_norm(nn.Linear(4, 4)),
+        nn.Linear(4, 4),
+    )
+    assert after(model, image(2, 4)) == {"0": (), "1": ("0",), "2": ("1",), "3": ("2",)}
+
+
+def test_following_a_net_changes_nothing_of_its_run():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Identity(), nn.ReLU(inplace=True), nn.Dropout()).eval()
+    x = torch.from_numpy(image(2, 4))
+    before = model(x)
+    after(model, x.numpy())
+    assert torch.equal(model(x), before)
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
+    assert not torch.overrides._get_current_function_mode_stack()

