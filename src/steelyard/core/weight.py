@@ -86,7 +86,7 @@ class Weight:
         return f"Weight({self.name!r}, {self.shape}, {self.dtype!r}, {', '.join(facts)})"
 
     def _repr_html_(self) -> str:
-        from steelyard.text.notebook import weight_html
+        from steelyard.core.display import weight_html
 
         return weight_html(self)
 

@@ -92,12 +92,12 @@ class Weights(Mapping[str, Weight]):
         return self._weights.items()
 
     def __repr__(self) -> str:
-        from steelyard.text.table import table
+        from steelyard.core.display import weights_text
 
-        return table(self)
+        return weights_text(self)
 
     def _repr_html_(self) -> str:
-        from steelyard.text.notebook import weights_html
+        from steelyard.core.display import weights_html
 
         return weights_html(self)
 

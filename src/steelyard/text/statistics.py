@@ -6,13 +6,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from steelyard.measures.stats import TOGETHER
+from steelyard.numerics.weight_stats import TOGETHER, WeightStats, merged
 from steelyard.text.rows import folded, span
 from steelyard.text.table import AXIS_ROLES, TIMES, Column, drawn, name_text, nonfinite_line, number_text
 from steelyard.text.terminal import Screen, screen_of
 
 if TYPE_CHECKING:
-    from steelyard.measures.stats import Figures, Stats
+    from steelyard.measures.stats import Stats
 
 NUMBERS = ("min", "q05", "median", "q95", "max", "mean", "std", "l1", "l2", "rms")
 COUNTS = ("zeros", "near_zeros", "nan", "inf")
@@ -38,14 +38,14 @@ def stats_lines(stats: Stats, screen: Screen, *, unfolded: bool = False) -> Iter
         yield screen.paint(screen.broken(line), "red")
 
 
-def grouped(stats: Stats, *, unfolded: bool = False) -> list[list[Figures]]:
+def grouped(stats: Stats, *, unfolded: bool = False) -> list[list[WeightStats]]:
     """Return the rows, those of blocks that a model repeats together unless they are `unfolded`."""
     if unfolded or stats.by != "weight":
         return [[row] for row in stats.rows]
     return folded(stats.rows, _name, _kind)
 
 
-def stats_columns(stats: Stats, groups: Sequence[Sequence[Figures]]) -> list[Column]:
+def stats_columns(stats: Stats, groups: Sequence[Sequence[WeightStats]]) -> list[Column]:
     """Return the columns that have anything to tell, with a row for each group."""
     rows = [_joined(group) for group in groups]
     records = [row.to_dict() for row in rows]
@@ -53,19 +53,17 @@ def stats_columns(stats: Stats, groups: Sequence[Sequence[Figures]]) -> list[Col
     return [column for column in columns if column.width]
 
 
-def _name(row: Figures) -> str:
+def _name(row: WeightStats) -> str:
     return str(row.facts["name"])
 
 
-def _kind(row: Figures) -> object:
+def _kind(row: WeightStats) -> object:
     return row.facts["shape"], row.facts["dtype"], row.facts["role"]
 
 
-def _joined(group: Sequence[Figures]) -> Figures:
+def _joined(group: Sequence[WeightStats]) -> WeightStats:
     """Return what a row shows: one weight, or those of all blocks together."""
-    from steelyard.measures.stats import joined
-
-    return group[0] if len(group) == 1 else joined(group, span(_name(group[0]), _name(group[-1])))
+    return group[0] if len(group) == 1 else merged(group, span(_name(group[0]), _name(group[-1])))
 
 
 def _facts(stats: Stats, records: Sequence[dict[str, Any]], times: Sequence[int]) -> Iterator[Column]:
@@ -78,7 +76,7 @@ def _facts(stats: Stats, records: Sequence[dict[str, Any]], times: Sequence[int]
     yield Column("count", [f"{record['count']:,}" for record in records], right=True)
 
 
-def _figures(rows: Sequence[Figures], records: Sequence[dict[str, Any]]) -> Iterator[Column]:
+def _figures(rows: Sequence[WeightStats], records: Sequence[dict[str, Any]]) -> Iterator[Column]:
     histograms = _histograms(rows)
     if histograms is not None:
         yield histograms
@@ -89,7 +87,7 @@ def _figures(rows: Sequence[Figures], records: Sequence[dict[str, Any]]) -> Iter
         yield Column(key, texts if any(texts) else [], right=True, head=key.replace("_", " "))
 
 
-def _histograms(rows: Sequence[Figures]) -> Column | None:
+def _histograms(rows: Sequence[WeightStats]) -> Column | None:
     """Return the histograms of all rows on one axis, as `ls --stats` shows them."""
     from steelyard.text.sparkline import axis_of, bars, header
 

@@ -9,7 +9,7 @@ from steelyard.core.plugins import builders, load
 from steelyard.core.weight import Role
 from steelyard.errors import ShapeError, printable
 from steelyard.io import weights
-from steelyard.transfers.layers.stacks import stack_of
+from steelyard.transfers.stacks import stack_of
 
 if TYPE_CHECKING:
     from steelyard.core.dense_stack import Dense

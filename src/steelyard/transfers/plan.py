@@ -12,10 +12,10 @@ from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import AmbiguityError, ShapeError, printable
 from steelyard.transfers.layers.settings import check_settings, differences
-from steelyard.transfers.layers.unassigned import loose_pairs
 from steelyard.transfers.pairing import Choice, Pair, fitting, pair
 from steelyard.transfers.pairing.channels import refuse_unclear, turns
 from steelyard.transfers.pairing.moves import Move, described, moves, neutral
+from steelyard.transfers.pairing.unassigned import loose_pairs
 
 if TYPE_CHECKING:
     import os

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.errors import ProofError, ShapeError
 from steelyard.transfers.endpoints import Side
-from steelyard.transfers.layers.unassigned import loose_units
 from steelyard.transfers.pairing import fitting
+from steelyard.transfers.pairing.unassigned import loose_units
 from steelyard.transfers.plan import Plan, make_plan
 from steelyard.transfers.probes import inputs_of
 from steelyard.transfers.proof import Proof, compared, not_run

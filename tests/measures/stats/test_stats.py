@@ -21,7 +21,8 @@ from steelyard.cli import main
 from steelyard.core.readers import from_array
 from steelyard.core.weights import Weights
 from steelyard.errors import MissingExtraError, ShapeError, WeightNotFoundError
-from steelyard.measures.stats import FIGURES, channels, stats
+from steelyard.measures.stats import channels, stats
+from steelyard.numerics.weight_stats import FIGURES
 
 
 @pytest.fixture(scope="module")

@@ -11,87 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.errors import ShapeError, WeightNotFoundError, printable
 from steelyard.io import weights
+from steelyard.numerics.weight_stats import FIGURES, NEAR, TOGETHER, WeightStats, weight_stats
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Weight
     from steelyard.core.weights import Weights
     from steelyard.numerics.summary import Summary
-
-QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-NEAR = 1e-8
-"""The magnitude up to which a number is near zero, where nobody says otherwise."""
-TOGETHER = ("weight", "layer", "role", "all")
-"""By what the numbers of whole weights are put together; anything else is an axis."""
-FIGURES = ("count", "min", "max", "mean", "std", "l1", "l2", "rms", "zeros", "near_zeros", "nan", "inf")
-
-
-class Figures:
-    """What the numbers of one weight, layer, role or channel are.
-
-    `facts` say which: the name, and of a weight its layer, role, shape and dtype. `count` is how many are finite; `nan`
-    and `inf` are counted apart and left out of the rest. `min`, `max`, `mean`, `std` (of all, not of a sample), `l1`,
-    `l2` and `rms` are None without a finite number. `near_zeros` are magnitudes up to `near`, zeros among them.
-    """
-
-    __slots__ = ("_summary", "_values", "facts", "first_nonfinite")
-
-    def __init__(
-        self,
-        facts: Mapping[str, Any],
-        values: Sequence[Any],
-        summary: Summary | None = None,
-        first: tuple[str, tuple[int, ...]] | None = None,
-    ) -> None:
-        self.facts = dict(facts)
-        self._values = dict(zip(FIGURES, values, strict=True))
-        self._summary = summary
-        self.first_nonfinite = first
-
-    def __getattr__(self, name: str) -> Any:
-        if name in FIGURES:
-            return self._values[name]
-        raise AttributeError(f"no figure is called {name!r}; there are {', '.join(FIGURES)}")
-
-    def __repr__(self) -> str:
-        return f"Figures({', '.join(f'{key}={value!r}' for key, value in self.to_dict().items())})"
-
-    def quantile(self, share: float) -> float | None:
-        """Return the least number that is no smaller than this share (0 to 1) of all that are finite.
-
-        Exact for types of one or two bytes, else within `quantile_error`. None without numbers, for channels, and
-        where `stats` was told to do without the histogram.
-        """
-        return None if self._summary is None else self._summary.quantile(share)
-
-    @property
-    def quantile_error(self) -> float | None:
-        """The relative error that a quantile may have: 0, or 1/256 where the type has more than two bytes."""
-        return None if self._summary is None else self._summary.quantile_error
-
-    def histogram(self, edges: Array | Sequence[float] | int = 64) -> tuple[Array, Array]:
-        """Return how many numbers lie in each bin, and the edges of the bins, as `numpy.histogram` does.
-
-        `edges` are these, or how many bins of one width reach from the least to the greatest number. Any picture is
-        made of the same counts, which are exact for types of one or two bytes. Raises `ShapeError` for channels, and
-        where `stats` was told to do without the histogram.
-        """
-        import numpy as np
-
-        if self._summary is None or not self._summary.wide:
-            raise ShapeError("there is no histogram: it is made for whole weights, with histogram=True")
-        if isinstance(edges, int):
-            low, high = (0.0, 1.0) if self.min is None else (float(self.min), float(self.max))
-            edges = np.linspace(low, high if high > low else low + 1.0, edges + 1)
-        edges = np.asarray(edges, float)
-        return self._summary.counts(edges), edges
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the facts and the figures as plain Python."""
-        place = self.first_nonfinite
-        first = None if place is None else {"weight": place[0], "index": list(place[1])}
-        quantiles = {} if self._summary is None else {_called(share): self.quantile(share) for share in QUANTILES}
-        error = {} if self._summary is None else {"quantile_error": self.quantile_error}
-        return {**self.facts, **self._values, "first_nonfinite": first, **quantiles, **error}
 
 
 class Stats:
@@ -103,7 +28,7 @@ class Stats:
 
     __slots__ = ("by", "left_out", "rows")
 
-    def __init__(self, by: str, rows: Iterable[Figures], left_out: Iterable[str] = ()) -> None:
+    def __init__(self, by: str, rows: Iterable[WeightStats], left_out: Iterable[str] = ()) -> None:
         self.by = by
         self.rows = tuple(rows)
         self.left_out = tuple(left_out)
@@ -111,10 +36,10 @@ class Stats:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __iter__(self) -> Iterator[Figures]:
+    def __iter__(self) -> Iterator[WeightStats]:
         return iter(self.rows)
 
-    def __getitem__(self, name: str) -> Figures:
+    def __getitem__(self, name: str) -> WeightStats:
         for row in self.rows:
             if row.facts["name"] == name:
                 return row
@@ -191,21 +116,21 @@ def stats(source: Any, by: str | None = None, *, histogram: bool = True, near: f
     return Stats(by, rows, [name for name, own in axes.items() if not own])
 
 
-def _together(listed: Sequence[Weight], by: str, histogram: bool, near: float) -> Iterator[Figures]:
+def _together(listed: Sequence[Weight], by: str, histogram: bool, near: float) -> Iterator[WeightStats]:
     """Yield the figures of whole weights; those of a group are merged when all were read."""
     from steelyard.numerics.summary import Summary, summaries
 
     groups: dict[str, tuple[Summary, list[Weight]]] = {}
     for weight, summary in zip(listed, summaries(listed, wide=histogram, near=near), strict=True):
         if by == "weight":
-            yield figures(_facts(weight), summary, listed)
+            yield weight_stats(_facts(weight), summary, listed)
             continue
         key = {"layer": weight.layer, "role": str(weight.role)}.get(by, "all")
         group, members = groups.setdefault(key, (Summary(wide=histogram, near=near), []))
         group.merge(summary)
         members.append(weight)
     for key, (group, members) in groups.items():
-        yield figures({"name": key, "weights": len(members)}, group, listed)
+        yield weight_stats({"name": key, "weights": len(members)}, group, listed)
 
 
 def _facts(weight: Weight) -> dict[str, Any]:
@@ -218,46 +143,7 @@ def _facts(weight: Weight) -> dict[str, Any]:
     }
 
 
-def figures(facts: Mapping[str, Any], summary: Summary, listed: Sequence[Weight]) -> Figures:
-    """Return the figures of a summary of some of these weights, whose places are its ranks."""
-    return _figures(facts, summary, _first(summary, listed))
-
-
-def joined(rows: Sequence[Figures], name: str) -> Figures:
-    """Return the figures of several weights as of one, from what was found when each was read; the facts are the first's.
-
-    >>> import numpy as np
-    >>> found = joined(stats({"a": np.array([1.0, 2.0]), "b": np.array([6.0])}).rows, "both")
-    >>> found.count, found.mean, found.max, found.facts["name"]
-    (3, 3.0, 6.0, 'both')
-    """
-    from steelyard.numerics.summary import Summary
-
-    parts = [row._summary for row in rows if row._summary is not None]
-    whole = Summary(wide=all(part.wide for part in parts), near=parts[0].moments.near)
-    for part in parts:
-        whole.merge(part)
-    first = next((row.first_nonfinite for row in rows if row.first_nonfinite is not None), None)
-    return _figures({**rows[0].facts, "name": name}, whole, first)
-
-
-def _first(summary: Summary, listed: Sequence[Weight]) -> tuple[str, tuple[int, ...]] | None:
-    """Return the weight and the place of the first number that is not finite."""
-    from steelyard.numerics.indexing import place_of
-
-    if summary.first is None:
-        return None
-    weight = listed[summary.first[0]]
-    return weight.name, place_of(weight.shape, summary.first[1])
-
-
-def _figures(facts: Mapping[str, Any], summary: Summary, first: tuple[str, tuple[int, ...]] | None) -> Figures:
-    found = summary.moments
-    values = [getattr(found, {"min": "minimum", "max": "maximum"}.get(key, key)) for key in FIGURES[:-2]]
-    return Figures(facts, [*values, summary.nan, summary.inf], summary, first)
-
-
-def _channels(weight: Weight, axes: tuple[int, ...], near: float) -> Iterator[Figures]:
+def _channels(weight: Weight, axes: tuple[int, ...], near: float) -> Iterator[WeightStats]:
     """Yield the figures of each channel of a weight."""
     from steelyard.measures.stats.channels import channels_of, units_of
 
@@ -265,8 +151,4 @@ def _channels(weight: Weight, axes: tuple[int, ...], near: float) -> Iterator[Fi
     columns = [figures[key].tolist() for key in FIGURES]
     for nth, (unit, values) in enumerate(zip(units_of(weight, axes), zip(*columns, strict=True), strict=True)):
         numbers = [None if number != number else number for number in values]  # noqa: PLR0124 - NaN alone differs
-        yield Figures({**_facts(weight), "channel": nth, "unit": unit}, numbers)
-
-
-def _called(share: float) -> str:
-    return "median" if share == 0.5 else f"q{round(share * 100):02}"
+        yield WeightStats({**_facts(weight), "channel": nth, "unit": unit}, numbers)

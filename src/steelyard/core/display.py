@@ -1,0 +1,30 @@
+"""The one door upward: what a weight and weights look like when they are printed, imported then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Weight
+    from steelyard.core.weights import Weights
+
+
+def weights_text(weights: Weights) -> str:
+    """Return weights as a table for a terminal."""
+    from steelyard.text.table import table
+
+    return table(weights)
+
+
+def weights_html(weights: Weights) -> str:
+    """Return weights as a tree for a notebook."""
+    from steelyard.text.notebook import weights_html as html
+
+    return html(weights)
+
+
+def weight_html(weight: Weight) -> str:
+    """Return one weight with its heat map for a notebook."""
+    from steelyard.text.notebook import weight_html as html
+
+    return html(weight)
