@@ -60,14 +60,14 @@ PACKED = "face_detection_full_range_sparse.tflite"
 
 @pytest.mark.parametrize("entry", READ, ids=lambda entry: entry["id"])
 def test_every_tensor_of_a_real_file_is_as_the_manifest_says(entry):
-    weights = steelyard.weights(path_of(entry), part="all")
+    weights = steelyard.weights(path_of(entry), scope="all")
     tensors = [t for t in entry["tensors"] if t["dtype"] != "string"]
     expected = {t["name"]: (WORDS.get(t["dtype"], t["dtype"]), t["shape"], t["sha256"]) for t in tensors}
     found = {weight.name: fact(weight) for weight in weights.values() if weight.dtype != "object"}
     wrong = {name for name, known in expected.items() if found.get(name) != known}
     more = found.keys() - expected.keys()
     if entry["path"].endswith(PACKED):
-        assert wrong == {name for name, weight in weights.items() if weight.stored.endswith("sparse")}
+        assert wrong == {name for name, weight in weights.items() if weight.encoding.endswith("sparse")}
         wrong = {name for name in wrong if found[name][:2] != expected[name][:2]}
     if entry["id"] == NAMELESS[0]:
         constants = {name for name in more if name.endswith(".value")}
@@ -82,7 +82,7 @@ def test_every_tensor_of_a_real_file_is_as_the_manifest_says(entry):
 @pytest.mark.parametrize("entry", EMPTY, ids=lambda entry: entry["id"])
 def test_a_file_without_tensors_gives_none_or_is_refused_in_one_line(entry):
     try:
-        found, said = list(steelyard.weights(path_of(entry), part="all")), "one line"
+        found, said = list(steelyard.weights(path_of(entry), scope="all")), "one line"
     except SteelyardError as error:
         found, said = [], str(error)
     assert not found
@@ -99,7 +99,7 @@ PAIRS = [p for p in json.loads((CORPUS / "pairs_public.json").read_text()) if p[
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair['a']} and {pair['b']}")
 def test_one_net_in_two_formats_has_the_same_numbers_in_both(pair):
-    one, other = (steelyard.weights(path_of(BY_ID[pair[side]]), part="all") for side in "ab")
+    one, other = (steelyard.weights(path_of(BY_ID[pair[side]]), scope="all") for side in "ab")
     for name, shape, other_name, other_shape in pair["matches"]:
         assert (list(one[name].shape), list(other[other_name].shape)) == (shape, other_shape)
         numbers, other_numbers = one[name].numpy().ravel(), other[other_name].numpy().ravel()

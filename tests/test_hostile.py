@@ -22,7 +22,7 @@ UNHELD = ("st-name-1mb", "st-names-terminal")
 CONVERT = """
 import os, sys
 from steelyard.cli import main
-status = main(["convert", sys.argv[1], "out.npz", "--part", "all"])
+status = main(["convert", sys.argv[1], "out.npz", "--scope", "all"])
 left = os.listdir(".")
 if left != ([] if status else ["out.npz"]):
     sys.exit(f"Traceback (most recent call last): left behind {left}")
@@ -120,7 +120,7 @@ def test_reading_does_what_the_manifest_says_of_every_file(shared, corpus, tmp_p
 
 
 def test_ls_lists_what_can_be_listed_and_says_in_a_line_why_the_rest_cannot(shared, corpus, tmp_path):
-    cases = judged(shared, corpus, tmp_path, python("-m", "steelyard", "ls", "{file}", "--part", "all"))
+    cases = judged(shared, corpus, tmp_path, python("-m", "steelyard", "ls", "{file}", "--scope", "all"))
     assert not failures(cases)
 
 

@@ -19,6 +19,7 @@ from steelyard.io import weights
 from steelyard.storage.source import Source, open_path
 
 if TYPE_CHECKING:
+    from steelyard.core.protocols import Scope
     from steelyard.core.weight import Array, Reader
 
 DTYPES = tuple(w for w in ITEMSIZES if is_floating(w) and not w.startswith(("float4", "float6", "float128", "float8_e8m0")))
@@ -39,7 +40,7 @@ def cast(found: Weights, dtype: str) -> Weights:
 def _cast(weight: Weight, dtype: str) -> Weight:
     if not is_floating(weight.dtype) or weight.dtype == dtype:
         return weight
-    return weight.replace(dtype=dtype, stored="", read=relaid(weight.read, _casting(weight, dtype)))
+    return weight.replace(dtype=dtype, encoding="", read=relaid(weight.read, _casting(weight, dtype)))
 
 
 def _casting(weight: Weight, dtype: str) -> Reader:
@@ -88,12 +89,12 @@ def _into(weight: Weight | None, own: Weight) -> Weight:
     return own.replace(read=relaid(own.read, read))
 
 
-def opened(path: str, part: str = "model") -> tuple[Weights, set[str]]:
+def opened(path: str, scope: Scope = "model") -> tuple[Weights, set[str]]:
     """Return the weights of a file, and the real paths of all files that were opened to read them."""
     if "://" in path:
-        return weights(path, part), set()
+        return weights(path, scope=scope), set()
     used: set[str] = set()
-    return weights_in(_watched(open_path(path), used), part), used
+    return weights_in(_watched(open_path(path), used), scope), used
 
 
 def write(found: Weights, path: str, used: Iterable[str] = (), shard_size: int | None = None) -> tuple[str, int]:

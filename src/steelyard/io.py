@@ -7,19 +7,20 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.weights import Weights
-from steelyard.errors import NonFiniteWarning
+from steelyard.errors import NonFiniteWarning, ShapeError, printable
 
 if TYPE_CHECKING:
+    from steelyard.core.protocols import Scope
     from steelyard.storage.source import Source
 
 
-def weights(source: Any, part: str = "model") -> Weights:
+def weights(source: Any, *, scope: Scope = "model") -> Weights:
     """Return the weights of a live model, a wrapper or container of models, or a file.
 
     `source` is a model of any framework that Steelyard knows, an array, a dict or list of these, `Weights`
     (given back as they are), or the path of a weight file, or its URL (which needs the extra "remote").
     Nothing is copied, and no number is read.
-    With part "all" a file lists every tensor that it holds by its full path, the optimizer's too.
+    With scope "all" a file lists every tensor that it holds by its full path, the optimizer's too.
 
     Raises `UnknownModelError`, `NotFittedError`, `FileMissingError` or `FormatError`.
 
@@ -28,13 +29,15 @@ def weights(source: Any, part: str = "model") -> Weights:
         >>> weights({"fc": {"kernel": np.ones((2, 3))}})["fc.kernel"].shape
         (2, 3)
     """
+    if scope not in ("model", "all"):
+        raise ShapeError(f'scope is {printable(scope)!r}; it must be "model" or "all"')
     if isinstance(source, Weights):
         return source
     if isinstance(source, (str, os.PathLike)):
         from steelyard.formats import weights_in
 
         opened = _opened(os.fspath(source))
-        found = weights_in(opened, part)
+        found = weights_in(opened, scope)
         found.remote = "://" in opened.name and opened.path is None
         return found
     from steelyard.frameworks import weights_of

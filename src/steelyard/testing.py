@@ -62,7 +62,7 @@ def check_format(source: Source) -> Weights:
     listed = weights_in(source)
     check_weights(listed)
     again = weights_in(source, "all")
-    assert len(again) >= len(listed), "part 'all' lists fewer weights than the model has"
+    assert len(again) >= len(listed), "scope 'all' lists fewer weights than the model has"
     form = format_of(source)
     if hasattr(form, "write"):
         _check_written(listed, form.SUFFIXES[0])

@@ -229,7 +229,7 @@ def test_ls_json_is_one_document_with_stable_keys(net_file, net):
     record = json.loads(run("ls", "--json", net_file).stdout)
     assert list(record) == ["file", "weights", "total"]
     assert list(record["total"]) == ["weights", "tied", "parameters", "bytes"]
-    keys = ["name", "layer", "shape", "dtype", "role", "axes", "trainable", "tied", "stored", "parameters", "bytes"]
+    keys = ["name", "layer", "shape", "dtype", "role", "axes", "trainable", "tied", "encoding", "parameters", "bytes"]
     assert all(list(weight) == keys for weight in record["weights"])
     assert {w["name"]: w["shape"] for w in record["weights"]} == {k: list(t.shape) for k, t in net.state_dict().items()}
 

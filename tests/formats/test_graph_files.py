@@ -40,7 +40,7 @@ def golden(case, framework):
 @pytest.mark.parametrize("name", REAL)
 def test_a_real_file_has_the_names_types_shapes_and_numbers_of_the_reference(name):
     entry = REAL[name]
-    found = steelyard.weights(SHARED / "corpus/files" / entry["path"], part="all")
+    found = steelyard.weights(SHARED / "corpus/files" / entry["path"], scope="all")
     words = {"f32": "float32"}
     expected = [(words.get(t["dtype"], t["dtype"]), tuple(t["shape"]), t["sha256"]) for t in entry["tensors"]]
     assert [fact(weight) for weight in found.values()] == expected or sorted(map(fact, found.values())) == sorted(expected)
@@ -53,7 +53,7 @@ def test_a_real_file_has_the_names_types_shapes_and_numbers_of_the_reference(nam
 )
 def test_listing_a_file_loads_no_numpy(name):
     path = golden("lstm", "onnx") if name == "golden lstm" else SHARED / "corpus/files" / REAL[name]["path"]
-    code = f"import sys, steelyard; w = steelyard.weights({str(path)!r}, part='all'); list(w.values()); w.size; print('numpy' in sys.modules)"
+    code = f"import sys, steelyard; w = steelyard.weights({str(path)!r}, scope='all'); list(w.values()); w.size; print('numpy' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
 

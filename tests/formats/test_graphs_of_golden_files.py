@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 import steelyard
 from steelyard.core.graph import KINDS
 from steelyard.errors import SteelyardError
+from steelyard.formats import tflite
 
 SHARED = Path(os.environ.get("STEELYARD_SHARED", Path(__file__).parents[3] / "shared"))
 GOLDEN = SHARED / "conventions/golden"
@@ -32,7 +33,7 @@ def golden(case, framework):
 def test_the_graph_of_a_golden_file_has_its_layers_in_order_with_all_their_weights(case, framework):
     weights = golden(case, framework)
     graph = weights.graph
-    assert graph.executed
+    assert graph.is_execution_order
     assert graph.channels == {"onnx": "first", "tflite": "last"}[framework]
     assert {layer.kind for layer in graph.layers} <= KINDS
     listed = [layer for layer in graph.layers if layer.kind not in WITHOUT]
@@ -104,7 +105,7 @@ def test_names_of_an_exporter_do_not_hide_which_weights_make_a_layer(tmp_path):
         helper.make_node("LeakyRelu", ["y"], ["z"], alpha=0.2),
     ]
     graph = saved(tmp_path / "m.onnx", nodes, tensors, {"x": [2, 1, 4, 4]}, {"z": [2, 3]}).graph
-    assert [(layer.name, layer.kind, layer.after) for layer in graph.layers] == [
+    assert [(layer.name, layer.kind, layer.inputs) for layer in graph.layers] == [
         ("/conv/Conv", "conv", ()),
         ("/act", "activation", ("/conv/Conv",)),
         ("p", "global pool", ("/act",)),
@@ -139,7 +140,7 @@ def test_a_table_that_is_used_twice_is_one_layer_and_two_branches_meet(tmp_path)
         ("two", "activation"),
         ("sum", "merge"),
     ]
-    assert graph.layers[3].after == ("one", "two")
+    assert graph.layers[3].inputs == ("one", "two")
 
 
 def test_weights_in_a_branch_make_the_order_uncertain(tmp_path):
@@ -150,17 +151,17 @@ def test_weights_in_a_branch_make_the_order_uncertain(tmp_path):
 
     nodes = [helper.make_node("If", ["c"], ["y"], then_branch=branch("yes"), else_branch=branch("no"), name="if")]
     graph = saved(tmp_path / "if.onnx", nodes, {"c": np.array(True)}, {"x": [1, 2]}, {"y": [1, 2]}).graph
-    assert not graph.executed
+    assert not graph.is_execution_order
     assert {(layer.name, layer.kind) for layer in graph.layers} == {("yes", "dense"), ("no", "dense")}
 
 
 def test_a_tflite_graph_knows_the_shapes_between_its_layers():
     layers = golden("mlp_relu", "tflite").graph.layers
-    assert [(layer.takes, layer.gives) for layer in layers] == [((6,), (8,)), ((8,), (8,)), ((8,), (3,))]
-    assert [layer.after for layer in layers] == [(), (layers[0].name,), (layers[1].name,)]
+    assert [(layer.input_shape, layer.output_shape) for layer in layers] == [((6,), (8,)), ((8,), (8,)), ((8,), (3,))]
+    assert [layer.inputs for layer in layers] == [(), (layers[0].name,), (layers[1].name,)]
     real = golden("conv1d", "tflite")
     assert real.select(role="kernel").graph.layers[0].kind == "conv"
-    assert steelyard.weights(GOLDEN / "conv1d/model.tflite", part="dequantized").graph.layers[0].kind == "conv"
+    assert tflite.dequantized(steelyard.weights(GOLDEN / "conv1d/model.tflite")).graph.layers[0].kind == "conv"
 
 
 def test_a_graph_is_made_when_it_is_asked_for_and_without_numpy():

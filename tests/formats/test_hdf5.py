@@ -116,12 +116,12 @@ def test_names_are_paths_and_the_order_is_that_of_writing(file):
     found = listed(file)
     assert list(found) == [f"layer_{k}/{leaf}" for k in (10, 2, 1) for leaf in ("kernel", "bias")]
     assert [w.role for w in found.values()] == ["kernel", "bias"] * 3
-    assert list(listed(file, part="all"))[:2] == ["layer_10/kernel", "layer_10/bias"]
+    assert list(listed(file, scope="all"))[:2] == ["layer_10/kernel", "layer_10/bias"]
 
 
 def test_two_paths_that_dots_would_make_one_stay_apart(file):
     file["a/b"], file["a.b"] = 1.0, 2.0
-    found = listed(file, part="all")
+    found = listed(file, scope="all")
     assert {name: float(w.numpy()) for name, w in found.items()} == {"a/b": 1.0, "a.b": 2.0}
 
 
@@ -266,7 +266,7 @@ def test_the_attributes_of_keras_2_give_names_and_order(file, wide):
     assert list(found) == [key.removesuffix(":0") for held in layers.values() for key in held]
     assert [w.role for w in found.values()] == ["kernel", "bias", "kernel", "bias", "scale", "offset", "mean", "variance"]
     assert found["dense_2/kernel"].axes == "in out"
-    assert "dense_10/dense_10/kernel:0" in listed(file, part="all")
+    assert "dense_10/dense_10/kernel:0" in listed(file, scope="all")
 
 
 def test_names_and_kernels_of_keras_1_with_the_order_of_theano(file):
@@ -402,7 +402,7 @@ def test_real_files_are_read_as_their_manifest_says(shared):
     here = [e for e in entries if e["format"].startswith("keras") and (shared / "corpus/files" / e["path"]).exists()]
     assert here
     for entry in here:
-        found = steelyard.weights(shared / "corpus/files" / entry["path"], part="all")
+        found = steelyard.weights(shared / "corpus/files" / entry["path"], scope="all")
         assert {name: (w.dtype, list(w.shape), hashlib.sha256(w.numpy().tobytes()).hexdigest()) for name, w in found.items()} == {
             t["name"]: (t["dtype"], t["shape"], t["sha256"]) for t in entry["tensors"]
         }

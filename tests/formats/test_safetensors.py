@@ -41,7 +41,7 @@ def test_a_saved_model_comes_back_with_names_order_facts_and_numbers(tmp_path):
     back = steelyard.weights(tmp_path / "net.safetensors")
     assert facts(back) == facts(live)
     assert np.array_equal(back.to_vector(), live.to_vector())
-    assert back["0.weight"].stored == "F32"
+    assert back["0.weight"].encoding == "F32"
 
 
 def test_the_format_s_own_library_reads_what_is_written(tmp_path):
@@ -190,7 +190,7 @@ def test_a_cut_file_says_where_it_ends(tmp_path):
 def test_a_type_that_is_not_known_is_listed_and_refused_when_read(tmp_path):
     path = write_raw(tmp_path / "new.safetensors", {"w": {"dtype": "F99", "shape": [2], "data_offsets": [0, 8]}, "v": {**GOOD["w"], "data_offsets": [8, 16]}}, b"\0" * 16)  # fmt: skip
     w = steelyard.weights(path)
-    assert w["w"].stored == "F99"
+    assert w["w"].encoding == "F99"
     assert w["v"].numpy().tolist() == [0, 0]
     with pytest.raises(FormatError, match="w is stored as F99, which cannot be read"):
         w["w"].numpy()

@@ -183,7 +183,7 @@ def test_reading_imports_neither_scikit_learn_nor_numpy(tmp_path, models):
 
 def test_part_all_lists_every_array(tmp_path, models):
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(models["search"][0]))
-    everything = steelyard.weights(tmp_path / "a.pkl", part="all")
+    everything = steelyard.weights(tmp_path / "a.pkl", scope="all")
     scaler = models["search"][0].best_estimator_[0]
     assert everything["best_estimator_.steps.0.1.mean_"].numpy().tolist() == scaler.mean_.tolist()
 

@@ -42,7 +42,7 @@ def test_a_search_over_a_pipeline_gives_the_best_net_s_weights(tmp_path, search)
         assert weights[f"net.coefs_.{layer}"].numpy().tobytes() == best.coefs_[layer].tobytes()
         assert weights[f"net.intercepts_.{layer}"].numpy().tobytes() == best.intercepts_[layer].tobytes()
     assert weights.meta["format"] == "skops"
-    everything = steelyard.weights(tmp_path / "a.skops", part="all")
+    everything = steelyard.weights(tmp_path / "a.skops", scope="all")
     assert everything["best_estimator_.steps.0.1.mean_"].numpy().tolist() == search.best_estimator_[0].mean_.tolist()
 
 
@@ -95,7 +95,7 @@ def test_what_skops_keeps_as_bytes_is_never_run(tmp_path, digits):
             new.writestr(member, evil if member.endswith(".bin") else old.read(member))
     found = steelyard.check(tmp_path / "b.skops")
     assert "posix.system('touch ran')" in str(found)
-    code = f"import steelyard; steelyard.weights({str(tmp_path / 'b.skops')!r}, part='all')"
+    code = f"import steelyard; steelyard.weights({str(tmp_path / 'b.skops')!r}, scope='all')"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False, capture_output=True)
     assert not (tmp_path / "ran").exists()
 

@@ -521,7 +521,7 @@ def test_numbers_that_float32_cannot_hold_and_infinities_are_told_apart(tmp_path
 def test_every_tensor_of_a_file_is_shown_where_that_is_asked_for(tmp_path):
     torch.save({"model": {"w": torch.ones(2)}, "optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}}, tmp_path / "x.pt")
     for part, count in (("model", 1), ("all", 2)):
-        assert main(["report", str(tmp_path / "x.pt"), "-o", str(tmp_path / "r.html"), "--part", part]) == 0
+        assert main(["report", str(tmp_path / "x.pt"), "-o", str(tmp_path / "r.html"), "--scope", part]) == 0
         assert len(Page(tmp_path / "r.html").index["columns"]["name"]) == count
 
 

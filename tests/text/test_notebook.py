@@ -80,7 +80,7 @@ def test_a_hostile_name_is_text_wherever_it_stands(name, many):
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_name_is_text_in_the_display_of_one_weight(name):
-    read = Page(from_array(name, np.eye(2), layer=name, tied=name, axes=f"{name} in", stored=name)._repr_html_())
+    read = Page(from_array(name, np.eye(2), layer=name, tied=name, axes=f"{name} in", encoding=name)._repr_html_())
     assert not set("\x1b\u202e") & set(read.text)
     if name.isprintable():
         assert read.captions[0] == name

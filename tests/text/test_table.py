@@ -167,7 +167,7 @@ def test_an_empty_model_and_a_bare_tensor_print_too():
 
 
 def test_the_files_own_word_is_shown_where_numbers_are_stored_in_another_way():
-    stored = from_array("w", np.zeros(2, "float32"), stored="Q4_K")
+    stored = from_array("w", np.zeros(2, "float32"), encoding="Q4_K")
     assert "float32 (Q4_K)" in table(steelyard.Weights([stored]))
 
 

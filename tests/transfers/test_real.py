@@ -221,5 +221,5 @@ def test_two_equal_branches_are_not_told_apart_by_where_a_converter_left_a_bias(
 
 def test_what_follows_a_branch_is_not_said_to_come_from_the_input_of_the_net():
     layers = {layer.name: layer for layer in steelyard.weights(corpus("silero-onnx-16k-op15")).graph.layers}
-    assert layers["/model/decoder/decoder/1/Relu"].after is None
-    assert layers["model.encoder.1.reparam_conv"].after == ("/model/encoder/0/activation/Relu",)
+    assert layers["/model/decoder/decoder/1/Relu"].inputs is None
+    assert layers["model.encoder.1.reparam_conv"].inputs == ("/model/encoder/0/activation/Relu",)

@@ -38,13 +38,13 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         "--select", metavar="PATTERN", action="append", help="only names that match, as 'encoder.*'; may be given again"
     )
     parser.add_argument("--role", metavar="ROLE", choices=roles, help=f"only weights of this role: {', '.join(roles)}")
-    add_part(parser)
+    add_scope(parser)
 
 
-def add_part(parser: argparse.ArgumentParser, default: str = "model") -> None:
+def add_scope(parser: argparse.ArgumentParser, default: str = "model") -> None:
     """Declare how much of a file is meant."""
     parser.add_argument(
-        "--part",
+        "--scope",
         choices=("model", "all"),
         default=default,
         help=f"the model's weights, or every tensor of the file, the optimizer's too (default: {default})",
@@ -55,7 +55,7 @@ def opened(file: str, args: argparse.Namespace) -> Weights:
     """Open a file, and select from it, as the options say."""
     from steelyard.io import weights
 
-    return selected(weights(file, getattr(args, "part", "model")), args, file)
+    return selected(weights(file, scope=getattr(args, "scope", "model")), args, file)
 
 
 def selected(found: Weights, args: argparse.Namespace, file: str) -> Weights:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from steelyard.commands import add_part, print_json
+from steelyard.commands import add_scope, print_json
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> None:
     from steelyard.text.progress import following
     from steelyard.text.table import totals
 
-    found, used = opened(args.a, args.part)
+    found, used = opened(args.a, args.scope)
     with following(found, "applying", PASSES) as watched:
         result = apply(watched, args.patch)
         if _same_file(args.out, args.patch):
@@ -44,7 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", metavar="A", help="the file that the patch was made for")
     parser.add_argument("patch", metavar="PATCH", help="what `steelyard patch` wrote")
     parser.add_argument("-o", "--out", required=True, metavar="OUT", help="the file to write, of any format")
-    add_part(parser)
+    add_scope(parser)
 
 
 def _same_file(one: str, other: str) -> bool:

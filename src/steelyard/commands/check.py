@@ -72,7 +72,7 @@ def _check(file: str, *, health: bool) -> Check:
     from steelyard.text.progress import following
 
     try:
-        found = weights(file, "all")
+        found = weights(file, scope="all")
     except FormatError:
         return check(file)  # which names the shards, or raises the same
     with following(found, "checking") as everything:

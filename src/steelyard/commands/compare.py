@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from steelyard.commands import add_part, add_paths, print_json, selected
+from steelyard.commands import add_paths, add_scope, print_json, selected
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     files = list(dict.fromkeys(expanded(args.paths)))
     if len(files) < 2:
         raise FormatError(files[0], "there is nothing to compare it with; give two files or more, or a folder of several")
-    sources = [selected(weights(file, args.part), args, file) for file in files]
+    sources = [selected(weights(file, scope=args.scope), args, file) for file in files]
     with following_all(sources, "comparing", len(files) - 1) as watched:
         found = compare(dict(zip(files, watched, strict=True)))
     if args.json:
@@ -42,4 +42,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the paths and which weights."""
     add_paths(parser)
     parser.add_argument("--select", metavar="PATTERN", action="append", help="only names that match; may be given again")
-    add_part(parser)
+    add_scope(parser)

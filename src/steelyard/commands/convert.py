@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> None:
     from steelyard.converting import cast, into, opened, renamed, write
     from steelyard.text.progress import following
 
-    everything, used = opened(args.file, args.part)
+    everything, used = opened(args.file, args.scope)
     found = renamed(selected(everything, args, args.file), args.rename, args.prefix)
     if everything and not found:
         raise ShapeError(f"no weight of {printable(args.file)} is selected; nothing was written")

@@ -8,10 +8,11 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_part, print_json, unmatched
+from steelyard.commands import add_scope, print_json, unmatched
 from steelyard.errors import ShapeError
 
 if TYPE_CHECKING:
+    from steelyard.core.protocols import Scope
     from steelyard.measures.diff import Diff
 
 
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from steelyard.text.progress import following_all
     from steelyard.text.terminal import screen_of
 
-    sources = [_opened(path, args.part, args.select) for path in (args.a, args.b)]
+    sources = [_opened(path, args.scope, args.select) for path in (args.a, args.b)]
     if args.select and not any(sources):
         raise ShapeError(unmatched(f"{args.a} and {args.b}", args.select))
     screen = screen_of(sys.stdout)
@@ -69,13 +70,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="show how b - a spreads in each row, for which it is read once more (default: in a terminal)",
     )
-    add_part(parser)
+    add_scope(parser)
 
 
-def _opened(path: str, part: str, select: list[str] | None) -> Any:
+def _opened(path: str, scope: Scope, select: list[str] | None) -> Any:
     from steelyard.io import weights
 
-    found = weights(path, part)
+    found = weights(path, scope=scope)
     return found.select(select) if select else found
 
 

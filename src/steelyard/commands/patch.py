@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from steelyard.commands import add_part, print_json
+from steelyard.commands import add_scope, print_json
 
 if TYPE_CHECKING:
     import argparse
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
     from steelyard.text.differences import patch_line
     from steelyard.text.progress import following_all
 
-    sources = [weights(path, args.part) for path in (args.a, args.b)]
+    sources = [weights(path, scope=args.scope) for path in (args.a, args.b)]
     with following_all(sources, "comparing", PASSES) as (one, other):
         made = patch(one, other, args.out)
     if args.json:
@@ -40,4 +40,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", metavar="A", help="the file that the patch will be applied to")
     parser.add_argument("b", metavar="B", help="the file whose weights it will give")
     parser.add_argument("-o", "--out", required=True, metavar="PATCH", help="the patch to write, a .safetensors file")
-    add_part(parser)
+    add_scope(parser)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from steelyard.commands import add_file, add_part, print_json
+from steelyard.commands import add_file, add_scope, print_json
 from steelyard.errors import FormatError, printable
 from steelyard.running import trouble
 
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from steelyard.inspector.report import write
 
-    count, unreadable = write(args.file, args.out, args.against, part=args.part, spectra=args.spectra, progress=True)
+    count, unreadable = write(args.file, args.out, args.against, scope=args.scope, spectra=args.spectra, progress=True)
     if args.json:
         print_json({"file": args.file, "against": args.against, "out": args.out, "weights": count, "unreadable": unreadable})
     else:
@@ -43,4 +43,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="some",
         help="find singular values of the matrices that take seconds together (the default), of all or of none",
     )
-    add_part(parser)
+    add_scope(parser)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from steelyard.commands import add_part, print_json
+from steelyard.commands import add_scope, print_json
 from steelyard.errors import MissingExtraError, ShapeError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         raise ShapeError(f"serve shows one file, or two side by side; {len(paths)} are given")
     if not (find_spec("starlette") and find_spec("uvicorn")):
         raise MissingExtraError("the inspector", "view")
-    answers = Answers(paths, args.part)
+    answers = Answers(paths, args.scope)
     with listen(args.port) as listening:
         token = new_token()
         url = address(listening, token)
@@ -58,7 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--port", type=_port, default=PORT, metavar="N", help=f"listen on this port, or the next (default: {PORT})"
     )
     parser.add_argument("--open", action="store_true", help="open the browser")
-    add_part(parser)
+    add_scope(parser)
 
 
 def _port(text: str) -> int:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from steelyard.commands import add_file, add_part, opened, print_json
+from steelyard.commands import add_file, add_scope, opened, print_json
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="draw it, without colours in shades; or write the numbers (default: draw a matrix where there are colours)",
     )
-    add_part(parser)
+    add_scope(parser)
 
 
 def _meant(found: Weights, name: str) -> Weight:

@@ -69,4 +69,4 @@ class Calls:
         for key, before in found.items():
             if key in layers and UNKNOWN not in before:
                 named = sorted(before - {INPUT}, key=place.__getitem__)
-                layers[key].after = tuple(layers[each].name for each in named)
+                layers[key].inputs = tuple(layers[each].name for each in named)

@@ -27,10 +27,10 @@ class Dense(NamedTuple):
 
 
 class Stack(NamedTuple):
-    """Dense layers, each fed by the one before. `takes` is the shape of one example, which is `flattened` first or not."""
+    """Dense layers, each fed by the one before. `input_shape` is the shape of one example, which is `flattened` first or not."""
 
     layers: list[Dense]
-    takes: tuple[int | None, ...]
+    input_shape: tuple[int | None, ...]
     flattened: bool
 
     @property

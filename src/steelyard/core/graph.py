@@ -34,9 +34,9 @@ class Layer:
     """One layer of a net.
 
     `name` is that of its weights (`Weight.layer`, or what stands before the parts of it, as `attention` does for
-    `attention/query`), without the collections of Flax. `kind` is one of `KINDS`, `made_by` the framework's own class.
-    `takes` and `gives` are the shapes of its first input and output, None when they are not known. `after` names the
-    layers of the graph whose outputs flow into it, directly or through what is no layer; blank when only the net's
+    `attention/query`), without the collections of Flax. `kind` is one of `KINDS`, `class_name` the framework's own class.
+    `input_shape` and `output_shape` are the shapes of its first input and output, None when they are not known. `inputs` names
+    the layers of the graph whose outputs flow into it, directly or through what is no layer; blank when only the net's
     inputs do, None when it is not known. A layer that runs several times comes after all that flows into any of
     its runs; where it has no weights, what follows it comes after what flowed into that run instead.
 
@@ -47,60 +47,60 @@ class Layer:
     fast_variance.
     """
 
-    __slots__ = ("after", "gives", "kind", "made_by", "name", "settings", "takes")
+    __slots__ = ("class_name", "input_shape", "inputs", "kind", "name", "output_shape", "settings")
 
     def __init__(
         self,
         name: str,
         kind: str,
-        made_by: str = "",
+        class_name: str = "",
         settings: Mapping[str, Any] | None = None,
-        takes: Shape | None = None,
-        gives: Shape | None = None,
-        after: tuple[str, ...] | None = None,
+        input_shape: Shape | None = None,
+        output_shape: Shape | None = None,
+        inputs: tuple[str, ...] | None = None,
     ) -> None:
         self.name = name
         self.kind = kind
-        self.made_by = made_by
+        self.class_name = class_name
         self.settings = dict(settings or {})
-        self.takes = takes
-        self.gives = gives
-        self.after = after
+        self.input_shape = input_shape
+        self.output_shape = output_shape
+        self.inputs = inputs
 
     def __repr__(self) -> str:
-        facts = f"{self.made_by!r}, {self.settings!r}, {self.takes}, {self.gives}, {self.after}"
+        facts = f"{self.class_name!r}, {self.settings!r}, {self.input_shape}, {self.output_shape}, {self.inputs}"
         return f"Layer({self.name!r}, {self.kind!r}, {facts})"
 
 
 class Graph:
     """The layers of a net.
 
-    `executed` tells that `layers` stand in the order in which they run (taken from a graph or from one run); else the
+    `is_execution_order` tells that `layers` stand in the order in which they run (taken from a graph or from one run); else the
     order is that of definition and proves nothing. A layer that runs twice is listed once, where it runs first.
     `channels` is "first" or "last" for what lies on the axes of an image or a sequence of a convolution, blank where
-    it does not matter. `inputs` are the shapes of the net's inputs where they are known. `chain` tells that the
+    it does not matter. `inputs` are the shapes of the net's inputs where they are known. `is_sequential` tells that the
     net is its layers and nothing else: each runs once, fed by the one before alone.
     """
 
-    __slots__ = ("chain", "channels", "executed", "inputs", "layers")
+    __slots__ = ("channels", "inputs", "is_execution_order", "is_sequential", "layers")
 
     def __init__(
         self,
         layers: Iterable[Layer],
         *,
-        executed: bool = False,
+        is_execution_order: bool = False,
         channels: str = "",
         inputs: tuple[Shape, ...] | None = None,
-        chain: bool = False,
+        is_sequential: bool = False,
     ) -> None:
         self.layers = list(layers)
-        self.executed = executed
+        self.is_execution_order = is_execution_order
         self.channels = channels
         self.inputs = inputs
-        self.chain = chain
+        self.is_sequential = is_sequential
 
     def __repr__(self) -> str:
-        order = "executed" if self.executed else "as defined"
+        order = "executed" if self.is_execution_order else "as defined"
         return f"Graph({order}, channels {self.channels or 'do not matter'}, {self.layers!r})"
 
 
@@ -118,7 +118,7 @@ def in_line(layers: Iterable[Layer]) -> bool:
     """Tell whether each layer is fed by the one before alone, as far as they say what feeds them."""
     before: tuple[str, ...] = ()
     for layer in layers:
-        if layer.after != before:
+        if layer.inputs != before:
             return False
         before = (layer.name,)
     return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array, Weight
     from steelyard.core.weights import Weights
     from steelyard.storage.source import Source
+
+
+Scope = Literal["model", "all"]
+"""How much of a file is listed: the weights of the model, or every tensor."""
 
 
 class Framework(Protocol):
@@ -71,7 +75,7 @@ class Format(Protocol):
     def sniff(self, source: Source, /) -> bool:
         """Return whether the content is of this format; never raises for a foreign one."""
 
-    def read(self, source: Source, scope: str, /) -> Weights:
+    def read(self, source: Source, scope: Scope, /) -> Weights:
         """List the weights of the model, or with scope "all" every tensor by its full path."""
 
 

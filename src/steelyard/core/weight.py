@@ -40,7 +40,7 @@ class Weight:
 
     `name` is the framework's own. `shape` is in elements. `dtype` is a word as NumPy and ml_dtypes spell it
     ("float32", "bfloat16", "int8"). `axes` names each axis in words ("out in kh kw"), blank when not known.
-    `stored` is the file's own word for how the numbers lie there ("Q4_K"). `tied` is the name of the
+    `encoding` is the file's own word for how the numbers lie there ("Q4_K"). `tied` is the name of the
     weight whose numbers this one shares. `trainable` is None when the framework does not say.
 
     Examples:
@@ -54,7 +54,7 @@ class Weight:
     """
 
     # Written out, since importing dataclasses costs more time than all of the core.
-    __slots__ = ("axes", "dtype", "layer", "name", "read", "role", "shape", "stored", "tied", "trainable")
+    __slots__ = ("axes", "dtype", "encoding", "layer", "name", "read", "role", "shape", "tied", "trainable")
 
     def __init__(  # noqa: PLR0913 - each is a fact, by name
         self,
@@ -67,7 +67,7 @@ class Weight:
         layer: str = "",
         axes: str = "",
         trainable: bool | None = None,
-        stored: str = "",
+        encoding: str = "",
         tied: str | None = None,
     ) -> None:
         self.name = name
@@ -78,11 +78,11 @@ class Weight:
         self.layer = layer
         self.axes = axes
         self.trainable = trainable
-        self.stored = stored
+        self.encoding = encoding
         self.tied = tied
 
     def __repr__(self) -> str:
-        facts = [f"{key}={getattr(self, key)!r}" for key in ("role", "layer", "axes", "trainable", "stored", "tied")]
+        facts = [f"{key}={getattr(self, key)!r}" for key in ("role", "layer", "axes", "trainable", "encoding", "tied")]
         return f"Weight({self.name!r}, {self.shape}, {self.dtype!r}, {', '.join(facts)})"
 
     def _repr_html_(self) -> str:
@@ -95,7 +95,7 @@ class Weight:
         new = Weight.__new__(Weight)  # written out: a file may have many thousands
         new.name, new.shape, new.dtype, new.read = self.name, self.shape, self.dtype, self.read
         new.role, new.layer, new.axes, new.trainable = self.role, self.layer, self.axes, self.trainable
-        new.stored, new.tied = self.stored, self.tied
+        new.encoding, new.tied = self.encoding, self.tied
         for key, value in changes.items():
             setattr(new, key, value)
         return new

@@ -18,7 +18,7 @@ from steelyard.errors import FormatError, printable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from steelyard.core.protocols import Format, Writer
+    from steelyard.core.protocols import Format, Scope, Writer
     from steelyard.core.weights import Weights
     from steelyard.storage.source import Source
 
@@ -45,10 +45,10 @@ ALONGSIDE = (".data-00000-of-00001",)
 _SHARD = r"-[0-9]+-of-[0-9]+(?=\.\w+$)"
 
 
-def weights_in(source: Source, part: str = "model") -> Weights:
+def weights_in(source: Source, scope: Scope = "model") -> Weights:
     """Return the weights of a source. Raises `FormatError` when no format knows it."""
     with uncollected():
-        return format_of(source).read(source, part)
+        return format_of(source).read(source, scope)
 
 
 def format_of(source: Source) -> Format:

@@ -15,6 +15,7 @@ from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
     from steelyard.codecs.hdf5.reading import Tree
+    from steelyard.core.protocols import Scope
     from steelyard.storage.source import Source
 
 SUFFIXES = (".h5", ".hdf5")
@@ -37,16 +38,16 @@ def sniff(source: Source) -> bool:
     return False
 
 
-def read(source: Source, part: str) -> Weights:
+def read(source: Source, scope: Scope) -> Weights:
     """List a model of Keras by its own names and in its order, all else by path in the order of writing.
 
-    With part "all" every dataset is listed by its full path, as HDF5 spells it.
+    With scope "all" every dataset is listed by its full path, as HDF5 spells it.
     """
     from steelyard.codecs.hdf5.reading import by_path, open_tree  # h5py is an extra, and imported for these files only
 
     tree = open_tree(source)
     meta = _meta(tree)
-    if part == "all":
+    if scope == "all":
         return Weights(by_path(tree), meta=meta)
     if keras_legacy.is_layout(tree):
         legacy = keras_legacy.model_weights(tree)

@@ -20,6 +20,7 @@ from steelyard.errors import FormatError, printable
 from steelyard.storage.atomic import replacing
 
 if TYPE_CHECKING:
+    from steelyard.core.protocols import Scope
     from steelyard.storage.source import Source
 
 SUFFIXES = (".keras",)
@@ -53,8 +54,8 @@ def sniff(source: Source) -> bool:
     return WEIGHTS.encode() in tail or (b"config.json" in tail and source.name.lower().endswith(SUFFIXES))
 
 
-def read(source: Source, part: str) -> Weights:
-    """In the order and by the names of `model.weights`; with part "all" every dataset by its path in the HDF5 file.
+def read(source: Source, scope: Scope) -> Weights:
+    """In the order and by the names of `model.weights`; with scope "all" every dataset by its path in the HDF5 file.
 
     A config that makes no sense costs the names that stand in it, no more; `meta` says so.
     """
@@ -70,7 +71,7 @@ def read(source: Source, part: str) -> Weights:
     if not isinstance(config, dict):
         meta["note"] = "config.json cannot be read: names come from the weights file, without those of the models around"
         config = None
-    if part == "all":
+    if scope == "all":
         return Weights(by_path(tree), meta=meta)
     found, layout = model_weights(tree, config)
     meta = {**meta, **_about(config), LAYOUT: layout, _ORIGINAL: Original(source)}

@@ -24,6 +24,7 @@ from steelyard.errors import FormatError, printable
 from steelyard.storage.atomic import replacing
 
 if TYPE_CHECKING:
+    from steelyard.core.protocols import Scope
     from steelyard.core.vector import Order
     from steelyard.storage.source import Source
 
@@ -44,7 +45,7 @@ def sniff(source: Source) -> bool:
     return mentions(source, b".npy") and not mentions(source, b"schema.json")
 
 
-def read(source: Source, part: str) -> Weights:
+def read(source: Source, scope: Scope) -> Weights:
     """In the order of the archive; an array that lies alone has no name, members of an array of objects have their keys."""
     if source.head(6) == MAGIC:
         entries, code = array_in(source)

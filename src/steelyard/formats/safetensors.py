@@ -22,6 +22,7 @@ from steelyard.storage.source import Stored
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from steelyard.core.protocols import Scope
     from steelyard.storage.source import Source
 
 SUFFIXES = (".safetensors",)
@@ -64,7 +65,7 @@ def sniff(source: Source) -> bool:
     return len(head) > 8 and int.from_bytes(head[:8], "little") <= HEADER_LIMIT and head[8:].lstrip().startswith(b"{")
 
 
-def read(source: Source, part: str) -> Weights:
+def read(source: Source, scope: Scope) -> Weights:
     """In the order of the file's bytes, or in that of the model whose facts Steelyard kept in the metadata.
 
     A file that R torch wrote is listed as R torch names its tensors.
@@ -154,9 +155,9 @@ def _weight(source: Source, offset: int, name: str, word: str, shape: tuple[int,
     if dtype is None:
         dtype = _PACKED[word][0] if word in _PACKED else "object"
         reader = refusing(FormatError(source.name, f"{printable(name)} is stored as {printable(word)}, which cannot be read"))
-        return Weight(name=name, shape=shape, dtype=dtype, stored=word, read=reader)
+        return Weight(name=name, shape=shape, dtype=dtype, encoding=word, read=reader)
     role, read = role_of(name, len(shape)), Stored(source, offset, dtype)
-    return Weight(name=name, shape=shape, dtype=dtype, read=read, role=role, layer=layer_of(name), stored=word)
+    return Weight(name=name, shape=shape, dtype=dtype, read=read, role=role, layer=layer_of(name), encoding=word)
 
 
 def write(weights: Weights, path: Path) -> None:

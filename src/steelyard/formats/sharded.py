@@ -21,6 +21,7 @@ from steelyard.storage.atomic import replacing
 from steelyard.storage.atomic_set import replace_set
 
 if TYPE_CHECKING:
+    from steelyard.core.protocols import Scope
     from steelyard.storage.source import Source
 
 SUFFIXES = (".index.json",)
@@ -44,12 +45,12 @@ def sniff(source: Source) -> bool:
     return head.startswith(b"{") and (source.name.lower().endswith(SUFFIXES) or b'"weight_map"' in head)
 
 
-def read(source: Source, part: str) -> Weights:
+def read(source: Source, scope: Scope) -> Weights:
     """The shards one after another; of each what the index says that it has."""
-    return _folder(source, part) if source.is_folder else _indexed(source, part)
+    return _folder(source, scope) if source.is_folder else _indexed(source, scope)
 
 
-def _folder(source: Source, part: str) -> Weights:
+def _folder(source: Source, scope: Scope) -> Weights:
     """Read the one model of a folder."""
     from steelyard.formats import weights_in
 
@@ -58,8 +59,8 @@ def _folder(source: Source, part: str) -> Weights:
     if numbered and len(shards) != int(numbered[3]):
         raise FormatError(source.name, f"the folder has {len(shards)} of {int(numbered[3])} shards (partial download?)")
     if len(shards) == 1:
-        return weights_in(source.beside(shards[0]), part)
-    parts = {shard: _shard(source, shard, part) for shard in shards}
+        return weights_in(source.beside(shards[0]), scope)
+    parts = {shard: _shard(source, shard, scope) for shard in shards}
     return Weights(_each_once(source, parts), meta={"shards": shards})
 
 
@@ -99,14 +100,14 @@ def _each_once(source: Source, parts: Mapping[str, Weights]) -> Iterable[Weight]
     return [weight for weights in parts.values() for weight in weights.values()]
 
 
-def _indexed(source: Source, part: str) -> Weights:
+def _indexed(source: Source, scope: Scope) -> Weights:
     tensors, metadata = _map(source)
     shards: dict[str, list[str]] = {}
     for name, shard in tensors.items():
         shards.setdefault(shard, []).append(name)
     facts = metadata.pop("steelyard", None)
     weights = []
-    for shard, held in [(shard, _shard(source, shard, part)) for shard in sorted(shards)]:
+    for shard, held in [(shard, _shard(source, shard, scope)) for shard in sorted(shards)]:
         wanted = set(shards[shard])
         if absent := [name for name in shards[shard] if name not in held]:
             raise FormatError(
@@ -157,7 +158,7 @@ def _missing_numbers(folder: str) -> list[str]:
     ]
 
 
-def _shard(source: Source, name: str, part: str) -> Weights:
+def _shard(source: Source, name: str, scope: Scope) -> Weights:
     from steelyard.formats import weights_in
 
     try:
@@ -166,7 +167,7 @@ def _shard(source: Source, name: str, part: str) -> Weights:
         raise FormatError(source.name, f"the shard {printable(name)} is missing (partial download?)") from None
     if found.is_folder or name.lower().endswith(".json"):
         raise FormatError(source.name, f"{printable(name)} is no shard but a folder or another index")
-    return weights_in(found, part)
+    return weights_in(found, scope)
 
 
 def _map(source: Source) -> tuple[dict[str, str], dict[str, Any]]:

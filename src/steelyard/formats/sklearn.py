@@ -24,6 +24,7 @@ from steelyard.core.weights import Weights
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
+    from steelyard.core.protocols import Scope
     from steelyard.storage.source import Source
 
 SUFFIXES = (".pkl", ".pickle", ".joblib", ".sav", ".pdparams", ".pkl.gz", ".lz4")
@@ -39,8 +40,8 @@ def sniff(source: Source) -> bool:
     return bool(_TEXT.match(head)) and (source.name.lower().endswith(SUFFIXES) or source.read(source.size - 1, 1) == b".")
 
 
-def read(source: Source, part: str) -> Weights:
-    """By the names of the live objects, in the order of the pickle; with part "all" every array by its full path."""
+def read(source: Source, scope: Scope) -> Weights:
+    """By the names of the live objects, in the order of the pickle; with scope "all" every array by its full path."""
     content = plain(source)
     if is_stream(content):
         raise FormatError(source.name, "is a stream of torch inside a compressed file; unpack it first")
@@ -49,8 +50,8 @@ def read(source: Source, part: str) -> Weights:
     code = list(dict.fromkeys([*calls(machine), *open_nets(machine.records, content.name, machine.steps)]))
     look = _look(content)
     walk = Walk(content, look).through(root)
-    own = estimator_entries(root, look, content) if part != "all" else None
-    return listed(source, root, walk, part, {"format": "pickle"}, code, own, graph_maker(root, own, content))
+    own = estimator_entries(root, look, content) if scope != "all" else None
+    return listed(source, root, walk, scope, {"format": "pickle"}, code, own, graph_maker(root, own, content))
 
 
 def _look(source: Source) -> Any:

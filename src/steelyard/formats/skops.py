@@ -22,6 +22,7 @@ from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
+    from steelyard.core.protocols import Scope
     from steelyard.storage.source import Source
 
 SUFFIXES = (".skops",)
@@ -38,8 +39,8 @@ def sniff(source: Source) -> bool:
     return mentions(source, SCHEMA.encode()) or (is_zip(source) and source.name.lower().endswith(SUFFIXES))
 
 
-def read(source: Source, part: str) -> Weights:
-    """By the names of the live objects; with part "all" every array by its full path."""
+def read(source: Source, scope: Scope) -> Weights:
+    """By the names of the live objects; with scope "all" every array by its full path."""
     members = directory(source)
     if SCHEMA not in members:
         raise FormatError(source.name, f"the archive has no {SCHEMA}")
@@ -54,9 +55,9 @@ def read(source: Source, part: str) -> Weights:
         return _array(source, members, value) if kept else tensors.found(value)
 
     walk = Walk(source, look).through(root)
-    own = estimator_entries(root, look, source) if part != "all" else None
+    own = estimator_entries(root, look, source) if scope != "all" else None
     meta = {"format": "skops", "version": printable(schema.get("_skops_version", "")), "protocol": schema.get("protocol")}
-    return listed(source, root, walk, part, meta, code, own, graph_maker(root, own, source))
+    return listed(source, root, walk, scope, meta, code, own, graph_maker(root, own, source))
 
 
 def _schema(source: Source, member: Member) -> dict[str, Any]:

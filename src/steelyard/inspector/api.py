@@ -39,6 +39,7 @@ from steelyard.text.progress import counted
 from steelyard.text.sparkline import Outline, axis_of
 
 if TYPE_CHECKING:
+    from steelyard.core.protocols import Scope
     from steelyard.core.weight import Array, Reader
     from steelyard.numerics.picture import Window
     from steelyard.numerics.summary import Summary
@@ -76,11 +77,11 @@ class Answers:
     Raises `SteelyardError` for what cannot be answered; `stop` makes every reading end so.
     """
 
-    __slots__ = ("_kept", "_lock", "_part", "_paths", "_reading", "_state", "_stopped", "_turn")
+    __slots__ = ("_kept", "_lock", "_paths", "_reading", "_scope", "_state", "_stopped", "_turn")
 
-    def __init__(self, paths: Sequence[str], part: str = "model") -> None:
+    def __init__(self, paths: Sequence[str], scope: Scope = "model") -> None:
         self._paths = list(paths)
-        self._part = part
+        self._scope = scope
         self._lock = Lock()
         self._reading = RLock()
         self._turn = Semaphore(TOGETHER)
@@ -202,7 +203,7 @@ class Answers:
         """Open the files; nothing but their headers is read, unless names do not tell which weights belong together."""
         sides, used = [], set()
         for path in self._paths:
-            found, files = opened(path, self._part)
+            found, files = opened(path, self._scope)
             watched = Weights(map(self._watched, found.values()), meta=found.meta, graph=found._graph)
             sides.append(Side(os.path.basename(path.rstrip("/")) or path, watched, path))
             used.update(files)

@@ -20,12 +20,13 @@ from steelyard.text.records import weight_record
 from steelyard.text.table import notes
 
 if TYPE_CHECKING:
+    from steelyard.core.protocols import Scope
     from steelyard.measures.diff import Difference
 
     Key = tuple[str, str]
     """What weights that share their numbers have in common."""
 
-FACTS = ("name", "layer", "shape", "dtype", "role", "axes", "trainable", "tied", "stored")
+FACTS = ("name", "layer", "shape", "dtype", "role", "axes", "trainable", "tied", "encoding")
 FIGURES = ("min", "max", "mean", "std", "l2", "zeros", "nan", "inf")
 """The figures that a row of the index has."""
 DIFFERENCES = ("kind", "changed", "max_abs", "relative", "cosine")
@@ -63,11 +64,11 @@ class Row(NamedTuple):
         return "of", weight.tied or weight.name
 
 
-def side_of(source: Any, part: str = "model") -> Side:
+def side_of(source: Any, scope: Scope = "model") -> Side:
     """Open what is looked at, the model's weights or every tensor of a file. Raises what `weights` raises."""
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
-        return Side(os.path.basename(path.rstrip("/")) or path, weights(path, part), source)
+        return Side(os.path.basename(path.rstrip("/")) or path, weights(path, scope=scope), source)
     return Side("weights" if isinstance(source, Weights) else type(source).__name__, weights(source), source)
 
 

@@ -18,6 +18,7 @@ from importlib.resources import files
 from json import dumps
 from typing import Any
 
+from steelyard.core.protocols import Scope
 from steelyard.errors import FormatError, ShapeError, printable
 from steelyard.storage.atomic import replacing
 
@@ -57,7 +58,7 @@ def write(
     path: str | os.PathLike[str],
     against: Any = None,
     *,
-    part: str = "model",
+    scope: Scope = "model",
     spectra: str = "some",
     progress: bool = False,
 ) -> tuple[int, int]:
@@ -68,8 +69,8 @@ def write(
     if spectra not in SPECTRA:
         raise ShapeError(f"spectra is {printable(spectra)!r}; it must be one of {', '.join(SPECTRA)}")
     sources = [each for each in (source, against) if each is not None]
-    sides = [side_of(each, part) for each in sources]
-    _keep(sources, path, part)
+    sides = [side_of(each, scope) for each in sources]
+    _keep(sources, path, scope)
     rows, told = rows_of(sides)
     found = gathered(sides, rows, told, spectra=spectra, progress=progress)
     title = " against ".join(printable(side.name) for side in sides)
@@ -78,12 +79,12 @@ def write(
     return len(rows), found.unreadable
 
 
-def _keep(sources: Sequence[Any], path: str | os.PathLike[str], part: str) -> None:
+def _keep(sources: Sequence[Any], path: str | os.PathLike[str], scope: Scope) -> None:
     """Raise where the page would take the place of a file that it is about."""
     from steelyard.converting import opened
 
     named = [os.fspath(each) for each in sources if isinstance(each, (str, os.PathLike))]
-    if os.path.exists(path) and any(os.path.realpath(path) in opened(each, part)[1] for each in named):
+    if os.path.exists(path) and any(os.path.realpath(path) in opened(each, scope)[1] for each in named):
         raise FormatError(os.fspath(path), "is one of the files that the report is about; write it into another file")
 
 

@@ -277,4 +277,4 @@ def _edited(file: str, old: Weight, stored: Weights) -> Weight:
             block[where[first:last] - start] = new(int(first), int(last))
         return block
 
-    return old.replace(read=edited, tied=None, stored="")
+    return old.replace(read=edited, tied=None, encoding="")

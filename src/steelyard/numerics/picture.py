@@ -187,7 +187,7 @@ def change(one: Weight, other: Weight) -> Weight:
             return as_float64(other.read(start, stop)) - as_float64(one.read(start, stop))
 
     word = "complex128" if any(each.dtype.startswith("complex") for each in (one, other)) else "float64"
-    return other.replace(dtype=word, stored="", tied=None, read=read)
+    return other.replace(dtype=word, encoding="", tied=None, read=read)
 
 
 def _check_window(weight: Weight, window: Window) -> None:

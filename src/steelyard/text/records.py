@@ -47,7 +47,7 @@ def weight_record(weight: Weight, *, stats: bool = False) -> dict[str, Any]:
         "axes": weight.axes,
         "trainable": weight.trainable,
         "tied": weight.tied,
-        "stored": weight.stored,
+        "encoding": weight.encoding,
         "parameters": weight.size,
         "bytes": weight.nbytes,
     }

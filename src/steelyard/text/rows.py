@@ -28,7 +28,7 @@ _COUNTED = re.compile(r"([^0-9]*)([0-9]{1,9})")
 """A head whose number may count up; longer ones are hashes."""
 _DEPTH = 6
 """Numbers in one name that are looked at; a name may hold thousands."""
-_kind = attrgetter("shape", "dtype", "role", "tied", "trainable", "stored", "axes")
+_kind = attrgetter("shape", "dtype", "role", "tied", "trainable", "encoding", "axes")
 
 
 class Row:

@@ -166,8 +166,8 @@ def shape_text(weight: Weight) -> str:
 
 def dtype_text(weight: Weight) -> str:
     """Write the dtype, and the file's own word where the numbers do not lie there as that dtype."""
-    other = weight.stored not in ("", weight.dtype) and not isinstance(weight.read, Stored)
-    return f"{weight.dtype} ({printable(weight.stored, 40)})" if other else weight.dtype
+    other = weight.encoding not in ("", weight.dtype) and not isinstance(weight.read, Stored)
+    return f"{weight.dtype} ({printable(weight.encoding, 40)})" if other else weight.dtype
 
 
 def name_text(name: str) -> str:

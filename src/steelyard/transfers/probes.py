@@ -61,7 +61,7 @@ def _random(source: Net, target: Net) -> tuple[list[Array], list[Array]]:
 def _guessed(net: Net) -> tuple[Shape, ...] | None:
     """Tell the shape of a net's only input from its first layer."""
     first = next(iter(net.units), None)
-    if first is None or not net.executed:
+    if first is None or not net.is_execution_order:
         return None
     if first.kind == "dense":
         return ((first.shape("kernel")[1],),)

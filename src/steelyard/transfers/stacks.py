@@ -46,15 +46,15 @@ def stack_of(source: Any, activations: Given) -> Stack:
     net = side.net()
     units = _dense_units(net)
     graph = net.graph
-    if activations is None and graph is not None and graph.chain:
+    if activations is None and graph is not None and graph.is_sequential:
         return _told(net, graph, units)
-    if graph is not None and all(layer.after is not None for layer in graph.layers) and not in_line(graph.layers):
+    if graph is not None and all(layer.inputs is not None for layer in graph.layers) and not in_line(graph.layers):
         raise ShapeError(
             "this net is no chain of layers, each fed by the one before alone; "
             "build the model yourself, and use steelyard.transfer"
         )
     layers = _given(units, activations)
-    return Stack(layers, _takes(net, layers), flattened=len(_takes(net, layers)) > 1)
+    return Stack(layers, _input_shape(net, layers), flattened=len(_input_shape(net, layers)) > 1)
 
 
 def _dense_units(net: Net) -> list[Unit]:
@@ -82,10 +82,10 @@ def _told(net: Net, graph: Graph, units: list[Unit]) -> Stack:
             layers[-1] = _activated(layers[-1], layer)
         elif layer.kind == "flatten" and layer.settings in _PLAIN_FLATTEN:
             flattened = flattened or not layers
-        elif layer.kind != "dropout" and layer.made_by != "Identity":
-            raise ShapeError(f"{printable(layer.name)!r} ({printable(layer.made_by)}) is no part of a stack of dense layers")
-    takes = _takes(net, layers)
-    return Stack(layers, takes, flattened=flattened and len(takes) > 1)
+        elif layer.kind != "dropout" and layer.class_name != "Identity":
+            raise ShapeError(f"{printable(layer.name)!r} ({printable(layer.class_name)}) is no part of a stack of dense layers")
+    shape = _input_shape(net, layers)
+    return Stack(layers, shape, flattened=flattened and len(shape) > 1)
 
 
 def _dense(unit: Unit, layer: Layer | None = None, activation: str = "") -> Dense:
@@ -123,7 +123,7 @@ def _unusual(word: str, name: str, value: Any) -> bool:
     return usual is None or not isinstance(value, (int, float)) or abs(value - usual) > 1e-6
 
 
-def _takes(net: Net, layers: Sequence[Dense]) -> tuple[int | None, ...]:
+def _input_shape(net: Net, layers: Sequence[Dense]) -> tuple[int | None, ...]:
     inputs = net.graph.inputs if net.graph else None
     return inputs[0] if inputs and len(inputs) == 1 else (layers[0].kernel.shape[1],)
 

@@ -89,7 +89,7 @@ def test_no_file_runs_code(tmp_path, attack, part):
     name, data = attack(canary)
     (tmp_path / name).write_bytes(data)
     with contextlib.suppress(SteelyardError):
-        for weight in steelyard.weights(tmp_path / name, part).values():
+        for weight in steelyard.weights(tmp_path / name, scope=part).values():
             weight.numpy()
     assert not canary.exists()
 

@@ -77,7 +77,7 @@ def test_the_optimizer_and_the_step_of_a_train_state_are_listed_with_part_all_on
     path = tmp_path / "state.msgpack"
     path.write_bytes(flax.serialization.to_bytes(state))
     assert all(name.startswith("params/") for name in steelyard.weights(path))
-    found = steelyard.weights(path, part="all")
+    found = steelyard.weights(path, scope="all")
     assert found["step"].numpy() == 3
     assert "opt_state/0/mu/Dense_0/kernel" in found
     np.testing.assert_array_equal(found["opt_state/0/nu/Conv_0/bias"].numpy(), state.opt_state[0].nu["Conv_0"]["bias"])
@@ -99,7 +99,7 @@ def test_scalars_and_bare_numbers_are_told_apart_from_arrays(tmp_path):
     tree = {"a": np.float32(1.5), "b": np.array(2), "n": 7, "x": 0.5, "z": 1 + 2j, "text": "t", "none": None, "flag": True}
     path = saved(tmp_path, tree)
     assert list(steelyard.weights(path)) == ["a", "b"]
-    found = steelyard.weights(path, part="all")
+    found = steelyard.weights(path, scope="all")
     assert {name: (w.dtype, w.numpy().item()) for name, w in found.items()} == {
         "a": ("float32", 1.5),
         "b": ("int64", 2),

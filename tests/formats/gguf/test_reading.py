@@ -51,7 +51,7 @@ def test_every_quantisation_is_read_as_float32_under_its_name(tmp_path, name):
     data = RNG.integers(0, 256, (3, 2 * width), dtype=np.uint8)
     path = written(tmp_path / "a.gguf", [("w", data, kind)])
     weight = steelyard.weights(path)["w"]
-    assert (weight.shape, weight.dtype, weight.stored) == ((3, 2 * size), "float32", name)
+    assert (weight.shape, weight.dtype, weight.encoding) == ((3, 2 * size), "float32", name)
     whole = weight.numpy()
     if name not in ("Q8_1", "Q8_K", "Q1_0"):  # which the reference cannot decode
         with np.errstate(all="ignore"):

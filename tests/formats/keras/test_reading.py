@@ -252,7 +252,7 @@ def test_the_optimizer_is_left_out_unless_all_is_asked_for(tmp_path):
     model = trained()
     model.save(tmp_path / "net.keras")
     same(steelyard.weights(tmp_path / "net.keras"), live(model))
-    found = steelyard.weights(tmp_path / "net.keras", part="all")
+    found = steelyard.weights(tmp_path / "net.keras", scope="all")
     with zipfile.ZipFile(tmp_path / "net.keras") as archive, archive.open("model.weights.h5") as raw, h5py.File(raw) as file:
         paths = []
         file.visititems(lambda name, thing: paths.append(name) if isinstance(thing, h5py.Dataset) else None)

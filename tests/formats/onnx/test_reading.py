@@ -56,7 +56,7 @@ def test_every_type_is_read_as_the_reference_reads_it(tmp_path, kind, raw):
     assert proto.HasField("raw_data") is raw
     weight = steelyard.weights(saved(tmp_path, model(initializers=[proto])))["t"]
     expected = numpy_helper.to_array(proto)
-    assert (weight.dtype, weight.stored) == (expected.dtype.name, kind)
+    assert (weight.dtype, weight.encoding) == (expected.dtype.name, kind)
     assert weight.numpy().dtype == expected.dtype
     assert weight.numpy().tobytes() == expected.tobytes()
     assert weight.read(3, 6).tobytes() == expected[3:6].tobytes()
@@ -98,7 +98,7 @@ def test_constants_are_weights_if_they_have_fractions_and_the_rest_is_listed_wit
     ]
     path = saved(tmp_path, model(nodes))
     assert list(steelyard.weights(path)) == ["a", "b", "c"]
-    found = steelyard.weights(path, part="all")
+    found = steelyard.weights(path, scope="all")
     assert {name: w.numpy().tolist() for name, w in found.items() if name != "a"} == {
         "b": 0.5,
         "c": [1.5, 2.5],

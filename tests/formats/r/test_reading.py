@@ -143,7 +143,7 @@ def test_a_fit_inside_lists_has_their_names_before_its_own():
 
 
 def test_part_all_adds_the_other_arrays_and_the_weights_stay():
-    weights = steelyard.weights(FIXTURES / "nnet/nnet_softmax.rds", part="all")
+    weights = steelyard.weights(FIXTURES / "nnet/nnet_softmax.rds", scope="all")
     assert list(weights)[:2] == ["hidden", "output"]
     assert weights["fitted.values"].shape == (67, 3)
     assert "wts" not in weights
@@ -337,7 +337,7 @@ def test_brulee_gives_the_best_epoch_and_cito_its_parameters():
     said = json.loads((FIXTURES / "rtorch/brulee_like.json").read_text())["estimates_epoch0"]
     assert list(brulee) == list(said)
     assert brulee.meta["networks"][""]["epoch"] == 1
-    first = steelyard.weights(FIXTURES / "rtorch/brulee_like.rds", part="all").select("estimates.1.*")
+    first = steelyard.weights(FIXTURES / "rtorch/brulee_like.rds", scope="all").select("estimates.1.*")
     assert [same(w.numpy(), value) for w, value in zip(first.values(), said.values(), strict=True)] == [True, True]
     cito = steelyard.weights(FIXTURES / "rtorch/cito_like.rds")
     said = json.loads((FIXTURES / "rtorch/cito_like.json").read_text())["net_parameters"]

@@ -38,10 +38,10 @@ def trained():
 
 
 def same_as_tensorflow(path, prefix):
-    """With part "all" the keys, types, shapes and numbers are those of TensorFlow's own reader."""
+    """With scope "all" the keys, types, shapes and numbers are those of TensorFlow's own reader."""
     reader = tf.train.load_checkpoint(str(prefix))
     shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
-    found = steelyard.weights(path, part="all")
+    found = steelyard.weights(path, scope="all")
     assert sorted(found) == sorted(shapes)
     for name, weight in found.items():
         assert weight.shape == tuple(shapes[name])
@@ -49,7 +49,7 @@ def same_as_tensorflow(path, prefix):
             with pytest.raises(FormatError, match="string"):
                 weight.numpy()
             continue
-        assert weight.stored == dtypes[name].name
+        assert weight.encoding == dtypes[name].name
         expected = reader.get_tensor(name)
         assert weight.numpy().tobytes() == np.asarray(expected).tobytes(), name
 
@@ -169,7 +169,7 @@ def test_a_checkpoint_of_tensorflow_1_gives_variables_without_slots_and_joins_th
             assert np.array_equal(found[name].numpy(), value)
             stop = min(405, value.size)
             assert np.array_equal(found[name].read(13, stop), value.reshape(-1)[13:stop])
-    assert {"dense/kernel/Adam", "rows/Adam", "beta1_power", "global_step"} <= set(steelyard.weights(folder, part="all"))
+    assert {"dense/kernel/Adam", "rows/Adam", "beta1_power", "global_step"} <= set(steelyard.weights(folder, scope="all"))
     same_as_tensorflow(folder, folder / "model.ckpt-1")
 
 
@@ -280,7 +280,7 @@ def test_real_files_are_read_as_their_manifest_says(shared):
     here = [e for e in everything if e["format"].startswith("tf-") and (shared / "corpus/files" / e["files"][0]["path"]).exists()]
     assert {e["format"] for e in here} == {"tf-savedmodel", "tf-checkpoint"}
     for entry in here:
-        found = steelyard.weights(shared / "corpus/files" / entry["path"], part="all")
+        found = steelyard.weights(shared / "corpus/files" / entry["path"], scope="all")
         if entry["id"] == "tfx-keras-savedmodel":  # its checkpoint has no names, its SavedModel has
             names = [f"dense{k}/{leaf}" for k in ("", "_1", "_2") for leaf in ("kernel", "bias")]
             assert list(steelyard.weights(shared / "corpus/files" / entry["path"])) == names
@@ -288,7 +288,7 @@ def test_real_files_are_read_as_their_manifest_says(shared):
         for tensor, weight in zip(entry["tensors"], found.values(), strict=True):
             assert list(weight.shape) == tensor["shape"]
             if tensor["dtype"] == "string":
-                assert weight.stored == "string"
+                assert weight.encoding == "string"
                 continue
             assert weight.dtype == tensor["dtype"]
             assert hashlib.sha256(weight.numpy().tobytes()).hexdigest() == tensor["sha256"]

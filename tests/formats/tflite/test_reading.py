@@ -80,15 +80,15 @@ def test_quantised_weights_are_as_they_are_stored_and_real_on_request(tmp_path, 
     found = steelyard.weights(path)
     check_weights(found)
     stored = {w.axes: w for w in found.select(role="kernel").values()}
-    assert {axes: (w.dtype, w.stored) for axes, w in stored.items()} == {
+    assert {axes: (w.dtype, w.encoding) for axes, w in stored.items()} == {
         "out kh kw in": ("int8", "int8 per channel, axis 0"),
         "1 kh kw out": ("int8", "int8 per channel, axis 3"),
         "out in": ("int8", "int8 per channel, axis 0"),
     }
-    real = steelyard.weights(path, part="dequantized")
+    real = tflite.dequantized(found)
     check_weights(real)
     assert [w.dtype for w in real.values()] == ["float32"] * len(real)
-    assert list(tflite.dequantized(found)) == list(real)
+    assert list(found) == list(real)
     details = {d["name"]: d for d in tf.lite.Interpreter(str(path)).get_tensor_details()}
     for name, weight in real.items():
         scheme = details[name]["quantization_parameters"]
@@ -111,7 +111,7 @@ def test_a_sparse_kernel_is_read_dense(tmp_path):
     net.get_layer("fc").kernel.assign(kernel)
     path = converted(tmp_path, net, optimizations=[tf.lite.Optimize.EXPERIMENTAL_SPARSITY])
     (weight,) = steelyard.weights(path).select(role="kernel").values()
-    assert weight.stored == "float32 sparse"
+    assert weight.encoding == "float32 sparse"
     np.testing.assert_array_equal(weight.numpy(), kernel.T.astype(np.float32))
     np.testing.assert_array_equal(weight.read(100, 300), weight.numpy().ravel()[100:300])
 
@@ -139,14 +139,14 @@ def test_the_interpreter_has_the_same_numbers(name):
     interpreter = tf.lite.Interpreter(str(CORPUS / name))
     interpreter.allocate_tensors()
     indices = {d["name"]: d["index"] for d in interpreter.get_tensor_details()}
-    for weight in steelyard.weights(CORPUS / name, part="all").values():
+    for weight in steelyard.weights(CORPUS / name, scope="all").values():
         np.testing.assert_array_equal(weight.numpy(), interpreter.get_tensor(indices[weight.name]))
 
 
 def test_whole_numbers_that_stand_for_nothing_else_are_listed_with_part_all_only():
     path = CORPUS / "tflm-audio-preprocessor-int8/audio_preprocessor_int8.tflite"
-    assert len(steelyard.weights(path)) < len(steelyard.weights(path, part="all"))
-    assert steelyard.weights(path, part="all").meta["description"] == "MLIR Converted."
+    assert len(steelyard.weights(path)) < len(steelyard.weights(path, scope="all"))
+    assert steelyard.weights(path, scope="all").meta["description"] == "MLIR Converted."
 
 
 @pytest.mark.parametrize("count", [0, 3, 7, 8, 12, 40])

@@ -88,7 +88,7 @@ def test_a_whole_module_gives_its_state_dict_without_its_class(tmp_path, model, 
         assert (read.role, read.axes, read.layer, read.trainable) == (weight.role, weight.axes, weight.layer, weight.trainable), (
             name
         )
-    everything = steelyard.weights(path, part="all")
+    everything = steelyard.weights(path, scope="all")
     assert {"cache", "note"} <= set(everything)
     assert any("Block" in finding for finding in weights.meta["code"]), "the class that a loader would import is named"
 
@@ -118,7 +118,7 @@ def test_every_dtype_is_read_bit_for_bit(tmp_path, dtype):
     assert weights["w"].dtype == str(dtype).removeprefix("torch.").replace("complex32", "complex64")
     assert_equal(weights, {"w": tensor, "column": tensor[:, 1], "scalar": tensor[0, 0]})
     if dtype == torch.complex32:
-        assert weights["w"].stored == "complex32"
+        assert weights["w"].encoding == "complex32"
 
 
 def test_views_keep_their_numbers_and_ties(tmp_path):
@@ -158,7 +158,7 @@ def test_sparse_tensors_are_written_out(tmp_path, layout):
     torch.save({"w": sparse}, tmp_path / "a.pt")
     weight = steelyard.weights(tmp_path / "a.pt")["w"]
     same(weight, dense)
-    assert weight.stored == f"sparse_{layout}"
+    assert weight.encoding == f"sparse_{layout}"
 
 
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks")
@@ -178,8 +178,8 @@ def test_quantised_tensors_give_their_whole_numbers_and_say_their_scale(tmp_path
     torch.save({"whole": whole, "rows": rows}, tmp_path / "a.pt")
     weights = steelyard.weights(tmp_path / "a.pt")
     assert_equal(weights, {"whole": whole.int_repr(), "rows": rows.int_repr()})
-    assert weights["whole"].stored == "quint8 scale=0.1 zero_point=3"
-    assert weights["rows"].stored == "qint8 scales along axis 0"
+    assert weights["whole"].encoding == "quint8 scale=0.1 zero_point=3"
+    assert weights["rows"].encoding == "qint8 scales along axis 0"
 
 
 class Tagged(torch.Tensor):
@@ -229,7 +229,7 @@ def test_the_weights_of_a_checkpoint_are_found_by_themselves(tmp_path):
     assert weights.meta["global_step"] == 40
     assert weights.meta["pytorch-lightning_version"] == "2.5.0"
     assert "code" not in weights.meta
-    everything = steelyard.weights(tmp_path / "a.ckpt", part="all")
+    everything = steelyard.weights(tmp_path / "a.ckpt", scope="all")
     same(everything["optimizer_states.0.state.0.exp_avg"], optimizer.state_dict()["state"][0]["exp_avg"])
     same(everything["state_dict.2.bias"], net[2].bias)
 
@@ -312,7 +312,7 @@ def test_torchscript_gives_its_state_dict_and_its_constants(tmp_path, way):
     assert weights.meta["format"] == "TorchScript"
     assert_equal(weights, module.state_dict())
     if way == "trace":
-        everything = steelyard.weights(tmp_path / "a.pt", part="all")
+        everything = steelyard.weights(tmp_path / "a.pt", scope="all")
         assert any(
             np.array_equal(w.numpy().reshape(-1), [1, 2, 3]) for name, w in everything.items() if name.startswith("constants")
         )

@@ -48,7 +48,7 @@ def test_a_golden_net_gives_the_golden_output_in_float64(case):
 def test_the_graph_of_a_golden_net_names_its_layers_and_their_kinds(case):
     model = golden(case)
     graph = runner.graph(model, arrays(case)[0])
-    assert graph.executed
+    assert graph.is_execution_order
     assert graph.channels == "first"
     found = {layer.name: layer.kind for layer in graph.layers if layer.kind != "activation"}
     expected = [layer for layer in INDEX[case]["layers"] if "weightnorm" not in case or layer["kind"] == "dense"]
@@ -88,7 +88,7 @@ def towers():
 def test_layers_stand_in_the_order_in_which_they_run_and_know_what_flows_into_them(towers):
     model, state, x = towers
     graph = runner.graph(eqx.Partial(model, state=state), [x])
-    listed = [(layer.name, layer.kind, layer.takes, layer.after) for layer in graph.layers]
+    listed = [(layer.name, layer.kind, layer.input_shape, layer.inputs) for layer in graph.layers]
     assert listed[1:6] == [
         ("func.body.layers[0]", "dense", (4,), ()),
         ("func.body.layers[1]", "dense", (5,), ("func.body.layers[0]",)),
@@ -129,7 +129,7 @@ def test_a_model_that_is_written_for_batches_gets_one(towers):
     run = runner.run(model, [x])
     np.testing.assert_allclose(run.outputs[0], model(jnp.asarray(x)), atol=1e-6)
     np.testing.assert_array_equal(run.layers["fc"], run.outputs[0])
-    assert runner.graph(model, [x]).layers[0].gives == (3,)
+    assert runner.graph(model, [x]).layers[0].output_shape == (3,)
     with pytest.raises(ShapeError, match=r"neither one example .* nor a batch"):
         runner.run(model, [x[:, :2]])
 
@@ -145,7 +145,7 @@ def test_a_sequence_is_certain_without_a_run():
         ]
     )
     graph = runner.graph(model, None)
-    assert graph.executed
+    assert graph.is_execution_order
     assert [(layer.name, layer.kind) for layer in graph.layers] == [
         ("layers[0]", "conv"),
         ("layers[1]", "activation"),

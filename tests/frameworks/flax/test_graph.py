@@ -96,7 +96,7 @@ def kinds_of(layer, case):
 
 
 def check_layers(case, framework, graph, weights):
-    assert graph.executed
+    assert graph.is_execution_order
     assert graph.channels == "last"
     assert {layer.kind for layer in graph.layers} <= KINDS
     found = {layer.name: layer for layer in graph.layers}
@@ -150,9 +150,9 @@ def branched():
 def test_linen_layers_stand_in_the_order_in_which_they_run_and_know_what_flows_into_them(branched):
     module, variables, x = branched
     graph = runner.graph(module.bind(variables), [x])
-    assert graph.executed
+    assert graph.is_execution_order
     assert graph.inputs == ((5,),)
-    assert [(layer.name, layer.kind, layer.takes, layer.gives, layer.after) for layer in graph.layers] == [
+    assert [(layer.name, layer.kind, layer.input_shape, layer.output_shape, layer.inputs) for layer in graph.layers] == [
         ("Dense_1", "dense", (5,), (8,), ()),
         ("Dense_0", "dense", (8,), (3,), ("Dense_1",)),
         ("shared", "dense", (3,), (3,), ("Dense_0",)),
@@ -179,7 +179,7 @@ def test_a_net_of_linen_runs_as_at_inference_and_stays_as_it_is(branched):
 def test_variables_without_a_module_tell_what_their_names_tell(branched):
     _, variables, x = branched
     graph = load("frameworks", "jax").graph(variables, None)
-    assert not graph.executed
+    assert not graph.is_execution_order
     assert [(layer.name, layer.kind) for layer in graph.layers] == [
         ("BatchNorm_0", "batch norm"),
         ("Dense_0", "dense"),
@@ -208,7 +208,7 @@ def test_nnx_layers_stand_in_the_order_in_which_they_run_and_the_model_stays_in_
     x = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")
     before, method = steelyard.weights(model).to_vector(), nnx.Linear.__call__
     graph, run = runner.graph(model, [x]), runner.run(model, [x])
-    assert [(layer.name, layer.kind, layer.after) for layer in graph.layers] == [
+    assert [(layer.name, layer.kind, layer.inputs) for layer in graph.layers] == [
         ("", "other", None),
         ("a", "dense", ()),
         ("norm", "batch norm", ("a",)),
@@ -216,7 +216,7 @@ def test_nnx_layers_stand_in_the_order_in_which_they_run_and_the_model_stays_in_
         ("b", "dense", ()),
         ("cell", "lstm", ("drop", "b")),
     ]
-    assert graph.executed
+    assert graph.is_execution_order
     assert nnx.Linear.__call__ is method
     assert model.norm.use_running_average is None or not model.norm.use_running_average
     np.testing.assert_array_equal(steelyard.weights(model).to_vector(), before)
@@ -232,8 +232,8 @@ def test_a_sequence_of_nnx_is_certain_without_a_run():
         nnx.Linear(4, 3, rngs=rngs), nnx.gelu, nnx.Bidirectional(*cells(rngs), rngs=rngs), nnx.Linear(4, 2, rngs=rngs)
     )
     graph = runner.graph(model, None)
-    assert graph.executed
-    assert [(layer.name, layer.settings.get("direction"), layer.after) for layer in graph.layers] == [
+    assert graph.is_execution_order
+    assert [(layer.name, layer.settings.get("direction"), layer.inputs) for layer in graph.layers] == [
         ("layers/0", None, ()),
         ("layers/1", None, ("layers/0",)),
         ("layers/2/forward_rnn/cell", "forward", ("layers/1",)),
@@ -243,7 +243,7 @@ def test_a_sequence_of_nnx_is_certain_without_a_run():
     assert graph.layers[1].settings["activation"] == "gelu_tanh"
     seen = runner.graph(model, [np.ones((2, 5, 4), "f")])
     assert [layer.name for layer in seen.layers] == [layer.name for layer in graph.layers]
-    assert [layer.gives for layer in seen.layers] == [(5, 3), None, (5, 2), (5, 2), (5, 2)]
+    assert [layer.output_shape for layer in seen.layers] == [(5, 3), None, (5, 2), (5, 2), (5, 2)]
 
 
 def cells(rngs):

@@ -19,7 +19,7 @@ def names_from_the_start():
 
 
 def told(graph):
-    return {layer.name: layer.after for layer in graph.layers}
+    return {layer.name: layer.inputs for layer in graph.layers}
 
 
 def residual():

@@ -160,10 +160,10 @@ def cases(golden):
 def test_every_golden_layer_is_found_by_its_name_and_kind_and_shapes(cases):
     for case, model in cases:
         found = graphs.graph(model, None)
-        assert found.executed
+        assert found.is_execution_order
         assert found.inputs is not None
         assert {layer.kind for layer in found.layers} <= WORDS
-        assert all(layer.takes is not None and layer.gives is not None for layer in found.layers), case.id
+        assert all(layer.input_shape is not None and layer.output_shape is not None for layer in found.layers), case.id
         for name, kinds in case.expected():
             if (case.id, name) not in NO_LAYER_OF_ITS_OWN:
                 parts = [layer for layer in found.layers if layer.name == name or layer.name.startswith(f"{name}/")]
@@ -190,8 +190,8 @@ def test_a_graph_is_told_branch_after_branch():
     found = graphs.graph(residual(), None)
     order = ["stem", "main1", "bn1", "relu1", "main2", "bn2", "relu2", "side", "bn", "sum", "relu", "all", "head"]
     assert [name.partition("_")[0] for name in names(found)] == order
-    assert (found.executed, found.channels, found.inputs) == (True, "last", ((8, 8, 3),))
-    assert by_name(found)["all"].takes == (8, 8, 4)
+    assert (found.is_execution_order, found.channels, found.inputs) == (True, "last", ((8, 8, 3),))
+    assert by_name(found)["all"].input_shape == (8, 8, 4)
     assert by_name(found)["head"].settings == {"activation": "softmax"}
 
 
@@ -211,8 +211,11 @@ def test_cells_of_recurrent_layers_are_layers_with_their_directions():
     assert set(found) == {w.layer for w in steelyard.weights(model).values()}
     assert [found[name].settings.get("direction") for name in list(found)[1:5]] == ["forward", "backward"] * 2
     assert found["tagger/bi2/forward_gru/gru_cell"].settings["reset_after"] is False
-    assert (found["tagger/bi/forward_lstm/lstm_cell"].takes, found["tagger/bi/forward_lstm/lstm_cell"].gives) == ((7, 6), (7, 4))
-    assert (found["tagger/time/inner"].takes, found["tagger/time/inner"].gives) == ((7, 8), (7, 5))
+    assert (found["tagger/bi/forward_lstm/lstm_cell"].input_shape, found["tagger/bi/forward_lstm/lstm_cell"].output_shape) == (
+        (7, 6),
+        (7, 4),
+    )
+    assert (found["tagger/time/inner"].input_shape, found["tagger/time/inner"].output_shape) == ((7, 8), (7, 5))
     assert [found[f"tagger/stack/stacked_rnn_cells/{name}"].kind for name in ("low", "high")] == ["lstm", "gru"]
 
 
@@ -234,7 +237,7 @@ def test_settings_are_said_in_the_words_of_all_frameworks():
         "head/leak": ("activation", {"activation": "leaky_relu", "negative_slope": 0.1}),
         "head/b": ("dense", {}),
     }
-    assert (found["flat"].takes, found["flat"].gives, found["head/a"].takes) == ((2, 2, 8), (32,), (32,))
+    assert (found["flat"].input_shape, found["flat"].output_shape, found["head/a"].input_shape) == ((2, 2, 8), (32,), (32,))
     heads = by_name(graphs.graph(encoder(), None))
     assert heads["att"].settings == {"heads": 2, "key_heads": 2}
     assert heads["group"].settings == {"heads": 4, "key_heads": 2}
@@ -254,7 +257,7 @@ def test_channels_first_is_said():
 def test_a_subclassed_model_is_told_as_defined_and_in_order_after_a_run():
     model = built()
     found = graphs.graph(model, None)
-    assert not found.executed
+    assert not found.is_execution_order
     assert names(found) == [
         "backwards",
         "backwards/head",
@@ -265,7 +268,7 @@ def test_a_subclassed_model_is_told_as_defined_and_in_order_after_a_run():
         "backwards/first",
     ]
     ran = graphs.graph(model, [image(2, 5)])
-    assert ran.executed
+    assert ran.is_execution_order
     assert names(ran) == [
         "backwards",
         "backwards/first",
@@ -276,7 +279,7 @@ def test_a_subclassed_model_is_told_as_defined_and_in_order_after_a_run():
         "spare",
     ]
     assert [layer.name for layer in ran.layers if layer.settings.get("unused")] == ["spare"]
-    assert (by_name(ran)["backwards/first"].takes, by_name(ran)["backwards/first"].gives) == ((5,), (3,))
+    assert (by_name(ran)["backwards/first"].input_shape, by_name(ran)["backwards/first"].output_shape) == ((5,), (3,))
     assert ran.inputs == ((5,),)
 
 

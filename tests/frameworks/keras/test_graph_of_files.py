@@ -27,15 +27,15 @@ def said(graph):
         (
             layer.name,
             layer.kind,
-            EXPORTED.get(layer.made_by, layer.made_by),
+            EXPORTED.get(layer.class_name, layer.class_name),
             layer.settings,
-            layer.takes,
-            None if layer.made_by in UNKNOWN_LAST else layer.gives,
-            layer.after,
+            layer.input_shape,
+            None if layer.class_name in UNKNOWN_LAST else layer.output_shape,
+            layer.inputs,
         )
         for layer in graph.layers
     ]
-    return layers, graph.executed, graph.channels, graph.inputs
+    return layers, graph.is_execution_order, graph.channels, graph.inputs
 
 
 def old_nets():
@@ -128,7 +128,7 @@ def test_a_file_says_what_the_live_model_says(golden, tmp_path, ending):
 def test_the_golden_files_hold_the_layers_of_the_golden_cases(golden):
     for case in golden("keras"):
         found = steelyard.weights(case.file(".keras")).graph
-        assert found.executed
+        assert found.is_execution_order
         assert {layer.kind for layer in found.layers} <= KINDS
         for name, kinds in case.expected():
             if (case.id, name) != ("weightnorm_dense", "g"):  # Keras has no weight norm: it is folded
@@ -158,7 +158,7 @@ def test_the_order_of_a_file_is_that_of_its_graph_whatever_the_order_of_its_list
     for _ in range(5):
         rng.shuffle(config["config"]["layers"])
         found = graph_of(config, layers_of(model))
-        assert found.executed
+        assert found.is_execution_order
         assert [layer.name for layer in found.layers] == [layer.name for layer in graphs.graph(model, None).layers]
 
 
@@ -171,7 +171,7 @@ def test_two_layers_of_one_path_are_told_apart_as_their_weights_are(tmp_path):
     model = keras.Model(x, inner("b", 2)(inner("a", 3)(x)))
     model.save(tmp_path / "m.keras")
     read = steelyard.weights(tmp_path / "m.keras")
-    assert [(layer.name, layer.gives) for layer in read.graph.layers] == [("dense", (3,)), ("dense#2", (2,))]
+    assert [(layer.name, layer.output_shape) for layer in read.graph.layers] == [("dense", (3,)), ("dense#2", (2,))]
     assert [layer.name for layer in graphs.graph(model, None).layers] == list(read.layers) == ["dense", "dense#2"]
 
 
@@ -187,20 +187,20 @@ def test_a_class_of_the_user_is_not_taken_for_one_of_keras_and_its_order_is_not_
     model = keras.Sequential([keras.Input((3,)), Dense(name="own")], name="net")
     model.save(tmp_path / "m.keras")
     found = steelyard.weights(tmp_path / "m.keras").graph
-    assert [(layer.name, layer.kind, layer.made_by) for layer in found.layers] == [("net/own", "other", "Dense")]
+    assert [(layer.name, layer.kind, layer.class_name) for layer in found.layers] == [("net/own", "other", "Dense")]
     config = config_of(tokens())
     config["class_name"] = "Mine"
-    assert not graph_of(config, []).executed
+    assert not graph_of(config, []).is_execution_order
 
 
 def test_a_circle_or_a_missing_layer_is_not_vouched_for():
     config = config_of(old_nets())
     by_name = {layer["name"]: layer for layer in config["config"]["layers"]}
     by_name["c1"]["inbound_nodes"] = copy.deepcopy(by_name["fc"]["inbound_nodes"])
-    assert not graph_of(config, []).executed
+    assert not graph_of(config, []).is_execution_order
     config = config_of(old_nets())
     config["config"]["layers"] = [layer for layer in config["config"]["layers"] if layer["name"] != "p1"]
-    assert not graph_of(config, []).executed
+    assert not graph_of(config, []).is_execution_order
 
 
 def test_weights_alone_have_no_graph_and_a_selection_keeps_that_of_its_file(golden):

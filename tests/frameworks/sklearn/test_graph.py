@@ -56,11 +56,11 @@ def test_a_golden_net_gives_the_golden_output(case):
 def test_the_graph_of_a_golden_net_has_its_dense_layers_with_their_activations(case):
     model = golden(case)
     graph = runner.graph(model, None)
-    assert graph.executed
+    assert graph.is_execution_order
     assert [layer.name for layer in graph.layers] == list(steelyard.weights(model).layers)
     assert [(layer.kind, layer.settings["activation"]) for layer in graph.layers] == [("dense", w) for w in ACTIVATIONS[case]]
     sizes = [(layer["hp"]["in"], layer["hp"]["out"]) for layer in INDEX[case]["layers"]]
-    assert [(*layer.takes, *layer.gives) for layer in graph.layers] == sizes
+    assert [(*layer.input_shape, *layer.output_shape) for layer in graph.layers] == sizes
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ def image(*shape):
 
 
 def after(model, *inputs):
-    return {layer.name: layer.after for layer in graphs.graph(model, list(inputs) or None).layers}
+    return {layer.name: layer.inputs for layer in graphs.graph(model, list(inputs) or None).layers}
 
 
 class Net(nn.Module):

@@ -116,9 +116,9 @@ def test_every_golden_layer_is_found_by_its_name_and_kind_and_the_run_gives_the_
         for name, kinds in case.expected():
             if (case.id, name) not in NO_LAYER_OF_ITS_OWN:
                 assert by_name(found)[name].kind in kinds, case.id
-        assert found.executed, case.id
+        assert found.is_execution_order, case.id
         assert {layer.kind for layer in found.layers} <= WORDS
-        assert all(layer.takes is not None and layer.gives is not None for layer in found.layers), case.id
+        assert all(layer.input_shape is not None and layer.output_shape is not None for layer in found.layers), case.id
         (output, *_) = graphs.run(model, case.inputs).outputs
         assert output.dtype == np.float64
         assert np.abs(output - case.output).max() <= case.tolerance * np.abs(case.output).max(), case.id
@@ -138,13 +138,13 @@ def test_every_weight_of_the_golden_cases_lies_in_a_layer_of_the_graph(golden):
 def test_layers_stand_in_the_order_of_running_when_there_are_inputs():
     model = Backwards()
     assert names(graphs.graph(model, None)) == ["head", "spare", "norm", "conv", "slope"]
-    assert not graphs.graph(model, None).executed
+    assert not graphs.graph(model, None).is_execution_order
     found = graphs.graph(model, [image(2, 2, 4, 4)])
-    assert found.executed
+    assert found.is_execution_order
     assert names(found) == ["conv", "norm", "slope", "head", "spare"]
     assert [layer.name for layer in found.layers if layer.settings.get("unused")] == ["spare"]
     assert (found.channels, found.inputs) == ("first", ((2, 4, 4),))
-    shapes = {layer.name: (layer.takes, layer.gives) for layer in found.layers}
+    shapes = {layer.name: (layer.input_shape, layer.output_shape) for layer in found.layers}
     assert shapes == {
         "conv": ((2, 4, 4), (3, 2, 2)),
         "norm": ((3, 2, 2), (3, 2, 2)),
@@ -156,9 +156,9 @@ def test_layers_stand_in_the_order_of_running_when_there_are_inputs():
 
 def test_a_chain_of_layers_needs_no_inputs_to_know_its_order():
     chain = nn.Sequential(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), nn.Flatten(), nn.Linear(8, 2))
-    assert graphs.graph(chain, None).executed
+    assert graphs.graph(chain, None).is_execution_order
     assert names(graphs.graph(chain, None)) == ["0.0", "0.1", "1", "2"] == names(graphs.graph(chain, [image(1, 1, 4, 4)]))
-    assert not graphs.graph(nn.Sequential(chain, Backwards()), None).executed
+    assert not graphs.graph(nn.Sequential(chain, Backwards()), None).is_execution_order
 
     class Turned(nn.Sequential):
         def forward(self, x):
@@ -167,7 +167,7 @@ def test_a_chain_of_layers_needs_no_inputs_to_know_its_order():
             return x
 
     turned = Turned(nn.Linear(3, 2), nn.Linear(4, 3))
-    assert not graphs.graph(turned, None).executed
+    assert not graphs.graph(turned, None).is_execution_order
     assert names(graphs.graph(turned, [image(1, 4)])) == ["1", "0"]
 
 
@@ -226,7 +226,7 @@ def test_settings_are_said_in_the_words_of_all_frameworks():
         "softmax": ("softmax", {"activation": "softmax", "axis": -1}),
     }
     assert [name for name in found if name.startswith("own")] == ["own.norm2", "own.conv2", "own.norm1", "own.conv1"]
-    assert found["weight"].made_by == "Linear"
+    assert found["weight"].class_name == "Linear"
 
 
 @pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
@@ -267,7 +267,7 @@ def test_time_first_layers_give_the_batch_first():
     model, tokens = Tagger(), np.arange(21, dtype="int64").reshape(7, 3) % 11
     found = graphs.graph(model, [tokens])
     assert names(found) == ["words", "rnn", "head"]
-    assert (by_name(found)["rnn"].takes, by_name(found)["rnn"].gives) == ((7, 6), (7, 8))
+    assert (by_name(found)["rnn"].input_shape, by_name(found)["rnn"].output_shape) == ((7, 6), (7, 8))
     assert by_name(found)["rnn"].settings["layers"] == 2
     ran = graphs.run(model, [tokens])
     assert ran.layers["rnn"].shape == (3, 7, 8)
@@ -370,7 +370,7 @@ def test_short_floats_run_in_float64():
     (output,) = graphs.run(model, [image(2, 3)]).outputs
     expected = torch.from_numpy(image(2, 3)).double() @ model.weight.detach().double().T + model.bias.detach().double()
     assert np.allclose(output, expected.numpy(), atol=1e-12)
-    assert graphs.graph(model, [image(2, 3)]).layers[0].gives == (2,)
+    assert graphs.graph(model, [image(2, 3)]).layers[0].output_shape == (2,)
 
 
 def test_an_epsilon_that_depends_on_the_dtype_stays_that_of_the_model():
@@ -386,11 +386,11 @@ def test_a_class_of_the_user_keeps_the_kind_of_what_it_extends_and_lists_what_it
             self.down = nn.Linear(4, 1, bias=False)
 
     found = graphs.graph(nn.Sequential(Adapted()), None)
-    assert [(layer.name, layer.kind, layer.made_by) for layer in found.layers] == [
+    assert [(layer.name, layer.kind, layer.class_name) for layer in found.layers] == [
         ("0", "dense", "Adapted"),
         ("0.down", "dense", "Linear"),
     ]
-    assert not found.executed
+    assert not found.is_execution_order
 
 
 def test_what_has_no_layers_or_is_lazy_is_refused():
@@ -452,4 +452,6 @@ def test_whole_nets_that_were_trained_are_told_and_run_as_torch_runs_them(net):
         expected = double(torch.from_numpy(x).double())
     ran = graphs.run(model, [x])
     assert np.array_equal(ran.outputs[0], (expected[0] if isinstance(expected, tuple) else expected).numpy())
-    assert {name: array.shape[1:] for name, array in ran.layers.items()} == {layer.name: layer.gives for layer in found.layers}
+    assert {name: array.shape[1:] for name, array in ran.layers.items()} == {
+        layer.name: layer.output_shape for layer in found.layers
+    }

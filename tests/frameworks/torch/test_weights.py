@@ -199,7 +199,7 @@ def test_sparse_and_quantised_tensors_are_read_but_not_written():
         steelyard.weights({"w": sparse}).assign({"w": np.zeros((3, 3))})
     quantised = torch.quantize_per_tensor(torch.tensor([0.5, -0.25]), 0.25, 0, torch.qint8)
     weight = steelyard.weights({"w": quantised})["w"]
-    assert (weight.numpy().tolist(), weight.dtype, weight.stored) == ([2, -1], "int8", "qint8")
+    assert (weight.numpy().tolist(), weight.dtype, weight.encoding) == ([2, -1], "int8", "qint8")
 
 
 @pytest.mark.parametrize("norm", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm])

@@ -126,7 +126,7 @@ def residual(sums):
     chance = np.random.default_rng(0)
     arrays = {f"{name}.weight": chance.standard_normal((6, 6)) for name in "abcd"}
     after = {"a": (), "b": ("a",), "c": ("b",), "add": ("a", "c"), "d": ("add",)} if sums else {}
-    layers = [Layer(name, "merge" if name == "add" else "dense", after=after.get(name)) for name in ("a", "b", "c", "add", "d")]
+    layers = [Layer(name, "merge" if name == "add" else "dense", inputs=after.get(name)) for name in ("a", "b", "c", "add", "d")]
     listed = [weight.replace(axes="out in", role=Role.KERNEL) for weight in steelyard.weights(arrays).values()]
     return Weights(listed, graph=lambda: Graph(layers))
 

@@ -266,7 +266,7 @@ def _weight(shelf: _Shelf, place: _Place) -> Weight:
 
 def _dataset(shelf: _Shelf, path: str, dataset: Any) -> Weight:
     found = number(dataset.get_type())
-    if found.dtype == "object" and found.stored.startswith("opaque"):
+    if found.dtype == "object" and found.encoding.startswith("opaque"):
         found = named_type(dataset, found)
     extent = dataset.get_space().get_simple_extent_type()
     shape = (0,) if extent == h5s.NULL else tuple(dataset.shape)
@@ -274,13 +274,13 @@ def _dataset(shelf: _Shelf, path: str, dataset: Any) -> Weight:
     if why:
         return _refused(shelf.source, path, why, found, shape)
     reader = _reader(shelf, path, dataset, found, shape)
-    return Weight(name=path, shape=shape, dtype=found.dtype, stored=found.stored, read=reader)
+    return Weight(name=path, shape=shape, dtype=found.dtype, encoding=found.encoding, read=reader)
 
 
 def _refused(source: Source, path: str, why: str, found: Number, shape: tuple[int, ...] = ()) -> Weight:
     kind = UnsafeFileError if "link" in why or "file" in why or "filter" in why else FormatError
     reader = refusing(kind(source.name, f"{printable(path)} {why}"))
-    return Weight(name=path, shape=shape, dtype=found.dtype, stored=found.stored, read=reader)
+    return Weight(name=path, shape=shape, dtype=found.dtype, encoding=found.encoding, read=reader)
 
 
 def _reason(dataset: Any, found: Number, shape: tuple[int, ...]) -> str:
@@ -294,7 +294,7 @@ def _reason(dataset: Any, found: Number, shape: tuple[int, ...]) -> str:
     if plan.get_external_count():
         return "keeps its numbers in another file"
     if found.dtype == "object":
-        return f"holds {found.stored}, not numbers"
+        return f"holds {found.encoding}, not numbers"
     return _packing(plan) or _bomb(dataset, plan, shape)
 
 

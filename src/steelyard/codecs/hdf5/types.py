@@ -20,7 +20,7 @@ class Number(NamedTuple):
 
     dtype: str
     order: str = "<"
-    stored: str = ""
+    encoding: str = ""
     as_is: bool = False
 
 
@@ -73,7 +73,7 @@ def named_type(dataset: Any, found: Number) -> Number:
     """Return the type that an attribute `dtype` names, as Keras marks bfloat16, if it is of that size."""
     word = texts(h5a.open(dataset, b"dtype")) if h5a.exists(dataset, b"dtype") else ""
     fits = isinstance(word, str) and word != "object" and ITEMSIZES.get(word) == dataset.get_type().get_size()
-    return Number(word, "<", found.stored, as_is=True) if fits else found
+    return Number(word, "<", found.encoding, as_is=True) if fits else found
 
 
 def texts(attribute: Any) -> Any:

@@ -53,7 +53,9 @@ def graph_of(config: Any, layers: Iterable[str]) -> Graph:
         layer.name = f"{layer.name}#{taken[layer.name]}" if taken[layer.name] > 1 else layer.name
     Walk(reading.rows).tell(config, listed, reading.weightless)
     chain = reading.is_certain and is_chain(config)
-    return Graph(listed, executed=reading.is_certain, channels=reading.channels, inputs=_inputs(config), chain=chain)
+    return Graph(
+        listed, is_execution_order=reading.is_certain, channels=reading.channels, inputs=_inputs(config), is_sequential=chain
+    )
 
 
 class _Reading:
@@ -145,7 +147,7 @@ class _Reading:
                 layer.settings["spectral_norm"] = True
             elif not self.names(entry, path):
                 layer.name = _path(path, name_of(inner))
-            layer.made_by = class_and_config(inner)[0]
+            layer.class_name = class_and_config(inner)[0]
             yield layer
 
     def _both(self, config: Mapping[str, Any], entry: Any, path: str, takes: Shape | None) -> Iterator[Layer]:

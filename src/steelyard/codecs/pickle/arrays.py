@@ -25,7 +25,7 @@ _KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float", "c": "complex"}
 class Found:
     """Numbers that were found: their shape, type and reader. `place` is equal for two that share one memory."""
 
-    __slots__ = ("dtype", "place", "read", "shape", "stored", "trainable")
+    __slots__ = ("dtype", "encoding", "place", "read", "shape", "trainable")
 
     def __init__(
         self,
@@ -33,21 +33,21 @@ class Found:
         dtype: str,
         read: Reader,
         place: Any = None,
-        stored: str = "",
+        encoding: str = "",
         trainable: bool | None = None,
     ) -> None:
         self.shape = shape
         self.dtype = dtype
         self.read = read
         self.place = place
-        self.stored = stored
+        self.encoding = encoding
         self.trainable = trainable
 
 
-def refused(source: Source, what: str, shape: Any = (), dtype: str = "object", stored: str = "") -> Found:
+def refused(source: Source, what: str, shape: Any = (), dtype: str = "object", encoding: str = "") -> Found:
     """List what must not or cannot be read, with the reason."""
     known = is_shape(shape) and prod(i for i in shape if i) * itemsize(dtype) < SIZE
-    return Found(shape if known else (), dtype, refusing(FormatError(source.name, what)), stored=stored)
+    return Found(shape if known else (), dtype, refusing(FormatError(source.name, what)), encoding=encoding)
 
 
 def is_shape(value: Any) -> bool:
@@ -78,18 +78,18 @@ def by_columns(flat: Reader, shape: tuple[int, ...]) -> Reader:
     return ByColumns(flat, shape) if len(shape) > 1 else flat
 
 
-def numbers(source: Source, shape: Any, dtype: tuple[str, str] | None, *, fortran: bool, stored: str = "") -> Found:
+def numbers(source: Source, shape: Any, dtype: tuple[str, str] | None, *, fortran: bool, encoding: str = "") -> Found:
     """Return the array whose bytes are all of `source`; what does not fit is listed and refused."""
     if not is_shape(shape):
         return refused(source, f"has a shape that makes no sense: {printable(shape, 80)}")
     if dtype is None:
-        return refused(source, f"holds {printable(stored) or 'objects'}, not numbers", shape)
+        return refused(source, f"holds {printable(encoding) or 'objects'}, not numbers", shape)
     order, word = dtype
     size = prod(shape) * itemsize(word)
     if prod(i for i in shape if i) * itemsize(word) >= SIZE or size != source.size:
         return refused(source, f"shape {list(shape)} of {word} takes {size:,} bytes, but there are {source.size:,}", shape, word)
     read: Reader = source.numbers(0, word, order)
-    return Found(shape, word, by_columns(read, shape) if fortran else read, stored=stored)
+    return Found(shape, word, by_columns(read, shape) if fortran else read, encoding=encoding)
 
 
 def array_of(value: Any, source: Source) -> Found | None:
@@ -150,7 +150,7 @@ def _array(source: Source, data: Any, dtype: Any, shape: Any, fortran: bool) -> 
     if code is not None and code in ITEMSIZES:  # a type of ml_dtypes is known by its word
         return numbers(content, shape, ("<", code), fortran=fortran)
     kind = type_code(code) if code else None
-    return numbers(content, shape, kind, fortran=fortran, stored="" if kind else code or "")
+    return numbers(content, shape, kind, fortran=fortran, encoding="" if kind else code or "")
 
 
 def dtype_code(dtype: Any) -> str | None:

@@ -35,13 +35,13 @@ def array_in(source: Source, dtype: str | None = None) -> tuple[list[Entry], lis
     if dtype in ITEMSIZES and descr[1:2] == "V" and descr[2:] == str(itemsize(dtype)):
         code = "<", dtype
     if code is None:
-        return [_entry(refused(source, f"holds {descr}, not numbers", shape, stored=descr))], []
+        return [_entry(refused(source, f"holds {descr}, not numbers", shape, encoding=descr))], []
     size = prod(shape) * itemsize(code[1])
     if offset + size != source.size:
         raise FormatError(
             source.name, f"shape {list(shape)} of {descr} takes {size:,} bytes, but {source.size - offset:,} follow the header"
         )
-    found = numbers(source.part(offset, size), shape, code, fortran=fortran, stored=descr)
+    found = numbers(source.part(offset, size), shape, code, fortran=fortran, encoding=descr)
     return [_entry(found)], []
 
 

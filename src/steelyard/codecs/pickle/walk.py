@@ -307,7 +307,7 @@ def as_weights(entries: Iterable[Entry], source: Source) -> list[Weight]:
                 layer=layer,
                 axes=entry.axes,
                 trainable=entry.trainable,
-                stored=found.stored,
+                encoding=found.encoding,
                 tied=owner if owner != name else None,
             )
         )

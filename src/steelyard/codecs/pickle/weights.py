@@ -10,6 +10,7 @@ from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, UnsafeFileError, printable
 
 if TYPE_CHECKING:
+    from steelyard.core.protocols import Scope
     from steelyard.core.weights import MakeGraph
     from steelyard.storage.source import Source
 
@@ -22,18 +23,18 @@ def listed(
     source: Source,
     root: Any,
     walk: Walk,
-    part: str,
+    scope: Scope,
     meta: Mapping[str, Any],
     code: list[str],
     own: list[Entry] | None = None,
     graph: MakeGraph | None = None,
 ) -> Weights:
-    """Return the model's weights, or with part "all" every tensor; `meta["code"]` is what a loader would run.
+    """Return the model's weights, or with scope "all" every tensor; `meta["code"]` is what a loader would run.
 
     `own` are the model's weights where they are known already. Raises `FormatError` for an object without
     weights, and says what it is.
     """
-    entries = walk.entries if part == "all" else of_model(walk) if own is None else own
+    entries = walk.entries if scope == "all" else of_model(walk) if own is None else own
     if not walk.entries and code:
         what = f"holds no weights; a pickle loader would run {'; '.join(code[:5])}"
         raise UnsafeFileError(source.name, what)

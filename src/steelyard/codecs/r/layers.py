@@ -54,7 +54,7 @@ class Net:
     def add(self, name: str, runs: list[Run], shape: tuple[int, ...], **facts: Any) -> None:
         """Add a weight whose numbers lie in R's vectors, column by column."""
         dtype = runs[0][0].dtype if runs else "float64"
-        facts = {"role": Role.KERNEL, "layer": name, "stored": dtype} | facts
+        facts = {"role": Role.KERNEL, "layer": name, "encoding": dtype} | facts
         self.weights.append(Weight(name=name, shape=shape, dtype=dtype, read=reader_of(runs, shape), **facts))
         self.runs[name] = runs
 

@@ -156,7 +156,7 @@ def _special(source: Source, weight: Weight, fact: dict[str, Any]) -> Weight:
     lengths = tuple(shape) if isinstance(shape, list) else (shape,)
     if dtype is None or dtype == "float16" or any(type(length) is not int or length < 0 for length in lengths):
         return weight
-    fixed = weight.replace(dtype=dtype, shape=lengths, stored=str(fact.get("dtype")))
+    fixed = weight.replace(dtype=dtype, shape=lengths, encoding=str(fact.get("dtype")))
     if not isinstance(weight.read, Stored) or fixed.nbytes != weight.size:
         raise FormatError(
             source.name, f"{printable(weight.name)} is no {dtype} of shape {list(lengths)}: it has {weight.size:,} bytes"

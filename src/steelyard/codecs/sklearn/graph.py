@@ -36,7 +36,7 @@ def graph_maker(root: Any, own: list[Entry] | None, source: Source) -> Callable[
         return None
     path, part = ends[0]
     layers = _layers(path, part, own)
-    return (lambda: Graph(layers, executed=True, chain=_is_alone(root))) if layers else None
+    return (lambda: Graph(layers, is_execution_order=True, is_sequential=_is_alone(root))) if layers else None
 
 
 def _layers(path: tuple[str, ...], part: Record, own: list[Entry]) -> list[Layer]:

@@ -56,7 +56,7 @@ def compressed(source: Source, kind: str, parts: list[Found], shape: Any) -> Fou
         coordinates, numbers = _coordinates(name, kind, parts, shape)
         return _written(name, coordinates, numbers, shape)[first:last]
 
-    return Found(shape, values.dtype, by_rows(shape, rows), stored=kind)
+    return Found(shape, values.dtype, by_rows(shape, rows), encoding=kind)
 
 
 def _array(part: Found) -> Array:

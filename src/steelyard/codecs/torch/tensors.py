@@ -288,7 +288,7 @@ def _quantised(tensors: Tensors, storage: Any, offset: Any, shape: Any, stride: 
     if method.name == "per_tensor_affine":
         if type(scale) not in (int, float) or type(zero) is not int:
             raise ValueError("a scale or a zero point is no number")
-        found.stored += f" scale={scale!r} zero_point={zero}"
+        found.encoding += f" scale={scale!r} zero_point={zero}"
         return found
     scales, zeros = tensors.found(scale), tensors.found(zero)
     (place,) = axis
@@ -296,7 +296,7 @@ def _quantised(tensors: Tensors, storage: Any, offset: Any, shape: Any, stride: 
         raise ValueError(f"axis {printable(place, 20)} of the scales is none of shape {found.shape}")
     if not scales.shape == zeros.shape == (found.shape[place],):
         raise ValueError(f"{scales.shape} scales for axis {place} of shape {found.shape}")
-    found.stored += f" scales along axis {place}"
+    found.encoding += f" scales along axis {place}"
     return found
 
 

@@ -1,7 +1,7 @@
 """Flax: a MessagePack of nested maps, whose arrays are extensions; names are the paths, joined by "/".
 
 An array of more than a gigabyte lies in chunks. Of a train state the parameters and the other collections are the
-model; the optimizer's state and the step are listed with part "all", as are bare numbers.
+model; the optimizer's state and the step are listed with scope "all", as are bare numbers.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from steelyard.layers.flax.linen import with_linen_facts
 from steelyard.storage.atomic import replacing
 
 if TYPE_CHECKING:
+    from steelyard.core.protocols import Scope
     from steelyard.core.weight import Array, Reader
     from steelyard.storage.source import Source
 
@@ -47,7 +48,7 @@ def sniff(source: Source) -> bool:
     return 0 < length <= 31 and len(key) == length and key.isascii() and key.decode().isprintable()
 
 
-def read(source: Source, part: str) -> Weights:
+def read(source: Source, scope: Scope) -> Weights:
     """In the order of the file."""
     tree = decode(source)
     if not isinstance(tree, dict):
@@ -56,7 +57,7 @@ def read(source: Source, part: str) -> Weights:
     listed: dict[str, Weight] = {}
     for path, leaf in _leaves((), tree):
         weight = _weight(_free_name(listed, path), leaf, source)
-        keep = part == "all" or (_is_array(leaf) and not (is_state and path[0] in ("opt_state", "step")))
+        keep = scope == "all" or (_is_array(leaf) and not (is_state and path[0] in ("opt_state", "step")))
         if weight is not None and keep:
             listed[weight.name] = weight
     weights = infer_roles(listed.values())

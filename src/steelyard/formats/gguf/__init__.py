@@ -25,6 +25,7 @@ from steelyard.formats.gguf.quantisation import QUANTS, quantised
 from steelyard.storage.atomic import replacing
 
 if TYPE_CHECKING:
+    from steelyard.core.protocols import Scope
     from steelyard.core.weight import Reader
     from steelyard.storage.source import Source
 
@@ -58,7 +59,7 @@ def sniff(source: Source) -> bool:
     return source.head(4) == MAGIC
 
 
-def read(source: Source, part: str) -> Weights:
+def read(source: Source, scope: Scope) -> Weights:
     """In the order of the file's table. Raises `FormatError` for a file that has a vocabulary and no tensors."""
     cursor = _Cursor(source)
     tensors, pairs = cursor.counts()
@@ -223,7 +224,7 @@ def _weights(
             dtype, read = "float32" if kind in _QUANTISED else PLAIN.get(kind, "object"), refusing(error)
         role, axes = _meaning(name, len(shape)) if known else (Role.OTHER, "")
         stored = _QUANTISED.get(kind) or _WORDS.get(kind) or f"type {kind}"
-        yield Weight(name=name, shape=shape, dtype=dtype, stored=stored, read=read, role=role, axes=axes, layer=layer_of(name))
+        yield Weight(name=name, shape=shape, dtype=dtype, encoding=stored, read=read, role=role, axes=axes, layer=layer_of(name))
 
 
 def _overlapping(cursor: _Cursor, infos: dict[str, tuple[tuple[int, ...], int, int]], begin: int) -> dict[str, str]:

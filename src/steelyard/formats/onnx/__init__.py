@@ -35,6 +35,7 @@ from steelyard.storage.atomic import replacing
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Graph as CoreGraph
+    from steelyard.core.protocols import Scope
     from steelyard.formats.onnx.roles import Fact
     from steelyard.storage.source import Source
 
@@ -67,7 +68,7 @@ class Original:
 class _Listed:
     """A tensor by the name of its weight, with its graph's path, and its role where its own node tells it.
 
-    `kind` is "weight", "constant" (a node's output, which may be a weight) or "attribute" (listed in part "all" only).
+    `kind` is "weight", "constant" (a node's output, which may be a weight) or "attribute" (listed in scope "all" only).
     """
 
     __slots__ = ("axes", "kind", "name", "own", "path", "role", "tensor")
@@ -103,11 +104,11 @@ def sniff(source: Source) -> bool:
     return 7 in seen
 
 
-def read(source: Source, part: str) -> Weights:
-    """In the order of the graphs; part "all" has the constants that hold shapes and axes too, and all attributes."""
+def read(source: Source, scope: Scope) -> Weights:
+    """In the order of the graphs; scope "all" has the constants that hold shapes and axes too, and all attributes."""
     decoded = model(source)
     listed = _listed(decoded, source)
-    weights = [weight for weight, entry in _weights(decoded, listed, source) if part == "all" or _is_weight(entry, weight)]
+    weights = [weight for weight, entry in _weights(decoded, listed, source) if scope == "all" or _is_weight(entry, weight)]
     if not weights:
         _refuse_trees(decoded, source)
     owns = [(entry.own, entry.name) for entry in listed.values()]
@@ -240,7 +241,7 @@ def _weight(entry: _Listed, fact: Fact, opened: Opened) -> Weight:
         role=role,
         layer=layer_of(entry.name) or label,
         axes=axes,
-        stored=f"sparse {word}" if isinstance(tensor, Sparse) else word,
+        encoding=f"sparse {word}" if isinstance(tensor, Sparse) else word,
     )
 
 

@@ -78,7 +78,7 @@ def graph_of(nodes: Nodes, weights: Mapping[str, Weight]) -> Graph:
     for path, node in nodes:
         made.add(path, node)
     layers = list(made.layers.values())
-    return Graph(layers, executed=not made.inner, channels="first", chain=made.whole and in_line(layers))
+    return Graph(layers, is_execution_order=not made.inner, channels="first", is_sequential=made.whole and in_line(layers))
 
 
 class _Graph:
@@ -134,7 +134,7 @@ class _Graph:
             return self._joined(node, taken, after) or self._weighted(node, taken, after)
         if not taken and (node.op in ACTIVATIONS or node.op in PLAIN):
             kind = "activation" if node.op in ACTIVATIONS else PLAIN[node.op]
-            return self._put(Layer(node.label(), kind, node.op, self._plain_settings(node), after=after))
+            return self._put(Layer(node.label(), kind, node.op, self._plain_settings(node), inputs=after))
         return None
 
     def _joined(self, node: Node, taken: list[Weight], after: tuple[str, ...] | None) -> Layer | None:
@@ -152,7 +152,7 @@ class _Graph:
         kind = KINDS.get(node.op, "other")
         settings = _SETTINGS[kind](node, len(taken[0].shape)) if kind in _SETTINGS else {}
         named = next((layer_of(weight.name) for weight in taken if layer_of(weight.name)), "")
-        layer = self._put(Layer(named or node.label(), kind, node.op, settings, after=after), node.label())
+        layer = self._put(Layer(named or node.label(), kind, node.op, settings, inputs=after), node.label())
         self._claim(layer, taken)
         return layer
 

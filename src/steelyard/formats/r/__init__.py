@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from steelyard.codecs.r.layers import Run
     from steelyard.codecs.r.values import Value
+    from steelyard.core.protocols import Scope
     from steelyard.core.weight import Array, Weight
     from steelyard.formats.r.networks import Contents
     from steelyard.storage.source import Source
@@ -54,14 +55,14 @@ def sniff(source: Source) -> bool:
     return is_r(source)
 
 
-def read(source: Source, part: str) -> Weights:
-    """In the order of R's own objects; with part "all" also the other arrays that they hold, by their full paths."""
+def read(source: Source, scope: Scope) -> Weights:
+    """In the order of R's own objects; with scope "all" also the other arrays that they hold, by their full paths."""
     root = read_r(source)
     if holds_session(source) and isinstance(root, Vector):
         root = _alone(root)
     found = contents(root, source.name, _opened)
     weights, runs = listed(found, source)
-    if part == "all":
+    if scope == "all":
         weights += others(root, runs, {weight.name for weight in weights}, source.name)
     if not weights:
         raise FormatError(source.name, why_empty(root, found))

@@ -22,7 +22,7 @@ def graph_of(networks: Mapping[str, Mapping[str, Any]], weights: Iterable[Weight
     layers = [layer for prefix, facts in networks.items() for layer in _chain(prefix, facts, listed)]
     inputs = [facts["units"][0] for facts in networks.values() if facts.get("units")]
     fed = ((_fed(next(iter(networks.values())), inputs[0]),),) if len(inputs) == 1 else None
-    return Graph(layers, executed=True, inputs=fed, chain=_is_chain(networks, layers))
+    return Graph(layers, is_execution_order=True, inputs=fed, is_sequential=_is_chain(networks, layers))
 
 
 def _is_chain(networks: Mapping[str, Mapping[str, Any]], layers: list[Layer]) -> bool:
@@ -45,9 +45,9 @@ def _chain(prefix: str, facts: Mapping[str, Any], weights: list[Weight]) -> Iter
     for nth, name in enumerate(names):
         word = facts.get("output") if nth == len(names) - 1 else _nth(facts.get("hidden"), nth)
         settings = {"activation": _activation(str(word), facts)} if word else {}
-        yield Layer(name, "dense", str(facts.get("package")), settings, after=before)
+        yield Layer(name, "dense", str(facts.get("package")), settings, inputs=before)
         if any("skip" in weight.axes for weight in weights if weight.layer == name):
-            yield Layer(f"{name}.skip", "dense", str(facts.get("package")), after=())
+            yield Layer(f"{name}.skip", "dense", str(facts.get("package")), inputs=())
         before = (name,)
 
 

@@ -204,7 +204,7 @@ def _matrix(name: str, before: list[_Unit], layer: list[_Unit], links: dict[int,
         return np.array(values[start:stop], np.float32)
 
     shape, axes = (len(before) + 1, len(layer)), "1+in out"
-    found = Weight(name=name, shape=shape, dtype="float32", read=read, role=Role.KERNEL, layer=name, axes=axes, stored="text")
+    found = Weight(name=name, shape=shape, dtype="float32", read=read, role=Role.KERNEL, layer=name, axes=axes, encoding="text")
     unused = [place for place, unit in enumerate(layer) if unit.act == _WITHOUT_BIAS]
     return found.replace(read=Spread(read, _without_bias(shape, unused), shape, axes)) if unused else found
 

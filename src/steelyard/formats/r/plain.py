@@ -89,7 +89,7 @@ def as_kept(weight: Weight, kept: dict[str, Any], scalars: frozenset[str]) -> We
     def cast(start: int, stop: int) -> Array:
         return converted(weight.name, read(start, stop), numpy_dtype(dtype), start, weight.shape)
 
-    return weight.replace(dtype=dtype, read=cast, stored=weight.dtype)
+    return weight.replace(dtype=dtype, read=cast, encoding=weight.dtype)
 
 
 def others(root: Any, known: dict[str, list[Run]], names: set[str], file: str) -> Iterator[Weight]:

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
+from steelyard.core.protocols import Scope
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
@@ -48,16 +49,16 @@ def sniff(source: Source) -> bool:
         return False
 
 
-def read(source: Source, part: str) -> Weights:
+def read(source: Source, scope: Scope) -> Weights:
     """List the model's variables by the names that TensorFlow shows, in the order in which the model holds them.
 
     Without an object graph, as in TensorFlow 1, that is the order of the index, which sorts by name.
-    What an optimizer keeps is left out. With part "all" every tensor is listed by its key in the index.
+    What an optimizer keeps is left out. With scope "all" every tensor is listed by its key in the index.
     """
     bundle = _bundle(source)
     found = {weight.name: weight for weight in bundle.weights()}
     meta = {"bundle_version": bundle.version}
-    if part == "all":
+    if scope == "all":
         return Weights((weight.replace(layer=layer_of(name)) for name, weight in found.items()), meta=meta)
     text = bundle.text(GRAPH.encode())
     saved, about = _saved_graph(source)
@@ -142,7 +143,7 @@ def _of_graph(nodes: Iterable[Node], found: dict[str, Weight]) -> list[Weight]:
     A variable is called by its full name; where several have one, or it is no more than TensorFlow's "Variable",
     by its place in the graph.
     """
-    held = {node.key: node for node in nodes if node.key in found and found[node.key].stored != "string"}
+    held = {node.key: node for node in nodes if node.key in found and found[node.key].encoding != "string"}
     names = Counter(node.full_name for node in held.values())
     return [
         found[key].replace(
@@ -157,7 +158,7 @@ def _of_names(found: dict[str, Weight]) -> list[Weight]:
     """Leave out the slots of optimizers, which TensorFlow 1 calls after the variable that they belong to."""
     slots = {name for name in found if _TRAINING.match(name)}
     slots |= {name for name in found if (match := _SLOT.fullmatch(name)) and match[1] in found}
-    return [w for name, w in found.items() if name not in slots and not _COUNTERS.fullmatch(name) and w.stored != "string"]
+    return [w for name, w in found.items() if name not in slots and not _COUNTERS.fullmatch(name) and w.encoding != "string"]
 
 
 def _explained(weights: Iterable[Weight]) -> list[Weight]:

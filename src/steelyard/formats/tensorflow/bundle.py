@@ -122,7 +122,7 @@ class Bundle:
             read = self._reader(key, name, entry)
         except SteelyardError as error:
             read = refusing(error)
-        return Weight(name=name, shape=entry.shape, dtype=dtype, stored=stored, read=read)
+        return Weight(name=name, shape=entry.shape, dtype=dtype, encoding=stored, read=read)
 
     def _reader(self, key: bytes, name: str, entry: Entry) -> Reader:
         """Return a reader, or raise what is wrong with a tensor."""

@@ -1,7 +1,7 @@
 """TensorFlow Lite: a FlatBuffer of subgraphs, whose constants are weights; the bodies of loops are subgraphs too.
 
 Quantised numbers are given as they are stored, and `stored` and `meta["quantization"]` say what they stand for;
-`dequantized`, or part "dequantized", gives the real numbers.
+`dequantized` gives the real numbers.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from steelyard.formats.tflite.roles import meanings
 from steelyard.formats.tflite.sparse import sparse_reader
 
 if TYPE_CHECKING:
+    from steelyard.core.protocols import Scope
     from steelyard.core.weight import Array, Reader
     from steelyard.storage.source import Source
 
@@ -63,11 +64,11 @@ def sniff(source: Source) -> bool:
     return source.head(8)[4:] == MAGIC
 
 
-def read(source: Source, part: str) -> Weights:
-    """In the order of subgraphs and tensors; part "all" has shapes, axes and other whole numbers too."""
+def read(source: Source, scope: Scope) -> Weights:
+    """In the order of subgraphs and tensors; scope "all" has shapes, axes and other whole numbers too."""
     model = root(source)
     listed, schemes, places = _listed(model, source)
-    if part != "all":
+    if scope != "all":
         listed = {
             name: weight
             for name, weight in listed.items()
@@ -79,8 +80,7 @@ def read(source: Source, part: str) -> Weights:
         "quantization": {name: scheme for name, scheme in schemes.items() if name in listed},
     }
     owned = {place: listed[name] for place, name in places.items() if name in listed}
-    found = Weights(listed.values(), meta=meta, graph=lambda: graph_of(root(source), owned, _layer))
-    return dequantized(found) if part == "dequantized" else found
+    return Weights(listed.values(), meta=meta, graph=lambda: graph_of(root(source), owned, _layer))
 
 
 def _listed(model: Table, source: Source) -> tuple[dict[str, Weight], dict[str, Scheme], dict[tuple[int, int], str]]:
@@ -130,7 +130,7 @@ def _weight(tensor: Table, buffers: list[Table], source: Source) -> tuple[Weight
         dtype=DTYPES.get(kind, "object"),
         read=read,
         layer=_layer(name),
-        stored=_stored(DTYPES.get(kind, f"type {kind}"), scheme, sparse=bool(tensor.target(16))),
+        encoding=_stored(DTYPES.get(kind, f"type {kind}"), scheme, sparse=bool(tensor.target(16))),
     )
     return weight, scheme
 
@@ -226,7 +226,8 @@ def _real(weight: Weight, scheme: Scheme) -> Weight:
     channels = 1 if axis is None else weight.shape[axis] if 0 <= axis < len(weight.shape) else -1
     if scheme.get("details") or len(scales) != channels or len(zeros) not in (1, channels):
         raise FormatError(
-            weight.name, f"is {weight.stored} with {len(scales)} scales and {len(zeros)} zero points, which do not fit its shape"
+            weight.name,
+            f"is {weight.encoding} with {len(scales)} scales and {len(zeros)} zero points, which do not fit its shape",
         )
     inner = 1 if axis is None else prod(weight.shape[axis + 1 :])
     return weight.replace(dtype="float32", read=_real_reader(weight.read, scales, zeros, inner))

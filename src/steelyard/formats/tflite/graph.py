@@ -94,7 +94,7 @@ def graph_of(model: Table, weights: Places, layer_of: Callable[[str], str]) -> G
     for place, subgraph in enumerate(model.tables(8)):
         made.add(place, subgraph, codes)
     layers = list(made.layers.values())
-    return Graph(layers, executed=not made.inner, channels="last", chain=made.whole and in_line(layers))
+    return Graph(layers, is_execution_order=not made.inner, channels="last", is_sequential=made.whole and in_line(layers))
 
 
 class _Tensor(NamedTuple):
@@ -144,10 +144,10 @@ class _Graph:
         shapes = [tensors[index].shape for index in inputs if 0 <= index < len(tensors) and (place, index) not in self._weights]
         outputs = [tensors[index] for index in operator.numbers(8, "i") if 0 <= index < len(tensors)]
         kind = "other" if taken and known.kind not in _ALWAYS else known.kind
-        layer = Layer("", kind, known.name, _settings(known, operator, taken), after=after)
-        layer.takes, layer.gives = _shape(shapes), _shape([output.shape for output in outputs])
-        if kind == "conv" and "groups" not in layer.settings and layer.takes:
-            layer.settings["groups"] = layer.takes[-1] // _last(taken) if code == _CONV_2D else 1
+        layer = Layer("", kind, known.name, _settings(known, operator, taken), inputs=after)
+        layer.input_shape, layer.output_shape = _shape(shapes), _shape([output.shape for output in outputs])
+        if kind == "conv" and "groups" not in layer.settings and layer.input_shape:
+            layer.settings["groups"] = layer.input_shape[-1] // _last(taken) if code == _CONV_2D else 1
         return self._put(layer, taken, outputs[0].name if outputs else known.name)
 
     def _put(self, layer: Layer, taken: Sequence[Weight], output: str) -> Layer:

@@ -14,6 +14,7 @@ from steelyard.errors import FormatError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from steelyard.core.protocols import Scope
     from steelyard.storage.source import Source
 
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".jit", ".ptl")
@@ -24,17 +25,17 @@ def sniff(source: Source) -> bool:
     return mentions(source, b"data.pkl") or is_stream(source) or _is_tar(source)
 
 
-def read(source: Source, part: str) -> Weights:
-    """In the order of the pickle, by the names of the state_dict; with part "all" by the full path."""
+def read(source: Source, scope: Scope) -> Weights:
+    """In the order of the pickle, by the names of the state_dict; with scope "all" by the full path."""
     if _is_tar(source):
         raise FormatError(
             source.name, "is a tar archive as PyTorch 0.1 wrote it, or another one; load it with PyTorch and save it again"
         )
     archive = open_archive(source)
     walk = Walk(archive.tensors.source, archive.tensors.found, archive.scripted).through(archive.root)
-    if part == "all" and archive.constants:
+    if scope == "all" and archive.constants:
         _add_constants(walk, archive)
-    found = listed(source, archive.root, walk, part, archive.meta, archive.code)
+    found = listed(source, archive.root, walk, scope, archive.meta, archive.code)
     if not archive.facts:
         return found
     from steelyard.codecs.metadata import with_facts

@@ -36,14 +36,14 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     names = list(dict.fromkeys(weight.layer for weight in framework_of(model).weights(model)))
     defined, certain = _defined(model, names)
     if inputs is None:
-        return Graph(defined, executed=certain, channels="first")
+        return Graph(defined, is_execution_order=certain, channels="first")
     calls = _trace(model, inputs, names)
     shapes = tuple(tuple(x.shape[1:]) for x in inputs)
     if certain:
-        return Graph([with_shapes(layer, calls) for layer in defined], executed=True, channels="first", inputs=shapes)
+        return Graph([with_shapes(layer, calls) for layer in defined], is_execution_order=True, channels="first", inputs=shapes)
     unseen = set(names) - covered(calls.layers.values(), names, WHOLE)
     rest = [layer for layer in defined if layer.name not in calls.layers]
-    return Graph([*calls.layers.values(), *rest], executed=not unseen, channels="first", inputs=shapes)
+    return Graph([*calls.layers.values(), *rest], is_execution_order=not unseen, channels="first", inputs=shapes)
 
 
 def run(model: Any, inputs: Sequence[Array]) -> Run:

@@ -25,7 +25,7 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     names = _names(model)
     layers, certain = _defined(model, names)
     if inputs is None:
-        return Graph(layers, executed=certain, channels="last")
+        return Graph(layers, is_execution_order=certain, channels="last")
     copy, calls = _copy(model), Calls(marking=True)
 
     def call(state: Any, given: Sequence[Any]) -> Any:
@@ -35,10 +35,10 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     traced(call, (state, [jnp.asarray(x) for x in inputs]), calls)
     shapes = tuple(tuple(x.shape[1:]) for x in inputs)
     if certain:
-        return Graph([with_shapes(layer, calls) for layer in layers], executed=True, channels="last", inputs=shapes)
+        return Graph([with_shapes(layer, calls) for layer in layers], is_execution_order=True, channels="last", inputs=shapes)
     unseen = set(names) - covered(calls.layers.values(), names, WHOLE)
     rest = [layer for layer in layers if layer.name not in calls.layers]
-    return Graph([*calls.layers.values(), *rest], executed=not unseen, channels="last", inputs=shapes)
+    return Graph([*calls.layers.values(), *rest], is_execution_order=not unseen, channels="last", inputs=shapes)
 
 
 def run(model: Any, inputs: Sequence[Array]) -> Run:

@@ -71,7 +71,7 @@ class Calls:
         if layer is not None:
             layer.settings = {**self._settings, **layer.settings}
             layer = self.layers.setdefault(layer.name, layer)
-            layer.takes = layer.takes or self._shape(call.args)
+            layer.input_shape = layer.input_shape or self._shape(call.args)
         before = self._settings
         self._inside, self._settings = whole, {**before, **(inside or {})}
         marking = self.marking and whole and layer is not None
@@ -87,7 +87,7 @@ class Calls:
         """Keep what a layer gave; a recurrent one may give its last state first."""
         main = given[-1] if isinstance(given, tuple) and given and layer.kind in ("rnn", "lstm", "gru") else given
         self.outputs[layer.name] = main
-        layer.gives = layer.gives or self._shape(main)
+        layer.output_shape = layer.output_shape or self._shape(main)
 
     def _shape(self, value: Any) -> Shape | None:
         first = next((leaf for leaf in jax.tree_util.tree_leaves(value) if hasattr(leaf, "shape")), None)
@@ -110,14 +110,14 @@ def traced(function: Callable[..., Any], given: Sequence[Any], calls: Calls) -> 
     _follow(closed.jaxpr, [{} for _ in closed.jaxpr.invars], before)
     for name, layer in calls.layers.items():
         if name in before:
-            layer.after = tuple(before[name])
+            layer.inputs = tuple(before[name])
 
 
 def with_shapes(layer: Layer, calls: Calls) -> Layer:
     """Return a layer with the shapes that were seen when it was called."""
     seen = calls.layers.get(layer.name)
     if seen is not None:
-        layer.takes, layer.gives = seen.takes, seen.gives
+        layer.input_shape, layer.output_shape = seen.input_shape, seen.output_shape
     return layer
 
 

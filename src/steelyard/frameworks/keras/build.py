@@ -21,7 +21,7 @@ _ACTIVATIONS: dict[str, str] = {**{word: word for word in _SAME}, "leaky_relu": 
 
 def build(stack: Stack) -> tuple[Any, list[Dense]]:
     """Return the net in the dtype of the weights, built for the shape of its inputs."""
-    parts: list[Any] = [keras.Input(stack.takes, dtype=stack.dtype)]
+    parts: list[Any] = [keras.Input(stack.input_shape, dtype=stack.dtype)]
     parts += [keras.layers.Flatten(dtype=stack.dtype)] if stack.flattened else []
     parts += [part for layer in stack.layers for part in _parts(layer, stack.dtype)]
     return keras.Sequential(parts), stack.layers

@@ -45,11 +45,11 @@ class _Place(NamedTuple):
 class _Call:
     """What went into a layer when it was first called, and what came out."""
 
-    __slots__ = ("gives", "output", "takes")
+    __slots__ = ("input_shape", "output", "output_shape")
 
-    def __init__(self, takes: Shape | None) -> None:
-        self.takes = takes
-        self.gives: Shape | None = None
+    def __init__(self, input_shape: Shape | None) -> None:
+        self.input_shape = input_shape
+        self.output_shape: Shape | None = None
         self.output: Any = None
 
 
@@ -73,7 +73,7 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     channels = next((place.channels for place in places if place.channels), "")
     executed = certain or inputs is not None
     chain = certain and is_chain_model(model)
-    return Graph([p.layer for p in places], executed=executed, channels=channels, inputs=shapes, chain=chain)
+    return Graph([p.layer for p in places], is_execution_order=executed, channels=channels, inputs=shapes, is_sequential=chain)
 
 
 def run(model: Any, inputs: Sequence[Array]) -> Run:
@@ -196,7 +196,7 @@ def _place(layer: Any, path: str, known: Known, takes: Shape | None, gives: Shap
 
 
 def _renamed(layer: Layer, name: str, settings: Mapping[str, Any]) -> Layer:
-    return Layer(name, layer.kind, layer.made_by, settings, layer.takes, layer.gives)
+    return Layer(name, layer.kind, layer.class_name, settings, layer.input_shape, layer.output_shape)
 
 
 def _name(weights: Sequence[Any], path: str, known: Known) -> str:
@@ -260,7 +260,7 @@ def _in_order(places: list[_Place], calls: Mapping[int, _Call]) -> list[_Place]:
     called = _called_in_order(places, calls)
     for place in called:
         call = calls[id(place.holder)]
-        place.layer.takes, place.layer.gives = call.takes, call.gives if place.is_last else None
+        place.layer.input_shape, place.layer.output_shape = call.input_shape, call.output_shape if place.is_last else None
     unused = [place for place in places if id(place.holder) not in calls and place.weighs]
     for place in unused:
         place.layer.settings["unused"] = True
@@ -293,7 +293,7 @@ def _watched(model: Any, inputs: Sequence[Array], holders: set[int]) -> tuple[An
         call = calls[id(self)] = _Call(_shape(taken[0]) if taken else None)
         output = original(self, *args, **kwargs)
         call.output = next(iter(_tensors(output)), None)
-        call.gives = None if call.output is None else _shape(call.output)
+        call.output_shape = None if call.output is None else _shape(call.output)
         return output
 
     keras.Operation.__call__ = watched

@@ -25,8 +25,8 @@ def build(stack: Stack) -> tuple[Any, list[Dense]]:
     Its inputs are rows of features, images flattened. Raises `ShapeError` for activations that scikit-learn does not
     have, and for hidden layers that have not all the same.
     """
-    if len(stack.takes) > 1 and not stack.flattened:
-        raise ShapeError(f"the net takes examples of shape {list(stack.takes)}, and scikit-learn only rows of features")
+    if len(stack.input_shape) > 1 and not stack.flattened:
+        raise ShapeError(f"the net takes examples of shape {list(stack.input_shape)}, and scikit-learn only rows of features")
     last = stack.layers[-1]
     if last.activation == "softmax" and len(last.kernel) == 2:
         stack = stack._replace(layers=[*stack.layers[:-1], _as_sigmoid(last)])

@@ -49,14 +49,14 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
         is_chain = _is_chain(inner)
         if is_chain:
             _tell_flow(layers, parts, _flow_of_chain([names[part] for part in _links(inner)]))
-        return Graph(layers, executed=is_chain, channels=channels, chain=is_chain and _runs_once(inner))
+        return Graph(layers, is_execution_order=is_chain, channels=channels, is_sequential=is_chain and _runs_once(inner))
     with _untouched(inner):
         given = _tensors(inner, inputs)
         calls, flow = _followed(inner, given, names)
     layers = _in_order(layers, parts, calls)
     _tell_flow(layers, parts, flow)
     shapes = tuple(_without_batch(tensor, parts.get(prefix)) for tensor in given)
-    return Graph(layers, executed=True, channels=channels, inputs=shapes)
+    return Graph(layers, is_execution_order=True, channels=channels, inputs=shapes)
 
 
 def run(model: Any, inputs: Sequence[Array]) -> Run:
@@ -183,7 +183,7 @@ def _in_order(layers: list[Layer], parts: Mapping[str, nn.Module], calls: Mappin
     """Put those that were called in order, then those that were not but have weights."""
     by_name = {layer.name: layer for layer in layers}
     for name, call in calls.items():
-        by_name[name].takes, by_name[name].gives = call.takes, call.gives
+        by_name[name].input_shape, by_name[name].output_shape = call.input_shape, call.output_shape
     unused = [layer for layer in layers if layer.name not in calls and _weighs(parts[layer.name])]
     for layer in unused:
         layer.settings["unused"] = True
@@ -193,11 +193,11 @@ def _in_order(layers: list[Layer], parts: Mapping[str, nn.Module], calls: Mappin
 class _Call:
     """What went into a layer when it was first called, and what came out."""
 
-    __slots__ = ("gives", "output", "takes")
+    __slots__ = ("input_shape", "output", "output_shape")
 
-    def __init__(self, takes: Shape | None) -> None:
-        self.takes = takes
-        self.gives: Shape | None = None
+    def __init__(self, input_shape: Shape | None) -> None:
+        self.input_shape = input_shape
+        self.output_shape: Shape | None = None
         self.output: Array | None = None
 
 
@@ -254,7 +254,7 @@ def _watched(
         if part not in done:
             done.add(part)
             call, first = calls[names[part]], _first(output)
-            call.gives = _shape(first, part)
+            call.output_shape = _shape(first, part)
             if keep and isinstance(first, torch.Tensor):
                 call.output = _numpy(first.movedim(_batch_axis(part, first), 0))
 

@@ -129,7 +129,7 @@ def _weight(name: str, slots: Slots, key: Any, **facts: Any) -> Weight:
         dtype=_dtype(name, tensor),
         read=_Slot(name, slots, key).reader(),
         trainable=tensor.requires_grad if facts else tensor.requires_grad or None,  # a bare tensor does not say
-        stored=stored,
+        encoding=stored,
         **facts,
     )
 

@@ -28,7 +28,7 @@ function factsOf(columns, row) {
   const { axes, layer, trainable, tied } = columns;
   return [
     ["shape", shapeText(columns.shape[row]) + (axes[row] ? ` (${shownName(axes[row])})` : "")],
-    ["dtype", dtypeText(columns.dtype[row], columns.stored[row])],
+    ["dtype", dtypeText(columns.dtype[row], columns.encoding[row])],
     ["role", columns.role[row]],
     ["layer", layer[row] ? shownName(layer[row]) : ""],
     ["parameters", `${whole(columns.size[row])}, ${bytesText(columns.bytes[row])}`],

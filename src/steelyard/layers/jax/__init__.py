@@ -80,7 +80,7 @@ def chained(layers: Iterable[Layer]) -> list[Layer]:
             "forward",
             "backward",
         )
-        layer.after = listed[-1].after if beside else before
+        layer.inputs = listed[-1].inputs if beside else before
         before = (*before, layer.name) if beside else (layer.name,)
         listed.append(layer)
     return listed
@@ -99,7 +99,7 @@ def covered(layers: Iterable[Layer], names: Iterable[str], whole: Collection[str
     """
     listed = list(layers)
     own = {layer.name for layer in listed}
-    above = [layer.name for layer in listed if layer.kind != "other" or layer.made_by in whole]
+    above = [layer.name for layer in listed if layer.kind != "other" or layer.class_name in whole]
     return {name for name in names if name in own or any(holds(each, name) for each in above)}
 
 

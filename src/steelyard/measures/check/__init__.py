@@ -76,7 +76,7 @@ def check(source: Any, *, health: bool = False) -> Check:
         fc.weight holds the same number 64 times, 0, so that all units learn the same
     """
     try:
-        everything = weights(source, "all")
+        everything = weights(source, scope="all")
     except FormatError:
         missing = _missing(source)
         if not missing:

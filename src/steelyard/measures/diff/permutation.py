@@ -107,8 +107,8 @@ def _spaces(net: Net) -> tuple[list[Space], list[str]]:
 def _refuse_unknown(net: Net, *, known: bool) -> None:
     """Raise where a layer that joins or mixes units does not tell what flows into it."""
     for layer in net.graph.layers if net.graph else ():
-        if layer.kind in BREAKING and (layer.after is None or not known):
-            where = f"{printable(layer.name)} ({printable(layer.made_by)})"
+        if layer.kind in BREAKING and (layer.inputs is None or not known):
+            where = f"{printable(layer.name)} ({printable(layer.class_name)})"
             raise ShapeError(f"nothing says how data flows into {where}, so no order of units is known to be free")
 
 
@@ -129,14 +129,14 @@ def _breaking(net: Net, units: list[Unit]) -> list[list[int]]:
     layers = {layer.name: layer for layer in net.graph.layers}
     found = []
     for layer in layers.values():
-        pending, seen, reached = list(layer.after or ()) if layer.kind in BREAKING else [], set[str](), list[int]()
+        pending, seen, reached = list(layer.inputs or ()) if layer.kind in BREAKING else [], set[str](), list[int]()
         while pending:
             name = pending.pop()
             if name in makers:
                 reached += makers[name]
             elif name in layers and name not in seen:
                 seen.add(name)
-                pending += layers[name].after or ()
+                pending += layers[name].inputs or ()
         found.append(reached)
     return found
 

@@ -6,7 +6,7 @@ so that the same weights give the same figures, to the last bit, from any contai
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from steelyard.errors import ShapeError, WeightNotFoundError, printable
@@ -14,7 +14,7 @@ from steelyard.io import weights
 from steelyard.numerics.weight_stats import FIGURES, NEAR, TOGETHER, WeightStats, weight_stats
 
 if TYPE_CHECKING:
-    from steelyard.core.weight import Array, Weight
+    from steelyard.core.weight import Weight
     from steelyard.core.weights import Weights
     from steelyard.numerics.summary import Summary
 

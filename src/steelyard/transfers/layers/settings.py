@@ -82,7 +82,7 @@ def _activations(source: Net, target: Net) -> Iterator[str]:
 
 def _sequence(net: Net) -> list[str] | None:
     """Return the activations in order, or None where the order is not known."""
-    if net.graph is None or not net.graph.executed:
+    if net.graph is None or not net.graph.is_execution_order:
         return None
     words = []
     for layer in net.graph.layers:

@@ -41,7 +41,7 @@ def turns(source: Net, target: Net, pairs: list[Pair]) -> dict[int, tuple[Turn, 
     if not (source.channels and target.channels):
         return {}
     found: dict[int, tuple[Turn, ...]] = {}
-    by_target = target.executed or not source.executed
+    by_target = target.is_execution_order or not source.is_execution_order
     partners = {id(each.target if by_target else each.source): each for each in pairs}
     rows = target.units if by_target else source.units  # all of them: what is left out lies between others all the same
     for nth, unit in enumerate(rows):
@@ -113,7 +113,7 @@ def _groups(unit: Unit, kind: str) -> int:
 
 def refuse_unclear(source: Net, target: Net, pairs: list[Pair]) -> None:
     """Raise `AmbiguityError` where features follow an image and no net tells the order in which its layers run."""
-    if source.channels == target.channels or source.executed or target.executed:
+    if source.channels == target.channels or source.is_execution_order or target.is_execution_order:
         return
     images = [each for each in pairs if each.target.kind in _IMAGES]
     dense = [each for each in pairs if each.target.kind == "dense"]

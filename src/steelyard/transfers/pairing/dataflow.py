@@ -72,10 +72,10 @@ def flowing_into(graph: Graph, units: list[Unit]) -> dict[int, list[int]] | None
 
 def _reached(layer: Layer, ends: Mapping[str, tuple[int, ...]], reach: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
     """Return the units that a layer's input comes from, None where a layer between them does not tell its own."""
-    if layer.after is None:
+    if layer.inputs is None:
         return None
     found: dict[int, None] = {}
-    for other in layer.after:
+    for other in layer.inputs:
         through = ends.get(other, reach.get(other))
         if through is None:
             return None

@@ -46,12 +46,12 @@ def _between(graph: Graph, start: Layer, *, behind: bool) -> Iterator[Layer]:
     layers = {layer.name: layer for layer in graph.layers}
     following: dict[str, list[str]] = {}
     for layer in graph.layers:
-        for name in layer.after or ():
+        for name in layer.inputs or ():
             following.setdefault(name, []).append(layer.name)
     seen, pending = {start.name}, [start]
     while pending:
         here = pending.pop()
-        for name in following.get(here.name, ()) if behind else here.after or ():
+        for name in following.get(here.name, ()) if behind else here.inputs or ():
             if name not in seen and layers[name].kind in _PASSED:
                 pending.append(layers[name])
                 yield layers[name]

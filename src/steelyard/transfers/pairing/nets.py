@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 class Net:
-    """Units in order. `executed` and `channels` are as in `Graph`; `loose` are weights that belong to no unit.
+    """Units in order. `is_execution_order` and `channels` are as in `Graph`; `loose` are weights that belong to no unit.
 
     `listed` are the weights, those that are a whole layer in parts.
     """
 
-    __slots__ = ("channels", "executed", "graph", "listed", "loose", "units", "weights")
+    __slots__ = ("channels", "graph", "is_execution_order", "listed", "loose", "units", "weights")
 
     def __init__(self, weights: Weights, graph: Graph | None) -> None:
         self.weights = weights
         self.graph = graph
-        self.executed = bool(graph and graph.executed)
+        self.is_execution_order = bool(graph and graph.is_execution_order)
         self.channels = graph.channels if graph else ""
         self.listed = list(separate(weights))
         self.loose: list[Weight] = []
