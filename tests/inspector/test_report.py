@@ -408,10 +408,11 @@ def test_the_policy_allows_the_modules_and_the_style_by_their_hashes_and_nothing
     imported = {
         name
         for text in (*modules.values(), scripts["module"].encode())
-        for name in re.findall(rb"""["'](steelyard/[\w.-]+)["']""", text)
+        for name in re.findall(rb"""["'](steelyard/[\w./-]+)["']""", text)
     }
     assert {name.decode() for name in imported} <= set(modules)
-    assert not any(b'"./' in text for text in modules.values())
+    assert not any(b'from ".' in text for text in modules.values())
+    assert b"steelyard/data/pack.js" in b"".join(modules.values())
 
 
 def test_the_page_names_no_address_but_its_own_modules(page):

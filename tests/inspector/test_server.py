@@ -178,6 +178,7 @@ def test_the_page_and_its_parts_are_served_with_their_types(served):
         ("/index.html", "text/html"),
         ("/page.css", "text/css"),
         ("/served.js", "text/javascript"),
+        ("/data/pack.js", "text/javascript"),
     ):
         status, headers, body = served.get(path)
         assert (status, headers["Content-Type"]) == (200, f"{kind}; charset=utf-8")

@@ -9,27 +9,28 @@ from __future__ import annotations
 
 import gzip
 import os
+import posixpath
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from html import escape
-from importlib.resources import files
 from json import dumps
 from typing import Any
 
 from steelyard.core.protocols import Scope
 from steelyard.errors import FormatError, ShapeError, printable
+from steelyard.inspector.assets import page_files
 from steelyard.storage.atomic import replacing
 
-SERVED = '<script type="module" src="served.js"></script>\n'
-"""What a report has none of."""
-ENTRY = "opened.js"
+ENTRY = "report.js"
 """The module that runs in a report."""
+SERVED_ENTRY = "served.js"
+"""The module that runs in a page of the server, which a report leaves out."""
 POLICY = "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'"
 PREFIX = "steelyard/"
 """What the modules of a report are called under: a module of data has no address that './' could mean."""
-_IMPORTED = re.compile(r"""(\b(?:from|import)\s*\(?\s*["'])\./([\w-]+\.js["'])""")
+_IMPORTED = re.compile(r"""(?<=\bfrom ")\.[\w./-]+\.js(?=";)""")
 
 
 def report(source: Any, path: str | os.PathLike[str], against: Any = None, *, spectra: str = "some") -> None:
@@ -92,12 +93,13 @@ def document(title: str, index: dict[str, Any], details: list[list[Any]]) -> Ite
     """Yield the parts of the page."""
     from steelyard.inspector.packing import pack
 
-    folder = files("steelyard.inspector") / "page"
-    style = (folder / "page.css").read_text("utf-8")
-    modules = {each.name: each.read_text("utf-8") for each in folder.iterdir() if each.name.endswith(".js")}
-    text = (folder / "index.html").read_text("utf-8")
-    body = text[text.index("<body>") : text.index("</body>")].replace(SERVED, "")
-    yield _head(title, style, modules)
+    texts = page_files()
+    modules = {name: text for name, text in texts.items() if name.endswith(".js") and name != SERVED_ENTRY}
+    text = texts["index.html"]
+    body = text[text.index("<body>") : text.index("</body>")].replace(
+        f'<script type="module" src="{SERVED_ENTRY}"></script>\n', ""
+    )
+    yield _head(title, texts["page.css"], modules)
     yield body
     yield _packed("index-pack", pack(index))
     yield f'<script type="module" async>{_entry()}</script>\n'
@@ -106,7 +108,7 @@ def document(title: str, index: dict[str, Any], details: list[list[Any]]) -> Ite
 
 
 def _head(title: str, style: str, modules: dict[str, str]) -> str:
-    named = {name: _IMPORTED.sub(rf"\1{PREFIX}\2", text) for name, text in modules.items()}
+    named = {name: _with_bare_imports(name, text) for name, text in modules.items()}
     addresses = {name: f"data:text/javascript;base64,{b64encode(text.encode()).decode()}" for name, text in named.items()}
     hashes = {name: _hash(text) for name, text in named.items()}
     imports = dumps(
@@ -131,6 +133,12 @@ def _head(title: str, style: str, modules: dict[str, str]) -> str:
 <script type="importmap">{imports}</script>
 </head>
 """
+
+
+def _with_bare_imports(name: str, text: str) -> str:
+    """Return a module that imports others by their names in the import map: `steelyard/data/pack.js`, not `./pack.js`."""
+    folder = posixpath.dirname(name)
+    return _IMPORTED.sub(lambda found: PREFIX + posixpath.normpath(posixpath.join(folder, found[0])), text)
 
 
 def _entry() -> str:

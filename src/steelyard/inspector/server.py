@@ -13,11 +13,11 @@ import re
 import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.resources import files
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from steelyard.errors import MissingExtraError, ShapeError, SteelyardError, printable
+from steelyard.inspector.assets import page_files
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -123,11 +123,12 @@ def application(answers: Answers, port: int, token: str) -> Any:
     from starlette.exceptions import HTTPException
     from starlette.routing import Route
 
-    pages = _pages()
+    pages = page_files()
 
     def page(request: Request) -> Response:
-        text, kind = pages.get(request.path_params.get("name", "index.html"), ("", ""))
-        return _response(text, kind) if kind else _refused(404, "there is no such page")
+        name = request.path_params.get("name", "index.html")
+        text = pages.get(name)
+        return _refused(404, "there is no such page") if text is None else _response(text, KINDS[os.path.splitext(name)[1]])
 
     def unknown(request: Request, error: Exception) -> Response:
         return _refused(404, "there is no such page")
@@ -140,7 +141,7 @@ def application(answers: Answers, port: int, token: str) -> Any:
 
     routes = [Route(f"/api/{word}", _answering(answers, answer)) for word, answer in ANSWERS.items()]
     inner = Starlette(
-        routes=[*routes, Route("/{name}", page), Route("/", page)],
+        routes=[*routes, Route("/", page), Route("/{name:path}", page)],
         exception_handlers={HTTPException: unknown, SteelyardError: refused, OSError: refused, Exception: broken},
     )
     inner.router.redirect_slashes = False
@@ -175,16 +176,6 @@ def _refusal(scope: Any, hosts: set[bytes], token: str) -> Response | None:
     if scope["method"] not in ("GET", "HEAD"):
         return _refused(405, "this server only reads: ask by GET or HEAD", {"Allow": "GET, HEAD"})
     return None
-
-
-def _pages() -> dict[str, tuple[str, str]]:
-    """Return the files of the page with their types, by name."""
-    found = {}
-    for each in (files("steelyard.inspector") / "page").iterdir():
-        kind = KINDS.get(os.path.splitext(each.name)[1])
-        if kind:
-            found[each.name] = each.read_text("utf-8"), kind
-    return found
 
 
 def _response(body: str | bytes, kind: str) -> Response:

@@ -1,17 +1,17 @@
 // The page: the overview, the tree, the table and the panel of one weight, and what goes from one to the other.
 
-import { controls } from "./controls.js";
-import { detailPanel } from "./detail.js";
-import { linksOf } from "./downloads.js";
-import { element } from "./element.js";
-import { headerOf, sideNames } from "./header.js";
-import { shortcuts } from "./keys.js";
-import { kept } from "./order.js";
-import { overview } from "./overview.js";
-import { table } from "./table.js";
-import { tree } from "./tree.js";
-import { trickle } from "./trickle.js";
-import { prepared } from "./weights.js";
+import { controls } from "./parts/controls.js";
+import { detailPanel } from "./parts/detail.js";
+import { linksOf } from "./parts/downloads.js";
+import { element } from "./draw/element.js";
+import { headerOf, sideNames } from "./parts/header.js";
+import { shortcuts } from "./parts/keys.js";
+import { kept } from "./data/order.js";
+import { overview } from "./parts/overview.js";
+import { table } from "./parts/table.js";
+import { tree } from "./parts/tree.js";
+import { trickle } from "./data/trickle.js";
+import { prepared } from "./data/weights.js";
 
 /** Windows in which one part lies below the other, as in the style sheet. */
 const NARROW = matchMedia("(max-width: 1020px)");

@@ -1,6 +1,6 @@
 // What runs in a page of the local server.
 
-import { http } from "./http.js";
+import { http } from "./data/http.js";
 import { mount } from "./page.js";
 
 mount(document.getElementById("page"), http());

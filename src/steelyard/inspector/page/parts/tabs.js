@@ -1,6 +1,6 @@
 // Tabs: one panel of several is shown; arrow keys go from tab to tab.
 
-import { attribute, element } from "./element.js";
+import { attribute, element } from "../draw/element.js";
 
 /** Tabs of [{key, title, make}]; a panel is made when it is first shown. `onChoose(key)` is told which. */
 export function tabs(parts, chosen, onChoose) {

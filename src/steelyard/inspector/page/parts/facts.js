@@ -1,8 +1,8 @@
 // What is known of a weight without its numbers: facts, findings, and how it changed.
 
-import { element } from "./element.js";
-import { entryOf } from "./place.js";
-import { bytesText, counted, percent, shapeText, short, shownName, whole } from "./text.js";
+import { element } from "../draw/element.js";
+import { entryOf } from "../data/place.js";
+import { bytesText, counted, percent, shapeText, short, shownName, whole } from "../data/text.js";
 
 /** What is said of a row that is not compared number by number. */
 const KINDS = {

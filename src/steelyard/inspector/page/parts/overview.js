@@ -1,9 +1,9 @@
 // All weights in one picture: the order of the net from left to right, the numbers from low to high, all on one axis.
 
-import { keepDrawn } from "./canvas.js";
-import { element } from "./element.js";
-import { drawMarks, drawStrip, rowAt, stripOf } from "./strip.js";
-import { shapeText, short } from "./text.js";
+import { keepDrawn } from "../draw/canvas.js";
+import { element } from "../draw/element.js";
+import { drawMarks, drawStrip, rowAt, stripOf } from "../draw/strip.js";
+import { shapeText, short } from "../data/text.js";
 
 /** Rows that a key goes on, of so many up to the last one. */
 const STEPS = {

@@ -1,8 +1,8 @@
 // A row of the table, and the heads of its columns.
 
-import { element, nameElement, writeName } from "./element.js";
-import { HEIGHT, WIDTH, drawSpark } from "./sparkline.js";
-import { axisText } from "./text.js";
+import { element, nameElement, writeName } from "../draw/element.js";
+import { HEIGHT, WIDTH, drawSpark } from "../draw/sparkline.js";
+import { axisText } from "../data/text.js";
 
 const SEVERITIES = ["info", "warning", "error"];
 

@@ -1,7 +1,7 @@
 // Links to weights as files, where the source is live.
 
-import { element } from "./element.js";
-import { isOn } from "./weights.js";
+import { element } from "../draw/element.js";
+import { isOn } from "../data/weights.js";
 
 const FORMATS = ["npy", "npz", "safetensors"];
 

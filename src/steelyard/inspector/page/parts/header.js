@@ -1,8 +1,8 @@
 // The head of the page: what is looked at, the index box, notes, downloads.
 
-import { element } from "./element.js";
-import { found } from "./place.js";
-import { bytesText, counted, rounded, shownName } from "./text.js";
+import { element } from "../draw/element.js";
+import { found } from "../data/place.js";
+import { bytesText, counted, rounded, shownName } from "../data/text.js";
 
 /** The head. `onFound({row, at})` is called for what the index box names; `downloads(side)` are links to all weights. */
 export function headerOf(index, names, { onFound, downloads }) {

@@ -1,8 +1,8 @@
 // The layers as a tree that opens, drawn as a list of lines of which those in sight are in the page.
 
-import { attribute, element, nameElement, writeName } from "./element.js";
-import { lastPart, layersOf, linesOf } from "./layers.js";
-import { rounded, shownName } from "./text.js";
+import { attribute, element, nameElement, writeName } from "../draw/element.js";
+import { lastPart, layersOf, linesOf } from "../data/layers.js";
+import { rounded, shownName } from "../data/text.js";
 import { moved, virtual } from "./virtual.js";
 
 const ROW = 26;

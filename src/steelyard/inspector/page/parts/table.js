@@ -1,11 +1,11 @@
 // The table of weights: any number of rows, of which those in sight are in the page.
 
 import { columnsOf } from "./columns.js";
-import { attribute, element } from "./element.js";
-import { sorted } from "./order.js";
+import { attribute, element } from "../draw/element.js";
+import { sorted } from "../data/order.js";
 import { axisLabels, blankRow, headOf, writeCells } from "./row.js";
-import { counted, whole } from "./text.js";
-import { onTheme } from "./theme.js";
+import { counted, whole } from "../data/text.js";
+import { onTheme } from "../draw/theme.js";
 import { moved, virtual } from "./virtual.js";
 
 const ROW = 26;

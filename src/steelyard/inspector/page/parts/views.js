@@ -1,14 +1,14 @@
 // The views of the numbers of a weight: its spread, and a tab for each of its pictures.
 
-import { element } from "./element.js";
+import { element } from "../draw/element.js";
 import { figuresTable } from "./figures.js";
-import { filters } from "./filters.js";
-import { valuesGrid } from "./grid.js";
-import { histogram } from "./histogram.js";
-import { pictures } from "./picture.js";
-import { spectrum } from "./spectrum.js";
-import { shownName } from "./text.js";
-import { sidesAlike } from "./weights.js";
+import { filters } from "../draw/filters.js";
+import { valuesGrid } from "../draw/grid.js";
+import { histogram } from "../draw/histogram.js";
+import { pictures } from "./pictures.js";
+import { spectrum } from "../draw/spectrum.js";
+import { shownName } from "../data/text.js";
+import { sidesAlike } from "../data/weights.js";
 
 /**
  * The views of a scene {index, row, source, details, names}: `parts` always stand there, `tabs` are as tabs() has them;

@@ -1,8 +1,8 @@
 // The heat maps of a weight: of one side, or of both and of their difference, which zoom together where they can.
 
-import { around, usual } from "./cells.js";
-import { attribute, button, element } from "./element.js";
-import { heatmap } from "./heatmap.js";
+import { around, usual } from "../draw/cells.js";
+import { attribute, button, element } from "../draw/element.js";
+import { heatmap } from "../draw/heatmap.js";
 
 /** Cells in each direction that a part is drawn in, and the most that a server draws. */
 const [CELLS, MOST] = [128, 512];

@@ -1,8 +1,8 @@
 // The figures of a weight as a table: of one side, or of both beside each other.
 
-import { element } from "./element.js";
-import { percent, short, whole } from "./text.js";
-import { numberOf } from "./weights.js";
+import { element } from "../draw/element.js";
+import { percent, short, whole } from "../data/text.js";
+import { numberOf } from "../data/weights.js";
 
 const NUMBERS = ["min", "q01", "q05", "q25", "median", "q75", "q95", "q99", "max", "mean", "std", "rms", "l1", "l2"];
 const COUNTS = ["zeros", "near_zeros", "nan", "inf"];

@@ -1,6 +1,6 @@
 // Keys that work on the whole page, and the list of them.
 
-import { button, element } from "./element.js";
+import { button, element } from "../draw/element.js";
 
 const KEYS = [
   ["/", "filter the table"],

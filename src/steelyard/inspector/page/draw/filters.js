@@ -2,7 +2,7 @@
 
 import { fitted, keepDrawn } from "./canvas.js";
 import { element } from "./element.js";
-import { short } from "./text.js";
+import { short } from "../data/text.js";
 import { theme } from "./theme.js";
 
 const GAP = 4;

@@ -5,8 +5,8 @@ import { around, cellOf, nearestCell, valueOf, windowOf } from "./cells.js";
 import { followPointer } from "./drag.js";
 import { element } from "./element.js";
 import { legend } from "./legend.js";
-import { unravelled } from "./place.js";
-import { counted, indexText, short, whole } from "./text.js";
+import { unravelled } from "../data/place.js";
+import { counted, indexText, short, whole } from "../data/text.js";
 import { theme } from "./theme.js";
 
 const [TALLEST, SHORTEST, LARGEST, FLAT] = [420, 120, 22, 30];

@@ -1,8 +1,8 @@
 // The numbers of a weight as a grid of any size, of which those in sight are in the page.
 
 import { attribute, element } from "./element.js";
-import { entryOf, placeText } from "./place.js";
-import { whole } from "./text.js";
+import { entryOf, placeText } from "../data/place.js";
+import { whole } from "../data/text.js";
 import { tilesOf } from "./tiles.js";
 
 const [ROW, SIDE, HEAD] = [22, 64, 22];

@@ -3,7 +3,7 @@
 import { fitted } from "./canvas.js";
 import { hasLost } from "./cells.js";
 import { element } from "./element.js";
-import { short } from "./text.js";
+import { short } from "../data/text.js";
 import { colourOf } from "./theme.js";
 
 const [WIDTH, HEIGHT] = [120, 10];

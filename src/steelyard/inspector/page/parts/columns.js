@@ -1,7 +1,7 @@
 // The columns of the table: what each is called, how it is written, and what it is sorted by.
 
-import { ranks } from "./order.js";
-import { rounded, shapeText, short, whole } from "./text.js";
+import { ranks } from "../data/order.js";
+import { rounded, shapeText, short, whole } from "../data/text.js";
 
 /** What has no partner of its shape has changed most. */
 const APART = ["added", "removed", "shape"];

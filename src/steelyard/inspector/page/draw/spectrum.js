@@ -2,7 +2,7 @@
 
 import { FONT, fitted, keepDrawn } from "./canvas.js";
 import { element } from "./element.js";
-import { short, whole } from "./text.js";
+import { short, whole } from "../data/text.js";
 import { theme } from "./theme.js";
 
 const [LEFT, RIGHT, TOP, PLOT, BOTTOM] = [48, 12, 12, 170, 22];

@@ -1,8 +1,8 @@
 // What narrows the table: a text, a role, a layer, and two switches.
 
-import { attribute, button, element } from "./element.js";
-import { shownName } from "./text.js";
-import { isChanged } from "./weights.js";
+import { attribute, button, element } from "../draw/element.js";
+import { shownName } from "../data/text.js";
+import { isChanged } from "../data/weights.js";
 
 /** The line above the table. `onChange()` is called when it changes, `onScope()` when the layer is left. */
 export function controls(index, { onChange, onScope }) {

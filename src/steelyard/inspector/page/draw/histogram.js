@@ -2,7 +2,7 @@
 
 import { FONT, fitted, keepDrawn } from "./canvas.js";
 import { element } from "./element.js";
-import { short, whole } from "./text.js";
+import { short, whole } from "../data/text.js";
 import { theme } from "./theme.js";
 
 const [PLOT, BOX, LABELS, TOP] = [104, 22, 18, 6];

@@ -2,9 +2,9 @@
 
 import { FONT, copied, fitted } from "./canvas.js";
 import { element } from "./element.js";
-import { bandsOf } from "./layers.js";
+import { bandsOf } from "../data/layers.js";
 import { beyondAxis } from "./sparkline.js";
-import { axisText, shownName } from "./text.js";
+import { axisText, shownName } from "../data/text.js";
 import { theme } from "./theme.js";
 
 const [LEFT, RIGHT, TOP, PLOT, BANDS, CHANGES] = [60, 10, 8, 104, 20, 30];

@@ -1,13 +1,13 @@
 // One weight: its facts and figures, and the pictures of its numbers.
 
 import { downloads } from "./downloads.js";
-import { button, element, replace } from "./element.js";
+import { button, element, replace } from "../draw/element.js";
 import { change, facts, findings } from "./facts.js";
-import { entryOf, placeText } from "./place.js";
+import { entryOf, placeText } from "../data/place.js";
 import { tabs } from "./tabs.js";
-import { whole } from "./text.js";
+import { whole } from "../data/text.js";
 import { viewsOf } from "./views.js";
-import { isOn, learn, learnChange, sidesAlike } from "./weights.js";
+import { isOn, learn, learnChange, sidesAlike } from "../data/weights.js";
 
 /** The panel of details. Of `on`, `onClose()`, `onStep(step)`, `onWiden()` and `onLearn()` are told what happens. */
 export function detailPanel(index, source, names, on) {
