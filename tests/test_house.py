@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import carried
 import numpy as np
 import pytest
 
@@ -75,8 +76,8 @@ def test_listing_a_file_imports_no_framework_and_no_numpy(tmp_path):
         assert not loaded & (FRAMEWORKS | {"numpy", "ml_dtypes"}), name
 
 
-def test_listing_a_fit_of_r_imports_no_numpy(shared):
-    fit = str(shared / "r" / "fixtures" / "nnet" / "nnet_big.rds")
+def test_listing_a_fit_of_r_imports_no_numpy():
+    fit = str(carried.folder("r") / "nnet" / "nnet_big.rds")
     loaded = modules_after(f"import steelyard; w = steelyard.weights({fit!r}); list(w.values()); w.size; w.layers")
     assert not loaded & (FRAMEWORKS | {"numpy", "ml_dtypes"})
 

@@ -5,6 +5,7 @@ import struct
 import types
 import typing
 
+import carried
 import numpy as np
 import pytest
 import torch
@@ -204,8 +205,8 @@ def test_what_cannot_predict_is_refused():
 
 
 @pytest.fixture
-def fits(shared):
-    return shared / "r" / "fixtures"
+def fits():
+    return carried.folder("r")
 
 
 def test_a_serialized_r_object_is_split_into_kernels_and_biases_and_keeps_its_own_vector(fits):

@@ -13,6 +13,7 @@ import warnings
 from pathlib import Path
 from threading import Thread
 
+import carried
 import numpy as np
 import pytest
 import torch
@@ -525,9 +526,9 @@ def warned(capsys, *args):
 
 
 @pytest.fixture
-def fit(shared, tmp_path):
+def fit(tmp_path):
     path = tmp_path / "fit.rds"
-    path.write_bytes((shared / "r" / "fixtures" / "nnet" / "nnet_skip_softmax.rds").read_bytes())
+    path.write_bytes((carried.folder("r") / "nnet" / "nnet_skip_softmax.rds").read_bytes())
     return path
 
 
@@ -561,8 +562,8 @@ def test_convert_like_names_what_does_not_fit(fit, tmp_path, capsys):
     assert names_in(tmp_path) == ["a.safetensors", "fit.rds"]
 
 
-def test_the_vector_of_a_file_of_r_torch_goes_in_its_order(shared, tmp_path, capsys):
-    file = shared / "r" / "fixtures" / "rtorch" / "rtorch_module_v2.pt"
+def test_the_vector_of_a_file_of_r_torch_goes_in_its_order(tmp_path, capsys):
+    file = carried.folder("r") / "rtorch" / "rtorch_module_v2.pt"
     expected = json.loads(file.with_suffix(".json").read_text())["r_vector_of_parameters"]
     args = ("-o", tmp_path / "v.npy", "--order", "F", "--tensor-order", "r-torch")
     assert "13 float32 numbers from 4 weights" in said(capsys, "vector", file, *args)

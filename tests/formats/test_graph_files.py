@@ -1,12 +1,10 @@
 """Real and golden ONNX, TFLite, GGUF and Flax files: names, types, shapes and numbers are those of the references."""
 
 import hashlib
-import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
+import carried
 import numpy as np
 import pytest
 
@@ -14,14 +12,9 @@ import steelyard
 from steelyard.storage.source import open_path
 from steelyard.testing import check_format
 
-SHARED = Path(os.environ.get("STEELYARD_SHARED", Path(__file__).parents[3] / "shared"))
 FORMATS = ("onnx", "onnx-external", "tflite", "gguf", "flax-msgpack")
-REAL = {
-    entry["id"]: entry
-    for entry in json.loads((SHARED / "corpus/public.json").read_text())["entries"]
-    if entry["format"] in FORMATS and (SHARED / "corpus/files" / entry["path"]).exists()
-}
-GOLDEN = json.loads((SHARED / "conventions/golden/index.json").read_text())["cases"]
+REAL = {entry["id"]: entry for entry in carried.real()["entries"] if entry["format"] in FORMATS and carried.is_outside(entry)}
+GOLDEN = carried.golden_cases()
 FILES = {"onnx": "onnx", "linen": "linen", "nnx": "nnx", "tflite": "tflite"}
 CASES = [(case["id"], key) for case in GOLDEN for key in FILES if key in case["files"]]
 BY_ID = {case["id"]: case for case in GOLDEN}
@@ -34,13 +27,14 @@ def fact(weight):
 
 
 def golden(case, framework):
-    return SHARED / "conventions/golden" / BY_ID[case]["files"][framework][0]
+    return carried.folder("golden") / BY_ID[case]["files"][framework][0]
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize("name", REAL)
 def test_a_real_file_has_the_names_types_shapes_and_numbers_of_the_reference(name):
     entry = REAL[name]
-    found = steelyard.weights(SHARED / "corpus/files" / entry["path"], scope="all")
+    found = steelyard.weights(carried.path_of(entry), scope="all")
     words = {"f32": "float32"}
     expected = [(words.get(t["dtype"], t["dtype"]), tuple(t["shape"]), t["sha256"]) for t in entry["tensors"]]
     assert [fact(weight) for weight in found.values()] == expected or sorted(map(fact, found.values())) == sorted(expected)
@@ -48,11 +42,12 @@ def test_a_real_file_has_the_names_types_shapes_and_numbers_of_the_reference(nam
         assert set(found) == {t["name"] for t in entry["tensors"]}
 
 
-@pytest.mark.parametrize(
-    "name", ["qlknn-onnx", "golden lstm", "docker-dummy-gguf", "tflm-hello-int8", "qlknn-flax", "burn-onnx-external"]
-)
+LISTED = ["qlknn-onnx", "docker-dummy-gguf", "tflm-hello-int8", "qlknn-flax", "burn-onnx-external"]
+
+
+@pytest.mark.parametrize("name", ["golden lstm", *[pytest.param(name, marks=pytest.mark.shared) for name in LISTED]])
 def test_listing_a_file_loads_no_numpy(name):
-    path = golden("lstm", "onnx") if name == "golden lstm" else SHARED / "corpus/files" / REAL[name]["path"]
+    path = golden("lstm", "onnx") if name == "golden lstm" else carried.path_of(REAL[name])
     code = f"import sys, steelyard; w = steelyard.weights({str(path)!r}, scope='all'); list(w.values()); w.size; print('numpy' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
@@ -80,7 +75,7 @@ def distance(values, pool):
 
 @pytest.mark.parametrize(("case", "framework"), [pair for pair in CASES if pair[1] != "tflite" and "spectral" not in pair[0]])
 def test_every_number_of_a_golden_file_is_one_of_its_canonical_arrays(case, framework):
-    with np.load(SHARED / "conventions/golden" / BY_ID[case]["canonical"]) as arrays:
+    with np.load(carried.folder("golden") / BY_ID[case]["canonical"]) as arrays:
         canonical = np.concatenate([[0, 0], *(arrays[key].ravel() for key in arrays)])
     biases = np.concatenate([canonical, np.add.outer(canonical, canonical).ravel()])  # where two biases are kept as one
     for name, weight in steelyard.weights(golden(case, framework)).items():
@@ -98,7 +93,7 @@ def test_onnx_kernels_lie_along_the_axes_that_are_told(case):
     kernel, bias = found["layer.W"], found["layer.B"]
     assert (kernel.role, kernel.axes, kernel.layer) == ("kernel", AXES[case], "layer")
     assert (bias.role, bias.axes) == ("bias", "out")
-    with np.load(SHARED / "conventions/golden" / BY_ID[case]["canonical"]) as arrays:
+    with np.load(carried.folder("golden") / BY_ID[case]["canonical"]) as arrays:
         np.testing.assert_array_equal(kernel.numpy(), arrays["layer:kernel"])
 
 
@@ -114,7 +109,7 @@ def test_onnx_gates_lie_in_the_order_that_is_told(case):
         "shp": ("other", ""),
     }
     canonical_order = {"lstm": "ifgo", "gru": "rzn", "rnn": ""}[case.removeprefix("bi").partition("_")[0]]
-    with np.load(SHARED / "conventions/golden" / BY_ID[case]["canonical"]) as arrays:
+    with np.load(carried.folder("golden") / BY_ID[case]["canonical"]) as arrays:
         for place, direction in enumerate(["fwd", "bwd"][: found["layer0.W"].shape[0]]):
             split = found["layer0.W"].numpy()[place].reshape(max(len(gates), 1), -1, found["layer0.W"].shape[-1])
             for index, gate in enumerate(gates or " "):
@@ -144,22 +139,23 @@ def test_tflite_kernels_lie_along_the_axes_that_are_told(case, order):
     kernel, *rest = [w for w in steelyard.weights(golden(case, "tflite")).values() if w.role == "kernel"]
     assert not rest
     assert kernel.axes == ("out in" if case == "dense" else "out kh kw in")
-    with np.load(SHARED / "conventions/golden" / BY_ID[case]["canonical"]) as arrays:
+    with np.load(carried.folder("golden") / BY_ID[case]["canonical"]) as arrays:
         np.testing.assert_array_equal(kernel.numpy().transpose(order), arrays["layer:kernel"])
 
 
 def test_the_gates_of_a_fused_lstm_in_tflite_are_weights_of_their_own():
     found = steelyard.weights(golden("lstm", "tflite"))
-    with np.load(SHARED / "conventions/golden/lstm/canonical.npz") as arrays:
+    with np.load(carried.folder("golden") / "lstm/canonical.npz") as arrays:
         for role, key in (("kernel", "kernel"), ("recurrent kernel", "recurrent")):
             gates = found.select(role=role)
             assert [w.axes for w in gates.values()] == [f"[{gate}]*out in" for gate in "ifgo"]
             np.testing.assert_array_equal(np.stack([w.numpy() for w in gates.values()]), arrays[f"layer:l0.fwd.{key}"])
 
 
+@pytest.mark.shared
 def test_the_corpus_pair_of_flax_and_onnx_has_equal_numbers():
-    flax = steelyard.weights(SHARED / "corpus/files" / REAL["qlknn-flax"]["path"])
-    onnx = steelyard.weights(SHARED / "corpus/files" / REAL["qlknn-onnx"]["path"])
+    flax = steelyard.weights(carried.path_of(REAL["qlknn-flax"]))
+    onnx = steelyard.weights(carried.path_of(REAL["qlknn-onnx"]))
     for place in range(6):
         kernel = onnx[f"_network.model.{2 * place}.weight"].numpy()
         np.testing.assert_array_equal(flax[f"params/params/Dense_{place}/kernel"].numpy()[0].T, kernel)

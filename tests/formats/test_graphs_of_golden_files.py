@@ -1,11 +1,10 @@
 """The graphs that ONNX and TFLite files describe: layers in the order of running, with their settings and weights."""
 
-import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
+import carried
 import numpy as np
 import onnx
 import pytest
@@ -16,9 +15,8 @@ from steelyard.core.graph import KINDS
 from steelyard.errors import SteelyardError
 from steelyard.formats import tflite
 
-SHARED = Path(os.environ.get("STEELYARD_SHARED", Path(__file__).parents[3] / "shared"))
-GOLDEN = SHARED / "conventions/golden"
-INDEX = {case["id"]: case for case in json.loads((GOLDEN / "index.json").read_text())["cases"]}
+GOLDEN = carried.folder("golden")
+INDEX = {case["id"]: case for case in carried.golden_cases()}
 CASES = [(case, key) for case in INDEX for key in ("onnx", "tflite") if key in INDEX[case]["files"]]
 WORDS = {"convt": "conv transpose", "depthwise": "conv", "separable": "conv", "bn": "batch norm", "rms": "rms norm"}
 NORMS = {"layernorm": "layer norm", "groupnorm": "group norm", "instancenorm": "instance norm"}

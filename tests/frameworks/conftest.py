@@ -1,7 +1,6 @@
 """What the tests of graphs share: the golden cases, and nets of every sort that the graphs must tell."""
 
-import json
-
+import carried
 import numpy as np
 import pytest
 
@@ -54,8 +53,7 @@ class Golden:
 
 
 @pytest.fixture(scope="session")
-def golden(shared):
+def golden():
     """Return a function that gives the golden cases of a framework."""
-    folder = shared / "conventions" / "golden"
-    cases = json.loads((folder / "index.json").read_text())["cases"]
+    folder, cases = carried.folder("golden"), carried.golden_cases()
     return lambda framework: [Golden(folder, case, framework) for case in cases if framework in case["builders"]]

@@ -178,7 +178,7 @@ def test_the_findings_are_those_of_check_with_health(tmp_path):
     assert (detail["picture"]["cells"] == -128).sum() == 1
 
 
-def test_what_a_pickle_would_have_run_is_among_the_findings(tmp_path, shared):
+def test_what_a_pickle_would_have_run_is_among_the_findings(tmp_path):
     class Evil:
         def __reduce__(self):
             import os

@@ -1,5 +1,6 @@
 """A net as a chain of dense layers: which way kernels lie, and what is no such chain."""
 
+import carried
 import numpy as np
 import pytest
 import torch
@@ -37,8 +38,8 @@ def test_layers_of_live_nets_are_inputs_by_units_whichever_way_they_lie():
     assert found[1].bias is None
 
 
-def test_the_skip_kernel_of_an_nnet_of_r_is_beside_the_kernel(shared):
-    found = chain(shared / "r" / "fixtures" / "nnet" / "nnet_skip_softmax.rds")
+def test_the_skip_kernel_of_an_nnet_of_r_is_beside_the_kernel():
+    found = chain(carried.folder("r") / "nnet" / "nnet_skip_softmax.rds")
     assert [(layer.name, layer.inputs, layer.units) for layer in found] == [("hidden", 3, 2), ("output", 2, 3)]
     assert found[0].skip is None
     assert found[1].skips(np.arange(3), np.array([0, 2])).shape == (3, 2)

@@ -6,6 +6,7 @@ import sys
 import warnings
 from itertools import pairwise
 
+import carried
 import jax
 import keras
 import ml_dtypes
@@ -32,9 +33,7 @@ HOSTILE = "$\\x$\x1b[3m\u202e\u82b1<b>"
 
 @pytest.fixture(scope="session")
 def packages():
-    from test_corpus import PACKAGES
-
-    return PACKAGES
+    return carried.PACKAGES
 
 
 @pytest.fixture(scope="module")
@@ -446,8 +445,8 @@ def test_lines_are_as_wide_as_weights_are_large_and_coloured_by_sign(name, mlps)
     assert list(widths) == sorted(widths)
 
 
-def test_skip_connections_and_biases_of_an_nnet_of_r_are_drawn_with_its_names(shared):
-    file = shared / "r" / "fixtures" / "nnet" / "nnet_skip_softmax.rds"
+def test_skip_connections_and_biases_of_an_nnet_of_r_are_drawn_with_its_names():
+    file = carried.folder("r") / "nnet" / "nnet_skip_softmax.rds"
     ax = plot.network(file)
     wts = np.array(json.loads(file.with_suffix(".json").read_text())["wts"])
     ends, widths, signs = lines_of(ax)
@@ -460,8 +459,8 @@ def test_skip_connections_and_biases_of_an_nnet_of_r_are_drawn_with_its_names(sh
     assert {"x1", "x2", "x3", "low", "mid", "high", "bias", "hidden", "output"} <= set(words(ax))
 
 
-def test_of_many_units_those_with_the_largest_weights_are_drawn_and_counted(shared):
-    file = shared / "r" / "fixtures" / "nnet" / "nnet_big.rds"
+def test_of_many_units_those_with_the_largest_weights_are_drawn_and_counted():
+    file = carried.folder("r") / "nnet" / "nnet_big.rds"
     ax = plot.network(file, units=5)
     kernel = steelyard.weights(file).layers["hidden"]["hidden.kernel"].numpy()
     strongest = np.sort(np.argsort(-np.square(kernel).sum(axis=1))[:5]) + 1

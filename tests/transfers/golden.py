@@ -1,18 +1,13 @@
 """The golden cases: the same weights in each framework's own files, an input, the expected output, the builders."""
 
-import json
-import os
-from pathlib import Path
-
+import carried
 import numpy as np
 
 import steelyard
 from steelyard.transfers.transfer import transfer
 
-ROOT = Path(__file__).parents[2]
-SHARED = Path(os.environ.get("STEELYARD_SHARED", ROOT.parent / "shared"))
-GOLDEN = SHARED / "conventions/golden"
-CASES = {case["id"]: case for case in json.loads((GOLDEN / "index.json").read_text())["cases"]}
+GOLDEN = carried.folder("golden")
+CASES = {case["id"]: case for case in carried.golden_cases()}
 
 UNTOLD = {  # what these files do not tell: which way a square transposed kernel runs, or which of two layers is which
     *(("convt2d_same_tk", framework) for framework in ("linen", "nnx")),

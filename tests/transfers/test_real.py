@@ -3,16 +3,15 @@
 import json
 from itertools import pairwise
 
+import carried
 import numpy as np
 import pytest
-from test_corpus import BY_ID, path_of
-from transfers.golden import SHARED
 
 import steelyard
 from steelyard.errors import AmbiguityError
 from steelyard.transfers.transfer import transfer
 
-NNET = SHARED / "r/fixtures/nnet"
+NNET = carried.folder("r") / "nnet"
 MODELS = [path.stem for path in sorted(NNET.glob("*.json")) if "layers" in json.loads(path.read_text())]
 
 
@@ -116,7 +115,7 @@ def test_a_model_of_nnet_predicts_in_another_framework_what_it_predicted_in_r(na
 
 
 def corpus(name):
-    return path_of(BY_ID[name])
+    return carried.path_of(next(entry for entry in carried.real()["entries"] if entry["id"] == name))
 
 
 def written(source, target, **options):
@@ -166,6 +165,7 @@ def test_the_first_net_of_mtcnn_goes_from_a_pytorch_file_into_keras():
         assert np.array_equal(found, known)
 
 
+@pytest.mark.shared
 def test_the_first_net_of_mtcnn_goes_into_the_file_of_tensorflow_1_whose_images_lie_on_their_side():
     made = transfer(corpus("facenet-pnet"), into=corpus("facenet-det1-npy"))
     known = steelyard.weights(corpus("facenet-det1-npy"))

@@ -47,16 +47,16 @@ expect_equal(unname(nn_importance(flat)), nn_weights(flat)$output.kernel)
 expect_equal(unname(nn_importance(flat, "garson")[, 2:3]), shares(nn_weights(flat)$output.kernel[, 2:3]))
 
 # neuralnet with two hidden layers
-deep <- readRDS(file.path(Sys.getenv("STEELYARD_SHARED"), "r", "fixtures", "other", "neuralnet_reg_2hidden.rds"))
+deep <- readRDS(file.path(Sys.getenv("STEELYARD_FITS"), "other", "neuralnet_reg_2hidden.rds"))
 kernels <- lapply(deep$weights[[1]], function(layer) layer[-1, , drop = FALSE])
 expect_equal(unname(nn_importance(deep)), olden_by_ways(kernels))
 expect_equal(unname(nn_importance(deep, "garson")), shares(kernels[[1]]) %*% shares(kernels[[2]]) %*% shares(kernels[[3]]))
 expect_identical(rownames(nn_importance(deep)), deep$model.list$variables)
-repeated <- file.path(Sys.getenv("STEELYARD_SHARED"), "r", "fixtures", "other", "neuralnet_reps.rds")
+repeated <- file.path(Sys.getenv("STEELYARD_FITS"), "other", "neuralnet_reps.rds")
 expect_error(nn_importance(repeated), "do not follow one another: rep1.hidden \\(2 to 2\\), rep1.output")
 second <- readRDS(repeated)$weights[[2]]
 expect_equal(unname(nn_importance(repeated, layers = c("rep2.hidden", "rep2.output"))), second[[1]][-1, ] %*% second[[2]][-1, ])
-excluded <- file.path(Sys.getenv("STEELYARD_SHARED"), "r", "fixtures", "other", "neuralnet_exclude.rds")
+excluded <- file.path(Sys.getenv("STEELYARD_FITS"), "other", "neuralnet_exclude.rds")
 expect_true(all(is.finite(nn_importance(excluded))))
 
 # the same network in PyTorch, Keras and scikit-learn

@@ -1,8 +1,8 @@
 # nnet and multinom: the vector is their own, and predictions are theirs to the last bit.
 
 library(nnet)
-folder <- file.path(Sys.getenv("STEELYARD_SHARED"), "r", "fixtures", "nnet")
-expect_true(dir.exists(folder), info = "STEELYARD_SHARED must name the folder with the fixtures")
+folder <- file.path(Sys.getenv("STEELYARD_FITS"), "nnet")
+expect_true(dir.exists(folder), info = "STEELYARD_FITS must name the folder with the fits")
 
 fits <- sub("\\.json$", "", list.files(folder, "^(nnet|multinom)_.*\\.json$"))
 expect_true(length(fits) >= 23)

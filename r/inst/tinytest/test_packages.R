@@ -1,6 +1,6 @@
 # neuralnet, caret, AMORE, monmlp: the vector is what each package's own code gives.
 
-folder <- file.path(Sys.getenv("STEELYARD_SHARED"), "r", "fixtures", "other")
+folder <- file.path(Sys.getenv("STEELYARD_FITS"), "other")
 fixture <- function(name) readRDS(file.path(folder, paste0(name, ".rds")))
 facts_of <- function(name) jsonlite::fromJSON(file.path(folder, paste0(name, ".json")), simplifyVector = FALSE)
 matrix_of <- function(rows) do.call(rbind, lapply(rows, function(row) as.numeric(unlist(row))))

@@ -2,6 +2,7 @@
 
 import subprocess
 
+import carried
 import pytest
 
 
@@ -20,6 +21,6 @@ def rscript():
 
 
 @pytest.fixture(scope="session")
-def fixtures(shared):
+def fixtures():
     """The folder of files that R wrote, and of hostile ones."""
-    return shared / "r" / "fixtures"
+    return carried.folder("r")

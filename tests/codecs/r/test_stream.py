@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import carried
 import numpy as np
 import pytest
 import zstandard
@@ -164,8 +165,9 @@ def test_every_object_of_every_public_fixture_is_read(fixtures):
 
 
 def test_files_of_other_kinds_are_not_taken_for_r(fixtures):
-    for name in ("rtorch/rtorch_module_v3.pt", "rtorch_assets/linear.pt", "nnet/nnet_mask.json", "hostile/trunc_000.rds"):
-        assert not is_r(open_path(fixtures / name)), name
+    others = [fixtures / name for name in ("rtorch/rtorch_module_v3.pt", "nnet/nnet_mask.json", "hostile/trunc_000.rds")]
+    for path in (*others, carried.folder("golden") / "dense/torch.pt"):
+        assert not is_r(open_path(path)), path
     assert is_r(from_bytes(b"RDX3\nX\n\0\0\0\3"))
     for head in (b"X\n\1\0\0\3", b"B\nABCD", b"A\n9\n", b"BZh", b"\x1f\x8b\x08", b"RDX4\n", b""):
         assert not is_r(from_bytes(head)), head

@@ -1,9 +1,9 @@
 """Files that Keras itself writes, compared with the live model: names, order, numbers, roles; and the golden cases."""
 
-import json
 import os
 import zipfile
 
+import carried
 import h5py
 import numpy as np
 import pytest
@@ -564,10 +564,8 @@ def test_weights_that_do_not_fit_the_layout_are_refused(tmp_path):
         steelyard.save(found, tmp_path / "net.weights.h5")
 
 
-def golden(shared):
-    return [
-        case for case in json.loads((shared / "conventions/golden/index.json").read_text())["cases"] if "keras" in case["files"]
-    ]
+def golden():
+    return [case for case in carried.golden_cases() if "keras" in case["files"]]
 
 
 NAMELESS = {
@@ -577,9 +575,9 @@ NAMELESS = {
 """The names that a weights file alone does not tell: which norm lacks its scale, and the class of a wrapped layer."""
 
 
-def test_every_golden_keras_file_has_the_names_and_the_numbers_of_its_index(shared):
-    for case in golden(shared):
-        folder = shared / "conventions/golden" / case["id"]
+def test_every_golden_keras_file_has_the_names_and_the_numbers_of_its_index():
+    for case in golden():
+        folder = carried.folder("golden") / case["id"]
         expected = case["tensors"]["keras"]
         model, bare = (steelyard.weights(folder / f"keras{suffix}") for suffix in (".keras", ".weights.h5"))
         assert {name: list(w.shape) for name, w in model.items()} == expected, case["id"]
@@ -592,5 +590,5 @@ def test_every_golden_keras_file_has_the_names_and_the_numbers_of_its_index(shar
                 assert weight.role != "other" or name.endswith(("alpha", "vector_u")), name
 
 
-def test_the_golden_cases_are_all_there(shared):
-    assert len(golden(shared)) == 70  # of 71; one is not Keras's
+def test_the_golden_cases_are_all_there():
+    assert len(golden()) == 70  # of 71; one is not Keras's

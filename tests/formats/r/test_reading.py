@@ -5,6 +5,7 @@ import math
 import subprocess
 from contextlib import contextmanager
 
+import carried
 import numpy as np
 import pytest
 
@@ -12,9 +13,8 @@ import steelyard
 from steelyard.errors import FormatError, SteelyardError
 from steelyard.storage.source import open_path
 from steelyard.testing import check_format
-from tests.conftest import SHARED
 
-FIXTURES = SHARED / "r" / "fixtures"
+FIXTURES = carried.folder("r")
 
 
 def cases(folder, kind=None):

@@ -1,10 +1,10 @@
 """Checkpoints and SavedModels that TensorFlow writes, compared with its own reader and with the live objects."""
 
 import hashlib
-import json
 import os
 import shutil
 
+import carried
 import numpy as np
 import pytest
 
@@ -275,15 +275,15 @@ def test_an_index_of_many_blocks_is_read_whole(tmp_path):
         assert len(list(entries(from_bytes(file.read())))) == 3002  # header and graph besides
 
 
-def test_real_files_are_read_as_their_manifest_says(shared):
-    everything = json.loads((shared / "corpus/public.json").read_text())["entries"]
-    here = [e for e in everything if e["format"].startswith("tf-") and (shared / "corpus/files" / e["files"][0]["path"]).exists()]
+@pytest.mark.shared
+def test_real_files_are_read_as_their_manifest_says():
+    here = [e for e in carried.real()["entries"] if e["format"].startswith("tf-") and carried.is_outside(e)]
     assert {e["format"] for e in here} == {"tf-savedmodel", "tf-checkpoint"}
     for entry in here:
-        found = steelyard.weights(shared / "corpus/files" / entry["path"], scope="all")
+        found = steelyard.weights(carried.path_of(entry), scope="all")
         if entry["id"] == "tfx-keras-savedmodel":  # its checkpoint has no names, its SavedModel has
             names = [f"dense{k}/{leaf}" for k in ("", "_1", "_2") for leaf in ("kernel", "bias")]
-            assert list(steelyard.weights(shared / "corpus/files" / entry["path"])) == names
+            assert list(steelyard.weights(carried.path_of(entry))) == names
         assert list(map(str, found)) == [t["name"] for t in entry["tensors"]]
         for tensor, weight in zip(entry["tensors"], found.values(), strict=True):
             assert list(weight.shape) == tensor["shape"]

@@ -1,8 +1,8 @@
 """TensorFlow Lite models that TensorFlow's own converter wrote, and real ones, against its interpreter."""
 
 import os
-from pathlib import Path
 
+import carried
 import numpy as np
 import pytest
 
@@ -17,9 +17,6 @@ from steelyard.formats import tflite
 from steelyard.formats.tflite.flatbuffers import root
 from steelyard.storage.source import from_bytes, open_path
 from steelyard.testing import check_weights
-
-SHARED = Path(os.environ.get("STEELYARD_SHARED", Path(__file__).parents[4] / "shared"))
-CORPUS = SHARED / "corpus/files"
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning"),
@@ -128,36 +125,47 @@ def test_the_body_of_a_loop_is_listed_with_the_kernels_of_its_gates(tmp_path):
         assert any(np.array_equal(run, expected) for run in numbers), variable.path
 
 
+@pytest.mark.shared
 def test_a_lstm_that_was_fused_has_a_kernel_for_each_gate():
-    found = steelyard.weights(CORPUS / "tflm-mnist-lstm/trained_lstm.tflite")
+    found = steelyard.weights(carried.OUTSIDE / "tflm-mnist-lstm/trained_lstm.tflite")
     assert {w.axes for w in found.select(role="recurrent kernel").values()} == {f"[{gate}]*out in" for gate in "ifgo"}
     assert [w.shape for w in found.select(role="kernel").values()] == [(20, 28)] * 4 + [(10, 560)]
 
 
+@pytest.mark.shared
 @pytest.mark.parametrize("name", ["tflm-hello-int8/hello_world_int8.tflite", "tflm-micro-speech/micro_speech_quantized.tflite"])
 def test_the_interpreter_has_the_same_numbers(name):
-    interpreter = tf.lite.Interpreter(str(CORPUS / name))
+    interpreter = tf.lite.Interpreter(str(carried.OUTSIDE / name))
     interpreter.allocate_tensors()
     indices = {d["name"]: d["index"] for d in interpreter.get_tensor_details()}
-    for weight in steelyard.weights(CORPUS / name, scope="all").values():
+    for weight in steelyard.weights(carried.OUTSIDE / name, scope="all").values():
         np.testing.assert_array_equal(weight.numpy(), interpreter.get_tensor(indices[weight.name]))
 
 
+@pytest.mark.shared
 def test_whole_numbers_that_stand_for_nothing_else_are_listed_with_part_all_only():
-    path = CORPUS / "tflm-audio-preprocessor-int8/audio_preprocessor_int8.tflite"
+    path = carried.OUTSIDE / "tflm-audio-preprocessor-int8/audio_preprocessor_int8.tflite"
     assert len(steelyard.weights(path)) < len(steelyard.weights(path, scope="all"))
     assert steelyard.weights(path, scope="all").meta["description"] == "MLIR Converted."
 
 
 @pytest.mark.parametrize("count", [0, 3, 7, 8, 12, 40])
 def test_a_file_that_was_cut_off_is_refused(count):
-    data = (CORPUS / "tflm-hello-float/hello_world_float.tflite").read_bytes()[:count]
+    data = (carried.folder("golden") / "mlp_relu/model.tflite").read_bytes()[:count]
     with pytest.raises(FormatError):
         tflite.read(from_bytes(data), "all")
 
 
-def test_any_changed_byte_is_read_or_refused_and_nothing_else():
-    data = (CORPUS / "tflm-hello-int8/hello_world_int8.tflite").read_bytes()
+@pytest.mark.parametrize(
+    "path",
+    [
+        carried.folder("golden") / "conv2d/model.tflite",
+        pytest.param(carried.OUTSIDE / "tflm-hello-int8/hello_world_int8.tflite", marks=pytest.mark.shared),
+    ],
+    ids=["golden", "quantised"],
+)
+def test_any_changed_byte_is_read_or_refused_and_nothing_else(path):
+    data = path.read_bytes()
     rng = np.random.default_rng(0)
     for _ in range(400):
         changed = bytearray(data)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import types
 
+import carried
 import numpy as np
 import pytest
 import torch
@@ -404,8 +405,9 @@ def test_a_type_that_torch_lacks_is_refused_before_a_file_is_made(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_tar_of_version_0_1_is_refused_with_what_to_do(shared):
-    path = shared / "corpus/files/burn-tar-weight-bias/tar_weight_bias.tar"
+@pytest.mark.shared
+def test_a_tar_of_version_0_1_is_refused_with_what_to_do():
+    path = carried.OUTSIDE / "burn-tar-weight-bias/tar_weight_bias.tar"
     with pytest.raises(FormatError, match="load it with PyTorch and save it again"):
         steelyard.weights(path)
 

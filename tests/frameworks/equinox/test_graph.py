@@ -1,9 +1,6 @@
 """Equinox as graphs that run: one example at a time, in inference mode, with the layers by the paths of their weights."""
 
-import json
-import os
-from pathlib import Path
-
+import carried
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,9 +11,8 @@ import steelyard
 from steelyard.core.plugins import load
 from steelyard.errors import ShapeError, UnknownModelError
 
-SHARED = Path(os.environ.get("STEELYARD_SHARED", Path(__file__).parents[4] / "shared"))
-GOLDEN = SHARED / "conventions/golden"
-INDEX = {case["id"]: case for case in json.loads((GOLDEN / "index.json").read_text())["cases"]}
+GOLDEN = carried.folder("golden")
+INDEX = {case["id"]: case for case in carried.golden_cases()}
 CASES = [case for case in INDEX if "eqx" in INDEX[case].get("builders", {}) and "eqx" in INDEX[case]["files"]]
 WORDS = {"convt": "conv transpose", "depthwise": "conv", "rms": "rms norm", "mha": "attention"}
 NORMS = {"layernorm_2axes": "layer norm", "groupnorm": "group norm"}

@@ -1,9 +1,6 @@
 """Flax as graphs that run: the golden nets give the golden outputs, and their layers are told by the names of their weights."""
 
-import json
-import os
-from pathlib import Path
-
+import carried
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -19,9 +16,8 @@ from steelyard.core.graph import KINDS
 from steelyard.core.plugins import load
 from steelyard.errors import UnknownModelError
 
-SHARED = Path(os.environ.get("STEELYARD_SHARED", Path(__file__).parents[4] / "shared"))
-GOLDEN = SHARED / "conventions/golden"
-CASES = {case["id"]: case for case in json.loads((GOLDEN / "index.json").read_text())["cases"]}
+GOLDEN = carried.folder("golden")
+CASES = {case["id"]: case for case in carried.golden_cases()}
 LINEN = [case for case in CASES if "linen" in CASES[case].get("builders", {}) and "linen" in CASES[case]["files"]]
 NNX = [case for case in CASES if "nnx" in CASES[case].get("builders", {}) and "nnx" in CASES[case]["files"]]
 WORDS = {

@@ -1,11 +1,9 @@
 """scikit-learn as graphs that run: layers with their activations, and the outputs of a net with the same weights."""
 
 import copy
-import json
-import os
 import warnings
-from pathlib import Path
 
+import carried
 import joblib
 import numpy as np
 import pytest
@@ -22,9 +20,8 @@ import steelyard
 from steelyard.core.plugins import load
 from steelyard.errors import ShapeError, UnknownModelError
 
-SHARED = Path(os.environ.get("STEELYARD_SHARED", Path(__file__).parents[4] / "shared"))
-GOLDEN = SHARED / "conventions/golden"
-INDEX = {case["id"]: case for case in json.loads((GOLDEN / "index.json").read_text())["cases"]}
+GOLDEN = carried.folder("golden")
+INDEX = {case["id"]: case for case in carried.golden_cases()}
 ACTIVATIONS = {
     "sk_mlp_regressor": ["tanh", "tanh", "linear"],
     "sk_mlp_classifier_multi": ["relu", "softmax"],

