@@ -7,12 +7,12 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import until
 
 import steelyard
 from steelyard.cli import main
@@ -83,7 +83,8 @@ def test_a_kill_at_any_moment_leaves_the_old_file_or_the_new_one(tmp_path, suffi
     most = 2 if suffix == ".index.json" else 1  # of a set the folder of new files, and the new index that was to name them
     for _ in range(-(-ROUNDS // len(suffixes()))):
         process = saving(path)
-        time.sleep(moments.uniform(0, 0.08))
+        with pytest.raises(subprocess.TimeoutExpired):  # it saves on and on
+            process.wait(moments.uniform(0, 0.08))
         process.kill()
         process.wait()
         seen.add(content(path))
@@ -251,7 +252,14 @@ def test_a_full_disk_leaves_the_old_file_and_says_so_in_a_line(tmp_path, suffix,
 def test_two_processes_that_save_to_one_path_leave_one_whole_file(tmp_path, suffix):
     path = target(tmp_path, suffix)
     processes = [saving(path) for _ in range(2)]
-    time.sleep(0.5)
+    saved = set()
+
+    def count():
+        saved.add(path.stat().st_mtime_ns if path.exists() else 0)
+        return len(saved)
+
+    until(lambda: count() > 20)
+    until(lambda: len(leftovers(tmp_path)) > 1)  # both write at this moment
     assert [process.poll() for process in processes] == [None, None], "one stopped because of the other"
     for process in processes:
         process.kill()

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import tomllib
 import types
 import warnings
@@ -18,6 +17,7 @@ import pytest
 import torch
 from terminals import ENV, ESCAPE, ROOT, in_terminal, run
 from torch import nn
+from waiting import has_read, until
 
 import steelyard
 from steelyard import cli
@@ -482,7 +482,7 @@ def test_ctrl_c_ends_the_command_without_a_traceback(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "steelyard", "ls", "--stats", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV
     )
-    time.sleep(2)
+    until(lambda: has_read(process, 64 << 20))
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 from threading import Thread
@@ -19,6 +18,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 from torch import nn
+from waiting import has_read, until
 
 import steelyard
 from steelyard import cli
@@ -307,9 +307,7 @@ def test_ctrl_c_leaves_no_half_written_file(tmp_path, command):
     before = names_in(tmp_path)
     words = [word.format(**paths) for word in INTERRUPTED[command].split()]
     with subprocess.Popen([sys.executable, "-m", "steelyard", *words], stderr=subprocess.PIPE, env=ENV) as process:
-        while not any(name.endswith(".tmp") and (tmp_path / name).stat().st_size for name in names_in(tmp_path)):
-            assert process.poll() is None
-            time.sleep(0.001)
+        until(lambda: any(name.endswith(".tmp") and (tmp_path / name).stat().st_size for name in names_in(tmp_path)))
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130
         assert process.stderr.read() == b""
@@ -324,8 +322,7 @@ def test_ctrl_c_while_files_are_read_ends_quietly_and_leaves_nothing(tmp_path, c
     paths = {name: big_file(tmp_path / f"{name}.safetensors", 60_000) for name in ("big", "other")}  # holes: minutes to read
     words = [word.format(**paths, out=tmp_path / "out.safetensors") for word in command.split()]
     with subprocess.Popen([sys.executable, "-m", "steelyard", *words], stderr=subprocess.PIPE, env=ENV) as process:
-        time.sleep(2)
-        assert process.poll() is None
+        until(lambda: has_read(process, 64 << 20))
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
         assert process.stderr.read() == b""

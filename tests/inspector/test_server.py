@@ -21,6 +21,7 @@ import torch
 from inspector.packs import unpacked
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save_file
+from waiting import has_read, until
 
 import steelyard
 from steelyard.cli import main
@@ -535,7 +536,7 @@ def test_ctrl_c_ends_it_while_a_large_weight_is_read_and_a_download_is_under_way
             f"GET /{served.token}/api/download?side=0&format=safetensors HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n\r\n".encode()
         )
         assert client.recv(100).startswith(b"HTTP/1.1 200")
-        time.sleep(0.3)
+        until(lambda: has_read(served.process, 256 << 20))
         begun = time.monotonic()
         status, _, err = served.stop()
     assert (status, err) == (130, "")
@@ -590,7 +591,6 @@ def test_a_file_that_changes_is_noticed_and_opened_anew_with_the_index(tmp_path,
     save_file({"w": np.zeros((4, 4), "f4")}, path)
     served = start(path)
     assert served.ask("detail", row=0, side=0)["figures"]["max"] == 0
-    time.sleep(0.05)
     save_file({"v": np.ones((2, 2), "f4"), "w": np.ones((4, 4), "f4")}, path)
     assert served.refused("detail", row=0, side=0) == (400, "a file changed on the disk since it was opened; reload the page")
     assert served.ask("index")["columns"]["name"] == ["v", "w"]

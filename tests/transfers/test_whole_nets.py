@@ -55,7 +55,7 @@ def test_an_image_whose_sides_are_swapped_before_it_is_flattened_is_refused_not_
 
 def test_two_nets_that_move_an_image_alike_need_no_other_order():
     made = transfer(flattening((2, 1, 3)), into=flattening((2, 1, 3)), probe="random")
-    assert made.proof.max_rel == 0
+    assert made.proof.max_rel < 1e-6
 
 
 def test_a_norm_behind_a_flattened_image_is_reordered_and_one_behind_a_layer_that_is_left_out_is_not():

@@ -39,10 +39,11 @@ best <- "search.best_estimator_[-1]"
 own <- doubles(reticulate::py_eval(sprintf("by_columns([a for pair in zip(%s.coefs_, %s.intercepts_) for a in pair])", best, best)))
 expect_identical(nn_vector(search), own)
 x <- matrix(doubles(py$x_raw()), 60)
-expect_identical(as.numeric(nn_predict(search, x)), doubles(py$probabilities()))
+# outputs may differ in the last bits, since how a product is added up depends on threads and on memory
+expect_equal(as.numeric(nn_predict(search, x)), doubles(py$probabilities()), tolerance = 1e-12)
 expect_identical(colnames(nn_predict(search, x)), c("no", "yes"))
 expect_identical(nn_predict(search, x, "class"), as.character(reticulate::py_eval("search.predict(python_x).tolist()")))
-expect_identical(nn_predict(search, as.data.frame(x)), nn_predict(search, x))
+expect_equal(nn_predict(search, as.data.frame(x)), nn_predict(search, x), tolerance = 1e-12)
 
 # PyTorch: as.numeric of each tensor, which is by columns; order "C" is parameters_to_vector
 module <- held("module")
@@ -51,7 +52,7 @@ expect_identical(nn_vector(module, order = "C"), doubles(reticulate::py_eval("by
 expect_identical(dim(nn_weights(module)[["0.weight"]]), c(2L, 1L, 3L, 3L))
 expect_identical(nn_weights(module, "3.*")[["3.weight"]], matrix(doubles(reticulate::py_eval("by_columns([module[3].weight.detach()])")), 3))
 images <- aperm(array((0:31) / 10, c(4, 4, 1, 2)), c(4, 3, 2, 1))
-expect_identical(as.numeric(nn_predict(module, images)), doubles(py$torch_answer()))
+expect_equal(as.numeric(nn_predict(module, images)), doubles(py$torch_answer()), tolerance = 1e-6)
 expect_true(reticulate::py_eval("module.training"))
 
 # a Python model is changed in place and returned invisibly

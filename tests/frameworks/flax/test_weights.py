@@ -11,6 +11,7 @@ from flax import nnx
 from flax.core import freeze
 from flax.training.train_state import TrainState
 from jax.flatten_util import ravel_pytree
+from outputs import assert_close
 
 import steelyard
 from steelyard.errors import NotFittedError, ShapeError, UnknownModelError
@@ -153,7 +154,8 @@ def test_assign_gives_new_variables_with_equal_outputs(linen):
     vector = steelyard.weights(variables).to_vector()
     new = steelyard.weights(other).assign(vector)
     vector[:] = np.nan
-    np.testing.assert_array_equal(model.apply(new, x), model.apply(variables, x))
+    np.testing.assert_array_equal(steelyard.weights(new).to_vector(), steelyard.weights(variables).to_vector())
+    assert_close(model.apply(new, x), model.apply(variables, x))
     np.testing.assert_array_equal(steelyard.weights(other).to_vector(), before.to_vector())
 
 
@@ -258,7 +260,7 @@ def test_a_module_is_written_in_place_and_gives_equal_outputs(trained):
     assert other.layers[0].kernel is variable
     assert other.tied is other.layers[0]
     shown = nnx.view(model, deterministic=True, use_running_average=True)
-    np.testing.assert_array_equal(nnx.view(other, deterministic=True, use_running_average=True)(x), shown(x))
+    assert_close(nnx.view(other, deterministic=True, use_running_average=True)(x), shown(x))
     w.assign({"gain": [7.0, 8.0], "spectral/scales/('kernel',)": [1.0, 2.0]})
     assert other.gain.tolist() == [7, 8]
     variable.set_value(jnp.zeros((3, 3)))

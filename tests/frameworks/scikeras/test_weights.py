@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from outputs import assert_close
 from scikeras.wrappers import KerasClassifier, KerasRegressor
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import FeatureUnion, make_pipeline
@@ -57,7 +58,7 @@ def test_a_wrapper_predicts_as_the_one_whose_weights_it_is_given(digits):
     one, other = (classifier(seed).fit(x, y) for seed in (1, 2))
     assert not np.array_equal(one.predict_proba(x), other.predict_proba(x))
     assert steelyard.weights(other).assign(steelyard.weights(one).to_vector()) is other
-    assert np.array_equal(one.predict_proba(x), other.predict_proba(x))
+    assert_close(one.predict_proba(x), other.predict_proba(x))
     with pytest.raises(ShapeError, match=r"the vector has shape \(3,\), these 8 weights take \(405,\)"):
         steelyard.weights(other).assign(np.zeros(3))
 
@@ -120,7 +121,7 @@ def test_a_wrapper_and_a_search_are_saved_for_keras_to_load(tmp_path, digits):
         other = build({"target_type_": "multiclass", "n_classes_": 10})
         other.load_weights(tmp_path / "net.weights.h5")
         data = x.astype("float32")
-        assert np.array_equal(other.predict(data, verbose=0), model.model_.predict(data, verbose=0))
+        assert_close(other.predict(data, verbose=0), model.model_.predict(data, verbose=0))
 
 
 def test_two_models_in_one_container_have_no_layout_of_their_own(tmp_path, digits):

@@ -7,6 +7,7 @@ import carried
 import joblib
 import numpy as np
 import pytest
+from outputs import assert_close
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
@@ -76,7 +77,7 @@ def test_a_search_and_a_frozen_estimator_run_as_what_they_hold(data):
     search = GridSearchCV(MLPClassifier((9,), max_iter=3, random_state=0), {"activation": ["logistic"]}, cv=2)
     quietly(search, x, y)
     for model in (search, FrozenEstimator(search.best_estimator_)):
-        np.testing.assert_array_equal(runner.run(model, [x]).outputs[0], search.predict_proba(x))
+        assert_close(runner.run(model, [x]).outputs[0], search.predict_proba(x))
         assert [layer.settings["activation"] for layer in runner.graph(model, None).layers] == ["sigmoid", "softmax"]
 
 
@@ -87,7 +88,7 @@ def test_a_pipeline_that_changes_its_inputs_has_a_graph_but_is_not_run(data):
     with pytest.raises(UnknownModelError, match=r"'standardscaler' \(StandardScaler\).*pipeline\[-1\]"):
         runner.run(pipeline, [x])
     plain = quietly(make_pipeline("passthrough", LogisticRegression(max_iter=10)), x, y)
-    np.testing.assert_array_equal(runner.run(plain, [x]).outputs[0], plain.predict_proba(x))
+    assert_close(runner.run(plain, [x]).outputs[0], plain.predict_proba(x))
     assert list(runner.run(plain, [x]).layers) == list(steelyard.weights(plain).layers)
 
 
@@ -107,7 +108,7 @@ def test_the_activation_of_the_last_layer_is_what_makes_the_answer(data, model, 
     layers = runner.graph(model, None).layers
     assert layers[-1].settings["activation"] == word
     found = runner.run(model, [x]).outputs[0]
-    np.testing.assert_array_equal(found, getattr(model, answer)(x).reshape(len(x), -1))
+    assert_close(found, getattr(model, answer)(x).reshape(len(x), -1))
     if word == "exponential":
         np.testing.assert_allclose(found[:, 0], np.exp(x @ model.coef_ + model.intercept_))
 
@@ -117,7 +118,7 @@ def test_several_labels_have_a_unit_each(data):
     labels = np.stack([y > 4, y % 2], axis=1)
     model = quietly(MLPClassifier((5,), max_iter=3, random_state=0), x, labels)
     assert runner.graph(model, None).layers[-1].settings["activation"] == "sigmoid"
-    np.testing.assert_array_equal(runner.run(model, [x]).outputs[0], model.predict_proba(x))
+    assert_close(runner.run(model, [x]).outputs[0], model.predict_proba(x))
 
 
 def test_running_changes_nothing_and_what_is_no_net_is_refused(data):

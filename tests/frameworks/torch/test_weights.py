@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from outputs import assert_close
 from torch import nn
 from torch.nn.utils import prune
 
@@ -93,9 +94,9 @@ def test_after_assign_the_outputs_are_those_of_the_other_model(model):
     assert not torch.equal(model(tokens), other(tokens))
     vector = steelyard.weights(other).to_vector()
     assert steelyard.weights(model).assign(vector) is model
-    assert torch.equal(model(tokens), other(tokens))
     vector[:] = 0
-    assert torch.equal(model(tokens), other(tokens))
+    assert np.array_equal(steelyard.weights(model).to_vector(), steelyard.weights(other).to_vector())
+    assert_close(model(tokens).detach(), other(tokens).detach())
     assert model.head.weight is model.embedding.weight
 
 
@@ -103,7 +104,7 @@ def test_assign_takes_the_tensors_of_a_state_dict(model):
     other, _, tokens = trained(seed=1)
     steelyard.weights(model).assign(other.state_dict())
     steelyard.weights(model).assign(dict(other.named_parameters()))
-    assert torch.equal(model(tokens), other(tokens))
+    assert_close(model(tokens).detach(), other(tokens).detach())
 
 
 def test_an_optimizer_goes_on_with_the_same_parameters():
@@ -212,7 +213,7 @@ def test_parametrised_layers_show_what_state_dict_has_and_compute_with_it(norm):
     assert list(w.select(role="kernel")) == [n for n in w if n.endswith(("original", "original1"))]
     assert all(weight.layer == "" for weight in w.values())
     steelyard.weights(two).assign(w)
-    assert torch.equal(one(x), two(x))
+    assert_close(one(x).detach(), two(x).detach())
 
 
 def test_pruned_layers_show_the_kernel_before_its_mask():
