@@ -148,3 +148,9 @@ def test_every_error_is_named_in_the_tree_of_the_docstring():
     for name, thing in vars(errors).items():
         if isinstance(thing, type) and issubclass(thing, Exception):
             assert name in errors.__doc__
+
+
+def test_one_module_alone_knows_where_files_are_that_are_not_part_of_the_project():
+    tests = Path(__file__).parent
+    others = {path.relative_to(tests).as_posix() for path in tests.rglob("*.py") if "STEELYARD_SHARED" in path.read_text()}
+    assert others == {"carried.py", "conftest.py"}

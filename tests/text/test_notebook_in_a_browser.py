@@ -66,9 +66,9 @@ def notebook(tmp_path_factory):
 def browser():
     from playwright.sync_api import sync_playwright
 
-    chromium = which("chromium")
+    chromium = os.environ.get("CHROMIUM") or which("chromium")
     if chromium is None:
-        pytest.fail("Chromium is missing; install it")
+        pytest.fail("Chromium is missing: install it, or set CHROMIUM to where it is")
     with sync_playwright() as started:
         made = started.chromium.launch(executable_path=chromium, args=QUIET)
         yield made
