@@ -453,4 +453,6 @@ def test_whole_nets_that_were_trained_are_told_and_run_as_torch_runs_them(net):
         expected = double(torch.from_numpy(x).double())
     ran = graphs.run(model, [x])
     assert_close(ran.outputs[0], expected[0] if isinstance(expected, tuple) else expected)
-    assert {name: array.shape[1:] for name, array in ran.layers.items()} == {layer.name: layer.output_shape for layer in found.layers}
+    assert {name: array.shape[1:] for name, array in ran.layers.items()} == {
+        layer.name: layer.output_shape for layer in found.layers
+    }
