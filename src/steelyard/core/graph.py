@@ -78,11 +78,11 @@ class Graph:
     `is_execution_order` tells that `layers` stand in the order in which they run (taken from a graph or from one run); else the
     order is that of definition and proves nothing. A layer that runs twice is listed once, where it runs first.
     `channels` is "first" or "last" for what lies on the axes of an image or a sequence of a convolution, blank where
-    it does not matter. `inputs` are the shapes of the net's inputs where they are known. `is_sequential` tells that the
+    it does not matter. `input_shapes` are those of the net's inputs where they are known. `is_sequential` tells that the
     net is its layers and nothing else: each runs once, fed by the one before alone.
     """
 
-    __slots__ = ("channels", "inputs", "is_execution_order", "is_sequential", "layers")
+    __slots__ = ("channels", "input_shapes", "is_execution_order", "is_sequential", "layers")
 
     def __init__(
         self,
@@ -90,13 +90,13 @@ class Graph:
         *,
         is_execution_order: bool = False,
         channels: str = "",
-        inputs: tuple[Shape, ...] | None = None,
+        input_shapes: tuple[Shape, ...] | None = None,
         is_sequential: bool = False,
     ) -> None:
         self.layers = list(layers)
         self.is_execution_order = is_execution_order
         self.channels = channels
-        self.inputs = inputs
+        self.input_shapes = input_shapes
         self.is_sequential = is_sequential
 
     def __repr__(self) -> str:

@@ -49,8 +49,8 @@ def _listed(found: Any) -> list[Array]:
 def _random(source: Net, target: Net) -> tuple[list[Array], list[Array]]:
     """Make inputs in the layout of the net that tells their shape, and turn them for the other."""
     for net, other in ((source, target), (target, source)):
-        shapes = net.graph.inputs if net.graph else None
-        shapes = shapes or (_guessed(net) if other.graph is None or not other.graph.inputs else None)
+        shapes = net.graph.input_shapes if net.graph else None
+        shapes = shapes or (_guessed(net) if other.graph is None or not other.graph.input_shapes else None)
         if shapes:
             made = [_array(net, shape, nth) for nth, shape in enumerate(shapes)]
             turned = [_turned(each, net, other, nth) for nth, each in enumerate(made)]
@@ -93,7 +93,7 @@ def _turned(array: Array, net: Net, other: Net, nth: int) -> Array:
     if array.ndim < 3 or not net.channels or not other.channels or net.channels == other.channels:
         return array
     moved = to_channels(array, other.channels)
-    shapes = other.graph.inputs if other.graph else None
+    shapes = other.graph.input_shapes if other.graph else None
     if shapes and nth < len(shapes):
         fits, turned = _fits(array, shapes[nth]), _fits(moved, shapes[nth])
         if fits != turned:

@@ -124,7 +124,7 @@ def _unusual(word: str, name: str, value: Any) -> bool:
 
 
 def _input_shape(net: Net, layers: Sequence[Dense]) -> tuple[int | None, ...]:
-    inputs = net.graph.inputs if net.graph else None
+    inputs = net.graph.input_shapes if net.graph else None
     return inputs[0] if inputs and len(inputs) == 1 else (layers[0].kernel.shape[1],)
 
 

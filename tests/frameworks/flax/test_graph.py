@@ -147,7 +147,7 @@ def test_linen_layers_stand_in_the_order_in_which_they_run_and_know_what_flows_i
     module, variables, x = branched
     graph = runner.graph(module.bind(variables), [x])
     assert graph.is_execution_order
-    assert graph.inputs == ((5,),)
+    assert graph.input_shapes == ((5,),)
     assert [(layer.name, layer.kind, layer.input_shape, layer.output_shape, layer.inputs) for layer in graph.layers] == [
         ("Dense_1", "dense", (5,), (8,), ()),
         ("Dense_0", "dense", (8,), (3,), ("Dense_1",)),

@@ -162,7 +162,7 @@ def test_every_golden_layer_is_found_by_its_name_and_kind_and_shapes(cases):
     for case, model in cases:
         found = graphs.graph(model, None)
         assert found.is_execution_order
-        assert found.inputs is not None
+        assert found.input_shapes is not None
         assert {layer.kind for layer in found.layers} <= WORDS
         assert all(layer.input_shape is not None and layer.output_shape is not None for layer in found.layers), case.id
         for name, kinds in case.expected():
@@ -191,7 +191,7 @@ def test_a_graph_is_told_branch_after_branch():
     found = graphs.graph(residual(), None)
     order = ["stem", "main1", "bn1", "relu1", "main2", "bn2", "relu2", "side", "bn", "sum", "relu", "all", "head"]
     assert [name.partition("_")[0] for name in names(found)] == order
-    assert (found.is_execution_order, found.channels, found.inputs) == (True, "last", ((8, 8, 3),))
+    assert (found.is_execution_order, found.channels, found.input_shapes) == (True, "last", ((8, 8, 3),))
     assert by_name(found)["all"].input_shape == (8, 8, 4)
     assert by_name(found)["head"].settings == {"activation": "softmax"}
 
@@ -281,7 +281,7 @@ def test_a_subclassed_model_is_told_as_defined_and_in_order_after_a_run():
     ]
     assert [layer.name for layer in ran.layers if layer.settings.get("unused")] == ["spare"]
     assert (by_name(ran)["backwards/first"].input_shape, by_name(ran)["backwards/first"].output_shape) == ((5,), (3,))
-    assert ran.inputs == ((5,),)
+    assert ran.input_shapes == ((5,),)
 
 
 def test_a_run_of_a_subclassed_model_gives_the_outputs_of_all_its_layers():
@@ -355,7 +355,7 @@ def test_several_inputs_are_given_in_order_whatever_structure_a_model_has():
     x = [image(4, 3), image(4, 2)]
     outputs = [graphs.run(keras.Model(inputs, joined), x).outputs[0] for inputs in ([a, b], {"a": a, "b": b})]
     assert_close(*outputs)
-    assert graphs.graph(keras.Model([a, b], joined), x).inputs == ((3,), (2,))
+    assert graphs.graph(keras.Model([a, b], joined), x).input_shapes == ((3,), (2,))
     attention = L.MultiHeadAttention(2, 3)
     attention.build((None, 5, 6), (None, 7, 4))
     assert graphs.run(attention, [image(1, 5, 6), image(1, 7, 4)]).outputs[0].shape == (1, 5, 6)

@@ -35,7 +35,7 @@ def said(graph):
         )
         for layer in graph.layers
     ]
-    return layers, graph.is_execution_order, graph.channels, graph.inputs
+    return layers, graph.is_execution_order, graph.channels, graph.input_shapes
 
 
 def old_nets():

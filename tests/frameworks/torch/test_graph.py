@@ -144,7 +144,7 @@ def test_layers_stand_in_the_order_of_running_when_there_are_inputs():
     assert found.is_execution_order
     assert names(found) == ["conv", "norm", "slope", "head", "spare"]
     assert [layer.name for layer in found.layers if layer.settings.get("unused")] == ["spare"]
-    assert (found.channels, found.inputs) == ("first", ((2, 4, 4),))
+    assert (found.channels, found.input_shapes) == ("first", ((2, 4, 4),))
     shapes = {layer.name: (layer.input_shape, layer.output_shape) for layer in found.layers}
     assert shapes == {
         "conv": ((2, 4, 4), (3, 2, 2)),

@@ -54,7 +54,11 @@ def graph_of(config: Any, layers: Iterable[str]) -> Graph:
     Walk(reading.rows).tell(config, listed, reading.weightless)
     chain = reading.is_certain and is_chain(config)
     return Graph(
-        listed, is_execution_order=reading.is_certain, channels=reading.channels, inputs=_inputs(config), is_sequential=chain
+        listed,
+        is_execution_order=reading.is_certain,
+        channels=reading.channels,
+        input_shapes=_inputs(config),
+        is_sequential=chain,
     )
 
 

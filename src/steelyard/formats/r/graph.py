@@ -22,7 +22,7 @@ def graph_of(networks: Mapping[str, Mapping[str, Any]], weights: Iterable[Weight
     layers = [layer for prefix, facts in networks.items() for layer in _chain(prefix, facts, listed)]
     inputs = [facts["units"][0] for facts in networks.values() if facts.get("units")]
     fed = ((_fed(next(iter(networks.values())), inputs[0]),),) if len(inputs) == 1 else None
-    return Graph(layers, is_execution_order=True, inputs=fed, is_sequential=_is_chain(networks, layers))
+    return Graph(layers, is_execution_order=True, input_shapes=fed, is_sequential=_is_chain(networks, layers))
 
 
 def _is_chain(networks: Mapping[str, Mapping[str, Any]], layers: list[Layer]) -> bool:

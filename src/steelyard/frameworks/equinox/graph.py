@@ -40,10 +40,12 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     calls = _trace(model, inputs, names)
     shapes = tuple(tuple(x.shape[1:]) for x in inputs)
     if certain:
-        return Graph([with_shapes(layer, calls) for layer in defined], is_execution_order=True, channels="first", inputs=shapes)
+        return Graph(
+            [with_shapes(layer, calls) for layer in defined], is_execution_order=True, channels="first", input_shapes=shapes
+        )
     unseen = set(names) - covered(calls.layers.values(), names, WHOLE)
     rest = [layer for layer in defined if layer.name not in calls.layers]
-    return Graph([*calls.layers.values(), *rest], is_execution_order=not unseen, channels="first", inputs=shapes)
+    return Graph([*calls.layers.values(), *rest], is_execution_order=not unseen, channels="first", input_shapes=shapes)
 
 
 def run(model: Any, inputs: Sequence[Array]) -> Run:

@@ -47,7 +47,7 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     unseen = names - covered(calls.layers.values(), names, WHOLE)
     rest = [layer for layer in layers_of_names(weights) if layer.name not in calls.layers]
     shapes = tuple(tuple(x.shape[1:]) for x in inputs)
-    return Graph([*calls.layers.values(), *rest], is_execution_order=not unseen, channels="last", inputs=shapes)
+    return Graph([*calls.layers.values(), *rest], is_execution_order=not unseen, channels="last", input_shapes=shapes)
 
 
 def run(model: Any, inputs: Sequence[Array]) -> Run:

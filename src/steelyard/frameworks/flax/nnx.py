@@ -35,10 +35,12 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     traced(call, (state, [jnp.asarray(x) for x in inputs]), calls)
     shapes = tuple(tuple(x.shape[1:]) for x in inputs)
     if certain:
-        return Graph([with_shapes(layer, calls) for layer in layers], is_execution_order=True, channels="last", inputs=shapes)
+        return Graph(
+            [with_shapes(layer, calls) for layer in layers], is_execution_order=True, channels="last", input_shapes=shapes
+        )
     unseen = set(names) - covered(calls.layers.values(), names, WHOLE)
     rest = [layer for layer in layers if layer.name not in calls.layers]
-    return Graph([*calls.layers.values(), *rest], is_execution_order=not unseen, channels="last", inputs=shapes)
+    return Graph([*calls.layers.values(), *rest], is_execution_order=not unseen, channels="last", input_shapes=shapes)
 
 
 def run(model: Any, inputs: Sequence[Array]) -> Run:

@@ -73,7 +73,9 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     channels = next((place.channels for place in places if place.channels), "")
     executed = certain or inputs is not None
     chain = certain and is_chain_model(model)
-    return Graph([p.layer for p in places], is_execution_order=executed, channels=channels, inputs=shapes, is_sequential=chain)
+    return Graph(
+        [p.layer for p in places], is_execution_order=executed, channels=channels, input_shapes=shapes, is_sequential=chain
+    )
 
 
 def run(model: Any, inputs: Sequence[Array]) -> Run:

@@ -40,10 +40,10 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     prefix, estimator = _net(model)
     if isinstance(estimator, (MLPClassifier, MLPRegressor)):
         layers = _perceptron(prefix, estimator)
-        return Graph(layers, is_execution_order=True, inputs=((estimator.n_features_in_,),), is_sequential=_is_alone(model))
+        return Graph(layers, is_execution_order=True, input_shapes=((estimator.n_features_in_,),), is_sequential=_is_alone(model))
     width, units = _widths(estimator)
     layer = Layer(prefix, "dense", type(estimator).__name__, {"activation": _output(estimator)}, (width,), (units,))
-    return Graph([layer], is_execution_order=True, inputs=((width,),), is_sequential=_is_alone(model))
+    return Graph([layer], is_execution_order=True, input_shapes=((width,),), is_sequential=_is_alone(model))
 
 
 def run(model: Any, inputs: Sequence[Array]) -> Run:

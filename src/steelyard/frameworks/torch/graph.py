@@ -56,7 +56,7 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     layers = _in_order(layers, parts, calls)
     _tell_flow(layers, parts, flow)
     shapes = tuple(_without_batch(tensor, parts.get(prefix)) for tensor in given)
-    return Graph(layers, is_execution_order=True, channels=channels, inputs=shapes)
+    return Graph(layers, is_execution_order=True, channels=channels, input_shapes=shapes)
 
 
 def run(model: Any, inputs: Sequence[Array]) -> Run:
