@@ -8,7 +8,7 @@ import time
 import numpy as np
 from timing import best, ready, report
 
-from steelyard.transfers.transfer import plan, transfer
+from steelyard.transfers.transfer import plan_transfer, transfer
 
 WIDTHS = (5000, 5001, 5002, 5003)
 """Widths of the kernels, all different, so that each has one partner."""
@@ -48,7 +48,7 @@ def many():
     source = {f"blocks.{n}.fc.{leaf}": np.zeros(shape, np.float32) for n in range(5000) for leaf, shape in _LEAVES}
     target = {name: array.copy() for name, array in source.items()}
     start = time.perf_counter()
-    made = plan(source, into=target)
+    made = plan_transfer(source, into=target)
     report("pairing 10,000 weights", time.perf_counter() - start, 1.0, "s", least=False)
     assert len(made.pairs) == 5000
 

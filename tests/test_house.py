@@ -46,7 +46,7 @@ def test_importing_steelyard_imports_no_framework_and_no_numpy():
 
 
 def test_importing_steelyard_does_not_import_what_moves_weights_between_nets():
-    script = "import steelyard, sys; print(any(name.startswith('steelyard.transfers') for name in sys.modules)); steelyard.transfer; steelyard.plan; steelyard.build; print('steelyard.transfers' in sys.modules)"
+    script = "import steelyard, sys; print(any(name.startswith('steelyard.transfers') for name in sys.modules)); steelyard.transfer; steelyard.plan_transfer; steelyard.build; print('steelyard.transfers' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout == "False\nTrue\n"
     assert set(steelyard.__all__) <= set(dir(steelyard))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from steelyard.measures.patch import apply, patch
     from steelyard.measures.spectra import spectra
     from steelyard.transfers.build import build
-    from steelyard.transfers.transfer import plan, transfer
+    from steelyard.transfers.transfer import plan_transfer, transfer
 
 __version__ = "0.1.0"
 
@@ -35,7 +35,7 @@ __all__ = [
     "digest",
     "errors",
     "patch",
-    "plan",
+    "plan_transfer",
     "plot",
     "report",
     "save",
@@ -51,7 +51,7 @@ _LATER = {
     "compare": "measures.lineage",
     "diff": "measures.diff",
     "patch": "measures.patch",
-    "plan": "transfers.transfer",
+    "plan_transfer": "transfers.transfer",
     "report": "inspector.report",
     "spectra": "measures.spectra",
     "transfer": "transfers.transfer",

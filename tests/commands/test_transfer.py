@@ -79,7 +79,7 @@ def test_the_written_keras_file_gives_the_outputs_of_the_torch_net(net, files, t
     assert np.abs(np.asarray(loaded(X, training=False)) - outputs(net, X)).max() < 1e-5
     assert np.abs(np.asarray(twin()(X, training=False)) - outputs(net, X)).max() > 1e-2
     lines = printed.splitlines()
-    assert lines[0] == f"{tmp_path}/out.keras: 8 weights from {files[0]}, 2 of them turned"
+    assert lines[0] == f"{tmp_path}/out.keras: 8 weights from {files[0]}, 2 of them in another layout"
     assert lines[-1] == f"not proven: {files[0]} and {files[1]} cannot be run, so the outputs were not compared"
 
 
@@ -136,7 +136,7 @@ def as_onnx(net, path):
 def test_the_plan_is_printed_and_nothing_is_written(files, tmp_path, capsys):
     before = sorted(path.name for path in tmp_path.iterdir())
     lines = said(capsys, files[0], "--into", files[1], "--plan").splitlines()
-    assert lines[0].split() == ["from", "to", "turn", "note"]
+    assert lines[0].split() == ["from", "to", "layout", "note"]
     assert any(line.startswith("4.weight") and "head/kernel" in line and "4 channels" in line for line in lines)
     document = json.loads(said(capsys, files[0], "--into", files[1], "--plan", "--json"))
     assert document["pairs"]["0"].endswith("conv")
@@ -182,8 +182,8 @@ def test_only_and_skip_leave_the_rest_as_it_was_and_say_so(files, tmp_path, caps
     after = steelyard.weights(tmp_path / "out.keras").arrays()
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
     assert {name.rpartition("/")[0].rpartition("/")[2] for name in changed} == {"conv", "norm"}
-    assert "untouched: twin/head/kernel, twin/head/bias" in printed
-    assert "left out: 4.weight, 4.bias" in printed
+    assert "unchanged: twin/head/kernel, twin/head/bias" in printed
+    assert "unused: 4.weight, 4.bias" in printed
 
 
 def test_shapes_differ_only_where_resize_allows_it(tmp_path, capsys):

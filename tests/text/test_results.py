@@ -53,7 +53,7 @@ RESULTS = {
     "good check": lambda: steelyard.check(A),
     "digest": lambda: steelyard.digest(A, "sha256"),
     "lineage": lambda: steelyard.compare({"a": A, "b": A, "c": B}),
-    "plan": lambda: steelyard.plan(net(), into=net()),
+    "plan": lambda: steelyard.plan_transfer(net(), into=net()),
     "transfer": transferred,
     "refuted": lambda: Proof(max_abs=0.5, max_rel=0.25, layers=[LayerError("a", "b", 0.25)], tolerance=1e-5),
     "not proven": lambda: Proof("no probe was given"),
@@ -68,7 +68,7 @@ def words(text):
 def test_every_word_and_number_of_the_terminal_is_in_the_notebook(name):
     result = RESULTS[name]()
     read = Page(result._repr_html_())
-    empty = {"turn"}  # the head of a column that a notebook leaves out where it is empty
+    empty = {"layout"}  # the head of a column that a notebook leaves out where it is empty
     assert words(repr(result)) - words(" ".join(read.pieces)) - empty == set()
 
 

@@ -109,8 +109,8 @@ def test_a_model_of_nnet_predicts_in_another_framework_what_it_predicted_in_r(na
     probe = x[:5] if target == "torch" else {"source": [x[:5]], "into": [x[:5]]}
     made = transfer(NNET / f"{name}.rds", into=model, probe=probe)
     assert "cannot be run, so the outputs were not compared" in repr(made.proof)
-    assert not made.plan.left
-    assert not made.plan.untouched
+    assert not made.plan.unused
+    assert not made.plan.unchanged
     assert np.abs(predict(x) - wanted.reshape(len(x), -1)).max() < 1e-6 * max(1.0, np.abs(wanted).max())
 
 
@@ -160,7 +160,7 @@ def listed(name):
 def test_the_first_net_of_mtcnn_goes_from_a_pytorch_file_into_keras():
     model = mtcnn("pnet")
     made = transfer(corpus("facenet-pnet"), into=model)
-    assert not made.plan.untouched
+    assert not made.plan.unchanged
     for found, known in zip(model.get_weights(), listed("pnet"), strict=True):
         assert np.array_equal(found, known)
 
@@ -185,9 +185,9 @@ def test_the_other_nets_of_mtcnn_swap_the_sides_of_the_image_before_it_is_flatte
     theirs = next(layer.name for layer in model.layers if layer.__class__.__name__ == "Dense")
     made = transfer(corpus(f"facenet-{name}"), into=model, skip=[first, theirs])
     known = dict(zip([weight.path for weight in model.weights], listed(name), strict=True))
-    assert sorted(made.plan.untouched) == sorted(weight.path for weight in model.get_layer(theirs).weights)
+    assert sorted(made.plan.unchanged) == sorted(weight.path for weight in model.get_layer(theirs).weights)
     for weight in model.weights:
-        assert weight.path in made.plan.untouched or np.array_equal(np.asarray(weight), known[weight.path])
+        assert weight.path in made.plan.unchanged or np.array_equal(np.asarray(weight), known[weight.path])
 
 
 SILERO = ["silero-onnx-16k-op15", "silero-onnx-16k-sequence", "silero-onnx-openvino-16k"]

@@ -9,8 +9,9 @@ from torch import nn
 
 import steelyard
 from steelyard.errors import AmbiguityError, LossyError, ProofError, ShapeError
+from steelyard.transfers import TransferPlan
 from steelyard.transfers.rules import reversed_rule
-from steelyard.transfers.transfer import plan, transfer
+from steelyard.transfers.transfer import plan_transfer, transfer
 
 
 def layer(out, into, seed=0, **leaves):
@@ -31,7 +32,7 @@ SQUARES = {"one": layer(3, 3, 1), "two": layer(3, 3, 2)}
 
 def test_equal_layers_of_unlike_names_are_refused_with_both_sides_and_the_way_out():
     with pytest.raises(AmbiguityError, match=r"nothing tells which of one, two is which of dense0, dense1.*pairs="):
-        plan(state(**SQUARES), into=flax((3, 3), (3, 3)))
+        plan_transfer(state(**SQUARES), into=flax((3, 3), (3, 3)))
 
 
 def test_pairs_name_the_partner_of_a_layer_or_of_a_weight():
@@ -67,19 +68,19 @@ def test_a_rule_is_turned_round_where_it_can_be(rule, back):
 
 def test_names_that_are_not_there_are_named():
     with pytest.raises(ShapeError, match="'three', which is no layer and no weight of the source"):
-        plan(state(**SQUARES), into=flax((3, 3), (3, 3)), pairs={"three": "dense0"})
+        plan_transfer(state(**SQUARES), into=flax((3, 3), (3, 3)), pairs={"three": "dense0"})
     with pytest.raises(ShapeError, match="one is to become 'dense9', which the target does not have"):
-        plan(state(**SQUARES), into=flax((3, 3), (3, 3)), pairs={"one": "dense9"})
+        plan_transfer(state(**SQUARES), into=flax((3, 3), (3, 3)), pairs={"one": "dense9"})
     with pytest.raises(ShapeError, match="no regular expression"):
-        plan(state(**SQUARES), into=flax((3, 3), (3, 3)), rules={"(": "x"})
+        plan_transfer(state(**SQUARES), into=flax((3, 3), (3, 3)), rules={"(": "x"})
 
 
 def test_a_saved_plan_gives_the_same_plan_again(tmp_path):
     source, target = state(**SQUARES), flax((3, 3), (3, 3))
-    first = plan(source, into=target, pairs={"one": "dense1", "two": "dense0"})
+    first = plan_transfer(source, into=target, pairs={"one": "dense1", "two": "dense0"})
     first.save(tmp_path / "plan.json")
     assert json.loads((tmp_path / "plan.json").read_text())["pairs"] == {"one": "dense1", "two": "dense0"}
-    again = plan(source, into=target, pairs=tmp_path / "plan.json")
+    again = plan_transfer(source, into=target, **TransferPlan.load(tmp_path / "plan.json"))
     assert again.rows == [row._replace(note="given") for row in first.rows]
     assert np.array_equal(again.apply()["dense1"]["kernel"], SQUARES["one"]["weight"].T)
 
@@ -93,9 +94,9 @@ def test_a_new_head_keeps_its_weights_only_when_it_is_asked_for():
     made = transfer(source, into=target, skip=["head", "dense1"])
     assert np.array_equal(made.model["dense0"]["kernel"], source["body.weight"].T)
     assert (made.model["dense1"]["kernel"] == 5).all()
-    assert made.plan.untouched == ["dense1.kernel", "dense1.bias"]
-    assert made.plan.left == ["head.weight", "head.bias"]
-    assert "untouched: dense1.kernel, dense1.bias" in str(made)
+    assert made.plan.unchanged == ["dense1.kernel", "dense1.bias"]
+    assert made.plan.unused == ["head.weight", "head.bias"]
+    assert "unchanged: dense1.kernel, dense1.bias" in str(made)
     assert transfer(source, into=flax((3, 4), (4, 7)), only=["body", "dense0"]).plan.pairs == {"body": "dense0"}
 
 
@@ -193,12 +194,12 @@ def test_a_bias_that_means_something_is_never_dropped():
     assert transfer(rnn, into=cell).plan.pairs == {"": "cell"}
 
 
-def test_the_plan_is_a_table_of_from_to_turn_and_note():
-    made = plan(state(body=layer(4, 3)), into=flax((3, 4)))
-    assert str(made).splitlines()[0].split() == ["from", "to", "turn", "note"]
+def test_the_plan_is_a_table_of_from_to_layout_and_note():
+    made = plan_transfer(state(body=layer(4, 3)), into=flax((3, 4)))
+    assert str(made).splitlines()[0].split() == ["from", "to", "layout", "note"]
     assert made.rows[0].sources == ("body.weight",)
     assert made.rows[0].target == "dense0.kernel"
-    assert made.rows[0].turn == "out in -> in out"
+    assert made.rows[0].layout == "out in -> in out"
     assert made.to_dict()["pairs"] == {"body": "dense0"}
 
 

@@ -7,7 +7,7 @@ import pytest
 from transfers import nets
 
 from steelyard.errors import AmbiguityError, ShapeError
-from steelyard.transfers.transfer import plan, transfer
+from steelyard.transfers.transfer import plan_transfer, transfer
 
 WAYS = [pytest.param(net, *way, id=f"{net}-{way[0]}-{way[1]}") for net in nets.INPUTS for way in permutations(nets.BUILDERS, 2)]
 
@@ -20,7 +20,7 @@ def test_a_whole_net_gives_the_same_outputs_in_another_framework(net, source, ta
     found = nets.run(net, target, made.model)
     assert made.proof.proven
     assert made.proof.max_rel < 1e-6
-    assert all(name.endswith("num_batches_tracked") for name in made.plan.untouched)
+    assert all(name.endswith("num_batches_tracked") for name in made.plan.unchanged)
     assert np.abs(found - wanted).max() < 2e-5 * np.abs(wanted).max()
     assert np.abs(fresh - wanted).max() > 0.1 * np.abs(wanted).max()
 
@@ -45,7 +45,7 @@ def test_an_image_whose_channels_are_moved_to_the_front_before_it_is_flattened_n
     source, target = flattening((3, 1, 2)), flattened_in_torch()
     made = transfer(source, into=target, probe="random")
     assert made.proof.max_rel < 1e-6
-    assert not any("channels" in row.turn for row in made.plan.rows)
+    assert not any("channels" in row.layout for row in made.plan.rows)
 
 
 def test_an_image_whose_sides_are_swapped_before_it_is_flattened_is_refused_not_guessed():
@@ -60,7 +60,7 @@ def test_two_nets_that_move_an_image_alike_need_no_other_order():
 
 def test_a_norm_behind_a_flattened_image_is_reordered_and_one_behind_a_layer_that_is_left_out_is_not():
     source, target = flattened_in_torch(norm=True), flattening(norm=True)
-    turned = {row.target.rpartition("/")[2] for row in transfer(source, into=target).plan.rows if "channels" in row.turn}
+    turned = {row.target.rpartition("/")[2] for row in transfer(source, into=target).plan.rows if "channels" in row.layout}
     assert turned == {"kernel", "gamma", "beta", "moving_mean", "moving_variance"}
 
     from keras import Input, Sequential, layers
@@ -69,7 +69,7 @@ def test_a_norm_behind_a_flattened_image_is_reordered_and_one_behind_a_layer_tha
     source = nn.Sequential(nn.Conv2d(2, 3, 2), nn.Flatten(), nn.Linear(36, 6), nn.LayerNorm(6), nn.Linear(6, 2))
     kept = [layers.Conv2D(3, 2), layers.Flatten(), layers.Dense(6, name="left"), layers.LayerNormalization(), layers.Dense(2)]
     made = transfer(source, into=Sequential([Input((5, 4, 2)), *kept]), skip=["2", "*left"])
-    assert not any("channels" in row.turn for row in made.plan.rows)
+    assert not any("channels" in row.layout for row in made.plan.rows)
 
 
 def with_places(framework, name="places", shape=(1, 6, 8)):
@@ -104,7 +104,7 @@ def test_a_weight_of_no_layer_goes_where_one_has_its_name_and_its_shape(way):
     source, target = map(with_places, way)
     made = transfer(source, into=target, probe=nets.RNG.standard_normal((2, 6, 8)).astype("float32"))
     assert made.proof.max_rel < 1e-6
-    assert not made.plan.untouched
+    assert not made.plan.unchanged
 
 
 def test_a_weight_of_no_layer_without_a_sure_partner_is_refused_unless_it_is_left_out():
@@ -113,7 +113,7 @@ def test_a_weight_of_no_layer_without_a_sure_partner_is_refused_unless_it_is_lef
     with pytest.raises(AmbiguityError, match="may lie turned in"):
         transfer(with_places("torch", shape=(8, 8)), into=with_places("torch", shape=(8, 8)))
     made = transfer(with_places("torch"), into=with_places("linen", "other"), skip=["places", "params/other"])
-    assert made.plan.untouched == ["params/other"]
+    assert made.plan.unchanged == ["params/other"]
 
 
 @pytest.mark.parametrize("said", [{"pairs": {"places": "params/other"}}, {"rules": {"places": "params/other"}}])
@@ -121,12 +121,12 @@ def test_a_weight_of_no_layer_goes_where_its_partner_is_named_to_be(said):
     source, target = with_places("torch"), with_places("linen", "other")
     made = transfer(source, into=target, probe=nets.RNG.standard_normal((2, 6, 8)).astype("float32"), **said)
     assert made.proof.max_rel < 1e-6
-    assert not made.plan.untouched
+    assert not made.plan.unchanged
 
 
 def test_named_partners_of_no_layer_are_saved_with_a_plan_and_used_again(tmp_path):
     source = with_places("torch", shape=(8, 8))
-    made = plan(source, into=with_places("torch", "other", shape=(8, 8)), pairs={"places": "other"})
+    made = plan_transfer(source, into=with_places("torch", "other", shape=(8, 8)), pairs={"places": "other"})
     made.save(tmp_path / "plan.json")
     again = transfer(source, into=with_places("torch", "other", shape=(8, 8)), pairs=str(tmp_path / "plan.json")).model
     np.testing.assert_array_equal(again.other.detach().numpy(), source.places.detach().numpy())

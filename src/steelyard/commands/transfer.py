@@ -9,7 +9,7 @@ from steelyard.commands import add_file, print_json
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
-    from steelyard.transfers import Plan, Proof
+    from steelyard.transfers import Proof, TransferPlan
 
 
 def run(args: argparse.Namespace) -> None:
@@ -24,11 +24,10 @@ def run(args: argparse.Namespace) -> None:
     """
     if not args.plan and args.out is None:
         raise ShapeError("say which file to write with -o, or ask for the --plan alone")
-    words = {"rules": args.rules, "pairs": args.pairs, "only": args.only, "skip": args.skip, "resize": args.resize or ""}
     if args.plan:
-        _show_plan(args, words)
+        _show_plan(args, _options(args))
     else:
-        _write(args, words)
+        _write(args, _options(args))
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,17 +36,27 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--into", metavar="FILE", required=True, help="the file of the model that gets the weights")
     parser.add_argument("-o", "--out", metavar="OUT", help="the file to write; its suffix says the format")
     parser.add_argument("--rules", metavar="FILE", help='JSON of regular expressions: {"encoder.(.*)": "enc/\\1"}')
-    parser.add_argument("--pairs", metavar="FILE", help='JSON of partners: {"fc1": "dense"}, or what Plan.save wrote')
+    parser.add_argument("--pairs", metavar="FILE", help='JSON of partners: {"fc1": "dense"}, or a saved plan')
     for name, what in (("only", "only layers that match"), ("skip", "not layers that match")):
         parser.add_argument(f"--{name}", metavar="PATTERN", action="append", default=[], help=f"{what}; may be given again")
     parser.add_argument("--resize", choices=("pad", "truncate"), help="let shapes differ: pad with zeros, or cut")
     parser.add_argument("--plan", action="store_true", help="print what would go where, and write nothing")
 
 
-def _show_plan(args: argparse.Namespace, words: dict[str, Any]) -> None:
-    from steelyard.transfers.transfer import plan
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the keyword arguments of a transfer; the patterns of the command line replace those of a saved plan."""
+    from steelyard.transfers import TransferPlan
+    from steelyard.transfers.rules import read_json
 
-    made = plan(args.file, into=args.into, **words)
+    options: dict[str, Any] = {**TransferPlan.load(args.pairs)} if args.pairs else {}
+    options |= {name: value for name in ("only", "skip", "resize") if (value := getattr(args, name))}
+    return options | ({"rules": read_json(args.rules, "rules")} if args.rules else {})
+
+
+def _show_plan(args: argparse.Namespace, words: dict[str, Any]) -> None:
+    from steelyard.transfers.transfer import plan_transfer
+
+    made = plan_transfer(args.file, into=args.into, **words)
     if args.json:
         print_json({"file": args.file, "into": args.into, **made.to_dict()})
     else:
@@ -68,13 +77,13 @@ def _write(args: argparse.Namespace, words: dict[str, Any]) -> None:
     _tell(args, out, done.plan, not_run(map(printable, (args.file, args.into))))
 
 
-def _tell(args: argparse.Namespace, out: str, plan: Plan, proof: Proof) -> None:
+def _tell(args: argparse.Namespace, out: str, plan: TransferPlan, proof: Proof) -> None:
     if args.json:
         print_json({"file": args.file, "into": args.into, "out": out, "plan": plan.to_dict(), "proof": proof.to_dict()})
         return
-    turned = sum(bool(row.turn) for row in plan.rows)
-    print(f"{printable(out)}: {len(plan.rows):,} weights from {printable(args.file)}, {turned:,} of them turned")
-    for title, names in (("untouched", plan.untouched), ("left out", plan.left)):
+    changed = sum(bool(row.layout) for row in plan.rows)
+    print(f"{printable(out)}: {len(plan.rows):,} weights from {printable(args.file)}, {changed:,} of them in another layout")
+    for title, names in (("unchanged", plan.unchanged), ("unused", plan.unused)):
         if names:
             more = f" and {len(names) - 8:,} more" if len(names) > 8 else ""
             print(f"{title}: {', '.join(map(printable, names[:8]))}{more}")

@@ -1,4 +1,4 @@
-"""The plan of a transfer as a table: from, to, turn, note."""
+"""The plan of a transfer as a table: from, to, layout, note."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from steelyard.errors import printable
 
 if TYPE_CHECKING:
-    from steelyard.transfers.plan import Plan
+    from steelyard.transfers.plan import TransferPlan
 
-HEAD = ("from", "to", "turn", "note")
+HEAD = ("from", "to", "layout", "note")
 
 
-def table(plan: Plan) -> str:
-    """Return a line for each weight of the target, then what keeps its numbers, what is left, and what differs."""
+def table(plan: TransferPlan) -> str:
+    """Return a line for each weight of the target, then the unchanged weights, the unused ones, and the differences."""
     rows = [HEAD, *plan_cells(plan)]
     widths = [max(len(row[nth]) for row in rows) for nth in range(3)]
     lines = [
@@ -23,15 +23,15 @@ def table(plan: Plan) -> str:
     return "\n".join([*lines, *plan_remarks(plan)])
 
 
-def plan_cells(plan: Plan) -> Iterator[tuple[str, str, str, str]]:
+def plan_cells(plan: TransferPlan) -> Iterator[tuple[str, str, str, str]]:
     """Yield the texts of each row."""
     for row in plan.rows:
-        yield " + ".join(map(printable, row.sources)), printable(row.target), row.turn, row.note
+        yield " + ".join(map(printable, row.sources)), printable(row.target), row.layout, row.note
 
 
-def plan_remarks(plan: Plan) -> Iterator[str]:
-    """Yield what keeps its numbers, what is left, and what differs."""
-    for title, names in (("untouched", plan.untouched), ("left out", plan.left)):
+def plan_remarks(plan: TransferPlan) -> Iterator[str]:
+    """Yield the unchanged weights, the unused ones, and the differences."""
+    for title, names in (("unchanged", plan.unchanged), ("unused", plan.unused)):
         if names:
             shown = ", ".join(map(printable, names[:8])) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
             yield f"{title}: {shown}"

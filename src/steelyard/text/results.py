@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from steelyard.measures.lineage import Lineage
     from steelyard.measures.spectra import Spectra
     from steelyard.measures.stats import Stats
-    from steelyard.transfers.plan import Plan
+    from steelyard.transfers.plan import TransferPlan
     from steelyard.transfers.proof import Proof
     from steelyard.transfers.transfer import Transfer
 
@@ -105,7 +105,7 @@ def digest_html(digest: Digest) -> str:
     return page([lines(digest_lines(digest, each=False)), foldable(f"the digests of {counted(len(rows), 'weight')}", each)])
 
 
-def plan_html(plan: Plan) -> str:
+def plan_html(plan: TransferPlan) -> str:
     """Return the table of what goes where."""
     rows = list(plan_cells(plan))
     return _cells_html(PLAN_HEAD, rows, (), counted(len(rows), "weight"), lines(plan_remarks(plan)))

@@ -1,7 +1,7 @@
 """From one model into another: which layer is which, how each is turned, and the proof that nothing went wrong."""
 
-from steelyard.transfers.plan import Plan, Row
+from steelyard.transfers.plan import PlanRow, TransferPlan
 from steelyard.transfers.proof import LayerError, Proof
 from steelyard.transfers.transfer import Transfer
 
-__all__ = ["LayerError", "Plan", "Proof", "Row", "Transfer"]
+__all__ = ["LayerError", "PlanRow", "Proof", "Transfer", "TransferPlan"]

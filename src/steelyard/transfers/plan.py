@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 from steelyard.core.readers import Live
 from steelyard.core.weight import Role, Weight
@@ -16,6 +16,7 @@ from steelyard.transfers.pairing import Choice, Pair, fitting, pair
 from steelyard.transfers.pairing.channels import refuse_unclear, turns
 from steelyard.transfers.pairing.moves import Move, described, moves, neutral
 from steelyard.transfers.pairing.unassigned import loose_pairs
+from steelyard.transfers.rules import checked_names, read_json
 
 if TYPE_CHECKING:
     import os
@@ -26,31 +27,51 @@ if TYPE_CHECKING:
     from steelyard.transfers.pairing.nets import Net
 
 
-class Row(NamedTuple):
-    """One weight of the target: the weights that it is made of, how they are turned, and what is to be said of it."""
+Resize = Literal["pad", "truncate"]
+
+
+class Settings(TypedDict):
+    """The patterns of the layers that a transfer is limited to or leaves out, and how sizes may change."""
+
+    only: list[str]
+    skip: list[str]
+    resize: Resize | None
+
+
+class Decisions(TypedDict):
+    """A saved plan: the keyword arguments of `transfer` and `plan_transfer` that give the same plan again."""
+
+    pairs: dict[str, str]
+    only: list[str]
+    skip: list[str]
+    resize: Resize | None
+
+
+class PlanRow(NamedTuple):
+    """One weight of the target: its source weights, the change of layout, and the evidence for the pairing."""
 
     sources: tuple[str, ...]
     target: str
-    turn: str
+    layout: str
     note: str
 
 
-class Plan:
-    """Which weights go where. Printed it is a table; `apply` does what it says, all or nothing.
+class TransferPlan:
+    """Which weights go where; it prints as a table, and `apply` carries it out, all or nothing.
 
-    `rows` says it weight by weight, `pairs` layer by layer: a dict of names that may be edited and given to
-    `steelyard.plan` again. `untouched` are the weights of the target that keep their numbers, `left` those of the
-    source that go nowhere, `notes` what differs in the settings of the two nets.
+    `rows` has an entry for each weight of the target, `pairs` one for each layer: a dict of names that may be edited and
+    passed to `steelyard.plan_transfer`. `unchanged` lists the weights of the target that keep their numbers, `unused`
+    those of the source that go nowhere, `notes` the settings in which the two nets differ.
     """
 
-    __slots__ = ("_leftover", "_moves", "_units", "left", "notes", "pairs", "rows", "settings", "source", "target", "untouched")
+    __slots__ = ("_leftover", "_moves", "_units", "notes", "pairs", "rows", "settings", "source", "target", "unchanged", "unused")
 
-    def __init__(self, source: Net, target: Net, pairs: list[Pair], settings: Mapping[str, Any]) -> None:
+    def __init__(self, source: Net, target: Net, pairs: list[Pair], settings: Settings) -> None:
         check_settings(pairs)
         refuse_unclear(source, target, pairs)
         self.source = source
         self.target = target
-        self.settings = dict(settings)
+        self.settings = settings
         told = (each for each in pairs if each.source.kind != "other" or each.why == "given")  # others are no layers
         self.pairs = {each.source.name: each.target.name for each in told}
         self._units = pairs
@@ -63,21 +84,21 @@ class Plan:
         self.rows = [self._row(name, reasons.get(name, "")) for name in self._moves]
         self.notes = differences(source, target, pairs)
         named = {name for each in pairs for name in each.source.weights}
-        self.left = [weight.name for weight in source.listed if _counts(weight) and weight.name not in named]
-        self.untouched = [name for name, weight in target.weights.items() if name not in self._moves and not weight.tied]
+        self.unused = [weight.name for weight in source.listed if _counts(weight) and weight.name not in named]
+        self.unchanged = [name for name, weight in target.weights.items() if name not in self._moves and not weight.tied]
 
     def _add(self, each: Pair, turned: tuple[Any, ...]) -> None:
         source, target = _reading(each)
-        made, over = moves(source, target, turned, str(self.settings.get("resize") or ""))
+        made, over = moves(source, target, turned, self.settings["resize"])
         for move in made:
             self._moves.setdefault(move.target.weight.name, []).append(move)
         slots = {id(part): slot for (slot, _), part in source.parts.items()}
         self._leftover += [(slots[id(part)], part) for part in over]
 
-    def _row(self, name: str, why: str) -> Row:
+    def _row(self, name: str, why: str) -> PlanRow:
         made = self._moves[name]
         sources = dict.fromkeys(weight.name for move in made for part in move.sources for weight in part.weights)
-        return Row(tuple(sources), name, "; ".join(dict.fromkeys(filter(None, map(described, made)))), why)
+        return PlanRow(tuple(sources), name, "; ".join(dict.fromkeys(filter(None, map(described, made)))), why)
 
     def layer_names(self) -> Iterator[tuple[str, str]]:
         """Yield the names of each pair of layers as their graphs have them."""
@@ -85,19 +106,19 @@ class Plan:
             if source.layer and target.layer:
                 yield source.layer.name, target.layer.name
 
-    def with_pairs(self, pairs: Mapping[str, str]) -> Plan:
+    def with_pairs(self, pairs: Mapping[str, str]) -> TransferPlan:
         """Return the same plan with other partners for some layers."""
         targets = {each.target.name: each.target for each in self._units}
         made = [
             Pair(each.source, targets[pairs[each.source.name]], "the outputs agree") if each.source.name in pairs else each
             for each in self._units
         ]
-        return Plan(self.source, self.target, made, self.settings)
+        return TransferPlan(self.source, self.target, made, self.settings)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain data."""
         rows = [row._asdict() for row in self.rows]
-        return {"pairs": self.pairs, "rows": rows, "untouched": self.untouched, "left": self.left, "notes": self.notes}
+        return {"pairs": self.pairs, "rows": rows, "unchanged": self.unchanged, "unused": self.unused, "notes": self.notes}
 
     def __repr__(self) -> str:
         from steelyard.text.plan import table
@@ -171,11 +192,29 @@ class Plan:
                 move.target.write(array, move.values(read))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write what was decided as JSON: the pairs of layers, what was left out, how sizes may change."""
+        """Write the decisions as JSON: the pairs of layers, the patterns of `only` and `skip`, and `resize`."""
         from steelyard.storage.atomic import replacing
 
+        decisions: Decisions = {"pairs": self.pairs, **self.settings}
         with replacing(path) as file:
-            file.write(json.dumps({"pairs": self.pairs, **self.settings}, indent=1).encode())
+            file.write(json.dumps(decisions, indent=1).encode())
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Decisions:
+        """Return the decisions that `save` wrote, as keyword arguments of `transfer` and `plan_transfer`.
+
+        A JSON object of nothing but names, ``{"fc1": "dense"}``, is read as the pairs. Raises `ShapeError` for anything else.
+        """
+        content = read_json(path, "the plan")
+        if not isinstance(content.get("pairs"), dict):
+            content = {"pairs": content}
+        resize = content.get("resize") or None
+        return {
+            "pairs": checked_names(content["pairs"], "pairs"),
+            "only": list(content.get("only") or ()),
+            "skip": list(content.get("skip") or ()),
+            "resize": resize,
+        }
 
 
 def replaced(weights: Weights, arrays: Mapping[str, Array]) -> Weights:
@@ -234,9 +273,9 @@ def make_plan(
     pairs: Mapping[str, str],
     only: Sequence[str],
     skip: Sequence[str],
-    resize: str = "",
+    resize: Resize | None = None,
     guess: bool = False,
-) -> tuple[Plan, list[Choice]]:
+) -> tuple[TransferPlan, list[Choice]]:
     """Pair two nets and return the plan, and the choices that were guessed when `guess` allows it.
 
     Raises `AmbiguityError` for layers that nothing tells apart, `ShapeError` for layers without a partner.
@@ -253,8 +292,8 @@ def make_plan(
     made += [each for choice in equal for each in choice.suggested]
     _refuse_unpaired(made, sources, targets, only)
     made += loose_pairs(source, target, pairs, lambda weight: not _named_out([weight.name], only, skip))
-    settings = {"only": list(only), "skip": list(skip), "resize": resize}
-    return Plan(source, target, made, settings), equal
+    settings: Settings = {"only": list(only), "skip": list(skip), "resize": resize}
+    return TransferPlan(source, target, made, settings), equal
 
 
 def _left_out(unit: Unit, only: Sequence[str], skip: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from steelyard.core.graph import Run
     from steelyard.core.weight import Array
     from steelyard.transfers.pairing.nets import Net
-    from steelyard.transfers.plan import Plan
+    from steelyard.transfers.plan import TransferPlan
 
 
 class LayerError(NamedTuple):
@@ -82,7 +82,7 @@ def _plain(number: float) -> float | None:
     return None if number != number else number  # noqa: PLR0124 - only NaN is not itself
 
 
-def compared(plan: Plan, before: Run, after: Run, tolerance: float) -> Proof:
+def compared(plan: TransferPlan, before: Run, after: Run, tolerance: float) -> Proof:
     """Compare what two nets gave for the same inputs."""
     mine, theirs = _outputs(before), _outputs(after)
     if len(mine) != len(theirs):
@@ -138,7 +138,7 @@ def _error(one: Array, other: Array) -> tuple[float, float]:
     return apart, apart / largest
 
 
-def _layers(plan: Plan, before: Run, after: Run) -> Iterator[LayerError]:
+def _layers(plan: TransferPlan, before: Run, after: Run) -> Iterator[LayerError]:
     names = {own: other for own, other in plan.layer_names() if own in before.layers and other in after.layers}
     for own in before.layers:
         if own in names:

@@ -14,23 +14,31 @@ if TYPE_CHECKING:
     from steelyard.transfers.layers.units import Unit
 
 Rules = Mapping[str, str]
+Names = Rules | None
+"""What `rules=` and `pairs=` take."""
 _GROUP = re.compile(r"\((?!\?)[^()]*\)")
 _REFERENCE = re.compile(r"\\(\d)")
 
 
-def read_json(found: Any, what: str) -> dict[str, Any]:
-    """Return a mapping as it is, or that of a JSON file; raises `ShapeError` for what is neither."""
-    if found is None:
+def read_json(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
+    """Return the object that a JSON file holds; raises `ShapeError` where it holds anything else or cannot be read."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except (OSError, ValueError) as error:
+        raise ShapeError(f"{what} cannot be read from {printable(path)}: {printable(error)}") from None
+    if not isinstance(content, dict):
+        raise ShapeError(f"{what} cannot be read from {printable(path)}: it holds a {type(content).__name__}, not an object")
+    return content
+
+
+def checked_names(names: Names, what: str) -> dict[str, str]:
+    """Return a mapping of names as a dict, empty for None; raises `ShapeError` for anything else."""
+    if names is None:
         return {}
-    if isinstance(found, (str, os.PathLike)):
-        try:
-            with open(found, encoding="utf-8") as file:
-                found = json.load(file)
-        except (OSError, ValueError) as error:
-            raise ShapeError(f"{what} cannot be read from {printable(found)}: {printable(error)}") from None
-    if not isinstance(found, Mapping):
-        raise ShapeError(f"{what} is a {type(found).__name__}; give a mapping of names, or a JSON file that holds one")
-    return dict(found)
+    if not isinstance(names, Mapping) or not all(isinstance(name, str) for pair in names.items() for name in pair):
+        raise ShapeError(f"{what} must be a mapping of names to names, not {printable(names, 100)}")
+    return dict(names)
 
 
 def reversed_rule(pattern: str, template: str) -> tuple[str, str] | None:

@@ -1,8 +1,8 @@
-"""`transfer` and `plan`: the weights of one net into the same architecture of another framework."""
+"""`transfer` and `plan_transfer`: the weights of one net into the same architecture of another framework."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, permutations, product
 from typing import TYPE_CHECKING, Any
 
@@ -10,19 +10,17 @@ from steelyard.errors import ProofError, ShapeError
 from steelyard.transfers.endpoints import Side
 from steelyard.transfers.pairing import fitting
 from steelyard.transfers.pairing.unassigned import loose_units
-from steelyard.transfers.plan import Plan, make_plan
+from steelyard.transfers.plan import TransferPlan, make_plan
 from steelyard.transfers.probes import inputs_of
 from steelyard.transfers.proof import Proof, compared, not_run
-from steelyard.transfers.rules import given_pairs, read_json
+from steelyard.transfers.rules import checked_names, given_pairs
 
 if TYPE_CHECKING:
-    import os
-
     from steelyard.core.weight import Array
     from steelyard.transfers.pairing import Choice
     from steelyard.transfers.pairing.nets import Net
-
-    Names = Mapping[str, str] | str | os.PathLike[str] | None
+    from steelyard.transfers.plan import Resize
+    from steelyard.transfers.rules import Names
 
 TOLERANCE = 1e-5
 """What the outputs may differ, over the largest: float32 nets of many layers stay well below it."""
@@ -35,7 +33,7 @@ class Transfer:
 
     __slots__ = ("model", "plan", "proof")
 
-    def __init__(self, model: Any, plan: Plan, proof: Proof) -> None:
+    def __init__(self, model: Any, plan: TransferPlan, proof: Proof) -> None:
         self.model = model
         self.plan = plan
         self.proof = proof
@@ -53,7 +51,7 @@ class Transfer:
         return {"plan": self.plan.to_dict(), "proof": self.proof.to_dict()}
 
 
-def plan(
+def plan_transfer(
     source: Any,
     *,
     into: Any,
@@ -61,15 +59,15 @@ def plan(
     pairs: Names = None,
     only: str | Iterable[str] = (),
     skip: str | Iterable[str] = (),
-    resize: str = "",
+    resize: Resize | None = None,
     probe: Any = None,
-) -> Plan:
+) -> TransferPlan:
     r"""Say which weights of `source` would go where in `into`, and how they would be turned; nothing is written.
 
     `source` and `into` are models, files or `Weights`. Layers are paired by kind and shape, by their place in the
     flow of data, or by equal names where nothing else is known; `probe` inputs let a model be run once to see its
     flow. `pairs` names partners, layer by layer or weight by weight; `rules` does so by regular expressions
-    (``{"encoder.(.*)": r"enc/\1"}``); both may be the path of a JSON file, also one that `Plan.save` wrote.
+    (``{"encoder.(.*)": r"enc/\1"}``). ``**TransferPlan.load(path)`` passes the decisions of a saved plan.
     `only` and `skip` are shell patterns of layers or weights. `resize` ("pad" with zeros, "truncate") allows shapes to differ.
 
     Raises `AmbiguityError` for layers that nothing tells apart, `ShapeError` for those without a partner.
@@ -78,7 +76,7 @@ def plan(
         >>> import numpy as np
         >>> torch = {"fc1.weight": np.ones((3, 2)), "fc2.weight": np.ones((1, 3))}
         >>> flax = {"a": {"kernel": np.ones((2, 3))}, "b": {"kernel": np.ones((3, 1))}}
-        >>> plan(torch, into=flax).pairs
+        >>> plan_transfer(torch, into=flax).pairs
         {'fc1': 'a', 'fc2': 'b'}
     """
     one, other = Side(source), Side(into)
@@ -96,11 +94,11 @@ def transfer(  # noqa: PLR0913 - each is a question that users have
     pairs: Names = None,
     only: str | Iterable[str] = (),
     skip: str | Iterable[str] = (),
-    resize: str = "",
+    resize: Resize | None = None,
 ) -> Transfer:
     """Put the weights of `source` into `into`, laid out as that wants them, all or nothing.
 
-    The arguments are those of `plan`. With `probe` (inputs as the source takes them, a dict of "source" and "into", or
+    The arguments are those of `plan_transfer`. With `probe` (inputs as the source takes them, a dict of "source" and "into", or
     "random") both nets are run, in float64 where the framework can, and must agree within `tolerance`, the largest
     difference over the largest output; else `ProofError` names the first layer that differs, and the target is as
     it was. Layers that only the outputs can tell apart are then tried in order. Without it, or where one side
@@ -143,18 +141,14 @@ def _planned(
     pairs: Names,
     only: str | Iterable[str],
     skip: str | Iterable[str],
-    resize: str,
+    resize: Resize | None,
     *,
     guess: bool,
-) -> tuple[Plan, list[Choice]]:
-    if resize not in ("", "pad", "truncate"):
-        raise ShapeError(f'resize is {resize!r}; it must be "pad", "truncate" or nothing')
-    saved = read_json(pairs, "pairs")
-    if isinstance(saved.get("pairs"), Mapping):  # what Plan.save wrote
-        only, skip, resize = only or saved.get("only", ()), skip or saved.get("skip", ()), resize or saved.get("resize", "")
-        saved = saved["pairs"]
+) -> tuple[TransferPlan, list[Choice]]:
+    if resize not in (None, "pad", "truncate"):
+        raise ShapeError(f'resize is {resize!r}; it must be "pad", "truncate" or None')
     everything = ([*net.units, *loose_units(net)] for net in (source, target))
-    given = given_pairs(read_json(rules, "rules"), saved, *everything)
+    given = given_pairs(checked_names(rules, "rules"), checked_names(pairs, "pairs"), *everything)
     return make_plan(
         source, target, pairs=given, only=_patterns(only), skip=_patterns(skip), resize=resize, guess=guess
     )  # fmt: skip
@@ -171,7 +165,7 @@ def _unproven(one: Side, other: Side) -> Proof:
 
 
 def _proven(
-    one: Side, other: Side, made: Plan, choices: list[Choice], inputs: tuple[list[Array], list[Array]], tolerance: float
+    one: Side, other: Side, made: TransferPlan, choices: list[Choice], inputs: tuple[list[Array], list[Array]], tolerance: float
 ) -> Transfer:
     """Write, run both nets, and take it back unless they agree."""
     before = one.run(inputs[0])
@@ -192,7 +186,7 @@ def _proven(
     raise ProofError(_refuted(made, proofs))
 
 
-def _candidates(made: Plan, choices: list[Choice]) -> Iterator[Plan]:
+def _candidates(made: TransferPlan, choices: list[Choice]) -> Iterator[TransferPlan]:
     """Yield the plan, and then those in which the layers that nothing tells apart stand in another order."""
     yield made
     orders = [list(_orders(choice)) for choice in choices]
@@ -208,7 +202,7 @@ def _orders(choice: Choice) -> Iterator[list[Any]]:
             yield pairs
 
 
-def _refuted(made: Plan, proofs: list[Proof]) -> str:
+def _refuted(made: TransferPlan, proofs: list[Proof]) -> str:
     first = proofs[0]
     if first.why:
         return f"nothing was written: {first.why}"

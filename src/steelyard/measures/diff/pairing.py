@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import AmbiguityError, ShapeError, printable
-from steelyard.transfers.rules import read_json
+from steelyard.transfers.rules import checked_names
 
 if TYPE_CHECKING:
-    import os
-
     from steelyard.core.weight import Array
     from steelyard.transfers.pairing.moves import Move
-    from steelyard.transfers.plan import Plan
+    from steelyard.transfers.plan import TransferPlan
 
-    Names = Mapping[str, str] | str | os.PathLike[str] | None
+    Names = Mapping[str, str] | None
 
 HEAD = 1 << 14
 """Entries that weights of one shape must share before all of them are compared."""
@@ -52,7 +50,7 @@ def couple(one: Weights, other: Weights, sources: tuple[Any, Any], rules: Names 
     the names fit and the axes do not, layers are paired as `transfer` does. What is left is a renamed weight where its
     type, shape and numbers are those of another one that is left.
     """
-    given = read_json(rules, "rules"), read_json(pairs, "pairs")
+    given = checked_names(rules, "rules"), checked_names(pairs, "pairs")
     named = _by_rules(one, other, *given) if any(given) else {name: name for name in one if name in other}
     why = "rule" if any(given) else "name"
     if not named or any(_turned_round(one[mine], other[theirs]) for mine, theirs in named.items()):
@@ -161,10 +159,10 @@ def _as_transferred(
     one: Weights, other: Weights, sources: tuple[Any, Any], given: tuple[Any, Any], named: Mapping[str, str]
 ) -> Coupling:
     """Pair layers as `transfer` does; where that is not possible, say why and pair by name."""
-    from steelyard.transfers.transfer import plan
+    from steelyard.transfers.transfer import plan_transfer
 
     try:
-        made = plan(sources[0], into=sources[1], rules=given[0] or None, pairs=given[1] or None)
+        made = plan_transfer(sources[0], into=sources[1], rules=given[0] or None, pairs=given[1] or None)
     except (AmbiguityError, ShapeError) as error:
         if any(given):
             raise
@@ -175,14 +173,14 @@ def _as_transferred(
     for weight in other.values():
         if weight.name in rows:
             row = rows[weight.name]
-            couples.append(Couple(_turned(made, weight, row.sources), weight, "layer", row.turn))
+            couples.append(Couple(_turned(made, weight, row.sources), weight, "layer", row.layout))
         elif not weight.tied and weight.role is not Role.COUNT:
             couples.append(Couple(None, weight))
     couples += [Couple(w, None) for w in one.values() if w.name not in used and not w.tied and w.role is not Role.COUNT]
     return Coupling(couples, ["layers were paired as transfer does", *made.notes])
 
 
-def _turned(made: Plan, target: Weight, names: tuple[str, ...]) -> Weight:
+def _turned(made: TransferPlan, target: Weight, names: tuple[str, ...]) -> Weight:
     """Return what the source has for a weight of the target, laid out as that is, in the source's own type.
 
     It is made when it is read, and kept until another one is: as much memory as the largest weight takes.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from steelyard.core.axes import Part
 from steelyard.errors import ShapeError, printable
@@ -46,7 +46,7 @@ class Move(NamedTuple):
     sources: tuple[Part | Computed, ...]
     fill: float = 0.0
     turns: tuple[Turn, ...] = ()
-    resize: str = ""
+    resize: Literal["pad", "truncate"] | None = None
     then: Callable[[Array], Array] | None = None
 
     def values(self, arrays: Arrays) -> Array:
@@ -67,7 +67,9 @@ class Move(NamedTuple):
         return first.reshape(self.target.shape)
 
 
-def moves(source: Unit, target: Unit, turns: tuple[Turn, ...] = (), resize: str = "") -> tuple[list[Move], list[Part]]:
+def moves(
+    source: Unit, target: Unit, turns: tuple[Turn, ...] = (), resize: Literal["pad", "truncate"] | None = None
+) -> tuple[list[Move], list[Part]]:
     """Return how each part of the target is made, and the parts of the source for which it has no place.
 
     Two biases of a recurrent layer become one where the target has one: the function is the same. What is left over
