@@ -221,8 +221,8 @@ def test_a_damaged_tensor_is_listed_and_refused_and_the_other_one_read(tmp_path,
     np.testing.assert_array_equal(found["b"].numpy(), FLOATS[0])
 
 
-@pytest.mark.parametrize(("offset", "what"), [(32, "b lies over a"), (FLOATS.nbytes + 16, "multiple of 32")])
-def test_a_tensor_that_lies_over_another_or_between_the_lines_is_refused(tmp_path, offset, what):
+@pytest.mark.parametrize(("offset", "what"), [(32, "b overlaps a"), (FLOATS.nbytes + 16, "multiple of 32")])
+def test_a_tensor_that_overlaps_another_or_is_not_aligned_is_refused(tmp_path, offset, what):
     at = raw(3, [(b"a", FLOATS), (b"b", FLOATS[0])]).index(struct.pack("<Q", FLOATS.nbytes))
     found = steelyard.weights(edited(tmp_path, put(at, "<Q", offset)))
     with pytest.raises(FormatError, match=what):
@@ -230,12 +230,12 @@ def test_a_tensor_that_lies_over_another_or_between_the_lines_is_refused(tmp_pat
     np.testing.assert_array_equal(found["a"].numpy(), FLOATS)
 
 
-def test_rows_that_are_no_whole_blocks_are_refused(tmp_path):
+def test_rows_that_are_not_whole_blocks_are_refused(tmp_path):
     path = written(tmp_path / "a.gguf", [("w", np.zeros((1, 34), np.uint8), gguf.GGMLQuantizationType.Q8_0)])
     data = path.read_bytes()
     at = data.index(struct.pack("<QQ", 32, 1))
     path.write_bytes(data[:at] + struct.pack("<QQ", 1, 32) + data[at + 16 :])
-    with pytest.raises(FormatError, match="no whole blocks of 32"):
+    with pytest.raises(FormatError, match="not whole blocks of 32"):
         steelyard.weights(path)["w"].numpy()
 
 
@@ -243,3 +243,78 @@ def test_a_file_is_recognised_by_its_magic(tmp_path):
     path = written(tmp_path / "a.bin", [("w", FLOATS, None)])
     assert gguf_format.sniff(open_path(path))
     assert list(steelyard.weights(path)) == ["w"]
+
+
+def pair(key, kind, value, width="Q"):
+    """A metadata pair by hand."""
+    return struct.pack(f"<{width}", len(key)) + key + struct.pack("<I", kind) + value
+
+
+def test_the_alignment_of_a_file_places_its_tensors_and_is_not_carried_into_a_copy(tmp_path):
+    tensors = [("w", FLOATS[0, :3], None), ("v", FLOATS, None)]
+    writer = gguf.GGUFWriter(tmp_path / "a.gguf", "llama")
+    writer.add_custom_alignment(256)
+    for name, array, _ in tensors:
+        writer.add_tensor(name, array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    found = steelyard.weights(tmp_path / "a.gguf")
+    steelyard.save(found, tmp_path / "b.gguf")
+    for read in (found, steelyard.weights(tmp_path / "b.gguf")):
+        np.testing.assert_array_equal(read["w"].numpy(), FLOATS[0, :3])
+        np.testing.assert_array_equal(read["v"].numpy(), FLOATS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "what"),
+    [(4, struct.pack("<I", 48), "48, which is not a power of two"), (10, struct.pack("<Q", 64), "type uint64, not uint32")],
+)
+def test_an_alignment_that_is_not_a_power_of_two_in_32_bits_is_refused(tmp_path, kind, value, what):
+    (tmp_path / "a.gguf").write_bytes(raw(3, [(b"a", FLOATS)], pair(b"general.alignment", kind, value), 1))
+    with pytest.raises(FormatError, match=what):
+        steelyard.weights(tmp_path / "a.gguf")
+
+
+@pytest.mark.parametrize(("version", "width"), [(1, "I"), (3, "Q")])
+def test_the_texts_of_an_array_are_skipped_by_their_lengths_and_must_end_in_the_file(tmp_path, version, width):
+    words = b"".join(struct.pack(f"<{width}", len(word)) + word for word in (b"one", b"", b"three"))
+    array = struct.pack(f"<I{width}", 8, 3) + words
+    path = tmp_path / "a.gguf"
+    path.write_bytes(raw(version, [(b"a", FLOATS)], pair(b"list", 9, array, width), 1))
+    found = steelyard.weights(path)
+    assert found.meta["metadata"] == {"list": "string[3]"}
+    np.testing.assert_array_equal(found["a"].numpy(), FLOATS)
+    cut = struct.pack(f"<I{width}", 8, 1) + struct.pack(f"<{width}", 20) + b"only ten.."
+    path.write_bytes(raw(version, [], pair(b"list", 9, cut, width), 1).rstrip(b"\0"))
+    with pytest.raises(FormatError, match=r"past the end of the file \(partial download\?\)"):
+        steelyard.weights(path)
+
+
+def test_arrays_of_at_most_16_numbers_are_listed_in_full(tmp_path):
+    metadata = [("array", "short", list(range(16))), ("array", "long", list(range(17)))]
+    found = steelyard.weights(written(tmp_path / "a.gguf", [("w", FLOATS, None)], metadata)).meta["metadata"]
+    assert (found["short"], found["long"]) == (list(range(16)), "int32[17]")
+
+
+def test_a_tensor_inside_another_does_not_hide_a_later_overlap(tmp_path):
+    tensors = [(b"long", FLOATS), (b"inside", FLOATS[0, :8]), (b"late", FLOATS[0, :8])]
+    data = bytearray(raw(3, tensors))
+    for name, offset in ((b"inside", 32), (b"late", 512)):
+        at = data.index(name) + len(name) + 4 + 8 + 4
+        data[at : at + 8] = struct.pack("<Q", offset)
+    (tmp_path / "a.gguf").write_bytes(data)
+    found = steelyard.weights(tmp_path / "a.gguf")
+    np.testing.assert_array_equal(found["long"].numpy(), FLOATS)
+    for name in ("inside", "late"):
+        with pytest.raises(FormatError, match=f"{name} overlaps long"):
+            found[name].numpy()
+
+
+def test_quantised_blocks_of_a_big_endian_file_are_refused(tmp_path):
+    data = RNG.integers(0, 256, (1, 34), dtype=np.uint8)
+    tensors = [("w", data, gguf.GGMLQuantizationType.Q8_0)]
+    found = steelyard.weights(written(tmp_path / "a.gguf", tensors, endianess=gguf.GGUFEndian.BIG))
+    with pytest.raises(FormatError, match="quantised and big-endian"):
+        found["w"].numpy()

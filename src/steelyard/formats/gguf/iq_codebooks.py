@@ -1,8 +1,8 @@
-"""The lattices of GGML's IQ quantisations: the few points, of all that there are, which an index may name.
+"""The codebooks of GGML's IQ quantisations: the few points, out of all possible ones, that an index can name.
 
-A point has as many coordinates as a group has numbers, and each coordinate takes one of a few levels. Which points
-belong to a lattice is kept as one bit a point, in the order of the number that its coordinates spell, the first
-one the lowest digit; an index counts the bits that are set.
+A point has as many coordinates as a group has numbers, and each coordinate takes one of a few levels. A bitmap over all
+points marks those of the codebook: the coordinates of a point, as digits with the lowest first, spell its bit, and an
+index counts the bits that are set.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
-LATTICES: dict[str, tuple[tuple[int, ...], int, str]] = {
+CODEBOOKS: dict[str, tuple[tuple[int, ...], int, str]] = {
     "IQ2_XXS": (
         (8, 25, 43),
         8,
@@ -79,19 +79,19 @@ LATTICES: dict[str, tuple[tuple[int, ...], int, str]] = {
         ),
     ),
 }
-"""The levels of a coordinate, the number of coordinates, and the bits, deflated and in base 85."""
+"""The levels of a coordinate, the coordinates of a point, and the bitmap, deflated and in base 85."""
 
 
 @cache
-def lattice(name: str) -> Array:
-    """Return the points of a lattice, one a row.
+def codebook(name: str) -> Array:
+    """Return the points of a codebook, one a row.
 
-    >>> lattice("IQ3_XXS").shape
+    >>> codebook("IQ3_XXS").shape
     (256, 4)
     """
     import numpy as np
 
-    levels, width, text = LATTICES[name]
+    levels, width, text = CODEBOOKS[name]
     bits = np.unpackbits(np.frombuffer(zlib.decompress(base64.b85decode(text)), np.uint8))
     spelled = np.flatnonzero(bits)
     digits = spelled[:, None] // len(levels) ** np.arange(width) % len(levels)
