@@ -79,7 +79,7 @@ def changed(find, replace, count=1, content=None):
 BROKEN = {
     "bytes behind the end": (bytes(archive()) + b"tail", "follow the end"),
     "a cut archive": (bytes(archive())[:-30], "no end record|cut"),
-    "two members of one name": (changed(b"b", b"a", 9), "twice|contradicts"),
+    "two members of one name": (changed(b"b", b"a", 9), "duplicate|contradicts"),
     "a local name that differs": (changed(b"a", b"c"), "contradicts"),
     "an encrypted member": (changed(b"PK\1\2\x14\x03\x14\0\0\0", b"PK\1\2\x14\x03\x14\0\1\0"), "encrypted"),
     "an unknown method": (changed(b"PK\1\2\x14\x03\x14\0\0\0\0\0", b"PK\1\2\x14\x03\x14\0\0\0\x63\0"), "method 99|two sizes"),
@@ -127,3 +127,74 @@ def test_a_sniff_never_raises():
 def test_ten_thousand_members_are_listed():
     data = archive(content={f"a/{i}": b"" for i in range(10_000)})
     assert list(directory(from_bytes(bytes(data), "x"))) == [f"a/{i}" for i in range(10_000)]
+
+
+def longer(name, more):
+    """An archive whose member of three bytes claims some more, in both headers, and has no checksum."""
+    data = archive(content={"a": b"one", "b": b"two"})
+    with zipfile.ZipFile(io.BytesIO(data)) as made:
+        at = made.getinfo(name).header_offset
+    entry = data.index(b"PK\1\2") if name == "a" else data.rindex(b"PK\1\2")
+    for sizes in (at + 14, entry + 16):
+        data[sizes : sizes + 12] = struct.pack("<3L", 0, 3 + more, 3 + more)
+    return data
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+@pytest.mark.parametrize("more", [1, 34])
+def test_a_member_that_reaches_into_the_next_one_or_into_the_directory_is_refused(name, more):
+    assert read(longer(name, 0)) == {"a": b"one", "b": b"two"}
+    with pytest.raises(FormatError, match=f"member {name} overlaps the next one or the directory"):
+        read(longer(name, more))
+
+
+def with_64_bit_end(count=2, disks=0, shift=0, full=True):
+    """An archive with the end records of one that has 64-bit sizes."""
+    data = bytes(archive(content={"a": b"one", "b": b"two"}))
+    end = data.rindex(b"PK\5\6")
+    size, start = struct.unpack("<2L", data[end + 12 : end + 20])
+    record = b"PK\6\6" + struct.pack("<Q2H2L4Q", 44, 45, 45, disks, 0, count, count, size, start + shift)
+    locator = b"PK\6\7" + struct.pack("<LQL", 0, end, 1)
+    short = struct.pack("<2H2L", 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF) if full else data[end + 8 : end + 20]
+    return data[:end] + record + locator + data[end : end + 8] + short + data[end + 20 :]
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_the_64_bit_end_record_is_read(full):
+    data = with_64_bit_end(full=full)
+    assert zipfile.ZipFile(io.BytesIO(data)).namelist() == ["a", "b"]
+    assert read(data) == {"a": b"one", "b": b"two"}
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (with_64_bit_end(disks=1), "contradicts itself"),
+        (with_64_bit_end(shift=1), "contradicts itself"),
+        (with_64_bit_end(count=1), "more entries than the 1"),
+        (with_64_bit_end(count=1, full=False), "disagree"),
+        (changed(struct.pack("<2H", 2, 2), struct.pack("<2H", 0xFFFF, 0xFFFF)), "announces 64-bit sizes but has none"),
+    ],
+)
+def test_a_64_bit_end_record_that_contradicts_the_archive_is_refused(data, what):
+    with pytest.raises(FormatError, match=what):
+        read(data)
+
+
+def test_sizes_and_checksum_may_follow_the_data():
+    class Pipe(io.BytesIO):
+        def seekable(self):
+            return False
+
+        def tell(self):
+            raise OSError
+
+    file = Pipe()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("a", b"data" * 100)
+    data = file.getvalue()
+    assert data[14:26] == bytes(12)
+    assert read(data) == {"a": b"data" * 100}
+    flag = data.index(struct.pack("<2H", 8, 8))
+    with pytest.raises(FormatError, match="contradicts the directory"):
+        read(data[:flag] + b"\0" + data[flag + 1 :])

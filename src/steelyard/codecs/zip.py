@@ -1,8 +1,8 @@
-"""A strict zip directory: one meaning or none.
+"""A strict zip reader, which refuses every archive that two readers could understand differently.
 
-What two readers could understand differently is refused: names that stand twice, members that overlap, a
-local header that contradicts the directory, a wrong count, encryption. Stored members are read where they
-lie; deflated ones are inflated as they are read, to their declared size and not a byte more.
+It refuses duplicate names, members that overlap, a local header that contradicts the directory, a wrong count, and
+encryption. Stored members are read in place; deflated ones are inflated as they are read, to their declared size and
+not a byte more. All numbers in the layouts below are little-endian.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STEP = 1 << 18
 
 
 class Member:
-    """One file of the archive: where its local header lies, its sizes, method and checksum (0: none)."""
+    """A file of the archive: the offset of its local header, its sizes, method and checksum (0: none)."""
 
     __slots__ = ("comment", "crc", "header", "method", "name", "packed", "size")  # making a named tuple takes a millisecond
 
@@ -49,7 +49,7 @@ class Member:
 
 
 def is_zip(source: Source) -> bool:
-    """Tell whether the source begins as a zip archive does."""
+    """Whether the source begins as a zip archive does."""
     return source.head(4) in (LOCAL, END)
 
 
@@ -59,28 +59,29 @@ def directory(source: Source) -> dict[str, Member]:
     members: dict[str, Member] = {}
     for member in _entries(source, source.read(start, size), count):
         if member.name in members:
-            raise FormatError(source.name, f"the archive holds {printable(member.name)} twice; which one is meant cannot be told")
+            raise FormatError(source.name, f"duplicate member {printable(member.name)}; the archive is ambiguous")
         members[member.name] = member
     _check_overlap(source, members, start)
     return members
 
 
 def member_source(source: Source, member: Member) -> Source:
-    """Return a member's content as a source: in place when it is stored, inflated as it is read otherwise.
+    """Return a member's content as a source, which reads a stored member in place and inflates a deflated one.
 
-    Nothing is read before it is asked for. The checksum is compared when a member has been read from its
-    beginning to its end.
+    Nothing is read in advance. The checksum is compared when a member has been read from its beginning to its end.
+    Raises `FormatError` for any other method of compression.
     """
     if member.method not in (STORED, DEFLATED):
         raise FormatError(
             source.name,
-            f"the member {printable(member.name)} is packed by method {member.method}, which is not read; repack it with deflate",
+            f"the member {printable(member.name)} is compressed by method {member.method}, which is not supported; "
+            "repack the archive with deflate",
         )
     return Source(f"{source.name}:{member.name}", member.size, _Content(source, member).fill, source.beside)
 
 
 def mentions(source: Source, ending: bytes) -> bool:
-    """Tell cheaply whether the source is a zip archive in whose directory this text stands; never raises."""
+    """Whether the source is a zip archive whose directory contains this text. A cheap guess that never raises."""
     try:
         if not is_zip(source):
             return False
@@ -90,8 +91,14 @@ def mentions(source: Source, ending: bytes) -> bool:
         return False
 
 
+# End of central directory record, 22 bytes, at the end of the archive
+# 0   4  "PK\5\6"
+# 4   2  number of this disk              6   2  disk on which the directory begins
+# 8   2  entries on this disk             10  2  entries in all, 0xFFFF: see the 64-bit record
+# 12  4  bytes of the directory           16  4  its offset, 0xFFFFFFFF: see the 64-bit record
+# 20  2  length of the comment, which follows
 def _end(source: Source) -> tuple[int, int, int]:
-    """Return where the directory begins, its bytes and its entries, from the record at the archive's end."""
+    """Return the offset of the directory, its length in bytes, and its number of entries."""
     tail = source.read(max(source.size - FULL16 - 22, 0), min(source.size, FULL16 + 22))
     at = tail.rfind(END)
     if at < 0 or len(tail) - at < 22:
@@ -100,7 +107,7 @@ def _end(source: Source) -> tuple[int, int, int]:
     if at + 22 + comment != len(tail):
         raise FormatError(source.name, "bytes follow the end of the zip archive, or its comment is cut")
     if disk or first or here != count:
-        raise FormatError(source.name, "the zip archive is one of several parts, or its counts disagree")
+        raise FormatError(source.name, "the zip archive is split into several files, or its counts disagree")
     end = source.size - len(tail) + at
     locator = source.read(end - 20, 20) if end >= 20 else b""
     if locator[:4] == LOCATOR64:
@@ -112,7 +119,17 @@ def _end(source: Source) -> tuple[int, int, int]:
     return start, size, count
 
 
+# 64-bit locator, 20 bytes, before the end record: "PK\6\7", disk (4), offset of the 64-bit record (8), disks (4)
+#
+# 64-bit end of central directory record
+# 0   4  "PK\6\6"
+# 4   8  bytes of the record after this field
+# 12  2  version made by                  14  2  version needed
+# 16  4  number of this disk              20  4  disk on which the directory begins
+# 24  8  entries on this disk             32  8  entries in all
+# 40  8  bytes of the directory           48  8  its offset
 def _end64(source: Source, locator: bytes, short: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Read the 64-bit record; each field of the 32-bit one must agree with it, or be full."""
     at = int.from_bytes(locator[8:16], "little")
     record = source.read(at, 56)
     length, disk, first, here, count, size, start = struct.unpack("<4xQ4x2L4Q", record)
@@ -124,6 +141,17 @@ def _end64(source: Source, locator: bytes, short: tuple[int, int, int]) -> tuple
     return start, size, count
 
 
+# Central directory entry
+# 0   4  "PK\1\2"
+# 4   2  version made by                  6   2  version needed
+# 8   2  flags, of which 0x0001 and 0x0040 mean encryption and 0x2000 a masked directory
+# 10  2  method                           12  4  time and date
+# 16  4  checksum (CRC-32)
+# 20  4  packed size                      24  4  size, 0xFFFFFFFF: see the extra field
+# 28  2  length of the name               30  2  length of the extra field
+# 32  2  length of the comment            34  2  disk
+# 36  6  attributes                       42  4  offset of the local header, 0xFFFFFFFF: see the extra field
+# 46     name, extra field, comment
 _ENTRY = struct.Struct("<4s4x2H4x3L3HH6xL")
 
 
@@ -141,16 +169,18 @@ def _entries(source: Source, block: bytes, count: int) -> Iterator[Member]:
         if magic != ENTRY or at > len(block) or (disk and disk != FULL16) or flags & 0x2041:
             raise FormatError(source.name, f"the member {printable(text)} is cut, encrypted or on another disk")
         if FULL32 in (size, packed, header):
-            size, packed, header = _wide(source, text, block[begin + name : begin + name + extra], size, packed, header)
+            size, packed, header = _sizes64(source, text, block[begin + name : begin + name + extra], size, packed, header)
         if method == STORED and size != packed:
             raise FormatError(source.name, f"the stored member {printable(text)} has two sizes, {packed:,} and {size:,}")
         yield Member(text, header, packed, size, method, crc, block[at - comment : at])
     if at != len(block):
-        raise FormatError(source.name, f"the zip directory holds more than the {count:,} members that it counts")
+        raise FormatError(source.name, f"the zip directory has more entries than the {count:,} that it claims")
 
 
-def _wide(source: Source, name: str, extra: bytes, *values: int) -> tuple[int, int, int]:
-    """Replace each 32-bit value that is full by the 64-bit one that the extra field has for it."""
+# Extra field: records of tag (2), length (2), data. The record with tag 1 has the 64-bit values (8 each) of those
+# among size, packed size and offset that are full, in this order.
+def _sizes64(source: Source, name: str, extra: bytes, *values: int) -> tuple[int, int, int]:
+    """Replace each 32-bit value that is full by its 64-bit value in the extra field."""
     wide: Iterator[tuple[int]] = iter(())
     at = 0
     while at + 4 <= len(extra):
@@ -167,22 +197,33 @@ def _wide(source: Source, name: str, extra: bytes, *values: int) -> tuple[int, i
 
 
 def _check_overlap(source: Source, members: dict[str, Member], end: int) -> None:
-    """See that no member reaches into the next one, or into the directory."""
+    """Refuse a member that reaches into the next one or into the directory.
+
+    The extra field of a local header may be of any length, and is checked when the member is read.
+    """
     for header, packed, name in sorted([(m.header, m.packed, m.name) for m in members.values()], reverse=True):
         stop = header + 30 + packed + (len(name) if name.isascii() else len(name.encode("utf-8", "surrogateescape")))
         if stop > end:
-            raise FormatError(source.name, f"the member {printable(name)} overlaps what follows it", header)
+            raise FormatError(source.name, f"the member {printable(name)} overlaps the next one or the directory", header)
         end = header
 
 
+# Local header
+# 0   4  "PK\3\4"
+# 4   2  version needed                   6   2  flags; 8: sizes and checksum follow the data
+# 8   2  method                           10  4  time and date
+# 14  4  checksum                         18  4  packed size
+# 22  4  size                             26  2  length of the name
+# 28  2  length of the extra field
+# 30     name, extra field, data
 def _data_offset(source: Source, member: Member) -> int:
-    """Return where a member's bytes begin; its local header must say what the directory says."""
+    """Return the offset of a member's data; its local header must agree with the directory."""
     header = source.read(member.header, 30)
     flags, method, crc, packed, size, name, extra = struct.unpack("<6x2H4x3L2H", header)
     offset: int = member.header + 30 + name + extra
     own = source.read(member.header + 30, name)
     same = own == member.name.encode("utf-8", "surrogateescape") and method == member.method and not flags & 0x2041
-    later = bool(flags & 8)  # sizes and checksum follow the data, and stand in the directory
+    later = bool(flags & 8)  # then these three are 0 here, and the directory has them
     for value, expected in ((crc, member.crc), (packed, member.packed), (size, member.size)):
         same = same and (value in (expected, FULL32) or (later and value == 0))
     if header[:4] != LOCAL or not same or offset + member.packed > source.size:
@@ -193,7 +234,7 @@ def _data_offset(source: Source, member: Member) -> int:
 
 
 class _Content:
-    """Reads a member; its local header is looked at when the first byte is asked for."""
+    """Reads a member; its local header is checked before the first byte is read."""
 
     __slots__ = ("member", "opened", "source")
 
@@ -211,10 +252,9 @@ class _Content:
 
 
 class _Checked:
-    """Reads a stored member, and compares its checksum while it is read from its beginning to its end.
+    """Reads a stored member, and compares its checksum when it has been read from its beginning to its end.
 
-    Whoever reads a member whole has read what was written; a run from its middle is not checked. A checksum
-    of 0 means that the writer kept none.
+    A run from the middle is not checked. A checksum of 0 means that the writer kept none.
     """
 
     __slots__ = ("member", "run", "source", "start")
@@ -241,7 +281,7 @@ class _Checked:
 
 
 class _Inflating:
-    """Inflates a member as far as it is read, and from the start again for what lies before that."""
+    """Inflates a member as far as it is read; a read before that point starts again from the beginning."""
 
     __slots__ = ("crc", "done", "lock", "machine", "member", "packed", "rest", "source", "start")
 
@@ -275,7 +315,7 @@ class _Inflating:
                 filled += len(block)
 
     def _next(self, length: int) -> bytes:
-        """Inflate at most `length` bytes more; at the end see that it is the end, and the checksum."""
+        """Inflate at most `length` more bytes; at the declared size, check that the stream ends there, and the checksum."""
         try:
             block = self._inflate(length)
             while not block and not self.machine.eof and self.packed < self.member.packed:
@@ -303,7 +343,7 @@ class _Inflating:
         return block
 
     def _more(self) -> bool:
-        """Tell whether more comes out than the member's size says."""
+        """Whether the stream goes on after the member's declared size."""
         while not self.machine.eof and (self.rest or self.packed < self.member.packed):
             if self._inflate(1):
                 return True
