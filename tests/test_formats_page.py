@@ -3,16 +3,19 @@
 Run with UPDATE_DOCS=1 to write it anew.
 """
 
+import ast
+import inspect
 import json
 import os
 from collections import Counter
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 import carried
 import pytest
 
-from steelyard import formats
+from steelyard import formats, limits
 from steelyard.errors import SteelyardError
 from steelyard.storage.source import open_path
 
@@ -36,6 +39,20 @@ def hostile_files():
     """Count the hostile files that must be refused, or of which a tensor must, by what they try."""
     cases = json.loads((carried.folder("hostile") / "hostile.json").read_text())["cases"].values()
     return Counter(case["threat"] for case in cases if case["expect"] != "read")
+
+
+def table_of_limits():
+    """Read each limit of the module, and the text below it."""
+    lines = ["| limit | value | what it limits, and why |", "|---|---|---|"]
+    body = ast.parse(inspect.getsource(limits)).body
+    for node, text in pairwise(body):
+        match node, text:
+            case ast.Assign(targets=[ast.Name(id=name)]), ast.Expr(value=ast.Constant(value=str(what))):
+                value = getattr(limits, name)
+                shift = value.bit_length() - 1
+                written = f"2^{shift}" if value == 1 << shift and value > 512 else f"{value:,}"
+                lines.append(f"| `{name}` | {written} | {what} |")
+    return lines
 
 
 def page():
@@ -70,6 +87,18 @@ def page():
         "|---|---|",
     ]
     lines += [f"| {threat} | {count} |" for threat, count in sorted(hostile_files().items())]
+    lines += [
+        "",
+        "## Limits",
+        "",
+        "A small file must not fill the memory or occupy the processor for hours, so what a file claims is compared with",
+        "these limits before anything is allocated. Real models are far below them. `steelyard.limits` has them, and raises",
+        "one for a file that you trust: `with steelyard.limits.allow(INFLATED=1 << 33):` for a block, or",
+        "`steelyard.limits.allow(INFLATED=1 << 33)` for good. Some are compared when a file is listed and some when its",
+        "numbers are read, so do both in the block. They hold for the whole process.",
+        "",
+        *table_of_limits(),
+    ]
     lines += [
         "",
         "## What a `.weights.h5` of Keras does not say",

@@ -12,6 +12,7 @@ from steelyard.measures.stats import stats
 
 if TYPE_CHECKING:
     from steelyard import plot
+    from steelyard.codecs import limits
     from steelyard.inspector.report import report
     from steelyard.measures.diff import diff
     from steelyard.measures.lineage import compare
@@ -34,6 +35,7 @@ __all__ = [
     "diff",
     "digest",
     "errors",
+    "limits",
     "patch",
     "plan_transfer",
     "plot",
@@ -57,7 +59,7 @@ _LATER = {
     "transfer": "transfers.transfer",
 }
 """What is imported when it is asked for: the module of each function."""
-_ROOMS = ("plot",)
+_ROOMS = {"limits": "codecs.limits", "plot": "plot"}
 """Modules that are imported when they are asked for."""
 
 
@@ -65,7 +67,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     if name in _ROOMS:
-        return import_module(f"steelyard.{name}")
+        return import_module(f"steelyard.{_ROOMS[name]}")
     if name not in _LATER:
         raise AttributeError(f"module 'steelyard' has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(f"steelyard.{_LATER[name]}"), name)

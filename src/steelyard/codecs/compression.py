@@ -5,22 +5,15 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.errors import FormatError, MissingExtraError
 from steelyard.storage.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-INFLATED = 1 << 30
-"""Bytes that a stream of less than a quarter of it may inflate to: it is held in memory."""
-RATIO = 200
-"""How many times its packed size a stream of more than 64 MiB may inflate to."""
-PROPORTION = 4
-"""How many times its packed size a stream may inflate to however large it is."""
 STEP = 1 << 18
 ZSTD_STEP = 1 << 10
-ZSTD_WINDOW = 1 << 27
-"""Bytes that Zstandard may look back; its own tool refuses more too."""
 FIRST = 1 << 20
 """Bytes that are looked at for a guess: some streams give nothing before a block of them is complete."""
 
@@ -34,7 +27,7 @@ def _bz2() -> Any:
 def _lzma() -> Any:
     import lzma
 
-    return lzma.LZMADecompressor(memlimit=INFLATED)
+    return lzma.LZMADecompressor(memlimit=limits.INFLATED)
 
 
 def _lz4() -> Any:
@@ -55,7 +48,7 @@ class _Zstd:
             import zstandard
         except ImportError:
             raise MissingExtraError("reading a file compressed with Zstandard", "zstd") from None
-        self._stream = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj()
+        self._stream = zstandard.ZstdDecompressor(max_window_size=limits.ZSTD_WINDOW).decompressobj()
         self._rest = b""
 
     @property
@@ -161,7 +154,7 @@ class Inflated:
         self._packed = b""
         self._done = False
         self._out = out = bytearray()
-        self.limit = max(min(INFLATED, RATIO * source.size), 1 << 26, PROPORTION * source.size)
+        self.limit = limits.inflatable(source.size)
 
         def fill(offset: int, buffer: memoryview) -> None:
             buffer[:] = memoryview(out)[offset : offset + len(buffer)]

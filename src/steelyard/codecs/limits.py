@@ -1,18 +1,152 @@
-"""Which shapes an array can have: what a file claims is checked before any array is made."""
+"""Every limit on what a file may ask for, on one page; each can be raised.
+
+A small file must not fill the memory, nor keep the processor busy for hours. So a reader compares what a file claims
+with these limits before it allocates. They are far above what real models need; `allow` raises one for a file that is
+known to be good.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
 
+INFLATED = 1 << 30
+"""bytes that a compressed stream or zip member may inflate to when it packs better than 4 to 1: it may be held in memory"""
+INFLATED_RATIO = 200
+"""times its packed size that a stream or member may inflate to: real weights pack to a tenth at best, zeros to a thousandth"""
+INFLATED_FLOOR = 1 << 26
+"""bytes that a stream or member may inflate to whatever its packed size: this much does no harm"""
+INFLATED_PROPORTION = 4
+"""times its packed size that a stream or member may inflate to, however large it is: weights do pack this well"""
+ZSTD_WINDOW = 1 << 27
+"""bytes that Zstandard may look back, as in its own tool"""
+SNAPPY_BLOCK = 256 << 20
+"""bytes of one block of a TensorFlow index: it is held in memory"""
+SNAPPY_RATIO = 100
+"""times its packed size that such a block may unpack to: a copy of 64 bytes takes 3, so Snappy reaches 22"""
+DENSE = 1 << 28
+"""bytes that a sparse, repeated or chunked tensor may take when it is written out, whatever is stored"""
+DENSE_RATIO = 1000
+"""times its stored size that a tensor larger than `DENSE` may take when it is written out"""
+R_MEMORY_FLOOR = 1 << 26
+"""bytes of memory that the objects of an R file may take whatever its size"""
+R_MEMORY_PER_BYTE = 64
+"""bytes of memory for each byte of an R file, in addition: an item takes 4 bytes in the file and at most 250 in memory"""
+R_MEMORY = 1 << 30
+"""bytes of memory that the objects of an R file may take at most; numbers that stay in the file take none"""
+
+OBJECTS = 1_000_000
+"""objects of one file: zip members, HDF5 groups and datasets, ONNX nodes, FlatBuffers tables, members of a pickle"""
+VISITS_PER_BYTE = 4
+"""members of a pickle for each byte of it: a pickle can refer to the same large list again and again"""
+PICKLE_STEPS = 5_000_000
+"""opcodes of the pickles of one file: some seconds"""
+PICKLE_MARKS = 10_000
+"""lists that are open at the same time in a pickle"""
+PROTOBUF_FIELDS = 5_000_000
+"""fields of one protocol buffer: some seconds"""
+MSGPACK_VALUES = 2_000_000
+"""values of one MessagePack: one byte of the file can take a hundred in memory"""
+SSTABLE_KEYS = 4_000_000
+"""keys of a TensorFlow index: some seconds"""
+SHARDS = 100_000
+"""files that one model may be split into: their names have five digits"""
+BUNDLE_SLICES = 1000
+"""slices that TensorFlow may have split one tensor into"""
+KERAS_CALLS = 100_000
+"""calls that are followed through a Keras config to find what feeds a layer"""
+R_MODULES = 100_000
+"""modules of R torch that are searched for parameters"""
+
+DEPTH = 1000
+"""levels of a pickle or an R list: these are walked without recursion"""
+RECURSION = 64
+"""levels of a config, a MessagePack, or estimators in estimators: these are walked by recursion"""
+SKOPS_DEPTH = 200
+"""levels of a skops schema, where one object takes three"""
+PROTOBUF_DEPTH = 100
+"""levels of messages in a protocol buffer, as in its own library"""
+NESTED_FILES = 3
+"""levels of files inside files, of PyTorch or R: each has a budget of its own"""
+NESTED_PICKLES = 8
+"""levels of pickles inside pickles, as arrays of objects make them"""
+
+JSON = 100_000_000
+"""bytes of a JSON that describes tensors, and of an HDF5 attribute: the header limit of safetensors"""
+TEXT = 1 << 20
+"""bytes of a name, a path or a small text"""
+PICKLE_TEXT = 1 << 28
+"""bytes of one text in a pickle: a vocabulary may be kept as one"""
+NPY_HEADER = 10_000
+"""bytes of the header of a `.npy` file, as in NumPy"""
+INTEGER_DIGITS = 4300
+"""digits of an integer written as text, as in Python"""
+INTEGER_BYTES = 1024
+"""bytes of an integer in a pickle"""
+HDF5_USER_BLOCK = 1 << 20
+"""bytes before the signature of an HDF5 file"""
+
 RANK = 64
-"""Axes that NumPy allows."""
-LIMIT = 1 << 58
-"""Elements that no array reaches."""
+"""axes of an array, as in NumPy"""
+ELEMENTS = 1 << 58
+"""elements of an array: no machine has room for them"""
+
+FINDINGS = 100
+"""calls of a pickle that `check` lists"""
+METADATA = 50
+"""entries beside the tensors of a pickle that are kept in `meta`"""
+
+
+class allow:  # noqa: N801 - used as a function
+    """Change limits for the whole process; as a context manager, until the block ends.
+
+    Limits are compared when a file is listed and when its numbers are read, so both belong in the block. Raises
+    `ValueError` for an unknown name.
+
+    >>> with allow(INFLATED=8 << 30, INFLATED_RATIO=2000):
+    ...     inflatable(1 << 30) >> 30
+    8
+    >>> INFLATED >> 30
+    1
+    """
+
+    __slots__ = ("_before",)
+
+    def __init__(self, **changed: int) -> None:
+        known = globals()
+        for name in changed:
+            if not name.isupper() or name not in known:
+                raise ValueError(f"there is no limit {name!r}; see the table of limits in docs/formats.md")
+        self._before = {name: known[name] for name in changed}
+        known.update(changed)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        globals().update(self._before)
+
+
+def inflatable(packed: int) -> int:
+    """Return how many bytes a stream or member of `packed` bytes may inflate to.
+
+    >>> [inflatable(1 << shift) >> 20 for shift in (10, 20, 30)]
+    [64, 200, 4096]
+    """
+    return max(min(INFLATED, INFLATED_RATIO * packed), INFLATED_FLOOR, INFLATED_PROPORTION * packed)
+
+
+def is_bomb(nbytes: int, stored: int) -> bool:
+    """Tell whether a tensor of `nbytes` must not be written out from only `stored` bytes.
+
+    >>> is_bomb(1 << 40, 10), is_bomb(1000, 10)
+    (True, False)
+    """
+    return nbytes > max(DENSE, DENSE_RATIO * stored)
 
 
 def is_possible(shape: Sequence[int]) -> bool:
-    """Tell whether NumPy can make an array of this shape; an empty one must not have axes of any length either.
+    """Tell whether NumPy can make an array of this shape; an empty array must not have axes of any length either.
 
     >>> is_possible((0, 3)), is_possible((0, 1 << 62)), is_possible((2, -1))
     (True, False, False)
@@ -20,4 +154,4 @@ def is_possible(shape: Sequence[int]) -> bool:
     if not shape:
         return True
     size = prod(shape) or prod([length or 1 for length in shape])
-    return len(shape) <= RANK and min(shape) >= 0 and size < LIMIT
+    return len(shape) <= RANK and min(shape) >= 0 and size < ELEMENTS

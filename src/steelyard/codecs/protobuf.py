@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from steelyard.codecs import limits
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
@@ -17,12 +18,6 @@ if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
 VARINT, FIXED64, BYTES, GROUP, END_GROUP, FIXED32 = range(6)
-DEPTH = 100
-"""Levels of messages inside messages: the limit of the format's own parsers."""
-FIELDS_LIMIT = 5_000_000
-"""Fields that are walked in one message, with those inside of it: some seconds."""
-TEXT_LIMIT = 1 << 20
-"""Bytes that a text may take."""
 
 _PAGE = 1 << 14
 _FIXED = {FIXED32: 4, FIXED64: 8}
@@ -51,14 +46,15 @@ class Field:
         self._expect(BYTES, "a message")
         return _walk(self._pages, self.offset, self.offset + self.length, self.depth + 1)
 
-    def data(self, limit: int = TEXT_LIMIT) -> bytes:
-        """Return the bytes that this field holds, at most `limit`."""
+    def data(self, limit: int | None = None) -> bytes:
+        """Return the bytes that this field holds, at most `limit`, by default as long as a text may be."""
+        limit = limits.TEXT if limit is None else limit
         self._expect(BYTES, "bytes")
         if self.length > limit:
             raise self.error(f"holds {self.length:,} bytes where at most {limit:,} are expected")
         return self._pages.read(self.offset, self.length)
 
-    def text(self, limit: int = TEXT_LIMIT) -> str:
+    def text(self, limit: int | None = None) -> str:
         """Return the text that this field holds; what is no UTF-8 is kept as escapes."""
         return self.data(limit).decode("utf-8", "backslashreplace")
 
@@ -233,7 +229,7 @@ class _Pages:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.left = FIELDS_LIMIT
+        self.left = limits.PROTOBUF_FIELDS
         self.base = 0
         self.page = b""
 
@@ -241,7 +237,7 @@ class _Pages:
         """Make sure that the page holds what may follow at `offset`, and return its place there."""
         self.left -= 1
         if self.left < 0:
-            raise FormatError(self.source.name, f"a message has more than {FIELDS_LIMIT:,} fields", offset)
+            raise FormatError(self.source.name, f"a message has more than {limits.PROTOBUF_FIELDS:,} fields", offset)
         place = offset - self.base
         if place < 0 or (place + 20 > len(self.page) and self.base + len(self.page) < self.source.size):
             self.base = offset
@@ -257,8 +253,8 @@ class _Pages:
 
 
 def _walk(pages: _Pages, begin: int, end: int, depth: int) -> Iterator[Field]:
-    if depth > DEPTH:
-        raise FormatError(pages.source.name, f"messages lie more than {DEPTH} levels deep", begin)
+    if depth > limits.PROTOBUF_DEPTH:
+        raise FormatError(pages.source.name, f"messages lie more than {limits.PROTOBUF_DEPTH} levels deep", begin)
     offset, groups = begin, 0
     while offset < end:
         place = pages.at(offset)
@@ -291,7 +287,7 @@ def _walk(pages: _Pages, begin: int, end: int, depth: int) -> Iterator[Field]:
 
 def _check_groups(pages: _Pages, groups: int, offset: int) -> None:
     """Groups, long out of use, are stepped over; they must close and not lie too deep."""
-    if not 0 <= groups <= DEPTH:
+    if not 0 <= groups <= limits.PROTOBUF_DEPTH:
         raise FormatError(pages.source.name, "a group of fields ends that never began, or lies too deep", offset)
 
 

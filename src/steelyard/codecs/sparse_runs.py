@@ -9,17 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
 
-_FLOOR, _RATIO = 1 << 26, 1000
-
-
-def is_bomb(size: int, stored: int) -> bool:
-    """Tell whether a dense form of `size` elements is not to be made of so few that are stored.
-
-    >>> is_bomb(1 << 40, 10), is_bomb(1000, 10)
-    (True, False)
-    """
-    return size > _FLOOR and size > _RATIO * stored
-
 
 def scattered(load: Callable[[], tuple[Array, Array]]) -> Reader:
     """Return a reader of the dense form. `load` gives the places of what is stored, going up, and the numbers there.

@@ -13,6 +13,7 @@ from _thread import allocate_lock
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from steelyard.codecs import limits
 from steelyard.errors import FormatError, printable
 from steelyard.storage.source import Source
 
@@ -23,12 +24,6 @@ END, END64, LOCATOR64, ENTRY, LOCAL = b"PK\5\6", b"PK\6\6", b"PK\6\7", b"PK\1\2"
 STORED, DEFLATED = 0, 8
 FULL32, FULL16 = 0xFFFFFFFF, 0xFFFF
 
-MEMBERS = 1_000_000
-"""Members that an archive may have."""
-INFLATED = 1 << 30
-"""Bytes that one deflated member may inflate to."""
-RATIO = 200
-"""How many times its packed size a member of more than 64 MiB may inflate to."""
 STEP = 1 << 18
 """Bytes that are inflated at once while a member is passed over."""
 
@@ -156,8 +151,8 @@ _ENTRY = struct.Struct("<4s4x2H4x3L3HH6xL")
 
 
 def _entries(source: Source, block: bytes, count: int) -> Iterator[Member]:
-    if count > MEMBERS:
-        raise FormatError(source.name, f"the zip archive claims {count:,} members, more than {MEMBERS:,}")
+    if count > limits.OBJECTS:
+        raise FormatError(source.name, f"the zip archive claims {count:,} members, more than {limits.OBJECTS:,}")
     at = 0
     for _ in range(count):
         if at + 46 > len(block):
@@ -286,7 +281,7 @@ class _Inflating:
     __slots__ = ("crc", "done", "lock", "machine", "member", "packed", "rest", "source", "start")
 
     def __init__(self, source: Source, start: int, member: Member) -> None:
-        if member.size > INFLATED or member.size > max(RATIO * member.packed, 1 << 26):
+        if member.size > limits.inflatable(member.packed):
             raise FormatError(
                 source.name,
                 f"the member {printable(member.name)} would inflate from {member.packed:,} to {member.size:,} bytes; refused",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.codecs.keras import graph as keras_graph
 from steelyard.codecs.keras import layout as keras
 from steelyard.codecs.keras import legacy as keras_legacy
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 SUFFIXES = (".h5", ".hdf5")
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
-USER_BLOCK = 1 << 20
-"""How far behind the start the signature is looked for."""
 FACTS = "steelyard"
 """The attribute of the file that keeps what its weights mean."""
 _WEIGHTS = ".weights.h5"
@@ -31,7 +30,7 @@ _WEIGHTS = ".weights.h5"
 def sniff(source: Source) -> bool:
     """The signature of HDF5, at the start or behind a user block."""
     at = 0
-    while at + 8 <= source.size and at <= USER_BLOCK:
+    while at + 8 <= source.size and at <= limits.HDF5_USER_BLOCK:
         if source.read(at, 8) == MAGIC:
             return True
         at = at * 2 or 512

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.codecs.keras.graph import graph_maker
 from steelyard.codecs.keras.layout import model_weights
 from steelyard.codecs.keras.writing import LAYOUT, contents
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 SUFFIXES = (".keras",)
 
 WEIGHTS = "model.weights.h5"
-JSON_LIMIT = 100_000_000
-"""Bytes that the config may take."""
 BLOCK = 1 << 20
 """Bytes that are copied at once."""
 _ORIGINAL = "model"
@@ -89,7 +88,7 @@ def _without(members: dict[str, Member]) -> str:
 def _json(source: Source, members: dict[str, Member], name: str) -> Any:
     """Return a member as JSON; None where it is missing or no JSON."""
     member = members.get(name)
-    if member is None or member.size > JSON_LIMIT:
+    if member is None or member.size > limits.JSON:
         return None
     try:
         content = member_source(source, member)

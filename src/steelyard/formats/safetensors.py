@@ -8,6 +8,7 @@ from math import prod
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.codecs.limits import is_possible
 from steelyard.codecs.metadata import dump_facts, with_facts
 from steelyard.core.readers import chunks_of, refusing
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".safetensors",)
 
-HEADER_LIMIT = 100_000_000
-"""Bytes that a header may take: the limit of the format's own reader."""
 
 DTYPES = {
     "BOOL": "bool",
@@ -62,7 +61,7 @@ _WORDS = {dtype: word for word, dtype in DTYPES.items()}
 def sniff(source: Source) -> bool:
     """A header's length that fits the file, and a brace."""
     head = source.head(64)
-    return len(head) > 8 and int.from_bytes(head[:8], "little") <= HEADER_LIMIT and head[8:].lstrip().startswith(b"{")
+    return len(head) > 8 and int.from_bytes(head[:8], "little") <= limits.JSON and head[8:].lstrip().startswith(b"{")
 
 
 def read(source: Source, scope: Scope) -> Weights:
@@ -83,9 +82,9 @@ def read(source: Source, scope: Scope) -> Weights:
 def _header(source: Source) -> tuple[int, dict[str, Any]]:
     """Return where the numbers begin, and the header; duplicate names and non-JSON are refused."""
     length = int.from_bytes(source.read(0, 8), "little")
-    if length > HEADER_LIMIT:
+    if length > limits.JSON:
         raise FormatError(
-            source.name, f"the header claims {length:,} bytes, more than the {HEADER_LIMIT:,} that the format allows", 0
+            source.name, f"the header claims {length:,} bytes, more than the {limits.JSON:,} that the format allows", 0
         )
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

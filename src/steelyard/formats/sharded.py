@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.codecs.metadata import dump_facts, with_facts
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".index.json",)
 
-LIMIT = 100_000_000
-"""Bytes that an index may take."""
-SHARDS = 10_000
-"""Shards that a model may have where only their names tell of them."""
 SHARD_SIZE = 5_000_000_000
 """Bytes of weights in one shard, where nobody says otherwise: what the Hub's own tools take."""
 
@@ -152,7 +149,7 @@ def _missing_numbers(folder: str) -> list[str]:
     return [
         f"{stem}-{number:0{len(count)}}-of-{count}{suffix}"
         for (stem, count, suffix), found in sorted(sets.items())
-        if int(count) <= SHARDS
+        if int(count) <= limits.SHARDS
         for number in range(1, int(count) + 1)
         if number not in found
     ]
@@ -172,8 +169,8 @@ def _shard(source: Source, name: str, scope: Scope) -> Weights:
 
 def _map(source: Source) -> tuple[dict[str, str], dict[str, Any]]:
     """Return which file has which tensor, and what the index says of itself."""
-    if source.size > LIMIT:
-        raise FormatError(source.name, f"the index has {source.size:,} bytes, more than the {LIMIT:,} that are allowed")
+    if source.size > limits.JSON:
+        raise FormatError(source.name, f"the index has {source.size:,} bytes, more than the {limits.JSON:,} that are allowed")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.codecs.pickle.arrays import Found, refused
 from steelyard.codecs.pickle.audit import is_expected
 from steelyard.codecs.pickle.npy import array_in
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
 SUFFIXES = (".skops",)
 
 SCHEMA = "schema.json"
-SCHEMA_LIMIT = 100_000_000
-"""Bytes that a schema may take."""
-DEPTH = 200
-"""How deep its nodes may lie in one another."""
 
 
 def sniff(source: Source) -> bool:
@@ -62,8 +59,8 @@ def read(source: Source, scope: Scope) -> Weights:
 
 def _schema(source: Source, member: Member) -> dict[str, Any]:
     content = member_source(source, member)
-    if content.size > SCHEMA_LIMIT:
-        raise FormatError(source.name, f"the schema takes {content.size:,} bytes, more than {SCHEMA_LIMIT:,}")
+    if content.size > limits.JSON:
+        raise FormatError(source.name, f"the schema takes {content.size:,} bytes, more than {limits.JSON:,}")
     try:
         schema = json.loads(content.read(0, content.size))
     except (ValueError, RecursionError) as error:
@@ -89,9 +86,9 @@ class _Nodes:
         self.named: dict[str, Global] = {}
 
     def made(self, node: Any, depth: int) -> Any:
-        if not isinstance(node, dict) or depth > DEPTH:
+        if not isinstance(node, dict) or depth > limits.SKOPS_DEPTH:
             raise FormatError(
-                self.source.name, f"a node of the schema is a {type(node).__name__}, or lies more than {DEPTH} deep"
+                self.source.name, f"a node of the schema is a {type(node).__name__}, or lies more than {limits.SKOPS_DEPTH} deep"
             )
         number, loader = node.get("__id__"), node.get("__loader__")
         if loader == "CachedNode":

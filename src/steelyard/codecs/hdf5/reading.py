@@ -14,6 +14,7 @@ from math import prod
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from steelyard.codecs import limits
 from steelyard.core.readers import by_rows, refusing
 from steelyard.core.weight import Weight
 from steelyard.dtypes import itemsize, numpy_dtype
@@ -31,12 +32,6 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
     from steelyard.storage.source import Source
 
-OBJECTS = 1_000_000
-"""Groups and datasets that a file may have."""
-DENSE = 256 << 20
-"""Bytes that a dataset, or one of its chunks, may take whatever is stored."""
-RATIO = 1000
-"""How many times its stored size a dataset larger than that may take."""
 PAGE = 1 << 16
 """Bytes that are read at once where HDF5 asks for a few."""
 CACHE = 64 << 20
@@ -196,8 +191,8 @@ def _walk(source: Source, file: Any) -> Iterator[_Place]:
             continue
         children = _children(place)
         count += len(children)
-        if count > OBJECTS:
-            raise FormatError(source.name, f"holds more than {OBJECTS:,} objects")
+        if count > limits.OBJECTS:
+            raise FormatError(source.name, f"holds more than {limits.OBJECTS:,} objects")
         for child in reversed(children):
             group = isinstance(child.opened, h5g.GroupID)
             if not group or child.address not in entered:
@@ -308,7 +303,7 @@ def _bomb(dataset: Any, plan: Any, shape: tuple[int, ...]) -> str:
     width, kept = dataset.get_type().get_size(), dataset.get_storage_size()
     chunk = prod(plan.get_chunk()) * width if plan.get_layout() == h5d.CHUNKED else 0
     claimed = max(prod(shape) * width, chunk)
-    return f"claims {claimed:,} bytes, but {kept:,} are stored" if claimed > max(DENSE, RATIO * kept) else ""
+    return f"claims {claimed:,} bytes, but {kept:,} are stored" if limits.is_bomb(claimed, kept) else ""
 
 
 def _reader(shelf: _Shelf, path: str, dataset: Any, found: Number, shape: tuple[int, ...]) -> Reader:

@@ -6,10 +6,8 @@ from typing import Any, NamedTuple
 
 from h5py import h5a, h5s, h5t
 
+from steelyard.codecs import limits
 from steelyard.dtypes import ITEMSIZES, itemsize
-
-ATTRIBUTE = 100_000_000
-"""Bytes that an attribute may take."""
 
 _FLOATS = {(15, 10, 5, 0, 10): "float16", (31, 23, 8, 0, 23): "float32", (63, 52, 11, 0, 52): "float64"}
 _FLOATS[15, 7, 8, 0, 7] = "bfloat16"
@@ -79,7 +77,7 @@ def named_type(dataset: Any, found: Number) -> Number:
 def texts(attribute: Any) -> Any:
     """Return the text or the list of texts that an attribute holds; None for anything else."""
     kind, space = attribute.get_type(), attribute.get_space()
-    if kind.get_class() != h5t.STRING or attribute.get_storage_size() > ATTRIBUTE or len(attribute.shape) > 1:
+    if kind.get_class() != h5t.STRING or attribute.get_storage_size() > limits.JSON or len(attribute.shape) > 1:
         return None
     if space.get_simple_extent_type() == h5s.NULL:
         return None

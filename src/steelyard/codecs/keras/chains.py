@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from steelyard.codecs.keras.config import DEPTH, calls_of, entries_of, is_sequential, name_of, refs_in
+from steelyard.codecs import limits
+from steelyard.codecs.keras.config import calls_of, entries_of, is_sequential, name_of, refs_in
 from steelyard.layers.keras.kinds import class_and_config
 
 
@@ -13,7 +14,7 @@ def is_chain(entry: Any, depth: int = 0) -> bool:
     entries = entries_of(entry)
     if not entries:
         return True
-    if depth >= DEPTH or not (is_sequential(entry) or _is_line(entry)):
+    if depth >= limits.RECURSION or not (is_sequential(entry) or _is_line(entry)):
         return False
     return all(is_chain(each, depth + 1) for each in entries)
 

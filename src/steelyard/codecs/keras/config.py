@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     Key = tuple[str, int]
     """A layer's name, and which of its calls is meant."""
 
-DEPTH = 64
-"""Levels of models inside models."""
 MODELS = ("Functional", "Model", "Sequential")
 """Classes that run as their configs say; a user's class may do otherwise."""
 

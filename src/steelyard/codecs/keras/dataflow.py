@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from steelyard.codecs.keras.config import DEPTH, MODELS, Net, Ref, entries_of, is_sequential, net_of, refs_in
+from steelyard.codecs import limits
+from steelyard.codecs.keras.config import MODELS, Net, Ref, entries_of, is_sequential, net_of, refs_in
 from steelyard.core.dataflow import INPUT, NOTHING, UNKNOWN, Calls, joined
 from steelyard.layers.keras.kinds import class_and_config
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from steelyard.core.graph import Layer
 
 _UNKNOWN: Sources = frozenset({UNKNOWN})
-STEPS = 100_000
-"""Calls of layers that are walked through; models that call models twice make more than any file could list."""
 
 
 class Walk:
@@ -28,7 +27,7 @@ class Walk:
         self._rows = rows
         self._calls = Calls()
         self._nets: dict[int, Net] = {}
-        self._left = STEPS
+        self._left = limits.KERAS_CALLS
 
     def tell(self, config: Any, listed: Iterable[Layer], weightless: Iterable[int]) -> None:
         """Set `after` of the layers; those in `weightless`, by identity, have no weights."""
@@ -42,7 +41,7 @@ class Walk:
         """Return what each output of an entry is made of; a single set for all outputs of what is no model."""
         self._left -= 1
         kind, config = class_and_config(entry)
-        if depth >= DEPTH or self._left <= 0:
+        if depth >= limits.RECURSION or self._left <= 0:
             return [_UNKNOWN]
         if entries_of(entry):
             if kind not in MODELS:

@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.codecs.keras.chains import is_chain
-from steelyard.codecs.keras.config import DEPTH, MODELS, Ref, entries_of, is_sequential, name_of, net_of, refs_in, shape_of
+from steelyard.codecs.keras.config import MODELS, Ref, entries_of, is_sequential, name_of, net_of, refs_in, shape_of
 from steelyard.codecs.keras.dataflow import Walk
 from steelyard.core.graph import Graph, Layer, Shape
 from steelyard.core.weight import Weight
@@ -78,7 +79,7 @@ class _Reading:
         self.rows: dict[int, list[list[Layer]]] = {}
         self.weightless: set[int] = set()
         for layer in dict.fromkeys(layers):
-            words = re.sub(r"#\d+$", "", layer).split("/")[:DEPTH]
+            words = re.sub(r"#\d+$", "", layer).split("/")[: limits.RECURSION]
             for count in range(1, len(words) + 1):
                 self._under.setdefault("/".join(words[:count]), []).append(layer)
 
@@ -91,7 +92,7 @@ class _Reading:
             path = _path(scope, name_of(entry))
             taken[path] += 1
             self._places[id(entry)] = taken[path]
-            if depth < DEPTH:
+            if depth < limits.RECURSION:
                 below = path if is_sequential(entry) else ""
                 stack += [(each, below, depth + 1) for each in reversed(entries_of(entry))]
 
@@ -106,7 +107,7 @@ class _Reading:
         """Yield the layers that an entry stands for, in the order in which they run, and return the shape of its output."""
         kind, config = class_and_config(entry)
         path = _path(scope, name_of(entry))
-        if depth >= DEPTH:
+        if depth >= limits.RECURSION:
             self.is_certain = False
         elif entries_of(entry):
             self.is_certain &= kind in MODELS
@@ -143,7 +144,7 @@ class _Reading:
     ) -> Iterator[Layer]:
         inner = config.get("layer")
         if entries_of(inner):
-            yield from self.visit(inner, path, [takes and takes[1:]], gives and gives[1:], DEPTH - 1)
+            yield from self.visit(inner, path, [takes and takes[1:]], gives and gives[1:], limits.RECURSION - 1)
             return
         _, own = class_and_config(inner)
         for layer in self._layer(_known_class(inner), own, entry, path, takes, gives):

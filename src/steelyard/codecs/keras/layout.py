@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from steelyard.codecs import limits
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import FormatError
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 VARS = "vars"
 _INPUT = "input_layer"
 """A layer that functional models list and Sequential ones do not."""
-DEPTH = 64
-"""Groups that may lie in one another; a model inside a model takes two."""
 _CONTAINERS = ("layers", "cells")
 _ALIASES = {"_layer_checkpoint_dependencies": "layers"}  # Keras 2.12 and 2.13
 _ASIDE = ("optimizer", "seed_generator", "compile_metrics", "_metrics", "metrics", "loss_tracker", "_loss_tracker")
@@ -79,8 +78,8 @@ def model_weights(tree: Tree, config: Any = None) -> tuple[list[Weight], dict[st
     and to the names of its variables: a file of this layout can be written again from it. Raises `FormatError` for
     groups that lie too deep in one another.
     """
-    if any(path.count("/") + path.count("\\") > DEPTH for path in tree.tensors):
-        raise FormatError(tree.source.name, f"more than {DEPTH} groups lie in one another")
+    if any(path.count("/") + path.count("\\") > limits.RECURSION for path in tree.tensors):
+        raise FormatError(tree.source.name, f"more than {limits.RECURSION} groups lie in one another")
     labels = _labels(tree)
     root = _nodes(tree, labels)
     spec = _spec(config)
@@ -193,7 +192,7 @@ def _layer(node: _Node, spec: _Spec, path: str, trainable: bool | None, depth: i
     own = _own(node, spec, path, trainable)
     inner: list[_Named] = []
     met: set[str] = set(_ASIDE) if depth == 0 or "layers" in (spec.config or {}) else {"seed_generator"}
-    if depth < DEPTH:
+    if depth < limits.RECURSION:
         for name, child, below, scope in _inside(node, spec, path):
             met.add(name)
             inner += _layer(child, below, _joined(scope, below.name), trainable, depth + 1)
@@ -267,7 +266,7 @@ def _unknown(node: _Node, name: str, path: str, depth: int, *, listed: bool = Fa
 
     What is `listed` has its class for a name of its group; elsewhere that is an attribute of the user's own.
     """
-    if depth >= DEPTH:
+    if depth >= limits.RECURSION:
         return []
     if not node.variables and (node.container or name == "layers"):
         scope = "" if node.functional else path

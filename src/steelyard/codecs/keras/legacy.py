@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Role, Weight
 from steelyard.layers.keras.slots import PARTS, Slot, einsum_slots, kind_of, slot
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from steelyard.codecs.hdf5.reading import Tree
 
 WEIGHTS = "model_weights"
-DEPTH = 64
-"""Levels of models inside models."""
 
 _KERAS1 = {
     "W": Role.KERNEL,
@@ -109,7 +108,7 @@ def _layers(config: Any) -> dict[str, Mapping[str, Any]]:
     stack = [(config, 0)]
     while stack:
         entry, depth = stack.pop()
-        if isinstance(entry, dict) and isinstance(entry.get("class_name"), str) and depth <= DEPTH:
+        if isinstance(entry, dict) and isinstance(entry.get("class_name"), str) and depth <= limits.RECURSION:
             inner = entry.get("config")
             layers = inner.get("layers") if isinstance(inner, dict) else inner
             stack += [(below, depth + 1) for below in layers or []] if isinstance(layers, list) else []

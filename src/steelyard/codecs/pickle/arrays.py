@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.codecs.pickle.values import Global, Record, as_source
 from steelyard.core.readers import ByColumns, refusing
 from steelyard.dtypes import ITEMSIZES, itemsize
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Reader
     from steelyard.storage.source import Source
 
-RANK = 64
-"""Axes that an array may have: NumPy's own limit."""
 SIZE = 1 << 62
 """Bytes that no array reaches; beyond that NumPy cannot even say the shape of an empty one."""
 
@@ -56,7 +55,7 @@ def is_shape(value: Any) -> bool:
     >>> is_shape((2, 3)), is_shape((2, -1)), is_shape((True,))
     (True, False, False)
     """
-    return type(value) is tuple and len(value) <= RANK and all(type(i) is int and 0 <= i < 1 << 63 for i in value)
+    return type(value) is tuple and len(value) <= limits.RANK and all(type(i) is int and 0 <= i < 1 << 63 for i in value)
 
 
 def type_code(descr: str) -> tuple[str, str] | None:

@@ -6,14 +6,13 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.codecs.pickle.values import Blob, Boxed, Global, Persistent, Record
 from steelyard.errors import printable
 
 if TYPE_CHECKING:
     from steelyard.codecs.pickle.machine import Machine
 
-FINDINGS = 100
-"""Calls that are told of one file."""
 DEPTH = 4
 """How deep the arguments of a call are told."""
 
@@ -78,10 +77,10 @@ def calls(machine: Machine) -> list[str]:
         if roots & named:
             called |= roots
             found.setdefault(written(record))
-        if len(found) >= FINDINGS:
+        if len(found) >= limits.FINDINGS:
             break
     rest = [target.text for target in strange if id(target) not in called]
-    return [*found, *(printable(text) for text in rest[:FINDINGS])]
+    return [*found, *(printable(text) for text in rest[: limits.FINDINGS])]
 
 
 def _roots(record: Record) -> Iterator[Global]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.codecs.pickle.arrays import Found, dtype_code, is_shape, refused, type_code
 from steelyard.codecs.pickle.values import Blob, Global, Record
 from steelyard.dtypes import itemsize
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from steelyard.codecs.pickle.machine import Machine
     from steelyard.storage.source import Source
 
-NESTED = 8
-"""How many pickles of objects may lie in one another."""
 
 _ARRAY = "joblib.numpy_pickle.NumpyArrayWrapper"
 _COMPANIONS = ("joblib.numpy_pickle.NDArrayWrapper", "joblib.numpy_pickle_compat.NDArrayWrapper")
@@ -67,8 +66,8 @@ def _width(code: str | None) -> int | None:
 
 def _objects(machine: Machine) -> Any:
     """An array of objects is a pickle of its own."""
-    if machine.depth >= NESTED:
-        raise machine.error(f"more than {NESTED} pickles lie in one another")
+    if machine.depth >= limits.NESTED_PICKLES:
+        raise machine.error(f"more than {limits.NESTED_PICKLES} pickles lie in one another")
     offset = machine.offset
     inner = machine.nested(offset)
     value = inner.load()

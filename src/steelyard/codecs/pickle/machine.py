@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.codecs.pickle.opcodes import HANDLERS
 from steelyard.codecs.pickle.values import Blob, Global, Persistent, Record, cost, made
 from steelyard.errors import FormatError, printable
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
 
     AfterBuild = Callable[["Machine", Record], Any]
 
-STEPS = 5_000_000
-"""Opcodes that the pickles of one file may take together."""
-TEXT = 1 << 28
-"""Bytes that one text may take; protocol 2 writes the numbers of an array as one."""
 KEPT = 1024
 """Bytes from which on a run of bytes is left in the file until it is asked for."""
 WINDOW = 1 << 17
@@ -59,10 +56,10 @@ class Machine:
         "steps",
     )
 
-    def __init__(self, source: Source, after_build: AfterBuild | None = None, steps: int = STEPS) -> None:
+    def __init__(self, source: Source, after_build: AfterBuild | None = None, steps: int | None = None) -> None:
         self.source = source
         self.after_build = after_build
-        self.steps = steps
+        self.steps = limits.PICKLE_STEPS if steps is None else steps
         self.globals: dict[tuple[str, str], Global] = {}
         self.records: list[Record] = []
         self.references: list[Persistent] = []
@@ -105,7 +102,7 @@ class Machine:
             if handlers[self.data[at]](self):
                 self.steps -= step + 1
                 return self.stack.pop()
-        raise self.error(f"the pickles take more than {STEPS:,} steps; refused")
+        raise self.error(f"the pickles take more than {limits.PICKLE_STEPS:,} steps; refused")
 
     def nested(self, offset: int) -> Machine:
         """Return a machine for a pickle inside this one, on the same budget; `joined` takes it back."""
@@ -153,8 +150,8 @@ class Machine:
 
     def text(self, length: int) -> str:
         """Return the next bytes as text."""
-        if length > TEXT:
-            raise self.error(f"a text claims {length:,} bytes, more than {TEXT:,}")
+        if length > limits.PICKLE_TEXT:
+            raise self.error(f"a text claims {length:,} bytes, more than {limits.PICKLE_TEXT:,}")
         return self.take(length).decode("utf-8", "surrogatepass")
 
     def blob(self, length: int) -> bytes | Blob:
@@ -178,7 +175,7 @@ class Machine:
 
     def _long_line(self) -> bytes:
         """Look for a line's end beyond the window; protocol 0 writes the numbers of an array as one line."""
-        left = min(self.source.size - self.offset, TEXT)
+        left = min(self.source.size - self.offset, limits.PICKLE_TEXT)
         length = min(WINDOW, left)
         while True:
             rest = self.source.read(self.offset, length)

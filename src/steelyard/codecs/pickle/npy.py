@@ -7,6 +7,7 @@ import struct
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.codecs.pickle.arrays import Found, array_of, is_shape, numbers, refused, type_code
 from steelyard.codecs.pickle.audit import calls
 from steelyard.codecs.pickle.machine import Machine
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
 MAGIC = b"\x93NUMPY"
-HEADER_LIMIT = 10_000
-"""Bytes that a header may take: NumPy's own limit for files that are not trusted."""
 
 
 def array_in(source: Source, dtype: str | None = None) -> tuple[list[Entry], list[str]]:
@@ -69,8 +68,10 @@ def header(source: Source) -> tuple[int, str, bool, tuple[int, ...]]:
     wide = head[6] > 1
     begin = 12 if wide else 10
     (length,) = struct.unpack("<L" if wide else "<H", head[8:begin])
-    if length > HEADER_LIMIT:
-        raise FormatError(source.name, f"the header claims {length:,} bytes, more than the {HEADER_LIMIT:,} that are allowed", 8)
+    if length > limits.NPY_HEADER:
+        raise FormatError(
+            source.name, f"the header claims {length:,} bytes, more than the {limits.NPY_HEADER:,} that are allowed", 8
+        )
     try:
         fact = ast.literal_eval(source.read(begin, length).decode("utf-8" if head[6] == 3 else "latin-1").strip())
         descr, fortran, shape = _descr(fact["descr"]), fact["fortran_order"], fact["shape"]

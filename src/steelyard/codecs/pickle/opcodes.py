@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.codecs.pickle.fast_tensors import tensors
 from steelyard.codecs.pickle.values import Record, added, as_key
 from steelyard.errors import UnsafeFileError, printable
@@ -15,12 +16,6 @@ if TYPE_CHECKING:
 
     Handler = Callable[[Machine], bool | None]
 
-MARKS = 10_000
-"""How deep unfinished lists, tuples and dicts may lie in one another."""
-DIGITS = 4300
-"""Digits that a number written as text may take."""
-LONG = 1024
-"""Bytes that a number may take, few enough for Python to write it; longer ones stay bytes."""
 HIGHEST_PROTOCOL = 5
 LARGE = 1 << 13
 """Bytes from which on a pickle is worth the time to compile what a tensor looks like."""
@@ -32,7 +27,7 @@ def _put(machine: Machine, index: int) -> None:
 
 def _digits(machine: Machine) -> int:
     line = machine.line()
-    if len(line) > DIGITS:
+    if len(line) > limits.INTEGER_DIGITS:
         raise machine.error(f"a number takes {len(line):,} digits")
     return int(line.removesuffix(b"L"))
 
@@ -46,13 +41,13 @@ def _int(machine: Machine) -> None:
 
 def _float(machine: Machine) -> None:
     line = machine.line()
-    if len(line) > DIGITS:
+    if len(line) > limits.INTEGER_DIGITS:
         raise machine.error(f"a number takes {len(line):,} digits")
     machine.stack.append(float(line))
 
 
 def _long(machine: Machine, length: int) -> None:
-    if length > LONG:
+    if length > limits.INTEGER_BYTES:
         machine.stack.append(machine.blob(length))
     else:
         machine.stack.append(int.from_bytes(machine.take(length), "little", signed=True))
@@ -116,8 +111,8 @@ def _mark(machine: Machine) -> None:
     """Begin a list of items; as many tensors as follow one another are taken in one step each."""
     if machine.data[machine.at] == 0x28 and machine.source.size > LARGE:
         tensors(machine)
-    if len(machine.marks) >= MARKS:
-        raise machine.error(f"more than {MARKS:,} lists lie in one another")
+    if len(machine.marks) >= limits.PICKLE_MARKS:
+        raise machine.error(f"more than {limits.PICKLE_MARKS:,} lists lie in one another")
     machine.marks.append(len(machine.stack))
 
 

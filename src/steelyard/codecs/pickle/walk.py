@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.codecs.pickle.arrays import Found, objects_of
 from steelyard.codecs.pickle.audit import written
 from steelyard.codecs.pickle.values import Boxed, Persistent, Record, class_of
@@ -25,15 +26,6 @@ if TYPE_CHECKING:
     Path = tuple[str, ...]
     Look = Callable[[Any], Found | None]
 
-DEPTH = 1000
-"""How deep things may lie in one another."""
-NAME = 1 << 20
-"""Characters that the path of a tensor may take."""
-TIMES = 4
-"""How many times more often than the pickle has bytes its members may be visited: shared ones are visited again."""
-
-VISITS = 1_000_000
-"""How many tensors and things that hold others are visited in all; plain values are passed over."""
 
 _LATER = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"})
 
@@ -67,7 +59,7 @@ class Walk:
         self.scripted = scripted or {}
         self._source = source
         self._look = look
-        self._left = min(TIMES * source.size + 1000, VISITS)
+        self._left = min(limits.VISITS_PER_BYTE * source.size + 1000, limits.OBJECTS)
         self._above: set[int] = set()
         self._frames: list[tuple[Path, Iterator[Any], int]] = []
 
@@ -92,16 +84,16 @@ class Walk:
         kind = type(value)
         found = self._look(value) if kind is Record or kind is Persistent else None
         if found is not None:
-            if len(path) > 4 and sum(map(len, path)) > NAME:
-                raise FormatError(self._source.name, f"the path of a tensor takes more than {NAME:,} characters")
+            if len(path) > 4 and sum(map(len, path)) > limits.TEXT:
+                raise FormatError(self._source.name, f"the path of a tensor takes more than {limits.TEXT:,} characters")
             meaning = fact_of(fact, path[-1], len(found.shape)) if fact else None
             self.entries.append(Entry(path, found, meaning, own, found.trainable if trainable is None else trainable))
             return False
         members = self._members(path, value, own)
         if members is None or id(value) in self._above:
             return False
-        if len(self._frames) >= DEPTH:
-            raise FormatError(self._source.name, f"more than {DEPTH:,} things lie in one another")
+        if len(self._frames) >= limits.DEPTH:
+            raise FormatError(self._source.name, f"more than {limits.DEPTH:,} things lie in one another")
         self._above.add(id(value))
         self._frames.append((path, members, id(value)))
         return True

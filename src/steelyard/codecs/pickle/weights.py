@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.codecs.pickle.walk import Entry, Walk, as_weights, holding, of_model
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, UnsafeFileError, printable
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from steelyard.core.weights import MakeGraph
     from steelyard.storage.source import Source
 
-SAID = 50
-"""Plain values of a checkpoint that are kept in `meta`."""
 _PLAIN = frozenset((int, float, str, bool))
 
 
@@ -53,4 +52,4 @@ def _said(root: Any) -> dict[str, Any]:
     if type(root) is not dict:
         return {}
     plain = [(key, value) for key, value in root.items() if type(value) in _PLAIN and type(key) is str and key != "code"]
-    return {key: printable(value) if type(value) is str else value for key, value in plain[:SAID]}
+    return {key: printable(value) if type(value) is str else value for key, value in plain[: limits.METADATA]}

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
+from steelyard.codecs import limits
 from steelyard.errors import FormatError
-
-LEAST, MOST = 1 << 26, 1 << 30
-PER_BYTE = 64
-"""Bytes of memory for a byte of the file. No uncompressed file needs more: an item takes 4 bytes there, and 250 here at most."""
 
 
 class Budget:
@@ -17,7 +14,7 @@ class Budget:
     def __init__(self, file: str, size: int) -> None:
         self.file = file
         self._size = size
-        self._left = min(MOST, LEAST + PER_BYTE * size)
+        self._left = min(limits.R_MEMORY, limits.R_MEMORY_FLOOR + limits.R_MEMORY_PER_BYTE * size)
 
     def charge(self, cost: int, offset: int | None = None) -> None:
         """Take `cost` bytes off, before they are allocated; raises `FormatError` where there are not as many."""

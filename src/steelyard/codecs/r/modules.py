@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.codecs.r.values import Environment, Opaque, Vector
 from steelyard.core.weight import Role, Weight
 from steelyard.dtypes import is_floating
@@ -17,8 +18,6 @@ from steelyard.errors import ShapeError, printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-DEPTH, MODULES = 100, 100_000
-"""How deep modules may lie in one another, and how many are looked at."""
 _BUFFERS = (Role.MEAN, Role.VARIANCE, Role.COUNT)
 
 
@@ -35,13 +34,13 @@ def declared(module: Any, weights: list[Weight]) -> list[str] | None:
         return None
     names: list[str] = []
     buffers: set[str] = set()
-    left = MODULES
+    left = limits.R_MODULES
     frames = [("", private, _members(private, "modules_"))]
     while frames:
         prefix, held, children = frames[-1]
         for name, child in children:
             inner, left = _private(child), left - 1
-            if inner is None or len(frames) >= DEPTH or left < 0:
+            if inner is None or len(frames) >= limits.DEPTH or left < 0:
                 return None
             frames.append((f"{prefix}{name}.", inner, _members(inner, "modules_")))
             break

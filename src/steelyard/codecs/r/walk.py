@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.codecs.r.values import Pairlist, Vector
 from steelyard.errors import FormatError
 
@@ -11,9 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     Path = tuple[str, ...]
-
-DEPTH = 1000
-"""How deep lists may lie in one another."""
 
 
 def leaves(root: Any, file: str, enter: Callable[[Path, Any], bool] | None = None) -> Iterator[tuple[Path, Any]]:
@@ -28,8 +26,8 @@ def leaves(root: Any, file: str, enter: Callable[[Path, Any], bool] | None = Non
             if not is_list(value) or (enter is not None and not enter(path, value)):
                 yield path, value
                 continue
-            if len(frames) > DEPTH:
-                raise FormatError(file, f"more than {DEPTH:,} lists lie in one another")
+            if len(frames) > limits.DEPTH:
+                raise FormatError(file, f"more than {limits.DEPTH:,} lists lie in one another")
             frames.append(_members(path, value))
             break
         else:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.pickle.audit import calls
-from steelyard.codecs.pickle.machine import STEPS, Machine
+from steelyard.codecs.pickle.machine import Machine
 from steelyard.codecs.pickle.values import Blob, Record, as_source
 from steelyard.codecs.torch.archive import is_stream, nested_reader, unpack
 from steelyard.codecs.torch.tensors import Tensors
@@ -19,7 +19,7 @@ _KEPT = "__cuda_dependent_attributes__"
 """The attribute that keeps what may lie on a graphics card."""
 
 
-def open_nets(records: Iterable[Record], name: str, steps: int = STEPS) -> list[str]:
+def open_nets(records: Iterable[Record], name: str, steps: int | None = None) -> list[str]:
     """Put the modules of every net among `records` back, and return what unpickling them would have run.
 
     `steps` is what is left of the budget for pickles.

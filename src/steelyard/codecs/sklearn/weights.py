@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.codecs.pickle.arrays import Found, objects_of
 from steelyard.codecs.pickle.values import Record, class_of
 from steelyard.codecs.pickle.walk import Entry, Walk, holding, is_module, of_model
@@ -32,8 +33,6 @@ FACTS: dict[str, tuple[Role, tuple[str, ...]]] = {  # attribute -> role, axes fo
     "intercept_hidden_": (Role.BIAS, ("out",)),
     "intercept_visible_": (Role.BIAS, ("in",)),
 }
-DEPTH = 64
-"""How deep estimators may lie in one another."""
 _WRAPPED = ("FrozenEstimator", "_CalibratedClassifier")
 _FAMILIES = ("sklearn", "skorch", "scikeras", "imblearn", "xgboost", "lightgbm", "catboost")
 
@@ -90,8 +89,8 @@ def _ends(
     path: tuple[str, ...], value: Any, met: list[Record], depth: int, source: Source
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield every estimator, module and array that wraps and contains no other, with its path; `met` are the estimators."""
-    if depth > DEPTH:
-        raise FormatError(source.name, f"more than {DEPTH} estimators lie in one another")
+    if depth > limits.RECURSION:
+        raise FormatError(source.name, f"more than {limits.RECURSION} estimators lie in one another")
     if type(value) in (dict, list, tuple):
         named = value.items() if isinstance(value, dict) else enumerate(value)
         members: Members | None = [(str(key), member) for key, member in named if isinstance(member, (Record, dict, list, tuple))]

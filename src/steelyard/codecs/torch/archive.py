@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.codecs.pickle.audit import calls
 from steelyard.codecs.pickle.machine import Machine
 from steelyard.codecs.torch.tensors import Tensors, size_of, storage_dtype
@@ -19,12 +20,6 @@ MAGIC = 0x1950A86A20F9469CFC6C
 """The number that every stream before 1.6 begins with."""
 _MAGIC = MAGIC.to_bytes(10, "little")
 PROTOCOL = 1001
-NESTED = 3
-"""How deep files of torch may lie in one another, as bytes of a pickle."""
-TEXT = 1 << 20
-"""Bytes that a small text member or a file of code may take."""
-FACTS = 1 << 26
-"""Bytes that what Steelyard keeps of the weights' meaning may take."""
 
 
 class Archive:
@@ -56,8 +51,8 @@ def is_stream(source: Source) -> bool:
 
 def open_archive(source: Source, depth: int = 0) -> Archive:
     """Read the pickles of a file of torch. Raises `FormatError` for a file that is none, or is damaged."""
-    if depth >= NESTED:
-        raise FormatError(source.name, f"more than {NESTED} files of torch lie in one another")
+    if depth >= limits.NESTED_FILES:
+        raise FormatError(source.name, f"more than {limits.NESTED_FILES} files of torch lie in one another")
     if is_zip(source):
         return _open_zip(source, depth)
     if is_stream(source):
@@ -97,7 +92,7 @@ def _open_zip(source: Source, depth: int) -> Archive:
     machine = Machine(member_source(source, members[name]))
     archive = Archive(source, machine.load(), tensors, machine, {"format": "PyTorch"})
     archive.meta |= {"serialization version": version} if (version := _text(source, members, f"{base}version")) else {}
-    archive.facts = _text(source, members, f"{base}steelyard.json", FACTS)
+    archive.facts = _text(source, members, f"{base}steelyard.json", limits.JSON)
     if f"{base}constants.pkl" in members:
         archive.meta["format"] = "TorchScript"
         archive.scripted = _scripted(source, members, base)
@@ -127,10 +122,10 @@ def _tensors(source: Source, members: dict[str, Member], folder: str, byteorder:
     return Tensors(source, open_storage, byteorder, nested_reader(depth))
 
 
-def _text(source: Source, members: dict[str, Member], name: str, limit: int = TEXT) -> str:
+def _text(source: Source, members: dict[str, Member], name: str, limit: int = 0) -> str:
     """Return a small text member, or nothing where there is none."""
     member = members.get(name)
-    if member is None or member.size > limit:
+    if member is None or member.size > (limit or limits.TEXT):
         return ""
     content = member_source(source, member)
     return content.read(0, content.size).decode("utf-8", "replace").strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.codecs.pickle.arrays import Found, is_shape, refused
 from steelyard.codecs.pickle.values import Record
 from steelyard.core.readers import by_rows
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
     from steelyard.codecs.torch.tensors import Tensors
     from steelyard.core.weight import Array
     from steelyard.storage.source import Source
-
-DENSE = 1 << 28
-"""Bytes that a sparse tensor may take when written out, if that is also more than `RATIO` times what is stored."""
-RATIO = 1000
 
 
 def dense(tensors: Tensors, layout: Any, data: Any) -> Found:
@@ -47,7 +44,7 @@ def compressed(source: Source, kind: str, parts: list[Found], shape: Any) -> Fou
     values = parts[-1]
     size = prod(i for i in shape if i) * itemsize(values.dtype)
     held = sum(prod(part.shape) * itemsize(part.dtype) for part in parts)
-    if size > DENSE and size > RATIO * held:
+    if limits.is_bomb(size, held):
         what = f"a sparse tensor of shape {list(shape)} holds {held:,} bytes and would take {size:,}; refused"
         return refused(source, what, shape, values.dtype, kind)
     name = source.name
@@ -93,10 +90,10 @@ def _written(name: str, places: Array, values: Array, shape: tuple[int, ...]) ->
     import numpy as np
 
     axes = places.shape[0] if places.ndim == 2 else -1
-    limits = np.array(shape[:axes]).reshape(-1, 1)
+    lengths = np.array(shape[:axes]).reshape(-1, 1)
     if not 0 <= axes <= len(shape) or places.shape[1] != len(values) or values.shape[1:] != shape[axes:]:
         raise FormatError(name, f"places {places.shape} and values {values.shape} do not fit shape {list(shape)}")
-    if places.size and ((places < 0).any() or (places >= limits).any()):
+    if places.size and ((places < 0).any() or (places >= lengths).any()):
         raise FormatError(name, f"a place of a sparse tensor lies outside its shape {list(shape)}")
     whole = np.zeros(shape, values.dtype)
     np.add.at(whole, tuple(places), values)  # places that stand twice are summed, as torch does

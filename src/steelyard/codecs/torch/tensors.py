@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from steelyard.codecs import limits
 from steelyard.codecs.pickle.arrays import SIZE, Found, array_of, is_shape, refused
 from steelyard.codecs.pickle.values import Global, Persistent, Record, as_source
 from steelyard.codecs.torch.strides import Layout, flagged, pairs, stepped
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     """Opens the storage of a key, a type and a number of elements; raises `FormatError` when there is none."""
 
 _STORAGE = ("storage", b"storage")
-DENSE = 1 << 28
-"""Bytes that a sparse or repeated tensor may take when written out, if that is also `RATIO` times what is stored."""
-RATIO = 1000
 
 _STORAGES = {
     "Float": "float32",
@@ -137,7 +135,7 @@ class Tensors:
     def _view(self, source: Source, word: str, offset: int, layout: Layout, flags: str, trainable: Any) -> Found:
         size, listed = _KNOWN[word]
         shape, total = layout.shape, layout.spread * ITEMSIZES[listed]
-        if total > DENSE and (total >= SIZE or (total > RATIO * source.size and layout.extent)):
+        if total > limits.DENSE and (total >= SIZE or (layout.extent and limits.is_bomb(total, source.size))):
             what = f"shape {list(shape)} makes {total:,} bytes of {source.size:,}; refused"
             return refused(self.source, what, shape, listed)
         if word in _PACKED:

@@ -5,17 +5,12 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
-DEPTH = 64
-"""Levels of lists and maps inside each other."""
-ITEMS_LIMIT = 2_000_000
-"""Values that one message may have: a byte of a file can be a value of a hundred in memory."""
-TEXT_LIMIT = 1 << 20
-"""Bytes that a text may take."""
 
 _NUMBERS = {0xCA: "f", 0xCB: "d", 0xCC: "B", 0xCD: "H", 0xCE: "I", 0xCF: "Q", 0xD0: "b", 0xD1: "h", 0xD2: "i", 0xD3: "q"}
 _LENGTHS = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4, 0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
@@ -66,7 +61,7 @@ class _Decoder:
         self._width = page
         self.at = self._base = begin
         self.end = end
-        self.left = ITEMS_LIMIT
+        self.left = limits.MSGPACK_VALUES
         self._page = b""
 
     def whole(self) -> Any:
@@ -75,8 +70,8 @@ class _Decoder:
             value, count = self._next(key=bool(stack) and isinstance(stack[-1].value, dict) and stack[-1].key is None)
             if count:
                 stack.append(_Open(value, count))
-                if len(stack) > DEPTH:
-                    raise self.error(f"lies more than {DEPTH} levels deep")
+                if len(stack) > limits.RECURSION:
+                    raise self.error(f"lies more than {limits.RECURSION} levels deep")
                 continue
             while stack and self._filled(stack[-1], value):
                 value = stack.pop().value
@@ -105,7 +100,7 @@ class _Decoder:
         """Return the next value; of a list or a map an empty one, and how many items it lacks."""
         self.left -= 1
         if self.left < 0:
-            raise self.error(f"has more than {ITEMS_LIMIT:,} values")
+            raise self.error(f"has more than {limits.MSGPACK_VALUES:,} values")
         head = self._take(1)[0]
         if key and not (0xA0 <= head <= 0xBF or 0xD9 <= head <= 0xDB):
             raise self.error("has a key that is no text")
@@ -142,7 +137,7 @@ class _Decoder:
         if length > self.end - self.at:
             raise self.error(f"claims {length:,} bytes where {self.end - self.at:,} are left (partial download?)")
         if head < 0xC0 or 0xD9 <= head <= 0xDB:
-            if length > TEXT_LIMIT:
+            if length > limits.TEXT:
                 raise self.error(f"has a text of {length:,} bytes")
             return self._take(length).decode("utf-8", "backslashreplace")
         found = Extent(code, self.at, length)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.codecs.protobuf import BYTES, Field, message
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
-LIMIT = 1_000_000
-"""Nodes, attributes and tensors that a model may have of each."""
 
 RAW, FLOATS, INTS, LONGS, DOUBLES, UNSIGNED = 9, 4, 5, 7, 10, 11
 """The numbers of the fields in which a tensor may keep its elements."""
@@ -136,12 +135,12 @@ class _Decoder:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.left = {"nodes": LIMIT, "attributes": LIMIT, "tensors": LIMIT}
+        self.left = {"nodes": limits.OBJECTS, "attributes": limits.OBJECTS, "tensors": limits.OBJECTS}
 
     def count(self, what: str, field: Field) -> None:
         self.left[what] -= 1
         if self.left[what] < 0:
-            raise field.error(f"is one of more than {LIMIT:,} {what}")
+            raise field.error(f"is one of more than {limits.OBJECTS:,} {what}")
 
     def model(self) -> Model:
         found, graphs = Model(), 0

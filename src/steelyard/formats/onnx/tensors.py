@@ -6,9 +6,9 @@ from functools import cache
 from math import prod
 from typing import TYPE_CHECKING
 
-from steelyard.codecs.limits import is_possible
+from steelyard.codecs.limits import is_bomb, is_possible
 from steelyard.codecs.protobuf import unpacked
-from steelyard.codecs.sparse_runs import is_bomb, scattered
+from steelyard.codecs.sparse_runs import scattered
 from steelyard.codecs.subbyte import BITS, bytes_of, decoded, packed_bytes
 from steelyard.core.readers import refusing
 from steelyard.dtypes import itemsize
@@ -250,7 +250,8 @@ def _check_sparse(sparse: Sparse, name: str) -> None:
     shown, known, size = printable(sparse.values.name), prod(sparse.values.dims), prod(sparse.dims)
     if not is_possible(sparse.dims):
         raise FormatError(name, f"{shown} has the shape {printable(sparse.dims)}, which makes no sense")
-    if is_bomb(size, known):
+    width = itemsize(KINDS.get(sparse.values.kind, KINDS[1])[1])
+    if is_bomb(size * width, known * width):
         raise FormatError(name, f"{shown} has {size:,} elements, of which {known:,} are stored; too few")
     if sparse.indices.kind != 7 or sparse.indices.dims not in ([known], [known, len(sparse.dims)]):
         raise FormatError(name, f"{shown} has indices that do not fit its {known:,} elements")

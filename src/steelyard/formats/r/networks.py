@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
 from steelyard.codecs.compression import is_compressed
 from steelyard.codecs.r.layers import Net, by_name, floats, items, present, texts
 from steelyard.codecs.r.modules import orders
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     Opener = Callable[[Source], Weights]
     """Lists the weights of a file of another format that lies in a raw vector."""
 
-NESTED = 3
-"""How deep R's own files may lie in one another, as raw vectors."""
 KNOWN = "nnet, multinom, neuralnet, caret, AMORE, monmlp, RSNNS, brulee, cito, R torch, and plain arrays"
 _FILES = (b"PK\x03\x04", b"\x89HDF\r\n\x1a\n")
 _TRAINING = ("trainingData", "pred", "resample", "data")
@@ -85,8 +84,8 @@ def _open(found: Contents, name: str, raw: Vector, file: str, opener: Opener, de
     if is_compressed(source):
         return
     if is_r(source):
-        if depth >= NESTED:
-            raise FormatError(file, f"more than {NESTED} files of R lie in one another")
+        if depth >= limits.NESTED_FILES:
+            raise FormatError(file, f"more than {limits.NESTED_FILES} files of R lie in one another")
         inner = contents(read_r(source), file, opener, depth + 1)
         found.nets += [(_joined(name, prefix), net) for prefix, net in inner.nets]
         found.files += [(_joined(name, prefix), weights) for prefix, weights in inner.files]

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from steelyard.codecs import limits
 from steelyard.codecs.metadata import dump_facts
 from steelyard.codecs.r.values import NA_INTEGER
 from steelyard.core.casting import converted
@@ -29,7 +30,6 @@ HEAD = b"X\n" + b"".join(n.to_bytes(4, "big") for n in (3, 0x040202, 0x030500, 5
 """Version 3, as R 4.2.2 writes it, for R 3.5.0 and later, in UTF-8."""
 FOOTER = b"STEELYRD"
 """How a file of ours ends: behind the list stand facts as JSON, their length in 8 bytes, and this."""
-LARGEST_FOOTER = 1 << 26
 
 LIMIT = 1 << 24
 """Elements that are turned from rows to columns at once, 128 MiB of doubles; a larger weight is read several times."""
@@ -71,7 +71,7 @@ def kept_facts(source: Source) -> tuple[str | None, frozenset[str]]:
     if source.size < 16 or source.read(source.size - 8, 8) != FOOTER:
         return nothing
     length = int.from_bytes(source.read(source.size - 16, 8), "big")
-    if length > min(LARGEST_FOOTER, source.size - 16):
+    if length > min(limits.JSON, source.size - 16):
         return nothing
     try:
         kept = json.loads(source.read(source.size - 16 - length, length))

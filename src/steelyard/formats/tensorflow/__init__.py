@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
+from steelyard.codecs import limits
 from steelyard.core.protocols import Scope
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
@@ -24,8 +25,6 @@ GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 MODEL = "saved_model.pb"
 VARIABLES = "variables/variables.index"
-STATE_LIMIT = 1 << 20
-"""Bytes that the text file `checkpoint` may take."""
 _STATE = re.compile(rb'\s*(?:#[^\n]*\n\s*)*model_checkpoint_path:\s*"((?:[^"\\\n]|\\.)*)"')
 _DATA = re.compile(r"\.data-\d{5}-of-\d{5}$")
 _RULES = "Adam|AdamW|Adamax|Nadam|Momentum|RMSProp|RMSprop|SGD|Adagrad|Adadelta|Ftrl|LARS|LAMB"
@@ -110,7 +109,7 @@ def _saved(source: Source) -> Bundle:
 
 def _stated(source: Source) -> str:
     """Return the checkpoint that the text file calls the latest; a path that leads out of the folder is refused."""
-    match = _STATE.match(source.head(STATE_LIMIT))
+    match = _STATE.match(source.head(limits.TEXT))
     if match is None:
         raise FormatError(source.name, "names no model_checkpoint_path")
     path = match[1].decode("utf-8", "surrogateescape")

@@ -7,6 +7,7 @@ from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from steelyard.codecs import limits
 from steelyard.codecs.protobuf import message
 from steelyard.core.readers import by_rows, refusing
 from steelyard.core.weight import Weight
@@ -54,10 +55,7 @@ DTYPES = {
 WORDS = {STRING: "string", 11: "qint8", 12: "quint8", 13: "qint32", 15: "qint16", 16: "quint16", 20: "resource", 21: "variant"}
 """TensorFlow's own words where they say more."""
 
-SHARDS = 100_000
 RANK = 254
-SLICES = 1000
-"""Parts that a partitioned variable may have."""
 
 Extent = tuple[int, int]
 
@@ -166,7 +164,7 @@ def _header(source: Source, data: bytes) -> tuple[int, int]:
             endianness = field.signed()
         elif field.number == 3:
             version = next((inner.signed() for inner in field.message() if inner.number == 1), 0)
-    if not 0 < shards <= SHARDS:
+    if not 0 < shards <= limits.SHARDS:
         raise FormatError(source.name, f"the header of the index claims {shards:,} files of numbers")
     if endianness:
         raise FormatError(source.name, "the checkpoint was written big-endian, which is not read; save it on another machine")
@@ -201,8 +199,8 @@ def _parsed(source: Source, data: bytes) -> Entry:
             crc = int.from_bytes(data[field.offset : field.offset + 4], "little")
         elif field.number == 7:
             slices.append(tuple(_extent(inner.message()) for inner in field.message() if inner.number == 1))
-            if len(slices) > SLICES:
-                raise FormatError(source.name, f"more than {SLICES:,} parts")
+            if len(slices) > limits.BUNDLE_SLICES:
+                raise FormatError(source.name, f"more than {limits.BUNDLE_SLICES:,} parts")
     return Entry(values[1], shape, values[3], values[4], values[5], crc, tuple(slices), wrong)
 
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from steelyard.codecs import limits
 from steelyard.codecs.protobuf import Field, message
 from steelyard.errors import FormatError
 from steelyard.storage.source import Source
-
-NODES = 1_000_000
-"""Objects that a graph may have."""
 
 _ASIDE = frozenset({"optimizer", "_optimizer", "keras_api", "save_counter", "signatures", "loss", "compiled_loss"})
 """Edges that lead to what a training keeps beside the model."""
@@ -56,8 +54,8 @@ def _limited(source: Source, nodes: Iterable[Node]) -> list[Node]:
     found = []
     for node in nodes:
         found.append(node)
-        if len(found) > NODES:
-            raise FormatError(source.name, f"the object graph has more than {NODES:,} objects")
+        if len(found) > limits.OBJECTS:
+            raise FormatError(source.name, f"the object graph has more than {limits.OBJECTS:,} objects")
     return found
 
 

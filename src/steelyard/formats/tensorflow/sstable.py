@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from steelyard.codecs import limits
 from steelyard.errors import FormatError
 from steelyard.formats.tensorflow.crc32c import crc32c, unmasked
 
@@ -13,12 +14,6 @@ if TYPE_CHECKING:
 
 MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
 FOOTER = 48
-BLOCK = 256 << 20
-"""Bytes that a block may take."""
-SNAPPY = 100
-"""How many times its packed size a block may unpack to: a copy of 64 bytes takes 3."""
-ENTRIES = 4_000_000
-"""Keys that a table may have."""
 
 
 def is_table(source: Source) -> bool:
@@ -40,8 +35,8 @@ def entries(source: Source) -> Iterator[tuple[bytes, bytes]]:
             if count and key <= last:
                 raise FormatError(source.name, "the keys of the index are not in order", where)
             last, count = key, count + 1
-            if count > ENTRIES:
-                raise FormatError(source.name, f"the index has more than {ENTRIES:,} keys")
+            if count > limits.SSTABLE_KEYS:
+                raise FormatError(source.name, f"the index has more than {limits.SSTABLE_KEYS:,} keys")
             yield key, value
 
 
@@ -66,7 +61,7 @@ def _block(source: Source, start: int, size: int) -> Iterator[tuple[bytes, bytes
 
 def _checked(source: Source, start: int, size: int) -> bytes:
     """Return a block's content; five bytes behind it are its kind of compression and its checksum."""
-    if size > BLOCK or start + size + 5 > source.size - FOOTER:
+    if size > limits.SNAPPY_BLOCK or start + size + 5 > source.size - FOOTER:
         raise FormatError(source.name, f"a block of {size:,} bytes reaches past the end of the index", start)
     data = source.read(start, size + 5)
     if crc32c(data[: size + 1]) != unmasked(int.from_bytes(data[size + 1 :], "little")):
@@ -81,7 +76,7 @@ def _checked(source: Source, start: int, size: int) -> bytes:
 def _unpacked(source: Source, data: bytes, start: int) -> bytes:
     """Unpack a block that is compressed by Snappy: runs of new bytes, and copies of what stands before."""
     size, at = _varint(source, data, 0, len(data))
-    if size > min(BLOCK, SNAPPY * len(data)):
+    if size > min(limits.SNAPPY_BLOCK, limits.SNAPPY_RATIO * len(data)):
         raise FormatError(source.name, f"a block of {len(data):,} bytes would unpack to {size:,}; refused", start)
     out = bytearray()
     while at < len(data) and len(out) <= size:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from steelyard.codecs.limits import RANK, is_possible
+from steelyard.codecs import limits
+from steelyard.codecs.limits import is_possible
 from steelyard.codecs.subbyte import bytes_of, decoded
 from steelyard.core.readers import refusing
 from steelyard.core.roles import layer_of
@@ -126,7 +127,7 @@ def _weight(tensor: Table, buffers: list[Table], source: Source) -> tuple[Weight
     scheme = _scheme(tensor)
     weight = Weight(
         name=name,
-        shape=tuple(max(length, 0) for length in shape[:RANK]),
+        shape=tuple(max(length, 0) for length in shape[: limits.RANK]),
         dtype=DTYPES.get(kind, "object"),
         read=read,
         layer=_layer(name),

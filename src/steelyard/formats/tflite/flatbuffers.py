@@ -9,15 +9,12 @@ import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from steelyard.codecs import limits
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
-TEXT_LIMIT = 1 << 20
-"""Bytes that a text may take."""
-LIMIT = 1_000_000
-"""Tables that one file may list, runs of 64 bytes counted too: four bytes can name the same large thing again and again."""
 
 _PAGE, _PAGES = 1 << 13, 2048
 
@@ -29,7 +26,7 @@ class Bytes:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.left = LIMIT
+        self.left = limits.OBJECTS
         self._pages: dict[int, bytes] = {}
 
     def read(self, offset: int, length: int) -> bytes:
@@ -51,7 +48,7 @@ class Bytes:
         """Count what was listed, and refuse what is too much."""
         self.left -= count
         if self.left < 0:
-            raise self.error(f"lists more than {LIMIT:,} things, or some of them again and again", offset)
+            raise self.error(f"lists more than {limits.OBJECTS:,} things, or some of them again and again", offset)
 
     def number(self, offset: int, code: str) -> int:
         """Return the number of the type `code`, as in `struct`, at an offset."""
@@ -119,7 +116,7 @@ class Table:
     def text(self, slot: int) -> str:
         """Return a text; what is no UTF-8 is kept as escapes."""
         begin, count = self.vector(slot, 1)
-        if count > TEXT_LIMIT:
+        if count > limits.TEXT:
             raise self.data.error(f"a text claims {count:,} bytes", begin)
         self.data.charge(count >> 6, begin)
         return self.data.read(begin, count).decode("utf-8", "backslashreplace") if count else ""

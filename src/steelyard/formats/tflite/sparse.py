@@ -8,7 +8,8 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from steelyard.codecs.sparse_runs import is_bomb, scattered
+from steelyard.codecs import limits
+from steelyard.codecs.sparse_runs import scattered
 from steelyard.core.readers import refusing
 from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, printable
@@ -24,7 +25,7 @@ _CODES = {1: "i", 2: "H", 3: "B"}
 def sparse_reader(name: str, raw: Source, shape: tuple[int, ...], dtype: str, sparsity: Table) -> Reader:
     """Return a reader that puts zeros where nothing is stored; the places are worked out when it is first used."""
     known = raw.size // itemsize(dtype)
-    if is_bomb(prod(shape), known):
+    if limits.is_bomb(prod(shape) * itemsize(dtype), raw.size):
         return refusing(FormatError(raw.name, f"{printable(name)} has {prod(shape):,} elements, of which {known:,} are stored"))
     values = raw.numbers(0, dtype)
 
