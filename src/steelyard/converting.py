@@ -34,7 +34,7 @@ def cast(found: Weights, dtype: str) -> Weights:
     Integers, which count or index, and booleans stay. Reading a number that the type cannot hold raises
     `LossyError`; rounding is allowed.
     """
-    return Weights((_cast(weight, dtype) for weight in found.values()), meta=found.meta, orders=found._orders)
+    return found.with_weights((_cast(weight, dtype) for weight in found.values()), detached=True)
 
 
 def _cast(weight: Weight, dtype: str) -> Weight:
@@ -79,7 +79,7 @@ def into(found: Weights, model: Weights) -> Weights:
         if weight.shape != model[name].shape:
             what = f"{printable(name)} has shape {list(weight.shape)}, in the model {list(model[name].shape)}"
             raise ShapeError(f"{what}; nothing was written")
-    return Weights((_into(found.get(w.name), w) for w in model.values()), meta=model.meta, orders=model._orders)
+    return model.with_weights((_into(found.get(w.name), w) for w in model.values()), detached=True)
 
 
 def _into(weight: Weight | None, own: Weight) -> Weight:

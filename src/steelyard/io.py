@@ -38,8 +38,8 @@ def weights(source: Any, *, scope: Scope = "model") -> Weights:
 
         opened = _opened(os.fspath(source))
         found = weights_in(opened, scope)
-        found.remote = "://" in opened.name and opened.path is None
-        return found
+        remote = "://" in opened.name and opened.path is None
+        return found.with_weights(found.values(), remote=True) if remote else found
     from steelyard.frameworks import weights_of
 
     return weights_of(source)

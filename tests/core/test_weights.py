@@ -52,7 +52,7 @@ def test_select_takes_names_roles_and_layers_together():
     assert list(w.select(role="kernel")) == ["fc1.weight", "fc2.weight"]
     assert list(w.select(role=["scale", Role.OFFSET])) == ["bn.weight", "bn.bias"]
     assert list(w.select(role="bias", layer="fc2")) == ["fc2.bias"]
-    with pytest.raises(ShapeError, match="'kernal' is no role; the roles are"):
+    with pytest.raises(ShapeError, match="'kernal' is not a role; the roles are"):
         w.select(role="kernal")
 
 

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
     from steelyard.text.table import count_text, findings
 
     found = opened(args.file, args)
-    listed = found._distinct().weights
+    listed = list(found.distinct().values())
     for finding in findings(listed, len(listed)):
         warnings.warn(finding, NonFiniteWarning, stacklevel=1)
     dtype = write_vector(found, args.out, args.order, args.tensor_order)

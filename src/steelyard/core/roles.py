@@ -38,6 +38,20 @@ def layer_of(name: str) -> str:
     return name[: max(name.rfind("."), name.rfind("/"), 0)] if "/" in name else name.rpartition(".")[0]
 
 
+COLLECTIONS = ("params", "batch_stats", "batch_stat", "constants")
+"""What Flax puts before the names of layers: one layer's weights may be in several of them."""
+
+
+def plain_layer(name: str) -> str:
+    """Return the name of a layer without the collection that Flax keeps it in.
+
+    >>> plain_layer("params/Dense_0"), plain_layer("encoder.params")
+    ('Dense_0', 'encoder.params')
+    """
+    first, _, rest = name.partition("/")
+    return rest if first in COLLECTIONS else name
+
+
 def role_of(name: str, ndim: int) -> Role:
     """Return the role that the last word of a name tells; `ndim` is the number of axes.
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.vector import Plan, flatten, unflatten
-from steelyard.core.weight import BLOCK, Role, Weight
+from steelyard.core.weight import BLOCK, Weight
 from steelyard.errors import ReadOnlyError, ShapeError, WeightNotFoundError, printable
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Graph
+    from steelyard.core.renaming import Names
     from steelyard.core.vector import Order
     from steelyard.core.weight import Array
 
@@ -29,9 +28,8 @@ class Weights(Mapping[str, Weight]):
     """An ordered mapping of names to weights, by the framework's own names and in its own order.
 
     Weights that share their numbers (`Weight.tied`) are all listed, and count once in `size`, `nbytes` and the
-    vector. `live` tells that the numbers are in this process's memory and follow the model as it trains; `copy`
-    detaches them. `remote` tells that each is fetched from another machine. `orders` are those that a vector may have
-    beside the listed one, each by its word: `to_vector(tensor_order=word)`.
+    vector. `orders` are those that a vector may have beside the listed one, each by its word:
+    `to_vector(tensor_order=word)`.
 
     Examples:
         >>> import steelyard
@@ -43,7 +41,7 @@ class Weights(Mapping[str, Weight]):
         array([0., 0., 0.])
     """
 
-    __slots__ = ("_assign", "_graph", "_meta", "_orders", "_plan", "_weights", "live", "remote")
+    __slots__ = ("_assign", "_graph", "_live", "_meta", "_orders", "_plan", "_remote", "_weights")
 
     def __init__(
         self,
@@ -52,7 +50,8 @@ class Weights(Mapping[str, Weight]):
         meta: Meta | None = None,
         assign: Assign | None = None,
         live: bool = False,
-        graph: MakeGraph | None = None,
+        remote: bool = False,
+        graph: MakeGraph | Graph | None = None,
         orders: Mapping[str, NamesInOrder] | None = None,
     ) -> None:
         self._weights: dict[str, Weight] = {}
@@ -65,8 +64,8 @@ class Weights(Mapping[str, Weight]):
         self._orders = orders or {}
         self._plan: Plan | None = None
         self._meta = meta if callable(meta) else dict(meta or {})
-        self.live = live
-        self.remote = False
+        self._live = live
+        self._remote = remote
 
     def __getitem__(self, name: str) -> Weight:
         try:
@@ -126,10 +125,63 @@ class Weights(Mapping[str, Weight]):
                 first.setdefault(weight.tied or name, weight)
         return Plan(list(first.values()))
 
-    def _part(self, weights: Iterable[Weight], assign: Assign | None) -> Weights:
-        part = Weights(weights, meta=self._meta, assign=assign, live=self.live, graph=self._graph, orders=self._orders)
-        part.remote = self.remote
-        return part
+    def distinct(self) -> Weights:
+        """Return each weight once, the first of those that are tied; nothing is copied.
+
+        Examples:
+            >>> import steelyard
+            >>> import numpy as np
+            >>> shared = np.zeros(3)
+            >>> w = steelyard.weights({"a": shared, "b": shared})
+            >>> len(w), w["b"].tied, list(w.distinct())
+            (2, 'a', ['a'])
+        """
+        listed = self._distinct().weights
+        return self if len(listed) == len(self) else self.with_weights(listed)
+
+    def with_weights(
+        self,
+        weights: Iterable[Weight],
+        *,
+        names: Names | None = None,
+        detached: bool = False,
+        live: bool | None = None,
+        remote: bool | None = None,
+        meta: Meta | None = None,
+    ) -> Weights:
+        """Return other weights with everything else that these have: meta, graph, orders, and the way back to the model.
+
+        `names` gives the new name of each of these weights and of their layers. `detached` weights have other numbers than
+        the model, so they cannot be assigned to it; their graph does not keep it alive. `live`, `remote` and `meta` are
+        those of these weights unless they are given.
+        """
+        graph = self.graph if detached and self._live else self._graph
+        made = Weights(
+            weights,
+            meta=self._meta if meta is None else meta,
+            assign=None if detached else self._assign,
+            live=self._live if live is None else live,
+            remote=self._remote if remote is None else remote,
+            graph=graph,
+            orders=self._orders,
+        )
+        if names is not None:
+            from steelyard.core.renaming import renamed_assign, renamed_graph, renamed_order
+
+            made._orders = {word: renamed_order(order, names) for word, order in self._orders.items()}
+            made._assign = made._assign and renamed_assign(made._assign, self._weights, names)
+            made._graph = graph and renamed_graph(graph, self._weights, made._weights, names)
+        return made
+
+    @property
+    def live(self) -> bool:
+        """Whether the numbers are in this process's memory; those of a model follow it as it trains, until `copy`."""
+        return self._live
+
+    @property
+    def remote(self) -> bool:
+        """Whether the numbers are fetched from another machine."""
+        return self._remote
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -164,13 +216,15 @@ class Weights(Mapping[str, Weight]):
         from steelyard.core.stacked import is_joined, split
 
         if not any(map(is_joined, group)):
-            return self._part(group, self._assign)
-        return self._part((part for weight in group for part in split(weight)), None)
+            return self.with_weights(group)
+        return self.with_weights((part for weight in group for part in split(weight)), detached=True)
 
     @property
     def graph(self) -> Graph | None:
-        """The layers of the net that a file describes, in order; None where it holds nothing but weights."""
-        return self._graph() if self._graph else None
+        """The layers of the net as its framework or its file lists them; None where nothing but the weights is known."""
+        if callable(self._graph):
+            self._graph = self._graph()
+        return self._graph
 
     def select(
         self,
@@ -187,19 +241,9 @@ class Weights(Mapping[str, Weight]):
         Assigning to the selection leaves the rest of the model untouched. Raises `ShapeError` for a word
         that is no role.
         """
-        roles = _roles(role)
-        patterns = [pattern] if isinstance(pattern, str) else list(pattern)
-        return self._part(
-            (
-                weight
-                for weight in self._weights.values()
-                if any(_matches(weight.name, each) for each in patterns)
-                and _matches(weight.layer, layer)
-                and (roles is None or weight.role in roles)
-                and (trainable is None or weight.trainable is trainable)
-            ),
-            self._assign,
-        )
+        from steelyard.core.selection import selected
+
+        return self.with_weights(selected(self._weights.values(), pattern, role, layer, trainable))
 
     def rename(self, pattern: str, replacement: str) -> Weights:
         r"""Return the same weights under other names: each whole name that `pattern` matches is rewritten.
@@ -208,31 +252,10 @@ class Weights(Mapping[str, Weight]):
         takes a prefix off. Layers are renamed alike. Assigning still reaches the model. Raises `ShapeError`
         when two names become one.
         """
-        rule = re.compile(pattern)
+        from steelyard.core.renaming import names_by, renamed_weight
 
-        def renamed(name: str) -> str:
-            match = rule.fullmatch(name)
-            return match.expand(replacement) if match else name
-
-        def renamed_layer(weight: Weight) -> str:
-            name = renamed(weight.name)
-            leaf = weight.name.removeprefix(weight.layer).lstrip("./")
-            layer = name.removesuffix(leaf)
-            return layer.rstrip("./") if leaf and layer != name and layer[-1:] in ("", ".", "/") else renamed(weight.layer)
-
-        original = {renamed(name): name for name in self._weights}
-        assign = self._assign
-        orders = {word: _renamed_order(names, renamed) for word, names in self._orders.items()}
-        return Weights(
-            (
-                w.replace(name=renamed(w.name), layer=renamed_layer(w), tied=w.tied and renamed(w.tied))
-                for w in self._weights.values()
-            ),
-            meta=self._meta,
-            assign=assign and (lambda arrays: assign({original[name]: array for name, array in arrays.items()})),
-            live=self.live,
-            orders=orders,
-        )
+        renamed = names_by(pattern, replacement)
+        return self.with_weights((renamed_weight(weight, renamed) for weight in self.values()), names=renamed)
 
     def arrays(self) -> dict[str, Array]:
         """Return every weight as a read-only array in its shape, by name; views where that is possible."""
@@ -357,28 +380,8 @@ class Weights(Mapping[str, Weight]):
         from steelyard.core.stacked import relaid
 
         owner = {w.tied or w.name: array_reader(arrays[w.name]) for w in self._distinct().weights}
-        return Weights(
+        return self.with_weights(
             (w.replace(read=relaid(w.read, owner[w.tied or w.name])) for w in self._weights.values()),
-            meta=self._meta,
+            detached=True,
             live=True,
-            orders=self._orders,
         )
-
-
-def _renamed_order(names: NamesInOrder, renamed: Callable[[str], str]) -> NamesInOrder:
-    return lambda: map(renamed, names())
-
-
-def _matches(name: str, pattern: str) -> bool:
-    return pattern in ("*", name) or fnmatchcase(name, pattern)
-
-
-def _roles(role: str | Iterable[str] | None) -> frozenset[Role] | None:
-    if role is None:
-        return None
-    words = [role] if isinstance(role, str) else list(role)
-    known = {str(r) for r in Role}
-    for word in words:
-        if word not in known:
-            raise ShapeError(f"{word!r} is no role; the roles are {', '.join(sorted(known))}")
-    return frozenset(map(Role, words))

@@ -8,15 +8,17 @@ that framework at its top.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
 from steelyard.core.members import meta_of
 from steelyard.core.plugins import framework_of
 from steelyard.core.weights import Weights
+from steelyard.errors import SteelyardError
 
 if TYPE_CHECKING:
-    from steelyard.core.protocols import Framework
+    from steelyard.core.graph import Graph
+    from steelyard.core.protocols import Framework, Runner
 
 
 def weights_of(model: Any) -> Weights:
@@ -28,8 +30,24 @@ def weights_of(model: Any) -> Weights:
         meta=_meta(framework, model),
         assign=lambda arrays: framework.assign(model, arrays),
         live=True,
+        graph=_graph(framework, model),
         orders=orders(model) if orders else None,
     )
+
+
+def _graph(framework: Framework, model: Any) -> Callable[[], Graph | None] | None:
+    """Put off listing the layers, in the order of definition; a model that has none, as an ensemble, has no graph."""
+    if not hasattr(framework, "graph"):
+        return None
+    runner = cast("Runner", framework)
+
+    def graph() -> Graph | None:
+        try:
+            return runner.graph(model, None)
+        except SteelyardError:
+            return None
+
+    return graph
 
 
 def _meta(framework: Framework, model: Any) -> Callable[[], dict[str, Any]] | None:

@@ -172,7 +172,7 @@ class Answers:
             raise ShapeError("a .npy file holds one array; ask for .npz or .safetensors")
         if form not in ("npy", "npz", "safetensors"):
             raise ShapeError(f"{printable(form)!r} is no format; there are npy, npz and safetensors")
-        watched = Weights(map(self._watched, found.values()), meta=found.meta)
+        watched = found.with_weights(map(self._watched, found.values()))
         if form == "npy":
             made: Pieces = numpy.pieces_of_array(next(iter(watched.values())))
         else:
@@ -204,7 +204,7 @@ class Answers:
         sides, used = [], set()
         for path in self._paths:
             found, files = opened(path, self._scope)
-            watched = Weights(map(self._watched, found.values()), meta=found.meta, graph=found._graph)
+            watched = found.with_weights(map(self._watched, found.values()))
             sides.append(Side(os.path.basename(path.rstrip("/")) or path, watched, path))
             used.update(files)
         rows, told = rows_of(sides)

@@ -128,7 +128,7 @@ def _side_record(side: Side) -> dict[str, Any]:
     return {
         "name": side.name,
         "weights": len(found),
-        "tied": len(found) - len(found._distinct().weights),
+        "tied": len(found) - len(found.distinct()),
         "parameters": found.size,
         "bytes": found.nbytes,
         "notes": notes(found),

@@ -150,7 +150,7 @@ def _kinship(one: tuple[str, Weights], other: tuple[str, Weights]) -> Kinship:
     from steelyard.measures.diff.entries import Tolerance, side_by_side
 
     found = Kinship(one[0], other[0])
-    mine, theirs = one[1]._distinct().weights, other[1]
+    mine, theirs = list(one[1].distinct().values()), other[1]
     couples = [(w, theirs[w.name]) for w in mine if w.name in theirs and _alike(w, theirs[w.name])]
     apart = length = 0.0
     for couple, sums in zip(couples, side_by_side(couples, Tolerance()), strict=True):

@@ -22,7 +22,7 @@ def weights_of(source: Any) -> Weights:
 
 def drawable(source: Any) -> list[Weight]:
     """Return the weights that hold numbers, tied ones once. Raises `ShapeError` where there are none."""
-    found = [weight for weight in weights_of(source)._distinct().weights if weight.size]
+    found = [weight for weight in weights_of(source).distinct().values() if weight.size]
     if not found:
         raise ShapeError("there is nothing to draw: the source has no weight that holds numbers")
     return found
@@ -40,7 +40,7 @@ def one_weight(source: Any, name: str | None, fits: Callable[[Weight], Any], wha
         if not fits(weight):
             raise ShapeError(f"{printable(name)} of shape {list(weight.shape)} and role {weight.role} is not {what}")
         return weight
-    fitting = [weight for weight in found._distinct().weights if fits(weight)]
+    fitting = [weight for weight in found.distinct().values() if fits(weight)]
     if not fitting:
         held = f"{counted(len(found), 'weight')}, and none is" if found else "no weights, so none is"
         raise ShapeError(f"there is nothing to draw: the source has {held} {what}")

@@ -39,9 +39,7 @@ def weights_html(weights: Weights) -> str:
     told = notes(weights)
     if end is None:
         told.append(UNREAD.format(in_units(weights.nbytes)))
-    below = lines(told) + lines(
-        live_findings(weights) if end is None else remarks(found, len(weights._distinct().weights)), strong=True
-    )
+    below = lines(told) + lines(live_findings(weights) if end is None else remarks(found, len(weights.distinct())), strong=True)
 
     def made(most: int) -> str:
         rest = more(len(found), most, "more rows; select(...) shows a part of them")

@@ -96,7 +96,7 @@ def following_all(sources: Sequence[Weights], what: str, passes: int = 1) -> Ite
         yield list(sources)
         return
     with watching(what, passes * sum(weights.nbytes for weights in sources), passes) as watch:
-        yield [Weights(map(watch, each.values()), meta=each.meta, graph=each._graph) for each in sources]
+        yield [each.with_weights(map(watch, each.values())) for each in sources]
 
 
 def _is_terminal() -> bool:

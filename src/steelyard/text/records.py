@@ -28,7 +28,7 @@ def file_record(file: str, weights: Weights, *, stats: bool = False) -> dict[str
         "weights": [weight_record(weight, stats=stats) for weight in weights.values()],
         "total": {
             "weights": len(weights),
-            "tied": len(weights) - len(weights._distinct().weights),
+            "tied": len(weights) - len(weights.distinct()),
             "parameters": weights.size,
             "bytes": weights.nbytes,
         },

@@ -91,7 +91,7 @@ def rows_of(weights: Weights, *, unfolded: bool = False) -> list[Row]:
     >>> [(row.name, row.times) for row in rows_of(steelyard.weights(net))]
     [('layers.[0-11].weight', 12), ('layers.[0-11].bias', 12)]
     """
-    distinct = weights._distinct().weights
+    distinct = list(weights.distinct().values())
     groups: Iterable[list[Weight]] = ([weight] for weight in weights.values())
     if not unfolded:
         groups = folded(weights.values(), attrgetter("name"), _kind)

@@ -90,7 +90,7 @@ def listing(
     yield ""
     yield screen.broken(totals(weights))
     yield from map(screen.broken, notes(weights))
-    for line in remarks(stats or (), len(weights._distinct().weights)):
+    for line in remarks(stats or (), len(weights.distinct())):
         yield screen.paint(screen.broken(line), "red")
 
 
@@ -121,7 +121,7 @@ def notes(weights: Weights) -> list[str]:
 
 def count_text(weights: Weights) -> str:
     """Say how many weights there are, and how many of them are tied."""
-    tied = len(weights) - len(weights._distinct().weights)
+    tied = len(weights) - len(weights.distinct())
     count = f"{len(weights):,} weight{'s' * (len(weights) != 1)}"
     return f"{count} ({tied:,} tied, counted once)" if tied else count
 
@@ -153,7 +153,7 @@ def live_findings(weights: Weights) -> Iterator[str]:
     """Yield the findings of weights that are in memory; printing never fails because numbers cannot be read."""
     if weights.live:
         try:
-            listed = weights._distinct().weights
+            listed = list(weights.distinct().values())
             yield from findings(listed, len(listed))
         except SteelyardError as error:
             yield f"the numbers cannot be read: {error}"

@@ -223,7 +223,7 @@ def replaced(weights: Weights, arrays: Mapping[str, Array]) -> Weights:
 
     readers = {name: array_reader(array) for name, array in arrays.items()}
     made = (w.replace(read=readers.get(w.tied or w.name, readers.get(w.name, w.read))) for w in weights.values())
-    return Weights(made, meta=weights.meta, graph=weights._graph)
+    return weights.with_weights(made, detached=True)
 
 
 def _addresses(weights: Iterable[Weight]) -> set[int]:

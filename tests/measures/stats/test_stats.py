@@ -80,7 +80,7 @@ def test_rows_are_weights_in_the_framework_s_order_and_tied_ones_count_once(net)
 
 @pytest.mark.parametrize(("by", "key"), [("layer", "layer"), ("role", "role"), ("all", None)])
 def test_groups_are_all_numbers_of_their_weights_together(net, by, key):
-    weights = steelyard.weights(net)._distinct().weights
+    weights = list(steelyard.weights(net).distinct().values())
     for row in stats(net, by):
         members = [w for w in weights if key is None or str(getattr(w, key)) == row.facts["name"]]
         together = np.concatenate([w.numpy().astype("f8").ravel() for w in members])

@@ -219,7 +219,7 @@ def dequantized(weights: Weights) -> Weights:
     """
     schemes = weights.meta.get("quantization", {})
     made = [_real(weight, schemes[weight.name]) if weight.name in schemes else weight for weight in weights.values()]
-    return Weights(made, meta={**weights.meta, "quantization": {}}, graph=weights._graph)
+    return weights.with_weights(made, meta={**weights.meta, "quantization": {}}, detached=True)
 
 
 def _real(weight: Weight, scheme: Scheme) -> Weight:

@@ -40,7 +40,7 @@ def read(source: Source, scope: Scope) -> Weights:
         return found
     from steelyard.codecs.metadata import with_facts
 
-    return Weights(with_facts(found.values(), archive.facts), meta=found.meta)
+    return found.with_weights(with_facts(found.values(), archive.facts))
 
 
 def write(weights: Weights, path: Path) -> None:

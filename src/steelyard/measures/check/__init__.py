@@ -87,7 +87,7 @@ def check(source: Any, *, health: bool = False) -> Check:
 
 def checked(everything: Weights, model: Weights | None = None) -> Check:
     """Check all weights of a file, and with those of its `model` the health of this."""
-    numbers = (weight for weight in everything._distinct().weights if weight.dtype != "object")  # texts are none
+    numbers = (weight for weight in everything.distinct().values() if weight.dtype != "object")  # texts are none
     looked = (finding for weight in numbers for finding in _of(weight, everything))
     findings = [*would_have_run(everything), *looked]
     if model is not None:
@@ -132,7 +132,7 @@ def _of(weight: Weight, found: Weights) -> Iterator[Finding]:
 
 def not_finite(weight: Weight, told: NonFinite, found: Weights) -> Finding:
     """Return the finding for a weight that holds NaN or Inf; constants of a graph mask with infinity."""
-    mask = weight.role is Role.OTHER and not told.nan and found.graph is not None
+    mask = weight.role is Role.OTHER and not told.nan and not found.live and found.graph is not None
     evidence, severity = {"nan": told.nan, "inf": told.inf}, "info" if mask else "error"
     return Finding("not finite", weight.name, str(told), told.first, severity=severity, evidence=evidence)
 

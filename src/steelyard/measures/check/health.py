@@ -39,7 +39,7 @@ SHOWN = 3
 def health(found: Weights) -> Iterator[Finding]:
     """Yield the findings for each weight, which is read once; what cannot be read, or is not finite, is left to `check`."""
     known = known_facts(found)
-    for weight in found._distinct().weights:
+    for weight in found.distinct().values():
         facts = known.get(weight.name, weight)
         if has_health(facts):
             with suppress(SteelyardError):

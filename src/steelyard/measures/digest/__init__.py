@@ -119,7 +119,7 @@ def digest(source: Any, algorithm: str = "blake3", *, layout: str = "own") -> Di
         own = {name: each.hex() for name, each in net.weights.items()}
         return Digest(algorithm, net.whole.hex(), own, layout, net.unsure)
     found: Weights = weights(source)
-    distinct = found._distinct().weights
+    distinct = list(found.distinct().values())
     digests = {w.tied or w.name: each for w, each in zip(distinct, weight_digests(distinct, new), strict=True)}
     named = {name: digests[weight.tied or name] for name, weight in found.items()}
     whole = new()

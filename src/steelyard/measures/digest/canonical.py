@@ -61,7 +61,7 @@ class Canonical:
             gone = {(name, gate) for gate in sums for name in ("input bias", "recurrent bias")}
             every += [*sums.values(), *(digest for slot, (_, digest) in own.items() if slot not in gone)]
             self.unsure += _unsure(unit, own, new)
-        plain = [weight for weight in net.weights._distinct().weights if not _is_known(weight, found) and not _is_aside(weight)]
+        plain = [weight for weight in net.weights.distinct().values() if not _is_known(weight, found) and not _is_aside(weight)]
         for weight in plain:
             parts = _by_axes(weight)
             found[weight.name] = [_digest(part, new) for part in parts] or list(weight_digests([weight], new))

@@ -155,7 +155,7 @@ def spectra(source: Any, *, exact: int = EXACT, largest: int = LARGEST, draws: i
         )
     rows, notes = [], []
     with one_blas_thread():
-        for weight in weights(source)._distinct().weights:
+        for weight in weights(source).distinct().values():
             if without(weight):
                 continue
             norm = _norm(weight)

@@ -103,7 +103,7 @@ def stats(source: Any, by: str | None = None, *, histogram: bool = True, near: f
         0.5
     """
     found: Weights = weights(source)
-    listed = found._distinct().weights
+    listed = list(found.distinct().values())
     if by is None or by in TOGETHER:
         return Stats(by or "weight", _together(listed, by or "weight", histogram, near))
     from steelyard.measures.stats.channels import channel_axes

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from steelyard.core.roles import plain_layer
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError
 from steelyard.transfers.layers.norms import norm_slot
-from steelyard.transfers.layers.units import Unit, layer_units, plain_layer
+from steelyard.transfers.layers.units import Unit, layer_units
 
 if TYPE_CHECKING:
     Members = dict[str, Weight]

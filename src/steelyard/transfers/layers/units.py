@@ -64,20 +64,6 @@ _VECTORS = frozenset(
 )
 
 
-COLLECTIONS = ("params", "batch_stats", "batch_stat", "constants")
-"""What Flax puts before the names of layers: one layer's weights may be in several of them."""
-
-
-def plain_layer(name: str) -> str:
-    """Return the name of a layer without the collection that Flax keeps it in.
-
-    >>> plain_layer("params/Dense_0"), plain_layer("encoder.params")
-    ('Dense_0', 'encoder.params')
-    """
-    first, _, rest = name.partition("/")
-    return rest if first in COLLECTIONS else name
-
-
 class Unit:
     """One layer in one direction: `parts` by slot.
 

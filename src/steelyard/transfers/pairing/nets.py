@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from steelyard.core.roles import plain_layer
 from steelyard.core.weight import Role, Weight
 from steelyard.transfers.layers.interpretations import readings_of
 from steelyard.transfers.layers.stacked import separate
-from steelyard.transfers.layers.units import Unit, layer_units, plain_layer
+from steelyard.transfers.layers.units import Unit, layer_units
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Graph, Layer

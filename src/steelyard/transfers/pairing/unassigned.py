@@ -10,9 +10,10 @@ import re
 from collections.abc import Callable, Mapping
 
 from steelyard.core.axes import parts_of
+from steelyard.core.roles import plain_layer
 from steelyard.core.weight import Weight
 from steelyard.errors import AmbiguityError, ShapeError, printable
-from steelyard.transfers.layers.units import Unit, plain_layer
+from steelyard.transfers.layers.units import Unit
 from steelyard.transfers.pairing import Pair
 from steelyard.transfers.pairing.nets import Net
 

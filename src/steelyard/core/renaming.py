@@ -1,0 +1,123 @@
+"""Other names for weights: what they are tied to, their layers and the layers of their graph follow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from steelyard.core.roles import plain_layer
+
+if TYPE_CHECKING:
+    from steelyard.core.graph import Graph, Layer
+    from steelyard.core.weight import Weight
+    from steelyard.core.weights import Assign, MakeGraph, NamesInOrder
+
+    Names = Callable[[str], str | None]
+    """The new name of a weight or a layer; None where it is left out."""
+
+
+def names_by(pattern: str, replacement: str) -> Callable[[str], str]:
+    """Return what rewrites each whole name that `pattern` matches by the template `replacement`."""
+    rule = re.compile(pattern)
+
+    def renamed(name: str) -> str:
+        match = rule.fullmatch(name)
+        return match.expand(replacement) if match else name
+
+    return renamed
+
+
+def renamed_weight(weight: Weight, renamed: Callable[[str], str]) -> Weight:
+    """Return a weight under its new name, in its renamed layer."""
+    return weight.replace(
+        name=renamed(weight.name), layer=_renamed_layer(weight, renamed), tied=weight.tied and renamed(weight.tied)
+    )
+
+
+def _renamed_layer(weight: Weight, renamed: Callable[[str], str]) -> str:
+    """Return what precedes the weight's own word in its new name; where that word changed too, the layer is renamed by itself."""
+    name = renamed(weight.name)
+    leaf = leaf_of(weight)
+    layer = name.removesuffix(leaf)
+    return layer.rstrip("./") if leaf and layer != name and layer[-1:] in ("", ".", "/") else renamed(weight.layer)
+
+
+def leaf_of(weight: Weight) -> str:
+    """Return a weight's name without that of its layer; the whole name where it does not begin with it."""
+    return weight.name.removeprefix(weight.layer).lstrip("./")
+
+
+def renamed_order(order: NamesInOrder, names: Names) -> NamesInOrder:
+    """Return what gives the new names in an order."""
+    return lambda: [name for old in order() if (name := names(old)) is not None]
+
+
+def renamed_assign(assign: Assign, weights: Iterable[str], names: Names) -> Assign:
+    """Return what assigns arrays that go by the new names."""
+    original = {names(name): name for name in weights}
+    return lambda arrays: assign({original[name]: array for name, array in arrays.items()})
+
+
+def renamed_graph(graph: MakeGraph | Graph, before: Mapping[str, Weight], after: Mapping[str, Weight], names: Names) -> MakeGraph:
+    """Return what makes the graph with the new names of the weights and their layers."""
+
+    def made() -> Graph | None:
+        known = graph() if callable(graph) else graph
+        new = ((weight, names(name)) for name, weight in before.items())
+        return known and _graph(
+            known, [(weight, after[name]) for weight, name in new if name in after and name is not None], names
+        )
+
+    return made
+
+
+def _graph(graph: Graph, pairs: Iterable[tuple[Weight, Weight]], names: Names) -> Graph:
+    """Return a graph whose layers have new names: `pairs` are the weights before and after.
+
+    A layer that has weights is called as they are; `names` renames the others, and leaves out those for which it gives None.
+    """
+    from steelyard.core.graph import Graph
+
+    of_weights = dict(_layers_of(pairs))
+    new = {layer.name: of_weights.get(layer.name, names(layer.name)) for layer in graph.layers}
+    whole = None not in new.values()
+    return Graph(
+        (_renamed(layer, name, new, names) for layer in graph.layers if (name := new[layer.name]) is not None),
+        is_execution_order=graph.is_execution_order,
+        channels=graph.channels,
+        input_shapes=graph.input_shapes if whole else None,
+        is_sequential=graph.is_sequential and whole,
+    )
+
+
+def _layers_of(pairs: Iterable[tuple[Weight, Weight]]) -> Iterator[tuple[str, str]]:
+    """Yield the old and the new name of each layer and of all that contain it, outer ones first.
+
+    A later one of the same old name counts, so a layer's own new name comes last.
+    """
+    layers = {plain_layer(old.layer): plain_layer(new.layer) for old, new in pairs}
+    for old, new in layers.items():
+        for cut in (place for place, letter in enumerate(old) if letter in "./"):
+            if new.endswith(old[cut:]):
+                yield old[:cut], new.removesuffix(old[cut:])
+    yield from layers.items()
+
+
+def _renamed(layer: Layer, name: str, new: Mapping[str, str | None], names: Names) -> Layer:
+    from steelyard.core.graph import Layer
+
+    settings = dict(layer.settings)
+    if "weights" in settings:
+        settings["weights"] = tuple(other for each in settings["weights"] if (other := names(each)) is not None)
+    if "wraps" in settings:
+        settings["wraps"] = new.get(settings["wraps"]) or ""
+    return Layer(name, layer.kind, layer.class_name, settings, layer.input_shape, layer.output_shape, _inputs(layer.inputs, new))
+
+
+def _inputs(inputs: tuple[str, ...] | None, new: Mapping[str, str | None]) -> tuple[str, ...] | None:
+    """Return the new names of a layer's inputs; None where one of them was left out, or they are not known."""
+    if inputs is None:
+        return None
+    kept = tuple(name for each in inputs if (name := new.get(each)) is not None)
+    return kept if len(kept) == len(inputs) else None

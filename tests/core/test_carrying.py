@@ -1,0 +1,141 @@
+"""What is made of weights carries all that they know: the graph above all, without which equal layers cannot be paired."""
+
+import gc
+from weakref import ref
+
+import numpy as np
+import pytest
+
+import steelyard
+from steelyard.converting import cast, into
+from steelyard.errors import AmbiguityError, ReadOnlyError
+from steelyard.transfers.transfer import plan, transfer
+
+MADE = {
+    "itself": lambda w: w,
+    "copied": lambda w: w.copy(),
+    "renamed": lambda w: w.rename("(.*)", r"net.\1"),
+    "one layer renamed": lambda w: w.rename(r"1\.(.*)|dense_1/(.*)", r"other.\1\2"),
+    "from a vector": lambda w: w.from_vector(w.to_vector()),
+    "cast": lambda w: cast(w, "float64"),
+    "selected": lambda w: w.select("*"),
+    "distinct": lambda w: w.distinct(),
+    "written over itself": lambda w: into(w, w),
+    "twice": lambda w: w.rename("(.*)", r"net.\1").copy().rename(r"net\.(.*)", r"\1"),
+}
+
+
+def torch_net(seed=0):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 4))
+
+
+def keras_net(seed=0):
+    keras = pytest.importorskip("keras")
+    keras.utils.set_random_seed(seed)
+    return keras.Sequential([keras.Input((4,)), *(keras.layers.Dense(4) for _ in range(3))])
+
+
+@pytest.fixture(scope="module", params=[torch_net, keras_net])
+def nets(request):
+    return request.param(0), request.param(1)
+
+
+@pytest.mark.parametrize("make", MADE.values(), ids=MADE)
+def test_what_is_made_of_a_live_model_s_weights_transfers_as_the_model_does(nets, make):
+    net, twin = nets
+    steelyard.weights(twin).assign(np.zeros(60, "f4"))
+    transfer(make(steelyard.weights(net)), into=twin)
+    assert np.array_equal(steelyard.weights(twin).to_vector(), steelyard.weights(net).to_vector())
+
+
+@pytest.mark.parametrize("make", MADE.values(), ids=MADE)
+def test_what_is_made_of_a_file_s_weights_transfers_as_the_file_does(tmp_path_factory, make):
+    net, twin = keras_net(0), torch_net(1)
+    path = tmp_path_factory.mktemp("net") / "net.keras"
+    net.save(path)
+    transfer(make(steelyard.weights(path)), into=twin)
+    moved = steelyard.weights(twin)
+    for place, name in ((0, "0"), (1, "1"), (2, "3")):
+        assert np.array_equal(moved[f"{name}.weight"].numpy(), net.layers[place].get_weights()[0].T)
+
+
+def test_a_graph_under_other_names_says_the_same_of_each_layer():
+    weights = steelyard.weights(torch_net())
+    graph, renamed = weights.graph, weights.rename("(.*)", r"net.\1").graph
+    assert [layer.name for layer in renamed.layers] == [f"net.{layer.name}" for layer in graph.layers]
+    assert [layer.inputs for layer in renamed.layers] == [tuple(f"net.{n}" for n in layer.inputs) for layer in graph.layers]
+    assert [(x.kind, x.settings) for x in renamed.layers] == [(x.kind, x.settings) for x in graph.layers]
+    assert (renamed.is_execution_order, renamed.is_sequential) == (True, True)
+    one = weights.rename(r"1\.(.*)", r"other.\1").graph
+    assert [layer.name for layer in one.layers] == ["0", "other", "2", "3"]
+    assert one.layers[2].inputs == ("other",)
+
+
+def test_layers_without_the_collections_of_flax_in_their_names_are_renamed_as_their_weights_are():
+    nn, jax = pytest.importorskip("flax.linen"), pytest.importorskip("jax")
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(4)(nn.relu(nn.Dense(4)(x)))
+
+    variables = Net().init(jax.random.key(0), np.zeros((1, 4), "f4"))
+    weights = steelyard.weights(Net().bind(variables)).rename(r"params/Dense_0/(.*)", r"params/first/\1")
+    assert list(weights.layers) == ["params/first", "params/Dense_1"]
+    assert [layer.name for layer in weights.graph.layers] == ["first", "Dense_1"]
+
+
+def test_a_copy_has_the_graph_of_its_model_and_does_not_keep_it():
+    net = torch_net()
+    gone = ref(net)
+    best = steelyard.weights(net).copy()
+    del net
+    gc.collect()
+    assert gone() is None
+    assert [layer.name for layer in best.graph.layers] == ["0", "1", "2", "3"]
+    twin = torch_net(1)
+    transfer(best, into=twin)
+    assert np.array_equal(steelyard.weights(twin).to_vector(), best.to_vector())
+
+
+def test_a_model_without_layers_has_no_graph_and_is_copied_all_the_same():
+    pytest.importorskip("sklearn")
+    from sklearn.ensemble import VotingClassifier
+    from sklearn.linear_model import LogisticRegression, Perceptron
+
+    x, y = np.eye(6), np.arange(6) % 2
+    weights = steelyard.weights(VotingClassifier([("a", LogisticRegression()), ("b", Perceptron())]).fit(x, y))
+    assert weights.graph is None
+    assert weights.copy().graph is None
+
+
+def test_without_their_graph_the_same_weights_are_refused():
+    net, twin = torch_net(0), torch_net(1)
+    bare = steelyard.Weights(steelyard.weights(net).values())
+    with pytest.raises(AmbiguityError):
+        plan(bare.rename("(.*)", r"net.\1"), into=twin)
+
+
+def test_meta_and_where_the_numbers_are_is_carried_and_cannot_be_set(tmp_path):
+    steelyard.save({"a.w": np.zeros(3)}, tmp_path / "net.npz")
+    weights = steelyard.weights(tmp_path / "net.npz").with_weights([], remote=True)
+    for made in (weights.select("*"), weights.rename("a", "b"), cast(weights, "float16"), weights.distinct()):
+        assert made.remote
+        assert made.meta == weights.meta
+    assert not weights.live
+    assert weights.copy().live
+    with pytest.raises(AttributeError):
+        weights.live = True
+    with pytest.raises(AttributeError):
+        weights.remote = False
+
+
+def test_a_selection_and_other_names_reach_the_model_and_a_copy_does_not():
+    net = torch_net()
+    weights = steelyard.weights(net)
+    weights.rename("(.*)", r"net.\1").select("net.0.*").assign({"net.0.bias": np.ones(4)})
+    assert net[0].bias.tolist() == [1.0] * 4
+    with pytest.raises(ReadOnlyError):
+        weights.copy().assign({"0.bias": np.zeros(4)})
