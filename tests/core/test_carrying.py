@@ -9,7 +9,7 @@ import pytest
 import steelyard
 from steelyard.converting import cast, into
 from steelyard.errors import AmbiguityError, ReadOnlyError
-from steelyard.transfers.transfer import plan, transfer
+from steelyard.transfers.transfer import plan_transfer, transfer
 
 MADE = {
     "itself": lambda w: w,
@@ -115,7 +115,7 @@ def test_without_their_graph_the_same_weights_are_refused():
     net, twin = torch_net(0), torch_net(1)
     bare = steelyard.Weights(steelyard.weights(net).values())
     with pytest.raises(AmbiguityError):
-        plan(bare.rename("(.*)", r"net.\1"), into=twin)
+        plan_transfer(bare.rename("(.*)", r"net.\1"), into=twin)
 
 
 def test_meta_and_where_the_numbers_are_is_carried_and_cannot_be_set(tmp_path):
