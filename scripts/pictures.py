@@ -89,14 +89,14 @@ def difference():
     before = steelyard.weights(net).copy()
     net[0].requires_grad_(requires_grad=False)
     train(net, 100, x.float() / 16, y)
-    return plot.difference(before, net)
+    return plot.diff(before, net)
 
 
 def difference_many():
     """A net of chgnet, and the one that was made of it by further training."""
     folder = FILES / "chgnet/pretrained"
     before = folder / "0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar"
-    return plot.difference(before, folder / "r2scan/chgnet_r2scan_transfer_learning_e15f36s161m23.pth.tar")
+    return plot.diff(before, folder / "r2scan/chgnet_r2scan_transfer_learning_e15f36s161m23.pth.tar")
 
 
 def train(net, steps, x, y):

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from steelyard.codecs import limits
     from steelyard.inspector.report import report
     from steelyard.measures.diff import diff
-    from steelyard.measures.lineage import compare
-    from steelyard.measures.patch import apply, patch
+    from steelyard.measures.lineage import lineage
+    from steelyard.measures.patch import apply_patch, save_patch
     from steelyard.measures.spectra import spectra
     from steelyard.transfers.build import build
     from steelyard.transfers.transfer import plan_transfer, transfer
@@ -28,19 +28,19 @@ __all__ = [
     "Weight",
     "Weights",
     "__version__",
-    "apply",
+    "apply_patch",
     "build",
     "check",
-    "compare",
     "diff",
     "digest",
     "errors",
     "limits",
-    "patch",
+    "lineage",
     "plan_transfer",
     "plot",
     "report",
     "save",
+    "save_patch",
     "spectra",
     "stats",
     "transfer",
@@ -48,13 +48,13 @@ __all__ = [
 ]
 
 _LATER = {
-    "apply": "measures.patch",
+    "apply_patch": "measures.patch",
     "build": "transfers.build",
-    "compare": "measures.lineage",
     "diff": "measures.diff",
-    "patch": "measures.patch",
+    "lineage": "measures.lineage",
     "plan_transfer": "transfers.transfer",
     "report": "inspector.report",
+    "save_patch": "measures.patch",
     "spectra": "measures.spectra",
     "transfer": "transfers.transfer",
 }

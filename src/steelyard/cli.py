@@ -1,4 +1,4 @@
-"""The commands, in the order in which help names them; each is a module in `commands/`."""
+"""The commands, in the order in which help names them; each is a module in `commands/`, with an underscore for the hyphen."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 COMMANDS = (
     *("ls", "show", "vector", "convert", "transfer", "check", "digest"),
-    *("stats", "diff", "patch", "apply", "spectra", "compare"),
+    *("stats", "diff", "save-patch", "apply-patch", "spectra", "lineage"),
     *("plot", "report", "serve"),
 )
 
 
 def command(name: str) -> Command:
     """Return the module of a command; only the one that is asked for is imported, since start-up time counts."""
-    module: Any = import_module(f"steelyard.commands.{name}")
+    module: Any = import_module(f"steelyard.commands.{name.replace('-', '_')}")
     return module  # type: ignore[no-any-return]
 
 

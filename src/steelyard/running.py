@@ -114,7 +114,7 @@ def _parsed(names: Sequence[str], load: Load, argv: list[str]) -> argparse.Names
 def _overview(names: Sequence[str], load: Load) -> argparse.ArgumentParser:
     """Make the parser that names the commands, with an example of each."""
     helps = {name: _help(load(name)) for name in names}
-    lines = [f"  {name:<10}{about.splitlines()[0] if about else ''}" for name, (about, _) in helps.items()]
+    lines = [f"  {name:<12}{about.splitlines()[0] if about else ''}" for name, (about, _) in helps.items()]
     examples = [f"  {example}" for _, example in helps.values()]
     parser = argparse.ArgumentParser(
         prog="steelyard",

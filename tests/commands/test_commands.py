@@ -69,7 +69,7 @@ def names_in(folder):
 
 def test_the_commands_are_the_modules_of_the_folder():
     folder = ROOT / "src" / "steelyard" / "commands"
-    assert sorted(cli.COMMANDS) == sorted(path.stem for path in folder.glob("[a-z]*.py"))
+    assert sorted(cli.COMMANDS) == sorted(path.stem.replace("_", "-") for path in folder.glob("[a-z]*.py"))
 
 
 # paths
@@ -292,17 +292,17 @@ def big_file(path, megabytes=400):
 
 INTERRUPTED = {
     "convert": "convert {big} {out}",
-    "patch": "patch {small} {big} -o {out}",
-    "apply": "apply {small} {patch} -o {out}",
+    "save-patch": "save-patch {small} {big} -o {out}",
+    "apply-patch": "apply-patch {small} {patch} -o {out}",
 }
 
 
-@pytest.mark.parametrize("command", ["convert", "patch", "apply"])
+@pytest.mark.parametrize("command", ["convert", "save-patch", "apply-patch"])
 def test_ctrl_c_leaves_no_half_written_file(tmp_path, command):
     big, small = big_file(tmp_path / "big.safetensors", 3000), big_file(tmp_path / "small.safetensors", 1)
     paths = {"big": big, "small": small, "out": tmp_path / "out.safetensors", "patch": tmp_path / "patch.safetensors"}
-    if command == "apply":
-        steelyard.patch(small, big, paths["patch"])
+    if command == "apply-patch":
+        steelyard.save_patch(small, big, paths["patch"])
     paths["out"].write_bytes(b"old")
     before = names_in(tmp_path)
     words = [word.format(**paths) for word in INTERRUPTED[command].split()]
@@ -316,7 +316,7 @@ def test_ctrl_c_leaves_no_half_written_file(tmp_path, command):
 
 
 @pytest.mark.parametrize(
-    "command", ["diff {big} {other}", "spectra {big}", "compare {big} {other}", "patch {big} {other} -o {out}"]
+    "command", ["diff {big} {other}", "spectra {big}", "lineage {big} {other}", "save-patch {big} {other} -o {out}"]
 )
 def test_ctrl_c_while_files_are_read_ends_quietly_and_leaves_nothing(tmp_path, command):
     paths = {name: big_file(tmp_path / f"{name}.safetensors", 60_000) for name in ("big", "other")}  # holes: minutes to read
@@ -345,7 +345,7 @@ def test_memory_stays_bounded_whatever_the_size_of_the_file(tmp_path, command, l
 
 def test_check_says_that_a_good_file_is_good(file, capsys):
     assert said(capsys, "check", file) == "readable, complete, finite: 9 weights\n"
-    assert json.loads(said(capsys, "check", file, "--json"))["good"] is True
+    assert json.loads(said(capsys, "check", file, "--json"))["ok"] is True
 
 
 def test_check_names_each_weight_that_is_not_finite_with_its_place(tmp_path, capsys):
@@ -395,7 +395,7 @@ def test_check_says_which_call_a_pickle_would_have_made_and_does_not_make_it(net
 
 
 def test_check_of_a_live_model_looks_at_its_numbers(net):
-    assert steelyard.check(net).good
+    assert steelyard.check(net).ok
     assert repr(steelyard.check({"w": np.array([np.nan])})) == "w is not finite: 1 NaN, first at [0]"
 
 
@@ -426,10 +426,10 @@ def test_progress_shows_on_a_terminal_and_is_gone_at_the_end(file, tmp_path, mon
 TWO_FILES = {
     "diff": ("diff {a} {b}", 1, "comparing", True),
     "diff --select": ("diff {a} {b} --select *weight", 1, "comparing", True),
-    "compare": ("compare {a} {b} {c}", 0, "comparing", False),  # counters are not compared
+    "lineage": ("lineage {a} {b} {c}", 0, "comparing", False),  # counters are not compared
     "spectra": ("spectra {a}", 0, "measuring", False),  # nor has a bias singular values
-    "patch": ("patch {a} {b} -o {out}", 0, "comparing", True),
-    "apply": ("apply {a} {patch} -o {out}", 0, "applying", False),  # numbers that the patch holds in full
+    "save-patch": ("save-patch {a} {b} -o {out}", 0, "comparing", True),
+    "apply-patch": ("apply-patch {a} {patch} -o {out}", 0, "applying", False),  # numbers that the patch holds in full
     "transfer": ("transfer {a} --into {b} -o {out}", 0, "reading", False),  # nor does a counter go into another net
 }
 
@@ -441,7 +441,7 @@ def files(file, tmp_path):
     arrays = load_file(file)
     for nth, name in enumerate("bc", 1):
         save_file({key: array if array.dtype == "int64" else array + nth for key, array in arrays.items()}, found[name])
-    steelyard.patch(found["a"], found["b"], found["patch"])
+    steelyard.save_patch(found["a"], found["b"], found["patch"])
     return {**found, "out": tmp_path / "out.safetensors"}
 
 

@@ -59,7 +59,7 @@ def verdicts(found):
 
 
 def test_kin_are_found_and_an_alien_is_not(family):
-    found = steelyard.compare(family)
+    found = steelyard.lineage(family)
     told = verdicts(found)
     for pair, verdict in told.items():
         wanted = "" if "alien" in pair else "same weights" if pair == {"base", "copy"} else "same origin"
@@ -68,7 +68,7 @@ def test_kin_are_found_and_an_alien_is_not(family):
 
 
 def test_the_tree_joins_the_nearest_first(family):
-    found = steelyard.compare(family)
+    found = steelyard.lineage(family)
     assert found.tree[0] == "alien"
     assert found.tree[2] == pytest.approx(1, abs=0.15), "unrelated nets are one apart"
     text = repr(found)
@@ -78,7 +78,7 @@ def test_the_tree_joins_the_nearest_first(family):
 
 def test_fifty_pairs_of_independently_trained_nets_get_no_verdict(data):
     nets = {str(seed): train(mlp(100 + seed), data, 30) for seed in range(11)}
-    found = steelyard.compare(nets)
+    found = steelyard.lineage(nets)
     assert len(found.pairs) == 55
     assert [pair for pair in found.pairs if pair.verdict] == []
     assert all(0.0001 <= pair.p <= 1 for pair in found.pairs)
@@ -88,7 +88,7 @@ def test_the_p_value_is_even_over_unrelated_nets():
     """Of 60 unrelated pairs about a tenth may have p <= 0.1, not half of them."""
     chance = np.random.default_rng(0)
     nets = [{"a.weight": chance.standard_normal((20, 30)), "b.weight": chance.standard_normal((5, 20))} for _ in range(120)]
-    p = [steelyard.compare({"a": one, "b": other}).pairs[0].p for one, other in zip(nets[::2], nets[1::2], strict=True)]
+    p = [steelyard.lineage({"a": one, "b": other}).pairs[0].p for one, other in zip(nets[::2], nets[1::2], strict=True)]
     assert 0.3 < np.mean(p) < 0.7
     assert sum(each <= 0.1 for each in p) <= 14
 
@@ -98,7 +98,7 @@ def test_a_constant_part_that_all_units_share_is_no_kinship():
     one, other = (
         {"a.weight": 5 + chance.standard_normal((40, 30)), "b.weight": chance.standard_normal((3, 40))} for _ in range(2)
     )
-    pair = steelyard.compare({"a": one, "b": other}).pairs[0]
+    pair = steelyard.lineage({"a": one, "b": other}).pairs[0]
     assert pair.verdict == ""
     assert pair.distance < 0.5, "though they are near each other"
 
@@ -111,35 +111,35 @@ def test_the_outputs_of_a_net_are_no_evidence():
         name: {"a.weight": chance.standard_normal((20, 30)), "b.weight": shared + 0.1 * chance.standard_normal((10, 20))}
         for name in "ab"
     }
-    assert verdicts(steelyard.compare(nets)) == {frozenset("ab"): ""}
+    assert verdicts(steelyard.lineage(nets)) == {frozenset("ab"): ""}
 
 
 def test_keras_nets_are_tested_along_their_own_axes():
     chance = np.random.default_rng(0)
     base = {"d1/kernel": chance.standard_normal((30, 20)), "d2/kernel": chance.standard_normal((20, 5))}
     kin = {name: value + 0.5 * chance.standard_normal(value.shape) for name, value in base.items()}
-    pair = steelyard.compare({"a": base, "b": kin}).pairs[0]
+    pair = steelyard.lineage({"a": base, "b": kin}).pairs[0]
     assert (pair.verdict, pair.layer) == ("same origin", "d1/kernel")
 
 
 def test_nets_without_a_testable_layer_get_no_verdict():
-    pair = steelyard.compare([{"w": np.ones((3, 3))}, {"w": np.zeros((3, 3))}]).pairs[0]
+    pair = steelyard.lineage([{"w": np.ones((3, 3))}, {"w": np.zeros((3, 3))}]).pairs[0]
     assert (pair.p, pair.verdict) == (None, "")
-    other = steelyard.compare([{"w": np.ones(3)}, {"v": np.ones(4)}])
+    other = steelyard.lineage([{"w": np.ones(3)}, {"v": np.ones(4)}])
     assert other.pairs[0].distance is None
     assert repr(other)
-    assert repr(steelyard.compare([])) == "nothing to compare"
+    assert repr(steelyard.lineage([])) == "nothing to compare"
     with pytest.raises(ShapeError):
-        steelyard.compare(["x.npz", "x.npz"])
+        steelyard.lineage(["x.npz", "x.npz"])
 
 
 def test_the_command_takes_a_folder(family, tmp_path, capsys):
     for name, net in family.items():
         torch.save(net.state_dict(), tmp_path / f"{name}.pt")
-    assert main(["compare", str(tmp_path)]) == 0
+    assert main(["lineage", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert "same origin" in text
-    assert main(["compare", str(tmp_path), "--json"]) == 0
+    assert main(["lineage", str(tmp_path), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert len(record["pairs"]) == 10
-    assert main(["compare", str(tmp_path / "base.pt")]) == 2
+    assert main(["lineage", str(tmp_path / "base.pt")]) == 2

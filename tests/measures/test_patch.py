@@ -23,8 +23,8 @@ def dtype_of(word):
 
 
 def restored(a, b, path):
-    made = steelyard.patch(a, b, path)
-    return made, steelyard.apply(a, path)
+    made = steelyard.save_patch(a, b, path)
+    return made, steelyard.apply_patch(a, path)
 
 
 def assert_same(found, wanted):
@@ -115,9 +115,9 @@ def test_across_formats_and_frameworks_of_files(tmp_path):
 
 def test_a_wrong_base_is_refused_and_nothing_is_written(tmp_path, capsys):
     a, b = {"w": np.zeros(50)}, {"w": np.ones(50)}
-    steelyard.patch(a, b, tmp_path / "p.safetensors")
+    steelyard.save_patch(a, b, tmp_path / "p.safetensors")
     with pytest.raises(ShapeError, match="made for other weights"):
-        steelyard.apply(b, tmp_path / "p.safetensors")
+        steelyard.apply_patch(b, tmp_path / "p.safetensors")
     steelyard.save(b, tmp_path / "b.npz")
     files = [str(tmp_path / name) for name in ("b.npz", "p.safetensors", "out.npz")]
     assert main(["apply", *files[:2], "-o", files[2]]) == 2
@@ -158,23 +158,23 @@ def rewritten(path, out, tensors=None, **changes):
 def test_a_damaged_patch_is_refused(tmp_path, tensors, changes):
     a, b = {"w": np.zeros(1000)}, {"w": np.zeros(1000)}
     b["w"][[3, 4]] = 1, 2
-    steelyard.patch(a, b, tmp_path / "p.safetensors")
+    steelyard.save_patch(a, b, tmp_path / "p.safetensors")
     with pytest.raises(FormatError):
-        steelyard.apply(a, rewritten(tmp_path / "p.safetensors", tmp_path / "q.safetensors", tensors, **changes))
+        steelyard.apply_patch(a, rewritten(tmp_path / "p.safetensors", tmp_path / "q.safetensors", tensors, **changes))
 
 
 def test_what_is_no_patch_is_refused(tmp_path):
     steelyard.save({"w": np.zeros(3)}, tmp_path / "w.safetensors")
     with pytest.raises(FormatError, match="no patch"):
-        steelyard.apply({"w": np.zeros(3)}, tmp_path / "w.safetensors")
+        steelyard.apply_patch({"w": np.zeros(3)}, tmp_path / "w.safetensors")
     with pytest.raises(FormatError, match="suffix"):
-        steelyard.patch({}, {}, tmp_path / "p.npz")
+        steelyard.save_patch({}, {}, tmp_path / "p.npz")
 
 
 def test_applying_in_place_works(tmp_path):
     a, b = {"w": np.zeros(1000)}, {"w": np.ones(1000)}
     steelyard.save(a, tmp_path / "a.safetensors")
-    steelyard.patch(a, b, tmp_path / "p.safetensors")
+    steelyard.save_patch(a, b, tmp_path / "p.safetensors")
     files = [str(tmp_path / name) for name in ("a.safetensors", "p.safetensors")]
     assert main(["apply", *files, "-o", files[0]]) == 0
     assert steelyard.weights(files[0])["w"].numpy().sum() == 1000
@@ -190,6 +190,6 @@ def test_a_number_without_axes_stays_one(tmp_path):
 def test_a_live_model_is_patched_in_memory_and_stays_as_it_was(tmp_path):
     a, b = {"w": np.zeros(1000)}, {"w": np.zeros(1000)}
     b["w"][5] = 1
-    steelyard.patch(a, b, tmp_path / "p.safetensors")
-    assert_same(steelyard.apply(a, tmp_path / "p.safetensors"), b)
+    steelyard.save_patch(a, b, tmp_path / "p.safetensors")
+    assert_same(steelyard.apply_patch(a, tmp_path / "p.safetensors"), b)
     assert not a["w"].any()

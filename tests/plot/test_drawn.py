@@ -84,7 +84,7 @@ EVERY = {
     "spectrum": lambda net, **how: plot.spectrum(net, "3.weight", **how),
     "network": lambda net, **how: plot.network(net, layers=["3"], **how),
     "overview": plot.overview,
-    "difference": lambda net, **how: plot.difference(net, net, **how),
+    "diff": lambda net, **how: plot.diff(net, net, **how),
 }
 
 
@@ -129,11 +129,11 @@ def test_letters_and_lines_stand_off_from_the_ground(name, style, net):
             assert abs(np.dot(ink, (0.3, 0.59, 0.11)) - np.dot(ground, (0.3, 0.59, 0.11))) > 0.3
 
 
-@pytest.mark.parametrize("name", ["heatmap", "histograms", "overview", "filters", "difference"])
+@pytest.mark.parametrize("name", ["heatmap", "histograms", "overview", "filters", "diff"])
 def test_a_hostile_name_is_shown_letter_by_letter_and_no_formula(name):
     weight = from_array(HOSTILE, np.arange(50.0).reshape(2, 1, 5, 5), role=Role.KERNEL, axes="out in kh kw")
     source = Weights([weight])
-    ax = plot.difference(source, source) if name == "difference" else getattr(plot, name)(source)
+    ax = plot.diff(source, source) if name == "diff" else getattr(plot, name)(source)
     assert "\\$\\x\\$\\u001b[3m\\u202e\\u82b1<b>" in said(ax)
     assert not any(text.get_text().count("$") - text.get_text().count("\\$") for text in (ax.title, *ax.get_yticklabels()))
 
@@ -157,7 +157,7 @@ def test_of_several_weights_none_is_guessed(name, net):
     assert not plt.get_fignums()
 
 
-@pytest.mark.parametrize("name", sorted(set(plot.__all__) - {"difference", "network"}))
+@pytest.mark.parametrize("name", sorted(set(plot.__all__) - {"diff", "network"}))
 @pytest.mark.parametrize("source", [{}, {"w": np.zeros(0)}])
 def test_nothing_to_draw_is_an_error_and_leaves_no_figure(name, source):
     with pytest.raises(ShapeError, match="there is nothing to draw: the source has"):
@@ -177,7 +177,7 @@ def test_nothing_to_draw_is_an_error_and_leaves_no_figure(name, source):
         (lambda: plot.filters({"w": np.ones((3, 3))}), "none is a convolution of images"),
         (lambda: plot.filters({"w": np.ones((3, 3))}, "w"), r"w of shape \[3, 3\] and role .* is not a convolution of images"),
         (lambda: plot.spectrum({"w": np.full((3, 3), np.nan)}), "w has no singular values: it holds NaN or Inf"),
-        (lambda: plot.difference({"a": np.ones(2)}, {"b": np.ones(3)}), "no weight of the first net has a partner"),
+        (lambda: plot.diff({"a": np.ones(2)}, {"b": np.ones(3)}), "no weight of the first net has a partner"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_line(call, what):
@@ -188,7 +188,7 @@ def test_what_cannot_be_drawn_is_one_line(call, what):
 
 
 def test_a_picture_that_there_is_not_names_those_that_there_are():
-    with pytest.raises(AttributeError, match="the pictures are difference, filters"):
+    with pytest.raises(AttributeError, match="the pictures are diff, filters"):
         plot.nothing  # noqa: B018 - asking is what fails
 
 
@@ -207,7 +207,7 @@ def test_a_large_weight_is_read_in_blocks(name):
         return np.sin(np.arange(start, stop) % 977)
 
     weight = Weight(name="w", shape=(2500, 2500), dtype="float64", read=read, role=Role.KERNEL)
-    how = {"largest": 4, "draws": 1} if name == "spectrum" else {}
+    how = {"top_k": 4, "null_draws": 1} if name == "spectrum" else {}
     getattr(plot, name)(weight, **how)
     assert sum(asked) >= weight.size
     assert max(asked) <= picture_module.STEP < weight.size
@@ -390,7 +390,7 @@ def test_the_first_filter_of_each_row_is_named_and_a_filter_with_nan_is_told():
 
 def test_points_are_the_singular_values_with_the_edge_and_random_weights_beside_them(packages):
     weights = steelyard.weights(packages / "facenet_pytorch/data/onet.pt")
-    ax = plot.spectrum(weights, "conv2.weight", draws=3)
+    ax = plot.spectrum(weights, "conv2.weight", null_draws=3)
     points, null, edge = ax.lines
     array = weights["conv2.weight"].numpy().reshape(64, -1)
     np.testing.assert_allclose(points.get_ydata(), np.linalg.svd(array.astype(float), compute_uv=False), rtol=1e-6, atol=1e-6)
@@ -404,7 +404,7 @@ def test_points_are_the_singular_values_with_the_edge_and_random_weights_beside_
 
 
 def test_where_only_the_largest_values_are_known_it_is_said():
-    ax = plot.spectrum({"w": np.random.default_rng(0).standard_normal((60, 80))}, exact=20, largest=10, draws=1)
+    ax = plot.spectrum({"w": np.random.default_rng(0).standard_normal((60, 80))}, max_exact_size=20, top_k=10, null_draws=1)
     assert len(ax.lines[0].get_ydata()) == 10
     assert "the 10 largest of 60 values, each within" in said(ax)
 
@@ -582,7 +582,7 @@ def test_points_are_how_far_weights_changed_and_rings_what_did_not(net):
     arrays = {name: array.copy() for name, array in other.arrays().items()}
     arrays["3.weight"] *= 1.25
     arrays["3.bias"][0] += 1.0
-    ax = plot.difference(net, arrays)
+    ax = plot.diff(net, arrays)
     names = [label.get_text() for label in ax.get_yticklabels()]
     found = {names[int(y)]: x for line in ax.lines if line.get_color() != "none" for x, y in zip(*line.get_data(), strict=True)}
     bias = net[3].bias.detach().numpy().astype(float)
@@ -596,7 +596,7 @@ def test_points_are_how_far_weights_changed_and_rings_what_did_not(net):
 def test_what_cannot_be_compared_is_counted():
     a = {"same": np.ones(3), "began": np.zeros(3), "gone": np.ones(2), "shape": np.ones(2), "bad": np.array([np.nan, 1.0])}
     b = {"same": np.ones(3), "began": np.ones(3), "new": np.ones(7), "shape": np.ones(5), "bad": np.array([0.5, 1.0])}
-    ax = plot.difference(a, b)
+    ax = plot.diff(a, b)
     text = said(ax)
     rings = next(line for line in ax.lines if line.get_color() == "none")
     assert [ax.get_yticklabels()[int(y)].get_text() for y in rings.get_ydata()] == ["same"]
@@ -607,7 +607,7 @@ def test_what_cannot_be_compared_is_counted():
 
 def test_single_weights_are_compared_too(net):
     before = steelyard.weights(net)["3.weight"]
-    ax = plot.difference(before, from_array("3.weight", before.numpy() * 2))
+    ax = plot.diff(before, from_array("3.weight", before.numpy() * 2))
     assert ax.lines[0].get_xdata().tolist() == [pytest.approx(1.0)]
 
 

@@ -65,7 +65,7 @@ PICTURES = {
     "network-large": lambda: plot.network(Weights([kernel("0.weight", bell(30, 20)), kernel("2.weight", bell(3, 30))]), units=8),
     "overview": lambda: plot.overview(deep(3)),
     "overview-many": lambda: plot.overview(deep()),
-    "difference": lambda: plot.difference(deep(3), deep(3, shift=0.01)),
+    "diff": lambda: plot.diff(deep(3), deep(3, shift=0.01)),
 }
 WRONG = {
     "heatmap": lambda: plot.heatmap(kernel("fc.weight", -noisy(bell(24, 40), 0.01))),
@@ -80,7 +80,7 @@ WRONG = {
     "network-large": lambda: plot.network(Weights([kernel("0.weight", bell(30, 20)), kernel("2.weight", bell(3, 30))]), units=9),
     "overview": lambda: plot.overview(deep(3, shift=0.1)),
     "overview-many": lambda: plot.overview(deep(), kind="ridges"),
-    "difference": lambda: plot.difference(deep(3), deep(3, shift=0.02)),
+    "diff": lambda: plot.diff(deep(3), deep(3, shift=0.02)),
 }
 """Each picture with something wrong in it."""
 

@@ -1,4 +1,4 @@
-"""Differences as text: folding that hides nothing, histograms of b - a, and the lines at the end."""
+"""Differences as text: folding that hides nothing, histograms of after - before, and the lines at the end."""
 
 import re
 

@@ -52,7 +52,7 @@ RESULTS = {
     "check": lambda: steelyard.check(BAD, health=True),
     "good check": lambda: steelyard.check(A),
     "digest": lambda: steelyard.digest(A, "sha256"),
-    "lineage": lambda: steelyard.compare({"a": A, "b": A, "c": B}),
+    "lineage": lambda: steelyard.lineage({"a": A, "b": A, "c": B}),
     "plan": lambda: steelyard.plan_transfer(net(), into=net()),
     "transfer": transferred,
     "refuted": lambda: Proof(max_abs=0.5, max_rel=0.25, layers=[LayerError("a", "b", 0.25)], tolerance=1e-5),
@@ -109,7 +109,7 @@ def test_hostile_names_are_text_in_every_result():
         steelyard.spectra(hostile),
         steelyard.check({HOSTILE: np.array([np.nan])}),
         steelyard.digest(hostile, "sha256"),
-        steelyard.compare({HOSTILE: hostile, "b": other}),
+        steelyard.lineage({HOSTILE: hostile, "b": other}),
         Proof(f"why {HOSTILE}"),
         Proof(layers=[LayerError(HOSTILE, HOSTILE, 1.0)]),
     ]

@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
 
     Weights are paired by name, or as --rename says; where no name fits, layer by layer, as weights move between
     frameworks. The greatest change comes first. The exit status is 0 when nothing differs by more than --atol + --rtol *
-    |a| (without them: by a single bit), 1 when something does, or has no partner, and 2 when a file cannot be read.
+    |before| (without them: by a single bit), 1 when something does, or has no partner, and 2 when a file cannot be read.
 
     steelyard diff before.pt after.safetensors --atol 1e-6
     """
@@ -30,9 +30,9 @@ def run(args: argparse.Namespace) -> int:
     from steelyard.text.progress import following_all
     from steelyard.text.terminal import screen_of
 
-    sources = [_opened(path, args.scope, args.select) for path in (args.a, args.b)]
+    sources = [_opened(path, args.scope, args.select) for path in (args.before, args.after)]
     if args.select and not any(sources):
-        raise ShapeError(unmatched(f"{args.a} and {args.b}", args.select))
+        raise ShapeError(unmatched(f"{args.before} and {args.after}", args.select))
     screen = screen_of(sys.stdout)
     histograms = screen.width is not None if args.histograms is None else args.histograms
     with following_all(sources, "comparing") as watched:
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
             atol=args.atol,
             rtol=args.rtol,
             rules=dict(args.rename) or None,
-            up_to=args.up_to,
+            align=args.align,
             verdicts=not args.no_verdicts,
         )
         lines = [] if args.json else list(diff_lines(found, None if args.all else SHOWN, screen, histograms=histograms))
@@ -54,21 +54,26 @@ def run(args: argparse.Namespace) -> int:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the files, the tolerance, and how weights are paired."""
-    parser.add_argument("a", metavar="A", help="a weight file, or a folder that is one model")
-    parser.add_argument("b", metavar="B", help="another one, of any format")
+    parser.add_argument("before", metavar="BEFORE", help="a weight file, or a folder that is one model")
+    parser.add_argument("after", metavar="AFTER", help="the later one, of any format")
     parser.add_argument("--atol", type=_tolerance, default=0.0, metavar="X", help="differences up to this are none")
-    parser.add_argument("--rtol", type=_tolerance, default=0.0, metavar="X", help="nor are those up to this times |a|")
+    parser.add_argument("--rtol", type=_tolerance, default=0.0, metavar="X", help="nor are those up to this times |before|")
     parser.add_argument(
-        "--rename", action="append", default=[], type=_rule, metavar="'PATTERN=NAME'", help="what a name of A is in B"
+        "--rename",
+        action="append",
+        default=[],
+        type=_rule,
+        metavar="'PATTERN=NAME'",
+        help="the name in AFTER of a name in BEFORE",
     )
-    parser.add_argument("--up-to", choices=("permutation",), default="", help="put hidden units into the order that fits best")
+    parser.add_argument("--align", choices=("permutation",), help="put hidden units into the order that fits best")
     parser.add_argument("--no-verdicts", action="store_true", help="give the figures only")
     parser.add_argument("--select", metavar="PATTERN", action="append", help="only names that match; may be given again")
     parser.add_argument("--all", action="store_true", help="list every weight that differs, repeated blocks too")
     parser.add_argument(
         "--histograms",
         action=argparse.BooleanOptionalAction,
-        help="show how b - a spreads in each row, for which it is read once more (default: in a terminal)",
+        help="show how after - before spreads in each row, for which it is read once more (default: in a terminal)",
     )
     add_scope(parser)
 
@@ -81,7 +86,7 @@ def _opened(path: str, scope: Scope, select: list[str] | None) -> Any:
 
 
 def _record(args: argparse.Namespace, found: Diff) -> dict[str, Any]:
-    return {"a": args.a, "b": args.b, **found.to_dict()}
+    return {"before": args.before, "after": args.after, **found.to_dict()}
 
 
 def _tolerance(text: str) -> float:

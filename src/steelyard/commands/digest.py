@@ -11,7 +11,7 @@ from steelyard.errors import ShapeError, printable
 if TYPE_CHECKING:
     import argparse
 
-    from steelyard.measures.digest import Digest
+    from steelyard.measures.digest import Algorithm, Digest, Layout
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,7 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     from steelyard.measures.digest import ALGORITHMS, LAYOUTS
 
     add_paths(parser)
-    parser.add_argument("-a", "--algorithm", choices=ALGORITHMS, default="blake3", help="blake3 (the default), sha256 or xxh3")
+    parser.add_argument("-a", "--algorithm", choices=ALGORITHMS, default="sha256", help="sha256 (the default), blake3 or xxh3")
     parser.add_argument(
         "--layout",
         choices=LAYOUTS,
@@ -60,7 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_selection(parser)
 
 
-def _digest(file: str, args: argparse.Namespace, algorithm: str, layout: str) -> Digest:
+def _digest(file: str, args: argparse.Namespace, algorithm: Algorithm, layout: Layout) -> Digest:
     from steelyard.measures.digest import digest
     from steelyard.text.progress import following
 
@@ -77,10 +77,10 @@ def _verified(args: argparse.Namespace) -> int:
         raise ShapeError("-c verifies what a list says; it goes without --total")
     for path in args.paths:
         for verdict in verify(path, lambda file, algorithm, layout: _digest(file, args, algorithm, layout)):
-            bad += not verdict.good
+            bad += not verdict.ok
             records.append({"list": path, "what": verdict.what, "verdict": verdict.verdict, "why": verdict.why})
             if not args.json:
                 print(verdict, flush=True)
     if args.json:
-        print_json({"good": not bad, "verdicts": records})
+        print_json({"ok": not bad, "verdicts": records})
     return 1 if bad else 0

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
     def measured(file: str) -> tuple[Any, str]:
         with following(opened(file, args), "measuring") as watched:
-            found = spectra(watched, exact=args.exact, largest=args.largest, draws=args.draws)
+            found = spectra(watched, max_exact_size=args.max_exact_size, top_k=args.top_k, null_draws=args.null_draws)
         head = [printable(file)] if len(files) > 1 else []
         return {"file": file, **found.to_dict()}, "" if args.json else "\n".join([*head, *spectra_lines(found)])
 
@@ -42,7 +42,9 @@ def run(args: argparse.Namespace) -> int:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the paths, which weights, and how exact."""
     add_paths(parser)
-    parser.add_argument("--exact", type=int, default=1024, metavar="N", help="the shorter side up to which all values are found")
-    parser.add_argument("--largest", type=int, default=128, metavar="N", help="how many are found of larger matrices")
-    parser.add_argument("--draws", type=int, default=19, metavar="N", help="random matrices beside each weight; 0 for none")
+    parser.add_argument(
+        "--max-exact-size", type=int, default=1024, metavar="N", help="the shorter side up to which all values are found"
+    )
+    parser.add_argument("--top-k", type=int, default=128, metavar="N", help="how many are found of larger matrices")
+    parser.add_argument("--null-draws", type=int, default=19, metavar="N", help="random matrices beside each weight; 0 for none")
     add_selection(parser)

@@ -274,6 +274,6 @@ def _spectrum(weight: Weight, summary: Summary) -> dict[str, Any]:
     if why or norm is None:
         return {"spectrum": None, "spectrum_why": why}
     try:
-        return {"spectrum": spectrum_record(spectrum(weight, norm, draws=0), VALUES), "spectrum_why": ""}
+        return {"spectrum": spectrum_record(spectrum(weight, norm, null_draws=0), VALUES), "spectrum_why": ""}
     except (SteelyardError, np.linalg.LinAlgError) as error:
         return {"spectrum": None, "spectrum_why": str(error)}

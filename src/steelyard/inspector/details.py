@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steelyard.measures.filters import filters
-from steelyard.numerics.weight_stats import weight_stats
+from steelyard.numerics.weight_stats import Subject, weight_stats
 from steelyard.text.sparkline import LARGEST, relative
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ def detail_of(look: Look, *, small: bool) -> dict[str, Any]:
 
 def figures_record(weight: Weight, summary: Summary) -> dict[str, Any]:
     """Return the figures of a weight; `first_nonfinite` is the place in it."""
-    record = weight_stats({}, summary, [weight]).to_dict()
+    record = weight_stats(Subject(), summary, [weight]).to_dict()
     first = record["first_nonfinite"]
     record["first_nonfinite"] = first and first["index"]
-    return {word: short(value) for word, value in record.items()}
+    return {word: short(value) for word, value in record.items() if word != "name"}
 
 
 def short(value: Any) -> Any:

@@ -184,7 +184,7 @@ def _why_not(each: Seen, which: str, left: float) -> str:
 
 def _spectrum(weight: Weight, norm: float) -> Spectrum | Exception:
     try:
-        return spectrum(weight, norm, draws=0)
+        return spectrum(weight, norm, null_draws=0)
     except (SteelyardError, np.linalg.LinAlgError) as error:
         return error
 

@@ -1,4 +1,4 @@
-"""`compare`: many nets side by side: how far each is from each, what they share, and which come from one another.
+"""`lineage`: many nets side by side: how far each is from each, what they share, and which come from one another.
 
 Two nets that were trained independently have no reason to put their hidden units in the same order. So the null is
 made by putting the units of one net into random orders: the likeness of the units of a layer, each with the one in
@@ -113,7 +113,7 @@ class Lineage:
         return {"names": self.names, "pairs": pairs, "duplicates": self.duplicates, "tree": self.tree}
 
 
-def compare(sources: Mapping[str, Any] | Iterable[Any]) -> Lineage:
+def lineage(sources: Mapping[str, Any] | Iterable[Any]) -> Lineage:
     """Compare many models, files or `Weights` pair by pair: distances, shared weights, a tree, and which have one origin.
 
     `sources` are named by a mapping, by their paths, or by numbers. Two nets have "one origin" where the hidden units of a
@@ -124,7 +124,7 @@ def compare(sources: Mapping[str, Any] | Iterable[Any]) -> Lineage:
 
     Examples:
         >>> import numpy as np
-        >>> found = compare({"a": {"w": np.eye(2)}, "b": {"w": np.eye(2)}, "c": {"w": np.ones((2, 2))}})
+        >>> found = lineage({"a": {"w": np.eye(2)}, "b": {"w": np.eye(2)}, "c": {"w": np.ones((2, 2))}})
         >>> found.duplicates
         [['a', 'b']]
     """

@@ -18,7 +18,7 @@ import os
 from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 KEY = "steelyard.patch"
 VERSION = 1
-ALGORITHM = "sha256"
+ALGORITHM: Final = "sha256"
 
 
 class Patch:
@@ -67,22 +67,22 @@ class _Entry(NamedTuple):
     owner: str = ""
 
 
-def patch(a: Any, b: Any, path: str | os.PathLike[str]) -> Patch:
-    """Write into a file what turns the weights of `a` into those of `b`, and return what it holds.
+def save_patch(before: Any, after: Any, path: str | os.PathLike[str]) -> Patch:
+    """Write into a file what turns the weights of `before` into those of `after`, and return what it holds.
 
     Both are models, files or `Weights`; weights belong together by name. The file, of suffix .safetensors, takes its
-    place when it is complete. Numbers, dtypes, shapes, names, their order and what they mean are restored by `apply`;
+    place when it is complete. Numbers, dtypes, shapes, names, their order and what they mean are restored by `apply_patch`;
     whatever else a file says of itself is not. Raises what `weights` raises, and `FormatError` for another suffix or a
     type that safetensors cannot hold.
 
     Examples:
         >>> import numpy as np, tempfile
-        >>> a, b = {"w": np.zeros(1000)}, {"w": np.zeros(1000)}
-        >>> b["w"][7] = 1.0
+        >>> before, after = {"w": np.zeros(1000)}, {"w": np.zeros(1000)}
+        >>> after["w"][7] = 1.0
         >>> path = f"{tempfile.mkdtemp()}/p.safetensors"
-        >>> patch(a, b, path).how
+        >>> save_patch(before, after, path).how
         {'w': 'sparse'}
-        >>> apply(a, path)["w"].numpy()[7]
+        >>> apply_patch(before, path)["w"].numpy()[7]
         np.float64(1.0)
     """
     from steelyard.codecs.metadata import dump_facts
@@ -91,7 +91,7 @@ def patch(a: Any, b: Any, path: str | os.PathLike[str]) -> Patch:
     path = Path(path)
     if path.suffix != ".safetensors":
         raise FormatError(str(path), "a patch is a safetensors file; give it the suffix .safetensors")
-    one, other = weights(a), weights(b)
+    one, other = weights(before), weights(after)
     kept = [(weight, *_kept(one, other, weight)) for weight in other.values()]
     base, result = (digest(each, ALGORITHM).whole for each in (one, other))
     head = {
@@ -176,13 +176,13 @@ class _Changes:
         return self._found(1, start, stop)
 
 
-def apply(a: Any, path: str | os.PathLike[str]) -> Weights:
-    """Return the weights that a patch makes of those of `a`, bit for bit; `steelyard.save` writes them.
+def apply_patch(before: Any, path: str | os.PathLike[str]) -> Weights:
+    """Return the weights that a patch makes of those of `before`, bit for bit; `steelyard.save` writes them.
 
     Numbers are put together while they are read. Raises `FormatError` where the patch is damaged or no patch, and
-    `ShapeError` where `a` is not what it was made for, or the result not what it was made of; both are told by digests.
+    `ShapeError` where `before` is not what it was made for, or the result not what it was made of; both are told by digests.
     """
-    base, stored = weights(a), weights(path)
+    base, stored = weights(before), weights(path)
     file = str(path)
     head = _head(file, stored)
     found = digest(base, ALGORITHM).whole
@@ -211,7 +211,7 @@ def _head(file: str, stored: Weights) -> dict[str, Any]:
     except (ValueError, RecursionError):
         head = None
     if not isinstance(head, dict) or not isinstance(head.get("weights"), list):
-        raise FormatError(file, "this is no patch; `steelyard patch A B -o p.safetensors` makes one")
+        raise FormatError(file, "this is no patch; `steelyard save-patch BEFORE AFTER -o p.safetensors` makes one")
     if head.get("version") != VERSION:
         raise FormatError(file, f"a patch of version {printable(head.get('version'))}, of which nothing is known here")
     if not all(isinstance(head.get(key), str) for key in ("base", "result")):

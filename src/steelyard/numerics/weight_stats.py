@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.errors import ShapeError
 
@@ -19,32 +19,67 @@ TOGETHER = ("weight", "layer", "role", "all")
 FIGURES = ("count", "min", "max", "mean", "std", "l1", "l2", "rms", "zeros", "near_zeros", "nan", "inf")
 
 
+class Subject(NamedTuple):
+    """What statistics are of: the `name` of a weight, layer, role or file, and what else holds for one weight.
+
+    `weights` counts the members of a group, `channel` and `unit` are the place of a channel and what it is called.
+    """
+
+    name: str = ""
+    layer: str | None = None
+    role: str | None = None
+    shape: tuple[int, ...] | None = None
+    dtype: str | None = None
+    channel: int | None = None
+    unit: str | None = None
+    weights: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is known as plain Python."""
+        return {
+            word: list(value) if isinstance(value, tuple) else value
+            for word, value in self._asdict().items()
+            if value is not None
+        }
+
+
 class WeightStats:
     """What the numbers of one weight, layer, role or channel are.
 
-    `facts` say which: the name, and of a weight its layer, role, shape and dtype. `count` is how many are finite; `nan`
-    and `inf` are counted apart and left out of the rest. `min`, `max`, `mean`, `std` (of all, not of a sample), `l1`,
-    `l2` and `rms` are None without a finite number. `near_zeros` are magnitudes up to `near`, zeros among them.
+    `name` says which. A weight and a channel also have `layer`, `role`, `shape` and `dtype`, a channel its number `channel`
+    and what it is called (`unit`), a group how many `weights` it has; what does not apply is None. `count` is how many numbers
+    are finite; `nan` and `inf` are counted apart and left out of the rest. `min`, `max`, `mean`, `std` (of all, not of a
+    sample), `l1`, `l2` and `rms` are None without a finite number. `near_zeros` are magnitudes up to `near`, zeros among them.
     """
 
-    __slots__ = ("_summary", "_values", "facts", "first_nonfinite")
+    __slots__ = ("_summary", "first_nonfinite", "subject", *Subject._fields, *FIGURES)
+
+    count: int
+    min: float | None
+    max: float | None
+    mean: float | None
+    std: float | None
+    l1: float | None
+    l2: float | None
+    rms: float | None
+    zeros: int
+    near_zeros: int
+    nan: int
+    inf: int
 
     def __init__(
         self,
-        facts: Mapping[str, Any],
+        subject: Subject,
         values: Sequence[Any],
         summary: Summary | None = None,
         first: tuple[str, tuple[int, ...]] | None = None,
     ) -> None:
-        self.facts = dict(facts)
-        self._values = dict(zip(FIGURES, values, strict=True))
+        self.subject = subject
+        self.name, self.layer, self.role, self.shape, self.dtype, self.channel, self.unit, self.weights = subject
+        for figure, value in zip(FIGURES, values, strict=True):
+            setattr(self, figure, value)
         self._summary = summary
         self.first_nonfinite = first
-
-    def __getattr__(self, name: str) -> Any:
-        if name in FIGURES:
-            return self._values[name]
-        raise AttributeError(f"no figure is called {name!r}; there are {', '.join(FIGURES)}")
 
     def __repr__(self) -> str:
         return f"WeightStats({', '.join(f'{key}={value!r}' for key, value in self.to_dict().items())})"
@@ -74,31 +109,32 @@ class WeightStats:
         if self._summary is None or not self._summary.wide:
             raise ShapeError("there is no histogram: it is made for whole weights, with histogram=True")
         if isinstance(edges, int):
-            low, high = (0.0, 1.0) if self.min is None else (float(self.min), float(self.max))
+            low, high = (0.0, 1.0) if self.min is None or self.max is None else (float(self.min), float(self.max))
             edges = np.linspace(low, high if high > low else low + 1.0, edges + 1)
         edges = np.asarray(edges, float)
         return self._summary.counts(edges), edges
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the facts and the figures as plain Python."""
+        """Return what the row is of and the figures, as plain Python."""
         place = self.first_nonfinite
         first = None if place is None else {"weight": place[0], "index": list(place[1])}
         quantiles = {} if self._summary is None else {_called(share): self.quantile(share) for share in QUANTILES}
         error = {} if self._summary is None else {"quantile_error": self.quantile_error}
-        return {**self.facts, **self._values, "first_nonfinite": first, **quantiles, **error}
+        figures = {figure: getattr(self, figure) for figure in FIGURES}
+        return {**self.subject.to_dict(), **figures, "first_nonfinite": first, **quantiles, **error}
 
 
-def weight_stats(facts: Mapping[str, Any], summary: Summary, listed: Sequence[Weight]) -> WeightStats:
+def weight_stats(subject: Subject, summary: Summary, listed: Sequence[Weight]) -> WeightStats:
     """Return the figures of a summary of some of these weights, whose places are its ranks."""
-    return _figures(facts, summary, _first(summary, listed))
+    return _figures(subject, summary, _first(summary, listed))
 
 
 def merged(rows: Sequence[WeightStats], name: str) -> WeightStats:
-    """Return the figures of several weights as of one, from what was found when each was read; the facts are the first's.
+    """Return the figures of several weights as of one, from what was found when each was read; the rest is the first's.
 
     >>> import numpy as np, steelyard
     >>> found = merged(steelyard.stats({"a": np.array([1.0, 2.0]), "b": np.array([6.0])}).rows, "both")
-    >>> found.count, found.mean, found.max, found.facts["name"]
+    >>> found.count, found.mean, found.max, found.name
     (3, 3.0, 6.0, 'both')
     """
     from steelyard.numerics.summary import Summary
@@ -108,7 +144,7 @@ def merged(rows: Sequence[WeightStats], name: str) -> WeightStats:
     for part in parts:
         whole.merge(part)
     first = next((row.first_nonfinite for row in rows if row.first_nonfinite is not None), None)
-    return _figures({**rows[0].facts, "name": name}, whole, first)
+    return _figures(rows[0].subject._replace(name=name), whole, first)
 
 
 def _first(summary: Summary, listed: Sequence[Weight]) -> tuple[str, tuple[int, ...]] | None:
@@ -121,10 +157,10 @@ def _first(summary: Summary, listed: Sequence[Weight]) -> tuple[str, tuple[int, 
     return weight.name, place_of(weight.shape, summary.first[1])
 
 
-def _figures(facts: Mapping[str, Any], summary: Summary, first: tuple[str, tuple[int, ...]] | None) -> WeightStats:
+def _figures(subject: Subject, summary: Summary, first: tuple[str, tuple[int, ...]] | None) -> WeightStats:
     found = summary.moments
     values = [getattr(found, {"min": "minimum", "max": "maximum"}.get(key, key)) for key in FIGURES[:-2]]
-    return WeightStats(facts, [*values, summary.nan, summary.inf], summary, first)
+    return WeightStats(subject, [*values, summary.nan, summary.inf], summary, first)
 
 
 def _called(share: float) -> str:

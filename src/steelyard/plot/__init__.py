@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from steelyard.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from steelyard.plot._difference import difference
+    from steelyard.plot._diff import diff
     from steelyard.plot._filters import filters
     from steelyard.plot._heatmap import heatmap
     from steelyard.plot._histograms import histograms
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from steelyard.plot._overview import overview
     from steelyard.plot._spectrum import spectrum
 
-__all__ = ["difference", "filters", "heatmap", "histograms", "network", "overview", "spectrum"]
+__all__ = ["diff", "filters", "heatmap", "histograms", "network", "overview", "spectrum"]
 
 
 def __getattr__(name: str) -> Any:

@@ -25,18 +25,19 @@ def spectrum(
     source: Any,
     name: str | None = None,
     *,
-    exact: int = EXACT,
-    largest: int = LARGEST,
-    draws: int = DRAWS,
+    max_exact_size: int = EXACT,
+    top_k: int = LARGEST,
+    null_draws: int = DRAWS,
     log: bool = False,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the singular values of a weight, largest first, beside what random weights would give.
 
     `source` is a `Weight`, or anything that has some, and `name` then says which. The grey line are those of the same entries
-    in random order, the mean of `draws` matrices; the dashed one is where the values of random weights of this scale end
-    (Marchenko and Pastur). What lies above both is structure. A convolution is unfolded. All values are found where the shorter
-    side is at most `exact`, else the `largest`, and the caption says so. `log` makes the axis of the values logarithmic.
+    in random order, the mean of `null_draws` matrices; the dashed one is where the values of random weights of this scale end
+    (Marchenko and Pastur). What is above both is structure. A convolution is unfolded. All values are found where the shorter
+    side is at most `max_exact_size`, else the `top_k` largest, and the caption says so. `log` makes the axis of the values
+    logarithmic.
 
     Raises what `steelyard.spectra` raises, `AmbiguityError` without a name where several weights are matrices, and `ShapeError`
     for one that is none, is not of floats, or holds NaN or Inf.
@@ -48,7 +49,7 @@ def spectrum(
         ([4.0, 3.0], 'singular value')
     """
     weight = one_weight(source, name, _is_matrix, "a matrix of floats with a side of two or more")
-    rows = spectra(Weights([weight.replace(tied=None)]), exact=exact, largest=largest, draws=draws).rows
+    rows = spectra(Weights([weight.replace(tied=None)]), max_exact_size=max_exact_size, top_k=top_k, null_draws=null_draws).rows
     if not rows:
         raise ShapeError(f"{printable(weight.name)} has no singular values: it holds NaN or Inf; steelyard.check says where")
     ax = axes_for(ax, 6.4, 4.2)

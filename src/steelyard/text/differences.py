@@ -21,7 +21,7 @@ SHOWN = 40
 """Rows of weights that a table shows; the rest is counted."""
 LONG = 400
 """Letters of what is said of a row where no screen limits them."""
-FIGURES = ("changed", "largest", "mean abs", "relative", "cosine")
+FIGURES = ("changed", "signed max", "mean abs", "relative", "cosine")
 ROOM = 70
 """The width below which no row has room for a histogram, so that none is measured."""
 OF_SEVERAL = "a row of several blocks has the figures of the one that changed most"
@@ -49,7 +49,7 @@ def diff_lines(diff: Diff, shown: int | None = SHOWN, screen: Screen | None = No
     """Yield the table of what differs, the greatest change first, then the verdicts, the totals and what is to be looked at.
 
     Weights of blocks that a model repeats have one row, with the figures of the one that changed most; with `shown` None
-    each has its own. `histograms` of b - a are measured for the rows that are shown.
+    each has its own. `histograms` of after - before are measured for the rows that are shown.
     """
     screen = screen or Screen(screen_of(sys.stdout).width)
     rows = [row for row in diff.rows if row.kind != "equal"]
@@ -95,7 +95,7 @@ def _label(row: Difference) -> str:
 
 def _kind(row: Difference) -> object:
     """Return what rows have in common that become one: what is not finite is never put behind another row."""
-    return row.kind, row.shapes, row.dtypes, row.role, row.turn, bool(row.nonfinite)
+    return row.kind, row.shapes, row.dtypes, row.role, row.layout, bool(row.nonfinite)
 
 
 def diff_columns(groups: Sequence[Sequence[Difference]], screen: Screen, *, histograms: bool = False) -> list[Column]:
@@ -132,7 +132,7 @@ def _which(group: Sequence[Difference], row: Difference) -> str:
 
 
 def _histograms(rows: Sequence[Difference]) -> Column:
-    """Return the histograms of b - a, all on one axis, which kernels and the like set."""
+    """Return the histograms of after - before, all on one axis, which kernels and the like set."""
     from steelyard.text.sparkline import axis_of, bars, header
 
     found = [row.spread() if row.kind == "changed" and row.changed else None for row in rows]
@@ -153,7 +153,7 @@ def _figures(row: Difference) -> tuple[str, ...]:
         return ("",) * len(FIGURES)
     share = "all" if row.changed == row.count else f"{row.changed:,} ({row.changed / max(row.count, 1):.2g})"
     cosine = "-" if row.cosine is None else _cosine(row.cosine)
-    return share, figure(row.largest), figure(row.mean_abs), figure(row.relative), cosine
+    return share, figure(row.signed_max), figure(row.mean_abs), figure(row.relative), cosine
 
 
 def _cosine(cosine: float) -> str:
@@ -171,7 +171,7 @@ def _what_of(group: Sequence[Difference]) -> str:
         found.append(f"{row.dtypes[0]} became {row.dtypes[1]}")
     wrong = sum(each.nonfinite for each in group)
     found += [f"{wrong:,} not finite"] if wrong else []
-    found += [row.turn] if row.turn else []
+    found += [row.layout] if row.layout else []
     counts = Counter(each.verdict.kind for each in group if each.verdict)
     found += [kind if count == len(group) else f"{count:,} {kind}" for kind, count in counts.items()]
     return ", ".join(filter(None, found))
@@ -197,7 +197,7 @@ def look_at(diff: Diff) -> Iterator[str]:
     """Yield a line on what is to be looked at: what is beyond the tolerance, or changed much; nothing where all is equal."""
     if any(diff.tolerance):
         limit = f"beyond atol {diff.tolerance.absolute:g}, rtol {diff.tolerance.relative:g}"
-        beyond = [row for row in diff.rows if row.beyond]
+        beyond = [row for row in diff.rows if row.over_tolerance]
         yield _counted(beyond, len(diff.rows), limit, _largest) if beyond else f"no weight is {limit}"
         return
     changed = sorted((row for row in diff.rows if row.changed and row.role != Role.COUNT), key=_change, reverse=True)
@@ -222,7 +222,7 @@ def _percent(row: Difference) -> str:
 
 
 def _largest(row: Difference) -> str:
-    return f"{row.largest:.4g}" + (f" at {list(row.place)}" if row.place else "")
+    return f"{row.signed_max:.4g}" + (f" at {list(row.place)}" if row.place else "")
 
 
 def patch_line(patch: Patch) -> str:

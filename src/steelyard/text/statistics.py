@@ -54,11 +54,11 @@ def stats_columns(stats: Stats, groups: Sequence[Sequence[WeightStats]]) -> list
 
 
 def _name(row: WeightStats) -> str:
-    return str(row.facts["name"])
+    return row.name
 
 
 def _kind(row: WeightStats) -> object:
-    return row.facts["shape"], row.facts["dtype"], row.facts["role"]
+    return row.shape, row.dtype, row.role
 
 
 def _joined(group: Sequence[WeightStats]) -> WeightStats:
@@ -91,7 +91,7 @@ def _histograms(rows: Sequence[WeightStats]) -> Column | None:
     """Return the histograms of all rows on one axis, as `ls --stats` shows them."""
     from steelyard.text.sparkline import axis_of, bars, header
 
-    found = [(row._summary, row.facts.get("role")) for row in rows]
+    found = [(row._summary, row.role) for row in rows]
     summaries = [summary for summary, _ in found if summary is not None and summary.wide]
     if len(summaries) < len(found):
         return None

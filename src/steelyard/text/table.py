@@ -26,10 +26,10 @@ FIGURES = ("near_zeros", "l1", "q05", "q95", "rms", "l2", "zeros", "inf", "nan",
 APART = ("mean abs", "cosine", "changed")
 EXPENDABLE = (
     *(*REDUNDANT, "dtype", "role", "parameters", "times", *FIGURES, *APART),
-    *("mean", "max", "min", "most in", "largest", "histogram", "shape"),
+    *("mean", "max", "min", "most in", "signed max", "histogram", "shape"),
 )
 """The columns that a narrow screen does without, in this order; the redundant ones before a name is cut."""
-SIGNED = ("min", "q05", "median", "mean", "q95", "max", "largest", "cosine")
+SIGNED = ("min", "q05", "median", "mean", "q95", "max", "signed max", "cosine")
 """The columns whose numbers are coloured by their sign."""
 TIMES = "\u00d7"
 FINDINGS = 5

@@ -54,7 +54,7 @@ def test_the_permuted_copy_of_the_tests_is_the_same_function(pair):
 def test_a_permuted_copy_is_equal_bit_for_bit(pair):
     net, other, orders = pair
     assert not steelyard.diff(net, other).same
-    found = steelyard.diff(net, other, up_to="permutation")
+    found = steelyard.diff(net, other, align="permutation")
     assert found.same, found
     assert {row.kind for row in found.rows} == {"equal"}
     for layer, order in orders.items():
@@ -80,7 +80,7 @@ def test_permuted_copies_are_equal_across_files_of_two_frameworks(pair, tmp_path
     )
     twin.save(tmp_path / "twin.keras")
     torch.save(torch_net.state_dict(), tmp_path / "net.pt")
-    assert steelyard.diff(tmp_path / "net.pt", tmp_path / "twin.keras", up_to="permutation").same
+    assert steelyard.diff(tmp_path / "net.pt", tmp_path / "twin.keras", align="permutation").same
     assert not steelyard.diff(tmp_path / "net.pt", tmp_path / "twin.keras").same
 
 
@@ -89,7 +89,7 @@ def test_a_permuted_copy_with_noise_comes_back_to_the_noise(pair):
     with torch.no_grad():
         for value in other.parameters():
             value.add_(1e-4 * torch.randn_like(value))
-    rows = steelyard.diff(net, other, up_to="permutation", verdicts=False).rows
+    rows = steelyard.diff(net, other, align="permutation", verdicts=False).rows
     assert max(row.max_abs for row in rows) < 1e-3
 
 
@@ -99,7 +99,7 @@ def test_unrelated_nets_stay_different_and_come_no_farther_apart():
     def distance(found):
         return sum((row.relative or 0) ** 2 for row in found.rows if row.name.endswith("weight"))
 
-    plain, matched = steelyard.diff(one, other), steelyard.diff(one, other, up_to="permutation")
+    plain, matched = steelyard.diff(one, other), steelyard.diff(one, other, align="permutation")
     assert not matched.same
     assert distance(matched) <= distance(plain)
     assert not [row for row in matched.rows if row.verdict]
@@ -108,7 +108,7 @@ def test_unrelated_nets_stay_different_and_come_no_farther_apart():
 def test_a_file_says_that_its_layers_were_taken_as_a_chain(pair, tmp_path):
     for name, net in zip("ab", pair[:2], strict=True):
         torch.save(nn.Sequential(net[7], nn.ReLU(), net[9]).state_dict(), tmp_path / f"{name}.pt")
-    found = steelyard.diff(tmp_path / "a.pt", tmp_path / "b.pt", up_to="permutation")
+    found = steelyard.diff(tmp_path / "a.pt", tmp_path / "b.pt", align="permutation")
     assert any("chain" in note for note in found.notes)
 
 
@@ -116,9 +116,9 @@ def test_nets_that_are_no_chain_are_refused():
     chance = np.random.default_rng(0)
     a = {"a.weight": chance.random((3, 4)), "b.weight": chance.random((2, 7))}
     with pytest.raises(ShapeError, match="no chain"):
-        steelyard.diff(a, a, up_to="permutation")
-    with pytest.raises(ShapeError, match="up_to"):
-        steelyard.diff(a, a, up_to="rotation")
+        steelyard.diff(a, a, align="permutation")
+    with pytest.raises(ShapeError, match="align"):
+        steelyard.diff(a, a, align="rotation")
 
 
 def residual(sums):
@@ -133,10 +133,10 @@ def residual(sums):
 
 def test_units_that_a_sum_joins_keep_their_order():
     net = residual(sums=True)
-    found = steelyard.diff(net, net, up_to="permutation")
+    found = steelyard.diff(net, net, align="permutation")
     assert list(found.permutations) == ["b"], "a and c are summed: permuting one of them would be another function"
     with pytest.raises(ShapeError, match="how data flows into add"):
-        steelyard.diff(net, residual(sums=False), up_to="permutation")
+        steelyard.diff(net, residual(sums=False), align="permutation")
 
 
 def test_the_command_takes_it(pair, tmp_path, capsys):
@@ -144,5 +144,5 @@ def test_the_command_takes_it(pair, tmp_path, capsys):
         steelyard.save(nn.Sequential(net[7], nn.ReLU(), net[9]), tmp_path / f"{name}.safetensors")
     files = [str(tmp_path / f"{name}.safetensors") for name in "ab"]
     assert main(["diff", *files]) == 1
-    assert main(["diff", *files, "--up-to", "permutation"]) == 1, "the inputs of the first layer of the two parts differ"
+    assert main(["diff", *files, "--align", "permutation"]) == 1, "the inputs of the first layer of the two parts differ"
     assert "hidden units" in capsys.readouterr().out

@@ -72,5 +72,5 @@ def test_verdicts_are_plain_for_json(folder, capsys):
     (folder / "list").write_text(listed(capsys, "--total"))
     assert main(["digest", "-c", "list", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
-    assert record["good"] is True
+    assert record["ok"] is True
     assert [verdict["verdict"] for verdict in record["verdicts"]] == ["OK", "OK"]

@@ -31,7 +31,7 @@ def matrices():
 
 @pytest.fixture(scope="module")
 def found():
-    return steelyard.spectra(matrices(), draws=0)
+    return steelyard.spectra(matrices(), null_draws=0)
 
 
 @pytest.mark.parametrize("name", list(FIXTURE["matrices"]))
@@ -55,7 +55,7 @@ def test_every_figure_is_that_of_weightwatcher(found, name):
 @settings(max_examples=60, deadline=None)
 @given(nps.arrays(np.float32, st.tuples(st.integers(2, 9), st.integers(2, 9)), elements=st.floats(-(2**20), 2**20, width=32)))
 def test_singular_values_are_those_of_numpy(matrix):
-    row = steelyard.spectra({"w": matrix}, draws=1)["w"]
+    row = steelyard.spectra({"w": matrix}, null_draws=1)["w"]
     wanted = np.linalg.svd(matrix.astype("f8"), compute_uv=False)
     np.testing.assert_allclose(row.values, wanted, atol=1e-10 * max(wanted[0], 1e-300), rtol=1e-10)
     assert row.frobenius == pytest.approx(np.linalg.norm(matrix.astype("f8")), rel=1e-9)
@@ -70,7 +70,7 @@ def test_large_matrices_give_the_largest_values_within_the_stated_error(shape, k
     chance = np.random.default_rng(0)
     matrix = chance.standard_normal(shape) @ np.diag(1.0 / np.arange(1, shape[1] + 1))
     matrix = (matrix + 1j * chance.standard_normal(shape) / 50 if kind == "c16" else matrix).astype(kind)
-    row = steelyard.spectra({"w": matrix}, exact=50, largest=20, draws=1)["w"]
+    row = steelyard.spectra({"w": matrix}, max_exact_size=50, top_k=20, null_draws=1)["w"]
     wanted = np.linalg.svd(matrix, compute_uv=False)
     assert len(row.values) == 20
     assert np.abs(np.array(row.values) - wanted[:20]).max() <= row.error + 1e-5
@@ -86,7 +86,7 @@ def test_long_matrices_are_summed_up_instead_of_held(monkeypatch, shape):
 
     monkeypatch.setattr(singular, "WHOLE", 1000)
     matrix = np.random.default_rng(0).standard_normal(shape)
-    row = steelyard.spectra({"w": matrix}, draws=0)["w"]
+    row = steelyard.spectra({"w": matrix}, null_draws=0)["w"]
     assert row.method == "exact, by products"
     np.testing.assert_allclose(row.values, np.linalg.svd(matrix, compute_uv=False), rtol=1e-9)
 
@@ -98,7 +98,7 @@ def test_convolutions_are_unfolded_alike_in_torch_and_keras():
     conv = nn.Conv2d(5, 7, 3)
     twin = keras.Sequential([keras.Input((8, 8, 5)), keras.layers.Conv2D(7, 3)])
     twin.set_weights([conv.weight.detach().numpy().transpose(2, 3, 1, 0), conv.bias.detach().numpy()])
-    one, other = (steelyard.spectra(net, draws=0).rows[0] for net in (conv, twin))
+    one, other = (steelyard.spectra(net, null_draws=0).rows[0] for net in (conv, twin))
     assert sorted(one.shape) == sorted(other.shape) == [7, 45]
     np.testing.assert_allclose(one.values, other.values, rtol=1e-6)
     np.testing.assert_allclose(
@@ -155,7 +155,7 @@ def test_what_is_not_finite_is_passed_over_and_noted():
     assert "w is not finite" in found.notes[0]
     assert repr(found)
     with pytest.raises(ShapeError):
-        steelyard.spectra({}, exact=0)
+        steelyard.spectra({}, max_exact_size=0)
 
 
 def test_a_file_gives_what_the_model_does_and_the_command_prints_it(tmp_path, capsys):
@@ -164,7 +164,7 @@ def test_a_file_gives_what_the_model_does_and_the_command_prints_it(tmp_path, ca
     assert steelyard.spectra(net).to_dict() == steelyard.spectra(tmp_path / "a.pt").to_dict()
     assert main(["spectra", str(tmp_path / "a.pt")]) == 0
     assert "stable rank" in capsys.readouterr().out
-    assert main(["spectra", str(tmp_path / "a.pt"), "--json", "--draws", "0"]) == 0
+    assert main(["spectra", str(tmp_path / "a.pt"), "--json", "--null-draws", "0"]) == 0
     assert json.loads(capsys.readouterr().out)["weights"][0]["shape"] == [30, 30]
 
 

@@ -67,10 +67,10 @@ def test_a_net_of_doubles_has_one_table_in_files_of_r_too(tmp_path, by):
 
 def test_rows_are_weights_in_the_framework_s_order_and_tied_ones_count_once(net):
     found = stats(net)
-    assert [row.facts["name"] for row in found] == [name for name in steelyard.weights(net) if name != "4.weight"]
+    assert [row.name for row in found] == [name for name in steelyard.weights(net) if name != "4.weight"]
     weight = net[0].weight.detach().numpy().astype("f8")
     row = found["0.weight"]
-    assert (row.facts["role"], row.facts["shape"], row.facts["layer"]) == ("kernel", [6, 3, 3, 3], "0")
+    assert (row.role, row.shape, row.layer) == ("kernel", (6, 3, 3, 3), "0")
     assert (row.min, row.max, row.mean) == (weight.min(), weight.max(), pytest.approx(weight.mean(), rel=1e-13))
     with pytest.raises(WeightNotFoundError, match=r"did you mean '0\.weight'"):
         found["0.weigth"]
@@ -82,9 +82,9 @@ def test_rows_are_weights_in_the_framework_s_order_and_tied_ones_count_once(net)
 def test_groups_are_all_numbers_of_their_weights_together(net, by, key):
     weights = list(steelyard.weights(net).distinct().values())
     for row in stats(net, by):
-        members = [w for w in weights if key is None or str(getattr(w, key)) == row.facts["name"]]
+        members = [w for w in weights if key is None or str(getattr(w, key)) == row.name]
         together = np.concatenate([w.numpy().astype("f8").ravel() for w in members])
-        assert (row.facts["weights"], row.count) == (len(members), together.size)
+        assert (row.weights, row.count) == (len(members), together.size)
         assert (row.min, row.max) == (together.min(), together.max())
         assert (row.mean, row.std) == (pytest.approx(together.mean(), rel=1e-12), pytest.approx(together.std(), rel=1e-12))
         assert row.quantile(0.5) == pytest.approx(np.quantile(together, 0.5, method="inverted_cdf"), rel=2**-8, abs=1e-38)
@@ -150,7 +150,7 @@ def test_a_channel_is_the_same_output_whatever_the_layout_and_is_called_by_its_g
     keras = Weights([from_array("k", kernel, axes="in [ifgo]*out", layer="a")])
     torch_ = Weights([from_array("w", kernel.T.copy(), axes="[ifgo]*out in")])
     one, other = stats(keras, "out"), stats(torch_, "out")
-    assert [row.facts["unit"] for row in one] == [f"{gate} {n}" for gate in "ifgo" for n in range(3)]
+    assert [row.unit for row in one] == [f"{gate} {n}" for gate in "ifgo" for n in range(3)]
     assert [[row.mean, row.std, row.l2] for row in one] == [[row.mean, row.std, row.l2] for row in other]
     words = stats(Weights([from_array("e", np.eye(3)[:2], axes="vocab out")]), "vocab")
     assert [row.zeros for row in words] == [2, 2]
@@ -160,7 +160,7 @@ def test_an_axis_that_no_weight_has_is_refused_and_one_that_some_lack_is_told(ne
     with pytest.raises(ShapeError, match=r"no weight has the axis 'gate'; the axes that are known: .*vocab"):
         stats(net, "gate")
     found = stats(net, "vocab")
-    assert {row.facts["name"] for row in found} == {"3.weight"}
+    assert {row.name for row in found} == {"3.weight"}
     assert "0.weight" in found.left_out
     assert "left out" in repr(found)
 
@@ -195,7 +195,7 @@ def test_a_frame_of_each_library_holds_every_digit(net, library, kind):
         if library == "pandas"
         else frame.to_dict(as_series=False)
     )
-    assert columns["name"] == [row.facts["name"] for row in found]
+    assert columns["name"] == [row.name for row in found]
     assert columns["std"] == [row.std for row in found]
     assert columns["shape"][0] == "6x3x3x3"
 

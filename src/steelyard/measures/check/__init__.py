@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Check:
     """What a check found: `findings`, none when all is well, and how many `weights` were looked at.
 
-    `good` tells that nothing worse than "info" was found; `health` that the net's health was looked at too. `notes` are
+    `ok` tells that nothing worse than "info" was found; `health` that the net's health was looked at too. `notes` are
     what a user should know of a file though nothing is wrong: that it holds training data too.
     """
 
@@ -32,7 +32,7 @@ class Check:
         self.health = health
 
     @property
-    def good(self) -> bool:
+    def ok(self) -> bool:
         """Whether nothing worse than "info" was found."""
         return not self.at_least("warning")
 
@@ -52,7 +52,7 @@ class Check:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the findings as plain Python, for JSON."""
-        record = {"good": self.good, "weights": self.weights, "findings": [finding.to_dict() for finding in self.findings]}
+        record = {"ok": self.ok, "weights": self.weights, "findings": [finding.to_dict() for finding in self.findings]}
         return record | {"notes": list(self.notes)} if self.notes else record
 
 

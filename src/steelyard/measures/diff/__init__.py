@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard.errors import ShapeError
 from steelyard.io import weights
@@ -16,27 +16,26 @@ if TYPE_CHECKING:
     from steelyard.measures.diff.verdicts import Verdict
     from steelyard.numerics.summary import Summary
 
-UP_TO = ("", "permutation")
-
 
 class Difference:
     """What differs in one weight: `name` is that of the second source, `source` that of the first; one of them may be blank.
 
     `kind` is "equal" (every bit), "changed", "renamed" (the same numbers under another name), "shape" (not compared), "added"
-    or "removed". `shapes` and `dtypes` are those of both sides. `changed` counts the entries whose bits differ, `beyond` those
-    that differ by more than the tolerance. `max_abs` at `place` and `mean_abs` are of |b - a|, `largest` is b - a at that place
-    (complex ones have its magnitude), `relative` is |b - a| / |a| and `cosine` that of the angle between both, in l2 norms; the
-    two are None where a norm is zero or overflows. `nonfinite` entries are NaN or infinite on one side and not the same on the
-    other; what is not finite is left out of all other figures. `turn` says how the axes were laid alike, `verdict` what the
-    difference is, where that shows.
+    or "removed". `shapes` and `dtypes` are those of both sides. `changed` counts the entries whose bits differ,
+    `over_tolerance` those that differ by more than the tolerance. `max_abs` at `place` and `mean_abs` are of
+    |after - before|, `signed_max` is after - before at that place (its magnitude for complex numbers), `relative` is
+    |after - before| / |before| and `cosine` that of the angle between both, in l2 norms; the two are None where a norm is
+    zero or overflows. `nonfinite` counts the entries that are NaN or infinite on one side and not the same on the other;
+    all other figures leave out what is not finite. `layout` says how the axes of the first source were laid out to match
+    the second, `verdict` names the kind of difference, where there is evidence of one.
     """
 
     __slots__ = (
-        *("_sides", "beyond", "changed", "cosine", "count", "dtypes", "kind", "largest", "max_abs", "mean_abs", "name"),
-        *("nonfinite", "paired_by", "place", "relative", "role", "shapes", "source", "turn", "verdict"),
+        *("_sides", "changed", "cosine", "count", "dtypes", "kind", "layout", "max_abs", "mean_abs", "name", "nonfinite"),
+        *("over_tolerance", "paired_by", "place", "relative", "role", "shapes", "signed_max", "source", "verdict"),
     )
 
-    def __init__(self, kind: str, one: Weight | None, other: Weight | None, paired_by: str = "", turn: str = "") -> None:
+    def __init__(self, kind: str, one: Weight | None, other: Weight | None, paired_by: str = "", layout: str = "") -> None:
         self.kind = kind
         self.source = one.name if one else ""
         self.name = other.name if other else ""
@@ -44,10 +43,10 @@ class Difference:
         self.dtypes = (one.dtype if one else None, other.dtype if other else None)
         self.role = next((weight.role for weight in (other, one) if weight), None)
         self.paired_by = paired_by
-        self.turn = turn
+        self.layout = layout
         self.count = other.size if other else one.size if one else 0
-        self.changed = self.beyond = self.nonfinite = 0
-        self.largest = self.max_abs = self.mean_abs = 0.0
+        self.changed = self.over_tolerance = self.nonfinite = 0
+        self.signed_max = self.max_abs = self.mean_abs = 0.0
         self.relative: float | None = 0.0
         self.cosine: float | None = 1.0
         self.place: tuple[int, ...] | None = None
@@ -55,7 +54,7 @@ class Difference:
         self._sides = (one, other)
 
     def spread(self) -> Summary | None:
-        """Read both sides once more, and return how b - a spreads: its range, moments and histogram.
+        """Read both sides once more, and return how after - before spreads: its range, moments and histogram.
 
         None where there is nothing to subtract: without a partner of the same shape, or in a copy from another process.
         """
@@ -76,13 +75,13 @@ class Difference:
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain Python, for JSON."""
         compared = self.kind in ("equal", "changed", "renamed")
-        numbers = ("count", "changed", "beyond", "nonfinite", "max_abs", "largest", "mean_abs", "relative", "cosine")
+        numbers = ("count", "changed", "over_tolerance", "nonfinite", "max_abs", "signed_max", "mean_abs", "relative", "cosine")
         return {
             "name": self.name,
             "source": self.source,
             "kind": self.kind,
             "paired_by": self.paired_by,
-            "turn": self.turn,
+            "layout": self.layout,
             "shapes": [shape and list(shape) for shape in self.shapes],
             "dtypes": list(self.dtypes),
             **({word: _plain(getattr(self, word)) for word in numbers} if compared else {}),
@@ -123,7 +122,7 @@ class Diff:
         if row.kind in ("added", "removed", "shape", "renamed"):
             return True
         exact = not any(self.tolerance)
-        return bool(row.changed or row.dtypes[0] != row.dtypes[1]) if exact else bool(row.beyond)
+        return bool(row.changed or row.dtypes[0] != row.dtypes[1]) if exact else bool(row.over_tolerance)
 
     def __repr__(self) -> str:
         from steelyard.text.differences import diff_lines
@@ -147,21 +146,21 @@ class Diff:
 
 
 def diff(
-    a: Any,
-    b: Any,
+    before: Any,
+    after: Any,
     *,
+    align: Literal["permutation"] | None = None,
     atol: float = 0.0,
     rtol: float = 0.0,
     rules: Names = None,
     pairs: Names = None,
-    up_to: str = "",
     verdicts: bool = True,
 ) -> Diff:
     """Compare the weights of two models, files or `Weights`, of any two frameworks.
 
     Weights are paired by name; by `rules` and `pairs` (as `transfer` takes them) where names differ; where no name fits,
-    layers are paired as `transfer` does, and `a` is laid out as `b` is before it is compared. An entry is beyond the
-    tolerance where |b - a| > atol + rtol * |a|. With `up_to="permutation"` the hidden units of stacks of dense and
+    layers are paired as `transfer` does, and `before` is laid out as `after` is before it is compared. An entry is beyond the
+    tolerance where |after - before| > atol + rtol * |before|. With `align="permutation"` the hidden units of stacks of dense and
     convolutional layers are first put into the order that fits best. `verdicts` names what a difference is where there
     is evidence: a cast, a scalar multiple, sparse edits, a low rank, noise.
 
@@ -177,17 +176,16 @@ def diff(
     from steelyard.measures.diff.entries import Tolerance
     from steelyard.measures.diff.pairing import couple
 
-    if up_to not in UP_TO:
-        raise ShapeError(f'up_to is {up_to!r}; it must be "permutation" or nothing')
+    if align not in (None, "permutation"):
+        raise ShapeError(f'align is {align!r}; it must be "permutation" or None')
     if not (atol >= 0 and rtol >= 0):
         raise ShapeError(f"atol is {atol} and rtol {rtol}; neither may be negative")
-    one, other = weights(a), weights(b)
-    found = couple(one, other, (a, b), rules, pairs)
+    found = couple(weights(before), weights(after), (before, after), rules, pairs)
     permutations: dict[str, list[int]] = {}
-    if up_to:
+    if align:
         from steelyard.measures.diff.permutation import aligned
 
-        found, permutations = aligned(found, (a, b))
+        found, permutations = aligned(found, (before, after))
     tolerance = Tolerance(float(atol), float(rtol))
     return Diff(differences(found.couples, tolerance, verdicts=verdicts), tolerance, found.notes, permutations)
 
@@ -213,11 +211,11 @@ def _row(each: Couple, found: Sums, *, verdicts: bool) -> Difference:
     """Return the row of two weights of one shape."""
     retyped = each.one is not None and each.other is not None and each.one.dtype != each.other.dtype
     kind = "changed" if found.changed or retyped else "renamed" if each.why == "same numbers" else "equal"
-    row = Difference(kind, each.one, each.other, each.why, each.turn)
-    row.changed, row.beyond, row.nonfinite = found.changed, found.beyond, found.nonfinite
+    row = Difference(kind, each.one, each.other, each.why, each.layout)
+    row.changed, row.over_tolerance, row.nonfinite = found.changed, found.over_tolerance, found.nonfinite
     if found.changed:
-        row.max_abs, row.mean_abs = found.largest, found.total / max(row.count, 1)
-        row.largest = -found.largest if found.falls else found.largest
+        row.max_abs, row.mean_abs = found.max_abs, found.total / max(row.count, 1)
+        row.signed_max = -found.max_abs if found.falls else found.max_abs
         row.relative, row.cosine = found.relative, found.cosine
         row.place = _place(found.place, row.shapes[1] or ())
     if verdicts and kind == "changed" and each.one and each.other:

@@ -41,7 +41,7 @@ TINY = 1e-200
 
 
 class Tolerance(NamedTuple):
-    """How far b may be from a: `absolute` + `relative` * |a|."""
+    """How far `after` may be from `before`: `absolute` + `relative` * |before|."""
 
     absolute: float = 0.0
     relative: float = 0.0
@@ -50,7 +50,7 @@ class Tolerance(NamedTuple):
 class Sums:
     """What was found in some entries of two weights; two of them can be merged.
 
-    `changed` entries differ in their bits, `beyond` ones by more than the tolerance. `largest` is the largest difference,
+    `changed` entries differ in their bits, `over_tolerance` ones by more than the tolerance. `max_abs` is the largest difference,
     `place` where it is and `falls` whether the second side is the smaller one there, `total` the sum of all of them, `apart`,
     `one` and `other` are the l2 norms of the difference and of both sides. Entries that are NaN or infinite are left out of all
     of these; `nonfinite` counts those of them that are not the same on both sides. `equal` runs of entries have no norms taken.
@@ -59,23 +59,23 @@ class Sums:
 
     __slots__ = (
         "apart",
-        "beyond",
         "changed",
         "cosine",
         "equal",
         "falls",
-        "largest",
+        "max_abs",
         "nonfinite",
         "one",
         "other",
+        "over_tolerance",
         "place",
         "relative",
         "total",
     )
 
     def __init__(self) -> None:
-        self.changed = self.beyond = self.nonfinite = 0
-        self.largest = self.total = self.apart = self.one = self.other = 0.0
+        self.changed = self.over_tolerance = self.nonfinite = 0
+        self.max_abs = self.total = self.apart = self.one = self.other = 0.0
         self.place = -1
         self.falls = False
         self.cosine: float | None = 1.0
@@ -85,11 +85,11 @@ class Sums:
     def merge(self, later: Sums) -> None:
         """Take in what was found in later entries."""
         self.changed += later.changed
-        self.beyond += later.beyond
+        self.over_tolerance += later.over_tolerance
         self.nonfinite += later.nonfinite
         self.total += later.total
-        if later.largest > self.largest:
-            self.largest, self.place, self.falls = later.largest, later.place, later.falls
+        if later.max_abs > self.max_abs:
+            self.max_abs, self.place, self.falls = later.max_abs, later.place, later.falls
         for norm in ("apart", "one", "other"):
             setattr(self, norm, hypot(getattr(self, norm), getattr(later, norm)))
         self.equal += later.equal
@@ -102,12 +102,12 @@ class Sums:
         if not isfinite(top):
             d, one, other = self._finite(d, one, other)
             top = float(d.max(initial=0.0))
-        if top > self.largest:
+        if top > self.max_abs:
             at = int(d.argmax())
-            self.largest, self.place, self.falls = top, start + at, _falls(x[at].item(), y[at].item())
+            self.max_abs, self.place, self.falls = top, start + at, _falls(x[at].item(), y[at].item())
         if top > tolerance.absolute:
             limit = tolerance.absolute + tolerance.relative * np.abs(one) if tolerance.relative else tolerance.absolute
-            self.beyond += int(np.count_nonzero(d > limit))
+            self.over_tolerance += int(np.count_nonzero(d > limit))
         self.total += _total(d)
         self.apart = hypot(self.apart, norm(d))
         self.one = hypot(self.one, norm(one))
@@ -122,7 +122,7 @@ class Sums:
         same = (one == other) | (np.isnan(one) & np.isnan(other))
         wrong = int(np.count_nonzero(bad & ~same))
         self.nonfinite += wrong
-        self.beyond += wrong
+        self.over_tolerance += wrong
         return np.where(bad, 0.0, d), np.where(bad, 0.0, one), np.where(bad, 0.0, other)
 
 
@@ -182,7 +182,7 @@ def _relative(sums: Sums) -> float | None:
 def _cosine(sums: Sums) -> float | None:
     """Return the cosine of the angle between sides of about one length from the norms, None where one is zero or overflows.
 
-    1 - cos = (|b - a|^2 - (|b| - |a|)^2) / (2 |a| |b|), which keeps its digits where both are nearly the same.
+    1 - cos = (|y - x|^2 - (|y| - |x|)^2) / (2 |x| |y|), which keeps its digits where both are nearly the same.
     """
     if not _measurable(sums):
         return None

@@ -1,4 +1,4 @@
-"""How the difference of two weights spreads: range, moments and a histogram of b - a."""
+"""How the difference of two weights spreads: range, moments and a histogram of after - before."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from steelyard.numerics.summary import Summary
 
 
 def spread(one: Weight, other: Weight) -> Summary:
-    """Read two weights of one shape side by side, and return the summary of b - a, entry by entry.
+    """Read two weights of one shape side by side, and return the summary of after - before, entry by entry.
 
     What is not finite on either side is left out; of complex numbers it is the magnitude of the difference. Raises what
     reading raises.

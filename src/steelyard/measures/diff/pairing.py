@@ -28,7 +28,7 @@ class Couple(NamedTuple):
     one: Weight | None
     other: Weight | None
     why: str = "name"
-    turn: str = ""
+    layout: str = ""
 
     @property
     def comparable(self) -> bool:

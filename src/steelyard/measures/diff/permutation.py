@@ -157,7 +157,7 @@ def _as_chain(units: list[Unit]) -> dict[int, list[int]]:
         elif unit.kind not in VECTORS:
             raise ShapeError(
                 f"{printable(unit.name)} is {unit.kind}, and nothing says how data flows around it; give live models, "
-                "or compare without up_to"
+                "or compare without align"
             )
         last = unit
     return before

@@ -89,7 +89,7 @@ def _cast(one: Weight, other: Weight, found: Sums) -> Verdict | None:
     them would be rounded to them.
     """
     for low in LOWER:
-        for source, target, what in ((one, other, "b is a rounded to"), (other, one, "a is b rounded to")):
+        for source, target, what in ((one, other, "after is before rounded to"), (other, one, "before is after rounded to")):
             shorter = itemsize(low) < itemsize(source.dtype)
             if shorter and _everywhere(source, target, _rounding(low)) and _different(target) >= FEW:
                 return Verdict("cast", f"{what} {low}, entry by entry", dtype=low, changed=found.changed, entries=one.size)
@@ -119,7 +119,7 @@ def _reordered(one: Weight, other: Weight, found: Sums) -> Verdict | None:
         return None
     if _order_free(one) != _order_free(other):
         return None
-    what = 'b holds the numbers of a in another order; up_to="permutation" tells whether its units are'
+    what = 'after holds the numbers of before in another order; align="permutation" shows whether units were permuted'
     return Verdict("reordered", what, entries=one.size)
 
 
@@ -138,7 +138,7 @@ def _order_free(weight: Weight) -> int:
 
 
 def _scaled(one: Weight, other: Weight, found: Sums) -> Verdict | None:
-    """Say that b is a times a number, within the rounding of both types."""
+    """Say that `after` is `before` times a number, within the rounding of both types."""
     if abs(found.cosine or 0.0) < 0.9999:
         return None
     x, y = (weight.read(0, min(4 * FIRST, weight.size)).astype(np.float64) for weight in (one, other))
@@ -153,7 +153,7 @@ def _scaled(one: Weight, other: Weight, found: Sums) -> Verdict | None:
 
     if not _everywhere(one, other, holds):
         return None
-    return Verdict("scaled", f"b is a times {scale:.7g}, entry by entry within rounding", factor=scale, entries=one.size)
+    return Verdict("scaled", f"after is before times {scale:.7g}, entry by entry within rounding", factor=scale, entries=one.size)
 
 
 def _epsilon(dtype: str) -> float:
@@ -199,8 +199,8 @@ def _low_rank(one: Weight, other: Weight, found: Sums, x: Array, d: Array, shape
     if null > 0.9 or itself > 0.9 or share < SHARE:
         return None
     what = (
-        f"b is a plus a matrix of rank {rank}: {rank} singular value{'s' * (rank != 1)} hold {share:.6%} of the difference "
-        f"(at most {null:.0%} of random matrices, {itself:.0%} of a)"
+        f"after is before plus a matrix of rank {rank}: {rank} singular value{'s' * (rank != 1)} hold {share:.6%} "
+        f"of the difference (at most {null:.0%} of random matrices, {itself:.0%} of before)"
     )
     return Verdict("low rank", what, rank=rank, share=share, null=null, draws=DRAWS, itself=itself, part=list(d.shape))
 
@@ -266,7 +266,7 @@ def _noise(x: Array, y: Array, d: Array, found: Sums) -> Verdict | None:
         return None
     size = found.apart / found.one
     what = (
-        f"b is a plus noise of {size:.3g} of its size: the largest singular value of the difference is {largest:.4g}, "
+        f"after is before plus noise of {size:.3g} of its size: the largest singular value of the difference is {largest:.4g}, "
         f"of random matrices {low:.4g} to {high:.4g} (99.8 %)"
     )
     evidence = {"correlation": related, "largest": largest, "null": [low, high]}

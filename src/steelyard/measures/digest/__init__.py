@@ -16,7 +16,7 @@ Leaves can be digested in any order, or on several machines.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from steelyard.core.readers import raw_chunks
 from steelyard.core.weight import Weight
@@ -28,8 +28,10 @@ from steelyard.storage.source import Stored
 if TYPE_CHECKING:
     from steelyard.core.weights import Weights
 
-ALGORITHMS = ("blake3", "sha256", "xxh3")
-LAYOUTS = ("own", "canonical")
+Algorithm = Literal["sha256", "blake3", "xxh3"]
+Layout = Literal["own", "canonical"]
+ALGORITHMS: tuple[Algorithm, ...] = ("sha256", "blake3", "xxh3")
+LAYOUTS: tuple[Layout, ...] = ("own", "canonical")
 """The framework's own order of axes, or one for all frameworks."""
 LEAF = 1 << 24
 """Bytes of a leaf."""
@@ -94,19 +96,19 @@ class Digest:
         return plain if self.layout == "own" else {**plain, "unsure": list(self.unsure)}
 
 
-def digest(source: Any, algorithm: str = "blake3", *, layout: str = "own") -> Digest:
+def digest(source: Any, algorithm: Algorithm = "sha256", *, layout: Layout = "own") -> Digest:
     """Return the digests of the numbers of a model, a file or anything that `weights` takes.
 
     They depend on names, dtypes, shapes and numbers only: the same weights in another file, in another order, give the
-    same. `algorithm` is "blake3" (extra "digest"), "xxh3" (the same extra; as fast as reading, but no protection
-    against forgery) or "sha256", which needs no extra. With the `layout` "canonical" names and the order of axes and
+    same. `algorithm` is "sha256", which needs no extra, "blake3" (extra "digest"; faster) or "xxh3" (the same extra;
+    as fast as reading, but no protection against forgery). With the `layout` "canonical" names and the order of axes and
     gates make no difference, so that a net moved from one framework into another keeps its digest; what exactly is
     digested stands in `steelyard.measures.digest.canonical`. It takes the memory of one weight where axes have to be turned.
     Raises `MissingExtraError`, `ShapeError` for another algorithm or layout, and what `weights` raises.
 
     Examples:
         >>> import numpy as np
-        >>> digest({"w": np.arange(3.0), "b": np.zeros(1)}, "sha256") == digest({"b": [0.0], "w": [0.0, 1.0, 2.0]}, "sha256")
+        >>> digest({"w": np.arange(3.0), "b": np.zeros(1)}) == digest({"b": [0.0], "w": [0.0, 1.0, 2.0]})
         True
     """
     new = _algorithm(algorithm)

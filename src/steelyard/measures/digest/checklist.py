@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.errors import FormatError, SteelyardError, printable
+from steelyard.measures.digest import ALGORITHMS
 
 if TYPE_CHECKING:
-    from steelyard.measures.digest import Digest
+    from steelyard.measures.digest import Algorithm, Digest, Layout
 
-    Again = Callable[[str, str, str], Digest]
+    Again = Callable[[str, Algorithm, Layout], Digest]
     """Digests a file again, by the algorithm and the layout that the list says."""
 
 LIMIT = 1 << 28
@@ -24,8 +25,8 @@ class Listed(NamedTuple):
     """What a list says of one file; `weights` are the digests of some of its weights, by name."""
 
     file: str
-    algorithm: str
-    layout: str
+    algorithm: Algorithm
+    layout: Layout
     digest: str
     weights: Mapping[str, str]
 
@@ -38,7 +39,7 @@ class Verdict(NamedTuple):
     why: str = ""
 
     @property
-    def good(self) -> bool:
+    def ok(self) -> bool:
         """Whether the digest is as listed."""
         return self.verdict == "OK"
 
@@ -83,8 +84,9 @@ def _entries(path: str) -> Iterator[Listed | Verdict]:
     last = 0
     for number, line in enumerate(_lines(path), 1):
         if whole := _WHOLE.fullmatch(line):
-            digest, file, layout, algorithm = whole.groups()
-            yield Listed(file, algorithm, (layout or "own").strip(), digest, weights)
+            digest, file, layout, word = whole.groups()
+            algorithm = next(each for each in ALGORITHMS if each == word)
+            yield Listed(file, algorithm, "canonical" if layout else "own", digest, weights)
             weights = {}
         elif own := _OWN.fullmatch(line):
             weights[own[2]], last = own[1], number

@@ -133,13 +133,13 @@ class Spectra:
         return {"weights": [row.to_dict() for row in self.rows], "notes": self.notes}
 
 
-def spectra(source: Any, *, exact: int = EXACT, largest: int = LARGEST, draws: int = DRAWS) -> Spectra:
+def spectra(source: Any, *, max_exact_size: int = EXACT, top_k: int = LARGEST, null_draws: int = DRAWS) -> Spectra:
     """Return the singular values of every weight with two axes or more, and what they say beside random weights.
 
     `source` is a model, a file or `Weights`. A convolution is unfolded: its outputs against inputs and space. All values
-    are found where the shorter side is at most `exact`, else the `largest`, by random projection. `draws` random
-    matrices are made of the entries of each weight, fewer of large ones; 0 makes none, and gives no verdicts.
-    Weights that hold NaN or Inf are passed over, and noted.
+    are found where the shorter side is at most `max_exact_size`, else the `top_k` largest, by random projection.
+    `null_draws` random matrices are made of the entries of each weight, fewer of large ones; 0 makes none, and gives no
+    verdicts. Weights that hold NaN or Inf are skipped, with a note.
 
     Examples:
         >>> import numpy as np
@@ -149,9 +149,10 @@ def spectra(source: Any, *, exact: int = EXACT, largest: int = LARGEST, draws: i
     """
     from steelyard.numerics.matrices import one_blas_thread
 
-    if exact < 1 or largest < 1 or draws < 0:
+    if max_exact_size < 1 or top_k < 1 or null_draws < 0:
         raise ShapeError(
-            f"exact is {exact}, largest {largest} and draws {draws}; the first two must be positive, draws not negative"
+            f"max_exact_size is {max_exact_size}, top_k {top_k} and null_draws {null_draws}; the first two must be positive, "
+            "null_draws not negative"
         )
     rows, notes = [], []
     with one_blas_thread():
@@ -160,9 +161,9 @@ def spectra(source: Any, *, exact: int = EXACT, largest: int = LARGEST, draws: i
                 continue
             norm = _norm(weight)
             if norm is None:
-                notes.append(f"{printable(weight.name)} is not finite, and was passed over")
+                notes.append(f"{printable(weight.name)} is not finite, and was skipped")
             else:
-                rows.append(spectrum(weight, norm, exact=exact, largest=largest, draws=draws))
+                rows.append(spectrum(weight, norm, max_exact_size=max_exact_size, top_k=top_k, null_draws=null_draws))
     return Spectra(rows, [*notes, *_threads()])
 
 
@@ -207,34 +208,36 @@ def without(weight: Weight) -> str:
     return "" if weight.dtype.startswith(("float", "bfloat", "complex")) else f"its numbers are {weight.dtype}"
 
 
-def work(weight: Weight, exact: int = EXACT, largest: int = LARGEST) -> int:
+def work(weight: Weight, max_exact_size: int = EXACT, top_k: int = LARGEST) -> int:
     """Return what the spectrum of a weight that has one costs: rows times columns times the vectors that are found."""
     from steelyard.numerics.matrices import matrix_shape
 
     rows, columns = matrix_shape(weight) or (0, 0)
     short = min(rows, columns)
-    return rows * columns * (short if short <= exact else min(short, largest))
+    return rows * columns * (short if short <= max_exact_size else min(short, top_k))
 
 
-def spectrum(weight: Weight, norm: float, *, exact: int = EXACT, largest: int = LARGEST, draws: int = DRAWS) -> Spectrum:
+def spectrum(
+    weight: Weight, norm: float, *, max_exact_size: int = EXACT, top_k: int = LARGEST, null_draws: int = DRAWS
+) -> Spectrum:
     """Return the spectrum of one weight that has one (see `without`) and whose numbers, all finite, have this l2 norm."""
     from steelyard.numerics.matrices import matrix_shape, row_blocks
 
     shape = matrix_shape(weight) or (1, weight.size)
-    found = _of(weight.name, lambda: row_blocks(weight, shape), shape, norm, exact, largest)
-    draws = min(draws, max(int(WORK / work(weight, exact, largest)), 1))
-    drawn = [_of("", _shuffling(weight, shape, draw), shape, norm, exact, largest) for draw in range(draws)]
+    found = _of(weight.name, lambda: row_blocks(weight, shape), shape, norm, max_exact_size, top_k)
+    draws = min(null_draws, max(int(WORK / work(weight, max_exact_size, top_k)), 1))
+    drawn = [_of("", _shuffling(weight, shape, draw), shape, norm, max_exact_size, top_k) for draw in range(draws)]
     if drawn:
         found.null = Null(drawn)
         found.verdict = _verdict(found, found.null)
     return found
 
 
-def _of(name: str, blocks: Blocks, shape: tuple[int, int], norm: float, exact: int, largest: int) -> Spectrum:
+def _of(name: str, blocks: Blocks, shape: tuple[int, int], norm: float, max_exact_size: int, top_k: int) -> Spectrum:
     from steelyard.measures.spectra.power_law import fitted
     from steelyard.measures.spectra.singular import singular_values
 
-    values = singular_values(blocks, shape, exact, largest)
+    values = singular_values(blocks, shape, max_exact_size, top_k)
     made = Spectrum(name, shape, values, norm)
     if len(values.values) == min(shape) and isfinite(norm * norm):  # the law is of squares
         made.law = fitted(values.values**2)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.errors import ShapeError, WeightNotFoundError, printable
 from steelyard.io import weights
-from steelyard.numerics.weight_stats import FIGURES, NEAR, TOGETHER, WeightStats, weight_stats
+from steelyard.numerics.weight_stats import FIGURES, NEAR, TOGETHER, Subject, WeightStats, weight_stats
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight
@@ -41,9 +41,9 @@ class Stats:
 
     def __getitem__(self, name: str) -> WeightStats:
         for row in self.rows:
-            if row.facts["name"] == name:
+            if row.name == name:
                 return row
-        raise WeightNotFoundError(name, [row.facts["name"] for row in self.rows])
+        raise WeightNotFoundError(name, [row.name for row in self.rows])
 
     def __repr__(self) -> str:
         from steelyard.text.statistics import stats_table
@@ -123,32 +123,26 @@ def _together(listed: Sequence[Weight], by: str, histogram: bool, near: float) -
     groups: dict[str, tuple[Summary, list[Weight]]] = {}
     for weight, summary in zip(listed, summaries(listed, wide=histogram, near=near), strict=True):
         if by == "weight":
-            yield weight_stats(_facts(weight), summary, listed)
+            yield weight_stats(_subject(weight), summary, listed)
             continue
         key = {"layer": weight.layer, "role": str(weight.role)}.get(by, "all")
         group, members = groups.setdefault(key, (Summary(wide=histogram, near=near), []))
         group.merge(summary)
         members.append(weight)
     for key, (group, members) in groups.items():
-        yield weight_stats({"name": key, "weights": len(members)}, group, listed)
+        yield weight_stats(Subject(key, weights=len(members)), group, listed)
 
 
-def _facts(weight: Weight) -> dict[str, Any]:
-    return {
-        "name": weight.name,
-        "layer": weight.layer,
-        "role": str(weight.role),
-        "shape": list(weight.shape),
-        "dtype": weight.dtype,
-    }
+def _subject(weight: Weight) -> Subject:
+    return Subject(weight.name, weight.layer, str(weight.role), weight.shape, weight.dtype)
 
 
 def _channels(weight: Weight, axes: tuple[int, ...], near: float) -> Iterator[WeightStats]:
     """Yield the figures of each channel of a weight."""
     from steelyard.measures.stats.channels import channels_of, units_of
 
-    figures = channels_of(weight, axes, near).figures()
+    subject, figures = _subject(weight), channels_of(weight, axes, near).figures()
     columns = [figures[key].tolist() for key in FIGURES]
     for nth, (unit, values) in enumerate(zip(units_of(weight, axes), zip(*columns, strict=True), strict=True)):
         numbers = [None if number != number else number for number in values]  # noqa: PLR0124 - NaN alone differs
-        yield WeightStats({**_facts(weight), "channel": nth, "unit": unit}, numbers)
+        yield WeightStats(subject._replace(channel=nth, unit=unit), numbers)

@@ -1,4 +1,4 @@
-"""`steelyard compare`: which of many files come from one another."""
+"""`steelyard lineage`: which of many files come from one another."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def run(args: argparse.Namespace) -> None:
     same places more than those of independently trained nets would (the p-value is given); files whose weights are
     all the same are named as such.
 
-    steelyard compare run1/*.safetensors run2/*.safetensors
+    steelyard lineage run1/*.safetensors run2/*.safetensors
     """
     from steelyard.io import weights
-    from steelyard.measures.lineage import compare
+    from steelyard.measures.lineage import lineage
     from steelyard.paths import expanded
     from steelyard.text.lineage import lineage_lines
     from steelyard.text.progress import following_all
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
         raise FormatError(files[0], "there is nothing to compare it with; give two files or more, or a folder of several")
     sources = [selected(weights(file, scope=args.scope), args, file) for file in files]
     with following_all(sources, "comparing", len(files) - 1) as watched:
-        found = compare(dict(zip(files, watched, strict=True)))
+        found = lineage(dict(zip(files, watched, strict=True)))
     if args.json:
         print_json(found.to_dict())
     else:

@@ -1,4 +1,4 @@
-"""`steelyard patch`: what turns one file's weights into another's."""
+"""`steelyard save-patch`: what turns one file's weights into another's."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ PASSES = 2
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write what turns the weights of A into those of B into a small file, for `steelyard apply`.
+    """Write what turns the weights of BEFORE into those of AFTER into a small file, for `steelyard apply-patch`.
 
     Only what differs is kept: the changed entries or the whole weight, whichever is less. The digests of both ends go
     with it, so that it is never applied to anything else.
 
-    steelyard patch base.safetensors tuned.safetensors -o tuning.safetensors
+    steelyard save-patch base.safetensors tuned.safetensors -o tuning.safetensors
     """
     from steelyard.io import weights
-    from steelyard.measures.patch import patch
+    from steelyard.measures.patch import save_patch
     from steelyard.text.differences import patch_line
     from steelyard.text.progress import following_all
 
-    sources = [weights(path, scope=args.scope) for path in (args.a, args.b)]
+    sources = [weights(path, scope=args.scope) for path in (args.before, args.after)]
     with following_all(sources, "comparing", PASSES) as (one, other):
-        made = patch(one, other, args.out)
+        made = save_patch(one, other, args.out)
     if args.json:
-        print_json({"a": args.a, "b": args.b, "out": args.out, **made.to_dict()})
+        print_json({"before": args.before, "after": args.after, "out": args.out, **made.to_dict()})
     else:
         print(patch_line(made))
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the files."""
-    parser.add_argument("a", metavar="A", help="the file that the patch will be applied to")
-    parser.add_argument("b", metavar="B", help="the file whose weights it will give")
+    parser.add_argument("before", metavar="BEFORE", help="the file that the patch will be applied to")
+    parser.add_argument("after", metavar="AFTER", help="the file whose weights it will give")
     parser.add_argument("-o", "--out", required=True, metavar="PATCH", help="the patch to write, a .safetensors file")
     add_scope(parser)

@@ -1,4 +1,4 @@
-"""`difference`: how far each weight of two nets is apart."""
+"""`diff`: how far each weight of two nets is apart."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError
-from steelyard.measures.diff import diff
+from steelyard.measures.diff import diff as compared
 from steelyard.plot.canvas import axes_for, caption, counted, inks, role_colour, role_legend
 from steelyard.plot.rows import NAMED, height_of, label_rows
 from steelyard.plot.sources import weights_of
@@ -24,24 +24,25 @@ COMPARED = ("equal", "renamed", "changed")
 ALONE = {"added": "only in the second", "removed": "only in the first", "shape": "of another shape"}
 
 
-def difference(a: Any, b: Any, *, ax: Axes | None = None, **how: Any) -> Axes:
-    """Draw how far each weight changed from `a` to `b`: |b - a| / |a| in l2 norms, on a logarithmic axis, coloured by role.
+def diff(before: Any, after: Any, *, ax: Axes | None = None, **how: Any) -> Axes:
+    """Draw how far each weight changed: |after - before| / |before| in l2 norms, on a logarithmic axis, coloured by role.
 
-    `a` and `b` are two models, files or `Weights`, which are paired and compared as `steelyard.diff` does, and `how` are its
-    options (`rules`, `pairs`, `up_to`). Rows stand in the order of `b`. A ring at the left end is a weight of which no number
-    differs. The caption counts the weights that have no partner or no such figure, as where all numbers of `a` are zero.
+    `before` and `after` are two models, files or `Weights`, which are paired and compared as `steelyard.diff` does, and
+    `how` are its options (`align`, `rules`, `pairs`). Rows are in the order of `after`. A ring at the left end is a weight
+    whose numbers are all equal. The caption counts the weights without a partner, and those without this figure, as where
+    all numbers of `before` are zero.
 
     Numbers are read block by block. Raises what `steelyard.diff` raises, and `ShapeError` where nothing can be compared.
 
     Examples:
         >>> from steelyard import plot
-        >>> ax = plot.difference({"w": np.ones(4), "b": np.ones(2)}, {"w": np.full(4, 1.5), "b": np.ones(2)})
+        >>> ax = plot.diff({"w": np.ones(4), "b": np.ones(2)}, {"w": np.full(4, 1.5), "b": np.ones(2)})
         >>> ax.lines[0].get_xdata().tolist(), [label.get_text() for label in ax.get_yticklabels()]
         ([0.5], ['w', 'b'])
     """
-    a, b = (weights_of(each) if isinstance(each, Weight) else each for each in (a, b))
-    found = diff(a, b, verdicts=False, **how)
-    other = weights_of(b)
+    before, after = (weights_of(each) if isinstance(each, Weight) else each for each in (before, after))
+    found = compared(before, after, verdicts=False, **how)
+    other = weights_of(after)
     places = {name: nth for nth, name in enumerate(other)}
     rows = sorted((row for row in found.rows if row.kind in COMPARED), key=lambda row: places[row.name])
     if not rows:
@@ -72,7 +73,7 @@ def _draw(ax: Axes, rows: Sequence[Difference], roles: Sequence[Role]) -> None:
     same = np.flatnonzero(changes == 0)
     ax.plot([low] * len(same), same, "o", color="none", markeredgecolor=ink.soft, markersize=size, clip_on=False, zorder=3)
     ax.set_xlim(low, max(changes[moved].max(initial=0.0) * 1.6, low * 100))
-    ax.set_xlabel("relative change |b \u2212 a| / |a|")
+    ax.set_xlabel("relative change |after \u2212 before| / |before|")
     ax.grid(axis="x", color=ink.soft, alpha=0.25, linewidth=0.6)
     ax.spines[["top", "right", "left"]].set_visible(False)
     role_legend(ax, [role for role, shown in zip(roles, moved, strict=True) if shown], ink)
