@@ -41,7 +41,7 @@ def test_a_packed_run_decodes_to_the_numbers_that_were_packed(numbers):
             unpacked(packed + b"\x80", len(numbers) + 1)
 
 
-def test_a_content_of_a_gigabyte_is_stepped_over_without_being_read():
+def test_a_content_of_a_gigabyte_is_skipped_without_being_read():
     size, head, tail = 1 << 30, b"\x0a\x80\x80\x80\x80\x04", b"\x10\x07"
     asked = []
 
@@ -59,15 +59,15 @@ def test_a_content_of_a_gigabyte_is_stepped_over_without_being_read():
 @pytest.mark.parametrize(
     ("data", "what"),
     [
-        (b"\x0a\x05ab", "takes 5 bytes"),
-        (b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "takes"),
+        (b"\x0a\x05ab", "claims 5 bytes"),
+        (b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "claims"),
         (b"\x08\x80", "cut off"),
         (b"\x08" + b"\xff" * 10 + b"\x01", "64 bits"),
         (b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "64 bits"),
-        (b"\x00\x01", "number 0"),
+        (b"\x00\x01", "field number 0"),
         (b"\x0e", "wire type 6"),
-        (b"\x0b\x08\x01", "no end"),
-        (b"\x0c", "never began"),
+        (b"\x0b\x08\x01", "not closed"),
+        (b"\x0c", "not opened"),
         (b"\x0b" * 200, "too deep"),
     ],
 )
@@ -76,7 +76,7 @@ def test_what_does_not_follow_the_wire_format_is_refused(data, what):
         list(message(from_bytes(data)))
 
 
-def test_a_group_is_stepped_over():
+def test_a_group_is_skipped():
     assert [f.number for f in message(from_bytes(b"\x0b\x08\x01\x12\x01a\x0c\x18\x02"))] == [3]
 
 

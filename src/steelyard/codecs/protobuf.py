@@ -1,7 +1,19 @@
-"""Protocol buffers: the fields of a message, walked without reading what they hold.
+"""Protocol buffers: iterate over the fields of a message without reading their contents.
 
-A message of 2 GB costs the reads of its tags and lengths: what a field holds is left where it is, as an offset and a
-length. Whatever does not follow the wire format is refused, as is a message more than a hundred levels deep.
+Only tags and lengths are read, even of a message of 2 GB: the content of a field is an offset and a length. Bytes that
+do not follow the wire format are refused, as are messages nested too deep.
+
+    message  fields, one after another
+    field    tag | content
+    tag      varint: number of the field << 3 | wire type
+    varint   7 bits a byte, the lowest first; all bytes but the last have their top bit set
+
+    wire type  0 VARINT     varint
+               1 FIXED64    8 bytes, little-endian
+               2 BYTES      varint length | bytes: a text, an inner message, or a packed run of numbers
+               3 GROUP      fields up to an END_GROUP of the same number; out of use
+               4 END_GROUP  nothing
+               5 FIXED32    4 bytes, little-endian
 """
 
 from __future__ import annotations
@@ -24,10 +36,10 @@ _FIXED = {FIXED32: 4, FIXED64: 8}
 
 
 class Field:
-    """A field of a message: its number, its wire type, and its value or where it lies.
+    """A field of a message: its number, its wire type, and its value or the place of its content.
 
-    `value` is the number itself when `wire` is VARINT; else the content lies at `offset`, `length` bytes long.
-    `begin` is where its tag lies, and `offset + length` where the next field begins.
+    `value` is the number itself when `wire` is VARINT; otherwise the content is `length` bytes at `offset`. `begin` is
+    the offset of the tag, and `offset + length` the end of the field.
     """
 
     __slots__ = ("_pages", "begin", "depth", "length", "number", "offset", "value", "wire")
@@ -42,12 +54,12 @@ class Field:
         self.length = length
 
     def message(self) -> Iterator[Field]:
-        """Walk the fields of the message that this field holds."""
+        """Iterate over the fields of the message in this field."""
         self._expect(BYTES, "a message")
-        return _walk(self._pages, self.offset, self.offset + self.length, self.depth + 1)
+        return _fields(self._pages, self.offset, self.offset + self.length, self.depth + 1)
 
     def data(self, limit: int | None = None) -> bytes:
-        """Return the bytes that this field holds, at most `limit`, by default as long as a text may be."""
+        """Return the content, at most `limit` bytes, by default as many as a text may have."""
         limit = limits.TEXT if limit is None else limit
         self._expect(BYTES, "bytes")
         if self.length > limit:
@@ -55,37 +67,37 @@ class Field:
         return self._pages.read(self.offset, self.length)
 
     def text(self, limit: int | None = None) -> str:
-        """Return the text that this field holds; what is no UTF-8 is kept as escapes."""
+        """Return the content as text; bytes that are not UTF-8 become escapes."""
         return self.data(limit).decode("utf-8", "backslashreplace")
 
     def unsigned(self) -> int:
-        """Return a whole number from 0 on."""
-        self._expect(VARINT, "a whole number")
+        """Return an unsigned integer."""
+        self._expect(VARINT, "an integer")
         return self.value
 
     def signed(self) -> int:
-        """Return a whole number that may be negative."""
-        self._expect(VARINT, "a whole number")
+        """Return a signed integer."""
+        self._expect(VARINT, "an integer")
         return self.value - (1 << 64) if self.value >> 63 else self.value
 
     def real(self) -> float:
-        """Return a number of four bytes."""
+        """Return a float32."""
         self._expect(FIXED32, "a number of four bytes")
         number: float = struct.unpack("<f", self._pages.read(self.offset, 4))[0]
         return number
 
     def integers(self, limit: int = 1 << 16) -> list[int]:
-        """Return the signed numbers of a repeated field: one, or a packed run of at most `limit` bytes."""
+        """Return the signed integers of a repeated field: one, or a packed run of at most `limit` bytes."""
         if self.wire == VARINT:
             return [self.signed()]
-        data, place, found = self.data(limit), 0, []
+        data, place, numbers = self.data(limit), 0, list[int]()
         while place < len(data):
             value, place = _varint(self._pages, data, place, self.offset)
-            found.append(value - (1 << 64) if value >> 63 else value)
-        return found
+            numbers.append(value - (1 << 64) if value >> 63 else value)
+        return numbers
 
     def error(self, what: str) -> FormatError:
-        """Return an error that says where this field is."""
+        """Return an error with the place of this field."""
         return FormatError(self._pages.source.name, f"field {self.number} of a message {what}", self.offset)
 
     def _expect(self, wire: int, what: str) -> None:
@@ -94,7 +106,7 @@ class Field:
 
 
 def message(source: Source, begin: int = 0, end: int | None = None) -> Iterator[Field]:
-    r"""Walk the fields of the message that lies in a source from `begin` to `end`, in their order.
+    r"""Iterate over the fields of the message between the offsets `begin` and `end` of a source, in their order.
 
     Raises `FormatError` at the first byte that does not follow the wire format.
 
@@ -102,18 +114,18 @@ def message(source: Source, begin: int = 0, end: int | None = None) -> Iterator[
     >>> [(f.number, f.wire, f.value) for f in message(from_bytes(b"\x08\x96\x01"))]
     [(1, 0, 150)]
     """
-    return _walk(_Pages(source), begin, source.size if end is None else end, 0)
+    return _fields(_Pages(source), begin, source.size if end is None else end, 0)
 
 
 def looks_like_message(head: bytes, numbers: dict[int, int]) -> bool:
-    """Tell whether the first field in `head` has one of these numbers, and the wire type that goes with it."""
+    """Whether the first field in `head` has one of these numbers, and the wire type of that number."""
     return bool(head) and numbers.get(head[0] >> 3) == head[0] & 7
 
 
 def unpacked(data: bytes, limit: int) -> Array:
-    r"""Decode a packed run of varints into unsigned 64-bit numbers. Raises `ValueError` for a run that is damaged.
+    r"""Decode a packed run of at most `limit` varints into unsigned 64-bit numbers.
 
-    `limit` is how many there may be.
+    Raises `ValueError` for a run that is damaged or longer.
 
     >>> unpacked(b"\x01\x96\x01", 2).tolist()
     [1, 150]
@@ -146,14 +158,14 @@ def packed(values: Array) -> bytes:
     """
     import numpy as np
 
-    parts = values[:, None] >> np.arange(0, 70, 7, dtype=np.uint64)
-    more = np.pad(parts[:, 1:] != 0, ((0, 0), (0, 1)))
-    block = (parts & np.uint64(0x7F)).astype(np.uint8) | (more.astype(np.uint8) << 7)
+    digits = values[:, None] >> np.arange(0, 70, 7, dtype=np.uint64)
+    more = np.pad(digits[:, 1:] != 0, ((0, 0), (0, 1)))
+    block = (digits & np.uint64(0x7F)).astype(np.uint8) | (more.astype(np.uint8) << 7)
     return bytes(block[np.pad(more[:, :-1], ((0, 0), (1, 0)), constant_values=True)])
 
 
-class Patch:
-    """New fields for those between two places of a message: `size` bytes, which `chunks` yields."""
+class Replacement:
+    """Bytes that take the place of the fields between two offsets of a message: `size` bytes, which `chunks` yields."""
 
     __slots__ = ("begin", "chunks", "end", "size")
 
@@ -164,12 +176,12 @@ class Patch:
         self.chunks = chunks
 
 
-def patched(source: Source, patches: Iterable[Patch]) -> Iterator[bytes | memoryview]:
-    """Yield a message with some of its fields replaced, at any depth; lengths around them are set anew."""
-    waiting = sorted(patches, key=lambda patch: -patch.begin)
-    _, pieces = _plan(source, message(source), 0, source.size, waiting)
+def replaced(source: Source, replacements: Iterable[Replacement]) -> Iterator[bytes | memoryview]:
+    """Yield a message with some of its fields replaced, at any depth; the lengths of the messages around them follow."""
+    waiting = sorted(replacements, key=lambda replacement: -replacement.begin)
+    _, pieces = _pieces(message(source), 0, source.size, waiting)
     for piece in pieces:
-        if isinstance(piece, Patch):
+        if isinstance(piece, Replacement):
             yield from piece.chunks()
         elif isinstance(piece, bytes):
             yield piece
@@ -178,25 +190,25 @@ def patched(source: Source, patches: Iterable[Patch]) -> Iterator[bytes | memory
                 yield source.read(start, min(1 << 20, piece[1] - start))
 
 
-def _plan(
-    source: Source, fields: Iterator[Field], begin: int, end: int, waiting: list[Patch]
-) -> tuple[int, list[bytes | Patch | tuple[int, int]]]:
-    """Return the new length of a message, and its pieces: ranges that stay, new bytes, and patches.
+def _pieces(
+    fields: Iterator[Field], begin: int, end: int, waiting: list[Replacement]
+) -> tuple[int, list[bytes | Replacement | tuple[int, int]]]:
+    """Return the new length of a message, and its pieces: ranges that stay, new bytes, and replacements.
 
-    `waiting` has the patches from the last to the first; those of this message are taken from it.
+    `waiting` has the replacements from the last to the first; those of this message are removed from it.
     """
-    at, size, pieces = begin, end - begin, list[bytes | Patch | tuple[int, int]]()
+    at, size, pieces = begin, end - begin, list[bytes | Replacement | tuple[int, int]]()
     for field in fields:
         after = field.offset + field.length
         if field.begin < at or not waiting or waiting[-1].begin >= after:
             continue
         pieces.append((at, field.begin))
         if waiting[-1].begin == field.begin:
-            patch = waiting.pop()
-            pieces.append(patch)
-            at, size = patch.end, size + patch.size - (patch.end - patch.begin)
+            replacement = waiting.pop()
+            pieces.append(replacement)
+            at, size = replacement.end, size + replacement.size - (replacement.end - replacement.begin)
         else:
-            inner, within = _plan(source, field.message(), field.offset, after, waiting)
+            inner, within = _pieces(field.message(), field.offset, after, waiting)
             head = tag(field.number, BYTES) + varint(inner)
             pieces += [head, *within]
             at, size = after, size + len(head) + inner - (after - field.begin)
@@ -205,25 +217,25 @@ def _plan(
 
 
 def tag(number: int, wire: int) -> bytes:
-    """Encode the tag that stands before a field."""
+    """Encode the tag of a field."""
     return varint(number << 3 | wire)
 
 
 def varint(value: int) -> bytes:
-    r"""Encode a number from 0 on.
+    r"""Encode an unsigned integer.
 
     >>> varint(150)
     b'\x96\x01'
     """
-    found = bytearray()
+    encoded = bytearray()
     while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
+        encoded.append(value & 0x7F | 0x80)
         value >>= 7
-    return bytes([*found, value])
+    return bytes([*encoded, value])
 
 
 class _Pages:
-    """A source that is read in pages, the last of which is kept: tags lie close together, contents far apart."""
+    """A source that is read in pages, of which the last is kept: tags are close together, contents far apart."""
 
     __slots__ = ("base", "left", "page", "source")
 
@@ -234,7 +246,7 @@ class _Pages:
         self.page = b""
 
     def at(self, offset: int) -> int:
-        """Make sure that the page holds what may follow at `offset`, and return its place there."""
+        """Load the page with the tag and the length at `offset`, at most 20 bytes, and return their place in it."""
         self.left -= 1
         if self.left < 0:
             raise FormatError(self.source.name, f"a message has more than {limits.PROTOBUF_FIELDS:,} fields", offset)
@@ -252,18 +264,18 @@ class _Pages:
         return self.source.read(offset, length)
 
 
-def _walk(pages: _Pages, begin: int, end: int, depth: int) -> Iterator[Field]:
+def _fields(pages: _Pages, begin: int, end: int, depth: int) -> Iterator[Field]:
     if depth > limits.PROTOBUF_DEPTH:
-        raise FormatError(pages.source.name, f"messages lie more than {limits.PROTOBUF_DEPTH} levels deep", begin)
+        raise FormatError(pages.source.name, f"messages are nested more than {limits.PROTOBUF_DEPTH} levels deep", begin)
     offset, groups = begin, 0
     while offset < end:
         place = pages.at(offset)
         page = pages.page
-        byte = page[place]  # nearly every tag is of one
+        byte = page[place]  # nearly every tag is a single byte
         tag, after = (byte, place + 1) if byte < 0x80 else _varint(pages, page, place, pages.base)
         number, wire = tag >> 3, tag & 7
         if not 0 < number < 1 << 29 or wire > FIXED32:
-            raise FormatError(pages.source.name, f"a field has the number {number:,} and the wire type {wire}", offset)
+            raise FormatError(pages.source.name, f"invalid field number {number:,} or wire type {wire}", offset)
         value = length = 0
         if wire == VARINT:
             value, after = _varint(pages, page, after, pages.base)
@@ -276,23 +288,23 @@ def _walk(pages: _Pages, begin: int, end: int, depth: int) -> Iterator[Field]:
         begin, content = offset, pages.base + after
         if content + length > end:
             raise FormatError(
-                pages.source.name, f"field {number} takes {length:,} bytes, but its message ends after {end - content:,}", offset
+                pages.source.name, f"field {number} claims {length:,} bytes, but its message ends after {end - content:,}", offset
             )
         offset = content + length
         if not groups and wire != END_GROUP:
             yield Field(pages, depth, begin, tag, value, content, length)
     if groups:
-        raise FormatError(pages.source.name, "a group of fields has no end", begin)
+        raise FormatError(pages.source.name, "a group of fields is not closed", begin)
 
 
 def _check_groups(pages: _Pages, groups: int, offset: int) -> None:
-    """Groups, long out of use, are stepped over; they must close and not lie too deep."""
+    """Check that groups, which are skipped, are closed and not nested too deep."""
     if not 0 <= groups <= limits.PROTOBUF_DEPTH:
-        raise FormatError(pages.source.name, "a group of fields ends that never began, or lies too deep", offset)
+        raise FormatError(pages.source.name, "a group of fields is closed but not opened, or nested too deep", offset)
 
 
 def _varint(pages: _Pages, data: bytes, place: int, base: int) -> tuple[int, int]:
-    """Return a number of at most 64 bits, and the place after it."""
+    """Return the number at `place` in `data`, of at most 64 bits, and the place after it. `base` is the offset of `data`."""
     if place < len(data) and data[place] < 0x80:
         return data[place], place + 1
     value = shift = 0

@@ -1,8 +1,8 @@
-"""ONNX: a protocol buffer of graphs; weights are initializers and constants, by the names that operators use.
+"""ONNX: a protocol buffer of graphs. Weights are initializers and constants, under the names that operators use.
 
-Every graph counts: branches and bodies inside nodes, and functions. Where two graphs use one name, the inner one's is
-prefixed by its path. External data lies in the model's own folder, or is refused. Writing gives the model that the
-weights were read from with new numbers.
+All graphs are read: those in attributes of nodes (branches, bodies), and functions. Where two graphs use the same name,
+the path of the inner graph precedes its name. External data must be in the model's own folder. A written file is the
+model that the weights were read from, with new numbers.
 """
 
 from __future__ import annotations
@@ -11,35 +11,47 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from steelyard.codecs.protobuf import Patch, looks_like_message, message, patched
+from steelyard.codecs.original import ORIGINAL, Original, original_of
+from steelyard.codecs.protobuf import Replacement, looks_like_message, message, replaced
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import is_floating
 from steelyard.errors import FormatError, printable
 from steelyard.formats.onnx.graph import graph_of
-from steelyard.formats.onnx.messages import FLOATS, LONGS, Attribute, Graph, Model, Node, Sparse, Tensor, every_graph, model
-from steelyard.formats.onnx.patching import patches, spliced
+from steelyard.formats.onnx.messages import (
+    FLOATS,
+    LONGS,
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    SparseTensorProto,
+    TensorProto,
+    every_graph,
+    model,
+)
 from steelyard.formats.onnx.roles import Uses
 from steelyard.formats.onnx.tensors import (
     KINDS,
     Opened,
     count,
     count_integers,
-    external_place,
+    external_range,
     reader_of,
     sparse_reader,
     stored_bytes,
 )
+from steelyard.formats.onnx.writing import replacements, spliced
 from steelyard.storage.atomic import replacing
 
 if TYPE_CHECKING:
-    from steelyard.core.graph import Graph as CoreGraph
+    from steelyard.core.graph import Graph
     from steelyard.core.protocols import Scope
     from steelyard.formats.onnx.roles import Fact
     from steelyard.storage.source import Source
 
-    Places = dict[tuple[int, int], Weight]
+    Ranges = dict[tuple[int, int], Weight]
 
 SUFFIXES = (".onnx",)
 
@@ -49,31 +61,21 @@ _ML = "ai.onnx.ml"
 _LINEAR = ("LinearClassifier", "LinearRegressor")
 _SUPPORT = ("SVMClassifier", "SVMRegressor")
 _ROLES = {"coefficients": Role.KERNEL, "intercepts": Role.BIAS, "rho": Role.BIAS, "offset": Role.OFFSET, "scale": Role.SCALE}
-_ORIGINAL = "model"
-"""The key in `meta` under which weights keep the model that they came from."""
-
-
-class Original:
-    """The model that weights were read from, kept in their `meta` so that it can be written with new numbers."""
-
-    __slots__ = ("source",)
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-
-    def __repr__(self) -> str:
-        return f"the ONNX model in {printable(Path(self.source.name).name)}"
+_FRAMEWORK = "ONNX"
 
 
 class _Listed:
-    """A tensor by the name of its weight, with its graph's path, and its role where its own node tells it.
+    """A tensor that is listed as `name`; `own` is its name in its graph, whose path is `path`.
 
     `kind` is "weight", "constant" (a node's output, which may be a weight) or "attribute" (listed in scope "all" only).
+    `role` is set where the tensor's own node determines it.
     """
 
     __slots__ = ("axes", "kind", "name", "own", "path", "role", "tensor")
 
-    def __init__(self, name: str, tensor: Tensor | Sparse, kind: str, role: Role | None = None, axes: str = "") -> None:
+    def __init__(
+        self, name: str, tensor: TensorProto | SparseTensorProto, kind: str, role: Role | None = None, axes: str = ""
+    ) -> None:
         self.name = self.own = name
         self.path = ""
         self.tensor = tensor
@@ -82,13 +84,13 @@ class _Listed:
         self.axes = axes
 
     @property
-    def values(self) -> Tensor:
-        """The tensor that holds the elements."""
-        return self.tensor.values if isinstance(self.tensor, Sparse) else self.tensor
+    def values(self) -> TensorProto:
+        """The tensor with the stored elements."""
+        return self.tensor.values if isinstance(self.tensor, SparseTensorProto) else self.tensor
 
 
 def sniff(source: Source) -> bool:
-    """A message with the fields of a model: ONNX has no magic number."""
+    """Recognise a message by the fields of a model: ONNX has no magic number."""
     if not looks_like_message(source.head(2), _FIELDS):
         return False
     if source.name.lower().endswith(SUFFIXES):
@@ -105,18 +107,20 @@ def sniff(source: Source) -> bool:
 
 
 def read(source: Source, scope: Scope) -> Weights:
-    """In the order of the graphs; scope "all" has the constants that hold shapes and axes too, and all attributes."""
+    """List weights in the order of the graphs; scope "all" adds constants that hold shapes and axes, and all attributes."""
     decoded = model(source)
     listed = _listed(decoded, source)
     weights = [weight for weight, entry in _weights(decoded, listed, source) if scope == "all" or _is_weight(entry, weight)]
     if not weights:
         _refuse_trees(decoded, source)
     owns = [(entry.own, entry.name) for entry in listed.values()]
-    return Weights(weights, meta={**decoded.meta, _ORIGINAL: Original(source)}, graph=lambda: _graph(source, weights, owns))
+    return Weights(
+        weights, meta={**decoded.meta(), ORIGINAL: Original(source, _FRAMEWORK)}, graph=lambda: _graph(source, weights, owns)
+    )
 
 
-def _graph(source: Source, weights: Iterable[Weight], owns: Iterable[tuple[str, str]]) -> CoreGraph:
-    """Decode the model once more, for its nodes; where two tensors have one name, the outer one's weight is meant."""
+def _graph(source: Source, weights: Iterable[Weight], owns: Iterable[tuple[str, str]]) -> Graph:
+    """Decode the model again, for its nodes. Where two tensors share a name, the outer one is used."""
     named = {weight.name: weight for weight in weights if is_floating(weight.dtype) or weight.role is not Role.OTHER}
     tensors: dict[str, Weight] = {}
     for own, name in owns:
@@ -126,8 +130,8 @@ def _graph(source: Source, weights: Iterable[Weight], owns: Iterable[tuple[str, 
     return graph_of([(path, node) for path, graph in graphs for node in graph.nodes], tensors)
 
 
-def _listed(decoded: Model, source: Source) -> dict[str, _Listed]:
-    """Return every tensor by the name of its weight, which no two may have."""
+def _listed(decoded: ModelProto, source: Source) -> dict[str, _Listed]:
+    """Return every tensor by the name of its weight."""
     found: dict[str, _Listed] = {}
     for path, graph, training in every_graph(decoded):
         for entry in _tensors(graph, source):
@@ -136,12 +140,12 @@ def _listed(decoded: Model, source: Source) -> dict[str, _Listed]:
             if entry.name in found and found[entry.name].path != path:
                 entry.name = f"{path}/{entry.name}"
             if entry.name in found:
-                raise FormatError(source.name, f"two tensors are called {printable(entry.name)!r}; which is meant cannot be told")
+                raise FormatError(source.name, f"duplicate tensor name {printable(entry.name)!r}; the model is ambiguous")
             found[entry.name] = entry
     return found
 
 
-def _tensors(graph: Graph, source: Source) -> Iterator[_Listed]:
+def _tensors(graph: GraphProto, source: Source) -> Iterator[_Listed]:
     for tensor in graph.initializers:
         yield _Listed(tensor.name, tensor, "weight")
     for sparse in graph.sparse:
@@ -153,32 +157,32 @@ def _tensors(graph: Graph, source: Source) -> Iterator[_Listed]:
             yield from _constants(node, attribute, source)
 
 
-def _constants(node: Node, attribute: Attribute, source: Source) -> Iterator[_Listed]:
-    """List what one attribute holds; the value of a Constant has the name of the node's output."""
+def _constants(node: NodeProto, attribute: AttributeProto, source: Source) -> Iterator[_Listed]:
+    """List the tensors of an attribute; the value of a Constant has the name of the node's output."""
     constant = node.op == "Constant" and node.domain in ("", "ai.onnx") and bool(node.outputs)
     name, kind = (node.outputs[0], "constant") if constant else (f"{node.label()}.{attribute.name}", "attribute")
-    if constant and attribute.name in ("value_float", "value_floats", "value_int", "value_ints") and attribute.runs:
+    if constant and attribute.name in ("value_float", "value_floats", "value_int", "value_ints") and attribute.elements:
         yield _Listed(name, _from_numbers(attribute, source), kind)
-    held: list[Tensor | Sparse] = [*attribute.tensors, *attribute.sparse]
+    held: list[TensorProto | SparseTensorProto] = [*attribute.tensors, *attribute.sparse]
     for place, tensor in enumerate(held):
         yield _Listed(f"{name}.{place}" if len(held) > 1 else name, tensor, kind)
 
 
-def _from_numbers(attribute: Attribute, source: Source) -> Tensor:
-    """Make a tensor of an attribute that holds numbers: one, or a list."""
-    found = Tensor()
-    found.name, found.runs = attribute.name, attribute.runs
-    real = attribute.runs[0].number in (2, 7)
+def _from_numbers(attribute: AttributeProto, source: Source) -> TensorProto:
+    """Make a tensor of an attribute with one number or a list of numbers."""
+    found = TensorProto()
+    found.name, found.elements = attribute.name, attribute.elements
+    real = attribute.elements[0].number in (2, 7)
     found.kind = 1 if real else 7
-    for run in found.runs:
+    for run in found.elements:
         run.field = FLOATS if real else LONGS
     if attribute.name.endswith("s"):
-        found.dims = [sum(map(count, found.runs)) if real else count_integers(found.runs, source)]
+        found.dims = [sum(map(count, found.elements)) if real else count_integers(found.elements, source)]
     return found
 
 
-def _linear(node: Node) -> Iterator[_Listed]:
-    """List the numbers of a linear model, a support vector machine or a scaler: one row for each output."""
+def _linear(node: NodeProto) -> Iterator[_Listed]:
+    """List the weights of a linear model, a support vector machine or a scaler, with one row for each output."""
     if node.op not in (*_LINEAR, *_SUPPORT, "Scaler"):
         return
     curved = node.op in _SUPPORT and _text(node, "kernel_type") not in ("", "LINEAR")
@@ -192,30 +196,30 @@ def _linear(node: Node) -> Iterator[_Listed]:
         yield _Listed(f"{node.label()}.{name}", tensor, kind, Role.OTHER if curved else _ROLES[name], axes)
 
 
-def _has_floats(node: Node, name: str) -> bool:
-    return name in node.attributes and bool(node.attributes[name].runs) and node.attributes[name].runs[0].number == 7
+def _has_floats(node: NodeProto, name: str) -> bool:
+    return name in node.attributes and bool(node.attributes[name].elements) and node.attributes[name].elements[0].number == 7
 
 
-def _floats(attribute: Attribute) -> Tensor:
-    found = Tensor()
-    found.name, found.runs, found.kind = attribute.name, attribute.runs, 1
-    for run in found.runs:
+def _floats(attribute: AttributeProto) -> TensorProto:
+    found = TensorProto()
+    found.name, found.elements, found.kind = attribute.name, attribute.elements, 1
+    for run in found.elements:
         run.field = FLOATS
-    found.dims = [sum(map(count, found.runs))]
+    found.dims = [sum(map(count, found.elements))]
     return found
 
 
-def _rows(node: Node) -> int:
+def _rows(node: NodeProto) -> int:
     targets = node.attributes.get("targets")
     return (targets.number or 0) if targets else 1
 
 
-def _text(node: Node, name: str) -> str:
+def _text(node: NodeProto, name: str) -> str:
     return node.attributes[name].text if name in node.attributes else ""
 
 
-def _weights(decoded: Model, listed: dict[str, _Listed], source: Source) -> Iterator[tuple[Weight, _Listed]]:
-    """Make the weights: roles come from the operators that take them, else from names."""
+def _weights(decoded: ModelProto, listed: dict[str, _Listed], source: Source) -> Iterator[tuple[Weight, _Listed]]:
+    """Make the weights, with roles by the operators that take them, else by their names."""
     opened, uses = Opened(source), Uses(every_graph(decoded))
     unknown = {}
     made = []
@@ -237,58 +241,57 @@ def _weight(entry: _Listed, fact: Fact, opened: Opened) -> Weight:
         name=entry.name,
         shape=tuple(max(dim, 0) for dim in tensor.dims[:64]),
         dtype=dtype,
-        read=sparse_reader(tensor, opened) if isinstance(tensor, Sparse) else reader_of(tensor, opened),
+        read=sparse_reader(tensor, opened) if isinstance(tensor, SparseTensorProto) else reader_of(tensor, opened),
         role=role,
         layer=layer_of(entry.name) or label,
         axes=axes,
-        encoding=f"sparse {word}" if isinstance(tensor, Sparse) else word,
+        encoding=f"sparse {word}" if isinstance(tensor, SparseTensorProto) else word,
     )
 
 
 def _is_weight(entry: _Listed, weight: Weight) -> bool:
-    """Initializers are weights; of constants those with a fraction, and those that an operator takes as a kernel."""
+    """Whether a tensor is a weight: initializers are, and constants of floats or those that an operator takes as a kernel."""
     if entry.kind == "constant":
         return is_floating(weight.dtype) or weight.role in (Role.KERNEL, Role.RECURRENT_KERNEL, Role.EMBEDDING)
     return entry.kind == "weight"
 
 
-def _refuse_trees(decoded: Model, source: Source) -> None:
+def _refuse_trees(decoded: ModelProto, source: Source) -> None:
     trees = {node.op for _, graph, _ in every_graph(decoded) for node in graph.nodes if node.op.startswith("TreeEnsemble")}
     if trees:
         raise FormatError(source.name, f"holds a tree model ({', '.join(sorted(trees))}), which has no network weights")
 
 
 def write(weights: Weights, path: Path) -> None:
-    """The model that the weights were read from, with these numbers; weights that are left out stay as they are.
+    """Write the model that the weights were read from, with these numbers. Weights that are left out stay unchanged.
 
-    Raises `FormatError` when the weights come from elsewhere, or do not fit the model.
+    Raises `FormatError` for weights that were not read from an ONNX model, or do not fit it.
     """
-    original = weights.meta.get(_ORIGINAL)
-    if not isinstance(original, Original):
-        raise FormatError(
-            str(path),
-            "an ONNX file needs the graph of a model, which these weights do not have; "
-            "read the model with steelyard.weights, and save what its from_vector gives",
-        )
-    source = original.source
+    source = original_of(
+        weights,
+        _FRAMEWORK,
+        path,
+        "an ONNX file needs the graph of a model, which these weights do not have; "
+        "read the model with steelyard.weights, and save what its from_vector gives",
+    )
     listed = _listed(model(source), source)
-    changed: list[Patch] = []
-    files: dict[str, Places] = {}
+    changed: list[Replacement] = []
+    files: dict[str, Ranges] = {}
     for entry, weight in _pairs(listed, weights, source, path):
-        if isinstance(entry.tensor, Sparse):
+        if isinstance(entry.tensor, SparseTensorProto):
             raise FormatError(str(path), f"{printable(weight.name)} is stored sparse, and cannot be written; leave it out")
         if entry.tensor.external is None:
-            changed += patches(entry.tensor, weight)
+            changed += replacements(entry.tensor, weight)
         else:
-            place = external_place(entry.tensor, stored_bytes(entry.tensor, weight.dtype), source.name)
-            files.setdefault(entry.tensor.external.get("location", ""), {})[place] = weight
+            extent = external_range(entry.tensor, stored_bytes(entry.tensor, weight.dtype), source.name)
+            files.setdefault(entry.tensor.external.get("location", ""), {})[extent] = weight
     _write_files(_locations(listed), files, source, path)
     with replacing(path) as file:
-        file.writelines(patched(source, changed))
+        file.writelines(replaced(source, changed))
 
 
 def _pairs(listed: dict[str, _Listed], weights: Weights, source: Source, path: Path) -> Iterator[tuple[_Listed, Weight]]:
-    """Pair the weights with the tensors that they are to replace; sparse ones that are as they were are left alone."""
+    """Pair the weights that have changed with the tensors that they replace."""
     before = {weight.name: weight for weight, _ in _weights(model(source), listed, source)}
     for weight in weights.values():
         old = before.get(weight.name)
@@ -305,7 +308,7 @@ def _pairs(listed: dict[str, _Listed], weights: Weights, source: Source, path: P
 
 
 def _is_same(old: Weight, new: Weight) -> bool:
-    """Tell whether two weights of one shape and dtype have the same bytes."""
+    """Whether two weights of the same shape and dtype have the same bytes."""
     return all(before.tobytes() == after.tobytes() for before, after in zip(old.blocks(), new.blocks(), strict=True))
 
 
@@ -314,8 +317,8 @@ def _locations(listed: dict[str, _Listed]) -> list[str]:
     return list(dict.fromkeys(tensor.external.get("location", "") for tensor in tensors if tensor.external is not None))
 
 
-def _write_files(locations: list[str], files: dict[str, Places], source: Source, path: Path) -> None:
-    """Write external data beside the new model; beside another model that uses the same file it is not changed."""
+def _write_files(locations: list[str], files: dict[str, Ranges], source: Source, path: Path) -> None:
+    """Write external data next to the new model, unless another model there uses the same file."""
     opened = Opened(source)
     old, new = Path(source.path or source.name).resolve(), path.resolve()
     for location in locations:
@@ -324,7 +327,7 @@ def _write_files(locations: list[str], files: dict[str, Places], source: Source,
             continue
         if beside and old != new:
             raise FormatError(
-                str(path), f"its new numbers would change {printable(location)!r}, which {old.name} uses; save elsewhere"
+                str(path), f"its new numbers would change {printable(location)!r}, which {old.name} uses; save to another folder"
             )
         target = new.parent / location
         target.parent.mkdir(parents=True, exist_ok=True)

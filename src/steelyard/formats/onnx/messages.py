@@ -1,9 +1,12 @@
-"""ONNX's messages as plain records: a model, its graphs, their nodes and tensors; numbers stay where they lie."""
+"""ONNX's messages as plain records: a model, its graphs, their nodes and tensors. Elements stay in the file.
+
+The comment above each function lists the fields of its message that are read, by their numbers in `onnx.proto`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.protobuf import BYTES, Field, message
@@ -14,13 +17,13 @@ if TYPE_CHECKING:
 
 
 RAW, FLOATS, INTS, LONGS, DOUBLES, UNSIGNED = 9, 4, 5, 7, 10, 11
-"""The numbers of the fields in which a tensor may keep its elements."""
+"""The numbers of a TensorProto's fields for elements: raw_data, float_data, int32_data, int64_data, double_data, uint64_data."""
 
 
-class Run:
-    """Elements of a repeated field, from the first tag at `begin` to `end`: one packed run, or single ones.
+class Elements:
+    """Adjacent elements of a repeated field, from the first tag at `begin` to `end`: one packed run, or single ones.
 
-    `number` is the field's own; `field` that of a tensor which holds such elements.
+    `number` is the number of the field itself, `field` that of the TensorProto's field for such elements.
     """
 
     __slots__ = ("begin", "end", "field", "number", "offset", "packed")
@@ -33,32 +36,32 @@ class Run:
         self.end = field.offset + field.length
 
     def takes(self, field: Field) -> bool:
-        """Go on over the next single element, if it is one and lies there."""
+        """Extend these by the next field, if it is a single element of the same field and adjacent. Return whether it is."""
         fits = not self.packed and field.wire != BYTES and field.number == self.number and field.begin == self.end
         if fits:
             self.end = field.offset + field.length
         return fits
 
 
-class Tensor:
-    """A TensorProto: its name, type and shape, and where its elements are."""
+class TensorProto:
+    """A tensor: its name, type and shape, and where its elements are."""
 
-    __slots__ = ("begin", "dims", "external", "kind", "name", "runs", "strings")
+    __slots__ = ("begin", "dims", "elements", "external", "kind", "name", "strings")
 
     def __init__(self) -> None:
         self.name = ""
         self.kind = 0
         self.dims: list[int] = []
-        self.runs: list[Run] = []
+        self.elements: list[Elements] = []
         self.external: dict[str, str] | None = None
         self.strings = False
         self.begin = 0
 
 
-class Attribute:
-    """An AttributeProto, as far as weights may lie in it."""
+class AttributeProto:
+    """An attribute of a node: all values that may be weights or settings."""
 
-    __slots__ = ("graphs", "ints", "name", "number", "real", "runs", "sparse", "tensors", "text", "texts")
+    __slots__ = ("elements", "graphs", "ints", "name", "number", "real", "sparse", "tensors", "text", "texts")
 
     def __init__(self) -> None:
         self.name = ""
@@ -67,14 +70,14 @@ class Attribute:
         self.text = ""
         self.texts: list[str] = []
         self.ints: list[int] = []
-        self.runs: list[Run] = []
-        self.tensors: list[Tensor] = []
-        self.sparse: list[Sparse] = []
-        self.graphs: list[Graph] = []
+        self.elements: list[Elements] = []
+        self.tensors: list[TensorProto] = []
+        self.sparse: list[SparseTensorProto] = []
+        self.graphs: list[GraphProto] = []
 
 
-class Node:
-    """A NodeProto: what it does, to what, and how."""
+class NodeProto:
+    """A node: its operator, inputs, outputs and attributes."""
 
     __slots__ = ("attributes", "domain", "inputs", "name", "op", "outputs")
 
@@ -82,54 +85,60 @@ class Node:
         self.name = self.op = self.domain = ""
         self.inputs: list[str] = []
         self.outputs: list[str] = []
-        self.attributes: dict[str, Attribute] = {}
+        self.attributes: dict[str, AttributeProto] = {}
 
     def label(self) -> str:
-        """Return a name for the node: its own, or that of what it makes."""
+        """Return the name of the node, or of its first output where it has none."""
         return self.name or next(filter(None, self.outputs), self.op)
 
 
-class Sparse:
-    """A SparseTensorProto: the elements that are not zero, where they stand, and the whole's shape."""
+class SparseTensorProto:
+    """A sparse tensor: the elements that are stored, their indices, and the dense shape."""
 
     __slots__ = ("dims", "indices", "values")
 
     def __init__(self) -> None:
-        self.values, self.indices = Tensor(), Tensor()
+        self.values, self.indices = TensorProto(), TensorProto()
         self.dims: list[int] = []
 
 
-class Graph:
-    """A GraphProto, or the body of a function."""
+class GraphProto:
+    """A graph, or the body of a function."""
 
     __slots__ = ("initializers", "name", "nodes", "sparse")
 
     def __init__(self) -> None:
         self.name = ""
-        self.nodes: list[Node] = []
-        self.initializers: list[Tensor] = []
-        self.sparse: list[Sparse] = []
+        self.nodes: list[NodeProto] = []
+        self.initializers: list[TensorProto] = []
+        self.sparse: list[SparseTensorProto] = []
 
 
-class Model:
-    """A ModelProto: `meta` is what it says of itself."""
+class ModelProto:
+    """A model. `facts` has its producer and versions, `opset` the version of each operator set."""
 
-    __slots__ = ("functions", "graph", "meta", "training")
+    __slots__ = ("facts", "functions", "graph", "metadata", "opset", "training")
 
     def __init__(self) -> None:
-        self.graph = Graph()
-        self.functions: list[Graph] = []
-        self.training: list[Graph] = []
-        self.meta: dict[str, Any] = {"opset": {}, "metadata": {}}
+        self.graph = GraphProto()
+        self.functions: list[GraphProto] = []
+        self.training: list[GraphProto] = []
+        self.facts: dict[str, str | int] = {}
+        self.opset: dict[str, int] = {}
+        self.metadata: dict[str, str] = {}
+
+    def meta(self) -> dict[str, object]:
+        """Return what the model says about itself."""
+        return {"opset": self.opset, "metadata": self.metadata, **self.facts}
 
 
-def model(source: Source) -> Model:
-    """Walk a model. Raises `FormatError` where it does not follow the wire format, or has no graph."""
+def model(source: Source) -> ModelProto:
+    """Decode a model. Raises `FormatError` where it does not follow the wire format, or has no graph."""
     return _Decoder(source).model()
 
 
 class _Decoder:
-    """The walk through one model; it counts what it meets, since two bytes of a file may make a node."""
+    """Decodes one model, and counts its nodes, attributes and tensors: two bytes of a file are enough for a node."""
 
     __slots__ = ("left", "source")
 
@@ -142,119 +151,135 @@ class _Decoder:
         if self.left[what] < 0:
             raise field.error(f"is one of more than {limits.OBJECTS:,} {what}")
 
-    def model(self) -> Model:
-        found, graphs = Model(), 0
+    # ModelProto
+    # 1 ir_version     2 producer_name   3 producer_version   4 domain
+    # 5 model_version  6 doc_string      7 graph              8 opset_import, repeated
+    # 14 metadata_props, repeated        20 training_info: 1 initialization, 2 algorithm (graphs)
+    # 25 functions, repeated
+    def model(self) -> ModelProto:
+        found, graphs = ModelProto(), 0
         for field in message(self.source):
             number = field.number
             if number == 7:
-                self.graph(field, found.graph)  # a graph that comes in two parts is one, as protocol buffers merge it
+                self.graph(field, found.graph)  # two graph fields are one graph, as protocol buffers merge them
                 graphs += 1
             elif number == 25:
                 found.functions.append(self.function(field))
             elif number == 20:
-                found.training += [self.graph(part, Graph()) for part in field.message() if part.number in (1, 2)]
+                found.training += [self.graph(inner, GraphProto()) for inner in field.message() if inner.number in (1, 2)]
             else:
-                _tell(found.meta, field)
+                _set_meta(found, field)
         if not graphs:
             raise FormatError(self.source.name, "is an ONNX model without a graph")
         return found
 
-    def graph(self, field: Field, found: Graph) -> Graph:
-        for part in field.message():
-            if part.number == 1:
-                found.nodes.append(self.node(part))
-            elif part.number == 2:
-                found.name = part.text()
-            elif part.number == 5:
-                found.initializers.append(self.tensor(part))
-            elif part.number == 15:
-                found.sparse.append(self.sparse(part))
+    # GraphProto: 1 node, 5 initializer, 15 sparse_initializer, all repeated; 2 name
+    def graph(self, field: Field, found: GraphProto) -> GraphProto:
+        for inner in field.message():
+            if inner.number == 1:
+                found.nodes.append(self.node(inner))
+            elif inner.number == 2:
+                found.name = inner.text()
+            elif inner.number == 5:
+                found.initializers.append(self.tensor(inner))
+            elif inner.number == 15:
+                found.sparse.append(self.sparse(inner))
         return found
 
-    def function(self, field: Field) -> Graph:
-        found = Graph()
-        for part in field.message():
-            if part.number == 1:
-                found.name = part.text()
-            elif part.number == 7:
-                found.nodes.append(self.node(part))
+    # FunctionProto: 1 name, 7 node, repeated
+    def function(self, field: Field) -> GraphProto:
+        found = GraphProto()
+        for inner in field.message():
+            if inner.number == 1:
+                found.name = inner.text()
+            elif inner.number == 7:
+                found.nodes.append(self.node(inner))
         return found
 
-    def node(self, field: Field) -> Node:
+    # NodeProto: 1 input, 2 output, 5 attribute, all repeated; 3 name, 4 op_type, 7 domain
+    def node(self, field: Field) -> NodeProto:
         self.count("nodes", field)
-        found = Node()
-        for part in field.message():
-            if part.number == 1:
-                found.inputs.append(part.text())
-            elif part.number == 2:
-                found.outputs.append(part.text())
-            elif part.number == 3:
-                found.name = part.text()
-            elif part.number == 4:
-                found.op = part.text()
-            elif part.number == 7:
-                found.domain = part.text()
-            elif part.number == 5:
-                attribute = self.attribute(part)
+        found = NodeProto()
+        for inner in field.message():
+            if inner.number == 1:
+                found.inputs.append(inner.text())
+            elif inner.number == 2:
+                found.outputs.append(inner.text())
+            elif inner.number == 3:
+                found.name = inner.text()
+            elif inner.number == 4:
+                found.op = inner.text()
+            elif inner.number == 7:
+                found.domain = inner.text()
+            elif inner.number == 5:
+                attribute = self.attribute(inner)
                 found.attributes[attribute.name] = attribute
         return found
 
-    def attribute(self, field: Field) -> Attribute:
+    # AttributeProto
+    # 1 name   2 f   3 i   4 s   5 t   6 g   22 sparse_tensor
+    #          7 floats   8 ints   9 strings   10 tensors   11 graphs   23 sparse_tensors, all repeated
+    def attribute(self, field: Field) -> AttributeProto:
         self.count("attributes", field)
-        found = Attribute()
-        for part in field.message():
-            number = part.number
+        found = AttributeProto()
+        for inner in field.message():
+            number = inner.number
             if number in (1, 4, 9):
-                _tell_text(found, part)
+                _set_text(found, inner)
             elif number in (5, 10):
-                found.tensors.append(self.tensor(part))
+                found.tensors.append(self.tensor(inner))
             elif number in (6, 11):
-                found.graphs.append(self.graph(part, Graph()))
+                found.graphs.append(self.graph(inner, GraphProto()))
             elif number in (2, 3, 7, 8):
-                _extend(found.runs, part)
-                _tell_number(found, part)
+                _extend(found.elements, inner)
+                _set_number(found, inner)
             elif number in (22, 23):
-                found.sparse.append(self.sparse(part))
+                found.sparse.append(self.sparse(inner))
         return found
 
-    def sparse(self, field: Field) -> Sparse:
-        found = Sparse()
-        for part in field.message():
-            if part.number == 1:
-                found.values = self.tensor(part)
-            elif part.number == 2:
-                found.indices = self.tensor(part)
-            elif part.number == 3:
-                found.dims += part.integers()
+    # SparseTensorProto: 1 values, 2 indices (tensors), 3 dims, repeated
+    def sparse(self, field: Field) -> SparseTensorProto:
+        found = SparseTensorProto()
+        for inner in field.message():
+            if inner.number == 1:
+                found.values = self.tensor(inner)
+            elif inner.number == 2:
+                found.indices = self.tensor(inner)
+            elif inner.number == 3:
+                found.dims += inner.integers()
         return found
 
-    def tensor(self, field: Field) -> Tensor:
+    # TensorProto
+    # 1 dims, repeated   2 data_type      4 float_data   5 int32_data    6 string_data
+    # 7 int64_data       8 name           9 raw_data     10 double_data  11 uint64_data
+    # 13 external_data, repeated          14 data_location: 1 is external
+    def tensor(self, field: Field) -> TensorProto:
         self.count("tensors", field)
-        found, entries, external = Tensor(), {}, False
+        found, entries, external = TensorProto(), {}, False
         found.begin = field.offset
-        for part in field.message():
-            number = part.number
+        for inner in field.message():
+            number = inner.number
             if number == 1:
-                found.dims += part.integers()
+                found.dims += inner.integers()
             elif number == 2:
-                found.kind = part.signed()
+                found.kind = inner.signed()
             elif number == 6:
                 found.strings = True
             elif number == 8:
-                found.name = part.text()
+                found.name = inner.text()
             elif number in (RAW, FLOATS, INTS, LONGS, DOUBLES, UNSIGNED):
-                _extend(found.runs, part)
+                _extend(found.elements, inner)
             elif number == 13:
-                key, value = _entry(part)
+                key, value = _pair(inner)
                 entries[key] = value
             elif number == 14:
-                external = part.unsigned() == 1
+                external = inner.unsigned() == 1
         found.external = entries if external else None
         return found
 
 
-def _tell_text(found: Attribute, field: Field) -> None:
-    """Keep the name of an attribute, or a text of it that may be a word."""
+def _set_text(found: AttributeProto, field: Field) -> None:
+    """Keep the name of an attribute, or a text of it that is short enough to be a setting."""
     if field.number == 1:
         found.name = field.text()
     elif field.length < 100 and field.number == 4:
@@ -263,7 +288,7 @@ def _tell_text(found: Attribute, field: Field) -> None:
         found.texts.append(field.text())
 
 
-def _tell_number(found: Attribute, field: Field) -> None:
+def _set_number(found: AttributeProto, field: Field) -> None:
     if field.number == 2:
         found.real = field.real()
     elif field.number == 3:
@@ -272,32 +297,32 @@ def _tell_number(found: Attribute, field: Field) -> None:
         found.ints += field.integers(1 << 30)
 
 
-def _extend(runs: list[Run], field: Field) -> None:
-    if not (runs and runs[-1].takes(field)):
-        runs.append(Run(field))
+def _extend(elements: list[Elements], field: Field) -> None:
+    if not (elements and elements[-1].takes(field)):
+        elements.append(Elements(field))
 
 
-def _entry(field: Field) -> tuple[str, str]:
-    """Return the key and the value of a StringStringEntryProto."""
-    texts = {part.number: part.text(1 << 16) for part in field.message() if part.number in (1, 2)}
+# StringStringEntryProto: 1 key, 2 value
+def _pair(field: Field) -> tuple[str, str]:
+    texts = {inner.number: inner.text(1 << 16) for inner in field.message() if inner.number in (1, 2)}
     return texts.get(1, ""), texts.get(2, "")
 
 
-def _tell(meta: dict[str, Any], field: Field) -> None:
-    """Put down what a field of the model says of it."""
+# OperatorSetIdProto: 1 domain, 2 version
+def _set_meta(found: ModelProto, field: Field) -> None:
     if field.number in _WORDS:
-        key, word = _WORDS[field.number]
-        meta[key] = word(field)
+        key, value = _WORDS[field.number]
+        found.facts[key] = value(field)
     elif field.number == 8:
-        parts = {part.number: part for part in field.message()}
-        domain = parts[1].text() if 1 in parts else ""
-        meta["opset"][domain or "ai.onnx"] = parts[2].signed() if 2 in parts else 0
+        fields = {inner.number: inner for inner in field.message()}
+        domain = fields[1].text() if 1 in fields else ""
+        found.opset[domain or "ai.onnx"] = fields[2].signed() if 2 in fields else 0
     elif field.number == 14:
-        key, value = _entry(field)
-        meta["metadata"][key] = value
+        key, text = _pair(field)
+        found.metadata[key] = text
 
 
-_WORDS: dict[int, tuple[str, Callable[[Field], Any]]] = {
+_WORDS: dict[int, tuple[str, Callable[[Field], str | int]]] = {
     1: ("ir_version", Field.signed),
     2: ("producer", Field.text),
     3: ("producer_version", Field.text),
@@ -307,18 +332,18 @@ _WORDS: dict[int, tuple[str, Callable[[Field], Any]]] = {
 }
 
 
-def every_graph(found: Model) -> Iterator[tuple[str, Graph, bool]]:
-    """Yield the path of each graph, itself, and whether it is a part of training only; the inner ones after the outer."""
-    todo = [(f"training.{place}", graph, True) for place, graph in enumerate(found.training)]
-    todo += [(function.name, function, False) for function in found.functions]
-    todo = [*reversed(todo), ("", found.graph, False)]
+def every_graph(model: ModelProto) -> Iterator[tuple[str, GraphProto, bool]]:
+    """Yield the path of each graph, the graph, and whether only training uses it; an outer graph before those inside."""
+    todo = [(f"training.{place}", graph, True) for place, graph in enumerate(model.training)]
+    todo += [(function.name, function, False) for function in model.functions]
+    todo = [*reversed(todo), ("", model.graph, False)]
     while todo:
         path, graph, training = todo.pop()
         yield path, graph, training
         todo += reversed([(inner, body, training) for inner, body in _bodies(path, graph.nodes)])
 
 
-def _bodies(path: str, nodes: Iterable[Node]) -> Iterator[tuple[str, Graph]]:
+def _bodies(path: str, nodes: Iterable[NodeProto]) -> Iterator[tuple[str, GraphProto]]:
     for node in nodes:
         for attribute in node.attributes.values():
             for place, body in enumerate(attribute.graphs):

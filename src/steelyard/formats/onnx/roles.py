@@ -1,4 +1,4 @@
-"""What ONNX's operators say of the tensors that they take: roles and axes, followed through what only passes them on."""
+"""The roles and axes of tensors, by the operators that take them, directly or through operators that pass them on."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from steelyard.core.weight import Role
 
 if TYPE_CHECKING:
-    from steelyard.formats.onnx.messages import Graph, Node
+    from steelyard.formats.onnx.messages import GraphProto, NodeProto
 
     Fact = tuple[Role, str, str]
-    """The role, the axes, and the label of the operator that tells them."""
+    """The role and the axes of a tensor, and the label of the operator that takes it."""
 
 _SPATIAL = {0: "", 1: "k", 2: "kh kw", 3: "kd kh kw"}
 _CONV = {1: (Role.KERNEL, "out in *"), 2: (Role.BIAS, "out")}
 _QUANTISED = (Role.OTHER, "")
-"""What is a scale or a zero point of stored numbers, and no weight of a layer, however it is called."""
+"""The scale or zero point of a quantised tensor, which is not a weight of a layer, whatever its name."""
 _NORM = {1: (Role.SCALE, "channel"), 2: (Role.OFFSET, "channel")}
 
 
@@ -56,12 +56,12 @@ OPERATORS: dict[str, dict[int, tuple[Role, str]]] = {
     "SimplifiedLayerNormalization": {1: _NORM[1]},
     "SkipLayerNormalization": {2: _NORM[1], 3: _NORM[2], 4: (Role.BIAS, "out")},
 }
-"""The operators that have weights, and which of their inputs these are."""
+"""The operators with weights, and which of their inputs are weights."""
 
 _PASSING = ("Cast", "DequantizeLinear", "Identity", "QuantizeLinear", "Transpose")
 _BIASED = ("Conv", "ConvTranspose", "FusedConv", "Gemm", "MatMul", "MatMulInteger", "QLinearMatMul")
 _FOLLOWED = 32
-"""Uses of one tensor that are looked at."""
+"""Uses of one tensor that are considered."""
 
 
 class Uses:
@@ -69,8 +69,8 @@ class Uses:
 
     __slots__ = ("_facts", "_makers", "_nodes")
 
-    def __init__(self, graphs: Iterable[tuple[str, Graph, bool]]) -> None:
-        self._nodes: dict[str, list[tuple[str, Node, int]]] = {}
+    def __init__(self, graphs: Iterable[tuple[str, GraphProto, bool]]) -> None:
+        self._nodes: dict[str, list[tuple[str, NodeProto, int]]] = {}
         self._makers: dict[str, str] = {}
         self._facts: dict[tuple[str, str, int], Fact | None] = {}
         for path, graph, _ in graphs:
@@ -99,7 +99,7 @@ class Uses:
                     return known if node.op != "Transpose" else _untransposed(known, node, ndim)
         return None
 
-    def _direct(self, node: Node, place: int, ndim: int) -> Fact | None:
+    def _direct(self, node: NodeProto, place: int, ndim: int) -> Fact | None:
         label = node.name
         if node.op == "Add" and any(self._makers.get(name) in _BIASED for name in node.inputs):
             return Role.BIAS, "out" if ndim == 1 else "", label
@@ -114,12 +114,12 @@ class Uses:
         return role, axes if len(axes.split()) == ndim else "", label
 
 
-def _number(node: Node, attribute: str) -> int:
+def _number(node: NodeProto, attribute: str) -> int:
     found = node.attributes.get(attribute)
     return (found.number or 0) if found else 0
 
 
-def _untransposed(known: Fact, node: Node, ndim: int) -> Fact:
+def _untransposed(known: Fact, node: NodeProto, ndim: int) -> Fact:
     """Give the axes as they are before a Transpose."""
     role, axes, label = known
     words = axes.split()

@@ -1,4 +1,14 @@
-"""The elements of ONNX's tensors: raw bytes, typed fields, packed halves of a byte, external data, sparse ones."""
+"""The elements of ONNX's tensors: raw bytes, typed fields, external data, and sparse tensors.
+
+raw_data        little-endian, row-major; types of less than a byte are packed, the first element in the lowest bits
+float_data      float32, and complex64 as pairs
+double_data     float64, and complex128 as pairs
+int32_data      varints: all types of up to 32 bits but uint32; the bits of a float, or a byte of packed elements
+int64_data      varints: int64
+uint64_data     varints: uint32 and uint64
+external_data   key-value pairs: location (a path in the model's folder), offset and length (decimal, in bytes);
+                the file holds the same bytes as raw_data
+"""
 
 from __future__ import annotations
 
@@ -13,10 +23,12 @@ from steelyard.codecs.subbyte import BITS, bytes_of, decoded, packed_bytes
 from steelyard.core.readers import refusing
 from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, SteelyardError, printable
-from steelyard.formats.onnx.messages import DOUBLES, FLOATS, INTS, LONGS, RAW, UNSIGNED, Run, Sparse, Tensor
+from steelyard.formats.onnx.messages import DOUBLES, FLOATS, INTS, LONGS, RAW, UNSIGNED, Elements, SparseTensorProto, TensorProto
 from steelyard.storage.source import Source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from steelyard.core.weight import Array, Reader, Weight
 
 KINDS = {
@@ -49,11 +61,11 @@ KINDS = {
     27: ("FLOAT6E2M3", "float6_e2m3fn", INTS),
     28: ("FLOAT6E3M2", "float6_e3m2fn", INTS),
 }
-"""The types of elements: the format's word, ours, and the field that holds them where there are no raw bytes."""
+"""The types of elements: ONNX's name, ours, and the number of the field that holds them without raw data."""
 
 
 class Opened:
-    """The files beside a model, each opened once, and only if it lies in the model's own folder."""
+    """The files with external data, each opened once, and only in the model's own folder."""
 
     __slots__ = ("_files", "source")
 
@@ -71,18 +83,18 @@ class Opened:
         return self._files[location]
 
 
-def stored_bytes(tensor: Tensor, dtype: str) -> int:
-    """Return how many bytes the elements of a tensor take when they are stored raw."""
+def stored_bytes(tensor: TensorProto, dtype: str) -> int:
+    """Return the length of a tensor's elements as raw data, in bytes."""
     return bytes_of(prod(tensor.dims), dtype)
 
 
-def reader_of(tensor: Tensor, opened: Opened) -> Reader:
-    """Return a reader of a tensor's elements; one that cannot be read is refused when it is asked for."""
+def reader_of(tensor: TensorProto, opened: Opened) -> Reader:
+    """Return a reader of a tensor's elements; for a tensor that cannot be read, one that raises the reason."""
     name = opened.source.name
     try:
         shown = printable(tensor.name)
         if tensor.kind not in KINDS or tensor.kind == 8 or tensor.strings:
-            raise FormatError(name, f"{shown} is of type {_word(tensor.kind)}, which holds no numbers that can be read")
+            raise FormatError(name, f"{shown} is of the type {_word(tensor.kind)}, which is not a supported type of numbers")
         check_dims(tensor, name)
         dtype = KINDS[tensor.kind][1]
         return decoded(_raw(tensor, dtype, opened), dtype)
@@ -90,23 +102,23 @@ def reader_of(tensor: Tensor, opened: Opened) -> Reader:
         return refusing(error)
 
 
-def check_dims(tensor: Tensor, name: str) -> None:
+def check_dims(tensor: TensorProto, name: str) -> None:
     """Raise `FormatError` for a shape that no array can have."""
     if not is_possible(tensor.dims):
-        raise FormatError(name, f"{printable(tensor.name)} has the shape {printable(tensor.dims)}, which makes no sense")
+        raise FormatError(name, f"{printable(tensor.name)} has the impossible shape {printable(tensor.dims)}")
 
 
 def _word(kind: int) -> str:
     return KINDS[kind][0] if kind in KINDS else str(kind)
 
 
-def _raw(tensor: Tensor, dtype: str, opened: Opened) -> Source:
-    """Return the elements as a source of raw bytes, of the length that type and shape ask for."""
+def _raw(tensor: TensorProto, dtype: str, opened: Opened) -> Source:
+    """Return the elements as a source of raw bytes, whose length must fit the type and the shape."""
     source, wanted = opened.source, stored_bytes(tensor, dtype)
     if tensor.external is not None:
-        offset, length = external_place(tensor, wanted, source.name)
+        offset, length = external_range(tensor, wanted, source.name)
         found = opened.file(tensor.external.get("location", "")).part(offset, length)
-    elif raw := [run for run in tensor.runs if run.field == RAW]:
+    elif raw := [run for run in tensor.elements if run.field == RAW]:
         found = source.part(raw[-1].offset, raw[-1].end - raw[-1].offset)
     else:
         found = _typed(tensor, dtype, source, wanted)
@@ -120,21 +132,21 @@ def _raw(tensor: Tensor, dtype: str, opened: Opened) -> Source:
     return found
 
 
-def external_place(tensor: Tensor, wanted: int, name: str) -> tuple[int, int]:
-    """Return where in the external file the elements lie; the numbers there are texts, and checked."""
+def external_range(tensor: TensorProto, wanted: int, name: str) -> tuple[int, int]:
+    """Return the offset and the length of the elements in the external file."""
     entries = tensor.external or {}
     numbers = [entries.get("offset", "0"), entries.get("length", str(wanted))]
     if any(not (text.isascii() and text.isdigit() and len(text) < 20) for text in numbers):
         raise FormatError(
-            name, f"{printable(tensor.name)} has external data at {printable(numbers)}, which is no place in a file"
+            name, f"{printable(tensor.name)} has external data with an invalid offset or length: {printable(numbers)}"
         )
     return int(numbers[0]), int(numbers[1])
 
 
-def _typed(tensor: Tensor, dtype: str, source: Source, wanted: int) -> Source:
-    """Return the elements of typed fields as raw bytes: those that lie as such at once, others when they are read."""
+def _typed(tensor: TensorProto, dtype: str, source: Source, wanted: int) -> Source:
+    """Return the elements of typed fields as raw bytes: in place where they are stored so, else decoded when first read."""
     field = KINDS[tensor.kind][2]
-    runs = [run for run in tensor.runs if run.field == field]
+    runs = [run for run in tensor.elements if run.field == field]
     if field in (FLOATS, DOUBLES):
         if len(runs) == 1 and runs[0].packed:
             return source.part(runs[0].offset, runs[0].end - runs[0].offset)
@@ -149,65 +161,65 @@ def _typed(tensor: Tensor, dtype: str, source: Source, wanted: int) -> Source:
         return data
 
     if wanted and not any(run.end > run.begin for run in runs):
-        return source.part(0, 0)  # a tensor without elements, although its shape has some
+        return source.part(0, 0)  # no elements at all: the caller reports the missing ones
     return _lazy(source, wanted, load)
 
 
-def _lazy(source: Source, size: int, load: object) -> Source:
+def _lazy(source: Source, size: int, load: Callable[[], bytes]) -> Source:
     def fill(offset: int, buffer: memoryview) -> None:
-        buffer[:] = load()[offset : offset + len(buffer)]  # type: ignore[operator]
+        buffer[:] = load()[offset : offset + len(buffer)]
 
     return Source(source.name, size, fill, source.beside)
 
 
-def count(run: Run) -> int:
-    """Return how many numbers of fixed width a run holds."""
+def count(run: Elements) -> int:
+    """Return the number of elements of fixed width in a run."""
     width = 4 if run.field == FLOATS else 8
     return (run.end - run.offset) // width if run.packed else (run.end - run.begin) // (width + 1)
 
 
-def _fixed(runs: list[Run], source: Source) -> bytes:
-    """Return numbers of fixed width, without the tags that stand before single ones."""
+def _fixed(runs: list[Elements], source: Source) -> bytes:
+    """Return elements of fixed width as raw bytes. Each single one follows a tag, of one byte."""
     import numpy as np
 
-    parts = []
+    blocks = []
     for run in runs:
         if run.packed:
-            parts.append(source.read(run.offset, run.end - run.offset))
+            blocks.append(source.read(run.offset, run.end - run.offset))
         else:
             width = 8 if run.field == DOUBLES else 4
             block = np.frombuffer(source.read(run.begin, run.end - run.begin), np.uint8).reshape(-1, width + 1)
-            parts.append(block[:, 1:].tobytes())
-    return b"".join(parts)
+            blocks.append(block[:, 1:].tobytes())
+    return b"".join(blocks)
 
 
-def _varints(runs: list[Run], source: Source, limit: int) -> Array:
-    """Return the numbers of runs of varints; single ones have a tag of one byte, itself a varint, before each."""
+def _varints(runs: list[Elements], source: Source, limit: int) -> Array:
+    """Return the numbers of runs of varints. Each single one follows a tag, which is itself a varint of one byte."""
     import numpy as np
 
-    parts = [np.zeros(0, np.uint64)]
+    blocks = [np.zeros(0, np.uint64)]
     for run in runs:
         begin = run.offset if run.packed else run.begin
         try:
             values = unpacked(source.read(begin, run.end - begin), 2 * limit)
         except ValueError as error:
             raise FormatError(source.name, f"a run of numbers is damaged: {error}", begin) from None
-        parts.append(values if run.packed else values[1::2])
-    return np.concatenate(parts)
+        blocks.append(values if run.packed else values[1::2])
+    return np.concatenate(blocks)
 
 
-def count_integers(runs: list[Run], source: Source) -> int:
-    """Return how many numbers there are in runs of varints: each ends with the one byte of it that is below 128."""
+def count_integers(runs: list[Elements], source: Source) -> int:
+    """Return the number of varints in runs: each has exactly one byte below 128, its last."""
     ends = 0
     for run in runs:
         begin = run.offset if run.packed else run.begin
-        found = len(source.read(begin, run.end - begin).translate(None, bytes(range(128, 256))))
-        ends += found if run.packed else found // 2  # a tag of one byte stands before each
+        ended = len(source.read(begin, run.end - begin).translate(None, bytes(range(128, 256))))
+        ends += ended if run.packed else ended // 2  # each follows a tag of one byte
     return ends
 
 
 def _narrowed(values: Array, dtype: str) -> bytes:
-    """Return numbers that were stored as varints as raw bytes; of two or four bits a varint is a whole byte of them."""
+    """Return the numbers of varints as raw bytes. A varint holds a whole byte of elements of two or four bits."""
     import numpy as np
 
     if BITS.get(dtype) == 6:
@@ -217,7 +229,7 @@ def _narrowed(values: Array, dtype: str) -> bytes:
 
 
 def widened(weight: Weight) -> Array:
-    """Return the numbers of a weight as typed fields keep them, for varints: the inverse of `_narrowed`."""
+    """Return the numbers of a weight for the varints of typed fields: the inverse of `_narrowed`."""
     import numpy as np
 
     values = weight.read(0, weight.size)
@@ -229,8 +241,8 @@ def widened(weight: Weight) -> Array:
     return values.view(np.dtype(f"{'i' if signed else 'u'}{values.itemsize}")).astype(np.int64).view(np.uint64)
 
 
-def sparse_reader(sparse: Sparse, opened: Opened) -> Reader:
-    """Return a reader that puts zeros where nothing is stored; every index is checked before that."""
+def sparse_reader(sparse: SparseTensorProto, opened: Opened) -> Reader:
+    """Return a reader of the dense form; every index is checked before the first read."""
     try:
         _check_sparse(sparse, opened.source.name)
     except FormatError as error:
@@ -238,27 +250,27 @@ def sparse_reader(sparse: Sparse, opened: Opened) -> Reader:
     elements, indices = reader_of(sparse.values, opened), reader_of(sparse.indices, opened)
 
     def load() -> tuple[Array, Array]:
-        places = _places(indices(0, prod(sparse.indices.dims)), sparse, opened.source.name)
-        return places, elements(0, prod(sparse.values.dims))
+        where = _flat_indices(indices(0, prod(sparse.indices.dims)), sparse, opened.source.name)
+        return where, elements(0, prod(sparse.values.dims))
 
     return scattered(load)
 
 
-def _check_sparse(sparse: Sparse, name: str) -> None:
+def _check_sparse(sparse: SparseTensorProto, name: str) -> None:
     for tensor in (sparse.values, sparse.indices):
         check_dims(tensor, name)
     shown, known, size = printable(sparse.values.name), prod(sparse.values.dims), prod(sparse.dims)
     if not is_possible(sparse.dims):
-        raise FormatError(name, f"{shown} has the shape {printable(sparse.dims)}, which makes no sense")
+        raise FormatError(name, f"{shown} has the impossible shape {printable(sparse.dims)}")
     width = itemsize(KINDS.get(sparse.values.kind, KINDS[1])[1])
     if is_bomb(size * width, known * width):
-        raise FormatError(name, f"{shown} has {size:,} elements, of which {known:,} are stored; too few")
+        raise FormatError(name, f"{shown} has {size:,} elements, of which only {known:,} are stored; refused")
     if sparse.indices.kind != 7 or sparse.indices.dims not in ([known], [known, len(sparse.dims)]):
         raise FormatError(name, f"{shown} has indices that do not fit its {known:,} elements")
 
 
-def _places(indices: Array, sparse: Sparse, name: str) -> Array:
-    """Return where in the dense tensor each element stands; they must go up, and lie inside."""
+def _flat_indices(indices: Array, sparse: SparseTensorProto, name: str) -> Array:
+    """Return the index of each element in the dense tensor, row-major; indices must increase and be inside."""
     import numpy as np
 
     if len(sparse.indices.dims) == 2:
@@ -267,5 +279,5 @@ def _places(indices: Array, sparse: Sparse, name: str) -> Array:
             raise FormatError(name, f"{printable(sparse.values.name)} has an index outside its shape {printable(sparse.dims)}")
         indices = table @ np.array([prod(sparse.dims[axis + 1 :]) for axis in range(len(sparse.dims))], np.int64)
     if len(indices) and (indices[0] < 0 or indices[-1] >= prod(sparse.dims) or (np.diff(indices) <= 0).any()):
-        raise FormatError(name, f"{printable(sparse.values.name)} has indices that do not go up, or lie outside its shape")
+        raise FormatError(name, f"{printable(sparse.values.name)} has indices that do not increase, or are outside its shape")
     return indices
