@@ -1,7 +1,13 @@
-"""Flax: a MessagePack of nested maps, whose arrays are extensions; names are the paths, joined by "/".
+"""Flax: a MessagePack of nested maps, whose arrays are extensions. Names are the paths, joined by "/".
 
-An array of more than a gigabyte lies in chunks. Of a train state the parameters and the other collections are the
-model; the optimizer's state and the step are listed with scope "all", as are bare numbers.
+    extension 1  array: a message of [shape, dtype name, bytes]; the bytes are little-endian and row-major
+    extension 2  complex: a message of [real, imaginary]
+    extension 3  scalar: as an array
+    chunked      an array of more than a gigabyte: a map of "__msgpack_chunked_array__": true,
+                 "shape": {"0": length, ...} and "chunks": {"0": array of one axis, ...}
+
+The parameters and other collections of a train state are its model; scope "all" adds the optimizer's state, the step,
+and bare numbers.
 """
 
 from __future__ import annotations
@@ -9,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from steelyard.codecs.limits import is_possible
 from steelyard.core.readers import raw_chunks, refusing
@@ -23,20 +29,25 @@ from steelyard.layers.flax.linen import with_linen_facts
 from steelyard.storage.atomic import replacing
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from steelyard.core.protocols import Scope
     from steelyard.core.weight import Array, Reader
+    from steelyard.formats.flax.msgpack import Tree
     from steelyard.storage.source import Source
+
+    Maps: TypeAlias = "dict[str, Weight | Maps]"
 
 SUFFIXES = (".msgpack",)
 
 ARRAY, COMPLEX, SCALAR = 1, 2, 3
 CHUNKED = "__msgpack_chunked_array__"
 CHUNK_LIMIT = 1 << 30
-"""Bytes of an array that are written as one: MessagePack's own lengths end at four gigabytes."""
+"""Arrays of more bytes are written in chunks: lengths in MessagePack end at four gigabytes."""
 
 
 def sniff(source: Source) -> bool:
-    """A map whose first key is a text; by the suffix, anything that is no plain text."""
+    """Recognise a map whose first key is a text; with the suffix, anything that is not plain text."""
     head = source.head(64)
     if len(head) < 3 or head[0] < 0x80:
         return False
@@ -49,7 +60,7 @@ def sniff(source: Source) -> bool:
 
 
 def read(source: Source, scope: Scope) -> Weights:
-    """In the order of the file."""
+    """List arrays in the order of the file."""
     tree = decode(source)
     if not isinstance(tree, dict):
         raise FormatError(source.name, f"holds a {type(tree).__name__}, not a map of names to arrays")
@@ -64,8 +75,8 @@ def read(source: Source, scope: Scope) -> Weights:
     return Weights(with_linen_facts(weights) if "params" in tree else weights)
 
 
-def _leaves(path: tuple[str, ...], node: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield paths and leaves; the depth is that of the message, which is bounded."""
+def _leaves(path: tuple[str, ...], node: Tree) -> Iterator[tuple[tuple[str, ...], Tree]]:
+    """Yield paths and leaves. The depth of a message is limited, so recursion is safe."""
     if isinstance(node, dict) and CHUNKED not in node:
         for key, value in node.items():
             yield from _leaves((*path, key), value)
@@ -77,32 +88,30 @@ def _leaves(path: tuple[str, ...], node: Any) -> Iterator[tuple[tuple[str, ...],
 
 
 def _free_name(taken: Mapping[str, Weight], path: tuple[str, ...]) -> str:
-    """Join a path; where another path gives the same name, the slashes inside of keys are told apart."""
+    """Join a path; where another path has the same name, the slashes inside keys are escaped."""
     name = "/".join(path)
     return name if name not in taken else "/".join(key.replace("/", "\\/") for key in path)
 
 
-def _is_array(leaf: Any) -> bool:
+def _is_array(leaf: Tree) -> bool:
     return isinstance(leaf, dict) or (isinstance(leaf, Extent) and leaf.code != COMPLEX)
 
 
-def _weight(name: str, leaf: Any, source: Source) -> Weight | None:
-    """Make a weight of an array or a number; a text, nothing or plain bytes is none."""
-    facts: dict[str, Any] = {"name": name, "layer": layer_of(name)}
+def _weight(name: str, leaf: Tree, source: Source) -> Weight | None:
+    """Make a weight of an array or a number; None for a text, nil or plain bytes."""
     if isinstance(leaf, (bool, int, float)):
-        return Weight(
-            **facts, shape=(), dtype=type(leaf).__name__.replace("int", "int64").replace("float", "float64"), read=_number(leaf)
-        )
+        dtype = "bool" if isinstance(leaf, bool) else "int64" if isinstance(leaf, int) else "float64"
+        return Weight(name=name, layer=layer_of(name), shape=(), dtype=dtype, read=_number(leaf))
     if not isinstance(leaf, dict) and not (isinstance(leaf, Extent) and leaf.code is not None):
         return None
     try:
         shape, dtype, read = _chunked(leaf, name, source) if isinstance(leaf, dict) else _extension(leaf, name, source)
     except FormatError as error:
         shape, dtype, read = (), "object", refusing(error)
-    return Weight(**facts, shape=shape, dtype=dtype, read=read)
+    return Weight(name=name, layer=layer_of(name), shape=shape, dtype=dtype, read=read)
 
 
-def _number(value: float) -> Reader:
+def _number(value: complex) -> Reader:
     def read(start: int, stop: int) -> Array:
         import numpy as np
 
@@ -114,30 +123,32 @@ def _number(value: float) -> Reader:
 def _extension(extent: Extent, name: str, source: Source) -> tuple[tuple[int, ...], str, Reader]:
     """Return shape, type and reader of one extension."""
     if extent.code == COMPLEX:
-        parts = decode(source, extent.offset, extent.offset + extent.length)
-        if not isinstance(parts, list) or [type(part) for part in parts] != [float, float]:
-            raise FormatError(source.name, f"{printable(name)} is a complex number without two parts", extent.offset)
-        return (), "complex128", _number(complex(*parts))  # type: ignore[arg-type]
+        return (), "complex128", _number(_complex(extent, name, source))
     if extent.code not in (ARRAY, SCALAR):
-        raise FormatError(
-            source.name, f"{printable(name)} is an extension of type {extent.code}, which is not known", extent.offset
-        )
+        raise FormatError(source.name, f"{printable(name)} is an extension of the unknown type {extent.code}", extent.offset)
     return _array(extent, name, source)
 
 
+def _complex(extent: Extent, name: str, source: Source) -> complex:
+    match decode(source, extent.offset, extent.offset + extent.length):
+        case [float(real), float(imaginary)]:
+            return complex(real, imaginary)
+    raise FormatError(source.name, f"{printable(name)} is a complex number without two parts", extent.offset)
+
+
 def _array(extent: Extent, name: str, source: Source) -> tuple[tuple[int, ...], str, Reader]:
-    """Check an array: its shape, the name of its type, and its bytes."""
+    """Return shape, type and reader of an array, whose bytes must fit its shape."""
     found = decode(source, extent.offset, extent.offset + extent.length, page=128)
     shown = printable(name)
     if not isinstance(found, list) or len(found) != 3 or not isinstance(found[2], Extent) or found[2].code is not None:
-        raise FormatError(source.name, f"{shown} is no array of a shape, a type and bytes", extent.offset)
+        raise FormatError(source.name, f"{shown} is not an array of a shape, a type and bytes", extent.offset)
     shape = _shape(found[0], shown, source)
     dtype = found[1]
     if isinstance(dtype, Extent) and dtype.code is None and dtype.length < 40:
         dtype = source.read(dtype.offset, dtype.length).decode("latin-1")
     if not isinstance(dtype, str) or dtype not in ITEMSIZES or dtype == "object":
         raise FormatError(
-            source.name, f"{shown} is of type {printable(dtype)!r}, which holds no numbers that can be read", extent.offset
+            source.name, f"{shown} is of the type {printable(dtype)!r}, which is not a supported type of numbers", extent.offset
         )
     if prod(shape) * itemsize(dtype) != found[2].length:
         raise FormatError(
@@ -148,39 +159,40 @@ def _array(extent: Extent, name: str, source: Source) -> tuple[tuple[int, ...], 
     return shape, dtype, source.numbers(found[2].offset, dtype)
 
 
-def _shape(found: Any, shown: str, source: Source) -> tuple[int, ...]:
-    if not isinstance(found, list) or any(type(length) is not int for length in found) or not is_possible(found):
-        raise FormatError(source.name, f"{shown} has a shape that makes no sense: {printable(found)}")
-    return tuple(found)
+def _shape(found: Tree, shown: str, source: Source) -> tuple[int, ...]:
+    lengths = [length for length in found if type(length) is int] if isinstance(found, list) else []
+    if not isinstance(found, list) or len(lengths) != len(found) or not is_possible(lengths):
+        raise FormatError(source.name, f"{shown} has the impossible shape {printable(found)}")
+    return tuple(lengths)
 
 
-def _chunked(node: dict[str, Any], name: str, source: Source) -> tuple[tuple[int, ...], str, Reader]:
-    """Return shape, type and reader of an array that lies in chunks of one axis each."""
+def _chunked(node: dict[str, Tree], name: str, source: Source) -> tuple[tuple[int, ...], str, Reader]:
+    """Return shape, type and reader of an array in chunks."""
     shown = printable(name)
     shape = _shape(_in_order(node.get("shape"), shown, source), shown, source)
     chunks = []
     for place, chunk in enumerate(_in_order(node.get("chunks"), shown, source)):
         if not isinstance(chunk, Extent) or chunk.code != ARRAY:
-            raise FormatError(source.name, f"{shown} has a chunk {place} that is no array")
+            raise FormatError(source.name, f"chunk {place} of {shown} is not an array")
         chunks.append(_array(chunk, f"{name}, chunk {place}", source))
     dtypes = {dtype for _, dtype, _ in chunks}
-    sizes = [prod(part) for part, _, _ in chunks]
+    sizes = [prod(lengths) for lengths, _, _ in chunks]
     if len(dtypes) != 1 or sum(sizes) != prod(shape):
         raise FormatError(
             source.name,
             f"{shown} has {prod(shape):,} elements, but its {len(chunks)} chunks have {sum(sizes):,} of {len(dtypes)} types",
         )
-    return shape, dtypes.pop(), _joined(sizes, [read for _, _, read in chunks])
+    return shape, dtypes.pop(), _concatenated(sizes, [read for _, _, read in chunks])
 
 
-def _in_order(node: Any, shown: str, source: Source) -> list[Any]:
+def _in_order(node: Tree, shown: str, source: Source) -> list[Tree]:
     """Return the values of a map whose keys count from "0"."""
     if not isinstance(node, dict) or list(node) != [str(place) for place in range(len(node))]:
-        raise FormatError(source.name, f"{shown} lacks its shape or its chunks, in order from 0 on")
+        raise FormatError(source.name, f"{shown} lacks its shape or its chunks, numbered from 0")
     return list(node.values())
 
 
-def _joined(sizes: Sequence[int], readers: Sequence[Reader]) -> Reader:
+def _concatenated(sizes: Sequence[int], readers: Sequence[Reader]) -> Reader:
     def read(start: int, stop: int) -> Array:
         import numpy as np
 
@@ -196,31 +208,34 @@ def _joined(sizes: Sequence[int], readers: Sequence[Reader]) -> Reader:
 
 
 def write(weights: Weights, path: Path) -> None:
-    """A file that `flax.serialization.msgpack_restore` reads, with the maps that the names spell."""
-    tree: dict[str, Any] = {}
+    """Write a file that `flax.serialization.msgpack_restore` reads. Each part of a name is the key of a map."""
+    tree: Maps = {}
     for weight in weights.values():
         if weight.dtype == "object":
-            raise FormatError(str(path), f"{printable(weight.name)} holds no numbers, and cannot be written")
+            raise FormatError(str(path), f"{printable(weight.name)} has no numbers, and cannot be written")
         _put(tree, weight)
     with replacing(path) as file:
         _write_map(file, tree)
 
 
-def _put(tree: dict[str, Any], weight: Weight) -> None:
-    """Put a weight where its name says; where an array stands on the way, the rest of the name is one key."""
+def _put(tree: Maps, weight: Weight) -> None:
+    """Put a weight at its path. Where a weight is on the way, the rest of the name is a single key."""
     *above, leaf = weight.name.split("/")
     for place, key in enumerate(above):
-        if isinstance(tree.get(key), Weight):
+        inner = tree.setdefault(key, {})
+        if isinstance(inner, Weight):
             leaf = "/".join([*above[place:], leaf])
             break
-        tree = tree.setdefault(key, {})
-    if isinstance(tree.get(leaf), dict):  # a map stands here already: its keys get the name in front
-        for key, value in tree.pop(leaf).items():
+        tree = inner
+    before = tree.get(leaf)
+    if isinstance(before, dict):  # the weight replaces a map, whose keys move up with its name in front
+        del tree[leaf]
+        for key, value in before.items():
             tree[f"{leaf}/{key}"] = value
     tree[leaf] = weight
 
 
-def _write_map(file: BinaryIO, tree: dict[str, Any]) -> None:
+def _write_map(file: BinaryIO, tree: Maps) -> None:
     file.write(map_head(len(tree)))
     for key, value in tree.items():
         file.write(packed(key))

@@ -1,15 +1,33 @@
-"""MessagePack: maps, lists and plain values; bytes and extensions are left where they lie, as an offset and a length."""
+"""MessagePack: maps, lists and plain values. Bytes and extensions stay in the file, as an offset and a length.
+
+A value is a head byte, in most cases a big-endian length or number, and its content.
+
+    00-7F  integer 0 to 127              C4 C5 C6     bytes: length of 1, 2, 4 bytes
+    80-8F  map of 0 to 15 pairs          C7 C8 C9     extension: length of 1, 2, 4 bytes, then its type (int8)
+    90-9F  list of 0 to 15 items         CA CB        float32, float64
+    A0-BF  text of 0 to 31 bytes         CC-CF D0-D3  uint8 to uint64, int8 to int64
+    C0     nil                           D4-D8        extension of 1, 2, 4, 8, 16 bytes: its type
+    C2 C3  false, true                   D9 DA DB     text: length of 1, 2, 4 bytes
+    E0-FF  integer -32 to -1             DC DD        list: length of 2, 4 bytes
+                                         DE DF        map: length of 2, 4 bytes
+
+Maps are pairs of a key, always a text in Flax, and a value.
+"""
 
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from steelyard.storage.source import Source
+
+    Tree: TypeAlias = "bool | int | float | str | Extent | list[Tree] | dict[str, Tree] | None"
 
 
 _NUMBERS = {0xCA: "f", 0xCB: "d", 0xCC: "B", 0xCD: "H", 0xCE: "I", 0xCF: "Q", 0xD0: "b", 0xD1: "h", 0xD2: "i", 0xD3: "q"}
@@ -17,7 +35,7 @@ _LENGTHS = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4, 0xD9: 1, 0xDA:
 
 
 class Extent:
-    """Bytes that a message holds and nobody has read: `code` is the type of an extension, None for plain bytes."""
+    """Bytes of a message that stay in the file. `code` is the type of an extension, None for plain bytes."""
 
     __slots__ = ("code", "length", "offset")
 
@@ -27,11 +45,11 @@ class Extent:
         self.length = length
 
 
-def decode(source: Source, begin: int = 0, end: int | None = None, page: int = 1 << 14) -> Any:
-    r"""Return the one value that takes the bytes from `begin` to `end`: dicts with texts as keys, lists, plain values.
+def decode(source: Source, begin: int = 0, end: int | None = None, page: int = 1 << 14) -> Tree:
+    r"""Decode the value between the offsets `begin` and `end`: dicts with texts as keys, lists, and plain values.
 
-    The source is read in pages of `page` bytes, which are better small where little but bytes is expected.
-    Raises `FormatError` for anything else than one whole value.
+    The source is read in pages of `page` bytes; a small page suits a value that is mostly plain bytes.
+    Raises `FormatError` unless there is exactly one whole value.
 
     >>> from steelyard.storage.source import from_bytes
     >>> decode(from_bytes(b"\x81\xa1a\x92\x01\xc0"))
@@ -41,18 +59,18 @@ def decode(source: Source, begin: int = 0, end: int | None = None, page: int = 1
 
 
 class _Open:
-    """A list or a map that still lacks items."""
+    """A list or a map that is not yet complete: `left` items are missing."""
 
     __slots__ = ("key", "left", "value")
 
-    def __init__(self, value: dict[str, Any] | list[Any], left: int) -> None:
+    def __init__(self, value: dict[str, Tree] | list[Tree], left: int) -> None:
         self.value = value
         self.left = left
         self.key: str | None = None
 
 
 class _Decoder:
-    """A place in a message; lists and maps are filled in a loop, however deep they lie."""
+    """Decodes one message. A stack holds the open lists and maps, so that depth costs no recursion."""
 
     __slots__ = ("_base", "_page", "_width", "at", "end", "left", "source")
 
@@ -64,31 +82,32 @@ class _Decoder:
         self.left = limits.MSGPACK_VALUES
         self._page = b""
 
-    def whole(self) -> Any:
+    def whole(self) -> Tree:
         stack: list[_Open] = []
         while True:
             value, count = self._next(key=bool(stack) and isinstance(stack[-1].value, dict) and stack[-1].key is None)
-            if count:
+            if count and isinstance(value, (dict, list)):
                 stack.append(_Open(value, count))
                 if len(stack) > limits.RECURSION:
-                    raise self.error(f"lies more than {limits.RECURSION} levels deep")
+                    raise self.error(f"is nested more than {limits.RECURSION} levels deep")
                 continue
             while stack and self._filled(stack[-1], value):
                 value = stack.pop().value
             if not stack:
                 break
         if self.at != self.end:
-            raise self.error(f"has {self.end - self.at:,} bytes behind its end")
+            raise self.error(f"is followed by {self.end - self.at:,} more bytes")
         return value
 
-    def _filled(self, top: _Open, value: Any) -> bool:
-        """Put a value into the innermost list or map, and tell whether that is complete."""
+    def _filled(self, top: _Open, value: Tree) -> bool:
+        """Add a value to the innermost list or map, and return whether that is complete."""
         if isinstance(top.value, list):
             top.value.append(value)
         elif top.key is None:
-            if value in top.value:
-                raise self.error(f"has the key {printable(value)!r} twice; which is meant cannot be told")
-            top.key = value
+            key = str(value)  # a text, as `_next` has checked
+            if key in top.value:
+                raise self.error(f"has the duplicate key {printable(key)!r}, which is ambiguous")
+            top.key = key
             return False
         else:
             top.value[top.key] = value
@@ -96,18 +115,19 @@ class _Decoder:
         top.left -= 1
         return not top.left
 
-    def _next(self, *, key: bool) -> tuple[Any, int]:
-        """Return the next value; of a list or a map an empty one, and how many items it lacks."""
+    def _next(self, *, key: bool) -> tuple[Tree, int]:
+        """Return the next value and 0; for a list or a map an empty one and the number of its items."""
         self.left -= 1
         if self.left < 0:
             raise self.error(f"has more than {limits.MSGPACK_VALUES:,} values")
         head = self._take(1)[0]
         if key and not (0xA0 <= head <= 0xBF or 0xD9 <= head <= 0xDB):
-            raise self.error("has a key that is no text")
+            raise self.error("has a key that is not a text")
         if head < 0x80 or head >= 0xE0:
             return head if head < 0x80 else head - 0x100, 0
         if head in _NUMBERS:
-            return struct.unpack(">" + _NUMBERS[head], self._take(struct.calcsize(">" + _NUMBERS[head])))[0], 0
+            number: int | float = struct.unpack(">" + _NUMBERS[head], self._take(struct.calcsize(">" + _NUMBERS[head])))[0]
+            return number, 0
         if head in (0xC0, 0xC2, 0xC3):
             return {0xC0: None, 0xC2: False, 0xC3: True}[head], 0
         if head < 0x90 or head in (0xDE, 0xDF):
@@ -123,9 +143,9 @@ class _Decoder:
         return count
 
     def _bytes(self, head: int) -> str | Extent:
-        """Return a text, or where bytes and extensions lie."""
+        """Return a text, or the place of bytes or of an extension."""
         if head == 0xC1:
-            raise self.error("has a byte that stands for nothing")
+            raise self.error("has the byte C1, which has no meaning")
         if head < 0xC0:
             length = head - 0xA0
         elif 0xD4 <= head <= 0xD8:
@@ -158,11 +178,11 @@ class _Decoder:
         return FormatError(self.source.name, f"a message {what}", self.at)
 
 
-def packed(value: Any) -> bytes:
-    """Encode a text, a whole number, a truth value, or a list of these.
+def packed(value: str | bool | int | list[int] | list[str]) -> bytes:
+    """Encode a text, an unsigned integer, a boolean, or a list of these.
 
-    >>> packed(["a", 300, True]).hex()
-    '93a161cd012cc3'
+    >>> packed([1, 300]).hex(), packed("a").hex(), packed(True).hex()
+    ('9201cd012c', 'a161', 'c3')
     """
     if isinstance(value, str):
         data = value.encode("utf-8", "surrogatepass")
@@ -190,7 +210,7 @@ def extension_head(code: int, length: int) -> bytes:
 
 
 def _head(number: int, fixed: int, below: int, codes: tuple[int, int, int]) -> bytes:
-    """Encode a number in the head itself, or in as few bytes behind it as the codes allow."""
+    """Encode a number below `below` in the head itself, else after one of the codes for 1, 2 and 4 bytes."""
     if number < below:
         return bytes([fixed + number])
     width = 1 if number < 1 << 8 and codes[0] != codes[1] else 2 if number < 1 << 16 else 4

@@ -1,4 +1,4 @@
-"""TensorFlow: checkpoints (V2, a tensor bundle) and SavedModels, whose variables are such a bundle."""
+"""TensorFlow: checkpoints (V2, a tensor bundle) and SavedModels, whose variables are a tensor bundle too."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LEAVES = {"weights": Role.KERNEL, "biases": Role.BIAS}
 
 
 def sniff(source: Source) -> bool:
-    """An index, the text file that names one, a file of numbers with its index beside it, or a SavedModel's folder."""
+    """Recognise an index, the text file that names one, a file of numbers next to its index, or a SavedModel's folder."""
     try:
         if source.is_folder:
             return any(_is_beside(source, name) for name in (MODEL, "checkpoint"))
@@ -49,10 +49,10 @@ def sniff(source: Source) -> bool:
 
 
 def read(source: Source, scope: Scope) -> Weights:
-    """List the model's variables by the names that TensorFlow shows, in the order in which the model holds them.
+    """List the model's variables by TensorFlow's names, in the order in which the model holds them.
 
-    Without an object graph, as in TensorFlow 1, that is the order of the index, which sorts by name.
-    What an optimizer keeps is left out. With scope "all" every tensor is listed by its key in the index.
+    Without an object graph, as in TensorFlow 1, the order is that of the index, which sorts by name. The state of
+    optimizers is left out. Scope "all" lists every tensor by its key in the index.
     """
     bundle = _bundle(source)
     found = {weight.name: weight for weight in bundle.weights()}
@@ -76,39 +76,37 @@ def _is_beside(source: Source, name: str) -> bool:
     except FileMissingError:
         return False
     except UnsafeFileError:
-        return True  # to be refused with its reason when it is read
+        return True  # reading it raises the reason
     return True
 
 
 def _bundle(source: Source) -> Bundle:
-    """Find the index that a path stands for, and open it with the files of numbers beside it."""
+    """Open the index that a path refers to, with its files of numbers."""
     name = _file_name(source)
     if source.is_folder and not _is_beside(source, MODEL):
         return _bundle(source.beside("checkpoint"))
     if source.is_folder or name == MODEL:
-        return _saved(source)
+        return _saved_variables(source)
     if _DATA.search(name):
         index = source.beside(_DATA.sub(".index", name))
         return Bundle(index, index.beside)
     if is_table(source):
         return Bundle(source, source.beside)
-    index = source.beside(f"{_stated(source)}.index")
+    index = source.beside(f"{_latest(source)}.index")
     return Bundle(index, index.beside)
 
 
-def _saved(source: Source) -> Bundle:
+def _saved_variables(source: Source) -> Bundle:
     try:
         index = source.beside(VARIABLES)
     except FileMissingError:
-        what = (
-            "a SavedModel without variables/variables.index: its numbers, if any, are constants of its graph, which is not read"
-        )
+        what = "a SavedModel without variables/variables.index; numbers in the constants of its graph are not supported"
         raise FormatError(source.name, what) from None
     return Bundle(index, index.beside)
 
 
-def _stated(source: Source) -> str:
-    """Return the checkpoint that the text file calls the latest; a path that leads out of the folder is refused."""
+def _latest(source: Source) -> str:
+    """Return the latest checkpoint by the text file `checkpoint`; a path that leads out of the folder is refused."""
     match = _STATE.match(source.head(limits.TEXT))
     if match is None:
         raise FormatError(source.name, "names no model_checkpoint_path")
@@ -118,13 +116,13 @@ def _stated(source: Source) -> str:
         path = name
     if "\\" in path or path.startswith("/") or ".." in path.split("/"):
         raise UnsafeFileError(
-            source.name, f"names the checkpoint {printable(path)!r}, outside its folder which is not left; open its .index itself"
+            source.name, f"names the checkpoint {printable(path)!r}, which is outside the folder; open its .index file instead"
         )
     return path
 
 
 def _saved_graph(source: Source) -> tuple[list[Node], dict[str, str]]:
-    """Return the object graph of a SavedModel; one that cannot be parsed costs what it says, no more."""
+    """Return the object graph of a SavedModel and its metadata; a graph that cannot be parsed is empty, with a note."""
     if not source.is_folder and _file_name(source) != MODEL:
         return [], {}
     try:
@@ -137,10 +135,9 @@ def _saved_graph(source: Source) -> tuple[list[Node], dict[str, str]]:
 
 
 def _of_graph(nodes: Iterable[Node], found: dict[str, Weight]) -> list[Weight]:
-    """Return the variables that the graph's root holds, depth first, without those of optimizers.
+    """Return the variables of the model, depth first from the root of the graph.
 
-    A variable is called by its full name; where several have one, or it is no more than TensorFlow's "Variable",
-    by its place in the graph.
+    A variable has its full name; where that is not unique, or only TensorFlow's default "Variable", its path in the graph.
     """
     held = {node.key: node for node in nodes if node.key in found and found[node.key].encoding != "string"}
     names = Counter(node.full_name for node in held.values())
@@ -154,14 +151,14 @@ def _of_graph(nodes: Iterable[Node], found: dict[str, Weight]) -> list[Weight]:
 
 
 def _of_names(found: dict[str, Weight]) -> list[Weight]:
-    """Leave out the slots of optimizers, which TensorFlow 1 calls after the variable that they belong to."""
+    """Return the weights without slot variables of optimizers, which TensorFlow 1 names after their variable."""
     slots = {name for name in found if _TRAINING.match(name)}
     slots |= {name for name in found if (match := _SLOT.fullmatch(name)) and match[1] in found}
     return [w for name, w in found.items() if name not in slots and not _COUNTERS.fullmatch(name) and w.encoding != "string"]
 
 
 def _explained(weights: Iterable[Weight]) -> list[Weight]:
-    """Say what a weight means by its last word, and by its layer where that bears a name that Keras gives."""
+    """Return the weights with roles by their last word, and by their layer where it has a default name of Keras."""
     return infer_roles(_by_layer(weight.replace(layer=layer_of(weight.name))) for weight in weights)
 
 

@@ -1,14 +1,21 @@
-"""TensorFlow's tensor bundles: an index of what lies where in one or several files of plain numbers."""
+"""TensorFlow's tensor bundles: an index of the tensors in one or several files of plain numbers.
+
+NAME.index                sorted string table
+    ""                    BundleHeaderProto
+    key of a tensor       BundleEntryProto
+    key of a slice        BundleEntryProto; see `_slice_key`
+NAME.data-00000-of-00002  elements, little-endian and row-major, at the offsets of the entries
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.codecs import limits
-from steelyard.codecs.protobuf import message
+from steelyard.codecs.protobuf import Field, message
 from steelyard.core.readers import by_rows, refusing
 from steelyard.core.weight import Weight
 from steelyard.dtypes import itemsize, numpy_dtype
@@ -53,15 +60,15 @@ DTYPES = {
     32: "uint2",
 }
 WORDS = {STRING: "string", 11: "qint8", 12: "quint8", 13: "qint32", 15: "qint16", 16: "quint16", 20: "resource", 21: "variant"}
-"""TensorFlow's own words where they say more."""
+"""TensorFlow's own names of types, where ours have less information."""
 
 RANK = 254
 
 Extent = tuple[int, int]
 
 
-class Entry(NamedTuple):
-    """What the index says of a tensor; `wrong` says why it cannot be read, `slices` how it is partitioned."""
+class BundleEntry(NamedTuple):
+    """The entry of a tensor in the index. `slices` are its partitions, `wrong` the reason why it cannot be read."""
 
     dtype: int
     shape: tuple[int, ...]
@@ -74,33 +81,34 @@ class Entry(NamedTuple):
 
 
 class Bundle:
-    """The index of a bundle, and its files of numbers, opened when they are needed."""
+    """The index of a bundle, and its files of numbers, which are opened when they are needed."""
 
     __slots__ = ("entries", "shard", "source", "version")
 
     def __init__(self, source: Source, open_beside: Callable[[str], Source]) -> None:
-        """Read the index `source`; `open_beside` opens a file of numbers by its name without folders.
+        """Read the index `source`. `open_beside` opens a file of numbers by its name, in the same folder.
 
         Raises `FormatError` for an index that is damaged.
         """
         self.source = source
-        found = dict(entries(source))
-        header = found.pop(b"", None)
+        values = dict(entries(source))
+        header = values.pop(b"", None)
         if header is None:
             raise FormatError(source.name, "the index has no header")
         shards, self.version = _header(source, header)
-        self.entries = {key: _entry(source, value, shards) for key, value in found.items()}
+        self.entries = {key: _entry(source, value, shards) for key, value in values.items()}
         prefix = source.name.replace("\\", "/").rpartition("/")[2].removesuffix(".index")
         self.shard = lru_cache(maxsize=None)(lambda number: open_beside(f"{prefix}.data-{number:05d}-of-{shards:05d}"))
 
     def weights(self) -> Iterator[Weight]:
-        """Yield every tensor under its key; the parts of a partitioned one stand under its name."""
+        """Yield all tensors under their keys. A partitioned tensor is one weight."""
         for key, entry in self.entries.items():
-            if not key.startswith(b"\0"):  # a part
+            if not key.startswith(b"\0"):  # the key of a slice
                 yield self._weight(key, entry)
 
+    # String tensor: varint length of each string | masked CRC-32C of the lengths (4) | strings
     def text(self, key: bytes) -> bytes | None:
-        """Return the one string that the tensor `key` holds; None where there is no such tensor."""
+        """Return the string in the scalar tensor `key`; None where there is none."""
         entry = self.entries.get(key)
         if entry is None or entry.dtype != STRING or entry.shape or entry.wrong:
             return None
@@ -110,20 +118,20 @@ class Bundle:
             length |= (byte & 0x7F) << 7 * at
             if byte < 0x80:
                 break
-        return data[at + 5 :] if len(data) - at - 5 == length else None  # four bytes are the length's checksum
+        return data[at + 5 :] if len(data) - at - 5 == length else None
 
-    def _weight(self, key: bytes, entry: Entry) -> Weight:
+    def _weight(self, key: bytes, entry: BundleEntry) -> Weight:
         name = key.decode("utf-8", "surrogateescape")
         dtype = DTYPES.get(entry.dtype, "object")
-        stored = WORDS.get(entry.dtype, dtype if dtype != "object" else f"type {entry.dtype}")
+        encoding = WORDS.get(entry.dtype, dtype if dtype != "object" else f"type {entry.dtype}")
         try:
             read = self._reader(key, name, entry)
         except SteelyardError as error:
             read = refusing(error)
-        return Weight(name=name, shape=entry.shape, dtype=dtype, encoding=stored, read=read)
+        return Weight(name=name, shape=entry.shape, dtype=dtype, encoding=encoding, read=read)
 
-    def _reader(self, key: bytes, name: str, entry: Entry) -> Reader:
-        """Return a reader, or raise what is wrong with a tensor."""
+    def _reader(self, key: bytes, name: str, entry: BundleEntry) -> Reader:
+        """Return a reader of a tensor. Raises `FormatError` for one that cannot be read."""
         dtype = DTYPES.get(entry.dtype)
         if entry.wrong:
             raise FormatError(self.source.name, f"{printable(name)} {entry.wrong}")
@@ -131,30 +139,33 @@ class Bundle:
             what = WORDS.get(entry.dtype, f"the unknown type {entry.dtype}")
             raise FormatError(self.source.name, f"{printable(name)} holds {what}, not numbers")
         if entry.slices:
-            return self._joined(key, name, entry)
+            return self._partitioned(key, name, entry)
         size = prod(entry.shape) * itemsize(dtype)
         if size != entry.size:
             what = f"{printable(name)} of shape {list(entry.shape)} takes {size:,} bytes, but has {entry.size:,}"
             raise FormatError(self.source.name, what)
         return _checked(self._numbers(entry), entry.crc, name).numbers(0, dtype)
 
-    def _numbers(self, entry: Entry) -> Source:
+    def _numbers(self, entry: BundleEntry) -> Source:
         return self.shard(entry.shard).part(entry.offset, entry.size)
 
-    def _joined(self, key: bytes, name: str, entry: Entry) -> Reader:
-        """Read a partitioned variable: of each part the rows that a run touches."""
-        parts = []
+    def _partitioned(self, key: bytes, name: str, entry: BundleEntry) -> Reader:
+        """Return a reader of a partitioned tensor, which reads from each slice the rows that it needs."""
+        slices = []
         for extents in entry.slices:
-            boxes = _boxes(extents, entry.shape)
-            part = self.entries.get(_slice_key(key, extents))
-            if boxes is None or part is None or part.dtype != entry.dtype or part.shape != tuple(n for _, n in boxes):
-                raise FormatError(self.source.name, f"{printable(name)} is partitioned, and a part of it is missing or misfits")
-            parts.append((boxes, self._reader(b"", name, part._replace(slices=()))))
-        if sum(prod(n for _, n in boxes) for boxes, _ in parts) != prod(entry.shape) or _overlap([boxes for boxes, _ in parts]):
-            raise FormatError(self.source.name, f"the parts of {printable(name)} do not make up its shape")
-        return by_rows(entry.shape, lambda first, last: _rows(parts, entry, first, last))
+            box = _box(extents, entry.shape)
+            inner = self.entries.get(_slice_key(key, extents))
+            if box is None or inner is None or inner.dtype != entry.dtype or inner.shape != tuple(n for _, n in box):
+                raise FormatError(
+                    self.source.name, f"a slice of the partitioned tensor {printable(name)} is missing or does not fit"
+                )
+            slices.append((box, self._reader(b"", name, inner._replace(slices=()))))
+        if sum(prod(n for _, n in box) for box, _ in slices) != prod(entry.shape) or _overlap([box for box, _ in slices]):
+            raise FormatError(self.source.name, f"the slices of {printable(name)} do not cover its shape exactly once")
+        return by_rows(entry.shape, lambda first, last: _rows(slices, entry, first, last))
 
 
+# BundleHeaderProto: 1 num_shards, 2 endianness (0 little), 3 version (1 producer)
 def _header(source: Source, data: bytes) -> tuple[int, int]:
     shards = version = endianness = 0
     for field in message(from_bytes(data, source.name)):
@@ -167,26 +178,32 @@ def _header(source: Source, data: bytes) -> tuple[int, int]:
     if not 0 < shards <= limits.SHARDS:
         raise FormatError(source.name, f"the header of the index claims {shards:,} files of numbers")
     if endianness:
-        raise FormatError(source.name, "the checkpoint was written big-endian, which is not read; save it on another machine")
+        raise FormatError(
+            source.name, "the checkpoint was written big-endian, which is not supported; save it on another machine"
+        )
     return shards, version
 
 
-def _entry(source: Source, data: bytes, shards: int) -> Entry:
-    """Parse one entry; what makes no sense is said of this tensor only."""
+def _entry(source: Source, data: bytes, shards: int) -> BundleEntry:
+    """Parse one entry. An invalid entry makes only its own tensor unreadable."""
     try:
         entry = _parsed(from_bytes(data, source.name), data)
     except FormatError as error:
-        return Entry(0, (), 0, 0, 0, 0, wrong=f"has an entry that cannot be read: {error}")
+        return BundleEntry(0, (), 0, 0, 0, 0, wrong=f"has an entry that cannot be read: {error}")
     if not 0 <= entry.shard < shards:
-        return entry._replace(wrong=f"is said to lie in the file {entry.shard:,} of {shards:,}")
+        return entry._replace(wrong=f"refers to the file {entry.shard:,} of {shards:,}")
     if min(entry.offset, entry.size, *entry.shape) < 0 or len(entry.shape) > RANK:
         return entry._replace(
-            shape=(), wrong=f"has a negative size or place: {entry.offset:,}, {entry.size:,}, {list(entry.shape)[:9]}"
+            shape=(), wrong=f"has a negative size or offset: {entry.offset:,}, {entry.size:,}, {list(entry.shape)[:9]}"
         )
     return entry
 
 
-def _parsed(source: Source, data: bytes) -> Entry:
+# BundleEntryProto
+# 1 dtype   2 shape   3 shard_id   4 offset   5 size   6 crc32c (fixed32, masked)   7 slices, repeated
+# TensorShapeProto: 2 dim, repeated (1 size); 3 unknown_rank
+# TensorSliceProto: 1 extent, repeated (1 start, 2 length)
+def _parsed(source: Source, data: bytes) -> BundleEntry:
     values = dict.fromkeys((1, 3, 4, 5), 0)
     shape: tuple[int, ...] = ()
     crc, wrong, slices = 0, "", []
@@ -200,51 +217,51 @@ def _parsed(source: Source, data: bytes) -> Entry:
         elif field.number == 7:
             slices.append(tuple(_extent(inner.message()) for inner in field.message() if inner.number == 1))
             if len(slices) > limits.BUNDLE_SLICES:
-                raise FormatError(source.name, f"more than {limits.BUNDLE_SLICES:,} parts")
-    return Entry(values[1], shape, values[3], values[4], values[5], crc, tuple(slices), wrong)
+                raise FormatError(source.name, f"more than {limits.BUNDLE_SLICES:,} slices")
+    return BundleEntry(values[1], shape, values[3], values[4], values[5], crc, tuple(slices), wrong)
 
 
-def _shape(fields: Iterator[Any]) -> tuple[tuple[int, ...], str]:
+def _shape(fields: Iterator[Field]) -> tuple[tuple[int, ...], str]:
     shape, wrong = [], ""
     for field in fields:
         if field.number == 2:
             shape.append(next((inner.signed() for inner in field.message() if inner.number == 1), 0))
         elif field.number == 3 and field.unsigned():
-            wrong = "has no known number of axes"
+            wrong = "has an unknown number of axes"
     return tuple(shape), wrong
 
 
-def _extent(fields: Iterator[Any]) -> Extent:
-    """Return start and length of a part along one axis; without a length it is the whole axis, -1."""
+def _extent(fields: Iterator[Field]) -> Extent:
+    """Return start and length of a slice along one axis; the length -1 is the whole axis."""
     values = {1: 0, 2: -1}
     values |= {field.number: field.signed() for field in fields if field.number in values}
     return values[1], values[2]
 
 
-def _boxes(extents: tuple[Extent, ...], shape: tuple[int, ...]) -> list[Extent] | None:
-    """Return start and length of a part along each axis; None where it does not fit the shape."""
+def _box(extents: tuple[Extent, ...], shape: tuple[int, ...]) -> list[Extent] | None:
+    """Return start and length of a slice along each axis; None where it does not fit the shape."""
     if len(extents) != len(shape):
         return None
-    boxes = [(start, size if length == -1 else length) for (start, length), size in zip(extents, shape, strict=True)]
-    fits = all(start >= 0 and length >= 0 and start + length <= size for (start, length), size in zip(boxes, shape, strict=True))
-    return boxes if fits else None
+    box = [(start, size if length == -1 else length) for (start, length), size in zip(extents, shape, strict=True)]
+    fits = all(start >= 0 and length >= 0 and start + length <= size for (start, length), size in zip(box, shape, strict=True))
+    return box if fits else None
 
 
-def _overlap(parts: list[list[Extent]]) -> bool:
-    """Tell whether two parts hold the same element."""
+def _overlap(boxes: list[list[Extent]]) -> bool:
+    """Whether two slices hold the same element."""
     return any(
         all(a < b + m and b < a + n for (a, n), (b, m) in zip(one, other, strict=True))
-        for place, one in enumerate(parts)
-        for other in parts[:place]
+        for place, one in enumerate(boxes)
+        for other in boxes[:place]
     )
 
 
-def _rows(parts: list[tuple[list[Extent], Reader]], entry: Entry, first: int, last: int) -> Array:
+def _rows(slices: list[tuple[list[Extent], Reader]], entry: BundleEntry, first: int, last: int) -> Array:
     import numpy as np
 
     block = np.empty((last - first, *entry.shape[1:]), numpy_dtype(DTYPES[entry.dtype]))
-    for boxes, read in parts:
-        (begin, count), rest = boxes[0], boxes[1:]
+    for box, read in slices:
+        (begin, count), rest = box[0], box[1:]
         low, high = max(first, begin), min(last, begin + count)
         if low < high:
             width = prod(n for _, n in rest)
@@ -254,7 +271,7 @@ def _rows(parts: list[tuple[list[Extent], Reader]], entry: Entry, first: int, la
 
 
 def _checked(content: Source, crc: int, name: str) -> Source:
-    """Compare the checksum before the first number is handed out."""
+    """Return the content as a source that compares the checksum before its first read."""
     pending = [crc]
 
     def fill(offset: int, buffer: memoryview) -> None:
@@ -277,8 +294,13 @@ def _crc(content: Source, limit: int = 1 << 23) -> int:
     return crc
 
 
+# Key of a slice, in TensorFlow's OrderedCode, whose bytes sort as the values do
+# 0 as a number   0x00
+# name            0x00 becomes 0x00 0xFF, 0xFF becomes 0xFF 0x00; ends with 0x00 0x01
+# number of axes  one byte for the length, then as many bytes, big-endian
+# extents         start and length along each axis, see `_ordered`
 def _slice_key(name: bytes, extents: tuple[Extent, ...]) -> bytes:
-    """Return the key of a part: its variable's name and its extents, so encoded that keys sort as these do."""
+    """Return the key of a slice of the tensor `name`."""
     text = name.replace(b"\xff", b"\xff\x00").replace(b"\x00", b"\x00\xff") if b"\0" in name or b"\xff" in name else name
     numbers = b"".join(_ordered(number) for extent in extents for number in extent)
     count = len(extents).to_bytes((len(extents).bit_length() + 7) // 8, "big")
@@ -286,7 +308,7 @@ def _slice_key(name: bytes, extents: tuple[Extent, ...]) -> bytes:
 
 
 def _ordered(number: int) -> bytes:
-    """Encode a signed number: as many ones at the front as it takes bytes, then the number itself."""
+    """Encode a signed number, big-endian: as many leading ones as it has bytes (inverted for negative numbers)."""
     length = (number if number >= 0 else ~number).bit_length() // 7 + 1
     if length > 8:
         raise ValueError(number)

@@ -1,20 +1,24 @@
-"""CRC-32C, the checksum of TensorFlow's files, in NumPy: many lanes at once, joined at the end."""
+"""CRC-32C (Castagnoli), the checksum of TensorFlow's files, in NumPy: many lanes at once, combined at the end.
+
+A checksum is linear over the data: that of a lane, shifted by the bytes that follow it, is combined by XOR with that of
+the rest.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 POLYNOMIAL = 0x82F63B78
 LANE = 512
-"""Bytes of one lane: those of all lanes at one place are looked up together."""
+"""Bytes of one lane. The bytes at the same place of all lanes are looked up together."""
 
 
 def crc32c(data: bytes | memoryview, crc: int = 0) -> int:
-    """Return the checksum of `data`, going on from the checksum `crc` of what came before it.
+    """Return the checksum of `data`, continued from the checksum `crc` of the data before it.
 
     >>> hex(crc32c(b"123456789"))
     '0xe3069283'
@@ -33,8 +37,9 @@ def crc32c(data: bytes | memoryview, crc: int = 0) -> int:
     return crc ^ 0xFFFFFFFF
 
 
+# Mask of a stored checksum: rotated right by 15 bits, plus 0xA282EAD8, modulo 2 ** 32
 def unmasked(value: int) -> int:
-    """Return the checksum that was kept masked, as LevelDB and TensorFlow do, so that it may be part of the data.
+    """Return the checksum behind a masked one. LevelDB and TensorFlow mask checksums that are stored among the data.
 
     >>> hex(unmasked(0xC78AB0E5))
     '0xe3069283'
@@ -55,17 +60,18 @@ def _byte_table() -> tuple[int, ...]:
 
 
 @lru_cache
-def _word_table() -> Any:
-    """Return what two bytes at once make of a checksum."""
+def _word_table() -> Array:
+    """Return the table that advances a checksum by two bytes at once."""
     import numpy as np
 
     table = np.array(_byte_table(), np.uint32)
     low = np.tile(table, 256)
-    return table[(low & 0xFF) ^ np.repeat(np.arange(256, dtype=np.uint32), 256)] ^ (low >> np.uint32(8))
+    words: Array = table[(low & 0xFF) ^ np.repeat(np.arange(256, dtype=np.uint32), 256)] ^ (low >> np.uint32(8))
+    return words
 
 
 def _lanes(view: memoryview, crc: int) -> int:
-    """Run over all lanes side by side, the first one from `crc` on, and join them left to right."""
+    """Return the checksum of all lanes, which advance side by side. The first one continues `crc`."""
     import numpy as np
 
     columns = np.ascontiguousarray(np.frombuffer(view, "<u2").reshape(-1, LANE // 2).T)
@@ -74,18 +80,18 @@ def _lanes(view: memoryview, crc: int) -> int:
     state[0] = crc
     for column in columns:
         state = table[(state ^ column) & 0xFFFF] ^ (state >> np.uint32(16))
-    return _joined(state)
+    return _combined(state)
 
 
-def _joined(state: Array) -> int:
-    """Join the checksums of lanes pairwise: each round doubles the length of a lane."""
+def _combined(state: Array) -> int:
+    """Combine the checksums of adjacent lanes pairwise: each round doubles the length of a lane."""
     import numpy as np
 
     length = LANE
     while len(state) > 1:
         head = state[: len(state) % 2]
         odd = bool(len(head))
-        # an odd one out at the front stands for a shorter lane: zeros before it change nothing
+        # of an odd number the first lane pairs with zeros, which change no checksum that starts at 0
         pairs = np.concatenate((np.zeros(1, np.uint32), state)) if odd else state
         state = _shifted(pairs[0::2], length) ^ pairs[1::2]
         length *= 2
@@ -93,7 +99,7 @@ def _joined(state: Array) -> int:
 
 
 def _shifted(state: Array, length: int) -> Array:
-    """Return each checksum as it is after `length` more bytes of zero; a power of two."""
+    """Return each checksum after `length` more zero bytes, a power of two."""
     tables = _shift_tables(length)
     shifted: Array = (
         tables[0][state & 0xFF] ^ tables[1][(state >> 8) & 0xFF] ^ tables[2][(state >> 16) & 0xFF] ^ tables[3][state >> 24]
@@ -102,8 +108,8 @@ def _shifted(state: Array, length: int) -> Array:
 
 
 @lru_cache(maxsize=64)
-def _shift_tables(length: int) -> Any:
-    """Return four tables, one for each byte of a checksum, of what `length` bytes of zero make of it."""
+def _shift_tables(length: int) -> list[Array]:
+    """Return the tables that advance the four bytes of a checksum by `length` zero bytes."""
     import numpy as np
 
     if length == 1:

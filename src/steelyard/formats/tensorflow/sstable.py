@@ -1,4 +1,11 @@
-"""Sorted string tables, as LevelDB writes them and TensorFlow for its indexes: keys and values in checked blocks."""
+"""Sorted string tables, the format of LevelDB and of TensorFlow's indexes: keys and values in blocks with checksums.
+
+    table    data blocks, index block, footer
+    index    a block whose values are the handles of the data blocks
+    handle   varint offset | varint length
+
+All fixed numbers are little-endian.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +24,17 @@ FOOTER = 48
 
 
 def is_table(source: Source) -> bool:
-    """Tell whether the source ends as a sorted string table does."""
+    """Whether the source ends as a sorted string table does."""
     return source.size >= FOOTER and source.read(source.size - 8, 8) == MAGIC
 
 
+# Footer, the last 48 bytes
+# 0      handle of the metaindex block, not used here
+#        handle of the index block
+#        padding
+# 40  8  magic
 def entries(source: Source) -> Iterator[tuple[bytes, bytes]]:
-    """Yield keys and values in their order. Raises `FormatError` for blocks that are damaged, or keys out of order."""
+    """Yield keys and values in the order of the keys. Raises `FormatError` for damaged blocks, and for keys out of order."""
     if not is_table(source):
         raise FormatError(source.name, "does not end as an index of TensorFlow does (partial download?)")
     footer = source.read(source.size - FOOTER, FOOTER)
@@ -40,8 +52,15 @@ def entries(source: Source) -> Iterator[tuple[bytes, bytes]]:
             yield key, value
 
 
+# Block
+# entries
+# restarts      4 bytes each: the offsets of entries that share nothing
+# last 4 bytes  number of restarts
+#
+# Entry: varint bytes shared with the previous key | varint further bytes of the key | varint length of the value
+#        | further bytes of the key | value
 def _block(source: Source, start: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the entries of a block; a key shares its beginning with the one before it."""
+    """Yield the keys and values of a block."""
     data = _checked(source, start, size)
     restarts = int.from_bytes(data[-4:], "little")
     end = len(data) - 4 - 4 * restarts
@@ -59,8 +78,11 @@ def _block(source: Source, start: int, size: int) -> Iterator[tuple[bytes, bytes
         yield key, data[at - length : at]
 
 
+# Trailer of a block, 5 bytes after it
+# 0  1  compression: 0 none, 1 Snappy
+# 1  4  masked CRC-32C of the stored block and the compression byte
 def _checked(source: Source, start: int, size: int) -> bytes:
-    """Return a block's content; five bytes behind it are its kind of compression and its checksum."""
+    """Return the content of the block at `start`, of `size` stored bytes."""
     if size > limits.SNAPPY_BLOCK or start + size + 5 > source.size - FOOTER:
         raise FormatError(source.name, f"a block of {size:,} bytes reaches past the end of the index", start)
     data = source.read(start, size + 5)
@@ -69,12 +91,19 @@ def _checked(source: Source, start: int, size: int) -> bytes:
     if data[size] == 1:
         return _unpacked(source, data[:size], start)
     if data[size]:
-        raise FormatError(source.name, f"a block of the index is compressed by method {data[size]}, which is not read", start)
+        raise FormatError(
+            source.name, f"a block of the index is compressed by method {data[size]}, which is not supported", start
+        )
     return data[:size]
 
 
+# Snappy: varint unpacked size, then elements. The low two bits of an element's tag byte are its kind:
+# 0  literal     length - 1 in the upper six bits; 60 to 63: in the 1 to 4 bytes that follow
+# 1  copy        length - 4 in bits 2 to 4; distance: bits 5 to 7 are its bits 8 to 10, the next byte the low ones
+# 2  copy        length - 1 in the upper six bits; distance in the next 2 bytes
+# 3  copy        length - 1 in the upper six bits; distance in the next 4 bytes
 def _unpacked(source: Source, data: bytes, start: int) -> bytes:
-    """Unpack a block that is compressed by Snappy: runs of new bytes, and copies of what stands before."""
+    """Unpack a block that is compressed by Snappy: literals, and copies of earlier output."""
     size, at = _varint(source, data, 0, len(data))
     if size > min(limits.SNAPPY_BLOCK, limits.SNAPPY_RATIO * len(data)):
         raise FormatError(source.name, f"a block of {len(data):,} bytes would unpack to {size:,}; refused", start)
@@ -93,7 +122,7 @@ def _unpacked(source: Source, data: bytes, start: int) -> bytes:
 
 
 def _literal(data: bytes, at: int) -> tuple[int, int]:
-    """Return where a run of new bytes begins, and its length."""
+    """Return the offset of the bytes of a literal, and their number."""
     length = data[at] >> 2
     if length < 60:
         return at + 1, length + 1
@@ -102,7 +131,7 @@ def _literal(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _copied(data: bytes, at: int, out: bytearray) -> int:
-    """Append a copy of what stands before, which may overlap itself, and return the place of the next tag."""
+    """Append a copy of earlier output, which may overlap itself, and return the place of the next tag."""
     tag, kind = data[at], data[at] & 3
     if kind == 1:
         length, back, wide = (tag >> 2 & 7) + 4, (tag >> 5) << 8 | int.from_bytes(data[at + 1 : at + 2], "little"), 1
@@ -110,14 +139,14 @@ def _copied(data: bytes, at: int, out: bytearray) -> int:
         wide = 2 if kind == 2 else 4
         length, back = (tag >> 2) + 1, int.from_bytes(data[at + 1 : at + 1 + wide], "little")
     if not 0 < back <= len(out):
-        return len(data) + 1  # the caller refuses what does not end where it should
+        return len(data) + 1  # past the end: the caller refuses the block
     piece = out[-back:] if back >= length else out[-back:] * (length // back + 1)
     out += piece[:length]
     return at + 1 + wide
 
 
 def _handle(source: Source, data: bytes, at: int) -> tuple[int, int, int]:
-    """Return where a block begins, its size, and the place after this."""
+    """Return the offset and the size of a block, and the place after the handle."""
     start, at = _varint(source, data, at, len(data))
     size, at = _varint(source, data, at, len(data))
     return start, size, at
