@@ -10,7 +10,7 @@ from steelyard.core.plugins import framework_of
 from steelyard.core.weights import Weights
 from steelyard.errors import printable
 from steelyard.io import weights
-from steelyard.transfers.pairing.nets import Net
+from steelyard.transfers.pairing.net import Net
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Graph, Run
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 
-class Side:
+class Endpoint:
     """A model or a file, its weights, and how it is run."""
 
     __slots__ = ("_runner", "model", "weights")

@@ -13,9 +13,9 @@ from steelyard.core.weights import Weights
 from steelyard.errors import AmbiguityError, ShapeError, printable
 from steelyard.transfers.layers.settings import check_settings, differences
 from steelyard.transfers.pairing import Choice, Pair, fitting, pair
-from steelyard.transfers.pairing.channels import refuse_unclear, turns
 from steelyard.transfers.pairing.moves import Move, described, moves, neutral
-from steelyard.transfers.pairing.unassigned import loose_pairs
+from steelyard.transfers.pairing.reordering import refuse_unclear, reorderings
+from steelyard.transfers.pairing.unassigned import unassigned_pairs
 from steelyard.transfers.rules import checked_names, read_json
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from steelyard.core.axes import Part
     from steelyard.core.weight import Array
-    from steelyard.transfers.layers.units import Unit
-    from steelyard.transfers.pairing.nets import Net
+    from steelyard.transfers.layers.layer_weights import LayerWeights
+    from steelyard.transfers.pairing.net import Net
 
 
 Resize = Literal["pad", "truncate"]
@@ -64,7 +64,19 @@ class TransferPlan:
     those of the source that go nowhere, `notes` the settings in which the two nets differ.
     """
 
-    __slots__ = ("_leftover", "_moves", "_units", "notes", "pairs", "rows", "settings", "source", "target", "unchanged", "unused")
+    __slots__ = (
+        "_layers",
+        "_leftover",
+        "_moves",
+        "notes",
+        "pairs",
+        "rows",
+        "settings",
+        "source",
+        "target",
+        "unchanged",
+        "unused",
+    )
 
     def __init__(self, source: Net, target: Net, pairs: list[Pair], settings: Settings) -> None:
         check_settings(pairs)
@@ -74,10 +86,10 @@ class TransferPlan:
         self.settings = settings
         told = (each for each in pairs if each.source.kind != "other" or each.why == "given")  # others are no layers
         self.pairs = {each.source.name: each.target.name for each in told}
-        self._units = pairs
+        self._layers = pairs
         self._moves: dict[str, list[Move]] = {}
         self._leftover: list[tuple[str, Part]] = []
-        turned = turns(source, target, pairs)
+        turned = reorderings(source, target, pairs)
         for each in pairs:
             self._add(each, turned.get(id(each.target), ()))
         reasons = {name: each.why for each in reversed(pairs) for name in each.target.weights}
@@ -102,16 +114,16 @@ class TransferPlan:
 
     def layer_names(self) -> Iterator[tuple[str, str]]:
         """Yield the names of each pair of layers as their graphs have them."""
-        for source, target, _ in self._units:
-            if source.layer and target.layer:
-                yield source.layer.name, target.layer.name
+        for source, target, _ in self._layers:
+            if source.graph_layer and target.graph_layer:
+                yield source.graph_layer.name, target.graph_layer.name
 
     def with_pairs(self, pairs: Mapping[str, str]) -> TransferPlan:
         """Return the same plan with other partners for some layers."""
-        targets = {each.target.name: each.target for each in self._units}
+        targets = {each.target.name: each.target for each in self._layers}
         made = [
             Pair(each.source, targets[pairs[each.source.name]], "the outputs agree") if each.source.name in pairs else each
-            for each in self._units
+            for each in self._layers
         ]
         return TransferPlan(self.source, self.target, made, self.settings)
 
@@ -132,7 +144,7 @@ class TransferPlan:
 
     def arrays(self) -> dict[str, Array]:
         """Return the numbers of each weight of the target that the plan names, in its shape and dtype."""
-        read = _reader(each.source for each in self._units)
+        read = _reader(each.source for each in self._layers)
         self._check_left(read)
         return {name: self._made(self.target.weights[name], made, read) for name, made in self._moves.items()}
 
@@ -183,7 +195,7 @@ class TransferPlan:
         return _addresses(sources).isdisjoint(_addresses(targets))
 
     def _write(self) -> None:
-        read = _reader(each.source for each in self._units)
+        read = _reader(each.source for each in self._layers)
         self._check_left(read)
         for name, made in self._moves.items():
             weight = self.target.weights[name]
@@ -234,9 +246,9 @@ def _counts(weight: Weight) -> bool:
     return weight.role is not Role.COUNT and not weight.tied
 
 
-def _reader(units: Iterable[Unit]) -> Any:
+def _reader(layers: Iterable[LayerWeights]) -> Any:
     """Read each weight once; a view where the numbers are in memory."""
-    weights = {name: weight for unit in units for name, weight in unit.weights.items()}
+    weights = {name: weight for layer in layers for name, weight in layer.weights.items()}
     kept: dict[str, Array] = {}
 
     def read(name: str) -> Array:
@@ -248,7 +260,7 @@ def _reader(units: Iterable[Unit]) -> Any:
     return read
 
 
-def _reading(each: Pair) -> tuple[Unit, Unit]:
+def _reading(each: Pair) -> tuple[LayerWeights, LayerWeights]:
     """Return the readings of two units that fit; several are fine when they move the numbers alike."""
     found = fitting(each.source, each.target) or [(each.source, each.target)]
     ways = {_way(mine, theirs) for mine, theirs in found}
@@ -261,7 +273,7 @@ def _reading(each: Pair) -> tuple[Unit, Unit]:
     return found[0]
 
 
-def _way(source: Unit, target: Unit) -> tuple[Any, ...]:
+def _way(source: LayerWeights, target: LayerWeights) -> tuple[Any, ...]:
     """Say how the numbers of each part move, so that two readings can be told to do the same."""
     return tuple((slot, part.runs(source.parts[slot])) for slot, part in target.parts.items() if slot in source.parts)
 
@@ -280,8 +292,8 @@ def make_plan(
 
     Raises `AmbiguityError` for layers that nothing tells apart, `ShapeError` for layers without a partner.
     """
-    sources = [unit for unit in source.units if not unit.tied and not _left_out(unit, only, skip)]
-    targets = [unit for unit in target.units if not unit.tied and not _left_out(unit, only, skip)]
+    sources = [layer for layer in source.layers if not layer.tied and not _left_out(layer, only, skip)]
+    targets = [layer for layer in target.layers if not layer.tied and not _left_out(layer, only, skip)]
     found = pair(source, target, pairs, sources, targets)
     made = list(found.pairs)
     if resize:
@@ -291,13 +303,14 @@ def make_plan(
         raise AmbiguityError(_open(equal))
     made += [each for choice in equal for each in choice.suggested]
     _refuse_unpaired(made, sources, targets, only)
-    made += loose_pairs(source, target, pairs, lambda weight: not _named_out([weight.name], only, skip))
+    made += unassigned_pairs(source, target, pairs, lambda weight: not _named_out([weight.name], only, skip))
     settings: Settings = {"only": list(only), "skip": list(skip), "resize": resize}
     return TransferPlan(source, target, made, settings), equal
 
 
-def _left_out(unit: Unit, only: Sequence[str], skip: Sequence[str]) -> bool:
-    return _named_out([unit.name, *(unit.layer.name for _ in [0] if unit.layer), *unit.weights], only, skip)
+def _left_out(layer: LayerWeights, only: Sequence[str], skip: Sequence[str]) -> bool:
+    own = [layer.graph_layer.name] if layer.graph_layer else []
+    return _named_out([layer.name, *own, *layer.weights], only, skip)
 
 
 def _named_out(names: list[str], only: Sequence[str], skip: Sequence[str]) -> bool:
@@ -310,23 +323,23 @@ def _any(names: Iterable[str], patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}[./]*") for name in names for pattern in patterns)
 
 
-def _by_name(sources: list[Unit], targets: list[Unit]) -> Iterator[Pair]:
+def _by_name(sources: list[LayerWeights], targets: list[LayerWeights]) -> Iterator[Pair]:
     """Pair layers of different sizes, which only `resize` allows: those of one name, or the only ones of a kind."""
     for target in targets:
-        same = [reading for unit in sources for reading in (unit, *unit.readings) if reading.kind == target.kind]
-        named = [unit for unit in same if unit.name == target.name] or same
+        same = [reading for layer in sources for reading in (layer, *layer.alternatives) if reading.kind == target.kind]
+        named = [layer for layer in same if layer.name == target.name] or same
         if len(named) == 1:
             yield Pair(named[0], target, "the only one of its kind and name")
 
 
-def _refuse_unpaired(made: list[Pair], sources: list[Unit], targets: list[Unit], only: Sequence[str]) -> None:
+def _refuse_unpaired(made: list[Pair], sources: list[LayerWeights], targets: list[LayerWeights], only: Sequence[str]) -> None:
     mine = _without([each.source for each in made], sources)
     theirs = _without([each.target for each in made], targets)
     if not mine and not theirs:
         return
     first = (theirs or mine)[0]
     side, other = ("target", "source") if theirs else ("source", "target")
-    others = ", ".join(_told(unit) for unit in (mine if theirs else theirs)[:3]) or "none"
+    others = ", ".join(_told(layer) for layer in (mine if theirs else theirs)[:3]) or "none"
     raise ShapeError(
         f"{_told(first)} of the {side} has no partner in the {other}, where are left: {others} "
         f"({len(theirs)} layers of the target and {len(mine)} of the source in all); "
@@ -334,20 +347,20 @@ def _refuse_unpaired(made: list[Pair], sources: list[Unit], targets: list[Unit],
     )
 
 
-def _without(done: Iterable[Unit], units: list[Unit]) -> list[Unit]:
-    names = {unit.name for unit in done}
-    return [unit for unit in units if unit.name not in names]
+def _without(done: Iterable[LayerWeights], layers: list[LayerWeights]) -> list[LayerWeights]:
+    names = {layer.name for layer in done}
+    return [layer for layer in layers if layer.name not in names]
 
 
-def _told(unit: Unit) -> str:
-    shapes = ", ".join(f"{slot} {list(part.shape)}" for (slot, _), part in list(unit.parts.items())[:2])
-    return f"{printable(unit.name)!r} ({unit.kind}: {shapes})"
+def _told(layer: LayerWeights) -> str:
+    shapes = ", ".join(f"{slot} {list(part.shape)}" for (slot, _), part in list(layer.parts.items())[:2])
+    return f"{printable(layer.name)!r} ({layer.kind}: {shapes})"
 
 
 def _open(choices: list[Choice]) -> str:
     first = choices[0]
-    mine = ", ".join(printable(unit.name) for unit in first.sources[:6])
-    theirs = ", ".join(printable(unit.name) for unit in first.targets[:6])
+    mine = ", ".join(printable(layer.name) for layer in first.sources[:6])
+    theirs = ", ".join(printable(layer.name) for layer in first.targets[:6])
     more = f" (and {len(choices) - 1} more groups)" if len(choices) > 1 else ""
     return (
         f"nothing tells which of {mine} is which of {theirs}: they are of one kind and shape{more}; "

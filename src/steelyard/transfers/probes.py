@@ -10,7 +10,7 @@ from steelyard.errors import ShapeError
 if TYPE_CHECKING:
     from steelyard.core.graph import Shape
     from steelyard.core.weight import Array
-    from steelyard.transfers.pairing.nets import Net
+    from steelyard.transfers.pairing.net import Net
 
 BATCH, LENGTH, IMAGE = 3, 7, 32
 """Sizes of random inputs where nothing says otherwise."""
@@ -60,7 +60,7 @@ def _random(source: Net, target: Net) -> tuple[list[Array], list[Array]]:
 
 def _guessed(net: Net) -> tuple[Shape, ...] | None:
     """Tell the shape of a net's only input from its first layer."""
-    first = next(iter(net.units), None)
+    first = next(iter(net.layers), None)
     if first is None or not net.is_execution_order:
         return None
     if first.kind == "dense":
@@ -82,7 +82,7 @@ def _array(net: Net, shape: Shape, nth: int) -> Array:
 
     rng = np.random.default_rng(SEED + nth)
     size = (BATCH, *(length or LENGTH for length in shape))
-    first = next(iter(net.units), None)
+    first = next(iter(net.layers), None)
     if first is not None and first.kind == "embedding":
         return rng.integers(0, first.shape("table")[0], size)
     return rng.standard_normal(size).astype(np.float32)
@@ -103,7 +103,7 @@ def _turned(array: Array, net: Net, other: Net, nth: int) -> Array:
 
 def begins_with_image(net: Net) -> bool:
     """Tell whether the first layer that is no norm is a convolution."""
-    return next((unit.kind in _IMAGES for unit in net.units if unit.kind not in _NORMS), False)
+    return next((layer.kind in _IMAGES for layer in net.layers if layer.kind not in _NORMS), False)
 
 
 def to_channels(array: Array, where: str) -> Array:

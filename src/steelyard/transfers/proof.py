@@ -11,7 +11,7 @@ from steelyard.transfers.probes import spoken, to_channels
 if TYPE_CHECKING:
     from steelyard.core.graph import Run
     from steelyard.core.weight import Array
-    from steelyard.transfers.pairing.nets import Net
+    from steelyard.transfers.pairing.net import Net
     from steelyard.transfers.plan import TransferPlan
 
 
@@ -120,7 +120,7 @@ def _ways(array: Array) -> list[Array]:
 
 
 def _image_at_the_end(net: Net) -> bool:
-    last = next((unit.kind for unit in reversed(net.units) if unit.kind not in ("batch norm", "group norm", "prelu")), "")
+    last = next((layer.kind for layer in reversed(net.layers) if layer.kind not in ("batch norm", "group norm", "prelu")), "")
     return last in ("conv", "conv transpose")
 
 

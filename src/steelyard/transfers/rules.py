@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
-    from steelyard.transfers.layers.units import Unit
+    from steelyard.transfers.layers.layer_weights import LayerWeights
 
 Rules = Mapping[str, str]
 Names = Rules | None
@@ -59,14 +59,14 @@ def reversed_rule(pattern: str, template: str) -> tuple[str, str] | None:
     return back.replace("\\/", "/"), re.sub("\0", lambda _: f"\\{next(places)}", literal)
 
 
-def given_pairs(rules: Rules, pairs: Rules, sources: list[Unit], targets: list[Unit]) -> dict[str, str]:
+def given_pairs(rules: Rules, pairs: Rules, sources: list[LayerWeights], targets: list[LayerWeights]) -> dict[str, str]:
     """Return the target unit that names and rules give each source unit, by the units' names.
 
     A rule is a regular expression for the whole name of a layer or of a weight, and a template of the other net's
     name. One that fits no name of the source is turned round, so that one set of rules leads there and back. Raises
     `ShapeError` for a name that is not there.
     """
-    names = {name for unit in sources for name in _names(unit)}
+    names = {name for layer in sources for name in _names(layer)}
     for name in pairs:
         if name not in names:
             raise ShapeError(f"pairs names {printable(name)!r}, which is no layer and no weight of the source")
@@ -84,26 +84,26 @@ def _turned(pattern: str, template: str, names: Iterable[str]) -> tuple[re.Patte
 
 
 def _given(
-    ways: list[tuple[re.Pattern[str], str]], pairs: Rules, sources: list[Unit], targets: list[Unit]
+    ways: list[tuple[re.Pattern[str], str]], pairs: Rules, sources: list[LayerWeights], targets: list[LayerWeights]
 ) -> Iterator[tuple[str, str]]:
     places: dict[str, int] = {}
-    for unit in sources:
-        layer = _layer(unit)
-        place = places[layer] = places.get(layer, -1) + 1
-        wanted = [name for own in _names(unit) for name in _mapped(own, ways, pairs)]
-        alike = [each for each in targets if (each.kind == "other") == (unit.kind == "other")]
-        partner = next((found for name in wanted if (found := _unit(name, place, alike))), None)
+    for layer in sources:
+        own = _layer(layer)
+        place = places[own] = places.get(own, -1) + 1
+        wanted = [name for each in _names(layer) for name in _mapped(each, ways, pairs)]
+        alike = [each for each in targets if (each.kind == "other") == (layer.kind == "other")]
+        partner = next((found for name in wanted if (found := _layer_named(name, place, alike))), None)
         if partner is not None:
-            yield unit.name, partner.name
-        elif wanted and (unit.kind != "other" or not pairs.keys().isdisjoint(_names(unit))):
+            yield layer.name, partner.name
+        elif wanted and (layer.kind != "other" or not pairs.keys().isdisjoint(_names(layer))):
             # a rule may well fit what belongs to no layer by chance
-            raise ShapeError(_impossible(unit, wanted[0], targets))
+            raise ShapeError(_impossible(layer, wanted[0], targets))
 
 
-def _impossible(unit: Unit, name: str, targets: list[Unit]) -> str:
-    if _unit(name, 0, targets):
-        return f"{printable(unit.name)!r} was named for {printable(name)!r}, and only one of them belongs to a layer"
-    return f"{printable(unit.name)} is to become {printable(name)!r}, which the target does not have"
+def _impossible(layer: LayerWeights, name: str, targets: list[LayerWeights]) -> str:
+    if _layer_named(name, 0, targets):
+        return f"{printable(layer.name)!r} was named for {printable(name)!r}, and only one of them belongs to a layer"
+    return f"{printable(layer.name)} is to become {printable(name)!r}, which the target does not have"
 
 
 def _mapped(name: str, ways: list[tuple[re.Pattern[str], str]], pairs: Rules) -> Iterator[str]:
@@ -114,16 +114,16 @@ def _mapped(name: str, ways: list[tuple[re.Pattern[str], str]], pairs: Rules) ->
             yield match.expand(template)
 
 
-def _unit(name: str, place: int, targets: list[Unit]) -> Unit | None:
+def _layer_named(name: str, place: int, targets: list[LayerWeights]) -> LayerWeights | None:
     """Return the unit of this name, the one in this place of the layer of this name, or the one that has this weight."""
-    of_layer = [unit for unit in targets if _layer(unit) == name]
-    exact = [unit for unit in targets if unit.name == name or name in unit.weights]
+    of_layer = [layer for layer in targets if _layer(layer) == name]
+    exact = [layer for layer in targets if layer.name == name or name in layer.weights]
     return next(iter([*exact, *of_layer[place : place + 1]]), None)
 
 
-def _names(unit: Unit) -> list[str]:
-    return [*dict.fromkeys((unit.name, _layer(unit))), *unit.weights]
+def _names(layer: LayerWeights) -> list[str]:
+    return [*dict.fromkeys((layer.name, _layer(layer))), *layer.weights]
 
 
-def _layer(unit: Unit) -> str:
-    return unit.layer.name if unit.layer else unit.name
+def _layer(layer: LayerWeights) -> str:
+    return layer.graph_layer.name if layer.graph_layer else layer.name

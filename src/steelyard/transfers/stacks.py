@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from steelyard.core.dense_stack import Dense, Stack
 from steelyard.core.graph import Layer, in_line
 from steelyard.errors import AmbiguityError, ShapeError, printable
-from steelyard.transfers.endpoints import Side
+from steelyard.transfers.endpoints import Endpoint
 
 if TYPE_CHECKING:
     from steelyard.core.axes import Part
     from steelyard.core.graph import Graph
-    from steelyard.transfers.layers.norms import Computed
-    from steelyard.transfers.layers.units import Unit
-    from steelyard.transfers.pairing.nets import Net
+    from steelyard.transfers.layers.layer_weights import LayerWeights
+    from steelyard.transfers.layers.norms import ComputedPart
+    from steelyard.transfers.pairing.net import Net
 
     Given = Sequence[str] | Mapping[str, str] | None
 
@@ -41,74 +41,74 @@ _NAMES = {"nnet_sigmoid": "sigmoid", "exp": "exponential", "swish": "silu"}
 
 def stack_of(source: Any, activations: Given) -> Stack:
     """Return a source as a stack; raises `AmbiguityError` for what it does not tell, `ShapeError` for another net."""
-    side = Side(source)
+    side = Endpoint(source)
     _check_scaled(side.weights.meta.get("networks", {}))
     net = side.net()
-    units = _dense_units(net)
+    layers = _dense_units(net)
     graph = net.graph
     if activations is None and graph is not None and graph.is_sequential:
-        return _told(net, graph, units)
-    if graph is not None and all(layer.inputs is not None for layer in graph.layers) and not in_line(graph.layers):
+        return _told(net, graph, layers)
+    if graph is not None and all(node.inputs is not None for node in graph.layers) and not in_line(graph.layers):
         raise ShapeError(
             "this net is no chain of layers, each fed by the one before alone; "
             "build the model yourself, and use steelyard.transfer"
         )
-    layers = _given(units, activations)
-    return Stack(layers, _input_shape(net, layers), flattened=len(_input_shape(net, layers)) > 1)
+    dense = _given(layers, activations)
+    return Stack(dense, _input_shape(net, dense), flattened=len(_input_shape(net, dense)) > 1)
 
 
-def _dense_units(net: Net) -> list[Unit]:
-    for unit in net.units:
-        if "dense" not in {reading.kind for reading in (unit, *unit.readings)} or unit.tied:
+def _dense_units(net: Net) -> list[LayerWeights]:
+    for layer in net.layers:
+        if "dense" not in {reading.kind for reading in (layer, *layer.alternatives)} or layer.tied:
             raise ShapeError(
-                f"{printable(unit.name)!r} is no dense layer ({unit.kind}); only stacks of dense layers have one obvious "
+                f"{printable(layer.name)!r} is no dense layer ({layer.kind}); only stacks of dense layers have one obvious "
                 "architecture: build the model yourself, and use steelyard.transfer"
             )
-    if net.loose or not net.units:
-        name = printable(net.loose[0].name) if net.loose else "this"
+    if net.unassigned or not net.layers:
+        name = printable(net.unassigned[0].name) if net.unassigned else "this"
         raise ShapeError(f"{name} belongs to no dense layer; build the model yourself, and use steelyard.transfer")
-    return [next(reading for reading in (unit, *unit.readings) if reading.kind == "dense") for unit in net.units]
+    return [next(reading for reading in (layer, *layer.alternatives) if reading.kind == "dense") for layer in net.layers]
 
 
-def _told(net: Net, graph: Graph, units: list[Unit]) -> Stack:
+def _told(net: Net, graph: Graph, layers: list[LayerWeights]) -> Stack:
     """Follow the layers of a graph that is a chain."""
-    by_layer = {unit.layer.name: unit for unit in units if unit.layer}
-    layers: list[Dense] = []
+    by_node = {layer.graph_layer.name: layer for layer in layers if layer.graph_layer}
+    made: list[Dense] = []
     flattened = False
-    for layer in graph.layers:
-        if layer.name in by_layer:
-            layers.append(_dense(by_layer[layer.name], layer))
-        elif layer.kind in ("activation", "softmax") and layers:
-            layers[-1] = _activated(layers[-1], layer)
-        elif layer.kind == "flatten" and layer.settings in _PLAIN_FLATTEN:
-            flattened = flattened or not layers
-        elif layer.kind != "dropout" and layer.class_name != "Identity":
-            raise ShapeError(f"{printable(layer.name)!r} ({printable(layer.class_name)}) is no part of a stack of dense layers")
-    shape = _input_shape(net, layers)
-    return Stack(layers, shape, flattened=flattened and len(shape) > 1)
+    for node in graph.layers:
+        if node.name in by_node:
+            made.append(_dense(by_node[node.name], node))
+        elif node.kind in ("activation", "softmax") and made:
+            made[-1] = _activated(made[-1], node)
+        elif node.kind == "flatten" and node.settings in _PLAIN_FLATTEN:
+            flattened = flattened or not made
+        elif node.kind != "dropout" and node.class_name != "Identity":
+            raise ShapeError(f"{printable(node.name)!r} ({printable(node.class_name)}) is no part of a stack of dense layers")
+    shape = _input_shape(net, made)
+    return Stack(made, shape, flattened=flattened and len(shape) > 1)
 
 
-def _dense(unit: Unit, layer: Layer | None = None, activation: str = "") -> Dense:
-    settings = layer.settings if layer else {}
+def _dense(layer: LayerWeights, node: Layer | None = None, activation: str = "") -> Dense:
+    settings = node.settings if node else {}
     foreign = [word for word in settings if word not in _DENSE]
     if foreign:
-        raise ShapeError(f"{printable(unit.name)!r} is a dense layer with {foreign[0]}={printable(settings[foreign[0]])}")
-    made: dict[str, Part | Computed] = {slot: part for (slot, _), part in unit.parts.items()}
-    made |= {slot: part for (slot, _), part in unit.computed.items()}
+        raise ShapeError(f"{printable(layer.name)!r} is a dense layer with {foreign[0]}={printable(settings[foreign[0]])}")
+    made: dict[str, Part | ComputedPart] = {slot: part for (slot, _), part in layer.parts.items()}
+    made |= {slot: part for (slot, _), part in layer.computed.items()}
     kernel, bias = made["kernel"], made.get("bias")
     arrays = {weight.name: weight.numpy() for part in (kernel, bias) if part is not None for weight in part.weights}
     values = kernel.values(arrays.__getitem__), None if bias is None else bias.values(arrays.__getitem__)
-    plain = Dense(unit.name, values[0].astype(kernel.weight.dtype), values[1], activation or "linear", {})
-    return _activated(plain, layer) if layer and settings.get("activation") else plain
+    plain = Dense(layer.name, values[0].astype(kernel.weight.dtype), values[1], activation or "linear", {})
+    return _activated(plain, node) if node and settings.get("activation") else plain
 
 
-def _activated(dense: Dense, layer: Layer) -> Dense:
-    word = str(layer.settings.get("activation"))
+def _activated(dense: Dense, node: Layer) -> Dense:
+    word = str(node.settings.get("activation"))
     word = _NAMES.get(word, word)
     if dense.activation != "linear":
-        raise ShapeError(f"{printable(layer.name)!r} is a second activation behind {printable(dense.name)!r}")
+        raise ShapeError(f"{printable(node.name)!r} is a second activation behind {printable(dense.name)!r}")
     kept = {}
-    for name, value in layer.settings.items():
+    for name, value in node.settings.items():
         if name in _SETTINGS.get(word, ()):
             kept[name] = float(value)
         elif (name == "axis" and value not in (-1, 1)) or _unusual(word, name, value):
@@ -123,23 +123,23 @@ def _unusual(word: str, name: str, value: Any) -> bool:
     return usual is None or not isinstance(value, (int, float)) or abs(value - usual) > 1e-6
 
 
-def _input_shape(net: Net, layers: Sequence[Dense]) -> tuple[int | None, ...]:
+def _input_shape(net: Net, dense: Sequence[Dense]) -> tuple[int | None, ...]:
     inputs = net.graph.input_shapes if net.graph else None
-    return inputs[0] if inputs and len(inputs) == 1 else (layers[0].kernel.shape[1],)
+    return inputs[0] if inputs and len(inputs) == 1 else (dense[0].kernel.shape[1],)
 
 
-def _given(units: list[Unit], activations: Given) -> list[Dense]:
+def _given(layers: list[LayerWeights], activations: Given) -> list[Dense]:
     """Return the layers with the activations that the user says, or say which are missing."""
     if isinstance(activations, str):
         raise ShapeError(f"activations is {printable(activations)!r}; give a list with one word for each dense layer")
     if isinstance(activations, Mapping):
-        by_name = {unit.name: unit for unit in units}
+        by_name = {layer.name: layer for layer in layers}
         if set(activations) != set(by_name):
             raise ShapeError(f"activations names {_listed(activations)}, the dense layers are {_listed(by_name)}")
         return [_dense(by_name[name], None, word) for name, word in activations.items()]
-    order = _only_order(units)
+    order = _only_order(layers)
     if activations is None:
-        names = [unit.name for unit in order]
+        names = [layer.name for layer in order]
         place = f"between {printable(names[0])} and {printable(names[1])}" if len(order) > 1 else "behind the only layer"
         raise AmbiguityError(
             f"the activation {place} is not in the source; give activations=[...], one word for each of "
@@ -149,38 +149,38 @@ def _given(units: list[Unit], activations: Given) -> list[Dense]:
         raise ShapeError(
             f"there are {len(activations)} activations for {len(order)} dense layers, {_listed([u.name for u in order])}"
         )
-    return [_dense(unit, None, word) for unit, word in zip(order, activations, strict=True)]
+    return [_dense(layer, None, word) for layer, word in zip(order, activations, strict=True)]
 
 
-def _only_order(units: list[Unit]) -> list[Unit]:
+def _only_order(layers: list[LayerWeights]) -> list[LayerWeights]:
     """Return the only order in which each layer fits behind the one before; raises `AmbiguityError` where there are more."""
-    sizes = {id(unit): unit.shape("kernel") for unit in units}
-    found = _orders(units, sizes)
+    sizes = {id(layer): layer.shape("kernel") for layer in layers}
+    found = _orders(layers, sizes)
     first, second = next(found, None), next(found, None)
     if first is None:
-        raise ShapeError(f"there is no order in which {_listed([unit.name for unit in units])} fit behind one another")
+        raise ShapeError(f"there is no order in which {_listed([layer.name for layer in layers])} fit behind one another")
     if second is not None:
         raise AmbiguityError(
-            f"nothing tells the order of {_listed([unit.name for unit in units])}, which fit behind one another in several; "
+            f"nothing tells the order of {_listed([layer.name for layer in layers])}, which fit behind one another in several; "
             'give activations= as a dict in the order of the layers, {"fc1": "relu", ...}'
         )
     return first
 
 
-def _orders(units: list[Unit], sizes: Mapping[int, tuple[int, ...]]) -> Iterator[list[Unit]]:
+def _orders(layers: list[LayerWeights], sizes: Mapping[int, tuple[int, ...]]) -> Iterator[list[LayerWeights]]:
     """Yield orders of layers; equal sizes at the ends of two layers make more than one, of which two are enough."""
-    stack: list[list[Unit]] = [[unit] for unit in reversed(units)]
+    stack: list[list[LayerWeights]] = [[layer] for layer in reversed(layers)]
     for _ in range(TRIES):
         if not stack:
             return
         chain = stack.pop()
-        if len(chain) == len(units):
+        if len(chain) == len(layers):
             yield chain
-        used = {id(unit) for unit in chain}
+        used = {id(layer) for layer in chain}
         width = sizes[id(chain[-1])][0]
-        stack += [[*chain, unit] for unit in units if id(unit) not in used and sizes[id(unit)][1] == width]
-    yield units  # so many ways that nobody could tell the order
-    yield units
+        stack += [[*chain, layer] for layer in layers if id(layer) not in used and sizes[id(layer)][1] == width]
+    yield layers  # so many ways that nobody could tell the order
+    yield layers
 
 
 def _listed(names: Any) -> str:

@@ -7,9 +7,9 @@ from itertools import islice, permutations, product
 from typing import TYPE_CHECKING, Any
 
 from steelyard.errors import ProofError, ShapeError
-from steelyard.transfers.endpoints import Side
+from steelyard.transfers.endpoints import Endpoint
 from steelyard.transfers.pairing import fitting
-from steelyard.transfers.pairing.unassigned import loose_units
+from steelyard.transfers.pairing.unassigned import unassigned_layers
 from steelyard.transfers.plan import TransferPlan, make_plan
 from steelyard.transfers.probes import inputs_of
 from steelyard.transfers.proof import Proof, compared, not_run
@@ -18,7 +18,7 @@ from steelyard.transfers.rules import checked_names, given_pairs
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
     from steelyard.transfers.pairing import Choice
-    from steelyard.transfers.pairing.nets import Net
+    from steelyard.transfers.pairing.net import Net
     from steelyard.transfers.plan import Resize
     from steelyard.transfers.rules import Names
 
@@ -79,7 +79,7 @@ def plan_transfer(
         >>> plan_transfer(torch, into=flax).pairs
         {'fc1': 'a', 'fc2': 'b'}
     """
-    one, other = Side(source), Side(into)
+    one, other = Endpoint(source), Endpoint(into)
     nets, _ = _nets(one, other, probe)
     return _planned(*nets, rules, pairs, only, skip, resize, guess=False)[0]
 
@@ -114,7 +114,7 @@ def transfer(  # noqa: PLR0913 - each is a question that users have
         >>> transfer(torch, into=flax).model["dense"]["kernel"].tolist()
         [[1.0], [2.0]]
     """
-    one, other = Side(source), Side(into)
+    one, other = Endpoint(source), Endpoint(into)
     nets, inputs = _nets(one, other, probe)
     runs = inputs is not None and one.runs and other.runs
     made, choices = _planned(*nets, rules, pairs, only, skip, resize, guess=runs)
@@ -123,7 +123,7 @@ def transfer(  # noqa: PLR0913 - each is a question that users have
     return _proven(one, other, made, choices, inputs, tolerance)
 
 
-def _nets(one: Side, other: Side, probe: Any) -> tuple[tuple[Net, Net], tuple[list[Array], list[Array]] | None]:
+def _nets(one: Endpoint, other: Endpoint, probe: Any) -> tuple[tuple[Net, Net], tuple[list[Array], list[Array]] | None]:
     """Return both nets, and their inputs where there is a probe; those that can be run are, to see their flow."""
     nets = one.net(), other.net()
     if probe is None:
@@ -147,7 +147,7 @@ def _planned(
 ) -> tuple[TransferPlan, list[Choice]]:
     if resize not in (None, "pad", "truncate"):
         raise ShapeError(f'resize is {resize!r}; it must be "pad", "truncate" or None')
-    everything = ([*net.units, *loose_units(net)] for net in (source, target))
+    everything = ([*net.layers, *unassigned_layers(net)] for net in (source, target))
     given = given_pairs(checked_names(rules, "rules"), checked_names(pairs, "pairs"), *everything)
     return make_plan(
         source, target, pairs=given, only=_patterns(only), skip=_patterns(skip), resize=resize, guess=guess
@@ -158,14 +158,19 @@ def _patterns(found: str | Iterable[str]) -> Sequence[str]:
     return [found] if isinstance(found, str) else list(found)
 
 
-def _unproven(one: Side, other: Side) -> Proof:
+def _unproven(one: Endpoint, other: Endpoint) -> Proof:
     if one.runs and other.runs:
         return Proof("no probe was given; both nets were not run")
     return not_run(side.name for side in (one, other) if not side.runs)
 
 
 def _proven(
-    one: Side, other: Side, made: TransferPlan, choices: list[Choice], inputs: tuple[list[Array], list[Array]], tolerance: float
+    one: Endpoint,
+    other: Endpoint,
+    made: TransferPlan,
+    choices: list[Choice],
+    inputs: tuple[list[Array], list[Array]],
+    tolerance: float,
 ) -> Transfer:
     """Write, run both nets, and take it back unless they agree."""
     before = one.run(inputs[0])
@@ -174,7 +179,7 @@ def _proven(
     for candidate in _candidates(made, choices):
         try:
             model = candidate.apply()
-            side = other if model is other.model else Side(model)
+            side = other if model is other.model else Endpoint(model)
             proof = compared(candidate, before, side.run(inputs[1]), tolerance)
         except BaseException:
             other.weights.assign(kept)

@@ -54,10 +54,10 @@ def has_health(weight: Weight) -> bool:
 def known_facts(found: Weights) -> dict[str, Weight]:
     """Return the weights with what their layers tell of their axes and roles."""
     known: dict[str, Weight] = {}
-    for unit in net_of(found).units:
+    for unit in net_of(found).layers:
         for part in unit.parts.values():
             weight = part.weight
-            role = Role.EMBEDDING if unit.kind == "embedding" and not unit.readings else weight.role
+            role = Role.EMBEDDING if unit.kind == "embedding" and not unit.alternatives else weight.role
             known[weight.name] = weight.replace(role=role_of(weight.name, len(weight.shape)) if role is Role.OTHER else role)
     return known
 

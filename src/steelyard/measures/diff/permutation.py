@@ -16,14 +16,14 @@ from steelyard.core.readers import array_reader
 from steelyard.errors import MissingExtraError, ShapeError, printable
 from steelyard.measures.diff.pairing import Couple, Coupling
 from steelyard.numerics.matrices import as_float64, one_blas_thread
-from steelyard.transfers.endpoints import Side
+from steelyard.transfers.endpoints import Endpoint
 from steelyard.transfers.pairing.dataflow import flowing_into
 
 if TYPE_CHECKING:
     from steelyard.core.axes import Part
     from steelyard.core.weight import Array
-    from steelyard.transfers.layers.units import Unit
-    from steelyard.transfers.pairing.nets import Net
+    from steelyard.transfers.layers.layer_weights import LayerWeights
+    from steelyard.transfers.pairing.net import Net
 
 MATRICES = ("dense", "conv", "conv transpose")
 VECTORS = ("batch norm", "layer norm", "instance norm", "rms norm", "prelu")
@@ -60,7 +60,7 @@ def aligned(found: Coupling, sources: tuple[Any, Any]) -> tuple[Coupling, dict[s
     Entry i of an order is the unit of the second side that stands where unit i of the first does. Raises `ShapeError`
     where it is not known how the layers follow one another, and `MissingExtraError` without SciPy.
     """
-    net = Side(sources[1]).net()
+    net = Endpoint(sources[1]).net()
     spaces, note = _spaces(net)
     partners = {each.other.name: each for each in found.couples if each.one and each.other and each.one.shape == each.other.shape}
     free = [space for space in spaces if not space.fixed and all(use.part.weight.name in partners for use in space.uses)]
@@ -83,7 +83,7 @@ def _with(each: Couple, permuted: Mapping[str, Array]) -> Couple:
 
 def _spaces(net: Net) -> tuple[list[Space], list[str]]:
     """Return the spaces of a net, and what is to be said of how they were found."""
-    units = [unit for unit in net.units if unit.parts and not unit.tied]
+    units = [unit for unit in net.layers if unit.parts and not unit.tied]
     before = flowing_into(net.graph, units) if net.graph else None
     _refuse_unknown(net, known=before is not None)
     note = []
@@ -118,14 +118,14 @@ def _fix(spaces: Iterable[Space | None]) -> None:
             space.fixed = True
 
 
-def _breaking(net: Net, units: list[Unit]) -> list[list[int]]:
+def _breaking(net: Net, units: list[LayerWeights]) -> list[list[int]]:
     """Return the units whose outputs flow into layers that do not treat all units alike."""
     if net.graph is None:
         return []
     makers: dict[str, list[int]] = {}
     for unit in units:
-        if unit.layer is not None:
-            makers.setdefault(unit.layer.name, []).append(id(unit))
+        if unit.graph_layer is not None:
+            makers.setdefault(unit.graph_layer.name, []).append(id(unit))
     layers = {layer.name: layer for layer in net.graph.layers}
     found = []
     for layer in layers.values():
@@ -141,7 +141,7 @@ def _breaking(net: Net, units: list[Unit]) -> list[list[int]]:
     return found
 
 
-def _as_chain(units: list[Unit]) -> dict[int, list[int]]:
+def _as_chain(units: list[LayerWeights]) -> dict[int, list[int]]:
     """Let each unit follow the one listed before; raises where the sizes show that they do not."""
     before: dict[int, list[int]] = {}
     last, width = None, 0
@@ -163,21 +163,21 @@ def _as_chain(units: list[Unit]) -> dict[int, list[int]]:
     return before
 
 
-def _kernel(unit: Unit) -> Part:
+def _kernel(unit: LayerWeights) -> Part:
     return unit.parts["kernel", ""]
 
 
-def _inputs(unit: Unit) -> int:
+def _inputs(unit: LayerWeights) -> int:
     part = _kernel(unit)
     return part.shape[part.labels.index("in")]
 
 
-def _outputs(unit: Unit) -> int:
+def _outputs(unit: LayerWeights) -> int:
     part = _kernel(unit)
     return part.shape[part.labels.index("out")]
 
 
-def _through(unit: Unit, space: Space | None, channels: str, spaces: list[Space]) -> Space | None:
+def _through(unit: LayerWeights, space: Space | None, channels: str, spaces: list[Space]) -> Space | None:
     """Add what a unit has over the units that come in, and return the space that goes out."""
     if unit.kind in VECTORS and space is not None:
         parts = list(unit.parts.values())

@@ -31,13 +31,13 @@ from steelyard.core.axes import LABELS, label_of, parsed, parts_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError
 from steelyard.measures.digest import Hash, weight_digests
-from steelyard.transfers.endpoints import Side
-from steelyard.transfers.pairing.nets import Net
+from steelyard.transfers.endpoints import Endpoint
+from steelyard.transfers.pairing.net import Net
 
 if TYPE_CHECKING:
     from steelyard.core.axes import Part
     from steelyard.core.weight import Array
-    from steelyard.transfers.layers.units import Unit
+    from steelyard.transfers.layers.layer_weights import LayerWeights
 
 _SUMMED = {"rnn": None, "lstm": None, "gru": ("r", "z")}
 """The gates whose two biases are only ever added."""
@@ -53,7 +53,7 @@ class Canonical:
         self.unsure: list[str] = []
         found: dict[str, list[bytes]] = {}
         every: list[bytes] = []
-        for unit in net.units:
+        for unit in net.layers:
             own = {slot: (part, _digest(part, new)) for slot, part in unit.parts.items() if part.weight.tied is None}
             for part, digest in own.values():
                 found.setdefault(part.weight.name, []).append(digest)
@@ -73,7 +73,7 @@ class Canonical:
 
 def net_of(source: Any) -> Net:
     """Return a net as units; where its graph does not fit its weights, by the names of the weights alone."""
-    side = Side(source)
+    side = Endpoint(source)
     try:
         return side.net()
     except ShapeError:
@@ -123,7 +123,7 @@ def _of_array(array: Array, new: Callable[[], Hash]) -> bytes:
     return next(weight_digests([from_array("", np.ascontiguousarray(array).reshape(array.shape))], new))
 
 
-def _summed(unit: Unit, new: Callable[[], Hash]) -> Iterator[tuple[str, bytes]]:
+def _summed(unit: LayerWeights, new: Callable[[], Hash]) -> Iterator[tuple[str, bytes]]:
     """Yield the gates of a recurrent layer whose two biases are added, and the digest of the sum."""
     for (name, gate), one in unit.parts.items():
         other = unit.parts.get(("recurrent bias", gate))
@@ -134,10 +134,10 @@ def _summed(unit: Unit, new: Callable[[], Hash]) -> Iterator[tuple[str, bytes]]:
             yield gate, _of_array(one.read(one.weight.numpy()) + other.read(other.weight.numpy()), new)
 
 
-def _unsure(unit: Unit, own: dict[Any, tuple[Part, bytes]], new: Callable[[], Hash]) -> list[str]:
+def _unsure(unit: LayerWeights, own: dict[Any, tuple[Part, bytes]], new: Callable[[], Hash]) -> list[str]:
     """Return the weights of a unit that other readings of it would digest differently."""
     digests = {digest for _, digest in own.values()}
-    other = chain.from_iterable(reading.parts.values() for reading in unit.readings)
+    other = chain.from_iterable(reading.parts.values() for reading in unit.alternatives)
     return list(
         dict.fromkeys(part.weight.name for part in other if part.weight.tied is None and _digest(part, new) not in digests)
     )

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from steelyard.core.roles import plain_layer
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError
-from steelyard.transfers.layers.norms import norm_slot
-from steelyard.transfers.layers.units import Unit, layer_units
+from steelyard.transfers.layers.layer_weights import LayerWeights, weights_of_layer
+from steelyard.transfers.layers.norms import norm_purpose
 
 if TYPE_CHECKING:
     Members = dict[str, Weight]
@@ -25,18 +25,18 @@ _SPACES = {3: "k", 4: "kh kw", 5: "kd kh kw"}
 _NORMS = ("layer norm", "group norm", "instance norm")
 
 
-class Fact(NamedTuple):
+class RoleAxes(NamedTuple):
     """What one weight is in a reading."""
 
     role: Role
     axes: str = ""
 
 
-class Reading(NamedTuple):
+class Interpretation(NamedTuple):
     """A kind of layer, and what each of its weights is then, by leaf."""
 
     kind: str
-    facts: dict[str, Fact]
+    facts: dict[str, RoleAxes]
     settings: dict[str, bool] = {}  # noqa: RUF012 - of a tuple, never written to
 
 
@@ -44,28 +44,28 @@ class Vocabulary(NamedTuple):
     """The leaves by which a layer is known, and what it may be."""
 
     leaves: str
-    readings: Callable[[Members], Iterator[Reading]]
+    interpretations: Callable[[Members], Iterator[Interpretation]]
 
 
-def readings_of(weights: Iterable[Weight], loose: list[Weight]) -> list[Unit]:
+def interpreted(weights: Iterable[Weight], unassigned: list[Weight]) -> list[LayerWeights]:
     """Return the units of a list of weights; the other readings of each stand in `Unit.readings`.
 
     Weights that no vocabulary knows are added to `loose`; counters are passed over.
     """
-    units: list[Unit] = []
+    layers: list[LayerWeights] = []
     for name, members in _groups(weights).items():
         found = [made for reading in _readings(members) if (made := _made(name, reading, members))]
         if not found:
-            loose += [weight for weight in members.values() if weight.role is not Role.COUNT]
+            unassigned += [weight for weight in members.values() if weight.role is not Role.COUNT]
             continue
         first, *others = found
         if len(first) == 1:
-            first[0].readings = [unit for units_of_it in others if len(units_of_it) == 1 for unit in units_of_it]
-        units += first
-    return units
+            first[0].alternatives = [layer for units_of_it in others if len(units_of_it) == 1 for layer in units_of_it]
+        layers += first
+    return layers
 
 
-def _made(name: str, reading: Reading, members: Members) -> list[Unit]:
+def _made(name: str, reading: Interpretation, members: Members) -> list[LayerWeights]:
     """Make the units of a reading; one that does not fit the shapes is none."""
     named = []
     for leaf, weight in members.items():
@@ -76,15 +76,15 @@ def _made(name: str, reading: Reading, members: Members) -> list[Unit]:
             axes = fact.axes if "[" in fact.axes else weight.axes or fact.axes
             named.append((leaf, weight.replace(role=fact.role, axes=axes)))
     try:
-        return layer_units(name, reading.kind, named, settings=reading.settings)
+        return weights_of_layer(name, reading.kind, named, settings=reading.settings)
     except ShapeError:
         return []
 
 
-def _readings(members: Members) -> Iterator[Reading]:
+def _readings(members: Members) -> Iterator[Interpretation]:
     leaves = " ".join(sorted(leaf for leaf, weight in members.items() if weight.role is not Role.COUNT))
     for words in _vocabularies(leaves):
-        yield from (reading for reading in words.readings(members) if _agrees(reading, members))
+        yield from (reading for reading in words.interpretations(members) if _agrees(reading, members))
 
 
 @lru_cache(maxsize=1024)
@@ -93,7 +93,7 @@ def _vocabularies(leaves: str) -> list[Vocabulary]:
     return [words for words in VOCABULARIES if re.fullmatch(words.leaves, leaves)]
 
 
-def _agrees(reading: Reading, members: Members) -> bool:
+def _agrees(reading: Interpretation, members: Members) -> bool:
     """Tell whether a reading says of the axes what the weights themselves say, where they do."""
     return all(
         not members[leaf].axes or not fact.axes or "[" in fact.axes or len(members[leaf].axes.split()) != len(fact.axes.split())
@@ -160,29 +160,29 @@ def _numbered_leaf(name: str) -> str:
 # What the leaves of a layer tell.
 
 
-def _dense_or_more(members: Members) -> Iterator[Reading]:
+def _dense_or_more(members: Members) -> Iterator[Interpretation]:
     """A "weight" as PyTorch has it."""
     weight = members["weight"]
-    bias = {"bias": Fact(Role.BIAS, "out")} if "bias" in members else {}
+    bias = {"bias": RoleAxes(Role.BIAS, "out")} if "bias" in members else {}
     rank = len(weight.shape)
     if rank == 1 or (bias and members["bias"].shape == weight.shape):
         yield from _scaled("weight", members)
     elif rank == 2:
-        yield Reading("dense", {"weight": Fact(Role.KERNEL, "out in"), **bias})
+        yield Interpretation("dense", {"weight": RoleAxes(Role.KERNEL, "out in"), **bias})
         if not bias:
-            yield Reading("embedding", {"weight": Fact(Role.EMBEDDING, "vocab out")})
+            yield Interpretation("embedding", {"weight": RoleAxes(Role.EMBEDDING, "vocab out")})
     elif rank in _SPACES:
         for kind, axes in (("conv", "out in"), ("conv transpose", "in out")):
             if not bias or members["bias"].size == weight.shape[axes.split().index("out")] or kind == "conv transpose":
-                yield Reading(kind, {"weight": Fact(Role.KERNEL, f"{axes} {_SPACES[rank]}"), **bias})
+                yield Interpretation(kind, {"weight": RoleAxes(Role.KERNEL, f"{axes} {_SPACES[rank]}"), **bias})
 
 
-def _kernel(members: Members) -> Iterator[Reading]:
+def _kernel(members: Members) -> Iterator[Interpretation]:
     """A "kernel" as Keras and Flax have it."""
     rank = len(members["kernel"].shape)
-    bias = {"bias": Fact(Role.BIAS, "out")} if "bias" in members else {}
+    bias = {"bias": RoleAxes(Role.BIAS, "out")} if "bias" in members else {}
     if rank == 2:
-        yield Reading("dense", {"kernel": Fact(Role.KERNEL, "in out"), **bias})
+        yield Interpretation("dense", {"kernel": RoleAxes(Role.KERNEL, "in out"), **bias})
     elif rank in _SPACES:
         space = _SPACES[rank]
         turned = " ".join(f"-{word}" for word in space.split())
@@ -194,15 +194,15 @@ def _kernel(members: Members) -> Iterator[Reading]:
             ("conv", f"{space} in mult"),
         ):
             if _bias_fits(members, axes) and (not told or told == axes):
-                yield Reading(kind, {"kernel": Fact(Role.KERNEL, axes), **bias})
+                yield Interpretation(kind, {"kernel": RoleAxes(Role.KERNEL, axes), **bias})
 
 
-def _plural(members: Members) -> Iterator[Reading]:
+def _plural(members: Members) -> Iterator[Interpretation]:
     """A kernel and a bias as TensorFlow 1 named them."""
     rank = len(members["weights"].shape)
     axes = f"{_SPACES[rank]} in out" if rank in _SPACES else "in out"
-    facts = {"weights": Fact(Role.KERNEL, axes), "biases": Fact(Role.BIAS, "out")}
-    yield Reading("conv" if rank in _SPACES else "dense", facts)
+    facts = {"weights": RoleAxes(Role.KERNEL, axes), "biases": RoleAxes(Role.BIAS, "out")}
+    yield Interpretation("conv" if rank in _SPACES else "dense", facts)
 
 
 def _bias_fits(members: Members, axes: str) -> bool:
@@ -212,29 +212,29 @@ def _bias_fits(members: Members, axes: str) -> bool:
     return members["bias"].size == (shape["in"] * shape["mult"] if "mult" in shape else shape["out"])
 
 
-def _scaled(leaf: str, members: Members) -> Iterator[Reading]:
+def _scaled(leaf: str, members: Members) -> Iterator[Interpretation]:
     """A norm: one with a mean is a batch norm, one without an offset may be an RMS norm or the slope of a PReLU."""
     offset = next((word for word in ("bias", "beta") if word in members), "")
-    facts = {leaf: Fact(Role.SCALE)} | ({offset: Fact(Role.OFFSET)} if offset else {})
+    facts = {leaf: RoleAxes(Role.SCALE)} | ({offset: RoleAxes(Role.OFFSET)} if offset else {})
     if not offset:
-        yield Reading("rms norm", facts)
+        yield Interpretation("rms norm", facts)
         if leaf == "weight":
-            yield Reading("prelu", {leaf: Fact(Role.OTHER)})
+            yield Interpretation("prelu", {leaf: RoleAxes(Role.OTHER)})
     for kind in _NORMS:
-        yield Reading(kind, facts)
+        yield Interpretation(kind, facts)
 
 
-def _batch_norm(members: Members) -> Iterator[Reading]:
+def _batch_norm(members: Members) -> Iterator[Interpretation]:
     roles = {"mean": Role.MEAN, "var": Role.VARIANCE, "gamma": Role.SCALE, "scale": Role.SCALE, "weight": Role.SCALE}
     leaves = [leaf for leaf, weight in members.items() if weight.role is not Role.COUNT]
-    facts = {leaf: Fact(roles.get(re.sub(r"running_|moving_|iance", "", leaf), Role.OFFSET)) for leaf in leaves}
+    facts = {leaf: RoleAxes(roles.get(re.sub(r"running_|moving_|iance", "", leaf), Role.OFFSET)) for leaf in leaves}
     for kind in ("batch norm", "instance norm"):
-        yield Reading(kind, facts)
+        yield Interpretation(kind, facts)
 
 
-def _offset(members: Members) -> Iterator[Reading]:
+def _offset(members: Members) -> Iterator[Interpretation]:
     for kind in _NORMS:
-        yield Reading(kind, {leaf: Fact(Role.OFFSET) for leaf in members})
+        yield Interpretation(kind, {leaf: RoleAxes(Role.OFFSET) for leaf in members})
 
 
 def _gates(members: Members, recurrent: str, axis: int) -> tuple[str, str]:
@@ -244,19 +244,19 @@ def _gates(members: Members, recurrent: str, axis: int) -> tuple[str, str]:
     return {4: ("lstm", "ifgo"), 3: ("gru", "rzn"), 1: ("rnn", "")}.get(times, ("", ""))
 
 
-def _torch_recurrent(members: Members) -> Iterator[Reading]:
+def _torch_recurrent(members: Members) -> Iterator[Interpretation]:
     kind, gates = _gates(members, "weight_hh", 0)
     if kind:
         out = f"[{gates}]*out" if gates else "out"
         facts = {
-            leaf: Fact(Role.BIAS, out) if leaf.startswith("bias")
-            else Fact(Role.RECURRENT_KERNEL if leaf.startswith("weight_hh") else Role.KERNEL, f"{out} in")
+            leaf: RoleAxes(Role.BIAS, out) if leaf.startswith("bias")
+            else RoleAxes(Role.RECURRENT_KERNEL if leaf.startswith("weight_hh") else Role.KERNEL, f"{out} in")
             for leaf in members
         }  # fmt: skip
-        yield Reading(kind, facts, {"reset_after": True} if kind == "gru" else {})
+        yield Interpretation(kind, facts, {"reset_after": True} if kind == "gru" else {})
 
 
-def _plain_recurrent(members: Members) -> Iterator[Reading]:
+def _plain_recurrent(members: Members) -> Iterator[Interpretation]:
     """A cell with one bias, and perhaps the hidden state's of the new gate (n), as Equinox has it.
 
     Without that bias a GRU does not tell whether it resets before or after the product: only an equal one takes it.
@@ -264,91 +264,96 @@ def _plain_recurrent(members: Members) -> Iterator[Reading]:
     kind, gates = _gates(members, "weight_hh", 0)
     if kind:
         out = f"[{gates}]*out" if gates else "out"
-        facts = {"weight_ih": Fact(Role.KERNEL, f"{out} in"), "weight_hh": Fact(Role.RECURRENT_KERNEL, f"{out} in")}
-        facts |= {leaf: Fact(Role.BIAS, "[n]*out" if leaf == "bias_n" else out) for leaf in members if leaf not in facts}
-        yield Reading(kind, facts, {"reset_after": "bias_n" in members} if kind == "gru" else {})
+        facts = {"weight_ih": RoleAxes(Role.KERNEL, f"{out} in"), "weight_hh": RoleAxes(Role.RECURRENT_KERNEL, f"{out} in")}
+        facts |= {leaf: RoleAxes(Role.BIAS, "[n]*out" if leaf == "bias_n" else out) for leaf in members if leaf not in facts}
+        yield Interpretation(kind, facts, {"reset_after": "bias_n" in members} if kind == "gru" else {})
 
 
-def _keras_recurrent(members: Members) -> Iterator[Reading]:
+def _keras_recurrent(members: Members) -> Iterator[Interpretation]:
     kind, gates = _gates(members, "recurrent_kernel", 1)
     if kind:
         out = f"[{'zrn' if kind == 'gru' else gates}]*out" if gates else "out"
-        facts = {"kernel": Fact(Role.KERNEL, f"in {out}"), "recurrent_kernel": Fact(Role.RECURRENT_KERNEL, f"in {out}")}
+        facts = {"kernel": RoleAxes(Role.KERNEL, f"in {out}"), "recurrent_kernel": RoleAxes(Role.RECURRENT_KERNEL, f"in {out}")}
         if "bias" in members:
-            facts["bias"] = Fact(Role.BIAS, f"[ih] {out}" if len(members["bias"].shape) == 2 else out)
+            facts["bias"] = RoleAxes(Role.BIAS, f"[ih] {out}" if len(members["bias"].shape) == 2 else out)
         tells = kind == "gru" and "bias" in members
-        yield Reading(kind, facts, {"reset_after": len(members["bias"].shape) == 2} if tells else {})
+        yield Interpretation(kind, facts, {"reset_after": len(members["bias"].shape) == 2} if tells else {})
 
 
-def _packed_cell(members: Members) -> Iterator[Reading]:
+def _packed_cell(members: Members) -> Iterator[Interpretation]:
     kind, gates = _gates(members, "dense_h/kernel", 1)
     if kind:
         out = f"[{gates}]*out" if gates else "out"
         roles = {"dense_i/kernel": Role.KERNEL, "dense_h/kernel": Role.RECURRENT_KERNEL}
-        facts = {leaf: Fact(roles[leaf], f"in {out}") if leaf in roles else Fact(Role.BIAS, out) for leaf in members}
-        yield Reading(kind, facts, {"reset_after": True} if kind == "gru" else {})
+        facts = {leaf: RoleAxes(roles[leaf], f"in {out}") if leaf in roles else RoleAxes(Role.BIAS, out) for leaf in members}
+        yield Interpretation(kind, facts, {"reset_after": True} if kind == "gru" else {})
 
 
-def _cell(members: Members) -> Iterator[Reading]:
+def _cell(members: Members) -> Iterator[Interpretation]:
     """The cells of Flax, which keep each gate apart: `ii/kernel`, `hf/bias`."""
     gates = {leaf.partition("/")[0].rstrip("_")[1:] for leaf in members}
     kind = "lstm" if gates == set("ifgo") else "gru" if gates == set("rzn") else "rnn" if gates == {""} else ""
     if kind:
         facts = {leaf: _cell_fact(*leaf.split("/")) for leaf in members}
-        yield Reading(kind, facts, {"reset_after": True} if kind == "gru" else {})
+        yield Interpretation(kind, facts, {"reset_after": True} if kind == "gru" else {})
 
 
-def _cell_fact(gate: str, leaf: str) -> Fact:
+def _cell_fact(gate: str, leaf: str) -> RoleAxes:
     letter = gate.rstrip("_")[1:]
     out = f"[{letter}]*out" if letter else "out"
     if leaf == "bias":
-        return Fact(Role.BIAS, out)
-    return Fact(Role.RECURRENT_KERNEL if gate.startswith("h") else Role.KERNEL, f"in {out}")
+        return RoleAxes(Role.BIAS, out)
+    return RoleAxes(Role.RECURRENT_KERNEL if gate.startswith("h") else Role.KERNEL, f"in {out}")
 
 
-def _attention(members: Members) -> Iterator[Reading]:
-    yield Reading("attention", {leaf: _attention_fact(leaf, weight) for leaf, weight in members.items()})
+def _attention(members: Members) -> Iterator[Interpretation]:
+    yield Interpretation("attention", {leaf: _attention_fact(leaf, weight) for leaf, weight in members.items()})
 
 
-def _attention_fact(leaf: str, weight: Weight) -> Fact:
+def _attention_fact(leaf: str, weight: Weight) -> RoleAxes:
     rank = len(weight.shape)
     if leaf == "in_proj_weight":
-        return Fact(Role.KERNEL, "[qkv]*out in")
+        return RoleAxes(Role.KERNEL, "[qkv]*out in")
     if leaf == "in_proj_bias":
-        return Fact(Role.BIAS, "[qkv]*out")
+        return RoleAxes(Role.BIAS, "[qkv]*out")
     if leaf.endswith("bias"):
-        return Fact(Role.BIAS, "heads dim" if rank == 2 else "out")
+        return RoleAxes(Role.BIAS, "heads dim" if rank == 2 else "out")
     if rank == 3:
-        return Fact(Role.KERNEL, "heads dim out" if re.match(r"out|attention_output", leaf) else "in heads dim")
-    return Fact(Role.KERNEL, "in out" if leaf.endswith("kernel") else "out in")
+        return RoleAxes(Role.KERNEL, "heads dim out" if re.match(r"out|attention_output", leaf) else "in heads dim")
+    return RoleAxes(Role.KERNEL, "in out" if leaf.endswith("kernel") else "out in")
 
 
-def _normed(members: Members) -> Iterator[Reading]:
+def _normed(members: Members) -> Iterator[Interpretation]:
     """Weight norm and spectral norm of PyTorch: what stands for the kernel has its axes."""
-    kernel = next(leaf for leaf in members if norm_slot(leaf) in ("direction", "raw kernel") or leaf == "weight_v")
+    kernel = next(leaf for leaf in members if norm_purpose(leaf) in ("direction", "raw kernel") or leaf == "weight_v")
     plain = {**{leaf: weight for leaf, weight in members.items() if leaf == "bias"}, "weight": members[kernel]}
     for reading in _dense_or_more(plain):
-        facts = {leaf: Fact(Role.OTHER) for leaf in members}
+        facts = {leaf: RoleAxes(Role.OTHER) for leaf in members}
         facts |= {kernel: reading.facts["weight"]} | {leaf: fact for leaf, fact in reading.facts.items() if leaf == "bias"}
-        yield Reading(reading.kind, facts)
+        yield Interpretation(reading.kind, facts)
 
 
-def _separable(members: Members) -> Iterator[Reading]:
+def _separable(members: Members) -> Iterator[Interpretation]:
     space = _SPACES.get(len(members["depthwise_kernel"].shape), "k")
-    facts = {"depthwise_kernel": Fact(Role.KERNEL, f"{space} in mult"), "pointwise_kernel": Fact(Role.KERNEL, f"{space} in out")}
-    yield Reading("conv", facts | ({"bias": Fact(Role.BIAS, "out")} if "bias" in members else {}))
+    facts = {
+        "depthwise_kernel": RoleAxes(Role.KERNEL, f"{space} in mult"),
+        "pointwise_kernel": RoleAxes(Role.KERNEL, f"{space} in out"),
+    }
+    yield Interpretation("conv", facts | ({"bias": RoleAxes(Role.BIAS, "out")} if "bias" in members else {}))
 
 
-def _linear(members: Members) -> Iterator[Reading]:
+def _linear(members: Members) -> Iterator[Interpretation]:
     """scikit-learn: `coefs_` and `intercepts_` of one layer, or `coef_` and `intercept_`."""
     kernel = next(leaf for leaf in members if leaf.startswith("coef"))
     axes = {"coefs_": "in out", "coef_": "in" if len(members[kernel].shape) == 1 else "out in"}[kernel]
-    yield Reading("dense", {leaf: Fact(Role.KERNEL, axes) if leaf == kernel else Fact(Role.BIAS, "out") for leaf in members})
+    yield Interpretation(
+        "dense", {leaf: RoleAxes(Role.KERNEL, axes) if leaf == kernel else RoleAxes(Role.BIAS, "out") for leaf in members}
+    )
 
 
-def _only(kind: str, role: Role, axes: str = "") -> Callable[[Members], Iterator[Reading]]:
-    def reading(members: Members) -> Iterator[Reading]:
-        yield Reading(kind, dict.fromkeys(members, Fact(role, axes)))
+def _only(kind: str, role: Role, axes: str = "") -> Callable[[Members], Iterator[Interpretation]]:
+    def reading(members: Members) -> Iterator[Interpretation]:
+        yield Interpretation(kind, dict.fromkeys(members, RoleAxes(role, axes)))
 
     return reading
 

@@ -15,12 +15,12 @@ from steelyard.core.axes import Part
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Weight
-    from steelyard.transfers.layers.units import Unit
+    from steelyard.transfers.layers.layer_weights import LayerWeights
 
     Arrays = Callable[[str], Array]
 
 
-class Computed:
+class ComputedPart:
     """A part that is computed from others; used like them."""
 
     __slots__ = ("_compute", "labels", "parts", "shape")
@@ -46,7 +46,7 @@ class Computed:
         return self._compute(arrays)
 
 
-def norm_slot(leaf: str) -> str:
+def norm_purpose(leaf: str) -> str:
     """Return what a weight of a normed layer is for, or blank.
 
     >>> norm_slot("parametrizations.weight.original0"), norm_slot("weight_orig"), norm_slot("kernel")
@@ -62,21 +62,21 @@ def norm_slot(leaf: str) -> str:
     return known.get(last, "")
 
 
-def complete(unit: Unit) -> None:
+def complete(layer: LayerWeights) -> None:
     """Add to a unit the kernel that its pieces make."""
-    if ("norm", "") in unit.parts:
-        direction = unit.parts.pop(("kernel", ""), None) or unit.parts.get(("direction", ""))
+    if ("norm", "") in layer.parts:
+        direction = layer.parts.pop(("kernel", ""), None) or layer.parts.get(("direction", ""))
         if direction is not None:
-            unit.parts["direction", ""] = direction
-            unit.computed["kernel", ""] = _weight_normed(direction, unit.parts["norm", ""])
-    elif unit.settings.get("spectral_norm") and ("kernel", "") in unit.parts and ("sigma", "") in unit.parts:
-        unit.parts["raw kernel", ""] = unit.parts.pop(("kernel", ""))
-    raw, u, v = (unit.parts.get((slot, "")) for slot in ("raw kernel", "u vector", "v vector"))
+            layer.parts["direction", ""] = direction
+            layer.computed["kernel", ""] = _weight_normed(direction, layer.parts["norm", ""])
+    elif layer.settings.get("spectral_norm") and ("kernel", "") in layer.parts and ("sigma", "") in layer.parts:
+        layer.parts["raw kernel", ""] = layer.parts.pop(("kernel", ""))
+    raw, u, v = (layer.parts.get((slot, "")) for slot in ("raw kernel", "u vector", "v vector"))
     if raw is not None and u is not None and v is not None:
-        unit.computed["kernel", ""] = _spectral_normed(raw, u, v)
-        unit.computed["sigma", ""] = _sigma(raw, u, v)
-    elif raw is not None and ("sigma", "") in unit.parts:
-        unit.computed["kernel", ""] = _divided(raw, unit.parts["sigma", ""])
+        layer.computed["kernel", ""] = _spectral_normed(raw, u, v)
+        layer.computed["sigma", ""] = _sigma(raw, u, v)
+    elif raw is not None and ("sigma", "") in layer.parts:
+        layer.computed["kernel", ""] = _divided(raw, layer.parts["sigma", ""])
 
 
 def length_of(kernel: Array, norm: Part, direction: Part) -> Array:
@@ -99,7 +99,7 @@ def _kept(direction: Part, norm: Part) -> int:
     return direction.labels.index("out")
 
 
-def _weight_normed(direction: Part, norm: Part) -> Computed:
+def _weight_normed(direction: Part, norm: Part) -> ComputedPart:
     import numpy as np
 
     def compute(arrays: Arrays) -> Array:
@@ -109,17 +109,17 @@ def _weight_normed(direction: Part, norm: Part) -> Computed:
         g = norm.values(arrays).astype(np.float64).reshape(shape)
         return np.asarray(g * v / length_of(v, norm, direction).reshape(shape))
 
-    return Computed((direction, norm), direction.shape, compute)
+    return ComputedPart((direction, norm), direction.shape, compute)
 
 
-def _spectral_normed(raw: Part, u: Part, v: Part) -> Computed:
+def _spectral_normed(raw: Part, u: Part, v: Part) -> ComputedPart:
     def compute(arrays: Arrays) -> Array:
         return raw.values(arrays) / _sigma(raw, u, v).values(arrays)
 
-    return Computed((raw, u, v), raw.shape, compute)
+    return ComputedPart((raw, u, v), raw.shape, compute)
 
 
-def _sigma(raw: Part, u: Part, v: Part) -> Computed:
+def _sigma(raw: Part, u: Part, v: Part) -> ComputedPart:
     """The largest singular value as the vectors tell it; the first axis of torch's tensor is the one of `u`."""
     import numpy as np
 
@@ -129,8 +129,8 @@ def _sigma(raw: Part, u: Part, v: Part) -> Computed:
         rows = matrix if len(first) == matrix.shape[0] else np.moveaxis(matrix, 1, 0)
         return np.asarray(np.einsum("i,ij,j->", first, rows.reshape(len(first), -1), second)).reshape(1)
 
-    return Computed((raw, u, v), (1,), compute)
+    return ComputedPart((raw, u, v), (1,), compute)
 
 
-def _divided(raw: Part, sigma: Part) -> Computed:
-    return Computed((raw, sigma), raw.shape, lambda arrays: raw.values(arrays) / sigma.values(arrays)[0])
+def _divided(raw: Part, sigma: Part) -> ComputedPart:
+    return ComputedPart((raw, sigma), raw.shape, lambda arrays: raw.values(arrays) / sigma.values(arrays)[0])

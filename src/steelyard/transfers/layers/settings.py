@@ -9,7 +9,7 @@ from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
     from steelyard.transfers.pairing import Pair
-    from steelyard.transfers.pairing.nets import Net
+    from steelyard.transfers.pairing.net import Net
 
 OTHER_FUNCTION = ("heads", "key_heads", "groups", "reset_after")
 """Where these differ no weights make the layers equal."""
@@ -50,9 +50,9 @@ def _differing(each: Pair) -> Iterator[str]:
 
 def _pads_alike(each: Pair) -> bool:
     """Tell whether "same" and a number of zeros on each side are one thing: with steps of one, half of an odd kernel."""
-    words = [unit.settings.get("padding") for unit in each[:2]]
+    words = [layer.settings.get("padding") for layer in each[:2]]
     space = each.target.shape("kernel")[2:]
-    steps = [step for unit in each[:2] for name in ("strides", "dilation") for step in _listed(unit.settings.get(name))]
+    steps = [step for layer in each[:2] for name in ("strides", "dilation") for step in _listed(layer.settings.get(name))]
     half = tuple((length - 1) // 2 for length in space)
     return "same" in words and half in words and all(length % 2 for length in space) and set(steps) <= {1}
 
@@ -85,9 +85,9 @@ def _sequence(net: Net) -> list[str] | None:
     if net.graph is None or not net.graph.is_execution_order:
         return None
     words = []
-    for layer in net.graph.layers:
-        if layer.kind in ("rnn", "lstm", "gru"):
+    for node in net.graph.layers:
+        if node.kind in ("rnn", "lstm", "gru"):
             continue
-        word = str(layer.settings.get("activation") or ("softmax" if layer.kind == "softmax" else ""))
+        word = str(node.settings.get("activation") or ("softmax" if node.kind == "softmax" else ""))
         words += [word] if word and word not in ("linear", "identity") else []
     return words

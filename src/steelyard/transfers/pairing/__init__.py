@@ -16,11 +16,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from steelyard.transfers.layers.units import Unit
+from steelyard.transfers.layers.layer_weights import LayerWeights
 from steelyard.transfers.pairing.dataflow import places
 
 if TYPE_CHECKING:
-    from steelyard.transfers.pairing.nets import Net
+    from steelyard.transfers.pairing.net import Net
 
     Evidence = tuple[dict[int, Any], dict[int, Any], str]
     """A label for each unit of the source and of the target, and what equal labels are."""
@@ -33,16 +33,16 @@ _GROUPED = {"instance norm": "group norm"}
 class Pair(NamedTuple):
     """Two units that are one layer, and the evidence for it."""
 
-    source: Unit
-    target: Unit
+    source: LayerWeights
+    target: LayerWeights
     why: str
 
 
 class Choice(NamedTuple):
     """Layers that nothing tells apart: the pairs that their order suggests, and what speaks for those."""
 
-    sources: tuple[Unit, ...]
-    targets: tuple[Unit, ...]
+    sources: tuple[LayerWeights, ...]
+    targets: tuple[LayerWeights, ...]
     suggested: tuple[Pair, ...]
 
 
@@ -51,16 +51,16 @@ class Pairing(NamedTuple):
 
     pairs: list[Pair]
     choices: list[Choice]
-    sources: list[Unit]
-    targets: list[Unit]
+    sources: list[LayerWeights]
+    targets: list[LayerWeights]
 
 
-def pair(source: Net, target: Net, given: Mapping[str, str], sources: list[Unit], targets: list[Unit]) -> Pairing:
+def pair(source: Net, target: Net, given: Mapping[str, str], sources: list[LayerWeights], targets: list[LayerWeights]) -> Pairing:
     """Pair units of two nets; `given` names partners, and wins over all evidence."""
     fixed = _given(given, sources, targets)
-    done = {id(unit) for each in fixed for unit in each[:2]}
-    left = [unit for unit in sources if id(unit) not in done]
-    open_targets = [unit for unit in targets if id(unit) not in done]
+    done = {id(layer) for each in fixed for layer in each[:2]}
+    left = [layer for layer in sources if id(layer) not in done]
+    open_targets = [layer for layer in targets if id(layer) not in done]
     found = Pairing(fixed, [], [], [])
     families = _families(left, open_targets)
     before, after = places(source, sources, families), places(target, targets, families)
@@ -73,39 +73,39 @@ def pair(source: Net, target: Net, given: Mapping[str, str], sources: list[Unit]
     return found
 
 
-def _by_name(sources: list[Unit], targets: list[Unit]) -> Evidence:
+def _by_name(sources: list[LayerWeights], targets: list[LayerWeights]) -> Evidence:
     """Return the evidence of names: where two nets name all their layers alike, even numbers are names."""
-    mine, theirs = ({id(unit): unit.name for unit in units} for units in (sources, targets))
+    mine, theirs = ({id(layer): layer.name for layer in layers} for layers in (sources, targets))
     if sorted(mine.values()) != sorted(theirs.values()):
         mine, theirs = _names(sources), _names(targets)
     return mine, theirs, _NAMES
 
 
-def _given(given: Mapping[str, str], sources: Iterable[Unit], targets: Iterable[Unit]) -> list[Pair]:
-    by_name = {unit.name: unit for unit in targets}
-    return [Pair(unit, by_name[given[unit.name]], "given") for unit in sources if unit.name in given]
+def _given(given: Mapping[str, str], sources: Iterable[LayerWeights], targets: Iterable[LayerWeights]) -> list[Pair]:
+    by_name = {layer.name: layer for layer in targets}
+    return [Pair(layer, by_name[given[layer.name]], "given") for layer in sources if layer.name in given]
 
 
-def keys(unit: Unit) -> set[tuple[Any, ...]]:
+def keys(layer: LayerWeights) -> set[tuple[Any, ...]]:
     """Return what a unit's partner must have too, for each of its readings."""
-    return {_key(reading) for reading in (unit, *unit.readings)}
+    return {_key(reading) for reading in (layer, *layer.alternatives)}
 
 
-def _key(unit: Unit) -> tuple[Any, ...]:
-    kind = _GROUPED.get(unit.kind, unit.kind)
-    matrices = tuple((slot, _plain_shape(unit, slot)) for slot in MATRICES if unit.has(slot))
+def _key(layer: LayerWeights) -> tuple[Any, ...]:
+    kind = _GROUPED.get(layer.kind, layer.kind)
+    matrices = tuple((slot, _plain_shape(layer, slot)) for slot in MATRICES if layer.has(slot))
     if not matrices:
-        return kind, next(iter(unit.parts.values())).shape
+        return kind, next(iter(layer.parts.values())).shape
     return kind, matrices
 
 
-def _plain_shape(unit: Unit, slot: str) -> tuple[int, ...]:
+def _plain_shape(layer: LayerWeights, slot: str) -> tuple[int, ...]:
     """Return a shape without axes of space of one: a convolution along one axis may be kept as one along two."""
-    shape = unit.shape(slot)
-    return (*shape[:2], *(length for length in shape[2:] if length != 1)) if unit.kind.startswith("conv") else shape
+    shape = layer.shape(slot)
+    return (*shape[:2], *(length for length in shape[2:] if length != 1)) if layer.kind.startswith("conv") else shape
 
 
-def _families(sources: Iterable[Unit], targets: Iterable[Unit]) -> dict[int, int]:
+def _families(sources: Iterable[LayerWeights], targets: Iterable[LayerWeights]) -> dict[int, int]:
     """Return a number for each unit, the same for all that may be partners of the same ones."""
     owner: dict[Any, Any] = {}
 
@@ -116,34 +116,39 @@ def _families(sources: Iterable[Unit], targets: Iterable[Unit]) -> dict[int, int
         return key
 
     first: dict[int, Any] = {}
-    for unit in (*sources, *targets):
-        own = sorted(keys(unit), key=repr)
-        first[id(unit)] = own[0]
+    for layer in (*sources, *targets):
+        own = sorted(keys(layer), key=repr)
+        first[id(layer)] = own[0]
         for key in own[1:]:
             owner[root(key)] = root(own[0])
     numbers: dict[Any, int] = {}
-    return {unit: numbers.setdefault(root(key), len(numbers)) for unit, key in first.items()}
+    return {layer: numbers.setdefault(root(key), len(numbers)) for layer, key in first.items()}
 
 
-def _by_family(families: Mapping[int, int], *sides: list[Unit]) -> list[tuple[list[Unit], list[Unit]]]:
-    groups: dict[int, tuple[list[Unit], list[Unit]]] = {}
-    for nth, units in enumerate(sides):
-        for unit in units:
-            groups.setdefault(families[id(unit)], ([], []))[nth].append(unit)
+def _by_family(families: Mapping[int, int], *sides: list[LayerWeights]) -> list[tuple[list[LayerWeights], list[LayerWeights]]]:
+    groups: dict[int, tuple[list[LayerWeights], list[LayerWeights]]] = {}
+    for nth, layers in enumerate(sides):
+        for layer in layers:
+            groups.setdefault(families[id(layer)], ([], []))[nth].append(layer)
     return list(groups.values())
 
 
-def _by_direction(mine: list[Unit], theirs: list[Unit]) -> Iterator[tuple[list[Unit], list[Unit]]]:
+def _by_direction(
+    mine: list[LayerWeights], theirs: list[LayerWeights]
+) -> Iterator[tuple[list[LayerWeights], list[LayerWeights]]]:
     """Split a family of recurrent layers by direction, where all of them tell it."""
-    directions = {unit.direction for unit in (*mine, *theirs)}
+    directions = {layer.direction for layer in (*mine, *theirs)}
     if "" in directions:
         yield mine, theirs
         return
     for direction in sorted(directions, reverse=True):
-        yield [unit for unit in mine if unit.direction == direction], [unit for unit in theirs if unit.direction == direction]
+        yield (
+            [layer for layer in mine if layer.direction == direction],
+            [layer for layer in theirs if layer.direction == direction],
+        )
 
 
-def _settle(mine: list[Unit], theirs: list[Unit], evidence: Evidence, found: Pairing) -> None:
+def _settle(mine: list[LayerWeights], theirs: list[LayerWeights], evidence: Evidence, found: Pairing) -> None:
     """Pair the units of one family as far as there is evidence."""
     if len(mine) == len(theirs) == 1 and fitting(mine[0], theirs[0]):
         found.pairs.append(Pair(mine[0], theirs[0], "the only one of its shape"))
@@ -156,38 +161,40 @@ def _settle(mine: list[Unit], theirs: list[Unit], evidence: Evidence, found: Pai
     found.targets.extend(theirs)
 
 
-def _matched(mine: list[Unit], theirs: list[Unit], evidence: Evidence, found: Pairing) -> tuple[list[Unit], list[Unit]]:
+def _matched(
+    mine: list[LayerWeights], theirs: list[LayerWeights], evidence: Evidence, found: Pairing
+) -> tuple[list[LayerWeights], list[LayerWeights]]:
     """Pair those that one label tells apart on both sides, and return the rest."""
     before, after, why = evidence
-    if why == _NAMES and {before[id(unit)] for unit in mine} != {after[id(unit)] for unit in theirs}:
+    if why == _NAMES and {before[id(layer)] for layer in mine} != {after[id(layer)] for layer in theirs}:
         return mine, theirs  # a name that only some share, as a number does, is no evidence
-    groups: dict[Any, tuple[list[Unit], list[Unit]]] = {}
-    for nth, (units, labels) in enumerate(((mine, before), (theirs, after))):
-        for unit in units:
-            groups.setdefault(labels[id(unit)], ([], []))[nth].append(unit)
+    groups: dict[Any, tuple[list[LayerWeights], list[LayerWeights]]] = {}
+    for nth, (layers, labels) in enumerate(((mine, before), (theirs, after))):
+        for layer in layers:
+            groups.setdefault(labels[id(layer)], ([], []))[nth].append(layer)
     done = set()
     for ours, others in groups.values():
         if len(ours) == len(others) == 1 and fitting(ours[0], others[0]):
             found.pairs.append(Pair(ours[0], others[0], why))
             done |= {id(ours[0]), id(others[0])}
-    return [unit for unit in mine if id(unit) not in done], [unit for unit in theirs if id(unit) not in done]
+    return [layer for layer in mine if id(layer) not in done], [layer for layer in theirs if id(layer) not in done]
 
 
-def _suggested(mine: list[Unit], theirs: list[Unit]) -> tuple[Pair, ...]:
+def _suggested(mine: list[LayerWeights], theirs: list[LayerWeights]) -> tuple[Pair, ...]:
     return tuple(Pair(a, b, "their order only") for a, b in zip(mine, theirs, strict=False) if fitting(a, b))
 
 
-def fitting(source: Unit, target: Unit) -> list[tuple[Unit, Unit]]:
+def fitting(source: LayerWeights, target: LayerWeights) -> list[tuple[LayerWeights, LayerWeights]]:
     """Return the readings of two units that can be one layer."""
     return [
         (mine, theirs)
-        for mine in (source, *source.readings)
-        for theirs in (target, *target.readings)
+        for mine in (source, *source.alternatives)
+        for theirs in (target, *target.alternatives)
         if _GROUPED.get(mine.kind, mine.kind) == _GROUPED.get(theirs.kind, theirs.kind) and _fit(mine, theirs)
     ]
 
 
-def _fit(source: Unit, target: Unit) -> bool:
+def _fit(source: LayerWeights, target: LayerWeights) -> bool:
     if source.direction and target.direction and source.direction != target.direction:
         return False
     for slot in MATRICES:
@@ -203,15 +210,15 @@ def _fit(source: Unit, target: Unit) -> bool:
 _SEGMENTS, _WORDS = re.compile(r"[./\[\]]+"), re.compile(r"[A-Za-z]+|\d+")
 
 
-def _names(units: list[Unit]) -> dict[int, Any]:
+def _names(layers: list[LayerWeights]) -> dict[int, Any]:
     """Return what each unit's name says, by which equal names of two nets are known.
 
     Containers that all layers of a net lie in say nothing, and are left out. A number alone does not name a layer:
     it counts what a framework happened to make before, so what would be left of such a name is kept whole.
     """
-    paths = [[segment for segment in _SEGMENTS.split(unit.name) if segment] for unit in units]
-    shared = _shared([path[:-1] for path in paths]) if len(units) > 1 else 0
-    return {id(unit): _label(path[shared:]) or (unit.name, id(unit)) for unit, path in zip(units, paths, strict=True)}
+    paths = [[segment for segment in _SEGMENTS.split(layer.name) if segment] for layer in layers]
+    shared = _shared([path[:-1] for path in paths]) if len(layers) > 1 else 0
+    return {id(layer): _label(path[shared:]) or (layer.name, id(layer)) for layer, path in zip(layers, paths, strict=True)}
 
 
 def _label(path: list[str]) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from steelyard.core.axes import Part
 from steelyard.errors import ShapeError, printable
-from steelyard.transfers.layers.norms import Computed, length_of
-from steelyard.transfers.layers.units import Slot, Unit
+from steelyard.transfers.layers.layer_weights import LayerWeights, PartKey
+from steelyard.transfers.layers.norms import ComputedPart, length_of
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -24,7 +24,7 @@ _STATE = ("u vector", "v vector", "sigma")
 _BIASES = ("input bias", "recurrent bias")
 
 
-class Turn(NamedTuple):
+class Reordering(NamedTuple):
     """A change of order along one axis: features that were flattened from (channels, space) or (space, channels)."""
 
     label: str
@@ -43,9 +43,9 @@ class Move(NamedTuple):
     """
 
     target: Part
-    sources: tuple[Part | Computed, ...]
+    sources: tuple[Part | ComputedPart, ...]
     fill: float = 0.0
-    turns: tuple[Turn, ...] = ()
+    reorderings: tuple[Reordering, ...] = ()
     resize: Literal["pad", "truncate"] | None = None
     then: Callable[[Array], Array] | None = None
 
@@ -58,7 +58,7 @@ class Move(NamedTuple):
         first, *others = (part.values(arrays) for part in self.sources)
         for other in others:
             first = first + other
-        for turn in self.turns:
+        for turn in self.reorderings:
             first = _turned(first, self.target.labels, turn)
         if self.then:
             first = self.then(first)
@@ -68,7 +68,10 @@ class Move(NamedTuple):
 
 
 def moves(
-    source: Unit, target: Unit, turns: tuple[Turn, ...] = (), resize: Literal["pad", "truncate"] | None = None
+    source: LayerWeights,
+    target: LayerWeights,
+    reorderings: tuple[Reordering, ...] = (),
+    resize: Literal["pad", "truncate"] | None = None,
 ) -> tuple[list[Move], list[Part]]:
     """Return how each part of the target is made, and the parts of the source for which it has no place.
 
@@ -78,13 +81,13 @@ def moves(
     made, used = [], set()
     for slot, part in target.parts.items():
         found = _sources(source, target, slot)
-        used |= {id(each) for whole in found for each in (whole.parts if isinstance(whole, Computed) else (whole,))}
-        turned = tuple(turn for turn in turns if turn.label in part.labels)
+        used |= {id(each) for whole in found for each in (whole.parts if isinstance(whole, ComputedPart) else (whole,))}
+        turned = tuple(turn for turn in reorderings if turn.label in part.labels)
         made.append(Move(part, tuple(found), _NEUTRAL.get(slot[0], 0.0), turned, resize, _then(target, slot)))
     return made, [part for slot, part in source.parts.items() if id(part) not in used and slot[0] not in _STATE]
 
 
-def _then(target: Unit, slot: Slot) -> Callable[[Array], Array] | None:
+def _then(target: LayerWeights, slot: PartKey) -> Callable[[Array], Array] | None:
     """Return how a kernel becomes the lengths that weight norm keeps apart, for the slot of those."""
     if slot[0] != "norm":
         return None
@@ -92,7 +95,7 @@ def _then(target: Unit, slot: Slot) -> Callable[[Array], Array] | None:
     return lambda kernel: length_of(kernel, norm, direction)
 
 
-def _sources(source: Unit, target: Unit, slot: Slot) -> list[Part | Computed]:
+def _sources(source: LayerWeights, target: LayerWeights, slot: PartKey) -> list[Part | ComputedPart]:
     """Return the parts that make one: itself, two biases for one, or none where nothing is as good."""
     name, gate = slot
     if slot in source.parts:
@@ -102,7 +105,7 @@ def _sources(source: Unit, target: Unit, slot: Slot) -> list[Part | Computed]:
     if name in ("norm", "direction"):
         return _sources(source, target, ("kernel", gate))
     if name == "bias":
-        found: list[Part | Computed] = [source.parts[each, gate] for each in _BIASES if (each, gate) in source.parts]
+        found: list[Part | ComputedPart] = [source.parts[each, gate] for each in _BIASES if (each, gate) in source.parts]
         if found:
             return found
     if name == "input bias" and ("bias", gate) in source.parts:
@@ -113,8 +116,8 @@ def _sources(source: Unit, target: Unit, slot: Slot) -> list[Part | Computed]:
     raise ShapeError(f"{printable(target.name)} needs a {what}, which {printable(source.name)} does not have")
 
 
-def _any_bias(unit: Unit) -> bool:
-    return any("bias" in slot for slot, _ in unit.parts)
+def _any_bias(layer: LayerWeights) -> bool:
+    return any("bias" in slot for slot, _ in layer.parts)
 
 
 def neutral(part: Part, slot: str, array: Array) -> bool:
@@ -122,7 +125,7 @@ def neutral(part: Part, slot: str, array: Array) -> bool:
     return bool((part.read(array) == _NEUTRAL.get(slot, 0.0)).all())
 
 
-def _turned(values: Array, labels: tuple[str, ...], turn: Turn) -> Array:
+def _turned(values: Array, labels: tuple[str, ...], turn: Reordering) -> Array:
     axis = labels.index(turn.label)
     before, length, after = values.shape[:axis], values.shape[axis], values.shape[axis + 1 :]
     space = length // turn.channels
@@ -154,6 +157,6 @@ def described(move: Move) -> str:
     first = move.sources[0].weight
     words = [] if first.axes == move.target.weight.axes else [f"{first.axes or '-'} -> {move.target.weight.axes or '-'}"]
     words += ["sum of two biases"] if len(move.sources) > 1 else []
-    words += [str(turn) for turn in move.turns]
+    words += [str(turn) for turn in move.reorderings]
     words += [move.resize] if move.resize and prod(move.sources[0].shape) != prod(move.target.shape) else []
     return "; ".join(words)

@@ -13,44 +13,44 @@ from steelyard.core.axes import parts_of
 from steelyard.core.roles import plain_layer
 from steelyard.core.weight import Weight
 from steelyard.errors import AmbiguityError, ShapeError, printable
-from steelyard.transfers.layers.units import Unit
+from steelyard.transfers.layers.layer_weights import LayerWeights
 from steelyard.transfers.pairing import Pair
-from steelyard.transfers.pairing.nets import Net
+from steelyard.transfers.pairing.net import Net
 
 
-def loose_units(net: Net) -> list[Unit]:
+def unassigned_layers(net: Net) -> list[LayerWeights]:
     """Return each loose weight as a unit of its own; tied ones follow their owners."""
-    return [_unit(weight) for weight in net.loose if not weight.tied]
+    return [_layer_named(weight) for weight in net.unassigned if not weight.tied]
 
 
-def loose_pairs(source: Net, target: Net, given: Mapping[str, str], kept: Callable[[Weight], bool]) -> list[Pair]:
+def unassigned_pairs(source: Net, target: Net, given: Mapping[str, str], kept: Callable[[Weight], bool]) -> list[Pair]:
     """Return the pairs of the loose weights that `kept` takes; `given` names partners, and wins over equal names.
 
     Raises `ShapeError` for partners of different shapes, and for a weight that is trained and has no partner,
     `AmbiguityError` for one that may lie turned in the other net, unless it was given.
     """
-    mine, theirs = ([unit for unit in loose_units(net) if kept(_weight(unit))] for net in (source, target))
-    named = {unit.name: unit for unit in theirs}
-    pairs = [_given(unit, named[given[unit.name]]) for unit in mine if given.get(unit.name) in named]
-    done = {id(unit) for each in pairs for unit in each[:2]}
-    alike = {(_words(unit), _weight(unit).shape): unit for unit in theirs if id(unit) not in done}
-    for unit in mine:
-        if id(unit) not in done and (partner := alike.get((_words(unit), _weight(unit).shape))):
-            pairs.append(_alike(unit, partner))
-            done |= {id(unit), id(partner)}
-    for side, units in (("target", theirs), ("source", mine)):
-        for unit in units:
-            if _weight(unit).trainable and id(unit) not in done:
-                raise ShapeError(_alone(_weight(unit), side))
+    mine, theirs = ([layer for layer in unassigned_layers(net) if kept(_weight(layer))] for net in (source, target))
+    named = {layer.name: layer for layer in theirs}
+    pairs = [_given(layer, named[given[layer.name]]) for layer in mine if given.get(layer.name) in named]
+    done = {id(layer) for each in pairs for layer in each[:2]}
+    alike = {(_words(layer), _weight(layer).shape): layer for layer in theirs if id(layer) not in done}
+    for layer in mine:
+        if id(layer) not in done and (partner := alike.get((_words(layer), _weight(layer).shape))):
+            pairs.append(_alike(layer, partner))
+            done |= {id(layer), id(partner)}
+    for side, layers in (("target", theirs), ("source", mine)):
+        for layer in layers:
+            if _weight(layer).trainable and id(layer) not in done:
+                raise ShapeError(_alone(_weight(layer), side))
     return pairs
 
 
-def _weight(unit: Unit) -> Weight:
-    return next(iter(unit.weights.values()))
+def _weight(layer: LayerWeights) -> Weight:
+    return next(iter(layer.weights.values()))
 
 
-def _words(unit: Unit) -> tuple[str, ...]:
-    return tuple(re.split(r"[./]", unit.name))
+def _words(layer: LayerWeights) -> tuple[str, ...]:
+    return tuple(re.split(r"[./]", layer.name))
 
 
 def _alone(weight: Weight, side: str) -> str:
@@ -60,7 +60,7 @@ def _alone(weight: Weight, side: str) -> str:
     )
 
 
-def _given(source: Unit, target: Unit) -> Pair:
+def _given(source: LayerWeights, target: LayerWeights) -> Pair:
     mine, theirs = _weight(source), _weight(target)
     if mine.shape != theirs.shape:
         raise ShapeError(
@@ -70,7 +70,7 @@ def _given(source: Unit, target: Unit) -> Pair:
     return Pair(source, target, "given")
 
 
-def _alike(source: Unit, target: Unit) -> Pair:
+def _alike(source: LayerWeights, target: LayerWeights) -> Pair:
     mine = _weight(source)
     lengths = [length for length in mine.shape if length > 1]
     if len(set(lengths)) < len(lengths):
@@ -81,10 +81,10 @@ def _alike(source: Unit, target: Unit) -> Pair:
     return Pair(source, target, "equal names and shapes")
 
 
-def _unit(weight: Weight) -> Unit:
-    unit = Unit(plain_layer(weight.name), "other")
+def _layer_named(weight: Weight) -> LayerWeights:
+    layer = LayerWeights(plain_layer(weight.name), "other")
     words = tuple("abcdefgh"[: len(weight.shape)])
     for part in parts_of(weight, " ".join(words), words):
-        unit.parts["values", ""] = part
-    unit.weights[weight.name] = weight
-    return unit
+        layer.parts["values", ""] = part
+    layer.weights[weight.name] = weight
+    return layer

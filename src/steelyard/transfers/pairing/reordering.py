@@ -11,19 +11,19 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.errors import AmbiguityError, printable
-from steelyard.transfers.pairing.flattening import ends_last
-from steelyard.transfers.pairing.moves import Turn
+from steelyard.transfers.pairing.flatten_order import ends_last
+from steelyard.transfers.pairing.moves import Reordering
 
 if TYPE_CHECKING:
-    from steelyard.transfers.layers.units import Unit
+    from steelyard.transfers.layers.layer_weights import LayerWeights
     from steelyard.transfers.pairing import Pair
-    from steelyard.transfers.pairing.nets import Net
+    from steelyard.transfers.pairing.net import Net
 
 _IMAGES = ("conv", "conv transpose")
 _FEATURES = ("batch norm", "layer norm", "prelu", "group norm", "rms norm")
 
 
-class Flat(NamedTuple):
+class FlattenedFeatures(NamedTuple):
     """Features that an image was flattened into, or will be made of: by which words, and on which side of the layer."""
 
     labels: tuple[str, ...]
@@ -31,7 +31,7 @@ class Flat(NamedTuple):
     behind: bool = False
 
 
-def turns(source: Net, target: Net, pairs: list[Pair]) -> dict[int, tuple[Turn, ...]]:
+def reorderings(source: Net, target: Net, pairs: list[Pair]) -> dict[int, tuple[Reordering, ...]]:
     """Return the reordering of each target unit by its id; nothing where both flatten their images alike.
 
     The order of the layers is taken from the net that knows it. How many channels there were is told by the nearest
@@ -40,75 +40,75 @@ def turns(source: Net, target: Net, pairs: list[Pair]) -> dict[int, tuple[Turn, 
     """
     if not (source.channels and target.channels):
         return {}
-    found: dict[int, tuple[Turn, ...]] = {}
+    found: dict[int, tuple[Reordering, ...]] = {}
     by_target = target.is_execution_order or not source.is_execution_order
     partners = {id(each.target if by_target else each.source): each for each in pairs}
-    rows = target.units if by_target else source.units  # all of them: what is left out lies between others all the same
-    for nth, unit in enumerate(rows):
-        if each := partners.get(id(unit)):
+    rows = target.layers if by_target else source.layers  # all of them: what is left out lies between others all the same
+    for nth, layer in enumerate(rows):
+        if each := partners.get(id(layer)):
             made = [turn for flat in _flats(rows, nth) for turn in _turns(source, target, each, flat)]
             found |= {id(each.target): tuple(made)} if made else {}
     return found
 
 
-def _turns(source: Net, target: Net, each: Pair, flat: Flat) -> list[Turn]:
+def _turns(source: Net, target: Net, each: Pair, flat: FlattenedFeatures) -> list[Reordering]:
     to_last = ends_last(source, target, each, behind=flat.behind)
-    return [] if to_last is None else [Turn(label, flat.channels, to_last) for label in flat.labels]
+    return [] if to_last is None else [Reordering(label, flat.channels, to_last) for label in flat.labels]
 
 
-def _flats(rows: list[Unit], nth: int) -> Iterator[Flat]:
-    unit = rows[nth]
-    if unit.kind == "dense":
-        if channels := _flattened(rows, nth, unit.shape("kernel")[1]):
-            yield Flat(("in",), channels)
-        if channels := _reshaped(rows, nth, unit.shape("kernel")[0]):
-            yield Flat(("out", "channel"), channels, behind=True)
-    elif unit.kind in _FEATURES:
-        features = next(iter(unit.parts.values())).shape[0]
+def _flats(rows: list[LayerWeights], nth: int) -> Iterator[FlattenedFeatures]:
+    layer = rows[nth]
+    if layer.kind == "dense":
+        if channels := _flattened(rows, nth, layer.shape("kernel")[1]):
+            yield FlattenedFeatures(("in",), channels)
+        if channels := _reshaped(rows, nth, layer.shape("kernel")[0]):
+            yield FlattenedFeatures(("out", "channel"), channels, behind=True)
+    elif layer.kind in _FEATURES:
+        features = next(iter(layer.parts.values())).shape[0]
         channels = _flattened(rows, nth, features)
         if channels and _dense_follows(rows, nth, features):
-            yield Flat(("channel",), channels)
+            yield FlattenedFeatures(("channel",), channels)
 
 
-def _flattened(rows: list[Unit], nth: int, features: int) -> int:
+def _flattened(rows: list[LayerWeights], nth: int, features: int) -> int:
     """Return the channels of the image that was flattened into these features, or 0."""
-    for unit in reversed(rows[:nth]):
-        if unit.kind in _IMAGES:
-            channels = _channels_out(unit)
+    for layer in reversed(rows[:nth]):
+        if layer.kind in _IMAGES:
+            channels = _channels_out(layer)
             if channels != features and features % channels == 0:
                 return channels if channels > 1 else 0
             return 0
-        if unit.kind == "dense" or unit.kind in ("rnn", "lstm", "gru", "attention", "embedding"):
+        if layer.kind == "dense" or layer.kind in ("rnn", "lstm", "gru", "attention", "embedding"):
             return 0
     return 0
 
 
-def _reshaped(rows: list[Unit], nth: int, features: int) -> int:
+def _reshaped(rows: list[LayerWeights], nth: int, features: int) -> int:
     """Return the channels of the image that these features are reshaped into, or 0."""
-    for unit in rows[nth + 1 :]:
-        if unit.kind in _IMAGES:
-            channels = _channels_in(unit)
+    for layer in rows[nth + 1 :]:
+        if layer.kind in _IMAGES:
+            channels = _channels_in(layer)
             return channels if 1 < channels < features and features % channels == 0 else 0
-        if unit.kind not in _FEATURES:
+        if layer.kind not in _FEATURES:
             return 0
     return 0
 
 
-def _dense_follows(rows: list[Unit], nth: int, features: int) -> bool:
-    following = next((unit for unit in rows[nth + 1 :] if unit.kind not in _FEATURES), None)
+def _dense_follows(rows: list[LayerWeights], nth: int, features: int) -> bool:
+    following = next((layer for layer in rows[nth + 1 :] if layer.kind not in _FEATURES), None)
     return following is not None and following.kind == "dense" and following.shape("kernel")[1] == features
 
 
-def _channels_out(unit: Unit) -> int:
-    return unit.shape("kernel")[0 if unit.kind == "conv" else 1] * _groups(unit, "conv transpose")
+def _channels_out(layer: LayerWeights) -> int:
+    return layer.shape("kernel")[0 if layer.kind == "conv" else 1] * _groups(layer, "conv transpose")
 
 
-def _channels_in(unit: Unit) -> int:
-    return unit.shape("kernel")[1 if unit.kind == "conv" else 0] * _groups(unit, "conv")
+def _channels_in(layer: LayerWeights) -> int:
+    return layer.shape("kernel")[1 if layer.kind == "conv" else 0] * _groups(layer, "conv")
 
 
-def _groups(unit: Unit, kind: str) -> int:
-    return int(unit.settings.get("groups") or 1) if unit.kind == kind else 1
+def _groups(layer: LayerWeights, kind: str) -> int:
+    return int(layer.settings.get("groups") or 1) if layer.kind == kind else 1
 
 
 def refuse_unclear(source: Net, target: Net, pairs: list[Pair]) -> None:

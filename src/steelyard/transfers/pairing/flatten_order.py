@@ -9,9 +9,9 @@ from steelyard.errors import AmbiguityError, printable
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Graph, Layer
-    from steelyard.transfers.layers.units import Unit
+    from steelyard.transfers.layers.layer_weights import LayerWeights
     from steelyard.transfers.pairing import Pair
-    from steelyard.transfers.pairing.nets import Net
+    from steelyard.transfers.pairing.net import Net
 
 
 def ends_last(source: Net, target: Net, each: Pair, *, behind: bool) -> bool | None:
@@ -31,41 +31,43 @@ def ends_last(source: Net, target: Net, each: Pair, *, behind: bool) -> bool | N
     return theirs == "last"
 
 
-def _order(net: Net, unit: Unit, *, behind: bool) -> str:
+def _order(net: Net, layer: LayerWeights, *, behind: bool) -> str:
     """Return where the channels lie as an image is flattened: first, last, or how its axes are moved otherwise."""
-    if net.graph is None or unit.layer is None:
+    if net.graph is None or layer.graph_layer is None:
         return net.channels
     told = {
-        word for layer in _between(net.graph, unit.layer, behind=behind) if (word := _moved(layer, net.channels, behind=behind))
+        word
+        for node in _between(net.graph, layer.graph_layer, behind=behind)
+        if (word := _moved(node, net.channels, behind=behind))
     }
     return " ".join(sorted(told)) or net.channels
 
 
 def _between(graph: Graph, start: Layer, *, behind: bool) -> Iterator[Layer]:
     """Yield the layers that only move, pool or bend numbers, up to the next ones that have weights."""
-    layers = {layer.name: layer for layer in graph.layers}
+    nodes = {node.name: node for node in graph.layers}
     following: dict[str, list[str]] = {}
-    for layer in graph.layers:
-        for name in layer.inputs or ():
-            following.setdefault(name, []).append(layer.name)
+    for node in graph.layers:
+        for name in node.inputs or ():
+            following.setdefault(name, []).append(node.name)
     seen, pending = {start.name}, [start]
     while pending:
         here = pending.pop()
         for name in following.get(here.name, ()) if behind else here.inputs or ():
-            if name not in seen and layers[name].kind in _PASSED:
-                pending.append(layers[name])
-                yield layers[name]
+            if name not in seen and nodes[name].kind in _PASSED:
+                pending.append(nodes[name])
+                yield nodes[name]
             seen.add(name)
 
 
 _PASSED = ("activation", "dropout", "flatten", "global pool", "merge", "pad", "pool", "reshape", "softmax", "upsample")
 
 
-def _moved(layer: Layer, channels: str, *, behind: bool) -> str:
+def _moved(node: Layer, channels: str, *, behind: bool) -> str:
     """Return where a layer that moves axes has the channels on its flattened side, blank where it moves none."""
-    if word := layer.settings.get("channels"):
+    if word := node.settings.get("channels"):
         return str(word)
-    axes = tuple(layer.settings.get("axes") or ()) if layer.kind in ("reshape", "flatten") else ()
+    axes = tuple(node.settings.get("axes") or ()) if node.kind in ("reshape", "flatten") else ()
     count = len(axes)
     if axes == tuple(range(1, count + 1)):
         return ""

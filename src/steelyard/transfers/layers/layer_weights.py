@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from steelyard.core.axes import Part, parts_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError
-from steelyard.transfers.layers.norms import Computed, complete, norm_slot
+from steelyard.transfers.layers.norms import ComputedPart, complete, norm_purpose
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Layer
 
-Slot = tuple[str, str]
+PartKey = tuple[str, str]
 """What a part is for, and which gate of it: ("kernel", "i"), ("bias", "")."""
 
 _CANONICAL: dict[str, tuple[str, ...]] = {
@@ -64,7 +64,7 @@ _VECTORS = frozenset(
 )
 
 
-class Unit:
+class LayerWeights:
     """One layer in one direction: `parts` by slot.
 
     `name` is the layer's own, with a word for the unit where a layer is several. `place` is its place in the order of
@@ -74,14 +74,14 @@ class Unit:
     """
 
     __slots__ = (
+        "alternatives",
         "computed",
         "direction",
+        "graph_layer",
         "kind",
-        "layer",
         "name",
         "parts",
         "place",
-        "readings",
         "settings",
         "shapes",
         "tied",
@@ -93,14 +93,14 @@ class Unit:
         self.kind = kind
         self.settings = dict(settings or {})
         self.direction = direction
-        self.parts: dict[Slot, Part] = {}
+        self.parts: dict[PartKey, Part] = {}
         self.weights: dict[str, Weight] = {}
         self.place = 0
-        self.readings: list[Unit] = []
-        self.layer: Layer | None = None
+        self.alternatives: list[LayerWeights] = []
+        self.graph_layer: Layer | None = None
         self.tied = ""
         self.shapes: dict[str, tuple[int, ...]] = {}
-        self.computed: dict[Slot, Computed] = {}
+        self.computed: dict[PartKey, ComputedPart] = {}
 
     def __repr__(self) -> str:
         return f"Unit({self.name!r}, {self.kind!r}, {self.parts})"
@@ -120,36 +120,36 @@ class Unit:
         self.shapes |= {slot: part.shape for (slot, _), part in self.parts.items()}
 
 
-def layer_units(
+def weights_of_layer(
     name: str,
     kind: str,
     members: Iterable[tuple[str, Weight]],
-    layer: Layer | None = None,
+    node: Layer | None = None,
     settings: Mapping[str, Any] | None = None,
-) -> list[Unit]:
+) -> list[LayerWeights]:
     """Return the units of one layer, of which the kind is known.
 
     `members` are its weights by what their names say behind the layer's. Raises `ShapeError` where a weight does not
     fit its axes. Counters and what is no part of the function (`num_batches_tracked`) are passed over.
     """
-    settings = layer.settings if layer else settings or {}
+    settings = node.settings if node else settings or {}
     members = list(members)
     separable = any(leaf.startswith("depthwise_") for leaf, _ in members) and len(members) > 1
-    units: dict[str, Unit] = {}
+    layers: dict[str, LayerWeights] = {}
     for leaf, weight in members:
         if weight.role is Role.COUNT:
             continue
         for key, slot, part in _parts(kind, leaf, weight, settings):
             place = _separable(leaf) if separable else key
-            unit = units.get(place)
-            if unit is None:
-                unit = units[place] = _unit(name, kind, place, settings)
-                unit.layer = layer
-            unit.weights.setdefault(weight.name, weight)
-            _add(unit, slot, part)
-    for unit in units.values():
-        unit.complete()
-    return [units[key] for key in sorted(units, key=_running)] if kind in _RECURRENT else list(units.values())
+            layer = layers.get(place)
+            if layer is None:
+                layer = layers[place] = _layer_named(name, kind, place, settings)
+                layer.graph_layer = node
+            layer.weights.setdefault(weight.name, weight)
+            _add(layer, slot, part)
+    for layer in layers.values():
+        layer.complete()
+    return [layers[key] for key in sorted(layers, key=_running)] if kind in _RECURRENT else list(layers.values())
 
 
 def _running(key: str) -> tuple[int, bool]:
@@ -158,13 +158,13 @@ def _running(key: str) -> tuple[int, bool]:
     return int(number), direction == "backward"
 
 
-def _unit(name: str, kind: str, key: str, settings: Mapping[str, Any]) -> Unit:
+def _layer_named(name: str, kind: str, key: str, settings: Mapping[str, Any]) -> LayerWeights:
     direction = key.partition(" ")[2]
     told = str(settings.get("direction") or "")
     if key == "pointwise":
         settings = {word: value for word, value in settings.items() if word not in ("groups", "strides", "dilation", "padding")}
     shown = f"{name} ({key})" if key not in ("", "0", "0 forward") else name
-    return Unit(shown, kind, settings, told or _direction_of(name) or direction)
+    return LayerWeights(shown, kind, settings, told or _direction_of(name) or direction)
 
 
 def _direction_of(name: str) -> str:
@@ -173,13 +173,13 @@ def _direction_of(name: str) -> str:
     return found[-1] if found else ""
 
 
-def _add(unit: Unit, slot: Slot, part: Part) -> None:
-    if slot in unit.parts:
-        raise ShapeError(f"{unit.parts[slot].weight.name} and {part.weight.name} are both the {slot[0]} of {unit.name}")
-    unit.parts[slot] = part
+def _add(layer: LayerWeights, slot: PartKey, part: Part) -> None:
+    if slot in layer.parts:
+        raise ShapeError(f"{layer.parts[slot].weight.name} and {part.weight.name} are both the {slot[0]} of {layer.name}")
+    layer.parts[slot] = part
 
 
-def _parts(kind: str, leaf: str, weight: Weight, settings: Mapping[str, Any]) -> Iterator[tuple[str, Slot, Part]]:
+def _parts(kind: str, leaf: str, weight: Weight, settings: Mapping[str, Any]) -> Iterator[tuple[str, PartKey, Part]]:
     """Yield the unit that a part belongs to, its slot and the part."""
     slot, key = _slot(kind, leaf, weight), _key(kind, leaf)
     axes = _axes(weight, slot)
@@ -234,7 +234,7 @@ def _slot(kind: str, leaf: str, weight: Weight) -> str:
         return _attention_slot(leaf, weight)
     if kind == "prelu":
         return "slope"
-    if normed := norm_slot(leaf):
+    if normed := norm_purpose(leaf):
         return normed
     if kind in _RECURRENT and _STATE_KERNEL.match(leaf):
         return "recurrent kernel"

@@ -1,0 +1,137 @@
+"""A net, live or in a file, as a list of units in order: what the pairing of two nets works on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from steelyard.core.roles import plain_layer
+from steelyard.core.weight import Role, Weight
+from steelyard.transfers.layers.interpretations import interpreted
+from steelyard.transfers.layers.layer_weights import LayerWeights, weights_of_layer
+from steelyard.transfers.layers.stacked import separate
+
+if TYPE_CHECKING:
+    from steelyard.core.graph import Graph, Layer
+    from steelyard.core.weights import Weights
+
+    Members = list[tuple[str, Weight]]
+
+
+class Net:
+    """Units in order. `is_execution_order` and `channels` are as in `Graph`; `loose` are weights that belong to no unit.
+
+    `listed` are the weights, those that are a whole layer in parts.
+    """
+
+    __slots__ = ("channels", "graph", "is_execution_order", "layers", "listed", "unassigned", "weights")
+
+    def __init__(self, weights: Weights, graph: Graph | None) -> None:
+        self.weights = weights
+        self.graph = graph
+        self.is_execution_order = bool(graph and graph.is_execution_order)
+        self.channels = graph.channels if graph else ""
+        self.listed = list(separate(weights))
+        self.unassigned: list[Weight] = []
+        self.layers = self._layers()
+        self.channels = self.channels or _channels(self.layers)
+        for place, layer in enumerate(self.layers):
+            layer.place = place
+
+    def _layers(self) -> list[LayerWeights]:
+        nodes = {node.name: node for node in self.graph.layers} if self.graph else {}
+        named = {name: node.name for node in nodes.values() for name in node.settings.get("weights", ())}
+        claimed: dict[str, Members] = {}
+        rest: list[Weight] = []
+        for weight in self.listed:
+            owner, leaf = (named[weight.name], weight.name) if weight.name in named else _owner(weight, nodes)
+            if owner is None or nodes[owner].kind == "other":
+                rest.append(weight)
+            else:
+                claimed.setdefault(owner, []).append((leaf, weight))
+        found = [layer for name, node in nodes.items() if name in claimed for layer in self._known(node, claimed[name])]
+        layers = [*found, *interpreted(rest, self.unassigned)] if rest else found
+        return _without_aliases(layers)
+
+    def _known(self, node: Layer, members: Members) -> list[LayerWeights]:
+        if not any(_unexplained(node, weight) for _, weight in members):
+            return weights_of_layer(node.name, node.kind, members, node)
+        layers = []
+        for layer in interpreted([weight for _, weight in members], self.unassigned):
+            fitting = [
+                reading for reading in (layer, *layer.alternatives) if reading.kind == node.kind and _set_so(node, reading)
+            ]
+            if fitting:
+                layers.append(_joined(fitting, node))
+        return layers
+
+
+def _unexplained(node: Layer, weight: Weight) -> bool:
+    """Tell whether a kernel does not say how its axes lie, or which gates it holds."""
+    if weight.role not in (Role.KERNEL, Role.RECURRENT_KERNEL):
+        return False
+    return not weight.axes or (node.kind in ("lstm", "gru") and "[" not in weight.axes)
+
+
+def _set_so(node: Layer, reading: LayerWeights) -> bool:
+    """Tell whether a reading agrees with the layer's settings: Flax turns a transposed kernel round unless it is told not to."""
+    turned = node.settings.get("transpose_kernel")
+    if turned is None or reading.kind != "conv transpose":
+        return True
+    axes = next((part.weight.axes for part in reading.parts.values() if len(part.labels) > 1), "")
+    return axes.startswith("-") != bool(turned)
+
+
+def _joined(readings: list[LayerWeights], node: Layer) -> LayerWeights:
+    first, *others = readings
+    for layer in readings:
+        layer.graph_layer, layer.settings, layer.alternatives = node, layer.settings | node.settings, []
+        layer.direction = str(node.settings.get("direction") or layer.direction)
+    first.alternatives = others
+    return first
+
+
+def _owner(weight: Weight, nodes: Mapping[str, Layer]) -> tuple[str | None, str]:
+    """Return the layer that a weight belongs to, and what its name says behind that; a wrapper's belong to what it wraps."""
+    owner = _longest(weight, nodes)
+    if owner is None:
+        return (weight.layer, weight.name) if weight.layer in nodes else (None, "")
+    leaf = plain_layer(weight.name)[len(owner) :].lstrip("./")
+    wrapped = str(nodes[owner].settings.get("wraps") or "")
+    if wrapped not in nodes or wrapped == owner:
+        return owner, leaf
+    inner = wrapped.removeprefix(owner).lstrip("./")
+    return wrapped, leaf.removeprefix(inner).lstrip("./")
+
+
+def _longest(weight: Weight, nodes: Mapping[str, Layer]) -> str | None:
+    """Return the longest name of a layer that a weight's name begins with."""
+    name = plain_layer(weight.name)
+    while True:
+        cut = max(name.rfind("."), name.rfind("/"), name.rfind("["))
+        name = name[: max(cut, 0)]
+        if name in nodes:
+            return name
+        if not name:
+            return None
+
+
+def _without_aliases(layers: Iterable[LayerWeights]) -> list[LayerWeights]:
+    """Mark the units all of whose weights are tied to those of earlier ones."""
+    listed = list(layers)
+    owners = {name: layer.name for layer in reversed(listed) for name, weight in layer.weights.items() if not weight.tied}
+    for layer in listed:
+        ties = [weight.tied for weight in layer.weights.values()]
+        if ties and all(ties):
+            layer.tied = owners.get(str(ties[0]), str(ties[0]))
+    return listed
+
+
+def _channels(layers: Iterable[LayerWeights]) -> str:
+    """Tell where the channels lie by the kernels, where no graph does: torch has them first, as its kernels do."""
+    for layer in layers:
+        if layer.kind in ("conv", "conv transpose"):
+            part = next(part for (slot, _), part in layer.parts.items() if slot == "kernel")
+            words = part.weight.axes.split() or ["out"]
+            return "last" if words[0].lstrip("-").startswith("k") or words[-1] == "in" else "first"
+    return ""
