@@ -201,7 +201,7 @@ def test_twenty_equal_layers_are_ambiguous_at_once():
         ({"0": "relu", "x": "relu", "4": "linear"}, "activations names 0, x, 4, the dense layers are 0, 2, 4"),
         (
             ["relu", "swirl", "linear"],
-            "the activation behind '2' is 'swirl', which is none that torch has; known are linear, relu",
+            "the activation of '2' is 'swirl', which torch does not have; known are linear, relu",
         ),
         ("relu", "activations is 'relu'; give a list"),
     ],

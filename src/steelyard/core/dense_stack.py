@@ -1,22 +1,22 @@
-"""Dense layers in a row: the one architecture that a framework can build of a file."""
+"""Dense layers that follow one another: the one architecture that a framework can build from a file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
-    Table = Mapping[str, Any]
+Own = TypeVar("Own")
 
 
-class Dense(NamedTuple):
-    """A dense layer and the activation behind it, in the words of `core.graph`: its kernel has the axes (out, in).
+class DenseLayer(NamedTuple):
+    """A dense layer and its activation, in the words of `core.graph`; the kernel has the axes (out, in).
 
-    `settings` are those of the activation, as negative_slope.
+    `settings` are those of the activation, such as negative_slope.
     """
 
     name: str
@@ -26,10 +26,10 @@ class Dense(NamedTuple):
     settings: Mapping[str, float]
 
 
-class Stack(NamedTuple):
-    """Dense layers, each fed by the one before. `input_shape` is the shape of one example, which is `flattened` first or not."""
+class DenseStack(NamedTuple):
+    """Dense layers, each fed by the one before. `input_shape` is the shape of one example, which may be `flattened` first."""
 
-    layers: list[Dense]
+    layers: list[DenseLayer]
     input_shape: tuple[int | None, ...]
     flattened: bool
 
@@ -39,11 +39,14 @@ class Stack(NamedTuple):
         return str(self.layers[0].kernel.dtype)
 
 
-def word_of(table: Table, layer: Dense, framework: str) -> Any:
-    """Return what a framework calls the activation of a layer; raises `ShapeError` where it has none."""
+def activation_of(layer: DenseLayer, table: Mapping[str, Own], framework: str) -> Own:
+    """Return a framework's own activation for that of a layer, from its table by our words.
+
+    Raises `ShapeError` where the framework has none.
+    """
     if layer.activation not in table:
         raise ShapeError(
-            f"the activation behind {printable(layer.name)!r} is {printable(layer.activation)!r}, which is none that {framework} "
-            f"has; known are {', '.join(table)}"
+            f"the activation of {printable(layer.name)!r} is {printable(layer.activation)!r}, which {framework} does not have; "
+            f"known are {', '.join(table)}"
         )
     return table[layer.activation]

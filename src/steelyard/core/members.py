@@ -33,9 +33,9 @@ def member_weights(members: Iterable[tuple[str, Any]]) -> Iterator[Weight]:
 def prefixed(prefix: str, weight: Weight) -> Weight:
     """Put a member's name before a weight, its layer and what it is tied to."""
     return weight.replace(
-        name=joined(prefix, weight.name),
-        layer=joined(prefix, weight.layer) if weight.name else layer_of(prefix),
-        tied=None if weight.tied is None else joined(prefix, weight.tied),
+        name=dotted(prefix, weight.name),
+        layer=dotted(prefix, weight.layer) if weight.name else layer_of(prefix),
+        tied=None if weight.tied is None else dotted(prefix, weight.tied),
     )
 
 
@@ -102,6 +102,6 @@ def with_ties(weights: Iterable[Weight]) -> Iterator[Weight]:
         yield weight if owner == weight.name else weight.replace(tied=owner)
 
 
-def joined(prefix: str, name: str) -> str:
+def dotted(prefix: str, name: str) -> str:
     """Put a member's name before one inside it; either may be blank."""
     return f"{prefix}.{name}" if prefix and name else prefix or name

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from steelyard.core.dense_stack import Dense, Stack
+    from steelyard.core.dense_stack import DenseLayer, DenseStack
     from steelyard.core.graph import Graph, Run
     from steelyard.core.weight import Array, Weight
     from steelyard.core.weights import Weights
@@ -57,7 +57,7 @@ class Runner(Protocol):
 class Builder(Protocol):
     """What a framework offers that makes a model of a file's dense layers; it is loaded when it is asked for by name."""
 
-    def build(self, stack: Stack, /) -> tuple[Any, list[Dense]]:
+    def build(self, stack: DenseStack, /) -> tuple[Any, list[DenseLayer]]:
         """Return a model of this architecture with any numbers, and the layers as it wants them.
 
         Raises `ShapeError` where the framework has no such model.

@@ -12,7 +12,7 @@ from steelyard.io import weights
 from steelyard.transfers.stacks import stack_of
 
 if TYPE_CHECKING:
-    from steelyard.core.dense_stack import Dense
+    from steelyard.core.dense_stack import DenseLayer
     from steelyard.core.protocols import Builder
     from steelyard.core.weight import Array, Weight
 
@@ -50,12 +50,12 @@ def build(source: Any, framework: str, activations: Sequence[str] | Mapping[str,
     return found.assign(arrays)
 
 
-def _turned(layer: Dense, weight: Weight) -> Array:
+def _turned(layer: DenseLayer, weight: Weight) -> Array:
     kernel = layer.kernel.T if weight.axes == "in out" else layer.kernel
     return kernel.reshape(weight.shape).astype(weight.dtype)
 
 
-def _bias(layer: Dense, weight: Weight) -> Array:
+def _bias(layer: DenseLayer, weight: Weight) -> Array:
     """Return a bias, zeros where the layer has none but the framework's always do."""
     import numpy as np
 

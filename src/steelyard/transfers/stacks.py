@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from steelyard.core.dense_stack import Dense, Stack
+from steelyard.core.dense_stack import DenseLayer, DenseStack
 from steelyard.core.graph import Layer, in_line
 from steelyard.errors import AmbiguityError, ShapeError, printable
 from steelyard.transfers.endpoints import Endpoint
@@ -39,7 +39,7 @@ _PLAIN_FLATTEN: tuple[dict[str, str], ...] = ({}, {"data_format": "channels_last
 _NAMES = {"nnet_sigmoid": "sigmoid", "exp": "exponential", "swish": "silu"}
 
 
-def stack_of(source: Any, activations: Given) -> Stack:
+def stack_of(source: Any, activations: Given) -> DenseStack:
     """Return a source as a stack; raises `AmbiguityError` for what it does not tell, `ShapeError` for another net."""
     side = Endpoint(source)
     _check_scaled(side.weights.meta.get("networks", {}))
@@ -54,7 +54,7 @@ def stack_of(source: Any, activations: Given) -> Stack:
             "build the model yourself, and use steelyard.transfer"
         )
     dense = _given(layers, activations)
-    return Stack(dense, _input_shape(net, dense), flattened=len(_input_shape(net, dense)) > 1)
+    return DenseStack(dense, _input_shape(net, dense), flattened=len(_input_shape(net, dense)) > 1)
 
 
 def _dense_units(net: Net) -> list[LayerWeights]:
@@ -70,10 +70,10 @@ def _dense_units(net: Net) -> list[LayerWeights]:
     return [next(reading for reading in (layer, *layer.alternatives) if reading.kind == "dense") for layer in net.layers]
 
 
-def _told(net: Net, graph: Graph, layers: list[LayerWeights]) -> Stack:
+def _told(net: Net, graph: Graph, layers: list[LayerWeights]) -> DenseStack:
     """Follow the layers of a graph that is a chain."""
     by_node = {layer.graph_layer.name: layer for layer in layers if layer.graph_layer}
-    made: list[Dense] = []
+    made: list[DenseLayer] = []
     flattened = False
     for node in graph.layers:
         if node.name in by_node:
@@ -85,10 +85,10 @@ def _told(net: Net, graph: Graph, layers: list[LayerWeights]) -> Stack:
         elif node.kind != "dropout" and node.class_name != "Identity":
             raise ShapeError(f"{printable(node.name)!r} ({printable(node.class_name)}) is no part of a stack of dense layers")
     shape = _input_shape(net, made)
-    return Stack(made, shape, flattened=flattened and len(shape) > 1)
+    return DenseStack(made, shape, flattened=flattened and len(shape) > 1)
 
 
-def _dense(layer: LayerWeights, node: Layer | None = None, activation: str = "") -> Dense:
+def _dense(layer: LayerWeights, node: Layer | None = None, activation: str = "") -> DenseLayer:
     settings = node.settings if node else {}
     foreign = [word for word in settings if word not in _DENSE]
     if foreign:
@@ -98,11 +98,11 @@ def _dense(layer: LayerWeights, node: Layer | None = None, activation: str = "")
     kernel, bias = made["kernel"], made.get("bias")
     arrays = {weight.name: weight.numpy() for part in (kernel, bias) if part is not None for weight in part.weights}
     values = kernel.values(arrays.__getitem__), None if bias is None else bias.values(arrays.__getitem__)
-    plain = Dense(layer.name, values[0].astype(kernel.weight.dtype), values[1], activation or "linear", {})
+    plain = DenseLayer(layer.name, values[0].astype(kernel.weight.dtype), values[1], activation or "linear", {})
     return _activated(plain, node) if node and settings.get("activation") else plain
 
 
-def _activated(dense: Dense, node: Layer) -> Dense:
+def _activated(dense: DenseLayer, node: Layer) -> DenseLayer:
     word = str(node.settings.get("activation"))
     word = _NAMES.get(word, word)
     if dense.activation != "linear":
@@ -123,12 +123,12 @@ def _unusual(word: str, name: str, value: Any) -> bool:
     return usual is None or not isinstance(value, (int, float)) or abs(value - usual) > 1e-6
 
 
-def _input_shape(net: Net, dense: Sequence[Dense]) -> tuple[int | None, ...]:
+def _input_shape(net: Net, dense: Sequence[DenseLayer]) -> tuple[int | None, ...]:
     inputs = net.graph.input_shapes if net.graph else None
     return inputs[0] if inputs and len(inputs) == 1 else (dense[0].kernel.shape[1],)
 
 
-def _given(layers: list[LayerWeights], activations: Given) -> list[Dense]:
+def _given(layers: list[LayerWeights], activations: Given) -> list[DenseLayer]:
     """Return the layers with the activations that the user says, or say which are missing."""
     if isinstance(activations, str):
         raise ShapeError(f"activations is {printable(activations)!r}; give a list with one word for each dense layer")

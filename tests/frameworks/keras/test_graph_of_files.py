@@ -266,7 +266,7 @@ def test_a_config_with_nonsense_anywhere_gives_a_graph_or_nothing_and_never_an_e
 
 
 def test_deep_and_wide_configs_cost_little():
-    begun = time.perf_counter()
+    begun = time.process_time()
     deep = {"class_name": "Dense", "config": {"name": "end"}}
     for _ in range(20_000):
         deep = {"class_name": "TimeDistributed", "config": {"name": "t", "layer": deep}}
@@ -288,7 +288,7 @@ def test_deep_and_wide_configs_cost_little():
         "config": {"layers": chain, "input_layers": [["0", 0, 0]], "output_layers": [["19999", 0, 0]]},
     }
     assert len(graph_of(net, []).layers) == 20_000
-    assert time.perf_counter() - begun < 10
+    assert time.process_time() - begun < 10
 
 
 def test_a_file_whose_config_makes_no_sense_has_no_graph(tmp_path):

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from steelyard.layers.keras.kinds import class_and_config, in_order
+from steelyard.core.dataflow import topological_order
+from steelyard.layers.keras.kinds import class_and_config
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Shape
@@ -67,7 +68,7 @@ def net_of(entry: Any) -> Net:
         for n, call in enumerate(calls_of(each))
     }
     ends = [_meant(ref, by_name, is_call=False) for ref in refs_in(config.get("output_layers"))]
-    order = in_order([ref.key for ref in ends] or list(calls), lambda key: [ref.key for ref in calls.get(key, [])])
+    order = topological_order([ref.key for ref in ends] or list(calls), lambda key: [ref.key for ref in calls.get(key, [])])
     return Net(by_name, calls, ends, order)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs import limits
 from steelyard.codecs.keras.config import MODELS, Net, Ref, entries_of, is_sequential, net_of, refs_in
-from steelyard.core.dataflow import INPUT, NOTHING, UNKNOWN, Calls, joined
+from steelyard.core.dataflow import INPUT, NOTHING, UNKNOWN, CallGraph, merged
 from steelyard.layers.keras.kinds import class_and_config
 
 if TYPE_CHECKING:
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 _UNKNOWN: Sources = frozenset({UNKNOWN})
 
 
-class Walk:
+class ConfigTracer:
     """Walks through a config as its model runs; `rows` are the layers of each entry: rows that run side by side."""
 
     __slots__ = ("_calls", "_left", "_nets", "_rows")
 
     def __init__(self, rows: Mapping[int, Sequence[Sequence[Layer]]]) -> None:
         self._rows = rows
-        self._calls = Calls()
+        self._calls = CallGraph()
         self._nets: dict[int, Net] = {}
         self._left = limits.KERAS_CALLS
 
-    def tell(self, config: Any, listed: Iterable[Layer], weightless: Iterable[int]) -> None:
-        """Set `after` of the layers; those in `weightless`, by identity, have no weights."""
+    def set_inputs(self, config: Any, listed: Iterable[Layer], weightless: Iterable[int]) -> None:
+        """Set the inputs of the layers; those in `weightless`, by identity, have no weights."""
         _, own = class_and_config(config)
         inputs = len(list(refs_in(own.get("input_layers"))))
         self._through(config, [frozenset({INPUT})] * max(inputs, 1), 0)
         if self._left > 0:
-            self._calls.tell({id(layer): layer for layer in listed}, weightless)
+            self._calls.set_inputs({id(layer): layer for layer in listed}, weightless)
 
     def _through(self, entry: Any, given: Sequence[Sources], depth: int) -> list[Sources]:
         """Return what each output of an entry is made of; a single set for all outputs of what is no model."""
@@ -51,7 +51,7 @@ class Walk:
             return list(given)
         if entries_of(config.get("layer")):
             return self._through(config["layer"], given, depth + 1)
-        return [self._layer(entry, joined(given))]
+        return [self._layer(entry, merged(given))]
 
     def _layer(self, entry: Any, given: Sources) -> Sources:
         made = NOTHING
@@ -83,7 +83,7 @@ class Walk:
         for key in net.order:
             taken = [_one(made[ref.key], ref) for ref in net.calls[key]]
             if key in masks:
-                made[key] = [joined(taken)]
+                made[key] = [merged(taken)]
             else:
                 own = taken or [inputs.get(key[0], _UNKNOWN)]
                 made[key] = self._through(net.by_name[key[0]], own, depth + 1)

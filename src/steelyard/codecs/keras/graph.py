@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from steelyard.codecs import limits
 from steelyard.codecs.keras.chains import is_chain
 from steelyard.codecs.keras.config import MODELS, Ref, entries_of, is_sequential, name_of, net_of, refs_in, shape_of
-from steelyard.codecs.keras.dataflow import Walk
+from steelyard.codecs.keras.dataflow import ConfigTracer
 from steelyard.core.graph import Graph, Layer, Shape
 from steelyard.core.weight import Weight
 from steelyard.layers.keras.kinds import (
@@ -52,7 +52,7 @@ def graph_of(config: Any, layers: Iterable[str]) -> Graph:
     for layer in listed:
         taken[layer.name] += 1
         layer.name = f"{layer.name}#{taken[layer.name]}" if taken[layer.name] > 1 else layer.name
-    Walk(reading.rows).tell(config, listed, reading.weightless)
+    ConfigTracer(reading.rows).set_inputs(config, listed, reading.weightless)
     chain = reading.is_certain and is_chain(config)
     return Graph(
         listed,

@@ -15,7 +15,7 @@ from steelyard.codecs import limits
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import FormatError
-from steelyard.layers.keras.slots import PARTS, SAME, Slot, kind_of, slots_of, snake
+from steelyard.layers.keras.roles import DUPLICATE, SUBLAYERS, VariableRole, kind_of, snake, variable_roles
 
 if TYPE_CHECKING:
     from steelyard.codecs.hdf5.reading import Tree
@@ -61,7 +61,7 @@ class _Named(NamedTuple):
     layer: str
     leaf: str
     weight: Weight
-    slot: Slot | None
+    known: VariableRole | None
     trainable: bool | None
 
 
@@ -84,16 +84,16 @@ def model_weights(tree: Tree, config: Any = None) -> tuple[list[Weight], dict[st
     root = _nodes(tree, labels)
     spec = _spec(config)
     found = _layer(root, spec, spec.name or root.label, True if spec.config else None, 0)
-    names = _names([entry for entry in found if entry.leaf != SAME])
+    names = _names([entry for entry in found if entry.leaf != DUPLICATE])
     weights, layout = [], _Layout()
     for entry in found:
-        if entry.leaf == SAME:
+        if entry.leaf == DUPLICATE:
             continue
         layer, leaf = names[entry.weight.name]
         weights.append(_weight(entry, layer, leaf))
         layout.add(entry.holder, entry.weight.name, weights[-1].name)
     for entry in found:
-        if entry.leaf == SAME:  # an extra copy: its numbers are those of the next variable that was found
+        if entry.leaf == DUPLICATE:  # an extra copy: its numbers are those of the next variable that was found
             layout.add(entry.holder, entry.weight.name, "/".join(names[entry.layer]))
     layout.around(labels)
     return weights, layout.groups
@@ -201,27 +201,27 @@ def _layer(node: _Node, spec: _Spec, path: str, trainable: bool | None, depth: i
 
 
 def _own(node: _Node, spec: _Spec, path: str, trainable: bool | None) -> list[_Named]:
-    slots = slots_of(spec.kind, spec.config, len(node.variables)) if node.variables else []
-    if any(not _fits(slot, weight) for slot, weight in zip(slots, node.variables, strict=True)):
-        slots = [None] * len(slots)
+    roles = variable_roles(spec.kind, spec.config, len(node.variables)) if node.variables else []
+    if any(not _fits(known, weight) for known, weight in zip(roles, node.variables, strict=True)):
+        roles = [None] * len(roles)
     own = [
-        _Named(node, path, slot.leaf if slot else split(weight.name)[-1], weight, slot, _trainable(slot, trainable))
-        for slot, weight in zip(slots, node.variables, strict=True)
+        _Named(node, path, known.leaf if known else split(weight.name)[-1], weight, known, _trainable(known, trainable))
+        for known, weight in zip(roles, node.variables, strict=True)
     ]
-    return sorted(own, key=lambda entry: entry.slot is not None and not entry.slot.trainable)  # as `Layer.weights` is
+    return sorted(own, key=lambda entry: entry.known is not None and not entry.known.trainable)  # as `Layer.weights` is
 
 
-def _fits(slot: Slot | None, weight: Weight) -> bool:
+def _fits(known: VariableRole | None, weight: Weight) -> bool:
     """Tell whether a kernel has as many axes as its class says: the class may be no more than a name's guess."""
-    if slot is None or not slot.axes or slot.role not in (Role.KERNEL, Role.RECURRENT_KERNEL, Role.EMBEDDING):
+    if known is None or not known.axes or known.role not in (Role.KERNEL, Role.RECURRENT_KERNEL, Role.EMBEDDING):
         return True
-    return bool(slot.axes_for(len(weight.shape)))
+    return bool(known.axes_for(len(weight.shape)))
 
 
-def _trainable(slot: Slot | None, layer: bool | None) -> bool | None:
-    if layer is False or (slot is not None and not slot.trainable):
+def _trainable(known: VariableRole | None, layer: bool | None) -> bool | None:
+    if layer is False or (known is not None and not known.trainable):
         return False
-    return layer if slot is not None else None
+    return layer if known is not None else None
 
 
 def _inside(node: _Node, spec: _Spec, path: str) -> Iterator[tuple[str, _Node, _Spec, str]]:
@@ -234,7 +234,7 @@ def _inside(node: _Node, spec: _Spec, path: str) -> Iterator[tuple[str, _Node, _
         if folder in node.children and isinstance(config.get(folder), list):
             scope = "" if "input_layers" in config else path
             yield from _listed(node.children[folder], config[folder], folder, scope)
-    for part in PARTS.get(spec.kind, ()):
+    for part in SUBLAYERS.get(spec.kind, ()):
         child = node.children.get(part.attribute)
         if child is not None:
             below = _spec(config.get(part.key))
@@ -282,10 +282,10 @@ def _joined(scope: str, name: str) -> str:
 
 def _merged(own: list[_Named], inner: list[_Named]) -> list[_Named]:
     """Put the first variable of the wrapped layer where its wrapper lists it, as spectral normalisation does."""
-    if own and own[0].leaf == SAME and inner:
+    if own and own[0].leaf == DUPLICATE and inner:
         copy = own[0]._replace(layer=inner[0].weight.name)
         return [inner[0], copy, *own[1:], *inner[1:]]
-    return [entry._replace(leaf="0") if entry.leaf == SAME else entry for entry in own] + inner
+    return [entry._replace(leaf="0") if entry.leaf == DUPLICATE else entry for entry in own] + inner
 
 
 def _names(found: list[_Named]) -> dict[str, tuple[str, str]]:
@@ -305,11 +305,11 @@ def _names(found: list[_Named]) -> dict[str, tuple[str, str]]:
 
 
 def _weight(entry: _Named, layer: str, leaf: str) -> Weight:
-    weight, slot = entry.weight, entry.slot
+    weight, known = entry.weight, entry.known
     return weight.replace(
         name=_joined(layer, leaf),
         layer=layer,
-        role=slot.role if slot else role_of(leaf, len(weight.shape)),
-        axes=slot.axes_for(len(weight.shape)) if slot else "",
+        role=known.role if known else role_of(leaf, len(weight.shape)),
+        axes=known.axes_for(len(weight.shape)) if known else "",
         trainable=entry.trainable,
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from steelyard.codecs import limits
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Role, Weight
-from steelyard.layers.keras.slots import PARTS, Slot, einsum_slots, kind_of, slot
+from steelyard.layers.keras.roles import SUBLAYERS, VariableRole, einsum_roles, kind_of, variable_role
 
 if TYPE_CHECKING:
     from steelyard.codecs.hdf5.reading import Tree
@@ -126,7 +126,7 @@ def _explained(weight: Weight, layer: str, layers: Mapping[str, Mapping[str, Any
     config = next((layers[word] for word in [*reversed(words[:-1]), layer] if word in layers), {})
     kinds = [kind_of(re.sub(r"^(forward|backward)_", "", word)) for word in reversed(words[:-1])]
     kinds = [kind for kind in (*kinds[:1], str(config.get("class_name", "")), *kinds[1:]) if kind]
-    known = next((found for kind in kinds if (found := _slot(kind, leaf, config, words))), None)
+    known = next((found for kind in kinds if (found := _known_role(kind, leaf, config, words))), None)
     ndim = len(weight.shape)
     frozen = config.get("trainable") is False or (known is not None and not known.trainable)
     return weight.replace(
@@ -137,13 +137,13 @@ def _explained(weight: Weight, layer: str, layers: Mapping[str, Mapping[str, Any
     )
 
 
-def _slot(kind: str, leaf: str, config: Mapping[str, Any], words: list[str]) -> Slot | None:
-    if ((kind.endswith("Attention") and kind in PARTS) or kind == "EinsumDense") and len(words) > 1:
+def _known_role(kind: str, leaf: str, config: Mapping[str, Any], words: list[str]) -> VariableRole | None:
+    if ((kind.endswith("Attention") and kind in SUBLAYERS) or kind == "EinsumDense") and len(words) > 1:
         if words[-2] in _HEADS or words[-2] == "attention_output":
-            return slot("HeadsDense" if words[-2] in _HEADS else "JoinedDense", leaf)
-        slots = einsum_slots(str(config.get("equation", "")), str(config.get("bias_axes") or ""))
-        return next((found for found in slots if found.leaf == leaf), None)
-    return slot(kind, leaf)
+            return variable_role("HeadsDense" if words[-2] in _HEADS else "JoinedDense", leaf)
+        roles = einsum_roles(str(config.get("equation", "")), str(config.get("bias_axes") or ""))
+        return next((found for found in roles if found.leaf == leaf), None)
+    return variable_role(kind, leaf)
 
 
 def _role(leaf: str, ndim: int) -> Role:

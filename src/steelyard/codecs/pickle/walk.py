@@ -18,9 +18,10 @@ from steelyard.codecs.pickle.values import Boxed, Persistent, Record, class_of
 from steelyard.core.roles import layer_of, role_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import FormatError, printable
-from steelyard.layers.torch.roles import Facts, fact_of, facts_of_class
+from steelyard.layers.torch.roles import role_and_axes, roles_of_class
 
 if TYPE_CHECKING:
+    from steelyard.layers.roles import ParameterRoles
     from steelyard.storage.source import Source
 
     Path = tuple[str, ...]
@@ -76,7 +77,7 @@ class Walk:
                 self._above.discard(identity)
         return self
 
-    def _visit(self, path: Path, value: Any, fact: Facts | None, own: bool, trainable: bool | None) -> bool:
+    def _visit(self, path: Path, value: Any, fact: ParameterRoles | None, own: bool, trainable: bool | None) -> bool:
         """Take a tensor, or tell that what was met has members to go through first."""
         self._left -= 1
         if self._left < 0:
@@ -86,7 +87,7 @@ class Walk:
         if found is not None:
             if len(path) > 4 and sum(map(len, path)) > limits.TEXT:
                 raise FormatError(self._source.name, f"the path of a tensor takes more than {limits.TEXT:,} characters")
-            meaning = fact_of(fact, path[-1], len(found.shape)) if fact else None
+            meaning = role_and_axes(fact, path[-1], len(found.shape)) if fact else None
             self.entries.append(Entry(path, found, meaning, own, found.trainable if trainable is None else trainable))
             return False
         members = self._members(path, value, own)
@@ -136,7 +137,7 @@ def _module_members(module: Record, own: bool) -> Iterator[Any]:
     """In the order of `state_dict`: parameters, saved buffers, then the modules inside; other attributes at the end."""
     held = module.attributes
     kind = class_of(module)
-    facts = facts_of_class(kind.module, kind.name.rpartition(".")[2]) if kind else {}
+    facts = roles_of_class(kind.module, kind.name.rpartition(".")[2]) if kind else {}
     unsaved = held.get("_non_persistent_buffers_set")
     left_out = {key for key in unsaved if type(key) is str} if isinstance(unsaved, (list, tuple)) else set()
     for group in ("_parameters", "_buffers", "_modules"):

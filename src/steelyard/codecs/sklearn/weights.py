@@ -14,8 +14,8 @@ from steelyard.codecs.pickle.arrays import Found, objects_of
 from steelyard.codecs.pickle.values import Record, class_of
 from steelyard.codecs.pickle.walk import Entry, Walk, holding, is_module, of_model
 from steelyard.codecs.torch.sparse import compressed
-from steelyard.core.weight import Role
 from steelyard.errors import FormatError, printable
+from steelyard.layers.sklearn.roles import role_and_axes
 
 if TYPE_CHECKING:
     from steelyard.storage.source import Source
@@ -23,16 +23,6 @@ if TYPE_CHECKING:
     Look = Callable[[Any], Found | None]
     Members = list[tuple[str, Any]]
 
-FACTS: dict[str, tuple[Role, tuple[str, ...]]] = {  # attribute -> role, axes for each number of them
-    "coefs_": (Role.KERNEL, ("in out",)),
-    "intercepts_": (Role.BIAS, ("out",)),
-    "coef_": (Role.KERNEL, ("in", "out in")),
-    "intercept_": (Role.BIAS, ("out",)),
-    "offset_": (Role.OFFSET, ("out",)),
-    "components_": (Role.KERNEL, ("out in",)),
-    "intercept_hidden_": (Role.BIAS, ("out",)),
-    "intercept_visible_": (Role.BIAS, ("in",)),
-}
 _WRAPPED = ("FrozenEstimator", "_CalibratedClassifier")
 _FAMILIES = ("sklearn", "skorch", "scikeras", "imblearn", "xgboost", "lightgbm", "catboost")
 
@@ -201,10 +191,8 @@ def _entries(path: tuple[str, ...], part: Any, look: Look, source: Source) -> It
         )
         if numbers is None:
             raise FormatError(source.name, f"{printable('.'.join((*path, name)))} is no array of numbers")
-        role, axes = FACTS[attribute]
-        words = next((words for words in axes if len(words.split()) == len(numbers.shape)), "")
         trained = attribute != "intercept_" or part.attributes.get("fit_intercept", True) is not False
-        entry = Entry((*path, name), numbers, (role, words), True, trained)
+        entry = Entry((*path, name), numbers, role_and_axes(attribute, len(numbers.shape)), True, trained)
         entry.layer = ".".join((*path, place) if place else path)
         yield entry
 

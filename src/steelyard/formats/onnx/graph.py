@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.core.graph import Graph, Layer, in_line
 from steelyard.core.roles import layer_of
-from steelyard.layers.jax import padding_word
+from steelyard.layers.kinds import padding_word
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight

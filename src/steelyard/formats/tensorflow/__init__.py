@@ -16,7 +16,7 @@ from steelyard.errors import FileMissingError, FormatError, SteelyardError, Unsa
 from steelyard.formats.tensorflow.bundle import Bundle
 from steelyard.formats.tensorflow.object_graph import Node, checkpoint_graph, reached, saved_graph
 from steelyard.formats.tensorflow.sstable import is_table
-from steelyard.layers.keras.slots import kind_of, slot
+from steelyard.layers.keras.roles import kind_of, variable_role
 from steelyard.storage.source import Source, from_bytes
 
 SUFFIXES = (".index", ".data-00000-of-00001", "saved_model.pb", "checkpoint")
@@ -164,7 +164,7 @@ def _explained(weights: Iterable[Weight]) -> list[Weight]:
 
 def _by_layer(weight: Weight) -> Weight:
     words = weight.name.split("/")
-    known = slot(kind_of(words[-2]), words[-1]) if len(words) > 1 else None
+    known = variable_role(kind_of(words[-2]), words[-1]) if len(words) > 1 else None
     ndim = len(weight.shape)
     if known is None or (known.axes and not known.axes_for(ndim)):
         role = _LEAVES.get(words[-1], Role.OTHER) if ndim else Role.OTHER

@@ -21,9 +21,10 @@ from jax.tree_util import keystr, tree_flatten_with_path
 from steelyard.core.graph import Graph, Layer, Run
 from steelyard.core.plugins import framework_of
 from steelyard.errors import ShapeError, UnknownModelError, printable
-from steelyard.frameworks.jax.graph import Calls, in_double, outputs_of, patched, traced, with_shapes
+from steelyard.frameworks.jax.graph import LayerRecorder, in_double, outputs_of, patched, traced, with_shapes
 from steelyard.layers.equinox.kinds import WHOLE, known_class, layer_for
-from steelyard.layers.jax import activation_layer, chained, covered, holds
+from steelyard.layers.jax.kinds import activation_layer
+from steelyard.layers.jax.trees import covered, holds, in_sequence
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -61,17 +62,17 @@ def _run(model: Any, inputs: Sequence[Array], names: Sequence[str], batched: int
     def attempt(doubled: Any) -> Run:
         wide, given = doubled(model), [doubled(jnp.asarray(x)) for x in inputs]
         if batched:
-            calls = Calls()
+            calls = LayerRecorder()
             return Run(outputs_of(_called(wide, given, names, calls)), calls.arrays())
         examples = [[x[place] for x in given] for place in range(min(map(len, given), default=0))]
-        runs = [(calls := Calls(batched=0), _called(wide, example, names, calls)) for example in examples]
+        runs = [(calls := LayerRecorder(batched=0), _called(wide, example, names, calls)) for example in examples]
         return _stacked(runs)
 
     found: Run = in_double(attempt)
     return found
 
 
-def _stacked(runs: Sequence[tuple[Calls, Any]]) -> Run:
+def _stacked(runs: Sequence[tuple[LayerRecorder, Any]]) -> Run:
     """Put the outputs of single examples together."""
     outputs = [np.stack(each) for each in zip(*(outputs_of(given) for _, given in runs), strict=True)]
     layers = [calls.arrays() for calls, _ in runs]
@@ -79,9 +80,9 @@ def _stacked(runs: Sequence[tuple[Calls, Any]]) -> Run:
     return Run(outputs, {name: np.stack([each[name] for each in layers]) for name in shared})
 
 
-def _trace(model: Any, inputs: Sequence[Array], names: Sequence[str]) -> Calls:
-    def attempt(batched: int) -> Calls:
-        calls = Calls(batched=batched, marking=True)
+def _trace(model: Any, inputs: Sequence[Array], names: Sequence[str]) -> LayerRecorder:
+    def attempt(batched: int) -> LayerRecorder:
+        calls = LayerRecorder(batched=batched, marking=True)
 
         def call(*given: Any) -> Any:
             outputs = _called(model, given, names, calls)
@@ -121,7 +122,7 @@ def _check_arguments(model: Any) -> None:
         )
 
 
-def _called(model: Any, inputs: Sequence[Any], names: Sequence[str], calls: Calls) -> list[Any]:
+def _called(model: Any, inputs: Sequence[Any], names: Sequence[str], calls: LayerRecorder) -> list[Any]:
     """Call the model in inference mode, note the calls of its layers, and return what it gave but states."""
     model = eqx.nn.inference_mode(model)
     modules = {id(module): (name, module) for name, module in _modules(model, "")}
@@ -159,7 +160,7 @@ def _defined(model: Any, names: Sequence[str]) -> tuple[list[Layer], bool]:
     walked = list(_sequence(model, "")) if isinstance(model, eqx.Module) else [None]
     certain = [layer for layer in walked if layer is not None]
     if len(certain) == len(walked) and not set(names) - covered(certain, names, WHOLE):
-        return chained(certain), True
+        return in_sequence(certain), True
     modules = dict(_modules(model, "")) if isinstance(model, eqx.Module) else {}
     whole = [name for name, module in modules.items() if known_class(module)]
     tops = (min((each for each in whole if holds(each, name)), key=len, default=name) for name in names)

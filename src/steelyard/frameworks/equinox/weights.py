@@ -20,42 +20,12 @@ from steelyard.core.plugins import framework_of
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import UnknownModelError
+from steelyard.layers.equinox.roles import ROLES, conv_roles, conv_transpose_roles
+from steelyard.layers.roles import axes_or_blank
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
-
-Facts = dict[str, tuple[Role, str]]
-
-_NORM: Facts = {"weight": (Role.SCALE, "channel"), "bias": (Role.OFFSET, "channel")}
-
-
-def _dense(axes: str, bias: str = "out") -> Facts:
-    return {"weight": (Role.KERNEL, axes), "bias": (Role.BIAS, bias)}
-
-
-def _recurrent(gates: str) -> Facts:
-    return {
-        "weight_ih": (Role.KERNEL, f"[{gates}]*out in"),
-        "weight_hh": (Role.RECURRENT_KERNEL, f"[{gates}]*out in"),
-        "bias": (Role.BIAS, f"[{gates}]*out"),
-        "bias_n": (Role.BIAS, "[n]*out"),  # of a GRU
-    }
-
-
-FACTS: dict[str, Facts] = {
-    "Linear": _dense("out in"),
-    "Embedding": {"weight": (Role.EMBEDDING, "vocab out")},
-    "BatchNorm": _NORM,
-    "LayerNorm": _NORM,
-    "GroupNorm": _NORM,
-    "RMSNorm": _NORM,
-    "LSTMCell": _recurrent("ifgo"),
-    "GRUCell": _recurrent("rzn"),
-    "PReLU": {"negative_slope": (Role.OTHER, "channel")},
-    "WeightNorm": {"g": (Role.SCALE, "out")},
-}
-_SPACES = {1: "k", 2: "kh kw", 3: "kd kh kw"}
-_TURNED = {1: "-k", 2: "-kh -kw", 3: "-kd -kh -kw"}
+    from steelyard.layers.roles import ParameterRoles
 
 
 def weights(model: Any) -> Iterator[Weight]:
@@ -116,25 +86,14 @@ def _fact(owner: Any, leaf: str, shape: tuple[int, ...]) -> tuple[Role, str]:
     role, axes = _known(owner).get(leaf) or (role_of(leaf, len(shape)), "")
     if leaf in ("negative_slope", "g") and all(length == 1 for length in shape[1:]):
         axes += " 1" * (len(shape) - 1)
-    return role, axes if len(axes.split()) == len(shape) else ""
+    return role, axes_or_blank(axes, len(shape))
 
 
-def _known(owner: Any) -> Facts:
+def _known(owner: Any) -> ParameterRoles:
     """Return the facts of the nearest class of Equinox's own; a user's class may use the same name for anything."""
-    if isinstance(owner, (eqx.nn.Conv, eqx.nn.ConvTranspose)):
-        return _convolution(owner)
+    if isinstance(owner, eqx.nn.Conv):
+        return conv_roles(owner.num_spatial_dims)
+    if isinstance(owner, eqx.nn.ConvTranspose):
+        return conv_transpose_roles(owner.num_spatial_dims, owner.groups)
     bases = (base for base in type(owner).__mro__ if base.__module__.startswith("equinox."))
-    return next((FACTS[base.__name__] for base in bases if base.__name__ in FACTS), {})
-
-
-def _convolution(layer: Any) -> Facts:
-    """A bias has an axis of one for each axis of space. In a transposed convolution those of the kernel run backwards.
-
-    There the outputs of all groups stand on the first axis, where other frameworks have the inputs.
-    """
-    rank = layer.num_spatial_dims
-    bias = "out" + " 1" * rank
-    if isinstance(layer, eqx.nn.Conv):
-        return _dense(f"out in {_SPACES.get(rank, '')}", bias)
-    outputs = "out" if layer.groups == 1 else "group*out"
-    return _dense(f"{outputs} in {_TURNED.get(rank, '')}", bias)
+    return next((ROLES[base.__name__] for base in bases if base.__name__ in ROLES), {})

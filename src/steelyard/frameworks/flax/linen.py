@@ -16,10 +16,10 @@ from flax.errors import FlaxError
 from steelyard.core.graph import Graph, Layer, Run
 from steelyard.core.plugins import framework_of, load
 from steelyard.errors import ShapeError, printable
-from steelyard.frameworks.jax.graph import Calls, in_double, outputs_of, traced
+from steelyard.frameworks.jax.graph import LayerRecorder, in_double, outputs_of, traced
 from steelyard.layers.flax.kinds import KINDS, WHOLE, WRAPPERS, known_class, layer_for, reversal, settings_inside
 from steelyard.layers.flax.linen import layers_of_names, path_of
-from steelyard.layers.jax import covered, with_settings
+from steelyard.layers.jax.trees import covered, with_settings
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -40,7 +40,7 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
         if known_class(module) in KINDS:
             layers = [layer_for("", module)]
         return Graph(layers, channels="last")
-    calls = Calls(marking=True)
+    calls = LayerRecorder(marking=True)
     names = {path_of(weight.layer) for weight in weights}
     given = (variables, [jnp.asarray(x) for x in inputs])
     traced(lambda tree, given: jax.tree_util.tree_leaves(_call(module, tree, given, calls, names)), given, calls)
@@ -56,7 +56,7 @@ def run(model: Any, inputs: Sequence[Array]) -> Run:
     names = {path_of(weight.layer) for weight in framework_of(model).weights(model)}
 
     def attempt(doubled: Any) -> Run:
-        calls = Calls()
+        calls = LayerRecorder()
         given = [doubled(jnp.asarray(x)) for x in inputs]
         outputs = _call(module, doubled(variables), given, calls, names)
         return Run(outputs_of(outputs), calls.arrays())
@@ -72,7 +72,7 @@ def _unbound(model: Any) -> tuple[Any, Any]:
     return model.apply_fn.__self__, load("frameworks", "flax").tree(model)
 
 
-def _call(module: Any, variables: Any, inputs: Sequence[Any], calls: Calls, names: set[str]) -> Any:
+def _call(module: Any, variables: Any, inputs: Sequence[Any], calls: LayerRecorder, names: set[str]) -> Any:
     """Apply the module to the inputs, with the flags that it takes as they are at inference."""
     known = inspect.signature(type(module).__call__).parameters
     flags = {name: value for name, value in AT_INFERENCE.items() if name in known and getattr(module, name, None) is None}
@@ -100,7 +100,7 @@ def _is_internal(context: Any) -> bool:
     return name == "setup" or name.startswith("<") or (name != "__call__" and name.startswith("_"))
 
 
-def _seen(module: Any, call: partial[Any], calls: Calls, names: set[str]) -> Any:
+def _seen(module: Any, call: partial[Any], calls: LayerRecorder, names: set[str]) -> Any:
     """Record the call of one module; of a recurrent layer its cell is what has the weights."""
     if isinstance(module, linen.RNN):
         cell = with_settings(layer_for("/".join(module.cell.path), module.cell), **reversal(module, call))

@@ -12,9 +12,10 @@ from flax import nnx
 
 from steelyard.core.graph import Graph, Layer, Run
 from steelyard.core.plugins import framework_of
-from steelyard.frameworks.jax.graph import Calls, in_double, outputs_of, patched, traced, with_shapes
+from steelyard.frameworks.jax.graph import LayerRecorder, in_double, outputs_of, patched, traced, with_shapes
 from steelyard.layers.flax.kinds import WHOLE, WRAPPERS, known_class, layer_for, reversal, settings_inside
-from steelyard.layers.jax import activation_layer, chained, covered, holds, with_settings
+from steelyard.layers.jax.kinds import activation_layer
+from steelyard.layers.jax.trees import covered, holds, in_sequence, with_settings
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -26,7 +27,7 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     layers, certain = _defined(model, names)
     if inputs is None:
         return Graph(layers, is_execution_order=certain, channels="last")
-    copy, calls = _copy(model), Calls(marking=True)
+    copy, calls = _copy(model), LayerRecorder(marking=True)
 
     def call(state: Any, given: Sequence[Any]) -> Any:
         return jax.tree_util.tree_leaves(_call(nnx.merge(definition, state), given, calls, names))
@@ -48,7 +49,7 @@ def run(model: Any, inputs: Sequence[Array]) -> Run:
     names = _names(model)
 
     def attempt(doubled: Any) -> Run:
-        calls, copy = Calls(), _copy(model)
+        calls, copy = LayerRecorder(), _copy(model)
         nnx.update(copy, doubled(nnx.state(copy)))
         _widen(copy)
         given = [doubled(jnp.asarray(x)) for x in inputs]
@@ -84,7 +85,7 @@ def _modules(model: Any) -> dict[int, tuple[str, Any]]:
     return {id(module): (name, module) for name, module in found}
 
 
-def _call(model: Any, inputs: Sequence[Any], calls: Calls, names: Sequence[str]) -> Any:
+def _call(model: Any, inputs: Sequence[Any], calls: LayerRecorder, names: Sequence[str]) -> Any:
     modules = _modules(model)
 
     def seen(module: Any, call: partial[Any]) -> Any:
@@ -94,7 +95,9 @@ def _call(model: Any, inputs: Sequence[Any], calls: Calls, names: Sequence[str])
         return model(*inputs)
 
 
-def _seen(module: Any, call: partial[Any], calls: Calls, modules: Mapping[int, tuple[str, Any]], names: Sequence[str]) -> Any:
+def _seen(
+    module: Any, call: partial[Any], calls: LayerRecorder, modules: Mapping[int, tuple[str, Any]], names: Sequence[str]
+) -> Any:
     """Record the call of one module; of a recurrent layer, which may be made in a call, its cell is what has the weights."""
     if isinstance(module, nnx.RNN) and id(module.cell) in modules:
         cell = with_settings(layer_for(modules[id(module.cell)][0], module.cell), **reversal(module, call))
@@ -118,7 +121,7 @@ def _defined(model: Any, names: Sequence[str]) -> tuple[list[Layer], bool]:
     walked = list(_sequence(model, ""))
     certain = [layer for layer in walked if layer is not None]
     if len(certain) == len(walked) and not set(names) - covered(certain, names, WHOLE):
-        return chained(certain), True
+        return in_sequence(certain), True
     modules = dict(_modules(model).values())
     whole = [name for name, module in modules.items() if known_class(module) in WHOLE]
     tops = (min((each for each in whole if holds(each, name)), key=len, default=name) for name in names)

@@ -21,55 +21,13 @@ from steelyard.core.plugins import framework_of, load
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import NotFittedError, UnknownModelError
-from steelyard.layers.jax import general_axes
+from steelyard.layers.flax.roles import ROLES, SUBLAYER_ROLES, conv_roles, conv_transpose_roles, general_roles
+from steelyard.layers.roles import axes_or_blank
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
+    from steelyard.layers.roles import ParameterRoles
 
-Facts = dict[str, tuple[Role, str]]
-
-_NORM: Facts = {
-    "scale": (Role.SCALE, "channel"),
-    "bias": (Role.OFFSET, "channel"),
-    "mean": (Role.MEAN, "channel"),
-    "var": (Role.VARIANCE, "channel"),
-}
-
-
-def _dense(axes: str, bias: str = "out", role: Role = Role.KERNEL) -> Facts:
-    return {"kernel": (role, axes), "bias": (Role.BIAS, bias)}
-
-
-def _recurrent(gates: str) -> dict[str, Facts]:
-    packed = f"[{gates}]*out" if gates else "out"
-    return {
-        "dense_i": _dense(f"in {packed}", packed),
-        "dense_h": _dense(f"in {packed}", packed, Role.RECURRENT_KERNEL),
-    }
-
-
-FACTS: dict[str, Facts] = {
-    "Linear": _dense("in out"),
-    "Einsum": _dense(""),
-    "Embed": {"embedding": (Role.EMBEDDING, "vocab out")},
-    **dict.fromkeys(("BatchNorm", "LayerNorm", "GroupNorm", "RMSNorm", "InstanceNorm"), _NORM),
-    "LoRA": {"lora_a": (Role.OTHER, "in rank"), "lora_b": (Role.OTHER, "rank out")},
-}
-PARTS: dict[str, dict[str, Facts]] = {  # what a part is for, by the class that holds it
-    "OptimizedLSTMCell": _recurrent("ifgo"),
-    "GRUCell": _recurrent("rzn"),
-    "SimpleCell": _recurrent(""),
-    "LSTMCell": {
-        **{part: _dense(f"in [{part[1]}]*out") for part in ("ii", "if_", "ig", "io")},
-        **{f"h{gate}": _dense(f"in [{gate}]*out", f"[{gate}]*out", Role.RECURRENT_KERNEL) for gate in "ifgo"},
-    },
-    "MultiHeadAttention": {
-        **dict.fromkeys(("query", "key", "value"), _dense("in heads dim", "heads dim")),
-        "out": _dense("heads dim out"),
-    },
-}
-_SPACES = ("k", "kh kw", "kd kh kw")
-_TURNED = ("-k", "-kh -kw", "-kd -kh -kw")
 _NO_WEIGHTS = (nnx.RngState, nnx.Intermediate, nnx.Perturbation)
 
 
@@ -143,8 +101,8 @@ def _nnx_weights(model: Any) -> list[Weight]:
         known = _known(modules, path)
         for weight in _parts(name, leaf):
             role, axes = known.get(str(path[-1]), (Role.OTHER, ""))
-            fits = len(axes.split()) == len(weight.shape)
-            listed.append(weight.replace(role=role, axes=axes if fits else "", trainable=isinstance(leaf, nnx.Param)))
+            axes = axes_or_blank(axes, len(weight.shape))
+            listed.append(weight.replace(role=role, axes=axes, trainable=isinstance(leaf, nnx.Param)))
     return infer_roles(listed)
 
 
@@ -204,32 +162,24 @@ def _new_state(state: Any, arrays: Mapping[str, Array]) -> Any:
     return nnx.from_flat_state(flat)
 
 
-def _known(modules: Mapping[Any, Any], path: tuple[Any, ...]) -> Facts:
+def _known(modules: Mapping[Any, Any], path: tuple[Any, ...]) -> ParameterRoles:
     """Return what the class that holds a variable says of it, or the class that holds that class."""
     for name in _bases(modules.get(path[:-2])) if len(path) > 1 else ():
-        if path[-2] in PARTS.get(name, {}):
-            return PARTS[name][path[-2]]
+        if path[-2] in SUBLAYER_ROLES.get(name, {}):
+            return SUBLAYER_ROLES[name][path[-2]]
     if path[-2:-1] == ("scales",) and "WeightNorm" in _bases(modules.get(path[:-2])):
         return {str(path[-1]): (Role.SCALE, "out")}
     owner = modules.get(path[:-1])
-    if isinstance(owner, (nnx.Conv, nnx.ConvTranspose)):
-        return _convolution(owner)
+    if isinstance(owner, nnx.Conv):
+        return conv_roles(owner.kernel.ndim - 2)
+    if isinstance(owner, nnx.ConvTranspose):
+        return conv_transpose_roles(owner.kernel.ndim - 2, transpose_kernel=owner.transpose_kernel)
     if isinstance(owner, nnx.LinearGeneral):
         inputs, outputs = (1 if isinstance(width, int) else len(width) for width in (owner.in_features, owner.out_features))
-        return _dense(general_axes(inputs, outputs), general_axes(0, outputs))
-    return next((FACTS[name] for name in _bases(owner) if name in FACTS), {})
+        return general_roles(inputs, outputs)
+    return next((ROLES[name] for name in _bases(owner) if name in ROLES), {})
 
 
 def _bases(module: Any) -> list[str]:
     """Return the names of the classes of Flax's own; a user's class may use the same name for anything."""
     return [base.__name__ for base in type(module).__mro__ if base.__module__.startswith("flax.")]
-
-
-def _convolution(layer: Any) -> Facts:
-    """The axes of space of a transposed kernel run backwards unless the layer says `transpose_kernel`."""
-    rank = layer.kernel.ndim - 3
-    if not 0 <= rank < len(_SPACES):
-        return _dense("")
-    if isinstance(layer, nnx.Conv):
-        return _dense(f"{_SPACES[rank]} in out")
-    return _dense(f"{_SPACES[rank]} out in" if layer.transpose_kernel else f"{_TURNED[rank]} in out")

@@ -25,8 +25,6 @@ from steelyard.layers.flax.linen import layers_of_names
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
-    Call = Callable[..., Any]
-
 
 def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     """Return the layers that linen's automatic names tell (`Dense_0`): a tree of arrays has no order and no more to say."""
@@ -41,7 +39,7 @@ def run(model: Any, inputs: Sequence[Array]) -> Run:
     raise UnknownModelError(f"a {type(model).__name__} of arrays does not run; give the module with them: module.bind(variables)")
 
 
-class Calls:
+class LayerRecorder:
     """The layers that were called in one run of a net, in order, and what they gave.
 
     `batched` is the number of axes of the batch. With `marking` what goes into and comes out of each layer is marked
@@ -63,7 +61,7 @@ class Calls:
     ) -> Any:
         """Call, and put the layer down where it runs first; layers called meanwhile get the settings `inside` too.
 
-        Calls inside of a layer that is `whole` are its own business.
+        LayerRecorder inside of a layer that is `whole` are its own business.
         """
         if self._inside:
             return call()
@@ -103,7 +101,7 @@ class Calls:
         return found
 
 
-def traced(function: Callable[..., Any], given: Sequence[Any], calls: Calls) -> None:
+def traced(function: Callable[..., Any], given: Sequence[Any], calls: LayerRecorder) -> None:
     """Trace a function that makes these calls, and say of each layer which others flow into it."""
     closed = jax.make_jaxpr(function)(*given)
     before: dict[str, dict[str, None]] = {}
@@ -113,7 +111,7 @@ def traced(function: Callable[..., Any], given: Sequence[Any], calls: Calls) -> 
             layer.inputs = tuple(before[name])
 
 
-def with_shapes(layer: Layer, calls: Calls) -> Layer:
+def with_shapes(layer: Layer, calls: LayerRecorder) -> Layer:
     """Return a layer with the shapes that were seen when it was called."""
     seen = calls.layers.get(layer.name)
     if seen is not None:
@@ -244,7 +242,7 @@ def patched(classes: Iterable[type], seen: Callable[[Any, partial[Any]], Any]) -
                 setattr(each, "__call__", own)  # noqa: B010 - as above
 
 
-def _wrapped(original: Call, seen: Callable[..., Any]) -> Call:
+def _wrapped(original: Callable[..., Any], seen: Callable[..., Any]) -> Callable[..., Any]:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         return seen(self, partial(MethodType(original, self), *args, **kwargs))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from steelyard.core.dense_stack import Dense, Stack, word_of
+from steelyard.core.dense_stack import DenseLayer, DenseStack, activation_of
 
 _SAME = (
     *("linear", "relu", "tanh", "sigmoid", "softmax", "log_softmax", "gelu", "silu", "elu", "selu", "celu", "relu6"),
@@ -19,7 +19,7 @@ _LAYERS: dict[str, Callable[..., Any]] = {"leaky_relu": keras.layers.LeakyReLU, 
 _ACTIVATIONS: dict[str, str] = {**{word: word for word in _SAME}, "leaky_relu": "leaky_relu"}
 
 
-def build(stack: Stack) -> tuple[Any, list[Dense]]:
+def build(stack: DenseStack) -> tuple[Any, list[DenseLayer]]:
     """Return the net in the dtype of the weights, built for the shape of its inputs."""
     parts: list[Any] = [keras.Input(stack.input_shape, dtype=stack.dtype)]
     parts += [keras.layers.Flatten(dtype=stack.dtype)] if stack.flattened else []
@@ -27,8 +27,8 @@ def build(stack: Stack) -> tuple[Any, list[Dense]]:
     return keras.Sequential(parts), stack.layers
 
 
-def _parts(layer: Dense, dtype: str) -> Iterator[Any]:
-    word = word_of(_ACTIVATIONS, layer, "Keras")
+def _parts(layer: DenseLayer, dtype: str) -> Iterator[Any]:
+    word = activation_of(layer, _ACTIVATIONS, "Keras")
     apart = bool(layer.settings) and word in _LAYERS
     yield keras.layers.Dense(
         layer.kernel.shape[0],

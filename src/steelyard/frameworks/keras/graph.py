@@ -18,11 +18,12 @@ from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.models.functional import Functional
 
 from steelyard.codecs.keras.chains import is_chain_model
+from steelyard.core.dataflow import FirstCall, topological_order
 from steelyard.core.graph import Graph, Layer, Run, Shape
 from steelyard.core.plugins import framework_of
 from steelyard.errors import UnknownModelError, printable
-from steelyard.layers.keras.dataflow import Walk, node_of
-from steelyard.layers.keras.kinds import IMAGES, RECURRENT, cells_of, channels_word, described, in_float64, in_order
+from steelyard.frameworks.keras.dataflow import ModelTracer, node_of
+from steelyard.layers.keras.kinds import IMAGES, RECURRENT, cells_of, channels_word, described, in_float64
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -32,7 +33,7 @@ Known = Mapping[int, str]
 """The layer of each weight by the identity of its variable."""
 
 
-class _Place(NamedTuple):
+class _ListedLayer(NamedTuple):
     """A layer as it is listed, what is called to run it, whether it has weights, and whether it gives what is called."""
 
     holder: Any
@@ -40,17 +41,6 @@ class _Place(NamedTuple):
     weighs: bool
     channels: str = ""
     is_last: bool = True
-
-
-class _Call:
-    """What went into a layer when it was first called, and what came out."""
-
-    __slots__ = ("input_shape", "output", "output_shape")
-
-    def __init__(self, input_shape: Shape | None) -> None:
-        self.input_shape = input_shape
-        self.output_shape: Shape | None = None
-        self.output: Any = None
 
 
 def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
@@ -94,13 +84,15 @@ def run(model: Any, inputs: Sequence[Array]) -> Run:
     return single
 
 
-def _tell_flow(model: Any, places: list[_Place]) -> None:
+def _tell_flow(model: Any, places: list[_ListedLayer]) -> None:
     listed: dict[int, list[int]] = {}
     for key, place in enumerate(places):
         listed.setdefault(id(place.holder), []).append(key)
-    walk = Walk(listed, _net_of, _is_certain)
-    walk.whole(model)
-    walk.calls.tell(dict(enumerate(place.layer for place in places)), [k for k, place in enumerate(places) if not place.weighs])
+    tracer = ModelTracer(listed, _net_of, _is_certain)
+    tracer.whole(model)
+    tracer.calls.set_inputs(
+        dict(enumerate(place.layer for place in places)), [k for k, place in enumerate(places) if not place.weighs]
+    )
 
 
 def _checked(model: Any) -> Any:
@@ -113,10 +105,10 @@ def _named(model: Any) -> list[str]:
     return [weight.layer for weight in framework_of(model).weights(model)]
 
 
-def _places(model: Any, names: Sequence[str]) -> list[_Place]:
+def _places(model: Any, names: Sequence[str]) -> list[_ListedLayer]:
     """List each layer once, where it runs first; the second of one name is called `name#2`."""
     known = {id(variable): name for variable, name in zip(model.weights, names, strict=True)}
-    found: dict[tuple[int, str], _Place] = {}
+    found: dict[tuple[int, str], _ListedLayer] = {}
     taken: Counter[str] = Counter()
     for place in _visit(model, "", known, None, None):
         name = place.layer.name
@@ -127,7 +119,7 @@ def _places(model: Any, names: Sequence[str]) -> list[_Place]:
     return list(found.values())
 
 
-def _visit(layer: Any, scope: str, known: Known, takes: Shape | None, gives: Shape | None) -> Iterator[_Place]:
+def _visit(layer: Any, scope: str, known: Known, takes: Shape | None, gives: Shape | None) -> Iterator[_ListedLayer]:
     """Yield the layers inside a layer in the order in which they run, or else of definition."""
     kind, path = _class(layer), "/".join(filter(None, (scope, layer.name)))
     if _is_graph(layer):
@@ -153,7 +145,7 @@ def _visit(layer: Any, scope: str, known: Known, takes: Shape | None, gives: Sha
         yield from _by_definition(layer, path, known)
 
 
-def _in_graph(model: Any, path: str, known: Known) -> Iterator[_Place]:
+def _in_graph(model: Any, path: str, known: Known) -> Iterator[_ListedLayer]:
     """Yield the layers of a graph; those of a Sequential model are below its name, those of others stand alone."""
     inner = _net_of(model)
     scope = path if isinstance(model, keras.Sequential) else ""
@@ -162,13 +154,15 @@ def _in_graph(model: Any, path: str, known: Known) -> Iterator[_Place]:
             yield from _visit(layer, scope, known, None, None)
         return
     inside = {id(node) for nodes in inner._nodes_by_depth.values() for node in nodes}
-    for node in in_order([node_of(tensor) for tensor in inner.outputs], lambda node: [node_of(t) for t in node.input_tensors]):
+    for node in topological_order(
+        [node_of(tensor) for tensor in inner.outputs], lambda node: [node_of(t) for t in node.input_tensors]
+    ):
         if id(node) in inside and not node.is_input and node.outputs[0].dtype != "bool":  # a mask is no layer
             takes = _shape(node.input_tensors[0]) if node.input_tensors else None
             yield from _visit(node.operation, scope, known, takes, _shape(node.outputs[0]))
 
 
-def _cells(layer: Any, kind: str, path: str, known: Known, takes: Shape | None, gives: Shape | None) -> Iterator[_Place]:
+def _cells(layer: Any, kind: str, path: str, known: Known, takes: Shape | None, gives: Shape | None) -> Iterator[_ListedLayer]:
     config = _config(layer)
     cells = getattr(layer.cell, "cells", [layer.cell])
     kinds = cells_of(kind, config) if kind != "RNN" else [(_class(cell), _config(cell)) for cell in cells]
@@ -178,23 +172,23 @@ def _cells(layer: Any, kind: str, path: str, known: Known, takes: Shape | None, 
         settings = {**own, "go_backwards": layer.go_backwards}
         made_by = type(cell if kind == "RNN" else layer).__name__
         found = described(made_by, word, settings, name, None if place else takes, gives if is_last else None)
-        yield _Place(layer, found, bool(cell.weights), is_last=is_last)
+        yield _ListedLayer(layer, found, bool(cell.weights), is_last=is_last)
 
 
-def _by_definition(layer: Any, path: str, known: Known) -> Iterator[_Place]:
+def _by_definition(layer: Any, path: str, known: Known) -> Iterator[_ListedLayer]:
     own = [*layer._trainable_variables, *layer._non_trainable_variables]
     if own:
-        yield _Place(layer, Layer(_name(own, path, known), "other", type(layer).__name__), weighs=True)
+        yield _ListedLayer(layer, Layer(_name(own, path, known), "other", type(layer).__name__), weighs=True)
     for part in layer._flatten_layers(include_self=False, recursive=False):
         if not isinstance(part, keras.layers.InputLayer):
             yield from _visit(part, path, known, None, None)
 
 
-def _place(layer: Any, path: str, known: Known, takes: Shape | None, gives: Shape | None) -> _Place:
+def _place(layer: Any, path: str, known: Known, takes: Shape | None, gives: Shape | None) -> _ListedLayer:
     weights = getattr(layer, "weights", [])  # a function has none
     config = _config(layer)
     found = described(type(layer).__name__, _class(layer), config, _name(weights, path, known), takes, gives)
-    return _Place(layer, found, bool(weights), channels_word(config) if found.kind in IMAGES else "")
+    return _ListedLayer(layer, found, bool(weights), channels_word(config) if found.kind in IMAGES else "")
 
 
 def _renamed(layer: Layer, name: str, settings: Mapping[str, Any]) -> Layer:
@@ -257,7 +251,7 @@ def _shape(tensor: Any) -> Shape:
     return tuple(tensor.shape[1:])
 
 
-def _in_order(places: list[_Place], calls: Mapping[int, _Call]) -> list[_Place]:
+def _in_order(places: list[_ListedLayer], calls: Mapping[int, FirstCall]) -> list[_ListedLayer]:
     """Put those that were called in order, then those that were not but have weights."""
     called = _called_in_order(places, calls)
     for place in called:
@@ -269,7 +263,7 @@ def _in_order(places: list[_Place], calls: Mapping[int, _Call]) -> list[_Place]:
     return called + unused
 
 
-def _called_in_order(places: list[_Place], calls: Mapping[int, _Call]) -> list[_Place]:
+def _called_in_order(places: list[_ListedLayer], calls: Mapping[int, FirstCall]) -> list[_ListedLayer]:
     order = {holder: count for count, holder in enumerate(calls)}
     return sorted((p for p in places if id(p.holder) in order), key=lambda p: order[id(p.holder)])
 
@@ -283,16 +277,16 @@ def _run_once(model: Any, inputs: Sequence[Array], names: Sequence[str]) -> Run:
     return Run([_numpy(tensor) for tensor in _tensors(output)], outputs)
 
 
-def _watched(model: Any, inputs: Sequence[Array], holders: set[int]) -> tuple[Any, dict[int, _Call]]:
+def _watched(model: Any, inputs: Sequence[Array], holders: set[int]) -> tuple[Any, dict[int, FirstCall]]:
     """Call the model, and return its output and the first call of each layer, in the order in which they began."""
-    calls: dict[int, _Call] = {}
+    calls: dict[int, FirstCall] = {}
     original = keras.Operation.__call__
 
     def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
         if id(self) not in holders or id(self) in calls:
             return original(self, *args, **kwargs)
         taken = _tensors((args, kwargs))
-        call = calls[id(self)] = _Call(_shape(taken[0]) if taken else None)
+        call = calls[id(self)] = FirstCall(_shape(taken[0]) if taken else None)
         output = original(self, *args, **kwargs)
         call.output = next(iter(_tensors(output)), None)
         call.output_shape = None if call.output is None else _shape(call.output)

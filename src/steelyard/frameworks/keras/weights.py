@@ -21,12 +21,15 @@ from steelyard.core.readers import Live
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import NotFittedError, UnknownModelError, printable
-from steelyard.layers.keras.slots import LAYERS, PARTS, Slot, Slots, einsum_slots
+from steelyard.layers.keras.roles import ROLES, SUBLAYERS, VariableRole, VariableRoles, einsum_roles
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
 
-_LORA: Slots = (Slot("lora_kernel_a", Role.OTHER, "in rank"), Slot("lora_kernel_b", Role.OTHER, "rank out"))
+_LORA: VariableRoles = (
+    VariableRole("lora_kernel_a", Role.OTHER, "in rank"),
+    VariableRole("lora_kernel_b", Role.OTHER, "rank out"),
+)
 _PACKED_BITS = ("int4", "gptq", "awq")
 """Ways to quantise that put several numbers into one, so that the axes are no longer those of the layer."""
 
@@ -172,21 +175,23 @@ def _facts_of(model: keras.layers.Layer) -> dict[int, tuple[Any, Role, str]]:
             path, _, leaf = variable.path.rpartition("/")
             if id(variable) in found and layer.path != path:
                 continue  # a layer that only refers to the variable of another
-            slot = next((slot for slot in known if slot.leaf == leaf), None) or Slot(leaf, role_of(leaf, len(variable.shape)))
-            axes = "" if _is_packed(layer, leaf) else slot.axes_for(len(variable.shape))
-            found[id(variable)] = layer, slot.role, axes
+            fact = next((each for each in known if each.leaf == leaf), None) or VariableRole(
+                leaf, role_of(leaf, len(variable.shape))
+            )
+            axes = "" if _is_packed(layer, leaf) else fact.axes_for(len(variable.shape))
+            found[id(variable)] = layer, fact.role, axes
     return found
 
 
-def _known(layer: keras.layers.Layer) -> Slots:
+def _known(layer: keras.layers.Layer) -> VariableRoles:
     """Return the variables of the nearest class of Keras's own; a user's class may use the same name for anything."""
     if isinstance(layer, keras.layers.EinsumDense):
-        return einsum_slots(layer.equation, layer.bias_axes)
+        return einsum_roles(layer.equation, layer.bias_axes)
     for base in type(layer).__mro__:
         if base.__module__.startswith("keras."):
             name = f"ConvLSTM{layer.rank}D" if base.__name__ == "ConvLSTMCell" else base.__name__
-            if name in LAYERS:
-                return LAYERS[name] + (_LORA if name == "Dense" else ())
+            if name in ROLES:
+                return ROLES[name] + (_LORA if name == "Dense" else ())
     return ()
 
 
@@ -194,11 +199,11 @@ def _is_packed(layer: keras.layers.Layer, leaf: str) -> bool:
     return leaf in ("kernel", "embeddings", "quantized_kernel") and getattr(layer, "quantization_mode", None) in _PACKED_BITS
 
 
-def _projections(layers: list[Any]) -> dict[int, Slots]:
+def _projections(layers: list[Any]) -> dict[int, VariableRoles]:
     """Return the variables of the projections inside attention layers, whose axes are heads."""
     return {
-        id(getattr(layer, part.attribute, None)): LAYERS[part.kind]
+        id(getattr(layer, part.attribute, None)): ROLES[part.kind]
         for layer in layers
         if isinstance(layer, (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention))
-        for part in PARTS["GroupQueryAttention"]
+        for part in SUBLAYERS["GroupQueryAttention"]
     }

@@ -9,7 +9,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import LabelBinarizer
 
-from steelyard.core.dense_stack import Dense, Stack, word_of
+from steelyard.core.dense_stack import DenseLayer, DenseStack, activation_of
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _HIDDEN = {"linear": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": 
 _LAST = {"linear": "identity", "sigmoid": "logistic", "softmax": "softmax"}
 
 
-def build(stack: Stack) -> tuple[Any, list[Dense]]:
+def build(stack: DenseStack) -> tuple[Any, list[DenseLayer]]:
     """Return a regressor where the last layer has no activation, a classifier behind a sigmoid or softmax.
 
     Its inputs are rows of features, images flattened. Raises `ShapeError` for activations that scikit-learn does not
@@ -30,18 +30,18 @@ def build(stack: Stack) -> tuple[Any, list[Dense]]:
     last = stack.layers[-1]
     if last.activation == "softmax" and len(last.kernel) == 2:
         stack = stack._replace(layers=[*stack.layers[:-1], _as_sigmoid(last)])
-    output = word_of(_LAST, stack.layers[-1], "scikit-learn")
+    output = activation_of(stack.layers[-1], _LAST, "scikit-learn")
     return (_perceptron if len(stack.layers) > 1 else _linear)(stack, output), stack.layers
 
 
-def _as_sigmoid(layer: Dense) -> Dense:
+def _as_sigmoid(layer: DenseLayer) -> DenseLayer:
     """Return the layer of one unit that gives the second of two probabilities, as scikit-learn has it."""
     bias = None if layer.bias is None else layer.bias[1:] - layer.bias[:1]
     return layer._replace(kernel=layer.kernel[1:] - layer.kernel[:1], bias=bias, activation="sigmoid")
 
 
-def _perceptron(stack: Stack, output: str) -> Any:
-    words = {word_of(_HIDDEN, layer, "scikit-learn"): layer.name for layer in stack.layers[:-1]}
+def _perceptron(stack: DenseStack, output: str) -> Any:
+    words = {activation_of(layer, _HIDDEN, "scikit-learn"): layer.name for layer in stack.layers[:-1]}
     if len(words) > 1:
         (one, first), (other, second) = list(words.items())[:2]
         raise ShapeError(
@@ -64,7 +64,7 @@ def _perceptron(stack: Stack, output: str) -> Any:
     return model
 
 
-def _linear(stack: Stack, output: str) -> Any:
+def _linear(stack: DenseStack, output: str) -> Any:
     (layer,) = stack.layers
     units, width = layer.kernel.shape
     if output == "logistic" and units > 1:
@@ -80,5 +80,5 @@ def _linear(stack: Stack, output: str) -> Any:
     return model
 
 
-def _zeros(stack: Stack, shape: tuple[int, ...]) -> Array:
+def _zeros(stack: DenseStack, shape: tuple[int, ...]) -> Array:
     return np.zeros(shape, stack.dtype if stack.dtype in ("float32", "float64") else "float32")

@@ -23,11 +23,12 @@ from sklearn.exceptions import NotFittedError as Unfitted
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from steelyard.core.members import joined, meta_of, prefixed, while_held, with_ties
+from steelyard.core.members import dotted, meta_of, prefixed, while_held, with_ties
 from steelyard.core.plugins import framework_of
 from steelyard.core.readers import Live, by_rows, dtype_word
-from steelyard.core.weight import Role, Weight
+from steelyard.core.weight import Weight
 from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, printable
+from steelyard.layers.sklearn.roles import role_and_axes
 
 if TYPE_CHECKING:
     from steelyard.core.protocols import Framework
@@ -37,17 +38,6 @@ if TYPE_CHECKING:
     Chain = tuple[tuple[Any, str, Any, Any], ...]
     """The way to an estimator: each wrapper or container, the attribute that leads on, what that held, and the member."""
 
-
-FACTS: dict[str, tuple[Role, tuple[str, ...]]] = {  # attribute -> role, axes for each number of them
-    "coefs_": (Role.KERNEL, ("in out",)),
-    "intercepts_": (Role.BIAS, ("out",)),
-    "coef_": (Role.KERNEL, ("in", "out in")),
-    "intercept_": (Role.BIAS, ("out",)),
-    "offset_": (Role.OFFSET, ("out",)),  # SGDOneClassSVM subtracts it: no bias
-    "components_": (Role.KERNEL, ("out in",)),
-    "intercept_hidden_": (Role.BIAS, ("out",)),
-    "intercept_visible_": (Role.BIAS, ("in",)),
-}
 
 _WRAPPED = ("FrozenEstimator", "_CalibratedClassifier")  # these keep a fitted estimator under `estimator`
 
@@ -80,7 +70,7 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
             framework.assign(part, own)
             continue
         for name, array in own.items():
-            _Slot(part, name).put(array)
+            _AttributeSlot(part, name).put(array)
     return model
 
 
@@ -92,7 +82,7 @@ def meta(model: Any) -> dict[str, Any]:
         return {}
     ((path, layout),) = layouts
     named = {
-        group: {**fact, "vars": {slot: joined(path, name) for slot, name in fact["vars"].items()}}
+        group: {**fact, "vars": {slot: dotted(path, name) for slot, name in fact["vars"].items()}}
         for group, fact in layout.items()
     }
     return {"layout": named}
@@ -141,7 +131,7 @@ def _ends(path: str, model: Any, above: Chain = ()) -> Iterator[tuple[str, Any, 
         return
     for name, member in members:
         step = (model, attribute, vars(model).get(attribute), member)
-        yield from _ends(f"{path}.{name}" if path and name else path or name, member, (*above, step))
+        yield from _ends(dotted(path, name), member, (*above, step))
 
 
 def _elsewhere(model: Any) -> Framework | None:
@@ -286,9 +276,9 @@ def _names(model: Any) -> list[str]:
 
 
 def _weight(model: Any, name: str) -> Weight:
-    slot = _Slot(model, name)
+    slot = _AttributeSlot(model, name)
     attribute, _, layer = name.partition(".")
-    role, axes = FACTS[attribute]
+    role, axes = role_and_axes(attribute, len(slot.shape))
     return Weight(
         name=name,
         shape=slot.shape,
@@ -296,12 +286,12 @@ def _weight(model: Any, name: str) -> Weight:
         read=Live(slot) if slot.live else by_rows(slot.shape, slot.rows),
         role=role,
         layer=layer,
-        axes=next((words for words in axes if len(words.split()) == len(slot.shape)), ""),
+        axes=axes,
         trainable=attribute != "intercept_" or bool(getattr(model, "fit_intercept", True)),
     )
 
 
-class _Slot:
+class _AttributeSlot:
     """The attribute, or the place in a list, that holds an array, a number or a sparse matrix.
 
     Another `fit` binds another one, which is found here. The one seen last is kept, so that its address is

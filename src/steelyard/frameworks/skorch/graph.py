@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from skorch import NeuralNet
 
 from steelyard.core.graph import Graph, Layer, Run
+from steelyard.core.members import dotted
 from steelyard.core.plugins import framework_of, load
 from steelyard.errors import NotFittedError, UnknownModelError, printable
 
@@ -26,7 +27,7 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     found: Graph = load("frameworks", "torch").graph(_module(model), inputs)
     before = _prefix(model)
     for layer in found.layers:
-        layer.name = _joined(before, layer.name)
+        layer.name = dotted(before, layer.name)
     found.layers += _others(model, before)
     return found
 
@@ -35,7 +36,7 @@ def run(model: Any, inputs: Sequence[Array]) -> Run:
     """Run the module: what it gives, without the nonlinearity that `predict_proba` puts behind it."""
     found: Run = load("frameworks", "torch").run(_module(model), inputs)
     before = _prefix(model)
-    return Run(found.outputs, {_joined(before, name): array for name, array in found.layers.items()})
+    return Run(found.outputs, {dotted(before, name): array for name, array in found.layers.items()})
 
 
 def _module(net: Any) -> Any:
@@ -59,7 +60,3 @@ def _others(net: Any, before: str) -> list[Layer]:
     """List the layers of the other parts, which the module does not run."""
     foreign = [w.layer for w in framework_of(net).weights(net) if before and not w.name.startswith(f"{before}.")]
     return [Layer(name, "other", settings={"unused": True}) for name in dict.fromkeys(foreign)]
-
-
-def _joined(prefix: str, name: str) -> str:
-    return f"{prefix}.{name}" if prefix and name else prefix or name

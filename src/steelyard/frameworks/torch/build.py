@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
-from steelyard.core.dense_stack import Dense, Stack, word_of
+from steelyard.core.dense_stack import DenseLayer, DenseStack, activation_of
 
 _ACTIVATIONS: dict[str, Callable[..., nn.Module] | None] = {
     "linear": None,
@@ -35,17 +35,17 @@ _ACTIVATIONS: dict[str, Callable[..., nn.Module] | None] = {
 }
 
 
-def build(stack: Stack) -> tuple[nn.Sequential, list[Dense]]:
+def build(stack: DenseStack) -> tuple[nn.Sequential, list[DenseLayer]]:
     """Return the net in the dtype of the weights and in evaluation mode; the global random state is left alone."""
     first: list[nn.Module] = [nn.Flatten()] if stack.flattened else []
     modules = [module for layer in stack.layers for module in _modules(layer, stack.dtype)]
     return nn.Sequential(*first, *modules).eval(), stack.layers
 
 
-def _modules(layer: Dense, dtype: str) -> Iterator[nn.Module]:
+def _modules(layer: DenseLayer, dtype: str) -> Iterator[nn.Module]:
     width, units = layer.kernel.shape[1], layer.kernel.shape[0]
     biased = layer.bias is not None
     yield nn.utils.skip_init(nn.Linear, width, units, bias=biased, dtype=getattr(torch, dtype))
-    made = word_of(_ACTIVATIONS, layer, "torch")
+    made = activation_of(layer, _ACTIVATIONS, "torch")
     if made is not None:
         yield made(**layer.settings)

@@ -18,10 +18,10 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 
-from steelyard.core.dataflow import INPUT, Calls
+from steelyard.core.dataflow import INPUT, CallGraph, FirstCall
 from steelyard.core.graph import Graph, Layer, Run, Shape
 from steelyard.errors import NotFittedError, UnknownModelError, printable
-from steelyard.layers.torch.dataflow import Flow
+from steelyard.frameworks.torch.dataflow import TensorTracer
 from steelyard.layers.torch.kinds import kind_and_settings
 
 if TYPE_CHECKING:
@@ -136,15 +136,15 @@ def _links(chain: nn.Module) -> Iterator[nn.Module]:
         yield chain
 
 
-def _flow_of_chain(links: list[str]) -> Calls:
-    calls, sources = Calls(), frozenset({INPUT})
+def _flow_of_chain(links: list[str]) -> CallGraph:
+    calls, sources = CallGraph(), frozenset({INPUT})
     for name in links:
         sources = calls.call(name, sources)
     return calls
 
 
-def _tell_flow(layers: list[Layer], parts: Mapping[str, nn.Module], flow: Calls) -> None:
-    flow.tell({layer.name: layer for layer in layers}, [name for name, part in parts.items() if not _weighs(part)])
+def _tell_flow(layers: list[Layer], parts: Mapping[str, nn.Module], flow: CallGraph) -> None:
+    flow.set_inputs({layer.name: layer for layer in layers}, [name for name, part in parts.items() if not _weighs(part)])
 
 
 def _runs_once(module: nn.Module) -> bool:
@@ -179,7 +179,7 @@ def _tell_activations(model: nn.Module, layers: list[Layer]) -> None:
             first.settings["activation"] = named
 
 
-def _in_order(layers: list[Layer], parts: Mapping[str, nn.Module], calls: Mapping[str, _Call]) -> list[Layer]:
+def _in_order(layers: list[Layer], parts: Mapping[str, nn.Module], calls: Mapping[str, FirstCall]) -> list[Layer]:
     """Put those that were called in order, then those that were not but have weights."""
     by_name = {layer.name: layer for layer in layers}
     for name, call in calls.items():
@@ -190,22 +190,11 @@ def _in_order(layers: list[Layer], parts: Mapping[str, nn.Module], calls: Mappin
     return [by_name[name] for name in calls] + unused
 
 
-class _Call:
-    """What went into a layer when it was first called, and what came out."""
-
-    __slots__ = ("input_shape", "output", "output_shape")
-
-    def __init__(self, input_shape: Shape | None) -> None:
-        self.input_shape = input_shape
-        self.output_shape: Shape | None = None
-        self.output: Array | None = None
-
-
 def _followed(
     module: nn.Module, inputs: Sequence[torch.Tensor], names: Mapping[nn.Module, str]
-) -> tuple[dict[str, _Call], Calls]:
+) -> tuple[dict[str, FirstCall], CallGraph]:
     """Call the module, and return the calls of its layers and what flows into each; nothing where it cannot be followed."""
-    flow = Flow(lambda item: isinstance(item, torch.Tensor))
+    flow = TensorTracer(lambda item: isinstance(item, torch.Tensor))
     flow.given(inputs)
     inner = [part for part in names if not any(child in names for child in part.modules() if child is not part)]
     for part, name in names.items():
@@ -214,11 +203,11 @@ def _followed(
     flow.held(item for part in module.modules() for item in vars(part).values() if isinstance(item, torch.Tensor))
     with suppress(Exception), _seen(flow, {part: names[part] for part in inner}):  # some functions run in no mode but their own
         return _watched(module, inputs, names, keep=False)[1], flow.calls
-    return _watched(module, inputs, names, keep=False)[1], Calls()
+    return _watched(module, inputs, names, keep=False)[1], CallGraph()
 
 
 @contextmanager
-def _seen(flow: Flow, names: Mapping[nn.Module, str]) -> Iterator[None]:
+def _seen(flow: TensorTracer, names: Mapping[nn.Module, str]) -> Iterator[None]:
     """Show all that runs for a while to a flow; the layers in `names` hold no others."""
 
     def before(part: nn.Module, args: Any, kwargs: Any) -> None:
@@ -242,13 +231,13 @@ def _seen(flow: Flow, names: Mapping[nn.Module, str]) -> Iterator[None]:
 
 def _watched(
     module: nn.Module, inputs: Sequence[torch.Tensor], names: Mapping[nn.Module, str], *, keep: bool
-) -> tuple[Any, dict[str, _Call]]:
+) -> tuple[Any, dict[str, FirstCall]]:
     """Call the module, and return its output and the first call of each layer, in the order in which they began."""
-    calls: dict[str, _Call] = {}
+    calls: dict[str, FirstCall] = {}
     done = set()
 
     def before(part: nn.Module, args: Any, kwargs: Any) -> None:
-        calls.setdefault(names[part], _Call(_shape(_first((args, kwargs)), part)))
+        calls.setdefault(names[part], FirstCall(_shape(_first((args, kwargs)), part)))
 
     def after(part: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if part not in done:

@@ -14,10 +14,12 @@ from steelyard.core.readers import Live, by_rows
 from steelyard.core.weight import Role, Weight
 from steelyard.dtypes import ITEMSIZES, numpy_dtype
 from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, printable
-from steelyard.layers.torch.roles import FACTS, Facts, fact_of, plain_name, with_axes
+from steelyard.layers.roles import axes_or_blank
+from steelyard.layers.torch.roles import ROLES, plain_name, role_and_axes
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
+    from steelyard.layers.roles import ParameterRoles
 
     Slots = MutableMapping[Any, Any]
 
@@ -127,7 +129,7 @@ def _weight(name: str, slots: Slots, key: Any, **facts: Any) -> Weight:
         name=name,
         shape=tuple(tensor.shape),
         dtype=_dtype(name, tensor),
-        read=_Slot(name, slots, key).reader(),
+        read=_TensorSlot(name, slots, key).reader(),
         trainable=tensor.requires_grad if facts else tensor.requires_grad or None,  # a bare tensor does not say
         encoding=stored,
         **facts,
@@ -141,7 +143,7 @@ def _dtype(name: str, tensor: torch.Tensor) -> str:
     return word
 
 
-class _Slot:
+class _TensorSlot:
     """The place that holds a tensor: one that is bound anew is found there, and one that has changed is noticed."""
 
     __slots__ = ("dtype", "key", "live", "name", "shape", "slots")
@@ -250,22 +252,22 @@ def _facts_of(module: nn.Module) -> dict[str, tuple[Role, str, str]]:
 
 
 def _layer_facts(part: nn.Module) -> Iterator[tuple[str, tuple[Role, str]]]:
-    known = next((FACTS[base.__name__] for base in type(part).__mro__ if base.__name__ in FACTS), {})
+    known = next((ROLES[base.__name__] for base in type(part).__mro__ if base.__name__ in ROLES), {})
     for held in (part._parameters, part._buffers):
         for key, tensor in held.items():
             if tensor is not None:
-                yield key, fact_of(known, key, tensor.ndim)
+                yield key, role_and_axes(known, key, tensor.ndim)
     for key, held in getattr(part, "parametrizations", {}).items():
         yield from _parametrized(key, held, known)
 
 
-def _parametrized(key: str, held: nn.Module, known: Facts) -> Iterator[tuple[str, tuple[Role, str]]]:
+def _parametrized(key: str, held: nn.Module, known: ParameterRoles) -> Iterator[tuple[str, tuple[Role, str]]]:
     """`parametrizations.weight.original`; weight norm keeps two: original0 the norms, original1 the directions."""
-    fact = known.get(key) or known.get(plain_name(key)) or (Role.OTHER, "")
+    role, axes = known.get(key) or known.get(plain_name(key)) or (Role.OTHER, "")
     split = type(held[0]).__name__ == "_WeightNorm"
     for name, tensor in (*held.named_parameters(), *held.named_buffers()):
         if split and name == "original0":
             found = (Role.SCALE, "")
         else:
-            found = with_axes(fact, tensor.ndim) if name.startswith("original") else (Role.OTHER, "")
+            found = (role, axes_or_blank(axes, tensor.ndim)) if name.startswith("original") else (Role.OTHER, "")
         yield f"parametrizations.{key}.{name}", found

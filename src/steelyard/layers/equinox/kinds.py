@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from steelyard.core.graph import Layer
-from steelyard.layers.jax import each_axis, padding_word
+from steelyard.layers.kinds import each_axis, padding_word
 
 KINDS: dict[str, str] = {
     "Linear": "dense",

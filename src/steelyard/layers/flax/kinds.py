@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from steelyard.core.graph import Layer
-from steelyard.layers.jax import activation_word, each_axis, padding_word
+from steelyard.layers.jax.kinds import activation_word
+from steelyard.layers.kinds import each_axis, padding_word
 
 KINDS: dict[str, str] = {
     **dict.fromkeys(("Dense", "DenseGeneral", "Linear", "LinearGeneral", "Einsum"), "dense"),

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping
 from steelyard.core.graph import Layer
 from steelyard.core.weight import Role, Weight
 from steelyard.layers.flax.kinds import KINDS
-from steelyard.layers.jax import general_axes
+from steelyard.layers.roles import SPATIAL, axes_or_blank, general_axes
 
-_SPACES = ("k", "kh kw", "kd kh kw")
 _AUTOMATIC = re.compile(r"([A-Z]\w*)_\d+")
 _AXES = {"embedding": "vocab out"}
 _PARTS: dict[frozenset[str], tuple[str, str]] = {  # the parts of a layer -> its kind, its class
@@ -66,8 +65,7 @@ def _explained(weight: Weight, is_norm: bool, held: Mapping[str, tuple[str, str]
         axes = "channel"
     else:
         axes = _axes(layer, leaf, len(weight.shape), cell, biased)
-    fits = len(axes.split()) == len(weight.shape)
-    return weight.replace(role=role, axes=axes if fits else "", trainable=collection == "params")
+    return weight.replace(role=role, axes=axes_or_blank(axes, len(weight.shape)), trainable=collection == "params")
 
 
 def _gate(letter: str, leaf: str) -> str:
@@ -89,7 +87,7 @@ def _axes(layer: str, leaf: str, ndim: int, kind: str, biased: int) -> str:
     if ndim == 2:
         return "in out"
     if made and made[1] == "Conv" and 3 <= ndim <= 5:
-        return f"{_SPACES[ndim - 3]} in out"
+        return f"{SPATIAL[ndim - 2]} in out"
     return general_axes(ndim - biased, biased) if made and made[1] == "DenseGeneral" and 0 < biased < ndim else ""
 
 

@@ -6,15 +6,14 @@ anything, so what is not of the expected sort says nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from steelyard.core.graph import Layer
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Shape
 
-Node = TypeVar("Node", bound=Hashable)
 Config = Mapping[str, Any]
 Settings = Callable[[Config, int], dict[str, Any]]
 """Makes the settings of a layer of its config and the number of its input's channels (0 where it is not known)."""
@@ -79,25 +78,6 @@ def channels_word(config: Config) -> str:
     ('first', 'last')
     """
     return "first" if config.get("data_format") == "channels_first" else "last"
-
-
-def in_order(outputs: Iterable[Node], before: Callable[[Node], Iterable[Node]]) -> list[Node]:
-    """Return the nodes that some outputs need, each behind those that it needs itself; `before` gives these.
-
-    >>> in_order(["sum"], lambda node: {"sum": ["main", "side"], "main": ["x"], "side": ["x"], "x": []}[node])
-    ['x', 'main', 'side', 'sum']
-    """
-    order, seen = [], set()
-    stack = [(node, False) for node in reversed(list(outputs))]
-    while stack:
-        node, is_done = stack.pop()
-        if is_done:
-            order.append(node)
-        elif node not in seen:
-            seen.add(node)
-            stack.append((node, True))
-            stack += [(parent, False) for parent in reversed(list(before(node)))]
-    return order
 
 
 def in_float64(config: Any) -> Any:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 
 from steelyard.core.weight import Role
+from steelyard.layers.roles import ParameterRoles, axes_or_blank
 
-Facts = dict[str, tuple[Role, str]]
-
-_NORM: Facts = {
+_NORM: ParameterRoles = {
     "weight": (Role.SCALE, "channel"),
     "bias": (Role.OFFSET, "channel"),
     "running_mean": (Role.MEAN, "channel"),
@@ -17,11 +16,11 @@ _NORM: Facts = {
 }
 
 
-def _dense(axes: str) -> Facts:
+def _dense(axes: str) -> ParameterRoles:
     return {"weight": (Role.KERNEL, axes), "bias": (Role.BIAS, "out")}
 
 
-def _recurrent(gates: str) -> Facts:
+def _recurrent(gates: str) -> ParameterRoles:
     """The names of a recurrent layer without their ending: `_l0`, `_l1_reverse`, or none in a cell."""
     packed = f"[{gates}]*out" if gates else "out"
     return {
@@ -33,7 +32,7 @@ def _recurrent(gates: str) -> Facts:
     }
 
 
-FACTS: dict[str, Facts] = {
+ROLES: dict[str, ParameterRoles] = {
     "Linear": _dense("out in"),
     "Bilinear": _dense("out in1 in2"),
     "_ConvNd": {"bias": (Role.BIAS, "out")},
@@ -77,13 +76,13 @@ _ENDING = r"_l\d+(_reverse)?$"
 _MAGNITUDE, _DIRECTION = r"(.+)_g", r"(.+)_(?:v|orig)"
 
 
-def facts_of_class(module: str, name: str) -> Facts:
+def roles_of_class(module: str, name: str) -> ParameterRoles:
     """Return the parameters of one of PyTorch's own layers by the name of its class; nothing for any other.
 
-    >>> facts_of_class("torch.nn.modules.linear", "Linear")["bias"]
+    >>> roles_of_class("torch.nn.modules.linear", "Linear")["bias"]
     (<Role.BIAS: 'bias'>, 'out')
     """
-    return FACTS.get(_KINDS.get(name, name), {}) if module.startswith("torch.nn.modules.") else {}
+    return ROLES.get(_KINDS.get(name, name), {}) if module.startswith("torch.nn.modules.") else {}
 
 
 def plain_name(key: str) -> str:
@@ -95,19 +94,14 @@ def plain_name(key: str) -> str:
     return re.sub(_ENDING, "", key)
 
 
-def fact_of(known: Facts, key: str, ndim: int) -> tuple[Role, str]:
+def role_and_axes(known: ParameterRoles, key: str, ndim: int) -> tuple[Role, str]:
     """Look a name up as it is, without a recurrent ending, and as what weight norm and pruning make of it."""
     direct = known.get(key) or known.get(plain_name(key))
     if direct:
-        return with_axes(direct, ndim)
+        return direct[0], axes_or_blank(direct[1], ndim)
     if match := re.fullmatch(_DIRECTION, key):  # weight_v, weight_orig: the kernel before its norm or mask
-        return with_axes(known.get(match[1], (Role.OTHER, "")), ndim)
+        role, axes = known.get(match[1], (Role.OTHER, ""))
+        return role, axes_or_blank(axes, ndim)
     if (match := re.fullmatch(_MAGNITUDE, key)) and match[1] in known:
         return Role.SCALE, ""
     return Role.OTHER, ""
-
-
-def with_axes(fact: tuple[Role, str], ndim: int) -> tuple[Role, str]:
-    """Leave the axes blank where their number is another: a norm over several axes, a raw tensor."""
-    role, axes = fact
-    return (role, axes) if len(axes.split()) == ndim else (role, "")

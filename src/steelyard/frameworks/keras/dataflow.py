@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from steelyard.core.dataflow import INPUT, UNKNOWN, Calls, joined
-from steelyard.layers.keras.kinds import in_order
+from steelyard.core.dataflow import INPUT, UNKNOWN, CallGraph, merged, topological_order
 
 if TYPE_CHECKING:
     from steelyard.core.dataflow import Sources
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 _UNKNOWN: Sources = frozenset({UNKNOWN})
 
 
-class Walk:
+class ModelTracer:
     """Walks through a model as it runs, and gathers the calls of its layers.
 
     `listed` holds, by the identity of what is called, the keys of the layers that it is: several for the cells of a
@@ -27,7 +26,7 @@ class Walk:
     def __init__(
         self, listed: Mapping[int, Sequence[Hashable]], net_of: Callable[[Any], Any], is_certain: Callable[[Any], bool]
     ) -> None:
-        self.calls = Calls()
+        self.calls = CallGraph()
         self._listed = listed
         self._net_of = net_of
         self._is_certain = is_certain
@@ -42,7 +41,7 @@ class Walk:
         net = self._net_of(layer)
         if net is not None:
             return self._net(net, given)
-        sources = joined(given)
+        sources = merged(given)
         if id(layer) in self._listed and self._is_certain(layer):
             for key in self._listed[id(layer)]:
                 sources = self.calls.call(key, sources)
@@ -51,7 +50,7 @@ class Walk:
             return [_UNKNOWN]
         if hasattr(layer, "forward_layer"):
             both = [self.through(part, [sources]) for part in (layer.forward_layer, layer.backward_layer)]
-            return [joined(both[0] + both[1])]
+            return [merged(both[0] + both[1])]
         inner = getattr(layer, "layer", None)
         return [_UNKNOWN] if inner is None else self.through(inner, [sources])
 
@@ -61,11 +60,11 @@ class Walk:
         made = {id(tensor): given[nth] if fits else _UNKNOWN for nth, tensor in enumerate(net.inputs)}
         inside = {id(node) for nodes in net._nodes_by_depth.values() for node in nodes}
         ends = [node_of(tensor) for tensor in net.outputs]
-        for node in in_order(ends, lambda node: [node_of(tensor) for tensor in node.input_tensors]):
+        for node in topological_order(ends, lambda node: [node_of(tensor) for tensor in node.input_tensors]):
             if id(node) in inside and not node.is_input:
                 taken = [made.get(id(tensor), _UNKNOWN) for tensor in node.input_tensors]
                 is_mask = node.outputs[0].dtype == "bool"
-                gives = [joined(taken)] if is_mask else self.through(node.operation, taken)
+                gives = [merged(taken)] if is_mask else self.through(node.operation, taken)
                 made |= {id(tensor): gives[min(nth, len(gives) - 1)] for nth, tensor in enumerate(node.outputs)}
         return [made.get(id(tensor), _UNKNOWN) for tensor in net.outputs]
 

@@ -1,7 +1,7 @@
 """What the variables of Keras layers mean: for live models and for files, in one table.
 
 A Keras file numbers the variables of a layer (`vars/0`, `vars/1`) and leaves out those that its config turns
-off. `LAYERS` says in which order they stand, `PARTS` which layers a layer keeps inside. Gates are lettered alike
+off. `ROLES` says in which order they stand, `SUBLAYERS` which layers a layer keeps inside. Gates are lettered alike
 in all frameworks: what Keras calls c in an LSTM is g here, and h in a GRU is n. The first axis of a GRU's bias,
 "[ih]", holds the input's bias and the hidden state's.
 """
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from steelyard.core.weight import Role
 
 
-class Slot(NamedTuple):
+class VariableRole(NamedTuple):
     """One variable of a layer.
 
     `axes` has alternatives behind bars, told apart by their number of axes. The variable is there unless the
@@ -33,13 +33,13 @@ class Slot(NamedTuple):
     def axes_for(self, ndim: int) -> str:
         """Return the alternative that has `ndim` axes, or blank.
 
-        >>> slot("GRU", "bias").axes_for(2)
+        >>> variable_role("GRU", "bias").axes_for(2)
         '[ih] [zrn]*out'
         """
         return next((axes for axes in self.axes.split("|") if len(axes.split()) == ndim), "")
 
 
-class Part(NamedTuple):
+class Sublayer(NamedTuple):
     """A layer inside a layer: the attribute that holds it, the config's key for it, and its class."""
 
     attribute: str
@@ -47,45 +47,51 @@ class Part(NamedTuple):
     kind: str = ""
 
 
-Slots = tuple[Slot, ...]
+VariableRoles = tuple[VariableRole, ...]
 
 
-def _dense(axes: str, leaf: str = "kernel") -> Slots:
-    return (Slot(leaf, Role.KERNEL, axes), Slot("bias", Role.BIAS, "out", when="use_bias"))
+def _dense(axes: str, leaf: str = "kernel") -> VariableRoles:
+    return (VariableRole(leaf, Role.KERNEL, axes), VariableRole("bias", Role.BIAS, "out", when="use_bias"))
 
 
-def _separable(axes: str) -> Slots:
-    return (Slot("depthwise_kernel", Role.KERNEL, f"{axes} in mult"), *_dense(f"{axes} in out", "pointwise_kernel"))
+def _separable(axes: str) -> VariableRoles:
+    return (VariableRole("depthwise_kernel", Role.KERNEL, f"{axes} in mult"), *_dense(f"{axes} in out", "pointwise_kernel"))
 
 
-def _recurrent(gates: str, axes: str = "", bias: str = "") -> Slots:
+def _recurrent(gates: str, axes: str = "", bias: str = "") -> VariableRoles:
     packed = f"{axes} in [{gates}]*out" if gates else "in out"
     return (
-        Slot("kernel", Role.KERNEL, packed.strip()),
-        Slot("recurrent_kernel", Role.RECURRENT_KERNEL, packed.strip()),
-        Slot("bias", Role.BIAS, (f"[{gates}]*out" if gates else "out") + bias, when="use_bias"),
+        VariableRole("kernel", Role.KERNEL, packed.strip()),
+        VariableRole("recurrent_kernel", Role.RECURRENT_KERNEL, packed.strip()),
+        VariableRole("bias", Role.BIAS, (f"[{gates}]*out" if gates else "out") + bias, when="use_bias"),
     )
 
 
-_CENTERED: Slots = (
-    Slot("gamma", Role.SCALE, "channel", when="scale"),
-    Slot("beta", Role.OFFSET, "channel", when="center"),
+_CENTERED: VariableRoles = (
+    VariableRole("gamma", Role.SCALE, "channel", when="scale"),
+    VariableRole("beta", Role.OFFSET, "channel", when="center"),
 )
-_BATCH_NORM: Slots = (
+_BATCH_NORM: VariableRoles = (
     *_CENTERED,
-    Slot("moving_mean", Role.MEAN, "channel", trainable=False),
-    Slot("moving_variance", Role.VARIANCE, "channel", trainable=False),
+    VariableRole("moving_mean", Role.MEAN, "channel", trainable=False),
+    VariableRole("moving_variance", Role.VARIANCE, "channel", trainable=False),
 )
 _GRU = _recurrent("zrn", bias="|[ih] [zrn]*out")
-_HEADS: Slots = (Slot("kernel", Role.KERNEL, "in heads dim"), Slot("bias", Role.BIAS, "heads dim", when="bias_axes"))
-_JOINED: Slots = (Slot("kernel", Role.KERNEL, "heads dim out"), Slot("bias", Role.BIAS, "out", when="bias_axes"))
+_HEADS: VariableRoles = (
+    VariableRole("kernel", Role.KERNEL, "in heads dim"),
+    VariableRole("bias", Role.BIAS, "heads dim", when="bias_axes"),
+)
+_JOINED: VariableRoles = (
+    VariableRole("kernel", Role.KERNEL, "heads dim out"),
+    VariableRole("bias", Role.BIAS, "out", when="bias_axes"),
+)
 
-SAME = "="
+DUPLICATE = "="
 """The leaf of a variable that is one of a part: a file holds its numbers twice."""
 
-LAYERS: dict[str, Slots] = {
+ROLES: dict[str, VariableRoles] = {
     "Dense": _dense("in out"),
-    "EinsumDense": (Slot("kernel", Role.KERNEL), Slot("bias", Role.BIAS, when="bias_axes")),
+    "EinsumDense": (VariableRole("kernel", Role.KERNEL), VariableRole("bias", Role.BIAS, when="bias_axes")),
     "HeadsDense": _HEADS,
     "JoinedDense": _JOINED,
     "Conv1D": _dense("k in out"),
@@ -98,23 +104,23 @@ LAYERS: dict[str, Slots] = {
     "DepthwiseConv2D": _dense("kh kw in mult"),
     "SeparableConv1D": _separable("k"),
     "SeparableConv2D": _separable("kh kw"),
-    "Embedding": (Slot("embeddings", Role.EMBEDDING, "vocab out"),),
+    "Embedding": (VariableRole("embeddings", Role.EMBEDDING, "vocab out"),),
     "ReversibleEmbedding": (
-        Slot("embeddings", Role.EMBEDDING, "vocab out"),
-        Slot("reverse_embeddings", Role.EMBEDDING, "out vocab", unless="tie_weights"),
+        VariableRole("embeddings", Role.EMBEDDING, "vocab out"),
+        VariableRole("reverse_embeddings", Role.EMBEDDING, "out vocab", unless="tie_weights"),
     ),
     "BatchNormalization": _BATCH_NORM,
     "SyncBatchNormalization": _BATCH_NORM,
     "LayerNormalization": _CENTERED,
     "GroupNormalization": _CENTERED,
-    "RMSNormalization": (Slot("scale", Role.SCALE, "channel"),),
-    "SpectralNormalization": (Slot(SAME, Role.KERNEL), Slot("vector_u", Role.OTHER, trainable=False)),
+    "RMSNormalization": (VariableRole("scale", Role.SCALE, "channel"),),
+    "SpectralNormalization": (VariableRole(DUPLICATE, Role.KERNEL), VariableRole("vector_u", Role.OTHER, trainable=False)),
     "Normalization": (
-        Slot("mean", Role.MEAN, "channel", unless="mean", trainable=False),
-        Slot("variance", Role.VARIANCE, "channel", unless="mean", trainable=False),
-        Slot("count", Role.COUNT, unless="mean", trainable=False),
+        VariableRole("mean", Role.MEAN, "channel", unless="mean", trainable=False),
+        VariableRole("variance", Role.VARIANCE, "channel", unless="mean", trainable=False),
+        VariableRole("count", Role.COUNT, unless="mean", trainable=False),
     ),
-    "PReLU": (Slot("alpha", Role.OTHER, "channel"),),
+    "PReLU": (VariableRole("alpha", Role.OTHER, "channel"),),
     "SimpleRNN": _recurrent(""),
     "SimpleRNNCell": _recurrent(""),
     "LSTM": _recurrent("ifgo"),
@@ -126,41 +132,41 @@ LAYERS: dict[str, Slots] = {
     "ConvLSTM1D": _recurrent("ifgo", "k"),
     "ConvLSTM2D": _recurrent("ifgo", "kh kw"),
     "ConvLSTM3D": _recurrent("ifgo", "kd kh kw"),
-    "Attention": (Slot("scale", Role.SCALE, when="use_scale"),),
-    "AdditiveAttention": (Slot("scale", Role.SCALE, when="use_scale"),),
+    "Attention": (VariableRole("scale", Role.SCALE, when="use_scale"),),
+    "AdditiveAttention": (VariableRole("scale", Role.SCALE, when="use_scale"),),
 }
 """The variables of each class of layer, in the order of `Layer.weights` and of the slots of a file."""
 
-PARTS: dict[str, tuple[Part, ...]] = {
-    "Bidirectional": (Part("forward_layer", "layer"), Part("backward_layer", "backward_layer")),
-    "TimeDistributed": (Part("layer", "layer"),),
-    "SpectralNormalization": (Part("layer", "layer"),),
-    "RNN": (Part("cell", "cell"),),
-    "SimpleRNN": (Part("cell", kind="SimpleRNNCell"),),
-    "LSTM": (Part("cell", kind="LSTMCell"),),
-    "GRU": (Part("cell", kind="GRUCell"),),
-    "ConvLSTM1D": (Part("cell", kind="ConvLSTM1D"),),
-    "ConvLSTM2D": (Part("cell", kind="ConvLSTM2D"),),
-    "ConvLSTM3D": (Part("cell", kind="ConvLSTM3D"),),
+SUBLAYERS: dict[str, tuple[Sublayer, ...]] = {
+    "Bidirectional": (Sublayer("forward_layer", "layer"), Sublayer("backward_layer", "backward_layer")),
+    "TimeDistributed": (Sublayer("layer", "layer"),),
+    "SpectralNormalization": (Sublayer("layer", "layer"),),
+    "RNN": (Sublayer("cell", "cell"),),
+    "SimpleRNN": (Sublayer("cell", kind="SimpleRNNCell"),),
+    "LSTM": (Sublayer("cell", kind="LSTMCell"),),
+    "GRU": (Sublayer("cell", kind="GRUCell"),),
+    "ConvLSTM1D": (Sublayer("cell", kind="ConvLSTM1D"),),
+    "ConvLSTM2D": (Sublayer("cell", kind="ConvLSTM2D"),),
+    "ConvLSTM3D": (Sublayer("cell", kind="ConvLSTM3D"),),
     "MultiHeadAttention": (
-        Part("query_dense", kind="HeadsDense"),
-        Part("key_dense", kind="HeadsDense"),
-        Part("value_dense", kind="HeadsDense"),
-        Part("output_dense", kind="JoinedDense"),
+        Sublayer("query_dense", kind="HeadsDense"),
+        Sublayer("key_dense", kind="HeadsDense"),
+        Sublayer("value_dense", kind="HeadsDense"),
+        Sublayer("output_dense", kind="JoinedDense"),
     ),
     "GroupedQueryAttention": (
-        Part("_query_dense", kind="HeadsDense"),
-        Part("_key_dense", kind="HeadsDense"),
-        Part("_gate_dense", kind="HeadsDense"),
-        Part("_value_dense", kind="HeadsDense"),
-        Part("_output_dense", kind="JoinedDense"),
+        Sublayer("_query_dense", kind="HeadsDense"),
+        Sublayer("_key_dense", kind="HeadsDense"),
+        Sublayer("_gate_dense", kind="HeadsDense"),
+        Sublayer("_value_dense", kind="HeadsDense"),
+        Sublayer("_output_dense", kind="JoinedDense"),
     ),
 }
 """The layers that each class of layer keeps inside, in the order of `Layer.weights`."""
 
 _EXPORTED = {"GroupQueryAttention": "GroupedQueryAttention"}
 """Classes that a config calls otherwise than a file's groups do."""
-PARTS["GroupQueryAttention"] = PARTS["GroupedQueryAttention"]
+SUBLAYERS["GroupQueryAttention"] = SUBLAYERS["GroupedQueryAttention"]
 
 
 def snake(name: str) -> str:
@@ -174,7 +180,7 @@ def snake(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-_BY_SNAKE = {snake(kind): kind for kind in (*PARTS, *LAYERS)}
+_BY_SNAKE = {snake(kind): kind for kind in (*SUBLAYERS, *ROLES)}
 
 
 def kind_of(name: str) -> str:
@@ -186,15 +192,15 @@ def kind_of(name: str) -> str:
     return _BY_SNAKE.get(name) or _BY_SNAKE.get(re.sub(r"_\d+$", "", name), "")
 
 
-def slot(kind: str, leaf: str) -> Slot | None:
+def variable_role(kind: str, leaf: str) -> VariableRole | None:
     """Return what the variable `leaf` of a class of layer is, where the table knows it."""
-    return next((found for found in LAYERS.get(kind, ()) if found.leaf == leaf), None)
+    return next((found for found in ROLES.get(kind, ()) if found.leaf == leaf), None)
 
 
-def einsum_slots(equation: str, bias_axes: str | None) -> Slots:
+def einsum_roles(equation: str, bias_axes: str | None) -> VariableRoles:
     """Return the variables of an `EinsumDense`: a letter that the output lacks is summed over, so it is an input's.
 
-    >>> [s.axes for s in einsum_slots("abc,cde->abde", "de")]
+    >>> [s.axes for s in einsum_roles("abc,cde->abde", "de")]
     ['in out1 out2', 'out1 out2']
     """
     operands, _, output = equation.replace("...", "").partition("->")
@@ -205,7 +211,7 @@ def einsum_slots(equation: str, bias_axes: str | None) -> Slots:
     shown = [letter for letter in output if letter in (bias_axes or "")]
     axes = " ".join(words[letter] for letter in kernel) if len(words) == len(kernel) else ""
     bias = " ".join(words[letter] for letter in shown) if axes and all(letter in words for letter in shown) else ""
-    return Slot("kernel", Role.KERNEL, axes), Slot("bias", Role.BIAS, bias, when="bias_axes")
+    return VariableRole("kernel", Role.KERNEL, axes), VariableRole("bias", Role.BIAS, bias, when="bias_axes")
 
 
 def _numbered(word: str, letters: list[str]) -> dict[str, str]:
@@ -214,20 +220,20 @@ def _numbered(word: str, letters: list[str]) -> dict[str, str]:
     return {letter: f"{word}{n}" for n, letter in enumerate(letters, start=1)}
 
 
-def slots_of(kind: str, config: Mapping[str, Any] | None, count: int) -> list[Slot | None]:
+def variable_roles(kind: str, config: Mapping[str, Any] | None, count: int) -> list[VariableRole | None]:
     """Return what each of `count` variables of a layer is; None where that cannot be told.
 
     The config says which are left out. Without it, or where it contradicts the count, only what all
     possible choices agree on is said.
 
-    >>> [s and s.leaf for s in slots_of("BatchNormalization", {"scale": False}, 3)]
+    >>> [s and s.leaf for s in variable_roles("BatchNormalization", {"scale": False}, 3)]
     ['beta', 'moving_mean', 'moving_variance']
-    >>> [s and s.leaf for s in slots_of("BatchNormalization", None, 3)]
+    >>> [s and s.leaf for s in variable_roles("BatchNormalization", None, 3)]
     [None, 'moving_mean', 'moving_variance']
     """
-    known = LAYERS.get(kind, ())
+    known = ROLES.get(kind, ())
     if kind == "EinsumDense" and config is not None:
-        known = einsum_slots(str(config.get("equation", "")), str(config.get("bias_axes") or ""))
+        known = einsum_roles(str(config.get("equation", "")), str(config.get("bias_axes") or ""))
     if config is not None:
         present = [s for s in known if _present(s, config)]
         if len(present) == count:
@@ -247,7 +253,7 @@ def _bits(config: Mapping[str, Any]) -> str:
     return mode[:4] if isinstance(mode, str) and mode.startswith(("int8", "int4")) else ""
 
 
-def _quantised(present: list[Slot], count: int, bits: str) -> list[Slot | None]:
+def _quantised(present: list[VariableRole], count: int, bits: str) -> list[VariableRole | None]:
     """The kernel is not trained any more, and its scale follows the bias; several to a row need more than that."""
     more = count - len(present)
     if not present or more not in (1, 3):
@@ -255,10 +261,10 @@ def _quantised(present: list[Slot], count: int, bits: str) -> list[Slot | None]:
     packed = "" if bits == "int4" else present[0].axes
     kernel = present[0]._replace(axes=packed, trainable=False)
     names = (f"{kernel.leaf}_scale", f"{kernel.leaf}_zero", "g_idx")[:more]
-    return [kernel, *present[1:], *(Slot(name, Role.OTHER, trainable=False) for name in names)]
+    return [kernel, *present[1:], *(VariableRole(name, Role.OTHER, trainable=False) for name in names)]
 
 
-def _present(found: Slot, config: Mapping[str, Any]) -> bool:
+def _present(found: VariableRole, config: Mapping[str, Any]) -> bool:
     if found.when and config.get(found.when, True) in (False, None):
         return False
     return not found.unless or config.get(found.unless) in (False, None)

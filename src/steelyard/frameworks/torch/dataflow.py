@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 from weakref import ref
 
-from steelyard.core.dataflow import INPUT, NOTHING, UNKNOWN, Calls
+from steelyard.core.dataflow import INPUT, NOTHING, UNKNOWN, CallGraph
 
 _READ_OUT = frozenset({"item", "tolist", "numpy", "__array__", "__dlpack__", "__float__", "__int__", "__index__"})
 """How numbers leave for Python. That a choice depends on them (`__bool__`) is no flow of data."""
@@ -26,11 +26,11 @@ class _Origin(NamedTuple):
     sources: frozenset[Any] = NOTHING
     weights: frozenset[str] = frozenset()
 
-    def joined(self, other: _Origin) -> _Origin:
+    def merged(self, other: _Origin) -> _Origin:
         return _Origin(self.sources | other.sources, self.weights | other.weights)
 
 
-class Flow:
+class TensorTracer:
     """Follows tensors through one run, and gathers the `calls` of layers by their names.
 
     `called` stands before every function that PyTorch calls, `entered` and `left` around each call of a layer.
@@ -39,7 +39,7 @@ class Flow:
     __slots__ = ("_is_read_out", "_is_tensor", "_known", "_open", "calls")
 
     def __init__(self, is_tensor: Callable[[Any], bool]) -> None:
-        self.calls = Calls()
+        self.calls = CallGraph()
         self._is_tensor = is_tensor
         self._known: dict[int, tuple[Any, _Origin, int]] = {}
         self._open: list[tuple[_Origin, list[tuple[Any, int]]]] = []
@@ -59,7 +59,7 @@ class Flow:
         tensors = list(self._tensors(taken))
         origin = self._origin(tensors)
         for owner in origin.weights:
-            origin = origin.joined(_Origin(self.calls.use(owner, NOTHING)))
+            origin = origin.merged(_Origin(self.calls.use(owner, NOTHING)))
         own = _Origin(self.calls.call(name, origin.sources))
         self._open.append((own, [(tensor, tensor._version) for tensor in tensors]))
 
@@ -121,7 +121,7 @@ class Flow:
         origin = _Origin(frozenset({UNKNOWN}) if self._is_read_out else NOTHING)
         for tensor in tensors:
             _, one, _ = self._known.get(id(tensor), (None, _Origin(frozenset({UNKNOWN})), 0))
-            origin = origin.joined(one)
+            origin = origin.merged(one)
         return origin
 
     def _put(self, tensors: Iterable[Any], origin: _Origin) -> None:
@@ -139,7 +139,7 @@ class Flow:
         for other, before in sharing:
             if other is not None:
                 is_same = (other.data_ptr(), other.numel()) == place
-                self._put([other], origin if is_same else before.joined(origin))
+                self._put([other], origin if is_same else before.merged(origin))
         self._put([tensor], origin)
 
     def _tensors(self, structure: Any) -> Iterator[Any]:

@@ -1,0 +1,64 @@
+"""What the variables of Flax NNX's layers mean, by the class of the layer; those of linen are known by their names."""
+
+from __future__ import annotations
+
+from steelyard.core.weight import Role
+from steelyard.layers.roles import REVERSED, SPATIAL, ParameterRoles, general_axes
+
+_NORM: ParameterRoles = {
+    "scale": (Role.SCALE, "channel"),
+    "bias": (Role.OFFSET, "channel"),
+    "mean": (Role.MEAN, "channel"),
+    "var": (Role.VARIANCE, "channel"),
+}
+
+
+def _dense(axes: str, bias: str = "out", role: Role = Role.KERNEL) -> ParameterRoles:
+    return {"kernel": (role, axes), "bias": (Role.BIAS, bias)}
+
+
+def _recurrent(gates: str) -> dict[str, ParameterRoles]:
+    packed = f"[{gates}]*out" if gates else "out"
+    return {
+        "dense_i": _dense(f"in {packed}", packed),
+        "dense_h": _dense(f"in {packed}", packed, Role.RECURRENT_KERNEL),
+    }
+
+
+ROLES: dict[str, ParameterRoles] = {
+    "Linear": _dense("in out"),
+    "Einsum": _dense(""),
+    "Embed": {"embedding": (Role.EMBEDDING, "vocab out")},
+    **dict.fromkeys(("BatchNorm", "LayerNorm", "GroupNorm", "RMSNorm", "InstanceNorm"), _NORM),
+    "LoRA": {"lora_a": (Role.OTHER, "in rank"), "lora_b": (Role.OTHER, "rank out")},
+}
+SUBLAYER_ROLES: dict[str, dict[str, ParameterRoles]] = {  # class -> attribute of a layer inside -> its variables
+    "OptimizedLSTMCell": _recurrent("ifgo"),
+    "GRUCell": _recurrent("rzn"),
+    "SimpleCell": _recurrent(""),
+    "LSTMCell": {
+        **{part: _dense(f"in [{part[1]}]*out") for part in ("ii", "if_", "ig", "io")},
+        **{f"h{gate}": _dense(f"in [{gate}]*out", f"[{gate}]*out", Role.RECURRENT_KERNEL) for gate in "ifgo"},
+    },
+    "MultiHeadAttention": {
+        **dict.fromkeys(("query", "key", "value"), _dense("in heads dim", "heads dim")),
+        "out": _dense("heads dim out"),
+    },
+}
+
+
+def general_roles(inputs: int, outputs: int) -> ParameterRoles:
+    """Return the variables of a `LinearGeneral` that contracts `inputs` axes and gives `outputs`."""
+    return _dense(general_axes(inputs, outputs), general_axes(0, outputs))
+
+
+def conv_roles(rank: int) -> ParameterRoles:
+    """Return the variables of a convolution with this number of spatial axes; without axes where it has none or many."""
+    return _dense(f"{SPATIAL[rank]} in out" if rank in SPATIAL else "")
+
+
+def conv_transpose_roles(rank: int, *, transpose_kernel: bool) -> ParameterRoles:
+    """Return the variables of a transposed convolution, whose kernel is flipped unless the layer says `transpose_kernel`."""
+    if rank not in SPATIAL:
+        return _dense("")
+    return _dense(f"{SPATIAL[rank]} out in" if transpose_kernel else f"{REVERSED[rank]} in out")

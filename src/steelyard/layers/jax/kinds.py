@@ -1,0 +1,35 @@
+"""Functions of JAX as layers; Flax and Equinox use them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from steelyard.core.graph import Layer
+
+_WORDS = {"swish": "silu", "identity": "linear", "_identity": "linear", "hard_swish": "hard_silu"}
+
+
+def activation_word(function: Any) -> str:
+    """Return Keras's word for a function of JAX, Flax or Equinox; blank for a function of anyone else.
+
+    Their `gelu` is the approximate one, unless a partial of it says otherwise.
+    """
+    given: dict[str, Any] = {}
+    while isinstance(function, partial):
+        given = {**function.keywords, **given}
+        function = function.func
+    if str(getattr(function, "__module__", "")).partition(".")[0] not in ("jax", "flax", "equinox"):
+        return ""
+    word = str(getattr(function, "__name__", ""))
+    if word == "gelu":
+        return "gelu_tanh" if given.get("approximate", True) else "gelu"
+    return "" if word == "<lambda>" else _WORDS.get(word, word)
+
+
+def activation_layer(name: str, function: Any) -> Layer:
+    """Describe a function between layers; one of an unknown author is "other"."""
+    word = activation_word(function)
+    if not word:
+        return Layer(name, "other", getattr(function, "__name__", type(function).__name__))
+    return Layer(name, "softmax" if word == "softmax" else "activation", word, {"activation": word})

@@ -1,0 +1,47 @@
+"""Layers in the trees of modules that JAX's libraries have: which names belong to which layer, and which follow which."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from steelyard.core.graph import Layer
+
+
+def in_sequence(layers: Iterable[Layer]) -> list[Layer]:
+    """Set the inputs of layers that run one after another; the two directions of a recurrent layer have the same inputs."""
+    listed: list[Layer] = []
+    before: tuple[str, ...] = ()
+    for layer in layers:
+        directions = (listed[-1].settings.get("direction"), layer.settings.get("direction")) if listed else ()
+        parallel = directions == ("forward", "backward")
+        layer.inputs = listed[-1].inputs if parallel else before
+        before = (*before, layer.name) if parallel else (layer.name,)
+        listed.append(layer)
+    return listed
+
+
+def with_settings(layer: Layer, **settings: Any) -> Layer:
+    """Return a layer with these settings too."""
+    layer.settings |= settings
+    return layer
+
+
+def covered(layers: Iterable[Layer], names: Iterable[str], whole: Collection[str]) -> set[str]:
+    """Return those names (of the layers of weights) that belong to one of the layers: its own name, or that of a part of it.
+
+    A layer of no known kind has parts where its class is one of `whole`.
+    """
+    listed = list(layers)
+    own = {layer.name for layer in listed}
+    above = [layer.name for layer in listed if layer.kind != "other" or layer.class_name in whole]
+    return {name for name in names if name in own or any(holds(each, name) for each in above)}
+
+
+def holds(above: str, name: str) -> bool:
+    """Return whether a name is that of a layer or of a part of it.
+
+    >>> holds("cell", "cell/ii"), holds("cell", "cell_1"), holds("", "cell"), holds("layers", "layers[0].cell")
+    (True, False, True, True)
+    """
+    return above in ("", name) or (name.startswith(above) and name[len(above)] in "/.[")

@@ -1,0 +1,1 @@
+"""scikit-learn: the attributes of its estimators."""
