@@ -224,7 +224,7 @@ def _convolution(node: NodeProto, rank: int) -> Settings:
     half = len(pads) // 2
     padding = padding_word(list(zip(pads[:half], pads[half:], strict=False)), axes)
     words = {"SAME_UPPER": "same", "SAME_LOWER": "same_lower", "VALID": "valid"}
-    settings = {
+    settings: Settings = {
         "strides": tuple(_ints(node, "strides")) or (1,) * axes,
         "padding": words.get(automatic, padding),
         "dilation": tuple(_ints(node, "dilations")) or (1,) * axes,
