@@ -97,14 +97,14 @@ def test_enumerations_are_whole_numbers(file):
         same(weight, np.array([1, 2, 1], "i4"))
 
 
-def test_what_is_no_number_is_listed_and_refused(file):
+def test_datasets_that_are_not_numbers_are_listed_and_refused(file):
     file["text"] = "hello"
     file["pairs"] = np.zeros(3, [("a", "f4"), ("b", "i4")])
     file.create_dataset("runs", (2,), h5py.vlen_dtype("f4"))
     file.create_dataset("opaque", data=np.zeros(3, "V5"))
     file["w"] = np.ones(3)
     found = listed(file)
-    for name, what in {"text": "text", "pairs": "compound", "runs": "several lengths", "opaque": "opaque 5"}.items():
+    for name, what in {"text": "text", "pairs": "compound", "runs": "varying length", "opaque": "opaque 5"}.items():
         with pytest.raises(FormatError, match=what):
             found[name].numpy()
     same(found["w"], np.ones(3))

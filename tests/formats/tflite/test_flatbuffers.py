@@ -50,7 +50,7 @@ def test_texts_vectors_and_tables_are_what_the_official_builder_wrote(name, numb
 def test_a_table_that_is_named_again_and_again_is_counted():
     table = root(from_bytes(built("a", [], 600_000)))
     assert sum(1 for _ in table.tables(10)) == 600_000
-    with pytest.raises(FormatError, match="again and again"):
+    with pytest.raises(FormatError, match="the same ones repeatedly"):
         list(table.tables(10))
 
 
@@ -67,6 +67,57 @@ def test_any_damage_is_read_or_refused(data):
 
 
 @pytest.mark.parametrize("offset", [0, 3, 1 << 20, (1 << 32) - 1])
-def test_a_root_that_is_no_table_is_refused(offset):
+def test_a_root_that_is_not_a_table_is_refused(offset):
     with pytest.raises(FormatError):
         root(from_bytes(struct.pack("<I", offset) + bytes(20)))
+
+
+FIELDS, TEXT = struct.pack("<Ii", 8, -5), struct.pack("<I", 3) + b"abc\0"
+
+
+def by_hand(vtable=(8, 12, 4, 8), fields=FIELDS, rest=TEXT):
+    """A root table of two fields: a text that follows the table, and a number."""
+    begin = 4 + 2 * len(vtable)
+    data = struct.pack("<I", begin) + struct.pack(f"<{len(vtable)}H", *vtable)
+    return data + struct.pack("<i", 2 * len(vtable)) + fields + rest
+
+
+def test_fields_are_where_the_vtable_says():
+    table = root(from_bytes(by_hand()))
+    assert (table.text(4), table.number(6, "i"), table.number(8, "i", 7)) == ("abc", -5, 7)
+    swapped = root(from_bytes(by_hand(vtable=(8, 12, 8, 4), fields=struct.pack("<iI", -5, 4))))
+    assert (swapped.text(4), swapped.number(6, "i")) == ("abc", -5)
+    absent = root(from_bytes(by_hand(vtable=(8, 12, 0, 8))))
+    assert (absent.text(4), absent.table(4), list(absent.tables(4)), absent.number(6, "i")) == ("", None, [], -5)
+
+
+@pytest.mark.parametrize(
+    ("data", "read", "what"),
+    [
+        (by_hand(vtable=(7, 12, 4, 8)), lambda table: table, "invalid vtable"),
+        (by_hand(vtable=(2, 12, 4, 8)), lambda table: table, "invalid vtable"),
+        (by_hand(vtable=(8, 3, 4, 8)), lambda table: table, "invalid vtable"),
+        (by_hand(vtable=(8, 40, 4, 8)), lambda table: table, "past the end of the file"),
+        (by_hand(vtable=(8, 12, 3, 8)), lambda table: table.text(4), "field 4 is outside its table"),
+        (by_hand(vtable=(8, 12, 4, 9)), lambda table: table.number(6, "i"), "field 6 is outside its table"),
+        (by_hand(vtable=(8, 12, 4, 8)), lambda table: table.number(6, "q"), "field 6 is outside its table"),
+        (by_hand(rest=struct.pack("<I", 5) + b"abc\0"), lambda table: table.text(4), "a vector claims 5 elements"),
+        (by_hand(rest=struct.pack("<I", 2) + b"abc\0"), lambda table: table.numbers(4, "i"), "2 elements of 4 bytes"),
+        (by_hand(fields=struct.pack("<Ii", 999, 0)), lambda table: table.text(4), "partial download"),
+    ],
+)
+def test_a_table_that_reaches_out_of_itself_or_of_the_file_is_refused(data, read, what):
+    with pytest.raises(FormatError, match=what):
+        read(root(from_bytes(data)))
+
+
+def test_a_vector_that_ends_with_the_file_is_read():
+    data = by_hand(rest=struct.pack("<I2i", 2, 3, 4))
+    assert root(from_bytes(data)).numbers(4, "i") == (3, 4)
+
+
+def test_numbers_across_the_end_of_a_page_are_read():
+    for shift in range(8):
+        padding = bytes((1 << 13) - 32 + shift)
+        data = by_hand(fields=struct.pack("<Ii", 8 + len(padding), 0), rest=padding + struct.pack("<I", 3) + b"abc\0")
+        assert root(from_bytes(data)).text(4) == "abc"

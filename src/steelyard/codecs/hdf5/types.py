@@ -1,10 +1,17 @@
-"""The types of HDF5: which of them hold numbers, and how these are called here."""
+"""The types of HDF5: which of them are numbers, and our names for those.
+
+integer            sign and precision; all bits must be used
+float              the sign bit, then start and length of the exponent, then those of the mantissa, in bits: _FLOATS
+enum of int8       with the members FALSE and TRUE: bool, as h5py writes it
+compound of r, i   two adjacent floats: complex, as h5py and PyTables write it
+opaque             numbers of the type in the dataset's attribute `dtype`, as Keras writes bfloat16
+"""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from h5py import h5a, h5s, h5t
+from h5py import h5a, h5d, h5s, h5t
 
 from steelyard.codecs import limits
 from steelyard.dtypes import ITEMSIZES, itemsize
@@ -14,7 +21,7 @@ _FLOATS[15, 7, 8, 0, 7] = "bfloat16"
 
 
 class Number(NamedTuple):
-    """A type of numbers: its word, its byte order, the file's own word, and whether HDF5 must not convert it."""
+    """A type of numbers: our name, the byte order, the file's name, and whether it is read without HDF5's conversion."""
 
     dtype: str
     order: str = "<"
@@ -22,8 +29,8 @@ class Number(NamedTuple):
     as_is: bool = False
 
 
-def number(kind: Any) -> Number:
-    """Return what a type holds; "object" for what is no number."""
+def number(kind: h5t.TypeID) -> Number:
+    """Return the type of numbers; "object" for any other type."""
     what, size = kind.get_class(), kind.get_size()
     if what == h5t.INTEGER:
         return _integer(kind, size * 8)
@@ -34,29 +41,28 @@ def number(kind: Any) -> Number:
         return _enumeration(kind)
     if what == h5t.COMPOUND:
         return _complex(kind)
-    names = {h5t.STRING: "text", h5t.OPAQUE: f"opaque {size}", h5t.VLEN: "runs of several lengths", h5t.REFERENCE: "references"}
+    names = {h5t.STRING: "text", h5t.OPAQUE: f"opaque {size}", h5t.VLEN: "lists of varying length", h5t.REFERENCE: "references"}
     return Number("object", "<", names.get(what, "arrays" if what == h5t.ARRAY else "an unknown type"))
 
 
-def _integer(kind: Any, bits: int) -> Number:
+def _integer(kind: h5t.TypeID, bits: int) -> Number:
     word = f"{'int' if kind.get_sign() else 'uint'}{bits}"
     if kind.get_precision() != bits or word not in ITEMSIZES:
         return Number("object", "<", f"integers of {kind.get_precision()} bits")
     return Number(word, _order(kind), word)
 
 
-def _order(kind: Any) -> str:
+def _order(kind: h5t.TypeID) -> str:
     return ">" if kind.get_order() == h5t.ORDER_BE else "<"
 
 
-def _enumeration(kind: Any) -> Number:
+def _enumeration(kind: h5t.TypeID) -> Number:
     word, order, _, _ = number(kind.get_super())
     names = [kind.get_member_name(at) for at in range(min(kind.get_nmembers(), 3))]
     return Number("bool" if word == "int8" and names == [b"FALSE", b"TRUE"] else word, order, f"enum of {word}", as_is=True)
 
 
-def _complex(kind: Any) -> Number:
-    """Two floats called r and i, one behind the other, as h5py and PyTables keep complex numbers."""
+def _complex(kind: h5t.TypeID) -> Number:
     fields = kind.get_nmembers()
     if fields == 2 and [kind.get_member_name(at) for at in (0, 1)] == [b"r", b"i"]:
         real, imaginary = (number(kind.get_member_type(at)) for at in (0, 1))
@@ -67,15 +73,16 @@ def _complex(kind: Any) -> Number:
     return Number("object", "<", f"a compound of {fields} fields")
 
 
-def named_type(dataset: Any, found: Number) -> Number:
-    """Return the type that an attribute `dtype` names, as Keras marks bfloat16, if it is of that size."""
+def named_type(dataset: h5d.DatasetID, opaque: Number) -> Number:
+    """Return the type in the attribute `dtype` of an opaque dataset, if it has the same size."""
     word = texts(h5a.open(dataset, b"dtype")) if h5a.exists(dataset, b"dtype") else ""
-    fits = isinstance(word, str) and word != "object" and ITEMSIZES.get(word) == dataset.get_type().get_size()
-    return Number(word, "<", found.encoding, as_is=True) if fits else found
+    if isinstance(word, str) and word != "object" and ITEMSIZES.get(word) == dataset.get_type().get_size():
+        return Number(word, "<", opaque.encoding, as_is=True)
+    return opaque
 
 
-def texts(attribute: Any) -> Any:
-    """Return the text or the list of texts that an attribute holds; None for anything else."""
+def texts(attribute: h5a.AttrID) -> str | list[str] | None:
+    """Return the text or the list of texts in an attribute; None for any other type."""
     kind, space = attribute.get_type(), attribute.get_space()
     if kind.get_class() != h5t.STRING or attribute.get_storage_size() > limits.JSON or len(attribute.shape) > 1:
         return None
@@ -85,9 +92,9 @@ def texts(attribute: Any) -> Any:
 
     block = np.empty(attribute.shape, attribute.dtype)
     attribute.read(block)
-    found = [_text(item) for item in block.reshape(-1).tolist()]
-    return found if attribute.shape else found[0]
+    items = [_text(item) for item in block.reshape(-1).tolist()]
+    return items if attribute.shape else items[0]
 
 
-def _text(item: Any) -> str:
+def _text(item: object) -> str:
     return item.decode("utf-8", "surrogateescape") if isinstance(item, bytes) else str(item)

@@ -1,10 +1,10 @@
-"""Writing HDF5: h5py makes the datasets, the numbers are put where it left room for them."""
+"""Write HDF5: h5py creates the datasets, then the numbers are written into the space that it has allocated."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -21,14 +21,14 @@ except ImportError:
     raise MissingExtraError("HDF5", "hdf5") from None
 
 _PLAIN = frozenset("?bhilqBHILQefdFD")
-"""The kinds of numbers that NumPy itself has, by their codes."""
+"""The numeric types of NumPy itself, by their codes."""
 
 
 def write_datasets(path: Path, datasets: Iterable[tuple[str, Weight]], attributes: Mapping[str, Mapping[str, str]]) -> None:
-    """Write datasets, and attributes of groups by their paths, as a file that takes the place of `path` when it is complete.
+    """Write datasets, and attributes of groups by their paths, to a file that replaces `path` when it is complete.
 
-    What NumPy has no type for is kept as bytes of its size, with the word in the attribute `dtype`, as Keras does.
-    Raises `FormatError` for a name that HDF5 cannot hold.
+    Types that NumPy lacks are written as opaque bytes, with their name in the attribute `dtype`, as Keras does.
+    Raises `FormatError` for a name that HDF5 does not allow.
     """
     with replacing(path) as raw:
         put_datasets(raw, path, datasets, attributes)
@@ -37,7 +37,7 @@ def write_datasets(path: Path, datasets: Iterable[tuple[str, Weight]], attribute
 def put_datasets(
     raw: BinaryIO, path: Path, datasets: Iterable[tuple[str, Weight]], attributes: Mapping[str, Mapping[str, str]]
 ) -> None:
-    """Do so in an open, empty file; `path` is for messages."""
+    """Write the same to an open, empty file. `path` is used in messages."""
     with h5py.File(raw, "w", libver="earliest") as file:
         places = [(_create(path, file, name, weight), weight) for name, weight in datasets]
         for group, texts in attributes.items():
@@ -48,15 +48,15 @@ def put_datasets(
             raw.writelines(raw_chunks(weight))
 
 
-def _create(path: Path, file: Any, name: str, weight: Weight) -> int | None:
-    """Make a dataset with room for its numbers, and return where that is; None where there is nothing left to write."""
+def _create(path: Path, file: h5py.File, name: str, weight: Weight) -> int | None:
+    """Create a dataset, and return the offset of the space for its numbers; None where nothing remains to be written."""
     word = numpy_dtype(weight.dtype).newbyteorder("<")
     plain = word.char in _PLAIN
     plan = h5p.create(h5p.DATASET_CREATE)
     plan.set_alloc_time(h5d.ALLOC_TIME_EARLY)
     plan.set_fill_time(h5d.FILL_TIME_NEVER)
     kind = word if plain else f"V{word.itemsize}"
-    # HDF5 leaves no room ahead for a single number
+    # HDF5 does not allocate space in advance for a scalar
     value = None if weight.shape else np.frombuffer(b"".join(raw_chunks(weight)), kind).reshape(())
     try:
         dataset = file.create_dataset(name, weight.shape, kind, value, dcpl=plan)

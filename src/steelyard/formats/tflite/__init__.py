@@ -1,14 +1,22 @@
-"""TensorFlow Lite: a FlatBuffer of subgraphs, whose constants are weights; the bodies of loops are subgraphs too.
+"""TensorFlow Lite: a FlatBuffer of subgraphs, whose constants are weights. The bodies of loops are subgraphs too.
 
-Quantised numbers are given as they are stored, and `stored` and `meta["quantization"]` say what they stand for;
-`dequantized` gives the real numbers.
+Quantised numbers are read as they are stored; `encoding` and `meta["quantization"]` describe the real numbers, which
+`dequantized` computes. The fields of the tables that are read, by their places in the vtable:
+
+    Model         4 version, 6 operator_codes, 8 subgraphs, 10 description, 12 buffers
+    OperatorCode  4 deprecated_builtin_code (int8), 10 builtin_code
+    SubGraph      4 tensors, 10 operators, 12 name
+    Operator      4 opcode_index, 6 inputs, 8 outputs, 12 builtin_options
+    Tensor        4 shape, 6 type, 8 buffer, 10 name, 12 quantization, 16 sparsity
+    Quantization  8 scale, 10 zero_point, 12 details_type, 16 quantized_dimension
+    Buffer        4 data, 6 offset, 8 size (of data after the FlatBuffer, in a model of over 2 GB)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.limits import is_possible
@@ -25,9 +33,20 @@ from steelyard.formats.tflite.roles import meanings
 from steelyard.formats.tflite.sparse import sparse_reader
 
 if TYPE_CHECKING:
+    from typing import NotRequired, TypedDict
+
     from steelyard.core.protocols import Scope
     from steelyard.core.weight import Array, Reader
     from steelyard.storage.source import Source
+
+    class Scheme(TypedDict):
+        """The scheme of a quantised tensor: real = (stored - zero_point) * scale, along an axis or for the whole tensor."""
+
+        scale: list[float]
+        zero_point: list[int]
+        axis: int | None
+        details: NotRequired[str]
+
 
 SUFFIXES = (".tflite", ".lite")
 
@@ -54,19 +73,16 @@ DTYPES = {
 }
 _STRING = 5
 _OPERATIONS = ("BiasAdd", "Conv2D", "Conv3D", "MatMul", "ReadVariableOp", "depthwise")
-"""The ends of names that are not layers but what the converter found inside of them."""
-
-Scheme = dict[str, Any]
-"""How stored numbers stand for real ones: real = (stored - zero_point) * scale, along an axis or for all."""
+"""Last words of names that are not layers but operations inside them."""
 
 
 def sniff(source: Source) -> bool:
-    """The identifier that follows the first offset."""
+    """Recognise the identifier that follows the offset of the root table."""
     return source.head(8)[4:] == MAGIC
 
 
 def read(source: Source, scope: Scope) -> Weights:
-    """In the order of subgraphs and tensors; scope "all" has shapes, axes and other whole numbers too."""
+    """List constants in the order of subgraphs and tensors; scope "all" adds shapes, axes and other integers."""
     model = root(source)
     listed, schemes, places = _listed(model, source)
     if scope != "all":
@@ -85,7 +101,10 @@ def read(source: Source, scope: Scope) -> Weights:
 
 
 def _listed(model: Table, source: Source) -> tuple[dict[str, Weight], dict[str, Scheme], dict[tuple[int, int], str]]:
-    """Return the constants of all subgraphs, how those that are quantised stand for real numbers, and where each stands."""
+    """Return the constants of all subgraphs by name, the schemes of quantised ones, and the name at each place.
+
+    A place is the index of the subgraph and that of the tensor.
+    """
     places: dict[tuple[int, int], str] = {}
     listed: dict[str, Weight] = {}
     schemes: dict[str, Scheme] = {}
@@ -111,15 +130,15 @@ def _listed(model: Table, source: Source) -> tuple[dict[str, Weight], dict[str, 
 
 
 def _free_name(taken: Mapping[str, Weight], name: str, subgraph: str, index: int) -> str:
-    """Return a name that no weight has yet: TFLite itself goes by numbers, and a name may stand in two subgraphs."""
+    """Return a name that is not yet taken: TFLite identifies tensors by index, so two subgraphs may use the same name."""
     for candidate in (name, f"{subgraph}/{name}", f"{subgraph}/{name}:{index}"):
         if candidate not in taken:
             return candidate
     return f"{subgraph}/{name}:{index}:{len(taken)}"
 
 
-def _weight(tensor: Table, buffers: list[Table], source: Source) -> tuple[Weight, Scheme] | None:
-    """Make a weight of a tensor that has numbers of its own; those that are computed have none."""
+def _weight(tensor: Table, buffers: list[Table], source: Source) -> tuple[Weight, Scheme | None] | None:
+    """Make a weight of a constant tensor; None for one that is computed."""
     name, kind, shape = tensor.text(10), tensor.number(6, "b"), tensor.numbers(4, "i")
     read = _reader(tensor, name, shape, buffers, source)
     if read is None:
@@ -131,16 +150,16 @@ def _weight(tensor: Table, buffers: list[Table], source: Source) -> tuple[Weight
         dtype=DTYPES.get(kind, "object"),
         read=read,
         layer=_layer(name),
-        encoding=_stored(DTYPES.get(kind, f"type {kind}"), scheme, sparse=bool(tensor.target(16))),
+        encoding=_encoding(DTYPES.get(kind, f"type {kind}"), scheme, sparse=bool(tensor.target(16))),
     )
     return weight, scheme
 
 
 def _reader(tensor: Table, name: str, shape: tuple[int, ...], buffers: list[Table], source: Source) -> Reader | None:
-    """Return a reader of the numbers of a tensor, if it has any; one that does not fit is refused when it is asked for."""
+    """Return a reader of a constant tensor, None for a computed one; if it cannot be read, one that raises the reason."""
     kind = tensor.number(6, "b")
     try:
-        begin, length = _place(buffers, tensor.number(8, "I"), name, source)
+        begin, length = _extent(buffers, tensor.number(8, "I"), name, source)
         if not length:
             return None
         _check(name, kind, shape, source)
@@ -153,17 +172,17 @@ def _reader(tensor: Table, name: str, shape: tuple[int, ...], buffers: list[Tabl
 
 
 def _layer(name: str) -> str:
-    """Return the layer that a name tells, without the operations inside of it; of fused layers the first."""
+    """Return the layer in a name, without the operations inside it; of fused layers the first."""
     layer = layer_of(name.partition(";")[0])
     while layer.rpartition("/")[2] in _OPERATIONS:
         layer = layer_of(layer)
     return layer
 
 
-def _place(buffers: list[Table], number: int, name: str, source: Source) -> tuple[int, int]:
-    """Return where the bytes of a buffer are: inside of it, or in a model over 2 GB, behind all tables."""
+def _extent(buffers: list[Table], number: int, name: str, source: Source) -> tuple[int, int]:
+    """Return the offset and the length of a buffer: inside the FlatBuffer, or after it in a model of over 2 GB."""
     if number >= len(buffers):
-        raise FormatError(source.name, f"{printable(name)} has its numbers in buffer {number:,} of {len(buffers):,}")
+        raise FormatError(source.name, f"{printable(name)} refers to buffer {number:,} of {len(buffers):,}")
     offset, size = buffers[number].number(6, "Q"), buffers[number].number(8, "Q")
     if offset <= 1:
         return buffers[number].vector(4, 1)
@@ -177,7 +196,7 @@ def _check(name: str, kind: int, shape: tuple[int, ...], source: Source) -> None
         word = "texts" if kind == _STRING else f"elements of type {kind}"
         raise FormatError(source.name, f"{printable(name)} holds {word}, not numbers")
     if not is_possible(shape):
-        raise FormatError(source.name, f"{printable(name)} has the shape {printable(list(shape))}, which makes no sense")
+        raise FormatError(source.name, f"{printable(name)} has the impossible shape {printable(list(shape))}")
 
 
 def _dense(name: str, raw: Source, shape: tuple[int, ...], dtype: str) -> Reader:
@@ -189,22 +208,22 @@ def _dense(name: str, raw: Source, shape: tuple[int, ...], dtype: str) -> Reader
     return decoded(raw, dtype)
 
 
-def _scheme(tensor: Table) -> Scheme:
-    """Return scale, zero point and axis of a quantised tensor; nothing for one that is not."""
-    found = tensor.table(12)
-    scale = found.numbers(8, "f") if found else ()
-    if found is None or (not scale and not found.number(12, "B")):
-        return {}
-    zero = found.numbers(10, "q") or (0,)
-    scheme: Scheme = {"scale": list(scale), "zero_point": list(zero), "axis": found.number(16, "i") if len(scale) > 1 else None}
-    if found.number(12, "B"):
+def _scheme(tensor: Table) -> Scheme | None:
+    """Return scale, zero point and axis of a quantised tensor; None for one that is not quantised."""
+    table = tensor.table(12)
+    scale = table.numbers(8, "f") if table else ()
+    if table is None or (not scale and not table.number(12, "B")):
+        return None
+    zero = table.numbers(10, "q") or (0,)
+    scheme: Scheme = {"scale": list(scale), "zero_point": list(zero), "axis": table.number(16, "i") if len(scale) > 1 else None}
+    if table.number(12, "B"):
         scheme["details"] = "blockwise or custom"
     return scheme
 
 
-def _stored(word: str, scheme: Scheme, *, sparse: bool) -> str:
-    """Say how numbers are stored: "int8 per channel, axis 0", "float16 sparse"."""
-    if scheme.get("details"):
+def _encoding(word: str, scheme: Scheme | None, *, sparse: bool) -> str:
+    """Return the encoding in words: "int8 per channel, axis 0", "float16 sparse"."""
+    if scheme and "details" in scheme:
         word += f" {scheme['details']}"
     elif scheme:
         word += " per tensor" if scheme["axis"] is None else f" per channel, axis {scheme['axis']}"
@@ -212,10 +231,10 @@ def _stored(word: str, scheme: Scheme, *, sparse: bool) -> str:
 
 
 def dequantized(weights: Weights) -> Weights:
-    """Return the same weights with real numbers, in float32, for those that are quantised; nothing is read yet.
+    """Return weights of a TFLite file with quantised ones as real numbers, in float32; nothing is read yet.
 
-    Takes weights of a TFLite file, whose `meta["quantization"]` says what the stored numbers stand for.
-    Raises `FormatError` for a scheme that is not scale and zero point, along an axis or for the whole tensor.
+    A real number is (stored - zero_point) * scale. Raises `FormatError` for a weight with any other scheme than scales
+    and zero points along one axis or for the whole tensor.
     """
     schemes = weights.meta.get("quantization", {})
     made = [_real(weight, schemes[weight.name]) if weight.name in schemes else weight for weight in weights.values()]
@@ -240,9 +259,9 @@ def _real_reader(stored: Callable[[int, int], Array], scales: list[float], zeros
 
         numbers = stored(start, stop).astype(np.float64)
         channel = np.arange(start, stop) // inner % len(scales)
-        # whole numbers and their products with a float32 are exact in float64: rounding once gives TFLite's own float32
+        # integers and their products with a float32 are exact in float64: rounded once, they are TFLite's own float32
         numbers -= np.array(zeros, np.float64)[channel % len(zeros)]
-        with np.errstate(over="ignore"):  # the scale of a damaged file may be anything
+        with np.errstate(over="ignore"):  # a damaged file may have any scale
             return (numbers * np.array(scales, np.float64)[channel]).astype(np.float32)
 
     return read

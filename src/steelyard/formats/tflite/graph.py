@@ -1,9 +1,9 @@
-"""The operators of a TensorFlow Lite model as layers: they stand in the order in which they run."""
+"""The operators of a TensorFlow Lite model as layers, in the order of execution."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.core.graph import Graph, Layer, in_line
 
@@ -11,14 +11,15 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Weight
     from steelyard.formats.tflite.flatbuffers import Table
 
-    Places = Mapping[tuple[int, int], Weight]
+    Indexed = Mapping[tuple[int, int], Weight]
+    Settings = dict[str, object]
 
 
 class Operator(NamedTuple):
-    """What an operator is: a kind of layer, its name in the schema, and where its options say what they do.
+    """An operator as a kind of layer, its name in the schema, and fields of its options.
 
-    `fused` is the slot of the activation that it applies at once, `steps` that of the padding, which strides follow;
-    `dilation` that of the dilation; each 0 where there is none.
+    `fused` is the field of the fused activation, `steps` that of the padding, which strides follow, and `dilation` that of
+    the dilation; each is 0 where the operator has none.
     """
 
     kind: str
@@ -72,29 +73,30 @@ OPERATORS: dict[int, Operator] = {
     141: Operator("conv transpose", "CONV_3D_TRANSPOSE", 12, 4, 14),
     150: Operator("activation", "GELU"),
 }
-"""The operators that are layers, by the number of their code; others only pass on what they get."""
+"""The operators that are layers, by their codes; others pass their inputs on."""
 
 _CONV_2D = 3
 _ALWAYS = frozenset({"conv", "conv transpose", "dense", "embedding", "prelu", "rnn", "lstm"})
-"""Kinds that are layers with weights only."""
+"""Kinds that are layers only with weights."""
 _FUSED = {1: "relu", 2: "relu_n1_to_1", 3: "relu6", 4: "tanh", 5: "sign_bit"}
 _WORDS = {"LOGISTIC": "sigmoid", "HARD_SWISH": "hard_silu"}
 _STRIDES = {"CONV_3D": (6, 10, 8), "CONV_3D_TRANSPOSE": (6, 10, 8)}
-"""Where the strides stand in the options, first that of the first axis; else the width's stands before the height's."""
+"""The fields of the strides, from the first axis on, where the width's is not just before the height's."""
 
 
-def graph_of(model: Table, weights: Places, layer_of: Callable[[str], str]) -> Graph:
-    """Return the layers of the operators of all subgraphs; the bodies of loops and branches come last.
+def graph_of(model: Table, weights: Indexed, layer_of: Callable[[str], str]) -> Graph:
+    """Return the operators of all subgraphs as layers; the bodies of loops and branches come last.
 
-    `weights` are known by the numbers of subgraph and tensor. A layer's name is that of its weights, else what
-    `layer_of` makes of the name of its output. The setting "weights" names the weights that an operator takes.
+    `weights` has the indices of subgraph and tensor as keys. The name of a layer is that of its weights, else
+    `layer_of` the name of its output. The setting "weights" lists the weights that an operator takes.
     """
     codes = [max(code.number(4, "b"), code.number(10, "i")) for code in model.tables(6)]
-    made = _Graph(weights, layer_of)
+    builder = _GraphBuilder(weights, layer_of)
     for place, subgraph in enumerate(model.tables(8)):
-        made.add(place, subgraph, codes)
-    layers = list(made.layers.values())
-    return Graph(layers, is_execution_order=not made.inner, channels="last", is_sequential=made.whole and in_line(layers))
+        builder.add(place, subgraph, codes)
+    layers = list(builder.layers.values())
+    sequential = builder.is_covered and in_line(layers)
+    return Graph(layers, is_execution_order=not builder.has_inner, channels="last", is_sequential=sequential)
 
 
 class _Tensor(NamedTuple):
@@ -102,49 +104,55 @@ class _Tensor(NamedTuple):
     shape: tuple[int, ...]
 
 
-class _Graph:
-    """The layers that are found so far."""
+class _GraphBuilder:
+    """The layers so far.
 
-    __slots__ = ("_layer_of", "_owners", "_weights", "inner", "layers", "whole")
+    `has_inner` becomes true when an operator of an inner subgraph takes weights, `is_covered` false when an operator is
+    not a layer.
+    """
 
-    def __init__(self, weights: Places, layer_of: Callable[[str], str]) -> None:
+    __slots__ = ("_layer_of", "_owners", "_weights", "has_inner", "is_covered", "layers")
+
+    def __init__(self, weights: Indexed, layer_of: Callable[[str], str]) -> None:
         self.layers: dict[str, Layer] = {}
-        self.inner = False
-        self.whole = True
+        self.has_inner = False
+        self.is_covered = True
         self._weights = dict(weights)
         self._layer_of = layer_of
         self._owners: dict[str, str] = {}
 
     def add(self, place: int, subgraph: Table, codes: Sequence[int]) -> None:
-        """Put down the layers of one subgraph."""
+        """Add the layers of one subgraph."""
         tensors = [_Tensor(table.text(10), table.numbers(4, "i")) for table in subgraph.tables(4)]
         sources: dict[int, tuple[str, ...]] = {}
         for operator in subgraph.tables(10):
             number, inputs, outputs = operator.number(4, "I"), operator.numbers(6, "i"), operator.numbers(8, "i")
-            after = tuple(dict.fromkeys(layer for index in inputs for layer in sources.get(index, ())))
+            feeding = tuple(dict.fromkeys(layer for index in inputs for layer in sources.get(index, ())))
             count = len(self.layers)
-            layer = self._layer(place, operator, codes[number] if number < len(codes) else -1, tensors, after)
-            self.whole &= place == 0 and len(self.layers) > count
+            layer = self._layer(place, operator, codes[number] if number < len(codes) else -1, tensors, feeding)
+            self.is_covered &= place == 0 and len(self.layers) > count
             for index in outputs:
-                sources[index] = after if layer is None else (layer.name,)
-            for index in inputs if layer is None else ():  # a weight that is only passed on is still that weight
+                sources[index] = feeding if layer is None else (layer.name,)
+            for index in inputs if layer is None else ():  # a weight that is passed on is still the same weight
                 weight = self._weights.get((place, index))
                 if weight is not None and len(outputs) == 1:
                     self._weights[place, outputs[0]] = weight
 
-    def _layer(self, place: int, operator: Table, code: int, tensors: Sequence[_Tensor], after: tuple[str, ...]) -> Layer | None:
+    def _layer(
+        self, place: int, operator: Table, code: int, tensors: Sequence[_Tensor], feeding: tuple[str, ...]
+    ) -> Layer | None:
         known = OPERATORS.get(code)
         inputs = operator.numbers(6, "i")
         taken = [weight for index in inputs if (weight := self._weights.get((place, index))) is not None]
         if known is None or (known.kind in _ALWAYS and not taken):
             return None
-        self.inner = self.inner or bool(place and taken)
+        self.has_inner = self.has_inner or bool(place and taken)
         if taken and taken[0].name in self._owners:
             return self.layers[self._owners[taken[0].name]]
         shapes = [tensors[index].shape for index in inputs if 0 <= index < len(tensors) and (place, index) not in self._weights]
         outputs = [tensors[index] for index in operator.numbers(8, "i") if 0 <= index < len(tensors)]
         kind = "other" if taken and known.kind not in _ALWAYS else known.kind
-        layer = Layer("", kind, known.name, _settings(known, operator, taken), inputs=after)
+        layer = Layer("", kind, known.name, _settings(known, operator, taken), inputs=feeding)
         layer.input_shape, layer.output_shape = _shape(shapes), _shape([output.shape for output in outputs])
         if kind == "conv" and "groups" not in layer.settings and layer.input_shape:
             layer.settings["groups"] = layer.input_shape[-1] // _last(taken) if code == _CONV_2D else 1
@@ -163,7 +171,7 @@ class _Graph:
 
 
 def _shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
-    """Return the shape of the first tensor without its batch; one that only tells a shape has a single axis."""
+    """Return the shape of the first tensor without its batch; a tensor of one axis is the argument of a reshape."""
     first = next((shape for shape in shapes if len(shape) > 1), None)
     return None if first is None else first[1:]
 
@@ -173,24 +181,24 @@ def _last(taken: Sequence[Weight]) -> int:
     return max((1, *taken[0].shape[-1:]))
 
 
-def _settings(known: Operator, operator: Table, taken: Sequence[Weight]) -> dict[str, Any]:
+def _settings(known: Operator, operator: Table, taken: Sequence[Weight]) -> Settings:
     options = operator.table(12)
-    said: dict[str, Any] = {}
+    settings: Settings = {}
     if known.kind == "activation":
-        said["activation"] = _activation(known, options)
+        settings["activation"] = _activation(known, options)
         if known.name == "LEAKY_RELU":
-            said["negative_slope"] = _real(options, 4)
+            settings["negative_slope"] = _real(options, 4)
     if options is None:
-        return said
+        return settings
     if known.fused and (word := _FUSED.get(options.number(known.fused, "b"))):
-        said["activation"] = word
+        settings["activation"] = word
     if known.kind == "lstm":
-        said["recurrent_activation"] = "sigmoid"
+        settings["recurrent_activation"] = "sigmoid"
     if known.steps:
-        said |= _steps(known, options)
+        settings |= _steps(known, options)
     if known.name == "DEPTHWISE_CONV_2D" and taken:
-        said["groups"] = _last(taken) // max(options.number(10, "i"), 1)
-    return said
+        settings["groups"] = _last(taken) // max(options.number(10, "i"), 1)
+    return settings
 
 
 def _activation(known: Operator, options: Table | None) -> str:
@@ -199,8 +207,8 @@ def _activation(known: Operator, options: Table | None) -> str:
     return _WORDS.get(known.name, known.name.lower())
 
 
-def _real(options: Table | None, slot: int) -> float:
-    place = options.place(slot, 4) if options is not None else 0
+def _real(options: Table | None, field: int) -> float:
+    place = options.position(field, 4) if options is not None else 0
     if options is None or not place:
         return 0.0
     import struct
@@ -209,11 +217,11 @@ def _real(options: Table | None, slot: int) -> float:
     return float(f"{number:.7g}")
 
 
-def _steps(known: Operator, options: Table) -> dict[str, Any]:
-    strides = tuple(options.number(slot, "i") for slot in _STRIDES.get(known.name, (8, 6)))
-    said: dict[str, Any] = {"padding": "valid" if options.number(known.steps, "b") else "same", "strides": strides}
+def _steps(known: Operator, options: Table) -> Settings:
+    strides = tuple(options.number(field, "i") for field in _STRIDES.get(known.name, (8, 6)))
+    settings: Settings = {"padding": "valid" if options.number(known.steps, "b") else "same", "strides": strides}
     if known.dilation and len(strides) == 2:
-        said["dilation"] = tuple(options.number(slot, "i", 1) for slot in (known.dilation + 2, known.dilation))
+        settings["dilation"] = tuple(options.number(field, "i", 1) for field in (known.dilation + 2, known.dilation))
     if known.dilation and len(strides) == 3:
-        said["dilation"] = tuple(options.number(known.dilation + shift, "i", 1) for shift in (0, 4, 2))
-    return said
+        settings["dilation"] = tuple(options.number(known.dilation + shift, "i", 1) for shift in (0, 4, 2))
+    return settings

@@ -1,4 +1,4 @@
-"""What TensorFlow Lite's operators say of the tensors that they take: roles and axes."""
+"""The roles and axes of tensors, by the operators that take them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RECURRENT = (Role.RECURRENT_KERNEL, "out in")
 
 
 def _lstm(kernels: int, recurrent: int, peepholes: int, biases: int, projection: int) -> Facts:
-    """The inputs of an LSTM by the places where its groups begin, each gate an input of its own: i, f, c, o."""
+    """Return the inputs of an LSTM by the places where their groups begin. Each gate is an input: i, f, g, o."""
     facts: Facts = {}
     for place, gate in enumerate("ifgo"):
         facts[kernels + place] = (Role.KERNEL, f"[{gate}]*out in")
@@ -47,22 +47,22 @@ OPERATORS: dict[int, Facts] = {
     132: {1: (Role.KERNEL, "kd kh kw in out"), 2: _BIAS},  # CONV_3D
     141: {1: (Role.KERNEL, "kd kh kw out in"), 3: _BIAS},  # CONV_3D_TRANSPOSE
 }
-"""The operators that have weights, by the number of their code, and which of their inputs these are."""
+"""The operators with weights, by their codes, and which of their inputs are weights."""
 
 _GATHER, _BATCH_MATMUL = 36, 126
 _PASSING = (6, 53, 114, 124)
-"""DEQUANTIZE, CAST, QUANTIZE, DENSIFY: the same tensor, stored in another way."""
+"""DEQUANTIZE, CAST, QUANTIZE, DENSIFY: the same tensor in another encoding."""
 
 
 def meanings(subgraph: Table, codes: Sequence[int]) -> Facts:
-    """Return role and axes of the tensors of a subgraph that its operators tell, by their index."""
+    """Return role and axes of the tensors of a subgraph, as far as its operators determine them, by their index."""
     facts: Facts = {}
     passed: list[tuple[int, int]] = []
     for operator in subgraph.tables(10):
         number = operator.number(4, "I")
         code = codes[number] if number < len(codes) else -1
         inputs = operator.numbers(6, "i")
-        for place, fact in _told(operator, code):
+        for place, fact in _inputs_of(operator, code):
             if place < len(inputs):
                 facts.setdefault(inputs[place], fact)
         if code in _PASSING and inputs:
@@ -73,11 +73,11 @@ def meanings(subgraph: Table, codes: Sequence[int]) -> Facts:
     return facts
 
 
-def _told(operator: Table, code: int) -> Iterator[tuple[int, tuple[Role, str]]]:
+def _inputs_of(operator: Table, code: int) -> Iterator[tuple[int, tuple[Role, str]]]:
     yield from OPERATORS.get(code, {}).items()
     options = operator.table(12) if code in (_GATHER, _BATCH_MATMUL) else None
     if code == _GATHER and not (options and options.number(4, "i")):
         yield 0, (Role.EMBEDDING, "vocab out")
     if code == _BATCH_MATMUL:
-        turned = bool(options and options.number(6, "b"))
-        yield 1, (Role.KERNEL, "out in" if turned else "in out")
+        transposed = bool(options and options.number(6, "b"))
+        yield 1, (Role.KERNEL, "out in" if transposed else "in out")

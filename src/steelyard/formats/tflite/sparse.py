@@ -1,6 +1,15 @@
-"""TensorFlow Lite's sparse tensors: the axes in some order, some of them cut into blocks, each dense or compressed.
+"""TensorFlow Lite's sparse tensors: a tree with one level for each axis, in some order. Axes may be split into blocks.
 
-A compressed axis lists, for every place in the axes before it, which of its indices are there.
+    SparsityParameters  4 traversal_order: the axes, outermost first; block axes count on from the rank of the shape
+                        6 block_map: for each block axis the axis that it splits
+                        8 dim_metadata: a DimensionMetadata for each axis, in traversal order
+    DimensionMetadata   4 format: 0 dense, 1 sparse (CSR)
+                        6 dense_size: the length of a dense axis
+                        8 array_segments_type, 10 array_segments: where the indices of each parent begin, and the end
+                        12 array_indices_type, 14 array_indices: the indices that are stored
+    vector types        1 int32, 2 uint16, 3 uint8: tables whose field 4 is the vector
+
+The stored elements are the leaves, in order. A dense axis has all its indices under every parent.
 """
 
 from __future__ import annotations
@@ -23,27 +32,29 @@ _CODES = {1: "i", 2: "H", 3: "B"}
 
 
 def sparse_reader(name: str, raw: Source, shape: tuple[int, ...], dtype: str, sparsity: Table) -> Reader:
-    """Return a reader that puts zeros where nothing is stored; the places are worked out when it is first used."""
+    """Return a reader of the dense form, whose indices are decoded at the first read."""
     known = raw.size // itemsize(dtype)
     if limits.is_bomb(prod(shape) * itemsize(dtype), raw.size):
-        return refusing(FormatError(raw.name, f"{printable(name)} has {prod(shape):,} elements, of which {known:,} are stored"))
+        return refusing(
+            FormatError(raw.name, f"{printable(name)} has {prod(shape):,} elements, of which only {known:,} are stored; refused")
+        )
     values = raw.numbers(0, dtype)
 
     def load() -> tuple[Array, Array]:
         import numpy as np
 
         try:
-            places = _places(shape, sparsity, known)
+            index = _flat_indices(shape, sparsity, known)
         except (ValueError, IndexError) as error:
-            raise FormatError(raw.name, f"{printable(name)} is sparse in a way that does not fit its shape: {error}") from None
-        order = np.argsort(places, kind="stable")
-        return places[order], values(0, known)[order]
+            raise FormatError(raw.name, f"{printable(name)} has sparsity that does not fit its shape: {error}") from None
+        order = np.argsort(index, kind="stable")
+        return index[order], values(0, known)[order]
 
     return scattered(load)
 
 
-def _places(shape: tuple[int, ...], sparsity: Table, known: int) -> Array:
-    """Return where in the dense tensor each stored element stands. Raises `ValueError` for what does not fit."""
+def _flat_indices(shape: tuple[int, ...], sparsity: Table, known: int) -> Array:
+    """Return the row-major index of each stored element. Raises `ValueError` for sparsity that does not fit the shape."""
     import numpy as np
 
     order, blocked = sparsity.numbers(4, "i"), sparsity.numbers(6, "i")
@@ -51,44 +62,44 @@ def _places(shape: tuple[int, ...], sparsity: Table, known: int) -> Array:
     levels = list(sparsity.tables(8))
     if sorted(order) != list(range(axes)) or len(levels) != axes or any(not 0 <= axis < len(shape) for axis in blocked):
         raise ValueError("its axes are not those of the shape")
-    found = np.zeros((1, axes), np.int64)
+    nodes = np.zeros((1, axes), np.int64)  # the nodes of the tree down to a level, with an index on each axis so far
     sizes = [0] * axes
     for axis, level in zip(order, levels, strict=True):
-        parents, index, sizes[axis] = _level(level, len(found), known)
-        found = found[parents]
-        found[:, axis] = index
-    if len(found) != known:
-        raise ValueError(f"{len(found):,} places for {known:,} elements")
+        parents, index, sizes[axis] = _level(level, len(nodes), known)
+        nodes = nodes[parents]
+        nodes[:, axis] = index
+    if len(nodes) != known:
+        raise ValueError(f"{len(nodes):,} places for {known:,} elements")
     for block, axis in enumerate(blocked, len(shape)):
-        found[:, axis] = found[:, axis] * sizes[block] + found[:, block]
-    dense = found[:, : len(shape)]
+        nodes[:, axis] = nodes[:, axis] * sizes[block] + nodes[:, block]
+    dense = nodes[:, : len(shape)]
     if (dense < 0).any() or (dense >= np.array(shape)).any():
-        raise ValueError("an index lies outside of the shape")
+        raise ValueError("an index is outside the shape")
     strides = [prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    places: Array = dense @ np.array(strides, np.int64)
-    return places
+    indices: Array = dense @ np.array(strides, np.int64)
+    return indices
 
 
 def _level(level: Table, parents: int, known: int) -> tuple[Array, Array, int]:
-    """Return for each place on this axis the one before that it belongs to, its index, and the length of the axis."""
+    """Return the parent of each node on an axis, its index there, and the length of the axis where it is dense."""
     import numpy as np
 
     if not level.number(4, "b"):
         size = level.number(6, "i")
         if size < 0 or size * parents > known:
-            raise ValueError(f"an axis of {size:,} for {parents:,} places, but {known:,} elements")
+            raise ValueError(f"a dense axis of {size:,} for {parents:,} places, but {known:,} elements")
         return np.repeat(np.arange(parents), size), np.tile(np.arange(size), parents), size
     segments, index = _vector(level, 8), _vector(level, 12)
     counts = np.diff(segments)
     if len(counts) != parents or (counts < 0).any() or segments[0] != 0 or segments[-1] != len(index) or len(index) > known:
-        raise ValueError("segments that are not those of the indices")
+        raise ValueError("segments that do not fit the indices")
     return np.repeat(np.arange(parents), counts), index, 0
 
 
-def _vector(level: Table, slot: int) -> Array:
+def _vector(level: Table, field: int) -> Array:
     import numpy as np
 
-    kind, table = level.number(slot, "B"), level.table(slot + 2)
+    kind, table = level.number(field, "B"), level.table(field + 2)
     if kind not in _CODES or table is None:
-        raise ValueError("a compressed axis without indices")
+        raise ValueError("a sparse axis without indices")
     return np.array(table.numbers(4, _CODES[kind]), np.int64)
