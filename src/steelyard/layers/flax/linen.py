@@ -15,7 +15,7 @@ from steelyard.layers.roles import SPATIAL, axes_or_blank, general_axes
 
 _AUTOMATIC = re.compile(r"([A-Z]\w*)_\d+")
 _AXES = {"embedding": "vocab out"}
-_PARTS: dict[frozenset[str], tuple[str, str]] = {  # the parts of a layer -> its kind, its class
+SUBLAYERS: dict[frozenset[str], tuple[str, str]] = {  # the layers inside a layer -> its kind, its class
     frozenset(("ii", "if", "ig", "io", "hi", "hf", "hg", "ho")): ("lstm", "LSTMCell"),
     frozenset(("ir", "iz", "in", "hr", "hz", "hn")): ("gru", "GRUCell"),
     frozenset(("if", "in", "hf", "hn")): ("other", "MGUCell"),
@@ -47,7 +47,7 @@ def _held(weights: Iterable[Weight]) -> dict[str, tuple[str, str]]:
         above, _, part = path_of(weight.layer).rpartition("/")
         if part:
             parts.setdefault(above, set()).add(part)
-    return {above: _PARTS[frozenset(found)] for above, found in parts.items() if frozenset(found) in _PARTS}
+    return {above: SUBLAYERS[frozenset(found)] for above, found in parts.items() if frozenset(found) in SUBLAYERS}
 
 
 def _explained(weight: Weight, is_norm: bool, held: Mapping[str, tuple[str, str]], biased: int) -> Weight:
