@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steelyard.core.casting import converted
+from steelyard.core.casting import casting
 from steelyard.core.stacked import relaid
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
-from steelyard.dtypes import ITEMSIZES, is_floating, numpy_dtype
 from steelyard.errors import FormatError, ShapeError, WeightNotFoundError, printable
 from steelyard.formats import check_names, weights_in, writer_of
 from steelyard.io import weights
@@ -20,34 +19,9 @@ from steelyard.storage.source import Source, open_path
 
 if TYPE_CHECKING:
     from steelyard.core.protocols import Scope
-    from steelyard.core.weight import Array, Reader
 
-DTYPES = tuple(w for w in ITEMSIZES if is_floating(w) and not w.startswith(("float4", "float6", "float128", "float8_e8m0")))
-"""The types that weights can be cast to."""
 INDEX = ".index.json"
 _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
-
-
-def cast(found: Weights, dtype: str) -> Weights:
-    """Return the same weights with every float of another type, "float16" say, as they will be read.
-
-    Integers, which count or index, and booleans stay. Reading a number that the type cannot hold raises
-    `LossyError`; rounding is allowed.
-    """
-    return found.with_weights((_cast(weight, dtype) for weight in found.values()), detached=True)
-
-
-def _cast(weight: Weight, dtype: str) -> Weight:
-    if not is_floating(weight.dtype) or weight.dtype == dtype:
-        return weight
-    return weight.replace(dtype=dtype, encoding="", read=relaid(weight.read, _casting(weight, dtype)))
-
-
-def _casting(weight: Weight, dtype: str) -> Reader:
-    def read(start: int, stop: int) -> Array:
-        return converted(weight.name, weight.read(start, stop), numpy_dtype(dtype), start, weight.shape)
-
-    return read
 
 
 def renamed(found: Weights, rules: Iterable[str], prefix: str = "") -> Weights:
@@ -85,7 +59,7 @@ def into(found: Weights, model: Weights) -> Weights:
 def _into(weight: Weight | None, own: Weight) -> Weight:
     if weight is None:
         return own
-    read = weight.read if weight.dtype == own.dtype else _casting(weight, own.dtype)
+    read = weight.read if weight.dtype == own.dtype else casting(weight, own.dtype)
     return own.replace(read=relaid(own.read, read))
 
 

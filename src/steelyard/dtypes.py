@@ -82,3 +82,7 @@ def is_floating(dtype: str) -> bool:
     (True, False)
     """
     return dtype.startswith(("float", "bfloat"))
+
+
+FLOATS = tuple(w for w in ITEMSIZES if is_floating(w) and not w.startswith(("float4_", "float6_", "float128", "float8_e8m0")))
+"""The types that floats can be cast to."""

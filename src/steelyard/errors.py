@@ -6,6 +6,7 @@
     ├── UnknownModelError   (TypeError)          no known framework made this kind of object
     ├── NotFittedError      (ValueError)         the model has no weights yet
     ├── ShapeError          (ValueError)         a length, shape, name or structure that does not fit
+    │   └── OutsideError    (IndexError)         an index outside a weight
     ├── AmbiguityError      (ValueError)         more than one answer fits, and nothing tells which is meant
     ├── ProofError          (ValueError)         two nets that should give the same outputs do not
     ├── LossyError          (ValueError)         a number that the weight's own type cannot hold
@@ -60,6 +61,10 @@ class ShapeError(SteelyardError, ValueError):
     """A length, a shape, a name or a structure does not fit; nothing was written."""
 
 
+class OutsideError(ShapeError, IndexError):
+    """An index is outside the weight."""
+
+
 class AmbiguityError(SteelyardError, ValueError):
     """More than one answer fits, and nothing tells which is meant; the message lists them and says how to choose."""
 
@@ -77,14 +82,14 @@ class ReadOnlyError(SteelyardError, TypeError):
 
 
 class WeightNotFoundError(SteelyardError, KeyError):
-    """No weight has this name; the message suggests the nearest ones."""
+    """No weight, or no layer, has this name; the message suggests the nearest ones."""
 
-    def __init__(self, name: object, known: Iterable[str]) -> None:
+    def __init__(self, name: object, known: Iterable[str], what: str = "weight") -> None:
         import difflib  # here, since every command would pay for it at the top
 
         near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
         hint = f"; did you mean {' or '.join(repr(printable(n)) for n in near)}?" if near else ""
-        super().__init__(f"no weight is called {printable(name)!r}{hint}")
+        super().__init__(f"no {what} is called {printable(name)!r}{hint}")
 
     def __str__(self) -> str:  # a KeyError prints the repr of its argument
         return str(self.args[0])

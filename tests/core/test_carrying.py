@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import steelyard
-from steelyard.converting import cast, into
+from steelyard.converting import into
 from steelyard.errors import AmbiguityError, ReadOnlyError
 from steelyard.transfers.transfer import plan_transfer, transfer
 
@@ -17,7 +17,7 @@ MADE = {
     "renamed": lambda w: w.rename("(.*)", r"net.\1"),
     "one layer renamed": lambda w: w.rename(r"1\.(.*)|dense_1/(.*)", r"other.\1\2"),
     "from a vector": lambda w: w.from_vector(w.to_vector()),
-    "cast": lambda w: cast(w, "float64"),
+    "cast": lambda w: w.astype("float64"),
     "selected": lambda w: w.select("*"),
     "distinct": lambda w: w.distinct(),
     "written over itself": lambda w: into(w, w),
@@ -121,7 +121,7 @@ def test_without_their_graph_the_same_weights_are_refused():
 def test_meta_and_where_the_numbers_are_is_carried_and_cannot_be_set(tmp_path):
     steelyard.save({"a.w": np.zeros(3)}, tmp_path / "net.npz")
     weights = steelyard.weights(tmp_path / "net.npz").with_weights([], remote=True)
-    for made in (weights.select("*"), weights.rename("a", "b"), cast(weights, "float16"), weights.distinct()):
+    for made in (weights.select("*"), weights.rename("a", "b"), weights.astype("float16"), weights.distinct()):
         assert made.remote
         assert made.meta == weights.meta
     assert not weights.live

@@ -5,7 +5,7 @@ import pytest
 
 import steelyard
 from steelyard.core.readers import from_array
-from steelyard.core.stacked import Spread, split
+from steelyard.core.stacked import PaddedMatrix, split
 from steelyard.core.weights import Weights
 from steelyard.errors import ReadOnlyError, ShapeError
 
@@ -60,11 +60,11 @@ def test_layers_give_the_parts_and_the_mapping_the_whole():
     weights = Weights([layer("1+in out"), from_array("net.scale", np.ones(3), layer="net")])
     assert list(weights) == ["net.hidden", "net.scale"]
     assert {name: list(part) for name, part in weights.layers.items()} == {
-        "net.hidden": ["net.hidden.kernel", "net.hidden.bias"],
-        "net": ["net.scale"],
+        "net.hidden": ["kernel", "bias"],
+        "net": ["scale"],
     }
     with pytest.raises(ReadOnlyError):
-        weights.layers["net.hidden"].assign({"net.hidden.bias": np.zeros(3)})
+        weights.layers["net.hidden"].assign({"bias": np.zeros(3)})
 
 
 def test_a_layer_whose_units_are_not_all_connected_keeps_its_numbers_and_splits_with_zeros():
@@ -73,18 +73,18 @@ def test_a_layer_whose_units_are_not_all_connected_keeps_its_numbers_and_splits_
         made.reshape(-1)[[0, 1, 2, 5]] = run
         return made
 
-    read = Spread(from_array("", np.array([1.0, 2.0, 3.0, 4.0])).read, matrix, (3, 2), "1+in out")
+    read = PaddedMatrix(from_array("", np.array([1.0, 2.0, 3.0, 4.0])).read, matrix, (3, 2), "1+in out")
     weights = Weights([from_array("hidden", np.zeros(4), layer="hidden").replace(read=read)])
     for found in (weights, weights.copy(), weights.rename("(.*)", r"a.\1")):
         assert found.to_vector().tolist() == [1.0, 2.0, 3.0, 4.0]
         (parts,) = found.layers.values()
         assert [part.numpy().tolist() for part in parts.values()] == [[[3.0, 0.0], [0.0, 4.0]], [1.0, 2.0]]
     doubled = weights.from_vector(weights.to_vector() * 2)
-    assert doubled.layers["hidden"]["hidden.bias"].numpy().tolist() == [2.0, 4.0]
+    assert doubled.layers["hidden"]["bias"].numpy().tolist() == [2.0, 4.0]
 
 
 def test_what_was_split_in_one_file_is_split_in_another(tmp_path):
     steelyard.save(Weights([layer("1+in out")]), tmp_path / "a.safetensors")
     parts = steelyard.weights(tmp_path / "a.safetensors").layers["net.hidden"]
-    assert list(parts) == ["net.hidden.kernel", "net.hidden.bias"]
-    assert np.array_equal(parts["net.hidden.kernel"].numpy(), MATRIX[1:])
+    assert list(parts) == ["kernel", "bias"]
+    assert np.array_equal(parts["kernel"].numpy(), MATRIX[1:])

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import steelyard
-from steelyard import Role
-from steelyard.errors import LossyError, ReadOnlyError, ShapeError, WeightNotFoundError
+from steelyard import Role, Weight
+from steelyard.core import vector
+from steelyard.errors import LossyError, ReadOnlyError, ShapeError, UnknownModelError, WeightNotFoundError
 
 
 def net():
@@ -64,7 +65,7 @@ def test_a_name_with_brackets_selects_itself():
 def test_layers_group_the_weights_in_order():
     layers = steelyard.weights(net()).layers
     assert list(layers) == ["fc1", "bn", "fc2"]
-    assert list(layers["fc1"]) == ["fc1.weight", "fc1.bias"]
+    assert list(layers["fc1"]) == ["weight", "bias"]
 
 
 def test_rename_takes_a_prefix_off_and_assign_still_reaches_the_model():
@@ -249,3 +250,92 @@ def test_any_arrays_come_back_from_their_vector_bit_for_bit(arrays):
     for index in range(vector.size):
         name, place = w.locate(index, "F")
         assert vector[index] == w[name].numpy()[place]
+
+
+def test_a_layer_has_names_of_its_own_and_assigning_reaches_the_model():
+    model = net()
+    w = steelyard.weights(model)
+    layer = w.layer("fc1")
+    assert list(layer) == list(w.layers["fc1"]) == ["weight", "bias"]
+    assert layer["weight"].layer == ""
+    layer.assign({"bias": np.arange(5)})
+    assert model["fc1"]["bias"].tolist() == [0, 1, 2, 3, 4]
+    layer.assign(layer.to_vector() * 2)
+    assert model["fc1"]["bias"].tolist() == [0, 2, 4, 6, 8]
+    with pytest.raises(WeightNotFoundError, match="no layer is called 'fc3'; did you mean"):
+        w.layer("fc3")
+
+
+def test_weights_of_one_layer_are_tied_within_it_and_names_that_would_become_one_stay_whole():
+    shared = np.ones(3, "f4")
+    w = steelyard.weights({"a": {"x": shared, "y": shared}, "b": {"x": shared}})
+    assert w.layer("a")["y"].tied == "x"
+    assert w.layer("b")["x"].tied == "a.x"
+    w = steelyard.Weights([Weight(name=name, shape=(1,), dtype="int8", read=bytes, layer="a") for name in ("a.x", "a/x")])
+    assert list(w.layer("a")) == ["a.x", "a/x"]
+
+
+def test_astype_casts_floats_as_they_are_read_and_assigns_in_the_model_s_own_types():
+    model = {"w": np.array([1.0, 2.5], "f4"), "steps": np.array([3], "i8")}
+    w = steelyard.weights(model).astype("float64")
+    assert [each.dtype for each in w.values()] == ["float64", "int64"]
+    model["w"][0] = 7.0
+    assert w["w"].numpy().tolist() == [7.0, 2.5]
+    assert w.assign({"w": np.array([0.1, 0.2]), "steps": [4]}) is model
+    assert model["w"].tolist() == np.array([0.1, 0.2], "f4").tolist()
+    with pytest.raises(LossyError):
+        w.assign({"w": [1e300, 0.0]})
+    with pytest.raises(LossyError, match=r"1e\+300|does not fit into float16"):
+        steelyard.weights({"w": np.array([1e30])}).astype("float16").to_vector()
+    for dtype in ("int8", "float4_e2m1fn", "float", "float33"):
+        with pytest.raises(ShapeError, match=f"floats cannot be cast to '{dtype}'; the types are float16"):
+            w.astype(dtype)
+
+
+def test_arrays_become_weights_by_their_names_with_axes_where_they_are_given():
+    kernel = np.ones((3, 2), "f4")
+    w = steelyard.Weights.from_arrays({"fc.weight": kernel, "fc.bias": np.zeros(3), "same": kernel}, axes={"fc.weight": "out in"})
+    assert [(x.name, str(x.role), x.layer, x.axes, x.tied) for x in w.values()] == [
+        ("fc.weight", "kernel", "fc", "out in", None),
+        ("fc.bias", "bias", "fc", "", None),
+        ("same", "other", "", "", "fc.weight"),
+    ]
+    assert np.shares_memory(w["fc.weight"].numpy(), kernel)
+    with pytest.raises(UnknownModelError):
+        steelyard.Weights.from_arrays({"a": np.array(["x"])})
+
+
+def test_parameters_and_buffers_are_told_by_roles_where_no_framework_says_more():
+    w = steelyard.weights(net())
+    assert list(w.buffers) == ["bn.running_mean"]
+    assert list(w.parameters) == [name for name in w if name != "bn.running_mean"]
+    unknown = steelyard.weights({f"x{nth}": np.zeros(2) for nth in range(7)})
+    with pytest.raises(ShapeError, match=r"parameters or buffers: x0, x1, x2, x3, x4 and 2 more; select weights by name"):
+        unknown.parameters  # noqa: B018 - asking is what fails
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_large_vector_is_moved_by_two_threads_and_no_weight_is_left_out(monkeypatch, order):
+    monkeypatch.setattr(vector, "LARGE", 7)
+    for count in (1, 2, 3, 8):
+        model = {str(nth): np.arange(nth * 10, nth * 10 + 6, dtype="f4").reshape(2, 3) for nth in range(count)}
+        w = steelyard.weights(model)
+        moved = w.to_vector(order)
+        assert np.array_equal(moved, np.concatenate([array.ravel(order) for array in model.values()]))
+        w.assign(moved + 1, order)
+        assert np.array_equal(w.to_vector(order), moved + 1)
+
+
+def test_an_order_that_is_neither_by_rows_nor_by_columns_is_refused_everywhere():
+    w = steelyard.weights(net())
+    for ask in (lambda: w.locate(0, "K"), lambda: w.from_vector(w.to_vector(), "K"), lambda: w.assign(w.to_vector(), "K")):
+        with pytest.raises(ShapeError, match="order is 'K'"):
+            ask()
+
+
+def test_a_layer_with_a_kernel_and_a_scale_keeps_its_bias():
+    """A dense layer that is normalised in itself, as by weight norm, has both."""
+    w = steelyard.weights({"fc": {"kernel": np.ones((2, 2)), "scale": np.ones(2), "bias": np.ones(2)}})
+    assert str(w["fc.bias"].role) == "bias"
+    w = steelyard.weights({"bn": {"scale": np.ones(2), "bias": np.ones(2)}})
+    assert str(w["bn.bias"].role) == "offset"

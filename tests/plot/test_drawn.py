@@ -462,7 +462,7 @@ def test_skip_connections_and_biases_of_an_nnet_of_r_are_drawn_with_its_names():
 def test_of_many_units_those_with_the_largest_weights_are_drawn_and_counted():
     file = carried.folder("r") / "nnet" / "nnet_big.rds"
     ax = plot.network(file, units=5)
-    kernel = steelyard.weights(file).layers["hidden"]["hidden.kernel"].numpy()
+    kernel = steelyard.weights(file).layers["hidden"]["kernel"].numpy()
     strongest = np.sort(np.argsort(-np.square(kernel).sum(axis=1))[:5]) + 1
     found = words(ax)
     assert [word for word in found if word.startswith("x")] == [f"x{nth}" for nth in strongest]

@@ -22,14 +22,14 @@ def run(args: argparse.Namespace) -> None:
 
     steelyard convert net.pt net.safetensors --rename 'module\.(.*)=\1'
     """
-    from steelyard.converting import cast, into, opened, renamed, write
+    from steelyard.converting import into, opened, renamed, write
     from steelyard.text.progress import following
 
     everything, used = opened(args.file, args.scope)
     found = renamed(selected(everything, args, args.file), args.rename, args.prefix)
     if everything and not found:
         raise ShapeError(f"no weight of {printable(args.file)} is selected; nothing was written")
-    found = cast(found, args.dtype) if args.dtype else found
+    found = found.astype(args.dtype) if args.dtype else found
     if args.like:
         found = into(found, opened(args.like)[0])
     with following(found, "converting") as watched:
@@ -62,10 +62,10 @@ def _tell(args: argparse.Namespace, out: str, found: Weights) -> None:
 
 
 def _dtype(text: str) -> str:
-    from steelyard.converting import DTYPES
+    from steelyard.dtypes import FLOATS
 
-    if text not in DTYPES:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(DTYPES)}")
+    if text not in FLOATS:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(FLOATS)}")
     return text
 
 

@@ -59,6 +59,6 @@ def _meant(found: Weights, name: str) -> Weight:
     base, bracket, inside = name.rpartition("[")
     if name in found or not bracket or not inside.endswith("]"):
         return found[name]
-    from steelyard.numerics.indexing import part_of
+    from steelyard.core.index_text import part_of
 
     return part_of(found[base], inside[:-1])

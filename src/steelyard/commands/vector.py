@@ -26,16 +26,16 @@ def run(args: argparse.Namespace) -> None:
     from steelyard.text.table import count_text, findings
 
     found = opened(args.file, args)
+    found = found.in_order(args.tensor_order) if args.tensor_order else found
     listed = list(found.distinct().values())
     for finding in findings(listed, len(listed)):
         warnings.warn(finding, NonFiniteWarning, stacklevel=1)
-    dtype = write_vector(found, args.out, args.order, args.tensor_order)
-    record = vector_record(args.file, args.out, found, dtype, args.order, args.tensor_order)
+    dtype = write_vector(found, args.out, args.order)
+    record = vector_record(args.file, args.out, found, dtype, args.order)
     if args.json:
         print_json(record)
     else:
-        kept = found.select(weight["name"] for weight in record["weights"]) if args.tensor_order else found
-        print(f"{printable(args.out)}: {record['length']:,} {dtype} numbers from {count_text(kept)}")
+        print(f"{printable(args.out)}: {record['length']:,} {dtype} numbers from {count_text(found)}")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,47 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.casting import converted, fitted
 from steelyard.core.plugins import framework_of
-from steelyard.core.vector import Plan
+from steelyard.core.readers import array_reader
+from steelyard.core.stacked import relaid
+from steelyard.core.vector import VectorLayout, unflatten
 from steelyard.core.weight import Weight
 from steelyard.dtypes import numpy_dtype
 from steelyard.errors import ShapeError, WeightNotFoundError, printable
 
 if TYPE_CHECKING:
+    from steelyard.core.protocols import Assign
     from steelyard.core.vector import Order
     from steelyard.core.weight import Array
-    from steelyard.core.weights import Assign
 
 
-def pieces(plan: Plan, vector: Array, order: Order) -> dict[str, Array]:
+def pieces(layout: VectorLayout, vector: Array, order: Order) -> dict[str, Array]:
     """Cut a vector into arrays of each weight's shape and dtype, by name; views where the dtype is the same."""
-    if plan.dtypes == {vector.dtype.name}:
-        return {w.name: vector[a:b].reshape(w.shape, order=order) for w, a, b in plan.spans()}
+    if layout.dtypes == {vector.dtype.name}:
+        return {w.name: vector[a:b].reshape(w.shape, order=order) for w, a, b in layout.spans()}
     return {
-        w.name: converted(w.name, vector[a:b], numpy_dtype(w.dtype)).reshape(w.shape, order=order) for w, a, b in plan.spans()
+        w.name: converted(w.name, vector[a:b], numpy_dtype(w.dtype)).reshape(w.shape, order=order) for w, a, b in layout.spans()
     }
 
 
-def as_vector(plan: Plan, values: Any) -> Array:
+def as_vector(layout: VectorLayout, values: Any) -> Array:
     """Return values as an array of the length that the weights take together."""
     import numpy as np
 
     vector = np.asarray(values)
-    if vector.shape != (plan.size,):
+    if vector.shape != (layout.size,):
         raise ShapeError(
-            f"the vector has shape {vector.shape}, these {len(plan.weights)} weights take ({plan.size},); "
+            f"the vector has shape {vector.shape}, these {len(layout.weights)} weights take ({layout.size},); "
             "make it with to_vector() of the same selection"
         )
     return vector
 
 
-def checked(plan: Plan, weights: Mapping[str, Weight], values: Mapping[str, Any]) -> dict[str, Array]:
+def checked(layout: VectorLayout, weights: Mapping[str, Weight], values: Mapping[str, Any]) -> dict[str, Array]:
     """Return each value as an array of its weight's shape and dtype, by the first name of those that are tied."""
-    first = {weight.tied or weight.name: weight.name for weight in plan.weights}
+    first = {weight.tied or weight.name: weight.name for weight in layout.weights}
     arrays: dict[str, Array] = {}
     for name, value in values.items():
         if name not in weights:
@@ -56,14 +58,33 @@ def checked(plan: Plan, weights: Mapping[str, Weight], values: Mapping[str, Any]
     return arrays
 
 
-def put(plan: Plan, arrays: Mapping[str, Array], assign: Assign) -> Any:
+def put(layout: VectorLayout, weights: Mapping[str, Weight], values: Mapping[str, Any], assign: Assign) -> Any:
+    """Write values by name, all of which are checked first."""
+    return _put(layout, checked(layout, weights, values), assign)
+
+
+def put_vector(layout: VectorLayout, values: Any, order: Order, assign: Assign) -> Any:
+    """Write a vector: its bytes as they are where that is possible."""
+    vector = as_vector(layout, values)
+    if order == "C" and unflatten(layout, vector):
+        return assign({})
+    return _put(layout, pieces(layout, vector, order), assign)
+
+
+def _put(layout: VectorLayout, arrays: Mapping[str, Array], assign: Assign) -> Any:
     """Write checked arrays: straight into memory where all weights are in memory, else by its framework."""
-    if not plan.in_memory():
+    if not layout.in_memory():
         return assign(arrays)
-    for weight in plan.weights:
+    for weight in layout.weights:
         if weight.name in arrays:
             weight.read(0, weight.size)[:] = arrays[weight.name].reshape(-1)
     return assign({})
+
+
+def over(layout: VectorLayout, weights: Mapping[str, Weight], arrays: Mapping[str, Array]) -> Iterator[Weight]:
+    """Yield the weights with the numbers of `arrays`, which hold those that the vector has; tied ones share."""
+    owner = {w.tied or w.name: array_reader(arrays[w.name]) for w in layout.weights}
+    return (w.replace(read=relaid(w.read, owner[w.tied or w.name])) for w in weights.values())
 
 
 def plain(value: Any) -> Any:

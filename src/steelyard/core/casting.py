@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.core.readers import dtype_word
 from steelyard.core.weight import Weight
-from steelyard.dtypes import is_floating, numpy_dtype
+from steelyard.dtypes import FLOATS, is_floating, numpy_dtype
 from steelyard.errors import LossyError, ShapeError, printable
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from steelyard.core.weight import Array
+    from steelyard.core.weight import Array, Reader
 
 
 def fitted(weight: Weight, value: Any) -> Array:
@@ -107,3 +107,26 @@ def standard(dtype: np.dtype[Any]) -> np.dtype[Any]:
     if is_floating(dtype.name):
         return np.dtype(np.float32)
     return np.dtype(np.uint8 if dtype.name.startswith("u") else np.int8)
+
+
+def cast(weight: Weight, dtype: str) -> Weight:
+    """Return a weight of floats in another type, cast when it is read; any other weight as it is.
+
+    Raises `ShapeError` for a type that floats cannot be cast to, and `LossyError` when a number that is read does not fit.
+    """
+    if dtype not in FLOATS:
+        raise ShapeError(f"floats cannot be cast to {printable(dtype)!r}; the types are {', '.join(FLOATS)}")
+    if not is_floating(weight.dtype) or weight.dtype == dtype:
+        return weight
+    from steelyard.core.stacked import relaid
+
+    return weight.replace(dtype=dtype, encoding="", read=relaid(weight.read, casting(weight, dtype)))
+
+
+def casting(weight: Weight, dtype: str) -> Reader:
+    """Return a reader of a weight's numbers in another type."""
+
+    def read(start: int, stop: int) -> Array:
+        return converted(weight.name, weight.read(start, stop), numpy_dtype(dtype), start, weight.shape)
+
+    return read

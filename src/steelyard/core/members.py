@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from steelyard.core.assign import plain
 from steelyard.core.plugins import framework_of
-from steelyard.core.readers import Live, Memory
-from steelyard.core.roles import layer_of
+from steelyard.core.readers import Live, Memory, from_array
+from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Weight
 
 if TYPE_CHECKING:
@@ -100,6 +101,12 @@ def with_ties(weights: Iterable[Weight]) -> Iterator[Weight]:
             continue
         owner = first.setdefault((weight.read.memory.address(), weight.shape, weight.dtype), weight.name)
         yield weight if owner == weight.name else weight.replace(tied=owner)
+
+
+def weights_of_arrays(arrays: Mapping[str, Any], axes: Mapping[str, str]) -> Iterator[Weight]:
+    """List arrays or tensors as weights by their names, which tell layer and role; those in one memory are tied."""
+    listed = (from_array(n, plain(a), layer=layer_of(n), axes=axes.get(n, "")) for n, a in arrays.items())
+    return with_ties(infer_roles(listed))
 
 
 def dotted(prefix: str, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array, Weight
     from steelyard.core.weights import Weights
     from steelyard.storage.source import Source
+
+    Assign = Callable[[Mapping[str, Array]], Any]
+    """Puts checked arrays into a model, and returns the model (a new one when it is immutable)."""
+    MakeGraph = Callable[[], Graph | None]
+    Meta = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+    """What describes the weights as a whole, or a function that finds it out when it is needed."""
+    NamesInOrder = Callable[[], Iterable[str]]
+    """Gives the names of the weights in an order that is not the listed one, and those alone that it has."""
 
 
 Scope = Literal["model", "all"]

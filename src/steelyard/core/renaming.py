@@ -10,8 +10,8 @@ from steelyard.core.roles import plain_layer
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Graph, Layer
+    from steelyard.core.protocols import Assign, MakeGraph, NamesInOrder
     from steelyard.core.weight import Weight
-    from steelyard.core.weights import Assign, MakeGraph, NamesInOrder
 
     Names = Callable[[str], str | None]
     """The new name of a weight or a layer; None where it is left out."""

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from steelyard.core.weight import Role, Weight
-from steelyard.errors import ShapeError
+from steelyard.errors import ShapeError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.protocols import NamesInOrder
+
+NAMED = 5
+"""Weights that an error names."""
+_STATE = frozenset({Role.MEAN, Role.VARIANCE, Role.COUNT})
+"""Roles of what is counted or averaged, not trained."""
 
 
 def selected(
@@ -38,3 +47,26 @@ def _roles(role: str | Iterable[str] | None) -> frozenset[Role] | None:
         if word not in known:
             raise ShapeError(f"{word!r} is not a role; the roles are {', '.join(sorted(known))}")
     return frozenset(map(Role, words))
+
+
+def are_parameters(weights: Mapping[str, Weight], order: NamesInOrder | None) -> Iterator[tuple[Weight, bool]]:
+    """Yield each weight, and whether it is a parameter: by the `order` of the parameters where there is one, else by its facts.
+
+    Raises `ShapeError` for weights of which nothing says so.
+    """
+    if order is not None:
+        named = set(order())
+        return ((weight, weight.name in named or weight.tied in named) for weight in weights.values())
+    told = [(weight, _is_parameter(weight)) for weight in weights.values()]
+    unknown = [printable(weight.name) for weight, is_one in told if is_one is None]
+    if unknown:
+        names = ", ".join(unknown[:NAMED]) + (f" and {len(unknown) - NAMED:,} more" if len(unknown) > NAMED else "")
+        raise ShapeError(f"nothing says whether these are parameters or buffers: {names}; select weights by name")
+    return ((weight, bool(is_one)) for weight, is_one in told)
+
+
+def _is_parameter(weight: Weight) -> bool | None:
+    """Return whether a weight is a parameter, None where its facts do not say."""
+    if weight.role in _STATE:
+        return False
+    return True if weight.trainable or weight.role is not Role.OTHER else None

@@ -24,7 +24,7 @@ _PARTS = {"in": ("kernel", Role.KERNEL), "1": ("bias", Role.BIAS), "skip": ("ski
 """What each part of an axis becomes, in the order in which they are given."""
 
 
-class Spread:
+class PaddedMatrix:
     """A reader of a layer whose numbers do not fill its matrix as they lie: some units are not connected.
 
     `matrix` makes the matrix, of this `shape` and these `axes`, of all the numbers; it has zeros where there is no
@@ -45,7 +45,7 @@ class Spread:
 
 def is_joined(weight: Weight) -> bool:
     """Tell whether a weight is a whole layer, which `split` parts."""
-    return "+" in weight.axes or isinstance(weight.read, Spread)
+    return "+" in weight.axes or isinstance(weight.read, PaddedMatrix)
 
 
 def split(weight: Weight) -> list[Weight]:
@@ -73,20 +73,20 @@ def split(weight: Weight) -> list[Weight]:
 
 def relaid(old: Reader, new: Reader) -> Reader:
     """Return a reader of other numbers that lie as those of the old one do."""
-    return Spread(new, old.matrix, old.shape, old.axes) if isinstance(old, Spread) else new
+    return PaddedMatrix(new, old.matrix, old.shape, old.axes) if isinstance(old, PaddedMatrix) else new
 
 
 def _whole(weight: Weight) -> Weight:
     """Return the matrix of a layer, made when it is read where it does not lie as such."""
-    spread = weight.read
-    if not isinstance(spread, Spread):
+    padded = weight.read
+    if not isinstance(padded, PaddedMatrix):
         return weight
 
     def read(start: int, stop: int) -> Array:
-        matrix = spread.matrix(spread.read(0, weight.size))
+        matrix = padded.matrix(padded.read(0, weight.size))
         return array_reader(matrix)(start, stop)
 
-    return weight.replace(read=read, shape=spread.shape, axes=spread.axes)
+    return weight.replace(read=read, shape=padded.shape, axes=padded.axes)
 
 
 def _rows(weight: Weight, words: list[str]) -> list[tuple[str, range]]:

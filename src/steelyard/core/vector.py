@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
-from steelyard.core.casting import converted
+from steelyard.core.casting import common_dtype, converted
 from steelyard.core.readers import ByColumns, Live
 from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError
@@ -26,7 +26,7 @@ LARGE = 1 << 24
 """Elements from which on a copy takes longer than two threads do to begin."""
 
 
-class Plan:
+class VectorLayout:
     """Where each weight lies in the vector, and in memory."""
 
     __slots__ = ("_memory", "_views", "addresses", "dtypes", "ends", "weights")
@@ -85,20 +85,37 @@ class Plan:
         return weight, tuple(place if order == "F" else reversed(place))
 
 
-def flatten(plan: Plan, out: Array, order: Order) -> None:
-    """Copy every weight of `plan` into its place in `out`, checked when `out` has another type."""
-    if order == "C" and _direct(plan, out):
-        _exchange(plan, out, into_weights=False)
-        return
+def checked_order(order: Order) -> Order:
+    """Return the order in which each weight is flattened; raises `ShapeError` unless it is "C" or "F"."""
+    if order not in ("C", "F"):
+        raise ShapeError(f'order is {order!r}; it must be "C" (by rows) or "F" (by columns)')
+    return order
+
+
+def flatten(layout: VectorLayout, order: Order, dtype: Any = None, out: Array | None = None) -> Array:
+    """Copy every weight into its place in one vector, `out` where it is given, checked where it has another type."""
+    import numpy as np
+
+    if out is None:
+        out = np.empty(layout.size, common_dtype(layout.dtypes) if dtype is None else np.dtype(dtype))
+    elif out.shape != (layout.size,) or dtype not in (None, out.dtype) or not out.flags.writeable:
+        raise ShapeError(
+            f"out has shape {out.shape} and type {out.dtype}; the vector needs a writable array of shape ({layout.size},)"
+            + (f" and type {np.dtype(dtype)}" if dtype is not None else "")
+        )
+    if order == "C" and _direct(layout, out):
+        _exchange(layout, out, into_weights=False)
+        return out
     start = 0
-    for run in runs(plan, out.dtype, order):
+    for run in runs(layout, out.dtype, order):
         out[start : start + run.size] = run
         start += run.size
+    return out
 
 
-def runs(plan: Plan, dtype: np.dtype[Any], order: Order) -> Iterator[Array]:
+def runs(layout: VectorLayout, dtype: np.dtype[Any], order: Order) -> Iterator[Array]:
     """Yield the vector piece by piece, so that it need not be in memory as a whole."""
-    for weight in plan.weights:
+    for weight in layout.weights:
         yield from (converted(weight.name, block, dtype) for block in _blocks(weight, order))
 
 
@@ -112,42 +129,42 @@ def _blocks(weight: Weight, order: Order) -> Iterator[Array]:
     return iter([weight.numpy().ravel(order="F")])
 
 
-def unflatten(plan: Plan, vector: Array) -> bool:
+def unflatten(layout: VectorLayout, vector: Array) -> bool:
     """Copy a vector straight into the weights' memory; False, and nothing done, where that is not possible."""
-    if not _direct(plan, vector):
+    if not _direct(layout, vector):
         return False
-    _exchange(plan, vector, into_weights=True)
+    _exchange(layout, vector, into_weights=True)
     return True
 
 
-def _direct(plan: Plan, vector: Array) -> bool:
+def _direct(layout: VectorLayout, vector: Array) -> bool:
     """Tell whether bytes can be moved as they are: all in memory, of one type, one after another."""
-    return vector.flags.c_contiguous and plan.dtypes == {vector.dtype.name} and plan.in_memory()
+    return vector.flags.c_contiguous and layout.dtypes == {vector.dtype.name} and layout.in_memory()
 
 
-def _exchange(plan: Plan, vector: Array, *, into_weights: bool) -> None:
+def _exchange(layout: VectorLayout, vector: Array, *, into_weights: bool) -> None:
     """Copy bytes between the vector and the weights: through views where they are kept, else by address."""
-    if not plan.unmoved():
-        _move(plan, vector, into_weights=into_weights)
+    if not layout.unmoved():
+        _move(layout, vector, into_weights=into_weights)
         return
     here, start = vector.view("uint8").data, 0
-    for view in plan.views():
+    for view in layout.views():
         part = here[start : start + view.nbytes]
         target, origin = (view, part) if into_weights else (part, view)
         target[:] = origin
         start += view.nbytes
 
 
-def _move(plan: Plan, vector: Array, *, into_weights: bool) -> None:
+def _move(layout: VectorLayout, vector: Array, *, into_weights: bool) -> None:
     """Move the bytes of each weight; a loop in Python would take longer than the copies of small ones."""
     from ctypes import memmove
 
     base, itemsize = vector.ctypes.data, vector.itemsize
-    ends = [end * itemsize for end in (0, *plan.ends)]
+    ends = [end * itemsize for end in (0, *layout.ends)]
     places = [base + end for end in ends[:-1]]
     sizes = [stop - start for start, stop in pairwise(ends)]
-    jobs = (plan.addresses, places, sizes) if into_weights else (places, plan.addresses, sizes)
-    if plan.size < LARGE:
+    jobs = (layout.addresses, places, sizes) if into_weights else (places, layout.addresses, sizes)
+    if layout.size < LARGE:
         deque(map(memmove, *jobs), maxlen=0)
         return
     from concurrent.futures import ThreadPoolExecutor

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from steelyard.dtypes import itemsize
+from steelyard.dtypes import itemsize, numpy_dtype
+from steelyard.errors import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,8 +84,9 @@ class Weight:
         self.tied = tied
 
     def __repr__(self) -> str:
-        facts = [f"{key}={getattr(self, key)!r}" for key in ("role", "layer", "axes", "trainable", "encoding", "tied")]
-        return f"Weight({self.name!r}, {self.shape}, {self.dtype!r}, {', '.join(facts)})"
+        words = [self.dtype, *([str(self.role)] if self.role != Role.OTHER else [])]
+        facts = [f"{key}={printable(value)!r}" for key in ("axes", "encoding", "tied") if (value := getattr(self, key))]
+        return f"Weight({printable(self.name)!r}, {self.shape}, {', '.join([*words, *facts])})"
 
     def _repr_html_(self) -> str:
         from steelyard.core.display import weight_html
@@ -121,6 +124,62 @@ class Weight:
         import numpy as np
 
         return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """Hand the numbers to another library, in memory of their own: what `torch.as_tensor(weight)` asks for."""
+        return self._own_memory().__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)  # the CPU
+
+    def __jax_array__(self) -> Array:  # what jnp.asarray(weight) asks for; JAX may keep the memory that it is given
+        import numpy as np
+
+        return np.array(self.numpy())
+
+    def _own_memory(self) -> Any:
+        import numpy as np
+
+        if numpy_dtype(self.dtype).kind != "V" or "torch" not in sys.modules:
+            return np.array(self.numpy())
+        return self.to_torch()  # NumPy cannot hand over the types of ml_dtypes
+
+    def to_torch(self) -> Any:
+        """Return a PyTorch tensor of this shape and dtype, bit for bit, bfloat16 too; it has memory of its own.
+
+        Raises `MissingExtraError` where PyTorch is not installed.
+
+        Examples:
+            >>> import steelyard, torch
+            >>> steelyard.weights(torch.nn.Linear(2, 2).bfloat16())["bias"].to_torch().dtype
+            torch.bfloat16
+        """
+        from steelyard.core.plugins import load
+        from steelyard.errors import MissingExtraError
+
+        try:
+            torch = load("frameworks", "torch")
+        except ImportError:
+            raise MissingExtraError("a PyTorch tensor", "torch") from None
+        return torch.tensor_of(self.numpy(), self.dtype)
+
+    def __getitem__(self, index: Any) -> Array:
+        """Read a part alone: `w[3, :5]` gives the first five numbers of the fourth row, as an array.
+
+        Takes integers, slices and an ellipsis, as NumPy does. Only the runs of numbers that the part touches are read, with
+        gaps of at most 2^16 numbers between them. Raises `ShapeError` for any other index, and one that is also an
+        `IndexError` for a place outside the weight.
+
+        Examples:
+            >>> import steelyard
+            >>> import numpy as np
+            >>> w = steelyard.weights({"w": np.arange(12).reshape(3, 4)})["w"]
+            >>> w[-1, ::2].tolist(), int(w[0, 3])
+            ([8, 10], 3)
+        """
+        from steelyard.core.indexing import read_part
+
+        return read_part(self, index if isinstance(index, tuple) else (index,))
 
     def blocks(self, limit: int = BLOCK) -> Iterator[Array]:
         """Yield the elements in row-major order, at most `limit` at a time, each block with one axis."""

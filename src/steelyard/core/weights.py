@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from typing import TYPE_CHECKING, Any
 
-from steelyard.core.vector import Plan, flatten, unflatten
+from steelyard.core.vector import VectorLayout, checked_order, flatten
 from steelyard.core.weight import BLOCK, Weight
 from steelyard.errors import ReadOnlyError, ShapeError, WeightNotFoundError, printable
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Graph
+    from steelyard.core.protocols import Assign, MakeGraph, Meta, NamesInOrder
     from steelyard.core.renaming import Names
     from steelyard.core.vector import Order
     from steelyard.core.weight import Array
-
-    Assign = Callable[[Mapping[str, Array]], Any]
-    """Puts checked arrays into a model, and returns the model (a new one when it is immutable)."""
-    MakeGraph = Callable[[], Graph | None]
-    Meta = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
-    """What is said of the weights as a whole, or a function that finds it out when it is asked for."""
-    NamesInOrder = Callable[[], Iterable[str]]
-    """Gives the names of the weights in an order that is not the listed one, and those alone that it has."""
 
 
 class Weights(Mapping[str, Weight]):
     """An ordered mapping of names to weights, by the framework's own names and in its own order.
 
     Weights that share their numbers (`Weight.tied`) are all listed, and count once in `size`, `nbytes` and the
-    vector. `orders` are those that a vector may have beside the listed one, each by its word:
-    `to_vector(tensor_order=word)`.
+    vector. `orders` are those that `in_order` can give, each by its word.
 
     Examples:
         >>> import steelyard
@@ -41,7 +33,7 @@ class Weights(Mapping[str, Weight]):
         array([0., 0., 0.])
     """
 
-    __slots__ = ("_assign", "_graph", "_live", "_meta", "_orders", "_plan", "_remote", "_weights")
+    __slots__ = ("_assign", "_graph", "_layout", "_live", "_meta", "_orders", "_remote", "_weights")
 
     def __init__(
         self,
@@ -62,10 +54,27 @@ class Weights(Mapping[str, Weight]):
         self._assign = assign
         self._graph = graph
         self._orders = orders or {}
-        self._plan: Plan | None = None
+        self._layout: VectorLayout | None = None
         self._meta = meta if callable(meta) else dict(meta or {})
         self._live = live
         self._remote = remote
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, Any], *, axes: Mapping[str, str] | None = None) -> Weights:
+        """Return the weights that these arrays are, by their names; nothing is copied.
+
+        The part of a name before its last dot or slash is its layer, and the rest tells its role, as in a file that says no more.
+        `axes` names the axes of those of which they are known. Raises `UnknownModelError` for arrays that hold no numbers.
+
+        Examples:
+            >>> import numpy as np
+            >>> w = Weights.from_arrays({"fc.weight": np.ones((3, 2))}, axes={"fc.weight": "out in"})
+            >>> w["fc.weight"]
+            Weight('fc.weight', (3, 2), float64, kernel, axes='out in')
+        """
+        from steelyard.core.members import weights_of_arrays
+
+        return Weights(weights_of_arrays(arrays, axes or {}), live=True)
 
     def __getitem__(self, name: str) -> Weight:
         try:
@@ -100,43 +109,18 @@ class Weights(Mapping[str, Weight]):
 
         return weights_html(self)
 
-    def _distinct(self) -> Plan:
-        """Plan the vector: each weight once, the first of those that are tied."""
-        if self._plan is None:
+    def _in_vector(self) -> VectorLayout:
+        """Return where each weight is in the vector, those that are tied once: the first that is listed."""
+        if self._layout is None:
             first: dict[str, Weight] = {}
             for weight in self._weights.values():
                 first.setdefault(weight.tied or weight.name, weight)
-            self._plan = Plan(list(first.values()))
-        return self._plan
-
-    def _ordered(self, tensor_order: str | None) -> Plan:
-        """Plan the vector in another order than the listed one, each weight once, the first of those that are tied."""
-        if tensor_order is None:
-            return self._distinct()
-        if tensor_order not in self._orders:
-            raise ShapeError(
-                f"tensor_order is {tensor_order!r}, which these weights do not have; leave it out for the listed order"
-                + (f", or use one of {', '.join(self._orders)}" if self._orders else "")
-            )
-        first: dict[str, Weight] = {}
-        for name in self._orders[tensor_order]():
-            if name in self._weights:
-                weight = self._weights[name]
-                first.setdefault(weight.tied or name, weight)
-        return Plan(list(first.values()))
+            self._layout = VectorLayout(list(first.values()))
+        return self._layout
 
     def distinct(self) -> Weights:
-        """Return each weight once, the first of those that are tied; nothing is copied.
-
-        Examples:
-            >>> import steelyard
-            >>> import numpy as np
-            >>> shared = np.zeros(3)
-            >>> w = steelyard.weights({"a": shared, "b": shared})
-            >>> len(w), w["b"].tied, list(w.distinct())
-            (2, 'a', ['a'])
-        """
-        listed = self._distinct().weights
+        """Return each weight once, the first of those that are tied; nothing is copied."""
+        listed = self._in_vector().weights
         return self if len(listed) == len(self) else self.with_weights(listed)
 
     def with_weights(
@@ -155,6 +139,8 @@ class Weights(Mapping[str, Weight]):
         the model, so they cannot be assigned to it; their graph does not keep it alive. `live`, `remote` and `meta` are
         those of these weights unless they are given.
         """
+        if detached and self._live:  # what is asked of the model is asked now, so that it need not be kept
+            self._orders = {word: _fixed(order()) for word, order in self._orders.items()}
         graph = self.graph if detached and self._live else self._graph
         made = Weights(
             weights,
@@ -193,31 +179,54 @@ class Weights(Mapping[str, Weight]):
     @property
     def size(self) -> int:
         """The number of elements; tied weights count once."""
-        return self._distinct().size
+        return self._in_vector().size
 
     @property
     def nbytes(self) -> int:
         """The bytes of all elements in their own dtypes; tied weights count once."""
-        return sum(weight.nbytes for weight in self._distinct().weights)
+        return sum(weight.nbytes for weight in self._in_vector().weights)
 
     @property
     def layers(self) -> dict[str, Weights]:
-        """The weights of each layer by its name, in order.
+        """The weights of each layer by its name, in order; within it they go by what follows the layer's name.
 
-        A layer that is listed as one matrix, bias and kernel together, is split (see `core.splitting`); its parts
-        can be read, but not be assigned to.
+        Assigning to a layer reaches the model. A layer that is kept as one matrix, bias and kernel together, is split
+        (see `core.stacked`); its parts can be read, but not be assigned to.
+
+        Examples:
+            >>> import steelyard
+            >>> import numpy as np
+            >>> w = steelyard.weights({"fc1": {"weight": np.ones((2, 3)), "bias": np.zeros(2)}})
+            >>> list(w.layers), list(w.layers["fc1"])
+            (['fc1'], ['weight', 'bias'])
         """
-        groups: dict[str, list[Weight]] = {}
-        for weight in self._weights.values():
-            groups.setdefault(weight.layer, []).append(weight)
-        return {layer: self._layer(group) for layer, group in groups.items()}
+        from steelyard.core.grouping import layers_of
 
-    def _layer(self, group: list[Weight]) -> Weights:
-        from steelyard.core.stacked import is_joined, split
+        return layers_of(self)
 
-        if not any(map(is_joined, group)):
-            return self.with_weights(group)
-        return self.with_weights((part for weight in group for part in split(weight)), detached=True)
+    def layer(self, name: str) -> Weights:
+        """Return the weights of one layer, as `layers` has them. Raises `WeightNotFoundError` where there is none."""
+        from steelyard.core.grouping import layer_of
+
+        return layer_of(self, name)
+
+    @property
+    def parameters(self) -> Weights:
+        """The weights that training may change, also those that are frozen: all that are not `buffers`.
+
+        The framework's own word counts where there is one. Raises `ShapeError`, which names them, for weights of which
+        nothing says what they are; `select` takes weights by name.
+        """
+        from steelyard.core.selection import are_parameters
+
+        return self.with_weights(w for w, is_one in are_parameters(self, self._orders.get("parameters")) if is_one)
+
+    @property
+    def buffers(self) -> Weights:
+        """The running statistics, counters and other state that no training step changes; raises as `parameters` does."""
+        from steelyard.core.selection import are_parameters
+
+        return self.with_weights(w for w, is_one in are_parameters(self, self._orders.get("parameters")) if not is_one)
 
     @property
     def graph(self) -> Graph | None:
@@ -257,6 +266,37 @@ class Weights(Mapping[str, Weight]):
         renamed = names_by(pattern, replacement)
         return self.with_weights((renamed_weight(weight, renamed) for weight in self.values()), names=renamed)
 
+    def in_order(self, word: str) -> Weights:
+        """Return the weights in another order than the listed one, and those alone that the order has.
+
+        "r-torch" is the order of R torch's `model$parameters`: parameters only, those of a module's children before its
+        own, each once. Live PyTorch modules and files of R torch have it; modules also have "parameters", the order of
+        `model.parameters()`. Raises `ShapeError` for an order that these weights do not have.
+        """
+        if word not in self._orders:
+            known = f", or use one of {', '.join(self._orders)}" if self._orders else ""
+            raise ShapeError(f"these weights have no order {printable(word)!r}; leave it out for the listed order{known}")
+        return self.with_weights(self._weights[name] for name in self._orders[word]() if name in self._weights)
+
+    def astype(self, dtype: str) -> Weights:
+        """Return the same weights with every float of another type, "float16" say; each is cast when it is read.
+
+        Integers, which count or index, and booleans stay. Assigning still reaches the model, in the model's own types.
+        Raises `ShapeError` for a type that floats cannot be cast to. Reading a number that the type cannot hold raises
+        `LossyError`; rounding is allowed.
+
+        Examples:
+            >>> import steelyard
+            >>> import numpy as np
+            >>> steelyard.weights({"w": np.array([1.0, 1 / 3])}).astype("float16")["w"].numpy()
+            array([1.    , 0.3333], dtype=float16)
+        """
+        from steelyard.core.casting import cast
+
+        made = self.with_weights([cast(weight, dtype) for weight in self._weights.values()])
+        made._assign = self._assign and self.assign  # which casts what is assigned back into the model's types
+        return made
+
     def arrays(self) -> dict[str, Array]:
         """Return every weight as a read-only array in its shape, by name; views where that is possible."""
         return {name: weight.numpy() for name, weight in self._weights.items()}
@@ -273,23 +313,19 @@ class Weights(Mapping[str, Weight]):
             >>> best["w"].numpy().tolist()
             [0.0, 0.0]
         """
-        return self._detached({weight.name: weight.numpy().copy() for weight in self._distinct().weights})
+        return self._detached({weight.name: weight.numpy().copy() for weight in self._in_vector().weights})
 
     def blocks(self, limit: int = BLOCK) -> Iterator[tuple[Weight, Array]]:
         """Yield every weight once, in blocks of at most `limit` elements with one axis."""
-        for weight in self._distinct().weights:
+        for weight in self._in_vector().weights:
             for block in weight.blocks(limit):
                 yield weight, block
 
-    def to_vector(
-        self, order: Order = "C", dtype: Any = None, out: Array | None = None, *, tensor_order: str | None = None
-    ) -> Array:
+    def to_vector(self, order: Order = "C", dtype: Any = None, out: Array | None = None) -> Array:
         """Copy every weight into one vector, in the listed order; tied weights once.
 
         `order` is how each weight is flattened: "C" by rows, "F" by columns as R does. Without `dtype` the
         vector has the smallest type that holds all of them. `out` is filled and returned when given.
-        With `tensor_order` "r-torch" the vector is that of R torch's `model$parameters`: parameters only, those
-        of a module's children before its own. Live PyTorch modules and files of R torch have that order.
         Raises `ShapeError` when `out` does not fit, `LossyError` when a number does not fit into `dtype`.
 
         Examples:
@@ -297,43 +333,22 @@ class Weights(Mapping[str, Weight]):
             >>> steelyard.weights({"a": [[1, 2], [3, 4]]}).to_vector(order="F").tolist()
             [1, 3, 2, 4]
         """
-        import numpy as np
+        return flatten(self._in_vector(), checked_order(order), dtype, out)
 
-        from steelyard.core.casting import common_dtype
-
-        plan = self._ordered(tensor_order)
-        if order not in ("C", "F"):
-            raise ShapeError(f'order is {order!r}; it must be "C" (by rows) or "F" (by columns)')
-        if out is None:
-            out = np.empty(plan.size, common_dtype(plan.dtypes) if dtype is None else np.dtype(dtype))
-        elif out.shape != (plan.size,) or dtype not in (None, out.dtype) or not out.flags.writeable:
-            raise ShapeError(
-                f"out has shape {out.shape} and type {out.dtype}; the vector needs a writable array of shape ({plan.size},)"
-                + (f" and type {np.dtype(dtype)}" if dtype is not None else "")
-            )
-        flatten(plan, out, order)
-        return out
-
-    def from_vector(self, vector: Any, order: Order = "C", *, tensor_order: str | None = None) -> Weights:
+    def from_vector(self, vector: Any, order: Order = "C") -> Weights:
         """Return weights of these names, shapes and dtypes with the numbers of `vector`, detached from any model.
 
-        Those that a `tensor_order` leaves out keep their numbers. Raises `ShapeError` for a wrong length and
-        `LossyError` for a number that a weight's type cannot hold.
+        Raises `ShapeError` for a wrong length and `LossyError` for a number that a weight's type cannot hold.
         """
         import numpy as np
 
         from steelyard.core.assign import as_vector, pieces
 
-        plan = self._ordered(tensor_order)
-        arrays = pieces(plan, np.array(as_vector(plan, vector)), order)
-        if tensor_order is None:
-            return self._detached(arrays)
-        by_owner = {weight.tied or weight.name: arrays[weight.name] for weight in plan.weights}
-        given = {w.name: by_owner.get(w.tied or w.name) for w in self._distinct().weights}
-        return self._detached({name: self[name].numpy().copy() if a is None else a for name, a in given.items()})
+        layout = self._in_vector()
+        return self._detached(pieces(layout, np.array(as_vector(layout, vector)), checked_order(order)))
 
-    def locate(self, index: int, order: Order = "C", *, tensor_order: str | None = None) -> tuple[str, tuple[int, ...]]:
-        """Return the name and the place of the weight that entry `index` of the vector is.
+    def locate(self, index: int, order: Order = "C") -> tuple[str, tuple[int, ...]]:
+        """Return the name and the index of the element that entry `index` of the vector is.
 
         Examples:
             >>> import steelyard
@@ -341,14 +356,14 @@ class Weights(Mapping[str, Weight]):
             >>> steelyard.weights({"a": np.zeros(4), "b": np.zeros((2, 3))}).locate(8)
             ('b', (1, 1))
         """
-        weight, place = self._ordered(tensor_order).locate(index, order)
+        weight, place = self._in_vector().locate(index, checked_order(order))
         return weight.name, place
 
-    def assign(self, values: Mapping[str, Any] | Array, order: Order = "C", *, tensor_order: str | None = None) -> Any:
+    def assign(self, values: Mapping[str, Any] | Array, order: Order = "C") -> Any:
         """Put numbers into the model, all or nothing, and return it (a new one where models are immutable).
 
-        `values` is a vector as `to_vector` gives it with this order and tensor_order, or a mapping of names to arrays;
-        names that are left out stay as they are. No memory is shared with `values`. Raises `ShapeError` (a length, name or shape
+        `values` is a vector as `to_vector` gives it in this order, or a mapping of names to arrays; weights that it
+        leaves out stay as they are. No memory is shared with `values`. Raises `ShapeError` (a length, name or shape
         that does not fit), `LossyError` (a fraction for an integer, an overflow) or `ReadOnlyError` (weights
         that come from a file or were detached); nothing is written then.
 
@@ -359,29 +374,23 @@ class Weights(Mapping[str, Weight]):
             >>> steelyard.weights(model).assign({"w": [1.5, 2.5]})["w"].tolist()
             [1.5, 2.5]
         """
-        from steelyard.core.assign import as_vector, checked, pieces, put
+        from steelyard.core.assign import put, put_vector
 
         if self._assign is None:
             raise ReadOnlyError(
                 "these weights belong to no model; save them with steelyard.save, or assign them to weights(model)"
             )
         if isinstance(values, Mapping):
-            plan = self._distinct()
-            return put(plan, checked(plan, self, values), self._assign)
-        plan = self._ordered(tensor_order)
-        vector = as_vector(plan, values)
-        if order == "C" and unflatten(plan, vector):
-            return self._assign({})
-        return put(plan, pieces(plan, vector, order), self._assign)
+            return put(self._in_vector(), self, values, self._assign)
+        return put_vector(self._in_vector(), values, checked_order(order), self._assign)
 
     def _detached(self, arrays: Mapping[str, Array]) -> Weights:
         """Return weights with these facts over `arrays`, which hold the distinct ones; tied ones share."""
-        from steelyard.core.readers import array_reader
-        from steelyard.core.stacked import relaid
+        from steelyard.core.assign import over
 
-        owner = {w.tied or w.name: array_reader(arrays[w.name]) for w in self._distinct().weights}
-        return self.with_weights(
-            (w.replace(read=relaid(w.read, owner[w.tied or w.name])) for w in self._weights.values()),
-            detached=True,
-            live=True,
-        )
+        return self.with_weights(over(self._in_vector(), self._weights, arrays), detached=True, live=True)
+
+
+def _fixed(names: Iterable[str]) -> NamesInOrder:
+    listed = list(names)
+    return lambda: listed

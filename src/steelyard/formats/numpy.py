@@ -16,7 +16,7 @@ from steelyard.codecs.pickle.walk import Entry, as_weights
 from steelyard.codecs.zip import Member, directory, member_source, mentions
 from steelyard.core.casting import common_dtype, standard
 from steelyard.core.readers import raw_chunks
-from steelyard.core.vector import runs
+from steelyard.core.vector import VectorLayout, runs
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import itemsize
@@ -146,7 +146,7 @@ def _archived(weights: Weights, file: Any) -> Iterator[None]:
                 yield from _add(archive, weight, json.dumps({FACTS: owned[weight.name]}, separators=(",", ":")))
 
 
-def write_vector(weights: Weights, path: str, order: Order, tensor_order: str | None = None) -> str:
+def write_vector(weights: Weights, path: str, order: Order) -> str:
     """Write all weights as one vector into a `.npy` file, piece by piece, and return its dtype.
 
     It has the smallest type that holds all weights, of those that every NumPy reads.
@@ -156,11 +156,11 @@ def write_vector(weights: Weights, path: str, order: Order, tensor_order: str | 
 
     if not path.lower().endswith(".npy"):
         raise FormatError(path, "a vector is written as .npy; give a name that ends so")
-    plan = weights._ordered(tensor_order)
-    dtype = standard(common_dtype(plan.dtypes))
+    layout = VectorLayout(list(weights.distinct().values()))
+    dtype = standard(common_dtype(layout.dtypes))
     with replacing(path) as file:
-        file.write(_header_text((plan.size,), dtype.name))
-        for run in runs(plan, dtype, order):
+        file.write(_header_text((layout.size,), dtype.name))
+        for run in runs(layout, dtype, order):
             file.write(np.ascontiguousarray(run, dtype.newbyteorder("<")).data)
     return dtype.name
 

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steelyard.core.casting import standard
+from steelyard.core.grouping import by_layer
+from steelyard.core.indexing import elements
+from steelyard.core.stacked import split
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import AmbiguityError, ShapeError, printable
 from steelyard.io import weights
-from steelyard.numerics.indexing import elements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from steelyard.core.weight import Array
-    from steelyard.core.weights import Weights
 
 WAYS = ("in out", "out in")
 
@@ -84,7 +85,8 @@ def chain(source: Any, layers: Sequence[str] | None = None, axes: str | None = N
     """
     if axes not in (None, *WAYS):
         raise ShapeError(f'axes is {axes!r}; it must be "in out" (Keras, scikit-learn, R) or "out in" (PyTorch)')
-    found = _picked(weights(source).layers, layers)
+    listed = {name: [part for whole in group for part in split(whole)] for name, group in by_layer(weights(source)).items()}
+    found = _picked(listed, layers)
     parts = [_parts(name, group) for name, group in found.items()]
     if not parts:
         raise ShapeError("the network has no weights, so it is no chain of dense layers")
@@ -95,7 +97,7 @@ def chain(source: Any, layers: Sequence[str] | None = None, axes: str | None = N
     return made
 
 
-def _picked(found: Mapping[str, Weights], layers: Sequence[str] | None) -> Mapping[str, Weights]:
+def _picked(found: Mapping[str, list[Weight]], layers: Sequence[str] | None) -> Mapping[str, list[Weight]]:
     if layers is None:
         return found
     for name in layers:
@@ -105,12 +107,12 @@ def _picked(found: Mapping[str, Weights], layers: Sequence[str] | None) -> Mappi
     return {name: found[name] for name in layers}
 
 
-def _parts(name: str, group: Weights) -> tuple[str, Weight, Weight | None, Weight | None]:
+def _parts(name: str, group: list[Weight]) -> tuple[str, Weight, Weight | None, Weight | None]:
     """Return the kernel, the bias and the skip kernel of a layer, which must have no others."""
-    skip = next((weight for weight in group.values() if _is_skip(weight)), None)
-    kernels = [weight for weight in group.values() if weight.role is Role.KERNEL and weight is not skip]
-    biases = [weight for weight in group.values() if weight.role is Role.BIAS]
-    for weight in group.values():
+    skip = next((weight for weight in group if _is_skip(weight)), None)
+    kernels = [weight for weight in group if weight.role is Role.KERNEL and weight is not skip]
+    biases = [weight for weight in group if weight.role is Role.BIAS]
+    for weight in group:
         dense = weight.role is Role.KERNEL and 1 <= len(weight.shape) <= 2 and "[" not in weight.axes
         if not (dense or weight.role is Role.BIAS):
             axes = f" and the axes {weight.axes}" if weight.axes else ""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import NamedTuple
 
-from steelyard.numerics.indexing import place_of
+from steelyard.core.indexing import place_of
 
 
 class Box(NamedTuple):

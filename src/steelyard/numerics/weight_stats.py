@@ -149,7 +149,7 @@ def merged(rows: Sequence[WeightStats], name: str) -> WeightStats:
 
 def _first(summary: Summary, listed: Sequence[Weight]) -> tuple[str, tuple[int, ...]] | None:
     """Return the weight and the place of the first number that is not finite."""
-    from steelyard.numerics.indexing import place_of
+    from steelyard.core.indexing import place_of
 
     if summary.first is None:
         return None

@@ -63,7 +63,7 @@ def weight_record(weight: Weight, *, stats: bool = False) -> dict[str, Any]:
 
 def summary_record(weight: Weight, summary: Summary) -> dict[str, Any]:
     """Return range, mean and how many numbers are not finite, with the place of the first of those."""
-    from steelyard.numerics.indexing import place_of
+    from steelyard.core.indexing import place_of
 
     moments = summary.moments
     return {
@@ -87,18 +87,18 @@ def values_record(weight: Weight) -> Any:
     return plain(array.tolist())
 
 
-def vector_record(
-    file: str, out: str, weights: Weights, dtype: str, order: str, tensor_order: str | None = None
-) -> dict[str, Any]:
+def vector_record(file: str, out: str, weights: Weights, dtype: str, order: str) -> dict[str, Any]:
     """Return what `vector` wrote, and where in it each weight lies."""
-    plan = weights._ordered(tensor_order)
+    from steelyard.core.vector import VectorLayout
+
+    layout = VectorLayout(list(weights.distinct().values()))
     return {
         "file": file,
         "out": out,
-        "length": plan.size,
+        "length": layout.size,
         "dtype": dtype,
         "order": order,
-        "weights": [{"name": w.name, "shape": list(w.shape), "start": start, "stop": stop} for w, start, stop in plan.spans()],
+        "weights": [{"name": w.name, "shape": list(w.shape), "start": start, "stop": stop} for w, start, stop in layout.spans()],
     }
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from steelyard.core.casting import standard
+from steelyard.core.indexing import elements
 from steelyard.core.weight import Weight
 from steelyard.errors import printable
-from steelyard.numerics.indexing import elements
 from steelyard.numerics.summary import Summary, summarise
 from steelyard.text.heatmap_text import can_be_drawn, heatmap_lines
 from steelyard.text.sparkline import axis_of, bars

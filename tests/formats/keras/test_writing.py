@@ -90,9 +90,8 @@ def test_the_file_that_is_read_may_be_written_over(file):
 
 @pytest.mark.filterwarnings(RESET)
 def test_another_type_of_numbers_is_loaded_into_the_model(trained, file, tmp_path):
-    from steelyard.converting import cast
 
-    steelyard.save(cast(steelyard.weights(file), "bfloat16"), tmp_path / "half.keras")
+    steelyard.save(steelyard.weights(file).astype("bfloat16"), tmp_path / "half.keras")
     loaded = keras.saving.load_model(tmp_path / "half.keras")
     for new, old in zip(loaded.weights, trained.weights, strict=True):
         assert np.allclose(new.numpy(), old.numpy(), rtol=0.01), old.path

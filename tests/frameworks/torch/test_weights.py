@@ -1,6 +1,8 @@
 """PyTorch modules, tensors and optimizers, compared with PyTorch's own answers."""
 
 import copy
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -326,30 +328,46 @@ def test_the_order_of_r_torch_has_children_first_and_parameters_only_each_once()
     weights = steelyard.weights(model)
     order = ["fc1.weight", "fc1.bias", "bn.weight", "bn.bias", "fc2.weight", "fc2.bias", "alpha", "beta"]
     tensors = dict(model.named_parameters())
-    vector = weights.to_vector(order="F", tensor_order="r-torch")
+    vector = weights.in_order("r-torch").to_vector(order="F")
     assert vector.tolist() == np.concatenate([tensors[name].detach().numpy().ravel("F") for name in order]).tolist()
-    assert weights.locate(7, order="F", tensor_order="r-torch") == ("fc1.bias", (1,))
-    assert weights.select("*bias").to_vector(tensor_order="r-torch").size == 3 + 3 + 1
+    assert weights.in_order("r-torch").locate(7, order="F") == ("fc1.bias", (1,))
+    assert weights.select("*bias").in_order("r-torch").to_vector().size == 3 + 3 + 1
 
 
 def test_a_vector_in_the_order_of_r_torch_is_assigned_and_buffers_stay():
     model = OwnParameters()
     weights = steelyard.weights(model)
-    vector = weights.to_vector(order="F", tensor_order="r-torch")
-    detached = weights.from_vector(vector + 1, order="F", tensor_order="r-torch")
-    weights.assign(vector + 1, order="F", tensor_order="r-torch")
-    assert np.array_equal(weights.to_vector(order="F", tensor_order="r-torch"), vector + 1)
+    vector = weights.in_order("r-torch").to_vector(order="F")
+    detached = weights.in_order("r-torch").from_vector(vector + 1, order="F")
+    weights.in_order("r-torch").assign(vector + 1, order="F")
+    assert np.array_equal(weights.in_order("r-torch").to_vector(order="F"), vector + 1)
     assert model.alpha.tolist() == [1.0, 2.0]
     assert model.bn.running_var.tolist() == [1.0, 1.0, 1.0]
-    assert np.array_equal(detached.to_vector(), weights.to_vector())
-    weights.assign(vector, tensor_order="r-torch")
-    assert np.array_equal(weights.to_vector(tensor_order="r-torch"), vector)
+    assert np.array_equal(detached.to_vector(order="F"), vector + 1)
+    weights.in_order("r-torch").assign(vector)
+    assert np.array_equal(weights.in_order("r-torch").to_vector(), vector)
     with pytest.raises(ShapeError, match="the vector has shape"):
-        weights.assign(vector[1:], tensor_order="r-torch")
+        weights.in_order("r-torch").assign(vector[1:])
 
 
-def test_a_copy_does_not_keep_the_model_for_the_order_of_r_torch():
-    weights = steelyard.weights(OwnParameters()).copy()
-    assert weights.to_vector().size > 0
-    with pytest.raises(ShapeError, match="the model is gone, and with it the order"):
-        weights.to_vector(tensor_order="r-torch")
+def test_a_copy_keeps_the_order_of_r_torch_and_not_the_model():
+    model = OwnParameters()
+    gone, order = weakref.ref(model), list(steelyard.weights(model).in_order("r-torch"))
+    weights = steelyard.weights(model).copy()
+    del model
+    gc.collect()
+    assert gone() is None
+    assert list(weights.in_order("r-torch")) == order
+
+
+def test_parameters_are_what_the_module_calls_so_and_the_rest_are_buffers():
+    model = OwnParameters()
+    model.register_buffer("mask", torch.ones(2))
+    weights = steelyard.weights(model)
+    named = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    assert set(weights.parameters) == named
+    assert set(weights.buffers) == {name for name, _ in model.named_buffers()}
+    assert weights.parameters.size == sum(parameter.numel() for parameter in model.parameters())
+    assert list(weights.in_order("parameters")) == [name for name, _ in model.named_parameters()]
+    weights.parameters.assign({"alpha": [5, 6]})
+    assert model.alpha.tolist() == [5, 6]

@@ -11,8 +11,7 @@ from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, UnsafeFileError, printable
 
 if TYPE_CHECKING:
-    from steelyard.core.protocols import Scope
-    from steelyard.core.weights import MakeGraph
+    from steelyard.core.protocols import MakeGraph, Scope
     from steelyard.storage.source import Source
 
 _PLAIN = frozenset((int, float, str, bool))

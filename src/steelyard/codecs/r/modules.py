@@ -66,7 +66,11 @@ def _members(private: Environment, name: str) -> Iterator[tuple[str, Any]]:
 
 def orders(weights: list[Weight], module: Any = None) -> dict[str, Callable[[], list[str]]]:
     """Return the orders that R torch's weights have beside the listed one; `module` is the R object that they belong to."""
-    return {"r-torch": lambda: parameter_order(weights, declared(module, weights))}
+
+    def in_r() -> list[str]:
+        return parameter_order(weights, declared(module, weights))
+
+    return {"parameters": in_r, "r-torch": in_r}
 
 
 def parameter_order(weights: list[Weight], known: list[str] | None = None) -> list[str]:
@@ -94,7 +98,7 @@ def _is_parameter(weight: Weight) -> bool:
     if not weight.trainable:
         raise ShapeError(
             f"{printable(weight.name)} takes no gradient: the file does not say whether it is a parameter or a buffer; "
-            "select the parameters, and leave tensor_order out"
+            "select the parameters by name"
         )
     return True
 

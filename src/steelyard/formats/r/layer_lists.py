@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.r.layers import FLOATS, Net, by_name, flag, items, matrix, present, texts, whole
 from steelyard.codecs.r.values import Opaque, Pairlist, Symbol, Vector
-from steelyard.core.stacked import Spread
+from steelyard.core.stacked import PaddedMatrix
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _exclude(net: Net) -> None:
         missing = np.isnan(run) & (run.view(np.uint64) & 0xFFFFFFFF == 1954)  # NA; any other NaN is a number gone wrong
         return np.where(missing, 0.0, run).reshape(weight.shape)
 
-    net.weights[-1] = weight.replace(read=Spread(weight.read, without, weight.shape, weight.axes))
+    net.weights[-1] = weight.replace(read=PaddedMatrix(weight.read, without, weight.shape, weight.axes))
 
 
 def _neuralnet_facts(fit: Vector) -> dict[str, Any]:

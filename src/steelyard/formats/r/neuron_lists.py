@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.r.layers import Net, doubles, items, present, reader_of, whole
 from steelyard.codecs.r.values import S4, Environment, Vector
-from steelyard.core.stacked import Spread
+from steelyard.core.stacked import PaddedMatrix
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import FormatError, printable
 
@@ -73,7 +73,7 @@ def _add_amore(net: Net, name: str, before: list[int], neurons: list[Any], file:
     count = sum(run[2] for run in runs)
     net.add(name, runs, (count,))
     if {unit for links in fed for unit in links} <= {*before}:
-        spread = Spread(reader_of(runs, (count,)), _spread(fed, before), shape, axes)
+        spread = PaddedMatrix(reader_of(runs, (count,)), _spread(fed, before), shape, axes)
         net.weights[-1] = net.weights[-1].replace(read=spread)
 
 
@@ -206,7 +206,7 @@ def _matrix(name: str, before: list[_Unit], layer: list[_Unit], links: dict[int,
     shape, axes = (len(before) + 1, len(layer)), "1+in out"
     found = Weight(name=name, shape=shape, dtype="float32", read=read, role=Role.KERNEL, layer=name, axes=axes, encoding="text")
     unused = [place for place, unit in enumerate(layer) if unit.act == _WITHOUT_BIAS]
-    return found.replace(read=Spread(read, _without_bias(shape, unused), shape, axes)) if unused else found
+    return found.replace(read=PaddedMatrix(read, _without_bias(shape, unused), shape, axes)) if unused else found
 
 
 def _without_bias(shape: tuple[int, int], units: list[int]) -> Callable[[Array], Array]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.r.layers import Net, doubles, flag, present, reader_of, texts, whole
 from steelyard.codecs.r.values import Environment, Opaque, Vector
-from steelyard.core.stacked import Spread
+from steelyard.core.stacked import PaddedMatrix
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def nnet(fit: Vector, file: str) -> Net:
             _add_layer(net, name, wts, begins[low], fed, units)
     outputs = begins[first + units.hidden]
     net.facts |= _facts(fit, units, skip=any(1 <= unit <= units.inputs for unit in feeding[outputs:]))
-    if any(weight.axes == "" and not isinstance(weight.read, Spread) for weight in net.weights):
+    if any(weight.axes == "" and not isinstance(weight.read, PaddedMatrix) for weight in net.weights):
         net.facts |= {"nconn": begins, "conn": feeding}
     net.training = present(fit, _DATA)
     net.derived = present(fit, _MADE)
@@ -116,7 +116,7 @@ def _add_layer(net: Net, name: str, wts: Vector, start: int, fed: list[list[int]
     net.add(name, [(wts, start, count)], (count,))
     if met <= {*rows}:
         spread = _spread(fed, {unit: row for row, unit in enumerate(rows)})
-        read = Spread(reader_of([(wts, start, count)], (count,)), spread, (len(rows), len(fed)), axes)
+        read = PaddedMatrix(reader_of([(wts, start, count)], (count,)), spread, (len(rows), len(fed)), axes)
         net.weights[-1] = net.weights[-1].replace(read=read)
 
 

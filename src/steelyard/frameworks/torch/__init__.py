@@ -2,6 +2,6 @@
 
 from steelyard.frameworks.torch.build import build
 from steelyard.frameworks.torch.graph import graph, run
-from steelyard.frameworks.torch.weights import assign, orders, weights
+from steelyard.frameworks.torch.weights import assign, orders, tensor_of, weights
 
-__all__ = ["assign", "build", "graph", "orders", "run", "weights"]
+__all__ = ["assign", "build", "graph", "orders", "run", "tensor_of", "weights"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
-from weakref import ref
 
 import torch
 from torch import nn
@@ -53,18 +52,10 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
 
 
 def orders(model: Any) -> dict[str, Callable[[], list[str]]]:
-    """Return the order of R torch's `model$parameters`, which a module has; copies of its weights do not keep it alive."""
+    """Return the orders of a module's parameters: that of `parameters()`, and that of R torch's `model$parameters`."""
     if not isinstance(model, nn.Module):
         return {}
-    held = ref(model)
-
-    def r_torch() -> list[str]:
-        module = held()
-        if module is None:
-            raise ShapeError("the model is gone, and with it the order of its parameters; ask for the vector while it lives")
-        return _r_order(module)
-
-    return {"r-torch": r_torch}
+    return {"parameters": lambda: [name for name, _ in model.named_parameters()], "r-torch": lambda: _r_order(model)}
 
 
 def _r_order(module: nn.Module) -> list[str]:
@@ -240,6 +231,11 @@ def _tensor(array: Array, dtype: torch.dtype) -> torch.Tensor:
         return torch.from_numpy(array)
     carrier = array.reshape(-1).view(f"i{array.itemsize}" if array.itemsize > 1 else "u1")
     return torch.from_numpy(carrier).view(dtype).reshape(array.shape)
+
+
+def tensor_of(array: Array, dtype: str) -> torch.Tensor:
+    """Make a tensor, in memory of its own, of an array whose type goes by this word."""
+    return _tensor(array.copy(), getattr(torch, dtype))
 
 
 def _facts_of(module: nn.Module) -> dict[str, tuple[Role, str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from steelyard.core.indexing import place_of
 from steelyard.core.weight import Weight
 from steelyard.dtypes import is_floating
 from steelyard.errors import ShapeError, SteelyardError, printable
@@ -12,7 +13,6 @@ from steelyard.measures.check import not_finite, unreadable
 from steelyard.measures.check.duplicate_units import Units
 from steelyard.measures.check.health import has_health, known_facts, looked_through, unhealthy
 from steelyard.numerics.blocks import in_turn, is_shared
-from steelyard.numerics.indexing import place_of
 from steelyard.numerics.nonfinite import NonFinite
 from steelyard.numerics.picture import Drawing, Picture
 from steelyard.numerics.summary import SMALL, Summary

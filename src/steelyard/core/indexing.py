@@ -1,0 +1,126 @@
+"""A part of a weight, by an index as Python writes it: rows, columns, single elements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from operator import index as as_int
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from steelyard.dtypes import numpy_dtype
+from steelyard.errors import OutsideError, ShapeError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array, Weight
+
+    Place = int | slice
+    """What is taken of one axis."""
+
+BLOCK = 1 << 20
+"""Elements within which runs are read at once."""
+GAP = 1 << 16
+"""Elements between two runs up to which both are read at once: reading them costs less than a second call."""
+
+
+def read_part(weight: Weight, index: Sequence[Any]) -> Array:
+    """Return the part of a weight that integers, slices and an ellipsis name, as NumPy does; only its runs are read.
+
+    Raises `ShapeError` for any other index and `OutsideError` for a place that the weight does not have.
+    """
+    places = _of_each_axis(weight, index)
+    if hasattr(weight.read, "flat"):  # kept by columns: any run by rows takes the whole
+        return cast("Array", weight.numpy()[tuple(places)])
+    ranges = [range(n)[p] if isinstance(p, slice) else range(p, p + 1) for p, n in zip(places, weight.shape, strict=True)]
+    rising = [each[::-1] if each.step < 0 else each for each in ranges]
+    turned = tuple(slice(None, None, -1 if each.step < 0 else 1) for each in ranges)
+    whole = _read(weight, rising).reshape([len(each) for each in ranges])[turned]
+    return cast("Array", whole[tuple(slice(None) if isinstance(place, slice) else 0 for place in places)])
+
+
+def _of_each_axis(weight: Weight, index: Sequence[Any]) -> list[Place]:
+    """Return the place or the slice of every axis, negative places counted from the end."""
+    given = [each for each in index if not isinstance(each, EllipsisType)]
+    if len(given) > len(weight.shape) or len(index) - len(given) > 1:
+        raise refused(weight, index, f"has {len(index)} places, the weight {len(weight.shape)} axes")
+    before = next((nth for nth, each in enumerate(index) if isinstance(each, EllipsisType)), len(given))
+    whole: list[Any] = [slice(None)] * (len(weight.shape) - len(given))
+    spread = [*given[:before], *whole, *given[before:]]
+    return [_place(weight, index, nth, place) for nth, place in enumerate(spread)]
+
+
+def _place(weight: Weight, index: Sequence[Any], axis: int, place: Any) -> Place:
+    if isinstance(place, slice):
+        return place
+    if isinstance(place, (bool, np.bool_)) or not hasattr(place, "__index__"):
+        raise refused(weight, index, f"{_text(place)} is not a place: give integers, slices or an ellipsis")
+    found, length = as_int(place), weight.shape[axis]
+    if not -length <= found < length:
+        raise OutsideError(f"{_refusal(weight, index)}: axis {axis} has {length:,} places, and {found} is none of them")
+    return found % length
+
+
+def _read(weight: Weight, ranges: Sequence[range]) -> Array:
+    """Read the places of each axis, which rise, as runs of elements that follow one another."""
+    if not prod(map(len, ranges)):
+        return weight.read(0, 0)
+    steps = [prod(weight.shape[nth + 1 :]) for nth in range(len(ranges))]
+    run, outer = 1, len(ranges)
+    while outer and run == prod(weight.shape[outer:]) and (ranges[outer - 1].step == 1 or len(ranges[outer - 1]) == 1):
+        outer -= 1
+        run *= len(ranges[outer])
+    starts = np.array([sum(each[0] * step for each, step in zip(ranges[outer:], steps[outer:], strict=True))], np.int64)
+    for places, step in zip(reversed(ranges[:outer]), reversed(steps[:outer]), strict=True):
+        starts = (np.array(places, np.int64)[:, None] * step + starts).reshape(-1)
+    return _runs(weight, starts, run)
+
+
+def _runs(weight: Weight, starts: Array, run: int) -> Array:
+    """Read runs of one length from these rising starts; those that are near one another are read at once."""
+    if len(starts) == 1:
+        return weight.read(int(starts[0]), int(starts[0]) + run)
+    cuts = np.flatnonzero((np.diff(starts // BLOCK) > 0) | (np.diff(starts) - run > GAP)) + 1
+    made, done, within = np.empty((len(starts), run), numpy_dtype(weight.dtype)), 0, np.arange(run)
+    for group in np.split(starts, cuts):
+        block = weight.read(int(group[0]), int(group[-1]) + run)
+        made[done : done + len(group)] = block[(group - group[0])[:, None] + within]
+        done += len(group)
+    return made
+
+
+def elements(weight: Weight, wanted: Array) -> Array:
+    """Return the elements at these rising places of the flattened weight."""
+    return _runs(weight, wanted, 1).reshape(-1)
+
+
+def refused(weight: Weight, index: Sequence[Any], what: str) -> ShapeError:
+    """Return the error for an index, also one in text, that names no part of a weight."""
+    return ShapeError(f"{_refusal(weight, index)}: {what}")
+
+
+def _refusal(weight: Weight, index: Sequence[Any]) -> str:
+    text = index if isinstance(index, str) else ", ".join(map(_text, index))
+    return f"{printable(weight.name)} of shape {list(weight.shape)} has no part [{printable(text)}]"
+
+
+def _text(place: Any) -> str:
+    """Write a place as Python does."""
+    if not isinstance(place, slice):
+        return "..." if isinstance(place, EllipsisType) else printable(repr(place), 40)
+    ends = ["" if end is None else str(end) for end in (place.start, place.stop, place.step)]
+    return ":".join(ends if ends[2] else ends[:2])
+
+
+def place_of(shape: Sequence[int], element: int) -> tuple[int, ...]:
+    """Return the index of an element by its number in row-major order.
+
+    >>> place_of((2, 3), 4)
+    (1, 1)
+    """
+    index: list[int] = []
+    for length in reversed(shape):
+        element, place = divmod(element, length)
+        index.append(place)
+    return tuple(index[::-1])
