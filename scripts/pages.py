@@ -42,7 +42,7 @@ def report_dark(take):
 
 
 def report_two(take):
-    with report_of(AFTER, against=BEFORE) as address, take(address) as page:
+    with report_of(AFTER, before=BEFORE) as address, take(address) as page:
         show(page, "bond_conv_layers.1.mlp_out.layers.1.weight", "Heat map")
         return page.screenshot()
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from steelyard import plot
     from steelyard.codecs import limits
     from steelyard.inspector.report import report
+    from steelyard.inspector.server import serve
     from steelyard.measures.diff import diff
     from steelyard.measures.lineage import lineage
     from steelyard.measures.patch import apply_patch, save_patch
@@ -41,6 +42,7 @@ __all__ = [
     "report",
     "save",
     "save_patch",
+    "serve",
     "spectra",
     "stats",
     "transfer",
@@ -55,6 +57,7 @@ _LATER = {
     "plan_transfer": "transfers.transfer",
     "report": "inspector.report",
     "save_patch": "measures.patch",
+    "serve": "inspector.server",
     "spectra": "measures.spectra",
     "transfer": "transfers.transfer",
 }

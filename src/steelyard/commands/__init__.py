@@ -26,6 +26,11 @@ def add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a weight file, or a folder that is one model")
 
 
+def add_before(parser: argparse.ArgumentParser) -> None:
+    """Declare the older file that the file of a command is compared with."""
+    parser.add_argument("--before", metavar="OLDER", help="an older file to compare with, of any format or framework")
+
+
 def add_paths(parser: argparse.ArgumentParser) -> None:
     """Declare the files that a command reads one after another."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a weight file, a folder or a pattern like 'run*/*.pt'")

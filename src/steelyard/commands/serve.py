@@ -1,51 +1,36 @@
-"""`steelyard serve`: looking at files in the browser."""
+"""`steelyard serve`: a file in the browser, read while it is looked at."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING
 
-from steelyard.commands import add_scope, print_json
-from steelyard.errors import MissingExtraError, ShapeError
+from steelyard.commands import add_before, add_file, add_scope, print_json
 
 if TYPE_CHECKING:
     import argparse
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show one file, or two side by side, in the browser, whatever their size: numbers are read when they are looked at.
+    """Show a file of any size in the browser: numbers are read when they are looked at.
 
-    The address that is printed is good on this machine only, and holds a word that nobody can guess; whoever has it can
-    read the numbers of these files, and do nothing else. Of two files the second is the older one, and what differs is
-    shown. Ctrl-C ends it.
+    The address that is printed is good on this machine only, and holds a secret token. Anyone who has it can read the
+    numbers of these files, and do nothing else. With --before OLDER the page also shows the differences from an older file
+    of any format or framework. Ctrl-C ends the server.
 
-    steelyard serve model.safetensors before.pt --open
+    steelyard serve after.safetensors --before before.pt --open
     """
-    from importlib.util import find_spec
+    from steelyard.inspector.server import serve_sources
 
-    from steelyard.inspector.api import Answers
-    from steelyard.inspector.server import address, listen, new_token, serve
-    from steelyard.paths import expanded
-
-    paths = expanded(args.paths)
-    if len(paths) > 2:
-        raise ShapeError(f"serve shows one file, or two side by side; {len(paths)} are given")
-    if not (find_spec("starlette") and find_spec("uvicorn")):
-        raise MissingExtraError("the inspector", "view")
-    answers = Answers(paths, args.scope)
-    with listen(args.port) as listening:
-        token = new_token()
-        url = address(listening, token)
+    def announce(url: str) -> None:
         if args.json:
-            print_json({"url": url, "files": paths})
+            print_json({"url": url, "file": args.file, "before": args.before})
         else:
             print(f"{url}\nCtrl-C ends it.")
-        sys.stdout.flush()  # whoever started it reads the address, and waits no more
-        if args.open:
-            import webbrowser
+        sys.stdout.flush()  # a program that waits for the address must not wait for a buffer
 
-            webbrowser.open(url)
-        serve(answers, listening, token)
+    sources = [each for each in (args.file, args.before) if each is not None]
+    serve_sources(sources, announce, scope=args.scope, port=args.port, open_browser=args.open)
     return 0
 
 
@@ -53,9 +38,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the files and the port."""
     from steelyard.inspector.server import PORT
 
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="a weight file, or a folder that is one model; two at most")
+    add_file(parser)
+    add_before(parser)
     parser.add_argument(
-        "--port", type=_port, default=PORT, metavar="N", help=f"listen on this port, or the next (default: {PORT})"
+        "--port", type=_port, default=PORT, metavar="N", help=f"listen on this port, or the next free one (default: {PORT})"
     )
     parser.add_argument("--open", action="store_true", help="open the browser")
     add_scope(parser)
@@ -65,5 +51,5 @@ def _port(text: str) -> int:
     import argparse
 
     if not text.isascii() or not text.isdecimal() or not 0 <= int(text[:9]) < 0x10000:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number up to 65535")
+        raise argparse.ArgumentTypeError(f"invalid port {text!r}: give a number from 0 to 65535")
     return int(text)

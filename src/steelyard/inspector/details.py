@@ -1,4 +1,4 @@
-"""What a page is told of one weight: its figures, histogram, picture, filters and spectrum, as plain Python and arrays."""
+"""The details of one weight for a page: statistics, histogram, picture, filters and spectrum, as plain Python and arrays."""
 
 from __future__ import annotations
 
@@ -18,78 +18,72 @@ if TYPE_CHECKING:
     from steelyard.numerics.picture import Picture
     from steelyard.numerics.summary import Summary
 
-BINS = 64
-SPARK = 32
-"""Bins of the histograms that stand under one another."""
-TALLEST = 4.0
-"""How many times more cells a picture has in one direction than in the other, at most."""
-FULL = 127
-"""The number of a cell that stands for the greatest magnitude."""
-BAD = -128
-"""The number of a cell that is not finite."""
-SHOWN = 64
-"""Filters that are drawn."""
-DIGITS = 9
-"""Digits of a figure: all that a float32 has."""
+HISTOGRAM_BINS = 64
+SPARK_BINS = 32  # of the small histograms in the rows of the table
+MAX_ASPECT = 4.0  # cells of a picture in one direction, divided by those in the other
+FULL_SCALE = 127  # the cell of the greatest magnitude
+NON_FINITE = -128  # the cell of a number that is not finite
+MAX_FILTERS = 64
+DIGITS = 9  # of a statistic: all that a float32 has
 
 
 def detail_of(look: Look, *, small: bool) -> dict[str, Any]:
-    """Return what one pass over a weight found; `small` where counts of the histogram are told as heights of one byte."""
+    """Return the results of one pass over a weight; `small` stores the bins of the histogram as heights of one byte."""
     if look.error is not None:
         return {"error": str(look.error)}
     return {
-        "figures": figures_record(look.weight, look.summary),
+        "statistics": statistics_record(look.weight, look.summary),
         "histogram": histogram_record(look.summary, small=small),
         "picture": None if look.picture is None else picture_record(look.picture),
     }
 
 
-def figures_record(weight: Weight, summary: Summary) -> dict[str, Any]:
-    """Return the figures of a weight; `first_nonfinite` is the place in it."""
+def statistics_record(weight: Weight, summary: Summary) -> dict[str, Any]:
+    """Return the statistics of a weight; `first_nonfinite` is an index into it."""
     record = weight_stats(Subject(), summary, [weight]).to_dict()
     first = record["first_nonfinite"]
     record["first_nonfinite"] = first and first["index"]
-    return {word: short(value) for word, value in record.items() if word != "name"}
+    return {word: rounded(value) for word, value in record.items() if word != "name"}
 
 
-def short(value: Any) -> Any:
-    """Return a float with no more digits than a float32 has.
+def rounded(value: Any) -> Any:
+    """Return a float with no more digits than a float32 has, and anything else as it is.
 
-    >>> short(1 / 3), short(7), short(None)
+    >>> rounded(1 / 3), rounded(7), rounded(None)
     (0.333333333, 7, None)
     """
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def histogram_record(summary: Summary, *, small: bool) -> dict[str, Any] | None:
-    """Return the histogram from the least to the greatest number."""
+    """Return the histogram from the least to the greatest number; None where no finite axis holds both."""
     moments = summary.moments
     if moments.minimum is None or moments.maximum is None:
         return None
     low, high = float(moments.minimum), float(moments.maximum)
     if high - low == inf:
         return None
-    edges = np.linspace(low, high if high > low else low + 1.0, BINS + 1)
+    edges = np.linspace(low, high if high > low else low + 1.0, HISTOGRAM_BINS + 1)
     counts = summary.counts(edges)
-    shown = relative(counts) if small else np.minimum(counts, 0xFFFFFFFF).astype(np.uint32)
-    return {"low": low, "high": high, "counts": shown, "exact": summary.quantile_error == 0}
+    heights = relative(counts) if small else np.minimum(counts, 0xFFFFFFFF).astype(np.uint32)
+    return {"low": low, "high": high, "counts": heights, "exact": summary.quantile_error == 0}
 
 
-def grid(matrix: tuple[int, int], cells: int) -> tuple[int, int]:
-    """Return the rows and columns of a picture of at most this many cells, longer where the matrix is longer.
+def picture_size(matrix: tuple[int, int], cells: int) -> tuple[int, int]:
+    """Return the rows and columns of a picture of at most this many cells, in about the proportions of the matrix.
 
-    >>> grid((1000, 1000), 100), grid((1, 1000), 100), grid((50000, 10), 160)
+    >>> picture_size((1000, 1000), 100), picture_size((1, 1000), 100), picture_size((50000, 10), 160)
     ((10, 10), (1, 100), (26, 6))
     """
     rows, columns = (max(length, 1) for length in matrix)
-    aspect = min(max(rows / columns, 1 / TALLEST), TALLEST)
+    aspect = min(max(rows / columns, 1 / MAX_ASPECT), MAX_ASPECT)
     height = min(max(int(sqrt(cells * aspect)), 1), rows)
     width = min(max(cells // height, 1), columns)
     return min(max(cells // width, 1), rows), width
 
 
 def picture_record(drawn: Picture, *, exact: bool = False) -> dict[str, Any]:
-    """Return a picture: its cells in 255 steps, or with `exact` as float32."""
+    """Return a picture with its cells in 255 steps, or as float32 if `exact`."""
     height, width = drawn.values.shape
     scale, cells = quantised(drawn.values)
     return {
@@ -107,17 +101,17 @@ def picture_record(drawn: Picture, *, exact: bool = False) -> dict[str, Any]:
 
 
 def quantised(values: Array) -> tuple[float, Array]:
-    """Return the greatest magnitude, and each number as its part of that in steps from -127 to 127; -128 is not finite."""
+    """Return the greatest magnitude, and each number as a multiple of its 127th part; -128 stands for NaN and Inf."""
     values = values.astype(np.float64, copy=False).reshape(-1)
-    good = np.isfinite(values)
-    scale = float(np.abs(values[good]).max(initial=0.0))
-    steps = np.rint(np.where(good, values, 0.0) / (scale or 1.0) * FULL)
-    return scale, np.where(good, steps, BAD).astype(np.int8)
+    finite = np.isfinite(values)
+    scale = float(np.abs(values[finite]).max(initial=0.0))
+    steps = np.rint(np.where(finite, values, 0.0) / (scale or 1.0) * FULL_SCALE)
+    return scale, np.where(finite, steps, NON_FINITE).astype(np.int8)
 
 
 def filters_record(weight: Weight, cells: int) -> dict[str, Any] | None:
-    """Return as many of the filters of a convolution as have room in so many cells, one at least; None for another weight."""
-    found = filters(weight, SHOWN)
+    """Return the filters of a convolution that fit into `cells`, at least one; None for any other weight."""
+    found = filters(weight, MAX_FILTERS)
     if found is None:
         return None
     _, height, width, colours = found.pictures.shape
@@ -136,14 +130,14 @@ def filters_record(weight: Weight, cells: int) -> dict[str, Any] | None:
     }
 
 
-def spectrum_record(found: Spectrum, values: int) -> dict[str, Any]:
-    """Return a spectrum with at most so many of its values, evenly picked, the first and the last among them."""
-    known = len(found.values)
-    picked = np.unique(np.rint(np.linspace(0, known - 1, min(values, known))).astype(int))
+def spectrum_record(spectrum: Spectrum, most: int) -> dict[str, Any]:
+    """Return a spectrum with at most `most` of its values: evenly spaced ranks, the first and the last included."""
+    known = len(spectrum.values)
+    picked = np.unique(np.rint(np.linspace(0, known - 1, min(most, known))).astype(int))
     words = ("edge", "spectral_norm", "stable_rank", "effective_rank", "rank", "method", "error", "beyond")
     return {
-        "values": np.minimum(np.array(found.values)[picked], LARGEST).astype(np.float32),
+        "values": np.minimum(np.array(spectrum.values)[picked], LARGEST).astype(np.float32),
         "known": known,
-        "shape": list(found.shape),
-        **{word: short(getattr(found, word)) for word in words},
+        "shape": list(spectrum.shape),
+        **{word: rounded(getattr(spectrum, word)) for word in words},
     }

@@ -1,4 +1,4 @@
-"""What a page is told at once: the sides that are looked at, their weights as rows, and the facts of each row."""
+"""The index of a page: the opened sources, their weights as rows, and the facts of each row that need no numbers."""
 
 from __future__ import annotations
 
@@ -21,19 +21,22 @@ from steelyard.text.table import notes
 
 if TYPE_CHECKING:
     from steelyard.core.protocols import Scope
+    from steelyard.measures.check.findings import Finding
     from steelyard.measures.diff import Difference
 
     Key = tuple[str, str]
-    """What weights that share their numbers have in common."""
+    """Equal for weights that share their numbers."""
 
+AFTER, BEFORE = 0, 1
+"""The sides of a page: the source that it is about, and the older one, if any."""
 FACTS = ("name", "layer", "shape", "dtype", "role", "axes", "trainable", "tied", "encoding")
-FIGURES = ("min", "max", "mean", "std", "l2", "zeros", "nan", "inf")
-"""The figures that a row of the index has."""
+STATISTICS = ("min", "max", "mean", "std", "l2", "zeros", "nan", "inf")
+"""The statistics that a row of the index has."""
 DIFFERENCES = ("kind", "changed", "max_abs", "relative", "cosine")
 
 
-class Side(NamedTuple):
-    """One of the one or two nets that are looked at."""
+class OpenedSource(NamedTuple):
+    """A model, a file or arrays with their weights; `source` is the caller's own object."""
 
     name: str
     weights: Weights
@@ -41,64 +44,79 @@ class Side(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One line of the page: a weight of the first side, of the second, or both; and the couple that they are part of."""
+    """A line of the page: a weight of either side or of both, in the order of the sides, and the couple they form."""
 
     weights: tuple[Weight | None, ...]
     couple: Couple | None = None
 
     @property
     def weight(self) -> Weight:
-        """The weight whose facts the row has."""
+        """The weight whose facts the row shows."""
         return next(weight for weight in self.weights if weight is not None)
 
     def key(self, side: int) -> Key | None:
-        """Return what is the same for all rows with the same numbers; None where the side has no such weight.
+        """Return a key that all rows with the same numbers share; None where the side has no such weight.
 
-        A weight that is laid out as its partner is has numbers of its own.
+        A weight in the layout of its partner has numbers of its own.
         """
         weight = self.weights[side]
         if weight is None:
             return None
-        if side == 1 and self.couple is not None and self.couple.other is not None and self.couple.why == "layer":
+        if side == BEFORE and self.couple is not None and self.couple.other is not None and self.couple.why == "layer":
             return "as", self.couple.other.name
         return "of", weight.tied or weight.name
 
 
-def side_of(source: Any, scope: Scope = "model") -> Side:
-    """Open what is looked at, the model's weights or every tensor of a file. Raises what `weights` raises."""
+def open_source(source: Any, scope: Scope = "model") -> OpenedSource:
+    """Open anything that `weights` takes: the model's weights, or every tensor of a file. Raises as `weights` does."""
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
-        return Side(os.path.basename(path.rstrip("/")) or path, weights(path, scope=scope), source)
-    return Side("weights" if isinstance(source, Weights) else type(source).__name__, weights(source), source)
+        return OpenedSource(file_label(path), weights(path, scope=scope), source)
+    return OpenedSource(source_label(source), weights(source), source)
 
 
-def rows_of(sides: Sequence[Side]) -> tuple[list[Row], list[str]]:
-    """Return a row for each weight, those of the first side in their order and then what only the second has, and notes.
+def source_label(source: Any) -> str:
+    """Return the name under which a page shows a source."""
+    if isinstance(source, (str, os.PathLike)):
+        return file_label(os.fspath(source))
+    return "weights" if isinstance(source, Weights) else type(source).__name__
 
-    The weights of two sides are paired as `diff` pairs them; of the second side, which is the older, weights of another
-    framework are laid out as those of the first.
+
+def file_label(path: str) -> str:
+    """Return the last part of a path."""
+    return os.path.basename(path.rstrip("/")) or path
+
+
+def rows_of(sources: Sequence[OpenedSource]) -> tuple[list[Row], list[str]]:
+    """Return a row for each weight, and notes on how the weights of two sources were paired.
+
+    Rows follow the order of the first source; weights that only the second has come last. Two sources are paired as `diff`
+    pairs them: weights of another framework take the layout of the first source.
     """
-    model = sides[0].weights
-    if len(sides) < 2:
-        return [Row((weight,)) for weight in model.values()], []
-    against = sides[1].weights
-    found = couple(against, model, (_known_best(sides[1]), _known_best(sides[0])))
-    by_name = {each.other.name: each for each in found.couples if each.other is not None}
+    after = sources[AFTER].weights
+    if len(sources) < 2:
+        return [Row((weight,)) for weight in after.values()], []
+    before = sources[BEFORE].weights
+    coupling = couple(before, after, (_graph_source(sources[BEFORE]), _graph_source(sources[AFTER])))
+    by_name = {each.other.name: each for each in coupling.couples if each.other is not None}
     rows = []
-    for weight in model.values():
+    for weight in after.values():
         own = by_name.get(weight.name) or by_name.get(weight.tied or weight.name)
-        rows.append(Row((weight, own.one if own else against.get(weight.name)), own))
-    rows += [Row((None, each.one), each) for each in found.couples if each.other is None]
-    return rows, found.notes
+        rows.append(Row((weight, own.one if own else before.get(weight.name)), own))
+    rows += [Row((None, each.one), each) for each in coupling.couples if each.other is None]
+    return rows, coupling.notes
 
 
-def _known_best(side: Side) -> Any:
-    """Return what knows most of a net's layers: the live model, or the weights of a file."""
-    return side.weights if isinstance(side.source, (str, os.PathLike)) else side.source
+def _graph_source(opened: OpenedSource) -> Any:
+    """Return the object that knows most about the layers: the live model, or the weights of a file."""
+    return opened.weights if isinstance(opened.source, (str, os.PathLike)) else opened.source
 
 
-def index_of(sides: Sequence[Side], rows: Sequence[Row], told: Sequence[str] = (), *, live: bool) -> dict[str, Any]:
-    """Return what a page is told at once, without any figure: what is known without reading a number."""
+def index_of(sources: Sequence[OpenedSource], rows: Sequence[Row], pairing: Sequence[str] = (), *, live: bool) -> dict[str, Any]:
+    """Return the index without any statistics: everything that is known before a number is read.
+
+    `pairing` are notes on how two sources were paired; `live` means that a server answers further questions.
+    """
     columns: dict[str, Any] = {word: [] for word in FACTS}
     for row in rows:
         record = weight_record(row.weight)
@@ -107,58 +125,58 @@ def index_of(sides: Sequence[Side], rows: Sequence[Row], told: Sequence[str] = (
     columns["matrix"] = [list(matrix_of(row.weight.shape)) for row in rows]
     columns["size"] = np.array([row.weight.size for row in rows], np.float64)
     columns["bytes"] = np.array([row.weight.nbytes for row in rows], np.float64)
-    columns |= {word: [None] * len(rows) for word in FIGURES}
-    if len(sides) > 1:
-        columns["sides"] = [[weight is not None for weight in row.weights] for row in rows]
-        columns["source"] = [row.weights[1].name if row.weights[1] else "" for row in rows]
+    columns |= {word: [None] * len(rows) for word in STATISTICS}
+    if len(sources) > 1:
+        columns["present"] = [[weight is not None for weight in row.weights] for row in rows]
+        columns["name_before"] = [weight.name if weight else "" for weight in (row.weights[BEFORE] for row in rows)]
         columns |= difference_columns([None] * len(rows), rows)
     return {
         "version": steelyard.__version__,
         "live": live,
-        "notes": [printable(note, 1000) for note in told],
-        "sides": [_side_record(side) for side in sides],
+        "notes": [printable(note, 1000) for note in pairing],
+        "sources": [_source_record(each) for each in sources],
         "columns": columns,
         "spark": None,
-        "findings": [finding_record(each) for each in would_have_run(sides[0].weights)],
+        "findings": [finding_record(each) for each in would_have_run(sources[AFTER].weights)],
     }
 
 
-def _side_record(side: Side) -> dict[str, Any]:
-    found = side.weights
+def _source_record(opened: OpenedSource) -> dict[str, Any]:
+    listed = opened.weights
     return {
-        "name": side.name,
-        "weights": len(found),
-        "tied": len(found) - len(found.distinct()),
-        "parameters": found.size,
-        "bytes": found.nbytes,
-        "notes": notes(found),
+        "name": opened.name,
+        "weights": len(listed),
+        "tied": len(listed) - len(listed.distinct()),
+        "parameters": listed.size,
+        "bytes": listed.nbytes,
+        "notes": notes(listed),
     }
 
 
-def difference_columns(found: Iterable[Difference | None], rows: Sequence[Row]) -> dict[str, list[Any]]:
-    """Return what differs in each row by columns; of those not compared only what is seen without reading."""
-    records = [difference_record(each, row) for each, row in zip(found, rows, strict=True)]
+def difference_columns(differences: Iterable[Difference | None], rows: Sequence[Row]) -> dict[str, list[Any]]:
+    """Return the differences as columns; rows that were not compared have only what their shapes show."""
+    records = [difference_record(each, row) for each, row in zip(differences, rows, strict=True)]
     return {word: [record[word] for record in records] for word in (*DIFFERENCES, "verdict")}
 
 
-def difference_record(found: Difference | None, row: Row) -> dict[str, Any]:
-    """Return what differs in a row."""
-    if found is None:
+def difference_record(difference: Difference | None, row: Row) -> dict[str, Any]:
+    """Return the difference of a row as plain Python; None stands for a row that was not compared."""
+    if difference is None:
         return {**dict.fromkeys(DIFFERENCES), "verdict": "", "kind": _kind(row)}
-    compared = found.kind in ("equal", "changed", "renamed")
-    numbers = {word: getattr(found, word) if compared else None for word in DIFFERENCES}
-    return {**numbers, "kind": found.kind, "verdict": str(found.verdict or "")}
+    compared = difference.kind in ("equal", "changed", "renamed")
+    numbers = {word: getattr(difference, word) if compared else None for word in DIFFERENCES}
+    return {**numbers, "kind": difference.kind, "verdict": str(difference.verdict or "")}
 
 
 def _kind(row: Row) -> str | None:
-    """Return what the difference is as far as it shows without reading."""
-    one, other = row.weights[1], row.weights[0]
-    if one is None or other is None:
-        return "added" if one is None else "removed"
-    return None if one.shape == other.shape else "shape"
+    """Return the kind of difference that shows without reading a number; None where it does not show."""
+    before, after = row.weights[BEFORE], row.weights[AFTER]
+    if before is None or after is None:
+        return "added" if before is None else "removed"
+    return None if before.shape == after.shape else "shape"
 
 
-def finding_record(finding: Any) -> dict[str, Any]:
+def finding_record(finding: Finding) -> dict[str, Any]:
     """Return a finding as plain Python, without its evidence."""
-    record: dict[str, Any] = finding.to_dict()
+    record = finding.to_dict()
     return {word: record[word] for word in ("kind", "severity", "name", "what", "place")}

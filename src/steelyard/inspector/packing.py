@@ -1,8 +1,12 @@
-"""Packing what a page is told into bytes: JSON for what is said, raw numbers for what is drawn.
+"""Packs: JSON with arrays in it, as bytes. A page reads one without copying an array.
 
-A pack is the length of the JSON as a little-endian uint32, the JSON in ASCII, zeros up to a multiple of 8, then the
-arrays, little-endian, each filled up to a multiple of 8. In the JSON an array is `{"$": [offset, length, kind]}`: bytes from
-where the arrays begin, numbers, and one of `KINDS`.
+    offset              length      content
+    0                   4           n, little-endian uint32
+    4                   n           the JSON, in ASCII
+    (4 + n) up to 8k    each 8m     the arrays, little-endian, each padded with zeros to a multiple of 8 bytes
+
+In the JSON an array is `{"$": [offset, length, kind]}`: the offset in bytes from the first array, the number of elements,
+and one of `KINDS`.
 """
 
 from __future__ import annotations
@@ -18,15 +22,14 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 KINDS = ("i1", "u1", "u2", "i4", "u4", "f4", "f8")
-"""The types that a typed array of a browser may have, as NumPy calls them."""
-UNIT = 8
-"""Bytes to whose multiple everything is filled up, so that a typed array can lie where its numbers are."""
+"""NumPy's words for the element types of JavaScript's typed arrays."""
+ALIGNMENT = 8  # bytes: a typed array may view only numbers that are aligned to their size
 
 
 def pack(value: Any) -> bytes:
-    r"""Return plain Python, in which arrays may stand anywhere, as bytes; an array that stands in two places is kept once.
+    r"""Return plain Python with arrays anywhere in it as bytes; the same array in two places is stored once.
 
-    Numbers that are not finite become words outside of arrays. Raises `TypeError` for an array of another type.
+    Outside of arrays, NaN and Inf become words, since JSON lacks them. Raises `TypeError` for any other element type.
 
     >>> pack({"a": np.array([1, 2], "u1")})
     b'\x16\x00\x00\x00{"a":{"$":[0,2,"u1"]}}\x00\x00\x00\x00\x00\x00\x01\x02\x00\x00\x00\x00\x00\x00'
@@ -43,15 +46,15 @@ def pack(value: Any) -> bytes:
             kind = f"{array.dtype.kind}{array.dtype.itemsize}"
             if kind not in KINDS:
                 raise TypeError(f"an array of {array.dtype} cannot be packed")
-            data = _filled(array.astype(f"<{kind}", copy=False).tobytes())
-            known[id(array)] = array, {"$": [end, array.size, kind]}  # kept, so that no other array takes its id
+            data = _padded(array.astype(f"<{kind}", copy=False).tobytes())
+            known[id(array)] = array, {"$": [end, array.size, kind]}  # the reference keeps another array from reusing this id
             parts.append(data)
             end += len(data)
         return known[id(array)][1]
 
     text = json.dumps(plain(value), default=placed, allow_nan=False, separators=(",", ":")).encode()
-    return b"".join([_filled(len(text).to_bytes(4, "little") + text), *parts])
+    return b"".join([_padded(len(text).to_bytes(4, "little") + text), *parts])
 
 
-def _filled(data: bytes) -> bytes:
-    return data + bytes(-len(data) % UNIT)
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % ALIGNMENT)

@@ -1,8 +1,8 @@
-"""`report`: one file that opens in any browser, offline, and shows every weight of a net, or what became of it.
+"""`report`: one HTML file that opens in any browser, offline, and shows every weight of a net, or how it changed.
 
-The page is that of the local server: its style and modules stand in the file as they are, modules as data under an
-import map, the numbers as packs in base64 of gzip. A policy lets nothing run but these modules, by their hashes, and
-nothing be loaded.
+The page is that of the local server. The file holds its style sheet and its modules unchanged except for their imports:
+each module is a `data:` URL in an import map. The numbers are packs, as base64 of gzip. A content security policy lets
+nothing run but these modules, by their hashes, and lets nothing be loaded.
 """
 
 from __future__ import annotations
@@ -16,72 +16,90 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from html import escape
 from json import dumps
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-from steelyard.core.protocols import Scope
 from steelyard.errors import FormatError, ShapeError, printable
 from steelyard.inspector.assets import page_files
 from steelyard.storage.atomic import replacing
 
-ENTRY = "report.js"
-"""The module that runs in a report."""
-SERVED_ENTRY = "served.js"
-"""The module that runs in a page of the server, which a report leaves out."""
+if TYPE_CHECKING:
+    from steelyard.core.protocols import Scope
+    from steelyard.inspector.report_data import ReportData
+
+    Spectra = Literal["some", "all", "none"]
+
+ENTRY = "report.js"  # the module that runs in a report
+SERVED_ENTRY = "served.js"  # the module that runs in a page of the server
 POLICY = "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'"
 PREFIX = "steelyard/"
-"""What the modules of a report are called under: a module of data has no address that './' could mean."""
+"""The modules are imported by bare names with this prefix: a `data:` URL has no folder that './' could refer to."""
 _IMPORTED = re.compile(r"""(?<=\bfrom ")\.[\w./-]+\.js(?=";)""")
 
 
-def report(source: Any, path: str | os.PathLike[str], against: Any = None, *, spectra: str = "some") -> None:
-    """Write a report on the weights of a model, a file or anything that `weights` takes: one HTML file for any browser.
+@overload
+def report(source: Any, path: None = None, *, before: Any = None, spectra: Spectra = "some") -> str: ...
+@overload
+def report(source: Any, path: str | os.PathLike[str], *, before: Any = None, spectra: Spectra = "some") -> None: ...
+def report(
+    source: Any, path: str | os.PathLike[str] | None = None, *, before: Any = None, spectra: Spectra = "some"
+) -> str | None:
+    """Write one HTML file that shows every weight of a model, a file or anything else that `weights` takes.
 
-    It shows of each weight the figures, the histogram, a picture, the filters of a convolution and the singular values,
-    and what `check` finds. With `against`, the older of two, also what differs, as `diff` does. Singular values are found of
-    "some" matrices, those that take seconds together, of "all" or of "none". Nothing is loaded from anywhere.
+    Without a `path` the page is returned as text. It shows the statistics of each weight, its histogram, a heat map, the
+    filters of a convolution and the singular values, and the findings of `check`. With `before`, an older source of any
+    format or framework, it also shows the differences, as `diff` does. Singular values are computed of "some" matrices
+    (those that take seconds together), of "all" or of "none". The page loads nothing from anywhere.
 
-    A weight that cannot be read is shown with its error. Raises what `weights` raises, `ShapeError` for another word,
-    `FormatError` where the page would replace a file that it is about, and `OSError` where the file cannot be written, which
-    is as it was then.
+    A weight that cannot be read is shown with its error. Raises what `weights` raises, `ShapeError` for another word as
+    `spectra`, `FormatError` if the page would replace one of the files that it shows, and `OSError` if the file cannot be
+    written; the old file is kept then.
 
     Examples:
         >>> import numpy as np, pathlib, tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp(), "report.html")
         >>> report({"fc.weight": np.eye(4)}, path)
-        >>> path.read_text("utf-8")[:15]
-        '<!doctype html>'
+        >>> path.read_text("utf-8") == report({"fc.weight": np.eye(4)})
+        True
     """
-    write(source, path, against, spectra=spectra)
+    if path is not None:
+        write(source, path, before, spectra=spectra)
+        return None
+    title, data = _collect(source, before, "model", spectra, progress=False)
+    return "".join(document(title, data.index, data.details))
 
 
 def write(
     source: Any,
     path: str | os.PathLike[str],
-    against: Any = None,
+    before: Any = None,
     *,
     scope: Scope = "model",
-    spectra: str = "some",
+    spectra: Spectra = "some",
     progress: bool = False,
 ) -> tuple[int, int]:
-    """Write a report, and return how many weights it shows and how many of them cannot be read."""
-    from steelyard.inspector.index import rows_of, side_of
-    from steelyard.inspector.report_data import SPECTRA, gathered
+    """Write a report, and return the number of its rows and of the weights that cannot be read."""
+    _refuse_own_file([each for each in (source, before) if each is not None], path, scope)
+    title, data = _collect(source, before, scope, spectra, progress=progress)
+    with replacing(path) as file:
+        file.writelines(piece.encode() for piece in document(title, data.index, data.details))
+    return len(data.details), data.unreadable
+
+
+def _collect(source: Any, before: Any, scope: Scope, spectra: str, *, progress: bool) -> tuple[str, ReportData]:
+    """Return the title of a report and its data."""
+    from steelyard.inspector.index import open_source, rows_of
+    from steelyard.inspector.report_data import SPECTRA, report_data
 
     if spectra not in SPECTRA:
         raise ShapeError(f"spectra is {printable(spectra)!r}; it must be one of {', '.join(SPECTRA)}")
-    sources = [each for each in (source, against) if each is not None]
-    sides = [side_of(each, scope) for each in sources]
-    _keep(sources, path, scope)
-    rows, told = rows_of(sides)
-    found = gathered(sides, rows, told, spectra=spectra, progress=progress)
-    title = " against ".join(printable(side.name) for side in sides)
-    with replacing(path) as file:
-        file.writelines(part.encode() for part in document(title, found.index, found.details))
-    return len(rows), found.unreadable
+    sources = [open_source(each, scope) for each in (source, before) if each is not None]
+    rows, pairing = rows_of(sources)
+    data = report_data(sources, rows, pairing, spectra=spectra, progress=progress)
+    return " compared with ".join(printable(each.name) for each in sources), data
 
 
-def _keep(sources: Sequence[Any], path: str | os.PathLike[str], scope: Scope) -> None:
-    """Raise where the page would take the place of a file that it is about."""
+def _refuse_own_file(sources: Sequence[Any], path: str | os.PathLike[str], scope: Scope) -> None:
+    """Raise `FormatError` if the page would replace one of the files that it shows."""
     from steelyard.converting import opened
 
     named = [os.fspath(each) for each in sources if isinstance(each, (str, os.PathLike))]
@@ -95,8 +113,8 @@ def document(title: str, index: dict[str, Any], details: list[list[Any]]) -> Ite
 
     texts = page_files()
     modules = {name: text for name, text in texts.items() if name.endswith(".js") and name != SERVED_ENTRY}
-    text = texts["index.html"]
-    body = text[text.index("<body>") : text.index("</body>")].replace(
+    page = texts["index.html"]
+    body = page[page.index("<body>") : page.index("</body>")].replace(
         f'<script type="module" src="{SERVED_ENTRY}"></script>\n', ""
     )
     yield _head(title, texts["page.css"], modules)
@@ -114,7 +132,7 @@ def _head(title: str, style: str, modules: dict[str, str]) -> str:
     imports = dumps(
         {
             "imports": {PREFIX + name: address for name, address in addresses.items()},
-            "integrity": {addresses[name]: found for name, found in hashes.items()},
+            "integrity": {addresses[name]: digest for name, digest in hashes.items()},
         }
     )
     scripts = " ".join(f"'{each}'" for each in (_hash(imports), _hash(_entry()), *hashes.values()))
@@ -150,5 +168,5 @@ def _hash(text: str) -> str:
 
 
 def _packed(name: str, data: bytes) -> str:
-    """Write a pack as an element that no browser runs; base64 holds nothing that could end it."""
+    """Return a pack as an element that no browser runs; base64 has no character that could end the element."""
     return f'<script type="application/octet-stream" id="{name}">{b64encode(gzip.compress(data, mtime=0)).decode()}</script>\n'

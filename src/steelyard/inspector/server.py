@@ -1,8 +1,8 @@
-"""The local server of the inspector: one or two files, shown to whoever on this machine has the address.
+"""The local server of the inspector, which shows one or two sources to anyone on this machine who has the address.
 
-It listens on 127.0.0.1 only, and answers nobody who does not know the token in its address, or who came by another name
-than that of this machine, as a page of the web would that lets its name point here. It reads, and writes nothing; no part
-of a request ever becomes a path. It asks nobody for anything.
+It listens on 127.0.0.1 only. It refuses requests without the token of its address, and requests whose Host header is not
+this machine's, which blocks DNS rebinding. It only reads: no part of a request ever becomes a path, and the server sends
+nothing to any other machine.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ import os
 import re
 import secrets
 import socket
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -23,18 +26,16 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from steelyard.inspector.api import Answers
+    from steelyard.core.protocols import Scope
+    from steelyard.inspector.api import Api
 
 ADDRESS = "127.0.0.1"
 PORT = 8137
-TRIED = 20
-"""Ports that are tried, one after another, before the system picks one."""
-PATIENCE = 10
-"""Seconds in which a request must have arrived."""
-BEGIN = 1 << 18
-"""Bytes of a download that are made before it begins."""
-KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
-PACK = "application/octet-stream"
+PORTS_TRIED = 20  # before the system picks one
+REQUEST_TIMEOUT = 10  # seconds in which a request must arrive
+FIRST_PIECES = 1 << 18  # bytes of a download that are made before it begins
+MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+PACK_TYPE = "application/octet-stream"
 WINDOW = ("top", "left", "bottom", "right")
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
@@ -46,37 +47,81 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "X-Frame-Options": "DENY",
 }
-"""What every answer has, so that nothing is loaded from elsewhere, nothing kept, and nothing shown inside another page."""
+"""Headers of every answer: a page loads nothing from elsewhere, is not cached, and is not shown inside another page."""
+
+
+def serve(source: Any, before: Any = None, *, scope: Scope = "model", port: int = PORT, open_browser: bool = False) -> None:
+    """Show a model, a file or anything else that `weights` takes in the browser, until Ctrl-C is pressed.
+
+    Prints the address, which is good on this machine only and holds a secret token. Numbers are read when they are looked
+    at, so a file of any size opens at once; a live model shows its numbers as they are then. With `before`, an older source
+    of any format or framework, the page also shows the differences. `scope` is that of `weights`. The server takes `port`,
+    or the next free one; 0 lets the system pick. Raises what `weights` raises, and `MissingExtraError` without the extra
+    "view".
+    """
+    with suppress(KeyboardInterrupt):
+        serve_sources(
+            [each for each in (source, before) if each is not None],
+            _print_address,
+            scope=scope,
+            port=port,
+            open_browser=open_browser,
+        )
+
+
+def _print_address(url: str) -> None:
+    sys.stdout.write(f"{url}\nCtrl-C ends it.\n")
+    sys.stdout.flush()  # a program that waits for the address must not wait for a buffer
+
+
+def serve_sources(
+    sources: Sequence[Any], announce: Callable[[str], None], *, scope: Scope, port: int, open_browser: bool
+) -> None:
+    """Serve one or two sources, the newer first, after `announce` has got the address. Ctrl-C raises `KeyboardInterrupt`."""
+    from importlib.util import find_spec
+
+    from steelyard.inspector.api import Api
+
+    if not (find_spec("starlette") and find_spec("uvicorn")):
+        raise MissingExtraError("the inspector", "view")
+    api = Api(sources, scope)
+    with listen(port) as listening:
+        token = new_token()
+        url = address(listening, token)
+        announce(url)
+        if open_browser:
+            import webbrowser
+
+            webbrowser.open(url)
+        run(api, listening, token)
 
 
 def listen(port: int) -> socket.socket:
-    """Listen on this port of this machine, or on the next that is free."""
-    for wanted in (*range(port, min(port + TRIED, 0x10000)), 0):
-        found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    """Listen on this port of this machine, or on the next free one."""
+    for wanted in (*range(port, min(port + PORTS_TRIED, 0x10000)), 0):
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
-            if os.name == "posix":  # elsewhere it would let two servers have one port
-                found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            found.bind((ADDRESS, wanted))
-            found.listen()
+            if os.name == "posix":  # elsewhere it would let two servers share a port
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((ADDRESS, wanted))
+            listening.listen()
         except OSError:
-            found.close()
+            listening.close()
             if not wanted:
                 raise
         else:
-            return found
+            return listening
     raise OSError("no port is free")  # pragma: no cover - the loop returned or raised
 
 
-def serve(answers: Answers, listening: socket.socket, token: str) -> None:
-    """Answer until Ctrl-C, which is raised when all has ended. Raises `MissingExtraError` without Starlette and uvicorn."""
-    try:
-        import uvicorn
-    except ImportError:
-        raise MissingExtraError("the inspector", "view") from None
-    logging.getLogger("uvicorn.error").disabled = True  # whoever asked is told; a closed tab is no news
+def run(api: Api, listening: socket.socket, token: str) -> None:
+    """Answer requests until Ctrl-C, which raises `KeyboardInterrupt` after all readings have ended."""
+    import uvicorn
+
+    logging.getLogger("uvicorn.error").disabled = True  # the client gets the error; a closed tab is not worth a message
     config = uvicorn.Config(
-        application(answers, listening.getsockname()[1], token),
-        http=_impatient,  # type: ignore[arg-type] # only called
+        application(api, listening.getsockname()[1], token),
+        http=_impatient,  # type: ignore[arg-type] # uvicorn only calls it
         ws="none",
         loop="asyncio",
         lifespan="off",
@@ -85,39 +130,88 @@ def serve(answers: Answers, listening: socket.socket, token: str) -> None:
         server_header=False,
         timeout_graceful_shutdown=0,
     )
+    server = uvicorn.Server(config)
     try:
-        uvicorn.Server(config).run(sockets=[listening])
+        if _has_event_loop():
+            _run_in_thread(server, listening)
+        else:
+            server.run(sockets=[listening])
     finally:
-        answers.stop()
+        api.stop()
+
+
+def _has_event_loop() -> bool:
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _run_in_thread(server: Any, listening: socket.socket) -> None:
+    """Run the server in a thread, since a notebook already runs an event loop in this one."""
+    ended = threading.Event()
+
+    def run_server() -> None:
+        try:
+            server.run(sockets=[listening])
+        finally:
+            ended.set()
+
+    thread = threading.Thread(target=run_server)
+    thread.start()
+    try:
+        ended.wait()  # Thread.join takes the thread for ended once it was interrupted
+    finally:  # an interrupt of the cell raises KeyboardInterrupt here
+        server.should_exit = True
+        ended.wait()
+        thread.join()
 
 
 def _impatient(*arguments: Any, **named: Any) -> Any:
-    """Make uvicorn's protocol of one connection, which is closed when no request has come after some seconds."""
+    """Make uvicorn's protocol of one connection, and close it when the first or the next request takes too long to arrive.
+
+    uvicorn itself only limits how long a connection is idle between two requests: one byte ends that limit.
+    """
     import asyncio
 
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
-    made: Any = H11Protocol(*arguments, **named)
+    protocol: Any = H11Protocol(*arguments, **named)
+    responded = protocol.on_response_complete
 
-    def close() -> None:
-        if made.cycle is None and made.transport is not None:
-            made.transport.close()
+    def await_request() -> None:
+        answered = protocol.cycle
 
-    asyncio.get_running_loop().call_later(PATIENCE, close)
-    return made
+        def close_unless_requested() -> None:
+            waiting = protocol.cycle is None or protocol.cycle.response_complete
+            if protocol.cycle is answered and waiting and protocol.transport is not None:
+                protocol.transport.close()
+
+        asyncio.get_running_loop().call_later(REQUEST_TIMEOUT, close_unless_requested)
+
+    def on_response_complete() -> None:
+        responded()
+        await_request()
+
+    protocol.on_response_complete = on_response_complete
+    await_request()
+    return protocol
 
 
 def address(listening: socket.socket, token: str) -> str:
-    """Return where the page is."""
+    """Return the address of the page."""
     return f"http://{ADDRESS}:{listening.getsockname()[1]}/{token}/"
 
 
 def new_token() -> str:
-    """Return a word that nobody can guess."""
+    """Return a random word that cannot be guessed."""
     return secrets.token_urlsafe(24)
 
 
-def application(answers: Answers, port: int, token: str) -> Any:
+def application(api: Api, port: int, token: str) -> Any:
     """Return the ASGI application."""
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
@@ -128,10 +222,10 @@ def application(answers: Answers, port: int, token: str) -> Any:
     def page(request: Request) -> Response:
         name = request.path_params.get("name", "index.html")
         text = pages.get(name)
-        return _refused(404, "there is no such page") if text is None else _response(text, KINDS[os.path.splitext(name)[1]])
+        return _refused(404, NOT_FOUND) if text is None else _response(text, MEDIA_TYPES[os.path.splitext(name)[1]])
 
     def unknown(request: Request, error: Exception) -> Response:
-        return _refused(404, "there is no such page")
+        return _refused(404, NOT_FOUND)
 
     def refused(request: Request, error: Exception) -> Response:
         return _refused(400, printable(error, 1000))
@@ -139,7 +233,7 @@ def application(answers: Answers, port: int, token: str) -> Any:
     def broken(request: Request, error: Exception) -> Response:
         return _refused(500, f"the server failed: {type(error).__name__}")
 
-    routes = [Route(f"/api/{word}", _answering(answers, answer)) for word, answer in ANSWERS.items()]
+    routes = [Route(f"/api/{word}", _endpoint(api, answer)) for word, answer in QUESTIONS.items()]
     inner = Starlette(
         routes=[*routes, Route("/", page), Route("/{name:path}", page)],
         exception_handlers={HTTPException: unknown, SteelyardError: refused, OSError: refused, Exception: broken},
@@ -148,62 +242,65 @@ def application(answers: Answers, port: int, token: str) -> Any:
     return _guarded(inner, {f"{name}:{port}".encode() for name in (ADDRESS, "localhost")}, token)
 
 
+NOT_FOUND = "page not found"
+
+
 def _guarded(inner: Any, hosts: set[bytes], token: str) -> Any:
-    """Return an application that lets through only requests that may be answered, and adds the headers to every answer."""
+    """Return an application that passes on only the requests that may be answered, and adds the headers to every answer."""
 
     async def guarded(scope: Any, receive: Any, send: Any) -> None:
         refusal = _refusal(scope, hosts, token)
         if refusal is None:
             scope = {**scope, "path": scope["path"][len(token) + 1 :], "root_path": ""}
 
-        async def sent(message: Any) -> None:
+        async def send_with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], *((key.encode(), text.encode()) for key, text in HEADERS.items())]
             await send(message)
 
-        await (refusal or inner)(scope, receive, sent)
+        await (refusal or inner)(scope, receive, send_with_headers)
 
     return guarded
 
 
 def _refusal(scope: Any, hosts: set[bytes], token: str) -> Response | None:
-    """Return the answer to a request that must not be answered, None where it may."""
+    """Return the answer to a request that must be refused, None for any other."""
     if [text for name, text in scope["headers"] if name == b"host"] not in [[host] for host in hosts]:
-        return _refused(400, "this server is asked for by another name than its own")
+        return _refused(400, "unexpected Host header")
     first, slash, _ = scope["path"].removeprefix("/").partition("/")
     if not secrets.compare_digest(first.encode(errors="replace"), token.encode()) or not slash:
-        return _refused(404, "there is no such page")
+        return _refused(404, NOT_FOUND)
     if scope["method"] not in ("GET", "HEAD"):
-        return _refused(405, "this server only reads: ask by GET or HEAD", {"Allow": "GET, HEAD"})
+        return _refused(405, "this server only reads: use GET or HEAD", {"Allow": "GET, HEAD"})
     return None
 
 
-def _response(body: str | bytes, kind: str) -> Response:
+def _response(body: str | bytes, media_type: str) -> Response:
     from starlette.responses import Response
 
-    return Response(body, media_type=kind)
+    return Response(body, media_type=media_type)
 
 
-def _refused(status: int, what: str, headers: Mapping[str, str] | None = None) -> Response:
+def _refused(status: int, reason: str, headers: Mapping[str, str] | None = None) -> Response:
     from starlette.responses import JSONResponse
 
-    return JSONResponse({"error": what}, status, headers)
+    return JSONResponse({"error": reason}, status, headers)
 
 
-def _answering(answers: Answers, answer: Callable[[Answers, Question], Any]) -> Callable[[Request], Response]:
-    """Return an endpoint, which is run in a thread."""
+def _endpoint(api: Api, answer: Callable[[Api, Query], Any]) -> Callable[[Request], Response]:
+    """Return an endpoint; it is not async, so Starlette runs it in a thread."""
 
-    def answering(request: Request) -> Response:
-        found = answer(answers, Question(request.query_params.multi_items()))
+    def endpoint(request: Request) -> Response:
+        found = answer(api, Query(request.query_params.multi_items()))
         if isinstance(found, bytes):
-            return _response(found, PACK)
-        return _attachment(*found, whole=request.method == "GET")
+            return _response(found, PACK_TYPE)
+        return _attachment(*found, with_body=request.method == "GET")
 
-    return answering
+    return endpoint
 
 
-class Question:
-    """What is asked: whole numbers and words by name, each once."""
+class Query:
+    """The parameters of a request, each given once: whole numbers and words by name."""
 
     __slots__ = ("_words",)
 
@@ -213,14 +310,14 @@ class Question:
             raise ShapeError("a parameter was given twice")
 
     def number(self, name: str) -> int:
-        """Return a number from 0 on."""
+        """Return a whole number, zero or more."""
         text = self._words.get(name, "")
         if not re.fullmatch(r"[0-9]{1,18}", text, re.ASCII):
-            raise ShapeError(f"{name} must be a whole number from 0 on, not {printable(text, 40)!r}")
+            raise ShapeError(f"{name} must be a whole number, zero or more, not {printable(text, 40)!r}")
         return int(text)
 
     def row(self) -> int | None:
-        """Return the row, None where none is named."""
+        """Return the row, None if it is left out."""
         return self.number("row") if "row" in self._words else None
 
     def window(self) -> tuple[int, int, int, int]:
@@ -229,39 +326,39 @@ class Question:
         return top, left, bottom, right
 
     def word(self, name: str) -> str:
-        """Return a word, blank where it is not given."""
+        """Return a word, blank if it is left out."""
         return self._words.get(name, "")
 
 
-ANSWERS: dict[str, Callable[[Answers, Question], Any]] = {
-    "index": lambda answers, _: answers.index(),
-    "detail": lambda answers, asked: answers.detail(asked.number("row"), asked.number("side")),
-    "figures": lambda answers, asked: answers.figures(asked.number("row"), asked.number("side")),
-    "picture": lambda answers, asked: answers.picture(
-        asked.number("row"), asked.number("side"), asked.window(), asked.number("height"), asked.number("width")
+QUESTIONS: dict[str, Callable[[Api, Query], Any]] = {
+    "index": lambda api, _: api.index(),
+    "detail": lambda api, query: api.detail(query.number("row"), query.number("side")),
+    "statistics": lambda api, query: api.statistics(query.number("row"), query.number("side")),
+    "picture": lambda api, query: api.picture(
+        query.number("row"), query.number("side"), query.window(), query.number("height"), query.number("width")
     ),
-    "values": lambda answers, asked: answers.values(asked.number("row"), asked.number("side"), asked.window()),
-    "compare": lambda answers, asked: answers.compare(asked.number("row")),
-    "download": lambda answers, asked: answers.download(asked.row(), asked.number("side"), asked.word("format")),
+    "values": lambda api, query: api.values(query.number("row"), query.number("side"), query.window()),
+    "compare": lambda api, query: api.compare(query.number("row")),
+    "download": lambda api, query: api.download(query.row(), query.number("side"), query.word("format")),
 }
-"""What may be asked, below /api/."""
+"""The questions below /api/."""
 
 
-def _attachment(name: str, pieces: Iterator[bytes | memoryview], *, whole: bool) -> Response:
-    """Answer with a file; its first bytes are made before, so that what cannot be read is refused, where that shows soon."""
+def _attachment(name: str, pieces: Iterator[bytes | memoryview], *, with_body: bool) -> Response:
+    """Answer with a file. Its first bytes are made before the answer begins, so that an early error can still be reported."""
     from starlette.responses import Response, StreamingResponse
 
     headers = {"Content-Disposition": f'attachment; filename="{file_name(name)}"'}
-    begin: list[bytes] = []
-    while sum(map(len, begin)) < BEGIN and (piece := next(pieces, None)) is not None:
-        begin.append(bytes(piece))
-    if not whole:
-        return Response(headers=headers, media_type=PACK)
-    return StreamingResponse(chain(begin, map(bytes, pieces)), headers=headers, media_type=PACK)
+    first: list[bytes] = []
+    while sum(map(len, first)) < FIRST_PIECES and (piece := next(pieces, None)) is not None:
+        first.append(bytes(piece))
+    if not with_body:
+        return Response(headers=headers, media_type=PACK_TYPE)
+    return StreamingResponse(chain(first, map(bytes, pieces)), headers=headers, media_type=PACK_TYPE)
 
 
 def file_name(name: str) -> str:
-    r"""Return a name that any system can give a file, and no header can be broken with.
+    r"""Return a name that is valid on every system and cannot break out of a header.
 
     >>> file_name('../a\r\n"b".npy'), file_name("конв.npy")
     ('_a_b_.npy', '_.npy')

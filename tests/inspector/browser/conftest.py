@@ -71,9 +71,9 @@ def visit(browser, servers):
 def open_report(visit, tmp_path):
     """Write a report and open it."""
 
-    def open_report(source, against=None, *, size=(1280, 900), spectra="some", **options):
+    def open_report(source, before=None, *, size=(1280, 900), spectra="some", **options):
         path = tmp_path / "report.html"
-        steelyard.report(source, path, against, spectra=spectra)
+        steelyard.report(source, path, before=before, spectra=spectra)
         return visit(path.as_uri(), *size, **options)
 
     return open_report
@@ -83,8 +83,9 @@ def open_report(visit, tmp_path):
 def open_served(visit, servers):
     """Start `steelyard serve` with files, and open its page."""
 
-    def open_served(*paths, **options):
-        command = [sys.executable, "-m", "steelyard", "serve", *map(str, paths), "--port", "0", "--json"]
+    def open_served(path, before=None, **options):
+        command = [sys.executable, "-m", "steelyard", "serve", str(path), "--port", "0", "--json"]
+        command += [] if before is None else ["--before", str(before)]
         env = {**os.environ, "PYTHONPATH": SOURCES, "PYTHONUNBUFFERED": "1"}
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
         servers.append(process)

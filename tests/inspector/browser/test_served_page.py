@@ -54,7 +54,7 @@ def asked(page, what):
     return [{key: value for key, (value,) in parse_qs(each.query).items()} for each in found]
 
 
-def test_figures_come_for_the_rows_in_sight_and_fill_the_table(open_served, path, arrays):
+def test_statistics_come_for_the_rows_in_sight_and_fill_the_table(open_served, path, arrays):
     page = open_served(path)
     eventually(page, lambda: all(column(page, "std")))
     for title, key in {"min": np.min, "mean": np.mean, "max": np.max, "std": np.std}.items():
@@ -211,8 +211,8 @@ def test_nothing_is_read_before_it_is_looked_at(open_served, tmp_path):
     open_weight(page, "layer.3.weight")
     assert asked(page, "detail") == [{"row": "3", "side": "0"}]
     in_sight = len(names(page))
-    eventually(page, lambda: len(asked(page, "figures")) >= 10)
-    assert max(int(each["row"]) for each in asked(page, "figures")) < in_sight
+    eventually(page, lambda: len(asked(page, "statistics")) >= 10)
+    assert max(int(each["row"]) for each in asked(page, "statistics")) < in_sight
 
 
 def test_a_file_that_changed_on_the_disk_is_told(open_served, path):

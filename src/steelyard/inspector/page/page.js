@@ -16,12 +16,12 @@ import { prepared } from "./data/weights.js";
 /** Windows in which one part lies below the other, as in the style sheet. */
 const NARROW = matchMedia("(max-width: 1020px)");
 
-/** Show the weights of a source in an element. */
-export async function mount(main, source) {
+/** Show the weights of a api in an element. */
+export async function mount(main, api) {
   try {
-    const index = prepared(await source.index());
+    const index = prepared(await api.index());
     await new Promise((painted) => requestAnimationFrame(painted));
-    build(main, index, source);
+    build(main, index, api);
   } catch (error) {
     main.replaceChildren(
       element("p", { class: "waiting trouble", role: "alert" }, `This page cannot be shown: ${error.message}`),
@@ -33,8 +33,8 @@ export async function mount(main, source) {
   performance.mark("steelyard-ready");
 }
 
-function build(main, index, source) {
-  const page = { main, index, source, layer: null, opened: -1 };
+function build(main, index, api) {
+  const page = { main, index, api, layer: null, opened: -1 };
   Object.assign(page, partsOf(page));
   main.replaceChildren(
     page.header.element,
@@ -59,22 +59,22 @@ function build(main, index, source) {
 
 // The parts of the page, each of which is told what to do when something happens in it.
 function partsOf(page) {
-  const { index, source } = page;
+  const { index, api } = page;
   const names = sideNames(index);
   const onOpen = (row) => open(page, row);
   const onLearn = () => [page.table, page.overview].forEach((part) => part.refresh());
-  const onSight = trickle(index, source, { rows: () => page.table.inSight(), onLearn, onDone: () => page.table.again() });
+  const onSight = trickle(index, api, { rows: () => page.table.inSight(), onLearn, onDone: () => page.table.again() });
   const layers = tree(index, { onLayer: (layer) => scope(page, layer), onOpen });
   return {
     header: headerOf(index, names, {
       onFound: ({ row, at }) => open(page, row, at),
-      downloads: source.live ? (side) => linksOf(source, null, side) : null,
+      downloads: api.live ? (side) => linksOf(api, null, side) : null,
     }),
     controls: controls(index, { onChange: () => filter(page), onScope: () => scope(page, null) }),
     tree: layers,
     overview: overview(index, layers.root, onOpen),
     table: table(index, { onOpen, onSight }),
-    detail: detailPanel(index, source, names, {
+    detail: detailPanel(index, api, names, {
       onClose: () => close(page),
       onStep: (by) => step(page, by),
       onWiden: () => widen(page),

@@ -1,4 +1,4 @@
-// The source of a report: packs that stand in the page itself.
+// The api of a report: packs that stand in the page itself.
 
 import { opened } from "./pack.js";
 
@@ -22,7 +22,7 @@ export function embedded() {
     live: false,
     index: () => read("index-pack"),
     detail,
-    figures: null,
+    statistics: null,
     picture: null,
     values: null,
     compare: null,

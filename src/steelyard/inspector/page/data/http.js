@@ -1,4 +1,4 @@
-// The source of a local server: every answer is a pack, asked for when it is needed.
+// The api of a local server: every answer is a pack, asked for when it is needed.
 
 import { unpack } from "./pack.js";
 
@@ -28,7 +28,7 @@ export function http() {
     live: true,
     index: () => ask("index"),
     detail,
-    figures: (row, side) => ask("figures", { row, side }),
+    statistics: (row, side) => ask("statistics", { row, side }),
     picture: async (row, side, window, height, width) =>
       (await ask("picture", { row, side, ...sides(window), height, width })).picture,
     values: async (row, side, window) => (await ask("values", { row, side, ...sides(window) })).texts,

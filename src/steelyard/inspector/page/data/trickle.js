@@ -1,4 +1,4 @@
-// Figures of a live source, read for the rows in sight, a few at a time.
+// Figures of a live api, read for the rows in sight, a few at a time.
 
 import { isOn, learn, learnChange } from "./weights.js";
 
@@ -12,16 +12,16 @@ const BOTH = "both";
  * Return a function to call when other rows come into sight. `rows()` are those; `onLearn(row)` is told of each, `onDone()`
  * when all are read.
  */
-export function trickle(index, source, on) {
-  if (!source.figures) return () => {};
-  const sides = index.sides.map((_, side) => side);
+export function trickle(index, api, on) {
+  if (!api.statistics) return () => {};
+  const sides = index.sources.map((_, side) => side);
   const queue = {
     index,
-    source,
+    api,
     on,
     asked: new Set(),
-    sides: index.two && source.compare ? [...sides, BOTH] : sides,
-    readsAll: index.sides.reduce((sum, side) => sum + side.bytes, 0) <= ALL,
+    sides: index.two && api.compare ? [...sides, BOTH] : sides,
+    readsAll: index.sources.reduce((sum, side) => sum + side.bytes, 0) <= ALL,
     from: 0,
     running: 0,
     off: false,
@@ -53,9 +53,9 @@ async function read(queue) {
   read(queue);
 }
 
-async function readOne({ index, source, on }, row, side) {
-  if (side === BOTH) learnChange(index, row, await source.compare(row));
-  else learn(index, row, side, await source.figures(row, side));
+async function readOne({ index, api, on }, row, side) {
+  if (side === BOTH) learnChange(index, row, await api.compare(row));
+  else learn(index, row, side, await api.statistics(row, side));
   on.onLearn(row);
 }
 

@@ -2,7 +2,7 @@
 
 import { shownName } from "./text.js";
 
-const FIGURES = ["min", "max", "mean", "std", "l2", "zeros", "nan", "inf"];
+const STATISTICS = ["min", "max", "mean", "std", "l2", "zeros", "nan", "inf"];
 const CHANGES = ["kind", "verdict", "changed", "max_abs", "relative", "cosine"];
 /** Roles whose numbers set the axis, where there are any: a variance or a count would flatten all others. */
 const AXIS_ROLES = ["kernel", "recurrent kernel", "bias"];
@@ -14,33 +14,33 @@ export function prepared(index) {
   const count = columns.name.length;
   columns.name = Array.from(columns.name);
   const shown = columns.name.map(shownName);
-  for (const word of [...FIGURES, "max_abs", "relative", "cosine"]) {
+  for (const word of [...STATISTICS, "max_abs", "relative", "cosine"]) {
     if (columns[word]) columns[word] = Array.from(columns[word], numberOf);
   }
-  for (const word of FIGURES) columns[word] ??= new Array(count).fill(null);
+  for (const word of STATISTICS) columns[word] ??= new Array(count).fill(null);
   const found = byRow(index, count);
   return {
     ...index,
     count,
     shown,
     lowered: shown.map((name) => name.toLowerCase()),
-    two: index.sides.length > 1,
+    two: index.sources.length > 1,
     findings: index.findings ?? [],
     found,
     worst: found.map((list) => Math.max(-1, ...(list ?? []).map((one) => SEVERITIES.indexOf(one.severity)))),
-    starts: startsOf(columns, count, index.sides.length > 1),
-    sparks: [sparksOf(index.spark, columns.role), sparksOf(index.spark_against, columns.role)],
+    starts: startsOf(columns, count, index.sources.length > 1),
+    sparks: [sparksOf(index.spark, columns.role), sparksOf(index.spark_before, columns.role)],
   };
 }
 
 /** Tell whether a row stands on a side. */
 export function isOn(index, row, side) {
-  return index.two ? Boolean(index.columns.sides[row][side]) : side === 0;
+  return index.two ? Boolean(index.columns.present[row][side]) : side === 0;
 }
 
 /** The sides that have a row, the older one only where its places are the same. */
 export function sidesAlike(index, row) {
-  const on = index.sides.map((_, side) => side).filter((side) => isOn(index, row, side));
+  const on = index.sources.map((_, side) => side).filter((side) => isOn(index, row, side));
   return index.two && index.columns.kind[row] === "shape" ? on.slice(0, 1) : on;
 }
 
@@ -53,8 +53,8 @@ export function isChanged(index, row) {
 export function learn(index, row, side, detail) {
   if (detail.spark) index.sparks[side].set(row, detail.spark, detail.spark_end);
   if (side !== 0 && isOn(index, row, 0)) return;
-  for (const word of FIGURES) {
-    if (detail.figures && word in detail.figures) index.columns[word][row] = numberOf(detail.figures[word]);
+  for (const word of STATISTICS) {
+    if (detail.statistics && word in detail.statistics) index.columns[word][row] = numberOf(detail.statistics[word]);
   }
 }
 
@@ -84,7 +84,7 @@ function byRow(index, count) {
 function startsOf(columns, count, two) {
   const starts = new Float64Array(count + 1);
   for (let row = 0; row < count; row += 1) {
-    const counted = columns.tied[row] === null && (!two || columns.sides[row][0]);
+    const counted = columns.tied[row] === null && (!two || columns.present[row][0]);
     starts[row + 1] = starts[row] + (counted ? columns.size[row] : 0);
   }
   return starts;

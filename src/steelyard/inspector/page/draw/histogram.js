@@ -16,7 +16,7 @@ export function histogram(details, names) {
   const axis = { low, high: high > low ? high : low + 1 };
   const canvas = element("canvas", { role: "img", "aria-label": `Histogram from ${short(low)} to ${short(high)}` });
   const readout = element("p", { class: "readout" }, rest(names, known.length));
-  const boxes = details.map((detail) => detail?.figures ?? null);
+  const boxes = details.map((detail) => detail?.statistics ?? null);
   const chart = { canvas, drawn, boxes, axis, width: 0, at: null };
   const pointAt = (at) => {
     chart.at = at;
@@ -41,9 +41,9 @@ function draw({ canvas, drawn, boxes, axis, width, at }) {
   if (drawn[0]) filled(context, drawn[0], x, colours[0]);
   if (drawn[1]) outlined(context, drawn[1], x, colours[1]);
   let top = TOP + PLOT;
-  boxes.forEach((figures, side) => {
+  boxes.forEach((statistics, side) => {
     if (!drawn[side]) return;
-    if (figures) box(context, figures, x, top + BOX / 2, colours[side]);
+    if (statistics) box(context, statistics, x, top + BOX / 2, colours[side]);
     top += BOX;
   });
   labels(context, axis, x, width, top);
@@ -97,8 +97,8 @@ function outlined(context, one, x, colour) {
   context.stroke();
 }
 
-function box(context, figures, x, middle, colour) {
-  const at = (word) => (figures[word] === null || figures[word] === undefined ? null : x(Number(figures[word])));
+function box(context, statistics, x, middle, colour) {
+  const at = (word) => (statistics[word] === null || statistics[word] === undefined ? null : x(Number(statistics[word])));
   const [q01, q25, median, q75, q99] = ["q01", "q25", "median", "q75", "q99"].map(at);
   if (q01 === null) return;
   context.fillStyle = colour;

@@ -13,10 +13,10 @@ export function drawSpark(canvas, index, row, axis) {
   context.fillStyle = line;
   context.fillRect(0, HEIGHT - 1, WIDTH, 1);
   context.fillRect(WIDTH / 2 - 0.5, HEIGHT - 3, 1, 3);
-  const [own, against] = index.sparks;
-  if (own.has(row)) filled(context, own, row, axis, ink);
-  if (own.has(row)) beyond(context, beyondAxis(index, row, axis), muted);
-  if (index.two && against.has(row) && against.cells(row).some(Boolean)) outlined(context, against, row, axis, accent);
+  const [after, before] = index.sparks;
+  if (after.has(row)) filled(context, after, row, axis, ink);
+  if (after.has(row)) beyond(context, beyondAxis(index, row, axis), muted);
+  if (index.two && before.has(row) && before.cells(row).some(Boolean)) outlined(context, before, row, axis, accent);
 }
 
 /** On which side all numbers of a row lie beyond the axis: -1, 1, or 0 for neither. */

@@ -16,10 +16,10 @@ export function columnsOf(index) {
     { key: "spark", title: "", width: 112 },
     ...(two ? changesOf(columns) : []),
     { key: "shape", title: "shape", width: 120, text: (row) => shapeText(columns.shape[row]), keys: () => columns.size },
-    { ...figureColumn(columns, "size"), title: "parameters", width: 92, text: (row) => rounded(columns.size[row]) },
+    { ...numberColumn(columns, "size"), title: "parameters", width: 92, text: (row) => rounded(columns.size[row]) },
     wordColumn(columns, "dtype", 72),
     wordColumn(columns, "role", 80),
-    ...["min", "mean", "max", "std"].map((key) => figureColumn(columns, key)),
+    ...["min", "mean", "max", "std"].map((key) => numberColumn(columns, key)),
   ];
 }
 
@@ -29,13 +29,13 @@ function changesOf(columns) {
     // Not once: kinds of a live page come while it is looked at.
     { ...wordColumn(columns, "kind", 74), keys: () => ranks(kind.map((each) => each ?? "")) },
     {
-      ...figureColumn(columns, "relative"),
+      ...numberColumn(columns, "relative"),
       keys: () => relative.map((value, row) => (APART.includes(kind[row]) ? Infinity : value)),
       hint: "the l2 norm of the difference over that of the older",
     },
-    { ...figureColumn(columns, "cosine"), text: (row) => cosineText(cosine?.[row]), hint: "of the angle between both" },
+    { ...numberColumn(columns, "cosine"), text: (row) => cosineText(cosine?.[row]), hint: "of the angle between both" },
     {
-      ...figureColumn(columns, "changed"),
+      ...numberColumn(columns, "changed"),
       width: 98,
       text: (row) => (changed[row] === null ? "" : whole(changed[row])),
       hint: "entries whose bits differ",
@@ -47,7 +47,7 @@ function wordColumn(columns, key, width) {
   return { key, title: key, width, text: (row) => columns[key][row] ?? "", keys: once(() => ranks(columns[key])) };
 }
 
-function figureColumn(columns, key) {
+function numberColumn(columns, key) {
   return { key, title: key, width: FIGURE, right: true, text: (row) => short(columns[key][row], 3), keys: () => columns[key] };
 }
 

@@ -1,4 +1,4 @@
-// One weight: its facts and figures, and the pictures of its numbers.
+// One weight: its facts and statistics, and the pictures of its numbers.
 
 import { downloads } from "./downloads.js";
 import { button, element, replace } from "../draw/element.js";
@@ -10,10 +10,10 @@ import { viewsOf } from "./views.js";
 import { isOn, learn, learnChange, sidesAlike } from "../data/weights.js";
 
 /** The panel of details. Of `on`, `onClose()`, `onStep(step)`, `onWiden()` and `onLearn()` are told what happens. */
-export function detailPanel(index, source, names, on) {
+export function detailPanel(index, api, names, on) {
   const holder = element("section", { class: "detail", "aria-label": "Weight", tabindex: "-1", hidden: true });
   // `asked` counts what was opened, so that a late answer is known; `tab` stays from weight to weight.
-  const panel = { index, source, names, on, holder, asked: 0, tab: "picture", shown: null };
+  const panel = { index, api, names, on, holder, asked: 0, tab: "picture", shown: null };
   return {
     element: holder,
     open: (row, at = null) => open(panel, row, at),
@@ -27,17 +27,17 @@ export function detailPanel(index, source, names, on) {
 }
 
 async function open(panel, row, at) {
-  const { index, source, names } = panel;
+  const { index, api, names } = panel;
   if (panel.shown?.row === row) return mark(panel, at);
   const nth = (panel.asked += 1);
   panel.shown = null;
   const { place, changed, below } = laidOut(panel, row);
-  const details = await Promise.all(index.sides.map((_, side) => detailOf(panel, row, side)));
+  const details = await Promise.all(index.sources.map((_, side) => detailOf(panel, row, side)));
   if (nth !== panel.asked) return null;
   details.forEach((detail, side) => detail && learn(index, row, side, detail));
   replace(changed, change(index, row, names));
   panel.on.onLearn();
-  const views = viewsOf({ index, row, source, details, names });
+  const views = viewsOf({ index, row, api, details, names });
   below.replaceChildren(...views.parts);
   if (views.tabs.length) below.append(tabs(views.tabs, panel.tab, (key) => (panel.tab = key)).element);
   panel.shown = { row, place, views };
@@ -45,7 +45,7 @@ async function open(panel, row, at) {
 }
 
 // What is known at once, and the places of what is yet to be read.
-function laidOut({ index, source, names, on, holder }, row) {
+function laidOut({ index, api, names, on, holder }, row) {
   const place = element("div", { class: "place", role: "status" });
   const changed = element("div", { class: "changes" });
   const below = element("div", { class: "below" }, element("p", { class: "none", role: "status" }, "Reading …"));
@@ -57,7 +57,7 @@ function laidOut({ index, source, names, on, holder }, row) {
     facts(index, row),
     findings(index, row),
     changed,
-    downloads(index, source, row, names),
+    downloads(index, api, row, names),
     place,
     below,
   );
@@ -65,12 +65,12 @@ function laidOut({ index, source, names, on, holder }, row) {
   return { place, changed, below };
 }
 
-async function detailOf({ index, source }, row, side) {
+async function detailOf({ index, api }, row, side) {
   if (!isOn(index, row, side)) return null;
   try {
-    const detail = await source.detail(row, side);
-    const compares = side === 0 && source.compare && index.two && isOn(index, row, 1) && !detail.difference;
-    const apart = compares ? await source.compare(row) : null;
+    const detail = await api.detail(row, side);
+    const compares = side === 0 && api.compare && index.two && isOn(index, row, 1) && !detail.difference;
+    const apart = compares ? await api.compare(row) : null;
     if (!apart) return detail;
     learnChange(index, row, apart);
     return { ...detail, difference: apart.difference };
@@ -80,7 +80,7 @@ async function detailOf({ index, source }, row, side) {
 }
 
 function mark(panel, at) {
-  const { index, source, shown } = panel;
+  const { index, api, shown } = panel;
   const { row, place, views } = shown;
   views.pictures?.mark(at);
   if (at === null) return place.replaceChildren();
@@ -88,15 +88,15 @@ function mark(panel, at) {
   const known = entry === null ? " (tied: not counted in the vector)" : ` is entry ${whole(entry)} of the vector`;
   place.replaceChildren(element("b", {}, placeText(index, row, at)), known, element("span", { class: "told" }));
   views.grids.forEach((grid) => grid.go(at));
-  return source.values ? tellValue(panel, row, at, place.lastChild) : null;
+  return api.values ? tellValue(panel, row, at, place.lastChild) : null;
 }
 
-async function tellValue({ index, source, names }, row, at, told) {
+async function tellValue({ index, api, names }, row, at, told) {
   const [, columns] = index.columns.matrix[row];
   const [y, x] = [Math.floor(at / columns), at % columns];
   const sides = sidesAlike(index, row);
   const texts = await Promise.all(
-    sides.map((side) => source.values(row, side, [y, x, y + 1, x + 1]).catch((error) => [error.message])),
+    sides.map((side) => api.values(row, side, [y, x, y + 1, x + 1]).catch((error) => [error.message])),
   );
   told.textContent = `: ${texts.map(([text], nth) => (sides.length > 1 ? `${text} in ${names[sides[nth]]}` : text)).join(", ")}`;
 }

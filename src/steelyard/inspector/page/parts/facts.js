@@ -63,10 +63,10 @@ export function change(index, row, names) {
   const kind = index.two ? columns.kind[row] : null;
   if (kind === null) return null;
   const numbers = kind === "changed" ? changeTexts(columns, row) : [KINDS[kind]?.(names) ?? kind];
-  const from = columns.source[row] && columns.source[row] !== columns.name[row] ? `there ${shownName(columns.source[row])}` : "";
+  const from = columns.name_before[row] && columns.name_before[row] !== columns.name[row] ? `there ${shownName(columns.name_before[row])}` : "";
   const verdict = columns.verdict[row] ? element("b", {}, ` ${shownName(columns.verdict[row])}`) : null;
   const told = [...numbers, from].filter(Boolean).join(" · ");
-  return element("p", { class: "change" }, `Against ${names[1]}: `, told, verdict && ".", verdict);
+  return element("p", { class: "change" }, `Compared with ${names[1]}: `, told, verdict && ".", verdict);
 }
 
 function changeTexts(columns, row) {

@@ -26,8 +26,8 @@ export function headerOf(index, names, { onFound, downloads }) {
     if (!answer.error) onFound(answer);
   }
 
-  document.title = `${names.join(" against ")} \u00b7 Steelyard`;
-  const sides = index.sides.map((side, nth) => sideElement(side, names[nth], nth, index.two));
+  document.title = `${names.join(" compared with ")} \u00b7 Steelyard`;
+  const sides = index.sources.map((side, nth) => sideElement(side, names[nth], nth, index.two));
   return {
     element: element(
       "header",
@@ -47,7 +47,7 @@ export function headerOf(index, names, { onFound, downloads }) {
 
 /** Names of the sides that differ: the last part of a path where it is enough. */
 export function sideNames(index) {
-  const whole = index.sides.map(({ name }) => shownName(name));
+  const whole = index.sources.map(({ name }) => shownName(name));
   const last = whole.map((name) => name.split(/[\\/]/).filter(Boolean).pop() ?? name);
   const names = new Set(last).size === last.length ? last : whole;
   return new Set(names).size === names.length ? names : names.map((name, nth) => `${name} (${["new", "old"][nth]})`);
@@ -64,19 +64,19 @@ function sideElement(side, name, nth, two) {
     "div",
     { class: "side", title: shownName(side.name) },
     two && element("span", { class: `key key-${nth}`, "aria-hidden": "true" }),
-    nth === 0 ? element("h1", {}, name) : element("span", { class: "older" }, `against ${name}`),
+    nth === 0 ? element("h1", {}, name) : element("span", { class: "older" }, `compared with ${name}`),
     element("span", { class: "amounts" }, facts.filter(Boolean).join("  ·  ")),
   );
 }
 
 function downloadMenu(index, names, downloads) {
-  const lines = index.sides.map((_, side) => element("span", {}, `All of ${names[side]}`, ...downloads(side)));
+  const lines = index.sources.map((_, side) => element("span", {}, `All of ${names[side]}`, ...downloads(side)));
   return element("details", { class: "menu" }, element("summary", {}, "Download"), element("p", {}, ...lines));
 }
 
 function notesElement(index) {
   const general = index.findings.filter(({ name }) => name === null).map(({ what }) => what);
-  const notes = [...(index.notes ?? []), ...index.sides.flatMap(({ notes: own }) => own ?? []), ...general];
+  const notes = [...(index.notes ?? []), ...index.sources.flatMap(({ notes: own }) => own ?? []), ...general];
   if (!notes.length) return null;
   return element(
     "details",

@@ -16,7 +16,7 @@ const STEPS = {
   Home: (last) => -last,
   End: (last) => last,
 };
-/** Milliseconds in which figures that come are drawn together. */
+/** Milliseconds in which statistics that come are drawn together. */
 const PAUSE = 250;
 
 /** The picture of an index. `onOpen(row)` is called for a weight that is chosen. */

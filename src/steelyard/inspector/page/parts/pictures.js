@@ -22,7 +22,7 @@ export function pictures(scene) {
       element("div", { class: "maps" }, ...maps.map((map) => map?.element), difference?.element),
       told,
     ),
-    /** Ring an entry; where the source is live, go so near that its cell is one number. */
+    /** Ring an entry; where the api is live, go so near that its cell is one number. */
     async mark(at) {
       view.marked = at;
       draw(view);
@@ -36,11 +36,11 @@ export function pictures(scene) {
 }
 
 // `whole` are the pictures of the sides, `shown` those that are drawn; `asked` counts zooms, so that a late answer is known.
-function viewOf({ index, row, source, details, names }) {
+function viewOf({ index, row, api, details, names }) {
   const shape = index.columns.shape[row];
   const whole = details.map((detail) => detail?.picture ?? null);
-  const zooms = source.picture !== null && whole.some(Boolean);
-  const view = { row, source, whole, shown: [...whole], zooms, apart: details[0]?.difference, asked: 0, marked: null };
+  const zooms = api.picture !== null && whole.some(Boolean);
+  const view = { row, api, whole, shown: [...whole], zooms, apart: details[0]?.difference, asked: 0, marked: null };
   const onZoom = zooms ? (window) => zoom(view, window) : null;
   view.maps = whole.map(
     (one, side) => one && heatmap({ title: index.two ? names[side] : index.shown[row], shape, heading: index.two, onZoom }),
@@ -96,9 +96,9 @@ async function zoom(view, window) {
   }
 }
 
-function partOf({ source, row, whole }, side, window) {
+function partOf({ api, row, whole }, side, window) {
   const cells = (length) => Math.min(MOST, Math.max(CELLS, length));
-  return source.picture(row, side, window, cells(whole[side].height), cells(whole[side].width));
+  return api.picture(row, side, window, cells(whole[side].height), cells(whole[side].width));
 }
 
 // Whether a side has the matrix of the first one: others do not zoom with it, and have other places.

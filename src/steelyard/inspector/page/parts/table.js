@@ -32,7 +32,7 @@ export function table(index, { onOpen, onSight }) {
       if (nth >= 0) pointAt(view, nth);
     },
     next: (step) => view.order[Math.max(0, Math.min(view.order.length - 1, view.order.indexOf(view.open) + step))],
-    /** Sort again, after figures have come. */
+    /** Sort again, after statistics have come. */
     again: () => view.by.key && arrange(view),
     refresh() {
       labelAxis(view);
@@ -91,7 +91,7 @@ function fill({ index, columns, order, open, cursor }, node, nth) {
   attribute(node, "aria-rowindex", nth + 2);
   attribute(node, "aria-selected", row === open);
   node.classList.toggle("cursor", nth === cursor);
-  node.classList.toggle("gone", index.two && !index.columns.sides[row][0]);
+  node.classList.toggle("gone", index.two && !index.columns.present[row][0]);
   writeCells(node, columns, index, row);
 }
 

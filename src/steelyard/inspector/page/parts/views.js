@@ -1,7 +1,7 @@
 // The views of the numbers of a weight: its spread, and a tab for each of its pictures.
 
 import { element } from "../draw/element.js";
-import { figuresTable } from "./figures.js";
+import { statisticsTable } from "./statistics.js";
 import { filters } from "../draw/filters.js";
 import { valuesGrid } from "../draw/grid.js";
 import { histogram } from "../draw/histogram.js";
@@ -11,18 +11,18 @@ import { shownName } from "../data/text.js";
 import { sidesAlike } from "../data/weights.js";
 
 /**
- * The views of a scene {index, row, source, details, names}: `parts` always stand there, `tabs` are as tabs() has them;
+ * The views of a scene {index, row, api, details, names}: `parts` always stand there, `tabs` are as tabs() has them;
  * `pictures`, null for none, and `grids` can go to an entry.
  */
 export function viewsOf(scene) {
-  const { index, row, source, details } = scene;
+  const { index, row, api, details } = scene;
   const size = index.columns.size[row];
   const maps = size && details.some((detail) => detail?.picture) ? pictures(scene) : null;
-  const hasValues = source.values && size;
+  const hasValues = api.values && size;
   const grids = hasValues ? gridsOf(scene) : [];
   const tabs = [
     maps && { key: "picture", title: "Heat map", make: () => maps.element },
-    index.two && figuresTab(scene),
+    index.two && statisticsTab(scene),
     filtersTab(scene),
     spectrumTab(scene),
     hasValues && { key: "values", title: "Values", make: () => valuesOf(grids) },
@@ -38,18 +38,18 @@ function troubles({ index, details, names }) {
 
 function spread(scene) {
   const { index, details, names } = scene;
-  if (!details.some((detail) => detail?.figures)) return null;
-  return element("div", { class: "spread" }, histogram(details, names), index.two ? null : figures(scene));
+  if (!details.some((detail) => detail?.statistics)) return null;
+  return element("div", { class: "spread" }, histogram(details, names), index.two ? null : statistics(scene));
 }
 
-function figures({ index, row, details, names }) {
-  const known = details.map((detail) => detail?.figures ?? null);
-  return figuresTable(known, names, index.columns.size[row]);
+function statistics({ index, row, details, names }) {
+  const known = details.map((detail) => detail?.statistics ?? null);
+  return statisticsTable(known, names, index.columns.size[row]);
 }
 
-function figuresTab(scene) {
-  if (!scene.details.some((detail) => detail?.figures)) return null;
-  return { key: "figures", title: "Figures", make: () => figures(scene) };
+function statisticsTab(scene) {
+  if (!scene.details.some((detail) => detail?.statistics)) return null;
+  return { key: "statistics", title: "Statistics", make: () => statistics(scene) };
 }
 
 function filtersTab({ index, details, names }) {
@@ -68,13 +68,13 @@ function spectrumTab({ details, names }) {
 }
 
 // A grid for each side that can be read, with its title where there are two.
-function gridsOf({ index, row, source, details, names }) {
+function gridsOf({ index, row, api, details, names }) {
   const size = index.columns.matrix[row];
   return sidesAlike(index, row)
     .filter((side) => details[side] && !details[side].error)
     .map((side) => ({
       title: index.two ? names[side] : null,
-      ...valuesGrid({ index, row, size, read: (window) => source.values(row, side, window) }),
+      ...valuesGrid({ index, row, size, read: (window) => api.values(row, side, window) }),
     }));
 }
 

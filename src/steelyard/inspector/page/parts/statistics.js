@@ -1,4 +1,4 @@
-// The figures of a weight as a table: of one side, or of both beside each other.
+// The statistics of a weight as a table: of one side, or of both beside each other.
 
 import { element } from "../draw/element.js";
 import { percent, short, whole } from "../data/text.js";
@@ -8,33 +8,33 @@ const NUMBERS = ["min", "q01", "q05", "q25", "median", "q75", "q95", "q99", "max
 const COUNTS = ["zeros", "near_zeros", "nan", "inf"];
 const WORDS = { q01: "1%", q05: "5%", q25: "25%", q75: "75%", q95: "95%", q99: "99%", near_zeros: "near zero" };
 
-/** A table of the figures of so many numbers, null where a side has none. */
-export function figuresTable(figures, names, size) {
-  const known = figures.filter(Boolean);
+/** A table of the statistics of so many numbers, null where a side has none. */
+export function statisticsTable(statistics, names, size) {
+  const known = statistics.filter(Boolean);
   if (!known.length) return element("p", { class: "none" }, "No numbers.");
   const lines = [...NUMBERS, ...COUNTS].filter((word) => known.some((one) => told(one, word)));
-  if (known.length > 1) return compared(lines, figures, names, size);
+  if (known.length > 1) return compared(lines, statistics, names, size);
   const pairs = lines.map((word) =>
     element("div", {}, element("dt", {}, WORDS[word] ?? word), element("dd", {}, told(known[0], word, size))),
   );
-  return element("dl", { class: "figures" }, ...pairs);
+  return element("dl", { class: "statistics" }, ...pairs);
 }
 
-function compared(lines, figures, names, size) {
+function compared(lines, statistics, names, size) {
   const head = element("tr", {}, element("td", {}), ...names.map((name) => element("th", { scope: "col" }, name)));
   const rows = lines.map((word) =>
     element(
       "tr",
       {},
       element("th", { scope: "row" }, WORDS[word] ?? word),
-      ...figures.map((one) => element("td", {}, one ? told(one, word, size) : "")),
+      ...statistics.map((one) => element("td", {}, one ? told(one, word, size) : "")),
     ),
   );
-  return element("table", { class: "figures" }, element("thead", {}, head), element("tbody", {}, ...rows));
+  return element("table", { class: "statistics" }, element("thead", {}, head), element("tbody", {}, ...rows));
 }
 
-function told(figures, word, size) {
-  const value = numberOf(figures[word]);
+function told(statistics, word, size) {
+  const value = numberOf(statistics[word]);
   if (value === null) return "";
   if (!COUNTS.includes(word)) return short(value);
   return value ? `${whole(value)} (${percent(value, size)})` : word === "zeros" ? "none" : "";

@@ -1,0 +1,86 @@
+"""Reports of many rows in a real browser, on the screen and on paper."""
+
+import numpy as np
+from inspector.browser.looking import (
+    DONE,
+    go_to,
+    names,
+)
+from playwright.sync_api import expect
+
+from steelyard.inspector.index import open_source, rows_of
+from steelyard.inspector.report import document
+from steelyard.inspector.report_data import report_data
+
+
+def large(tmp_path, count):
+    """A page with so many rows, whose details are those of eight weights again and again."""
+    source = open_source({f"w{nth}": np.random.default_rng(nth).normal(size=(4, 6)).astype("f4") for nth in range(8)})
+    rows, pairing = rows_of([source])
+    data = report_data([source], rows, pairing, spectra="none")
+    index = data.index
+    again = [nth % 8 for nth in range(count)]
+    index["columns"] = {key: [column[nth] for nth in again] for key, column in index["columns"].items()}
+    index["columns"]["name"] = [f"model.layers.{nth // 10}.block_{nth % 10}.attention.projection.weight" for nth in range(count)]
+    index["columns"]["layer"] = [name.rpartition(".")[0] for name in index["columns"]["name"]]
+    for key in ("size", "bytes"):
+        index["columns"][key] = np.array(index["columns"][key], "f8")
+    cells = index["spark"]["cells"].reshape(8, -1)
+    index["spark"]["cells"] = np.concatenate([cells[nth] for nth in again])
+    path = tmp_path / "large.html"
+    path.write_text("".join(document("large", index, [data.details[nth] for nth in again])), "utf-8")
+    return path
+
+
+def test_ten_thousand_rows_are_few_elements_and_sort_and_filter_at_once(visit, tmp_path):
+    page = visit(large(tmp_path, 10_000).as_uri())
+    ready = page.evaluate("performance.getEntriesByName('steelyard-ready')[0].startTime")
+    assert ready < 5000  # 1.5 s where nothing else runs
+    grid = page.get_by_role("grid", name="Weights")
+    assert grid.get_attribute("aria-rowcount") == "10001"
+    took = page.evaluate(
+        """() => {
+        const input = document.querySelector("input[type=search]");
+        const [std] = [...document.querySelectorAll(".head button")].filter((button) => button.textContent === "std");
+        const timed = (run) => { const start = performance.now(); run(); return performance.now() - start; };
+        const type = (text) => { input.value = text; input.dispatchEvent(new Event("input")); };
+        return [timed(() => std.click()), timed(() => type("99.block_7")), timed(() => type(""))];
+        }"""
+    )
+    assert max(took) < 1000, took  # some ms each where nothing else runs
+    page.keyboard.press("w")
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(DONE)
+    assert page.evaluate("document.getElementsByTagName('*').length") < 2000
+    go_to(page, "model.layers.999.block_9.attention.projection.weight[3, 5]")
+    expect(page.locator(".place")).to_contain_text("is entry 239,999 of the vector")
+
+
+def test_scrolling_shows_the_rows_that_belong_there(visit, tmp_path):
+    page = visit(large(tmp_path, 3000).as_uri())
+    page.get_by_role("grid", name="Weights").evaluate("(grid) => { grid.scrollTop = 26 * 1500; }")
+    middle = page.locator(".rows > .row[aria-rowindex='1512']")
+    expect(middle.locator(".name")).to_have_attribute("title", "model.layers.151.block_0.attention.projection.weight")
+    shown = [(int(each.get_attribute("aria-rowindex")) - 2) for each in page.locator(".rows > .row").all()]
+    assert min(shown) > 1400
+    assert sorted(shown) == list(range(min(shown), max(shown) + 1))
+
+
+def test_a_page_that_is_printed_has_all_rows_and_is_white(open_report):
+    arrays = {f"layer.{nth}.weight": np.ones(4) for nth in range(120)}
+    page = open_report(arrays, color_scheme="dark", spectra="none")
+    assert len(names(page)) < 120
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert names(page) == list(arrays)
+    assert page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--panel').trim()") == "#ffffff"
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert len(names(page)) < 120
+    assert page.pdf().startswith(b"%PDF")
+
+
+def test_a_page_of_very_many_rows_prints_the_first_and_says_so(visit, tmp_path):
+    page = visit(large(tmp_path, 700).as_uri())
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert len(names(page)) == 500
+    expect(page.locator(".controls .told")).to_have_text("700 weights, of which the first 500 are printed")

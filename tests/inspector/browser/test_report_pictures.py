@@ -1,0 +1,133 @@
+"""The pictures of a weight in a report, in a real browser."""
+
+import numpy as np
+import pytest
+from inspector.browser.looking import (
+    eventually,
+    go_to,
+    hover_cell,
+    open_weight,
+    pixels,
+    tab,
+)
+from playwright.sync_api import expect
+
+from steelyard.core.readers import from_array
+from steelyard.core.weight import Role
+from steelyard.core.weights import Weights
+
+GRID = np.array([[-1.0, -0.5, 0.0], [0.25, 0.75, 1.0]], "f4")
+MAP = ".heatmap .drawing canvas"
+
+
+def net(seed=0):
+    """A net with a convolution, layers in layers, and weights of every role that is filtered for."""
+    made = np.random.default_rng(seed)
+    shapes = {
+        "stem.conv.weight": (8, 3, 5, 5),
+        "stem.conv.bias": (8,),
+        "body.0.fc.weight": (24, 40),
+        "body.0.fc.bias": (24,),
+        "body.1.fc.weight": (40, 24),
+        "body.1.fc.bias": (40,),
+        "head.weight": (10, 40),
+    }
+    return {name: (made.normal(size=shape) * (nth + 1)).astype("f4") for nth, (name, shape) in enumerate(shapes.items())}
+
+
+def test_the_cells_of_a_heat_map_have_the_colours_of_their_numbers(open_report):
+    page = open_report({"w": GRID})
+    open_weight(page, "w")
+    centres = [((x + 0.5) / 3, (y + 0.5) / 2) for y in range(2) for x in range(3)]
+    colours = dict(zip(GRID.ravel().tolist(), pixels(page, MAP, centres), strict=True))
+    for number, (red, _, blue) in colours.items():
+        assert (number < 0) == (blue > red + 20)
+        assert (number > 0) == (red > blue + 20)
+    light = {number: sum(colour) for number, colour in colours.items()}
+    assert light[0.0] > light[0.25] > light[0.75] > light[1.0]
+    assert light[0.0] > light[-0.5] > light[-1.0]
+    assert min(colours[0.0]) > 230
+
+
+def test_what_is_not_finite_has_a_colour_of_its_own_and_the_legend_names_it(open_report):
+    page = open_report({"w": np.array([[1.0, np.nan], [-1.0, 0.5]])})
+    open_weight(page, "w")
+    red, green, blue = pixels(page, MAP, [(0.75, 0.25)])[0]
+    assert green > red + 40
+    assert green > blue
+    expect(page.locator(".legend")).to_contain_text("not finite")
+
+
+def test_the_mouse_and_the_keys_tell_the_place_and_the_number_of_a_cell(open_report):
+    page = open_report({"w": GRID})
+    open_weight(page, "w")
+    told = page.locator(".heatmap .readout")
+    hover_cell(page, MAP, (1, 0), GRID.shape)
+    index, number = told.inner_text().replace("about", "").split("]")
+    assert index == "[1, 0"
+    assert float(number) == pytest.approx(0.25, abs=1 / 254)
+    page.locator(MAP).focus()
+    page.keyboard.press("ArrowRight")
+    index, number = told.inner_text().replace("about", "").split("]")
+    assert index == "[1, 1"
+    assert float(number) == pytest.approx(0.75, abs=1 / 254)
+
+
+def test_a_cell_of_many_numbers_says_so_and_has_the_largest(open_report):
+    array = np.zeros((900, 900), "f4")
+    array[450, 450] = -3.0
+    page = open_report({"w": array}, spectra="none")
+    open_weight(page, "w")
+    expect(page.locator(".heatmap .caption")).to_contain_text("each cell is the largest of")
+    go_to(page, "w[450, 450]")
+    expect(page.locator(".heatmap .readout")).to_contain_text("about -3, the largest of")
+    assert "450" not in page.locator(".heatmap .readout").inner_text().split("about")[1]
+
+
+def test_filters_of_a_convolution_are_drawn_in_colour(open_report):
+    kernel = np.zeros((4, 3, 5, 5), "f4")
+    kernel[2, 0] = 1.0
+    weight = from_array("conv.weight", kernel, role=Role.KERNEL, axes="out in kh kw")
+    page = open_report(Weights([weight]))
+    open_weight(page, "conv.weight")
+    tab(page, "Filters")
+    wide = page.locator(".filters canvas").evaluate("(canvas) => canvas.clientWidth")
+    centres = [(((nth + 0.5) * 40 + nth * 4) / wide, 0.4) for nth in (1, 2)]
+    assert pixels(page, ".filters canvas", centres) == [[128, 128, 128], [255, 128, 128]]
+
+
+def test_a_spectrum_shows_its_largest_value_and_the_edge_of_random_weights(open_report):
+    array = net()["body.0.fc.weight"]
+    page = open_report({"w": array})
+    open_weight(page, "w")
+    tab(page, "Spectrum")
+    values = np.linalg.svd(array.astype("f8"), compute_uv=False)
+    edge = np.sqrt((array.astype("f8") ** 2).sum()) * (1 / np.sqrt(24) + 1 / np.sqrt(40))
+    told = page.locator(".spectrum .caption").inner_text()
+    assert f"{(values > edge).sum()} of 24 beyond the Marchenko–Pastur edge {edge:.4g}" in told
+    assert f"spectral norm {values[0]:.4g}" in told
+
+
+def test_two_nets_have_both_heat_maps_and_that_of_the_difference(open_report):
+    old = {"w": np.zeros((2, 3), "f4")}
+    page = open_report({"w": GRID}, old)
+    open_weight(page, "w")
+    expect(page.locator(".heatmap")).to_have_count(3)
+    difference = page.locator(".heatmap").nth(2)
+    expect(difference.locator("h4")).to_contain_text(" minus ")
+    expect(difference.locator(".legend")).to_contain_text("-1")
+    centres = [((x + 0.5) / 3, (y + 0.5) / 2) for y in range(2) for x in range(3)]
+    assert pixels(page, ".heatmap:nth-of-type(3) .drawing canvas", centres) == pixels(page, MAP, centres)
+    tab(page, "Statistics")
+    cells = page.locator("table.statistics tbody tr").filter(has_text="max").locator("td").all_inner_texts()
+    assert cells == ["1", "0"]
+
+
+def test_dark_pages_are_dark_and_so_is_the_middle_of_their_heat_maps(open_report):
+    page = open_report({"w": GRID}, color_scheme="dark")
+    open_weight(page, "w")
+    zero, one = pixels(page, MAP, [(5 / 6, 0.25), (5 / 6, 0.75)])
+    assert max(zero) < 60
+    assert sum(one) > sum(zero) + 150
+    page.emulate_media(color_scheme="light")
+    eventually(page, lambda: min(pixels(page, MAP, [(5 / 6, 0.25)])[0]) > 230)
