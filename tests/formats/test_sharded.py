@@ -117,6 +117,37 @@ def test_the_links_of_the_hub_s_cache_are_followed(tmp_path):
     assert list(steelyard.weights(path.parent)) == list(ARRAYS)
 
 
+@pytest.mark.parametrize("way", ["up", "absolute", "through a folder", "other cache"])
+def test_a_shard_that_is_a_link_out_of_the_folder_is_refused(tmp_path, way):
+    path = model(tmp_path / "models--me--net/snapshots/abc")
+    shard = path.parent / "model-00001-of-00003.safetensors"
+    outside = tmp_path / "models--you--net/blobs"
+    outside.mkdir(parents=True)
+    shard.rename(outside / "secret")
+    if way == "through a folder":
+        (path.parent / "inner").symlink_to(outside)
+        index = json.loads(path.read_text())
+        index["weight_map"] = {name: "inner/secret" if file == shard.name else file for name, file in index["weight_map"].items()}
+        path.write_text(json.dumps(index))
+    elif way == "up":
+        shard.symlink_to("../../../models--you--net/blobs/secret")
+    elif way == "absolute":
+        shard.symlink_to(outside / "secret")
+    else:
+        (path.parent.parent.parent / "blobs").symlink_to(outside)
+        shard.symlink_to("../../blobs/secret")
+    with pytest.raises(UnsafeFileError, match="a link that leads out of the folder"):
+        steelyard.weights(path)
+
+
+def test_a_shard_may_be_a_link_inside_the_folder(tmp_path):
+    path = model(tmp_path)
+    shard = tmp_path / "model-00001-of-00003.safetensors"
+    shard.rename(tmp_path / "first")
+    shard.symlink_to("first")
+    assert list(steelyard.weights(path)) == list(ARRAYS)
+
+
 def test_a_model_is_written_in_shards_that_the_reference_reads(tmp_path):
     path = tmp_path / "model.safetensors.index.json"
     sharded.write(steelyard.weights(ARRAYS), path, shard_size=170)

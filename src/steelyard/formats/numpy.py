@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.metadata import dump_facts, with_facts
 from steelyard.codecs.pickle.arrays import refused
+from steelyard.codecs.pickle.model_weights import as_weights
 from steelyard.codecs.pickle.npy import MAGIC, array_in
-from steelyard.codecs.pickle.walk import Entry, as_weights
 from steelyard.codecs.zip import Member, directory, member_source, mentions
 from steelyard.core.casting import common_dtype, standard
 from steelyard.core.readers import raw_chunks
@@ -24,6 +24,7 @@ from steelyard.errors import FormatError, printable
 from steelyard.storage.atomic import replacing
 
 if TYPE_CHECKING:
+    from steelyard.codecs.pickle.arrays import PickledTensor
     from steelyard.core.protocols import Scope
     from steelyard.core.vector import Order
     from steelyard.storage.source import Source
@@ -48,29 +49,29 @@ def sniff(source: Source) -> bool:
 def read(source: Source, scope: Scope) -> Weights:
     """In the order of the archive; an array that lies alone has no name, members of an array of objects have their keys."""
     if source.head(6) == MAGIC:
-        entries, code = array_in(source)
-        return Weights(with_facts(as_weights(entries, source), None), meta={"code": code} if code else None)
+        tensors, calls = array_in(source)
+        return Weights(with_facts(as_weights(tensors, source), None), meta={"code": calls} if calls else None)
     members = directory(source)
     facts = _kept_facts(members)
-    entries, code = [], []
+    tensors, calls = [], []
     for name, member in members.items():
         if name.endswith(".npy"):
             key = name.removesuffix(".npy")
             own, would_run = _member(source, member, facts.get(key, {}).get("dtype"))
-            for entry in own:
-                entry.path = (key, *entry.path)
-            entries += own
-            code += would_run
-    meta = {"code": code} if code else None
-    return Weights(with_facts(as_weights(entries, source), json.dumps(facts)), meta=meta)
+            for tensor in own:
+                tensor.path = (key, *tensor.path)
+            tensors += own
+            calls += would_run
+    meta = {"code": calls} if calls else None
+    return Weights(with_facts(as_weights(tensors, source), json.dumps(facts)), meta=meta)
 
 
-def _member(source: Source, member: Member, dtype: Any) -> tuple[list[Entry], list[str]]:
+def _member(source: Source, member: Member, dtype: Any) -> tuple[list[PickledTensor], list[str]]:
     """Read one member; one that is damaged is listed and refused, the others are read."""
     try:
         return array_in(member_source(source, member), dtype if isinstance(dtype, str) else None)
     except FormatError as error:
-        return [Entry((), refused(source, str(error)), None, True, None)], []
+        return [refused(source, str(error))], []
 
 
 def _kept_facts(members: Mapping[str, Member]) -> dict[str, Any]:

@@ -6,24 +6,26 @@ A joblib file may be compressed by zlib, gzip, bz2, lzma, xz or lz4. The names a
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.codecs.compression import begins, plain
-from steelyard.codecs.pickle.arrays import Found
 from steelyard.codecs.pickle.audit import calls
 from steelyard.codecs.pickle.joblib import after_build, companion
 from steelyard.codecs.pickle.machine import Machine
+from steelyard.codecs.pickle.model_weights import listed
 from steelyard.codecs.pickle.values import Record
-from steelyard.codecs.pickle.walk import Walk
-from steelyard.codecs.pickle.weights import listed
+from steelyard.codecs.pickle.walk import TensorWalk
 from steelyard.codecs.sklearn.graph import graph_maker
-from steelyard.codecs.sklearn.skorch import open_nets, tensors_of
-from steelyard.codecs.sklearn.weights import estimator_entries
+from steelyard.codecs.sklearn.skorch import decoder_of, open_nets
+from steelyard.codecs.sklearn.weights import estimator_tensors
 from steelyard.codecs.torch.archive import is_stream
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
+    from steelyard.codecs.pickle.arrays import PickledTensor
+    from steelyard.codecs.pickle.values import Pickled
+    from steelyard.codecs.pickle.walk import Decode
     from steelyard.core.protocols import Scope
     from steelyard.storage.source import Source
 
@@ -47,18 +49,17 @@ def read(source: Source, scope: Scope) -> Weights:
         raise FormatError(source.name, "is a stream of torch inside a compressed file; unpack it first")
     machine = Machine(content, after_build)
     root = machine.load()
-    code = list(dict.fromkeys([*calls(machine), *open_nets(machine.records, content.name, machine.steps)]))
-    look = _look(content)
-    walk = Walk(content, look).through(root)
-    own = estimator_entries(root, look, content) if scope != "all" else None
-    return listed(source, root, walk, scope, {"format": "pickle"}, code, own, graph_maker(root, own, content))
+    known = list(dict.fromkeys([*calls(machine), *open_nets(machine.records, content.name, machine.steps)]))
+    decode = _decoder(content)
+    walk = TensorWalk(content, decode).through(root)
+    own = estimator_tensors(root, decode, content) if scope != "all" else None
+    return listed(source, root, walk, scope, {"format": "pickle"}, known, own, graph_maker(root, own, content))
 
 
-def _look(source: Source) -> Any:
-    tensors = tensors_of(source)
+def _decoder(source: Source) -> Decode:
+    tensors = decoder_of(source)
 
-    def look(value: Any) -> Found | None:
-        found = companion(value, source) if isinstance(value, Record) else None
-        return found or tensors.found(value)
+    def decode(value: Pickled) -> PickledTensor | None:
+        return (companion(value, source) if isinstance(value, Record) else None) or tensors.decode(value)
 
-    return look
+    return decode

@@ -9,20 +9,21 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs import limits
-from steelyard.codecs.pickle.arrays import Found, refused
+from steelyard.codecs.pickle.arrays import PickledTensor, refused
 from steelyard.codecs.pickle.audit import is_expected
+from steelyard.codecs.pickle.model_weights import listed
 from steelyard.codecs.pickle.npy import array_in
 from steelyard.codecs.pickle.values import Blob, Global, Record
-from steelyard.codecs.pickle.walk import Walk
-from steelyard.codecs.pickle.weights import listed
+from steelyard.codecs.pickle.walk import TensorWalk
 from steelyard.codecs.sklearn.graph import graph_maker
-from steelyard.codecs.sklearn.skorch import open_nets, tensors_of
-from steelyard.codecs.sklearn.weights import estimator_entries
+from steelyard.codecs.sklearn.skorch import decoder_of, open_nets
+from steelyard.codecs.sklearn.weights import estimator_tensors
 from steelyard.codecs.zip import Member, directory, is_zip, member_source, mentions
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
+    from steelyard.codecs.pickle.values import Pickled
     from steelyard.core.protocols import Scope
     from steelyard.storage.source import Source
 
@@ -44,17 +45,18 @@ def read(source: Source, scope: Scope) -> Weights:
     schema = _schema(source, members[SCHEMA])
     nodes = _Nodes(source, members)
     root = nodes.made(schema, 0)
-    code = list(dict.fromkeys([*nodes.strange(), *open_nets(nodes.records, source.name)]))
-    tensors = tensors_of(source)
+    calls = list(dict.fromkeys([*nodes.strange(), *open_nets(nodes.records, source.name)]))
+    tensors = decoder_of(source)
 
-    def look(value: Any) -> Found | None:
-        kept = isinstance(value, Record) and value.call is _FILE
-        return _array(source, members, value) if kept else tensors.found(value)
+    def decode(value: Pickled) -> PickledTensor | None:
+        if isinstance(value, Record) and value.call is _FILE and isinstance(value.args, tuple):
+            return _array(source, members, value.args)
+        return tensors.decode(value)
 
-    walk = Walk(source, look).through(root)
-    own = estimator_entries(root, look, source) if scope != "all" else None
+    walk = TensorWalk(source, decode).through(root)
+    own = estimator_tensors(root, decode, source) if scope != "all" else None
     meta = {"format": "skops", "version": printable(schema.get("_skops_version", "")), "protocol": schema.get("protocol")}
-    return listed(source, root, walk, scope, meta, code, own, graph_maker(root, own, source))
+    return listed(source, root, walk, scope, meta, calls, own, graph_maker(root, own, source))
 
 
 def _schema(source: Source, member: Member) -> dict[str, Any]:
@@ -151,17 +153,17 @@ def _json(content: Any) -> Any:
         return None
 
 
-def _array(source: Source, members: dict[str, Member], record: Record) -> Found:
+def _array(source: Source, members: dict[str, Member], path: tuple[Pickled, ...]) -> PickledTensor:
     """Read the array of a member; names are only looked up among the members, never opened as files."""
     content = source
     try:
-        for name in record.args:
+        for name in path:
             member = members.get(name) if isinstance(name, str) else None
             if member is None:
                 return refused(source, f"its member {printable(name, 80)} is missing")
             content = member_source(content, member)
-            if name != record.args[-1]:
+            if name != path[-1]:
                 members = directory(content)
-        return array_in(content)[0][0].found
+        return array_in(content)[0][0]
     except FormatError as error:
         return refused(source, str(error))

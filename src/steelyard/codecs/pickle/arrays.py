@@ -1,56 +1,82 @@
-"""NumPy arrays as pickles speak of them: a type, a shape, and bytes that stay where they are."""
+"""NumPy arrays in pickles: a dtype, a shape, and bytes that stay in the file."""
 
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
-from steelyard.codecs.pickle.values import Global, Record, as_source
+from steelyard.codecs.pickle.values import Global, Record, as_source, is_args
 from steelyard.core.readers import ByColumns, refusing
 from steelyard.dtypes import ITEMSIZES, itemsize
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
-    from steelyard.core.weight import Reader
+    from collections.abc import Hashable
+    from typing import TypeGuard
+
+    from steelyard.codecs.pickle.values import Pickled
+    from steelyard.core.weight import Reader, Role
     from steelyard.storage.source import Source
 
-SIZE = 1 << 62
-"""Bytes that no array reaches; beyond that NumPy cannot even say the shape of an empty one."""
+MAX_BYTES = 1 << 62
+"""Above this many bytes, NumPy cannot represent even the shape of an empty array."""
 
 _KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float", "c": "complex"}
 
 
-class Found:
-    """Numbers that were found: their shape, type and reader. `place` is equal for two that share one memory."""
+class PickledTensor:
+    """A tensor or array of a pickle. Its decoder sets shape, dtype and reader, the walk its path and what its layer says.
 
-    __slots__ = ("dtype", "encoding", "place", "read", "shape", "trainable")
+    `memory` is equal for two tensors that share all their numbers. `in_state_dict` is false for what a module keeps in
+    other attributes. `role` and `axes` are those of the parameter of a known layer; `layer` is None where it is the name
+    up to the last dot.
+    """
+
+    __slots__ = (
+        "axes",
+        "dtype",
+        "encoding",
+        "in_state_dict",
+        "layer",
+        "memory",
+        "path",
+        "read",
+        "role",
+        "shape",
+        "trainable",
+    )
 
     def __init__(
         self,
         shape: tuple[int, ...],
         dtype: str,
         read: Reader,
-        place: Any = None,
+        memory: Hashable = None,
         encoding: str = "",
         trainable: bool | None = None,
     ) -> None:
         self.shape = shape
         self.dtype = dtype
         self.read = read
-        self.place = place
+        self.memory = memory
         self.encoding = encoding
         self.trainable = trainable
+        self.path: tuple[str, ...] = ()
+        self.in_state_dict = True
+        self.role: Role | None = None
+        self.axes = ""
+        self.layer: str | None = None
 
 
-def refused(source: Source, what: str, shape: Any = (), dtype: str = "object", encoding: str = "") -> Found:
-    """List what must not or cannot be read, with the reason."""
-    known = is_shape(shape) and prod(i for i in shape if i) * itemsize(dtype) < SIZE
-    return Found(shape if known else (), dtype, refusing(FormatError(source.name, what)), encoding=encoding)
+def refused(source: Source, what: str, shape: Pickled = (), dtype: str = "object", encoding: str = "") -> PickledTensor:
+    """Return a tensor that is listed, and raises `FormatError` with this reason when it is read."""
+    listed = shape if is_shape(shape) and prod(i for i in shape if i) * itemsize(dtype) < MAX_BYTES else ()
+    return PickledTensor(listed, dtype, refusing(FormatError(source.name, what)), encoding=encoding)
 
 
-def is_shape(value: Any) -> bool:
-    """Tell whether a value is a tuple of whole numbers from 0 on, of no more axes than NumPy has.
+def is_shape(value: Pickled) -> TypeGuard[tuple[int, ...]]:
+    """Tell whether a value is a tuple of non-negative integers, with no more axes than NumPy allows.
 
     >>> is_shape((2, 3)), is_shape((2, -1)), is_shape((True,))
     (True, False, False)
@@ -59,7 +85,7 @@ def is_shape(value: Any) -> bool:
 
 
 def type_code(descr: str) -> tuple[str, str] | None:
-    """Return byte order and word of a type code such as "<f4" or "f4"; None for what holds no numbers.
+    """Return byte order and dtype of a type code such as "<f4" or "f4"; None for a type that is not numeric.
 
     >>> type_code(">f4"), type_code("|b1"), type_code("O8")
     (('>', 'float32'), ('<', 'bool'), None)
@@ -73,30 +99,30 @@ def type_code(descr: str) -> tuple[str, str] | None:
 
 
 def by_columns(flat: Reader, shape: tuple[int, ...]) -> Reader:
-    """Read an array that lies column by column."""
+    """Read a column-major array."""
     return ByColumns(flat, shape) if len(shape) > 1 else flat
 
 
-def numbers(source: Source, shape: Any, dtype: tuple[str, str] | None, *, fortran: bool, encoding: str = "") -> Found:
-    """Return the array whose bytes are all of `source`; what does not fit is listed and refused."""
+def numbers(source: Source, shape: Pickled, dtype: tuple[str, str] | None, *, fortran: bool, encoding: str = "") -> PickledTensor:
+    """Return the array whose bytes are all of `source`; an array of another size is listed and refused."""
     if not is_shape(shape):
         return refused(source, f"has a shape that makes no sense: {printable(shape, 80)}")
     if dtype is None:
         return refused(source, f"holds {printable(encoding) or 'objects'}, not numbers", shape)
     order, word = dtype
     size = prod(shape) * itemsize(word)
-    if prod(i for i in shape if i) * itemsize(word) >= SIZE or size != source.size:
+    if prod(i for i in shape if i) * itemsize(word) >= MAX_BYTES or size != source.size:
         return refused(source, f"shape {list(shape)} of {word} takes {size:,} bytes, but there are {source.size:,}", shape, word)
     read: Reader = source.numbers(0, word, order)
-    return Found(shape, word, by_columns(read, shape) if fortran else read, encoding=encoding)
+    return PickledTensor(shape, word, by_columns(read, shape) if fortran else read, encoding=encoding)
 
 
-def array_of(value: Any, source: Source) -> Found | None:
-    """Return the array that a record stands for, or None when it stands for something else.
+def array_of(value: Pickled, source: Source) -> PickledTensor | None:
+    """Return the array that a record stands for; None for any other value, and for an array of objects (`objects_of`).
 
-    `source` is the pickle, for messages. An array of objects is no array of numbers: see `objects_of`.
+    `source` is the pickle, for messages.
     """
-    if not isinstance(value, Record) or type(value.args) is not tuple:
+    if not isinstance(value, Record) or not isinstance(value.args, tuple):
         return None
     name = value.text.replace("numpy._core.", "numpy.core.")
     if name == "numpy.core.multiarray._reconstruct":
@@ -113,35 +139,42 @@ def array_of(value: Any, source: Source) -> Found | None:
     return None
 
 
-def objects_of(value: Any) -> tuple[tuple[int, ...], list[Any]] | None:
+def objects_of(value: Pickled) -> tuple[tuple[int, ...], list[Pickled]] | None:
     """Return shape and members of an array of objects; None for anything else."""
-    parts = _state(value) if isinstance(value, Record) and value.text.endswith("multiarray._reconstruct") else None
-    if parts is None or type(parts[3]) is not list or not is_shape(parts[0]) or prod(parts[0]) != len(parts[3]):
+    state = _state(value) if isinstance(value, Record) and value.text.endswith("multiarray._reconstruct") else None
+    if state is None:
         return None
-    return parts[0], parts[3]
+    shape, _, _, members = state
+    return (shape, members) if isinstance(members, list) and is_shape(shape) and prod(shape) == len(members) else None
 
 
-def _state(record: Record) -> tuple[Any, ...] | None:
-    """Return shape, type, order and data; the oldest pickles have no version before them."""
+# The state of an array:
+#   version   1; absent in pickles of NumPy before 1.0
+#   shape     tuple of integers
+#   dtype     a call of numpy.dtype
+#   fortran   True for column-major
+#   data      bytes, or a list of the members of an array of objects
+def _state(record: Record) -> tuple[Pickled, ...] | None:
+    """Return shape, dtype, order and data of an array."""
     state = record.state
-    if type(state) is not tuple or len(state) not in (4, 5):
+    if not isinstance(state, tuple) or len(state) not in (4, 5):
         return None
     return state[-4:]
 
 
-def _reconstructed(record: Record, source: Source) -> Found | None:
-    parts = _state(record)
-    if parts is None:
+def _reconstructed(record: Record, source: Source) -> PickledTensor | None:
+    state = _state(record)
+    if state is None:
         return refused(source, "an array without a state has no numbers") if record.state is not None else None
-    shape, dtype, fortran, data = parts
-    if type(data) is list:
+    shape, dtype, fortran, data = state
+    if isinstance(data, list):
         return (
             None if objects_of(record) else refused(source, f"an array of objects of shape {printable(shape, 80)} holds others")
         )
     return _array(source, data, dtype, shape, fortran is True)
 
 
-def _array(source: Source, data: Any, dtype: Any, shape: Any, fortran: bool) -> Found:
+def _array(source: Source, data: Pickled, dtype: Pickled, shape: Pickled, fortran: bool) -> PickledTensor:
     content = as_source(data, source.name)
     if content is None:
         return refused(source, "the numbers of an array are computed by a call, which is not made")
@@ -152,14 +185,14 @@ def _array(source: Source, data: Any, dtype: Any, shape: Any, fortran: bool) -> 
     return numbers(content, shape, kind, fortran=fortran, encoding="" if kind else code or "")
 
 
-def dtype_code(dtype: Any) -> str | None:
-    """Return the code of a pickled dtype, such as ">f4"; None when it is no dtype of numbers."""
-    if not isinstance(dtype, Record) or dtype.text != "numpy.dtype" or type(dtype.args) is not tuple or not dtype.args:
+def dtype_code(dtype: Pickled) -> str | None:
+    """Return the code of a pickled dtype, such as ">f4"; None for any other value."""
+    if not isinstance(dtype, Record) or dtype.text != "numpy.dtype" or not is_args(dtype.args):
         return None
     code = dtype.args[0]
     if isinstance(code, Global):
         return code.name if code.module.partition(".")[0] == "ml_dtypes" and code.name in ITEMSIZES else None
-    order = dtype.state[1] if type(dtype.state) is tuple and len(dtype.state) > 1 else ""
+    order = dtype.state[1] if is_args(dtype.state, 2) else ""
     if type(code) is not str:
         return None
     return f"{order}{code}" if order in ("<", ">") else code

@@ -1,10 +1,11 @@
-"""What a pickle would run: the names and calls in it that no weight file needs."""
+"""The audit of a pickle: its names and calls that a file of weights does not need."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.pickle.values import Blob, Boxed, Global, Persistent, Record
@@ -12,15 +13,18 @@ from steelyard.errors import printable
 
 if TYPE_CHECKING:
     from steelyard.codecs.pickle.machine import Machine
+    from steelyard.codecs.pickle.values import Pickled
 
-DEPTH = 4
-"""How deep the arguments of a call are told."""
+SHOWN_DEPTH = 4
+"""Levels of a call's arguments that are written."""
+SHOWN_ITEMS = 8
+"""Items of a list, a tuple or a dict that are written."""
 
 _USUAL = frozenset(
     {"torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter", "collections.OrderedDict", "torch.Size"}
     | {f"torch.{kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Bool", "Byte")}
 )
-"""What nearly every file of torch names: no pattern is compiled for these."""
+"""The names of nearly every file of torch: most files need no pattern."""
 _FUNCTIONS = r"""
     torch\._utils\._rebuild_\w+ | torch\._tensor\._rebuild_\w+ | torch\.jit\._pickle\.\w+
   | torch\.(Size|device|dtype|Tensor|layout|strided|per_\w+_affine\w*|sparse_\w+)
@@ -51,7 +55,7 @@ _CLASSES = r"(torch\.(nn\.modules|nn\.parallel|optim|ao\.nn|nn\.quantized)|sklea
 
 
 def is_expected(target: Global) -> bool:
-    """Tell whether weight files of PyTorch, NumPy, scikit-learn and the standard library's data hold this name.
+    """Tell whether files of weights of PyTorch, NumPy and scikit-learn use this name.
 
     >>> is_expected(Global("torch._utils", "_rebuild_tensor_v2")), is_expected(Global("posix", "system"))
     (True, False)
@@ -61,10 +65,10 @@ def is_expected(target: Global) -> bool:
 
 
 def calls(machine: Machine) -> list[str]:
-    """Return what unpickling would have run or imported and no weight file needs, as Python would write it.
+    """Return the calls and imports of a loader that a file of weights does not need, as Python would write them.
 
-    A call is written with its arguments, a name that is never called without; in the order of the pickle.
-    Everything is printable and short. `machine` has run its pickles.
+    They are in the order of the pickle, printable and short; a name that is never called has no arguments. `machine` has
+    run its pickles.
     """
     strange = [target for target in machine.globals.values() if not is_expected(target)]
     if not strange:
@@ -84,7 +88,7 @@ def calls(machine: Machine) -> list[str]:
 
 
 def _roots(record: Record) -> Iterator[Global]:
-    """Yield the names that a call consists of: the function, and functions among its arguments."""
+    """Yield the functions of a call: its target, and functions among its arguments."""
     for part in (record.call, *(record.args if type(record.args) is tuple else ())):
         if isinstance(part, Global):
             yield part
@@ -92,8 +96,8 @@ def _roots(record: Record) -> Iterator[Global]:
             yield part.call
 
 
-def written(value: Any, depth: int = DEPTH) -> str:  # noqa: PLR0911 - one for each kind of value
-    """Write a value of a pickle as Python would, on one line, cut where it is long or deep.
+def written(value: Pickled, depth: int = SHOWN_DEPTH) -> str:  # noqa: PLR0911 - one for each kind of value
+    """Write a value of a pickle as Python would, on one line, with "..." for what is too long or too deep.
 
     >>> written(Record(Global("posix", "system"), ("ls",)))
     "posix.system('ls')"
@@ -101,12 +105,14 @@ def written(value: Any, depth: int = DEPTH) -> str:  # noqa: PLR0911 - one for e
     if isinstance(value, (Record, list, tuple, dict)) and depth <= 0:
         return "..."
     if isinstance(value, Record):
-        args = value.args if type(value.args) is tuple else (value.args,)
-        return f"{written(value.call, depth - 1)}({_joined(args, depth)})"
+        args = value.args if isinstance(value.args, tuple) else (value.args,)
+        return f"{written(value.call, depth - 1)}({_comma_separated(args, depth)})"
     if isinstance(value, (list, tuple)):
-        return f"[{_joined(value, depth)}]" if isinstance(value, list) else f"({_joined(value, depth)})"
+        items = _comma_separated(value, depth)
+        return f"[{items}]" if isinstance(value, list) else f"({items})"
     if isinstance(value, dict):
-        pairs = [f"{written(key, depth - 1)}: {written(part, depth - 1)}" for key, part in _first(value.items())]
+        keys = islice(value, SHOWN_ITEMS)
+        pairs = [f"{written(key, depth - 1)}: {written(value[key], depth - 1)}" for key in keys]
         return f"{{{', '.join(pairs)}}}"
     if isinstance(value, (Blob, Persistent, Boxed)):
         return {Blob: "<bytes>", Persistent: "<storage>", Boxed: "<key>"}[type(value)]
@@ -115,11 +121,5 @@ def written(value: Any, depth: int = DEPTH) -> str:  # noqa: PLR0911 - one for e
     return printable(value, 120)
 
 
-def _joined(parts: Any, depth: int) -> str:
-    return ", ".join(written(part, depth - 1) for part in _first(parts))
-
-
-def _first(parts: Any, limit: int = 8) -> list[Any]:
-    from itertools import islice
-
-    return list(islice(parts, limit))
+def _comma_separated(values: list[Pickled] | tuple[Pickled, ...], depth: int) -> str:
+    return ", ".join(written(value, depth - 1) for value in values[:SHOWN_ITEMS])

@@ -1,18 +1,19 @@
-"""joblib's pickles: each array's bytes lie right behind the object that speaks of it, outside the pickle's own words."""
+"""joblib's pickles: the bytes of each array follow the BUILD opcode of its wrapper, in the middle of the stream."""
 
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
-from steelyard.codecs.pickle.arrays import Found, dtype_code, is_shape, refused, type_code
+from steelyard.codecs.pickle.arrays import PickledTensor, dtype_code, is_shape, refused, type_code
 from steelyard.codecs.pickle.values import Blob, Global, Record
 from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, SteelyardError, printable
 
 if TYPE_CHECKING:
     from steelyard.codecs.pickle.machine import Machine
+    from steelyard.codecs.pickle.values import Pickled
     from steelyard.storage.source import Source
 
 
@@ -21,8 +22,13 @@ _COMPANIONS = ("joblib.numpy_pickle.NDArrayWrapper", "joblib.numpy_pickle_compat
 _PACKED = ("joblib.numpy_pickle.ZNDArrayWrapper", "joblib.numpy_pickle_compat.ZNDArrayWrapper")
 
 
-def after_build(machine: Machine, record: Record) -> Any:
-    """Give the array for the wrapper that has just got its state, and go on behind the array's bytes."""
+# After the BUILD opcode of a NumpyArrayWrapper:
+#   size   field
+#   1      padding, n; only if the state has numpy_array_alignment_bytes
+#   n      padding
+#   ...    the elements; or, of an array of objects, a pickle of its own
+def after_build(machine: Machine, record: Record) -> Pickled:
+    """Return the array of a wrapper that was given its state, and go on after the array's bytes."""
     if record.text.removeprefix("sklearn.externals.") != _ARRAY:
         return record
     held = record.attributes
@@ -32,8 +38,8 @@ def after_build(machine: Machine, record: Record) -> Any:
         return _objects(machine)
     kind = type_code(code) if code else None
     size = itemsize(kind[1]) if kind else _width(code)
-    if not isinstance(shape, tuple) or not is_shape(shape) or size is None:
-        what = f"an array of shape {printable(shape, 80)} and type {printable(code, 40)} follows, whose length cannot be told"
+    if not is_shape(shape) or size is None:
+        what = f"an array of shape {printable(shape, 80)} and type {printable(code, 40)} follows, whose length is not known"
         raise machine.error(what)
     if code and "O" in code:
         return _objects(machine)
@@ -51,7 +57,7 @@ def after_build(machine: Machine, record: Record) -> Any:
 
 
 def _width(code: str | None) -> int | None:
-    """Return the bytes of an element that is no number: text, dates, raw bytes; 0 for an object."""
+    """Return the bytes of an element that is not a number: text, dates, raw bytes; 0 for an object."""
     if code is None:
         return None
     kind, digits = code.lstrip("<>|=")[:1], code.lstrip("<>|=")[1:]
@@ -64,19 +70,19 @@ def _width(code: str | None) -> int | None:
     return None
 
 
-def _objects(machine: Machine) -> Any:
-    """An array of objects is a pickle of its own."""
+def _objects(machine: Machine) -> Pickled:
+    """Load an array of objects: it is a pickle of its own."""
     if machine.depth >= limits.NESTED_PICKLES:
-        raise machine.error(f"more than {limits.NESTED_PICKLES} pickles lie in one another")
+        raise machine.error(f"more than {limits.NESTED_PICKLES} levels of nested pickles")
     offset = machine.offset
     inner = machine.nested(offset)
     value = inner.load()
-    machine.joined(inner, offset)
+    machine.resume(inner, offset)
     return value
 
 
-def companion(value: Any, source: Source) -> Found | None:
-    """Return the array that joblib before 0.10 kept in a file of its own beside the pickle; None for anything else."""
+def companion(value: Pickled, source: Source) -> PickledTensor | None:
+    """Return an array that joblib before 0.10 wrote to a file of its own; None for any other value."""
     if not isinstance(value, Record):
         return None
     name = value.text.removeprefix("sklearn.externals.")
@@ -92,6 +98,6 @@ def companion(value: Any, source: Source) -> Found | None:
             raise FormatError(source.name, "an array in a file without a name")
         from steelyard.codecs.pickle.npy import array_in
 
-        return array_in(source.beside(file))[0][0].found
+        return array_in(source.beside(file))[0][0]
     except SteelyardError as error:
         return refused(source, str(error))

@@ -1,39 +1,44 @@
-"""An inert pickle machine: it reads all that a pickle says and does nothing of it.
+"""An inert pickle machine: it decodes a pickle without importing or calling anything.
 
-Every opcode of protocols 0 to 5 is understood except those that reach outside the stream. A class or a
-function becomes its name, a call becomes a `Record` of what would be called with which arguments, a
-persistent id becomes a `Persistent`. Nothing is imported and nothing is called. What the records mean is for
-others to say, by name. Work and memory are bounded by the size of the stream.
+It knows every opcode of protocols 0 to 5, and refuses those that reach outside the stream. A class or function becomes
+a `Global`, a call a `Record` of its target and arguments, a persistent id a `Persistent`. Other modules interpret the
+records, by name. Work and memory are bounded by the size of the stream.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.pickle.opcodes import HANDLERS
-from steelyard.codecs.pickle.values import Blob, Global, Persistent, Record, cost, made
+from steelyard.codecs.pickle.values import Blob, Global, Persistent, Record, copy_cost, plain_data
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
+    from steelyard.codecs.pickle.values import Pickled
     from steelyard.storage.source import Source
 
-    AfterBuild = Callable[["Machine", Record], Any]
+    AfterBuild = Callable[["Machine", Record], Pickled]
 
-KEPT = 1024
-"""Bytes from which on a run of bytes is left in the file until it is asked for."""
+BLOB_THRESHOLD = 1024
+"""Byte strings at least this long are not loaded until they are read."""
+FAST_THRESHOLD = 1 << 13
+"""Bytes of a pickle above which compiling the pattern of a tensor pays off."""
 WINDOW = 1 << 17
+"""Bytes of the pickle that are held at a time."""
 MARGIN = 4096
+"""The next window is read when fewer bytes than this are left, so that `fast_tensors` rarely sees a cut tensor."""
 PADDING = bytes(16)
 
 
 class Machine:
-    """Runs the pickles of one source. `offset` is where the last one ended, `records` what it would have called.
+    """Runs the pickles of one source. After `load`, `offset` is where the pickle ended.
 
-    `after_build` is told each time that an object has got its state, and may give something else for it:
-    joblib writes an array's bytes right behind the state of a wrapper. `steps` is what is left of the budget.
+    `records` are the calls that a loader would make and `references` the persistent ids, both in order. `after_build` is
+    called with each record that is given its state, and may replace it: joblib writes the bytes of an array right after
+    the state of a wrapper. `steps` is the rest of the budget. `is_fast` lets `fast_tensors` take many opcodes in a step.
     """
 
     __slots__ = (
@@ -47,6 +52,7 @@ class Machine:
         "edge",
         "filled",
         "globals",
+        "is_fast",
         "marks",
         "memo",
         "records",
@@ -60,6 +66,7 @@ class Machine:
         self.source = source
         self.after_build = after_build
         self.steps = limits.PICKLE_STEPS if steps is None else steps
+        self.is_fast = source.size > FAST_THRESHOLD
         self.globals: dict[tuple[str, str], Global] = {}
         self.records: list[Record] = []
         self.references: list[Persistent] = []
@@ -70,17 +77,17 @@ class Machine:
         self._start()
 
     def _start(self) -> None:
-        self.stack: list[Any] = []
+        self.stack: list[Pickled] = []
         self.marks: list[int] = []
-        self.memo: dict[int, Any] = {}
+        self.memo: dict[int, Pickled] = {}
 
     @property
     def offset(self) -> int:
-        """Where in the source the next opcode is."""
+        """The place of the next opcode in the source."""
         return self.base + self.at
 
-    def load(self, offset: int = 0) -> Any:
-        """Run one pickle from `offset` on, and return what it stands for. Raises `FormatError`."""
+    def load(self, offset: int = 0) -> Pickled:
+        """Run the pickle that begins at `offset`, and return its root. Raises `FormatError`."""
         self._start()
         self._window(offset)
         try:
@@ -91,7 +98,7 @@ class Machine:
             what = "takes something from an empty stack or memo" if isinstance(error, LookupError) else printable(error)
             raise self.error(f"the pickle is damaged: it {what}") from None
 
-    def _run(self) -> Any:
+    def _run(self) -> Pickled:
         handlers = HANDLERS
         for step in range(self.steps):
             at = self.at
@@ -105,13 +112,13 @@ class Machine:
         raise self.error(f"the pickles take more than {limits.PICKLE_STEPS:,} steps; refused")
 
     def nested(self, offset: int) -> Machine:
-        """Return a machine for a pickle inside this one, on the same budget; `joined` takes it back."""
+        """Return a machine for a pickle inside this one, on the same budget; `resume` goes on after it."""
         inner = Machine(self.source.part(offset, self.source.size - offset), self.after_build, self.steps)
         inner.depth = self.depth + 1
         return inner
 
-    def joined(self, inner: Machine, offset: int) -> None:
-        """Go on behind a nested pickle that began at `offset`."""
+    def resume(self, inner: Machine, offset: int) -> None:
+        """Go on after a nested pickle that began at `offset`."""
         self.steps = inner.steps
         self.records += inner.records
         self.references += inner.references
@@ -123,14 +130,14 @@ class Machine:
         self.at = offset - self.base
 
     def error(self, what: str) -> FormatError:
-        """Make the error that says where the machine is."""
+        """Return an error that names the place of the next opcode."""
         return FormatError(self.source.name, what, self.offset)
 
     def _window(self, offset: int) -> None:
-        """Hold the bytes from `offset` on; zeros behind the last ones let every opcode look ahead."""
+        """Hold the bytes that begin at `offset`, padded with zeros so that every opcode may look ahead."""
         size = self.source.size
         if offset >= size:
-            raise FormatError(self.source.name, f"the pickle ends at byte {size:,} without its last word (partial download?)")
+            raise FormatError(self.source.name, f"the pickle ends at byte {size:,} without its STOP opcode (partial download?)")
         length = min(WINDOW, size - offset)
         self.data = self.source.read(offset, length) + PADDING
         self.base, self.at, self.filled = offset, 0, length
@@ -155,8 +162,8 @@ class Machine:
         return self.take(length).decode("utf-8", "surrogatepass")
 
     def blob(self, length: int) -> bytes | Blob:
-        """Return the next bytes, or where they lie if they are many."""
-        if length < KEPT:
+        """Return the next bytes; a long run of them as a reference to the file."""
+        if length < BLOB_THRESHOLD:
             return self.take(length)
         offset = self.offset
         if offset + length > self.source.size:
@@ -174,7 +181,7 @@ class Machine:
         return self.data[at:end]
 
     def _long_line(self) -> bytes:
-        """Look for a line's end beyond the window; protocol 0 writes the numbers of an array as one line."""
+        """Search for the end of a line beyond the window; protocol 0 writes the numbers of an array as one line."""
         left = min(self.source.size - self.offset, limits.PICKLE_TEXT)
         length = min(WINDOW, left)
         while True:
@@ -187,34 +194,34 @@ class Machine:
                 raise self.error("a line of the pickle does not end")
             length = min(8 * length, left)
 
-    def since_mark(self) -> list[Any]:
-        """Take what lies on the stack since the last mark."""
+    def since_mark(self) -> list[Pickled]:
+        """Pop the values above the last mark."""
         start = self.marks.pop()
         items = self.stack[start:]
         del self.stack[start:]
         return items
 
     def named(self, module: str, name: str) -> Global:
-        """Return the name of a class or function, one object for each."""
+        """Return the one `Global` of a class or function."""
         key = (module, name)
         found = self.globals.get(key)
         if found is None:
             found = self.globals[key] = Global(module, name)
         return found
 
-    def refer(self, key: Any) -> Persistent:
-        """Note a reference to something outside the pickle."""
+    def refer(self, key: Pickled) -> Persistent:
+        """Record a reference to something outside the pickle."""
         reference = Persistent(key)
         self.references.append(reference)
         return reference
 
-    def call(self, target: Any, args: Any) -> Any:
-        """Note what would be called; the few calls that stand for plain data become it."""
+    def call(self, target: Pickled, args: Pickled) -> Pickled:
+        """Record a call; a call that makes plain data becomes the data."""
         if target.__class__ is Global and target.plain:
-            self.copied += cost(args)
+            self.copied += copy_cost(args)
             if self.copied > 4 * self.source.size:
                 raise self.error("the pickle copies the same things again and again; refused")
-            data = made(target, args)
+            data = plain_data(target, args)
             if data is not None:
                 return data
         record = Record(target, args)

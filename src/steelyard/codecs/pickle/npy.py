@@ -1,18 +1,18 @@
-"""NumPy's `.npy`: a header and the numbers, wherever such a file lies."""
+"""NumPy's `.npy`: a header, then the numbers. Such a file may be a member of an archive."""
 
 from __future__ import annotations
 
 import ast
 import struct
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
-from steelyard.codecs.pickle.arrays import Found, array_of, is_shape, numbers, refused, type_code
+from steelyard.codecs.pickle.arrays import PickledTensor, array_of, is_shape, numbers, refused, type_code
 from steelyard.codecs.pickle.audit import calls
 from steelyard.codecs.pickle.machine import Machine
 from steelyard.codecs.pickle.values import Record
-from steelyard.codecs.pickle.walk import Entry, Walk
+from steelyard.codecs.pickle.walk import TensorWalk
 from steelyard.dtypes import ITEMSIZES, itemsize
 from steelyard.errors import FormatError, printable
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 MAGIC = b"\x93NUMPY"
 
 
-def array_in(source: Source, dtype: str | None = None) -> tuple[list[Entry], list[str]]:
-    """Return the array of a `.npy` file, and what a loader would run; an array of objects is walked, never unpickled.
+def array_in(source: Source, dtype: str | None = None) -> tuple[list[PickledTensor], list[str]]:
+    """Return the array of a `.npy` file, and the calls a loader would make; an array of objects is walked, not unpickled.
 
-    `dtype` names what NumPy stores as bytes without a meaning. Raises `FormatError` for a damaged file.
+    `dtype` is the type of numbers that NumPy stores as raw bytes. Raises `FormatError` for a damaged file.
     """
     offset, descr, fortran, shape = header(source)
     if "O" in descr:
@@ -34,37 +34,38 @@ def array_in(source: Source, dtype: str | None = None) -> tuple[list[Entry], lis
     if dtype in ITEMSIZES and descr[1:2] == "V" and descr[2:] == str(itemsize(dtype)):
         code = "<", dtype
     if code is None:
-        return [_entry(refused(source, f"holds {descr}, not numbers", shape, encoding=descr))], []
+        return [refused(source, f"holds {descr}, not numbers", shape, encoding=descr)], []
     size = prod(shape) * itemsize(code[1])
     if offset + size != source.size:
         raise FormatError(
             source.name, f"shape {list(shape)} of {descr} takes {size:,} bytes, but {source.size - offset:,} follow the header"
         )
-    found = numbers(source.part(offset, size), shape, code, fortran=fortran, encoding=descr)
-    return [_entry(found)], []
+    return [numbers(source.part(offset, size), shape, code, fortran=fortran, encoding=descr)], []
 
 
-def _entry(found: Found) -> Entry:
-    return Entry((), found, None, True, None)
-
-
-def _objects_in(source: Source, offset: int, shape: tuple[int, ...]) -> tuple[list[Entry], list[str]]:
-    """Walk the pickle behind the header; where it holds no array, say that these are objects."""
+def _objects_in(source: Source, offset: int, shape: tuple[int, ...]) -> tuple[list[PickledTensor], list[str]]:
+    """Walk the pickle that follows the header; without an array in it, list the objects as refused."""
     nothing = refused(source, "holds objects, not numbers; an array of Python objects is never unpickled", shape)
     machine = Machine(source)
     try:
         root = machine.load(offset)
-        walk = Walk(source, lambda value: array_of(value, source)).through(root if isinstance(root, Record) else [root])
+        walk = TensorWalk(source, lambda value: array_of(value, source)).through(root if isinstance(root, Record) else [root])
     except FormatError as error:
-        return [_entry(refused(source, str(error), shape))], []
-    return walk.entries or [_entry(nothing)], calls(machine)
+        return [refused(source, str(error), shape)], []
+    return walk.tensors or [nothing], calls(machine)
 
 
+# The header of a .npy file, little-endian:
+#   offset   size     field
+#   0        6        magic, 93 "NUMPY"
+#   6        2        version, 1.0 to 3.0
+#   8        2 or 4   length n of the text; 4 bytes since version 2
+#   10 or 12  n       a Python dict of descr, fortran_order and shape, padded with spaces; UTF-8 in version 3, else Latin-1
 def header(source: Source) -> tuple[int, str, bool, tuple[int, ...]]:
-    """Return where the numbers begin, the type's code, whether columns come first, and the shape."""
+    """Return the offset of the numbers, their type code, whether they are column-major, and the shape."""
     head = source.read(0, 12)
     if head[:6] != MAGIC or head[6] not in (1, 2, 3):
-        raise FormatError(source.name, "is no .npy file of version 1 to 3", 0)
+        raise FormatError(source.name, "is not a .npy file of version 1 to 3", 0)
     wide = head[6] > 1
     begin = 12 if wide else 10
     (length,) = struct.unpack("<L" if wide else "<H", head[8:begin])
@@ -76,17 +77,19 @@ def header(source: Source) -> tuple[int, str, bool, tuple[int, ...]]:
         fact = ast.literal_eval(source.read(begin, length).decode("utf-8" if head[6] == 3 else "latin-1").strip())
         descr, fortran, shape = _descr(fact["descr"]), fact["fortran_order"], fact["shape"]
     except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
-        raise FormatError(source.name, f"the header is no dictionary of descr, fortran_order and shape: {error}", begin) from None
+        raise FormatError(
+            source.name, f"the header is not a dictionary of descr, fortran_order and shape: {error}", begin
+        ) from None
     if type(fortran) is not bool or not is_shape(shape):
-        what = f"the header has a shape or order that makes no sense: {printable(shape)}, {printable(fortran)}"
+        what = f"the header has an invalid shape or order: {printable(shape)}, {printable(fortran)}"
         raise FormatError(source.name, what, begin)
     return begin + length, descr, fortran, shape
 
 
-def _descr(descr: Any) -> str:
-    """Return a type's code; records of one field of numbers lie as these numbers do."""
+def _descr(descr: object) -> str:
+    """Return a type code; a record of one numeric field is stored as the number is."""
     if isinstance(descr, list) and len(descr) == 1 and len(descr[0]) == 2 and isinstance(descr[0][1], str):
         return descr[0][1]
     if not isinstance(descr, (str, list)):
-        raise TypeError(f"descr is {printable(repr(descr))}, no code of a type")
+        raise TypeError(f"descr is {printable(repr(descr))}, not a type code")
     return descr if isinstance(descr, str) else printable(repr(descr))

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
-from steelyard.codecs.pickle.fast_tensors import tensors
-from steelyard.codecs.pickle.values import Record, added, as_key
+from steelyard.codecs.pickle.fast_tensors import fast_tensors
+from steelyard.codecs.pickle.values import Record, append, as_key
 from steelyard.errors import UnsafeFileError, printable
 
 if TYPE_CHECKING:
     from steelyard.codecs.pickle.machine import Machine
+    from steelyard.codecs.pickle.values import Key, Pickled
 
     Handler = Callable[[Machine], bool | None]
 
 HIGHEST_PROTOCOL = 5
-LARGE = 1 << 13
-"""Bytes from which on a pickle is worth the time to compile what a tensor looks like."""
 
 
 def _put(machine: Machine, index: int) -> None:
@@ -63,7 +62,7 @@ def _string(machine: Machine) -> None:
 
 
 def _python2_text(machine: Machine, length: int) -> None:
-    """A Python 2 `str` is text or bytes; Latin-1 keeps both."""
+    """A Python 2 `str` is text or bytes; Latin-1 preserves both."""
     found = machine.blob(length)
     machine.stack.append(found.decode("latin-1") if isinstance(found, bytes) else found)
 
@@ -108,25 +107,29 @@ def _binget(machine: Machine) -> None:
 
 
 def _mark(machine: Machine) -> None:
-    """Begin a list of items; as many tensors as follow one another are taken in one step each."""
-    if machine.data[machine.at] == 0x28 and machine.source.size > LARGE:
-        tensors(machine)
+    """Begin a list of items; if it begins the arguments of a tensor, that tensor and those that follow are one step each."""
+    if machine.data[machine.at] == 0x28 and machine.is_fast:
+        fast_tensors(machine)
     if len(machine.marks) >= limits.PICKLE_MARKS:
-        raise machine.error(f"more than {limits.PICKLE_MARKS:,} lists lie in one another")
+        raise machine.error(f"nesting exceeds {limits.PICKLE_MARKS:,} open lists")
     machine.marks.append(len(machine.stack))
 
 
-def _append(machine: Machine, items: list[Any]) -> None:
-    added(machine.stack[-1], items)
+def _append(machine: Machine, items: list[Pickled]) -> None:
+    append(machine.stack[-1], items)
 
 
-def _setitems(machine: Machine, items: list[Any]) -> None:
+def _setitems(machine: Machine, items: list[Pickled]) -> None:
     target = machine.stack[-1]
     if len(items) % 2:
         raise machine.error("a dict gets a key without a value")
-    pairs = target if type(target) is dict else target.entries if isinstance(target, Record) else None
-    if pairs is None:
-        raise machine.error(f"a {printable(type(target).__name__)} gets items as if it were a dict")
+    pairs: dict[Key, Pickled]
+    if isinstance(target, dict):
+        pairs = target
+    elif isinstance(target, Record):
+        pairs = target.entries
+    else:
+        raise machine.error(f"SETITEMS is applied to a {printable(type(target).__name__)}, which has no items")
     for place in range(0, len(items), 2):
         key = items[place]
         pairs[key if type(key) is str else as_key(key)] = items[place + 1]
@@ -139,8 +142,8 @@ def _build(machine: Machine) -> None:
         target.built(state)
         if machine.after_build:
             machine.stack[-1] = machine.after_build(machine, target)
-    elif type(target) is not dict:  # an OrderedDict may have attributes, of which none is a weight
-        raise machine.error(f"a {printable(type(target).__name__)} gets a state as if it were an object")
+    elif type(target) is not dict:  # the attributes of an OrderedDict are not weights
+        raise machine.error(f"BUILD is applied to a {printable(type(target).__name__)}, which has no state")
 
 
 def _reduce(machine: Machine) -> None:
@@ -150,7 +153,7 @@ def _reduce(machine: Machine) -> None:
 
 def _newobj_ex(machine: Machine) -> None:
     kwargs, args = machine.stack.pop(), machine.stack.pop()
-    machine.stack[-1] = machine.call(machine.stack[-1], (*args, kwargs) if kwargs else args)
+    machine.stack[-1] = machine.call(machine.stack[-1], (*args, kwargs) if kwargs and isinstance(args, (tuple, list)) else args)
 
 
 def _inst(machine: Machine) -> None:
@@ -171,7 +174,7 @@ def _global(machine: Machine) -> None:
 def _stack_global(machine: Machine) -> None:
     name, module = machine.stack.pop(), machine.stack.pop()
     if type(name) is not str or type(module) is not str:
-        raise machine.error("the name of a class or function is no text")
+        raise machine.error("the name of a class or function is not text")
     machine.stack.append(machine.named(module, name))
 
 
@@ -213,13 +216,13 @@ def _outside(machine: Machine) -> None:
 def _unknown(machine: Machine) -> None:
     if machine.offset > machine.source.size:
         raise machine.error("the pickle is cut (partial download?)")
-    raise machine.error(f"byte {machine.data[machine.at - 1]:#04x} is no opcode of a pickle")
+    raise machine.error(f"byte {machine.data[machine.at - 1]:#04x} is not an opcode of a pickle")
 
 
 def _table() -> list[Handler]:
-    """One short function for each opcode; those that only push are written here."""
+    """Map each opcode to its function; those that only push a value are written here."""
 
-    def push(make: Callable[[Machine], Any]) -> Handler:
+    def push(make: Callable[[Machine], Pickled]) -> Handler:
         return lambda m: m.stack.append(make(m))
 
     known: dict[bytes, Handler] = {

@@ -1,20 +1,30 @@
-"""What a pickle speaks of, as plain data: names, calls that are not made, references, bytes left where they lie."""
+"""The values of a decoded pickle: plain data, and inert stand-ins for classes, calls, references and long byte strings."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.storage.source import from_bytes
 
 if TYPE_CHECKING:
+    from typing import TypeAlias, TypeGuard
+
+    from steelyard.codecs.torch.tensors import TensorDecoder
     from steelyard.storage.source import Source
 
-BIG = 1 << 60
-"""Numbers from here on are no keys of a dict as they are: many of them can be made to share one hash."""
+    Pickled: TypeAlias = (
+        "bool | int | float | str | bytes | list[Pickled] | tuple[Pickled, ...] | dict[Key, Pickled]"
+        " | Global | Record | Persistent | Boxed | Blob | None"
+    )
+    """All that a decoded pickle consists of."""
+    Key: TypeAlias = "bool | int | float | str | bytes | Global | Record | Persistent | Boxed | None"
+
+BOXED_THRESHOLD = 1 << 60
+"""Integers this large are boxed before use as dict keys, to prevent hash-collision attacks."""
 
 
 class Global:
-    """The name of a class or a function. `text` is how Python would write it, `plain` whether it makes plain data."""
+    """The name of a class or function. `text` is how Python would write it; `plain` means that a call of it makes plain data."""
 
     __slots__ = ("module", "name", "plain", "text")
 
@@ -29,39 +39,38 @@ class Global:
 
 
 class Record:
-    """A call that is not made: what would be called, with which arguments.
+    """A call that is recorded, not made: its target and its arguments.
 
-    `state` is what the object would get afterwards; `items` are what would be appended to it, and `entries`
-    what would be set in it by key.
+    `state` is what the object would then be given as its state; `items` would be appended to it, and `entries` set by key.
     """
 
     __slots__ = ("_added", "args", "call", "state")
 
-    def __init__(self, call: Any, args: Any) -> None:
+    def __init__(self, call: Pickled, args: Pickled) -> None:
         self.call = call
         self.args = args
-        self.state: Any = None
-        self._added: tuple[list[Any], dict[Any, Any]] | None = None
+        self.state: Pickled = None
+        self._added: tuple[list[Pickled], dict[Key, Pickled]] | None = None
 
     def __repr__(self) -> str:
         return f"Record({self.text})"
 
     @property
     def text(self) -> str:
-        """The name of what would be called, or nothing when that is itself computed."""
+        """The name of the target; empty if the target is itself computed."""
         return self.call.text if isinstance(self.call, Global) else ""
 
     @property
-    def items(self) -> list[Any]:
-        """What would be appended, in order."""
+    def items(self) -> list[Pickled]:
+        """The values that would be appended, in order."""
         return self._filled()[0]
 
     @property
-    def entries(self) -> dict[Any, Any]:
-        """What would be set by key, in order."""
+    def entries(self) -> dict[Key, Pickled]:
+        """The values that would be set by key, in order."""
         return self._filled()[1]
 
-    def _filled(self) -> tuple[list[Any], dict[Any, Any]]:
+    def _filled(self) -> tuple[list[Pickled], dict[Key, Pickled]]:
         if self._added is None:
             self._added = [], {}
         return self._added
@@ -71,7 +80,7 @@ class Record:
         """Whether anything was appended or set."""
         return self._added is not None
 
-    def built(self, state: Any) -> None:
+    def built(self, state: Pickled) -> None:
         """Take a state; a second one adds to the first, as it would to the attributes of the object."""
         if type(state) is dict and type(self.state) is dict:
             self.state = {**self.state, **state}
@@ -81,54 +90,61 @@ class Record:
             self.state = (self.state, state)
 
     @property
-    def attributes(self) -> dict[Any, Any]:
+    def attributes(self) -> dict[Key, Pickled]:
         """The state as the attributes of the object: a dict, or a dict and one of slots."""
         if type(self.state) is dict:
             return self.state
         if type(self.state) is tuple and len(self.state) == 2:
-            plain = [part for part in self.state if type(part) is dict]
-            return {key: value for part in plain for key, value in part.items()}
+            return {key: value for part in self.state if isinstance(part, dict) for key, value in part.items()}
         return {}
 
 
 class Persistent:
-    """A reference to something outside the pickle: a storage of a tensor. `home` is the file that it refers to,
-    where that is another one than the pickle's own.
+    """A reference to something outside the pickle: the storage of a tensor.
+
+    `home` decodes the references of another file than the pickle's own, where a file of torch is nested in a pickle.
     """
 
     __slots__ = ("home", "key")
 
-    def __init__(self, key: Any, home: Any = None) -> None:
+    def __init__(self, key: Pickled, home: TensorDecoder | None = None) -> None:
         self.key = key
         self.home = home
 
 
 def class_of(record: Record) -> Global | None:
-    """Return the class of a pickled object, whichever way the pickle makes it; None when it is computed."""
+    """Return the class of a pickled object, however the pickle makes it; None when the class is computed."""
     target = record.call
-    if record.text in ("copyreg._reconstructor", "copy_reg._reconstructor", "copyreg.__newobj__") and record.args:
+    if record.text in ("copyreg._reconstructor", "copy_reg._reconstructor", "copyreg.__newobj__") and is_args(record.args):
         target = record.args[0]
-    if (
-        isinstance(target, Persistent)
-        and type(target.key) is tuple
-        and len(target.key) > 1
-        and target.key[0] in ("module", b"module")
-    ):
-        target = target.key[1]  # streams of torch keep the source text of a class beside its name
+    if isinstance(target, Persistent) and is_args(target.key, 2) and target.key[0] in ("module", b"module"):
+        target = target.key[1]  # before 1.6, torch stored the source text of a class together with its name
     return target if isinstance(target, Global) else None
 
 
+def is_args(value: Pickled, least: int = 1) -> TypeGuard[tuple[Pickled, ...]]:
+    """Tell whether a value is a tuple of at least `least` values."""
+    return type(value) is tuple and len(value) >= least
+
+
+def shape_of(value: Pickled) -> Pickled:
+    """Return a shape as a tuple: `torch.Size` is pickled as a call, and old files have lists."""
+    if isinstance(value, Record) and value.text == "torch.Size" and is_args(value.args) and len(value.args) == 1:
+        value = value.args[0]
+    return tuple(value) if isinstance(value, list) else value
+
+
 class Boxed:
-    """A key of a dict that must not be hashed by its value: a tuple may be nested deeper than the C stack."""
+    """A dict key that must not be hashed by its value: a tuple may be nested deeper than the C stack."""
 
     __slots__ = ("value",)
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Pickled) -> None:
         self.value = value
 
 
 class Blob:
-    """A run of bytes that was left in the file."""
+    """A byte string that was left in the file."""
 
     __slots__ = ("length", "offset", "source")
 
@@ -145,7 +161,7 @@ class Blob:
         return self.source.part(self.offset, self.length)
 
 
-def as_source(value: Any, name: str) -> Source | None:
+def as_source(value: Pickled, name: str) -> Source | None:
     """Return bytes, a blob or Latin-1 text as a source; None for anything else."""
     if isinstance(value, Blob):
         return value.part()
@@ -154,25 +170,23 @@ def as_source(value: Any, name: str) -> Source | None:
             value = value.encode("latin-1")
         except UnicodeEncodeError:
             return None
-    return from_bytes(bytes(value), name) if isinstance(value, (bytes, bytearray)) else None
+    return from_bytes(value, name) if isinstance(value, bytes) else None
 
 
-def as_key(key: Any) -> Any:
-    """Return a key that is safe to hash. Raises `TypeError` for what Python would not take as a key."""
-    kind = type(key)
-    if kind is str or (kind is int and -BIG < key < BIG) or kind in _HASHED:
-        return key
-    if kind in (tuple, int, Blob):
+def as_key(key: Pickled) -> Key:
+    """Return a key that is safe to hash. Raises `TypeError` for a type that Python does not hash."""
+    if type(key) is int:
+        return key if -BOXED_THRESHOLD < key < BOXED_THRESHOLD else Boxed(key)
+    if isinstance(key, (tuple, Blob)):
         return Boxed(key)
-    raise TypeError(f"uses a {kind.__name__} as the key of a dict")
+    if isinstance(key, (list, dict)):
+        raise TypeError(f"uses a {type(key).__name__} as the key of a dict")
+    return key
 
 
-_HASHED = frozenset((bytes, bool, float, type(None), Global, Record, Persistent, Boxed))
-
-
-def added(target: Any, items: list[Any]) -> None:
-    """Append to a list or to an object that is not made."""
-    if type(target) is list:
+def append(target: Pickled, items: list[Pickled]) -> None:
+    """Append to a list, or to the items of a record."""
+    if isinstance(target, list):
         target.extend(items)
     elif isinstance(target, Record):
         target.items.extend(items)
@@ -184,20 +198,20 @@ _DICTS = {"collections.OrderedDict", "collections.Counter", "builtins.dict", "__
 _LISTS = {f"{module}.{name}" for module in ("builtins", "__builtin__") for name in ("set", "frozenset", "list", "tuple")}
 _BYTES = {f"{module}.{name}" for module in ("builtins", "__builtin__") for name in ("bytearray", "bytes")}
 PLAIN = {*_DICTS, *_LISTS, *_BYTES, "collections.defaultdict", "_codecs.encode"}
-"""What stands for plain data when it is called as a pickle of plain data calls it."""
+"""Calls of these make plain data if their arguments are those of a pickle of plain data."""
 
 
-def cost(args: Any) -> int:
-    """Return how many things `made` may have to copy."""
-    return sum(len(arg) for arg in args if isinstance(arg, (str, list, tuple))) if args and type(args) is tuple else 0
+def copy_cost(args: Pickled) -> int:
+    """Return how many items `plain_data` may have to copy."""
+    return sum(len(arg) for arg in args if isinstance(arg, (str, list, tuple))) if isinstance(args, tuple) else 0
 
 
-def made(target: Global, args: Any) -> Any:
+def plain_data(target: Global, args: Pickled) -> Pickled:
     """Return the plain data that a harmless call stands for: a dict, a list, bytes; None for any other call.
 
-    What is data already is not copied.
+    An argument that is the data already is returned as it is.
     """
-    if type(args) is not tuple:
+    if not isinstance(args, tuple):
         return None
     name = target.text
     if name in _DICTS:
@@ -205,20 +219,23 @@ def made(target: Global, args: Any) -> Any:
     if name == "collections.defaultdict":
         return {} if len(args) <= 1 else _dict(args[1])
     if name in _LISTS:
-        return [] if not args else args[0] if len(args) == 1 and type(args[0]) in (list, tuple) else None
+        return [] if not args else args[0] if len(args) == 1 and isinstance(args[0], (list, tuple)) else None
     return _bytes(args)
 
 
-def _dict(pairs: Any) -> dict[Any, Any] | None:
+def _dict(pairs: Pickled) -> dict[Key, Pickled] | None:
     """Python 2 wrote an OrderedDict as a list of lists of two."""
-    if type(pairs) is dict:
+    if isinstance(pairs, dict):
         return pairs
-    if type(pairs) not in (list, tuple) or any(type(pair) not in (list, tuple) or len(pair) != 2 for pair in pairs):
+    couples = (
+        [pair for pair in pairs if isinstance(pair, (list, tuple)) and len(pair) == 2] if isinstance(pairs, (list, tuple)) else []
+    )
+    if not isinstance(pairs, (list, tuple)) or len(couples) < len(pairs):
         return None
-    return {as_key(key): value for key, value in pairs}
+    return {as_key(key): value for key, value in couples}
 
 
-def _bytes(args: tuple[Any, ...]) -> Any:
+def _bytes(args: tuple[Pickled, ...]) -> bytes | Blob | None:
     """`bytes()`, `bytearray(b"...")`, `_codecs.encode("...", "latin1")` and `bytearray("...", "latin-1")`."""
     if not args:
         return b""

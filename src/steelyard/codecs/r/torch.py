@@ -82,7 +82,8 @@ def _unserialized(raw: Any, file: str) -> Any:
 
 def _tensor(value: Any, file: str) -> Weight:
     """Return the one tensor that a file of libtorch holds, which R keeps as text or as bytes."""
-    from steelyard.codecs.pickle.walk import Walk, as_weights
+    from steelyard.codecs.pickle.model_weights import as_weights
+    from steelyard.codecs.pickle.walk import TensorWalk
     from steelyard.codecs.torch.archive import open_archive
 
     kept = value.get("values") if isinstance(value, Vector) and value.items is not None else None
@@ -94,10 +95,10 @@ def _tensor(value: Any, file: str) -> Weight:
     else:
         source = as_source(kept, file)
     archive = open_archive(source)
-    entries = Walk(source, archive.tensors.found, archive.scripted).through(archive.root).entries
-    if len(entries) != 1:
-        raise FormatError(file, f"a tensor of R torch is a file of {len(entries)} tensors")
-    return as_weights(entries, source)[0]
+    tensors = TensorWalk(source, archive.decoder.decode, archive.scripted).through(archive.root).tensors
+    if len(tensors) != 1:
+        raise FormatError(file, f"a tensor of R torch is a file of {len(tensors)} tensors")
+    return as_weights(tensors, source)[0]
 
 
 def read_v3(source: Source, stored: Iterable[Weight], meta: dict[str, str]) -> Weights:

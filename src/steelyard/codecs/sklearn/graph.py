@@ -1,19 +1,21 @@
-"""What a scikit-learn net in a file is beside its numbers: dense layers in a chain, and the activation behind each.
+"""The graph of a scikit-learn net in a file: a chain of dense layers, each with its activation.
 
-The words are those of the estimator's own attributes; nothing is known of a class but its name.
+It is made of the attributes of the pickled estimator and the name of its class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from steelyard.codecs.pickle.values import Record, class_of
 from steelyard.codecs.sklearn.weights import ends_of
 from steelyard.core.graph import Graph, Layer
 
 if TYPE_CHECKING:
-    from steelyard.codecs.pickle.walk import Entry
+    from steelyard.codecs.pickle.arrays import PickledTensor
+    from steelyard.codecs.pickle.values import Key, Pickled
+    from steelyard.codecs.pickle.walk import Path
     from steelyard.storage.source import Source
 
 _WORDS = {"identity": "linear", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu", "softmax": "softmax"}
@@ -27,8 +29,8 @@ _LINEAR = frozenset(
 """Linear models that predict their sums as they are."""
 
 
-def graph_maker(root: Any, own: list[Entry] | None, source: Source) -> Callable[[], Graph] | None:
-    """Return what makes the graph of the one net that `root` is or wraps; None where it is none, or several."""
+def graph_maker(root: Pickled, own: list[PickledTensor] | None, source: Source) -> Callable[[], Graph] | None:
+    """Return a function that makes the graph of the one net that `root` is or wraps; None for none or several."""
     if own is None:
         return None
     ends = [(path, part) for path, part in ends_of(root, source) if isinstance(part, Record)]
@@ -39,24 +41,24 @@ def graph_maker(root: Any, own: list[Entry] | None, source: Source) -> Callable[
     return (lambda: Graph(layers, is_execution_order=True, is_sequential=_is_alone(root))) if layers else None
 
 
-def _layers(path: tuple[str, ...], part: Record, own: list[Entry]) -> list[Layer]:
+def _layers(path: Path, part: Record, own: list[PickledTensor]) -> list[Layer]:
     """Return the layers of a perceptron or a linear model whose activations are known."""
     held, kind = part.attributes, class_of(part)
     made_by = kind.name if kind is not None else ""
-    kernels = [entry for entry in own if entry.path[-1].startswith("coef") and entry.path[: len(path)] == path]
-    names = [".".join((*path, entry.path[-1].partition(".")[2])).rstrip(".") for entry in kernels]
+    kernels = [tensor for tensor in own if tensor.path[-1].startswith("coef") and tensor.path[: len(path)] == path]
+    names = [".".join((*path, tensor.path[-1].partition(".")[2])).rstrip(".") for tensor in kernels]
     if type(held.get("coefs_")) is list:
         hidden, last = _WORDS.get(str(held.get("activation"))), _WORDS.get(str(held.get("out_activation_")))
         words = [hidden] * (len(names) - 1) + [last]
     else:
-        words = [_output(made_by, held, kernels[0].found.shape)] if len(kernels) == 1 else [None]
+        words = [_output(made_by, held, kernels[0].shape)] if len(kernels) == 1 else [None]
     if None in words:
         return []
     return [Layer(name, "dense", made_by, {"activation": word}) for name, word in zip(names, words, strict=True)]
 
 
-def _output(kind: str, held: dict[Any, Any], shape: tuple[int, ...]) -> str | None:
-    """Return the activation that makes of a linear model's sums what it answers; None for one that is not known."""
+def _output(kind: str, held: Mapping[Key, Pickled], shape: tuple[int, ...]) -> str | None:
+    """Return the activation between the sums of a linear model and its prediction; None if it is not known."""
     units = shape[0] if len(shape) > 1 else 1
     if kind in ("LogisticRegression", "LogisticRegressionCV"):
         apart = held.get("multi_class") == "ovr" or held.get("solver") == "liblinear"
@@ -66,8 +68,8 @@ def _output(kind: str, held: dict[Any, Any], shape: tuple[int, ...]) -> str | No
     return "linear" if kind in _LINEAR else None
 
 
-def _is_alone(root: Any) -> bool:
-    """Tell whether the net gets the inputs as they are: none of what wraps it is a pipeline."""
+def _is_alone(root: Pickled) -> bool:
+    """Tell whether the net gets the inputs unchanged: nothing that wraps it is a pipeline."""
     value = root
     while isinstance(value, Record):
         held = value.attributes

@@ -1,30 +1,30 @@
-"""skorch nets: their modules lie inside them as bytes, a pickle or a file of torch, and are put back among their attributes."""
+"""skorch nets: a net contains its modules as bytes, a pickle or a file of torch; they are decoded into its attributes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.codecs.pickle.audit import calls
 from steelyard.codecs.pickle.machine import Machine
 from steelyard.codecs.pickle.values import Blob, Record, as_source
 from steelyard.codecs.torch.archive import is_stream, nested_reader, unpack
-from steelyard.codecs.torch.tensors import Tensors
+from steelyard.codecs.torch.tensors import TensorDecoder
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
 _KEPT = "__cuda_dependent_attributes__"
-"""The attribute that keeps what may lie on a graphics card."""
+"""The attribute with everything that may be on a GPU."""
 
 
 def open_nets(records: Iterable[Record], name: str, steps: int | None = None) -> list[str]:
-    """Put the modules of every net among `records` back, and return what unpickling them would have run.
+    """Decode the modules of every net among `records` into its attributes, and return the calls a loader would make.
 
-    `steps` is what is left of the budget for pickles.
+    `steps` is the rest of the budget for pickles.
     """
-    code: dict[str, None] = {}
+    known: dict[str, None] = {}
     for record in list(records):
         value = record.attributes.get(_KEPT)
         data = as_source(value, name) if isinstance(value, (bytes, Blob)) else None
@@ -36,16 +36,16 @@ def open_nets(records: Iterable[Record], name: str, steps: int | None = None) ->
             machine = Machine(data, steps=steps)
             inner, steps = machine.load(), machine.steps
             found = calls(machine)
-        code |= dict.fromkeys(found)
-        if type(inner) is dict:
+        known |= dict.fromkeys(found)
+        if isinstance(inner, dict):
             record.built({**inner, _KEPT: None})
-    return list(code)
+    return list(known)
 
 
-def tensors_of(source: Source) -> Tensors:
-    """Return what tells the tensors of such pickles, which have no storages beside them but files of torch inside."""
+def decoder_of(source: Source) -> TensorDecoder:
+    """Return a decoder for a pickle that is not in a file of torch, but may contain such files."""
 
-    def no_storage(key: Any, word: str, count: int) -> Source:
-        raise FormatError(source.name, "its storage lies in no file of torch")
+    def no_storage(key: str | int, word: str, count: int) -> Source:
+        raise FormatError(source.name, "its storage is not in a file of torch")
 
-    return Tensors(source, no_storage, nested=nested_reader())
+    return TensorDecoder(source, no_storage, nested=nested_reader())

@@ -8,39 +8,42 @@ from typing import TYPE_CHECKING, Any
 from steelyard.codecs import limits
 from steelyard.codecs.pickle.audit import calls
 from steelyard.codecs.pickle.machine import Machine
-from steelyard.codecs.torch.tensors import Tensors, size_of, storage_dtype
+from steelyard.codecs.pickle.values import Global, is_args
+from steelyard.codecs.torch.tensors import TensorDecoder, size_of, storage_dtype
 from steelyard.codecs.zip import directory, is_zip, member_source, mentions
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
+    from steelyard.codecs.pickle.values import Pickled
+    from steelyard.codecs.torch.tensors import Nested
     from steelyard.codecs.zip import Member
     from steelyard.storage.source import Source
 
 MAGIC = 0x1950A86A20F9469CFC6C
-"""The number that every stream before 1.6 begins with."""
+"""The number with which every stream before 1.6 begins."""
 _MAGIC = MAGIC.to_bytes(10, "little")
 PROTOCOL = 1001
 
 
 class Archive:
-    """What one file holds: the object, what tells its tensors, the names of the tensors of compiled modules.
+    """One file: its root object, the decoder of its tensors, and the names of the tensors of compiled modules.
 
-    `constants` are the tensors of compiled code, `code` is what a pickle loader would run, `meta` what the file
-    says of itself.
+    `constants` are the tensors of compiled code with their decoder, `calls` what a pickle loader would call, `metadata`
+    what Steelyard kept of the weights, `meta` how the file describes itself.
     """
 
-    __slots__ = ("code", "constants", "facts", "meta", "references", "root", "scripted", "source", "tensors")
+    __slots__ = ("calls", "constants", "decoder", "meta", "metadata", "references", "root", "scripted", "source")
 
-    def __init__(self, source: Source, root: Any, tensors: Tensors, machine: Machine, meta: dict[str, Any]) -> None:
+    def __init__(self, source: Source, root: Pickled, decoder: TensorDecoder, machine: Machine, meta: dict[str, Any]) -> None:
         self.source = source
         self.root = root
-        self.tensors = tensors
-        self.code = calls(machine)
+        self.decoder = decoder
+        self.calls = calls(machine)
         self.references = machine.references
         self.meta = meta
-        self.facts = ""
+        self.metadata = ""
         self.scripted: dict[str, tuple[list[str], list[str]]] = {}
-        self.constants: tuple[Any, Tensors] | None = None
+        self.constants: tuple[Pickled, TensorDecoder] | None = None
 
 
 def is_stream(source: Source) -> bool:
@@ -50,9 +53,9 @@ def is_stream(source: Source) -> bool:
 
 
 def open_archive(source: Source, depth: int = 0) -> Archive:
-    """Read the pickles of a file of torch. Raises `FormatError` for a file that is none, or is damaged."""
+    """Read the pickles of a file of torch. Raises `FormatError` for any other file, and a damaged one."""
     if depth >= limits.NESTED_FILES:
-        raise FormatError(source.name, f"more than {limits.NESTED_FILES} files of torch lie in one another")
+        raise FormatError(source.name, f"more than {limits.NESTED_FILES} levels of nested files of torch")
     if is_zip(source):
         return _open_zip(source, depth)
     if is_stream(source):
@@ -60,22 +63,22 @@ def open_archive(source: Source, depth: int = 0) -> Archive:
     raise FormatError(source.name, "is neither a zip archive nor a stream of torch")
 
 
-def unpack(data: Source) -> tuple[Any, list[str]]:
-    """Return the object in a file of torch that lies in a pickle, and what loading it would have run; None for other bytes."""
+def unpack(data: Source) -> tuple[Pickled, list[str]]:
+    """Return the root of a file of torch that is nested in a pickle, and the calls a loader would make; None for other bytes."""
     if not (mentions(data, b"data.pkl") or is_stream(data)):
         return None, []
     archive = open_archive(data, 1)
     for reference in archive.references:
-        reference.home = archive.tensors
-    return archive.root, archive.code
+        reference.home = archive.decoder
+    return archive.root, archive.calls
 
 
-def nested_reader(depth: int = 0) -> Any:
-    """Return what reads a file of torch inside another, as `Tensors` takes it."""
+def nested_reader(depth: int = 0) -> Nested:
+    """Return what opens a file of torch inside another, for a `TensorDecoder`."""
 
-    def read(data: Source) -> tuple[Tensors, Any]:
+    def read(data: Source) -> tuple[TensorDecoder, Pickled]:
         inner = open_archive(data, depth + 1)
-        return inner.tensors, inner.root
+        return inner.decoder, inner.root
 
     return read
 
@@ -88,42 +91,40 @@ def _open_zip(source: Source, depth: int) -> Archive:
     if order not in ("little", "big"):
         raise FormatError(source.name, f"the byte order is {printable(order, 40)!r}, neither little nor big")
     byteorder = "<" if order == "little" else ">"
-    tensors = _tensors(source, members, f"{base}data/", byteorder, depth)
+    decoder = _decoder(source, members, f"{base}data/", byteorder, depth)
     machine = Machine(member_source(source, members[name]))
-    archive = Archive(source, machine.load(), tensors, machine, {"format": "PyTorch"})
+    archive = Archive(source, machine.load(), decoder, machine, {"format": "PyTorch"})
     archive.meta |= {"serialization version": version} if (version := _text(source, members, f"{base}version")) else {}
-    archive.facts = _text(source, members, f"{base}steelyard.json", limits.JSON)
+    archive.metadata = _text(source, members, f"{base}steelyard.json", limits.JSON)
     if f"{base}constants.pkl" in members:
         archive.meta["format"] = "TorchScript"
         archive.scripted = _scripted(source, members, base)
         inner = Machine(member_source(source, members[f"{base}constants.pkl"]))
-        archive.constants = inner.load(), _tensors(source, members, f"{base}constants/", byteorder, depth)
-        archive.code += calls(inner)
+        archive.constants = inner.load(), _decoder(source, members, f"{base}constants/", byteorder, depth)
+        archive.calls += calls(inner)
     return archive
 
 
 def _pickle_name(source: Source, members: dict[str, Member]) -> str:
     found = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(found) != 1:
-        what = (
-            f"{len(found)} members called data.pkl; which one is meant cannot be told" if found else "no member called data.pkl"
-        )
-        raise FormatError(source.name, f"the archive has {what}")
+        what = f"has {len(found)} members called data.pkl and is ambiguous" if found else "has no member called data.pkl"
+        raise FormatError(source.name, f"the archive {what}")
     return found[0]
 
 
-def _tensors(source: Source, members: dict[str, Member], folder: str, byteorder: str, depth: int) -> Tensors:
-    def open_storage(key: Any, word: str, count: int) -> Source:
+def _decoder(source: Source, members: dict[str, Member], folder: str, byteorder: str, depth: int) -> TensorDecoder:
+    def open_storage(key: str | int, word: str, count: int) -> Source:
         member = members.get(f"{folder}{key}")
         if member is None:
             raise FormatError(source.name, f"the archive lacks the storage {printable(folder)}{printable(key, 60)}")
         return member_source(source, member)
 
-    return Tensors(source, open_storage, byteorder, nested_reader(depth))
+    return TensorDecoder(source, open_storage, byteorder, nested_reader(depth))
 
 
 def _text(source: Source, members: dict[str, Member], name: str, limit: int = 0) -> str:
-    """Return a small text member, or nothing where there is none."""
+    """Return a small text member, or "" if there is none."""
     member = members.get(name)
     if member is None or member.size > (limit or limits.TEXT):
         return ""
@@ -136,7 +137,7 @@ _LIST = r"(?m)^  __(parameters|buffers)__ = \[([^\]]*)\]"
 
 
 def _scripted(source: Source, members: dict[str, Member], base: str) -> dict[str, tuple[list[str], list[str]]]:
-    """Return, by the class of a compiled module, what its code calls parameters and buffers."""
+    """Return the names of the parameters and buffers of each class of a compiled module, from its code."""
     found = {}
     for name in members:
         if name.startswith(f"{base}code/") and name.endswith(".py"):
@@ -158,31 +159,36 @@ def _open_stream(source: Source, depth: int) -> Archive:
     keys = machine.load(machine.offset)
     places = _places(source, machine, keys)
 
-    def open_storage(key: Any, word: str, count: int) -> Source:
+    def open_storage(key: str | int, word: str, count: int) -> Source:
         if key not in places:
             raise FormatError(source.name, f"the file lacks the storage {printable(key, 60)}")
         return source.part(*places[key])
 
     meta: dict[str, Any] = {"format": "PyTorch before 1.6", "serialization version": str(version)}
     meta |= {"system": dict(info)} if type(info) is dict and all(type(key) is str for key in info) else {}
-    return Archive(source, root, Tensors(source, open_storage, "<", nested_reader(depth)), machine, meta)
+    return Archive(source, root, TensorDecoder(source, open_storage, "<", nested_reader(depth)), machine, meta)
 
 
-def _places(source: Source, machine: Machine, keys: Any) -> dict[Any, tuple[int, int]]:
-    """Return where each storage lies: a count of elements, then the elements; their type stands in the references."""
-    sizes: dict[Any, int] = {}
+# Before 1.6, the storages follow the last pickle, in the order of the list of keys that it holds:
+#   offset  size       field
+#   0       8          number of elements, little-endian; their type is in the references of the pickle
+#   8       n * width  elements
+def _places(source: Source, machine: Machine, keys: Pickled) -> dict[str | int, tuple[int, int]]:
+    """Return offset and length of each storage, in bytes."""
+    sizes: dict[str | int, int] = {}
     for reference in machine.references:
-        key = reference.key
-        if type(key) is tuple and len(key) >= 5 and type(key[2]) in (str, int):
+        _, kind, name, *_ = reference.key if is_args(reference.key, 5) else (None,) * 3
+        if isinstance(kind, Global) and (type(name) is str or type(name) is int):
             try:
-                sizes[key[2]] = size_of(storage_dtype(key[1]))
-            except (FormatError, AttributeError):
+                sizes[name] = size_of(storage_dtype(kind))
+            except FormatError:
                 continue
-    places = {}
+    places: dict[str | int, tuple[int, int]] = {}
     offset = machine.offset
-    if type(keys) is not list or any(type(key) not in (str, int) for key in keys):
-        raise FormatError(source.name, "the list of storages is no list of names", offset)
-    for key in keys:
+    names = [key for key in keys if type(key) is str or type(key) is int] if isinstance(keys, list) else []
+    if not isinstance(keys, list) or len(names) < len(keys):
+        raise FormatError(source.name, "the list of storages is not a list of names", offset)
+    for key in names:
         if key not in sizes:
             raise FormatError(
                 source.name, f"the type of the storage {printable(key, 60)} is not known: nothing refers to it", offset

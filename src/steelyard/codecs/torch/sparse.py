@@ -3,44 +3,40 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
-from steelyard.codecs.pickle.arrays import Found, is_shape, refused
-from steelyard.codecs.pickle.values import Record
+from steelyard.codecs.pickle.arrays import PickledTensor, is_shape, refused
+from steelyard.codecs.pickle.values import Record, is_args, shape_of
 from steelyard.core.readers import by_rows
 from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
-    from steelyard.codecs.torch.tensors import Tensors
+    from steelyard.codecs.pickle.values import Pickled
+    from steelyard.codecs.pickle.walk import Decode
     from steelyard.core.weight import Array
     from steelyard.storage.source import Source
 
 
-def dense(tensors: Tensors, layout: Any, data: Any) -> Found:
-    """Return a COO, CSR, CSC, BSR or BSC tensor as a dense one; `stored` says its layout."""
-    kind = layout.args[0] if isinstance(layout, Record) and type(layout.args) is tuple else layout
-    kind = str(kind).removeprefix("torch.")
-    if kind == "sparse_coo":
-        first, values, shape = data[:3]
-        parts = [tensors.found(first), tensors.found(values)]
-    elif kind in ("sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc"):
-        first, second, values, shape = data[:4]
-        parts = [tensors.found(first), tensors.found(second), tensors.found(values)]
-    else:
-        return refused(tensors.source, f"is of layout {printable(kind, 40)}, which is not read")
-    shape = shape.args[0] if isinstance(shape, Record) and shape.text == "torch.Size" else shape
-    shape = tuple(shape) if type(shape) is list else shape
+def dense(source: Source, decode: Decode, layout: Pickled, data: Pickled) -> PickledTensor:
+    """Return a COO, CSR, CSC, BSR or BSC tensor as a dense one; `encoding` is its layout. `decode` decodes its components."""
+    named = layout.args[0] if isinstance(layout, Record) and is_args(layout.args) else layout
+    kind = str(named).removeprefix("torch.")
+    count = {"sparse_coo": 2, "sparse_csr": 3, "sparse_csc": 3, "sparse_bsr": 3, "sparse_bsc": 3}.get(kind, 0)
+    if not count:
+        return refused(source, f"is of layout {printable(kind, 40)}, which is not read")
+    components, shape = (data[:count], shape_of(data[count])) if is_args(data, count + 1) else ((), None)
+    parts = [decode(component) for component in components]
     if not is_shape(shape) or any(part is None for part in parts):
-        return refused(tensors.source, f"a sparse tensor of shape {printable(shape, 80)} lacks its parts")
-    return compressed(tensors.source, kind, [part for part in parts if part is not None], shape)
+        return refused(source, f"a sparse tensor of shape {printable(shape, 80)} lacks its indices or values")
+    return densified(source, kind, [part for part in parts if part is not None], shape)
 
 
-def compressed(source: Source, kind: str, parts: list[Found], shape: Any) -> Found:
-    """Return the dense array of a sparse one's parts, the values last; `stored` says its layout."""
+def densified(source: Source, kind: str, parts: list[PickledTensor], shape: Pickled) -> PickledTensor:
+    """Return the dense array of a sparse one's components, the values last; `encoding` is its layout."""
     if not is_shape(shape):
-        return refused(source, f"a sparse array has a shape that makes no sense: {printable(shape, 80)}")
+        return refused(source, f"a sparse array has an invalid shape: {printable(shape, 80)}")
     values = parts[-1]
     size = prod(i for i in shape if i) * itemsize(values.dtype)
     held = sum(prod(part.shape) * itemsize(part.dtype) for part in parts)
@@ -53,15 +49,15 @@ def compressed(source: Source, kind: str, parts: list[Found], shape: Any) -> Fou
         coordinates, numbers = _coordinates(name, kind, parts, shape)
         return _written(name, coordinates, numbers, shape)[first:last]
 
-    return Found(shape, values.dtype, by_rows(shape, rows), encoding=kind)
+    return PickledTensor(shape, values.dtype, by_rows(shape, rows), encoding=kind)
 
 
-def _array(part: Found) -> Array:
+def _array(part: PickledTensor) -> Array:
     return part.read(0, prod(part.shape)).reshape(part.shape)
 
 
-def _coordinates(name: str, kind: str, parts: list[Found], shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Return the places of the values, one row for each axis, and the values."""
+def _coordinates(name: str, kind: str, parts: list[PickledTensor], shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Return the coordinates of the values, one row for each axis, and the values."""
     import numpy as np
 
     arrays = [_array(part) for part in parts]
@@ -78,7 +74,7 @@ def _coordinates(name: str, kind: str, parts: list[Found], shape: tuple[int, ...
     if kind in ("sparse_csr", "sparse_csc"):
         return places, values
     if values.ndim != 3:
-        raise FormatError(name, f"the blocks of a {kind} tensor are no matrices")
+        raise FormatError(name, f"the blocks of a {kind} tensor are not matrices")
     _, height, width = values.shape
     down, across = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
     row = (places[0][:, None, None] * height + down).reshape(-1)
@@ -92,9 +88,9 @@ def _written(name: str, places: Array, values: Array, shape: tuple[int, ...]) ->
     axes = places.shape[0] if places.ndim == 2 else -1
     lengths = np.array(shape[:axes]).reshape(-1, 1)
     if not 0 <= axes <= len(shape) or places.shape[1] != len(values) or values.shape[1:] != shape[axes:]:
-        raise FormatError(name, f"places {places.shape} and values {values.shape} do not fit shape {list(shape)}")
+        raise FormatError(name, f"coordinates {places.shape} and values {values.shape} do not fit shape {list(shape)}")
     if places.size and ((places < 0).any() or (places >= lengths).any()):
-        raise FormatError(name, f"a place of a sparse tensor lies outside its shape {list(shape)}")
+        raise FormatError(name, f"a coordinate of a sparse tensor is outside its shape {list(shape)}")
     whole = np.zeros(shape, values.dtype)
-    np.add.at(whole, tuple(places), values)  # places that stand twice are summed, as torch does
+    np.add.at(whole, tuple(places), values)  # duplicate coordinates are summed, as torch does
     return whole

@@ -1,4 +1,4 @@
-"""Tensors that lie in a storage by steps of their own: transposed, cut, repeated, or with a flag on their numbers."""
+"""Strided views of a storage: transposed, sliced or repeated tensors, and those that torch marks as conjugate or negative."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ if TYPE_CHECKING:
     from steelyard.storage.source import Stored
 
 
-class Layout:
-    """A shape and its steps: how many elements they reach over, whether they lie in one run, row-major.
+class Strided:
+    """A shape and its strides, in elements.
 
-    `spread` is the number of elements, where an axis of no elements counts as one.
+    `extent` is the number of elements from the first to the last, `contiguous` means row-major without gaps. `size` is
+    the number of elements, where an axis of length 0 counts as 1.
     """
 
-    __slots__ = ("contiguous", "extent", "shape", "spread", "stride")
+    __slots__ = ("contiguous", "extent", "shape", "size", "stride")
 
     def __init__(self, shape: tuple[int, ...], stride: tuple[int, ...]) -> None:
         self.shape = shape
         self.stride = stride
         self.extent = 0 if 0 in shape else 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
-        self.spread = prod(i for i in shape if i)
+        self.size = prod(i for i in shape if i)
         self.contiguous = _is_contiguous(shape, stride)
 
 
@@ -37,8 +38,8 @@ def _is_contiguous(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
     return True
 
 
-def pairs(flat: Stored) -> Reader:
-    """Read complex numbers of two half floats as those of two floats: NumPy has no shorter ones."""
+def complex_halves(flat: Stored) -> Reader:
+    """Read complex32 as complex64: NumPy has no complex number of two half floats."""
 
     def read(start: int, stop: int) -> Array:
         import numpy as np
@@ -49,7 +50,7 @@ def pairs(flat: Stored) -> Reader:
 
 
 def stepped(flat: Reader, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]) -> Reader:
-    """Read a tensor that does not lie in one run: for some rows, the run that holds them."""
+    """Read a strided view by rows: for some rows, the run of the storage from their first element to their last."""
     below = sum((n - 1) * step for n, step in zip(shape[1:], stride[1:], strict=True)) + 1
 
     def rows(first: int, last: int) -> Array:
@@ -68,7 +69,7 @@ def stepped(flat: Reader, offset: int, shape: tuple[int, ...], stride: tuple[int
 
 
 def flagged(read: Reader, flags: str) -> Reader:
-    """Apply what torch keeps as a flag and does to the numbers when they are used."""
+    """Conjugate or negate the numbers: torch only marks the tensor, and does it when the numbers are used."""
 
     def changed(start: int, stop: int) -> Array:
         import numpy as np

@@ -1,29 +1,30 @@
-"""Tensors as PyTorch's pickles speak of them: a storage, and how a tensor lies in it.
+"""Decodes the tensors of PyTorch's pickles: calls that rebuild a strided view of a storage.
 
-Nothing is trusted: a tensor that does not fit its storage is listed and refused. Storages are opened when
-their numbers are asked for.
+Nothing is trusted: a tensor that does not fit its storage is listed and refused. A storage is opened when its first
+tensor is decoded, and its numbers are read when they are asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from steelyard.codecs import limits
-from steelyard.codecs.pickle.arrays import SIZE, Found, array_of, is_shape, refused
-from steelyard.codecs.pickle.values import Global, Persistent, Record, as_source
-from steelyard.codecs.torch.strides import Layout, flagged, pairs, stepped
+from steelyard.codecs.pickle.arrays import MAX_BYTES, PickledTensor, array_of, is_shape, refused
+from steelyard.codecs.pickle.values import Global, Persistent, Record, as_source, is_args, shape_of
+from steelyard.codecs.torch.strides import Strided, complex_halves, flagged, stepped
 from steelyard.dtypes import ITEMSIZES, itemsize
 from steelyard.errors import FormatError, printable
 from steelyard.storage.source import Source, Stored
 
 if TYPE_CHECKING:
+    from steelyard.codecs.pickle.values import Pickled
     from steelyard.core.weight import Reader
 
-    Nested = Callable[[Source], tuple["Tensors", Any]]
-    """Reads a whole file of torch that lies inside a pickle: what tells its tensors, and what it holds."""
-    Open = Callable[[Any, str, int], Source]
-    """Opens the storage of a key, a type and a number of elements; raises `FormatError` when there is none."""
+    Nested = Callable[[Source], tuple["TensorDecoder", Pickled]]
+    """Opens a whole file of torch that is nested in a pickle: the decoder of its tensors, and its root."""
+    Open = Callable[[str | int, str, int], Source]
+    """Opens the storage of a key, a dtype and a number of elements; raises `FormatError` if there is none."""
 
 _STORAGE = ("storage", b"storage")
 
@@ -49,7 +50,7 @@ _STORAGES = {
 }
 _NAMES = {"float": "float32", "double": "float64", "half": "float16", "long": "int64", "int": "int32", "short": "int16"}
 _NAMES |= {"cfloat": "complex64", "cdouble": "complex128", "chalf": "complex32"}
-_CARRIED = {  # how what NumPy has no word for is listed: its own word stands in `stored`
+_CARRIED = {  # the dtype that lists a type which NumPy lacks; its own name is in `encoding`
     "qint8": "int8",
     "quint8": "uint8",
     "qint32": "int32",
@@ -64,25 +65,27 @@ _CARRIED = {  # how what NumPy has no word for is listed: its own word stands in
 _PACKED = frozenset(("quint4x2", "quint2x4"))
 _KNOWN = {word: (size, word) for word, size in ITEMSIZES.items() if word != "object"}
 _KNOWN |= {word: (itemsize(listed), listed) for word, listed in _CARRIED.items()} | {"complex32": (4, "complex64")}
-"""The bytes of an element of each of torch's types, and as what it is listed."""
+"""For each of torch's types, the bytes of an element and the dtype that lists it."""
 
 
-class Tensors:
-    """Tells what the records of one pickle stand for. `source` is for messages, `open_storage` gives the bytes."""
+class TensorDecoder:
+    """Makes tensors of the records of one pickle. `source` is for messages, `open_storage` gives the bytes."""
 
-    __slots__ = ("_layouts", "_opened", "_words", "byteorder", "nested", "open_storage", "source")
+    __slots__ = ("_inner", "_opened", "_parts", "_views", "_words", "byteorder", "nested", "open_storage", "source")
 
     def __init__(self, source: Source, open_storage: Open, byteorder: str = "<", nested: Nested | None = None) -> None:
         self.source = source
         self.open_storage = open_storage
         self.byteorder = byteorder
         self.nested = nested
-        self._opened: dict[Any, Any] = {}
+        self._opened: dict[str | int, Source] = {}
+        self._parts: dict[tuple[str | int, int, int], Source] = {}
+        self._inner: dict[int, tuple[Source, str, int]] = {}
         self._words: dict[Global, str] = {}
-        self._layouts: dict[tuple[int, int], Layout] = {}
+        self._views: dict[tuple[int, int], Strided] = {}
 
-    def found(self, value: Any) -> Found | None:
-        """Return the tensor or array that a value stands for; None when it stands for something else."""
+    def decode(self, value: Pickled) -> PickledTensor | None:
+        """Return the tensor or array that a value stands for; None for any other value."""
         if type(value) is not Record:
             return self._bare_storage(value) if type(value) is Persistent else None
         call = value.call
@@ -90,7 +93,7 @@ class Tensors:
         if make is None:
             return array_of(value, self.source)
         try:
-            return make(self, *value.args)
+            return make(self, *(value.args if isinstance(value.args, tuple) else ()))
         except FormatError as error:
             return refused(self.source, str(error).removeprefix(f"{printable(self.source.name)}: "))
         except (TypeError, ValueError, AttributeError) as error:
@@ -98,90 +101,91 @@ class Tensors:
 
     def strided(
         self,
-        storage: Any,
-        offset: Any,
-        shape: Any,
-        stride: Any,
-        requires_grad: Any = None,
-        _hooks: Any = None,
-        metadata: Any = None,
+        storage: Pickled,
+        offset: Pickled,
+        shape: Pickled,
+        stride: Pickled,
+        requires_grad: Pickled = None,
+        _hooks: Pickled = None,
+        metadata: Pickled = None,
         dtype: str = "",
-    ) -> Found:
-        """`_rebuild_tensor_v2`: where a tensor begins in its storage, its shape and its steps, in elements."""
+    ) -> PickledTensor:
+        """`_rebuild_tensor_v2`: a strided view of a storage. Offset and strides are in elements."""
         source, word, count = self._storage(storage)
-        layout = self._layouts.get((id(shape), id(stride))) or self._layout(shape, stride)
+        view = self._views.get((id(shape), id(stride))) or self._strided(shape, stride)
         if dtype:
             word, count = dtype, count if word else count // size_of(dtype)
-        if layout is None or type(offset) is not int or offset < 0:
+        if view is None or type(offset) is not int or offset < 0:
             return refused(self.source, f"shape {printable(shape, 80)}, strides {printable(stride, 80)} or offset make no sense")
         size, listed = _KNOWN.get(word) or _unknown(word)
-        last = offset + layout.extent if layout.extent else 0
+        last = offset + view.extent if view.extent else 0
         if last > count or last * size > source.size:
             what = f"ends at element {last:,} of a storage that has {min(count, source.size // size):,}"
-            return refused(self.source, what, layout.shape, listed)
+            return refused(self.source, what, view.shape, listed)
         trainable = requires_grad if type(requires_grad) is bool else None
-        return self._view(source, word, offset, layout, _flags(metadata) if metadata else "", trainable)
+        return self._view(source, word, offset, view, _flags(metadata) if metadata else "", trainable)
 
-    def _layout(self, shape: Any, stride: Any) -> Layout | None:
-        """Look at a shape and its steps once: a model repeats them. None when they make no sense."""
-        sizes, steps = _numbers(shape), _numbers(stride)
+    def _strided(self, shape: Pickled, stride: Pickled) -> Strided | None:
+        """Check a shape and its strides, once for each pair: a model repeats them. None if they are invalid."""
+        sizes, steps = shape_of(shape), shape_of(stride)
         if not is_shape(sizes) or not is_shape(steps) or len(sizes) != len(steps):
             return None
-        layout = Layout(sizes, steps)
-        if sizes is shape and steps is stride:  # the layout keeps both alive, so that no other takes their place
-            self._layouts[id(shape), id(stride)] = layout
-        return layout
+        view = Strided(sizes, steps)
+        if sizes is shape and steps is stride:  # the view keeps both alive, so their ids stay theirs
+            self._views[id(shape), id(stride)] = view
+        return view
 
-    def _view(self, source: Source, word: str, offset: int, layout: Layout, flags: str, trainable: Any) -> Found:
+    def _view(self, source: Source, word: str, offset: int, view: Strided, flags: str, trainable: bool | None) -> PickledTensor:
         size, listed = _KNOWN[word]
-        shape, total = layout.shape, layout.spread * ITEMSIZES[listed]
-        if total > limits.DENSE and (total >= SIZE or (layout.extent and limits.is_bomb(total, source.size))):
+        shape, total = view.shape, view.size * ITEMSIZES[listed]
+        if total > limits.DENSE and (total >= MAX_BYTES or (view.extent and limits.is_bomb(total, source.size))):
             what = f"shape {list(shape)} makes {total:,} bytes of {source.size:,}; refused"
             return refused(self.source, what, shape, listed)
         if word in _PACKED:
             return refused(self.source, f"is packed as {word}, which is not read", shape, listed, word)
         half = word == "complex32"
         begin = offset * size
-        flat = Stored(source, begin if layout.contiguous else 0, "float16" if half else listed, self.byteorder)
-        read: Reader = pairs(flat) if half else flat
-        if not layout.contiguous:
-            read = stepped(read, offset, shape, layout.stride)
+        flat = Stored(source, begin if view.contiguous else 0, "float16" if half else listed, self.byteorder)
+        read: Reader = complex_halves(flat) if half else flat
+        if not view.contiguous:
+            read = stepped(read, offset, shape, view.stride)
         if flags:
             read = flagged(read, flags)
-        place = (id(source), begin, shape, layout.stride, word + flags) if layout.extent else None
-        return Found(shape, listed, read, place, word if listed != word else "", trainable)
+        memory = (id(source), begin, shape, view.stride, word + flags) if view.extent else None
+        return PickledTensor(shape, listed, read, memory, word if listed != word else "", trainable)
 
-    def _storage(self, value: Any) -> tuple[Source, str, int]:
+    def _storage(self, value: Pickled) -> tuple[Source, str, int]:
         """Return a storage's bytes, its type ("" when it has none) and its number of elements."""
         if type(value) is Persistent:
             return (value.home or self)._referred(value.key)
         if isinstance(value, Record) and value.text == "torch.storage._load_from_bytes":
-            data = as_source(value.args[0], self.source.name) if type(value.args) is tuple and len(value.args) == 1 else None
+            data = as_source(value.args[0], self.source.name) if is_args(value.args) and len(value.args) == 1 else None
             if data is not None:
                 return self._nested(id(value), data)
         if isinstance(value, Record) and value.attributes.get("_untyped_storage") is not None:
             return self._storage(value.attributes["_untyped_storage"])
         raise FormatError(self.source.name, "its storage is computed by a call, which is not made")
 
-    def _nested(self, key: Any, data: Source) -> tuple[Source, str, int]:
-        if key not in self._opened:
+    def _nested(self, key: int, data: Source) -> tuple[Source, str, int]:
+        if key not in self._inner:
             if self.nested is None:
-                raise FormatError(self.source.name, "files of torch lie too deep in one another")
-            tensors, value = self.nested(data)
-            self._opened[key] = tensors._storage(value)
-        opened: tuple[Source, str, int] = self._opened[key]
-        return opened
+                raise FormatError(self.source.name, "too many levels of files of torch nested in one another")
+            decoder, value = self.nested(data)
+            self._inner[key] = decoder._storage(value)
+        return self._inner[key]
 
-    def _referred(self, key: Any) -> tuple[Source, str, int]:
-        view = None
-        if type(key) is tuple and len(key) == 5:
-            mark, kind, name, _, count = key
-        elif type(key) is tuple and len(key) == 6:
-            mark, kind, name, _, count, view = key
-        else:
-            mark = kind = name = count = None
-        if mark not in _STORAGE or type(kind) is not Global or type(name) not in (str, int):
-            raise FormatError(self.source.name, f"its storage is called {printable(key, 80)}, which is no name of a storage")
+    # The key of a storage, as torch writes it:
+    #   "storage"   a word
+    #   class       torch.FloatStorage and the like, which gives the dtype
+    #   name        of the member of the archive; an integer in files before 1.6
+    #   device      "cpu", "cuda:0"; not used
+    #   count       number of elements
+    #   view        before 0.4, None or (name, offset, length): the tensor has a part of the storage
+    def _referred(self, key: Pickled) -> tuple[Source, str, int]:
+        """Return the bytes of the storage that a key refers to, its dtype, and its number of elements."""
+        mark, kind, name, _, count, view = (*key, None)[:6] if is_args(key, 5) and len(key) < 7 else (None,) * 6
+        if mark not in _STORAGE or not isinstance(kind, Global) or not (type(name) is str or type(name) is int):
+            raise FormatError(self.source.name, f"its storage is called {printable(key, 80)}, which is not the name of a storage")
         if type(count) is not int or count < 0:
             raise FormatError(self.source.name, f"its storage has {printable(count, 40)} elements")
         word = self._words.get(kind) or self._words.setdefault(kind, storage_dtype(kind))
@@ -190,19 +194,19 @@ class Tensors:
             source = self._opened[name] = self.open_storage(name, word, count)
         return (source, word, count) if view is None else self._view_of_storage(source, word, name, view)
 
-    def _view_of_storage(self, source: Source, word: str, name: Any, view: Any) -> tuple[Source, str, int]:
-        """Return the part of a storage that older files name: a key, an offset and a length, in elements."""
-        if type(view) is not tuple or len(view) != 3 or any(type(i) is not int or i < 0 for i in view[1:]):
+    def _view_of_storage(self, source: Source, word: str, name: str | int, view: Pickled) -> tuple[Source, str, int]:
+        """Return a part of a storage, which older files describe by a key, an offset and a length in elements."""
+        _, offset, length = view if is_args(view, 3) and len(view) == 3 else (None, None, None)
+        if type(offset) is not int or type(length) is not int or min(offset, length) < 0:
             raise FormatError(self.source.name, f"a view of a storage is {printable(view, 80)}")
-        _, offset, length = view
-        found = self._opened.get((name, offset, length))
-        if found is None:
+        part = self._parts.get((name, offset, length))
+        if part is None:
             size = size_of(word)
-            found = self._opened[name, offset, length] = source.part(offset * size, length * size)
-        return found, word, length
+            part = self._parts[name, offset, length] = source.part(offset * size, length * size)
+        return part, word, length
 
-    def _bare_storage(self, value: Persistent) -> Found | None:
-        if type(value.key) is tuple and value.key and value.key[0] in ("module", b"module"):
+    def _bare_storage(self, value: Persistent) -> PickledTensor | None:
+        if is_args(value.key) and value.key[0] in ("module", b"module"):
             return None  # the class of a module, with its source text
         try:
             _, word, count = self._storage(value)
@@ -219,14 +223,14 @@ def storage_dtype(kind: Global) -> str:
     """
     name = kind.name.rpartition(".")[2].removesuffix("Storage")
     if kind.module.partition(".")[0] != "torch" or name not in _STORAGES:
-        raise FormatError("the pickle", f"its storage is a {printable(kind.text)}, which is no known type")
+        raise FormatError("the pickle", f"its storage is a {printable(kind.text)}, whose type is not known")
     return _STORAGES[name]
 
 
-def _dtype(value: Any) -> str:
+def _dtype(value: Pickled) -> str:
     """Return the word of `torch.float8_e4m3fn` and the like."""
     if not isinstance(value, Global) or value.module != "torch":
-        raise FormatError("the pickle", f"is of type {printable(value, 60)}, which is no type of torch")
+        raise FormatError("the pickle", f"is of type {printable(value, 60)}, which is not a type of torch")
     word = _NAMES.get(value.name, value.name)
     size_of(word)
     return word
@@ -238,90 +242,95 @@ def size_of(word: str) -> int:
 
 
 def _unknown(word: str) -> NoReturn:
-    """Say that torch has no such type, or none that is read."""
+    """Refuse a type that torch lacks, or that is not read."""
     raise FormatError("the pickle", f"is of type {printable(word)}, which is not known")
 
 
 def _listed(word: str) -> str:
-    """Return how the elements of one of torch's types are listed."""
+    """Return the dtype that lists one of torch's types."""
     return _CARRIED.get(word, word)
 
 
-def _numbers(value: Any) -> Any:
-    """Return a shape as a tuple: a `torch.Size` is a call, a list was usual once."""
-    if isinstance(value, Record) and value.text == "torch.Size" and type(value.args) is tuple and len(value.args) == 1:
-        value = value.args[0]
-    return tuple(value) if type(value) is list else value
-
-
-def _flags(metadata: Any) -> str:
-    if type(metadata) is not dict:
+def _flags(metadata: Pickled) -> str:
+    if not isinstance(metadata, dict):
         return ""
     return "".join(flag for flag in ("conj", "neg") if metadata.get(flag) is True)
 
 
 def _v3(  # noqa: PLR0913, PLR0917 - the arguments of torch's own function
-    tensors: Tensors, storage: Any, offset: Any, shape: Any, stride: Any, grad: Any, hooks: Any, dtype: Any, metadata: Any = None
-) -> Found:
-    """Types newer than storages with a type: these have bytes only."""
-    return tensors.strided(storage, offset, shape, stride, grad, hooks, metadata, _dtype(dtype))
+    decoder: TensorDecoder,
+    storage: Pickled,
+    offset: Pickled,
+    shape: Pickled,
+    stride: Pickled,
+    grad: Pickled,
+    hooks: Pickled,
+    dtype: Pickled,
+    metadata: Pickled = None,
+) -> PickledTensor:
+    """Types newer than typed storages: their storage is a run of bytes."""
+    return decoder.strided(storage, offset, shape, stride, grad, hooks, metadata, _dtype(dtype))
 
 
-def _parameter(tensors: Tensors, data: Any, requires_grad: Any = True, *_: Any) -> Found | None:
-    found = tensors.found(data)
-    if found is not None:
-        found.trainable = requires_grad is not False
-    return found
+def _parameter(decoder: TensorDecoder, data: Pickled, requires_grad: Pickled = True, *_: Pickled) -> PickledTensor | None:
+    tensor = decoder.decode(data)
+    if tensor is not None:
+        tensor.trainable = requires_grad is not False
+    return tensor
 
 
-def _subclass(tensors: Tensors, make: Any, kind: Any, args: Any, state: Any = None) -> Found | None:
-    """A subclass of a tensor: the function that makes its plain tensor, and that one's arguments."""
-    return tensors.found(Record(make, args))
+def _subclass(decoder: TensorDecoder, make: Pickled, kind: Pickled, args: Pickled, *_: Pickled) -> PickledTensor | None:
+    """A subclass of a tensor: the function that makes its plain tensor, and the arguments of that function."""
+    return decoder.decode(Record(make, args))
 
 
-def _quantised(tensors: Tensors, storage: Any, offset: Any, shape: Any, stride: Any, parameters: Any, *_: Any) -> Found:
-    """The whole numbers that are stored; `stored` says how to make real ones of them."""
-    found = tensors.strided(storage, offset, shape, stride)
-    method, scale, zero, *axis = parameters
+def _quantised(
+    decoder: TensorDecoder, storage: Pickled, offset: Pickled, shape: Pickled, stride: Pickled, parameters: Pickled, *_: Pickled
+) -> PickledTensor:
+    """The integers that are stored; `encoding` gives the scale and zero point that make real numbers of them."""
+    tensor = decoder.strided(storage, offset, shape, stride)
+    method, scale, zero, *axis = parameters if is_args(parameters, 3) else (None, None, None)
+    if not isinstance(method, Global):
+        raise TypeError("the scheme of the quantisation is not named")
     if method.name == "per_tensor_affine":
         if type(scale) not in (int, float) or type(zero) is not int:
-            raise ValueError("a scale or a zero point is no number")
-        found.encoding += f" scale={scale!r} zero_point={zero}"
-        return found
-    scales, zeros = tensors.found(scale), tensors.found(zero)
+            raise ValueError("a scale or a zero point is not a number")
+        tensor.encoding += f" scale={scale!r} zero_point={zero}"
+        return tensor
+    scales, zeros = decoder.decode(scale), decoder.decode(zero)
     (place,) = axis
-    if type(place) is not int or not 0 <= place < len(found.shape) or scales is None or zeros is None:
-        raise ValueError(f"axis {printable(place, 20)} of the scales is none of shape {found.shape}")
-    if not scales.shape == zeros.shape == (found.shape[place],):
-        raise ValueError(f"{scales.shape} scales for axis {place} of shape {found.shape}")
-    found.encoding += f" scales along axis {place}"
-    return found
+    if type(place) is not int or not 0 <= place < len(tensor.shape) or scales is None or zeros is None:
+        raise ValueError(f"axis {printable(place, 20)} of the scales is none of shape {tensor.shape}")
+    if not scales.shape == zeros.shape == (tensor.shape[place],):
+        raise ValueError(f"{scales.shape} scales for axis {place} of shape {tensor.shape}")
+    tensor.encoding += f" scales along axis {place}"
+    return tensor
 
 
-def _sparse(tensors: Tensors, layout: Any, data: Any) -> Found:
-    """A sparse tensor as a dense one, if that is not much more than what is stored."""
+def _sparse(decoder: TensorDecoder, layout: Pickled, data: Pickled) -> PickledTensor:
+    """A sparse tensor as a dense one, unless that is a bomb."""
     from steelyard.codecs.torch.sparse import dense
 
-    return dense(tensors, layout, data)
+    return dense(decoder.source, decoder.decode, layout, data)
 
 
-def _without_numbers(tensors: Tensors, dtype: Any, shape: Any, *_: Any) -> Found:
+def _on_meta(decoder: TensorDecoder, dtype: Pickled, shape: Pickled, *_: Pickled) -> PickledTensor:
     return refused(
-        tensors.source, "is on the meta device: the file has no numbers of it", _numbers(shape), _listed(_dtype(dtype))
+        decoder.source, "is on the meta device: the file has no numbers of it", shape_of(shape), _listed(_dtype(dtype))
     )
 
 
-def _lazy(tensors: Tensors, *_: Any) -> Found:
-    return refused(tensors.source, "is lazy and has no shape yet; run one batch through the model and save it again")
+def _lazy(decoder: TensorDecoder, *_: Pickled) -> PickledTensor:
+    return refused(decoder.source, "is lazy and has no shape yet; run one batch through the model and save it again")
 
 
-def _from_array(tensors: Tensors, data: Any, dtype: Any = None, *_: Any) -> Found | None:
-    return tensors.found(data)
+def _from_array(decoder: TensorDecoder, data: Pickled, *_: Pickled) -> PickledTensor | None:
+    return decoder.decode(data)
 
 
-_MAKERS: dict[str, Callable[..., Found | None]] = {
-    "torch._utils._rebuild_tensor": Tensors.strided,
-    "torch._utils._rebuild_tensor_v2": Tensors.strided,
+_MAKERS: dict[str, Callable[..., PickledTensor | None]] = {
+    "torch._utils._rebuild_tensor": TensorDecoder.strided,
+    "torch._utils._rebuild_tensor_v2": TensorDecoder.strided,
     "torch._utils._rebuild_tensor_v3": _v3,
     "torch._utils._rebuild_parameter": _parameter,
     "torch._utils._rebuild_parameter_with_state": _parameter,
@@ -331,7 +340,7 @@ _MAKERS: dict[str, Callable[..., Found | None]] = {
     "torch._utils._rebuild_qtensor": _quantised,
     "torch._utils._rebuild_sparse_tensor": _sparse,
     "torch._utils._rebuild_sparse_csr_tensor": _sparse,
-    "torch._utils._rebuild_meta_tensor_no_storage": _without_numbers,
+    "torch._utils._rebuild_meta_tensor_no_storage": _on_meta,
     "torch.nn.parameter.UninitializedParameter": _lazy,
     "torch.nn.parameter.UninitializedBuffer": _lazy,
     "torch._utils._rebuild_device_tensor_from_numpy": _from_array,

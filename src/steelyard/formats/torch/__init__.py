@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from steelyard.codecs.pickle.walk import Walk
-from steelyard.codecs.pickle.weights import listed
+from steelyard.codecs.pickle.model_weights import listed
+from steelyard.codecs.pickle.walk import TensorWalk
 from steelyard.codecs.torch.archive import Archive, is_stream, open_archive
 from steelyard.codecs.zip import mentions
 from steelyard.core.weights import Weights
@@ -32,15 +32,15 @@ def read(source: Source, scope: Scope) -> Weights:
             source.name, "is a tar archive as PyTorch 0.1 wrote it, or another one; load it with PyTorch and save it again"
         )
     archive = open_archive(source)
-    walk = Walk(archive.tensors.source, archive.tensors.found, archive.scripted).through(archive.root)
+    walk = TensorWalk(archive.decoder.source, archive.decoder.decode, archive.scripted).through(archive.root)
     if scope == "all" and archive.constants:
         _add_constants(walk, archive)
-    found = listed(source, archive.root, walk, scope, archive.meta, archive.code)
-    if not archive.facts:
+    found = listed(source, archive.root, walk, scope, archive.meta, archive.calls)
+    if not archive.metadata:
         return found
     from steelyard.codecs.metadata import with_facts
 
-    return found.with_weights(with_facts(found.values(), archive.facts))
+    return found.with_weights(with_facts(found.values(), archive.metadata))
 
 
 def write(weights: Weights, path: Path) -> None:
@@ -53,10 +53,9 @@ def write(weights: Weights, path: Path) -> None:
         write_archive(weights, dump_facts(weights), file, str(path))
 
 
-def _add_constants(walk: Walk, archive: Archive) -> None:
-    constants, tensors = archive.constants or ((), archive.tensors)
-    inner = Walk(archive.source, tensors.found).through({"constants": constants})
-    walk.entries += inner.entries
+def _add_constants(walk: TensorWalk, archive: Archive) -> None:
+    constants, decoder = archive.constants or ((), archive.decoder)
+    walk.tensors += TensorWalk(archive.source, decoder.decode).through({"constants": constants}).tensors
 
 
 def _is_tar(source: Source) -> bool:

@@ -1,0 +1,157 @@
+"""Taking a tensor of a pickle in one step leaves the machine as its opcodes do, one by one."""
+
+import collections
+import pickletools
+import re
+import struct
+import sys
+from pathlib import Path
+
+import carried
+import pytest
+import torch
+from torch import nn
+
+import steelyard
+from steelyard import limits
+from steelyard.codecs.torch.archive import is_stream
+from steelyard.codecs.zip import directory, is_zip, member_source
+from steelyard.storage.source import from_bytes, open_path
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "fuzz"))
+import targets
+
+QUANTISED = pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+
+
+def pickles_in(path):
+    """Return every pickle of a file of torch."""
+    source = open_path(path)
+    if is_zip(source):
+        members = directory(source)
+        return [member_source(source, member) for name, member in members.items() if name.endswith(".pkl")]
+    return [source] if is_stream(source) else []
+
+
+def steps_saved(content):
+    """Compare both ways through a pickle, and return how many opcodes the fast one did not run by themselves."""
+    fast, fast_machine = targets.run_machine(content, is_fast=True)
+    slow, slow_machine = targets.run_machine(content, is_fast=False)
+    assert targets.are_alike(fast, slow)
+    return fast_machine.steps - slow_machine.steps
+
+
+def written(tmp_path, state):
+    torch.save(state, tmp_path / "a.pt")
+    (content,) = pickles_in(tmp_path / "a.pt")
+    return content
+
+
+def test_a_plain_state_dict_takes_a_fraction_of_the_steps(tmp_path):
+    state = {f"layers.{i}.weight": torch.zeros(i % 5 + 1, 3, dtype=[torch.float32, torch.int64][i % 2]) for i in range(900)}
+    content = written(tmp_path, state)
+    _, machine = targets.run_machine(content, is_fast=False)
+    assert steps_saved(content) > 0.9 * (limits.PICKLE_STEPS - machine.steps)
+
+
+def odd_tensors():
+    base = torch.arange(48.0).reshape(6, 8)
+    quantised = torch.quantize_per_tensor(base, 0.1, 3, torch.qint8)
+    for i in range(40):
+        yield f"plain.{i}", torch.full((i % 4 + 1, 3), float(i))
+        yield f"tied.{i}", base
+        yield f"transposed.{i}", base.t()
+        yield f"part.{i}", base[i % 3 :: 2, 1:]
+        yield f"repeated.{i}", torch.ones(1, 1).expand(3, 5)
+        yield f"quantised.{i}", quantised
+        yield f"scalar.{i}", torch.tensor(i)
+        yield f"empty.{i}", torch.zeros(0, 3)
+        yield f"axes.{i}", torch.zeros([1] * (i % 9))
+        yield f"long.{i}", torch.zeros(300 * (i % 3) + 70_000 * (i % 2) + 1)
+        yield f"parameter.{i}", nn.Parameter(torch.zeros(2))
+        yield f"leaf.{i}", torch.zeros(2, requires_grad=True)
+        yield f"conjugate.{i}", torch.zeros(2, dtype=torch.complex64).conj()
+        yield f"sparse.{i}", torch.eye(3).to_sparse()
+        yield f"float8.{i}", torch.zeros(2).to(torch.float8_e4m3fn)
+        yield f"\u00fcber.{i}", torch.zeros(1)
+        yield f"nested.{i}", {"a": [torch.zeros(1), base]}
+
+
+@QUANTISED
+def test_odd_tensors_among_plain_ones_end_alike(tmp_path):
+    assert steps_saved(written(tmp_path, dict(odd_tensors()))) > 1000
+
+
+def test_long_pickles_end_alike_where_a_window_cuts_a_tensor(tmp_path):
+    assert steps_saved(written(tmp_path, {f"layers.{i}.weight": torch.zeros(2) for i in range(3000)})) > 50_000
+
+
+def with_memo(data, index):
+    """Write the memo indices of a pickle anew: each through `index`, in four bytes if they had four."""
+    out, ops = [], [*pickletools.genops(data)]
+    ends = [at for _, _, at in ops[1:]] + [len(data)]
+    for (op, arg, at), end in zip(ops, ends, strict=True):
+        if op.name in ("LONG_BINPUT", "LONG_BINGET"):
+            out.append(op.code.encode() + struct.pack("<L", index(arg)))
+        elif op.name == "BINGET" and index(arg) > 255:
+            out.append(b"j" + struct.pack("<L", index(arg)))
+        elif op.name in ("BINPUT", "BINGET"):
+            out.append(
+                (op.code.encode() if index(arg) < 256 else b"r")
+                + (b"%c" % index(arg) if index(arg) < 256 else struct.pack("<L", index(arg)))
+            )
+        else:
+            out.append(data[at:end])
+    return b"".join(out)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        lambda i: i,
+        lambda i: i ^ 1 if i > 255 else i,
+        lambda i: i + 5 if i > 255 else i,
+        lambda i: i + (i > 300),
+        lambda i: 2 * i if i > 255 else i,
+        lambda i: 1400 - i if 256 < i < 1144 else i,
+        lambda i: i - 8 if i > 600 else i,
+    ],
+    ids=["in order", "swapped", "from 261", "one left out", "every other", "going down", "taken again"],
+)
+def test_memo_indices_out_of_order_are_followed_opcode_by_opcode(tmp_path, index):
+    content = written(tmp_path, {f"layers.{i}.weight": torch.zeros(i % 3 + 1, 2) for i in range(140)})
+    steps_saved(from_bytes(with_memo(content.read(0, content.size), index), "x.pkl"))
+
+
+def test_a_get_of_what_was_never_put_is_the_same_error():
+    data = targets.pickle_of_tensors()
+    for match in re.finditer(rb"h.", data):
+        targets.fast_as_slow(data[: match.start()] + b"h\xff" + data[match.end() :])
+
+
+def test_the_seed_of_the_fuzzer_takes_the_fast_path_and_is_what_torch_writes(tmp_path):
+    state = collections.OrderedDict(
+        (f"layers.{i}.weight", torch.zeros(i % 3 + 1, 4, dtype=[torch.float16, torch.float32][i % 3 & 1])) for i in range(48)
+    )
+    own = written(tmp_path, state)
+    assert targets.pickle_of_tensors() == own.read(0, own.size)
+    assert steps_saved(own) > 100
+
+
+ENTRIES = [entry for entry in carried.real()["entries"] if entry["format"].startswith(("torch", "pickle"))]
+
+
+@pytest.mark.parametrize("entry", carried.parameters(ENTRIES))
+def test_every_real_file_of_torch_ends_alike(entry):
+    for content in pickles_in(carried.path_of(entry)):
+        steps_saved(content)
+
+
+@QUANTISED
+def test_the_listing_is_the_same_with_every_odd_tensor(tmp_path, monkeypatch):
+    torch.save(dict(odd_tensors()), tmp_path / "a.pt")
+    fast = steelyard.weights(tmp_path / "a.pt")
+    monkeypatch.setattr("steelyard.codecs.pickle.machine.FAST_THRESHOLD", 1 << 40)
+    slow = steelyard.weights(tmp_path / "a.pt")
+    assert [repr(weight) for weight in fast.values()] == [repr(weight) for weight in slow.values()]
+    assert all(one.numpy().tobytes() == other.numpy().tobytes() for one, other in zip(fast.values(), slow.values(), strict=True))
