@@ -29,6 +29,7 @@ FRAMEWORKS = {
     "scikeras",
     "h5py",
     "safetensors",
+    "onnxruntime",
     "scipy",
     "rich",
 }
@@ -114,6 +115,16 @@ def test_only_a_framework_s_own_package_imports_it():
                 word = name.partition(".")[0]
                 if word in FRAMEWORKS - {"h5py", "scipy"}:
                     assert path.parent.parent.name == "frameworks", f"{path.name} imports {word}"
+
+
+def test_no_module_is_taken_out_of_the_loaded_ones_instead_of_being_imported():
+    for path in FILES:
+        taken = [
+            n
+            for n in ast.walk(ast.parse(path.read_text()))
+            if isinstance(n, ast.Subscript) and ast.unparse(n.value) == "sys.modules"
+        ]
+        assert not taken, f"{path.name} hides an import: {ast.unparse(taken[0])}"
 
 
 def test_no_public_name_is_hidden_by_a_folder_or_module():

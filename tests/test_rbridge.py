@@ -159,6 +159,34 @@ def test_a_module_predicts_in_evaluation_mode_and_is_left_as_it_was(net):
     assert answer == {"shape": [5.0, 2.0], "classes": []}
 
 
+def test_a_module_is_run_as_its_framework_runs_it_so_that_buffers_random_state_and_hooks_stay():
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()))
+            self.fc = nn.Linear(2, 1)
+
+        def forward(self, x):
+            self.calls += 1
+            return self.fc(x) + torch.rand(1) * 0
+
+    net, state = Counting(), torch.random.get_rng_state()
+    hook = net.fc.register_forward_hook(lambda *_: None)
+    rbridge.predict(net, *as_raw(np.ones((3, 2))))
+    assert float(net.calls) == 0
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert list(net.fc._forward_hooks) == [hook.id]
+
+
+def test_a_module_of_any_framework_that_runs_can_predict():
+    from flax import nnx
+
+    model = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+    x = np.arange(8.0).reshape(4, 2)
+    answer = rbridge.predict(model, *as_raw(x))
+    assert_close(floats(answer["values"]), (x @ model.kernel[...] + model.bias[...]).ravel(order="F"), "float32")
+
+
 def test_a_search_predicts_probabilities_and_labels(search):
     model, x = search
     answer = rbridge.predict(model, *as_raw(x))

@@ -7,10 +7,10 @@ version. Whatever is returned here is a str, an int, a float, a list, a dict or 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from steelyard.core.plugins import framework_of
 from steelyard.core.stacked import split
 from steelyard.core.weights import Weights
 from steelyard.dtypes import is_floating, numpy_dtype
@@ -117,8 +117,8 @@ def predict(model: Any, values: bytearray, shape: list[float]) -> dict[str, Any]
     """Return what a live model puts out for an array of this shape: its `values` (raw, by columns), `shape` and `classes`.
 
     A classifier of scikit-learn's kind gives the probability of each of its `classes`, where it has any; they are
-    empty for all else. A PyTorch module is asked in evaluation mode, and left as it was.
-    Raises `UnknownModelError` for what cannot predict.
+    empty for all else. A model without a method for it, such as a PyTorch module, is run as at inference, in float64 where
+    it can be, and is the same afterwards. Raises `UnknownModelError` for what cannot predict.
     """
     import numpy as np
 
@@ -131,10 +131,8 @@ def predict(model: Any, values: bytearray, shape: list[float]) -> dict[str, Any]
         answer = model.predict(x, verbose=0)
     elif hasattr(model, "predict"):
         answer = model.predict(_for_estimator(model, x))
-    elif _made_by(model, "torch"):
-        answer = _of_module(model, x)
     else:
-        raise UnknownModelError(f"a {_kind(model)} cannot predict; give the model itself")
+        answer = _run(model, x)
     if isinstance(answer, (list, tuple, dict)):
         raise UnknownModelError(f"this {_kind(model)} has {len(answer)} outputs; ask the model of one of them")
     answer = np.asarray(answer)
@@ -186,6 +184,15 @@ def _array(values: bytearray, shape: list[float]) -> Array:
     return np.frombuffer(values, _NUMBERS).astype(np.float64).reshape(lengths, order="F")
 
 
+def _run(model: Any, x: Array) -> Any:
+    """Return what a model gives when its framework runs it: the array, or all of them where it has several outputs."""
+    run = getattr(framework_of(model), "run", None)
+    if run is None:
+        raise UnknownModelError(f"a {_kind(model)} cannot predict; give the model itself")
+    outputs: list[Array] = run(model, [x]).outputs
+    return outputs[0] if len(outputs) == 1 else outputs
+
+
 def _kind(model: Any) -> str:
     return printable(type(model).__name__)
 
@@ -212,16 +219,3 @@ def _inside(model: Any) -> Iterator[Any]:
 def _floating(model: Any) -> Any:
     """Return the type of the first weight of real numbers."""
     return next(numpy_dtype(w.dtype) for w in _weights(model).values() if is_floating(w.dtype))
-
-
-def _of_module(module: Any, x: Array) -> Any:
-    torch = sys.modules["torch"]
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        with torch.no_grad():
-            answer = module(torch.from_numpy(x).to(next(module.parameters())))
-            return answer.double().cpu().numpy() if isinstance(answer, torch.Tensor) else answer
-    finally:
-        for part in training:
-            part.training = True

@@ -47,8 +47,9 @@ def run(model: str | os.PathLike[str] | Weights, inputs: Sequence[Array]) -> Run
     """
     if not _can_run():
         raise UnknownModelError("an ONNX file runs where ONNX Runtime is imported; import onnxruntime first")
-    runtime = sys.modules["onnxruntime"]
-    session = runtime.InferenceSession(_path(model), providers=["CPUExecutionProvider"])
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(_path(model), providers=["CPUExecutionProvider"])
     wanted = session.get_inputs()
     if len(wanted) != len(inputs):
         raise ShapeError(f"the ONNX file takes {len(wanted)} inputs ({_names(wanted)}), not {len(inputs)}")
