@@ -116,8 +116,9 @@ class UnsafeFileError(FormatError):
 class MissingExtraError(SteelyardError, ImportError):
     """An optional library is not installed; the message is the command that installs it."""
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f'{what} needs an extra: pip install "steelyard[{extra}]"')
+    def __init__(self, what: str, extra: str = "", *, package: str = "") -> None:
+        install = f"a package: pip install {package}" if package else f'an extra: pip install "steelyard[{extra}]"'
+        super().__init__(f"{what} needs {install}")
 
 
 class NonFiniteWarning(UserWarning):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from steelyard.core.plugins import builders, load
 from steelyard.core.weight import Role
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import MissingExtraError, ShapeError, printable
 from steelyard.io import weights
 from steelyard.transfers.stacks import stack_of
 
@@ -27,7 +27,8 @@ def build(source: Any, framework: str, activations: Sequence[str] | Mapping[str,
     ("linear" for none): a list in the order of the layers where their shapes allow but one order, or a dict by the names
     of the layers, whose order is theirs.
 
-    Raises `AmbiguityError` where activations or order are not known, `ShapeError` for anything but dense layers.
+    Raises `AmbiguityError` where activations or order are not known, `ShapeError` for anything but dense layers, and
+    `MissingExtraError` where the framework is not installed.
 
     Examples:
         >>> import numpy as np
@@ -36,11 +37,9 @@ def build(source: Any, framework: str, activations: Sequence[str] | Mapping[str,
         >>> net.predict([[5.0, 1.0], [1.0, 5.0]]).tolist()
         [12.0, 0.0]
     """
-    builder = load("frameworks", framework)
-    if not hasattr(builder, "build"):
-        raise ShapeError(f"framework is {printable(framework)!r}; it must be one of {', '.join(builders())}")
+    builder = _builder(framework)
     stack = stack_of(source, activations)
-    model, layers = cast("Builder", builder).build(stack)
+    model, layers = builder.build(stack)
     found = weights(model)
     kernels = [weight for weight in found.values() if weight.role is Role.KERNEL]
     biases = [weight for weight in found.values() if weight.role is Role.BIAS]
@@ -48,6 +47,20 @@ def build(source: Any, framework: str, activations: Sequence[str] | Mapping[str,
     biased = [layer for layer in layers if layer.bias is not None] if len(biases) < len(layers) else layers
     arrays |= {weight.name: _bias(layer, weight) for layer, weight in zip(biased, biases, strict=True)}
     return found.assign(arrays)
+
+
+def _builder(framework: str) -> Builder:
+    try:
+        found = load("frameworks", framework)
+    except ModuleNotFoundError as error:
+        missing = str(error.name).partition(".")[0]
+        if missing == "steelyard":
+            raise
+        package = {"sklearn": "scikit-learn"}.get(missing, missing)
+        raise MissingExtraError(f"a model of {printable(framework)}", package=package) from None
+    if not hasattr(found, "build"):
+        raise ShapeError(f"framework is {printable(framework)!r}; it must be one of {', '.join(builders())}")
+    return cast("Builder", found)
 
 
 def _turned(layer: DenseLayer, weight: Weight) -> Array:
