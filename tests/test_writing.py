@@ -17,6 +17,7 @@ from waiting import until
 import steelyard
 from steelyard.cli import main
 from steelyard.core import plugins
+from steelyard.errors import FormatError, LossyError, ShapeError
 from steelyard.storage.atomic import replacing
 
 ROOT = Path(__file__).parents[1]
@@ -367,3 +368,51 @@ def test_a_folder_in_the_place_of_a_file_is_named_and_no_temporary_file(tmp_path
         file.write(b"new")
     assert (error.value.filename, error.value.filename2) == (str(tmp_path / "taken"), None)
     assert [each.name for each in tmp_path.iterdir()] == ["taken"]
+
+
+def test_floats_are_cast_and_integers_stay(tmp_path):
+    net = {"w": np.array([1.0, 1 / 3]), "steps": np.array([7])}
+    steelyard.save(net, tmp_path / "half.safetensors", dtype="float16")
+    saved = steelyard.weights(tmp_path / "half.safetensors")
+    assert [(weight.dtype, weight.numpy().tolist()) for weight in saved.values()] == [
+        ("float16", np.array([1.0, 1 / 3], "f2").tolist()),
+        ("int64", [7]),
+    ]
+    for word, error in (("int8", ShapeError), ("float8_e5m2", LossyError)):
+        with pytest.raises(error):
+            steelyard.save({"w": np.array([1e6])}, tmp_path / "none.npz", dtype=word)
+    assert not (tmp_path / "none.npz").exists()
+
+
+def test_shards_of_a_size_come_with_their_index(tmp_path):
+    net = {f"w{nth}": np.full(10, nth, "f4") for nth in range(5)}
+    steelyard.save(net, tmp_path / "net.safetensors", shard_size=80)
+    index = tmp_path / "net.safetensors.index.json"
+    assert sorted(set(json.loads(index.read_text())["weight_map"].values())) == [
+        f"net-{nth:05}-of-00003.safetensors" for nth in (1, 2, 3)
+    ]
+    assert np.array_equal(steelyard.weights(index).to_vector(), steelyard.weights(net).to_vector())
+    with pytest.raises(ShapeError, match="shard_size is 0; it must be at least 1 byte"):
+        steelyard.save(net, tmp_path / "net.safetensors", shard_size=0)
+
+
+def test_one_of_several_files_that_are_read_is_not_written_over(tmp_path):
+    steelyard.save({"a": np.zeros(4), "b": np.ones(4)}, tmp_path / "net.safetensors", shard_size=32)
+    shard = tmp_path / "net-00001-of-00002.safetensors"
+    before = shard.read_bytes()
+    with pytest.raises(FormatError, match="is one of the files that are read, and the others need it"):
+        steelyard.save(tmp_path / "net.safetensors.index.json", shard)
+    assert shard.read_bytes() == before
+
+
+def test_a_graph_of_onnx_is_written_again_with_other_numbers_in_its_own_types(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    tensor = onnx.numpy_helper.from_array(np.zeros((2, 2), "f4"), "w")
+    shape = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 2]) for name in ("x", "y")]
+    node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([node], "g", shape[:1], shape[1:], [tensor])), tmp_path / "net.onnx")
+    steelyard.save({"w": np.eye(2)}, tmp_path / "new.onnx", like=tmp_path / "net.onnx")
+    model = onnx.load(tmp_path / "new.onnx")
+    assert onnx.numpy_helper.to_array(model.graph.initializer[0]).tolist() == np.eye(2, dtype="f4").tolist()
+    with pytest.raises(ShapeError, match=r"no weight is called 'v'; .*rename the weights first"):
+        steelyard.save({"v": np.eye(2)}, tmp_path / "new.onnx", like=tmp_path / "net.onnx")

@@ -11,7 +11,7 @@ from steelyard.measures.digest import digest
 from steelyard.measures.stats import stats
 
 if TYPE_CHECKING:
-    from steelyard import plot
+    from steelyard import plot, results
     from steelyard.codecs import limits
     from steelyard.inspector.report import report
     from steelyard.inspector.server import serve
@@ -40,6 +40,7 @@ __all__ = [
     "plan_transfer",
     "plot",
     "report",
+    "results",
     "save",
     "save_patch",
     "serve",
@@ -62,7 +63,7 @@ _LATER = {
     "transfer": "transfers.transfer",
 }
 """What is imported when it is asked for: the module of each function."""
-_ROOMS = {"limits": "codecs.limits", "plot": "plot"}
+_ROOMS = {"limits": "codecs.limits", "plot": "plot", "results": "results"}
 """Modules that are imported when they are asked for."""
 
 

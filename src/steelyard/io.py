@@ -7,11 +7,16 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.weights import Weights
-from steelyard.errors import NonFiniteWarning, ShapeError, printable
+from steelyard.errors import FormatError, NonFiniteWarning, ShapeError, WeightNotFoundError, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from steelyard.core.protocols import Scope
+    from steelyard.core.weight import Weight
     from steelyard.storage.source import Source
+
+INDEX = ".index.json"
 
 
 def weights(source: Any, *, scope: Scope = "model") -> Weights:
@@ -56,30 +61,117 @@ def _opened(path: str) -> Source:
     return open_path(path)
 
 
-def save(source: Any, path: str | os.PathLike[str]) -> None:
+def save(
+    source: Any,
+    path: str | os.PathLike[str],
+    *,
+    dtype: str | None = None,
+    shard_size: int | None = None,
+    like: Any = None,
+) -> None:
     """Write the weights of `source` (a model, a path, a dict of arrays, `Weights`) into a file.
 
     The suffix of `path` says which format. The file takes its place only when it is complete and on the
     disk; the role, layer and axes of each weight, and which are tied, are kept in its metadata.
+    With `dtype` floats are cast, as by `Weights.astype`. With `shard_size`, in bytes, the weights go into several files of
+    at most that size, and an index that ends in ".index.json". With `like`, a file of ONNX or a fit of R, that model is
+    written again with these numbers, in its types: a graph cannot be made of weights alone.
     Warns with `NonFiniteWarning` when a weight holds NaN or Inf. Raises `FormatError` for a suffix that no
-    format writes, or for a type that the format cannot hold.
+    format writes, or for a type that the format cannot hold, `ShapeError` for a type that floats cannot be cast to, a size
+    below 1 or weights that the model does not have, and `LossyError` for a number that does not fit into its new type.
 
     Examples:
         >>> import numpy as np, tempfile
         >>> path = f"{tempfile.mkdtemp()}/net.safetensors"
-        >>> save({"fc.weight": np.eye(2)}, path)
+        >>> save({"fc.weight": np.eye(2)}, path, dtype="float16")
         >>> weights(path)["fc.weight"].numpy().tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
+    from steelyard.numerics.nonfinite import nonfinite
+
+    is_file = isinstance(source, (str, os.PathLike))
+    found, used = opened(os.fspath(source)) if is_file else (weights(source), set())
+    found = found if dtype is None else found.astype(dtype)
+    found = found if like is None else into(found, weights(like))
+    destination(found, os.fspath(path), used, shard_size)  # refused before every number is read for the warning
+    for finding in nonfinite(found.values()):
+        warnings.warn(str(finding), NonFiniteWarning, stacklevel=2)
+    write(found, os.fspath(path), used, shard_size)
+
+
+def opened(path: str, scope: Scope = "model") -> tuple[Weights, set[str]]:
+    """Return the weights of a file, and the real paths of all files that were opened to read them."""
+    from steelyard.formats import weights_in
+    from steelyard.storage.source import open_path
+
+    if "://" in path:
+        return weights(path, scope=scope), set()
+    used: set[str] = set()
+    return weights_in(_watched(open_path(path), used), scope), used
+
+
+def _watched(source: Source, used: set[str]) -> Source:
+    """Return the same source, which notes every file that is opened through it."""
+    from steelyard.storage.source import Source
+
+    if source.path is not None and not source.is_folder:
+        used.add(os.path.realpath(source.path))
+    return Source(source.name, source.size, source.fill, lambda name: _watched(source.beside(name), used), source.path)
+
+
+def into(found: Weights, model: Weights) -> Weights:
+    """Return the weights of `model` with the numbers of `found`, in its types, so that its file can be written anew.
+
+    Weights of the model that `found` leaves out keep their numbers. Raises `ShapeError` for a name or a shape that the model
+    does not have, and `LossyError`, when it is read, for a number that its type cannot hold.
+    """
+    for name, weight in found.items():
+        if name not in model:
+            raise ShapeError(f"{WeightNotFoundError(name, model)}; the model has other names, so rename the weights first")
+        if weight.shape != model[name].shape:
+            what = f"{printable(name)} has shape {list(weight.shape)}, in the model {list(model[name].shape)}"
+            raise ShapeError(f"{what}; nothing was written")
+    return model.with_weights((_into(found.get(w.name), w) for w in model.values()), detached=True)
+
+
+def _into(weight: Weight | None, own: Weight) -> Weight:
+    from steelyard.core.casting import casting
+    from steelyard.core.stacked import relaid
+
+    if weight is None:
+        return own
+    read = weight.read if weight.dtype == own.dtype else casting(weight, own.dtype)
+    return own.replace(read=relaid(own.read, read))
+
+
+def write(found: Weights, path: str, used: Collection[str] = (), shard_size: int | None = None) -> str:
+    """Write weights into a file whose suffix says the format, or into shards and their index, and return its path.
+
+    `used` are the files that the weights are read from: one of several may not be written over, since the rest
+    would no longer fit, but the only one may. The file takes its place when it is complete, so its old content
+    can be read to the end. Raises `FormatError` when the format cannot hold a weight, or `path` is among `used`.
+    """
+    from pathlib import Path
+
+    writer, target = destination(found, path, used, shard_size)
+    if shard_size is None:
+        writer.write(found, Path(target))
+    else:
+        writer.write(found, Path(target), shard_size)
+    return target
+
+
+def destination(found: Weights, path: str, used: Collection[str], shard_size: int | None) -> tuple[Any, str]:
+    """Return the format that writes these weights, and the path of the file or of the index; raises as `write` does."""
     from pathlib import Path
 
     from steelyard.formats import check_names, writer_of
-    from steelyard.numerics.nonfinite import nonfinite
 
-    found = weights(source)
-    path = Path(path)
-    writer = writer_of(path)
-    check_names(found, path)
-    for finding in nonfinite(found.values()):
-        warnings.warn(str(finding), NonFiniteWarning, stacklevel=2)
-    writer.write(found, path)
+    if shard_size is not None and shard_size < 1:
+        raise ShapeError(f"shard_size is {shard_size}; it must be at least 1 byte")
+    target = path if shard_size is None or path.endswith(INDEX) else f"{path}{INDEX}"
+    if len(used) > 1 and os.path.realpath(target) in used and not target.endswith(INDEX):
+        raise FormatError(target, "is one of the files that are read, and the others need it; write into another file")
+    writer = writer_of(Path(target))
+    check_names(found, target)
+    return writer, target

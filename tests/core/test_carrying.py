@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import steelyard
-from steelyard.converting import into
 from steelyard.errors import AmbiguityError, ReadOnlyError
+from steelyard.io import into
 from steelyard.transfers.transfer import plan_transfer, transfer
 
 MADE = {

@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> None:
 
     steelyard apply-patch base.safetensors tuning.safetensors -o tuned.safetensors
     """
-    from steelyard.converting import opened, write
+    from steelyard.io import opened, write
     from steelyard.measures.patch import apply_patch
     from steelyard.text.progress import following
     from steelyard.text.table import totals

@@ -22,7 +22,8 @@ def run(args: argparse.Namespace) -> None:
 
     steelyard convert net.pt net.safetensors --rename 'module\.(.*)=\1'
     """
-    from steelyard.converting import into, opened, renamed, write
+    from steelyard.converting import renamed
+    from steelyard.io import into, opened, write
     from steelyard.text.progress import following
 
     everything, used = opened(args.file, args.scope)
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
     if args.like:
         found = into(found, opened(args.like)[0])
     with following(found, "converting") as watched:
-        out, _ = write(watched, args.out, used, args.shard_size)
+        out = write(watched, args.out, used, args.shard_size)
     _tell(args, out, found)
 
 

@@ -64,8 +64,7 @@ def _show_plan(args: argparse.Namespace, words: dict[str, Any]) -> None:
 
 
 def _write(args: argparse.Namespace, words: dict[str, Any]) -> None:
-    from steelyard.converting import opened, write
-    from steelyard.io import weights
+    from steelyard.io import opened, weights, write
     from steelyard.text.progress import following
     from steelyard.transfers.proof import not_run
     from steelyard.transfers.transfer import transfer
@@ -73,7 +72,7 @@ def _write(args: argparse.Namespace, words: dict[str, Any]) -> None:
     with following(weights(args.file), "reading") as source:
         done = transfer(source, into=args.into, **words)
     with following(done.model, "writing") as watched:
-        out, _ = write(watched, args.out, opened(args.into)[1])
+        out = write(watched, args.out, opened(args.into)[1])
     _tell(args, out, done.plan, not_run(map(printable, (args.file, args.into))))
 
 

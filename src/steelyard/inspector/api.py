@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from steelyard.converting import opened
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import ShapeError, SteelyardError, printable
@@ -38,7 +37,7 @@ from steelyard.inspector.index import (
     source_label,
 )
 from steelyard.inspector.packing import pack
-from steelyard.io import weights
+from steelyard.io import opened, weights
 from steelyard.measures.check.survey import look
 from steelyard.measures.spectra import EXACT, spectrum, without, work
 from steelyard.numerics.blocks import is_shared

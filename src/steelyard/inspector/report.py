@@ -100,7 +100,7 @@ def _collect(source: Any, before: Any, scope: Scope, spectra: str, *, progress: 
 
 def _refuse_own_file(sources: Sequence[Any], path: str | os.PathLike[str], scope: Scope) -> None:
     """Raise `FormatError` if the page would replace one of the files that it shows."""
-    from steelyard.converting import opened
+    from steelyard.io import opened
 
     named = [os.fspath(each) for each in sources if isinstance(each, (str, os.PathLike))]
     if os.path.exists(path) and any(os.path.realpath(path) in opened(each, scope)[1] for each in named):

@@ -1,0 +1,92 @@
+"""What the functions of Steelyard return: the public home of these types, for annotations.
+
+Each is imported when it is asked for, so that ``from steelyard.results import Diff`` loads no more than `diff` does.
+
+Examples:
+    >>> import steelyard
+    >>> from steelyard.results import Stats
+    >>> isinstance(steelyard.stats({"w": [1.0, 2.0]}), Stats)
+    True
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from steelyard.core.graph import Graph, Layer, Run
+    from steelyard.measures.check import Check
+    from steelyard.measures.check.findings import Finding
+    from steelyard.measures.diff import Diff, Difference
+    from steelyard.measures.digest import Digest
+    from steelyard.measures.lineage import Kinship, Lineage
+    from steelyard.measures.patch import Patch
+    from steelyard.measures.spectra import Spectra, Spectrum
+    from steelyard.measures.stats import Stats
+    from steelyard.numerics.histogram import Histogram
+    from steelyard.numerics.weight_stats import WeightStats
+    from steelyard.transfers.plan import PlanRow, TransferPlan
+    from steelyard.transfers.proof import LayerError, Proof
+    from steelyard.transfers.transfer import Transfer
+
+__all__ = [
+    "Check",
+    "Diff",
+    "Difference",
+    "Digest",
+    "Finding",
+    "Graph",
+    "Histogram",
+    "Kinship",
+    "Layer",
+    "LayerError",
+    "Lineage",
+    "Patch",
+    "PlanRow",
+    "Proof",
+    "Run",
+    "Spectra",
+    "Spectrum",
+    "Stats",
+    "Transfer",
+    "TransferPlan",
+    "WeightStats",
+]
+
+_MODULES = {
+    "Check": "measures.check",
+    "Diff": "measures.diff",
+    "Difference": "measures.diff",
+    "Digest": "measures.digest",
+    "Finding": "measures.check.findings",
+    "Graph": "core.graph",
+    "Histogram": "numerics.histogram",
+    "Kinship": "measures.lineage",
+    "Layer": "core.graph",
+    "LayerError": "transfers.proof",
+    "Lineage": "measures.lineage",
+    "Patch": "measures.patch",
+    "PlanRow": "transfers.plan",
+    "Proof": "transfers.proof",
+    "Run": "core.graph",
+    "Spectra": "measures.spectra",
+    "Spectrum": "measures.spectra",
+    "Stats": "measures.stats",
+    "Transfer": "transfers.transfer",
+    "TransferPlan": "transfers.plan",
+    "WeightStats": "numerics.weight_stats",
+}
+"""The module of each type."""
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name not in _MODULES:
+        raise AttributeError(f"module 'steelyard.results' has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"steelyard.{_MODULES[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

@@ -1,0 +1,42 @@
+"""A file takes its place when its numbers are on the disk: what a pulled plug would show, seen by a stand-in for fsync."""
+
+import os
+
+import numpy as np
+import pytest
+
+import steelyard
+from steelyard.storage.atomic import replacing
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """What was forced onto the disk, and what took the place of another file, in order."""
+    seen = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(handle):
+        seen.append(("sync", os.fstat(handle).st_ino))
+        fsync(handle)
+
+    def replaced(source, target, **words):
+        seen.append(("replace", os.stat(source).st_ino))
+        replace(source, target, **words)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    return seen
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_place_and_its_folder_after_that(tmp_path, steps):
+    with replacing(tmp_path / "a.bin") as file:
+        file.write(b"numbers")
+    inode, folder = (tmp_path / "a.bin").stat().st_ino, tmp_path.stat().st_ino
+    assert steps == [("sync", inode), ("replace", inode), ("sync", folder)]
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.npz", "a.pt", "a.rds"])
+def test_every_format_is_saved_so(tmp_path, steps, name):
+    steelyard.save({"w": np.ones(3)}, tmp_path / name)
+    inode = (tmp_path / name).stat().st_ino
+    assert steps.index(("sync", inode)) < steps.index(("replace", inode))
