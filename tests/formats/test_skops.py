@@ -147,7 +147,7 @@ def test_a_type_that_is_not_scikit_learn_s_is_told(tmp_path, digits):
 
 def test_a_schema_that_is_deep_or_no_schema_is_refused(tmp_path):
     deep = '{"__loader__": "ListNode", "content": [' * 500 + "]}" * 500
-    for content, told in (("[1]", "no node"), ("{", "no JSON"), ("[" * 100_000, "no JSON"), (deep, "deep")):
+    for content, told in (("[1]", "not a node"), ("{", "not JSON"), ("[" * 100_000, "not JSON"), (deep, "deep")):
         with zipfile.ZipFile(tmp_path / "a.skops", "w") as archive:
             archive.writestr("schema.json", content)
         with pytest.raises(FormatError, match=told):

@@ -1,6 +1,6 @@
-"""What a weight means, as JSON: kept in the metadata of the files that Steelyard writes.
+"""The facts of weights as JSON, which Steelyard keeps in the metadata of the files that it writes.
 
-A file that has it gives back the same `Weights`: order, roles, layers, axes, and the names that are tied.
+Such a file gives back the same `Weights`: order, roles, layers, axes, and tied names.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def _facts(weight: Weight) -> dict[str, Any]:
 
 
 def with_facts(stored: Iterable[Weight], text: str | None) -> list[Weight]:
-    """Return the weights of a file in the order and with the meaning that `text` keeps of them.
+    """Return the weights of a file in the order and with the facts of `text`.
 
-    Without it, or where it says nothing of a weight, roles are inferred from names. What does not fit the
-    weights is passed over: a file may have been changed by a tool that does not know of these facts.
+    Without facts of a weight, its role is inferred from its name. Facts that do not fit the weights are ignored: another
+    tool may have changed the file.
     """
     found = {weight.name: weight for weight in stored}
     facts = parsed(text) if text else {}
@@ -56,7 +56,7 @@ def _in_layer(weight: Weight) -> Weight:
 
 
 def parsed(text: str) -> dict[str, dict[str, Any]]:
-    """Return the facts of each weight by its name, as far as `text` holds any."""
+    """Return the facts of each weight by its name; empty if `text` has none."""
     try:
         facts = json.loads(text)
     except (ValueError, RecursionError):
@@ -65,7 +65,7 @@ def parsed(text: str) -> dict[str, dict[str, Any]]:
 
 
 def _explained(name: str, fact: Mapping[str, Any], found: Mapping[str, Weight]) -> Weight | None:
-    """Return the weight of this name with its facts; a tied one stands where its owner's numbers are."""
+    """Return the weight of this name with its facts; a tied weight reads the numbers of its owner."""
     owner = fact.get("tied")
     weight = found.get(name) or (found.get(owner) if isinstance(owner, str) else None)
     if weight is None:

@@ -32,22 +32,22 @@ if TYPE_CHECKING:
 SUFFIXES = (".npz", ".npy")
 
 FACTS = "steelyard"
-"""The key of the facts in the comments of an archive's members."""
+"""The key of Steelyard's facts in the comment of a member."""
 MEMBER_TEXT = 0xFFFF
-"""Bytes that a zip archive has for the name of a member, and for its comment."""
+"""Bytes of a member's name, and of its comment, at most."""
 
 _KINDS = {"bool": "b", "int": "i", "uint": "u", "float": "f", "complex": "c"}
 
 
 def sniff(source: Source) -> bool:
-    """The magic of `.npy`, or a zip archive of members that end in `.npy` and that no other format describes."""
+    """The magic of `.npy`, or a zip archive of `.npy` members that is not of another format."""
     if source.head(6) == MAGIC or source.name.lower().endswith(".npz"):
         return source.head(2) in (b"PK", MAGIC[:2])
     return mentions(source, b".npy") and not mentions(source, b"schema.json")
 
 
 def read(source: Source, scope: Scope) -> Weights:
-    """In the order of the archive; an array that lies alone has no name, members of an array of objects have their keys."""
+    """In the order of the archive. A single array has no name; the members of an array of objects have their keys."""
     if source.head(6) == MAGIC:
         tensors, calls = array_in(source)
         return Weights(with_facts(as_weights(tensors, source), None), meta={"code": calls} if calls else None)
@@ -67,7 +67,7 @@ def read(source: Source, scope: Scope) -> Weights:
 
 
 def _member(source: Source, member: Member, dtype: Any) -> tuple[list[PickledTensor], list[str]]:
-    """Read one member; one that is damaged is listed and refused, the others are read."""
+    """Read one member; a damaged member is listed and refused, and the others are read."""
     try:
         return array_in(member_source(source, member), dtype if isinstance(dtype, str) else None)
     except FormatError as error:
@@ -75,7 +75,7 @@ def _member(source: Source, member: Member, dtype: Any) -> tuple[list[PickledTen
 
 
 def _kept_facts(members: Mapping[str, Member]) -> dict[str, Any]:
-    """Return what Steelyard kept in the members' comments, in the order of the weights."""
+    """Return the facts that Steelyard kept in the members' comments, in the order of the weights."""
     facts: dict[str, Any] = {}
     for member in members.values():
         try:
@@ -90,7 +90,7 @@ def _kept_facts(members: Mapping[str, Member]) -> dict[str, Any]:
 
 
 def write(weights: Weights, path: Path) -> None:
-    """An archive that `numpy.load` reads; what each weight means stands in the comment of its member."""
+    """An archive that `numpy.load` reads; the facts of each weight are in the comment of its member."""
     with replacing(path) as file:
         if path.suffix == ".npy":
             if len(weights) != 1:
@@ -103,10 +103,10 @@ def write(weights: Weights, path: Path) -> None:
 
 def pieces(weights: Weights) -> Iterator[bytes | memoryview]:
     """Yield the bytes of an archive of several weights."""
-    room = _Room()
-    for _ in _archived(weights, room):
-        yield from room.taken()
-    yield from room.taken()
+    buffer = _Buffer()
+    for _ in _archived(weights, buffer):
+        yield from buffer.taken()
+    yield from buffer.taken()
 
 
 def pieces_of_array(weight: Weight) -> Iterator[bytes | memoryview]:
@@ -115,8 +115,8 @@ def pieces_of_array(weight: Weight) -> Iterator[bytes | memoryview]:
     yield from raw_chunks(weight)
 
 
-class _Room:
-    """What an archive is written into that is passed on piece by piece, and cannot be gone back in."""
+class _Buffer:
+    """A file without seeking: an archive is written into it, and its bytes are taken out piece by piece."""
 
     __slots__ = ("_held",)
 
@@ -150,13 +150,13 @@ def _archived(weights: Weights, file: Any) -> Iterator[None]:
 def write_vector(weights: Weights, path: str, order: Order) -> str:
     """Write all weights as one vector into a `.npy` file, piece by piece, and return its dtype.
 
-    It has the smallest type that holds all weights, of those that every NumPy reads.
+    Its type is the smallest of NumPy's own that holds all weights.
     Raises `FormatError` for another suffix, and `ShapeError` or `LossyError` as `to_vector` does.
     """
     import numpy as np
 
     if not path.lower().endswith(".npy"):
-        raise FormatError(path, "a vector is written as .npy; give a name that ends so")
+        raise FormatError(path, "a vector is written as .npy; give a name with that suffix")
     layout = VectorLayout(list(weights.distinct().values()))
     dtype = standard(common_dtype(layout.dtypes))
     with replacing(path) as file:
@@ -179,7 +179,7 @@ def _add(archive: zipfile.ZipFile, weight: Weight, comment: str) -> Iterator[Non
 
 
 def _header_text(shape: tuple[int, ...], dtype: str) -> bytes:
-    """Begin a `.npy` file: version 1, little-endian, row-major; types that NumPy lacks as bytes of their size."""
+    """Return the header of a `.npy` file: version 1, little-endian, row-major; types that NumPy lacks as raw bytes."""
     kind = _KINDS.get(dtype.rstrip("0123456789"), "V")
     size = itemsize(dtype)
     descr = f"{'|' if size == 1 else '<'}{kind}{size}"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from math import prod
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.limits import is_possible
@@ -22,7 +22,9 @@ from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any
 
+    from steelyard.codecs.plain import Plain
     from steelyard.core.protocols import Scope
     from steelyard.storage.source import Source
 
@@ -59,15 +61,15 @@ _WORDS = {dtype: word for word, dtype in DTYPES.items()}
 
 
 def sniff(source: Source) -> bool:
-    """A header's length that fits the file, and a brace."""
+    """Whether the length of a header that is not too long is followed by a brace."""
     head = source.head(64)
     return len(head) > 8 and int.from_bytes(head[:8], "little") <= limits.JSON and head[8:].lstrip().startswith(b"{")
 
 
 def read(source: Source, scope: Scope) -> Weights:
-    """In the order of the file's bytes, or in that of the model whose facts Steelyard kept in the metadata.
+    """In the order of the file's bytes, or of the model whose facts Steelyard kept in the metadata.
 
-    A file that R torch wrote is listed as R torch names its tensors.
+    A file that R torch wrote has R torch's names.
     """
     begin, header = _header(source)
     meta = _metadata(source, header.pop("__metadata__", {}))
@@ -79,64 +81,71 @@ def read(source: Source, scope: Scope) -> Weights:
     return Weights(with_facts(stored, meta.pop("steelyard", None)), meta=meta)
 
 
-def _header(source: Source) -> tuple[int, dict[str, Any]]:
-    """Return where the numbers begin, and the header; duplicate names and non-JSON are refused."""
+# The layout of a safetensors file:
+#   offset  size  field
+#   0       8     length n of the header, little-endian
+#   8       n     JSON: {"__metadata__": {text: text}, name: {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...},
+#                 padded with spaces to a multiple of 8
+#   8 + n         tensors, row-major, little-endian, without gaps; data_offsets count from here
+def _header(source: Source) -> tuple[int, dict[str, Plain]]:
+    """Return the offset of the numbers, and the header. Duplicate names and anything but JSON are refused."""
     length = int.from_bytes(source.read(0, 8), "little")
     if length > limits.JSON:
         raise FormatError(
             source.name, f"the header claims {length:,} bytes, more than the {limits.JSON:,} that the format allows", 0
         )
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            raise FormatError(source.name, "a name stands twice in the header; which one is meant cannot be told", 8)
-        return found
+    def unique(pairs: list[tuple[str, Plain]]) -> dict[str, Plain]:
+        names = dict(pairs)
+        if len(names) < len(pairs):
+            raise FormatError(source.name, "duplicate name in the header; the file is ambiguous", 8)
+        return names
 
     try:
         header = json.loads(source.read(8, length).decode("utf-8"), object_pairs_hook=unique)
     except FormatError:
         raise
     except (ValueError, RecursionError) as error:
-        raise FormatError(source.name, f"the header is no JSON: {error}", 8) from None
+        raise FormatError(source.name, f"the header is not JSON: {error}", 8) from None
     if not isinstance(header, dict):
         raise FormatError(source.name, f"the header is a {type(header).__name__}, not an object of names", 8)
     return 8 + length, header
 
 
-def _metadata(source: Source, meta: Any) -> dict[str, str]:
-    if not isinstance(meta, dict) or not all(isinstance(value, str) for value in meta.values()):
+def _metadata(source: Source, meta: Plain) -> dict[str, str]:
+    texts = {key: value for key, value in meta.items() if isinstance(value, str)} if isinstance(meta, dict) else {}
+    if not isinstance(meta, dict) or len(texts) < len(meta):
         raise FormatError(source.name, "__metadata__ is not an object of texts", 8)
-    return meta
+    return texts
 
 
-def _tensors(source: Source, begin: int, header: Mapping[str, Any]) -> Iterator[Weight]:
-    """Yield each tensor; together they must take every byte from the header to the end, without a hole."""
-    facts = [_fact(source, name, fact) for name, fact in header.items()]
-    facts.sort(key=itemgetter(0, 1))
+def _tensors(source: Source, begin: int, header: Mapping[str, Plain]) -> Iterator[Weight]:
+    """Yield each tensor; together they must take every byte from the header to the end, without a gap."""
+    entries = [_entry(source, name, entry) for name, entry in header.items()]
+    entries.sort(key=itemgetter(0, 1))
     end = 0
-    for start, stop, word, shape, name in facts:
+    for start, stop, word, shape, name in entries:
         if start != end:
             raise FormatError(
-                source.name, f"{printable(name)} begins at byte {start:,} of the data, the one before ends at {end:,}"
+                source.name, f"{printable(name)} begins at byte {start:,} of the data, but the tensor before it ends at {end:,}"
             )
         end = stop
         yield _weight(source, begin + start, name, word, shape)
     if begin + end != source.size:
         raise FormatError(
-            source.name, f"the tensors end at byte {begin + end:,} of {source.size:,} (partial download, or data behind the end?)"
+            source.name, f"the tensors end at byte {begin + end:,} of {source.size:,} (partial download, or trailing data?)"
         )
 
 
-def _fact(source: Source, name: str, fact: Any) -> tuple[int, int, str, tuple[int, ...], str]:
-    """Check what the header says of one tensor: start, stop, type, shape; the name is passed on."""
+def _entry(source: Source, name: str, entry: Any) -> tuple[int, int, str, tuple[int, ...], str]:
+    """Check one entry of the header, and return start, stop, type, shape and name of the tensor."""
     try:
-        word, shape, (start, stop) = fact["dtype"], tuple(fact["shape"]), fact["data_offsets"]
+        word, shape, (start, stop) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
     except (TypeError, KeyError, ValueError):
         raise FormatError(source.name, f"{printable(name)} lacks a dtype, a shape or two data_offsets", 8) from None
     numbers = (*shape, start, stop)
     if type(word) is not str or {*map(type, numbers)} != _WHOLE or min(numbers) < 0 or not is_possible(shape):
-        what = f"{printable(name)} has a shape or data_offsets that are not whole numbers from 0 on, or too large"
+        what = f"{printable(name)} has a shape or data_offsets that are not non-negative integers, or are too large"
         raise FormatError(source.name, what, 8)
     if stop < start:
         raise FormatError(source.name, f"{printable(name)} ends at byte {stop:,} before it begins at {start:,}", 8)
@@ -149,7 +158,7 @@ def _fact(source: Source, name: str, fact: Any) -> tuple[int, int, str, tuple[in
 
 
 def _weight(source: Source, offset: int, name: str, word: str, shape: tuple[int, ...]) -> Weight:
-    """Make a weight; one of a type that cannot be read is listed, and refused when its numbers are asked for."""
+    """Make a weight; a type that is not supported is listed, and refused when its numbers are read."""
     dtype = DTYPES.get(word)
     if dtype is None:
         dtype = _PACKED[word][0] if word in _PACKED else "object"
@@ -160,17 +169,17 @@ def _weight(source: Source, offset: int, name: str, word: str, shape: tuple[int,
 
 
 def write(weights: Weights, path: Path) -> None:
-    """Wide types first, so that every tensor is aligned; tied ones once, their names kept in the metadata."""
+    """Wide types first, so that every tensor is aligned; tied weights once, with their names in the metadata."""
     with replacing(path) as file:
         for piece in pieces(weights, str(path)):
             file.write(piece)
 
 
 def pieces(weights: Weights, shown: str = "a safetensors file") -> Iterator[bytes | memoryview]:
-    """Yield the bytes of a file, which messages call as it is `shown`; each piece is valid until the next."""
+    """Yield the bytes of a file, which messages call `shown`; each piece is valid until the next."""
     owned = [weight for weight in weights.values() if weight.tied is None or weight.tied not in weights]
     owned.sort(key=lambda weight: -itemsize(weight.dtype))
-    header: dict[str, Any] = {"__metadata__": {**_texts(weights.meta), "steelyard": dump_facts(weights)}}
+    header: dict[str, object] = {"__metadata__": {**_texts(weights.meta), "steelyard": dump_facts(weights)}}
     end = 0
     for weight in owned:
         if weight.dtype not in _WORDS:
@@ -185,5 +194,5 @@ def pieces(weights: Weights, shown: str = "a safetensors file") -> Iterator[byte
     yield from chunks_of(owned)
 
 
-def _texts(meta: Mapping[str, Any]) -> dict[str, str]:
+def _texts(meta: Mapping[str, object]) -> dict[str, str]:
     return {key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in meta.items()}

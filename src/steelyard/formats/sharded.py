@@ -1,7 +1,7 @@
-"""A model in several files: an index in JSON that says which file has which tensor, or a folder of the Hub.
+"""A model in several files: a JSON index that maps each tensor to its file, or a folder of the Hub.
 
-The shards are files of any format; their weights follow one another in the order of the shards' names. In a folder
-there must be one model: several are refused by name, and the file of one of them is to be given instead.
+The shards are files of any format, and are listed in the order of their names. A folder must hold one model: with
+several, the error lists them, and the file of one is to be given instead.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.metadata import dump_facts, with_facts
@@ -22,13 +22,14 @@ from steelyard.storage.atomic import replacing
 from steelyard.storage.atomic_set import replace_set
 
 if TYPE_CHECKING:
+    from steelyard.codecs.plain import Plain
     from steelyard.core.protocols import Scope
     from steelyard.storage.source import Source
 
 SUFFIXES = (".index.json",)
 
 SHARD_SIZE = 5_000_000_000
-"""Bytes of weights in one shard, where nobody says otherwise: what the Hub's own tools take."""
+"""Bytes of weights in one shard by default, as in the Hub's own tools."""
 
 _NUMBERED = re.compile(r"(.+)-(\d+)-of-(\d+)(\.\w+)")
 _SINGLE = re.compile(r".*\.safetensors|(pytorch|adapter)_model.*\.bin")
@@ -43,7 +44,7 @@ def sniff(source: Source) -> bool:
 
 
 def read(source: Source, scope: Scope) -> Weights:
-    """The shards one after another; of each what the index says that it has."""
+    """The weights of each shard in turn; only those that the index maps to it."""
     return _folder(source, scope) if source.is_folder else _indexed(source, scope)
 
 
@@ -62,9 +63,9 @@ def _folder(source: Source, scope: Scope) -> Weights:
 
 
 def _candidates(source: Source) -> dict[str, list[str]]:
-    """Return the models of a folder: the name of each, and its files, of which an index is one.
+    """Return the models of a folder: the name of each, and its files, or only its index.
 
-    Where a model has an index this alone says which shards are its own; others of its name are left over.
+    Where a model has an index, only that decides which shards belong to it; others of its name are left over.
     """
     folder = source.path or ""
     names = sorted(name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name)))
@@ -80,7 +81,7 @@ def _candidates(source: Source) -> dict[str, list[str]]:
 
 
 def _is_left_over(name: str, indexed: set[tuple[str, str]]) -> bool:
-    """Tell whether a file is called like a shard of a model, given by stem and suffix, that has an index."""
+    """Tell whether a file is named as a shard of one of the models that have an index, given by stem and suffix."""
     numbered = _NUMBERED.fullmatch(name)
     return numbered is not None and any(
         numbered[4] == suffix and re.fullmatch(rf"{re.escape(stem)}(-[0-9a-f]{{8}})?", numbered[1]) for stem, suffix in indexed
@@ -107,9 +108,7 @@ def _indexed(source: Source, scope: Scope) -> Weights:
     for shard, held in [(shard, _shard(source, shard, scope)) for shard in sorted(shards)]:
         wanted = set(shards[shard])
         if absent := [name for name in shards[shard] if name not in held]:
-            raise FormatError(
-                source.name, f"{printable(absent[0])} is not in {printable(shard)}, where the index says that it is"
-            )
+            raise FormatError(source.name, f"{printable(absent[0])} is not in {printable(shard)}, to which the index maps it")
         weights += [weight for weight in held.values() if weight.name in wanted]
     if isinstance(facts, str):
         weights = with_facts(weights, facts)
@@ -117,10 +116,10 @@ def _indexed(source: Source, scope: Scope) -> Weights:
 
 
 def missing_shards(source: Source) -> dict[str, list[str]]:
-    """Return the shards that an index, or a folder with one, names and that are not there, each with its tensors.
+    """Return the missing shards of an index, or of a folder with one, each with the names of its tensors.
 
-    A folder without an index tells by the numbers in the names which are missing, and not what is in them. Empty for
-    anything that is no model in shards.
+    In a folder without an index, missing shards are known by the numbers in the names, and their tensors are not. Empty
+    for anything but a model in shards.
     """
     if source.is_folder:
         folder = source.path or ""
@@ -163,27 +162,27 @@ def _shard(source: Source, name: str, scope: Scope) -> Weights:
     except FileMissingError:
         raise FormatError(source.name, f"the shard {printable(name)} is missing (partial download?)") from None
     if found.is_folder or name.lower().endswith(".json"):
-        raise FormatError(source.name, f"{printable(name)} is no shard but a folder or another index")
+        raise FormatError(source.name, f"{printable(name)} is not a shard but a folder or another index")
     return weights_in(found, scope)
 
 
-def _map(source: Source) -> tuple[dict[str, str], dict[str, Any]]:
-    """Return which file has which tensor, and what the index says of itself."""
+def _map(source: Source) -> tuple[dict[str, str], dict[str, Plain]]:
+    """Return the file of each tensor, and the metadata of the index."""
     if source.size > limits.JSON:
         raise FormatError(source.name, f"the index has {source.size:,} bytes, more than the {limits.JSON:,} that are allowed")
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            raise FormatError(source.name, "the index has a name twice; which is meant cannot be told")
-        return found
+    def unique(pairs: list[tuple[str, Plain]]) -> dict[str, Plain]:
+        names = dict(pairs)
+        if len(names) < len(pairs):
+            raise FormatError(source.name, "duplicate name in the index; the file is ambiguous")
+        return names
 
     try:
         index = json.loads(source.read(0, source.size).decode("utf-8"), object_pairs_hook=unique)
     except FormatError:
         raise
     except (ValueError, RecursionError) as error:
-        raise FormatError(source.name, f"the index is no JSON: {error}") from None
+        raise FormatError(source.name, f"the index is not JSON: {error}") from None
     tensors = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(tensors, dict) or not all(isinstance(shard, str) for shard in tensors.values()):
         raise FormatError(source.name, 'the index has no "weight_map" of names to files')
@@ -194,9 +193,9 @@ def _map(source: Source) -> tuple[dict[str, str], dict[str, Any]]:
 def write(weights: Weights, path: Path, shard_size: int = SHARD_SIZE) -> None:
     """Shards of at most `shard_size` bytes of weights each (but one weight at least), then the index.
 
-    `path` names the index and with it the format of the shards: `model.safetensors.index.json`. What stood there
-    before is whole until the new index takes its place; its shards are removed after that, and so are those that a
-    killed process left without an index.
+    `path` is the name of the index, and with it gives the format of the shards: `model.safetensors.index.json`. An older
+    model there stays whole until the new index replaces its index; then its shards are removed, and those that a killed
+    process left without an index.
     """
     from steelyard.formats import writer_of
 
@@ -223,7 +222,7 @@ def write(weights: Weights, path: Path, shard_size: int = SHARD_SIZE) -> None:
 
 
 def _split(weights: Weights, shard_size: int) -> Iterable[list[Weight]]:
-    """Cut the weights, each tied one but once, into runs of at most `shard_size` bytes."""
+    """Split the weights, tied ones once, into runs of at most `shard_size` bytes."""
     shard: list[Weight] = []
     size = 0
     for weight in weights.values():
@@ -238,7 +237,7 @@ def _split(weights: Weights, shard_size: int) -> Iterable[list[Weight]]:
 
 
 def _free_names(folder: Path, stem: str, suffix: str, count: int) -> list[str]:
-    """Return names that no file has yet, so that an older model is whole while the new one is written."""
+    """Return unused file names, so that an older model stays whole while the new one is written."""
     mark = ""
     while True:
         names = [f"{stem}{mark}-{place:05}-of-{count:05}{suffix}" for place in range(1, count + 1)]
@@ -248,7 +247,7 @@ def _free_names(folder: Path, stem: str, suffix: str, count: int) -> list[str]:
 
 
 def _old_shards(path: Path) -> set[str]:
-    """Return the shards of the index that is to be replaced; of anything else there nothing is known."""
+    """Return the shards of the index that is to be replaced; empty if the old file is not an index."""
     from steelyard.storage.source import open_path
 
     try:
@@ -259,7 +258,7 @@ def _old_shards(path: Path) -> set[str]:
 
 
 def _named(folder: Path) -> set[str] | None:
-    """Return the shards that the indexes of a folder name; None where one of these cannot be read."""
+    """Return the shards that the indexes of a folder name; None if one of these cannot be read."""
     from steelyard.storage.source import open_path
 
     try:

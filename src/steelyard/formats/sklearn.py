@@ -1,6 +1,6 @@
 """Pickles and joblib's files of any object: scikit-learn, skorch, whole modules, dicts of arrays; nothing is unpickled.
 
-A joblib file may be compressed by zlib, gzip, bz2, lzma, xz or lz4. The names are those of the live objects.
+A joblib file may be compressed by zlib, gzip, bz2, lzma, xz or lz4. Weights have the names of the live objects.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TEXT = re.compile(rb"\(d|\(l|\}[q\x94(u.]|\][q\x94(e.]|c[\w.]+\r?\n[\w.]+\r?\n|
 
 
 def sniff(source: Source) -> bool:
-    """The first opcode of a pickle, also inside a compressed stream; the text protocols only where they are plain."""
+    """The first opcode of a pickle, also inside a compressed stream; the text protocols only where they are obvious."""
     head = begins(source)
     if head[:1] == b"\x80":
         return 2 <= head[1] <= 5 if len(head) > 1 else False

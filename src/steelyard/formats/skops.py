@@ -1,12 +1,12 @@
-"""skops: a zip archive of a schema.json, which says how an object is made, and its arrays as `.npy` members.
+"""skops: a zip archive of a schema.json, which describes an object, and its arrays as `.npy` members.
 
-The nodes of the schema are read as what they say; no type is trusted or looked up.
+The nodes of the schema become the values of a pickle; no type is imported.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.pickle.arrays import PickledTensor, refused
@@ -24,6 +24,7 @@ from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
     from steelyard.codecs.pickle.values import Pickled
+    from steelyard.codecs.plain import Plain
     from steelyard.core.protocols import Scope
     from steelyard.storage.source import Source
 
@@ -33,7 +34,7 @@ SCHEMA = "schema.json"
 
 
 def sniff(source: Source) -> bool:
-    """A zip archive with a schema.json, or one that is called .skops."""
+    """A zip archive with a schema.json, or with the suffix .skops."""
     return mentions(source, SCHEMA.encode()) or (is_zip(source) and source.name.lower().endswith(SUFFIXES))
 
 
@@ -59,24 +60,30 @@ def read(source: Source, scope: Scope) -> Weights:
     return listed(source, root, walk, scope, meta, calls, own, graph_maker(root, own, source))
 
 
-def _schema(source: Source, member: Member) -> dict[str, Any]:
+def _schema(source: Source, member: Member) -> dict[str, Plain]:
     content = member_source(source, member)
     if content.size > limits.JSON:
         raise FormatError(source.name, f"the schema takes {content.size:,} bytes, more than {limits.JSON:,}")
     try:
         schema = json.loads(content.read(0, content.size))
     except (ValueError, RecursionError) as error:
-        raise FormatError(content.name, f"the schema is no JSON: {error}") from None
+        raise FormatError(content.name, f"the schema is not JSON: {error}") from None
     if not isinstance(schema, dict) or "__loader__" not in schema:
-        raise FormatError(content.name, "the schema is no node with a loader")
+        raise FormatError(content.name, "the schema is not a node with a loader")
     return schema
 
 
 _FILE = Global("skops", "file")
 
 
+# A node of the schema:
+#   __loader__             the kind of node: "DictNode", "ListNode", "ObjectNode", "NdArrayNode", "JsonNode", ...
+#   __module__, __class__  the type
+#   __id__                 a number; a "CachedNode" with the same number is the same object
+#   content                nodes by key, a list of nodes, the node of the state, or JSON as text
+#   file                   the member with an array or bytes
 class _Nodes:
-    """Makes plain data and records of nodes; a node that stands again by its number is the same thing."""
+    """Makes plain data and records of nodes."""
 
     __slots__ = ("known", "members", "named", "records", "source")
 
@@ -84,13 +91,14 @@ class _Nodes:
         self.source = source
         self.members = members
         self.records: list[Record] = []
-        self.known: dict[Any, Any] = {}
+        self.known: dict[int, Pickled] = {}
         self.named: dict[str, Global] = {}
 
-    def made(self, node: Any, depth: int) -> Any:
+    def made(self, node: Plain, depth: int) -> Pickled:
         if not isinstance(node, dict) or depth > limits.SKOPS_DEPTH:
             raise FormatError(
-                self.source.name, f"a node of the schema is a {type(node).__name__}, or lies more than {limits.SKOPS_DEPTH} deep"
+                self.source.name,
+                f"a node of the schema is a {type(node).__name__}, or nested more than {limits.SKOPS_DEPTH} levels deep",
             )
         number, loader = node.get("__id__"), node.get("__loader__")
         if loader == "CachedNode":
@@ -100,19 +108,20 @@ class _Nodes:
             self.known[number] = value
         return value
 
-    def _made(self, node: dict[str, Any], loader: Any, depth: int) -> Any:
+    def _made(self, node: dict[str, Plain], loader: Plain, depth: int) -> Pickled:
         content = node.get("content")
         if loader == "JsonNode":
-            return _json(content)
+            return _from_json(content)
         if loader in ("DictNode", "OrderedDictNode") and isinstance(content, dict):
             return {key: self.made(value, depth) for key, value in content.items()}
         if isinstance(content, list):  # lists, tuples, sets, arrays of objects
             made = [self.made(value, depth) for value in content]
             return tuple(made) if loader == "TupleNode" else made
-        if loader in ("NdArrayNode", "SparseMatrixNode", "DatasetNode") and "file" in node:
-            return self._file(node)
+        file = node.get("file")
+        if loader in ("NdArrayNode", "SparseMatrixNode", "DatasetNode") and isinstance(file, str):
+            return self._file(node, file)
         if loader in ("BytesNode", "BytearrayNode"):
-            return self._bytes(node.get("file"))
+            return self._bytes(file)
         record = Record(self._name(node), ())
         self.records.append(record)
         if isinstance(content, dict) and "__loader__" in content:
@@ -123,38 +132,40 @@ class _Nodes:
             record.state = {key: self.made(value, depth) for key, value in inner.items()}
         return record
 
-    def _file(self, node: dict[str, Any]) -> Record:
-        """An array in a member of its own; a sparse one is an archive of three arrays."""
+    def _file(self, node: dict[str, Plain], file: str) -> Record:
+        """An array in its own member; the member of a sparse array is an archive of its components."""
         if node.get("__loader__") != "SparseMatrixNode":
-            return Record(_FILE, (node["file"],))
+            return Record(_FILE, (file,))
         record = Record(self._name(node), ())
         members = {"indptr": "indptr", "indices": "indices", "data": "data", "_shape": "shape"}
-        record.state = {key: Record(_FILE, (node["file"], f"{name}.npy")) for key, name in members.items()}
+        record.state = {key: Record(_FILE, (file, f"{name}.npy")) for key, name in members.items()}
         return record
 
-    def _bytes(self, name: Any) -> Blob | None:
+    def _bytes(self, name: Plain) -> Blob | None:
         member = self.members.get(name) if isinstance(name, str) else None
         content = member_source(self.source, member) if member else None
         return Blob(content, 0, content.size) if content else None
 
-    def _name(self, node: dict[str, Any]) -> Global:
+    def _name(self, node: dict[str, Plain]) -> Global:
         name = Global(str(node.get("__module__")), str(node.get("__class__")))
         return self.named.setdefault(name.text, name)
 
     def strange(self) -> list[str]:
-        """Return the types that no file of scikit-learn needs."""
+        """Return the types that a file of weights does not need."""
         return [printable(name.text) for name in self.named.values() if not is_expected(name)]
 
 
-def _json(content: Any) -> Any:
+def _from_json(content: Plain) -> Pickled:
+    """Decode the text of a "JsonNode"; None for anything else."""
     try:
-        return json.loads(content) if isinstance(content, str) else None
+        value: Pickled = json.loads(content) if isinstance(content, str) else None
     except (ValueError, RecursionError):
         return None
+    return value
 
 
 def _array(source: Source, members: dict[str, Member], path: tuple[Pickled, ...]) -> PickledTensor:
-    """Read the array of a member; names are only looked up among the members, never opened as files."""
+    """Read the array of a member, given by its path through nested archives."""
     content = source
     try:
         for name in path:

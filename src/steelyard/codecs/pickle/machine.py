@@ -33,6 +33,15 @@ MARGIN = 4096
 PADDING = bytes(16)
 
 
+# A pickle is a sequence of opcodes of one byte, each with its arguments:
+#   80 p          PROTO: the protocol p, 2 or later
+#   95 n(8)       FRAME, since protocol 4: the next n bytes are one frame; readers may ignore it
+#   ...           opcodes that push values, build containers, store values in the memo (PUT) and fetch them (GET)
+#   63, 93        GLOBAL, STACK_GLOBAL: push a class or function by name
+#   52, 81        REDUCE, NEWOBJ: pop arguments and a function, push the result of the call
+#   62            BUILD: pop a state, give it to the object on the stack
+#   51            BINPERSID: pop a persistent id, push what it refers to
+#   2e            STOP: the top of the stack is the root
 class Machine:
     """Runs the pickles of one source. After `load`, `offset` is where the pickle ended.
 

@@ -83,6 +83,13 @@ def nested_reader(depth: int = 0) -> Nested:
     return read
 
 
+# The members of an archive, below a folder of any name:
+#   data.pkl       the pickle of the object; its tensors refer to storages by key
+#   data/<key>     a storage, stored without compression
+#   byteorder      "little" or "big"; absent before 2.0
+#   version        the version of the serialisation
+#   constants.pkl  TorchScript: a pickle of the constants of compiled code, whose storages are constants/<key>
+#   code/*.py      TorchScript: the code, which lists the parameters and buffers of each class
 def _open_zip(source: Source, depth: int) -> Archive:
     members = directory(source)
     name = _pickle_name(source, members)
@@ -148,6 +155,12 @@ def _scripted(source: Source, members: dict[str, Member], base: str) -> dict[str
     return found
 
 
+# Before 1.6, five pickles follow one another, then the storages:
+#   1  the magic number
+#   2  the version of the protocol, 1001
+#   3  a dict of the system that wrote the file
+#   4  the object; its tensors refer to storages by key
+#   5  the list of keys, in the order of the storages
 def _open_stream(source: Source, depth: int) -> Archive:
     machine = Machine(source)
     magic = machine.load()

@@ -44,7 +44,7 @@ def read(source: Source, scope: Scope) -> Weights:
 
 
 def write(weights: Weights, path: Path) -> None:
-    """A state_dict that `torch.load` reads with `weights_only=True`; what each weight means stands in a member of its own."""
+    """A state_dict that `torch.load` reads with `weights_only=True`; the facts of each weight are in another member."""
     from steelyard.codecs.metadata import dump_facts
     from steelyard.formats.torch.writing import write_archive
     from steelyard.storage.atomic import replacing

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 ROOT = "archive/"
 FACTS = f"{ROOT}steelyard.json"
-"""The member that keeps what the weights mean; PyTorch passes over it."""
+"""The member with the facts of the weights; PyTorch ignores it."""
 ALIGNMENT = 64
-"""Every storage begins at a multiple of this, so that it can be mapped into memory."""
+"""Every storage begins at a multiple of this many bytes, so that it can be mapped into memory."""
 
 _STORAGES = {
     "float32": "FloatStorage",
@@ -34,9 +34,15 @@ _STORAGES = {
     "complex128": "ComplexDoubleStorage",
 }
 _BYTES = {"uint16", "uint32", "uint64", *(f"float8_{kind}" for kind in ("e4m3fn", "e5m2", "e4m3fnuz", "e5m2fnuz", "e8m0fnu"))}
-"""Types newer than storages with a type: their storage holds bytes."""
+"""Types newer than typed storages: their storage is a run of bytes."""
 
 
+# The members of the archive, all stored without compression:
+#   archive/data.pkl        the pickle of the state_dict; its tensors refer to storages by number
+#   archive/byteorder       "little"
+#   archive/data/0, 1, ...  the storages, row-major, aligned to 64 bytes by an extra field "FB" in the local header
+#   archive/version         "3"
+#   archive/steelyard.json  the facts of the weights
 def write_archive(weights: Weights, facts: str, file: BinaryIO, name: str) -> None:
     """Write the archive; tied weights share a storage. Raises `FormatError` for a type that PyTorch lacks."""
     keys: dict[str, int] = {}
@@ -69,7 +75,7 @@ def _store(archive: zipfile.ZipFile, file: BinaryIO, name: str, weight: Weight) 
 
 
 def _pickled(weights: Weights, keys: dict[str, int]) -> Iterator[bytes]:
-    """Yield the pickle of protocol 2: an OrderedDict of names and calls that rebuild the tensors."""
+    """Yield a pickle of protocol 2: an OrderedDict of names and calls that rebuild the tensors."""
     known: dict[str, int] = {}
 
     def named(module: str, name: str) -> bytes:
@@ -86,6 +92,9 @@ def _pickled(weights: Weights, keys: dict[str, int]) -> Iterator[bytes]:
     yield b"u."
 
 
+# The opcodes of a tensor:
+#   c torch._utils _rebuild_tensor_v2
+#   (  ("storage", class, key, "cpu", count) Q  offset  (shape)  (strides)  requires_grad  OrderedDict()  [dtype]  t R
 def _tensor(weight: Weight, key: int, named: Callable[[str, str], bytes]) -> bytes:
     typed = weight.dtype in _STORAGES
     rebuild = named("torch._utils", "_rebuild_tensor_v2" if typed else "_rebuild_tensor_v3")
