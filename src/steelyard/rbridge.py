@@ -1,8 +1,8 @@
 """What the R package `steelyard` calls: weights as raw bytes, facts as plain lists.
 
-R's reticulate cannot convert arrays of every NumPy, and says nothing when it does not. So numbers cross as
-bytes only, float64, little-endian and by columns as R keeps them; a `bytearray` becomes R's raw vector in every
-version. Whatever is returned here is a str, an int, a float, a list, a dict or a bytearray.
+R's reticulate cannot convert the arrays of every NumPy version, and fails silently. So numbers are passed as bytes
+only: float64, little-endian and column-major, as R keeps them; a `bytearray` becomes R's raw vector in every version.
+All functions return a str, an int, a float, a list, a dict or a bytearray.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def vector(source: Any, order: Order = "F") -> bytearray:
 def positions(source: Any) -> list[bytearray]:
     """Return for each weight that `listing` lists where its numbers are in the vector of order "F", counted from 1.
 
-    They lie as the weight's numbers do, by columns. Where two units of a layer are not connected there is a 0.
+    They are in the order of the weight's numbers, by columns. Where two units of a layer are not connected the position is 0.
     """
     import numpy as np
 
@@ -74,16 +74,16 @@ def total(source: Any) -> list[float]:
 
 
 def notes(source: Any) -> list[str]:
-    """Return what a reader of these weights should know: that a file holds training data too, that digits are lost."""
+    """Return notes for the user of these weights: that the file holds training data too, or that digits are lost."""
     return [str(note) for note in _weights(source).meta.get("notes", [])]
 
 
 def network(source: Any) -> dict[str, Any]:
-    """Return what a file or an R object says of its only network, as far as it says it, in words of `Weights.meta`.
+    """Return the facts that a file or an R object holds about its only network, in the words of `Weights.meta`.
 
     `package`, `hidden` and `output` (activations; a list where layers differ), `inputs` and `outputs` (names), `cut` (where
     the sigmoid is), and as lists of numbers `center`, `scale` (of the inputs) and `target_center`, `target_scale`.
-    Empty where nothing is said; of several networks only how many, as `several`.
+    Empty where there are none; for several networks only their number, as `several`.
     """
     nets = _weights(source).meta.get("networks", {})
     members = sum(facts.get("members", facts.get("repetitions", 1)) for facts in nets.values())
@@ -158,7 +158,7 @@ def _weights(source: Any) -> Weights:
 
 
 def _unusual(said: dict[str, Any]) -> dict[str, Any]:
-    """Name what else is done with the numbers, so that nobody computes without it."""
+    """Name further steps of the computation, which must not be left out."""
     methods = set(said.get("preprocess", {}).get("method", ())) - {"center", "scale", "ignore"}
     unusual = sorted(methods) + (["monotone weights"] if said.get("monotone") else [])
     return {"unusual": ", ".join(unusual)} if unusual else {}

@@ -1,8 +1,8 @@
 """A net as it runs: its layers in order, their kinds and settings, and what flows between them.
 
-The weights alone do not say which layer runs first, where an epsilon differs, or that an image is flattened
-between a convolution and a dense layer. A `Graph` does, as far as its framework or its file tells. All frameworks
-say it in the same words, so that two nets can be laid side by side.
+The weights alone do not show which layer runs first, where an epsilon differs, or that an image is flattened between a
+convolution and a dense layer. A `Graph` does, as far as its framework or its file knows. The words are the same for all
+frameworks, so that two nets can be compared.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 Shape = tuple[int | None, ...]
-"""A shape without the axis of the batch; None stands for a length that may vary."""
+"""A shape without the axis of the batch; the length of an axis that may vary is None."""
 
 KINDS = frozenset(
     {
@@ -33,14 +33,14 @@ KINDS = frozenset(
 class Layer:
     """One layer of a net.
 
-    `name` is that of its weights (`Weight.layer`, or what stands before the parts of it, as `attention` does for
+    `name` is that of its weights (`Weight.layer`, or the common prefix of the layers inside, such as `attention` for
     `attention/query`), without the collections of Flax. `kind` is one of `KINDS`, `class_name` the framework's own class.
-    `input_shape` and `output_shape` are the shapes of its first input and output, None when they are not known. `inputs` names
-    the layers of the graph whose outputs flow into it, directly or through what is no layer; blank when only the net's
-    inputs do, None when it is not known. A layer that runs several times comes after all that flows into any of
-    its runs; where it has no weights, what follows it comes after what flowed into that run instead.
+    `input_shape` and `output_shape` are the shapes of its first input and output, None where they are not known. `inputs` names
+    the layers of the graph whose outputs it is given, directly or through functions that are not layers; it is empty where
+    only the net's inputs are, None where that is not known. A layer that runs several times has the inputs of all its runs;
+    one without weights is passed through then, so that the layers that it feeds have the inputs of the run that fed them.
 
-    `settings` holds what the numbers depend on and the weights do not show, in these words where a framework says it:
+    `settings` holds what the outputs depend on apart from the weights, as far as the framework knows it, under these words:
     epsilon, momentum (the share of the old value that is kept), activation, recurrent_activation (the words of Keras:
     "relu", "gelu", "gelu_tanh", "sigmoid", "nnet_sigmoid" ...), groups, heads, key_heads, strides, padding ("valid",
     "same", or a tuple), dilation, direction ("backward"), reset_after, negative_slope, transpose_kernel,
@@ -75,11 +75,11 @@ class Layer:
 class Graph:
     """The layers of a net.
 
-    `is_execution_order` tells that `layers` stand in the order in which they run (taken from a graph or from one run); else the
-    order is that of definition and proves nothing. A layer that runs twice is listed once, where it runs first.
-    `channels` is "first" or "last" for what lies on the axes of an image or a sequence of a convolution, blank where
-    it does not matter. `input_shapes` are those of the net's inputs where they are known. `is_sequential` tells that the
-    net is its layers and nothing else: each runs once, fed by the one before alone.
+    `is_execution_order` is true where `layers` are in the order in which they run (taken from a graph or from one run);
+    otherwise the order is that of definition and proves nothing. A layer that runs twice is listed once, where it runs
+    first. `channels` is "first" or "last", the position of the channels of images and sequences, blank where it does not
+    matter. `input_shapes` are those of the net's inputs where they are known. `is_sequential` is true where the net is
+    nothing but its layers: each runs once, fed by the one before alone.
     """
 
     __slots__ = ("channels", "input_shapes", "is_execution_order", "is_sequential", "layers")
@@ -105,7 +105,7 @@ class Graph:
 
 
 class Run:
-    """What a net gave for some inputs: its outputs, and the output of each layer by its name, in the order of running."""
+    """The outputs of a net for some inputs, and those of its layers by name, in the order of execution."""
 
     __slots__ = ("layers", "outputs")
 
@@ -115,7 +115,7 @@ class Run:
 
 
 def in_line(layers: Iterable[Layer]) -> bool:
-    """Tell whether each layer is fed by the one before alone, as far as they say what feeds them."""
+    """Return whether each layer is known to be fed by the one before alone."""
     before: tuple[str, ...] = ()
     for layer in layers:
         if layer.inputs != before:

@@ -1,6 +1,6 @@
 """Containers and wrappers: the weights of their members, by name.
 
-A wrapper of one thing adds nothing to the names; a container of many puts each member's name before its weights.
+A wrapper of one model adds nothing to the names; a container of several prefixes each member's weights with its name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def meta_of(model: Any) -> dict[str, Any]:
-    """Return what describes the weights of a live model as a whole."""
+    """Return the metadata of the weights of a live model."""
     found: dict[str, Any] = getattr(framework_of(model), "meta", lambda _: {})(model)
     return found
 
@@ -32,7 +32,7 @@ def member_weights(members: Iterable[tuple[str, Any]]) -> Iterator[Weight]:
 
 
 def prefixed(prefix: str, weight: Weight) -> Weight:
-    """Put a member's name before a weight, its layer and what it is tied to."""
+    """Prefix a weight, its layer and the weight that it is tied to with a member's name."""
     return weight.replace(
         name=dotted(prefix, weight.name),
         layer=dotted(prefix, weight.layer) if weight.name else layer_of(prefix),
@@ -41,7 +41,7 @@ def prefixed(prefix: str, weight: Weight) -> Weight:
 
 
 def assign_members(members: Iterable[tuple[str, Any]], arrays: Mapping[str, Array]) -> dict[str, Any]:
-    """Hand each member its arrays, and return by name those that had any (new objects where they are immutable)."""
+    """Assign each member its arrays, and return by name the members that had any (new objects where they are immutable)."""
     changed = {}
     for name, member in members:
         own = {
@@ -55,9 +55,9 @@ def assign_members(members: Iterable[tuple[str, Any]], arrays: Mapping[str, Arra
 
 
 def while_held(weight: Weight, check: Callable[[], None]) -> Weight:
-    """Call `check` before the weight is read or written: it raises when its holder has put another in its place.
+    """Call `check` before the weight is read or written: it raises where the holder has replaced the model inside.
 
-    For wrappers whose `fit` makes a new model inside, so that nobody reads or writes the one that is left.
+    Wrappers whose `fit` makes a new model need it, so that the abandoned one is neither read nor written.
     """
     read = weight.read
     if isinstance(read, Live):
@@ -71,7 +71,7 @@ def while_held(weight: Weight, check: Callable[[], None]) -> Weight:
 
 
 class _Held:
-    """Memory that is checked to belong to the model still."""
+    """Memory that is checked to still belong to the model."""
 
     __slots__ = ("_check", "_memory")
 
@@ -93,7 +93,7 @@ class _Held:
 
 
 def with_ties(weights: Iterable[Weight]) -> Iterator[Weight]:
-    """Mark each weight that lies in the same memory as an earlier one, and is of its shape and type."""
+    """Tie each weight to an earlier one of the same memory, shape and type."""
     first: dict[tuple[int, tuple[int, ...], str], str] = {}
     for weight in weights:
         if weight.tied is not None or not isinstance(weight.read, Live) or not weight.size:
@@ -110,5 +110,5 @@ def weights_of_arrays(arrays: Mapping[str, Any], axes: Mapping[str, str]) -> Ite
 
 
 def dotted(prefix: str, name: str) -> str:
-    """Put a member's name before one inside it; either may be blank."""
+    """Return a dotted name: that of a member, and one inside it; either may be blank."""
     return f"{prefix}.{name}" if prefix and name else prefix or name

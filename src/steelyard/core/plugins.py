@@ -1,7 +1,8 @@
-"""Which file knows a thing: the folder is the registry, entry points add to it.
+"""The registry of frameworks and formats: the folders themselves, and entry points.
 
-A plug-in is a module with a few functions. Ours lie in `steelyard/models` and `steelyard/formats`; others
-name theirs in the entry-point groups `steelyard.frameworks` and `steelyard.formats`, under the same kind of name.
+A plug-in is a module with a few functions. Steelyard's own are in `steelyard/frameworks` and `steelyard/formats`; other
+packages register theirs in the entry-point groups `steelyard.frameworks` and `steelyard.formats`. A framework is
+registered under its import name.
 """
 
 from __future__ import annotations
@@ -63,10 +64,10 @@ def _entry_points(group: str) -> dict[str, EntryPoint]:
 
 
 def framework_of(model: Any) -> Framework:
-    """Return the framework of the most specific class of `model` that one knows.
+    """Return the framework of the most specific class of `model` that belongs to a known one.
 
-    Each class's module says by its first word which framework made it, so no framework is imported to ask.
-    Raises `UnknownModelError`, which lists what is known, when no class is of a known framework.
+    The first word of each class's module is the framework that made it, so none is imported to find out.
+    Raises `UnknownModelError`, which lists the known ones, where no class is of a known framework.
     """
     found = _framework_of_type(cast("Hashable", type(model)))
     if found is None:

@@ -30,12 +30,12 @@ Scope = Literal["model", "all"]
 class Framework(Protocol):
     """What a package in `steelyard/frameworks`, or a module behind an entry point `steelyard.frameworks`, offers.
 
-    It is loaded when an object of its framework is handed over, so it may import that framework at its top.
-    Beside `weights` and `assign` it may have the functions of `Runner`, that of `Builder`, and these:
+    It is loaded when an object of its framework is passed in, so it may import that framework at its top.
+    In addition to `weights` and `assign` it may have the functions of `Runner`, that of `Builder`, and these:
 
-    `meta(model)` returns what describes the weights as a whole.
-    `orders(model)` returns a mapping of a word to a function that gives the names in another order than the listed one.
-    `tree_framework(leaf)` returns the name of the framework that takes a container of nothing but such leaves as one tree.
+    `meta(model)` returns the metadata of the weights as a whole.
+    `orders(model)` returns a mapping of a word to a function that returns the names in another order than the listed one.
+    `tree_framework(leaf)` returns the name of the framework that lists a container of nothing but such leaves as one tree.
     """
 
     def weights(self, model: Any, /) -> Iterable[Weight]:
@@ -46,27 +46,27 @@ class Framework(Protocol):
 
 
 class Runner(Protocol):
-    """What a framework offers whose models can be run: not needed to list weights, but to move them and to prove it."""
+    """What a framework offers whose models can be run: needed to move weights and to prove a transfer, not to list them."""
 
     def graph(self, model: Any, inputs: Sequence[Array] | None, /) -> Graph:
         """Return the layers of the model, by the names that its weights have.
 
         With inputs (in the model's own layout, with an axis for the batch) the model may be run once to see the order;
-        nothing of it changes by that.
+        that changes nothing in it.
         """
 
     def run(self, model: Any, inputs: Sequence[Array], /) -> Run:
         """Run the model as at inference, in float64 where the framework can, and return the outputs of the model and its layers.
 
-        The model is the same afterwards: its numbers, its dtypes, its mode, its random state, its hooks.
+        The model does not change: its numbers, dtypes, mode, random state and hooks are the same afterwards.
         """
 
 
 class Builder(Protocol):
-    """What a framework offers that makes a model of a file's dense layers; it is loaded when it is asked for by name."""
+    """What a framework offers that can make a model from dense layers; it is loaded by name."""
 
     def build(self, stack: DenseStack, /) -> tuple[Any, list[DenseLayer]]:
-        """Return a model of this architecture with any numbers, and the layers as it wants them.
+        """Return a model of this architecture with any numbers, and the layers in the form that it needs.
 
         Raises `ShapeError` where the framework has no such model.
         """

@@ -1,8 +1,8 @@
-"""Live models: one package a framework, called by its import name.
+"""Live models: one package per framework, under its import name.
 
 `weights.py` lists and assigns, `graph.py` has the layers and runs them, `build.py` makes a model; the package itself
-offers them as `core.protocols.Framework`. It is loaded when an object of its framework is handed over, so it may import
-that framework at its top.
+offers them as `core.protocols.Framework`, and its docstring gives the order of the listing and what is refused. It is
+loaded when an object of its framework is passed in, so it may import that framework at its top.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _graph(framework: Framework, model: Any) -> Callable[[], Graph | None] | Non
 
 
 def _meta(framework: Framework, model: Any) -> Callable[[], dict[str, Any]] | None:
-    """Put off what few ask for; a copy of the weights keeps this, and must not keep the model."""
+    """Defer what few callers need. Copies of the weights hold this function, so it must not keep the model alive."""
     if not hasattr(framework, "meta"):
         return None
     held = ref(model)

@@ -1,8 +1,8 @@
-"""Dicts, lists and tuples of models, tensors and arrays: keys and places become names.
+"""Dicts, lists and tuples of models, tensors and arrays: keys and indices become names.
 
 A number, or a list of nothing but numbers, is an array. Text and None hold no numbers and are passed over.
 Of an optimizer's `state_dict` the state is listed; its `param_groups` are settings.
-A container of nothing but JAX arrays (NumPy's may be among them) is a tree of JAX's: its framework takes it whole.
+A container of nothing but JAX arrays (NumPy's may be among them) is a tree of JAX, which that framework lists as a whole.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 
 def weights(model: Any) -> Iterable[Weight]:
-    """List the members' weights, each under its path of keys and places; tied where two lie in the same memory."""
+    """List the members' weights, each under its path of keys and indices; tied where two share memory."""
     if _is_numbers(model):
         return [_snapshot(model)]
     tree = _tree_framework(model)
     if tree is not None:
         return tree.weights(model)
     found: list[Weight] = []
-    bare: list[Weight] = []  # tensors of which nothing is known but their names
+    bare: list[Weight] = []  # tensors known by nothing but their names
     for path, member in _leaves("", model, ()):
         for weight in [_snapshot(member)] if _is_numbers(member) else framework_of(member).weights(member):
             found.append(prefixed(path, weight))
@@ -46,7 +46,7 @@ def weights(model: Any) -> Iterable[Weight]:
 
 
 def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
-    """Put arrays into the members; dicts and lists are changed in place, tuples, numbers and JAX's trees returned new."""
+    """Put arrays into the members: dicts and lists are changed in place; new tuples, numbers and trees of JAX are returned."""
     if _is_numbers(model):
         return _like(model, arrays[""].tolist()) if arrays else model
     tree = _tree_framework(model)
@@ -108,7 +108,7 @@ def _tree_framework(model: Any) -> Framework | None:
 
 
 def _below(model: Any, above: tuple[int, ...]) -> Iterator[Any]:
-    """Yield what lies in dicts, lists and tuples; of a container that holds itself, the container."""
+    """Yield what dicts, lists and tuples hold; for a container that holds itself, the container."""
     known = type(model) in (dict, OrderedDict, defaultdict, list, tuple) or (
         isinstance(model, tuple) and hasattr(model, "_fields")
     )
@@ -120,7 +120,7 @@ def _below(model: Any, above: tuple[int, ...]) -> Iterator[Any]:
 
 
 def _is_numbers(model: Any, above: tuple[int, ...] = ()) -> bool:
-    """Tell a number, or a list of nothing but numbers, from a container."""
+    """Return whether this is a number, or a list of nothing but numbers, rather than a container."""
     if id(model) in above:
         return False
     if isinstance(model, (list, tuple)):
@@ -141,7 +141,7 @@ def _snapshot(numbers: Numbers) -> Weight:
 
 
 def _like(model: Any, numbers: Any) -> Any:
-    """Give a list back as the list it was, a tuple as a tuple, a number as a number."""
+    """Return numbers in the form of the old ones: a list, a tuple or a number."""
     if isinstance(model, (list, tuple)):
         parts = [_like(old, new) for old, new in zip(model, numbers, strict=True)]
         return type(model)(parts)

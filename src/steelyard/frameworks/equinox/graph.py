@@ -1,8 +1,8 @@
-"""Equinox: a module is run in inference mode, its classes patched meanwhile; a sequence and an MLP need no run.
+"""Equinox: a module is run in inference mode, with its classes patched during the run; a sequence or MLP needs no run.
 
-Equinox's modules take one example, so inputs, which have an axis for the batch, are handed over one after the other.
-A module that does not take one example is given all at once. What a module needs besides its inputs, such as the
-state of batch norms, is bound to it by `eqx.Partial(model, state=state)`; a state that it gives back is no output.
+Equinox's modules take one example, so the examples of a batch are passed one after another. A module that does not take
+one example is given the whole batch. Further arguments of a module, such as the state of batch norms, are bound to it by
+`eqx.Partial(model, state=state)`; a state that it returns does not count as an output.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Found = TypeVar("Found")
 
 
 def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
-    """Return the layers; with inputs, in the order in which they run. Nothing is computed for it."""
+    """Return the layers; with inputs, in the order in which they run. The run is traced, so nothing is computed."""
     names = list(dict.fromkeys(weight.layer for weight in framework_of(model).weights(model)))
     defined, certain = _defined(model, names)
     if inputs is None:
@@ -95,7 +95,7 @@ def _trace(model: Any, inputs: Sequence[Array], names: Sequence[str]) -> LayerRe
 
 
 def _either(model: Any, attempt: Callable[[int], Found]) -> Found:
-    """Return what comes of single examples, or, where the model does not take them, of all at once."""
+    """Return the result of single examples or, where the model does not take them, of the whole batch."""
     if not callable(model):
         raise UnknownModelError(f"an equinox {type(model).__name__} cannot be called; give the module that is")
     _check_arguments(model)
@@ -118,12 +118,12 @@ def _check_arguments(model: Any) -> None:
     parameters = inspect.signature(type(model).__call__).parameters.values()
     if any(each.name == "state" and each.default is each.empty for each in parameters):
         raise UnknownModelError(
-            f"this {type(model).__name__} takes a state besides its inputs; give eqx.Partial(model, state=state)"
+            f"this {type(model).__name__} takes a state in addition to its inputs; give eqx.Partial(model, state=state)"
         )
 
 
 def _called(model: Any, inputs: Sequence[Any], names: Sequence[str], calls: LayerRecorder) -> list[Any]:
-    """Call the model in inference mode, note the calls of its layers, and return what it gave but states."""
+    """Call the model in inference mode, record the calls of its layers, and return its outputs without states."""
     model = eqx.nn.inference_mode(model)
     modules = {id(module): (name, module) for name, module in _modules(model, "")}
 
@@ -141,7 +141,7 @@ def _called(model: Any, inputs: Sequence[Any], names: Sequence[str], calls: Laye
 
 
 def _extras(model: Any) -> dict[str, Any]:
-    """Return a key for a model that must have one; in inference mode nothing is drawn from it."""
+    """Return a key for a model that requires one; in inference mode nothing is drawn from it."""
     key = inspect.signature(type(model).__call__).parameters.get("key")
     return {"key": jax.random.key(0)} if key is not None and key.default is key.empty else {}
 
@@ -156,7 +156,7 @@ def _modules(model: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _defined(model: Any, names: Sequence[str]) -> tuple[list[Layer], bool]:
-    """Return the layers as they are defined, and whether that is the order in which they run: in sequences it is."""
+    """Return the layers as they are defined, and whether they run in that order, which is certain for sequences."""
     walked = list(_sequence(model, "")) if isinstance(model, eqx.Module) else [None]
     certain = [layer for layer in walked if layer is not None]
     if len(certain) == len(walked) and not set(names) - covered(certain, names, WHOLE):
@@ -168,7 +168,7 @@ def _defined(model: Any, names: Sequence[str]) -> tuple[list[Layer], bool]:
 
 
 def _sequence(module: Any, name: str) -> Iterator[Layer | None]:
-    """Yield the layers that surely run one after the other, and None for what calls others in its own way."""
+    """Yield the layers that certainly run one after another, and None for a module that calls others in its own way."""
     if known_class(module):
         yield layer_for(name, module)
     elif type(module) is eqx.nn.Lambda:
@@ -183,13 +183,15 @@ def _sequence(module: Any, name: str) -> Iterator[Layer | None]:
 
 
 def _perceptron(module: Any, name: str) -> Iterator[Layer]:
-    """Yield the layers of an MLP; its activations stand under its own words for them, later ones with a number."""
+    """Yield the layers of an MLP; its activations have the names of their attributes, with an index."""
     last = len(module.layers) - 1
     for place, member in enumerate(module.layers):
         yield layer_for(_under(name, f"layers[{place}]"), member)
         if place < last:
             yield activation_layer(_under(name, f"activation[{place}]"), module.activation)
-        elif module.final_activation.__module__ != eqx.nn.MLP.__module__:  # where its own word for "none" is a lambda
+        elif (
+            module.final_activation.__module__ != eqx.nn.MLP.__module__
+        ):  # its default, no activation, is a lambda of that module
             yield activation_layer(_under(name, "final_activation"), module.final_activation)
 
 

@@ -1,9 +1,9 @@
 """Equinox: modules and their states, by the attribute paths of Python and in the order of their fields.
 
-A name is what stands behind the module in code, `layers[0].weight`, as in `eqx.tree_at(lambda m:
-m.layers[0].weight, ...)`. Arrays are weights; numbers, functions and static fields are settings. What a
-module holds is listed by its class; an `eqx.nn.State` holds arrays under bare numbers, so nothing is said of
-them. Modules never change: `assign` returns a new one.
+A name is the path from the module in code, `layers[0].weight`, as in `eqx.tree_at(lambda m:
+m.layers[0].weight, ...)`. Arrays are weights; numbers, functions and static fields are settings. The class of a
+module gives the roles of its arrays; an `eqx.nn.State` holds arrays under bare numbers, which have no roles.
+Modules never change: `assign` returns a new one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def weights(model: Any) -> Iterator[Weight]:
-    """List the arrays of a module or a state; what is trained is for the caller's filter to say, so `trainable` is None."""
+    """List the arrays of a module or a state; `trainable` is None, since the caller's own filter decides that."""
     for path, leaf in _flatten(model)[0]:
         if not _is_array(leaf):
             continue
@@ -40,7 +40,7 @@ def weights(model: Any) -> Iterator[Weight]:
 
 
 def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
-    """Return a new module with these arrays; all that is not replaced is shared with the old one."""
+    """Return a new module with these arrays; it shares all others with the old one."""
     leaves, structure = _flatten(model)
     return tree_unflatten(structure, [_changed(leaf, arrays.get(_spelled(path))) for path, leaf in leaves])
 
@@ -63,7 +63,7 @@ def _changed(leaf: Any, array: Array | None) -> Any:
 
 
 def _spelled(path: Any) -> str:
-    """Write a path as Python would, without the dot in front; the arrays of a state stand under numbers."""
+    """Write a path as Python would, without the leading dot; the arrays of a state have numbers for names."""
     if path and isinstance(path[0], FlattenedIndexKey):
         return f"{path[0].key}{keystr(path[1:])}"
     return f"{keystr(path)}".removeprefix(".")
@@ -82,7 +82,7 @@ def _owner(model: Any, path: Any) -> Any:
 
 
 def _fact(owner: Any, leaf: str, shape: tuple[int, ...]) -> tuple[Role, str]:
-    """A slope, and the lengths of a kernel, may have axes of one behind their own."""
+    """Return role and axes; a slope, and the norms of a kernel, may have further axes of length one."""
     role, axes = _known(owner).get(leaf) or (role_of(leaf, len(shape)), "")
     if leaf in ("negative_slope", "g") and all(length == 1 for length in shape[1:]):
         axes += " 1" * (len(shape) - 1)

@@ -1,6 +1,6 @@
 """Flax: bound modules and train states of linen, and modules of NNX, as graphs that run.
 
-A linen module knows its layers when it is called only; without inputs its automatic names tell what they can.
+A linen module knows its layers only while it is called; without inputs only its automatic names show some.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
-    """Return the layers; with inputs, in the order in which they run. Nothing is computed for it."""
+    """Return the layers; with inputs, in the order in which they run. The run is traced, so nothing is computed."""
     found: Graph = _runner(model).graph(model, inputs)
     return found
 
@@ -30,8 +30,8 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
 def run(model: Any, inputs: Sequence[Array]) -> Run:
     """Run the model as at inference, in float64 unless its layers have a `dtype` of their own.
 
-    Raises `UnknownModelError` for variables without their module, and `ShapeError` where the model asks for more
-    than the inputs.
+    Raises `UnknownModelError` for variables without their module, and `ShapeError` where the model needs more
+    arguments than its inputs.
     """
     found: Run = _runner(model).run(model, inputs)
     return found

@@ -28,7 +28,7 @@ AT_INFERENCE = {
     **dict.fromkeys(("deterministic", "use_running_average", "inference", "eval"), True),
     **dict.fromkeys(("train", "training", "is_training", "is_train", "update_stats"), False),
 }
-"""What the flags are called that modules take in a call, and their values at inference."""
+"""The flags that modules commonly take in a call, and their values at inference."""
 
 
 def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
@@ -93,7 +93,7 @@ def _call(module: Any, variables: Any, inputs: Sequence[Any], calls: LayerRecord
 
 
 def _is_internal(context: Any) -> bool:
-    """Tell a method that is no use of the layer: those that prepare it, and what Flax's own transformations call."""
+    """Return whether a method does not use the layer: one that sets it up, or that Flax's transformations call."""
     name: str = context.method_name
     if known_class(context.module) in KINDS:
         return name not in ("__call__", "attend")
@@ -101,21 +101,21 @@ def _is_internal(context: Any) -> bool:
 
 
 def _seen(module: Any, call: partial[Any], calls: LayerRecorder, names: set[str]) -> Any:
-    """Record the call of one module; of a recurrent layer its cell is what has the weights."""
+    """Record the call of one module; a recurrent layer is recorded as its cell, which has the weights."""
     if isinstance(module, linen.RNN):
         cell = with_settings(layer_for("/".join(module.cell.path), module.cell), **reversal(module, call))
         with _double(module.cell, call):
             return calls.record(cell, call, whole=True)
     kind, name = known_class(module), "/".join(module.path)
     layer = layer_for(name, module) if kind in KINDS or name in names else None
-    if kind in WRAPPERS and name:  # what it adds stands under its own name, beside the layer
+    if kind in WRAPPERS and name:  # its own variables have its name, not that of the layer inside
         layer = Layer(name, "other", kind, {"wraps": "/".join(module.layer_instance.path)})
     return calls.record(layer, call, whole=kind in KINDS, inside=settings_inside(module))
 
 
 @contextmanager
 def _double(module: Any, call: partial[Any]) -> Iterator[None]:
-    """Let a module that says float32 compute in float64 where it takes that; a scan keeps the type that it begins with."""
+    """Let a module with an explicit float32 compute in float64 where its inputs are; a scan keeps the type of its carry."""
     given = next((leaf for leaf in jax.tree_util.tree_leaves(call.args) if hasattr(leaf, "dtype")), None)
     said = {name: getattr(module, name, None) for name in ("dtype", "param_dtype")}
     single = [name for name, dtype in said.items() if dtype is not None and jnp.dtype(dtype) == jnp.float32]

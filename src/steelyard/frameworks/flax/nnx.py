@@ -1,4 +1,4 @@
-"""Flax NNX: a copy of a module is run; since NNX has no interceptors, the classes of its modules are patched meanwhile."""
+"""Flax NNX: a copy of a module is run, with the classes of its modules patched, since NNX has no interceptors."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _copy(model: Any) -> Any:
 
 
 def _widen(copy: Any) -> None:
-    """Let modules that say float32 compute in the type of their numbers, where that is float64 now."""
+    """Let modules with an explicit float32 compute in float64 where their numbers are widened."""
     for _, module in nnx.iter_graph(copy):
         for name in ("dtype", "param_dtype") if jax.config.jax_enable_x64 and isinstance(module, nnx.Module) else ():
             said = vars(module).get(name)
@@ -80,7 +80,7 @@ def _widen(copy: Any) -> None:
 
 
 def _modules(model: Any) -> dict[int, tuple[str, Any]]:
-    """Return the modules inside of one by their identity, each with its name."""
+    """Return the modules inside a module by their identity, each with its name."""
     found = [("/".join(map(str, path)), module) for path, module in nnx.iter_graph(model) if isinstance(module, nnx.Module)]
     return {id(module): (name, module) for name, module in found}
 
@@ -98,7 +98,7 @@ def _call(model: Any, inputs: Sequence[Any], calls: LayerRecorder, names: Sequen
 def _seen(
     module: Any, call: partial[Any], calls: LayerRecorder, modules: Mapping[int, tuple[str, Any]], names: Sequence[str]
 ) -> Any:
-    """Record the call of one module; of a recurrent layer, which may be made in a call, its cell is what has the weights."""
+    """Record the call of one module; a recurrent layer, which may be made during a call, is recorded as its cell."""
     if isinstance(module, nnx.RNN) and id(module.cell) in modules:
         cell = with_settings(layer_for(modules[id(module.cell)][0], module.cell), **reversal(module, call))
         return calls.record(cell, call, whole=True)
@@ -110,14 +110,14 @@ def _seen(
 
 
 def _layer(name: str, module: Any) -> Layer:
-    """Describe a module; a norm around a layer, which holds it, is one layer with it."""
+    """Describe a module; a norm that wraps a layer is one layer with it."""
     if known_class(module) not in WRAPPERS:
         return layer_for(name, module)
     return with_settings(layer_for(name, module.layer_instance), **settings_inside(module))
 
 
 def _defined(model: Any, names: Sequence[str]) -> tuple[list[Layer], bool]:
-    """Return the layers as they are defined, and whether that is the order in which they run: in sequences it is."""
+    """Return the layers as they are defined, and whether they run in that order, which is certain for sequences."""
     walked = list(_sequence(model, ""))
     certain = [layer for layer in walked if layer is not None]
     if len(certain) == len(walked) and not set(names) - covered(certain, names, WHOLE):
@@ -129,7 +129,7 @@ def _defined(model: Any, names: Sequence[str]) -> tuple[list[Layer], bool]:
 
 
 def _sequence(module: Any, name: str) -> Iterator[Layer | None]:
-    """Yield the layers that surely run one after the other, and None for what calls others in its own way."""
+    """Yield the layers that certainly run one after another, and None for a module that calls others in its own way."""
     if known_class(module) in WHOLE:
         yield _layer(name, module)
     elif type(module) is nnx.RNN:

@@ -1,9 +1,9 @@
 """Flax: NNX modules, states and variables, and of linen the variables, frozen or in a train state.
 
 Names are the paths joined by "/" (`layers/0/kernel`), as Flax joins them itself, and as the pure dict of the
-same module is listed. Modules of NNX are changed in place; all else is a tree, of which `assign` returns a
+same module is listed. Modules of NNX are changed in place; everything else is a tree, and `assign` returns a
 new one. A linen module holds no numbers: they are in the variables that its `init` returns. The state of
-random numbers and what `sow` collected are no weights.
+random numbers and the values that `sow` collected are not weights.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _NO_WEIGHTS = (nnx.RngState, nnx.Intermediate, nnx.Perturbation)
 
 
 def tree_framework(leaf: Any) -> str | None:
-    """Tell that frozen dicts, boxes with partition names and Flax's dataclasses are part of the tree that they stand in."""
+    """Return "jax" for frozen dicts, boxes with partition names and Flax's dataclasses: they are part of the tree around them."""
     return "jax" if isinstance(leaf, (FrozenDict, struct.PyTreeNode)) and not isinstance(leaf, TrainState) else None
 
 
 def weights(model: Any) -> Iterable[Weight]:
-    """List what a module, a state or a tree holds. Of a train state the parameters and other collections are listed.
+    """List the weights of a module, a state or a tree; those of a train state are its parameters and other collections.
 
     Raises `NotFittedError` for a linen module without variables.
     """
@@ -50,7 +50,7 @@ def weights(model: Any) -> Iterable[Weight]:
 
 
 def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
-    """Write into a module of NNX and return it; of all else return a new one."""
+    """Write into a module of NNX and return it; return a new object in place of any other."""
     if not arrays:
         return model
     if isinstance(model, nnx.Variable):
@@ -87,7 +87,7 @@ def _rebuilt(model: Any, tree: Any) -> Any:
 
 
 def _leaves(model: Any) -> Iterator[tuple[str, tuple[Any, ...], Any]]:
-    """Yield name, path and leaf: a variable, or an array that stands in none."""
+    """Yield name, path and leaf: a variable, or an array outside of variables."""
     state = model if isinstance(model, nnx.State) else nnx.state(model)
     for path, leaf in nnx.to_flat_state(state):
         if not isinstance(leaf, _NO_WEIGHTS):
@@ -120,7 +120,7 @@ def _value(leaf: Any) -> Any:
 
 
 def _reader(variable: Any, part: str) -> Reader:
-    """Read what the variable holds now: it gets a new array when it changes."""
+    """Read the present value of a variable, which gets a new array when it changes."""
 
     def read(start: int, stop: int) -> Array:
         value = variable.get_value()
@@ -131,7 +131,7 @@ def _reader(variable: Any, part: str) -> Reader:
 
 
 def _replaced(name: str, leaf: Any, arrays: Mapping[str, Array]) -> Any:
-    """Return the value of a leaf with those of `arrays` that are its own."""
+    """Return the value of a leaf with its own arrays put in."""
     value = _value(leaf)
     parts = {weight.name: weight for weight in framework_of(value).weights(value)}
     own = {}
@@ -163,7 +163,7 @@ def _new_state(state: Any, arrays: Mapping[str, Array]) -> Any:
 
 
 def _known(modules: Mapping[Any, Any], path: tuple[Any, ...]) -> ParameterRoles:
-    """Return what the class that holds a variable says of it, or the class that holds that class."""
+    """Return the roles by the class that holds a variable, or by the class around that one."""
     for name in _bases(modules.get(path[:-2])) if len(path) > 1 else ():
         if path[-2] in SUBLAYER_ROLES.get(name, {}):
             return SUBLAYER_ROLES[name][path[-2]]

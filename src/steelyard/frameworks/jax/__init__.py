@@ -1,4 +1,8 @@
-"""JAX: arrays, and trees of arrays."""
+"""JAX: arrays, and trees of arrays.
+
+Arrays are listed in the order in which JAX flattens the tree, which sorts the keys of dicts. Keys for random numbers and
+text are passed over. Traced arrays, shapes without numbers and other leaves are refused.
+"""
 
 from steelyard.frameworks.jax.graph import graph, run
 from steelyard.frameworks.jax.weights import assign, tree_framework, weights

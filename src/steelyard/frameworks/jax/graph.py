@@ -1,7 +1,7 @@
-"""JAX: trees of arrays, which tell no more than their names, and what Flax and Equinox share when they run.
+"""JAX: trees of arrays, whose names are all that is known of them, and how nets of Flax and Equinox are run.
 
-A net is run once by tracing, which computes nothing, to see its layers in order. To see what they give it is run
-in float64, on a copy; where a model insists on other types (a scan whose carry is float32), it runs as it is.
+A net is traced, which computes nothing, to see its layers in order. To see their outputs it is run in float64, on a
+copy; where a model insists on other types (a scan whose carry is float32), it runs as it is.
 """
 
 from __future__ import annotations
@@ -27,23 +27,20 @@ if TYPE_CHECKING:
 
 
 def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
-    """Return the layers that linen's automatic names tell (`Dense_0`): a tree of arrays has no order and no more to say."""
+    """Return the layers that linen's automatic names (`Dense_0`) show; a tree of arrays has no order."""
     return Graph(layers_of_names(framework_of(model).weights(model)), channels="last")
 
 
 def run(model: Any, inputs: Sequence[Array]) -> Run:
-    """Refuse: arrays alone do not run.
-
-    Raises `UnknownModelError`.
-    """
+    """Raise `UnknownModelError`: arrays alone do not run."""
     raise UnknownModelError(f"a {type(model).__name__} of arrays does not run; give the module with them: module.bind(variables)")
 
 
 class LayerRecorder:
-    """The layers that were called in one run of a net, in order, and what they gave.
+    """Records the layers that are called in one run of a net, in order, and their outputs.
 
-    `batched` is the number of axes of the batch. With `marking` what goes into and comes out of each layer is marked
-    in a trace, so that `flow` can follow it.
+    `batched` is the number of axes of the batch. With `marking` the inputs and outputs of each layer are marked in the
+    trace, so that `traced` can follow them.
     """
 
     __slots__ = ("_inside", "_settings", "batched", "layers", "marking", "outputs")
@@ -59,9 +56,9 @@ class LayerRecorder:
     def record(
         self, layer: Layer | None, call: partial[Any], *, whole: bool = False, inside: Mapping[str, Any] | None = None
     ) -> Any:
-        """Call, and put the layer down where it runs first; layers called meanwhile get the settings `inside` too.
+        """Call a layer, and record it where it runs first; layers called during the call get the settings `inside` too.
 
-        LayerRecorder inside of a layer that is `whole` are its own business.
+        Calls inside a layer that is `whole` are not recorded.
         """
         if self._inside:
             return call()
@@ -82,7 +79,7 @@ class LayerRecorder:
         return given
 
     def _note(self, layer: Layer, given: Any) -> None:
-        """Keep what a layer gave; a recurrent one may give its last state first."""
+        """Keep the output of a layer; a recurrent one may return its last state before it."""
         main = given[-1] if isinstance(given, tuple) and given and layer.kind in ("rnn", "lstm", "gru") else given
         self.outputs[layer.name] = main
         layer.output_shape = layer.output_shape or self._shape(main)
@@ -92,7 +89,7 @@ class LayerRecorder:
         return None if first is None else tuple(unmapped(first).shape[self.batched :])
 
     def arrays(self) -> dict[str, Array]:
-        """Return what each layer gave, where that is one array that is known outside of the run."""
+        """Return the output of each layer that gave one array whose numbers are known after the run."""
         found = {}
         for name, given in self.outputs.items():
             array = concrete(given)
@@ -102,7 +99,7 @@ class LayerRecorder:
 
 
 def traced(function: Callable[..., Any], given: Sequence[Any], calls: LayerRecorder) -> None:
-    """Trace a function that makes these calls, and say of each layer which others flow into it."""
+    """Trace a function that makes these calls, and set the inputs of each layer."""
     closed = jax.make_jaxpr(function)(*given)
     before: dict[str, dict[str, None]] = {}
     _follow(closed.jaxpr, [{} for _ in closed.jaxpr.invars], before)
@@ -112,7 +109,7 @@ def traced(function: Callable[..., Any], given: Sequence[Any], calls: LayerRecor
 
 
 def with_shapes(layer: Layer, calls: LayerRecorder) -> Layer:
-    """Return a layer with the shapes that were seen when it was called."""
+    """Return a layer with the shapes of its first call."""
     seen = calls.layers.get(layer.name)
     if seen is not None:
         layer.input_shape, layer.output_shape = seen.input_shape, seen.output_shape
@@ -123,7 +120,7 @@ _IN, _OUT = "steelyard in ", "steelyard out "
 
 
 def _marked_call(call: partial[Any], name: str, *, fresh: bool) -> Any:
-    """Mark what comes out, and what goes in where the layer runs first."""
+    """Mark the outputs of a call, and its inputs where the layer runs first."""
     if fresh:
         keywords = {word: _marked(value, _IN + name) for word, value in call.keywords.items()}
         call = partial(call.func, *_marked(call.args, _IN + name), **keywords)
@@ -131,16 +128,16 @@ def _marked_call(call: partial[Any], name: str, *, fresh: bool) -> Any:
 
 
 def _marked(value: Any, mark: str) -> Any:
-    """Give the arrays a name that a trace keeps."""
+    """Give arrays a name that the trace keeps."""
     if isinstance(value, jax.Array):
         return checkpoint_name(value, mark)
     return type(value)(_marked(each, mark) for each in value) if type(value) in (tuple, list) else value
 
 
 def _follow(jaxpr: Any, given: Sequence[dict[str, None]], before: dict[str, dict[str, None]]) -> list[dict[str, None]]:
-    """Walk the operations of a trace, and return the layers that each of its outputs comes from.
+    """Walk through the operations of a trace, and return the layers that each of its outputs comes from.
 
-    `given` are those that its inputs come from; what flows into each layer is added to `before`.
+    `given` are the layers that its inputs come from; the inputs of each layer are added to `before`.
     """
     sources: dict[Any, dict[str, None]] = dict(zip(jaxpr.invars, given, strict=True))
 
@@ -171,7 +168,7 @@ def _inner(equation: Any, found: Sequence[dict[str, None]], before: dict[str, di
 
 
 def unmapped(array: Any) -> Any:
-    """Return an array that is mapped by `vmap` as the whole that it is a part of, with the mapped axes in front."""
+    """Return the whole of an array that `vmap` maps, with the mapped axes first."""
     while hasattr(array, "batch_dim") and hasattr(array, "val"):
         value, axis = array.val, array.batch_dim
         if not isinstance(axis, int):
@@ -187,7 +184,7 @@ def _moved(value: Any, axis: int) -> Any:
 
 
 def concrete(given: Any) -> Array | None:
-    """Return the one array of an output in memory of its own, or None where it is several, or is being traced."""
+    """Return a copy of the one array of an output; None where there are several, or where it is traced."""
     leaves = [leaf for leaf in jax.tree_util.tree_leaves(given) if hasattr(leaf, "shape")]
     if len(leaves) != 1:
         return None
@@ -196,7 +193,7 @@ def concrete(given: Any) -> Array | None:
 
 
 def outputs_of(given: Any) -> list[Array]:
-    """Return all arrays of what a net gave.
+    """Return all arrays of a net's output.
 
     Raises `ShapeError` when there is none.
     """
@@ -217,7 +214,7 @@ def _double(leaf: Any) -> Any:
 
 
 def in_double(attempt: Callable[[Callable[[Any], Any]], Any]) -> Any:
-    """Return what `attempt(doubled)` gives with float64 turned on, or, where types clash, `attempt` as things are."""
+    """Return `attempt(doubled)` with float64 enabled or, where types clash, the attempt with the numbers as they are."""
     try:
         with jax.enable_x64(True):
             return attempt(doubled)
@@ -227,7 +224,7 @@ def in_double(attempt: Callable[[Callable[[Any], Any]], Any]) -> Any:
 
 @contextmanager
 def patched(classes: Iterable[type], seen: Callable[[Any, partial[Any]], Any]) -> Iterator[None]:
-    """Hand each call of an object of these classes to `seen(object, call)`; the classes are restored."""
+    """Pass each call of an object of these classes to `seen(object, call)`; restore the classes on exit."""
     originals = {each: each.__call__ for each in classes if callable(getattr(each, "__call__", None))}  # noqa: B004 - a class is callable itself
     before = {each: vars(each).get("__call__") for each in originals}
     try:

@@ -2,11 +2,11 @@
 
 A tree is listed in JAX's own order, in which the keys of a dict are sorted, so that its vector is that of
 `jax.flatten_util.ravel_pytree`; the names are JAX's own paths, joined by "/" (`params/Dense_0/kernel`). Trees
-are never changed: `assign` returns a new one. Keys for random numbers are no weights, and are passed over.
+are never changed: `assign` returns a new one. Keys for random numbers are not weights, and are passed over.
 
 The variables of a Flax linen module are such a tree, with the collection "params" at its top. Linen calls a
-layer by its class and a number (`Conv_0`), which tells the axes; of a layer with a name of its own only what
-holds for every linen layer is said.
+layer by its class and a number (`Conv_0`), which gives the axes; a layer with a name of its own has only the axes
+that hold for every linen layer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def tree_framework(leaf: Any) -> str | None:
-    """Tell that plain containers of JAX arrays are one model, to be listed and changed as a whole, by this framework."""
+    """Return "jax": plain containers of JAX arrays are one tree, which this framework lists and changes as a whole."""
     return "jax"
 
 
@@ -88,7 +88,7 @@ def _weight(name: str, leaf: Any) -> Weight:
         return Weight(name=name, shape=leaf.shape, dtype=dtype, read=_reader(name, leaf), layer=layer_of(name))
     if isinstance(leaf, (np.ndarray, np.generic, bool, int, float, complex)):
         array = np.asarray(leaf).view()
-        array.flags.writeable = False  # a tree is never changed, whoever made its leaves
+        array.flags.writeable = False  # a tree is never changed, even where its leaves are NumPy's
         return from_array(name, array, layer=layer_of(name))
     raise UnknownModelError(f"{printable(name) or 'it'} is a {type(leaf).__name__}, not an array; take it out of the tree first")
 
@@ -117,4 +117,4 @@ def _like(name: str, old: Any, array: Array) -> Any:
     new = jax.device_put(array.copy(), old.sharding) if old.committed else jax.device_put(array.copy())
     if new.dtype != old.dtype:
         raise LossyError(f"{printable(name)} is {old.dtype}, which JAX makes only with jax_enable_x64; turn it on first")
-    return old.at[...].set(new) if old.weak_type else new  # a weak type gives way to others when it is computed with
+    return old.at[...].set(new) if old.weak_type else new  # a weakly typed array takes the type of the others in a computation

@@ -1,4 +1,8 @@
-"""Keras 3, on the backend that the process chose."""
+"""Keras 3, on the backend that the process chose.
+
+Variables are listed in the order of `model.weights`, by `variable.path`; seeds and metrics are not among them. A model or
+layer that is not built is refused.
+"""
 
 from steelyard.frameworks.keras.build import build
 from steelyard.frameworks.keras.graph import graph, run

@@ -1,4 +1,4 @@
-"""What flows into which layer of a Keras model, by the graph of its functional models."""
+"""Which layers feed which in a Keras model, by the graph of its functional models."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _UNKNOWN: Sources = frozenset({UNKNOWN})
 
 
 class ModelTracer:
-    """Walks through a model as it runs, and gathers the calls of its layers.
+    """Walks through a model in the order in which it runs, and records the calls of its layers.
 
-    `listed` holds, by the identity of what is called, the keys of the layers that it is: several for the cells of a
-    recurrent layer, which run one after another. `net_of` returns the functional model that a model runs as, or None
-    for a layer; `is_certain` tells whether the order inside a layer is known.
+    `listed` holds the keys of the layers by the identity of the object that is called: several for a recurrent layer, whose
+    cells run one after another. `net_of` returns the functional model that a model runs as, or None for a layer;
+    `is_certain` returns whether the order inside a layer is known.
     """
 
     __slots__ = ("_is_certain", "_listed", "_net_of", "calls")
@@ -37,7 +37,7 @@ class ModelTracer:
         self.through(model, [frozenset({INPUT})] * (len(net.inputs) if net is not None else 1))
 
     def through(self, layer: Any, given: Sequence[Sources]) -> list[Sources]:
-        """Return what each output of a layer is made of; a single set for all outputs of one that is no model."""
+        """Return the sources of each output of a layer; a single set for all outputs of one that is not a model."""
         net = self._net_of(layer)
         if net is not None:
             return self._net(net, given)
@@ -55,7 +55,7 @@ class ModelTracer:
         return [_UNKNOWN] if inner is None else self.through(inner, [sources])
 
     def _net(self, net: Any, given: Sequence[Sources]) -> list[Sources]:
-        """Walk through a functional model; masks and the like may stand behind its inputs."""
+        """Walk through a functional model; masks and the like may follow its inputs."""
         fits = len(given) >= len(net.inputs)
         made = {id(tensor): given[nth] if fits else _UNKNOWN for nth, tensor in enumerate(net.inputs)}
         inside = {id(node) for nodes in net._nodes_by_depth.values() for node in nodes}

@@ -1,9 +1,9 @@
 """Keras 3: layers in the order of the model's graph; those of a subclassed model in the order of one run.
 
-A cell is the layer of a recurrent layer, as its weights say; a bidirectional one has two. Attention is one layer
-with its projections, and so is a layer with its spectral norm, whose kernel Keras keeps divided already. The
-functions of a functional model are layers without weights. Its layers stand as its outputs need them, branch after
-branch; Keras itself runs them by depth, which tears branches apart.
+A recurrent layer is listed as its cell, which has the weights; a bidirectional one has two. Attention is one layer
+with its projections, and so is a layer with its spectral norm, whose kernel Keras stores normalised. The functions
+of a functional model are layers without weights. Its layers are listed as its outputs need them, branch after branch;
+Keras itself runs them by depth, which interleaves the branches.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Known = Mapping[int, str]
 
 
 class _ListedLayer(NamedTuple):
-    """A layer as it is listed, what is called to run it, whether it has weights, and whether it gives what is called."""
+    """A listed layer, the object that is called to run it, whether it has weights, and whether its output is the call's."""
 
     holder: Any
     layer: Layer
@@ -46,9 +46,9 @@ class _ListedLayer(NamedTuple):
 def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     """Return the layers of a built model or layer.
 
-    A functional or Sequential model tells their order and shapes itself. Any other is run once if there are
-    inputs; then a layer with weights that was not called stands last, with `unused` in its settings. Without
-    inputs the order is that of definition. Raises `NotFittedError` for a model that is not built.
+    The order and shapes of a functional or Sequential model are known. Any other is run once if there are inputs;
+    then layers with weights that were not called come last, with `unused` in their settings. Without inputs the
+    order is that of definition. Raises `NotFittedError` for a model that is not built.
     """
     places = _places(_checked(model), _named(model))
     certain = _is_certain(model)
@@ -59,7 +59,7 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
         places = _in_order(places, calls)
     if inputs is not None and shapes is None:
         shapes = tuple(tuple(array.shape[1:]) for array in inputs)
-    _tell_flow(model, places)
+    _set_inputs(model, places)
     channels = next((place.channels for place in places if place.channels), "")
     executed = certain or inputs is not None
     chain = certain and is_chain_model(model)
@@ -71,20 +71,23 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
 def run(model: Any, inputs: Sequence[Array]) -> Run:
     """Run a model: a functional or Sequential one as a copy in float64, where its config can be built again.
 
-    A copy is believed only when it gives what the model gives. The dtype of the arrays tells which it was.
+    The result of a copy is returned only where it agrees with that of the model; the dtype of the arrays shows which it is.
     """
     names = _named(_checked(model))
     single = _run_once(model, inputs, names)
     if not (_is_graph(model) and _can_double()):
         return single
-    with suppress(Exception), _naming_restored():  # whatever a class of the user makes of its config, its model runs as it is
+    with (
+        suppress(Exception),
+        _naming_restored(),
+    ):  # a user's class may not be built from its config; the model itself has run already
         wide = _run_once(_doubled(model), [_widened(array) for array in inputs], names)
         if _agree(single.outputs, wide.outputs):
             return wide
     return single
 
 
-def _tell_flow(model: Any, places: list[_ListedLayer]) -> None:
+def _set_inputs(model: Any, places: list[_ListedLayer]) -> None:
     listed: dict[int, list[int]] = {}
     for key, place in enumerate(places):
         listed.setdefault(id(place.holder), []).append(key)
@@ -146,7 +149,7 @@ def _visit(layer: Any, scope: str, known: Known, takes: Shape | None, gives: Sha
 
 
 def _in_graph(model: Any, path: str, known: Known) -> Iterator[_ListedLayer]:
-    """Yield the layers of a graph; those of a Sequential model are below its name, those of others stand alone."""
+    """Yield the layers of a graph; only a Sequential model adds its name to theirs."""
     inner = _net_of(model)
     scope = path if isinstance(model, keras.Sequential) else ""
     if inner is None:
@@ -157,7 +160,7 @@ def _in_graph(model: Any, path: str, known: Known) -> Iterator[_ListedLayer]:
     for node in topological_order(
         [node_of(tensor) for tensor in inner.outputs], lambda node: [node_of(t) for t in node.input_tensors]
     ):
-        if id(node) in inside and not node.is_input and node.outputs[0].dtype != "bool":  # a mask is no layer
+        if id(node) in inside and not node.is_input and node.outputs[0].dtype != "bool":  # a mask is not a layer
             takes = _shape(node.input_tensors[0]) if node.input_tensors else None
             yield from _visit(node.operation, scope, known, takes, _shape(node.outputs[0]))
 
@@ -196,7 +199,7 @@ def _renamed(layer: Layer, name: str, settings: Mapping[str, Any]) -> Layer:
 
 
 def _name(weights: Sequence[Any], path: str, known: Known) -> str:
-    """Return what the names of the weights' layers begin with; the path where there are none."""
+    """Return the common prefix of the layers of some weights; the path where there are none."""
     layers = [known[id(v)].split("/") for v in weights if id(v) in known]
     if not layers:
         return path
@@ -212,7 +215,7 @@ def _class(layer: Any) -> str:
 def _config(layer: Any) -> Mapping[str, Any]:
     try:
         config: Mapping[str, Any] = layer.get_config()
-    except NotImplementedError:  # a class of the user that does not say
+    except NotImplementedError:  # a user's class without a config
         return {}
     return config
 
@@ -228,13 +231,13 @@ def _net_of(layer: Any) -> Any:
 
 
 def _is_single(layer: Any) -> bool:
-    """Tell whether a layer is one with all that it holds: a known one, or one that holds no others."""
+    """Return whether a layer is listed as one with the layers inside: it is of a known kind, or has none inside."""
     known = described("", _class(layer), {}, "").kind != "other"
     return known or not isinstance(layer, keras.layers.Layer) or not layer._flatten_layers(include_self=False, recursive=False)
 
 
 def _is_certain(layer: Any) -> bool:
-    """Tell whether the order of the layers inside is known without a run."""
+    """Return whether the order of the layers inside is known without a run."""
     if _is_graph(layer):
         return all(_is_certain(part) for part in layer.layers)
     if _class(layer) in ("TimeDistributed", "SpectralNormalization"):
@@ -252,7 +255,7 @@ def _shape(tensor: Any) -> Shape:
 
 
 def _in_order(places: list[_ListedLayer], calls: Mapping[int, FirstCall]) -> list[_ListedLayer]:
-    """Put those that were called in order, then those that were not but have weights."""
+    """Return the called layers in order, then those that were not called but have weights."""
     called = _called_in_order(places, calls)
     for place in called:
         call = calls[id(place.holder)]
@@ -318,7 +321,7 @@ def _tensors(structure: Any) -> list[Any]:
 
 @contextmanager
 def _untouched(model: Any) -> Iterator[None]:
-    """Give every variable that is not trained the value back that it had: statistics, counters, seeds."""
+    """Restore every variable that is not trained on exit: statistics, counters, seeds."""
     import numpy as np
 
     trained = {id(variable) for variable in model.trainable_variables}
@@ -333,7 +336,7 @@ def _untouched(model: Any) -> Iterator[None]:
 
 
 def _can_double() -> bool:
-    """JAX has no float64 unless its user turns it on, and OpenVINO runs no layer by itself."""
+    """Return whether the backend computes in float64; JAX does only on request, and OpenVINO does not run single layers."""
     return keras.config.backend() in ("tensorflow", "torch", "numpy")
 
 
@@ -357,7 +360,7 @@ def _widened(array: Array) -> Array:
 
 @contextmanager
 def _naming_restored() -> Iterator[None]:
-    """Be in float64 for a while, and count names and draw seeds afterwards as if no layer had been made."""
+    """Work in float64, and restore the counters of names and the source of seeds on exit."""
     import random
 
     counts, drawn, before = dict(_name_counts()), random.getstate(), keras.config.floatx()
@@ -376,7 +379,7 @@ def _name_counts() -> Any:
 
 
 def _agree(single: list[Array], wide: list[Array]) -> bool:
-    """Tell whether two runs gave the same up to what float32 loses."""
+    """Return whether two runs agree up to the rounding of float32."""
     import numpy as np
 
     fit = len(single) == len(wide) and all(a.shape == b.shape for a, b in zip(single, wide, strict=True))

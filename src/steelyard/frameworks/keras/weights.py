@@ -1,8 +1,8 @@
 """Keras 3 on any backend: models, layers, optimizers and variables, by `variable.path` and in the order of `weights`.
 
 Keras lets two layers have one path (a loaded base model and a new head may both hold a layer called `dense`).
-Then the second layer is called `dense#2`, and so on. What a variable holds belongs to the backend: its own
-adapter reads and writes it. What a variable means stands in a table that the files of Keras share.
+Then the second layer is called `dense#2`, and so on. The value of a variable belongs to the backend, whose own
+framework reads and writes it. The roles of variables are in a table that Keras files share.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LORA: VariableRoles = (
     VariableRole("lora_kernel_b", Role.OTHER, "rank out"),
 )
 _PACKED_BITS = ("int4", "gptq", "awq")
-"""Ways to quantise that put several numbers into one, so that the axes are no longer those of the layer."""
+"""Quantisation modes that pack several numbers into one, so that the axes are no longer those of the layer."""
 
 
 def weights(model: Any) -> Iterator[Weight]:
@@ -59,8 +59,8 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
 def meta(model: Any) -> dict[str, Any]:
     """Return the layout of a `.weights.h5` file of the model: each group with the layer's name and the weight in each slot.
 
-    Keras itself is asked which things a model holds and what each of them keeps, since a user's layer may say so by
-    methods of its own. A slot that holds no weight of the model has its path for a name, which then fits no weight.
+    Keras itself is asked for the parts of a model and the variables of each, since a user's layer may override the methods
+    that save them. A slot that holds no weight of the model has its path for a name, which then matches no weight.
     """
     if not isinstance(model, keras.layers.Layer):
         return {}
@@ -73,7 +73,7 @@ def meta(model: Any) -> dict[str, Any]:
 
 
 def _groups(thing: KerasSaveable, path: str, seen: set[int]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield path, name and slots of each group in the order of writing; an optimizer is no part of the model.
+    """Yield path, name and slots of each group in the order of writing; an optimizer does not belong to the model.
 
     Layers without variables have a group with their name, too.
     """
@@ -89,7 +89,7 @@ def _groups(thing: KerasSaveable, path: str, seen: set[int]) -> Iterator[tuple[s
 
 
 def _below(child: Any, path: str, seen: set[int], above: tuple[int, ...]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Go on to a layer or through a container, whose members are called after their classes and counted."""
+    """Descend into a layer or a container, whose members are named by class and number."""
     if isinstance(child, KerasSaveable):
         yield from _groups(child, path, seen)
     elif isinstance(child, (list, tuple, dict)) and id(child) not in above:
@@ -153,7 +153,7 @@ def _weight(name: str, layer: str, variable: keras.Variable, **facts: Any) -> We
 
 
 def _reader(variable: keras.Variable, first: Reader) -> Reader:
-    """Read the value as it is now: on some backends a variable is given a new one when it changes."""
+    """Read the present value: on some backends a variable gets a new one when it changes."""
     if isinstance(first, Live):
         return first
 
@@ -174,7 +174,7 @@ def _facts_of(model: keras.layers.Layer) -> dict[int, tuple[Any, Role, str]]:
         for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
             path, _, leaf = variable.path.rpartition("/")
             if id(variable) in found and layer.path != path:
-                continue  # a layer that only refers to the variable of another
+                continue  # this layer only refers to the variable of another
             fact = next((each for each in known if each.leaf == leaf), None) or VariableRole(
                 leaf, role_of(leaf, len(variable.shape))
             )

@@ -1,4 +1,7 @@
-"""NumPy: single arrays."""
+"""NumPy: single arrays.
+
+An array is one weight without a name. Arrays of text or objects are refused.
+"""
 
 from steelyard.frameworks.numpy.weights import assign, weights
 

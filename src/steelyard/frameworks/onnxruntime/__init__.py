@@ -1,4 +1,8 @@
-"""ONNX Runtime, which runs the files that Steelyard reads as weights."""
+"""ONNX Runtime, which runs the files that Steelyard reads as weights.
+
+An inference session is refused, since its weights cannot be read from outside; its file is listed instead. A file is run
+only where the process has imported ONNX Runtime.
+"""
 
 from steelyard.frameworks.onnxruntime.graph import graph, run
 from steelyard.frameworks.onnxruntime.weights import assign, weights

@@ -35,12 +35,12 @@ def graph(model: Weights, inputs: Sequence[Array] | None) -> Graph:
     """Return the layers of the weights of an ONNX file, in the order of its nodes."""
     found = model.graph
     if found is None:
-        raise UnknownModelError("these weights tell no graph; give those of the ONNX file itself")
+        raise UnknownModelError("these weights have no graph; give those of the ONNX file itself")
     return found
 
 
 def run(model: str | os.PathLike[str] | Weights, inputs: Sequence[Array]) -> Run:
-    """Run an ONNX file, in the types that it says itself; what its layers give is not known.
+    """Run an ONNX file in its own types; the outputs of its layers are not known.
 
     `model` is its path, or the weights that were read from it. Raises `UnknownModelError` where ONNX Runtime is not
     imported, or the weights are no longer those of the file, and `ShapeError` for another number of inputs.
@@ -62,7 +62,7 @@ def _names(wanted: Sequence[Any]) -> str:
 
 
 def _path(model: str | os.PathLike[str] | Weights) -> str:
-    """Return where the file lies. Weights that are live have other numbers than the file that they came from."""
+    """Return the path of the file. Live weights may have other numbers than the file that they came from."""
     if not isinstance(model, Weights):
         return os.fspath(model)
     source = getattr(model.meta.get("model"), "source", None)

@@ -1,4 +1,4 @@
-"""scikit-learn: a multilayer perceptron or a linear model that is fitted already; classes are numbered from 0."""
+"""scikit-learn: a multilayer perceptron or a linear model, already fitted; classes are numbered from 0."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ _LAST = {"linear": "identity", "sigmoid": "logistic", "softmax": "softmax"}
 
 
 def build(stack: DenseStack) -> tuple[Any, list[DenseLayer]]:
-    """Return a regressor where the last layer has no activation, a classifier behind a sigmoid or softmax.
+    """Return a regressor where the last layer has no activation, a classifier where it has a sigmoid or softmax.
 
-    Its inputs are rows of features, images flattened. Raises `ShapeError` for activations that scikit-learn does not
-    have, and for hidden layers that have not all the same.
+    Its inputs are rows of features, with images flattened. Raises `ShapeError` for activations that scikit-learn does not
+    have, and for hidden layers whose activations differ.
     """
     if len(stack.input_shape) > 1 and not stack.flattened:
-        raise ShapeError(f"the net takes examples of shape {list(stack.input_shape)}, and scikit-learn only rows of features")
+        raise ShapeError(
+            f"the net takes examples of shape {list(stack.input_shape)}, but scikit-learn takes only rows of features"
+        )
     last = stack.layers[-1]
     if last.activation == "softmax" and len(last.kernel) == 2:
         stack = stack._replace(layers=[*stack.layers[:-1], _as_sigmoid(last)])
@@ -35,7 +37,7 @@ def build(stack: DenseStack) -> tuple[Any, list[DenseLayer]]:
 
 
 def _as_sigmoid(layer: DenseLayer) -> DenseLayer:
-    """Return the layer of one unit that gives the second of two probabilities, as scikit-learn has it."""
+    """Return the layer with one unit, for the second of two probabilities, that scikit-learn has in place of two."""
     bias = None if layer.bias is None else layer.bias[1:] - layer.bias[:1]
     return layer._replace(kernel=layer.kernel[1:] - layer.kernel[:1], bias=bias, activation="sigmoid")
 

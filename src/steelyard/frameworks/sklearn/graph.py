@@ -1,8 +1,8 @@
-"""scikit-learn: multilayer perceptrons and linear models as dense layers; a search stands for what it found.
+"""scikit-learn: multilayer perceptrons and linear models as dense layers; a search stands for its best estimator.
 
-What a run gives is what a net with these weights gives: the probabilities of the classes where the model has
-them (of two classes that of the second alone), else the decision function of a classifier, else the prediction.
-A pipeline that changes its inputs first is more than its weights, so it is refused; its last step is the net.
+A run returns the outputs of a net with these weights: the probabilities of the classes where the model has them (of two
+classes that of the second alone), else the decision function of a classifier, else the prediction. A pipeline that
+transforms its inputs first is more than its weights, so it is refused; its last step is the net.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 _WORDS = {"logistic": "sigmoid", "identity": "linear"}
-_CURVES: dict[str, Callable[[Array], Array]] = {  # as in scikit-learn: what each activation makes of an array
+_CURVES: dict[str, Callable[[Array], Array]] = {  # activation -> function, computed as scikit-learn computes it
     "linear": lambda z: z,
     "relu": lambda z: np.maximum(z, 0),
     "tanh": np.tanh,
@@ -35,7 +35,7 @@ _CURVES: dict[str, Callable[[Array], Array]] = {  # as in scikit-learn: what eac
 def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     """Return the dense layers in their order, which is certain.
 
-    Raises `UnknownModelError` for a model that is no net, such as an ensemble.
+    Raises `UnknownModelError` for a model that is not a net, such as an ensemble.
     """
     prefix, estimator = _net(model)
     if isinstance(estimator, (MLPClassifier, MLPRegressor)):
@@ -49,7 +49,7 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
 def run(model: Any, inputs: Sequence[Array]) -> Run:
     """Run the model on one array of shape (examples, features), in float64 where it was fitted so.
 
-    Raises `UnknownModelError` for what is no net, or more than one, and `ShapeError` for several inputs.
+    Raises `UnknownModelError` for a model that is not one net, and `ShapeError` for several inputs.
     """
     prefix, estimator = _net(model, running=True)
     if len(inputs) != 1:
@@ -78,12 +78,12 @@ def _net(model: Any, *, running: bool = False) -> tuple[str, Any]:
     if {weight.name for weight in framework_of(found).weights(found)} & {"coefs_.0", "coef_"}:
         return prefix, found
     raise UnknownModelError(
-        f"a {printable(type(found).__name__)} is not one net that runs; hand over the perceptron or linear model inside"
+        f"a {printable(type(found).__name__)} is not one net that runs; pass the perceptron or linear model inside"
     )
 
 
 def _is_alone(model: Any) -> bool:
-    """Tell whether nothing changes the inputs of the net first."""
+    """Return whether the inputs reach the net unchanged."""
     try:
         _net(model, running=True)
     except UnknownModelError:
@@ -96,7 +96,7 @@ def _check_steps(pipeline: Pipeline) -> None:
         if step not in (None, "passthrough"):
             raise UnknownModelError(
                 f"this Pipeline changes its inputs by {printable(name)!r} ({printable(type(step).__name__)}) first, "
-                "which its weights do not say; hand over its last step, pipeline[-1], and inputs as that gets them"
+                "which its weights do not show; pass its last step, pipeline[-1], and inputs as that step gets them"
             )
 
 
@@ -133,7 +133,7 @@ def _widths(estimator: Any) -> tuple[int, int]:
 
 
 def _output(estimator: Any) -> str:
-    """Return the activation that makes of a linear model's sums what it answers."""
+    """Return the activation between the sums of a linear model and its answer."""
     units = _widths(estimator)[1]
     if isinstance(estimator, (LogisticRegression, LogisticRegressionCV)):
         return "sigmoid" if units == 1 else "softmax"

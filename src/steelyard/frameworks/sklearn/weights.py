@@ -2,13 +2,13 @@
 
 The names are the estimators' own attributes: `coefs_.0`, `intercepts_.0`, `coefs_.1` of a multilayer perceptron,
 `coef_` and `intercept_` of a linear model. A wrapper of one estimator (a search, a frozen estimator, a selector)
-adds nothing to them; the members of a container stand under the names that it gives them (a pipeline's steps)
-or under the attribute that holds them (`estimators_.0`, `calibrated_classifiers_.0`, `final_estimator_`).
+adds nothing to them; the names of a container's members are prefixed with those that it gives them (a pipeline's steps)
+or with the attribute that holds them (`estimators_.0`, `calibrated_classifiers_.0`, `final_estimator_`).
 
-Listed is what a fit adjusts and a prediction multiplies and adds; an intercept that is not fitted is listed
-too, and is not trainable. What a scaler, an encoder, a decomposition or a calibrator measured, trees,
-neighbours and support vectors are no weights: inside containers they are passed over. A member that
-predicts by code that is not scikit-learn's is not: it must be known.
+Weights are the numbers that a fit adjusts and a prediction multiplies and adds; an intercept that is not fitted is listed
+too, and is not trainable. The statistics of a scaler, an encoder, a decomposition or a calibrator, trees, neighbours and
+support vectors are not weights: inside containers they are passed over. A member whose `predict` is not scikit-learn's
+own is never passed over: it must be known, or the whole model is refused.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Members = Iterable[tuple[str, Any]]
     Chain = tuple[tuple[Any, str, Any, Any], ...]
-    """The way to an estimator: each wrapper or container, the attribute that leads on, what that held, and the member."""
+    """The way to an estimator: each wrapper or container, the attribute that leads on, the value that it held, and the member."""
 
 
 _WRAPPED = ("FrozenEstimator", "_CalibratedClassifier")  # these keep a fitted estimator under `estimator`
@@ -114,7 +114,7 @@ def _kind(model: Any) -> str:
     return printable(type(model).__name__)
 
 
-# Going down: wrappers of one estimator, containers of many.
+# The way down: wrappers of one estimator, containers of many.
 
 
 def _ends(path: str, model: Any, above: Chain = ()) -> Iterator[tuple[str, Any, Chain]]:
@@ -241,7 +241,7 @@ def _weights_of(path: str, part: Any, above: Chain = ()) -> list[Weight] | None:
     if found is None and _predicts_by_itself(part):
         place = f" at {printable(path)!r}" if path else ""
         raise UnknownModelError(
-            f"where the {_kind(part)}{place} keeps its weights is not known; hand over what it holds (its network, "
+            f"where the {_kind(part)}{place} keeps its weights is not known; pass what it holds (its network, "
             "its arrays), or the other members one by one"
         )
     if found and any(type(holder).__name__ == "FrozenEstimator" for holder, *_ in above):
@@ -259,7 +259,7 @@ def _weights_elsewhere(framework: Framework, part: Any) -> list[Weight] | None:
 
 
 def _predicts_by_itself(model: Any) -> bool:
-    """Tell whether `predict` is written by somebody else than scikit-learn, of whose estimators all are known."""
+    """Return whether `predict` is not scikit-learn's own; of its own estimators it is known which have weights."""
     author = next((base.__module__ for base in type(model).__mro__ if "predict" in vars(base)), "sklearn")
     return author.partition(".")[0] != "sklearn"
 
@@ -294,8 +294,7 @@ def _weight(model: Any, name: str) -> Weight:
 class _AttributeSlot:
     """The attribute, or the place in a list, that holds an array, a number or a sparse matrix.
 
-    Another `fit` binds another one, which is found here. The one seen last is kept, so that its address is
-    not given to an array of another shape meanwhile.
+    Re-resolves the attribute after another `fit`. Keeps a reference to the last array so that its address cannot be reused.
     """
 
     __slots__ = ("dtype", "live", "model", "name", "seen", "shape")
@@ -367,5 +366,5 @@ def _dtype(value: Any) -> np.dtype[Any]:
 
 
 def _in_memory(value: Any) -> bool:
-    """Tell an array that is one writable run of memory from numbers, sparse matrices and strided arrays."""
+    """Return whether a value is an array in one writable run of memory: not a number, a sparse matrix or a strided view."""
     return isinstance(value, np.ndarray) and value.flags.c_contiguous and value.flags.writeable and value.dtype.isnative

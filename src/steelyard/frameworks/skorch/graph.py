@@ -1,7 +1,7 @@
 """skorch: the graph of the net's own module, the one that `infer` calls.
 
-Where several parts hold weights, the layers go by the names of their weights (`module_.fc`), and those of the
-other parts stand last, as unused.
+Where several parts hold weights, layers are called as their weights are (`module_.fc`), and the layers of the other
+parts come last, marked as unused.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
 
 
 def run(model: Any, inputs: Sequence[Array]) -> Run:
-    """Run the module: what it gives, without the nonlinearity that `predict_proba` puts behind it."""
+    """Run the module; its output comes without the nonlinearity that `predict_proba` applies to it."""
     found: Run = load("frameworks", "torch").run(_module(model), inputs)
     before = _prefix(model)
     return Run(found.outputs, {dotted(before, name): array for name, array in found.layers.items()})
@@ -51,7 +51,7 @@ def _module(net: Any) -> Any:
 
 
 def _prefix(net: Any) -> str:
-    """Return what stands before the names of the module's weights: nothing when it alone has any."""
+    """Return the prefix of the names of the module's weights: blank when no other part has weights."""
     own = {weight.name for weight in framework_of(net).weights(net)}
     return "" if own <= set(_module(net).state_dict()) else _OWN
 

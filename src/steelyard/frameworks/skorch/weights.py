@@ -1,9 +1,9 @@
 """skorch: the module's own names, as `state_dict` has them.
 
 A net around one module adds nothing to the names. Where several parts hold weights (a subclass with a
-`module2_`, a criterion that is trained too), each part's attribute stands before its names:
+`module2_`, a criterion that is trained too), the attribute of each part is the prefix of its names:
 `module_.0.weight`, `module2_.0.weight`, `criterion_.centers`. A criterion counts as a part when it has
-parameters of its own; class weights that are handed to a loss are a setting, and are not listed.
+parameters of its own; class weights that are passed to a loss are a setting, and are not listed.
 """
 
 from __future__ import annotations

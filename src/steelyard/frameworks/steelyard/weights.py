@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def weights(model: Any) -> Iterable[Weight]:
-    """List what is listed already; a single weight keeps its name out, as a bare tensor has none."""
+    """Return weights as they are; a single weight loses its name, since a bare tensor has none."""
     if isinstance(model, Weights):
         return model.values()
     if isinstance(model, Weight):
@@ -23,7 +23,7 @@ def weights(model: Any) -> Iterable[Weight]:
 
 
 def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
-    """Assign to the model behind the weights."""
+    """Assign to the model that the weights belong to."""
     if isinstance(model, Weights):
         model.assign(arrays)
     elif arrays:

@@ -1,4 +1,4 @@
-"""TensorFlow: modules, variables, tensors, and whatever else keeps variables under attributes.
+"""TensorFlow: modules, variables, tensors, and any other object that keeps variables under attributes.
 
 Names are the attribute paths that a checkpoint uses, joined by "/" (`layers/0/w`), since two variables may
 have one `name`. A `tf.Module` lists its variables in the order of `module.variables`.

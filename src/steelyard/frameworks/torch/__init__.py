@@ -1,4 +1,8 @@
-"""PyTorch: modules, tensors, state dicts and optimizers."""
+"""PyTorch: modules, tensors, state dicts and optimizers.
+
+Parameters and saved buffers are listed in the order of `state_dict`. Lazy modules that have not seen data are refused, and so
+are writes into quantised, sparse, distributed and meta tensors.
+"""
 
 from steelyard.frameworks.torch.build import build
 from steelyard.frameworks.torch.graph import graph, run

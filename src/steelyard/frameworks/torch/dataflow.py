@@ -1,8 +1,7 @@
-"""What flows into which layer of a PyTorch module, followed through one run, function by function.
+"""Which layers feed which in a PyTorch module, followed through one run, function by function.
 
-Every tensor that is met keeps its origin: the layers whose outputs it was made of. What cannot be followed (a tensor
-out of a function that PyTorch does not show, numbers that went through Python) makes a layer's `after` unknown, not
-wrong.
+Each tensor has an origin: the layers whose outputs it was made from. A tensor that cannot be followed (out of a function
+that PyTorch does not intercept, or of numbers that went through Python) makes the inputs of a layer unknown, not wrong.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from weakref import ref
 from steelyard.core.dataflow import INPUT, NOTHING, UNKNOWN, CallGraph
 
 _READ_OUT = frozenset({"item", "tolist", "numpy", "__array__", "__dlpack__", "__float__", "__int__", "__index__"})
-"""How numbers leave for Python. That a choice depends on them (`__bool__`) is no flow of data."""
+"""Functions that move numbers to Python. `__bool__` is not among them: a branch is not a flow of data."""
 _FIRST_ONLY = frozenset({"to", "type_as", "view_as", "expand_as", "reshape_as"})
-"""Functions that take nothing but a dtype, a device or a shape of their second tensor."""
+"""Functions that take only the dtype, device or shape of their second tensor."""
 
 
 class _Origin(NamedTuple):
-    """What a tensor was made of: sources of data, and layers whose weights no data has met yet."""
+    """What a tensor was made from: sources of data, and layers whose weights have not met data yet."""
 
     sources: frozenset[Any] = NOTHING
     weights: frozenset[str] = frozenset()
@@ -31,9 +30,9 @@ class _Origin(NamedTuple):
 
 
 class TensorTracer:
-    """Follows tensors through one run, and gathers the `calls` of layers by their names.
+    """Follows tensors through one run, and records the `calls` of layers by their names.
 
-    `called` stands before every function that PyTorch calls, `entered` and `left` around each call of a layer.
+    `called` is invoked in place of every function of PyTorch, `entered` and `left` around each call of a layer.
     """
 
     __slots__ = ("_is_read_out", "_is_tensor", "_known", "_open", "calls")
@@ -46,16 +45,16 @@ class TensorTracer:
         self._is_read_out = False
 
     def given(self, tensors: Iterable[Any]) -> None:
-        """Note the inputs of the net."""
+        """Record the inputs of the net."""
         self._put(tensors, _Origin(frozenset({INPUT})))
 
     def held(self, tensors: Iterable[Any], owner: str | None = None) -> None:
-        """Note what a module keeps; with an owner it counts as a use of that layer when data meets it."""
+        """Record the tensors of a module; where data meets them, that counts as a use of the layer `owner`."""
         fresh = [tensor for tensor in tensors if id(tensor) not in self._known]
         self._put(fresh, _Origin(weights=frozenset() if owner is None else frozenset({owner})))
 
     def entered(self, name: str, taken: Any) -> None:
-        """Note that a layer is called."""
+        """Record that a layer is called."""
         tensors = list(self._tensors(taken))
         origin = self._origin(tensors)
         for owner in origin.weights:
@@ -64,7 +63,7 @@ class TensorTracer:
         self._open.append((own, [(tensor, tensor._version) for tensor in tensors]))
 
     def left(self, given: Any) -> Any:
-        """Note what a layer gave, and return what shall stand for it: a view for an input that came back as it was."""
+        """Record the output of a layer, and return it; an input that is returned as it was is replaced by a view."""
         origin, taken = self._open.pop()
         same = {id(tensor) for tensor, version in taken if tensor._version == version}
         if self._is_tensor(given) and id(given) in same:
@@ -76,7 +75,7 @@ class TensorTracer:
         return given
 
     def called(self, function: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
-        """Call a function of PyTorch, and note what it made of what."""
+        """Call a function of PyTorch, and record the origin of its results."""
         taken = [(tensor, tensor._version) for tensor in self._tensors((args, kwargs))]
         output = function(*args, **kwargs)
         word = getattr(function, "__name__", "")
@@ -89,7 +88,7 @@ class TensorTracer:
         if made or written:
             origin = self._met(tensors if written else _used(word, tensors))
             self._put(made, origin)
-            if word == "_pack_padded_sequence":  # how long the rows are is not made of what stands in them
+            if word == "_pack_padded_sequence":  # the lengths of the rows do not come from their numbers
                 self._put(made[1:], self._origin(tensors[1:]))
             for tensor in written:
                 self._overwrite(tensor, origin)
@@ -98,7 +97,7 @@ class TensorTracer:
         return output
 
     def _inside(self, tensors: Iterable[Any], written: Iterable[Any]) -> None:
-        """Note what a layer takes beside its arguments, and what it overwrites."""
+        """Record which tensors a layer uses in addition to its arguments, and which it overwrites."""
         own, _ = self._open[-1]
         (call,) = own.sources
         for tensor in tensors:
@@ -109,11 +108,11 @@ class TensorTracer:
                 self._overwrite(tensor, own)
 
     def _met(self, tensors: Iterable[Any]) -> _Origin:
-        """Return what a function makes of some tensors; where data meets weights, these are a layer of their own."""
+        """Return the origin of a function's result; where data meets weights, the function counts as a use of their layer."""
         origin = self._origin(tensors)
         if not (origin.sources and origin.weights):
             return origin
-        unseen = frozenset({UNKNOWN}) if len(origin.weights) > 1 else NOTHING  # which of them comes first
+        unseen = frozenset({UNKNOWN}) if len(origin.weights) > 1 else NOTHING  # their order is not known
         uses = (self.calls.use(owner, origin.sources | unseen) for owner in origin.weights)
         return _Origin(NOTHING.union(*uses))
 
@@ -133,7 +132,7 @@ class TensorTracer:
         self._known.pop(key, None)
 
     def _overwrite(self, tensor: Any, origin: _Origin) -> None:
-        """Note new numbers in a tensor, also for what shares its memory."""
+        """Record new numbers in a tensor, and in those that share its memory."""
         storage, place = tensor.untyped_storage().data_ptr(), (tensor.data_ptr(), tensor.numel())
         sharing = [(held(), before) for held, before, memory in self._known.values() if memory == storage != 0]
         for other, before in sharing:

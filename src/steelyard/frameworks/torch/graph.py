@@ -1,8 +1,8 @@
 """PyTorch: modules in the order in which they are called; without inputs in the order of definition.
 
 A layer is a module that holds weights itself, or has no modules inside. Attention is one layer with its output
-projection, and a recurrent layer one with all its levels and directions. What is not called as a module (a
-function like `relu` or `flatten`, a weight that another module uses) is not seen.
+projection, and a recurrent layer is one with all its levels and directions. Functions such as `relu` and `flatten`,
+which are not modules, are not listed.
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ if TYPE_CHECKING:
 
 _IMAGES = ("conv", "conv transpose", "pool", "global pool", "upsample")
 _WRAPPERS = ("_orig_mod", "module")
-"""Where `torch.compile` and the parallel wrappers keep the model; both names stand before those of its weights."""
+"""The attributes that `torch.compile` and the parallel wrappers keep the model under, which prefix the names of its weights."""
 
 
 def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     """Return the layers of a module.
 
-    With inputs it is run once as at inference, for the order and the shapes. A layer with weights that was not
-    called stands last, with `unused` in its settings. Without inputs the order is that of definition; it is
-    also that of running where the module is a `Sequential` of layers. Raises `NotFittedError` for lazy modules.
+    With inputs it is run once as at inference, for the order and the shapes. Layers with weights that were not called
+    come last, with `unused` in their settings. Without inputs the order is that of definition; for a `Sequential` of
+    layers that is the order of execution too. Raises `NotFittedError` for lazy modules.
     """
     parts = dict(_parts(_checked(model)))
     layers = [_layer(name, part) for name, part in parts.items()]
-    _tell_activations(model, layers)
+    _set_activations(model, layers)
     channels = "first" if any(layer.kind in _IMAGES for layer in layers) else ""
     prefix, inner = _unwrapped(model)
     names = {part: name for name, part in parts.items()}
     if inputs is None:
         is_chain = _is_chain(inner)
         if is_chain:
-            _tell_flow(layers, parts, _flow_of_chain([names[part] for part in _links(inner)]))
+            _set_inputs(layers, parts, _flow_of_chain([names[part] for part in _links(inner)]))
         return Graph(layers, is_execution_order=is_chain, channels=channels, is_sequential=is_chain and _runs_once(inner))
     with _untouched(inner):
         given = _tensors(inner, inputs)
         calls, flow = _followed(inner, given, names)
     layers = _in_order(layers, parts, calls)
-    _tell_flow(layers, parts, flow)
+    _set_inputs(layers, parts, flow)
     shapes = tuple(_without_batch(tensor, parts.get(prefix)) for tensor in given)
     return Graph(layers, is_execution_order=True, channels=channels, input_shapes=shapes)
 
@@ -62,12 +62,12 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
 def run(model: Any, inputs: Sequence[Array]) -> Run:
     """Run a copy in float64; a module that cannot be copied or insists on its own dtype runs as it is.
 
-    The dtype of the arrays tells which it was. Integers stay integers. The outputs of layers have the axis of
+    The dtype of the arrays shows which it is. Integers stay integers. The outputs of layers have the axis of
     the batch first, also where a recurrent layer or an attention has it second.
     """
     parts = {part: name for name, part in _parts(_checked(model))}
     _, inner = _unwrapped(model)
-    with suppress(Exception):  # whatever a copy or another dtype makes a module raise, it may run as it is
+    with suppress(Exception):  # a module may not allow a copy or another dtype, and run as it is
         return _run_double(inner, parts, inputs)
     with _untouched(inner):
         return _run_once(inner, parts, _tensors(inner, inputs))
@@ -83,7 +83,7 @@ def _checked(model: Any) -> nn.Module:
 
 
 def _unwrapped(model: nn.Module) -> tuple[str, nn.Module]:
-    """Return the model inside wrappers, and what stands before its names."""
+    """Return the model inside wrappers, and the prefix of its names."""
     names = []
     while (name := next((key for key in _WRAPPERS if list(model._modules) == [key] and _is_wrapper(model)), None)) is not None:
         names.append(name)
@@ -116,7 +116,7 @@ def _inside(module: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def _weighs(module: nn.Module) -> bool:
-    """Tell whether a module holds tensors of its `state_dict` itself."""
+    """Return whether a module holds tensors of its `state_dict` itself."""
     held = [*module._parameters.values(), *(b for k, b in module._buffers.items() if k not in module._non_persistent_buffers_set)]
     return "parametrizations" in module._modules or any(tensor is not None for tensor in held)
 
@@ -128,7 +128,7 @@ def _is_chain(module: nn.Module) -> bool:
 
 
 def _links(chain: nn.Module) -> Iterator[nn.Module]:
-    """Yield the layers of a chain as they run; one that stands in it twice runs twice."""
+    """Yield the layers of a chain as they run; one that is in it twice runs twice."""
     inside = _inside(chain)
     for _, child in inside:
         yield from _links(child)
@@ -143,12 +143,12 @@ def _flow_of_chain(links: list[str]) -> CallGraph:
     return calls
 
 
-def _tell_flow(layers: list[Layer], parts: Mapping[str, nn.Module], flow: CallGraph) -> None:
+def _set_inputs(layers: list[Layer], parts: Mapping[str, nn.Module], flow: CallGraph) -> None:
     flow.set_inputs({layer.name: layer for layer in layers}, [name for name, part in parts.items() if not _weighs(part)])
 
 
 def _runs_once(module: nn.Module) -> bool:
-    """Tell whether a chain is no more than its modules: none stands in it twice, none has hooks that change what it gives."""
+    """Return whether a chain is nothing but its modules: each runs once, and no hook changes an output."""
     every = [part for _, part in module.named_modules(remove_duplicate=False)]
     hooked = any(part._forward_hooks or part._forward_pre_hooks for part in every)
     return len(every) == len(set(every)) and not hooked
@@ -161,15 +161,15 @@ def _layer(name: str, module: nn.Module) -> Layer:
 
 
 def _normed(module: nn.Module) -> dict[str, bool]:
-    """Say which norm makes the kernel of what is kept, by a parametrisation or, as of old, by a hook."""
+    """Return which norm makes the kernel from the stored tensors, by a parametrisation or, in old modules, by a hook."""
     makers = [type(held[0]).__name__ for held in getattr(module, "parametrizations", {}).values()]
     makers += [type(hook).__name__ for hook in module._forward_pre_hooks.values()]
     words = {"WeightNorm": "weight_norm", "SpectralNorm": "spectral_norm"}
     return {words[maker.lstrip("_")]: True for maker in makers if maker.lstrip("_") in words}
 
 
-def _tell_activations(model: nn.Module, layers: list[Layer]) -> None:
-    """A transformer's layer applies a function behind its first dense layer."""
+def _set_activations(model: nn.Module, layers: list[Layer]) -> None:
+    """Set the activation of the first dense layer of each transformer layer, which applies it as a function."""
     by_name = {layer.name: layer for layer in layers}
     for name, part in model.named_modules():
         function = getattr(part, "activation", None)
@@ -180,7 +180,7 @@ def _tell_activations(model: nn.Module, layers: list[Layer]) -> None:
 
 
 def _in_order(layers: list[Layer], parts: Mapping[str, nn.Module], calls: Mapping[str, FirstCall]) -> list[Layer]:
-    """Put those that were called in order, then those that were not but have weights."""
+    """Return the called layers in order, then those that were not called but have weights."""
     by_name = {layer.name: layer for layer in layers}
     for name, call in calls.items():
         by_name[name].input_shape, by_name[name].output_shape = call.input_shape, call.output_shape
@@ -193,7 +193,7 @@ def _in_order(layers: list[Layer], parts: Mapping[str, nn.Module], calls: Mappin
 def _followed(
     module: nn.Module, inputs: Sequence[torch.Tensor], names: Mapping[nn.Module, str]
 ) -> tuple[dict[str, FirstCall], CallGraph]:
-    """Call the module, and return the calls of its layers and what flows into each; nothing where it cannot be followed."""
+    """Call the module, and return the first calls of its layers and which feed which; none where it cannot be followed."""
     flow = TensorTracer(lambda item: isinstance(item, torch.Tensor))
     flow.given(inputs)
     inner = [part for part in names if not any(child in names for child in part.modules() if child is not part)]
@@ -201,14 +201,14 @@ def _followed(
         whole = part in inner
         flow.held((*part.parameters(recurse=whole), *part.buffers(recurse=whole)), name)
     flow.held(item for part in module.modules() for item in vars(part).values() if isinstance(item, torch.Tensor))
-    with suppress(Exception), _seen(flow, {part: names[part] for part in inner}):  # some functions run in no mode but their own
+    with suppress(Exception), _seen(flow, {part: names[part] for part in inner}):  # some functions do not run under another mode
         return _watched(module, inputs, names, keep=False)[1], flow.calls
     return _watched(module, inputs, names, keep=False)[1], CallGraph()
 
 
 @contextmanager
 def _seen(flow: TensorTracer, names: Mapping[nn.Module, str]) -> Iterator[None]:
-    """Show all that runs for a while to a flow; the layers in `names` hold no others."""
+    """Show every function that runs to a tracer; the layers in `names` hold no others."""
 
     def before(part: nn.Module, args: Any, kwargs: Any) -> None:
         flow.entered(names[part], (args, kwargs))
@@ -220,7 +220,7 @@ def _seen(flow: TensorTracer, names: Mapping[nn.Module, str]) -> Iterator[None]:
         return flow.called(function, args, kwargs or {})
 
     mode: Any = TorchFunctionMode()
-    mode.__torch_function__ = MethodType(called, mode)  # PyTorch wants it to be a method of the mode itself
+    mode.__torch_function__ = MethodType(called, mode)  # PyTorch requires a method of the mode itself
     with ExitStack() as hooks:
         for part in names:
             hooks.callback(part.register_forward_pre_hook(before, with_kwargs=True).remove)
@@ -258,7 +258,7 @@ def _run_double(module: nn.Module, names: Mapping[nn.Module, str], inputs: Seque
     """Run a copy in float64, with float64 also for the tensors that the module makes as it runs."""
     twin, parts = copy.deepcopy((module, list(names)))
     for part in parts:
-        if isinstance(part, nn.RMSNorm) and part.eps is None:  # then it is that of the dtype
+        if isinstance(part, nn.RMSNorm) and part.eps is None:  # the default is that of the dtype, which the copy changes
             part.eps = kind_and_settings(part, ["RMSNorm"])[1]["epsilon"]
     twin.double()
     before = torch.get_default_dtype()
@@ -279,7 +279,7 @@ def _run_once(module: nn.Module, names: Mapping[nn.Module, str], inputs: Sequenc
 
 @contextmanager
 def _untouched(module: nn.Module) -> Iterator[None]:
-    """Be in inference mode for a while, and leave everything as it was: attributes, buffers, modes, random state."""
+    """Run in inference mode and restore all state on exit: attributes, buffers, modes, random state."""
     before = [(part, dict(vars(part)), dict(part._parameters), dict(part._buffers)) for part in module.modules()]
     buffers = [(buffer, buffer.clone(), buffer._version) for buffer in module.buffers()]
     devices = sorted({tensor.get_device() for tensor in (*module.parameters(), *module.buffers()) if tensor.is_cuda})
@@ -315,7 +315,7 @@ def _tensors(module: nn.Module, inputs: Sequence[Array], dtype: torch.dtype | No
 
 
 def _leaves(output: Any) -> Iterator[torch.Tensor | PackedSequence]:
-    """Yield the tensors in what a module gives, which may lie in tuples, lists and mappings."""
+    """Yield the tensors of an output, through tuples, lists and mappings."""
     if isinstance(output, (torch.Tensor, PackedSequence)):
         yield output
     elif isinstance(output, (Mapping, list, tuple)):

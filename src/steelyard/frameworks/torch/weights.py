@@ -78,16 +78,16 @@ def _module_weights(module: nn.Module) -> Iterator[Weight]:
     facts = _facts_of(module)
     for name, tensor in module.state_dict(keep_vars=True).items():
         if not isinstance(tensor, torch.Tensor):
-            continue  # what get_extra_state returns is no weight
+            continue  # what get_extra_state returns is not a weight
         owner, key = slots.get(name, ({"": tensor}, ""))
-        if owner[key] is not tensor:  # a state_dict hook gives something else than the module holds
+        if owner[key] is not tensor:  # a state_dict hook returns another tensor than the module holds
             owner, key = {"": tensor}, ""
         role, axes, layer = facts.get(name, (Role.OTHER, "", name.rpartition(".")[0]))
         yield _weight(name, owner, key, role=role, axes=axes, layer=layer)
 
 
 def _slots(module: nn.Module) -> dict[str, tuple[Slots, str]]:
-    """Say where each tensor is held, so that a parameter that is bound anew is noticed."""
+    """Return the dict and key that hold each tensor, so that a rebound parameter is noticed."""
     return {
         f"{prefix}.{key}" if prefix else key: (held, key)
         for prefix, part in module.named_modules(remove_duplicate=False)
@@ -102,7 +102,7 @@ def _optimizer_weights(optimizer: torch.optim.Optimizer) -> Iterator[Weight]:
 
 
 def _optimizer_slots(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Slots, str]]:
-    """Go through the state in the order of `state_dict`, which numbers the parameters."""
+    """Yield the tensors of the state in the order of `state_dict`, which numbers the parameters."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for place, parameter in enumerate(parameters):
         held = optimizer.state.get(parameter, {})
@@ -121,7 +121,7 @@ def _weight(name: str, slots: Slots, key: Any, **facts: Any) -> Weight:
         shape=tuple(tensor.shape),
         dtype=_dtype(name, tensor),
         read=_TensorSlot(name, slots, key).reader(),
-        trainable=tensor.requires_grad if facts else tensor.requires_grad or None,  # a bare tensor does not say
+        trainable=tensor.requires_grad if facts else tensor.requires_grad or None,  # a bare tensor may be of either sort
         encoding=stored,
         **facts,
     )
@@ -135,7 +135,7 @@ def _dtype(name: str, tensor: torch.Tensor) -> str:
 
 
 class _TensorSlot:
-    """The place that holds a tensor: one that is bound anew is found there, and one that has changed is noticed."""
+    """The dict and key that hold a tensor: a rebound tensor is found there, and one of another shape or type is refused."""
 
     __slots__ = ("dtype", "key", "live", "name", "shape", "slots")
 
@@ -149,7 +149,7 @@ class _TensorSlot:
         self.live = _in_memory(tensor)
 
     def reader(self) -> Any:
-        """Read the memory itself where the tensor is one run of it on the CPU; else a copy, row by row."""
+        """Read the memory itself where the tensor is contiguous on the CPU; else copies of rows."""
         return Live(self) if self.live else by_rows(self.shape, self.rows)
 
     def check(self) -> None:
@@ -188,7 +188,7 @@ def _plain(name: str, tensor: torch.Tensor) -> torch.Tensor:
     tensor = tensor.detach()
     if tensor.is_meta:
         raise NotFittedError(f"{printable(name)} is on the meta device and has no numbers; load or initialise the model first")
-    if hasattr(tensor, "full_tensor"):  # a DTensor is spread over several processes
+    if hasattr(tensor, "full_tensor"):  # a DTensor is sharded over several processes
         tensor = tensor.full_tensor()
     if tensor.is_quantized:
         tensor = tensor.int_repr()
@@ -205,7 +205,7 @@ _CARRIERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def _numpy(tensor: Any) -> Array:
-    """View a strided CPU tensor as an array; types that NumPy lacks travel as integers of their size."""
+    """View a strided CPU tensor as an array; types that NumPy lacks are passed as integers of their size."""
     if tensor.dtype in _NATIVE:
         array: Array = tensor.numpy()
         return array

@@ -1,4 +1,4 @@
-"""What Equinox's classes say of themselves as layers."""
+"""Which kind of layer each class of Equinox is, and its settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KINDS: dict[str, str] = {
     "RotaryPositionalEmbedding": "other",
 }
 WRAPPERS = {"WeightNorm": "weight_norm", "SpectralNorm": "spectral_norm"}
-"""Classes that are one layer with the layer that they hold, and the setting that tells it there."""
+"""Classes that are one layer with the layer inside, and the setting that marks it."""
 WHOLE = (*KINDS, *WRAPPERS)
 
 

@@ -1,4 +1,4 @@
-"""What Flax's classes say of themselves as layers: linen and NNX use the same words for classes and settings."""
+"""Which kind of layer each class of Flax is, and its settings; linen and NNX share the names of classes and settings."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ KINDS: dict[str, str] = {
     "Dropout": "dropout",
     **dict.fromkeys(("ConvLocal", "ConvLSTMCell", "MGUCell", "LoRA"), "other"),
 }
-"""The kind of each class that is one layer, whatever it holds."""
+"""The kind of each class that is one layer together with the layers inside."""
 
 WRAPPERS = {"WeightNorm": "weight_norm", "SpectralNorm": "spectral_norm"}
-"""Classes that change the kernel of the layer inside of them, and the setting that tells it there."""
+"""Classes that change the kernel of the layer inside, and the setting that marks it."""
 
 
 WHOLE = (*KINDS, *WRAPPERS)
-"""Classes whose parts are no layers."""
+"""Classes whose parts are not layers of their own."""
 
 
 def made_by(thing: Any) -> str:
@@ -56,14 +56,14 @@ def layer_for(name: str, module: Any) -> Layer:
 
 
 def settings_inside(module: Any) -> dict[str, Any]:
-    """Return the settings that layers inside of a module have by standing there."""
+    """Return the settings that a module gives to the layers inside."""
     if known_class(module) in WRAPPERS:
         return {WRAPPERS[known_class(module)]: True}
     return {"direction": "forward"} if made_by(module) == "Bidirectional" else {}
 
 
 def reversal(module: Any, call: partial[Any]) -> dict[str, Any]:
-    """Return the direction of a recurrent layer in a call that may say another one."""
+    """Return the direction of a recurrent layer in a call, whose argument `reverse` takes precedence."""
     said = call.keywords.get("reverse")
     return {"direction": "backward"} if (module.reverse if said is None else said) else {}
 

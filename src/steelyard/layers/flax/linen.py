@@ -1,6 +1,6 @@
-"""What the names of Flax linen tell of its variables: a layer is called by its class and a number, `Conv_0`.
+"""Roles and layers by the names of Flax linen, which calls a layer by its class and a number, `Conv_0`.
 
-A cell and an attention are also known by their parts, whatever they are called: a cell of an LSTM has `ii` to `ho`.
+Cells and attentions are also recognised by the layers inside, under any name: the cell of an LSTM has `ii` to `ho`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ SUBLAYERS: dict[frozenset[str], tuple[str, str]] = {  # the layers inside a laye
     frozenset(("query", "key", "value", "out")): ("attention", "MultiHeadDotProductAttention"),
 }
 _NORM_OF_KERNEL = "/kernel/scale"
-"""The end of the key, itself with slashes, under which a weight norm keeps the lengths of another layer's kernel."""
+"""The end of the key, itself with slashes, under which a weight norm keeps the norms of another layer's kernel."""
 
 
 def with_linen_facts(weights: Iterable[Weight]) -> list[Weight]:
-    """Return the variables of a linen module with what their names tell; the collection "params" is what is trained."""
+    """Return the variables of a linen module with their roles and axes; those of the collection "params" are trained."""
     listed = list(weights)
     norms = {path_of(w.layer) for w in listed if w.role in (Role.SCALE, Role.MEAN)}
     held = _held(listed)
@@ -41,7 +41,7 @@ def path_of(layer: str) -> str:
 
 
 def _held(weights: Iterable[Weight]) -> dict[str, tuple[str, str]]:
-    """Return kind and class of each layer that its parts tell."""
+    """Return kind and class of each layer that is recognised by the layers inside."""
     parts: dict[str, set[str]] = {}
     for weight in weights:
         above, _, part = path_of(weight.layer).rpartition("/")
@@ -69,13 +69,13 @@ def _explained(weight: Weight, is_norm: bool, held: Mapping[str, tuple[str, str]
 
 
 def _gate(letter: str, leaf: str) -> str:
-    """Return the axes of what holds one gate, or of a cell that has none."""
+    """Return the axes of a layer that holds one gate, or of a cell without gates."""
     out = f"[{letter}]*out" if letter else "out"
     return {"kernel": f"in {out}", "bias": out}.get(leaf, "")
 
 
 def _axes(layer: str, leaf: str, ndim: int, kind: str, biased: int) -> str:
-    """Every kernel of two axes is (in, out); of more axes the class in the layer's name tells, or the parts beside it."""
+    """Return the axes: every kernel of two is (in, out); for more the class in the layer's name is needed, or its siblings."""
     made = _AUTOMATIC.fullmatch(layer.rpartition("/")[2])
     if kind == "attention":
         last = layer.endswith("out")
@@ -92,18 +92,18 @@ def _axes(layer: str, leaf: str, ndim: int, kind: str, biased: int) -> str:
 
 
 def layers_of_names(weights: Iterable[Weight]) -> list[Layer]:
-    """Return the layers whose names (`encoder/Conv_0`) or parts tell their class, in the order of their weights."""
+    """Return the layers whose class is known by their names (`encoder/Conv_0`) or parts, in the order of their weights."""
     listed = list(weights)
     held, found = _held(listed), {}
     for weight in listed:
-        name, kind, made_by = _told(path_of(weight.layer), held)
+        name, kind, made_by = _outermost(path_of(weight.layer), held)
         if kind and name not in found:
             found[name] = Layer(name, kind, made_by)
     return list(found.values())
 
 
-def _told(path: str, held: Mapping[str, tuple[str, str]]) -> tuple[str, str, str]:
-    """Return the outermost layer in a path whose class is told: its name, kind and class; what is inside are its parts."""
+def _outermost(path: str, held: Mapping[str, tuple[str, str]]) -> tuple[str, str, str]:
+    """Return name, kind and class of the outermost layer in a path whose class is known; deeper layers are its parts."""
     words = path.split("/")
     for count in range(len(words) + 1):
         name = "/".join(words[:count])

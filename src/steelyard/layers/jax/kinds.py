@@ -13,7 +13,7 @@ _WORDS = {"swish": "silu", "identity": "linear", "_identity": "linear", "hard_sw
 def activation_word(function: Any) -> str:
     """Return Keras's word for a function of JAX, Flax or Equinox; blank for a function of anyone else.
 
-    Their `gelu` is the approximate one, unless a partial of it says otherwise.
+    Their `gelu` is the approximate one unless a partial sets `approximate`.
     """
     given: dict[str, Any] = {}
     while isinstance(function, partial):

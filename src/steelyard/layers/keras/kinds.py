@@ -1,7 +1,7 @@
-"""Which kind of layer each class of Keras is, and what its config says, in the words of all frameworks.
+"""Which kind of layer each class of Keras is, and its settings, in the words of all frameworks.
 
-Live layers give their config themselves, files keep it: both are read here. A config out of a file may hold
-anything, so what is not of the expected sort says nothing.
+The config of a layer comes from the live layer or from a file. A config from a file may hold anything, so values of
+an unexpected type are ignored.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 Config = Mapping[str, Any]
 Settings = Callable[[Config, int], dict[str, Any]]
-"""Makes the settings of a layer of its config and the number of its input's channels (0 where it is not known)."""
+"""Returns the settings of a layer by its config and the number of channels of its input (0 where it is not known)."""
 
 RECURRENT = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "CuDNNLSTM", "CuDNNGRU")
-"""Layers that run cells along time."""
+"""Layers that run cells over time."""
 IMAGES = ("conv", "conv transpose", "pool", "global pool", "upsample")
-"""Kinds for which it matters on which axis the channels lie."""
+"""Kinds for which the axis of the channels matters."""
 
 
 def described(
     made_by: str, kind: str, config: Config, name: str, takes: Shape | None = None, gives: Shape | None = None
 ) -> Layer:
-    """Describe a layer that is called `made_by` and is, or extends, Keras's class `kind`.
+    """Describe a layer of the class `made_by`, which is, or extends, Keras's class `kind`.
 
     >>> described("Dense", "Dense", {"activation": "relu"}, "fc")
     Layer('fc', 'dense', 'Dense', {'activation': 'relu'}, None, None, None)
@@ -46,7 +46,7 @@ def described(
 
 
 def cells_of(kind: str, config: Config) -> list[tuple[str, Config]]:
-    """Return class and config of the cells that a recurrent layer runs, in order; all say the direction.
+    """Return class and config of the cells that a recurrent layer runs, in order, each with the direction.
 
     >>> cells_of("LSTM", {"units": 3, "go_backwards": True})
     [('LSTM', {'units': 3, 'go_backwards': True})]
@@ -64,7 +64,7 @@ def cells_of(kind: str, config: Config) -> list[tuple[str, Config]]:
 
 
 def class_and_config(entry: Any) -> tuple[str, Config]:
-    """Return the two parts of a serialised layer; blank ones where it is none."""
+    """Return class name and config of a serialised layer; both blank where this is not one."""
     if not isinstance(entry, Mapping):
         return "", {}
     kind, config = entry.get("class_name"), entry.get("config")
@@ -72,7 +72,7 @@ def class_and_config(entry: Any) -> tuple[str, Config]:
 
 
 def channels_word(config: Config) -> str:
-    """Return "first" or "last" for where a layer of images has its channels.
+    """Return "first" or "last": the axis on which a layer of images has its channels.
 
     >>> channels_word({"data_format": "channels_first"}), channels_word({})
     ('first', 'last')
@@ -95,7 +95,7 @@ def in_float64(config: Any) -> Any:
 
 
 def is_operation(module: Any) -> bool:
-    """Tell whether a class in a graph is a function rather than a layer."""
+    """Return whether a class in a graph is a function rather than a layer."""
     return str(module).startswith("keras.src.ops")
 
 
@@ -105,7 +105,7 @@ def _channels(config: Config, takes: Shape | None) -> int:
 
 
 def _from_end(axis: Any, rank: int) -> Any:
-    """Count axes from the last one, so that an old file and a new one say the same."""
+    """Count axes from the last one, so that old and new files agree."""
     axes = axis if isinstance(axis, (list, tuple)) else [axis]
     turned = tuple(each - rank if isinstance(each, int) and each >= 0 else each for each in axes)
     return turned if axes is axis else turned[0]
@@ -119,7 +119,7 @@ def _tuple(value: Any) -> Any:
 
 
 def _read(**keys: str) -> Settings:
-    """Take settings over from a config, those that are there and say something."""
+    """Copy settings from a config, except those that are missing, None or False."""
 
     def settings(config: Config, channels: int) -> dict[str, Any]:
         held = {word: _tuple(config.get(key)) for word, key in keys.items()}
@@ -176,7 +176,7 @@ def _recurrent(gated: bool, *, reset: bool = False) -> Settings:
 
 
 def _norm(config: Config, channels: int) -> dict[str, Any]:
-    """Say the axes too where they are not the last."""
+    """Return the settings of a norm, with its axes where they are not the last."""
     axis = config.get("axis", -1)
     axes = tuple(axis) if isinstance(axis, (list, tuple)) else (axis,)
     more = {} if axes == (-1,) else {"axis": axes}

@@ -1,9 +1,9 @@
-"""What the variables of Keras layers mean: for live models and for files, in one table.
+"""What the variables of Keras layers mean: one table for live models and for files.
 
-A Keras file numbers the variables of a layer (`vars/0`, `vars/1`) and leaves out those that its config turns
-off. `ROLES` says in which order they stand, `SUBLAYERS` which layers a layer keeps inside. Gates are lettered alike
-in all frameworks: what Keras calls c in an LSTM is g here, and h in a GRU is n. The first axis of a GRU's bias,
-"[ih]", holds the input's bias and the hidden state's.
+A Keras file numbers the variables of a layer (`vars/0`, `vars/1`) and leaves out those that its config turns off.
+`ROLES` has their order, `SUBLAYERS` the layers inside a layer. Gates have the same letters in all frameworks: Keras's c
+in an LSTM is g here, and its h in a GRU is n. The first axis of a GRU's bias, "[ih]", holds the bias of the input and
+that of the hidden state.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from steelyard.core.weight import Role
 class VariableRole(NamedTuple):
     """One variable of a layer.
 
-    `axes` has alternatives behind bars, told apart by their number of axes. The variable is there unless the
-    key `unless` or `when` of the layer's config says otherwise: blank ones say nothing.
+    `axes` may have alternatives, separated by bars, with different numbers of axes. The variable exists unless the config
+    of the layer has a false value under the key `when`, or a true one under the key `unless`; blank keys have no effect.
     """
 
     leaf: str
@@ -87,7 +87,7 @@ _JOINED: VariableRoles = (
 )
 
 DUPLICATE = "="
-"""The leaf of a variable that is one of a part: a file holds its numbers twice."""
+"""The leaf of a variable that is also a variable of a sublayer: a file holds its numbers twice."""
 
 ROLES: dict[str, VariableRoles] = {
     "Dense": _dense("in out"),
@@ -162,10 +162,10 @@ SUBLAYERS: dict[str, tuple[Sublayer, ...]] = {
         Sublayer("_output_dense", kind="JoinedDense"),
     ),
 }
-"""The layers that each class of layer keeps inside, in the order of `Layer.weights`."""
+"""The layers inside each class of layer, in the order of `Layer.weights`."""
 
 _EXPORTED = {"GroupQueryAttention": "GroupedQueryAttention"}
-"""Classes that a config calls otherwise than a file's groups do."""
+"""Classes with one name in a config and another in the groups of a file."""
 SUBLAYERS["GroupQueryAttention"] = SUBLAYERS["GroupedQueryAttention"]
 
 
@@ -184,7 +184,7 @@ _BY_SNAKE = {snake(kind): kind for kind in (*SUBLAYERS, *ROLES)}
 
 
 def kind_of(name: str) -> str:
-    """Return the class that a name tells which Keras gave itself, or blank.
+    """Return the class in a name that Keras gave automatically, or blank.
 
     >>> kind_of("conv2d_transpose_3"), kind_of("stem")
     ('Conv2DTranspose', '')
@@ -193,12 +193,12 @@ def kind_of(name: str) -> str:
 
 
 def variable_role(kind: str, leaf: str) -> VariableRole | None:
-    """Return what the variable `leaf` of a class of layer is, where the table knows it."""
+    """Return the role of the variable `leaf` of a class of layer, None where the table does not have it."""
     return next((found for found in ROLES.get(kind, ()) if found.leaf == leaf), None)
 
 
 def einsum_roles(equation: str, bias_axes: str | None) -> VariableRoles:
-    """Return the variables of an `EinsumDense`: a letter that the output lacks is summed over, so it is an input's.
+    """Return the variables of an `EinsumDense`: a letter that is not in the output is summed over, so it is an input.
 
     >>> [s.axes for s in einsum_roles("abc,cde->abde", "de")]
     ['in out1 out2', 'out1 out2']
@@ -221,10 +221,10 @@ def _numbered(word: str, letters: list[str]) -> dict[str, str]:
 
 
 def variable_roles(kind: str, config: Mapping[str, Any] | None, count: int) -> list[VariableRole | None]:
-    """Return what each of `count` variables of a layer is; None where that cannot be told.
+    """Return the role of each of `count` variables of a layer; None where it is ambiguous.
 
-    The config says which are left out. Without it, or where it contradicts the count, only what all
-    possible choices agree on is said.
+    The config determines which are left out. Without it, or where it contradicts the count, a role is returned only where
+    all possible choices agree.
 
     >>> [s and s.leaf for s in variable_roles("BatchNormalization", {"scale": False}, 3)]
     ['beta', 'moving_mean', 'moving_variance']
@@ -246,7 +246,7 @@ def variable_roles(kind: str, config: Mapping[str, Any] | None, count: int) -> l
 
 
 def _bits(config: Mapping[str, Any]) -> str:
-    """Return the whole number that a layer is quantised to, "int8" or "int4", by its policy of dtypes; else blank."""
+    """Return the integer type of a quantised layer, "int8" or "int4", by its dtype policy; else blank."""
     policy = config.get("dtype")
     inner = policy.get("config") if isinstance(policy, dict) else None
     mode = inner.get("mode") if isinstance(inner, dict) else None
@@ -254,7 +254,7 @@ def _bits(config: Mapping[str, Any]) -> str:
 
 
 def _quantised(present: list[VariableRole], count: int, bits: str) -> list[VariableRole | None]:
-    """The kernel is not trained any more, and its scale follows the bias; several to a row need more than that."""
+    """Return the roles of a quantised layer: its kernel is not trained, and its scale and zero points follow the bias."""
     more = count - len(present)
     if not present or more not in (1, 3):
         return [None] * count

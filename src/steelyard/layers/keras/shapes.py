@@ -1,4 +1,4 @@
-"""What shape a Keras layer gives, by its config: for old files, which do not say it."""
+"""The output shape of a Keras layer by its config, for old files, which do not store it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Config = Mapping[str, Any]
 
 
 def shape_after(kind: str, config: Config, inputs: Sequence[Shape | None]) -> Shape | None:
-    """Return the shape of a layer's output without the batch; None for what the config does not settle.
+    """Return the shape of a layer's output without the batch; None where the config does not determine it.
 
     >>> shape_after("Conv2D", {"filters": 4, "kernel_size": [3, 3], "strides": [2, 2], "padding": "same"}, [(7, 6, 1)])
     (4, 3, 4)
@@ -29,47 +29,47 @@ def shape_after(kind: str, config: Config, inputs: Sequence[Shape | None]) -> Sh
     try:
         return rule(config, inputs) if rule else None  # type: ignore[arg-type]
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError, ZeroDivisionError):
-        return None  # a config that makes no sense
+        return None  # an inconsistent config
 
 
 def _each(value: Any, rank: int) -> list[int]:
     return [int(each) for each in value] if isinstance(value, (list, tuple)) else [int(value)] * rank
 
 
-def _split(config: Config, shape: Shape) -> tuple[tuple[int | None, ...], int | None]:
-    """Return the lengths of an image and its channels."""
+def _lengths_and_channels(config: Config, shape: Shape) -> tuple[tuple[int | None, ...], int | None]:
+    """Return the spatial lengths of an image, and the number of its channels."""
     first = config.get("data_format") == "channels_first"
     return (shape[1:], shape[0]) if first else (shape[:-1], shape[-1])
 
 
-def _joined(config: Config, lengths: Sequence[int | None], channels: int | None) -> Shape:
+def _image_shape(config: Config, lengths: Sequence[int | None], channels: int | None) -> Shape:
     return (channels, *lengths) if config.get("data_format") == "channels_first" else (*lengths, channels)
 
 
 def _along(config: Config, shape: Shape, rule: Callable[..., int], *keys: str) -> list[int | None]:
-    """Apply a rule to each length of an image, with what the keys say for it."""
-    lengths, _ = _split(config, shape)
+    """Apply a rule to each length of an image, with the values of the config's keys for its axis."""
+    lengths, _ = _lengths_and_channels(config, shape)
     values = [_each(config[key], len(lengths)) for key in keys]
     return [None if n is None else rule(n, *each) for n, *each in zip(lengths, *values, strict=True)]
 
 
-def _slid(config: Config, shape: Shape, size: str, step: str, spread: str = "") -> list[int | None]:
-    """Return how often a window fits."""
+def _slid(config: Config, shape: Shape, size: str, step: str, dilation: str = "") -> list[int | None]:
+    """Return the number of positions of a sliding window along each axis."""
     loose = config.get("padding", config.get("border_mode")) in ("same", "causal")
 
-    def rule(length: int, window: int, stride: int, dilation: int = 1) -> int:
-        return math.ceil(length / stride) if loose else (length - (window - 1) * dilation - 1) // stride + 1
+    def rule(length: int, window: int, stride: int, spacing: int = 1) -> int:
+        return math.ceil(length / stride) if loose else (length - (window - 1) * spacing - 1) // stride + 1
 
     return _along(
-        {**config, step: config.get(step) or config[size]}, shape, rule, size, step, *([spread] if spread in config else [])
+        {**config, step: config.get(step) or config[size]}, shape, rule, size, step, *([dilation] if dilation in config else [])
     )
 
 
 def _conv(config: Config, inputs: Sequence[Shape]) -> Shape:
-    _, channels = _split(config, inputs[0])
+    _, channels = _lengths_and_channels(config, inputs[0])
     depth = int(config.get("depth_multiplier", 1))
     made = config["filters"] if "filters" in config else channels and channels * depth
-    return _joined(config, _slid(config, inputs[0], "kernel_size", "strides", "dilation_rate"), made)
+    return _image_shape(config, _slid(config, inputs[0], "kernel_size", "strides", "dilation_rate"), made)
 
 
 def _conv_transpose(config: Config, inputs: Sequence[Shape]) -> Shape:
@@ -81,29 +81,29 @@ def _conv_transpose(config: Config, inputs: Sequence[Shape]) -> Shape:
         return (length - 1) * stride + window - (2 * (window // 2) if same else 0) + more
 
     keys = ("kernel_size", "strides", *(() if extra is None else ("output_padding",)))
-    return _joined(config, _along(config, inputs[0], rule, *keys), config["filters"])
+    return _image_shape(config, _along(config, inputs[0], rule, *keys), config["filters"])
 
 
 def _pool(config: Config, inputs: Sequence[Shape]) -> Shape:
-    _, channels = _split(config, inputs[0])
-    return _joined(config, _slid(config, inputs[0], "pool_size", "strides"), channels)
+    _, channels = _lengths_and_channels(config, inputs[0])
+    return _image_shape(config, _slid(config, inputs[0], "pool_size", "strides"), channels)
 
 
 def _global_pool(config: Config, inputs: Sequence[Shape]) -> Shape:
-    lengths, channels = _split(config, inputs[0])
-    return _joined(config, [1] * len(lengths), channels) if config.get("keepdims") else (channels,)
+    lengths, channels = _lengths_and_channels(config, inputs[0])
+    return _image_shape(config, [1] * len(lengths), channels) if config.get("keepdims") else (channels,)
 
 
 def _up(config: Config, inputs: Sequence[Shape]) -> Shape:
-    _, channels = _split(config, inputs[0])
-    return _joined(config, _along(config, inputs[0], lambda n, by: n * by, "size"), channels)
+    _, channels = _lengths_and_channels(config, inputs[0])
+    return _image_shape(config, _along(config, inputs[0], lambda n, by: n * by, "size"), channels)
 
 
 def _pad(config: Config, inputs: Sequence[Shape]) -> Shape:
-    lengths, channels = _split(config, inputs[0])
+    lengths, channels = _lengths_and_channels(config, inputs[0])
     sides = [config["padding"]] if len(lengths) == 1 else config["padding"]
     both = [sum(_each(side, 2)) for side in sides]
-    return _joined(config, [None if n is None else n + more for n, more in zip(lengths, both, strict=True)], channels)
+    return _image_shape(config, [None if n is None else n + more for n, more in zip(lengths, both, strict=True)], channels)
 
 
 def _product(shape: Sequence[int | None]) -> int | None:
@@ -169,4 +169,4 @@ _RULES: dict[str, Callable[[Config, Sequence[Shape]], Shape]] = {
     "Concatenate": _concatenate,
     **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU"), _recurrent),
 }
-"""The rule of each class whose output has another shape than its input; the number of axes is left out of the names."""
+"""The rule of each class whose output has another shape than its input, by its name without the number of axes."""

@@ -1,4 +1,4 @@
-"""Which kind of layer each of PyTorch's classes is, and where its settings stand: in the words of all frameworks."""
+"""Which kind of layer each class of PyTorch is, and its settings, in the words of all frameworks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 Settings = Callable[[Any, int], dict[str, Any]]
-"""Makes the settings of a module; the number of axes of its images or sequences is in its class's name."""
+"""Returns the settings of a module by the number of spatial axes, which is in the name of its class."""
 
 
 def kind_and_settings(module: Any, bases: Iterable[str]) -> tuple[str, dict[str, Any]]:
@@ -28,7 +28,7 @@ def kind_and_settings(module: Any, bases: Iterable[str]) -> tuple[str, dict[str,
 
 
 def _special(kind: str, module: Any) -> str:
-    """A norm of as many groups as channels is an instance norm, a pool that leaves one pixel is global."""
+    """Return a more special kind: a norm with one group per channel is an instance norm, a pool to one pixel is global."""
     if kind == "group norm" and module.num_groups == module.num_channels:
         return "instance norm"
     return "global pool" if kind == "pool" and set(_each(getattr(module, "output_size", 0), 1)) == {1} else kind
@@ -44,7 +44,7 @@ def _padding(value: Any, rank: int) -> Any:
 
 
 def _read(**attributes: str) -> Settings:
-    """Take settings over from attributes, those that are there and say something."""
+    """Copy settings from attributes, except those that are missing, None or False."""
 
     def settings(module: Any, rank: int) -> dict[str, Any]:
         held = {word: getattr(module, key, None) for word, key in attributes.items()}
@@ -175,7 +175,7 @@ _MORE = {
     "Softshrink": _read(threshold="lambd"),
     "Hardshrink": _read(threshold="lambd"),
 }
-"""What an activation depends on besides its name."""
+"""The parameters of activations."""
 
 _NORM = _read(epsilon="eps")
 _KINDS: dict[str, tuple[str, Settings]] = {

@@ -21,7 +21,7 @@ def _dense(axes: str) -> ParameterRoles:
 
 
 def _recurrent(gates: str) -> ParameterRoles:
-    """The names of a recurrent layer without their ending: `_l0`, `_l1_reverse`, or none in a cell."""
+    """Return the parameters by their names without the ending `_l0`, `_l1_reverse`, or none in a cell."""
     packed = f"[{gates}]*out" if gates else "out"
     return {
         "weight_ih": (Role.KERNEL, f"{packed} in"),
@@ -66,7 +66,7 @@ ROLES: dict[str, ParameterRoles] = {
     },
 }
 
-_KINDS = {  # what the classes without a table of their own are kinds of
+_BASES = {  # class without a row of its own -> class whose row it has
     **{f"{word}{n}d": "_NormBase" for word in ("BatchNorm", "InstanceNorm") for n in (1, 2, 3)},
     "SyncBatchNorm": "_NormBase",
     "NonDynamicallyQuantizableLinear": "Linear",
@@ -82,7 +82,7 @@ def roles_of_class(module: str, name: str) -> ParameterRoles:
     >>> roles_of_class("torch.nn.modules.linear", "Linear")["bias"]
     (<Role.BIAS: 'bias'>, 'out')
     """
-    return ROLES.get(_KINDS.get(name, name), {}) if module.startswith("torch.nn.modules.") else {}
+    return ROLES.get(_BASES.get(name, name), {}) if module.startswith("torch.nn.modules.") else {}
 
 
 def plain_name(key: str) -> str:
@@ -95,7 +95,7 @@ def plain_name(key: str) -> str:
 
 
 def role_and_axes(known: ParameterRoles, key: str, ndim: int) -> tuple[Role, str]:
-    """Look a name up as it is, without a recurrent ending, and as what weight norm and pruning make of it."""
+    """Return the role and axes of a name as it is, without a recurrent ending, or as weight norm and pruning change it."""
     direct = known.get(key) or known.get(plain_name(key))
     if direct:
         return direct[0], axes_or_blank(direct[1], ndim)
