@@ -30,7 +30,7 @@ def broken(**facts):
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
-        ({"dtype": "float99"}, "no dtype"),
+        ({"dtype": "float99"}, "not a dtype"),
         ({"shape": (2, -3)}, "not of ints"),
         ({"axes": "out"}, "does not name the axes"),
         ({"tied": "w"}, "tied to itself"),

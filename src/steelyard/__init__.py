@@ -62,9 +62,9 @@ _LATER = {
     "spectra": "measures.spectra",
     "transfer": "transfers.transfer",
 }
-"""What is imported when it is asked for: the module of each function."""
+"""The module of each function that is imported on first use."""
 _ROOMS = {"limits": "codecs.limits", "plot": "plot", "results": "results"}
-"""Modules that are imported when they are asked for."""
+"""Modules that are imported on first use."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""How the command line writes other names and sizes: rules of names, and bytes as "5GB"."""
+"""Names and sizes as the command line writes them: rules that rename, and bytes as "5GB"."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**
 def renamed(found: Weights, rules: Iterable[str], prefix: str = "") -> Weights:
     r"""Return the same weights under other names: each rule in turn, then `prefix` before every name.
 
-    A rule is "pattern=template" as `Weights.rename` takes them, parted at its last "=": ``module\.(.*)=\1``.
-    Raises `ShapeError` for a rule that cannot be read, and when two names become one.
+    A rule is "pattern=template" as `Weights.rename` takes them, split at its last "=": ``module\.(.*)=\1``.
+    Raises `ShapeError` for an invalid rule, and when two names become one.
     """
     for rule in rules:
         pattern, equals, template = rule.rpartition("=")
@@ -33,7 +33,7 @@ def renamed(found: Weights, rules: Iterable[str], prefix: str = "") -> Weights:
 
 
 def size_of(text: str) -> int:
-    """Return the bytes that a size such as "500MB", "5GB" or "2GiB" means.
+    """Return the number of bytes in a size such as "500MB", "5GB" or "2GiB".
 
     >>> size_of("5GB"), size_of("1.5 KiB")
     (5000000000, 1536)

@@ -45,11 +45,11 @@ ITEMSIZES = {
     "float128": 16,
     "object": 8,
 }
-"""Bytes that one element takes in memory. Types under 8 bits take a byte each, as ml_dtypes has them."""
+"""The size of one element in memory, in bytes. Types under 8 bits take a byte each, as in ml_dtypes."""
 
 
 def itemsize(dtype: str) -> int:
-    """Return the bytes that one element of `dtype` takes in memory.
+    """Return the size of one element of `dtype` in memory, in bytes.
 
     >>> itemsize("bfloat16")
     2
@@ -76,7 +76,7 @@ def numpy_dtype(dtype: str) -> np.dtype[Any]:
 
 
 def is_floating(dtype: str) -> bool:
-    """Tell whether `dtype` holds real numbers with a fraction.
+    """Whether `dtype` holds real numbers with a fraction.
 
     >>> is_floating("float8_e4m3fn"), is_floating("int8")
     (True, False)

@@ -7,20 +7,20 @@
     ├── NotFittedError      (ValueError)         the model has no weights yet
     ├── ShapeError          (ValueError)         a length, shape, name or structure that does not fit
     │   └── OutsideError    (IndexError)         an index outside a weight
-    ├── AmbiguityError      (ValueError)         more than one answer fits, and nothing tells which is meant
+    ├── AmbiguityError      (ValueError)         more than one answer fits
     ├── ProofError          (ValueError)         two nets that should give the same outputs do not
     ├── LossyError          (ValueError)         a number that the weight's own type cannot hold
     ├── ReadOnlyError       (TypeError)          these weights cannot be written to
     ├── WeightNotFoundError (KeyError)           no weight of that name
     ├── FileMissingError    (FileNotFoundError)  no file of that name
-    ├── FormatError         (ValueError)         a file that is not what it claims to be
-    │   └── UnsafeFileError                      a file that tries to do what reading must not do
+    ├── FormatError         (ValueError)         a file that is damaged or of no known format
+    │   └── UnsafeFileError                      a file that tries to run code or leave its folder
     └── MissingExtraError   (ImportError)        an optional library is not installed
 
     NonFiniteWarning        (UserWarning)        a weight holds NaN or Inf
     StaleWarning            (UserWarning)        a file keeps results that were made with its old weights
 
-Each message says what was found, where, and what to do, in one line.
+Each message is one line: what was found, where, and what to do.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from collections.abc import Iterable
 
 
 def printable(text: object, limit: int = 200) -> str:
-    r"""Return `text` on one line, with every character that a terminal may obey written as an escape.
+    r"""Return `text` on one line, with every control character written as an escape.
 
     Names inside files are hostile input: control characters, bidirectional marks and lone surrogates
     become ``\uXXXX``, and what is longer than `limit` characters is cut in the middle.
@@ -46,7 +46,7 @@ def printable(text: object, limit: int = 200) -> str:
 
 
 class SteelyardError(Exception):
-    """The base of every error below: one line that says what was found, where, and what to do."""
+    """The base of every error below; its message is one line: what was found, where, and what to do."""
 
 
 class UnknownModelError(SteelyardError, TypeError):
@@ -66,7 +66,7 @@ class OutsideError(ShapeError, IndexError):
 
 
 class AmbiguityError(SteelyardError, ValueError):
-    """More than one answer fits, and nothing tells which is meant; the message lists them and says how to choose."""
+    """More than one answer fits; the message lists them and explains how to choose."""
 
 
 class ProofError(SteelyardError, ValueError):
@@ -85,7 +85,7 @@ class WeightNotFoundError(SteelyardError, KeyError):
     """No weight, or no layer, has this name; the message suggests the nearest ones."""
 
     def __init__(self, name: object, known: Iterable[str], what: str = "weight") -> None:
-        import difflib  # here, since every command would pay for it at the top
+        import difflib  # imported here, since at the top it would slow down every command
 
         near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
         hint = f"; did you mean {' or '.join(repr(printable(n)) for n in near)}?" if near else ""
@@ -100,7 +100,7 @@ class FileMissingError(SteelyardError, FileNotFoundError):
 
 
 class FormatError(SteelyardError, ValueError):
-    """A file is damaged, ambiguous or of no known format; `file` and `offset` say where."""
+    """A file is damaged, ambiguous or of no known format; `file` and `offset` locate the problem."""
 
     def __init__(self, file: str, what: str, offset: int | None = None) -> None:
         place = "" if offset is None else f" (at byte {offset:,})"
@@ -110,7 +110,7 @@ class FormatError(SteelyardError, ValueError):
 
 
 class UnsafeFileError(FormatError):
-    """A file tries to do what reading must not do: run code, or leave its own folder."""
+    """A file tries to run code, or to make its reader leave the file's own folder."""
 
 
 class MissingExtraError(SteelyardError, ImportError):
@@ -126,4 +126,4 @@ class NonFiniteWarning(UserWarning):
 
 
 class StaleWarning(UserWarning):
-    """A file was written with new weights, and keeps beside them results that were made with the old ones."""
+    """A file was written with new weights, and still has results that were made with the old ones."""

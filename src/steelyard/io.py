@@ -1,4 +1,4 @@
-"""The way in and the way out: `weights` of anything, and `save` into a file."""
+"""The way in and the way out: `weights` of any source, and `save` into a file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def weights(source: Any, *, scope: Scope = "model") -> Weights:
     `source` is a model of any framework that Steelyard knows, an array, a dict or list of these, `Weights`
     (given back as they are), or the path of a weight file, or its URL (which needs the extra "remote").
     Nothing is copied, and no number is read.
-    With scope "all" a file lists every tensor that it holds by its full path, the optimizer's too.
+    With scope "all", every tensor of a file is listed by its full path, also those of the optimizer.
 
     Raises `UnknownModelError`, `NotFittedError`, `FileMissingError` or `FormatError`.
 

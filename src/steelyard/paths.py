@@ -1,4 +1,4 @@
-"""What a path given to a command stands for: a file, the weight files of a folder, or those of a pattern."""
+"""Expand the paths given to a command: to a file, the weight files of a folder, or those that match a pattern."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 def expanded(paths: Iterable[str]) -> list[str]:
     """Return the files that paths stand for, in their order.
 
-    A folder that a format reads as one model stands for itself, another one for the weight files that lie in it,
-    by name. A pattern ("run*/*.pt") that the shell left as it is stands for what it matches. What there is not
-    stays as it is: opening it says so.
+    A folder that a format reads as one model stands for itself, any other folder for the weight files in it,
+    by name. A pattern ("run*/*.pt") that the shell did not expand stands for the files that match it. A missing path
+    is passed through; opening it raises the error.
     """
     return [file for path in paths for file in _expanded(path)]
 
@@ -33,7 +33,7 @@ def _expanded(path: str) -> list[str]:
 
 
 def _in_folder(folder: str) -> list[str]:
-    """Return the folder itself where it is one model, else its weight files; itself again where there are none."""
+    """Return the folder itself if it is one model or has no weight files, else its weight files."""
     from steelyard.formats import weight_files
     from steelyard.storage.source import open_path
 

@@ -1,6 +1,6 @@
-"""What the functions of Steelyard return: the public home of these types, for annotations.
+"""The types that the functions of Steelyard return, for annotations.
 
-Each is imported when it is asked for, so that ``from steelyard.results import Diff`` loads no more than `diff` does.
+Each is imported on first use, so that ``from steelyard.results import Diff`` loads no more than `diff` does.
 
 Examples:
     >>> import steelyard

@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 TROUBLE = 2
 INTERRUPTED = 130
-"""What a shell reports for a command that Ctrl-C ended."""
+"""The status that a shell reports for a command that Ctrl-C ended."""
 PIPE_CLOSED = 141
-"""What a shell reports for a command whose reader went away, as `head` does."""
+"""The status that a shell reports for a command whose reader closed the pipe, as `head` does."""
 
 
 class Command(Protocol):
     """What a module in `steelyard/commands` offers."""
 
     def run(self, args: argparse.Namespace, /) -> int | None:
-        """Do it; the docstring is the command's help, its last line an example."""
+        """Run the command; the docstring is its help, the last line of it an example."""
 
     def arguments(self, parser: argparse.ArgumentParser, /) -> None:
-        """Declare what the command takes."""
+        """Declare the arguments of the command."""
 
 
 def run(names: Sequence[str], load: Load, argv: list[str]) -> int:
@@ -50,7 +50,7 @@ def run(names: Sequence[str], load: Load, argv: list[str]) -> int:
 def _guarded(args: argparse.Namespace) -> int:
     try:
         status = args.run(args) or 0
-        sys.stdout.flush()  # here, where a full disk or a closed pipe is still noticed
+        sys.stdout.flush()  # here, where a full disk or a closed pipe is still reported
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -64,7 +64,7 @@ def _guarded(args: argparse.Namespace) -> int:
 def trouble(error: BaseException) -> int:
     """Say what went wrong, and return the exit status for it."""
     try:
-        sys.stdout.flush()  # what was printed before the error stands before it
+        sys.stdout.flush()  # output that precedes the error is printed before it
     except OSError:
         _drop_output()
     print(f"error: {one_line(error)}", file=sys.stderr)
@@ -118,12 +118,14 @@ def _overview(names: Sequence[str], load: Load) -> argparse.ArgumentParser:
     examples = [f"  {example}" for _, example in helps.values()]
     parser = argparse.ArgumentParser(
         prog="steelyard",
-        description="The weights of any neural network in one shape, whatever file they lie in.",
-        epilog="\n".join(["commands:", *lines, "", "examples:", *examples, "", "steelyard COMMAND --help says more."]),
+        description="The weights of any neural network in one shape, whatever file they are in.",
+        epilog="\n".join(["commands:", *lines, "", "examples:", *examples, "", "steelyard COMMAND --help explains each."]),
         formatter_class=_formatter,
         allow_abbrev=False,
     )
-    parser.add_argument("command", choices=list(names), metavar="COMMAND", help="one of those below, with its own arguments")
+    parser.add_argument(
+        "command", choices=list(names), metavar="COMMAND", help="one of the commands below, with its own arguments"
+    )
     parser.add_argument("--version", action="version", version=f"steelyard {__version__}")
     return parser
 

@@ -1,4 +1,4 @@
-"""The contracts of a framework and of a format, as checks that anyone can run over theirs.
+"""The contracts of frameworks and formats, as checks for plug-ins of your own.
 
 A plug-in proves itself with them in its own tests, as Steelyard does for what it ships::
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 def check_model(model: Any) -> Any:
-    """Check what every framework promises, on a model that has weights; return the model as `assign` gave it back.
+    """Check the contract of every framework on a model that has weights; return the model that `assign` returned.
 
-    The model's numbers are written anew, and are the same afterwards. Raises `AssertionError` with the
-    weight and the promise that does not hold.
+    The model's numbers are overwritten and restored. Raises `AssertionError` with the
+    weight and the promise that is broken.
     """
     listed = weights(model)
     check_weights(listed)
@@ -47,7 +47,7 @@ def check_model(model: Any) -> Any:
 
 
 def check_weights(listed: Weights) -> None:
-    """Check what holds for the weights of any source: facts that fit, and readers that agree with themselves."""
+    """Check the weights of any source: their facts fit, and their readers are consistent."""
     for name, weight in listed.items():
         assert name == weight.name, f"{name} is listed under another name, {weight.name}"
         _check_facts(weight, listed)
@@ -55,9 +55,9 @@ def check_weights(listed: Weights) -> None:
 
 
 def check_format(source: Source) -> Weights:
-    """Check what every format promises, on a source that it wrote; return its weights.
+    """Check the contract of every format on a source in it; return its weights.
 
-    Listing reads less than everything, a second listing is the same, and what can be written reads back.
+    Listing everything gives at least the weights of the model, and a file that the format writes reads back equal.
     """
     listed = weights_in(source)
     check_weights(listed)
@@ -71,7 +71,7 @@ def check_format(source: Source) -> Weights:
 
 def _check_facts(weight: Weight, listed: Weights) -> None:
     name = weight.name
-    assert weight.dtype in ITEMSIZES, f"{name}: {weight.dtype} is no dtype that Steelyard knows"
+    assert weight.dtype in ITEMSIZES, f"{name}: {weight.dtype} is not a dtype that Steelyard knows"
     assert all(type(length) is int and length >= 0 for length in weight.shape), f"{name}: the shape {weight.shape} is not of ints"
     assert len(weight.axes.split()) in (0, len(weight.shape)), f"{name}: {weight.axes!r} does not name the axes of {weight.shape}"
     assert weight.tied is None or weight.tied != name, f"{name} is tied to itself"
@@ -80,7 +80,7 @@ def _check_facts(weight: Weight, listed: Weights) -> None:
 
 
 def _check_reader(weight: Weight) -> None:
-    """Any run is that part of the whole, and the whole is read-only."""
+    """Check that any run is that part of the whole, and that the whole is read-only."""
     whole = weight.numpy()
     assert whole.shape == weight.shape, f"{weight.name}: numpy() has shape {whole.shape}, listed is {weight.shape}"
     assert whole.dtype.name == weight.dtype, f"{weight.name}: numpy() is {whole.dtype}, listed is {weight.dtype}"
@@ -94,7 +94,7 @@ def _check_reader(weight: Weight) -> None:
 
 
 def _check_refusals(listed: Weights) -> None:
-    """A vector that is too long or too short is refused, and nothing is written."""
+    """Check that a vector that is too long or too short is refused, and nothing is written."""
     before = listed.to_vector()
     for length in (listed.size + 1, max(listed.size - 1, 0)):
         if length == listed.size:

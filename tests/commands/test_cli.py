@@ -328,7 +328,7 @@ def test_show_needs_no_name_where_there_is_one_weight_and_asks_where_there_are_m
     assert run("show", tmp_path / "v.npy").stdout.endswith("[0. 1. 2. 3.]\n")
     result = run("show", net_file)
     assert result.returncode == 2
-    assert "has 9 weights; say which one" in result.stderr
+    assert "has 9 weights; name one of them" in result.stderr
 
 
 def test_show_json_gives_every_number_with_words_for_nan_and_infinity(broken_file):

@@ -1,9 +1,9 @@
-"""The commands of the terminal, one file each, and what several of them share.
+"""The commands of the terminal, one file each, and the functions that several of them share.
 
-A command is a module with two functions. `run(args)` does it and returns None or 0 for nothing to report, 1
-for findings, 2 for trouble; its docstring is the help, and the docstring's last line an example.
-`arguments(parser)` declares what it takes; `--json` is declared for all. What a command prints is made in
-`text`, and whatever not every command needs is imported inside, since start-up time counts.
+A command is a module with two functions. `run(args)` runs it and returns None or 0 for nothing to report, 1
+for findings, 2 for trouble; its docstring is the help, the last line of it an example.
+`arguments(parser)` declares its arguments; `--json` is declared for all. The package `text` makes the output.
+Modules that not every command needs are imported inside functions, since start-up time counts.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def add_before(parser: argparse.ArgumentParser) -> None:
 
 
 def add_paths(parser: argparse.ArgumentParser) -> None:
-    """Declare the files that a command reads one after another."""
+    """Declare the files that a command reads in turn."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a weight file, a folder or a pattern like 'run*/*.pt'")
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
-    """Declare which weights of a file are meant."""
+    """Declare the options that select weights of a file."""
     roles = [str(role) for role in Role]
     parser.add_argument(
         "--select", metavar="PATTERN", action="append", help="only names that match, as 'encoder.*'; may be given again"
@@ -47,7 +47,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 
 
 def add_scope(parser: argparse.ArgumentParser, default: str = "model") -> None:
-    """Declare how much of a file is meant."""
+    """Declare the option for how much of a file is listed."""
     parser.add_argument(
         "--scope",
         choices=("model", "all"),
@@ -57,14 +57,14 @@ def add_scope(parser: argparse.ArgumentParser, default: str = "model") -> None:
 
 
 def opened(file: str, args: argparse.Namespace) -> Weights:
-    """Open a file, and select from it, as the options say."""
+    """Open a file, and select from it by the options."""
     from steelyard.io import weights
 
     return selected(weights(file, scope=getattr(args, "scope", "model")), args, file)
 
 
 def selected(found: Weights, args: argparse.Namespace, file: str) -> Weights:
-    """Select from the weights of a file as the options say; a pattern that fits no name is a slip, and refused."""
+    """Select from the weights of a file by the options; a pattern that matches no name is refused as a typing error."""
     patterns, role = getattr(args, "select", None), getattr(args, "role", None)
     if patterns and found and not found.select(patterns):
         raise ShapeError(unmatched(file, patterns))
@@ -72,15 +72,15 @@ def selected(found: Weights, args: argparse.Namespace, file: str) -> Weights:
 
 
 def unmatched(files: str, patterns: Iterable[str]) -> str:
-    """Say that no name fits."""
-    told = ", ".join(repr(printable(pattern)) for pattern in patterns)
-    return f"{printable(files)}: no weight's name matches --select {told}; steelyard ls lists the names"
+    """Return the message that no name matches."""
+    given = ", ".join(repr(printable(pattern)) for pattern in patterns)
+    return f"{printable(files)}: no weight's name matches --select {given}; steelyard ls lists the names"
 
 
 def each_file(paths: Iterable[str], work: Callable[[str], tuple[Any, str]]) -> tuple[int, list[Any]]:
-    """Do something with each file that the paths stand for, and return the exit status and a record of each.
+    """Run `work` on each file, and return the exit status and a record of each.
 
-    `work` gives the record and the text to print. A file that cannot be read is told of on stderr, has the error as its
+    `work` returns the record and the text to print. A file that cannot be read is reported on stderr, has the error as its
     record, and does not stop the others.
     """
     status, records = 0, []
@@ -104,6 +104,6 @@ def print_json(record: Any) -> None:
 
 
 def print_records(records: list[Any]) -> None:
-    """Print the record of one file as it is, unless it is only an error, and those of several as a list."""
+    """Print the record of one file unless it is an error, and the records of several files as a list."""
     if len(records) > 1 or "error" not in records[0]:
         print_json(records if len(records) > 1 else records[0])

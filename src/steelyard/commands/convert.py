@@ -1,4 +1,4 @@
-"""`steelyard convert`: from one file into another."""
+"""`steelyard convert`: write one file as another."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def run(args: argparse.Namespace) -> None:
-    r"""Write the weights of a file into another one, of the format that its suffix says.
+    r"""Write the weights of a file into another file, whose suffix determines the format.
 
-    Without --dtype the numbers are passed on bit for bit. Weights are selected, then renamed by each --rename in
+    Without --dtype the numbers are copied bit for bit. Weights are selected, then renamed by each --rename in
     turn (a regular expression, which the whole name must match, "=" and what it becomes), then get the --prefix.
     OUT takes its place only when it is complete and on the disk, so it may be the file that is read.
-    With --like OUT is that model with these numbers: a graph of ONNX, or a fit of R, cannot be made of weights alone.
+    With --like, OUT is that model with these numbers: a graph of ONNX, or a fit of R, cannot be made from weights alone.
 
     steelyard convert net.pt net.safetensors --rename 'module\.(.*)=\1'
     """
@@ -39,12 +39,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what is read, what is written, and what changes on the way."""
+    """Declare the files to read and to write, and the changes."""
     add_file(parser)
     parser.add_argument("out", metavar="OUT", help="the file to write, as net.safetensors, net.pt or net.npz")
     parser.add_argument("--dtype", type=_dtype, metavar="DTYPE", help="cast floats, as to float16; integers stay")
     parser.add_argument("--rename", action="append", default=[], metavar="'PATTERN=NAME'", help="rename; may be given again")
-    parser.add_argument("--prefix", default="", metavar="TEXT", help="what to put before every name")
+    parser.add_argument("--prefix", default="", metavar="TEXT", help="a prefix for every name")
     parser.add_argument("--like", metavar="MODEL", help="write this model (of ONNX or R) again, with the numbers of FILE")
     parser.add_argument(
         "--shard-size", type=_size, metavar="SIZE", help="write shards of at most this size, as 5GB, and an index"
@@ -66,7 +66,7 @@ def _dtype(text: str) -> str:
     from steelyard.dtypes import FLOATS
 
     if text not in FLOATS:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(FLOATS)}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(FLOATS)}")
     return text
 
 

@@ -1,4 +1,4 @@
-"""`steelyard ls`: what is in a file."""
+"""`steelyard ls`: list the weights of a file."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def run(args: argparse.Namespace) -> int:
     """List the weights of files with shape, dtype, role and totals.
 
-    A folder stands for its weight files, or is one model where it holds one in shards. Blocks that a model
-    repeats are folded into one, as layers.[0-11]. No number is read, but with --stats every one is: a histogram
+    A folder stands for its weight files, or for one model in shards. Blocks that a model
+    repeats are folded into one, as layers.[0-11]. No number is read. With --stats every number is: that shows a histogram
     of each weight, all on one axis, and which weights hold NaN or Inf, or cannot be read (exit status 2).
 
     steelyard ls model.safetensors --stats
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
     files, screen = expanded(args.paths), screen_of(sys.stdout)
     headed = len(files) > 1
-    told: list[str] = []
+    listed_files: list[str] = []
     failed: list[FormatError] = []
 
     def listed(file: str) -> tuple[Any, str]:
@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> int:
         if count:
             failed.append(FormatError(file, f"{count:,} of {len(found):,} weights cannot be read"))
         if headed and text:
-            text = ("\n" if told else "") + f"{screen.paint(printable(file), 'bold')}\n{text}"
-        told.append(file)
+            text = ("\n" if listed_files else "") + f"{screen.paint(printable(file), 'bold')}\n{text}"
+        listed_files.append(file)
         return record, text
 
     with uncollected():
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare paths, what is shown and which weights."""
+    """Declare the paths, the amount of detail and the selection of weights."""
     add_paths(parser)
     parser.add_argument("--all", action="store_true", help="list every weight, repeated blocks too")
     parser.add_argument("--stats", action="store_true", help="read the numbers: histogram, min, mean, max, NaN and Inf")
@@ -63,7 +63,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _watched(found: Weights, args: argparse.Namespace) -> AbstractContextManager[Weights]:
-    """Follow the reading of the numbers, where they are read."""
+    """Show progress while the numbers are read."""
     if not args.stats:
         return nullcontext(found)
     from steelyard.text.progress import following

@@ -1,4 +1,4 @@
-"""`steelyard show`: one weight, or a part of it."""
+"""`steelyard show`: show one weight, or a part of it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 def run(args: argparse.Namespace) -> None:
     """Show one weight, or a part of it: its facts, its range and its numbers.
 
-    A part is written behind the name as Python would: fc1.weight[3,:5] is the fourth row up to its fifth column.
+    A part is written after the name as in Python: fc1.weight[3,:5] is the fourth row up to its fifth column.
     NaN and Inf are counted, and the first is named. In a terminal with colours a matrix is drawn, blue below zero and
-    orange above; elsewhere, and with --no-heatmap, its numbers are written, without the middle of a large one. --json
-    gives all of it.
+    orange above; elsewhere, and with --no-heatmap, its numbers are written, a large one without its middle. --json
+    prints all of them.
 
     steelyard show model.safetensors 'fc1.weight[3,:5]'
     """
     found = opened(args.file, args)
     if args.name is None and len(found) != 1:
-        raise ShapeError(f"{printable(args.file)} has {len(found):,} weights; say which one (steelyard ls lists them)")
+        raise ShapeError(f"{printable(args.file)} has {len(found):,} weights; name one of them (steelyard ls lists them)")
     weight = _meant(found, next(iter(found)) if args.name is None else args.name)
     if args.json:
         from steelyard.text.records import values_record, weight_record
@@ -45,7 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the file and which of its weights."""
     add_file(parser)
     parser.add_argument("name", nargs="?", metavar="NAME", help="a weight's name, with a part of it as 'fc.weight[3,:5]'")
-    parser.add_argument("--stats", action="store_true", help="say what the numbers are, without the numbers")
+    parser.add_argument("--stats", action="store_true", help="print statistics of the numbers, without the numbers")
     parser.add_argument(
         "--heatmap",
         action=argparse.BooleanOptionalAction,
@@ -55,7 +55,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _meant(found: Weights, name: str) -> Weight:
-    """Return the weight of this name, or the part that brackets at its end name."""
+    """Return the weight of this name, or the part of it that brackets after the name select."""
     base, bracket, inside = name.rpartition("[")
     if name in found or not bracket or not inside.endswith("]"):
         return found[name]

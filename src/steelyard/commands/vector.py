@@ -1,4 +1,4 @@
-"""`steelyard vector`: all weights as one vector in a file."""
+"""`steelyard vector`: write all weights as one vector."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 def run(args: argparse.Namespace) -> None:
     """Write all weights as one flat vector into a .npy file.
 
-    They stand in the listed order, tied ones once. With --order F each is flattened by columns, as R does.
-    With --tensor-order r-torch it is the vector of R torch's model$parameters, which files of R torch have.
-    --json says where in the vector each weight lies. NaN and Inf give a warning.
+    They are in the listed order, tied weights once. With --order F each is flattened by columns, as R does.
+    With --tensor-order r-torch it is the vector of R torch's model$parameters, for files of R torch.
+    --json prints the position of each weight in the vector. NaN and Inf cause a warning.
 
     steelyard vector model.safetensors -o v.npy --role kernel
     """
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the file, where the vector goes and which weights it has."""
+    """Declare the file, the file to write and the selection of weights."""
     add_file(parser)
     parser.add_argument("-o", "--out", required=True, metavar="V.npy", help="the file to write")
     parser.add_argument("--order", choices=("C", "F"), default="C", help="flatten by rows (C, the default) or columns (F)")

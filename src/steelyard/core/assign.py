@@ -1,4 +1,4 @@
-"""Checking values before any of them is written."""
+"""Check values before any of them is written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pieces(layout: VectorLayout, vector: Array, order: Order) -> dict[str, Array
 
 
 def as_vector(layout: VectorLayout, values: Any) -> Array:
-    """Return values as an array of the length that the weights take together."""
+    """Return values as an array of the length of the vector."""
     import numpy as np
 
     vector = np.asarray(values)
@@ -43,7 +43,7 @@ def as_vector(layout: VectorLayout, values: Any) -> Array:
 
 
 def checked(layout: VectorLayout, weights: Mapping[str, Weight], values: Mapping[str, Any]) -> dict[str, Array]:
-    """Return each value as an array of its weight's shape and dtype, by the first name of those that are tied."""
+    """Return each value as an array of its weight's shape and dtype, under the first name of tied weights."""
     first = {weight.tied or weight.name: weight.name for weight in layout.weights}
     arrays: dict[str, Array] = {}
     for name, value in values.items():
@@ -102,5 +102,5 @@ def plain(value: Any) -> Any:
 
 
 def _settled(array: Array) -> Array:
-    """Copy an array that does not own its memory: it may be a view of the very model that is written to."""
+    """Copy an array that does not own its memory: it may be a view of the model that is written to."""
     return array if array.base is None else array.copy()

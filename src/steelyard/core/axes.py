@@ -1,12 +1,12 @@
-"""Axes in words, and the parts of a weight that they tell apart.
+"""Axes in words, and the parts of a weight that they distinguish.
 
-"kh kw in out" are four axes. "[ifgo]*out in" is a matrix whose rows hold four gates, one after another;
-"heads*dim in" one whose rows are heads of some dimensions. "-kh" is an axis that runs backwards, "1" one that holds
-nothing. "dir" is an axis of directions, forward and then backward.
+"kh kw in out" are four axes. "[ifgo]*out in" is a matrix whose rows are four gates in succession;
+"heads*dim in" one whose rows are heads of some dimensions. "-kh" is an axis that runs backwards, "1" one of
+length one. "dir" is an axis of directions, forward and then backward.
 
-Two frameworks lay out one layer differently, but the smallest parts of it, one gate of one direction, are the same
-arrays once their axes stand in one order. So no rule for a pair of frameworks is needed: `parts_of` says where
-each part lies in a weight, and a part of one weight is written into the same part of another.
+Two frameworks lay out one layer differently, but its smallest parts, one gate of one direction, are the same
+arrays once their axes are in the same order. So no rule for a pair of frameworks is needed: `parts_of` locates
+each part in a weight, and a part of one weight is written into the same part of another.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Factor(NamedTuple):
-    """What one axis is a product of: a length by its word, or parts by their letters; it may run backwards."""
+    """A factor of an axis: a length by its word, or parts by their letters; it may run backwards."""
 
     word: str
     letters: str = ""
@@ -51,8 +51,8 @@ def _factor(text: str, backwards: bool) -> Factor:
     return Factor("", "fb", backwards) if text == "dir" else Factor(text, "", backwards)
 
 
-class Layout(NamedTuple):
-    """Where one part lies in any weight of one shape and axes."""
+class PartLayout(NamedTuple):
+    """Where one part is in every weight of one shape and axes."""
 
     letters: tuple[str, ...]
     split: tuple[int, ...]
@@ -62,14 +62,14 @@ class Layout(NamedTuple):
 
 
 class Part:
-    """Where one part of a weight lies: `letters` tell which it is, `shape` is that of its canonical axes.
+    """One part of a weight: `letters` identify it, `shape` is that of its canonical axes.
 
     `labels` are the canonical axes, one word each.
     """
 
     __slots__ = ("_index", "_order", "_split", "labels", "letters", "shape", "weight")
 
-    def __init__(self, weight: Weight, layout: Layout, labels: Sequence[str]) -> None:
+    def __init__(self, weight: Weight, layout: PartLayout, labels: Sequence[str]) -> None:
         self.weight = weight
         self.labels = tuple(labels)
         self.letters, self._split, self._index, self._order, self.shape = layout
@@ -84,7 +84,7 @@ class Part:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the part is its whole weight, whose numbers lie in the order of the canonical axes already."""
+        """Whether the part is its whole weight, with the axes in canonical order already."""
         order = [place for group in self._order for place in group if self._split[place] > 1]
         forwards = all(pick == slice(None) for place, pick in enumerate(self._index) if self._split[place] > 1)
         return forwards and order == [place for place, length in enumerate(self._split) if length > 1]
@@ -94,7 +94,7 @@ class Part:
         return self.read(arrays(self.weight.name))
 
     def runs(self, other: Part) -> tuple[Any, ...]:
-        """Return how the axes of another weight's part run beside those of this one: equal ways move numbers alike."""
+        """Return how the axes of this part map to those of another weight's part: equal answers move numbers alike."""
         mine, theirs = self._run(), other._run()
         return tuple(sorted(zip(mine, theirs, strict=True))) if len(mine) == len(theirs) else (*mine, "", *theirs)
 
@@ -121,8 +121,8 @@ class Part:
 def parts_of(weight: Weight, axes: str, canonical: Sequence[str], known: Mapping[str, int] | None = None) -> Iterator[Part]:
     """Yield the parts of a weight whose axes are `axes`, each with the `canonical` axes in their order.
 
-    Each word of `axes` belongs to the canonical axis that `label` says. `known` gives the lengths of words that a
-    shape alone does not tell. Raises `ShapeError` where the axes do not fit the shape.
+    Each word of `axes` belongs to one canonical axis, as `label_of` maps them. `known` gives the lengths of words that do not
+    follow from the shape. Raises `ShapeError` where the axes do not fit the shape.
 
     Examples:
         >>> import numpy as np
@@ -143,8 +143,8 @@ def parts_of(weight: Weight, axes: str, canonical: Sequence[str], known: Mapping
 @lru_cache(maxsize=4096)
 def _layouts(
     shape: tuple[int, ...], axes: str, canonical: tuple[str, ...], known: tuple[tuple[str, int], ...]
-) -> tuple[Layout, ...]:
-    """Return where the parts lie; a net repeats its shapes, so each is worked out once."""
+) -> tuple[PartLayout, ...]:
+    """Locate the parts; a net repeats its shapes, so each is worked out once."""
     factors = parsed(axes)
     split = tuple(size for axis in _lengths(shape, axes, factors, dict(known)) for size in axis)
     flat = [factor for axis in factors for factor in axis]
@@ -158,7 +158,7 @@ def _layouts(
         index: list[Any] = [_whole(factor, at) for factor, at in zip(flat, places, strict=True)]
         for place, letter in zip(marked, letters, strict=True):
             index[place] = flat[place].letters.index(letter)
-        found.append(Layout(letters, split, tuple(index), order, made))
+        found.append(PartLayout(letters, split, tuple(index), order, made))
     return tuple(found)
 
 
@@ -171,8 +171,8 @@ def _whole(factor: Factor, label: int | None) -> Any:
 def _label(word: str, words: frozenset[str], canonical: Sequence[str]) -> int | None:
     """Return which canonical axis a word belongs to.
 
-    Heads and their dimensions are outputs of what has inputs, and the other way round. The multiplier of a
-    depthwise kernel makes several outputs of each input, so that its inputs are outputs here.
+    Heads and their dimensions are outputs of a kernel that has inputs, and inputs of any other. The multiplier of a
+    depthwise kernel makes several outputs of each input, so its inputs count as outputs here.
     """
     if not word or word == "1":
         return None
@@ -195,7 +195,7 @@ LABELS = ("vocab", "out", "in", "kd", "kh", "kw", "k")
 
 
 def label_of(word: str, words: frozenset[str]) -> str:
-    """Return which of out, in, vocab and the axes of space a word means among the others of its weight; blank for none.
+    """Return which of out, in, vocab and the spatial axes a word means among the others of its weight; blank for none.
 
     >>> label_of("heads", frozenset({"in", "heads", "dim"})), label_of("in", frozenset({"kh", "kw", "in", "mult"}))
     ('out', 'out')
@@ -233,16 +233,15 @@ def _length(factor: Factor, known: Mapping[str, int], whole: int) -> int:
     return 1 if factor.word == "1" else known.get(factor.word, whole)
 
 
-LARGE, THREADS = 1 << 23, 2
-"""Elements from which on a copy takes longer than two threads do to begin, and reads more than one thread can."""
-TILE = 512
-"""Rows and columns that are turned at a time: two such squares of float32 lie in the cache."""
+LARGE = 1 << 23  # elements; above this, two threads copy faster than one
+THREADS = 2
+TILE = 512  # rows and columns transposed at a time: two such tiles of float32 fit into the cache
 
 
 def copy_turned(target: Array, source: Array) -> None:
-    """Copy between arrays of one shape whose memory runs differently, in squares that stay in the cache.
+    """Copy between arrays of one shape and different memory orders, in tiles that stay in the cache.
 
-    A plain copy runs along one of them and jumps through the other, which costs several times as much.
+    A plain copy is sequential in one of them and strided in the other, which takes several times as long.
     """
     import numpy as np
 
@@ -268,6 +267,6 @@ def copy_turned(target: Array, source: Array) -> None:
 
 
 def _innermost(array: Array) -> int:
-    """Return the axis along which the memory runs."""
+    """Return the axis with the smallest stride."""
     steps = [abs(step) if length > 1 else 1 << 62 for step, length in zip(array.strides, array.shape, strict=True)]
     return min(range(len(steps)), key=steps.__getitem__, default=0)

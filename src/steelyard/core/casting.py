@@ -1,4 +1,4 @@
-"""Putting numbers into a weight's own type without losing any silently.
+"""Convert numbers into a weight's own type without a silent loss.
 
 Rounding a float to a shorter float is what every framework does, and is allowed. A fraction or NaN for an
 integer, an integer out of range, and a finite number that would become infinite are refused.
@@ -37,9 +37,9 @@ def fitted(weight: Weight, value: Any) -> Array:
 
 
 def converted(name: str, array: Array, dtype: np.dtype[Any], start: int = 0, shape: tuple[int, ...] | None = None) -> Array:
-    """Return `array` in `dtype`, or raise `LossyError` that names the first number which would be lost.
+    """Return `array` in `dtype`, or raise `LossyError` with the first number that would be lost.
 
-    An array that is a run of a weight of `shape` begins at its element `start`.
+    `array` may be a run of a weight of `shape`; `start` is its first element.
     """
     import numpy as np
 
@@ -67,7 +67,7 @@ def _lost(before: Array, after: Array) -> Array:
         return np.asarray(before.imag != 0) | _lost(before.real, after)
     if np.iscomplexobj(after) and not np.iscomplexobj(before):
         return _lost(before, after.real)
-    if not _fractional(before):  # integers must come back as they were, also from a float
+    if not _fractional(before):  # integers must survive the round trip, also through a float
         return np.asarray((after.astype(before.dtype) != before) | ((after < 0) != (before < 0)))
     if not _fractional(after):
         return np.asarray(~np.isfinite(before) | (after.astype(before.dtype) != before))

@@ -1,4 +1,4 @@
-"""The one door upward: what a weight and weights look like when they are printed, imported then."""
+"""How weights are printed: the only imports of a higher room, made when something is printed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The search for garbage that goes round in circles, put off while much is made and little dropped."""
+"""Pause the cyclic garbage collector while many small objects are created."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Let Python search for no garbage meanwhile: a listing makes ten objects a tensor, and would be searched again and again.
+    """Run without cyclic garbage collection: listing allocates about ten objects per tensor, which would trigger it repeatedly.
 
-    Hardly anything that is made of a file goes round in circles, so that it is freed all the same.
+    Hardly any of these objects are part of a cycle, so they are freed by their reference counts all the same.
     """
     collecting = gc.isenabled()
     gc.disable()

@@ -18,8 +18,8 @@ _PLACE = re.compile(r"(-?[0-9]{1,18})|(-?[0-9]{1,18})?:(-?[0-9]{1,18})?")
 def part_of(weight: Weight, index: str) -> Weight:
     """Return the part of a weight that `index` names, as "3,:5": places and runs from:to, one for each axis.
 
-    Negative places count from the end, axes that are left out are whole, and an axis of which one place is
-    taken is gone, as in Python. It is read as `read_part` does. Raises `ShapeError` for
+    Negative places count from the end, axes that are left out are whole, and an axis with a single place is
+    dropped, as in Python. It is read as `read_part` does. Raises `ShapeError` for
     an index that cannot be read, has too many places, or names a place that the weight does not have.
 
     >>> import numpy as np

@@ -17,12 +17,10 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array, Weight
 
     Place = int | slice
-    """What is taken of one axis."""
+    """One place or a run of places of an axis."""
 
-BLOCK = 1 << 20
-"""Elements within which runs are read at once."""
-GAP = 1 << 16
-"""Elements between two runs up to which both are read at once: reading them costs less than a second call."""
+BLOCK = 1 << 20  # elements; runs in different blocks are read separately
+GAP = 1 << 16  # elements; two runs with at most this gap are read at once, which costs less than a second call
 
 
 def read_part(weight: Weight, index: Sequence[Any]) -> Array:
@@ -63,7 +61,7 @@ def _place(weight: Weight, index: Sequence[Any], axis: int, place: Any) -> Place
 
 
 def _read(weight: Weight, ranges: Sequence[range]) -> Array:
-    """Read the places of each axis, which rise, as runs of elements that follow one another."""
+    """Read the places of each axis, which must ascend, as contiguous runs of elements."""
     if not prod(map(len, ranges)):
         return weight.read(0, 0)
     steps = [prod(weight.shape[nth + 1 :]) for nth in range(len(ranges))]
@@ -78,7 +76,7 @@ def _read(weight: Weight, ranges: Sequence[range]) -> Array:
 
 
 def _runs(weight: Weight, starts: Array, run: int) -> Array:
-    """Read runs of one length from these rising starts; those that are near one another are read at once."""
+    """Read runs of one length from these ascending starts; adjacent ones are read at once."""
     if len(starts) == 1:
         return weight.read(int(starts[0]), int(starts[0]) + run)
     cuts = np.flatnonzero((np.diff(starts // BLOCK) > 0) | (np.diff(starts) - run > GAP)) + 1
@@ -91,7 +89,7 @@ def _runs(weight: Weight, starts: Array, run: int) -> Array:
 
 
 def elements(weight: Weight, wanted: Array) -> Array:
-    """Return the elements at these rising places of the flattened weight."""
+    """Return the elements at these ascending places of the flattened weight."""
     return _runs(weight, wanted, 1).reshape(-1)
 
 

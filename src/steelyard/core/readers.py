@@ -1,4 +1,4 @@
-"""Where a weight's numbers come from: this process's memory, rows of something sliceable, or a file.
+"""Readers of numbers: from this process's memory, from rows of a sliceable array, or from a file.
 
 Each is a `Reader`: called with (start, stop), it gives those elements in row-major order, as one axis.
 """
@@ -30,14 +30,14 @@ class Memory(Protocol):
         """Return the memory as it is now, with one axis; raises as `check` does."""
 
     def address(self) -> int:
-        """Return where it is now, at the least cost: nothing is checked."""
+        """Return its present address at the least cost, unchecked."""
 
     def check(self) -> None:
         """Raise `ShapeError` when it is no longer of the shape and type that were listed."""
 
 
 class Live:
-    """A reader over memory of this process: what it gives is no copy, and writing to it writes the model."""
+    """A reader over memory of this process: it returns views, and writing to a view writes to the model."""
 
     __slots__ = ("memory",)
 
@@ -49,7 +49,7 @@ class Live:
 
 
 class _OwnMemory:
-    """The memory of a NumPy array, which stays where it is."""
+    """The memory of a NumPy array, whose address never changes."""
 
     __slots__ = ("_address", "_flat")
 
@@ -67,15 +67,14 @@ class _OwnMemory:
         return
 
 
-AHEAD = 1 << 20
-"""Bytes from which on a weight is read ahead of who writes it: a thread costs more than it gains before."""
+AHEAD = 1 << 20  # bytes; below this, a thread that reads ahead costs more than it gains
 
 
 def by_rows(shape: Sequence[int], rows: Callable[[int, int], Array]) -> Reader:
     """Make a reader from `rows(first, last)`, which gives the part [first, last) of the first axis.
 
-    For what cannot be read element by element without a copy: strided arrays, chunked stores. A run
-    costs the rows that it touches, no more. `shape` is the whole shape; with no axis `rows(0, 1)` is all.
+    For strided arrays and chunked stores, whose elements cannot be read one by one without a copy. A run
+    reads only the rows that it touches. `shape` is the whole shape; with no axis `rows(0, 1)` is all.
 
     >>> import numpy as np
     >>> table = np.arange(6).reshape(2, 3).T
@@ -95,7 +94,7 @@ def by_rows(shape: Sequence[int], rows: Callable[[int, int], Array]) -> Reader:
 
 
 class ByColumns:
-    """A reader of an array that lies column by column: `flat` reads it so. For any of its rows it must be read whole."""
+    """A reader of a column-major array: `flat` reads it in that order. Any run in row-major order needs the whole array."""
 
     __slots__ = ("flat", "shape")
 
@@ -138,14 +137,14 @@ def array_reader(array: Array) -> Reader:
 
 
 def dtype_word(name: str, dtype: np.dtype[Any]) -> str:
-    """Return the word for a NumPy dtype, or raise `UnknownModelError` for one that holds no numbers."""
+    """Return the word for a NumPy dtype, or raise `UnknownModelError` for one that does not hold numbers."""
     if dtype.hasobject or dtype.name not in ITEMSIZES:
         raise UnknownModelError(f"{printable(name) or 'the array'} holds {dtype}, not numbers; make it an array of numbers first")
     return dtype.name
 
 
 def refusing(error: SteelyardError) -> Reader:
-    """Make a reader for what is listed but must not, or cannot, be read: it raises `error`."""
+    """Make a reader that raises `error`, for a weight that is listed but must not, or cannot, be read."""
 
     def read(start: int, stop: int) -> Array:
         raise error
@@ -156,13 +155,13 @@ def refusing(error: SteelyardError) -> Reader:
 def raw_chunks(weight: Weight, limit: int = BLOCK) -> Iterator[bytes | memoryview]:
     """Yield the numbers as little-endian bytes in row-major order, at most `limit` bytes at a time.
 
-    What lies in a file like that already is passed on without NumPy. Each chunk is valid until the next.
+    Bytes that a file already has in this form are passed on without NumPy. Each chunk is valid until the next.
     """
     yield from chunks_of([weight], limit)
 
 
 def chunks_of(weights: Iterable[Weight], limit: int = BLOCK) -> Iterator[bytes | memoryview]:
-    """Yield the numbers of several weights, one after another, as `raw_chunks` does; large ones in a file are read ahead."""
+    """Yield the numbers of several weights in order, as `raw_chunks` does; large ones in a file are read ahead."""
     for large, several in groupby(weights, _is_large):
         if large:
             yield from read_ahead((run for weight in several for run in _runs(weight, limit)), limit)
@@ -172,7 +171,7 @@ def chunks_of(weights: Iterable[Weight], limit: int = BLOCK) -> Iterator[bytes |
 
 
 def _is_raw(weight: Weight) -> bool:
-    """Tell whether the numbers lie in a file as they are to be written."""
+    """Whether the file has the numbers in the very form in which they are written."""
     return isinstance(weight.read, Stored) and weight.read.byteorder == "<"
 
 
@@ -181,7 +180,7 @@ def _is_large(weight: Weight) -> bool:
 
 
 def _runs(weight: Weight, limit: int) -> Iterator[tuple[Any, int, int]]:
-    """Part a weight that lies in a file into runs: its reader, the first element, a number of bytes."""
+    """Split a weight in a file into runs: its reader, the first element, a number of bytes."""
     size = itemsize(weight.dtype)
     step = max(limit // size, 1)
     for start in range(0, weight.size, step):
@@ -199,6 +198,6 @@ def _converted_chunks(weight: Weight, limit: int) -> Iterator[memoryview]:
     import numpy as np
 
     for block in weight.blocks(max(limit // itemsize(weight.dtype), 1)):
-        # a reader that hands out a strided run would be written as garbage otherwise
+        # the buffer of a strided run would be written as garbage
         run = np.ascontiguousarray(block)
         yield (run if sys.byteorder == "little" else run.byteswap()).view(np.uint8).data

@@ -1,4 +1,4 @@
-"""Other names for weights: what they are tied to, their layers and the layers of their graph follow."""
+"""New names for weights, their ties, their layers and the layers of their graph."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def names_by(pattern: str, replacement: str) -> Callable[[str], str]:
-    """Return what rewrites each whole name that `pattern` matches by the template `replacement`."""
+    """Return a function that rewrites each name that `pattern` matches as a whole by the template `replacement`."""
     rule = re.compile(pattern)
 
     def renamed(name: str) -> str:
@@ -36,7 +36,7 @@ def renamed_weight(weight: Weight, renamed: Callable[[str], str]) -> Weight:
 
 
 def _renamed_layer(weight: Weight, renamed: Callable[[str], str]) -> str:
-    """Return what precedes the weight's own word in its new name; where that word changed too, the layer is renamed by itself."""
+    """Return the new name without the weight's own word; if that word changed too, the layer is renamed by itself."""
     name = renamed(weight.name)
     leaf = leaf_of(weight)
     layer = name.removesuffix(leaf)
@@ -49,18 +49,18 @@ def leaf_of(weight: Weight) -> str:
 
 
 def renamed_order(order: NamesInOrder, names: Names) -> NamesInOrder:
-    """Return what gives the new names in an order."""
+    """Return the same order of the new names."""
     return lambda: [name for old in order() if (name := names(old)) is not None]
 
 
 def renamed_assign(assign: Assign, weights: Iterable[str], names: Names) -> Assign:
-    """Return what assigns arrays that go by the new names."""
+    """Return a function that assigns arrays by the new names."""
     original = {names(name): name for name in weights}
     return lambda arrays: assign({original[name]: array for name, array in arrays.items()})
 
 
 def renamed_graph(graph: MakeGraph | Graph, before: Mapping[str, Weight], after: Mapping[str, Weight], names: Names) -> MakeGraph:
-    """Return what makes the graph with the new names of the weights and their layers."""
+    """Return a function that makes the graph with the new names of the weights and their layers."""
 
     def made() -> Graph | None:
         known = graph() if callable(graph) else graph

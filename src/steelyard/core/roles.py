@@ -1,8 +1,8 @@
-"""Roles for weights that come with nothing but names and shapes.
+"""Roles for weights of which nothing but the name and the shape is known.
 
-Whoever knows more (a live module, a config, the operators of a graph) says so itself; this is for the rest.
-Names leave choices open: a two-dimensional "weight" is a kernel unless its layer's name says embedding, and
-axes are never inferred. What no rule names stays "other".
+A live module, a config or the operators of a graph give roles of their own; these rules are for all other weights.
+Names leave choices open: a two-dimensional "weight" is a kernel unless its layer's name contains embedding, and
+axes are never inferred. A weight that matches no rule stays "other".
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _EMBEDDING = r"(?i)(^|[._/])(\w*embed\w*|wte|wpe|emb)([._/\d]|$)"
 
 
 def layer_of(name: str) -> str:
-    """Return what stands before the last dot or slash of a name.
+    """Return the part of a name before its last dot or slash.
 
     >>> layer_of("encoder.0.weight"), layer_of("params/Dense_0/kernel"), layer_of("w")
     ('encoder.0', 'params/Dense_0', '')
@@ -39,7 +39,7 @@ def layer_of(name: str) -> str:
 
 
 COLLECTIONS = ("params", "batch_stats", "batch_stat", "constants")
-"""What Flax puts before the names of layers: one layer's weights may be in several of them."""
+"""The collections that Flax puts before the names of layers; the weights of one layer may be in several of them."""
 
 
 def plain_layer(name: str) -> str:
@@ -53,7 +53,7 @@ def plain_layer(name: str) -> str:
 
 
 def role_of(name: str, ndim: int) -> Role:
-    """Return the role that the last word of a name tells; `ndim` is the number of axes.
+    """Return the role that the last word of a name means; `ndim` is the number of axes.
 
     >>> role_of("encoder.0.weight", 2), role_of("bn.weight", 1), role_of("tok_embeddings.weight", 2)
     (<Role.KERNEL: 'kernel'>, <Role.SCALE: 'scale'>, <Role.EMBEDDING: 'embedding'>)
@@ -73,7 +73,7 @@ def _last(name: str) -> str:
 
 
 def _is_embedding(name: str) -> bool:
-    """Tell whether a word of a name says so; a search by the rule takes longer than all else for a name."""
+    """Whether a word of a name means an embedding; the quick test comes first, since the search by the rule is slow."""
     lower = name.lower()
     return ("emb" in lower or "wte" in lower or "wpe" in lower) and re.search(_EMBEDDING, name) is not None
 
@@ -82,13 +82,13 @@ def _is_embedding(name: str) -> bool:
 def _ruled(words: str) -> Role:
     """Return the role that the last word of a name has by itself, or the last two when one is a number.
 
-    Models repeat their words, so each is looked up once; the rules are compiled when one first needs them.
+    Models repeat their words, so each is looked up once; the rules are compiled on first use.
     """
     return next((role for pattern, role in _LEAVES if re.fullmatch(pattern, words)), Role.OTHER)
 
 
 def infer_roles(weights: Iterable[Weight]) -> list[Weight]:
-    """Return the weights with a role for each that has none, looking at its neighbours in the layer too.
+    """Return the weights with a role for each that has none, which also depends on its neighbours in the layer.
 
     The "bias" of a layer that has a scale, or a mean, is an offset.
     """

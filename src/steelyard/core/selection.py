@@ -1,4 +1,4 @@
-"""Which weights match a pattern, a role, a layer."""
+"""Select weights by name, role and layer, and tell parameters from buffers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 NAMED = 5
 """Weights that an error names."""
 _STATE = frozenset({Role.MEAN, Role.VARIANCE, Role.COUNT})
-"""Roles of what is counted or averaged, not trained."""
+"""Roles of counters and running statistics, which are not trained."""
 
 
 def selected(
@@ -52,17 +52,17 @@ def _roles(role: str | Iterable[str] | None) -> frozenset[Role] | None:
 def are_parameters(weights: Mapping[str, Weight], order: NamesInOrder | None) -> Iterator[tuple[Weight, bool]]:
     """Yield each weight, and whether it is a parameter: by the `order` of the parameters where there is one, else by its facts.
 
-    Raises `ShapeError` for weights of which nothing says so.
+    Raises `ShapeError` for weights of which neither is known.
     """
     if order is not None:
         named = set(order())
         return ((weight, weight.name in named or weight.tied in named) for weight in weights.values())
-    told = [(weight, _is_parameter(weight)) for weight in weights.values()]
-    unknown = [printable(weight.name) for weight, is_one in told if is_one is None]
+    known = [(weight, _is_parameter(weight)) for weight in weights.values()]
+    unknown = [printable(weight.name) for weight, is_one in known if is_one is None]
     if unknown:
         names = ", ".join(unknown[:NAMED]) + (f" and {len(unknown) - NAMED:,} more" if len(unknown) > NAMED else "")
-        raise ShapeError(f"nothing says whether these are parameters or buffers: {names}; select weights by name")
-    return ((weight, bool(is_one)) for weight, is_one in told)
+        raise ShapeError(f"it is not known whether these are parameters or buffers: {names}; select weights by name")
+    return ((weight, bool(is_one)) for weight, is_one in known)
 
 
 def _is_parameter(weight: Weight) -> bool | None:

@@ -1,9 +1,9 @@
-"""Splitting a layer that is kept as one matrix, bias and kernels together, into the weights that it is made of.
+"""Split a layer that is stored as one matrix, bias and kernels together, into its weights.
 
-The word for its first axis joins the parts by "+", as they follow one another: `1` is a row of biases, `in` the rows of
+The word for its first axis joins the parts by "+", in their order: `1` is a row of biases, `in` the rows of
 the kernel, `skip` those of a second kernel, by which the net's inputs reach the layer past the one before. A part may
-say how many rows it has, "in:4"; one of them need not. `1+in out` is a layer of R's nnet, `1+in:4+skip out` one with
-four hidden units and skip connections, `in+1 out` one whose biases stand last.
+have its number of rows, "in:4"; one of them may leave it out. `1+in out` is a layer of R's nnet, `1+in:4+skip out` one with
+four hidden units and skip connections, `in+1 out` one whose biases come last.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
 
 _PARTS = {"in": ("kernel", Role.KERNEL), "1": ("bias", Role.BIAS), "skip": ("skip", Role.KERNEL)}
-"""What each part of an axis becomes, in the order in which they are given."""
+"""The name and role of the weight that each part becomes, in the order of the result."""
 
 
 class PaddedMatrix:
-    """A reader of a layer whose numbers do not fill its matrix as they lie: some units are not connected.
+    """A reader of a layer that stores fewer numbers than its matrix has, since some units are not connected.
 
-    `matrix` makes the matrix, of this `shape` and these `axes`, of all the numbers; it has zeros where there is no
+    `matrix` makes the matrix, of this `shape` and these `axes`, from all the numbers, with zeros where there is no
     connection.
     """
 
@@ -44,12 +44,12 @@ class PaddedMatrix:
 
 
 def is_joined(weight: Weight) -> bool:
-    """Tell whether a weight is a whole layer, which `split` parts."""
+    """Whether a weight is a whole layer, which `split` takes apart."""
     return "+" in weight.axes or isinstance(weight.read, PaddedMatrix)
 
 
 def split(weight: Weight) -> list[Weight]:
-    """Return the kernel, the bias and the skip kernel of a layer that is one matrix; any other weight as it is.
+    """Return the kernel, the bias and the skip kernel of a layer that is one matrix; or any other weight unchanged.
 
     Their names are that of the layer and `.kernel`, `.bias` or `.skip`; kernels have the axes "in out", a bias "out".
     Numbers are read from the matrix when they are asked for; units that are not connected have a zero. Raises
@@ -72,12 +72,12 @@ def split(weight: Weight) -> list[Weight]:
 
 
 def relaid(old: Reader, new: Reader) -> Reader:
-    """Return a reader of other numbers that lie as those of the old one do."""
+    """Return a reader of other numbers with the padding of the old reader."""
     return PaddedMatrix(new, old.matrix, old.shape, old.axes) if isinstance(old, PaddedMatrix) else new
 
 
 def _whole(weight: Weight) -> Weight:
-    """Return the matrix of a layer, made when it is read where it does not lie as such."""
+    """Return the matrix of a layer; a padded one is made when it is read."""
     padded = weight.read
     if not isinstance(padded, PaddedMatrix):
         return weight
@@ -109,7 +109,7 @@ def _rows(weight: Weight, words: list[str]) -> list[tuple[str, range]]:
 
 
 def _part(weight: Weight, word: str, rows: range, rest: str, width: int) -> Weight:
-    """Return some rows of a matrix as a weight; they are one run."""
+    """Return some rows of a matrix, which are one run, as a weight."""
     leaf, role = _PARTS[word]
     offset, read = rows.start * width, weight.read
     shape, axes = (weight.shape[1:], rest) if word == "1" else ((len(rows), *weight.shape[1:]), f"in {rest}")

@@ -1,4 +1,4 @@
-"""One flat vector of many weights: where each lies in it, and the copies there and back."""
+"""One flat vector of many weights: the position of each, and the copies there and back."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ if TYPE_CHECKING:
     Order = Literal["C", "F"]
 
 
-LARGE = 1 << 24
-"""Elements from which on a copy takes longer than two threads do to begin."""
+LARGE = 1 << 24  # elements; above this, two threads copy faster than one
 
 
 class VectorLayout:
-    """Where each weight lies in the vector, and in memory."""
+    """Where each weight is in the vector, and in memory."""
 
     __slots__ = ("_memory", "_views", "addresses", "dtypes", "ends", "weights")
 
@@ -45,7 +44,7 @@ class VectorLayout:
         return self.ends[-1] if self.ends else 0
 
     def spans(self) -> Iterator[tuple[Weight, int, int]]:
-        """Yield each weight with its place [start, stop) in the vector."""
+        """Yield each weight with its entries [start, stop) of the vector."""
         return zip(self.weights, [0, *self.ends], self.ends, strict=False)
 
     def in_memory(self) -> bool:
@@ -53,19 +52,21 @@ class VectorLayout:
         return len(self._memory) == len(self.weights)
 
     def unmoved(self) -> bool:
-        """Tell whether all weights are small and lie where they did last time; `addresses` are those of now, checked."""
+        """Whether all weights are small and still where they were last time; updates and checks `addresses`."""
         addresses = [memory.address() for memory in self._memory]
         if addresses == self.addresses and self.size < LARGE:
             return True
-        for memory in self._memory:  # a parameter was bound to other memory: is it still the weight that was listed?
+        for (
+            memory
+        ) in self._memory:  # a parameter may be bound to other memory now: check that it is still the weight that was listed
             memory.check()
         self.addresses, self._views = addresses, []
         return False
 
     def views(self) -> list[memoryview]:
-        """Return the bytes of each weight, viewed once for as long as they all stay where they are.
+        """Return a view of the bytes of each weight, kept for as long as no weight moves.
 
-        Making a view costs more than copying a small weight, so none is made for those who come once.
+        Making a view costs more than copying a small weight, so none is made for a single copy.
         """
         if not self._views:
             self._views = [memory.array().view("uint8").data for memory in self._memory]
@@ -114,13 +115,13 @@ def flatten(layout: VectorLayout, order: Order, dtype: Any = None, out: Array | 
 
 
 def runs(layout: VectorLayout, dtype: np.dtype[Any], order: Order) -> Iterator[Array]:
-    """Yield the vector piece by piece, so that it need not be in memory as a whole."""
+    """Yield the vector in pieces, so that it need not be in memory as a whole."""
     for weight in layout.weights:
         yield from (converted(weight.name, block, dtype) for block in _blocks(weight, order))
 
 
 def _blocks(weight: Weight, order: Order) -> Iterator[Array]:
-    """Yield the numbers of a weight in this order; those that lie column by column need not be turned, or only once."""
+    """Yield the numbers of a weight in this order; column-major ones are transposed at most once."""
     by_columns = isinstance(weight.read, ByColumns)
     if order == "C":
         return iter([weight.numpy().reshape(-1)]) if by_columns else weight.blocks()
@@ -138,12 +139,12 @@ def unflatten(layout: VectorLayout, vector: Array) -> bool:
 
 
 def _direct(layout: VectorLayout, vector: Array) -> bool:
-    """Tell whether bytes can be moved as they are: all in memory, of one type, one after another."""
+    """Whether bytes can be copied unchanged: every weight is in memory, of the type of the vector, which is contiguous."""
     return vector.flags.c_contiguous and layout.dtypes == {vector.dtype.name} and layout.in_memory()
 
 
 def _exchange(layout: VectorLayout, vector: Array, *, into_weights: bool) -> None:
-    """Copy bytes between the vector and the weights: through views where they are kept, else by address."""
+    """Copy bytes between the vector and the weights: through the kept views if there are any, else by address."""
     if not layout.unmoved():
         _move(layout, vector, into_weights=into_weights)
         return
@@ -156,7 +157,7 @@ def _exchange(layout: VectorLayout, vector: Array, *, into_weights: bool) -> Non
 
 
 def _move(layout: VectorLayout, vector: Array, *, into_weights: bool) -> None:
-    """Move the bytes of each weight; a loop in Python would take longer than the copies of small ones."""
+    """Copy the bytes of each weight by `map`, since a loop in Python would take longer than the copies of small weights."""
     from ctypes import memmove
 
     base, itemsize = vector.ctypes.data, vector.itemsize

@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     Reader = Callable[[int, int], Array]
     """Reads the elements [start, stop) in row-major order, as one axis."""
 
-BLOCK = 1 << 20
-"""Elements that are read at once where nobody says otherwise."""
+BLOCK = 1 << 20  # elements that are read at once by default
 
 
 class Role(StrEnum):
-    """What a weight is for, whatever its framework calls it."""
+    """The purpose of a weight, whatever its framework calls it."""
 
     KERNEL = "kernel"
     RECURRENT_KERNEL = "recurrent kernel"
@@ -42,8 +41,8 @@ class Weight:
 
     `name` is the framework's own. `shape` is in elements. `dtype` is a word as NumPy and ml_dtypes spell it
     ("float32", "bfloat16", "int8"). `axes` names each axis in words ("out in kh kw"), blank when not known.
-    `encoding` is the file's own word for how the numbers lie there ("Q4_K"). `tied` is the name of the
-    weight whose numbers this one shares. `trainable` is None when the framework does not say.
+    `encoding` is the file's own word for how it stores the numbers ("Q4_K"). `tied` is the name of the
+    weight whose numbers this one shares. `trainable` is None when it is not known.
 
     Examples:
         >>> import numpy as np
@@ -55,7 +54,7 @@ class Weight:
         [[1.0, 0.0], [0.0, 1.0]]
     """
 
-    # Written out, since importing dataclasses costs more time than all of the core.
+    # Written by hand, since importing dataclasses takes longer than all of the core.
     __slots__ = ("axes", "dtype", "encoding", "layer", "name", "read", "role", "shape", "tied", "trainable")
 
     def __init__(  # noqa: PLR0913 - each is a fact, by name
@@ -94,7 +93,7 @@ class Weight:
         return weight_html(self)
 
     def replace(self, **changes: Any) -> Weight:
-        """Return the same weight with other facts; the numbers stay where they are."""
+        """Return the same weight with other facts; no number is copied."""
         new = Weight.__new__(Weight)  # written out: a file may have many thousands
         new.name, new.shape, new.dtype, new.read = self.name, self.shape, self.dtype, self.read
         new.role, new.layer, new.axes, new.trainable = self.role, self.layer, self.axes, self.trainable
@@ -110,7 +109,7 @@ class Weight:
 
     @property
     def nbytes(self) -> int:
-        """The bytes that the elements take in `dtype`."""
+        """The size of all elements in `dtype`, in bytes."""
         return math.prod(self.shape) * itemsize(self.dtype)
 
     def numpy(self) -> Array:

@@ -1,4 +1,4 @@
-"""An ordered mapping of weights: what a model or a file has, whatever made it."""
+"""An ordered mapping of weights: those of a model or a file, whatever made it."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Weights(Mapping[str, Weight]):
 
     def values(self) -> ValuesView[Weight]:
         """Return the weights, in order."""
-        return self._weights.values()  # what Mapping does itself takes a look-up for each
+        return self._weights.values()  # faster than that of Mapping, which looks up every name
 
     def items(self) -> ItemsView[str, Weight]:
         """Return the weights with their names, in order."""
@@ -139,7 +139,7 @@ class Weights(Mapping[str, Weight]):
         the model, so they cannot be assigned to it; their graph does not keep it alive. `live`, `remote` and `meta` are
         those of these weights unless they are given.
         """
-        if detached and self._live:  # what is asked of the model is asked now, so that it need not be kept
+        if detached and self._live:  # asked now, so that these weights need not keep the model
             self._orders = {word: _fixed(order()) for word, order in self._orders.items()}
         graph = self.graph if detached and self._live else self._graph
         made = Weights(
@@ -171,7 +171,7 @@ class Weights(Mapping[str, Weight]):
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What a file says of itself, such as versions and metadata; of a live Keras model, its layout in files."""
+        """The file's own metadata, such as versions; of a live Keras model, its layout in files."""
         if callable(self._meta):
             self._meta = dict(self._meta())
         return self._meta
@@ -247,8 +247,8 @@ class Weights(Mapping[str, Weight]):
 
         `pattern` and `layer` are shell patterns ("encoder.*"); a name that holds brackets also matches
         itself. `pattern` may be several, `role` is one role or several ("kernel", ["scale", "offset"]).
-        Assigning to the selection leaves the rest of the model untouched. Raises `ShapeError` for a word
-        that is no role.
+        Assigning to the selection leaves the rest of the model untouched. Raises `ShapeError` for an
+        unknown role.
         """
         from steelyard.core.selection import selected
 
@@ -258,8 +258,8 @@ class Weights(Mapping[str, Weight]):
         r"""Return the same weights under other names: each whole name that `pattern` matches is rewritten.
 
         `pattern` is a regular expression, `replacement` its template: ``rename(r"module\.(.*)", r"\1")``
-        takes a prefix off. Layers are renamed alike. Assigning still reaches the model. Raises `ShapeError`
-        when two names become one.
+        removes a prefix. Layers, those of the graph too, are renamed alike. Assigning still reaches the model. Raises
+        `ShapeError` when two names become one.
         """
         from steelyard.core.renaming import names_by, renamed_weight
 
@@ -385,7 +385,7 @@ class Weights(Mapping[str, Weight]):
         return put_vector(self._in_vector(), values, checked_order(order), self._assign)
 
     def _detached(self, arrays: Mapping[str, Array]) -> Weights:
-        """Return weights with these facts over `arrays`, which hold the distinct ones; tied ones share."""
+        """Return weights with these facts and the numbers of `arrays`, which hold the distinct ones; tied ones share."""
         from steelyard.core.assign import over
 
         return self.with_weights(over(self._in_vector(), self._weights, arrays), detached=True, live=True)
