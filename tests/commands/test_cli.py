@@ -521,7 +521,7 @@ def _object(folder):
 
 BAD = {
     "no such file": (lambda folder: ["ls", folder / "none\x1b[2J.pt"], "none"),
-    "garbage": (_garbage, "no JSON"),
+    "garbage": (_garbage, "not JSON"),
     "unknown format": (_unknown, "known formats are"),
     "objects": (_object, "never unpickled"),
     "a device": (lambda folder: ["ls", "/dev/null"], "no regular file"),
