@@ -1,7 +1,7 @@
-"""What is fuzzed: one target for each decoder, which takes bytes and reads all that it can of them.
+"""The fuzz targets: one for each decoder, which takes the bytes of a file and reads all its weights.
 
-Nothing but a `SteelyardError` may come out. Bytes behind a checksum would only ever be found damaged, so what zip
-archives hold is fuzzed on its own, in archives that keep no checksum.
+A target may raise nothing but a `SteelyardError`. With checksums every change would only be reported as damage, so the
+members of zip archives are fuzzed in archives without checksums.
 """
 
 import io
@@ -259,5 +259,5 @@ def _content(data, inside):
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             yield from (archive.read(name) for name in archive.namelist() if name.endswith(inside))
-    except Exception:  # noqa: BLE001 - a hostile archive that Python's own reader does not open is no seed
+    except Exception:  # noqa: BLE001 - a hostile archive that Python's own reader does not open is not a seed
         pass

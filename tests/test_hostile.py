@@ -1,4 +1,4 @@
-"""Files that try to run code, to fill the memory, to hang or to lie: every one behaves as its manifest says."""
+"""Files that try to run code, fill the memory, hang or mislead: for each, every command does what its manifest expects."""
 
 import fcntl
 import json
@@ -113,7 +113,7 @@ def test_convert_writes_all_or_nothing(manifest):
         assert verdicts.pop(name).bad == ["wrong reject"]
     wrong = failures(verdicts)
     for name, (bad, error) in list(wrong.items()):
-        # one tensor that is refused is enough for nothing to be written; which one is said
+        # one refused tensor is enough for nothing to be written; the error names it
         case = manifest["cases"][name]
         refused = [tensor.replace("/", ".").rpartition(".")[2] for tensor in case["refuse"]]
         if case["expect"] == "list-only" and bad == ["wrong reject"] and any(leaf in error for leaf in refused):

@@ -46,7 +46,7 @@ def test_numpy_reads_what_is_written(tmp_path):
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_what_numpy_writes_is_read_in_its_order(tmp_path, save):
+def test_files_of_numpy_are_read_in_their_order(tmp_path, save):
     arrays = {
         "z": np.arange(4, dtype=">i4").reshape(2, 2),
         "a/b": np.asfortranarray(np.eye(3)),
@@ -95,7 +95,7 @@ def test_a_damaged_member_is_refused_when_it_is_read(tmp_path):
         w["b"].numpy()
 
 
-def test_a_name_that_stands_twice_is_refused(tmp_path):
+def test_a_duplicate_name_is_refused(tmp_path):
     member = io.BytesIO()
     np.save(member, np.ones(2))
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:

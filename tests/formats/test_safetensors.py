@@ -1,4 +1,4 @@
-"""safetensors files, compared with the format's own library, and what is wrong with damaged ones."""
+"""safetensors files, compared with the format's own library, and the errors of damaged files."""
 
 import json
 
@@ -140,7 +140,7 @@ def test_saving_what_is_read_from_the_same_file_is_safe(tmp_path):
     assert steelyard.weights(path)["w"].numpy().tolist() == list(range(1000))
 
 
-def test_numbers_that_are_not_finite_are_said_with_name_count_and_place(tmp_path):
+def test_numbers_that_are_not_finite_are_reported_with_name_count_and_place(tmp_path):
     with pytest.warns(NonFiniteWarning, match=r"fc.bias is not finite: 2 NaN and 1 Inf, first at \[1\]"):
         steelyard.save({"fc": {"bias": np.array([0, np.nan, np.inf, np.nan])}}, tmp_path / "a.safetensors")
 
@@ -179,7 +179,7 @@ def test_a_damaged_file_is_refused_in_one_line_that_names_it(tmp_path, head, bod
     assert "\n" not in str(error.value)
 
 
-def test_a_cut_file_says_where_it_ends(tmp_path):
+def test_the_error_of_a_cut_file_gives_its_end(tmp_path):
     steelyard.save({"w": np.zeros(100)}, tmp_path / "a.safetensors")
     data = (tmp_path / "a.safetensors").read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(data[:50])
@@ -196,7 +196,7 @@ def test_a_type_that_is_not_known_is_listed_and_refused_when_read(tmp_path):
         w["w"].numpy()
 
 
-def test_what_is_no_file_says_so(tmp_path):
+def test_anything_but_a_file_is_refused(tmp_path):
     import os
 
     for path in (tmp_path / "none.safetensors", "no\0file"):
@@ -215,15 +215,15 @@ def test_a_suffix_that_nothing_writes_is_refused_before_anything_is_written(tmp_
     assert not list(tmp_path.iterdir())
 
 
-def test_a_pointer_and_a_web_page_are_called_what_they_are(tmp_path):
+def test_a_git_lfs_pointer_and_a_web_page_are_named_in_the_error(tmp_path):
     path = tmp_path / "m.safetensors"
-    for text, said in (
+    for text, message in (
         (b"version https://git-lfs.github.com/spec/v1\noid", "a Git LFS pointer"),
         (b"<!DOCTYPE html><html>", "an HTML page"),
         (b"", r"empty \(0 bytes\)"),
     ):
         path.write_bytes(text)
-        with pytest.raises(FormatError, match=said):
+        with pytest.raises(FormatError, match=message):
             steelyard.weights(path)
 
 

@@ -189,9 +189,9 @@ def test_part_all_lists_every_array(tmp_path, models):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_what_has_no_network_weights_is_said(tmp_path, digits):
+def test_estimators_without_network_weights_are_refused_by_name(tmp_path, digits):
     x, y = digits
-    for model, told in (
+    for model, message in (
         (
             RandomForestClassifier(3, random_state=0).fit(x, y),
             "RandomForestClassifier of DecisionTreeClassifier has no network weights: it holds trees",
@@ -201,7 +201,7 @@ def test_what_has_no_network_weights_is_said(tmp_path, digits):
         (GridSearchCV(mlp(), {"alpha": [0.1]}, cv=2, refit=False).fit(x, y), "refit=False"),
     ):
         (tmp_path / "a.pkl").write_bytes(pickle.dumps(model))
-        with pytest.raises(FormatError, match=told):
+        with pytest.raises(FormatError, match=message):
             steelyard.weights(tmp_path / "a.pkl")
 
 
@@ -301,7 +301,7 @@ def test_a_compressed_bomb_is_refused(tmp_path):
         steelyard.weights(tmp_path / "a.pkl")
 
 
-def test_a_pickle_that_holds_nothing_but_a_call_is_refused_and_the_call_told(tmp_path):
+def test_a_pickle_of_nothing_but_a_call_is_refused_with_the_call(tmp_path):
     class Evil:
         def __reduce__(self):
             return print, ("never",)

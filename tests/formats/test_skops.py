@@ -86,7 +86,7 @@ def test_a_skorch_net_gives_its_module_s_names(tmp_path, digits, inside):
     assert {called.partition("(")[0] for called in weights.meta["code"]} == {f"{__name__}.Net"}  # the one class that is not known
 
 
-def test_what_skops_keeps_as_bytes_is_never_run(tmp_path, digits):
+def test_pickles_inside_skops_are_never_run(tmp_path, digits):
     x, y = digits
     skops.io.dump(skorch_net().fit(x.astype("float32"), y), tmp_path / "a.skops")
     evil = b"\x80\x02cposix\nsystem\n(S'touch ran'\ntR."
@@ -100,7 +100,7 @@ def test_what_skops_keeps_as_bytes_is_never_run(tmp_path, digits):
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_net_that_is_not_initialised_says_so(tmp_path):
+def test_a_net_that_is_not_initialised_is_refused_with_the_reason(tmp_path):
     skops.io.dump(skorch_net(), tmp_path / "a.skops")
     with pytest.raises(FormatError, match="not initialised"):
         steelyard.weights(tmp_path / "a.skops")
@@ -133,7 +133,7 @@ def test_a_missing_or_foreign_member_is_refused_and_the_others_read(tmp_path, di
         assert weights["intercept_"].numpy().tolist() == model.intercept_.tolist()
 
 
-def test_a_type_that_is_not_scikit_learn_s_is_told(tmp_path, digits):
+def test_a_type_outside_scikit_learn_is_listed_as_code(tmp_path, digits):
     x, y = digits
     skops.io.dump(LogisticRegression(max_iter=5).fit(x, y), tmp_path / "a.skops")
     with zipfile.ZipFile(tmp_path / "a.skops") as old, zipfile.ZipFile(tmp_path / "b.skops", "w") as new:
@@ -147,8 +147,8 @@ def test_a_type_that_is_not_scikit_learn_s_is_told(tmp_path, digits):
 
 def test_a_schema_that_is_deep_or_no_schema_is_refused(tmp_path):
     deep = '{"__loader__": "ListNode", "content": [' * 500 + "]}" * 500
-    for content, told in (("[1]", "not a node"), ("{", "not JSON"), ("[" * 100_000, "not JSON"), (deep, "deep")):
+    for content, message in (("[1]", "not a node"), ("{", "not JSON"), ("[" * 100_000, "not JSON"), (deep, "deep")):
         with zipfile.ZipFile(tmp_path / "a.skops", "w") as archive:
             archive.writestr("schema.json", content)
-        with pytest.raises(FormatError, match=told):
+        with pytest.raises(FormatError, match=message):
             steelyard.weights(tmp_path / "a.skops")

@@ -94,7 +94,7 @@ ELEMENTS = 1 << 58
 FINDINGS = 100
 """calls of a pickle that `check` lists"""
 METADATA = 50
-"""entries beside the tensors of a pickle that are kept in `meta`"""
+"""plain entries of a checkpoint that are kept in `meta`"""
 
 
 class allow:  # noqa: N801 - used as a function

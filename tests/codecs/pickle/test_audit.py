@@ -1,4 +1,4 @@
-"""Files that try to run code when they are read, in every container that holds pickles: nothing runs, and it is told."""
+"""Files that try to run code when they are read, in every container of pickles: nothing runs, and `meta` lists the calls."""
 
 import contextlib
 import io
@@ -38,7 +38,7 @@ def stream(canary):
 
 
 def header_of_stream(canary):
-    """The payload stands where the stream says which system wrote it."""
+    """The payload is in the pickle of the system that wrote the file."""
     name, data = stream(canary)
     at = data.index(b"\x80\x02}q\x00(X\x10\0\0\0protocol_version")
     return name, data[:at] + pickle.dumps(Payload(canary), protocol=2) + data[data.index(b".", data.index(b"type_sizes")) + 1 :]
@@ -95,7 +95,7 @@ def test_no_file_runs_code(tmp_path, attack, part):
 
 
 @pytest.mark.parametrize("attack", [a for a in ATTACKS if a is not tensor_in_pickle], ids=lambda attack: attack.__name__)
-def test_what_would_have_run_is_told_with_its_arguments(tmp_path, attack):
+def test_each_call_is_listed_with_its_arguments(tmp_path, attack):
     name, data = attack(tmp_path / "canary")
     (tmp_path / name).write_bytes(data)
     told = json.dumps(steelyard.weights(tmp_path / name).meta["code"])

@@ -29,7 +29,7 @@ def load(data):
 
 
 def plain(value):
-    """What was left in the file, and keys that were boxed, as what they are."""
+    """Load blobs and unbox keys."""
     if isinstance(value, Blob):
         return value.source.read(value.offset, value.length)
     if isinstance(value, list):
@@ -96,7 +96,7 @@ def test_a_call_is_kept_and_not_made(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("stream", "told"),
+    ("stream", "expected"),
     [
         (b"cposix\nsystem\n(S'ls'\ntR.", ["posix.system('ls')"]),
         (b"(S'ls'\nios\nsystem\n.", ["os.system('ls')"]),
@@ -115,10 +115,10 @@ def test_a_call_is_kept_and_not_made(tmp_path):
         (b"cos\nsystem\n(S'\\x1b[31m'\ntR.", ["os.system('\\x1b[31m')"]),
     ],
 )
-def test_what_a_loader_would_run_is_told_as_python_would_write_it(stream, told):
+def test_the_calls_of_a_loader_are_written_as_python_would(stream, expected):
     machine = Machine(from_bytes(stream))
     machine.load()
-    assert calls(machine) == told
+    assert calls(machine) == expected
 
 
 def test_a_pickle_of_weights_would_run_nothing():
@@ -163,7 +163,7 @@ def test_keys_that_python_could_not_hash_safely_are_boxed():
         (b"h\x05.", "stack or memo"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_the_reason(stream, what):
+def test_an_invalid_stream_is_refused_with_the_reason(stream, what):
     if what is None:
         assert load(stream) is None
         return

@@ -155,7 +155,7 @@ def test_a_square_matrix_and_its_transpose_are_two_weights(tmp_path):
 
 @pytest.mark.parametrize("count", [5, 7, 11, 12])
 def test_a_tensor_beyond_the_elements_that_its_storage_claims_is_refused(tmp_path, count):
-    """The member of the archive is long enough, but the pickle says that fewer of its elements are the storage."""
+    """The member of the archive is long enough, but the pickle claims fewer elements."""
     base = torch.arange(12.0)
     torch.save({"w": base.reshape(3, 4), "part": base[6:10]}, tmp_path / "a.pt")
     data = rewritten(tmp_path / "a.pt", lambda pickle: pickle.replace(b"K\x0ct", b"K%ct" % count))
@@ -208,7 +208,7 @@ def test_a_sparse_tensor_that_would_fill_the_memory_is_refused(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*quantiz.*", "ignore:torch.ao:DeprecationWarning")
-def test_quantised_tensors_give_their_whole_numbers_and_say_their_scale(tmp_path):
+def test_quantised_tensors_are_listed_as_integers_with_their_scale(tmp_path):
     values = torch.randn(3, 4)
     whole = torch.quantize_per_tensor(values, 0.1, 3, torch.quint8)
     rows = torch.quantize_per_channel(values, torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0, 1, 2]), 0, torch.qint8)
@@ -290,7 +290,7 @@ def test_two_models_are_both_listed_under_their_keys(tmp_path):
     assert list(steelyard.weights(tmp_path / "b.pt"))[::4] == ["model.0.weight", "ema.0.weight"]
 
 
-def test_what_training_keeps_beside_several_models_is_left_out(tmp_path):
+def test_the_state_of_training_is_left_out_of_a_file_of_several_models(tmp_path):
     net, optimizer = trained()
     beside = {"rng_state": torch.get_rng_state(), "scaler": {"scale": torch.tensor(1.0)}, "optimizer": optimizer.state_dict()}
     torch.save({"model": net.state_dict(), "ema": net.state_dict(), "epoch": torch.tensor(1), **beside}, tmp_path / "a.pt")
@@ -321,7 +321,7 @@ def test_a_bare_tensor_has_no_name_and_a_list_has_places(tmp_path):
     assert list(steelyard.weights(tmp_path / "b.pt")) == ["0", "1.0"]
 
 
-def test_a_dict_without_tensors_gives_no_weights_and_says_what_it_holds(tmp_path):
+def test_a_dict_without_tensors_has_no_weights_and_its_description_in_meta(tmp_path):
     torch.save(collections.OrderedDict(a=1), tmp_path / "a.pt")
     weights = steelyard.weights(tmp_path / "a.pt")
     assert len(weights) == 0
@@ -396,7 +396,7 @@ def test_a_repacked_file_is_read_and_its_checksums_are_compared(tmp_path):
     assert weights["b"].numpy().tolist() == [1, 1, 1]
 
 
-def test_what_is_written_loads_in_torch_with_weights_only(tmp_path):
+def test_a_written_file_loads_in_torch_with_weights_only(tmp_path):
     tied = np.arange(6, dtype="float32").reshape(2, 3)
     tensors = {
         str(dtype): torch.arange(1, 17, dtype=torch.uint8).view(dtype)
@@ -448,6 +448,6 @@ def test_a_tar_of_version_0_1_is_refused_with_what_to_do():
         steelyard.weights(path)
 
 
-def test_a_file_says_which_format_it_is_whatever_its_name(tmp_path, model):
+def test_the_format_of_a_file_is_found_by_content_whatever_its_name(tmp_path, model):
     torch.save(model.state_dict(), tmp_path / "model.dat")
     assert format_of(open_path(tmp_path / "model.dat")).__name__.endswith("formats.torch")

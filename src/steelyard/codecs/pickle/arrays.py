@@ -26,7 +26,7 @@ _KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float", "c": "complex"}
 
 
 class PickledTensor:
-    """A tensor or array of a pickle. Its decoder sets shape, dtype and reader, the walk its path and what its layer says.
+    """A tensor or array of a pickle. The decoder sets shape, dtype and reader; the walk sets path, role and axes.
 
     `memory` is equal for two tensors that share all their numbers. `in_state_dict` is false for what a module keeps in
     other attributes. `role` and `axes` are those of the parameter of a known layer; `layer` is None where it is the name
@@ -106,7 +106,7 @@ def by_columns(flat: Reader, shape: tuple[int, ...]) -> Reader:
 def numbers(source: Source, shape: Pickled, dtype: tuple[str, str] | None, *, fortran: bool, encoding: str = "") -> PickledTensor:
     """Return the array whose bytes are all of `source`; an array of another size is listed and refused."""
     if not is_shape(shape):
-        return refused(source, f"has a shape that makes no sense: {printable(shape, 80)}")
+        return refused(source, f"has an invalid shape: {printable(shape, 80)}")
     if dtype is None:
         return refused(source, f"holds {printable(encoding) or 'objects'}, not numbers", shape)
     order, word = dtype

@@ -26,7 +26,7 @@ _WORD, _NUMBER = rb"(?:h.|j....)", rb"(?:K.|M..|J...[\x00-\x7f])"
 _DIMS = rb"(?:(?:%b){1,3}[\x85-\x87]|\((?:%b){4,8}t)" % (_NUMBER, _NUMBER)
 _PUT = rb"r(....)"
 # What torch.save writes for each tensor after the name and the function _rebuild_tensor_v2. Each "put" stores the value
-# in the next place of the memo; "get" stands for a value that was stored before.
+# in the next place of the memo; "get" fetches a value that was stored before.
 #   (                                     MARK of the arguments
 #   (  get get  X name put  get numel  t put  Q     MARK, "storage", class, key of the storage, device, elements: BINPERSID
 #   offset  shape put  strides put        numbers and tuples of numbers
@@ -36,8 +36,8 @@ _PUT = rb"r(....)"
 _ARGUMENTS = b"".join(
     (
         rb"\((%b%b)X(.)\0\0\0(\d{1,18})%b(%b%b)t%bQ" % (_WORD, _WORD, _PUT, _WORD, _NUMBER, _PUT),  # the storage
-        rb"(%b%b)%b(%b)%b" % (_NUMBER, _DIMS, _PUT, _DIMS, _PUT),  # how the tensor lies in it
-        rb"([\x88\x89]%b)\)R%btr(....)R%b" % (_WORD, _PUT, _PUT),  # its hooks, of which there are none, and the call
+        rb"(%b%b)%b(%b)%b" % (_NUMBER, _DIMS, _PUT, _DIMS, _PUT),  # offset, shape and strides
+        rb"([\x88\x89]%b)\)R%btr(....)R%b" % (_WORD, _PUT, _PUT),  # requires_grad, no hooks, and the call
     )
 )
 _NEXT = rb"X(....)([ -~]+)%b(%b)\(" % (_PUT, _WORD)

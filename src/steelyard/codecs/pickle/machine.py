@@ -229,7 +229,7 @@ class Machine:
         if target.__class__ is Global and target.plain:
             self.copied += copy_cost(args)
             if self.copied > 4 * self.source.size:
-                raise self.error("the pickle copies the same things again and again; refused")
+                raise self.error("the pickle copies the same items again and again; refused")
             data = plain_data(target, args)
             if data is not None:
                 return data

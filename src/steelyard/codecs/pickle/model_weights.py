@@ -69,7 +69,7 @@ def listed(
 
 
 def _plain_entries(root: Pickled) -> dict[str, Any]:
-    """Return the plain entries of a checkpoint beside its tensors: epoch, step, versions."""
+    """Return the plain entries of a checkpoint: epoch, step, versions."""
     if not isinstance(root, dict):
         return {}
     plain = [(key, value) for key, value in root.items() if type(value) in _PLAIN and type(key) is str and key != "code"]
@@ -189,7 +189,7 @@ def _named(tensors: Iterable[PickledTensor], source: Source) -> dict[str, Pickle
 
 
 def holding(root: Pickled) -> str:
-    """Say in a few words what a pickle holds.
+    """Describe the root of a pickle in a few words.
 
     >>> from steelyard.codecs.pickle.values import Global
     >>> holding({"a": 1}), holding(Record(Global("sklearn.tree", "DecisionTreeClassifier"), ()))

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     Path = tuple[str, ...]
     Decode = Callable[[Pickled], PickledTensor | None]
-    """Makes a tensor of a value that stands for one."""
+    """Decodes the call that rebuilds a tensor; None for any other value."""
     Member = tuple[Path, Pickled, ParameterRoles | None, bool, bool | None]
-    """Keys, value, what the parameters of the layer around it mean, whether it is in the state_dict, whether trainable."""
+    """Keys, value, roles of the parameters of its layer, whether it is in the state_dict, whether trainable."""
     Scripted = dict[str, tuple[list[str], list[str]]]
     """The names of the parameters and of the buffers of each class of a compiled module."""
 
@@ -64,7 +64,7 @@ class TensorWalk:
         """List a tensor; return whether a frame was opened, whose members come first."""
         self._left -= 1
         if self._left < 0:
-            raise FormatError(self._source.name, "what the pickle holds unfolds into many times its size; refused")
+            raise FormatError(self._source.name, "the pickle expands to many times its size; refused")
         kind = type(value)
         tensor = self._decode(value) if kind is Record or kind is Persistent else None
         if tensor is not None:

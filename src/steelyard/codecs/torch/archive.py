@@ -155,7 +155,7 @@ def _scripted(source: Source, members: dict[str, Member], base: str) -> dict[str
     return found
 
 
-# Before 1.6, five pickles follow one another, then the storages:
+# Before 1.6, a file is five pickles, then the storages:
 #   1  the magic number
 #   2  the version of the protocol, 1001
 #   3  a dict of the system that wrote the file

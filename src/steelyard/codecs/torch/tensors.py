@@ -97,7 +97,7 @@ class TensorDecoder:
         except FormatError as error:
             return refused(self.source, str(error).removeprefix(f"{printable(self.source.name)}: "))
         except (TypeError, ValueError, AttributeError) as error:
-            return refused(self.source, f"the arguments of {value.text} are computed or make no sense: {printable(error, 100)}")
+            return refused(self.source, f"the arguments of {value.text} are computed or invalid: {printable(error, 100)}")
 
     def strided(
         self,
@@ -116,7 +116,7 @@ class TensorDecoder:
         if dtype:
             word, count = dtype, count if word else count // size_of(dtype)
         if view is None or type(offset) is not int or offset < 0:
-            return refused(self.source, f"shape {printable(shape, 80)}, strides {printable(stride, 80)} or offset make no sense")
+            return refused(self.source, f"shape {printable(shape, 80)}, strides {printable(stride, 80)} or offset are invalid")
         size, listed = _KNOWN.get(word) or _unknown(word)
         last = offset + view.extent if view.extent else 0
         if last > count or last * size > source.size:
@@ -169,7 +169,7 @@ class TensorDecoder:
     def _nested(self, key: int, data: Source) -> tuple[Source, str, int]:
         if key not in self._inner:
             if self.nested is None:
-                raise FormatError(self.source.name, "too many levels of files of torch nested in one another")
+                raise FormatError(self.source.name, "too many levels of nested files of torch")
             decoder, value = self.nested(data)
             self._inner[key] = decoder._storage(value)
         return self._inner[key]
