@@ -188,7 +188,10 @@ class Inflated:
         self._packed = getattr(machine, "unconsumed_tail", b"")
         if len(self._out) > self.limit:
             size = self._packed_source.size
-            raise FormatError(self.plain.name, f"the stream inflates from {size:,} to more than {self.limit:,} bytes; refused")
+            raise FormatError(
+                self.plain.name,
+                f"the stream inflates from {size:,} to more than {self.limit:,} bytes; refused, see steelyard.limits",
+            )
 
     def _feed(self) -> None:
         source = self._packed_source

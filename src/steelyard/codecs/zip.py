@@ -282,10 +282,8 @@ class _Inflating:
 
     def __init__(self, source: Source, start: int, member: Member) -> None:
         if member.size > limits.inflatable(member.packed):
-            raise FormatError(
-                source.name,
-                f"the member {printable(member.name)} would inflate from {member.packed:,} to {member.size:,} bytes; refused",
-            )
+            what = f"would inflate from {member.packed:,} to {member.size:,} bytes; refused, see steelyard.limits"
+            raise FormatError(source.name, f"the member {printable(member.name)} {what}")
         self.source = source
         self.start = start
         self.member = member

@@ -241,5 +241,5 @@ def test_lists_that_share_lists_do_not_unfold_for_ever():
         + b"".join(b"](h" + bytes([i]) + b"h" + bytes([i]) + b"eq" + bytes([i + 1]) for i in range(60))
         + b"."
     )
-    with pytest.raises(FormatError, match="unfolds"):
+    with pytest.raises(FormatError, match="expands"):
         weights_in(from_bytes(stream, "a.pkl"))

@@ -41,7 +41,9 @@ def densified(source: Source, kind: str, parts: list[PickledTensor], shape: Pick
     size = prod(i for i in shape if i) * itemsize(values.dtype)
     held = sum(prod(part.shape) * itemsize(part.dtype) for part in parts)
     if limits.is_bomb(size, held):
-        what = f"a sparse tensor of shape {list(shape)} holds {held:,} bytes and would take {size:,}; refused"
+        what = (
+            f"a sparse tensor of shape {list(shape)} holds {held:,} bytes and would take {size:,}; refused, see steelyard.limits"
+        )
         return refused(source, what, shape, values.dtype, kind)
     name = source.name
 

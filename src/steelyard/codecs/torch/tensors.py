@@ -139,7 +139,7 @@ class TensorDecoder:
         size, listed = _KNOWN[word]
         shape, total = view.shape, view.size * ITEMSIZES[listed]
         if total > limits.DENSE and (total >= MAX_BYTES or (view.extent and limits.is_bomb(total, source.size))):
-            what = f"shape {list(shape)} makes {total:,} bytes of {source.size:,}; refused"
+            what = f"shape {list(shape)} makes {total:,} bytes of {source.size:,}; refused, see steelyard.limits"
             return refused(self.source, what, shape, listed)
         if word in _PACKED:
             return refused(self.source, f"is packed as {word}, which is not read", shape, listed, word)
