@@ -8,10 +8,14 @@ frameworks, so that two nets can be compared.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
+
+    Setting = bool | int | float | str | None | tuple["Setting", ...]
+    """A setting of a layer: a number, a word, a flag, or one of these for each axis."""
+    Settings = dict[str, Setting]
 
 Shape = tuple[int | None, ...]
 """A shape without the axis of the batch; the length of an axis that may vary is None."""
@@ -54,7 +58,7 @@ class Layer:
         name: str,
         kind: str,
         class_name: str = "",
-        settings: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Setting] | None = None,
         input_shape: Shape | None = None,
         output_shape: Shape | None = None,
         inputs: tuple[str, ...] | None = None,
@@ -62,10 +66,16 @@ class Layer:
         self.name = name
         self.kind = kind
         self.class_name = class_name
-        self.settings = dict(settings or {})
+        self.settings: Settings = dict(settings or {})
         self.input_shape = input_shape
         self.output_shape = output_shape
         self.inputs = inputs
+
+    @property
+    def weight_names(self) -> tuple[str, ...]:
+        """The names of its weights where the graph of a file lists them one by one; else empty."""
+        names = self.settings.get("weights")
+        return tuple(str(name) for name in names) if isinstance(names, tuple) else ()
 
     def __repr__(self) -> str:
         facts = f"{self.class_name!r}, {self.settings!r}, {self.input_shape}, {self.output_shape}, {self.inputs}"

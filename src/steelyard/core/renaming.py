@@ -109,9 +109,9 @@ def _renamed(layer: Layer, name: str, new: Mapping[str, str | None], names: Name
 
     settings = dict(layer.settings)
     if "weights" in settings:
-        settings["weights"] = tuple(other for each in settings["weights"] if (other := names(each)) is not None)
+        settings["weights"] = tuple(other for each in layer.weight_names if (other := names(each)) is not None)
     if "wraps" in settings:
-        settings["wraps"] = new.get(settings["wraps"]) or ""
+        settings["wraps"] = new.get(str(settings["wraps"])) or ""
     return Layer(name, layer.kind, layer.class_name, settings, layer.input_shape, layer.output_shape, _inputs(layer.inputs, new))
 
 

@@ -109,7 +109,7 @@ def _activated(dense: DenseLayer, node: Layer) -> DenseLayer:
         raise ShapeError(f"{printable(node.name)!r} is a second activation behind {printable(dense.name)!r}")
     kept = {}
     for name, value in node.settings.items():
-        if name in _SETTINGS.get(word, ()):
+        if name in _SETTINGS.get(word, ()) and isinstance(value, (int, float)):
             kept[name] = float(value)
         elif (name == "axis" and value not in (-1, 1)) or _unusual(word, name, value):
             raise ShapeError(f"the activation behind {printable(dense.name)!r} is {word} with {name}={printable(value)}")

@@ -10,11 +10,11 @@ from steelyard.core.roles import layer_of
 from steelyard.layers.kinds import padding_word
 
 if TYPE_CHECKING:
+    from steelyard.core.graph import Settings
     from steelyard.core.weight import Weight
     from steelyard.formats.onnx.messages import AttributeProto, NodeProto
 
     Nodes = Sequence[tuple[str, NodeProto]]
-    Settings = dict[str, object]
 
 KINDS: dict[str, str] = {
     **dict.fromkeys(("Conv", "ConvInteger", "FusedConv", "QLinearConv"), "conv"),
@@ -170,7 +170,7 @@ class _GraphBuilder:
 
     def _claim(self, layer: Layer, taken: list[Weight]) -> None:
         names = [weight.name for weight in taken]
-        layer.settings["weights"] = (*layer.settings.get("weights", ()), *names)
+        layer.settings["weights"] = (*layer.weight_names, *names)
         self._owners.update(dict.fromkeys(names, layer.name))
 
     def _weight_of(self, name: str) -> Weight | None:
@@ -197,7 +197,7 @@ class _GraphBuilder:
 
 
 def _takes_bias(before: Layer, node: NodeProto, weight: Weight) -> bool:
-    bare = before.kind in _BIASED and len(before.settings["weights"]) == 1
+    bare = before.kind in _BIASED and len(before.weight_names) == 1
     return bare and node.op == "Add" and len(weight.shape) == 1
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from steelyard.core.graph import Graph, Layer, in_line
 
 if TYPE_CHECKING:
+    from steelyard.core.graph import Settings
     from steelyard.core.weight import Weight
     from steelyard.formats.tflite.flatbuffers import Table
 
     Indexed = Mapping[tuple[int, int], Weight]
-    Settings = dict[str, object]
 
 
 class Operator(NamedTuple):

@@ -116,7 +116,7 @@ def _hidden(prefix: str, net: Any, x: Array) -> dict[str, Array]:
     given = {}
     for place, layer in enumerate(_perceptron(prefix, net)):
         x = x @ net.coefs_[place] + net.intercepts_[place]
-        word = layer.settings["activation"]
+        word = str(layer.settings["activation"])
         x = _softmax(x) if word == "softmax" else _CURVES[word](x)
         given[layer.name] = x
     return given

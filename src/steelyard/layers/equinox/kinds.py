@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from steelyard.core.graph import Layer
 from steelyard.layers.kinds import each_axis, padding_word
+
+if TYPE_CHECKING:
+    from steelyard.core.graph import Settings
 
 KINDS: dict[str, str] = {
     "Linear": "dense",
@@ -49,7 +52,7 @@ def layer_for(name: str, module: Any) -> Layer:
     return Layer(name, kind, type(module).__name__, settings)
 
 
-def _convolution(module: Any) -> dict[str, Any]:
+def _convolution(module: Any) -> Settings:
     rank = module.num_spatial_dims
     said = {
         "strides": each_axis(module.stride, rank),
@@ -61,24 +64,24 @@ def _convolution(module: Any) -> dict[str, Any]:
     return {**said, "output_padding": extra} if any(extra) else said
 
 
-def _norm(module: Any) -> dict[str, Any]:
+def _norm(module: Any) -> Settings:
     words = {"eps": "epsilon", "momentum": "momentum", "groups": "groups", "mode": "mode"}
     return {word: getattr(module, name) for name, word in words.items() if hasattr(module, name)}
 
 
-def _lstm(module: Any) -> dict[str, Any]:
+def _lstm(module: Any) -> Settings:
     return {"activation": "tanh", "recurrent_activation": "sigmoid"}
 
 
-def _gru(module: Any) -> dict[str, Any]:
+def _gru(module: Any) -> Settings:
     return {**_lstm(module), "reset_after": True}
 
 
-def _attention(module: Any) -> dict[str, Any]:
+def _attention(module: Any) -> Settings:
     return {"heads": module.num_heads}
 
 
-_SETTINGS: dict[str, Callable[[Any], dict[str, Any]]] = {
+_SETTINGS: dict[str, Callable[[Any], Settings]] = {
     "conv": _convolution,
     "conv transpose": _convolution,
     **dict.fromkeys(("batch norm", "layer norm", "group norm", "rms norm"), _norm),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from steelyard.core.graph import Layer
 from steelyard.layers.jax.kinds import activation_word
 from steelyard.layers.kinds import each_axis, padding_word
+
+if TYPE_CHECKING:
+    from steelyard.core.graph import Settings
 
 KINDS: dict[str, str] = {
     **dict.fromkeys(("Dense", "DenseGeneral", "Linear", "LinearGeneral", "Einsum"), "dense"),
@@ -55,20 +58,20 @@ def layer_for(name: str, module: Any) -> Layer:
     return Layer(name, kind, type(module).__name__, _SETTINGS.get(kind, dict)(module) if kind in _SETTINGS else {})
 
 
-def settings_inside(module: Any) -> dict[str, Any]:
+def settings_inside(module: Any) -> Settings:
     """Return the settings that a module gives to the layers inside."""
     if known_class(module) in WRAPPERS:
         return {WRAPPERS[known_class(module)]: True}
     return {"direction": "forward"} if made_by(module) == "Bidirectional" else {}
 
 
-def reversal(module: Any, call: partial[Any]) -> dict[str, Any]:
+def reversal(module: Any, call: partial[Any]) -> Settings:
     """Return the direction of a recurrent layer in a call, whose argument `reverse` takes precedence."""
     said = call.keywords.get("reverse")
     return {"direction": "backward"} if (module.reverse if said is None else said) else {}
 
 
-def _convolution(module: Any) -> dict[str, Any]:
+def _convolution(module: Any) -> Settings:
     rank = 1 if isinstance(module.kernel_size, int) else len(module.kernel_size)
     said = {
         "strides": each_axis(module.strides, rank),
@@ -80,30 +83,30 @@ def _convolution(module: Any) -> dict[str, Any]:
     return {**said, "groups": module.feature_group_count}
 
 
-def _norm(module: Any) -> dict[str, Any]:
+def _norm(module: Any) -> Settings:
     words = {"epsilon": "epsilon", "momentum": "momentum", "use_fast_variance": "fast_variance"}
     said = {word: getattr(module, name) for name, word in words.items() if hasattr(module, name)}
     groups = getattr(module, "num_groups", None)
     return said if groups is None else {**said, "groups": groups}
 
 
-def _cell(module: Any) -> dict[str, Any]:
+def _cell(module: Any) -> Settings:
     words = {"activation": "activation_fn", "recurrent_activation": "gate_fn"}
     said = {word: activation_word(getattr(module, name, None)) for word, name in words.items()}
     return {word: value for word, value in said.items() if value}
 
 
-def _gru(module: Any) -> dict[str, Any]:
+def _gru(module: Any) -> Settings:
     return {**_cell(module), "reset_after": True}
 
 
-def _attention(module: Any) -> dict[str, Any]:
+def _attention(module: Any) -> Settings:
     said = {"heads": module.num_heads}
     keys = getattr(module, "num_key_value_heads", None) or getattr(module, "num_kv_heads", None)
     return {**said, "key_heads": keys} if keys else said
 
 
-_SETTINGS: dict[str, Callable[[Any], dict[str, Any]]] = {
+_SETTINGS: dict[str, Callable[[Any], Settings]] = {
     "conv": _convolution,
     "conv transpose": _convolution,
     **dict.fromkeys(("batch norm", "layer norm", "group norm", "instance norm", "rms norm"), _norm),

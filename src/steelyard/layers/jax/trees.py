@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from steelyard.core.graph import Layer
+
+if TYPE_CHECKING:
+    from steelyard.core.graph import Setting
 
 
 def in_sequence(layers: Iterable[Layer]) -> list[Layer]:
@@ -21,7 +24,7 @@ def in_sequence(layers: Iterable[Layer]) -> list[Layer]:
     return listed
 
 
-def with_settings(layer: Layer, **settings: Any) -> Layer:
+def with_settings(layer: Layer, **settings: Setting) -> Layer:
     """Return a layer with these settings too."""
     layer.settings |= settings
     return layer

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from steelyard.core.graph import Layer
 
 if TYPE_CHECKING:
-    from steelyard.core.graph import Shape
+    from steelyard.core.graph import Setting, Settings, Shape
+
+    SettingsOf = Callable[["Config", int], Settings]
+    """Returns the settings of a layer by its config and the number of channels of its input (0 where it is not known)."""
 
 Config = Mapping[str, Any]
-Settings = Callable[[Config, int], dict[str, Any]]
-"""Returns the settings of a layer by its config and the number of channels of its input (0 where it is not known)."""
 
 RECURRENT = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "CuDNNLSTM", "CuDNNGRU")
 """Layers that run cells over time."""
@@ -111,18 +112,19 @@ def _from_end(axis: Any, rank: int) -> Any:
     return turned if axes is axis else turned[0]
 
 
-def _tuple(value: Any) -> Any:
-    """Make tuples of lists, and of lists in lists, as a padding has them."""
-    if not isinstance(value, (list, tuple)):
+def _setting(value: Any, depth: int = 0) -> Setting:
+    """Return a value of a config as a setting, with tuples for lists; None for anything that is not one."""
+    if isinstance(value, (bool, int, float, str)):
         return value
-    return tuple(tuple(each) if isinstance(each, list) else each for each in value)
+    nested = isinstance(value, (list, tuple)) and depth < 2  # as deep as the padding of each side of each axis
+    return tuple(_setting(each, depth + 1) for each in value) if nested else None
 
 
-def _read(**keys: str) -> Settings:
+def _read(**keys: str) -> SettingsOf:
     """Copy settings from a config, except those that are missing, None or False."""
 
-    def settings(config: Config, channels: int) -> dict[str, Any]:
-        held = {word: _tuple(config.get(key)) for word, key in keys.items()}
+    def settings(config: Config, channels: int) -> Settings:
+        held = {word: _setting(config.get(key)) for word, key in keys.items()}
         return {word: value for word, value in held.items() if value is not None and value is not False}
 
     return settings
@@ -136,23 +138,23 @@ def _function(value: Any) -> str:
     return {"swish": "silu", "hard_swish": "hard_silu"}.get(value, value) if isinstance(value, str) else "linear"
 
 
-def _activated(config: Config, channels: int) -> dict[str, Any]:
+def _activated(config: Config, channels: int) -> Settings:
     word = _function(config.get("activation"))
     if word == "leaky_relu":
         return {"activation": word, "negative_slope": 0.2}
     return {} if word == "linear" else {"activation": word}
 
 
-def _with_activation(**keys: str) -> Settings:
+def _with_activation(**keys: str) -> SettingsOf:
     own = _read(**keys)
     return lambda config, channels: {**own(config, channels), **_activated(config, channels)}
 
 
-def _conv(**more: bool) -> Settings:
+def _conv(**more: bool) -> SettingsOf:
     read = _with_activation(strides="strides", padding="padding", dilation="dilation_rate", groups="groups")
     extra = _read(output_padding="output_padding")
 
-    def settings(config: Config, channels: int) -> dict[str, Any]:
+    def settings(config: Config, channels: int) -> Settings:
         found = {**read(config, channels), **extra(config, channels), **more}
         if more and channels:
             found["groups"] = channels
@@ -163,9 +165,9 @@ def _conv(**more: bool) -> Settings:
     return settings
 
 
-def _recurrent(gated: bool, *, reset: bool = False) -> Settings:
-    def settings(config: Config, channels: int) -> dict[str, Any]:
-        found: dict[str, Any] = {"activation": _function(config.get("activation", "tanh"))}
+def _recurrent(gated: bool, *, reset: bool = False) -> SettingsOf:
+    def settings(config: Config, channels: int) -> Settings:
+        found: Settings = {"activation": _function(config.get("activation", "tanh"))}
         if gated:
             found["recurrent_activation"] = _function(config.get("recurrent_activation", "sigmoid"))
         if reset:
@@ -175,7 +177,7 @@ def _recurrent(gated: bool, *, reset: bool = False) -> Settings:
     return settings
 
 
-def _norm(config: Config, channels: int) -> dict[str, Any]:
+def _norm(config: Config, channels: int) -> Settings:
     """Return the settings of a norm, with its axes where they are not the last."""
     axis = config.get("axis", -1)
     axes = tuple(axis) if isinstance(axis, (list, tuple)) else (axis,)
@@ -183,47 +185,47 @@ def _norm(config: Config, channels: int) -> dict[str, Any]:
     return {**_read(epsilon="epsilon", momentum="momentum", groups="groups", rms_scaling="rms_scaling")(config, channels), **more}
 
 
-def _attention(config: Config, channels: int) -> dict[str, Any]:
+def _attention(config: Config, channels: int) -> Settings:
     heads = config.get("num_heads", config.get("num_query_heads"))
     return {"heads": heads, "key_heads": config.get("num_key_value_heads", heads)}
 
 
-def _pool(word: str) -> Settings:
+def _pool(word: str) -> SettingsOf:
     read = _read(size="pool_size", strides="strides", padding="padding")
     more = {"count_padding": False} if word == "average" else {}
     return lambda config, channels: {"pool": word, **read(config, channels), **more}
 
 
-def _relu(config: Config, channels: int) -> dict[str, Any]:
+def _relu(config: Config, channels: int) -> Settings:
     slope, top = config.get("negative_slope") or 0, config.get("max_value")
-    found = {"activation": "leaky_relu", "negative_slope": slope} if slope else {"activation": "relu"}
+    found: Settings = {"activation": "leaky_relu", "negative_slope": slope} if slope else {"activation": "relu"}
     if top is not None:
         found |= {"activation": "relu6"} if (slope, top) == (0, 6) else {"highest": top}
     return {**found, **_read(threshold="threshold")(config, channels)} if config.get("threshold") else found
 
 
-def _leaky(config: Config, channels: int) -> dict[str, Any]:
+def _leaky(config: Config, channels: int) -> Settings:
     return {"activation": "leaky_relu", "negative_slope": config.get("negative_slope", config.get("alpha", 0.3))}
 
 
-def _named(word: str, **keys: str) -> Settings:
+def _named(word: str, **keys: str) -> SettingsOf:
     return lambda config, channels: {"activation": word, **_read(**keys)(config, channels)}
 
 
-def _merge(word: str) -> Settings:
+def _merge(word: str) -> SettingsOf:
     return lambda config, channels: {"merge": word, **_read(axis="axis")(config, channels)}
 
 
-def _gelu(config: Config, channels: int) -> dict[str, Any]:
+def _gelu(config: Config, channels: int) -> Settings:
     return {"activation": "gelu_tanh" if config.get("approximate", True) else "gelu"}
 
 
-def _spread(names: str, kind: str, settings: Settings, ranks: str = "") -> dict[str, tuple[str, Settings]]:
+def _spread(names: str, kind: str, settings: SettingsOf, ranks: str = "") -> dict[str, tuple[str, SettingsOf]]:
     endings = [f"{rank}D" for rank in ranks] or [""]
     return {name.replace("#", ending): (kind, settings) for name in names.split() for ending in endings}
 
 
-_KINDS: dict[str, tuple[str, Settings]] = {
+_KINDS: dict[str, tuple[str, SettingsOf]] = {
     **_spread("Dense", "dense", _activated),
     **_spread("EinsumDense", "dense", _with_activation(equation="equation")),
     **_spread("Conv#", "conv", _conv(), "123"),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-Settings = Callable[[Any, int], dict[str, Any]]
-"""Returns the settings of a module by the number of spatial axes, which is in the name of its class."""
+if TYPE_CHECKING:
+    from steelyard.core.graph import Settings
+
+    SettingsOf = Callable[[Any, int], Settings]
+    """Returns the settings of a module by the number of spatial axes, which is in the name of its class."""
 
 
-def kind_and_settings(module: Any, bases: Iterable[str]) -> tuple[str, dict[str, Any]]:
+def kind_and_settings(module: Any, bases: Iterable[str]) -> tuple[str, Settings]:
     """Return the kind and the settings of a module by the names of its classes, the nearest first.
 
     >>> class Norm:
@@ -43,17 +46,17 @@ def _padding(value: Any, rank: int) -> Any:
     return each if isinstance(each, str) or any(each) else "valid"
 
 
-def _read(**attributes: str) -> Settings:
+def _read(**attributes: str) -> SettingsOf:
     """Copy settings from attributes, except those that are missing, None or False."""
 
-    def settings(module: Any, rank: int) -> dict[str, Any]:
+    def settings(module: Any, rank: int) -> Settings:
         held = {word: getattr(module, key, None) for word, key in attributes.items()}
         return {word: value for word, value in held.items() if value is not None and value is not False}
 
     return settings
 
 
-def _conv(module: Any, rank: int) -> dict[str, Any]:
+def _conv(module: Any, rank: int) -> Settings:
     settings = {
         "strides": _each(module.stride, rank),
         "padding": _padding(module.padding, rank),
@@ -69,17 +72,17 @@ def _conv(module: Any, rank: int) -> dict[str, Any]:
     return settings
 
 
-def _batch_norm(module: Any, rank: int) -> dict[str, Any]:
+def _batch_norm(module: Any, rank: int) -> Settings:
     momentum = {} if module.momentum is None else {"momentum": 1 - module.momentum}
     return {"epsilon": module.eps, **momentum}
 
 
-def _group_norm(module: Any, rank: int) -> dict[str, Any]:
+def _group_norm(module: Any, rank: int) -> Settings:
     groups = {} if module.num_groups == module.num_channels else {"groups": module.num_groups}
     return {"epsilon": module.eps, **groups}
 
 
-def _rms_norm(module: Any, rank: int) -> dict[str, Any]:
+def _rms_norm(module: Any, rank: int) -> Settings:
     if module.eps is not None:
         return {"epsilon": module.eps}
     import numpy as np
@@ -89,9 +92,9 @@ def _rms_norm(module: Any, rank: int) -> dict[str, Any]:
     return {"epsilon": float(np.finfo(np.float64 if wide else np.float32).eps)}
 
 
-def _recurrent(module: Any, rank: int) -> dict[str, Any]:
+def _recurrent(module: Any, rank: int) -> Settings:
     mode = str(getattr(module, "mode", "") or type(module).__name__)
-    settings: dict[str, Any] = {"activation": str(getattr(module, "nonlinearity", "tanh"))}
+    settings: Settings = {"activation": str(getattr(module, "nonlinearity", "tanh"))}
     if not mode.startswith("RNN"):
         settings["recurrent_activation"] = "sigmoid"
     if mode.startswith("GRU"):
@@ -101,14 +104,14 @@ def _recurrent(module: Any, rank: int) -> dict[str, Any]:
     return {**settings, **({"projection": module.proj_size} if getattr(module, "proj_size", 0) else {})}
 
 
-def _attention(module: Any, rank: int) -> dict[str, Any]:
+def _attention(module: Any, rank: int) -> Settings:
     zero = {"zero_attention": True} if module.add_zero_attn else {}
     return {"heads": module.num_heads, "key_heads": module.num_heads, **zero}
 
 
-def _pool(word: str) -> Settings:
-    def settings(module: Any, rank: int) -> dict[str, Any]:
-        found: dict[str, Any] = {"pool": word}
+def _pool(word: str) -> SettingsOf:
+    def settings(module: Any, rank: int) -> Settings:
+        found: Settings = {"pool": word}
         if hasattr(module, "output_size"):
             return found | {"output_size": _each(module.output_size, rank)}
         found |= {"size": _each(module.kernel_size, rank), "strides": _each(module.stride, rank)}
@@ -121,24 +124,24 @@ def _pool(word: str) -> Settings:
     return settings
 
 
-def _lp_pool(module: Any, rank: int) -> dict[str, Any]:
+def _lp_pool(module: Any, rank: int) -> Settings:
     return {"pool": f"l{module.norm_type}", "size": _each(module.kernel_size, rank)}
 
 
-def _flatten(module: Any, rank: int) -> dict[str, Any]:
+def _flatten(module: Any, rank: int) -> Settings:
     whole = (module.start_dim, module.end_dim) == (1, -1)
     return {} if whole else {"axes": (module.start_dim, module.end_dim)}
 
 
-def _reshape(module: Any, rank: int) -> dict[str, Any]:
+def _reshape(module: Any, rank: int) -> Settings:
     return {"axis": module.dim, "shape": tuple(module.unflattened_size)}
 
 
-def _pad(module: Any, rank: int) -> dict[str, Any]:
+def _pad(module: Any, rank: int) -> Settings:
     return {"padding": _each(module.padding, 2 * rank), **_read(value="value")(module, rank)}
 
 
-def _activation(module: Any, name: str) -> dict[str, Any]:
+def _activation(module: Any, name: str) -> Settings:
     settings = {"activation": _ACTIVATIONS[name], **_MORE.get(name, _read())(module, 0)}
     if name == "GELU" and module.approximate == "tanh":
         settings["activation"] = "gelu_tanh"
@@ -147,7 +150,7 @@ def _activation(module: Any, name: str) -> dict[str, Any]:
     return settings
 
 
-def _softmax(word: str) -> Settings:
+def _softmax(word: str) -> SettingsOf:
     return lambda module, rank: {"activation": word, **_read(axis="dim")(module, rank)}
 
 
@@ -178,7 +181,7 @@ _MORE = {
 """The parameters of activations."""
 
 _NORM = _read(epsilon="eps")
-_KINDS: dict[str, tuple[str, Settings]] = {
+_KINDS: dict[str, tuple[str, SettingsOf]] = {
     "Linear": ("dense", _read()),
     "Conv": ("conv", _conv),
     "ConvTranspose": ("conv transpose", _conv),

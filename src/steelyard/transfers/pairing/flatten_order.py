@@ -67,7 +67,8 @@ def _moved(node: Layer, channels: str, *, behind: bool) -> str:
     """Return where a layer that moves axes has the channels on its flattened side, blank where it moves none."""
     if word := node.settings.get("channels"):
         return str(word)
-    axes = tuple(node.settings.get("axes") or ()) if node.kind in ("reshape", "flatten") else ()
+    given = node.settings.get("axes") if node.kind in ("reshape", "flatten") else ()
+    axes = given if isinstance(given, tuple) else ()
     count = len(axes)
     if axes == tuple(range(1, count + 1)):
         return ""

@@ -40,7 +40,7 @@ class Net:
 
     def _layers(self) -> list[LayerWeights]:
         nodes = {node.name: node for node in self.graph.layers} if self.graph else {}
-        named = {name: node.name for node in nodes.values() for name in node.settings.get("weights", ())}
+        named = {name: node.name for node in nodes.values() for name in node.weight_names}
         claimed: dict[str, Members] = {}
         rest: list[Weight] = []
         for weight in self.listed:
