@@ -310,7 +310,10 @@ def test_parameters_and_buffers_are_told_by_roles_where_no_framework_says_more()
     assert list(w.buffers) == ["bn.running_mean"]
     assert list(w.parameters) == [name for name in w if name != "bn.running_mean"]
     unknown = steelyard.weights({f"x{nth}": np.zeros(2) for nth in range(7)})
-    with pytest.raises(ShapeError, match=r"it is not known whether these are parameters or buffers: x0, x1, x2, x3, x4 and 2 more; select weights by name"):
+    with pytest.raises(
+        ShapeError,
+        match=r"it is not known whether these are parameters or buffers: x0, x1, x2, x3, x4 and 2 more; select weights by name",
+    ):
         unknown.parameters  # noqa: B018 - asking is what fails
 
 

@@ -17,4 +17,6 @@ def test_a_setting_of_a_keras_config_is_a_number_a_word_or_a_tuple_of_these(stra
 
 
 def test_the_padding_of_each_side_of_each_axis_is_kept():
-    assert described("ZeroPadding2D", "ZeroPadding2D", {"padding": [[0, 1], [2, 3]]}, "p").settings == {"padding": ((0, 1), (2, 3))}
+    assert described("ZeroPadding2D", "ZeroPadding2D", {"padding": [[0, 1], [2, 3]]}, "p").settings == {
+        "padding": ((0, 1), (2, 3))
+    }
