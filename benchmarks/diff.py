@@ -73,7 +73,7 @@ def cpu_seconds(code, *paths):
 
 def main():
     import steelyard
-    from steelyard.measures.diff import entries as sidebyside
+    from steelyard import sizes
 
     tensors = int(sys.argv[1]) if len(sys.argv) > 1 else 60
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
@@ -84,7 +84,7 @@ def main():
 
         def diff(paths, threads, **options):
             def run():
-                sidebyside.THREADS = threads
+                sizes.THREADS = threads
                 steelyard.diff(*paths, **options)
 
             return ready(run)

@@ -19,8 +19,7 @@ from safetensors.torch import save_file
 from timing import best, peak_memory, ready, report
 
 import steelyard
-from steelyard.measures import digest as digests
-from steelyard.numerics import blocks as reading
+from steelyard import sizes
 from steelyard.numerics.summary import summarise
 
 BUFFER = 1 << 19
@@ -58,11 +57,11 @@ def read_all(path):
     os.close(handle)
 
 
-def on_threads(module, count, function):
+def on_threads(count, function):
     """A method that runs with so many threads."""
 
     def prepared():
-        module.THREADS = count
+        sizes.THREADS = count
         return function
 
     return prepared
@@ -85,9 +84,9 @@ def statistics(path, memory):
         "max": ready(lambda: [memory[i : i + 65536].max() for i in range(0, memory.size, 65536)]),
     }
     for threads in (1, 2):
-        methods[f"plain {threads}"] = on_threads(reading, threads, lambda: plain(weights.values()))
-        methods[f"wide {threads}"] = on_threads(reading, threads, lambda: wide(weights.values()))
-        methods[f"live {threads}"] = on_threads(reading, threads, lambda: plain(live.values()))
+        methods[f"plain {threads}"] = on_threads(threads, lambda: plain(weights.values()))
+        methods[f"wide {threads}"] = on_threads(threads, lambda: wide(weights.values()))
+        methods[f"live {threads}"] = on_threads(threads, lambda: plain(live.values()))
     spent = best(methods, rounds=5)
     rate = weights.nbytes / spent["read"] / 1e9
     print(f"      reading: {rate:.1f} GB/s; np.max in memory: {memory.nbytes / spent['max'] / 1e9:.1f} GB/s")
@@ -105,7 +104,7 @@ def digesting(path):
     methods = {"read": ready(lambda: read_all(path))}
     for algorithm in ("xxh3", "blake3"):
         for threads in (1, 2):
-            methods[f"{algorithm} {threads}"] = on_threads(digests, threads, lambda a=algorithm: steelyard.digest(weights, a))
+            methods[f"{algorithm} {threads}"] = on_threads(threads, lambda a=algorithm: steelyard.digest(weights, a))
     spent = best(methods, rounds=5)
     report("digest by xxh3, two threads, of the rate of reading", spent["read"] / spent["xxh3 2"], 0.90, "x")
     print(f"      by one thread: {spent['read'] / spent['xxh3 1']:.2f} x")

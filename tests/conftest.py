@@ -4,6 +4,9 @@ import os
 
 import pytest
 from carried import OUTSIDE
+from small_sizes import SMALL
+
+from steelyard import sizes
 
 LEFT_OUT = pytest.StashKey[int]()
 
@@ -47,3 +50,10 @@ def digits():
 
     x, y = load_digits(return_X_y=True)
     return (x[:400] / 16.0).astype("float32"), y[:400].astype("int64")
+
+
+@pytest.fixture
+def small_sizes(monkeypatch):
+    """Read, copy and sum up a few elements at a time, so that small arrays take the paths of large ones."""
+    for name, size in SMALL.items():
+        monkeypatch.setattr(sizes, name, size)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 
 import steelyard
-from steelyard.core import indexing
+from steelyard import sizes
 from steelyard.core.readers import ByColumns, from_array
 from steelyard.errors import MissingExtraError, ShapeError
 
@@ -37,8 +37,8 @@ def test_a_part_is_what_numpy_takes_with_the_same_index(index):
 def test_runs_that_are_far_apart_are_read_one_by_one_and_give_the_same(index):
     weight, _ = counting(ARRAY)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(indexing, "GAP", 2)
-        patch.setattr(indexing, "BLOCK", 16)
+        patch.setattr(sizes, "READ_GAP", 2)
+        patch.setattr(sizes, "READ_BLOCK", 16)
         assert np.array_equal(weight[index], ARRAY[index])
 
 
@@ -50,7 +50,7 @@ def test_only_the_runs_of_the_part_are_read(monkeypatch):
     assert int(weight[0, -1]) == 5
     assert runs == [(12, 18), (6, 18), (19, 21), (5, 6)]
     runs.clear()
-    monkeypatch.setattr(indexing, "GAP", 3)
+    monkeypatch.setattr(sizes, "READ_GAP", 3)
     assert weight[:3, :2].tolist() == [[0, 1], [6, 7], [12, 13]]
     assert runs == [(0, 2), (6, 8), (12, 14)]
     runs.clear()

@@ -107,8 +107,8 @@ def test_across_formats_and_frameworks_of_files(tmp_path):
     torch.save(one.state_dict(), tmp_path / "a.pt")
     steelyard.save(other, tmp_path / "b.safetensors")
     p, out = tmp_path / "p.safetensors", tmp_path / "out.npz"
-    assert main(["patch", str(tmp_path / "a.pt"), str(tmp_path / "b.safetensors"), "-o", str(p)]) == 0
-    assert main(["apply", str(tmp_path / "a.pt"), str(p), "-o", str(out)]) == 0
+    assert main(["save-patch", str(tmp_path / "a.pt"), str(tmp_path / "b.safetensors"), "-o", str(p)]) == 0
+    assert main(["apply-patch", str(tmp_path / "a.pt"), str(p), "-o", str(out)]) == 0
     assert steelyard.digest(out, "sha256") == steelyard.digest(other, "sha256")
     assert p.stat().st_size < 2500
 
@@ -120,7 +120,7 @@ def test_a_wrong_base_is_refused_and_nothing_is_written(tmp_path, capsys):
         steelyard.apply_patch(b, tmp_path / "p.safetensors")
     steelyard.save(b, tmp_path / "b.npz")
     files = [str(tmp_path / name) for name in ("b.npz", "p.safetensors", "out.npz")]
-    assert main(["apply", *files[:2], "-o", files[2]]) == 2
+    assert main(["apply-patch", *files[:2], "-o", files[2]]) == 2
     assert not (tmp_path / "out.npz").exists()
     assert "sha256" in capsys.readouterr().err
 
@@ -176,9 +176,9 @@ def test_applying_in_place_works(tmp_path):
     steelyard.save(a, tmp_path / "a.safetensors")
     steelyard.save_patch(a, b, tmp_path / "p.safetensors")
     files = [str(tmp_path / name) for name in ("a.safetensors", "p.safetensors")]
-    assert main(["apply", *files, "-o", files[0]]) == 0
+    assert main(["apply-patch", *files, "-o", files[0]]) == 0
     assert steelyard.weights(files[0])["w"].numpy().sum() == 1000
-    assert main(["apply", *files, "-o", files[1]]) == 2
+    assert main(["apply-patch", *files, "-o", files[1]]) == 2
 
 
 def test_a_number_without_axes_stays_one(tmp_path):

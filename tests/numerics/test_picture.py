@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from steelyard import sizes
 from steelyard.core.readers import from_array
 from steelyard.errors import ShapeError
-from steelyard.numerics import picture as module
 from steelyard.numerics.picture import matrix_of, picture
 from steelyard.numerics.summary import summarise
 
@@ -40,12 +40,10 @@ def test_each_cell_is_the_largest_number_in_it_however_the_matrix_is_read(shape,
     chance = np.random.default_rng(seed)
     matrix = chance.standard_normal((rows, columns))
     matrix[chance.random((rows, columns)) < 0.02] = chance.choice([np.nan, np.inf, -np.inf])
-    kept = module.STEP, module.NARROW
-    module.STEP, module.NARROW = step, narrow
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sizes, "PICTURE_BLOCK", step)
+        patch.setattr(sizes, "NARROW_COLUMNS", narrow)
         drawn = picture(from_array("w", matrix), height, width, window)
-    finally:
-        module.STEP, module.NARROW = kept
     top, left, bottom, right = window
     assert drawn.values.shape[0] <= height
     assert drawn.values.shape[1] <= width

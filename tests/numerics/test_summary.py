@@ -1,6 +1,7 @@
 """Summaries: each figure against NumPy in float64, and the parts of a weight against the whole of it, bit for bit."""
 
 import math
+import os
 import pickle
 
 import ml_dtypes
@@ -10,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import steelyard
+from steelyard import sizes
 from steelyard.core.readers import from_array
 from steelyard.errors import FormatError
-from steelyard.numerics import blocks as reading
-from steelyard.numerics.summary import BLOCK, GRAIN, Summary, summaries, summarise
+from steelyard.numerics.summary import Summary, summaries, summarise
 
 FLOATS = {
     "float16": "u2", "float32": "u4", "float64": "u8", "bfloat16": "u2", "float8_e4m3fn": "u1", "float8_e5m2": "u1",
@@ -93,7 +94,7 @@ def test_every_figure_is_numpys_in_float64(array):
 @pytest.mark.parametrize("spread", [1e-9, 1.0, 1e9])
 @pytest.mark.parametrize("middle", [0.0, 1.0, 1e6, -1e9])
 def test_the_deviation_survives_a_mean_that_is_much_larger(spread, middle):
-    array = np.random.default_rng(0).standard_normal(3 * BLOCK + 7) * spread + middle
+    array = np.random.default_rng(0).standard_normal(3 * sizes.SUMMARY_BLOCK + 7) * spread + middle
     found = summarise([from_array("w", array)]).moments
     assert found.std == pytest.approx(array.std(), rel=1e-9 if spread < abs(middle) * 1e-12 else 1e-12, abs=1e-16 * abs(middle))
     assert found.mean == pytest.approx(math.fsum(array) / array.size, rel=1e-14)
@@ -137,12 +138,17 @@ def test_threads_and_the_place_of_the_numbers_change_no_bit(tmp_path, monkeypatc
     chance = np.random.default_rng(0)
     net = {
         name: chance.standard_normal(size).astype(kind)
-        for name, size, kind in (("a", GRAIN * 2 + 5, "f4"), ("b", 10, "f8"), ("c", 70_000, "f2"), ("d", (3, 0), "f4"))
+        for name, size, kind in (
+            ("a", sizes.SUMMARY_RUN * 2 + 5, "f4"),
+            ("b", 10, "f8"),
+            ("c", sizes.SUMMARY_THRESHOLD + 5, "f2"),
+            ("d", (3, 0), "f4"),
+        )
     }
     net["a"][-1] = np.inf
     expected = [told(_alone(array)) for array in net.values()]
     steelyard.save(net | {"a": np.where(np.isinf(net["a"]), 0, net["a"])}, tmp_path / "x.safetensors")
-    monkeypatch.setattr(reading, "THREADS", threads)
+    monkeypatch.setattr(sizes, "THREADS", threads)
     live = steelyard.weights(net).values()
     for rank, (found, known) in enumerate(zip(summaries(live), expected, strict=True)):
         assert told(found)[:3] == known[:3]
@@ -155,8 +161,8 @@ def test_threads_and_the_place_of_the_numbers_change_no_bit(tmp_path, monkeypatc
 def _alone(array):
     summary = Summary()
     flat = array.reshape(-1)
-    for start in range(0, flat.size, BLOCK):
-        summary.add(flat[start : start + BLOCK], start)
+    for start in range(0, flat.size, sizes.SUMMARY_BLOCK):
+        summary.add(flat[start : start + sizes.SUMMARY_BLOCK], start)
     return summary
 
 
@@ -179,11 +185,18 @@ def test_numbers_whose_squares_leave_float64_have_right_norms():
 
 
 def test_a_weight_that_cannot_be_read_raises_when_its_turn_comes(tmp_path):
-    steelyard.save({"a": np.zeros(3), "b": np.zeros(100_000)}, tmp_path / "x.safetensors")
+    steelyard.save({"a": np.zeros(3), "b": np.zeros(sizes.SUMMARY_THRESHOLD + 5)}, tmp_path / "x.safetensors")
     weights = list(steelyard.weights(tmp_path / "x.safetensors").values())
     with (tmp_path / "x.safetensors").open("r+b") as file:
-        file.truncate(400_000)
+        file.truncate(os.path.getsize(tmp_path / "x.safetensors") - 16)
     found = summaries(weights)
     assert next(found).moments.count == 3
     with pytest.raises(FormatError, match="shorter"):
         next(found)
+
+
+def test_a_share_that_is_a_whole_number_of_elements_is_not_rounded_up():
+    array = np.arange(1, 101, dtype="u1")
+    found = summarise([from_array("w", array)])
+    assert 0.07 * 100 > 7, "the product is a little more than 7"
+    assert [found.quantile(share) for share in (0.07, 0.14, 0.28, 0.55, 0.56)] == [7, 14, 28, 55, 56]

@@ -20,12 +20,11 @@ from sklearn.neural_network import MLPClassifier
 from torch import nn
 
 import steelyard
-from steelyard import Role, Weight, Weights, plot
+from steelyard import Role, Weight, Weights, plot, sizes
 from steelyard.cli import main
 from steelyard.core.readers import from_array
 from steelyard.errors import AmbiguityError, ShapeError, WeightNotFoundError
 from steelyard.measures.spectra import spectra
-from steelyard.numerics import picture as picture_module
 from steelyard.plot.canvas import inks, shown
 
 HOSTILE = "$\\x$\x1b[3m\u202e\u82b1<b>"
@@ -210,7 +209,7 @@ def test_a_large_weight_is_read_in_blocks(name):
     how = {"top_k": 4, "null_draws": 1} if name == "spectrum" else {}
     getattr(plot, name)(weight, **how)
     assert sum(asked) >= weight.size
-    assert max(asked) <= picture_module.STEP < weight.size
+    assert max(asked) <= sizes.PICTURE_BLOCK < weight.size
 
 
 # heat maps

@@ -2,9 +2,10 @@ import threading
 
 import pytest
 
-from steelyard.core.readers import AHEAD, chunks_of, raw_chunks
+from steelyard.core.readers import chunks_of, raw_chunks
 from steelyard.core.weight import Weight
 from steelyard.errors import FormatError
+from steelyard.sizes import READ_AHEAD_BYTES as AHEAD
 from steelyard.storage.readahead import BUFFERS, read_ahead
 from steelyard.storage.source import Source, from_bytes
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import steelyard
+from steelyard import sizes
 from steelyard.core.readers import from_array
-from steelyard.numerics.summary import BLOCK, summarise
+from steelyard.numerics.summary import summarise
 from steelyard.text.rows import measured, rows_of
 from steelyard.text.sparkline import ABOVE, BARS, BELOW, WIDTH, axis_of, bars, header
 from steelyard.text.table import listing, table
@@ -192,7 +193,7 @@ def test_wide_letters_are_never_wider_than_the_screen(width):
 @pytest.mark.parametrize(
     "dtype", ["float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "int8", "int64", "uint8", "bool"]
 )
-@pytest.mark.parametrize("size", [7, 1000, BLOCK + 50_001])
+@pytest.mark.parametrize("size", [7, 1000, sizes.SUMMARY_BLOCK + 50_001])
 def test_a_summary_agrees_with_numpy_for_every_type(dtype, size):
     kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
     array = (np.random.default_rng(0).standard_normal(size) * 20).astype(kind)

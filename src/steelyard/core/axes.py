@@ -11,14 +11,14 @@ each part in a weight, and a part of one weight is written into the same part of
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from steelyard import sizes
+from steelyard.core.threads import at_once
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -233,11 +233,6 @@ def _length(factor: Factor, known: Mapping[str, int], whole: int) -> int:
     return 1 if factor.word == "1" else known.get(factor.word, whole)
 
 
-LARGE = 1 << 23  # elements; above this, two threads copy faster than one
-THREADS = 2
-TILE = 512  # rows and columns transposed at a time: two such tiles of float32 fit into the cache
-
-
 def copy_turned(target: Array, source: Array) -> None:
     """Copy between arrays of one shape and different memory orders, in tiles that stay in the cache.
 
@@ -245,25 +240,24 @@ def copy_turned(target: Array, source: Array) -> None:
     """
     import numpy as np
 
-    near, far = _innermost(source), _innermost(target)
-    if near == far or target.size < TILE * TILE:
+    tile, near, far = sizes.TILE, _innermost(source), _innermost(target)
+    if near == far or target.size < tile * tile:
         np.copyto(target, source)
         return
 
     def copy_from(start: int) -> None:
         index: list[Any] = [slice(None)] * target.ndim
-        index[near] = slice(start, start + TILE)
-        for begin in range(0, target.shape[far], TILE):
-            index[far] = slice(begin, begin + TILE)
+        index[near] = slice(start, start + tile)
+        for begin in range(0, target.shape[far], tile):
+            index[far] = slice(begin, begin + tile)
             np.copyto(target[tuple(index)], source[tuple(index)])
 
-    starts = range(0, target.shape[near], TILE)
-    if target.size < LARGE:
+    starts = range(0, target.shape[near], tile)
+    if target.size < sizes.TURN_THRESHOLD:
         for start in starts:
             copy_from(start)
         return
-    with ThreadPoolExecutor(THREADS) as pool:
-        deque(pool.map(copy_from, starts), maxlen=0)
+    at_once(starts, copy_from)
 
 
 def _innermost(array: Array) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from steelyard import sizes
 from steelyard.dtypes import numpy_dtype
 from steelyard.errors import OutsideError, ShapeError, printable
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
     Place = int | slice
     """One place or a run of places of an axis."""
-
-BLOCK = 1 << 20  # elements; runs in different blocks are read separately
-GAP = 1 << 16  # elements; two runs with at most this gap are read at once, which costs less than a second call
 
 
 def read_part(weight: Weight, index: Sequence[Any]) -> Array:
@@ -79,7 +77,7 @@ def _runs(weight: Weight, starts: Array, run: int) -> Array:
     """Read runs of one length from these ascending starts; adjacent ones are read at once."""
     if len(starts) == 1:
         return weight.read(int(starts[0]), int(starts[0]) + run)
-    cuts = np.flatnonzero((np.diff(starts // BLOCK) > 0) | (np.diff(starts) - run > GAP)) + 1
+    cuts = np.flatnonzero((np.diff(starts // sizes.READ_BLOCK) > 0) | (np.diff(starts) - run > sizes.READ_GAP)) + 1
     made, done, within = np.empty((len(starts), run), numpy_dtype(weight.dtype)), 0, np.arange(run)
     for group in np.split(starts, cuts):
         block = weight.read(int(group[0]), int(group[-1]) + run)

@@ -11,7 +11,8 @@ from itertools import groupby
 from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
 
-from steelyard.core.weight import BLOCK, Weight
+from steelyard import sizes
+from steelyard.core.weight import Weight
 from steelyard.dtypes import ITEMSIZES, itemsize
 from steelyard.errors import SteelyardError, UnknownModelError, printable
 from steelyard.storage.readahead import read_ahead
@@ -65,9 +66,6 @@ class _OwnMemory:
 
     def check(self) -> None:
         return
-
-
-AHEAD = 1 << 20  # bytes; below this, a thread that reads ahead costs more than it gains
 
 
 def by_rows(shape: Sequence[int], rows: Callable[[int, int], Array]) -> Reader:
@@ -152,7 +150,7 @@ def refusing(error: SteelyardError) -> Reader:
     return read
 
 
-def raw_chunks(weight: Weight, limit: int = BLOCK) -> Iterator[bytes | memoryview]:
+def raw_chunks(weight: Weight, limit: int | None = None) -> Iterator[bytes | memoryview]:
     """Yield the numbers as little-endian bytes in row-major order, at most `limit` bytes at a time.
 
     Bytes that a file already has in this form are passed on without NumPy. Each chunk is valid until the next.
@@ -160,14 +158,20 @@ def raw_chunks(weight: Weight, limit: int = BLOCK) -> Iterator[bytes | memoryvie
     yield from chunks_of([weight], limit)
 
 
-def chunks_of(weights: Iterable[Weight], limit: int = BLOCK) -> Iterator[bytes | memoryview]:
+def chunks_of(weights: Iterable[Weight], limit: int | None = None) -> Iterator[bytes | memoryview]:
     """Yield the numbers of several weights in order, as `raw_chunks` does; large ones in a file are read ahead."""
+    limit = limit or sizes.WRITE_CHUNK_BYTES
     for large, several in groupby(weights, _is_large):
         if large:
-            yield from read_ahead((run for weight in several for run in _runs(weight, limit)), limit)
+            yield from read_ahead((run for weight in several for run in _runs(weight, 0, weight.size, limit)), limit)
         else:
             for weight in several:
-                yield from _stored_chunks(weight, limit) if _is_raw(weight) else _converted_chunks(weight, limit)
+                yield from raw_run(weight, 0, weight.size, limit)
+
+
+def raw_run(weight: Weight, start: int, stop: int, limit: int) -> Iterator[bytes | memoryview]:
+    """Yield the elements [start, stop) as `raw_chunks` does, in this thread; `limit` is at least the size of one."""
+    return (_stored_chunks if _is_raw(weight) else _converted_chunks)(weight, start, stop, limit)
 
 
 def _is_raw(weight: Weight) -> bool:
@@ -176,28 +180,29 @@ def _is_raw(weight: Weight) -> bool:
 
 
 def _is_large(weight: Weight) -> bool:
-    return weight.nbytes >= AHEAD and _is_raw(weight)
+    return weight.nbytes >= sizes.READ_AHEAD_BYTES and _is_raw(weight)
 
 
-def _runs(weight: Weight, limit: int) -> Iterator[tuple[Any, int, int]]:
-    """Split a weight in a file into runs: its reader, the first element, a number of bytes."""
+def _runs(weight: Weight, start: int, stop: int, limit: int) -> Iterator[tuple[Any, int, int]]:
+    """Split a part of a weight into runs: its reader, the first element, a number of bytes."""
     size = itemsize(weight.dtype)
     step = max(limit // size, 1)
-    for start in range(0, weight.size, step):
-        yield weight.read, start, (min(start + step, weight.size) - start) * size
+    for at in range(start, stop, step):
+        yield weight.read, at, (min(at + step, stop) - at) * size
 
 
-def _stored_chunks(weight: Weight, limit: int) -> Iterator[memoryview]:
-    buffer = memoryview(bytearray(min(limit, weight.nbytes)))
-    for read, start, length in _runs(weight, limit):
-        read.fill(start, buffer[:length])
+def _stored_chunks(weight: Weight, start: int, stop: int, limit: int) -> Iterator[memoryview]:
+    buffer = memoryview(bytearray(min(limit, (stop - start) * itemsize(weight.dtype))))
+    for read, at, length in _runs(weight, start, stop, limit):
+        read.fill(at, buffer[:length])
         yield buffer[:length]
 
 
-def _converted_chunks(weight: Weight, limit: int) -> Iterator[memoryview]:
+def _converted_chunks(weight: Weight, start: int, stop: int, limit: int) -> Iterator[memoryview]:
     import numpy as np
 
-    for block in weight.blocks(max(limit // itemsize(weight.dtype), 1)):
-        # the buffer of a strided run would be written as garbage
-        run = np.ascontiguousarray(block)
+    size = itemsize(weight.dtype)
+    for read, at, length in _runs(weight, start, stop, limit):
+        # a reader may return a strided view, whose bytes are not in row-major order
+        run = np.ascontiguousarray(read(at, at + length // size))
         yield (run if sys.byteorder == "little" else run.byteswap()).view(np.uint8).data

@@ -9,8 +9,10 @@ from itertools import accumulate, pairwise
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
+from steelyard import sizes
 from steelyard.core.casting import common_dtype, converted
 from steelyard.core.readers import ByColumns, Live
+from steelyard.core.threads import at_once
 from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError
 
@@ -20,9 +22,6 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
     Order = Literal["C", "F"]
-
-
-LARGE = 1 << 24  # elements; above this, two threads copy faster than one
 
 
 class VectorLayout:
@@ -54,7 +53,7 @@ class VectorLayout:
     def unmoved(self) -> bool:
         """Whether all weights are small and still where they were last time; updates and checks `addresses`."""
         addresses = [memory.address() for memory in self._memory]
-        if addresses == self.addresses and self.size < LARGE:
+        if addresses == self.addresses and self.size < sizes.COPY_THRESHOLD:
             return True
         for (
             memory
@@ -163,14 +162,10 @@ def _move(layout: VectorLayout, vector: Array, *, into_weights: bool) -> None:
     base, itemsize = vector.ctypes.data, vector.itemsize
     ends = [end * itemsize for end in (0, *layout.ends)]
     places = [base + end for end in ends[:-1]]
-    sizes = [stop - start for start, stop in pairwise(ends)]
-    jobs = (layout.addresses, places, sizes) if into_weights else (places, layout.addresses, sizes)
-    if layout.size < LARGE:
+    lengths = [stop - start for start, stop in pairwise(ends)]
+    jobs = (layout.addresses, places, lengths) if into_weights else (places, layout.addresses, lengths)
+    if layout.size < sizes.COPY_THRESHOLD:
         deque(map(memmove, *jobs), maxlen=0)
         return
-    from concurrent.futures import ThreadPoolExecutor
-
-    half = bisect_right(ends, ends[-1] // 2)
-    with ThreadPoolExecutor(2) as threads:  # one core alone cannot use all of the memory's bandwidth
-        for part in (slice(half), slice(half, None)):
-            threads.submit(deque, map(memmove, *(values[part] for values in jobs)), maxlen=0)
+    half = bisect_right(ends, ends[-1] // 2)  # each thread copies about half of the bytes
+    at_once((slice(half), slice(half, None)), lambda part: deque(map(memmove, *(values[part] for values in jobs)), maxlen=0))

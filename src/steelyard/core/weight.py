@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from steelyard import sizes
 from steelyard.dtypes import itemsize, numpy_dtype
 from steelyard.errors import printable
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
     Reader = Callable[[int, int], Array]
     """Reads the elements [start, stop) in row-major order, as one axis."""
-
-BLOCK = 1 << 20  # elements that are read at once by default
 
 
 class Role(StrEnum):
@@ -180,7 +179,8 @@ class Weight:
 
         return read_part(self, index if isinstance(index, tuple) else (index,))
 
-    def blocks(self, limit: int = BLOCK) -> Iterator[Array]:
-        """Yield the elements in row-major order, at most `limit` at a time, each block with one axis."""
+    def blocks(self, limit: int | None = None) -> Iterator[Array]:
+        """Yield the elements in row-major order, at most `limit` (about a million) at a time, each block with one axis."""
+        limit = limit or sizes.READ_BLOCK
         for start in range(0, self.size, limit):
             yield self.read(start, min(start + limit, self.size))

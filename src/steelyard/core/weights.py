@@ -6,7 +6,7 @@ from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.vector import VectorLayout, checked_order, flatten
-from steelyard.core.weight import BLOCK, Weight
+from steelyard.core.weight import Weight
 from steelyard.errors import ReadOnlyError, ShapeError, WeightNotFoundError, printable
 
 if TYPE_CHECKING:
@@ -315,7 +315,7 @@ class Weights(Mapping[str, Weight]):
         """
         return self._detached({weight.name: weight.numpy().copy() for weight in self._in_vector().weights})
 
-    def blocks(self, limit: int = BLOCK) -> Iterator[tuple[Weight, Array]]:
+    def blocks(self, limit: int | None = None) -> Iterator[tuple[Weight, Array]]:
         """Yield every weight once, in blocks of at most `limit` elements with one axis."""
         for weight in self._in_vector().weights:
             for block in weight.blocks(limit):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from steelyard import sizes
+from steelyard.core.threads import in_turn
 from steelyard.core.weight import Weight
 from steelyard.errors import SteelyardError
 from steelyard.inspector.details import SPARK_BINS, detail_of, filters_record, picture_record, picture_size, spectrum_record
@@ -15,10 +17,9 @@ from steelyard.measures.check.survey import Look, looks
 from steelyard.measures.diff import Difference, differences
 from steelyard.measures.filters import axes_of_filters
 from steelyard.measures.spectra import EXACT, Spectrum, spectrum, without, work
-from steelyard.numerics.blocks import in_turn, is_shared
+from steelyard.numerics.blocks import is_shared
 from steelyard.numerics.matrices import matrix_shape, one_blas_thread
 from steelyard.numerics.picture import Picture, change, matrix_of, picture
-from steelyard.numerics.summary import SMALL
 from steelyard.text.progress import watching
 from steelyard.text.sparkline import Axis, Outline
 from steelyard.text.table import AXIS_ROLES
@@ -149,7 +150,7 @@ def _picture_of_change(before: Weight, after: Weight, room: int) -> Picture:
 
 
 def _both_shared(before: Weight, after: Weight, room: int) -> bool:
-    return before.size >= SMALL and is_shared(before) and is_shared(after)
+    return before.size >= sizes.SUMMARY_THRESHOLD and is_shared(before) and is_shared(after)
 
 
 def _decompose(measured: Sequence[MeasuredWeight], which: str, *, progress: bool) -> None:
@@ -196,7 +197,7 @@ def _spectrum(weight: Weight, norm: float) -> Spectrum | Exception:
 
 def _is_small(weight: Weight, norm: float) -> bool:
     """Return whether another thread may decompose a matrix."""
-    return SMALL >> 6 <= weight.size <= LARGEST_SHARED and is_shared(weight)
+    return sizes.SUMMARY_THRESHOLD >> 6 <= weight.size <= LARGEST_SHARED and is_shared(weight)
 
 
 def _complete(

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from steelyard import sizes
 from steelyard.core.casting import standard
-from steelyard.core.weight import BLOCK, Role, Weight
+from steelyard.core.weight import Role, Weight
 from steelyard.dtypes import numpy_dtype
 from steelyard.numerics.boxes import boxes
 
@@ -97,7 +98,7 @@ def _first(weight: Weight, axis: int, count: int) -> Array:
     found = np.empty(
         [count if nth == axis else length for nth, length in enumerate(weight.shape)], standard(numpy_dtype(weight.dtype))
     )
-    for box in boxes(weight.shape, BLOCK):
+    for box in boxes(weight.shape, sizes.READ_BLOCK):
         first = box.corner[axis]
         if first < count:
             block = weight.read(box.start, box.stop).reshape(box.shape)

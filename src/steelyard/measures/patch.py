@@ -20,6 +20,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from steelyard import sizes
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import ITEMSIZES, itemsize
@@ -139,11 +140,10 @@ def _changes(base: Weight, weight: Weight) -> Iterator[tuple[Array, Array]]:
     """Yield the places and the numbers of the changed entries, block by block."""
     import numpy as np
 
-    from steelyard.measures.diff.entries import STEP, BlockReader, changed_entries, equal
+    from steelyard.measures.diff.entries import changed_entries, equal
+    from steelyard.numerics.blocks import pairs_of
 
-    readers = BlockReader(base), BlockReader(weight)
-    for start in range(0, weight.size, STEP):
-        x, y = (reader.block(start, min(start + STEP, weight.size)) for reader in readers)
+    for start, x, y in pairs_of(base, weight, sizes.DIFF_BLOCK):
         if not equal(x, y):
             found = np.flatnonzero(changed_entries(x, y))
             yield found + start, y[found]

@@ -1,13 +1,14 @@
-"""Reading numbers to look at them once: block by block into the same memory, and by two threads where that is safe."""
+"""Reading numbers once, block by block, into memory that is used again for each block.
+
+Fresh memory for each block would take as long as reading it: the system clears every new page.
+"""
 
 from __future__ import annotations
 
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,61 +20,79 @@ from steelyard.storage.source import Stored
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
-THREADS = 2
-"""Enough to look at numbers about as fast as one thread reads them."""
-WINDOW = 6
-"""Jobs that are under way or wait for their turn: what they found is kept in memory until then."""
+    Buffers = dict[int, bytearray]
+    """The last buffer that was used, by its length in bytes."""
+
 _LOCAL = threading.local()
-Found = TypeVar("Found")
+
+
+class BlockReader:
+    """Reads blocks of a weight of at most `limit` elements, each valid until the next; those of a file into one buffer.
+
+    The buffer is taken from `kept` where it has one of the right size, and left there for the next weight. Two readers
+    that are in use at once need two of these.
+
+    >>> from steelyard.core.readers import from_array
+    >>> BlockReader(from_array("w", np.arange(5)), 2).block(2, 4).tolist()
+    [2, 3]
+    """
+
+    __slots__ = ("_numbers", "_read", "buffer")
+
+    def __init__(self, weight: Weight, limit: int, kept: Buffers | None = None) -> None:
+        self._read: Any = weight.read
+        self.buffer: bytearray | None = None
+        if is_plain(weight) and weight.size:
+            size = min(limit, weight.size) * itemsize(weight.dtype)
+            kept = {} if kept is None else kept
+            self.buffer = kept[size] if size in kept else bytearray(size)
+            kept.clear()
+            kept[size] = self.buffer
+            self._numbers = np.frombuffer(self.buffer, numpy_dtype(weight.dtype))
+
+    def block(self, start: int, stop: int) -> Array:
+        """Return the elements [start, stop) with one axis."""
+        if self.buffer is None:
+            return np.ascontiguousarray(self._read(start, stop))
+        numbers = self._numbers[: stop - start]
+        self._read.fill(start, memoryview(self.buffer)[: numbers.nbytes])
+        return numbers
 
 
 def blocks_of(weight: Weight, start: int, stop: int, limit: int) -> Iterator[tuple[int, Array]]:
     """Yield the elements from `start` to `stop` in blocks of at most `limit`, each with its first place.
 
-    A block is valid until the next. What lies in a file is read into one buffer for each thread: new memory for
-    each block would take as long as reading it.
+    A block is valid until this thread reads the next one, of any weight.
     """
-    read = weight.read
-    plain = isinstance(read, Stored) and (read.byteorder == "<") == (sys.byteorder == "little")
-    for at in range(start, stop, limit):
-        end = min(at + limit, stop)
-        if plain:
-            room = _buffer((end - at) * itemsize(weight.dtype))
-            read.fill(at, room.data)  # type: ignore[attr-defined]
-            yield at, room.view(numpy_dtype(weight.dtype))
-        else:
-            yield at, read(at, end)
+    if not hasattr(_LOCAL, "kept"):
+        _LOCAL.kept = {}
+    reader = BlockReader(weight, limit, _LOCAL.kept)
+    for at, end in runs(start, stop, limit):
+        yield at, reader.block(at, end)
 
 
-def _buffer(length: int) -> Array:
-    if getattr(_LOCAL, "size", 0) < length:
-        _LOCAL.size, _LOCAL.room = length, np.empty(length, np.uint8)
-    room: Array = _LOCAL.room[:length]
-    return room
+def pairs_of(one: Weight, other: Weight, limit: int, start: int = 0) -> Iterator[tuple[int, Array, Array]]:
+    """Yield blocks of two weights of one shape, from element `start` on, each with its first place; valid until the next."""
+    readers = BlockReader(one, limit), BlockReader(other, limit)
+    for at, end in runs(start, one.size, limit):
+        yield at, readers[0].block(at, end), readers[1].block(at, end)
+
+
+def runs(start: int, stop: int, limit: int) -> Iterator[tuple[int, int]]:
+    """Yield the ends of runs of at most `limit` elements.
+
+    >>> list(runs(2, 9, 3))
+    [(2, 5), (5, 8), (8, 9)]
+    """
+    return ((at, min(at + limit, stop)) for at in range(start, stop, limit))
+
+
+def is_plain(weight: Weight) -> bool:
+    """Whether the numbers are in a file as they are in the memory of this machine."""
+    return isinstance(weight.read, Stored) and (weight.read.byteorder == "<") == (sys.byteorder == "little")
 
 
 def is_shared(weight: Weight) -> bool:
-    """Tell whether several threads may read the numbers at once: those of a local file, or in this process's memory."""
+    """Whether several threads may read the numbers at once: those of a local file, or of this process's memory."""
     read = weight.read
     return isinstance(read, Live) or (isinstance(read, Stored) and read.source.path is not None)
-
-
-def in_turn(jobs: Iterable[tuple[Any, ...]], work: Callable[..., Found], shared: Callable[..., bool]) -> Iterator[Found]:
-    """Yield what `work` finds for each job, in the order of the jobs; those that may be `shared` are done by threads.
-
-    The others are done when their turn comes, and so is everything while no two can be shared. Raises what a job raises
-    in its turn.
-    """
-    from concurrent.futures import ThreadPoolExecutor
-
-    pool = ThreadPoolExecutor(THREADS)
-    waiting: deque[Callable[[], Found]] = deque()
-    try:
-        for job in jobs:
-            waiting.append(pool.submit(work, *job).result if shared(*job) else partial(work, *job))
-            if len(waiting) == WINDOW:
-                yield waiting.popleft()()
-        while waiting:
-            yield waiting.popleft()()
-    finally:
-        pool.shutdown(cancel_futures=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from steelyard import sizes
 from steelyard.core.casting import standard
 from steelyard.dtypes import numpy_dtype
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 ERROR = 2.0**-8
 """The relative error of the middle of a bin that more than one number falls into."""
-FEW = 1 << 14
-"""Elements up to which sorting them is faster than going through all bins."""
 UPPER = "float32"
 """The key of the bins of the upper halves."""
 
@@ -48,7 +47,7 @@ class Histogram:
         kind, codes = (
             (values.dtype.name, _own(np.ascontiguousarray(values))) if is_counted(values.dtype) else (UPPER, _upper(values))
         )
-        if codes.size < FEW:
+        if codes.size < sizes.SORT_THRESHOLD:
             self._sparse.setdefault(kind, []).append(np.unique(codes, return_counts=True))
             return
         length = 1 << (8 * (2 if kind == UPPER else values.itemsize))
@@ -155,7 +154,7 @@ def _upper(values: Array) -> Array:
     if values.dtype != np.float32:
         largest = np.finfo(np.float32).max
         values = np.clip(values.astype(np.float64, copy=False), -largest, largest).astype(np.float32)
-    if values.size < FEW:
+    if values.size < sizes.SORT_THRESHOLD:
         return (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
     halves: Array = values.view(np.uint16)[1 if sys.byteorder == "little" else 0 :: 2]
     return halves

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from steelyard import sizes
 from steelyard.core.readers import Live
 from steelyard.core.weight import Weight
+from steelyard.numerics.blocks import blocks_of
 from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
 
 TRACY_WIDOM = (-5.1, 3.2724)
 """Where the largest eigenvalue of random matrices lies but for one in a thousand on either side, in units of its spread."""
-STEP = 1 << 20
-"""Entries that are read at once."""
 
 
 def matrix_shape(weight: Weight) -> tuple[int, int] | None:
@@ -53,10 +53,9 @@ def whole(weight: Weight) -> Array:
 
 def row_blocks(weight: Weight, shape: tuple[int, int]) -> Iterator[tuple[int, Array]]:
     """Yield the number of a first row and some rows in float64, in order."""
-    step = max(STEP // max(shape[1], 1), 1)
-    for first in range(0, shape[0], step):
-        last = min(first + step, shape[0])
-        yield first, as_float64(weight.read(first * shape[1], last * shape[1])).reshape(-1, shape[1])
+    step = max(sizes.MATRIX_BLOCK // shape[1], 1) * shape[1]
+    for at, block in blocks_of(weight, 0, weight.size, step):
+        yield at // shape[1], as_float64(block).reshape(-1, shape[1])
 
 
 def sample(weight: Weight, shape: tuple[int, int], side: int) -> Array:
@@ -72,7 +71,7 @@ def sample(weight: Weight, shape: tuple[int, int], side: int) -> Array:
         picked = np.sort(chance.choice(rows, height, replace=False))
         runs = [weight.read(int(row) * columns + left, int(row) * columns + left + width) for row in picked]
         return as_float64(np.stack(runs))
-    height = max(min(height, 4 * STEP // columns), 1)
+    height = max(min(height, 4 * sizes.MATRIX_BLOCK // columns), 1)
     top = int(chance.integers(rows - height + 1))
     block = weight.read(top * columns, (top + height) * columns).reshape(height, columns)
     return as_float64(block[:, left : left + width])

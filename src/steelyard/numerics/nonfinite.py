@@ -1,17 +1,20 @@
-"""Finding numbers that are not finite: the net whose shapes print happily and whose output is NaN."""
+"""Numbers that are not finite: the shapes of such a net look right, and its output is NaN."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
+from steelyard import sizes
+from steelyard.core.indexing import place_of
 from steelyard.core.weight import Weight
 from steelyard.dtypes import is_floating
 from steelyard.errors import printable
+from steelyard.numerics.blocks import blocks_of
+from steelyard.numerics.summary import Summary
 
 
-@dataclass(frozen=True, slots=True)
-class NonFinite:
+class NonFinite(NamedTuple):
     """How many NaN and infinite numbers a weight holds, and the place of the first."""
 
     name: str
@@ -32,26 +35,8 @@ def nonfinite(weights: Iterable[Weight]) -> Iterator[NonFinite]:
     """Yield a finding for each weight that holds NaN or Inf; every number is read once, block by block."""
     for weight in weights:
         if is_floating(weight.dtype) or weight.dtype.startswith("complex"):
-            found = _search(weight)
-            if found:
-                yield found
-
-
-def _search(weight: Weight) -> NonFinite | None:
-    import numpy as np
-
-    nan = inf = seen = 0
-    first = -1
-    for block in weight.blocks():
-        good = np.isfinite(block)
-        if not good.all():
-            if first < 0:
-                first = seen + int(np.argmin(good))
-            bad = block[~good]
-            here = int(np.isnan(bad).sum())
-            nan, inf = nan + here, inf + bad.size - here
-        seen += block.size
-    if first < 0:
-        return None
-    place = np.unravel_index(first, weight.shape)
-    return NonFinite(weight.name, nan, inf, tuple(int(i) for i in place))
+            found = Summary(wide=False)
+            for start, block in blocks_of(weight, 0, weight.size, sizes.SUMMARY_BLOCK):
+                found.finite_ones(block, start)
+            if found.first is not None:
+                yield NonFinite(weight.name, found.nan, found.inf, place_of(weight.shape, found.first[1]))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from steelyard import sizes
 from steelyard.core.casting import standard
 from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError, printable
@@ -23,12 +24,8 @@ if TYPE_CHECKING:
     Window = tuple[int, int, int, int]
     """The first row and column of a part of a matrix, and the ones behind its last."""
 
-STEP = 1 << 20
-"""Numbers that are looked at together."""
 USUAL = 0.99
 """The share of cells that are within the usual."""
-NARROW = 1 << 12
-"""Columns up to which whole rows are read, also where only some of them are drawn."""
 
 
 class Picture:
@@ -209,16 +206,16 @@ def _cuts(at: int, length: int, step: int) -> tuple[int, Array]:
 def _blocks(weight: Weight, columns: int, window: Window) -> Iterator[tuple[int, int, Array]]:
     """Yield parts of the window as matrices, each with its first row and column in the window."""
     top, left, bottom, right = window
-    wide = right - left if columns > NARROW else columns
+    wide = right - left if columns > sizes.NARROW_COLUMNS else columns
     if not (bottom - top) * (right - left):
         return
-    if wide > STEP:
+    if wide > sizes.PICTURE_BLOCK:
         for row in range(top, bottom):
-            for column in range(left, right, STEP):
-                end = min(column + STEP, right)
+            for column in range(left, right, sizes.PICTURE_BLOCK):
+                end = min(column + sizes.PICTURE_BLOCK, right)
                 yield row - top, column - left, weight.read(row * columns + column, row * columns + end)[None]
         return
-    step = STEP // wide
+    step = sizes.PICTURE_BLOCK // wide
     for row in range(top, bottom, step):
         end = min(row + step, bottom)
         yield row - top, 0, _rows(weight, columns, (row, left, end, right))
@@ -227,7 +224,7 @@ def _blocks(weight: Weight, columns: int, window: Window) -> Iterator[tuple[int,
 def _rows(weight: Weight, columns: int, window: Window) -> Array:
     """Return the numbers of a window: of narrow matrices whole rows are read, of wide ones a run for each row."""
     top, left, bottom, right = window
-    if columns <= NARROW or right - left == columns:
+    if columns <= sizes.NARROW_COLUMNS or right - left == columns:
         return weight.read(top * columns, bottom * columns).reshape(-1, columns)[:, left:right]
     return np.stack([weight.read(row * columns + left, row * columns + right) for row in range(top, bottom)])
 

@@ -11,22 +11,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from steelyard import sizes
+from steelyard.core.threads import in_turn
 from steelyard.core.weight import Weight
-from steelyard.numerics.blocks import blocks_of, in_turn, is_shared
+from steelyard.numerics.blocks import blocks_of, is_shared
 from steelyard.numerics.histogram import ERROR, UPPER, Histogram, is_counted
 from steelyard.numerics.moments import Moments
+from steelyard.numerics.weight_stats import NEAR
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
-BLOCK = 1 << 18
-"""Elements that are looked at together: what is made of them stays in the cache. Sums are rounded once for each block."""
-GRAIN = 1 << 22
-"""Elements that one thread takes at a time."""
-NEAR = 1e-8
-"""The magnitude up to which a number is near zero, where nobody says otherwise."""
-SMALL = 1 << 16
-"""Elements that are summed up before another thread could begin."""
 _INFINITE = {"float16": 0x7C00, "bfloat16": 0x7F80}
 """The bits of infinity: those of NaN are more."""
 
@@ -77,7 +72,7 @@ class Summary:
         self._all = None
         if is_counted(block.dtype):
             if not _surely_finite(block):
-                block = self._finite_ones(block, np.asarray(np.isfinite(block), bool), start, rank)
+                block = self.finite_ones(block, start, rank)
             if block.size:
                 self.histogram.add(block)
         elif block.size:
@@ -86,7 +81,7 @@ class Summary:
     def _measure(self, values: Array, start: int, rank: int) -> None:
         low, high = values.min().item(), values.max().item()
         if low - low != 0 or high - high != 0:
-            values = self._finite_ones(values, np.isfinite(values), start, rank)
+            values = self.finite_ones(values, start, rank)
             if not values.size:
                 return
             low, high = values.min().item(), values.max().item()
@@ -94,15 +89,19 @@ class Summary:
         if self.wide:
             self.histogram.add(values)
 
-    def _finite_ones(self, values: Array, good: Array, start: int, rank: int) -> Array:
-        """Count what is not finite, note the first, and return the others."""
-        bad = values[~good]
-        if bad.size:
-            nan = int(np.isnan(bad).sum())
-            self.nan, self.inf = self.nan + nan, self.inf + bad.size - nan
-            place = (rank, start + int(good.argmin()))
-            self.first = place if self.first is None else min(self.first, place)
-        return values[good]
+    def finite_ones(self, block: Array, start: int = 0, rank: int = 0) -> Array:
+        """Count the numbers of a block that are not finite, note the first, and return the others."""
+        with np.errstate(invalid="ignore"):  # ml_dtypes warns of NaN
+            good = np.asarray(np.isfinite(block), bool)
+        if good.all():
+            return block
+        bad = block[~good]
+        nan = int(np.isnan(bad).sum())
+        self.nan, self.inf = self.nan + nan, self.inf + bad.size - nan
+        place = (rank, start + int(good.argmin()))  # the block begins at element `start` of the weight
+        self.first = place if self.first is None else min(self.first, place)
+        finite: Array = block[good]
+        return finite
 
     def merge(self, other: Summary) -> None:
         """Take in what another summary has seen."""
@@ -125,7 +124,8 @@ class Summary:
             return None
         if share <= 0 or share >= 1:
             return float(moments.minimum if share <= 0 else moments.maximum)
-        place = np.searchsorted(np.cumsum(counts), np.ceil(share * moments.count - 1e-9 * share))
+        rank = np.ceil(share * moments.count - 1e-9 * share)  # 0.07 * 100 is a little more than 7, and means the 7th
+        place = np.searchsorted(np.cumsum(counts), rank)
         return float(min(max(values[place], moments.minimum), moments.maximum))
 
     def counts(self, edges: Array) -> Array:
@@ -161,23 +161,24 @@ def summaries(weights: Iterable[Weight], *, wide: bool = True, near: float = NEA
     Raises what reading raises, when the weight's turn comes.
     """
     listed = list(weights)
-    jobs = ((weight, rank, start) for rank, weight in enumerate(listed) for start in range(0, max(weight.size, 1), GRAIN))
+    step = sizes.SUMMARY_RUN
+    jobs = ((weight, rank, start) for rank, weight in enumerate(listed) for start in range(0, max(weight.size, 1), step))
     done = in_turn(jobs, lambda weight, rank, start: _run(Summary(wide=wide, near=near), weight, rank, start), _is_shared)
     for weight in listed:
         first = next(done)
-        for _ in range(GRAIN, weight.size, GRAIN):
+        for _ in range(step, weight.size, step):
             first.merge(next(done))
         yield first
 
 
 def _is_shared(weight: Weight, rank: int, start: int) -> bool:
-    """Tell whether another thread may read this run, and whether it is worth the while."""
-    return weight.size - start >= SMALL and is_shared(weight)
+    """Whether this run is thread-safe to read and large enough to be worth a thread."""
+    return weight.size - start >= sizes.SUMMARY_THRESHOLD and is_shared(weight)
 
 
 def _run(summary: Summary, weight: Weight, rank: int, start: int) -> Summary:
     """Summarise the run of a weight that begins at `start`."""
-    for at, block in blocks_of(weight, start, min(start + GRAIN, weight.size), BLOCK):
+    for at, block in blocks_of(weight, start, min(start + sizes.SUMMARY_RUN, weight.size), sizes.SUMMARY_BLOCK):
         summary.add(block, at, rank)
     summary.histogram.bins()
     return summary

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from steelyard import sizes
 from steelyard.errors import FileMissingError, MissingExtraError, printable
 from steelyard.storage.source import Source, checked_name
 
 if TYPE_CHECKING:
     from steelyard.storage.source import Fill
-
-HEAD = 1 << 16
-"""Bytes at a file's begin that are fetched at once: most headers are shorter, and a request costs more than they do."""
 
 
 def is_url(text: str) -> bool:
@@ -46,10 +44,10 @@ def _ranges(files: Any, path: str) -> Fill:
     def fill(offset: int, buffer: memoryview) -> None:
         nonlocal head
         stop = offset + len(buffer)
-        if stop > HEAD:
+        if stop > sizes.REMOTE_HEAD_BYTES:
             buffer[:] = files.cat_file(path, start=offset, end=stop)
             return
-        head = head or files.cat_file(path, start=0, end=HEAD)
+        head = head or files.cat_file(path, start=0, end=sizes.REMOTE_HEAD_BYTES)
         buffer[:] = head[offset:stop]
 
     return fill

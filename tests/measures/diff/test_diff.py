@@ -16,19 +16,19 @@ from hypothesis.extra import numpy as nps
 from torch import nn
 
 import steelyard
+from steelyard import sizes
 from steelyard.cli import main
 from steelyard.core.readers import from_array
 from steelyard.errors import ShapeError
-from steelyard.measures.diff import entries as sidebyside
-from steelyard.measures.diff.entries import STEP, Sums, Tolerance, compare, side_by_side
+from steelyard.measures.diff.entries import Sums, Tolerance, compare, side_by_side
 
 FLOATS = ["float16", "float32", "float64", "bfloat16", "float8_e4m3fn"]
 INTS = ["int8", "uint8", "int32", "int64", "uint64", "bool"]
 
 
-def mlp(seed, sizes=(64, 48, 32, 10)):
+def mlp(seed, widths=(64, 48, 32, 10)):
     torch.manual_seed(seed)
-    layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
+    layers = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
     return nn.Sequential(*layers[:-1])
 
 
@@ -208,7 +208,7 @@ def test_threads_change_nothing(tmp_path, monkeypatch):
     paths = big_pair(tmp_path)[2]
     found = []
     for threads in (1, 2, 5):
-        monkeypatch.setattr(sidebyside, "THREADS", threads)
+        monkeypatch.setattr(sizes, "THREADS", threads)
         found.append(steelyard.diff(*paths).to_dict())
     assert found[0] == found[1] == found[2]
 
@@ -543,11 +543,11 @@ def test_the_largest_difference_has_the_sign_of_b_minus_a_for_every_type(dtype):
 
 
 def test_the_sign_comes_from_the_largest_difference_of_all_blocks_and_survives_overflow():
-    a = np.zeros(3 * STEP)
+    a = np.zeros(3 * sizes.DIFF_BLOCK)
     b = a.copy()
-    b[5], b[STEP + 7], b[-1] = 1.0, -3.0, 2.0
+    b[5], b[sizes.DIFF_BLOCK + 7], b[-1] = 1.0, -3.0, 2.0
     row = steelyard.diff({"w": a}, {"w": b}).rows[0]
-    assert (row.signed_max, row.place) == (-3.0, (STEP + 7,))
+    assert (row.signed_max, row.place) == (-3.0, (sizes.DIFF_BLOCK + 7,))
     huge = steelyard.diff({"w": np.array([1.7e308])}, {"w": np.array([-1.7e308])}).rows[0]
     json.dumps(huge.to_dict(), allow_nan=False)
 
@@ -562,7 +562,7 @@ def test_complex_numbers_have_the_magnitude_of_their_difference():
 def test_a_spread_agrees_with_numpy_and_leaves_out_what_is_not_finite(dtypes):
     kinds = [np.dtype(getattr(ml_dtypes, dtype, dtype)) for dtype in dtypes]
     chance = np.random.default_rng(0)
-    a, b = ((chance.standard_normal(STEP + 999) * 20).astype(kind) for kind in kinds)
+    a, b = ((chance.standard_normal(sizes.DIFF_BLOCK + 999) * 20).astype(kind) for kind in kinds)
     if kinds[0].kind != "i":
         a[3], b[4], a[5], b[5] = np.nan, np.inf, np.inf, np.inf
     with np.errstate(invalid="ignore"):

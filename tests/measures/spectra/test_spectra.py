@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as nps
 from torch import nn
 
 import steelyard
+from steelyard import sizes
 from steelyard.cli import main
 from steelyard.errors import ShapeError
 from steelyard.numerics.matrices import chance_range
@@ -82,9 +83,7 @@ def test_large_matrices_give_the_largest_values_within_the_stated_error(shape, k
 
 @pytest.mark.parametrize("shape", [(60, 30000), (30000, 60)])
 def test_long_matrices_are_summed_up_instead_of_held(monkeypatch, shape):
-    from steelyard.measures.spectra import singular
-
-    monkeypatch.setattr(singular, "WHOLE", 1000)
+    monkeypatch.setattr(sizes, "WHOLE_MATRIX", 1000)
     matrix = np.random.default_rng(0).standard_normal(shape)
     row = steelyard.spectra({"w": matrix}, null_draws=0)["w"]
     assert row.method == "exact, by products"

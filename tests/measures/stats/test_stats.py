@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import steelyard
+from steelyard import sizes
 from steelyard.cli import main
 from steelyard.core.readers import from_array
 from steelyard.core.weights import Weights
@@ -127,11 +128,9 @@ def test_channels_are_numpys_over_the_other_axes(axes, seed, dtype, block):
     kept = channels.channel_axes(weight, "out")
     others = tuple(axis for axis in range(len(shape)) if axis not in kept)
     wide = array.astype("f8")
-    whole, channels.BLOCK = channels.BLOCK, block
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sizes, "CHANNEL_BLOCK", block)
         found = channels.channels_of(weight, kept, 1e-8).figures()
-    finally:
-        channels.BLOCK = whole
     for key, expected in (
         ("mean", wide.mean(others)),
         ("std", wide.std(others)),

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from steelyard import sizes
 from steelyard.core.weight import Weight
 from steelyard.numerics.boxes import boxes
-from steelyard.numerics.summary import BLOCK, Summary
+from steelyard.numerics.summary import Summary
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -42,7 +43,7 @@ class Units:
         self.told_apart = told_apart
         self.zero = {axis: np.ones(weight.shape[axis], bool) for axis in axes}
         self.prints = np.zeros(0 if told_apart is None else weight.shape[told_apart], np.uint64)
-        for box in boxes(weight.shape, BLOCK):
+        for box in boxes(weight.shape, sizes.SUMMARY_BLOCK):
             block = np.ascontiguousarray(weight.read(box.start, box.stop))
             self.summary.add(block, box.start)
             if also is not None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from steelyard import sizes
 from steelyard.core.indexing import place_of
+from steelyard.core.threads import in_turn
 from steelyard.core.weight import Weight
 from steelyard.dtypes import is_floating
 from steelyard.errors import ShapeError, SteelyardError, printable
 from steelyard.measures.check import not_finite, unreadable
 from steelyard.measures.check.duplicate_units import Units
 from steelyard.measures.check.health import has_health, known_facts, looked_through, unhealthy
-from steelyard.numerics.blocks import in_turn, is_shared
+from steelyard.numerics.blocks import is_shared
 from steelyard.numerics.nonfinite import NonFinite
 from steelyard.numerics.picture import Drawing, Picture
-from steelyard.numerics.summary import SMALL, Summary
+from steelyard.numerics.summary import Summary
 
 if TYPE_CHECKING:
     from steelyard.core.weights import Weights
@@ -49,7 +51,7 @@ def looks(listed: Iterable[Weight], found: Weights, cells: Cells, *, health: boo
     """
     known = known_facts(found) if health else {}
     jobs = ((weight, known.get(weight.name, weight) if health else None, found, cells) for weight in listed)
-    yield from in_turn(jobs, look, lambda weight, *_: weight.size >= SMALL and is_shared(weight))
+    yield from in_turn(jobs, look, lambda weight, *_: weight.size >= sizes.SUMMARY_THRESHOLD and is_shared(weight))
 
 
 def look(weight: Weight, known: Weight | None, found: Weights, cells: Cells) -> Look:

@@ -209,6 +209,8 @@ def _lonely(each: Couple) -> Difference:
 
 def _row(each: Couple, found: Sums, *, verdicts: bool) -> Difference:
     """Return the row of two weights of one shape."""
+    from steelyard.core.indexing import place_of
+
     retyped = each.one is not None and each.other is not None and each.one.dtype != each.other.dtype
     kind = "changed" if found.changed or retyped else "renamed" if each.why == "same numbers" else "equal"
     row = Difference(kind, each.one, each.other, each.why, each.layout)
@@ -217,7 +219,7 @@ def _row(each: Couple, found: Sums, *, verdicts: bool) -> Difference:
         row.max_abs, row.mean_abs = found.max_abs, found.total / max(row.count, 1)
         row.signed_max = -found.max_abs if found.falls else found.max_abs
         row.relative, row.cosine = found.relative, found.cosine
-        row.place = _place(found.place, row.shapes[1] or ())
+        row.place = place_of(row.shapes[1] or (), found.place) if found.place >= 0 else None
     if verdicts and kind == "changed" and each.one and each.other:
         from steelyard.measures.diff.verdicts import verdict
 
@@ -228,16 +230,6 @@ def _row(each: Couple, found: Sums, *, verdicts: bool) -> Difference:
 def _plain(number: float | None) -> float | str | None:
     """Return a number as JSON can hold it: one that overflowed as a word."""
     return number if number is None or isfinite(number) else "Infinity" if number > 0 else "-Infinity"
-
-
-def _place(index: int, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    if index < 0:
-        return None
-    place = []
-    for length in reversed(shape):
-        index, at = divmod(index, length)
-        place.append(at)
-    return tuple(reversed(place))
 
 
 def _by_change(row: Difference) -> tuple[int, float, float]:

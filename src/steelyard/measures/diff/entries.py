@@ -8,30 +8,23 @@ in a loop over blocks its threads cost more than they bring, and two threads of 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from math import hypot, isfinite, sqrt
 from threading import local
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from steelyard import sizes
+from steelyard.core.threads import in_turn
 from steelyard.core.weight import Weight
-from steelyard.dtypes import itemsize, numpy_dtype
-from steelyard.numerics.blocks import is_shared
-from steelyard.storage.source import Stored
+from steelyard.dtypes import itemsize
+from steelyard.numerics.blocks import BlockReader, blocks_of, is_shared, pairs_of, runs
+from steelyard.numerics.matrices import as_float64
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
-STEP = 1 << 18
-"""Entries that are looked at together. Fewer stay in a nearer cache, but then two threads wait for each other's turn."""
-CHUNK = 1 << 24
-"""Bytes of a weight that one thread takes at a time. Sums are merged chunk by chunk, so they never depend on threads."""
-SMALL = 1 << 20
-"""Bytes of a weight that is compared before another thread could begin."""
-THREADS = 2
-ROW = 1024
-"""Numbers that are summed up in float32 before float64 takes over: an error of some 1e-7."""
 SAFE = (1e-25, 1e35)
 """Sums of squares between which float32 has neither lost small squares nor overflowed."""
 
@@ -128,29 +121,20 @@ class Sums:
 
 def side_by_side(couples: Sequence[tuple[Weight, Weight]], tolerance: Tolerance) -> Iterator[Sums]:
     """Yield what differs in each couple of weights of one shape; large ones that lie in files or in memory by two threads."""
-    many = [couple for couple in couples if couple[0].nbytes > SMALL and all(map(is_shared, couple))]
-    if not many:
-        yield from (_settled(*couple, [compare(*couple, *run, tolerance) for run in _runs(couple[0])]) for couple in couples)
-        return
-    pool = ThreadPoolExecutor(THREADS)
-    try:
-        jobs: dict[int, list[Future[Sums]]] = {
-            id(couple): [pool.submit(compare, *couple, *run, tolerance) for run in _runs(couple[0])] for couple in many
-        }
-        for couple in couples:
-            parts = jobs.get(id(couple))
-            if parts is None:
-                yield _settled(*couple, [compare(*couple, *run, tolerance) for run in _runs(couple[0])])
-            else:
-                yield _settled(*couple, [part.result() for part in parts])
-    finally:
-        pool.shutdown(cancel_futures=True)
+    jobs = ((*couple, start, stop, tolerance) for couple in couples for start, stop in _runs(couple[0]))
+    parts = in_turn(jobs, compare, _is_shared)
+    for couple in couples:
+        yield _settled(*couple, list(islice(parts, len(_runs(couple[0])))))
 
 
-def _runs(weight: Weight) -> Iterator[tuple[int, int]]:
-    step = max(CHUNK // itemsize(weight.dtype), 1)
-    for start in range(0, weight.size, step):
-        yield start, min(start + step, weight.size)
+def _is_shared(one: Weight, other: Weight, *_: object) -> bool:
+    """Whether two weights are thread-safe to read, and large enough to be worth a thread."""
+    return one.nbytes > sizes.DIFF_THRESHOLD_BYTES and is_shared(one) and is_shared(other)
+
+
+def _runs(weight: Weight) -> list[tuple[int, int]]:
+    """Return the runs that one job compares. Their sums are merged in order, so that results do not depend on threads."""
+    return list(runs(0, weight.size, max(sizes.DIFF_RUN_BYTES // itemsize(weight.dtype), 1)))
 
 
 def _settled(one: Weight, other: Weight, parts: list[Sums]) -> Sums:
@@ -201,11 +185,10 @@ def _measure_again(one: Weight, other: Weight, sums: Sums) -> None:
     Nor do norms that are tiny, of which a float64 keeps a few bits only: these are measured again, scaled up.
     """
     scales = [max(length, TINY) for length in (sums.one, sums.other, sums.apart)]
-    readers = BlockReader(one), BlockReader(other)
     squares, product = np.zeros(3), 0.0
     with np.errstate(all="ignore"):
-        for at in range(0, one.size, STEP):
-            x, y = (_wide(reader.block(at, min(at + STEP, one.size))) for reader in readers)
+        for _, *blocks in pairs_of(one, other, sizes.DIFF_BLOCK):
+            x, y = map(as_float64, blocks)
             good = np.isfinite(y - x)
             sides = [side[good] / scale for side, scale in zip((x, y, y - x), scales, strict=True)]
             squares += [np.add.reduce((side * side.conj()).real) for side in sides]
@@ -217,17 +200,12 @@ def _measure_again(one: Weight, other: Weight, sums: Sums) -> None:
             sums.relative = again if isfinite(again) else None
 
 
-def _wide(x: Array) -> Array:
-    return x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
-
-
 def norm_of(weight: Weight, start: int, stop: int) -> float:
     """Return the l2 norm of the finite entries [start, stop)."""
     found = 0.0
     with np.errstate(all="ignore"):
-        reader = BlockReader(weight)
-        for at in range(start, stop, STEP):
-            numbers = real(reader.block(at, min(at + STEP, stop)))
+        for _, block in blocks_of(weight, start, stop, sizes.DIFF_BLOCK):
+            numbers = real(block)
             good = np.isfinite(numbers)
             found = hypot(found, norm(numbers if good.all() else numbers[good]))
     return found
@@ -236,11 +214,11 @@ def norm_of(weight: Weight, start: int, stop: int) -> float:
 def compare(one: Weight, other: Weight, start: int, stop: int, tolerance: Tolerance) -> Sums:
     """Compare the entries [start, stop) of two weights of one shape."""
     sums, same_type = Sums(), one.dtype == other.dtype
-    desk = _desk()
-    readers = BlockReader(one, desk.one), BlockReader(other, desk.other)
+    limit = sizes.DIFF_BLOCK
+    desk = _desk(limit)
+    readers = BlockReader(one, limit, desk.one), BlockReader(other, limit, desk.other)
     with np.errstate(all="ignore"):
-        for at in range(start, stop, STEP):
-            end = min(at + STEP, stop)
+        for at, end in runs(start, stop, limit):
             x, y = (reader.block(at, end) for reader in readers)
             if same_type and _equal(*readers, x, y):
                 sums.equal.append((at, end))
@@ -254,46 +232,21 @@ class Desk:
 
     __slots__ = ("apart", "flags", "one", "other")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
         self.one: dict[int, bytearray] = {}
         self.other: dict[int, bytearray] = {}
-        self.apart = {size: np.empty(STEP, f"f{size}") for size in (4, 8)}
-        self.flags = np.empty(STEP, np.bool_)
+        self.apart = {size: np.empty(limit, f"f{size}") for size in (4, 8)}
+        self.flags = np.empty(limit, np.bool_)
 
 
 _OWN = local()
 
 
-def _desk() -> Desk:
-    if not hasattr(_OWN, "desk"):
-        _OWN.desk = Desk()
+def _desk(limit: int) -> Desk:
+    if not hasattr(_OWN, "desk") or len(_OWN.desk.flags) < limit:
+        _OWN.desk = Desk(limit)
     found: Desk = _OWN.desk
     return found
-
-
-class BlockReader:
-    """Reads blocks of a weight of at most `STEP` entries, each valid until the next; those of a file into one buffer."""
-
-    __slots__ = ("_numbers", "_read", "buffer")
-
-    def __init__(self, weight: Weight, buffers: dict[int, bytearray] | None = None) -> None:
-        self._read: Any = weight.read
-        self.buffer: bytearray | None = None
-        if isinstance(weight.read, Stored) and weight.read.byteorder == "<":
-            size = min(STEP, weight.size) * itemsize(weight.dtype)
-            kept = {} if buffers is None else buffers
-            self.buffer = kept[size] if size in kept else bytearray(size)
-            kept.clear()
-            kept[size] = self.buffer
-            self._numbers = np.frombuffer(self.buffer, numpy_dtype(weight.dtype))
-
-    def block(self, start: int, stop: int) -> Array:
-        """Return the entries [start, stop) with one axis."""
-        if self.buffer is None:
-            return np.ascontiguousarray(self._read(start, stop))
-        numbers = self._numbers[: stop - start]
-        self._read.fill(start, memoryview(self.buffer)[: numbers.nbytes])
-        return numbers
 
 
 def _equal(one: BlockReader, other: BlockReader, x: Array, y: Array) -> bool:
@@ -382,5 +335,5 @@ def _squares(x: Array) -> float:
 
 def _rows(x: Array) -> tuple[Array, Array]:
     """Return float32 numbers in rows that may be summed up as such, and in float64 what is left over."""
-    cut = x.size // ROW * ROW
-    return x[:cut].reshape(-1, ROW), x[cut:].astype(np.float64)
+    cut = x.size // sizes.FLOAT32_RUN * sizes.FLOAT32_RUN
+    return x[:cut].reshape(-1, sizes.FLOAT32_RUN), x[cut:].astype(np.float64)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from steelyard import sizes
 from steelyard.core.weight import Weight
-from steelyard.measures.diff.entries import STEP, BlockReader, real
+from steelyard.measures.diff.entries import real
+from steelyard.numerics.blocks import pairs_of
 from steelyard.numerics.summary import Summary
 
 
@@ -21,10 +23,9 @@ def spread(one: Weight, other: Weight) -> Summary:
         >>> found.moments.minimum, found.moments.maximum, found.moments.zeros
         (-2.0, 1.0, 1)
     """
-    found, readers = Summary(), (BlockReader(one), BlockReader(other))
+    found = Summary()
     with np.errstate(all="ignore"):
-        for start in range(0, one.size, STEP):
-            x, y = (reader.block(start, min(start + STEP, one.size)) for reader in readers)
+        for start, x, y in pairs_of(one, other, sizes.DIFF_BLOCK):
             if x.dtype.kind == "c" or y.dtype.kind == "c":
                 apart = np.abs(y.astype(np.complex128) - x.astype(np.complex128))
             else:

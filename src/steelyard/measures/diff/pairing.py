@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from steelyard import sizes
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import AmbiguityError, ShapeError, printable
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from steelyard.transfers.plan import TransferPlan
 
     Names = Mapping[str, str] | None
-
-HEAD = 1 << 14
-"""Entries that weights of one shape must share before all of them are compared."""
 
 
 class Couple(NamedTuple):
@@ -140,15 +138,14 @@ def _same_numbers(mine: Iterable[Weight], theirs: Iterable[Weight]) -> dict[str,
 
 
 def _head(weight: Weight) -> bytes:
-    return weight.read(0, min(weight.size, HEAD)).tobytes()
+    return weight.read(0, min(weight.size, sizes.PAIR_HEAD)).tobytes()
 
 
 def _equal(one: Weight, other: Weight) -> bool:
-    from steelyard.measures.diff.entries import STEP, BlockReader, equal
+    from steelyard.measures.diff.entries import equal
+    from steelyard.numerics.blocks import pairs_of
 
-    mine, theirs = BlockReader(one), BlockReader(other)
-    ends = ((at, min(at + STEP, one.size)) for at in range(0, one.size, STEP))
-    return all(equal(mine.block(*run), theirs.block(*run)) for run in ends)
+    return all(equal(x, y) for _, x, y in pairs_of(one, other, sizes.DIFF_BLOCK))
 
 
 def _common_end(one: str, other: str) -> int:

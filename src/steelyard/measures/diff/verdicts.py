@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from steelyard import sizes
 from steelyard.core.weight import Weight
 from steelyard.dtypes import is_floating, itemsize, numpy_dtype
-from steelyard.measures.diff.entries import STEP, BlockReader, bits
+from steelyard.measures.diff.entries import bits
+from steelyard.numerics.blocks import blocks_of, pairs_of
 from steelyard.numerics.matrices import chance_range, matrix_shape, one_blas_thread, row_blocks, sample, share_of
 
 if TYPE_CHECKING:
@@ -77,9 +79,7 @@ def _everywhere(one: Weight, other: Weight, holds: Holds) -> bool:
     few = min(FIRST, one.size)
     if not holds(one.read(0, few), other.read(0, few)):
         return False
-    readers = BlockReader(one), BlockReader(other)
-    runs = ((start, min(start + STEP, one.size)) for start in range(few, one.size, STEP))
-    return all(holds(readers[0].block(*run), readers[1].block(*run)) for run in runs)
+    return all(holds(x, y) for _, x, y in pairs_of(one, other, sizes.DIFF_BLOCK, few))
 
 
 def _cast(one: Weight, other: Weight, found: Sums) -> Verdict | None:
@@ -125,9 +125,9 @@ def _reordered(one: Weight, other: Weight, found: Sums) -> Verdict | None:
 
 def _order_free(weight: Weight) -> int:
     """Return a sum over hashes of all entries (the finaliser of splitmix64), the same in any order."""
-    total, reader = 0, BlockReader(weight)
-    for start in range(0, weight.size, STEP):
-        words = bits(reader.block(start, min(start + STEP, weight.size))).astype(np.uint64)
+    total = 0
+    for _, block in blocks_of(weight, 0, weight.size, sizes.DIFF_BLOCK):
+        words = bits(block).astype(np.uint64)
         words += np.uint64(0x9E3779B97F4A7C15)
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
             words ^= words >> np.uint64(shift)

@@ -16,9 +16,12 @@ Leaves can be digested in any order, or on several machines.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from steelyard.core.readers import raw_chunks
+from steelyard import sizes
+from steelyard.core.readers import raw_run
+from steelyard.core.threads import in_turn
 from steelyard.core.weight import Weight
 from steelyard.dtypes import itemsize
 from steelyard.errors import MissingExtraError, ShapeError
@@ -35,12 +38,6 @@ LAYOUTS: tuple[Layout, ...] = ("own", "canonical")
 """The framework's own order of axes, or one for all frameworks."""
 LEAF = 1 << 24
 """Bytes of a leaf."""
-CHUNK = 1 << 18
-"""Bytes that are read at once: they stay in the cache until they are digested."""
-SMALL = 1 << 20
-"""Bytes of a weight that is digested before another thread could begin."""
-THREADS = 2
-"""Enough to digest as fast as one thread reads; blake3 and sha256 would gain from more, others from a free machine."""
 
 
 class Hash(Protocol):
@@ -132,25 +129,19 @@ def digest(source: Any, algorithm: Algorithm = "sha256", *, layout: Layout = "ow
 
 def weight_digests(weights: Sequence[Weight], new: Callable[[], Hash]) -> Iterator[bytes]:
     """Yield the digest of each weight; `new` makes an empty hash. Leaves that lie in a file are digested side by side."""
-    many = [weight for weight in weights if weight.nbytes > SMALL and _is_in_file(weight)]
-    if sum(weight.nbytes for weight in many) <= LEAF:
-        yield from (_joined(weight, _leaves(weight, new), new) for weight in weights)
-        return
-    from concurrent.futures import ThreadPoolExecutor
-
-    pool = ThreadPoolExecutor(THREADS)
-    try:
-        jobs = {id(w): [pool.submit(_leaf, w, start, new) for start in range(0, w.nbytes, LEAF)] for w in many}
-        for weight in weights:
-            own = jobs.get(id(weight))
-            yield _joined(weight, _leaves(weight, new) if own is None else (job.result() for job in own), new)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    in_files = sum(weight.nbytes for weight in weights if _is_shared(weight))
+    worthwhile = in_files > LEAF  # else one thread is done before another could begin
+    jobs = ((weight, start, new) for weight in weights for start in range(0, weight.nbytes, LEAF))
+    leaves = in_turn(jobs, _leaf, lambda weight, *_: worthwhile and _is_shared(weight))
+    for weight in weights:
+        yield _joined(weight, islice(leaves, -(-weight.nbytes // LEAF)), new)
 
 
-def _is_in_file(weight: Weight) -> bool:
-    """Tell whether the bytes that are digested lie in an open file, from which several threads may read."""
-    return isinstance(weight.read, Stored) and weight.read.byteorder == "<" and weight.read.source.path is not None
+def _is_shared(weight: Weight) -> bool:
+    """Whether the weight is large, and its bytes are in an open file as they are digested, where several threads may read."""
+    read = weight.read
+    plain = isinstance(read, Stored) and read.byteorder == "<" and read.source.path is not None
+    return plain and weight.nbytes > sizes.DIGEST_THRESHOLD_BYTES
 
 
 def _joined(weight: Weight, leaves: Iterable[bytes], new: Callable[[], Hash]) -> bytes:
@@ -162,28 +153,11 @@ def _joined(weight: Weight, leaves: Iterable[bytes], new: Callable[[], Hash]) ->
 
 
 def _leaf(weight: Weight, start: int, new: Callable[[], Hash]) -> bytes:
-    """Return the digest of the leaf that begins at this byte of a weight in a file."""
-    read, size = cast("Stored", weight.read), itemsize(weight.dtype)
-    leaf, stop = new(), min(start + LEAF, weight.nbytes)
-    buffer = memoryview(bytearray(min(CHUNK, stop - start)))
-    for at in range(start, stop, CHUNK):
-        chunk = buffer[: min(CHUNK, stop - at)]
-        read.fill(at // size, chunk)
+    """Return the digest of the leaf that begins at this byte of a weight; sizes of elements divide that of a leaf."""
+    leaf, size = new(), itemsize(weight.dtype)
+    for chunk in raw_run(weight, start // size, min(start + LEAF, weight.nbytes) // size, sizes.DIGEST_CHUNK_BYTES):
         leaf.update(chunk)
     return leaf.digest()
-
-
-def _leaves(weight: Weight, new: Callable[[], Hash]) -> Iterator[bytes]:
-    """Yield the digest of each leaf; the sizes of elements and chunks are powers of two, so chunks end where leaves do."""
-    leaf, filled = new(), 0
-    for chunk in raw_chunks(weight, CHUNK):
-        leaf.update(chunk)
-        filled += len(chunk)
-        if filled == LEAF:
-            yield leaf.digest()
-            leaf, filled = new(), 0
-    if filled:
-        yield leaf.digest()
 
 
 def _algorithm(name: str) -> Callable[[], Hash]:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from steelyard import sizes
+
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
     Blocks = Callable[[], Iterator[tuple[int, Array]]]
     """Gives the number of a first row and some rows, one block after another."""
 
-WHOLE = 1 << 22
-"""Entries of a matrix that is taken into memory as a whole: 32 MiB of float64."""
 MORE = 16
 """Vectors beyond those that are asked for: they make the last ones right."""
 POWERS = 3
@@ -38,7 +38,7 @@ def singular_values(blocks: Blocks, shape: tuple[int, int], exact: int, largest:
     """
     if min(shape) > exact:
         return _randomised(blocks, shape, largest)
-    if shape[0] * shape[1] <= WHOLE:
+    if shape[0] * shape[1] <= sizes.WHOLE_MATRIX:
         values = np.linalg.svd(np.concatenate([block for _, block in blocks()]), compute_uv=False)
         return Singular(values, "exact", float(max(shape) * np.finfo(np.float64).eps * values[0]))
     gram = _gram(blocks, shape)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from steelyard import sizes
 from steelyard.core.axes import Factor, label_of, parsed
 from steelyard.core.casting import standard
 from steelyard.core.weight import Weight
@@ -15,9 +16,6 @@ from steelyard.numerics.boxes import boxes
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
-
-BLOCK = 1 << 17
-"""Elements that are looked at together."""
 
 
 class Channels:
@@ -126,7 +124,7 @@ def channels_of(weight: Weight, axes: tuple[int, ...], near: float) -> Channels:
     """Read a weight once, and return the figures of the channels that these of its axes tell apart."""
     found = Channels(weight.shape, axes)
     with np.errstate(all="ignore"):
-        for box in boxes(weight.shape, BLOCK):
+        for box in boxes(weight.shape, sizes.CHANNEL_BLOCK):
             block = weight.read(box.start, box.stop)
             wide = np.abs(block) if block.dtype.kind == "c" else block.astype(standard(block.dtype), copy=False)
             found.add(wide.astype(np.float64).reshape(box.shape), box.corner, near)

@@ -1,0 +1,47 @@
+"""Every size and threshold that was chosen by measuring: how much is read, copied or summed up at a time.
+
+None of them changes a result by more than rounding; each trades memory, cache and the cost of starting a thread. They are
+read as `sizes.NAME` when they are used, so that tests can set all of them to a few elements and run the code that
+otherwise starts only above a million. Sizes are in elements unless the name ends in `_BYTES`.
+"""
+
+from __future__ import annotations
+
+THREADS = 2  # two threads read and look at numbers about as fast as memory delivers them; more would only wait
+WINDOW = 6  # jobs under way or waiting for their turn: their results are held in memory until then
+
+# reading and writing
+READ_BLOCK = 1 << 20  # what `Weight.blocks` yields at once: the cost of a call vanishes, and memory stays bounded
+READ_GAP = 1 << 16  # two runs of a part this close are read as one: the gap costs less than a second call
+WRITE_CHUNK_BYTES = 1 << 20  # what is written at once
+READ_AHEAD_BYTES = 1 << 20  # a weight at least this large is read by a thread while the last chunk is written
+REMOTE_HEAD_BYTES = 1 << 16  # fetched at once from the start of a remote file: most headers fit, and a request is slow
+
+# copying
+COPY_THRESHOLD = 1 << 24  # a vector at least this long is copied by two threads: one core cannot use all the bandwidth
+TURN_THRESHOLD = 1 << 23  # an array at least this large is transposed by two threads
+TILE = 512  # rows and columns that are transposed at a time: two such squares of float32 fit into the cache
+
+# summaries
+SUMMARY_BLOCK = 1 << 18  # summed up at a time, so that intermediate results stay in the cache; sums are rounded once a block
+SUMMARY_RUN = 1 << 22  # one job of a thread
+SUMMARY_THRESHOLD = 1 << 16  # a run shorter than this is finished before another thread could begin
+SORT_THRESHOLD = 1 << 14  # fewer numbers are counted faster by sorting than by a pass over all bins
+CHANNEL_BLOCK = 1 << 17  # summed up by channel at a time: several temporaries of this size stay in the cache
+
+# matrices and pictures
+MATRIX_BLOCK = 1 << 20  # rows of a matrix are read in blocks of about this size
+WHOLE_MATRIX = 1 << 22  # a matrix up to this size is decomposed in memory: 32 MiB of float64
+PICTURE_BLOCK = 1 << 20  # drawn at a time
+NARROW_COLUMNS = 1 << 12  # rows up to this length are read whole, even where only some columns are drawn
+
+# differences
+DIFF_BLOCK = 1 << 18  # compared at a time: with less, two threads wait for each other more than the nearer cache gains
+DIFF_RUN_BYTES = 1 << 24  # one job of a thread
+DIFF_THRESHOLD_BYTES = 1 << 20  # a smaller weight is compared before another thread could begin
+FLOAT32_RUN = 1024  # float32 numbers that are summed in float32 before float64 takes over: an error of about 1e-7
+PAIR_HEAD = 1 << 14  # compared first, before two weights of one shape are compared in full
+
+# digests; multiples of 16 bytes, so that no chunk ends within a number
+DIGEST_CHUNK_BYTES = 1 << 18  # read at once: it stays in the cache until it is digested
+DIGEST_THRESHOLD_BYTES = 1 << 20  # a smaller weight is digested before another thread could begin
