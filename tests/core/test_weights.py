@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import steelyard
-from steelyard import Role, Weight
-from steelyard.core import vector
+from steelyard import Role, Weight, sizes
 from steelyard.errors import LossyError, ReadOnlyError, ShapeError, UnknownModelError, WeightNotFoundError
 
 
@@ -319,7 +318,7 @@ def test_parameters_and_buffers_are_told_by_roles_where_no_framework_says_more()
 
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_a_large_vector_is_moved_by_two_threads_and_no_weight_is_left_out(monkeypatch, order):
-    monkeypatch.setattr(vector, "LARGE", 7)
+    monkeypatch.setattr(sizes, "COPY_THRESHOLD", 7)
     for count in (1, 2, 3, 8):
         model = {str(nth): np.arange(nth * 10, nth * 10 + 6, dtype="f4").reshape(2, 3) for nth in range(count)}
         w = steelyard.weights(model)
