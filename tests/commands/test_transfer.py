@@ -166,7 +166,7 @@ def equal(tmp_path):
 def test_what_nothing_tells_apart_is_refused_until_pairs_or_rules_say_it(equal, capsys):
     one, folder = equal
     ends = folder / "a.safetensors", "--into", folder / "b.safetensors", "-o", folder / "c.safetensors"
-    assert "nothing tells which of a, b is which of x, y" in refused(capsys, *ends)
+    assert "it is not known which of a, b is which of x, y" in refused(capsys, *ends)
     assert not (folder / "c.safetensors").exists()
     for option, content in (("--pairs", {"a": "y", "b": "x"}), ("--rules", {"a": "y", "b": "x"})):
         (folder / "said.json").write_text(json.dumps(content))
@@ -204,7 +204,7 @@ def test_the_target_may_be_written_over(files, capsys):
 
 
 def test_without_a_file_to_write_or_a_plan_it_says_what_to_add(files, capsys):
-    assert "say which file to write with -o, or ask for the --plan alone" in refused(capsys, *files[:1], "--into", files[1])
+    assert "name the file to write with -o, or ask for the --plan alone" in refused(capsys, *files[:1], "--into", files[1])
 
 
 def test_what_is_missing_or_not_written_is_one_line(files, tmp_path, capsys):

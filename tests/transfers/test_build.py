@@ -181,7 +181,7 @@ def test_layers_of_one_size_have_no_order_unless_a_dict_gives_it():
     rng = np.random.default_rng(0)
     one, two = rng.standard_normal((2, 3, 3))
     held = {"b.weight": one, "a.weight": two}
-    with pytest.raises(AmbiguityError, match="nothing tells the order of b, a"):
+    with pytest.raises(AmbiguityError, match="the order of b, a"):
         steelyard.build(held, "torch", activations=["relu", "linear"])
     net = steelyard.build(held, "torch", activations={"a": "relu", "b": "linear"})
     x = rng.standard_normal((5, 3))
@@ -190,7 +190,7 @@ def test_layers_of_one_size_have_no_order_unless_a_dict_gives_it():
 
 def test_twenty_equal_layers_are_ambiguous_at_once():
     held = {f"{n}.weight": np.zeros((8, 8)) for n in range(20)}
-    with pytest.raises(AmbiguityError, match="nothing tells the order of 0, 1, 2, 3, 4, 5, 6, 7 and 12 more"):
+    with pytest.raises(AmbiguityError, match="the order of 0, 1, 2, 3, 4, 5, 6, 7 and 12 more"):
         steelyard.build(held, "torch")
 
 
@@ -241,9 +241,9 @@ def test_branches_and_repeated_layers_of_keras_are_refused(live, tmp_path):
 
 
 def test_an_nnet_with_a_skip_layer_and_a_net_with_a_convolution_are_refused():
-    with pytest.raises(ShapeError, match="no chain of layers"):
+    with pytest.raises(ShapeError, match="not a chain"):
         steelyard.build(golden.files("r_nnet_skip", "r")[0], "torch")
-    with pytest.raises(ShapeError, match=r"'conv' is no dense layer \(conv\); only stacks of dense layers"):
+    with pytest.raises(ShapeError, match=r"'conv' is not a dense layer \(conv\); only stacks of dense layers"):
         steelyard.build(golden.GOLDEN / "conv_flatten_dense/keras.keras", "torch")
 
 

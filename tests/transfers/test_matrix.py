@@ -94,8 +94,8 @@ def page(errors):
         "expected outputs were computed by the frameworks themselves. Numbers differ a little from one machine to another. This page",
         "is made by the tests.",
         "",
-        "A star means that a file alone leaves a choice, which `transfer` refuses to guess; it was measured from the live model, or",
-        "`pairs` would say it. A blank means that the framework has no such layer, or that there is no such file.",
+        "A star marks a pair that is ambiguous from a file alone, so that `transfer` refuses it; its error was measured from the live",
+        "model, or with `pairs`. A blank means that the framework has no such layer, or that there is no such file.",
     ]
     for target in TARGETS:
         used = [source for source in SOURCES if any((kind, source, target) in errors for kind in KINDS)]

@@ -179,7 +179,7 @@ def test_the_first_net_of_mtcnn_goes_into_the_file_of_tensorflow_1_whose_images_
 def test_the_other_nets_of_mtcnn_swap_the_sides_of_the_image_before_it_is_flattened_which_is_refused(name):
     """A file of PyTorch does not tell that its net does so too; but for that layer all numbers are the known ones."""
     model = mtcnn(name)
-    with pytest.raises(AmbiguityError, match=r"the axes of the image at dense. .* are moved where it is flattened"):
+    with pytest.raises(AmbiguityError, match=r"the axes of the image at dense. .* are permuted where it is flattened"):
         transfer(corpus(f"facenet-{name}"), into=model)
     first = "dense4" if name == "rnet" else "dense5"
     theirs = next(layer.name for layer in model.layers if layer.__class__.__name__ == "Dense")
@@ -207,7 +207,7 @@ def test_the_16_khz_net_of_the_torchscript_file_of_silero_goes_into_onnx_files(t
 
 
 def test_the_two_equal_nets_of_silero_are_told_apart_only_by_whoever_knows():
-    with pytest.raises(AmbiguityError, match="nothing tells which of"):
+    with pytest.raises(AmbiguityError, match="it is not known which of"):
         transfer(corpus("silero-jit"), into=corpus("silero-onnx"))
     rules = {r"_model\.(.*)": r"If_0_then_branch__Inline_0__\1", r"_model_8k\.(.*)": r"If_0_else_branch__Inline_0__\1"}
     assert len(written("silero-jit", "silero-onnx", rules=rules, skip=["*stft*"])) >= 26
@@ -215,7 +215,7 @@ def test_the_two_equal_nets_of_silero_are_told_apart_only_by_whoever_knows():
 
 def test_two_equal_branches_are_not_told_apart_by_where_a_converter_left_a_bias():
     """The real and the imaginary kernels of basic-pitch: each file adds a bias to the other one of the two."""
-    with pytest.raises(AmbiguityError, match="nothing tells which of"):
+    with pytest.raises(AmbiguityError, match="it is not known which of"):
         transfer(corpus("basic-pitch-tflite"), into=corpus("basic-pitch-onnx"))
 
 

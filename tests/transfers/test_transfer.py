@@ -10,6 +10,8 @@ from torch import nn
 import steelyard
 from steelyard.errors import AmbiguityError, LossyError, ProofError, ShapeError
 from steelyard.transfers import TransferPlan
+from steelyard.transfers.pairing import pair
+from steelyard.transfers.pairing.net import Net
 from steelyard.transfers.rules import reversed_rule
 from steelyard.transfers.transfer import plan_transfer, transfer
 
@@ -31,7 +33,7 @@ SQUARES = {"one": layer(3, 3, 1), "two": layer(3, 3, 2)}
 
 
 def test_equal_layers_of_unlike_names_are_refused_with_both_sides_and_the_way_out():
-    with pytest.raises(AmbiguityError, match=r"nothing tells which of one, two is which of dense0, dense1.*pairs="):
+    with pytest.raises(AmbiguityError, match=r"it is not known which of one, two is which of dense0, dense1.*pairs="):
         plan_transfer(state(**SQUARES), into=flax((3, 3), (3, 3)))
 
 
@@ -67,11 +69,11 @@ def test_a_rule_is_turned_round_where_it_can_be(rule, back):
 
 
 def test_names_that_are_not_there_are_named():
-    with pytest.raises(ShapeError, match="'three', which is no layer and no weight of the source"):
+    with pytest.raises(ShapeError, match="'three', which is not a layer or weight of the source"):
         plan_transfer(state(**SQUARES), into=flax((3, 3), (3, 3)), pairs={"three": "dense0"})
-    with pytest.raises(ShapeError, match="one is to become 'dense9', which the target does not have"):
+    with pytest.raises(ShapeError, match="one is paired with 'dense9', which the target does not have"):
         plan_transfer(state(**SQUARES), into=flax((3, 3), (3, 3)), pairs={"one": "dense9"})
-    with pytest.raises(ShapeError, match="no regular expression"):
+    with pytest.raises(ShapeError, match="not a regular expression"):
         plan_transfer(state(**SQUARES), into=flax((3, 3), (3, 3)), rules={"(": "x"})
 
 
@@ -210,3 +212,96 @@ def test_a_target_file_gives_weights_to_save(tmp_path):
     steelyard.save(made, tmp_path / "new.safetensors")
     assert np.array_equal(steelyard.weights(tmp_path / "new.safetensors")["dense0.kernel"].numpy(), source["body.weight"].T)
     assert not steelyard.weights(tmp_path / "target.safetensors")["dense0.kernel"].numpy().any()
+
+
+def test_a_plan_lays_the_source_out_as_the_target_in_the_types_of_the_source():
+    source = {"a.weight": np.arange(6, dtype="f2").reshape(2, 3), "a.bias": np.ones(2, "f2")}
+    target = {"dense": {"kernel": np.zeros((3, 2), "f4"), "bias": np.zeros(2, "f4")}}
+    laid_out = plan_transfer(source, into=target).weights()
+    assert list(laid_out) == ["dense.kernel", "dense.bias"]
+    assert laid_out["dense.kernel"].dtype == "float16"
+    assert laid_out["dense.kernel"].shape == (3, 2)
+    assert np.array_equal(laid_out["dense.kernel"].numpy(), source["a.weight"].T)
+    source["a.weight"][:] = 7
+    assert (laid_out["dense.kernel"].numpy() == 7).all(), "it is assembled when it is read"
+    assert not target["dense"]["kernel"].any()
+
+
+def test_a_plan_lays_the_sum_of_two_biases_out_in_float64_and_in_blocks():
+    rnn = nn.LSTM(3, 4)
+    cell = {"kernel": np.zeros((3, 16), "f4"), "recurrent_kernel": np.zeros((4, 16), "f4"), "bias": np.zeros(16, "f4")}
+    bias = plan_transfer(rnn, into={"cell": cell}).weights()["cell.bias"]
+    assert bias.dtype == "float64"
+    wanted = (rnn.bias_ih_l0 + rnn.bias_hh_l0).detach().numpy()
+    assert np.array_equal(np.concatenate([bias.read(at, at + 5) for at in (0, 5)] + [bias.read(10, 16)]), wanted)
+    assert np.array_equal(bias.numpy(), wanted)
+
+
+def test_a_size_that_may_not_change_is_refused_before_anything_is_written():
+    source = {"a.weight": np.ones((4, 3), "f4"), "b.weight": np.ones((5, 9), "f4")}
+    target = {"a": {"kernel": np.zeros((3, 4), "f4")}, "b": {"kernel": np.zeros((9, 2), "f4")}}
+    with pytest.raises(ShapeError, match="does not shrink"):
+        transfer(source, into=target, resize="pad")
+    assert not target["a"]["kernel"].any()
+
+
+def test_the_file_of_a_plan_is_refused_unless_it_holds_names(tmp_path):
+    path = tmp_path / "plan.json"
+    path.write_text('{"a": "b"}')
+    assert TransferPlan.load(path) == {"pairs": {"a": "b"}, "only": [], "skip": [], "resize": None}
+    for content, why in (
+        ("[1]", "it holds a list, not an object"),
+        ("{", "cannot be read"),
+        ('{"a": 1}', "a mapping of names to names"),
+    ):
+        path.write_text(content)
+        with pytest.raises(ShapeError, match=why):
+            TransferPlan.load(path)
+    with pytest.raises(ShapeError, match="pairs must be a mapping of names to names"):
+        plan_transfer(state(**SQUARES), into=flax((3, 3), (3, 3)), pairs=str(path))
+
+
+def test_a_saved_plan_keeps_what_was_left_out_and_how_sizes_may_change(tmp_path):
+    source, target = state(body=layer(4, 3), head=layer(2, 4, 1)), flax((3, 6), (4, 7))
+    options = {"skip": ["head", "dense1"], "resize": "pad"}
+    plan = plan_transfer(source, into=target, **options)
+    plan.save(tmp_path / "plan.json")
+    assert TransferPlan.load(tmp_path / "plan.json") == {"pairs": {"body": "dense0"}, "only": [], **options}
+    assert plan_transfer(source, into=target, **TransferPlan.load(tmp_path / "plan.json")).unused == plan.unused
+
+
+def test_names_that_only_some_layers_share_are_no_evidence():
+    source = state(a=layer(3, 3), b=layer(3, 3, 1))
+    target = {name: {"kernel": np.zeros((3, 3), "f4"), "bias": np.zeros(3, "f4")} for name in ("a", "c")}
+    with pytest.raises(AmbiguityError, match="it is not known which of a, b is which of a, c"):
+        plan_transfer(source, into=target)
+
+
+def recurrent(name, seed):
+    """Return a recurrent layer as Keras stores it."""
+    rng = np.random.default_rng(seed)
+    shapes = {"kernel": (3, 16), "recurrent_kernel": (4, 16), "bias": (16,)}
+    return {f"{name}/{leaf}": rng.standard_normal(shape).astype("f4") for leaf, shape in shapes.items()}
+
+
+def test_directions_in_names_pair_the_lstms_of_two_files_and_opposite_ones_are_never_partners():
+    source = recurrent("net/forward_lstm", 0) | recurrent("net/backward_lstm", 1)
+    target = recurrent("tagger/backward_cell", 2) | recurrent("tagger/forward_cell", 3)
+    assert plan_transfer(source, into=target).pairs == {
+        "net/forward_lstm": "tagger/forward_cell",
+        "net/backward_lstm": "tagger/backward_cell",
+    }
+    with pytest.raises(ShapeError, match="no partner"):
+        plan_transfer(recurrent("forward_lstm", 0), into=recurrent("backward_lstm", 1))
+
+
+def test_a_layer_of_unknown_direction_is_never_suggested_against_a_known_one():
+    known, unknown = (
+        recurrent("forward_lstm", 0) | recurrent("backward_lstm", 1),
+        recurrent("backward_lstm", 2) | recurrent("lstm", 3),
+    )
+    with pytest.raises(AmbiguityError, match="which of forward_lstm, backward_lstm is which of backward_lstm, lstm"):
+        plan_transfer(known, into=unknown)
+    nets = [Net(steelyard.weights(arrays), None) for arrays in (known, unknown)]
+    ((choice,),) = (pair(*nets, {}, *(net.layers for net in nets)).choices,)
+    assert [(each.source.name, each.target.name) for each in choice.suggested] == [("backward_lstm", "lstm")]

@@ -49,7 +49,7 @@ def test_an_image_whose_channels_are_moved_to_the_front_before_it_is_flattened_n
 
 
 def test_an_image_whose_sides_are_swapped_before_it_is_flattened_is_refused_not_guessed():
-    with pytest.raises(AmbiguityError, match="are moved where it is flattened"):
+    with pytest.raises(AmbiguityError, match="are permuted where it is flattened"):
         transfer(flattening((2, 1, 3)), into=flattened_in_torch())
 
 
@@ -108,9 +108,9 @@ def test_a_weight_of_no_layer_goes_where_one_has_its_name_and_its_shape(way):
 
 
 def test_a_weight_of_no_layer_without_a_sure_partner_is_refused_unless_it_is_left_out():
-    with pytest.raises(ShapeError, match="params/other of the target belongs to no layer that is known"):
+    with pytest.raises(ShapeError, match="params/other of the target belongs to no known layer"):
         transfer(with_places("torch"), into=with_places("linen", "other"))
-    with pytest.raises(AmbiguityError, match="may lie turned in"):
+    with pytest.raises(AmbiguityError, match="may be transposed in"):
         transfer(with_places("torch", shape=(8, 8)), into=with_places("torch", shape=(8, 8)))
     made = transfer(with_places("torch"), into=with_places("linen", "other"), skip=["places", "params/other"])
     assert made.plan.unchanged == ["params/other"]
@@ -137,7 +137,7 @@ def test_named_partners_of_no_layer_are_saved_with_a_plan_and_used_again(tmp_pat
     [
         ({"places": "out"}, "'places' was named for 'out', and only one of them belongs to a layer"),
         ({"out": "places"}, "'out' was named for 'places', and only one of them belongs to a layer"),
-        ({"places": "none"}, "places is to become 'none', which the target does not have"),
+        ({"places": "none"}, "places is paired with 'none', which the target does not have"),
     ],
 )
 def test_partners_that_cannot_be_are_refused_by_both_names(pairs, told):

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Put the weights of a file into the model of another one, laid out as that wants them, and write it to OUT.
+    """Put the weights of a file into the model of another one, in the layout that it expects, and write it to OUT.
 
     The formats may be of two frameworks. Layers are paired by kind, shape and place in the flow of data, which ONNX, TFLite
-    and Keras files tell; what nothing tells apart is refused, unless --pairs or --rules say it. Files cannot be run, so
-    that nothing is proven. --plan prints what would go where, and writes nothing. The exit status is 0 when all was
+    and Keras files contain; ambiguous layers are refused, unless --pairs or --rules name their partners. Files cannot be
+    run, so nothing is proven. --plan prints which weight goes where, and writes nothing. The exit status is 0 when all was
     written, 2 when nothing was.
 
     steelyard transfer net.safetensors --into net.keras -o trained.keras
     """
     if not args.plan and args.out is None:
-        raise ShapeError("say which file to write with -o, or ask for the --plan alone")
+        raise ShapeError("name the file to write with -o, or ask for the --plan alone")
     if args.plan:
         _show_plan(args, _options(args))
     else:
@@ -31,16 +31,16 @@ def run(args: argparse.Namespace) -> None:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the two files, the one to write, and what decides who is whose partner."""
+    """Declare the two files, the one to write, and the options that name partners."""
     add_file(parser)
     parser.add_argument("--into", metavar="FILE", required=True, help="the file of the model that gets the weights")
-    parser.add_argument("-o", "--out", metavar="OUT", help="the file to write; its suffix says the format")
+    parser.add_argument("-o", "--out", metavar="OUT", help="the file to write; its suffix decides the format")
     parser.add_argument("--rules", metavar="FILE", help='JSON of regular expressions: {"encoder.(.*)": "enc/\\1"}')
     parser.add_argument("--pairs", metavar="FILE", help='JSON of partners: {"fc1": "dense"}, or a saved plan')
     for name, what in (("only", "only layers that match"), ("skip", "not layers that match")):
         parser.add_argument(f"--{name}", metavar="PATTERN", action="append", default=[], help=f"{what}; may be given again")
     parser.add_argument("--resize", choices=("pad", "truncate"), help="let shapes differ: pad with zeros, or cut")
-    parser.add_argument("--plan", action="store_true", help="print what would go where, and write nothing")
+    parser.add_argument("--plan", action="store_true", help="print which weight goes where, and write nothing")
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
@@ -73,10 +73,10 @@ def _write(args: argparse.Namespace, words: dict[str, Any]) -> None:
         done = transfer(source, into=args.into, **words)
     with following(done.model, "writing") as watched:
         out = write(watched, args.out, opened(args.into)[1])
-    _tell(args, out, done.plan, not_run(map(printable, (args.file, args.into))))
+    _report(args, out, done.plan, not_run(map(printable, (args.file, args.into))))
 
 
-def _tell(args: argparse.Namespace, out: str, plan: TransferPlan, proof: Proof) -> None:
+def _report(args: argparse.Namespace, out: str, plan: TransferPlan, proof: Proof) -> None:
     if args.json:
         print_json({"file": args.file, "into": args.into, "out": out, "plan": plan.to_dict(), "proof": proof.to_dict()})
         return

@@ -97,7 +97,7 @@ def rows_of(sources: Sequence[OpenedSource]) -> tuple[list[Row], list[str]]:
     if len(sources) < 2:
         return [Row((weight,)) for weight in after.values()], []
     before = sources[BEFORE].weights
-    coupling = couple(before, after, (_graph_source(sources[BEFORE]), _graph_source(sources[AFTER])))
+    coupling = couple(before, after)
     by_name = {each.other.name: each for each in coupling.couples if each.other is not None}
     rows = []
     for weight in after.values():
@@ -105,11 +105,6 @@ def rows_of(sources: Sequence[OpenedSource]) -> tuple[list[Row], list[str]]:
         rows.append(Row((weight, own.one if own else before.get(weight.name)), own))
     rows += [Row((None, each.one), each) for each in coupling.couples if each.other is None]
     return rows, coupling.notes
-
-
-def _graph_source(opened: OpenedSource) -> Any:
-    """Return the object that knows most about the layers: the live model, or the weights of a file."""
-    return opened.weights if isinstance(opened.source, (str, os.PathLike)) else opened.source
 
 
 def index_of(sources: Sequence[OpenedSource], rows: Sequence[Row], pairing: Sequence[str] = (), *, live: bool) -> dict[str, Any]:

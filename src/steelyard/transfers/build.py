@@ -1,4 +1,4 @@
-"""`build`: a model of what a file or another model holds, where there is one obvious architecture."""
+"""`build`: a model from the weights of a file or another model, where there is one obvious architecture."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def build(source: Any, framework: str, activations: Sequence[str] | Mapping[str, str] | None = None) -> Any:
-    """Return a model of another framework that gives the predictions of `source`, ready for use.
+    """Return a model of another framework with the predictions of `source`, ready for use.
 
-    `source` is a model, a file or `Weights`: dense layers one after another, as multilayer perceptrons, linear models and
-    nnets of R are. `framework` is "torch", "keras" or "sklearn", and is imported. The model has the dtype of the weights.
-    What is no part of the weights is taken from the source where that tells it: Keras, ONNX and TFLite files, R's and
-    scikit-learn's objects, a `Sequential`. For others `activations` says it, one word for each dense layer, the last one's too
-    ("linear" for none): a list in the order of the layers where their shapes allow but one order, or a dict by the names
-    of the layers, whose order is theirs.
+    `source` is a model, a file or `Weights`: a sequence of dense layers, such as a multilayer perceptron, a linear model or
+    an nnet of R. `framework` is "torch", "keras" or "sklearn", and is imported. The model has the dtype of the weights.
+    Activations are taken from the source where it has them: Keras, ONNX and TFLite files, the objects of R and
+    scikit-learn, a `Sequential`. For other sources `activations` has one word for each dense layer, including the last
+    ("linear" for none): a list in the order of the layers where their shapes allow only one order, or a dict by the names
+    of the layers in their order.
 
     Raises `AmbiguityError` where activations or order are not known, `ShapeError` for anything but dense layers, and
     `MissingExtraError` where the framework is not installed.
@@ -43,7 +43,7 @@ def build(source: Any, framework: str, activations: Sequence[str] | Mapping[str,
     found = weights(model)
     kernels = [weight for weight in found.values() if weight.role is Role.KERNEL]
     biases = [weight for weight in found.values() if weight.role is Role.BIAS]
-    arrays = {weight.name: _turned(layer, weight) for layer, weight in zip(layers, kernels, strict=True)}
+    arrays = {weight.name: _kernel(layer, weight) for layer, weight in zip(layers, kernels, strict=True)}
     biased = [layer for layer in layers if layer.bias is not None] if len(biases) < len(layers) else layers
     arrays |= {weight.name: _bias(layer, weight) for layer, weight in zip(biased, biases, strict=True)}
     return found.assign(arrays)
@@ -63,13 +63,13 @@ def _builder(framework: str) -> Builder:
     return cast("Builder", found)
 
 
-def _turned(layer: DenseLayer, weight: Weight) -> Array:
+def _kernel(layer: DenseLayer, weight: Weight) -> Array:
     kernel = layer.kernel.T if weight.axes == "in out" else layer.kernel
     return kernel.reshape(weight.shape).astype(weight.dtype)
 
 
 def _bias(layer: DenseLayer, weight: Weight) -> Array:
-    """Return a bias, zeros where the layer has none but the framework's always do."""
+    """Return a bias; zeros for a layer without one in a framework whose layers always have one."""
     import numpy as np
 
     if layer.bias is None:

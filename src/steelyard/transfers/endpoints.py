@@ -1,4 +1,4 @@
-"""The two sides of a transfer: a live model, which can be run, or a file, which cannot."""
+"""The two ends of a transfer: live models, which can be run, or files and detached weights, which cannot."""
 
 from __future__ import annotations
 
@@ -8,25 +8,30 @@ from typing import TYPE_CHECKING, Any, cast
 
 from steelyard.core.plugins import framework_of
 from steelyard.core.weights import Weights
-from steelyard.errors import printable
+from steelyard.errors import ReadOnlyError, printable
 from steelyard.io import weights
 from steelyard.transfers.pairing.net import Net
 
 if TYPE_CHECKING:
-    from steelyard.core.graph import Graph, Run
+    from steelyard.core.graph import Run
     from steelyard.core.protocols import Runner
     from steelyard.core.weight import Array
 
 
 class Endpoint:
-    """A model or a file, its weights, and how it is run."""
+    """One end of a transfer: its `weights`, its `net`, and the `model` that is run, None where there is none.
 
-    __slots__ = ("_runner", "model", "weights")
+    The model of live `Weights` is the one that they belong to.
+    """
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self.weights = weights(model)
-        self._runner = _runner(model)
+    __slots__ = ("_runner", "_source", "model", "net", "weights")
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self.weights = weights(source)
+        self.net = Net(self.weights, self.weights.graph)
+        self.model = _model_of(source)
+        self._runner = _runner(self.model)
 
     @property
     def runs(self) -> bool:
@@ -35,26 +40,38 @@ class Endpoint:
 
     @property
     def name(self) -> str:
-        """What to call it in a message."""
-        if isinstance(self.model, (str, os.PathLike)):
-            return printable(os.fspath(self.model))
-        return "weights without a model" if isinstance(self.model, Weights) else f"a {printable(type(self.model).__name__)}"
+        """What messages call it."""
+        if isinstance(self._source, (str, os.PathLike)):
+            return printable(os.fspath(self._source))
+        return "weights without a model" if isinstance(self._source, Weights) else f"a {printable(type(self._source).__name__)}"
 
-    def graph(self, inputs: Sequence[Array] | None = None) -> Graph | None:
-        """Return the graph of the model or of the file, None where there is none."""
-        return self._runner.graph(self.model, inputs) if self._runner else self.weights.graph
+    def observe(self, inputs: Sequence[Array]) -> None:
+        """Run the model once, where there is one, so that the net has its layers in the order of execution."""
+        if self._runner is not None and self._has_names_of_model():
+            self.net = Net(self.weights, self._runner.graph(self.model, inputs))
 
-    def net(self, inputs: Sequence[Array] | None = None) -> Net:
-        """Return the net as units."""
-        return Net(self.weights, self.graph(inputs))
+    def _has_names_of_model(self) -> bool:
+        """Whether the weights have the names that the graph of the model has: `Weights` may have been renamed."""
+        return not isinstance(self._source, Weights) or set(self.weights) <= set(weights(self.model))
 
     def run(self, inputs: Sequence[Array]) -> Run:
-        """Run the model."""
+        """Run the model as at inference."""
         return cast("Runner", self._runner).run(self.model, inputs)
 
 
+def _model_of(source: Any) -> Any:
+    if isinstance(source, (str, os.PathLike)):
+        return None
+    if not isinstance(source, Weights):
+        return source
+    try:
+        return source.assign({})  # which changes nothing, and returns the model
+    except ReadOnlyError:
+        return None
+
+
 def _runner(model: Any) -> Runner | None:
-    if isinstance(model, (str, os.PathLike, Weights, Mapping)):
+    if model is None or isinstance(model, Mapping):
         return None
     framework = framework_of(model)
     return cast("Runner", framework) if hasattr(framework, "run") else None

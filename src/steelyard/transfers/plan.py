@@ -1,21 +1,19 @@
-"""The plan of a transfer: which weight goes where and how it is turned, before anything is written."""
+"""The plan of a transfer: which weight goes where and how its layout changes, before anything is written."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 from steelyard.core.readers import Live
 from steelyard.core.weight import Role, Weight
-from steelyard.core.weights import Weights
-from steelyard.errors import AmbiguityError, ShapeError, printable
+from steelyard.errors import ShapeError, printable
+from steelyard.transfers.assembly import AssembledReader, assembled, read_once
 from steelyard.transfers.layers.settings import check_settings, differences
-from steelyard.transfers.pairing import Choice, Pair, fitting, pair
-from steelyard.transfers.pairing.moves import Move, described, moves, neutral
+from steelyard.transfers.pairing import Pair, interpretation_of
+from steelyard.transfers.pairing.moves import Move, Reordering, described, is_neutral, moves
 from steelyard.transfers.pairing.reordering import refuse_unclear, reorderings
-from steelyard.transfers.pairing.unassigned import unassigned_pairs
 from steelyard.transfers.rules import checked_names, read_json
 
 if TYPE_CHECKING:
@@ -23,7 +21,8 @@ if TYPE_CHECKING:
 
     from steelyard.core.axes import Part
     from steelyard.core.weight import Array
-    from steelyard.transfers.layers.layer_weights import LayerWeights
+    from steelyard.core.weights import Weights
+    from steelyard.transfers.pairing.moves import Arrays
     from steelyard.transfers.pairing.net import Net
 
 
@@ -65,9 +64,9 @@ class TransferPlan:
     """
 
     __slots__ = (
-        "_layers",
-        "_leftover",
+        "_layer_pairs",
         "_moves",
+        "_without_place",
         "notes",
         "pairs",
         "rows",
@@ -84,28 +83,28 @@ class TransferPlan:
         self.source = source
         self.target = target
         self.settings = settings
-        told = (each for each in pairs if each.source.kind != "other" or each.why == "given")  # others are no layers
-        self.pairs = {each.source.name: each.target.name for each in told}
-        self._layers = pairs
+        # an unassigned weight is listed as a layer only where the user named its partner
+        listed = (each for each in pairs if each.source.kind != "other" or each.why == "given")
+        self.pairs = {each.source.name: each.target.name for each in listed}
+        self._layer_pairs = pairs
         self._moves: dict[str, list[Move]] = {}
-        self._leftover: list[tuple[str, Part]] = []
-        turned = reorderings(source, target, pairs)
+        self._without_place: list[tuple[str, Part]] = []
+        changes = reorderings(source, target, pairs)
         for each in pairs:
-            self._add(each, turned.get(id(each.target), ()))
-        reasons = {name: each.why for each in reversed(pairs) for name in each.target.weights}
-        self.rows = [self._row(name, reasons.get(name, "")) for name in self._moves]
+            self._add(each, changes.get(id(each.target), ()))
+        evidence = {name: each.why for each in reversed(pairs) for name in each.target.weights}
+        self.rows = [self._row(name, evidence.get(name, "")) for name in self._moves]
         self.notes = differences(source, target, pairs)
         named = {name for each in pairs for name in each.source.weights}
         self.unused = [weight.name for weight in source.listed if _counts(weight) and weight.name not in named]
         self.unchanged = [name for name, weight in target.weights.items() if name not in self._moves and not weight.tied]
 
-    def _add(self, each: Pair, turned: tuple[Any, ...]) -> None:
-        source, target = _reading(each)
-        made, over = moves(source, target, turned, self.settings["resize"])
+    def _add(self, each: Pair, changes: tuple[Reordering, ...]) -> None:
+        source, target = interpretation_of(each)
+        made, without_place = moves(source, target, changes, self.settings["resize"])
         for move in made:
             self._moves.setdefault(move.target.weight.name, []).append(move)
-        slots = {id(part): slot for (slot, _), part in source.parts.items()}
-        self._leftover += [(slots[id(part)], part) for part in over]
+        self._without_place += [(purpose, source.parts[purpose, gate]) for purpose, gate in without_place]
 
     def _row(self, name: str, why: str) -> PlanRow:
         made = self._moves[name]
@@ -114,16 +113,16 @@ class TransferPlan:
 
     def layer_names(self) -> Iterator[tuple[str, str]]:
         """Yield the names of each pair of layers as their graphs have them."""
-        for source, target, _ in self._layers:
+        for source, target, _ in self._layer_pairs:
             if source.graph_layer and target.graph_layer:
                 yield source.graph_layer.name, target.graph_layer.name
 
     def with_pairs(self, pairs: Mapping[str, str]) -> TransferPlan:
         """Return the same plan with other partners for some layers."""
-        targets = {each.target.name: each.target for each in self._layers}
+        targets = {each.target.name: each.target for each in self._layer_pairs}
         made = [
             Pair(each.source, targets[pairs[each.source.name]], "the outputs agree") if each.source.name in pairs else each
-            for each in self._layers
+            for each in self._layer_pairs
         ]
         return TransferPlan(self.source, self.target, made, self.settings)
 
@@ -142,32 +141,47 @@ class TransferPlan:
 
         return plan_html(self)
 
+    def weights(self) -> Weights:
+        """Return the source in the layout of the target: lazy weights by the target's names, in the source's own dtypes.
+
+        They are those that the plan fills, detached from both models. Each is assembled when it is read, and computed in
+        float64 where it is a sum or a norm of several weights. Nothing is checked for what `apply` would refuse.
+
+        Examples:
+            >>> import numpy as np
+            >>> from steelyard import plan_transfer
+            >>> plan = plan_transfer({"fc.weight": np.array([[1.0, 2.0]])}, into={"fc": {"kernel": np.zeros((2, 1), "float32")}})
+            >>> laid_out = plan.weights()["fc.kernel"]
+            >>> laid_out.numpy().tolist(), laid_out.dtype
+            ([[1.0], [2.0]], 'float64')
+        """
+        sources = self._sources()
+        laid_out = []
+        for name, made in self._moves.items():
+            target = self.target.weights[name]
+            read = AssembledReader(target, made, sources)
+            laid_out.append(target.replace(dtype=read.dtype, read=read, tied=None))
+        return self.target.weights.with_weights(laid_out, detached=True, live=False)
+
     def arrays(self) -> dict[str, Array]:
-        """Return the numbers of each weight of the target that the plan names, in its shape and dtype."""
-        read = _reader(each.source for each in self._layers)
-        self._check_left(read)
-        return {name: self._made(self.target.weights[name], made, read) for name, made in self._moves.items()}
+        """Return the numbers of each weight that the plan fills, in the target's shape and dtype.
 
-    def _made(self, weight: Weight, made: list[Move], read: Any) -> Array:
-        import numpy as np
+        Raises `LossyError` for a number that the dtype cannot hold, `ShapeError` for numbers that would be lost.
+        """
+        read = read_once(self._sources())
+        self._refuse_losses(read)
+        return {name: _converted(self.target.weights[name], made, read) for name, made in self._moves.items()}
 
-        from steelyard.core.casting import converted
-        from steelyard.dtypes import numpy_dtype
+    def _sources(self) -> dict[str, Weight]:
+        return {name: weight for each in self._layer_pairs for name, weight in each.source.weights.items()}
 
-        dtype = numpy_dtype(weight.dtype)
-        covered = sum(int(np.prod(move.target.shape, dtype=np.int64)) for move in made)
-        array = np.empty(weight.shape, dtype) if covered == weight.size else weight.numpy().copy()
-        for move in made:
-            move.target.write(array, converted(weight.name, move.values(read), dtype))
-        return array
-
-    def _check_left(self, read: Any) -> None:
-        """Refuse to drop numbers that mean something."""
-        for slot, part in self._leftover:
-            if not neutral(part, slot, read(part.weight.name)):
+    def _refuse_losses(self, read: Arrays) -> None:
+        """Raise `ShapeError` where numbers that change the outputs have no place in the target."""
+        for purpose, part in self._without_place:
+            if not is_neutral(part, purpose, read(part.weight.name)):
                 raise ShapeError(
-                    f"{printable(part.weight.name)} holds a {slot} for which the target has no place, and it is not all "
-                    f"{'ones' if slot == 'scale' else 'zeros'}; nothing was written"
+                    f"{printable(part.weight.name)} holds a {purpose} for which the target has no place, and it is not all "
+                    f"{'ones' if purpose == 'scale' else 'zeros'}; nothing was written"
                 )
 
     def apply(self) -> Any:
@@ -185,18 +199,20 @@ class TransferPlan:
         return replaced(weights, arrays)
 
     def _in_memory(self) -> bool:
-        """Tell whether numbers can be written where they belong at once: nothing of it can fail half-way."""
+        """Whether numbers can be copied straight into the target, since no copy can fail after another was made."""
         sources = [weight for made in self._moves.values() for move in made for part in move.sources for weight in part.weights]
         targets = [self.target.weights[name] for name in self._moves]
-        if self.target.weights._assign is None or len({weight.dtype for weight in (*sources, *targets)}) > 1:
+        if self.settings["resize"] or self.target.weights._assign is None:
+            return False
+        if len({weight.dtype for weight in (*sources, *targets)}) > 1:
             return False
         if not all(isinstance(weight.read, Live) for weight in (*sources, *targets)):
             return False
         return _addresses(sources).isdisjoint(_addresses(targets))
 
     def _write(self) -> None:
-        read = _reader(each.source for each in self._layers)
-        self._check_left(read)
+        read = read_once(self._sources())
+        self._refuse_losses(read)
         for name, made in self._moves.items():
             weight = self.target.weights[name]
             array = weight.read(0, weight.size).reshape(weight.shape)
@@ -242,127 +258,14 @@ def _addresses(weights: Iterable[Weight]) -> set[int]:
     return {weight.read.memory.address() for weight in weights if isinstance(weight.read, Live)}
 
 
+def _converted(target: Weight, made: list[Move], read: Arrays) -> Array:
+    """Return the numbers of a weight of the target in its own dtype; raises `LossyError` where it cannot hold them."""
+    from steelyard.core.casting import converted
+    from steelyard.dtypes import numpy_dtype
+
+    dtype = numpy_dtype(target.dtype)
+    return assembled(target, made, read, dtype, lambda part: converted(target.name, part, dtype))
+
+
 def _counts(weight: Weight) -> bool:
     return weight.role is not Role.COUNT and not weight.tied
-
-
-def _reader(layers: Iterable[LayerWeights]) -> Any:
-    """Read each weight once; a view where the numbers are in memory."""
-    weights = {name: weight for layer in layers for name, weight in layer.weights.items()}
-    kept: dict[str, Array] = {}
-
-    def read(name: str) -> Array:
-        if name not in kept:
-            kept.clear()  # a weight's parts are asked for one after another
-            kept[name] = weights[name].numpy()
-        return kept[name]
-
-    return read
-
-
-def _reading(each: Pair) -> tuple[LayerWeights, LayerWeights]:
-    """Return the readings of two units that fit; several are fine when they move the numbers alike."""
-    found = fitting(each.source, each.target) or [(each.source, each.target)]
-    ways = {_way(mine, theirs) for mine, theirs in found}
-    if len(ways) > 1:
-        kinds = " or ".join(dict.fromkeys(mine.kind for mine, _ in found))
-        raise AmbiguityError(
-            f"{printable(each.source.name)} and {printable(each.target.name)} may both be {kinds}, or their axes may run in "
-            "several ways, and their shapes fit all of them; give a live model on one side, which tells"
-        )
-    return found[0]
-
-
-def _way(source: LayerWeights, target: LayerWeights) -> tuple[Any, ...]:
-    """Say how the numbers of each part move, so that two readings can be told to do the same."""
-    return tuple((slot, part.runs(source.parts[slot])) for slot, part in target.parts.items() if slot in source.parts)
-
-
-def make_plan(
-    source: Net,
-    target: Net,
-    *,
-    pairs: Mapping[str, str],
-    only: Sequence[str],
-    skip: Sequence[str],
-    resize: Resize | None = None,
-    guess: bool = False,
-) -> tuple[TransferPlan, list[Choice]]:
-    """Pair two nets and return the plan, and the choices that were guessed when `guess` allows it.
-
-    Raises `AmbiguityError` for layers that nothing tells apart, `ShapeError` for layers without a partner.
-    """
-    sources = [layer for layer in source.layers if not layer.tied and not _left_out(layer, only, skip)]
-    targets = [layer for layer in target.layers if not layer.tied and not _left_out(layer, only, skip)]
-    found = pair(source, target, pairs, sources, targets)
-    made = list(found.pairs)
-    if resize:
-        made += _by_name(found.sources, found.targets)
-    equal = [choice for choice in found.choices if len(choice.sources) == len(choice.targets)]
-    if equal and not guess:
-        raise AmbiguityError(_open(equal))
-    made += [each for choice in equal for each in choice.suggested]
-    _refuse_unpaired(made, sources, targets, only)
-    made += unassigned_pairs(source, target, pairs, lambda weight: not _named_out([weight.name], only, skip))
-    settings: Settings = {"only": list(only), "skip": list(skip), "resize": resize}
-    return TransferPlan(source, target, made, settings), equal
-
-
-def _left_out(layer: LayerWeights, only: Sequence[str], skip: Sequence[str]) -> bool:
-    own = [layer.graph_layer.name] if layer.graph_layer else []
-    return _named_out([layer.name, *own, *layer.weights], only, skip)
-
-
-def _named_out(names: list[str], only: Sequence[str], skip: Sequence[str]) -> bool:
-    if only and not _any(names, only):
-        return True
-    return _any(names, skip)
-
-
-def _any(names: Iterable[str], patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}[./]*") for name in names for pattern in patterns)
-
-
-def _by_name(sources: list[LayerWeights], targets: list[LayerWeights]) -> Iterator[Pair]:
-    """Pair layers of different sizes, which only `resize` allows: those of one name, or the only ones of a kind."""
-    for target in targets:
-        same = [reading for layer in sources for reading in (layer, *layer.alternatives) if reading.kind == target.kind]
-        named = [layer for layer in same if layer.name == target.name] or same
-        if len(named) == 1:
-            yield Pair(named[0], target, "the only one of its kind and name")
-
-
-def _refuse_unpaired(made: list[Pair], sources: list[LayerWeights], targets: list[LayerWeights], only: Sequence[str]) -> None:
-    mine = _without([each.source for each in made], sources)
-    theirs = _without([each.target for each in made], targets)
-    if not mine and not theirs:
-        return
-    first = (theirs or mine)[0]
-    side, other = ("target", "source") if theirs else ("source", "target")
-    others = ", ".join(_told(layer) for layer in (mine if theirs else theirs)[:3]) or "none"
-    raise ShapeError(
-        f"{_told(first)} of the {side} has no partner in the {other}, where are left: {others} "
-        f"({len(theirs)} layers of the target and {len(mine)} of the source in all); "
-        "leave it out with skip=, or name its partner with pairs="
-    )
-
-
-def _without(done: Iterable[LayerWeights], layers: list[LayerWeights]) -> list[LayerWeights]:
-    names = {layer.name for layer in done}
-    return [layer for layer in layers if layer.name not in names]
-
-
-def _told(layer: LayerWeights) -> str:
-    shapes = ", ".join(f"{slot} {list(part.shape)}" for (slot, _), part in list(layer.parts.items())[:2])
-    return f"{printable(layer.name)!r} ({layer.kind}: {shapes})"
-
-
-def _open(choices: list[Choice]) -> str:
-    first = choices[0]
-    mine = ", ".join(printable(layer.name) for layer in first.sources[:6])
-    theirs = ", ".join(printable(layer.name) for layer in first.targets[:6])
-    more = f" (and {len(choices) - 1} more groups)" if len(choices) > 1 else ""
-    return (
-        f"nothing tells which of {mine} is which of {theirs}: they are of one kind and shape{more}; "
-        "say it with pairs= or rules=, or give probe= inputs, so that the outputs tell"
-    )

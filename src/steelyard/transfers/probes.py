@@ -1,4 +1,4 @@
-"""Inputs on which two nets are run, in the layout that each of them wants."""
+"""Inputs on which two nets are run, in the layout that each of them expects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from steelyard.transfers.pairing.net import Net
 
 BATCH, LENGTH, IMAGE = 3, 7, 32
-"""Sizes of random inputs where nothing says otherwise."""
+"""Sizes of random inputs where a net does not give them: samples, steps of a sequence, pixels along an axis."""
 SEED = 0
 _IMAGES = ("conv", "conv transpose")
 _NORMS = ("batch norm", "group norm", "instance norm", "prelu")
@@ -23,8 +23,8 @@ def inputs_of(probe: Any, source: Net, target: Net) -> tuple[list[Array], list[A
     """Return the inputs of both nets.
 
     `probe` is "random", an array or a list of arrays as the source takes them, or a dict with the keys "source" and
-    "into" for both. Images and sequences of channels are turned for a target that wants its channels elsewhere.
-    Raises `ShapeError` where random inputs cannot be made since no net tells its input's shape.
+    "into" for both. The channels of images and sequences are moved for a target that has them elsewhere.
+    Raises `ShapeError` where random inputs cannot be made, since the input shape is known in neither net.
     """
     import numpy as np
 
@@ -32,10 +32,10 @@ def inputs_of(probe: Any, source: Net, target: Net) -> tuple[list[Array], list[A
         return _listed(probe["source"]), _listed(probe["into"])
     if isinstance(probe, str):
         if probe != "random":
-            raise ShapeError(f'probe is {probe!r}; give inputs, "random", or nothing')
+            raise ShapeError(f'probe is {probe!r}; give inputs, "random" or None')
         return _random(source, target)
     given = _listed(probe)
-    return given, [np.ascontiguousarray(_turned(each, source, target, nth)) for nth, each in enumerate(given)]
+    return given, [np.ascontiguousarray(_in_layout_of(each, source, target, nth)) for nth, each in enumerate(given)]
 
 
 def _listed(found: Any) -> list[Array]:
@@ -47,19 +47,19 @@ def _listed(found: Any) -> list[Array]:
 
 
 def _random(source: Net, target: Net) -> tuple[list[Array], list[Array]]:
-    """Make inputs in the layout of the net that tells their shape, and turn them for the other."""
+    """Return random inputs in the layout of the net whose input shape is known, and in that of the other net."""
     for net, other in ((source, target), (target, source)):
         shapes = net.graph.input_shapes if net.graph else None
         shapes = shapes or (_guessed(net) if other.graph is None or not other.graph.input_shapes else None)
         if shapes:
             made = [_array(net, shape, nth) for nth, shape in enumerate(shapes)]
-            turned = [_turned(each, net, other, nth) for nth, each in enumerate(made)]
-            return (made, turned) if net is source else (turned, made)
-    raise ShapeError("neither net tells the shape of its input; give inputs as probe=")
+            others = [_in_layout_of(each, net, other, nth) for nth, each in enumerate(made)]
+            return (made, others) if net is source else (others, made)
+    raise ShapeError("the shape of the input is known in neither net; give inputs as probe=")
 
 
 def _guessed(net: Net) -> tuple[Shape, ...] | None:
-    """Tell the shape of a net's only input from its first layer."""
+    """Return the shape of a net's only input as its first layer implies it, None where it does not."""
     first = next(iter(net.layers), None)
     if first is None or not net.is_execution_order:
         return None
@@ -88,26 +88,30 @@ def _array(net: Net, shape: Shape, nth: int) -> Array:
     return rng.standard_normal(size).astype(np.float32)
 
 
-def _turned(array: Array, net: Net, other: Net, nth: int) -> Array:
-    """Turn an input from the layout of one net into that of another."""
+def _in_layout_of(array: Array, net: Net, other: Net, nth: int) -> Array:
+    """Return an input of one net in the layout of another."""
     if array.ndim < 3 or not net.channels or not other.channels or net.channels == other.channels:
         return array
     moved = to_channels(array, other.channels)
     shapes = other.graph.input_shapes if other.graph else None
     if shapes and nth < len(shapes):
-        fits, turned = _fits(array, shapes[nth]), _fits(moved, shapes[nth])
-        if fits != turned:
-            return moved if turned else array
+        fits, moved_fits = _fits(array, shapes[nth]), _fits(moved, shapes[nth])
+        if fits != moved_fits:
+            return moved if moved_fits else array
     return moved if begins_with_image(net) or begins_with_image(other) else array
 
 
 def begins_with_image(net: Net) -> bool:
-    """Tell whether the first layer that is no norm is a convolution."""
+    """Return whether the first layer that is not a norm is a convolution."""
     return next((layer.kind in _IMAGES for layer in net.layers if layer.kind not in _NORMS), False)
 
 
 def to_channels(array: Array, where: str) -> Array:
-    """Move the channels, behind the batch, to the front or the end."""
+    """Move the channels from behind the batch to the end, or back.
+
+    last     (batch, channels, *space) to (batch, *space, channels)
+    first    (batch, *space, channels) to (batch, channels, *space)
+    """
     import numpy as np
 
     return np.moveaxis(array, 1, -1) if where == "last" else np.moveaxis(array, -1, 1)
@@ -118,5 +122,5 @@ def _fits(array: Array, shape: Shape) -> bool:
 
 
 def spoken(shapes: Sequence[tuple[int, ...]]) -> str:
-    """Write shapes for a message."""
+    """Return shapes as text for a message."""
     return ", ".join(str(list(shape)) for shape in shapes)

@@ -1,4 +1,4 @@
-"""The proof of a transfer: both nets are given the same inputs, and must give the same outputs."""
+"""The proof of a transfer: given the same inputs, both nets must return the same outputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LayerError(NamedTuple):
-    """How far the outputs of one layer are apart: the largest difference over the largest output of the source."""
+    """The error of one layer: the largest difference of its outputs over the largest output of the source."""
 
     source: str
     target: str
@@ -24,11 +24,11 @@ class LayerError(NamedTuple):
 
 
 class Proof:
-    """What came out when both nets were run.
+    """The comparison of the outputs of both nets.
 
     `max_abs` is the largest absolute difference of their outputs, `max_rel` the same over the largest absolute output of
-    the source. `layers` says it of every layer that both nets show, in the order of running. `proven` tells
-    whether `max_rel` is within `tolerance`; where one net cannot be run, `why` says so, and nothing is proven.
+    the source. `layers` has the error of every layer whose outputs both nets expose, in the order of execution. `proven` is
+    whether `max_rel` is within `tolerance`. Where nothing was compared `why` has the reason, and nothing is proven.
     """
 
     __slots__ = ("layers", "max_abs", "max_rel", "proven", "tolerance", "why")
@@ -63,7 +63,7 @@ class Proof:
 
     @property
     def first_apart(self) -> LayerError | None:
-        """The first layer whose outputs are apart by more than the tolerance."""
+        """The first layer whose error exceeds the tolerance, None where there is none."""
         return next((each for each in self.layers if not each.error <= self.tolerance), None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class Proof:
 
 
 def not_run(names: Iterable[str]) -> Proof:
-    """Return the proof of nothing, where these cannot be run."""
+    """Return the proof of a transfer that was not compared, since these ends cannot be run."""
     return Proof(f"{' and '.join(names)} cannot be run, so the outputs were not compared")
 
 
@@ -83,7 +83,7 @@ def _plain(number: float) -> float | None:
 
 
 def compared(plan: TransferPlan, before: Run, after: Run, tolerance: float) -> Proof:
-    """Compare what two nets gave for the same inputs."""
+    """Compare the outputs of two nets for the same inputs."""
     mine, theirs = _outputs(before), _outputs(after)
     if len(mine) != len(theirs):
         return Proof(f"the source has {len(mine)} outputs, the target {len(theirs)}")
@@ -105,7 +105,7 @@ def _outputs(run: Run) -> list[Array]:
 
 
 def _alike(one: Array, other: Array, source: Net, target: Net) -> Array:
-    """Return an output of the target as the source lays it out: images may have their channels elsewhere."""
+    """Return an output of the target in the layout of the source: images may have their channels elsewhere."""
     if one.ndim < 3 or one.ndim != other.ndim:
         return other
     if one.shape != other.shape:
@@ -115,7 +115,7 @@ def _alike(one: Array, other: Array, source: Net, target: Net) -> Array:
 
 
 def _ways(array: Array) -> list[Array]:
-    """Return an array with its channels where they are, last and first."""
+    """Return an array as it is, and with its channels moved to the end and to the front."""
     return [array, to_channels(array, "last"), to_channels(array, "first")] if array.ndim > 2 else [array]
 
 

@@ -1,4 +1,4 @@
-"""What a user says of names: which layer or weight of the source is which of the target."""
+"""Names that the user gives: which layer or weight of the source is which of the target."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def checked_names(names: Names, what: str) -> dict[str, str]:
 
 
 def reversed_rule(pattern: str, template: str) -> tuple[str, str] | None:
-    r"""Return the rule that leads back, or None where a rule cannot be turned round.
+    r"""Return the rule for the opposite direction, or None where a rule cannot be reversed.
 
     >>> reversed_rule(r"encoder\.(.*)", r"enc/\1")
     ('enc/(.*)', 'encoder.\\1')
@@ -60,25 +60,25 @@ def reversed_rule(pattern: str, template: str) -> tuple[str, str] | None:
 
 
 def given_pairs(rules: Rules, pairs: Rules, sources: list[LayerWeights], targets: list[LayerWeights]) -> dict[str, str]:
-    """Return the target unit that names and rules give each source unit, by the units' names.
+    """Return the name of the target layer that names and rules assign to each source layer.
 
     A rule is a regular expression for the whole name of a layer or of a weight, and a template of the other net's
-    name. One that fits no name of the source is turned round, so that one set of rules leads there and back. Raises
-    `ShapeError` for a name that is not there.
+    name. A rule that matches no name of the source is reversed, so that one set of rules works in both directions. Raises
+    `ShapeError` for a name that does not exist.
     """
     names = {name for layer in sources for name in _names(layer)}
     for name in pairs:
         if name not in names:
-            raise ShapeError(f"pairs names {printable(name)!r}, which is no layer and no weight of the source")
-    ways = [_turned(pattern, template, names) for pattern, template in rules.items()]
+            raise ShapeError(f"pairs names {printable(name)!r}, which is not a layer or weight of the source")
+    ways = [_compiled(pattern, template, names) for pattern, template in rules.items()]
     return dict(_given(ways, pairs, sources, targets))
 
 
-def _turned(pattern: str, template: str, names: Iterable[str]) -> tuple[re.Pattern[str], str]:
+def _compiled(pattern: str, template: str, names: Iterable[str]) -> tuple[re.Pattern[str], str]:
     try:
         rule = re.compile(pattern)
     except re.error as error:
-        raise ShapeError(f"the rule {printable(pattern)!r} is no regular expression: {error}") from None
+        raise ShapeError(f"invalid rule {printable(pattern)!r}, not a regular expression: {error}") from None
     back = None if any(map(rule.fullmatch, names)) else reversed_rule(pattern, template)
     return (re.compile(back[0]), back[1]) if back else (rule, template)
 
@@ -96,14 +96,14 @@ def _given(
         if partner is not None:
             yield layer.name, partner.name
         elif wanted and (layer.kind != "other" or not pairs.keys().isdisjoint(_names(layer))):
-            # a rule may well fit what belongs to no layer by chance
+            # a rule may match an unassigned weight by chance
             raise ShapeError(_impossible(layer, wanted[0], targets))
 
 
 def _impossible(layer: LayerWeights, name: str, targets: list[LayerWeights]) -> str:
     if _layer_named(name, 0, targets):
         return f"{printable(layer.name)!r} was named for {printable(name)!r}, and only one of them belongs to a layer"
-    return f"{printable(layer.name)} is to become {printable(name)!r}, which the target does not have"
+    return f"{printable(layer.name)} is paired with {printable(name)!r}, which the target does not have"
 
 
 def _mapped(name: str, ways: list[tuple[re.Pattern[str], str]], pairs: Rules) -> Iterator[str]:
@@ -115,7 +115,7 @@ def _mapped(name: str, ways: list[tuple[re.Pattern[str], str]], pairs: Rules) ->
 
 
 def _layer_named(name: str, place: int, targets: list[LayerWeights]) -> LayerWeights | None:
-    """Return the unit of this name, the one in this place of the layer of this name, or the one that has this weight."""
+    """Return the layer of this name, the one at this place of a split layer, or the one that has this weight."""
     of_layer = [layer for layer in targets if _layer(layer) == name]
     exact = [layer for layer in targets if layer.name == name or name in layer.weights]
     return next(iter([*exact, *of_layer[place : place + 1]]), None)

@@ -1,4 +1,4 @@
-"""What is known of a net as a stack of dense layers: their order, and the activation behind each."""
+"""A net as a stack of dense layers: their order, and the activation after each."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 from steelyard.core.dense_stack import DenseLayer, DenseStack
 from steelyard.core.graph import Layer, in_line
 from steelyard.errors import AmbiguityError, ShapeError, printable
-from steelyard.transfers.endpoints import Endpoint
+from steelyard.io import weights
+from steelyard.transfers.pairing.net import Net
 
 if TYPE_CHECKING:
     from steelyard.core.axes import Part
     from steelyard.core.graph import Graph
     from steelyard.transfers.layers.layer_weights import LayerWeights
     from steelyard.transfers.layers.norms import ComputedPart
-    from steelyard.transfers.pairing.net import Net
 
     Given = Sequence[str] | Mapping[str, str] | None
 
 TRIES = 10_000
-"""Beginnings of orders that are looked at; a net whose shapes tell its order needs a few for each layer."""
+"""Partial orders that are tried; a net whose shapes allow one order needs a few for each layer."""
 _SETTINGS: dict[str, tuple[str, ...]] = {"leaky_relu": ("negative_slope",), "elu": ("alpha",), "celu": ("alpha",)}
-"""What an activation may depend on."""
+"""The settings that change an activation."""
 _USUAL: dict[tuple[str, str], float] = {
     ("softplus", "beta"): 1,
     ("softplus", "threshold"): 20,
@@ -31,46 +31,46 @@ _USUAL: dict[tuple[str, str], float] = {
     ("hard_tanh", "lowest"): -1,
     ("hard_tanh", "highest"): 1,
 }
-"""Settings that other frameworks do not have, and the only values that they may have."""
+"""Settings that not all frameworks have, and the only value that is accepted."""
 _DENSE = ("activation", "weights", "weight_norm", "spectral_norm", "negative_slope")
-"""Settings with which a dense layer is still one."""
+"""Settings that a plain dense layer may have."""
 _PLAIN_FLATTEN: tuple[dict[str, str], ...] = ({}, {"data_format": "channels_last"})
-"""Settings with which a flatten keeps the order of the numbers."""
+"""Settings of a flatten that keeps the order of the numbers."""
 _NAMES = {"nnet_sigmoid": "sigmoid", "exp": "exponential", "swish": "silu"}
 
 
 def stack_of(source: Any, activations: Given) -> DenseStack:
-    """Return a source as a stack; raises `AmbiguityError` for what it does not tell, `ShapeError` for another net."""
-    side = Endpoint(source)
-    _check_scaled(side.weights.meta.get("networks", {}))
-    net = side.net()
-    layers = _dense_units(net)
+    """Return a source as a stack; raises `AmbiguityError` for an unknown activation or order, `ShapeError` for any other net."""
+    found = weights(source)
+    _check_scaled(found.meta.get("networks", {}))
+    net = Net(found, found.graph)
+    layers = _dense_layers(net)
     graph = net.graph
     if activations is None and graph is not None and graph.is_sequential:
-        return _told(net, graph, layers)
+        return _of_graph(net, graph, layers)
     if graph is not None and all(node.inputs is not None for node in graph.layers) and not in_line(graph.layers):
         raise ShapeError(
-            "this net is no chain of layers, each fed by the one before alone; "
+            "this net is not a chain, in which each layer has the one before as its only input; "
             "build the model yourself, and use steelyard.transfer"
         )
     dense = _given(layers, activations)
     return DenseStack(dense, _input_shape(net, dense), flattened=len(_input_shape(net, dense)) > 1)
 
 
-def _dense_units(net: Net) -> list[LayerWeights]:
+def _dense_layers(net: Net) -> list[LayerWeights]:
     for layer in net.layers:
-        if "dense" not in {reading.kind for reading in (layer, *layer.alternatives)} or layer.tied:
+        if "dense" not in {each.kind for each in layer.interpretations} or layer.tied:
             raise ShapeError(
-                f"{printable(layer.name)!r} is no dense layer ({layer.kind}); only stacks of dense layers have one obvious "
+                f"{printable(layer.name)!r} is not a dense layer ({layer.kind}); only stacks of dense layers have one obvious "
                 "architecture: build the model yourself, and use steelyard.transfer"
             )
     if net.unassigned or not net.layers:
         name = printable(net.unassigned[0].name) if net.unassigned else "this"
-        raise ShapeError(f"{name} belongs to no dense layer; build the model yourself, and use steelyard.transfer")
-    return [next(reading for reading in (layer, *layer.alternatives) if reading.kind == "dense") for layer in net.layers]
+        raise ShapeError(f"{name} does not belong to a dense layer; build the model yourself, and use steelyard.transfer")
+    return [next(each for each in layer.interpretations if each.kind == "dense") for layer in net.layers]
 
 
-def _told(net: Net, graph: Graph, layers: list[LayerWeights]) -> DenseStack:
+def _of_graph(net: Net, graph: Graph, layers: list[LayerWeights]) -> DenseStack:
     """Follow the layers of a graph that is a chain."""
     by_node = {layer.graph_layer.name: layer for layer in layers if layer.graph_layer}
     made: list[DenseLayer] = []
@@ -83,7 +83,7 @@ def _told(net: Net, graph: Graph, layers: list[LayerWeights]) -> DenseStack:
         elif node.kind == "flatten" and node.settings in _PLAIN_FLATTEN:
             flattened = flattened or not made
         elif node.kind != "dropout" and node.class_name != "Identity":
-            raise ShapeError(f"{printable(node.name)!r} ({printable(node.class_name)}) is no part of a stack of dense layers")
+            raise ShapeError(f"{printable(node.name)!r} ({printable(node.class_name)}) is not allowed in a stack of dense layers")
     shape = _input_shape(net, made)
     return DenseStack(made, shape, flattened=flattened and len(shape) > 1)
 
@@ -106,13 +106,13 @@ def _activated(dense: DenseLayer, node: Layer) -> DenseLayer:
     word = str(node.settings.get("activation"))
     word = _NAMES.get(word, word)
     if dense.activation != "linear":
-        raise ShapeError(f"{printable(node.name)!r} is a second activation behind {printable(dense.name)!r}")
+        raise ShapeError(f"{printable(node.name)!r} is a second activation after {printable(dense.name)!r}")
     kept = {}
     for name, value in node.settings.items():
         if name in _SETTINGS.get(word, ()) and isinstance(value, (int, float)):
             kept[name] = float(value)
         elif (name == "axis" and value not in (-1, 1)) or _unusual(word, name, value):
-            raise ShapeError(f"the activation behind {printable(dense.name)!r} is {word} with {name}={printable(value)}")
+            raise ShapeError(f"the activation after {printable(dense.name)!r} is {word} with {name}={printable(value)}")
     return dense._replace(activation=word, settings=kept)
 
 
@@ -129,7 +129,7 @@ def _input_shape(net: Net, dense: Sequence[DenseLayer]) -> tuple[int | None, ...
 
 
 def _given(layers: list[LayerWeights], activations: Given) -> list[DenseLayer]:
-    """Return the layers with the activations that the user says, or say which are missing."""
+    """Return the layers with the activations that the user gives; raises `AmbiguityError` where they are missing."""
     if isinstance(activations, str):
         raise ShapeError(f"activations is {printable(activations)!r}; give a list with one word for each dense layer")
     if isinstance(activations, Mapping):
@@ -140,7 +140,7 @@ def _given(layers: list[LayerWeights], activations: Given) -> list[DenseLayer]:
     order = _only_order(layers)
     if activations is None:
         names = [layer.name for layer in order]
-        place = f"between {printable(names[0])} and {printable(names[1])}" if len(order) > 1 else "behind the only layer"
+        place = f"between {printable(names[0])} and {printable(names[1])}" if len(order) > 1 else "after the only layer"
         raise AmbiguityError(
             f"the activation {place} is not in the source; give activations=[...], one word for each of "
             f'{_listed(names)} ("linear" for none)'
@@ -153,22 +153,22 @@ def _given(layers: list[LayerWeights], activations: Given) -> list[DenseLayer]:
 
 
 def _only_order(layers: list[LayerWeights]) -> list[LayerWeights]:
-    """Return the only order in which each layer fits behind the one before; raises `AmbiguityError` where there are more."""
+    """Return the only order in which each layer fits the one before; raises `AmbiguityError` where there are several."""
     sizes = {id(layer): layer.shape("kernel") for layer in layers}
     found = _orders(layers, sizes)
     first, second = next(found, None), next(found, None)
     if first is None:
-        raise ShapeError(f"there is no order in which {_listed([layer.name for layer in layers])} fit behind one another")
+        raise ShapeError(f"no order of {_listed([layer.name for layer in layers])} makes their shapes compatible")
     if second is not None:
         raise AmbiguityError(
-            f"nothing tells the order of {_listed([layer.name for layer in layers])}, which fit behind one another in several; "
+            f"the order of {_listed([layer.name for layer in layers])} is not known, and several make their shapes compatible; "
             'give activations= as a dict in the order of the layers, {"fc1": "relu", ...}'
         )
     return first
 
 
 def _orders(layers: list[LayerWeights], sizes: Mapping[int, tuple[int, ...]]) -> Iterator[list[LayerWeights]]:
-    """Yield orders of layers; equal sizes at the ends of two layers make more than one, of which two are enough."""
+    """Yield the orders of layers in which the outputs of each are the inputs of the next; the caller needs two at most."""
     stack: list[list[LayerWeights]] = [[layer] for layer in reversed(layers)]
     for _ in range(TRIES):
         if not stack:
@@ -179,7 +179,7 @@ def _orders(layers: list[LayerWeights], sizes: Mapping[int, tuple[int, ...]]) ->
         used = {id(layer) for layer in chain}
         width = sizes[id(chain[-1])][0]
         stack += [[*chain, layer] for layer in layers if id(layer) not in used and sizes[id(layer)][1] == width]
-    yield layers  # so many ways that nobody could tell the order
+    yield layers  # too many ways to try: two orders, which make the order ambiguous
     yield layers
 
 
@@ -189,8 +189,8 @@ def _listed(names: Any) -> str:
 
 
 def _check_scaled(networks: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse a fit of R that does more than its net."""
+    """Refuse a fit of R that scales the inputs or outputs of its net."""
     for facts in networks.values():
         for word, what in (("preprocess", "scales its inputs first"), ("targets", "scales its outputs back")):
             if facts.get(word):
-                raise ShapeError(f"this fit {what}, which is no part of a net ({word} in meta); build the model yourself")
+                raise ShapeError(f"this fit {what}, which is not part of a net ({word} in meta); build the model yourself")

@@ -180,12 +180,13 @@ def diff(
         raise ShapeError(f'align is {align!r}; it must be "permutation" or None')
     if not (atol >= 0 and rtol >= 0):
         raise ShapeError(f"atol is {atol} and rtol {rtol}; neither may be negative")
-    found = couple(weights(before), weights(after), (before, after), rules, pairs)
+    one, other = weights(before), weights(after)
+    found = couple(one, other, rules, pairs)
     permutations: dict[str, list[int]] = {}
     if align:
         from steelyard.measures.diff.permutation import aligned
 
-        found, permutations = aligned(found, (before, after))
+        found, permutations = aligned(found, other)
     tolerance = Tolerance(float(atol), float(rtol))
     return Diff(differences(found.couples, tolerance, verdicts=verdicts), tolerance, found.notes, permutations)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard import sizes
@@ -13,10 +12,6 @@ from steelyard.errors import AmbiguityError, ShapeError, printable
 from steelyard.transfers.rules import checked_names
 
 if TYPE_CHECKING:
-    from steelyard.core.weight import Array
-    from steelyard.transfers.pairing.moves import Move
-    from steelyard.transfers.plan import TransferPlan
-
     Names = Mapping[str, str] | None
 
 
@@ -41,8 +36,8 @@ class Coupling(NamedTuple):
     notes: list[str]
 
 
-def couple(one: Weights, other: Weights, sources: tuple[Any, Any], rules: Names = None, pairs: Names = None) -> Coupling:
-    """Pair the weights of two sources; `sources` are what they were made of, which may know more of their layers.
+def couple(one: Weights, other: Weights, rules: Names = None, pairs: Names = None) -> Coupling:
+    """Pair the weights of two sources.
 
     Weights of one name are partners, or those whose names `rules` and `pairs` bring together. Where no name fits, or
     the names fit and the axes do not, layers are paired as `transfer` does. What is left is a renamed weight where its
@@ -54,7 +49,7 @@ def couple(one: Weights, other: Weights, sources: tuple[Any, Any], rules: Names 
     if not named or any(_turned_round(one[mine], other[theirs]) for mine, theirs in named.items()):
         found = _same_numbers(one.values(), other.values()) if not named else {}
         if len(found) < len(other):
-            return _as_transferred(one, other, sources, given, named)
+            return _as_transferred(one, other, given, named)
     return _complete(one, other, named, why, [])
 
 
@@ -152,86 +147,26 @@ def _common_end(one: str, other: str) -> int:
     return next((nth for nth, (a, b) in enumerate(zip(one[::-1], other[::-1], strict=False)) if a != b), len(one))
 
 
-def _as_transferred(
-    one: Weights, other: Weights, sources: tuple[Any, Any], given: tuple[Any, Any], named: Mapping[str, str]
-) -> Coupling:
-    """Pair layers as `transfer` does; where that is not possible, say why and pair by name."""
+def _as_transferred(one: Weights, other: Weights, given: tuple[Names, Names], named: Mapping[str, str]) -> Coupling:
+    """Pair layers as `transfer` does; where that is not possible, pair by name and add the reason to the notes."""
     from steelyard.transfers.transfer import plan_transfer
 
     try:
-        made = plan_transfer(sources[0], into=sources[1], rules=given[0] or None, pairs=given[1] or None)
+        plan = plan_transfer(one, into=other, rules=given[0], pairs=given[1])
     except (AmbiguityError, ShapeError) as error:
         if any(given):
             raise
         return _complete(one, other, named, "name", [f"layers were not paired: {printable(error, 400)}"])
-    used = {name for row in made.rows for name in row.sources}
-    rows = {row.target: row for row in made.rows}
+    laid_out = plan.weights()
+    rows = {row.target: row for row in plan.rows}
     couples = []
     for weight in other.values():
         if weight.name in rows:
             row = rows[weight.name]
-            couples.append(Couple(_turned(made, weight, row.sources), weight, "layer", row.layout))
+            mine = laid_out[weight.name].replace(name=" + ".join(row.sources) or "(nothing)")
+            couples.append(Couple(mine, weight, "layer", row.layout))
         elif not weight.tied and weight.role is not Role.COUNT:
             couples.append(Couple(None, weight))
+    used = {name for row in plan.rows for name in row.sources}
     couples += [Couple(w, None) for w in one.values() if w.name not in used and not w.tied and w.role is not Role.COUNT]
-    return Coupling(couples, ["layers were paired as transfer does", *made.notes])
-
-
-def _turned(made: TransferPlan, target: Weight, names: tuple[str, ...]) -> Weight:
-    """Return what the source has for a weight of the target, laid out as that is, in the source's own type.
-
-    It is made when it is read, and kept until another one is: as much memory as the largest weight takes.
-    """
-    moves = made._moves[target.name]
-    sources = made.source.weights
-    first = next((sources[name] for name in names if name in sources), target)
-    read = _Made(target, moves, sources)
-    return target.replace(name=" + ".join(names) or "(nothing)", dtype=read.dtype(first), read=read, tied=None)
-
-
-class _Made:
-    """A reader of a weight that is put together from parts of others."""
-
-    __slots__ = ("_flat", "_moves", "_sources", "_target")
-
-    def __init__(self, target: Weight, moves: list[Move], sources: Weights) -> None:
-        self._target = target
-        self._moves = moves
-        self._sources = sources
-        self._flat: Array | None = None
-
-    def dtype(self, first: Weight) -> str:
-        """Return the type of the numbers: that of the source, a wider one where numbers are computed."""
-        types = {part.weight.dtype for move in self._moves for part in move.sources}
-        plain = all(len(move.sources) == 1 and not move.then for move in self._moves if move.sources)
-        return first.dtype if len(types) == 1 and plain else "float64"
-
-    def __call__(self, start: int, stop: int) -> Array:
-        if self._flat is None:
-            self._flat = self._made()
-        part = self._flat[start:stop]
-        if stop == self._target.size:
-            self._flat = None  # whoever reads in order is done with it
-        return part
-
-    def _made(self) -> Array:
-        import numpy as np
-
-        from steelyard.dtypes import numpy_dtype
-
-        kept: dict[str, Array] = {}
-
-        def read(name: str) -> Array:
-            if name not in kept:
-                kept.clear()
-                kept[name] = self._sources[name].numpy()
-            return kept[name]
-
-        parts = [part for move in self._moves for part in move.sources]
-        first = parts[0].weight if parts else self._target
-        dtype = numpy_dtype(self.dtype(first))
-        covered = sum(prod(move.target.shape) for move in self._moves)
-        array = np.empty(self._target.shape, dtype) if covered == self._target.size else self._target.numpy().astype(dtype)
-        for move in self._moves:
-            move.target.write(array, move.values(read).astype(dtype, copy=False))
-        return array.reshape(-1)
+    return Coupling(couples, ["layers were paired as transfer does", *plan.notes])

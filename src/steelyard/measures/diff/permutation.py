@@ -8,7 +8,7 @@ of all weights that it touches are largest, in turn, until nothing improves. Per
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,14 +16,14 @@ from steelyard.core.readers import array_reader
 from steelyard.errors import MissingExtraError, ShapeError, printable
 from steelyard.measures.diff.pairing import Couple, Coupling
 from steelyard.numerics.matrices import as_float64, one_blas_thread
-from steelyard.transfers.endpoints import Endpoint
 from steelyard.transfers.pairing.dataflow import flowing_into
+from steelyard.transfers.pairing.net import Net
 
 if TYPE_CHECKING:
     from steelyard.core.axes import Part
     from steelyard.core.weight import Array
+    from steelyard.core.weights import Weights
     from steelyard.transfers.layers.layer_weights import LayerWeights
-    from steelyard.transfers.pairing.net import Net
 
 MATRICES = ("dense", "conv", "conv transpose")
 VECTORS = ("batch norm", "layer norm", "instance norm", "rms norm", "prelu")
@@ -54,14 +54,13 @@ class Space:
         self.fixed = False
 
 
-def aligned(found: Coupling, sources: tuple[Any, Any]) -> tuple[Coupling, dict[str, list[int]]]:
+def aligned(found: Coupling, other: Weights) -> tuple[Coupling, dict[str, list[int]]]:
     """Return the couples with the hidden units of the second side in the order that fits the first best, and that order.
 
     Entry i of an order is the unit of the second side that stands where unit i of the first does. Raises `ShapeError`
     where it is not known how the layers follow one another, and `MissingExtraError` without SciPy.
     """
-    net = Endpoint(sources[1]).net()
-    spaces, note = _spaces(net)
+    spaces, note = _spaces(Net(other, other.graph))
     partners = {each.other.name: each for each in found.couples if each.one and each.other and each.one.shape == each.other.shape}
     free = [space for space in spaces if not space.fixed and all(use.part.weight.name in partners for use in space.uses)]
     if not free:

@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any
 from steelyard.core.axes import LABELS, label_of, parsed, parts_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError
+from steelyard.io import weights
 from steelyard.measures.digest import Hash, weight_digests
-from steelyard.transfers.endpoints import Endpoint
 from steelyard.transfers.pairing.net import Net
 
 if TYPE_CHECKING:
@@ -72,12 +72,12 @@ class Canonical:
 
 
 def net_of(source: Any) -> Net:
-    """Return a net as units; where its graph does not fit its weights, by the names of the weights alone."""
-    side = Endpoint(source)
+    """Return a net as layers; where its graph does not fit its weights, by the names of the weights alone."""
+    found = weights(source)
     try:
-        return side.net()
+        return Net(found, found.graph)
     except ShapeError:
-        return Net(side.weights, None)
+        return Net(found, None)
 
 
 def _by_axes(weight: Weight) -> list[Part]:

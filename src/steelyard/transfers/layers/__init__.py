@@ -1,1 +1,1 @@
-"""The layers of a net as a transfer takes them: their weights in one common form, and how they may be read."""
+"""The layers of a net as a transfer sees them: their weights in one common form, and their possible interpretations."""

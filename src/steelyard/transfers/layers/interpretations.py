@@ -1,8 +1,8 @@
-"""What weights may be of which nothing but names and shapes is known, as in a plain state dict.
+"""Interpretations of weights of which only names and shapes are known, as in a plain state dict.
 
-A name rarely leaves no choice: a "weight" of two axes is a dense kernel or an embedding, one of four is a
-convolution or a transposed one. Each choice is a reading; which one holds is told by the other net, and where that
-does not tell either, nothing is guessed.
+A name is rarely unambiguous: a "weight" of two axes is a dense kernel or an embedding, one of four axes a convolution
+or a transposed one. Each possibility is an interpretation. The other net decides which of them holds; where it does
+not, the transfer is refused.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _NORMS = ("layer norm", "group norm", "instance norm")
 
 
 class RoleAxes(NamedTuple):
-    """What one weight is in a reading."""
+    """The role and axes of one weight in an interpretation."""
 
     role: Role
     axes: str = ""
 
 
 class Interpretation(NamedTuple):
-    """A kind of layer, and what each of its weights is then, by leaf."""
+    """A kind of layer, and the role and axes of each of its weights, by leaf name."""
 
     kind: str
     facts: dict[str, RoleAxes]
@@ -41,20 +41,20 @@ class Interpretation(NamedTuple):
 
 
 class Vocabulary(NamedTuple):
-    """The leaves by which a layer is known, and what it may be."""
+    """The leaf names by which a layer is recognised, and its interpretations."""
 
     leaves: str
     interpretations: Callable[[Members], Iterator[Interpretation]]
 
 
 def interpreted(weights: Iterable[Weight], unassigned: list[Weight]) -> list[LayerWeights]:
-    """Return the units of a list of weights; the other readings of each stand in `Unit.readings`.
+    """Return the layers of a list of weights, with further interpretations in `LayerWeights.alternatives`.
 
-    Weights that no vocabulary knows are added to `loose`; counters are passed over.
+    Weights that no vocabulary recognises are added to `unassigned`; counters are left out.
     """
     layers: list[LayerWeights] = []
     for name, members in _groups(weights).items():
-        found = [made for reading in _readings(members) if (made := _made(name, reading, members))]
+        found = [made for interpretation in _interpretations(members) if (made := _made(name, interpretation, members))]
         if not found:
             unassigned += [weight for weight in members.values() if weight.role is not Role.COUNT]
             continue
@@ -65,50 +65,50 @@ def interpreted(weights: Iterable[Weight], unassigned: list[Weight]) -> list[Lay
     return layers
 
 
-def _made(name: str, reading: Interpretation, members: Members) -> list[LayerWeights]:
-    """Make the units of a reading; one that does not fit the shapes is none."""
+def _made(name: str, interpretation: Interpretation, members: Members) -> list[LayerWeights]:
+    """Return the layers of one interpretation, none where it does not fit the shapes."""
     named = []
     for leaf, weight in members.items():
-        fact = reading.facts.get(leaf)
+        fact = interpretation.facts.get(leaf)
         if fact is None and weight.role is not Role.COUNT:
             return []
         if fact is not None:
             axes = fact.axes if "[" in fact.axes else weight.axes or fact.axes
             named.append((leaf, weight.replace(role=fact.role, axes=axes)))
     try:
-        return weights_of_layer(name, reading.kind, named, settings=reading.settings)
+        return weights_of_layer(name, interpretation.kind, named, settings=interpretation.settings)
     except ShapeError:
         return []
 
 
-def _readings(members: Members) -> Iterator[Interpretation]:
+def _interpretations(members: Members) -> Iterator[Interpretation]:
     leaves = " ".join(sorted(leaf for leaf, weight in members.items() if weight.role is not Role.COUNT))
     for words in _vocabularies(leaves):
-        yield from (reading for reading in words.interpretations(members) if _agrees(reading, members))
+        yield from (interpretation for interpretation in words.interpretations(members) if _agrees(interpretation, members))
 
 
 @lru_cache(maxsize=1024)
 def _vocabularies(leaves: str) -> list[Vocabulary]:
-    """Return those that know these leaves; the layers of a net have the same ones again and again."""
+    """Return those that recognise these leaf names; cached, since the layers of a net repeat them."""
     return [words for words in VOCABULARIES if re.fullmatch(words.leaves, leaves)]
 
 
-def _agrees(reading: Interpretation, members: Members) -> bool:
-    """Tell whether a reading says of the axes what the weights themselves say, where they do."""
+def _agrees(interpretation: Interpretation, members: Members) -> bool:
+    """Return whether the axes of an interpretation are those of the weights themselves, where these are known."""
     return all(
         not members[leaf].axes or not fact.axes or "[" in fact.axes or len(members[leaf].axes.split()) != len(fact.axes.split())
         or _same_axes(members[leaf].axes, fact.axes)
-        for leaf, fact in reading.facts.items()
+        for leaf, fact in interpretation.facts.items()
         if fact.role in (Role.KERNEL, Role.EMBEDDING, Role.RECURRENT_KERNEL)
     )  # fmt: skip
 
 
-def _same_axes(told: str, read: str) -> bool:
+def _same_axes(one: str, other: str) -> bool:
     plain = re.compile(r"\d+\b")
-    return plain.sub("", told) == plain.sub("", read)
+    return plain.sub("", one) == plain.sub("", other)
 
 
-# Which weights make a layer: those of one prefix, or of the cells and heads below one.
+# Which weights form a layer: those of one prefix, or of the cells and heads below one.
 
 _CELL = re.compile(r"(?:[ih][ifgorzn]_?|[ih]|dense_[ih])")
 _HEAD = re.compile(r"(?:query|key|value|out|attention_output|out_proj|(?:query|key|value|output)_(?:proj|dense))")
@@ -117,7 +117,7 @@ _NUMBERED = re.compile(r"(?:^|.*[./])(coefs_|intercepts_)\.(\d+)")
 
 
 def _groups(weights: Iterable[Weight]) -> dict[str, Members]:
-    """Return the weights of each layer by what stands behind its name."""
+    """Return the weights of each layer by its name, each by the rest of its own."""
     listed = [(plain_layer(weight.name), weight) for weight in weights]
     parents: dict[str, set[str]] = {}
     for name, _ in listed:
@@ -157,7 +157,7 @@ def _numbered_leaf(name: str) -> str:
     return match[1] if match else ""
 
 
-# What the leaves of a layer tell.
+# The interpretations of a layer by its leaf names.
 
 
 def _dense_or_more(members: Members) -> Iterator[Interpretation]:
@@ -185,15 +185,15 @@ def _kernel(members: Members) -> Iterator[Interpretation]:
         yield Interpretation("dense", {"kernel": RoleAxes(Role.KERNEL, "in out"), **bias})
     elif rank in _SPACES:
         space = _SPACES[rank]
-        turned = " ".join(f"-{word}" for word in space.split())
-        told = members["kernel"].axes
+        reversed_space = " ".join(f"-{word}" for word in space.split())  # Flax, without transpose_kernel
+        known = members["kernel"].axes
         for kind, axes in (
             ("conv", f"{space} in out"),
             ("conv transpose", f"{space} out in"),
-            ("conv transpose", f"{turned} in out"),
+            ("conv transpose", f"{reversed_space} in out"),
             ("conv", f"{space} in mult"),
         ):
-            if _bias_fits(members, axes) and (not told or told == axes):
+            if _bias_fits(members, axes) and (not known or known == axes):
                 yield Interpretation(kind, {"kernel": RoleAxes(Role.KERNEL, axes), **bias})
 
 
@@ -259,7 +259,7 @@ def _torch_recurrent(members: Members) -> Iterator[Interpretation]:
 def _plain_recurrent(members: Members) -> Iterator[Interpretation]:
     """A cell with one bias, and perhaps the hidden state's of the new gate (n), as Equinox has it.
 
-    Without that bias a GRU does not tell whether it resets before or after the product: only an equal one takes it.
+    Without that bias it is not known whether a GRU resets before or after the product: only an equal one is its partner.
     """
     kind, gates = _gates(members, "weight_hh", 0)
     if kind:
@@ -276,8 +276,8 @@ def _keras_recurrent(members: Members) -> Iterator[Interpretation]:
         facts = {"kernel": RoleAxes(Role.KERNEL, f"in {out}"), "recurrent_kernel": RoleAxes(Role.RECURRENT_KERNEL, f"in {out}")}
         if "bias" in members:
             facts["bias"] = RoleAxes(Role.BIAS, f"[ih] {out}" if len(members["bias"].shape) == 2 else out)
-        tells = kind == "gru" and "bias" in members
-        yield Interpretation(kind, facts, {"reset_after": len(members["bias"].shape) == 2} if tells else {})
+        is_known = kind == "gru" and "bias" in members
+        yield Interpretation(kind, facts, {"reset_after": len(members["bias"].shape) == 2} if is_known else {})
 
 
 def _packed_cell(members: Members) -> Iterator[Interpretation]:
@@ -324,13 +324,15 @@ def _attention_fact(leaf: str, weight: Weight) -> RoleAxes:
 
 
 def _normed(members: Members) -> Iterator[Interpretation]:
-    """Weight norm and spectral norm of PyTorch: what stands for the kernel has its axes."""
+    """Weight norm and spectral norm of PyTorch: the direction or the raw kernel has the axes of the kernel."""
     kernel = next(leaf for leaf in members if norm_purpose(leaf) in ("direction", "raw kernel") or leaf == "weight_v")
     plain = {**{leaf: weight for leaf, weight in members.items() if leaf == "bias"}, "weight": members[kernel]}
-    for reading in _dense_or_more(plain):
+    for interpretation in _dense_or_more(plain):
         facts = {leaf: RoleAxes(Role.OTHER) for leaf in members}
-        facts |= {kernel: reading.facts["weight"]} | {leaf: fact for leaf, fact in reading.facts.items() if leaf == "bias"}
-        yield Interpretation(reading.kind, facts)
+        facts |= {kernel: interpretation.facts["weight"]} | {
+            leaf: fact for leaf, fact in interpretation.facts.items() if leaf == "bias"
+        }
+        yield Interpretation(interpretation.kind, facts)
 
 
 def _separable(members: Members) -> Iterator[Interpretation]:
@@ -352,10 +354,10 @@ def _linear(members: Members) -> Iterator[Interpretation]:
 
 
 def _only(kind: str, role: Role, axes: str = "") -> Callable[[Members], Iterator[Interpretation]]:
-    def reading(members: Members) -> Iterator[Interpretation]:
+    def interpretation(members: Members) -> Iterator[Interpretation]:
         yield Interpretation(kind, dict.fromkeys(members, RoleAxes(role, axes)))
 
-    return reading
+    return interpretation
 
 
 _MEANS = r"(?:(?:beta|bias|gamma|scale|weight) )*(?:moving_mean moving_variance|running_mean running_var|mean var)"
@@ -381,4 +383,4 @@ VOCABULARIES: tuple[Vocabulary, ...] = (
     Vocabulary(r"embeddings?", _only("embedding", Role.EMBEDDING, "vocab out")),
     Vocabulary(r"alpha|negative_slope", _only("prelu", Role.OTHER)),
 )
-"""The leaves of a layer in alphabetical order, and what they may be."""
+"""Leaf names of a layer in alphabetical order, as regular expressions, and their interpretations."""

@@ -1,8 +1,20 @@
-"""Nets as units that any framework has: one layer, one direction, its parts with canonical axes.
+"""The weights of a layer in the form that all frameworks share: one layer, one direction, its parts with canonical axes.
 
-Two units of one kind hold the same things under the same words, so a net becomes a list of units, and moving it
-into another framework is to write each part where the other keeps it. A layer may be several units: a stacked
-or bidirectional recurrent layer is one for each layer and direction, a separable convolution is two convolutions.
+Two layers of one kind hold the same parts under the same keys, so a net becomes a list of `LayerWeights`, and a
+transfer writes each part where the other framework keeps it. A layer of a framework may become several: a stacked or
+bidirectional recurrent layer one for each level and direction, a separable convolution two convolutions.
+
+| kind                  | parts by purpose                              | canonical axes                       |
+|-----------------------|-----------------------------------------------|--------------------------------------|
+| dense                 | kernel, bias                                  | (out, in)                            |
+| conv                  | kernel, bias                                  | (out, in, *space)                    |
+| conv transpose        | kernel, bias                                  | (in, out, *space)                    |
+| embedding             | table                                         | (vocab, out)                         |
+| norms                 | scale, offset, mean, variance                 | (channel)                            |
+| prelu                 | slope                                         | (channel)                            |
+| rnn, lstm, gru        | kernel, recurrent kernel, by gate             | (out, in)                            |
+|                       | bias, or input bias and recurrent bias        | (channel)                            |
+| attention             | q, k, v, out and their biases                 | (out, in), heads joined with dim     |
 """
 
 from __future__ import annotations
@@ -20,14 +32,14 @@ if TYPE_CHECKING:
     from steelyard.core.graph import Layer
 
 PartKey = tuple[str, str]
-"""What a part is for, and which gate of it: ("kernel", "i"), ("bias", "")."""
+"""The purpose of a part and its gate, blank without gates: ("kernel", "i"), ("bias", "")."""
 
 _CANONICAL: dict[str, tuple[str, ...]] = {
     "conv": ("out", "in"),
     "conv transpose": ("in", "out"),
     "embedding": ("vocab", "out"),
 }
-"""The axes of a matrix of each kind; a convolution's are followed by those of space. Others are (out, in)."""
+"""The axes of a matrix by kind, followed by the spatial axes of a convolution; those of other kinds are (out, in)."""
 
 _BY_ROLE = {
     Role.KERNEL: "kernel",
@@ -65,12 +77,12 @@ _VECTORS = frozenset(
 
 
 class LayerWeights:
-    """One layer in one direction: `parts` by slot.
+    """One layer in one direction: its `parts` by key, and what is `computed` from them.
 
-    `name` is the layer's own, with a word for the unit where a layer is several. `place` is its place in the order of
-    the net. `direction` is "forward", "backward", or blank where it is not known. `layer` tells the settings, where
-    the graph is known. `readings` are the other things that the same weights may be, for weights of which
-    nothing but names and shapes is known.
+    `name` is the layer's own, with the level and direction where a layer was split. `direction` is "forward", "backward",
+    or blank where it is not known. `graph_layer` is the layer of the graph, where there is one. `alternatives` are the
+    other interpretations of the same weights, where only their names and shapes are known. `tied` names the layer
+    that owns all of these weights, if another one does. `shapes` are the canonical shapes by purpose.
     """
 
     __slots__ = (
@@ -81,7 +93,6 @@ class LayerWeights:
         "kind",
         "name",
         "parts",
-        "place",
         "settings",
         "shapes",
         "tied",
@@ -95,7 +106,6 @@ class LayerWeights:
         self.direction = direction
         self.parts: dict[PartKey, Part] = {}
         self.weights: dict[str, Weight] = {}
-        self.place = 0
         self.alternatives: list[LayerWeights] = []
         self.graph_layer: Layer | None = None
         self.tied = ""
@@ -103,21 +113,26 @@ class LayerWeights:
         self.computed: dict[PartKey, ComputedPart] = {}
 
     def __repr__(self) -> str:
-        return f"Unit({self.name!r}, {self.kind!r}, {self.parts})"
+        return f"LayerWeights({self.name!r}, {self.kind!r}, {self.parts})"
 
-    def shape(self, slot: str) -> tuple[int, ...]:
-        """Return the canonical shape of the parts of a slot, blank where there are none."""
-        return self.shapes.get(slot, ())
+    @property
+    def interpretations(self) -> tuple[LayerWeights, ...]:
+        """The layer itself and its alternatives."""
+        return self, *self.alternatives
 
-    def has(self, slot: str) -> bool:
-        """Tell whether any gate of a slot is there."""
-        return slot in self.shapes
+    def shape(self, purpose: str) -> tuple[int, ...]:
+        """Return the canonical shape of the parts of one purpose, empty where there are none."""
+        return self.shapes.get(purpose, ())
+
+    def has(self, purpose: str) -> bool:
+        """Return whether there is a part of this purpose, of any gate."""
+        return purpose in self.shapes
 
     def complete(self) -> None:
-        """Add what the parts make together, and note the shapes of all."""
+        """Add the kernels that are computed from several parts, and the shapes of all parts."""
         complete(self)
-        self.shapes = {slot: made.shape for (slot, _), made in self.computed.items()}
-        self.shapes |= {slot: part.shape for (slot, _), part in self.parts.items()}
+        self.shapes = {purpose: made.shape for (purpose, _), made in self.computed.items()}
+        self.shapes |= {purpose: part.shape for (purpose, _), part in self.parts.items()}
 
 
 def weights_of_layer(
@@ -127,10 +142,10 @@ def weights_of_layer(
     node: Layer | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> list[LayerWeights]:
-    """Return the units of one layer, of which the kind is known.
+    """Return the weights of one layer of known kind: several where it is stacked, bidirectional or separable.
 
-    `members` are its weights by what their names say behind the layer's. Raises `ShapeError` where a weight does not
-    fit its axes. Counters and what is no part of the function (`num_batches_tracked`) are passed over.
+    `members` are its weights by their names without the layer's. Counters (`num_batches_tracked`) do not change the
+    outputs, and are left out. Raises `ShapeError` where a weight does not fit its axes.
     """
     settings = node.settings if node else settings or {}
     members = list(members)
@@ -139,22 +154,22 @@ def weights_of_layer(
     for leaf, weight in members:
         if weight.role is Role.COUNT:
             continue
-        for key, slot, part in _parts(kind, leaf, weight, settings):
-            place = _separable(leaf) if separable else key
+        for split, key, part in _parts(kind, leaf, weight, settings):
+            place = _separable(leaf) if separable else split
             layer = layers.get(place)
             if layer is None:
                 layer = layers[place] = _layer_named(name, kind, place, settings)
                 layer.graph_layer = node
             layer.weights.setdefault(weight.name, weight)
-            _add(layer, slot, part)
+            _add(layer, key, part)
     for layer in layers.values():
         layer.complete()
-    return [layers[key] for key in sorted(layers, key=_running)] if kind in _RECURRENT else list(layers.values())
+    return [layers[place] for place in sorted(layers, key=_level)] if kind in _RECURRENT else list(layers.values())
 
 
-def _running(key: str) -> tuple[int, bool]:
-    """Return the order of a stacked layer's units: by layer, each forward and then backward."""
-    number, _, direction = key.partition(" ")
+def _level(place: str) -> tuple[int, bool]:
+    """Return the sort key of a stacked layer's parts: by level, each forward and then backward."""
+    number, _, direction = place.partition(" ")
     return int(number), direction == "backward"
 
 
@@ -168,27 +183,35 @@ def _layer_named(name: str, kind: str, key: str, settings: Mapping[str, Any]) ->
 
 
 def _direction_of(name: str) -> str:
-    """Return the direction that a layer's name tells, as those inside a bidirectional one do."""
+    """Return the direction in a layer's name, as layers inside a bidirectional one have it; blank without one."""
     found = re.findall(r"(?:^|[/._])(forward|backward)(?=[/._]|$)", name)
     return found[-1] if found else ""
 
 
-def _add(layer: LayerWeights, slot: PartKey, part: Part) -> None:
-    if slot in layer.parts:
-        raise ShapeError(f"{layer.parts[slot].weight.name} and {part.weight.name} are both the {slot[0]} of {layer.name}")
-    layer.parts[slot] = part
+def _add(layer: LayerWeights, key: PartKey, part: Part) -> None:
+    if key in layer.parts:
+        raise ShapeError(f"{layer.parts[key].weight.name} and {part.weight.name} are both the {key[0]} of {layer.name}")
+    layer.parts[key] = part
 
 
 def _parts(kind: str, leaf: str, weight: Weight, settings: Mapping[str, Any]) -> Iterator[tuple[str, PartKey, Part]]:
-    """Yield the unit that a part belongs to, its slot and the part."""
-    slot, key = _slot(kind, leaf, weight), _key(kind, leaf)
-    axes = _axes(weight, slot)
+    """Yield the level and direction that a part belongs to, its key, and the part.
+
+    The letters of a part say which of the packed pieces it is, in the order of the axes:
+
+    dir       "f" or "b": the direction, a leading axis in ONNX
+    [ih]      "i" or "h": the bias of the input or of the state
+    [qkv]     "q", "k" or "v": the projection of attention
+    [ifgo]    the gate
+    """
+    purpose, split = _purpose(kind, leaf, weight), _split(kind, leaf)
+    axes = _axes(weight, purpose)
     known = {word: int(settings[name]) for word, name in (("group", "groups"), ("heads", "heads")) if settings.get(name)}
-    for part in parts_of(weight, axes, _labels(kind, slot, axes), known):
+    for part in parts_of(weight, axes, _labels(kind, purpose, axes), known):
         letters = list(part.letters)
         if axes.startswith("dir"):
-            key = f"0 {'backward' if letters.pop(0) == 'b' else 'forward'}"
-        name = slot
+            split = f"0 {'backward' if letters.pop(0) == 'b' else 'forward'}"
+        name = purpose
         if "[ih]" in axes:
             name = "input bias" if letters.pop(0) == "i" else "recurrent bias"
         if "[qkv]" in axes:
@@ -196,10 +219,11 @@ def _parts(kind: str, leaf: str, weight: Weight, settings: Mapping[str, Any]) ->
         gate = "".join(letters)
         if kind == "gru" and name == "bias" and gate == "n":
             name = "input bias"
-        yield key, (name, gate), part
+        yield split, (name, gate), part
 
 
-def _key(kind: str, leaf: str) -> str:
+def _split(kind: str, leaf: str) -> str:
+    """Return the level and direction of a recurrent layer's weight, "0" where its name has neither; else blank."""
     if kind in _RECURRENT:
         stacked = _STACKED.search(leaf)
         return f"{stacked[1]} {'backward' if stacked[2] else 'forward'}" if stacked else "0"
@@ -211,37 +235,37 @@ def _separable(leaf: str) -> str:
     return "depthwise" if leaf.startswith("depthwise") else "pointwise"
 
 
-def _axes(weight: Weight, slot: str) -> str:
-    """Return the axes of a weight; those of a vector need no words."""
+def _axes(weight: Weight, purpose: str) -> str:
+    """Return the axes of a weight; those of a vector may be unknown. Raises `ShapeError` for a matrix without them."""
     if weight.axes and len(weight.axes.split()) == len(weight.shape):
         return weight.axes
-    if slot in _VECTORS or slot.endswith(" bias"):
+    if purpose in _VECTORS or purpose.endswith(" bias"):
         return " ".join(["channel"] * len(weight.shape))
-    raise ShapeError(f"{weight.name} of shape {weight.shape} does not say what its axes are")
+    raise ShapeError(f"{weight.name} of shape {weight.shape} has unknown axes")
 
 
-def _labels(kind: str, slot: str, axes: str) -> tuple[str, ...]:
-    """Return the canonical axes of a slot."""
-    if slot in _VECTORS or slot.endswith(" bias"):
+def _labels(kind: str, purpose: str, axes: str) -> tuple[str, ...]:
+    """Return the canonical axes of the parts of one purpose."""
+    if purpose in _VECTORS or purpose.endswith(" bias"):
         return ("channel",)
     space = [word.lstrip("-") for word in axes.split() if _SPACE.fullmatch(word.lstrip("-"))]
     return (*_CANONICAL.get(kind, ("out", "in")), *space)
 
 
-def _slot(kind: str, leaf: str, weight: Weight) -> str:
-    """Say what a weight of a layer is for."""
+def _purpose(kind: str, leaf: str, weight: Weight) -> str:
+    """Return what a weight of a layer is for; the rest of its name where that is not known."""
     if kind == "attention":
-        return _attention_slot(leaf, weight)
+        return _attention_purpose(leaf, weight)
     if kind == "prelu":
         return "slope"
     if normed := norm_purpose(leaf):
         return normed
     if kind in _RECURRENT and _STATE_KERNEL.match(leaf):
         return "recurrent kernel"
-    slot = _BY_ROLE.get(weight.role, "")
-    if slot == "bias" and kind in _RECURRENT:
+    purpose = _BY_ROLE.get(weight.role, "")
+    if purpose == "bias" and kind in _RECURRENT:
         return _recurrent_bias(kind, leaf)
-    return slot or leaf
+    return purpose or leaf
 
 
 def _recurrent_bias(kind: str, leaf: str) -> str:
@@ -252,7 +276,7 @@ def _recurrent_bias(kind: str, leaf: str) -> str:
     return "bias"
 
 
-def _attention_slot(leaf: str, weight: Weight) -> str:
+def _attention_purpose(leaf: str, weight: Weight) -> str:
     bias = " bias" if weight.role is Role.BIAS else ""
     if leaf.startswith("in_proj"):
         return f"in{bias}"

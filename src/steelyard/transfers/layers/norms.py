@@ -1,9 +1,9 @@
-"""Kernels that are kept in pieces: weight norm (a direction and a length) and spectral norm (divided by its sigma).
+"""Kernels that are stored in pieces: weight norm (a direction and a length) and spectral norm (divided by its sigma).
 
 Weight norm: kernel = g * v / |v|, the length taken over all axes but one (Salimans and Kingma, 2016). Spectral norm:
-kernel = W / (u' W v), with the vectors of the last power iteration (Miyato et al., 2018). Other frameworks want the
-kernel itself, so it is computed; back, a kernel becomes g = |w| and v = w. A kernel alone has no one raw kernel of a spectral
-norm, so that way is refused.
+kernel = W / (u' W v), with the vectors of the last power iteration (Miyato et al., 2018). Other frameworks store the
+kernel itself, so it is computed; in the other direction, a kernel becomes g = |w| and v = w. The raw kernel of a spectral norm
+does not follow from the kernel, so that direction is refused.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ComputedPart:
-    """A part that is computed from others; used like them."""
+    """A part that is computed from others, and is read as they are."""
 
     __slots__ = ("_compute", "labels", "parts", "shape")
 
@@ -33,12 +33,12 @@ class ComputedPart:
 
     @property
     def weight(self) -> Weight:
-        """The weight that it is mostly made of."""
+        """The weight whose axes and dtype it has: the kernel among its parts."""
         return self.parts[0].weight
 
     @property
     def weights(self) -> tuple[Weight, ...]:
-        """The weights that it is made of."""
+        """The weights that it is computed from."""
         return tuple(part.weight for part in self.parts)
 
     def values(self, arrays: Arrays) -> Array:
@@ -47,7 +47,7 @@ class ComputedPart:
 
 
 def norm_purpose(leaf: str) -> str:
-    """Return what a weight of a normed layer is for, or blank.
+    """Return what a weight of a layer with weight norm or spectral norm is for; blank for any other.
 
     >>> norm_slot("parametrizations.weight.original0"), norm_slot("weight_orig"), norm_slot("kernel")
     ('norm', 'raw kernel', '')
@@ -63,7 +63,7 @@ def norm_purpose(leaf: str) -> str:
 
 
 def complete(layer: LayerWeights) -> None:
-    """Add to a unit the kernel that its pieces make."""
+    """Add to a layer the kernel that is computed from its pieces."""
     if ("norm", "") in layer.parts:
         direction = layer.parts.pop(("kernel", ""), None) or layer.parts.get(("direction", ""))
         if direction is not None:
@@ -71,7 +71,7 @@ def complete(layer: LayerWeights) -> None:
             layer.computed["kernel", ""] = _weight_normed(direction, layer.parts["norm", ""])
     elif layer.settings.get("spectral_norm") and ("kernel", "") in layer.parts and ("sigma", "") in layer.parts:
         layer.parts["raw kernel", ""] = layer.parts.pop(("kernel", ""))
-    raw, u, v = (layer.parts.get((slot, "")) for slot in ("raw kernel", "u vector", "v vector"))
+    raw, u, v = (layer.parts.get((purpose, "")) for purpose in ("raw kernel", "u vector", "v vector"))
     if raw is not None and u is not None and v is not None:
         layer.computed["kernel", ""] = _spectral_normed(raw, u, v)
         layer.computed["sigma", ""] = _sigma(raw, u, v)
@@ -80,7 +80,7 @@ def complete(layer: LayerWeights) -> None:
 
 
 def length_of(kernel: Array, norm: Part, direction: Part) -> Array:
-    """Return the lengths of a kernel along the axis that weight norm keeps."""
+    """Return the norm of each slice of a kernel along the axis that weight norm keeps, in float64."""
     import numpy as np
 
     axis = _kept(direction, norm)
@@ -90,7 +90,7 @@ def length_of(kernel: Array, norm: Part, direction: Part) -> Array:
 
 
 def _kept(direction: Part, norm: Part) -> int:
-    """Return the canonical axis of which each entry has a length: the one that `g` has; torch keeps its first."""
+    """Return the canonical axis along which the lengths `g` run; PyTorch keeps the first axis of its tensor."""
     shape = norm.weight.shape
     if len(shape) == len(direction.weight.shape):
         kept = next((nth for nth, length in enumerate(shape) if length != 1), 0)
@@ -120,7 +120,12 @@ def _spectral_normed(raw: Part, u: Part, v: Part) -> ComputedPart:
 
 
 def _sigma(raw: Part, u: Part, v: Part) -> ComputedPart:
-    """The largest singular value as the vectors tell it; the first axis of torch's tensor is the one of `u`."""
+    """Return sigma = u' W v, the largest singular value as of the last power iteration.
+
+    W    (out, in, *space), moved to (in, out, ...) for a transposed convolution: the first axis is the one of `u`
+    u    (rows)
+    v    (columns), all other axes of W in order
+    """
     import numpy as np
 
     def compute(arrays: Arrays) -> Array:

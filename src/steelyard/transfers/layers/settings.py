@@ -1,4 +1,4 @@
-"""What two layers must have in common besides their weights, compared where both nets say it."""
+"""Settings that two layers must have in common besides their weights, compared where both nets have them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from steelyard.transfers.pairing.net import Net
 
 OTHER_FUNCTION = ("heads", "key_heads", "groups", "reset_after")
-"""Where these differ no weights make the layers equal."""
+"""Settings that make different functions of the same weights."""
 COMPARED = ("epsilon", "activation", "recurrent_activation", "strides", "padding", "dilation", "negative_slope")
 FOR_TRAINING = ("momentum",)
-"""Where these differ the outputs are equal, and training goes on otherwise."""
+"""Settings that change training, not the outputs."""
 
 
 def check_settings(pairs: list[Pair]) -> None:
@@ -31,7 +31,7 @@ def check_settings(pairs: list[Pair]) -> None:
 
 
 def differences(source: Net, target: Net, pairs: list[Pair]) -> list[str]:
-    """Return a line for each setting that both nets tell and in which they differ."""
+    """Return a line for each setting that both nets have and in which they differ."""
     found = [line for each in pairs for line in _differing(each)]
     return found + list(_activations(source, target))
 
@@ -49,7 +49,7 @@ def _differing(each: Pair) -> Iterator[str]:
 
 
 def _pads_alike(each: Pair) -> bool:
-    """Tell whether "same" and a number of zeros on each side are one thing: with steps of one, half of an odd kernel."""
+    """Return whether "same" and explicit padding are equal: half of an odd kernel, with strides and dilation of one."""
     words = [layer.settings.get("padding") for layer in each[:2]]
     space = each.target.shape("kernel")[2:]
     steps = [step for layer in each[:2] for name in ("strides", "dilation") for step in _listed(layer.settings.get(name))]
@@ -70,7 +70,7 @@ def _same(mine: Any, theirs: Any) -> bool:
 
 
 def _activations(source: Net, target: Net) -> Iterator[str]:
-    """Compare the activations of both nets as they run, wherever each framework keeps them."""
+    """Compare the activations of both nets in the order of execution, as layers or as settings of layers."""
     mine, theirs = _sequence(source), _sequence(target)
     if mine is None or theirs is None or mine == theirs:
         return

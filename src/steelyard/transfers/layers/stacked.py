@@ -1,4 +1,4 @@
-"""Layers that are kept as one matrix, bias and kernels together, taken apart as other frameworks have them."""
+"""Layers that are stored as one matrix, bias and kernels together, split as other frameworks store them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
 
 def separate(weights: Weights) -> Iterator[Weight]:
-    """Yield every weight, those that are a whole layer in parts: kernel, bias, and the skip kernel as a layer of its own.
+    """Yield every weight; a stacked layer is split into kernel, bias, and the skip kernel as a layer of its own.
 
-    R's multinom keeps a column of ones among its inputs, whose row of the kernel is the bias that other frameworks
-    have; it is added to the bias, and the input is gone.
+    R's multinom has a column of ones among its inputs. Its row of the kernel is added to the bias, as other frameworks
+    have it, and dropped from the kernel:
+
+    multinom    kernel (1 + in, out), bias (out)
+    yielded     kernel (in, out), bias + kernel[0] (out)
     """
     facts = weights.meta.get("networks", {}) if any(map(is_joined, weights.values())) else {}
     for weight in weights.values():

@@ -1,4 +1,4 @@
-"""In which order an image is flattened, as far as a net shows it: its own order, unless its axes are moved before."""
+"""The order in which a net flattens an image: that of its channels, unless a layer permutes the axes first."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ if TYPE_CHECKING:
 
 
 def ends_last(source: Net, target: Net, each: Pair, *, behind: bool) -> bool | None:
-    """Tell whether the target has the channels last where the source has them first, or the other way; None if neither.
+    """Return True where the channels move from first to last, False for the reverse, None where both nets agree.
 
-    The image lies in front of the layer, or `behind` it. Raises `AmbiguityError` where one of the nets moves its axes in
-    another way than from one of these orders to the other.
+    The image is before the layer, or `behind` it. Raises `AmbiguityError` where one of the nets permutes its axes in any
+    other way.
     """
     mine, theirs = _order(source, each.source, behind=behind), _order(target, each.target, behind=behind)
     if mine == theirs:
         return None
     if not {mine, theirs} <= {"first", "last"}:
         raise AmbiguityError(
-            f"the axes of the image at {printable(each.source.name)} ({printable(each.target.name)} in the target) are moved "
-            "where it is flattened, and not alike in both nets; leave this layer out with skip=, and write it by hand"
+            f"the axes of the image at {printable(each.source.name)} ({printable(each.target.name)} in the target) are permuted "
+            "where it is flattened, and differently in both nets; leave this layer out with skip=, and write it by hand"
         )
     return theirs == "last"
 
 
 def _order(net: Net, layer: LayerWeights, *, behind: bool) -> str:
-    """Return where the channels lie as an image is flattened: first, last, or how its axes are moved otherwise."""
+    """Return where the channels are as an image is flattened: first, last, or the permutation of its axes."""
     if net.graph is None or layer.graph_layer is None:
         return net.channels
-    told = {
+    words = {
         word
         for node in _between(net.graph, layer.graph_layer, behind=behind)
         if (word := _moved(node, net.channels, behind=behind))
     }
-    return " ".join(sorted(told)) or net.channels
+    return " ".join(sorted(words)) or net.channels
 
 
 def _between(graph: Graph, start: Layer, *, behind: bool) -> Iterator[Layer]:
-    """Yield the layers that only move, pool or bend numbers, up to the next ones that have weights."""
+    """Yield the layers without weights between a layer and the next ones that have some."""
     nodes = {node.name: node for node in graph.layers}
     following: dict[str, list[str]] = {}
     for node in graph.layers:
@@ -64,7 +64,7 @@ _PASSED = ("activation", "dropout", "flatten", "global pool", "merge", "pad", "p
 
 
 def _moved(node: Layer, channels: str, *, behind: bool) -> str:
-    """Return where a layer that moves axes has the channels on its flattened side, blank where it moves none."""
+    """Return where a layer that permutes axes has the channels on its flattened side; blank where it permutes none."""
     if word := node.settings.get("channels"):
         return str(word)
     given = node.settings.get("axes") if node.kind in ("reshape", "flatten") else ()

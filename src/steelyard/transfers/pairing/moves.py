@@ -1,4 +1,4 @@
-"""What goes where: for each weight of the target, which parts of the source it is made of."""
+"""Moves: for each part of the target, the parts of the source that it is made of."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
     Arrays = Callable[[str], Array]
-    """Gives the numbers of a weight by its name."""
+    """Returns the numbers of a weight by its name."""
 
 _NEUTRAL = {"scale": 1.0, "offset": 0.0, "mean": 0.0, "variance": 1.0}
-"""What a norm does without one of its vectors."""
+"""The value of a missing vector of a norm."""
 _STATE = ("u vector", "v vector", "sigma")
-"""What spectral norm keeps from one training step to the next."""
+"""The state that spectral norm carries from one training step to the next."""
 _BIASES = ("input bias", "recurrent bias")
 
 
 class Reordering(NamedTuple):
-    """A change of order along one axis: features that were flattened from (channels, space) or (space, channels)."""
+    """A change of order along one axis: features flattened from (channels, space) become (space, channels), or back."""
 
     label: str
     channels: int
@@ -37,9 +37,9 @@ class Reordering(NamedTuple):
 
 
 class Move(NamedTuple):
-    """One part of the target: the sum of some parts of the source, or a number where the source has none.
+    """One part of the target: the sum of some parts of the source, or the number `fill` where the source has none.
 
-    `turns` reorder features, `resize` says what happens where the shapes differ ("pad" or "truncate").
+    `reorderings` change the order of flattened features, `resize` allows another shape, `then` is applied at the end.
     """
 
     target: Part
@@ -50,7 +50,7 @@ class Move(NamedTuple):
     then: Callable[[Array], Array] | None = None
 
     def values(self, arrays: Arrays) -> Array:
-        """Return the part with canonical axes, as the target wants it."""
+        """Return the part with canonical axes, in the order and the shape that the target expects."""
         import numpy as np
 
         if not self.sources:
@@ -58,8 +58,8 @@ class Move(NamedTuple):
         first, *others = (part.values(arrays) for part in self.sources)
         for other in others:
             first = first + other
-        for turn in self.reorderings:
-            first = _turned(first, self.target.labels, turn)
+        for each in self.reorderings:
+            first = _reordered(first, self.target.labels, each)
         if self.then:
             first = self.then(first)
         if self.resize and first.shape != self.target.shape:
@@ -72,36 +72,36 @@ def moves(
     target: LayerWeights,
     reorderings: tuple[Reordering, ...] = (),
     resize: Literal["pad", "truncate"] | None = None,
-) -> tuple[list[Move], list[Part]]:
-    """Return how each part of the target is made, and the parts of the source for which it has no place.
+) -> tuple[list[Move], list[PartKey]]:
+    """Return how each part of the target is made, and the keys of the source's parts that have no place in it.
 
-    Two biases of a recurrent layer become one where the target has one: the function is the same. What is left over
-    may still be nothing: zeros of a bias. Raises `ShapeError` where the source lacks what the target needs.
+    Two biases of a recurrent layer are added up where the target has one: the function is the same. A part without a
+    place may still be neutral, as a bias of zeros is. Raises `ShapeError` where the source lacks what the target needs.
     """
     made, used = [], set()
-    for slot, part in target.parts.items():
-        found = _sources(source, target, slot)
+    for key, part in target.parts.items():
+        found = _sources(source, target, key)
         used |= {id(each) for whole in found for each in (whole.parts if isinstance(whole, ComputedPart) else (whole,))}
-        turned = tuple(turn for turn in reorderings if turn.label in part.labels)
-        made.append(Move(part, tuple(found), _NEUTRAL.get(slot[0], 0.0), turned, resize, _then(target, slot)))
-    return made, [part for slot, part in source.parts.items() if id(part) not in used and slot[0] not in _STATE]
+        changes = tuple(each for each in reorderings if each.label in part.labels)
+        made.append(Move(part, tuple(found), _NEUTRAL.get(key[0], 0.0), changes, resize, _then(target, key)))
+    return made, [key for key, part in source.parts.items() if id(part) not in used and key[0] not in _STATE]
 
 
-def _then(target: LayerWeights, slot: PartKey) -> Callable[[Array], Array] | None:
-    """Return how a kernel becomes the lengths that weight norm keeps apart, for the slot of those."""
-    if slot[0] != "norm":
+def _then(target: LayerWeights, key: PartKey) -> Callable[[Array], Array] | None:
+    """Return how a kernel becomes the lengths that weight norm stores; None for any other part."""
+    if key[0] != "norm":
         return None
-    norm, direction = target.parts[slot], target.parts["direction", ""]
+    norm, direction = target.parts[key], target.parts["direction", ""]
     return lambda kernel: length_of(kernel, norm, direction)
 
 
-def _sources(source: LayerWeights, target: LayerWeights, slot: PartKey) -> list[Part | ComputedPart]:
-    """Return the parts that make one: itself, two biases for one, or none where nothing is as good."""
-    name, gate = slot
-    if slot in source.parts:
-        return [source.parts[slot]]
-    if slot in source.computed:
-        return [source.computed[slot]]
+def _sources(source: LayerWeights, target: LayerWeights, key: PartKey) -> list[Part | ComputedPart]:
+    """Return the parts of the source whose sum one part of the target is; none where a neutral number does."""
+    name, gate = key
+    if key in source.parts:
+        return [source.parts[key]]
+    if key in source.computed:
+        return [source.computed[key]]
     if name in ("norm", "direction"):
         return _sources(source, target, ("kernel", gate))
     if name == "bias":
@@ -117,24 +117,30 @@ def _sources(source: LayerWeights, target: LayerWeights, slot: PartKey) -> list[
 
 
 def _any_bias(layer: LayerWeights) -> bool:
-    return any("bias" in slot for slot, _ in layer.parts)
+    return any("bias" in purpose for purpose, _ in layer.parts)
 
 
-def neutral(part: Part, slot: str, array: Array) -> bool:
-    """Tell whether a part changes nothing: zeros of a bias, ones of a scale."""
-    return bool((part.read(array) == _NEUTRAL.get(slot, 0.0)).all())
+def is_neutral(part: Part, purpose: str, array: Array) -> bool:
+    """Return whether a part changes no output: a bias of zeros, a scale of ones."""
+    return bool((part.read(array) == _NEUTRAL.get(purpose, 0.0)).all())
 
 
-def _turned(values: Array, labels: tuple[str, ...], turn: Reordering) -> Array:
-    axis = labels.index(turn.label)
+def _reordered(values: Array, labels: tuple[str, ...], change: Reordering) -> Array:
+    """Swap channels and space along one axis.
+
+    before           (..., channels * space, ...)   where the source flattens channels first
+    split            (..., channels, space, ...)
+    swapped          (..., space, channels, ...)    which is reshaped to one axis again when it is written
+    """
+    axis = labels.index(change.label)
     before, length, after = values.shape[:axis], values.shape[axis], values.shape[axis + 1 :]
-    space = length // turn.channels
-    split = (turn.channels, space) if turn.to_last else (space, turn.channels)
+    space = length // change.channels
+    split = (change.channels, space) if change.to_last else (space, change.channels)
     return values.reshape(*before, *split, *after).swapaxes(axis, axis + 1)
 
 
 def _resized(values: Array, target: Part, how: str) -> Array:
-    """Return the numbers that both have; the rest is zero when padded."""
+    """Return the entries that both shapes have; the rest is zero when padded."""
     import numpy as np
 
     grows = any(new > old for new, old in zip(target.shape, values.shape, strict=True))
@@ -151,12 +157,12 @@ def _resized(values: Array, target: Part, how: str) -> Array:
 
 
 def described(move: Move) -> str:
-    """Say in words how a part is made."""
+    """Return in words how a part is made, blank where it is copied as it is."""
     if not move.sources:
         return f"filled with {move.fill:g}"
     first = move.sources[0].weight
     words = [] if first.axes == move.target.weight.axes else [f"{first.axes or '-'} -> {move.target.weight.axes or '-'}"]
     words += ["sum of two biases"] if len(move.sources) > 1 else []
-    words += [str(turn) for turn in move.reorderings]
+    words += [str(change) for change in move.reorderings]
     words += [move.resize] if move.resize and prod(move.sources[0].shape) != prod(move.target.shape) else []
     return "; ".join(words)

@@ -1,4 +1,4 @@
-"""A net, live or in a file, as a list of units in order: what the pairing of two nets works on."""
+"""A net, live or in a file, as a list of layers in order: the input of pairing."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class Net:
-    """Units in order. `is_execution_order` and `channels` are as in `Graph`; `loose` are weights that belong to no unit.
+    """A net as its `layers` in order, and the `unassigned` weights, which belong to no known layer.
 
-    `listed` are the weights, those that are a whole layer in parts.
+    `is_execution_order` and `channels` are those of `Graph`. `listed` are all weights, with stacked layers split.
     """
 
     __slots__ = ("channels", "graph", "is_execution_order", "layers", "listed", "unassigned", "weights")
@@ -35,8 +35,6 @@ class Net:
         self.unassigned: list[Weight] = []
         self.layers = self._layers()
         self.channels = self.channels or _channels(self.layers)
-        for place, layer in enumerate(self.layers):
-            layer.place = place
 
     def _layers(self) -> list[LayerWeights]:
         nodes = {node.name: node for node in self.graph.layers} if self.graph else {}
@@ -58,33 +56,35 @@ class Net:
             return weights_of_layer(node.name, node.kind, members, node)
         layers = []
         for layer in interpreted([weight for _, weight in members], self.unassigned):
-            fitting = [
-                reading for reading in (layer, *layer.alternatives) if reading.kind == node.kind and _set_so(node, reading)
-            ]
+            fitting = [each for each in layer.interpretations if each.kind == node.kind and _has_settings(node, each)]
             if fitting:
-                layers.append(_joined(fitting, node))
+                layers.append(_of_node(fitting, node))
         return layers
 
 
 def _unexplained(node: Layer, weight: Weight) -> bool:
-    """Tell whether a kernel does not say how its axes lie, or which gates it holds."""
+    """Return whether the axes of a kernel, or the gates that it packs, are unknown."""
     if weight.role not in (Role.KERNEL, Role.RECURRENT_KERNEL):
         return False
     return not weight.axes or (node.kind in ("lstm", "gru") and "[" not in weight.axes)
 
 
-def _set_so(node: Layer, reading: LayerWeights) -> bool:
-    """Tell whether a reading agrees with the layer's settings: Flax turns a transposed kernel round unless it is told not to."""
-    turned = node.settings.get("transpose_kernel")
-    if turned is None or reading.kind != "conv transpose":
+def _has_settings(node: Layer, layer: LayerWeights) -> bool:
+    """Return whether an interpretation agrees with the settings of the graph's layer.
+
+    Flax stores the kernel of a transposed convolution with its spatial axes reversed, unless `transpose_kernel` is set.
+    """
+    transposed = node.settings.get("transpose_kernel")
+    if transposed is None or layer.kind != "conv transpose":
         return True
-    axes = next((part.weight.axes for part in reading.parts.values() if len(part.labels) > 1), "")
-    return axes.startswith("-") != bool(turned)
+    axes = next((part.weight.axes for part in layer.parts.values() if len(part.labels) > 1), "")
+    return axes.startswith("-") != bool(transposed)
 
 
-def _joined(readings: list[LayerWeights], node: Layer) -> LayerWeights:
-    first, *others = readings
-    for layer in readings:
+def _of_node(interpretations: list[LayerWeights], node: Layer) -> LayerWeights:
+    """Return the first interpretation, with the others as its alternatives, as a layer of the graph."""
+    first, *others = interpretations
+    for layer in interpretations:
         layer.graph_layer, layer.settings, layer.alternatives = node, layer.settings | node.settings, []
         layer.direction = str(node.settings.get("direction") or layer.direction)
     first.alternatives = others
@@ -92,7 +92,10 @@ def _joined(readings: list[LayerWeights], node: Layer) -> LayerWeights:
 
 
 def _owner(weight: Weight, nodes: Mapping[str, Layer]) -> tuple[str | None, str]:
-    """Return the layer that a weight belongs to, and what its name says behind that; a wrapper's belong to what it wraps."""
+    """Return the graph's layer that a weight belongs to, and the rest of its name.
+
+    The weights of a wrapper belong to the layer that it wraps.
+    """
     owner = _longest(weight, nodes)
     if owner is None:
         return (weight.layer, weight.name) if weight.layer in nodes else (None, "")
@@ -105,7 +108,7 @@ def _owner(weight: Weight, nodes: Mapping[str, Layer]) -> tuple[str | None, str]
 
 
 def _longest(weight: Weight, nodes: Mapping[str, Layer]) -> str | None:
-    """Return the longest name of a layer that a weight's name begins with."""
+    """Return the longest name of a layer that is a prefix of a weight's name."""
     name = plain_layer(weight.name)
     while True:
         cut = max(name.rfind("."), name.rfind("/"), name.rfind("["))
@@ -117,7 +120,7 @@ def _longest(weight: Weight, nodes: Mapping[str, Layer]) -> str | None:
 
 
 def _without_aliases(layers: Iterable[LayerWeights]) -> list[LayerWeights]:
-    """Mark the units all of whose weights are tied to those of earlier ones."""
+    """Mark the layers all of whose weights are tied to those of earlier ones."""
     listed = list(layers)
     owners = {name: layer.name for layer in reversed(listed) for name, weight in layer.weights.items() if not weight.tied}
     for layer in listed:
@@ -128,7 +131,7 @@ def _without_aliases(layers: Iterable[LayerWeights]) -> list[LayerWeights]:
 
 
 def _channels(layers: Iterable[LayerWeights]) -> str:
-    """Tell where the channels lie by the kernels, where no graph does: torch has them first, as its kernels do."""
+    """Return where the channels are by the axes of the kernels, where no graph says so: PyTorch has both first."""
     for layer in layers:
         if layer.kind in ("conv", "conv transpose"):
             part = next(part for (slot, _), part in layer.parts.items() if slot == "kernel")

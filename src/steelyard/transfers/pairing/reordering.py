@@ -1,8 +1,12 @@
-"""Where an image is flattened: one framework has its channels first, another last, and no shape tells.
+"""Reordering of flattened features: one framework has the channels of an image first, another last, in the same shape.
 
-What is flattened from (channels, height, width) lies in another order than from (height, width, channels). So the
-inputs of the dense layer behind it, and everything for each feature between the two, are reordered; a dense layer in
-front of a reshape into an image has its outputs reordered.
+| image                     | index of (c, y, x) in the features      |
+|---------------------------|-----------------------------------------|
+| (channels, height, width) | (c * height + y) * width + x            |
+| (height, width, channels) | (y * width + x) * channels + c          |
+
+So the inputs of the dense layer that follows a flatten are reordered, and so is every per-feature vector between the
+two; a dense layer that precedes a reshape into an image has its outputs reordered.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ _FEATURES = ("batch norm", "layer norm", "prelu", "group norm", "rms norm")
 
 
 class FlattenedFeatures(NamedTuple):
-    """Features that an image was flattened into, or will be made of: by which words, and on which side of the layer."""
+    """Features that come from an image, or with `behind` become one: the labels of their axes, and the channels of the image."""
 
     labels: tuple[str, ...]
     channels: int
@@ -32,18 +36,18 @@ class FlattenedFeatures(NamedTuple):
 
 
 def reorderings(source: Net, target: Net, pairs: list[Pair]) -> dict[int, tuple[Reordering, ...]]:
-    """Return the reordering of each target unit by its id; nothing where both flatten their images alike.
+    """Return the reorderings of each target layer by its id; empty where both nets flatten their images alike.
 
-    The order of the layers is taken from the net that knows it. How many channels there were is told by the nearest
-    layer of images before (or behind, for a dense layer's outputs) whose channels divide the features. Raises
-    `AmbiguityError` where a net moves the axes of an image in its own way.
+    The order of the layers is that of the net that knows it. The channels are those of the nearest convolution before
+    (or after, for a dense layer's outputs), where they divide the features. Raises `AmbiguityError` where a net permutes
+    the axes of an image in another way.
     """
     if not (source.channels and target.channels):
         return {}
     found: dict[int, tuple[Reordering, ...]] = {}
     by_target = target.is_execution_order or not source.is_execution_order
     partners = {id(each.target if by_target else each.source): each for each in pairs}
-    rows = target.layers if by_target else source.layers  # all of them: what is left out lies between others all the same
+    rows = target.layers if by_target else source.layers  # all of them: a layer that is left out is still between others
     for nth, layer in enumerate(rows):
         if each := partners.get(id(layer)):
             made = [turn for flat in _flats(rows, nth) for turn in _turns(source, target, each, flat)]
@@ -71,7 +75,7 @@ def _flats(rows: list[LayerWeights], nth: int) -> Iterator[FlattenedFeatures]:
 
 
 def _flattened(rows: list[LayerWeights], nth: int, features: int) -> int:
-    """Return the channels of the image that was flattened into these features, or 0."""
+    """Return the channels of the image that was flattened into these features, 0 for none."""
     for layer in reversed(rows[:nth]):
         if layer.kind in _IMAGES:
             channels = _channels_out(layer)
@@ -84,7 +88,7 @@ def _flattened(rows: list[LayerWeights], nth: int, features: int) -> int:
 
 
 def _reshaped(rows: list[LayerWeights], nth: int, features: int) -> int:
-    """Return the channels of the image that these features are reshaped into, or 0."""
+    """Return the channels of the image that these features are reshaped into, 0 for none."""
     for layer in rows[nth + 1 :]:
         if layer.kind in _IMAGES:
             channels = _channels_in(layer)
@@ -112,13 +116,13 @@ def _groups(layer: LayerWeights, kind: str) -> int:
 
 
 def refuse_unclear(source: Net, target: Net, pairs: list[Pair]) -> None:
-    """Raise `AmbiguityError` where features follow an image and no net tells the order in which its layers run."""
+    """Raise `AmbiguityError` where features may follow an image and the order of the layers is known in neither net."""
     if source.channels == target.channels or source.is_execution_order or target.is_execution_order:
         return
     images = [each for each in pairs if each.target.kind in _IMAGES]
     dense = [each for each in pairs if each.target.kind == "dense"]
     if images and dense:
         raise AmbiguityError(
-            f"{printable(dense[0].target.name)} may follow a flattened image, whose channels lie first in one net and last in "
-            "the other, and neither net tells the order of its layers; give probe= inputs, so that they are run, or a live model"
+            f"{printable(dense[0].target.name)} may follow a flattened image, whose channels are first in one net and last in "
+            "the other, and the order of the layers is known in neither; give probe= inputs, so that they run, or a live model"
         )

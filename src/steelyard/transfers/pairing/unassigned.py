@@ -1,7 +1,7 @@
-"""Weights that belong to no known layer, as a position embedding or a class token that a module holds itself.
+"""Weights that are assigned to no known layer, such as a position embedding or a class token that a module holds itself.
 
-No framework has a layout of its own for them, so equal names and equal shapes make two of them one. A shape with two equal
-lengths would hide that one net has turned it, which is refused, unless the user names the two as partners.
+Such weights have no framework-specific layout, so they match by name and shape. A shape with two equal lengths would hide a
+transpose, so it is refused unless the user names the two as partners.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from steelyard.transfers.pairing.net import Net
 
 
 def unassigned_layers(net: Net) -> list[LayerWeights]:
-    """Return each loose weight as a unit of its own; tied ones follow their owners."""
-    return [_layer_named(weight) for weight in net.unassigned if not weight.tied]
+    """Return each unassigned weight as a layer of its own; tied ones follow their owners."""
+    return [_as_layer(weight) for weight in net.unassigned if not weight.tied]
 
 
 def unassigned_pairs(source: Net, target: Net, given: Mapping[str, str], kept: Callable[[Weight], bool]) -> list[Pair]:
-    """Return the pairs of the loose weights that `kept` takes; `given` names partners, and wins over equal names.
+    """Return the pairs of the unassigned weights that `kept` selects; `given` names partners, and overrides equal names.
 
-    Raises `ShapeError` for partners of different shapes, and for a weight that is trained and has no partner,
-    `AmbiguityError` for one that may lie turned in the other net, unless it was given.
+    Raises `ShapeError` for partners of different shapes, and for a trainable weight without a partner, `AmbiguityError`
+    for one that may be transposed in the other net, unless it was given.
     """
     mine, theirs = ([layer for layer in unassigned_layers(net) if kept(_weight(layer))] for net in (source, target))
     named = {layer.name: layer for layer in theirs}
@@ -55,8 +55,8 @@ def _words(layer: LayerWeights) -> tuple[str, ...]:
 
 def _alone(weight: Weight, side: str) -> str:
     return (
-        f"{printable(weight.name)} of the {side} belongs to no layer that is known, and the other net has none of "
-        f"its name and its shape {list(weight.shape)}; name its partner with pairs=, or leave it out with skip="
+        f"{printable(weight.name)} of the {side} belongs to no known layer, and the other net has no weight of its name and "
+        f"its shape {list(weight.shape)}; name its partner with pairs=, or leave it out with skip="
     )
 
 
@@ -75,13 +75,13 @@ def _alike(source: LayerWeights, target: LayerWeights) -> Pair:
     lengths = [length for length in mine.shape if length > 1]
     if len(set(lengths)) < len(lengths):
         raise AmbiguityError(
-            f"{printable(mine.name)} of shape {list(mine.shape)} may lie turned in {printable(_weight(target).name)}, and "
-            "belongs to no layer that is known; name it with pairs= if it does not, or leave it out with skip="
+            f"{printable(mine.name)} of shape {list(mine.shape)} may be transposed in {printable(_weight(target).name)}, and "
+            "belongs to no known layer; name it with pairs= if it is not transposed, or leave it out with skip="
         )
     return Pair(source, target, "equal names and shapes")
 
 
-def _layer_named(weight: Weight) -> LayerWeights:
+def _as_layer(weight: Weight) -> LayerWeights:
     layer = LayerWeights(plain_layer(weight.name), "other")
     words = tuple("abcdefgh"[: len(weight.shape)])
     for part in parts_of(weight, " ".join(words), words):

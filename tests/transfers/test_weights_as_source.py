@@ -1,0 +1,119 @@
+"""`Weights` are an end of a transfer as good as the model or the file that they were taken from."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import steelyard
+from steelyard.converting import cast
+from steelyard.errors import ProofError
+from steelyard.transfers.transfer import transfer
+
+MADE = {
+    "itself": lambda w: w,
+    "copied": lambda w: w.copy(),
+    "renamed": lambda w: w.rename(r"(.*?)(\w+)([./]\w+)", r"\1its_\2\3"),
+    "from a vector": lambda w: w.from_vector(w.to_vector()),
+    "as another type": lambda w: cast(w, "float64"),
+    "selected": lambda w: w.select("*"),
+}
+
+
+class Tagger(nn.Module):
+    """Two bidirectional LSTMs of one shape."""
+
+    def __init__(self):
+        super().__init__()
+        self.second, self.first = (nn.LSTM(6, 3, batch_first=True, bidirectional=True) for _ in range(2))
+
+    def forward(self, x):
+        return self.second(self.first(x)[0])[0]
+
+
+def squares(seed, activation=nn.Tanh):
+    """Return three equal layers of PyTorch in a row."""
+    torch.manual_seed(seed)
+    return nn.Sequential(*(layer for _ in range(3) for layer in (nn.Linear(4, 4), activation()))).eval()
+
+
+X = np.random.default_rng(1).standard_normal((5, 4)).astype("float32")
+
+
+@pytest.mark.parametrize("make", MADE.values(), ids=MADE)
+def test_both_directions_of_an_lstm_in_a_keras_file_come_from_weights_as_from_the_file(make, tmp_path_factory):
+    import keras
+
+    def model(seed):
+        keras.utils.set_random_seed(seed)
+        given = keras.Input((5, 6))
+        out = given
+        for _ in range(2):
+            out = keras.layers.Bidirectional(keras.layers.LSTM(3, return_sequences=True))(out)
+        return keras.Model(given, out)
+
+    net, twin = model(0), model(1)
+    path = tmp_path_factory.mktemp("net") / "net.keras"
+    net.save(path)
+    transfer(make(steelyard.weights(path)), into=twin)
+    x = np.random.default_rng(2).standard_normal((2, 5, 6)).astype("float32")
+    assert np.array_equal(np.asarray(twin(x)), np.asarray(net(x)))
+
+
+@pytest.mark.parametrize("make", MADE.values(), ids=MADE)
+def test_equal_layers_and_both_directions_come_from_weights_of_torch_as_from_the_model(make):
+    torch.manual_seed(0)
+    for net, twin in ((squares(0), squares(1)), (Tagger(), Tagger())):
+        by_model = transfer(net, into=twin).plan if isinstance(net, nn.Sequential) else None
+        wanted = steelyard.weights(net).to_vector()
+        steelyard.weights(twin).assign(np.zeros_like(wanted))
+        by_weights = transfer(make(steelyard.weights(net)), into=twin, **({} if by_model else {"probe": PROBE})).plan
+        assert np.array_equal(steelyard.weights(twin).to_vector(), wanted)
+        assert by_model is None or list(by_weights.pairs.values()) == list(by_model.pairs.values())
+
+
+PROBE = np.random.default_rng(3).standard_normal((2, 5, 6)).astype("float32")
+
+
+@pytest.mark.parametrize("make", MADE.values(), ids=MADE)
+def test_equal_layers_of_flax_come_from_weights_as_from_the_model(make):
+    import jax
+    from flax import linen
+
+    class Net(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            for _ in range(3):
+                x = linen.tanh(linen.Dense(4)(x))
+            return x
+
+    net = Net().bind(Net().init(jax.random.key(0), X))
+    by_model, by_weights = squares(1), squares(2)
+    for source, twin in ((net, by_model), (make(steelyard.weights(net)), by_weights)):
+        try:
+            transfer(source, into=twin)
+        except steelyard.errors.AmbiguityError:
+            pytest.skip("without a probe the flow of this model is not known either")
+    assert np.array_equal(steelyard.weights(by_weights).to_vector(), steelyard.weights(by_model).to_vector())
+
+
+@pytest.mark.parametrize("make", [MADE["itself"], MADE["renamed"], MADE["selected"]], ids=["itself", "renamed", "selected"])
+def test_live_weights_are_proven_by_running_the_model_that_they_belong_to(make):
+    net, twin = squares(0), squares(1)
+    made = transfer(make(steelyard.weights(net)), into=steelyard.weights(twin), probe=X)
+    assert made.proof.proven
+    assert made.model is twin
+    assert torch.equal(twin(torch.from_numpy(X)), net(torch.from_numpy(X)))
+
+
+def test_live_weights_as_a_target_are_restored_when_the_outputs_differ():
+    net, twin = squares(0), squares(1, nn.ReLU)
+    before = steelyard.weights(twin).to_vector()
+    with pytest.raises(ProofError, match="the outputs differ"):
+        transfer(net, into=steelyard.weights(twin), probe=X)
+    assert np.array_equal(steelyard.weights(twin).to_vector(), before)
+
+
+def test_detached_weights_cannot_be_run_so_a_probe_proves_nothing():
+    made = transfer(steelyard.weights(squares(0)).copy(), into=squares(1), probe=X)
+    assert made.proof.why == "weights without a model cannot be run, so the outputs were not compared"
