@@ -93,8 +93,8 @@ def _dense(layer: LayerWeights, node: Layer | None = None, activation: str = "")
     foreign = [word for word in settings if word not in _DENSE]
     if foreign:
         raise ShapeError(f"{printable(layer.name)!r} is a dense layer with {foreign[0]}={printable(settings[foreign[0]])}")
-    made: dict[str, Part | ComputedPart] = {slot: part for (slot, _), part in layer.parts.items()}
-    made |= {slot: part for (slot, _), part in layer.computed.items()}
+    made: dict[str, Part | ComputedPart] = {purpose: part for (purpose, _), part in layer.parts.items()}
+    made |= {purpose: part for (purpose, _), part in layer.computed.items()}
     kernel, bias = made["kernel"], made.get("bias")
     arrays = {weight.name: weight.numpy() for part in (kernel, bias) if part is not None for weight in part.weights}
     values = kernel.values(arrays.__getitem__), None if bias is None else bias.values(arrays.__getitem__)

@@ -175,11 +175,11 @@ def _level(place: str) -> tuple[int, bool]:
 
 def _layer_named(name: str, kind: str, key: str, settings: Mapping[str, Any]) -> LayerWeights:
     direction = key.partition(" ")[2]
-    told = str(settings.get("direction") or "")
+    known = str(settings.get("direction") or "")
     if key == "pointwise":
         settings = {word: value for word, value in settings.items() if word not in ("groups", "strides", "dilation", "padding")}
     shown = f"{name} ({key})" if key not in ("", "0", "0 forward") else name
-    return LayerWeights(shown, kind, settings, told or _direction_of(name) or direction)
+    return LayerWeights(shown, kind, settings, known or _direction_of(name) or direction)
 
 
 def _direction_of(name: str) -> str:
@@ -197,7 +197,7 @@ def _add(layer: LayerWeights, key: PartKey, part: Part) -> None:
 def _parts(kind: str, leaf: str, weight: Weight, settings: Mapping[str, Any]) -> Iterator[tuple[str, PartKey, Part]]:
     """Yield the level and direction that a part belongs to, its key, and the part.
 
-    The letters of a part say which of the packed pieces it is, in the order of the axes:
+    The letters of a part identify it among the packed ones, in the order of the axes:
 
     dir       "f" or "b": the direction, a leading axis in ONNX
     [ih]      "i" or "h": the bias of the input or of the state

@@ -134,7 +134,7 @@ def _channels(layers: Iterable[LayerWeights]) -> str:
     """Return where the channels are by the axes of the kernels, where no graph says so: PyTorch has both first."""
     for layer in layers:
         if layer.kind in ("conv", "conv transpose"):
-            part = next(part for (slot, _), part in layer.parts.items() if slot == "kernel")
+            part = next(part for (purpose, _), part in layer.parts.items() if purpose == "kernel")
             words = part.weight.axes.split() or ["out"]
             return "last" if words[0].lstrip("-").startswith("k") or words[-1] == "in" else "first"
     return ""

@@ -50,12 +50,12 @@ def reorderings(source: Net, target: Net, pairs: list[Pair]) -> dict[int, tuple[
     rows = target.layers if by_target else source.layers  # all of them: a layer that is left out is still between others
     for nth, layer in enumerate(rows):
         if each := partners.get(id(layer)):
-            made = [turn for flat in _flats(rows, nth) for turn in _turns(source, target, each, flat)]
+            made = [change for flat in _flats(rows, nth) for change in _changes(source, target, each, flat)]
             found |= {id(each.target): tuple(made)} if made else {}
     return found
 
 
-def _turns(source: Net, target: Net, each: Pair, flat: FlattenedFeatures) -> list[Reordering]:
+def _changes(source: Net, target: Net, each: Pair, flat: FlattenedFeatures) -> list[Reordering]:
     to_last = ends_last(source, target, each, behind=flat.behind)
     return [] if to_last is None else [Reordering(label, flat.channels, to_last) for label in flat.labels]
 
