@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 import steelyard
-from steelyard.converting import cast
 from steelyard.errors import ProofError
 from steelyard.transfers.transfer import transfer
 
@@ -15,17 +14,17 @@ MADE = {
     "copied": lambda w: w.copy(),
     "renamed": lambda w: w.rename(r"(.*?)(\w+)([./]\w+)", r"\1its_\2\3"),
     "from a vector": lambda w: w.from_vector(w.to_vector()),
-    "as another type": lambda w: cast(w, "float64"),
+    "as another type": lambda w: w.astype("float64"),
     "selected": lambda w: w.select("*"),
 }
 
 
 class Tagger(nn.Module):
-    """Two bidirectional LSTMs of one shape."""
+    """Two bidirectional LSTMs, defined in another order than they run in."""
 
     def __init__(self):
         super().__init__()
-        self.second, self.first = (nn.LSTM(6, 3, batch_first=True, bidirectional=True) for _ in range(2))
+        self.second, self.first = (nn.LSTM(6, width, batch_first=True, bidirectional=True) for width in (2, 3))
 
     def forward(self, x):
         return self.second(self.first(x)[0])[0]
