@@ -40,15 +40,15 @@ def refuse(event, details):
     if event.startswith(("subprocess", "os.system", "os.exec", "os.posix_spawn", "socket", "exec")) or event == "open" and details[1] not in ("r", "rb", None):
         raise SystemExit(f"the reader did {event} {details}")
 
-from steelyard.codecs import compression as compressed
-from steelyard.codecs.r import altrep as r_altrep
-from steelyard.codecs.r import stream as rdata
+from steelyard.codecs import compression
+from steelyard.codecs.r import altrep
+from steelyard.codecs.r.stream import read_r
 from steelyard.storage.source import open_path
 from steelyard.errors import FormatError
 import bz2, lzma, zstandard  # what a stream needs is imported by code that is run, and may be
 sys.addaudithook(refuse)
 try:
-    rdata.read_r(open_path(sys.argv[1]))
+    read_r(open_path(sys.argv[1]))
 except FormatError as error:
     assert len(str(error).splitlines()) == 1
     print("refused")

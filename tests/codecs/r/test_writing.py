@@ -19,7 +19,7 @@ from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, LossyError, ShapeError
 from steelyard.formats.r import writing as r_writing
 from steelyard.formats.r.patching import patch
-from steelyard.formats.r.writing import kept_facts, write_list
+from steelyard.formats.r.writing import footer_facts, write_list
 from steelyard.storage.source import from_bytes, open_path
 
 
@@ -96,7 +96,7 @@ def test_what_the_weights_mean_stands_where_r_does_not_look(tmp_path, rscript):
     owned = from_array("emb", np.eye(2, dtype="f4"), role=Role.EMBEDDING, layer="emb", axes="vocab out", trainable=False)
     weights = Weights([owned, owned.replace(name="head", tied="emb"), from_array("steps", np.int64(3), role=Role.COUNT)])
     write_list(weights, path)
-    facts, scalars = kept_facts(open_path(path))
+    facts, scalars = footer_facts(open_path(path))
     assert scalars == {"steps"}
     back = with_facts([weight.replace(role=Role.OTHER, layer="", axes="", tied=None) for weight in weights.values()], facts)
     assert [repr(weight) for weight in back] == [repr(weight) for weight in weights.values()]
@@ -104,7 +104,7 @@ def test_what_the_weights_mean_stands_where_r_does_not_look(tmp_path, rscript):
         'x <- readRDS("net.rds"); stopifnot(identical(x, list(emb = diag(2), head = diag(2), steps = 3))); saveRDS(x, "net.rds", compress = FALSE)',
         tmp_path,
     )
-    assert kept_facts(open_path(path)) == (None, frozenset()), "R writes a file anew without them"
+    assert footer_facts(open_path(path)) == (None, frozenset()), "R writes a file anew without them"
     for data in (
         b"",
         b"STEELYRD",
@@ -112,7 +112,7 @@ def test_what_the_weights_mean_stands_where_r_does_not_look(tmp_path, rscript):
         b"{}" + (2).to_bytes(8, "big") + b"STEELYRD",
         b"\xff" * 8 + b"STEELYRD",
     ):
-        assert kept_facts(from_bytes(data)) == (None, frozenset())
+        assert footer_facts(from_bytes(data)) == (None, frozenset())
 
 
 def test_numbers_that_r_cannot_hold_are_refused_and_nothing_is_written(tmp_path):

@@ -1,4 +1,7 @@
-"""An R serialization in ASCII: a word a line; doubles in decimals, which R rounds to 16 digits, or in hexadecimal, exact."""
+"""The ASCII notation of an R serialization: one word per line.
+
+Doubles are written in decimal, which R rounds to 16 digits, or in hexadecimal, which is exact.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,14 @@ from steelyard.errors import FormatError
 from steelyard.storage.source import Stored, from_bytes
 
 if TYPE_CHECKING:
-    from steelyard.codecs.r.binary import Reach
+    from steelyard.codecs.r.binary import Available
     from steelyard.codecs.r.budget import Budget
     from steelyard.storage.source import Source
 
-BLOCK = 1 << 16
-LONGEST = 64
-"""Characters that a number may have."""
-WIDEST = 4
-"""Characters that a byte of a text may take: a backslash and three octal digits."""
+BLOCK = 1 << 16  # bytes of the stream that are read at once
+MAX_WORD = 64  # characters of a number
+MAX_ESCAPE = 4  # characters for one byte of a text: a backslash and three octal digits
+TEXT_COST = 150  # bytes of memory for a text, besides its own
 
 _ESCAPE = re.compile(rb"\\([0-7]{1,3}|.)", re.DOTALL)
 _ESCAPES = {b"n": b"\n", b"t": b"\t", b"v": b"\v", b"b": b"\b", b"r": b"\r", b"f": b"\f", b"a": b"\a"}
@@ -31,21 +33,28 @@ _NA: float = array("d", _NA_REAL if sys.byteorder == "little" else _NA_REAL[::-1
 _SPECIAL = {b"NA": _NA, b"NaN": float("nan"), b"Inf": float("inf"), b"-Inf": float("-inf")}
 
 
+# The ASCII notation, after its mark "A\n" (words end with "\n")
+#   integer, logical, flags, length   decimal, or "NA"
+#   double                            "%.16g" or "%a" (hexadecimal), or "NA", "NaN", "Inf", "-Inf"
+#   complex                           two words: real part, imaginary part
+#   raw                               two hexadecimal digits per byte, each byte a word
+#   text                              its bytes in one word, as many as the length before it specifies;
+#                                     escaped as in C: \n \t \v \b \r \f \a \\ \? \' \" and \ooo (octal)
 class Ascii:
-    """A place in a text, from where integers, texts and numbers are taken one after another."""
+    """A cursor in the ASCII notation, which takes the next integer, text or vector of numbers."""
 
-    __slots__ = ("_at", "_base", "_block", "_reach", "source")
+    __slots__ = ("_at", "_available", "_base", "_block", "source")
 
-    def __init__(self, source: Source, reach: Reach, begin: int) -> None:
+    def __init__(self, source: Source, available: Available, begin: int) -> None:
         self.source = source
-        self._reach = reach
+        self._available = available
         self._block = b""
         self._base = begin
         self._at = 0
 
     @property
     def position(self) -> int:
-        """The offset in the decoded stream of what is taken next."""
+        """The offset in the decoded stream of the next item."""
         return self._base + self._at
 
     def integer(self) -> int:
@@ -53,73 +62,73 @@ class Ascii:
         return self._parsed(_integer, next(self._words(1)))
 
     def text(self, length: int) -> bytes:
-        """Take the bytes of a text, in which whatever is not printable is escaped."""
-        self._pass_space()
-        found = b""
-        while len(found) < length:
-            wanted = length - len(found)
-            self._load(min(WIDEST * wanted, BLOCK), least=1)
-            found += self._unescaped(wanted)
-        return found
+        """Take the `length` bytes of a text; unprintable bytes are escaped in the stream."""
+        self._skip_space()
+        text = b""
+        while len(text) < length:
+            wanted = length - len(text)
+            self._load(min(MAX_ESCAPE * wanted, BLOCK), least=1)
+            text += self._unescaped(wanted)
+        return text
 
     def _unescaped(self, wanted: int) -> bytes:
-        """Take at most `wanted` bytes of a text from the block at hand."""
+        """Take at most `wanted` bytes of a text from the current block."""
         pieces, count = [], 0
         block, at = self._block, self._at
         while count < wanted and at < len(block):
-            escape = _ESCAPE.search(block, at, min(len(block), at + wanted - count + WIDEST))
+            escape = _ESCAPE.search(block, at, min(len(block), at + wanted - count + MAX_ESCAPE))
             stop = min(escape.start() if escape else len(block), at + wanted - count)
             pieces.append(block[at:stop])
             count += stop - at
             at = stop
             if escape and count < wanted and escape.start() == stop:
-                if escape.end() == len(block) and len(escape[0]) < WIDEST and self._goes_on():
-                    break  # the escape may go on in the next block
+                if escape.end() == len(block) and len(escape[0]) < MAX_ESCAPE and self._has_next_block():
+                    break  # the escape may continue in the next block
                 pieces.append(_character(escape[1]))
                 count += 1
                 at = escape.end()
         self._at = at
         return b"".join(pieces)
 
-    def _goes_on(self) -> bool:
+    def _has_next_block(self) -> bool:
         end = self._base + len(self._block)
-        return self._reach(end + 1) > end
+        return self._available(end + 1) > end
 
     def numbers(self, kind: str, count: int, budget: Budget) -> Stored:
-        """Take numbers into memory, as they would lie in a binary stream."""
-        self.room(count, 2)
+        """Parse numbers into memory, in the layout of a binary stream."""
+        self.check_room(count, 2)
         parse, code, width = _PARSERS[kind]
-        found = array(code)
+        numbers = array(code)
         for words in self._batches(count * width):
-            budget.charge(len(words) * found.itemsize, self.position)
+            budget.charge(len(words) * numbers.itemsize, self.position)
             try:
-                found.extend(map(parse, words))
+                numbers.extend(map(parse, words))
             except (ValueError, OverflowError):
-                raise FormatError(self.source.name, f"holds a word that is no {kind}", self.position) from None
+                raise FormatError(self.source.name, f"holds a word that is not a valid {kind}", self.position) from None
         if sys.byteorder == "big":
-            found.byteswap()
-        return from_bytes(found.tobytes(), self.source.name).numbers(0, DTYPES[kind])
+            numbers.byteswap()
+        return from_bytes(numbers.tobytes(), self.source.name).numbers(0, DTYPES[kind])
 
-    def room(self, count: int, each: int) -> None:
-        """Raise `FormatError` unless `count` things of at least `each` bytes can follow."""
+    def check_room(self, count: int, each: int) -> None:
+        """Raise `FormatError` unless `count` items of at least `each` bytes can follow."""
         each = min(each, 2)
         end = self.position + count * each
-        if self._reach(end) < end - 1:
+        if self._available(end) < end - 1:
             raise self._cut(f"{count:,} items")
 
     def strings(self, count: int, native: str, budget: Budget) -> list[str | None]:
         """Take the texts of a character vector."""
-        found: list[str | None] = []
+        strings: list[str | None] = []
         for _ in range(count):
             flags = self.integer()
             check_text(self.source.name, flags, self.position)
             length = self.integer()
             if length < -1:
                 raise FormatError(self.source.name, f"claims a text of {length:,} bytes", self.position)
-            self.room(max(length, 0), 1)
-            budget.charge(150 + max(length, 0), self.position)
-            found.append(None if length == -1 else decoded(flags, self.text(length), native))
-        return found
+            self.check_room(max(length, 0), 1)
+            budget.charge(TEXT_COST + max(length, 0), self.position)
+            strings.append(None if length == -1 else decoded(flags, self.text(length), native))
+        return strings
 
     def _parsed(self, parse: Callable[[bytes], int], word: bytes) -> int:
         try:
@@ -134,7 +143,7 @@ class Ascii:
             yield from words
 
     def _batches(self, count: int) -> Iterator[list[bytes]]:
-        """Yield `count` words, as many at a time as lie in a block; the place is behind those that were yielded."""
+        """Yield `count` words, the words of one block at a time, and move past them."""
         while count:
             stop = max(self._block.rfind(b"\n"), self._block.rfind(b" "))
             words = self._block[self._at : max(stop, self._at)].split(None, count) if stop > self._at else []
@@ -150,18 +159,18 @@ class Ascii:
             yield words
 
     def _more_words(self) -> None:
-        """Load a block that holds a whole word: at the end of the stream one needs no end of line."""
-        held = len(self._block) - self._at
-        if held > LONGEST and self._block[self._at :].strip():
+        """Load a block with at least one complete word; the last word of the stream needs no line end."""
+        rest = len(self._block) - self._at
+        if rest > MAX_WORD and self._block[self._at :].strip():
             raise FormatError(self.source.name, "holds a word that is longer than any number", self.position)
         begin = self.position
         self._load(BLOCK, least=1)
-        if begin + len(self._block) == self.source.size and len(self._block) == held:
+        if begin + len(self._block) == self.source.size and len(self._block) == rest:
             if not self._block.strip():
                 raise self._cut("more words")
             self._block += b"\n"
 
-    def _pass_space(self) -> None:
+    def _skip_space(self) -> None:
         while True:
             if self._at == len(self._block):
                 self._load(BLOCK, least=1)
@@ -170,14 +179,14 @@ class Ascii:
             self._at += 1
 
     def _load(self, length: int, least: int) -> None:
-        """Make the block begin at this place and hold `length` bytes, or all that there are, but `least`."""
+        """Ensure a block with the next `length` bytes, or with the rest of the stream if that has `least` bytes."""
         if len(self._block) - self._at >= length:
             return
         begin = self.position
-        there = self._reach(begin + BLOCK)
-        if there < begin + least:
+        available = self._available(begin + BLOCK)
+        if available < begin + least:
             raise self._cut(f"{least:,} bytes")
-        self._block = self.source.read(begin, min(BLOCK, there - begin))
+        self._block = self.source.read(begin, min(BLOCK, available - begin))
         self._base, self._at = begin, 0
 
     def _cut(self, what: str) -> FormatError:
@@ -196,10 +205,10 @@ def _character(escaped: bytes) -> bytes:
 def _integer(word: bytes) -> int:
     if word == b"NA":
         return NA_INTEGER
-    found = int(word[:LONGEST])
-    if not NA_INTEGER <= found < 1 << 31:
+    value = int(word[:MAX_WORD])
+    if not NA_INTEGER <= value < 1 << 31:
         raise ValueError
-    return found
+    return value
 
 
 def _double(word: bytes) -> float:
@@ -209,9 +218,10 @@ def _double(word: bytes) -> float:
 
 
 def _byte(word: bytes) -> int:
-    return int(word[:LONGEST], 16)
+    return int(word[:MAX_WORD], 16)
 
 
+# kind: parser of a word, type code of `array`, words per element
 _PARSERS: dict[str, tuple[Callable[[bytes], Any], str, int]] = {
     "logical": (_integer, "i", 1),
     "integer": (_integer, "i", 1),

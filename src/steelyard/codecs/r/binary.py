@@ -1,6 +1,6 @@
-"""An R serialization in binary: integers of 4 bytes, and numbers as they are in memory, big-endian or little-endian.
+"""The binary notation of an R serialization: 4-byte integers and IEEE doubles, big-endian or little-endian.
 
-Numbers are stepped over, not read: of an uncompressed file of any size only what lies between them is touched.
+The numbers of vectors are skipped, not read: of an uncompressed file of any size only the bytes between them are read.
 """
 
 from __future__ import annotations
@@ -18,30 +18,38 @@ if TYPE_CHECKING:
     from steelyard.codecs.r.budget import Budget
     from steelyard.storage.source import Source, Stored
 
-    Reach = Callable[[int], int]
-    """How many bytes there are, when so many are wanted: a compressed stream is inflated as far as that."""
+    Available = Callable[[int], int]
+    """The number of bytes available, if so many are wanted: a compressed stream is decompressed that far."""
 
-BLOCK = 1 << 16
+BLOCK = 1 << 16  # bytes of the stream that are read at once
+TEXT_COST = 150  # bytes of memory for a text, besides its own
+REPEATED_TEXT_COST = 16
 
 
+# The binary notation, after its mark "X\n" (big-endian) or "B\n" (little-endian)
+#   integer, logical, flags, length   int32; NA is -2^31
+#   double                            8 bytes; NA is the NaN with the low word 1954
+#   complex                           two doubles
+#   raw                               1 byte
+#   text                              its bytes, without NUL
 class Binary:
-    """A place in a stream, from where integers, texts and numbers are taken one after another."""
+    """A cursor in the binary notation, which takes the next integer, text or vector of numbers."""
 
-    __slots__ = ("_at", "_base", "_block", "_four", "_reach", "_two", "byteorder", "source")
+    __slots__ = ("_at", "_available", "_base", "_block", "_int32", "_two_int32", "byteorder", "source")
 
-    def __init__(self, source: Source, reach: Reach, begin: int, byteorder: str) -> None:
+    def __init__(self, source: Source, available: Available, begin: int, byteorder: str) -> None:
         self.source = source
         self.byteorder = byteorder
-        self._reach = reach
-        self._four = struct.Struct(f"{byteorder}i").unpack_from
-        self._two = struct.Struct(f"{byteorder}2i").unpack_from
+        self._available = available
+        self._int32 = struct.Struct(f"{byteorder}i").unpack_from
+        self._two_int32 = struct.Struct(f"{byteorder}2i").unpack_from
         self._block = b""
         self._base = begin
         self._at = 0
 
     @property
     def position(self) -> int:
-        """The offset in the decoded stream of what is taken next."""
+        """The offset in the decoded stream of the next item."""
         return self._base + self._at
 
     def integer(self) -> int:
@@ -51,11 +59,11 @@ class Binary:
             self._load(4)
             at = 0
         self._at = at + 4
-        found: int = self._four(self._block, at)[0]
-        return found
+        value: int = self._int32(self._block, at)[0]
+        return value
 
     def text(self, length: int) -> bytes:
-        """Take the bytes of a text."""
+        """Take the `length` bytes of a text."""
         if self._at + length > len(self._block):
             self._load(length)
         begin = self._at
@@ -63,40 +71,44 @@ class Binary:
         return self._block[begin : self._at]
 
     def numbers(self, kind: str, count: int, _: Budget) -> Stored:
-        """Step over numbers that are there, and return their reader."""
+        """Skip the numbers of a vector and return their reader. Raises `FormatError` if the stream ends before they do."""
         begin, dtype = self.position, DTYPES[kind]
         end = begin + count * itemsize(dtype)
-        if self._reach(end) < end:
-            self._short(end, f"{count:,} {kind}s")
+        if self._available(end) < end:
+            self._refuse_cut(end, f"{count:,} {kind}s")
         self._at += end - begin
         if self._at > len(self._block):
             self._block, self._base, self._at = b"", end, 0
         return self.source.numbers(begin, dtype, self.byteorder)
 
-    def room(self, count: int, each: int) -> None:
-        """Raise `FormatError` unless `count` things of at least `each` bytes can follow."""
+    def check_room(self, count: int, each: int) -> None:
+        """Raise `FormatError` unless `count` items of at least `each` bytes can follow."""
         end = self.position + count * each
-        if self._reach(end) < end:
-            self._short(end, f"{count:,} items")
+        if self._available(end) < end:
+            self._refuse_cut(end, f"{count:,} items")
 
     def strings(self, count: int, native: str, budget: Budget) -> list[str | None]:
-        """Take the texts of a character vector; equal ones are one object."""
-        found: list[str | None] = []
-        known: dict[str, str] = {}
-        while len(found) < count:
-            cost = self._strings_of_block(found, count, known, native)
+        """Take the texts of a character vector; equal texts share one object."""
+        strings: list[str | None] = []
+        interned: dict[str, str] = {}
+        while len(strings) < count:
+            cost = self._strings_of_block(strings, count, interned, native)
             budget.charge(cost, self.position)
-            if len(found) < count:
+            if len(strings) < count:
                 self._load(8)
-                size = self._four(self._block, 4)[0]
+                size = self._int32(self._block, 4)[0]
                 self._load(8 + max(size, 0))
-        return found
+        return strings
 
-    def _strings_of_block(self, found: list[str | None], count: int, known: dict[str, str], native: str) -> int:
-        """Take the texts that lie whole in the block at hand; return what they cost in memory."""
-        block, at, two, cost = self._block, self._at, self._two, 0
+    # each element of a character vector
+    #   int32  flags: type 9 (bits 0-7), encoding (bits 12-27)
+    #   int32  size in bytes; -1 for NA
+    #   size   bytes
+    def _strings_of_block(self, strings: list[str | None], count: int, interned: dict[str, str], native: str) -> int:
+        """Append the texts that the current block holds completely, up to `count`; return their cost in memory."""
+        block, at, two, cost = self._block, self._at, self._two_int32, 0
         last = len(block) - 8
-        for _ in range(count - len(found)):
+        for _ in range(count - len(strings)):
             if at > last:
                 break
             flags, size = two(block, at)
@@ -106,16 +118,16 @@ class Binary:
             stop = begin + size
             if size < 0:
                 self._check_missing(size, at)
-                found.append(None)
+                strings.append(None)
                 at = begin
             elif stop > last + 8:
                 break
             else:
                 data = block[begin:stop]
                 text = data.decode("ascii") if data.isascii() else decoded(flags, data, native)
-                shared = known.setdefault(text, text)
-                cost += size + 150 if shared is text else 16
-                found.append(shared)
+                shared = interned.setdefault(text, text)
+                cost += size + TEXT_COST if shared is text else REPEATED_TEXT_COST
+                strings.append(shared)
                 at = stop
         self._at = at
         return cost
@@ -125,15 +137,15 @@ class Binary:
             raise FormatError(self.source.name, f"claims a text of {size:,} bytes", self._base + at)
 
     def _load(self, length: int) -> None:
-        """Make the block begin at this place and hold `length` bytes or more."""
+        """Read a block of at least `length` bytes from the current position on."""
         begin = self.position
-        there = self._reach(begin + max(length, BLOCK))
-        if there < begin + length:
-            self._short(begin + length, f"{length:,} bytes")
-        self._block = self.source.read(begin, min(max(length, BLOCK), there - begin))
+        available = self._available(begin + max(length, BLOCK))
+        if available < begin + length:
+            self._refuse_cut(begin + length, f"{length:,} bytes")
+        self._block = self.source.read(begin, min(max(length, BLOCK), available - begin))
         self._base, self._at = begin, 0
 
-    def _short(self, end: int, what: str) -> None:
+    def _refuse_cut(self, end: int, what: str) -> None:
         size, begin = self.source.size, self.position
         what = f"claims {what}, which end at byte {end:,}, but the stream ends at {size:,} (partial download?)"
         raise FormatError(self.source.name, what, begin)

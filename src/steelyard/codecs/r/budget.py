@@ -1,4 +1,4 @@
-"""What the objects of a file may take in memory, so that a small file cannot ask for all there is."""
+"""The memory that the objects of a file may take, so that a small file cannot exhaust it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from steelyard.errors import FormatError
 
 
 class Budget:
-    """The bytes of memory that are left for objects; numbers that stay in the file take none."""
+    """The bytes of memory left for objects; numbers that stay in the file count for nothing."""
 
     __slots__ = ("_left", "_size", "file")
 
@@ -17,7 +17,7 @@ class Budget:
         self._left = min(limits.R_MEMORY, limits.R_MEMORY_FLOOR + limits.R_MEMORY_PER_BYTE * size)
 
     def charge(self, cost: int, offset: int | None = None) -> None:
-        """Take `cost` bytes off, before they are allocated; raises `FormatError` where there are not as many."""
+        """Deduct `cost` bytes before they are allocated. Raises `FormatError` if fewer are left."""
         self._left -= cost
         if self._left < 0:
             what = f"its objects would take more memory than a file of {self._size:,} bytes may ask for; refused"

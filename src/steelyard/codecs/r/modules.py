@@ -1,16 +1,16 @@
 """R torch's modules, and the order of their parameters: those of a module's children first, then its own.
 
-A module is an R6 object: an environment, or the function around it, which keeps it as the attribute "module". Its private
-environment has three lists, `parameters_`, `buffers_` and `modules_`. The tensors in them are dead pointers in a file, but
-their names say which weights are parameters, and in which order.
+A module is an R6 object: an environment, or a function with this environment as its attribute "module". Its private
+environment has three lists, `parameters_`, `buffers_` and `modules_`. In a file the tensors in them are dead pointers, but
+their names identify the parameters and their order.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
-from steelyard.codecs.r.values import Environment, Opaque, Vector
+from steelyard.codecs.r.values import Environment, Opaque, Vector, member
 from steelyard.core.weight import Role, Weight
 from steelyard.dtypes import is_floating
 from steelyard.errors import ShapeError, printable
@@ -18,17 +18,19 @@ from steelyard.errors import ShapeError, printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from steelyard.codecs.r.values import Value
+
 _BUFFERS = (Role.MEAN, Role.VARIANCE, Role.COUNT)
 
 
-def class_of(module: Any) -> list[str]:
+def author_classes(module: Value) -> list[str]:
     """Return the classes that a module's author gave it."""
     kinds = module.class_ if isinstance(module, (Environment, Opaque)) else ()
     return [word for word in kinds if word not in ("nn_module", "nn_Module", "R6")]
 
 
-def declared(module: Any, weights: list[Weight]) -> list[str] | None:
-    """Return the names of the parameters of a module in R torch's order; None where it does not account for all weights."""
+def declared_parameters(module: Value, weights: list[Weight]) -> list[str] | None:
+    """Return the names of a module's parameters in R torch's order; None if the module does not declare all weights."""
     private = _private(module)
     if private is None:
         return None
@@ -37,7 +39,7 @@ def declared(module: Any, weights: list[Weight]) -> list[str] | None:
     left = limits.R_MODULES
     frames = [("", private, _members(private, "modules_"))]
     while frames:
-        prefix, held, children = frames[-1]
+        prefix, current, children = frames[-1]
         for name, child in children:
             inner, left = _private(child), left - 1
             if inner is None or len(frames) >= limits.DEPTH or left < 0:
@@ -45,40 +47,40 @@ def declared(module: Any, weights: list[Weight]) -> list[str] | None:
             frames.append((f"{prefix}{name}.", inner, _members(inner, "modules_")))
             break
         else:
-            names += (prefix + name for name, _ in _members(held, "parameters_"))
-            buffers |= {prefix + name for name, _ in _members(held, "buffers_")}
+            names += (prefix + name for name, _ in _members(current, "parameters_"))
+            buffers |= {prefix + name for name, _ in _members(current, "buffers_")}
             frames.pop()
     return names if {weight.name for weight in weights} <= {*names, *buffers} else None
 
 
-def _private(module: Any) -> Environment | None:
-    """Return the private environment of a module; None where it has none."""
+def _private(module: Value) -> Environment | None:
+    """Return the private environment of a module, or None."""
     instance = module.attributes.get("module") if isinstance(module, Opaque) else module
-    around = instance.get(".__enclos_env__") if isinstance(instance, Environment) else None
-    private = around.get("private") if isinstance(around, Environment) else None
+    enclosing = instance.get(".__enclos_env__") if isinstance(instance, Environment) else None
+    private = enclosing.get("private") if isinstance(enclosing, Environment) else None
     return private if isinstance(private, Environment) and isinstance(private.get("parameters_"), Vector) else None
 
 
-def _members(private: Environment, name: str) -> Iterator[tuple[str, Any]]:
-    held = private.get(name)
-    return iter(held.pairs()) if isinstance(held, Vector) and held.items is not None else iter(())
+def _members(private: Environment, name: str) -> Iterator[tuple[str, Value]]:
+    members = member(private, name)
+    return iter(members.pairs()) if isinstance(members, Vector) and members.items is not None else iter(())
 
 
-def orders(weights: list[Weight], module: Any = None) -> dict[str, Callable[[], list[str]]]:
-    """Return the orders that R torch's weights have beside the listed one; `module` is the R object that they belong to."""
+def orders(weights: list[Weight], module: Value = None) -> dict[str, Callable[[], list[str]]]:
+    """Return the orders of R torch's weights besides that of the file; `module` is the R object that they belong to."""
 
     def in_r() -> list[str]:
-        return parameter_order(weights, declared(module, weights))
+        return parameter_order(weights, declared_parameters(module, weights))
 
     return {"parameters": in_r, "r-torch": in_r}
 
 
 def parameter_order(weights: list[Weight], known: list[str] | None = None) -> list[str]:
-    """Return the names of the parameters as `model$parameters` has them: those of children before a module's own.
+    """Return the names of the parameters in the order of `model$parameters`: those of children before a module's own.
 
-    `known` are those names where the module tells them. Else format 3 says what takes a gradient; in older files every
-    float is a parameter that is no running mean or variance. Raises `ShapeError` where a file does not say whether
-    something is a parameter that was frozen, or a buffer.
+    `known` are the names that the module declares, if it does. Otherwise format 3 records which tensors require a gradient;
+    in older files every float tensor except running means and variances is a parameter. Raises `ShapeError` if a file does
+    not distinguish a frozen parameter from a buffer.
 
     >>> from steelyard.core.readers import refusing
     >>> listed = [Weight(name=n, shape=(1,), dtype="float32", read=refusing, trainable=True) for n in ("alpha", "fc.bias")]
@@ -97,14 +99,14 @@ def _is_parameter(weight: Weight) -> bool:
         return weight.role not in _BUFFERS and is_floating(weight.dtype)
     if not weight.trainable:
         raise ShapeError(
-            f"{printable(weight.name)} takes no gradient: the file does not say whether it is a parameter or a buffer; "
+            f"{printable(weight.name)} requires no gradient, so it may be a frozen parameter or a buffer; "
             "select the parameters by name"
         )
     return True
 
 
 def _key(name: str, rank: dict[str, int]) -> tuple[tuple[int, int], ...]:
-    """Rank a name by the modules on its way, each by when it was first met; what a module has itself comes last."""
+    """Return the sort key of a name: its modules by first occurrence, and a module's own members after its children."""
     ends = [place for place, mark in enumerate(name) if mark == "."]
     modules = [(0, rank.setdefault(name[:end], len(rank))) for end in ends]
     return (*modules, (1, rank.setdefault(f"{name}\0", len(rank))))

@@ -1,4 +1,4 @@
-"""Numbers as R writes them: at most 15 digits, in scientific notation where that is shorter."""
+"""Numbers as R prints them: at most 15 significant digits, in scientific notation where that is shorter."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ if TYPE_CHECKING:
     from steelyard.codecs.r.values import Vector
 
 DIGITS = 15
-BATCH = 1 << 16
+BATCH = 1 << 16  # elements that are converted at once
 
 
 def as_text(numbers: Vector, scipen: int) -> list[str | None]:
-    """Return integers or doubles as `as.character` gives them; `scipen` is what R adds to the width of scientific notation."""
-    found: list[str | None] = []
+    """Return integers or doubles as texts, as R's `as.character` does.
+
+    `scipen` is R's penalty for scientific notation, in characters. NA becomes None.
+    """
+    texts: list[str | None] = []
     for start in range(0, numbers.length, BATCH):
         values = numbers.plain(start, min(start + BATCH, numbers.length))
         if numbers.kind == "integer":
-            found += [None if n is None else str(n) for n in values]
+            texts += [None if n is None else str(n) for n in values]
         else:
-            found += [double_text(x, scipen) for x in values]
-    return found
+            texts += [double_text(x, scipen) for x in values]
+    return texts
 
 
 def double_text(x: float, scipen: int = 0) -> str | None:
-    """Return a double with the fewest digits that say it to 15; None is NA.
+    """Return a double with the fewest digits that are exact to 15 significant ones; None for NA.
 
     >>> double_text(0.1 + 0.2), double_text(100000.0), double_text(123456.0), double_text(1e-5)
     ('0.3', '1e+05', '123456', '1e-05')

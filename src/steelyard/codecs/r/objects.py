@@ -1,7 +1,7 @@
-"""The objects of an R serialization, one after another, read without recursion and without running any.
+"""The objects of an R serialization, read in order, without recursion and without evaluating any.
 
-Each kind of object that holds others is a generator: it yields what it finds, and is sent the finished value. One loop keeps
-the stack of them, so objects may be nested to any depth.
+Each reader of an object that holds others is a generator: it yields an unfinished object and is sent the finished value.
+One loop keeps the stack of generators, so objects may be nested to any depth.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, TypeAlias
 
-from steelyard.codecs.r import altrep as r_altrep
-from steelyard.codecs.r import bytecode as r_bytecode
+from steelyard.codecs.r.altrep import read_altrep
+from steelyard.codecs.r.bytecode import read_bytecode
 from steelyard.codecs.r.strings import CHARSXP, check_text, decoded
 from steelyard.codecs.r.values import S4, VALUES, Environment, Opaque, Pairlist, Symbol, Vector
 from steelyard.errors import FormatError
@@ -24,11 +24,18 @@ if TYPE_CHECKING:
     Item: TypeAlias = "Value | Steps"
     Steps: TypeAlias = Generator[Item, Value, Value]
 
-IS_OBJECT, HAS_ATTRIBUTES, HAS_TAG = 1 << 8, 1 << 9, 1 << 10
-ACTIVE_BINDING = 1 << 27
-"""The bit of a pairlist's cell, in a frame, whose value is the function that makes the value."""
+# Every item begins with the flags word, an int32
+#   bits 0-7    type: R's SEXPTYPE (1-25), or a code above 237 that only serialization uses
+#   bit 8       the object has a class
+#   bit 9       attributes follow (their place depends on the type)
+#   bit 10      a pairlist cell has a tag
+#   bits 12-27  the general-purpose bits of the object: encoding of a text, bit 27 of a binding in an environment: active
+# An item of type 255 is a reference: bits 8-31 are the index, counted from 1, of a symbol, environment, pointer,
+# weak reference, namespace or package that was read before; if they are 0, the index follows as int32.
+HAS_ATTRIBUTES, HAS_TAG = 1 << 9, 1 << 10
+ACTIVE_BINDING = 1 << 27  # the value of the cell is the function that computes the value
 
-NULL, LISTSXP, LANGSXP = 254, 2, 6
+NULL, LISTSXP = 254, 2
 
 _SINGLE = {
     253: "global environment",
@@ -48,15 +55,15 @@ _CELLS = {
     6: ("language", ("tag", "function", "arguments")),
     17: ("dots", ("tag", "first", "rest")),
 }
-"""What the tag, the head and the tail of these cells are."""
+"""The meaning of the tag, the head and the tail of these cells."""
 
-COST = 320
-"""Bytes of memory that an object takes, more or less."""
-CELL = 16
+OBJECT_COST = 320  # bytes of memory for an object, roughly
+CELL_COST = 16
+MAX_DIMENSIONS = 1 << 10
 
 
 class Objects:
-    """The state of reading one stream: its place, the objects that may be referred to, and what memory is left."""
+    """The state of reading one stream: the cursor, the objects that references may name, and the memory left."""
 
     __slots__ = ("budget", "file", "native", "notation", "references")
 
@@ -68,42 +75,46 @@ class Objects:
         self.references: list[Value] = []
 
     def read(self) -> Value:
-        """Read one object with all that it holds. Raises `FormatError` for whatever no R has written."""
-        found = self.item()
+        """Read one object and all objects in it. Raises `FormatError` for a stream that R does not write."""
+        item = self.item()
         stack: list[Steps] = []
         while True:
-            if found is not None and not isinstance(found, VALUES):
-                stack.append(found)
-                found = None
+            if item is not None and not isinstance(item, VALUES):
+                stack.append(item)
+                item = None
             elif not stack:
-                return found
+                return item
             try:
-                found = stack[-1].send(found)
+                item = stack[-1].send(item)
             except StopIteration as end:
                 stack.pop()
-                found = end.value
+                item = end.value
 
     def item(self) -> Item:
-        """Begin the next object: return it when it holds no other, else its generator."""
+        """Begin the next object: return it if it holds no other, else the generator that reads it."""
         return self.item_of(self.notation.integer())
 
     def item_of(self, flags: int) -> Item:
-        """Begin an object whose flags were taken already."""
+        """Begin an object whose flags are already read."""
         code = flags & 0xFF
         if code == NULL:
             return None
-        self.budget.charge(COST, self.notation.position)
+        self.budget.charge(OBJECT_COST, self.notation.position)
         read = _READ.get(code)
         if read is None:
             raise self.error(f"holds an object of type {code}, which R does not write (damaged, or of a newer R?)")
         return read(self, flags)
 
     def error(self, what: str) -> FormatError:
-        """Make the error for what was found just before this place."""
+        """Return the error for an object that ends at the current position."""
         return FormatError(self.file, what, self.notation.position)
 
+    # Length of a vector
+    #   int32  length; or -1 for a long vector, then
+    #   int32  high word
+    #   int32  low word, unsigned
     def length(self, each: int = 0) -> int:
-        """Take the length of a vector, which may be a long one; `each` is the least bytes of an element."""
+        """Take the length of a vector; `each` is the minimal size of an element in bytes."""
         length = self.notation.integer()
         if length == -1:
             high, low = self.notation.integer(), self.notation.integer()
@@ -113,48 +124,48 @@ class Objects:
         if length < 0:
             raise self.error(f"claims a vector of {length:,} elements")
         if each:
-            self.budget.charge(length * CELL, self.notation.position)
-            self.notation.room(length, each)
+            self.budget.charge(length * CELL_COST, self.notation.position)
+            self.notation.check_room(length, each)
         return length
 
     def text(self) -> str | None:
-        """Take an item that must be a text."""
+        """Take an item that has to be a text."""
         flags = self.notation.integer()
         check_text(self.file, flags, self.notation.position)
         return self.text_of(flags)
 
     def text_of(self, flags: int) -> str | None:
-        """Take the text whose flags were taken already; None is NA."""
+        """Take a text whose flags are already read; None for NA."""
         length = self.notation.integer()
         if length < 0:
             if length != -1:
                 raise self.error(f"claims a text of {length:,} bytes")
             return None
-        self.notation.room(length, 1)
+        self.notation.check_room(length, 1)
         self.budget.charge(length, self.notation.position)
         return decoded(flags, self.notation.text(length), self.native)
 
     def with_attributes(self, value: Vector | S4 | Opaque, flags: int) -> Item:
-        """Return an object behind which its attributes follow, if any do."""
+        """Return an object whose attributes follow, if the flags have any."""
         return self._attributed(value) if flags & HAS_ATTRIBUTES else value
 
     def _attributed(self, value: Vector | S4 | Opaque) -> Steps:
         value.attributes = self.attributes(value, (yield self.item()))
         return value
 
-    def attributes(self, value: Value, found: Value) -> Attributes:
-        """Return attributes by name, those of a vector checked against it."""
-        if found is None:
+    def attributes(self, value: Value, pairlist: Value) -> Attributes:
+        """Return attributes by name; "dim" is checked against the length of the vector."""
+        if pairlist is None:
             return {}
-        if not isinstance(found, Pairlist):
-            raise self.error(f"holds attributes that are no pairlist but {found!r}")
-        attributes = dict(found.pairs())
+        if not isinstance(pairlist, Pairlist):
+            raise self.error(f"holds attributes that are not a pairlist but {pairlist!r}")
+        attributes = dict(pairlist.pairs())
         if isinstance(value, Vector) and "dim" in attributes:
             self._check_dim(value, attributes["dim"])
         return attributes
 
     def _check_dim(self, value: Vector, dim: Value) -> None:
-        if not isinstance(dim, Vector) or dim.kind not in ("integer", "double") or dim.length > 1 << 10:
+        if not isinstance(dim, Vector) or dim.kind not in ("integer", "double") or dim.length > MAX_DIMENSIONS:
             raise self.error(f"holds an array whose dim is {dim!r}")
         size, shape = 1, dim.plain()
         for extent in shape:
@@ -166,20 +177,31 @@ class Objects:
             raise self.error(f"holds an array of shape {'x'.join(map(str, shape))} on {value.length:,} elements")
 
 
+# The readers below begin after the flags of their item.
+
+
 def _single(objects: Objects, flags: int) -> Item:
     return Opaque(_SINGLE[flags & 0xFF])
 
 
+# Vector of numbers (logical 10, integer 13, double 14, complex 15, raw 24)
+#   length    (see `Objects.length`)
+#   elements  int32, int32, double, two doubles, byte
+#   item      attributes, if the flags have them
 def _numbers(objects: Objects, flags: int) -> Item:
     kind = _NUMBERS[flags & 0xFF]
     length = objects.length()
     numbers = objects.notation.numbers(kind, length, objects.budget)
     vector = Vector(kind, length, numbers=numbers)
     if numbers.source is not objects.notation.source:
-        vector.source = vector.offset = None  # made of words, they lie nowhere in the stream as they are in memory
+        vector.source = vector.offset = None  # parsed from words: no part of the stream has their bytes
     return objects.with_attributes(vector, flags)
 
 
+# Character vector, of type 16:
+#   length
+#   texts   each: int32 flags, int32 size (-1 for NA), bytes
+#   item    attributes, if the flags have them
 def _strings(objects: Objects, flags: int) -> Item:
     length = objects.length(8)
     strings = objects.notation.strings(length, objects.native, objects.budget)
@@ -187,32 +209,41 @@ def _strings(objects: Objects, flags: int) -> Item:
 
 
 def _text(objects: Objects, flags: int) -> Item:
-    """A text alone, as bytecode holds it."""
+    """Read a text outside of a vector, which occurs only in bytecode."""
     check_text(objects.file, flags, objects.notation.position)
     return Vector("character", 1, strings=[objects.text_of(flags)])
 
 
+# List, of type 19, or expression, of type 20:
+#   length
+#   items   one per element
+#   item    attributes, if the flags have them
 def _list(objects: Objects, flags: int) -> Steps:
     items: list[Value] = []
     vector = Vector(_LISTS[flags & 0xFF], objects.length(4), items=items)
     for _ in range(vector.length):
         item = objects.item()
-        items.append(item if item is None or isinstance(item, VALUES) else (yield item))  # a value need not go round the loop
+        items.append(item if item is None or isinstance(item, VALUES) else (yield item))  # a finished value skips the loop
     if flags & HAS_ATTRIBUTES:
         vector.attributes = objects.attributes(vector, (yield objects.item()))
     return vector
 
 
+# Pairlist cell, of type 2:
+#   item  attributes, if the flags have them
+#   item  tag (a symbol, or a reference to one), if the flags have it
+#   item  head: the value
+#   item  tail: the next cell, or NULL (254)
 def _pairlist(objects: Objects, flags: int) -> Steps:
-    """The cells of a pairlist in a loop: there may be many thousands."""
+    """Read the cells of a pairlist in a loop, since there may be many thousands."""
     names: list[str] = []
     values: list[Value] = []
-    found = Pairlist(names, values)
+    pairlist = Pairlist(names, values)
     while flags & 0xFF == LISTSXP:
-        objects.budget.charge(CELL, objects.notation.position)
+        objects.budget.charge(CELL_COST, objects.notation.position)
         attributes = (yield objects.item()) if flags & HAS_ATTRIBUTES else None
         if not values:
-            found.attributes = objects.attributes(found, attributes)
+            pairlist.attributes = objects.attributes(pairlist, attributes)
         tag = (yield objects.item()) if flags & HAS_TAG else None
         value = yield objects.item()
         names.append(tag.name if isinstance(tag, Symbol) else "")
@@ -221,31 +252,39 @@ def _pairlist(objects: Objects, flags: int) -> Steps:
     if flags & 0xFF != NULL:
         names.append("")
         values.append((yield objects.item_of(flags)))
-    return found
+    return pairlist
 
 
+# Closure (3), promise (5), call (6) or dots (17): as a pairlist cell, whose tag, head and tail mean what `_CELLS` lists
 def _cell(objects: Objects, flags: int) -> Steps:
-    """A closure, a promise, a call: three parts that are kept as they are."""
+    """Read a closure, a promise or a call, and keep its three parts."""
     kind, parts = _CELLS[flags & 0xFF]
-    found = Opaque(kind)
+    cell = Opaque(kind)
     if flags & HAS_ATTRIBUTES:
-        found.attributes = objects.attributes(found, (yield objects.item()))
+        cell.attributes = objects.attributes(cell, (yield objects.item()))
     tag = (yield objects.item()) if flags & HAS_TAG else None
     head = yield objects.item()
     tail = yield objects.item()
-    found.parts = dict(zip(parts, (tag, head, tail), strict=True))
-    return found
+    cell.parts = dict(zip(parts, (tag, head, tail), strict=True))
+    return cell
 
 
+# Symbol, of type 1: a text, its name
 def _symbol(objects: Objects, flags: int) -> Item:
-    found = Symbol(objects.text() or "NA")
-    objects.references.append(found)
-    return found
+    symbol = Symbol(objects.text() or "NA")
+    objects.references.append(symbol)
+    return symbol
 
 
+# Environment, of type 4:
+#   int32  1 if it is locked
+#   item   enclosing environment
+#   item   frame: a pairlist of bindings (of an environment without a hash table), or NULL
+#   item   hash table: a list of pairlists of bindings, or NULL
+#   item   attributes: a pairlist, or NULL
 def _environment(objects: Objects, flags: int) -> Steps:
     found = Environment(locked=bool(objects.notation.integer()))
-    objects.references.append(found)  # before what it holds, which may refer to it
+    objects.references.append(found)  # before its contents, which may refer to it
     found.enclosing = yield objects.item()
     frame = yield objects.item()
     table = yield objects.item()
@@ -259,39 +298,51 @@ def _environment(objects: Objects, flags: int) -> Steps:
     return found
 
 
+# External pointer, of type 22, without its address:
+#   item  protected object
+#   item  tag
+#   item  attributes, if the flags have them
 def _pointer(objects: Objects, flags: int) -> Steps:
-    found = Opaque("external pointer")
-    objects.references.append(found)
+    pointer = Opaque("external pointer")
+    objects.references.append(pointer)
     protected = yield objects.item()
     tag = yield objects.item()
-    found.parts = {"protected": protected, "tag": tag}
+    pointer.parts = {"protected": protected, "tag": tag}
     if flags & HAS_ATTRIBUTES:
-        found.attributes = objects.attributes(found, (yield objects.item()))
-    return found
+        pointer.attributes = objects.attributes(pointer, (yield objects.item()))
+    return pointer
 
 
+# Weak reference, of type 23: its attributes, if the flags have them
 def _weak_reference(objects: Objects, flags: int) -> Item:
-    found = Opaque("weak reference")
-    objects.references.append(found)
-    return objects.with_attributes(found, flags)
+    reference = Opaque("weak reference")
+    objects.references.append(reference)
+    return objects.with_attributes(reference, flags)
 
 
+# Namespace (249), package (248) or persistent name (247)
+#   int32  0
+#   int32  number of texts
+#   texts  each: int32 flags, int32 size, bytes; a name and, of a namespace, its version
 def _named(objects: Objects, flags: int) -> Item:
-    """A namespace, a package or a persistent name: a few texts, with a zero before them."""
+    """Read a namespace, a package or a persistent name, of which the first text is kept."""
     if objects.notation.integer() != 0:
         raise objects.error("holds names with names of their own, which R does not write")
     count = objects.length(8)
     words = objects.notation.strings(count, objects.native, objects.budget)
-    found = Opaque(_NAMED[flags & 0xFF], (words[0] if words else None) or "NA")
-    objects.references.append(found)
-    return found
+    named = Opaque(_NAMED[flags & 0xFF], (words[0] if words else None) or "NA")
+    objects.references.append(named)
+    return named
 
 
+# Function of R's own C code (special 7, builtin 8)
+#   int32  size of the name in bytes
+#   size   the name
 def _builtin(objects: Objects, flags: int) -> Item:
     length = objects.notation.integer()
     if length < 0:
         raise objects.error(f"claims a name of {length:,} bytes")
-    objects.notation.room(length, 1)
+    objects.notation.check_room(length, 1)
     objects.budget.charge(length)
     return Opaque(_BUILTINS[flags & 0xFF], objects.notation.text(length).decode("utf-8", "surrogateescape"))
 
@@ -303,6 +354,7 @@ def _reference(objects: Objects, flags: int) -> Item:
     return objects.references[index - 1]
 
 
+# S4 object, of type 25: its slots, as attributes
 def _s4(objects: Objects, flags: int) -> Item:
     return objects.with_attributes(S4(), flags)
 
@@ -319,10 +371,10 @@ _READ: dict[int, Callable[[Objects, int], Item]] = {
     4: _environment,
     CHARSXP: _text,
     16: _strings,
-    21: r_bytecode.bytecode,
+    21: read_bytecode,
     22: _pointer,
     23: _weak_reference,
     25: _s4,
-    238: r_altrep.altrep,
+    238: read_altrep,
     255: _reference,
 }

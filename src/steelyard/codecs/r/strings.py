@@ -1,12 +1,13 @@
-"""The texts of an R serialization: each says by a flag in which encoding it is."""
+"""The texts of an R serialization, each with a flag for its encoding."""
 
 from __future__ import annotations
 
 from steelyard.errors import FormatError
 
 CHARSXP = 9
-"""The code of a text; it is never an object of its own in R, but an element of a character vector or a name."""
+"""The type code of a text, which in R is never an object by itself: it is an element of a character vector or a name."""
 
+# bits of the flags of a text; none of them: the native encoding of the session
 _BYTES, _LATIN1, _UTF8, _ASCII = 2 << 12, 4 << 12, 8 << 12, 64 << 12
 
 _ENCODINGS = {
@@ -21,16 +22,16 @@ _ENCODINGS = {
     **dict.fromkeys(("EUC-JP", "EUCJP"), "euc-jp"),
     "KOI8-R": "koi8-r",
 }
-"""R's names of the encodings of a session. Only these are handed to Python, whose look-up of codecs imports modules."""
+"""R's names for native encodings. Only these reach Python's codec look-up, which imports modules by name."""
 
 
 def native_encoding(name: bytes) -> str:
-    """Return Python's name for the encoding of the session that wrote a file; UTF-8 where it is not known."""
+    """Return Python's name for the native encoding of the session that wrote a file; UTF-8 if it is unknown."""
     return _ENCODINGS.get(name.decode("ascii", "replace").upper(), "utf-8")
 
 
 def decoded(flags: int, data: bytes, native: str) -> str:
-    """Return a text; what is none in its encoding keeps its bytes as lone surrogates, which `printable` shows."""
+    """Decode a text; bytes that are invalid in its encoding become lone surrogates, which `printable` shows."""
     if flags & (_ASCII | _UTF8):
         return data.decode("utf-8", "surrogateescape")
     if flags & _LATIN1:
@@ -44,6 +45,6 @@ def decoded(flags: int, data: bytes, native: str) -> str:
 
 
 def check_text(file: str, flags: int, offset: int) -> None:
-    """Raise `FormatError` unless these are the flags of a text."""
+    """Raise `FormatError` unless `flags` are those of a text without attributes."""
     if flags & 0xFF != CHARSXP or flags & 0x200:
         raise FormatError(file, f"holds an item of type {flags & 0xFF} where a text is expected", offset)

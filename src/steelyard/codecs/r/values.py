@@ -1,8 +1,8 @@
-"""What an R serialization holds, as inert values: data to look at, nothing to run.
+"""The objects of an R serialization as inert values: data to inspect, nothing to run.
 
 A `Value` is one of `Vector`, `Pairlist`, `Environment`, `S4`, `Symbol`, `Opaque`, or None for R's NULL. Promises, closures,
-calls, bytecode and pointers are `Opaque`: they keep their attributes and are never evaluated nor looked up through.
-Objects may be nested to any depth, and environments may hold themselves, so whoever walks them keeps a stack of his own.
+calls, bytecode and pointers are `Opaque`: they keep their attributes and are never evaluated. Objects may be nested to any
+depth, and environments may contain themselves, so code that walks them needs a stack of its own instead of recursion.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     Attributes = dict[str, Value]
 
 DTYPES = {"logical": "int32", "integer": "int32", "double": "float64", "complex": "complex128", "raw": "uint8"}
-"""The kinds of vectors that hold numbers, and how each number lies in memory. A logical is 0, 1 or NA."""
+"""The kinds of vectors that hold numbers, and the dtype of each. A logical is 0, 1 or NA."""
 
 NA_INTEGER = -(1 << 31)
-"""What R keeps for a missing integer or logical. A missing double is the NaN whose low word is 1954."""
+"""R's missing integer or logical. Its missing double is the NaN whose low word is 1954."""
+
+MAX_PLAIN = 1 << 20  # numbers that `Vector.plain` returns as Python objects
 
 _CODES = {"logical": "i", "integer": "i", "double": "d", "complex": "d", "raw": "B"}
 
@@ -37,12 +39,12 @@ class Vector:
     """An R vector: atomic, a list or an expression, with its attributes.
 
     `kind` is R's own word: logical, integer, double, complex, raw, character, list, expression. `length` is in
-    elements. Numbers are read when they are asked for (`read`, `plain`); `strings` is a list of texts, None for NA,
-    and `items` a list of values, each None where the vector is of another kind. A text whose bytes are no text in
-    its encoding keeps them as lone surrogates.
+    elements. Numbers are read on demand by `read` and `plain`. `strings` is a list of texts, None for NA, and `items`
+    a list of values; both are None in a vector of another kind. Bytes that are invalid in the encoding of a text are
+    kept as lone surrogates.
 
-    `offset` is where the numbers begin in the decoded stream, which is `source`; None where they do not lie there as
-    they are in memory (ASCII, compact sequences). `byteorder` is that of the stream, "<" or ">".
+    `offset` is the position of the first number in the decoded stream, `source`; None if the stream does not contain the
+    numbers in binary (ASCII, compact sequences). `byteorder` is that of the stream, "<" or ">".
     """
 
     __slots__ = ("attributes", "byteorder", "items", "kind", "length", "numbers", "offset", "source", "strings")
@@ -72,23 +74,23 @@ class Vector:
 
     @property
     def dtype(self) -> str:
-        """The type of the numbers as a word, "float64"; blank for character, list and expression."""
+        """The dtype of the numbers, such as "float64"; blank for character, list and expression."""
         return DTYPES.get(self.kind, "")
 
     @property
     def names(self) -> list[str] | None:
-        """The names of the elements, blank where one has none; None where there are no names at all."""
-        found = self.attributes.get("names")
-        if not isinstance(found, Vector) or found.strings is None:
+        """The names of the elements, blank for an element without one; None for a vector without names."""
+        attribute = self.attributes.get("names")
+        if not isinstance(attribute, Vector) or attribute.strings is None:
             return None
-        names = [name or "" for name in found.strings[: self.length]]
+        names = [name or "" for name in attribute.strings[: self.length]]
         return names + [""] * (self.length - len(names))
 
     @property
     def dim(self) -> tuple[int, ...] | None:
-        """The shape of a matrix or array, whose numbers lie column-major; None for a plain vector."""
-        found = self.attributes.get("dim")
-        return tuple(int(n) for n in found.plain()) if isinstance(found, Vector) and found.numbers else None
+        """The shape of a matrix or array, whose numbers are column-major; None for a plain vector."""
+        extents = self.attributes.get("dim")
+        return tuple(int(n) for n in extents.plain()) if isinstance(extents, Vector) and extents.numbers else None
 
     @property
     def class_(self) -> tuple[str, ...]:
@@ -96,37 +98,37 @@ class Vector:
         return class_words(self.attributes)
 
     def get(self, name: str) -> Value:
-        """Return the first item of a list with this name, None where there is none (as R's `x$name`, but exact)."""
+        """Return the first item of a list with this name, or None (like R's `x$name`, but without partial matching)."""
         names = self.names or []
         return self.items[names.index(name)] if self.items is not None and name in names else None
 
     def pairs(self) -> Iterator[tuple[str, Value]]:
-        """Yield the name, blank where it has none, and the value of each item of a list."""
+        """Yield the name (blank if there is none) and the value of each item of a list."""
         if self.items is not None:
             yield from zip(self.names or [""] * self.length, self.items, strict=True)
 
     def read(self, start: int = 0, stop: int | None = None) -> Array:
-        """Return the numbers [start, stop) as an array of `dtype`, as they lie (column-major); the bits of NA are kept."""
+        """Return the numbers [start, stop) as a flat array of `dtype`, in column-major order; the bits of NA are kept."""
         return self._reader()(start, self.length if stop is None else stop)
 
     def plain(self, start: int = 0, stop: int | None = None) -> list[Any]:
-        """Return the numbers [start, stop) as Python's own, without NumPy: for the few that say how others are to be read.
+        """Return the numbers [start, stop) as Python numbers, without NumPy: for short vectors such as shapes and indices.
 
-        A missing logical or integer is None, a missing double a NaN. Raises `FormatError` for more than a million.
+        A missing logical or integer is None, a missing double a NaN. Raises `FormatError` for more than `MAX_PLAIN`.
         """
         count = (self.length if stop is None else stop) - start
-        if count > 1 << 20:
+        if count > MAX_PLAIN:
             raise FormatError("an R vector", f"has {count:,} numbers where a few are expected")
         reader = self._reader()
-        if isinstance(reader, Counting):
+        if isinstance(reader, CompactSequence):
             return [reader.first + reader.step * n for n in range(start, start + count)]
         if not isinstance(reader, Stored):
             return [value.item() for value in reader(start, start + count)]
-        found = array(_CODES[self.kind], bytes(count * itemsize(self.dtype)))
-        reader.fill(start, memoryview(found).cast("B"))
+        numbers = array(_CODES[self.kind], bytes(count * itemsize(self.dtype)))
+        reader.fill(start, memoryview(numbers).cast("B"))
         if (reader.byteorder == ">") == (sys.byteorder == "little"):
-            found.byteswap()
-        return _as_python(self.kind, found)
+            numbers.byteswap()
+        return _as_python(self.kind, numbers)
 
     def _reader(self) -> Reader:
         if self.numbers is None:
@@ -134,18 +136,18 @@ class Vector:
         return self.numbers
 
 
-def _as_python(kind: str, found: array[Any]) -> list[Any]:
+def _as_python(kind: str, numbers: array[Any]) -> list[Any]:
     if kind == "complex":
-        return [complex(a, b) for a, b in zip(found[::2], found[1::2], strict=True)]
+        return [complex(a, b) for a, b in zip(numbers[::2], numbers[1::2], strict=True)]
     if kind == "integer":
-        return [None if n == NA_INTEGER else n for n in found]
+        return [None if n == NA_INTEGER else n for n in numbers]
     if kind == "logical":
-        return [None if n == NA_INTEGER else bool(n) for n in found]
-    return list(found)
+        return [None if n == NA_INTEGER else bool(n) for n in numbers]
+    return list(numbers)
 
 
-class Counting:
-    """The reader of a sequence by steps of 1 or -1, which R keeps as its ends; its doubles are rounded once."""
+class CompactSequence:
+    """The reader of a sequence with step 1 or -1, which R stores without its elements; doubles are rounded once."""
 
     __slots__ = ("dtype", "first", "step")
 
@@ -161,7 +163,7 @@ class Counting:
 
 
 class Pairlist:
-    """R's linked list, as arguments and attributes are kept: `names` (blank where there is no tag) beside `values`."""
+    """R's linked list, which holds arguments and attributes: its `values` and their `names`, blank without a tag."""
 
     __slots__ = ("attributes", "names", "values")
 
@@ -179,7 +181,7 @@ class Pairlist:
         return class_words(self.attributes)
 
     def get(self, name: str) -> Value:
-        """Return the first value with this name, None where there is none."""
+        """Return the first value with this name, or None."""
         return self.values[self.names.index(name)] if name in self.names else None
 
     def pairs(self) -> Iterator[tuple[str, Value]]:
@@ -188,9 +190,9 @@ class Pairlist:
 
 
 class Environment:
-    """An environment as data: `frame` maps its own names to values; nothing is looked up in the `enclosing` one.
+    """An environment as data: `frame` maps its own names to values; names are not looked up in the `enclosing` one.
 
-    A name bound to a promise or to an active binding has an `Opaque` there.
+    A name bound to a promise or to an active binding maps to an `Opaque`.
     """
 
     __slots__ = ("attributes", "enclosing", "frame", "locked")
@@ -206,11 +208,11 @@ class Environment:
 
     @property
     def class_(self) -> tuple[str, ...]:
-        """The words of the class attribute (R6 objects keep theirs here)."""
+        """The words of the class attribute, which R6 objects have."""
         return class_words(self.attributes)
 
     def get(self, name: str) -> Value:
-        """Return what this environment itself binds to a name, None where it binds nothing."""
+        """Return the value that this environment itself binds to a name, or None."""
         return self.frame.get(name)
 
     def pairs(self) -> Iterator[tuple[str, Value]]:
@@ -231,7 +233,7 @@ class S4:
 
     @property
     def slots(self) -> Attributes:
-        """The slots by name, which R keeps as attributes."""
+        """The slots by name, which R stores as attributes."""
         return self.attributes
 
     @property
@@ -240,7 +242,7 @@ class S4:
         return class_words(self.attributes)
 
     def get(self, name: str) -> Value:
-        """Return a slot, None where there is none."""
+        """Return a slot, or None."""
         return self.attributes.get(name)
 
     def pairs(self) -> Iterator[tuple[str, Value]]:
@@ -249,7 +251,7 @@ class S4:
 
 
 class Symbol:
-    """A name of R's language."""
+    """A symbol of R's language."""
 
     __slots__ = ("name",)
 
@@ -286,13 +288,13 @@ OPAQUE = (
 
 
 class Opaque:
-    """What is not data: a function, a promise, a call, a pointer. Its attributes are kept, and nothing of it is run.
+    """An object that is not data: a function, a promise, a call, a pointer. It keeps its attributes and is never run.
 
-    `kind` is one of `OPAQUE`. `name` is what R calls it where it has a name: of a builtin, a namespace, a package, an
-    unknown ALTREP class. `parts` are what it is made of, as inert as itself: of a closure its "formals", "body" and
-    "environment"; of a promise its "value" (an unbound value until R forced it), "expression" and "environment"; of a call
-    or a formula its "function" and "arguments" (a `Pairlist`); of an external pointer what it was "protected" and "tag"
-    (its address is never in a file, so it is always dead).
+    `kind` is one of `OPAQUE`. `name` is R's name for a builtin, a namespace, a package or an unknown ALTREP class. `parts`
+    are its components, inert too: of a closure its "formals", "body" and "environment"; of a promise its "value" (an
+    unbound value until R has forced it), "expression" and "environment"; of a call or a formula its "function" and
+    "arguments" (a `Pairlist`); of an external pointer its "protected" object and "tag" (a file never has its address, so
+    the pointer is always dead).
     """
 
     __slots__ = ("attributes", "kind", "name", "parts")
@@ -317,7 +319,17 @@ VALUES = (Vector, Pairlist, Environment, S4, Symbol, Opaque)
 
 
 def class_words(attributes: Attributes) -> tuple[str, ...]:
-    """Return the words of the class attribute, none where an object has no class."""
-    found = attributes.get("class")
-    words = found.strings if isinstance(found, Vector) else None
+    """Return the words of the class attribute; empty for an object without a class."""
+    attribute = attributes.get("class")
+    words = attribute.strings if isinstance(attribute, Vector) else None
     return tuple(word for word in words or () if word is not None)
+
+
+def classes_of(value: Value) -> tuple[str, ...]:
+    """Return the words of the class of any value; empty for NULL and for a symbol."""
+    return () if value is None or isinstance(value, Symbol) else value.class_
+
+
+def member(value: Value, name: str) -> Value:
+    """Return the member of a list, environment or S4 object with this name; None if there is none."""
+    return value.get(name) if isinstance(value, (Vector, Pairlist, Environment, S4)) else None

@@ -1,8 +1,8 @@
-"""Going through what an R object holds, in its order and without recursion: lists in lists to any depth."""
+"""A walk through nested R lists, in their order and without recursion."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeGuard
 
 from steelyard.codecs import limits
 from steelyard.codecs.r.values import Pairlist, Vector
@@ -11,33 +11,34 @@ from steelyard.errors import FormatError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from steelyard.codecs.r.values import Value
+
     Path = tuple[str, ...]
 
 
-def leaves(root: Any, file: str, enter: Callable[[Path, Any], bool] | None = None) -> Iterator[tuple[Path, Any]]:
-    """Yield what is no list, with its path; and lists that `enter` does not let in.
+def leaves(root: Value, file: str, enter: Callable[[Path, Value], bool] | None = None) -> Iterator[tuple[Path, Value]]:
+    """Yield every value that is not a list, with its path, and every list for which `enter` returns False.
 
-    A member without a name goes by its place, counted from 1 as R does. Raises `FormatError` where lists lie too deep
-    in one another.
+    A member without a name goes by its place, counted from 1 as in R. Raises `FormatError` if lists are nested too deep.
     """
-    frames: list[Iterator[tuple[Path, Any]]] = [iter([((), root)])]
+    frames: list[Iterator[tuple[Path, Value]]] = [iter([((), root)])]
     while frames:
         for path, value in frames[-1]:
             if not is_list(value) or (enter is not None and not enter(path, value)):
                 yield path, value
                 continue
             if len(frames) > limits.DEPTH:
-                raise FormatError(file, f"more than {limits.DEPTH:,} lists lie in one another")
+                raise FormatError(file, f"its lists are nested more than {limits.DEPTH:,} levels deep")
             frames.append(_members(path, value))
             break
         else:
             frames.pop()
 
 
-def is_list(value: Any) -> bool:
-    """Tell whether a value is a list, of whichever of R's two kinds."""
+def is_list(value: Value) -> TypeGuard[Vector | Pairlist]:
+    """Whether a value is a list or a pairlist."""
     return isinstance(value, Pairlist) or (isinstance(value, Vector) and value.items is not None)
 
 
-def _members(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:
+def _members(path: Path, value: Vector | Pairlist) -> Iterator[tuple[Path, Value]]:
     return (((*path, name or str(place)), member) for place, (name, member) in enumerate(value.pairs(), 1))

@@ -1,4 +1,4 @@
-"""The graph of a network of R: a chain of dense layers, as the object's own facts tell it."""
+"""The graph of a network of R: a chain of dense layers, derived from the facts of the object."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _WORDS = {"logistic": "sigmoid", "linear": "linear", "tansig": "tansig", "pureli
 
 
 def graph_of(networks: Mapping[str, Mapping[str, Any]], weights: Iterable[Weight]) -> Graph | None:
-    """Return the layers of all networks of an object, or None where one is no chain of dense layers."""
+    """Return the layers of all networks of an object; None if one of them is not a chain of dense layers."""
     if any(facts.get("package") not in _CHAINS for facts in networks.values()) or not networks:
         return None
     listed = list(weights)
-    layers = [layer for prefix, facts in networks.items() for layer in _chain(prefix, facts, listed)]
+    layers = [layer for prefix, facts in networks.items() for layer in _dense_layers(prefix, facts, listed)]
     inputs = [facts["units"][0] for facts in networks.values() if facts.get("units")]
-    fed = ((_fed(next(iter(networks.values())), inputs[0]),),) if len(inputs) == 1 else None
-    return Graph(layers, is_execution_order=True, input_shapes=fed, is_sequential=_is_chain(networks, layers))
+    shapes = ((_input_size(next(iter(networks.values())), inputs[0]),),) if len(inputs) == 1 else None
+    return Graph(layers, is_execution_order=True, input_shapes=shapes, is_sequential=_is_sequential(networks, layers))
 
 
-def _is_chain(networks: Mapping[str, Mapping[str, Any]], layers: list[Layer]) -> bool:
-    """Tell whether an object is one net whose activations are known, and that gets its inputs as they are."""
+def _is_sequential(networks: Mapping[str, Mapping[str, Any]], layers: list[Layer]) -> bool:
+    """Whether an object is one network with known activations and without scaling of its inputs or outputs."""
     facts = next(iter(networks.values()))
     several = len(networks) > 1 or facts.get("repetitions", 1) != 1
     scaled = facts.get("preprocess") or facts.get("targets")
@@ -34,29 +34,26 @@ def _is_chain(networks: Mapping[str, Mapping[str, Any]], layers: list[Layer]) ->
     return known and not several and not scaled and in_line(layers)
 
 
-def _fed(facts: Mapping[str, Any], units: int) -> int:
-    """Return how many inputs are given; the column of ones that multinom keeps first is not."""
+def _input_size(facts: Mapping[str, Any], units: int) -> int:
+    """Return the number of inputs that a user gives, without the column of ones that multinom adds first."""
     return units - ("(Intercept)" in list(facts.get("inputs") or ())[:1])
 
 
-def _chain(prefix: str, facts: Mapping[str, Any], weights: list[Weight]) -> Iterator[Layer]:
+def _dense_layers(prefix: str, facts: Mapping[str, Any], weights: list[Weight]) -> Iterator[Layer]:
     names = list(dict.fromkeys(w.layer for w in weights if not prefix or w.layer.startswith(f"{prefix}.")))
-    before: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
     for nth, name in enumerate(names):
-        word = facts.get("output") if nth == len(names) - 1 else _nth(facts.get("hidden"), nth)
+        hidden = facts.get("hidden")  # one word, or one for each hidden layer
+        word = facts.get("output") if nth == len(names) - 1 else hidden[nth] if isinstance(hidden, (list, tuple)) else hidden
         settings = {"activation": _activation(str(word), facts)} if word else {}
-        yield Layer(name, "dense", str(facts.get("package")), settings, inputs=before)
+        yield Layer(name, "dense", str(facts.get("package")), settings, inputs=inputs)
         if any("skip" in weight.axes for weight in weights if weight.layer == name):
             yield Layer(f"{name}.skip", "dense", str(facts.get("package")), inputs=())
-        before = (name,)
-
-
-def _nth(words: Any, nth: int) -> Any:
-    return words[nth] if isinstance(words, (list, tuple)) else words
+        inputs = (name,)
 
 
 def _activation(word: str, facts: Mapping[str, Any]) -> str:
-    """Return Keras's word for an activation; nnet's logistic is cut off where it is nearly 0 or 1."""
+    """Return Keras's word for an activation; nnet's logistic function, which has a cutoff, has a word of its own."""
     if word == "logistic" and facts.get("cut"):
         return "nnet_sigmoid"
     return _WORDS.get(word, word)

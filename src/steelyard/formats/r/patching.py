@@ -1,11 +1,11 @@
-"""Putting other numbers into a file of R: the bytes of a vector are replaced, and every other byte stays as it was."""
+"""Replacing the numbers of vectors in a file of R: every other byte stays as it was."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from steelyard.codecs.compression import compression, plain
 from steelyard.codecs.r.stream import SESSIONS
@@ -23,17 +23,25 @@ if TYPE_CHECKING:
 
     Changes = Iterable[tuple[Vector, Array]]
 
-STEP = 1 << 22
+STEP = 1 << 22  # bytes that are copied at once
 _CODES = {"integer": 13, "double": 14, "complex": 15}
 
 
-def patch(source: Source, path: str | os.PathLike[str], changes: Changes) -> None:
-    """Write the file `source` to `path` (which may be its own) with other numbers in some vectors.
+class Compressor(Protocol):
+    """A compressor object of zlib, bz2, lzma or zstandard."""
 
-    `changes` are pairs of a vector, as `read_r` found it in `source`, and an array of as many numbers, column-major.
-    The file is compressed as it was. Raises `ShapeError` for another count, `LossyError` for a number that does not
-    fit, and `FormatError` where the numbers cannot be replaced: in an ASCII file, in a sequence that R keeps as
-    its ends, in a vector that R knows to be sorted, or in one that lies inside another file. Nothing is written then.
+    def compress(self, data: bytes | memoryview, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
+def patch(source: Source, path: str | os.PathLike[str], changes: Changes) -> None:
+    """Write the file `source` to `path` (which may be its own) with new numbers in some vectors.
+
+    `changes` are pairs of a vector, as `read_r` returned it from `source`, and an array of as many numbers, column-major.
+    The file keeps its compression. Raises `ShapeError` for another count, `LossyError` for a number that does not fit, and
+    `FormatError` for numbers that cannot be replaced: in an ASCII file, in a compact sequence, in a vector that R has
+    marked as sorted, or in a vector of a file inside this file. Nothing is written then.
     """
     content = plain(source)
     _check_binary(content)
@@ -41,28 +49,28 @@ def patch(source: Source, path: str | os.PathLike[str], changes: Changes) -> Non
     for (begin, data), (after, _) in pairwise(places):
         if begin + len(data) > after:
             raise ShapeError("a vector of the file is to be replaced twice; give it once")
-    machine = _machine(compression(source))
+    compressor = _compressor(compression(source))
     with replacing(path) as file:
-        for chunk in _patched(content, places):
-            file.write(machine.compress(chunk) if machine else chunk)
-        if machine:
-            file.write(machine.flush())
+        for chunk in _patched_chunks(content, places):
+            file.write(compressor.compress(chunk) if compressor else chunk)
+        if compressor:
+            file.write(compressor.flush())
 
 
 def _check_binary(content: Source) -> None:
     head = content.head(7)
     if head.removeprefix(head[:5] if head.startswith(SESSIONS) else b"")[:2] == b"A\n":
-        what = "is an ASCII file, in which doubles have no fixed place and may be rounded; save it in binary first"
+        what = "is an ASCII file, in which doubles have no fixed width and may be rounded; save it in binary first"
         raise FormatError(content.name, f"{what}: saveRDS(readRDS(file), file)")
 
 
 def _place(content: Source, vector: Vector, values: Array) -> tuple[int, memoryview]:
-    """Return where the bytes of a vector begin, and the new ones."""
+    """Return the offset of the numbers of a vector, and their new bytes."""
     import numpy as np
 
     if vector.offset is None or vector.kind not in _CODES:
-        what = f"a {vector.kind} vector of length {vector.length:,} whose numbers do not lie there one by one"
-        raise FormatError(content.name, f"holds {what} (a sequence, or known to be sorted); its numbers cannot be replaced")
+        what = f"a {vector.kind} vector of length {vector.length:,} that is a compact sequence or marked as sorted"
+        raise FormatError(content.name, f"holds {what}; its numbers cannot be replaced")
     values = np.asarray(values).reshape(-1)
     if values.size != vector.length:
         raise ShapeError(f"{values.size:,} numbers are given for a vector of length {vector.length:,} in {content.name}")
@@ -75,7 +83,7 @@ def _place(content: Source, vector: Vector, values: Array) -> tuple[int, memoryv
 
 
 def _check_place(content: Source, vector: Vector) -> None:
-    """See that the stream has a vector of this kind and length there: the vector may be of another file."""
+    """Raise `FormatError` unless the stream has a vector of this kind and length there: it may be from another file."""
     begin, order = vector.offset or 0, "big" if vector.byteorder == ">" else "little"
     long = vector.length > (1 << 31) - 1
     head = 16 if long else 8
@@ -89,8 +97,8 @@ def _check_place(content: Source, vector: Vector) -> None:
         )
 
 
-def _patched(content: Source, places: list[tuple[int, memoryview]]) -> Iterator[bytes | memoryview]:
-    """Yield the stream in pieces, with the new bytes in their places."""
+def _patched_chunks(content: Source, places: list[tuple[int, memoryview]]) -> Iterator[bytes | memoryview]:
+    """Yield the stream in chunks, with the new bytes in their places."""
     at = 0
     for begin, data in [*places, (content.size, memoryview(b""))]:
         for start in range(at, begin, STEP):
@@ -99,8 +107,8 @@ def _patched(content: Source, places: list[tuple[int, memoryview]]) -> Iterator[
         at = begin + len(data)
 
 
-def _machine(kind: str) -> Any:
-    """Return what compresses as the file was compressed, as R does by default; None for a plain file."""
+def _compressor(kind: str) -> Compressor | None:
+    """Return a compressor for this kind of compression with R's default settings; None for an uncompressed file."""
     if kind == "gzip":
         return zlib.compressobj(6, zlib.DEFLATED, 31)
     if kind == "bz2":

@@ -1,4 +1,4 @@
-"""Plain arrays in R's files: vectors, matrices and arrays in lists, and what else an object holds beside its weights."""
+"""Plain arrays in R's files: vectors, matrices and arrays in lists, and the arrays of a model that are not weights."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from steelyard.core.roles import layer_of
 from steelyard.core.weight import Weight
 from steelyard.dtypes import ITEMSIZES, numpy_dtype
 from steelyard.errors import FormatError
-from steelyard.formats.r.writing import kept_facts
+from steelyard.formats.r.writing import footer_facts
 from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from steelyard.codecs.r.layers import Run
+    from steelyard.codecs.r.layers import VectorSlice
+    from steelyard.codecs.r.values import Value
     from steelyard.codecs.r.walk import Path
     from steelyard.core.weight import Array, Reader
     from steelyard.storage.source import Source
@@ -30,20 +31,20 @@ _NUMBERS = ("double", "integer", "complex", "logical")
 
 
 def is_plain(value: Vector) -> bool:
-    """Tell whether a vector is an array of numbers, and no factor, date or anything else with a class of its own."""
+    """Whether a vector is an array of numbers, not a factor, a date or another object with a class."""
     return value.kind in _NUMBERS and value.length > 0 and value.class_ in ((), ("integer64",))
 
 
 def shape_of(vector: Vector, file: str) -> tuple[int, ...]:
-    """Return the shape of an array. Raises `FormatError` where its numbers do not fill it."""
+    """Return the shape of an array. Raises `FormatError` if its dimensions do not match the number of its elements."""
     shape = vector.dim or (vector.length,)
     if min(shape) < 0 or prod(shape) != vector.length:
-        raise FormatError(file, f"an array has the dimensions {list(shape)}, but {vector.length:,} numbers")
+        raise FormatError(file, f"an array has the dimensions {list(shape)}, but {vector.length:,} elements")
     return shape
 
 
 def plain_weight(name: str, vector: Vector, file: str) -> Weight:
-    """Return a plain vector or array as a weight; 64-bit integers, which R keeps as doubles, as what they are."""
+    """Return a plain vector or array as a weight; of class integer64 as int64, whose bits R stores as doubles."""
     shape = shape_of(vector, file)
     weight = Weight(
         name=name,
@@ -65,21 +66,21 @@ def _as_integers(vector: Vector, shape: tuple[int, ...]) -> Reader:
     return by_columns(flat, shape)
 
 
-def plain_weights(found: list[tuple[Path, Vector]], source: Source) -> list[Weight]:
-    """Return plain arrays as weights, with the types and the meaning that Steelyard kept of those it wrote."""
-    text, scalars = kept_facts(source)
-    kept = parsed(text) if text else {}
+def plain_weights(arrays: list[tuple[Path, Vector]], source: Source) -> list[Weight]:
+    """Return plain arrays as weights, with the dtypes, roles and axes from the footer of a file that Steelyard wrote."""
+    text, scalars = footer_facts(source)
+    facts = parsed(text) if text else {}
     plain = [
-        as_kept(plain_weight(".".join(path), vector, source.name), kept, scalars)
-        for path, vector in found
-        if vector.kind != "logical" or ".".join(path) in kept
+        with_original_dtype(plain_weight(".".join(path), vector, source.name), facts, scalars)
+        for path, vector in arrays
+        if vector.kind != "logical" or ".".join(path) in facts
     ]
     return with_facts(plain, text)
 
 
-def as_kept(weight: Weight, kept: dict[str, Any], scalars: frozenset[str]) -> Weight:
-    """Return an array of R in the type that it had before it was written, which R may not have."""
-    dtype = kept.get(weight.name, {}).get("dtype")
+def with_original_dtype(weight: Weight, facts: dict[str, Any], scalars: frozenset[str]) -> Weight:
+    """Return an array of R with the dtype and the shape that it had before it was written."""
+    dtype = facts.get(weight.name, {}).get("dtype")
     if weight.name in scalars and weight.size == 1:
         weight = weight.replace(shape=())
     if dtype not in ITEMSIZES or dtype == weight.dtype:
@@ -92,9 +93,9 @@ def as_kept(weight: Weight, kept: dict[str, Any], scalars: frozenset[str]) -> We
     return weight.replace(dtype=dtype, read=cast, encoding=weight.dtype)
 
 
-def others(root: Any, known: dict[str, list[Run]], names: set[str], file: str) -> Iterator[Weight]:
-    """Yield every array of numbers that is no weight already, by its full path: what a model was fitted to, and more."""
-    taken = {id(vector) for places in known.values() for vector, _, _ in places}
+def other_arrays(root: Value, known: dict[str, list[VectorSlice]], names: set[str], file: str) -> Iterator[Weight]:
+    """Yield every array of numbers that is not a weight, such as training data, by its full path."""
+    taken = {id(vector) for slices in known.values() for vector, _, _ in slices}
     for path, leaf in leaves(root, file):
         if isinstance(leaf, Vector) and is_plain(leaf) and (leaf.length > 1 or leaf.dim) and id(leaf) not in taken:
             name = ".".join(path)

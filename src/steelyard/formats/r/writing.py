@@ -1,7 +1,8 @@
-"""Writing weights as a named list that plain `readRDS` reads, with no Python at all.
+"""Writing weights as a named list that plain `readRDS` reads, without Python.
 
-The file is of version 3 (R 3.5 and later), big-endian and uncompressed: numbers of nets hardly shrink, R reads them
-three times as fast so, and their places stay known. What the weights mean stands behind the list, where R does not look.
+The file is of version 3 (R 3.5 and later), big-endian and uncompressed: weights hardly compress, R reads them three times as
+fast without compression, and their offsets in the file stay known. The roles and axes of the weights follow the list, in a
+footer that R ignores.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from steelyard.storage.atomic import replacing
 if TYPE_CHECKING:
     import os
 
+    import numpy as np
+
     from steelyard.core.weight import Array, Weight
     from steelyard.core.weights import Weights
     from steelyard.storage.source import Source
@@ -29,12 +32,12 @@ if TYPE_CHECKING:
 HEAD = b"X\n" + b"".join(n.to_bytes(4, "big") for n in (3, 0x040202, 0x030500, 5)) + b"UTF-8"
 """Version 3, as R 4.2.2 writes it, for R 3.5.0 and later, in UTF-8."""
 FOOTER = b"STEELYRD"
-"""How a file of ours ends: behind the list stand facts as JSON, their length in 8 bytes, and this."""
+"""The last bytes of a file with a footer."""
 
 LIMIT = 1 << 24
-"""Elements that are turned from rows to columns at once, 128 MiB of doubles; a larger weight is read several times."""
+"""Elements that are transposed at once (128 MiB of doubles); a larger weight is read several times."""
 LONGEST = (1 << 31) - 1
-"""What an extent of an array may be, and the length of a vector that is no long one."""
+"""The largest extent of an array, and the largest length of a vector with a 32-bit length."""
 
 _OBJECT_WITH_ATTRIBUTES = 0x200
 _TAGGED_CELL = 0x402
@@ -45,11 +48,11 @@ _TYPES = {"logical": "int32", "integer": "int32", "double": "float64", "complex"
 
 
 def write_list(weights: Weights, path: str | os.PathLike[str]) -> None:
-    """Write a named list of vectors and arrays, column-major as R has them, which takes its place when it is complete.
+    """Write a named list of vectors and column-major arrays; an existing file is replaced once the new one is complete.
 
-    bool becomes logical, integers of up to 32 bits integer, complex numbers complex, everything else double. Every
-    number is kept as it is. Raises `LossyError` for one that R cannot hold (an integer beyond 2^53 that no double is,
-    or the one that means NA), and `FormatError` for a name or a shape that R cannot have.
+    bool becomes logical, integers of up to 32 bits integer, complex numbers complex, everything else double. Every number
+    is exact. Raises `LossyError` for a number that R cannot represent (an integer above 2^53 that no double equals, or the
+    integer that means NA), and `FormatError` for a name or a shape that R does not allow.
     """
     kinds = {name: _kind(weight, path) for name, weight in weights.items()}
     names = b"".join(_text(name, path) for name in weights)
@@ -61,11 +64,11 @@ def write_list(weights: Weights, path: str | os.PathLike[str]) -> None:
         file.write(_footer(weights))
 
 
-def kept_facts(source: Source) -> tuple[str | None, frozenset[str]]:
-    """Return what `write_list` kept behind the list, of a file that it wrote: the facts as JSON, for `with_facts`,
-    and the names of the weights that have no axes, which R cannot tell from vectors of length 1.
+def footer_facts(source: Source) -> tuple[str | None, frozenset[str]]:
+    """Return the footer of a file of `write_list`: the facts as JSON, for `with_facts`, and the names of the scalars,
+    which R does not distinguish from vectors of length 1.
 
-    The facts name each weight's own dtype. Nothing is kept in a file that R has written anew.
+    The facts include the dtype of each weight. A file that R has written again has no footer.
     """
     nothing: tuple[None, frozenset[str]] = (None, frozenset())
     if source.size < 16 or source.read(source.size - 8, 8) != FOOTER:
@@ -74,24 +77,28 @@ def kept_facts(source: Source) -> tuple[str | None, frozenset[str]]:
     if length > min(limits.JSON, source.size - 16):
         return nothing
     try:
-        kept = json.loads(source.read(source.size - 16 - length, length))
-        return str(kept["facts"]), frozenset(map(str, kept["scalars"]))
+        footer = json.loads(source.read(source.size - 16 - length, length))
+        return str(footer["facts"]), frozenset(map(str, footer["scalars"]))
     except (ValueError, TypeError, KeyError, RecursionError):
         return nothing
 
 
+# Footer, after the last byte of the serialization
+#   n       JSON: {"facts": facts as JSON text, "scalars": names of weights without axes}
+#   uint64  n, big-endian
+#   8       "STEELYRD"
 def _footer(weights: Weights) -> bytes:
-    kept = {"facts": dump_facts(weights), "scalars": [name for name, weight in weights.items() if not weight.shape]}
-    text = json.dumps(kept, separators=(",", ":")).encode()
+    footer = {"facts": dump_facts(weights), "scalars": [name for name, weight in weights.items() if not weight.shape]}
+    text = json.dumps(footer, separators=(",", ":")).encode()
     return text + len(text).to_bytes(8, "big") + FOOTER
 
 
-def _kind(weight: Weight, path: Any) -> str:
-    """Return as what R holds the weight, or raise `FormatError`."""
+def _kind(weight: Weight, path: str | os.PathLike[str]) -> str:
+    """Return the type of R's vector for a weight. Raises `FormatError` if there is none."""
     name = printable(weight.name)
     if len(weight.shape) > 1 and max(weight.shape) > LONGEST:
         raise FormatError(
-            str(path), f"{name} has shape {weight.shape}, and an extent in R is at most {LONGEST:,}; reshape it first"
+            str(path), f"{name} has shape {weight.shape}, but an extent in R is at most {LONGEST:,}; reshape it first"
         )
     if weight.dtype == "bool":
         return "logical"
@@ -101,7 +108,7 @@ def _kind(weight: Weight, path: Any) -> str:
         return "complex"
     if (is_floating(weight.dtype) and weight.dtype != "float128") or weight.dtype in ("uint32", "int64", "uint64"):
         return "double"
-    raise FormatError(str(path), f"{name} is {weight.dtype}, which R cannot hold; convert it first")
+    raise FormatError(str(path), f"{name} is {weight.dtype}, which R has no type for; convert it first")
 
 
 def _write_array(file: BinaryIO, weight: Weight, kind: str) -> None:
@@ -110,17 +117,17 @@ def _write_array(file: BinaryIO, weight: Weight, kind: str) -> None:
     is_array = len(weight.shape) > 1
     file.write(_integer(_CODES[kind] | (_OBJECT_WITH_ATTRIBUTES if is_array else 0)) + _length(weight.size))
     dtype = numpy_dtype(_TYPES[kind])
-    for run in _by_columns(weight, dtype):
-        if kind == "integer" and (run == NA_INTEGER).any():
+    for block in _by_columns(weight, dtype):
+        if kind == "integer" and (block == NA_INTEGER).any():
             raise LossyError(f"{printable(weight.name)}: {NA_INTEGER} means NA in R; convert the weight to double first")
-        file.write(np.ascontiguousarray(run, dtype.newbyteorder(">")).data)
+        file.write(np.ascontiguousarray(block, dtype.newbyteorder(">")).data)
     if is_array:
         extents = b"".join(map(_integer, weight.shape))
         file.write(_attribute("dim", _integer(_CODES["integer"]) + _length(len(weight.shape)) + extents))
 
 
-def _by_columns(weight: Weight, dtype: Any) -> Iterator[Array]:
-    """Yield the elements in column-major order, in runs with one axis, in little memory."""
+def _by_columns(weight: Weight, dtype: np.dtype[Any]) -> Iterator[Array]:
+    """Yield the elements in column-major order, in flat blocks, in little memory."""
     import numpy as np
 
     first, *rest = shape = tuple(extent for extent in weight.shape if extent != 1) or (1,)
@@ -141,7 +148,7 @@ def _by_columns(weight: Weight, dtype: Any) -> Iterator[Array]:
 
 
 def _slabs(shape: tuple[int, ...], limit: int) -> Iterator[tuple[slice, ...]]:
-    """Cut an array into parts of at most `limit` elements, which follow each other in column-major order.
+    """Cut an array into slabs of at most `limit` elements, which are consecutive in column-major order.
 
     >>> list(_slabs((2, 3), 4))
     [(slice(None, None, None), slice(0, 2, None)), (slice(None, None, None), slice(2, 4, None))]
@@ -160,16 +167,16 @@ def _slabs(shape: tuple[int, ...], limit: int) -> Iterator[tuple[slice, ...]]:
             yield (*inner, slice(index, index + 1))
 
 
-def _checked(weight: Weight, start: int, stop: int, dtype: Any) -> Array:
+def _checked(weight: Weight, start: int, stop: int, dtype: np.dtype[Any]) -> Array:
     return converted(weight.name, weight.read(start, stop), dtype, start, weight.shape)
 
 
 def _attribute(name: str, value: bytes) -> bytes:
-    """A pairlist of one cell with a tag, and its end."""
+    """Return a pairlist of one cell, whose tag is the name of the attribute."""
     return _integer(_TAGGED_CELL) + _integer(1) + _text(name, "") + value + _integer(254)
 
 
-def _text(text: str, path: Any) -> bytes:
+def _text(text: str, path: str | os.PathLike[str]) -> bytes:
     data = text.encode()
     if b"\0" in data or len(data) > LONGEST:
         raise FormatError(str(path), f"the name {printable(text)} holds a NUL or is too long for R; rename it")
