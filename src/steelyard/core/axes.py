@@ -56,7 +56,7 @@ class PartLayout(NamedTuple):
 
     letters: tuple[str, ...]
     split: tuple[int, ...]
-    picks: tuple[Any, ...]
+    picks: tuple[int | slice, ...]
     order: tuple[tuple[int, ...], ...]
     shape: tuple[int, ...]
 
@@ -99,7 +99,8 @@ class Part:
         return tuple(sorted(zip(mine, theirs, strict=True))) if len(mine) == len(theirs) else (*mine, "", *theirs)
 
     def _run(self) -> list[tuple[int, bool]]:
-        return [(place, self._index[place].step == -1) for group in self._order for place in group if self._split[place] > 1]
+        found = [(place, self._index[place]) for group in self._order for place in group if self._split[place] > 1]
+        return [(place, pick == slice(None, None, -1)) for place, pick in found]
 
     def view(self, array: Array) -> Array:
         """Return the part of the weight's array as a view, its factors in canonical order."""
@@ -155,14 +156,14 @@ def _layouts(
     marked = [place for place, factor in enumerate(flat) if factor.letters]
     found = []
     for letters in product(*(flat[place].letters[: split[place]] for place in marked)):
-        index: list[Any] = [_whole(factor, at) for factor, at in zip(flat, places, strict=True)]
+        index = [_whole(factor, at) for factor, at in zip(flat, places, strict=True)]
         for place, letter in zip(marked, letters, strict=True):
             index[place] = flat[place].letters.index(letter)
         found.append(PartLayout(letters, split, tuple(index), order, made))
     return tuple(found)
 
 
-def _whole(factor: Factor, label: int | None) -> Any:
+def _whole(factor: Factor, label: int | None) -> int | slice:
     if label is None:
         return 0  # an axis of one
     return slice(None, None, -1) if factor.backwards else slice(None)
@@ -246,7 +247,7 @@ def copy_turned(target: Array, source: Array) -> None:
         return
 
     def copy_from(start: int) -> None:
-        index: list[Any] = [slice(None)] * target.ndim
+        index = [slice(None)] * target.ndim
         index[near] = slice(start, start + tile)
         for begin in range(0, target.shape[far], tile):
             index[far] = slice(begin, begin + tile)

@@ -15,9 +15,7 @@ from steelyard.dtypes import FLOATS, is_floating, numpy_dtype
 from steelyard.errors import LossyError, ShapeError, printable
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from steelyard.core.weight import Array, Reader
+    from steelyard.core.weight import Array, DType, Reader
 
 
 def fitted(weight: Weight, value: Any) -> Array:
@@ -36,7 +34,7 @@ def fitted(weight: Weight, value: Any) -> Array:
     return converted(weight.name, array, numpy_dtype(weight.dtype))
 
 
-def converted(name: str, array: Array, dtype: np.dtype[Any], start: int = 0, shape: tuple[int, ...] | None = None) -> Array:
+def converted(name: str, array: Array, dtype: DType, start: int = 0, shape: tuple[int, ...] | None = None) -> Array:
     """Return `array` in `dtype`, or raise `LossyError` with the first number that would be lost.
 
     `array` may be a run of a weight of `shape`; `start` is its first element.
@@ -81,7 +79,7 @@ def _fractional(array: Array) -> bool:
     return is_floating(array.dtype.name) or array.dtype.kind == "c"
 
 
-def common_dtype(dtypes: Iterable[str]) -> np.dtype[Any]:
+def common_dtype(dtypes: Iterable[str]) -> DType:
     """Return the smallest type that holds all of `dtypes` exactly, as NumPy promotes them.
 
     NumPy has no sound common type for two short floats, nor for a short float and an integer; where
@@ -98,7 +96,7 @@ def common_dtype(dtypes: Iterable[str]) -> np.dtype[Any]:
     return np.result_type(*map(standard, distinct))
 
 
-def standard(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def standard(dtype: DType) -> DType:
     """Return the NumPy type that holds every number of `dtype`."""
     import numpy as np
 

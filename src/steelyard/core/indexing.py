@@ -42,7 +42,7 @@ def _of_each_axis(weight: Weight, index: Sequence[Any]) -> list[Place]:
     if len(given) > len(weight.shape) or len(index) - len(given) > 1:
         raise refused(weight, index, f"has {len(index)} places, the weight {len(weight.shape)} axes")
     before = next((nth for nth, each in enumerate(index) if isinstance(each, EllipsisType)), len(given))
-    whole: list[Any] = [slice(None)] * (len(weight.shape) - len(given))
+    whole = [slice(None)] * (len(weight.shape) - len(given))
     spread = [*given[:before], *whole, *given[before:]]
     return [_place(weight, index, nth, place) for nth, place in enumerate(spread)]
 

@@ -19,9 +19,7 @@ from steelyard.storage.readahead import read_ahead
 from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from steelyard.core.weight import Array, Reader
+    from steelyard.core.weight import Array, DType, Reader
 
 
 class Memory(Protocol):
@@ -134,7 +132,7 @@ def array_reader(array: Array) -> Reader:
     return Live(_OwnMemory(flat))
 
 
-def dtype_word(name: str, dtype: np.dtype[Any]) -> str:
+def dtype_word(name: str, dtype: DType) -> str:
     """Return the word for a NumPy dtype, or raise `UnknownModelError` for one that does not hold numbers."""
     if dtype.hasobject or dtype.name not in ITEMSIZES:
         raise UnknownModelError(f"{printable(name) or 'the array'} holds {dtype}, not numbers; make it an array of numbers first")

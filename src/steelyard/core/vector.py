@@ -17,9 +17,7 @@ from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from steelyard.core.weight import Array
+    from steelyard.core.weight import Array, DType
 
     Order = Literal["C", "F"]
 
@@ -113,7 +111,7 @@ def flatten(layout: VectorLayout, order: Order, dtype: Any = None, out: Array | 
     return out
 
 
-def runs(layout: VectorLayout, dtype: np.dtype[Any], order: Order) -> Iterator[Array]:
+def runs(layout: VectorLayout, dtype: DType, order: Order) -> Iterator[Array]:
     """Yield the vector in pieces, so that it need not be in memory as a whole."""
     for weight in layout.weights:
         yield from (converted(weight.name, block, dtype) for block in _blocks(weight, order))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, Any]
+    DType = np.dtype[Any]
     Reader = Callable[[int, int], Array]
     """Reads the elements [start, stop) in row-major order, as one axis."""
 
