@@ -62,6 +62,15 @@ def torch_cases(row):
         computed = last if computes in ("rnn", "lstm", "gru") else channels_first(plain) if image else plain
         return Case(model, computes=computes, run=computed, **more)
 
+    def unrolled(cell, computes):
+        def run(x):
+            state = None
+            for step in torch.from_numpy(x).unbind(1):
+                state = cell(step, state)
+            return (state[0] if isinstance(state, tuple) else state).detach().numpy()
+
+        return Case(cell, cells(computes, ()), computes, run)
+
     def cells(kind, levels):
         hidden = {(f"weight_hh{end}", "in"): 7 for end in ("", *levels)}
         return {**hidden, **{(f"weight_ih{end}", "in"): 14 for end in levels if not end.startswith("_l0")}}
@@ -93,7 +102,7 @@ def torch_cases(row):
             for kind in ("rnn", "gru", "lstm")
         },
         **{
-            f"{kind}Cell": lambda kind=kind: [case(getattr(nn, f"{kind}Cell")(5, 7), lengths=cells(kind, ()))]
+            f"{kind}Cell": lambda kind=kind: [unrolled(getattr(nn, f"{kind}Cell")(5, 7), kind.lower())]
             for kind in ("RNN", "GRU", "LSTM")
         },
         "MultiheadAttention": lambda: [
@@ -144,7 +153,16 @@ def keras_cases(row):
         return [case(getattr(L, kind)(7), (4, 5), computes=word, lengths=hidden)]
 
     def cell(kind):
-        return [case(getattr(L, kind)(7), (5,), lengths=hidden)]
+        made = getattr(L, kind)(7)
+        made.build((None, 5))
+
+        def unrolled(x):
+            states = made.get_initial_state(len(x))
+            for step in np.moveaxis(x, 1, 0):
+                output, states = made(step, states)
+            return keras.ops.convert_to_numpy(output)
+
+        return [Case(made, hidden, kind.removeprefix("Simple").removesuffix("Cell").lower(), unrolled)]
 
     def gate_convolution():
         made = getattr(L, row)(7, KERNELS[rank])
