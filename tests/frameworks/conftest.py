@@ -1,4 +1,4 @@
-"""What the tests of graphs share: the golden cases, and nets of every sort that the graphs must tell."""
+"""What the tests of graphs share: the golden cases, and nets of every sort that the graphs must represent."""
 
 import carried
 import numpy as np

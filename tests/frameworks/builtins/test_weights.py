@@ -36,7 +36,7 @@ def test_a_list_as_get_weights_gives_it_is_named_by_place_and_flattened_in_order
     assert np.array_equal(w.to_vector(), np.concatenate([a.ravel() for a in arrays]))
 
 
-def test_models_of_several_frameworks_stand_in_one_container():
+def test_models_of_several_frameworks_share_a_container():
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     model = {
@@ -51,7 +51,7 @@ def test_models_of_several_frameworks_stand_in_one_container():
     check_model(model)
 
 
-def test_weights_and_single_weights_may_stand_in_containers():
+def test_containers_may_hold_weights_and_single_weights():
     inner = steelyard.weights({"w": np.ones(2)})
     w = steelyard.weights({"one": inner, "two": inner["w"]})
     assert list(w) == ["one.w", "two"]

@@ -81,7 +81,7 @@ def towers():
     return model, state, x
 
 
-def test_layers_stand_in_the_order_in_which_they_run_and_know_what_flows_into_them(towers):
+def test_layers_are_in_execution_order_and_know_their_inputs(towers):
     model, state, x = towers
     graph = runner.graph(eqx.Partial(model, state=state), [x])
     listed = [(layer.name, layer.kind, layer.input_shape, layer.inputs) for layer in graph.layers]

@@ -64,7 +64,7 @@ def trained():
     return model, state, x
 
 
-def test_names_are_what_stands_behind_the_module_in_python(trained):
+def test_names_are_the_paths_from_the_module_in_python(trained):
     model, _, _ = trained
     w = steelyard.weights(model)
     leaves = jax.tree_util.tree_flatten_with_path(eqx.filter(model, eqx.is_array_like))[0]
@@ -163,7 +163,7 @@ def test_roles_and_axes_by_class(layer, expected):
 
 
 @pytest.mark.parametrize("rank", [1, 2])
-def test_a_minus_says_that_the_axes_of_a_transposed_kernel_run_backwards(rank):
+def test_a_minus_marks_the_flipped_axes_of_a_transposed_kernel(rank):
     """Against torch, whose transposed kernel is (in, out, space), by outputs."""
     import torch
 

@@ -143,7 +143,7 @@ def branched():
     return module, module.init(jax.random.key(0), x, train=False), x
 
 
-def test_linen_layers_stand_in_the_order_in_which_they_run_and_know_what_flows_into_them(branched):
+def test_linen_layers_are_in_execution_order_and_know_their_inputs(branched):
     module, variables, x = branched
     graph = runner.graph(module.bind(variables), [x])
     assert graph.is_execution_order
@@ -172,7 +172,7 @@ def test_a_net_of_linen_runs_as_at_inference_and_stays_as_it_is(branched):
     assert not jax.config.jax_enable_x64
 
 
-def test_variables_without_a_module_tell_what_their_names_tell(branched):
+def test_variables_without_a_module_have_the_layers_of_their_names(branched):
     _, variables, x = branched
     graph = load("frameworks", "jax").graph(variables, None)
     assert not graph.is_execution_order
@@ -199,7 +199,7 @@ class Towers(nnx.Module):
         return nnx.RNN(self.cell)(y[:, None])
 
 
-def test_nnx_layers_stand_in_the_order_in_which_they_run_and_the_model_stays_in_training():
+def test_nnx_layers_are_in_execution_order_and_the_model_stays_in_training():
     model = Towers(nnx.Rngs(0))
     x = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")
     before, method = steelyard.weights(model).to_vector(), nnx.Linear.__call__

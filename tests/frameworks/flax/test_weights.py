@@ -88,7 +88,7 @@ def test_roles_and_axes_that_the_names_of_linen_tell(linen):
     expected = {
         "params/Conv_0/kernel": ("kernel", "kh kw in out"),
         "params/Conv_0/bias": ("bias", "out"),
-        "params/up/kernel": ("kernel", ""),  # a convolution, or a transposed one: the name does not tell
+        "params/up/kernel": ("kernel", ""),  # a convolution, or a transposed one: the name does not show which
         "params/BatchNorm_0/bias": ("offset", "channel"),
         "batch_stats/BatchNorm_0/mean": ("mean", "channel"),
         "batch_stats/BatchNorm_0/var": ("variance", "channel"),
@@ -127,7 +127,7 @@ NAMED = [  # layers under names of their own, known by their parts
 
 
 @pytest.mark.parametrize(("module", "shape", "expected"), NAMED, ids=range(len(NAMED)))
-def test_parts_tell_what_a_layer_with_a_name_of_its_own_is(module, shape, expected):
+def test_a_layer_with_a_name_of_its_own_is_recognised_by_its_parts(module, shape, expected):
     w = steelyard.weights(module.init(jax.random.key(0), jnp.ones(shape)))
     assert {name: w[f"params/{name}"].axes for name in expected} == expected
     recurrent = {name.split("/")[-2][0] for name, weight in w.items() if weight.role == "recurrent kernel"}
@@ -193,7 +193,7 @@ def test_boxes_with_partition_names_add_nothing():
     assert new["params"]["kernel"].names == ("a", "b")
 
 
-def test_a_linen_module_alone_says_where_its_numbers_are():
+def test_the_error_for_a_linen_module_alone_points_to_its_variables():
     with pytest.raises(NotFittedError, match=r"model\.init"):
         steelyard.weights(Linen())
     with pytest.raises(UnknownModelError, match="flax GraphDef"):

@@ -129,7 +129,7 @@ def test_weak_types_and_devices_stay_what_they_were():
     assert not steelyard.weights(jnp.ones(2)).assign(np.ones(2)).committed
 
 
-def test_keys_for_random_numbers_are_no_weights():
+def test_keys_for_random_numbers_are_not_weights():
     tree = {"w": jnp.ones(2), "key": jax.random.key(0)}
     w = steelyard.weights(tree)
     assert list(w) == ["w"]

@@ -1,4 +1,4 @@
-"""Which layers' outputs flow into which, in Keras models and in their files: what their graphs say, or nothing."""
+"""Which layers feed which, in Keras models and in their files: what their graphs show, or nothing."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ from steelyard.frameworks import keras as graphs
 
 @pytest.fixture(autouse=True)
 def names_from_the_start():
-    """Keras counts the names that it gives: from one in each test, and behind it too."""
+    """Keras counts the names that it gives: the count starts anew in each test and after it."""
     keras.utils.clear_session()
     yield
     keras.utils.clear_session()
@@ -143,7 +143,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("build", "expected"), CASES.values(), ids=CASES)
-def test_a_model_and_its_files_tell_it(build, expected, tmp_path):
+def test_a_model_and_its_files_know_the_inputs(build, expected, tmp_path):
     model = build()
     assert told(graphs.graph(model, None)) == expected
     for name in ("model.keras", "model.h5"):
@@ -162,7 +162,7 @@ def test_what_follows_both_directions_comes_after_both():
 
 
 class Own(keras.Model):
-    """A model that runs as nobody but itself knows."""
+    """A model with a forward method of its own."""
 
     def __init__(self):
         super().__init__(name="own")
@@ -172,7 +172,7 @@ class Own(keras.Model):
         return self.b(self.a(x))
 
 
-def test_inside_and_behind_a_model_of_its_own_class_it_is_not_known():
+def test_inside_and_after_a_model_of_its_own_class_inputs_are_not_known():
     x = keras.Input((4,))
     model = keras.Model(x, L.Dense(2, name="head")(Own()(L.Dense(4, name="first")(x))))
     assert told(graphs.graph(model, None)) == {"first": (), "own/a": None, "own/b": None, "head": None}

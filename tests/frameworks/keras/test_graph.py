@@ -1,4 +1,4 @@
-"""The graphs of Keras models and of Keras files, and one run: Keras's own order, shapes and outputs, and nothing left behind."""
+"""The graphs of Keras models and of Keras files, and one run: Keras's own order, shapes and outputs, and no trace afterwards."""
 
 import random
 
@@ -172,7 +172,7 @@ def test_every_golden_layer_is_found_by_its_name_and_kind_and_shapes(cases):
                 assert {layer.kind for layer in parts} <= kinds, case.id
 
 
-def test_every_weight_of_the_golden_cases_lies_in_a_layer_of_the_graph(cases):
+def test_every_weight_of_the_golden_cases_belongs_to_a_layer_of_the_graph(cases):
     for case, model in cases:
         layers = names(graphs.graph(model, None))
         for weight in steelyard.weights(model).values():
@@ -320,7 +320,7 @@ def test_a_restless_model_is_the_same_afterwards_even_when_it_raises(look, fails
 
 def test_a_copy_in_float64_is_used_only_when_it_gives_the_same():
     class Scaled(L.Layer):
-        """Keeps a number that its config does not tell."""
+        """Keeps a number that is not in its config."""
 
         def __init__(self, **kwargs):
             super().__init__(**kwargs)
@@ -349,7 +349,7 @@ def test_a_model_of_short_floats_runs_in_float64():
     assert np.allclose(graphs.run(model, [x]).outputs[0], x.astype("float64") @ kernel + bias, rtol=0.02, atol=0.02)
 
 
-def test_several_inputs_are_given_in_order_whatever_structure_a_model_has():
+def test_several_inputs_are_given_in_order_to_any_structure_of_inputs():
     a, b = keras.Input((3,), name="a"), keras.Input((2,), name="b")
     joined = L.Dense(2, name="fc")(L.Concatenate(name="join")([a, b]))
     x = [image(4, 3), image(4, 2)]

@@ -1,4 +1,4 @@
-"""The graphs of Keras files: what the live model says, read off the config alone; old and hostile configs too."""
+"""The graphs of Keras files: those of the live models, read from the config alone; old and hostile configs too."""
 
 import copy
 import json
@@ -22,7 +22,7 @@ UNKNOWN_LAST = {"TrueDivide"}
 
 
 def said(graph):
-    """All that a graph says, comparable."""
+    """All facts of a graph, comparable."""
     layers = [
         (
             layer.name,
@@ -117,7 +117,7 @@ def layers_of(model):
 
 @pytest.mark.parametrize("ending", [".keras", ".h5"])
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
-def test_a_file_says_what_the_live_model_says(golden, tmp_path, ending):
+def test_a_file_has_the_graph_of_the_live_model(golden, tmp_path, ending):
     models = [(case.id, case.build()) for case in golden("keras")] + [("nets", old_nets()), ("tokens", tokens())]
     path = tmp_path / f"model{ending}"
     for name, model in models:
@@ -151,7 +151,7 @@ def test_the_names_of_an_old_file_leave_the_models_around_out():
     assert [layer.name for layer in found.layers] == ["words", "rnn/simple_rnn_cell", "fc"]
 
 
-def test_the_order_of_a_file_is_that_of_its_graph_whatever_the_order_of_its_list():
+def test_the_order_of_a_file_is_that_of_its_graph_not_of_its_list():
     model = old_nets()
     config = config_of(model)
     rng = random.Random(0)

@@ -252,7 +252,7 @@ def test_roles_and_axes_of_attention():
     ]
 
 
-def test_the_axes_say_how_each_kernel_is_used():
+def test_the_axes_are_those_along_which_each_kernel_is_used():
     """The words are checked by computing the layer with them, not by their spelling."""
     x = np.random.default_rng(0).normal(size=(2, 5, 6)).astype("float32")
     layer = layers.MultiHeadAttention(2, 3)
@@ -355,7 +355,7 @@ def test_layers_of_one_path_are_told_apart_and_both_reached():
     assert [float(a.flat[0]) == 7 for a in model.get_weights()] == [False, False, True, False]
 
 
-def test_random_seeds_and_metrics_are_no_weights():
+def test_random_seeds_and_metrics_are_not_weights():
     model = image_net()
     train(model, (8, 8, 3))
     assert any("seed" in v.path for v in model.variables)
@@ -414,7 +414,7 @@ def test_kernels_that_pack_several_numbers_in_one_have_no_axes():
     assert kernel.axes == ""
 
 
-def test_what_is_not_built_is_refused_and_says_so():
+def test_a_model_that_is_not_built_is_refused_by_name():
     class Half(keras.Model):
         def __init__(self):
             super().__init__()
@@ -457,7 +457,7 @@ def test_an_optimizer_lists_its_state():
     assert int(steps.numpy()) == 3
 
 
-def test_a_keras_model_is_read_by_keras_whatever_its_backend():
+def test_a_keras_model_is_read_by_keras_on_any_backend():
     assert framework_of(image_net()).__name__ == "steelyard.frameworks.keras"
     assert framework_of(Subclassed()).__name__ == "steelyard.frameworks.keras"
 

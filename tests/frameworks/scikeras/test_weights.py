@@ -72,7 +72,7 @@ def test_training_goes_on_from_the_assigned_weights(digits):
     assert np.allclose(one.predict_proba(x), other.predict_proba(x), atol=1e-6)
 
 
-def test_a_wrapper_that_is_fitted_anew_has_another_model_and_says_so(digits):
+def test_a_wrapper_that_is_fitted_anew_has_another_model_and_refuses_the_old_weights(digits):
     wrapper = classifier().fit(*digits)
     w = steelyard.weights(wrapper)
     vector = w.to_vector()
@@ -83,7 +83,7 @@ def test_a_wrapper_that_is_fitted_anew_has_another_model_and_says_so(digits):
     steelyard.weights(wrapper).assign(vector)
 
 
-def test_before_fit_the_error_says_what_to_call(digits):
+def test_before_fit_the_error_names_the_call_that_is_needed(digits):
     with pytest.raises(
         NotFittedError, match=r"this KerasClassifier has built no model yet; call .fit\(\), or .initialize\(X, y\)"
     ):

@@ -121,7 +121,7 @@ def test_several_labels_have_a_unit_each(data):
     assert_close(runner.run(model, [x]).outputs[0], model.predict_proba(x))
 
 
-def test_running_changes_nothing_and_what_is_no_net_is_refused(data):
+def test_running_changes_nothing_and_a_model_that_is_not_a_net_is_refused(data):
     x, y = data
     model = quietly(MLPClassifier((5,), max_iter=3, random_state=0), x, y)
     before = copy.deepcopy(steelyard.weights(model).to_vector())

@@ -204,7 +204,7 @@ def kind_of(model):
 
 
 def changed_and_back(model, x):
-    """Zero the weights, give them back as a vector, and compare what the model says."""
+    """Zero the weights, assign them as a vector, and compare the predictions."""
     w = steelyard.weights(check_model(model))
     before, vector = getattr(model, "decision_function", model.predict)(x), w.to_vector()
     assert w.assign({name: np.zeros(weight.shape) for name, weight in w.items()}) is model
@@ -246,7 +246,7 @@ def test_linear_regressors_hold_one_number_a_feature(digits, model):
 
 
 @pytest.mark.parametrize("model", [lm.LinearRegression(), lm.Ridge(), lm.MultiTaskLasso(alpha=0.01)], ids=kind_of)
-def test_several_targets_make_rows_whatever_their_order_in_memory(digits, model):
+def test_several_targets_make_rows_in_either_memory_order(digits, model):
     x, y = digits[0][:, 2:6].astype("float64"), np.c_[digits[1], -digits[1] / 3.0]
     model.fit(x, y)
     w = steelyard.weights(model)
@@ -275,7 +275,7 @@ def test_an_intercept_that_is_not_fitted_is_listed_as_held_but_not_as_trainable(
     assert np.allclose(output(x), before + 1.5)  # the prediction adds it all the same
 
 
-def test_the_offset_of_a_one_class_svm_is_no_bias(digits):
+def test_the_offset_of_a_one_class_svm_is_not_a_bias(digits):
     x = digits[0]
     model = lm.SGDOneClassSVM(max_iter=5, random_state=0).fit(x)
     w = steelyard.weights(model)
@@ -355,7 +355,7 @@ def test_the_best_one_is_the_refitted_one_and_not_the_search_s_template(digits):
     assert steelyard.weights(search.fit(x, y))["coefs_.0"].shape == (64, 3)
 
 
-def test_a_search_without_refit_says_what_to_do(digits):
+def test_the_error_for_a_search_without_refit_suggests_a_refit(digits):
     search = GridSearchCV(lm.RidgeClassifier(), {"alpha": [1, 2]}, cv=2, refit=False).fit(*digits)
     with pytest.raises(
         NotFittedError, match=r"this GridSearchCV was fitted with refit=False and kept no estimator; use refit=True"
@@ -517,7 +517,7 @@ def many_labels(y):
         (CalibratedClassifierCV(LinearSVC(max_iter=10), cv=2, ensemble=False), ["calibrated_classifiers_.0"]),
     ],
 )
-def test_the_members_of_an_ensemble_stand_under_their_names_or_places(digits, model, layers):
+def test_the_members_of_an_ensemble_are_named_by_their_names_or_indices(digits, model, layers):
     x, y = digits[0], digits[1]
     model.fit(x, y)
     assert parts(check_model(model)) == layers
@@ -561,7 +561,7 @@ def test_several_outputs_have_one_member_each(digits, model):
     ],
     ids=["ensemble", "search", "search, strided arrays", "search in a pipeline"],
 )
-def test_a_container_that_is_fitted_anew_has_other_members_and_says_so(digits, model):
+def test_a_container_that_is_fitted_anew_has_other_members_and_refuses_the_old_weights(digits, model):
     model.fit(*digits)
     w = steelyard.weights(model)
     vector = w.to_vector()
@@ -629,7 +629,7 @@ def test_an_estimator_without_weights_is_said_to_have_none(digits, model):
         (GridSearchCV(DecisionTreeClassifier(), {"max_depth": [2]}, cv=2), "DecisionTreeClassifier"),
     ],
 )
-def test_a_container_without_weights_says_what_it_holds(digits, model, inside):
+def test_the_error_for_a_container_without_weights_lists_its_members(digits, model, inside):
     with pytest.raises(UnknownModelError, match=f"{kind_of(model)} holds only {inside}, which have no weights"):
         steelyard.weights(model.fit(*digits))
 
@@ -640,7 +640,7 @@ def test_cross_validation_results_alone_make_no_search(digits):
 
 
 class OwnNet(ClassifierMixin, BaseEstimator):
-    """Keeps its weights where nobody can know."""
+    """Keeps its weights in a place that Steelyard does not know."""
 
     def fit(self, x, y):
         self.classes_, self.kernel_ = np.unique(y), np.zeros((x.shape[1], 10))

@@ -1,4 +1,4 @@
-"""skorch: the module's own names, whatever is wrapped around the net."""
+"""skorch: the module's own names, under any wrapper of the net."""
 
 import numpy as np
 import pytest
@@ -78,7 +78,7 @@ def test_an_initialised_net_has_weights_too():
 @pytest.mark.parametrize(
     "wrap", [lambda net: net, lambda net: make_pipeline(StandardScaler(), net)], ids=["alone", "in a pipeline"]
 )
-def test_before_that_the_error_says_what_to_call(wrap):
+def test_before_that_the_error_names_the_call_that_is_needed(wrap):
     with pytest.raises(NotFittedError) as caught:
         steelyard.weights(wrap(classifier()))
     assert str(caught.value) in (
@@ -108,7 +108,7 @@ def test_the_optimizer_goes_on_with_the_same_parameters(digits):
     assert_close(one.predict_proba(x), other.predict_proba(x))  # plain SGD: the same weights, the same step
 
 
-def test_a_net_that_is_fitted_anew_has_another_module_and_says_so(digits):
+def test_a_net_that_is_fitted_anew_has_another_module_and_refuses_the_old_weights(digits):
     x, y = digits
     net = classifier().fit(x, y)
     w = steelyard.weights(net)
@@ -166,7 +166,7 @@ class Centres(nn.Module):
         return nn.functional.cross_entropy(predicted @ self.centres, target)
 
 
-def test_a_criterion_that_is_trained_is_listed_beside_the_module(digits):
+def test_a_criterion_that_is_trained_is_listed_after_the_module(digits):
     net = classifier(criterion=Centres, max_epochs=2).fit(*digits)
     w = steelyard.weights(net)
     assert list(w.layers) == ["module_.fc1", "module_.norm", "module_.fc2", "criterion_"]
@@ -250,7 +250,7 @@ def test_a_misfit_names_the_weight_and_writes_nothing(digits):
     assert np.array_equal(steelyard.weights(net).to_vector(), before)
 
 
-def test_what_skorch_has_beside_nets_holds_no_weights(digits):
+def test_objects_of_skorch_other_than_nets_have_no_weights(digits):
     with pytest.raises(UnknownModelError, match="a skorch EpochScoring has no weights; give the net itself"):
         steelyard.weights(EpochScoring("accuracy"))
     model = Pipeline([("frame", DataFrameTransformer()), ("net", RidgeClassifier().fit(*digits))])

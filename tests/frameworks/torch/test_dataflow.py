@@ -1,4 +1,4 @@
-"""Which layers' outputs flow into which, in PyTorch modules: what their forward methods say, or nothing."""
+"""Which layers feed which in PyTorch modules, as their forward methods do it, or nothing."""
 
 import numpy as np
 import pytest
@@ -172,7 +172,7 @@ def test_writing_into_a_part_of_a_tensor():
     assert after(Net(forward, **linears("abc")), image(2, 4)) == {"a": (), "b": (), "c": ("a", "b")}
 
 
-def test_weights_that_a_module_with_layers_inside_applies_itself_stand_where_they_are_applied():
+def test_weights_that_a_module_with_layers_inside_applies_itself_are_placed_where_they_are_applied():
     class Tokens(nn.Module):
         def __init__(self):
             super().__init__()
@@ -191,7 +191,7 @@ def test_a_layer_whose_weights_another_function_applies():
     assert after(model, image(2, 4)) == {"a": (), "b": ("c",), "c": ("a",)}
 
 
-def test_shapes_and_dtypes_and_masks_of_true_and_false_are_no_flow():
+def test_shapes_dtypes_and_boolean_masks_are_not_a_flow_of_data():
     def forward(net, x):
         y = net.a(x)
         if y.sum() > 0:
@@ -217,7 +217,7 @@ def test_what_went_through_python_is_not_known(away):
     assert (found["a"], found["b"]) == ((), None)
 
 
-def test_what_a_layer_takes_beside_its_arguments_counts_too():
+def test_tensors_that_a_layer_uses_in_addition_to_its_arguments_count_too():
     class Conditioned(nn.Module):
         def forward(self, x):
             return x * self.scale
@@ -230,7 +230,7 @@ def test_what_a_layer_takes_beside_its_arguments_counts_too():
     assert after(model, image(2, 4)) == {"a": (), "b": (), "gate": ("a", "b"), "c": ("gate",)}
 
 
-def test_sequential_modules_tell_it_without_a_run():
+def test_inputs_in_sequential_modules_are_known_without_a_run():
     again = nn.ReLU()
     model = nn.Sequential(nn.Linear(3, 4), again, nn.Sequential(nn.Linear(4, 4), again), nn.Linear(4, 2))
     expected = {"0": (), "1": ("0", "2.0"), "2.0": ("0",), "3": ("2.0",)}
@@ -282,7 +282,7 @@ def test_weights_that_several_layers_apply_at_once_have_no_order():
 
 
 @pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
-def test_norms_of_kernels_do_not_stand_between_layers():
+def test_norms_of_kernels_do_not_come_between_layers():
     model = nn.Sequential(
         nn.utils.spectral_norm(nn.Linear(4, 4)),
         nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)),

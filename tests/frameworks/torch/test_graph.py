@@ -1,4 +1,4 @@
-"""The graphs of PyTorch modules, and one run of them: their own order, shapes and outputs, and nothing left behind."""
+"""The graphs of PyTorch modules, and one run of them: their own order, shapes and outputs, and no trace afterwards."""
 
 import copy
 
@@ -125,7 +125,7 @@ def test_every_golden_layer_is_found_by_its_name_and_kind_and_the_run_gives_the_
         assert np.abs(output - case.output).max() <= case.tolerance * np.abs(case.output).max(), case.id
 
 
-def test_every_weight_of_the_golden_cases_lies_in_a_layer_of_the_graph(golden):
+def test_every_weight_of_the_golden_cases_belongs_to_a_layer_of_the_graph(golden):
     for case in golden("torch"):
         model = case.build()
         layers = names(graphs.graph(model, None))
@@ -136,7 +136,7 @@ def test_every_weight_of_the_golden_cases_lies_in_a_layer_of_the_graph(golden):
             )
 
 
-def test_layers_stand_in_the_order_of_running_when_there_are_inputs():
+def test_layers_are_in_execution_order_when_there_are_inputs():
     model = Backwards()
     assert names(graphs.graph(model, None)) == ["head", "spare", "norm", "conv", "slope"]
     assert not graphs.graph(model, None).is_execution_order
@@ -275,7 +275,7 @@ def test_time_first_layers_give_the_batch_first():
     assert ran.outputs[0].shape == (7, 3, 5)
 
 
-def test_a_transformer_runs_through_its_layers_in_order_and_tells_its_activation():
+def test_the_layers_of_a_transformer_are_in_order_and_have_its_activation():
     layer = nn.TransformerEncoderLayer(8, 2, 16, activation="gelu", batch_first=True)
     model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
     found = graphs.graph(model, [image(2, 5, 8)])
@@ -341,7 +341,7 @@ def test_a_restless_model_that_cannot_be_copied_is_the_same_afterwards_even_when
     assert model.training is modes
 
 
-def test_a_module_that_insists_on_float32_runs_in_it_and_the_dtype_says_so():
+def test_a_module_that_insists_on_float32_runs_in_it_as_the_dtype_shows():
     class Single(nn.Module):
         def __init__(self):
             super().__init__()

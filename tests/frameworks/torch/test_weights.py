@@ -66,7 +66,7 @@ def test_names_order_shapes_and_numbers_are_those_of_state_dict(model):
         assert np.array_equal(w[name].numpy(), tensor.numpy())
 
 
-def test_roles_axes_layers_and_flags_say_what_each_is(model):
+def test_each_weight_has_its_role_axes_layer_and_flags(model):
     w = steelyard.weights(model)
     said = {name: (str(x.role), x.axes, x.layer) for name, x in w.items()}
     assert said["embedding.weight"] == ("embedding", "vocab out", "embedding")
@@ -240,7 +240,7 @@ def test_wrappers_show_their_prefix_and_rename_takes_it_off(model):
     assert list(compiled.rename(r"_orig_mod\.(.*)", r"\1")) == list(model.state_dict())
 
 
-def test_a_lazy_module_says_what_to_do():
+def test_the_error_for_a_lazy_module_suggests_a_batch():
     with pytest.raises(NotFittedError, match="weight is lazy and has no shape yet; run one batch"):
         steelyard.weights(nn.LazyLinear(3))
 
@@ -289,7 +289,7 @@ def test_one_module_under_two_names_is_tied():
     assert w.size == 6
 
 
-def test_extra_state_is_no_weight():
+def test_extra_state_is_not_a_weight():
     class Counter(nn.Linear):
         def get_extra_state(self):
             return {"calls": 3}
@@ -300,7 +300,7 @@ def test_extra_state_is_no_weight():
     assert list(steelyard.weights(Counter(1, 1))) == ["weight", "bias"]
 
 
-def test_what_is_no_model_is_refused():
+def test_an_object_that_is_not_a_model_is_refused():
     with pytest.raises(UnknownModelError, match="a torch dtype has no weights"):
         steelyard.weights(torch.float32)
 
@@ -311,7 +311,7 @@ def test_a_deep_copy_and_its_source_differ_by_nothing(model):
 
 
 class OwnParameters(nn.Module):
-    """A module with parameters of its own beside its children, as the one that R torch's order was measured on."""
+    """A module with parameters and children, such as the one on which R torch's order was measured."""
 
     def __init__(self):
         super().__init__()
