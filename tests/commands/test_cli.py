@@ -524,7 +524,7 @@ BAD = {
     "garbage": (_garbage, "not JSON"),
     "unknown format": (_unknown, "known formats are"),
     "objects": (_object, "never unpickled"),
-    "a device": (lambda folder: ["ls", "/dev/null"], "no regular file"),
+    "a device": (lambda folder: ["ls", "/dev/null"], "not a regular file"),
     "no such weight": (lambda folder: ["show", folder / "net.safetensors", "0.wieght"], "did you mean '0.weight'"),
     "another suffix": (lambda folder: ["vector", folder / "net.safetensors", "-o", folder / "v.txt"], "written as .npy"),
     "no such folder": (lambda folder: ["vector", folder / "net.safetensors", "-o", folder / "no" / "v.npy"], "No such file"),

@@ -25,3 +25,11 @@ def test_the_place_is_counted_from_the_start_of_the_weight(small_sizes, tmp_path
 
 def test_a_finite_weight_and_one_of_whole_numbers_give_nothing():
     assert list(nonfinite([from_array("a", np.zeros(9)), from_array("b", np.arange(9)), from_array("c", np.zeros((0, 3)))])) == []
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn", "float16"])
+def test_a_thread_gives_no_warning_of_its_own(small_sizes, dtype):
+    array = np.zeros(30, getattr(ml_dtypes, dtype, dtype))
+    array[5] = np.nan
+    (row,) = steelyard.stats({"w": array}).rows
+    assert (row.nan, row.count, row.first_nonfinite) == (1, 29, ("w", (5,)))

@@ -1,4 +1,4 @@
-"""Parting a weight of several axes into boxes: runs that are whole along the last axes, so that axes can be told apart."""
+"""Splitting a weight into boxes: runs that are complete along the last axes, so that they have the axes of the weight."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from steelyard.core.indexing import place_of
 
 
 class Box(NamedTuple):
-    """The elements from `start` to `stop`, which have `shape` and begin at the place `corner`."""
+    """The elements [start, stop), which form an array of `shape` at the index `corner`."""
 
     start: int
     stop: int

@@ -1,23 +1,22 @@
-"""Sums that do not depend on the order in which they are made.
+"""Sums that do not depend on the order of their terms: fixed-point numbers of any length.
 
-A float64 is a whole number of units of 2**-2400, and so are products of two. Whole numbers in Python have any length:
-adding them loses nothing, so that the sums of parts make the sum of the whole, bit for bit, whichever parts these are.
+Every float64, and every product of two, is an integer multiple of 2**-2400. Python's integers have any length, so adding such
+fixed-point numbers loses nothing, and partial sums give the same total, bit for bit, however the terms are split. The cost is
+one addition of integers of some 2,400 bits for each block of numbers, not for each number.
 """
 
 from __future__ import annotations
 
 from math import isqrt
 
-BITS = 2400
-"""A unit is two to the power of minus this; the square of the least float64 is 2**252 of them."""
-_ROOT = 400
-"""Bits that are added before a root is taken: half of them are bits of the root."""
+BITS = 2400  # fractional bits of a fixed-point number; the square of the smallest float64 is 2**-2148
+_ROOT = 400  # bits appended before a root is taken: half of them are bits of the root
 
 
-def units(number: float, power: int = 0) -> int:
-    """Return a finite number, times two to a power, in units.
+def fixed_point(number: float, power: int = 0) -> int:
+    """Return a finite number, times two to a power, as a fixed-point number.
 
-    >>> rounded(units(0.1) + units(1e300) - units(1e300))
+    >>> rounded(fixed_point(0.1) + fixed_point(1e300) - fixed_point(1e300))
     0.1
     """
     top, below = number.as_integer_ratio()
@@ -26,12 +25,12 @@ def units(number: float, power: int = 0) -> int:
 
 
 def product(one: int, two: int) -> int:
-    """Multiply two numbers in units."""
+    """Multiply two fixed-point numbers."""
     return (one * two) >> BITS
 
 
 def rounded(number: int, count: int = 1) -> float:
-    """Return units, divided by a count, as the nearest float64; infinity where it is larger than any."""
+    """Return a fixed-point number, divided by a count, as the nearest float64; infinity if it is too large."""
     try:
         return number / (count << BITS)
     except OverflowError:
@@ -39,9 +38,9 @@ def rounded(number: int, count: int = 1) -> float:
 
 
 def root(number: int, count: int = 1) -> float:
-    """Return the square root of units that are not negative, divided by a count.
+    """Return the square root of a non-negative fixed-point number, divided by a count.
 
-    >>> root(units(8.0), 2)
+    >>> root(fixed_point(8.0), 2)
     2.0
     """
     found = isqrt((number << _ROOT) // count)

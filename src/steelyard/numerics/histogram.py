@@ -1,9 +1,13 @@
-"""Counting numbers in fixed bins, so that counts of parts add up to the counts of the whole, whoever made them.
+"""Fixed-bin histograms that merge exactly, whatever the partition.
 
-Types of one or two bytes have a bin for each number that they can hold: what is told of them is exact. The others
-share the bins that the upper 16 bits of a float32 make. There are 128 of these for each power of two, so that the
-middle of a bin is within 1/256 of any number in it; below 2**-126, where the bins are 2**-133 wide, within 2**-134.
-What is too large for a float32 is counted as the largest one.
+Types of one or two bytes have a bin for each number that they can hold, so their histograms are exact. The other types share
+the bins given by the upper 16 bits of a float32:
+
+    bit   31      30..23     22..16                15..0
+          sign    exponent   7 bits of mantissa    dropped
+
+These are 128 bins for each power of two, so that the middle of a bin is within 1/256 of any number in it; below 2**-126, where
+bins are 2**-133 wide, within 2**-134. Numbers too large for a float32 are counted as the largest one.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 ERROR = 2.0**-8
-"""The relative error of the middle of a bin that more than one number falls into."""
+"""The relative error of the middle of a shared bin."""
 UPPER = "float32"
 """The key of the bins of the upper halves."""
 
@@ -43,7 +47,7 @@ class Histogram:
         self._sparse: dict[str, list[tuple[Array, Array]]] = {}
 
     def add(self, values: Array) -> None:
-        """Count finite numbers; those of one or two bytes by themselves, others, which are real, by their upper half."""
+        """Count finite real numbers: types of one or two bytes by their bits, others by the upper half of their float32."""
         kind, codes = (
             (values.dtype.name, _own(np.ascontiguousarray(values))) if is_counted(values.dtype) else (UPPER, _upper(values))
         )
@@ -63,7 +67,7 @@ class Histogram:
             self._sparse.setdefault(kind, []).append(held)
 
     def bins(self) -> dict[str, tuple[Array, Array]]:
-        """Return the bins of each type that hold numbers, and how many: all bins would take half a megabyte."""
+        """Return the non-empty bins of each type and their counts; all bins would take half a megabyte."""
         for kind, dense in self._dense.items():
             found = np.flatnonzero(dense)
             self._sparse.setdefault(kind, []).append((found.astype(np.uint16), dense[found]))
@@ -95,8 +99,8 @@ class Histogram:
     def rebinned(self, edges: Array, least: float, greatest: float) -> Array:
         """Return how many numbers lie between each two of `edges`, which rise, and the last included.
 
-        Numbers in a bin that an edge cuts are shared out as if they were spread evenly in it, or in as much of it as
-        lies between the `least` and the `greatest` number.
+        Where an edge cuts a bin, its count is split in proportion, as if its numbers were spread evenly over the part of the bin
+        that is between `least` and `greatest`.
 
         >>> counted = Histogram()
         >>> counted.add(np.linspace(0, 1, 1000))
@@ -130,7 +134,7 @@ class Histogram:
 
 
 def _below(cuts: Array, low: Array, high: Array, counts: Array) -> Array:
-    """Return how many numbers lie below each cut: all of the bins before the last that begins there, and its share."""
+    """Return how many numbers are below each cut: all full bins, and a share of the bin that the cut divides."""
     begun = np.searchsorted(low, cuts)
     last = np.maximum(begun - 1, 0)
     wide = (high - low)[last]
@@ -141,7 +145,7 @@ def _below(cuts: Array, low: Array, high: Array, counts: Array) -> Array:
 
 
 def is_counted(dtype: np.dtype[Any]) -> bool:
-    """Tell whether a type has a bin for each of its numbers."""
+    """Whether a type has a bin for each of its numbers."""
     return dtype.itemsize <= 2
 
 

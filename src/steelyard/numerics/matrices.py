@@ -1,4 +1,4 @@
-"""Weights as matrices: outputs against all the rest, whole, in part, or row by row."""
+"""Weights as matrices: outputs against all other axes; whole, sampled, or row by row."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 TRACY_WIDOM = (-5.1, 3.2724)
-"""Where the largest eigenvalue of random matrices lies but for one in a thousand on either side, in units of its spread."""
+"""The 0.1 % and 99.9 % quantiles of the Tracy-Widom distribution (beta = 1)."""
 
 
 def matrix_shape(weight: Weight) -> tuple[int, int] | None:
-    """Return rows and columns of a weight as a matrix, None for one that is none: fewer than two axes, or empty.
+    """Return the rows and columns of a weight as a matrix; None if it has fewer than two axes, or no elements.
 
-    A convolution is unfolded: its outputs against inputs and space, whichever axis they are. Rows and columns are
-    those of the numbers as they lie, so a kernel whose outputs come last has them as columns.
+    A convolution is unfolded: its outputs against inputs and space. The memory order stays as it is, so a kernel whose last
+    axis is that of its outputs has them as columns.
 
     >>> from steelyard.core.readers import from_array
     >>> matrix_shape(from_array("w", np.zeros((3, 3, 8, 16)), axes="kh kw in out"))
@@ -52,16 +52,16 @@ def whole(weight: Weight) -> Array:
 
 
 def row_blocks(weight: Weight, shape: tuple[int, int]) -> Iterator[tuple[int, Array]]:
-    """Yield the number of a first row and some rows in float64, in order."""
+    """Yield blocks of rows in float64, each with the index of its first row."""
     step = max(sizes.MATRIX_BLOCK // shape[1], 1) * shape[1]
     for at, block in blocks_of(weight, 0, weight.size, step):
         yield at // shape[1], as_float64(block).reshape(-1, shape[1])
 
 
 def sample(weight: Weight, shape: tuple[int, int], side: int) -> Array:
-    """Return `side` rows and columns of a weight, the same for each of that shape, in float64.
+    """Return `side` rows and columns of a weight in float64, the same sample for all weights of one shape.
 
-    Rows are drawn where they can be read one by one, and follow one another elsewhere.
+    Rows are drawn at random where each can be read alone, else they are consecutive.
     """
     rows, columns = shape
     height, width = min(side, rows), min(side, columns)
@@ -78,7 +78,7 @@ def sample(weight: Weight, shape: tuple[int, int], side: int) -> Array:
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:
-    """Keep BLAS to one thread where threadpoolctl is installed: on a busy machine its threads wait for one another."""
+    """Limit BLAS to one thread if threadpoolctl is installed: on a busy machine its threads wait for each other."""
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:
@@ -88,17 +88,18 @@ def one_blas_thread() -> AbstractContextManager[Any]:
 
 
 def share_of(values: Array, rank: int) -> float:
-    """Return which share of the sum of squares the first `rank` singular values hold."""
+    """Return the share of the first `rank` singular values in the sum of squares."""
     squares = values * values
     total = float(squares.sum())
     return float(squares[:rank].sum()) / total if total else 0.0
 
 
 def chance_range(shape: tuple[int, ...], frobenius: float) -> tuple[float, float]:
-    """Return where the largest singular value of a random matrix of this shape and l2 norm lies, 998 times of a thousand.
+    """Return the 99.8 % interval of the largest singular value of a random matrix of this shape and l2 norm.
 
-    Johnstone's approximation: the largest eigenvalue has its centre at (sqrt(n - 1) + sqrt(p))^2 variances, a
-    spread, and the distribution of Tracy and Widom.
+    After Johnstone (2001): for n x p Gaussian entries of variance v, the largest eigenvalue of X'X is about v * (m + s * t),
+    with m = (sqrt(n - 1) + sqrt(p))^2, s = sqrt(m) * (1 / sqrt(n - 1) + 1 / sqrt(p))^(1/3), and t of the distribution of
+    Tracy and Widom.
     """
     rows, columns = shape
     variance = frobenius * frobenius / (rows * columns)

@@ -9,23 +9,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from steelyard.numerics.exact_sums import product, root, rounded, units
+from steelyard.numerics.exact_sums import fixed_point, product, root, rounded
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
-_CANCELLING = 0.9
-"""The part of the mean square that the mean may make before deviations are taken from the numbers themselves."""
-_LARGE = 300
-"""Powers of two beyond which squares might leave float64."""
+_CANCELLING = 0.9  # squared mean over mean square; above it, E[x^2] - E[x]^2 would cancel, so a second pass sums deviations
+_LARGE = 300  # exponents above which squares might overflow float64, or vanish
 _LOCAL = threading.local()
 _ADDED = ("count", "zeros", "near_zeros", "_plain", "_magnitudes", "_squares", "_within", "_between")
 
 
 class Moments:
-    """Count, range and moments of finite numbers; those of parts merge into those of the whole, bit for bit.
+    """Count, range and moments of finite numbers; those of parts merge exactly, whatever the partition.
 
-    `near_zeros` counts magnitudes up to `near`, zeros among them. What needs a number is None without any.
+    `near_zeros` counts magnitudes up to `near`, zeros among them. Without numbers, all but the counts are None.
 
     >>> one, two = Moments(), Moments()
     >>> one.add(np.array([1.0, 2.0])), two.add(np.array([6.0]))
@@ -74,14 +72,14 @@ class Moments:
         return root(self._squares, self.count) if self.count else None
 
     def merge(self, other: Moments) -> None:
-        """Take in what other moments are of."""
+        """Add the numbers of other moments."""
         for name in _ADDED:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         if other.minimum is not None and other.maximum is not None:
             self._widen(other.minimum, other.maximum)
 
     def add(self, values: Array, low: float | None = None, high: float | None = None) -> None:
-        """Take in finite numbers with one axis; `low` and `high` are the least and the greatest where they are known."""
+        """Add finite numbers with one axis; `low` and `high` are their minimum and maximum, if known."""
         low = values.min().item() if low is None else low
         high = values.max().item() if high is None else high
         self._widen(low, high)
@@ -101,7 +99,7 @@ class Moments:
             self.near_zeros += int(np.count_nonzero((values <= self.near) & (values >= -self.near)))
 
     def add_counted(self, values: Array, counts: Array) -> None:
-        """Take in numbers of which each occurs so often; of one or two bytes, so that the products are exact."""
+        """Add numbers that occur `counts` times each; they have one or two bytes, so that the products are exact."""
         sizes = np.abs(values)
         self._widen(values.min().item(), values.max().item())
         self.zeros += int(counts[sizes == 0].sum())
@@ -114,18 +112,19 @@ class Moments:
     ) -> None:
         """Add the sums of one block, whose numbers were divided by two to this power.
 
-        Where the mean makes more than `least` of the mean square, `deviation` is asked for the squared deviations from it.
+        `deviation` gives the sum of squared deviations from a mean; it is called where the squared mean is more than `least`
+        of the mean square, since subtracting one from the other would cancel the digits.
         """
         plain, magnitudes, squares = sums
-        total, square = units(plain, power), units(squares, 2 * power)
+        total, square = fixed_point(plain, power), fixed_point(squares, 2 * power)
         own = product(total, total) // count
         cancelling = plain * plain >= least * count * squares
         self.count += count
         self._plain += total
-        self._magnitudes += units(magnitudes, power)
+        self._magnitudes += fixed_point(magnitudes, power)
         self._squares += square
         self._between += own
-        self._within += units(deviation(plain / count), 2 * power) if cancelling else square - own
+        self._within += fixed_point(deviation(plain / count), 2 * power) if cancelling else square - own
 
     def _widen(self, low: float, high: float) -> None:
         self.minimum = low if self.minimum is None else min(low, self.minimum)
@@ -133,15 +132,15 @@ class Moments:
 
 
 def _power(low: float, high: float) -> int:
-    """Return the power of two to divide by so that squares stay within float64: none, for nearly all."""
+    """Return the exponent to scale by so that squares neither overflow nor vanish: zero for nearly all numbers."""
     power = frexp(float(max(abs(low), abs(high))))[1]
     return power if abs(power) > _LARGE else 0
 
 
 def _scaled(values: Array, power: int) -> Array:
-    """Return numbers, divided by two to this power, as float64, in memory that the next call uses again.
+    """Return numbers, divided by two to this power, as float64, in a buffer of this thread that the next call overwrites.
 
-    New memory would cost more than the sums do. Each thread has its own.
+    Allocating for each block would cost more than the sums do.
     """
     if getattr(_LOCAL, "size", 0) < values.size:
         _LOCAL.size = values.size

@@ -1,7 +1,7 @@
-"""A weight, or a part of it, as a picture: a matrix of few enough cells to be drawn, which says what each cell is.
+"""A weight, or a window of it, as a picture: a matrix of few enough cells to be drawn.
 
-A cell that stands for many numbers has the one of greatest magnitude, with its sign: outliers must survive zooming out,
-where means would make every large picture grey.
+A cell that covers many numbers shows the one of greatest magnitude, with its sign, so that outliers survive zooming out; means
+would make every large picture grey.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     Window = tuple[int, int, int, int]
     """The first row and column of a part of a matrix, and the ones behind its last."""
 
-USUAL = 0.99
-"""The share of cells that are within the usual."""
+USUAL = 0.99  # the share of cells that the colour scale covers
 
 
 class Picture:
@@ -51,23 +50,23 @@ class Picture:
 
     @property
     def usual(self) -> float:
-        """The magnitude that 99% of the finite cells do not exceed, zero where all are zero: where colours end.
+        """The magnitude at which the colour scale ends: that which 99% of the finite cells do not exceed, zero if all are zero.
 
-        A few outliers must not make all others pale; a picture of nearly nothing but zeros ends at the greatest.
+        A few outliers must not make all other cells pale. Where 99% of the cells are zero, it is the greatest magnitude.
         """
         sizes = np.abs(self.values[np.isfinite(self.values)])
         return float(np.quantile(sizes, USUAL, method="higher") or sizes.max()) if sizes.size else 0.0
 
     @property
     def caption(self) -> str:
-        """What a cell is, in words."""
+        """A description of a cell."""
         if self.exact:
             return "each cell is one number"
         return f"each cell is the largest of {self.down:,} \u00d7 {self.across:,} numbers, by magnitude"
 
 
 def cut_of(shape: Sequence[int]) -> int:
-    """Return how many axes of a shape are drawn as rows: those before the cut where the halves are most alike.
+    """Return how many axes of a shape are drawn as rows, so that the picture is as square as possible.
 
     >>> cut_of((128, 64, 3, 3)), cut_of((3, 3, 64, 128)), cut_of((5,))
     (1, 3, 0)
@@ -81,7 +80,7 @@ def cut_of(shape: Sequence[int]) -> int:
 
 
 def matrix_of(shape: Sequence[int]) -> tuple[int, int]:
-    """Return the rows and columns of a shape as it is drawn: its axes in their order, cut where the halves are most alike.
+    """Return the rows and columns of a shape as it is drawn: its leading axes against the others, as square as possible.
 
     >>> matrix_of((128, 64, 3, 3)), matrix_of((3, 3, 64, 128)), matrix_of((5,)), matrix_of(())
     ((128, 576), (576, 128), (1, 5), (1, 1))
@@ -91,7 +90,7 @@ def matrix_of(shape: Sequence[int]) -> tuple[int, int]:
 
 
 class Drawing:
-    """A picture in the making, which takes in the numbers of a weight run by run, in any order.
+    """Builds a picture from runs of the numbers of a weight, in any order.
 
     >>> from steelyard.core.readers import from_array
     >>> drawing = Drawing(from_array("w", np.zeros((2, 2))), 2, 2)
@@ -114,7 +113,7 @@ class Drawing:
         self._least, self._greatest = np.full(shape, inf), np.full(shape, -inf)
 
     def add(self, block: Array, start: int) -> None:
-        """Take in numbers of the whole weight that follow one another from element `start` on."""
+        """Add consecutive numbers of the whole weight, from element `start` on."""
         columns = self.matrix[1]
         row, column = divmod(start, columns)
         while block.size:
@@ -124,7 +123,7 @@ class Drawing:
             row, column, block = row + max(count // columns, 1), 0, block[count:]
 
     def take(self, block: Array, row: int, column: int) -> None:
-        """Take in a part of the window as a matrix, which begins at this row and column of it."""
+        """Add a matrix that begins at this row and column of the window."""
         block = _real(block)
         cuts = [_cuts(at, length, step) for at, length, step in zip((row, column), block.shape, self.steps, strict=True)]
         part = tuple(slice(first, first + len(starts)) for first, starts in cuts)
@@ -133,7 +132,7 @@ class Drawing:
             larger(found[part], cells, out=found[part])
 
     def picture(self) -> Picture:
-        """Return what was drawn; a cell into which no number fell is not finite."""
+        """Return the picture; a cell without any number is NaN."""
         values = np.where(-self._least > self._greatest, self._least, self._greatest)
         values[~(np.isfinite(self._least) & np.isfinite(self._greatest))] = np.nan
         return Picture(self.matrix, self.window, self.steps, values)
@@ -143,7 +142,7 @@ def picture(weight: Weight, height: int = 64, width: int = 64, window: Window | 
     """Draw a weight, or the `window` of its matrix (top, left, bottom, right), in at most `height` times `width` cells.
 
     Numbers are read block by block, of a small window little more than those in it. Raises `ShapeError` for a window
-    that does not lie in the matrix, and what reading raises.
+    outside the matrix, and what reading raises.
 
     Examples:
         >>> from steelyard.core.readers import from_array
@@ -158,7 +157,7 @@ def picture(weight: Weight, height: int = 64, width: int = 64, window: Window | 
 
 
 def part_of_matrix(weight: Weight, window: Window) -> Array:
-    """Return the numbers in a window of the weight as a matrix. Raises `ShapeError` where it does not lie in that.
+    """Return the numbers in a window of the weight as a matrix. Raises `ShapeError` for a window outside it.
 
     >>> from steelyard.core.readers import from_array
     >>> part_of_matrix(from_array("w", np.arange(6).reshape(2, 3)), (0, 1, 2, 3)).tolist()
@@ -172,7 +171,7 @@ def part_of_matrix(weight: Weight, window: Window) -> Array:
 
 
 def change(one: Weight, other: Weight) -> Weight:
-    """Return what `other` is more than `one`, of the same shape, as a weight: its numbers are subtracted when they are read.
+    """Return `other` - `one`, of the same shape, as a weight whose numbers are computed when they are read.
 
     >>> from steelyard.core.readers import from_array
     >>> change(from_array("a", np.ones(2)), from_array("b", np.array([1.0, 3.0]))).numpy().tolist()

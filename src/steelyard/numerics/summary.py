@@ -1,7 +1,6 @@
-"""What can be said of many numbers in one pass: range, moments, how many are not finite, and how they spread.
+"""Everything that is computed from numbers in one pass: range, moments, histogram, and how many are not finite.
 
-Everything is computed block by block, and a summary of some blocks and one of the others merge into the summary of
-all, bit for bit, in whatever order they were made.
+Numbers are read block by block. Summaries of parts merge into that of the whole, bit for bit, in any order.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ _INFINITE = {"float16": 0x7C00, "bfloat16": 0x7F80}
 class Summary:
     """The numbers of one weight or of several together.
 
-    What is not finite is counted (`nan`, `inf`) and left out of the rest. `first` is the place of the first that is not
-    finite: which weight, and which element of it. `moments` are of the finite numbers. Complex numbers go by their
-    magnitude. `wide` tells that numbers of more than two bytes are counted in bins too, which takes as long as all else.
+    `nan` and `inf` count the numbers that are not finite, which all else leaves out. `first` is the place of the first of them:
+    the rank of its weight, and the element. `moments` are of the finite numbers. Complex numbers count by their magnitude.
+    `wide` adds a histogram of numbers of more than two bytes, which takes as long as everything else.
 
     Examples:
         >>> one, two = Summary(), Summary()
@@ -68,7 +67,7 @@ class Summary:
         return self._all
 
     def add(self, block: Array, start: int = 0, rank: int = 0) -> None:
-        """Take in a block of numbers with one axis, which begins at element `start` of the weight of this `rank`."""
+        """Add a block of numbers with one axis, which begins at element `start` of the weight of this `rank`."""
         self._all = None
         if is_counted(block.dtype):
             if not _surely_finite(block):
@@ -91,12 +90,12 @@ class Summary:
 
     def finite_ones(self, block: Array, start: int = 0, rank: int = 0) -> Array:
         """Count the numbers of a block that are not finite, note the first, and return the others."""
-        with np.errstate(invalid="ignore"):  # ml_dtypes warns of NaN
+        with np.errstate(invalid="ignore"):  # isfinite and isnan of ml_dtypes warn of NaN
             good = np.asarray(np.isfinite(block), bool)
-        if good.all():
-            return block
-        bad = block[~good]
-        nan = int(np.isnan(bad).sum())
+            if good.all():
+                return block
+            bad = block[~good]
+            nan = int(np.isnan(bad).sum())
         self.nan, self.inf = self.nan + nan, self.inf + bad.size - nan
         place = (rank, start + int(good.argmin()))  # the block begins at element `start` of the weight
         self.first = place if self.first is None else min(self.first, place)
@@ -104,7 +103,7 @@ class Summary:
         return finite
 
     def merge(self, other: Summary) -> None:
-        """Take in what another summary has seen."""
+        """Add the numbers of another summary."""
         self._all = None
         self.nan, self.inf = self.nan + other.nan, self.inf + other.inf
         if other.first is not None:
@@ -113,10 +112,10 @@ class Summary:
         self.histogram.merge(other.histogram)
 
     def quantile(self, share: float) -> float | None:
-        """Return the least number that is no smaller than this share of all.
+        """Return the smallest number that is at least as large as this share of all.
 
-        It is exact for types of one or two bytes; of others it is the middle of a bin, within `quantile_error` of the
-        true one. None without numbers, and where they were not counted in bins.
+        It is exact for types of one or two bytes, else the middle of a bin, within `quantile_error` of the true number. None
+        without numbers, and without a histogram.
         """
         values, counts = self.histogram.points()
         moments = self.moments
@@ -129,7 +128,7 @@ class Summary:
         return float(min(max(values[place], moments.minimum), moments.maximum))
 
     def counts(self, edges: Array) -> Array:
-        """Return how many numbers lie between each two of `edges`, which rise, and the last included."""
+        """Return the counts between ascending `edges`; the last edge is included."""
         moments = self.moments
         if moments.minimum is None or moments.maximum is None:
             return np.zeros(len(edges) - 1, np.int64)
@@ -193,7 +192,7 @@ def _real(block: Array) -> Array:
 
 
 def _surely_finite(block: Array) -> bool:
-    """Tell at once that all are finite, for types where that is cheap to see."""
+    """Whether all numbers are known to be finite, for types where this is cheap to check."""
     if block.dtype.kind in "biu" or block.dtype.name in ("int2", "int4", "uint2", "uint4") or not block.size:
         return True
     infinite = _INFINITE.get(block.dtype.name)

@@ -1,4 +1,4 @@
-"""The statistics of one weight, layer, role or channel, and how those of several are put together."""
+"""The statistics of one weight, layer, role or channel, and how those of several are merged."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ if TYPE_CHECKING:
     from steelyard.numerics.summary import Summary
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-NEAR = 1e-8
-"""The magnitude up to which a number is near zero, where nobody says otherwise."""
+NEAR = 1e-8  # the default magnitude up to which a number counts as near zero
 TOGETHER = ("weight", "layer", "role", "all")
-"""By what the numbers of whole weights are put together; anything else is an axis."""
+"""The ways to group whole weights; any other word is an axis."""
 FIGURES = ("count", "min", "max", "mean", "std", "l1", "l2", "rms", "zeros", "near_zeros", "nan", "inf")
 
 
@@ -85,24 +84,24 @@ class WeightStats:
         return f"WeightStats({', '.join(f'{key}={value!r}' for key, value in self.to_dict().items())})"
 
     def quantile(self, share: float) -> float | None:
-        """Return the least number that is no smaller than this share (0 to 1) of all that are finite.
+        """Return the smallest number that is at least as large as this share (0 to 1) of the finite numbers.
 
-        Exact for types of one or two bytes, else within `quantile_error`. None without numbers, for channels, and
-        where `stats` was told to do without the histogram.
+        Exact for types of one or two bytes, else within `quantile_error`. None without numbers, for channels, and after
+        `stats(..., histogram=False)`.
         """
         return None if self._summary is None else self._summary.quantile(share)
 
     @property
     def quantile_error(self) -> float | None:
-        """The relative error that a quantile may have: 0, or 1/256 where the type has more than two bytes."""
+        """The bound of the relative error of a quantile: 0, or 1/256 for types of more than two bytes."""
         return None if self._summary is None else self._summary.quantile_error
 
     def histogram(self, edges: Array | Sequence[float] | int = 64) -> tuple[Array, Array]:
-        """Return how many numbers lie in each bin, and the edges of the bins, as `numpy.histogram` does.
+        """Return the counts and the edges of bins, as `numpy.histogram` does.
 
-        `edges` are these, or how many bins of one width reach from the least to the greatest number. Any picture is
-        made of the same counts, which are exact for types of one or two bytes. Raises `ShapeError` for channels, and
-        where `stats` was told to do without the histogram.
+        `edges` is an array of edges, or the number of equal bins from the minimum to the maximum. Counts are exact for types
+        of one or two bytes, else derived from bins of a relative width of 1/128. Raises `ShapeError` for channels, and after
+        `stats(..., histogram=False)`.
         """
         import numpy as np
 
@@ -125,12 +124,12 @@ class WeightStats:
 
 
 def weight_stats(subject: Subject, summary: Summary, listed: Sequence[Weight]) -> WeightStats:
-    """Return the figures of a summary of some of these weights, whose places are its ranks."""
+    """Return the statistics of a summary of `listed` weights, to which its ranks refer."""
     return _figures(subject, summary, _first(summary, listed))
 
 
 def merged(rows: Sequence[WeightStats], name: str) -> WeightStats:
-    """Return the figures of several weights as of one, from what was found when each was read; the rest is the first's.
+    """Merge the statistics of several weights into one row; the other attributes are those of the first.
 
     >>> import numpy as np, steelyard
     >>> found = merged(steelyard.stats({"a": np.array([1.0, 2.0]), "b": np.array([6.0])}).rows, "both")

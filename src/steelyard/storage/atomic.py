@@ -1,4 +1,4 @@
-"""Writing a file so that a reader finds the old one or the whole new one, whatever happens meanwhile."""
+"""Atomic writes: a reader finds the old file or the complete new one, even after a crash."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
-RANDOM = 8
-"""Random bytes in the name of a temporary file."""
+RANDOM = 8  # random bytes in the name of a temporary file
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path`, which takes its place when the block ends without an error.
+    """Open a temporary file in the folder of `path`, and rename it to `path` when the block ends without an error.
 
-    The bytes are on the disk before the name changes hands; the mode of an old file is kept, and a link is
-    written through. On any error the temporary file is removed and `path` is as it was. One that a killed
-    process left behind is removed by the next that writes to the same path.
+    The bytes are synced to disk before the rename; the mode of an old file is kept, and symbolic links are followed. On an
+    error the temporary file is removed and `path` is unchanged. The next write to the same path removes a temporary file
+    that a killed process left.
     """
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
@@ -53,9 +52,9 @@ def _rename(temporary: str, target: str, path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def alone_in(folder: str) -> Iterator[bool]:
-    """Let one process at a time write a set of files that belong together into a folder; others wait for it.
+    """Lock a folder so that only one process writes a set of related files at a time; others wait.
 
-    Gives False where folders cannot be locked, and nobody waits. A killed process holds no lock.
+    Yields False, and does not wait, where folders cannot be locked. The lock of a killed process is released.
     """
     if os.name != "posix":
         yield False
@@ -74,17 +73,17 @@ def alone_in(folder: str) -> Iterator[bool]:
 
 
 def _temporary(folder: str, prefix: str) -> tuple[str, int]:
-    """Make a file that nobody else writes to, and lock it for as long as it is open."""
+    """Create a file of this process alone, locked while it is open."""
     while True:
         path = os.path.join(folder, f"{prefix}{os.urandom(RANDOM).hex()}.tmp")
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         if _lock(handle, unsupported=True) and os.fstat(handle).st_nlink:
             return path, handle
-        os.close(handle)  # another process took it for abandoned before it was locked, and removes it
+        os.close(handle)  # another process found it before it was locked, took it for abandoned, and removes it
 
 
 def remove_abandoned(folder: str, prefix: str) -> None:
-    """Remove the temporary files of processes that were killed: those with this prefix that nobody holds locked."""
+    """Remove the temporary files that killed processes left: those with this prefix that are not locked."""
     found: list[str] = []
     with suppress(OSError):  # a folder that cannot be listed may still be written to
         found = [name for name in os.listdir(folder) if name.startswith(prefix) and name.endswith(".tmp")]
@@ -105,9 +104,9 @@ def _remove_unlocked(path: str) -> None:
 
 
 def _lock(handle: int, *, unsupported: bool) -> bool:
-    """Lock an open file for this process alone, until it is closed; False when another process has it.
+    """Lock an open file exclusively until it is closed; False if another process has locked it.
 
-    `unsupported` is the answer where the file system has no locks: nothing is removed there that may be in use.
+    `unsupported` is returned where the file system has no locks, so that no file in use is removed there.
     """
     try:
         from fcntl import LOCK_EX, LOCK_NB, flock
@@ -121,7 +120,7 @@ def _lock(handle: int, *, unsupported: bool) -> bool:
 
 
 def sync_folder(folder: str) -> None:
-    """Put the names of a folder's files on the disk."""
+    """Sync a folder to disk, so that a rename in it survives a crash."""
     if os.name == "posix":  # elsewhere a folder cannot be opened
         handle = os.open(folder, os.O_RDONLY)
         try:

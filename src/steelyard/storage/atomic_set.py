@@ -1,8 +1,8 @@
-"""Writing files that belong together, which another file names: the old set or the new one is whole at any moment.
+"""Atomic replacement of a set of files that an index names: at any moment the old or the new set is complete.
 
-The new files are made in a hidden folder beside the others. A journal in it lists the old and the new ones before
-the first of these gets its name; whatever nobody names is removed by it in the end, or by the next that writes
-there if this process is killed.
+The new files are written into a hidden folder next to the others. A journal in it lists the old and the new files before the
+first new one gets its name. In the end the files that the index does not name are removed; if this process is killed, the next
+one that writes there does so.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from steelyard.storage.atomic import RANDOM, alone_in, replacing, sync_folder
 
 _JOURNAL = "journal.json"
 _SUFFIX = ".tmp"
-LIMIT = 100_000_000
-"""Bytes that a journal may take."""
+LIMIT = 100_000_000  # bytes of a journal; a larger one is ignored
 
 Stamp = tuple[int, int, int]
-"""What tells a file from another of its name: number of the file, size, time of the last change."""
+"""Identifies a file version: inode, size, modification time."""
 
 
 def replace_set(
@@ -31,11 +30,11 @@ def replace_set(
     finish: Callable[[], None],
     named: Callable[[], set[str] | None],
 ) -> None:
-    """Put new files beside `target`, which names them, and remove the old ones.
+    """Write new files into the folder of `target`, the index that names them, and remove the old ones.
 
-    `plan` returns the names of the new files, which no file has yet, and of the old ones; `fill` writes the new ones
-    into the folder that it is given, and `finish` replaces `target`. `named` returns the names that are in use, or
-    None where that cannot be told: then nothing is removed. One process at a time writes sets into a folder.
+    `plan` returns the names of the new files, which must be unused, and of the old ones; `fill` writes the new files into the
+    folder it is given, and `finish` replaces `target`. `named` returns the names in use, or None if they are unknown: then
+    nothing is removed. One process at a time writes sets into a folder.
     """
     folder = target.parent
     prefix = f".{target.name[:60]}-"
@@ -55,7 +54,7 @@ def replace_set(
 
 
 def _begin(folder: Path, aside: Path, new: Sequence[str], old: Iterable[str]) -> None:
-    """Write the journal, then give the new files their names; one that is taken meanwhile is never replaced."""
+    """Write the journal, then give the new files their names; an existing file is never replaced."""
     stamps = {name: _stamp(folder / name) for name in old} | {name: _stamp(aside / name) for name in new}
     with replacing(aside / _JOURNAL) as file:
         file.write(json.dumps(stamps).encode())
@@ -71,7 +70,7 @@ def _begin(folder: Path, aside: Path, new: Sequence[str], old: Iterable[str]) ->
 
 
 def _settle(folder: Path, aside: Path, named: Callable[[], set[str] | None]) -> None:
-    """Remove what the journal lists and nobody names, and the folder aside."""
+    """Remove the listed files that the index does not name, and the hidden folder."""
     from shutil import rmtree
 
     stamps = _journal(aside / _JOURNAL)
@@ -84,7 +83,7 @@ def _settle(folder: Path, aside: Path, named: Callable[[], set[str] | None]) -> 
 
 
 def _journal(path: Path) -> dict[str, Stamp | None]:
-    """Return the files of a journal; nothing of one that is not complete, or that lists anything but files beside it."""
+    """Return the files of a journal; none if it is incomplete, or lists a file of another folder."""
     try:
         if path.is_symlink() or path.stat().st_size > LIMIT:
             return {}
@@ -104,7 +103,7 @@ def _stamp(path: Path) -> Stamp | None:
 
 
 def _abandoned(folder: Path, prefix: str) -> list[str]:
-    """Return the folders aside that killed processes left behind."""
+    """Return the hidden folders that killed processes left."""
     found = []
     with suppress(OSError):
         found = [name for name in os.listdir(folder) if name.startswith(prefix) and name.endswith(_SUFFIX)]

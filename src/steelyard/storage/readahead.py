@@ -1,4 +1,4 @@
-"""Reading ahead: in a thread the next runs of a file are read, and their checksums made, while one is written."""
+"""Read-ahead: a thread reads the next runs of a file, and computes their checksums, while one is written."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     Run = tuple[Stored, int, int]
     """A reader, its first element, and a number of bytes."""
 
-BUFFERS = 3
-"""Runs that are in memory at once: one is written, one is read, and one lets neither wait for the other."""
+BUFFERS = 3  # one is written, one is read, and a third lets neither wait for the other
 
 
 def read_ahead(runs: Iterable[Run], limit: int) -> Iterator[memoryview]:
@@ -37,7 +36,7 @@ def read_ahead(runs: Iterable[Run], limit: int) -> Iterator[memoryview]:
 def _in_turn(
     runs: Iterable[Run], jobs: SimpleQueue[Any], done: SimpleQueue[BaseException | None], buffers: list[memoryview]
 ) -> Iterator[memoryview]:
-    """Hand out one buffer after another to be filled, and yield the oldest when all are."""
+    """Submit one buffer after another, and yield the oldest once all are submitted."""
     waiting: deque[memoryview] = deque()
     for nth, (read, start, length) in enumerate(runs):
         waiting.append(buffers[nth % BUFFERS][:length])
@@ -56,11 +55,11 @@ def _raise(error: BaseException | None) -> None:
 
 
 def _work(jobs: SimpleQueue[Any], done: SimpleQueue[BaseException | None]) -> None:
-    """Fill buffers until told to stop; an error is passed on in the place of the run."""
+    """Fill buffers until a None arrives; an error is passed on in place of the run."""
     while (job := jobs.get()) is not None:
         read, start, buffer = job
         try:
             read.fill(start, buffer)
             done.put(None)
-        except BaseException as error:  # noqa: BLE001 - whoever waits for the run raises it
+        except BaseException as error:  # noqa: BLE001 - raised where the run is awaited
             done.put(error)

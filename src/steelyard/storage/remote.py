@@ -1,4 +1,4 @@
-"""Files at a URL: only the ranges that are asked for travel, through fsspec and whatever schemes it knows."""
+"""Files at a URL, by any scheme of fsspec: only the requested ranges are transferred."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def is_url(text: str) -> bool:
-    """Tell a URL from a path.
+    """Whether a text is a URL, not a path.
 
     >>> is_url("https://example.org/net.safetensors"), is_url("net.safetensors"), is_url("C:/net.pt")
     (True, False, False)

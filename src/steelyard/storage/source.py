@@ -1,4 +1,4 @@
-"""A source: a run of bytes with a name, whether it lies in a file, in a part of one, or in memory."""
+"""A source: a named run of bytes in a file, in a part of a file, or in memory."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 
 
 class Source:
-    """A run of `size` bytes, read where and when they are asked for.
+    """A run of `size` bytes, read on demand.
 
-    `name` is for messages. `fill(offset, buffer)` fills a writable buffer from `offset` on. `beside(name)`
-    opens another file of the same folder, and refuses any name that leads out of it. `path` is where the
-    bytes lie when they are a local file or folder.
+    `name` is for messages. `fill(offset, buffer)` fills a writable buffer from `offset` on. `beside(name)` opens another file
+    of the same folder, and refuses a name outside it. `path` is the path of a local file or folder, else None.
     """
 
     __slots__ = ("beside", "fill", "name", "path", "size")
@@ -35,7 +34,7 @@ class Source:
 
     @property
     def is_folder(self) -> bool:
-        """Whether this is a folder, which has no bytes of its own but files beside it."""
+        """Whether this is a folder, which has no bytes of its own, only files."""
         return self.path is not None and os.path.isdir(self.path)
 
     def read(self, offset: int, length: int) -> bytes:
@@ -61,12 +60,12 @@ class Source:
         return Source(shown, length, lambda start, buffer: self.fill(offset + start, buffer), self.beside)
 
     def numbers(self, offset: int, dtype: str, byteorder: str = "<") -> Stored:
-        """Return a reader of the elements that lie from `offset` on, one after another in row-major order."""
+        """Return a reader of the elements that are stored from `offset` on in row-major order."""
         return Stored(self, offset, dtype, byteorder)
 
 
 class Stored:
-    """A reader of numbers that lie in a source as they are in memory; `raw` gives them without NumPy."""
+    """A reader of numbers that are stored as they are in memory; `fill` reads their bytes without NumPy."""
 
     __slots__ = ("byteorder", "dtype", "offset", "source")
 
@@ -95,10 +94,10 @@ class Stored:
 
 
 def open_path(path: str | os.PathLike[str]) -> Source:
-    """Open a local file or folder. Raises `FileMissingError` for what is missing or is no regular file.
+    """Open a local file or folder. Raises `FileMissingError` for a missing file, and one that is not regular.
 
     The file stays open while its source is in use. A FIFO or a device is refused without being waited for.
-    A TensorFlow checkpoint is opened by its prefix too, which stands for its index.
+    The prefix of a TensorFlow checkpoint opens its index.
     """
     path = os.fspath(path)
     if isinstance(path, str) and not os.path.lexists(path) and os.path.isfile(f"{path}.index"):
@@ -114,19 +113,19 @@ def open_path(path: str | os.PathLike[str]) -> Source:
     if stat.S_ISDIR(kind):
         return Source(path, 0, file.fill, lambda name: _beside(path, name), path)
     if not stat.S_ISREG(kind):
-        raise FileMissingError(f"{shown}: this is no regular file but a pipe, a socket or a device; give a weight file")
+        raise FileMissingError(f"{shown}: this is a pipe, a socket or a device, not a regular file; give a weight file")
     folder = os.path.dirname(path) or "."
     return Source(path, os.fstat(handle).st_size, file.fill, lambda name: _beside(folder, name), path)
 
 
 def from_bytes(data: bytes, name: str = "bytes", beside: Callable[[str], Source] | None = None) -> Source:
-    """Make a source of bytes in memory; without `beside` it has no other files."""
+    """Make a source of bytes in memory; without `beside` it has no sibling files."""
 
     def fill(offset: int, buffer: memoryview) -> None:
         buffer[:] = data[offset : offset + len(buffer)]
 
     def nothing(other: str) -> Source:
-        raise FormatError(name, f"needs the file {printable(other)!r} beside it, and bytes in memory have none")
+        raise FormatError(name, f"needs the file {printable(other)!r} of the same folder, and bytes in memory have no folder")
 
     return Source(name, len(data), fill, beside or nothing)
 
@@ -152,7 +151,7 @@ class _File:
 
 
 def checked_name(folder: str, name: str) -> str:
-    """Return a name that a file gives of another one beside it; raises `UnsafeFileError` where it leads elsewhere."""
+    """Return the name by which a file refers to a sibling; raises `UnsafeFileError` if it leads out of the folder."""
     outside = ".." in name.split("/") or any(mark in name for mark in "\\\0:") or os.path.isabs(name)
     if not name.strip() or outside:
         raise UnsafeFileError(folder, f"names the file {name!r}, which leads out of the folder")
@@ -160,7 +159,7 @@ def checked_name(folder: str, name: str) -> str:
 
 
 def _beside(folder: str, name: str) -> Source:
-    """Open a file that another one names: inside the folder, or a link of the Hub's cache to its blobs."""
+    """Open a file of the folder, by the name that another gives; links may lead only to the blobs of the Hub's cache."""
     home = os.path.realpath(folder)
     real = os.path.realpath(os.path.join(folder, checked_name(folder, name)))
     snapshots, revision = os.path.split(home)

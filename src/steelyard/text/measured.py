@@ -1,4 +1,4 @@
-"""What measures found, as text."""
+"""Checks and digests as text."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from steelyard.measures.digest import Digest
 
 NAMED = 5
-"""Weights that are named one by one."""
+"""Weights that are named individually; the rest is counted."""
 
 
 def check_lines(check: Check) -> Iterator[str]:
-    """Yield a line for each finding, or one that says that all is well; then the notes.
+    """Yield a line for each finding, or one line if there are none; then the notes.
 
-    What a healthy net may have begins with "info".
+    Findings that a healthy net may have start with "info".
     """
     if not check.findings:
         yield f"readable, complete, finite{', healthy' if check.health else ''}: {_weights(check.weights)}"
@@ -30,7 +30,7 @@ def check_lines(check: Check) -> Iterator[str]:
 
 
 def check_total(check: Check) -> str:
-    """Say how many weights something is wrong with, and what, where there is more than one such finding; else nothing."""
+    """Summarise the findings by kind; empty unless there are at least two."""
     wrong = [finding for finding in check.findings if finding.severity != "info"]
     if len(wrong) < 2:
         return ""
@@ -55,10 +55,10 @@ def digest_lines(digest: Digest, what: str = "all", *, each: bool = True) -> Ite
 
 
 def unsure_line(digest: Digest) -> str:
-    """Say of which weights the axes are not known for certain."""
+    """Name the weights whose axis order is not known."""
     names = ", ".join(map(name_text, digest.unsure[:NAMED]))
     more = f" and {len(digest.unsure) - NAMED:,} more" if len(digest.unsure) > NAMED else ""
-    return f"{_weights(len(digest.unsure))} may be laid out otherwise than is taken here: {names}{more}"
+    return f"{_weights(len(digest.unsure))} may have another axis order than assumed here: {names}{more}"
 
 
 def _weights(count: int) -> str:

@@ -148,7 +148,7 @@ def test_what_does_not_say_how_its_axes_lie_is_named(tmp_path, capsys):
     assert "odd" in canonical(tmp_path / "x.npz").unsure
     assert main(["digest", str(tmp_path / "x.npz"), "--layout", "canonical", "-a", "sha256"]) == 0
     captured = capsys.readouterr()
-    assert "may be laid out otherwise" in captured.err
+    assert "may have another axis order" in captured.err
     assert "(canonical sha256 of 2 weights)" in captured.out
     record = canonical(tmp_path / "x.npz").to_dict()
     assert json.loads(json.dumps(record))["layout"] == "canonical"

@@ -57,13 +57,13 @@ def test_missing_files_bad_lines_and_lists_cut_off_are_told(folder, capsys):
     assert lines[0] == "list: line 1: not a line of a digest list"
     assert lines[1].startswith("a.npz: FAILED open or read (")
     assert lines[2] == "b with space.safetensors: OK"
-    assert lines[3] == "list: line 9: FAILED (the digest of the file behind its weights is missing)"
+    assert lines[3] == "list: line 9: FAILED (the digest of the file is missing after those of its weights)"
 
 
 def test_a_list_without_files_and_a_missing_list_are_trouble(folder, capsys):
     (folder / "list").write_text("nothing\n")
     assert main(["digest", "-c", "list"]) == 2
-    assert "no line of it is the digest of a file" in capsys.readouterr().err
+    assert "no line is the digest of a file" in capsys.readouterr().err
     assert main(["digest", "-c", "none"]) == 2
     assert main(["digest", "-c", "list", "--total"]) == 2
 

@@ -1,8 +1,8 @@
 """Two weights side by side, block by block: how far their numbers are apart.
 
 Blocks are compared as bytes first, so that what is equal costs no arithmetic. Differences of float32 and shorter types are
-taken in float32, which rounds them by at most 6e-8 of themselves; everything is summed up in float64. BLAS is never asked:
-in a loop over blocks its threads cost more than they bring, and two threads of ours wait for one another in it.
+taken in float32, which rounds them by at most 6e-8 of themselves; everything is summed up in float64. BLAS is not used:
+for blocks of this size starting its threads costs more than it gains, and our two threads would wait for each other in it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,10 @@ from steelyard.numerics.matrices import as_float64
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
-SAFE = (1e-25, 1e35)
-"""Sums of squares between which float32 has neither lost small squares nor overflowed."""
+SAFE = (1e-25, 1e35)  # a sum of squares in this range has neither lost small squares in float32 nor overflowed
 
 
-TINY = 1e-200
-"""The length below which the numbers of a side may be among those of which float64 keeps only some bits."""
+TINY = 1e-200  # a norm below this may come from subnormal numbers, which have lost bits
 
 
 class Tolerance(NamedTuple):
@@ -166,8 +164,10 @@ def _relative(sums: Sums) -> float | None:
 def _cosine(sums: Sums) -> float | None:
     """Return the cosine of the angle between sides of about one length from the norms, None where one is zero or overflows.
 
-    1 - cos = (|y - x|^2 - (|y| - |x|)^2) / (2 |x| |y|), which keeps its digits where both are nearly the same.
+    1 - cos = (|y - x|^2 - (|y| - |x|)^2) / (2 |x| |y|), from the law of cosines.
     """
+    # x.y / (|x| |y|) would cancel: for sides that differ by 1e-6 it needs 12 digits to show any difference from 1. Here the small
+    # numbers |y - x| and |y| - |x| are computed first. Their product is factored, and each factor divided, against overflow.
     if not _measurable(sums):
         return None
     gap = sums.other - sums.one
@@ -180,9 +180,10 @@ def _measurable(sums: Sums) -> bool:
 
 
 def _measure_again(one: Weight, other: Weight, sums: Sums) -> None:
-    """Find the cosine from the products of all entries where one side is much longer: the norms would tell nothing.
+    """Compute the cosine from the products of all entries, in a second pass over both sides.
 
-    Nor do norms that are tiny, of which a float64 keeps a few bits only: these are measured again, scaled up.
+    `_cosine` loses its digits where one side is much longer, since then |y - x| is nearly |y| - |x|; so do norms that are tiny,
+    of which a float64 has only a few bits. Both sides are scaled to a length of about one first.
     """
     scales = [max(length, TINY) for length in (sums.one, sums.other, sums.apart)]
     squares, product = np.zeros(3), 0.0
@@ -228,7 +229,7 @@ def compare(one: Weight, other: Weight, start: int, stop: int, tolerance: Tolera
 
 
 class Desk:
-    """Memory of one thread, used again for each block: fresh memory costs more than what is done with it."""
+    """Buffers of one thread, reused for each block: allocating them would cost more than the computation."""
 
     __slots__ = ("apart", "flags", "one", "other")
 
@@ -250,20 +251,20 @@ def _desk(limit: int) -> Desk:
 
 
 def _equal(one: BlockReader, other: BlockReader, x: Array, y: Array) -> bool:
-    """Tell whether two blocks of one type have the same bits; Python compares whole buffers fastest."""
+    """Whether two blocks of one type have the same bits; comparing two whole bytearrays is the fastest way."""
     if one.buffer is not None and other.buffer is not None and len(one.buffer) == x.nbytes:
         return one.buffer == other.buffer
     return equal(x, y)
 
 
 def equal(x: Array, y: Array) -> bool:
-    """Tell whether two arrays of one type have the same bits."""
+    """Whether two arrays of one type have the same bits."""
     word = np.uint64 if x.nbytes % 8 == 0 else np.uint8
     return bool(np.array_equal(x.view(word), y.view(word)))
 
 
 def bits(x: Array) -> Array:
-    """Return the bits of each number as unsigned whole numbers; those of sixteen bytes as two."""
+    """Return the bits of each number as an unsigned integer; two for types of sixteen bytes."""
     size = x.dtype.itemsize
     return x.view(f"u{size}") if size <= 8 else x.view(np.uint64).reshape(-1, 2)
 

@@ -1,8 +1,10 @@
-"""Nets that differ by the order of their hidden units: the order in which they fit best, by assignment.
+"""Nets that differ by a permutation of their hidden units: the permutation that fits best, by linear assignment.
 
-The hidden units of a dense or convolutional layer may stand in any order, as long as the next layer takes its inputs in
-the same one: the function is the same. Units of one order make a `Space`; each space is assigned so that the products
-of all weights that it touches are largest, in turn, until nothing improves. Permuted copies of a net come back exactly.
+The hidden units of a dense or convolutional layer may have any order, as long as the next layer takes its inputs in the same
+order: the function is unchanged. All axes that share one order form a `Space`. The best order of one space, while the others
+are fixed, maximises the sum of the products of both nets' weights over all its axes, which is a linear assignment problem.
+Solving these in turn until nothing improves is coordinate ascent (Ainsworth, Hayase and Srinivasa, Git Re-Basin, 2023,
+section 3.2). It finds a local maximum only, so two starts are tried. Permuted copies of a net are recovered exactly.
 """
 
 from __future__ import annotations
@@ -27,14 +29,12 @@ if TYPE_CHECKING:
 
 MATRICES = ("dense", "conv", "conv transpose")
 VECTORS = ("batch norm", "layer norm", "instance norm", "rms norm", "prelu")
-SWEEPS = 50
-"""Rounds over all spaces; a few are enough where the nets are alike."""
-BREAKING = ("merge", "reshape", "other")
-"""Layers behind which an order of units may mean something."""
+SWEEPS = 50  # rounds over all spaces; similar nets need only a few
+BREAKING = ("merge", "reshape", "other")  # kinds of layers that may give the order of units a meaning
 
 
 class Use(NamedTuple):
-    """An axis of a part that runs over the units of a space, each `width` times; one after another where `inside`."""
+    """An axis of a part that runs over the units of a space, each `width` times in a row if `inside`, else interleaved."""
 
     part: Part
     axis: int
@@ -88,7 +88,7 @@ def _spaces(net: Net) -> tuple[list[Space], list[str]]:
     note = []
     if before is None:
         before = _as_chain(units)
-        note = ["nothing says how data flows: layers were taken as a chain, in the order in which they are listed"]
+        note = ["there is no graph: layers were taken as a chain, in the order in which they are listed"]
     made: dict[int, Space | None] = {}
     spaces: list[Space] = []
     for unit in units:
@@ -108,7 +108,7 @@ def _refuse_unknown(net: Net, *, known: bool) -> None:
     for layer in net.graph.layers if net.graph else ():
         if layer.kind in BREAKING and (layer.inputs is None or not known):
             where = f"{printable(layer.name)} ({printable(layer.class_name)})"
-            raise ShapeError(f"nothing says how data flows into {where}, so no order of units is known to be free")
+            raise ShapeError(f"the graph does not show how data flows into {where}, so no order of units is known to be free")
 
 
 def _fix(spaces: Iterable[Space | None]) -> None:
@@ -150,13 +150,13 @@ def _as_chain(units: list[LayerWeights]) -> dict[int, list[int]]:
             if width and _inputs(unit) % width:
                 raise ShapeError(
                     f"{printable(unit.name)} has {_inputs(unit)} inputs, the layer listed before it {width} outputs: "
-                    "the layers are no chain, and nothing says how data flows; give live models"
+                    "the layers do not form a chain, and there is no graph; give live models"
                 )
             width = _outputs(unit)
         elif unit.kind not in VECTORS:
             raise ShapeError(
-                f"{printable(unit.name)} is {unit.kind}, and nothing says how data flows around it; give live models, "
-                "or compare without align"
+                f"{printable(unit.name)} is {unit.kind}, and there is no graph that shows how data flows around it; "
+                "give live models, or compare without align"
             )
         last = unit
     return before
@@ -219,7 +219,7 @@ class _Sides:
         return np.nan_to_num(as_float64(part.read(weight.numpy())), posinf=0.0, neginf=0.0)
 
     def best(self) -> list[Array]:
-        """Return the best orders found: from those of the incoming weights, and from the order as it is."""
+        """Return the best orders found from two starts: the present order, and the best match of the incoming weights alone."""
         asis = [np.arange(space.size) for space in self.spaces]
         first = [order.copy() for order in asis]
         for nth, space in enumerate(self.spaces):
@@ -239,7 +239,7 @@ class _Sides:
         return orders
 
     def _assigned(self, nth: int, orders: list[Array], uses: list[Use]) -> Array:
-        """Return the order of one space that fits best while the others stay."""
+        """Return the best order of one space while the others are fixed."""
         size = self.spaces[nth].size
         gains = np.zeros((size, size))
         for use in uses:

@@ -31,8 +31,8 @@ class Listed(NamedTuple):
     weights: Mapping[str, str]
 
 
-class Verdict(NamedTuple):
-    """What became of one line: "OK", "FAILED", "FAILED open or read" or "not a line of a digest list"."""
+class LineResult(NamedTuple):
+    """The result of one line: "OK", "FAILED", "FAILED open or read" or "not a line of a digest list"."""
 
     what: str
     verdict: str
@@ -47,39 +47,39 @@ class Verdict(NamedTuple):
         return f"{self.what}: {self.verdict}{f' ({self.why})' if self.why else ''}"
 
 
-def verify(path: str, again: Again) -> Iterator[Verdict]:
-    """Yield a verdict for each file of a list, for each of its weights that differs, and for each line that is none.
+def verify(path: str, again: Again) -> Iterator[LineResult]:
+    """Yield a result for each file of a list, for each weight that differs, and for each line that is not a digest.
 
     `again` digests a file. Raises `FormatError` for a list that has no file, and what opening it raises.
     """
     any_file = False
     for entry in _entries(path):
-        if isinstance(entry, Verdict):
+        if isinstance(entry, LineResult):
             yield entry
             continue
         any_file = True
         yield from _verdicts(entry, again)
     if not any_file:
-        raise FormatError(path, "no line of it is the digest of a file; give what steelyard digest printed")
+        raise FormatError(path, "no line is the digest of a file; give the output of steelyard digest")
 
 
-def _verdicts(listed: Listed, again: Again) -> Iterator[Verdict]:
+def _verdicts(listed: Listed, again: Again) -> Iterator[LineResult]:
     try:
         found = again(listed.file, listed.algorithm, listed.layout)
     except (SteelyardError, OSError) as error:
-        yield Verdict(printable(listed.file), "FAILED open or read", printable(error, 600))
+        yield LineResult(printable(listed.file), "FAILED open or read", printable(error, 600))
         return
     good = found.whole == listed.digest
     for name, digest in listed.weights.items():
         now = {printable(known, 1000) or "(unnamed)": each for known, each in found.weights.items()}.get(name)
         if now != digest:
             good = False
-            yield Verdict(f"{printable(listed.file)}: {name}", "FAILED", "it is missing" if now is None else "")
-    yield Verdict(printable(listed.file), "OK" if good else "FAILED")
+            yield LineResult(f"{printable(listed.file)}: {name}", "FAILED", "it is missing" if now is None else "")
+    yield LineResult(printable(listed.file), "OK" if good else "FAILED")
 
 
-def _entries(path: str) -> Iterator[Listed | Verdict]:
-    """Yield what each total of a list says, with the weights before it, and a verdict on each line that is neither."""
+def _entries(path: str) -> Iterator[Listed | LineResult]:
+    """Yield each file of a list with the weights listed before it, and a result for each line that is neither."""
     weights: dict[str, str] = {}
     last = 0
     for number, line in enumerate(_lines(path), 1):
@@ -91,9 +91,11 @@ def _entries(path: str) -> Iterator[Listed | Verdict]:
         elif own := _OWN.fullmatch(line):
             weights[own[2]], last = own[1], number
         elif line.strip():
-            yield Verdict(f"{printable(path)}: line {number}", "not a line of a digest list")
+            yield LineResult(f"{printable(path)}: line {number}", "not a line of a digest list")
     if weights:
-        yield Verdict(f"{printable(path)}: line {last}", "FAILED", "the digest of the file behind its weights is missing")
+        yield LineResult(
+            f"{printable(path)}: line {last}", "FAILED", "the digest of the file is missing after those of its weights"
+        )
 
 
 def _lines(path: str) -> list[str]:
