@@ -65,13 +65,11 @@ def _meta(tree: Tree) -> dict[str, str]:
     """Return the versions, the class and the name of a Keras model."""
     versions = {key: tree.attribute("", key) or tree.attribute("model_weights", key) for key in ("keras_version", "backend")}
     meta = {key: value for key, value in versions.items() if isinstance(value, str)}
-    config = keras_legacy.model_config(tree)
-    inner = config.get("config") if config else None
-    if config and isinstance(config.get("class_name"), str):
-        meta["class_name"] = config["class_name"]
-    if isinstance(inner, dict) and isinstance(inner.get("name"), str):
-        meta["name"] = inner["name"]
-    return meta
+    config = keras_legacy.model_config(tree) or {}
+    inner = config.get("config")
+    name, class_name = inner.get("name") if isinstance(inner, dict) else None, config.get("class_name")
+    own = {"class_name": class_name, "name": name}
+    return meta | {key: value for key, value in own.items() if isinstance(value, str)}
 
 
 def write(weights: Weights, path: Path) -> None:

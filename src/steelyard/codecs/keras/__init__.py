@@ -1,1 +1,1 @@
-"""Keras's files: their configuration, their layout, and the layers that they describe."""
+"""The files of Keras: their configs, their layouts in HDF5, and the layers that they describe."""

@@ -1,16 +1,23 @@
-"""Whether a Keras model is a chain: every layer runs once, and is fed by the one before alone."""
+"""Whether a Keras model is a chain: every layer runs once, and only the layer before feeds it."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
 from steelyard.codecs import limits
 from steelyard.codecs.keras.config import calls_of, entries_of, is_sequential, name_of, refs_in
 from steelyard.layers.keras.kinds import class_and_config
 
 
-def is_chain(entry: Any, depth: int = 0) -> bool:
-    """Tell whether an entry of a config is a layer, or a model whose layers form a chain, and so those inside."""
+class HasConfig(Protocol):
+    """A live Keras model."""
+
+    def get_config(self) -> object:
+        """Return the config, as it is in files."""
+
+
+def is_chain(entry: object, depth: int = 0) -> bool:
+    """Whether an entry of a config is a layer, or a model whose layers are a chain, at all levels."""
     entries = entries_of(entry)
     if not entries:
         return True
@@ -19,16 +26,16 @@ def is_chain(entry: Any, depth: int = 0) -> bool:
     return all(is_chain(each, depth + 1) for each in entries)
 
 
-def is_chain_model(model: Any) -> bool:
-    """Tell so of a live model; False where it has no config to ask."""
+def is_chain_model(model: HasConfig) -> bool:
+    """Whether a live model is a chain; False where it has no config."""
     try:
         return is_chain({"config": model.get_config()})
     except Exception:  # noqa: BLE001 - a user's class may raise anything
         return False
 
 
-def _is_line(entry: Any) -> bool:
-    """Follow a functional model from its only output back to its only input, and see that it is all there is."""
+def _is_line(entry: object) -> bool:
+    """Whether the way from the only output of a functional model back to its only input covers all layers."""
     _, config = class_and_config(entry)
     calls = {name_of(each): [list(refs_in(call)) for call in calls_of(each)] for each in entries_of(entry)}
     outputs = [ref.name for ref in refs_in(config.get("output_layers"))]

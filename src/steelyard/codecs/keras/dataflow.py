@@ -1,12 +1,12 @@
-"""What flows into which layer of the model that a Keras file's config describes."""
+"""The layers that feed each layer of a Keras config."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
-from steelyard.codecs.keras.config import MODELS, Net, Ref, entries_of, is_sequential, net_of, refs_in
+from steelyard.codecs.keras.config import MODELS, Functional, Ref, entries_of, functional_of, is_sequential, refs_in
 from steelyard.core.dataflow import INPUT, NOTHING, UNKNOWN, CallGraph, merged
 from steelyard.layers.keras.kinds import class_and_config
 
@@ -19,17 +19,17 @@ _UNKNOWN: Sources = frozenset({UNKNOWN})
 
 
 class ConfigTracer:
-    """Walks through a config as its model runs; `rows` are the layers of each entry: rows that run side by side."""
+    """Follows a config as its model runs. `rows` are the layers of each entry, by its identity: chains that run in parallel."""
 
-    __slots__ = ("_calls", "_left", "_nets", "_rows")
+    __slots__ = ("_calls", "_left", "_models", "_rows")
 
     def __init__(self, rows: Mapping[int, Sequence[Sequence[Layer]]]) -> None:
         self._rows = rows
         self._calls = CallGraph()
-        self._nets: dict[int, Net] = {}
+        self._models: dict[int, Functional] = {}
         self._left = limits.KERAS_CALLS
 
-    def set_inputs(self, config: Any, listed: Iterable[Layer], weightless: Iterable[int]) -> None:
+    def set_inputs(self, config: object, listed: Iterable[Layer], weightless: Iterable[int]) -> None:
         """Set the inputs of the layers; those in `weightless`, by identity, have no weights."""
         _, own = class_and_config(config)
         inputs = len(list(refs_in(own.get("input_layers"))))
@@ -37,8 +37,8 @@ class ConfigTracer:
         if self._left > 0:
             self._calls.set_inputs({id(layer): layer for layer in listed}, weightless)
 
-    def _through(self, entry: Any, given: Sequence[Sources], depth: int) -> list[Sources]:
-        """Return what each output of an entry is made of; a single set for all outputs of what is no model."""
+    def _through(self, entry: object, given: Sequence[Sources], depth: int) -> list[Sources]:
+        """Return the sources of each output of an entry; of a layer, one set for all outputs."""
         self._left -= 1
         kind, config = class_and_config(entry)
         if depth >= limits.RECURSION or self._left <= 0:
@@ -46,14 +46,14 @@ class ConfigTracer:
         if entries_of(entry):
             if kind not in MODELS:
                 return [_UNKNOWN]
-            return self._chain(entry, given, depth) if is_sequential(entry) else self._net(entry, given, depth)
+            return self._chain(entry, given, depth) if is_sequential(entry) else self._functional(entry, given, depth)
         if kind == "InputLayer":
             return list(given)
         if entries_of(config.get("layer")):
             return self._through(config["layer"], given, depth + 1)
         return [self._layer(entry, merged(given))]
 
-    def _layer(self, entry: Any, given: Sources) -> Sources:
+    def _layer(self, entry: object, given: Sources) -> Sources:
         made = NOTHING
         for row in self._rows.get(id(entry), ()):
             sources = given
@@ -62,32 +62,32 @@ class ConfigTracer:
             made |= sources
         return made or _UNKNOWN
 
-    def _chain(self, entry: Any, given: Sequence[Sources], depth: int) -> list[Sources]:
+    def _chain(self, entry: object, given: Sequence[Sources], depth: int) -> list[Sources]:
         made = list(given)
         for each in entries_of(entry):
             made = self._through(each, made, depth + 1)
         return made
 
-    def _net(self, entry: Any, given: Sequence[Sources], depth: int) -> list[Sources]:
-        """Walk through a functional model; masks and the like may stand behind its inputs."""
-        if id(entry) not in self._nets:
-            self._nets[id(entry)] = net_of(entry)
-        net = self._nets[id(entry)]
-        if not net.is_sound:
+    def _functional(self, entry: object, given: Sequence[Sources], depth: int) -> list[Sources]:
+        """Follow a functional model; further inputs such as masks may come after the listed ones."""
+        if id(entry) not in self._models:
+            self._models[id(entry)] = functional_of(entry)
+        model = self._models[id(entry)]
+        if not model.is_sound:
             return [_UNKNOWN]
         _, config = class_and_config(entry)
         names = [ref.name for ref in refs_in(config.get("input_layers"))]
         inputs = dict(zip(names, given, strict=False)) if len(given) >= len(names) else {}
         made: dict[Key, list[Sources]] = {}
-        masks = net.masks
-        for key in net.order:
-            taken = [_one(made[ref.key], ref) for ref in net.calls[key]]
+        masks = model.masks
+        for key in model.order:
+            taken = [_one(made[ref.key], ref) for ref in model.calls[key]]
             if key in masks:
                 made[key] = [merged(taken)]
             else:
                 own = taken or [inputs.get(key[0], _UNKNOWN)]
-                made[key] = self._through(net.by_name[key[0]], own, depth + 1)
-        return [_one(made[ref.key], ref) for ref in net.ends]
+                made[key] = self._through(model.by_name[key[0]], own, depth + 1)
+        return [_one(made[ref.key], ref) for ref in model.ends]
 
 
 def _one(made: Sequence[Sources], ref: Ref) -> Sources:

@@ -1,39 +1,54 @@
-"""Keras 3's way of laying weights out in HDF5, put back under the names and in the order of the model.
+"""The layout of Keras 3 in HDF5: find the names of the model's weights, and their order.
 
-A file has a group for each layer, called after its class and a counter (`layers/dense_1/vars/0`), whatever the
-layer's own name is. The name stands in the config, or in an attribute of the `vars` group, which layers without
-variables have too; the order in the config, or in that of writing. The config is data here: nothing in it is ever
-made into a layer.
+    layers/dense_1         the group of a layer: its class and a counter, whatever the layer's name is
+    layers/dense_1/vars    the group of its variables, with the layer's name in the attribute `name`
+    layers/dense_1/vars/0  the first variable
+    layers/rnn/cell/vars   a layer inside another, by the name of the Python attribute that holds it
+
+Names come from the config or the attributes, the order from the config or the order of writing. The config is data: no
+layer is ever created from it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.codecs import limits
+from steelyard.codecs.keras.config import joined_path
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import FormatError
 from steelyard.layers.keras.roles import DUPLICATE, SUBLAYERS, VariableRole, kind_of, snake, variable_roles
 
 if TYPE_CHECKING:
+    from typing import TypedDict
+
     from steelyard.codecs.hdf5.reading import Tree
+
+    class Group(TypedDict):
+        """A group of a layout: the name of the layer, and the weight of each variable."""
+
+        name: str
+        vars: dict[str, str]
+
+    Layout = dict[str, Group]
+    """The groups of a file by their paths."""
 
 VARS = "vars"
 _INPUT = "input_layer"
-"""A layer that functional models list and Sequential ones do not."""
+"""The group of an input layer, which functional models have and Sequential ones do not."""
 _CONTAINERS = ("layers", "cells")
 _ALIASES = {"_layer_checkpoint_dependencies": "layers"}  # Keras 2.12 and 2.13
 _ASIDE = ("optimizer", "seed_generator", "compile_metrics", "_metrics", "metrics", "loss_tracker", "_loss_tracker")
-"""What a model keeps beside its weights; `Model.weights` lists none of it."""
+"""Groups of a model that are not in `Model.weights`."""
 
 
 class _Node:
-    """A group: the groups inside it, the variables in its `vars`, and the name that those are given.
+    """A group: the groups inside it, the variables in its `vars`, and their layer's name, the label.
 
-    `container` tells that it is a list or a dict of layers, which has no name; `functional`, that it is the list of
-    the layers of a functional model, whose names stand alone.
+    A `container` is a list or a dict of layers, without a name; `functional` is the list of the layers of a functional
+    model, whose names have no prefix.
     """
 
     __slots__ = ("children", "container", "functional", "label", "path", "variables")
@@ -47,15 +62,16 @@ class _Node:
 
 
 class _Spec(NamedTuple):
-    """What the config says of a layer; `config` is None where there is none."""
+    """The class, the config and the name of a layer; `config` is None where the file has none."""
 
     kind: str
-    config: Mapping[str, Any] | None
+    config: Mapping[str, object] | None
     name: str
+    is_operation: bool = False
 
 
-class _Named(NamedTuple):
-    """A variable, the path of its layer, and what is known of it."""
+class _Variable(NamedTuple):
+    """A variable, the path of its layer, its own name in it, and its role where that is known."""
 
     holder: _Node
     layer: str
@@ -66,65 +82,60 @@ class _Named(NamedTuple):
 
 
 def is_layout(tree: Tree) -> bool:
-    """Tell whether a file is laid out as Keras 3 does it: every dataset is a number in a group `vars`."""
+    """Whether a file has the layout of Keras 3: every dataset is in a group `vars`."""
     paths = [split(path)[-2:] for path in tree.tensors]
     return bool(paths) and all(len(pair) == 2 and pair[0] == VARS for pair in paths)
 
 
-def model_weights(tree: Tree, config: Any = None) -> tuple[list[Weight], dict[str, Any]]:
-    """Return the weights of the model, by `variable.path` as far as the file tells it, and where each one lies.
+def model_weights(tree: Tree, config: object = None) -> tuple[list[Weight], Layout]:
+    """Return the weights of the model under the names of `variable.path`, as far as the file has them, and the layout.
 
-    `config` is the parsed `config.json`. The second result maps each group of the file to the layer's name
-    and to the names of its variables: a file of this layout can be written again from it. Raises `FormatError` for
-    groups that lie too deep in one another.
+    `config` is the decoded `config.json`. With the layout, a file with the same groups can be written. Raises
+    `FormatError` for groups that are nested too deep.
     """
     if any(path.count("/") + path.count("\\") > limits.RECURSION for path in tree.tensors):
-        raise FormatError(tree.source.name, f"more than {limits.RECURSION} groups lie in one another")
+        raise FormatError(tree.source.name, f"groups are nested more than {limits.RECURSION} levels deep")
     labels = _labels(tree)
     root = _nodes(tree, labels)
     spec = _spec(config)
     found = _layer(root, spec, spec.name or root.label, True if spec.config else None, 0)
     names = _names([entry for entry in found if entry.leaf != DUPLICATE])
-    weights, layout = [], _Layout()
+    weights: list[Weight] = []
+    layout: Layout = {}
     for entry in found:
         if entry.leaf == DUPLICATE:
             continue
         layer, leaf = names[entry.weight.name]
         weights.append(_weight(entry, layer, leaf))
-        layout.add(entry.holder, entry.weight.name, weights[-1].name)
+        _place(layout, entry.holder, entry.weight.name, weights[-1].name)
     for entry in found:
-        if entry.leaf == DUPLICATE:  # an extra copy: its numbers are those of the next variable that was found
-            layout.add(entry.holder, entry.weight.name, "/".join(names[entry.layer]))
-    layout.around(labels)
-    return weights, layout.groups
+        if entry.leaf == DUPLICATE:  # a copy of the numbers of the next variable
+            _place(layout, entry.holder, entry.weight.name, "/".join(names[entry.layer]))
+    _add_outer(layout, labels)
+    return weights, layout
 
 
-class _Layout:
-    """Which weight stands in which slot of which group."""
+def _place(layout: Layout, holder: _Node, path: str, name: str) -> None:
+    group = layout.setdefault(holder.path, {"name": holder.label, "vars": {}})
+    group["vars"][split(path)[-1]] = name
 
-    def __init__(self) -> None:
-        self.groups: dict[str, Any] = {}
 
-    def add(self, holder: _Node, path: str, name: str) -> None:
-        group = self.groups.setdefault(holder.path, {"name": holder.label, "vars": {}})
-        group["vars"][split(path)[-1]] = name
-
-    def around(self, labels: Mapping[str, str]) -> None:
-        """Add the groups around those, which hold nothing but a layer's name."""
-        words = [group.split("/") for group in self.groups]
-        above = {"/".join(parts[:end]) for parts in words for end in range(len(parts))}
-        for group, label in labels.items():
-            if group in above or group.removesuffix(f"/{_INPUT}") in above:
-                self.groups.setdefault(group, {"name": label, "vars": {}})
+def _add_outer(layout: Layout, labels: Mapping[str, str]) -> None:
+    """Add the outer groups, which have only the name of a layer."""
+    words = [group.split("/") for group in layout]
+    outer = {"/".join(path[:end]) for path in words for end in range(len(path))}
+    for group, label in labels.items():
+        if group in outer or group.removesuffix(f"/{_INPUT}") in outer:
+            layout.setdefault(group, {"name": label, "vars": {}})
 
 
 def split(path: str) -> list[str]:
-    """Split a path; Keras on Windows joined its first words with backslashes."""
+    """Split a path into words. Keras on Windows writes backslashes between the first ones."""
     return [_ALIASES.get(word, word) for word in path.replace("\\", "/").split("/")]
 
 
 def _labels(tree: Tree) -> dict[str, str]:
-    """Return the names that layers have in the file, by the paths of their groups: of all that have variables below."""
+    """Return the names of layers by the paths of their groups, for all groups with variables at any level."""
     above = {path[:at] for path in tree.tensors for at, letter in enumerate(path) if letter == "/"}
     inputs = {f"{group}/{_INPUT}" for group in above if split(group)[-1] == "layers"}
     found = {group: tree.attribute(f"{group}/{VARS}".strip("/"), "name") for group in sorted({"", *above, *inputs})}
@@ -132,7 +143,7 @@ def _labels(tree: Tree) -> dict[str, str]:
 
 
 def _nodes(tree: Tree, labels: Mapping[str, str]) -> _Node:
-    """Return the groups as a tree. The inputs of a functional model are groups too, though nothing is in them."""
+    """Return the groups as a tree. Input layers of functional models are groups too, without variables."""
     root = _Node("")
     root.label = labels.get("", "")
     for path, weight in tree.tensors.items():
@@ -159,7 +170,7 @@ def _number(word: str) -> tuple[int, str]:
 
 
 def _in_order(children: dict[str, _Node]) -> dict[str, _Node]:
-    """Keep the order of writing, unless the counters contradict it: then a tool has sorted the file by name."""
+    """Keep the order of writing, unless counters contradict it, as in a file that a tool has sorted by name."""
     seen: dict[str, int] = {}
     for name in children:
         stem, count = _counter(name)
@@ -174,45 +185,46 @@ def _counter(name: str) -> tuple[str, int]:
     return (stem, int(count)) if stem and count.isascii() and count.isdigit() and len(count) < 10 else (name, 0)
 
 
-def _spec(found: Any) -> _Spec:
-    """Read one entry of a config; what is no such entry says nothing."""
+def _spec(found: object) -> _Spec:
+    """Read an entry of a config; an invalid entry is blank."""
     if not isinstance(found, dict):
         return _Spec("", None, "")
     kind, config = found.get("class_name"), found.get("config")
     if not isinstance(kind, str) or not isinstance(config, dict):
         return _Spec("", None, "")
     name = config.get("name") or found.get("name")
-    return _Spec(kind, config, name if isinstance(name, str) else "")
+    is_operation = str(found.get("module")).startswith("keras.src.ops")
+    return _Spec(kind, config, name if isinstance(name, str) else "", is_operation)
 
 
-def _layer(node: _Node, spec: _Spec, path: str, trainable: bool | None, depth: int) -> list[_Named]:
-    """List the variables of a layer in the order of `Layer.weights`: its own, then those of the layers inside."""
+def _layer(node: _Node, spec: _Spec, path: str, trainable: bool | None, depth: int) -> list[_Variable]:
+    """List the variables of a layer in the order of `Layer.weights`: its own, then those of inner layers."""
     if spec.config is not None and spec.config.get("trainable") is False:
         trainable = False
     own = _own(node, spec, path, trainable)
-    inner: list[_Named] = []
+    inner: list[_Variable] = []
     met: set[str] = set(_ASIDE) if depth == 0 or "layers" in (spec.config or {}) else {"seed_generator"}
     if depth < limits.RECURSION:
-        for name, child, below, scope in _inside(node, spec, path):
+        for name, child, below, prefix in _inside(node, spec, path):
             met.add(name)
-            inner += _layer(child, below, _joined(scope, below.name), trainable, depth + 1)
+            inner += _layer(child, below, joined_path(prefix, below.name), trainable, depth + 1)
     rest = [entry for name, child in node.children.items() if name not in met for entry in _unknown(child, name, path, depth)]
     return _merged(own, inner) + rest
 
 
-def _own(node: _Node, spec: _Spec, path: str, trainable: bool | None) -> list[_Named]:
+def _own(node: _Node, spec: _Spec, path: str, trainable: bool | None) -> list[_Variable]:
     roles = variable_roles(spec.kind, spec.config, len(node.variables)) if node.variables else []
     if any(not _fits(known, weight) for known, weight in zip(roles, node.variables, strict=True)):
         roles = [None] * len(roles)
     own = [
-        _Named(node, path, known.leaf if known else split(weight.name)[-1], weight, known, _trainable(known, trainable))
+        _Variable(node, path, known.leaf if known else split(weight.name)[-1], weight, known, _trainable(known, trainable))
         for known, weight in zip(roles, node.variables, strict=True)
     ]
-    return sorted(own, key=lambda entry: entry.known is not None and not entry.known.trainable)  # as `Layer.weights` is
+    return sorted(own, key=lambda entry: entry.known is not None and not entry.known.trainable)  # the order of `Layer.weights`
 
 
 def _fits(known: VariableRole | None, weight: Weight) -> bool:
-    """Tell whether a kernel has as many axes as its class says: the class may be no more than a name's guess."""
+    """Whether a kernel has the number of axes of its class, which may be only a guess from a name."""
     if known is None or not known.axes or known.role not in (Role.KERNEL, Role.RECURRENT_KERNEL, Role.EMBEDDING):
         return True
     return bool(known.axes_for(len(weight.shape)))
@@ -225,29 +237,30 @@ def _trainable(known: VariableRole | None, layer: bool | None) -> bool | None:
 
 
 def _inside(node: _Node, spec: _Spec, path: str) -> Iterator[tuple[str, _Node, _Spec, str]]:
-    """Yield the layers inside one, as its config or its class tells: folder, group, config and scope of each.
+    """Yield the inner layers of a layer, by its config or its class: folder, group, config and prefix of each.
 
-    A Sequential model builds its layers under its own name; those of a functional model stand alone.
+    The layers of a Sequential model have its name as a prefix, those of a functional model do not.
     """
     config = spec.config or {}
     for folder in _CONTAINERS:
-        if folder in node.children and isinstance(config.get(folder), list):
-            scope = "" if "input_layers" in config else path
-            yield from _listed(node.children[folder], config[folder], folder, scope)
-    for part in SUBLAYERS.get(spec.kind, ()):
-        child = node.children.get(part.attribute)
+        entries = config.get(folder)
+        if folder in node.children and isinstance(entries, list):
+            prefix = "" if "input_layers" in config else path
+            yield from _listed(node.children[folder], entries, folder, prefix)
+    for sublayer in SUBLAYERS.get(spec.kind, ()):
+        child = node.children.get(sublayer.attribute)
         if child is not None:
-            below = _spec(config.get(part.key))
-            kind = part.kind or below.kind or kind_of(child.label)
-            yield part.attribute, child, _Spec(kind, below.config, below.name or child.label or part.attribute), path
+            below = _spec(config.get(sublayer.key))
+            kind = sublayer.kind or below.kind or kind_of(child.label)
+            yield sublayer.attribute, child, _Spec(kind, below.config, below.name or child.label or sublayer.attribute), path
 
 
-def _listed(group: _Node, entries: list[Any], folder: str, scope: str) -> Iterator[tuple[str, _Node, _Spec, str]]:
+def _listed(group: _Node, entries: list[object], folder: str, prefix: str) -> Iterator[tuple[str, _Node, _Spec, str]]:
     counts: dict[str, int] = {}
     met = set()
     for entry in entries:
         spec = _spec(entry)
-        if not spec.kind or str(entry.get("module")).startswith("keras.src.ops"):
+        if not spec.kind or spec.is_operation:
             continue
         name = snake(spec.kind)
         counts[name] = counts.get(name, -1) + 1
@@ -255,41 +268,37 @@ def _listed(group: _Node, entries: list[Any], folder: str, scope: str) -> Iterat
         child = group.children.get(key)
         if child is not None and key not in met:
             met.add(key)
-            yield folder, child, spec._replace(name=spec.name or child.label or key), scope
-    for key, child in group.children.items():  # layers that a subclass tracks beside those of the config
+            yield folder, child, spec._replace(name=spec.name or child.label or key), prefix
+    for key, child in group.children.items():  # layers that a subclass tracks in addition to those in its config
         if key not in met:
-            yield folder, child, _Spec(kind_of(key), None, child.label or key), scope
+            yield folder, child, _Spec(kind_of(key), None, child.label or key), prefix
 
 
-def _unknown(node: _Node, name: str, path: str, depth: int, *, listed: bool = False) -> list[_Named]:
-    """List what no config speaks of: named by attributes and folders, meant by the class that a name tells.
+def _unknown(node: _Node, name: str, path: str, depth: int, *, listed: bool = False) -> list[_Variable]:
+    """List the variables of a layer without a config, with names by labels and groups, and the class by those names.
 
-    What is `listed` has its class for a name of its group; elsewhere that is an attribute of the user's own.
+    In a list of layers (`listed`), a group has the name of the class; elsewhere, that of a Python attribute.
     """
     if depth >= limits.RECURSION:
         return []
     if not node.variables and (node.container or name == "layers"):
-        scope = "" if node.functional else path
-        return [entry for key, child in node.children.items() for entry in _unknown(child, key, scope, depth + 1, listed=True)]
+        prefix = "" if node.functional else path
+        return [entry for key, child in node.children.items() for entry in _unknown(child, key, prefix, depth + 1, listed=True)]
     kinds = kind_of(node.label), kind_of(name)
     kind = kinds[1] or kinds[0] if listed else kinds[0] or kinds[1]
-    return _layer(node, _Spec(kind, None, ""), _joined(path, node.label or name), None, depth + 1)
+    return _layer(node, _Spec(kind, None, ""), joined_path(path, node.label or name), None, depth + 1)
 
 
-def _joined(scope: str, name: str) -> str:
-    return f"{scope}/{name}" if scope and name else scope or name
-
-
-def _merged(own: list[_Named], inner: list[_Named]) -> list[_Named]:
-    """Put the first variable of the wrapped layer where its wrapper lists it, as spectral normalisation does."""
+def _merged(own: list[_Variable], inner: list[_Variable]) -> list[_Variable]:
+    """Put the first variable of the wrapped layer first, where a wrapper such as SpectralNormalization lists it."""
     if own and own[0].leaf == DUPLICATE and inner:
         copy = own[0]._replace(layer=inner[0].weight.name)
         return [inner[0], copy, *own[1:], *inner[1:]]
     return [entry._replace(leaf="0") if entry.leaf == DUPLICATE else entry for entry in own] + inner
 
 
-def _names(found: list[_Named]) -> dict[str, tuple[str, str]]:
-    """Return layer and leaf of each variable by its place; the second layer of one path becomes `path#2`."""
+def _names(found: list[_Variable]) -> dict[str, tuple[str, str]]:
+    """Return layer and leaf of each variable by its dataset; a second layer with the same path becomes `path#2`."""
     holders: dict[str, list[_Node]] = {}
     taken: dict[tuple[str, str], int] = {}
     names = {}
@@ -304,10 +313,10 @@ def _names(found: list[_Named]) -> dict[str, tuple[str, str]]:
     return names
 
 
-def _weight(entry: _Named, layer: str, leaf: str) -> Weight:
+def _weight(entry: _Variable, layer: str, leaf: str) -> Weight:
     weight, known = entry.weight, entry.known
     return weight.replace(
-        name=_joined(layer, leaf),
+        name=joined_path(layer, leaf),
         layer=layer,
         role=known.role if known else role_of(leaf, len(weight.shape)),
         axes=known.axes_for(len(weight.shape)) if known else "",

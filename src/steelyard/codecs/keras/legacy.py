@@ -1,24 +1,28 @@
-"""The HDF5 layout of Keras 1 and 2: a group for each layer, whose attributes give the names and the order.
+"""The HDF5 layout of Keras 1 and 2: a group for each layer, with names and order in attributes.
 
-`layer_names` lists the layers, `weight_names` the weights of each. Lists that are longer than an attribute may
-be are cut into `weight_names0`, `weight_names1` and so on. What the weights mean is read off the config, where
-there is one, and off their names.
+    model_weights (or the root)  attribute layer_names: the groups of the layers, in order
+    model_weights/dense          attribute weight_names: the datasets of the layer, in order
+    model_config                 attribute of the root: the config, as JSON
+
+A list that is too long for an attribute is split into `weight_names0`, `weight_names1` and so on. Roles and axes come
+from the config, where there is one, and from names.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
+from steelyard.codecs.plain import from_json
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Role, Weight
 from steelyard.layers.keras.roles import SUBLAYERS, VariableRole, einsum_roles, kind_of, variable_role
 
 if TYPE_CHECKING:
     from steelyard.codecs.hdf5.reading import Tree
+    from steelyard.codecs.plain import Config, Plain
 
 WEIGHTS = "model_weights"
 
@@ -42,24 +46,21 @@ _HEADS = ("query", "key", "value")
 
 
 def is_layout(tree: Tree) -> bool:
-    """Tell whether a file lists its layers, at its top or in the group of the model's weights."""
+    """Whether a file lists its layers, in the root or in the group `model_weights`."""
     return _list(tree, WEIGHTS, "layer_names") is not None or _list(tree, "", "layer_names") is not None
 
 
-def model_config(tree: Tree) -> Mapping[str, Any] | None:
-    """Return the config of the model; None where there is none that makes sense."""
+def model_config(tree: Tree) -> dict[str, Plain] | None:
+    """Return the config of the model; None where there is none, or it is invalid."""
     text = tree.attribute("", "model_config")
-    try:
-        config = json.loads(text) if isinstance(text, str) else None
-    except (ValueError, RecursionError):
-        return None
+    config = from_json(text) if isinstance(text, str) else None
     return config if isinstance(config, dict) else None
 
 
 def model_weights(tree: Tree) -> list[Weight]:
-    """Return the weights layer by layer, under the names that Keras gave them, without the `:0` of TensorFlow.
+    """Return the weights layer by layer, under the names of Keras, without TensorFlow's `:0`.
 
-    Two layers that give one name to their weights have it behind the layer's own.
+    Where two layers have weights of the same name, the layer's name precedes that of the second.
     """
     top = WEIGHTS if _list(tree, WEIGHTS, "layer_names") is not None else ""
     layers = _layers(model_config(tree))
@@ -84,28 +85,28 @@ def _of_layer(tree: Tree, group: str) -> Iterator[tuple[str, Weight]]:
 
 
 def _list(tree: Tree, group: str, name: str) -> list[str] | None:
-    """Return a list of names, in one attribute or in several that are counted."""
+    """Return a list of names, from one attribute or from several numbered ones."""
     whole = tree.attribute(group, name)
     if isinstance(whole, list):
         return whole
-    parts: list[str] = []
+    names: list[str] = []
     for count in range(1000):
         piece = tree.attribute(group, f"{name}{count}")
         if not isinstance(piece, list):
-            return parts if count else _empty(tree, group, name)
-        parts += piece
-    return parts
+            return names if count else _empty(tree, group, name)
+        names += piece
+    return names
 
 
 def _empty(tree: Tree, group: str, name: str) -> list[str] | None:
-    """A layer without weights has an empty list, which is of no type of text."""
+    """Return an empty list where the attribute exists: an empty list in HDF5 is not a list of texts."""
     return [] if tree.has_attribute(group, name) else None
 
 
-def _layers(config: Any) -> dict[str, Mapping[str, Any]]:
-    """Return what a config says of each layer by its name, those inside others too."""
-    found: dict[str, Mapping[str, Any]] = {}
-    stack = [(config, 0)]
+def _layers(config: Plain) -> dict[str, Config]:
+    """Return the config of each layer by its name, including inner layers."""
+    found: dict[str, Config] = {}
+    stack: list[tuple[Plain, int]] = [(config, 0)]
     while stack:
         entry, depth = stack.pop()
         if isinstance(entry, dict) and isinstance(entry.get("class_name"), str) and depth <= limits.RECURSION:
@@ -119,8 +120,8 @@ def _layers(config: Any) -> dict[str, Mapping[str, Any]]:
     return found
 
 
-def _explained(weight: Weight, layer: str, layers: Mapping[str, Mapping[str, Any]]) -> Weight:
-    """Say what a weight means, by the nearest layer of its path that the config, or its own name, makes known."""
+def _explained(weight: Weight, layer: str, layers: Mapping[str, Config]) -> Weight:
+    """Return a weight with its role and axes, by the nearest layer in its path that the config or a name identifies."""
     words = weight.name.split("/")
     leaf = words[-1]
     config = next((layers[word] for word in [*reversed(words[:-1]), layer] if word in layers), {})
@@ -137,7 +138,7 @@ def _explained(weight: Weight, layer: str, layers: Mapping[str, Mapping[str, Any
     )
 
 
-def _known_role(kind: str, leaf: str, config: Mapping[str, Any], words: list[str]) -> VariableRole | None:
+def _known_role(kind: str, leaf: str, config: Config, words: list[str]) -> VariableRole | None:
     if ((kind.endswith("Attention") and kind in SUBLAYERS) or kind == "EinsumDense") and len(words) > 1:
         if words[-2] in _HEADS or words[-2] == "attention_output":
             return variable_role("HeadsDense" if words[-2] in _HEADS else "JoinedDense", leaf)
@@ -151,8 +152,8 @@ def _role(leaf: str, ndim: int) -> Role:
     return _KERAS1[old[1]] if old else role_of(leaf, ndim)
 
 
-def _keras1_axes(leaf: str, config: Mapping[str, Any], ndim: int) -> str:
-    """Return the axes of a kernel of Keras 1; with Theano's order of dimensions the filters come first."""
+def _keras1_axes(leaf: str, config: Config, ndim: int) -> str:
+    """Return the axes of a kernel of Keras 1. In Theano's dimension ordering, filters come first."""
     axes = _KERAS1_AXES.get(str(config.get("class_name", "")), "")
     if not leaf.endswith("_W") or len(axes.split()) != ndim or "_ " in axes:
         return ""

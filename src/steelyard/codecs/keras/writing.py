@@ -1,61 +1,59 @@
-"""Where Keras 3 looks for each variable when it loads a file: the way back of `codecs.keras`."""
+"""Write weights in the layout of Keras 3: the dataset of each variable, and the attributes of the groups."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.codecs.keras.layout import VARS, split
+from steelyard.codecs.plain import from_json
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
     from steelyard.codecs.hdf5.reading import Tree
+    from steelyard.codecs.keras.layout import Layout
     from steelyard.core.weight import Weight
     from steelyard.core.weights import Weights
 
-    Layout = list[tuple[str, str, dict[str, str]]]
-    """The groups of a file: path, name of the layer, and the weight in each slot."""
-
 LAYOUT = "layout"
-"""The key in `meta` under which weights keep the layout of their model."""
+"""The key in `meta` for the layout of the model."""
 
 
 def fitting(weights: Weights, path: Path) -> Layout:
-    """Return the layout that the weights keep, whose slots must name just these weights; raises `FormatError` otherwise."""
+    """Return the layout of the weights. Raises `FormatError` unless it has exactly these weights."""
     layout = _layout(weights.meta.get(LAYOUT))
     if layout is None:
         raise FormatError(
             str(path),
-            "Keras finds weights in a .weights.h5 file by the model's layout, which these weights do not know; "
+            "Keras finds weights in a .weights.h5 file by the layout of the model, which these weights do not have; "
             "save the Keras model itself, read them from a .weights.h5 or .keras file of it, or write .h5 or .safetensors",
         )
-    placed = {name for _, _, slots in layout for name in slots.values()}
+    placed = {name for group in layout.values() for name in group["vars"].values()}
     missing, foreign = [n for n in placed if n not in weights], [n for n in weights if n not in placed]
     if missing or foreign:
-        what = f"lacks {printable(min(missing))!r}" if missing else f"has {printable(foreign[0])!r} besides"
+        what = f"lacks {printable(min(missing))!r}" if missing else f"has {printable(foreign[0])!r} in addition"
         raise FormatError(str(path), f"the layout of the model does not fit these weights, which {what}; keep the model's names")
     return layout
 
 
 def datasets(layout: Layout, weights: Weights) -> Iterator[tuple[str, Weight]]:
     """Yield the path of each dataset and its weight."""
-    for group, _, slots in layout:
-        for slot, name in slots.items():
-            yield f"{group}/{VARS}/{slot}".strip("/"), weights[name]
+    for path, group in layout.items():
+        for variable, name in group["vars"].items():
+            yield f"{path}/{VARS}/{variable}".strip("/"), weights[name]
 
 
 def names(layout: Layout) -> dict[str, dict[str, str]]:
-    """Return the attributes of the groups, which are the names of the layers."""
-    return {f"{group}/{VARS}".strip("/"): {"name": label} for group, label, _ in layout if label}
+    """Return the attributes of the groups: the names of the layers."""
+    return {f"{path}/{VARS}".strip("/"): {"name": group["name"]} for path, group in layout.items() if group["name"]}
 
 
 def contents(tree: Tree, weights: Weights, path: Path) -> tuple[list[tuple[str, Weight]], dict[str, dict[str, str]]]:
-    """Return the datasets and the names of a file like `tree`, in which these weights take the place of the model's.
+    """Return the datasets and the names of a file like `tree`, with these weights in place of the model's.
 
-    The rest, as the state of random seeds, stays as it was; the optimizer's belongs to the old numbers and is left out.
-    Raises `FormatError` where a weight has another shape than the model's.
+    Other datasets, for example the state of random seeds, stay unchanged, but those of the optimizer are left out: they
+    belong to the old numbers. Raises `FormatError` for a weight whose shape is not that in the model.
     """
     layout = fitting(weights, path)
     own = dict(datasets(layout, weights))
@@ -70,18 +68,20 @@ def contents(tree: Tree, weights: Weights, path: Path) -> tuple[list[tuple[str, 
     return [*own.items(), *rest.items()], {**kept, **names(layout)}
 
 
-def _layout(kept: Any) -> Layout | None:
-    """Return the groups of a layout with their labels and slots; None for what is no layout.
-
-    It may have come through a file of another format as text, and is checked like anything out of a file.
-    """
-    try:
-        found = json.loads(kept) if isinstance(kept, str) else kept
-        groups = [(group, fact["name"], fact["vars"]) for group, fact in found.items()]
-    except (ValueError, RecursionError, AttributeError, TypeError, KeyError):
+def _layout(kept: object) -> Layout | None:
+    """Return a layout from `meta`, which may have passed through another format as JSON; None where it is invalid."""
+    groups = from_json(kept) if isinstance(kept, str) else kept
+    if not isinstance(groups, dict) or not groups:
         return None
-    texts = [
-        text for group, label, slots in groups if isinstance(slots, dict) for text in (group, label, *slots, *slots.values())
-    ]
-    sound = all(isinstance(slots, dict) for _, _, slots in groups) and all(isinstance(text, str) for text in texts)
-    return groups if sound and groups else None
+    layout: Layout = {}
+    for path, group in groups.items():
+        match group:
+            case {"name": str(name), "vars": dict(variables)} if all(map(_is_text, (path, *variables, *variables.values()))):
+                layout[path] = {"name": name, "vars": variables}
+            case _:
+                return None
+    return layout
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
