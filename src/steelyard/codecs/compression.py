@@ -1,9 +1,14 @@
-"""Streams that are compressed as a whole: zlib, gzip, bz2, lzma, xz, lz4, zstd."""
+"""Files that are compressed as a whole, recognised by their first bytes.
+
+1F 8B 08           gzip        FD 37 7A 58 5A 00        xz       28 B5 2F FD   zstd
+42 5A 68 ("BZh")   bz2         5D 00 00                 lzma     04 22 4D 18   lz4
+78 and 01, 5E, 9C or DA        zlib
+"""
 
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from steelyard.codecs import limits
 from steelyard.errors import FormatError, MissingExtraError
@@ -15,31 +20,47 @@ if TYPE_CHECKING:
 STEP = 1 << 18
 ZSTD_STEP = 1 << 10
 FIRST = 1 << 20
-"""Bytes that are looked at for a guess: some streams give nothing before a block of them is complete."""
+"""Compressed bytes that are read for a guess: some streams yield nothing before a whole block."""
 
 
-def _bz2() -> Any:
+class Decompressor(Protocol):
+    """Inflates one stream, as those of the standard library do."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the stream has ended."""
+
+    @property
+    def unused_data(self) -> bytes | None:
+        """The input after the end of the stream."""
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        """Return at most about `max_length` further bytes."""
+
+
+def _bz2() -> Decompressor:
     import bz2
 
     return bz2.BZ2Decompressor()
 
 
-def _lzma() -> Any:
+def _lzma() -> Decompressor:
     import lzma
 
     return lzma.LZMADecompressor(memlimit=limits.INFLATED)
 
 
-def _lz4() -> Any:
+def _lz4() -> Decompressor:
     try:
         import lz4.frame
     except ImportError:
         raise MissingExtraError("reading a file compressed with LZ4", "lz4") from None
-    return lz4.frame.LZ4FrameDecompressor()
+    decompressor: Decompressor = lz4.frame.LZ4FrameDecompressor()
+    return decompressor
 
 
 class _Zstd:
-    """A machine for Zstandard that works as those of the standard library do: it gives not much more than a limit at once."""
+    """A decompressor for Zstandard that limits its output, as those of the standard library do."""
 
     __slots__ = ("_rest", "_stream")
 
@@ -64,7 +85,7 @@ class _Zstd:
         return bytes(self._stream.unused_data) + self._rest
 
     def decompress(self, data: bytes, limit: int) -> bytes:
-        # the library knows no limit, but a block of 4 bytes or more holds at most 128 KiB
+        # the library has no limit, but a block, of 4 bytes or more, holds at most 128 KiB
         rest = self._rest + data
         out, at, length = [], 0, 0
         while at < len(rest) and length < limit and not self._stream.eof:
@@ -75,7 +96,7 @@ class _Zstd:
         return b"".join(out)
 
 
-_KINDS: tuple[tuple[bytes, str, Callable[[], Any]], ...] = (
+_KINDS: tuple[tuple[bytes, str, Callable[[], Decompressor]], ...] = (
     (b"\x1f\x8b\x08", "gzip", lambda: zlib.decompressobj(31)),
     (b"BZh", "bz2", _bz2),
     (b"\xfd7zXZ\x00", "xz", _lzma),
@@ -84,30 +105,30 @@ _KINDS: tuple[tuple[bytes, str, Callable[[], Any]], ...] = (
     (b"\x04\x22\x4d\x18", "lz4", _lz4),
     *((bytes([0x78, level]), "zlib", lambda: zlib.decompressobj(15)) for level in (0x01, 0x5E, 0x9C, 0xDA)),
 )
-_JOINED = ("gzip", "bz2", "xz", "zstd")
-"""The kinds of which one file may hold several streams, one after another, that are read as one."""
+_CONCATENATED = ("gzip", "bz2", "xz", "zstd")
+"""The kinds of which a file may have several streams, which are read as one."""
 _MISSING = {"lz4": b"\x80\x04", "zstd": b"X\n\0\0\0\3"}
-"""What is taken to be inside where the library for it is missing, so that reading it says what to install."""
+"""The content that is assumed where the library is missing, so that reading it raises what to install."""
 
 
-def _kind(source: Source) -> tuple[bytes, str, Callable[[], Any]] | None:
+def _kind(source: Source) -> tuple[bytes, str, Callable[[], Decompressor]] | None:
     head = source.head(8)
     return next((kind for kind in _KINDS if head.startswith(kind[0])), None)
 
 
 def compression(source: Source) -> str:
-    """Return by what the source is compressed as a whole ("gzip", "bz2", "xz", "zstd" ...), blank where it is not."""
+    """Return the kind of compression of a source ("gzip", "bz2", "xz", "zstd" ...), blank where there is none."""
     kind = _kind(source)
     return kind[1] if kind else ""
 
 
 def is_compressed(source: Source) -> bool:
-    """Tell whether the source begins as one of the compressed streams does."""
+    """Whether the source begins as a compressed stream."""
     return _kind(source) is not None
 
 
 def begins(source: Source, length: int = 64) -> bytes:
-    """Return the first bytes of what a compressed stream holds; nothing where it is damaged. Never raises."""
+    """Return the first bytes of the content of a stream; none where it is damaged. Never raises."""
     kind = _kind(source)
     if kind is None:
         return source.head(length)
@@ -122,9 +143,9 @@ def begins(source: Source, length: int = 64) -> bytes:
 
 
 def plain(source: Source) -> Source:
-    """Return what a compressed stream holds, in memory; any other source as it is.
+    """Return the content of a compressed stream, in memory; any other source unchanged.
 
-    Raises `FormatError` for a damaged stream and for one that grows out of all proportion.
+    Raises `FormatError` for a damaged stream, and for one that inflates to more than the limit.
     """
     kind = _kind(source)
     if kind is None:
@@ -135,10 +156,10 @@ def plain(source: Source) -> Source:
 
 
 class Inflated:
-    """What a compressed stream holds, inflated no further than it was asked for, and kept in memory.
+    """The content of a compressed stream, in memory, inflated only as far as it is requested.
 
-    `plain` is it as a source, whose size grows as `reach` goes on. `limit` is what it may inflate to.
-    Raises `MissingExtraError` where the library for it is not installed.
+    `plain` is the content as a source, whose size grows with each `reach`. `limit` is the number of bytes that it may
+    have. Raises `MissingExtraError` where the library for the stream is not installed.
     """
 
     __slots__ = ("_at", "_done", "_machine", "_make", "_out", "_packed", "_packed_source", "kind", "limit", "magic", "plain")
@@ -146,7 +167,7 @@ class Inflated:
     def __init__(self, source: Source) -> None:
         kind = _kind(source)
         if kind is None:
-            raise FormatError(source.name, "is not compressed in any way that is known")
+            raise FormatError(source.name, "is not compressed in any known way")
         self.magic, self.kind, self._make = kind
         self._machine = self._make()
         self._packed_source = source
@@ -162,10 +183,10 @@ class Inflated:
         self.plain = Source(source.name, 0, fill, source.beside)
 
     def reach(self, end: int) -> int:
-        """Inflate until there are `end` bytes, or all; return how many there are.
+        """Inflate until there are `end` bytes, or to the end; return the number of bytes.
 
-        Raises `FormatError` for a damaged stream, and for more than `limit` bytes. Checksums are checked where the
-        stream ends: ask for a byte more than there is.
+        Raises `FormatError` for a damaged stream, and for more than `limit` bytes. Checksums are at the end of a stream:
+        to check them, request one byte more than there is.
         """
         try:
             while len(self._out) < end and not self._done:
@@ -201,11 +222,11 @@ class Inflated:
         self._at += len(self._packed)
 
     def _next_stream(self) -> None:
-        """Go on with a stream of the same kind that follows; anything else behind the end is passed over."""
+        """Continue with a following stream of the same kind; any other bytes after the end are ignored."""
         rest = self._machine.unused_data or b""
         begin = self._at - len(rest)
         magic = self._packed_source.read(begin, min(len(self.magic), self._packed_source.size - begin))
-        if self.kind not in _JOINED or magic != self.magic:
+        if self.kind not in _CONCATENATED or magic != self.magic:
             self._done = True
             return
         self._machine = self._make()

@@ -1,4 +1,4 @@
-"""Sparse tensors as runs of their dense form: zeros where nothing is stored."""
+"""Sparse tensors, read as runs of their dense form."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
 
 
-def scattered(load: Callable[[], tuple[Array, Array]]) -> Reader:
-    """Return a reader of the dense form. `load` gives the places of what is stored, going up, and the numbers there.
+def dense_reader(load: Callable[[], tuple[Array, Array]]) -> Reader:
+    """Return a reader of the dense form. `load` returns the indices that are stored, in increasing order, and the numbers.
 
-    It is called when numbers are first asked for, and once.
+    It is called once, at the first read.
 
     >>> import numpy as np
-    >>> scattered(lambda: (np.array([1, 4]), np.array([7.0, 8.0])))(0, 6).tolist()
+    >>> dense_reader(lambda: (np.array([1, 4]), np.array([7.0, 8.0])))(0, 6).tolist()
     [0.0, 7.0, 0.0, 0.0, 8.0, 0.0]
     """
     loaded = cache(load)
@@ -24,10 +24,10 @@ def scattered(load: Callable[[], tuple[Array, Array]]) -> Reader:
     def read(start: int, stop: int) -> Array:
         import numpy as np
 
-        places, numbers = loaded()
-        first, last = np.searchsorted(places, [start, stop])
+        indices, numbers = loaded()
+        first, last = np.searchsorted(indices, [start, stop])
         block = np.zeros(stop - start, numbers.dtype)
-        block[places[first:last] - start] = numbers[first:last]
+        block[indices[first:last] - start] = numbers[first:last]
         return block
 
     return read

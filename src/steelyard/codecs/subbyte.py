@@ -1,4 +1,9 @@
-"""Numbers smaller than a byte: several share their bytes, the first in the lowest bits; in memory each has a byte."""
+"""Numbers of less than a byte, which are packed in files. In memory, each takes a byte.
+
+2 bits   4 numbers a byte, the first in the lowest bits
+4 bits   2 numbers a byte, the first in the low nibble
+6 bits   4 numbers in 3 bytes, little-endian, the first in the lowest bits
+"""
 
 from __future__ import annotations
 
@@ -11,14 +16,14 @@ if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
 BITS = {"uint2": 2, "int2": 2, "uint4": 4, "int4": 4, "float4_e2m1fn": 4, "float6_e2m3fn": 6, "float6_e3m2fn": 6}
-"""The bits of the types of which several share their bytes."""
+"""The types of less than a byte, and their bits."""
 
 _GROUPS = {2: (4, 1), 4: (2, 1), 6: (4, 3)}
-"""How many numbers of so many bits fill how many bytes."""
+"""By the number of bits, the numbers and the bytes of a group."""
 
 
 def bytes_of(count: int, dtype: str) -> int:
-    """Return how many bytes a file keeps for so many numbers.
+    """Return the bytes of `count` packed numbers.
 
     >>> bytes_of(3, "int4"), bytes_of(3, "float32")
     (2, 12)
@@ -27,7 +32,7 @@ def bytes_of(count: int, dtype: str) -> int:
 
 
 def decoded(raw: Source, dtype: str) -> Reader:
-    """Return a reader of the numbers that lie in a source, packed or not."""
+    """Return a reader of the numbers in a source, packed or not."""
     bits = BITS.get(dtype)
     if bits is None:
         return raw.numbers(0, dtype)
@@ -40,15 +45,15 @@ def decoded(raw: Source, dtype: str) -> Reader:
         data = raw.read(first * width, min(last * width, raw.size) - first * width)
         block = np.frombuffer(data.ljust((last - first) * width, b"\0"), np.uint8).reshape(-1, width)
         words = (block.astype(np.uint32) << np.arange(0, 8 * width, 8, dtype=np.uint32)).sum(axis=1, dtype=np.uint32)
-        parts = words[:, None] >> np.arange(0, bits * count, bits, dtype=np.uint32) & np.uint32((1 << bits) - 1)
-        run = parts.astype(np.uint8).reshape(-1)[start - first * count : stop - first * count]
+        fields = words[:, None] >> np.arange(0, bits * count, bits, dtype=np.uint32) & np.uint32((1 << bits) - 1)
+        run = fields.astype(np.uint8).reshape(-1)[start - first * count : stop - first * count]
         return _typed(run, dtype, bits)
 
     return read
 
 
 def _typed(values: Array, dtype: str, bits: int) -> Array:
-    """Give numbers of a few bits, each in a byte of its own, their type."""
+    """Return unpacked numbers, one a byte, in their type."""
     import numpy as np
 
     if dtype.startswith("float"):
@@ -60,7 +65,7 @@ def _typed(values: Array, dtype: str, bits: int) -> Array:
 
 
 def packed_bytes(values: Array, dtype: str) -> bytes:
-    """Return numbers of a few bits in the bytes that a file keeps of them."""
+    """Pack numbers of less than a byte: the inverse of `decoded`."""
     import numpy as np
 
     bits = BITS[dtype]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs.limits import is_bomb, is_possible
 from steelyard.codecs.protobuf import unpacked
-from steelyard.codecs.sparse_runs import scattered
+from steelyard.codecs.sparse_runs import dense_reader
 from steelyard.codecs.subbyte import BITS, bytes_of, decoded, packed_bytes
 from steelyard.core.readers import refusing
 from steelyard.dtypes import itemsize
@@ -253,7 +253,7 @@ def sparse_reader(sparse: SparseTensorProto, opened: Opened) -> Reader:
         where = _flat_indices(indices(0, prod(sparse.indices.dims)), sparse, opened.source.name)
         return where, elements(0, prod(sparse.values.dims))
 
-    return scattered(load)
+    return dense_reader(load)
 
 
 def _check_sparse(sparse: SparseTensorProto, name: str) -> None:

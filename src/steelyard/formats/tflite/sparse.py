@@ -18,7 +18,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
-from steelyard.codecs.sparse_runs import scattered
+from steelyard.codecs.sparse_runs import dense_reader
 from steelyard.core.readers import refusing
 from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, printable
@@ -50,7 +50,7 @@ def sparse_reader(name: str, raw: Source, shape: tuple[int, ...], dtype: str, sp
         order = np.argsort(index, kind="stable")
         return index[order], values(0, known)[order]
 
-    return scattered(load)
+    return dense_reader(load)
 
 
 def _flat_indices(shape: tuple[int, ...], sparsity: Table, known: int) -> Array:
