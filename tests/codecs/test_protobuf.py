@@ -12,7 +12,7 @@ from steelyard.storage.source import Source, from_bytes
 
 
 @given(st.text(), st.integers(-(2**31), 2**31 - 1), st.lists(st.integers(-(2**31), 2**31 - 1)))
-def test_texts_numbers_and_nested_messages_are_what_the_official_writer_wrote(name, number, path):
+def test_texts_numbers_and_nested_messages_are_read_as_the_official_library_wrote_them(name, number, path):
     proto = descriptor_pb2.FileDescriptorProto(name=name)
     proto.source_code_info.location.add(path=path)
     proto.message_type.add(name="m").field.add(number=number)
@@ -41,7 +41,7 @@ def test_a_packed_run_decodes_to_the_numbers_that_were_packed(numbers):
             unpacked(packed + b"\x80", len(numbers) + 1)
 
 
-def test_a_content_of_a_gigabyte_is_skipped_without_being_read():
+def test_a_field_of_a_gigabyte_is_skipped_without_being_read():
     size, head, tail = 1 << 30, b"\x0a\x80\x80\x80\x80\x04", b"\x10\x07"
     asked = []
 
@@ -71,7 +71,7 @@ def test_a_content_of_a_gigabyte_is_skipped_without_being_read():
         (b"\x0b" * 200, "too deep"),
     ],
 )
-def test_what_does_not_follow_the_wire_format_is_refused(data, what):
+def test_bytes_that_do_not_follow_the_wire_format_are_refused(data, what):
     with pytest.raises(FormatError, match=what):
         list(message(from_bytes(data)))
 
@@ -80,7 +80,7 @@ def test_a_group_is_skipped():
     assert [f.number for f in message(from_bytes(b"\x0b\x08\x01\x12\x01a\x0c\x18\x02"))] == [3]
 
 
-def test_messages_a_hundred_levels_deep_are_walked_and_deeper_ones_refused():
+def test_messages_a_hundred_levels_deep_are_read_and_deeper_ones_refused():
     def nested(levels):
         data = b""
         for _ in range(levels):
@@ -97,7 +97,7 @@ def test_messages_a_hundred_levels_deep_are_walked_and_deeper_ones_refused():
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_walked_or_refused(data):
+def test_any_bytes_are_read_or_refused(data):
     try:
         for field in message(from_bytes(data)):
             assert field.offset + field.length <= len(data)
@@ -105,11 +105,11 @@ def test_any_bytes_are_walked_or_refused(data):
         pass
 
 
-def test_a_message_of_nothing_but_fields_ends():
+def test_a_message_of_too_many_fields_is_refused():
     with pytest.raises(FormatError, match="more than 5,000,000 fields"):
         for _ in message(from_bytes(b"\x08\x00" * 5_000_001)):
             pass
 
 
-def test_unpacking_nothing_gives_nothing():
+def test_an_empty_run_unpacks_to_no_numbers():
     assert unpacked(b"", 0).dtype == np.uint64

@@ -1,4 +1,4 @@
-"""The strict zip directory: compared with Python's own archives, and what it refuses that Python's own reads."""
+"""The strict zip reader, on archives by Python's `zipfile`, and on archives that only `zipfile` accepts."""
 
 import io
 import struct
@@ -56,7 +56,7 @@ def test_a_checksum_is_compared_when_a_member_is_read_whole_in_pieces_or_at_once
     assert member_source(source, member).read(5000, 10) == CONTENT["a/data/0"][5000:5010], "a run from the middle is not checked"
 
 
-def test_a_checksum_of_zero_means_that_there_is_none():
+def test_a_checksum_of_zero_is_not_compared():
     data = archive(content={"a": b"data"})
     with zipfile.ZipFile(io.BytesIO(data)) as made:
         crc = made.getinfo("a").CRC
@@ -77,7 +77,7 @@ def changed(find, replace, count=1, content=None):
 
 
 BROKEN = {
-    "bytes behind the end": (bytes(archive()) + b"tail", "follow the end"),
+    "bytes after the end": (bytes(archive()) + b"tail", "follow the end"),
     "a cut archive": (bytes(archive())[:-30], "no end record|cut"),
     "two members of one name": (changed(b"b", b"a", 9), "duplicate|contradicts"),
     "a local name that differs": (changed(b"a", b"c"), "contradicts"),
@@ -90,20 +90,20 @@ BROKEN = {
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_has_no_single_meaning_is_refused(name):
+def test_an_ambiguous_archive_is_refused(name):
     data, what = BROKEN[name]
     with pytest.raises(FormatError, match=what):
         read(data)
 
 
-def test_a_member_whose_own_header_pushes_it_past_the_end_is_refused():
+def test_a_member_whose_local_header_moves_it_past_the_end_is_refused():
     data = archive(content={"a": b"x" * 100})
     data[28:30] = b"\xff\xff"  # the length of the extra field
     with pytest.raises(FormatError, match=r"contradicts|ends at byte"):
         read(data)
 
 
-def test_a_member_that_says_too_small_or_too_large_a_size_is_refused():
+def test_a_member_with_too_small_or_too_large_a_size_is_refused():
     for size in (4999, 5001):
         data = archive(zipfile.ZIP_DEFLATED, {"a": b"x" * 5000})
         wrong = bytes(data).replace(struct.pack("<L", 5000), struct.pack("<L", size))

@@ -67,7 +67,7 @@ def test_a_golden_file_has_the_names_and_shapes_of_its_case_and_holds_the_contra
 
 
 def distance(values, pool):
-    """How far each value is from the nearest of the pool, relative to the largest."""
+    """The distance of each value to the nearest one in the pool, relative to the largest."""
     pool = np.sort(pool.astype(np.float64))
     place = np.clip(np.searchsorted(pool, values), 1, len(pool) - 1)
     return np.minimum(abs(values - pool[place - 1]), abs(values - pool[place])).max() / abs(pool).max()
@@ -88,7 +88,7 @@ RECURRENT = {"rnn_tanh": "", "lstm": "iofg", "gru": "zrn", "bilstm": "iofg"}
 
 
 @pytest.mark.parametrize("case", AXES)
-def test_onnx_kernels_lie_along_the_axes_that_are_told(case):
+def test_onnx_kernels_have_the_axes_that_are_listed(case):
     found = steelyard.weights(golden(case, "onnx"))
     kernel, bias = found["layer.W"], found["layer.B"]
     assert (kernel.role, kernel.axes, kernel.layer) == ("kernel", AXES[case], "layer")
@@ -98,7 +98,7 @@ def test_onnx_kernels_lie_along_the_axes_that_are_told(case):
 
 
 @pytest.mark.parametrize("case", RECURRENT)
-def test_onnx_gates_lie_in_the_order_that_is_told(case):
+def test_onnx_gates_are_in_the_order_that_is_listed(case):
     found = steelyard.weights(golden(case, "onnx"))
     gates = RECURRENT[case]
     packed = f"[{gates}]*out" if gates else "out"
@@ -129,13 +129,13 @@ ROLES = {
 
 
 @pytest.mark.parametrize("case", ROLES)
-def test_onnx_norms_and_embeddings_are_told_by_their_operators(case):
+def test_onnx_norms_and_embeddings_are_known_by_their_operators(case):
     found = steelyard.weights(golden(case, "onnx"))
     assert {name.removeprefix("layer."): weight.role for name, weight in found.items()} == ROLES[case]
 
 
 @pytest.mark.parametrize(("case", "order"), [("dense", (0, 1)), ("conv2d", (0, 3, 1, 2)), ("convt2d", (3, 0, 1, 2))])
-def test_tflite_kernels_lie_along_the_axes_that_are_told(case, order):
+def test_tflite_kernels_have_the_axes_that_are_listed(case, order):
     kernel, *rest = [w for w in steelyard.weights(golden(case, "tflite")).values() if w.role == "kernel"]
     assert not rest
     assert kernel.axes == ("out in" if case == "dense" else "out kh kw in")
@@ -143,7 +143,7 @@ def test_tflite_kernels_lie_along_the_axes_that_are_told(case, order):
         np.testing.assert_array_equal(kernel.numpy().transpose(order), arrays["layer:kernel"])
 
 
-def test_the_gates_of_a_fused_lstm_in_tflite_are_weights_of_their_own():
+def test_the_gates_of_a_fused_lstm_in_tflite_are_separate_weights():
     found = steelyard.weights(golden("lstm", "tflite"))
     with np.load(carried.folder("golden") / "lstm/canonical.npz") as arrays:
         for role, key in (("kernel", "kernel"), ("recurrent kernel", "recurrent")):

@@ -1,4 +1,4 @@
-"""The graphs that ONNX and TFLite files describe: layers in the order of running, with their settings and weights."""
+"""The graphs of ONNX and TFLite files: layers in execution order, with their settings and weights."""
 
 import subprocess
 import sys
@@ -64,7 +64,7 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize(("case", "framework", "expected"), SETTINGS)
-def test_operators_say_their_settings(case, framework, expected):
+def test_operators_have_their_settings(case, framework, expected):
     first = next(layer for layer in golden(case, framework).graph.layers if "weights" in layer.settings)
     assert {word: first.settings[word] for word in expected} == expected
 
@@ -120,7 +120,7 @@ def test_names_of_an_exporter_do_not_hide_which_weights_make_a_layer(tmp_path):
     assert last == {"activation": "leaky_relu", "negative_slope": 0.2}
 
 
-def test_a_table_that_is_used_twice_is_one_layer_and_two_branches_meet(tmp_path):
+def test_a_table_that_is_used_twice_is_one_layer_and_two_branches_merge(tmp_path):
     table = np.ones((5, 3), "f")
     nodes = [
         helper.make_node("Gather", ["emb.weight", "x"], ["a"]),
@@ -162,14 +162,14 @@ def test_a_tflite_graph_knows_the_shapes_between_its_layers():
     assert tflite.dequantized(steelyard.weights(GOLDEN / "conv1d/model.tflite")).graph.layers[0].kind == "conv"
 
 
-def test_a_graph_is_made_when_it_is_asked_for_and_without_numpy():
+def test_a_graph_is_made_on_request_and_without_numpy():
     path = GOLDEN / "lstm/model.onnx"
     code = f"import sys, steelyard; w = steelyard.weights({str(path)!r}); print(len(w.graph.layers), 'numpy' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["2", "False"]
 
 
-def test_an_onnx_file_runs_only_where_its_runtime_is_imported_by_somebody_else(tmp_path):
+def test_an_onnx_file_runs_only_where_its_runtime_is_already_imported(tmp_path):
     path = GOLDEN / "bilstm/model.onnx"
     code = """
 import sys, numpy as np, steelyard

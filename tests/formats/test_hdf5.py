@@ -65,12 +65,12 @@ def test_types_that_numpy_lacks_are_known_by_the_attribute_that_keras_writes(fil
     same(listed(file)["w"], array)
 
 
-def test_numbers_that_lie_in_one_run_are_read_without_h5py(file):
+def test_contiguous_numbers_are_read_without_h5py(file):
     file["plain"], file["wide"] = np.ones((3, 4), "f4"), np.ones(3, ">f8")
     assert all(isinstance(weight.read, Stored) for weight in listed(file).values())
 
 
-def test_scalars_empty_ones_and_fill_values(file):
+def test_scalars_empty_datasets_and_fill_values_are_read(file):
     file["scalar"], file["none"], file["null"] = np.float32(3.5), np.zeros((0, 4), "f4"), h5py.Empty("f4")
     file.create_dataset("unset", (4, 3), "f4", fillvalue=7)
     found = listed(file)
@@ -89,7 +89,7 @@ def test_a_user_block_shifts_nothing(tmp_path):
     same(found["unset"], np.zeros(3, "f4"))
 
 
-def test_enumerations_are_whole_numbers(file):
+def test_enumerations_are_integers(file):
     kind = h5py.enum_dtype({"A": 1, "B": 2}, basetype=">i4")
     file.create_dataset("e", data=np.array([1, 2, 1]), dtype=kind)
     file.create_dataset("g", data=np.array([1, 2, 1]), dtype=kind, chunks=(2,))
@@ -120,7 +120,7 @@ def test_names_are_paths_and_the_order_is_that_of_writing(file):
     assert list(listed(file, scope="all"))[:2] == ["layer_10/kernel", "layer_10/bias"]
 
 
-def test_two_paths_that_dots_would_make_one_stay_apart(file):
+def test_two_paths_that_differ_in_dots_stay_distinct(file):
     file["a/b"], file["a.b"] = 1.0, 2.0
     found = listed(file, scope="all")
     assert {name: float(w.numpy()) for name, w in found.items()} == {"a/b": 1.0, "a.b": 2.0}
@@ -145,7 +145,7 @@ SECRET = b"TOP-SECRET numbers"
 
 @pytest.fixture
 def traps(tmp_path):
-    """A file whose datasets reach out of it, each in another way, and one that does not."""
+    """A file with datasets outside it, each in another way, and one inside it."""
     (tmp_path / "secret.bin").write_bytes(SECRET)
     with h5py.File(tmp_path / "other.h5", "w") as other:
         other["w"] = np.frombuffer(SECRET, "u1")
@@ -170,7 +170,7 @@ def test_nothing_outside_the_file_is_read(traps):
             found[name].numpy()
 
 
-def test_an_unknown_filter_is_refused_and_no_plug_in_is_looked_for(file, tmp_path, monkeypatch):
+def test_an_unknown_filter_is_refused_and_no_plug_in_is_loaded(file, tmp_path, monkeypatch):
     plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plan.set_chunk((4,))
     plan.set_filter(307, h5py.h5z.FLAG_OPTIONAL, ())
@@ -196,7 +196,7 @@ def test_numbers_that_are_claimed_but_not_stored_are_refused(file):
     same(found["fine"], np.ones(3))
 
 
-def test_a_flipped_bit_is_found_where_there_is_a_checksum(tmp_path):
+def test_a_flipped_bit_is_detected_where_there_is_a_checksum(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("w", data=np.arange(100.0), fletcher32=True, chunks=(100,))
         offset = file["w"].id.get_chunk_info(0).byte_offset
@@ -311,7 +311,7 @@ def test_keras_before_1_counts_its_parameters(file):
     assert [w.shape for w in listed(file).values()] == [(2, 3), (3,)]
 
 
-def test_two_layers_that_call_their_weights_alike_stay_apart(file):
+def test_two_layers_with_weights_of_the_same_name_stay_distinct(file):
     legacy(file, {"one": {"dense/kernel:0": np.ones(2)}, "two": {"dense/kernel:0": np.zeros(2)}})
     assert list(listed(file)) == ["dense/kernel", "two/dense/kernel"]
 
@@ -323,7 +323,7 @@ def facts(weights):
     return [(w.name, w.shape, w.dtype, w.role, w.layer, w.axes, w.trainable, w.tied) for w in weights.values()]
 
 
-def test_what_is_written_comes_back_with_names_order_facts_and_numbers(tmp_path):
+def test_names_order_facts_and_numbers_survive_a_round_trip(tmp_path):
     import torch
     from torch import nn
 
@@ -355,7 +355,7 @@ def test_every_type_is_written_bit_for_bit(tmp_path, dtype):
 
 
 @pytest.mark.parametrize("names", [[""], ["a", "a/b"], ["/a"], ["a//b"], ["a/../b"]])
-def test_a_name_that_is_no_path_is_refused_and_the_old_file_stays(tmp_path, names):
+def test_a_name_that_is_not_a_path_is_refused_and_the_old_file_stays(tmp_path, names):
     (tmp_path / "a.h5").write_bytes(b"old")
     with pytest.raises(FormatError):
         steelyard.save(steelyard.weights({"x": np.ones(2)}).rename("x", "x") if not names else _named(names), tmp_path / "a.h5")
@@ -409,7 +409,7 @@ def test_real_files_are_read_as_their_manifest_says():
         }
 
 
-def test_a_heap_of_texts_that_goes_round_ends(tmp_path):
+def test_a_heap_of_texts_with_a_loop_is_ignored(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["layers/dense/vars/0"] = np.ones((2, 2))
         file["layers/dense/vars"].attrs["name"] = "mine"

@@ -72,7 +72,7 @@ def test_the_variables_of_a_module_have_their_names_roles_axes_and_numbers(tmp_p
         np.testing.assert_array_equal(weight.numpy(), leaf)
 
 
-def test_the_optimizer_and_the_step_of_a_train_state_are_listed_with_part_all_only(tmp_path):
+def test_the_optimizer_and_the_step_of_a_train_state_are_listed_with_scope_all_only(tmp_path):
     state, _ = trained()
     path = tmp_path / "state.msgpack"
     path.write_bytes(flax.serialization.to_bytes(state))
@@ -87,7 +87,7 @@ DTYPES = ["bool", "int8", "uint16", "int64", "float16", "float64", "complex64", 
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_every_type_comes_back(tmp_path, dtype):
+def test_every_type_survives_a_round_trip(tmp_path, dtype):
     array = np.arange(6).reshape(2, 3).astype(getattr(ml_dtypes, dtype, dtype))
     weight = steelyard.weights(saved(tmp_path, {"w": array}))["w"]
     assert weight.dtype == dtype
@@ -95,7 +95,7 @@ def test_every_type_comes_back(tmp_path, dtype):
     np.testing.assert_array_equal(weight.numpy(), array)
 
 
-def test_scalars_and_bare_numbers_are_told_apart_from_arrays(tmp_path):
+def test_scalars_are_weights_and_bare_numbers_are_listed_with_scope_all(tmp_path):
     tree = {"a": np.float32(1.5), "b": np.array(2), "n": 7, "x": 0.5, "z": 1 + 2j, "text": "t", "none": None, "flag": True}
     path = saved(tmp_path, tree)
     assert list(steelyard.weights(path)) == ["a", "b"]
@@ -127,7 +127,7 @@ def test_flax_reads_what_is_written(tmp_path, monkeypatch):
     assert found["b"]["h"].dtype == ml_dtypes.bfloat16
 
 
-def test_names_in_which_an_array_stands_on_the_way_are_kept(tmp_path):
+def test_names_with_an_array_on_their_path_survive(tmp_path):
     arrays = {"a/b/c": FLOATS, "a/b": FLOATS + 1, "a/b/d/e": FLOATS + 2}
     steelyard.save(arrays, tmp_path / "a.msgpack")
     found = steelyard.weights(tmp_path / "a.msgpack")
@@ -137,7 +137,7 @@ def test_names_in_which_an_array_stands_on_the_way_are_kept(tmp_path):
     flax.serialization.msgpack_restore((tmp_path / "a.msgpack").read_bytes())
 
 
-def test_paths_that_spell_one_name_stay_apart(tmp_path):
+def test_paths_with_the_same_spelling_stay_distinct(tmp_path):
     found = steelyard.weights(saved(tmp_path, {"a": {"b": FLOATS}, "a/b": FLOATS + 1, "a.b": FLOATS + 2}))
     for name, more in (("a/b", 0), (r"a\/b", 1), ("a.b", 2)):
         np.testing.assert_array_equal(found[name].numpy(), FLOATS + more)
@@ -167,7 +167,7 @@ def test_any_bytes_are_decoded_or_refused(data):
         decode(from_bytes(data))
 
 
-def test_bytes_and_extensions_stay_where_they_are():
+def test_bytes_and_extensions_stay_in_the_file():
     found = decode(from_bytes(msgpack.packb([b"abc", msgpack.ExtType(5, b"xy")])))
     assert [(type(e), e.code, e.offset, e.length) for e in found] == [(Extent, None, 3, 3), (Extent, 5, 8, 2)]
 
@@ -205,7 +205,7 @@ def ndarray(*parts):
         (([1], "float64"), "not an array"),
     ],
 )
-def test_a_damaged_array_is_listed_and_refused_and_the_other_one_read(tmp_path, parts, what):
+def test_a_damaged_array_is_listed_and_refused_and_the_other_is_read(tmp_path, parts, what):
     path = tmp_path / "a.msgpack"
     path.write_bytes(msgpack.packb({"b": ndarray(*parts), "w": ndarray([1], "float32", b"\0\0\x80\x3f")}))
     found = steelyard.weights(path)

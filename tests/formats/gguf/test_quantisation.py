@@ -35,7 +35,7 @@ def test_random_blocks_are_decoded_to_the_last_bit_as_the_reference_does(name):
 
 
 @pytest.mark.parametrize("name", sorted(QUANTS))
-def test_a_run_from_the_middle_of_a_block_is_the_same_as_the_whole_cut(name):
+def test_a_run_from_the_middle_of_a_block_equals_a_slice_of_the_whole(name):
     data, size = random_blocks(name, 4, seed=1)
     read = quantised(from_bytes(b"xyz" + data.tobytes()), 3, name)
     whole = read(0, size)
@@ -44,7 +44,7 @@ def test_a_run_from_the_middle_of_a_block_is_the_same_as_the_whole_cut(name):
 
 
 @pytest.mark.parametrize("name", ["Q4_0", "Q5_1", "Q8_0", "TQ1_0", "TQ2_0", "MXFP4"])
-def test_what_the_reference_quantised_comes_back_near_the_numbers(name):
+def test_numbers_that_the_reference_quantised_are_close_to_the_originals(name):
     numbers = np.random.default_rng(2).normal(size=512).astype(np.float32)
     if name.startswith("TQ"):
         numbers = np.sign(np.round(numbers))  # three levels
@@ -53,7 +53,7 @@ def test_what_the_reference_quantised_comes_back_near_the_numbers(name):
     assert np.abs(actual - numbers).max() < 0.5
 
 
-def test_the_types_without_a_reference_follow_their_layout():
+def test_types_without_a_reference_decoder_follow_their_layout():
     numbers = np.arange(-16, 16, dtype=np.int8)
     q8_1 = np.array([0.5, 99], "<f4").tobytes() + numbers.tobytes()
     np.testing.assert_array_equal(quantised(from_bytes(q8_1), 0, "Q8_1")(0, 32), numbers * np.float32(0.5))

@@ -1,4 +1,4 @@
-"""GGUF files that the reference library wrote, and ours that it reads."""
+"""GGUF files by the reference library, and files that it reads."""
 
 import struct
 import time
@@ -60,7 +60,7 @@ def test_every_quantisation_is_read_as_float32_under_its_name(tmp_path, name):
     np.testing.assert_array_equal(weight.read(size - 1, 3 * size + 2), whole.ravel()[size - 1 : 3 * size + 2])
 
 
-def test_bfloat16_is_itself(tmp_path):
+def test_bfloat16_is_read_as_bfloat16(tmp_path):
     array = FLOATS.astype(ml_dtypes.bfloat16)
     path = written(tmp_path / "a.gguf", [("w", array.view(np.uint8), gguf.GGMLQuantizationType.BF16)])
     weight = steelyard.weights(path)["w"]
@@ -101,7 +101,7 @@ def test_every_version_is_read(tmp_path, version):
     np.testing.assert_array_equal(found["b"].numpy(), FLOATS[0])
 
 
-def test_llama_cpp_s_names_tell_roles_and_axes(tmp_path):
+def test_llama_cpp_s_names_determine_roles_and_axes(tmp_path):
     matrix, row = FLOATS, FLOATS[0]
     names = {
         "token_embd.weight": (matrix, "embedding", "vocab out", "token_embd"),
@@ -119,7 +119,7 @@ def test_llama_cpp_s_names_tell_roles_and_axes(tmp_path):
     assert {n: (w.role, w.axes, w.layer) for n, w in found.items()} == {n: tuple(facts) for n, (_, *facts) in names.items()}
 
 
-def test_a_vocabulary_is_summed_up_and_listed_fast(tmp_path):
+def test_a_vocabulary_is_listed_by_its_type_and_length_and_fast(tmp_path):
     words = [f"word{i}" for i in range(128_000)]
     metadata = [
         ("array", "tokenizer.ggml.tokens", words),
@@ -136,7 +136,7 @@ def test_a_vocabulary_is_summed_up_and_listed_fast(tmp_path):
     np.testing.assert_array_equal(found["w"].numpy(), FLOATS)
 
 
-def test_a_file_with_a_vocabulary_only_says_so(tmp_path):
+def test_a_file_with_only_a_vocabulary_is_refused(tmp_path):
     path = written(tmp_path / "a.gguf", [], [("array", "tokenizer.ggml.tokens", ["a", "b"])])
     with pytest.raises(FormatError, match="holds a vocabulary only, and no weights"):
         steelyard.weights(path)
@@ -175,7 +175,7 @@ def test_facts_and_metadata_survive_writing(tmp_path):
     ("array", "what"),
     [(np.zeros(3, bool), "is bool with 1 axes"), (np.zeros((1, 1, 1, 1, 1), np.float32), "with 5 axes")],
 )
-def test_what_gguf_cannot_hold_is_refused(tmp_path, array, what):
+def test_types_and_ranks_that_gguf_lacks_are_refused(tmp_path, array, what):
     with pytest.raises(FormatError, match=what):
         steelyard.save({"w": array}, tmp_path / "a.gguf")
     assert not list(tmp_path.iterdir())
@@ -214,7 +214,7 @@ def test_a_damaged_header_is_refused_with_its_reason(tmp_path, change, what):
         (put(57, "<Q", 1 << 63), "partial download"),
     ],
 )
-def test_a_damaged_tensor_is_listed_and_refused_and_the_other_one_read(tmp_path, change, what):
+def test_a_damaged_tensor_is_listed_and_refused_and_the_other_is_read(tmp_path, change, what):
     found = steelyard.weights(edited(tmp_path, change))
     with pytest.raises(FormatError, match=what):
         found["a"].numpy()

@@ -39,7 +39,7 @@ def sequential():
 
 
 def twelve():
-    """More layers of one class than one digit counts."""
+    """More than ten layers of the same class."""
     return keras.Sequential([keras.Input((3,)), *(L.Dense(3) for _ in range(12))])
 
 
@@ -148,7 +148,7 @@ def test_names_come_from_the_attributes_where_there_is_no_config(tmp_path):
     assert names[5:] == [f"dense_{k}/{leaf}" for k in (10, 2, 1) for leaf in ("kernel", "bias")]
 
 
-def test_what_no_config_tells_is_left_open(tmp_path):
+def test_facts_that_need_a_config_are_left_open(tmp_path):
     functional().save_weights(tmp_path / "net.weights.h5")
     found = steelyard.weights(tmp_path / "net.weights.h5")
     norm = [(name.rpartition("/")[2], w.role) for name, w in found.items() if w.layer == "batch_normalization"]
@@ -249,7 +249,7 @@ def trained():
     return model
 
 
-def test_the_optimizer_is_left_out_unless_all_is_asked_for(tmp_path):
+def test_the_optimizer_is_listed_with_scope_all_only(tmp_path):
     model = trained()
     model.save(tmp_path / "net.keras")
     same(steelyard.weights(tmp_path / "net.keras"), live(model))
@@ -263,7 +263,7 @@ def test_the_optimizer_is_left_out_unless_all_is_asked_for(tmp_path):
     assert int(found["optimizer/vars/0"].numpy()) == 2  # iterations
 
 
-def test_the_optimizer_of_a_model_inside_is_left_out_too(tmp_path):
+def test_the_optimizer_of_an_inner_model_is_left_out_too(tmp_path):
     inner = trained()
     x = keras.Input((5,))
     model = keras.Model(x, L.Dense(2, name="head")(inner(x)))
@@ -271,7 +271,7 @@ def test_the_optimizer_of_a_model_inside_is_left_out_too(tmp_path):
     same(steelyard.weights(tmp_path / "net.keras"), live(model))
 
 
-def test_bfloat16_and_float16_come_back_bit_for_bit(tmp_path):
+def test_bfloat16_and_float16_are_read_bit_for_bit(tmp_path):
     for dtype in ("bfloat16", "float16"):
         model = keras.Sequential([keras.Input((3,)), L.Dense(4, dtype=dtype)])
         model.save(tmp_path / f"{dtype}.keras")
@@ -281,7 +281,7 @@ def test_bfloat16_and_float16_come_back_bit_for_bit(tmp_path):
             assert weight.numpy().tobytes() == keras.ops.convert_to_numpy(variable.value).tobytes()
 
 
-def test_two_layers_of_one_path_stay_apart(tmp_path):
+def test_two_layers_of_the_same_path_stay_distinct(tmp_path):
     copies = []
     for k in (1, 2):
         x = keras.Input((4,))
@@ -296,7 +296,7 @@ def test_two_layers_of_one_path_stay_apart(tmp_path):
 
 
 def rezipped(source, target, change):
-    """Write the archive again with members changed by `change(name, data)`; None leaves one out."""
+    """Write the archive again with members changed by `change(name, data)`, without those for which it returns None."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
         for name in old.namelist():
             data = change(name, old.read(name))
@@ -316,7 +316,7 @@ def rezipped(source, target, change):
         b'{"class_name": "Functional", "config": {"layers": 7}}',
     ],
 )
-def test_an_odd_config_costs_names_and_no_more(tmp_path, config):
+def test_an_invalid_config_loses_names_and_no_weights(tmp_path, config):
     model = functional()
     model.save(tmp_path / "net.keras")
     odd = rezipped(tmp_path / "net.keras", tmp_path / "odd.keras", lambda name, data: config if name == "config.json" else data)
@@ -332,7 +332,7 @@ def test_a_lambda_in_the_config_is_data(tmp_path):
 
 
 @pytest.mark.parametrize("depth", [100, 3000])
-def test_groups_that_lie_too_deep_are_refused_and_not_dropped(tmp_path, depth):
+def test_groups_nested_too_deep_are_refused_and_not_dropped(tmp_path, depth):
     with h5py.File(tmp_path / "deep.h5", "w") as file:
         group = file
         for _ in range(depth):
@@ -342,7 +342,7 @@ def test_groups_that_lie_too_deep_are_refused_and_not_dropped(tmp_path, depth):
         steelyard.weights(tmp_path / "deep.h5")
 
 
-def test_an_archive_without_weights_says_what_it_holds(tmp_path):
+def test_an_archive_without_weights_is_refused_with_its_content(tmp_path):
     sequential().save(tmp_path / "net.keras")
     bare = rezipped(tmp_path / "net.keras", tmp_path / "bare.keras", lambda name, data: None if name.endswith(".h5") else data)
     with pytest.raises(FormatError, match=r"holds no model\.weights\.h5"):
@@ -361,7 +361,7 @@ def test_backslashes_of_windows_are_slashes(tmp_path):
     assert list(steelyard.weights(tmp_path / "windows.weights.h5"))[:2] == ["dense/kernel", "dense/bias"]
 
 
-def test_a_file_that_a_tool_sorted_by_name_is_counted_by_its_counters(tmp_path):
+def test_a_file_that_a_tool_sorted_by_name_is_ordered_by_its_counters(tmp_path):
     model = twelve()
     model.save_weights(tmp_path / "net.weights.h5")
     with h5py.File(tmp_path / "net.weights.h5") as old, h5py.File(tmp_path / "sorted.weights.h5", "w") as new:
@@ -372,7 +372,7 @@ def test_a_file_that_a_tool_sorted_by_name_is_counted_by_its_counters(tmp_path):
 
 @pytest.mark.parametrize("build", ZOO, ids=lambda b: b.__name__)
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
-def test_keras_loads_a_weights_file_that_is_written_here(tmp_path, build, suffix):
+def test_keras_loads_a_written_weights_file(tmp_path, build, suffix):
     model = build()
     (model.save if suffix == ".keras" else model.save_weights)(tmp_path / f"net{suffix}")
     expected = live(model)
@@ -386,7 +386,7 @@ def test_keras_loads_a_weights_file_that_is_written_here(tmp_path, build, suffix
 
 
 class Stack(keras.Model):
-    """Layers in lists, dicts and lists of lists, weights of its own, and one layer twice."""
+    """Layers in lists, dicts and lists of lists, own weights, and the same layer twice."""
 
     def __init__(self, **rest):
         super().__init__(**rest)
@@ -419,7 +419,7 @@ def with_a_subclassed_one():
 
 
 def twice(build):
-    """Build a model and a fresh one like it, as another process would: names count from the start again."""
+    """Build a model and a fresh one like it, with counters reset as in another process."""
     model = build()
     keras.utils.clear_session()
     return model, functional() if build is trained else build()
@@ -505,13 +505,13 @@ def test_a_copy_does_not_keep_the_model(tmp_path):
 
 
 class Odd(L.Dense):
-    """A layer that keeps something in its file that is none of its weights."""
+    """A layer with an entry in its file that is not a weight."""
 
     def save_own_variables(self, store):
         store["twice"] = 2 * keras.ops.convert_to_numpy(self.kernel)
 
 
-def test_what_keras_keeps_beside_the_weights_is_no_silent_loss(tmp_path):
+def test_entries_that_are_not_weights_are_not_lost_silently(tmp_path):
     model = keras.Sequential([keras.Input((3,)), Odd(4, name="odd")])
     with pytest.raises(FormatError, match=r"lacks 'layers/odd/vars/twice'"):
         steelyard.save(model, tmp_path / "net.weights.h5")
@@ -544,7 +544,7 @@ def test_a_layout_travels_through_another_format(tmp_path):
 @pytest.mark.parametrize(
     "layout", ["{", "[]", {}, {"g": 1}, {"g": {"name": "a", "vars": [1]}}, {"g": {"name": 1, "vars": {"0": "w"}}}]
 )
-def test_a_layout_that_makes_no_sense_is_none(tmp_path, layout):
+def test_an_invalid_layout_is_ignored(tmp_path, layout):
     from steelyard.core.readers import from_array
     from steelyard.core.weights import Weights
 
@@ -573,7 +573,7 @@ NAMELESS = {
     "batchnorm_noscale": {"layer/beta": "layer/0"},
     "spectralnorm_dense": {"layer/fc/kernel": "layer/fc/0", "layer/fc/bias": "layer/fc/1"},
 }
-"""The names that a weights file alone does not tell: which norm lacks its scale, and the class of a wrapped layer."""
+"""The names that a weights file alone does not have: the norm without a scale, and the class of a wrapped layer."""
 
 
 def test_every_golden_keras_file_has_the_names_and_the_numbers_of_its_index():

@@ -13,7 +13,7 @@ import steelyard
 from steelyard.errors import FormatError
 
 RESET = "ignore:Skipping variable loading for optimizer"
-"""What Keras says of a file without the optimizer's state, which belonged to the old numbers."""
+"""Keras's warning about a file without the optimizer's state, which belonged to the old numbers."""
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_the_config_is_kept_byte_for_byte_and_only_the_optimizer_is_left_out(fil
     assert set(before) - set(after) == {name for name in before if name.startswith("optimizer")}
 
 
-def test_the_file_that_is_read_may_be_written_over(file):
+def test_the_file_that_was_read_may_be_overwritten(file):
     found = doubled(file)
     wanted = found.to_vector()
     steelyard.save(found, file)
@@ -110,7 +110,7 @@ def test_a_model_inside_a_model_and_a_shared_layer_are_written_again(tmp_path):
         assert np.array_equal(new.numpy(), 2 * old.numpy())
 
 
-def test_weights_from_elsewhere_are_refused_since_there_is_no_config(tmp_path):
+def test_weights_without_a_config_are_refused(tmp_path):
     with pytest.raises(FormatError, match=r"new\.keras: a \.keras file needs the config of a model"):
         steelyard.save({"w": np.zeros(3)}, tmp_path / "new.keras")
     assert not list(tmp_path.iterdir())

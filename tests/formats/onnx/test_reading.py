@@ -70,7 +70,7 @@ def test_texts_are_listed_and_refused(tmp_path):
     assert found["w"].shape == (2,)
 
 
-def test_a_model_tells_its_versions_and_metadata(tmp_path):
+def test_a_model_has_its_versions_and_metadata_in_meta(tmp_path):
     proto = model(initializers=[tensor("w", floats(2))], opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     proto.producer_name = "a tool"
     helper.set_model_props(proto, {"author": "me"})
@@ -87,7 +87,7 @@ def constant(name, **value):
     return helper.make_node("Constant", [], [name], **value)
 
 
-def test_constants_are_weights_if_they_have_fractions_and_the_rest_is_listed_with_part_all(tmp_path):
+def test_constants_of_floats_are_weights_and_others_are_listed_with_scope_all(tmp_path):
     nodes = [
         constant("a", value=tensor("", floats(2, 3))),
         constant("b", value_float=0.5),
@@ -109,7 +109,7 @@ def test_constants_are_weights_if_they_have_fractions_and_the_rest_is_listed_wit
 
 
 def branches(name, then, other):
-    """An If whose branches hold one initializer each, both under one name."""
+    """An If whose branches have an initializer each, both of the same name."""
     graphs = [
         helper.make_graph(
             [helper.make_node("Identity", ["w"], [f"{label}_out"])],
@@ -123,7 +123,7 @@ def branches(name, then, other):
     return helper.make_node("If", ["c"], ["y"], name=name, then_branch=graphs[0], else_branch=graphs[1])
 
 
-def test_inner_graphs_and_functions_are_listed_and_a_name_that_is_used_twice_gets_its_path(tmp_path):
+def test_inner_graphs_and_functions_are_listed_and_a_duplicate_name_has_its_path(tmp_path):
     first, second, third = floats(2), floats(2), floats(2)
     function = helper.make_function("d", "f", [], ["k"], [constant("k", value=tensor("", third))], [helper.make_opsetid("", 18)])
     path = saved(tmp_path, model([branches("pick", first, second)], [tensor("v", floats(1))], [function]))
@@ -134,7 +134,7 @@ def test_inner_graphs_and_functions_are_listed_and_a_name_that_is_used_twice_get
     np.testing.assert_array_equal(found["k"].numpy(), third)
 
 
-def test_one_name_for_two_initializers_of_one_graph_is_refused(tmp_path):
+def test_two_initializers_of_the_same_name_in_one_graph_are_refused(tmp_path):
     with pytest.raises(FormatError, match="duplicate tensor name 'w'"):
         steelyard.weights(saved(tmp_path, model(initializers=[tensor("w", floats(1)), tensor("w", floats(1))])))
 
@@ -154,7 +154,7 @@ NODES = {
 
 
 @pytest.mark.parametrize("case", NODES)
-def test_the_operator_that_uses_a_tensor_tells_its_role_and_axes(tmp_path, case):
+def test_the_operator_that_takes_a_tensor_determines_its_role_and_axes(tmp_path, case):
     node, shape, role, axes = NODES[case]
     node.name = "layer1/op"
     weight = steelyard.weights(saved(tmp_path, model([node], [tensor("w", floats(*shape))])))["w"]
@@ -162,7 +162,7 @@ def test_the_operator_that_uses_a_tensor_tells_its_role_and_axes(tmp_path, case)
     assert weight.layer == ("layer1/op" if role != "other" or axes else "")
 
 
-def test_what_passes_a_tensor_on_is_followed_and_a_transposition_turns_the_axes(tmp_path):
+def test_roles_pass_through_operators_that_pass_a_tensor_on_and_a_transpose_permutes_the_axes(tmp_path):
     nodes = [
         helper.make_node("DequantizeLinear", ["w", "scale"], ["d"]),
         helper.make_node("Transpose", ["d"], ["t"], perm=[1, 0]),
@@ -174,13 +174,13 @@ def test_what_passes_a_tensor_on_is_followed_and_a_transposition_turns_the_axes(
     assert [(w.role, w.axes) for w in found.values()] == [("kernel", "out in"), ("other", ""), ("bias", "out")]
 
 
-def test_an_exported_norm_that_was_taken_apart_gets_its_roles_from_its_names(tmp_path):
+def test_a_norm_that_was_exported_as_several_operators_has_roles_by_its_names(tmp_path):
     nodes = [helper.make_node("Mul", ["x", "norm.weight"], ["m"]), helper.make_node("Add", ["m", "norm.bias"], ["y"])]
     found = steelyard.weights(saved(tmp_path, model(nodes, [tensor("norm.weight", floats(3)), tensor("norm.bias", floats(3))])))
     assert [(w.role, w.layer) for w in found.values()] == [("scale", "norm"), ("offset", "norm")]
 
 
-def test_a_linear_model_has_weights_and_a_tree_model_is_called_by_its_name(tmp_path):
+def test_a_linear_model_has_weights_and_a_tree_model_is_refused_by_name(tmp_path):
     attributes = {"coefficients": [1.0, 2.0, 3.0, 4.0], "intercepts": [5.0, 6.0]}
     linear = helper.make_node("LinearClassifier", ["x"], ["y"], name="lin", domain="ai.onnx.ml", **attributes)
     found = steelyard.weights(saved(tmp_path, model([linear])))
@@ -267,7 +267,7 @@ def arrays_of(path):
     return {name: weight.numpy() for name, weight in steelyard.weights(path).items()}
 
 
-def test_a_model_is_written_with_new_numbers_and_everything_else_as_it_was(tmp_path):
+def test_a_model_is_written_with_new_numbers_and_the_rest_unchanged(tmp_path):
     path = saved(tmp_path, mixed_model())
     new = changed(steelyard.weights(path))
     steelyard.save(new, tmp_path / "new.onnx")
@@ -287,7 +287,7 @@ def test_unchanged_weights_give_the_same_bytes(tmp_path):
     assert (tmp_path / "same.onnx").read_bytes() == path.read_bytes()
 
 
-def test_the_runtime_gives_the_output_of_the_new_numbers(tmp_path):
+def test_the_runtime_computes_with_the_new_numbers(tmp_path):
     nodes = [helper.make_node("Gemm", ["x", "w", "b"], ["y"], transB=1)]
     graph = helper.make_graph(
         nodes, "g", [helper.make_tensor_value_info("x", 1, [1, 2])], [helper.make_tensor_value_info("y", 1, [1, 3])],
@@ -303,7 +303,7 @@ def test_the_runtime_gives_the_output_of_the_new_numbers(tmp_path):
     np.testing.assert_allclose(y, x @ new["w"].numpy().T + new["b"].numpy(), rtol=1e-6)
 
 
-def test_external_data_is_written_anew_beside_the_new_model(tmp_path):
+def test_external_data_is_written_next_to_the_new_model(tmp_path):
     path, arrays = external(tmp_path)
     new = changed(steelyard.weights(path))
     with pytest.raises(FormatError, match=r"which model\.onnx uses; save to another folder"):
@@ -316,7 +316,7 @@ def test_external_data_is_written_anew_beside_the_new_model(tmp_path):
         np.testing.assert_array_equal(steelyard.weights(path)[name].numpy(), array)
 
 
-def test_weights_that_come_from_elsewhere_or_do_not_fit_are_not_written(tmp_path):
+def test_weights_of_another_origin_or_shape_are_not_written(tmp_path):
     path = saved(tmp_path, model(initializers=[tensor("w", floats(2))]))
     with pytest.raises(FormatError, match="needs the graph of a model"):
         steelyard.save({"w": floats(2)}, tmp_path / "new.onnx")
@@ -330,7 +330,7 @@ def test_weights_that_come_from_elsewhere_or_do_not_fit_are_not_written(tmp_path
 
 
 def test_listing_a_model_of_two_gigabytes_reads_little_of_it(tmp_path):
-    """Forty initializers of 48 MB, in a file whose holes take no room on the disk."""
+    """Forty initializers of 48 MB, in a sparse file."""
     raw = 48 << 20
     head = onnx.TensorProto(name="w00", data_type=1, dims=[raw // 4], raw_data=b"").SerializeToString()
 

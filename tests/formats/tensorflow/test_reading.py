@@ -61,7 +61,7 @@ def same(found, variables, names=None):
 
 
 class Parts(tf.Module):
-    """Every kind of variable, with names given and not given."""
+    """Every kind of variable, with and without names."""
 
     def __init__(self):
         super().__init__()
@@ -88,7 +88,7 @@ KINDS = [
 ]
 
 
-def test_a_checkpoint_of_a_keras_model_and_its_optimizer_gives_the_model(tmp_path):
+def test_a_checkpoint_of_a_keras_model_and_its_optimizer_has_the_weights_of_the_model(tmp_path):
     model = trained()
     prefix = tf.train.Checkpoint(model=model, optimizer=model.optimizer).save(str(tmp_path / "ck"))
     for path in (prefix, f"{prefix}.index", f"{prefix}.data-00000-of-00001", tmp_path, tmp_path / "checkpoint"):
@@ -99,7 +99,7 @@ def test_a_checkpoint_of_a_keras_model_and_its_optimizer_gives_the_model(tmp_pat
     assert [w.role for w in found.select(layer="net/batch_normalization").values()] == ["scale", "offset", "mean", "variance"]
 
 
-def test_an_exported_keras_model_gives_each_variable_once(tmp_path):
+def test_an_exported_keras_model_has_each_variable_once(tmp_path):
     model = trained()
     model.export(tmp_path / "out", verbose=False)
     for path in (tmp_path / "out", tmp_path / "out/saved_model.pb"):
@@ -110,7 +110,7 @@ def test_an_exported_keras_model_gives_each_variable_once(tmp_path):
     same_as_tensorflow(tmp_path / "out", tmp_path / "out/variables/variables")
 
 
-def test_variables_without_a_name_are_called_by_their_place(tmp_path):
+def test_variables_without_a_name_have_their_path_as_name(tmp_path):
     module = Parts()
     tf.saved_model.save(module, str(tmp_path / "sm"))
     found = steelyard.weights(tmp_path / "sm")
@@ -120,7 +120,7 @@ def test_variables_without_a_name_are_called_by_their_place(tmp_path):
     same_as_tensorflow(tmp_path / "sm", tmp_path / "sm/variables/variables")
 
 
-def test_two_variables_of_one_name_are_called_by_their_places(tmp_path):
+def test_two_variables_of_the_same_name_have_their_paths_as_names(tmp_path):
     class Twin(tf.Module):
         def __init__(self):
             super().__init__()
@@ -132,7 +132,7 @@ def test_two_variables_of_one_name_are_called_by_their_places(tmp_path):
     assert list(steelyard.weights(prefix)) == ["net/left/bias", "net/right/bias"]
 
 
-def test_a_damaged_saved_model_costs_what_it_says_and_no_more(tmp_path):
+def test_a_damaged_saved_model_loses_its_names_and_no_weights(tmp_path):
     model = trained()
     model.export(tmp_path / "out", verbose=False)
     (tmp_path / "out/saved_model.pb").write_bytes(b"\xff\xff\xff")
@@ -143,7 +143,7 @@ def test_a_damaged_saved_model_costs_what_it_says_and_no_more(tmp_path):
 
 @pytest.fixture
 def one(tmp_path):
-    """A checkpoint of TensorFlow 1 with partitioned variables, an optimizer's slots and a counter of steps."""
+    """A checkpoint of TensorFlow 1 with partitioned variables, slot variables of an optimizer, and a step counter."""
     with tf.Graph().as_default(), v1.Session() as session:
         rows = v1.get_variable("rows", (100, 7), partitioner=v1.fixed_size_partitioner(3), use_resource=False)
         columns = v1.get_variable("columns", (5, 300), partitioner=v1.fixed_size_partitioner(2, axis=1), use_resource=False)
@@ -160,7 +160,7 @@ def one(tmp_path):
     return tmp_path, values
 
 
-def test_a_checkpoint_of_tensorflow_1_gives_variables_without_slots_and_joins_their_parts(one):
+def test_a_checkpoint_of_tensorflow_1_has_variables_without_slots_and_partitions_are_one_weight(one):
     folder, values = one
     for path in (folder, folder / "model.ckpt-1"):
         found = steelyard.weights(path)
@@ -173,7 +173,7 @@ def test_a_checkpoint_of_tensorflow_1_gives_variables_without_slots_and_joins_th
     same_as_tensorflow(folder, folder / "model.ckpt-1")
 
 
-def test_slices_that_do_not_make_up_their_tensor_are_refused(one, monkeypatch):
+def test_a_partitioned_tensor_without_all_its_slices_is_refused(one, monkeypatch):
     from steelyard.formats.tensorflow import bundle as tensor_bundle
 
     folder, values = one
@@ -184,14 +184,14 @@ def test_slices_that_do_not_make_up_their_tensor_are_refused(one, monkeypatch):
     assert np.array_equal(found["dense/kernel"].numpy(), values["dense/kernel"])
 
 
-def test_numbers_in_several_files_are_found(tmp_path):
+def test_a_missing_file_of_numbers_is_reported_by_its_name(tmp_path):
     prefix = tf.train.Checkpoint(v=tf.Variable(np.arange(5.0), name="v")).write(str(tmp_path / "ck"))
     shutil.move(f"{prefix}.data-00000-of-00001", tmp_path / "elsewhere")
     with pytest.raises(SteelyardError, match=r"ck\.data-00000-of-00001"):
         steelyard.weights(prefix)["v"].numpy()
 
 
-def test_a_flipped_bit_is_found_wherever_it_is(tmp_path):
+def test_a_flipped_bit_is_detected_anywhere(tmp_path):
     prefix = tf.train.Checkpoint(v=tf.Variable(np.arange(3000.0), name="v"), w=tf.Variable(1.0, name="w")).write(
         str(tmp_path / "ck")
     )
@@ -211,7 +211,7 @@ def test_a_flipped_bit_is_found_wherever_it_is(tmp_path):
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../outside/ck", "a/../../outside/ck"])
-def test_the_text_file_leads_nowhere_else(tmp_path, path):
+def test_a_checkpoint_outside_the_folder_is_refused(tmp_path, path):
     (tmp_path / "inside").mkdir()
     (tmp_path / "outside").mkdir()
     tf.train.Checkpoint(v=tf.Variable(1.0)).write(str(tmp_path / "outside/ck"))
@@ -221,7 +221,7 @@ def test_the_text_file_leads_nowhere_else(tmp_path, path):
             steelyard.weights(tmp_path / name)
 
 
-def test_a_saved_model_without_variables_says_so(tmp_path):
+def test_a_saved_model_without_variables_is_refused(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"\x08\x01")
     with pytest.raises(FormatError, match=r"SavedModel without variables/variables\.index"):
         steelyard.weights(tmp_path)
@@ -264,7 +264,7 @@ def test_the_checksum_is_that_of_the_format():
     assert unmasked(((0xE3069283 >> 15 | 0xE3069283 << 17) + 0xA282EAD8) & 0xFFFFFFFF) == 0xE3069283
 
 
-def test_an_index_of_many_blocks_is_read_whole(tmp_path):
+def test_an_index_of_many_blocks_is_read(tmp_path):
     many = {f"v{k:05d}": tf.Variable(float(k), name=f"v{k:05d}") for k in range(3000)}
     prefix = tf.train.Checkpoint(**many).write(str(tmp_path / "ck"))
     found = steelyard.weights(prefix)

@@ -1,4 +1,4 @@
-"""Sorted string tables by hand: what is read of them, and what is refused."""
+"""Sorted string tables by hand, sound and damaged."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def read(data):
     return list(entries(from_bytes(data, "model.index")))
 
 
-def test_a_key_takes_its_beginning_from_the_key_before_it():
+def test_a_key_shares_its_beginning_with_the_key_before_it():
     first = block(entry(0, b"dense/bias", b"1") + entry(6, b"kernel", b"22") + entry(12, b"/m", b""), restarts=2)
     assert read(table(first, block(entry(0, b"last", b"x" * 200)))) == [
         (b"dense/bias", b"1"),

@@ -14,7 +14,7 @@ from steelyard.storage.source import from_bytes
 
 
 def built(name, numbers, repeats=1):
-    """A table with a text, a vector, a number that is left out, and a vector of tables, all of them the same one."""
+    """A table with a text, a vector, an absent number, and a vector that has the same table several times."""
     builder = flatbuffers.Builder()
     text = builder.CreateString(name)
     builder.StartVector(4, len(numbers), 4)
@@ -38,7 +38,7 @@ def built(name, numbers, repeats=1):
 
 
 @given(st.builds(str.__mul__, st.text(max_size=20), st.integers(0, 2000)), st.lists(st.integers(-(2**31), 2**31 - 1)))
-def test_texts_vectors_and_tables_are_what_the_official_builder_wrote(name, numbers):
+def test_texts_vectors_and_tables_are_read_as_the_official_builder_wrote_them(name, numbers):
     table = root(from_bytes(built(name, numbers, 3)))
     assert table.text(4) == name
     assert list(table.numbers(6, "i")) == numbers
@@ -47,7 +47,7 @@ def test_texts_vectors_and_tables_are_what_the_official_builder_wrote(name, numb
     assert [child.number(4, "h") for child in table.tables(10)] == [7, 7, 7]
 
 
-def test_a_table_that_is_named_again_and_again_is_counted():
+def test_a_table_that_is_listed_repeatedly_is_counted_each_time():
     table = root(from_bytes(built("a", [], 600_000)))
     assert sum(1 for _ in table.tables(10)) == 600_000
     with pytest.raises(FormatError, match="the same ones repeatedly"):

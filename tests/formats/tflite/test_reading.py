@@ -25,7 +25,7 @@ pytestmark = [
 
 
 def trained(*layers, shape, targets=2, steps=3):
-    """A small net after a few steps, so that no bias is zero."""
+    """A small net after a few steps of training, so that no bias is zero."""
     keras.utils.set_random_seed(0)
     net = keras.Sequential([keras.Input(shape, batch_size=1), *layers])
     net.compile("adam", "mse")
@@ -66,7 +66,7 @@ def test_a_net_s_kernels_and_biases_have_their_roles_axes_and_numbers(tmp_path, 
     assert all(any(np.array_equal(bias, layer.bias.numpy()) for bias in biases) for layer in net.layers if layer.weights)
 
 
-def test_quantised_weights_are_as_they_are_stored_and_real_on_request(tmp_path, cnn):
+def test_quantised_weights_are_read_as_stored_and_dequantized_on_request(tmp_path, cnn):
     net, x = cnn
     path = converted(
         tmp_path,
@@ -126,7 +126,7 @@ def test_the_body_of_a_loop_is_listed_with_the_kernels_of_its_gates(tmp_path):
 
 
 @pytest.mark.shared
-def test_a_lstm_that_was_fused_has_a_kernel_for_each_gate():
+def test_a_fused_lstm_has_a_kernel_for_each_gate():
     found = steelyard.weights(carried.OUTSIDE / "tflm-mnist-lstm/trained_lstm.tflite")
     assert {w.axes for w in found.select(role="recurrent kernel").values()} == {f"[{gate}]*out in" for gate in "ifgo"}
     assert [w.shape for w in found.select(role="kernel").values()] == [(20, 28)] * 4 + [(10, 560)]
@@ -143,7 +143,7 @@ def test_the_interpreter_has_the_same_numbers(name):
 
 
 @pytest.mark.shared
-def test_whole_numbers_that_stand_for_nothing_else_are_listed_with_part_all_only():
+def test_integers_that_are_not_quantised_are_listed_with_scope_all_only():
     path = carried.OUTSIDE / "tflm-audio-preprocessor-int8/audio_preprocessor_int8.tflite"
     assert len(steelyard.weights(path)) < len(steelyard.weights(path, scope="all"))
     assert steelyard.weights(path, scope="all").meta["description"] == "MLIR Converted."
@@ -164,7 +164,7 @@ def test_a_file_that_was_cut_off_is_refused(count):
     ],
     ids=["golden", "quantised"],
 )
-def test_any_changed_byte_is_read_or_refused_and_nothing_else(path):
+def test_a_file_with_any_changed_byte_is_read_or_refused(path):
     data = path.read_bytes()
     rng = np.random.default_rng(0)
     for _ in range(400):
