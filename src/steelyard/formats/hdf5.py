@@ -55,8 +55,8 @@ def read(source: Source, scope: Scope) -> Weights:
         legacy = keras_legacy.model_weights(tree)
         return Weights(legacy, meta=meta, graph=keras_graph.graph_maker(keras_legacy.model_config(tree), legacy))
     if keras_layout.is_layout(tree):
-        found, layout = keras_layout.model_weights(tree)
-        return Weights(found, meta={**meta, keras_writing.LAYOUT: layout})
+        weights, layout = keras_layout.model_weights(tree)
+        return Weights(weights, meta={**meta, keras_writing.LAYOUT: layout})
     facts = tree.attribute("", FACTS)
     return Weights(with_facts(tree.tensors.values(), facts if isinstance(facts, str) else None), meta=meta)
 

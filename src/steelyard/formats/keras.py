@@ -63,9 +63,9 @@ def read(source: Source, scope: Scope) -> Weights:
         config = None
     if scope == "all":
         return Weights(by_path(tree), meta=meta)
-    found, layout = model_weights(tree, config)
+    weights, layout = model_weights(tree, config)
     meta = {**meta, **_about(config), LAYOUT: layout, ORIGINAL: Original(source, _FRAMEWORK)}
-    return Weights(found, meta=meta, graph=graph_maker(config, found))
+    return Weights(weights, meta=meta, graph=graph_maker(config, weights))
 
 
 def _without(members: dict[str, Member]) -> str:

@@ -264,25 +264,25 @@ def _weight(datasets: _Datasets, link: _Link) -> Weight:
 
 
 def _dataset(datasets: _Datasets, path: str, dataset: h5d.DatasetID) -> Weight:
-    found = number(dataset.get_type())
-    if found.dtype == "object" and found.encoding.startswith("opaque"):
-        found = named_type(dataset, found)
+    kind = number(dataset.get_type())
+    if kind.dtype == "object" and kind.encoding.startswith("opaque"):
+        kind = named_type(dataset, kind)
     extent = dataset.get_space().get_simple_extent_type()
     shape = (0,) if extent == h5s.NULL else tuple(dataset.shape)
-    why = _refusal(dataset, found, shape)
+    why = _refusal(dataset, kind, shape)
     if why:
-        return _refused(datasets.source, path, why, found, shape)
-    reader = _reader(datasets, path, dataset, found, shape)
-    return Weight(name=path, shape=shape, dtype=found.dtype, encoding=found.encoding, read=reader)
+        return _refused(datasets.source, path, why, kind, shape)
+    reader = _reader(datasets, path, dataset, kind, shape)
+    return Weight(name=path, shape=shape, dtype=kind.dtype, encoding=kind.encoding, read=reader)
 
 
-def _refused(source: Source, path: str, why: str, found: Number, shape: tuple[int, ...] = ()) -> Weight:
+def _refused(source: Source, path: str, why: str, number_type: Number, shape: tuple[int, ...] = ()) -> Weight:
     kind = UnsafeFileError if "link" in why or "file" in why or "filter" in why else FormatError
     reader = refusing(kind(source.name, f"{printable(path)} {why}"))
-    return Weight(name=path, shape=shape, dtype=found.dtype, encoding=found.encoding, read=reader)
+    return Weight(name=path, shape=shape, dtype=number_type.dtype, encoding=number_type.encoding, read=reader)
 
 
-def _refusal(dataset: h5d.DatasetID, found: Number, shape: tuple[int, ...]) -> str:
+def _refusal(dataset: h5d.DatasetID, kind: Number, shape: tuple[int, ...]) -> str:
     """Return why a dataset must not be read; blank where it may."""
     plan = dataset.get_create_plist()
     layout = plan.get_layout()
@@ -292,8 +292,8 @@ def _refusal(dataset: h5d.DatasetID, found: Number, shape: tuple[int, ...]) -> s
         return f"has the unknown layout {layout}"
     if plan.get_external_count():
         return "has its numbers in another file"
-    if found.dtype == "object":
-        return f"holds {found.encoding}, not numbers"
+    if kind.dtype == "object":
+        return f"holds {kind.encoding}, not numbers"
     return _packing(plan) or _bomb(dataset, plan, shape)
 
 
@@ -310,19 +310,19 @@ def _bomb(dataset: h5d.DatasetID, plan: h5p.PropDCID, shape: tuple[int, ...]) ->
     return f"claims {claimed:,} bytes, but {kept:,} are stored" if limits.is_bomb(claimed, kept) else ""
 
 
-def _reader(datasets: _Datasets, path: str, dataset: h5d.DatasetID, found: Number, shape: tuple[int, ...]) -> Reader:
+def _reader(datasets: _Datasets, path: str, dataset: h5d.DatasetID, kind: Number, shape: tuple[int, ...]) -> Reader:
     """Return a reader of contiguous numbers in place, of others row by row through h5py."""
     source, plan = datasets.source, dataset.get_create_plist()
     stored = plan.get_layout() == h5d.CONTIGUOUS and dataset.get_storage_size()
     offset = dataset.get_offset() if stored else None
-    plain = found.dtype != "bool" and not (found.order == ">" and found.dtype.startswith("complex"))
+    plain = kind.dtype != "bool" and not (kind.order == ">" and kind.dtype.startswith("complex"))
     if offset is None or not plain:
-        return by_rows(shape, lambda first, last: datasets.rows(path, found, (first, last)))
-    end = offset + prod(shape) * itemsize(found.dtype)
+        return by_rows(shape, lambda first, last: datasets.rows(path, kind, (first, last)))
+    end = offset + prod(shape) * itemsize(kind.dtype)
     if end > source.size:
         why = f"{printable(path)} ends at byte {end:,}, past the end of the file, {source.size:,}"
         return refusing(FormatError(source.name, why, offset))
-    return source.numbers(offset, found.dtype, found.order)
+    return source.numbers(offset, kind.dtype, kind.order)
 
 
 class _Datasets:
@@ -335,10 +335,10 @@ class _Datasets:
         self._file = file
         self._last: tuple[str, h5d.DatasetID | None] = ("", None)
 
-    def rows(self, path: str, found: Number, run: tuple[int, int]) -> Array:
+    def rows(self, path: str, kind: Number, run: tuple[int, int]) -> Array:
         """Return the rows from `run[0]` to `run[1]` of a dataset, which was checked when it was listed."""
         try:
-            return _rows(self._open(path), found, run)
+            return _rows(self._open(path), kind, run)
         except _DAMAGE as error:
             raise FormatError(self.source.name, f"{printable(path)} cannot be read: {_reason(error)}") from None
 
@@ -359,22 +359,22 @@ def _chunk_bytes(dataset: h5d.DatasetID) -> int:
     return int(prod(plan.get_chunk()) * dataset.get_type().get_size()) if plan.get_layout() == h5d.CHUNKED else 0
 
 
-def _rows(dataset: h5d.DatasetID, found: Number, run: tuple[int, int]) -> Array:
+def _rows(dataset: h5d.DatasetID, kind: Number, run: tuple[int, int]) -> Array:
     import numpy as np
 
     if run[0] == run[1]:
-        return np.zeros(0, numpy_dtype(found.dtype))
+        return np.zeros(0, numpy_dtype(kind.dtype))
     shape = dataset.shape
-    block = np.zeros((run[1] - run[0], *shape[1:]) if shape else (), numpy_dtype(found.dtype))
+    block = np.zeros((run[1] - run[0], *shape[1:]) if shape else (), numpy_dtype(kind.dtype))
     space, memory = dataset.get_space(), h5s.create_simple(block.shape) if shape else h5s.create(h5s.SCALAR)
     if shape:
         space.select_hyperslab((run[0], *(0 for _ in shape[1:])), block.shape)
     # types that NumPy lacks are read without conversion, and so are bools, whose bytes may have any value
-    raw: Array = block.view(f"u{block.itemsize}") if found.as_is else block
-    dataset.read(memory, space, raw, dataset.get_type() if found.as_is else None)
-    if found.dtype == "bool":
+    raw: Array = block.view(f"u{block.itemsize}") if kind.as_is else block
+    dataset.read(memory, space, raw, dataset.get_type() if kind.as_is else None)
+    if kind.dtype == "bool":
         return np.not_equal(raw, 0)
-    return block.byteswap() if found.as_is and found.order == ">" else block
+    return block.byteswap() if kind.as_is and kind.order == ">" else block
 
 
 def _reason(error: BaseException) -> str:

@@ -151,10 +151,10 @@ class _ConfigReader:
             yield from _cells(kind, config, names, path, input_shape, output_shape)
         else:
             made_by, _ = class_and_config(entry)
-            found = described(made_by, kind, config, _common(names) or path, input_shape, output_shape)
-            if found.kind in IMAGES:
+            layer = described(made_by, kind, config, _common(names) or path, input_shape, output_shape)
+            if layer.kind in IMAGES:
                 self.channels = self.channels or channels_word(config)
-            yield found
+            yield layer
 
     def _wrapped(
         self, kind: str, config: Config, entry: object, path: str, input_shape: Shape | None, output_shape: Shape | None

@@ -98,17 +98,17 @@ def model_weights(tree: Tree, config: object = None) -> tuple[list[Weight], Layo
     labels = _labels(tree)
     root = _nodes(tree, labels)
     spec = _spec(config)
-    found = _layer(root, spec, spec.name or root.label, True if spec.config else None, 0)
-    names = _names([entry for entry in found if entry.leaf != DUPLICATE])
+    variables = _layer(root, spec, spec.name or root.label, True if spec.config else None, 0)
+    names = _names([entry for entry in variables if entry.leaf != DUPLICATE])
     weights: list[Weight] = []
     layout: Layout = {}
-    for entry in found:
+    for entry in variables:
         if entry.leaf == DUPLICATE:
             continue
         layer, leaf = names[entry.weight.name]
         weights.append(_weight(entry, layer, leaf))
         _place(layout, entry.holder, entry.weight.name, weights[-1].name)
-    for entry in found:
+    for entry in variables:
         if entry.leaf == DUPLICATE:  # a copy of the numbers of the next variable
             _place(layout, entry.holder, entry.weight.name, "/".join(names[entry.layer]))
     _add_outer(layout, labels)
@@ -138,8 +138,8 @@ def _labels(tree: Tree) -> dict[str, str]:
     """Return the names of layers by the paths of their groups, for all groups with variables at any level."""
     above = {path[:at] for path in tree.tensors for at, letter in enumerate(path) if letter == "/"}
     inputs = {f"{group}/{_INPUT}" for group in above if split(group)[-1] == "layers"}
-    found = {group: tree.attribute(f"{group}/{VARS}".strip("/"), "name") for group in sorted({"", *above, *inputs})}
-    return {"/".join(split(group)): label for group, label in found.items() if isinstance(label, str)}
+    names = {group: tree.attribute(f"{group}/{VARS}".strip("/"), "name") for group in sorted({"", *above, *inputs})}
+    return {"/".join(split(group)): label for group, label in names.items() if isinstance(label, str)}
 
 
 def _nodes(tree: Tree, labels: Mapping[str, str]) -> _Node:
@@ -185,15 +185,15 @@ def _counter(name: str) -> tuple[str, int]:
     return (stem, int(count)) if stem and count.isascii() and count.isdigit() and len(count) < 10 else (name, 0)
 
 
-def _spec(found: object) -> _Spec:
+def _spec(entry: object) -> _Spec:
     """Read an entry of a config; an invalid entry is blank."""
-    if not isinstance(found, dict):
+    if not isinstance(entry, dict):
         return _Spec("", None, "")
-    kind, config = found.get("class_name"), found.get("config")
+    kind, config = entry.get("class_name"), entry.get("config")
     if not isinstance(kind, str) or not isinstance(config, dict):
         return _Spec("", None, "")
-    name = config.get("name") or found.get("name")
-    is_operation = str(found.get("module")).startswith("keras.src.ops")
+    name = config.get("name") or entry.get("name")
+    is_operation = str(entry.get("module")).startswith("keras.src.ops")
     return _Spec(kind, config, name if isinstance(name, str) else "", is_operation)
 
 
@@ -297,12 +297,12 @@ def _merged(own: list[_Variable], inner: list[_Variable]) -> list[_Variable]:
     return [entry._replace(leaf="0") if entry.leaf == DUPLICATE else entry for entry in own] + inner
 
 
-def _names(found: list[_Variable]) -> dict[str, tuple[str, str]]:
+def _names(variables: list[_Variable]) -> dict[str, tuple[str, str]]:
     """Return layer and leaf of each variable by its dataset; a second layer with the same path becomes `path#2`."""
     holders: dict[str, list[_Node]] = {}
     taken: dict[tuple[str, str], int] = {}
     names = {}
-    for entry in found:
+    for entry in variables:
         known = holders.setdefault(entry.layer, [])
         if entry.holder not in known:
             known.append(entry.holder)

@@ -64,14 +64,14 @@ def model_weights(tree: Tree) -> list[Weight]:
     """
     top = WEIGHTS if _list(tree, WEIGHTS, "layer_names") is not None else ""
     layers = _layers(model_config(tree))
-    found: dict[str, Weight] = {}
+    weights: dict[str, Weight] = {}
     for layer in [*(_list(tree, top, "layer_names") or []), "top_level_model_weights"]:
         for name, weight in _of_layer(tree, f"{top}/{layer}".strip("/")):
-            shown = name if name not in found else f"{layer}/{name}"
-            while shown in found:
+            shown = name if name not in weights else f"{layer}/{name}"
+            while shown in weights:
                 shown += "#2"
-            found[shown] = _explained(weight.replace(name=shown), layer, layers)
-    return list(found.values())
+            weights[shown] = _explained(weight.replace(name=shown), layer, layers)
+    return list(weights.values())
 
 
 def _of_layer(tree: Tree, group: str) -> Iterator[tuple[str, Weight]]:
@@ -105,7 +105,7 @@ def _empty(tree: Tree, group: str, name: str) -> list[str] | None:
 
 def _layers(config: Plain) -> dict[str, Config]:
     """Return the config of each layer by its name, including inner layers."""
-    found: dict[str, Config] = {}
+    configs: dict[str, Config] = {}
     stack: list[tuple[Plain, int]] = [(config, 0)]
     while stack:
         entry, depth = stack.pop()
@@ -115,9 +115,9 @@ def _layers(config: Plain) -> dict[str, Config]:
             stack += [(below, depth + 1) for below in layers or []] if isinstance(layers, list) else []
             if isinstance(inner, dict):
                 name = inner.get("name") or entry.get("name")
-                found.setdefault(str(name), {**inner, "class_name": entry["class_name"]})
+                configs.setdefault(str(name), {**inner, "class_name": entry["class_name"]})
                 stack += [(inner.get(key), depth + 1) for key in ("layer", "backward_layer", "cell")]
-    return found
+    return configs
 
 
 def _explained(weight: Weight, layer: str, layers: Mapping[str, Config]) -> Weight:
@@ -127,7 +127,7 @@ def _explained(weight: Weight, layer: str, layers: Mapping[str, Config]) -> Weig
     config = next((layers[word] for word in [*reversed(words[:-1]), layer] if word in layers), {})
     kinds = [kind_of(re.sub(r"^(forward|backward)_", "", word)) for word in reversed(words[:-1])]
     kinds = [kind for kind in (*kinds[:1], str(config.get("class_name", "")), *kinds[1:]) if kind]
-    known = next((found for kind in kinds if (found := _known_role(kind, leaf, config, words))), None)
+    known = next((role for kind in kinds if (role := _known_role(kind, leaf, config, words))), None)
     ndim = len(weight.shape)
     frozen = config.get("trainable") is False or (known is not None and not known.trainable)
     return weight.replace(
@@ -143,7 +143,7 @@ def _known_role(kind: str, leaf: str, config: Config, words: list[str]) -> Varia
         if words[-2] in _HEADS or words[-2] == "attention_output":
             return variable_role("HeadsDense" if words[-2] in _HEADS else "JoinedDense", leaf)
         roles = einsum_roles(str(config.get("equation", "")), str(config.get("bias_axes") or ""))
-        return next((found for found in roles if found.leaf == leaf), None)
+        return next((role for role in roles if role.leaf == leaf), None)
     return variable_role(kind, leaf)
 
 

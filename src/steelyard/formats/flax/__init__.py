@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from steelyard.core.protocols import Scope
     from steelyard.core.weight import Array, Reader
-    from steelyard.formats.flax.msgpack import Tree
+    from steelyard.formats.flax.msgpack import Decoded
     from steelyard.storage.source import Source
 
     Maps: TypeAlias = "dict[str, Weight | Maps]"
@@ -75,7 +75,7 @@ def read(source: Source, scope: Scope) -> Weights:
     return Weights(with_linen_facts(weights) if "params" in tree else weights)
 
 
-def _leaves(path: tuple[str, ...], node: Tree) -> Iterator[tuple[tuple[str, ...], Tree]]:
+def _leaves(path: tuple[str, ...], node: Decoded) -> Iterator[tuple[tuple[str, ...], Decoded]]:
     """Yield paths and leaves. The depth of a message is limited, so recursion is safe."""
     if isinstance(node, dict) and CHUNKED not in node:
         for key, value in node.items():
@@ -93,11 +93,11 @@ def _free_name(taken: Mapping[str, Weight], path: tuple[str, ...]) -> str:
     return name if name not in taken else "/".join(key.replace("/", "\\/") for key in path)
 
 
-def _is_array(leaf: Tree) -> bool:
+def _is_array(leaf: Decoded) -> bool:
     return isinstance(leaf, dict) or (isinstance(leaf, Extent) and leaf.code != COMPLEX)
 
 
-def _weight(name: str, leaf: Tree, source: Source) -> Weight | None:
+def _weight(name: str, leaf: Decoded, source: Source) -> Weight | None:
     """Make a weight of an array or a number; None for a text, nil or plain bytes."""
     if isinstance(leaf, (bool, int, float)):
         dtype = "bool" if isinstance(leaf, bool) else "int64" if isinstance(leaf, int) else "float64"
@@ -138,35 +138,35 @@ def _complex(extent: Extent, name: str, source: Source) -> complex:
 
 def _array(extent: Extent, name: str, source: Source) -> tuple[tuple[int, ...], str, Reader]:
     """Return shape, type and reader of an array, whose bytes must fit its shape."""
-    found = decode(source, extent.offset, extent.offset + extent.length, page=128)
+    array = decode(source, extent.offset, extent.offset + extent.length, page=128)
     shown = printable(name)
-    if not isinstance(found, list) or len(found) != 3 or not isinstance(found[2], Extent) or found[2].code is not None:
+    if not isinstance(array, list) or len(array) != 3 or not isinstance(array[2], Extent) or array[2].code is not None:
         raise FormatError(source.name, f"{shown} is not an array of a shape, a type and bytes", extent.offset)
-    shape = _shape(found[0], shown, source)
-    dtype = found[1]
+    shape = _shape(array[0], shown, source)
+    dtype = array[1]
     if isinstance(dtype, Extent) and dtype.code is None and dtype.length < 40:
         dtype = source.read(dtype.offset, dtype.length).decode("latin-1")
     if not isinstance(dtype, str) or dtype not in ITEMSIZES or dtype == "object":
         raise FormatError(
             source.name, f"{shown} is of the type {printable(dtype)!r}, which is not a supported type of numbers", extent.offset
         )
-    if prod(shape) * itemsize(dtype) != found[2].length:
+    if prod(shape) * itemsize(dtype) != array[2].length:
         raise FormatError(
             source.name,
-            f"{shown} has the shape {list(shape)} of {dtype}, which does not take {found[2].length:,} bytes",
+            f"{shown} has the shape {list(shape)} of {dtype}, which does not take {array[2].length:,} bytes",
             extent.offset,
         )
-    return shape, dtype, source.numbers(found[2].offset, dtype)
+    return shape, dtype, source.numbers(array[2].offset, dtype)
 
 
-def _shape(found: Tree, shown: str, source: Source) -> tuple[int, ...]:
-    lengths = [length for length in found if type(length) is int] if isinstance(found, list) else []
-    if not isinstance(found, list) or len(lengths) != len(found) or not is_possible(lengths):
-        raise FormatError(source.name, f"{shown} has the impossible shape {printable(found)}")
+def _shape(node: Decoded, shown: str, source: Source) -> tuple[int, ...]:
+    lengths = [length for length in node if type(length) is int] if isinstance(node, list) else []
+    if not isinstance(node, list) or len(lengths) != len(node) or not is_possible(lengths):
+        raise FormatError(source.name, f"{shown} has the impossible shape {printable(node)}")
     return tuple(lengths)
 
 
-def _chunked(node: dict[str, Tree], name: str, source: Source) -> tuple[tuple[int, ...], str, Reader]:
+def _chunked(node: dict[str, Decoded], name: str, source: Source) -> tuple[tuple[int, ...], str, Reader]:
     """Return shape, type and reader of an array in chunks."""
     shown = printable(name)
     shape = _shape(_in_order(node.get("shape"), shown, source), shown, source)
@@ -185,7 +185,7 @@ def _chunked(node: dict[str, Tree], name: str, source: Source) -> tuple[tuple[in
     return shape, dtypes.pop(), _concatenated(sizes, [read for _, _, read in chunks])
 
 
-def _in_order(node: Tree, shown: str, source: Source) -> list[Tree]:
+def _in_order(node: Decoded, shown: str, source: Source) -> list[Decoded]:
     """Return the values of a map whose keys count from "0"."""
     if not isinstance(node, dict) or list(node) != [str(place) for place in range(len(node))]:
         raise FormatError(source.name, f"{shown} lacks its shape or its chunks, numbered from 0")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from steelyard.storage.source import Source
 
-    Tree: TypeAlias = "bool | int | float | str | Extent | list[Tree] | dict[str, Tree] | None"
+    Decoded: TypeAlias = "bool | int | float | str | Extent | list[Decoded] | dict[str, Decoded] | None"
 
 
 _NUMBERS = {0xCA: "f", 0xCB: "d", 0xCC: "B", 0xCD: "H", 0xCE: "I", 0xCF: "Q", 0xD0: "b", 0xD1: "h", 0xD2: "i", 0xD3: "q"}
@@ -45,7 +45,7 @@ class Extent:
         self.length = length
 
 
-def decode(source: Source, begin: int = 0, end: int | None = None, page: int = 1 << 14) -> Tree:
+def decode(source: Source, begin: int = 0, end: int | None = None, page: int = 1 << 14) -> Decoded:
     r"""Decode the value between the offsets `begin` and `end`: dicts with texts as keys, lists, and plain values.
 
     The source is read in pages of `page` bytes; a small page suits a value that is mostly plain bytes.
@@ -63,7 +63,7 @@ class _Open:
 
     __slots__ = ("key", "left", "value")
 
-    def __init__(self, value: dict[str, Tree] | list[Tree], left: int) -> None:
+    def __init__(self, value: dict[str, Decoded] | list[Decoded], left: int) -> None:
         self.value = value
         self.left = left
         self.key: str | None = None
@@ -82,7 +82,7 @@ class _Decoder:
         self.left = limits.MSGPACK_VALUES
         self._page = b""
 
-    def whole(self) -> Tree:
+    def whole(self) -> Decoded:
         stack: list[_Open] = []
         while True:
             value, count = self._next(key=bool(stack) and isinstance(stack[-1].value, dict) and stack[-1].key is None)
@@ -99,7 +99,7 @@ class _Decoder:
             raise self.error(f"is followed by {self.end - self.at:,} more bytes")
         return value
 
-    def _filled(self, top: _Open, value: Tree) -> bool:
+    def _filled(self, top: _Open, value: Decoded) -> bool:
         """Add a value to the innermost list or map, and return whether that is complete."""
         if isinstance(top.value, list):
             top.value.append(value)
@@ -115,7 +115,7 @@ class _Decoder:
         top.left -= 1
         return not top.left
 
-    def _next(self, *, key: bool) -> tuple[Tree, int]:
+    def _next(self, *, key: bool) -> tuple[Decoded, int]:
         """Return the next value and 0; for a list or a map an empty one and the number of its items."""
         self.left -= 1
         if self.left < 0:
@@ -160,9 +160,9 @@ class _Decoder:
             if length > limits.TEXT:
                 raise self.error(f"has a text of {length:,} bytes")
             return self._take(length).decode("utf-8", "backslashreplace")
-        found = Extent(code, self.at, length)
+        extent = Extent(code, self.at, length)
         self.at += length
-        return found
+        return extent
 
     def _take(self, length: int) -> bytes:
         if length > self.end - self.at:

@@ -132,17 +132,17 @@ def _graph(source: Source, weights: Iterable[Weight], owns: Iterable[tuple[str, 
 
 def _listed(decoded: ModelProto, source: Source) -> dict[str, _Listed]:
     """Return every tensor by the name of its weight."""
-    found: dict[str, _Listed] = {}
+    listed: dict[str, _Listed] = {}
     for path, graph, training in every_graph(decoded):
         for entry in _tensors(graph, source):
             entry.path = path
             entry.kind = "attribute" if training else entry.kind
-            if entry.name in found and found[entry.name].path != path:
+            if entry.name in listed and listed[entry.name].path != path:
                 entry.name = f"{path}/{entry.name}"
-            if entry.name in found:
+            if entry.name in listed:
                 raise FormatError(source.name, f"duplicate tensor name {printable(entry.name)!r}; the model is ambiguous")
-            found[entry.name] = entry
-    return found
+            listed[entry.name] = entry
+    return listed
 
 
 def _tensors(graph: GraphProto, source: Source) -> Iterator[_Listed]:
@@ -170,15 +170,15 @@ def _constants(node: NodeProto, attribute: AttributeProto, source: Source) -> It
 
 def _from_numbers(attribute: AttributeProto, source: Source) -> TensorProto:
     """Make a tensor of an attribute with one number or a list of numbers."""
-    found = TensorProto()
-    found.name, found.elements = attribute.name, attribute.elements
+    tensor = TensorProto()
+    tensor.name, tensor.elements = attribute.name, attribute.elements
     real = attribute.elements[0].number in (2, 7)
-    found.kind = 1 if real else 7
-    for run in found.elements:
+    tensor.kind = 1 if real else 7
+    for run in tensor.elements:
         run.field = FLOATS if real else LONGS
     if attribute.name.endswith("s"):
-        found.dims = [sum(map(count, found.elements)) if real else count_integers(found.elements, source)]
-    return found
+        tensor.dims = [sum(map(count, tensor.elements)) if real else count_integers(tensor.elements, source)]
+    return tensor
 
 
 def _linear(node: NodeProto) -> Iterator[_Listed]:
@@ -201,12 +201,12 @@ def _has_floats(node: NodeProto, name: str) -> bool:
 
 
 def _floats(attribute: AttributeProto) -> TensorProto:
-    found = TensorProto()
-    found.name, found.elements, found.kind = attribute.name, attribute.elements, 1
-    for run in found.elements:
+    tensor = TensorProto()
+    tensor.name, tensor.elements, tensor.kind = attribute.name, attribute.elements, 1
+    for run in tensor.elements:
         run.field = FLOATS
-    found.dims = [sum(map(count, found.elements))]
-    return found
+    tensor.dims = [sum(map(count, tensor.elements))]
+    return tensor
 
 
 def _rows(node: NodeProto) -> int:

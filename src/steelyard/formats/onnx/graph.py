@@ -130,8 +130,8 @@ class _GraphBuilder:
         if node.domain == "ai.onnx.ml":  # these operators have weights as attributes
             names = [f"{node.label()}.{name}" for name in ("coefficients", "intercepts")]
             return [self._weights[name] for name in names if name in self._weights]
-        found = [weight for weight in map(self._weight_of, node.inputs) if weight is not None]
-        return found if node.op in KINDS or any(weight.size > 1 for weight in found) else []
+        taken = [weight for weight in map(self._weight_of, node.inputs) if weight is not None]
+        return taken if node.op in KINDS or any(weight.size > 1 for weight in taken) else []
 
     def _layer(self, path: str, node: NodeProto, taken: list[Weight], inputs: tuple[str, ...] | None) -> Layer | None:
         if taken and node.op not in (*_PASSING, *_RESHAPING):
@@ -274,21 +274,21 @@ def _attribute(node: NodeProto, name: str) -> AttributeProto | None:
 
 
 def _int(node: NodeProto, name: str, usual: int) -> int:
-    found = _attribute(node, name)
-    return usual if found is None or found.number is None else found.number
+    attribute = _attribute(node, name)
+    return usual if attribute is None or attribute.number is None else attribute.number
 
 
 def _real(node: NodeProto, name: str, usual: float) -> float:
     """Return a float32 in the fewest digits that identify it, as it was written."""
-    found = _attribute(node, name)
-    return usual if found is None or found.real is None else float(f"{found.real:.7g}")
+    attribute = _attribute(node, name)
+    return usual if attribute is None or attribute.real is None else float(f"{attribute.real:.7g}")
 
 
 def _ints(node: NodeProto, name: str) -> list[int]:
-    found = _attribute(node, name)
-    return found.ints if found else []
+    attribute = _attribute(node, name)
+    return attribute.ints if attribute else []
 
 
 def _text(node: NodeProto, name: str) -> str:
-    found = _attribute(node, name)
-    return found.text if found else ""
+    attribute = _attribute(node, name)
+    return attribute.text if attribute else ""

@@ -157,97 +157,97 @@ class _Decoder:
     # 14 metadata_props, repeated        20 training_info: 1 initialization, 2 algorithm (graphs)
     # 25 functions, repeated
     def model(self) -> ModelProto:
-        found, graphs = ModelProto(), 0
+        model, graphs = ModelProto(), 0
         for field in message(self.source):
             number = field.number
             if number == 7:
-                self.graph(field, found.graph)  # two graph fields are one graph, as protocol buffers merge them
+                self.graph(field, model.graph)  # two graph fields are one graph, as protocol buffers merge them
                 graphs += 1
             elif number == 25:
-                found.functions.append(self.function(field))
+                model.functions.append(self.function(field))
             elif number == 20:
-                found.training += [self.graph(inner, GraphProto()) for inner in field.message() if inner.number in (1, 2)]
+                model.training += [self.graph(inner, GraphProto()) for inner in field.message() if inner.number in (1, 2)]
             else:
-                _set_meta(found, field)
+                _set_meta(model, field)
         if not graphs:
             raise FormatError(self.source.name, "is an ONNX model without a graph")
-        return found
+        return model
 
     # GraphProto: 1 node, 5 initializer, 15 sparse_initializer, all repeated; 2 name
-    def graph(self, field: Field, found: GraphProto) -> GraphProto:
+    def graph(self, field: Field, graph: GraphProto) -> GraphProto:
         for inner in field.message():
             if inner.number == 1:
-                found.nodes.append(self.node(inner))
+                graph.nodes.append(self.node(inner))
             elif inner.number == 2:
-                found.name = inner.text()
+                graph.name = inner.text()
             elif inner.number == 5:
-                found.initializers.append(self.tensor(inner))
+                graph.initializers.append(self.tensor(inner))
             elif inner.number == 15:
-                found.sparse.append(self.sparse(inner))
-        return found
+                graph.sparse.append(self.sparse(inner))
+        return graph
 
     # FunctionProto: 1 name, 7 node, repeated
     def function(self, field: Field) -> GraphProto:
-        found = GraphProto()
+        function = GraphProto()
         for inner in field.message():
             if inner.number == 1:
-                found.name = inner.text()
+                function.name = inner.text()
             elif inner.number == 7:
-                found.nodes.append(self.node(inner))
-        return found
+                function.nodes.append(self.node(inner))
+        return function
 
     # NodeProto: 1 input, 2 output, 5 attribute, all repeated; 3 name, 4 op_type, 7 domain
     def node(self, field: Field) -> NodeProto:
         self.count("nodes", field)
-        found = NodeProto()
+        node = NodeProto()
         for inner in field.message():
             if inner.number == 1:
-                found.inputs.append(inner.text())
+                node.inputs.append(inner.text())
             elif inner.number == 2:
-                found.outputs.append(inner.text())
+                node.outputs.append(inner.text())
             elif inner.number == 3:
-                found.name = inner.text()
+                node.name = inner.text()
             elif inner.number == 4:
-                found.op = inner.text()
+                node.op = inner.text()
             elif inner.number == 7:
-                found.domain = inner.text()
+                node.domain = inner.text()
             elif inner.number == 5:
                 attribute = self.attribute(inner)
-                found.attributes[attribute.name] = attribute
-        return found
+                node.attributes[attribute.name] = attribute
+        return node
 
     # AttributeProto
     # 1 name   2 f   3 i   4 s   5 t   6 g   22 sparse_tensor
     #          7 floats   8 ints   9 strings   10 tensors   11 graphs   23 sparse_tensors, all repeated
     def attribute(self, field: Field) -> AttributeProto:
         self.count("attributes", field)
-        found = AttributeProto()
+        attribute = AttributeProto()
         for inner in field.message():
             number = inner.number
             if number in (1, 4, 9):
-                _set_text(found, inner)
+                _set_text(attribute, inner)
             elif number in (5, 10):
-                found.tensors.append(self.tensor(inner))
+                attribute.tensors.append(self.tensor(inner))
             elif number in (6, 11):
-                found.graphs.append(self.graph(inner, GraphProto()))
+                attribute.graphs.append(self.graph(inner, GraphProto()))
             elif number in (2, 3, 7, 8):
-                _extend(found.elements, inner)
-                _set_number(found, inner)
+                _extend(attribute.elements, inner)
+                _set_number(attribute, inner)
             elif number in (22, 23):
-                found.sparse.append(self.sparse(inner))
-        return found
+                attribute.sparse.append(self.sparse(inner))
+        return attribute
 
     # SparseTensorProto: 1 values, 2 indices (tensors), 3 dims, repeated
     def sparse(self, field: Field) -> SparseTensorProto:
-        found = SparseTensorProto()
+        sparse = SparseTensorProto()
         for inner in field.message():
             if inner.number == 1:
-                found.values = self.tensor(inner)
+                sparse.values = self.tensor(inner)
             elif inner.number == 2:
-                found.indices = self.tensor(inner)
+                sparse.indices = self.tensor(inner)
             elif inner.number == 3:
-                found.dims += inner.integers()
-        return found
+                sparse.dims += inner.integers()
+        return sparse
 
     # TensorProto
     # 1 dims, repeated   2 data_type      4 float_data   5 int32_data    6 string_data
@@ -255,46 +255,46 @@ class _Decoder:
     # 13 external_data, repeated          14 data_location: 1 is external
     def tensor(self, field: Field) -> TensorProto:
         self.count("tensors", field)
-        found, entries, external = TensorProto(), {}, False
-        found.begin = field.offset
+        tensor, entries, external = TensorProto(), {}, False
+        tensor.begin = field.offset
         for inner in field.message():
             number = inner.number
             if number == 1:
-                found.dims += inner.integers()
+                tensor.dims += inner.integers()
             elif number == 2:
-                found.kind = inner.signed()
+                tensor.kind = inner.signed()
             elif number == 6:
-                found.strings = True
+                tensor.strings = True
             elif number == 8:
-                found.name = inner.text()
+                tensor.name = inner.text()
             elif number in (RAW, FLOATS, INTS, LONGS, DOUBLES, UNSIGNED):
-                _extend(found.elements, inner)
+                _extend(tensor.elements, inner)
             elif number == 13:
                 key, value = _pair(inner)
                 entries[key] = value
             elif number == 14:
                 external = inner.unsigned() == 1
-        found.external = entries if external else None
-        return found
+        tensor.external = entries if external else None
+        return tensor
 
 
-def _set_text(found: AttributeProto, field: Field) -> None:
+def _set_text(attribute: AttributeProto, field: Field) -> None:
     """Keep the name of an attribute, or a text of it that is short enough to be a setting."""
     if field.number == 1:
-        found.name = field.text()
+        attribute.name = field.text()
     elif field.length < 100 and field.number == 4:
-        found.text = field.text()
-    elif field.length < 100 and len(found.texts) < 100:
-        found.texts.append(field.text())
+        attribute.text = field.text()
+    elif field.length < 100 and len(attribute.texts) < 100:
+        attribute.texts.append(field.text())
 
 
-def _set_number(found: AttributeProto, field: Field) -> None:
+def _set_number(attribute: AttributeProto, field: Field) -> None:
     if field.number == 2:
-        found.real = field.real()
+        attribute.real = field.real()
     elif field.number == 3:
-        found.number = field.signed()
-    elif field.number == 8 and len(found.ints) < 1000:
-        found.ints += field.integers(1 << 30)
+        attribute.number = field.signed()
+    elif field.number == 8 and len(attribute.ints) < 1000:
+        attribute.ints += field.integers(1 << 30)
 
 
 def _extend(elements: list[Elements], field: Field) -> None:
@@ -309,17 +309,17 @@ def _pair(field: Field) -> tuple[str, str]:
 
 
 # OperatorSetIdProto: 1 domain, 2 version
-def _set_meta(found: ModelProto, field: Field) -> None:
+def _set_meta(model: ModelProto, field: Field) -> None:
     if field.number in _WORDS:
         key, value = _WORDS[field.number]
-        found.facts[key] = value(field)
+        model.facts[key] = value(field)
     elif field.number == 8:
         fields = {inner.number: inner for inner in field.message()}
         domain = fields[1].text() if 1 in fields else ""
-        found.opset[domain or "ai.onnx"] = fields[2].signed() if 2 in fields else 0
+        model.opset[domain or "ai.onnx"] = fields[2].signed() if 2 in fields else 0
     elif field.number == 14:
         key, text = _pair(field)
-        found.metadata[key] = text
+        model.metadata[key] = text
 
 
 _WORDS: dict[int, tuple[str, Callable[[Field], str | int]]] = {

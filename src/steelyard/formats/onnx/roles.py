@@ -115,8 +115,8 @@ class Uses:
 
 
 def _number(node: NodeProto, attribute: str) -> int:
-    found = node.attributes.get(attribute)
-    return (found.number or 0) if found else 0
+    value = node.attributes.get(attribute)
+    return (value.number or 0) if value else 0
 
 
 def _untransposed(known: Fact, node: NodeProto, ndim: int) -> Fact:

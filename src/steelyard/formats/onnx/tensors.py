@@ -76,10 +76,10 @@ class Opened:
     def file(self, location: str) -> Source:
         """Return the file at `location`. Raises `UnsafeFileError` or `FileMissingError`."""
         if location not in self._files:
-            found = self.source.beside(location)
-            if found.is_folder:
+            file = self.source.beside(location)
+            if file.is_folder:
                 raise FormatError(self.source.name, f"names {printable(location)!r} for external data, which is a folder")
-            self._files[location] = found
+            self._files[location] = file
         return self._files[location]
 
 
@@ -117,19 +117,19 @@ def _raw(tensor: TensorProto, dtype: str, opened: Opened) -> Source:
     source, wanted = opened.source, stored_bytes(tensor, dtype)
     if tensor.external is not None:
         offset, length = external_range(tensor, wanted, source.name)
-        found = opened.file(tensor.external.get("location", "")).part(offset, length)
+        content = opened.file(tensor.external.get("location", "")).part(offset, length)
     elif raw := [run for run in tensor.elements if run.field == RAW]:
-        found = source.part(raw[-1].offset, raw[-1].end - raw[-1].offset)
+        content = source.part(raw[-1].offset, raw[-1].end - raw[-1].offset)
     else:
-        found = _typed(tensor, dtype, source, wanted)
-    if found.size != wanted:
+        content = _typed(tensor, dtype, source, wanted)
+    if content.size != wanted:
         raise FormatError(
             source.name,
             f"{printable(tensor.name)} has the shape {printable(tensor.dims)} of {_word(tensor.kind)}, "
-            f"which takes {wanted:,} bytes, but {found.size:,} are stored",
+            f"which takes {wanted:,} bytes, but {content.size:,} are stored",
             tensor.begin,
         )
-    return found
+    return content
 
 
 def external_range(tensor: TensorProto, wanted: int, name: str) -> tuple[int, int]:

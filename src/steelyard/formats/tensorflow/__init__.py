@@ -55,14 +55,14 @@ def read(source: Source, scope: Scope) -> Weights:
     optimizers is left out. Scope "all" lists every tensor by its key in the index.
     """
     bundle = _bundle(source)
-    found = {weight.name: weight for weight in bundle.weights()}
+    tensors = {weight.name: weight for weight in bundle.weights()}
     meta = {"bundle_version": bundle.version}
     if scope == "all":
-        return Weights((weight.replace(layer=layer_of(name)) for name, weight in found.items()), meta=meta)
+        return Weights((weight.replace(layer=layer_of(name)) for name, weight in tensors.items()), meta=meta)
     text = bundle.text(GRAPH.encode())
     saved, about = _saved_graph(source)
     nodes = checkpoint_graph(from_bytes(text, f"{bundle.source.name}:{GRAPH}")) if text is not None else []
-    chosen = _of_graph(reached(nodes, saved), found) if nodes else _of_names(found)
+    chosen = _of_graph(reached(nodes, saved), tensors) if nodes else _of_names(tensors)
     return Weights(_explained(chosen), meta=meta | about)
 
 
@@ -134,15 +134,15 @@ def _saved_graph(source: Source) -> tuple[list[Node], dict[str, str]]:
     return nodes, {"tensorflow_version": version} if version else {}
 
 
-def _of_graph(nodes: Iterable[Node], found: dict[str, Weight]) -> list[Weight]:
+def _of_graph(nodes: Iterable[Node], tensors: dict[str, Weight]) -> list[Weight]:
     """Return the variables of the model, depth first from the root of the graph.
 
     A variable has its full name; where that is not unique, or only TensorFlow's default "Variable", its path in the graph.
     """
-    held = {node.key: node for node in nodes if node.key in found and found[node.key].encoding != "string"}
+    held = {node.key: node for node in nodes if node.key in tensors and tensors[node.key].encoding != "string"}
     names = Counter(node.full_name for node in held.values())
     return [
-        found[key].replace(
+        tensors[key].replace(
             name=key.removesuffix(VALUE) if names[node.full_name] > 1 or _NAMELESS.fullmatch(node.full_name) else node.full_name,
             trainable=node.trainable,
         )
@@ -150,11 +150,11 @@ def _of_graph(nodes: Iterable[Node], found: dict[str, Weight]) -> list[Weight]:
     ]
 
 
-def _of_names(found: dict[str, Weight]) -> list[Weight]:
+def _of_names(tensors: dict[str, Weight]) -> list[Weight]:
     """Return the weights without slot variables of optimizers, which TensorFlow 1 names after their variable."""
-    slots = {name for name in found if _TRAINING.match(name)}
-    slots |= {name for name in found if (match := _SLOT.fullmatch(name)) and match[1] in found}
-    return [w for name, w in found.items() if name not in slots and not _COUNTERS.fullmatch(name) and w.encoding != "string"]
+    slots = {name for name in tensors if _TRAINING.match(name)}
+    slots |= {name for name in tensors if (match := _SLOT.fullmatch(name)) and match[1] in tensors}
+    return [w for name, w in tensors.items() if name not in slots and not _COUNTERS.fullmatch(name) and w.encoding != "string"]
 
 
 def _explained(weights: Iterable[Weight]) -> list[Weight]:
