@@ -338,7 +338,7 @@ def test_groups_nested_too_deep_are_refused_and_not_dropped(tmp_path, depth):
         for _ in range(depth):
             group = group.create_group("a")
         group.create_group("vars")["0"] = np.ones(2)
-    with pytest.raises(FormatError, match="more than 64 groups"):
+    with pytest.raises(FormatError, match="groups are nested more than 64 levels deep"):
         steelyard.weights(tmp_path / "deep.h5")
 
 
@@ -500,7 +500,7 @@ def test_a_copy_does_not_keep_the_model(tmp_path):
     keras.utils.clear_session()
     gc.collect()
     assert gone() is None
-    with pytest.raises(FormatError, match="layout"):  # who outlives the model knows its layout no more
+    with pytest.raises(FormatError, match="layout"):  # a copy that outlives the model has no layout
         steelyard.save(best, tmp_path / "net.weights.h5")
 
 
