@@ -17,10 +17,9 @@ from steelyard.storage.source import Source
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-STEP = 1 << 18
-ZSTD_STEP = 1 << 10
-FIRST = 1 << 20
-"""Compressed bytes that are read for a guess: some streams yield nothing before a whole block."""
+STEP = 1 << 18  # bytes that are read or inflated at once
+ZSTD_STEP = 1 << 10  # compressed bytes that are inflated at once by Zstandard
+FIRST = 1 << 20  # compressed bytes that are read for a guess: some streams yield nothing before a whole block
 
 
 class Decompressor(Protocol):
@@ -108,7 +107,7 @@ _KINDS: tuple[tuple[bytes, str, Callable[[], Decompressor]], ...] = (
 _CONCATENATED = ("gzip", "bz2", "xz", "zstd")
 """The kinds of which a file may have several streams, which are read as one."""
 _MISSING = {"lz4": b"\x80\x04", "zstd": b"X\n\0\0\0\3"}
-"""The content that is assumed where the library is missing, so that reading it raises what to install."""
+"""The content that is assumed where the library is missing, so that reading raises an error that names it."""
 
 
 def _kind(source: Source) -> tuple[bytes, str, Callable[[], Decompressor]] | None:

@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".keras",)
 
 WEIGHTS = "model.weights.h5"
-BLOCK = 1 << 20
-"""Bytes that are copied at once."""
+BLOCK = 1 << 20  # bytes that are copied at once
 _FRAMEWORK = "Keras"
 
 
@@ -110,7 +109,7 @@ def write(weights: Weights, path: Path) -> None:
         _FRAMEWORK,
         path,
         "a .keras file needs the config of a model, which these weights do not have; "
-        "read the model with steelyard.weights, and save what its from_vector or a transfer into it gives",
+        "read the model with steelyard.weights, and save the result of its from_vector or of a transfer into it",
     )
     members = directory(original)
     tree = open_tree(member_source(original, members[WEIGHTS]))

@@ -32,10 +32,8 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
     from steelyard.storage.source import Source
 
-PAGE = 1 << 16
-"""Bytes that are read at once where HDF5 requests few."""
-CACHE = 64 << 20
-"""Bytes of the cache of unpacked chunks while a dataset is read in runs."""
+PAGE = 1 << 16  # bytes that are read at once where HDF5 requests few
+CACHE = 64 << 20  # bytes of the cache of unpacked chunks while a dataset is read in runs
 
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 5: "nbit", 6: "scaleoffset", 32000: "lzf"}
 """The filters that h5py includes; plug-ins are never loaded."""

@@ -108,7 +108,7 @@ def calls_of(entry: object) -> list[object]:
 
 def refs_in(structure: object) -> Iterator[Ref]:
     """Yield the tensors of a call, in order, in the spelling of any version of Keras."""
-    stack: list[object] = [structure]
+    stack: list[object] = [structure]  # not recursion: a hostile config may be nested deeper than Python allows
     while stack:
         item = stack.pop()
         if isinstance(item, Mapping):

@@ -84,6 +84,7 @@ class _ConfigReader:
     __slots__ = ("_numbers", "_under", "channels", "is_certain", "rows", "weightless")
 
     def __init__(self, layers: Iterable[str]) -> None:
+        # all layers by every prefix of their paths: a wrapper or a model finds the layers inside it by its own path
         self._under: dict[str, list[str]] = {}
         self._numbers: dict[int, int] = {}
         self.channels = ""
@@ -135,6 +136,7 @@ class _ConfigReader:
             made = list(self._layer(_known_class(entry), config, entry, path, first, output_shape))
             self.rows.setdefault(id(entry), [made])
             if not self.names(entry, path):
+                # the tracer looks through these: one ReLU called throughout a net must not connect all its layers
                 self.weightless.update(map(id, made))
             yield from made
         return output_shape

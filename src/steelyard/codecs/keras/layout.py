@@ -159,6 +159,7 @@ def _nodes(tree: Tree, labels: Mapping[str, str]) -> _Node:
     stack = [root]
     while stack:
         node = stack.pop()
+        # HDF5 lists the variables by name, with "10" before "2"
         node.variables.sort(key=lambda weight: _number(split(weight.name)[-1]))
         node.children = _in_order(node.children)
         stack.extend(node.children.values())
@@ -215,7 +216,7 @@ def _layer(node: _Node, spec: _Spec, path: str, trainable: bool | None, depth: i
 def _own(node: _Node, spec: _Spec, path: str, trainable: bool | None) -> list[_Variable]:
     roles = variable_roles(spec.kind, spec.config, len(node.variables)) if node.variables else []
     if any(not _fits(known, weight) for known, weight in zip(roles, node.variables, strict=True)):
-        roles = [None] * len(roles)
+        roles = [None] * len(roles)  # the class was a wrong guess: no role is better than a wrong one
     own = [
         _Variable(node, path, known.leaf if known else split(weight.name)[-1], weight, known, _trainable(known, trainable))
         for known, weight in zip(roles, node.variables, strict=True)

@@ -86,6 +86,7 @@ def _of_layer(tree: Tree, group: str) -> Iterator[tuple[str, Weight]]:
 
 def _list(tree: Tree, group: str, name: str) -> list[str] | None:
     """Return a list of names, from one attribute or from several numbered ones."""
+    # an attribute has at most 64 KiB: Keras splits a longer list
     whole = tree.attribute(group, name)
     if isinstance(whole, list):
         return whole

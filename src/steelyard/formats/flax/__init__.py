@@ -53,6 +53,7 @@ def sniff(source: Source) -> bool:
         return False
     if source.name.lower().endswith(SUFFIXES):
         return True
+    # the first key follows the head of the map, which has 3 or 5 bytes for a map of more than 15 pairs
     place = {0xDE: 3, 0xDF: 5}.get(head[0], 1 if 0x81 <= head[0] <= 0x8F else 0)
     length = head[place] - 0xA0 if 0 < place < len(head) else -1
     key = head[place + 1 : place + 1 + length]

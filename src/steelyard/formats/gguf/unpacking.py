@@ -1,4 +1,4 @@
-"""What the block decoders share: unpacking numbers of a few bits, and scaling them.
+"""Unpack numbers of a few bits and scale them, for the block decoders.
 
 Every function takes one block a row. Sums and products are taken in the order in which GGML's own Python code takes
 them, so that results are equal to the last bit.

@@ -272,7 +272,7 @@ def write(weights: Weights, path: Path) -> None:
         _FRAMEWORK,
         path,
         "an ONNX file needs the graph of a model, which these weights do not have; "
-        "read the model with steelyard.weights, and save what its from_vector gives",
+        "read the model with steelyard.weights, and save the result of its from_vector",
     )
     listed = _listed(model(source), source)
     changed: list[Replacement] = []

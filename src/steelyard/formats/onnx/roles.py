@@ -65,7 +65,7 @@ _FOLLOWED = 32
 
 
 class Uses:
-    """Which operators use each tensor of a model's graphs, and what that says of it."""
+    """The operators that use each tensor of a model's graphs, and the roles that follow."""
 
     __slots__ = ("_facts", "_makers", "_nodes")
 
@@ -80,10 +80,10 @@ class Uses:
                 self._makers.update(dict.fromkeys(node.outputs, node.op))
 
     def fact(self, path: str, name: str, ndim: int) -> Fact | None:
-        """Say what the tensor `name` of the graph at `path` is for; graphs inside that one may use it too."""
+        """Return role, axes and label of the tensor `name` of the graph at `path`, which inner graphs may use too."""
         key = (path, name, ndim)
         if key not in self._facts:
-            self._facts[key] = None  # a circle of operators that pass it on ends here
+            self._facts[key] = None  # ends a cycle of operators that pass the tensor on
             self._facts[key] = self._found(path, name, ndim)
         return self._facts[key]
 

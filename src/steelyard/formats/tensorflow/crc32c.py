@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 POLYNOMIAL = 0x82F63B78
-LANE = 512
-"""Bytes of one lane. The bytes at the same place of all lanes are looked up together."""
+LANE = 512  # bytes of one lane; the bytes at the same place of all lanes are looked up together
 
 
 def crc32c(data: bytes | memoryview, crc: int = 0) -> int:
