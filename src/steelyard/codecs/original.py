@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING
 
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from steelyard.core.weights import Weights
     from steelyard.storage.source import Source
 
 ORIGINAL = "model"
 """The key in `meta` under which weights keep the file that they were read from."""
+
+
+BLOCK = 1 << 20  # bytes that are copied at once
 
 
 class Original:
@@ -25,7 +31,7 @@ class Original:
         self.framework = framework
 
     def __repr__(self) -> str:
-        return f"the {self.framework} model in {printable(Path(self.source.name).name)}"
+        return f"the {self.framework} model in {printable(os.path.basename(self.source.name))}"
 
 
 def original_of(weights: Weights, framework: str, path: Path, why: str) -> Source:
@@ -37,3 +43,9 @@ def original_of(weights: Weights, framework: str, path: Path, why: str) -> Sourc
     if not isinstance(original, Original) or original.framework != framework:
         raise FormatError(str(path), why)
     return original.source
+
+
+def copied(source: Source, begin: int, end: int) -> Iterator[bytes]:
+    """Yield the bytes of a source between two offsets, in blocks."""
+    for start in range(begin, end, BLOCK):
+        yield source.read(start, min(BLOCK, end - start))

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
+from steelyard.codecs.original import copied
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
@@ -186,8 +187,7 @@ def replaced(source: Source, replacements: Iterable[Replacement]) -> Iterator[by
         elif isinstance(piece, bytes):
             yield piece
         else:
-            for start in range(*piece, 1 << 20):
-                yield source.read(start, min(1 << 20, piece[1] - start))
+            yield from copied(source, *piece)
 
 
 def _pieces(

@@ -14,7 +14,7 @@ from steelyard.codecs import limits
 from steelyard.codecs.keras.graph import graph_maker
 from steelyard.codecs.keras.layout import model_weights
 from steelyard.codecs.keras.writing import LAYOUT, contents
-from steelyard.codecs.original import ORIGINAL, Original, original_of
+from steelyard.codecs.original import BLOCK, ORIGINAL, Original, copied, original_of
 from steelyard.codecs.plain import from_json
 from steelyard.codecs.zip import Member, directory, is_zip, member_source
 from steelyard.core.weights import Weights
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 SUFFIXES = (".keras",)
 
 WEIGHTS = "model.weights.h5"
-BLOCK = 1 << 20  # bytes that are copied at once
 _FRAMEWORK = "Keras"
 
 
@@ -118,7 +117,7 @@ def write(weights: Weights, path: Path) -> None:
         put_datasets(inner, path, held, attributes)
         with zipfile.ZipFile(file, "w") as archive:
             for name, member in members.items():
-                _add(archive, member, _blocks(inner) if name == WEIGHTS else _chunks(member_source(original, member)))
+                _add(archive, member, _blocks(inner) if name == WEIGHTS else _kept(original, member))
 
 
 def _add(archive: zipfile.ZipFile, member: Member, content: Iterator[bytes]) -> None:
@@ -129,9 +128,9 @@ def _add(archive: zipfile.ZipFile, member: Member, content: Iterator[bytes]) -> 
             target.write(block)
 
 
-def _chunks(content: Source) -> Iterator[bytes]:
-    for start in range(0, content.size, BLOCK):
-        yield content.read(start, min(BLOCK, content.size - start))
+def _kept(original: Source, member: Member) -> Iterator[bytes]:
+    content = member_source(original, member)
+    return copied(content, 0, content.size)
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:

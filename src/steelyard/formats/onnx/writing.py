@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from steelyard.codecs.original import copied
 from steelyard.codecs.protobuf import BYTES, FIXED32, VARINT, Replacement, packed, tag, varint
 from steelyard.codecs.subbyte import BITS, packed_bytes
 from steelyard.core.readers import raw_chunks
@@ -65,12 +66,7 @@ def spliced(source: Source, weights: dict[tuple[int, int], Weight]) -> Iterator[
     """Yield a file with new numbers in the ranges (offset, length) that are the keys of `weights`."""
     at = 0
     for (offset, length), weight in sorted(weights.items(), key=lambda item: item[0]):
-        yield from _copied(source, at, offset)
+        yield from copied(source, at, offset)
         yield from stored_chunks(weight)
         at = offset + length
-    yield from _copied(source, at, source.size)
-
-
-def _copied(source: Source, begin: int, end: int) -> Iterator[bytes]:
-    for start in range(begin, end, 1 << 20):
-        yield source.read(start, min(1 << 20, end - start))
+    yield from copied(source, at, source.size)
