@@ -6,7 +6,7 @@ from google.protobuf import descriptor_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steelyard.codecs.protobuf import BYTES, VARINT, message, unpacked
+from steelyard.codecs.protobuf import BYTES, VARINT, Replacement, message, replaced, tag, unpacked, varint
 from steelyard.errors import FormatError
 from steelyard.storage.source import Source, from_bytes
 
@@ -113,3 +113,34 @@ def test_a_message_of_too_many_fields_is_refused():
 
 def test_an_empty_run_unpacks_to_no_numbers():
     assert unpacked(b"", 0).dtype == np.uint64
+
+
+def described(outer, names):
+    proto = descriptor_pb2.FileDescriptorProto(name=outer)
+    for name in names:
+        proto.message_type.add(name="m").field.add(name=name, number=7)
+    return proto.SerializeToString()
+
+
+def renamed(field, name):
+    new = tag(field.number, BYTES) + varint(len(name)) + name.encode()
+    return Replacement(field.begin, field.offset + field.length, len(new), lambda: [new])
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, 130, 20_000])
+def test_fields_are_replaced_at_any_depth_and_the_lengths_around_them_follow(length):
+    source = from_bytes(described("outer", ["one", "two", "three"]))
+    (outer, *inner) = message(source)
+    fields = [field for each in inner for field in each.message() if field.number == 2]
+    names = [field for each in fields for field in each.message() if field.number == 1]
+    new = ["x" * length, "two", "y" * (length + 1)]
+    replacements = [renamed(names[2], new[2]), renamed(outer, "new"), renamed(names[0], new[0])]
+    assert b"".join(replaced(source, replacements)) == described("new", new)
+    assert b"".join(replaced(source, [])) == described("outer", ["one", "two", "three"])
+
+
+def test_fields_are_removed_by_an_empty_replacement():
+    source = from_bytes(described("outer", ["one", "two"]))
+    (_, first, second) = message(source)
+    removed = Replacement(first.begin, second.begin, 0, list)
+    assert b"".join(replaced(source, [removed])) == described("outer", ["two"])

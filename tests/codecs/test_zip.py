@@ -198,3 +198,33 @@ def test_sizes_and_checksum_may_follow_the_data():
     flag = data.index(struct.pack("<2H", 8, 8))
     with pytest.raises(FormatError, match="contradicts the directory"):
         read(data[:flag] + b"\0" + data[flag + 1 :])
+
+
+def with_64_bit_sizes(extra):
+    """An archive whose only directory entry has full sizes and a full offset, and this extra field."""
+    data = archive(content={"a": b"data"})
+    entry, end = data.index(b"PK\1\2"), data.index(b"PK\5\6")
+    data[entry + 20 : entry + 28] = b"\xff" * 8
+    data[entry + 42 : entry + 46] = b"\xff" * 4
+    data[entry + 30 : entry + 32] = struct.pack("<H", len(extra))
+    data[end + 12 : end + 16] = struct.pack("<L", end - entry + len(extra))
+    return data[:end] + extra + data[end:]
+
+
+TIME = struct.pack("<2HBL", 0x5455, 5, 1, 0)
+WIDE = struct.pack("<2H3Q", 1, 24, 4, 4, 0)
+
+
+@pytest.mark.parametrize(
+    "extra", [WIDE, TIME + WIDE, WIDE + TIME], ids=["alone", "after another record", "before another record"]
+)
+def test_64_bit_sizes_and_offsets_are_in_the_extra_field(extra):
+    data = with_64_bit_sizes(extra)
+    assert zipfile.ZipFile(io.BytesIO(data)).read("a") == b"data"
+    assert read(data) == {"a": b"data"}
+
+
+@pytest.mark.parametrize("extra", [TIME, struct.pack("<2H2Q", 1, 16, 4, 4), struct.pack("<2H", 1, 0)])
+def test_a_full_size_without_its_64_bit_value_is_refused(extra):
+    with pytest.raises(FormatError, match="announces 64-bit sizes but has none"):
+        read(with_64_bit_sizes(extra))
