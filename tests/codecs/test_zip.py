@@ -56,6 +56,22 @@ def test_a_checksum_is_compared_when_a_member_is_read_whole_in_pieces_or_at_once
     assert member_source(source, member).read(5000, 10) == CONTENT["a/data/0"][5000:5010], "a run from the middle is not checked"
 
 
+def test_a_member_that_is_read_again_from_its_beginning_is_checked_again():
+    data = archive()
+    for damage in (0, 1):
+        data[data.index(bytes(range(250))) + 252] ^= damage
+        source = from_bytes(bytes(data), "file.zip")
+        member = directory(source)["a/data/0"]
+        part = member_source(source, member)
+        part.read(0, 100)
+        part.read(0, 50)
+        if damage:
+            with pytest.raises(FormatError, match="checksum"):
+                part.read(50, member.size - 50)
+        else:
+            assert part.read(50, member.size - 50) == CONTENT["a/data/0"][50:]
+
+
 def test_a_checksum_of_zero_is_not_compared():
     data = archive(content={"a": b"data"})
     with zipfile.ZipFile(io.BytesIO(data)) as made:
@@ -173,6 +189,7 @@ def test_the_64_bit_end_record_is_read(full):
         (with_64_bit_end(shift=1), "contradicts itself"),
         (with_64_bit_end(count=1), "more entries than the 1"),
         (with_64_bit_end(count=1, full=False), "disagree"),
+        (with_64_bit_end(full=False).replace(b"PK\5\6" + struct.pack("<4H", 0, 0, 2, 2), b"PK\5\6" + bytes(8)), "disagree"),
         (changed(struct.pack("<2H", 2, 2), struct.pack("<2H", 0xFFFF, 0xFFFF)), "announces 64-bit sizes but has none"),
     ],
 )

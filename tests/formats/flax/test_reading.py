@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import steelyard
 from steelyard.errors import FormatError
 from steelyard.formats import flax as flax_format
-from steelyard.formats.flax.msgpack import Extent, decode, packed
+from steelyard.formats.flax.msgpack import Blob, decode, packed
 from steelyard.storage.source import from_bytes, open_path
 from steelyard.testing import check_format
 
@@ -169,7 +169,7 @@ def test_any_bytes_are_decoded_or_refused(data):
 
 def test_bytes_and_extensions_stay_in_the_file():
     found = decode(from_bytes(msgpack.packb([b"abc", msgpack.ExtType(5, b"xy")])))
-    assert [(type(e), e.code, e.offset, e.length) for e in found] == [(Extent, None, 3, 3), (Extent, 5, 8, 2)]
+    assert [(type(e), e.code, e.offset, e.length) for e in found] == [(Blob, None, 3, 3), (Blob, 5, 8, 2)]
 
 
 @pytest.mark.parametrize(

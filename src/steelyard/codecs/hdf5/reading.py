@@ -26,7 +26,7 @@ try:
 except ImportError:
     raise MissingExtraError("HDF5", "hdf5") from None
 
-from steelyard.codecs.hdf5.types import Number, named_type, number, texts
+from steelyard.codecs.hdf5.types import NumberType, named_type, number_type, texts
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
@@ -252,17 +252,17 @@ def _child(group: h5g.GroupID, path: str, name: bytes, link: int) -> _Link:
 
 def _weight(datasets: _Datasets, link: _Link) -> Weight:
     if not isinstance(link.opened, h5d.DatasetID):
-        return _refused(datasets.source, link.path, link.refused or "is a named type, which has no numbers", Number("object"))
+        return _refused(datasets.source, link.path, link.refused or "is a named type, which has no numbers", NumberType("object"))
     try:
         return _dataset(datasets, link.path, link.opened)
     except FormatError:
         raise
     except _DAMAGE as error:
-        return _refused(datasets.source, link.path, f"is damaged: {_reason(error)}", Number("object"))
+        return _refused(datasets.source, link.path, f"is damaged: {_reason(error)}", NumberType("object"))
 
 
 def _dataset(datasets: _Datasets, path: str, dataset: h5d.DatasetID) -> Weight:
-    kind = number(dataset.get_type())
+    kind = number_type(dataset.get_type())
     if kind.dtype == "object" and kind.encoding.startswith("opaque"):
         kind = named_type(dataset, kind)
     extent = dataset.get_space().get_simple_extent_type()
@@ -274,13 +274,13 @@ def _dataset(datasets: _Datasets, path: str, dataset: h5d.DatasetID) -> Weight:
     return Weight(name=path, shape=shape, dtype=kind.dtype, encoding=kind.encoding, read=reader)
 
 
-def _refused(source: Source, path: str, why: str, number_type: Number, shape: tuple[int, ...] = ()) -> Weight:
+def _refused(source: Source, path: str, why: str, number_type: NumberType, shape: tuple[int, ...] = ()) -> Weight:
     kind = UnsafeFileError if "link" in why or "file" in why or "filter" in why else FormatError
     reader = refusing(kind(source.name, f"{printable(path)} {why}"))
     return Weight(name=path, shape=shape, dtype=number_type.dtype, encoding=number_type.encoding, read=reader)
 
 
-def _refusal(dataset: h5d.DatasetID, kind: Number, shape: tuple[int, ...]) -> str:
+def _refusal(dataset: h5d.DatasetID, kind: NumberType, shape: tuple[int, ...]) -> str:
     """Return why a dataset must not be read; blank where it may."""
     plan = dataset.get_create_plist()
     layout = plan.get_layout()
@@ -308,7 +308,7 @@ def _bomb(dataset: h5d.DatasetID, plan: h5p.PropDCID, shape: tuple[int, ...]) ->
     return f"claims {claimed:,} bytes, but {kept:,} are stored" if limits.is_bomb(claimed, kept) else ""
 
 
-def _reader(datasets: _Datasets, path: str, dataset: h5d.DatasetID, kind: Number, shape: tuple[int, ...]) -> Reader:
+def _reader(datasets: _Datasets, path: str, dataset: h5d.DatasetID, kind: NumberType, shape: tuple[int, ...]) -> Reader:
     """Return a reader of contiguous numbers in place, of others row by row through h5py."""
     source, plan = datasets.source, dataset.get_create_plist()
     stored = plan.get_layout() == h5d.CONTIGUOUS and dataset.get_storage_size()
@@ -333,7 +333,7 @@ class _Datasets:
         self._file = file
         self._last: tuple[str, h5d.DatasetID | None] = ("", None)
 
-    def rows(self, path: str, kind: Number, run: tuple[int, int]) -> Array:
+    def rows(self, path: str, kind: NumberType, run: tuple[int, int]) -> Array:
         """Return the rows from `run[0]` to `run[1]` of a dataset, which was checked when it was listed."""
         try:
             return _rows(self._open(path), kind, run)
@@ -357,7 +357,7 @@ def _chunk_bytes(dataset: h5d.DatasetID) -> int:
     return int(prod(plan.get_chunk()) * dataset.get_type().get_size()) if plan.get_layout() == h5d.CHUNKED else 0
 
 
-def _rows(dataset: h5d.DatasetID, kind: Number, run: tuple[int, int]) -> Array:
+def _rows(dataset: h5d.DatasetID, kind: NumberType, run: tuple[int, int]) -> Array:
     import numpy as np
 
     if run[0] == run[1]:

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
     from steelyard.codecs.hdf5.reading import Tree
 
-    class Group(TypedDict):
+    class LayoutGroup(TypedDict):
         """A group of a layout: the name of the layer, and the weight of each variable."""
 
         name: str
         vars: dict[str, str]
 
-    Layout = dict[str, Group]
+    Layout = dict[str, LayoutGroup]
     """The groups of a file by their paths."""
 
 VARS = "vars"
@@ -44,7 +44,7 @@ _ASIDE = ("optimizer", "seed_generator", "compile_metrics", "_metrics", "metrics
 """Groups of a model that are not in `Model.weights`."""
 
 
-class _Node:
+class _LayerGroup:
     """A group: the groups inside it, the variables in its `vars`, and their layer's name, the label.
 
     A `container` is a list or a dict of layers, without a name; `functional` is the list of the layers of a functional
@@ -57,7 +57,7 @@ class _Node:
         self.path = path
         self.container = self.functional = False
         self.label = ""
-        self.children: dict[str, _Node] = {}
+        self.children: dict[str, _LayerGroup] = {}
         self.variables: list[Weight] = []
 
 
@@ -73,7 +73,7 @@ class _Spec(NamedTuple):
 class _Variable(NamedTuple):
     """A variable, the path of its layer, its own name in it, and its role where that is known."""
 
-    holder: _Node
+    holder: _LayerGroup
     layer: str
     leaf: str
     weight: Weight
@@ -115,7 +115,7 @@ def model_weights(tree: Tree, config: object = None) -> tuple[list[Weight], Layo
     return weights, layout
 
 
-def _place(layout: Layout, holder: _Node, path: str, name: str) -> None:
+def _place(layout: Layout, holder: _LayerGroup, path: str, name: str) -> None:
     group = layout.setdefault(holder.path, {"name": holder.label, "vars": {}})
     group["vars"][split(path)[-1]] = name
 
@@ -142,16 +142,16 @@ def _labels(tree: Tree) -> dict[str, str]:
     return {"/".join(split(group)): label for group, label in names.items() if isinstance(label, str)}
 
 
-def _nodes(tree: Tree, labels: Mapping[str, str]) -> _Node:
+def _nodes(tree: Tree, labels: Mapping[str, str]) -> _LayerGroup:
     """Return the groups as a tree. Input layers of functional models are groups too, without variables."""
-    root = _Node("")
+    root = _LayerGroup("")
     root.label = labels.get("", "")
     for path, weight in tree.tensors.items():
         words = split(path)
         node = root
         for word in words[:-2]:
             path_of = f"{node.path}/{word}".strip("/")
-            node = node.children.setdefault(word, _Node(path_of))
+            node = node.children.setdefault(word, _LayerGroup(path_of))
             node.label = labels.get(path_of, "")
             node.container = bool(root.label) and path_of not in labels
             node.functional = f"{path_of}/{_INPUT}" in labels
@@ -170,7 +170,7 @@ def _number(word: str) -> tuple[int, str]:
     return (int(word), "") if word.isascii() and word.isdigit() and len(word) < 10 else (1 << 40, word)
 
 
-def _in_order(children: dict[str, _Node]) -> dict[str, _Node]:
+def _in_order(children: dict[str, _LayerGroup]) -> dict[str, _LayerGroup]:
     """Keep the order of writing, unless counters contradict it, as in a file that a tool has sorted by name."""
     seen: dict[str, int] = {}
     for name in children:
@@ -198,7 +198,7 @@ def _spec(entry: object) -> _Spec:
     return _Spec(kind, config, name if isinstance(name, str) else "", is_operation)
 
 
-def _layer(node: _Node, spec: _Spec, path: str, trainable: bool | None, depth: int) -> list[_Variable]:
+def _layer(node: _LayerGroup, spec: _Spec, path: str, trainable: bool | None, depth: int) -> list[_Variable]:
     """List the variables of a layer in the order of `Layer.weights`: its own, then those of inner layers."""
     if spec.config is not None and spec.config.get("trainable") is False:
         trainable = False
@@ -213,7 +213,7 @@ def _layer(node: _Node, spec: _Spec, path: str, trainable: bool | None, depth: i
     return _merged(own, inner) + rest
 
 
-def _own(node: _Node, spec: _Spec, path: str, trainable: bool | None) -> list[_Variable]:
+def _own(node: _LayerGroup, spec: _Spec, path: str, trainable: bool | None) -> list[_Variable]:
     roles = variable_roles(spec.kind, spec.config, len(node.variables)) if node.variables else []
     if any(not _fits(known, weight) for known, weight in zip(roles, node.variables, strict=True)):
         roles = [None] * len(roles)  # the class was a wrong guess: no role is better than a wrong one
@@ -237,7 +237,7 @@ def _trainable(known: VariableRole | None, layer: bool | None) -> bool | None:
     return layer if known is not None else None
 
 
-def _inside(node: _Node, spec: _Spec, path: str) -> Iterator[tuple[str, _Node, _Spec, str]]:
+def _inside(node: _LayerGroup, spec: _Spec, path: str) -> Iterator[tuple[str, _LayerGroup, _Spec, str]]:
     """Yield the inner layers of a layer, by its config or its class: folder, group, config and prefix of each.
 
     The layers of a Sequential model have its name as a prefix, those of a functional model do not.
@@ -256,7 +256,7 @@ def _inside(node: _Node, spec: _Spec, path: str) -> Iterator[tuple[str, _Node, _
             yield sublayer.attribute, child, _Spec(kind, below.config, below.name or child.label or sublayer.attribute), path
 
 
-def _listed(group: _Node, entries: list[object], folder: str, prefix: str) -> Iterator[tuple[str, _Node, _Spec, str]]:
+def _listed(group: _LayerGroup, entries: list[object], folder: str, prefix: str) -> Iterator[tuple[str, _LayerGroup, _Spec, str]]:
     counts: dict[str, int] = {}
     met = set()
     for entry in entries:
@@ -275,7 +275,7 @@ def _listed(group: _Node, entries: list[object], folder: str, prefix: str) -> It
             yield folder, child, _Spec(kind_of(key), None, child.label or key), prefix
 
 
-def _unknown(node: _Node, name: str, path: str, depth: int, *, listed: bool = False) -> list[_Variable]:
+def _unknown(node: _LayerGroup, name: str, path: str, depth: int, *, listed: bool = False) -> list[_Variable]:
     """List the variables of a layer without a config, with names by labels and groups, and the class by those names.
 
     In a list of layers (`listed`), a group has the name of the class; elsewhere, that of a Python attribute.
@@ -300,7 +300,7 @@ def _merged(own: list[_Variable], inner: list[_Variable]) -> list[_Variable]:
 
 def _names(variables: list[_Variable]) -> dict[str, tuple[str, str]]:
     """Return layer and leaf of each variable by its dataset; a second layer with the same path becomes `path#2`."""
-    holders: dict[str, list[_Node]] = {}
+    holders: dict[str, list[_LayerGroup]] = {}
     taken: dict[tuple[str, str], int] = {}
     names = {}
     for entry in variables:

@@ -24,7 +24,7 @@ from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import ITEMSIZES, itemsize
 from steelyard.errors import FormatError, printable
-from steelyard.formats.flax.msgpack import Extent, bytes_head, decode, extension_head, map_head, packed
+from steelyard.formats.flax.msgpack import Blob, bytes_head, decode, extension_head, map_head, packed
 from steelyard.layers.flax.linen import with_linen_facts
 from steelyard.storage.atomic import replacing
 
@@ -95,7 +95,7 @@ def _free_name(taken: Mapping[str, Weight], path: tuple[str, ...]) -> str:
 
 
 def _is_array(leaf: Decoded) -> bool:
-    return isinstance(leaf, dict) or (isinstance(leaf, Extent) and leaf.code != COMPLEX)
+    return isinstance(leaf, dict) or (isinstance(leaf, Blob) and leaf.code != COMPLEX)
 
 
 def _weight(name: str, leaf: Decoded, source: Source) -> Weight | None:
@@ -103,7 +103,7 @@ def _weight(name: str, leaf: Decoded, source: Source) -> Weight | None:
     if isinstance(leaf, (bool, int, float)):
         dtype = "bool" if isinstance(leaf, bool) else "int64" if isinstance(leaf, int) else "float64"
         return Weight(name=name, layer=layer_of(name), shape=(), dtype=dtype, read=_number(leaf))
-    if not isinstance(leaf, dict) and not (isinstance(leaf, Extent) and leaf.code is not None):
+    if not isinstance(leaf, dict) and not (isinstance(leaf, Blob) and leaf.code is not None):
         return None
     try:
         shape, dtype, read = _chunked(leaf, name, source) if isinstance(leaf, dict) else _extension(leaf, name, source)
@@ -121,41 +121,41 @@ def _number(value: complex) -> Reader:
     return read
 
 
-def _extension(extent: Extent, name: str, source: Source) -> tuple[tuple[int, ...], str, Reader]:
+def _extension(blob: Blob, name: str, source: Source) -> tuple[tuple[int, ...], str, Reader]:
     """Return shape, type and reader of one extension."""
-    if extent.code == COMPLEX:
-        return (), "complex128", _number(_complex(extent, name, source))
-    if extent.code not in (ARRAY, SCALAR):
-        raise FormatError(source.name, f"{printable(name)} is an extension of the unknown type {extent.code}", extent.offset)
-    return _array(extent, name, source)
+    if blob.code == COMPLEX:
+        return (), "complex128", _number(_complex(blob, name, source))
+    if blob.code not in (ARRAY, SCALAR):
+        raise FormatError(source.name, f"{printable(name)} is an extension of the unknown type {blob.code}", blob.offset)
+    return _array(blob, name, source)
 
 
-def _complex(extent: Extent, name: str, source: Source) -> complex:
-    match decode(source, extent.offset, extent.offset + extent.length):
+def _complex(blob: Blob, name: str, source: Source) -> complex:
+    match decode(source, blob.offset, blob.offset + blob.length):
         case [float(real), float(imaginary)]:
             return complex(real, imaginary)
-    raise FormatError(source.name, f"{printable(name)} is a complex number without two parts", extent.offset)
+    raise FormatError(source.name, f"{printable(name)} is a complex number without two parts", blob.offset)
 
 
-def _array(extent: Extent, name: str, source: Source) -> tuple[tuple[int, ...], str, Reader]:
+def _array(blob: Blob, name: str, source: Source) -> tuple[tuple[int, ...], str, Reader]:
     """Return shape, type and reader of an array, whose bytes must fit its shape."""
-    array = decode(source, extent.offset, extent.offset + extent.length, page=128)
+    array = decode(source, blob.offset, blob.offset + blob.length, page=128)
     shown = printable(name)
-    if not isinstance(array, list) or len(array) != 3 or not isinstance(array[2], Extent) or array[2].code is not None:
-        raise FormatError(source.name, f"{shown} is not an array of a shape, a type and bytes", extent.offset)
+    if not isinstance(array, list) or len(array) != 3 or not isinstance(array[2], Blob) or array[2].code is not None:
+        raise FormatError(source.name, f"{shown} is not an array of a shape, a type and bytes", blob.offset)
     shape = _shape(array[0], shown, source)
     dtype = array[1]
-    if isinstance(dtype, Extent) and dtype.code is None and dtype.length < 40:
+    if isinstance(dtype, Blob) and dtype.code is None and dtype.length < 40:
         dtype = source.read(dtype.offset, dtype.length).decode("latin-1")
     if not isinstance(dtype, str) or dtype not in ITEMSIZES or dtype == "object":
         raise FormatError(
-            source.name, f"{shown} is of the type {printable(dtype)!r}, which is not a supported type of numbers", extent.offset
+            source.name, f"{shown} is of the type {printable(dtype)!r}, which is not a supported type of numbers", blob.offset
         )
     if prod(shape) * itemsize(dtype) != array[2].length:
         raise FormatError(
             source.name,
             f"{shown} has the shape {list(shape)} of {dtype}, which does not take {array[2].length:,} bytes",
-            extent.offset,
+            blob.offset,
         )
     return shape, dtype, source.numbers(array[2].offset, dtype)
 
@@ -173,7 +173,7 @@ def _chunked(node: dict[str, Decoded], name: str, source: Source) -> tuple[tuple
     shape = _shape(_in_order(node.get("shape"), shown, source), shown, source)
     chunks = []
     for place, chunk in enumerate(_in_order(node.get("chunks"), shown, source)):
-        if not isinstance(chunk, Extent) or chunk.code != ARRAY:
+        if not isinstance(chunk, Blob) or chunk.code != ARRAY:
             raise FormatError(source.name, f"chunk {place} of {shown} is not an array")
         chunks.append(_array(chunk, f"{name}, chunk {place}", source))
     dtypes = {dtype for _, dtype, _ in chunks}

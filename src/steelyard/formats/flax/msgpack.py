@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
     from steelyard.storage.source import Source
 
-    Decoded: TypeAlias = "bool | int | float | str | Extent | list[Decoded] | dict[str, Decoded] | None"
+    Decoded: TypeAlias = "bool | int | float | str | Blob | list[Decoded] | dict[str, Decoded] | None"
 
 
 _NUMBERS = {0xCA: "f", 0xCB: "d", 0xCC: "B", 0xCD: "H", 0xCE: "I", 0xCF: "Q", 0xD0: "b", 0xD1: "h", 0xD2: "i", 0xD3: "q"}
 _LENGTHS = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4, 0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
 
 
-class Extent:
+class Blob:
     """Bytes of a message that stay in the file. `code` is the type of an extension, None for plain bytes."""
 
     __slots__ = ("code", "length", "offset")
@@ -142,7 +142,7 @@ class _Decoder:
             raise self.error(f"claims {count:,} items in {self.end - self.at:,} bytes (partial download?)")
         return count
 
-    def _bytes(self, head: int) -> str | Extent:
+    def _bytes(self, head: int) -> str | Blob:
         """Return a text, or the place of bytes or of an extension."""
         if head == 0xC1:
             raise self.error("has the byte C1, which has no meaning")
@@ -160,9 +160,9 @@ class _Decoder:
             if length > limits.TEXT:
                 raise self.error(f"has a text of {length:,} bytes")
             return self._take(length).decode("utf-8", "backslashreplace")
-        extent = Extent(code, self.at, length)
+        blob = Blob(code, self.at, length)
         self.at += length
-        return extent
+        return blob
 
     def _take(self, length: int) -> bytes:
         if length > self.end - self.at:

@@ -34,7 +34,7 @@ from steelyard.formats.onnx.messages import (
 from steelyard.formats.onnx.roles import Uses
 from steelyard.formats.onnx.tensors import (
     KINDS,
-    Opened,
+    ExternalFiles,
     count,
     count_integers,
     external_range,
@@ -64,7 +64,7 @@ _ROLES = {"coefficients": Role.KERNEL, "intercepts": Role.BIAS, "rho": Role.BIAS
 _FRAMEWORK = "ONNX"
 
 
-class _Listed:
+class _ListedTensor:
     """A tensor that is listed as `name`; `own` is its name in its graph, whose path is `path`.
 
     `kind` is "weight", "constant" (a node's output, which may be a weight) or "attribute" (listed in scope "all" only).
@@ -130,9 +130,9 @@ def _graph(source: Source, weights: Iterable[Weight], owns: Iterable[tuple[str, 
     return graph_of([(path, node) for path, graph in graphs for node in graph.nodes], tensors)
 
 
-def _listed(decoded: ModelProto, source: Source) -> dict[str, _Listed]:
+def _listed(decoded: ModelProto, source: Source) -> dict[str, _ListedTensor]:
     """Return every tensor by the name of its weight."""
-    listed: dict[str, _Listed] = {}
+    listed: dict[str, _ListedTensor] = {}
     for path, graph, training in every_graph(decoded):
         for entry in _tensors(graph, source):
             entry.path = path
@@ -145,11 +145,11 @@ def _listed(decoded: ModelProto, source: Source) -> dict[str, _Listed]:
     return listed
 
 
-def _tensors(graph: GraphProto, source: Source) -> Iterator[_Listed]:
+def _tensors(graph: GraphProto, source: Source) -> Iterator[_ListedTensor]:
     for tensor in graph.initializers:
-        yield _Listed(tensor.name, tensor, "weight")
+        yield _ListedTensor(tensor.name, tensor, "weight")
     for sparse in graph.sparse:
-        yield _Listed(sparse.values.name, sparse, "weight")
+        yield _ListedTensor(sparse.values.name, sparse, "weight")
     for node in graph.nodes:
         if node.domain == _ML:
             yield from _linear(node)
@@ -157,15 +157,15 @@ def _tensors(graph: GraphProto, source: Source) -> Iterator[_Listed]:
             yield from _constants(node, attribute, source)
 
 
-def _constants(node: NodeProto, attribute: AttributeProto, source: Source) -> Iterator[_Listed]:
+def _constants(node: NodeProto, attribute: AttributeProto, source: Source) -> Iterator[_ListedTensor]:
     """List the tensors of an attribute; the value of a Constant has the name of the node's output."""
     constant = node.op == "Constant" and node.domain in ("", "ai.onnx") and bool(node.outputs)
     name, kind = (node.outputs[0], "constant") if constant else (f"{node.label()}.{attribute.name}", "attribute")
     if constant and attribute.name in ("value_float", "value_floats", "value_int", "value_ints") and attribute.elements:
-        yield _Listed(name, _from_numbers(attribute, source), kind)
+        yield _ListedTensor(name, _from_numbers(attribute, source), kind)
     held: list[TensorProto | SparseTensorProto] = [*attribute.tensors, *attribute.sparse]
     for place, tensor in enumerate(held):
-        yield _Listed(f"{name}.{place}" if len(held) > 1 else name, tensor, kind)
+        yield _ListedTensor(f"{name}.{place}" if len(held) > 1 else name, tensor, kind)
 
 
 def _from_numbers(attribute: AttributeProto, source: Source) -> TensorProto:
@@ -181,7 +181,7 @@ def _from_numbers(attribute: AttributeProto, source: Source) -> TensorProto:
     return tensor
 
 
-def _linear(node: NodeProto) -> Iterator[_Listed]:
+def _linear(node: NodeProto) -> Iterator[_ListedTensor]:
     """List the weights of a linear model, a support vector machine or a scaler, with one row for each output."""
     if node.op not in (*_LINEAR, *_SUPPORT, "Scaler"):
         return
@@ -193,7 +193,7 @@ def _linear(node: NodeProto) -> Iterator[_Listed]:
             tensor.dims = [rows, tensor.dims[0] // rows]
         axes = "out in" if len(tensor.dims) == 2 else "out" if name == "intercepts" else ""
         kind = "attribute" if curved or node.op == "Scaler" else "weight"
-        yield _Listed(f"{node.label()}.{name}", tensor, kind, Role.OTHER if curved else _ROLES[name], axes)
+        yield _ListedTensor(f"{node.label()}.{name}", tensor, kind, Role.OTHER if curved else _ROLES[name], axes)
 
 
 def _has_floats(node: NodeProto, name: str) -> bool:
@@ -218,14 +218,14 @@ def _text(node: NodeProto, name: str) -> str:
     return node.attributes[name].text if name in node.attributes else ""
 
 
-def _weights(decoded: ModelProto, listed: dict[str, _Listed], source: Source) -> Iterator[tuple[Weight, _Listed]]:
+def _weights(decoded: ModelProto, listed: dict[str, _ListedTensor], source: Source) -> Iterator[tuple[Weight, _ListedTensor]]:
     """Make the weights, with roles by the operators that take them, else by their names."""
-    opened, uses = Opened(source), Uses(every_graph(decoded))
+    files, uses = ExternalFiles(source), Uses(every_graph(decoded))
     unknown = {}
     made = []
     for entry in listed.values():
         fact = None if entry.role else uses.fact(entry.path, entry.own, len(entry.tensor.dims))
-        weight = _weight(entry, fact or (entry.role or Role.OTHER, entry.axes, ""), opened)
+        weight = _weight(entry, fact or (entry.role or Role.OTHER, entry.axes, ""), files)
         made.append(weight)
         if fact is None and entry.role is None and is_floating(weight.dtype):
             unknown[entry.name] = weight
@@ -233,7 +233,7 @@ def _weights(decoded: ModelProto, listed: dict[str, _Listed], source: Source) ->
     return ((named.get(weight.name, weight), listed[weight.name]) for weight in made)
 
 
-def _weight(entry: _Listed, fact: Fact, opened: Opened) -> Weight:
+def _weight(entry: _ListedTensor, fact: Fact, files: ExternalFiles) -> Weight:
     role, axes, label = fact
     tensor = entry.tensor
     word, dtype, _ = KINDS.get(entry.values.kind, (str(entry.values.kind), "object", 0))
@@ -241,7 +241,7 @@ def _weight(entry: _Listed, fact: Fact, opened: Opened) -> Weight:
         name=entry.name,
         shape=tuple(max(dim, 0) for dim in tensor.dims[:64]),
         dtype=dtype,
-        read=sparse_reader(tensor, opened) if isinstance(tensor, SparseTensorProto) else reader_of(tensor, opened),
+        read=sparse_reader(tensor, files) if isinstance(tensor, SparseTensorProto) else reader_of(tensor, files),
         role=role,
         layer=layer_of(entry.name) or label,
         axes=axes,
@@ -249,7 +249,7 @@ def _weight(entry: _Listed, fact: Fact, opened: Opened) -> Weight:
     )
 
 
-def _is_weight(entry: _Listed, weight: Weight) -> bool:
+def _is_weight(entry: _ListedTensor, weight: Weight) -> bool:
     """Whether a tensor is a weight: initializers are, and constants of floats or those that an operator takes as a kernel."""
     if entry.kind == "constant":
         return is_floating(weight.dtype) or weight.role in (Role.KERNEL, Role.RECURRENT_KERNEL, Role.EMBEDDING)
@@ -290,7 +290,9 @@ def write(weights: Weights, path: Path) -> None:
         file.writelines(replaced(source, changed))
 
 
-def _pairs(listed: dict[str, _Listed], weights: Weights, source: Source, path: Path) -> Iterator[tuple[_Listed, Weight]]:
+def _pairs(
+    listed: dict[str, _ListedTensor], weights: Weights, source: Source, path: Path
+) -> Iterator[tuple[_ListedTensor, Weight]]:
     """Pair the weights that have changed with the tensors that they replace."""
     before = {weight.name: weight for weight, _ in _weights(model(source), listed, source)}
     for weight in weights.values():
@@ -312,14 +314,14 @@ def _is_same(old: Weight, new: Weight) -> bool:
     return all(before.tobytes() == after.tobytes() for before, after in zip(old.blocks(), new.blocks(), strict=True))
 
 
-def _locations(listed: dict[str, _Listed]) -> list[str]:
+def _locations(listed: dict[str, _ListedTensor]) -> list[str]:
     tensors = [entry.values for entry in listed.values()]
     return list(dict.fromkeys(tensor.external.get("location", "") for tensor in tensors if tensor.external is not None))
 
 
 def _write_files(locations: list[str], files: dict[str, Ranges], source: Source, path: Path) -> None:
     """Write external data next to the new model, unless another model there uses the same file."""
-    opened = Opened(source)
+    originals = ExternalFiles(source)
     old, new = Path(source.path or source.name).resolve(), path.resolve()
     for location in locations:
         beside = old.parent == new.parent
@@ -332,4 +334,4 @@ def _write_files(locations: list[str], files: dict[str, Ranges], source: Source,
         target = new.parent / location
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as file:
-            file.writelines(spliced(opened.file(location), files.get(location, {})))
+            file.writelines(spliced(originals.file(location), files.get(location, {})))

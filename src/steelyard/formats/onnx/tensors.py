@@ -64,7 +64,7 @@ KINDS = {
 """The types of elements: ONNX's name, ours, and the number of the field that holds them without raw data."""
 
 
-class Opened:
+class ExternalFiles:
     """The files with external data, each opened once, and only in the model's own folder."""
 
     __slots__ = ("_files", "source")
@@ -88,16 +88,16 @@ def stored_bytes(tensor: TensorProto, dtype: str) -> int:
     return bytes_of(prod(tensor.dims), dtype)
 
 
-def reader_of(tensor: TensorProto, opened: Opened) -> Reader:
+def reader_of(tensor: TensorProto, files: ExternalFiles) -> Reader:
     """Return a reader of a tensor's elements; for a tensor that cannot be read, one that raises the reason."""
-    name = opened.source.name
+    name = files.source.name
     try:
         shown = printable(tensor.name)
         if tensor.kind not in KINDS or tensor.kind == 8 or tensor.strings:
             raise FormatError(name, f"{shown} is of the type {_word(tensor.kind)}, which is not a supported type of numbers")
         check_dims(tensor, name)
         dtype = KINDS[tensor.kind][1]
-        return decoded(_raw(tensor, dtype, opened), dtype)
+        return decoded(_raw(tensor, dtype, files), dtype)
     except SteelyardError as error:
         return refusing(error)
 
@@ -112,12 +112,12 @@ def _word(kind: int) -> str:
     return KINDS[kind][0] if kind in KINDS else str(kind)
 
 
-def _raw(tensor: TensorProto, dtype: str, opened: Opened) -> Source:
+def _raw(tensor: TensorProto, dtype: str, files: ExternalFiles) -> Source:
     """Return the elements as a source of raw bytes, whose length must fit the type and the shape."""
-    source, wanted = opened.source, stored_bytes(tensor, dtype)
+    source, wanted = files.source, stored_bytes(tensor, dtype)
     if tensor.external is not None:
         offset, length = external_range(tensor, wanted, source.name)
-        content = opened.file(tensor.external.get("location", "")).part(offset, length)
+        content = files.file(tensor.external.get("location", "")).part(offset, length)
     elif raw := [run for run in tensor.elements if run.field == RAW]:
         content = source.part(raw[-1].offset, raw[-1].end - raw[-1].offset)
     else:
@@ -241,16 +241,16 @@ def widened(weight: Weight) -> Array:
     return values.view(np.dtype(f"{'i' if signed else 'u'}{values.itemsize}")).astype(np.int64).view(np.uint64)
 
 
-def sparse_reader(sparse: SparseTensorProto, opened: Opened) -> Reader:
+def sparse_reader(sparse: SparseTensorProto, files: ExternalFiles) -> Reader:
     """Return a reader of the dense form; every index is checked before the first read."""
     try:
-        _check_sparse(sparse, opened.source.name)
+        _check_sparse(sparse, files.source.name)
     except FormatError as error:
         return refusing(error)
-    elements, indices = reader_of(sparse.values, opened), reader_of(sparse.indices, opened)
+    elements, indices = reader_of(sparse.values, files), reader_of(sparse.indices, files)
 
     def load() -> tuple[Array, Array]:
-        where = _flat_indices(indices(0, prod(sparse.indices.dims)), sparse, opened.source.name)
+        where = _flat_indices(indices(0, prod(sparse.indices.dims)), sparse, files.source.name)
         return where, elements(0, prod(sparse.values.dims))
 
     return dense_reader(load)

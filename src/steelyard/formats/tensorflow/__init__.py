@@ -14,7 +14,7 @@ from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FileMissingError, FormatError, SteelyardError, UnsafeFileError, printable
 from steelyard.formats.tensorflow.bundle import Bundle
-from steelyard.formats.tensorflow.object_graph import Node, checkpoint_graph, reached, saved_graph
+from steelyard.formats.tensorflow.object_graph import Trackable, checkpoint_graph, reached, saved_graph
 from steelyard.formats.tensorflow.sstable import is_table
 from steelyard.layers.keras.roles import kind_of, variable_role
 from steelyard.storage.source import Source, from_bytes
@@ -121,7 +121,7 @@ def _latest(source: Source) -> str:
     return path
 
 
-def _saved_graph(source: Source) -> tuple[list[Node], dict[str, str]]:
+def _saved_graph(source: Source) -> tuple[list[Trackable], dict[str, str]]:
     """Return the object graph of a SavedModel and its metadata; a graph that cannot be parsed is empty, with a note."""
     if not source.is_folder and _file_name(source) != MODEL:
         return [], {}
@@ -134,7 +134,7 @@ def _saved_graph(source: Source) -> tuple[list[Node], dict[str, str]]:
     return nodes, {"tensorflow_version": version} if version else {}
 
 
-def _of_graph(nodes: Iterable[Node], tensors: dict[str, Weight]) -> list[Weight]:
+def _of_graph(nodes: Iterable[Trackable], tensors: dict[str, Weight]) -> list[Weight]:
     """Return the variables of the model, depth first from the root of the graph.
 
     A variable has its full name; where that is not unique, or only TensorFlow's default "Variable", its path in the graph.

@@ -18,8 +18,8 @@ _ASIDE = frozenset({"optimizer", "_optimizer", "keras_api", "save_counter", "sig
 """Edges to the state of training, which is not part of the model."""
 
 
-class Node(NamedTuple):
-    """An object: its named edges to others, and the key, the full name and the trainability of its variable."""
+class Trackable(NamedTuple):
+    """A trackable object: its named edges to others, and the key, the full name and the trainability of its variable."""
 
     edges: list[tuple[str, int]]
     key: str = ""
@@ -29,14 +29,14 @@ class Node(NamedTuple):
 
 
 # TrackableObjectGraph: 1 nodes, repeated
-def checkpoint_graph(source: Source) -> list[Node]:
+def checkpoint_graph(source: Source) -> list[Trackable]:
     """Parse the graph of a checkpoint. The first object is the root."""
     return _limited(source, (_checkpointed(field.message()) for field in message(source) if field.number == 1))
 
 
 # SavedModel: 2 meta_graphs, repeated
 # MetaGraphDef: 1 meta_info_def (5 tensorflow_version), 7 object_graph_def (1 nodes, repeated)
-def saved_graph(source: Source) -> tuple[list[Node], str]:
+def saved_graph(source: Source) -> tuple[list[Trackable], str]:
     """Parse the graph of the first model in `saved_model.pb`, and the version of TensorFlow that wrote it."""
     version, nodes = "", []
     for model in _inside(message(source), 2):
@@ -53,7 +53,7 @@ def _inside(fields: Iterable[Field], number: int) -> Iterator[Field]:
     return (field for field in fields if field.number == number)
 
 
-def _limited(source: Source, nodes: Iterable[Node]) -> list[Node]:
+def _limited(source: Source, nodes: Iterable[Trackable]) -> list[Trackable]:
     objects = []
     for node in nodes:
         objects.append(node)
@@ -64,7 +64,7 @@ def _limited(source: Source, nodes: Iterable[Node]) -> list[Node]:
 
 # TrackableObject: 1 children, 2 attributes, 3 slot_variables, all repeated
 # SerializedTensor: 1 name, 2 full_name, 3 checkpoint_key
-def _checkpointed(fields: Iterable[Field]) -> Node:
+def _checkpointed(fields: Iterable[Field]) -> Trackable:
     edges, key, full_name, has_slots = [], "", "", False
     for field in fields:
         if field.number == 1:
@@ -74,11 +74,11 @@ def _checkpointed(fields: Iterable[Field]) -> Node:
             if texts.get(1) == "VARIABLE_VALUE":
                 key, full_name = texts.get(3, ""), texts.get(2, "")
         has_slots = has_slots or field.number == 3
-    return Node(edges, key, full_name, None, has_slots)
+    return Trackable(edges, key, full_name, None, has_slots)
 
 
 # SavedObject: 1 children, repeated; 7 variable (3 trainable, 6 name)
-def _saved(fields: Iterable[Field]) -> Node:
+def _saved(fields: Iterable[Field]) -> Trackable:
     edges, full_name, trainable = [], "", None
     for field in fields:
         if field.number == 1:
@@ -87,7 +87,7 @@ def _saved(fields: Iterable[Field]) -> Node:
             inner = {fact.number: fact for fact in field.message()}
             full_name = inner[6].text() if 6 in inner else ""
             trainable = 3 in inner and bool(inner[3].unsigned())
-    return Node(edges, "", full_name, trainable)
+    return Trackable(edges, "", full_name, trainable)
 
 
 # ObjectReference: 1 node_id, 2 local_name
@@ -96,7 +96,7 @@ def _edge(field: Field) -> tuple[str, int]:
     return (inner[2].text() if 2 in inner else "", inner[1].signed() if 1 in inner else 0)
 
 
-def reached(nodes: Sequence[Node], saved: Sequence[Node] = ()) -> Iterator[Node]:
+def reached(nodes: Sequence[Trackable], saved: Sequence[Trackable] = ()) -> Iterator[Trackable]:
     """Traverse the objects depth first from the root, each once, without optimizers and their state.
 
     Full names and trainability come from `saved`, the graph of the SavedModel, where it has the same object.
@@ -107,19 +107,19 @@ def reached(nodes: Sequence[Node], saved: Sequence[Node] = ()) -> Iterator[Node]
         if place in seen or not 0 <= place < len(nodes):
             continue
         seen.add(place)
-        node, known = nodes[place], saved[other] if 0 <= other < len(saved) else Node([])
+        node, known = nodes[place], saved[other] if 0 <= other < len(saved) else Trackable([])
         yield node._replace(full_name=known.full_name or node.full_name, trainable=known.trainable)
         others = dict(known.edges)
         stack += [(child, others.get(name, -1)) for name, child in reversed(_edges(nodes, node))]
 
 
-def _edges(nodes: Sequence[Node], node: Node) -> list[tuple[str, int]]:
+def _edges(nodes: Sequence[Trackable], node: Trackable) -> list[tuple[str, int]]:
     names = {name for name, _ in node.edges}
     aside = _ASIDE | {"_all_variables"} if "variables" in names else _ASIDE  # Keras exports list each variable there again
     return [(name, child) for name, child in node.edges if name not in aside and not _is_optimizer(nodes, child)]
 
 
-def _is_optimizer(nodes: Sequence[Node], place: int) -> bool:
+def _is_optimizer(nodes: Sequence[Trackable], place: int) -> bool:
     if not 0 <= place < len(nodes):
         return False
     names = {name for name, _ in nodes[place].edges}

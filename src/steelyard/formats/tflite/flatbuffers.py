@@ -29,27 +29,27 @@ if TYPE_CHECKING:
 _PAGE, _PAGES = 1 << 13, 2048
 
 
-class Bytes:
+class Pages:
     """A source that is read in pages, which are kept. It counts the tables that are listed."""
 
-    __slots__ = ("_pages", "left", "source")
+    __slots__ = ("_kept", "left", "source")
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.left = limits.OBJECTS
-        self._pages: dict[int, bytes] = {}
+        self._kept: dict[int, bytes] = {}
 
     def read(self, offset: int, length: int) -> bytes:
         """Return bytes. Raises `FormatError` where the file ends before them."""
         number, start = divmod(offset, _PAGE)
         if offset < 0 or length > _PAGE or start + length > _PAGE:
             return self.source.read(offset, length)
-        page = self._pages.get(number)
+        page = self._kept.get(number)
         if page is None:
-            if len(self._pages) >= _PAGES:
-                self._pages.clear()
+            if len(self._kept) >= _PAGES:
+                self._kept.clear()
             page = self.source.read(number * _PAGE, max(min(_PAGE, self.source.size - number * _PAGE), 0))
-            self._pages[number] = page
+            self._kept[number] = page
         if start + length > len(page):
             return self.source.read(offset, length)  # raises the error with the end of the file
         return page[start : start + length]
@@ -75,7 +75,7 @@ class Table:
 
     __slots__ = ("at", "data", "size", "vtable")
 
-    def __init__(self, data: Bytes, at: int) -> None:
+    def __init__(self, data: Pages, at: int) -> None:
         self.data = data
         self.at = at
         begin = at - data.number(at, "i")
@@ -141,5 +141,5 @@ class Table:
 
 def root(source: Source) -> Table:
     """Return the root table."""
-    data = Bytes(source)
+    data = Pages(source)
     return Table(data, data.number(0, "I"))
