@@ -100,6 +100,7 @@ BROKEN = {
     "an encrypted member": (changed(b"PK\1\2\x14\x03\x14\0\0\0", b"PK\1\2\x14\x03\x14\0\1\0"), "encrypted"),
     "an unknown method": (changed(b"PK\1\2\x14\x03\x14\0\0\0\0\0", b"PK\1\2\x14\x03\x14\0\0\0\x63\0"), "method 99|two sizes"),
     "a wrong count": (changed(b"\2\0\2\0", b"\3\0\3\0"), "cut|damaged"),
+    "bytes between the directory and its end": (changed(b"PK\5\6", b"gapPK\5\6"), "does not end where the end record begins"),
     "two counts": (changed(b"\2\0\2\0", b"\2\0\3\0"), "counts disagree"),
 }
 
