@@ -38,7 +38,7 @@ def test_a_real_file_has_the_names_types_shapes_and_numbers_of_the_reference(nam
     words = {"f32": "float32"}
     expected = [(words.get(t["dtype"], t["dtype"]), tuple(t["shape"]), t["sha256"]) for t in entry["tensors"]]
     assert [fact(weight) for weight in found.values()] == expected or sorted(map(fact, found.values())) == sorted(expected)
-    if name != "onnx-light-resnet50":  # whose constants have no names of their own
+    if name != "onnx-light-resnet50":  # its constants have no names
         assert set(found) == {t["name"] for t in entry["tensors"]}
 
 

@@ -1,4 +1,4 @@
-"""HDF5 that h5py writes, old layouts of Keras, what is refused, and what is written."""
+"""HDF5: files by h5py, old layouts of Keras, refused files, and written ones."""
 
 import io
 import json
@@ -415,7 +415,7 @@ def test_a_heap_of_texts_with_a_loop_is_ignored(tmp_path):
         file["layers/dense/vars"].attrs["name"] = "mine"
     data = bytearray((tmp_path / "a.h5").read_bytes())
     heap = data.index(b"GCOL") + 16
-    data[heap : heap + 16] = bytes(16)  # the first object: of no index and no size
+    data[heap : heap + 16] = bytes(16)  # the first object, with index 0 and size 0
     (tmp_path / "a.h5").write_bytes(data)
     done = run("import steelyard; print(*steelyard.weights(sys.argv[1]))", tmp_path / "a.h5")
     assert done.stdout.split() == ["dense/kernel"]

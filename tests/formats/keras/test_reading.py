@@ -124,7 +124,7 @@ def test_a_keras_file_has_the_names_the_order_and_the_numbers_of_the_live_model(
 def test_a_weights_file_has_the_names_the_order_and_the_numbers_of_the_live_model(tmp_path, build):
     model = build()
     model.save_weights(tmp_path / "net.weights.h5")
-    # the one name that is in no such file: which of scale and offset a norm has, if it has but one
+    # the one name that such a file does not have: whether the only weight of a norm is its scale or its offset
     known = [(path.replace("batch_normalization/beta", "batch_normalization/0"), *rest) for path, *rest in live(model)]
     same(steelyard.weights(tmp_path / "net.weights.h5"), known)
 
@@ -142,7 +142,7 @@ def test_a_whole_model_in_h5_has_the_names_the_order_and_the_numbers_of_the_live
 def test_names_come_from_the_attributes_where_there_is_no_config(tmp_path):
     functional().save_weights(tmp_path / "net.weights.h5")
     with h5py.File(tmp_path / "net.weights.h5") as file:
-        assert file["layers/dense_1/vars"].attrs["name"] == "dense_10"  # what makes the attribute necessary
+        assert file["layers/dense_1/vars"].attrs["name"] == "dense_10"  # so the attribute is needed
     names = list(steelyard.weights(tmp_path / "net.weights.h5"))
     assert names[:2] == ["dense/kernel", "dense/bias"]
     assert names[5:] == [f"dense_{k}/{leaf}" for k in (10, 2, 1) for leaf in ("kernel", "bias")]
@@ -236,7 +236,7 @@ def test_layers_of_a_user_s_own_class_are_named_by_their_attributes(tmp_path):
     model.save(tmp_path / "net.keras")
     found = steelyard.weights(tmp_path / "net.keras")
     same(found, live(model), names=False)
-    # in no file is the name of a variable that a user's layer makes; a list of layers adds nothing to the names
+    # no file has the name of a variable in a user's layer; a list of layers adds nothing to the names
     assert list(found)[:3] == ["block/0", "block/dense_1/kernel", "block/dense_1/bias"]
     assert list(found)[5:7] == ["block/layer_normalization/gamma", "block/layer_normalization/beta"]
     assert list(found)[7:] == ["dense/kernel", "dense/bias"]

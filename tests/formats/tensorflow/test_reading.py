@@ -272,7 +272,7 @@ def test_an_index_of_many_blocks_is_read(tmp_path):
         f"v{k:05d}": float(k) for k in range(0, 3000, 100)
     }
     with (tmp_path / "ck.index").open("rb") as file:
-        assert len(list(entries(from_bytes(file.read())))) == 3002  # header and graph besides
+        assert len(list(entries(from_bytes(file.read())))) == 3002  # with the header and the graph
 
 
 @pytest.mark.shared
@@ -281,7 +281,7 @@ def test_real_files_are_read_as_their_manifest_says():
     assert {e["format"] for e in here} == {"tf-savedmodel", "tf-checkpoint"}
     for entry in here:
         found = steelyard.weights(carried.path_of(entry), scope="all")
-        if entry["id"] == "tfx-keras-savedmodel":  # its checkpoint has no names, its SavedModel has
+        if entry["id"] == "tfx-keras-savedmodel":  # its names are in the SavedModel, not in the checkpoint
             names = [f"dense{k}/{leaf}" for k in ("", "_1", "_2") for leaf in ("kernel", "bias")]
             assert list(steelyard.weights(carried.path_of(entry))) == names
         assert list(map(str, found)) == [t["name"] for t in entry["tensors"]]
