@@ -144,3 +144,22 @@ def test_fields_are_removed_by_an_empty_replacement():
     (_, first, second) = message(source)
     removed = Replacement(first.begin, second.begin, 0, list)
     assert b"".join(replaced(source, [removed])) == described("outer", ["two"])
+
+
+@pytest.mark.parametrize("number", [0, 1 << 62, (1 << 63) - 1, -1, -(1 << 62) - 1, -(1 << 63)])
+def test_signed_integers_have_64_bits(number):
+    unsigned = number % (1 << 64)
+    (field,) = message(from_bytes(tag(1, VARINT) + varint(unsigned)))
+    assert (field.signed(), field.unsigned(), field.integers()) == (number, unsigned, [number])
+    (run,) = message(from_bytes(tag(1, BYTES) + varint(len(varint(unsigned))) + varint(unsigned)))
+    assert run.integers() == [number]
+
+
+def test_a_field_across_the_end_of_a_page_is_read():
+    text = b"t" * 300
+    for shift in range(8):
+        filling = bytes((1 << 14) - shift - 4)
+        data = tag(1, BYTES) + varint(len(filling)) + filling + tag(1000, BYTES) + varint(len(text)) + text + b"\x08\x07"
+        small = tag(2, VARINT) + varint(5) + data  # the first page begins with a field before the long one
+        for whole in (data, small):
+            assert [(field.number, field.length) for field in message(from_bytes(whole))][-2:] == [(1000, 300), (1, 0)]
