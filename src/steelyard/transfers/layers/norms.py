@@ -49,7 +49,7 @@ class ComputedPart:
 def norm_purpose(leaf: str) -> str:
     """Return what a weight of a layer with weight norm or spectral norm is for; blank for any other.
 
-    >>> norm_slot("parametrizations.weight.original0"), norm_slot("weight_orig"), norm_slot("kernel")
+    >>> norm_purpose("parametrizations.weight.original0"), norm_purpose("weight_orig"), norm_purpose("kernel")
     ('norm', 'raw kernel', '')
     """
     last = leaf.rpartition("parametrizations.weight.")[2]
