@@ -34,6 +34,7 @@ MATRIX_BLOCK = 1 << 20  # rows of a matrix are read in blocks of about this size
 WHOLE_MATRIX = 1 << 22  # a matrix up to this size is decomposed in memory: 32 MiB of float64
 PICTURE_BLOCK = 1 << 20  # drawn at a time
 NARROW_COLUMNS = 1 << 12  # rows up to this length are read whole, even where only some columns are drawn
+SKIPPED_BYTES = 1 << 12  # in a file, more than these are skipped between two rows: fewer cost less than another read
 
 # differences
 DIFF_BLOCK = 1 << 18  # compared at a time: with less, two threads wait for each other more than the nearer cache gains

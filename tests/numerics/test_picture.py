@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import steelyard
 from steelyard import sizes
 from steelyard.core.readers import from_array
 from steelyard.errors import ShapeError
-from steelyard.numerics.picture import matrix_of, picture
+from steelyard.numerics.picture import matrix_of, part_of_matrix, picture
 from steelyard.numerics.summary import summarise
+from steelyard.text.progress import counted
 
 
 def expected(matrix, down, across):
@@ -98,3 +100,45 @@ def test_what_no_double_can_hold_is_not_finite_and_nobody_is_warned():
     weight = from_array("w", beyond)
     assert np.array_equal(picture(weight).values, [[np.nan, 2.0]], equal_nan=True)
     assert summarise([weight]).inf == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "window", "most"),
+    [
+        ((10_000, 4096), (0, 17, 10_000, 18), 10_000),  # a column: one number of each row
+        ((10_000, 4096), (5000, 4000, 5100, 4096), 9_600),
+        ((10_000, 20), (0, 3, 10_000, 4), 200_000),  # rows of 80 bytes are read whole: a read for each would take longer
+        ((2, 3 << 19), (0, 10, 2, 1_100_000), 2 * 1_099_990),
+    ],
+)
+def test_a_window_of_a_file_reads_little_more_than_its_own_numbers(tmp_path, shape, window, most):
+    path = tmp_path / "w.npy"
+    np.lib.format.open_memmap(path, "w+", "<f4", shape).flush()
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size - 4)
+        file.write(np.float32(7.5).tobytes())
+    weight = next(iter(steelyard.weights(path).values()))
+    counts = []
+    watched = weight.replace(read=counted(weight, counts.append))
+    top, left, bottom, right = window
+    want = np.load(path, mmap_mode="r")[top:bottom, left:right]
+    np.testing.assert_array_equal(part_of_matrix(watched, window), want)
+    assert sum(counts) <= 4 * most
+    assert max(counts) <= 4 << 20
+    counts.clear()
+    drawn = picture(watched, 512, 512, window)
+    assert np.nanmax(drawn.values) == want.max()
+    assert sum(counts) <= 4 * most
+
+
+def test_a_window_of_a_compressed_file_is_read_by_whole_rows_in_bounded_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(sizes, "PICTURE_BLOCK", 1 << 20)
+    monkeypatch.setattr(sizes, "NARROW_COLUMNS", 1 << 12)
+    array = np.random.default_rng(0).integers(0, 9, (3000, 1000)).astype("f4")
+    np.savez_compressed(tmp_path / "w.npz", w=array)
+    weight = steelyard.weights(tmp_path / "w.npz")["w"]
+    counts = []
+    watched = weight.replace(read=counted(weight, counts.append))
+    np.testing.assert_array_equal(part_of_matrix(watched, (10, 7, 2990, 9)), array[10:2990, 7:9])
+    assert len(counts) == 3
+    assert max(counts) <= 4 << 20

@@ -7,6 +7,7 @@ would make every large picture grey.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from math import inf, log, prod
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,10 @@ import numpy as np
 from steelyard import sizes
 from steelyard.core.casting import standard
 from steelyard.core.weight import Weight
+from steelyard.dtypes import itemsize
 from steelyard.errors import ShapeError, printable
 from steelyard.numerics.matrices import as_float64
+from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -165,9 +168,14 @@ def part_of_matrix(weight: Weight, window: Window) -> Array:
     """
     _check_window(weight, window)
     top, left, bottom, right = window
-    if not (bottom - top) * (right - left):
+    blocks = _blocks(weight, matrix_of(weight.shape)[1], window)
+    first = next(blocks, None)
+    if first is None:
         return weight.read(0, 0).reshape(bottom - top, right - left)
-    return _rows(weight, matrix_of(weight.shape)[1], window)
+    part = np.empty((bottom - top, right - left), first[2].dtype)
+    for row, column, block in chain([first], blocks):
+        part[row : row + block.shape[0], column : column + block.shape[1]] = block
+    return part
 
 
 def change(one: Weight, other: Weight) -> Weight:
@@ -205,9 +213,10 @@ def _cuts(at: int, length: int, step: int) -> tuple[int, Array]:
 def _blocks(weight: Weight, columns: int, window: Window) -> Iterator[tuple[int, int, Array]]:
     """Yield parts of the window as matrices, each with its first row and column in the window."""
     top, left, bottom, right = window
-    wide = right - left if columns > sizes.NARROW_COLUMNS else columns
     if not (bottom - top) * (right - left):
         return
+    in_runs = _reads_runs(weight, columns, right - left)
+    wide = right - left if in_runs else columns
     if wide > sizes.PICTURE_BLOCK:
         for row in range(top, bottom):
             for column in range(left, right, sizes.PICTURE_BLOCK):
@@ -217,15 +226,21 @@ def _blocks(weight: Weight, columns: int, window: Window) -> Iterator[tuple[int,
     step = sizes.PICTURE_BLOCK // wide
     for row in range(top, bottom, step):
         end = min(row + step, bottom)
-        yield row - top, 0, _rows(weight, columns, (row, left, end, right))
+        if in_runs:
+            block = np.stack([weight.read(at * columns + left, at * columns + right) for at in range(row, end)])
+        else:
+            block = weight.read(row * columns, end * columns).reshape(-1, columns)[:, left:right]
+        yield row - top, 0, block
 
 
-def _rows(weight: Weight, columns: int, window: Window) -> Array:
-    """Return the numbers of a window: of narrow matrices whole rows are read, of wide ones a run for each row."""
-    top, left, bottom, right = window
-    if columns <= sizes.NARROW_COLUMNS or right - left == columns:
-        return weight.read(top * columns, bottom * columns).reshape(-1, columns)[:, left:right]
-    return np.stack([weight.read(row * columns + left, row * columns + right) for row in range(top, bottom)])
+def _reads_runs(weight: Weight, columns: int, wide: int) -> bool:
+    """Return whether a run of each row is read, in place of whole rows.
+
+    A run costs a file only its own bytes. Of other readers it may cost a whole block, as in a compressed file.
+    """
+    if isinstance(weight.read, Stored):
+        return (columns - wide) * itemsize(weight.dtype) > sizes.SKIPPED_BYTES
+    return columns > sizes.NARROW_COLUMNS and wide < columns
 
 
 def _real(block: Array) -> Array:
