@@ -319,3 +319,32 @@ def test_long_names_are_cut_before_their_ends(open_report):
     cell, end = (page.locator(where).first.bounding_box() for where in (".rows .name-cell", ".rows .name .tail"))
     assert end["x"] + end["width"] <= cell["x"] + cell["width"]
     assert row(page, name).locator(".head").evaluate("(head) => head.scrollWidth > head.clientWidth")
+
+
+@pytest.mark.parametrize("width", [1280, 1100, 390])
+def test_a_number_is_either_whole_or_hidden_however_far_the_table_is_scrolled(open_report, width):
+    new = net()
+    page = open_report(new, {name: array * np.float32(1.01) for name, array in new.items()}, size=(width, 900), spectra="none")
+    open_weight(page, "head.weight")
+    page.get_by_role("grid", name="Weights").scroll_into_view_if_needed()
+    found = page.evaluate(
+        """async () => {
+        const grid = document.querySelector(".table");
+        const row = grid.querySelector(".rows > .row");
+        const found = [];
+        for (let left = 0; left < grid.scrollWidth; left += 19) {
+            grid.scrollLeft = left;
+            await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
+            for (const cell of row.querySelectorAll(".number-cell, .word-cell")) {
+                const text = document.createRange();
+                text.selectNodeContents(cell);
+                const box = text.getBoundingClientRect();
+                const isSeen = (x) => cell.contains(document.elementFromPoint(x, box.top + box.height / 2));
+                found.push([cell.textContent, cell.ariaColIndex, isSeen(box.left + 1), isSeen(box.right - 1)]);
+            }
+        }
+        return found;
+        }"""
+    )
+    assert {text for text, _, starts, ends in found if starts != ends} == set()
+    assert {column for _, column, starts, _ in found if starts} == {column for _, column, _, _ in found}

@@ -50,7 +50,7 @@ export function sideNames(index) {
   const whole = index.sources.map(({ name }) => shownName(name));
   const last = whole.map((name) => name.split(/[\\/]/).filter(Boolean).pop() ?? name);
   const names = new Set(last).size === last.length ? last : whole;
-  return new Set(names).size === names.length ? names : names.map((name, nth) => `${name} (${["new", "old"][nth]})`);
+  return new Set(names).size === names.length ? names : names.map((name, nth) => `${name} (${["after", "before"][nth]})`);
 }
 
 function sideElement(side, name, nth, two) {

@@ -81,7 +81,31 @@ function listen(view) {
   onTheme(() => list.draw(true));
   grid.addEventListener("keydown", (event) => onKey(view, event));
   grid.addEventListener("click", (event) => onClick(view, event));
-  grid.addEventListener("scroll", () => view.onSight(), { passive: true });
+  grid.addEventListener(
+    "scroll",
+    () => {
+      hideCutColumns(view);
+      view.onSight();
+    },
+    { passive: true },
+  );
+  new ResizeObserver(() => hideCutColumns(view)).observe(grid);
+}
+
+/**
+ * Hide the columns of which only a part is in sight, next to the names that stay there and at the right end: a number
+ * without its first or last digits reads as another. Where not even the widest column fits, all stay as they are.
+ */
+function hideCutColumns({ grid, columns, heads }) {
+  const edges = [heads[0].offsetWidth];
+  for (const { width } of columns.slice(1)) edges.push(edges[edges.length - 1] + width);
+  const [from, to] = [grid.scrollLeft + edges[0], grid.scrollLeft + grid.clientWidth];
+  const first = edges.find((edge) => edge >= from - 1) ?? from;
+  const last = edges.filter((edge) => edge <= to + 1).pop() ?? to;
+  const fits = to - from >= Math.max(...columns.map(({ width }) => width));
+  const [covered, cut] = fits ? [first - from, edges[edges.length - 1] - last] : [0, 0];
+  grid.style.setProperty("--covered", `${Math.max(0, covered)}px`);
+  grid.style.setProperty("--cut", `${Math.max(0, cut)}px`);
 }
 
 function fill({ index, columns, order, open, cursor }, node, nth) {
