@@ -23,8 +23,9 @@ MAY_IMPORT = {
 
 def imports(name):
     """The paths of the modules that a module imports."""
-    found = re.findall(r'^(?:import|export)\b[^;]*?\bfrom "(\.[^"]*)";$', MODULES[name], re.MULTILINE)
-    assert len(found) == len(re.findall(r"^(?:import|export [^;]*? from)\b", MODULES[name], re.MULTILINE))
+    statements = re.findall(r"^(?:import\b|export\s*[*{])[^;]*;", MODULES[name], re.MULTILINE)
+    found = re.findall(r'\bfrom "(\.[^"]*)";', "\n".join(statements))
+    assert len(found) == len(statements)
     return {posixpath.normpath(posixpath.join(posixpath.dirname(name), each)) for each in found}
 
 

@@ -1,9 +1,10 @@
+// @ts-check
 // The page: the overview, the tree, the table and the panel of one weight, and what goes from one to the other.
 
 import { controls } from "./parts/controls.js";
 import { detailPanel } from "./parts/detail.js";
 import { linksOf } from "./parts/downloads.js";
-import { element } from "./draw/element.js";
+import { element, messageOf } from "./draw/element.js";
 import { headerOf, sideNames } from "./parts/header.js";
 import { shortcuts } from "./parts/keys.js";
 import { kept } from "./data/order.js";
@@ -13,10 +14,17 @@ import { tree } from "./parts/tree.js";
 import { trickle } from "./data/trickle.js";
 import { prepared } from "./data/weights.js";
 
+/** @typedef {{ main: HTMLElement, index: Index, api: Api, layer: Layer | null, opened: number }} State */
+/** @typedef {{ header: import("./parts/header.js").Header, controls: import("./parts/controls.js").Controls, tree: import("./parts/tree.js").Tree, overview: import("./parts/overview.js").Overview, table: import("./parts/table.js").Table, detail: import("./parts/detail.js").DetailPanel }} Parts */
+/** @typedef {State & Parts} Page */
+
 /** Windows in which one part lies below the other, as in the style sheet. */
 const NARROW = matchMedia("(max-width: 1020px)");
 
-/** Show the weights of a api in an element. */
+/**
+ * Show the weights of a api in an element.
+ * @type {(main: HTMLElement, api: Api) => Promise<void>}
+ */
 export async function mount(main, api) {
   try {
     const index = prepared(await api.index());
@@ -24,7 +32,7 @@ export async function mount(main, api) {
     build(main, index, api);
   } catch (error) {
     main.replaceChildren(
-      element("p", { class: "waiting trouble", role: "alert" }, `This page cannot be shown: ${error.message}`),
+      element("p", { class: "waiting trouble", role: "alert" }, `This page cannot be shown: ${messageOf(error)}`),
     );
     throw error;
   }
@@ -33,9 +41,12 @@ export async function mount(main, api) {
   performance.mark("steelyard-ready");
 }
 
+/** @type {(main: HTMLElement, index: Index, api: Api) => void} */
 function build(main, index, api) {
-  const page = { main, index, api, layer: null, opened: -1 };
-  Object.assign(page, partsOf(page));
+  /** @type {State} */
+  const state = { main, index, api, layer: null, opened: -1 };
+  /** @type {Page} */
+  const page = Object.assign(state, partsOf(state, () => page));
   main.replaceChildren(
     page.header.element,
     page.overview.element,
@@ -57,32 +68,36 @@ function build(main, index, api) {
   if (asked && Number(asked[1]) < index.count) open(page, Number(asked[1]));
 }
 
-// The parts of the page, each of which is told what to do when something happens in it.
-function partsOf(page) {
-  const { index, api } = page;
+/**
+ * The parts of the page; `page()` is what they are parts of, once they are made.
+ * @type {(state: State, page: () => Page) => Parts}
+ */
+function partsOf({ index, api }, page) {
   const names = sideNames(index);
-  const onOpen = (row) => open(page, row);
-  const onLearn = () => [page.table, page.overview].forEach((part) => part.refresh());
-  const onSight = trickle(index, api, { rows: () => page.table.inSight(), onLearn, onDone: () => page.table.again() });
-  const layers = tree(index, { onLayer: (layer) => scope(page, layer), onOpen });
+  /** @type {(row: number) => void} */
+  const onOpen = (row) => void open(page(), row);
+  const onLearn = () => [page().table, page().overview].forEach((part) => part.refresh());
+  const onSight = trickle(index, api, { rows: () => page().table.inSight(), onLearn, onDone: () => page().table.again() });
+  const layers = tree(index, { onLayer: (layer) => scope(page(), layer), onOpen });
   return {
     header: headerOf(index, names, {
-      onFound: ({ row, at }) => open(page, row, at),
+      onFound: ({ row, at }) => open(page(), row, at),
       downloads: api.live ? (side) => linksOf(api, null, side) : null,
     }),
-    controls: controls(index, { onChange: () => filter(page), onScope: () => scope(page, null) }),
+    controls: controls(index, { onChange: () => filter(page()), onScope: () => scope(page(), null) }),
     tree: layers,
     overview: overview(index, layers.root, onOpen),
     table: table(index, { onOpen, onSight }),
     detail: detailPanel(index, api, names, {
-      onClose: () => close(page),
-      onStep: (by) => step(page, by),
-      onWiden: () => widen(page),
+      onClose: () => close(page()),
+      onStep: (by) => step(page(), by),
+      onWiden: () => widen(page()),
       onLearn,
     }),
   };
 }
 
+/** @type {(page: Page) => void} */
 function filter(page) {
   const rows = kept(page.index, { ...page.controls.wanted(), rows: page.layer?.rows ?? null });
   page.table.show(rows);
@@ -90,12 +105,14 @@ function filter(page) {
   page.controls.tell(page.table.summary(), page.layer);
 }
 
+/** @type {(page: Page, layer: Layer | null) => void} */
 function scope(page, layer) {
   page.layer = layer;
   if (!layer) page.tree.reset();
   filter(page);
 }
 
+/** @type {(page: Page, row: number, at?: number | null) => Promise<void>} */
 async function open(page, row, at = null) {
   page.opened = row;
   [page.overview, page.table, page.tree].forEach((part) => part.open(row));
@@ -105,6 +122,7 @@ async function open(page, row, at = null) {
   if (NARROW.matches) page.detail.element.scrollIntoView({ block: "start" });
 }
 
+/** @type {(page: Page) => void} */
 function close(page) {
   page.opened = -1;
   page.detail.close();
@@ -114,14 +132,17 @@ function close(page) {
   page.table.element.focus();
 }
 
+/** @type {(page: Page, by: number) => void} */
 function step(page, by) {
   if (page.table.order().length) open(page, page.table.next(by));
 }
 
+/** @type {(page: Page) => void} */
 function widen(page) {
   page.main.classList.toggle("wide");
 }
 
+/** @type {(page: Page, on: boolean) => void} */
 function print(page, on) {
   page.controls.tell(page.table.print(on), page.layer);
 }

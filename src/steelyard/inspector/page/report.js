@@ -1,6 +1,7 @@
+// @ts-check
 // What runs in a report.
 
 import { embedded } from "./data/embedded.js";
 import { mount } from "./page.js";
 
-mount(document.getElementById("page"), embedded());
+mount(/** @type {HTMLElement} */ (document.getElementById("page")), embedded());

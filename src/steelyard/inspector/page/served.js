@@ -1,6 +1,7 @@
+// @ts-check
 // What runs in a page of the local server.
 
 import { http } from "./data/http.js";
 import { mount } from "./page.js";
 
-mount(document.getElementById("page"), http());
+mount(/** @type {HTMLElement} */ (document.getElementById("page")), http());

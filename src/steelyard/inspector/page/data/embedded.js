@@ -1,21 +1,31 @@
+// @ts-check
 // The api of a report: packs that stand in the page itself.
 
 import { opened } from "./pack.js";
 
-/** The weights of a report. Details are opened when they are first asked for: they are most of the page. */
+/**
+ * The weights of a report. Details are opened when they are first asked for: they are most of the page.
+ * @type {() => ReportApi}
+ */
 export function embedded() {
+  /** @type {Promise<{ details: (Detail | null)[][] }> | null} */
   let details = null;
 
+  /** @type {<Content>(id: string) => Promise<Content>} */
   async function read(id) {
     const holder = document.getElementById(id);
-    const found = await opened(holder.textContent);
+    if (!holder?.textContent) throw new Error(`the report has no ${id}`);
+    const { textContent } = holder;
     holder.remove();
-    return found;
+    return opened(textContent);
   }
 
+  /** @type {(row: number, side: number) => Promise<Detail>} */
   async function detail(row, side) {
     details ??= parsed().then(() => read("details-pack"));
-    return (await details).details[row][side];
+    const found = (await details).details[row][side];
+    if (!found) throw new Error("the report has no details of this weight");
+    return found;
   }
 
   return {
@@ -26,11 +36,12 @@ export function embedded() {
     picture: null,
     values: null,
     compare: null,
-    download: () => null,
+    download: null,
   };
 }
 
+/** @type {() => Promise<void>} */
 function parsed() {
   if (document.readyState !== "loading") return Promise.resolve();
-  return new Promise((done) => document.addEventListener("DOMContentLoaded", done, { once: true }));
+  return new Promise((done) => document.addEventListener("DOMContentLoaded", () => done(), { once: true }));
 }

@@ -1,26 +1,35 @@
+// @ts-check
 // The api of a local server: every answer is a pack, asked for when it is needed.
 
 import { unpack } from "./pack.js";
 
+/** @typedef {Record<string, string | number>} Query */
+
 const KEPT = 48;
 
-/** The weights that a server shows, below the address of the page. */
+/**
+ * The weights that a server shows, below the address of the page.
+ * @type {() => LiveApi}
+ */
 export function http() {
+  /** @type {Map<string, Promise<Detail>>} */
   const details = new Map();
 
+  /** @type {<Word extends keyof Answers>(what: Word, query?: Query) => Promise<Answers[Word]>} */
   async function ask(what, query = {}) {
     const answer = await fetch(addressOf(what, query));
     if (!answer.ok) throw Object.assign(new Error(await reasonOf(answer)), { status: answer.status });
     return unpack(await answer.arrayBuffer());
   }
 
+  /** @type {(row: number, side: number) => Promise<Detail>} */
   function detail(row, side) {
     const key = `${row} ${side}`;
     const found = details.get(key) ?? ask("detail", { row, side });
     details.delete(key);
     details.set(key, found);
     found.catch(() => details.delete(key));
-    if (details.size > KEPT) details.delete(details.keys().next().value);
+    if (details.size > KEPT) details.delete([...details.keys()][0]);
     return found;
   }
 
@@ -37,16 +46,19 @@ export function http() {
   };
 }
 
+/** @type {(window: MatrixWindow) => Query} */
 function sides([top, left, bottom, right]) {
   return { top, left, bottom, right };
 }
 
+/** @type {(what: string, query: Query) => string} */
 function addressOf(what, query) {
   const address = new URL(`api/${what}`, location.href);
-  Object.entries(query).forEach(([key, value]) => address.searchParams.set(key, value));
+  Object.entries(query).forEach(([key, value]) => address.searchParams.set(key, String(value)));
   return address.href;
 }
 
+/** @type {(answer: Response) => Promise<string>} */
 async function reasonOf(answer) {
   const told = await answer.json().catch(() => ({}));
   return told.error ?? `the server answers ${answer.status}`;

@@ -1,40 +1,60 @@
+// @ts-check
 // The layers of a net as a tree, from the dots and slashes in their names.
 
 const MARK = /[./]/;
 
-/** Build the tree of all weights: nodes {label, layers, weights, rows, parent, level, open}. */
+/**
+ * Build the tree of all weights: nodes {label, layers, weights, rows, parent, level, open}.
+ * @type {(index: Index) => Layer}
+ */
 export function layersOf(index) {
-  const root = node("All weights", null, 0);
+  const root = node("All weights", null);
   for (let row = 0; row < index.count; row += 1) {
     const holder = index.columns.layer[row] ?? "";
-    grown(root, holder.split(MARK).filter(Boolean), index.columns.layer[row] !== null).weights.push(row);
+    grown(root, holder.split(MARK).filter(Boolean)).weights.push(row);
   }
   joined(root);
   measured(root, 0, index);
-  for (let layer = root; layer; layer = layer.layers.size === 1 && !layer.weights.length ? [...layer.layers.values()][0] : null) {
+  /** @type {Layer | null} */
+  let layer = root;
+  while (layer) {
     layer.open = true;
+    /** @type {Layer[]} */
+    const below = [...layer.layers.values()];
+    layer = below.length === 1 && !layer.weights.length ? below[0] : null;
   }
   return root;
 }
 
-/** The lines of the tree that can be seen: nodes, and of open ones their weights as {row, level, parent}. */
+/**
+ * The lines of the tree that can be seen: nodes, and of open ones their weights as {row, level, parent}.
+ * @type {(root: Layer) => TreeLine[]}
+ */
 export function linesOf(root) {
+  /** @type {TreeLine[]} */
   const lines = [];
-  (function walk(layer, nth, among) {
-    lines.push({ layer, level: layer.level, nth, among });
+
+  /** @type {(layer: Layer, nth: number, among: number) => void} */
+  function walk(layer, nth, among) {
+    lines.push({ layer, row: -1, level: layer.level, parent: layer.parent, nth, among });
     if (!layer.open) return;
     const size = layer.layers.size + layer.weights.length;
     let place = 0;
     for (const child of layer.inOrder) {
       place += 1;
-      if (typeof child === "number") lines.push({ row: child, level: layer.level + 1, parent: layer, nth: place, among: size });
+      if (typeof child === "number") lines.push({ layer: null, row: child, level: layer.level + 1, parent: layer, nth: place, among: size });
       else walk(child, place, size);
     }
-  })(root, 1, 1);
+  }
+
+  walk(root, 1, 1);
   return lines;
 }
 
-/** Groups of neighbouring rows to be named below a picture: the deepest cut of the tree with at most `most` of them. */
+/**
+ * Groups of neighbouring rows to be named below a picture: the deepest cut of the tree with at most `most` of them.
+ * @type {(root: Layer, most: number) => Band[]}
+ */
 export function bandsOf(root, most) {
   let layers = [root];
   for (;;) {
@@ -46,7 +66,10 @@ export function bandsOf(root, most) {
   return layers[0] === root && layers.length === 1 ? [] : layers;
 }
 
-// So many layers that some share a band, which has the first one's name.
+/**
+ * So many layers that some share a band, which has the first one's name.
+ * @type {(layer: Layer, most: number) => Band[]}
+ */
 function bunches(layer, most) {
   const parts = [...layer.layers.values()];
   const step = Math.ceil(parts.length / (most / 2));
@@ -58,27 +81,36 @@ function bunches(layer, most) {
     });
 }
 
-/** The label of a weight in its layer: what its name has beyond the layer's. */
+/**
+ * The label of a weight in its layer: what its name has beyond the layer's.
+ * @type {(index: Index, row: number) => string}
+ */
 export function lastPart(index, row) {
   const [name, layer] = [index.columns.name[row], index.columns.layer[row] ?? ""];
   const rest = layer && name.startsWith(layer) && MARK.test(name[layer.length] ?? "") ? layer.length + 1 : 0;
   return rest ? index.shown[row].slice(-(name.length - rest)) || index.shown[row] : index.shown[row];
 }
 
+/** @type {(label: string, parent: Layer | null) => Layer} */
 function node(label, parent) {
   return { label, parent, level: 0, layers: new Map(), weights: [], rows: [], size: 0, inOrder: [], open: false };
 }
 
+/** @type {(root: Layer, words: string[]) => Layer} */
 function grown(root, words) {
   let at = root;
   for (const word of words) {
-    if (!at.layers.has(word)) at.layers.set(word, node(word, at));
-    at = at.layers.get(word);
+    const next = at.layers.get(word) ?? node(word, at);
+    at.layers.set(word, next);
+    at = next;
   }
   return at;
 }
 
-// A layer that holds nothing but one other is one line with it.
+/**
+ * A layer that holds nothing but one other is one line with it.
+ * @type {(layer: Layer) => void}
+ */
 function joined(layer) {
   for (const [word, child] of [...layer.layers]) {
     let only = child;
@@ -93,11 +125,13 @@ function joined(layer) {
   }
 }
 
+/** @type {(layer: Layer, level: number, index: Index) => void} */
 function measured(layer, level, index) {
   layer.level = level;
   for (const child of layer.layers.values()) measured(child, level + 1, index);
-  const parts = [...[...layer.layers.values()].map((child) => [child.rows[0], child]), ...layer.weights.map((row) => [row, row])];
-  layer.inOrder = parts.sort((one, other) => one[0] - other[0]).map(([, child]) => child);
+  /** @type {(child: Layer | number) => number} */
+  const firstRow = (child) => (typeof child === "number" ? child : child.rows[0]);
+  layer.inOrder = [...layer.layers.values(), ...layer.weights].sort((one, other) => firstRow(one) - firstRow(other));
   layer.rows = layer.inOrder.flatMap((child) => (typeof child === "number" ? [child] : child.rows)).sort((a, b) => a - b);
   layer.size = layer.rows.reduce((sum, row) => sum + (index.columns.tied[row] === null ? index.columns.size[row] : 0), 0);
 }

@@ -1,4 +1,8 @@
+// @ts-check
 // One encoding for everything: a length, JSON, and arrays to which the JSON points.
+
+/** @typedef {{ DecompressionStream: new (format: string) => ReadableWritablePair<Uint8Array, Uint8Array> }} Streams What older type checkers do not know of. */
+/** @typedef {{ fromBase64(text: string): BlobPart }} FromBase64 A method of Uint8Array that older browsers lack. */
 
 const KINDS = {
   i1: Int8Array,
@@ -10,7 +14,10 @@ const KINDS = {
   f8: Float64Array,
 };
 
-/** Turn the bytes of a pack into objects; arrays are views of its bytes. */
+/**
+ * Turn the bytes of a pack into objects; arrays are views of its bytes.
+ * @type {<Content>(buffer: ArrayBuffer) => Content}
+ */
 export function unpack(buffer) {
   const length = new DataView(buffer).getUint32(0, true);
   const text = new TextDecoder().decode(new Uint8Array(buffer, 4, length));
@@ -18,18 +25,24 @@ export function unpack(buffer) {
   return JSON.parse(text, (_, value) => (value && Array.isArray(value.$) ? viewed(buffer, start, value.$) : value));
 }
 
+/** @type {(buffer: ArrayBuffer, start: number, place: [offset: number, length: number, kind: keyof typeof KINDS]) => object} */
 function viewed(buffer, start, [offset, length, kind]) {
   return new KINDS[kind](buffer, start + offset, length);
 }
 
-/** Open a pack that stands in the page as the base64 of gzip. */
+/**
+ * Open a pack that stands in the page as the base64 of gzip.
+ * @type {<Content>(text: string) => Promise<Content>}
+ */
 export async function opened(text) {
-  const stream = new Blob([bytesOf(text)]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const streams = /** @type {Streams} */ (/** @type {unknown} */ (globalThis));
+  const stream = new Blob([bytesOf(text)]).stream().pipeThrough(new streams.DecompressionStream("gzip"));
   return unpack(await new Response(stream).arrayBuffer());
 }
 
+/** @type {(text: string) => BlobPart} */
 function bytesOf(text) {
-  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
+  if ("fromBase64" in Uint8Array) return /** @type {FromBase64} */ (/** @type {unknown} */ (Uint8Array)).fromBase64(text);
   const raw = atob(text);
   const bytes = new Uint8Array(raw.length);
   for (let nth = 0; nth < raw.length; nth += 1) bytes[nth] = raw.charCodeAt(nth);

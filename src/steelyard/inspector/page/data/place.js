@@ -1,8 +1,14 @@
+// @ts-check
 // Places in weights: an index as `fc1.weight[3, 7]`, an entry of the vector, a cell of a picture.
 
 import { indexText, whole } from "./text.js";
 
-/** Find what a text names: {row, at} with `at` the number of the entry in the weight, or null; or {error}. */
+/** @typedef {{ error: string }} Refusal */
+
+/**
+ * Find what a text names: {row, at} with `at` the number of the entry in the weight, or null; or {error}.
+ * @type {(index: Index, text: string) => Place | Refusal}
+ */
 export function found(index, text) {
   const asked = text.trim();
   if (!asked) return { error: "Write a name, an index as fc1.weight[3, 7], or the number of an entry." };
@@ -16,7 +22,10 @@ export function found(index, text) {
   return within(index, named, parts[2]);
 }
 
-/** The index of an entry of a weight of this shape. */
+/**
+ * The index of an entry of a weight of this shape.
+ * @type {(at: number, shape: number[]) => number[]}
+ */
 export function unravelled(at, shape) {
   const index = new Array(shape.length);
   let rest = at;
@@ -27,17 +36,24 @@ export function unravelled(at, shape) {
   return index;
 }
 
-/** The number in the vector of an entry of a weight, null where the weight is not counted. */
+/**
+ * The number in the vector of an entry of a weight, null where the weight is not counted.
+ * @type {(index: Index, row: number, at: number) => number | null}
+ */
 export function entryOf(index, row, at) {
   const [start, stop] = [index.starts[row], index.starts[row + 1]];
   return start === stop ? null : start + at;
 }
 
-/** Write a place in full: fc1.weight[3, 7]. */
+/**
+ * Write a place in full: fc1.weight[3, 7].
+ * @type {(index: Index, row: number, at: number) => string}
+ */
 export function placeText(index, row, at) {
   return index.shown[row] + indexText(unravelled(at, index.columns.shape[row]));
 }
 
+/** @type {(index: Index, number: number) => Place | Refusal} */
 function entry(index, number) {
   const total = index.starts[index.count];
   if (!(number < total)) return { error: `The vector has entries 0 to ${whole(total - 1)}.` };
@@ -50,6 +66,7 @@ function entry(index, number) {
   return { row: low, at: number - index.starts[low] };
 }
 
+/** @type {(index: Index, row: number, text: string) => Place | Refusal} */
 function within(index, row, text) {
   const shape = index.columns.shape[row];
   const words = text.split(",").map((word) => word.trim());
@@ -63,7 +80,10 @@ function within(index, row, text) {
   return { row, at: places.reduce((sum, place, axis) => sum * shape[axis] + place, 0) };
 }
 
-// The whole name, or the end of just one.
+/**
+ * The whole name, or the end of just one.
+ * @type {(index: Index, name: string) => number}
+ */
 function rowOf(index, name) {
   const exact = index.columns.name.indexOf(name);
   if (exact >= 0 || !name) return exact;

@@ -1,21 +1,39 @@
+// @ts-check
 // Numbers, names and shapes as text.
 
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}]/gu;
 const WHOLE = new Intl.NumberFormat("en");
+/** Characters of the longest name that is shown whole. */
 const LONGEST = 2000;
+/** @type {[size: number, unit: string][]} */
+const UNITS = [
+  [1e12, " T"],
+  [1e9, " G"],
+  [1e6, " M"],
+  [1e3, " k"],
+];
 
-/** Write a name with every character that is invisible or turns others round as an escape. */
+/**
+ * Write a name with every character that is invisible or turns others round as an escape.
+ * @type {(name: string) => string}
+ */
 export function shownName(name) {
   const cut = name.length > LONGEST ? `${name.slice(0, LONGEST / 2)}…${name.slice(-LONGEST / 2)}` : name;
-  return cut.replace(UNPRINTABLE, (found) => `\\u${found.codePointAt(0).toString(16).padStart(4, "0")}`) || "(unnamed)";
+  return cut.replace(UNPRINTABLE, (found) => `\\u${(found.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`) || "(unnamed)";
 }
 
-/** Write a count: 1,234. */
+/**
+ * Write a count: 1,234.
+ * @type {(number: number) => string}
+ */
 export function whole(number) {
   return WHOLE.format(number);
 }
 
-/** Write a number of a weight in four digits, or fewer. */
+/**
+ * Write a number of a weight in four digits, or fewer.
+ * @type {(number: number | null | undefined, digits?: number) => string}
+ */
 export function short(number, digits = 4) {
   if (number === null || number === undefined) return "";
   if (!Number.isFinite(number)) return Number.isNaN(number) ? "NaN" : number > 0 ? "inf" : "-inf";
@@ -25,48 +43,64 @@ export function short(number, digits = 4) {
   return Number.isInteger(number) || size >= 9999.5 ? number.toFixed(0) : number.toPrecision(digits);
 }
 
-/** Write the end of an axis in the characters that its digits need: 0.5, 1e+8. */
+/**
+ * Write the end of an axis in the characters that its digits need: 0.5, 1e+8.
+ * @type {(number: number, digits?: number) => string}
+ */
 export function axisText(number, digits = 3) {
   const rounded = Number(number.toPrecision(digits));
   const [plain, power] = [String(rounded), rounded.toExponential()];
   return plain.length <= power.length ? plain : power;
 }
 
-/** Write a count in few characters: 11.7 M. */
+/**
+ * Write a count in few characters: 11.7 M.
+ * @type {(number: number) => string}
+ */
 export function rounded(number) {
   if (number < 10000) return whole(number);
-  const step = [
-    [1e12, " T"],
-    [1e9, " G"],
-    [1e6, " M"],
-    [1e3, " k"],
-  ].find(([size]) => number >= size);
-  return (number / step[0]).toPrecision(3) + step[1];
+  const [size, unit] = UNITS.find(([least]) => number >= least) ?? UNITS[UNITS.length - 1];
+  return (number / size).toPrecision(3) + unit;
 }
 
-/** Write bytes: 4.94 MB. */
+/**
+ * Write bytes: 4.94 MB.
+ * @type {(number: number) => string}
+ */
 export function bytesText(number) {
   return number < 10000 ? `${whole(number)} bytes` : `${rounded(number)}B`;
 }
 
-/** Write a shape: 64 × 3 × 7 × 7. */
+/**
+ * Write a shape: 64 × 3 × 7 × 7.
+ * @type {(shape: number[]) => string}
+ */
 export function shapeText(shape) {
   return shape.length ? shape.join("\u200a×\u200a") : "scalar";
 }
 
-/** Write a count with its noun. */
+/**
+ * Write a count with its noun.
+ * @type {(number: number, one: string, many?: string) => string}
+ */
 export function counted(number, one, many = `${one}s`) {
   return `${whole(number)} ${number === 1 ? one : many}`;
 }
 
-/** Write a share as 12.3%. */
+/**
+ * Write a share as 12.3%.
+ * @type {(part: number, all: number) => string}
+ */
 export function percent(part, all) {
   const share = all ? (100 * part) / all : 0;
   if (share === 0 || share === 100) return `${share}%`;
   return share < 0.01 ? "<0.01%" : `${Math.min(Number(share.toPrecision(3)), 99.9)}%`;
 }
 
-/** Name the index of an entry, as NumPy takes it. */
+/**
+ * Name the index of an entry, as NumPy takes it.
+ * @type {(index: number[]) => string}
+ */
 export function indexText(index) {
   return `[${index.join(", ")}]`;
 }

@@ -1,26 +1,34 @@
+// @ts-check
 // Figures of a live api, read for the rows in sight, a few at a time.
 
 import { isOn, learn, learnChange } from "./weights.js";
+
+/** @typedef {number | "both"} Side A side, or the difference of both. */
+/** @typedef {{ rows(): number[], onLearn(row: number): void, onDone(): void }} TrickleListeners */
+/** @typedef {{ index: Index, api: LiveApi, on: TrickleListeners, asked: Set<string>, sides: Side[], readsAll: boolean, from: number, running: number, off: boolean, done: boolean }} Queue */
 
 const AT_ONCE = 2;
 const PAUSE = 120;
 /** Bytes up to which all weights are read, once those in sight are. */
 const ALL = 2 ** 28;
+/** @type {"both"} */
 const BOTH = "both";
 
 /**
  * Return a function to call when other rows come into sight. `rows()` are those; `onLearn(row)` is told of each, `onDone()`
  * when all are read.
+ * @type {(index: Index, api: Api, on: TrickleListeners) => () => void}
  */
 export function trickle(index, api, on) {
-  if (!api.statistics) return () => {};
+  if (!api.live) return () => {};
   const sides = index.sources.map((_, side) => side);
+  /** @type {Queue} */
   const queue = {
     index,
     api,
     on,
     asked: new Set(),
-    sides: index.two && api.compare ? [...sides, BOTH] : sides,
+    sides: index.two ? [...sides, BOTH] : sides,
     readsAll: index.sources.reduce((sum, side) => sum + side.bytes, 0) <= ALL,
     from: 0,
     running: 0,
@@ -34,6 +42,7 @@ export function trickle(index, api, on) {
   };
 }
 
+/** @type {(queue: Queue) => Promise<void>} */
 async function read(queue) {
   if (queue.off || queue.running >= AT_ONCE) return;
   const found = next(queue);
@@ -47,25 +56,30 @@ async function read(queue) {
   try {
     await readOne(queue, ...found);
   } catch (error) {
-    queue.off = error.status === 404;
+    queue.off = /** @type {Error & { status?: number }} */ (error).status === 404;
   }
   queue.running -= 1;
   read(queue);
 }
 
+/** @type {(queue: Queue, row: number, side: Side) => Promise<void>} */
 async function readOne({ index, api, on }, row, side) {
   if (side === BOTH) learnChange(index, row, await api.compare(row));
   else learn(index, row, side, await api.statistics(row, side));
   on.onLearn(row);
 }
 
+/** @type {(queue: Queue) => void} */
 function finish(queue) {
   if (!queue.readsAll || queue.running || queue.done) return;
   queue.on.onDone();
   queue.done = true;
 }
 
-// The row and side to be read next: those in sight before all others.
+/**
+ * The row and side to be read next: those in sight before all others.
+ * @type {(queue: Queue) => [row: number, side: Side] | null}
+ */
 function next(queue) {
   const { index, sides, on, readsAll } = queue;
   for (const row of on.rows()) {
@@ -77,6 +91,7 @@ function next(queue) {
   return null;
 }
 
+/** @type {(queue: Queue, row: number, side: Side) => boolean} */
 function isLacking({ index, asked }, row, side) {
   if (asked.has(`${row} ${side}`)) return false;
   if (side === BOTH) return index.columns.kind[row] === null;

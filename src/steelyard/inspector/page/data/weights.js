@@ -1,96 +1,149 @@
+// @ts-check
 // The index of the page: what is known of every weight, by the number of its row.
 
 import { shownName } from "./text.js";
 
+/** @type {RowStatistic[]} */
 const STATISTICS = ["min", "max", "mean", "std", "l2", "zeros", "nan", "inf"];
-const CHANGES = ["kind", "verdict", "changed", "max_abs", "relative", "cosine"];
+/** @type {("changed" | "max_abs" | "relative" | "cosine")[]} */
+const CHANGES = ["changed", "max_abs", "relative", "cosine"];
 /** Roles whose numbers set the axis, where there are any: a variance or a count would flatten all others. */
 const AXIS_ROLES = ["kernel", "recurrent kernel", "bias"];
 const SEVERITIES = ["info", "warning", "error"];
 
-/** Make an index ready for the page: names as they are shown, numbers as numbers, findings by row, places in the vector. */
+/**
+ * Make an index ready for the page: names as they are shown, numbers as numbers, findings by row, places in the vector.
+ * @type {(index: IndexRecord) => Index}
+ */
 export function prepared(index) {
-  const columns = index.columns;
+  const columns = columnsOf(index.columns);
   const count = columns.name.length;
-  columns.name = Array.from(columns.name);
   const shown = columns.name.map(shownName);
-  for (const word of [...STATISTICS, "max_abs", "relative", "cosine"]) {
-    if (columns[word]) columns[word] = Array.from(columns[word], numberOf);
-  }
-  for (const word of STATISTICS) columns[word] ??= new Array(count).fill(null);
-  const found = byRow(index, count);
+  const findings = index.findings ?? [];
+  const findingsOf = byRow(findings, columns.name);
   return {
-    ...index,
+    live: index.live,
+    notes: index.notes ?? [],
+    sources: index.sources,
+    columns,
     count,
     shown,
     lowered: shown.map((name) => name.toLowerCase()),
     two: index.sources.length > 1,
-    findings: index.findings ?? [],
-    found,
-    worst: found.map((list) => Math.max(-1, ...(list ?? []).map((one) => SEVERITIES.indexOf(one.severity)))),
-    starts: startsOf(columns, count, index.sources.length > 1),
+    findings,
+    findingsOf,
+    worst: findingsOf.map((list) => Math.max(-1, ...(list ?? []).map((one) => SEVERITIES.indexOf(one.severity)))),
+    starts: startsOf(columns),
     sparks: [sparksOf(index.spark, columns.role), sparksOf(index.spark_before, columns.role)],
   };
 }
 
-/** Tell whether a row stands on a side. */
-export function isOn(index, row, side) {
-  return index.two ? Boolean(index.columns.present[row][side]) : side === 0;
+/**
+ * The columns with numbers as numbers, and with blanks in those that are sent for two sources only.
+ * @type {(columns: ColumnsRecord) => Columns}
+ */
+function columnsOf(columns) {
+  const blanks = columns.name.map(() => null);
+  const words = [...STATISTICS, ...CHANGES];
+  const numbers = Object.fromEntries(words.map((word) => [word, Array.from(columns[word] ?? blanks, numberOf)]));
+  return {
+    ...columns,
+    name: Array.from(columns.name),
+    present: columns.present ?? columns.name.map(() => [true]),
+    name_before: columns.name_before ?? columns.name.map(() => ""),
+    kind: columns.kind ?? blanks,
+    verdict: columns.verdict ?? columns.name.map(() => ""),
+    .../** @type {Record<NumberColumn, (number | null)[]>} */ (numbers),
+  };
 }
 
-/** The sides that have a row, the older one only where its places are the same. */
+/**
+ * Return whether a source has a weight in a row.
+ * @type {(index: Index, row: number, side: number) => boolean}
+ */
+export function isOn(index, row, side) {
+  return Boolean(index.columns.present[row][side]);
+}
+
+/**
+ * The sides that have a row, the older one only where its places are the same.
+ * @type {(index: Index, row: number) => number[]}
+ */
 export function sidesAlike(index, row) {
   const on = index.sources.map((_, side) => side).filter((side) => isOn(index, row, side));
   return index.two && index.columns.kind[row] === "shape" ? on.slice(0, 1) : on;
 }
 
-/** Tell whether two sides differ in a row. */
+/**
+ * Tell whether two sides differ in a row.
+ * @type {(index: Index, row: number) => boolean}
+ */
 export function isChanged(index, row) {
   return index.two && index.columns.kind[row] !== null && index.columns.kind[row] !== "equal";
 }
 
-/** Write what has been read of a row into the index. */
+/**
+ * Write what has been read of a row into the index.
+ * @type {(index: Index, row: number, side: number, detail: StatisticsRecord) => void}
+ */
 export function learn(index, row, side, detail) {
-  if (detail.spark) index.sparks[side].set(row, detail.spark, detail.spark_end);
+  if (detail.spark && detail.spark_end !== undefined) index.sparks[side].set(row, detail.spark, detail.spark_end);
   if (side !== 0 && isOn(index, row, 0)) return;
   for (const word of STATISTICS) {
     if (detail.statistics && word in detail.statistics) index.columns[word][row] = numberOf(detail.statistics[word]);
   }
 }
 
-/** Write what differs in a row into the index. */
-export function learnChange(index, row, told) {
+/**
+ * Write what differs in a row into the index.
+ * @type {(index: Index, row: number, comparison: Comparison) => void}
+ */
+export function learnChange(index, row, comparison) {
+  index.columns.kind[row] = comparison.kind;
+  index.columns.verdict[row] = comparison.verdict;
   for (const word of CHANGES) {
-    if (word in told) index.columns[word][row] = word === "kind" || word === "verdict" ? told[word] : numberOf(told[word]);
+    index.columns[word][row] = numberOf(comparison[word]);
   }
 }
 
-/** A number as JSON tells it: those that are not finite come as words. */
+/**
+ * A number as JSON tells it: those that are not finite come as words.
+ * @type {(value: JsonNumber | undefined) => number | null}
+ */
 export function numberOf(value) {
   return value === null || value === undefined ? null : Number(value);
 }
 
-function byRow(index, count) {
-  const rows = new Map(index.columns.name.map((name, row) => [name, row]));
-  const found = new Array(count).fill(null);
-  for (const one of index.findings ?? []) {
+/** @type {(findings: Finding[], names: string[]) => (Finding[] | null)[]} */
+function byRow(findings, names) {
+  const rows = new Map(names.map((name, row) => [name, row]));
+  /** @type {(Finding[] | null)[]} */
+  const found = names.map(() => null);
+  for (const one of findings) {
     const row = one.name === null ? undefined : rows.get(one.name);
     if (row !== undefined) (found[row] ??= []).push(one);
   }
   return found;
 }
 
-// A weight that is tied to another counts once in the vector, at its first name.
-function startsOf(columns, count, two) {
+/**
+ * A weight that is tied to another counts once in the vector, at its first name.
+ * @type {(columns: Columns) => Float64Array}
+ */
+function startsOf(columns) {
+  const count = columns.name.length;
   const starts = new Float64Array(count + 1);
   for (let row = 0; row < count; row += 1) {
-    const counted = columns.tied[row] === null && (!two || columns.present[row][0]);
+    const counted = columns.tied[row] === null && columns.present[row][0];
     starts[row + 1] = starts[row] + (counted ? columns.size[row] : 0);
   }
   return starts;
 }
 
-// Histograms of all rows, each on an axis from -end to end.
+/**
+ * Histograms of all rows, each on an axis from -end to end.
+ * @type {(packed: SparkRecord | null | undefined, roles: string[]) => Sparks}
+ */
 function sparksOf(packed, roles) {
   const [count, bins] = [roles.length, packed?.bins ?? 32];
   const cells = packed?.cells ?? new Uint8Array(count * bins);
@@ -109,7 +162,10 @@ function sparksOf(packed, roles) {
   };
 }
 
-// One weight with large numbers must not flatten all the others.
+/**
+ * One weight with large numbers must not flatten all the others.
+ * @type {(ends: Float32Array, roles: string[]) => number}
+ */
 function typical(ends, roles) {
   const all = ends.filter((end) => end > 0);
   const main = ends.filter((end, row) => end > 0 && AXIS_ROLES.includes(roles[row]));

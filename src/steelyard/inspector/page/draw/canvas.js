@@ -1,8 +1,12 @@
+// @ts-check
 // A canvas with as many pixels as the screen has, drawn again when it is resized or the colours change.
 
 import { onTheme } from "./theme.js";
 
-/** Set the size of a canvas in CSS pixels and return its context, scaled so that one unit is one of them. */
+/**
+ * Set the size of a canvas in CSS pixels and return its context, scaled so that one unit is one of them.
+ * @type {(canvas: HTMLCanvasElement, width: number, height: number) => CanvasRenderingContext2D}
+ */
 export function fitted(canvas, width, height) {
   const density = devicePixelRatio || 1;
   const [across, down] = [Math.round(width * density), Math.round(height * density)];
@@ -12,13 +16,26 @@ export function fitted(canvas, width, height) {
     canvas.style.width = `${width}px`;
     canvas.style.height = `${height}px`;
   }
-  const context = canvas.getContext("2d");
+  const context = contextOf(canvas);
   context.setTransform(density, 0, 0, density, 0, 0);
   context.clearRect(0, 0, width, height);
   return context;
 }
 
-/** Draw another canvas of the same size, pixel by pixel. */
+/**
+ * The context of a canvas.
+ * @type {(canvas: HTMLCanvasElement) => CanvasRenderingContext2D}
+ */
+export function contextOf(canvas) {
+  const context = canvas.getContext("2d");
+  if (!context) throw new Error("this browser draws no canvas");
+  return context;
+}
+
+/**
+ * Draw another canvas of the same size, pixel by pixel.
+ * @type {(context: CanvasRenderingContext2D, canvas: HTMLCanvasElement) => void}
+ */
 export function copied(context, canvas) {
   context.save();
   context.setTransform(1, 0, 0, 1, 0, 0);
@@ -26,16 +43,21 @@ export function copied(context, canvas) {
   context.restore();
 }
 
+/** @type {Map<Element, (width: number) => void>} */
 const DRAWN = new Map();
 const SIZES = new ResizeObserver((entries) => entries.forEach((entry) => again(entry.target)));
 onTheme(() => DRAWN.forEach((_, holder) => again(holder)));
 
-/** Call `draw(width)` now and whenever the width of its holder or the colours change, until the holder leaves the page. */
+/**
+ * Call `draw(width)` now and whenever the width of its holder or the colours change, until the holder leaves the page.
+ * @type {(holder: Element, draw: (width: number) => void) => void}
+ */
 export function keepDrawn(holder, draw) {
-  DRAWN.set(holder, { draw, was: -1 });
+  DRAWN.set(holder, draw);
   SIZES.observe(holder);
 }
 
+/** @type {(holder: Element) => void} */
 function again(holder) {
   if (!holder.isConnected) {
     DRAWN.delete(holder);
@@ -43,7 +65,7 @@ function again(holder) {
     return;
   }
   const width = Math.floor(holder.clientWidth);
-  if (width > 0) DRAWN.get(holder).draw(width);
+  if (width > 0) DRAWN.get(holder)?.(width);
 }
 
 /** The font of labels in pictures. */

@@ -1,8 +1,13 @@
+// @ts-check
 // The cells of a picture of a matrix: where each stands, what it holds, and which part of the matrix it stands for.
 
-/** The window twice as large, half as large and so on about a cell. */
+/**
+ * The window twice as large, half as large and so on about a cell.
+ * @type {(picture: Picture, cell: Cell, times: number) => MatrixWindow}
+ */
 export function around(picture, [y, x], times) {
   const [top, left, bottom, right] = picture.window;
+  /** @type {(from: number, to: number, middle: number, whole: number) => [number, number]} */
   const cut = (from, to, middle, whole) => {
     const length = Math.max(Math.min(whole, 8), Math.min(whole, Math.round((to - from) * times)));
     const start = Math.max(0, Math.min(whole - length, Math.round(middle - length / 2)));
@@ -13,21 +18,30 @@ export function around(picture, [y, x], times) {
   return [up, near, down, far];
 }
 
-/** The magnitude below which 99 of 100 cells lie. */
+/**
+ * The magnitude below which 99 of 100 cells lie.
+ * @type {(picture: Picture) => number}
+ */
 export function usual(picture) {
   const sizes = Float64Array.from({ length: picture.width * picture.height }, (_, nth) => Math.abs(valueOf(picture, 0, nth)));
   const known = sizes.filter((size) => !Number.isNaN(size)).sort();
   return known.length ? known[Math.floor((known.length - 1) * 0.99)] || picture.scale : 0;
 }
 
-/** The number in a cell, NaN where it is not finite. */
+/**
+ * The number in a cell, NaN where it is not finite.
+ * @type {(picture: Picture, y: number, x: number) => number}
+ */
 export function valueOf(picture, y, x) {
   const cell = picture.cells[y * picture.width + x];
   if (!(picture.cells instanceof Int8Array)) return cell;
   return cell === -128 ? Number.NaN : (cell / 127) * picture.scale;
 }
 
-/** The cell of an entry of the matrix, null where the picture does not have it. */
+/**
+ * The cell of an entry of the matrix, null where the picture does not have it.
+ * @type {(picture: Picture, at: number) => Cell | null}
+ */
 export function cellOf(picture, at) {
   const [top, left, bottom, right] = picture.window;
   const [row, column] = [Math.floor(at / picture.columns), at % picture.columns];
@@ -35,7 +49,10 @@ export function cellOf(picture, at) {
   return [Math.floor((row - top) / picture.down), Math.floor((column - left) / picture.across)];
 }
 
-/** The part of the matrix between two cells. */
+/**
+ * The part of the matrix between two cells.
+ * @type {(picture: Picture, one: Cell, other: Cell) => MatrixWindow}
+ */
 export function windowOf(picture, [y0, x0], [y1, x1]) {
   const [top, left, bottom, right] = picture.window;
   return [
@@ -46,12 +63,18 @@ export function windowOf(picture, [y0, x0], [y1, x1]) {
   ];
 }
 
-/** The cell of a picture that is nearest to a place. */
+/**
+ * The cell of a picture that is nearest to a place.
+ * @type {(picture: Picture, y: number, x: number) => Cell}
+ */
 export function nearestCell(picture, y, x) {
   return [Math.max(0, Math.min(picture.height - 1, y)), Math.max(0, Math.min(picture.width - 1, x))];
 }
 
-/** Whether any cell is not finite. */
+/**
+ * Whether any cell is not finite.
+ * @type {(picture: Picture) => boolean}
+ */
 export function hasLost({ cells }) {
-  return cells instanceof Int8Array ? cells.includes(-128) : cells.some(Number.isNaN);
+  return cells.includes(cells instanceof Int8Array ? -128 : Number.NaN);
 }

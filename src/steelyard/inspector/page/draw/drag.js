@@ -1,12 +1,20 @@
+// @ts-check
 // A part of a picture that is chosen by dragging over it.
+
+/** @typedef {{ from: Cell, to: Cell }} Part */
+/** @typedef {{ cellAt(event: MouseEvent): Cell | null, mayDrag(event: PointerEvent): boolean, onPoint(cell: Cell | null, part: Part | null): void, onPart(part: Part): void }} PointerListeners */
 
 /**
  * Follow the pointer over a canvas: `cellAt(event)` is the cell below it, `mayDrag(event)` whether a part can be chosen.
  * `onPoint(cell, part)` is told where it is, null outside, and the part {from, to} that it drags over, or null;
  * `onPart(part)` is told of a part when the pointer lets it go.
+ * @type {(canvas: HTMLCanvasElement, on: PointerListeners) => void}
  */
 export function followPointer(canvas, { cellAt, mayDrag, onPoint, onPart }) {
-  let [from, part] = [null, null];
+  /** @type {Cell | null} */
+  let from = null;
+  /** @type {Part | null} */
+  let part = null;
   canvas.addEventListener("pointerdown", (event) => {
     if (!mayDrag(event)) return;
     from = cellAt(event);
@@ -15,7 +23,7 @@ export function followPointer(canvas, { cellAt, mayDrag, onPoint, onPart }) {
   canvas.addEventListener("pointermove", (event) => {
     const to = cellAt(event);
     // A click is no part; a part may shrink to one cell.
-    if (from && (part || to.join() !== from.join())) part = { from, to };
+    if (from && to && (part || to.join() !== from.join())) part = { from, to };
     onPoint(to, part);
   });
   canvas.addEventListener("pointerup", () => {

@@ -1,3 +1,4 @@
+// @ts-check
 // The filters of a convolution as small pictures.
 
 import { fitted, keepDrawn } from "./canvas.js";
@@ -5,9 +6,15 @@ import { element } from "./element.js";
 import { short } from "../data/text.js";
 import { theme } from "./theme.js";
 
+/** @typedef {{ cell: number, wide: number, high: number, across: number, rows: number }} FiltersLayout */
+/** @typedef {{ found: Filters, count: number, canvas: HTMLCanvasElement, readout: HTMLElement, layout: FiltersLayout, at: number }} FiltersView */
+
 const GAP = 4;
 
-/** Filters that a key goes on, where so many stand in a line and so many in all. */
+/**
+ * Filters that a key goes on, in lines of so many, and of so many in all.
+ * @type {Record<string, (across: number, count: number) => number>}
+ */
 const STEPS = {
   ArrowRight: () => 1,
   ArrowLeft: () => -1,
@@ -17,13 +24,17 @@ const STEPS = {
   End: (_, count) => count,
 };
 
-/** A figure of the filters of a weight. */
+/**
+ * A figure of the filters of a weight.
+ * @type {(found: Filters, name?: string) => HTMLElement}
+ */
 export function filters(found, name = "") {
   const count = found.units.length;
   const canvas = element("canvas", { tabindex: "0", role: "img", "aria-label": `${count} filters` });
   const drawing = element("div", { class: "drawing" }, canvas);
   const readout = element("p", { class: "readout", "aria-live": "polite" });
-  const view = { found, count, canvas, readout, layout: null, at: -1 };
+  /** @type {FiltersView} */
+  const view = { found, count, canvas, readout, layout: layoutOf(found, 0), at: -1 };
   canvas.addEventListener("pointermove", (event) => pointAt(view, filterAt(view, event)));
   canvas.addEventListener("pointerleave", () => pointAt(view, -1));
   canvas.addEventListener("keydown", (event) => {
@@ -36,18 +47,21 @@ export function filters(found, name = "") {
   return element("figure", { class: "filters" }, drawing, readout, element("p", { class: "caption" }, captionOf(found, name)));
 }
 
+/** @type {(view: FiltersView, event: PointerEvent) => number} */
 function filterAt({ count, layout: { wide, high, across } }, { offsetX, offsetY }) {
   const [column, row] = [Math.floor(offsetX / (wide + GAP)), Math.floor(offsetY / (high + GAP))];
   const nth = row * across + column;
   return column < across && nth < count ? nth : -1;
 }
 
+/** @type {(view: FiltersView, nth: number) => void} */
 function pointAt(view, nth) {
   view.at = nth;
   view.readout.textContent = nth < 0 ? "" : `${view.found.units[nth]}: ${rangeText(view.found, nth)}`;
   draw(view);
 }
 
+/** @type {(view: FiltersView, width?: number) => void} */
 function draw(view, width = view.canvas.clientWidth) {
   const { found, count, canvas, at } = view;
   const layout = (view.layout = layoutOf(found, width));
@@ -60,10 +74,12 @@ function draw(view, width = view.canvas.clientWidth) {
   context.strokeRect(left + 1, top + 1, layout.wide - 2, layout.high - 2);
 }
 
+/** @type {(layout: FiltersLayout, nth: number) => [left: number, top: number]} */
 function cornerOf({ wide, high, across }, nth) {
   return [(nth % across) * (wide + GAP), Math.floor(nth / across) * (high + GAP)];
 }
 
+/** @type {(found: Filters, name: string) => string} */
 function captionOf(found, name) {
   const colours =
     found.colours === 3
@@ -74,6 +90,7 @@ function captionOf(found, name) {
   return `${name ? `${name}: ` : ""}${first} of ${found.height} \u00d7 ${found.width}; ${colours}${found.guessed ? "; the axes are guessed from the shape" : ""}`;
 }
 
+/** @type {(found: Filters, width: number) => FiltersLayout} */
 function layoutOf(found, width) {
   const cell = Math.max(2, Math.min(10, Math.floor(44 / Math.max(found.width, found.height))));
   const [wide, high] = [found.width * cell, found.height * cell];
@@ -81,6 +98,7 @@ function layoutOf(found, width) {
   return { cell, wide, high, across, rows: Math.ceil(found.units.length / across) };
 }
 
+/** @type {(context: CanvasRenderingContext2D, found: Filters, nth: number, layout: FiltersLayout) => void} */
 function drawFilter(context, found, nth, layout) {
   const { cell } = layout;
   const [left, top] = cornerOf(layout, nth);
@@ -96,10 +114,12 @@ function drawFilter(context, found, nth, layout) {
   }
 }
 
+/** @type {(found: Filters, nth: number) => string} */
 function rangeText(found, nth) {
   const size = found.height * found.width * found.colours;
   const cells = found.cells.subarray(nth * size, (nth + 1) * size).filter((cell) => cell !== -128);
   if (!cells.length) return "not finite";
+  /** @type {(cell: number) => string} */
   const value = (cell) => short((cell / 127) * found.scale);
   return `about ${value(Math.min(...cells))} to ${value(Math.max(...cells))}`;
 }

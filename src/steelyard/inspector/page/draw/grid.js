@@ -1,3 +1,4 @@
+// @ts-check
 // The numbers of a weight as a grid of any size, of which those in sight are in the page.
 
 import { attribute, element } from "./element.js";
@@ -5,12 +6,20 @@ import { entryOf, placeText } from "../data/place.js";
 import { whole } from "../data/text.js";
 import { tilesOf } from "./tiles.js";
 
+/** @typedef {{ index: Index, row: number, size: [rows: number, columns: number], read: ReadTexts }} GridOptions */
+/** @typedef {(window: MatrixWindow) => Promise<string[]>} ReadTexts */
+/** @typedef {{ textAt(y: number, x: number): string | undefined }} Tiles */
+/** @typedef {ReturnType<typeof partsOf> & { index: Index, row: number, rows: number, columns: number, column: number, lengths: number[], tiles: Tiles, top: number, left: number, tall: number, wide: number, cursor: Cell, chosen: boolean, waits: boolean }} GridView */
+
 const [ROW, SIDE, HEAD] = [22, 64, 22];
 /** Pixels of a number, of a type with many digits, and with two such parts: an exponent must not be cut off. */
 const [COLUMN, LONG, PAIR] = [118, 184, 330];
 /** Longest scroller that browsers lay out exactly. */
 const LONGEST = 8e6;
-/** Where a key goes to from an entry. */
+/**
+ * Where a key goes to from an entry.
+ * @type {Record<string, (y: number, x: number, grid: GridView) => Cell>}
+ */
 const STEPS = {
   ArrowDown: (y, x) => [y + 1, x],
   ArrowUp: (y, x) => [y - 1, x],
@@ -19,24 +28,28 @@ const STEPS = {
   PageDown: (y, x, { tall }) => [y + tall, x],
   PageUp: (y, x, { tall }) => [y - tall, x],
   Home: (y) => [y, 0],
-  End: (y, x, { columns }) => [y, columns - 1],
+  End: (y, _, { columns }) => [y, columns - 1],
 };
 
-/** The grid of a row on a side: `read(window)` returns the texts of the numbers in it. */
+/**
+ * The grid of a row on a side: `read(window)` returns the texts of the numbers in it.
+ * @type {(options: GridOptions) => Grid}
+ */
 export function valuesGrid({ index, row, size: [rows, columns], read }) {
   const column = widthOf(index.columns.dtype[row]);
   const lengths = [HEAD + rows * ROW, SIDE + columns * column].map((length) => Math.min(length, LONGEST));
   const parts = partsOf(`Numbers of ${index.shown[row]}`, rows, columns);
   // What is in sight begins at `top` and `left`; `waits` while an entry to go to is not in sight yet.
-  const sight = { top: 0, left: 0, tall: 0, wide: 0, cursor: [0, 0], chosen: false, waits: false };
-  const grid = { index, row, rows, columns, column, lengths, ...parts, ...sight };
-  grid.tiles = tilesOf([rows, columns], read, {
+  const sight = { top: 0, left: 0, tall: 0, wide: 0, cursor: /** @type {Cell} */ ([0, 0]), chosen: false, waits: false };
+  const tiles = tilesOf([rows, columns], read, {
     onRead() {
       if (grid.holder.isConnected) draw(grid);
       tell(grid);
     },
     onError: (message) => (grid.readout.textContent = message),
   });
+  /** @type {GridView} */
+  const grid = { index, row, rows, columns, column, lengths, tiles, ...parts, ...sight };
   [grid.sizer.style.height, grid.sizer.style.width] = lengths.map((length) => `${length}px`);
   grid.holder.style.setProperty("--column", `${column}px`);
   listen(grid);
@@ -51,6 +64,11 @@ export function valuesGrid({ index, row, size: [rows, columns], read }) {
   };
 }
 
+/**
+ * @param {string} label
+ * @param {number} rows
+ * @param {number} columns
+ */
 function partsOf(label, rows, columns) {
   const view = element("div", { class: "view", role: "none" });
   const sizer = element("div", { class: "sizer", role: "none" }, view);
@@ -69,11 +87,12 @@ function partsOf(label, rows, columns) {
   return { view, sizer, holder, readout: element("p", { class: "readout", "aria-live": "polite" }) };
 }
 
+/** @type {(grid: GridView) => void} */
 function listen(grid) {
   const { holder } = grid;
   holder.addEventListener("keydown", (event) => onKey(grid, event));
   holder.addEventListener("click", (event) => {
-    const { y, x } = event.target.dataset;
+    const { y, x } = /** @type {HTMLElement} */ (event.target).dataset;
     if (y !== undefined) pointAt(grid, Number(y), Number(x));
   });
   holder.addEventListener("scroll", () => {
@@ -83,6 +102,7 @@ function listen(grid) {
   new ResizeObserver(() => measure(grid)).observe(holder);
 }
 
+/** @type {(grid: GridView) => void} */
 function measure(grid) {
   const { holder, view, rows, columns, column } = grid;
   grid.tall = Math.min(rows, Math.max(1, Math.floor((holder.clientHeight - HEAD) / ROW)));
@@ -92,11 +112,13 @@ function measure(grid) {
   if (grid.waits && holder.clientHeight) pointAt(grid, ...grid.cursor);
 }
 
+/** @type {(grid: GridView) => void} */
 function scroll(grid) {
   [grid.top, grid.left] = scrolledTo(grid);
   draw(grid);
 }
 
+/** @type {(grid: GridView, y: number, x: number) => void} */
 function pointAt(grid, y, x) {
   const { top, left, tall, wide } = grid;
   Object.assign(grid, { cursor: [y, x], chosen: true, waits: false });
@@ -107,6 +129,7 @@ function pointAt(grid, y, x) {
   tell(grid);
 }
 
+/** @type {(grid: GridView, event: KeyboardEvent) => void} */
 function onKey(grid, event) {
   if (!(event.key in STEPS) || event.altKey || event.metaKey) return;
   const [y, x] = grid.chosen ? STEPS[event.key](...grid.cursor, grid) : grid.cursor;
@@ -114,6 +137,7 @@ function onKey(grid, event) {
   event.preventDefault();
 }
 
+/** @type {(grid: GridView) => void} */
 function draw(grid) {
   const lines = [line(grid, -1)];
   for (let y = grid.top; y < grid.top + grid.tall; y += 1) lines.push(line(grid, y));
@@ -121,7 +145,9 @@ function draw(grid) {
   attribute(grid.holder, "aria-activedescendant", grid.chosen ? "value" : null);
 }
 
+/** @type {(grid: GridView, y: number) => HTMLElement} */
 function line(grid, y) {
+  /** @type {HTMLElement[]} */
   const cells = [element("div", { class: "side", role: y < 0 ? "columnheader" : "rowheader" }, y < 0 ? "" : whole(y))];
   for (let x = grid.left; x < grid.left + grid.wide; x += 1) {
     if (y < 0) cells.push(element("div", { class: "top", role: "columnheader", "aria-colindex": x + 2 }, whole(x)));
@@ -130,6 +156,7 @@ function line(grid, y) {
   return element("div", { class: "line", role: "row", "aria-rowindex": y + 2 }, ...cells);
 }
 
+/** @type {(grid: GridView, y: number, x: number) => HTMLElement} */
 function cell({ tiles, chosen, cursor }, y, x) {
   const text = tiles.textAt(y, x);
   const here = chosen && cursor[0] === y && cursor[1] === x;
@@ -148,6 +175,7 @@ function cell({ tiles, chosen, cursor }, y, x) {
   );
 }
 
+/** @type {(grid: GridView) => void} */
 function tell({ index, row, columns, tiles, cursor, chosen, readout }) {
   if (!chosen) return;
   const at = cursor[0] * columns + cursor[1];
@@ -156,31 +184,43 @@ function tell({ index, row, columns, tiles, cursor, chosen, readout }) {
   readout.textContent = `${placeText(index, row, at)} = ${tiles.textAt(...cursor) ?? "…"}${counted}`;
 }
 
+/** @type {(dtype: string) => number} */
 function widthOf(dtype) {
   return dtype.startsWith("complex") ? PAIR : /64$/.test(dtype) ? LONG : COLUMN;
 }
 
-// How far a grid can be scrolled, down and right.
+/**
+ * How far a grid can be scrolled, down and right.
+ * @type {(grid: GridView) => [down: number, right: number]}
+ */
 function roomOf({ lengths, holder }) {
   return [lengths[0] - holder.clientHeight, lengths[1] - holder.clientWidth];
 }
 
-// The first row and column that stand where a grid is scrolled to.
+/**
+ * The first row and column that stand where a grid is scrolled to.
+ * @type {(grid: GridView) => Cell}
+ */
 function scrolledTo(grid) {
   const [down, right] = roomOf(grid);
   const { holder, rows, columns, tall, wide } = grid;
   return [placed(holder.scrollTop, down, rows - tall), placed(holder.scrollLeft, right, columns - wide)];
 }
 
-// The first of so many in sight, moved as little as brings one of them there.
+/**
+ * The first of so many in sight, moved as little as brings one of them there.
+ * @type {(at: number, first: number, count: number) => number}
+ */
 function inSight(at, first, count) {
   return at < first ? at : at >= first + count ? at - count + 1 : first;
 }
 
+/** @type {(scroll: number, room: number, most: number) => number} */
 function placed(scroll, room, most) {
   return room > 0 ? Math.max(0, Math.min(most, Math.round((scroll / room) * most))) : 0;
 }
 
+/** @type {(place: number, room: number, most: number) => number} */
 function pixels(place, room, most) {
   return most > 0 ? Math.round((place / most) * room) : 0;
 }

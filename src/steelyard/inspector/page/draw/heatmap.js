@@ -1,6 +1,7 @@
+// @ts-check
 // A matrix as a picture of few cells: blue is negative, orange positive, the middle of the scale is zero.
 
-import { fitted, keepDrawn } from "./canvas.js";
+import { contextOf, fitted, keepDrawn } from "./canvas.js";
 import { around, cellOf, nearestCell, valueOf, windowOf } from "./cells.js";
 import { followPointer } from "./drag.js";
 import { element } from "./element.js";
@@ -9,13 +10,23 @@ import { unravelled } from "../data/place.js";
 import { counted, indexText, short, whole } from "../data/text.js";
 import { theme } from "./theme.js";
 
+/** @typedef {(window: MatrixWindow | null) => void} Zoom */
+/** @typedef {{ cell: number, high: number }} CellSize Pixels of a cell across and down. */
+/** @typedef {ReturnType<typeof partsOf> & { shape: number[], onZoom: Zoom | null, picture: Picture | null, scale: number, clipped: boolean, size: CellSize, cursor: Cell | null, dragged: { from: Cell, to: Cell } | null, entry: number | null }} MapView */
+
 const [TALLEST, SHORTEST, LARGEST, FLAT] = [420, 120, 22, 30];
 /** Pixels from which cells are all drawn of one size; smaller ones fill the width. */
 const EVEN = 8;
 
-/** Cells down and right that a key goes on. */
+/**
+ * Cells down and right that a key goes on.
+ * @type {Record<string, [down: number, right: number]>}
+ */
 const STEPS = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
-/** The window that a key zooms to. */
+/**
+ * The window that a key zooms to, null for the whole.
+ * @type {Record<string, (picture: Picture, cell: Cell) => MatrixWindow | null>}
+ */
 const ZOOMS = {
   "+": (picture, cell) => around(picture, cell, 0.5),
   Enter: (picture, cell) => around(picture, cell, 0.5),
@@ -26,8 +37,10 @@ const ZOOMS = {
 /**
  * A heat map of weights of a shape. `onZoom(window)` is called for a part that is chosen, if it can be zoomed.
  * show(picture, scale) draws, mark(at) rings the cell of an entry.
+ * @type {(options: { title: string, shape: number[], heading?: boolean, onZoom?: Zoom | null }) => HeatMap}
  */
 export function heatmap({ title, shape, heading = true, onZoom = null }) {
+  /** @type {MapView} */
   const map = {
     ...partsOf(title),
     shape,
@@ -35,7 +48,7 @@ export function heatmap({ title, shape, heading = true, onZoom = null }) {
     picture: null,
     scale: 1,
     clipped: false,
-    size: null,
+    size: { cell: 1, high: 1 },
     cursor: null,
     dragged: null,
     entry: null,
@@ -55,11 +68,12 @@ export function heatmap({ title, shape, heading = true, onZoom = null }) {
       map.entry = at;
       draw(map);
       const cell = at !== null && map.picture && cellOf(map.picture, at);
-      if (cell) map.readout.textContent = cellText(map.picture, cell, shape);
+      if (cell && map.picture) map.readout.textContent = cellText(map.picture, cell, shape);
     },
   };
 }
 
+/** @param {string} title */
 function partsOf(title) {
   const canvas = element("canvas", {
     tabindex: "0",
@@ -77,29 +91,35 @@ function partsOf(title) {
   };
 }
 
+/** @type {(map: MapView, heading: string | false) => HTMLElement} */
 function figureOf({ drawing, readout, legend: { element: colours }, caption }, heading) {
   return element("figure", { class: "heatmap" }, heading && element("h4", {}, heading), drawing, readout, colours, caption);
 }
 
+/** @type {(map: MapView) => void} */
 function listen(map) {
   const { canvas } = map;
   followPointer(canvas, {
     cellAt: (event) => cellAt(map, event),
-    mayDrag: (event) => map.onZoom && !event.button && map.picture,
+    mayDrag: (event) => Boolean(map.onZoom && !event.button && map.picture),
     onPoint(cell, part) {
       map.dragged = part;
       pointAt(map, cell);
     },
     onPart({ from, to }) {
       map.dragged = null;
-      map.onZoom(windowOf(map.picture, from, to));
+      if (map.picture) map.onZoom?.(windowOf(map.picture, from, to));
     },
   });
   canvas.addEventListener("blur", () => pointAt(map, null));
-  canvas.addEventListener("dblclick", (event) => map.onZoom?.(around(map.picture, cellAt(map, event), 0.25)));
+  canvas.addEventListener("dblclick", (event) => {
+    const cell = cellAt(map, event);
+    if (map.picture && cell) map.onZoom?.(around(map.picture, cell, 0.25));
+  });
   canvas.addEventListener("keydown", (event) => onKey(map, event));
 }
 
+/** @type {(map: MapView, event: KeyboardEvent) => void} */
 function onKey(map, event) {
   const { picture, cursor, entry, onZoom } = map;
   if (!picture || event.ctrlKey || event.metaKey) return;
@@ -112,16 +132,19 @@ function onKey(map, event) {
   event.preventDefault();
 }
 
+/** @type {(map: MapView, event: MouseEvent) => Cell | null} */
 function cellAt({ picture, size }, event) {
   return picture && nearestCell(picture, Math.floor(event.offsetY / size.high), Math.floor(event.offsetX / size.cell));
 }
 
+/** @type {(map: MapView, cell: Cell | null) => void} */
 function pointAt(map, cell) {
   map.cursor = cell;
-  map.readout.textContent = cell ? cellText(map.picture, cell, map.shape) : "";
+  map.readout.textContent = cell && map.picture ? cellText(map.picture, cell, map.shape) : "";
   draw(map);
 }
 
+/** @type {(map: MapView, width?: number) => void} */
 function draw(map, width = map.drawing.clientWidth) {
   const { picture, scale, base, entry, cursor, dragged } = map;
   if (!picture || !width) return;
@@ -136,16 +159,19 @@ function draw(map, width = map.drawing.clientWidth) {
   map.legend.draw(scale, picture, map.clipped);
 }
 
+/** @type {(picture: Picture, cell: Cell, shape: number[]) => string} */
 function cellText(picture, [y, x], shape) {
   const [top, left, bottom, right] = windowOf(picture, [y, x], [y, x]);
   const value = valueOf(picture, y, x);
   const rounded = picture.cells instanceof Int8Array && value !== 0 ? "about " : "";
   const told = Number.isNaN(value) ? "not finite" : rounded + short(value);
   if (bottom - top === 1 && right - left === 1) return `${indexText(unravelled(top * picture.columns + left, shape))}  ${told}`;
+  /** @type {(word: string, from: number, to: number) => string} */
   const ends = (word, from, to) => (to - from === 1 ? `${word} ${whole(from)}` : `${word}s ${whole(from)}\u2013${whole(to - 1)}`);
   return `${ends("row", top, bottom)}, ${ends("column", left, right)}  ${told}, the largest of ${whole((bottom - top) * (right - left))}`;
 }
 
+/** @type {(picture: Picture) => string} */
 function captionOf(picture) {
   const [top, left, bottom, right] = picture.window;
   const part = bottom - top < picture.rows || right - left < picture.columns;
@@ -154,8 +180,10 @@ function captionOf(picture) {
   return `${where}${counted(picture.rows, "row")} \u00d7 ${counted(picture.columns, "column")}; ${picture.caption}${steps}`;
 }
 
+/** @type {(picture: Picture, width: number) => CellSize} */
 function sizeOf(picture, width) {
   const density = devicePixelRatio || 1;
+  /** @type {(length: number) => number} */
   const exact = (length) => Math.max(1, Math.floor(length * density)) / density;
   const fitting = Math.min(width / picture.width, LARGEST);
   const cell = fitting < EVEN ? fitting : exact(fitting);
@@ -164,9 +192,10 @@ function sizeOf(picture, width) {
   return { cell, high: tall < EVEN ? tall : exact(tall) };
 }
 
+/** @type {(canvas: HTMLCanvasElement, picture: Picture, scale: number) => void} */
 function paint(canvas, picture, scale) {
   [canvas.width, canvas.height] = [Math.max(1, picture.width), Math.max(1, picture.height)];
-  const context = canvas.getContext("2d");
+  const context = contextOf(canvas);
   const image = context.createImageData(canvas.width, canvas.height);
   const { scale: colours, accentBytes } = theme();
   for (let nth = 0; nth < picture.width * picture.height; nth += 1) {
@@ -179,21 +208,25 @@ function paint(canvas, picture, scale) {
   context.putImageData(image, 0, 0);
 }
 
+/** @type {(context: CanvasRenderingContext2D, cell: Cell | null, size: CellSize, width: number) => void} */
 function ring(context, cell, { cell: wide, high }, width) {
   if (!cell) return;
   const grow = Math.max(0, (9 - Math.min(wide, high)) / 2);
   const [left, top] = [cell[1] * wide - grow, cell[0] * high - grow];
   const { panel, ink } = theme();
-  for (const [colour, thick] of [
+  /** @type {[colour: string, thick: number][]} */
+  const lines = [
     [panel, width + 2],
     [ink, width],
-  ]) {
+  ];
+  for (const [colour, thick] of lines) {
     context.strokeStyle = colour;
     context.lineWidth = thick;
     context.strokeRect(left, top, wide + 2 * grow, high + 2 * grow);
   }
 }
 
+/** @type {(context: CanvasRenderingContext2D, part: { from: Cell, to: Cell }, size: CellSize) => void} */
 function boxed(context, { from, to }, { cell, high }) {
   context.strokeStyle = theme().ink;
   context.lineWidth = 1.5;

@@ -1,3 +1,4 @@
+// @ts-check
 // The histogram of a weight over its quantiles; that of what it is compared with as a line over it.
 
 import { FONT, fitted, keepDrawn } from "./canvas.js";
@@ -5,22 +6,31 @@ import { element } from "./element.js";
 import { short, whole } from "../data/text.js";
 import { theme } from "./theme.js";
 
+/** @typedef {(value: number) => number} Scale */
+/** @typedef {{ low: number, high: number }} Axis */
+/** @typedef {{ canvas: HTMLCanvasElement, drawn: (Histogram | null)[], boxes: (Statistics | null)[], axis: Axis, width: number, at: number | null }} Chart */
+
 const [PLOT, BOX, LABELS, TOP] = [104, 22, 18, 6];
 
-/** A figure of the details of one or two sides, null where a side has none. */
+/**
+ * A figure of the details of one or two sides, null where a side has none.
+ * @type {(details: (Detail | null)[], names: string[]) => HTMLElement}
+ */
 export function histogram(details, names) {
   const drawn = details.map((detail) => detail?.histogram ?? null);
-  const known = drawn.filter(Boolean);
+  const known = drawn.flatMap((one) => one ?? []);
   if (!known.length) return element("p", { class: "none" }, "No finite numbers to count.");
   const [low, high] = [Math.min(...known.map((one) => one.low)), Math.max(...known.map((one) => one.high))];
   const axis = { low, high: high > low ? high : low + 1 };
   const canvas = element("canvas", { role: "img", "aria-label": `Histogram from ${short(low)} to ${short(high)}` });
   const readout = element("p", { class: "readout" }, rest(names, known.length));
   const boxes = details.map((detail) => detail?.statistics ?? null);
+  /** @type {Chart} */
   const chart = { canvas, drawn, boxes, axis, width: 0, at: null };
+  /** @type {(at: number | null) => void} */
   const pointAt = (at) => {
     chart.at = at;
-    readout.textContent = at === null ? rest(names, known.length) : binTexts(chart, names);
+    readout.textContent = at === null ? rest(names, known.length) : binTexts(chart, at, names);
     draw(chart);
   };
   canvas.addEventListener("pointermove", (event) => pointAt(event.offsetX));
@@ -33,8 +43,10 @@ export function histogram(details, names) {
   return element("figure", { class: "histogram" }, drawing, readout);
 }
 
+/** @type {(chart: Chart) => void} */
 function draw({ canvas, drawn, boxes, axis, width, at }) {
   const context = fitted(canvas, width, TOP + PLOT + BOX * drawn.filter(Boolean).length + LABELS);
+  /** @type {Scale} */
   const x = (value) => 1 + ((value - axis.low) / (axis.high - axis.low)) * (width - 2);
   const { ink, accent, muted } = theme();
   const colours = [ink, accent];
@@ -52,19 +64,22 @@ function draw({ canvas, drawn, boxes, axis, width, at }) {
   context.fillRect(at, TOP, 1, PLOT);
 }
 
+/** @type {(names: string[], count: number) => string} */
 function rest(names, count) {
   const box = "Below: the middle half thick, 1% to 99% thin.";
   return count > 1 ? `${names[0]} filled, ${names[1]} as a line, each to its own fullest bin. ${box}` : box;
 }
 
-function binTexts({ drawn, axis, width, at }, names) {
+/** @type {(chart: Chart, at: number, names: string[]) => string} */
+function binTexts({ drawn, axis, width }, at, names) {
   const value = axis.low + ((at - 1) / (width - 2)) * (axis.high - axis.low);
   const texts = drawn.map((one, side) => one && binText(one, value, names, side));
   return texts.filter(Boolean).join("  ·  ");
 }
 
+/** @type {(one: Histogram, x: Scale) => { from: number, to: number, height: number }[]} */
 function bins(one, x) {
-  const most = one.counts.reduce((best, count) => Math.max(best, count), 1);
+  const most = fullest(one);
   const step = (one.high - one.low) / one.counts.length;
   const flat = one.high === one.low;
   return Array.from(one.counts, (count, nth) => {
@@ -73,6 +88,7 @@ function bins(one, x) {
   });
 }
 
+/** @type {(context: CanvasRenderingContext2D, one: Histogram, x: Scale, colour: string) => void} */
 function filled(context, one, x, colour) {
   context.fillStyle = colour;
   context.globalAlpha = 0.82;
@@ -82,6 +98,7 @@ function filled(context, one, x, colour) {
   context.globalAlpha = 1;
 }
 
+/** @type {(context: CanvasRenderingContext2D, one: Histogram, x: Scale, colour: string) => void} */
 function outlined(context, one, x, colour) {
   context.strokeStyle = colour;
   context.lineWidth = 1.75;
@@ -97,10 +114,12 @@ function outlined(context, one, x, colour) {
   context.stroke();
 }
 
+/** @type {(context: CanvasRenderingContext2D, statistics: Statistics, x: Scale, middle: number, colour: string) => void} */
 function box(context, statistics, x, middle, colour) {
-  const at = (word) => (statistics[word] === null || statistics[word] === undefined ? null : x(Number(statistics[word])));
-  const [q01, q25, median, q75, q99] = ["q01", "q25", "median", "q75", "q99"].map(at);
-  if (q01 === null) return;
+  /** @type {(word: Quantile) => number} */
+  const at = (word) => x(Number(statistics[word]));
+  if (statistics.q01 === null || statistics.q01 === undefined) return;
+  const [q01, q25, median, q75, q99] = [at("q01"), at("q25"), at("median"), at("q75"), at("q99")];
   context.fillStyle = colour;
   context.fillRect(q01, middle - 0.5, Math.max(q99 - q01, 1), 1);
   context.fillRect(q25, middle - 3, Math.max(q75 - q25, 1), 6);
@@ -110,6 +129,7 @@ function box(context, statistics, x, middle, colour) {
   context.fillRect(median - 0.5, middle - 6, 1, 12);
 }
 
+/** @type {(context: CanvasRenderingContext2D, axis: Axis, x: Scale, width: number, top: number) => void} */
 function labels(context, axis, x, width, top) {
   const { muted, line } = theme();
   context.fillStyle = line;
@@ -117,6 +137,7 @@ function labels(context, axis, x, width, top) {
   context.font = FONT;
   context.textBaseline = "alphabetic";
   context.fillStyle = muted;
+  /** @type {[value: number, align: CanvasTextAlign][]} */
   const ends = [
     [axis.low, "left"],
     [axis.high, "right"],
@@ -132,15 +153,23 @@ function labels(context, axis, x, width, top) {
   }
 }
 
+/** @type {(one: Histogram, value: number, names: string[], side: number) => string} */
 function binText(one, value, names, side) {
   const step = (one.high - one.low) / one.counts.length;
   const nth = step ? Math.floor((value - one.low) / step) : 0;
   if (nth < 0 || nth >= one.counts.length) return "";
-  const most = one.counts.reduce((best, count) => Math.max(best, count), 1);
+  const most = fullest(one);
   const amount =
     one.counts instanceof Uint8Array
       ? `${Math.round((100 * one.counts[nth]) / most)}% of the fullest bin`
       : whole(one.counts[nth]);
   const told = `${short(one.low + nth * step)} to ${short(one.low + (nth + 1) * step)}: ${amount}`;
   return names.length > 1 ? `${names[side]} ${told}` : told;
+}
+
+/** @type {(one: Histogram) => number} */
+function fullest({ counts }) {
+  let most = 1;
+  for (const count of counts) most = Math.max(most, count);
+  return most;
 }

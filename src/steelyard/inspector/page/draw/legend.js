@@ -1,3 +1,4 @@
+// @ts-check
 // What the colours of a heat map stand for.
 
 import { fitted } from "./canvas.js";
@@ -8,7 +9,10 @@ import { colourOf } from "./theme.js";
 
 const [WIDTH, HEIGHT] = [120, 10];
 
-/** A legend: draw(scale, picture, clipped) writes its ends; with `clipped`, larger numbers have the last colour. */
+/**
+ * A legend: draw(scale, picture, clipped) writes its ends; with `clipped`, larger numbers have the last colour.
+ * @type {() => { element: HTMLElement, draw(scale: number, picture: Picture, clipped: boolean): void }}
+ */
 export function legend() {
   const canvas = element("canvas", { "aria-hidden": "true" });
   const [low, high] = [element("span", {}), element("span", {})];
@@ -24,6 +28,7 @@ export function legend() {
   };
 }
 
+/** @type {(canvas: HTMLCanvasElement) => void} */
 function drawScale(canvas) {
   const context = fitted(canvas, WIDTH, HEIGHT);
   const middle = (WIDTH - 1) / 2;

@@ -1,3 +1,4 @@
+// @ts-check
 // A small histogram in a row of the table; all rows have one axis, so that they compare.
 
 import { fitted } from "./canvas.js";
@@ -6,7 +7,10 @@ import { theme } from "./theme.js";
 export const WIDTH = 96;
 export const HEIGHT = 20;
 
-/** Draw the histogram of a row: of the model filled, of what it is compared with as a line. */
+/**
+ * Draw the histogram of a row: of the model filled, of what it is compared with as a line.
+ * @type {(canvas: HTMLCanvasElement, index: Index, row: number, axis: number) => void}
+ */
 export function drawSpark(canvas, index, row, axis) {
   const context = fitted(canvas, WIDTH, HEIGHT);
   const { ink, accent, line, muted } = theme();
@@ -19,12 +23,16 @@ export function drawSpark(canvas, index, row, axis) {
   if (index.two && before.has(row) && before.cells(row).some(Boolean)) outlined(context, before, row, axis, accent);
 }
 
-/** On which side all numbers of a row lie beyond the axis: -1, 1, or 0 for neither. */
+/**
+ * On which side all numbers of a row lie beyond the axis: -1, 1, or 0 for neither.
+ * @type {(index: Index, row: number, axis: number) => number}
+ */
 export function beyondAxis(index, row, axis) {
   const [low, high] = [index.columns.min[row], index.columns.max[row]];
-  return low === null ? 0 : low > axis ? 1 : high < -axis ? -1 : 0;
+  return low === null || high === null ? 0 : low > axis ? 1 : high < -axis ? -1 : 0;
 }
 
+/** @type {(context: CanvasRenderingContext2D, side: number, colour: string) => void} */
 function beyond(context, side, colour) {
   if (!side) return;
   const tip = side > 0 ? WIDTH - 1 : 1;
@@ -36,6 +44,7 @@ function beyond(context, side, colour) {
   context.fill();
 }
 
+/** @type {(sparks: Sparks, row: number, axis: number) => { left: number, width: number, height: number }[]} */
 function bars(sparks, row, axis) {
   const cells = sparks.cells(row);
   const wide = (sparks.end(row) / axis) * WIDTH;
@@ -46,6 +55,7 @@ function bars(sparks, row, axis) {
   }));
 }
 
+/** @type {(context: CanvasRenderingContext2D, sparks: Sparks, row: number, axis: number, colour: string) => void} */
 function filled(context, sparks, row, axis, colour) {
   context.fillStyle = colour;
   for (const { left, width, height } of bars(sparks, row, axis)) {
@@ -53,6 +63,7 @@ function filled(context, sparks, row, axis, colour) {
   }
 }
 
+/** @type {(context: CanvasRenderingContext2D, sparks: Sparks, row: number, axis: number, colour: string) => void} */
 function outlined(context, sparks, row, axis, colour) {
   context.strokeStyle = colour;
   context.lineWidth = 1.25;

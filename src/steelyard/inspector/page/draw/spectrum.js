@@ -1,3 +1,4 @@
+// @ts-check
 // The singular values of a weight as a line, and where those of random weights of this size would end.
 
 import { FONT, fitted, keepDrawn } from "./canvas.js";
@@ -5,11 +6,16 @@ import { element } from "./element.js";
 import { short, whole } from "../data/text.js";
 import { theme } from "./theme.js";
 
+/** @typedef {(value: number) => number} Scale */
+
 const [LEFT, RIGHT, TOP, PLOT, BOTTOM] = [48, 12, 12, 170, 22];
 
-/** A figure of one or two spectra, null where a side has none. */
+/**
+ * A figure of one or two spectra, null where a side has none.
+ * @type {(spectra: (Spectrum | null)[], names: string[]) => HTMLElement}
+ */
 export function spectrum(spectra, names) {
-  const known = spectra.filter(Boolean);
+  const known = spectra.flatMap((one) => one ?? []);
   const canvas = element("canvas", {
     role: "img",
     "aria-label": `Singular values, the largest ${short(known[0].spectral_norm)}`,
@@ -21,12 +27,14 @@ export function spectrum(spectra, names) {
 
   keepDrawn(drawing, (width) => {
     const context = fitted(canvas, width, TOP + PLOT + BOTTOM);
+    /** @type {Scale} */
     const x = (rank) => LEFT + ((rank - 1) / Math.max(last - 1, 1)) * (width - LEFT - RIGHT);
+    /** @type {Scale} */
     const y = (value) => TOP + PLOT - (value / most) * PLOT;
     drawAxes(context, width, most, last, y);
     spectra.forEach((one, side) => {
       if (one) drawValues(context, one, x, y, side);
-      if (!side && one?.edge > 0) drawEdge(context, one.edge, y, width);
+      if (!side && one && one.edge > 0) drawEdge(context, one.edge, y, width);
     });
   });
   canvas.addEventListener("pointermove", (event) => {
@@ -45,11 +53,15 @@ export function spectrum(spectra, names) {
   );
 }
 
-/** The number of the value at a place, from 0, of those that were picked evenly. */
+/**
+ * The number of the value at a place, from 0, of those that were picked evenly.
+ * @type {(one: Spectrum, nth: number) => number}
+ */
 function rankOf(one, nth) {
   return one.values.length > 1 ? Math.round((nth * (one.known - 1)) / (one.values.length - 1)) : 0;
 }
 
+/** @type {(context: CanvasRenderingContext2D, width: number, most: number, last: number, y: Scale) => void} */
 function drawAxes(context, width, most, last, y) {
   const { muted, line } = theme();
   context.font = FONT;
@@ -67,6 +79,7 @@ function drawAxes(context, width, most, last, y) {
   context.fillText(`${whole(last)} values`, width - RIGHT, TOP + PLOT + 15);
 }
 
+/** @type {(context: CanvasRenderingContext2D, one: Spectrum, x: Scale, y: Scale, side: number) => void} */
 function drawValues(context, one, x, y, side) {
   const { ink, accent } = theme();
   const colour = side ? accent : ink;
@@ -85,7 +98,10 @@ function drawValues(context, one, x, y, side) {
   });
 }
 
-// The line at which the values of random weights end.
+/**
+ * The line at which the values of random weights end.
+ * @type {(context: CanvasRenderingContext2D, edge: number, y: Scale, width: number) => void}
+ */
 function drawEdge(context, edge, y, width) {
   const { muted } = theme();
   context.setLineDash([4, 3]);
@@ -101,12 +117,14 @@ function drawEdge(context, edge, y, width) {
   context.fillText("random weights end here", width - RIGHT, y(edge) - 5);
 }
 
+/** @type {(one: Spectrum, at: number, names: string[], side: number) => string} */
 function valueText(one, at, names, side) {
   const nth = Math.round((at / Math.max(one.known - 1, 1)) * (one.values.length - 1));
   if (nth < 0 || nth >= one.values.length) return "";
   return `${names.length > 1 ? `${names[side]}, ` : ""}value ${whole(rankOf(one, nth) + 1)}: ${short(one.values[nth])}`;
 }
 
+/** @type {(one: Spectrum, name: string) => HTMLElement} */
 function words(one, name) {
   const facts = [
     `${whole(one.beyond)} of ${whole(one.known)} beyond the Marchenko\u2013Pastur edge ${short(one.edge)}`,

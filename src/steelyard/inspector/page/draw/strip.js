@@ -1,11 +1,15 @@
+// @ts-check
 // The drawing of the overview: where each weight stands in it, and what is drawn of the weight.
 
-import { FONT, copied, fitted } from "./canvas.js";
+import { FONT, contextOf, copied, fitted } from "./canvas.js";
 import { element } from "./element.js";
 import { bandsOf } from "../data/layers.js";
 import { beyondAxis } from "./sparkline.js";
 import { axisText, shownName } from "../data/text.js";
 import { theme } from "./theme.js";
+
+/** @typedef {{ index: Index, bands: Band[], canvas: HTMLCanvasElement, base: HTMLCanvasElement, height: number, width: number, at: number, open: number, dimmed: Uint8Array | null }} Strip */
+/** @typedef {{ context: CanvasRenderingContext2D, index: Index, width: number, inner: number, left(row: number): number, dimmed: Uint8Array | null, axis: number }} StripScene */
 
 const [LEFT, RIGHT, TOP, PLOT, BANDS, CHANGES] = [60, 10, 8, 104, 20, 30];
 /** Pixels from which a weight is drawn as an outline; narrower ones are drawn as shades. */
@@ -14,6 +18,7 @@ const OUTLINED = 7;
 /**
  * The strip of an index: a canvas, and what is shown in it. `at` and `open` are rows that are marked, -1 for none;
  * `dimmed` has a 1 for each row that is drawn faintly. All but the marks is drawn once, into `base`.
+ * @type {(index: Index, root: Layer) => Strip}
  */
 export function stripOf(index, root) {
   return {
@@ -29,18 +34,26 @@ export function stripOf(index, root) {
   };
 }
 
-/** The row at a place of the window. */
+/**
+ * The row at a place of the window.
+ * @type {(strip: Strip, x: number) => number}
+ */
 export function rowAt({ index, canvas, width }, x) {
   const share = (x - canvas.getBoundingClientRect().left - LEFT) / plotWidth(width);
   return Math.max(0, Math.min(index.count - 1, Math.floor(share * index.count)));
 }
 
-/** Draw all of a strip. */
+/**
+ * Draw all of a strip.
+ * @type {(strip: Strip) => void}
+ */
 export function drawStrip(strip) {
   const { index, base, width, height, dimmed, bands } = strip;
   if (!width || !index.count) return;
   const inner = plotWidth(width);
+  /** @type {(row: number) => number} */
   const left = (row) => leftOf(strip, row);
+  /** @type {StripScene} */
   const scene = { context: fitted(base, width, height), index, width, inner, left, dimmed, axis: index.sparks[0].axis() };
   drawAxis(scene);
   if (inner / index.count >= OUTLINED) drawOutlines(scene);
@@ -50,7 +63,10 @@ export function drawStrip(strip) {
   drawMarks(strip);
 }
 
-/** Draw the rows that are marked over what is drawn. */
+/**
+ * Draw the rows that are marked over what is drawn.
+ * @type {(strip: Strip) => void}
+ */
 export function drawMarks(strip) {
   const context = fitted(strip.canvas, strip.width, strip.height);
   copied(context, strip.base);
@@ -58,6 +74,7 @@ export function drawMarks(strip) {
   if (strip.open >= 0) mark(context, strip, strip.open, true);
 }
 
+/** @type {(context: CanvasRenderingContext2D, strip: Strip, row: number, strong: boolean) => void} */
 function mark(context, strip, row, strong) {
   const { accent, ink } = theme();
   const [from, wide] = [leftOf(strip, row), Math.max(2, plotWidth(strip.width) / strip.index.count)];
@@ -71,24 +88,25 @@ function mark(context, strip, row, strong) {
   context.fillRect(from, bottom + 1, wide, 2);
 }
 
+/** @type {(width: number) => number} */
 function plotWidth(width) {
   return width - LEFT - RIGHT;
 }
 
+/** @type {(strip: Strip, row: number) => number} */
 function leftOf({ index, width }, row) {
   return LEFT + (row / index.count) * plotWidth(width);
 }
 
+/** @type {(scene: StripScene) => void} */
 function drawAxis({ context, width, axis }) {
   const { muted, line } = theme();
   context.font = FONT;
   context.textAlign = "right";
   context.textBaseline = "middle";
-  for (const [share, value] of [
-    [0, axis],
-    [0.5, 0],
-    [1, -axis],
-  ]) {
+  const labels = [axis, 0, -axis];
+  for (const [nth, value] of labels.entries()) {
+    const share = nth / 2;
     const y = Math.round(TOP + share * PLOT) + 0.5;
     context.fillStyle = line;
     context.fillRect(LEFT, y - 0.5, width - LEFT - RIGHT, 1);
@@ -97,7 +115,10 @@ function drawAxis({ context, width, axis }) {
   }
 }
 
-// Each weight as a shape that is wide where it has many numbers.
+/**
+ * Each weight as a shape that is wide where it has many numbers.
+ * @type {(scene: StripScene) => void}
+ */
 function drawOutlines({ context, index, left, dimmed, axis, inner }) {
   const sparks = index.sparks[0];
   const half = Math.min(inner / index.count, 72) / 2;
@@ -119,17 +140,26 @@ function drawOutlines({ context, index, left, dimmed, axis, inner }) {
   context.globalAlpha = 1;
 }
 
-// Half widths and heights of an outline, from the first bin that has numbers to the last.
+/**
+ * Half widths and heights of an outline, from the first bin that has numbers to the last.
+ * @type {(cells: Uint8Array, end: number, half: number, axis: number) => [halfWidth: number, y: number][]}
+ */
 function outline(cells, end, half, axis) {
-  const [first, last] = [cells.findIndex(Boolean), cells.findLastIndex(Boolean)];
+  const first = cells.findIndex(Boolean);
   if (first < 0) return [];
-  return Array.from(cells, (cell, nth) => [
+  const last = cells.length - 1 - cells.slice().reverse().findIndex(Boolean);
+  /** @type {(cell: number, nth: number) => [halfWidth: number, y: number]} */
+  const point = (cell, nth) => [
     (cell / 255) ** 0.75 * half * 0.94,
     yOf(-end + ((nth + 0.5) * 2 * end) / cells.length, axis),
-  ]).slice(first, last + 1);
+  ];
+  return Array.from(cells, point).slice(first, last + 1);
 }
 
-// A weight whose numbers all lie beyond the axis.
+/**
+ * A weight whose numbers all lie beyond the axis.
+ * @type {(context: CanvasRenderingContext2D, middle: number, side: number) => void}
+ */
 function arrow(context, middle, side) {
   if (!side) return;
   const tip = side > 0 ? TOP + 2 : TOP + PLOT - 2;
@@ -142,11 +172,15 @@ function arrow(context, middle, side) {
   context.fill();
 }
 
+/** @type {(value: number, axis: number) => number} */
 function yOf(value, axis) {
   return TOP + PLOT / 2 - (Math.max(-1, Math.min(1, value / axis)) * PLOT) / 2;
 }
 
-// Each column of pixels as the mean of the weights in it.
+/**
+ * Each column of pixels as the mean of the weights in it.
+ * @type {(scene: StripScene) => void}
+ */
 function drawShades({ context, index, dimmed, axis, inner }) {
   const density = devicePixelRatio || 1;
   const [wide, high] = [Math.round(inner * density), Math.round(PLOT * density)];
@@ -161,10 +195,11 @@ function drawShades({ context, index, dimmed, axis, inner }) {
   }
   const drawn = document.createElement("canvas");
   [drawn.width, drawn.height] = [wide, high];
-  drawn.getContext("2d").putImageData(image, 0, 0);
+  contextOf(drawn).putImageData(image, 0, 0);
   context.drawImage(drawn, LEFT, TOP, inner, PLOT);
 }
 
+/** @type {(image: ImageData, x: number, shades: Float32Array) => void} */
 function shadeColumn(image, x, shades) {
   const { inkBytes, panelBytes } = theme();
   for (let y = 0; y < image.height; y += 1) {
@@ -176,6 +211,7 @@ function shadeColumn(image, x, shades) {
   }
 }
 
+/** @type {(shades: Float32Array, sparks: Sparks, row: number, axis: number, strength: number) => void} */
 function gathered(shades, sparks, row, axis, strength) {
   if (!sparks.has(row)) return;
   const [cells, end, high] = [sparks.cells(row), sparks.end(row), shades.length];
@@ -188,6 +224,7 @@ function gathered(shades, sparks, row, axis, strength) {
   }
 }
 
+/** @type {(scene: StripScene, bands: Band[]) => void} */
 function drawBands({ context, index, left, width }, bands) {
   const { muted, soft, line } = theme();
   const top = TOP + PLOT + (index.two ? CHANGES : 0) + 3;
@@ -204,12 +241,16 @@ function drawBands({ context, index, left, width }, bands) {
   });
 }
 
-// A number alone says little: the first of its kind has the name of what is numbered.
+/**
+ * A number alone says little: the first of its kind has the name of what is numbered.
+ * @type {(band: Band) => string}
+ */
 function bandName({ label, parent }) {
-  const numbered = /^\d+$/.test(label) && parent?.parent && parent.layers.values().next().value.label === label;
-  return numbered ? `${parent.label}.${label}` : label;
+  const numbered = /^\d+$/.test(label) && parent?.parent && [...parent.layers.values()][0].label === label;
+  return numbered && parent ? `${parent.label}.${label}` : label;
 }
 
+/** @type {(context: CanvasRenderingContext2D, text: string, room: number) => string} */
 function shortened(context, text, room) {
   if (context.measureText(text).width <= room) return text;
   for (let length = Math.min(text.length - 1, 24); length >= 3; length -= 1) {
@@ -219,7 +260,10 @@ function shortened(context, text, room) {
   return "";
 }
 
-// Bars of the relative change.
+/**
+ * Bars of the relative change.
+ * @type {(scene: StripScene) => void}
+ */
 function drawChanges({ context, index, left, inner, dimmed }) {
   const { accent, line, muted } = theme();
   const [bottom, room] = [TOP + PLOT + CHANGES - 2, CHANGES - 8];
@@ -238,7 +282,10 @@ function drawChanges({ context, index, left, inner, dimmed }) {
   context.globalAlpha = 1;
 }
 
-// A power of ten each fifth: small changes are many, large ones matter. What cannot be compared has changed most.
+/**
+ * A power of ten each fifth: small changes are many, large ones matter. What cannot be compared has changed most.
+ * @type {(kind: Kind | null, relative: number | null) => number}
+ */
 function changeShare(kind, relative) {
   if (relative === null) return kind === "equal" ? 0 : 1;
   return relative > 0 ? Math.max(0.08, Math.min(1, 1 + Math.log10(relative) / 5)) : 0;

@@ -1,7 +1,9 @@
+// @ts-check
 // The colours of pictures: those of the page's style sheet, and a diverging scale that has its middle at the paper's.
 
 const DARK = matchMedia("(prefers-color-scheme: dark)");
 const PRINT = matchMedia("print");
+/** @type {Set<() => void>} */
 const WATCHING = new Set();
 // From the most negative to the most positive; blue and orange are told apart by all kinds of colour vision.
 const SCALES = {
@@ -9,20 +11,30 @@ const SCALES = {
   dark: ["#d3e8ff", "#6fb1ee", "#2a5f96", "#1c2024", "#95501d", "#ea8f4b", "#ffe1c7"],
 };
 const STEPS = 127;
+/** @type {Theme | null} */
 let known = null;
 
-/** The colours in use: `ink`, `muted`, `line`, `paper`, `accent`, `soft`, and `scale`, 255 colours from -127 to 127. */
+/**
+ * The colours in use: `ink`, `muted`, `line`, `paper`, `accent`, `soft`, and `scale`, 255 colours from -127 to 127.
+ * @type {() => Theme}
+ */
 export function theme() {
   known ??= measured();
   return known;
 }
 
-/** Call when colours or the density of pixels change. */
+/**
+ * Call when colours or the density of pixels change.
+ * @type {(redraw: () => void) => void}
+ */
 export function onTheme(redraw) {
   WATCHING.add(redraw);
 }
 
-/** The colour of a number of -1 to 1 as CSS writes it. */
+/**
+ * The colour of a number of -1 to 1 as CSS writes it.
+ * @type {(share: number) => string}
+ */
 export function colourOf(share) {
   const at = (Math.round(Math.max(-1, Math.min(1, share)) * STEPS) + STEPS) * 3;
   return `rgb(${theme()
@@ -30,23 +42,32 @@ export function colourOf(share) {
     .join(" ")})`;
 }
 
+/** @type {() => Theme} */
 function measured() {
   const style = getComputedStyle(document.documentElement);
-  const words = ["ink", "muted", "line", "paper", "panel", "accent", "soft"];
-  const colours = Object.fromEntries(words.map((word) => [word, style.getPropertyValue(`--${word}`).trim()]));
+  /** @type {(word: string) => string} */
+  const colour = (word) => style.getPropertyValue(`--${word}`).trim();
+  const [accent, ink, panel] = ["accent", "ink", "panel"].map(colour);
   return {
-    ...colours,
+    ink,
+    muted: colour("muted"),
+    line: colour("line"),
+    panel,
+    accent,
+    soft: colour("soft"),
     scale: scaleOf(SCALES[isDark() ? "dark" : "light"]),
-    accentBytes: rgb(colours.accent),
-    inkBytes: rgb(colours.ink),
-    panelBytes: rgb(colours.panel),
+    accentBytes: rgb(accent),
+    inkBytes: rgb(ink),
+    panelBytes: rgb(panel),
   };
 }
 
+/** @type {() => boolean} */
 function isDark() {
   return DARK.matches && !document.documentElement.hasAttribute("data-print");
 }
 
+/** @type {(stops: string[]) => Uint8ClampedArray} */
 function scaleOf(stops) {
   const labs = stops.map((stop) => toLab(rgb(stop)));
   const bytes = new Uint8ClampedArray((2 * STEPS + 1) * 3);
@@ -59,11 +80,15 @@ function scaleOf(stops) {
   return bytes;
 }
 
+/** @type {(hex: string) => number[]} */
 function rgb(hex) {
   return [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16));
 }
 
-// OKLab: straight lines in it look even.
+/**
+ * OKLab: straight lines in it look even.
+ * @type {(bytes: number[]) => number[]}
+ */
 function toLab(bytes) {
   const [r, g, b] = bytes.map((byte) => (byte / 255 <= 0.04045 ? byte / 3294.6 : ((byte / 255 + 0.055) / 1.055) ** 2.4));
   const l = Math.cbrt(0.4122214708 * r + 0.5363325363 * g + 0.0514459929 * b);
@@ -76,6 +101,7 @@ function toLab(bytes) {
   ];
 }
 
+/** @type {(lab: number[]) => number[]} */
 function fromLab([lightness, a, b]) {
   const l = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3;
   const m = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3;
@@ -87,12 +113,16 @@ function fromLab([lightness, a, b]) {
   ].map((part) => 255 * (part <= 0.0031308 ? 12.92 * part : 1.055 * part ** (1 / 2.4) - 0.055));
 }
 
+/** @type {() => void} */
 function changed() {
   known = null;
   WATCHING.forEach((redraw) => redraw());
 }
 
-/** Paper is white: draw for it while the page is printed. */
+/**
+ * Paper is white: draw for it while the page is printed.
+ * @type {(on: boolean) => void}
+ */
 function printing(on) {
   document.documentElement.toggleAttribute("data-print", on);
   changed();

@@ -1,16 +1,28 @@
+// @ts-check
 // The texts of a large matrix, asked for in tiles when they come into sight.
+
+/** @typedef {(window: MatrixWindow) => Promise<string[]>} ReadTexts */
+/** @typedef {{ texts: string[] | null, width: number }} Tile */
+/** @typedef {{ textAt(y: number, x: number): string | undefined }} Tiles */
 
 const [TALL, WIDE, KEPT] = [64, 32, 64];
 
-/** The tiles of a matrix: `read(window)` returns the texts in it; `onRead()` and `onError(message)` are told what comes. */
+/**
+ * The tiles of a matrix: `read(window)` returns the texts in it; `onRead()` and `onError(message)` are told what comes.
+ * @type {(size: [rows: number, columns: number], read: ReadTexts, on: { onRead(): void, onError(message: string): void }) => Tiles}
+ */
 export function tilesOf([rows, columns], read, { onRead, onError }) {
+  /** @type {Map<string, Tile>} */
   const tiles = new Map();
 
+  /** @type {(key: string, down: number, across: number) => Tile} */
   function ask(key, down, across) {
+    /** @type {MatrixWindow} */
     const window = [down * TALL, across * WIDE, Math.min(rows, (down + 1) * TALL), Math.min(columns, (across + 1) * WIDE)];
+    /** @type {Tile} */
     const tile = { texts: null, width: window[3] - window[1] };
     tiles.set(key, tile);
-    if (tiles.size > KEPT) tiles.delete(tiles.keys().next().value);
+    if (tiles.size > KEPT) tiles.delete([...tiles.keys()][0]);
     read(window).then(
       (texts) => {
         tile.texts = texts;

@@ -1,14 +1,20 @@
+// @ts-check
 // The columns of the table: what each is called, how it is written, and what it is sorted by.
 
 import { ranks } from "../data/order.js";
 import { rounded, shapeText, short, whole } from "../data/text.js";
 
+/** @type {RowStatistic[]} */
+const MOMENTS = ["min", "mean", "max", "std"];
 /** What has no partner of its shape has changed most. */
 const APART = ["added", "removed", "shape"];
 /** Pixels of a figure: `-1.23e-299` is the longest. */
 const FIGURE = 82;
 
-/** Return the columns: {key, title, width, right, text(row), keys()}. Those without text are drawn by the table. */
+/**
+ * Return the columns: {key, title, width, right, text(row), keys()}. Those without text are drawn by the table.
+ * @type {(index: Index) => Column[]}
+ */
 export function columnsOf(index) {
   const { columns, lowered, two } = index;
   return [
@@ -19,10 +25,11 @@ export function columnsOf(index) {
     { ...numberColumn(columns, "size"), title: "parameters", width: 92, text: (row) => rounded(columns.size[row]) },
     wordColumn(columns, "dtype", 72),
     wordColumn(columns, "role", 80),
-    ...["min", "mean", "max", "std"].map((key) => numberColumn(columns, key)),
+    ...MOMENTS.map((key) => numberColumn(columns, key)),
   ];
 }
 
+/** @type {(columns: Columns) => Column[]} */
 function changesOf(columns) {
   const { kind, relative, changed, cosine } = columns;
   return [
@@ -30,35 +37,45 @@ function changesOf(columns) {
     { ...wordColumn(columns, "kind", 74), keys: () => ranks(kind.map((each) => each ?? "")) },
     {
       ...numberColumn(columns, "relative"),
-      keys: () => relative.map((value, row) => (APART.includes(kind[row]) ? Infinity : value)),
+      keys: () => relative.map((value, row) => (APART.includes(kind[row] ?? "") ? Infinity : value)),
       hint: "the l2 norm of the difference over that of the older",
     },
-    { ...numberColumn(columns, "cosine"), text: (row) => cosineText(cosine?.[row]), hint: "of the angle between both" },
+    { ...numberColumn(columns, "cosine"), text: (row) => cosineText(cosine[row]), hint: "of the angle between both" },
     {
       ...numberColumn(columns, "changed"),
       width: 98,
-      text: (row) => (changed[row] === null ? "" : whole(changed[row])),
+      text: (row) => wholeText(changed[row]),
       hint: "entries whose bits differ",
     },
   ];
 }
 
+/** @type {(columns: Columns, key: "kind" | "dtype" | "role", width: number) => Column} */
 function wordColumn(columns, key, width) {
-  return { key, title: key, width, text: (row) => columns[key][row] ?? "", keys: once(() => ranks(columns[key])) };
+  return { key, title: key, width, text: (row) => columns[key][row] ?? "", keys: once(() => ranks(columns[key].map((word) => word ?? ""))) };
 }
 
+/** @type {(columns: Columns, key: NumberColumn | "size") => Column} */
 function numberColumn(columns, key) {
   return { key, title: key, width: FIGURE, right: true, text: (row) => short(columns[key][row], 3), keys: () => columns[key] };
 }
 
+/** @type {(cosine: number | null) => string} */
 function cosineText(cosine) {
-  if (cosine === null || cosine === undefined) return "";
+  if (cosine === null) return "";
   return cosine !== 1 && Math.abs(cosine) > 0.99995
     ? `${cosine > 0 ? "" : "-"}1\u2009−\u2009${(1 - Math.abs(cosine)).toExponential(0)}`
     : cosine.toFixed(4);
 }
 
+/** @type {<Made>(make: () => Made) => () => Made} */
 function once(make) {
-  let made = null;
+  /** @type {ReturnType<typeof make> | undefined} */
+  let made;
   return () => (made ??= make());
+}
+
+/** @type {(number: number | null) => string} */
+function wholeText(number) {
+  return number === null ? "" : whole(number);
 }

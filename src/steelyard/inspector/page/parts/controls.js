@@ -1,10 +1,17 @@
+// @ts-check
 // What narrows the table: a text, a role, a layer, and two switches.
 
 import { attribute, button, element } from "../draw/element.js";
 import { shownName } from "../data/text.js";
 import { isChanged } from "../data/weights.js";
 
-/** The line above the table. `onChange()` is called when it changes, `onScope()` when the layer is left. */
+/** @typedef {{ onChange(): void, onScope(): void }} ControlListeners */
+/** @typedef {{ element: HTMLElement, input: HTMLInputElement, wanted(): Wanted, focus(): void, clear(): void, tell(summary: string, scope: Layer | null): void }} Controls */
+
+/**
+ * The line above the table. `onChange()` is called when it changes, `onScope()` when the layer is left.
+ * @type {(index: Index, on: ControlListeners) => Controls}
+ */
 export function controls(index, { onChange, onScope }) {
   const text = textBox(onChange);
   const role = roleBox(index, onChange);
@@ -31,6 +38,7 @@ export function controls(index, { onChange, onScope }) {
   };
 }
 
+/** @type {(onChange: () => void) => HTMLInputElement} */
 function textBox(onChange) {
   return element("input", {
     type: "search",
@@ -42,6 +50,7 @@ function textBox(onChange) {
   });
 }
 
+/** @type {(index: Index, onChange: () => void) => HTMLSelectElement} */
 function roleBox(index, onChange) {
   const roles = [...new Set(index.columns.role)].sort();
   return element(
@@ -52,18 +61,23 @@ function roleBox(index, onChange) {
   );
 }
 
+/** @type {(index: Index, onChange: () => void) => HTMLButtonElement | null} */
 function foundSwitch(index, onChange) {
-  const count = index.found.filter(Boolean).length;
+  const count = index.findingsOf.filter(Boolean).length;
   return count ? switchOf(`with findings (${count})`, onChange) : null;
 }
 
-// A live page does not know yet how many are changed.
+/**
+ * A live page does not know yet how many are changed.
+ * @type {(index: Index, onChange: () => void) => HTMLButtonElement | null}
+ */
 function changedSwitch(index, onChange) {
   if (!index.two) return null;
   const count = index.columns.kind.filter((_, row) => isChanged(index, row)).length;
   return switchOf(index.live ? "changed" : `changed (${count})`, onChange);
 }
 
+/** @type {(word: string, onChange: () => void) => HTMLButtonElement} */
 function switchOf(word, onChange) {
   const made = button(word, () => {
     attribute(made, "aria-pressed", !isPressed(made));
@@ -73,11 +87,14 @@ function switchOf(word, onChange) {
   return made;
 }
 
+/** @type {(one: Element | null) => boolean} */
 function isPressed(one) {
   return one?.getAttribute("aria-pressed") === "true";
 }
 
+/** @type {(layer: Layer) => string} */
 function pathOf(layer) {
+  /** @type {string[]} */
   const words = [];
   for (let at = layer; at.parent; at = at.parent) words.unshift(shownName(at.label));
   return words.join(".");

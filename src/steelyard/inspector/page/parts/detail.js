@@ -1,7 +1,8 @@
+// @ts-check
 // One weight: its facts and statistics, and the pictures of its numbers.
 
 import { downloads } from "./downloads.js";
-import { button, element, replace } from "../draw/element.js";
+import { button, element, messageOf, replace } from "../draw/element.js";
 import { change, facts, findings } from "./facts.js";
 import { entryOf, placeText } from "../data/place.js";
 import { tabs } from "./tabs.js";
@@ -9,10 +10,19 @@ import { whole } from "../data/text.js";
 import { viewsOf } from "./views.js";
 import { isOn, learn, learnChange, sidesAlike } from "../data/weights.js";
 
-/** The panel of details. Of `on`, `onClose()`, `onStep(step)`, `onWiden()` and `onLearn()` are told what happens. */
+/** @typedef {{ onClose(): void, onStep(step: number): void, onWiden(): void, onLearn(): void }} DetailListeners */
+/** @typedef {{ element: HTMLElement, open(row: number, at?: number | null): Promise<void>, close(): void }} DetailPanel */
+/** @typedef {{ row: number, place: HTMLElement, views: import("./views.js").Views }} Shown */
+/** @typedef {{ index: Index, api: Api, names: string[], on: DetailListeners, holder: HTMLElement, asked: number, tab: string, shown: Shown | null }} Panel */
+
+/**
+ * The panel of details. Of `on`, `onClose()`, `onStep(step)`, `onWiden()` and `onLearn()` are told what happens.
+ * @type {(index: Index, api: Api, names: string[], on: DetailListeners) => DetailPanel}
+ */
 export function detailPanel(index, api, names, on) {
   const holder = element("section", { class: "detail", "aria-label": "Weight", tabindex: "-1", hidden: true });
   // `asked` counts what was opened, so that a late answer is known; `tab` stays from weight to weight.
+  /** @type {Panel} */
   const panel = { index, api, names, on, holder, asked: 0, tab: "picture", shown: null };
   return {
     element: holder,
@@ -26,14 +36,18 @@ export function detailPanel(index, api, names, on) {
   };
 }
 
+/** @type {(panel: Panel, row: number, at: number | null) => Promise<void>} */
 async function open(panel, row, at) {
   const { index, api, names } = panel;
-  if (panel.shown?.row === row) return mark(panel, at);
+  if (panel.shown?.row === row) {
+    await mark(panel, at);
+    return;
+  }
   const nth = (panel.asked += 1);
   panel.shown = null;
   const { place, changed, below } = laidOut(panel, row);
   const details = await Promise.all(index.sources.map((_, side) => detailOf(panel, row, side)));
-  if (nth !== panel.asked) return null;
+  if (nth !== panel.asked) return;
   details.forEach((detail, side) => detail && learn(index, row, side, detail));
   replace(changed, change(index, row, names));
   panel.on.onLearn();
@@ -41,10 +55,13 @@ async function open(panel, row, at) {
   below.replaceChildren(...views.parts);
   if (views.tabs.length) below.append(tabs(views.tabs, panel.tab, (key) => (panel.tab = key)).element);
   panel.shown = { row, place, views };
-  return mark(panel, at);
+  await mark(panel, at);
 }
 
-// What is known at once, and the places of what is yet to be read.
+/**
+ * What is known at once, and the places of what is yet to be read.
+ * @type {(panel: Panel, row: number) => { place: HTMLElement, changed: HTMLElement, below: HTMLElement }}
+ */
 function laidOut({ index, api, names, on, holder }, row) {
   const place = element("div", { class: "place", role: "status" });
   const changed = element("div", { class: "changes" });
@@ -65,42 +82,51 @@ function laidOut({ index, api, names, on, holder }, row) {
   return { place, changed, below };
 }
 
+/** @type {(panel: Panel, row: number, side: number) => Promise<Detail | null>} */
 async function detailOf({ index, api }, row, side) {
   if (!isOn(index, row, side)) return null;
   try {
     const detail = await api.detail(row, side);
-    const compares = side === 0 && api.compare && index.two && isOn(index, row, 1) && !detail.difference;
-    const apart = compares ? await api.compare(row) : null;
+    const compares = side === 0 && index.two && isOn(index, row, 1) && !detail.difference;
+    const apart = api.live && compares ? await api.compare(row) : null;
     if (!apart) return detail;
     learnChange(index, row, apart);
     return { ...detail, difference: apart.difference };
   } catch (error) {
-    return { error: error.message };
+    return { error: messageOf(error) };
   }
 }
 
-function mark(panel, at) {
+/** @type {(panel: Panel, at: number | null) => Promise<void>} */
+async function mark(panel, at) {
   const { index, api, shown } = panel;
+  if (!shown) return;
   const { row, place, views } = shown;
   views.pictures?.mark(at);
-  if (at === null) return place.replaceChildren();
+  if (at === null) {
+    place.replaceChildren();
+    return;
+  }
   const entry = entryOf(index, row, at);
+  const told = element("span", { class: "told" });
   const known = entry === null ? " (tied: not counted in the vector)" : ` is entry ${whole(entry)} of the vector`;
-  place.replaceChildren(element("b", {}, placeText(index, row, at)), known, element("span", { class: "told" }));
+  place.replaceChildren(element("b", {}, placeText(index, row, at)), known, told);
   views.grids.forEach((grid) => grid.go(at));
-  return api.values ? tellValue(panel, row, at, place.lastChild) : null;
+  if (api.live) await tellValue(panel, api, row, at, told);
 }
 
-async function tellValue({ index, api, names }, row, at, told) {
+/** @type {(panel: Panel, api: LiveApi, row: number, at: number, told: Node) => Promise<void>} */
+async function tellValue({ index, names }, api, row, at, told) {
   const [, columns] = index.columns.matrix[row];
   const [y, x] = [Math.floor(at / columns), at % columns];
   const sides = sidesAlike(index, row);
   const texts = await Promise.all(
-    sides.map((side) => api.values(row, side, [y, x, y + 1, x + 1]).catch((error) => [error.message])),
+    sides.map((side) => api.values(row, side, [y, x, y + 1, x + 1]).catch((error) => [messageOf(error)])),
   );
   told.textContent = `: ${texts.map(([text], nth) => (sides.length > 1 ? `${text} in ${names[sides[nth]]}` : text)).join(", ")}`;
 }
 
+/** @type {(index: Index, row: number, on: DetailListeners) => HTMLElement} */
 function header(index, row, { onClose, onStep, onWiden }) {
   return element(
     "header",

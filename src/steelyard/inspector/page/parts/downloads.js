@@ -1,11 +1,16 @@
+// @ts-check
 // Links to weights as files, where the api is live.
 
 import { element } from "../draw/element.js";
 import { isOn } from "../data/weights.js";
 
+/** @type {DownloadFormat[]} */
 const FORMATS = ["npy", "npz", "safetensors"];
 
-/** The links to a row of each side, null where the api has none. */
+/**
+ * The links to a row of each side, null where the api has none.
+ * @type {(index: Index, api: Api, row: number, names: string[]) => HTMLElement | null}
+ */
 export function downloads(index, api, row, names) {
   if (!api.live) return null;
   const links = index.sources.flatMap((_, side) =>
@@ -14,7 +19,10 @@ export function downloads(index, api, row, names) {
   return element("p", { class: "downloads" }, ...links);
 }
 
-/** Links to a weight, or to all, as files. */
+/**
+ * Links to a weight, or to all, as files.
+ * @type {(api: LiveApi, row: number | null, side: number) => HTMLElement[]}
+ */
 export function linksOf(api, row, side) {
   const formats = row === null ? FORMATS.slice(1) : FORMATS;
   return formats.map((format) => element("a", { href: api.download(row, side, format), download: true }, `.${format}`));

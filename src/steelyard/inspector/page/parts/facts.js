@@ -1,10 +1,14 @@
+// @ts-check
 // What is known of a weight without its numbers: facts, findings, and how it changed.
 
 import { element } from "../draw/element.js";
 import { entryOf } from "../data/place.js";
 import { bytesText, counted, percent, shapeText, short, shownName, whole } from "../data/text.js";
 
-/** What is said of a row that is not compared number by number. */
+/**
+ * What is said of a row that is not compared number by number.
+ * @type {Record<string, (names: string[]) => string>}
+ */
 const KINDS = {
   equal: () => "equal, bit for bit",
   added: (names) => `only in ${names[0]}`,
@@ -13,9 +17,13 @@ const KINDS = {
   renamed: () => "the same numbers under another name",
 };
 
-/** A list of the facts of a row. */
+/**
+ * A list of the facts of a row.
+ * @type {(index: Index, row: number) => HTMLElement}
+ */
 export function facts(index, row) {
-  const known = factsOf(index.columns, row).concat([["entries", entriesText(index, row)]]);
+  /** @type {[word: string, text: string][]} */
+  const known = [...factsOf(index.columns, row), ["entries", entriesText(index, row)]];
   const lines = known.filter(([, text]) => text);
   return element(
     "dl",
@@ -24,31 +32,42 @@ export function facts(index, row) {
   );
 }
 
+/** @type {(columns: Columns, row: number) => [word: string, text: string][]} */
 function factsOf(columns, row) {
   const { axes, layer, trainable, tied } = columns;
   return [
     ["shape", shapeText(columns.shape[row]) + (axes[row] ? ` (${shownName(axes[row])})` : "")],
     ["dtype", dtypeText(columns.dtype[row], columns.encoding[row])],
     ["role", columns.role[row]],
-    ["layer", layer[row] ? shownName(layer[row]) : ""],
+    ["layer", shownOrBlank(layer[row])],
     ["parameters", `${whole(columns.size[row])}, ${bytesText(columns.bytes[row])}`],
     ["trainable", trainable[row] === null ? "" : trainable[row] ? "yes" : "no"],
-    ["tied to", tied[row] === null ? "" : shownName(tied[row])],
+    ["tied to", shownOrBlank(tied[row])],
   ];
 }
 
-function dtypeText(dtype, stored) {
-  return stored && stored !== dtype ? `${dtype}, stored as ${shownName(stored)}` : dtype;
+/** @type {(name: string | null) => string} */
+function shownOrBlank(name) {
+  return name ? shownName(name) : "";
 }
 
+/** @type {(dtype: string, encoding: string) => string} */
+function dtypeText(dtype, encoding) {
+  return encoding && encoding !== dtype ? `${dtype}, stored as ${shownName(encoding)}` : dtype;
+}
+
+/** @type {(index: Index, row: number) => string} */
 function entriesText(index, row) {
   const [size, first] = [index.columns.size[row], entryOf(index, row, 0)];
-  return first === null || !size ? "" : `${whole(first)} to ${whole(entryOf(index, row, size - 1))} of the vector`;
+  return first === null || !size ? "" : `${whole(first)} to ${whole(first + size - 1)} of the vector`;
 }
 
-/** A list of what was found in a row, null for nothing. */
+/**
+ * A list of what was found in a row, null for nothing.
+ * @type {(index: Index, row: number) => HTMLElement | null}
+ */
 export function findings(index, row) {
-  const found = index.found[row];
+  const found = index.findingsOf[row];
   if (!found) return null;
   return element(
     "ul",
@@ -57,7 +76,10 @@ export function findings(index, row) {
   );
 }
 
-/** A line about how a row changed, null where that is not known. */
+/**
+ * A line about how a row changed, null where that is not known.
+ * @type {(index: Index, row: number, names: string[]) => HTMLElement | null}
+ */
 export function change(index, row, names) {
   const { columns } = index;
   const kind = index.two ? columns.kind[row] : null;
@@ -69,10 +91,11 @@ export function change(index, row, names) {
   return element("p", { class: "change" }, `Compared with ${names[1]}: `, told, verdict && ".", verdict);
 }
 
+/** @type {(columns: Columns, row: number) => string[]} */
 function changeTexts(columns, row) {
   const [changed, size] = [columns.changed[row], columns.size[row]];
   return [
-    `${whole(changed)} of ${counted(size, "entry", "entries")} changed (${percent(changed, size)})`,
+    `${whole(changed ?? 0)} of ${counted(size, "entry", "entries")} changed (${percent(changed ?? 0, size)})`,
     `relative change ${short(columns.relative[row]) || "unknown"}`,
     `cosine ${short(columns.cosine[row]) || "unknown"}`,
     `largest ${short(columns.max_abs[row])}`,

@@ -1,10 +1,17 @@
+// @ts-check
 // The head of the page: what is looked at, the index box, notes, downloads.
 
 import { element } from "../draw/element.js";
 import { found } from "../data/place.js";
 import { bytesText, counted, rounded, shownName } from "../data/text.js";
 
-/** The head. `onFound({row, at})` is called for what the index box names; `downloads(side)` are links to all weights. */
+/** @typedef {{ onFound(place: Place): void, downloads: ((side: number) => HTMLElement[]) | null }} HeaderListeners */
+/** @typedef {{ element: HTMLElement, focus(): void }} Header */
+
+/**
+ * The head. `onFound({row, at})` is called for what the index box names; `downloads(side)` are links to all weights.
+ * @type {(index: Index, names: string[], on: HeaderListeners) => Header}
+ */
 export function headerOf(index, names, { onFound, downloads }) {
   const input = element("input", {
     type: "text",
@@ -18,16 +25,18 @@ export function headerOf(index, names, { onFound, downloads }) {
   const told = element("p", { class: "told", id: "place-told", role: "status" });
   const form = element("form", { class: "place-box", on: { submit } }, element("label", { for: "place" }, "Go to"), input, told);
 
+  /** @type {(event: Event) => void} */
   function submit(event) {
     event.preventDefault();
     const answer = found(index, input.value);
-    told.textContent = answer.error ? shownName(answer.error) : "";
-    input.toggleAttribute("aria-invalid", Boolean(answer.error));
-    if (!answer.error) onFound(answer);
+    const refused = "error" in answer;
+    told.textContent = refused ? shownName(answer.error) : "";
+    input.toggleAttribute("aria-invalid", refused);
+    if (!refused) onFound(answer);
   }
 
   document.title = `${names.join(" compared with ")} \u00b7 Steelyard`;
-  const sides = index.sources.map((side, nth) => sideElement(side, names[nth], nth, index.two));
+  const sides = index.sources.map((source, nth) => sideElement(source, names[nth], nth, index.two));
   return {
     element: element(
       "header",
@@ -45,7 +54,10 @@ export function headerOf(index, names, { onFound, downloads }) {
   };
 }
 
-/** Names of the sides that differ: the last part of a path where it is enough. */
+/**
+ * Names of the sides that differ: the last part of a path where it is enough.
+ * @type {(index: Index) => string[]}
+ */
 export function sideNames(index) {
   const whole = index.sources.map(({ name }) => shownName(name));
   const last = whole.map((name) => name.split(/[\\/]/).filter(Boolean).pop() ?? name);
@@ -53,30 +65,33 @@ export function sideNames(index) {
   return new Set(names).size === names.length ? names : names.map((name, nth) => `${name} (${["after", "before"][nth]})`);
 }
 
-function sideElement(side, name, nth, two) {
+/** @type {(source: SourceRecord, name: string, nth: number, two: boolean) => HTMLElement} */
+function sideElement(source, name, nth, two) {
   const facts = [
-    counted(side.weights, "weight"),
-    `${rounded(side.parameters)} parameters`,
-    bytesText(side.bytes),
-    side.tied ? `${side.tied} tied` : "",
+    counted(source.weights, "weight"),
+    `${rounded(source.parameters)} parameters`,
+    bytesText(source.bytes),
+    source.tied ? `${source.tied} tied` : "",
   ];
   return element(
     "div",
-    { class: "side", title: shownName(side.name) },
+    { class: "side", title: shownName(source.name) },
     two && element("span", { class: `key key-${nth}`, "aria-hidden": "true" }),
     nth === 0 ? element("h1", {}, name) : element("span", { class: "older" }, `compared with ${name}`),
     element("span", { class: "amounts" }, facts.filter(Boolean).join("  ·  ")),
   );
 }
 
+/** @type {(index: Index, names: string[], downloads: (side: number) => HTMLElement[]) => HTMLElement} */
 function downloadMenu(index, names, downloads) {
   const lines = index.sources.map((_, side) => element("span", {}, `All of ${names[side]}`, ...downloads(side)));
   return element("details", { class: "menu" }, element("summary", {}, "Download"), element("p", {}, ...lines));
 }
 
+/** @type {(index: Index) => HTMLElement | null} */
 function notesElement(index) {
   const general = index.findings.filter(({ name }) => name === null).map(({ what }) => what);
-  const notes = [...(index.notes ?? []), ...index.sources.flatMap(({ notes: own }) => own ?? []), ...general];
+  const notes = [...index.notes, ...index.sources.flatMap(({ notes: own }) => own ?? []), ...general];
   if (!notes.length) return null;
   return element(
     "details",
@@ -86,7 +101,10 @@ function notesElement(index) {
   );
 }
 
-// A steelyard: a beam with one long arm, a hook and a weight that slides.
+/**
+ * A steelyard: a beam with one long arm, a hook and a weight that slides.
+ * @type {() => SVGElement}
+ */
 function scales() {
   const made = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   made.setAttribute("viewBox", "0 0 26 20");

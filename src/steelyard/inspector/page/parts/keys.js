@@ -1,6 +1,9 @@
+// @ts-check
 // Keys that work on the whole page, and the list of them.
 
 import { button, element } from "../draw/element.js";
+
+/** @typedef {{ header: import("./header.js").Header, overview: import("./overview.js").Overview, tree: import("./tree.js").Tree, controls: import("./controls.js").Controls, table: import("./table.js").Table, detail: import("./detail.js").DetailPanel, close(): void, step(by: number): void, widen(): void, opened(): number }} ShortcutParts */
 
 const KEYS = [
   ["/", "filter the table"],
@@ -17,16 +20,20 @@ const KEYS = [
   ["?", "this list"],
 ];
 
-/** Listen for the keys; `parts` are those of the page. */
+/**
+ * Listen for the keys; `parts` are those of the page.
+ * @type {(parts: ShortcutParts) => void}
+ */
 export function shortcuts(parts) {
   const help = dialog();
   document.body.append(help);
   parts.header.element.append(button("?", () => help.showModal(), { class: "help", title: "Keys (?)", "aria-label": "Keys" }));
-  const strip = parts.overview.element.querySelector(".strip");
+  const strip = /** @type {HTMLElement | null} */ (parts.overview.element.querySelector(".strip"));
+  /** @type {Record<string, () => void>} */
   const does = {
     "/": () => parts.controls.focus(),
     g: () => parts.header.focus(),
-    o: () => strip.focus(),
+    o: () => strip?.focus(),
     t: () => parts.tree.element.focus(),
     w: () => parts.table.element.focus(),
     d: () => parts.opened() >= 0 && parts.detail.element.focus(),
@@ -37,7 +44,7 @@ export function shortcuts(parts) {
   };
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || help.open) return;
-    const typing = event.target.matches("input, select, textarea");
+    const typing = /** @type {Element} */ (event.target).matches("input, select, textarea");
     if (event.key === "Escape") leave(event, typing, parts);
     else if (!typing && event.key in does) {
       does[event.key]();
@@ -49,12 +56,14 @@ export function shortcuts(parts) {
   });
 }
 
+/** @type {(event: KeyboardEvent, typing: boolean, parts: ShortcutParts) => void} */
 function leave(event, typing, parts) {
-  if (event.target === parts.controls.input && event.target.value) parts.controls.clear();
+  if (event.target === parts.controls.input && parts.controls.input.value) parts.controls.clear();
   else if (typing) parts.table.element.focus();
   else if (parts.opened() >= 0) parts.close();
 }
 
+/** @type {() => HTMLDialogElement} */
 function dialog() {
   const made = element("dialog", { class: "keys", "aria-label": "Keys" });
   const lines = KEYS.flatMap(([key, what]) => [

@@ -1,3 +1,4 @@
+// @ts-check
 // All weights in one picture: the order of the net from left to right, the numbers from low to high, all on one axis.
 
 import { keepDrawn } from "../draw/canvas.js";
@@ -5,7 +6,13 @@ import { element } from "../draw/element.js";
 import { drawMarks, drawStrip, rowAt, stripOf } from "../draw/strip.js";
 import { shapeText, short } from "../data/text.js";
 
-/** Rows that a key goes on, of so many up to the last one. */
+/** @typedef {{ element: HTMLElement, open(row: number): void, show(rows: number[]): void, refresh(): void }} Overview */
+/** @typedef {{ index: Index, strip: import("../draw/strip.js").Strip, slider: HTMLElement, said: HTMLElement }} OverviewView */
+
+/**
+ * Rows that a key goes on, of so many up to the last one.
+ * @type {Record<string, (last: number) => number>}
+ */
 const STEPS = {
   ArrowRight: () => 1,
   ArrowUp: () => 1,
@@ -19,11 +26,14 @@ const STEPS = {
 /** Milliseconds in which statistics that come are drawn together. */
 const PAUSE = 250;
 
-/** The picture of an index. `onOpen(row)` is called for a weight that is chosen. */
+/**
+ * The picture of an index. `onOpen(row)` is called for a weight that is chosen.
+ * @type {(index: Index, root: Layer, onOpen: (row: number) => void) => Overview}
+ */
 export function overview(index, root, onOpen) {
   const strip = stripOf(index, root);
   const view = { index, strip, slider: sliderOf(index, strip.canvas), said: element("p", { class: "said" }) };
-  let [waiting, frame] = [0, 0];
+  let [waiting, frame] = [false, 0];
   listen(view, onOpen);
   tell(view, -1);
   keepDrawn(view.slider, (width) => {
@@ -39,22 +49,27 @@ export function overview(index, root, onOpen) {
     },
     /** Shade what the table does not show. */
     show(rows) {
-      strip.dimmed = rows.length === index.count ? null : new Uint8Array(index.count).fill(1);
-      if (strip.dimmed) rows.forEach((row) => (strip.dimmed[row] = 0));
+      const dimmed = new Uint8Array(index.count).fill(1);
+      rows.forEach((row) => (dimmed[row] = 0));
+      strip.dimmed = rows.length === index.count ? null : dimmed;
       cancelAnimationFrame(frame);
       frame = requestAnimationFrame(() => drawStrip(strip));
     },
     refresh() {
-      if (!waiting) waiting = setTimeout(() => ((waiting = 0), drawStrip(strip)), PAUSE);
+      if (waiting) return;
+      waiting = true;
+      setTimeout(() => ((waiting = false), drawStrip(strip)), PAUSE);
     },
   };
 }
 
+/** @type {(view: OverviewView) => HTMLElement} */
 function sectionOf({ slider, said }) {
   const title = element("div", { class: "title" }, element("h2", {}, "Overview"), said);
   return element("section", { class: "overview", "aria-label": "Overview" }, title, slider);
 }
 
+/** @type {(index: Index, canvas: HTMLCanvasElement) => HTMLElement} */
 function sliderOf(index, canvas) {
   return element(
     "div",
@@ -71,6 +86,7 @@ function sliderOf(index, canvas) {
   );
 }
 
+/** @type {(view: OverviewView, onOpen: (row: number) => void) => void} */
 function listen(view, onOpen) {
   const { index, strip, slider } = view;
   slider.addEventListener("pointermove", (event) => pointAt(view, rowAt(strip, event.clientX)));
@@ -90,28 +106,32 @@ function listen(view, onOpen) {
   });
 }
 
+/** @type {(view: OverviewView, row: number) => void} */
 function pointAt(view, row) {
   const { index, strip, slider } = view;
   strip.at = row;
   tell(view, row < 0 ? strip.open : row);
   if (row >= 0) {
-    slider.setAttribute("aria-valuenow", row);
+    slider.setAttribute("aria-valuenow", String(row));
     slider.setAttribute("aria-valuetext", index.shown[row]);
   }
   drawMarks(strip);
 }
 
+/** @type {(view: OverviewView, row: number) => void} */
 function tell({ index, said }, row) {
   said.textContent =
     row < 0 ? hint(index) : `${index.shown[row]}  ·  ${shapeText(index.columns.shape[row])}${rangeText(index, row)}`;
 }
 
+/** @type {(index: Index) => string} */
 function hint(index) {
   return index.two
     ? "the numbers of each weight, from the first to the last, on one axis; below how much it changed"
     : "the numbers of each weight, from the first to the last, on one axis";
 }
 
+/** @type {(index: Index, row: number) => string} */
 function rangeText(index, row) {
   const [low, high] = [index.columns.min[row], index.columns.max[row]];
   return low === null ? "" : `  ·  ${short(low)} … ${short(high)}`;

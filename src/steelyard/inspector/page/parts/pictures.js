@@ -1,15 +1,22 @@
+// @ts-check
 // The heat maps of a weight: of one side, or of both and of their difference, which zoom together where they can.
 
 import { around, usual } from "../draw/cells.js";
-import { attribute, button, element } from "../draw/element.js";
+import { attribute, button, element, messageOf } from "../draw/element.js";
 import { heatmap } from "../draw/heatmap.js";
+
+/** @typedef {{ element: HTMLElement, mark(at: number | null): Promise<void> }} Pictures */
+/** @typedef {{ row: number, api: LiveApi | null, whole: (Picture | null)[], shown: (Picture | null)[], apart: Picture | null, asked: number, marked: number | null, maps: (HeatMap | null)[], difference: HeatMap | null, told: HTMLElement }} PicturesView */
 
 /** Cells in each direction that a part is drawn in, and the most that a server draws. */
 const [CELLS, MOST] = [128, 512];
 /** Whether few large cells may share the last colour; stays so from weight to weight. */
 let clipped = false;
 
-/** The heat maps of a row. `details` and `names` are those of the sides. */
+/**
+ * The heat maps of a row. `details` and `names` are those of the sides.
+ * @type {(scene: Scene) => Pictures}
+ */
 export function pictures(scene) {
   const view = viewOf(scene);
   const { maps, difference, told } = view;
@@ -27,29 +34,45 @@ export function pictures(scene) {
       view.marked = at;
       draw(view);
       const first = view.shown.find(Boolean);
-      if (at === null || !view.zooms || !first || (first.down === 1 && first.across === 1)) return;
+      if (at === null || !view.api || !first || (first.down === 1 && first.across === 1)) return;
       const [y, x] = [Math.floor(at / first.columns), at % first.columns];
+      /** @type {Picture} */
       const whole = { ...first, window: [0, 0, first.rows, first.columns], down: 1, across: 1 };
       await zoom(view, around(whole, [y, x], Math.min(1, 64 / Math.max(first.rows, first.columns))));
     },
   };
 }
 
-// `whole` are the pictures of the sides, `shown` those that are drawn; `asked` counts zooms, so that a late answer is known.
+/**
+ * `whole` are the pictures of the sides, `shown` those that are drawn; `asked` counts zooms, so that a late answer is known.
+ * @type {(scene: Scene) => PicturesView}
+ */
 function viewOf({ index, row, api, details, names }) {
   const shape = index.columns.shape[row];
   const whole = details.map((detail) => detail?.picture ?? null);
-  const zooms = api.picture !== null && whole.some(Boolean);
-  const view = { row, api, whole, shown: [...whole], zooms, apart: details[0]?.difference, asked: 0, marked: null };
-  const onZoom = zooms ? (window) => zoom(view, window) : null;
-  view.maps = whole.map(
-    (one, side) => one && heatmap({ title: index.two ? names[side] : index.shown[row], shape, heading: index.two, onZoom }),
-  );
-  view.difference = view.apart ? heatmap({ title: `${names[0]} minus ${names[1]}`, shape }) : null;
-  view.told = element("p", { class: "caption" });
+  const apart = details[0]?.difference ?? null;
+  const zooms = api.live && whole.some(Boolean);
+  /** @type {((window: MatrixWindow | null) => void) | null} */
+  const onZoom = zooms ? (window) => void zoom(view, window) : null;
+  /** @type {PicturesView} */
+  const view = {
+    row,
+    api: zooms ? api : null,
+    whole,
+    shown: [...whole],
+    apart,
+    asked: 0,
+    marked: null,
+    maps: whole.map(
+      (one, side) => one && heatmap({ title: index.two ? names[side] : index.shown[row], shape, heading: index.two, onZoom }),
+    ),
+    difference: apart && heatmap({ title: `${names[0]} minus ${names[1]}`, shape }),
+    told: element("p", { class: "caption" }),
+  };
   return view;
 }
 
+/** @type {(view: PicturesView) => HTMLElement} */
 function toolsOf(view) {
   const clip = button(
     "contrast",
@@ -63,16 +86,20 @@ function toolsOf(view) {
       title: "Spread the colours over 99% of the cells; larger ones share the last colour",
     },
   );
-  const zoomed = view.zooms ? zoomers((window) => zoom(view, window), () => view.shown.find(Boolean)) : [];
+  const zoomed = view.api ? zoomers((window) => zoom(view, window), () => firstOf(view.shown)) : [];
   return element("div", { class: "tools", role: "group", "aria-label": "Heat map" }, ...zoomed, clip);
 }
 
+/** @type {(view: PicturesView) => void} */
 function draw(view) {
   const { maps, shown, whole, difference, marked } = view;
   const scale = Math.max(...shown.map(reach));
-  maps.forEach((map, side) => map && shown[side] && map.show(shown[side], scale, clipped));
+  maps.forEach((map, side) => {
+    const one = shown[side];
+    if (map && one) map.show(one, scale, clipped);
+  });
   if (difference) {
-    const apart = shown.every((one, side) => one === whole[side]) ? view.apart : minus(...shown);
+    const apart = shown.every((one, side) => one === whole[side]) ? view.apart : minus(shown[0], shown[1]);
     difference.element.hidden = !apart;
     if (apart) difference.show(apart, reach(apart), clipped);
   }
@@ -80,39 +107,56 @@ function draw(view) {
   difference?.mark(marked);
 }
 
+/** @type {(view: PicturesView, window: MatrixWindow | null) => Promise<void>} */
 async function zoom(view, window) {
-  const { whole, told } = view;
+  const { api, whole, told } = view;
+  if (!api) return;
   const nth = (view.asked += 1);
-  const first = view.shown.find(Boolean);
+  const first = firstOf(view.shown);
   const part = window && (window[2] - window[0] < first.rows || window[3] - window[1] < first.columns);
   told.textContent = "";
   try {
-    const found = await Promise.all(whole.map((one, side) => (part && isAlike(whole, side) ? partOf(view, side, window) : one)));
+    const found = await Promise.all(whole.map((one, side) => (one && part && isAlike(whole, side) ? partOf(view, api, side, window) : one)));
     if (nth !== view.asked) return;
     view.shown = found;
     draw(view);
   } catch (error) {
-    told.textContent = error.message;
+    told.textContent = messageOf(error);
   }
 }
 
-function partOf({ api, row, whole }, side, window) {
+/** @type {(view: PicturesView, api: LiveApi, side: number, window: MatrixWindow) => Promise<Picture>} */
+function partOf({ row, whole }, api, side, window) {
+  /** @type {(length: number) => number} */
   const cells = (length) => Math.min(MOST, Math.max(CELLS, length));
-  return api.picture(row, side, window, cells(whole[side].height), cells(whole[side].width));
+  return api.picture(row, side, window, cells(whole[side]?.height ?? 0), cells(whole[side]?.width ?? 0));
 }
 
-// Whether a side has the matrix of the first one: others do not zoom with it, and have other places.
+/**
+ * Whether a side has the matrix of the first one: others do not zoom with it, and have other places.
+ * @type {(whole: (Picture | null)[], side: number) => boolean}
+ */
 function isAlike(whole, side) {
   const [one, first] = [whole[side], whole.find(Boolean)];
-  return Boolean(one) && one.rows === first.rows && one.columns === first.columns;
+  return Boolean(one && first && one.rows === first.rows && one.columns === first.columns);
 }
 
-// The magnitude that has the last colour.
+/** @type {(shown: (Picture | null)[]) => Picture} */
+function firstOf(shown) {
+  return /** @type {Picture} */ (shown.find(Boolean));
+}
+
+/**
+ * The magnitude that has the last colour.
+ * @type {(one: Picture | null) => number}
+ */
 function reach(one) {
   return one ? (clipped ? usual(one) : one.scale) : 0;
 }
 
+/** @type {(zoom: (window: MatrixWindow | null) => void, first: () => Picture) => HTMLElement[]} */
 function zoomers(zoom, first) {
+  /** @type {() => Cell} */
   const middle = () => [(first().height - 1) / 2, (first().width - 1) / 2];
   return [
     button("+", () => zoom(around(first(), middle(), 0.5)), { title: "Zoom in (+)", "aria-label": "Zoom in" }),
@@ -122,17 +166,22 @@ function zoomers(zoom, first) {
   ];
 }
 
+/** @type {(cells: Float64Array) => number} */
 function largest(cells) {
   return cells.reduce((most, cell) => (Math.abs(cell) > most ? Math.abs(cell) : most), 0);
 }
 
-// The difference of two pictures, where each cell is one number.
+/**
+ * The difference of two pictures, where each cell is one number.
+ * @type {(one: Picture | null, other: Picture | null) => Picture | null}
+ */
 function minus(one, other) {
   if (!one || !other || !exact(one) || !exact(other) || one.cells.length !== other.cells.length) return null;
   const cells = Float64Array.from(one.cells, (cell, nth) => cell - other.cells[nth]);
   return { ...one, cells, scale: largest(cells) };
 }
 
+/** @type {(picture: Picture) => boolean} */
 function exact(picture) {
   return picture.down === 1 && picture.across === 1 && !(picture.cells instanceof Int8Array);
 }

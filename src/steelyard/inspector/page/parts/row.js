@@ -1,3 +1,4 @@
+// @ts-check
 // A row of the table, and the heads of its columns.
 
 import { element, nameElement, writeName } from "../draw/element.js";
@@ -6,7 +7,10 @@ import { axisText } from "../data/text.js";
 
 const SEVERITIES = ["info", "warning", "error"];
 
-/** The head of a column; `onSort()` is called when it is chosen. */
+/**
+ * The head of a column; `onSort()` is called when it is chosen.
+ * @type {(column: Column, nth: number, onSort: () => void) => HTMLElement}
+ */
 export function headOf(column, nth, onSort) {
   const inner = column.keys ? element("button", { type: "button", on: { click: onSort } }, column.title) : column.title;
   const sort = column.keys ? "none" : null;
@@ -17,12 +21,18 @@ export function headOf(column, nth, onSort) {
   );
 }
 
-/** The labels of the axis that all sparklines have. */
+/**
+ * The labels of the axis that all sparklines have.
+ * @type {(end: number) => HTMLElement[]}
+ */
 export function axisLabels(end) {
   return [-end, 0, end].map((value) => element("span", {}, axisText(value, 2)));
 }
 
-/** A row without a weight. */
+/**
+ * A row without a weight.
+ * @type {(columns: Column[]) => HTMLElement}
+ */
 export function blankRow(columns) {
   const cells = columns.map((column, nth) =>
     element(
@@ -34,29 +44,36 @@ export function blankRow(columns) {
   return element("div", { class: "row", role: "row" }, ...cells);
 }
 
-/** Write a weight into the cells of a row. */
+/**
+ * Write a weight into the cells of a row.
+ * @type {(node: HTMLElement, columns: Column[], index: Index, row: number) => void}
+ */
 export function writeCells(node, columns, index, row) {
   columns.forEach((column, nth) => {
     const cell = node.children[nth];
     if (column.key === "name") writeNameCell(cell, index, row);
-    else if (column.key === "spark") drawSpark(cell.firstChild, index, row, index.sparks[0].axis());
-    else if (cell.textContent !== column.text(row)) cell.textContent = column.text(row);
+    else if (column.key === "spark") drawSpark(/** @type {HTMLCanvasElement} */ (cell.firstChild), index, row, index.sparks[0].axis());
+    else if (cell.textContent !== column.text?.(row)) cell.textContent = column.text?.(row) ?? "";
   });
 }
 
-function writeNameCell({ firstChild: name, lastChild: mark }, index, row) {
+/** @type {(cell: Element, index: Index, row: number) => void} */
+function writeNameCell(cell, index, row) {
+  const [name, mark] = /** @type {HTMLElement[]} */ ([...cell.children]);
   writeName(name, index.shown[row]);
-  mark.textContent = index.found[row] ? "▲" : index.columns.tied[row] !== null ? "tied" : "";
-  mark.title = (index.found[row] ?? []).map((one) => one.what).join("\n");
+  mark.textContent = index.findingsOf[row] ? "▲" : index.columns.tied[row] !== null ? "tied" : "";
+  mark.title = (index.findingsOf[row] ?? []).map((one) => one.what).join("\n");
   mark.className = `mark ${SEVERITIES[index.worst[row]] ?? ""}`;
 }
 
+/** @type {(key: string) => HTMLElement[]} */
 function partsOf(key) {
   if (key === "name") return [nameElement(), element("span", { class: "mark" })];
   if (key === "spark") return [element("canvas", { width: WIDTH, height: HEIGHT, "aria-hidden": "true" })];
   return [];
 }
 
+/** @type {(column: Column) => string} */
 function cellClass({ key, right }) {
   return `cell ${key === "name" || key === "spark" ? key : right ? "number" : "word"}-cell`;
 }

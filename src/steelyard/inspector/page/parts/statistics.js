@@ -1,18 +1,25 @@
+// @ts-check
 // The statistics of a weight as a table: of one side, or of both beside each other.
 
 import { element } from "../draw/element.js";
 import { percent, short, whole } from "../data/text.js";
 import { numberOf } from "../data/weights.js";
 
+/** @type {Statistic[]} */
 const NUMBERS = ["min", "q01", "q05", "q25", "median", "q75", "q95", "q99", "max", "mean", "std", "rms", "l1", "l2"];
+/** @type {Statistic[]} */
 const COUNTS = ["zeros", "near_zeros", "nan", "inf"];
+/** @type {Partial<Record<Statistic, string>>} */
 const WORDS = { q01: "1%", q05: "5%", q25: "25%", q75: "75%", q95: "95%", q99: "99%", near_zeros: "near zero" };
 
-/** A table of the statistics of so many numbers, null where a side has none. */
+/**
+ * A table of the statistics of so many numbers, null where a side has none.
+ * @type {(statistics: (Statistics | null)[], names: string[], size: number) => HTMLElement}
+ */
 export function statisticsTable(statistics, names, size) {
-  const known = statistics.filter(Boolean);
+  const known = statistics.flatMap((one) => one ?? []);
   if (!known.length) return element("p", { class: "none" }, "No numbers.");
-  const lines = [...NUMBERS, ...COUNTS].filter((word) => known.some((one) => told(one, word)));
+  const lines = [...NUMBERS, ...COUNTS].filter((word) => known.some((one) => told(one, word, size)));
   if (known.length > 1) return compared(lines, statistics, names, size);
   const pairs = lines.map((word) =>
     element("div", {}, element("dt", {}, WORDS[word] ?? word), element("dd", {}, told(known[0], word, size))),
@@ -20,6 +27,7 @@ export function statisticsTable(statistics, names, size) {
   return element("dl", { class: "statistics" }, ...pairs);
 }
 
+/** @type {(lines: Statistic[], statistics: (Statistics | null)[], names: string[], size: number) => HTMLElement} */
 function compared(lines, statistics, names, size) {
   const head = element("tr", {}, element("td", {}), ...names.map((name) => element("th", { scope: "col" }, name)));
   const rows = lines.map((word) =>
@@ -33,6 +41,7 @@ function compared(lines, statistics, names, size) {
   return element("table", { class: "statistics" }, element("thead", {}, head), element("tbody", {}, ...rows));
 }
 
+/** @type {(statistics: Statistics, word: Statistic, size: number) => string} */
 function told(statistics, word, size) {
   const value = numberOf(statistics[word]);
   if (value === null) return "";

@@ -1,3 +1,4 @@
+// @ts-check
 // The table of weights: any number of rows, of which those in sight are in the page.
 
 import { columnsOf } from "./columns.js";
@@ -8,12 +9,20 @@ import { counted, whole } from "../data/text.js";
 import { onTheme } from "../draw/theme.js";
 import { moved, virtual } from "./virtual.js";
 
+/** @typedef {{ onOpen(row: number): void, onSight(): void }} TableListeners */
+/** @typedef {{ element: HTMLElement, show(rows: number[]): void, open(row: number): void, next(step: number): number, again(): void, refresh(): void, inSight(): number[], order(): number[], print(on: boolean): string, summary(): string }} Table */
+/** @typedef {TableListeners & { index: Index, columns: Column[], rows: number[], order: number[], by: Sorting, cursor: number, open: number, heads: HTMLElement[], grid: HTMLElement, list: VirtualList }} TableView */
+
 const ROW = 26;
 const HEAD = 30;
 const PRINTED = 500;
+/** @type {Sorting} */
 const UNSORTED = { key: null, descending: false };
 
-/** The table of an index. `onOpen(row)` is called for a row that is chosen, `onSight()` when others come into sight. */
+/**
+ * The table of an index. `onOpen(row)` is called for a row that is chosen, `onSight()` when others come into sight.
+ * @type {(index: Index, on: TableListeners) => Table}
+ */
 export function table(index, { onOpen, onSight }) {
   const view = built(index, onOpen, onSight);
   const { grid, list } = view;
@@ -33,7 +42,9 @@ export function table(index, { onOpen, onSight }) {
     },
     next: (step) => view.order[Math.max(0, Math.min(view.order.length - 1, view.order.indexOf(view.open) + step))],
     /** Sort again, after statistics have come. */
-    again: () => view.by.key && arrange(view),
+    again() {
+      if (view.by.key) arrange(view);
+    },
     refresh() {
       labelAxis(view);
       list.draw(true);
@@ -49,33 +60,38 @@ export function table(index, { onOpen, onSight }) {
   };
 }
 
-// What a table is made of: `rows` are those that fit, `order` the same as they are sorted, `cursor` a place in it.
+/**
+ * What a table is made of: `rows` are those that fit, `order` the same as they are sorted, `cursor` a place in it.
+ * @type {(index: Index, onOpen: (row: number) => void, onSight: () => void) => TableView}
+ */
 function built(index, onOpen, onSight) {
   const columns = columnsOf(index);
   const by = index.two ? { key: "relative", descending: true } : UNSORTED;
-  const view = { index, columns, onOpen, onSight, rows: [], order: [], by, cursor: 0, open: -1 };
-  view.heads = columns.map((column, nth) => headOf(column, nth, () => sortBy(view, column)));
+  const heads = columns.map((column, nth) => headOf(column, nth, () => sortBy(view, column)));
   const body = element("div", { class: "rows", role: "rowgroup" });
-  const head = element("div", { class: "row head", role: "row", "aria-rowindex": "1" }, ...view.heads);
-  view.grid = element(
+  const head = element("div", { class: "row head", role: "row", "aria-rowindex": "1" }, ...heads);
+  const grid = element(
     "div",
     { class: "table", role: "grid", tabindex: "0", "aria-label": "Weights", "aria-colcount": columns.length },
     element("div", { class: "heads", role: "rowgroup" }, head),
     body,
   );
   const widths = columns.map(({ width }) => (width ? `${width}px` : "minmax(var(--name), 1fr)"));
-  view.grid.style.setProperty("--columns", widths.join(" "));
-  view.grid.style.setProperty("--least", `${columns.reduce((sum, { width }) => sum + width, 0)}px`);
-  view.list = virtual(
-    view.grid,
+  grid.style.setProperty("--columns", widths.join(" "));
+  grid.style.setProperty("--least", `${columns.reduce((sum, { width }) => sum + width, 0)}px`);
+  const list = virtual(
+    grid,
     body,
     ROW,
     () => blankRow(columns),
     (node, nth) => fill(view, node, nth),
   );
+  /** @type {TableView} */
+  const view = { index, columns, onOpen, onSight, rows: [], order: [], by, cursor: 0, open: -1, heads, grid, list };
   return view;
 }
 
+/** @type {(view: TableView) => void} */
 function listen(view) {
   const { grid, list } = view;
   onTheme(() => list.draw(true));
@@ -95,6 +111,7 @@ function listen(view) {
 /**
  * Hide the columns of which only a part is in sight, next to the names that stay there and at the right end: a number
  * without its first or last digits reads as another. Where not even the widest column fits, all stay as they are.
+ * @type {(view: TableView) => void}
  */
 function hideCutColumns({ grid, columns, heads }) {
   const edges = [heads[0].offsetWidth];
@@ -108,10 +125,11 @@ function hideCutColumns({ grid, columns, heads }) {
   grid.style.setProperty("--cut", `${Math.max(0, cut)}px`);
 }
 
+/** @type {(view: TableView, node: HTMLElement, nth: number) => void} */
 function fill({ index, columns, order, open, cursor }, node, nth) {
   const row = order[nth];
   node.id = `row-${row}`;
-  node.dataset.nth = nth;
+  node.dataset.nth = String(nth);
   attribute(node, "aria-rowindex", nth + 2);
   attribute(node, "aria-selected", row === open);
   node.classList.toggle("cursor", nth === cursor);
@@ -119,6 +137,7 @@ function fill({ index, columns, order, open, cursor }, node, nth) {
   writeCells(node, columns, index, row);
 }
 
+/** @type {(view: TableView, column: Column) => void} */
 function sortBy(view, column) {
   if (!column.keys) return;
   view.by = turned(view.by, column);
@@ -126,20 +145,24 @@ function sortBy(view, column) {
   view.grid.scrollTop = 0;
 }
 
-// A column is sorted by the way that tells most, then the other way, then not.
+/**
+ * A column is sorted by the way that tells most, then the other way, then not.
+ * @type {(by: Sorting, column: Column) => Sorting}
+ */
 function turned(by, { key, right }) {
   const first = Boolean(right) || key === "shape";
   if (by.key !== key) return { key, descending: first };
   return by.descending === first ? { key, descending: !first } : UNSORTED;
 }
 
+/** @type {(view: TableView) => void} */
 function arrange(view) {
   const { columns, rows, by, grid, heads } = view;
-  const column = columns.find(({ key }) => key === by.key);
-  view.order = column ? sorted(rows, column.keys(), by.descending) : rows;
+  const keys = columns.find(({ key }) => key === by.key)?.keys?.();
+  view.order = keys ? sorted(rows, keys, by.descending) : rows;
   view.cursor = Math.max(0, view.order.indexOf(view.open));
   const way = by.descending ? "descending" : "ascending";
-  columns.forEach(({ key, keys }, nth) => keys && attribute(heads[nth], "aria-sort", key === by.key ? way : "none"));
+  columns.forEach(({ key, keys: sorts }, nth) => sorts && attribute(heads[nth], "aria-sort", key === by.key ? way : "none"));
   grid.classList.toggle("empty", !view.order.length);
   attribute(grid, "aria-rowcount", view.order.length + 1);
   labelAxis(view);
@@ -148,15 +171,18 @@ function arrange(view) {
   view.onSight();
 }
 
+/** @type {(view: TableView) => string} */
 function summary({ index, order }) {
   return counted(order.length, "weight") + (order.length < index.count ? ` of ${whole(index.count)}` : "");
 }
 
+/** @type {(view: TableView) => void} */
 function labelAxis({ index, columns, heads }) {
   const axis = columns.findIndex(({ key }) => key === "spark");
   heads[axis].replaceChildren(...axisLabels(index.sparks[0].axis()));
 }
 
+/** @type {(view: TableView, nth: number, reveal?: boolean) => void} */
 function pointAt(view, nth, reveal = true) {
   const { grid, list, order } = view;
   grid.querySelector(".row.cursor")?.classList.remove("cursor");
@@ -167,6 +193,7 @@ function pointAt(view, nth, reveal = true) {
   attribute(grid, "aria-activedescendant", node ? node.id : null);
 }
 
+/** @type {(view: TableView, event: KeyboardEvent) => void} */
 function onKey(view, event) {
   const { grid, list, order, cursor } = view;
   if (event.ctrlKey || event.metaKey || event.altKey || event.target !== grid) return;
@@ -177,8 +204,9 @@ function onKey(view, event) {
   event.preventDefault();
 }
 
+/** @type {(view: TableView, event: MouseEvent) => void} */
 function onClick(view, event) {
-  const node = event.target.closest(".rows > .row");
+  const node = /** @type {HTMLElement | null} */ (/** @type {Element} */ (event.target).closest(".rows > .row"));
   if (!node) return;
   pointAt(view, Number(node.dataset.nth), false);
   view.onOpen(view.order[view.cursor]);

@@ -1,3 +1,4 @@
+// @ts-check
 // The layers as a tree that opens, drawn as a list of lines of which those in sight are in the page.
 
 import { attribute, element, nameElement, writeName } from "../draw/element.js";
@@ -5,15 +6,23 @@ import { lastPart, layersOf, linesOf } from "../data/layers.js";
 import { rounded, shownName } from "../data/text.js";
 import { moved, virtual } from "./virtual.js";
 
+/** @typedef {{ onLayer(layer: Layer | null): void, onOpen(row: number): void }} TreeListeners */
+/** @typedef {{ element: HTMLElement, root: Layer, reset(): void, open(row: number): void }} Tree */
+/** @typedef {TreeListeners & { index: Index, root: Layer, holder: HTMLElement, lines: TreeLine[], cursor: number, chosen: Layer, open: number, list: VirtualList }} TreeView */
+
 const ROW = 26;
 
-/** The tree of an index. `onLayer(layer)` is called for a layer that is chosen, `onOpen(row)` for a weight. */
+/**
+ * The tree of an index. `onLayer(layer)` is called for a layer that is chosen, `onOpen(row)` for a weight.
+ * @type {(index: Index, on: TreeListeners) => Tree}
+ */
 export function tree(index, { onLayer, onOpen }) {
   const root = layersOf(index);
   const body = element("div", { class: "rows", role: "none" });
   const holder = element("div", { class: "tree", role: "tree", tabindex: "0", "aria-label": "Layers" }, body);
-  const view = { index, root, holder, lines: linesOf(root), cursor: 0, chosen: root, open: -1, onLayer, onOpen };
-  view.list = virtual(holder, body, ROW, blank, (node, nth) => fill(view, node, nth));
+  const list = virtual(holder, body, ROW, blank, (node, nth) => fill(view, node, nth));
+  /** @type {TreeView} */
+  const view = { index, root, holder, lines: linesOf(root), cursor: 0, chosen: root, open: -1, onLayer, onOpen, list };
   view.list.show(view.lines.length);
   holder.addEventListener("keydown", (event) => onKey(view, event));
   holder.addEventListener("click", (event) => onClick(view, event));
@@ -31,10 +40,11 @@ export function tree(index, { onLayer, onOpen }) {
   };
 }
 
+/** @type {(view: TreeView, node: HTMLElement, nth: number) => void} */
 function fill({ index, lines, cursor, chosen, open }, node, nth) {
   const { layer, row, level, nth: place, among } = lines[nth];
   node.id = `line-${nth}`;
-  node.dataset.nth = nth;
+  node.dataset.nth = String(nth);
   attribute(node, "aria-level", level + 1);
   attribute(node, "aria-posinset", place);
   attribute(node, "aria-setsize", among);
@@ -42,11 +52,12 @@ function fill({ index, lines, cursor, chosen, open }, node, nth) {
   attribute(node, "aria-selected", layer ? layer === chosen : row === open);
   node.classList.toggle("cursor", nth === cursor);
   node.classList.toggle("leaf", !layer);
-  node.style.setProperty("--level", level);
-  writeName(node.children[1], layer ? shownName(layer.label) : lastPart(index, row));
+  node.style.setProperty("--level", String(level));
+  writeName(/** @type {HTMLElement} */ (node.children[1]), layer ? shownName(layer.label) : lastPart(index, row));
   node.children[2].textContent = rounded(layer ? layer.size : index.columns.size[row]);
 }
 
+/** @type {(view: TreeView, layer: Layer, to?: boolean) => void} */
 function toggle(view, layer, to = !layer.open) {
   if (layer.open === to) return;
   layer.open = to;
@@ -54,6 +65,7 @@ function toggle(view, layer, to = !layer.open) {
   view.list.show(view.lines.length);
 }
 
+/** @type {(view: TreeView, nth: number) => void} */
 function pointAt(view, nth) {
   view.cursor = nth;
   view.list.reveal(nth);
@@ -61,49 +73,65 @@ function pointAt(view, nth) {
   attribute(view.holder, "aria-activedescendant", `line-${nth}`);
 }
 
+/** @type {(view: TreeView, line: TreeLine) => void} */
 function choose(view, { layer, row }) {
-  if (!layer) return view.onOpen(row);
+  if (!layer) {
+    view.onOpen(row);
+    return;
+  }
   view.chosen = layer;
   view.list.draw(true);
-  return view.onLayer(layer === view.root ? null : layer);
+  view.onLayer(layer === view.root ? null : layer);
 }
 
+/** @type {(view: TreeView, event: KeyboardEvent) => void} */
 function onKey(view, event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const { lines, cursor, list } = view;
+  const { layer } = lines[cursor];
   const next = moved(event.key, cursor, lines.length, list.perPage());
   if (next !== null) pointAt(view, next);
-  else if (event.key === "ArrowRight" && lines[cursor].layer) inwards(view, lines[cursor].layer);
+  else if (event.key === "ArrowRight" && layer) inwards(view, layer);
   else if (event.key === "ArrowLeft") outwards(view, lines[cursor]);
   else if (event.key === "Enter" || event.key === " ") choose(view, lines[cursor]);
   else return;
   event.preventDefault();
 }
 
-// Open a layer, or go on to the first line in it.
+/**
+ * Open a layer, or go on to the first line in it.
+ * @type {(view: TreeView, layer: Layer) => void}
+ */
 function inwards(view, layer) {
   if (layer.open) pointAt(view, Math.min(view.cursor + 1, view.lines.length - 1));
   else toggle(view, layer, true);
 }
 
-// Close a layer, or go back to the one that a line stands in.
+/**
+ * Close a layer, or go back to the one that a line stands in.
+ * @type {(view: TreeView, line: TreeLine) => void}
+ */
 function outwards(view, line) {
-  if (line.layer?.open) return toggle(view, line.layer, false);
-  const parent = line.parent ?? line.layer.parent;
-  const nth = view.lines.findIndex(({ layer }) => layer && layer === parent);
-  return pointAt(view, Math.max(0, nth));
+  if (line.layer?.open) toggle(view, line.layer, false);
+  else pointAt(view, Math.max(0, view.lines.findIndex(({ layer }) => layer && layer === line.parent)));
 }
 
+/** @type {(view: TreeView, event: MouseEvent) => void} */
 function onClick(view, event) {
-  const node = event.target.closest(".line");
+  const target = /** @type {HTMLElement} */ (event.target);
+  const node = /** @type {HTMLElement | null} */ (target.closest(".line"));
   if (!node) return;
   pointAt(view, Number(node.dataset.nth));
   const line = view.lines[view.cursor];
-  if (event.target.closest(".twist") && line.layer) return toggle(view, line.layer);
+  if (target.closest(".twist") && line.layer) {
+    toggle(view, line.layer);
+    return;
+  }
   if (line.layer) toggle(view, line.layer, true);
   choose(view, line);
 }
 
+/** @type {() => HTMLElement} */
 function blank() {
   return element(
     "div",

@@ -1,3 +1,4 @@
+// @ts-check
 // The views of the numbers of a weight: its spread, and a tab for each of its pictures.
 
 import { element } from "../draw/element.js";
@@ -10,48 +11,62 @@ import { spectrum } from "../draw/spectrum.js";
 import { shownName } from "../data/text.js";
 import { sidesAlike } from "../data/weights.js";
 
+/** @typedef {Grid & { title: string | null }} TitledGrid */
+/** @typedef {{ parts: HTMLElement[], tabs: Tab[], grids: Grid[], pictures: import("./pictures.js").Pictures | null }} Views */
+
 /**
  * The views of a scene {index, row, api, details, names}: `parts` always stand there, `tabs` are as tabs() has them;
  * `pictures`, null for none, and `grids` can go to an entry.
+ * @type {(scene: Scene) => Views}
  */
 export function viewsOf(scene) {
   const { index, row, api, details } = scene;
   const size = index.columns.size[row];
   const maps = size && details.some((detail) => detail?.picture) ? pictures(scene) : null;
-  const hasValues = api.values && size;
-  const grids = hasValues ? gridsOf(scene) : [];
+  const grids = api.live && size ? gridsOf(scene, api) : [];
+  /** @type {(Tab | null | false)[]} */
   const tabs = [
     maps && { key: "picture", title: "Heat map", make: () => maps.element },
     index.two && statisticsTab(scene),
     filtersTab(scene),
     spectrumTab(scene),
-    hasValues && { key: "values", title: "Values", make: () => valuesOf(grids) },
+    Boolean(api.live && size) && { key: "values", title: "Values", make: () => valuesOf(grids) },
   ];
-  return { parts: [...troubles(scene), spread(scene)].filter(Boolean), tabs: tabs.filter(Boolean), grids, pictures: maps };
+  return {
+    parts: [...troubles(scene), spread(scene)].flatMap((part) => part ?? []),
+    tabs: tabs.flatMap((tab) => tab || []),
+    grids,
+    pictures: maps,
+  };
 }
 
+/** @type {(scene: Scene) => HTMLElement[]} */
 function troubles({ index, details, names }) {
   return details.flatMap((detail, side) =>
     detail?.error ? [element("p", { class: "trouble" }, `${index.two ? `${names[side]}: ` : ""}${shownName(detail.error)}`)] : [],
   );
 }
 
+/** @type {(scene: Scene) => HTMLElement | null} */
 function spread(scene) {
   const { index, details, names } = scene;
   if (!details.some((detail) => detail?.statistics)) return null;
   return element("div", { class: "spread" }, histogram(details, names), index.two ? null : statistics(scene));
 }
 
+/** @type {(scene: Scene) => HTMLElement} */
 function statistics({ index, row, details, names }) {
   const known = details.map((detail) => detail?.statistics ?? null);
   return statisticsTable(known, names, index.columns.size[row]);
 }
 
+/** @type {(scene: Scene) => Tab | null} */
 function statisticsTab(scene) {
   if (!scene.details.some((detail) => detail?.statistics)) return null;
   return { key: "statistics", title: "Statistics", make: () => statistics(scene) };
 }
 
+/** @type {(scene: Scene) => Tab | null} */
 function filtersTab({ index, details, names }) {
   if (!details.some((detail) => detail?.filters)) return null;
   const drawn = () =>
@@ -59,25 +74,30 @@ function filtersTab({ index, details, names }) {
   return { key: "filters", title: "Filters", make: () => element("div", {}, ...drawn()) };
 }
 
+/** @type {(scene: Scene) => Tab | null} */
 function spectrumTab({ details, names }) {
   const spectra = details.map((detail) => detail?.spectrum ?? null);
   const why = details.find((detail) => detail?.spectrum_why)?.spectrum_why;
   if (!spectra.some(Boolean) && !why) return null;
-  const make = () => (spectra.some(Boolean) ? spectrum(spectra, names) : element("p", { class: "none" }, shownName(why)));
+  const make = () => (spectra.some(Boolean) ? spectrum(spectra, names) : element("p", { class: "none" }, shownName(why ?? "")));
   return { key: "spectrum", title: "Spectrum", make };
 }
 
-// A grid for each side that can be read, with its title where there are two.
-function gridsOf({ index, row, api, details, names }) {
+/**
+ * A grid for each side that can be read, with its title where there are two.
+ * @type {(scene: Scene, api: LiveApi) => TitledGrid[]}
+ */
+function gridsOf({ index, row, details, names }, api) {
   const size = index.columns.matrix[row];
   return sidesAlike(index, row)
-    .filter((side) => details[side] && !details[side].error)
+    .filter((side) => details[side] && !details[side]?.error)
     .map((side) => ({
       title: index.two ? names[side] : null,
       ...valuesGrid({ index, row, size, read: (window) => api.values(row, side, window) }),
     }));
 }
 
+/** @type {(grids: TitledGrid[]) => HTMLElement} */
 function valuesOf(grids) {
   return element("div", {}, ...grids.flatMap((grid) => [grid.title && element("h4", {}, grid.title), grid.element]));
 }

@@ -1,12 +1,19 @@
+// @ts-check
 // A long list of which only what is in sight is in the page.
+
+/** @typedef {(node: HTMLElement, nth: number) => void} Fill */
+/** @typedef {{ node: HTMLElement, nth: number }} Slot */
+/** @typedef {{ scroller: HTMLElement, body: HTMLElement, height: number, make(): HTMLElement, fill: Fill, slots: Slot[], count: number, printed: number }} List */
 
 const AROUND = 4;
 
 /**
  * Rows of one height in a scroller. `make()` returns an element, `fill(element, nth)` writes a row into it.
  * Elements are used again: row n is always in element n modulo their number.
+ * @type {(scroller: HTMLElement, body: HTMLElement, height: number, make: () => HTMLElement, fill: Fill) => VirtualList}
  */
 export function virtual(scroller, body, height, make, fill) {
+  /** @type {List} */
   const list = { scroller, body, height, make, fill, slots: [], count: 0, printed: 0 };
   scroller.addEventListener("scroll", () => draw(list), { passive: true });
   new ResizeObserver(() => draw(list)).observe(scroller);
@@ -34,6 +41,7 @@ export function virtual(scroller, body, height, make, fill) {
   };
 }
 
+/** @type {(list: List, force?: boolean) => void} */
 function draw(list, force = false) {
   const { scroller, height, slots, count, printed } = list;
   const room = printed || Math.ceil((scroller.clientHeight || 600) / height) + 2 * AROUND;
@@ -44,8 +52,9 @@ function draw(list, force = false) {
   for (let nth = first; nth < first + wanted; nth += 1) place(list, slots[nth % wanted], nth, all);
 }
 
+/** @type {(list: List, wanted: number) => void} */
 function resize({ body, make, slots }, wanted) {
-  while (slots.length > wanted) slots.pop().node.remove();
+  while (slots.length > wanted) slots.pop()?.node.remove();
   while (slots.length < wanted) {
     const node = make();
     body.append(node);
@@ -53,6 +62,7 @@ function resize({ body, make, slots }, wanted) {
   }
 }
 
+/** @type {(list: List, slot: Slot, nth: number, force: boolean) => void} */
 function place({ height, fill }, slot, nth, force) {
   if (slot.nth === nth && !force) return;
   if (slot.nth !== nth) slot.node.style.transform = `translateY(${nth * height}px)`;
@@ -60,8 +70,12 @@ function place({ height, fill }, slot, nth, force) {
   fill(slot.node, nth);
 }
 
-/** What a key does to a cursor in a list, or null: the new place. */
+/**
+ * What a key does to a cursor in a list, or null: the new place.
+ * @type {(key: string, at: number, count: number, page: number) => number | null}
+ */
 export function moved(key, at, count, page) {
+  /** @type {Record<string, number>} */
   const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -count, End: count };
   return key in steps && count ? Math.max(0, Math.min(count - 1, at + steps[key])) : null;
 }
