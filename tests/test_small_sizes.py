@@ -5,19 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parent.parent
-AGAIN = {
-    "core": ["tests/core/test_weights.py", "tests/core/test_casting.py", "tests/numerics", "tests/storage/test_readahead.py"],
-    "measures": ["tests/measures/diff/test_diff.py", "tests/measures/digest/test_digest.py", "tests/measures/test_patch.py"],
-    "files": ["tests/formats/test_numpy.py", "tests/transfers/test_transfer.py"],
-}
+AGAIN = ["tests/core/test_weights.py", "tests/core/test_casting.py", "tests/numerics", "tests/storage/test_readahead.py"]
 
 
-@pytest.mark.parametrize("area", AGAIN)
-def test_what_is_read_in_blocks_is_the_same_in_blocks_of_a_few_elements(area):
+def test_what_is_read_in_blocks_is_the_same_in_blocks_of_a_few_elements():
     paths = os.pathsep.join(str(ROOT / folder) for folder in ("src", "tests"))
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "small_sizes", *AGAIN[area]]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "small_sizes", *AGAIN]
     run = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
