@@ -111,6 +111,12 @@ def test_a_message_of_too_many_fields_is_refused():
             pass
 
 
+def test_a_number_of_a_packed_run_has_at_most_ten_bytes():
+    assert unpacked(b"\xff" * 9 + b"\x01", 1).tolist() == [2**64 - 1]
+    with pytest.raises(ValueError, match="longer than ten bytes"):
+        unpacked(b"\x80" * 10 + b"\x00", 1)
+
+
 def test_an_empty_run_unpacks_to_no_numbers():
     assert unpacked(b"", 0).dtype == np.uint64
 

@@ -33,7 +33,7 @@ def table(*blocks, size=None):
         index += entry(0, bytes([number]), handle)
         data += one
     handle = varint(len(data)) + varint(len(block(index)) - 5)
-    return data + block(index) + (b"\0\0" + handle).ljust(40, b"\0") + MAGIC
+    return data + block(index) + (varint(300) + varint(8) + handle).ljust(40, b"\0") + MAGIC
 
 
 def read(data):
