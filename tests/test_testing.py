@@ -45,9 +45,9 @@ def test_a_broken_promise_is_named(facts, message):
 
 
 def test_an_assign_that_does_nothing_is_noticed(monkeypatch):
-    from steelyard.frameworks import numpy as adapter
+    from steelyard.frameworks import numpy as framework
 
-    monkeypatch.setattr(adapter, "weights", lambda array: [from_array("", np.array(array).T.copy().T)])
-    monkeypatch.setattr(adapter, "assign", lambda array, arrays: array)
+    monkeypatch.setattr(framework, "weights", lambda array: [from_array("", np.array(array).T.copy().T)])
+    monkeypatch.setattr(framework, "assign", lambda array, arrays: array)
     with pytest.raises(AssertionError, match="assign of a mapping did not reach the model"):
         check_model(np.ones((2, 3)))

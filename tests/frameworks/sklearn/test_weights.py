@@ -121,7 +121,7 @@ def test_a_model_fitted_to_another_shape_must_be_listed_again(digits):
     for use in (w["coefs_.0"].numpy, w.to_vector, lambda: w.assign(vector), lambda: w.assign({"coefs_.0": np.zeros((64, 8))})):
         with pytest.raises(ShapeError, match=r"coefs_.0 has changed its shape .* list the model's weights again"):
             use()
-    w = steelyard.weights(lm.Ridge().fit(x, y))  # not all in one memory: its adapter writes
+    w = steelyard.weights(lm.Ridge().fit(x, y))  # not all in one memory, so its framework writes
     ridge = lm.Ridge().fit(x, y)
     w = steelyard.weights(ridge)
     ridge.fit(x[:, :9], y)

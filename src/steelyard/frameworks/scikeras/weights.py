@@ -22,10 +22,10 @@ def weights(model: Any) -> Iterable[Weight]:
     A wrapper that is fitted anew builds a new model: then its weights must be listed again, and reading or
     writing the old ones raises `ShapeError`.
     """
-    inner = _inner(model)
+    inner = inner_model(model)
 
     def check() -> None:
-        if _inner(model) is not inner:
+        if inner_model(model) is not inner:
             raise ShapeError(f"this {printable(type(model).__name__)} was fitted anew and has another model now; list it again")
 
     return (while_held(weight, check) for weight in framework_of(inner).weights(inner))
@@ -33,20 +33,24 @@ def weights(model: Any) -> Iterable[Weight]:
 
 def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
     """Assign to the Keras model inside, and return the wrapper."""
-    inner = _inner(model)
+    inner = inner_model(model)
     framework_of(inner).assign(inner, arrays)
     return model
 
 
 def meta(model: Any) -> dict[str, Any]:
     """Return the layout of the Keras model inside."""
-    return meta_of(_inner(model))
+    return meta_of(inner_model(model))
 
 
-def _inner(model: Any) -> Any:
+def inner_model(model: Any, lacking: str = "weights") -> Any:
+    """Return the Keras model that an estimator has built.
+
+    Raises `UnknownModelError` for another object, as one that has none of what is `lacking`, and `NotFittedError` before a fit.
+    """
     kind = printable(type(model).__name__)
     if not isinstance(model, BaseWrapper):
-        raise UnknownModelError(f"a SciKeras {kind} has no weights; give the KerasClassifier or KerasRegressor itself")
+        raise UnknownModelError(f"a SciKeras {kind} has no {lacking}; give the KerasClassifier or KerasRegressor itself")
     inner = vars(model).get("model_")
     if inner is None:
         raise NotFittedError(f"this {kind} has built no model yet; call .fit(), or .initialize(X, y) for untrained weights")
