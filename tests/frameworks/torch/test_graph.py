@@ -456,3 +456,21 @@ def test_whole_nets_that_were_trained_are_told_and_run_as_torch_runs_them(net):
     assert {name: array.shape[1:] for name, array in ran.layers.items()} == {
         layer.name: layer.output_shape for layer in found.layers
     }
+
+
+def test_a_module_that_was_compiled_in_place_is_run_by_its_own_layers_and_stays_compiled():
+    def compiled(*args):
+        raise AssertionError("the compiled call was used, which shows no layers")
+
+    net = nn.Sequential(nn.Linear(3, 2))
+    net._compiled_call_impl = compiled
+    found = graphs.graph(net, [np.ones((1, 3), "float32")])
+    assert [layer.name for layer in found.layers] == ["0"]
+    assert net._compiled_call_impl is compiled
+
+
+def test_the_slope_of_a_random_relu_is_its_mean_as_at_inference():
+    (slope,) = graphs.graph(nn.Sequential(nn.RReLU(0.1, 0.3)), None).layers
+    assert slope.settings["negative_slope"] == pytest.approx(0.2)
+    x = np.array([[-1.0]])
+    assert graphs.run(nn.RReLU(0.1, 0.3), [x]).outputs[0] == pytest.approx(-0.2)
