@@ -1,5 +1,5 @@
 // @ts-check
-// The page: the overview, the tree, the table and the panel of one weight, and what goes from one to the other.
+// The page: the overview, the tree, the table and the panel of one weight, and the events that connect them.
 
 import { controls } from "./parts/controls.js";
 import { detailPanel } from "./parts/detail.js";
@@ -15,14 +15,23 @@ import { trickle } from "./data/trickle.js";
 import { prepared } from "./data/weights.js";
 
 /** @typedef {{ main: HTMLElement, index: Index, api: Api, layer: Layer | null, opened: number }} State */
-/** @typedef {{ header: import("./parts/header.js").Header, controls: import("./parts/controls.js").Controls, tree: import("./parts/tree.js").Tree, overview: import("./parts/overview.js").Overview, table: import("./parts/table.js").Table, detail: import("./parts/detail.js").DetailPanel }} Parts */
+/**
+ * @typedef {{
+ *   header: import("./parts/header.js").Header,
+ *   controls: import("./parts/controls.js").Controls,
+ *   tree: import("./parts/tree.js").Tree,
+ *   overview: import("./parts/overview.js").Overview,
+ *   table: import("./parts/table.js").Table,
+ *   detail: import("./parts/detail.js").DetailPanel,
+ * }} Parts
+ */
 /** @typedef {State & Parts} Page */
 
-/** Windows in which one part lies below the other, as in the style sheet. */
+/** In narrow windows each part is below the one before, as in the style sheet. */
 const NARROW = matchMedia("(max-width: 1020px)");
 
 /**
- * Show the weights of a api in an element.
+ * Show the weights of a server or a report in an element.
  * @type {(main: HTMLElement, api: Api) => Promise<void>}
  */
 export async function mount(main, api) {
@@ -69,7 +78,7 @@ function build(main, index, api) {
 }
 
 /**
- * The parts of the page; `page()` is what they are parts of, once they are made.
+ * Make the parts of the page; `page()` returns the finished page.
  * @type {(state: State, page: () => Page) => Parts}
  */
 function partsOf({ index, api }, page) {

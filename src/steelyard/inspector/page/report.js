@@ -1,5 +1,5 @@
 // @ts-check
-// What runs in a report.
+// The entry of a report.
 
 import { embedded } from "./data/embedded.js";
 import { mount } from "./page.js";

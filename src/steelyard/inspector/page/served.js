@@ -1,5 +1,5 @@
 // @ts-check
-// What runs in a page of the local server.
+// The entry of a page of the local server.
 
 import { http } from "./data/http.js";
 import { mount } from "./page.js";

@@ -1,10 +1,10 @@
 // @ts-check
-// The api of a report: packs that stand in the page itself.
+// The API of a report: packs in the page itself.
 
 import { opened } from "./pack.js";
 
 /**
- * The weights of a report. Details are opened when they are first asked for: they are most of the page.
+ * The API of a report. The details, most of the page, are unpacked when they are first needed.
  * @type {() => ReportApi}
  */
 export function embedded() {

@@ -1,5 +1,5 @@
 // @ts-check
-// The api of a local server: every answer is a pack, asked for when it is needed.
+// The API of a local server: every answer is a pack, requested when it is needed.
 
 import { unpack } from "./pack.js";
 
@@ -8,7 +8,7 @@ import { unpack } from "./pack.js";
 const KEPT = 48;
 
 /**
- * The weights that a server shows, below the address of the page.
+ * The API of the server that sent this page.
  * @type {() => LiveApi}
  */
 export function http() {

@@ -4,7 +4,7 @@
 const MARK = /[./]/;
 
 /**
- * Build the tree of all weights: nodes {label, layers, weights, rows, parent, level, open}.
+ * Build the tree of all weights.
  * @type {(index: Index) => Layer}
  */
 export function layersOf(index) {
@@ -27,7 +27,7 @@ export function layersOf(index) {
 }
 
 /**
- * The lines of the tree that can be seen: nodes, and of open ones their weights as {row, level, parent}.
+ * The visible lines of the tree: layers, and the weights of open layers.
  * @type {(root: Layer) => TreeLine[]}
  */
 export function linesOf(root) {
@@ -52,7 +52,7 @@ export function linesOf(root) {
 }
 
 /**
- * Groups of neighbouring rows to be named below a picture: the deepest cut of the tree with at most `most` of them.
+ * Groups of neighbouring rows that are named below a picture: the deepest cut of the tree with at most `most` groups.
  * @type {(root: Layer, most: number) => Band[]}
  */
 export function bandsOf(root, most) {
@@ -67,7 +67,7 @@ export function bandsOf(root, most) {
 }
 
 /**
- * So many layers that some share a band, which has the first one's name.
+ * The bands of a layer with too many parts: several share a band, which has the name of the first.
  * @type {(layer: Layer, most: number) => Band[]}
  */
 function bunches(layer, most) {
@@ -82,7 +82,7 @@ function bunches(layer, most) {
 }
 
 /**
- * The label of a weight in its layer: what its name has beyond the layer's.
+ * The label of a weight in its layer: the rest of its name after that of the layer.
  * @type {(index: Index, row: number) => string}
  */
 export function lastPart(index, row) {
@@ -108,7 +108,7 @@ function grown(root, words) {
 }
 
 /**
- * A layer that holds nothing but one other is one line with it.
+ * Join a layer that holds nothing but one other with it, into one line.
  * @type {(layer: Layer) => void}
  */
 function joined(layer) {

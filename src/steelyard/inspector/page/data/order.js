@@ -1,12 +1,12 @@
 // @ts-check
-// Which rows are shown, and in which order.
+// The rows of the table: their selection and their order.
 
 import { isChanged } from "./weights.js";
 
 const NAMES = new Intl.Collator("en", { numeric: true });
 
 /**
- * Rows that fit: every word of `text` in the name, the role, and the switches. `rows` are those of a layer, or all.
+ * The rows that match: every word of `text` in the name, the role, and the switches; `rows` are those of a layer, null for all.
  * @type {(index: Index, wanted: Wanted) => number[]}
  */
 export function kept(index, { text = "", role = "", rows = null, found = false, changed = false }) {
@@ -24,7 +24,7 @@ export function kept(index, { text = "", role = "", rows = null, found = false, 
 }
 
 /**
- * Sort rows by a column; those without a value come last either way, and equal ones stay in order.
+ * Sort rows by a column. Rows without a value come last in both directions, and equal rows keep their order.
  * @type {(rows: number[], keys: SortKeys, descending: boolean) => number[]}
  */
 export function sorted(rows, keys, descending) {
@@ -37,7 +37,7 @@ export function sorted(rows, keys, descending) {
 }
 
 /**
- * The place of each text among all, so that sorting by it compares numbers. Names count as people do: 2 before 10.
+ * The rank of each text, so that sorting compares numbers; 2 comes before 10 in names.
  * @type {(texts: string[]) => Float64Array}
  */
 export function ranks(texts) {

@@ -1,8 +1,18 @@
 // @ts-check
-// One encoding for everything: a length, JSON, and arrays to which the JSON points.
+// Packs, the encoding of all data: a length, JSON, and the arrays that the JSON points to. packing.py shows the layout.
 
-/** @typedef {{ DecompressionStream: new (format: string) => ReadableWritablePair<Uint8Array, Uint8Array> }} Streams What older type checkers do not know of. */
-/** @typedef {{ fromBase64(text: string): BlobPart }} FromBase64 A method of Uint8Array that older browsers lack. */
+/**
+ * What older type checkers do not know of.
+ * @typedef {{
+ *   DecompressionStream: new (format: string) => ReadableWritablePair<Uint8Array, Uint8Array>,
+ * }} Streams
+ */
+/**
+ * A method of Uint8Array that older browsers lack.
+ * @typedef {{
+ *   fromBase64(text: string): BlobPart,
+ * }} FromBase64
+ */
 
 const KINDS = {
   i1: Int8Array,
@@ -15,7 +25,7 @@ const KINDS = {
 };
 
 /**
- * Turn the bytes of a pack into objects; arrays are views of its bytes.
+ * Turn a pack into objects; their arrays are views of its bytes.
  * @type {<Content>(buffer: ArrayBuffer) => Content}
  */
 export function unpack(buffer) {
@@ -31,7 +41,7 @@ function viewed(buffer, start, [offset, length, kind]) {
 }
 
 /**
- * Open a pack that stands in the page as the base64 of gzip.
+ * Open a pack in the page: base64 of gzip.
  * @type {<Content>(text: string) => Promise<Content>}
  */
 export async function opened(text) {

@@ -1,17 +1,17 @@
 // @ts-check
-// Places in weights: an index as `fc1.weight[3, 7]`, an entry of the vector, a cell of a picture.
+// Places in weights: an index such as `fc1.weight[3, 7]`, or an entry of the vector.
 
 import { indexText, whole } from "./text.js";
 
 /** @typedef {{ error: string }} Refusal */
 
 /**
- * Find what a text names: {row, at} with `at` the number of the entry in the weight, or null; or {error}.
+ * Find the place that a text names; `at` is the number of the entry in the weight, null for the whole weight.
  * @type {(index: Index, text: string) => Place | Refusal}
  */
 export function found(index, text) {
   const asked = text.trim();
-  if (!asked) return { error: "Write a name, an index as fc1.weight[3, 7], or the number of an entry." };
+  if (!asked) return { error: "Write a name, an index such as fc1.weight[3, 7], or the number of an entry." };
   const row = rowOf(index, asked);
   if (row >= 0) return { row, at: null };
   if (/^[\d,_]+$/.test(asked)) return entry(index, Number(asked.replace(/[,_]/g, "")));
@@ -37,7 +37,7 @@ export function unravelled(at, shape) {
 }
 
 /**
- * The number in the vector of an entry of a weight, null where the weight is not counted.
+ * The number that an entry of a weight has in the vector; null if the weight is not counted there.
  * @type {(index: Index, row: number, at: number) => number | null}
  */
 export function entryOf(index, row, at) {
@@ -72,7 +72,7 @@ function within(index, row, text) {
   const words = text.split(",").map((word) => word.trim());
   const places = text.trim() === "" ? [] : words.map(Number);
   if (words.some((word) => word !== "" && !/^\d+$/.test(word)) || (places.length && words.includes("")))
-    return { error: `[${text}] is no index: write whole numbers from 0, as [3, 7].` };
+    return { error: `[${text}] is not an index: write whole numbers from 0, as in [3, 7].` };
   if (places.length !== shape.length)
     return { error: `${index.shown[row]} has ${shape.length} axes: [${shape.join(", ")}]; the index has ${places.length}.` };
   const beyond = places.findIndex((place, axis) => place >= shape[axis]);
@@ -81,7 +81,7 @@ function within(index, row, text) {
 }
 
 /**
- * The whole name, or the end of just one.
+ * The row of a name, or of an ending that only one name has; -1 for any other text.
  * @type {(index: Index, name: string) => number}
  */
 function rowOf(index, name) {

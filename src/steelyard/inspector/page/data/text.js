@@ -14,7 +14,7 @@ const UNITS = [
 ];
 
 /**
- * Write a name with every character that is invisible or turns others round as an escape.
+ * Write a name with an escape for every character that is invisible or reverses text.
  * @type {(name: string) => string}
  */
 export function shownName(name) {
@@ -44,7 +44,7 @@ export function short(number, digits = 4) {
 }
 
 /**
- * Write the end of an axis in the characters that its digits need: 0.5, 1e+8.
+ * Write the end of an axis in the shorter of two ways: 0.5, 1e+8.
  * @type {(number: number, digits?: number) => string}
  */
 export function axisText(number, digits = 3) {
@@ -98,7 +98,7 @@ export function percent(part, all) {
 }
 
 /**
- * Name the index of an entry, as NumPy takes it.
+ * Write the index of an entry as NumPy does.
  * @type {(index: number[]) => string}
  */
 export function indexText(index) {

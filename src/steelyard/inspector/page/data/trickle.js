@@ -1,22 +1,35 @@
 // @ts-check
-// Figures of a live api, read for the rows in sight, a few at a time.
+// The statistics of a live page, read for the visible rows, a few at a time.
 
 import { isOn, learn, learnChange } from "./weights.js";
 
 /** @typedef {number | "both"} Side A side, or the difference of both. */
 /** @typedef {{ rows(): number[], onLearn(row: number): void, onDone(): void }} TrickleListeners */
-/** @typedef {{ index: Index, api: LiveApi, on: TrickleListeners, asked: Set<string>, sides: Side[], readsAll: boolean, from: number, running: number, off: boolean, done: boolean }} Queue */
+/**
+ * @typedef {{
+ *   index: Index,
+ *   api: LiveApi,
+ *   on: TrickleListeners,
+ *   asked: Set<string>,
+ *   sides: Side[],
+ *   readsAll: boolean,
+ *   from: number,
+ *   running: number,
+ *   off: boolean,
+ *   done: boolean,
+ * }} Queue
+ */
 
 const AT_ONCE = 2;
 const PAUSE = 120;
-/** Bytes up to which all weights are read, once those in sight are. */
+/** In files up to this many bytes, all other weights are read after the visible ones. */
 const ALL = 2 ** 28;
 /** @type {"both"} */
 const BOTH = "both";
 
 /**
- * Return a function to call when other rows come into sight. `rows()` are those; `onLearn(row)` is told of each, `onDone()`
- * when all are read.
+ * Return a function to call when other rows become visible. `rows()` returns the visible ones; `onLearn(row)` is called for
+ * each, and `onDone()` when all have been read.
  * @type {(index: Index, api: Api, on: TrickleListeners) => () => void}
  */
 export function trickle(index, api, on) {
@@ -77,7 +90,7 @@ function finish(queue) {
 }
 
 /**
- * The row and side to be read next: those in sight before all others.
+ * The row and side to read next: the visible ones come first.
  * @type {(queue: Queue) => [row: number, side: Side] | null}
  */
 function next(queue) {

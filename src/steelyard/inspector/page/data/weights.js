@@ -1,5 +1,5 @@
 // @ts-check
-// The index of the page: what is known of every weight, by the number of its row.
+// The index of the page: the facts of every weight by its row.
 
 import { shownName } from "./text.js";
 
@@ -7,12 +7,12 @@ import { shownName } from "./text.js";
 const STATISTICS = ["min", "max", "mean", "std", "l2", "zeros", "nan", "inf"];
 /** @type {("changed" | "max_abs" | "relative" | "cosine")[]} */
 const CHANGES = ["changed", "max_abs", "relative", "cosine"];
-/** Roles whose numbers set the axis, where there are any: a variance or a count would flatten all others. */
+/** Roles that set the common axis, if there are any: variances and counts would flatten all others. */
 const AXIS_ROLES = ["kernel", "recurrent kernel", "bias"];
 const SEVERITIES = ["info", "warning", "error"];
 
 /**
- * Make an index ready for the page: names as they are shown, numbers as numbers, findings by row, places in the vector.
+ * Prepare an index for the page: names that may be shown, numbers, findings by row, places in the vector.
  * @type {(index: IndexRecord) => Index}
  */
 export function prepared(index) {
@@ -39,7 +39,7 @@ export function prepared(index) {
 }
 
 /**
- * The columns with numbers as numbers, and with blanks in those that are sent for two sources only.
+ * The columns with real numbers, and with blanks in the columns that are sent for two sources only.
  * @type {(columns: ColumnsRecord) => Columns}
  */
 function columnsOf(columns) {
@@ -66,7 +66,7 @@ export function isOn(index, row, side) {
 }
 
 /**
- * The sides that have a row, the older one only where its places are the same.
+ * The sides that have a row; without the older one if its shape differs, since an entry is elsewhere there.
  * @type {(index: Index, row: number) => number[]}
  */
 export function sidesAlike(index, row) {
@@ -75,7 +75,7 @@ export function sidesAlike(index, row) {
 }
 
 /**
- * Tell whether two sides differ in a row.
+ * Return whether two sources differ in a row.
  * @type {(index: Index, row: number) => boolean}
  */
 export function isChanged(index, row) {
@@ -83,7 +83,7 @@ export function isChanged(index, row) {
 }
 
 /**
- * Write what has been read of a row into the index.
+ * Add the statistics of a row to the index.
  * @type {(index: Index, row: number, side: number, detail: StatisticsRecord) => void}
  */
 export function learn(index, row, side, detail) {
@@ -95,7 +95,7 @@ export function learn(index, row, side, detail) {
 }
 
 /**
- * Write what differs in a row into the index.
+ * Add the difference of a row to the index.
  * @type {(index: Index, row: number, comparison: Comparison) => void}
  */
 export function learnChange(index, row, comparison) {
@@ -107,7 +107,7 @@ export function learnChange(index, row, comparison) {
 }
 
 /**
- * A number as JSON tells it: those that are not finite come as words.
+ * A number from JSON, in which NaN and Inf are words.
  * @type {(value: JsonNumber | undefined) => number | null}
  */
 export function numberOf(value) {
@@ -127,7 +127,7 @@ function byRow(findings, names) {
 }
 
 /**
- * A weight that is tied to another counts once in the vector, at its first name.
+ * The place in the vector at which each row starts; a tied weight counts once, at its first name.
  * @type {(columns: Columns) => Float64Array}
  */
 function startsOf(columns) {
@@ -141,7 +141,7 @@ function startsOf(columns) {
 }
 
 /**
- * Histograms of all rows, each on an axis from -end to end.
+ * The small histograms of all rows, each on an axis from -end to end.
  * @type {(packed: SparkRecord | null | undefined, roles: string[]) => Sparks}
  */
 function sparksOf(packed, roles) {
@@ -163,7 +163,7 @@ function sparksOf(packed, roles) {
 }
 
 /**
- * One weight with large numbers must not flatten all the others.
+ * A typical end of the axis: one weight with large numbers must not flatten all others.
  * @type {(ends: Float32Array, roles: string[]) => number}
  */
 function typical(ends, roles) {

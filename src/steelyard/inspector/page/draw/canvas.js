@@ -1,10 +1,10 @@
 // @ts-check
-// A canvas with as many pixels as the screen has, drawn again when it is resized or the colours change.
+// A canvas in the resolution of the screen, which is drawn again when its size or the colours change.
 
 import { onTheme } from "./theme.js";
 
 /**
- * Set the size of a canvas in CSS pixels and return its context, scaled so that one unit is one of them.
+ * Set the size of a canvas in CSS pixels and return its context, scaled so that one unit is one CSS pixel.
  * @type {(canvas: HTMLCanvasElement, width: number, height: number) => CanvasRenderingContext2D}
  */
 export function fitted(canvas, width, height) {
@@ -49,7 +49,7 @@ const SIZES = new ResizeObserver((entries) => entries.forEach((entry) => again(e
 onTheme(() => DRAWN.forEach((_, holder) => again(holder)));
 
 /**
- * Call `draw(width)` now and whenever the width of its holder or the colours change, until the holder leaves the page.
+ * Call `draw(width)` now and whenever the width of the holder or the colours change, until the holder leaves the page.
  * @type {(holder: Element, draw: (width: number) => void) => void}
  */
 export function keepDrawn(holder, draw) {
@@ -68,5 +68,5 @@ function again(holder) {
   if (width > 0) DRAWN.get(holder)?.(width);
 }
 
-/** The font of labels in pictures. */
+/** The font of the labels in pictures. */
 export const FONT = '11px system-ui, -apple-system, "Segoe UI", sans-serif';

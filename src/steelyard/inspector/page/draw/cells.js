@@ -1,8 +1,8 @@
 // @ts-check
-// The cells of a picture of a matrix: where each stands, what it holds, and which part of the matrix it stands for.
+// The cells of a picture: their places, their numbers, and the parts of the matrix behind them.
 
 /**
- * The window twice as large, half as large and so on about a cell.
+ * The window around a cell that is `times` as large as that of the picture.
  * @type {(picture: Picture, cell: Cell, times: number) => MatrixWindow}
  */
 export function around(picture, [y, x], times) {
@@ -19,7 +19,7 @@ export function around(picture, [y, x], times) {
 }
 
 /**
- * The magnitude below which 99 of 100 cells lie.
+ * The magnitude that 99% of the cells do not exceed.
  * @type {(picture: Picture) => number}
  */
 export function usual(picture) {
@@ -39,7 +39,7 @@ export function valueOf(picture, y, x) {
 }
 
 /**
- * The cell of an entry of the matrix, null where the picture does not have it.
+ * The cell of an entry of the matrix; null if the entry is outside the picture.
  * @type {(picture: Picture, at: number) => Cell | null}
  */
 export function cellOf(picture, at) {
@@ -50,7 +50,7 @@ export function cellOf(picture, at) {
 }
 
 /**
- * The part of the matrix between two cells.
+ * The window from one cell to another.
  * @type {(picture: Picture, one: Cell, other: Cell) => MatrixWindow}
  */
 export function windowOf(picture, [y0, x0], [y1, x1]) {
@@ -64,7 +64,7 @@ export function windowOf(picture, [y0, x0], [y1, x1]) {
 }
 
 /**
- * The cell of a picture that is nearest to a place.
+ * The cell that is nearest to a position, also one outside the picture.
  * @type {(picture: Picture, y: number, x: number) => Cell}
  */
 export function nearestCell(picture, y, x) {
@@ -72,7 +72,7 @@ export function nearestCell(picture, y, x) {
 }
 
 /**
- * Whether any cell is not finite.
+ * Return whether any cell is not finite.
  * @type {(picture: Picture) => boolean}
  */
 export function hasLost({ cells }) {

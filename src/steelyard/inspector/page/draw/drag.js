@@ -1,13 +1,20 @@
 // @ts-check
-// A part of a picture that is chosen by dragging over it.
+// Choosing a part of a picture by dragging over it.
 
 /** @typedef {{ from: Cell, to: Cell }} Part */
-/** @typedef {{ cellAt(event: MouseEvent): Cell | null, mayDrag(event: PointerEvent): boolean, onPoint(cell: Cell | null, part: Part | null): void, onPart(part: Part): void }} PointerListeners */
+/**
+ * @typedef {{
+ *   cellAt(event: MouseEvent): Cell | null,
+ *   mayDrag(event: PointerEvent): boolean,
+ *   onPoint(cell: Cell | null, part: Part | null): void,
+ *   onPart(part: Part): void,
+ * }} PointerListeners
+ */
 
 /**
- * Follow the pointer over a canvas: `cellAt(event)` is the cell below it, `mayDrag(event)` whether a part can be chosen.
- * `onPoint(cell, part)` is told where it is, null outside, and the part {from, to} that it drags over, or null;
- * `onPart(part)` is told of a part when the pointer lets it go.
+ * Follow the pointer over a canvas: `cellAt(event)` returns its cell, `mayDrag(event)` whether a part can be chosen.
+ * `onPoint(cell, part)` gets the cell, null outside the canvas, and the part that is being chosen, or null;
+ * `onPart(part)` gets the part once it is chosen.
  * @type {(canvas: HTMLCanvasElement, on: PointerListeners) => void}
  */
 export function followPointer(canvas, { cellAt, mayDrag, onPoint, onPart }) {
@@ -22,7 +29,7 @@ export function followPointer(canvas, { cellAt, mayDrag, onPoint, onPart }) {
   });
   canvas.addEventListener("pointermove", (event) => {
     const to = cellAt(event);
-    // A click is no part; a part may shrink to one cell.
+    // A click chooses nothing, but a part may shrink to one cell.
     if (from && to && (part || to.join() !== from.join())) part = { from, to };
     onPoint(to, part);
   });

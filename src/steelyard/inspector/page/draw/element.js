@@ -1,11 +1,12 @@
 // @ts-check
-// Elements of the page. Whatever comes from a file gets in as text only.
+// Elements of the page. Content of a file only ever becomes text, never markup.
 
 /** @typedef {{ [Name in keyof HTMLElementEventMap]?: (event: HTMLElementEventMap[Name]) => void }} Listeners */
 /** @typedef {Record<string, string | number | boolean | null | undefined | Listeners>} Attributes */
 
 /**
- * Make an element: `on` are listeners, true an empty attribute, null and false none; children are nodes or text.
+ * Make an element. As attributes, true is an empty one, null and false are left out, and `on` has listeners; children are nodes
+ * or text, and blanks are left out.
  * @type {<Tag extends keyof HTMLElementTagNameMap>(tag: Tag, attributes?: Attributes, ...children: Child[]) => HTMLElementTagNameMap[Tag]}
  */
 export function element(tag, attributes = {}, ...children) {
@@ -27,7 +28,7 @@ function listen(node, listeners) {
 }
 
 /**
- * Put children in the place of those that an element has.
+ * Replace the children of an element.
  * @type {(node: Element, ...children: Child[]) => void}
  */
 export function replace(node, ...children) {
@@ -40,7 +41,7 @@ function present(children) {
 }
 
 /**
- * Set or remove an attribute, and touch the page only where it changes.
+ * Set or remove an attribute; an unchanged one is not touched, which spares the browser work.
  * @type {(node: Element, key: string, value: string | number | boolean | null | undefined) => void}
  */
 export function attribute(node, key, value) {
@@ -49,7 +50,7 @@ export function attribute(node, key, value) {
 }
 
 /**
- * Two spans of a name: the first is cut with an ellipsis where it is narrow, the second, the end, is not.
+ * Two spans for a name: where there is little room, the first is cut with an ellipsis, and the second, its end, is kept.
  * @type {() => HTMLElement}
  */
 export function nameElement() {
@@ -57,7 +58,7 @@ export function nameElement() {
 }
 
 /**
- * Write a name into the spans: names of layers differ most at their ends, of which as many words are kept as are short.
+ * Write a name into its spans. Names of layers differ most at their ends, so the last short words are kept.
  * @type {(spans: HTMLElement, text: string) => void}
  */
 export function writeName(spans, text) {
@@ -69,7 +70,7 @@ export function writeName(spans, text) {
 }
 
 /**
- * What went wrong, in words.
+ * The message of an error.
  * @type {(error: unknown) => string}
  */
 export function messageOf(error) {
@@ -77,7 +78,7 @@ export function messageOf(error) {
 }
 
 /**
- * A button with a word on it.
+ * A button with a word or a sign on it.
  * @type {(text: string, onClick: () => void, attributes?: Attributes) => HTMLButtonElement}
  */
 export function button(text, onClick, attributes = {}) {

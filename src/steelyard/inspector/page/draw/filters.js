@@ -7,12 +7,21 @@ import { short } from "../data/text.js";
 import { theme } from "./theme.js";
 
 /** @typedef {{ cell: number, wide: number, high: number, across: number, rows: number }} FiltersLayout */
-/** @typedef {{ found: Filters, count: number, canvas: HTMLCanvasElement, readout: HTMLElement, layout: FiltersLayout, at: number }} FiltersView */
+/**
+ * @typedef {{
+ *   found: Filters,
+ *   count: number,
+ *   canvas: HTMLCanvasElement,
+ *   readout: HTMLElement,
+ *   layout: FiltersLayout,
+ *   at: number,
+ * }} FiltersView
+ */
 
 const GAP = 4;
 
 /**
- * Filters that a key goes on, in lines of so many, and of so many in all.
+ * The step of a key, in filters; `across` of them are in a line.
  * @type {Record<string, (across: number, count: number) => number>}
  */
 const STEPS = {
@@ -25,7 +34,7 @@ const STEPS = {
 };
 
 /**
- * A figure of the filters of a weight.
+ * A figure of the filters of a convolution.
  * @type {(found: Filters, name?: string) => HTMLElement}
  */
 export function filters(found, name = "") {

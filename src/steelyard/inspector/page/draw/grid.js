@@ -1,23 +1,47 @@
 // @ts-check
-// The numbers of a weight as a grid of any size, of which those in sight are in the page.
+// The numbers of a weight as a grid of any size; only the visible ones are elements of the page.
 
 import { attribute, element } from "./element.js";
 import { entryOf, placeText } from "../data/place.js";
 import { whole } from "../data/text.js";
 import { tilesOf } from "./tiles.js";
 
-/** @typedef {{ index: Index, row: number, size: [rows: number, columns: number], read: ReadTexts }} GridOptions */
+/**
+ * @typedef {{
+ *   index: Index,
+ *   row: number,
+ *   size: [rows: number, columns: number],
+ *   read: ReadTexts,
+ * }} GridOptions
+ */
 /** @typedef {(window: MatrixWindow) => Promise<string[]>} ReadTexts */
 /** @typedef {{ textAt(y: number, x: number): string | undefined }} Tiles */
-/** @typedef {ReturnType<typeof partsOf> & { index: Index, row: number, rows: number, columns: number, column: number, lengths: number[], tiles: Tiles, top: number, left: number, tall: number, wide: number, cursor: Cell, chosen: boolean, waits: boolean }} GridView */
+/**
+ * @typedef {ReturnType<typeof partsOf> & {
+ *   index: Index,
+ *   row: number,
+ *   rows: number,
+ *   columns: number,
+ *   column: number,
+ *   lengths: number[],
+ *   tiles: Tiles,
+ *   top: number,
+ *   left: number,
+ *   tall: number,
+ *   wide: number,
+ *   cursor: Cell,
+ *   chosen: boolean,
+ *   waits: boolean,
+ * }} GridView
+ */
 
 const [ROW, SIDE, HEAD] = [22, 64, 22];
-/** Pixels of a number, of a type with many digits, and with two such parts: an exponent must not be cut off. */
+/** Pixels of a number, of one with many digits, and of a complex one: an exponent must not be cut off. */
 const [COLUMN, LONG, PAIR] = [118, 184, 330];
-/** Longest scroller that browsers lay out exactly. */
+/** Pixels of the longest scroller that browsers lay out exactly. */
 const LONGEST = 8e6;
 /**
- * Where a key goes to from an entry.
+ * The entry that a key moves to.
  * @type {Record<string, (y: number, x: number, grid: GridView) => Cell>}
  */
 const STEPS = {
@@ -32,14 +56,14 @@ const STEPS = {
 };
 
 /**
- * The grid of a row on a side: `read(window)` returns the texts of the numbers in it.
+ * The grid of a row; `read(window)` returns the texts of the numbers in a window.
  * @type {(options: GridOptions) => Grid}
  */
 export function valuesGrid({ index, row, size: [rows, columns], read }) {
   const column = widthOf(index.columns.dtype[row]);
   const lengths = [HEAD + rows * ROW, SIDE + columns * column].map((length) => Math.min(length, LONGEST));
   const parts = partsOf(`Numbers of ${index.shown[row]}`, rows, columns);
-  // What is in sight begins at `top` and `left`; `waits` while an entry to go to is not in sight yet.
+  // The visible part begins at `top` and `left`; `waits` means that the grid still has to scroll to the cursor.
   const sight = { top: 0, left: 0, tall: 0, wide: 0, cursor: /** @type {Cell} */ ([0, 0]), chosen: false, waits: false };
   const tiles = tilesOf([rows, columns], read, {
     onRead() {
@@ -55,7 +79,7 @@ export function valuesGrid({ index, row, size: [rows, columns], read }) {
   listen(grid);
   return {
     element: element("div", { class: "numbers" }, grid.holder, grid.readout),
-    /** Go to an entry, also before the grid stands in the page. */
+    /** Go to an entry, also before the grid is in the page. */
     go(at) {
       grid.cursor = [Math.floor(at / columns), at % columns];
       grid.waits = true;
@@ -190,7 +214,7 @@ function widthOf(dtype) {
 }
 
 /**
- * How far a grid can be scrolled, down and right.
+ * The distances that a grid can be scrolled.
  * @type {(grid: GridView) => [down: number, right: number]}
  */
 function roomOf({ lengths, holder }) {
@@ -198,7 +222,7 @@ function roomOf({ lengths, holder }) {
 }
 
 /**
- * The first row and column that stand where a grid is scrolled to.
+ * The first visible row and column, from the position of the scroller.
  * @type {(grid: GridView) => Cell}
  */
 function scrolledTo(grid) {
@@ -208,7 +232,7 @@ function scrolledTo(grid) {
 }
 
 /**
- * The first of so many in sight, moved as little as brings one of them there.
+ * The first of `count` visible places, moved as little as makes another place visible.
  * @type {(at: number, first: number, count: number) => number}
  */
 function inSight(at, first, count) {

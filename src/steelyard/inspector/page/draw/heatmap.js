@@ -1,5 +1,5 @@
 // @ts-check
-// A matrix as a picture of few cells: blue is negative, orange positive, the middle of the scale is zero.
+// A heat map of a matrix: blue is negative, orange is positive, the middle of the scale is zero.
 
 import { contextOf, fitted, keepDrawn } from "./canvas.js";
 import { around, cellOf, nearestCell, valueOf, windowOf } from "./cells.js";
@@ -12,19 +12,31 @@ import { theme } from "./theme.js";
 
 /** @typedef {(window: MatrixWindow | null) => void} Zoom */
 /** @typedef {{ cell: number, high: number }} CellSize Pixels of a cell across and down. */
-/** @typedef {ReturnType<typeof partsOf> & { shape: number[], onZoom: Zoom | null, picture: Picture | null, scale: number, clipped: boolean, size: CellSize, cursor: Cell | null, dragged: { from: Cell, to: Cell } | null, entry: number | null }} MapView */
+/**
+ * @typedef {ReturnType<typeof partsOf> & {
+ *   shape: number[],
+ *   onZoom: Zoom | null,
+ *   picture: Picture | null,
+ *   scale: number,
+ *   clipped: boolean,
+ *   size: CellSize,
+ *   cursor: Cell | null,
+ *   dragged: { from: Cell, to: Cell } | null,
+ *   entry: number | null,
+ * }} MapView
+ */
 
 const [TALLEST, SHORTEST, LARGEST, FLAT] = [420, 120, 22, 30];
-/** Pixels from which cells are all drawn of one size; smaller ones fill the width. */
+/** Cells of at least this many pixels are all drawn in one size; smaller ones fill the width. */
 const EVEN = 8;
 
 /**
- * Cells down and right that a key goes on.
+ * The steps of a key, in cells.
  * @type {Record<string, [down: number, right: number]>}
  */
 const STEPS = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
 /**
- * The window that a key zooms to, null for the whole.
+ * The window that a key zooms to; null is the whole matrix.
  * @type {Record<string, (picture: Picture, cell: Cell) => MatrixWindow | null>}
  */
 const ZOOMS = {
@@ -35,8 +47,8 @@ const ZOOMS = {
 };
 
 /**
- * A heat map of weights of a shape. `onZoom(window)` is called for a part that is chosen, if it can be zoomed.
- * show(picture, scale) draws, mark(at) rings the cell of an entry.
+ * A heat map of a weight of this shape. `onZoom(window)` is called when a part is chosen; without it nothing can be chosen.
+ * `show(picture, scale)` draws a picture, `mark(at)` rings the cell of an entry.
  * @type {(options: { title: string, shape: number[], heading?: boolean, onZoom?: Zoom | null }) => HeatMap}
  */
 export function heatmap({ title, shape, heading = true, onZoom = null }) {
@@ -57,7 +69,7 @@ export function heatmap({ title, shape, heading = true, onZoom = null }) {
   keepDrawn(map.drawing, (width) => draw(map, width));
   return {
     element: figureOf(map, heading && title),
-    /** Draw a picture in colours that reach to a magnitude; with `clipped`, larger ones have the last colour. */
+    /** Draw a picture: the last colour stands for a magnitude of `scale`, or with `clipped` for all larger ones too. */
     show(picture, scale = picture.scale, clipped = false) {
       Object.assign(map, { picture, scale: scale || 1, clipped, cursor: null });
       map.caption.textContent = captionOf(picture);

@@ -1,5 +1,5 @@
 // @ts-check
-// The histogram of a weight over its quantiles; that of what it is compared with as a line over it.
+// The histogram of a weight above its quantiles, with that of the older weight as a line over it.
 
 import { FONT, fitted, keepDrawn } from "./canvas.js";
 import { element } from "./element.js";
@@ -8,12 +8,21 @@ import { theme } from "./theme.js";
 
 /** @typedef {(value: number) => number} Scale */
 /** @typedef {{ low: number, high: number }} Axis */
-/** @typedef {{ canvas: HTMLCanvasElement, drawn: (Histogram | null)[], boxes: (Statistics | null)[], axis: Axis, width: number, at: number | null }} Chart */
+/**
+ * @typedef {{
+ *   canvas: HTMLCanvasElement,
+ *   drawn: (Histogram | null)[],
+ *   boxes: (Statistics | null)[],
+ *   axis: Axis,
+ *   width: number,
+ *   at: number | null,
+ * }} Chart
+ */
 
 const [PLOT, BOX, LABELS, TOP] = [104, 22, 18, 6];
 
 /**
- * A figure of the details of one or two sides, null where a side has none.
+ * A figure of the details of one or two sides; null stands for a side without any.
  * @type {(details: (Detail | null)[], names: string[]) => HTMLElement}
  */
 export function histogram(details, names) {

@@ -1,5 +1,5 @@
 // @ts-check
-// What the colours of a heat map stand for.
+// The legend of a heat map: the numbers behind its colours.
 
 import { fitted } from "./canvas.js";
 import { hasLost } from "./cells.js";
@@ -10,7 +10,7 @@ import { colourOf } from "./theme.js";
 const [WIDTH, HEIGHT] = [120, 10];
 
 /**
- * A legend: draw(scale, picture, clipped) writes its ends; with `clipped`, larger numbers have the last colour.
+ * A legend; `draw(scale, picture, clipped)` writes its ends. With `clipped`, larger numbers share the last colour.
  * @type {() => { element: HTMLElement, draw(scale: number, picture: Picture, clipped: boolean): void }}
  */
 export function legend() {

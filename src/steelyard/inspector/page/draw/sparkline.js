@@ -1,5 +1,5 @@
 // @ts-check
-// A small histogram in a row of the table; all rows have one axis, so that they compare.
+// A small histogram in a row of the table; all rows share one axis, so that they can be compared.
 
 import { fitted } from "./canvas.js";
 import { theme } from "./theme.js";
@@ -8,7 +8,7 @@ export const WIDTH = 96;
 export const HEIGHT = 20;
 
 /**
- * Draw the histogram of a row: of the model filled, of what it is compared with as a line.
+ * Draw the histogram of a row: filled for the newer source, as a line for the older one.
  * @type {(canvas: HTMLCanvasElement, index: Index, row: number, axis: number) => void}
  */
 export function drawSpark(canvas, index, row, axis) {
@@ -24,7 +24,7 @@ export function drawSpark(canvas, index, row, axis) {
 }
 
 /**
- * On which side all numbers of a row lie beyond the axis: -1, 1, or 0 for neither.
+ * The side on which all numbers of a row are beyond the axis: -1 or 1, or 0 for neither.
  * @type {(index: Index, row: number, axis: number) => number}
  */
 export function beyondAxis(index, row, axis) {

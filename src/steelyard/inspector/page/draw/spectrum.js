@@ -1,5 +1,5 @@
 // @ts-check
-// The singular values of a weight as a line, and where those of random weights of this size would end.
+// The singular values of a weight as a line, with the largest that random weights of this size would have.
 
 import { FONT, fitted, keepDrawn } from "./canvas.js";
 import { element } from "./element.js";
@@ -11,7 +11,7 @@ import { theme } from "./theme.js";
 const [LEFT, RIGHT, TOP, PLOT, BOTTOM] = [48, 12, 12, 170, 22];
 
 /**
- * A figure of one or two spectra, null where a side has none.
+ * A figure of the spectra of one or two sides; null stands for a side without one.
  * @type {(spectra: (Spectrum | null)[], names: string[]) => HTMLElement}
  */
 export function spectrum(spectra, names) {
@@ -54,7 +54,7 @@ export function spectrum(spectra, names) {
 }
 
 /**
- * The number of the value at a place, from 0, of those that were picked evenly.
+ * The rank, from 0, of the nth value that was sent: those are evenly spaced among all.
  * @type {(one: Spectrum, nth: number) => number}
  */
 function rankOf(one, nth) {
@@ -99,7 +99,7 @@ function drawValues(context, one, x, y, side) {
 }
 
 /**
- * The line at which the values of random weights end.
+ * A line at the largest value that random weights would have.
  * @type {(context: CanvasRenderingContext2D, edge: number, y: Scale, width: number) => void}
  */
 function drawEdge(context, edge, y, width) {

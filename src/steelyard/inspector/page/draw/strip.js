@@ -1,5 +1,5 @@
 // @ts-check
-// The drawing of the overview: where each weight stands in it, and what is drawn of the weight.
+// The drawing of the overview: the place of each weight, and its distribution.
 
 import { FONT, contextOf, copied, fitted } from "./canvas.js";
 import { element } from "./element.js";
@@ -8,16 +8,38 @@ import { beyondAxis } from "./sparkline.js";
 import { axisText, shownName } from "../data/text.js";
 import { theme } from "./theme.js";
 
-/** @typedef {{ index: Index, bands: Band[], canvas: HTMLCanvasElement, base: HTMLCanvasElement, height: number, width: number, at: number, open: number, dimmed: Uint8Array | null }} Strip */
-/** @typedef {{ context: CanvasRenderingContext2D, index: Index, width: number, inner: number, left(row: number): number, dimmed: Uint8Array | null, axis: number }} StripScene */
+/**
+ * @typedef {{
+ *   index: Index,
+ *   bands: Band[],
+ *   canvas: HTMLCanvasElement,
+ *   base: HTMLCanvasElement,
+ *   height: number,
+ *   width: number,
+ *   at: number,
+ *   open: number,
+ *   dimmed: Uint8Array | null,
+ * }} Strip
+ */
+/**
+ * @typedef {{
+ *   context: CanvasRenderingContext2D,
+ *   index: Index,
+ *   width: number,
+ *   inner: number,
+ *   left(row: number): number,
+ *   dimmed: Uint8Array | null,
+ *   axis: number,
+ * }} StripScene
+ */
 
 const [LEFT, RIGHT, TOP, PLOT, BANDS, CHANGES] = [60, 10, 8, 104, 20, 30];
-/** Pixels from which a weight is drawn as an outline; narrower ones are drawn as shades. */
+/** A weight at least this many pixels wide is drawn as an outline, a narrower one as shades. */
 const OUTLINED = 7;
 
 /**
- * The strip of an index: a canvas, and what is shown in it. `at` and `open` are rows that are marked, -1 for none;
- * `dimmed` has a 1 for each row that is drawn faintly. All but the marks is drawn once, into `base`.
+ * The strip of an index: a canvas and its state. The rows `at` and `open` are marked, -1 marks none;
+ * `dimmed` has a 1 for each row that is drawn faintly. Everything but the marks is drawn once, into `base`.
  * @type {(index: Index, root: Layer) => Strip}
  */
 export function stripOf(index, root) {
@@ -35,7 +57,7 @@ export function stripOf(index, root) {
 }
 
 /**
- * The row at a place of the window.
+ * The row at a horizontal position in the browser window.
  * @type {(strip: Strip, x: number) => number}
  */
 export function rowAt({ index, canvas, width }, x) {
@@ -64,7 +86,7 @@ export function drawStrip(strip) {
 }
 
 /**
- * Draw the rows that are marked over what is drawn.
+ * Draw the marked rows over the base.
  * @type {(strip: Strip) => void}
  */
 export function drawMarks(strip) {
@@ -116,7 +138,7 @@ function drawAxis({ context, width, axis }) {
 }
 
 /**
- * Each weight as a shape that is wide where it has many numbers.
+ * Draw each weight as a shape that is wide where it has many numbers.
  * @type {(scene: StripScene) => void}
  */
 function drawOutlines({ context, index, left, dimmed, axis, inner }) {
@@ -141,7 +163,7 @@ function drawOutlines({ context, index, left, dimmed, axis, inner }) {
 }
 
 /**
- * Half widths and heights of an outline, from the first bin that has numbers to the last.
+ * The half widths and heights of an outline, from the first bin with numbers to the last.
  * @type {(cells: Uint8Array, end: number, half: number, axis: number) => [halfWidth: number, y: number][]}
  */
 function outline(cells, end, half, axis) {
@@ -157,7 +179,7 @@ function outline(cells, end, half, axis) {
 }
 
 /**
- * A weight whose numbers all lie beyond the axis.
+ * Mark a weight whose numbers are all beyond the axis.
  * @type {(context: CanvasRenderingContext2D, middle: number, side: number) => void}
  */
 function arrow(context, middle, side) {
@@ -178,7 +200,7 @@ function yOf(value, axis) {
 }
 
 /**
- * Each column of pixels as the mean of the weights in it.
+ * Draw each column of pixels as the mean of its weights.
  * @type {(scene: StripScene) => void}
  */
 function drawShades({ context, index, dimmed, axis, inner }) {
@@ -242,7 +264,7 @@ function drawBands({ context, index, left, width }, bands) {
 }
 
 /**
- * A number alone says little: the first of its kind has the name of what is numbered.
+ * The name of a band. A number alone says little, so the first of a numbered series also has the name of the series.
  * @type {(band: Band) => string}
  */
 function bandName({ label, parent }) {
@@ -261,7 +283,7 @@ function shortened(context, text, room) {
 }
 
 /**
- * Bars of the relative change.
+ * Draw the relative change of each row as a bar.
  * @type {(scene: StripScene) => void}
  */
 function drawChanges({ context, index, left, inner, dimmed }) {
@@ -283,7 +305,8 @@ function drawChanges({ context, index, left, inner, dimmed }) {
 }
 
 /**
- * A power of ten each fifth: small changes are many, large ones matter. What cannot be compared has changed most.
+ * The height of a bar: a factor of ten is a fifth of it, since changes span many magnitudes. Weights that cannot be compared
+ * count as the greatest change.
  * @type {(kind: Kind | null, relative: number | null) => number}
  */
 function changeShare(kind, relative) {

@@ -1,11 +1,11 @@
 // @ts-check
-// The colours of pictures: those of the page's style sheet, and a diverging scale that has its middle at the paper's.
+// The colours of pictures: those of the style sheet, and a diverging scale whose middle is close to the paper.
 
 const DARK = matchMedia("(prefers-color-scheme: dark)");
 const PRINT = matchMedia("print");
 /** @type {Set<() => void>} */
 const WATCHING = new Set();
-// From the most negative to the most positive; blue and orange are told apart by all kinds of colour vision.
+// From the most negative to the most positive; people with any kind of colour vision can distinguish blue and orange.
 const SCALES = {
   light: ["#0b2f63", "#2b6cb0", "#9cc3e4", "#f6f4ef", "#f0b27a", "#c2571a", "#6b2503"],
   dark: ["#d3e8ff", "#6fb1ee", "#2a5f96", "#1c2024", "#95501d", "#ea8f4b", "#ffe1c7"],
@@ -15,7 +15,7 @@ const STEPS = 127;
 let known = null;
 
 /**
- * The colours in use: `ink`, `muted`, `line`, `paper`, `accent`, `soft`, and `scale`, 255 colours from -127 to 127.
+ * The current colours; `scale` has 255 colours, for the steps from -127 to 127.
  * @type {() => Theme}
  */
 export function theme() {
@@ -24,7 +24,7 @@ export function theme() {
 }
 
 /**
- * Call when colours or the density of pixels change.
+ * Call `redraw` whenever the colours change.
  * @type {(redraw: () => void) => void}
  */
 export function onTheme(redraw) {
@@ -32,7 +32,7 @@ export function onTheme(redraw) {
 }
 
 /**
- * The colour of a number of -1 to 1 as CSS writes it.
+ * The CSS colour of a number from -1 to 1.
  * @type {(share: number) => string}
  */
 export function colourOf(share) {
@@ -86,7 +86,7 @@ function rgb(hex) {
 }
 
 /**
- * OKLab: straight lines in it look even.
+ * To OKLab, in which straight lines look like even gradients.
  * @type {(bytes: number[]) => number[]}
  */
 function toLab(bytes) {
@@ -120,7 +120,7 @@ function changed() {
 }
 
 /**
- * Paper is white: draw for it while the page is printed.
+ * Draw for white paper while the page is printed.
  * @type {(on: boolean) => void}
  */
 function printing(on) {

@@ -1,5 +1,5 @@
 // @ts-check
-// The texts of a large matrix, asked for in tiles when they come into sight.
+// The texts of a large matrix in tiles, each read when it comes into sight.
 
 /** @typedef {(window: MatrixWindow) => Promise<string[]>} ReadTexts */
 /** @typedef {{ texts: string[] | null, width: number }} Tile */
@@ -8,7 +8,7 @@
 const [TALL, WIDE, KEPT] = [64, 32, 64];
 
 /**
- * The tiles of a matrix: `read(window)` returns the texts in it; `onRead()` and `onError(message)` are told what comes.
+ * The tiles of a matrix: `read(window)` returns the texts of a window; then `onRead()` or `onError(message)` is called.
  * @type {(size: [rows: number, columns: number], read: ReadTexts, on: { onRead(): void, onError(message: string): void }) => Tiles}
  */
 export function tilesOf([rows, columns], read, { onRead, onError }) {
@@ -34,7 +34,7 @@ export function tilesOf([rows, columns], read, { onRead, onError }) {
   }
 
   return {
-    /** The text of an entry, undefined until it has come. */
+    /** The text of an entry, undefined until it has been read. */
     textAt(y, x) {
       const [down, across] = [Math.floor(y / TALL), Math.floor(x / WIDE)];
       const key = `${down} ${across}`;

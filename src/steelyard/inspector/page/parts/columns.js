@@ -1,18 +1,18 @@
 // @ts-check
-// The columns of the table: what each is called, how it is written, and what it is sorted by.
+// The columns of the table: their titles, texts and sort keys.
 
 import { ranks } from "../data/order.js";
 import { rounded, shapeText, short, whole } from "../data/text.js";
 
 /** @type {RowStatistic[]} */
 const MOMENTS = ["min", "mean", "max", "std"];
-/** What has no partner of its shape has changed most. */
+/** Rows without a partner of their shape count as the greatest change. */
 const APART = ["added", "removed", "shape"];
-/** Pixels of a figure: `-1.23e-299` is the longest. */
-const FIGURE = 82;
+/** Pixels of a number: `-1.23e-299` is the longest. */
+const NUMBER_WIDTH = 82;
 
 /**
- * Return the columns: {key, title, width, right, text(row), keys()}. Those without text are drawn by the table.
+ * Return the columns; the table draws those without text.
  * @type {(index: Index) => Column[]}
  */
 export function columnsOf(index) {
@@ -33,7 +33,7 @@ export function columnsOf(index) {
 function changesOf(columns) {
   const { kind, relative, changed, cosine } = columns;
   return [
-    // Not once: kinds of a live page come while it is looked at.
+    // Not cached: the kinds of a live page arrive one by one.
     { ...wordColumn(columns, "kind", 74), keys: () => ranks(kind.map((each) => each ?? "")) },
     {
       ...numberColumn(columns, "relative"),
@@ -57,7 +57,7 @@ function wordColumn(columns, key, width) {
 
 /** @type {(columns: Columns, key: NumberColumn | "size") => Column} */
 function numberColumn(columns, key) {
-  return { key, title: key, width: FIGURE, right: true, text: (row) => short(columns[key][row], 3), keys: () => columns[key] };
+  return { key, title: key, width: NUMBER_WIDTH, right: true, text: (row) => short(columns[key][row], 3), keys: () => columns[key] };
 }
 
 /** @type {(cosine: number | null) => string} */

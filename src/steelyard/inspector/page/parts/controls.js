@@ -1,15 +1,24 @@
 // @ts-check
-// What narrows the table: a text, a role, a layer, and two switches.
+// The filters of the table: a text, a role, a layer, and two switches.
 
 import { attribute, button, element } from "../draw/element.js";
 import { shownName } from "../data/text.js";
 import { isChanged } from "../data/weights.js";
 
 /** @typedef {{ onChange(): void, onScope(): void }} ControlListeners */
-/** @typedef {{ element: HTMLElement, input: HTMLInputElement, wanted(): Wanted, focus(): void, clear(): void, tell(summary: string, scope: Layer | null): void }} Controls */
+/**
+ * @typedef {{
+ *   element: HTMLElement,
+ *   input: HTMLInputElement,
+ *   wanted(): Wanted,
+ *   focus(): void,
+ *   clear(): void,
+ *   tell(summary: string, scope: Layer | null): void,
+ * }} Controls
+ */
 
 /**
- * The line above the table. `onChange()` is called when it changes, `onScope()` when the layer is left.
+ * The line above the table; `onChange()` is called when it changes, `onScope()` when the layer is left.
  * @type {(index: Index, on: ControlListeners) => Controls}
  */
 export function controls(index, { onChange, onScope }) {
@@ -68,7 +77,7 @@ function foundSwitch(index, onChange) {
 }
 
 /**
- * A live page does not know yet how many are changed.
+ * A switch for changed rows; a live page does not know their number yet.
  * @type {(index: Index, onChange: () => void) => HTMLButtonElement | null}
  */
 function changedSwitch(index, onChange) {

@@ -1,5 +1,5 @@
 // @ts-check
-// One weight: its facts and statistics, and the pictures of its numbers.
+// The panel of one weight: its facts and statistics, and the pictures of its numbers.
 
 import { downloads } from "./downloads.js";
 import { button, element, messageOf, replace } from "../draw/element.js";
@@ -10,18 +10,42 @@ import { whole } from "../data/text.js";
 import { viewsOf } from "./views.js";
 import { isOn, learn, learnChange, sidesAlike } from "../data/weights.js";
 
-/** @typedef {{ onClose(): void, onStep(step: number): void, onWiden(): void, onLearn(): void }} DetailListeners */
-/** @typedef {{ element: HTMLElement, open(row: number, at?: number | null): Promise<void>, close(): void }} DetailPanel */
+/**
+ * @typedef {{
+ *   onClose(): void,
+ *   onStep(step: number): void,
+ *   onWiden(): void,
+ *   onLearn(): void,
+ * }} DetailListeners
+ */
+/**
+ * @typedef {{
+ *   element: HTMLElement,
+ *   open(row: number, at?: number | null): Promise<void>,
+ *   close(): void,
+ * }} DetailPanel
+ */
 /** @typedef {{ row: number, place: HTMLElement, views: import("./views.js").Views }} Shown */
-/** @typedef {{ index: Index, api: Api, names: string[], on: DetailListeners, holder: HTMLElement, asked: number, tab: string, shown: Shown | null }} Panel */
+/**
+ * @typedef {{
+ *   index: Index,
+ *   api: Api,
+ *   names: string[],
+ *   on: DetailListeners,
+ *   holder: HTMLElement,
+ *   asked: number,
+ *   tab: string,
+ *   shown: Shown | null,
+ * }} Panel
+ */
 
 /**
- * The panel of details. Of `on`, `onClose()`, `onStep(step)`, `onWiden()` and `onLearn()` are told what happens.
+ * The panel of details; the functions of `on` are called for its events.
  * @type {(index: Index, api: Api, names: string[], on: DetailListeners) => DetailPanel}
  */
 export function detailPanel(index, api, names, on) {
   const holder = element("section", { class: "detail", "aria-label": "Weight", tabindex: "-1", hidden: true });
-  // `asked` counts what was opened, so that a late answer is known; `tab` stays from weight to weight.
+  // `asked` counts the opened weights, so that a late answer is recognised; `tab` is kept from weight to weight.
   /** @type {Panel} */
   const panel = { index, api, names, on, holder, asked: 0, tab: "picture", shown: null };
   return {
@@ -59,7 +83,7 @@ async function open(panel, row, at) {
 }
 
 /**
- * What is known at once, and the places of what is yet to be read.
+ * Show everything that is known at once, and return the elements for the rest.
  * @type {(panel: Panel, row: number) => { place: HTMLElement, changed: HTMLElement, below: HTMLElement }}
  */
 function laidOut({ index, api, names, on, holder }, row) {

@@ -1,5 +1,5 @@
 // @ts-check
-// Links to weights as files, where the api is live.
+// Links to weights as files, in a live page.
 
 import { element } from "../draw/element.js";
 import { isOn } from "../data/weights.js";
@@ -8,7 +8,7 @@ import { isOn } from "../data/weights.js";
 const FORMATS = ["npy", "npz", "safetensors"];
 
 /**
- * The links to a row of each side, null where the api has none.
+ * The links to a row on each side; null in a report.
  * @type {(index: Index, api: Api, row: number, names: string[]) => HTMLElement | null}
  */
 export function downloads(index, api, row, names) {

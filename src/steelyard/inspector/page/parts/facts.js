@@ -1,12 +1,12 @@
 // @ts-check
-// What is known of a weight without its numbers: facts, findings, and how it changed.
+// The facts, findings and changes of a weight.
 
 import { element } from "../draw/element.js";
 import { entryOf } from "../data/place.js";
 import { bytesText, counted, percent, shapeText, short, shownName, whole } from "../data/text.js";
 
 /**
- * What is said of a row that is not compared number by number.
+ * The texts of rows that are not compared number by number.
  * @type {Record<string, (names: string[]) => string>}
  */
 const KINDS = {
@@ -63,7 +63,7 @@ function entriesText(index, row) {
 }
 
 /**
- * A list of what was found in a row, null for nothing.
+ * A list of the findings of a row; null if there are none.
  * @type {(index: Index, row: number) => HTMLElement | null}
  */
 export function findings(index, row) {
@@ -77,7 +77,7 @@ export function findings(index, row) {
 }
 
 /**
- * A line about how a row changed, null where that is not known.
+ * A line about the change of a row; null if it is not known.
  * @type {(index: Index, row: number, names: string[]) => HTMLElement | null}
  */
 export function change(index, row, names) {

@@ -1,15 +1,20 @@
 // @ts-check
-// The head of the page: what is looked at, the index box, notes, downloads.
+// The head of the page: the sources, the index box, notes, downloads.
 
 import { element } from "../draw/element.js";
 import { found } from "../data/place.js";
 import { bytesText, counted, rounded, shownName } from "../data/text.js";
 
-/** @typedef {{ onFound(place: Place): void, downloads: ((side: number) => HTMLElement[]) | null }} HeaderListeners */
+/**
+ * @typedef {{
+ *   onFound(place: Place): void,
+ *   downloads: ((side: number) => HTMLElement[]) | null,
+ * }} HeaderListeners
+ */
 /** @typedef {{ element: HTMLElement, focus(): void }} Header */
 
 /**
- * The head. `onFound({row, at})` is called for what the index box names; `downloads(side)` are links to all weights.
+ * The head; `onFound(place)` is called for a place from the index box, and `downloads(side)` returns links to all weights.
  * @type {(index: Index, names: string[], on: HeaderListeners) => Header}
  */
 export function headerOf(index, names, { onFound, downloads }) {
@@ -55,7 +60,7 @@ export function headerOf(index, names, { onFound, downloads }) {
 }
 
 /**
- * Names of the sides that differ: the last part of a path where it is enough.
+ * Distinct names of the sources: the last part of a path if that is enough.
  * @type {(index: Index) => string[]}
  */
 export function sideNames(index) {

@@ -3,7 +3,20 @@
 
 import { button, element } from "../draw/element.js";
 
-/** @typedef {{ header: import("./header.js").Header, overview: import("./overview.js").Overview, tree: import("./tree.js").Tree, controls: import("./controls.js").Controls, table: import("./table.js").Table, detail: import("./detail.js").DetailPanel, close(): void, step(by: number): void, widen(): void, opened(): number }} ShortcutParts */
+/**
+ * @typedef {{
+ *   header: import("./header.js").Header,
+ *   overview: import("./overview.js").Overview,
+ *   tree: import("./tree.js").Tree,
+ *   controls: import("./controls.js").Controls,
+ *   table: import("./table.js").Table,
+ *   detail: import("./detail.js").DetailPanel,
+ *   close(): void,
+ *   step(by: number): void,
+ *   widen(): void,
+ *   opened(): number,
+ * }} ShortcutParts
+ */
 
 const KEYS = [
   ["/", "filter the table"],
@@ -21,7 +34,7 @@ const KEYS = [
 ];
 
 /**
- * Listen for the keys; `parts` are those of the page.
+ * Listen for the keys of the page.
  * @type {(parts: ShortcutParts) => void}
  */
 export function shortcuts(parts) {

@@ -1,16 +1,30 @@
 // @ts-check
-// All weights in one picture: the order of the net from left to right, the numbers from low to high, all on one axis.
+// All weights in one picture: from left to right in the order of the net, each from its lowest to its highest number.
 
 import { keepDrawn } from "../draw/canvas.js";
 import { element } from "../draw/element.js";
 import { drawMarks, drawStrip, rowAt, stripOf } from "../draw/strip.js";
 import { shapeText, short } from "../data/text.js";
 
-/** @typedef {{ element: HTMLElement, open(row: number): void, show(rows: number[]): void, refresh(): void }} Overview */
-/** @typedef {{ index: Index, strip: import("../draw/strip.js").Strip, slider: HTMLElement, said: HTMLElement }} OverviewView */
+/**
+ * @typedef {{
+ *   element: HTMLElement,
+ *   open(row: number): void,
+ *   show(rows: number[]): void,
+ *   refresh(): void,
+ * }} Overview
+ */
+/**
+ * @typedef {{
+ *   index: Index,
+ *   strip: import("../draw/strip.js").Strip,
+ *   slider: HTMLElement,
+ *   said: HTMLElement,
+ * }} OverviewView
+ */
 
 /**
- * Rows that a key goes on, of so many up to the last one.
+ * The step of a key, in rows.
  * @type {Record<string, (last: number) => number>}
  */
 const STEPS = {
@@ -23,11 +37,11 @@ const STEPS = {
   Home: (last) => -last,
   End: (last) => last,
 };
-/** Milliseconds in which statistics that come are drawn together. */
+/** Milliseconds during which new statistics are collected before the strip is drawn again. */
 const PAUSE = 250;
 
 /**
- * The picture of an index. `onOpen(row)` is called for a weight that is chosen.
+ * The picture of an index; `onOpen(row)` is called when a weight is chosen.
  * @type {(index: Index, root: Layer, onOpen: (row: number) => void) => Overview}
  */
 export function overview(index, root, onOpen) {
@@ -47,7 +61,7 @@ export function overview(index, root, onOpen) {
       tell(view, row);
       if (strip.width) drawMarks(strip);
     },
-    /** Shade what the table does not show. */
+    /** Dim the weights that the table does not show. */
     show(rows) {
       const dimmed = new Uint8Array(index.count).fill(1);
       rows.forEach((row) => (dimmed[row] = 0));

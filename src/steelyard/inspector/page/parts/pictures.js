@@ -1,20 +1,33 @@
 // @ts-check
-// The heat maps of a weight: of one side, or of both and of their difference, which zoom together where they can.
+// The heat maps of a weight: one, or those of both sides and of their difference, which zoom together if their shapes agree.
 
 import { around, usual } from "../draw/cells.js";
 import { attribute, button, element, messageOf } from "../draw/element.js";
 import { heatmap } from "../draw/heatmap.js";
 
 /** @typedef {{ element: HTMLElement, mark(at: number | null): Promise<void> }} Pictures */
-/** @typedef {{ row: number, api: LiveApi | null, whole: (Picture | null)[], shown: (Picture | null)[], apart: Picture | null, asked: number, marked: number | null, maps: (HeatMap | null)[], difference: HeatMap | null, told: HTMLElement }} PicturesView */
+/**
+ * @typedef {{
+ *   row: number,
+ *   api: LiveApi | null,
+ *   whole: (Picture | null)[],
+ *   shown: (Picture | null)[],
+ *   apart: Picture | null,
+ *   asked: number,
+ *   marked: number | null,
+ *   maps: (HeatMap | null)[],
+ *   difference: HeatMap | null,
+ *   told: HTMLElement,
+ * }} PicturesView
+ */
 
-/** Cells in each direction that a part is drawn in, and the most that a server draws. */
+/** Cells of a part in each direction, at least, and the most that a server draws. */
 const [CELLS, MOST] = [128, 512];
-/** Whether few large cells may share the last colour; stays so from weight to weight. */
+/** Whether the largest cells share the last colour; kept from weight to weight. */
 let clipped = false;
 
 /**
- * The heat maps of a row. `details` and `names` are those of the sides.
+ * The heat maps of a scene.
  * @type {(scene: Scene) => Pictures}
  */
 export function pictures(scene) {
@@ -29,7 +42,7 @@ export function pictures(scene) {
       element("div", { class: "maps" }, ...maps.map((map) => map?.element), difference?.element),
       told,
     ),
-    /** Ring an entry; where the api is live, go so near that its cell is one number. */
+    /** Ring an entry; a live page also zooms in until its cell is one number. */
     async mark(at) {
       view.marked = at;
       draw(view);
@@ -44,7 +57,7 @@ export function pictures(scene) {
 }
 
 /**
- * `whole` are the pictures of the sides, `shown` those that are drawn; `asked` counts zooms, so that a late answer is known.
+ * `whole` are the pictures of the sides, `shown` the drawn ones; `asked` counts zooms, so that a late answer is recognised.
  * @type {(scene: Scene) => PicturesView}
  */
 function viewOf({ index, row, api, details, names }) {
@@ -133,7 +146,7 @@ function partOf({ row, whole }, api, side, window) {
 }
 
 /**
- * Whether a side has the matrix of the first one: others do not zoom with it, and have other places.
+ * Return whether the matrix of a side is as large as the first; any other does not zoom with it, and its entries are elsewhere.
  * @type {(whole: (Picture | null)[], side: number) => boolean}
  */
 function isAlike(whole, side) {
@@ -147,7 +160,7 @@ function firstOf(shown) {
 }
 
 /**
- * The magnitude that has the last colour.
+ * The magnitude of the last colour.
  * @type {(one: Picture | null) => number}
  */
 function reach(one) {
@@ -172,7 +185,7 @@ function largest(cells) {
 }
 
 /**
- * The difference of two pictures, where each cell is one number.
+ * The difference of two pictures; null unless each cell is one number.
  * @type {(one: Picture | null, other: Picture | null) => Picture | null}
  */
 function minus(one, other) {

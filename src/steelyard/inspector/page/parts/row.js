@@ -8,7 +8,7 @@ import { axisText } from "../data/text.js";
 const SEVERITIES = ["info", "warning", "error"];
 
 /**
- * The head of a column; `onSort()` is called when it is chosen.
+ * The head of a column; `onSort()` is called when it is clicked.
  * @type {(column: Column, nth: number, onSort: () => void) => HTMLElement}
  */
 export function headOf(column, nth, onSort) {
@@ -22,7 +22,7 @@ export function headOf(column, nth, onSort) {
 }
 
 /**
- * The labels of the axis that all sparklines have.
+ * The labels of the common axis of all sparklines.
  * @type {(end: number) => HTMLElement[]}
  */
 export function axisLabels(end) {

@@ -1,5 +1,5 @@
 // @ts-check
-// The statistics of a weight as a table: of one side, or of both beside each other.
+// The statistics of a weight as a table, for one side or for both next to each other.
 
 import { element } from "../draw/element.js";
 import { percent, short, whole } from "../data/text.js";
@@ -13,7 +13,7 @@ const COUNTS = ["zeros", "near_zeros", "nan", "inf"];
 const WORDS = { q01: "1%", q05: "5%", q25: "25%", q75: "75%", q95: "95%", q99: "99%", near_zeros: "near zero" };
 
 /**
- * A table of the statistics of so many numbers, null where a side has none.
+ * A table of the statistics of a weight of this size; null stands for a side without any.
  * @type {(statistics: (Statistics | null)[], names: string[], size: number) => HTMLElement}
  */
 export function statisticsTable(statistics, names, size) {

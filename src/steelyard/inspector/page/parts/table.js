@@ -1,5 +1,5 @@
 // @ts-check
-// The table of weights: any number of rows, of which those in sight are in the page.
+// The table of weights, of any number of rows; only the visible ones are elements of the page.
 
 import { columnsOf } from "./columns.js";
 import { attribute, element } from "../draw/element.js";
@@ -10,8 +10,34 @@ import { onTheme } from "../draw/theme.js";
 import { moved, virtual } from "./virtual.js";
 
 /** @typedef {{ onOpen(row: number): void, onSight(): void }} TableListeners */
-/** @typedef {{ element: HTMLElement, show(rows: number[]): void, open(row: number): void, next(step: number): number, again(): void, refresh(): void, inSight(): number[], order(): number[], print(on: boolean): string, summary(): string }} Table */
-/** @typedef {TableListeners & { index: Index, columns: Column[], rows: number[], order: number[], by: Sorting, cursor: number, open: number, heads: HTMLElement[], grid: HTMLElement, list: VirtualList }} TableView */
+/**
+ * @typedef {{
+ *   element: HTMLElement,
+ *   show(rows: number[]): void,
+ *   open(row: number): void,
+ *   next(step: number): number,
+ *   again(): void,
+ *   refresh(): void,
+ *   inSight(): number[],
+ *   order(): number[],
+ *   print(on: boolean): string,
+ *   summary(): string,
+ * }} Table
+ */
+/**
+ * @typedef {TableListeners & {
+ *   index: Index,
+ *   columns: Column[],
+ *   rows: number[],
+ *   order: number[],
+ *   by: Sorting,
+ *   cursor: number,
+ *   open: number,
+ *   heads: HTMLElement[],
+ *   grid: HTMLElement,
+ *   list: VirtualList,
+ * }} TableView
+ */
 
 const ROW = 26;
 const HEAD = 30;
@@ -20,7 +46,7 @@ const PRINTED = 500;
 const UNSORTED = { key: null, descending: false };
 
 /**
- * The table of an index. `onOpen(row)` is called for a row that is chosen, `onSight()` when others come into sight.
+ * The table of an index; `onOpen(row)` is called when a row is chosen, `onSight()` when others become visible.
  * @type {(index: Index, on: TableListeners) => Table}
  */
 export function table(index, { onOpen, onSight }) {
@@ -41,7 +67,7 @@ export function table(index, { onOpen, onSight }) {
       if (nth >= 0) pointAt(view, nth);
     },
     next: (step) => view.order[Math.max(0, Math.min(view.order.length - 1, view.order.indexOf(view.open) + step))],
-    /** Sort again, after statistics have come. */
+    /** Sort again, with new statistics. */
     again() {
       if (view.by.key) arrange(view);
     },
@@ -51,7 +77,7 @@ export function table(index, { onOpen, onSight }) {
     },
     inSight: () => list.inSight().map((nth) => view.order[nth]),
     order: () => view.order,
-    /** Lay out all rows for paper, or no more of them than are read there, and say what is shown. */
+    /** Lay out the rows for paper, up to a limit, and return a summary of them. */
     print(on) {
       list.print(on ? Math.min(view.order.length, PRINTED) : 0);
       return summary(view) + (on && view.order.length > PRINTED ? `, of which the first ${PRINTED} are printed` : "");
@@ -61,7 +87,7 @@ export function table(index, { onOpen, onSight }) {
 }
 
 /**
- * What a table is made of: `rows` are those that fit, `order` the same as they are sorted, `cursor` a place in it.
+ * The state of a table: `rows` match the filter, `order` has them sorted, `cursor` is a place in it.
  * @type {(index: Index, onOpen: (row: number) => void, onSight: () => void) => TableView}
  */
 function built(index, onOpen, onSight) {
@@ -109,8 +135,8 @@ function listen(view) {
 }
 
 /**
- * Hide the columns of which only a part is in sight, next to the names that stay there and at the right end: a number
- * without its first or last digits reads as another. Where not even the widest column fits, all stay as they are.
+ * Hide a column that is only partly visible, next to the names, which do not scroll, or at the right end: a number
+ * without its first or last digits reads as another. If not even the widest column fits, nothing is hidden.
  * @type {(view: TableView) => void}
  */
 function hideCutColumns({ grid, columns, heads }) {
@@ -146,7 +172,7 @@ function sortBy(view, column) {
 }
 
 /**
- * A column is sorted by the way that tells most, then the other way, then not.
+ * A column is sorted in its more useful direction first, then in the other, then not.
  * @type {(by: Sorting, column: Column) => Sorting}
  */
 function turned(by, { key, right }) {

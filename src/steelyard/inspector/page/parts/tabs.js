@@ -1,10 +1,10 @@
 // @ts-check
-// Tabs: one panel of several is shown; arrow keys go from tab to tab.
+// Tabs: one of several panels is shown; arrow keys move from tab to tab.
 
 import { attribute, element } from "../draw/element.js";
 
 /**
- * Tabs of [{key, title, make}]; a panel is made when it is first shown. `onChoose(key)` is told which.
+ * Tabs, the first or the `chosen` one open; `onChoose(key)` is called when another is chosen.
  * @type {(parts: Tab[], chosen: string, onChoose: (key: string) => void) => { element: HTMLElement }}
  */
 export function tabs(parts, chosen, onChoose) {

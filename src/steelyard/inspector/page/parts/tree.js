@@ -1,5 +1,5 @@
 // @ts-check
-// The layers as a tree that opens, drawn as a list of lines of which those in sight are in the page.
+// The layers as a tree; only its visible lines are elements of the page.
 
 import { attribute, element, nameElement, writeName } from "../draw/element.js";
 import { lastPart, layersOf, linesOf } from "../data/layers.js";
@@ -8,12 +8,23 @@ import { moved, virtual } from "./virtual.js";
 
 /** @typedef {{ onLayer(layer: Layer | null): void, onOpen(row: number): void }} TreeListeners */
 /** @typedef {{ element: HTMLElement, root: Layer, reset(): void, open(row: number): void }} Tree */
-/** @typedef {TreeListeners & { index: Index, root: Layer, holder: HTMLElement, lines: TreeLine[], cursor: number, chosen: Layer, open: number, list: VirtualList }} TreeView */
+/**
+ * @typedef {TreeListeners & {
+ *   index: Index,
+ *   root: Layer,
+ *   holder: HTMLElement,
+ *   lines: TreeLine[],
+ *   cursor: number,
+ *   chosen: Layer,
+ *   open: number,
+ *   list: VirtualList,
+ * }} TreeView
+ */
 
 const ROW = 26;
 
 /**
- * The tree of an index. `onLayer(layer)` is called for a layer that is chosen, `onOpen(row)` for a weight.
+ * The tree of an index; `onLayer(layer)` is called when a layer is chosen, `onOpen(row)` for a weight.
  * @type {(index: Index, on: TreeListeners) => Tree}
  */
 export function tree(index, { onLayer, onOpen }) {
@@ -99,7 +110,7 @@ function onKey(view, event) {
 }
 
 /**
- * Open a layer, or go on to the first line in it.
+ * Open a layer, or move to its first line if it is open.
  * @type {(view: TreeView, layer: Layer) => void}
  */
 function inwards(view, layer) {
@@ -108,7 +119,7 @@ function inwards(view, layer) {
 }
 
 /**
- * Close a layer, or go back to the one that a line stands in.
+ * Close a layer, or move to the parent of a line.
  * @type {(view: TreeView, line: TreeLine) => void}
  */
 function outwards(view, line) {

@@ -1,5 +1,5 @@
 // @ts-check
-// The views of the numbers of a weight: its spread, and a tab for each of its pictures.
+// The views of the numbers of a weight: its distribution, and a tab for each of its pictures.
 
 import { element } from "../draw/element.js";
 import { statisticsTable } from "./statistics.js";
@@ -12,11 +12,17 @@ import { shownName } from "../data/text.js";
 import { sidesAlike } from "../data/weights.js";
 
 /** @typedef {Grid & { title: string | null }} TitledGrid */
-/** @typedef {{ parts: HTMLElement[], tabs: Tab[], grids: Grid[], pictures: import("./pictures.js").Pictures | null }} Views */
+/**
+ * @typedef {{
+ *   parts: HTMLElement[],
+ *   tabs: Tab[],
+ *   grids: Grid[],
+ *   pictures: import("./pictures.js").Pictures | null,
+ * }} Views
+ */
 
 /**
- * The views of a scene {index, row, api, details, names}: `parts` always stand there, `tabs` are as tabs() has them;
- * `pictures`, null for none, and `grids` can go to an entry.
+ * The views of a scene: `parts` are always shown, `tabs` on request; `pictures` and `grids` can go to an entry.
  * @type {(scene: Scene) => Views}
  */
 export function viewsOf(scene) {
@@ -84,7 +90,7 @@ function spectrumTab({ details, names }) {
 }
 
 /**
- * A grid for each side that can be read, with its title where there are two.
+ * A grid for each readable side, with a title if there are two.
  * @type {(scene: Scene, api: LiveApi) => TitledGrid[]}
  */
 function gridsOf({ index, row, details, names }, api) {

@@ -1,15 +1,26 @@
 // @ts-check
-// A long list of which only what is in sight is in the page.
+// A long list; only its visible rows are elements of the page.
 
 /** @typedef {(node: HTMLElement, nth: number) => void} Fill */
 /** @typedef {{ node: HTMLElement, nth: number }} Slot */
-/** @typedef {{ scroller: HTMLElement, body: HTMLElement, height: number, make(): HTMLElement, fill: Fill, slots: Slot[], count: number, printed: number }} List */
+/**
+ * @typedef {{
+ *   scroller: HTMLElement,
+ *   body: HTMLElement,
+ *   height: number,
+ *   make(): HTMLElement,
+ *   fill: Fill,
+ *   slots: Slot[],
+ *   count: number,
+ *   printed: number,
+ * }} List
+ */
 
 const AROUND = 4;
 
 /**
- * Rows of one height in a scroller. `make()` returns an element, `fill(element, nth)` writes a row into it.
- * Elements are used again: row n is always in element n modulo their number.
+ * Rows of one height in a scroller; `make()` returns an element, and `fill(element, nth)` writes a row into it.
+ * Elements are reused: row n is always in element n modulo their number.
  * @type {(scroller: HTMLElement, body: HTMLElement, height: number, make: () => HTMLElement, fill: Fill) => VirtualList}
  */
 export function virtual(scroller, body, height, make, fill) {
@@ -24,7 +35,7 @@ export function virtual(scroller, body, height, make, fill) {
       body.style.height = `${count * height}px`;
       draw(list, true);
     },
-    /** Scroll as little as brings a row into sight, below a head that covers the first `covered` pixels. */
+    /** Scroll as little as makes a row visible below a head of `covered` pixels. */
     reveal(nth, covered = 0) {
       const [top, room] = [nth * height, scroller.clientHeight - covered - height];
       if (scroller.scrollTop > top) scroller.scrollTop = top;
@@ -32,7 +43,7 @@ export function virtual(scroller, body, height, make, fill) {
       draw(list);
     },
     inSight: () => list.slots.map((slot) => slot.nth),
-    /** Lay out the first so many rows, whatever is in sight; 0 ends that. */
+    /** Lay out the first `count` rows, visible or not; 0 ends that. */
     print(count) {
       list.printed = count;
       draw(list, true);
@@ -71,7 +82,7 @@ function place({ height, fill }, slot, nth, force) {
 }
 
 /**
- * What a key does to a cursor in a list, or null: the new place.
+ * The place to which a key moves the cursor of a list; null for any other key.
  * @type {(key: string, at: number, count: number, page: number) => number | null}
  */
 export function moved(key, at, count, page) {
