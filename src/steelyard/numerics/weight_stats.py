@@ -136,10 +136,9 @@ def merged(rows: Sequence[WeightStats], name: str) -> WeightStats:
     >>> found.count, found.mean, found.max, found.name
     (3, 3.0, 6.0, 'both')
     """
-    from steelyard.numerics.summary import Summary
-
     parts = [row._summary for row in rows if row._summary is not None]
-    whole = Summary(wide=all(part.wide for part in parts), near=parts[0].moments.near)
+    empty = type(parts[0])  # `Summary` needs NumPy, which a listing does not import
+    whole = empty(wide=all(part.wide for part in parts), near=parts[0].moments.near)
     for part in parts:
         whole.merge(part)
     first = next((row.first_nonfinite for row in rows if row.first_nonfinite is not None), None)
