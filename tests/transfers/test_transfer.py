@@ -126,6 +126,8 @@ def test_sizes_change_only_on_request():
     assert np.array_equal(cut, source["emb.weight"][:2])
     with pytest.raises(ShapeError, match="does not shrink"):
         transfer(source, into=smaller, resize="pad")
+    with pytest.raises(ShapeError, match="does not grow"):
+        transfer(source, into=bigger, resize="truncate")
     with pytest.raises(ShapeError, match='must be "pad"'):
         transfer(source, into=bigger, resize="grow")
 
