@@ -76,7 +76,7 @@ def network_large():
     return plot.network(carried.folder("r") / "nnet/nnet_big.rds", units=8)
 
 
-def difference():
+def diff():
     """A net on the digits of scikit-learn, trained, and then half as long with its first layer frozen."""
     import torch
     from sklearn.datasets import load_digits
@@ -92,7 +92,7 @@ def difference():
     return plot.diff(before, net)
 
 
-def difference_many():
+def diff_many():
     """A net of chgnet, and the one that was made of it by further training."""
     folder = FILES / "chgnet/pretrained"
     before = folder / "0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar"
@@ -122,8 +122,8 @@ PICTURES = {
         network,
         network_r,
         network_large,
-        difference,
-        difference_many,
+        diff,
+        diff_many,
     )
 }
 

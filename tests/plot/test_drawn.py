@@ -632,7 +632,7 @@ def test_the_command_writes_a_picture(kind, mlps, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("args", "what"),
     [
-        (["-o", "net.bmp"], "a picture is written as one of png, pdf, svg"),
+        (["-o", "net.bmp"], "the suffix of a picture must be one of png, pdf, svg"),
         (["-o", "net.png", "--name", "0.weight"], "--name is for one of filters, heatmap, spectrum"),
         (["-o", "net.png", "--kind", "filters"], "none is a convolution of images"),
         (["-o", "missing/net.png"], "No such file or directory"),
@@ -655,5 +655,5 @@ def test_dots_an_inch_are_bounded(dpi, mlps, tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
         main(["plot", str(tmp_path / "net.safetensors"), "-o", str(tmp_path / "net.png"), f"--dpi={dpi}"])
     assert end.value.code == 2
-    assert "is no number from 1 to 1,200" in capsys.readouterr().err
+    assert "is not a whole number from 1 to 1,200" in capsys.readouterr().err
     assert not (tmp_path / "net.png").exists()

@@ -1,8 +1,8 @@
-"""Pictures of weights, drawn with matplotlib, which is imported when the first is asked for (`pip install "steelyard[plot]"`).
+"""Pictures of weights, drawn with matplotlib, which is imported on first use (`pip install "steelyard[plot]"`).
 
-Every function takes what `steelyard.weights` takes, or a single `Weight`, draws into one Axes, and returns it: the one that
-is given as `ax`, or that of a new figure. Where a picture has several panels, they are the `child_axes` of this one.
-Nothing is shown or saved, and no setting of matplotlib is changed: colours of text and ground are those of your style.
+Every function takes any source that `steelyard.weights` takes, or a single `Weight`. It draws into one Axes, the given `ax` or
+that of a new figure, and returns it; the panels of a picture with several are the `child_axes` of this Axes. Nothing is shown
+or saved, and no setting of matplotlib is changed: text and background have the colours of your style.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def __getattr__(name: str) -> Any:
         if (error.name or "").partition(".")[0] != "matplotlib":
             raise
         raise MissingExtraError("a plot", "plot") from None
-    found = globals()[name] = getattr(module, name)
-    return found
+    function = globals()[name] = getattr(module, name)
+    return function
 
 
 def __dir__() -> list[str]:

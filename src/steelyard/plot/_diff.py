@@ -1,4 +1,4 @@
-"""`diff`: how far each weight of two nets is apart."""
+"""`diff`: the relative change of each weight from one net to another."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ if TYPE_CHECKING:
     from steelyard.measures.diff import Diff, Difference
 
 COMPARED = ("equal", "renamed", "changed")
-ALONE = {"added": "only in the second", "removed": "only in the first", "shape": "of another shape"}
+UNPAIRED = {"added": "only in the second", "removed": "only in the first", "shape": "of another shape"}
 
 
 def diff(before: Any, after: Any, *, ax: Axes | None = None, **how: Any) -> Axes:
-    """Draw how far each weight changed: |after - before| / |before| in l2 norms, on a logarithmic axis, coloured by role.
+    """Draw the relative change of each weight, |after - before| / |before| in l2 norms, on a logarithmic axis, coloured by role.
 
-    `before` and `after` are two models, files or `Weights`, which are paired and compared as `steelyard.diff` does, and
-    `how` are its options (`align`, `rules`, `pairs`). Rows are in the order of `after`. A ring at the left end is a weight
-    whose numbers are all equal. The caption counts the weights without a partner, and those without this figure, as where
-    all numbers of `before` are zero.
+    `before` and `after` are two models, files or `Weights`, paired and compared as by `steelyard.diff`; `how` are its options
+    (`align`, `rules`, `pairs`). Rows are in the order of `after`. A ring at the left end is a weight without any change. The
+    caption counts the weights without a partner, and those whose relative change is undefined, such as weights that were zero.
 
-    Numbers are read block by block. Raises what `steelyard.diff` raises, and `ShapeError` where nothing can be compared.
+    Numbers are read block by block. Raises the errors of `steelyard.diff`, and `ShapeError` if no weights can be compared.
 
     Examples:
         >>> from steelyard import plot
@@ -41,17 +40,17 @@ def diff(before: Any, after: Any, *, ax: Axes | None = None, **how: Any) -> Axes
         ([0.5], ['w', 'b'])
     """
     before, after = (weights_of(each) if isinstance(each, Weight) else each for each in (before, after))
-    found = compared(before, after, verdicts=False, **how)
-    other = weights_of(after)
-    places = {name: nth for nth, name in enumerate(other)}
-    rows = sorted((row for row in found.rows if row.kind in COMPARED), key=lambda row: places[row.name])
+    result = compared(before, after, verdicts=False, **how)
+    drawn = weights_of(after)
+    places = {name: nth for nth, name in enumerate(drawn)}
+    rows = sorted((row for row in result.rows if row.kind in COMPARED), key=lambda row: places[row.name])
     if not rows:
-        why = "; ".join(filter(None, ["no weight of the first net has a partner in the second", _alone(found)]))
+        why = "; ".join(filter(None, ["no weight of the first net has a partner in the second", _unpaired(result)]))
         raise ShapeError(f"there is nothing to draw: {why}")
     ax = axes_for(ax, 6.8, height_of(len(rows)))
-    _draw(ax, rows, [other[row.name].role for row in rows])
+    _draw(ax, rows, [drawn[row.name].role for row in rows])
     label_rows(ax, [row.name for row in rows])
-    caption(ax, _notes(found, rows))
+    caption(ax, _notes(result, rows))
     return ax
 
 
@@ -80,17 +79,17 @@ def _draw(ax: Axes, rows: Sequence[Difference], roles: Sequence[Role]) -> None:
 
 
 def _change(row: Difference) -> float:
-    """Return the relative change, 0 where no bit differs, NaN where there is a change and no such figure of it."""
+    """Return the relative change: 0 if no bit differs, NaN if the weight changed but the relative change is undefined."""
     return row.relative or (np.nan if row.relative is None or row.changed else 0.0)
 
 
-def _notes(found: Diff, rows: Sequence[Difference]) -> list[str]:
+def _notes(result: Diff, rows: Sequence[Difference]) -> list[str]:
     changes = np.array([_change(row) for row in rows])
     same, undefined = int((changes == 0).sum()), int(np.isnan(changes).sum())
     bad = sum(row.nonfinite for row in rows)
     return [
         f"{counted(len(rows), 'weight')}, of which {same:,} equal" + (" (rings)" if same else ""),
-        _alone(found),
+        _unpaired(result),
         f"not drawn: {counted(undefined, 'weight')} that began at zero, overflow, or changed in NaN or Inf alone"
         if undefined
         else "",
@@ -98,8 +97,8 @@ def _notes(found: Diff, rows: Sequence[Difference]) -> list[str]:
     ]
 
 
-def _alone(found: Diff) -> str:
-    """Say how many weights have no partner."""
-    counts = {kind: sum(row.kind == kind for row in found.rows) for kind in ALONE}
-    told = [f"{count:,} {ALONE[kind]}" for kind, count in counts.items() if count]
-    return f"not compared: {', '.join(told)}" if told else ""
+def _unpaired(result: Diff) -> str:
+    """Return a note with the numbers of weights that have no partner; blank for none."""
+    counts = {kind: sum(row.kind == kind for row in result.rows) for kind in UNPAIRED}
+    parts = [f"{count:,} {UNPAIRED[kind]}" for kind, count in counts.items() if count]
+    return f"not compared: {', '.join(parts)}" if parts else ""

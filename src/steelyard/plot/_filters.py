@@ -22,20 +22,19 @@ if TYPE_CHECKING:
     from steelyard.measures.filters import Filters
     from steelyard.plot.canvas import Inks
 
-LIMIT = 64
-FINE = 8
-"""Dots along the side of each number of a filter, so that the gaps between filters may be narrower than that."""
+LIMIT = 64  # filters that are drawn
+FINE = 8  # dots along each side of a number, so that the gaps between filters can be narrower than one number
 
 
 def filters(source: Any, name: str | None = None, *, limit: int = LIMIT, each: bool = False, ax: Axes | None = None) -> Axes:
-    """Draw the filters of a convolution of images: each is what one unit looks for.
+    """Draw the filters of a convolution of images: each is the pattern that one unit responds to.
 
-    Without a `name` it is the first convolution of the source. Filters of three inputs are drawn in red, green and blue, where
-    mid-grey is zero; others for each output and input in the colours of `heatmap`. All have one scale, from minus to plus the
-    greatest magnitude among them, or with `each` one of its own. Of many the first `limit` are drawn, and the caption says
-    so, as it does where the file does not say which axis is which and the kernel was taken for one of PyTorch's.
+    Without a `name` the first convolution of the source is drawn. Filters with three inputs are drawn in red, green and blue,
+    with mid-grey for zero; others have one picture for each output and input, in the colours of `heatmap`. All share one scale,
+    from minus to plus their greatest magnitude; with `each` every filter has its own. Only the first `limit` filters are drawn.
+    The caption notes omitted filters, and a file without axes, whose kernels are taken for PyTorch's.
 
-    Raises `ShapeError` where there is no convolution of images, or the one that is named is none.
+    Raises `ShapeError` if there is no convolution of images, or the named weight is not one.
 
     Examples:
         >>> from steelyard import Role, plot
@@ -48,7 +47,7 @@ def filters(source: Any, name: str | None = None, *, limit: int = LIMIT, each: b
         raise ShapeError(f"limit is {limit}; it must be positive")
     weight = one_weight(source, name, axes_of_filters, "a convolution of images with filters of 2 \u00d7 2 or more", first=True)
     found = filters_of(weight, limit)
-    assert found is not None  # its axes were looked at
+    assert found is not None  # `one_weight` has checked its axes
     pictures = np.abs(found.pictures) if found.pictures.dtype.kind == "c" else found.pictures
     ends = _ends(pictures, each=each)
     across = ceil(sqrt(len(found.pictures)))
@@ -73,38 +72,38 @@ def filters(source: Any, name: str | None = None, *, limit: int = LIMIT, each: b
 
 
 def _ends(pictures: Array, *, each: bool) -> Array:
-    """Return the greatest magnitude of each filter, or of all for each; 1 where all are zero."""
+    """Return the end of the scale of each filter: its greatest magnitude, or that of all filters; 1 if that is zero."""
     sizes = np.abs(np.where(np.isfinite(pictures), pictures, 0)).max(axis=(1, 2, 3), keepdims=True).astype(float)
     ends: Array = sizes if each else np.full_like(sizes, sizes.max())
     return np.where(ends > 0, ends, 1.0)
 
 
 def coloured(pictures: Array, ink: Inks) -> Array:
-    """Return the colours of filters between -1 and 1 as red, green, blue and opacity; what is not finite has that of text."""
+    """Return the RGBA colours of filters scaled to [-1, 1]; NaN and Inf have the colour of text."""
     bad = ~np.isfinite(pictures).all(axis=-1)
     if pictures.shape[-1] == COLOURS:
-        made = np.ones((*pictures.shape[:-1], 4))
-        made[..., :3] = np.clip(0.5 + np.nan_to_num(pictures) / 2, 0, 1)
+        rgba = np.ones((*pictures.shape[:-1], 4))
+        rgba[..., :3] = np.clip(0.5 + np.nan_to_num(pictures) / 2, 0, 1)
     else:
-        made = signed_colours(ink)(Normalize(-1, 1)(pictures[..., 0]))
-    made[bad] = to_rgba(ink.text)
-    return made
+        rgba = signed_colours(ink)(Normalize(-1, 1)(pictures[..., 0]))
+    rgba[bad] = to_rgba(ink.text)
+    return rgba
 
 
 def mosaic(tiles: Array, across: int) -> Array:
-    """Lay pictures in rows, each number some dots wide, with gaps that are not painted."""
+    """Arrange pictures in rows, with transparent gaps; each number is `FINE` dots wide."""
     count, height, width, _ = tiles.shape
     gap = max(FINE * min(height, width) // 16, 2)
     high, wide = height * FINE + 2 * gap, width * FINE + 2 * gap
-    made = np.zeros((ceil(count / across) * high, across * wide, 4))
+    image = np.zeros((ceil(count / across) * high, across * wide, 4))
     for nth, tile in enumerate(tiles):
         top, left = nth // across * high + gap, nth % across * wide + gap
-        made[top : top + height * FINE, left : left + width * FINE] = tile.repeat(FINE, 0).repeat(FINE, 1)
-    return made
+        image[top : top + height * FINE, left : left + width * FINE] = tile.repeat(FINE, 0).repeat(FINE, 1)
+    return image
 
 
 def _axes(ax: Axes, found: Filters, across: int, down: int) -> None:
-    """Name the first filter of each row, and count on along the columns."""
+    """Label each row with its first filter, and the columns with their distance from it."""
     ax.set_yticks(range(down), [shown(found.units[row * across]) for row in range(down)])
     ax.set_xticks(range(across), [f"+{column}" for column in range(across)])
     ax.tick_params(length=0, labelcolor=inks(ax).soft, labelsize="small")

@@ -18,12 +18,13 @@ from steelyard.plot.sources import one_weight
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from steelyard.core.weight import Array
     from steelyard.numerics.picture import Window
 
 OUTLIER = 3.0
-"""How many times the usual end of the colours the greatest number must be, for the colours to end before it."""
+"""The scale of colours stops at its usual end if the greatest magnitude is at least this many times as large."""
 SQUARE = 6.0
-"""How many times as long as wide a matrix may be, for its cells to be drawn square."""
+"""The largest ratio of the sides of a matrix whose cells are drawn square."""
 
 
 def heatmap(
@@ -34,16 +35,16 @@ def heatmap(
     vmax: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a weight as a heat map: blue is negative, red positive, and zero the colour of the ground.
+    """Draw a weight as a heat map: blue is negative, red positive, and zero the colour of the background.
 
-    `source` is a `Weight`, or anything that has some, and `name` then says which. A weight of several axes is drawn as a
-    matrix, cut where its sides are most alike; `window` is a part of it (top, left, bottom, right). Where there are more
-    rows or columns than fit, each cell is the number of greatest magnitude, with its sign, and the caption says of how
-    many. Colours end at plus and minus `vmax`: the greatest magnitude, or less where few cells are far beyond all others.
-    Cells that hold NaN or Inf have the colour of the text.
+    `source` is a `Weight`, or any source of weights, of which `name` selects one. A weight with more than two axes is unfolded
+    into the matrix whose sides are most alike; `window` is a part of it (top, left, bottom, right). If there are more rows or
+    columns than fit, each cell stands for several numbers: it has the one of greatest magnitude, with its sign, and the caption
+    counts them. The scale of colours ends at plus and minus `vmax`, by default the greatest magnitude, or less if a few cells
+    far exceed all others. Cells with NaN or Inf have the colour of the text.
 
-    Numbers are read block by block. Raises `WeightNotFoundError`, `AmbiguityError` without a name where there are several,
-    and `ShapeError` for a window that does not lie in the matrix.
+    Numbers are read block by block. Raises `WeightNotFoundError`, `AmbiguityError` for several weights without a `name`, and
+    `ShapeError` for a window outside of the matrix.
 
     Examples:
         >>> from steelyard import plot
@@ -79,19 +80,19 @@ def heatmap(
 
 
 def _end(drawn: Picture) -> tuple[float, int]:
-    """Return where the colours end, and how many cells lie beyond."""
+    """Return the end of the scale of colours, and the number of cells beyond it."""
     sizes = np.abs(drawn.values[np.isfinite(drawn.values)])
     greatest = float(sizes.max(initial=0.0))
     end = reach(drawn.usual if greatest >= OUTLIER * drawn.usual else greatest)
     return end, _beyond(drawn.values, end)
 
 
-def _beyond(values: Any, end: float) -> int:
+def _beyond(values: Array, end: float) -> int:
     return int((np.abs(values[np.isfinite(values)]) > end).sum())
 
 
 def _axes(ax: Axes, weight: Weight, drawn: Picture) -> None:
-    """Say what rows and columns are, in the words of the weight's axes, and number them."""
+    """Label rows and columns by the words of the weight's axes, and number them."""
     words = weight.axes.split()
     words = words if len(words) == len(weight.shape) else [f"axis {nth}" for nth in range(len(weight.shape))]
     cut = cut_of(weight.shape)
@@ -106,7 +107,7 @@ def _axes(ax: Axes, weight: Weight, drawn: Picture) -> None:
 
 
 def _notes(weight: Weight, drawn: Picture, end: float, beyond: int) -> list[str]:
-    """Say what the weight is, what a cell is, and what the colours do not show."""
+    """Return notes on the weight, the numbers behind a cell, and the cells whose colours are not to scale."""
     shape = " \u00d7 ".join(map(str, weight.shape)) or "a single number"
     whole = drawn.window == (0, 0, drawn.rows, drawn.columns)
     bad = int(np.isnan(drawn.values).sum())

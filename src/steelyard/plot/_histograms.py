@@ -1,4 +1,4 @@
-"""`histograms`: how the numbers of weights are spread, a panel for each."""
+"""`histograms`: the distribution of the numbers of each weight, in a panel of its own."""
 
 from __future__ import annotations
 
@@ -20,26 +20,22 @@ if TYPE_CHECKING:
     from steelyard.numerics.summary import Summary
 
 BINS, LIMIT = 60, 12
-ACROSS = 4
-"""Panels beside one another, at most."""
-WIDE, HIGH = 2.7, 1.9
-"""Inches of a panel."""
-ALIKE = 1e-9
-"""How near two numbers must be, over their magnitude, for an axis not to tell them apart."""
-ROOM = 0.3
-"""What stays free above the highest bar for the facts, over its height."""
+ACROSS = 4  # panels in a row, at most
+WIDE, HIGH = 2.7, 1.9  # inches of a panel
+ALIKE = 1e-9  # relative range of numbers below which an axis cannot separate them
+ROOM = 0.3  # free space above the highest bar, relative to its height
 
 
 def histograms(source: Any, *, bins: int = BINS, limit: int = LIMIT, log: bool = False, ax: Axes | None = None) -> Axes:
-    """Draw how the numbers of each weight are spread: counts per bin, from the least to the greatest, a panel for each.
+    """Draw a histogram of each weight: counts per bin, from the least to the greatest number, in a panel for each weight.
 
-    Of many weights the first `limit` are drawn, and the caption says so; `plot.overview` has all of them in one picture, and
-    `steelyard.weights(source).select(...)` others. `log` counts on a logarithmic axis, which shows the tails. NaN and Inf are
-    counted in the panel and left out; complex numbers go by their magnitude. The panels are the `child_axes` of the Axes; of
-    a single weight it is the Axes itself.
+    Only the first `limit` weights are drawn, which the caption notes; `plot.overview` draws all of them in one picture, and
+    `steelyard.weights(source).select(...)` selects others. `log` makes the axis of counts logarithmic, which shows the tails.
+    NaN and Inf are left out, and the panel counts them; complex numbers are drawn by their magnitude. The panels are the
+    `child_axes` of the Axes; for a single weight the panel is the Axes itself.
 
-    Every number is read once, block by block: the counts are those of `steelyard.stats`, exact for types of one or two bytes
-    and else within 1/256 of a number's place. Raises `ShapeError` where there are no numbers, or fewer bins than one.
+    Every number is read once, block by block. The counts are those of `steelyard.stats`: exact for dtypes of one or two bytes,
+    otherwise each number is placed within 1/256 of its value. Raises `ShapeError` if there are no numbers or no bins.
 
     Examples:
         >>> from steelyard import plot
@@ -71,12 +67,12 @@ def _panels(ax: Axes, count: int, across: int, down: int) -> list[Axes]:
     """Lay out panels inside an Axes."""
     ax.set_axis_off()
     width, height = 1 / across, 1 / down
-    made = []
+    panels = []
     for nth in range(count):
         left, top = nth % across * width, 1 - nth // across * height
         box = (left + width * 0.17, top - height * 0.74, width * 0.8, height * 0.64)
-        made.append(ax.inset_axes(box))
-    return made
+        panels.append(ax.inset_axes(box))
+    return panels
 
 
 def _panel(ax: Axes, weight: Weight, summary: Summary, bins: int, *, log: bool) -> None:
@@ -99,7 +95,7 @@ def _panel(ax: Axes, weight: Weight, summary: Summary, bins: int, *, log: bool) 
 
 
 def _counts(summary: Summary, bins: int) -> tuple[Array, Array]:
-    """Return the counts and the edges as `numpy.histogram` has them."""
+    """Return counts and edges in the layout of `numpy.histogram`."""
     moments = summary.moments
     low, high = (float(np.clip(float(end or 0.0), -LARGEST, LARGEST)) for end in (moments.minimum, moments.maximum))
     if high - low <= abs(high) * ALIKE:

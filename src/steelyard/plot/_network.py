@@ -1,4 +1,4 @@
-"""`network`: a network of dense layers as a diagram, units as circles and connections as lines as wide as their weights."""
+"""`network`: a network of dense layers as a diagram of circles for units and lines for connections."""
 
 from __future__ import annotations
 
@@ -18,18 +18,14 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
     from steelyard.core.weights import Weights
 
-UNITS = 16
-"""Units of a layer that are drawn."""
+UNITS = 16  # units of a layer that are drawn
 WIDEST, THINNER, CROWD = 5.0, 2.5, 250
-"""Points of the widest line, also where there are as many lines as a crowd has."""
-FAINTEST, STRONGEST = 0.12, 0.95
-"""How opaque the lines of the smallest and of the largest weight are."""
-BIAS_HEIGHT = 1.16
-APART = 0.22
-"""The greatest distance between two units of a layer, which lies between 0 and 1."""
-STEPS = 60
-"""Points of a line that is bent."""
-LETTERS = 24
+"""The width of the widest line in points: with few lines, with a crowd of lines, and the number of lines in a crowd."""
+FAINTEST, STRONGEST = 0.12, 0.95  # opacity of the lines of the smallest and the largest weight
+BIAS_HEIGHT = 1.16  # a layer extends from 0 to 1
+APART = 0.22  # greatest distance of two neighbouring units
+STEPS = 60  # points of a curved line
+LETTERS = 24  # characters of a label
 
 
 class Lines(NamedTuple):
@@ -39,8 +35,8 @@ class Lines(NamedTuple):
     weights: Array
 
 
-class Plan(NamedTuple):
-    """What is drawn and where: the layers, which of the units before and behind each are drawn, and the height of each."""
+class Diagram(NamedTuple):
+    """The layers, the sizes of inputs and layers, the indices of the units that are drawn, and their heights."""
 
     layers: list[Dense]
     sizes: list[int]
@@ -59,16 +55,16 @@ def network(
     bias: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a network of dense layers: its units as circles, each connection as a line as wide as its weight is large.
+    """Draw a network of dense layers: units as circles, connections as lines whose width is proportional to their weights.
 
-    Blue is negative, red positive, and the key says what the widest line stands for. Of a layer of more than `units` those with
-    the largest weights are drawn, and the caption below it says how many there are. Skip connections, as R's nnet has them,
-    pass under the hidden layers. `inputs` and `outputs` name the units at both ends; without them a file of R may. `layers`
-    picks dense layers by name, in order, where the network has others too, and `axes` ("in out" or "out in") says how kernels
-    lie in a file that does not tell.
+    Blue is negative, red positive, and the key gives the weight of the widest line. In a layer of more than `units` units those
+    with the largest weights are drawn, and the text below the layer counts all. Skip connections, which R's nnet has, pass under
+    the hidden layers. `inputs` and `outputs` are the names of the units at both ends; by default those that a file of R has.
+    `layers` selects dense layers by name, in order, in a network with other layers. `axes` ("in out" or "out in") specifies the
+    axes of kernels in a file without axes.
 
-    Raises `ShapeError` where the layers are no chain of dense ones, or the names no fit, and `AmbiguityError` where kernels would
-    fit both ways.
+    Raises `ShapeError` if the layers do not form a chain of dense layers, or the number of names differs from that of units, and
+    `AmbiguityError` if kernels would fit both ways.
 
     Examples:
         >>> from sklearn.linear_model import LinearRegression
@@ -80,46 +76,46 @@ def network(
     """
     if units < 1:
         raise ShapeError(f"units is {units}; it must be positive")
-    found = weights_of(source)
-    plan = _plan(chain(found, layers, axes), units)
-    names = [_names(found, *end) for end in (("inputs", inputs, plan, 0), ("outputs", outputs, plan, -1))]
-    lines, left = _connections(plan, bias=bias)
-    ax = axes_for(ax, max(2.0 + 2.1 * len(plan.layers), 5.2), 4.8)
+    weights = weights_of(source)
+    diagram = _diagram(chain(weights, layers, axes), units)
+    names = [_names(weights, *end) for end in (("inputs", inputs, diagram, 0), ("outputs", outputs, diagram, -1))]
+    lines, left_out = _connections(diagram, bias=bias)
+    ax = axes_for(ax, max(2.0 + 2.1 * len(diagram.layers), 5.2), 4.8)
     ax.set_axis_off()
-    bent = any(layer.skip is not None for layer in plan.layers[1:])
-    biases = [nth for nth, layer in enumerate(plan.layers) if bias and layer.bias is not None]
-    ax.set(xlim=(-0.15, len(plan.layers) + 0.15), ylim=(-0.42 if bent else -0.13, 1.26 if biases else 1.06))
+    bent = any(layer.skip is not None for layer in diagram.layers[1:])
+    biases = [nth for nth, layer in enumerate(diagram.layers) if bias and layer.bias is not None]
+    ax.set(xlim=(-0.15, len(diagram.layers) + 0.15), ylim=(-0.42 if bent else -0.13, 1.26 if biases else 1.06))
     _draw_lines(ax, lines)
-    _draw_units(ax, plan, biases)
-    _draw_text(ax, plan, names)
+    _draw_units(ax, diagram, biases)
+    _draw_text(ax, diagram, names)
     _key(ax, lines)
-    if left:
-        caption(ax, [f"{counted(left, 'connection')} of weight NaN or Inf left out"], 0.18)
+    if left_out:
+        caption(ax, [f"{counted(left_out, 'connection')} of weight NaN or Inf left out"], 0.18)
     return ax
 
 
-def _plan(layers: list[Dense], units: int) -> Plan:
+def _diagram(layers: list[Dense], units: int) -> Diagram:
     sizes = [layers[0].inputs, *(layer.units for layer in layers)]
     strength = [np.zeros(size) for size in sizes]
     for nth, layer in enumerate(layers):
         for at, squares in zip((nth, nth + 1), layer.squares(), strict=True):
             strength[at] += squares
     kept = [np.sort(np.argsort(-each, kind="stable")[:units]) for each in strength]
-    return Plan(layers, sizes, kept, [_heights(len(each)) for each in kept])
+    return Diagram(layers, sizes, kept, [_heights(len(each)) for each in kept])
 
 
 def _heights(count: int) -> Array:
-    """Return how high the units of a layer stand, the first at the top."""
+    """Return the heights of the units of a layer, the first at the top."""
     apart = min(APART, 1 / max(count - 1, 1))
     heights: Array = 0.5 + (np.arange(count)[::-1] - (count - 1) / 2) * apart
     return heights
 
 
-def _connections(plan: Plan, *, bias: bool) -> tuple[Lines, int]:
-    """Return all lines, those of the largest weights last, and how many have a weight that is not finite."""
+def _connections(diagram: Diagram, *, bias: bool) -> tuple[Lines, int]:
+    """Return all lines, those of the largest weights last, and the number of connections with NaN or Inf."""
     paths, weights = [], []
-    for nth, layer in enumerate(plan.layers):
-        for path, weight in _of_layer(plan, nth, layer, bias=bias):
+    for nth, layer in enumerate(diagram.layers):
+        for path, weight in _of_layer(diagram, nth, layer, bias=bias):
             paths.append(path)
             weights.append(weight)
     found = np.array(weights)
@@ -128,18 +124,18 @@ def _connections(plan: Plan, *, bias: bool) -> tuple[Lines, int]:
     return Lines([paths[nth] for nth in order], found[order]), int((~np.isfinite(found)).sum())
 
 
-def _of_layer(plan: Plan, nth: int, layer: Dense, *, bias: bool) -> Iterator[tuple[Array, float]]:
+def _of_layer(diagram: Diagram, nth: int, layer: Dense, *, bias: bool) -> Iterator[tuple[Array, float]]:
     """Yield the line of each connection that ends at a unit of a layer."""
-    units, ends = plan.kept[nth + 1], plan.heights[nth + 1]
-    kernel, skips = layer.part(plan.kept[nth], units), layer.skips(plan.kept[0], units)
+    units, ends = diagram.kept[nth + 1], diagram.heights[nth + 1]
+    kernel, skips = layer.part(diagram.kept[nth], units), layer.skips(diagram.kept[0], units)
     shifts = layer.bias.numpy().reshape(-1)[units].astype(float) if bias and layer.bias is not None else np.empty(0)
     for to, end in enumerate(ends):
-        for start, weight in zip(plan.heights[nth], kernel[:, to], strict=True):
+        for start, weight in zip(diagram.heights[nth], kernel[:, to], strict=True):
             yield np.array([[nth, start], [nth + 1, end]]), float(weight)
         if shifts.size:
             yield np.array([[nth, BIAS_HEIGHT], [nth + 1, end]]), float(shifts[to])
         if skips is not None and nth:
-            for place, (start, weight) in enumerate(zip(plan.heights[0], skips[:, to], strict=True)):
+            for place, (start, weight) in enumerate(zip(diagram.heights[0], skips[:, to], strict=True)):
                 bend = 0.10 + 0.14 * place / max(len(skips) - 1, 1)
                 yield _bent(start, nth + 1, end, bend), float(weight)
 
@@ -166,15 +162,15 @@ def _draw_lines(ax: Axes, lines: Lines) -> None:
     )
 
 
-def _draw_units(ax: Axes, plan: Plan, biases: Sequence[int]) -> None:
+def _draw_units(ax: Axes, diagram: Diagram, biases: Sequence[int]) -> None:
     ink = inks(ax)
-    size = _circle(plan)
+    size = _circle(diagram)
     fill, faint = blended(ink.text, ink.ground, 0.04), blended(ink.text, ink.ground, 0.12)
-    for nth, heights in enumerate(plan.heights):
+    for nth, heights in enumerate(diagram.heights):
         ax.plot(
             [nth] * len(heights), heights, "o", markersize=size, color=fill, markeredgecolor=ink.text, zorder=3, clip_on=False
         )
-        if len(heights) < plan.sizes[nth]:
+        if len(heights) < diagram.sizes[nth]:
             below = heights[-1] - 0.055 - np.arange(3) * 0.022
             ax.plot([nth] * 3, below, "o", markersize=1.8, color=ink.soft, zorder=3, clip_on=False)
     ax.plot(
@@ -184,23 +180,23 @@ def _draw_units(ax: Axes, plan: Plan, biases: Sequence[int]) -> None:
         _write(ax, "bias", (at, BIAS_HEIGHT), (0, 9), ha="center", va="bottom", fontsize="small", color=ink.soft)
 
 
-def _circle(plan: Plan) -> float:
-    """Return how many points wide the circle of a unit is: as much as the fullest layer leaves room for."""
-    return float(np.clip(210 / max(map(len, plan.kept)), 7, 22))
+def _circle(diagram: Diagram) -> float:
+    """Return the diameter of the circle of a unit in points: as large as the fullest layer permits."""
+    return float(np.clip(210 / max(map(len, diagram.kept)), 7, 22))
 
 
-def _draw_text(ax: Axes, plan: Plan, names: Sequence[Sequence[str]]) -> None:
-    """Name the units at both ends and each layer, with how many of its units are drawn."""
+def _draw_text(ax: Axes, diagram: Diagram, names: Sequence[Sequence[str]]) -> None:
+    """Label the units at both ends, and each layer with its name and the number of its units."""
     ink = inks(ax)
-    room = 8 + _circle(plan) / 2
+    room = 8 + _circle(diagram) / 2
     for at, heights, own, side in zip(
-        (0, len(plan.layers)), (plan.heights[0], plan.heights[-1]), names, ("right", "left"), strict=True
+        (0, len(diagram.layers)), (diagram.heights[0], diagram.heights[-1]), names, ("right", "left"), strict=True
     ):
         for height, name in zip(heights, own, strict=True):
             _write(ax, name, (at, height), (-room if side == "right" else room, 0), ha=side, va="center")
     bottom = ax.get_ylim()[0]
-    for nth, (size, kept) in enumerate(zip(plan.sizes, plan.kept, strict=True)):
-        name = plan.layers[nth - 1].name if nth else "inputs"
+    for nth, (size, kept) in enumerate(zip(diagram.sizes, diagram.kept, strict=True)):
+        name = diagram.layers[nth - 1].name if nth else "inputs"
         label = f"layer {name}" if name.isdecimal() else name
         _write(ax, shown(label, LETTERS), (nth, bottom), (0, -4), ha="center", va="top")
         count = f"{len(kept)} of {size:,} shown" if len(kept) < size else f"{size:,}"
@@ -212,7 +208,7 @@ def _write(ax: Axes, text: str, at: tuple[float, float], away: tuple[float, floa
 
 
 def _key(ax: Axes, lines: Lines) -> None:
-    """Say what colours are, and what the widest line stands for."""
+    """Draw the legend: the meaning of the colours, and the weight of the widest line."""
     from matplotlib.lines import Line2D
 
     ink = inks(ax)
@@ -233,20 +229,20 @@ def _key(ax: Axes, lines: Lines) -> None:
     )
 
 
-def _names(found: Weights, which: str, given: Sequence[str] | None, plan: Plan, end: int) -> list[str]:
-    """Return what the units at one end are called: as it is given, as the file has it, or x1, x2 ... and y1, y2 ..."""
-    size, kept = plan.sizes[end], plan.kept[end]
+def _names(weights: Weights, which: str, given: Sequence[str] | None, diagram: Diagram, end: int) -> list[str]:
+    """Return the names of the units at one end: those given, those of the file, or x1, x2 ... and y1, y2 ..."""
+    size, kept = diagram.sizes[end], diagram.kept[end]
     if given is not None and len(given) != size:
-        raise ShapeError(f"{len(given):,} names are given as {which}, and the network has {size:,}")
-    said = _said(found.meta, which)
+        raise ShapeError(f"{len(given):,} names are given as {which}, but the network has {size:,}")
+    in_file = _names_in_file(weights.meta, which)
     letter = "x" if which == "inputs" else "y"
-    names = given if given is not None else said if len(said) == size else [f"{letter}{nth + 1}" for nth in range(size)]
+    names = given if given is not None else in_file if len(in_file) == size else [f"{letter}{nth + 1}" for nth in range(size)]
     return [shown(names[nth], LETTERS) for nth in kept]
 
 
-def _said(meta: Mapping[str, Any], which: str) -> list[Any]:
-    """Return what a file of R says that the units at one end are called; a file may say anything under these words."""
+def _names_in_file(meta: Mapping[str, object], which: str) -> list[object]:
+    """Return the names that a file of R has for the units at one end; the items of its list may be of any type."""
     networks = meta.get("networks")
     network = networks.get("") if isinstance(networks, Mapping) else None
-    said = network.get(which) if isinstance(network, Mapping) else None
-    return said if isinstance(said, list) else []
+    names = network.get(which) if isinstance(network, Mapping) else None
+    return names if isinstance(names, list) else []

@@ -1,4 +1,4 @@
-"""`overview`: how the numbers of all weights are spread, in one picture."""
+"""`overview`: the distributions of the numbers of all weights, in one picture."""
 
 from __future__ import annotations
 
@@ -25,31 +25,27 @@ if TYPE_CHECKING:
 
 KINDS = ("", "ridges", "strips")
 BINS = 135
-"""An odd number, so that zero lies in the middle of one."""
-TOGETHER = ((1, 4000), (3, 400), (5, 0))
-"""How many of them are put together for weights of at least so many numbers; odd as well."""
-RISE = 1.7
-"""How high the highest bin of a ridge is, in rows."""
-SETTING = (Role.KERNEL, Role.RECURRENT_KERNEL, Role.EMBEDDING)
-"""The roles whose numbers set the scale."""
-SPREAD = 0.4
-"""How much of the logarithmic part of the axis lies between two numbers on it."""
-NEAREST = 1e-12
-"""Where the axis ends to be even at the earliest, over where it ends."""
-STRETCH = 2.5
-"""How many times as far as theirs the numbers of others may reach on an axis that is even."""
+"""An odd number, so that zero is in the middle of a bin."""
+MERGED_BINS = ((1, 4000), (3, 400), (5, 0))
+"""The number of bins that are merged, for weights of at least so many numbers; odd too."""
+RISE = 1.7  # height of the fullest bin of a ridge, in rows
+SCALE_ROLES = (Role.KERNEL, Role.RECURRENT_KERNEL, Role.EMBEDDING)
+"""The roles whose numbers determine the scale of the axis."""
+TICK_DISTANCE = 0.4  # least distance of two ticks, relative to the length of the logarithmic part
+NEAREST = 1e-12  # least end of the linear part, relative to the end of the axis
+STRETCH = 2.5  # a linear axis may reach this many times as far as the numbers of the kernels
 
 
 def overview(source: Any, *, kind: str = "", ax: Axes | None = None) -> Axes:
-    """Draw how the numbers of all weights are spread: a row for each in its order, coloured by role, on one axis.
+    """Draw the distributions of the numbers of all weights on one axis: a row for each weight, in order, coloured by role.
 
-    Up to forty weights are ridges, which show the form; more are strips, the stronger the more numbers lie there, and named by
-    group: one picture is legible for several hundred weights. `kind` says which ("ridges" or "strips"). Each row has the scale
-    of its own fullest bin; few numbers have wider bins. Where some numbers lie much farther out than most of the kernels', the
-    axis is even about zero and logarithmic beyond, and the caption says where. Tied weights are drawn once. Rows that hold NaN
-    or Inf are marked, and these numbers left out.
+    Up to forty weights are ridges, which show the shape of the distribution. More are strips, whose opacity shows the density
+    and whose labels are groups of names, so that several hundred weights are legible in one picture. `kind` forces "ridges" or
+    "strips". Each row is scaled to its fullest bin; weights of few numbers have wider bins. If some numbers are much larger than
+    most of the kernels', the axis is linear around zero and logarithmic beyond, and the caption gives the limit. Tied weights
+    are drawn once. Rows with NaN or Inf are marked, and these numbers left out.
 
-    Every number is read once, block by block. Raises `ShapeError` where there are no numbers.
+    Every number is read once, block by block. Raises `ShapeError` if there are no numbers.
 
     Examples:
         >>> from steelyard import plot
@@ -60,26 +56,26 @@ def overview(source: Any, *, kind: str = "", ax: Axes | None = None) -> Axes:
     if kind not in KINDS:
         raise ShapeError(f'kind is {kind!r}; it must be "ridges" or "strips", or be left out')
     listed = drawable(source)
-    found = list(summaries(listed))
+    stats = list(summaries(listed))
     ax = axes_for(ax, 7.0, height_of(len(listed)))
-    edges, near = _scaled(ax, listed, found)
-    shares = _shares(found, edges)
+    edges, near = _scaled(ax, listed, stats)
+    shares = _shares(stats, edges)
     ridges = kind == "ridges" or (not kind and len(listed) <= NAMED)
     (_ridges if ridges else _strips)(ax, listed, shares, edges)
     label_rows(ax, [weight.name for weight in listed])
     if ridges:
         ax.set_ylim(len(listed) - 0.4, -RISE)
-    _finish(ax, listed, found, near)
+    _finish(ax, listed, stats, near)
     ax.set_title(_title(source))
-    caption(ax, _notes(source, listed, found, near))
+    caption(ax, _notes(source, listed, stats, near))
     return ax
 
 
-def _scaled(ax: Axes, listed: Sequence[Weight], found: Sequence[Summary]) -> tuple[Array, float | None]:
-    """Scale the axis so that kernels can be seen, and return the edges of the bins, and where it ends to be even, if it does."""
-    ends = (abs(float(end or 0.0)) for s in found for end in (s.moments.minimum, s.moments.maximum))
+def _scaled(ax: Axes, listed: Sequence[Weight], stats: Sequence[Summary]) -> tuple[Array, float | None]:
+    """Scale the axis so that kernels are visible; return the edges of the bins, and the end of the linear part, if any."""
+    ends = (abs(float(end or 0.0)) for s in stats for end in (s.moments.minimum, s.moments.maximum))
     far = reach(max(ends))
-    setting = [summary for summary, weight in zip(found, listed, strict=True) if weight.role in SETTING] or found
+    setting = [summary for summary, weight in zip(stats, listed, strict=True) if weight.role in SCALE_ROLES] or stats
     usual = float(np.median([size for size in map(_usual, setting) if size] or [far]))
     near = _rounded(max(usual, far * NEAREST))
     ax.set_xlim(-far, far)
@@ -97,12 +93,12 @@ def _scaled(ax: Axes, listed: Sequence[Weight], found: Sequence[Summary]) -> tup
 
 
 def _usual(summary: Summary) -> float:
-    """Return the magnitude that all but a few numbers have at most."""
+    """Return the magnitude that 98% of the numbers do not exceed."""
     return max(abs(summary.quantile(share) or 0.0) for share in (0.01, 0.99))
 
 
 def _rounded(number: float) -> float:
-    """Return the next of 1, 2, 5 and their tens.
+    """Round up to 1, 2 or 5 times a power of ten.
 
     >>> _rounded(0.013), _rounded(0.3), _rounded(7.1)
     (0.02, 0.5, 10.0)
@@ -112,13 +108,13 @@ def _rounded(number: float) -> float:
 
 
 def _ticks(near: float, far: float) -> list[float]:
-    """Return zero, where the axis ends to be even, and round numbers farther out that can be told apart, on both sides.
+    """Return the ticks: zero, the ends of the linear part, and round numbers beyond that are far enough apart.
 
     >>> _ticks(0.2, 3000.0), _ticks(0.2, 0.97)
     ([-1000.0, -10.0, -0.2, 0.0, 0.2, 10.0, 1000.0], [-0.5, -0.2, 0.0, 0.2, 0.5])
     """
     powers = range(int(np.floor(np.log10(far))), int(np.floor(np.log10(near))) - 1, -1)
-    apart = (far / near) ** SPREAD
+    apart = (far / near) ** TICK_DISTANCE
     sizes = [far * apart]
     for size in (float(f"{step}e{power}") for power in powers for step in (5, 2, 1)):
         whole = size <= far and (far < 10 * near or f"{size:e}".startswith("1"))
@@ -128,13 +124,13 @@ def _ticks(near: float, far: float) -> list[float]:
     return [*(-size for size in reversed(sizes)), 0.0, *sizes]
 
 
-def _shares(found: Sequence[Summary], edges: Array) -> Array:
-    """Return for each weight and bin how many numbers lie there, over those of its fullest bin; few numbers have wider bins."""
-    made = np.empty((len(found), BINS))
-    for row, summary in zip(made, found, strict=True):
-        together = next(width for width, least in TOGETHER if summary.moments.count >= least)
-        row[:] = summary.counts(edges[::together]).repeat(together)
-    shares: Array = made / np.maximum(made.max(axis=1, keepdims=True), 1)
+def _shares(stats: Sequence[Summary], edges: Array) -> Array:
+    """Return the counts per weight and bin, relative to the fullest bin of the weight; few numbers have wider bins."""
+    counts = np.empty((len(stats), BINS))
+    for row, summary in zip(counts, stats, strict=True):
+        merged = next(bins for bins, least in MERGED_BINS if summary.moments.count >= least)
+        row[:] = summary.counts(edges[::merged]).repeat(merged)
+    shares: Array = counts / np.maximum(counts.max(axis=1, keepdims=True), 1)
     return shares
 
 
@@ -157,9 +153,9 @@ def _strips(ax: Axes, listed: Sequence[Weight], shares: Array, edges: Array) -> 
     ax.pcolormesh(edges, np.arange(len(listed) + 1) - 0.5, colours, rasterized=True)
 
 
-def _finish(ax: Axes, listed: Sequence[Weight], found: Sequence[Summary], near: float | None) -> None:
+def _finish(ax: Axes, listed: Sequence[Weight], stats: Sequence[Summary], near: float | None) -> None:
     ink = inks(ax)
-    bad = [nth for nth, summary in enumerate(found) if not summary.finite]
+    bad = [nth for nth, summary in enumerate(stats) if not summary.finite]
     if bad:
         ax.plot([1.01] * len(bad), bad, "x", color=ink.text, markersize=5, transform=ax.get_yaxis_transform(), clip_on=False)
     ax.axvline(0, color=ink.soft, linewidth=0.6, zorder=1)
@@ -171,16 +167,16 @@ def _finish(ax: Axes, listed: Sequence[Weight], found: Sequence[Summary], near: 
 
 
 def _title(source: Any) -> str:
-    """Return the name of a file without its folder, or what kind of model it is."""
+    """Return the name of a file without its folder, or the class of a model."""
     if isinstance(source, (str, os.PathLike)):
         return shown(os.path.basename(os.path.normpath(os.fspath(source))))
     return "" if isinstance(source, (dict, list, Weight, Weights)) else shown(type(source).__name__)
 
 
-def _notes(source: Any, listed: Sequence[Weight], found: Sequence[Summary], near: float | None) -> list[str]:
+def _notes(source: Any, listed: Sequence[Weight], stats: Sequence[Summary], near: float | None) -> list[str]:
     tied = len(weights_of(source)) - len(listed)
     size = sum(weight.size for weight in listed)
-    bad = sum(not summary.finite for summary in found)
+    bad = sum(not summary.finite for summary in stats)
     return [
         f"{counted(len(listed), 'weight')}, {counted(size, 'parameter')}; each row to the scale of its fullest bin",
         f"the axis is even up to \u00b1{near:g}, and logarithmic beyond" if near else "",

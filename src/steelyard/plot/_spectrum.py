@@ -1,4 +1,4 @@
-"""`spectrum`: the singular values of a weight, beside those of random weights."""
+"""`spectrum`: the singular values of a weight, compared with those of random weights."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def spectrum(
     log: bool = False,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the singular values of a weight, largest first, beside what random weights would give.
+    """Draw the singular values of a weight, largest first, and those of random weights for comparison.
 
-    `source` is a `Weight`, or anything that has some, and `name` then says which. The grey line are those of the same entries
-    in random order, the mean of `null_draws` matrices; the dashed one is where the values of random weights of this scale end
-    (Marchenko and Pastur). What is above both is structure. A convolution is unfolded. All values are found where the shorter
-    side is at most `max_exact_size`, else the `top_k` largest, and the caption says so. `log` makes the axis of the values
-    logarithmic.
+    `source` is a `Weight`, or any source of weights, of which `name` selects one. The grey line shows the singular values of the
+    same entries in random order, as the mean of `null_draws` matrices. The dashed line is the theoretical edge for random weights
+    of this scale (Marchenko and Pastur). Values above both are structure. A convolution is unfolded into a matrix. All values are
+    computed if the shorter side is at most `max_exact_size`, otherwise the `top_k` largest, which the caption notes. `log` makes
+    the axis of the values logarithmic.
 
-    Raises what `steelyard.spectra` raises, `AmbiguityError` without a name where several weights are matrices, and `ShapeError`
-    for one that is none, is not of floats, or holds NaN or Inf.
+    Raises the errors of `steelyard.spectra`, `AmbiguityError` for several matrices without a `name`, and `ShapeError` for a
+    weight that is not a matrix of floats, or holds NaN or Inf.
 
     Examples:
         >>> from steelyard import plot
@@ -51,7 +51,7 @@ def spectrum(
     weight = one_weight(source, name, _is_matrix, "a matrix of floats with a side of two or more")
     rows = spectra(Weights([weight.replace(tied=None)]), max_exact_size=max_exact_size, top_k=top_k, null_draws=null_draws).rows
     if not rows:
-        raise ShapeError(f"{printable(weight.name)} has no singular values: it holds NaN or Inf; steelyard.check says where")
+        raise ShapeError(f"{printable(weight.name)} has no singular values: it holds NaN or Inf; steelyard.check finds them")
     ax = axes_for(ax, 6.4, 4.2)
     _draw(ax, rows[0])
     if log:

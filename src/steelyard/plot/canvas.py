@@ -1,4 +1,4 @@
-"""What all pictures share: the Axes, inks that suit a light and a dark ground, captions, and names as text."""
+"""The parts that all pictures share: the Axes, colours for light and dark backgrounds, captions, and names as text."""
 
 from __future__ import annotations
 
@@ -17,16 +17,14 @@ if TYPE_CHECKING:
 
     Colour = tuple[float, float, float]
 
-NAME = 60
-"""Characters of a name in a title."""
-CELLS = 400
-"""Rows and columns of a picture of numbers, about as many as a figure of the usual size has pixels."""
+NAME = 60  # characters of a name in a title
+CELLS = 400  # rows and columns of a heat map, about the pixels of a figure of the usual size
 LARGEST = 1e300
-"""Where axes end at the latest, and its inverse at the earliest: what is drawn on them must not overflow or vanish."""
+"""The largest end of an axis, and its inverse the smallest: numbers beyond would overflow or vanish in matplotlib."""
 
 LIGHT = {"positive": "#D1495B", "strongest": "#7A1526", "negative": "#1B6CA8", "weakest": "#0A3557"}
 DARK = {"positive": "#E8697A", "strongest": "#FBD0D5", "negative": "#4FA3E3", "weakest": "#C5E3FA"}
-"""Blue and red, which all but nobody takes for each other; the strongest of each stand off most from the ground."""
+"""Blue and red, which nearly all colour-blind readers distinguish; the strongest have the most contrast to the background."""
 
 ROLES = {
     Role.KERNEL: "#0072B2",
@@ -40,18 +38,18 @@ ROLES = {
     Role.COUNT: "#888888",
     Role.OTHER: "#888888",
 }
-"""The colours of Okabe and Ito, which the colour-blind tell apart, and two between them."""
+"""The colours of Okabe and Ito, which colour-blind readers can distinguish, and two between them."""
 GROUPS = {
     Role.OFFSET: "bias or offset",
     Role.BIAS: "bias or offset",
     Role.MEAN: "mean or variance",
     Role.VARIANCE: "mean or variance",
 }
-"""What roles of one colour are called together."""
+"""Common names of roles that share a colour."""
 
 
 class Inks(NamedTuple):
-    """The colours of a picture: of numbers by their sign, of text, of what stands back, and of the ground."""
+    """The colours of a picture: of numbers by their sign, of text, of secondary text, and of the background."""
 
     positive: Colour
     strongest: Colour
@@ -64,7 +62,7 @@ class Inks(NamedTuple):
 
 
 def reach(greatest: float) -> float:
-    """Return where an axis ends that reaches the greatest magnitude; one that is zero, or all but that, has 1.
+    """Return the end of an axis for this greatest magnitude: at most `LARGEST`, and 1 if the magnitude is (almost) zero.
 
     >>> reach(2.5), reach(0.0), reach(1e308)
     (2.5, 1.0, 1e+300)
@@ -73,12 +71,12 @@ def reach(greatest: float) -> float:
 
 
 def axes_for(ax: Axes | None, width: float, height: float) -> Axes:
-    """Return the Axes that is given, or that of a new figure of this size in inches."""
+    """Return the given Axes, or that of a new figure of this size in inches."""
     return plt.subplots(figsize=(width, height), layout="constrained")[1] if ax is None else ax
 
 
 def inks(ax: Axes) -> Inks:
-    """Return colours that can be told from the ground of an Axes.
+    """Return colours with enough contrast to the background of an Axes.
 
     >>> ax = axes_for(None, 3, 2)
     >>> inks(ax).dark
@@ -88,12 +86,12 @@ def inks(ax: Axes) -> Inks:
     ground = _ground(ax)
     dark = sum(ground) < 1.5
     text = colors.to_rgb(rcParams["text.color"])
-    found = {name: colors.to_rgb(code) for name, code in (DARK if dark else LIGHT).items()}
-    return Inks(**found, text=text, soft=blended(text, ground, 0.62), ground=ground, dark=dark)
+    signed = {name: colors.to_rgb(code) for name, code in (DARK if dark else LIGHT).items()}
+    return Inks(**signed, text=text, soft=blended(text, ground, 0.62), ground=ground, dark=dark)
 
 
 def _ground(ax: Axes) -> Colour:
-    """Return the colour behind an Axes: its own, or that of the figure where it has none; white where neither has."""
+    """Return the background colour of an Axes: its own, otherwise that of the figure, otherwise white."""
     root = ax.get_figure(root=True)
     for patch in (ax.patch, ax.figure.patch, root.patch if root else ax.patch):
         red, green, blue, alpha = colors.to_rgba(patch.get_facecolor())
@@ -103,7 +101,7 @@ def _ground(ax: Axes) -> Colour:
 
 
 def blended(one: Colour, other: Colour, share: float) -> Colour:
-    """Return a colour between two, with this share of the first.
+    """Blend two colours, with this share of the first.
 
     >>> blended((1, 1, 1), (0, 0, 0), 0.25)
     (0.25, 0.25, 0.25)
@@ -112,20 +110,20 @@ def blended(one: Colour, other: Colour, share: float) -> Colour:
     return red, green, blue
 
 
-def signed_colours(ink: Inks) -> Any:
-    """Return the colour map of numbers by sign: zero is the ground, and what is not finite has the colour of text."""
+def signed_colours(ink: Inks) -> colors.Colormap:
+    """Return the diverging colour map of numbers: zero is the background, NaN and Inf have the colour of text."""
     stops = [ink.weakest, ink.negative, ink.ground, ink.positive, ink.strongest]
     return colors.LinearSegmentedColormap.from_list("signed", stops, N=511).with_extremes(bad=ink.text)
 
 
 def role_colour(role: Role, ink: Inks) -> Colour:
-    """Return the colour of a role, lighter on a dark ground."""
+    """Return the colour of a role, lighter on a dark background."""
     colour: Colour = colors.to_rgb(ROLES[role])
     return blended(colour, (1.0, 1.0, 1.0), 0.75) if ink.dark else colour
 
 
 def role_legend(ax: Axes, roles: Iterable[Role], ink: Inks) -> None:
-    """Say which colour is which role, where there is more than one."""
+    """Draw a legend of the colours of roles, if there is more than one."""
     from matplotlib.patches import Patch
 
     named = {GROUPS.get(role, str(role)): role_colour(role, ink) for role in ROLES if role in set(roles)}
@@ -143,9 +141,9 @@ def role_legend(ax: Axes, roles: Iterable[Role], ink: Inks) -> None:
 
 
 def caption(ax: Axes, notes: Sequence[str], below: float = 0.0) -> None:
-    """Write what is to be said of a picture under it, a line each: the title stays free for yours.
+    """Write notes below a picture, one per line; the title stays free for the caller.
 
-    It follows the label of the x axis, and of an Axes without axes lies this far `below`, in heights of it.
+    They follow the label of the x axis; without axes they are this far `below` the Axes, relative to its height.
     """
     where: Any = ((0.5, 0.0), ax.xaxis.label) if ax.axison else ((0.5, -below), "axes fraction")
     ax.annotate(
@@ -164,7 +162,7 @@ def caption(ax: Axes, notes: Sequence[str], below: float = 0.0) -> None:
 
 
 def shown(name: object, limit: int = NAME) -> str:
-    r"""Return a name as text of a picture: no formula, no letter that the font lacks, at most `limit` characters.
+    r"""Return a name as text of a picture: without formulas and letters that the font lacks, at most `limit` characters.
 
     >>> print(shown("net$w$\n"))
     net\$w\$\u000a
@@ -177,13 +175,13 @@ def shown(name: object, limit: int = NAME) -> str:
 
 @lru_cache(maxsize=8)
 def _letters(families: tuple[str, ...]) -> frozenset[int]:
-    """Return the letters that a font has: matplotlib warns of each that it has not."""
+    """Return the characters that the fonts have; matplotlib warns of every missing one."""
     paths = {font_manager.findfont(font_manager.FontProperties(family=[family])) for family in families}
     return frozenset(code for path in paths for code in font_manager.get_font(path).get_charmap())
 
 
 def counted(number: int, word: str) -> str:
-    """Write a number with its word, in the plural where it is not one.
+    """Return a number with its noun, in the plural unless the number is one.
 
     >>> counted(1, "weight"), counted(1200, "weight")
     ('1 weight', '1,200 weights')
@@ -192,6 +190,6 @@ def counted(number: int, word: str) -> str:
 
 
 def left_out(nan: int, infinite: int) -> str:
-    """Say which numbers are not drawn; blank for none."""
+    """Return a note on the numbers that are not drawn; blank for none."""
     parts = [f"{count:,} {word}" for count, word in ((nan, "NaN"), (infinite, "Inf")) if count]
     return f"{' and '.join(parts)} left out" if parts else ""

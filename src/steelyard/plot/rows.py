@@ -1,4 +1,4 @@
-"""Many weights under one another: their names, or those of the groups that they belong to."""
+"""Rows of a picture with a row for each weight: their labels, or those of groups of weights."""
 
 from __future__ import annotations
 
@@ -13,20 +13,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     Group = tuple[str, int, int]
-    """What the names of some rows begin with, the first of them, and the one behind the last."""
+    """The common beginning of the names of some rows, the index of the first row, and that after the last."""
 
-NAMED = 40
-"""Rows up to which each has its name."""
+NAMED = 40  # up to so many rows, each has a label
 FEW, GROUPS = 8, 40
-"""Groups that names are put together to, at least and at most; of more than fit the larger are named."""
-APART = 34
-"""Labels that one above another can be read."""
-LETTERS = 38
+"""The least and the greatest number of groups; if there are more than fit, the larger ones have labels."""
+APART = 34  # labels that fit above each other
+LETTERS = 38  # characters of a label
 _PARTS = re.compile(r"[./]")
 
 
 def height_of(count: int) -> float:
-    """Return how many inches high a picture of so many rows is.
+    """Return the height in inches of a picture with this number of rows.
 
     >>> height_of(1), height_of(20), height_of(700)
     (1.7, 6.45, 8.5)
@@ -35,9 +33,9 @@ def height_of(count: int) -> float:
 
 
 def groups_of(names: Sequence[str], limit: int = GROUPS) -> list[Group]:
-    """Put names that follow one another and begin alike together, by as many parts as give no more groups than `limit`.
+    """Group consecutive names with the same first parts, by as many parts as give at most `limit` groups.
 
-    Where these are but a few, and all names nearly one group, one part more is taken.
+    If that gives only a few groups, one more part is used.
 
     >>> groups_of(["h.0.w", "h.0.b", "h.1.w", "out.w"], 3)
     [('h.0', 0, 2), ('h.1', 2, 3), ('out.w', 3, 4)]
@@ -58,13 +56,13 @@ def groups_of(names: Sequence[str], limit: int = GROUPS) -> list[Group]:
 
 
 def _beginning(name: str, depth: int) -> str:
-    """Return the first parts of a name, with the marks between them."""
+    """Return the first parts of a name, with their separators."""
     ends = [match.start() for match in _PARTS.finditer(name)]
     return name[: ends[depth - 1]] if len(ends) >= depth else name
 
 
 def label_rows(ax: Axes, names: Sequence[str]) -> None:
-    """Name the rows of an Axes, the first of which is at 0 and at the top; groups where there are too many for all names."""
+    """Label the rows of an Axes, row 0 at the top; if there are too many, label groups of rows."""
     ink = inks(ax)
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0, pad=7, labelsize="small" if len(names) <= 26 else "x-small")
@@ -79,7 +77,7 @@ def label_rows(ax: Axes, names: Sequence[str]) -> None:
 
 
 def _legible(groups: Sequence[Group], apart: float) -> list[Group]:
-    """Leave out the labels that would lie upon that of a larger group."""
+    """Leave out labels that would overlap the label of a larger group."""
     kept: list[Group] = []
     for group in sorted(groups, key=lambda each: each[1] - each[2]):
         middle = (group[1] + group[2]) / 2

@@ -1,4 +1,4 @@
-"""What is to be drawn: all weights of a source, or the one that a name, or its being the only one, tells."""
+"""The weights to draw: all weights of a source, or a single one by its name or because only one fits."""
 
 from __future__ import annotations
 
@@ -11,28 +11,26 @@ from steelyard.errors import AmbiguityError, ShapeError, printable
 from steelyard.io import weights
 from steelyard.plot.canvas import counted
 
-NAMED = 4
-"""Names that an error lists."""
+NAMED = 4  # names that an error lists
 
 
 def weights_of(source: Any) -> Weights:
-    """Return the weights of anything that has some, also of a single weight, which keeps its name."""
+    """Return the weights of any source; a single weight keeps its name."""
     return Weights([source.replace(tied=None)]) if isinstance(source, Weight) else weights(source)
 
 
 def drawable(source: Any) -> list[Weight]:
-    """Return the weights that hold numbers, tied ones once. Raises `ShapeError` where there are none."""
+    """Return the weights with at least one number, tied ones once. Raises `ShapeError` if there are none."""
     found = [weight for weight in weights_of(source).distinct().values() if weight.size]
     if not found:
         raise ShapeError("there is nothing to draw: the source has no weight that holds numbers")
     return found
 
 
-def one_weight(source: Any, name: str | None, fits: Callable[[Weight], Any], what: str, *, first: bool = False) -> Weight:
-    """Return the weight of this name, or the only one that `fits`; the `first` that does, where that is what is drawn.
+def one_weight(source: Any, name: str | None, fits: Callable[[Weight], object], what: str, *, first: bool = False) -> Weight:
+    """Return the weight of this name, or the only one that `fits`; with `first`, the first of several.
 
-    Raises `WeightNotFoundError` for a name that there is not, `ShapeError` where nothing fits, and `AmbiguityError`
-    where several do.
+    Raises `WeightNotFoundError` for an unknown name, `ShapeError` if no weight fits, and `AmbiguityError` if several do.
     """
     found = weights_of(source)
     if name is not None:
