@@ -7,7 +7,7 @@ All functions return a str, an int, a float, a list, a dict or a bytearray.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.plugins import framework_of
@@ -18,13 +18,13 @@ from steelyard.errors import ReadOnlyError, UnknownModelError, printable
 
 if TYPE_CHECKING:
     from steelyard.core.vector import Order
-    from steelyard.core.weight import Array, Weight
+    from steelyard.core.weight import Array, DType, Weight
 
 _NUMBERS = "<f8"
 _TRAINABLE = {True: "yes", False: "no", None: ""}
 
 
-def listing(source: Any, pattern: str = "*") -> dict[str, list[Any]]:
+def listing(source: object, pattern: str = "*") -> dict[str, list[str] | list[float] | list[list[float]]]:
     """Return the facts of the weights that match a shell pattern: for each fact a list with one value a weight.
 
     A layer that is one matrix (R's nnet and neuralnet keep them so) is listed as its kernel, bias and skip kernel.
@@ -45,17 +45,17 @@ def listing(source: Any, pattern: str = "*") -> dict[str, list[Any]]:
     }
 
 
-def numbers(source: Any, pattern: str = "*") -> list[bytearray]:
+def numbers(source: object, pattern: str = "*") -> list[bytearray]:
     """Return the numbers of each weight that `listing` lists, in its order, by columns."""
     return [_raw(weight.name, weight.numpy()) for weight in _parts(source, pattern)]
 
 
-def vector(source: Any, order: Order = "F") -> bytearray:
+def vector(source: object, order: Order = "F") -> bytearray:
     """Return all weights as one vector; tied ones once. `order` "F" flattens each by columns, "C" by rows."""
     return bytearray(_weights(source).to_vector(order, dtype=_NUMBERS).tobytes())
 
 
-def positions(source: Any) -> list[bytearray]:
+def positions(source: object) -> list[bytearray]:
     """Return for each weight that `listing` lists where its numbers are in the vector of order "F", counted from 1.
 
     They are in the order of the weight's numbers, by columns. Where two units of a layer are not connected the position is 0.
@@ -67,18 +67,18 @@ def positions(source: Any) -> list[bytearray]:
     return [_raw(weight.name, weight.numpy()) for weight in _parts(counted, "*")]
 
 
-def total(source: Any) -> list[float]:
+def total(source: object) -> list[float]:
     """Return how many numbers and how many bytes the weights take; tied ones count once."""
     found = _weights(source)
     return [float(found.size), float(found.nbytes)]
 
 
-def notes(source: Any) -> list[str]:
+def notes(source: object) -> list[str]:
     """Return notes for the user of these weights: that the file holds training data too, or that digits are lost."""
     return [str(note) for note in _weights(source).meta.get("notes", [])]
 
 
-def network(source: Any) -> dict[str, Any]:
+def network(source: object) -> dict[str, Any]:
     """Return the facts that a file or an R object holds about its only network, in the words of `Weights.meta`.
 
     `package`, `hidden` and `output` (activations; a list where layers differ), `inputs` and `outputs` (names), `cut` (where
@@ -99,7 +99,7 @@ def network(source: Any) -> dict[str, Any]:
     return known | {key: numbers for key, numbers in scales.items() if numbers} | _unusual(said)
 
 
-def assign(model: Any, values: bytearray, order: Order = "F") -> int:
+def assign(model: object, values: bytearray, order: Order = "F") -> int:
     """Put a vector into a live model, in place, and return its length.
 
     Raises `ShapeError` or `LossyError` when it does not fit, and `ReadOnlyError` for a file and for what cannot
@@ -113,7 +113,7 @@ def assign(model: Any, values: bytearray, order: Order = "F") -> int:
     return len(given)
 
 
-def predict(model: Any, values: bytearray, shape: list[float]) -> dict[str, Any]:
+def predict(model: Any, values: bytearray, shape: list[float]) -> dict[str, bytearray | list[float] | list[str]]:
     """Return what a live model puts out for an array of this shape: its `values` (raw, by columns), `shape` and `classes`.
 
     A classifier of scikit-learn's kind gives the probability of each of its `classes`, where it has any; they are
@@ -146,7 +146,7 @@ def labels(model: Any, values: bytearray, shape: list[float]) -> list[str]:
     return [str(label) for label in model.predict(_for_estimator(model, _array(values, shape)))]
 
 
-def _weights(source: Any) -> Weights:
+def _weights(source: object) -> Weights:
     if isinstance(source, (bytes, bytearray)):
         from steelyard.formats import weights_in
         from steelyard.storage.source import from_bytes
@@ -157,14 +157,14 @@ def _weights(source: Any) -> Weights:
     return weights(source)
 
 
-def _unusual(said: dict[str, Any]) -> dict[str, Any]:
+def _unusual(said: Mapping[str, Any]) -> dict[str, str]:
     """Name further steps of the computation, which must not be left out."""
     methods = set(said.get("preprocess", {}).get("method", ())) - {"center", "scale", "ignore"}
     unusual = sorted(methods) + (["monotone weights"] if said.get("monotone") else [])
     return {"unusual": ", ".join(unusual)} if unusual else {}
 
 
-def _parts(source: Any, pattern: str) -> list[Weight]:
+def _parts(source: object, pattern: str) -> list[Weight]:
     return list(Weights(part for weight in _weights(source).values() for part in split(weight)).select(pattern).values())
 
 
@@ -184,7 +184,7 @@ def _array(values: bytearray, shape: list[float]) -> Array:
     return np.frombuffer(values, _NUMBERS).astype(np.float64).reshape(lengths, order="F")
 
 
-def _run(model: Any, x: Array) -> Any:
+def _run(model: object, x: Array) -> Array | list[Array]:
     """Return what a model gives when its framework runs it: the array, or all of them where it has several outputs."""
     run = getattr(framework_of(model), "run", None)
     if run is None:
@@ -193,22 +193,22 @@ def _run(model: Any, x: Array) -> Any:
     return outputs[0] if len(outputs) == 1 else outputs
 
 
-def _kind(model: Any) -> str:
+def _kind(model: object) -> str:
     return printable(type(model).__name__)
 
 
-def _made_by(model: Any, framework: str) -> bool:
+def _made_by(model: object, framework: str) -> bool:
     return any(base.__module__.partition(".")[0] == framework for base in type(model).__mro__)
 
 
-def _for_estimator(model: Any, x: Array) -> Array:
+def _for_estimator(model: object, x: Array) -> Array:
     """Return inputs of the type that the estimator's net computes with: PyTorch takes no float64 for a float32 net."""
     if not any(_made_by(part, "skorch") for part in _inside(model)):
         return x
     return x.astype(_floating(model))
 
 
-def _inside(model: Any) -> Iterator[Any]:
+def _inside(model: object) -> Iterator[object]:
     """Yield an estimator, and what its searches and pipelines end in."""
     while model is not None:
         yield model
@@ -216,6 +216,6 @@ def _inside(model: Any) -> Iterator[Any]:
         model = steps[-1][1] if steps else getattr(model, "best_estimator_", None)
 
 
-def _floating(model: Any) -> Any:
+def _floating(model: object) -> DType:
     """Return the type of the first weight of real numbers."""
     return next(numpy_dtype(w.dtype) for w in _weights(model).values() if is_floating(w.dtype))

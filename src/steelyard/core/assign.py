@@ -15,6 +15,8 @@ from steelyard.dtypes import numpy_dtype
 from steelyard.errors import ShapeError, WeightNotFoundError, printable
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from steelyard.core.protocols import Assign
     from steelyard.core.vector import Order
     from steelyard.core.weight import Array
@@ -29,7 +31,7 @@ def pieces(layout: VectorLayout, vector: Array, order: Order) -> dict[str, Array
     }
 
 
-def as_vector(layout: VectorLayout, values: Any) -> Array:
+def as_vector(layout: VectorLayout, values: ArrayLike) -> Array:
     """Return values as an array of the length of the vector."""
     import numpy as np
 
@@ -42,7 +44,7 @@ def as_vector(layout: VectorLayout, values: Any) -> Array:
     return vector
 
 
-def checked(layout: VectorLayout, weights: Mapping[str, Weight], values: Mapping[str, Any]) -> dict[str, Array]:
+def checked(layout: VectorLayout, weights: Mapping[str, Weight], values: Mapping[str, object]) -> dict[str, Array]:
     """Return each value as an array of its weight's shape and dtype, under the first name of tied weights."""
     first = {weight.tied or weight.name: weight.name for weight in layout.weights}
     arrays: dict[str, Array] = {}
@@ -58,12 +60,12 @@ def checked(layout: VectorLayout, weights: Mapping[str, Weight], values: Mapping
     return arrays
 
 
-def put(layout: VectorLayout, weights: Mapping[str, Weight], values: Mapping[str, Any], assign: Assign) -> Any:
+def put(layout: VectorLayout, weights: Mapping[str, Weight], values: Mapping[str, object], assign: Assign) -> Any:
     """Write values by name, all of which are checked first."""
     return _put(layout, checked(layout, weights, values), assign)
 
 
-def put_vector(layout: VectorLayout, values: Any, order: Order, assign: Assign) -> Any:
+def put_vector(layout: VectorLayout, values: ArrayLike, order: Order, assign: Assign) -> Any:
     """Write a vector: its bytes as they are where that is possible."""
     vector = as_vector(layout, values)
     if order == "C" and unflatten(layout, vector):
@@ -87,7 +89,7 @@ def over(layout: VectorLayout, weights: Mapping[str, Weight], arrays: Mapping[st
     return (w.replace(read=relaid(w.read, owner[w.tied or w.name])) for w in weights.values())
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> ArrayLike:
     """Return the numbers of a weight or of any framework's tensor as an array; other values as they are."""
     import numpy as np
 

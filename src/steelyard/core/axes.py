@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard import sizes
 from steelyard.core.threads import at_once
@@ -93,7 +93,7 @@ class Part:
         """Return the part with canonical axes, from the array that `arrays` gives by its weight's name."""
         return self.read(arrays(self.weight.name))
 
-    def runs(self, other: Part) -> tuple[Any, ...]:
+    def runs(self, other: Part) -> tuple[object, ...]:
         """Return how the axes of this part map to those of another weight's part: equal answers move numbers alike."""
         mine, theirs = self._run(), other._run()
         return tuple(sorted(zip(mine, theirs, strict=True))) if len(mine) == len(theirs) else (*mine, "", *theirs)

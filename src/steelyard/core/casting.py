@@ -7,7 +7,7 @@ integer, an integer out of range, and a finite number that would become infinite
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.core.readers import dtype_word
 from steelyard.core.weight import Weight
@@ -15,10 +15,12 @@ from steelyard.dtypes import FLOATS, is_floating, numpy_dtype
 from steelyard.errors import LossyError, ShapeError, printable
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from steelyard.core.weight import Array, DType, Reader
 
 
-def fitted(weight: Weight, value: Any) -> Array:
+def fitted(weight: Weight, value: ArrayLike) -> Array:
     """Return `value` as an array of `weight`'s shape and dtype; no copy is made when it is one already.
 
     Raises `ShapeError` when the shape differs and `LossyError` when a number does not survive.

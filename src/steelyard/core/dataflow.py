@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Layer, Shape
+    from steelyard.core.weight import Array
 
 Node = TypeVar("Node", bound=Hashable)
 Call = tuple[Hashable, int]
@@ -37,7 +38,7 @@ class FirstCall:
     def __init__(self, input_shape: Shape | None) -> None:
         self.input_shape = input_shape
         self.output_shape: Shape | None = None
-        self.output: Any = None
+        self.output: Array | None = None
 
 
 class CallGraph:

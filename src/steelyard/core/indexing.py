@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from operator import index as as_int
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     """One place or a run of places of an axis."""
 
 
-def read_part(weight: Weight, index: Sequence[Any]) -> Array:
+def read_part(weight: Weight, index: Sequence[object]) -> Array:
     """Return the part of a weight that integers, slices and an ellipsis name, as NumPy does; only its runs are read.
 
     Raises `ShapeError` for any other index and `OutsideError` for a place that the weight does not have.
@@ -36,7 +36,7 @@ def read_part(weight: Weight, index: Sequence[Any]) -> Array:
     return cast("Array", whole[tuple(slice(None) if isinstance(place, slice) else 0 for place in places)])
 
 
-def _of_each_axis(weight: Weight, index: Sequence[Any]) -> list[Place]:
+def _of_each_axis(weight: Weight, index: Sequence[object]) -> list[Place]:
     """Return the place or the slice of every axis, negative places counted from the end."""
     given = [each for each in index if not isinstance(each, EllipsisType)]
     if len(given) > len(weight.shape) or len(index) - len(given) > 1:
@@ -47,7 +47,7 @@ def _of_each_axis(weight: Weight, index: Sequence[Any]) -> list[Place]:
     return [_place(weight, index, nth, place) for nth, place in enumerate(spread)]
 
 
-def _place(weight: Weight, index: Sequence[Any], axis: int, place: Any) -> Place:
+def _place(weight: Weight, index: Sequence[object], axis: int, place: object) -> Place:
     if isinstance(place, slice):
         return place
     if isinstance(place, (bool, np.bool_)) or not hasattr(place, "__index__"):
@@ -91,17 +91,17 @@ def elements(weight: Weight, wanted: Array) -> Array:
     return _runs(weight, wanted, 1).reshape(-1)
 
 
-def refused(weight: Weight, index: Sequence[Any], what: str) -> ShapeError:
+def refused(weight: Weight, index: Sequence[object], what: str) -> ShapeError:
     """Return the error for an index, also one in text, that names no part of a weight."""
     return ShapeError(f"{_refusal(weight, index)}: {what}")
 
 
-def _refusal(weight: Weight, index: Sequence[Any]) -> str:
+def _refusal(weight: Weight, index: Sequence[object]) -> str:
     text = index if isinstance(index, str) else ", ".join(map(_text, index))
     return f"{printable(weight.name)} of shape {list(weight.shape)} has no part [{printable(text)}]"
 
 
-def _text(place: Any) -> str:
+def _text(place: object) -> str:
     """Write a place as Python does."""
     if not isinstance(place, slice):
         return "..." if isinstance(place, EllipsisType) else printable(repr(place), 40)

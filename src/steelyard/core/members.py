@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 
-def meta_of(model: Any) -> dict[str, Any]:
+def meta_of(model: object) -> dict[str, Any]:
     """Return the metadata of the weights of a live model."""
     found: dict[str, Any] = getattr(framework_of(model), "meta", lambda _: {})(model)
     return found
 
 
-def member_weights(members: Iterable[tuple[str, Any]]) -> Iterator[Weight]:
+def member_weights(members: Iterable[tuple[str, object]]) -> Iterator[Weight]:
     """List the weights of the members of a container, each under its member's name."""
     for name, member in members:
         for weight in framework_of(member).weights(member):
@@ -40,7 +40,7 @@ def prefixed(prefix: str, weight: Weight) -> Weight:
     )
 
 
-def assign_members(members: Iterable[tuple[str, Any]], arrays: Mapping[str, Array]) -> dict[str, Any]:
+def assign_members(members: Iterable[tuple[str, object]], arrays: Mapping[str, Array]) -> dict[str, Any]:
     """Assign each member its arrays, and return by name the members that had any (new objects where they are immutable)."""
     changed = {}
     for name, member in members:
@@ -103,7 +103,7 @@ def with_ties(weights: Iterable[Weight]) -> Iterator[Weight]:
         yield weight if owner == weight.name else weight.replace(tied=owner)
 
 
-def weights_of_arrays(arrays: Mapping[str, Any], axes: Mapping[str, str]) -> Iterator[Weight]:
+def weights_of_arrays(arrays: Mapping[str, object], axes: Mapping[str, str]) -> Iterator[Weight]:
     """List arrays or tensors as weights by their names, which tell layer and role; those in one memory are tied."""
     listed = (from_array(n, plain(a), layer=layer_of(n), axes=axes.get(n, "")) for n, a in arrays.items())
     return with_ties(infer_roles(listed))

@@ -63,7 +63,7 @@ def _entry_points(group: str) -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=f"steelyard.{group}")}
 
 
-def framework_of(model: Any) -> Framework:
+def framework_of(model: object) -> Framework:
     """Return the framework of the most specific class of `model` that belongs to a known one.
 
     The first word of each class's module is the framework that made it, so none is imported to find out.
@@ -80,7 +80,7 @@ def framework_of(model: Any) -> Framework:
 
 
 @lru_cache(maxsize=4096)
-def _framework_of_type(kind: Any) -> Framework | None:
+def _framework_of_type(kind: type) -> Framework | None:
     words = dict.fromkeys(base.__module__.partition(".")[0] for base in kind.__mro__ if base is not object)
     for word in words:
         framework = load("frameworks", word)

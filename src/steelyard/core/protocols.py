@@ -38,24 +38,24 @@ class Framework(Protocol):
     `tree_framework(leaf)` returns the name of the framework that lists a container of nothing but such leaves as one tree.
     """
 
-    def weights(self, model: Any, /) -> Iterable[Weight]:
+    def weights(self, model: object, /) -> Iterable[Weight]:
         """List the weights in the framework's own order, by its own names."""
 
-    def assign(self, model: Any, arrays: Mapping[str, Array], /) -> Any:
+    def assign(self, model: object, arrays: Mapping[str, Array], /) -> Any:
         """Put arrays of the right shape and dtype into the model, and return it; immutable ones return a new one."""
 
 
 class Runner(Protocol):
     """What a framework offers whose models can be run: needed to move weights and to prove a transfer, not to list them."""
 
-    def graph(self, model: Any, inputs: Sequence[Array] | None, /) -> Graph:
+    def graph(self, model: object, inputs: Sequence[Array] | None, /) -> Graph:
         """Return the layers of the model, by the names that its weights have.
 
         With inputs (in the model's own layout, with an axis for the batch) the model may be run once to see the order;
         that changes nothing in it.
         """
 
-    def run(self, model: Any, inputs: Sequence[Array], /) -> Run:
+    def run(self, model: object, inputs: Sequence[Array], /) -> Run:
         """Run the model as at inference, in float64 where the framework can, and return the outputs of the model and its layers.
 
         The model does not change: its numbers, dtypes, mode, random state and hooks are the same afterwards.

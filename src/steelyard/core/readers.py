@@ -19,6 +19,8 @@ from steelyard.storage.readahead import read_ahead
 from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from steelyard.core.weight import Array, DType, Reader
 
 
@@ -105,7 +107,7 @@ class ByColumns:
         return self.flat(0, prod(self.shape)).reshape(self.shape, order="F")[first:last]
 
 
-def from_array(name: str, array: Any, **facts: Any) -> Weight:
+def from_array(name: str, array: ArrayLike, **facts: Any) -> Weight:
     """Make a weight of a NumPy array, without a copy; `facts` are the other fields of `Weight`.
 
     Raises `UnknownModelError` for an array that does not hold numbers.

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from steelyard import sizes
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
+Job = TypeVar("Job")
 Found = TypeVar("Found")
 
 
-def in_turn(jobs: Iterable[tuple[Any, ...]], work: Callable[..., Found], shared: Callable[..., bool]) -> Iterator[Found]:
+def in_turn(jobs: Iterable[tuple[object, ...]], work: Callable[..., Found], shared: Callable[..., bool]) -> Iterator[Found]:
     """Yield the result of `work` for each job, in the order of the jobs; threads do those that may be `shared`.
 
     The others are done when their turn comes. No thread starts before the first job that may be shared. Raises what a job
@@ -42,7 +43,7 @@ def in_turn(jobs: Iterable[tuple[Any, ...]], work: Callable[..., Found], shared:
             pool.shutdown(cancel_futures=True)
 
 
-def at_once(jobs: Iterable[Any], work: Callable[[Any], object]) -> None:
+def at_once(jobs: Iterable[Job], work: Callable[[Job], object]) -> None:
     """Do all jobs by threads, and return when all are done. Raises what a job raises."""
     deque(in_turn(((job,) for job in jobs), work, lambda _: True), maxlen=0)
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from math import prod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from steelyard import sizes
 from steelyard.core.casting import common_dtype, converted
@@ -17,6 +17,8 @@ from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError
 
 if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
     from steelyard.core.weight import Array, DType
 
     Order = Literal["C", "F"]
@@ -90,7 +92,7 @@ def checked_order(order: Order) -> Order:
     return order
 
 
-def flatten(layout: VectorLayout, order: Order, dtype: Any = None, out: Array | None = None) -> Array:
+def flatten(layout: VectorLayout, order: Order, dtype: DTypeLike | None = None, out: Array | None = None) -> Array:
     """Copy every weight into its place in one vector, `out` where it is given, checked where it has another type."""
     import numpy as np
 

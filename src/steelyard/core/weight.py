@@ -14,6 +14,8 @@ from steelyard.errors import printable
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
+    from numpy.typing import DTypeLike
 
     Array = np.ndarray[Any, Any]
     DType = np.dtype[Any]
@@ -119,7 +121,7 @@ class Weight:
         view.flags.writeable = False
         return view
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         import numpy as np
 
         return np.array(self.numpy(), dtype=dtype, copy=copy)
@@ -136,14 +138,14 @@ class Weight:
 
         return np.array(self.numpy())
 
-    def _own_memory(self) -> Any:
+    def _own_memory(self) -> Array | torch.Tensor:
         import numpy as np
 
         if numpy_dtype(self.dtype).kind != "V" or "torch" not in sys.modules:
             return np.array(self.numpy())
         return self.to_torch()  # NumPy cannot hand over the types of ml_dtypes
 
-    def to_torch(self) -> Any:
+    def to_torch(self) -> torch.Tensor:
         """Return a PyTorch tensor of this shape and dtype, bit for bit, bfloat16 too; it has memory of its own.
 
         Raises `MissingExtraError` where PyTorch is not installed.
@@ -162,7 +164,7 @@ class Weight:
             raise MissingExtraError("a PyTorch tensor", "torch") from None
         return torch.tensor_of(self.numpy(), self.dtype)
 
-    def __getitem__(self, index: Any) -> Array:
+    def __getitem__(self, index: object) -> Array:
         """Read a part alone: `w[3, :5]` gives the first five numbers of the fourth row, as an array.
 
         Takes integers, slices and an ellipsis, as NumPy does. Only the runs of numbers that the part touches are read, with

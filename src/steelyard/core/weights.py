@@ -10,6 +10,8 @@ from steelyard.core.weight import Weight
 from steelyard.errors import ReadOnlyError, ShapeError, WeightNotFoundError, printable
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+
     from steelyard.core.graph import Graph
     from steelyard.core.protocols import Assign, MakeGraph, Meta, NamesInOrder
     from steelyard.core.renaming import Names
@@ -60,7 +62,7 @@ class Weights(Mapping[str, Weight]):
         self._remote = remote
 
     @staticmethod
-    def from_arrays(arrays: Mapping[str, Any], *, axes: Mapping[str, str] | None = None) -> Weights:
+    def from_arrays(arrays: Mapping[str, object], *, axes: Mapping[str, str] | None = None) -> Weights:
         """Return the weights that these arrays are, by their names; nothing is copied.
 
         The part of a name before its last dot or slash is its layer, and the rest tells its role, as in a file that says no more.
@@ -321,7 +323,7 @@ class Weights(Mapping[str, Weight]):
             for block in weight.blocks(limit):
                 yield weight, block
 
-    def to_vector(self, order: Order = "C", dtype: Any = None, out: Array | None = None) -> Array:
+    def to_vector(self, order: Order = "C", dtype: DTypeLike | None = None, out: Array | None = None) -> Array:
         """Copy every weight into one vector, in the listed order; tied weights once.
 
         `order` is how each weight is flattened: "C" by rows, "F" by columns as R does. Without `dtype` the
@@ -335,7 +337,7 @@ class Weights(Mapping[str, Weight]):
         """
         return flatten(self._in_vector(), checked_order(order), dtype, out)
 
-    def from_vector(self, vector: Any, order: Order = "C") -> Weights:
+    def from_vector(self, vector: ArrayLike, order: Order = "C") -> Weights:
         """Return weights of these names, shapes and dtypes with the numbers of `vector`, detached from any model.
 
         Raises `ShapeError` for a wrong length and `LossyError` for a number that a weight's type cannot hold.
@@ -359,7 +361,7 @@ class Weights(Mapping[str, Weight]):
         weight, place = self._in_vector().locate(index, checked_order(order))
         return weight.name, place
 
-    def assign(self, values: Mapping[str, Any] | Array, order: Order = "C") -> Any:
+    def assign(self, values: Mapping[str, object] | Array, order: Order = "C") -> Any:
         """Put numbers into the model, all or nothing, and return it (a new one where models are immutable).
 
         `values` is a vector as `to_vector` gives it in this order, or a mapping of names to arrays; weights that it

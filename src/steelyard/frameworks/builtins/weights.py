@@ -21,13 +21,15 @@ from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError, UnknownModelError, printable
 
 if TYPE_CHECKING:
+    from typing import TypeAlias, TypeGuard
+
     from steelyard.core.protocols import Framework
     from steelyard.core.weight import Array
 
-    Numbers = int | float | complex | list[Any] | tuple[Any, ...]
+    Numbers: TypeAlias = "bool | int | float | complex | list[Numbers] | tuple[Numbers, ...]"
 
 
-def weights(model: Any) -> Iterable[Weight]:
+def weights(model: object) -> Iterable[Weight]:
     """List the members' weights, each under its path of keys and indices; tied where two share memory."""
     if _is_numbers(model):
         return [_snapshot(model)]
@@ -62,7 +64,7 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
     return model
 
 
-def _places(model: Any) -> Iterator[tuple[Any, Any]]:
+def _places(model: object) -> Iterator[tuple[object, object]]:
     if isinstance(model, Mapping):
         yield from model.items()
     elif isinstance(model, (list, tuple)):
@@ -73,7 +75,7 @@ def _places(model: Any) -> Iterator[tuple[Any, Any]]:
         )
 
 
-def _members(model: Any) -> list[tuple[str, Any]]:
+def _members(model: Any) -> list[tuple[str, object]]:
     return [
         (str(key), member)
         for key, member in _places(model)
@@ -81,7 +83,7 @@ def _members(model: Any) -> list[tuple[str, Any]]:
     ]
 
 
-def _leaves(path: str, model: Any, above: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
+def _leaves(path: str, model: object, above: tuple[int, ...]) -> Iterator[tuple[str, object]]:
     """Go down through dicts, lists and tuples to what they hold."""
     if id(model) in above:
         raise ShapeError(f"the {type(model).__name__} at {printable(path)!r} holds itself; take it apart first")
@@ -93,7 +95,7 @@ def _leaves(path: str, model: Any, above: tuple[int, ...]) -> Iterator[tuple[str
             yield below, member
 
 
-def _tree_framework(model: Any) -> Framework | None:
+def _tree_framework(model: object) -> Framework | None:
     """Return the framework that takes a container as one tree, when all of its arrays agree on one."""
     found = set()
     for leaf in _below(model, ()):
@@ -107,7 +109,7 @@ def _tree_framework(model: Any) -> Framework | None:
     return tree
 
 
-def _below(model: Any, above: tuple[int, ...]) -> Iterator[Any]:
+def _below(model: object, above: tuple[int, ...]) -> Iterator[object]:
     """Yield what dicts, lists and tuples hold; for a container that holds itself, the container."""
     known = type(model) in (dict, OrderedDict, defaultdict, list, tuple) or (
         isinstance(model, tuple) and hasattr(model, "_fields")
@@ -119,7 +121,7 @@ def _below(model: Any, above: tuple[int, ...]) -> Iterator[Any]:
         yield from _below(member, (*above, id(model)))
 
 
-def _is_numbers(model: Any, above: tuple[int, ...] = ()) -> bool:
+def _is_numbers(model: object, above: tuple[int, ...] = ()) -> TypeGuard[Numbers]:
     """Return whether this is a number, or a list of nothing but numbers, rather than a container."""
     if id(model) in above:
         return False

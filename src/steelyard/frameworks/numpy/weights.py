@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 
-def weights(array: Any) -> Iterator[Weight]:
+def weights(array: Array | np.generic) -> Iterator[Weight]:
     """List the array itself; its name is empty until a container gives it one."""
     if isinstance(array, np.generic):  # a number of its own: writing to its copy would change nothing
         array = np.asarray(array)
@@ -22,7 +22,7 @@ def weights(array: Any) -> Iterator[Weight]:
     yield from_array("", array)
 
 
-def assign(array: Any, arrays: Mapping[str, Array]) -> Any:
+def assign(array: Array | np.generic, arrays: Mapping[str, Array]) -> Array | np.generic:
     """Copy into the array, or return a new one when it is a scalar or cannot be written to."""
     if not arrays:
         return array

@@ -13,10 +13,12 @@ from steelyard.core.weight import Weight
 from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, printable
 
 if TYPE_CHECKING:
+    from keras import Model
+
     from steelyard.core.weight import Array
 
 
-def weights(model: Any) -> Iterable[Weight]:
+def weights(model: object) -> Iterable[Weight]:
     """List the weights of the Keras model inside; raises `NotFittedError` before it is built.
 
     A wrapper that is fitted anew builds a new model: then its weights must be listed again, and reading or
@@ -31,19 +33,19 @@ def weights(model: Any) -> Iterable[Weight]:
     return (while_held(weight, check) for weight in framework_of(inner).weights(inner))
 
 
-def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
+def assign(model: BaseWrapper, arrays: Mapping[str, Array]) -> BaseWrapper:
     """Assign to the Keras model inside, and return the wrapper."""
     inner = inner_model(model)
     framework_of(inner).assign(inner, arrays)
     return model
 
 
-def meta(model: Any) -> dict[str, Any]:
+def meta(model: object) -> dict[str, Any]:
     """Return the layout of the Keras model inside."""
     return meta_of(inner_model(model))
 
 
-def inner_model(model: Any, lacking: str = "weights") -> Any:
+def inner_model(model: object, lacking: str = "weights") -> Model:
     """Return the Keras model that an estimator has built.
 
     Raises `UnknownModelError` for another object, as one that has none of what is `lacking`, and `NotFittedError` before a fit.

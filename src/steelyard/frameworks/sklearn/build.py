@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -13,13 +13,15 @@ from steelyard.core.dense_stack import DenseLayer, DenseStack, activation_of
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+
     from steelyard.core.weight import Array
 
 _HIDDEN = {"linear": "identity", "sigmoid": "logistic", "tanh": "tanh", "relu": "relu"}
 _LAST = {"linear": "identity", "sigmoid": "logistic", "softmax": "softmax"}
 
 
-def build(stack: DenseStack) -> tuple[Any, list[DenseLayer]]:
+def build(stack: DenseStack) -> tuple[BaseEstimator, list[DenseLayer]]:
     """Return a regressor where the last layer has no activation, a classifier where it has a sigmoid or softmax.
 
     Its inputs are rows of features, with images flattened. Raises `ShapeError` for activations that scikit-learn does not
@@ -42,7 +44,7 @@ def _as_sigmoid(layer: DenseLayer) -> DenseLayer:
     return layer._replace(kernel=layer.kernel[1:] - layer.kernel[:1], bias=bias, activation="sigmoid")
 
 
-def _perceptron(stack: DenseStack, output: str) -> Any:
+def _perceptron(stack: DenseStack, output: str) -> MLPClassifier | MLPRegressor:
     words = {activation_of(layer, _HIDDEN, "scikit-learn"): layer.name for layer in stack.layers[:-1]}
     if len(words) > 1:
         (one, first), (other, second) = list(words.items())[:2]
@@ -66,7 +68,7 @@ def _perceptron(stack: DenseStack, output: str) -> Any:
     return model
 
 
-def _linear(stack: DenseStack, output: str) -> Any:
+def _linear(stack: DenseStack, output: str) -> LinearRegression | LogisticRegression:
     (layer,) = stack.layers
     units, width = layer.kernel.shape
     if output == "logistic" and units > 1:

@@ -8,10 +8,10 @@ transforms its inputs first is more than its weights, so it is refused; its last
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.base import is_classifier, is_outlier_detector
+from sklearn.base import BaseEstimator, is_classifier, is_outlier_detector
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, SGDClassifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
@@ -32,7 +32,7 @@ _CURVES: dict[str, Callable[[Array], Array]] = {  # activation -> function, comp
 }
 
 
-def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
+def graph(model: BaseEstimator, inputs: Sequence[Array] | None) -> Graph:
     """Return the dense layers in their order, which is certain.
 
     Raises `UnknownModelError` for a model that is not a net, such as an ensemble.
@@ -46,7 +46,7 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     return Graph([layer], is_execution_order=True, input_shapes=((width,),), is_sequential=_is_alone(model))
 
 
-def run(model: Any, inputs: Sequence[Array]) -> Run:
+def run(model: BaseEstimator, inputs: Sequence[Array]) -> Run:
     """Run the model on one array of shape (examples, features), in float64 where it was fitted so.
 
     Raises `UnknownModelError` for a model that is not one net, and `ShapeError` for several inputs.
@@ -61,7 +61,7 @@ def run(model: Any, inputs: Sequence[Array]) -> Run:
     return Run([output], _hidden(prefix, estimator, x))
 
 
-def _net(model: Any, *, running: bool = False) -> tuple[str, Any]:
+def _net(model: BaseEstimator, *, running: bool = False) -> tuple[str, BaseEstimator]:
     """Return the one estimator that has the weights, and what its names begin with; it must be all that runs."""
     prefix, found = "", model
     while True:
@@ -82,7 +82,7 @@ def _net(model: Any, *, running: bool = False) -> tuple[str, Any]:
     )
 
 
-def _is_alone(model: Any) -> bool:
+def _is_alone(model: BaseEstimator) -> bool:
     """Return whether the inputs reach the net unchanged."""
     try:
         _net(model, running=True)
@@ -100,7 +100,7 @@ def _check_steps(pipeline: Pipeline) -> None:
             )
 
 
-def _perceptron(prefix: str, net: Any) -> list[Layer]:
+def _perceptron(prefix: str, net: MLPClassifier | MLPRegressor) -> list[Layer]:
     hidden, last = _WORDS.get(net.activation, net.activation), _WORDS.get(net.out_activation_, net.out_activation_)
     listed = []
     for place, kernel in enumerate(net.coefs_):
@@ -111,7 +111,7 @@ def _perceptron(prefix: str, net: Any) -> list[Layer]:
     return listed
 
 
-def _hidden(prefix: str, net: Any, x: Array) -> dict[str, Array]:
+def _hidden(prefix: str, net: MLPClassifier | MLPRegressor, x: Array) -> dict[str, Array]:
     """Return what each layer of a perceptron gives."""
     given = {}
     for place, layer in enumerate(_perceptron(prefix, net)):
@@ -127,12 +127,12 @@ def _softmax(z: Array) -> Array:
     return powers / powers.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
-def _widths(estimator: Any) -> tuple[int, int]:
+def _widths(estimator: BaseEstimator) -> tuple[int, int]:
     shape = np.shape(estimator.coef_)
     return shape[-1], shape[0] if len(shape) > 1 else 1
 
 
-def _output(estimator: Any) -> str:
+def _output(estimator: BaseEstimator) -> str:
     """Return the activation between the sums of a linear model and its answer."""
     units = _widths(estimator)[1]
     if isinstance(estimator, (LogisticRegression, LogisticRegressionCV)):
@@ -143,7 +143,7 @@ def _output(estimator: Any) -> str:
     return "exponential" if type(link).__name__ == "LogLink" else "linear"
 
 
-def _answer(estimator: Any, x: Array) -> Array:
+def _answer(estimator: BaseEstimator, x: Array) -> Array:
     """Return a column for each unit of the last layer."""
     perceptron = isinstance(estimator, MLPClassifier)
     if perceptron or (is_classifier(estimator) and _output(estimator) != "linear"):

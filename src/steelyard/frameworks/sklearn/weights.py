@@ -32,17 +32,17 @@ from steelyard.layers.sklearn.roles import role_and_axes
 
 if TYPE_CHECKING:
     from steelyard.core.protocols import Framework
-    from steelyard.core.weight import Array
+    from steelyard.core.weight import Array, DType
 
-    Members = Iterable[tuple[str, Any]]
-    Chain = tuple[tuple[Any, str, Any, Any], ...]
+    Members = Iterable[tuple[str, BaseEstimator]]
+    Chain = tuple[tuple[BaseEstimator, str, object, BaseEstimator], ...]
     """The way to an estimator: each wrapper or container, the attribute that leads on, the value that it held, and the member."""
 
 
 _WRAPPED = ("FrozenEstimator", "_CalibratedClassifier")  # these keep a fitted estimator under `estimator`
 
 
-def weights(model: Any) -> Iterator[Weight]:
+def weights(model: BaseEstimator) -> Iterator[Weight]:
     """List the weights of an estimator, of what it wraps and of its members; an estimator listed twice is tied.
 
     Raises `NotFittedError` before `fit`, and `UnknownModelError` where nothing has weights that are known.
@@ -57,7 +57,7 @@ def weights(model: Any) -> Iterator[Weight]:
     return with_ties(_listed(ends))
 
 
-def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
+def assign(model: BaseEstimator, arrays: Mapping[str, Array]) -> BaseEstimator:
     """Copy into the arrays that the estimators hold; numbers and sparse matrices are set anew, of the type they were."""
     if not arrays:
         return model
@@ -74,7 +74,7 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
     return model
 
 
-def meta(model: Any) -> dict[str, Any]:
+def meta(model: BaseEstimator) -> dict[str, Any]:
     """Return the layout of the one Keras model inside, by the names that its weights have here; nothing where there are more."""
     kept = [(path, meta_of(part).get("layout")) for path, part, _ in _ends("", model) if _elsewhere(part)]
     layouts = [(path, layout) for path, layout in kept if layout]
@@ -88,7 +88,7 @@ def meta(model: Any) -> dict[str, Any]:
     return {"layout": named}
 
 
-def _listed(ends: Iterable[tuple[str, Any, list[Weight] | None]]) -> Iterator[Weight]:
+def _listed(ends: Iterable[tuple[str, BaseEstimator, list[Weight] | None]]) -> Iterator[Weight]:
     first: dict[tuple[int, str], str] = {}
     for path, part, found in ends:
         for weight in found or ():
@@ -97,7 +97,7 @@ def _listed(ends: Iterable[tuple[str, Any, list[Weight] | None]]) -> Iterator[We
             yield full if owner == full.name else full.replace(tied=owner)
 
 
-def _arrays_of(path: str, part: Any, arrays: Mapping[str, Array]) -> dict[str, Array]:
+def _arrays_of(path: str, part: BaseEstimator, arrays: Mapping[str, Array]) -> dict[str, Array]:
     """Pick the arrays of one estimator, by its own names; they must fit what it holds now."""
     own = {}
     for weight in _weights_of(path, part) or ():
@@ -110,14 +110,14 @@ def _arrays_of(path: str, part: Any, arrays: Mapping[str, Array]) -> dict[str, A
     return own
 
 
-def _kind(model: Any) -> str:
+def _kind(model: object) -> str:
     return printable(type(model).__name__)
 
 
 # The way down: wrappers of one estimator, containers of many.
 
 
-def _ends(path: str, model: Any, above: Chain = ()) -> Iterator[tuple[str, Any, Chain]]:
+def _ends(path: str, model: BaseEstimator | str | None, above: Chain = ()) -> Iterator[tuple[str, BaseEstimator, Chain]]:
     """Yield every estimator that wraps and contains no other, with its path and what leads to it."""
     if model is None or isinstance(model, str):  # "passthrough", "drop"
         return
@@ -134,7 +134,7 @@ def _ends(path: str, model: Any, above: Chain = ()) -> Iterator[tuple[str, Any, 
         yield from _ends(dotted(path, name), member, (*above, step))
 
 
-def _elsewhere(model: Any) -> Framework | None:
+def _elsewhere(model: object) -> Framework | None:
     """Return the framework of a member of another framework, such as a skorch net."""
     try:
         framework = framework_of(model)
@@ -143,7 +143,7 @@ def _elsewhere(model: Any) -> Framework | None:
     return None if framework.weights is weights else framework
 
 
-def _members(model: Any) -> tuple[str, Members]:
+def _members(model: BaseEstimator) -> tuple[str, Members]:
     """Return the attribute that holds a wrapper's one estimator or a container's many, and them by name."""
     held = vars(model)
     if "cv_results_" in held and not held.get("refit", True):
@@ -161,37 +161,37 @@ def _members(model: Any) -> tuple[str, Members]:
     return "", []
 
 
-def _one(estimator: Any, held: dict[str, Any]) -> Members:
+def _one(estimator: BaseEstimator, held: Mapping[str, BaseEstimator]) -> Members:
     return [("", estimator)]
 
 
-def _named(members: Any, held: dict[str, Any]) -> Members:
+def _named(members: Iterable[tuple[str, BaseEstimator]], held: Mapping[str, BaseEstimator]) -> Members:
     return [(name, member) for name, member, *_ in members]
 
 
-def _columns(members: Any, held: dict[str, Any]) -> Members:
+def _columns(members: Iterable[tuple[str, BaseEstimator, object]], held: Mapping[str, BaseEstimator]) -> Members:
     """The members of a `ColumnTransformer`; one that was given no columns stays as it was, not fitted."""
     return [(name, member) for name, member, *_ in members if _is_fitted(member)]
 
 
-def _voting(members: Any, held: dict[str, Any]) -> Members:
+def _voting(members: Bunch, held: Mapping[str, BaseEstimator]) -> Members:
     return [*members.items(), ("final_estimator_", held.get("final_estimator_"))]
 
 
-def _numbered(attribute: str) -> Callable[[Any, dict[str, Any]], Members]:
-    def members(estimators: Any, held: dict[str, Any]) -> Members:
+def _numbered(attribute: str) -> Callable[[Any, Mapping[str, BaseEstimator]], Members]:
+    def members(estimators: Iterable[BaseEstimator] | Array, held: Mapping[str, BaseEstimator]) -> Members:
         flat = estimators.flat if isinstance(estimators, np.ndarray) else estimators
         return [(f"{attribute}.{place}", member) for place, member in enumerate(flat)]
 
     return members
 
 
-def _target(regressor: Any, held: dict[str, Any]) -> Members:
+def _target(regressor: BaseEstimator, held: Mapping[str, BaseEstimator]) -> Members:
     """The regressor of a transformed target; the transformer is a net in rare cases only."""
     return [("", regressor), ("transformer_", held.get("transformer_"))]
 
 
-_CONTAINERS: dict[str, Callable[[Any, dict[str, Any]], Members]] = {  # attribute -> its members by name
+_CONTAINERS: dict[str, Callable[[Any, Mapping[str, BaseEstimator]], Members]] = {  # attribute -> its members by name
     "best_estimator_": _one,
     "steps": _named,  # Pipeline
     "transformer_list": _named,  # FeatureUnion
@@ -213,7 +213,7 @@ def _check_held(above: Chain) -> None:
             raise ShapeError(f"this {_kind(holder)} was fitted anew and holds other estimators now; list its weights again")
 
 
-def _is_fitted(model: Any) -> bool:
+def _is_fitted(model: object) -> bool:
     if not isinstance(model, BaseEstimator):
         return True
     try:
@@ -225,7 +225,7 @@ def _is_fitted(model: Any) -> bool:
     return True
 
 
-def _require_fitted(path: str, model: Any) -> None:
+def _require_fitted(path: str, model: object) -> None:
     if not _is_fitted(model):
         place = f" at {printable(path)!r}" if path else ""
         raise NotFittedError(f"this {_kind(model)}{place} is not fitted; call .fit() first")
@@ -234,7 +234,7 @@ def _require_fitted(path: str, model: Any) -> None:
 # The weights that one estimator holds itself.
 
 
-def _weights_of(path: str, part: Any, above: Chain = ()) -> list[Weight] | None:
+def _weights_of(path: str, part: BaseEstimator, above: Chain = ()) -> list[Weight] | None:
     """List one estimator's own weights; None where it has none by its nature. One that may have some is refused."""
     framework = _elsewhere(part)
     found = _weights_elsewhere(framework, part) if framework else [_weight(part, name) for name in _names(part)] or None
@@ -249,7 +249,7 @@ def _weights_of(path: str, part: Any, above: Chain = ()) -> list[Weight] | None:
     return [while_held(weight, lambda: _check_held(above)) for weight in found] if found and above else found
 
 
-def _weights_elsewhere(framework: Framework, part: Any) -> list[Weight] | None:
+def _weights_elsewhere(framework: Framework, part: BaseEstimator) -> list[Weight] | None:
     try:
         return list(framework.weights(part))
     except UnknownModelError:
@@ -258,13 +258,13 @@ def _weights_elsewhere(framework: Framework, part: Any) -> list[Weight] | None:
         return None  # a helper that only prepares data, such as skorch's DataFrameTransformer
 
 
-def _predicts_by_itself(model: Any) -> bool:
+def _predicts_by_itself(model: object) -> bool:
     """Return whether `predict` is not scikit-learn's own; of its own estimators it is known which have weights."""
     author = next((base.__module__ for base in type(model).__mro__ if "predict" in vars(base)), "sklearn")
     return author.partition(".")[0] != "sklearn"
 
 
-def _names(model: Any) -> list[str]:
+def _names(model: object) -> list[str]:
     held = getattr(model, "__dict__", {})
     if "coefs_" in held:
         return [f"{attribute}.{layer}" for layer in range(len(held["coefs_"])) for attribute in ("coefs_", "intercepts_")]
@@ -275,7 +275,7 @@ def _names(model: Any) -> list[str]:
     return [name for name in ("coef_", "intercept_", "offset_") if held.get(name) is not None]
 
 
-def _weight(model: Any, name: str) -> Weight:
+def _weight(model: BaseEstimator, name: str) -> Weight:
     slot = _AttributeSlot(model, name)
     attribute, _, layer = name.partition(".")
     role, axes = role_and_axes(attribute, len(slot.shape))
@@ -299,7 +299,7 @@ class _AttributeSlot:
 
     __slots__ = ("dtype", "live", "model", "name", "seen", "shape")
 
-    def __init__(self, model: Any, name: str) -> None:
+    def __init__(self, model: BaseEstimator, name: str) -> None:
         self.model = model
         self.name = name
         self.seen = self.value()
@@ -311,7 +311,7 @@ class _AttributeSlot:
         holder, key = self.place()
         return holder[key]
 
-    def place(self) -> tuple[Any, Any]:
+    def place(self) -> tuple[Any, str | int]:
         attribute, _, place = self.name.partition(".")
         held = vars(self.model)
         return (held[attribute], int(place)) if place else (held, attribute)
@@ -361,10 +361,10 @@ class _AttributeSlot:
             holder[key] = framework_of(now).assign(now, {"": array})
 
 
-def _dtype(value: Any) -> np.dtype[Any]:
+def _dtype(value: Any) -> DType:
     return value.dtype if issparse(value) else np.asarray(value).dtype
 
 
-def _in_memory(value: Any) -> bool:
+def _in_memory(value: object) -> bool:
     """Return whether a value is an array in one writable run of memory: not a number, a sparse matrix or a strided view."""
     return isinstance(value, np.ndarray) and value.flags.c_contiguous and value.flags.writeable and value.dtype.isnative

@@ -7,7 +7,7 @@ parts come last, marked as unused.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from skorch import NeuralNet
 
@@ -17,12 +17,14 @@ from steelyard.core.plugins import framework_of, load
 from steelyard.errors import NotFittedError, UnknownModelError, printable
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from steelyard.core.weight import Array
 
 _OWN = "module_"
 
 
-def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
+def graph(model: NeuralNet, inputs: Sequence[Array] | None) -> Graph:
     """Return the graph of the module; raises `NotFittedError` for a net that is neither fitted nor initialised."""
     found: Graph = load("frameworks", "torch").graph(_module(model), inputs)
     before = _prefix(model)
@@ -32,14 +34,14 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     return found
 
 
-def run(model: Any, inputs: Sequence[Array]) -> Run:
+def run(model: NeuralNet, inputs: Sequence[Array]) -> Run:
     """Run the module; its output comes without the nonlinearity that `predict_proba` applies to it."""
     found: Run = load("frameworks", "torch").run(_module(model), inputs)
     before = _prefix(model)
     return Run(found.outputs, {dotted(before, name): array for name, array in found.layers.items()})
 
 
-def _module(net: Any) -> Any:
+def _module(net: object) -> nn.Module:
     if not isinstance(net, NeuralNet):
         raise UnknownModelError(f"a skorch {printable(type(net).__name__)} has no layers; give the net itself")
     module = vars(net).get(_OWN)
@@ -50,13 +52,13 @@ def _module(net: Any) -> Any:
     return module
 
 
-def _prefix(net: Any) -> str:
+def _prefix(net: NeuralNet) -> str:
     """Return the prefix of the names of the module's weights: blank when no other part has weights."""
     own = {weight.name for weight in framework_of(net).weights(net)}
     return "" if own <= set(_module(net).state_dict()) else _OWN
 
 
-def _others(net: Any, before: str) -> list[Layer]:
+def _others(net: NeuralNet, before: str) -> list[Layer]:
     """List the layers of the other parts, which the module does not run."""
     foreign = [w.layer for w in framework_of(net).weights(net) if before and not w.name.startswith(f"{before}.")]
     return [Layer(name, "other", settings={"unused": True}) for name in dict.fromkeys(foreign)]

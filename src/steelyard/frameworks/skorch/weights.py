@@ -9,7 +9,7 @@ parameters of its own; class weights that are passed to a loss are a setting, an
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from skorch import NeuralNet
 
@@ -18,10 +18,12 @@ from steelyard.core.weight import Weight
 from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, printable
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from steelyard.core.weight import Array
 
 
-def weights(model: Any) -> Iterator[Weight]:
+def weights(model: object) -> Iterator[Weight]:
     """List the weights of a net that is fitted or initialised; tied where two parts share them.
 
     Raises `NotFittedError` for a net that is neither. A net that is fitted anew makes a new module: then
@@ -36,13 +38,13 @@ def weights(model: Any) -> Iterator[Weight]:
     return with_ties(while_held(weight, check) for weight in member_weights(_named(parts)))
 
 
-def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
+def assign(model: NeuralNet, arrays: Mapping[str, Array]) -> NeuralNet:
     """Copy in place, so that the net's optimizer goes on with the same parameters."""
     assign_members(_named(_parts(model)), arrays)
     return model
 
 
-def _parts(net: Any) -> list[tuple[str, Any]]:
+def _parts(net: object) -> list[tuple[str, nn.Module]]:
     """Return the modules and trained criteria that hold weights, by attribute."""
     if not isinstance(net, NeuralNet):
         raise UnknownModelError(f"a skorch {printable(type(net).__name__)} has no weights; give the net itself")
@@ -57,11 +59,11 @@ def _parts(net: Any) -> list[tuple[str, Any]]:
     return [(name, part) for name, part in (*modules, *trained) if part.state_dict()]
 
 
-def _named(parts: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+def _named(parts: list[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module]]:
     return [("", parts[0][1])] if len(parts) == 1 else parts
 
 
-def _registered(net: Any, names: list[str]) -> list[tuple[str, Any]]:
+def _registered(net: NeuralNet, names: list[str]) -> list[tuple[str, nn.Module]]:
     """Look up parts by the names that skorch registered them under, which lack the last underscore."""
     held = {f"{name}_": vars(net).get(f"{name}_") for name in names}
     return [(name, part) for name, part in held.items() if part is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 
-def weights(model: Any) -> Iterable[Weight]:
+def weights(model: object) -> Iterable[Weight]:
     """Return weights as they are; a single weight loses its name, since a bare tensor has none."""
     if isinstance(model, Weights):
         return model.values()
@@ -22,7 +22,7 @@ def weights(model: Any) -> Iterable[Weight]:
     raise UnknownModelError(f"a {type(model).__name__} has no weights")
 
 
-def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
+def assign(model: Weights | Weight, arrays: Mapping[str, Array]) -> Weights | Weight:
     """Assign to the model that the weights belong to."""
     if isinstance(model, Weights):
         model.assign(arrays)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -20,10 +20,16 @@ from steelyard.dtypes import ITEMSIZES
 from steelyard.errors import UnknownModelError, printable
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from tensorflow.python.trackable.base import Trackable
+
     from steelyard.core.weight import Array, Reader
 
+    Model: TypeAlias = "tf.Module | Trackable | tf.Variable | tf.Tensor"
 
-def weights(model: Any) -> Iterable[Weight]:
+
+def weights(model: object) -> Iterable[Weight]:
     """List the variables; one that two modules share is tied to its first name. A bare variable or tensor has no name.
 
     Variables of text are passed over. Raises `UnknownModelError` for symbolic, sparse and ragged tensors.
@@ -39,7 +45,7 @@ def weights(model: Any) -> Iterable[Weight]:
     return infer_roles(found)
 
 
-def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
+def assign(model: Model, arrays: Mapping[str, Array]) -> Model:
     """Write into the variables in place; a tensor cannot change, so a new one is returned."""
     if not arrays:
         return model
@@ -51,7 +57,7 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
     return model
 
 
-def _variables(model: Any) -> Iterator[tuple[str, tf.Variable]]:
+def _variables(model: object) -> Iterator[tuple[str, tf.Variable]]:
     if isinstance(model, tf.Module):
         for path, variable in model._flatten(predicate=lambda part: isinstance(part, tf.Variable), with_path=True):
             yield "/".join(map(str, path)), variable
@@ -63,7 +69,7 @@ def _variables(model: Any) -> Iterator[tuple[str, tf.Variable]]:
         )
 
 
-def _tracked(root: Any) -> Iterator[tuple[str, tf.Variable]]:
+def _tracked(root: Trackable) -> Iterator[tuple[str, tf.Variable]]:
     """Go through what a checkpoint would save, breadth first as TensorFlow does: the shortest path is the only name."""
     seen = {id(root)}
     waiting = deque([("", root)])
@@ -80,7 +86,7 @@ def _tracked(root: Any) -> Iterator[tuple[str, tf.Variable]]:
                 waiting.append((name, child))
 
 
-def _weight(name: str, tensor: Any) -> Weight:
+def _weight(name: str, tensor: tf.Variable | tf.Tensor) -> Weight:
     dtype, shape, shown = tensor.dtype.name, tensor.shape, printable(name) or "the tensor"
     if not hasattr(tensor, "numpy"):
         raise UnknownModelError(f"{shown} is symbolic and has no numbers; call steelyard outside of tf.function")
@@ -96,7 +102,7 @@ def _weight(name: str, tensor: Any) -> Weight:
     )
 
 
-def _reader(tensor: Any) -> Reader:
+def _reader(tensor: tf.Variable | tf.Tensor) -> Reader:
     """Read a tensor as it is now: a view of its memory where TensorFlow gives one, else the rows asked for."""
     shape = tuple(tensor.shape)
 

@@ -8,15 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from weakref import ref
 
 from steelyard.core.dataflow import INPUT, NOTHING, UNKNOWN, CallGraph
+
+if TYPE_CHECKING:
+    from weakref import ReferenceType
+
+    import torch
 
 _READ_OUT = frozenset({"item", "tolist", "numpy", "__array__", "__dlpack__", "__float__", "__int__", "__index__"})
 """Functions that move numbers to Python. `__bool__` is not among them: a branch is not a flow of data."""
 _FIRST_ONLY = frozenset({"to", "type_as", "view_as", "expand_as", "reshape_as"})
 """Functions that take only the dtype, device or shape of their second tensor."""
+
+Output = TypeVar("Output")
+"""What a layer or a function returns: a tensor, or a structure that holds tensors."""
 
 
 class _Origin(NamedTuple):
@@ -37,23 +45,23 @@ class TensorTracer:
 
     __slots__ = ("_is_read_out", "_is_tensor", "_known", "_open", "calls")
 
-    def __init__(self, is_tensor: Callable[[Any], bool]) -> None:
+    def __init__(self, is_tensor: Callable[[object], bool]) -> None:
         self.calls = CallGraph()
         self._is_tensor = is_tensor
-        self._known: dict[int, tuple[Any, _Origin, int]] = {}
-        self._open: list[tuple[_Origin, list[tuple[Any, int]]]] = []
+        self._known: dict[int, tuple[ReferenceType[torch.Tensor], _Origin, int]] = {}
+        self._open: list[tuple[_Origin, list[tuple[torch.Tensor, int]]]] = []
         self._is_read_out = False
 
-    def given(self, tensors: Iterable[Any]) -> None:
+    def given(self, tensors: Iterable[torch.Tensor]) -> None:
         """Record the inputs of the net."""
         self._put(tensors, _Origin(frozenset({INPUT})))
 
-    def held(self, tensors: Iterable[Any], owner: str | None = None) -> None:
+    def held(self, tensors: Iterable[torch.Tensor], owner: str | None = None) -> None:
         """Record the tensors of a module; where data meets them, that counts as a use of the layer `owner`."""
         fresh = [tensor for tensor in tensors if id(tensor) not in self._known]
         self._put(fresh, _Origin(weights=frozenset() if owner is None else frozenset({owner})))
 
-    def entered(self, name: str, taken: Any) -> None:
+    def entered(self, name: str, taken: object) -> None:
         """Record that a layer is called."""
         tensors = list(self._tensors(taken))
         origin = self._origin(tensors)
@@ -74,7 +82,7 @@ class TensorTracer:
         self._put([tensor for tensor in self._tensors(given) if id(tensor) not in same], origin)
         return given
 
-    def called(self, function: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+    def called(self, function: Callable[..., Output], args: Iterable[object], kwargs: Mapping[str, object]) -> Output:
         """Call a function of PyTorch, and record the origin of its results."""
         taken = [(tensor, tensor._version) for tensor in self._tensors((args, kwargs))]
         output = function(*args, **kwargs)
@@ -96,7 +104,7 @@ class TensorTracer:
             self._is_read_out = True
         return output
 
-    def _inside(self, tensors: Iterable[Any], written: Iterable[Any]) -> None:
+    def _inside(self, tensors: Iterable[torch.Tensor], written: Iterable[torch.Tensor]) -> None:
         """Record which tensors a layer uses in addition to its arguments, and which it overwrites."""
         own, _ = self._open[-1]
         (call,) = own.sources
@@ -107,7 +115,7 @@ class TensorTracer:
             if id(tensor) in self._known:
                 self._overwrite(tensor, own)
 
-    def _met(self, tensors: Iterable[Any]) -> _Origin:
+    def _met(self, tensors: Iterable[torch.Tensor]) -> _Origin:
         """Return the origin of a function's result; where data meets weights, the function counts as a use of their layer."""
         origin = self._origin(tensors)
         if not (origin.sources and origin.weights):
@@ -116,22 +124,22 @@ class TensorTracer:
         uses = (self.calls.use(owner, origin.sources | unseen) for owner in origin.weights)
         return _Origin(NOTHING.union(*uses))
 
-    def _origin(self, tensors: Iterable[Any]) -> _Origin:
+    def _origin(self, tensors: Iterable[torch.Tensor]) -> _Origin:
         origin = _Origin(frozenset({UNKNOWN}) if self._is_read_out else NOTHING)
         for tensor in tensors:
             _, one, _ = self._known.get(id(tensor), (None, _Origin(frozenset({UNKNOWN})), 0))
             origin = origin.merged(one)
         return origin
 
-    def _put(self, tensors: Iterable[Any], origin: _Origin) -> None:
+    def _put(self, tensors: Iterable[torch.Tensor], origin: _Origin) -> None:
         for tensor in tensors:
             gone = partial(self._forget, id(tensor))
             self._known[id(tensor)] = ref(tensor, gone), origin, tensor.untyped_storage().data_ptr()
 
-    def _forget(self, key: int, _: Any) -> None:
+    def _forget(self, key: int, _: object) -> None:
         self._known.pop(key, None)
 
-    def _overwrite(self, tensor: Any, origin: _Origin) -> None:
+    def _overwrite(self, tensor: torch.Tensor, origin: _Origin) -> None:
         """Record new numbers in a tensor, and in those that share its memory."""
         storage, place = tensor.untyped_storage().data_ptr(), (tensor.data_ptr(), tensor.numel())
         sharing = [(held(), before) for held, before, memory in self._known.values() if memory == storage != 0]
@@ -141,7 +149,7 @@ class TensorTracer:
                 self._put([other], origin if is_same else before.merged(origin))
         self._put([tensor], origin)
 
-    def _tensors(self, structure: Any) -> Iterator[Any]:
+    def _tensors(self, structure: object) -> Iterator[torch.Tensor]:
         if self._is_tensor(structure):
             yield structure
         elif isinstance(structure, (Mapping, list, tuple)):
@@ -149,7 +157,7 @@ class TensorTracer:
                 yield from self._tensors(item)
 
 
-def _used(word: str, tensors: list[Any]) -> list[Any]:
+def _used(word: str, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
     """Return the tensors whose numbers a function uses."""
     if word in _FIRST_ONLY:
         return tensors[:1]

@@ -8,7 +8,7 @@ which are not modules, are not listed.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from types import MethodType
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from steelyard.core.dataflow import INPUT, CallGraph, FirstCall
 from steelyard.core.graph import Graph, Layer, Run, Shape
 from steelyard.errors import NotFittedError, UnknownModelError, printable
-from steelyard.frameworks.torch.dataflow import TensorTracer
+from steelyard.frameworks.torch.dataflow import Output, TensorTracer
 from steelyard.layers.torch.kinds import kind_and_settings
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _WRAPPERS = ("_orig_mod", "module")
 """The attributes that `torch.compile` and the parallel wrappers keep the model under, which prefix the names of its weights."""
 
 
-def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
+def graph(model: nn.Module, inputs: Sequence[Array] | None) -> Graph:
     """Return the layers of a module.
 
     With inputs it is run once as at inference, for the order and the shapes. Layers with weights that were not called
@@ -59,7 +59,7 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     return Graph(layers, is_execution_order=True, channels=channels, input_shapes=shapes)
 
 
-def run(model: Any, inputs: Sequence[Array]) -> Run:
+def run(model: nn.Module, inputs: Sequence[Array]) -> Run:
     """Run a copy in float64; a module that cannot be copied or insists on its own dtype runs as it is.
 
     The dtype of the arrays shows which it is. Integers stay integers. The outputs of layers have the axis of
@@ -73,7 +73,7 @@ def run(model: Any, inputs: Sequence[Array]) -> Run:
         return _run_once(inner, parts, _tensors(inner, inputs))
 
 
-def _checked(model: Any) -> nn.Module:
+def _checked(model: object) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise UnknownModelError(f"a torch {printable(type(model).__name__)} has no layers; give a module")
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
@@ -210,16 +210,22 @@ def _followed(
 def _seen(flow: TensorTracer, names: Mapping[nn.Module, str]) -> Iterator[None]:
     """Show every function that runs to a tracer; the layers in `names` hold no others."""
 
-    def before(part: nn.Module, args: Any, kwargs: Any) -> None:
+    def before(part: nn.Module, args: object, kwargs: object) -> None:
         flow.entered(names[part], (args, kwargs))
 
-    def after(part: nn.Module, args: Any, output: Any) -> Any:
+    def after(part: nn.Module, args: object, output: object) -> object:
         return flow.left(output)
 
-    def called(_: Any, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def called(
+        _: object,
+        function: Callable[..., Output],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> Output:
         return flow.called(function, args, kwargs or {})
 
-    mode: Any = TorchFunctionMode()
+    mode = TorchFunctionMode()
     mode.__torch_function__ = MethodType(called, mode)  # PyTorch requires a method of the mode itself
     with ExitStack() as hooks:
         for part in names:
@@ -236,10 +242,10 @@ def _watched(
     calls: dict[str, FirstCall] = {}
     done = set()
 
-    def before(part: nn.Module, args: Any, kwargs: Any) -> None:
+    def before(part: nn.Module, args: object, kwargs: object) -> None:
         calls.setdefault(names[part], FirstCall(_shape(_first((args, kwargs)), part)))
 
-    def after(part: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def after(part: nn.Module, args: object, kwargs: object, output: object) -> None:
         if part not in done:
             done.add(part)
             call, first = calls[names[part]], _first(output)
@@ -314,7 +320,7 @@ def _tensors(module: nn.Module, inputs: Sequence[Array], dtype: torch.dtype | No
     return [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in made]
 
 
-def _leaves(output: Any) -> Iterator[torch.Tensor | PackedSequence]:
+def _leaves(output: object) -> Iterator[torch.Tensor | PackedSequence]:
     """Yield the tensors of an output, through tuples, lists and mappings."""
     if isinstance(output, (torch.Tensor, PackedSequence)):
         yield output
@@ -323,7 +329,7 @@ def _leaves(output: Any) -> Iterator[torch.Tensor | PackedSequence]:
             yield from _leaves(item)
 
 
-def _first(output: Any) -> torch.Tensor | None:
+def _first(output: object) -> torch.Tensor | None:
     """Return the first tensor; None for sequences packed into one, which have no axis of time."""
     first = next(_leaves(output), None)
     return None if isinstance(first, PackedSequence) else first

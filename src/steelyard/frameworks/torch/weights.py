@@ -17,13 +17,16 @@ from steelyard.layers.roles import axes_or_blank
 from steelyard.layers.torch.roles import ROLES, plain_name, role_and_axes
 
 if TYPE_CHECKING:
-    from steelyard.core.weight import Array
+    from typing import TypeAlias
+
+    from steelyard.core.weight import Array, Reader
     from steelyard.layers.roles import ParameterRoles
 
-    Slots = MutableMapping[Any, Any]
+    Slots: TypeAlias = "MutableMapping[str, torch.Tensor]"
+    Model: TypeAlias = "nn.Module | torch.Tensor | torch.optim.Optimizer"
 
 
-def weights(model: Any) -> Iterator[Weight]:
+def weights(model: object) -> Iterator[Weight]:
     """List parameters and saved buffers; one that two layers share is tied to its first name.
 
     Raises `NotFittedError` for lazy modules that have not seen data yet.
@@ -37,7 +40,7 @@ def weights(model: Any) -> Iterator[Weight]:
     return with_ties(_module_weights(model))
 
 
-def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
+def assign(model: Model, arrays: Mapping[str, Array]) -> Model:
     """Copy in place, so that an optimizer goes on with the same parameters."""
     if not arrays:
         return model
@@ -51,7 +54,7 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
     return model
 
 
-def orders(model: Any) -> dict[str, Callable[[], list[str]]]:
+def orders(model: object) -> dict[str, Callable[[], list[str]]]:
     """Return the orders of a module's parameters: that of `parameters()`, and that of R torch's `model$parameters`."""
     if not isinstance(model, nn.Module):
         return {}
@@ -111,7 +114,7 @@ def _optimizer_slots(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Sl
                 yield f"state.{place}.{key}", held, key
 
 
-def _weight(name: str, slots: Slots, key: Any, **facts: Any) -> Weight:
+def _weight(name: str, slots: Slots, key: str, **facts: Any) -> Weight:
     tensor = slots[key]
     if type(tensor) in (nn.UninitializedParameter, nn.UninitializedBuffer):
         raise NotFittedError(f"{printable(name)} is lazy and has no shape yet; run one batch through the model first")
@@ -139,7 +142,7 @@ class _TensorSlot:
 
     __slots__ = ("dtype", "key", "live", "name", "shape", "slots")
 
-    def __init__(self, name: str, slots: Slots, key: Any) -> None:
+    def __init__(self, name: str, slots: Slots, key: str) -> None:
         tensor = slots[key]
         self.name = name
         self.slots = slots
@@ -148,7 +151,7 @@ class _TensorSlot:
         self.dtype = tensor.dtype
         self.live = _in_memory(tensor)
 
-    def reader(self) -> Any:
+    def reader(self) -> Reader:
         """Read the memory itself where the tensor is contiguous on the CPU; else copies of rows."""
         return Live(self) if self.live else by_rows(self.shape, self.rows)
 
@@ -204,7 +207,7 @@ _NATIVE = {
 _CARRIERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def _numpy(tensor: Any) -> Array:
+def _numpy(tensor: torch.Tensor) -> Array:
     """View a strided CPU tensor as an array; types that NumPy lacks are passed as integers of their size."""
     if tensor.dtype in _NATIVE:
         array: Array = tensor.numpy()
