@@ -14,7 +14,6 @@ from steelyard.errors import printable
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from numpy.typing import DTypeLike
 
     Array = np.ndarray[Any, Any]
@@ -138,14 +137,14 @@ class Weight:
 
         return np.array(self.numpy())
 
-    def _own_memory(self) -> Array | torch.Tensor:
+    def _own_memory(self) -> Any:
         import numpy as np
 
         if numpy_dtype(self.dtype).kind != "V" or "torch" not in sys.modules:
             return np.array(self.numpy())
         return self.to_torch()  # NumPy cannot hand over the types of ml_dtypes
 
-    def to_torch(self) -> torch.Tensor:
+    def to_torch(self) -> Any:
         """Return a PyTorch tensor of this shape and dtype, bit for bit, bfloat16 too; it has memory of its own.
 
         Raises `MissingExtraError` where PyTorch is not installed.

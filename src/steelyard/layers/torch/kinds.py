@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from steelyard.core.graph import Setting, Settings
 
-    SettingsOf = Callable[[nn.Module, int], Settings]
+    SettingsOf = Callable[[Any, int], Settings]
     """Returns the settings of a module by the number of spatial axes, which is in the name of its class."""
 
 
-def kind_and_settings(module: nn.Module, bases: Iterable[str]) -> tuple[str, Settings]:
+def kind_and_settings(module: Any, bases: Iterable[str]) -> tuple[str, Settings]:
     """Return the kind and the settings of a module by the names of its classes, the nearest first.
 
     >>> class Norm:
@@ -32,7 +30,7 @@ def kind_and_settings(module: nn.Module, bases: Iterable[str]) -> tuple[str, Set
     return "other", {}
 
 
-def _special(kind: str, module: nn.Module) -> str:
+def _special(kind: str, module: Any) -> str:
     """Return a more special kind: a norm with one group per channel is an instance norm, a pool to one pixel is global."""
     if kind == "group norm" and module.num_groups == module.num_channels:
         return "instance norm"
@@ -51,14 +49,14 @@ def _padding(value: Setting, rank: int) -> Setting:
 def _read(**attributes: str) -> SettingsOf:
     """Copy settings from attributes, except those that are missing, None or False."""
 
-    def settings(module: nn.Module, rank: int) -> Settings:
+    def settings(module: Any, rank: int) -> Settings:
         held = {word: getattr(module, key, None) for word, key in attributes.items()}
         return {word: value for word, value in held.items() if value is not None and value is not False}
 
     return settings
 
 
-def _conv(module: nn.Module, rank: int) -> Settings:
+def _conv(module: Any, rank: int) -> Settings:
     settings = {
         "strides": _each(module.stride, rank),
         "padding": _padding(module.padding, rank),
@@ -74,17 +72,17 @@ def _conv(module: nn.Module, rank: int) -> Settings:
     return settings
 
 
-def _batch_norm(module: nn.Module, rank: int) -> Settings:
+def _batch_norm(module: Any, rank: int) -> Settings:
     momentum = {} if module.momentum is None else {"momentum": 1 - module.momentum}
     return {"epsilon": module.eps, **momentum}
 
 
-def _group_norm(module: nn.Module, rank: int) -> Settings:
+def _group_norm(module: Any, rank: int) -> Settings:
     groups = {} if module.num_groups == module.num_channels else {"groups": module.num_groups}
     return {"epsilon": module.eps, **groups}
 
 
-def _rms_norm(module: nn.Module, rank: int) -> Settings:
+def _rms_norm(module: Any, rank: int) -> Settings:
     if module.eps is not None:
         return {"epsilon": module.eps}
     import numpy as np
@@ -94,7 +92,7 @@ def _rms_norm(module: nn.Module, rank: int) -> Settings:
     return {"epsilon": float(np.finfo(np.float64 if wide else np.float32).eps)}
 
 
-def _recurrent(module: nn.Module, rank: int) -> Settings:
+def _recurrent(module: Any, rank: int) -> Settings:
     mode = str(getattr(module, "mode", "") or type(module).__name__)
     settings: Settings = {"activation": str(getattr(module, "nonlinearity", "tanh"))}
     if not mode.startswith("RNN"):
@@ -106,13 +104,13 @@ def _recurrent(module: nn.Module, rank: int) -> Settings:
     return {**settings, **({"projection": module.proj_size} if getattr(module, "proj_size", 0) else {})}
 
 
-def _attention(module: nn.Module, rank: int) -> Settings:
+def _attention(module: Any, rank: int) -> Settings:
     zero = {"zero_attention": True} if module.add_zero_attn else {}
     return {"heads": module.num_heads, "key_heads": module.num_heads, **zero}
 
 
 def _pool(word: str) -> SettingsOf:
-    def settings(module: nn.Module, rank: int) -> Settings:
+    def settings(module: Any, rank: int) -> Settings:
         found: Settings = {"pool": word}
         if hasattr(module, "output_size"):
             return found | {"output_size": _each(module.output_size, rank)}
@@ -126,24 +124,24 @@ def _pool(word: str) -> SettingsOf:
     return settings
 
 
-def _lp_pool(module: nn.Module, rank: int) -> Settings:
+def _lp_pool(module: Any, rank: int) -> Settings:
     return {"pool": f"l{module.norm_type}", "size": _each(module.kernel_size, rank)}
 
 
-def _flatten(module: nn.Module, rank: int) -> Settings:
+def _flatten(module: Any, rank: int) -> Settings:
     whole = (module.start_dim, module.end_dim) == (1, -1)
     return {} if whole else {"axes": (module.start_dim, module.end_dim)}
 
 
-def _reshape(module: nn.Module, rank: int) -> Settings:
+def _reshape(module: Any, rank: int) -> Settings:
     return {"axis": module.dim, "shape": tuple(module.unflattened_size)}
 
 
-def _pad(module: nn.Module, rank: int) -> Settings:
+def _pad(module: Any, rank: int) -> Settings:
     return {"padding": _each(module.padding, 2 * rank), **_read(value="value")(module, rank)}
 
 
-def _activation(module: nn.Module, name: str) -> Settings:
+def _activation(module: Any, name: str) -> Settings:
     settings = {"activation": _ACTIVATIONS[name], **_MORE.get(name, _read())(module, 0)}
     if name == "GELU" and module.approximate == "tanh":
         settings["activation"] = "gelu_tanh"
