@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -96,6 +97,45 @@ def test_a_module_has_a_docstring_and_at_most_400_lines(path):
     text = path.read_text()
     assert ast.get_docstring(ast.parse(text)), "no docstring"
     assert text.count("\n") <= 400
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_a_function_is_shorter_than_60_lines(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno + 1 < 60, node.name
+
+
+def test_any_is_rare():
+    texts = [path.read_text() for path in FILES]
+    assert sum(len(re.findall(r"\bAny\b", text)) for text in texts) < 0.02 * sum(text.count("\n") for text in texts)
+
+
+def test_the_glossary_has_at_most_forty_words_and_the_code_uses_them():
+    rows = re.findall(r"^\| ([a-z, ]+) \|", (SOURCE.parents[1] / "docs/glossary.md").read_text(), re.MULTILINE)
+    words = [word for row in rows[1:] for word in row.split(", ")]
+    code = " ".join(path.read_text().lower() for path in FILES)
+    assert len(rows[1:]) <= 40
+    assert not [word for word in words if not re.search(rf"\b{word}(s|es)?\b", code)]
+
+
+ROOMS = {
+    "where a PyTorch module's weights are listed": "frameworks/torch/weights.py",
+    "how Keras models run": "frameworks/keras/graph.py",
+    "what builds a scikit-learn perceptron": "frameworks/sklearn/build.py",
+    "how GGUF blocks are dequantised": "formats/gguf/quantisation.py",
+    "how a zip archive is read": "codecs/zip.py",
+    "which limits a hostile file meets": "codecs/limits.py",
+    "how a file is replaced whole or not at all": "storage/atomic.py",
+    "how two nets are compared": "measures/diff/__init__.py",
+    "what the command `convert` does": "commands/convert.py",
+    "what the heat map of matplotlib is": "plot/_heatmap.py",
+}
+
+
+@pytest.mark.parametrize("what", ROOMS)
+def test_a_newcomer_finds_the_room_by_its_name(what):
+    assert (SOURCE / ROOMS[what]).is_file()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
