@@ -6,19 +6,19 @@ from steelyard import errors
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.io import save, weights
-from steelyard.measures.check import check
-from steelyard.measures.digest import digest
-from steelyard.measures.stats import stats
 
 if TYPE_CHECKING:
     from steelyard import plot, results
     from steelyard.codecs import limits
     from steelyard.inspector.report import report
     from steelyard.inspector.server import serve
+    from steelyard.measures.check import check
     from steelyard.measures.diff import diff
+    from steelyard.measures.digest import digest
     from steelyard.measures.lineage import lineage
     from steelyard.measures.patch import apply_patch, save_patch
     from steelyard.measures.spectra import spectra
+    from steelyard.measures.stats import stats
     from steelyard.transfers.build import build
     from steelyard.transfers.transfer import plan_transfer, transfer
 
@@ -53,7 +53,10 @@ __all__ = [
 _LATER = {
     "apply_patch": "measures.patch",
     "build": "transfers.build",
+    "check": "measures.check",
     "diff": "measures.diff",
+    "digest": "measures.digest",
+    "stats": "measures.stats",
     "lineage": "measures.lineage",
     "plan_transfer": "transfers.transfer",
     "report": "inspector.report",

@@ -219,89 +219,92 @@ def _unknown(machine: Machine) -> None:
     raise machine.error(f"byte {machine.data[machine.at - 1]:#04x} is not an opcode of a pickle")
 
 
-def _table() -> list[Handler]:
-    """Map each opcode to its function; those that only push a value are written here."""
-
-    def push(make: Callable[[Machine], Pickled]) -> Handler:
-        return lambda m: m.stack.append(make(m))
-
-    known: dict[bytes, Handler] = {
-        b"(": _mark,
-        b".": lambda _: True,
-        b"0": _pop,
-        b"1": _pop_mark,
-        b"2": push(lambda m: m.stack[-1]),
-        b"N": push(lambda _: None),
-        b"\x88": push(lambda _: True),
-        b"\x89": push(lambda _: False),
-        b"I": _int,
-        b"L": push(_digits),
-        b"F": _float,
-        b"J": _binint,
-        b"K": _binint1,
-        b"M": _binint2,
-        b"\x8a": lambda m: _long(m, m.number(1)),
-        b"\x8b": lambda m: _long(m, m.number(4)),
-        b"G": push(lambda m: struct.unpack(">d", m.take(8))[0]),
-        b"S": _string,
-        b"T": lambda m: _python2_text(m, m.number(4)),
-        b"U": lambda m: _python2_text(m, m.number(1)),
-        b"V": push(lambda m: m.line().decode("raw-unicode-escape")),
-        b"X": _text,
-        b"\x8c": push(lambda m: m.text(m.number(1))),
-        b"\x8d": push(lambda m: m.text(m.number(8))),
-        b"B": push(lambda m: m.blob(m.number(4))),
-        b"C": push(lambda m: m.blob(m.number(1))),
-        b"\x8e": push(lambda m: m.blob(m.number(8))),
-        b"\x96": push(lambda m: m.blob(m.number(8))),
-        b"]": push(lambda _: []),
-        b"}": push(lambda _: {}),
-        b")": push(lambda _: ()),
-        b"\x8f": push(lambda _: []),  # a set is a list here: nothing in it needs a hash
-        b"l": push(lambda m: m.since_mark()),
-        b"t": _tuple_of,
-        b"\x91": _tuple_of,
-        b"\x85": _tuple(1),
-        b"\x86": _tuple(2),
-        b"\x87": _tuple(3),
-        b"a": lambda m: _append(m, [m.stack.pop()]),
-        b"e": lambda m: _append(m, m.since_mark()),
-        b"\x90": lambda m: _append(m, m.since_mark()),
-        b"s": lambda m: _setitems(m, [m.stack.pop(-2), m.stack.pop()]),
-        b"u": lambda m: _setitems(m, m.since_mark()),
-        b"p": lambda m: _put(m, _digits(m)),
-        b"q": _binput,
-        b"r": _long_binput,
-        b"\x94": lambda m: _put(m, len(m.memo)),
-        b"g": push(lambda m: m.memo[_digits(m)]),
-        b"h": _binget,
-        b"j": push(lambda m: m.memo[m.number(4)]),
-        b"c": _global,
-        b"\x93": _stack_global,
-        b"P": push(lambda m: m.refer(m.line().decode("utf-8", "replace"))),
-        b"Q": push(lambda m: m.refer(m.stack.pop())),
-        b"R": _reduce,
-        b"\x81": _reduce,
-        b"\x92": _newobj_ex,
-        b"i": _inst,
-        b"o": _obj,
-        b"b": _build,
-        b"\x80": _proto,
-        b"\x95": _frame,
-        b"\x82": _outside,
-        b"\x83": _outside,
-        b"\x84": _outside,
-        b"\x97": _outside,
-        b"\x98": _outside,
-    }
-
-    def dict_of(machine: Machine) -> None:
-        items = machine.since_mark()
-        machine.stack.append({})
-        _setitems(machine, items)
-
-    known[b"d"] = dict_of
-    return [known.get(bytes([code]), _unknown) for code in range(256)]
+def _dict(m: Machine) -> None:
+    items = m.since_mark()
+    m.stack.append({})
+    _setitems(m, items)
 
 
-HANDLERS = _table()
+_VALUES: dict[bytes, Callable[[Machine], Pickled]] = {
+    b"2": lambda m: m.stack[-1],
+    b"N": lambda _: None,
+    b"\x88": lambda _: True,
+    b"\x89": lambda _: False,
+    b"L": _digits,
+    b"G": lambda m: struct.unpack(">d", m.take(8))[0],
+    b"V": lambda m: m.line().decode("raw-unicode-escape"),
+    b"\x8c": lambda m: m.text(m.number(1)),
+    b"\x8d": lambda m: m.text(m.number(8)),
+    b"B": lambda m: m.blob(m.number(4)),
+    b"C": lambda m: m.blob(m.number(1)),
+    b"\x8e": lambda m: m.blob(m.number(8)),
+    b"\x96": lambda m: m.blob(m.number(8)),
+    b"]": lambda _: [],
+    b"}": lambda _: {},
+    b")": lambda _: (),
+    b"\x8f": lambda _: [],  # a set is a list here: nothing in it needs a hash
+    b"l": lambda m: m.since_mark(),
+    b"g": lambda m: m.memo[_digits(m)],
+    b"j": lambda m: m.memo[m.number(4)],
+    b"P": lambda m: m.refer(m.line().decode("utf-8", "replace")),
+    b"Q": lambda m: m.refer(m.stack.pop()),
+}
+"""The opcodes that push one value, and what makes it."""
+
+_ACTIONS: dict[bytes, Handler] = {
+    b"(": _mark,
+    b".": lambda _: True,
+    b"0": _pop,
+    b"1": _pop_mark,
+    b"I": _int,
+    b"F": _float,
+    b"J": _binint,
+    b"K": _binint1,
+    b"M": _binint2,
+    b"\x8a": lambda m: _long(m, m.number(1)),
+    b"\x8b": lambda m: _long(m, m.number(4)),
+    b"S": _string,
+    b"T": lambda m: _python2_text(m, m.number(4)),
+    b"U": lambda m: _python2_text(m, m.number(1)),
+    b"X": _text,
+    b"t": _tuple_of,
+    b"\x91": _tuple_of,
+    b"\x85": _tuple(1),
+    b"\x86": _tuple(2),
+    b"\x87": _tuple(3),
+    b"a": lambda m: _append(m, [m.stack.pop()]),
+    b"e": lambda m: _append(m, m.since_mark()),
+    b"\x90": lambda m: _append(m, m.since_mark()),
+    b"s": lambda m: _setitems(m, [m.stack.pop(-2), m.stack.pop()]),
+    b"u": lambda m: _setitems(m, m.since_mark()),
+    b"p": lambda m: _put(m, _digits(m)),
+    b"q": _binput,
+    b"r": _long_binput,
+    b"\x94": lambda m: _put(m, len(m.memo)),
+    b"h": _binget,
+    b"c": _global,
+    b"\x93": _stack_global,
+    b"R": _reduce,
+    b"\x81": _reduce,
+    b"\x92": _newobj_ex,
+    b"i": _inst,
+    b"o": _obj,
+    b"b": _build,
+    b"\x80": _proto,
+    b"\x95": _frame,
+    b"\x82": _outside,
+    b"\x83": _outside,
+    b"\x84": _outside,
+    b"\x97": _outside,
+    b"\x98": _outside,
+    b"d": _dict,
+}
+"""All other opcodes."""
+
+
+def _pushing(make: Callable[[Machine], Pickled]) -> Handler:
+    return lambda m: m.stack.append(make(m))
+
+
+_KNOWN = {**_ACTIONS, **{opcode: _pushing(make) for opcode, make in _VALUES.items()}}
+HANDLERS = [_KNOWN.get(bytes([code]), _unknown) for code in range(256)]
