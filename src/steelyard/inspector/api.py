@@ -81,7 +81,7 @@ class Api:
 
     __slots__ = ("_kept", "_lock", "_reading", "_scope", "_slots", "_snapshot", "_sources", "_stopped")
 
-    def __init__(self, sources: Sequence[Any], scope: Scope = "model") -> None:
+    def __init__(self, sources: Sequence[object], scope: Scope = "model") -> None:
         self._sources = list(sources)
         self._scope = scope
         self._lock = Lock()
@@ -230,7 +230,7 @@ class Api:
             raise ShapeError("the server was stopped")
 
 
-def _listed(source: Any, scope: Scope) -> tuple[Weights, set[str]]:
+def _listed(source: object, scope: Scope) -> tuple[Weights, set[str]]:
     """Return the weights of a source, and the files that they are read from."""
     if isinstance(source, (str, os.PathLike)):
         return opened(os.fspath(source), scope)

@@ -46,7 +46,7 @@ def statistics_record(weight: Weight, summary: Summary) -> dict[str, Any]:
     return {word: rounded(value) for word, value in record.items() if word != "name"}
 
 
-def rounded(value: Any) -> Any:
+def rounded(value: object) -> object:
     """Return a float with no more digits than a float32 has, and anything else as it is.
 
     >>> rounded(1 / 3), rounded(7), rounded(None)

@@ -40,7 +40,7 @@ class OpenedSource(NamedTuple):
 
     name: str
     weights: Weights
-    source: Any
+    source: object
 
 
 class Row(NamedTuple):
@@ -67,7 +67,7 @@ class Row(NamedTuple):
         return "of", weight.tied or weight.name
 
 
-def open_source(source: Any, scope: Scope = "model") -> OpenedSource:
+def open_source(source: object, scope: Scope = "model") -> OpenedSource:
     """Open anything that `weights` takes: the model's weights, or every tensor of a file. Raises as `weights` does."""
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
@@ -75,7 +75,7 @@ def open_source(source: Any, scope: Scope = "model") -> OpenedSource:
     return OpenedSource(source_label(source), weights(source), source)
 
 
-def source_label(source: Any) -> str:
+def source_label(source: object) -> str:
     """Return the name under which a page shows a source."""
     if isinstance(source, (str, os.PathLike)):
         return file_label(os.fspath(source))

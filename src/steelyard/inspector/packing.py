@@ -26,7 +26,7 @@ KINDS = ("i1", "u1", "u2", "i4", "u4", "f4", "f8")
 ALIGNMENT = 8  # bytes: a typed array may view only numbers that are aligned to their size
 
 
-def pack(value: Any) -> bytes:
+def pack(value: object) -> bytes:
     r"""Return plain Python with arrays anywhere in it as bytes; the same array in two places is stored once.
 
     Outside of arrays, NaN and Inf become words, since JSON lacks them. Raises `TypeError` for any other element type.
@@ -38,7 +38,7 @@ def pack(value: Any) -> bytes:
     known: dict[int, tuple[Array, dict[str, Any]]] = {}
     end = 0
 
-    def placed(array: Any) -> dict[str, Any]:
+    def placed(array: object) -> dict[str, Any]:
         nonlocal end
         if not isinstance(array, np.ndarray):
             raise TypeError(f"{type(array).__name__} cannot be packed")

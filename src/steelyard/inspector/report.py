@@ -37,11 +37,11 @@ _IMPORTED = re.compile(r"""(?<=\bfrom ")\.[\w./-]+\.js(?=";)""")
 
 
 @overload
-def report(source: Any, path: None = None, *, before: Any = None, spectra: Spectra = "some") -> str: ...
+def report(source: object, path: None = None, *, before: object = None, spectra: Spectra = "some") -> str: ...
 @overload
-def report(source: Any, path: str | os.PathLike[str], *, before: Any = None, spectra: Spectra = "some") -> None: ...
+def report(source: object, path: str | os.PathLike[str], *, before: object = None, spectra: Spectra = "some") -> None: ...
 def report(
-    source: Any, path: str | os.PathLike[str] | None = None, *, before: Any = None, spectra: Spectra = "some"
+    source: object, path: str | os.PathLike[str] | None = None, *, before: object = None, spectra: Spectra = "some"
 ) -> str | None:
     """Write one HTML file that shows every weight of a model, a file or anything else that `weights` takes.
 
@@ -69,9 +69,9 @@ def report(
 
 
 def write(
-    source: Any,
+    source: object,
     path: str | os.PathLike[str],
-    before: Any = None,
+    before: object = None,
     *,
     scope: Scope = "model",
     spectra: Spectra = "some",
@@ -85,7 +85,7 @@ def write(
     return len(data.details), data.unreadable
 
 
-def _collect(source: Any, before: Any, scope: Scope, spectra: str, *, progress: bool) -> tuple[str, ReportData]:
+def _collect(source: object, before: object, scope: Scope, spectra: str, *, progress: bool) -> tuple[str, ReportData]:
     """Return the title of a report and its data."""
     from steelyard.inspector.index import open_source, rows_of
     from steelyard.inspector.report_data import SPECTRA, report_data
@@ -98,7 +98,7 @@ def _collect(source: Any, before: Any, scope: Scope, spectra: str, *, progress: 
     return " compared with ".join(printable(each.name) for each in sources), data
 
 
-def _refuse_own_file(sources: Sequence[Any], path: str | os.PathLike[str], scope: Scope) -> None:
+def _refuse_own_file(sources: Sequence[object], path: str | os.PathLike[str], scope: Scope) -> None:
     """Raise `FormatError` if the page would replace one of the files that it shows."""
     from steelyard.io import opened
 

@@ -50,7 +50,7 @@ HEADERS = {
 """Headers of every answer: a page loads nothing from elsewhere, is not cached, and is not shown inside another page."""
 
 
-def serve(source: Any, before: Any = None, *, scope: Scope = "model", port: int = PORT, open_browser: bool = False) -> None:
+def serve(source: object, before: object = None, *, scope: Scope = "model", port: int = PORT, open_browser: bool = False) -> None:
     """Show a model, a file or anything else that `weights` takes in the browser, until Ctrl-C is pressed.
 
     Prints the address, which is good on this machine only and holds a secret token. Numbers are read when they are looked
@@ -75,7 +75,7 @@ def _print_address(url: str) -> None:
 
 
 def serve_sources(
-    sources: Sequence[Any], announce: Callable[[str], None], *, scope: Scope, port: int, open_browser: bool
+    sources: Sequence[object], announce: Callable[[str], None], *, scope: Scope, port: int, open_browser: bool
 ) -> None:
     """Serve one or two sources, the newer first, after `announce` has got the address. Ctrl-C raises `KeyboardInterrupt`."""
     from importlib.util import find_spec

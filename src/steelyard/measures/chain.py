@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -69,7 +69,7 @@ class Dense:
         return (by_column, by_row) if self.turned else (by_row, by_column)
 
 
-def chain(source: Any, layers: Sequence[str] | None = None, axes: str | None = None) -> list[Dense]:
+def chain(source: object, layers: Sequence[str] | None = None, axes: str | None = None) -> list[Dense]:
     """Return the layers of a network of dense layers, in order; `layers` picks them by name.
 
     `axes` ("in out" or "out in") says how kernels lie that do not say it themselves, as in a file of plain arrays; without

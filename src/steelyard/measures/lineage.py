@@ -113,7 +113,7 @@ class Lineage:
         return {"names": self.names, "pairs": pairs, "duplicates": self.duplicates, "tree": self.tree}
 
 
-def lineage(sources: Mapping[str, Any] | Iterable[Any]) -> Lineage:
+def lineage(sources: Mapping[str, object] | Iterable[object]) -> Lineage:
     """Compare many models, files or `Weights` pair by pair: distances, shared weights, a tree, and which have one origin.
 
     `sources` are named by a mapping, by their paths, or by numbers. Two nets have "one origin" where the hidden units of a
@@ -132,7 +132,7 @@ def lineage(sources: Mapping[str, Any] | Iterable[Any]) -> Lineage:
     return Lineage(list(nets), (_kinship(*pair) for pair in combinations(nets.items(), 2)))
 
 
-def _named(sources: Mapping[str, Any] | Iterable[Any]) -> dict[str, Weights]:
+def _named(sources: Mapping[str, object] | Iterable[object]) -> dict[str, Weights]:
     import os
 
     if isinstance(sources, Mapping):
@@ -257,7 +257,7 @@ def _drawn(products: Array, draws: int, seed: int) -> Array:
     return means
 
 
-def linked(names: Sequence[str], distances: Mapping[tuple[str, str], float | None]) -> Any:
+def linked(names: Sequence[str], distances: Mapping[tuple[str, str], float | None]) -> object:
     """Return the tree of average linkage: a name, or (one, other, distance) of the two that were joined last.
 
     Distances that are not known count as one and a half, farther than any.
@@ -265,7 +265,7 @@ def linked(names: Sequence[str], distances: Mapping[tuple[str, str], float | Non
     >>> linked(["a", "b", "c"], {("a", "b"): 0.1, ("a", "c"): 1.0, ("b", "c"): 0.8})
     ('c', ('a', 'b', 0.1), 0.9)
     """
-    clusters: list[tuple[Any, list[str]]] = [(name, [name]) for name in names]
+    clusters: list[tuple[object, list[str]]] = [(name, [name]) for name in names]
     known = {frozenset(pair): 1.5 if distance is None else distance for pair, distance in distances.items()}
 
     def between(one: int, other: int) -> float:

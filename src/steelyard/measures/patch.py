@@ -68,7 +68,7 @@ class _Entry(NamedTuple):
     owner: str = ""
 
 
-def save_patch(before: Any, after: Any, path: str | os.PathLike[str]) -> Patch:
+def save_patch(before: object, after: object, path: str | os.PathLike[str]) -> Patch:
     """Write into a file what turns the weights of `before` into those of `after`, and return what it holds.
 
     Both are models, files or `Weights`; weights belong together by name. The file, of suffix .safetensors, takes its
@@ -176,7 +176,7 @@ class _Changes:
         return self._found(1, start, stop)
 
 
-def apply_patch(before: Any, path: str | os.PathLike[str]) -> Weights:
+def apply_patch(before: object, path: str | os.PathLike[str]) -> Weights:
     """Return the weights that a patch makes of those of `before`, bit for bit; `steelyard.save` writes them.
 
     Numbers are put together while they are read. Raises `FormatError` where the patch is damaged or no patch, and

@@ -14,14 +14,14 @@ LIBRARIES = ("polars", "pandas", "pyarrow")
 SUFFIXES = (".csv", ".json", ".parquet")
 
 
-def columns_of(records: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def columns_of(records: Iterable[Mapping[str, object]]) -> dict[str, list[object]]:
     """Return records by columns; lists and places become texts, so that every cell is a text or a number."""
     listed = list(records)
     names = dict.fromkeys(name for record in listed for name in record)
     return {name: [_cell(record.get(name)) for record in listed] for name in names}
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: object) -> object:
     if isinstance(value, list):
         return "x".join(map(str, value)) or "scalar"
     if isinstance(value, dict):
@@ -29,7 +29,7 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def frame_of(columns: Mapping[str, list[Any]], library: str | None = None) -> Any:
+def frame_of(columns: Mapping[str, list[object]], library: str | None = None) -> Any:
     """Return the frame of a library: the one that is named, one that is imported already, or one that is installed."""
     if library not in (None, *LIBRARIES):
         raise ShapeError(f"{printable(library)!r} is no library of frames; choose one of {', '.join(LIBRARIES)}")
@@ -51,7 +51,7 @@ def _type(narwhals: Any, values: Iterable[Any]) -> Any:
     return narwhals.Int64() if kinds == {int} and all(abs(v) < 2**63 for v in values if v is not None) else narwhals.Float64()
 
 
-def csv_lines(columns: Mapping[str, list[Any]]) -> Iterable[str]:
+def csv_lines(columns: Mapping[str, list[object]]) -> Iterable[str]:
     """Yield the lines of a CSV file: numbers as Python writes them, so that they read back bit for bit; blank for none."""
     yield ",".join(map(_quoted, columns))
     for row in zip(*columns.values(), strict=True):
@@ -64,7 +64,7 @@ def _quoted(text: str) -> str:
     return '"' + shown.replace('"', '""') + '"' if any(mark in shown for mark in ',"') else shown
 
 
-def write_table(columns: Mapping[str, list[Any]], record: Mapping[str, Any], path: str) -> None:
+def write_table(columns: Mapping[str, list[object]], record: Mapping[str, object], path: str) -> None:
     """Write a table into a file of the type that its suffix says."""
     from pathlib import Path
 
@@ -83,7 +83,7 @@ def write_table(columns: Mapping[str, list[Any]], record: Mapping[str, Any], pat
         file.write(data)
 
 
-def _parquet(columns: Mapping[str, list[Any]]) -> bytes:
+def _parquet(columns: Mapping[str, list[object]]) -> bytes:
     """Return a Parquet file, made by polars or pyarrow."""
     from io import BytesIO
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from steelyard.numerics.summary import Summary
 
 
-def as_json(record: Any) -> str:
+def as_json(record: object) -> str:
     """Return a record as one JSON document in ASCII."""
     import json
 
@@ -102,7 +102,7 @@ def vector_record(file: str, out: str, weights: Weights, dtype: str, order: str)
     }
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Return numbers, and lists and dicts of them, with words for what JSON has no number for.
 
     >>> plain([1.5, float("nan"), [float("-inf")]])

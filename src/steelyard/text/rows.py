@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from math import prod
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from steelyard.core.weight import Weight
 from steelyard.errors import SteelyardError
+
+Listed = TypeVar("Listed")
 
 if TYPE_CHECKING:
     from steelyard.core.weights import Weights
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     Rest = tuple[str, object]
     """What of a name was not looked at yet, and what those that are alike have in common."""
-    Group = tuple[str, object, list[Any]]
+    Group = tuple[str, object, list[Listed]]
     """The rest of what is alike, and all that is."""
 
 _NUMBER = re.compile(r"([0-9]+)")
@@ -101,7 +103,7 @@ def rows_of(weights: Weights, *, unfolded: bool = False) -> list[Row]:
     return [Row(group, [weight for weight in group if id(weight) in counted]) for group in groups]
 
 
-def folded(listed: Iterable[Any], name: Callable[[Any], str], kind: Callable[[Any], object]) -> list[list[Any]]:
+def folded(listed: Iterable[Listed], name: Callable[[Listed], str], kind: Callable[[Listed], object]) -> list[list[Listed]]:
     """Put together what has one place in blocks that repeat, and is alike in `kind`; the order stays.
 
     >>> folded(["in", "h.0.w", "h.0.b", "h.1.w", "h.1.b"], str, len)
@@ -110,7 +112,7 @@ def folded(listed: Iterable[Any], name: Callable[[Any], str], kind: Callable[[An
     return [group for _, _, group in _folded([(name(each), kind(each), [each]) for each in listed], 0)]
 
 
-def folded_apart(listed: Iterable[Any], name: Callable[[Any], str], kind: Callable[[Any], object]) -> list[list[Any]]:
+def folded_apart(listed: Iterable[Listed], name: Callable[[Listed], str], kind: Callable[[Listed], object]) -> list[list[Listed]]:
     """Put together what differs in numbers only that count up, and is alike in `kind`, in whatever order it comes.
 
     Unlike `folded` it does not ask that whole blocks repeat: some of their weights may be missing.
@@ -118,7 +120,7 @@ def folded_apart(listed: Iterable[Any], name: Callable[[Any], str], kind: Callab
     >>> folded_apart(["h.1.w", "h.0.b", "h.0.w"], str, len)
     [['h.0.w', 'h.1.w'], ['h.0.b']]
     """
-    alike: dict[object, list[Any]] = {}
+    alike: dict[object, list[Listed]] = {}
     for each in listed:
         alike.setdefault((tuple(_NUMBER.split(name(each), _DEPTH)[::2]), kind(each)), []).append(each)
     ordered = (sorted(group, key=lambda each: _numbers(name(each))) for group in alike.values())
@@ -154,7 +156,7 @@ def told(first: str, last: str, name: str) -> list[str]:
     return [number for number, a, b in zip(own, begin, end, strict=True) if a != b]
 
 
-def _folded(groups: list[Group], depth: int) -> list[Group]:
+def _folded(groups: list[Group[Listed]], depth: int) -> list[Group[Listed]]:
     """Fold what repeats at the first number of the names, then what repeats within at the next."""
     ends = [head.end() if (head := _HEAD.match(name)) else 0 for name, _, _ in groups]
     if depth == _DEPTH or not any(ends):
@@ -163,7 +165,7 @@ def _folded(groups: list[Group], depth: int) -> list[Group]:
     rests = [(name[end:], kind) for end, (name, kind, _) in zip(ends, groups, strict=True)]
     cuts = [0, *(nth for nth, (one, two) in enumerate(pairwise(heads), 1) if one != two), len(groups)]
     blocks = list(pairwise(cuts))
-    found: list[Group] = []
+    found: list[Group[Listed]] = []
     first = 0
     for (begin, end), (_, stop) in zip(blocks, [*blocks[1:], (0, 0)], strict=True):
         if end < stop and rests[begin:end] == rests[end:stop] and _counts_up(heads[begin], heads[end]):
@@ -173,7 +175,7 @@ def _folded(groups: list[Group], depth: int) -> list[Group]:
     return found
 
 
-def _merged(groups: list[Group], rests: list[Rest], depth: int) -> list[Group]:
+def _merged(groups: list[Group[Listed]], rests: list[Rest], depth: int) -> list[Group[Listed]]:
     """Make one block of those that repeat it, one after another, and fold what repeats within it."""
     if len(groups) == 1:
         return groups

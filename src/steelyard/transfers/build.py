@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array, Weight
 
 
-def build(source: Any, framework: str, activations: Sequence[str] | Mapping[str, str] | None = None) -> Any:
+def build(source: object, framework: str, activations: Sequence[str] | Mapping[str, str] | None = None) -> Any:
     """Return a model of another framework with the predictions of `source`, ready for use.
 
     `source` is a model, a file or `Weights`: a sequence of dense layers, such as a multilayer perceptron, a linear model or

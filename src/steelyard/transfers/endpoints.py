@@ -26,7 +26,7 @@ class Endpoint:
 
     __slots__ = ("_runner", "_source", "model", "net", "weights")
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: object) -> None:
         self._source = source
         self.weights = weights(source)
         self.net = Net(self.weights, self.weights.graph)
@@ -59,7 +59,7 @@ class Endpoint:
         return cast("Runner", self._runner).run(self.model, inputs)
 
 
-def _model_of(source: Any) -> Any:
+def _model_of(source: object) -> Any:
     if isinstance(source, (str, os.PathLike)):
         return None
     if not isinstance(source, Weights):
@@ -70,7 +70,7 @@ def _model_of(source: Any) -> Any:
         return None
 
 
-def _runner(model: Any) -> Runner | None:
+def _runner(model: object) -> Runner | None:
     if model is None or isinstance(model, Mapping):
         return None
     framework = framework_of(model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.errors import ShapeError
 
@@ -19,7 +19,7 @@ _IMAGES = ("conv", "conv transpose")
 _NORMS = ("batch norm", "group norm", "instance norm", "prelu")
 
 
-def inputs_of(probe: Any, source: Net, target: Net) -> tuple[list[Array], list[Array]]:
+def inputs_of(probe: object, source: Net, target: Net) -> tuple[list[Array], list[Array]]:
     """Return the inputs of both nets.
 
     `probe` is "random", an array or a list of arrays as the source takes them, or a dict with the keys "source" and
@@ -38,7 +38,7 @@ def inputs_of(probe: Any, source: Net, target: Net) -> tuple[list[Array], list[A
     return given, [np.ascontiguousarray(_in_layout_of(each, source, target, nth)) for nth, each in enumerate(given)]
 
 
-def _listed(found: Any) -> list[Array]:
+def _listed(found: object) -> list[Array]:
     import numpy as np
 
     from steelyard.core.assign import plain

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from steelyard.core.dense_stack import DenseLayer, DenseStack
 from steelyard.core.graph import Layer, in_line
@@ -39,7 +39,7 @@ _PLAIN_FLATTEN: tuple[dict[str, str], ...] = ({}, {"data_format": "channels_last
 _NAMES = {"nnet_sigmoid": "sigmoid", "exp": "exponential", "swish": "silu"}
 
 
-def stack_of(source: Any, activations: Given) -> DenseStack:
+def stack_of(source: object, activations: Given) -> DenseStack:
     """Return a source as a stack; raises `AmbiguityError` for an unknown activation or order, `ShapeError` for any other net."""
     found = weights(source)
     _check_scaled(found.meta.get("networks", {}))
@@ -116,7 +116,7 @@ def _activated(dense: DenseLayer, node: Layer) -> DenseLayer:
     return dense._replace(activation=word, settings=kept)
 
 
-def _unusual(word: str, name: str, value: Any) -> bool:
+def _unusual(word: str, name: str, value: object) -> bool:
     if name in ("activation", "axis", "weights", "weight_norm", "spectral_norm"):
         return False
     usual = _USUAL.get((word, name))
@@ -183,12 +183,12 @@ def _orders(layers: list[LayerWeights], sizes: Mapping[int, tuple[int, ...]]) ->
     yield layers
 
 
-def _listed(names: Any) -> str:
+def _listed(names: Iterable[str]) -> str:
     shown = [printable(name) for name in names]
     return ", ".join(shown[:8]) + (f" and {len(shown) - 8} more" if len(shown) > 8 else "")
 
 
-def _check_scaled(networks: Mapping[str, Mapping[str, Any]]) -> None:
+def _check_scaled(networks: Mapping[str, Mapping[str, object]]) -> None:
     """Refuse a fit of R that scales the inputs or outputs of its net."""
     for facts in networks.values():
         for word, what in (("preprocess", "scales its inputs first"), ("targets", "scales its outputs back")):

@@ -49,15 +49,15 @@ class Transfer:
 
 
 def plan_transfer(
-    source: Any,
+    source: object,
     *,
-    into: Any,
+    into: object,
     rules: Names = None,
     pairs: Names = None,
     only: str | Iterable[str] = (),
     skip: str | Iterable[str] = (),
     resize: Resize | None = None,
-    probe: Any = None,
+    probe: object = None,
 ) -> TransferPlan:
     r"""Plan which weights of `source` go where in `into`, and how their layout changes; nothing is written.
 
@@ -82,10 +82,10 @@ def plan_transfer(
 
 
 def transfer(  # noqa: PLR0913 - each is a question that users have
-    source: Any,
+    source: object,
     *,
-    into: Any,
-    probe: Any = None,
+    into: object,
+    probe: object = None,
     tolerance: float = TOLERANCE,
     rules: Names = None,
     pairs: Names = None,
@@ -121,7 +121,7 @@ def transfer(  # noqa: PLR0913 - each is a question that users have
     return _proven(one, other, plan, choices, inputs, tolerance)
 
 
-def _observed(one: Endpoint, other: Endpoint, probe: Any) -> tuple[list[Array], list[Array]] | None:
+def _observed(one: Endpoint, other: Endpoint, probe: object) -> tuple[list[Array], list[Array]] | None:
     """Return the inputs of both nets, None without a probe; models are run on them once to see how their data flows."""
     if probe is None:
         return None

@@ -28,11 +28,12 @@ from steelyard.layers.jax.trees import covered, holds, in_sequence
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
+    from steelyard.frameworks.jax.graph import Doubling
 
 Found = TypeVar("Found")
 
 
-def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
+def graph(model: eqx.Module | eqx.nn.State, inputs: Sequence[Array] | None) -> Graph:
     """Return the layers; with inputs, in the order in which they run. The run is traced, so nothing is computed."""
     names = list(dict.fromkeys(weight.layer for weight in framework_of(model).weights(model)))
     defined, certain = _defined(model, names)
@@ -49,7 +50,7 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     return Graph([*calls.layers.values(), *rest], is_execution_order=not unseen, channels="first", input_shapes=shapes)
 
 
-def run(model: Any, inputs: Sequence[Array]) -> Run:
+def run(model: eqx.Module | eqx.nn.State, inputs: Sequence[Array]) -> Run:
     """Run the model in inference mode and in float64, one example at a time.
 
     Raises `ShapeError` where it takes neither one example nor all of them, and `UnknownModelError` for a state.
@@ -58,8 +59,8 @@ def run(model: Any, inputs: Sequence[Array]) -> Run:
     return _either(model, lambda batched: _run(model, inputs, names, batched))
 
 
-def _run(model: Any, inputs: Sequence[Array], names: Sequence[str], batched: int) -> Run:
-    def attempt(doubled: Any) -> Run:
+def _run(model: eqx.Module | eqx.nn.State, inputs: Sequence[Array], names: Sequence[str], batched: int) -> Run:
+    def attempt(doubled: Doubling) -> Run:
         wide, given = doubled(model), [doubled(jnp.asarray(x)) for x in inputs]
         if batched:
             calls = LayerRecorder()
@@ -68,11 +69,10 @@ def _run(model: Any, inputs: Sequence[Array], names: Sequence[str], batched: int
         runs = [(calls := LayerRecorder(batched=0), _called(wide, example, names, calls)) for example in examples]
         return _stacked(runs)
 
-    found: Run = in_double(attempt)
-    return found
+    return in_double(attempt)
 
 
-def _stacked(runs: Sequence[tuple[LayerRecorder, Any]]) -> Run:
+def _stacked(runs: Sequence[tuple[LayerRecorder, object]]) -> Run:
     """Put the outputs of single examples together."""
     outputs = [np.stack(each) for each in zip(*(outputs_of(given) for _, given in runs), strict=True)]
     layers = [calls.arrays() for calls, _ in runs]
@@ -80,11 +80,11 @@ def _stacked(runs: Sequence[tuple[LayerRecorder, Any]]) -> Run:
     return Run(outputs, {name: np.stack([each[name] for each in layers]) for name in shared})
 
 
-def _trace(model: Any, inputs: Sequence[Array], names: Sequence[str]) -> LayerRecorder:
+def _trace(model: eqx.Module | eqx.nn.State, inputs: Sequence[Array], names: Sequence[str]) -> LayerRecorder:
     def attempt(batched: int) -> LayerRecorder:
         calls = LayerRecorder(batched=batched, marking=True)
 
-        def call(*given: Any) -> Any:
+        def call(*given: jax.Array) -> list[jax.Array]:
             outputs = _called(model, given, names, calls)
             return [leaf for leaf in jax.tree_util.tree_leaves(outputs) if isinstance(leaf, jax.Array)]
 
@@ -94,7 +94,7 @@ def _trace(model: Any, inputs: Sequence[Array], names: Sequence[str]) -> LayerRe
     return _either(model, attempt)
 
 
-def _either(model: Any, attempt: Callable[[int], Found]) -> Found:
+def _either(model: eqx.Module | eqx.nn.State, attempt: Callable[[int], Found]) -> Found:
     """Return the result of single examples or, where the model does not take them, of the whole batch."""
     if not callable(model):
         raise UnknownModelError(f"an equinox {type(model).__name__} cannot be called; give the module that is")
@@ -114,7 +114,7 @@ def _line(error: Exception) -> str:
     return printable(str(error).strip().partition("\n")[0])
 
 
-def _check_arguments(model: Any) -> None:
+def _check_arguments(model: eqx.Module) -> None:
     parameters = inspect.signature(type(model).__call__).parameters.values()
     if any(each.name == "state" and each.default is each.empty for each in parameters):
         raise UnknownModelError(
@@ -122,12 +122,12 @@ def _check_arguments(model: Any) -> None:
         )
 
 
-def _called(model: Any, inputs: Sequence[Any], names: Sequence[str], calls: LayerRecorder) -> list[Any]:
+def _called(model: eqx.Module, inputs: Sequence[jax.Array], names: Sequence[str], calls: LayerRecorder) -> list[object]:
     """Call the model in inference mode, record the calls of its layers, and return its outputs without states."""
     model = eqx.nn.inference_mode(model)
     modules = {id(module): (name, module) for name, module in _modules(model, "")}
 
-    def seen(module: Any, call: partial[Any]) -> Any:
+    def seen(module: eqx.Module, call: partial[object]) -> object:
         name, _ = modules.get(id(module), (None, None))
         known = known_class(module)
         if name is None or not (known or name in names):
@@ -140,13 +140,13 @@ def _called(model: Any, inputs: Sequence[Any], names: Sequence[str], calls: Laye
     return [leaf for leaf in leaves if not isinstance(leaf, eqx.nn.State)]
 
 
-def _extras(model: Any) -> dict[str, Any]:
+def _extras(model: eqx.Module) -> dict[str, jax.Array]:
     """Return a key for a model that requires one; in inference mode nothing is drawn from it."""
     key = inspect.signature(type(model).__call__).parameters.get("key")
     return {"key": jax.random.key(0)} if key is not None and key.default is key.empty else {}
 
 
-def _modules(model: Any, name: str) -> Iterator[tuple[str, Any]]:
+def _modules(model: eqx.Module, name: str) -> Iterator[tuple[str, eqx.Module]]:
     """Yield a module and those inside of it, each by its path."""
     yield name, model
     found, _ = tree_flatten_with_path(model, is_leaf=lambda leaf: leaf is not model and isinstance(leaf, eqx.Module))
@@ -155,7 +155,7 @@ def _modules(model: Any, name: str) -> Iterator[tuple[str, Any]]:
             yield from _modules(member, f"{name}{keystr(path)}".removeprefix("."))
 
 
-def _defined(model: Any, names: Sequence[str]) -> tuple[list[Layer], bool]:
+def _defined(model: eqx.Module | eqx.nn.State, names: Sequence[str]) -> tuple[list[Layer], bool]:
     """Return the layers as they are defined, and whether they run in that order, which is certain for sequences."""
     walked = list(_sequence(model, "")) if isinstance(model, eqx.Module) else [None]
     certain = [layer for layer in walked if layer is not None]
@@ -182,7 +182,7 @@ def _sequence(module: Any, name: str) -> Iterator[Layer | None]:
         yield None
 
 
-def _perceptron(module: Any, name: str) -> Iterator[Layer]:
+def _perceptron(module: eqx.nn.MLP, name: str) -> Iterator[Layer]:
     """Yield the layers of an MLP; its activations have the names of their attributes, with an index."""
     last = len(module.layers) - 1
     for place, member in enumerate(module.layers):

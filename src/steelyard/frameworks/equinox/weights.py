@@ -24,11 +24,13 @@ from steelyard.layers.equinox.roles import ROLES, conv_roles, conv_transpose_rol
 from steelyard.layers.roles import axes_or_blank
 
 if TYPE_CHECKING:
+    from jax.tree_util import KeyPath, PyTreeDef
+
     from steelyard.core.weight import Array
     from steelyard.layers.roles import ParameterRoles
 
 
-def weights(model: Any) -> Iterator[Weight]:
+def weights(model: eqx.Module | eqx.nn.State) -> Iterator[Weight]:
     """List the arrays of a module or a state; `trainable` is None, since the caller's own filter decides that."""
     for path, leaf in _flatten(model)[0]:
         if not _is_array(leaf):
@@ -39,37 +41,37 @@ def weights(model: Any) -> Iterator[Weight]:
             yield plain.replace(name=_spelled(path), layer=_spelled(path[:-1]), role=role, axes=axes)
 
 
-def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
+def assign(model: eqx.Module | eqx.nn.State, arrays: Mapping[str, Array]) -> eqx.Module | eqx.nn.State:
     """Return a new module with these arrays; it shares all others with the old one."""
     leaves, structure = _flatten(model)
     return tree_unflatten(structure, [_changed(leaf, arrays.get(_spelled(path))) for path, leaf in leaves])
 
 
-def _flatten(model: Any) -> tuple[list[tuple[Any, Any]], Any]:
+def _flatten(model: object) -> tuple[list[tuple[KeyPath, Any]], PyTreeDef]:
     if not isinstance(model, (eqx.Module, eqx.nn.State)):
         raise UnknownModelError(f"an equinox {type(model).__name__} has no weights; give a module or a state")
     leaves, structure = tree_flatten_with_path(model)
     return leaves, structure
 
 
-def _is_array(leaf: Any) -> bool:
+def _is_array(leaf: object) -> bool:
     return isinstance(leaf, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct))
 
 
-def _changed(leaf: Any, array: Array | None) -> Any:
+def _changed(leaf: object, array: Array | None) -> object:
     if array is None:
         return leaf
     return framework_of(leaf).assign(leaf, {"": array}) if isinstance(leaf, jax.Array) else array.copy()[()]
 
 
-def _spelled(path: Any) -> str:
+def _spelled(path: KeyPath) -> str:
     """Write a path as Python would, without the leading dot; the arrays of a state have numbers for names."""
     if path and isinstance(path[0], FlattenedIndexKey):
         return f"{path[0].key}{keystr(path[1:])}"
     return f"{keystr(path)}".removeprefix(".")
 
 
-def _owner(model: Any, path: Any) -> Any:
+def _owner(model: Any, path: KeyPath) -> object:
     """Follow a path to the object that holds the array."""
     for key in path:
         if hasattr(key, "name"):
@@ -81,7 +83,7 @@ def _owner(model: Any, path: Any) -> Any:
     return model
 
 
-def _fact(owner: Any, leaf: str, shape: tuple[int, ...]) -> tuple[Role, str]:
+def _fact(owner: object, leaf: str, shape: tuple[int, ...]) -> tuple[Role, str]:
     """Return role and axes; a slope, and the norms of a kernel, may have further axes of length one."""
     role, axes = _known(owner).get(leaf) or (role_of(leaf, len(shape)), "")
     if leaf in ("negative_slope", "g") and all(length == 1 for length in shape[1:]):
@@ -89,7 +91,7 @@ def _fact(owner: Any, leaf: str, shape: tuple[int, ...]) -> tuple[Role, str]:
     return role, axes_or_blank(axes, len(shape))
 
 
-def _known(owner: Any) -> ParameterRoles:
+def _known(owner: object) -> ParameterRoles:
     """Return the facts of the nearest class of Equinox's own; a user's class may use the same name for anything."""
     if isinstance(owner, eqx.nn.Conv):
         return conv_roles(owner.num_spatial_dims)

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 
-def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
+def graph(model: object, inputs: Sequence[Array] | None) -> Graph:
     """Return the layers; with inputs, in the order in which they run. The run is traced, so nothing is computed."""
     found: Graph = _runner(model).graph(model, inputs)
     return found
 
 
-def run(model: Any, inputs: Sequence[Array]) -> Run:
+def run(model: object, inputs: Sequence[Array]) -> Run:
     """Run the model as at inference, in float64 unless its layers have a `dtype` of their own.
 
     Raises `UnknownModelError` for variables without their module, and `ShapeError` where the model needs more
@@ -37,7 +37,7 @@ def run(model: Any, inputs: Sequence[Array]) -> Run:
     return found
 
 
-def _runner(model: Any) -> Any:
+def _runner(model: object) -> Any:
     """Return the module that runs this kind of object; variables, and states without a module, are plain trees."""
     if isinstance(model, nnx.Module):
         return of_nnx

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,12 @@ from steelyard.layers.flax.linen import layers_of_names, path_of
 from steelyard.layers.jax.trees import covered, with_settings
 
 if TYPE_CHECKING:
+    from flax.linen.module import InterceptorContext
+    from flax.training.train_state import TrainState
+    from flax.typing import VariableDict as Variables
+
     from steelyard.core.weight import Array
+    from steelyard.frameworks.jax.graph import Doubling
 
 AT_INFERENCE = {
     **dict.fromkeys(("deterministic", "use_running_average", "inference", "eval"), True),
@@ -31,7 +36,7 @@ AT_INFERENCE = {
 """The flags that modules commonly take in a call, and their values at inference."""
 
 
-def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
+def graph(model: linen.Module | TrainState, inputs: Sequence[Array] | None) -> Graph:
     """Return the layers of a bound module or a train state."""
     module, variables = _unbound(model)
     weights = list(framework_of(model).weights(model))
@@ -50,34 +55,37 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     return Graph([*calls.layers.values(), *rest], is_execution_order=not unseen, channels="last", input_shapes=shapes)
 
 
-def run(model: Any, inputs: Sequence[Array]) -> Run:
+def run(model: linen.Module | TrainState, inputs: Sequence[Array]) -> Run:
     """Run a bound module or a train state."""
     module, variables = _unbound(model)
     names = {path_of(weight.layer) for weight in framework_of(model).weights(model)}
 
-    def attempt(doubled: Any) -> Run:
+    def attempt(doubled: Doubling) -> Run:
         calls = LayerRecorder()
         given = [doubled(jnp.asarray(x)) for x in inputs]
         outputs = _call(module, doubled(variables), given, calls, names)
         return Run(outputs_of(outputs), calls.arrays())
 
-    found: Run = in_double(attempt)
-    return found
+    return in_double(attempt)
 
 
-def _unbound(model: Any) -> tuple[Any, Any]:
+def _unbound(model: linen.Module | TrainState) -> tuple[linen.Module, Variables]:
     if isinstance(model, linen.Module):
         module, variables = model.unbind()
         return module, variables
     return model.apply_fn.__self__, load("frameworks", "flax").tree(model)
 
 
-def _call(module: Any, variables: Any, inputs: Sequence[Any], calls: LayerRecorder, names: set[str]) -> Any:
+def _call(
+    module: linen.Module, variables: Variables, inputs: Sequence[jax.Array], calls: LayerRecorder, names: set[str]
+) -> object:
     """Apply the module to the inputs, with the flags that it takes as they are at inference."""
     known = inspect.signature(type(module).__call__).parameters
     flags = {name: value for name, value in AT_INFERENCE.items() if name in known and getattr(module, name, None) is None}
 
-    def seen(call: Any, args: tuple[Any, ...], kwargs: dict[str, Any], context: Any) -> Any:
+    def seen(
+        call: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object], context: InterceptorContext
+    ) -> object:
         own = partial(call, *args, **kwargs)
         with _double(context.module, own):
             return own() if _is_internal(context) else _seen(context.module, own, calls, names)
@@ -92,7 +100,7 @@ def _call(module: Any, variables: Any, inputs: Sequence[Any], calls: LayerRecord
         ) from error
 
 
-def _is_internal(context: Any) -> bool:
+def _is_internal(context: InterceptorContext) -> bool:
     """Return whether a method does not use the layer: one that sets it up, or that Flax's transformations call."""
     name: str = context.method_name
     if known_class(context.module) in KINDS:
@@ -100,7 +108,7 @@ def _is_internal(context: Any) -> bool:
     return name == "setup" or name.startswith("<") or (name != "__call__" and name.startswith("_"))
 
 
-def _seen(module: Any, call: partial[Any], calls: LayerRecorder, names: set[str]) -> Any:
+def _seen(module: linen.Module, call: partial[object], calls: LayerRecorder, names: set[str]) -> object:
     """Record the call of one module; a recurrent layer is recorded as its cell, which has the weights."""
     if isinstance(module, linen.RNN):
         cell = with_settings(layer_for("/".join(module.cell.path), module.cell), **reversal(module, call))
@@ -114,7 +122,7 @@ def _seen(module: Any, call: partial[Any], calls: LayerRecorder, names: set[str]
 
 
 @contextmanager
-def _double(module: Any, call: partial[Any]) -> Iterator[None]:
+def _double(module: linen.Module, call: partial[object]) -> Iterator[None]:
     """Let a module with an explicit float32 compute in float64 where its inputs are; a scan keeps the type of its carry."""
     given = next((leaf for leaf in jax.tree_util.tree_leaves(call.args) if hasattr(leaf, "dtype")), None)
     said = {name: getattr(module, name, None) for name in ("dtype", "param_dtype")}

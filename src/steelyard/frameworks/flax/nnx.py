@@ -19,9 +19,10 @@ from steelyard.layers.jax.trees import covered, holds, in_sequence, with_setting
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
+    from steelyard.frameworks.jax.graph import Doubling
 
 
-def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
+def graph(model: nnx.Module, inputs: Sequence[Array] | None) -> Graph:
     """Return the layers of a module."""
     names = _names(model)
     layers, certain = _defined(model, names)
@@ -29,7 +30,7 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
         return Graph(layers, is_execution_order=certain, channels="last")
     copy, calls = _copy(model), LayerRecorder(marking=True)
 
-    def call(state: Any, given: Sequence[Any]) -> Any:
+    def call(state: nnx.State, given: Sequence[jax.Array]) -> object:
         return jax.tree_util.tree_leaves(_call(nnx.merge(definition, state), given, calls, names))
 
     definition, state = nnx.split(copy)
@@ -44,33 +45,32 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     return Graph([*calls.layers.values(), *rest], is_execution_order=not unseen, channels="last", input_shapes=shapes)
 
 
-def run(model: Any, inputs: Sequence[Array]) -> Run:
+def run(model: nnx.Module, inputs: Sequence[Array]) -> Run:
     """Run a copy of a module."""
     names = _names(model)
 
-    def attempt(doubled: Any) -> Run:
+    def attempt(doubled: Doubling) -> Run:
         calls, copy = LayerRecorder(), _copy(model)
         nnx.update(copy, doubled(nnx.state(copy)))
         _widen(copy)
         given = [doubled(jnp.asarray(x)) for x in inputs]
         return Run(outputs_of(_call(copy, given, calls, names)), calls.arrays())
 
-    found: Run = in_double(attempt)
-    return found
+    return in_double(attempt)
 
 
-def _names(model: Any) -> list[str]:
+def _names(model: nnx.Module) -> list[str]:
     """Return the names of the layers that have weights, in the order of these."""
     return list(dict.fromkeys(weight.layer for weight in framework_of(model).weights(model)))
 
 
-def _copy(model: Any) -> Any:
+def _copy(model: nnx.Module) -> nnx.Module:
     copy = nnx.clone(model)
     copy.eval()
     return copy
 
 
-def _widen(copy: Any) -> None:
+def _widen(copy: nnx.Module) -> None:
     """Let modules with an explicit float32 compute in float64 where their numbers are widened."""
     for _, module in nnx.iter_graph(copy):
         for name in ("dtype", "param_dtype") if jax.config.jax_enable_x64 and isinstance(module, nnx.Module) else ():
@@ -79,16 +79,16 @@ def _widen(copy: Any) -> None:
                 setattr(module, name, jnp.float64)
 
 
-def _modules(model: Any) -> dict[int, tuple[str, Any]]:
+def _modules(model: nnx.Module) -> dict[int, tuple[str, nnx.Module]]:
     """Return the modules inside a module by their identity, each with its name."""
     found = [("/".join(map(str, path)), module) for path, module in nnx.iter_graph(model) if isinstance(module, nnx.Module)]
     return {id(module): (name, module) for name, module in found}
 
 
-def _call(model: Any, inputs: Sequence[Any], calls: LayerRecorder, names: Sequence[str]) -> Any:
+def _call(model: nnx.Module, inputs: Sequence[jax.Array], calls: LayerRecorder, names: Sequence[str]) -> object:
     modules = _modules(model)
 
-    def seen(module: Any, call: partial[Any]) -> Any:
+    def seen(module: nnx.Module, call: partial[object]) -> object:
         return _seen(module, call, calls, modules, names)
 
     with patched({nnx.RNN, *(type(module) for _, module in modules.values())}, seen):
@@ -96,8 +96,12 @@ def _call(model: Any, inputs: Sequence[Any], calls: LayerRecorder, names: Sequen
 
 
 def _seen(
-    module: Any, call: partial[Any], calls: LayerRecorder, modules: Mapping[int, tuple[str, Any]], names: Sequence[str]
-) -> Any:
+    module: nnx.Module,
+    call: partial[object],
+    calls: LayerRecorder,
+    modules: Mapping[int, tuple[str, nnx.Module]],
+    names: Sequence[str],
+) -> object:
     """Record the call of one module; a recurrent layer, which may be made during a call, is recorded as its cell."""
     if isinstance(module, nnx.RNN) and id(module.cell) in modules:
         cell = with_settings(layer_for(modules[id(module.cell)][0], module.cell), **reversal(module, call))
@@ -109,14 +113,14 @@ def _seen(
     return calls.record(layer, call, whole=whole, inside=settings_inside(module))
 
 
-def _layer(name: str, module: Any) -> Layer:
+def _layer(name: str, module: nnx.Module) -> Layer:
     """Describe a module; a norm that wraps a layer is one layer with it."""
     if known_class(module) not in WRAPPERS:
         return layer_for(name, module)
     return with_settings(layer_for(name, module.layer_instance), **settings_inside(module))
 
 
-def _defined(model: Any, names: Sequence[str]) -> tuple[list[Layer], bool]:
+def _defined(model: nnx.Module, names: Sequence[str]) -> tuple[list[Layer], bool]:
     """Return the layers as they are defined, and whether they run in that order, which is certain for sequences."""
     walked = list(_sequence(model, ""))
     certain = [layer for layer in walked if layer is not None]

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 _NO_WEIGHTS = (nnx.RngState, nnx.Intermediate, nnx.Perturbation)
 
 
-def tree_framework(leaf: Any) -> str | None:
+def tree_framework(leaf: object) -> str | None:
     """Return "jax" for frozen dicts, boxes with partition names and Flax's dataclasses: they are part of the tree around them."""
     return "jax" if isinstance(leaf, (FrozenDict, struct.PyTreeNode)) and not isinstance(leaf, TrainState) else None
 
 
-def weights(model: Any) -> Iterable[Weight]:
+def weights(model: object) -> Iterable[Weight]:
     """List the weights of a module, a state or a tree; those of a train state are its parameters and other collections.
 
     Raises `NotFittedError` for a linen module without variables.
@@ -64,7 +64,7 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
     return _rebuilt(model, load("frameworks", "jax").assign(tree(model), arrays))
 
 
-def tree(model: Any) -> Any:
+def tree(model: object) -> Any:
     """Return the tree of arrays that a linen object holds or is."""
     if isinstance(model, TrainState):
         nodes = [field.name for field in fields(model) if field.metadata.get("pytree_node", True)]
@@ -80,13 +80,13 @@ def tree(model: Any) -> Any:
     raise UnknownModelError(f"a flax {type(model).__name__} has no weights; give a module of NNX, a state or the variables")
 
 
-def _rebuilt(model: Any, tree: Any) -> Any:
+def _rebuilt(model: object, tree: Any) -> Any:
     if isinstance(model, TrainState):
         return model.replace(**tree)
     return model.unbind()[0].bind(tree) if isinstance(model, linen.Module) else tree
 
 
-def _leaves(model: Any) -> Iterator[tuple[str, tuple[Any, ...], Any]]:
+def _leaves(model: nnx.Pytree | nnx.State) -> Iterator[tuple[str, nnx.graph.PathParts, object]]:
     """Yield name, path and leaf: a variable, or an array outside of variables."""
     state = model if isinstance(model, nnx.State) else nnx.state(model)
     for path, leaf in nnx.to_flat_state(state):
@@ -94,7 +94,7 @@ def _leaves(model: Any) -> Iterator[tuple[str, tuple[Any, ...], Any]]:
             yield "/".join(map(str, path)), path, leaf
 
 
-def _nnx_weights(model: Any) -> list[Weight]:
+def _nnx_weights(model: nnx.Pytree | nnx.State) -> list[Weight]:
     modules = dict(nnx.iter_graph(model)) if isinstance(model, nnx.Pytree) else {}
     listed: list[Weight] = []
     for name, path, leaf in _leaves(model):
@@ -106,7 +106,7 @@ def _nnx_weights(model: Any) -> list[Weight]:
     return infer_roles(listed)
 
 
-def _parts(name: str, leaf: Any) -> Iterator[Weight]:
+def _parts(name: str, leaf: object) -> Iterator[Weight]:
     """List the array of a variable, or the arrays where its value is a tree."""
     value = _value(leaf)
     for part in framework_of(value).weights(value):
@@ -115,11 +115,11 @@ def _parts(name: str, leaf: Any) -> Iterator[Weight]:
         yield part.replace(name=full, layer=layer_of(full), read=read)
 
 
-def _value(leaf: Any) -> Any:
+def _value(leaf: object) -> object:
     return leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
 
 
-def _reader(variable: Any, part: str) -> Reader:
+def _reader(variable: nnx.Variable, part: str) -> Reader:
     """Read the present value of a variable, which gets a new array when it changes."""
 
     def read(start: int, stop: int) -> Array:
@@ -130,7 +130,7 @@ def _reader(variable: Any, part: str) -> Reader:
     return read
 
 
-def _replaced(name: str, leaf: Any, arrays: Mapping[str, Array]) -> Any:
+def _replaced(name: str, leaf: object, arrays: Mapping[str, Array]) -> object:
     """Return the value of a leaf with its own arrays put in."""
     value = _value(leaf)
     parts = {weight.name: weight for weight in framework_of(value).weights(value)}
@@ -144,7 +144,7 @@ def _replaced(name: str, leaf: Any, arrays: Mapping[str, Array]) -> Any:
     return framework_of(value).assign(value, own)
 
 
-def _write(module: Any, arrays: Mapping[str, Array]) -> None:
+def _write(module: nnx.Pytree, arrays: Mapping[str, Array]) -> None:
     for name, path, leaf in _leaves(module):
         new = _replaced(name, leaf, arrays)
         if isinstance(leaf, nnx.Variable):
@@ -153,7 +153,7 @@ def _write(module: Any, arrays: Mapping[str, Array]) -> None:
             nnx.update(module, nnx.from_flat_state([(path, new)]))
 
 
-def _new_state(state: Any, arrays: Mapping[str, Array]) -> Any:
+def _new_state(state: nnx.State, arrays: Mapping[str, Array]) -> nnx.State:
     flat = []
     named = {path: name for name, path, _ in _leaves(state)}
     for path, leaf in nnx.to_flat_state(state):
@@ -162,7 +162,7 @@ def _new_state(state: Any, arrays: Mapping[str, Array]) -> Any:
     return nnx.from_flat_state(flat)
 
 
-def _known(modules: Mapping[Any, Any], path: tuple[Any, ...]) -> ParameterRoles:
+def _known(modules: Mapping[nnx.graph.PathParts, object], path: nnx.graph.PathParts) -> ParameterRoles:
     """Return the roles by the class that holds a variable, or by the class around that one."""
     for name in _bases(modules.get(path[:-2])) if len(path) > 1 else ():
         if path[-2] in SUBLAYER_ROLES.get(name, {}):
@@ -180,6 +180,6 @@ def _known(modules: Mapping[Any, Any], path: tuple[Any, ...]) -> ParameterRoles:
     return next((ROLES[name] for name in _bases(owner) if name in ROLES), {})
 
 
-def _bases(module: Any) -> list[str]:
+def _bases(module: object) -> list[str]:
     """Return the names of the classes of Flax's own; a user's class may use the same name for anything."""
     return [base.__name__ for base in type(module).__mro__ if base.__module__.startswith("flax.")]

@@ -23,15 +23,21 @@ from steelyard.errors import ShapeError, UnknownModelError
 from steelyard.layers.flax.linen import layers_of_names
 
 if TYPE_CHECKING:
+    from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
+
+    from steelyard.core.graph import Setting, Settings
     from steelyard.core.weight import Array
 
+    Doubling = Callable[[Any], Any]
+    """Widens the real numbers of a tree of JAX, or leaves it as it is."""
 
-def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
+
+def graph(model: object, inputs: Sequence[Array] | None) -> Graph:
     """Return the layers that linen's automatic names (`Dense_0`) show; a tree of arrays has no order."""
     return Graph(layers_of_names(framework_of(model).weights(model)), channels="last")
 
 
-def run(model: Any, inputs: Sequence[Array]) -> Run:
+def run(model: object, inputs: Sequence[Array]) -> Run:
     """Raise `UnknownModelError`: arrays alone do not run."""
     raise UnknownModelError(f"a {type(model).__name__} of arrays does not run; give the module with them: module.bind(variables)")
 
@@ -48,14 +54,14 @@ class LayerRecorder:
     def __init__(self, *, batched: int = 1, marking: bool = False) -> None:
         self.marking = marking
         self.layers: dict[str, Layer] = {}
-        self.outputs: dict[str, Any] = {}
+        self.outputs: dict[str, object] = {}
         self.batched = batched
         self._inside = False
-        self._settings: dict[str, Any] = {}
+        self._settings: Settings = {}
 
     def record(
-        self, layer: Layer | None, call: partial[Any], *, whole: bool = False, inside: Mapping[str, Any] | None = None
-    ) -> Any:
+        self, layer: Layer | None, call: partial[object], *, whole: bool = False, inside: Mapping[str, Setting] | None = None
+    ) -> object:
         """Call a layer, and record it where it runs first; layers called during the call get the settings `inside` too.
 
         Calls inside a layer that is `whole` are not recorded.
@@ -78,13 +84,13 @@ class LayerRecorder:
             self._note(layer, given)
         return given
 
-    def _note(self, layer: Layer, given: Any) -> None:
+    def _note(self, layer: Layer, given: object) -> None:
         """Keep the output of a layer; a recurrent one may return its last state before it."""
         main = given[-1] if isinstance(given, tuple) and given and layer.kind in ("rnn", "lstm", "gru") else given
         self.outputs[layer.name] = main
         layer.output_shape = layer.output_shape or self._shape(main)
 
-    def _shape(self, value: Any) -> Shape | None:
+    def _shape(self, value: object) -> Shape | None:
         first = next((leaf for leaf in jax.tree_util.tree_leaves(value) if hasattr(leaf, "shape")), None)
         return None if first is None else tuple(unmapped(first).shape[self.batched :])
 
@@ -98,7 +104,7 @@ class LayerRecorder:
         return found
 
 
-def traced(function: Callable[..., Any], given: Sequence[Any], calls: LayerRecorder) -> None:
+def traced(function: Callable[..., object], given: Sequence[object], calls: LayerRecorder) -> None:
     """Trace a function that makes these calls, and set the inputs of each layer."""
     closed = jax.make_jaxpr(function)(*given)
     before: dict[str, dict[str, None]] = {}
@@ -119,7 +125,7 @@ def with_shapes(layer: Layer, calls: LayerRecorder) -> Layer:
 _IN, _OUT = "steelyard in ", "steelyard out "
 
 
-def _marked_call(call: partial[Any], name: str, *, fresh: bool) -> Any:
+def _marked_call(call: partial[object], name: str, *, fresh: bool) -> object:
     """Mark the outputs of a call, and its inputs where the layer runs first."""
     if fresh:
         keywords = {word: _marked(value, _IN + name) for word, value in call.keywords.items()}
@@ -134,14 +140,14 @@ def _marked(value: Any, mark: str) -> Any:
     return type(value)(_marked(each, mark) for each in value) if type(value) in (tuple, list) else value
 
 
-def _follow(jaxpr: Any, given: Sequence[dict[str, None]], before: dict[str, dict[str, None]]) -> list[dict[str, None]]:
+def _follow(jaxpr: Jaxpr, given: Sequence[dict[str, None]], before: dict[str, dict[str, None]]) -> list[dict[str, None]]:
     """Walk through the operations of a trace, and return the layers that each of its outputs comes from.
 
     `given` are the layers that its inputs come from; the inputs of each layer are added to `before`.
     """
-    sources: dict[Any, dict[str, None]] = dict(zip(jaxpr.invars, given, strict=True))
+    sources: dict[Var, dict[str, None]] = dict(zip(jaxpr.invars, given, strict=True))
 
-    def of(variable: Any) -> dict[str, None]:
+    def of(variable: Var | Literal) -> dict[str, None]:
         return {} if hasattr(variable, "val") else sources.get(variable, {})
 
     for equation in jaxpr.eqns:
@@ -158,7 +164,9 @@ def _follow(jaxpr: Any, given: Sequence[dict[str, None]], before: dict[str, dict
     return [of(variable) for variable in jaxpr.outvars]
 
 
-def _inner(equation: Any, found: Sequence[dict[str, None]], before: dict[str, dict[str, None]]) -> list[dict[str, None]] | None:
+def _inner(
+    equation: JaxprEqn, found: Sequence[dict[str, None]], before: dict[str, dict[str, None]]
+) -> list[dict[str, None]] | None:
     """Follow a function that an operation calls, where its inputs and outputs are those of the operation."""
     for held in equation.params.values():
         jaxpr = getattr(held, "jaxpr", held)
@@ -167,7 +175,7 @@ def _inner(equation: Any, found: Sequence[dict[str, None]], before: dict[str, di
     return None
 
 
-def unmapped(array: Any) -> Any:
+def unmapped(array: jax.Array) -> jax.Array:
     """Return the whole of an array that `vmap` maps, with the mapped axes first."""
     while hasattr(array, "batch_dim") and hasattr(array, "val"):
         value, axis = array.val, array.batch_dim
@@ -177,13 +185,13 @@ def unmapped(array: Any) -> Any:
     return array
 
 
-def _moved(value: Any, axis: int) -> Any:
+def _moved(value: jax.Array, axis: int) -> jax.Array:
     if hasattr(value, "batch_dim"):
         return value
     return jnp.moveaxis(value, axis, 0)
 
 
-def concrete(given: Any) -> Array | None:
+def concrete(given: object) -> Array | None:
     """Return a copy of the one array of an output; None where there are several, or where it is traced."""
     leaves = [leaf for leaf in jax.tree_util.tree_leaves(given) if hasattr(leaf, "shape")]
     if len(leaves) != 1:
@@ -192,7 +200,7 @@ def concrete(given: Any) -> Array | None:
     return None if isinstance(array, jax.core.Tracer) else np.array(array)
 
 
-def outputs_of(given: Any) -> list[Array]:
+def outputs_of(given: object) -> list[Array]:
     """Return all arrays of a net's output.
 
     Raises `ShapeError` when there is none.
@@ -208,12 +216,12 @@ def doubled(tree: Any) -> Any:
     return jax.tree_util.tree_map(_double, tree)
 
 
-def _double(leaf: Any) -> Any:
+def _double(leaf: object) -> object:
     real = isinstance(leaf, (jax.Array, np.ndarray)) and jnp.issubdtype(leaf.dtype, jnp.floating)
     return jnp.asarray(leaf, jnp.float64) if real else leaf
 
 
-def in_double(attempt: Callable[[Callable[[Any], Any]], Any]) -> Any:
+def in_double(attempt: Callable[[Doubling], Run]) -> Run:
     """Return `attempt(doubled)` with float64 enabled or, where types clash, the attempt with the numbers as they are."""
     try:
         with jax.enable_x64(True):
@@ -223,7 +231,7 @@ def in_double(attempt: Callable[[Callable[[Any], Any]], Any]) -> Any:
 
 
 @contextmanager
-def patched(classes: Iterable[type], seen: Callable[[Any, partial[Any]], Any]) -> Iterator[None]:
+def patched(classes: Iterable[type], seen: Callable[[Any, partial[object]], object]) -> Iterator[None]:
     """Pass each call of an object of these classes to `seen(object, call)`; restore the classes on exit."""
     originals = {each: each.__call__ for each in classes if callable(getattr(each, "__call__", None))}  # noqa: B004 - a class is callable itself
     before = {each: vars(each).get("__call__") for each in originals}
@@ -239,8 +247,8 @@ def patched(classes: Iterable[type], seen: Callable[[Any, partial[Any]], Any]) -
                 setattr(each, "__call__", own)  # noqa: B010 - as above
 
 
-def _wrapped(original: Callable[..., Any], seen: Callable[..., Any]) -> Callable[..., Any]:
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+def _wrapped(original: Callable[..., object], seen: Callable[[Any, partial[object]], object]) -> Callable[..., object]:
+    def call(self: object, *args: object, **kwargs: object) -> object:
         return seen(self, partial(MethodType(original, self), *args, **kwargs))
 
     return call

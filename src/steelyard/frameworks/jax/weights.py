@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
 
 
-def tree_framework(leaf: Any) -> str | None:
+def tree_framework(leaf: object) -> str | None:
     """Return "jax": plain containers of JAX arrays are one tree, which this framework lists and changes as a whole."""
     return "jax"
 
 
-def weights(model: Any) -> Iterable[Weight]:
+def weights(model: object) -> Iterable[Weight]:
     """List the arrays of a tree; a bare array has no name.
 
     Raises `UnknownModelError` for an array that is being traced, and `NotFittedError` for a shape without numbers.
@@ -52,7 +52,7 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
     )
 
 
-def _flatten(model: Any) -> tuple[list[tuple[str, Any]], Any]:
+def _flatten(model: object) -> tuple[list[tuple[str, object]], jax.tree_util.PyTreeDef]:
     try:
         leaves, structure = jax.tree_util.tree_flatten_with_path(model)
     except ValueError as error:  # keys that cannot be sorted
@@ -60,7 +60,7 @@ def _flatten(model: Any) -> tuple[list[tuple[str, Any]], Any]:
     return [(_spelled(path), leaf) for path, leaf in leaves], structure
 
 
-def _spelled(path: Any) -> str:
+def _spelled(path: jax.tree_util.KeyPath) -> str:
     """Join a path by "/"; the `.value` of a box around one array (partition names, a variable) adds nothing."""
     if path and isinstance(path[-1], jax.tree_util.GetAttrKey) and path[-1].name == "value":
         path = path[:-1]
@@ -68,15 +68,15 @@ def _spelled(path: Any) -> str:
     return name
 
 
-def _is_skipped(leaf: Any) -> bool:
+def _is_skipped(leaf: object) -> bool:
     return isinstance(leaf, (str, bytes)) or _is_key(leaf)
 
 
-def _is_key(leaf: Any) -> bool:
+def _is_key(leaf: object) -> bool:
     return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _weight(name: str, leaf: Any) -> Weight:
+def _weight(name: str, leaf: object) -> Weight:
     if isinstance(leaf, jax.core.Tracer):
         raise UnknownModelError(
             f"{printable(name) or 'the array'} is traced and has no numbers yet; call steelyard outside of jit, grad and vmap"
@@ -108,7 +108,7 @@ def _reader(name: str, array: jax.Array) -> Reader:
     return read
 
 
-def _like(name: str, old: Any, array: Array) -> Any:
+def _like(name: str, old: object, array: Array) -> jax.Array | Array | np.generic | complex:
     """Return `array` as the kind of leaf that `old` is, with memory of its own."""
     if isinstance(old, (bool, int, float, complex)):
         return array.item()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import keras
 
@@ -14,20 +13,20 @@ _SAME = (
     *("softplus", "softsign", "mish", "log_sigmoid", "hard_sigmoid", "hard_silu", "hard_tanh", "tanh_shrink", "exponential"),
 )
 """Activations that Keras calls by the same words."""
-_LAYERS: dict[str, Callable[..., Any]] = {"leaky_relu": keras.layers.LeakyReLU, "elu": keras.layers.ELU}
+_LAYERS: dict[str, type[keras.Layer]] = {"leaky_relu": keras.layers.LeakyReLU, "elu": keras.layers.ELU}
 """Those that are layers where they have settings."""
 _ACTIVATIONS: dict[str, str] = {**{word: word for word in _SAME}, "leaky_relu": "leaky_relu"}
 
 
-def build(stack: DenseStack) -> tuple[Any, list[DenseLayer]]:
+def build(stack: DenseStack) -> tuple[keras.Sequential, list[DenseLayer]]:
     """Return the net in the dtype of the weights, built for the shape of its inputs."""
-    parts: list[Any] = [keras.Input(stack.input_shape, dtype=stack.dtype)]
+    parts: list[keras.KerasTensor | keras.Layer] = [keras.Input(stack.input_shape, dtype=stack.dtype)]
     parts += [keras.layers.Flatten(dtype=stack.dtype)] if stack.flattened else []
     parts += [part for layer in stack.layers for part in _parts(layer, stack.dtype)]
     return keras.Sequential(parts), stack.layers
 
 
-def _parts(layer: DenseLayer, dtype: str) -> Iterator[Any]:
+def _parts(layer: DenseLayer, dtype: str) -> Iterator[keras.Layer]:
     word = activation_of(layer, _ACTIVATIONS, "Keras")
     apart = bool(layer.settings) and word in _LAYERS
     yield keras.layers.Dense(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.core.dataflow import INPUT, UNKNOWN, CallGraph, merged, topological_order
 
 if TYPE_CHECKING:
+    import keras
+    from keras.src.models.functional import Functional
+    from keras.src.ops.node import Node
+
     from steelyard.core.dataflow import Sources
 
 _UNKNOWN: Sources = frozenset({UNKNOWN})
@@ -24,19 +28,22 @@ class ModelTracer:
     __slots__ = ("_is_certain", "_listed", "_net_of", "calls")
 
     def __init__(
-        self, listed: Mapping[int, Sequence[Hashable]], net_of: Callable[[Any], Any], is_certain: Callable[[Any], bool]
+        self,
+        listed: Mapping[int, Sequence[Hashable]],
+        net_of: Callable[[keras.Operation], Functional | None],
+        is_certain: Callable[[keras.Operation], bool],
     ) -> None:
         self.calls = CallGraph()
         self._listed = listed
         self._net_of = net_of
         self._is_certain = is_certain
 
-    def whole(self, model: Any) -> None:
+    def whole(self, model: keras.Layer) -> None:
         """Walk through a model, whose inputs are the net's."""
         net = self._net_of(model)
         self.through(model, [frozenset({INPUT})] * (len(net.inputs) if net is not None else 1))
 
-    def through(self, layer: Any, given: Sequence[Sources]) -> list[Sources]:
+    def through(self, layer: keras.Operation, given: Sequence[Sources]) -> list[Sources]:
         """Return the sources of each output of a layer; a single set for all outputs of one that is not a model."""
         net = self._net_of(layer)
         if net is not None:
@@ -54,7 +61,7 @@ class ModelTracer:
         inner = getattr(layer, "layer", None)
         return [_UNKNOWN] if inner is None else self.through(inner, [sources])
 
-    def _net(self, net: Any, given: Sequence[Sources]) -> list[Sources]:
+    def _net(self, net: Functional, given: Sequence[Sources]) -> list[Sources]:
         """Walk through a functional model; masks and the like may follow its inputs."""
         fits = len(given) >= len(net.inputs)
         made = {id(tensor): given[nth] if fits else _UNKNOWN for nth, tensor in enumerate(net.inputs)}
@@ -69,7 +76,7 @@ class ModelTracer:
         return [made.get(id(tensor), _UNKNOWN) for tensor in net.outputs]
 
 
-def node_of(tensor: Any) -> Any:
+def node_of(tensor: keras.KerasTensor) -> Node:
     """Return the node of a functional model that made a tensor."""
     operation, index, _ = tensor._keras_history
     return operation._inbound_nodes[index]

@@ -26,6 +26,7 @@ from steelyard.frameworks.keras.dataflow import ModelTracer, node_of
 from steelyard.layers.keras.kinds import IMAGES, RECURRENT, cells_of, channels_word, described, in_float64
 
 if TYPE_CHECKING:
+    from steelyard.core.graph import Setting
     from steelyard.core.weight import Array
 
 
@@ -36,14 +37,14 @@ Known = Mapping[int, str]
 class _ListedLayer(NamedTuple):
     """A listed layer, the object that is called to run it, whether it has weights, and whether its output is the call's."""
 
-    holder: Any
+    holder: keras.Operation
     layer: Layer
     weighs: bool
     channels: str = ""
     is_last: bool = True
 
 
-def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
+def graph(model: keras.Layer, inputs: Sequence[Array] | None) -> Graph:
     """Return the layers of a built model or layer.
 
     The order and shapes of a functional or Sequential model are known. Any other is run once if there are inputs;
@@ -68,7 +69,7 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
     )
 
 
-def run(model: Any, inputs: Sequence[Array]) -> Run:
+def run(model: keras.Layer, inputs: Sequence[Array]) -> Run:
     """Run a model: a functional or Sequential one as a copy in float64, where its config can be built again.
 
     The result of a copy is returned only where it agrees with that of the model; the dtype of the arrays shows which it is.
@@ -87,7 +88,7 @@ def run(model: Any, inputs: Sequence[Array]) -> Run:
     return single
 
 
-def _set_inputs(model: Any, places: list[_ListedLayer]) -> None:
+def _set_inputs(model: keras.Layer, places: list[_ListedLayer]) -> None:
     listed: dict[int, list[int]] = {}
     for key, place in enumerate(places):
         listed.setdefault(id(place.holder), []).append(key)
@@ -98,17 +99,17 @@ def _set_inputs(model: Any, places: list[_ListedLayer]) -> None:
     )
 
 
-def _checked(model: Any) -> Any:
+def _checked(model: object) -> keras.Layer:
     if not isinstance(model, keras.layers.Layer):
         raise UnknownModelError(f"a keras {printable(type(model).__name__)} has no layers; give a model or a layer")
     return model
 
 
-def _named(model: Any) -> list[str]:
+def _named(model: keras.Layer) -> list[str]:
     return [weight.layer for weight in framework_of(model).weights(model)]
 
 
-def _places(model: Any, names: Sequence[str]) -> list[_ListedLayer]:
+def _places(model: keras.Layer, names: Sequence[str]) -> list[_ListedLayer]:
     """List each layer once, where it runs first; the second of one name is called `name#2`."""
     known = {id(variable): name for variable, name in zip(model.weights, names, strict=True)}
     found: dict[tuple[int, str], _ListedLayer] = {}
@@ -122,7 +123,7 @@ def _places(model: Any, names: Sequence[str]) -> list[_ListedLayer]:
     return list(found.values())
 
 
-def _visit(layer: Any, scope: str, known: Known, takes: Shape | None, gives: Shape | None) -> Iterator[_ListedLayer]:
+def _visit(layer: keras.Operation, scope: str, known: Known, takes: Shape | None, gives: Shape | None) -> Iterator[_ListedLayer]:
     """Yield the layers inside a layer in the order in which they run, or else of definition."""
     kind, path = _class(layer), "/".join(filter(None, (scope, layer.name)))
     if _is_graph(layer):
@@ -148,7 +149,7 @@ def _visit(layer: Any, scope: str, known: Known, takes: Shape | None, gives: Sha
         yield from _by_definition(layer, path, known)
 
 
-def _in_graph(model: Any, path: str, known: Known) -> Iterator[_ListedLayer]:
+def _in_graph(model: keras.Model, path: str, known: Known) -> Iterator[_ListedLayer]:
     """Yield the layers of a graph; only a Sequential model adds its name to theirs."""
     inner = _net_of(model)
     scope = path if isinstance(model, keras.Sequential) else ""
@@ -165,7 +166,9 @@ def _in_graph(model: Any, path: str, known: Known) -> Iterator[_ListedLayer]:
             yield from _visit(node.operation, scope, known, takes, _shape(node.outputs[0]))
 
 
-def _cells(layer: Any, kind: str, path: str, known: Known, takes: Shape | None, gives: Shape | None) -> Iterator[_ListedLayer]:
+def _cells(
+    layer: keras.layers.RNN, kind: str, path: str, known: Known, takes: Shape | None, gives: Shape | None
+) -> Iterator[_ListedLayer]:
     config = _config(layer)
     cells = getattr(layer.cell, "cells", [layer.cell])
     kinds = cells_of(kind, config) if kind != "RNN" else [(_class(cell), _config(cell)) for cell in cells]
@@ -178,7 +181,7 @@ def _cells(layer: Any, kind: str, path: str, known: Known, takes: Shape | None, 
         yield _ListedLayer(layer, found, bool(cell.weights), is_last=is_last)
 
 
-def _by_definition(layer: Any, path: str, known: Known) -> Iterator[_ListedLayer]:
+def _by_definition(layer: keras.Layer, path: str, known: Known) -> Iterator[_ListedLayer]:
     own = [*layer._trainable_variables, *layer._non_trainable_variables]
     if own:
         yield _ListedLayer(layer, Layer(_name(own, path, known), "other", type(layer).__name__), weighs=True)
@@ -187,18 +190,18 @@ def _by_definition(layer: Any, path: str, known: Known) -> Iterator[_ListedLayer
             yield from _visit(part, path, known, None, None)
 
 
-def _place(layer: Any, path: str, known: Known, takes: Shape | None, gives: Shape | None) -> _ListedLayer:
+def _place(layer: keras.Operation, path: str, known: Known, takes: Shape | None, gives: Shape | None) -> _ListedLayer:
     weights = getattr(layer, "weights", [])  # a function has none
     config = _config(layer)
     found = described(type(layer).__name__, _class(layer), config, _name(weights, path, known), takes, gives)
     return _ListedLayer(layer, found, bool(weights), channels_word(config) if found.kind in IMAGES else "")
 
 
-def _renamed(layer: Layer, name: str, settings: Mapping[str, Any]) -> Layer:
+def _renamed(layer: Layer, name: str, settings: Mapping[str, Setting]) -> Layer:
     return Layer(name, layer.kind, layer.class_name, settings, layer.input_shape, layer.output_shape)
 
 
-def _name(weights: Sequence[Any], path: str, known: Known) -> str:
+def _name(weights: Sequence[keras.Variable], path: str, known: Known) -> str:
     """Return the common prefix of the layers of some weights; the path where there are none."""
     layers = [known[id(v)].split("/") for v in weights if id(v) in known]
     if not layers:
@@ -207,12 +210,12 @@ def _name(weights: Sequence[Any], path: str, known: Known) -> str:
     return "/".join(common) or path
 
 
-def _class(layer: Any) -> str:
+def _class(layer: keras.Operation) -> str:
     """Return the nearest class of Keras's own."""
     return next((base.__name__ for base in type(layer).__mro__ if base.__module__.startswith("keras.")), "")
 
 
-def _config(layer: Any) -> Mapping[str, Any]:
+def _config(layer: keras.Operation) -> Mapping[str, Any]:
     try:
         config: Mapping[str, Any] = layer.get_config()
     except NotImplementedError:  # a user's class without a config
@@ -220,23 +223,23 @@ def _config(layer: Any) -> Mapping[str, Any]:
     return config
 
 
-def _is_graph(layer: Any) -> bool:
+def _is_graph(layer: keras.Operation) -> bool:
     own = type(layer).call if hasattr(type(layer), "call") else None
     return own is not None and own in (Functional.call, keras.Sequential.call)
 
 
-def _net_of(layer: Any) -> Any:
+def _net_of(layer: keras.Operation) -> Functional | None:
     """Return the functional model that a model runs as; None for a layer, and before the shapes are known."""
     return (layer._functional if isinstance(layer, keras.Sequential) else layer) if _is_graph(layer) else None
 
 
-def _is_single(layer: Any) -> bool:
+def _is_single(layer: keras.Operation) -> bool:
     """Return whether a layer is listed as one with the layers inside: it is of a known kind, or has none inside."""
     known = described("", _class(layer), {}, "").kind != "other"
     return known or not isinstance(layer, keras.layers.Layer) or not layer._flatten_layers(include_self=False, recursive=False)
 
 
-def _is_certain(layer: Any) -> bool:
+def _is_certain(layer: keras.Operation) -> bool:
     """Return whether the order of the layers inside is known without a run."""
     if _is_graph(layer):
         return all(_is_certain(part) for part in layer.layers)
@@ -245,7 +248,7 @@ def _is_certain(layer: Any) -> bool:
     return _class(layer) in ("Bidirectional", *RECURRENT) or _is_single(layer)
 
 
-def _inputs_of(model: Any) -> tuple[Shape, ...] | None:
+def _inputs_of(model: keras.Layer) -> tuple[Shape, ...] | None:
     tensors = getattr(model, "inputs", None) if _is_graph(model) else None
     return tuple(_shape(tensor) for tensor in tensors) if tensors else None
 
@@ -271,7 +274,7 @@ def _called_in_order(places: list[_ListedLayer], calls: Mapping[int, FirstCall])
     return sorted((p for p in places if id(p.holder) in order), key=lambda p: order[id(p.holder)])
 
 
-def _run_once(model: Any, inputs: Sequence[Array], names: Sequence[str]) -> Run:
+def _run_once(model: keras.Layer, inputs: Sequence[Array], names: Sequence[str]) -> Run:
     places = _places(model, names)
     with _untouched(model):
         output, calls = _watched(model, inputs, {id(place.holder) for place in places})
@@ -280,12 +283,12 @@ def _run_once(model: Any, inputs: Sequence[Array], names: Sequence[str]) -> Run:
     return Run([_numpy(tensor) for tensor in _tensors(output)], outputs)
 
 
-def _watched(model: Any, inputs: Sequence[Array], holders: set[int]) -> tuple[Any, dict[int, FirstCall]]:
+def _watched(model: keras.Layer, inputs: Sequence[Array], holders: set[int]) -> tuple[object, dict[int, FirstCall]]:
     """Call the model, and return its output and the first call of each layer, in the order in which they began."""
     calls: dict[int, FirstCall] = {}
     original = keras.Operation.__call__
 
-    def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def watched(self: keras.Operation, *args: object, **kwargs: object) -> object:
         if id(self) not in holders or id(self) in calls:
             return original(self, *args, **kwargs)
         taken = _tensors((args, kwargs))
@@ -302,7 +305,7 @@ def _watched(model: Any, inputs: Sequence[Array], holders: set[int]) -> tuple[An
         keras.Operation.__call__ = original
 
 
-def _called(model: Any, inputs: Sequence[Array]) -> Any:
+def _called(model: keras.Layer, inputs: Sequence[Array]) -> object:
     """Call a model in the way its inputs are laid out: one, a structure of its own, several arguments, or a list."""
     import inspect
 
@@ -315,12 +318,12 @@ def _called(model: Any, inputs: Sequence[Array]) -> Any:
     return model(*inputs, **more) if len(inputs) <= len(free) else model(list(inputs), **more)
 
 
-def _tensors(structure: Any) -> list[Any]:
+def _tensors(structure: object) -> list[Any]:
     return [leaf for leaf in keras.tree.flatten(structure) if keras.ops.is_tensor(leaf)]
 
 
 @contextmanager
-def _untouched(model: Any) -> Iterator[None]:
+def _untouched(model: keras.Layer) -> Iterator[None]:
     """Restore every variable that is not trained on exit: statistics, counters, seeds."""
     import numpy as np
 
@@ -340,7 +343,7 @@ def _can_double() -> bool:
     return keras.config.backend() in ("tensorflow", "torch", "numpy")
 
 
-def _doubled(model: Any) -> Any:
+def _doubled(model: keras.Model) -> keras.Model:
     """Build a copy in float64 from the model's config, with the model's own classes and numbers."""
     own = {type(layer).__name__: type(layer) for layer in model._flatten_layers()}
     own |= {type(layer).__name__: type(layer) for layer in getattr(model, "operations", ())}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import keras
 from keras.src.saving.keras_saveable import KerasSaveable
@@ -24,7 +24,10 @@ from steelyard.errors import NotFittedError, UnknownModelError, printable
 from steelyard.layers.keras.roles import ROLES, SUBLAYERS, VariableRole, VariableRoles, einsum_roles
 
 if TYPE_CHECKING:
+    from steelyard.codecs.plain import Plain
     from steelyard.core.weight import Array, Reader
+
+Trained = TypeVar("Trained", bound="keras.Layer | keras.Optimizer | keras.Variable")
 
 _LORA: VariableRoles = (
     VariableRole("lora_kernel_a", Role.OTHER, "in rank"),
@@ -34,7 +37,7 @@ _PACKED_BITS = ("int4", "gptq", "awq")
 """Quantisation modes that pack several numbers into one, so that the axes are no longer those of the layer."""
 
 
-def weights(model: Any) -> Iterator[Weight]:
+def weights(model: keras.Layer | keras.Optimizer | keras.Variable) -> Iterator[Weight]:
     """List `model.weights`, which leaves out the state of random seeds and metrics; a bare variable has no name.
 
     Raises `NotFittedError` for a model or a layer that is not built.
@@ -44,7 +47,7 @@ def weights(model: Any) -> Iterator[Weight]:
     return (_weight(name, layer, variable, **facts) for name, layer, variable, facts in _listed(model))
 
 
-def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
+def assign(model: Trained, arrays: Mapping[str, Array]) -> Trained:
     """Write into the variables, which stay the same objects, so that an optimizer goes on with them."""
     variables = {"": model} if isinstance(model, keras.Variable) else {name: v for name, _, v, _ in _listed(model)}
     for name, array in arrays.items():
@@ -56,7 +59,7 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
     return model
 
 
-def meta(model: Any) -> dict[str, Any]:
+def meta(model: object) -> dict[str, Plain]:
     """Return the layout of a `.weights.h5` file of the model: each group with the layer's name and the weight in each slot.
 
     Keras itself is asked for the parts of a model and the variables of each, since a user's layer may override the methods
@@ -65,14 +68,14 @@ def meta(model: Any) -> dict[str, Any]:
     if not isinstance(model, keras.layers.Layer):
         return {}
     names = {id(variable): name for name, _, variable, _ in _listed(model)}
-    layout: dict[str, Any] = {}
+    layout: dict[str, Plain] = {}
     for group, label, kept in _groups(model, "", set()):
-        slots = {slot: names.get(id(value), f"{group}/vars/{slot}") for slot, value in kept.items()}
+        slots: dict[str, Plain] = {slot: names.get(id(value), f"{group}/vars/{slot}") for slot, value in kept.items()}
         layout[group] = {"name": label, "vars": slots}
     return {"layout": layout}
 
 
-def _groups(thing: KerasSaveable, path: str, seen: set[int]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _groups(thing: KerasSaveable, path: str, seen: set[int]) -> Iterator[tuple[str, str, dict[str, object]]]:
     """Yield path, name and slots of each group in the order of writing; an optimizer does not belong to the model.
 
     Layers without variables have a group with their name, too.
@@ -80,7 +83,7 @@ def _groups(thing: KerasSaveable, path: str, seen: set[int]) -> Iterator[tuple[s
     if id(thing) in seen or isinstance(thing, keras.optimizers.Optimizer):
         return
     seen.add(id(thing))
-    kept: dict[str, Any] = {}
+    kept: dict[str, object] = {}
     if hasattr(thing, "save_own_variables"):
         thing.save_own_variables(kept)
         yield path, str(getattr(thing, "name", "")), kept
@@ -88,7 +91,7 @@ def _groups(thing: KerasSaveable, path: str, seen: set[int]) -> Iterator[tuple[s
         yield from _below(child, f"{path}/{attribute}".strip("/"), seen, ())
 
 
-def _below(child: Any, path: str, seen: set[int], above: tuple[int, ...]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _below(child: object, path: str, seen: set[int], above: tuple[int, ...]) -> Iterator[tuple[str, str, dict[str, object]]]:
     """Descend into a layer or a container, whose members are named by class and number."""
     if isinstance(child, KerasSaveable):
         yield from _groups(child, path, seen)
@@ -102,7 +105,7 @@ def _below(child: Any, path: str, seen: set[int], above: tuple[int, ...]) -> Ite
                 yield from _below(member, f"{path}/{name}", seen, (*above, id(child)))
 
 
-def _listed(model: Any) -> Iterator[tuple[str, str, keras.Variable, dict[str, Any]]]:
+def _listed(model: object) -> Iterator[tuple[str, str, keras.Variable, dict[str, Any]]]:
     """Yield name, layer, variable and facts of each weight."""
     if isinstance(model, keras.optimizers.Optimizer):
         variables, facts = model.variables, {}
@@ -130,9 +133,9 @@ def _require_built(model: keras.layers.Layer) -> None:
         )
 
 
-def _names(variables: list[keras.Variable], owners: Mapping[int, Any]) -> Iterator[tuple[str, str]]:
+def _names(variables: list[keras.Variable], owners: Mapping[int, keras.Layer]) -> Iterator[tuple[str, str]]:
     """Yield layer and last word of each path; the second layer of one path becomes `path#2`."""
-    known: dict[str, list[Any]] = {}
+    known: dict[str, list[keras.Layer | None]] = {}
     taken: Counter[tuple[str, str]] = Counter()
     for variable in variables:
         layer, _, leaf = variable.path.rpartition("/")
@@ -164,11 +167,11 @@ def _reader(variable: keras.Variable, first: Reader) -> Reader:
     return read
 
 
-def _facts_of(model: keras.layers.Layer) -> dict[int, tuple[Any, Role, str]]:
+def _facts_of(model: keras.layers.Layer) -> dict[int, tuple[keras.Layer, Role, str]]:
     """Return the layer, role and axes of each variable, by its identity."""
     layers = model._flatten_layers()
     projections = _projections(layers)
-    found: dict[int, tuple[Any, Role, str]] = {}
+    found: dict[int, tuple[keras.Layer, Role, str]] = {}
     for layer in layers:
         known = projections.get(id(layer)) or _known(layer)
         for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
@@ -199,7 +202,7 @@ def _is_packed(layer: keras.layers.Layer, leaf: str) -> bool:
     return leaf in ("kernel", "embeddings", "quantized_kernel") and getattr(layer, "quantization_mode", None) in _PACKED_BITS
 
 
-def _projections(layers: list[Any]) -> dict[int, VariableRoles]:
+def _projections(layers: list[keras.Layer]) -> dict[int, VariableRoles]:
     """Return the variables of the projections inside attention layers, whose axes are heads."""
     return {
         id(getattr(layer, part.attribute, None)): ROLES[part.kind]

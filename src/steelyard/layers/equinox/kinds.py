@@ -34,7 +34,7 @@ WRAPPERS = {"WeightNorm": "weight_norm", "SpectralNorm": "spectral_norm"}
 WHOLE = (*KINDS, *WRAPPERS)
 
 
-def known_class(thing: Any) -> str:
+def known_class(thing: object) -> str:
     """Return the nearest class of Equinox's own that is a layer, or nothing; a user's class may use the same name."""
     own = (base.__name__ for base in type(thing).__mro__ if base.__module__.startswith("equinox."))
     return next((name for name in own if name in WHOLE), "")

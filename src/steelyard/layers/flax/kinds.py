@@ -41,12 +41,12 @@ WHOLE = (*KINDS, *WRAPPERS)
 """Classes whose parts are not layers of their own."""
 
 
-def made_by(thing: Any) -> str:
+def made_by(thing: object) -> str:
     """Return the name of Flax's own class that an object is of; a user's class may use the same name for anything."""
     return next((base.__name__ for base in type(thing).__mro__ if base.__module__.startswith("flax.")), "")
 
 
-def known_class(thing: Any) -> str:
+def known_class(thing: object) -> str:
     """Return the nearest class of Flax's own that is a layer or wraps one, or nothing."""
     own = (base.__name__ for base in type(thing).__mro__ if base.__module__.startswith("flax."))
     return next((name for name in own if name in KINDS or name in WRAPPERS), "")
@@ -65,7 +65,7 @@ def settings_inside(module: Any) -> Settings:
     return {"direction": "forward"} if made_by(module) == "Bidirectional" else {}
 
 
-def reversal(module: Any, call: partial[Any]) -> Settings:
+def reversal(module: Any, call: partial[object]) -> Settings:
     """Return the direction of a recurrent layer in a call, whose argument `reverse` takes precedence."""
     said = call.keywords.get("reverse")
     return {"direction": "backward"} if (module.reverse if said is None else said) else {}

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from steelyard.core.graph import Layer
 
 _WORDS = {"swish": "silu", "identity": "linear", "_identity": "linear", "hard_swish": "hard_silu"}
 
 
-def activation_word(function: Any) -> str:
+def activation_word(function: object) -> str:
     """Return Keras's word for a function of JAX, Flax or Equinox; blank for a function of anyone else.
 
     Their `gelu` is the approximate one unless a partial sets `approximate`.
     """
-    given: dict[str, Any] = {}
+    given: dict[str, object] = {}
     while isinstance(function, partial):
         given = {**function.keywords, **given}
         function = function.func
@@ -27,7 +26,7 @@ def activation_word(function: Any) -> str:
     return "" if word == "<lambda>" else _WORDS.get(word, word)
 
 
-def activation_layer(name: str, function: Any) -> Layer:
+def activation_layer(name: str, function: object) -> Layer:
     """Describe a function between layers; one of an unknown author is "other"."""
     word = activation_word(function)
     if not word:

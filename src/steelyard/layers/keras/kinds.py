@@ -6,7 +6,7 @@ an unexpected type are ignored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.graph import Layer
@@ -64,7 +64,7 @@ def cells_of(kind: str, config: Config) -> list[tuple[str, Config]]:
     return [(word, {**own, "go_backwards": config.get("go_backwards")}) for word, own in found]
 
 
-def class_and_config(entry: Any) -> tuple[str, Config]:
+def class_and_config(entry: object) -> tuple[str, Config]:
     """Return class name and config of a serialised layer; both blank where this is not one."""
     if not isinstance(entry, Mapping):
         return "", {}
@@ -95,7 +95,7 @@ def in_float64(config: Any) -> Any:
     return found
 
 
-def is_operation(module: Any) -> bool:
+def is_operation(module: object) -> bool:
     """Return whether a class in a graph is a function rather than a layer."""
     return str(module).startswith("keras.src.ops")
 
@@ -105,9 +105,9 @@ def _channels(config: Config, takes: Shape | None) -> int:
     return (takes[0 if first else -1] or 0) if takes else 0
 
 
-def _from_end(axis: Any, rank: int) -> Any:
+def _from_end(axis: object, rank: int) -> object:
     """Count axes from the last one, so that old and new files agree."""
-    axes = axis if isinstance(axis, (list, tuple)) else [axis]
+    axes: Sequence[object] = axis if isinstance(axis, (list, tuple)) else [axis]
     turned = tuple(each - rank if isinstance(each, int) and each >= 0 else each for each in axes)
     return turned if axes is axis else turned[0]
 
@@ -130,7 +130,7 @@ def _read(**keys: str) -> SettingsOf:
     return settings
 
 
-def _function(value: Any) -> str:
+def _function(value: object) -> str:
     """Return the name of an activation, which a config keeps as a word or as a serialised object."""
     if isinstance(value, Mapping):
         inner = value.get("config")

@@ -56,7 +56,7 @@ class Check:
         return record | {"notes": list(self.notes)} if self.notes else record
 
 
-def check(source: Any, *, health: bool = False) -> Check:
+def check(source: object, *, health: bool = False) -> Check:
     """Read every number of a model, a file or anything that `weights` takes once, and say what is wrong.
 
     Found is a weight that cannot be read, one that holds NaN or Inf, with the place of the first, each call that
@@ -97,7 +97,7 @@ def checked(everything: Weights, model: Weights | None = None) -> Check:
     return Check(len(everything), findings, _notes(everything), health=model is not None)
 
 
-def _missing(source: Any) -> list[Finding]:
+def _missing(source: object) -> list[Finding]:
     """Return a finding for each shard that an index, or the folder of one, names and that is not there."""
     if not isinstance(source, (str, os.PathLike)) or "://" in os.fspath(source):
         return []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard import sizes
 from steelyard.core.indexing import place_of
@@ -20,6 +20,7 @@ from steelyard.numerics.picture import Drawing, Picture
 from steelyard.numerics.summary import Summary
 
 if TYPE_CHECKING:
+    from steelyard.core.weight import Array
     from steelyard.core.weights import Weights
     from steelyard.measures.check.findings import Finding
 
@@ -70,7 +71,7 @@ def look(weight: Weight, known: Weight | None, found: Weights, cells: Cells) -> 
     return seen
 
 
-def _looked(weight: Weight, known: Weight | None, also: Callable[[Any, int], None]) -> Units:
+def _looked(weight: Weight, known: Weight | None, also: Callable[[Array, int], None]) -> Units:
     if weight.dtype == "object":
         weight.read(0, min(weight.size, 1))  # which may know better why
         raise ShapeError(f"{printable(weight.name)} holds no numbers")

@@ -63,7 +63,7 @@ class Difference:
         one, other = self._sides
         return spread(one, other) if one and other and one.shape == other.shape else None
 
-    def __getstate__(self) -> Any:
+    def __getstate__(self) -> object:
         """Return the figures, without the weights, which may be anything that is alive."""
         return None, {slot: getattr(self, slot) for slot in self.__slots__} | {"_sides": (None, None)}
 
@@ -146,8 +146,8 @@ class Diff:
 
 
 def diff(
-    before: Any,
-    after: Any,
+    before: object,
+    after: object,
     *,
     align: Literal["permutation"] | None = None,
     atol: float = 0.0,

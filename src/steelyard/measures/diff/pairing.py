@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard import sizes
 from steelyard.core.weight import Role, Weight
@@ -12,6 +12,8 @@ from steelyard.errors import AmbiguityError, ShapeError, printable
 from steelyard.transfers.rules import checked_names
 
 if TYPE_CHECKING:
+    import re
+
     Names = Mapping[str, str] | None
 
 
@@ -90,7 +92,7 @@ def _by_rules(one: Weights, other: Weights, rules: Mapping[str, str], pairs: Map
     return wanted | {name: name for name in one if name in other and name not in wanted and name not in taken}
 
 
-def _renamed(weight: Weight, ways: Iterable[tuple[Any, str]], pairs: Mapping[str, str]) -> Iterator[str]:
+def _renamed(weight: Weight, ways: Iterable[tuple[re.Pattern[str], str]], pairs: Mapping[str, str]) -> Iterator[str]:
     """Yield the names that a weight may have on the other side: a rule fits its own name or its layer's."""
     leaf = weight.name.removeprefix(weight.layer) if weight.layer and weight.name.startswith(weight.layer) else ""
     if leaf and weight.layer in pairs:
@@ -115,7 +117,7 @@ def _same_numbers(mine: Iterable[Weight], theirs: Iterable[Weight]) -> dict[str,
 
     Several that are all alike, as biases of zeros, go to those whose names end most alike.
     """
-    groups: dict[Any, tuple[list[Weight], list[Weight]]] = {}
+    groups: dict[object, tuple[list[Weight], list[Weight]]] = {}
     for nth, weights in enumerate((mine, theirs)):
         for weight in weights:
             if not weight.tied:

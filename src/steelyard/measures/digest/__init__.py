@@ -93,7 +93,7 @@ class Digest:
         return plain if self.layout == "own" else {**plain, "unsure": list(self.unsure)}
 
 
-def digest(source: Any, algorithm: Algorithm = "sha256", *, layout: Layout = "own") -> Digest:
+def digest(source: object, algorithm: Algorithm = "sha256", *, layout: Layout = "own") -> Digest:
     """Return the digests of the numbers of a model, a file or anything that `weights` takes.
 
     They depend on names, dtypes, shapes and numbers only: the same weights in another file, in another order, give the

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.core.axes import LABELS, label_of, parsed, parts_of
 from steelyard.core.weight import Role, Weight
@@ -37,7 +37,7 @@ from steelyard.transfers.pairing.net import Net
 if TYPE_CHECKING:
     from steelyard.core.axes import Part
     from steelyard.core.weight import Array
-    from steelyard.transfers.layers.layer_weights import LayerWeights
+    from steelyard.transfers.layers.layer_weights import LayerWeights, PartKey
 
 _SUMMED = {"rnn": None, "lstm": None, "gru": ("r", "z")}
 """The gates whose two biases are only ever added."""
@@ -48,7 +48,7 @@ class Canonical:
 
     __slots__ = ("unsure", "weights", "whole")
 
-    def __init__(self, source: Any, new: Callable[[], Hash]) -> None:
+    def __init__(self, source: object, new: Callable[[], Hash]) -> None:
         net = net_of(source)
         self.unsure: list[str] = []
         found: dict[str, list[bytes]] = {}
@@ -71,7 +71,7 @@ class Canonical:
         self.weights = {name: own[0] if len(own) == 1 else _joined(b"", own, new) for name, own in found.items()}
 
 
-def net_of(source: Any) -> Net:
+def net_of(source: object) -> Net:
     """Return a net as layers; where its graph does not fit its weights, by the names of the weights alone."""
     found = weights(source)
     try:
@@ -134,7 +134,7 @@ def _summed(unit: LayerWeights, new: Callable[[], Hash]) -> Iterator[tuple[str, 
             yield gate, _of_array(one.read(one.weight.numpy()) + other.read(other.weight.numpy()), new)
 
 
-def _unsure(unit: LayerWeights, own: dict[Any, tuple[Part, bytes]], new: Callable[[], Hash]) -> list[str]:
+def _unsure(unit: LayerWeights, own: dict[PartKey, tuple[Part, bytes]], new: Callable[[], Hash]) -> list[str]:
     """Return the weights of a unit that other readings of it would digest differently."""
     digests = {digest for _, digest in own.values()}
     other = chain.from_iterable(reading.parts.values() for reading in unit.alternatives)

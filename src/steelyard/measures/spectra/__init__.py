@@ -133,7 +133,7 @@ class Spectra:
         return {"weights": [row.to_dict() for row in self.rows], "notes": self.notes}
 
 
-def spectra(source: Any, *, max_exact_size: int = EXACT, top_k: int = LARGEST, null_draws: int = DRAWS) -> Spectra:
+def spectra(source: object, *, max_exact_size: int = EXACT, top_k: int = LARGEST, null_draws: int = DRAWS) -> Spectra:
     """Return the singular values of every weight with two axes or more, and what they say beside random weights.
 
     `source` is a model, a file or `Weights`. A convolution is unfolded: its outputs against inputs and space. All values

@@ -84,7 +84,7 @@ class Stats:
         write_table(self.columns(), self.to_dict(), path)
 
 
-def stats(source: Any, by: str | None = None, *, histogram: bool = True, near: float = NEAR) -> Stats:
+def stats(source: object, by: str | None = None, *, histogram: bool = True, near: float = NEAR) -> Stats:
     """Return statistics of the weights of a model, a file or anything that `weights` takes.
 
     `by` says what one row is: a weight (None), "layer", "role", "all", or an axis in the words of `Weight.axes`: "out" has

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.errors import ShapeError, printable
 
@@ -57,11 +57,11 @@ def _pads_alike(each: Pair) -> bool:
     return "same" in words and half in words and all(length % 2 for length in space) and set(steps) <= {1}
 
 
-def _listed(found: Any) -> list[Any]:
+def _listed(found: object) -> list[object]:
     return list(found) if isinstance(found, (tuple, list)) else [] if found is None else [found]
 
 
-def _same(mine: Any, theirs: Any) -> bool:
+def _same(mine: object, theirs: object) -> bool:
     if isinstance(mine, (tuple, list)) and isinstance(theirs, (tuple, list)):
         return tuple(mine) == tuple(theirs)
     if {"nnet_sigmoid", "sigmoid"} == {mine, theirs}:

@@ -37,7 +37,7 @@ def _named(part: Weight) -> Weight:
     return part.replace(name=f"{part.name}.kernel", layer=part.name)
 
 
-def _has_intercept(weight: Weight, networks: Mapping[str, Any]) -> bool:
+def _has_intercept(weight: Weight, networks: Mapping[str, Mapping[str, Any]]) -> bool:
     for prefix, facts in networks.items():
         if weight.name.startswith(prefix) and list(facts.get("inputs") or ())[:1] == ["(Intercept)"]:
             return True

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.errors import AmbiguityError, printable
 from steelyard.transfers.layers.layer_weights import LayerWeights
@@ -211,7 +211,7 @@ def interpretation_of(each: Pair) -> tuple[LayerWeights, LayerWeights]:
     return found[0]
 
 
-def _moved(source: LayerWeights, target: LayerWeights) -> tuple[Any, ...]:
+def _moved(source: LayerWeights, target: LayerWeights) -> tuple[object, ...]:
     """Return how the axes of each part map to the target's: equal results move the numbers alike."""
     return tuple((key, part.runs(source.parts[key])) for key, part in target.parts.items() if key in source.parts)
 
