@@ -34,10 +34,11 @@ UPPER = "float32"
 class Histogram:
     """Counts by bin, for each type that has bins of its own. Two histograms merge by adding their counts.
 
-    >>> counted = Histogram()
-    >>> counted.add(np.array([1.0, 1.0, 3.0], "f2"))
-    >>> [part.tolist() for part in counted.points()]
-    [[1.0, 3.0], [2, 1]]
+    Examples:
+        >>> counted = Histogram()
+        >>> counted.add(np.array([1.0, 1.0, 3.0], "f2"))
+        >>> [part.tolist() for part in counted.points()]
+        [[1.0, 3.0], [2, 1]]
     """
 
     __slots__ = ("_dense", "_sparse")
