@@ -561,7 +561,7 @@ def test_convert_like_names_what_does_not_fit(fit, tmp_path, capsys):
 def test_the_vector_of_a_file_of_r_torch_goes_in_its_order(tmp_path, capsys):
     file = carried.folder("r") / "rtorch" / "rtorch_module_v2.pt"
     expected = json.loads(file.with_suffix(".json").read_text())["r_vector_of_parameters"]
-    args = ("-o", tmp_path / "v.npy", "--order", "F", "--tensor-order", "r-torch")
+    args = ("-o", tmp_path / "v.npy", "--order", "F", "--in-order", "r-torch")
     assert "13 float32 numbers from 4 weights" in said(capsys, "vector", file, *args)
     assert np.load(tmp_path / "v.npy").tolist() == expected
     assert json.loads(said(capsys, "vector", file, *args, "--json"))["weights"][1]["start"] == 6

@@ -16,7 +16,7 @@ def run(args: argparse.Namespace) -> None:
     """Write all weights as one flat vector into a .npy file.
 
     They are in the listed order, tied weights once. With --order F each is flattened by columns, as R does.
-    With --tensor-order r-torch it is the vector of R torch's model$parameters, for files of R torch.
+    With --in-order r-torch it is the vector of R torch's model$parameters, for files of R torch.
     --json prints the position of each weight in the vector. NaN and Inf cause a warning.
 
     steelyard vector model.safetensors -o v.npy --role kernel
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
     from steelyard.text.table import count_text, findings
 
     found = opened(args.file, args)
-    found = found.in_order(args.tensor_order) if args.tensor_order else found
+    found = found.in_order(args.in_order) if args.in_order else found
     listed = list(found.distinct().values())
     for finding in findings(listed, len(listed)):
         warnings.warn(finding, NonFiniteWarning, stacklevel=1)
@@ -43,5 +43,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_file(parser)
     parser.add_argument("-o", "--out", required=True, metavar="V.npy", help="the file to write")
     parser.add_argument("--order", choices=("C", "F"), default="C", help="flatten by rows (C, the default) or columns (F)")
-    parser.add_argument("--tensor-order", choices=("r-torch",), help="the order of the weights, where it is not the listed one")
+    parser.add_argument("--in-order", choices=("r-torch",), help="the order of the weights, where it is not the listed one")
     add_selection(parser)
