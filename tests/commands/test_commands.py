@@ -126,11 +126,11 @@ def test_a_part_of_a_weight_is_what_numpy_gives(file, net, capsys, index):
         ("3", "axis 0 has 3 places, and 3 is none of them"),
         ("-4", "and -4 is none of them"),
         ("0,0,0", "has 3 places, the weight 2 axes"),
-        ("", "'' is no place"),
-        ("a", "'a' is no place"),
-        ("::2", "'::2' is no place"),
-        ("1.0", "'1.0' is no place"),
-        ("\u0661", "is no place"),
+        ("", "'' is not a place"),
+        ("a", "'a' is not a place"),
+        ("::2", "'::2' is not a place"),
+        ("1.0", "'1.0' is not a place"),
+        ("\u0661", "is not a place"),
     ],
 )
 def test_a_part_that_is_not_there_is_refused_with_the_reason(file, capsys, index, what):

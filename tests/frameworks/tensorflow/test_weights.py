@@ -153,4 +153,4 @@ def test_what_has_no_numbers_is_refused_with_a_reason():
         steelyard.weights(tf.sparse.from_dense([[0.0, 1.0]]))
     with pytest.raises(ShapeError, match=r"\(2,\)"):
         steelyard.weights(tf.Variable([1.0, 2.0])).assign({"": [1.0]})
-    assert framework_of(Net()).__name__ == "steelyard.frameworks.tensorflow.weights"
+    assert framework_of(Net()).__name__ == "steelyard.frameworks.tensorflow"
