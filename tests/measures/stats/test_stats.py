@@ -75,7 +75,7 @@ def test_rows_are_weights_in_the_framework_s_order_and_tied_ones_count_once(net)
     assert (row.min, row.max, row.mean) == (weight.min(), weight.max(), pytest.approx(weight.mean(), rel=1e-13))
     with pytest.raises(WeightNotFoundError, match=r"did you mean '0\.weight'"):
         found["0.weigth"]
-    with pytest.raises(AttributeError, match="no figure is called 'median'"):
+    with pytest.raises(AttributeError, match="no attribute 'median'"):
         _ = row.median
 
 
