@@ -482,7 +482,7 @@ def test_connections_that_are_not_finite_are_left_out_and_counted():
 def test_units_at_both_ends_have_the_names_that_are_given(mlps):
     found = words(plot.network(mlps["torch"][0], inputs=list("abcd"), outputs=["u", "$v$", "w"]))
     assert {"a", "b", "c", "d", "u", "\\$v\\$", "w"} <= set(found)
-    with pytest.raises(ShapeError, match="2 names are given as outputs, and the network has 3"):
+    with pytest.raises(ShapeError, match="2 names are given as outputs, but the network has 3"):
         plot.network(mlps["torch"][0], outputs=["u", "v"])
 
 
@@ -525,7 +525,7 @@ def test_many_weights_are_strips_named_by_group_as_dark_as_their_histogram(packa
     mesh = ax.collections[0]
     colours = np.asarray(mesh.get_array()).reshape(count, -1, 4)
     edges = mesh.get_coordinates()[0, :, 0]
-    place, weight = list(max(enumerate(weights.distinct().values())), key=lambda pair: pair[1].size)
+    place, weight = max(enumerate(weights.distinct().values()), key=lambda pair: pair[1].size)
     counts, _ = np.histogram(weight.numpy(), edges)
     np.testing.assert_allclose(colours[place, :, 3] ** 2, counts / counts.max(), atol=0.06)
     labels = [label for label in ax.get_yticklabels() if label.get_text()]

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     """Storage class, "storage", device, elements, offset, shape, strides, requires_grad, and the function of the next tensor."""
 
 _WORD, _NUMBER = rb"(?:h.|j....)", rb"(?:K.|M..|J...[\x00-\x7f])"
-_DIMS = rb"(?:(?:%b){1,3}[\x85-\x87]|\((?:%b){4,8}t)" % (_NUMBER, _NUMBER)
+# TUPLE1 to TUPLE3 take as many numbers as they say; longer tuples begin with a MARK.
+_DIMS = rb"(?:(?:%b)\x85|(?:%b){2}\x86|(?:%b){3}\x87|\((?:%b){4,8}t)" % ((_NUMBER,) * 4)
 _PUT = rb"r(....)"
 # What torch.save writes for each tensor after the name and the function _rebuild_tensor_v2. Each "put" stores the value
 # in the next place of the memo; "get" fetches a value that was stored before.
