@@ -7,6 +7,7 @@ import pytest
 from transfers import nets
 
 from steelyard.errors import AmbiguityError, ShapeError
+from steelyard.transfers import TransferPlan
 from steelyard.transfers.transfer import plan_transfer, transfer
 
 WAYS = [pytest.param(net, *way, id=f"{net}-{way[0]}-{way[1]}") for net in nets.INPUTS for way in permutations(nets.BUILDERS, 2)]
@@ -128,7 +129,7 @@ def test_named_partners_of_no_layer_are_saved_with_a_plan_and_used_again(tmp_pat
     source = with_places("torch", shape=(8, 8))
     made = plan_transfer(source, into=with_places("torch", "other", shape=(8, 8)), pairs={"places": "other"})
     made.save(tmp_path / "plan.json")
-    again = transfer(source, into=with_places("torch", "other", shape=(8, 8)), pairs=str(tmp_path / "plan.json")).model
+    again = transfer(source, into=with_places("torch", "other", shape=(8, 8)), **TransferPlan.load(tmp_path / "plan.json")).model
     np.testing.assert_array_equal(again.other.detach().numpy(), source.places.detach().numpy())
 
 
