@@ -90,14 +90,15 @@ def _given(
     for layer in sources:
         own = _layer(layer)
         place = places[own] = places.get(own, -1) + 1
-        wanted = [name for each in _names(layer) for name in _mapped(each, ways, pairs)]
+        # the name of a whole layer names each of its levels and directions, the name of one of them that one alone
+        wanted = [(name, place if each == own else 0) for each in _names(layer) for name in _mapped(each, ways, pairs)]
         alike = [each for each in targets if (each.kind == "other") == (layer.kind == "other")]
-        partner = next((found for name in wanted if (found := _layer_named(name, place, alike))), None)
+        partner = next((found for name, nth in wanted if (found := _layer_named(name, nth, alike))), None)
         if partner is not None:
             yield layer.name, partner.name
         elif wanted and (layer.kind != "other" or not pairs.keys().isdisjoint(_names(layer))):
             # a rule may match an unassigned weight by chance
-            raise ShapeError(_impossible(layer, wanted[0], targets))
+            raise ShapeError(_impossible(layer, wanted[0][0], targets))
 
 
 def _impossible(layer: LayerWeights, name: str, targets: list[LayerWeights]) -> str:
@@ -115,10 +116,10 @@ def _mapped(name: str, ways: list[tuple[re.Pattern[str], str]], pairs: Rules) ->
 
 
 def _layer_named(name: str, place: int, targets: list[LayerWeights]) -> LayerWeights | None:
-    """Return the layer of this name, the one at this place of a split layer, or the one that has this weight."""
-    of_layer = [layer for layer in targets if _layer(layer) == name]
+    """Return the layer at this place of a split layer, the one of this name, or the one that has this weight."""
+    at_place = [layer for layer in targets if _layer(layer) == name][place : place + 1]
     exact = [layer for layer in targets if layer.name == name or name in layer.weights]
-    return next(iter([*exact, *of_layer[place : place + 1]]), None)
+    return next(iter([*at_place, *exact] if place else [*exact, *at_place]), None)
 
 
 def _names(layer: LayerWeights) -> list[str]:

@@ -148,7 +148,7 @@ def _resized(values: Array, target: Part, how: str) -> Array:
     if (grows and how != "pad") or (shrinks and how != "truncate"):
         raise ShapeError(
             f"{printable(target.weight.name)} has shape {target.shape} in canonical axes, the source {values.shape}; "
-            f"resize={how!r} does not {'shrink' if shrinks else 'grow'} it"
+            f"resize={how!r} does not {'shrink' if how == 'pad' else 'grow'} it"
         )
     both = tuple(slice(0, min(old, new)) for old, new in zip(values.shape, target.shape, strict=True))
     made = np.zeros(target.shape, values.dtype)
