@@ -301,7 +301,7 @@ def flax_cases(row):
         "InstanceNorm": lambda: [case(nnx.InstanceNorm(7, rngs=rngs))],
         "LoRA": lambda: [case(nnx.LoRA(5, 9, 7, rngs=rngs))],
         "OptimizedLSTMCell": lambda: cell(row, "lstm"),
-        "LSTMCell": lambda: cell(row, ""),
+        "LSTMCell": lambda: cell(row, "lstm"),
         "GRUCell": lambda: cell(row, "gru"),
         "SimpleCell": lambda: cell(row, "rnn"),
         "MultiHeadAttention": lambda: [
@@ -335,8 +335,24 @@ def linen_cases(row):
             given = [given[0].astype(int)]
         return Case(dict(module.init(jax.random.key(0), *given)), **more)
 
+    def recurrent(kind):
+        made = getattr(linen, kind)(7)
+
+        def run(x, variables):
+            state = made.initialize_carry(jax.random.key(0), x[:, 0].shape)
+            for step in jnp.moveaxis(jnp.asarray(x), 1, 0):
+                state, output = made.apply({"params": variables["params"]["layer"]}, state, step)
+            return np.asarray(output)
+
+        return [
+            case(
+                lambda: getattr(linen, kind)(7, name="layer"), (2, 5), cell=True, lengths=hidden, computes=of_cell[kind], run=run
+            )
+        ]
+
     rank = next((n for n in "123" if row.endswith(f"{n}d")), "")
     hidden = {(f"h{gate}/kernel", "in"): 7 for gate in ("", *"ifgorzn")}
+    of_cell = {"LSTMCell": "lstm", "GRUCell": "gru", "SimpleCell": "rnn", "MGUCell": ""}
     makers = {
         "Dense": lambda: [case(lambda: linen.Dense(7), (2, 5))],
         "DenseGeneral": lambda: [case(lambda: linen.DenseGeneral((7, 8), axis=(-2, -1)), (2, 5, 6))],
@@ -348,10 +364,7 @@ def linen_cases(row):
             ]
             for kind in ("BatchNorm", "LayerNorm", "RMSNorm")
         },
-        **{
-            kind: lambda kind=kind: [case(lambda: getattr(linen, kind)(7), (2, 5), cell=True, lengths=hidden)]
-            for kind in ("LSTMCell", "GRUCell", "MGUCell", "SimpleCell")
-        },
+        **{kind: lambda kind=kind: recurrent(kind) for kind in of_cell},
         "MultiHeadDotProductAttention": lambda: [
             case(lambda: linen.MultiHeadDotProductAttention(num_heads=2, qkv_features=6, out_features=7), (2, 4, 5))
         ],

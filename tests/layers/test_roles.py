@@ -74,7 +74,7 @@ def _check_computed(case, weights):
     rng = np.random.default_rng(1)
     arrays = {name: rng.uniform(0.1, 0.6, w.shape).astype(w.dtype) for name, w in weights.items() if w.dtype.startswith("float")}
     for name, array in arrays.items():
-        if any(word in name for word in ("bias_hh", "bias_n", "dense_h/bias")):
+        if any(word in name for word in ("bias_hh", "bias_n", "dense_h/bias", "hn/bias")):
             array[...] = 0  # the second bias of a gate, which adds to the first or is scaled by another gate
         elif weights[name].axes.startswith("[ih]"):
             array[1] = 0
@@ -130,13 +130,21 @@ def _depthwise(case, x, weights, arrays):
 
 
 def _recurrent(case, x, weights, arrays):
-    kernel, recurrent = (
-        references.by_gate(array, axes)
-        for axes, array in (_by_role(weights, arrays, role) for role in (Role.KERNEL, Role.RECURRENT_KERNEL))
-    )
-    axes, bias = _by_role(weights, arrays, Role.BIAS)
-    axes, bias = (axes.partition(" ")[2], bias[0]) if axes.startswith("[ih]") else (axes, bias)
-    return references.recurrent(case.computes, x, kernel, recurrent, references.by_gate(bias, axes))
+    roles = (Role.KERNEL, Role.RECURRENT_KERNEL, Role.BIAS)
+    return references.recurrent(case.computes, x, *(_gates(weights, arrays, role) for role in roles))
+
+
+def _gates(weights, arrays, role):
+    """Return the numbers of a role by gate, whether one weight packs all gates or each has its own; two biases are summed."""
+    gates = {}
+    for name, weight in weights.items():
+        if weight.role is role and name in arrays:
+            axes, array = weight.axes, arrays[name]
+            if axes.startswith("[ih]"):
+                axes, array = axes.partition(" ")[2], array[0]
+            for gate, part in references.by_gate(array, axes).items():
+                gates[gate] = gates.get(gate, 0) + part
+    return gates
 
 
 def _batch_norm(case, x, weights, arrays):

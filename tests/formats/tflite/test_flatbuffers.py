@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steelyard.codecs import limits
 from steelyard.errors import FormatError
+from steelyard.formats.tflite import flatbuffers as flatbuffers_of_ours
 from steelyard.formats.tflite.flatbuffers import root
-from steelyard.storage.source import from_bytes
+from steelyard.storage.source import Source, from_bytes
 
 
 def built(name, numbers, repeats=1):
@@ -121,3 +123,69 @@ def test_numbers_across_the_end_of_a_page_are_read():
         padding = bytes((1 << 13) - 32 + shift)
         data = by_hand(fields=struct.pack("<Ii", 8 + len(padding), 0), rest=padding + struct.pack("<I", 3) + b"abc\0")
         assert root(from_bytes(data)).text(4) == "abc"
+
+
+def test_a_table_without_fields_is_a_vtable_of_four_bytes_and_may_end_with_the_file():
+    empty = root(from_bytes(by_hand(vtable=(4, 4), fields=b"", rest=b"")))
+    assert (empty.number(4, "i", 7), empty.text(4), empty.numbers(6, "i")) == (7, "", ())
+    last = root(from_bytes(by_hand(vtable=(6, 8, 4), fields=struct.pack("<i", -5), rest=b"")))
+    assert last.number(4, "i") == -5
+    with pytest.raises(FormatError, match="past the end of the file"):
+        root(from_bytes(by_hand(vtable=(6, 9, 4), fields=struct.pack("<i", -5), rest=b"")))
+
+
+def test_a_vtable_before_the_file_is_refused():
+    data = bytearray(by_hand())
+    data[12:16] = struct.pack("<i", 13)
+    with pytest.raises(FormatError, match="partial download"):
+        root(from_bytes(bytes(data)))
+
+
+@pytest.mark.parametrize("what", ["numbers", "text"])
+def test_every_64_bytes_of_a_vector_count_as_a_table(what):
+    table = root(from_bytes(built("a" * 640, list(range(160)))))
+
+    def read():
+        return table.numbers(6, "i") if what == "numbers" else table.text(4)
+
+    table.data.left = 10
+    assert len(read()) == (160 if what == "numbers" else 640)
+    assert table.data.left == 0
+    with pytest.raises(FormatError, match="the same ones repeatedly"):
+        read()
+
+
+def test_a_text_has_at_most_as_many_bytes_as_the_limit(monkeypatch):
+    table = root(from_bytes(built("abcd", [])))
+    monkeypatch.setattr(limits, "TEXT", 4)
+    assert table.text(4) == "abcd"
+    monkeypatch.setattr(limits, "TEXT", 3)
+    with pytest.raises(FormatError, match="a text claims 4 bytes"):
+        table.text(4)
+
+
+def test_only_so_many_pages_are_kept(monkeypatch):
+    monkeypatch.setattr(flatbuffers_of_ours, "_PAGES", 3)
+    data = bytes(range(256)) * (10 * flatbuffers_of_ours._PAGE // 256)
+    pages = flatbuffers_of_ours.Pages(from_bytes(data))
+    for number in range(10):
+        assert pages.read(number * flatbuffers_of_ours._PAGE + 5, 2) == b"\5\6"
+        assert 1 <= len(pages._kept) <= 3
+    with pytest.raises(FormatError, match="partial download"):
+        pages.read(len(data) - 1, 2)
+
+
+def test_a_page_is_read_once_and_what_is_larger_than_a_page_is_read_whole():
+    reads, page = [], flatbuffers_of_ours._PAGE
+    data = bytes(range(256)) * (3 * page // 256)
+
+    def fill(offset, buffer):
+        reads.append((offset, len(buffer)))
+        buffer[:] = data[offset : offset + len(buffer)]
+
+    pages = flatbuffers_of_ours.Pages(Source("a", len(data), fill, from_bytes))
+    for offset, length in ((0, 4), (4, page - 4), (page, 1), (2 * page - 1, 1)):
+        assert pages.read(offset, length) == data[offset : offset + length]
+    assert reads == [(0, page), (page, page)]
+    assert pages.read(10, page + 1) == data[10 : page + 11]
+    assert reads[2:] == [(10, page + 1)]
