@@ -1,5 +1,7 @@
 """A weight as a picture: what each cell is, for any shape, window and size."""
 
+from itertools import pairwise
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import steelyard
 from steelyard import sizes
 from steelyard.core.readers import from_array
 from steelyard.errors import ShapeError
-from steelyard.numerics.picture import matrix_of, part_of_matrix, picture
+from steelyard.numerics.picture import Drawing, matrix_of, part_of_matrix, picture
 from steelyard.numerics.summary import summarise
 from steelyard.text.progress import counted
 
@@ -143,3 +145,19 @@ def test_a_window_of_a_compressed_file_is_read_by_whole_rows_in_bounded_blocks(t
     np.testing.assert_array_equal(part_of_matrix(watched, (10, 7, 2990, 9)), array[10:2990, 7:9])
     assert len(counts) == 3
     assert max(counts) <= 4 << 20
+
+
+@pytest.mark.parametrize("cuts", [[], [3], [1, 2, 3], [5, 10], [4, 8], [2, 17], [7, 8, 9, 19], list(range(1, 20))])
+def test_runs_that_begin_and_end_within_a_row_are_drawn_where_they_are(cuts):
+    array = np.array([*range(1, 20), -50.0]).reshape(4, 5)
+    wanted = picture(from_array("w", array), 2, 3).values
+    for order in (1, -1):
+        drawing = Drawing(from_array("w", array), 2, 3)
+        for start, stop in list(pairwise([0, *cuts, 20]))[::order]:
+            drawing.add(array.reshape(-1)[start:stop], start)
+        assert np.array_equal(drawing.picture().values, wanted)
+
+
+def test_the_positive_one_of_two_numbers_of_one_size_is_drawn():
+    assert picture(from_array("w", np.array([[-3.0, 3.0]])), 1, 1).values.tolist() == [[3.0]]
+    assert picture(from_array("w", np.array([[-3.5, 3.0]])), 1, 1).values.tolist() == [[-3.5]]

@@ -7,7 +7,8 @@ the bins given by the upper 16 bits of a float32:
           sign    exponent   7 bits of mantissa    dropped
 
 These are 128 bins for each power of two, so that the middle of a bin is within 1/256 of any number in it; below 2**-126, where
-bins are 2**-133 wide, within 2**-134. Numbers too large for a float32 are counted as the largest one.
+bins are 2**-133 wide, within 2**-134; the bin of zero stands for zero, so it is within 2**-133. Numbers too large for a float32
+are counted as the largest one.
 """
 
 from __future__ import annotations
