@@ -87,17 +87,47 @@ def test_layers_without_the_collections_of_flax_in_their_names_are_renamed_as_th
     assert [layer.name for layer in weights.graph.layers] == ["first", "Dense_1"]
 
 
-def test_a_copy_has_the_graph_of_its_model_and_does_not_keep_it():
+def test_a_copy_has_the_graph_of_its_model_without_keeping_it_or_its_numbers():
     net = torch_net()
-    gone = ref(net)
-    best = steelyard.weights(net).copy()
+    gone, numbers = ref(net), ref(net[0].weight)
+    best = steelyard.weights(net).rename("(.*)", r"net.\1").copy()
+    assert [layer.name for layer in best.graph.layers] == ["net.0", "net.1", "net.2", "net.3"]
+    unasked = steelyard.weights(net).rename("(.*)", r"net.\1").copy()
     del net
     gc.collect()
-    assert gone() is None
-    assert [layer.name for layer in best.graph.layers] == ["0", "1", "2", "3"]
+    assert gone() is numbers() is None
     twin = torch_net(1)
     transfer(best, into=twin)
     assert np.array_equal(steelyard.weights(twin).to_vector(), best.to_vector())
+    assert unasked.graph is None
+    assert unasked.why_no_graph == "their model is gone, and nothing asked for `graph` before"
+
+
+def test_copies_and_vectors_do_not_list_the_layers_until_one_is_asked_and_then_once(monkeypatch):
+    net, asked = torch_net(), []
+    torch = steelyard.core.plugins.load("frameworks", "torch")
+    listed = torch.graph
+    monkeypatch.setattr(torch, "graph", lambda *given: asked.append(1) or listed(*given))
+    weights = steelyard.weights(net)
+    copies = [weights.copy(), weights.from_vector(weights.to_vector()), weights.select("0.*"), weights.rename("0(.*)", r"a\1")]
+    assert not asked
+    assert [len(each.graph.layers) for each in (*copies, weights)] == [4] * 5
+    assert len(asked) == 1
+
+
+def test_a_copy_of_an_immutable_model_has_the_graph_after_training_replaced_the_model():
+    eqx, jax = pytest.importorskip("equinox"), pytest.importorskip("jax")
+    keys = jax.random.split(jax.random.key(0), 3)
+    net = eqx.nn.Sequential([eqx.nn.Linear(4, 4, key=key) for key in keys])
+    gone, weights = ref(net), steelyard.weights(net)
+    best = [weights.copy(), weights.rename("(.*)", r"net.\1").copy()]
+    del net, weights
+    gc.collect()
+    assert gone() is None
+    for each in best:
+        twin = torch_net(1)
+        transfer(each, into=twin)
+        assert np.array_equal(steelyard.weights(twin).to_vector(), each.to_vector())
 
 
 def test_a_model_without_layers_has_no_graph_and_is_copied_all_the_same():

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     Assign = Callable[[Mapping[str, Array]], Any]
     """Puts checked arrays into a model, and returns the model (a new one when it is immutable)."""
-    MakeGraph = Callable[[], Graph | None]
+    MakeGraph = Callable[[], Graph | str | None]
+    """Lists the layers of a net when they are needed, or returns the reason why they cannot be listed."""
     Meta = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
     """What describes the weights as a whole, or a function that finds it out when it is needed."""
     NamesInOrder = Callable[[], Iterable[str]]
@@ -34,6 +35,8 @@ class Framework(Protocol):
     In addition to `weights` and `assign` it may have the functions of `Runner`, that of `Builder`, and these:
 
     `meta(model)` returns the metadata of the weights as a whole.
+    `is_immutable(model)` returns whether training makes a new model instead of changing this one, as in Equinox. A copy of
+    the weights lists the layers of such a model at once, since it will soon be gone; of others, when they are asked for.
     `orders(model)` returns a mapping of a word to a function that returns the names in another order than the listed one.
     `tree_framework(leaf)` returns the name of the framework that lists a container of nothing but such leaves as one tree.
     """

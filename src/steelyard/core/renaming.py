@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from steelyard.core.lazy_graph import LazyGraph
 from steelyard.core.roles import plain_layer
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Graph, Layer
-    from steelyard.core.protocols import Assign, MakeGraph, NamesInOrder
+    from steelyard.core.protocols import Assign, NamesInOrder
     from steelyard.core.weight import Weight
 
     Names = Callable[[str], str | None]
@@ -59,27 +60,26 @@ def renamed_assign(assign: Assign, weights: Iterable[str], names: Names) -> Assi
     return lambda arrays: assign({original[name]: array for name, array in arrays.items()})
 
 
-def renamed_graph(graph: MakeGraph | Graph, before: Mapping[str, Weight], after: Mapping[str, Weight], names: Names) -> MakeGraph:
-    """Return a function that makes the graph with the new names of the weights and their layers."""
+def renamed_graph(graph: LazyGraph, before: Mapping[str, Weight], after: Mapping[str, Weight], names: Names) -> LazyGraph:
+    """Return the graph with the new names of the weights and their layers; it keeps no weight, which has its model's memory."""
+    new = ((weight, names(name)) for name, weight in before.items())
+    layers = {plain_layer(old.layer): plain_layer(after[name].layer) for old, name in new if name in after and name is not None}
 
-    def made() -> Graph | None:
-        known = graph() if callable(graph) else graph
-        new = ((weight, names(name)) for name, weight in before.items())
-        return known and _graph(
-            known, [(weight, after[name]) for weight, name in new if name in after and name is not None], names
-        )
+    def made() -> Graph | str | None:
+        known = graph.answer()
+        return known if known is None or isinstance(known, str) else _graph(known, layers, names)
 
-    return made
+    return LazyGraph(made, keeps_model=graph.keeps_model)
 
 
-def _graph(graph: Graph, pairs: Iterable[tuple[Weight, Weight]], names: Names) -> Graph:
-    """Return a graph whose layers have new names: `pairs` are the weights before and after.
+def _graph(graph: Graph, layers: Mapping[str, str], names: Names) -> Graph:
+    """Return a graph whose layers have new names: `layers` has those of the layers with weights.
 
-    A layer that has weights is called as they are; `names` renames the others, and leaves out those for which it gives None.
+    `names` renames the others, and leaves out those for which it gives None.
     """
     from steelyard.core.graph import Graph
 
-    of_weights = dict(_layers_of(pairs))
+    of_weights = dict(_with_containers(layers))
     new = {layer.name: of_weights.get(layer.name, names(layer.name)) for layer in graph.layers}
     whole = None not in new.values()
     return Graph(
@@ -91,12 +91,11 @@ def _graph(graph: Graph, pairs: Iterable[tuple[Weight, Weight]], names: Names) -
     )
 
 
-def _layers_of(pairs: Iterable[tuple[Weight, Weight]]) -> Iterator[tuple[str, str]]:
+def _with_containers(layers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the old and the new name of each layer and of all that contain it, outer ones first.
 
     A later one of the same old name counts, so a layer's own new name comes last.
     """
-    layers = {plain_layer(old.layer): plain_layer(new.layer) for old, new in pairs}
     for old, new in layers.items():
         for cut in (place for place, letter in enumerate(old) if letter in "./"):
             if new.endswith(old[cut:]):

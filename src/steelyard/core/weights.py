@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from typing import TYPE_CHECKING, Any
 
+from steelyard.core.lazy_graph import LazyGraph
 from steelyard.core.vector import VectorLayout, checked_order, flatten
 from steelyard.core.weight import Weight
 from steelyard.errors import ReadOnlyError, ShapeError, WeightNotFoundError, printable
@@ -45,7 +46,7 @@ class Weights(Mapping[str, Weight]):
         assign: Assign | None = None,
         live: bool = False,
         remote: bool = False,
-        graph: MakeGraph | Graph | None = None,
+        graph: LazyGraph | MakeGraph | Graph | None = None,
         orders: Mapping[str, NamesInOrder] | None = None,
     ) -> None:
         self._weights: dict[str, Weight] = {}
@@ -54,7 +55,7 @@ class Weights(Mapping[str, Weight]):
                 raise ShapeError(f"two weights are called {printable(weight.name)!r}; rename one of them")
             self._weights[weight.name] = weight
         self._assign = assign
-        self._graph = graph
+        self._graph = graph if isinstance(graph, LazyGraph) else LazyGraph(graph)
         self._orders = orders or {}
         self._layout: VectorLayout | None = None
         self._meta = meta if callable(meta) else dict(meta or {})
@@ -138,19 +139,19 @@ class Weights(Mapping[str, Weight]):
         """Return other weights with everything else that these have: meta, graph, orders, and the way back to the model.
 
         `names` gives the new name of each of these weights and of their layers. `detached` weights have other numbers than
-        the model, so they cannot be assigned to it; their graph does not keep it alive. `live`, `remote` and `meta` are
-        those of these weights unless they are given.
+        the model, so they cannot be assigned to it, and do not keep it alive. `live`, `remote` and `meta` are those of
+        these weights unless they are given.
         """
         if detached and self._live:  # asked now, so that these weights need not keep the model
-            self._orders = {word: _fixed(order()) for word, order in self._orders.items()}
-        graph = self.graph if detached and self._live else self._graph
+            self._orders = {word: [*order()].copy for word, order in self._orders.items()}
+            self._graph.release_model()
         made = Weights(
             weights,
             meta=self._meta if meta is None else meta,
             assign=None if detached else self._assign,
             live=self._live if live is None else live,
             remote=self._remote if remote is None else remote,
-            graph=graph,
+            graph=self._graph,
             orders=self._orders,
         )
         if names is not None:
@@ -158,7 +159,7 @@ class Weights(Mapping[str, Weight]):
 
             made._orders = {word: renamed_order(order, names) for word, order in self._orders.items()}
             made._assign = made._assign and renamed_assign(made._assign, self._weights, names)
-            made._graph = graph and renamed_graph(graph, self._weights, made._weights, names)
+            made._graph = renamed_graph(self._graph, self._weights, made._weights, names)
         return made
 
     @property
@@ -232,10 +233,15 @@ class Weights(Mapping[str, Weight]):
 
     @property
     def graph(self) -> Graph | None:
-        """The layers of the net as its framework or its file lists them; None where nothing but the weights is known."""
-        if callable(self._graph):
-            self._graph = self._graph()
-        return self._graph
+        """The layers of the net as its framework or file lists them, when first asked; None where only the weights are known."""
+        found = self._graph.answer()
+        return None if isinstance(found, str) else found
+
+    @property
+    def why_no_graph(self) -> str:
+        """Why `graph` is None, where a reason is known: layers that cannot be listed, or a model gone before a copy was asked."""
+        found = self._graph.answer()
+        return found if isinstance(found, str) else ""
 
     def select(
         self,
@@ -391,8 +397,3 @@ class Weights(Mapping[str, Weight]):
         from steelyard.core.assign import over
 
         return self.with_weights(over(self._in_vector(), self._weights, arrays), detached=True, live=True)
-
-
-def _fixed(names: Iterable[str]) -> NamesInOrder:
-    listed = list(names)
-    return lambda: listed

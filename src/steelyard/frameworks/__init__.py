@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
+from steelyard.core.lazy_graph import LazyGraph
 from steelyard.core.members import meta_of
 from steelyard.core.plugins import framework_of
 from steelyard.core.weights import Weights
@@ -25,36 +26,51 @@ def weights_of(model: Any) -> Weights:
     """Return the weights of a live model, of a wrapper around one, or of a container of several."""
     framework = framework_of(model)
     orders = getattr(framework, "orders", None)
+    is_immutable = getattr(framework, "is_immutable", None)  # training replaces such a model, and copies outlive it
+    held = None if is_immutable and is_immutable(model) else _reference(model)
     return Weights(
         framework.weights(model),
         meta=_meta(framework, model),
         assign=lambda arrays: framework.assign(model, arrays),
         live=True,
-        graph=_graph(framework, model),
+        graph=LazyGraph(_graph(framework, held or (lambda: model)), keeps_model=held is None),
         orders=orders(model) if orders else None,
     )
 
 
-def _graph(framework: Framework, model: Any) -> Callable[[], Graph | None] | None:
+def _reference(model: Any) -> ref[Any] | None:
+    """Return a weak reference to a model; None for one of a class with slots that allows none."""
+    try:
+        return ref(model)
+    except TypeError:
+        return None
+
+
+def _graph(framework: Framework, held: Callable[[], Any]) -> Callable[[], Graph | str] | None:
     """Put off listing the layers, in the order of definition; a model that has none, as an ensemble, has no graph."""
     if not hasattr(framework, "graph"):
         return None
     runner = cast("Runner", framework)
 
-    def graph() -> Graph | None:
+    def graph() -> Graph | str:
+        model = held()
+        if model is None:
+            return "their model is gone, and nothing asked for `graph` before"
         try:
             return runner.graph(model, None)
-        except SteelyardError:
-            return None
+        except SteelyardError as error:
+            return str(error)
 
     return graph
 
 
-def _meta(framework: Framework, model: Any) -> Callable[[], dict[str, Any]] | None:
+def _meta(framework: Framework, model: Any) -> Callable[[], dict[str, Any]] | dict[str, Any] | None:
     """Defer what few callers need. Copies of the weights hold this function, so it must not keep the model alive."""
     if not hasattr(framework, "meta"):
         return None
-    held = ref(model)
+    held = _reference(model)
+    if held is None:
+        return meta_of(model)
 
     def meta() -> dict[str, Any]:
         alive = held()

@@ -5,6 +5,6 @@ module, are refused here; a module that needs a state is run only with the state
 """
 
 from steelyard.frameworks.equinox.graph import graph, run
-from steelyard.frameworks.equinox.weights import assign, weights
+from steelyard.frameworks.equinox.weights import assign, is_immutable, weights
 
-__all__ = ["assign", "graph", "run", "weights"]
+__all__ = ["assign", "graph", "is_immutable", "run", "weights"]

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from steelyard.layers.roles import ParameterRoles
 
 
+def is_immutable(model: object) -> bool:
+    """Return True: a step of training makes a new module."""
+    return True
+
+
 def weights(model: eqx.Module | eqx.nn.State) -> Iterator[Weight]:
     """List the arrays of a module or a state; `trainable` is None, since the caller's own filter decides that."""
     for path, leaf in _flatten(model)[0]:

@@ -36,6 +36,11 @@ def tree_framework(leaf: object) -> str | None:
     return "jax" if isinstance(leaf, (FrozenDict, struct.PyTreeNode)) and not isinstance(leaf, TrainState) else None
 
 
+def is_immutable(model: object) -> bool:
+    """Return whether a step of training makes a new object, as all of linen's are; a module of NNX is changed in place."""
+    return not isinstance(model, nnx.Pytree)
+
+
 def weights(model: object) -> Iterable[Weight]:
     """List the weights of a module, a state or a tree; those of a train state are its parameters and other collections.
 

@@ -5,6 +5,6 @@ text are passed over. Traced arrays, shapes without numbers and other leaves are
 """
 
 from steelyard.frameworks.jax.graph import graph, run
-from steelyard.frameworks.jax.weights import assign, tree_framework, weights
+from steelyard.frameworks.jax.weights import assign, is_immutable, tree_framework, weights
 
-__all__ = ["assign", "graph", "run", "tree_framework", "weights"]
+__all__ = ["assign", "graph", "is_immutable", "run", "tree_framework", "weights"]

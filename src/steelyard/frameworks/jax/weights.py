@@ -32,6 +32,11 @@ def tree_framework(leaf: object) -> str | None:
     return "jax"
 
 
+def is_immutable(model: object) -> bool:
+    """Return True: a step of training makes a new tree."""
+    return True
+
+
 def weights(model: object) -> Iterable[Weight]:
     """List the arrays of a tree; a bare array has no name.
 
