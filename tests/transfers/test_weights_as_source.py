@@ -1,13 +1,15 @@
 """`Weights` are an end of a transfer as good as the model or the file that they were taken from."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import steelyard
-from steelyard.errors import ProofError
-from steelyard.transfers.transfer import transfer
+from steelyard.errors import AmbiguityError, ProofError, ShapeError
+from steelyard.transfers.transfer import plan_transfer, transfer
 
 MADE = {
     "itself": lambda w: w,
@@ -120,3 +122,47 @@ def test_live_weights_as_a_target_are_restored_when_the_outputs_differ():
 def test_detached_weights_cannot_be_run_so_a_probe_proves_nothing():
     made = transfer(steelyard.weights(squares(0)).copy(), into=squares(1), probe=X)
     assert made.proof.why == "weights without a model cannot be run, so the outputs were not compared"
+
+
+GONE = "the source has no graph: their model is gone, and nothing asked for `graph` before"
+
+
+def chain(*widths):
+    torch.manual_seed(len(widths))
+    return nn.Sequential(*(nn.Linear(*pair) for pair in itertools.pairwise(widths)))
+
+
+def test_a_best_epoch_whose_model_is_gone_is_transferred_where_its_weights_alone_show_how():
+    best, twin = steelyard.weights(chain(4, 5, 3)).copy(), chain(4, 5, 3)
+    made = transfer(best, into=twin)
+    assert np.array_equal(steelyard.weights(twin).to_vector(), best.to_vector())
+    assert made.plan.notes == [GONE.replace("graph:", "graph, so its settings were not compared:")]
+
+
+def test_a_plan_that_needs_the_graph_of_a_model_that_is_gone_names_it():
+    best = steelyard.weights(chain(4, 4, 4)).copy()
+    with pytest.raises(AmbiguityError, match=GONE):
+        plan_transfer(best, into=nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4)}))
+    with pytest.raises(ShapeError, match=GONE):
+        plan_transfer(best, into=chain(4, 5, 3))
+    with pytest.raises(ShapeError, match=GONE):
+        plan_transfer(best, into={"x": np.zeros((4, 4)), "y": np.zeros((4, 4))}, probe="random")
+    with pytest.raises(AmbiguityError, match=GONE.removeprefix("the source has")):
+        steelyard.build(best, "torch")
+
+
+def test_a_plan_names_why_the_layers_of_a_live_model_cannot_be_listed():
+    from sklearn.ensemble import VotingClassifier
+    from sklearn.linear_model import LogisticRegression
+
+    x, y = np.random.default_rng(0).standard_normal((9, 4)), np.arange(9) % 3
+    voting = VotingClassifier([(name, LogisticRegression()) for name in ("a", "b")]).fit(x, y)
+    assert steelyard.weights(voting).graph is None
+    with pytest.raises(AmbiguityError, match="the source has no graph: a VotingClassifier is not one net that runs"):
+        plan_transfer(voting, into=nn.ModuleDict({"c": nn.Linear(4, 3), "d": nn.Linear(4, 3)}))
+
+
+def test_hidden_units_are_aligned_with_a_note_on_the_graph_of_a_model_that_is_gone():
+    net = chain(4, 5, 3)
+    found = steelyard.diff(net, steelyard.weights(chain(4, 5, 3)).copy(), align="permutation")
+    assert any("there is no graph (their model is gone" in note for note in found.notes)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.errors import AmbiguityError, ShapeError, printable
 from steelyard.transfers.pairing import Choice, Pair, pair
+from steelyard.transfers.pairing.net import missing_graphs
 from steelyard.transfers.pairing.unassigned import unassigned_layers, unassigned_pairs
 from steelyard.transfers.plan import Resize, TransferPlan
 from steelyard.transfers.rules import checked_names, given_pairs
@@ -47,9 +48,9 @@ def make_plan(source: Net, target: Net, options: Options, *, guess: bool = False
         made += _of_other_sizes(found.sources, found.targets)
     equal = [choice for choice in found.choices if len(choice.sources) == len(choice.targets)]
     if equal and not guess:
-        raise AmbiguityError(_ambiguous(equal))
+        raise AmbiguityError(_ambiguous(equal) + missing_graphs(source, target))
     made += [each for choice in equal for each in choice.suggested]
-    _refuse_unpaired(made, sources, targets)
+    _refuse_unpaired(made, sources, targets, missing_graphs(source, target))
     made += unassigned_pairs(source, target, given, lambda weight: not _any_left_out([weight.name], only, skip))
     return TransferPlan(source, target, made, {"only": only, "skip": skip, "resize": resize}), equal
 
@@ -80,7 +81,7 @@ def _of_other_sizes(sources: list[LayerWeights], targets: list[LayerWeights]) ->
             yield Pair(named[0], target, "the only one of its kind and name")
 
 
-def _refuse_unpaired(made: list[Pair], sources: list[LayerWeights], targets: list[LayerWeights]) -> None:
+def _refuse_unpaired(made: list[Pair], sources: list[LayerWeights], targets: list[LayerWeights], graphs: str) -> None:
     mine = _without([each.source for each in made], sources)
     theirs = _without([each.target for each in made], targets)
     if not mine and not theirs:
@@ -91,7 +92,7 @@ def _refuse_unpaired(made: list[Pair], sources: list[LayerWeights], targets: lis
     raise ShapeError(
         f"{_described(first)} of the {side} has no partner in the {other}; unmatched there: {others} "
         f"({len(theirs)} layers of the target and {len(mine)} of the source in all); "
-        "leave it out with skip=, or name its partner with pairs="
+        f"leave it out with skip=, or name its partner with pairs={graphs}"
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from steelyard.errors import ShapeError
+from steelyard.transfers.pairing.net import missing_graphs
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Shape
@@ -55,7 +56,7 @@ def _random(source: Net, target: Net) -> tuple[list[Array], list[Array]]:
             made = [_array(net, shape, nth) for nth, shape in enumerate(shapes)]
             others = [_in_layout_of(each, net, other, nth) for nth, each in enumerate(made)]
             return (made, others) if net is source else (others, made)
-    raise ShapeError("the shape of the input is known in neither net; give inputs as probe=")
+    raise ShapeError(f"the shape of the input is known in neither net; give inputs as probe={missing_graphs(source, target)}")
 
 
 def _guessed(net: Net) -> tuple[Shape, ...] | None:

@@ -53,7 +53,10 @@ def stack_of(source: object, activations: Given) -> DenseStack:
             "this net is not a chain, in which each layer has the one before as its only input; "
             "build the model yourself, and use steelyard.transfer"
         )
-    dense = _given(layers, activations)
+    try:
+        dense = _given(layers, activations)
+    except AmbiguityError as error:
+        raise AmbiguityError(f"{error}; it has no graph: {net.why_no_graph}" if net.why_no_graph else str(error)) from None
     return DenseStack(dense, _input_shape(net, dense), flattened=len(_input_shape(net, dense)) > 1)
 
 

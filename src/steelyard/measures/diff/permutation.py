@@ -88,7 +88,8 @@ def _spaces(net: Net) -> tuple[list[Space], list[str]]:
     note = []
     if before is None:
         before = _as_chain(units)
-        note = ["there is no graph: layers were taken as a chain, in the order in which they are listed"]
+        why = f" ({net.why_no_graph})" if net.why_no_graph else ""
+        note = [f"there is no graph{why}: layers were taken as a chain, in the order in which they are listed"]
     made: dict[int, Space | None] = {}
     spaces: list[Space] = []
     for unit in units:

@@ -31,9 +31,11 @@ def check_settings(pairs: list[Pair]) -> None:
 
 
 def differences(source: Net, target: Net, pairs: list[Pair]) -> list[str]:
-    """Return a line for each setting that both nets have and in which they differ."""
+    """Return a line for each setting that both nets have and in which they differ, and for a graph that cannot be listed."""
     found = [line for each in pairs for line in _differing(each)]
-    return found + list(_activations(source, target))
+    ends = ("source", source.why_no_graph), ("target", target.why_no_graph)
+    unknown = [f"the {end} has no graph, so its settings were not compared: {why}" for end, why in ends if why]
+    return [*found, *_activations(source, target), *unknown]
 
 
 def _differing(each: Pair) -> Iterator[str]:

@@ -36,6 +36,11 @@ class Net:
         self.layers = self._layers()
         self.channels = self.channels or _channels(self.layers)
 
+    @property
+    def why_no_graph(self) -> str:
+        """Why there is no graph, where a reason is known."""
+        return "" if self.graph else self.weights.why_no_graph
+
     def _layers(self) -> list[LayerWeights]:
         nodes = {node.name: node for node in self.graph.layers} if self.graph else {}
         named = {name: node.name for node in nodes.values() for name in node.weight_names}
@@ -60,6 +65,12 @@ class Net:
             if fitting:
                 layers.append(_of_node(fitting, node))
         return layers
+
+
+def missing_graphs(source: Net, target: Net) -> str:
+    """Return the reasons why the nets have no graphs, as the end of a message; blank where none is known."""
+    ends = ("source", source.why_no_graph), ("target", target.why_no_graph)
+    return "".join(f"; the {end} has no graph: {why}" for end, why in ends if why)
 
 
 def _unexplained(node: Layer, weight: Weight) -> bool:
