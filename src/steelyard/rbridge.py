@@ -62,7 +62,8 @@ def positions(source: object) -> list[bytearray]:
     """
     import numpy as np
 
-    found = Weights(weight.replace(dtype="float64") for weight in _weights(source).values())
+    found = _weights(source)
+    found = found.with_weights(weight.replace(dtype="float64") for weight in found.values())
     counted = found.from_vector(np.arange(1.0, found.size + 1), "F")
     return [_raw(weight.name, weight.numpy()) for weight in _parts(counted, "*")]
 
@@ -165,7 +166,8 @@ def _unusual(said: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _parts(source: object, pattern: str) -> list[Weight]:
-    return list(Weights(part for weight in _weights(source).values() for part in split(weight)).select(pattern).values())
+    found = _weights(source)
+    return list(found.with_weights(part for weight in found.values() for part in split(weight)).select(pattern).values())
 
 
 def _raw(name: str, array: Array) -> bytearray:
