@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.core.renaming import leaf_of
 from steelyard.core.roles import plain_layer
-from steelyard.core.stacked import is_joined, split
+from steelyard.core.stacked import is_stacked, split
 from steelyard.errors import WeightNotFoundError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def layer_of(weights: Weights, name: str) -> Weights:
 
 def _layer(weights: Weights, layer: str, group: list[Weight]) -> Weights:
     """Return the weights of a layer by their names within it, those that are one matrix in parts, which cannot be assigned."""
-    joined = any(map(is_joined, group))
+    joined = any(map(is_stacked, group))
     parts = [part for weight in group for part in split(weight)] if joined else group
     own = weights.with_weights(parts, detached=joined)
     leaves = {weight.name: leaf_of(weight) or weight.name for weight in parts}

@@ -61,7 +61,7 @@ def while_held(weight: Weight, check: Callable[[], None]) -> Weight:
     """
     read = weight.read
     if isinstance(read, Live):
-        return weight.replace(read=Live(_Held(read.memory, check)))
+        return weight.replace(read=Live(_CheckedMemory(read.memory, check)))
 
     def checked(start: int, stop: int) -> Array:
         check()
@@ -70,7 +70,7 @@ def while_held(weight: Weight, check: Callable[[], None]) -> Weight:
     return weight.replace(read=checked)
 
 
-class _Held:
+class _CheckedMemory:
     """Memory that is checked to still belong to the model."""
 
     __slots__ = ("_check", "_memory")

@@ -43,7 +43,7 @@ class PaddedMatrix:
         return self.read(start, stop)
 
 
-def is_joined(weight: Weight) -> bool:
+def is_stacked(weight: Weight) -> bool:
     """Whether a weight is a whole layer, which `split` takes apart."""
     return "+" in weight.axes or isinstance(weight.read, PaddedMatrix)
 

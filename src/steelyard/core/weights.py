@@ -6,6 +6,7 @@ from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.lazy_graph import LazyGraph
+from steelyard.core.net_facts import NetFacts
 from steelyard.core.vector import VectorLayout, checked_order, flatten
 from steelyard.core.weight import Weight
 from steelyard.errors import ReadOnlyError, ShapeError, WeightNotFoundError, printable
@@ -24,7 +25,7 @@ class Weights(Mapping[str, Weight]):
     """An ordered mapping of names to weights, by the framework's own names and in its own order.
 
     Weights that share their numbers (`Weight.tied`) are all listed, and count once in `size`, `nbytes` and the
-    vector. `orders` are those that `in_order` can give, each by its word.
+    vector.
 
     Examples:
         >>> import steelyard
@@ -36,7 +37,7 @@ class Weights(Mapping[str, Weight]):
         array([0., 0., 0.])
     """
 
-    __slots__ = ("_assign", "_graph", "_layout", "_live", "_meta", "_orders", "_remote", "_weights")
+    __slots__ = ("_layout", "_live", "_meta", "_net", "_remote", "_weights")
 
     def __init__(
         self,
@@ -54,9 +55,7 @@ class Weights(Mapping[str, Weight]):
             if weight.name in self._weights:
                 raise ShapeError(f"two weights are called {printable(weight.name)!r}; rename one of them")
             self._weights[weight.name] = weight
-        self._assign = assign
-        self._graph = graph if isinstance(graph, LazyGraph) else LazyGraph(graph)
-        self._orders = orders or {}
+        self._net = NetFacts(assign, orders or {}, graph if isinstance(graph, LazyGraph) else LazyGraph(graph))
         self._layout: VectorLayout | None = None
         self._meta = meta if callable(meta) else dict(meta or {})
         self._live = live
@@ -142,24 +141,16 @@ class Weights(Mapping[str, Weight]):
         the model, so they cannot be assigned to it, and do not keep it alive. `live`, `remote` and `meta` are those of
         these weights unless they are given.
         """
-        if detached and self._live:  # asked now, so that these weights need not keep the model
-            self._orders = {word: [*order()].copy for word, order in self._orders.items()}
-            self._graph.release_model()
+        net = self._net.with_assign(None) if detached else self._net
+        if detached and self._live:
+            net = self._net.without_model()
         made = Weights(
             weights,
             meta=self._meta if meta is None else meta,
-            assign=None if detached else self._assign,
             live=self._live if live is None else live,
             remote=self._remote if remote is None else remote,
-            graph=self._graph,
-            orders=self._orders,
         )
-        if names is not None:
-            from steelyard.core.renaming import renamed_assign, renamed_graph, renamed_order
-
-            made._orders = {word: renamed_order(order, names) for word, order in self._orders.items()}
-            made._assign = made._assign and renamed_assign(made._assign, self._weights, names)
-            made._graph = renamed_graph(self._graph, self._weights, made._weights, names)
+        made._net = net if names is None else net.renamed(self._weights, made._weights, names)
         return made
 
     @property
@@ -171,6 +162,16 @@ class Weights(Mapping[str, Weight]):
     def remote(self) -> bool:
         """Whether the numbers are fetched from another machine."""
         return self._remote
+
+    @property
+    def has_model(self) -> bool:
+        """Whether `assign` reaches a model: false for weights of a file, and for those that are detached."""
+        return self._net.assign is not None
+
+    @property
+    def orders(self) -> Mapping[str, NamesInOrder]:
+        """The orders that `in_order` can give, by their words; each is a function that lists the names."""
+        return self._net.orders
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -222,25 +223,25 @@ class Weights(Mapping[str, Weight]):
         """
         from steelyard.core.selection import are_parameters
 
-        return self.with_weights(w for w, is_one in are_parameters(self, self._orders.get("parameters")) if is_one)
+        return self.with_weights(w for w, is_one in are_parameters(self, self.orders.get("parameters")) if is_one)
 
     @property
     def buffers(self) -> Weights:
         """The running statistics, counters and other state that no training step changes; raises as `parameters` does."""
         from steelyard.core.selection import are_parameters
 
-        return self.with_weights(w for w, is_one in are_parameters(self, self._orders.get("parameters")) if not is_one)
+        return self.with_weights(w for w, is_one in are_parameters(self, self.orders.get("parameters")) if not is_one)
 
     @property
     def graph(self) -> Graph | None:
         """The layers of the net as its framework or file lists them, when first asked; None where only the weights are known."""
-        found = self._graph.answer()
+        found = self._net.graph.answer()
         return None if isinstance(found, str) else found
 
     @property
     def why_no_graph(self) -> str:
         """Why `graph` is None, where a reason is known: layers that cannot be listed, or a model gone before a copy was asked."""
-        found = self._graph.answer()
+        found = self._net.graph.answer()
         return found if isinstance(found, str) else ""
 
     def select(
@@ -281,10 +282,10 @@ class Weights(Mapping[str, Weight]):
         own, each once. Live PyTorch modules and files of R torch have it; modules also have "parameters", the order of
         `model.parameters()`. Raises `ShapeError` for an order that these weights do not have.
         """
-        if word not in self._orders:
-            known = f", or use one of {', '.join(self._orders)}" if self._orders else ""
+        if word not in self.orders:
+            known = f", or use one of {', '.join(self.orders)}" if self.orders else ""
             raise ShapeError(f"these weights have no order {printable(word)!r}; leave it out for the listed order{known}")
-        return self.with_weights(self._weights[name] for name in self._orders[word]() if name in self._weights)
+        return self.with_weights(self._weights[name] for name in self.orders[word]() if name in self._weights)
 
     def astype(self, dtype: str) -> Weights:
         """Return the same weights with every float of another type, "float16" say; each is cast when it is read.
@@ -302,7 +303,7 @@ class Weights(Mapping[str, Weight]):
         from steelyard.core.casting import cast
 
         made = self.with_weights([cast(weight, dtype) for weight in self._weights.values()])
-        made._assign = self._assign and self.assign  # which casts what is assigned back into the model's types
+        made._net = self._net.with_assign(self.assign if self.has_model else None)  # which casts back into the model's types
         return made
 
     def arrays(self) -> dict[str, Array]:
@@ -384,13 +385,13 @@ class Weights(Mapping[str, Weight]):
         """
         from steelyard.core.assign import put, put_vector
 
-        if self._assign is None:
+        if self._net.assign is None:
             raise ReadOnlyError(
                 "these weights belong to no model; save them with steelyard.save, or assign them to weights(model)"
             )
         if isinstance(values, Mapping):
-            return put(self._in_vector(), self, values, self._assign)
-        return put_vector(self._in_vector(), values, checked_order(order), self._assign)
+            return put(self._in_vector(), self, values, self._net.assign)
+        return put_vector(self._in_vector(), values, checked_order(order), self._net.assign)
 
     def _detached(self, arrays: Mapping[str, Array]) -> Weights:
         """Return weights with these facts and the numbers of `arrays`, which hold the distinct ones; tied ones share."""

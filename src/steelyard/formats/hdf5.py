@@ -18,7 +18,7 @@ from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
-    from steelyard.codecs.hdf5.reading import Tree
+    from steelyard.codecs.hdf5.reading import Hdf5File
     from steelyard.core.protocols import Scope
     from steelyard.storage.source import Source
 
@@ -45,27 +45,27 @@ def read(source: Source, scope: Scope) -> Weights:
 
     Scope "all" lists every dataset by its full path, as HDF5 spells it.
     """
-    from steelyard.codecs.hdf5.reading import by_path, open_tree  # h5py is an extra, and imported for these files only
+    from steelyard.codecs.hdf5.reading import by_path, open_hdf5  # h5py is an extra, and imported for these files only
 
-    tree = open_tree(source)
-    meta = _meta(tree)
+    hdf5 = open_hdf5(source)
+    meta = _meta(hdf5)
     if scope == "all":
-        return Weights(by_path(tree), meta=meta)
-    if keras_legacy.is_layout(tree):
-        legacy = keras_legacy.model_weights(tree)
-        return Weights(legacy, meta=meta, graph=keras_graph.graph_maker(keras_legacy.model_config(tree), legacy))
-    if keras_layout.is_layout(tree):
-        weights, layout = keras_layout.model_weights(tree)
+        return Weights(by_path(hdf5), meta=meta)
+    if keras_legacy.is_layout(hdf5):
+        legacy = keras_legacy.model_weights(hdf5)
+        return Weights(legacy, meta=meta, graph=keras_graph.graph_maker(keras_legacy.model_config(hdf5), legacy))
+    if keras_layout.is_layout(hdf5):
+        weights, layout = keras_layout.model_weights(hdf5)
         return Weights(weights, meta={**meta, keras_writing.LAYOUT: layout})
-    facts = tree.attribute("", FACTS)
-    return Weights(with_facts(tree.tensors.values(), facts if isinstance(facts, str) else None), meta=meta)
+    facts = hdf5.attribute("", FACTS)
+    return Weights(with_facts(hdf5.tensors.values(), facts if isinstance(facts, str) else None), meta=meta)
 
 
-def _meta(tree: Tree) -> dict[str, str]:
+def _meta(hdf5: Hdf5File) -> dict[str, str]:
     """Return the versions, the class and the name of a Keras model."""
-    versions = {key: tree.attribute("", key) or tree.attribute("model_weights", key) for key in ("keras_version", "backend")}
+    versions = {key: hdf5.attribute("", key) or hdf5.attribute("model_weights", key) for key in ("keras_version", "backend")}
     meta = {key: value for key, value in versions.items() if isinstance(value, str)}
-    config = keras_legacy.model_config(tree) or {}
+    config = keras_legacy.model_config(hdf5) or {}
     inner = config.get("config")
     name, class_name = inner.get("name") if isinstance(inner, dict) else None, config.get("class_name")
     own = {"class_name": class_name, "name": name}

@@ -47,12 +47,12 @@ def read(source: Source, scope: Scope) -> Weights:
 
     Without a readable config, the names of outer models are missing from the names of weights; `meta` then has a note.
     """
-    from steelyard.codecs.hdf5.reading import by_path, open_tree  # h5py is an extra, and imported for these files only
+    from steelyard.codecs.hdf5.reading import by_path, open_hdf5  # h5py is an extra, and imported for these files only
 
     members = directory(source)
     if WEIGHTS not in members:
         raise FormatError(source.name, _without(members))
-    tree = open_tree(member_source(source, members[WEIGHTS]))
+    hdf5 = open_hdf5(member_source(source, members[WEIGHTS]))
     metadata = _json(source, members, "metadata.json")
     meta: dict[str, object] = {**metadata} if isinstance(metadata, dict) else {}
     config = _json(source, members, "config.json")
@@ -60,8 +60,8 @@ def read(source: Source, scope: Scope) -> Weights:
         meta["note"] = "config.json cannot be read: names come from the weights file, without the names of outer models"
         config = None
     if scope == "all":
-        return Weights(by_path(tree), meta=meta)
-    weights, layout = model_weights(tree, config)
+        return Weights(by_path(hdf5), meta=meta)
+    weights, layout = model_weights(hdf5, config)
     meta = {**meta, **_about(config), LAYOUT: layout, ORIGINAL: Original(source, _FRAMEWORK)}
     return Weights(weights, meta=meta, graph=graph_maker(config, weights))
 
@@ -100,7 +100,7 @@ def write(weights: Weights, path: Path) -> None:
     """
     from tempfile import TemporaryFile
 
-    from steelyard.codecs.hdf5.reading import open_tree
+    from steelyard.codecs.hdf5.reading import open_hdf5
     from steelyard.codecs.hdf5.writing import put_datasets
 
     original = original_of(
@@ -111,8 +111,8 @@ def write(weights: Weights, path: Path) -> None:
         "read the model with steelyard.weights, and save the result of its from_vector or of a transfer into it",
     )
     members = directory(original)
-    tree = open_tree(member_source(original, members[WEIGHTS]))
-    held, attributes = contents(tree, weights, path)
+    hdf5 = open_hdf5(member_source(original, members[WEIGHTS]))
+    held, attributes = contents(hdf5, weights, path)
     with replacing(path) as file, TemporaryFile(dir=path.resolve().parent) as inner:
         put_datasets(inner, path, held, attributes)
         with zipfile.ZipFile(file, "w") as archive:

@@ -58,7 +58,7 @@ class Patch:
         return {"base": self.base, "result": self.result, "bytes": self.nbytes, "weights": self.how}
 
 
-class _Entry(NamedTuple):
+class _PatchedWeight(NamedTuple):
     """How one weight is kept; `owner` is the name of the weight that it is tied to."""
 
     name: str
@@ -190,7 +190,7 @@ def apply_patch(before: object, path: str | os.PathLike[str]) -> Weights:
         raise ShapeError(
             f"{printable(file)} was made for other weights: their sha256 is {printable(head['base'], 80)}, that of these {found}"
         )
-    made = [_made(file, _entry(file, fact), base, stored) for fact in head["weights"]]
+    made = [_made(file, _patched_weight(file, fact), base, stored) for fact in head["weights"]]
     result = _meaning(made, head)
     if digest(result, ALGORITHM).whole != head["result"]:
         raise FormatError(file, "what comes out of the patch is not what went in: the file is damaged")
@@ -219,23 +219,23 @@ def _head(file: str, stored: Weights) -> dict[str, Any]:
     return head
 
 
-def _entry(file: str, fact: Any) -> _Entry:
+def _patched_weight(file: str, fact: Any) -> _PatchedWeight:
     try:
         name, how, dtype, shape, *owner = fact
-        entry = _Entry(name, how, dtype, tuple(shape), *owner)
+        kept = _PatchedWeight(name, how, dtype, tuple(shape), *owner)
     except (TypeError, ValueError):
         raise FormatError(file, "the patch lists a weight without name, dtype and shape") from None
-    words = all(isinstance(word, str) for word in (name, how, dtype, entry.owner))
-    if not words or dtype not in ITEMSIZES or not all(type(length) is int and 0 <= length < 1 << 48 for length in entry.shape):
+    words = all(isinstance(word, str) for word in (name, how, dtype, kept.owner))
+    if not words or dtype not in ITEMSIZES or not all(type(length) is int and 0 <= length < 1 << 48 for length in kept.shape):
         raise FormatError(file, f"the patch lists {printable(name)} with a dtype or shape that there is not")
-    return entry
+    return kept
 
 
-def _made(file: str, entry: _Entry, base: Weights, stored: Weights) -> Weight:
+def _made(file: str, kept: _PatchedWeight, base: Weights, stored: Weights) -> Weight:
     """Return a weight of the result."""
-    name, how, dtype, shape, owner = entry
+    name, how, dtype, shape, owner = kept
     if how == "tied":
-        return Weight(name=name, shape=shape, dtype=dtype, read=_tied_reader(file, owner, base, stored, entry), tied=owner)
+        return Weight(name=name, shape=shape, dtype=dtype, read=_tied_reader(file, owner, base, stored, kept), tied=owner)
     values = stored.get(f"values/{name}")
     if how == "full" and values is not None and (values.dtype, values.shape) == (dtype, shape):
         return values.replace(name=name)
@@ -245,13 +245,13 @@ def _made(file: str, entry: _Entry, base: Weights, stored: Weights) -> Weight:
     raise FormatError(file, f"{printable(name)} is kept as {printable(how)!r}, and its numbers are missing or of another shape")
 
 
-def _tied_reader(file: str, owner: str, base: Weights, stored: Weights, entry: _Entry) -> Any:
+def _tied_reader(file: str, owner: str, base: Weights, stored: Weights, kept: _PatchedWeight) -> Any:
     """Return the reader of a tied weight's owner."""
     head = _head(file, stored)
-    entries = (_entry(file, fact) for fact in head["weights"])
-    fact = next((each for each in entries if each.name == owner), None)
-    if fact is None or fact.how == "tied" or (fact.dtype, fact.shape) != (entry.dtype, entry.shape):
-        raise FormatError(file, f"{printable(entry.name)} is tied to {printable(owner)}, which is not there or not like it")
+    listed = (_patched_weight(file, fact) for fact in head["weights"])
+    fact = next((each for each in listed if each.name == owner), None)
+    if fact is None or fact.how == "tied" or (fact.dtype, fact.shape) != (kept.dtype, kept.shape):
+        raise FormatError(file, f"{printable(kept.name)} is tied to {printable(owner)}, which is not there or not like it")
     return _made(file, fact, base, stored).read
 
 

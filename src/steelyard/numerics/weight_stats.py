@@ -49,9 +49,10 @@ class WeightStats:
     and what it is called (`unit`), a group how many `weights` it has; what does not apply is None. `count` is how many numbers
     are finite; `nan` and `inf` are counted apart and left out of the rest. `min`, `max`, `mean`, `std` (of all, not of a
     sample), `l1`, `l2` and `rms` are None without a finite number. `near_zeros` are magnitudes up to `near`, zeros among them.
+    `summary` is what was read, the histogram among it; None for channels.
     """
 
-    __slots__ = ("_summary", "first_nonfinite", "subject", *Subject._fields, *FIGURES)
+    __slots__ = ("summary", "first_nonfinite", "subject", *Subject._fields, *FIGURES)
 
     count: int
     min: float | None
@@ -77,7 +78,7 @@ class WeightStats:
         self.name, self.layer, self.role, self.shape, self.dtype, self.channel, self.unit, self.weights = subject
         for figure, value in zip(FIGURES, values, strict=True):
             setattr(self, figure, value)
-        self._summary = summary
+        self.summary = summary
         self.first_nonfinite = first
 
     def __repr__(self) -> str:
@@ -89,12 +90,12 @@ class WeightStats:
         Exact for types of one or two bytes, else within `quantile_error`. None without numbers, for channels, and after
         `stats(..., histogram=False)`.
         """
-        return None if self._summary is None else self._summary.quantile(share)
+        return None if self.summary is None else self.summary.quantile(share)
 
     @property
     def quantile_error(self) -> float | None:
         """The bound of the relative error of a quantile: 0, or 1/256 for types of more than two bytes."""
-        return None if self._summary is None else self._summary.quantile_error
+        return None if self.summary is None else self.summary.quantile_error
 
     def histogram(self, edges: Array | Sequence[float] | int = 64) -> tuple[Array, Array]:
         """Return the counts and the edges of bins, as `numpy.histogram` does.
@@ -105,20 +106,20 @@ class WeightStats:
         """
         import numpy as np
 
-        if self._summary is None or not self._summary.wide:
+        if self.summary is None or not self.summary.wide:
             raise ShapeError("there is no histogram: it is made for whole weights, with histogram=True")
         if isinstance(edges, int):
             low, high = (0.0, 1.0) if self.min is None or self.max is None else (float(self.min), float(self.max))
             edges = np.linspace(low, high if high > low else low + 1.0, edges + 1)
         edges = np.asarray(edges, float)
-        return self._summary.counts(edges), edges
+        return self.summary.counts(edges), edges
 
     def to_dict(self) -> dict[str, Any]:
         """Return what the row is of and the figures, as plain Python."""
         place = self.first_nonfinite
         first = None if place is None else {"weight": place[0], "index": list(place[1])}
-        quantiles = {} if self._summary is None else {_called(share): self.quantile(share) for share in QUANTILES}
-        error = {} if self._summary is None else {"quantile_error": self.quantile_error}
+        quantiles = {} if self.summary is None else {_called(share): self.quantile(share) for share in QUANTILES}
+        error = {} if self.summary is None else {"quantile_error": self.quantile_error}
         figures = {figure: getattr(self, figure) for figure in FIGURES}
         return {**self.subject.to_dict(), **figures, "first_nonfinite": first, **quantiles, **error}
 
@@ -136,7 +137,7 @@ def merged(rows: Sequence[WeightStats], name: str) -> WeightStats:
     >>> found.count, found.mean, found.max, found.name
     (3, 3.0, 6.0, 'both')
     """
-    parts = [row._summary for row in rows if row._summary is not None]
+    parts = [row.summary for row in rows if row.summary is not None]
     empty = type(parts[0])  # `Summary` needs NumPy, which a listing does not import
     whole = empty(wide=all(part.wide for part in parts), near=parts[0].moments.near)
     for part in parts:

@@ -135,7 +135,7 @@ def _histograms(rows: Sequence[Difference]) -> Column:
     """Return the histograms of after - before, all on one axis, which kernels and the like set."""
     from steelyard.text.sparkline import axis_of, bars, header
 
-    found = [row.spread() if row.kind == "changed" and row.changed else None for row in rows]
+    found = [row.summary() if row.kind == "changed" and row.changed else None for row in rows]
     measured = [(row.role, summary) for row, summary in zip(rows, found, strict=True) if summary]
     end = axis_of([summary for role, summary in measured if role in AXIS_ROLES] or [summary for _, summary in measured])
     texts = [bars(summary, end) if summary else "" for summary in found]

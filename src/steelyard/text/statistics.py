@@ -91,7 +91,7 @@ def _histograms(rows: Sequence[WeightStats]) -> Column | None:
     """Return the histograms of all rows on one axis, as `ls --stats` shows them."""
     from steelyard.text.sparkline import axis_of, bars, header
 
-    found = [(row._summary, row.role) for row in rows]
+    found = [(row.summary, row.role) for row in rows]
     summaries = [summary for summary, _ in found if summary is not None and summary.wide]
     if len(summaries) < len(found):
         return None

@@ -194,7 +194,7 @@ class TransferPlan:
             self._write()
             return weights.assign({})
         arrays = self.arrays()
-        if weights._assign is not None:
+        if weights.has_model:
             return weights.assign(arrays)
         return replaced(weights, arrays)
 
@@ -202,7 +202,7 @@ class TransferPlan:
         """Whether numbers can be copied straight into the target, since no copy can fail after another was made."""
         sources = [weight for made in self._moves.values() for move in made for part in move.sources for weight in part.weights]
         targets = [self.target.weights[name] for name in self._moves]
-        if self.settings["resize"] or self.target.weights._assign is None:
+        if self.settings["resize"] or not self.target.weights.has_model:
             return False
         if len({weight.dtype for weight in (*sources, *targets)}) > 1:
             return False

@@ -555,7 +555,7 @@ def test_the_sign_comes_from_the_largest_difference_of_all_blocks_and_survives_o
 def test_complex_numbers_have_the_magnitude_of_their_difference():
     row = steelyard.diff({"w": np.array([1 + 1j])}, {"w": np.array([1 - 2j])}).rows[0]
     assert row.signed_max == row.max_abs == 3.0
-    assert row.spread().moments.maximum == 3.0
+    assert row.summary().moments.maximum == 3.0
 
 
 @pytest.mark.parametrize("dtypes", [("float32", "float32"), ("float64", "float16"), ("bfloat16", "float32"), ("int8", "int8")])
@@ -568,7 +568,7 @@ def test_a_spread_agrees_with_numpy_and_leaves_out_what_is_not_finite(dtypes):
     with np.errstate(invalid="ignore"):
         apart = b.astype("f8") - a.astype("f8")
     apart = apart[np.isfinite(apart)]
-    found = steelyard.diff({"w": a}, {"w": b}).rows[0].spread()
+    found = steelyard.diff({"w": a}, {"w": b}).rows[0].summary()
     assert (found.moments.count, found.nan, found.inf) == (apart.size, 0, 0)
     assert found.moments.minimum == pytest.approx(apart.min(), rel=1e-6)
     assert found.moments.maximum == pytest.approx(apart.max(), rel=1e-6)
@@ -580,7 +580,7 @@ def test_a_spread_is_of_the_layout_that_was_compared():
     torch_like = {"fc.weight": kernel, "fc.bias": np.zeros(2)}
     flax = {"dense": {"kernel": kernel.T + np.array([[0.0, 1.0]]), "bias": np.zeros(2)}}
     row = next(row for row in steelyard.diff(torch_like, flax).rows if row.changed)
-    assert (row.spread().moments.zeros, row.spread().moments.l1) == (3, 3.0)
+    assert (row.summary().moments.zeros, row.summary().moments.l1) == (3, 3.0)
 
 
 def test_a_difference_travels_to_another_process_without_the_weights():
@@ -588,5 +588,5 @@ def test_a_difference_travels_to_another_process_without_the_weights():
     copy = pickle.loads(pickle.dumps(found))
     assert copy.to_dict() == found.to_dict()
     assert repr(copy) == repr(found)
-    assert all(row.spread() is None for row in copy.rows)
-    assert [row.spread() is None for row in found.rows] == [row.kind != "changed" for row in found.rows]
+    assert all(row.summary() is None for row in copy.rows)
+    assert [row.summary() is None for row in found.rows] == [row.kind != "changed" for row in found.rows]

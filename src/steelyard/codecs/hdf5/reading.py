@@ -42,7 +42,7 @@ FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 5: "nbit", 6: "scaleoffset"
 _DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError, MemoryError, NotImplementedError)
 
 
-class Tree:
+class Hdf5File:
     """An open HDF5 file: its datasets by path, and the attributes of its groups."""
 
     __slots__ = ("_file", "source", "tensors")
@@ -80,7 +80,7 @@ class _Link(NamedTuple):
     refused: str = ""
 
 
-def open_tree(source: Source) -> Tree:
+def open_hdf5(source: Source) -> Hdf5File:
     """List the datasets of a file in the order in which they were written.
 
     Raises `FormatError` for a file that h5py cannot open.
@@ -95,12 +95,12 @@ def open_tree(source: Source) -> Tree:
             raise
         except _DAMAGE as error:
             raise FormatError(source.name, f"is damaged, or not an HDF5 file: {_reason(error)}") from None
-    return Tree(source, file, tensors)
+    return Hdf5File(source, file, tensors)
 
 
-def by_path(tree: Tree) -> list[Weight]:
+def by_path(hdf5: Hdf5File) -> list[Weight]:
     """Return every dataset by its full path, as HDF5 spells it: the layer is the group that holds it."""
-    return [weight.replace(name=path, layer=path.rpartition("/")[0]) for path, weight in tree.tensors.items()]
+    return [weight.replace(name=path, layer=path.rpartition("/")[0]) for path, weight in hdf5.tensors.items()]
 
 
 def _opened(source: Source) -> h5f.FileID:

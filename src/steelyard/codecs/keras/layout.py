@@ -24,7 +24,7 @@ from steelyard.layers.keras.roles import DUPLICATE, SUBLAYERS, VariableRole, kin
 if TYPE_CHECKING:
     from typing import TypedDict
 
-    from steelyard.codecs.hdf5.reading import Tree
+    from steelyard.codecs.hdf5.reading import Hdf5File
 
     class LayoutGroup(TypedDict):
         """A group of a layout: the name of the layer, and the weight of each variable."""
@@ -81,22 +81,22 @@ class _Variable(NamedTuple):
     trainable: bool | None
 
 
-def is_layout(tree: Tree) -> bool:
+def is_layout(hdf5: Hdf5File) -> bool:
     """Whether a file has the layout of Keras 3: every dataset is in a group `vars`."""
-    paths = [split(path)[-2:] for path in tree.tensors]
+    paths = [split(path)[-2:] for path in hdf5.tensors]
     return bool(paths) and all(len(pair) == 2 and pair[0] == VARS for pair in paths)
 
 
-def model_weights(tree: Tree, config: object = None) -> tuple[list[Weight], Layout]:
+def model_weights(hdf5: Hdf5File, config: object = None) -> tuple[list[Weight], Layout]:
     """Return the weights of the model under the names of `variable.path`, as far as the file has them, and the layout.
 
     `config` is the decoded `config.json`. With the layout, a file with the same groups can be written. Raises
     `FormatError` for groups that are nested too deep.
     """
-    if any(path.count("/") + path.count("\\") > limits.RECURSION for path in tree.tensors):
-        raise FormatError(tree.source.name, f"groups are nested more than {limits.RECURSION} levels deep")
-    labels = _labels(tree)
-    root = _nodes(tree, labels)
+    if any(path.count("/") + path.count("\\") > limits.RECURSION for path in hdf5.tensors):
+        raise FormatError(hdf5.source.name, f"groups are nested more than {limits.RECURSION} levels deep")
+    labels = _labels(hdf5)
+    root = _nodes(hdf5, labels)
     spec = _spec(config)
     variables = _layer(root, spec, spec.name or root.label, True if spec.config else None, 0)
     names = _names([entry for entry in variables if entry.leaf != DUPLICATE])
@@ -134,19 +134,19 @@ def split(path: str) -> list[str]:
     return [_ALIASES.get(word, word) for word in path.replace("\\", "/").split("/")]
 
 
-def _labels(tree: Tree) -> dict[str, str]:
+def _labels(hdf5: Hdf5File) -> dict[str, str]:
     """Return the names of layers by the paths of their groups, for all groups with variables at any level."""
-    above = {path[:at] for path in tree.tensors for at, letter in enumerate(path) if letter == "/"}
+    above = {path[:at] for path in hdf5.tensors for at, letter in enumerate(path) if letter == "/"}
     inputs = {f"{group}/{_INPUT}" for group in above if split(group)[-1] == "layers"}
-    names = {group: tree.attribute(f"{group}/{VARS}".strip("/"), "name") for group in sorted({"", *above, *inputs})}
+    names = {group: hdf5.attribute(f"{group}/{VARS}".strip("/"), "name") for group in sorted({"", *above, *inputs})}
     return {"/".join(split(group)): label for group, label in names.items() if isinstance(label, str)}
 
 
-def _nodes(tree: Tree, labels: Mapping[str, str]) -> _LayerGroup:
+def _nodes(hdf5: Hdf5File, labels: Mapping[str, str]) -> _LayerGroup:
     """Return the groups as a tree. Input layers of functional models are groups too, without variables."""
     root = _LayerGroup("")
     root.label = labels.get("", "")
-    for path, weight in tree.tensors.items():
+    for path, weight in hdf5.tensors.items():
         words = split(path)
         node = root
         for word in words[:-2]:

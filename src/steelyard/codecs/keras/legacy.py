@@ -21,7 +21,7 @@ from steelyard.core.weight import Role, Weight
 from steelyard.layers.keras.roles import SUBLAYERS, VariableRole, einsum_roles, kind_of, variable_role
 
 if TYPE_CHECKING:
-    from steelyard.codecs.hdf5.reading import Tree
+    from steelyard.codecs.hdf5.reading import Hdf5File
     from steelyard.codecs.plain import Config, Plain
 
 WEIGHTS = "model_weights"
@@ -45,28 +45,28 @@ _KERAS1_AXES = {
 _HEADS = ("query", "key", "value")
 
 
-def is_layout(tree: Tree) -> bool:
+def is_layout(hdf5: Hdf5File) -> bool:
     """Whether a file lists its layers, in the root or in the group `model_weights`."""
-    return _list(tree, WEIGHTS, "layer_names") is not None or _list(tree, "", "layer_names") is not None
+    return _list(hdf5, WEIGHTS, "layer_names") is not None or _list(hdf5, "", "layer_names") is not None
 
 
-def model_config(tree: Tree) -> dict[str, Plain] | None:
+def model_config(hdf5: Hdf5File) -> dict[str, Plain] | None:
     """Return the config of the model; None where there is none, or it is invalid."""
-    text = tree.attribute("", "model_config")
+    text = hdf5.attribute("", "model_config")
     config = from_json(text) if isinstance(text, str) else None
     return config if isinstance(config, dict) else None
 
 
-def model_weights(tree: Tree) -> list[Weight]:
+def model_weights(hdf5: Hdf5File) -> list[Weight]:
     """Return the weights layer by layer, under the names of Keras, without TensorFlow's `:0`.
 
     Where two layers have weights of the same name, the layer's name precedes that of the second.
     """
-    top = WEIGHTS if _list(tree, WEIGHTS, "layer_names") is not None else ""
-    layers = _layers(model_config(tree))
+    top = WEIGHTS if _list(hdf5, WEIGHTS, "layer_names") is not None else ""
+    layers = _layers(model_config(hdf5))
     weights: dict[str, Weight] = {}
-    for layer in [*(_list(tree, top, "layer_names") or []), "top_level_model_weights"]:
-        for name, weight in _of_layer(tree, f"{top}/{layer}".strip("/")):
+    for layer in [*(_list(hdf5, top, "layer_names") or []), "top_level_model_weights"]:
+        for name, weight in _of_layer(hdf5, f"{top}/{layer}".strip("/")):
             shown = name if name not in weights else f"{layer}/{name}"
             while shown in weights:
                 shown += "#2"
@@ -74,34 +74,34 @@ def model_weights(tree: Tree) -> list[Weight]:
     return list(weights.values())
 
 
-def _of_layer(tree: Tree, group: str) -> Iterator[tuple[str, Weight]]:
-    names = _list(tree, group, "weight_names")
+def _of_layer(hdf5: Hdf5File, group: str) -> Iterator[tuple[str, Weight]]:
+    names = _list(hdf5, group, "weight_names")
     if names is None:  # before Keras 1.0
-        names = [path.removeprefix(f"{group}/") for path in tree.tensors if path.startswith(f"{group}/param_")]
+        names = [path.removeprefix(f"{group}/") for path in hdf5.tensors if path.startswith(f"{group}/param_")]
     for name in dict.fromkeys(names):
-        weight = tree.tensors.get(f"{group}/{name}".replace("//", "/"))
+        weight = hdf5.tensors.get(f"{group}/{name}".replace("//", "/"))
         if weight is not None:
             yield name.removesuffix(":0"), weight
 
 
-def _list(tree: Tree, group: str, name: str) -> list[str] | None:
+def _list(hdf5: Hdf5File, group: str, name: str) -> list[str] | None:
     """Return a list of names, from one attribute or from several numbered ones."""
     # an attribute has at most 64 KiB: Keras splits a longer list
-    whole = tree.attribute(group, name)
+    whole = hdf5.attribute(group, name)
     if isinstance(whole, list):
         return whole
     names: list[str] = []
     for count in range(1000):
-        piece = tree.attribute(group, f"{name}{count}")
+        piece = hdf5.attribute(group, f"{name}{count}")
         if not isinstance(piece, list):
-            return names if count else _empty(tree, group, name)
+            return names if count else _empty(hdf5, group, name)
         names += piece
     return names
 
 
-def _empty(tree: Tree, group: str, name: str) -> list[str] | None:
+def _empty(hdf5: Hdf5File, group: str, name: str) -> list[str] | None:
     """Return an empty list where the attribute exists: an empty list in HDF5 is not a list of texts."""
-    return [] if tree.has_attribute(group, name) else None
+    return [] if hdf5.has_attribute(group, name) else None
 
 
 def _layers(config: Plain) -> dict[str, Config]:

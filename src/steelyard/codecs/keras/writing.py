@@ -11,7 +11,7 @@ from steelyard.codecs.plain import from_json
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
-    from steelyard.codecs.hdf5.reading import Tree
+    from steelyard.codecs.hdf5.reading import Hdf5File
     from steelyard.codecs.keras.layout import Layout
     from steelyard.core.weight import Weight
     from steelyard.core.weights import Weights
@@ -49,21 +49,21 @@ def names(layout: Layout) -> dict[str, dict[str, str]]:
     return {f"{path}/{VARS}".strip("/"): {"name": group["name"]} for path, group in layout.items() if group["name"]}
 
 
-def contents(tree: Tree, weights: Weights, path: Path) -> tuple[list[tuple[str, Weight]], dict[str, dict[str, str]]]:
-    """Return the datasets and the names of a file like `tree`, with these weights in place of the model's.
+def contents(hdf5: Hdf5File, weights: Weights, path: Path) -> tuple[list[tuple[str, Weight]], dict[str, dict[str, str]]]:
+    """Return the datasets and the names of a file like `hdf5`, with these weights in place of the model's.
 
     Other datasets, for example the state of random seeds, stay unchanged, but those of the optimizer are left out: they
     belong to the old numbers. Raises `FormatError` for a weight whose shape is not that in the model.
     """
     layout = fitting(weights, path)
     own = dict(datasets(layout, weights))
-    before = {"/".join(split(name)): weight for name, weight in tree.tensors.items()}
+    before = {"/".join(split(name)): weight for name, weight in hdf5.tensors.items()}
     for name, weight in own.items():
         if name in before and before[name].shape != weight.shape:
             shapes = f"{list(before[name].shape)} in the original model, but {list(weight.shape)} here"
             raise FormatError(str(path), f"{printable(weight.name)} is {shapes}")
     rest = {name: weight for name, weight in before.items() if name not in own and name.partition("/")[0] != "optimizer"}
-    labels = {group: tree.attribute(group, "name") for group in {name.rpartition("/")[0] for name in rest}}
+    labels = {group: hdf5.attribute(group, "name") for group in {name.rpartition("/")[0] for name in rest}}
     kept = {group: {"name": label} for group, label in labels.items() if isinstance(label, str)}
     return [*own.items(), *rest.items()], {**kept, **names(layout)}
 

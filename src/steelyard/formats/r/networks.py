@@ -240,7 +240,7 @@ def orders_of(contents: Contents) -> Orders | None:
         prefix, network = contents.networks[0]
         return orders(network.weights, network.module) if network.facts["package"] == "torch" and not prefix else None
     prefix, inner = contents.files[0]
-    return None if prefix else inner._orders
+    return None if prefix else inner.orders
 
 
 def why_empty(root: Value, contents: Contents) -> str:

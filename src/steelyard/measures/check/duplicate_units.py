@@ -20,29 +20,29 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 """2**64 over the golden ratio, which is odd: its multiples are well spread."""
 
 
-class Units:
+class UnitScan:
     """What one pass over a weight finds: the `summary` of its numbers, and of each axis that was asked for its units.
 
     `also` is called with each block, which is in memory anyhow, and its first element. `zero[axis]` marks the places of an
-    axis that hold nothing but zeros. `prints` is a number of 64 bits for each place
-    of the axis `told_apart`: equal places have equal ones, and others, but for one chance in 2**64, do not.
+    axis that hold nothing but zeros. `hashes` is a number of 64 bits for each place
+    of the axis `hashed_axis`: equal places have equal ones, and others, but for one chance in 2**64, do not.
     """
 
-    __slots__ = ("prints", "summary", "told_apart", "zero")
+    __slots__ = ("hashed_axis", "hashes", "summary", "zero")
 
     def __init__(
         self,
         weight: Weight,
         axes: tuple[int, ...] = (),
-        told_apart: int | None = None,
+        hashed_axis: int | None = None,
         also: Callable[[Array, int], None] | None = None,
     ) -> None:
         self.summary = Summary()
-        if axes or told_apart is not None:
+        if axes or hashed_axis is not None:
             weight.read(0, min(1, weight.size))  # a shape that makes no sense is refused before it takes memory
-        self.told_apart = told_apart
+        self.hashed_axis = hashed_axis
         self.zero = {axis: np.ones(weight.shape[axis], bool) for axis in axes}
-        self.prints = np.zeros(0 if told_apart is None else weight.shape[told_apart], np.uint64)
+        self.hashes = np.zeros(0 if hashed_axis is None else weight.shape[hashed_axis], np.uint64)
         for box in boxes(weight.shape, sizes.SUMMARY_BLOCK):
             block = np.ascontiguousarray(weight.read(box.start, box.stop))
             self.summary.add(block, box.start)
@@ -55,21 +55,21 @@ class Units:
         for axis, zero in self.zero.items():
             others = tuple(each for each in range(block.ndim) if each != axis)
             zero[box.corner[axis] : box.corner[axis] + box.shape[axis]] &= ~filled.any(others)
-        if self.told_apart is not None:
-            axis = self.told_apart
+        if self.hashed_axis is not None:
+            axis = self.hashed_axis
             others = tuple(each for each in range(block.ndim) if each != axis)
             mixed = (_bits(block) + np.uint64(1)) * _factors(box, shape, axis)
             mixed ^= mixed >> np.uint64(29)
             here = slice(box.corner[axis], box.corner[axis] + box.shape[axis])
-            self.prints[here] += (mixed * _ODD).sum(others, dtype=np.uint64)
+            self.hashes[here] += (mixed * _ODD).sum(others, dtype=np.uint64)
 
     def same(self) -> list[list[int]]:
         """Return the places of the axis told apart that hold the same, and not only zeros, in groups of two or more."""
-        zero = self.zero.get(-1 if self.told_apart is None else self.told_apart)
+        zero = self.zero.get(-1 if self.hashed_axis is None else self.hashed_axis)
         found: dict[int, list[int]] = {}
-        for place, print_ in enumerate(self.prints.tolist()):
+        for place, hash_ in enumerate(self.hashes.tolist()):
             if zero is None or not zero[place]:
-                found.setdefault(print_, []).append(place)
+                found.setdefault(hash_, []).append(place)
         return [places for places in found.values() if len(places) > 1]
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import SteelyardError, printable
-from steelyard.measures.check.duplicate_units import Units
+from steelyard.measures.check.duplicate_units import UnitScan
 from steelyard.measures.check.findings import Finding
 from steelyard.measures.digest.canonical import net_of
 from steelyard.measures.stats.channels import channel_axes
@@ -43,7 +43,7 @@ def health(found: Weights) -> Iterator[Finding]:
         facts = known.get(weight.name, weight)
         if has_health(facts):
             with suppress(SteelyardError):
-                yield from list(unhealthy(facts, looked_through(facts)))
+                yield from list(unhealthy(facts, scanned(facts)))
 
 
 def has_health(weight: Weight) -> bool:
@@ -62,36 +62,36 @@ def known_facts(found: Weights) -> dict[str, Weight]:
     return known
 
 
-def looked_through(weight: Weight, also: Callable[[Array, int], None] | None = None) -> Units:
+def scanned(weight: Weight, also: Callable[[Array, int], None] | None = None) -> UnitScan:
     """Read a weight once, with an eye to those of its axes that tell of its health; `also` is given each block."""
     out, inputs, vocab = (channel_axes(weight, word) for word in ("out", "in", "vocab"))
     units = len(weight.shape) > 1 and weight.role in (*KERNELS, Role.EMBEDDING)
     rows = vocab or out
     apart = rows[0] if units and len(rows) == 1 and not _is_complex(weight) else None  # a print is of one number's bits
-    return Units(weight, tuple({*out, *inputs, *vocab}) if units else (), apart, also)
+    return UnitScan(weight, tuple({*out, *inputs, *vocab}) if units else (), apart, also)
 
 
-def unhealthy(weight: Weight, looked: Units) -> Iterator[Finding]:
+def unhealthy(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
     """Yield what the pass over a weight found."""
     out, inputs = channel_axes(weight, "out"), channel_axes(weight, "in")
     if weight.role is Role.VARIANCE:
-        yield from _variance(weight, looked)
-    yield from _saturated(weight, looked)
+        yield from _variance(weight, scan)
+    yield from _saturated(weight, scan)
     if weight.role in KERNELS and weight.size >= FEW and len(weight.shape) > 1:
-        constant = list(_constant(weight, looked))
+        constant = list(_constant(weight, scan))
         yield from constant
         if not constant:
-            yield from _scaled(weight, looked, out, inputs)
-            yield from _dead(weight, looked, out, "outputs", "warning")
-            yield from _dead(weight, looked, inputs, "inputs", "info")
-            yield from _same(weight, looked)
-    elif weight.role is Role.EMBEDDING and looked.told_apart is not None:
-        yield from _unused(weight, looked, looked.told_apart)
+            yield from _scaled(weight, scan, out, inputs)
+            yield from _dead(weight, scan, out, "outputs", "warning")
+            yield from _dead(weight, scan, inputs, "inputs", "info")
+            yield from _same(weight, scan)
+    elif weight.role is Role.EMBEDDING and scan.hashed_axis is not None:
+        yield from _unused(weight, scan, scan.hashed_axis)
 
 
-def _variance(weight: Weight, looked: Units) -> Iterator[Finding]:
+def _variance(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
     """A running variance is a mean of squares: it divides."""
-    moments = looked.summary.moments
+    moments = scan.summary.moments
     if moments.minimum is not None and moments.minimum < 0:
         what = f"is a running variance with numbers below zero, the least {moments.minimum:.4g}"
         yield _finding("negative variance", "error", weight, what, least=moments.minimum)
@@ -100,15 +100,15 @@ def _variance(weight: Weight, looked: Units) -> Iterator[Finding]:
         yield _finding("zero variance", "warning", weight, what, zeros=moments.zeros, of=moments.count)
 
 
-def _saturated(weight: Weight, looked: Units) -> Iterator[Finding]:
+def _saturated(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
     """Numbers that a short type had no room for end at its largest; quantised kernels have one there in each row."""
     largest = _largest(weight.dtype)
     if largest is None or weight.size < FEW:
         return
-    values, counts = looked.summary.histogram.points()
+    values, counts = scan.summary.histogram.points()
     at_end = int(counts[abs(values) >= largest].sum())
     share = at_end / weight.size
-    if at_end and share > (0.0 if weight.dtype == "float16" else SATURATED + len(looked.prints) / weight.size):
+    if at_end and share > (0.0 if weight.dtype == "float16" else SATURATED + len(scan.hashes) / weight.size):
         what = f"is at the end of {weight.dtype} in {at_end:,} of {weight.size:,} numbers, as if they had been cut off"
         yield _finding("saturated", "warning", weight, what, numbers=at_end, of=weight.size, limit=largest)
 
@@ -128,8 +128,8 @@ def _largest(dtype: str) -> float | None:
     return float(ml_dtypes.finfo(numpy_dtype(dtype)).max)
 
 
-def _constant(weight: Weight, looked: Units) -> Iterator[Finding]:
-    moments = looked.summary.moments
+def _constant(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
+    moments = scan.summary.moments
     if moments.count and moments.minimum == moments.maximum and not (_is_complex(weight) and moments.maximum):
         what = f"holds the same number {weight.size:,} times, {moments.minimum:.4g}, so that all units learn the same"
         yield _finding("constant", "warning", weight, what, value=moments.minimum)
@@ -140,9 +140,9 @@ def _is_complex(weight: Weight) -> bool:
     return weight.dtype.startswith("complex")
 
 
-def _scaled(weight: Weight, looked: Units, out: tuple[int, ...], inputs: tuple[int, ...]) -> Iterator[Finding]:
+def _scaled(weight: Weight, scan: UnitScan, out: tuple[int, ...], inputs: tuple[int, ...]) -> Iterator[Finding]:
     """Compare the root mean square with that of the usual start, sqrt(2 / (inputs + outputs of a number)) (Glorot, 2010)."""
-    rms = looked.summary.moments.rms
+    rms = scan.summary.moments.rms
     if not rms or not (len(weight.shape) == 2 or (out and inputs)):
         return
     ends = [prod(weight.shape[axis] for axis in axes) for axes in (out, inputs)] if out and inputs else list(weight.shape)
@@ -154,10 +154,10 @@ def _scaled(weight: Weight, looked: Units, out: tuple[int, ...], inputs: tuple[i
         yield _finding(kind, "warning", weight, what, rms=rms, start=start, times=times)
 
 
-def _dead(weight: Weight, looked: Units, axes: tuple[int, ...], word: str, severity: str) -> Iterator[Finding]:
+def _dead(weight: Weight, scan: UnitScan, axes: tuple[int, ...], word: str, severity: str) -> Iterator[Finding]:
     """Outputs that no input reaches are constant; inputs that reach no output are not looked at."""
     for axis in axes:
-        places = looked.zero[axis].nonzero()[0].tolist()
+        places = scan.zero[axis].nonzero()[0].tolist()
         length = weight.shape[axis]
         if places and length > 1:
             rare = len(places) / length > DEAD
@@ -166,27 +166,27 @@ def _dead(weight: Weight, looked: Units, axes: tuple[int, ...], word: str, sever
             yield _finding(kind, severity if rare else "info", weight, what, places=places, of=length, axis=axis)
 
 
-def _same(weight: Weight, looked: Units) -> Iterator[Finding]:
+def _same(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
     """Units with the same weights compute the same; short rows of short types may be equal by chance."""
-    groups = looked.same()
-    if not groups or looked.told_apart is None:
+    groups = scan.same()
+    if not groups or scan.hashed_axis is None:
         return
     from steelyard.dtypes import itemsize
 
-    length = weight.shape[looked.told_apart]
+    length = weight.shape[scan.hashed_axis]
     by_chance = weight.size // length * itemsize(weight.dtype) < 32 or itemsize(weight.dtype) < 2
     count = sum(len(group) - 1 for group in groups)
     what = f"has {count:,} of {length:,} outputs whose weights are those of another, as {groups[0][0]} and {groups[0][1]}"
     yield _finding("same outputs", "info" if by_chance else "warning", weight, what, groups=groups, of=length)
 
 
-def _unused(weight: Weight, looked: Units, axis: int) -> Iterator[Finding]:
+def _unused(weight: Weight, scan: UnitScan, axis: int) -> Iterator[Finding]:
     """Words without numbers, but for one that stands for padding; or with the same numbers as others."""
-    zero, length = looked.zero[axis].nonzero()[0].tolist(), weight.shape[axis]
+    zero, length = scan.zero[axis].nonzero()[0].tolist(), weight.shape[axis]
     if len(zero) > 1:
         what = f"has only zeros for {len(zero):,} of {length:,} words ({_some(zero)})"
         yield _finding("unused embeddings", "warning" if len(zero) > length / 2 else "info", weight, what, places=zero, of=length)
-    same = looked.same()
+    same = scan.same()
     count = sum(len(group) - 1 for group in same)
     if count:
         what = f"has {count:,} of {length:,} words with the numbers of another, as {same[0][0]} and {same[0][1]}"

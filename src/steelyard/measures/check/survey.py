@@ -12,8 +12,8 @@ from steelyard.core.weight import Weight
 from steelyard.dtypes import is_floating
 from steelyard.errors import ShapeError, SteelyardError, printable
 from steelyard.measures.check import not_finite, unreadable
-from steelyard.measures.check.duplicate_units import Units
-from steelyard.measures.check.health import has_health, known_facts, looked_through, unhealthy
+from steelyard.measures.check.duplicate_units import UnitScan
+from steelyard.measures.check.health import has_health, known_facts, scanned, unhealthy
 from steelyard.numerics.blocks import is_shared
 from steelyard.numerics.nonfinite import NonFinite
 from steelyard.numerics.picture import Drawing, Picture
@@ -60,7 +60,7 @@ def look(weight: Weight, known: Weight | None, found: Weights, cells: Cells) -> 
     seen = Look(weight)
     try:
         drawing = Drawing(weight, *cells(weight))
-        units = _looked(weight, known, drawing.add)
+        units = _scanned(weight, known, drawing.add)
         seen.findings = [*_finite(weight, units.summary, found)]
         if known is not None and has_health(known):
             seen.findings += unhealthy(known, units)
@@ -71,11 +71,11 @@ def look(weight: Weight, known: Weight | None, found: Weights, cells: Cells) -> 
     return seen
 
 
-def _looked(weight: Weight, known: Weight | None, also: Callable[[Array, int], None]) -> Units:
+def _scanned(weight: Weight, known: Weight | None, also: Callable[[Array, int], None]) -> UnitScan:
     if weight.dtype == "object":
         weight.read(0, min(weight.size, 1))  # which may know better why
         raise ShapeError(f"{printable(weight.name)} holds no numbers")
-    return looked_through(known, also) if known is not None and has_health(known) else Units(weight, also=also)
+    return scanned(known, also) if known is not None and has_health(known) else UnitScan(weight, also=also)
 
 
 def _finite(weight: Weight, summary: Summary, found: Weights) -> Iterator[Finding]:

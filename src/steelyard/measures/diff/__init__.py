@@ -53,15 +53,15 @@ class Difference:
         self.verdict: Verdict | None = None
         self._sides = (one, other)
 
-    def spread(self) -> Summary | None:
-        """Read both sides once more, and return how after - before spreads: its range, moments and histogram.
+    def summary(self) -> Summary | None:
+        """Read both sides once more, and return the summary of after - before: its range, moments and histogram.
 
         None where there is nothing to subtract: without a partner of the same shape, or in a copy from another process.
         """
-        from steelyard.measures.diff.histogram import spread
+        from steelyard.measures.diff.summary import summary_of_difference
 
         one, other = self._sides
-        return spread(one, other) if one and other and one.shape == other.shape else None
+        return summary_of_difference(one, other) if one and other and one.shape == other.shape else None
 
     def __getstate__(self) -> object:
         """Return the figures, without the weights, which may be anything that is alive."""

@@ -1,7 +1,7 @@
 """Nets that differ by a permutation of their hidden units: the permutation that fits best, by linear assignment.
 
 The hidden units of a dense or convolutional layer may have any order, as long as the next layer takes its inputs in the same
-order: the function is unchanged. All axes that share one order form a `Space`. The best order of one space, while the others
+order: the function is unchanged. All axes that share one order form a `UnitGroup`. The best order of one group, while the others
 are fixed, maximises the sum of the products of both nets' weights over all its axes, which is a linear assignment problem.
 Solving these in turn until nothing improves is coordinate ascent (Ainsworth, Hayase and Srinivasa, Git Re-Basin, 2023,
 section 3.2). It finds a local maximum only, so two starts are tried. Permuted copies of a net are recovered exactly.
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 MATRICES = ("dense", "conv", "conv transpose")
 VECTORS = ("batch norm", "layer norm", "instance norm", "rms norm", "prelu")
-SWEEPS = 50  # rounds over all spaces; similar nets need only a few
+SWEEPS = 50  # rounds over all groups; similar nets need only a few
 BREAKING = ("merge", "reshape", "other")  # kinds of layers that may give the order of units a meaning
 
 
 class Use(NamedTuple):
-    """An axis of a part that runs over the units of a space, each `width` times in a row if `inside`, else interleaved."""
+    """An axis of a part that runs over the units of a group, each `width` times in a row if `inside`, else interleaved."""
 
     part: Part
     axis: int
@@ -42,7 +42,7 @@ class Use(NamedTuple):
     inside: bool = True
 
 
-class Space:
+class UnitGroup:
     """Units whose order is free, unless `fixed`: all axes that run over them, and the layer that makes them."""
 
     __slots__ = ("fixed", "name", "size", "uses")
@@ -60,16 +60,16 @@ def aligned(found: Coupling, other: Weights) -> tuple[Coupling, dict[str, list[i
     Entry i of an order is the unit of the second side that stands where unit i of the first does. Raises `ShapeError`
     where it is not known how the layers follow one another, and `MissingExtraError` without SciPy.
     """
-    spaces, note = _spaces(Net(other, other.graph))
+    groups, note = _unit_groups(Net(other, other.graph))
     partners = {each.other.name: each for each in found.couples if each.one and each.other and each.one.shape == each.other.shape}
-    free = [space for space in spaces if not space.fixed and all(use.part.weight.name in partners for use in space.uses)]
+    free = [group for group in groups if not group.fixed and all(use.part.weight.name in partners for use in group.uses)]
     if not free:
         raise ShapeError("no layer has hidden units whose order is free, or their weights have no partners")
-    sides = _Sides(free, partners)
+    alignment = _Alignment(free, partners)
     with one_blas_thread():
-        orders = sides.best()
-    moved = {space.name: orders[nth].tolist() for nth, space in enumerate(free)}
-    permuted = sides.permuted(orders)
+        orders = alignment.best()
+    moved = {group.name: orders[nth].tolist() for nth, group in enumerate(free)}
+    permuted = alignment.permuted(orders)
     couples = [_with(each, permuted) for each in found.couples]
     return Coupling(couples, [*found.notes, *note]), moved
 
@@ -80,8 +80,8 @@ def _with(each: Couple, permuted: Mapping[str, Array]) -> Couple:
     return each._replace(other=each.other.replace(read=array_reader(permuted[each.other.name])))
 
 
-def _spaces(net: Net) -> tuple[list[Space], list[str]]:
-    """Return the spaces of a net, and what is to be said of how they were found."""
+def _unit_groups(net: Net) -> tuple[list[UnitGroup], list[str]]:
+    """Return the groups of a net, and what is to be said of how they were found."""
     units = [unit for unit in net.layers if unit.parts and not unit.tied]
     before = flowing_into(net.graph, units) if net.graph else None
     _refuse_unknown(net, known=before is not None)
@@ -90,18 +90,18 @@ def _spaces(net: Net) -> tuple[list[Space], list[str]]:
         before = _as_chain(units)
         why = f" ({net.why_no_graph})" if net.why_no_graph else ""
         note = [f"there is no graph{why}: layers were taken as a chain, in the order in which they are listed"]
-    made: dict[int, Space | None] = {}
-    spaces: list[Space] = []
+    made: dict[int, UnitGroup | None] = {}
+    groups: list[UnitGroup] = []
     for unit in units:
         incoming = [made[each] for each in before[id(unit)] if made.get(each)]
         if len(before[id(unit)]) > 1:
             _fix(incoming)
-        space = incoming[0] if len(incoming) == 1 == len(before[id(unit)]) else None
-        made[id(unit)] = _through(unit, space, net.channels, spaces)
+        group = incoming[0] if len(incoming) == 1 == len(before[id(unit)]) else None
+        made[id(unit)] = _through(unit, group, net.channels, groups)
     used = {each for unit in units for each in before[id(unit)]}
     _fix(made[id(unit)] for unit in units if id(unit) not in used)
     _fix(made.get(each) for layer in _breaking(net, units) for each in layer)
-    return spaces, note
+    return groups, note
 
 
 def _refuse_unknown(net: Net, *, known: bool) -> None:
@@ -112,10 +112,10 @@ def _refuse_unknown(net: Net, *, known: bool) -> None:
             raise ShapeError(f"the graph does not show how data flows into {where}, so no order of units is known to be free")
 
 
-def _fix(spaces: Iterable[Space | None]) -> None:
-    for space in spaces:
-        if space is not None:
-            space.fixed = True
+def _fix(groups: Iterable[UnitGroup | None]) -> None:
+    for group in groups:
+        if group is not None:
+            group.fixed = True
 
 
 def _breaking(net: Net, units: list[LayerWeights]) -> list[list[int]]:
@@ -177,42 +177,42 @@ def _outputs(unit: LayerWeights) -> int:
     return part.shape[part.labels.index("out")]
 
 
-def _through(unit: LayerWeights, space: Space | None, channels: str, spaces: list[Space]) -> Space | None:
-    """Add what a unit has over the units that come in, and return the space that goes out."""
-    if unit.kind in VECTORS and space is not None:
+def _through(unit: LayerWeights, group: UnitGroup | None, channels: str, groups: list[UnitGroup]) -> UnitGroup | None:
+    """Add what a unit has over the units that come in, and return the group that goes out."""
+    if unit.kind in VECTORS and group is not None:
         parts = list(unit.parts.values())
-        if all(part.shape == (space.size,) for part in parts):
-            space.uses += [Use(part, 0) for part in parts]
-            return space
+        if all(part.shape == (group.size,) for part in parts):
+            group.uses += [Use(part, 0) for part in parts]
+            return group
     if unit.kind not in MATRICES or ("kernel", "") not in unit.parts or int(unit.settings.get("groups") or 1) != 1:
-        _fix([space])
+        _fix([group])
         return None
-    if space is not None:
-        width, rest = divmod(_inputs(unit), space.size)
+    if group is not None:
+        width, rest = divmod(_inputs(unit), group.size)
         if rest or (width > 1 and not channels):
-            _fix([space])
-        space.uses.append(Use(_kernel(unit), _kernel(unit).labels.index("in"), width, channels != "last"))
-    out = Space(unit.name, _outputs(unit))
+            _fix([group])
+        group.uses.append(Use(_kernel(unit), _kernel(unit).labels.index("in"), width, channels != "last"))
+    out = UnitGroup(unit.name, _outputs(unit))
     out.uses.append(Use(_kernel(unit), _kernel(unit).labels.index("out")))
     others = [part for (slot, _), part in unit.parts.items() if slot != "kernel"]
     out.uses += [Use(part, 0) for part in others if part.shape == (out.size,)]
     out.fixed = any(part.shape != (out.size,) for part in others) or bool(unit.computed)
-    spaces.append(out)
+    groups.append(out)
     return out
 
 
-class _Sides:
-    """The numbers of both sides that free spaces touch, with canonical axes in float64."""
+class _Alignment:
+    """The numbers of both sides that free groups touch, with canonical axes in float64."""
 
-    def __init__(self, spaces: list[Space], partners: Mapping[str, Couple]) -> None:
-        self.spaces = spaces
+    def __init__(self, groups: list[UnitGroup], partners: Mapping[str, Couple]) -> None:
+        self.groups = groups
         self.partners = partners
-        self.parts = {id(use.part): use.part for space in spaces for use in space.uses}
+        self.parts = {id(use.part): use.part for group in groups for use in group.uses}
         self.one = {key: self._read(part, "one") for key, part in self.parts.items()}
         self.other = {key: self._read(part, "other") for key, part in self.parts.items()}
         self.axes: dict[int, list[tuple[int, Use]]] = {}
-        for nth, space in enumerate(spaces):
-            for use in space.uses:
+        for nth, group in enumerate(groups):
+            for use in group.uses:
                 self.axes.setdefault(id(use.part), []).append((nth, use))
 
     def _read(self, part: Part, side: str) -> Array:
@@ -221,18 +221,18 @@ class _Sides:
 
     def best(self) -> list[Array]:
         """Return the best orders found from two starts: the present order, and the best match of the incoming weights alone."""
-        asis = [np.arange(space.size) for space in self.spaces]
+        asis = [np.arange(group.size) for group in self.groups]
         first = [order.copy() for order in asis]
-        for nth, space in enumerate(self.spaces):
-            first[nth] = self._assigned(nth, first, [use for use in space.uses if _incoming(use)])
+        for nth, group in enumerate(self.groups):
+            first[nth] = self._assigned(nth, first, [use for use in group.uses if _incoming(use)])
         return max((self._improved(orders) for orders in (asis, first)), key=self._product)
 
     def _improved(self, orders: list[Array]) -> list[Array]:
         orders = list(orders)
         product = self._product(orders)
         for _ in range(SWEEPS):
-            for nth, space in enumerate(self.spaces):
-                orders[nth] = self._assigned(nth, orders, space.uses)
+            for nth, group in enumerate(self.groups):
+                orders[nth] = self._assigned(nth, orders, group.uses)
             now = self._product(orders)
             if now <= product + 1e-12 * abs(product):
                 break
@@ -240,8 +240,8 @@ class _Sides:
         return orders
 
     def _assigned(self, nth: int, orders: list[Array], uses: list[Use]) -> Array:
-        """Return the best order of one space while the others are fixed."""
-        size = self.spaces[nth].size
+        """Return the best order of one group while the others are fixed."""
+        size = self.groups[nth].size
         gains = np.zeros((size, size))
         for use in uses:
             mine = _by_unit(self.one[id(use.part)], use, size)

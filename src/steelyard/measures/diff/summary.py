@@ -1,4 +1,4 @@
-"""How the difference of two weights spreads: range, moments and a histogram of after - before."""
+"""The summary of the difference of two weights: range, moments and a histogram of after - before."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from steelyard.numerics.blocks import pairs_of
 from steelyard.numerics.summary import Summary
 
 
-def spread(one: Weight, other: Weight) -> Summary:
+def summary_of_difference(one: Weight, other: Weight) -> Summary:
     """Read two weights of one shape side by side, and return the summary of after - before, entry by entry.
 
     What is not finite on either side is left out; of complex numbers it is the magnitude of the difference. Raises what
@@ -19,7 +19,7 @@ def spread(one: Weight, other: Weight) -> Summary:
 
     Examples:
         >>> from steelyard.core.readers import from_array
-        >>> found = spread(from_array("a", np.zeros(3)), from_array("b", np.array([0.0, -2.0, 1.0])))
+        >>> found = summary_of_difference(from_array("a", np.zeros(3)), from_array("b", np.array([0.0, -2.0, 1.0])))
         >>> found.moments.minimum, found.moments.maximum, found.moments.zeros
         (-2.0, 1.0, 1)
     """

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.readers import array_reader
-from steelyard.core.stacked import is_joined, split
+from steelyard.core.stacked import is_stacked, split
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Weight
@@ -22,9 +22,9 @@ def separate(weights: Weights) -> Iterator[Weight]:
     multinom    kernel (1 + in, out), bias (out)
     yielded     kernel (in, out), bias + kernel[0] (out)
     """
-    facts = weights.meta.get("networks", {}) if any(map(is_joined, weights.values())) else {}
+    facts = weights.meta.get("networks", {}) if any(map(is_stacked, weights.values())) else {}
     for weight in weights.values():
-        if not is_joined(weight):
+        if not is_stacked(weight):
             yield weight
             continue
         parts = [_named(part) for part in split(weight)]

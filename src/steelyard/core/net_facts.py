@@ -1,0 +1,42 @@
+"""What weights know of the net that they belong to, beyond their numbers; weights made of others carry it on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from steelyard.core.lazy_graph import LazyGraph
+    from steelyard.core.protocols import Assign, NamesInOrder
+    from steelyard.core.renaming import Names
+    from steelyard.core.weight import Weight
+
+
+class NetFacts:
+    """How to `assign` to the model, None where there is none; the `orders` of its weights by their words; and its `graph`."""
+
+    __slots__ = ("assign", "graph", "orders")
+
+    def __init__(self, assign: Assign | None, orders: Mapping[str, NamesInOrder], graph: LazyGraph) -> None:
+        self.assign = assign
+        self.orders = orders
+        self.graph = graph
+
+    def with_assign(self, assign: Assign | None) -> NetFacts:
+        """Return the same facts with another way to the model."""
+        return NetFacts(assign, self.orders, self.graph)
+
+    def without_model(self) -> NetFacts:
+        """Return the facts with no way to the model, which they do not keep: only it knows the orders, so they are listed now."""
+        self.graph.release_model()
+        return NetFacts(None, {word: [*order()].copy for word, order in self.orders.items()}, self.graph)
+
+    def renamed(self, before: Mapping[str, Weight], after: Mapping[str, Weight], names: Names) -> NetFacts:
+        """Return the facts of the weights `before` for those `after`, of which `names` gives the new names."""
+        from steelyard.core.renaming import renamed_assign, renamed_graph, renamed_order
+
+        return NetFacts(
+            self.assign and renamed_assign(self.assign, before, names),
+            {word: renamed_order(order, names) for word, order in self.orders.items()},
+            renamed_graph(self.graph, before, after, names),
+        )
