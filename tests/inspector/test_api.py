@@ -158,7 +158,7 @@ def test_a_name_of_a_download_breaks_no_header_and_leaves_no_folder(served, rows
         ("values", {"row": 0, "side": 0, "top": 0, "left": 0, "bottom": 1, "right": 10**6}, "at most 10,000 numbers"),
         ("values", {"row": 0, "side": 0, "top": 0, "left": 0, "bottom": 1, "right": 5000}, "is no part of it"),
         ("compare", {"row": 99}, "unknown row 99"),
-        ("download", {"row": 0, "side": 0, "format": "pt"}, "unknown format 'pt'; ask for npy, npz or safetensors"),
+        ("download", {"row": 0, "side": 0, "format": "pt"}, "unknown format 'pt'; choose npy, npz or safetensors"),
         ("download", {"row": 0, "side": 0, "format": "../x"}, "unknown format"),
         ("download", {"side": 0, "format": "npy"}, "a .npy file holds one array"),
         ("download", {"side": 7, "format": "npz"}, "unknown side 7"),
@@ -272,4 +272,4 @@ def test_a_weight_that_cannot_be_read_has_its_error_and_the_others_are_shown(tmp
         status, line = served.refused(word, row=0, side=0, **query)
         assert status == 400
         assert "inflate" in line
-    assert served.refused("compare", row=0) == (400, "there is one source, and nothing to compare it with")
+    assert served.refused("compare", row=0) == (400, "there is only one source, so there is nothing to compare it with")

@@ -48,7 +48,7 @@ def test_no_file_that_a_report_is_about_is_written_over(tmp_path, capsys):
         [str(folder), "-o", f"{folder}/model.safetensors"],
     ):
         assert main(["report", *arguments]) == 2
-        line = f"error: {arguments[-1]}: is one of the files that the report is about; write it into another file\n"
+        line = f"error: {arguments[-1]}: is one of the files that the report shows; choose another path\n"
         assert capsys.readouterr().err.endswith(line)
     assert {path: path.read_bytes() for path in before} == before
     steelyard.report(folder, folder / "report.html")

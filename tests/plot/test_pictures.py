@@ -1,4 +1,4 @@
-"""Every picture as a whole, beside one that was looked at. UPDATE_IMAGES=1 scripts/test tests/plot makes them again."""
+"""Compares each picture with a reviewed baseline. UPDATE_IMAGES=1 scripts/test tests/plot makes new baselines."""
 
 import os
 from pathlib import Path
@@ -13,8 +13,7 @@ from steelyard.core.readers import from_array
 FOLDER = Path(__file__).parent / "pictures"
 DPI = 50
 FAR, SHARE = 48, 0.002
-"""How far, of 255, a colour may be off before a dot is another, and which share of the dots may: letters are drawn a little
-differently by each release."""
+"""The tolerance of a colour, of 255, and the share of dots that may exceed it: matplotlib's releases draw letters differently."""
 
 
 def numbers(*shape, seed=0):
@@ -82,24 +81,24 @@ WRONG = {
     "overview-many": lambda: plot.overview(deep(), kind="ridges"),
     "diff": lambda: plot.diff(deep(3), deep(3, shift=0.02)),
 }
-"""Each picture with something wrong in it."""
+"""Each picture with an error in it, which the comparison must notice."""
 
 
 def dots(ax):
-    """Return the picture of an Axes's figure, as red, green and blue up to 255."""
+    """Return the RGB values, 0 to 255, of the figure of an Axes."""
     ax.figure.set_dpi(DPI)
     ax.figure.canvas.draw()
     return np.asarray(ax.figure.canvas.buffer_rgba())[..., :3].astype(int)
 
 
 def apart(found, name):
-    """Return which share of the dots is not that of the picture that is kept."""
+    """Return the share of dots that differ from the baseline."""
     kept = np.asarray(Image.open(FOLDER / f"{name}.png").convert("RGB")).astype(int)
     return 1.0 if kept.shape != found.shape else float((np.abs(found - kept).max(axis=-1) > FAR).mean())
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_is_as_it_was_when_it_was_looked_at(name):
+def test_a_picture_equals_its_baseline(name):
     found = dots(PICTURES[name]())
     if os.environ.get("UPDATE_IMAGES"):
         Image.fromarray(found.astype(np.uint8)).quantize(128).save(FOLDER / f"{name}.png", optimize=True)
@@ -111,7 +110,7 @@ def test_a_wrong_picture_is_noticed(name):
     assert apart(dots(WRONG[name]()), name) > SHARE
 
 
-def test_every_picture_that_is_kept_is_compared_and_small():
+def test_every_baseline_is_compared_and_small():
     assert {path.stem for path in FOLDER.iterdir()} == set(PICTURES) == set(WRONG)
     assert {name.partition("-")[0] for name in PICTURES} == set(plot.__all__)
     assert all(path.stat().st_size < 40_000 for path in FOLDER.iterdir())

@@ -1,1 +1,1 @@
-"""Pages: the report, and the server of the inspector."""
+"""The inspector: one page for every net, written to a file as a report or shown by a local server."""

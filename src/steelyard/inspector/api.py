@@ -1,6 +1,6 @@
-"""The questions that a page asks the local server: numbers are read when they are asked for, and few answers are kept.
+"""The requests that a page sends to the local server: numbers are read on request, and few answers are cached.
 
-A file that changed on the disk is opened again when the index is asked for. Until then every other question is refused,
+A file that changed on the disk is opened again when the index is requested. Until then every other request is refused,
 since its answer would show numbers that no longer exist.
 """
 
@@ -55,8 +55,8 @@ if TYPE_CHECKING:
 
     Pieces = Iterator[bytes | memoryview]
 
-CELLS = 1 << 14  # of a picture of a whole weight, and of all its filters together
-SINGULAR_VALUES = 128  # shown of one weight
+CELLS = 1 << 14  # cells of a picture of a whole weight, and of all its filters together
+SINGULAR_VALUES = 128  # singular values shown per weight
 WORK_LIMIT = 2e9  # rows times columns times the shorter side of a matrix that is decomposed on request: about a second
 MAX_PICTURE_SIDE = 512  # cells in each direction
 MAX_TEXTS = 10_000  # numbers of one answer
@@ -74,9 +74,9 @@ class Snapshot(NamedTuple):
 
 
 class Api:
-    """Answers every question of a page about one or two sources; several threads may ask at once.
+    """Answers the requests of a page about one or two sources; thread-safe.
 
-    Raises `SteelyardError` for a question without an answer. `stop` makes every reading in progress raise it too.
+    Raises `SteelyardError` for an invalid request. `stop` makes every reading in progress raise it too.
     """
 
     __slots__ = ("_kept", "_lock", "_reading", "_scope", "_slots", "_snapshot", "_sources", "_stopped")
@@ -105,7 +105,7 @@ class Api:
         return pack(index_of(snapshot.sources, snapshot.rows, snapshot.pairing, live=True))
 
     def detail(self, row: int, side: int) -> bytes:
-        """Return all details of a weight; recent answers are kept."""
+        """Return all details of a weight; recent answers are cached."""
         snapshot = self._snapshot
         weight = self._weight(row, side)
         with self._lock:
@@ -151,7 +151,7 @@ class Api:
 
         found = self._row(row)
         if len(found.weights) < 2:
-            raise ShapeError("there is one source, and nothing to compare it with")
+            raise ShapeError("there is only one source, so there is nothing to compare it with")
         if found.couple is None:
             return pack({**difference_record(None, found), "difference": None})
         with self._slots:
@@ -167,9 +167,9 @@ class Api:
         from steelyard.formats import numpy, safetensors
 
         if form not in ("npy", "npz", "safetensors"):
-            raise ShapeError(f"unknown format {printable(form)!r}; ask for npy, npz or safetensors")
+            raise ShapeError(f"unknown format {printable(form)!r}; choose npy, npz or safetensors")
         if form == "npy" and row is None:
-            raise ShapeError("a .npy file holds one array; ask for .npz or .safetensors")
+            raise ShapeError("a .npy file holds one array; choose .npz or .safetensors")
         if row is None:
             chosen, name = self._source(side).weights, os.path.splitext(self._source(side).name)[0]
         else:
@@ -231,7 +231,7 @@ class Api:
 
 
 def _listed(source: object, scope: Scope) -> tuple[Weights, set[str]]:
-    """Return the weights of a source, and the files that they are read from."""
+    """Return the weights of a source, and the files they are read from."""
     if isinstance(source, (str, os.PathLike)):
         return opened(os.fspath(source), scope)
     return weights(source), set()
@@ -279,9 +279,9 @@ def _spectrum(weight: Weight, summary: Summary) -> dict[str, Any]:
     reason = without(weight)
     norm = summary.moments.l2
     if not reason and (not summary.finite or norm is None):
-        reason = "it is not finite"
+        reason = "it contains NaN or Inf"
     elif not reason and (work(weight) > WORK_LIMIT or min(matrix_shape(weight) or (0,)) > EXACT):
-        reason = "it is large, and would take long; steelyard spectra has it"
+        reason = "it is large and would take long; steelyard spectra computes it"
     if reason or norm is None:
         return {"spectrum": None, "spectrum_why": reason}
     try:

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from steelyard.numerics.summary import Summary
 
 HISTOGRAM_BINS = 64
-SPARK_BINS = 32  # of the small histograms in the rows of the table
+SPARK_BINS = 32  # bins of the small histograms in the rows of the table
 MAX_ASPECT = 4.0  # cells of a picture in one direction, divided by those in the other
-FULL_SCALE = 127  # the cell of the greatest magnitude
-NON_FINITE = -128  # the cell of a number that is not finite
+FULL_SCALE = 127  # code of the greatest magnitude
+NON_FINITE = -128  # code of NaN and Inf
 MAX_FILTERS = 64
-DIGITS = 9  # of a statistic: all that a float32 has
+DIGITS = 9  # significant digits of a statistic: enough for a float32
 
 
 def detail_of(look: Look, *, small: bool) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def statistics_record(weight: Weight, summary: Summary) -> dict[str, Any]:
 
 
 def rounded(value: object) -> object:
-    """Return a float with no more digits than a float32 has, and anything else as it is.
+    """Return a float rounded to the digits of a float32, and any other value unchanged.
 
     >>> rounded(1 / 3), rounded(7), rounded(None)
     (0.333333333, 7, None)
@@ -101,7 +101,7 @@ def picture_record(drawn: Picture, *, exact: bool = False) -> dict[str, Any]:
 
 
 def quantised(values: Array) -> tuple[float, Array]:
-    """Return the greatest magnitude, and each number as a multiple of its 127th part; -128 stands for NaN and Inf."""
+    """Return the greatest magnitude m, and each number in units of m / 127; -128 stands for NaN and Inf."""
     values = values.astype(np.float64, copy=False).reshape(-1)
     finite = np.isfinite(values)
     scale = float(np.abs(values[finite]).max(initial=0.0))

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from steelyard.measures.diff import Difference
 
     Key = tuple[str, str]
-    """Equal for weights that share their numbers."""
+    """A key that weights with the same numbers share."""
 
 AFTER, BEFORE = 0, 1
 """The sides of a page: the source that it is about, and the older one, if any."""
 FACTS = ("name", "layer", "shape", "dtype", "role", "axes", "trainable", "tied", "encoding")
 STATISTICS = ("min", "max", "mean", "std", "l2", "zeros", "nan", "inf")
-"""The statistics that a row of the index has."""
+"""The statistics in a row of the index."""
 DIFFERENCES = ("kind", "changed", "max_abs", "relative", "cosine")
 
 

@@ -1,8 +1,8 @@
 """`report`: one HTML file that opens in any browser, offline, and shows every weight of a net, or how it changed.
 
 The page is that of the local server. The file holds its style sheet and its modules unchanged except for their imports:
-each module is a `data:` URL in an import map. The numbers are packs, as base64 of gzip. A content security policy lets
-nothing run but these modules, by their hashes, and lets nothing be loaded.
+each module is a `data:` URL in an import map. The numbers are packs, as base64 of gzip. A content security policy
+allows only these modules, by their hashes, and blocks all requests.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def report(
 
     Without a `path` the page is returned as text. It shows the statistics of each weight, its histogram, a heat map, the
     filters of a convolution and the singular values, and the findings of `check`. With `before`, an older source of any
-    format or framework, it also shows the differences, as `diff` does. Singular values are computed of "some" matrices
-    (those that take seconds together), of "all" or of "none". The page loads nothing from anywhere.
+    format or framework, it also shows the differences, as `diff` does. Singular values are computed for "some" matrices
+    (those that take seconds together), for "all" or for "none". The page loads no other file.
 
-    A weight that cannot be read is shown with its error. Raises what `weights` raises, `ShapeError` for another word as
-    `spectra`, `FormatError` if the page would replace one of the files that it shows, and `OSError` if the file cannot be
-    written; the old file is kept then.
+    A weight that cannot be read is shown with its error. Raises the errors of `weights`, `ShapeError` for any other `spectra`,
+    `FormatError` if the page would replace one of the files that it shows, and `OSError` if the file cannot be written; an
+    existing file is then kept.
 
     Examples:
         >>> import numpy as np, pathlib, tempfile
@@ -104,7 +104,7 @@ def _refuse_own_file(sources: Sequence[object], path: str | os.PathLike[str], sc
 
     named = [os.fspath(each) for each in sources if isinstance(each, (str, os.PathLike))]
     if os.path.exists(path) and any(os.path.realpath(path) in opened(each, scope)[1] for each in named):
-        raise FormatError(os.fspath(path), "is one of the files that the report is about; write it into another file")
+        raise FormatError(os.fspath(path), "is one of the files that the report shows; choose another path")
 
 
 def document(title: str, index: dict[str, Any], details: list[list[Any]]) -> Iterator[str]:
@@ -168,5 +168,5 @@ def _hash(text: str) -> str:
 
 
 def _packed(name: str, data: bytes) -> str:
-    """Return a pack as an element that no browser runs; base64 has no character that could end the element."""
+    """Return a pack as an element that browsers do not execute; no character of base64 can end the element."""
     return f'<script type="application/octet-stream" id="{name}">{b64encode(gzip.compress(data, mtime=0)).decode()}</script>\n'

@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     """The difference of each couple and the picture of it, by the identity of the couple."""
 
 CELLS = (800_000, 180)
-"""Cells of all pictures together: a fixed number, and more for each row."""
+"""The cells of all pictures together: a fixed number, plus a number per row."""
 LARGEST_PICTURE = 1 << 16  # cells
 VALUES = (16, 128, 40_000)
-"""Singular values of a spectrum at least and at most, and of all spectra together."""
+"""The least and the greatest number of singular values in a spectrum, and the number in all spectra together."""
 WORK_BUDGET = 2e10  # rows times columns times the shorter side of all decomposed matrices: some seconds
-LARGEST_SHARED = 1 << 20  # elements of a matrix that is decomposed beside another: two larger ones take too much memory
+LARGEST_SHARED = 1 << 20  # elements of a matrix that is decomposed in parallel; two larger ones need too much memory
 SPECTRA = ("some", "all", "none")
 
 
@@ -174,17 +174,17 @@ def _decompose(measured: Sequence[MeasuredWeight], which: str, *, progress: bool
 
 
 def _why_no_spectrum(each: MeasuredWeight, which: str, left: float) -> str:
-    """Return why a spectrum is left out; blank if it is not."""
+    """Return the reason to leave out a spectrum; blank if there is none."""
     if each.error is not None:
         return "it cannot be read"
     if reason := without(each.weight):
         return reason
     if each.norm is None:
-        return "it is not finite"
+        return "it contains NaN or Inf"
     if which == "none":
-        return "no spectra were asked for"
+        return "no spectra were requested"
     if which == "some" and (left < 0 or min(matrix_shape(each.weight) or (0,)) > EXACT):
-        return "it is large, and was left out to save time; --spectra all has it"
+        return "it is large and was left out to save time; --spectra all includes it"
     return ""
 
 

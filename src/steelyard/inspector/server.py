@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 ADDRESS = "127.0.0.1"
 PORT = 8137
-PORTS_TRIED = 20  # before the system picks one
-REQUEST_TIMEOUT = 10  # seconds in which a request must arrive
-FIRST_PIECES = 1 << 18  # bytes of a download that are made before it begins
+PORTS_TRIED = 20  # ports tried before the system chooses one
+REQUEST_TIMEOUT = 10  # seconds within which a request must arrive
+FIRST_PIECES = 1 << 18  # bytes of a download that are produced before the answer begins
 MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 PACK_TYPE = "application/octet-stream"
 WINDOW = ("top", "left", "bottom", "right")
@@ -47,17 +47,16 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "X-Frame-Options": "DENY",
 }
-"""Headers of every answer: a page loads nothing from elsewhere, is not cached, and is not shown inside another page."""
+"""Headers of every answer: a page loads no foreign content, is not cached, and cannot be embedded in another page."""
 
 
 def serve(source: object, before: object = None, *, scope: Scope = "model", port: int = PORT, open_browser: bool = False) -> None:
     """Show a model, a file or anything else that `weights` takes in the browser, until Ctrl-C is pressed.
 
-    Prints the address, which is good on this machine only and holds a secret token. Numbers are read when they are looked
-    at, so a file of any size opens at once; a live model shows its numbers as they are then. With `before`, an older source
-    of any format or framework, the page also shows the differences. `scope` is that of `weights`. The server takes `port`,
-    or the next free one; 0 lets the system pick. Raises what `weights` raises, and `MissingExtraError` without the extra
-    "view".
+    Prints the address, which works on this machine only and contains a secret token. Numbers are read when the page shows
+    them, so a file of any size opens at once, and a live model shows its current numbers. With `before`, an older source of any
+    format or framework, the page also shows the differences. `scope` is that of `weights`. The server takes `port`, or the next
+    free one; 0 lets the system choose. Raises the errors of `weights`, and `MissingExtraError` without the extra "view".
     """
     with suppress(KeyboardInterrupt):
         serve_sources(
@@ -70,7 +69,7 @@ def serve(source: object, before: object = None, *, scope: Scope = "model", port
 
 
 def _print_address(url: str) -> None:
-    sys.stdout.write(f"{url}\nCtrl-C ends it.\n")
+    sys.stdout.write(f"{url}\nPress Ctrl-C to stop.\n")
     sys.stdout.flush()  # a program that waits for the address must not wait for a buffer
 
 
@@ -163,7 +162,7 @@ def _run_in_thread(server: Any, listening: socket.socket) -> None:
     thread = threading.Thread(target=run_server)
     thread.start()
     try:
-        ended.wait()  # Thread.join takes the thread for ended once it was interrupted
+        ended.wait()  # Thread.join considers the thread ended once it was interrupted
     finally:  # an interrupt of the cell raises KeyboardInterrupt here
         server.should_exit = True
         ended.wait()
@@ -171,9 +170,9 @@ def _run_in_thread(server: Any, listening: socket.socket) -> None:
 
 
 def _impatient(*arguments: Any, **named: Any) -> Any:
-    """Make uvicorn's protocol of one connection, and close it when the first or the next request takes too long to arrive.
+    """Return uvicorn's protocol for one connection, which closes when the first or the next request takes too long to arrive.
 
-    uvicorn itself only limits how long a connection is idle between two requests: one byte ends that limit.
+    uvicorn itself only limits the idle time between two requests, and a single byte lifts that limit.
     """
     import asyncio
 
@@ -202,12 +201,12 @@ def _impatient(*arguments: Any, **named: Any) -> Any:
 
 
 def address(listening: socket.socket, token: str) -> str:
-    """Return the address of the page."""
+    """Return the URL of the page."""
     return f"http://{ADDRESS}:{listening.getsockname()[1]}/{token}/"
 
 
 def new_token() -> str:
-    """Return a random word that cannot be guessed."""
+    """Return a random token that cannot be guessed."""
     return secrets.token_urlsafe(24)
 
 
@@ -246,7 +245,7 @@ NOT_FOUND = "page not found"
 
 
 def _guarded(inner: Any, hosts: set[bytes], token: str) -> Any:
-    """Return an application that passes on only the requests that may be answered, and adds the headers to every answer."""
+    """Return an application that passes on only permitted requests, and adds the headers to every answer."""
 
     async def guarded(scope: Any, receive: Any, send: Any) -> None:
         refusal = _refusal(scope, hosts, token)
@@ -341,11 +340,11 @@ QUESTIONS: dict[str, Callable[[Api, Query], Any]] = {
     "compare": lambda api, query: api.compare(query.number("row")),
     "download": lambda api, query: api.download(query.row(), query.number("side"), query.word("format")),
 }
-"""The questions below /api/."""
+"""The endpoints below /api/."""
 
 
 def _attachment(name: str, pieces: Iterator[bytes | memoryview], *, with_body: bool) -> Response:
-    """Answer with a file. Its first bytes are made before the answer begins, so that an early error can still be reported."""
+    """Answer with a file. Its first bytes are produced before the answer begins, so that an early error can still be reported."""
     from starlette.responses import Response, StreamingResponse
 
     headers = {"Content-Disposition": f'attachment; filename="{file_name(name)}"'}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from steelyard.measures.diff import Diff, Difference
 
 COMPARED = ("equal", "renamed", "changed")
-UNPAIRED = {"added": "only in the second", "removed": "only in the first", "shape": "of another shape"}
+UNPAIRED = {"added": "only in the second", "removed": "only in the first", "shape": "with another shape"}
 
 
 def diff(before: Any, after: Any, *, ax: Axes | None = None, **how: Any) -> Axes:
@@ -88,9 +88,9 @@ def _notes(result: Diff, rows: Sequence[Difference]) -> list[str]:
     same, undefined = int((changes == 0).sum()), int(np.isnan(changes).sum())
     bad = sum(row.nonfinite for row in rows)
     return [
-        f"{counted(len(rows), 'weight')}, of which {same:,} equal" + (" (rings)" if same else ""),
+        f"{counted(len(rows), 'weight')}, {same:,} unchanged" + (" (rings)" if same else ""),
         _unpaired(result),
-        f"not drawn: {counted(undefined, 'weight')} that began at zero, overflow, or changed in NaN or Inf alone"
+        f"not drawn: {counted(undefined, 'weight')} with an undefined change (zero before, overflow, or NaN and Inf only)"
         if undefined
         else "",
         f"left out: {counted(bad, 'number')} with NaN or Inf on one side only" if bad else "",
@@ -98,7 +98,7 @@ def _notes(result: Diff, rows: Sequence[Difference]) -> list[str]:
 
 
 def _unpaired(result: Diff) -> str:
-    """Return a note with the numbers of weights that have no partner; blank for none."""
+    """Return a note that counts the weights without a partner; blank if there are none."""
     counts = {kind: sum(row.kind == kind for row in result.rows) for kind in UNPAIRED}
     parts = [f"{count:,} {UNPAIRED[kind]}" for kind, count in counts.items() if count]
     return f"not compared: {', '.join(parts)}" if parts else ""

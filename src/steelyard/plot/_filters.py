@@ -32,7 +32,7 @@ def filters(source: Any, name: str | None = None, *, limit: int = LIMIT, each: b
     Without a `name` the first convolution of the source is drawn. Filters with three inputs are drawn in red, green and blue,
     with mid-grey for zero; others have one picture for each output and input, in the colours of `heatmap`. All share one scale,
     from minus to plus their greatest magnitude; with `each` every filter has its own. Only the first `limit` filters are drawn.
-    The caption notes omitted filters, and a file without axes, whose kernels are taken for PyTorch's.
+    The caption notes omitted filters, and whether the axes were assumed to be PyTorch's because the file does not specify them.
 
     Raises `ShapeError` if there is no convolution of images, or the named weight is not one.
 
@@ -46,13 +46,13 @@ def filters(source: Any, name: str | None = None, *, limit: int = LIMIT, each: b
     if limit < 1:
         raise ShapeError(f"limit is {limit}; it must be positive")
     weight = one_weight(source, name, axes_of_filters, "a convolution of images with filters of 2 \u00d7 2 or more", first=True)
-    found = filters_of(weight, limit)
-    assert found is not None  # `one_weight` has checked its axes
-    pictures = np.abs(found.pictures) if found.pictures.dtype.kind == "c" else found.pictures
+    chosen = filters_of(weight, limit)
+    assert chosen is not None  # `one_weight` has checked its axes
+    pictures = np.abs(chosen.pictures) if chosen.pictures.dtype.kind == "c" else chosen.pictures
     ends = _ends(pictures, each=each)
-    across = ceil(sqrt(len(found.pictures)))
-    down = ceil(len(found.pictures) / across)
-    height, width = found.pictures.shape[1:3]
+    across = ceil(sqrt(len(chosen.pictures)))
+    down = ceil(len(chosen.pictures) / across)
+    height, width = chosen.pictures.shape[1:3]
     ax = axes_for(ax, 6.0, min(5.6 * down / across * height / width + 0.8, 9.0))
     ink = inks(ax)
     ax.imshow(
@@ -61,18 +61,18 @@ def filters(source: Any, name: str | None = None, *, limit: int = LIMIT, each: b
         aspect=height / width,
         interpolation="nearest",
     )
-    _axes(ax, found, across, down)
-    if found.pictures.shape[-1] != COLOURS:
+    _axes(ax, chosen, across, down)
+    if chosen.pictures.shape[-1] != COLOURS:
         end, label = (1.0, "weight value over the greatest of its filter") if each else (float(ends.max()), "weight value")
         scale = ScalarMappable(Normalize(-end, end), signed_colours(ink))
         ax.figure.colorbar(scale, ax=ax, label=label, fraction=0.05, pad=0.02).outline.set_visible(False)
     ax.set_title(shown(weight.name))
-    caption(ax, _notes(found, "the greatest of each" if each else f"\u00b1{ends.max():.3g}"))
+    caption(ax, _notes(chosen, "the greatest of each" if each else f"\u00b1{ends.max():.3g}"))
     return ax
 
 
 def _ends(pictures: Array, *, each: bool) -> Array:
-    """Return the end of the scale of each filter: its greatest magnitude, or that of all filters; 1 if that is zero."""
+    """Return the scale limit of each filter: its greatest magnitude, or that of all filters; 1 if that is zero."""
     sizes = np.abs(np.where(np.isfinite(pictures), pictures, 0)).max(axis=(1, 2, 3), keepdims=True).astype(float)
     ends: Array = sizes if each else np.full_like(sizes, sizes.max())
     return np.where(ends > 0, ends, 1.0)
@@ -102,22 +102,22 @@ def mosaic(tiles: Array, across: int) -> Array:
     return image
 
 
-def _axes(ax: Axes, found: Filters, across: int, down: int) -> None:
+def _axes(ax: Axes, chosen: Filters, across: int, down: int) -> None:
     """Label each row with its first filter, and the columns with their distance from it."""
-    ax.set_yticks(range(down), [shown(found.units[row * across]) for row in range(down)])
+    ax.set_yticks(range(down), [shown(chosen.units[row * across]) for row in range(down)])
     ax.set_xticks(range(across), [f"+{column}" for column in range(across)])
     ax.tick_params(length=0, labelcolor=inks(ax).soft, labelsize="small")
     ax.spines[:].set_visible(False)
     ax.patch.set_visible(False)
 
 
-def _notes(found: Filters, end: str) -> list[str]:
-    count, height, width, channels = found.pictures.shape
-    some = f"the first {count:,} of " if count < found.count else ""
+def _notes(chosen: Filters, end: str) -> list[str]:
+    count, height, width, channels = chosen.pictures.shape
+    some = f"the first {count:,} of " if count < chosen.count else ""
     colour = f", in red, green and blue: mid-grey is 0, full colour {end}" if channels == COLOURS else ""
-    bad = int((~np.isfinite(found.pictures).all(axis=-1)).sum())
+    bad = int((~np.isfinite(chosen.pictures).all(axis=-1)).sum())
     return [
-        f"{some}{counted(found.count, 'filter')} of {height} \u00d7 {width}{colour}",
-        "the file names no axes: taken for PyTorch's, out in kh kw" if found.guessed else "",
+        f"{some}{counted(chosen.count, 'filter')} of {height} \u00d7 {width}{colour}",
+        "the file does not specify axes; assumed to be PyTorch's, out in kh kw" if chosen.guessed else "",
         f"{counted(bad, 'place')} with NaN or Inf, in the colour of text" if bad else "",
     ]

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from steelyard.numerics.picture import Window
 
 OUTLIER = 3.0
-"""The scale of colours stops at its usual end if the greatest magnitude is at least this many times as large."""
+"""The colour scale is clipped at its usual limit if the greatest magnitude is at least this many times as large."""
 SQUARE = 6.0
-"""The largest ratio of the sides of a matrix whose cells are drawn square."""
+"""Cells are square up to this ratio of the matrix's sides."""
 
 
 def heatmap(
@@ -80,7 +80,7 @@ def heatmap(
 
 
 def _end(drawn: Picture) -> tuple[float, int]:
-    """Return the end of the scale of colours, and the number of cells beyond it."""
+    """Return the limit of the colour scale, and the number of cells beyond it."""
     sizes = np.abs(drawn.values[np.isfinite(drawn.values)])
     greatest = float(sizes.max(initial=0.0))
     end = reach(drawn.usual if greatest >= OUTLIER * drawn.usual else greatest)

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 BINS, LIMIT = 60, 12
 ACROSS = 4  # panels in a row, at most
 WIDE, HIGH = 2.7, 1.9  # inches of a panel
-ALIKE = 1e-9  # relative range of numbers below which an axis cannot separate them
+ALIKE = 1e-9  # relative range below which an axis cannot separate the numbers
 ROOM = 0.3  # free space above the highest bar, relative to its height
 
 
 def histograms(source: Any, *, bins: int = BINS, limit: int = LIMIT, log: bool = False, ax: Axes | None = None) -> Axes:
-    """Draw a histogram of each weight: counts per bin, from the least to the greatest number, in a panel for each weight.
+    """Draw a histogram of each weight in a panel of its own: counts per bin, from the least to the greatest number.
 
     Only the first `limit` weights are drawn, which the caption notes; `plot.overview` draws all of them in one picture, and
     `steelyard.weights(source).select(...)` selects others. `log` makes the axis of counts logarithmic, which shows the tails.
@@ -47,13 +47,13 @@ def histograms(source: Any, *, bins: int = BINS, limit: int = LIMIT, log: bool =
         raise ShapeError(f"bins is {bins} and limit {limit}; both must be positive")
     listed = drawable(source)
     drawn = listed[:limit]
-    found = list(summaries(drawn))
+    measured = list(summaries(drawn))
     across = min(len(drawn), ACROSS if len(drawn) > 4 else max(ceil(sqrt(len(drawn))), 1))
     down = ceil(len(drawn) / across)
     size = (6.4, 4.0) if len(drawn) == 1 else (WIDE * across, HIGH * down + 0.4)
     ax = axes_for(ax, *size)
     panels = [ax] if len(drawn) == 1 else _panels(ax, len(drawn), across, down)
-    for nth, (panel, weight, summary) in enumerate(zip(panels, drawn, found, strict=True)):
+    for nth, (panel, weight, summary) in enumerate(zip(panels, drawn, measured, strict=True)):
         _panel(panel, weight, summary, bins, log=log)
         panel.set_xlabel("weight value" if nth >= len(drawn) - across else "")
         panel.set_ylabel("count per bin" if nth % across == 0 else "")

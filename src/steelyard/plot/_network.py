@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 UNITS = 16  # units of a layer that are drawn
 WIDEST, THINNER, CROWD = 5.0, 2.5, 250
-"""The width of the widest line in points: with few lines, with a crowd of lines, and the number of lines in a crowd."""
+"""The width of the widest line in points: in a small diagram, in a crowded one, and the number of lines in a crowded one."""
 FAINTEST, STRONGEST = 0.12, 0.95  # opacity of the lines of the smallest and the largest weight
 BIAS_HEIGHT = 1.16  # a layer extends from 0 to 1
 APART = 0.22  # greatest distance of two neighbouring units
@@ -58,8 +58,8 @@ def network(
     """Draw a network of dense layers: units as circles, connections as lines whose width is proportional to their weights.
 
     Blue is negative, red positive, and the key gives the weight of the widest line. In a layer of more than `units` units those
-    with the largest weights are drawn, and the text below the layer counts all. Skip connections, which R's nnet has, pass under
-    the hidden layers. `inputs` and `outputs` are the names of the units at both ends; by default those that a file of R has.
+    with the largest weights are drawn, and the text below the layer counts all. Skip connections, as in R's nnet, pass under the
+    hidden layers. `inputs` and `outputs` are the names of the units at both ends; the default is those of an R file.
     `layers` selects dense layers by name, in order, in a network with other layers. `axes` ("in out" or "out in") specifies the
     axes of kernels in a file without axes.
 
@@ -118,10 +118,10 @@ def _connections(diagram: Diagram, *, bias: bool) -> tuple[Lines, int]:
         for path, weight in _of_layer(diagram, nth, layer, bias=bias):
             paths.append(path)
             weights.append(weight)
-    found = np.array(weights)
-    good = np.flatnonzero(np.isfinite(found) & (found != 0))
-    order = good[np.argsort(np.abs(found[good]), kind="stable")]
-    return Lines([paths[nth] for nth in order], found[order]), int((~np.isfinite(found)).sum())
+    values = np.array(weights)
+    good = np.flatnonzero(np.isfinite(values) & (values != 0))
+    order = good[np.argsort(np.abs(values[good]), kind="stable")]
+    return Lines([paths[nth] for nth in order], values[order]), int((~np.isfinite(values)).sum())
 
 
 def _of_layer(diagram: Diagram, nth: int, layer: Dense, *, bias: bool) -> Iterator[tuple[Array, float]]:
@@ -230,10 +230,10 @@ def _key(ax: Axes, lines: Lines) -> None:
 
 
 def _names(weights: Weights, which: str, given: Sequence[str] | None, diagram: Diagram, end: int) -> list[str]:
-    """Return the names of the units at one end: those given, those of the file, or x1, x2 ... and y1, y2 ..."""
+    """Return the names of the units at one end: those given, otherwise those of the file, otherwise x1, x2 ... or y1, y2 ..."""
     size, kept = diagram.sizes[end], diagram.kept[end]
     if given is not None and len(given) != size:
-        raise ShapeError(f"{len(given):,} names are given as {which}, but the network has {size:,}")
+        raise ShapeError(f"{which} has {len(given):,} names, but the network has {size:,}")
     in_file = _names_in_file(weights.meta, which)
     letter = "x" if which == "inputs" else "y"
     names = given if given is not None else in_file if len(in_file) == size else [f"{letter}{nth + 1}" for nth in range(size)]
@@ -241,7 +241,7 @@ def _names(weights: Weights, which: str, given: Sequence[str] | None, diagram: D
 
 
 def _names_in_file(meta: Mapping[str, object], which: str) -> list[object]:
-    """Return the names that a file of R has for the units at one end; the items of its list may be of any type."""
+    """Return the names of the units at one end in an R file; the items of its list may be of any type."""
     networks = meta.get("networks")
     network = networks.get("") if isinstance(networks, Mapping) else None
     names = network.get(which) if isinstance(network, Mapping) else None

@@ -27,7 +27,7 @@ KINDS = ("", "ridges", "strips")
 BINS = 135
 """An odd number, so that zero is in the middle of a bin."""
 MERGED_BINS = ((1, 4000), (3, 400), (5, 0))
-"""The number of bins that are merged, for weights of at least so many numbers; odd too."""
+"""How many bins are merged into one, by the least size of a weight; odd too."""
 RISE = 1.7  # height of the fullest bin of a ridge, in rows
 SCALE_ROLES = (Role.KERNEL, Role.RECURRENT_KERNEL, Role.EMBEDDING)
 """The roles whose numbers determine the scale of the axis."""
@@ -178,8 +178,8 @@ def _notes(source: Any, listed: Sequence[Weight], stats: Sequence[Summary], near
     size = sum(weight.size for weight in listed)
     bad = sum(not summary.finite for summary in stats)
     return [
-        f"{counted(len(listed), 'weight')}, {counted(size, 'parameter')}; each row to the scale of its fullest bin",
-        f"the axis is even up to \u00b1{near:g}, and logarithmic beyond" if near else "",
+        f"{counted(len(listed), 'weight')}, {counted(size, 'parameter')}; each row scaled to its fullest bin",
+        f"the axis is linear up to \u00b1{near:g} and logarithmic beyond" if near else "",
         f"{tied:,} tied or empty, not drawn" if tied else "",
-        f"{counted(bad, 'weight')} with NaN or Inf (\u00d7), which {'is' if bad == 1 else 'are'} left out" if bad else "",
+        f"{counted(bad, 'weight')} with NaN or Inf (\u00d7), left out" if bad else "",
     ]

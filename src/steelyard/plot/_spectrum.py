@@ -51,7 +51,7 @@ def spectrum(
     weight = one_weight(source, name, _is_matrix, "a matrix of floats with a side of two or more")
     rows = spectra(Weights([weight.replace(tied=None)]), max_exact_size=max_exact_size, top_k=top_k, null_draws=null_draws).rows
     if not rows:
-        raise ShapeError(f"{printable(weight.name)} has no singular values: it holds NaN or Inf; steelyard.check finds them")
+        raise ShapeError(f"{printable(weight.name)} has no singular values: it contains NaN or Inf; steelyard.check finds them")
     ax = axes_for(ax, 6.4, 4.2)
     _draw(ax, rows[0])
     if log:
@@ -69,16 +69,16 @@ def _is_matrix(weight: Weight) -> bool:
     return shape is not None and min(shape) >= 2 and floats and weight.role not in PASSED_OVER
 
 
-def _draw(ax: Axes, found: Spectrum) -> None:
+def _draw(ax: Axes, measured: Spectrum) -> None:
     ink = inks(ax)
-    ranks = np.arange(1, len(found.values) + 1)
+    ranks = np.arange(1, len(measured.values) + 1)
     size = float(np.clip(400 / len(ranks), 2.8, 5.0))
-    ax.plot(ranks, found.values, "o", color=ink.negative, markersize=size, markeredgewidth=0, label="this weight", zorder=3)
-    if found.null is not None:
-        label = f"its entries in random order (mean of {found.null.draws})"
-        ax.plot(ranks, found.null.values, color=ink.soft, linewidth=1.5, label=label)
-    label = f"edge of random weights: {counted(found.beyond, 'value')} above"
-    ax.axhline(found.edge, color=ink.positive, linewidth=1.2, linestyle=(0, (4, 3)), label=label)
+    ax.plot(ranks, measured.values, "o", color=ink.negative, markersize=size, markeredgewidth=0, label="this weight", zorder=3)
+    if measured.null is not None:
+        label = f"its entries in random order (mean of {measured.null.draws})"
+        ax.plot(ranks, measured.null.values, color=ink.soft, linewidth=1.5, label=label)
+    label = f"edge of random weights: {counted(measured.beyond, 'value')} above"
+    ax.axhline(measured.edge, color=ink.positive, linewidth=1.2, linestyle=(0, (4, 3)), label=label)
     ax.set(xlabel="rank, largest first", ylabel="singular value")
     ax.set_xlim(1 - max(len(ranks) * 0.02, 0.3), len(ranks) + max(len(ranks) * 0.02, 0.3))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -86,10 +86,10 @@ def _draw(ax: Axes, found: Spectrum) -> None:
     ax.legend(frameon=False, fontsize="small", loc="upper right")
 
 
-def _notes(found: Spectrum) -> list[str]:
-    count, side = len(found.values), min(found.shape)
-    some = f", the {count:,} largest of {side:,} values, each within {found.error:.2g}" if count < side else ""
-    ranks = f"stable rank {found.stable_rank:.3g}"
-    ranks += f", effective rank {found.effective_rank:.3g}" if found.effective_rank is not None else ""
-    verdict = found.verdict.partition(":")[0] or ("nothing beyond chance" if found.null else "")
-    return [f"as a matrix of {found.shape[0]:,} \u00d7 {found.shape[1]:,}{some}", "; ".join(filter(None, (ranks, verdict)))]
+def _notes(measured: Spectrum) -> list[str]:
+    count, side = len(measured.values), min(measured.shape)
+    some = f", the {count:,} largest of {side:,} values, each within {measured.error:.2g}" if count < side else ""
+    ranks = f"stable rank {measured.stable_rank:.3g}"
+    ranks += f", effective rank {measured.effective_rank:.3g}" if measured.effective_rank is not None else ""
+    verdict = measured.verdict.partition(":")[0] or ("nothing beyond chance" if measured.null else "")
+    return [f"as a matrix of {measured.shape[0]:,} \u00d7 {measured.shape[1]:,}{some}", "; ".join(filter(None, (ranks, verdict)))]

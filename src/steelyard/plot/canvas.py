@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NAME = 60  # characters of a name in a title
 CELLS = 400  # rows and columns of a heat map, about the pixels of a figure of the usual size
 LARGEST = 1e300
-"""The largest end of an axis, and its inverse the smallest: numbers beyond would overflow or vanish in matplotlib."""
+"""The largest axis limit, and its inverse the smallest: numbers beyond would overflow or underflow in matplotlib."""
 
 LIGHT = {"positive": "#D1495B", "strongest": "#7A1526", "negative": "#1B6CA8", "weakest": "#0A3557"}
 DARK = {"positive": "#E8697A", "strongest": "#FBD0D5", "negative": "#4FA3E3", "weakest": "#C5E3FA"}
@@ -62,7 +62,7 @@ class Inks(NamedTuple):
 
 
 def reach(greatest: float) -> float:
-    """Return the end of an axis for this greatest magnitude: at most `LARGEST`, and 1 if the magnitude is (almost) zero.
+    """Return the axis limit for this greatest magnitude: at most `LARGEST`, and 1 if the magnitude is (almost) zero.
 
     >>> reach(2.5), reach(0.0), reach(1e308)
     (2.5, 1.0, 1e+300)
@@ -76,7 +76,7 @@ def axes_for(ax: Axes | None, width: float, height: float) -> Axes:
 
 
 def inks(ax: Axes) -> Inks:
-    """Return colours with enough contrast to the background of an Axes.
+    """Return colours with enough contrast with the background of an Axes.
 
     >>> ax = axes_for(None, 3, 2)
     >>> inks(ax).dark

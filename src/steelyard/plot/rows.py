@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     Group = tuple[str, int, int]
-    """The common beginning of the names of some rows, the index of the first row, and that after the last."""
+    """The common prefix of the names of some rows, the index of the first row, and the index after the last."""
 
-NAMED = 40  # up to so many rows, each has a label
+NAMED = 40  # rows up to which each has a label
 FEW, GROUPS = 8, 40
 """The least and the greatest number of groups; if there are more than fit, the larger ones have labels."""
 APART = 34  # labels that fit above each other
@@ -33,7 +33,7 @@ def height_of(count: int) -> float:
 
 
 def groups_of(names: Sequence[str], limit: int = GROUPS) -> list[Group]:
-    """Group consecutive names with the same first parts, by as many parts as give at most `limit` groups.
+    """Group consecutive names by their first parts, using as many parts as possible with at most `limit` groups.
 
     If that gives only a few groups, one more part is used.
 
@@ -45,13 +45,13 @@ def groups_of(names: Sequence[str], limit: int = GROUPS) -> list[Group]:
     parts = [_PARTS.split(name) for name in names]
     best: list[Group] = []
     for depth in range(1, max(map(len, parts), default=1) + 1):
-        found: list[Group] = []
+        groups: list[Group] = []
         for _, run in groupby(range(len(names)), key=lambda nth: parts[nth][:depth]):
             places = list(run)
-            found.append((_beginning(names[places[0]], depth), places[0], places[-1] + 1))
-        if len(found) > limit and len(best) >= min(FEW, limit):
+            groups.append((_beginning(names[places[0]], depth), places[0], places[-1] + 1))
+        if len(groups) > limit and len(best) >= min(FEW, limit):
             break
-        best = found
+        best = groups
     return best
 
 

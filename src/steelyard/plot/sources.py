@@ -21,10 +21,10 @@ def weights_of(source: Any) -> Weights:
 
 def drawable(source: Any) -> list[Weight]:
     """Return the weights with at least one number, tied ones once. Raises `ShapeError` if there are none."""
-    found = [weight for weight in weights_of(source).distinct().values() if weight.size]
-    if not found:
-        raise ShapeError("there is nothing to draw: the source has no weight that holds numbers")
-    return found
+    filled = [weight for weight in weights_of(source).distinct().values() if weight.size]
+    if not filled:
+        raise ShapeError("there is nothing to draw: the source has no weight with numbers")
+    return filled
 
 
 def one_weight(source: Any, name: str | None, fits: Callable[[Weight], object], what: str, *, first: bool = False) -> Weight:
@@ -32,15 +32,15 @@ def one_weight(source: Any, name: str | None, fits: Callable[[Weight], object], 
 
     Raises `WeightNotFoundError` for an unknown name, `ShapeError` if no weight fits, and `AmbiguityError` if several do.
     """
-    found = weights_of(source)
+    listed = weights_of(source)
     if name is not None:
-        weight = found[name]
+        weight = listed[name]
         if not fits(weight):
             raise ShapeError(f"{printable(name)} of shape {list(weight.shape)} and role {weight.role} is not {what}")
         return weight
-    fitting = [weight for weight in found.distinct().values() if fits(weight)]
+    fitting = [weight for weight in listed.distinct().values() if fits(weight)]
     if not fitting:
-        held = f"{counted(len(found), 'weight')}, and none is" if found else "no weights, so none is"
+        held = f"{counted(len(listed), 'weight')}, and none is" if listed else "no weights, so none is"
         raise ShapeError(f"there is nothing to draw: the source has {held} {what}")
     if len(fitting) > 1 and not first:
         names = ", ".join(printable(weight.name) for weight in fitting[:NAMED])

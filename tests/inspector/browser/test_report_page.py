@@ -185,9 +185,9 @@ def test_the_index_box_finds_entries_where_locate_does_and_counts_tied_weights_o
     [
         ("head.weight[10, 0]", "Axis 0 of head.weight has entries 0 to 9."),
         ("head.weight[1]", "head.weight has 2 axes: [10, 40]; the index has 1."),
-        ("head.weight[-1, 0]", "[-1, 0] is not an index: write whole numbers from 0, as in [3, 7]."),
+        ("head.weight[-1, 0]", "[-1, 0] is not an index: use whole numbers from 0, as in [3, 7]."),
         ("tail.weight", "No weight is called tail.weight."),
-        ("", "Write a name, an index such as fc1.weight[3, 7], or the number of an entry."),
+        ("", "Enter a name, an index such as fc1.weight[3, 7], or the number of an entry."),
     ],
 )
 def test_the_index_box_says_what_is_wrong(open_report, asked, answer):

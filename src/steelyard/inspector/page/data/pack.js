@@ -2,7 +2,7 @@
 // Packs, the encoding of all data: a length, JSON, and the arrays that the JSON points to. packing.py shows the layout.
 
 /**
- * What older type checkers do not know of.
+ * A class that older type checkers lack.
  * @typedef {{
  *   DecompressionStream: new (format: string) => ReadableWritablePair<Uint8Array, Uint8Array>,
  * }} Streams

@@ -11,14 +11,14 @@ import { indexText, whole } from "./text.js";
  */
 export function found(index, text) {
   const asked = text.trim();
-  if (!asked) return { error: "Write a name, an index such as fc1.weight[3, 7], or the number of an entry." };
+  if (!asked) return { error: "Enter a name, an index such as fc1.weight[3, 7], or the number of an entry." };
   const row = rowOf(index, asked);
   if (row >= 0) return { row, at: null };
   if (/^[\d,_]+$/.test(asked)) return entry(index, Number(asked.replace(/[,_]/g, "")));
   const parts = /^(.*?)\s*\[([^[\]]*)\]$/s.exec(asked);
   if (!parts) return { error: `No weight is called ${asked}.` };
   const named = rowOf(index, parts[1]);
-  if (named < 0) return { error: parts[1] ? `No weight is called ${parts[1]}.` : "An index follows a name: fc1.weight[3, 7]." };
+  if (named < 0) return { error: parts[1] ? `No weight is called ${parts[1]}.` : "An index needs a name before it: fc1.weight[3, 7]." };
   return within(index, named, parts[2]);
 }
 
@@ -72,7 +72,7 @@ function within(index, row, text) {
   const words = text.split(",").map((word) => word.trim());
   const places = text.trim() === "" ? [] : words.map(Number);
   if (words.some((word) => word !== "" && !/^\d+$/.test(word)) || (places.length && words.includes("")))
-    return { error: `[${text}] is not an index: write whole numbers from 0, as in [3, 7].` };
+    return { error: `[${text}] is not an index: use whole numbers from 0, as in [3, 7].` };
   if (places.length !== shape.length)
     return { error: `${index.shown[row]} has ${shape.length} axes: [${shape.join(", ")}]; the index has ${places.length}.` };
   const beyond = places.findIndex((place, axis) => place >= shape[axis]);

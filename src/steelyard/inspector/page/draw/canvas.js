@@ -28,7 +28,7 @@ export function fitted(canvas, width, height) {
  */
 export function contextOf(canvas) {
   const context = canvas.getContext("2d");
-  if (!context) throw new Error("this browser draws no canvas");
+  if (!context) throw new Error("this browser does not support canvas");
   return context;
 }
 

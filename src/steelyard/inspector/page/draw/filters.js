@@ -92,7 +92,7 @@ function cornerOf({ wide, high, across }, nth) {
 function captionOf(found, name) {
   const colours =
     found.colours === 3
-      ? "red, green and blue as they are read, grey is zero"
+      ? "red, green and blue inputs, grey is zero"
       : `blue is negative, orange positive, to \u00b1${short(found.scale)}`;
   const first =
     found.units.length < found.count ? `the first ${found.units.length} of ${found.count} filters` : `${found.count} filters`;

@@ -28,7 +28,7 @@ const [PLOT, BOX, LABELS, TOP] = [104, 22, 18, 6];
 export function histogram(details, names) {
   const drawn = details.map((detail) => detail?.histogram ?? null);
   const known = drawn.flatMap((one) => one ?? []);
-  if (!known.length) return element("p", { class: "none" }, "No finite numbers to count.");
+  if (!known.length) return element("p", { class: "none" }, "No finite numbers.");
   const [low, high] = [Math.min(...known.map((one) => one.low)), Math.max(...known.map((one) => one.high))];
   const axis = { low, high: high > low ? high : low + 1 };
   const canvas = element("canvas", { role: "img", "aria-label": `Histogram from ${short(low)} to ${short(high)}` });
@@ -75,8 +75,8 @@ function draw({ canvas, drawn, boxes, axis, width, at }) {
 
 /** @type {(names: string[], count: number) => string} */
 function rest(names, count) {
-  const box = "Below: the middle half thick, 1% to 99% thin.";
-  return count > 1 ? `${names[0]} filled, ${names[1]} as a line, each to its own fullest bin. ${box}` : box;
+  const box = "Below: thick from 25% to 75%, thin from 1% to 99%.";
+  return count > 1 ? `${names[0]} filled, ${names[1]} as a line, each scaled to its own fullest bin. ${box}` : box;
 }
 
 /** @type {(chart: Chart, at: number, names: string[]) => string} */

@@ -54,7 +54,7 @@ export function spectrum(spectra, names) {
 }
 
 /**
- * The rank, from 0, of the nth value that was sent: those are evenly spaced among all.
+ * The rank, from 0, of the nth value that was sent; the server sends evenly spaced ranks.
  * @type {(one: Spectrum, nth: number) => number}
  */
 function rankOf(one, nth) {
@@ -114,7 +114,7 @@ function drawEdge(context, edge, y, width) {
   context.setLineDash([]);
   context.fillStyle = muted;
   context.textAlign = "right";
-  context.fillText("random weights end here", width - RIGHT, y(edge) - 5);
+  context.fillText("edge of random weights", width - RIGHT, y(edge) - 5);
 }
 
 /** @type {(one: Spectrum, at: number, names: string[], side: number) => string} */

@@ -264,7 +264,7 @@ function drawBands({ context, index, left, width }, bands) {
 }
 
 /**
- * The name of a band. A number alone says little, so the first of a numbered series also has the name of the series.
+ * The name of a band. The first of a numbered series also has the name of the series, since a number alone is not clear.
  * @type {(band: Band) => string}
  */
 function bandName({ label, parent }) {

@@ -38,9 +38,9 @@ function changesOf(columns) {
     {
       ...numberColumn(columns, "relative"),
       keys: () => relative.map((value, row) => (APART.includes(kind[row] ?? "") ? Infinity : value)),
-      hint: "the l2 norm of the difference over that of the older",
+      hint: "l2 norm of the difference, divided by that of the older weight",
     },
-    { ...numberColumn(columns, "cosine"), text: (row) => cosineText(cosine[row]), hint: "of the angle between both" },
+    { ...numberColumn(columns, "cosine"), text: (row) => cosineText(cosine[row]), hint: "cosine of the angle between the two weights" },
     {
       ...numberColumn(columns, "changed"),
       width: 98,

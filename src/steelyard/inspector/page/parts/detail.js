@@ -161,7 +161,7 @@ function header(index, row, { onClose, onStep, onWiden }) {
       { class: "tools" },
       button("\u2191", () => onStep(-1), { title: "The row above ([)", "aria-label": "The row above" }),
       button("\u2193", () => onStep(1), { title: "The row below (])", "aria-label": "The row below" }),
-      button("\u2922", onWiden, { title: "Over the whole page (f)", "aria-label": "Over the whole page" }),
+      button("\u2922", onWiden, { title: "Expand to the whole page (f)", "aria-label": "Expand to the whole page" }),
       button("\u00d7", onClose, { title: "Close (Esc)", "aria-label": "Close" }),
     ),
   );

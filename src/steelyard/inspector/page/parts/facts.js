@@ -13,7 +13,7 @@ const KINDS = {
   equal: () => "equal, bit for bit",
   added: (names) => `only in ${names[0]}`,
   removed: (names) => `only in ${names[1]}`,
-  shape: () => "of another shape, not compared",
+  shape: () => "different shape, not compared",
   renamed: () => "the same numbers under another name",
 };
 
@@ -85,7 +85,7 @@ export function change(index, row, names) {
   const kind = index.two ? columns.kind[row] : null;
   if (kind === null) return null;
   const numbers = kind === "changed" ? changeTexts(columns, row) : [KINDS[kind]?.(names) ?? kind];
-  const from = columns.name_before[row] && columns.name_before[row] !== columns.name[row] ? `there ${shownName(columns.name_before[row])}` : "";
+  const from = columns.name_before[row] && columns.name_before[row] !== columns.name[row] ? `named ${shownName(columns.name_before[row])} there` : "";
   const verdict = columns.verdict[row] ? element("b", {}, ` ${shownName(columns.verdict[row])}`) : null;
   const told = [...numbers, from].filter(Boolean).join(" · ");
   return element("p", { class: "change" }, `Compared with ${names[1]}: `, told, verdict && ".", verdict);

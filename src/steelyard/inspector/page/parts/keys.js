@@ -21,16 +21,16 @@ import { button, element } from "../draw/element.js";
 const KEYS = [
   ["/", "filter the table"],
   ["g", "go to an index or an entry of the vector"],
-  ["o", "the overview: arrows, Enter opens"],
-  ["t", "the layers: arrows open and close, Enter shows a layer"],
-  ["w", "the table: arrows, Page, Home and End, Enter opens"],
-  ["d", "the weight that is open"],
-  ["f", "the weight over the whole page, or beside the table"],
-  ["[ and ]", "the row above and below"],
-  ["arrows", "in a heat map, filters or numbers: from cell to cell"],
-  ["+ − 0", "in a heat map of a live page: zoom in, out, whole"],
-  ["Esc", "close the weight, or leave a box"],
-  ["?", "this list"],
+  ["o", "go to the overview: arrows move, Enter opens"],
+  ["t", "go to the layers: arrows open and close, Enter shows a layer"],
+  ["w", "go to the table: arrows, Page, Home and End move, Enter opens"],
+  ["d", "go to the open weight"],
+  ["f", "expand the open weight to the whole page, or shrink it again"],
+  ["[ and ]", "open the row above or below"],
+  ["arrows", "in a heat map, filters or numbers: move from cell to cell"],
+  ["+ − 0", "in a heat map of a live page: zoom in, out, to the whole"],
+  ["Esc", "close the weight, or leave a text box"],
+  ["?", "show this list"],
 ];
 
 /**

@@ -141,8 +141,8 @@ function tell({ index, said }, row) {
 /** @type {(index: Index) => string} */
 function hint(index) {
   return index.two
-    ? "the numbers of each weight, from the first to the last, on one axis; below how much it changed"
-    : "the numbers of each weight, from the first to the last, on one axis";
+    ? "the distribution of each weight, in the order of the net, on one axis; below, its relative change"
+    : "the distribution of each weight, in the order of the net, on one axis";
 }
 
 /** @type {(index: Index, row: number) => string} */

@@ -96,7 +96,7 @@ function toolsOf(view) {
     },
     {
       "aria-pressed": clipped,
-      title: "Spread the colours over 99% of the cells; larger ones share the last colour",
+      title: "Use the colours for 99% of the cells; larger magnitudes share the last colour",
     },
   );
   const zoomed = view.api ? zoomers((window) => zoom(view, window), () => firstOf(view.shown)) : [];

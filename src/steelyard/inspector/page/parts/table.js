@@ -80,7 +80,7 @@ export function table(index, { onOpen, onSight }) {
     /** Lay out the rows for paper, up to a limit, and return a summary of them. */
     print(on) {
       list.print(on ? Math.min(view.order.length, PRINTED) : 0);
-      return summary(view) + (on && view.order.length > PRINTED ? `, of which the first ${PRINTED} are printed` : "");
+      return summary(view) + (on && view.order.length > PRINTED ? `; the first ${PRINTED} are printed` : "");
     },
     summary: () => summary(view),
   };
