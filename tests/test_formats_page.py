@@ -1,6 +1,6 @@
-"""The docs page of formats says what is so: it is made here, from the formats, the real files and the hostile ones.
+"""The docs page of formats is up to date: it is made here from the formats, the real files and the hostile ones.
 
-Run with UPDATE_DOCS=1 to write it anew.
+Run with UPDATE_DOCS=1 to write it again.
 """
 
 import ast
@@ -43,7 +43,7 @@ def hostile_files():
 
 def table_of_limits():
     """Read each limit of the module, and the text below it."""
-    lines = ["| limit | value | what it limits, and why |", "|---|---|---|"]
+    lines = ["| limit | value | unit and reason |", "|---|---|---|"]
     body = ast.parse(inspect.getsource(limits)).body
     for node, text in pairwise(body):
         match node, text:
@@ -60,10 +60,10 @@ def page():
     lines = [
         "# Formats",
         "",
-        "Which files are read and written. A format is one file in `steelyard/formats`, and is found by content; the suffix",
-        "only says which is asked first. Frameworks are not needed. This page is made by the tests.",
+        "The files that Steelyard reads and writes. A format is a module in `steelyard/formats` that recognises its files by",
+        "content; the formats of the suffix are tried first. Frameworks are not needed. The tests make this page.",
         "",
-        "| format | what it is | suffixes | written | real files read by the tests |",
+        "| format | description | suffixes | written | real files read by the tests |",
         "|---|---|---|---|---|",
     ]
     for name in formats.SUFFIXES:
@@ -73,17 +73,17 @@ def page():
         lines.append(f"| {name} | {what} | {suffixes} | {'yes' if hasattr(module, 'write') else ''} | {real[name] or ''} |")
     lines += [
         "",
-        "A real file is one that nobody here wrote: every tensor's name, type, shape and numbers are compared with a manifest",
-        "that the frameworks themselves gave.",
+        "A real file was published by third parties: the name, type, shape and numbers of every tensor are compared with a",
+        "manifest made by the frameworks themselves.",
         "",
-        "## What is refused, and why",
+        "## Refused files",
         "",
-        "A file that is damaged, ambiguous or hostile is refused in one line that names the file, the place and the reason; a",
-        "single tensor that cannot be read is listed, and refused when its numbers are asked for. Nothing in a file is ever",
-        "run: a pickle is read by a machine that knows no functions, and `steelyard check` says what it would have called.",
-        "These are the hostile files of the tests, by what they try:",
+        "A damaged, ambiguous or hostile file is refused in one line that names the file, the place and the reason; a single",
+        "tensor that cannot be read is listed, and refused when its numbers are read. Code in a file is never run: a pickle is",
+        "read by a machine without functions, and `steelyard check` lists the calls that a loader would have made.",
+        "The tests have these hostile files:",
         "",
-        "| what the file tries, or what is wrong with it | files |",
+        "| attack or defect | files |",
         "|---|---|",
     ]
     lines += [f"| {threat} | {count} |" for threat, count in sorted(hostile_files().items())]
@@ -91,25 +91,24 @@ def page():
         "",
         "## Limits",
         "",
-        "A small file must not fill the memory or occupy the processor for hours, so what a file claims is compared with",
-        "these limits before anything is allocated. Real models are far below them. `steelyard.limits` has them, and raises",
+        "A small file must not fill the memory or occupy the processor for hours, so the claims of a file are compared with",
+        "these limits before memory is allocated. Real models are far below them. `steelyard.limits` has them, and raises",
         "one for a file that you trust: `with steelyard.limits.allow(INFLATED=1 << 33):` for a block, or",
-        "`steelyard.limits.allow(INFLATED=1 << 33)` for good. Some are compared when a file is listed and some when its",
-        "numbers are read, so do both in the block. They hold for the whole process.",
+        "`steelyard.limits.allow(INFLATED=1 << 33)` permanently. Some are compared when a file is listed and some when its",
+        "numbers are read, so do both in the block. Limits apply to the whole process.",
         "",
         *table_of_limits(),
     ]
     lines += [
         "",
-        "## What a `.weights.h5` of Keras does not say",
+        "## Limitations of Keras's `.weights.h5`",
         "",
-        "Such a file has no config. Its groups are called after the classes of the layers and a counter; the names of the",
-        "layers stand beside them, so that nearly all weights have the names of the live model. What the file does not hold",
-        "is left open, and not guessed: a variable that a layer of one's own makes is called by its number (`block/0`), and",
-        "so are scale or offset of a norm that has but one of them, and what lies in a wrapped layer that has a name of its",
-        "own, since its class stands nowhere. Files from before Keras 3 wrote these names have those of the groups. A",
-        "`.keras` file says more: it has the config. The optimizer is left out when such a file is written, and a compiled",
-        "model that loads it warns that it keeps its own.",
+        "Such a file has no config. Its groups are named by the classes of the layers and a counter; attributes have the",
+        "names of the layers, so that nearly all weights have the names of the live model. Missing names are not guessed: a",
+        "variable of a user's layer is named by its number (`block/0`), as are the scale or the offset of a norm with only one",
+        "of them, and the variables of a wrapped layer with a custom name, since the file does not have its class. Weights in",
+        "files from before Keras 3 stored layer names are named by their groups. A `.keras` file has the config, and so all",
+        "names. A written file does not include the optimizer; a compiled model that loads it warns that it keeps its own.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -35,7 +35,7 @@ def changed(data, chance):
 
 
 @pytest.mark.parametrize("name", targets.TARGETS)
-def test_changed_files_raise_nothing_but_our_own_errors(name):
+def test_changed_files_raise_only_errors_of_steelyard(name):
     seeds = list(targets.seeds(name))
     assert seeds, "a target without seeds reaches nothing"
     chance, run = random.Random(name), targets.TARGETS[name]

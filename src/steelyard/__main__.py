@@ -1,4 +1,4 @@
-"""What `python -m steelyard` runs."""
+"""The entry point of `python -m steelyard`."""
 
 import sys
 

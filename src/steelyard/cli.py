@@ -1,4 +1,4 @@
-"""The commands, in the order in which help names them; each is a module in `commands/`, with an underscore for the hyphen."""
+"""The commands, in the order of the help text; each is a module in `commands/`, with an underscore for the hyphen."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ COMMANDS = (
 
 
 def command(name: str) -> Command:
-    """Return the module of a command; only the one that is asked for is imported, since start-up time counts."""
+    """Return the module of a command; no other command is imported, to start fast."""
     module: Any = import_module(f"steelyard.commands.{name.replace('-', '_')}")
     return module  # type: ignore[no-any-return]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that `argv`, or the process's own arguments, ask for, and return its exit status."""
+    """Run the command in `argv`, by default the process's arguments, and return its exit status."""
     return run(COMMANDS, command, sys.argv[1:] if argv is None else list(argv))

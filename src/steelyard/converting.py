@@ -19,7 +19,7 @@ def renamed(found: Weights, rules: Iterable[str], prefix: str = "") -> Weights:
     r"""Return the same weights under other names: each rule in turn, then `prefix` before every name.
 
     A rule is "pattern=template" as `Weights.rename` takes them, split at its last "=": ``module\.(.*)=\1``.
-    Raises `ShapeError` for an invalid rule, and when two names become one.
+    Raises `ShapeError` for an invalid rule, and if two names become equal.
     """
     for rule in rules:
         pattern, equals, template = rule.rpartition("=")

@@ -3,22 +3,22 @@
 ::
 
     SteelyardError
-    ├── UnknownModelError   (TypeError)          no known framework made this kind of object
+    ├── UnknownModelError   (TypeError)          an object of an unknown framework, or without weights
     ├── NotFittedError      (ValueError)         the model has no weights yet
     ├── ShapeError          (ValueError)         a length, shape, name or structure that does not fit
     │   └── OutsideError    (IndexError)         an index outside a weight
     ├── AmbiguityError      (ValueError)         more than one answer fits
-    ├── ProofError          (ValueError)         two nets that should give the same outputs do not
-    ├── LossyError          (ValueError)         a number that the weight's own type cannot hold
+    ├── ProofError          (ValueError)         two nets whose outputs should be equal are not
+    ├── LossyError          (ValueError)         a number that a dtype cannot represent
     ├── ReadOnlyError       (TypeError)          these weights cannot be written to
-    ├── WeightNotFoundError (KeyError)           no weight of that name
-    ├── FileMissingError    (FileNotFoundError)  no file of that name
-    ├── FormatError         (ValueError)         a file that is damaged or of no known format
-    │   └── UnsafeFileError                      a file that tries to run code or leave its folder
+    ├── WeightNotFoundError (KeyError)           an unknown name of a weight
+    ├── FileMissingError    (FileNotFoundError)  a missing file
+    ├── FormatError         (ValueError)         a file that is damaged or of an unknown format
+    │   └── UnsafeFileError                      a file that tries to run code or to leave its folder
     └── MissingExtraError   (ImportError)        an optional library is not installed
 
     NonFiniteWarning        (UserWarning)        a weight holds NaN or Inf
-    StaleWarning            (UserWarning)        a file keeps results that were made with its old weights
+    StaleWarning            (UserWarning)        a file keeps results that were computed with its old weights
 
 Each message is one line: what was found, where, and what to do.
 """
@@ -32,7 +32,7 @@ def printable(text: object, limit: int = 200) -> str:
     r"""Return `text` on one line, with every control character written as an escape.
 
     Names inside files are hostile input: control characters, bidirectional marks and lone surrogates
-    become ``\uXXXX``, and what is longer than `limit` characters is cut in the middle.
+    become ``\uXXXX``, and a text of more than `limit` characters is shortened in the middle.
 
     Examples:
         >>> print(printable("fc\x1b[31m.weight"))
@@ -50,7 +50,7 @@ class SteelyardError(Exception):
 
 
 class UnknownModelError(SteelyardError, TypeError):
-    """No known framework made this kind of object."""
+    """The object is of an unknown framework, or of a kind without weights."""
 
 
 class NotFittedError(SteelyardError, ValueError):
@@ -70,11 +70,11 @@ class AmbiguityError(SteelyardError, ValueError):
 
 
 class ProofError(SteelyardError, ValueError):
-    """Two nets that should give the same outputs do not; the target is as it was."""
+    """The outputs of two nets that should be equal differ; the target is unchanged."""
 
 
 class LossyError(SteelyardError, ValueError):
-    """A number cannot be held by the weight's own type; nothing was written."""
+    """A dtype cannot represent a number; nothing was written."""
 
 
 class ReadOnlyError(SteelyardError, TypeError):
@@ -96,11 +96,11 @@ class WeightNotFoundError(SteelyardError, KeyError):
 
 
 class FileMissingError(SteelyardError, FileNotFoundError):
-    """There is no such file, or it is not a regular file."""
+    """The file is missing, or it is not a regular file."""
 
 
 class FormatError(SteelyardError, ValueError):
-    """A file is damaged, ambiguous or of no known format; `file` and `offset` locate the problem."""
+    """A file is damaged, ambiguous or of an unknown format; `file` and `offset` locate the problem."""
 
     def __init__(self, file: str, what: str, offset: int | None = None) -> None:
         place = "" if offset is None else f" (at byte {offset:,})"
@@ -122,8 +122,8 @@ class MissingExtraError(SteelyardError, ImportError):
 
 
 class NonFiniteWarning(UserWarning):
-    """A weight holds NaN or Inf: which, how many, and where the first is."""
+    """A weight holds NaN or Inf; the message has its name, their number, and the place of the first."""
 
 
 class StaleWarning(UserWarning):
-    """A file was written with new weights, and still has results that were made with the old ones."""
+    """A file was written with new weights, but keeps results that were computed with the old ones."""

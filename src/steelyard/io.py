@@ -22,8 +22,8 @@ INDEX = ".index.json"
 def weights(source: Any, *, scope: Scope = "model") -> Weights:
     """Return the weights of a live model, a wrapper or container of models, or a file.
 
-    `source` is a model of any framework that Steelyard knows, an array, a dict or list of these, `Weights`
-    (given back as they are), or the path of a weight file, or its URL (which needs the extra "remote").
+    `source` is a model of any supported framework, an array, a dict or list of these, `Weights`
+    (returned unchanged), the path of a weight file, or its URL (which needs the extra "remote").
     Nothing is copied, and no number is read.
     With scope "all", every tensor of a file is listed by its full path, also those of the optimizer.
 
@@ -71,8 +71,8 @@ def save(
 ) -> None:
     """Write the weights of `source` (a model, a path, a dict of arrays, `Weights`) into a file.
 
-    The suffix of `path` says which format. The file takes its place only when it is complete and on the
-    disk; the role, layer and axes of each weight, and which are tied, are kept in its metadata.
+    The suffix of `path` determines the format. The file takes its place only when it is complete and on the
+    disk; its metadata keeps the role, layer and axes of each weight, and which weights are tied.
     With `dtype` floats are cast, as by `Weights.astype`. With `shard_size`, in bytes, the weights go into several files of
     at most that size, and an index that ends in ".index.json". With `like`, a file of ONNX or a fit of R, that model is
     written again with these numbers, in its types: a graph cannot be made of weights alone.
@@ -111,7 +111,7 @@ def opened(path: str, scope: Scope = "model") -> tuple[Weights, set[str]]:
 
 
 def _watched(source: Source, used: set[str]) -> Source:
-    """Return the same source, which notes every file that is opened through it."""
+    """Return the same source with a record of every file that is opened through it."""
     from steelyard.storage.source import Source
 
     if source.path is not None and not source.is_folder:
@@ -145,10 +145,10 @@ def _into(weight: Weight | None, own: Weight) -> Weight:
 
 
 def write(found: Weights, path: str, used: Collection[str] = (), shard_size: int | None = None) -> str:
-    """Write weights into a file whose suffix says the format, or into shards and their index, and return its path.
+    """Write weights into a file in the format of its suffix, or into shards and their index, and return its path.
 
-    `used` are the files that the weights are read from: one of several may not be written over, since the rest
-    would no longer fit, but the only one may. The file takes its place when it is complete, so its old content
+    `used` are the files that the weights are read from: a single one may be overwritten, but not one of several, since
+    the rest would no longer fit. The file takes its place when it is complete, so its old content
     can be read to the end. Raises `FormatError` when the format cannot hold a weight, or `path` is among `used`.
     """
     from pathlib import Path

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def expanded(paths: Iterable[str]) -> list[str]:
-    """Return the files that paths stand for, in their order.
+    """Expand paths to files, in their order.
 
-    A folder that a format reads as one model stands for itself, any other folder for the weight files in it,
-    by name. A pattern ("run*/*.pt") that the shell did not expand stands for the files that match it. A missing path
+    A folder that a format reads as one model is kept; any other folder becomes the weight files in it,
+    by name. A pattern ("run*/*.pt") that the shell did not expand becomes the files that match it. A missing path
     is passed through; opening it raises the error.
     """
     return [file for path in paths for file in _expanded(path)]
@@ -33,7 +33,7 @@ def _expanded(path: str) -> list[str]:
 
 
 def _in_folder(folder: str) -> list[str]:
-    """Return the folder itself if it is one model or has no weight files, else its weight files."""
+    """Return the folder itself if it is one model or has no weight files, otherwise its weight files."""
     from steelyard.formats import weight_files
     from steelyard.storage.source import open_path
 

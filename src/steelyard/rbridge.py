@@ -1,7 +1,7 @@
-"""What the R package `steelyard` calls: weights as raw bytes, facts as plain lists.
+"""The interface of the R package `steelyard`: weights as raw bytes, facts as plain lists.
 
-R's reticulate cannot convert the arrays of every NumPy version, and fails silently. So numbers are passed as bytes
-only: float64, little-endian and column-major, as R keeps them; a `bytearray` becomes R's raw vector in every version.
+R's reticulate cannot convert the arrays of every NumPy version, and fails silently. So numbers are passed only as bytes:
+float64, little-endian and column-major, as in R's memory; a `bytearray` becomes R's raw vector in every version.
 All functions return a str, an int, a float, a list, a dict or a bytearray.
 """
 
@@ -25,9 +25,9 @@ _TRAINABLE = {True: "yes", False: "no", None: ""}
 
 
 def listing(source: object, pattern: str = "*") -> dict[str, list[str] | list[float] | list[list[float]]]:
-    """Return the facts of the weights that match a shell pattern: for each fact a list with one value a weight.
+    """Return the facts of the weights that match a shell pattern: for each fact a list with one value per weight.
 
-    A layer that is one matrix (R's nnet and neuralnet keep them so) is listed as its kernel, bias and skip kernel.
+    A layer that is a single matrix, as in R's nnet and neuralnet, is listed as its kernel, bias and skip kernel.
     `source` is a live model, the path of a file, or a bytearray with an R object as `serialize` writes it.
     Sizes and shapes are floats, since R's whole numbers end at 2**31.
     """
@@ -46,7 +46,7 @@ def listing(source: object, pattern: str = "*") -> dict[str, list[str] | list[fl
 
 
 def numbers(source: object, pattern: str = "*") -> list[bytearray]:
-    """Return the numbers of each weight that `listing` lists, in its order, by columns."""
+    """Return the numbers of each weight that `listing` lists, in its order, column-major."""
     return [_raw(weight.name, weight.numpy()) for weight in _parts(source, pattern)]
 
 
@@ -56,9 +56,9 @@ def vector(source: object, order: Order = "F") -> bytearray:
 
 
 def positions(source: object) -> list[bytearray]:
-    """Return for each weight that `listing` lists where its numbers are in the vector of order "F", counted from 1.
+    """Return the positions of the numbers of each listed weight in the vector of order "F", counted from 1.
 
-    They are in the order of the weight's numbers, by columns. Where two units of a layer are not connected the position is 0.
+    They are in the column-major order of the weight's numbers. The position of a missing connection between two units is 0.
     """
     import numpy as np
 
@@ -69,57 +69,57 @@ def positions(source: object) -> list[bytearray]:
 
 
 def total(source: object) -> list[float]:
-    """Return how many numbers and how many bytes the weights take; tied ones count once."""
+    """Return the number of elements and of bytes of the weights; tied ones count once."""
     found = _weights(source)
     return [float(found.size), float(found.nbytes)]
 
 
 def notes(source: object) -> list[str]:
-    """Return notes for the user of these weights: that the file holds training data too, or that digits are lost."""
+    """Return notes for the user of these weights, such as that the file also holds training data, or that digits are lost."""
     return [str(note) for note in _weights(source).meta.get("notes", [])]
 
 
 def network(source: object) -> dict[str, Any]:
-    """Return the facts that a file or an R object holds about its only network, in the words of `Weights.meta`.
+    """Return the facts of the only network in a file or an R object, in the words of `Weights.meta`.
 
-    `package`, `hidden` and `output` (activations; a list where layers differ), `inputs` and `outputs` (names), `cut` (where
-    the sigmoid is), and as lists of numbers `center`, `scale` (of the inputs) and `target_center`, `target_scale`.
-    Empty where there are none; for several networks only their number, as `several`.
+    `package`, `hidden` and `output` (activations; a list if layers differ), `inputs` and `outputs` (names), `cut` (the cutoff
+    of the sigmoid), and as lists of numbers `center`, `scale` (of the inputs) and `target_center`, `target_scale`.
+    Empty without a network; for several networks only their number, as `several`.
     """
     nets = _weights(source).meta.get("networks", {})
     members = sum(facts.get("members", facts.get("repetitions", 1)) for facts in nets.values())
     if members > 1:
         return {"several": float(members)}
-    said = {key: value for facts in nets.values() for key, value in facts.items()}
+    merged = {key: value for facts in nets.values() for key, value in facts.items()}
     scales = {
-        f"{prefix}{key}": list(said.get(group, {}).get(key, {}).values())
+        f"{prefix}{key}": list(merged.get(group, {}).get(key, {}).values())
         for group, prefix in (("preprocess", ""), ("targets", "target_"))
         for key in ("center", "scale")
     }
-    known = {key: said[key] for key in ("package", "hidden", "output", "inputs", "outputs", "cut") if said.get(key)}
-    return known | {key: numbers for key, numbers in scales.items() if numbers} | _unusual(said)
+    known = {key: merged[key] for key in ("package", "hidden", "output", "inputs", "outputs", "cut") if merged.get(key)}
+    return known | {key: numbers for key, numbers in scales.items() if numbers} | _unusual(merged)
 
 
 def assign(model: object, values: bytearray, order: Order = "F") -> int:
     """Put a vector into a live model, in place, and return its length.
 
-    Raises `ShapeError` or `LossyError` when it does not fit, and `ReadOnlyError` for a file and for what cannot
-    be changed in place, such as the trees of JAX: `Weights.assign` gives those anew, in Python.
+    Raises `ShapeError` or `LossyError` if it does not fit, and `ReadOnlyError` for a file and for a model that cannot
+    be changed in place, such as a tree of JAX: in Python, `Weights.assign` returns a new one.
     """
     if isinstance(model, Weights):
-        raise ReadOnlyError("these are weights, not the model that they belong to; give the model itself")
+        raise ReadOnlyError("these are weights, not the model that they belong to; pass the model itself")
     given = _array(values, [len(values) // 8])
     if _weights(model).assign(given, order) is not model:
-        raise ReadOnlyError(f"a {_kind(model)} cannot be changed in place; use Weights.assign in Python, which gives it anew")
+        raise ReadOnlyError(f"a {_kind(model)} cannot be changed in place; use Weights.assign in Python, which returns a new one")
     return len(given)
 
 
 def predict(model: Any, values: bytearray, shape: list[float]) -> dict[str, bytearray | list[float] | list[str]]:
-    """Return what a live model puts out for an array of this shape: its `values` (raw, by columns), `shape` and `classes`.
+    """Return the output of a live model for an array of this shape: its `values` (raw, column-major), `shape` and `classes`.
 
-    A classifier of scikit-learn's kind gives the probability of each of its `classes`, where it has any; they are
-    empty for all else. A model without a method for it, such as a PyTorch module, is run as at inference, in float64 where
-    it can be, and is the same afterwards. Raises `UnknownModelError` for what cannot predict.
+    For a classifier of scikit-learn's kind these are the probabilities of its `classes`, if it has any; `classes` is empty
+    for any other model. A model without such a method, such as a PyTorch module, is run in inference mode, in float64 if
+    possible, and is unchanged afterwards. Raises `UnknownModelError` for a model that cannot predict.
     """
     import numpy as np
 
@@ -135,13 +135,13 @@ def predict(model: Any, values: bytearray, shape: list[float]) -> dict[str, byte
     else:
         answer = _run(model, x)
     if isinstance(answer, (list, tuple, dict)):
-        raise UnknownModelError(f"this {_kind(model)} has {len(answer)} outputs; ask the model of one of them")
+        raise UnknownModelError(f"this {_kind(model)} has {len(answer)} outputs; pass a model with one of them")
     answer = np.asarray(answer)
-    return {"values": _raw("what it predicts", answer), "shape": [float(length) for length in answer.shape], "classes": classes}
+    return {"values": _raw("the prediction", answer), "shape": [float(length) for length in answer.shape], "classes": classes}
 
 
 def labels(model: Any, values: bytearray, shape: list[float]) -> list[str]:
-    """Return the class that a classifier of scikit-learn's kind predicts for each row, as text; nothing for other models."""
+    """Return the class that a classifier of scikit-learn's kind predicts for each row, as text; empty for other models."""
     if not hasattr(model, "classes_"):
         return []
     return [str(label) for label in model.predict(_for_estimator(model, _array(values, shape)))]
@@ -158,10 +158,10 @@ def _weights(source: object) -> Weights:
     return weights(source)
 
 
-def _unusual(said: Mapping[str, Any]) -> dict[str, str]:
-    """Name further steps of the computation, which must not be left out."""
-    methods = set(said.get("preprocess", {}).get("method", ())) - {"center", "scale", "ignore"}
-    unusual = sorted(methods) + (["monotone weights"] if said.get("monotone") else [])
+def _unusual(merged: Mapping[str, Any]) -> dict[str, str]:
+    """Return the names of further steps of the computation, which must not be left out."""
+    methods = set(merged.get("preprocess", {}).get("method", ())) - {"center", "scale", "ignore"}
+    unusual = sorted(methods) + (["monotone weights"] if merged.get("monotone") else [])
     return {"unusual": ", ".join(unusual)} if unusual else {}
 
 
@@ -171,7 +171,7 @@ def _parts(source: object, pattern: str) -> list[Weight]:
 
 
 def _raw(name: str, array: Array) -> bytearray:
-    """Return the numbers by columns as float64; raises `LossyError` for one that it cannot hold."""
+    """Return the numbers column-major as float64; raises `LossyError` for a number that float64 cannot represent."""
     import numpy as np
 
     from steelyard.core.casting import converted
@@ -187,10 +187,10 @@ def _array(values: bytearray, shape: list[float]) -> Array:
 
 
 def _run(model: object, x: Array) -> Array | list[Array]:
-    """Return what a model gives when its framework runs it: the array, or all of them where it has several outputs."""
+    """Run a model in its framework, and return its output array, or all arrays if it has several outputs."""
     run = getattr(framework_of(model), "run", None)
     if run is None:
-        raise UnknownModelError(f"a {_kind(model)} cannot predict; give the model itself")
+        raise UnknownModelError(f"a {_kind(model)} cannot predict; pass the model itself")
     outputs: list[Array] = run(model, [x]).outputs
     return outputs[0] if len(outputs) == 1 else outputs
 
@@ -204,14 +204,14 @@ def _made_by(model: object, framework: str) -> bool:
 
 
 def _for_estimator(model: object, x: Array) -> Array:
-    """Return inputs of the type that the estimator's net computes with: PyTorch takes no float64 for a float32 net."""
+    """Return inputs of the type in which the estimator's net computes: PyTorch refuses float64 inputs to a float32 net."""
     if not any(_made_by(part, "skorch") for part in _inside(model)):
         return x
     return x.astype(_floating(model))
 
 
 def _inside(model: object) -> Iterator[object]:
-    """Yield an estimator, and what its searches and pipelines end in."""
+    """Yield an estimator, and the final estimators of its searches and pipelines."""
     while model is not None:
         yield model
         steps = getattr(model, "steps", None)

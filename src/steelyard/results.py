@@ -1,6 +1,6 @@
 """The types that the functions of Steelyard return, for annotations.
 
-Each is imported on first use, so that ``from steelyard.results import Diff`` loads no more than `diff` does.
+Each is imported on first use, so that ``from steelyard.results import Diff`` imports no more than `diff` does.
 
 Examples:
     >>> import steelyard

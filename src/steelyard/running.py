@@ -23,7 +23,7 @@ PIPE_CLOSED = 141
 
 
 class Command(Protocol):
-    """What a module in `steelyard/commands` offers."""
+    """The interface of a module in `steelyard/commands`."""
 
     def run(self, args: argparse.Namespace, /) -> int | None:
         """Run the command; the docstring is its help, the last line of it an example."""
@@ -33,9 +33,9 @@ class Command(Protocol):
 
 
 def run(names: Sequence[str], load: Load, argv: list[str]) -> int:
-    """Run the command that `argv` begins with, and return its exit status; an error is one line on stderr.
+    """Run the command at the beginning of `argv`, and return its exit status; an error is one line on stderr.
 
-    `load` gives the module of a command by its name.
+    `load` returns the module of a command by its name.
     """
     args = _parsed(names, load, argv)
     for stream in (sys.stdout, sys.stderr):
@@ -62,7 +62,7 @@ def _guarded(args: argparse.Namespace) -> int:
 
 
 def trouble(error: BaseException) -> int:
-    """Say what went wrong, and return the exit status for it."""
+    """Print an error, and return the exit status for it."""
     try:
         sys.stdout.flush()  # output that precedes the error is printed before it
     except OSError:
@@ -72,12 +72,12 @@ def trouble(error: BaseException) -> int:
 
 
 def _drop_output() -> None:
-    """Let what could not be written go nowhere: the interpreter would try once more when it ends, and complain."""
+    """Discard unwritten output: the interpreter would try to write it again at exit, and report a second error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an error says, on one line."""
+    """Return the message of an error on one line."""
     if isinstance(error, OSError) and error.strerror:
         file = f"{printable(error.filename)}: " if error.filename else ""
         return f"{file}{error.strerror}"
@@ -93,7 +93,7 @@ def _show_warning(  # the arguments are those of warnings.showwarning
 
 
 def _parsed(names: Sequence[str], load: Load, argv: list[str]) -> argparse.Namespace:
-    """Parse the arguments; the parser of the one command that is asked for is made, since each takes a millisecond."""
+    """Parse the arguments; only the parser of the requested command is made, since each takes a millisecond."""
     if not argv or argv[0] not in names:
         argv = [_overview(names, load).parse_args(argv or ["--help"]).command]  # ends the process but for "-- COMMAND"
     command = load(argv[0])
@@ -131,13 +131,13 @@ def _overview(names: Sequence[str], load: Load) -> argparse.ArgumentParser:
 
 
 def _help(command: Command) -> tuple[str, str]:
-    """Return what a command's docstring says of it, and its last line, which is an example."""
+    """Return the text of a command's docstring, and its last line, which is an example."""
     about, _, example = (command.run.__doc__ or "").strip().rpartition("\n\n")
     return "\n".join(line.strip() for line in about.splitlines()), example.strip()
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
-    """Format help for this screen; left to itself argparse imports shutil to ask for the width."""
+    """Return a help formatter of the terminal's width, for which argparse itself would import shutil."""
     from steelyard.text.terminal import screen_of
 
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=screen_of(sys.stdout).width or 100)

@@ -1,19 +1,19 @@
-"""Every size and threshold that was chosen by measuring: how much is read, copied or summed up at a time.
+"""All sizes and thresholds that were chosen by measurement: how much is read, copied or summed at a time.
 
-None of them changes a result by more than rounding; each trades memory, cache and the cost of starting a thread. They are
+They affect results by rounding at most; each balances memory, cache and the cost of starting a thread. They are
 read as `sizes.NAME` when they are used, so that tests can set all of them to a few elements and run the code that
-otherwise starts only above a million. Sizes are in elements unless the name ends in `_BYTES`.
+otherwise runs only above a million. Sizes are in elements unless the name ends in `_BYTES`.
 """
 
 from __future__ import annotations
 
-THREADS = 2  # two threads read and look at numbers about as fast as memory delivers them; more would only wait
-WINDOW = 6  # jobs under way or waiting for their turn: their results are held in memory until then
+THREADS = 2  # two threads process numbers about as fast as memory delivers them; more would only wait
+WINDOW = 6  # jobs that run or wait for their turn; their results are held in memory until then
 
 # reading and writing
-READ_BLOCK = 1 << 20  # what `Weight.blocks` yields at once: the cost of a call vanishes, and memory stays bounded
+READ_BLOCK = 1 << 20  # block of `Weight.blocks`: large enough to hide the cost of a call, small enough to bound memory
 READ_GAP = 1 << 16  # two runs of a part this close are read as one: the gap costs less than a second call
-WRITE_CHUNK_BYTES = 1 << 20  # what is written at once
+WRITE_CHUNK_BYTES = 1 << 20  # written at once
 READ_AHEAD_BYTES = 1 << 20  # a weight at least this large is read by a thread while the last chunk is written
 REMOTE_HEAD_BYTES = 1 << 16  # fetched at once from the start of a remote file: most headers fit, and a request is slow
 

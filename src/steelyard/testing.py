@@ -1,6 +1,6 @@
-"""The contracts of frameworks and formats, as checks for plug-ins of your own.
+"""The contracts of frameworks and formats, as checks for plug-ins.
 
-A plug-in proves itself with them in its own tests, as Steelyard does for what it ships::
+The tests of a plug-in call them, as Steelyard's own tests do::
 
     from steelyard.testing import check_model
 
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 def check_model(model: Any) -> Any:
     """Check the contract of every framework on a model that has weights; return the model that `assign` returned.
 
-    The model's numbers are overwritten and restored. Raises `AssertionError` with the
-    weight and the promise that is broken.
+    The model's numbers are overwritten and restored. Raises `AssertionError` with the weight and the broken promise.
     """
     listed = weights(model)
     check_weights(listed)

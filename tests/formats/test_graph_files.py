@@ -46,7 +46,7 @@ LISTED = ["qlknn-onnx", "docker-dummy-gguf", "tflm-hello-int8", "qlknn-flax", "b
 
 
 @pytest.mark.parametrize("name", ["golden lstm", *[pytest.param(name, marks=pytest.mark.shared) for name in LISTED]])
-def test_listing_a_file_loads_no_numpy(name):
+def test_listing_a_file_does_not_import_numpy(name):
     path = golden("lstm", "onnx") if name == "golden lstm" else carried.path_of(REAL[name])
     code = f"import sys, steelyard; w = steelyard.weights({str(path)!r}, scope='all'); list(w.values()); w.size; print('numpy' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

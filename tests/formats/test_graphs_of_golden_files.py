@@ -80,7 +80,7 @@ def saved(path, nodes, tensors, inputs, outputs, **more):
     return steelyard.weights(path)
 
 
-def test_names_of_an_exporter_do_not_hide_which_weights_make_a_layer(tmp_path):
+def test_weights_form_a_layer_whatever_names_the_exporter_chose(tmp_path):
     tensors = {
         "onnx::MatMul_6": np.ones((4, 3), "f"),
         "fc.bias": np.ones(3, "f"),
@@ -198,7 +198,7 @@ for model, inputs in ((weights, []), (weights.copy(), [arrays["x0"]])):
     assert lines[0].endswith("import onnxruntime first")
     assert lines[1:3] == ["True 2", "True 2"]
     assert lines[3] == "the ONNX file takes 1 inputs (x), not 0"
-    assert lines[4].endswith("save them, and give the path")
+    assert lines[4].endswith("save them, and pass the path")
 
 
 @pytest.mark.parametrize(

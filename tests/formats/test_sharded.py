@@ -1,4 +1,4 @@
-"""Models in several files: indexes and folders as the Hub has them, and shards that are written."""
+"""Models in several files: indexes and folders in the Hub's layout, and written shards."""
 
 import json
 import os
@@ -17,7 +17,7 @@ ARRAYS = {f"layer.{place}.weight": np.full((4, 5), place, np.float32) for place 
 
 
 def model(folder, suffix=".safetensors", stem="model"):
-    """Three shards with one array each, and their index, in the alphabetical order of names that the Hub's tools give."""
+    """Three shards with one array each, and their index, in the alphabetical order of names, as the Hub's tools write them."""
     folder.mkdir(parents=True, exist_ok=True)
     index = {}
     for place, (name, array) in enumerate(ARRAYS.items(), 1):
@@ -30,7 +30,7 @@ def model(folder, suffix=".safetensors", stem="model"):
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
-def test_an_index_gives_the_weights_of_its_shards_one_after_another(tmp_path, suffix):
+def test_the_weights_of_an_index_are_those_of_its_shards_in_order(tmp_path, suffix):
     found = steelyard.weights(model(tmp_path, suffix))
     check_weights(found)
     assert list(found) == list(ARRAYS)
@@ -40,7 +40,7 @@ def test_an_index_gives_the_weights_of_its_shards_one_after_another(tmp_path, su
     assert len(found.meta["shards"]) == 3
 
 
-def test_a_folder_of_the_hub_is_its_one_model(tmp_path):
+def test_a_folder_of_the_hub_is_read_as_its_only_model(tmp_path):
     model(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "tokenizer.json").write_text("{}")
@@ -62,11 +62,11 @@ def test_shards_without_an_index_are_read_if_all_are_there(tmp_path):
 def test_several_models_in_one_folder_are_refused_by_name(tmp_path):
     model(tmp_path)
     steelyard.save(ARRAYS, tmp_path / "consolidated.safetensors")
-    with pytest.raises(FormatError, match=r"consolidated\.safetensors and model\.safetensors\.index\.json; give the file"):
+    with pytest.raises(FormatError, match=r"consolidated\.safetensors and model\.safetensors\.index\.json; choose the file"):
         steelyard.weights(tmp_path)
 
 
-def test_a_tensor_in_two_shards_is_refused_where_no_index_decides(tmp_path):
+def test_a_tensor_in_two_shards_without_an_index_is_refused(tmp_path):
     path = model(tmp_path)
     steelyard.save({"layer.1.weight": np.zeros(2), "layer.2.weight": np.zeros(2)}, tmp_path / "model-00002-of-00003.safetensors")
     assert steelyard.weights(path)["layer.1.weight"].shape == (4, 5)
@@ -99,7 +99,7 @@ def test_a_missing_shard_and_a_missing_tensor_are_named(tmp_path):
         ('{"weight_map": ', FormatError, "not JSON"),
     ],
 )  # fmt: skip
-def test_an_index_that_makes_no_sense_or_leads_elsewhere_is_refused(tmp_path, index, error, what):
+def test_an_invalid_index_or_one_that_leaves_the_folder_is_refused(tmp_path, index, error, what):
     path = tmp_path / "model.safetensors.index.json"
     path.write_text(index)
     with pytest.raises(error, match=what):
@@ -160,7 +160,7 @@ def test_a_model_is_written_in_shards_that_the_reference_reads(tmp_path):
     assert list(steelyard.weights(path)) == list(ARRAYS)
 
 
-def test_save_writes_an_index_and_the_facts_survive_even_of_weights_that_are_tied(tmp_path):
+def test_save_writes_an_index_and_keeps_the_facts_even_of_tied_weights(tmp_path):
     import torch
 
     net = torch.nn.Sequential(torch.nn.Embedding(6, 4), torch.nn.Linear(4, 4), torch.nn.Linear(4, 6, bias=False))
@@ -173,7 +173,7 @@ def test_save_writes_an_index_and_the_facts_survive_even_of_weights_that_are_tie
     np.testing.assert_array_equal(found.to_vector(), live.to_vector())
 
 
-def test_an_older_model_is_whole_until_the_new_index_is_there(tmp_path, monkeypatch):
+def test_an_older_model_stays_intact_until_the_new_index_replaces_its_index(tmp_path, monkeypatch):
     path = tmp_path / "model.safetensors.index.json"
     sharded.write(steelyard.weights(ARRAYS), path, shard_size=100)
     before = set(os.listdir(tmp_path))
@@ -203,7 +203,7 @@ def test_a_model_may_be_written_over_itself(tmp_path):
         np.testing.assert_array_equal(found[name].numpy(), array)
 
 
-def test_a_folder_without_weights_is_no_model(tmp_path):
+def test_a_folder_without_weights_is_not_a_model(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     assert not sharded.sniff(open_path(tmp_path))
     with pytest.raises(FormatError, match="a folder without weight files"):

@@ -45,7 +45,7 @@ class Net(nn.Module):
 
 
 def fitted(digits):
-    """Really trained estimators, by name, with the arrays that each one's attributes hold, by our names."""
+    """Trained estimators by name, with the arrays of their attributes by the names of weights."""
     x, y = digits
     x = x.astype("float64")
 
@@ -139,7 +139,7 @@ def assert_equal(weights, arrays):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_estimator_s_pickle_gives_its_arrays_under_its_own_names(tmp_path, models, name):
+def test_an_estimator_s_pickle_lists_its_arrays_under_its_own_names(tmp_path, models, name):
     model, arrays = models[name]
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(model))
     weights = steelyard.weights(tmp_path / "a.pkl")
@@ -148,7 +148,7 @@ def test_an_estimator_s_pickle_gives_its_arrays_under_its_own_names(tmp_path, mo
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_joblib_file_gives_the_same(tmp_path, models, name):
+def test_a_joblib_file_lists_the_same(tmp_path, models, name):
     model, arrays = models[name]
     joblib.dump(model, tmp_path / "a.joblib")
     assert_equal(steelyard.weights(tmp_path / "a.joblib"), arrays)
@@ -174,14 +174,14 @@ def test_roles_axes_and_layers_are_those_of_the_estimator(tmp_path, models):
     assert facts[:2] == [("net.coefs_.0", "net.0", "kernel", "in out"), ("net.intercepts_.0", "net.0", "bias", "out")]
 
 
-def test_reading_imports_neither_scikit_learn_nor_numpy(tmp_path, models):
+def test_reading_does_not_import_scikit_learn_or_numpy(tmp_path, models):
     joblib.dump(models["search"][0], tmp_path / "a.joblib")
     script = f"import sys, steelyard; steelyard.weights({str(tmp_path / 'a.joblib')!r}); print({{'sklearn', 'joblib', 'numpy', 'scipy'}} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
 
 
-def test_part_all_lists_every_array(tmp_path, models):
+def test_scope_all_lists_every_array(tmp_path, models):
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(models["search"][0]))
     everything = steelyard.weights(tmp_path / "a.pkl", scope="all")
     scaler = models["search"][0].best_estimator_[0]
@@ -212,7 +212,7 @@ def net(digits):
 
 
 @pytest.mark.parametrize("way", ["pickle", "joblib", "params"])
-def test_a_skorch_net_gives_its_module_s_names(tmp_path, net, way):
+def test_a_skorch_net_lists_its_module_s_names(tmp_path, net, way):
     path = tmp_path / {"pickle": "a.pkl", "joblib": "a.joblib", "params": "a.pt"}[way]
     if way == "pickle":
         path.write_bytes(pickle.dumps(net))
@@ -227,7 +227,7 @@ def test_a_skorch_net_gives_its_module_s_names(tmp_path, net, way):
         assert [finding for finding in weights.meta["code"] if "Net" in finding]
 
 
-def test_a_search_over_skorch_nets_gives_the_best_one(tmp_path, digits, net):
+def test_a_search_over_skorch_nets_lists_the_best_one(tmp_path, digits, net):
     x, y = digits
     search = GridSearchCV(net, {"lr": [0.01]}, cv=2).fit(x, y)
     joblib.dump(search, tmp_path / "a.joblib")
@@ -285,7 +285,7 @@ def test_ml_dtypes_and_jax_arrays_in_pickles_are_read(tmp_path):
         assert weights[name].numpy().tobytes() == np.asarray(array).tobytes()
 
 
-def test_an_uncompressed_array_stays_in_the_file_until_it_is_asked_for(tmp_path):
+def test_an_uncompressed_array_is_read_on_request(tmp_path):
     joblib.dump({"w": np.zeros(1 << 24)}, tmp_path / "a.joblib")
     script = f"import steelyard; w = steelyard.weights({str(tmp_path / 'a.joblib')!r}); print(w.nbytes, *[l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')])"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -301,7 +301,7 @@ def test_a_compressed_bomb_is_refused(tmp_path):
         steelyard.weights(tmp_path / "a.pkl")
 
 
-def test_a_pickle_of_nothing_but_a_call_is_refused_with_the_call(tmp_path):
+def test_a_pickle_of_only_a_call_is_refused_and_the_call_is_shown(tmp_path):
     class Evil:
         def __reduce__(self):
             return print, ("never",)
@@ -318,12 +318,12 @@ def test_a_pickle_of_nothing_but_a_call_is_refused_with_the_call(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_plain_data_gives_no_weights(tmp_path):
+def test_plain_data_has_no_weights(tmp_path):
     (tmp_path / "a.pkl").write_bytes(pickle.dumps({"n": [1, 2.5, "x", None]}))
     assert dict(steelyard.weights(tmp_path / "a.pkl")) == {}
 
 
-def test_a_sparse_matrix_with_places_outside_it_is_refused(tmp_path):
+def test_a_sparse_matrix_with_coordinates_outside_its_shape_is_refused(tmp_path):
     model = SGDClassifier()
     model.coef_ = scipy.sparse.csr_matrix(np.eye(3))
     model.coef_.indices = np.array([0, 1, 9], dtype="int32")

@@ -33,7 +33,7 @@ def search(digits):
         return GridSearchCV(Pipeline(steps), {"net__alpha": [1e-3, 1e-2]}, cv=2).fit(x, y)
 
 
-def test_a_search_over_a_pipeline_gives_the_best_net_s_weights(tmp_path, search):
+def test_a_search_over_a_pipeline_lists_the_best_net_s_weights(tmp_path, search):
     skops.io.dump(search, tmp_path / "a.skops")
     weights = steelyard.weights(tmp_path / "a.skops")
     best = search.best_estimator_[-1]
@@ -69,7 +69,7 @@ def skorch_net(**settings):
 
 
 @pytest.mark.parametrize("inside", ["nothing", "a pipeline", "a search"])
-def test_a_skorch_net_gives_its_module_s_names(tmp_path, digits, inside):
+def test_a_skorch_net_lists_its_module_s_names(tmp_path, digits, inside):
     x, y = digits
     x, net = x.astype("float32"), skorch_net()
     steps = Pipeline([("scale", StandardScaler()), ("net", net)])
@@ -100,14 +100,14 @@ def test_pickles_inside_skops_are_never_run(tmp_path, digits):
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_net_that_is_not_initialised_is_refused_with_the_reason(tmp_path):
+def test_an_uninitialised_net_is_refused_with_the_reason(tmp_path):
     skops.io.dump(skorch_net(), tmp_path / "a.skops")
-    with pytest.raises(FormatError, match="not initialised"):
+    with pytest.raises(FormatError, match="uninitialised"):
         steelyard.weights(tmp_path / "a.skops")
 
 
-def test_skops_itself_cannot_write_tensors_that_are_not_kept_as_bytes(tmp_path):
-    """A net that was given a module, not its class, keeps tensors among its settings; so nothing of the kind is to be read."""
+def test_skops_itself_cannot_write_tensors_among_settings(tmp_path):
+    """A net made with a module instead of its class keeps tensors among its settings, so no file contains such tensors."""
     given = NeuralNetClassifier(Net(), criterion=torch.nn.CrossEntropyLoss)
     for what in (given, Net(), Net().state_dict(), torch.zeros(3)):
         with pytest.raises(RuntimeError, match="Cannot directly construct TensorBase"):
@@ -145,7 +145,7 @@ def test_a_type_outside_scikit_learn_is_listed_as_code(tmp_path, digits):
     assert steelyard.weights(tmp_path / "b.skops").meta["code"] == ["os.system"]
 
 
-def test_a_schema_that_is_deep_or_no_schema_is_refused(tmp_path):
+def test_a_schema_that_is_too_deep_or_invalid_is_refused(tmp_path):
     deep = '{"__loader__": "ListNode", "content": [' * 500 + "]}" * 500
     for content, message in (("[1]", "not a node"), ("{", "not JSON"), ("[" * 100_000, "not JSON"), (deep, "deep")):
         with zipfile.ZipFile(tmp_path / "a.skops", "w") as archive:

@@ -1,4 +1,4 @@
-"""What the tests of graphs share: the golden cases, and nets of every sort that the graphs must represent."""
+"""Fixtures of the graph tests: the golden cases, and nets of every sort that graphs must represent."""
 
 import carried
 import numpy as np
@@ -24,7 +24,7 @@ KINDS = {
 
 
 class Golden:
-    """One golden case as one framework has it."""
+    """One golden case in the form of one framework."""
 
     def __init__(self, folder, case, framework):
         self.folder = folder
@@ -45,7 +45,7 @@ class Golden:
         return self.folder / next(name for name in self.files if name.endswith(ending))
 
     def expected(self):
-        """Yield name and kinds of each layer; those that are several in this framework each by its own name."""
+        """Yield the name and the kinds of each layer; a layer that this framework splits is yielded by its parts."""
         for layer in self.layers:
             names = layer["hp"].get("names", {}).get(self.framework) or layer["names"][self.framework]
             for name in [names] if isinstance(names, str) else names:
@@ -54,6 +54,6 @@ class Golden:
 
 @pytest.fixture(scope="session")
 def golden():
-    """Return a function that gives the golden cases of a framework."""
+    """Return a function that returns the golden cases of a framework."""
     folder, cases = carried.folder("golden"), carried.golden_cases()
     return lambda framework: [Golden(folder, case, framework) for case in cases if framework in case["builders"]]

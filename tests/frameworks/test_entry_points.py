@@ -1,4 +1,4 @@
-"""A framework that Steelyard does not ship joins by an entry point: two functions are enough, five do everything."""
+"""A framework outside of Steelyard joins by an entry point: two functions are enough, five do everything."""
 
 import subprocess
 import sys

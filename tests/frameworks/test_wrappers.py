@@ -1,4 +1,4 @@
-"""The graphs of skorch nets and SciKeras wrappers: those of what they hold, by the names that their weights have."""
+"""The graphs of skorch nets and SciKeras wrappers: those of the models inside, by the names of their weights."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_a_skorch_net_has_the_graph_of_its_module_and_predicts_the_same_afterwar
     assert repr(found) == repr(of_torch.graph(net.module_, [x[:9]]))
 
 
-def test_layers_of_a_skorch_net_with_several_parts_go_by_the_names_of_their_weights(digits):
+def test_layers_of_a_skorch_net_with_several_parts_have_the_names_of_their_weights(digits):
     net, (x, _) = fitted(digits, criterion=Centred), digits
     found = of_skorch.graph(net, [x[:3]])
     assert [layer.name for layer in found.layers] == ["module_.body", "module_.head", "criterion_.centre"]
@@ -64,13 +64,13 @@ def test_layers_of_a_skorch_net_with_several_parts_go_by_the_names_of_their_weig
     assert list(of_skorch.run(net, [x[:3]]).layers) == ["module_.body", "module_.head"]
 
 
-def test_a_skorch_net_that_is_not_initialised_or_no_net_is_refused():
+def test_an_uninitialised_skorch_net_or_another_object_is_refused():
     from skorch import NeuralNetClassifier
     from skorch.callbacks import EpochScoring
 
     with pytest.raises(NotFittedError, match=r"call .fit\(\)"):
         of_skorch.graph(NeuralNetClassifier(Net), None)
-    with pytest.raises(UnknownModelError, match="give the net itself"):
+    with pytest.raises(UnknownModelError, match="pass the net itself"):
         of_skorch.run(EpochScoring("accuracy"), [])
 
 
@@ -96,5 +96,5 @@ def test_a_scikeras_wrapper_has_the_graph_of_its_model(digits):
         ("net/out", {"activation": "softmax"}),
     ]
     assert np.allclose(of_scikeras.run(wrapper, [x[:7]]).outputs[0], wrapper.predict_proba(x[:7]), atol=1e-6)
-    with pytest.raises(NotFittedError, match="has built no model yet"):
+    with pytest.raises(NotFittedError, match="has not built its model yet"):
         of_scikeras.graph(KerasClassifier(build), None)

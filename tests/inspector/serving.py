@@ -1,4 +1,4 @@
-"""Servers as processes, and what a test asks of them."""
+"""Servers as processes, and requests to them."""
 
 import http.client
 import json
@@ -16,7 +16,7 @@ from inspector.packs import unpacked
 
 ROOT = Path(__file__).parents[2]
 START = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from steelyard.cli import main; sys.exit(main(sys.argv[1:]))"
-"""A shell makes the programs that it starts in the background ignore SIGINT; these do not."""
+"""Restores SIGINT, which a shell makes its background programs ignore."""
 SIDES = ("top", "left", "bottom", "right")
 
 
@@ -38,7 +38,7 @@ class Served:
         self.port = int(self.url.split(":")[2].split("/")[0])
 
     def get(self, path, method="GET", **headers):
-        """Ask for a path below the token, and return the status, the headers and the body."""
+        """Request a path below the token, and return the status, the headers and the body."""
         return self.raw(f"/{self.token}{path}", method, **headers)
 
     def raw(self, path, method="GET", **headers):
@@ -55,18 +55,18 @@ class Served:
             connection.close()
 
     def ask(self, word, **query):
-        """Ask below api/, and return what is answered, unpacked."""
+        """Request a path below api/, and return the unpacked answer."""
         status, _, body = self.get(f"/api/{word}?{urlencode(query)}")
         assert status == 200, body
         return unpacked(body)
 
     def refused(self, word, **query):
-        """Ask for what is refused, and return the status and the one line."""
+        """Make a request that must be refused, and return the status and the message."""
         status, headers, body = self.get(f"/api/{word}?{urlencode(query)}")
         return status, told(headers, body)
 
     def stop(self, number=signal.SIGINT):
-        """Press Ctrl-C, and return the exit status and what was said."""
+        """Send Ctrl-C, and return the exit status and the output."""
         self.process.send_signal(number)
         out, err = self.process.communicate(timeout=20)
         return self.process.returncode, out, err
@@ -79,7 +79,7 @@ def free_port():
 
 
 def told(headers, body):
-    """The one line of a refusal."""
+    """Return the message of a refusal."""
     assert headers["Content-Type"] == "application/json"
     (key, text), *rest = json.loads(body).items()
     assert (key, rest) == ("error", [])
@@ -89,7 +89,7 @@ def told(headers, body):
 
 
 def sparse(path, size):
-    """A file of one matrix of `size` bytes of zeros, which takes no room on the disk, with one number in its middle."""
+    """Write a sparse file of one matrix of `size` bytes of zeros with one number in the middle."""
     columns = 1 << 14
     shape = [size // 4 // columns, columns]
     if path.suffix == ".npy":

@@ -1,4 +1,4 @@
-"""What the local server answers, beside NumPy's and Steelyard's own answers."""
+"""The answers of the local server, compared with NumPy's and Steelyard's own."""
 
 import io
 import os
@@ -20,7 +20,7 @@ from steelyard.inspector.api import Api
 from steelyard.inspector.server import file_name
 
 
-def test_the_index_has_every_weight_and_no_figure_yet(served, numbers):
+def test_the_index_has_every_weight_and_no_statistics_yet(served, numbers):
     index = served.ask("index")
     columns = index["columns"]
     assert index["live"] is True
@@ -123,7 +123,7 @@ def test_all_weights_are_downloaded_and_steelyard_reads_them_again(served, numbe
         np.testing.assert_array_equal(steelyard.weights(tmp_path / "all.npz")[name].numpy(), array)
 
 
-def test_a_name_of_a_download_breaks_no_header_and_leaves_no_folder(served, rows):
+def test_a_download_s_name_cannot_break_a_header_or_leave_a_folder(served, rows):
     named, _ = downloaded(served, row=rows["../../etc/pass\r\nwd.bias"], side=0, format="npy")
     assert named == 'attachment; filename="_.._etc_pass_wd.bias.npy"'
     assert file_name("x" * 1000 + ".npy").endswith("xx.npy")
@@ -164,7 +164,7 @@ def test_a_name_of_a_download_breaks_no_header_and_leaves_no_folder(served, rows
         ("download", {"side": 7, "format": "npz"}, "unknown side 7"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_line(served, word, query, what):
+def test_an_invalid_request_is_refused_in_one_line(served, word, query, what):
     status, line = served.refused(word, **query)
     assert status == 400
     assert what in line
@@ -175,7 +175,7 @@ def test_a_parameter_given_twice_is_refused(served):
     assert (status, told(headers, body)) == (400, "a parameter was given twice")
 
 
-def test_many_ask_at_once_and_each_is_answered_right(served, numbers, rows, start):
+def test_concurrent_requests_are_all_answered_correctly(served, numbers, rows, start):
     wrong = []
 
     def asking(nth):
@@ -194,13 +194,13 @@ def test_many_ask_at_once_and_each_is_answered_right(served, numbers, rows, star
 
 
 def cpu_seconds(process):
-    """Return the CPU time of a process, which other processes do not lengthen."""
+    """Return the CPU time of a process, which does not depend on other processes."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".npy"])
-def test_a_file_of_4_gb_opens_within_a_second_and_what_lies_deep_inside_is_read(tmp_path, suffix, start):
+def test_a_file_of_4_gb_opens_within_a_second_and_its_middle_is_read(tmp_path, suffix, start):
     path = sparse(tmp_path / f"large{suffix}", 4 << 30)
     served = start(path)
     begun = cpu_seconds(served.process)
@@ -222,7 +222,7 @@ def test_a_file_of_4_gb_opens_within_a_second_and_what_lies_deep_inside_is_read(
     assert int(resident.split()[1]) < 150 << 10
 
 
-def test_a_file_that_changes_is_noticed_and_opened_anew_with_the_index(tmp_path, start):
+def test_a_changed_file_is_noticed_and_opened_again_with_the_index(tmp_path, start):
     path = tmp_path / "net.safetensors"
     save_file({"w": np.zeros((4, 4), "f4")}, path)
     served = start(path)
@@ -237,7 +237,7 @@ def test_a_file_that_changes_is_noticed_and_opened_anew_with_the_index(tmp_path,
     assert (status, "No such file" in line) == (400, True)
 
 
-def test_what_was_read_while_a_file_changed_is_not_kept_for_the_new_one(tmp_path, monkeypatch):
+def test_answers_read_while_a_file_changed_are_not_cached_for_the_new_one(tmp_path, monkeypatch):
     path = tmp_path / "net.safetensors"
     save_file({"w": np.zeros((4, 4), "f4")}, path)
     api = Api([str(path)])
@@ -256,7 +256,7 @@ def test_what_was_read_while_a_file_changed_is_not_kept_for_the_new_one(tmp_path
     assert unpacked(api.detail(0, 0))["statistics"]["max"] == 1
 
 
-def test_a_weight_that_cannot_be_read_has_its_error_and_the_others_are_shown(tmp_path, start):
+def test_a_weight_that_cannot_be_read_shows_its_error_next_to_the_others(tmp_path, start):
     np.savez_compressed(tmp_path / "x.npz", a=np.random.default_rng(0).standard_normal((40, 40)), b=np.ones(3))
     data = bytearray((tmp_path / "x.npz").read_bytes())
     data[300:400] = bytes(100)

@@ -1,4 +1,4 @@
-"""Packs: what is put in comes out, by a reader that knows only the layout."""
+"""Packs, read back by a reader that knows only the layout."""
 
 import json
 import struct
@@ -10,7 +10,7 @@ from inspector.packs import unpacked
 from steelyard.inspector.packing import KINDS, pack
 
 
-def test_what_is_packed_comes_out_with_arrays_where_they_were():
+def test_packed_values_are_unpacked_with_arrays_in_their_places():
     value = {
         "name": "a\u2028</script>\ud800",
         "list": [1, 2.5, None, True, {"x": np.arange(3, dtype="i4")}],
@@ -25,7 +25,7 @@ def test_what_is_packed_comes_out_with_arrays_where_they_were():
     assert found["name"] == value["name"]
 
 
-def test_every_array_lies_at_a_multiple_of_eight_and_the_json_is_ascii():
+def test_every_array_is_aligned_to_eight_bytes_and_the_json_is_ascii():
     data = pack({"é": [np.ones(n, "u1") for n in range(1, 20)]})
     (length,) = struct.unpack("<I", data[:4])
     told = json.loads(data[4 : 4 + length].decode("ascii"))
@@ -33,7 +33,7 @@ def test_every_array_lies_at_a_multiple_of_eight_and_the_json_is_ascii():
     assert len(data) % 8 == 0
 
 
-def test_an_array_in_two_places_is_kept_once():
+def test_an_array_in_two_places_is_stored_once():
     large = np.ones(10_000, "f8")
     data = pack([large, {"again": large}])
     assert len(data) < 90_000
@@ -46,13 +46,13 @@ def test_big_endian_and_strided_arrays_are_packed_by_their_numbers():
     assert [each.tolist() for each in found] == [[1, 2], [0, 2, 4], [5]]
 
 
-def test_numbers_that_json_lacks_are_words_and_in_arrays_themselves():
+def test_nan_and_inf_are_words_in_json_and_numbers_in_arrays():
     found = unpacked(pack({"n": float("nan"), "i": -float("inf"), "a": np.array([np.nan, np.inf], "f4")}))
     assert (found["n"], found["i"]) == ("NaN", "-Infinity")
     np.testing.assert_array_equal(found["a"], [np.nan, np.inf])
 
 
 @pytest.mark.parametrize("value", [np.ones(2, "i8"), np.ones(2, "f2"), np.array(["a"]), object(), np.int64(1)])
-def test_what_a_browser_has_no_array_for_is_refused(value):
+def test_types_without_a_typed_array_in_browsers_are_refused(value):
     with pytest.raises(TypeError, match="cannot be packed"):
         pack({"a": value})

@@ -18,7 +18,7 @@ def test_without_a_path_the_page_is_returned_as_text(net, tmp_path):
     assert steelyard.report(net, before=net.state_dict()) == (tmp_path / "r.html").read_text("utf-8")
 
 
-def test_nothing_is_half_written(net, tmp_path, monkeypatch):
+def test_a_report_is_never_half_written(net, tmp_path, monkeypatch):
     target = tmp_path / "r.html"
     target.write_text("old")
 
@@ -32,7 +32,7 @@ def test_nothing_is_half_written(net, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_no_file_that_a_report_is_about_is_written_over(tmp_path, capsys):
+def test_a_report_never_replaces_a_file_that_it_shows(tmp_path, capsys):
     folder = tmp_path / "model"
     folder.mkdir()
     for path in (tmp_path / "new.npz", tmp_path / "old.npz"):
@@ -52,7 +52,7 @@ def test_no_file_that_a_report_is_about_is_written_over(tmp_path, capsys):
         assert capsys.readouterr().err.endswith(line)
     assert {path: path.read_bytes() for path in before} == before
     steelyard.report(folder, folder / "report.html")
-    steelyard.report(folder, folder / "report.html")  # its own page is nothing that it is about
+    steelyard.report(folder, folder / "report.html")  # the report itself is not among the files that it shows
 
 
 def test_names_from_a_file_cannot_become_part_of_the_page(tmp_path):
@@ -115,7 +115,7 @@ def test_the_policy_allows_the_modules_and_the_style_by_their_hashes_and_nothing
     assert b"steelyard/data/pack.js" in b"".join(modules.values())
 
 
-def test_the_page_names_no_address_but_its_own_modules(page):
+def test_the_page_contains_only_the_addresses_of_its_own_modules(page):
     told = page.text
     for attributes, _ in page.all("script"):
         assert "src" not in attributes
@@ -128,27 +128,27 @@ def test_the_page_names_no_address_but_its_own_modules(page):
         assert "\\u0000" not in text
 
 
-def test_reports_of_the_same_weights_are_the_same(net, tmp_path):
+def test_reports_of_equal_weights_are_equal(net, tmp_path):
     for name in ("one.html", "two.html"):
         steelyard.report(net, tmp_path / name)
     assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
 
 
 def random_net(count, side):
-    """A net of so many weights whose numbers do not compress."""
+    """Return a net with this number of weights, whose numbers do not compress."""
     chance = np.random.default_rng(0)
     shapes = [(3 * side, side), (3 * side,), (4 * side, side), (side, 16, 3, 3), (side,)]
     return {f"blocks.{nth // 5}.{nth % 5}.weight": chance.standard_normal(shapes[nth % 5]).astype("f4") for nth in range(count)}
 
 
-def test_a_report_of_500_weights_takes_less_than_2_mb_and_is_detailed_still(tmp_path):
+def test_a_report_of_500_weights_takes_less_than_2_mb_and_is_still_detailed(tmp_path):
     steelyard.report(random_net(500, 96), tmp_path / "r.html")
     assert (tmp_path / "r.html").stat().st_size < 2e6
     drawn = Page(tmp_path / "r.html").details[2][0]["picture"]
     assert drawn["height"] * drawn["width"] > 1000
 
 
-def test_a_report_of_500_weights_against_others_takes_less_than_2_mb(tmp_path):
+def test_a_report_of_500_weights_and_older_ones_takes_less_than_2_mb(tmp_path):
     one = random_net(500, 48)
     before = {name: value + np.float32(0.5) * value[::-1] for name, value in one.items()}
     steelyard.report(one, tmp_path / "r.html", before=before, spectra="none")

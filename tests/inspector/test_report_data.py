@@ -1,4 +1,4 @@
-"""The data of reports, by their own packs, beside NumPy, PyTorch, `stats`, `check` and `diff`."""
+"""The data in the packs of reports, compared with NumPy, PyTorch, `stats`, `check` and `diff`."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from steelyard.numerics.picture import matrix_of
 
 
 def columns(index):
-    """The columns of an index by the name of each row."""
+    """Return the columns of an index by the name of each row."""
     names = index["columns"]["name"]
     return {name: {key: column[row] for key, column in index["columns"].items()} for row, name in enumerate(names)}
 
@@ -107,7 +107,7 @@ def test_the_filters_of_a_convolution_of_colours_are_its_pictures(net, page):
     assert page.details[page.index["columns"]["name"].index("fc.weight")][0]["filters"] is None
 
 
-def test_the_singular_values_are_numpys_and_others_say_why_they_have_none(net, page):
+def test_the_singular_values_are_numpy_s_or_have_a_reason_for_their_absence(net, page):
     names = page.index["columns"]["name"]
     found = page.details[names.index("fc.weight")][0]["spectrum"]
     values = np.linalg.svd(net.fc.weight.detach().numpy(), compute_uv=False)
@@ -119,7 +119,7 @@ def test_the_singular_values_are_numpys_and_others_say_why_they_have_none(net, p
     assert (bias["spectrum"], bias["spectrum_why"]) == (None, "it has fewer than two rows or columns")
 
 
-def test_spectra_have_a_budget_and_may_be_asked_for_or_not(net, tmp_path, monkeypatch):
+def test_spectra_have_a_budget_and_can_be_requested_or_omitted(net, tmp_path, monkeypatch):
     monkeypatch.setattr(report_data, "WORK_BUDGET", 100_000)
 
     def kept(which):
@@ -156,7 +156,7 @@ def test_the_findings_are_those_of_check_with_health(tmp_path):
     assert (detail["picture"]["cells"] == -128).sum() == 1
 
 
-def test_what_a_pickle_would_have_run_is_among_the_findings(tmp_path):
+def test_the_calls_of_a_pickle_are_among_the_findings(tmp_path):
     class Evil:
         def __reduce__(self):
             import os
@@ -171,7 +171,7 @@ def test_what_a_pickle_would_have_run_is_among_the_findings(tmp_path):
     assert "gotcha" in Page(tmp_path / "r.html").index["findings"][0]["what"]
 
 
-def test_weights_that_are_tied_are_looked_at_once_and_shown_alike(tmp_path):
+def test_tied_weights_are_measured_once_and_shown_alike(tmp_path):
     class Tied(nn.Module):
         def __init__(self):
             super().__init__()
@@ -186,7 +186,7 @@ def test_weights_that_are_tied_are_looked_at_once_and_shown_alike(tmp_path):
     assert page.details[0][0]["statistics"] == page.details[1][0]["statistics"]
 
 
-def test_every_number_is_read_once_and_once_more_to_be_compared(tmp_path):
+def test_every_number_is_read_once_and_once_more_for_a_comparison(tmp_path):
     reads = []
 
     def counting(name):
@@ -204,7 +204,7 @@ def test_every_number_is_read_once_and_once_more_to_be_compared(tmp_path):
 
 
 def trained(net, step=0.01):
-    """A copy of a net whose fully connected layers are elsewhere."""
+    """A copy of a net with other numbers in its fully connected layers."""
     torch.manual_seed(1)
     after = {key: value.clone() for key, value in net.state_dict().items()}
     for key in ("fc.weight", "out.bias"):
@@ -245,7 +245,7 @@ def test_the_picture_of_a_difference_is_of_the_newer_minus_the_older(net, tmp_pa
     np.testing.assert_array_equal(details["conv.weight"][0]["picture"]["cells"], details["conv.weight"][1]["picture"]["cells"])
 
 
-def test_weights_of_another_framework_are_laid_out_as_those_they_are_compared_with(tmp_path):
+def test_weights_of_another_framework_take_the_layout_of_their_partners(tmp_path):
     import keras
 
     model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3, name="a"), keras.layers.Dense(2, name="b")])
@@ -342,7 +342,7 @@ def test_weights_of_every_type_are_shown(tmp_path):
         assert detail["picture"]["scale"] == pytest.approx(float(np.abs(wide).max()), rel=1e-6)
 
 
-def test_numbers_that_float32_cannot_hold_and_infinities_are_told_apart(tmp_path):
+def test_numbers_beyond_float32_are_distinguished_from_infinities(tmp_path):
     steelyard.report({"w": np.array([[1e300, -np.inf], [2e300, 0.0]])}, tmp_path / "r.html")
     detail = Page(tmp_path / "r.html").details[0][0]
     assert detail["statistics"]["max"] == 2e300
@@ -354,14 +354,14 @@ def test_numbers_that_float32_cannot_hold_and_infinities_are_told_apart(tmp_path
     assert page.details[1][0]["histogram"]["low"] == 1e300
 
 
-def test_every_tensor_of_a_file_is_shown_where_that_is_asked_for(tmp_path):
+def test_every_tensor_of_a_file_is_shown_with_scope_all(tmp_path):
     torch.save({"model": {"w": torch.ones(2)}, "optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}}, tmp_path / "x.pt")
     for part, count in (("model", 1), ("all", 2)):
         assert main(["report", str(tmp_path / "x.pt"), "-o", str(tmp_path / "r.html"), "--scope", part]) == 0
         assert len(Page(tmp_path / "r.html").index["columns"]["name"]) == count
 
 
-def test_a_reader_that_fails_is_told_in_the_page(tmp_path):
+def test_the_page_shows_the_error_of_a_failing_reader(tmp_path):
     lost = Weight(name="w", shape=(2, 2), dtype="float32", read=refusing(FormatError("net.pt", "is cut off", 3)))
     steelyard.report(Weights([lost]), tmp_path / "r.html")
     assert Page(tmp_path / "r.html").details == [

@@ -1,4 +1,4 @@
-"""The local server as a process: who is answered, what is refused, and how it ends."""
+"""The local server as a process: the requests that it accepts and refuses, and how it ends."""
 
 import http.client
 import json
@@ -35,13 +35,13 @@ def test_the_page_and_its_parts_are_served_with_their_types(served):
 
 
 @pytest.mark.parametrize("token", ["", "x", "A" * 32, "%2e%2e", "..", "%C3%A9", "%FF", "api", "index.html"])
-def test_without_the_token_nothing_is_told(served, token):
+def test_requests_without_the_token_are_refused(served, token):
     for path in (f"/{token}/", f"/{token}/api/index", f"/{token}", "/", "/favicon.ico", f"/{token}/{served.token}/"):
         status, headers, body = served.raw(path)
         assert (status, told(headers, body)) == (404, "page not found")
 
 
-def test_a_part_of_the_token_and_more_than_it_are_no_token(served):
+def test_a_shortened_or_extended_token_is_refused(served):
     for token in (served.token[:-1], served.token + "x", served.token.swapcase(), served.token[::-1]):
         assert served.raw(f"/{token}/api/index")[0] == 404
     assert served.raw(f"/{served.token}")[0] == 404
@@ -76,17 +76,17 @@ def test_no_path_reaches_the_file_system(served, path):
         "localhost:8137:8137",
     ],
 )
-def test_who_comes_by_another_name_is_refused_even_with_the_token(served, host):
+def test_an_unexpected_host_header_is_refused_even_with_the_token(served, host):
     status, headers, body = served.get("/api/index", Host=host)
     assert (status, told(headers, body)) == (400, "unexpected Host header")
 
 
-def test_who_comes_by_its_name_is_answered(served):
+def test_the_machine_s_own_host_names_are_accepted(served):
     for name in ("127.0.0.1", "localhost"):
         assert served.get("/api/index", Host=f"{name}:{served.port}")[0] == 200
 
 
-def test_two_hosts_are_not_answered(served):
+def test_two_host_headers_are_refused(served):
     status, *_ = served.get("/api/index", Host=[f"127.0.0.1:{served.port}", "evil.example"])
     assert status == 400
 
@@ -130,7 +130,7 @@ def test_every_answer_forbids_what_a_page_does_not_need(served):
 
 
 def listening(port):
-    """The addresses at which a port is open, by what the system says."""
+    """Return the addresses at which a port is open, as reported by the system."""
     found = []
     for name in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
@@ -164,7 +164,7 @@ def test_slow_and_silent_clients_do_not_block_others(served, rows):
             each.close()
 
 
-def test_who_asks_for_nothing_is_let_go_of_after_a_while(start, folder):
+def test_a_connection_without_a_request_is_closed_after_a_while(start, folder):
     hasty = "import steelyard.inspector.server as server; server.REQUEST_TIMEOUT = 0.3; " + START
     served = start(folder / "after.safetensors", code=hasty)
     with socket.create_connection(("127.0.0.1", served.port), timeout=5) as client:
@@ -173,7 +173,7 @@ def test_who_asks_for_nothing_is_let_go_of_after_a_while(start, folder):
     assert served.get("/api/index")[0] == 200
 
 
-def test_a_second_request_that_arrives_slowly_is_let_go_of_too(start, folder):
+def test_a_connection_whose_second_request_arrives_slowly_is_closed_too(start, folder):
     hasty = "import steelyard.inspector.server as server; server.REQUEST_TIMEOUT = 0.5; " + START
     served = start(folder / "after.safetensors", code=hasty)
     request = f"GET /{served.token}/page.css HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n\r\n".encode()
@@ -187,7 +187,7 @@ def test_a_second_request_that_arrives_slowly_is_let_go_of_too(start, folder):
         assert answers.read() == b""
 
 
-def test_a_download_that_takes_longer_than_a_request_may_is_not_ended(start, tmp_path):
+def test_a_download_may_take_longer_than_a_request(start, tmp_path):
     path = sparse(tmp_path / "large.safetensors", 64 << 20)
     hasty = "import steelyard.inspector.server as server; server.REQUEST_TIMEOUT = 0.05; " + START
     served = start(path, code=hasty)
@@ -204,7 +204,7 @@ def test_a_download_that_takes_longer_than_a_request_may_is_not_ended(start, tmp
     assert size > 64 << 20
 
 
-def test_what_is_no_http_is_refused_and_does_no_harm(served):
+def test_bytes_that_are_not_http_are_refused_harmlessly(served):
     for data in (
         b"\x16\x03\x01\x00\xa5\x01\x00",
         b"GET\r\n\r\n",
@@ -216,14 +216,14 @@ def test_what_is_no_http_is_refused_and_does_no_harm(served):
                 client.sendall(data)
                 client.shutdown(socket.SHUT_WR)
                 answer = client.recv(1 << 16)
-            except OSError:  # hung up on while we spoke
+            except OSError:  # the server closed the connection meanwhile
                 answer = b""
         assert b"Traceback" not in answer
         assert not answer or answer.startswith(b"HTTP/1.1 4")
     assert served.get("/api/index")[0] == 200
 
 
-def test_ctrl_c_ends_it_at_once_without_a_word_and_a_second_start_takes_another_port(folder, start):
+def test_ctrl_c_ends_the_server_at_once_and_silently_and_a_second_server_takes_another_port(folder, start):
     one = start(folder / "after.safetensors")
     two = start(folder / "after.safetensors", port=one.port)
     assert one.port < two.port <= one.port + 20
@@ -240,7 +240,7 @@ def test_ctrl_c_ends_it_at_once_without_a_word_and_a_second_start_takes_another_
     assert listening(one.port) == []
 
 
-def test_ctrl_c_ends_it_while_a_large_weight_is_read_and_a_download_is_under_way(tmp_path, start):
+def test_ctrl_c_ends_the_server_during_a_reading_and_a_download(tmp_path, start):
     path = sparse(tmp_path / "large.safetensors", 4 << 30)
     served = start(path)
     answered = []
@@ -265,8 +265,8 @@ def test_ctrl_c_ends_it_while_a_large_weight_is_read_and_a_download_is_under_way
     assert 200 not in answered
 
 
-def test_it_asks_nobody_for_anything(tmp_path, folder, start):
-    """Every attempt to reach anybody is written down by the process itself."""
+def test_the_server_opens_no_connection(tmp_path, folder, start):
+    """The process itself logs every attempt to open a connection."""
     watch = (
         "import socket; out = open({file!r}, 'a', buffering=1)\n"
         "for name in ('connect', 'connect_ex', 'sendto'):\n"
@@ -304,13 +304,13 @@ def test_two_files_in_a_row_a_missing_file_and_an_invalid_port_are_refused(folde
         assert "invalid port" in capsys.readouterr().err
 
 
-def test_without_the_extra_one_line_says_what_to_install(folder, capsys, monkeypatch):
+def test_without_the_extra_the_error_names_it_in_one_line(folder, capsys, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main(["serve", str(folder / "after.safetensors")]) == 2
     assert capsys.readouterr().err == 'error: the inspector needs an extra: pip install "steelyard[view]"\n'
 
 
-def test_json_tells_the_address(folder):
+def test_json_contains_the_address(folder):
     code = START + "\n"
     process = subprocess.Popen([sys.executable, "-c", code, "serve", str(folder / "after.safetensors"), "--port", str(free_port()), "--json"], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT / "src")})  # fmt: skip
     text = ""
@@ -324,7 +324,7 @@ def test_json_tells_the_address(folder):
     process.stdout.close()
 
 
-def test_a_checkpoint_of_pytorch_is_served_and_none_of_its_code_run(tmp_path, start):
+def test_a_pytorch_checkpoint_is_served_without_running_its_code(tmp_path, start):
     class Evil:
         def __reduce__(self):
             return os.system, (f"touch {tmp_path / 'ran'}",)
@@ -338,7 +338,7 @@ def test_a_checkpoint_of_pytorch_is_served_and_none_of_its_code_run(tmp_path, st
 
 
 def test_serve_shows_arrays_and_an_older_file_and_returns_when_it_is_interrupted(folder, servers):
-    """The public function, in the thread of an interpreter, and in one where an event loop runs, as in a notebook."""
+    """The public function, in a thread of an interpreter, and in one with a running event loop, as in a notebook."""
     for call in ("serve()", "asyncio.run(within_a_loop())"):
         code = (
             "import asyncio, signal, numpy, steelyard\n"

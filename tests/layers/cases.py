@@ -1,4 +1,4 @@
-"""One layer of each row of the tables of roles, made by its framework with axes of different lengths."""
+"""A layer for each row of the role tables, made by its framework with axes of different lengths."""
 
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ class Case(NamedTuple):
 
 
 def length_of(case, weight, word):
-    """Return the length that an axis of this name has: a product where several are packed into one."""
+    """Return the length of an axis of this name: a product if several axes are packed into one."""
     total = 1
     for factor in word.lstrip("-").split("*"):
         if factor.startswith("["):
@@ -39,7 +39,7 @@ def length_of(case, weight, word):
 
 
 def channels_first(call):
-    """Run a layer that wants its channels behind the batch on arrays that have them last."""
+    """Run a layer that expects its channels right after the batch on arrays that have them last."""
     return lambda x: np.moveaxis(np.asarray(call(np.moveaxis(x, -1, 1))), 1, -1)
 
 

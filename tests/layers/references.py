@@ -1,4 +1,4 @@
-"""Layers computed by NumPy alone, from arrays whose axes are known by their words: what a table of roles claims, put to use."""
+"""Layers computed by NumPy alone from arrays with named axes, to check the role tables by their effect."""
 
 import itertools
 

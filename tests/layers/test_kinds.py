@@ -1,4 +1,4 @@
-"""Settings of layers as files give them: what a config of a stranger holds stays out."""
+"""Settings of layers from the configs of files, whose unexpected values are ignored."""
 
 import pytest
 

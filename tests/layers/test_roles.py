@@ -1,4 +1,4 @@
-"""Every row of the tables of roles against the layer that its framework makes, with axes of different lengths."""
+"""Compares every row of the role tables with the layer that its framework makes, with axes of different lengths."""
 
 import numpy as np
 import pytest
@@ -70,7 +70,7 @@ def _check_parameters(framework, row, weights):
 
 
 def _check_computed(case, weights):
-    """Put random numbers into the layer, and compare what it gives with what NumPy makes of them by their roles and axes."""
+    """Assign random numbers to the layer, and compare its output with NumPy's computation by roles and axes."""
     rng = np.random.default_rng(1)
     arrays = {name: rng.uniform(0.1, 0.6, w.shape).astype(w.dtype) for name, w in weights.items() if w.dtype.startswith("float")}
     for name, array in arrays.items():

@@ -258,7 +258,7 @@ def test_a_pipeline_changes_its_inputs_so_that_its_net_alone_would_predict_somet
 
 def test_what_scikit_learn_does_not_have_is_said():
     net = sequential(nn.ReLU(), nn.Tanh(), nn.Softmax(-1))
-    with pytest.raises(ShapeError, match="'0' has the activation relu and '2' tanh; a perceptron of scikit-learn has one"):
+    with pytest.raises(ShapeError, match="'0' has the activation relu and '2' tanh; a scikit-learn perceptron has one"):
         steelyard.build(net, "sklearn")
     with pytest.raises(ShapeError, match="framework is 'mxnet'; it must be one of keras, sklearn, torch"):
         steelyard.build(net, "mxnet")

@@ -84,7 +84,7 @@ class _Zstd:
         return bytes(self._stream.unused_data) + self._rest
 
     def decompress(self, data: bytes, limit: int) -> bytes:
-        # the library has no limit, but a block, of 4 bytes or more, holds at most 128 KiB
+        # the library cannot limit its output, but a block, of 4 bytes or more, holds at most 128 KiB
         rest = self._rest + data
         out, at, length = [], 0, 0
         while at < len(rest) and length < limit and not self._stream.eof:
@@ -105,7 +105,7 @@ _KINDS: tuple[tuple[bytes, str, Callable[[], Decompressor]], ...] = (
     *((bytes([0x78, level]), "zlib", lambda: zlib.decompressobj(15)) for level in (0x01, 0x5E, 0x9C, 0xDA)),
 )
 _CONCATENATED = ("gzip", "bz2", "xz", "zstd")
-"""The kinds of which a file may have several streams, which are read as one."""
+"""The kinds whose files may consist of several streams, which are read as one."""
 _MISSING = {"lz4": b"\x80\x04", "zstd": b"X\n\0\0\0\3"}
 """The content that is assumed where the library is missing, so that reading raises an error that names it."""
 

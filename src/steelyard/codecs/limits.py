@@ -1,8 +1,7 @@
-"""Every limit on what a file may ask for, on one page; each can be raised.
+"""All limits on the memory and time that a file may cost; each can be raised.
 
-A small file must not fill the memory, nor keep the processor busy for hours. So a reader compares what a file claims
-with these limits before it allocates. They are far above what real models need; `allow` raises one for a file that is
-known to be good.
+A small file must not fill the memory, nor keep the processor busy for hours. So a reader compares the claims of a file
+with these limits before it allocates. They are far above the needs of real models; `allow` raises one for a trusted file.
 """
 
 from __future__ import annotations
@@ -11,29 +10,29 @@ from collections.abc import Sequence
 from math import prod
 
 INFLATED = 1 << 30
-"""bytes that a compressed stream or zip member may inflate to when it packs better than 4 to 1: it may be held in memory"""
+"""bytes to which a compressed stream or zip member may inflate if it packs better than 4 to 1: it may be held in memory"""
 INFLATED_RATIO = 200
-"""times its packed size that a stream or member may inflate to: real weights pack to a tenth at best, zeros to a thousandth"""
+"""times its packed size to which a stream or member may inflate: real weights pack to a tenth at best, zeros to a thousandth"""
 INFLATED_FLOOR = 1 << 26
-"""bytes that a stream or member may inflate to whatever its packed size: this much does no harm"""
+"""bytes to which a stream or member of any packed size may inflate: this much is harmless"""
 INFLATED_PROPORTION = 4
-"""times its packed size that a stream or member may inflate to, however large it is: weights do pack this well"""
+"""times its packed size to which a stream or member of any size may inflate: real weights do pack this well"""
 ZSTD_WINDOW = 1 << 27
 """bytes that Zstandard may look back, as in its own tool"""
 SNAPPY_BLOCK = 256 << 20
 """bytes of one block of a TensorFlow index: it is held in memory"""
 SNAPPY_RATIO = 100
-"""times its packed size that such a block may unpack to: a copy of 64 bytes takes 3, so Snappy reaches 22"""
+"""times its packed size to which such a block may unpack: a copy of 64 bytes takes 3, so Snappy reaches 22"""
 DENSE = 1 << 28
-"""bytes that a sparse, repeated or chunked tensor may take when it is written out, whatever is stored"""
+"""bytes that a sparse, repeated or chunked tensor of any stored size may take when it is written out"""
 DENSE_RATIO = 1000
 """times its stored size that a tensor larger than `DENSE` may take when it is written out"""
 R_MEMORY_FLOOR = 1 << 26
-"""bytes of memory that the objects of an R file may take whatever its size"""
+"""bytes of memory that the objects of an R file of any size may take"""
 R_MEMORY_PER_BYTE = 64
 """bytes of memory for each byte of an R file, in addition: an item takes 4 bytes in the file and at most 250 in memory"""
 R_MEMORY = 1 << 30
-"""bytes of memory that the objects of an R file may take at most; numbers that stay in the file take none"""
+"""bytes of memory that the objects of an R file may take at most; numbers that stay in the file do not count"""
 
 OBJECTS = 1_000_000
 """objects of one file: zip members, HDF5 groups and datasets, ONNX nodes, FlatBuffers tables, members of a pickle"""
@@ -50,11 +49,11 @@ MSGPACK_VALUES = 2_000_000
 SSTABLE_KEYS = 4_000_000
 """keys of a TensorFlow index: some seconds"""
 SHARDS = 100_000
-"""files that one model may be split into: their names have five digits"""
+"""files into which one model may be split: their names have five digits"""
 BUNDLE_SLICES = 1000
-"""slices that TensorFlow may have split one tensor into"""
+"""slices into which TensorFlow may have split one tensor"""
 KERAS_CALLS = 100_000
-"""calls that are followed through a Keras config to find what feeds a layer"""
+"""calls that are followed through a Keras config to find the inputs of layers"""
 R_MODULES = 100_000
 """modules of R torch that are searched for parameters"""
 
@@ -76,7 +75,7 @@ JSON = 100_000_000
 TEXT = 1 << 20
 """bytes of a name, a path or a small text"""
 PICKLE_TEXT = 1 << 28
-"""bytes of one text in a pickle: a vocabulary may be kept as one"""
+"""bytes of one text in a pickle, which may be a whole vocabulary"""
 NPY_HEADER = 10_000
 """bytes of the header of a `.npy` file, as in NumPy"""
 INTEGER_DIGITS = 4300
@@ -89,7 +88,7 @@ HDF5_USER_BLOCK = 1 << 20
 RANK = 64
 """axes of an array, as in NumPy"""
 ELEMENTS = 1 << 58
-"""elements of an array: no machine has room for them"""
+"""elements of an array: more than the memory of any machine"""
 
 FINDINGS = 100
 """calls of a pickle that `check` lists"""
@@ -116,7 +115,7 @@ class allow:  # noqa: N801 - used as a function
         known = globals()
         for name in changed:
             if not name.isupper() or name not in known:
-                raise ValueError(f"there is no limit {name!r}; see the table of limits in docs/formats.md")
+                raise ValueError(f"unknown limit {name!r}; see the table of limits in docs/formats.md")
         self._before = {name: known[name] for name in changed}
         known.update(changed)
 
@@ -137,7 +136,7 @@ def inflatable(packed: int) -> int:
 
 
 def is_bomb(nbytes: int, stored: int) -> bool:
-    """Tell whether a tensor of `nbytes` must not be written out from only `stored` bytes.
+    """Whether a tensor of `nbytes` is too large to be written out from only `stored` bytes.
 
     >>> is_bomb(1 << 40, 10), is_bomb(1000, 10)
     (True, False)
@@ -146,7 +145,7 @@ def is_bomb(nbytes: int, stored: int) -> bool:
 
 
 def is_possible(shape: Sequence[int]) -> bool:
-    """Tell whether NumPy can make an array of this shape; an empty array must not have axes of any length either.
+    """Whether NumPy can make an array of this shape; the axes of an empty array have limits too.
 
     >>> is_possible((0, 3)), is_possible((0, 1 << 62)), is_possible((2, -1))
     (True, False, False)

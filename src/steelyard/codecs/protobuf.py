@@ -235,7 +235,7 @@ def varint(value: int) -> bytes:
 
 
 class _Pages:
-    """A source that is read in pages, of which the last is kept: tags are close together, contents far apart."""
+    """A source that is read in pages and keeps the last one: tags are close together, contents far apart."""
 
     __slots__ = ("base", "left", "page", "source")
 

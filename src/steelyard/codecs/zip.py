@@ -1,8 +1,8 @@
 """A strict zip reader, which refuses every archive that two readers could understand differently.
 
 It refuses duplicate names, members that overlap, a local header that contradicts the directory, a wrong count, and
-encryption. Stored members are read in place; deflated ones are inflated as they are read, to their declared size and
-not a byte more. All numbers in the layouts below are little-endian.
+encryption. Stored members are read in place; deflated ones are inflated as they are read, to exactly their
+declared size. All numbers in the layouts below are little-endian.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def _end64(source: Source, locator: bytes, short: tuple[int, int, int]) -> tuple
 # Central directory entry
 # 0   4  "PK\1\2"
 # 4   2  version made by                  6   2  version needed
-# 8   2  flags, of which 0x0001 and 0x0040 mean encryption and 0x2000 a masked directory
+# 8   2  flags: 0x0001 and 0x0040 mean encryption, 0x2000 a masked directory
 # 10  2  method                           12  4  time and date
 # 16  4  checksum (CRC-32)
 # 20  4  packed size                      24  4  size, 0xFFFFFFFF: see the extra field

@@ -1,7 +1,7 @@
-"""Weight files: one file a format, found by content.
+"""Weight files: one module per format, which recognises its files by content.
 
-A format is a module with `SUFFIXES`, `sniff` and `read`, and `write` if it can. Those whose suffix fits are
-asked first, so that opening one file does not import them all; the rest only when none of them knows the bytes.
+A format is a module with `SUFFIXES`, `sniff` and `read`, and `write` if it can write. The formats of the file's suffix are
+tried first, so that opening one file does not import them all; the others only if none of these recognises the bytes.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ SUFFIXES = {
     "tflite": (".tflite", ".lite"),
     "torch": (".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".jit", ".ptl"),
 }
-"""Which suffixes each format of the folder claims, without importing it; a test keeps this true."""
+"""The suffixes of each format, known without importing it; a test keeps this table up to date."""
 
 ALONGSIDE = (".data-00000-of-00001",)
-"""Suffixes of files that are read through another one that lies beside them."""
+"""Suffixes of files that are read through another file in the same folder."""
 _SHARD = r"-[0-9]+-of-[0-9]+(?=\.\w+$)"
 
 
 def weights_in(source: Source, scope: Scope = "model") -> Weights:
-    """Return the weights of a source. Raises `FormatError` when no format knows it."""
+    """Return the weights of a source. Raises `FormatError` if no format recognises it."""
     with uncollected():
         return format_of(source).read(source, scope)
 
 
 def format_of(source: Source) -> Format:
-    """Return the format that knows the bytes of `source`, those of its suffix first."""
+    """Return the format that recognises the bytes of `source`; formats of its suffix are tried first."""
     asked = []
     for name in _likely_first(source.name):
         found = cast("Format", load("formats", name))
@@ -63,7 +63,7 @@ def format_of(source: Source) -> Format:
 
 
 def writer_of(path: Path) -> Writer:
-    """Return the format that writes files with this suffix. Raises `FormatError` when there is none."""
+    """Return the format that writes files with this suffix. Raises `FormatError` if there is none."""
     for name in _by_suffix(path.name) or names("formats"):
         found = load("formats", name)
         if hasattr(found, "write") and path.name.lower().endswith(found.SUFFIXES):
@@ -74,19 +74,19 @@ def writer_of(path: Path) -> Writer:
 
 
 def check_names(weights: Weights, path: str | os.PathLike[str]) -> None:
-    """See that every name is text, since no format can write another; raises `FormatError` with the first that is not."""
+    """Raise `FormatError` for the first name that is not valid Unicode, which no format can write."""
     for name in weights:
         if not name.isascii():
             try:
                 name.encode()
             except UnicodeEncodeError:
                 raise FormatError(
-                    os.fspath(path), f"the name {printable(name)} is no Unicode text and cannot be written; rename it"
+                    os.fspath(path), f"the name {printable(name)} is not valid Unicode and cannot be written; rename it"
                 ) from None
 
 
 def weight_files(folder: str) -> list[str]:
-    """Return the names of a folder's files that are weight files by their suffix, an index instead of its shards."""
+    """Return the names of a folder's weight files, recognised by suffix; an index stands for its shards."""
     known = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes if suffix not in ALONGSIDE)
     files = [name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name)) and not name.startswith(".")]
     found = sorted(name for name in files if name.lower().endswith(known))
@@ -94,7 +94,7 @@ def weight_files(folder: str) -> list[str]:
 
 
 def _likely_first(name: str) -> Iterator[str]:
-    """Yield the formats whose suffix fits; then the others, for which entry points have to be looked up."""
+    """Yield the formats of this suffix, then the others, for which entry points must be looked up."""
     likely = _by_suffix(name)
     yield from likely
     yield from (other for other in names("formats") if other not in likely)
@@ -112,11 +112,11 @@ def _writable() -> Iterator[str]:
 
 
 def _guess(source: Source) -> str:
-    """Say what a file of no known format may be."""
+    """Describe a file of an unknown format."""
     if source.path is not None and source.is_folder:
         found = weight_files(source.path)
         several = " and ".join(printable(name) for name in found[:5]) + (" and others" if len(found) > 5 else "")
-        return f"a folder with several models: {several}; give the file of one" if found else "a folder without weight files"
+        return f"a folder with several models: {several}; choose the file of one" if found else "a folder without weight files"
     head = source.head(256)
     if not head:
         return "the file is empty (0 bytes)"
@@ -124,4 +124,4 @@ def _guess(source: Source) -> str:
         return "a Git LFS pointer, not the file itself; fetch it with: git lfs pull"
     if head.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
         return "an HTML page, not a weight file; a download answered with a web page"
-    return f"no weight file that Steelyard knows; it begins with {printable(head[:16])}"
+    return f"not a known weight file; it begins with {printable(head[:16])}"

@@ -1,4 +1,4 @@
-"""HDF5: models and weights of all versions of Keras, and any other file of datasets.
+"""HDF5: models and weights of all versions of Keras, and any other HDF5 file.
 
 The signature is at byte 0, or after a user block of 512, 1,024, 2,048 ... bytes.
 """

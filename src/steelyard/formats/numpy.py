@@ -34,20 +34,20 @@ SUFFIXES = (".npz", ".npy")
 FACTS = "steelyard"
 """The key of Steelyard's facts in the comment of a member."""
 MEMBER_TEXT = 0xFFFF
-"""Bytes of a member's name, and of its comment, at most."""
+"""The maximal length of a member's name, and of its comment, in bytes."""
 
 _KINDS = {"bool": "b", "int": "i", "uint": "u", "float": "f", "complex": "c"}
 
 
 def sniff(source: Source) -> bool:
-    """The magic of `.npy`, or a zip archive of `.npy` members that is not of another format."""
+    """Recognise the magic number of `.npy`, or a zip archive of `.npy` members that is not of another format."""
     if source.head(6) == MAGIC or source.name.lower().endswith(".npz"):
         return source.head(2) in (b"PK", MAGIC[:2])
     return mentions(source, b".npy") and not mentions(source, b"schema.json")
 
 
 def read(source: Source, scope: Scope) -> Weights:
-    """In the order of the archive. A single array has no name; the members of an array of objects have their keys."""
+    """List arrays in the order of the archive. A single array has no name; the members of an array of objects have their keys."""
     if source.head(6) == MAGIC:
         tensors, calls = array_in(source)
         return Weights(with_facts(as_weights(tensors, source), None), meta={"code": calls} if calls else None)
@@ -90,7 +90,7 @@ def _kept_facts(members: Mapping[str, Member]) -> dict[str, Any]:
 
 
 def write(weights: Weights, path: Path) -> None:
-    """An archive that `numpy.load` reads; the facts of each weight are in the comment of its member."""
+    """Write an archive that `numpy.load` reads; the facts of each weight are in the comment of its member."""
     with replacing(path) as file:
         if path.suffix == ".npy":
             if len(weights) != 1:
@@ -116,7 +116,7 @@ def pieces_of_array(weight: Weight) -> Iterator[bytes | memoryview]:
 
 
 class _Buffer:
-    """A file without seeking: an archive is written into it, and its bytes are taken out piece by piece."""
+    """A write-only file without seeking, from which the bytes of an archive are taken piece by piece."""
 
     __slots__ = ("_held",)
 
@@ -150,13 +150,13 @@ def _archived(weights: Weights, file: Any) -> Iterator[None]:
 def write_vector(weights: Weights, path: str, order: Order) -> str:
     """Write all weights as one vector into a `.npy` file, piece by piece, and return its dtype.
 
-    Its type is the smallest of NumPy's own that holds all weights.
-    Raises `FormatError` for another suffix, and `ShapeError` or `LossyError` as `to_vector` does.
+    The dtype is the smallest of NumPy's own that holds all weights. Raises `FormatError` for another suffix, and `ShapeError`
+    or `LossyError` as `to_vector` does.
     """
     import numpy as np
 
     if not path.lower().endswith(".npy"):
-        raise FormatError(path, "a vector is written as .npy; give a name with that suffix")
+        raise FormatError(path, "a vector is written as .npy; choose a name with that suffix")
     layout = VectorLayout(list(weights.distinct().values()))
     dtype = standard(common_dtype(layout.dtypes))
     with replacing(path) as file:

@@ -61,15 +61,15 @@ _WORDS = {dtype: word for word, dtype in DTYPES.items()}
 
 
 def sniff(source: Source) -> bool:
-    """Whether the length of a header that is not too long is followed by a brace."""
+    """Recognise a plausible header length followed by a brace."""
     head = source.head(64)
     return len(head) > 8 and int.from_bytes(head[:8], "little") <= limits.JSON and head[8:].lstrip().startswith(b"{")
 
 
 def read(source: Source, scope: Scope) -> Weights:
-    """In the order of the file's bytes, or of the model whose facts Steelyard kept in the metadata.
+    """List weights in the order of their bytes, or in the model's order if Steelyard kept that in the metadata.
 
-    A file that R torch wrote has R torch's names.
+    The weights of a file that R torch wrote have R torch's names.
     """
     begin, header = _header(source)
     meta = _metadata(source, header.pop("__metadata__", {}))
@@ -169,7 +169,7 @@ def _weight(source: Source, offset: int, name: str, word: str, shape: tuple[int,
 
 
 def write(weights: Weights, path: Path) -> None:
-    """Wide types first, so that every tensor is aligned; tied weights once, with their names in the metadata."""
+    """Write wide types first, so that every tensor is aligned; tied weights are written once, their names in the metadata."""
     with replacing(path) as file:
         for piece in pieces(weights, str(path)):
             file.write(piece)

@@ -1,7 +1,7 @@
 """A model in several files: a JSON index that maps each tensor to its file, or a folder of the Hub.
 
-The shards are files of any format, and are listed in the order of their names. A folder must hold one model: with
-several, the error lists them, and the file of one is to be given instead.
+The shards are files of any format, and are listed in the order of their names. A folder must hold one model; if there are
+several, the error lists their files to choose from.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 SUFFIXES = (".index.json",)
 
 SHARD_SIZE = 5_000_000_000
-"""Bytes of weights in one shard by default, as in the Hub's own tools."""
+"""The default size of a shard in bytes, as in the Hub's own tools."""
 
 _NUMBERED = re.compile(r"(.+)-(\d+)-of-(\d+)(\.\w+)")
 _SINGLE = re.compile(r".*\.safetensors|(pytorch|adapter)_model.*\.bin")
 
 
 def sniff(source: Source) -> bool:
-    """An object with a "weight_map", or a folder with one model whose files are named as the Hub names them."""
+    """Recognise a JSON object with a "weight_map", or a folder with one model under the Hub's file names."""
     if source.is_folder:
         return len(_candidates(source)) == 1
     head = source.head(1 << 16).lstrip()
@@ -44,7 +44,7 @@ def sniff(source: Source) -> bool:
 
 
 def read(source: Source, scope: Scope) -> Weights:
-    """The weights of each shard in turn; only those that the index maps to it."""
+    """List the weights of each shard in turn, only those that the index maps to it."""
     return _folder(source, scope) if source.is_folder else _indexed(source, scope)
 
 
@@ -65,7 +65,7 @@ def _folder(source: Source, scope: Scope) -> Weights:
 def _candidates(source: Source) -> dict[str, list[str]]:
     """Return the models of a folder: the name of each, and its files, or only its index.
 
-    Where a model has an index, only that decides which shards belong to it; others of its name are left over.
+    The index of a model, if it has one, decides which shards belong to it; other shards of the same name are leftovers.
     """
     folder = source.path or ""
     names = sorted(name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name)))
@@ -81,7 +81,7 @@ def _candidates(source: Source) -> dict[str, list[str]]:
 
 
 def _is_left_over(name: str, indexed: set[tuple[str, str]]) -> bool:
-    """Tell whether a file is named as a shard of one of the models that have an index, given by stem and suffix."""
+    """Whether a file has the name of a shard of one of the models that have an index, given by stem and suffix."""
     numbered = _NUMBERED.fullmatch(name)
     return numbered is not None and any(
         numbered[4] == suffix and re.fullmatch(rf"{re.escape(stem)}(-[0-9a-f]{{8}})?", numbered[1]) for stem, suffix in indexed
@@ -191,11 +191,11 @@ def _map(source: Source) -> tuple[dict[str, str], dict[str, Plain]]:
 
 
 def write(weights: Weights, path: Path, shard_size: int = SHARD_SIZE) -> None:
-    """Shards of at most `shard_size` bytes of weights each (but one weight at least), then the index.
+    """Write shards of at most `shard_size` bytes of weights each (but at least one weight), then the index.
 
-    `path` is the name of the index, and with it gives the format of the shards: `model.safetensors.index.json`. An older
-    model there stays whole until the new index replaces its index; then its shards are removed, and those that a killed
-    process left without an index.
+    `path` is the name of the index, which also determines the format of the shards: `model.safetensors.index.json`. An older
+    model stays intact until the new index replaces its index. Then its shards are removed, as are shards without an index
+    that a killed process left behind.
     """
     from steelyard.formats import writer_of
 

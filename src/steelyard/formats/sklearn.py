@@ -35,7 +35,7 @@ _TEXT = re.compile(rb"\(d|\(l|\}[q\x94(u.]|\][q\x94(e.]|c[\w.]+\r?\n[\w.]+\r?\n|
 
 
 def sniff(source: Source) -> bool:
-    """The first opcode of a pickle, also inside a compressed stream; the text protocols only where they are obvious."""
+    """Recognise the first opcode of a pickle, compressed or not; the text protocols only if they are unmistakable."""
     head = begins(source)
     if head[:1] == b"\x80":
         return 2 <= head[1] <= 5 if len(head) > 1 else False
@@ -43,7 +43,7 @@ def sniff(source: Source) -> bool:
 
 
 def read(source: Source, scope: Scope) -> Weights:
-    """By the names of the live objects, in the order of the pickle; with scope "all" every array by its full path."""
+    """List weights by the names of the live objects, in the order of the pickle; scope "all" lists every array by its path."""
     content = plain(source)
     if is_stream(content):
         raise FormatError(source.name, "is a stream of torch inside a compressed file; unpack it first")

@@ -34,12 +34,12 @@ SCHEMA = "schema.json"
 
 
 def sniff(source: Source) -> bool:
-    """A zip archive with a schema.json, or with the suffix .skops."""
+    """Recognise a zip archive with a schema.json, or with the suffix .skops."""
     return mentions(source, SCHEMA.encode()) or (is_zip(source) and source.name.lower().endswith(SUFFIXES))
 
 
 def read(source: Source, scope: Scope) -> Weights:
-    """By the names of the live objects; with scope "all" every array by its full path."""
+    """List weights by the names of the live objects; scope "all" lists every array by its full path."""
     members = directory(source)
     if SCHEMA not in members:
         raise FormatError(source.name, f"the archive has no {SCHEMA}")
@@ -151,7 +151,7 @@ class _Nodes:
         return self.named.setdefault(name.text, name)
 
     def strange(self) -> list[str]:
-        """Return the types that a file of weights does not need."""
+        """Return the types that a weight file does not need."""
         return [printable(name.text) for name in self.named.values() if not is_expected(name)]
 
 

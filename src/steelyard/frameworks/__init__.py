@@ -1,8 +1,8 @@
 """Live models: one package per framework, under its import name.
 
-`weights.py` lists and assigns, `graph.py` has the layers and runs them, `build.py` makes a model; the package itself
-offers them as `core.protocols.Framework`, and its docstring gives the order of the listing and what is refused. It is
-loaded when an object of its framework is passed in, so it may import that framework at its top.
+`weights.py` lists and assigns, `graph.py` has the layers and runs them, `build.py` makes a model. The package
+offers them as `core.protocols.Framework`; its docstring specifies the order of the listing and the refused objects. It is
+loaded when an object of its framework is passed in, so it may import that framework at the top.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def weights_of(model: Any) -> Weights:
 
 
 def _reference(model: Any) -> ref[Any] | None:
-    """Return a weak reference to a model; None for one of a class with slots that allows none."""
+    """Return a weak reference to a model; None if its class has slots and does not allow one."""
     try:
         return ref(model)
     except TypeError:
@@ -47,7 +47,7 @@ def _reference(model: Any) -> ref[Any] | None:
 
 
 def _graph(framework: Framework, held: Callable[[], Any]) -> Callable[[], Graph | str] | None:
-    """Put off listing the layers, in the order of definition; a model that has none, as an ensemble, has no graph."""
+    """Return a function that returns the graph, or the reason why there is none; None if the framework has no graphs."""
     if not hasattr(framework, "graph"):
         return None
     runner = cast("Runner", framework)
@@ -65,7 +65,10 @@ def _graph(framework: Framework, held: Callable[[], Any]) -> Callable[[], Graph 
 
 
 def _meta(framework: Framework, model: Any) -> Callable[[], dict[str, Any]] | dict[str, Any] | None:
-    """Defer what few callers need. Copies of the weights hold this function, so it must not keep the model alive."""
+    """Return the metadata, or a function that computes it, since few callers need it.
+
+    Copies of the weights hold this function, so it must not keep the model alive.
+    """
     if not hasattr(framework, "meta"):
         return None
     held = _reference(model)

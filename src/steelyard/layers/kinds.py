@@ -1,15 +1,15 @@
-"""Settings of layers in the words that all frameworks share."""
+"""Settings of layers in the words used for all frameworks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 Padding = str | tuple[int, ...] | tuple[tuple[int, int], ...]
-"""The name of a padding, that of each axis, or what is put before and after each axis."""
+"""A padding: its name, one number for each axis, or the numbers before and after each axis."""
 
 
 def padding_word(padding: str | int | Sequence[int | Sequence[int]], rank: int) -> Padding:
-    """Return "same", "valid" (also for zeros), the padding of each axis, or (before, after) of each where they differ.
+    """Return "same", "valid" (also for zeros), the padding of each axis, or (before, after) for each axis if they differ.
 
     >>> padding_word("SAME", 2), padding_word(0, 2), padding_word(1, 2), padding_word([(0, 1), (1, 1)], 2)
     ('same', 'valid', (1, 1), ((0, 1), (1, 1)))
@@ -24,7 +24,7 @@ def padding_word(padding: str | int | Sequence[int | Sequence[int]], rank: int) 
 
 
 def each_axis(number: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
-    """Return one number for each spatial axis; 1 where none is given.
+    """Return one number for each spatial axis, by default 1.
 
     >>> each_axis(2, 2), each_axis((2, 1), 2), each_axis(None, 1)
     ((2, 2), (2, 1), (1,))

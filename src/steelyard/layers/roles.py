@@ -14,7 +14,7 @@ REVERSED = {1: "-k", 2: "-kh -kw", 3: "-kd -kh -kw"}
 
 
 def axes_or_blank(axes: str, ndim: int) -> str:
-    """Return the axes where there are as many as the parameter has, else blank: no axes are better than wrong ones.
+    """Return the axes if their number is that of the parameter, otherwise blank: no axes are better than wrong ones.
 
     >>> axes_or_blank("out in", 2), axes_or_blank("out in", 3)
     ('out in', '')
@@ -23,7 +23,7 @@ def axes_or_blank(axes: str, ndim: int) -> str:
 
 
 def general_axes(inputs: int, outputs: int) -> str:
-    """Return the axes of a dense layer that contracts several axes, or gives several; they are numbered then.
+    """Return the axes of a dense layer, numbered if it contracts or outputs several.
 
     >>> general_axes(1, 2), general_axes(0, 1)
     ('in out1 out2', 'out')
@@ -32,7 +32,7 @@ def general_axes(inputs: int, outputs: int) -> str:
 
 
 def numbered(word: str, count: int) -> list[str]:
-    """Return the names of several axes of one sort; a single one has no number.
+    """Return the names of several axes of one sort; a single axis is not numbered.
 
     >>> numbered("in", 1), numbered("out", 2)
     (['in'], ['out1', 'out2'])

@@ -1,4 +1,4 @@
-"""Taking a tensor of a pickle in one step leaves the machine as its opcodes do, one by one."""
+"""Running a tensor's opcodes in one step leaves the machine in the same state as running them one by one."""
 
 import collections
 import pickletools
@@ -34,7 +34,7 @@ def pickles_in(path):
 
 
 def steps_saved(content):
-    """Compare both ways through a pickle, and return how many opcodes the fast one did not run by themselves."""
+    """Compare both ways through a pickle, and return the number of opcodes that the fast one ran in larger steps."""
     fast, fast_machine = targets.run_machine(content, is_fast=True)
     slow, slow_machine = targets.run_machine(content, is_fast=False)
     assert targets.are_alike(fast, slow)
@@ -78,16 +78,16 @@ def odd_tensors():
 
 
 @QUANTISED
-def test_odd_tensors_among_plain_ones_end_alike(tmp_path):
+def test_both_ways_agree_on_unusual_tensors_among_plain_ones(tmp_path):
     assert steps_saved(written(tmp_path, dict(odd_tensors()))) > 1000
 
 
-def test_long_pickles_end_alike_where_a_window_cuts_a_tensor(tmp_path):
+def test_both_ways_agree_if_a_window_cuts_a_tensor(tmp_path):
     assert steps_saved(written(tmp_path, {f"layers.{i}.weight": torch.zeros(2) for i in range(3000)})) > 50_000
 
 
 def with_memo(data, index):
-    """Write the memo indices of a pickle anew: each through `index`, in four bytes if they had four."""
+    """Rewrite the memo indices of a pickle: each is mapped by `index`, and keeps its width of one or four bytes."""
     out, ops = [], [*pickletools.genops(data)]
     ends = [at for _, _, at in ops[1:]] + [len(data)]
     for (op, arg, at), end in zip(ops, ends, strict=True):
@@ -123,7 +123,7 @@ def test_memo_indices_out_of_order_are_followed_opcode_by_opcode(tmp_path, index
     steps_saved(from_bytes(with_memo(content.read(0, content.size), index), "x.pkl"))
 
 
-def test_a_get_of_what_was_never_put_is_the_same_error():
+def test_a_get_of_a_missing_memo_entry_raises_the_same_error():
     data = targets.pickle_of_tensors()
     for match in re.finditer(rb"h.", data):
         targets.fast_as_slow(data[: match.start()] + b"h\xff" + data[match.end() :])
@@ -142,13 +142,13 @@ ENTRIES = [entry for entry in carried.real()["entries"] if entry["format"].start
 
 
 @pytest.mark.parametrize("entry", carried.parameters(ENTRIES))
-def test_every_real_file_of_torch_ends_alike(entry):
+def test_both_ways_agree_on_every_real_file_of_torch(entry):
     for content in pickles_in(carried.path_of(entry)):
         steps_saved(content)
 
 
 @QUANTISED
-def test_the_listing_is_the_same_with_every_odd_tensor(tmp_path, monkeypatch):
+def test_the_listing_is_the_same_with_every_unusual_tensor(tmp_path, monkeypatch):
     torch.save(dict(odd_tensors()), tmp_path / "a.pt")
     fast = steelyard.weights(tmp_path / "a.pt")
     monkeypatch.setattr("steelyard.codecs.pickle.machine.FAST_THRESHOLD", 1 << 40)

@@ -1,4 +1,4 @@
-"""The inert pickle machine: compared with Python's own unpickler on plain data, and what it does with calls."""
+"""The inert pickle machine: plain data as in Python's own unpickler, and recorded calls."""
 
 import pickle
 import struct
@@ -51,7 +51,7 @@ def test_plain_data_is_read_as_python_reads_it(protocol, data):
 
 @settings(max_examples=300, deadline=None)
 @given(data=DATA, cut=st.integers(0, 400), flip=st.integers(0, 255))
-def test_a_damaged_pickle_is_an_error_of_ours_or_other_data(data, cut, flip):
+def test_a_damaged_pickle_raises_an_error_of_steelyard_or_decodes_to_other_data(data, cut, flip):
     stream = bytearray(pickle.dumps(data, protocol=4))
     stream[cut % len(stream)] = flip
     told = ["one line"]
@@ -79,7 +79,7 @@ def test_dicts_and_sets_that_a_call_makes_are_data():
         assert [sorted(found[3]), list(found[4]), bytes(found[5]), found[6]] == [[1, 2], [3], b"xy", b"\xff" * 2000]
 
 
-def test_a_call_is_kept_and_not_made(tmp_path):
+def test_a_call_is_recorded_and_not_made(tmp_path):
     class Evil:
         def __reduce__(self):
             import os
@@ -115,13 +115,13 @@ def test_a_call_is_kept_and_not_made(tmp_path):
         (b"cos\nsystem\n(S'\\x1b[31m'\ntR.", ["os.system('\\x1b[31m')"]),
     ],
 )
-def test_the_calls_of_a_loader_are_written_as_python_would(stream, expected):
+def test_the_calls_of_a_loader_are_shown_as_python_source(stream, expected):
     machine = Machine(from_bytes(stream))
     machine.load()
     assert calls(machine) == expected
 
 
-def test_a_pickle_of_weights_would_run_nothing():
+def test_a_pickle_of_weights_contains_no_suspicious_call():
     import numpy as np
 
     machine = Machine(from_bytes(pickle.dumps({"w": np.zeros(3), "s": np.float32(1)})))
@@ -129,7 +129,7 @@ def test_a_pickle_of_weights_would_run_nothing():
     assert calls(machine) == []
 
 
-def test_keys_that_python_could_not_hash_safely_are_boxed():
+def test_keys_that_are_unsafe_to_hash_are_boxed():
     deep = b"\x80\x02}" + b")" + b"\x85" * 300_000 + b"Ns."
     (key,) = load(deep)
     assert isinstance(key, Boxed)
@@ -215,7 +215,7 @@ def test_names_become_text_and_nothing_is_imported():
     assert found.text == "this_is_no.module"
 
 
-def test_numbers_of_thousands_of_digits_break_no_message():
+def test_numbers_of_thousands_of_digits_are_shortened_in_messages():
     import numpy as np
 
     from steelyard.formats import weights_in
@@ -233,7 +233,7 @@ def test_numbers_of_thousands_of_digits_break_no_message():
             weight.numpy()
 
 
-def test_lists_that_share_lists_do_not_unfold_for_ever():
+def test_nested_lists_that_share_items_are_not_expanded_without_limit():
     from steelyard.formats import weights_in
 
     stream = (

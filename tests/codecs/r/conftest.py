@@ -1,4 +1,4 @@
-"""What the tests of R's files share: R itself, which must be there, and the files that it wrote."""
+"""Fixtures for R's files: R itself, which must be installed, and the files that it wrote."""
 
 import subprocess
 

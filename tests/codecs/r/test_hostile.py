@@ -1,4 +1,4 @@
-"""Files of R that lie, that would run code, or that would fill the memory."""
+"""Files of R with false claims, with code, or that would fill the memory."""
 
 import bz2
 import gzip
@@ -26,7 +26,7 @@ import targets
 ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "src")}
 MEMORY, SECONDS = 300 << 20, 5
 ABOVE = {"cve_promise_as_wts.rds", "closure_called_print.rds"}
-"""Hostile files (and those called nnet_*) whose serialization is sound: what they hold is refused by who interprets it."""
+"""Hostile files (and those called nnet_*) whose serialization is valid: the reader of the network refuses their contents."""
 
 
 def read_data(data):
@@ -97,7 +97,7 @@ def test_many_streams_of_zeros_do_not_fill_the_memory(tmp_path, kind):
         assert run.stdout.strip() == ("refused" if claimed > 3 else "read")
 
 
-def test_the_limits_of_the_test_above_can_fail():
+def test_the_memory_check_of_the_test_above_can_fail():
     for code in ("x = bytearray(400 << 20)", "while True: pass"):
         run = subprocess.run([sys.executable, "-c", code], preexec_fn=lambda: limited(1), capture_output=True, check=False)
         assert run.returncode
@@ -125,7 +125,7 @@ def test_the_limits_of_the_test_above_can_fail():
         ("a dim of texts", [13 | 512, 0, 1026, 1, 9, 3, 0x64696D00, 16, 0, 254]),
     ],
 )
-def test_a_lie_is_refused_in_one_line_in_binary_and_in_ascii(what, words):
+def test_a_false_claim_is_refused_in_one_line_in_binary_and_in_ascii(what, words):
     for order in "<>":
         with pytest.raises(FormatError) as binary:
             read_data((b"X\n" if order == ">" else b"B\n") + struct.pack(f"{order}{len(words) + 3}i", 2, 0, 0, *words))
@@ -144,17 +144,17 @@ def test_a_lie_is_refused_in_one_line_in_binary_and_in_ascii(what, words):
         b"A\n2\n0\n0\n" + b"1" * 100_000,
     ],
 )
-def test_ascii_that_is_cut_or_no_number_is_refused(text):
+def test_ascii_that_is_cut_or_not_a_number_is_refused(text):
     with pytest.raises(FormatError):
         read_data(text)
 
 
-def test_ascii_needs_no_line_end_and_stands_any_space():
+def test_ascii_may_lack_its_last_line_end_and_have_any_white_space():
     assert read_data(b"A\n2\n0\n0\n14\n2\n1.5\n0x1.8p+1").plain() == [1.5, 3.0]
     assert read_data(b"A\n2\n0 0 14" + b" \n" * 100_000 + b"2\nNA 2").plain()[1] == 2.0
 
 
-def test_small_compressed_files_may_not_ask_for_much_memory():
+def test_small_compressed_files_may_not_use_much_memory():
     head = struct.pack(">2s5i", b"X\n", 2, 0, 0, 19, 3_000_000)
     lists = gzip.compress(head + struct.pack(">2i", 19, 0) * 3_000_000)
     with pytest.raises(FormatError, match="more memory than a file of"):
@@ -163,7 +163,7 @@ def test_small_compressed_files_may_not_ask_for_much_memory():
         read_data(gzip.compress(struct.pack(">2s5i", b"X\n", 2, 0, 0, 24, 1 << 28) + bytes(1 << 28), 1))
 
 
-def test_changed_files_raise_nothing_but_our_own_errors(fixtures):
+def test_changed_files_raise_only_errors_of_steelyard(fixtures):
     chance, rounds = random.Random(4), 4000
     folders = ("types", "other", "rtorch", "nnet/containers", "hostile")
     seeds = [path.read_bytes() for folder in folders for path in sorted((fixtures / folder).iterdir()) if path.suffix != ".json"]
@@ -181,7 +181,7 @@ def test_changed_files_raise_nothing_but_our_own_errors(fixtures):
 
 
 def plain_bytes(data):
-    """What a compressed seed holds: behind a checksum a change would only be found to be damage."""
+    """Return the content of a compressed seed: under a checksum, any change would only be detected as damage."""
     try:
         content = plain(from_bytes(data))
     except FormatError:

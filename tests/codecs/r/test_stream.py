@@ -1,4 +1,4 @@
-"""R's serializations: every type, notation and wrapping, as R wrote them."""
+"""R's serializations: every type, notation and compression, as R wrote them."""
 
 import bz2
 import contextlib
@@ -38,7 +38,7 @@ def read_data(data):
 
 
 def walk(value):
-    """Yield every value below this one, each once, however deep they lie."""
+    """Yield every value below this one, at any depth, each once."""
     stack, seen = [value], set()
     while stack:
         value = stack.pop()
@@ -74,7 +74,7 @@ def as_word(number):
 
 
 def exact(value, seen=None):
-    """Return all of a value as plain data that compares, numbers as their bytes; of what is opaque the kind."""
+    """Return a value as plain data that can be compared: numbers as bytes, opaque objects as their kind."""
     seen = {} if seen is None else seen
     if value is None or isinstance(value, Symbol):
         return value and value.name
@@ -93,7 +93,7 @@ def exact(value, seen=None):
 # every type
 
 
-def test_every_type_is_read_and_holds_what_r_says(fixtures):
+def test_every_type_is_read_with_the_values_that_r_reports(fixtures):
     cases = json.loads((fixtures / "types" / "types.json").read_text())
     assert len(cases) == 58
     for name, case in cases.items():
@@ -106,7 +106,7 @@ def test_every_type_is_read_and_holds_what_r_says(fixtures):
         assert typeof == case["typeof"] or typeof in alike.get(case["typeof"], ()), name
 
 
-def test_what_could_run_is_opaque_and_keeps_its_attributes(fixtures):
+def test_code_is_opaque_and_keeps_its_attributes(fixtures):
     def kinds(name):
         return {value.kind for value in walk(read(fixtures / name)) if isinstance(value, Opaque)}
 
@@ -141,7 +141,7 @@ def test_missing_numbers_keep_their_bits(fixtures):
     assert read(fixtures / "types" / "int_na.rds").read().tolist() == [1, -(1 << 31), -(1 << 31) + 1]
 
 
-def test_texts_that_are_no_text_keep_their_bytes(fixtures):
+def test_texts_with_invalid_bytes_keep_them(fixtures):
     (text,) = read(fixtures / "types" / "string_bytes.rds").strings
     assert any(ord(c) >= 0x80 for c in text.encode("utf-8", "surrogateescape").decode("latin-1"))
     assert all(ord(c) < 0x80 or 0xDC80 <= ord(c) <= 0xDCFF for c in text)
@@ -164,7 +164,7 @@ def test_every_object_of_every_public_fixture_is_read(fixtures):
     assert count == 143
 
 
-def test_files_of_other_kinds_are_not_taken_for_r(fixtures):
+def test_files_of_other_kinds_are_not_recognised_as_r(fixtures):
     others = [fixtures / name for name in ("rtorch/rtorch_module_v3.pt", "nnet/nnet_mask.json", "hostile/trunc_000.rds")]
     for path in (*others, carried.folder("golden") / "dense/torch.pt"):
         assert not is_r(open_path(path)), path
@@ -173,7 +173,7 @@ def test_files_of_other_kinds_are_not_taken_for_r(fixtures):
         assert not is_r(from_bytes(head)), head
 
 
-# every wrapping
+# every compression
 
 
 def test_one_net_is_the_same_in_every_container(fixtures):
@@ -231,7 +231,7 @@ def made(tmp_path_factory, rscript):
     return folder
 
 
-def test_all_that_r_writes_is_the_same_in_every_notation_and_wrapping(made):
+def test_every_object_that_r_writes_is_equal_in_every_notation_and_compression(made):
     first = read(made / "none_3.rds")
     doubles = b"".join(first.get(name).read().tobytes() for name in ("d", "big", "m"))
     assert doubles == (made / "doubles.bin").read_bytes()
@@ -256,7 +256,7 @@ def test_all_that_r_writes_is_the_same_in_every_notation_and_wrapping(made):
     assert exact(read(made / "none_2.rds").get("sorted"))[0] == exact(first.get("sorted"))[0]
 
 
-def test_numbers_that_r_had_yet_to_write_as_text_are_written_as_r_does(made):
+def test_deferred_strings_are_converted_as_r_does(made):
     values = np.fromfile(made / "numerals.bin")
     for suffix, scipen in (("", 0), ("5", 5)):
         wanted = [None if line == "NA" else line for line in (made / f"numerals{suffix}.txt").read_text().splitlines()]
@@ -269,7 +269,7 @@ def test_numbers_that_r_had_yet_to_write_as_text_are_written_as_r_does(made):
     ("kind", "pack"),
     [("gzip", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress), ("zstd", zstandard.ZstdCompressor().compress)],
 )
-def test_a_stream_may_be_several_and_its_checksum_is_read(made, kind, pack):
+def test_several_streams_are_read_as_one_and_checksums_are_compared(made, kind, pack):
     data = (made / "none_3.rds").read_bytes()
     wanted = exact(read_data(data))
     several = pack(data[:1000]) + pack(data[1000:1001]) + pack(data[1001:])
@@ -289,7 +289,7 @@ def test_a_stream_may_be_several_and_its_checksum_is_read(made, kind, pack):
     assert refused >= (8 if kind in ("gzip", "xz") else 1 if kind == "zstd" else 4), "a flipped bit at the end went unseen"
 
 
-def test_without_its_library_zstd_says_what_to_install(fixtures, monkeypatch):
+def test_without_the_zstd_library_the_error_names_the_extra_to_install(fixtures, monkeypatch):
     monkeypatch.setitem(sys.modules, "zstandard", None)
     source = open_path(fixtures / "nnet" / "containers" / "m_v3_zstd.rds")
     assert is_r(source)
@@ -304,7 +304,7 @@ def test_a_big_endian_machine_may_have_written_its_own_order():
         assert read_data(data).read().tolist() == [1.5, -2.0]
 
 
-def test_texts_of_other_sessions_are_decoded_by_the_encoding_that_the_file_names():
+def test_texts_of_other_sessions_are_decoded_by_the_encoding_in_the_file():
     def text(encoding, data, flags=0):
         head = b"X\n" + struct.pack(">4i", 3, 0, 0, len(encoding)) + encoding
         return read_data(head + struct.pack(">4i", 16, 1, 9 | flags << 12, len(data)) + data).strings[0]
@@ -318,7 +318,7 @@ def test_texts_of_other_sessions_are_decoded_by_the_encoding_that_the_file_names
     assert text(b"UTF-8", b"\xfc", flags=4) == "\xfc"
 
 
-def test_pointers_weak_references_and_names_keep_what_they_carry():
+def test_pointers_weak_references_and_names_keep_their_contents():
     attributes = [1026, 1, 9, 1, ord("k") << 24, 13, 1, 7, 254]
 
     def value(*words):
@@ -346,7 +346,7 @@ def test_a_serialization_inside_a_raw_vector_is_read_like_a_file(fixtures):
 # little is read
 
 
-def test_numbers_of_an_uncompressed_file_are_not_read_before_they_are_asked_for(tmp_path):
+def test_numbers_of_an_uncompressed_file_are_read_on_request(tmp_path):
     numbers = np.arange(5_000_000, dtype=">f8")
     path = tmp_path / "large.rds"
     path.write_bytes(
@@ -363,7 +363,7 @@ def test_numbers_of_an_uncompressed_file_are_not_read_before_they_are_asked_for(
     assert sum(touched) < 1 << 18
 
 
-def test_listing_imports_no_numpy(fixtures):
+def test_listing_does_not_import_numpy(fixtures):
     code = (
         "import sys\nfrom steelyard.codecs.r.stream import read_r\nfrom steelyard.storage.source import open_path\n"
         "for path in sys.argv[1:]: assert read_r(open_path(path)).get('wts').plain()\nassert 'numpy' not in sys.modules"
@@ -379,7 +379,7 @@ def test_a_sequence_of_gigabytes_takes_no_memory(fixtures):
     assert sequence.read(10**9 - 2, 10**9).tolist() == [10**9 - 1, 10**9]
 
 
-def test_lists_attributes_and_slots_are_found_by_name(fixtures):
+def test_members_of_lists_attributes_and_slots_are_found_by_name(fixtures):
     weights = read(fixtures / "types" / "plain_weights.rds")
     kernel = weights.get("dense").get("kernel")
     assert (kernel.dim, kernel.kind, kernel.dtype) == ((2, 3), "double", "float64")

@@ -1,4 +1,4 @@
-"""Files that R reads: lists that are written anew, and vectors that are replaced in R's own files."""
+"""Files that R reads: new lists, and R's own files with replaced vectors."""
 
 import gzip
 import os
@@ -63,7 +63,7 @@ def columns(array):
     return flat.view("f8") if flat.dtype.kind == "c" else flat.astype("f8")
 
 
-def test_r_reads_what_was_written_with_every_number_as_it_was(tmp_path, rscript):
+def test_r_reads_written_files_with_every_number_unchanged(tmp_path, rscript):
     write_list(steelyard.weights(ARRAYS), tmp_path / "net.rds")
     first, *lines, last = rscript(SHOWN, tmp_path).splitlines()
     assert first.split() == ["16", "TRUE", "TRUE", "names"]
@@ -82,7 +82,7 @@ def test_r_reads_what_was_written_with_every_number_as_it_was(tmp_path, rscript)
     assert numbers.tobytes() == np.concatenate([columns(array) for array in ARRAYS.values()]).tobytes()
 
 
-def test_what_was_written_is_read_here_in_the_same_shape(tmp_path):
+def test_written_files_are_read_again_in_the_same_shape(tmp_path):
     write_list(steelyard.weights(ARRAYS), tmp_path / "net.rds")
     found = dict(read(tmp_path / "net.rds").pairs())
     for name, array in ARRAYS.items():
@@ -91,7 +91,7 @@ def test_what_was_written_is_read_here_in_the_same_shape(tmp_path):
         assert vector.read().view("u1").tobytes() == np.asarray(array).ravel(order="F").astype(vector.dtype).tobytes(), name
 
 
-def test_what_the_weights_mean_stands_where_r_does_not_look(tmp_path, rscript):
+def test_the_facts_of_the_weights_are_in_a_footer_that_r_ignores(tmp_path, rscript):
     path = tmp_path / "net.rds"
     owned = from_array("emb", np.eye(2, dtype="f4"), role=Role.EMBEDDING, layer="emb", axes="vocab out", trainable=False)
     weights = Weights([owned, owned.replace(name="head", tied="emb"), from_array("steps", np.int64(3), role=Role.COUNT)])
@@ -133,7 +133,7 @@ def test_numbers_that_r_cannot_hold_are_refused_and_nothing_is_written(tmp_path)
 
 @pytest.mark.parametrize("limit", [1, 5, 7, 24, 60, 1000])
 @pytest.mark.parametrize("shape", [(), (7,), (1, 7), (3, 5), (4, 1, 5, 3), (2, 3, 4, 5), (60, 2), (2, 60), (0, 4), (1, 1)])
-def test_columns_are_the_same_however_little_memory_there_is(monkeypatch, shape, limit):
+def test_the_column_major_order_does_not_depend_on_the_memory(monkeypatch, shape, limit):
     monkeypatch.setattr(r_writing, "LIMIT", limit)
     array = np.arange(np.prod(shape, dtype=int), dtype="i4").reshape(shape)
     runs = list(r_writing._by_columns(from_array("w", array), np.dtype("f8")))
@@ -169,7 +169,7 @@ def weights_of(value):
     return (value.get("alpha") or value).get("wts")
 
 
-def test_r_reads_patched_files_with_the_new_numbers_and_all_else_as_it_was(fixtures, tmp_path, rscript):
+def test_r_reads_patched_files_with_the_new_numbers_and_all_else_unchanged(fixtures, tmp_path, rscript):
     folder = fixtures / "nnet" / "containers"
     (tmp_path / "new").mkdir()
     (tmp_path / "old").symlink_to(folder)
@@ -188,7 +188,7 @@ def test_r_reads_patched_files_with_the_new_numbers_and_all_else_as_it_was(fixtu
     assert rscript(OTHERS, tmp_path).split() == FILES + SESSIONS
 
 
-def test_a_file_of_zstandard_is_patched_as_one(fixtures, tmp_path):
+def test_a_zstandard_file_is_patched_and_stays_zstandard(fixtures, tmp_path):
     source = open_path(fixtures / "nnet" / "containers" / "m_v3_zstd.rds")
     wts = read_r(source).get("wts")
     patch(source, tmp_path / "m.rds", [(wts, np.arange(wts.length))])
@@ -196,7 +196,7 @@ def test_a_file_of_zstandard_is_patched_as_one(fixtures, tmp_path):
     assert read(tmp_path / "m.rds").get("wts").plain() == list(range(wts.length))
 
 
-def test_a_file_may_be_patched_in_its_own_place_in_several_vectors(tmp_path, rscript):
+def test_several_vectors_of_a_file_may_be_patched_in_place(tmp_path, rscript):
     path = tmp_path / "net.rds"
     rscript(
         'saveRDS(list(a = c(1, 2, 3), i = c(4L, 5L), z = 1i, b = matrix(1:4 + 0.5, 2)), "net.rds"); cat("garbage", file = "net.rds", append = TRUE)',
@@ -215,7 +215,7 @@ def test_a_file_may_be_patched_in_its_own_place_in_several_vectors(tmp_path, rsc
     assert os.listdir(tmp_path) == ["net.rds"]
 
 
-def test_what_cannot_be_replaced_is_refused_with_a_reason_and_nothing_is_written(fixtures, tmp_path, rscript):
+def test_numbers_that_cannot_be_replaced_are_refused_with_the_reason(fixtures, tmp_path, rscript):
     folder = fixtures / "nnet" / "containers"
     out = tmp_path / "out.rds"
     for name in ("m_v3_ascii.rds", "m_v3_ascii_gz.rds", "m_v3_asciihex.rds", "three_ascii.rda"):

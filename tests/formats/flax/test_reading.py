@@ -157,7 +157,7 @@ def test_any_message_is_decoded_as_the_official_reader_does(value):
 
 
 @given(st.text(max_size=70_000) | st.integers(0, 2**64 - 1) | st.booleans() | st.lists(st.integers(0, 300), max_size=40))
-def test_what_is_packed_is_what_the_official_reader_unpacks(value):
+def test_packed_values_equal_those_that_the_official_reader_unpacks(value):
     assert msgpack.unpackb(packed(value)) == value
 
 

@@ -1,4 +1,4 @@
-"""R's files, read without R and compared number by number with what R itself said of them."""
+"""R's files, read without R and compared number by number with R's own output."""
 
 import json
 import math
@@ -24,7 +24,7 @@ def cases(folder, kind=None):
 
 
 def numbers(value):
-    """Return what JSON says of numbers as an array; NA, NaN and Inf are words there."""
+    """Return the numbers of a JSON list as an array; NA, NaN and Inf are words there."""
     words = {"NA": math.nan, "NaN": math.nan, "Inf": math.inf, "-Inf": -math.inf}
 
     def plain(item):
@@ -34,7 +34,7 @@ def numbers(value):
 
 
 def same(array, said):
-    """Tell whether numbers are those that R said, bit for bit but for the payload of NA."""
+    """Whether numbers equal those that R reported, bit for bit except for the payload of NA."""
     said = numbers(said)
     return array.shape == said.shape and np.array_equal(array, said.astype(array.dtype), equal_nan=True)
 
@@ -45,7 +45,7 @@ def sigmoid(value, cut=15.0):
 
 
 def parts(weights, layer):
-    """Return kernel, bias and skip kernel of a layer, zeros of no rows where there is none."""
+    """Return kernel, bias and skip kernel of a layer; a missing one is an array without rows."""
     held = {name.rpartition(".")[2]: part.numpy() for name, part in weights.layers[layer].items()}
     return held["kernel"], held["bias"], held.get("skip", np.zeros((0, len(held["bias"]))))
 
@@ -82,7 +82,7 @@ def outputs(sums, kind):
 
 
 @pytest.mark.parametrize(("folder", "said"), cases("nnet", "nnet"))
-def test_an_nnet_s_vector_is_its_wts_and_its_layers_are_those_that_r_says(folder, said):
+def test_an_nnet_s_vector_is_its_wts_and_its_layers_are_those_that_r_reports(folder, said):
     weights = steelyard.weights(folder / said["files"][0])
     assert weights.to_vector(order="F").tobytes() == numbers(said["wts"]).tobytes()
     layers = {layer: {k: v for k, v in held.items() if v is not None} for layer, held in said["layers"].items()}
@@ -116,14 +116,14 @@ CONTAINERS = json.loads((FIXTURES / "nnet/containers/m.json").read_text())
 
 
 @pytest.mark.parametrize("file", [*CONTAINERS["files"], *CONTAINERS["files_ascii16"], *CONTAINERS["files_zstd"]])
-def test_one_fit_is_the_same_in_every_container_that_r_writes(file):
+def test_a_fit_is_equal_in_every_container_that_r_writes(file):
     weights = steelyard.weights(FIXTURES / "nnet/containers" / file)
     said = CONTAINERS["wts_ascii16" if file in CONTAINERS["files_ascii16"] else "wts"]
     assert weights.to_vector(order="F").tobytes() == numbers(said).tobytes()
 
 
 @pytest.mark.parametrize(("folder", "said"), cases("nnet/containers", "rdata"))
-def test_the_objects_of_a_session_have_their_names_where_there_are_several(folder, said):
+def test_several_objects_of_a_session_have_their_names(folder, said):
     for file in said["files"]:
         weights = steelyard.weights(folder / file)
         several = len(said["objects"]) > 1
@@ -142,7 +142,7 @@ def test_a_fit_inside_lists_has_their_names_before_its_own():
     assert weights.to_vector().tobytes() == other.to_vector().tobytes()
 
 
-def test_part_all_adds_the_other_arrays_and_the_weights_stay():
+def test_scope_all_adds_the_other_arrays_to_the_weights():
     weights = steelyard.weights(FIXTURES / "nnet/nnet_softmax.rds", scope="all")
     assert list(weights)[:2] == ["hidden", "output"]
     assert weights["fitted.values"].shape == (67, 3)
@@ -237,7 +237,7 @@ def test_the_members_of_a_monmlp_keep_the_bias_in_the_last_row(folder, said):
 
 
 @pytest.mark.parametrize(("folder", "said"), cases("other", "rsnns"))
-def test_an_rsnns_net_has_the_numbers_of_its_text_and_says_that_they_are_rounded(folder, said):
+def test_an_rsnns_net_has_the_rounded_numbers_of_its_text_and_a_note_on_it(folder, said):
     weights = steelyard.weights(folder / said["files"][0])
     (facts,) = weights.meta["networks"].values()
     assert "5 decimals" in weights.meta["notes"][0]
@@ -255,7 +255,7 @@ def test_an_rsnns_net_has_the_numbers_of_its_text_and_says_that_they_are_rounded
     assert said["unit_names"][: len(facts["inputs"])] == [f"Input_{name}" for name in facts["inputs"]]
 
 
-def test_caret_gives_the_final_model_and_what_it_does_to_inputs_before():
+def test_caret_fits_list_the_final_model_and_the_preprocessing_of_its_inputs():
     (folder, said) = cases("other", "caret")[0].values
     weights = steelyard.weights(folder / said["files"][0])
     (facts,) = weights.meta["networks"].values()
@@ -291,7 +291,7 @@ TORCH = [
 
 
 @pytest.mark.parametrize("name", [*TORCH, "list_v3"])
-def test_all_formats_of_r_torch_give_the_tensors_and_the_vector_of_parameters(name):
+def test_all_formats_of_r_torch_have_the_tensors_and_the_vector_of_parameters(name):
     said = json.loads((FIXTURES / f"rtorch/rtorch_{name}.json").read_text())
     weights = steelyard.weights(FIXTURES / f"rtorch/rtorch_{name}.pt")
     before = "model." if said["type"] == "list" else ""
@@ -308,7 +308,7 @@ def test_all_formats_of_r_torch_give_the_tensors_and_the_vector_of_parameters(na
         assert weights.meta["networks"][""]["class"] == ["Net"]
 
 
-def test_r_torch_s_types_are_those_of_its_tensors_and_complex_ones_are_no_bytes():
+def test_r_torch_s_tensors_have_their_types_even_complex_ones_stored_as_bytes():
     weights = steelyard.weights(FIXTURES / "rtorch/rtorch_dtypes_v3.pt")
     assert {name: weight.dtype for name, weight in weights.items()} == {
         "conv": "float64",
@@ -324,7 +324,7 @@ def test_r_torch_s_types_are_those_of_its_tensors_and_complex_ones_are_no_bytes(
     assert "__robj__" not in weights
 
 
-def test_an_order_that_a_file_does_not_tell_is_refused():
+def test_an_order_that_a_file_does_not_determine_is_refused():
     weights = steelyard.weights(FIXTURES / "rtorch/rtorch_dtypes_v3.pt")
     with pytest.raises(steelyard.errors.ShapeError, match="conv requires no gradient, so it may be"):
         weights.in_order("r-torch").to_vector()
@@ -332,7 +332,7 @@ def test_an_order_that_a_file_does_not_tell_is_refused():
         steelyard.weights({"a": np.zeros(2)}).in_order("r-torch")
 
 
-def test_brulee_gives_the_best_epoch_and_cito_its_parameters():
+def test_brulee_models_list_the_best_epoch_and_cito_models_their_parameters():
     brulee = steelyard.weights(FIXTURES / "rtorch/brulee_like.rds")
     said = json.loads((FIXTURES / "rtorch/brulee_like.json").read_text())["estimates_epoch0"]
     assert list(brulee) == list(said)
@@ -345,7 +345,7 @@ def test_brulee_gives_the_best_epoch_and_cito_its_parameters():
     assert (cito["fc1.weight"].axes, cito["fc1.bias"].role) == ("out in", "bias")
 
 
-def test_what_r_s_keras_keeps_is_opened_where_it_lies():
+def test_a_keras_file_in_a_raw_vector_is_read_in_place():
     said = json.loads((FIXTURES / "keras_r/keras_r.json").read_text())
     expected = numbers(said["vector_F"]).tobytes()
     for file, before in (
@@ -361,12 +361,12 @@ def test_what_r_s_keras_keeps_is_opened_where_it_lies():
     assert steelyard.weights(FIXTURES / "keras_r/keras_seed_vector.rds").to_vector().tobytes() == expected
 
 
-def test_a_dead_pointer_of_keras_says_what_to_do():
+def test_a_dead_pointer_of_keras_is_refused_with_a_remedy():
     with pytest.raises(FormatError, match=r'stayed behind in Python.*save_model\(model, "model.keras"\)'):
         steelyard.weights(FIXTURES / "keras_r/keras_model_saveRDS.rds")
 
 
-def test_a_neuralnet_that_did_not_converge_says_so():
+def test_a_neuralnet_that_did_not_converge_is_refused_with_the_reason():
     with pytest.raises(FormatError, match="it did not converge; fit it again with a larger stepmax"):
         steelyard.weights(FIXTURES / "other/neuralnet_not_converged.rds")
 
@@ -375,7 +375,7 @@ HOSTILE = json.loads((FIXTURES / "hostile/hostile.json").read_text())
 
 
 @pytest.mark.parametrize("file", [name for name in HOSTILE if (FIXTURES / "hostile" / name).exists()])
-def test_hostile_files_are_refused_or_read_as_the_table_says(file):
+def test_hostile_files_are_refused_or_read_as_the_table_requires(file):
     case = HOSTILE[file]
     try:
         weights = steelyard.weights(FIXTURES / "hostile" / file)
@@ -403,7 +403,7 @@ def in_r(code, *paths):
     return run.stdout.split()
 
 
-def test_a_fit_of_this_very_r_is_read_bit_for_bit_and_predicted_the_same(tmp_path):
+def test_a_fit_of_the_installed_r_is_read_bit_for_bit_and_predicts_the_same(tmp_path):
     fit = """
         path <- commandArgs(TRUE); set.seed(3); x <- matrix(rnorm(120), 40); y <- x %*% c(1, -2, 1) + rnorm(40) / 9
         fit <- nnet::nnet(x, y, size = 4, linout = TRUE, skip = TRUE, trace = FALSE, maxit = 30)
@@ -420,7 +420,7 @@ def test_a_fit_of_this_very_r_is_read_bit_for_bit_and_predicted_the_same(tmp_pat
 
 
 @pytest.mark.parametrize("name", WRITTEN)
-def test_a_fit_is_written_again_with_new_weights_and_every_other_field_as_it_was(tmp_path, name):
+def test_a_fit_is_written_with_new_weights_and_every_other_field_unchanged(tmp_path, name):
     weights = steelyard.weights(FIXTURES / f"nnet/{name}.rds")
     with pytest.warns(steelyard.errors.StaleWarning, match=r"fitted.values, residuals.* were computed with the old weights"):
         steelyard.save(weights.from_vector(weights.to_vector(order="F") * 2, order="F"), tmp_path / "new.rds")
@@ -443,7 +443,7 @@ def test_a_fit_is_written_again_in_its_own_container(tmp_path, file):
     ]
 
 
-def test_one_object_of_a_session_is_written_again_and_the_others_stay(tmp_path):
+def test_one_object_of_a_session_is_written_with_new_weights_and_the_others_unchanged(tmp_path):
     path = FIXTURES / "nnet/containers/three_v3_xz.RData"
     beta = steelyard.weights(path).select("beta.*")
     with pytest.warns(steelyard.errors.StaleWarning):
@@ -481,7 +481,7 @@ def nothing_is_said():
     yield
 
 
-def test_what_cannot_be_written_again_is_refused_with_the_reason(tmp_path):
+def test_weights_that_do_not_fit_the_r_object_are_refused_with_the_reason(tmp_path):
     ascii_ = steelyard.weights(FIXTURES / "nnet/containers/m_v3_ascii.rds")
     with pytest.raises(FormatError, match="ASCII"):
         steelyard.save(ascii_, tmp_path / "new.rds")
@@ -493,7 +493,7 @@ def test_what_cannot_be_written_again_is_refused_with_the_reason(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_weights_of_any_kind_become_a_named_list_that_r_reads_by_itself(tmp_path):
+def test_weights_of_any_kind_become_a_named_list_that_plain_r_reads(tmp_path):
     arrays = {"fc.weight": np.arange(6, dtype="float32").reshape(2, 3), "größe": np.array([1.5, -0.0]), "n": np.int32(7)}
     steelyard.save(arrays, tmp_path / "w.rds")
     read = 'x <- readRDS(commandArgs(TRUE)); cat(names(x), dim(x[[1]]), x[[1]][1, ], is.integer(x$n), 1 / x[[2]][2], sep = " ")'
@@ -514,7 +514,7 @@ def test_r_keeps_the_contract_of_a_format(file):
     check_format(open_path(FIXTURES / f"{file}.rds"))
 
 
-def test_a_matrix_whose_units_are_connected_in_another_way_is_split_by_its_connections():
+def test_a_matrix_with_unusual_connections_is_split_by_them():
     weights = steelyard.weights(FIXTURES / "hostile/nnet_sparse_conn.rds")
     good = steelyard.weights(FIXTURES / "hostile/nnet_good.rds")
     assert [len(weight.shape) for weight in weights.values()] == [1, 2]
@@ -539,8 +539,8 @@ MODULES = """
 """
 
 
-def test_a_module_of_r_torch_says_by_itself_what_its_parameters_are(tmp_path):
-    """The lists are as R torch's source has them; a buffer with a name of its own is told from a parameter by them alone."""
+def test_a_module_of_r_torch_declares_its_parameters(tmp_path):
+    """The lists are those of R torch's source; only they distinguish a buffer with an unusual name from a parameter."""
     in_r(MODULES, FIXTURES / "rtorch/rtorch_module_v2.pt", tmp_path / "own.pt")
     weights = steelyard.weights(tmp_path / "own.pt")
     assert list(weights) == ["alpha", "gain", "mask", "b.weight", "a.weight"]
@@ -550,7 +550,7 @@ def test_a_module_of_r_torch_says_by_itself_what_its_parameters_are(tmp_path):
     assert weights.in_order("r-torch").to_vector().size == 12
 
 
-def test_a_fit_is_found_in_objects_of_classes_that_nobody_knows_and_dead_models_beside_it_are_named(tmp_path):
+def test_a_fit_inside_unknown_classes_is_found_and_dead_models_next_to_it_are_noted(tmp_path):
     in_r(
         """
         path <- commandArgs(TRUE); fit <- readRDS(path[1]); dead <- readRDS(path[2])
@@ -598,8 +598,8 @@ def test_a_fit_goes_into_every_other_format_with_its_layers(tmp_path, suffix):
         }
 
 
-def test_connections_that_make_no_layers_are_listed_as_the_run_they_are_and_told(tmp_path):
-    """A hidden unit that feeds another is legal for nnet's C code, and no matrix of a layer."""
+def test_connections_that_do_not_form_layers_are_listed_as_a_flat_vector(tmp_path):
+    """nnet's C code allows a hidden unit that feeds another, but its connections are not a layer's matrix."""
     wts = in_r(
         """
         fit <- structure(list(n = c(1, 2, 1), nunits = 5L, nconn = c(0, 0, 0, 2, 5, 8), conn = c(0, 1, 0, 1, 2, 0, 2, 3),
@@ -616,7 +616,7 @@ def test_connections_that_make_no_layers_are_listed_as_the_run_they_are_and_told
     assert weights.meta["networks"][""]["conn"] == [0, 1, 0, 1, 2, 0, 2, 3]
 
 
-def test_neurons_of_amore_that_are_fed_by_some_units_only_are_split_with_zeros(tmp_path):
+def test_amore_neurons_fed_by_only_some_units_are_split_with_zeros(tmp_path):
     in_r(
         """
         path <- commandArgs(TRUE); net <- readRDS(path[1]); n <- net$neurons[[2]]
@@ -643,7 +643,7 @@ def test_a_compressed_file_inside_a_raw_vector_is_not_inflated(tmp_path):
 NNET = FIXTURES / "nnet/nnet_softmax.rds"
 
 
-def test_a_factor_a_date_and_a_data_frame_are_no_weights():
+def test_a_factor_a_date_and_a_data_frame_are_not_weights():
     for name in ("factor", "date_posix", "data_frame"):
         with pytest.raises(FormatError, match="has no network weights"):
             steelyard.weights(FIXTURES / f"types/{name}.rds")
@@ -651,7 +651,7 @@ def test_a_factor_a_date_and_a_data_frame_are_no_weights():
 
 
 @pytest.mark.parametrize("name", ["array3", "altrep_intseq", "altrep_realseq", "int_na", "double_special"])
-def test_plain_arrays_have_the_numbers_that_r_said(name):
+def test_plain_arrays_have_the_numbers_that_r_reports(name):
     said = json.loads((FIXTURES / "types/types.json").read_text())[name]["expected"]
     weight = steelyard.weights(FIXTURES / f"types/{name}.rds")[""]
     expected = [-(1 << 31) if item is None else item for item in said]

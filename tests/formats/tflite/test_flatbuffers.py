@@ -84,7 +84,7 @@ def by_hand(vtable=(8, 12, 4, 8), fields=FIELDS, rest=TEXT):
     return data + struct.pack("<i", 2 * len(vtable)) + fields + rest
 
 
-def test_fields_are_where_the_vtable_says():
+def test_fields_are_at_the_places_in_the_vtable():
     table = root(from_bytes(by_hand()))
     assert (table.text(4), table.number(6, "i"), table.number(8, "i", 7)) == ("abc", -5, 7)
     swapped = root(from_bytes(by_hand(vtable=(8, 12, 8, 4), fields=struct.pack("<iI", -5, 4))))
@@ -108,7 +108,7 @@ def test_fields_are_where_the_vtable_says():
         (by_hand(fields=struct.pack("<Ii", 999, 0)), lambda table: table.text(4), "partial download"),
     ],
 )
-def test_a_table_that_reaches_out_of_itself_or_of_the_file_is_refused(data, read, what):
+def test_a_field_outside_its_table_or_the_file_is_refused(data, read, what):
     with pytest.raises(FormatError, match=what):
         read(root(from_bytes(data)))
 

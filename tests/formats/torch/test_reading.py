@@ -1,4 +1,4 @@
-"""PyTorch's files, read without PyTorch and compared with what `torch.load` gives, bit for bit."""
+"""PyTorch's files, read without PyTorch and compared with the result of `torch.load`, bit for bit."""
 
 import collections
 import copy
@@ -246,7 +246,7 @@ def trained(steps=2):
     return net, optimizer
 
 
-def test_the_weights_of_a_checkpoint_are_found_by_themselves(tmp_path):
+def test_the_weights_of_a_checkpoint_are_found_without_its_key(tmp_path):
     net, optimizer = trained()
     lightning = {
         "epoch": 3,
@@ -308,7 +308,7 @@ def test_lazy_meta_and_nested_tensors_are_listed(tmp_path):
             weights[name].numpy()
 
 
-def test_an_optimizer_s_file_gives_its_state(tmp_path):
+def test_an_optimizer_s_file_lists_its_state(tmp_path):
     _, optimizer = trained()
     torch.save(optimizer.state_dict(), tmp_path / "a.pt")
     assert "state.0.exp_avg" in steelyard.weights(tmp_path / "a.pt")
@@ -442,12 +442,12 @@ def test_a_type_that_torch_lacks_is_refused_before_a_file_is_made(tmp_path):
 
 
 @pytest.mark.shared
-def test_a_tar_of_version_0_1_is_refused_with_what_to_do():
+def test_a_tar_of_version_0_1_is_refused_with_a_remedy():
     path = carried.OUTSIDE / "burn-tar-weight-bias/tar_weight_bias.tar"
     with pytest.raises(FormatError, match="load it with PyTorch and save it again"):
         steelyard.weights(path)
 
 
-def test_the_format_of_a_file_is_found_by_content_whatever_its_name(tmp_path, model):
+def test_the_format_of_a_file_is_recognised_by_content(tmp_path, model):
     torch.save(model.state_dict(), tmp_path / "model.dat")
     assert format_of(open_path(tmp_path / "model.dat")).__name__.endswith("formats.torch")

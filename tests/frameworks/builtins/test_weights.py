@@ -1,4 +1,4 @@
-"""Arrays, and dicts, lists and tuples of anything: keys and places are the names."""
+"""Arrays, and dicts, lists and tuples of models and arrays, named by keys and places."""
 
 from collections import OrderedDict
 from types import MappingProxyType
@@ -29,7 +29,7 @@ def test_keys_and_places_become_names_at_any_depth():
     assert list(steelyard.weights(model)) == ["a.0", "a.1.0", "a.1.1.deep", "7"]
 
 
-def test_a_list_as_get_weights_gives_it_is_named_by_place_and_flattened_in_order():
+def test_the_list_of_get_weights_is_named_by_place_and_flattened_in_order():
     arrays = [np.ones((3, 2), "f4"), np.zeros(2, "f4"), np.full((2, 1), 2, "f4")]
     w = steelyard.weights(arrays)
     assert list(w) == ["0", "1", "2"]
@@ -76,11 +76,11 @@ def test_dicts_and_lists_are_changed_in_place_and_tuples_are_returned_new():
     assert type(kept["n"]) is int
 
 
-def test_text_and_none_are_passed_over_and_a_read_only_mapping_is_read():
+def test_text_and_none_are_skipped_and_a_read_only_mapping_is_read():
     assert list(steelyard.weights(MappingProxyType({"name": "net", "none": None, "w": np.ones(1)}))) == ["w"]
 
 
-def test_what_holds_no_numbers_is_refused_by_name():
+def test_objects_without_numbers_are_refused_by_name():
     for model, message in [
         (object(), r"no known framework made a builtins\.object; known are .*torch.*entry point steelyard\.frameworks"),
         ({"a": {1, 2}}, "a set has no weights"),
@@ -103,18 +103,18 @@ def test_two_members_of_one_name_are_refused():
         steelyard.weights({1: np.zeros(1), "1": np.zeros(1)})
 
 
-def test_a_container_that_holds_itself_is_refused():
+def test_a_container_that_contains_itself_is_refused():
     model = {"w": np.zeros(1)}
     model["self"] = [model]
-    with pytest.raises(ShapeError, match=r"'self\.0' holds itself|holds itself"):
+    with pytest.raises(ShapeError, match=r"'self\.0' contains itself|contains itself"):
         steelyard.weights(model)
     endless = []
     endless.append(endless)
-    with pytest.raises(ShapeError, match="holds itself"):
+    with pytest.raises(ShapeError, match="contains itself"):
         steelyard.weights(endless)
 
 
-def test_control_characters_in_names_are_escaped_where_they_are_printed():
+def test_control_characters_in_printed_names_are_escaped():
     w = steelyard.weights({"\x1b[31mred\u202e": np.zeros(1)})
     assert "\x1b" not in repr(w)
     assert "\u202e" not in repr(w)

@@ -32,7 +32,7 @@ def arrays(case):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_golden_net_gives_the_golden_output_in_float64(case):
+def test_a_golden_net_has_the_golden_output_in_float64(case):
     inputs, expected = arrays(case)
     (found,) = runner.run(golden(case), inputs).outputs
     assert found.dtype == np.float64
@@ -96,7 +96,7 @@ def test_layers_are_in_execution_order_and_know_their_inputs(towers):
     assert graph.layers[4].settings["epsilon"] == 1e-5
 
 
-def test_a_model_with_a_state_runs_in_inference_mode_and_stays_as_it_is(towers):
+def test_a_model_with_a_state_runs_in_inference_mode_and_is_unchanged(towers):
     model, state, x = towers
     before, method = steelyard.weights(model).to_vector(), vars(eqx.nn.Linear)["__call__"]
     run = runner.run(eqx.Partial(model, state=state), [x])
@@ -119,7 +119,7 @@ class Batched(eqx.Module):
         return jax.vmap(self.fc)(x)
 
 
-def test_a_model_that_is_written_for_batches_gets_one(towers):
+def test_a_model_for_batches_gets_a_batch(towers):
     x = towers[2]
     model = Batched(eqx.nn.Linear(4, 3, key=jax.random.key(0)))
     run = runner.run(model, [x])

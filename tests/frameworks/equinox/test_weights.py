@@ -1,4 +1,4 @@
-"""Equinox: the paths of Python, facts by class, and new modules instead of changed ones."""
+"""Equinox: names as Python's attribute paths, facts by class, and new modules instead of changed ones."""
 
 import equinox as eqx
 import jax
@@ -78,7 +78,7 @@ def test_names_are_the_paths_from_the_module_in_python(trained):
     assert len(w.select("layers[0].weight")) == 1
 
 
-def test_the_vector_is_that_of_ravel_pytree_and_gives_an_equal_module(trained):
+def test_the_vector_is_that_of_ravel_pytree_and_makes_an_equal_module(trained):
     model, state, x = trained
     w = steelyard.weights(model)
     vector = w.to_vector()
@@ -97,7 +97,7 @@ def test_the_vector_is_that_of_ravel_pytree_and_gives_an_equal_module(trained):
     assert part.layers[0].weight is model.layers[0].weight
 
 
-def test_a_state_is_listed_and_given_anew(trained):
+def test_a_state_is_listed_and_assign_returns_a_new_one(trained):
     model, state, x = trained
     w = steelyard.weights(state)
     assert list(w) == ["0", "1[0]", "1[1]"]
@@ -164,7 +164,7 @@ def test_roles_and_axes_by_class(layer, expected):
 
 @pytest.mark.parametrize("rank", [1, 2])
 def test_a_minus_marks_the_flipped_axes_of_a_transposed_kernel(rank):
-    """Against torch, whose transposed kernel is (in, out, space), by outputs."""
+    """Compares outputs with those of torch, whose transposed kernel is (in, out, space)."""
     import torch
 
     layer = getattr(eqx.nn, f"ConvTranspose{rank}d")(2, 3, 3, stride=2, key=KEY)
@@ -178,7 +178,7 @@ def test_a_minus_marks_the_flipped_axes_of_a_transposed_kernel(rank):
     np.testing.assert_allclose(ours, theirs[0], atol=1e-5)
 
 
-def test_a_users_own_class_of_the_same_name_is_judged_by_its_fields_only():
+def test_a_user_s_class_of_the_same_name_is_judged_only_by_its_fields():
     class Linear(eqx.Module):
         weight: jax.Array
         bias: jax.Array
@@ -187,14 +187,14 @@ def test_a_users_own_class_of_the_same_name_is_judged_by_its_fields_only():
     assert [(str(x.role), x.axes) for x in w.values()] == [("kernel", ""), ("bias", "")]
 
 
-def test_shapes_without_numbers_and_settings_are_told_apart():
+def test_shapes_without_numbers_are_distinguished_from_settings():
     with pytest.raises(NotFittedError, match="without numbers"):
         steelyard.weights(eqx.filter_eval_shape(eqx.nn.Linear, 2, 3, key=KEY))
     assert len(steelyard.weights(eqx.nn.Dropout(0.5))) == 0
     assert list(steelyard.weights(eqx.filter(eqx.nn.Linear(2, 3, key=KEY), lambda x: x.ndim == 1))) == ["bias"]
 
 
-def test_a_misfit_makes_no_new_module(trained):
+def test_arrays_that_do_not_fit_raise_an_error_instead_of_a_new_module(trained):
     w = steelyard.weights(trained[0])
     with pytest.raises(ShapeError, match=r"\(3, 3\).*\(9,\)"):
         w.assign({"layers[0].weight": np.ones(9)})

@@ -1,4 +1,4 @@
-"""Flax as graphs that run: the golden nets give the golden outputs, and their layers are told by the names of their weights."""
+"""Flax as graphs that run: the golden nets have the golden outputs, and layers are recognised by the names of their weights."""
 
 import carried
 import flax.linen as nn
@@ -59,7 +59,7 @@ def error(given, expected):
 
 
 @pytest.mark.parametrize("case", LINEN)
-def test_a_golden_net_of_linen_gives_the_golden_output_in_float64(case):
+def test_a_golden_net_of_linen_has_the_golden_output_in_float64(case):
     inputs, expected = arrays(case, "linen")
     found = runner.run(golden_linen(case), inputs)
     assert found.outputs[0].dtype == np.float64
@@ -67,7 +67,7 @@ def test_a_golden_net_of_linen_gives_the_golden_output_in_float64(case):
 
 
 @pytest.mark.parametrize("case", NNX)
-def test_a_golden_net_of_nnx_gives_the_golden_output_in_float64(case):
+def test_a_golden_net_of_nnx_has_the_golden_output_in_float64(case):
     inputs, expected = arrays(case, "nnx")
     found = runner.run(golden_nnx(case), inputs)
     assert found.outputs[0].dtype == np.float64
@@ -75,7 +75,7 @@ def test_a_golden_net_of_nnx_gives_the_golden_output_in_float64(case):
 
 
 def names_of(layer, framework):
-    """The names that the golden index gives a layer; of recurrent ones those of what holds the cells."""
+    """Return the names of a layer in the golden index; those of a recurrent layer are the names of the owner of its cells."""
     names = layer["names"][framework]
     if isinstance(names, dict):
         return list(names.values())
@@ -159,7 +159,7 @@ def test_linen_layers_are_in_execution_order_and_know_their_inputs(branched):
     assert graph.layers[3].settings == {"epsilon": 1e-5, "momentum": 0.99, "fast_variance": True}
 
 
-def test_a_net_of_linen_runs_as_at_inference_and_stays_as_it_is(branched):
+def test_a_net_of_linen_runs_in_inference_mode_and_is_unchanged(branched):
     module, variables, x = branched
     before = steelyard.weights(variables).to_vector()
     for model in (module.bind(variables), State.create(apply_fn=module.apply, tx=optax.sgd(0.1), **variables)):

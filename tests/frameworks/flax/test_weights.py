@@ -83,7 +83,7 @@ def test_insertion_order_does_not_matter_since_a_trained_tree_is_sorted(linen):
     np.testing.assert_array_equal(steelyard.weights(turned).to_vector(), steelyard.weights(variables).to_vector())
 
 
-def test_roles_and_axes_that_the_names_of_linen_tell(linen):
+def test_roles_and_axes_follow_from_linen_s_names(linen):
     w = steelyard.weights(linen[1])
     expected = {
         "params/Conv_0/kernel": ("kernel", "kh kw in out"),
@@ -136,7 +136,7 @@ def test_a_layer_with_a_name_of_its_own_is_recognised_by_its_parts(module, shape
         assert all("heads" in weight.axes for weight in w.values() if len(weight.shape) > 1)
 
 
-def test_a_dense_layer_that_gives_several_axes_has_numbered_ones():
+def test_a_dense_layer_with_several_output_axes_numbers_them():
     class Net(nn.Module):
         @nn.compact
         def __call__(self, x):
@@ -147,7 +147,7 @@ def test_a_dense_layer_that_gives_several_axes_has_numbered_ones():
     assert w["params/DenseGeneral_0/bias"].axes == "out1 out2"
 
 
-def test_assign_gives_new_variables_with_equal_outputs(linen):
+def test_assign_returns_new_variables_with_equal_outputs(linen):
     model, variables, _, x = linen
     other = model.init(jax.random.key(5), x)
     before = steelyard.weights(other).copy()
@@ -159,7 +159,7 @@ def test_assign_gives_new_variables_with_equal_outputs(linen):
     np.testing.assert_array_equal(steelyard.weights(other).to_vector(), before.to_vector())
 
 
-def test_frozen_dicts_and_bound_modules_are_as_their_variables(linen):
+def test_frozen_dicts_and_bound_modules_are_listed_as_their_variables(linen):
     model, variables, _, x = linen
     w = steelyard.weights(variables)
     frozen, bound = steelyard.weights(freeze(variables)), steelyard.weights(model.bind(variables))
@@ -171,7 +171,7 @@ def test_frozen_dicts_and_bound_modules_are_as_their_variables(linen):
     assert next(iter(steelyard.weights({"params": freeze(variables["params"])}))) == "params/BatchNorm_0/bias"
 
 
-def test_of_a_train_state_the_collections_are_listed(linen):
+def test_the_collections_of_a_train_state_are_listed(linen):
     _, variables, state, x = linen
     w = steelyard.weights(state)
     assert list(w) == list(steelyard.weights(variables))
@@ -183,7 +183,7 @@ def test_of_a_train_state_the_collections_are_listed(linen):
     assert next(iter(steelyard.weights({"best": state}))) == "best.batch_stats/BatchNorm_0/mean"
 
 
-def test_boxes_with_partition_names_add_nothing():
+def test_boxes_with_partition_names_add_nothing_to_names():
     initial = nn.with_partitioning(nn.initializers.ones, ("a", "b"))
     variables = nn.Dense(3, kernel_init=initial).init(jax.random.key(0), jnp.ones((1, 2)))
     w = steelyard.weights(variables)
@@ -250,7 +250,7 @@ def test_an_nnx_module_has_the_paths_and_values_of_its_state(trained):
     assert w["layers/0/kernel"].layer == "layers/0"
 
 
-def test_a_module_is_written_in_place_and_gives_equal_outputs(trained):
+def test_a_module_is_written_in_place_and_has_equal_outputs(trained):
     model, _, x = trained
     other = Net(nnx.Rngs(9))
     variable, w = other.layers[0].kernel, steelyard.weights(other)
@@ -267,7 +267,7 @@ def test_a_module_is_written_in_place_and_gives_equal_outputs(trained):
     assert not w["layers/0/kernel"].numpy().any(), "a listed weight follows its variable"
 
 
-def test_an_optimizer_goes_on_after_assign():
+def test_an_optimizer_continues_after_assign():
     model = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, optax.sgd(0.1), wrt=nnx.Param)
     steelyard.weights(model).assign({"kernel": np.full((2, 2), 5.0)})
@@ -278,7 +278,7 @@ def test_an_optimizer_goes_on_after_assign():
     assert int(held["step"].numpy()) == 1
 
 
-def test_a_state_is_given_anew_and_the_module_stays(trained):
+def test_assign_returns_a_new_state_and_leaves_the_module_unchanged(trained):
     model, _, _ = trained
     state = nnx.state(model)
     w = steelyard.weights(state)
@@ -398,7 +398,7 @@ def test_the_words_of_a_transposed_kernel_agree_with_torch_by_outputs(transposed
     np.testing.assert_allclose(layer(jnp.asarray(x)), theirs.permute(0, 2, 3, 1), atol=1e-5)
 
 
-def test_a_misfit_writes_nothing(trained):
+def test_arrays_that_do_not_fit_write_nothing(trained):
     model, _, _ = trained
     w = steelyard.weights(model)
     before = w.to_vector()

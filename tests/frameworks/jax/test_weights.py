@@ -53,7 +53,7 @@ def test_a_tree_has_the_paths_the_order_and_the_vector_of_jax(trained):
     assert (w["layers/0/w"].role, w["layers/0/b"].role, w["layers/0/w"].axes) == ("kernel", "bias", "")
 
 
-def test_assign_gives_a_new_tree_and_leaves_the_old_one(trained):
+def test_assign_returns_a_new_tree_and_leaves_the_old_one(trained):
     tree, x, _ = trained
     before = np.asarray(ravel_pytree(tree)[0])
     other = jax.tree.map(jnp.zeros_like, tree)
@@ -89,7 +89,7 @@ def test_numpy_arrays_and_numbers_in_a_tree_are_not_written_in_place():
     assert (new["b"].tolist(), new["c"], new["e"]) == ([4, 4], 5.0, "text")
 
 
-def test_dots_join_where_the_arrays_are_not_all_of_jax():
+def test_names_are_joined_by_dots_unless_all_arrays_are_of_jax():
     assert list(steelyard.weights({"fc": {"w": np.ones(2)}})) == ["fc.w"]
     assert list(steelyard.weights({"fc": {"w": jnp.ones(2)}})) == ["fc/w"]
     import torch
@@ -118,7 +118,7 @@ def test_every_type_comes_back_bit_for_bit(dtype, shape):
     assert not np.asarray(new).astype(bool).any()
 
 
-def test_weak_types_and_devices_stay_what_they_were():
+def test_weak_types_and_devices_are_unchanged():
     weak = jnp.asarray(1.0)
     new = steelyard.weights(weak).assign({"": 2.0})
     assert (weak.weak_type, new.weak_type, float(new)) == (True, True, 2.0)
@@ -136,7 +136,7 @@ def test_keys_for_random_numbers_are_not_weights():
     assert w.assign({"w": [2.0, 2.0]})["key"] is tree["key"]
 
 
-def test_what_has_no_numbers_is_refused_with_a_reason():
+def test_objects_without_numbers_are_refused_with_a_reason():
     with pytest.raises(UnknownModelError, match="outside of jit"):
         jax.jit(lambda x: len(steelyard.weights({"w": x})))(jnp.ones(2))
     with pytest.raises(NotFittedError, match="without numbers"):
@@ -150,7 +150,7 @@ def test_what_has_no_numbers_is_refused_with_a_reason():
         w.to_vector()
 
 
-def test_a_misfit_makes_no_new_tree():
+def test_arrays_that_do_not_fit_raise_an_error_instead_of_a_new_tree():
     tree = {"a": jnp.ones((2, 3)), "n": jnp.ones(2, "int32")}
     w = steelyard.weights(tree)
     with pytest.raises(ShapeError, match=r"\(2, 3\).*\(3, 2\)"):

@@ -1,4 +1,4 @@
-"""Which layers feed which, in Keras models and in their files: what their graphs show, or nothing."""
+"""The layers that feed each layer, in Keras models and in their files: as their graphs show, or unknown."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ from steelyard.frameworks import keras as graphs
 
 @pytest.fixture(autouse=True)
 def names_from_the_start():
-    """Keras counts the names that it gives: the count starts anew in each test and after it."""
+    """Reset Keras's counters of automatic names before and after each test."""
     keras.utils.clear_session()
     yield
     keras.utils.clear_session()
@@ -151,7 +151,7 @@ def test_a_model_and_its_files_know_the_inputs(build, expected, tmp_path):
         assert told(steelyard.weights(tmp_path / name).graph) == expected, name
 
 
-def test_what_follows_both_directions_comes_after_both():
+def test_a_layer_after_both_directions_has_both_as_inputs():
     found = list(told(graphs.graph(tagger(), None)).items())
     (words, first), (ahead, one), (back, other), *rest = found
     assert (first, one, other) == ((), (words,), (words,))
@@ -181,7 +181,7 @@ def test_inside_and_after_a_model_of_its_own_class_inputs_are_not_known():
     assert set(told(graphs.graph(alone, [np.zeros((1, 4), "float32")])).values()) == {None}
 
 
-def test_the_inputs_of_a_nested_model_are_told_apart_by_name(tmp_path):
+def test_the_inputs_of_a_nested_model_are_distinguished_by_name(tmp_path):
     a, b = keras.Input((4,), name="zz"), keras.Input((4,), name="aa")
     inner = keras.Model({"zz": a, "aa": b}, L.Add(name="s")([L.Dense(4, name="p")(a), L.Dense(4, name="q")(b)]), name="inner")
     x = keras.Input((4,))
@@ -192,7 +192,7 @@ def test_the_inputs_of_a_nested_model_are_told_apart_by_name(tmp_path):
     assert told(steelyard.weights(tmp_path / "model.keras").graph) == expected
 
 
-def test_models_that_call_models_twice_and_so_on_end_soon():
+def test_models_that_call_models_twice_at_every_level_take_little_time():
     def entry(depth):
         """A model in which a smaller one is called twice."""
         name = f"m{depth}"

@@ -1,4 +1,4 @@
-"""The graphs of Keras models and of Keras files, and one run: Keras's own order, shapes and outputs, and no trace afterwards."""
+"""The graphs of Keras models and files, and their runs: Keras's own order, shapes and outputs, and an unchanged model."""
 
 import random
 
@@ -86,7 +86,7 @@ BUILDERS = [residual, tagger, encoder, mobile]
 
 
 class Backwards(keras.Model):
-    """A subclassed model that makes its layers in the opposite order of their running, one of them never called."""
+    """A subclassed model that creates its layers in the reverse order of their calls, one of them never called."""
 
     def __init__(self, *, fails=False):
         super().__init__(name="backwards")
@@ -179,7 +179,7 @@ def test_every_weight_of_the_golden_cases_belongs_to_a_layer_of_the_graph(cases)
             assert any(weight.layer == name or weight.layer.startswith(f"{name}/") for name in layers), (case.id, weight.name)
 
 
-def test_golden_models_run_in_float64_and_give_the_expected_output(cases):
+def test_golden_models_run_in_float64_and_have_the_expected_output(cases):
     for case, model in cases:
         found = graphs.run(model, case.inputs)
         assert found.outputs[0].dtype == np.float64, case.id
@@ -187,7 +187,7 @@ def test_golden_models_run_in_float64_and_give_the_expected_output(cases):
         assert set(found.layers) == set(names(graphs.graph(model, None))), case.id
 
 
-def test_a_graph_is_told_branch_after_branch():
+def test_a_graph_is_listed_branch_after_branch():
     found = graphs.graph(residual(), None)
     order = ["stem", "main1", "bn1", "relu1", "main2", "bn2", "relu2", "side", "bn", "sum", "relu", "all", "head"]
     assert [name.partition("_")[0] for name in names(found)] == order
@@ -220,7 +220,7 @@ def test_cells_of_recurrent_layers_are_layers_with_their_directions():
     assert [found[f"tagger/stack/stacked_rnn_cells/{name}"].kind for name in ("low", "high")] == ["lstm", "gru"]
 
 
-def test_settings_are_said_in_the_words_of_all_frameworks():
+def test_settings_have_the_words_used_for_all_frameworks():
     found = by_name(graphs.graph(mobile(), None))
     said = {name: (layer.kind, layer.settings) for name, layer in found.items()}
     plain = {"strides": (1, 1), "padding": "valid", "dilation": (1, 1)}
@@ -246,7 +246,7 @@ def test_settings_are_said_in_the_words_of_all_frameworks():
     assert heads["n1"].settings == {"epsilon": 1e-5}
 
 
-def test_channels_first_is_said():
+def test_channels_first_is_a_setting():
     model = keras.Sequential(
         [keras.Input((3, 8, 8)), L.Conv2D(4, 3, data_format="channels_first"), L.Flatten(data_format="channels_first")]
     )
@@ -255,7 +255,7 @@ def test_channels_first_is_said():
     assert found.layers[1].settings == {"data_format": "channels_first"}
 
 
-def test_a_subclassed_model_is_told_as_defined_and_in_order_after_a_run():
+def test_a_subclassed_model_is_listed_as_defined_and_after_a_run_in_order():
     model = built()
     found = graphs.graph(model, None)
     assert not found.is_execution_order
@@ -284,7 +284,7 @@ def test_a_subclassed_model_is_told_as_defined_and_in_order_after_a_run():
     assert ran.input_shapes == ((5,),)
 
 
-def test_a_run_of_a_subclassed_model_gives_the_outputs_of_all_its_layers():
+def test_a_run_of_a_subclassed_model_returns_the_outputs_of_all_its_layers():
     model, x = built(), image(2, 5)
     found = graphs.run(model, [x])
     assert_close(found.layers["backwards/first"], keras.ops.convert_to_numpy(model.first(x)))
@@ -294,7 +294,7 @@ def test_a_run_of_a_subclassed_model_gives_the_outputs_of_all_its_layers():
 
 @pytest.mark.parametrize("look", [graphs.graph, graphs.run])
 @pytest.mark.parametrize("build", [residual, mobile])
-def test_a_trained_model_is_the_same_afterwards(build, look):
+def test_a_run_leaves_a_trained_model_unchanged(build, look):
     model = build()
     x = image(8, *model.input_shape[1:])
     trained(model, x)
@@ -306,7 +306,7 @@ def test_a_trained_model_is_the_same_afterwards(build, look):
 
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("look", [graphs.graph, graphs.run])
-def test_a_restless_model_is_the_same_afterwards_even_when_it_raises(look, fails):
+def test_a_run_restores_a_model_that_changes_itself_even_if_it_raises(look, fails):
     model = built()
     model.fails = fails
     before = state_of(model)
@@ -318,7 +318,7 @@ def test_a_restless_model_is_the_same_afterwards_even_when_it_raises(look, fails
     assert same(before, state_of(model))
 
 
-def test_a_copy_in_float64_is_used_only_when_it_gives_the_same():
+def test_a_copy_in_float64_is_used_only_if_it_agrees_with_the_model():
     class Scaled(L.Layer):
         """Keeps a number that is not in its config."""
 
@@ -361,15 +361,15 @@ def test_several_inputs_are_given_in_order_to_any_structure_of_inputs():
     assert graphs.run(attention, [image(1, 5, 6), image(1, 7, 4)]).outputs[0].shape == (1, 5, 6)
 
 
-def test_a_layer_that_runs_twice_is_listed_where_it_runs_first():
+def test_a_layer_that_runs_twice_is_listed_at_its_first_call():
     x = keras.Input((3,))
     shared, between = L.Dense(3, name="shared"), L.Dense(3, name="between")
     found = graphs.graph(keras.Model(x, shared(between(shared(x)))), None)
     assert names(found) == ["shared", "between"]
 
 
-def test_what_has_no_layers_or_is_not_built_is_refused():
-    with pytest.raises(UnknownModelError, match="give a model or a layer"):
+def test_objects_without_layers_and_unbuilt_models_are_refused():
+    with pytest.raises(UnknownModelError, match="pass a model or a layer"):
         graphs.graph(keras.Variable([1.0]), None)
     with pytest.raises(NotFittedError, match="is not built"):
         graphs.graph(keras.Sequential([L.Dense(3)]), None)

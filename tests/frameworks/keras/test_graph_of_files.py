@@ -137,7 +137,7 @@ def test_the_golden_files_hold_the_layers_of_the_golden_cases(golden):
                 assert {layer.kind for layer in parts} <= kinds, case.id
 
 
-def test_an_old_config_without_shapes_gives_those_that_keras_works_out():
+def test_the_shapes_missing_from_an_old_config_are_those_that_keras_computes():
     for build in (old_nets, tokens):
         model = build()
         layers, executed, channels, inputs = said(graph_of(as_keras2(config_of(model)), layers_of(model)))
@@ -145,7 +145,7 @@ def test_an_old_config_without_shapes_gives_those_that_keras_works_out():
         assert all(takes and gives for *_, takes, gives, _ in layers)
 
 
-def test_the_names_of_an_old_file_leave_the_models_around_out():
+def test_the_names_of_an_old_file_lack_the_outer_models():
     config = as_keras2(config_of(tokens()))
     found = graph_of(config, ["words", "rnn/simple_rnn_cell", "fc"])
     assert [layer.name for layer in found.layers] == ["words", "rnn/simple_rnn_cell", "fc"]
@@ -162,7 +162,7 @@ def test_the_order_of_a_file_is_that_of_its_graph_not_of_its_list():
         assert [layer.name for layer in found.layers] == [layer.name for layer in graphs.graph(model, None).layers]
 
 
-def test_two_layers_of_one_path_are_told_apart_as_their_weights_are(tmp_path):
+def test_two_layers_of_one_path_are_distinguished_as_their_weights_are(tmp_path):
     def inner(name, units):
         x = keras.Input((3,))
         return keras.Model(x, L.Dense(units, name="dense")(x), name=name)
@@ -175,7 +175,7 @@ def test_two_layers_of_one_path_are_told_apart_as_their_weights_are(tmp_path):
     assert [layer.name for layer in graphs.graph(model, None).layers] == list(read.layers) == ["dense", "dense#2"]
 
 
-def test_a_class_of_the_user_is_not_taken_for_one_of_keras_and_its_order_is_not_vouched_for(tmp_path):
+def test_a_user_s_class_is_not_taken_for_one_of_keras_and_makes_the_order_uncertain(tmp_path):
     @keras.saving.register_keras_serializable(package="mine")
     class Dense(L.Layer):
         def build(self, shape):
@@ -193,7 +193,7 @@ def test_a_class_of_the_user_is_not_taken_for_one_of_keras_and_its_order_is_not_
     assert not graph_of(config, []).is_execution_order
 
 
-def test_a_circle_or_a_missing_layer_is_not_vouched_for():
+def test_a_cycle_or_a_missing_layer_makes_the_order_uncertain():
     config = config_of(old_nets())
     by_name = {layer["name"]: layer for layer in config["config"]["layers"]}
     by_name["c1"]["inbound_nodes"] = copy.deepcopy(by_name["fc"]["inbound_nodes"])
@@ -210,7 +210,7 @@ def test_weights_alone_have_no_graph_and_a_selection_keeps_that_of_its_file(gold
     assert len(whole.select(role="bias").graph.layers) == 3
 
 
-def test_the_graph_is_read_only_when_it_is_asked_for(tmp_path, monkeypatch):
+def test_the_graph_is_read_on_request(tmp_path, monkeypatch):
     tokens().save(tmp_path / "m.keras")
     asked = []
     monkeypatch.setattr("steelyard.codecs.keras.graph.graph_of", lambda *args: asked.append(args))
@@ -251,7 +251,7 @@ def places(item):
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_a_config_with_nonsense_anywhere_gives_a_graph_or_nothing_and_never_an_error(old):
+def test_a_config_with_nonsense_anywhere_never_raises_an_error(old):
     rng = random.Random(1)
     plain = config_of(old_nets())
     plain = as_keras2(plain) if old else plain
@@ -291,7 +291,7 @@ def test_deep_and_wide_configs_cost_little():
     assert time.process_time() - begun < 10
 
 
-def test_a_file_whose_config_makes_no_sense_has_no_graph(tmp_path):
+def test_a_file_with_an_invalid_config_has_no_graph(tmp_path):
     tokens().save(tmp_path / "m.keras")
     with zipfile.ZipFile(tmp_path / "m.keras") as whole, zipfile.ZipFile(tmp_path / "n.keras", "w") as broken:
         for member in whole.namelist():

@@ -139,7 +139,7 @@ def test_the_vector_is_get_weights_by_rows_and_r_by_columns(trained):
     assert w.size == model.count_params()
 
 
-def test_a_model_predicts_like_the_one_its_weights_came_from_and_trains_on(trained):
+def test_a_model_predicts_as_the_source_of_its_weights_and_continues_to_train(trained):
     model, x, make = trained
     other = make()
     other(x[:1])
@@ -156,7 +156,7 @@ def test_a_model_predicts_like_the_one_its_weights_came_from_and_trains_on(train
     assert not np.array_equal(before, after), "the same Weights follow the model"
 
 
-def test_the_optimizer_of_a_compiled_model_goes_on_with_the_assigned_weights():
+def test_the_optimizer_of_a_compiled_model_continues_with_the_assigned_weights():
     model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
     x = train(model, (3,))
     w = steelyard.weights(model)
@@ -178,7 +178,7 @@ def test_assigning_a_part_leaves_the_rest():
             np.testing.assert_array_equal(weight.numpy(), before[name].numpy())
 
 
-def test_views_do_not_follow_where_copy_is_asked_for():
+def test_a_copy_does_not_follow_the_model():
     model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
     best = steelyard.weights(model).copy()
     kept = best.to_vector()
@@ -319,7 +319,7 @@ def test_axes_of_a_single_layer(layer, shape, expected):
     assert next(w for name, w in steelyard.weights(built).items() if "vector_u" not in name).axes == expected
 
 
-def test_a_users_own_layer_is_judged_by_its_base_and_by_its_names():
+def test_a_user_s_layer_is_judged_by_its_base_class_and_its_names():
     class Dense(layers.Layer):  # the name is Keras's, the layout is not
         def build(self, shape):
             self.kernel = self.add_weight(shape=(4, shape[-1]), name="kernel")
@@ -341,7 +341,7 @@ def test_shared_layers_are_listed_once():
     assert list(steelyard.weights(model)) == ["shared/kernel", "shared/bias"]
 
 
-def test_layers_of_one_path_are_told_apart_and_both_reached():
+def test_layers_of_one_path_are_distinguished_and_both_listed():
     """A base model and a new head may both hold a "dense"; Keras gives both the path dense/kernel."""
     inputs = keras.Input((3,))
     base = keras.Model(inputs, layers.Dense(3, name="dense")(inputs))
@@ -397,7 +397,7 @@ def test_the_variables_have_the_types_of_their_policy(policy):
     assert same.tobytes() == theirs.tobytes()
 
 
-def test_kernels_of_int8_are_listed_as_they_are():
+def test_kernels_of_int8_are_listed_as_stored():
     model = keras.Sequential([keras.Input((6,)), layers.Dense(4)])
     model.layers[0].quantize("int8")
     found = {name.rpartition("/")[2]: w for name, w in steelyard.weights(model).items()}
@@ -462,7 +462,7 @@ def test_a_keras_model_is_read_by_keras_on_any_backend():
     assert framework_of(Subclassed()).__name__ == "steelyard.frameworks.keras"
 
 
-def test_a_misfit_writes_nothing():
+def test_arrays_that_do_not_fit_write_nothing():
     model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
     before = model.get_weights()
     w = steelyard.weights(model)
@@ -482,7 +482,7 @@ def test_symbolic_tensors_and_losses_are_refused():
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="only torch lends its memory")
-def test_on_torch_the_numbers_are_views_of_the_model():
+def test_numbers_on_the_torch_backend_are_views_of_the_model():
     model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
     kernel = next(iter(steelyard.weights(model).values())).numpy()
     model.weights[0].assign(np.full((3, 2), 4.0))

@@ -53,7 +53,7 @@ def test_a_wrapper_shows_the_keras_model(digits, kind):
     assert check_model(wrapper) is wrapper
 
 
-def test_a_wrapper_predicts_as_the_one_whose_weights_it_is_given(digits):
+def test_a_wrapper_predicts_as_the_source_of_its_weights(digits):
     x, y = digits
     one, other = (classifier(seed).fit(x, y) for seed in (1, 2))
     assert not np.array_equal(one.predict_proba(x), other.predict_proba(x))
@@ -63,7 +63,7 @@ def test_a_wrapper_predicts_as_the_one_whose_weights_it_is_given(digits):
         steelyard.weights(other).assign(np.zeros(3))
 
 
-def test_training_goes_on_from_the_assigned_weights(digits):
+def test_training_continues_from_the_assigned_weights(digits):
     x, y = digits
     one, other = (classifier(seed, fit__shuffle=False).fit(x, y) for seed in (1, 2))
     steelyard.weights(other).assign(steelyard.weights(one).to_vector())
@@ -72,20 +72,20 @@ def test_training_goes_on_from_the_assigned_weights(digits):
     assert np.allclose(one.predict_proba(x), other.predict_proba(x), atol=1e-6)
 
 
-def test_a_wrapper_that_is_fitted_anew_has_another_model_and_refuses_the_old_weights(digits):
+def test_a_wrapper_that_is_fitted_again_has_another_model_and_refuses_the_old_weights(digits):
     wrapper = classifier().fit(*digits)
     w = steelyard.weights(wrapper)
     vector = w.to_vector()
     wrapper.fit(*digits)
     for use in (w.to_vector, lambda: next(iter(w.values())).numpy()):
-        with pytest.raises(ShapeError, match="this KerasClassifier was fitted anew and has another model now; list it again"):
+        with pytest.raises(ShapeError, match="this KerasClassifier was fitted again and has another model now; list it again"):
             use()
     steelyard.weights(wrapper).assign(vector)
 
 
-def test_before_fit_the_error_names_the_call_that_is_needed(digits):
+def test_the_error_before_fit_names_the_required_call(digits):
     with pytest.raises(
-        NotFittedError, match=r"this KerasClassifier has built no model yet; call .fit\(\), or .initialize\(X, y\)"
+        NotFittedError, match=r"this KerasClassifier has not built its model yet; call .fit\(\), or .initialize\(X, y\)"
     ):
         steelyard.weights(classifier())
     with pytest.raises(NotFittedError, match="this GridSearchCV is not fitted"):

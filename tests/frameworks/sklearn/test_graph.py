@@ -40,7 +40,7 @@ def golden(case):
 
 
 @pytest.mark.parametrize("case", ACTIVATIONS)
-def test_a_golden_net_gives_the_golden_output(case):
+def test_a_golden_net_has_the_golden_output(case):
     with np.load(GOLDEN / INDEX[case]["io"]) as io:
         x, expected = io["x0"], io["y"]
     found = runner.run(golden(case), [x])
@@ -72,7 +72,7 @@ def quietly(model, x, y):
         return model.fit(x, y)
 
 
-def test_a_search_and_a_frozen_estimator_run_as_what_they_hold(data):
+def test_a_search_and_a_frozen_estimator_run_as_their_estimator(data):
     x, y = data
     search = GridSearchCV(MLPClassifier((9,), max_iter=3, random_state=0), {"activation": ["logistic"]}, cv=2)
     quietly(search, x, y)
@@ -102,7 +102,7 @@ def test_a_pipeline_that_changes_its_inputs_has_a_graph_but_is_not_run(data):
         (MLPRegressor(hidden_layer_sizes=(3, 4), activation="identity", max_iter=3), "linear", "predict"),
     ],
 )
-def test_the_activation_of_the_last_layer_is_what_makes_the_answer(data, model, word, answer):
+def test_the_output_is_the_activation_of_the_last_layer(data, model, word, answer):
     x, y = data
     quietly(model, x, y)
     layers = runner.graph(model, None).layers

@@ -1,4 +1,4 @@
-"""scikit-learn: what each estimator holds, by its own attributes, through searches, pipelines and ensembles."""
+"""scikit-learn: the attributes of each estimator as weights, through searches, pipelines and ensembles."""
 
 import copy
 import warnings
@@ -47,7 +47,7 @@ def mlp(**settings):
 
 
 def same(weight, array):
-    """The very numbers, and no copy of them."""
+    """Whether two arrays are the same numbers in memory, not a copy."""
     assert np.array_equal(weight.numpy(), array)
     assert weight.dtype == np.asarray(array).dtype.name
     return np.shares_memory(weight.numpy(), array)
@@ -75,7 +75,7 @@ def test_a_perceptron_is_listed_layer_by_layer(digits, kind, dtype):
 
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_perceptron_predicts_as_the_one_whose_weights_it_is_given(digits, solver, dtype):
+def test_a_perceptron_predicts_as_the_source_of_its_weights(digits, solver, dtype):
     x, y = digits[0].astype(dtype), digits[1]
     one, other = (mlp(solver=solver, random_state=seed).fit(x, y) for seed in (1, 2))
     assert not np.array_equal(one.predict_proba(x), other.predict_proba(x))
@@ -87,7 +87,7 @@ def test_a_perceptron_predicts_as_the_one_whose_weights_it_is_given(digits, solv
     assert not np.shares_memory(other.coefs_[0], vector)
 
 
-def test_training_goes_on_from_the_assigned_weights(digits):
+def test_training_continues_from_the_assigned_weights(digits):
     x, y = digits
     classes = np.unique(y)
     one, other = (mlp(random_state=seed).partial_fit(x, y, classes=classes) for seed in (1, 2))
@@ -100,7 +100,7 @@ def test_training_goes_on_from_the_assigned_weights(digits):
     assert np.array_equal(listed["coefs_.0"].numpy(), other.coefs_[0])
 
 
-def test_the_list_follows_a_model_that_is_fitted_anew(digits):
+def test_the_list_follows_a_model_that_is_fitted_again(digits):
     x, y = digits
     model = mlp().fit(x, y)
     w = steelyard.weights(model)
@@ -125,11 +125,11 @@ def test_a_model_fitted_to_another_shape_must_be_listed_again(digits):
     ridge = lm.Ridge().fit(x, y)
     w = steelyard.weights(ridge)
     ridge.fit(x[:, :9], y)
-    with pytest.raises(ShapeError, match=r"coef_ has shape \(9,\) now, the value has \(64,\)"):
+    with pytest.raises(ShapeError, match=r"coef_ has shape \(9,\) now \(64,\)"):
         w.assign({"coef_": np.zeros(64), "intercept_": 1.0})
 
 
-def test_a_part_is_assigned_and_the_rest_stays(digits):
+def test_assigning_some_weights_leaves_the_rest_unchanged(digits):
     x, y = digits
     model = mlp().fit(x, y)
     before = copy.deepcopy(model)
@@ -139,7 +139,7 @@ def test_a_part_is_assigned_and_the_rest_stays(digits):
     assert np.array_equal(model.intercepts_[0], before.intercepts_[0])
 
 
-def test_a_misfit_is_refused_and_nothing_is_written(digits):
+def test_arrays_that_do_not_fit_are_refused_and_nothing_is_written(digits):
     x, y = digits
     model = mlp().fit(x.astype("float32"), y)
     before = steelyard.weights(model).to_vector()
@@ -261,7 +261,7 @@ def test_several_targets_make_rows_in_either_memory_order(digits, model):
     [lm.LinearRegression(fit_intercept=False), lm.LogisticRegression(fit_intercept=False), LinearSVC(fit_intercept=False)],
     ids=kind_of,
 )
-def test_an_intercept_that_is_not_fitted_is_listed_as_held_but_not_as_trainable(digits, model):
+def test_an_intercept_that_is_not_fitted_is_listed_but_not_trainable(digits, model):
     x, y = digits[0][:, 2:6].astype("float64"), digits[1]
     model.fit(x, y)
     w = steelyard.weights(model)
@@ -347,7 +347,7 @@ def test_a_search_shows_its_best_estimator(digits, search):
     assert np.allclose(search.predict_proba(x), 0.1)
 
 
-def test_the_best_one_is_the_refitted_one_and_not_the_search_s_template(digits):
+def test_the_best_estimator_is_the_refitted_one_and_not_the_search_s_template(digits):
     x, y = digits
     search = GridSearchCV(mlp().fit(x, y), {"hidden_layer_sizes": [(3,)]}, cv=2)
     with pytest.raises(NotFittedError, match="this GridSearchCV is not fitted"):
@@ -380,7 +380,7 @@ def test_the_error_for_a_search_without_refit_suggests_a_refit(digits):
         FrozenEstimator(mlp()),
     ],
 )
-def test_before_fit_the_error_names_the_class_and_the_cure(model):
+def test_the_error_before_fit_names_the_class_and_the_remedy(model):
     with pytest.raises(NotFittedError, match=rf"this {kind_of(model)} is not fitted; call .fit\(\) first"):
         steelyard.weights(model)
 
@@ -440,7 +440,7 @@ def parts(model):
     return list(steelyard.weights(model).layers)
 
 
-def test_a_pipeline_shows_its_steps_and_passes_over_what_has_no_weights(digits):
+def test_a_pipeline_lists_its_steps_and_skips_those_without_weights(digits):
     x, y = digits
     steps = [("scale", StandardScaler()), ("skip", "passthrough"), ("rbm", BernoulliRBM(5, n_iter=1)), ("net", mlp())]
     model = Pipeline(steps).fit(x, y)
@@ -517,7 +517,7 @@ def many_labels(y):
         (CalibratedClassifierCV(LinearSVC(max_iter=10), cv=2, ensemble=False), ["calibrated_classifiers_.0"]),
     ],
 )
-def test_the_members_of_an_ensemble_are_named_by_their_names_or_indices(digits, model, layers):
+def test_the_members_of_an_ensemble_have_their_names_or_indices(digits, model, layers):
     x, y = digits[0], digits[1]
     model.fit(x, y)
     assert parts(check_model(model)) == layers
@@ -561,18 +561,18 @@ def test_several_outputs_have_one_member_each(digits, model):
     ],
     ids=["ensemble", "search", "search, strided arrays", "search in a pipeline"],
 )
-def test_a_container_that_is_fitted_anew_has_other_members_and_refuses_the_old_weights(digits, model):
+def test_a_container_that_is_fitted_again_has_other_members_and_refuses_the_old_weights(digits, model):
     model.fit(*digits)
     w = steelyard.weights(model)
     vector = w.to_vector()
     model.fit(*digits)
     for use in (w.to_vector, next(iter(w.values())).numpy):
-        with pytest.raises(ShapeError, match="was fitted anew and holds other estimators now; list its weights again"):
+        with pytest.raises(ShapeError, match="was fitted again and holds other estimators now; list its weights again"):
             use()
     steelyard.weights(model).assign(vector)
 
 
-def test_a_pipeline_that_is_fitted_anew_keeps_its_steps(digits):
+def test_a_pipeline_that_is_fitted_again_keeps_its_steps(digits):
     x, y = digits
     model = make_pipeline(StandardScaler(), mlp()).fit(x, y)
     w = steelyard.weights(model)
@@ -613,10 +613,8 @@ def test_the_named_members_of_a_container_are_listed_without_it(digits):
 
 
 @pytest.mark.parametrize("model", [StandardScaler(), DecisionTreeClassifier(), SVC()], ids=kind_of)
-def test_an_estimator_without_weights_is_said_to_have_none(digits, model):
-    with pytest.raises(
-        UnknownModelError, match=f"{kind_of(model)} has no weights that are known; known are multilayer perceptrons"
-    ):
+def test_an_estimator_without_weights_is_refused_as_such(digits, model):
+    with pytest.raises(UnknownModelError, match=f"{kind_of(model)} has no known weights; supported are multilayer perceptrons"):
         steelyard.weights(model.fit(*digits))
 
 
@@ -634,13 +632,13 @@ def test_the_error_for_a_container_without_weights_lists_its_members(digits, mod
         steelyard.weights(model.fit(*digits))
 
 
-def test_cross_validation_results_alone_make_no_search(digits):
+def test_cross_validation_results_alone_do_not_make_a_search(digits):
     with pytest.raises(UnknownModelError, match="GraphicalLassoCV has no weights"):
         steelyard.weights(GraphicalLassoCV(alphas=2, cv=2, max_iter=20).fit(digits[0][:, 2:6]))
 
 
 class OwnNet(ClassifierMixin, BaseEstimator):
-    """Keeps its weights in a place that Steelyard does not know."""
+    """Keeps its weights in an unknown place."""
 
     def fit(self, x, y):
         self.classes_, self.kernel_ = np.unique(y), np.zeros((x.shape[1], 10))
@@ -668,28 +666,28 @@ class OwnStep(TransformerMixin, BaseEstimator):
 
 
 class BareStep:
-    """Looks like a transformer, and is of no known class."""
+    """Looks like a transformer, but is of an unknown class."""
 
     fit = OwnStep.fit
     fit_transform = lambda self, x, y=None: x  # noqa: E731
     transform = OwnStep.transform
 
 
-def test_a_member_that_predicts_in_an_unknown_way_is_not_passed_over(digits):
+def test_a_member_with_an_unknown_predict_is_not_skipped(digits):
     x, y = digits
     model = VotingClassifier([("net", mlp()), ("own", OwnNet())]).fit(x, y)
-    with pytest.raises(UnknownModelError, match="where the OwnNet at 'own' keeps its weights is not known"):
+    with pytest.raises(UnknownModelError, match="the weights of the OwnNet at 'own' are in an unknown place"):
         steelyard.weights(model)
-    with pytest.raises(UnknownModelError, match="where the OwnNet keeps its weights is not known"):
+    with pytest.raises(UnknownModelError, match="the weights of the OwnNet are in an unknown place"):
         steelyard.weights(GridSearchCV(OwnNet(), {}, cv=2).fit(x, y))
 
 
 @pytest.mark.parametrize("step", [OwnStep(), BareStep()], ids=kind_of)
-def test_a_transformer_of_ones_own_is_passed_over(digits, step):
+def test_a_user_s_transformer_is_skipped(digits, step):
     model = Pipeline([("own", step), ("net", lm.Perceptron(max_iter=3))]).fit(*digits)
     assert list(steelyard.weights(model)) == ["net.coef_", "net.intercept_"]
 
 
-def test_an_estimator_of_ones_own_with_the_usual_attributes_is_known(digits):
+def test_a_user_s_estimator_with_the_usual_attributes_is_known(digits):
     w = steelyard.weights(OwnLinear().fit(*digits))
     assert [(name, v.dtype, v.axes) for name, v in w.items()] == [("coef_", "float32", "out in")]

@@ -78,7 +78,7 @@ def test_an_initialised_net_has_weights_too():
 @pytest.mark.parametrize(
     "wrap", [lambda net: net, lambda net: make_pipeline(StandardScaler(), net)], ids=["alone", "in a pipeline"]
 )
-def test_before_that_the_error_names_the_call_that_is_needed(wrap):
+def test_the_error_before_fit_names_the_call_that_makes_a_module(wrap):
     with pytest.raises(NotFittedError) as caught:
         steelyard.weights(wrap(classifier()))
     assert str(caught.value) in (
@@ -87,7 +87,7 @@ def test_before_that_the_error_names_the_call_that_is_needed(wrap):
     )
 
 
-def test_a_net_predicts_as_the_one_whose_weights_it_is_given(digits):
+def test_a_net_predicts_as_the_source_of_its_weights(digits):
     x, y = digits
     one, other = (classifier(seed).fit(x, y) for seed in (1, 2))
     assert not np.array_equal(one.predict_proba(x), other.predict_proba(x))
@@ -96,7 +96,7 @@ def test_a_net_predicts_as_the_one_whose_weights_it_is_given(digits):
     assert_close(one.predict_proba(x), other.predict_proba(x))
 
 
-def test_the_optimizer_goes_on_with_the_same_parameters(digits):
+def test_the_optimizer_keeps_its_parameters(digits):
     x, y = digits
     one, other = (classifier(seed, optimizer=torch.optim.SGD).fit(x, y) for seed in (1, 2))
     parameter = other.module_.fc1.weight
@@ -108,7 +108,7 @@ def test_the_optimizer_goes_on_with_the_same_parameters(digits):
     assert_close(one.predict_proba(x), other.predict_proba(x))  # plain SGD: the same weights, the same step
 
 
-def test_a_net_that_is_fitted_anew_has_another_module_and_refuses_the_old_weights(digits):
+def test_a_net_that_is_fitted_again_has_another_module_and_refuses_the_old_weights(digits):
     x, y = digits
     net = classifier().fit(x, y)
     w = steelyard.weights(net)
@@ -118,7 +118,7 @@ def test_a_net_that_is_fitted_anew_has_another_module_and_refuses_the_old_weight
     net.fit(x, y)
     for use in (w["fc1.weight"].numpy, w.to_vector, lambda: w.assign(vector), lambda: w.assign({"fc1.bias": np.zeros(6)})):
         with pytest.raises(
-            ShapeError, match="this NeuralNetClassifier was fitted anew and has another module now; list it again"
+            ShapeError, match="this NeuralNetClassifier was fitted again and has another module now; list it again"
         ):
             use()
     steelyard.weights(net).assign(vector)
@@ -175,19 +175,19 @@ def test_a_criterion_that_is_trained_is_listed_after_the_module(digits):
     check_model(net)
 
 
-def test_a_criterion_with_class_weights_only_is_not():
+def test_a_criterion_with_only_class_weights_is_not_listed():
     net = classifier(criterion__weight=torch.arange(10.0)).initialize()
     assert "weight" in net.criterion_.state_dict()
     assert equals(steelyard.weights(net), state(net.module_))
 
 
-def test_a_criterion_is_a_trained_part_alone_where_the_module_has_no_weights():
+def test_a_criterion_is_listed_alone_if_the_module_has_no_weights():
     net = classifier(criterion=Centres)
     net.set_params(module=nn.Flatten).initialize()
     assert list(steelyard.weights(net)) == ["centres"]
 
 
-def test_a_criterion_that_holds_the_module_adds_nothing():
+def test_a_criterion_that_holds_the_module_adds_no_weights():
     class Regularised(nn.Module):
         def __init__(self, module):
             super().__init__()
@@ -242,7 +242,7 @@ def test_a_net_and_a_linear_model_in_one_container(digits):
     assert (model["net"].intercept_ == 1).all()
 
 
-def test_a_misfit_names_the_weight_and_writes_nothing(digits):
+def test_arrays_that_do_not_fit_are_refused_by_name_and_write_nothing(digits):
     net = classifier().fit(*digits)
     before = steelyard.weights(net).to_vector()
     with pytest.raises(ShapeError, match=r"fc1.weight has shape \(6, 64\), the value has \(64, 6\)"):
@@ -251,7 +251,7 @@ def test_a_misfit_names_the_weight_and_writes_nothing(digits):
 
 
 def test_objects_of_skorch_other_than_nets_have_no_weights(digits):
-    with pytest.raises(UnknownModelError, match="a skorch EpochScoring has no weights; give the net itself"):
+    with pytest.raises(UnknownModelError, match="a skorch EpochScoring has no weights; pass the net itself"):
         steelyard.weights(EpochScoring("accuracy"))
     model = Pipeline([("frame", DataFrameTransformer()), ("net", RidgeClassifier().fit(*digits))])
     assert list(steelyard.weights(model)) == ["net.coef_", "net.intercept_"]

@@ -108,14 +108,14 @@ def test_every_type_comes_back_bit_for_bit(dtype, shape):
     assert b"".join(r.tobytes() for r in rows) == variable.numpy().tobytes()
 
 
-def test_a_tensor_is_not_changed_but_given_anew():
+def test_assign_returns_a_new_tensor_and_leaves_the_old_one():
     tensor = tf.constant([1.0, 2.0])
     new = steelyard.weights(tensor).assign({"": [3.0, 4.0]})
     assert isinstance(new, tf.Tensor)
     assert (tensor.numpy().tolist(), new.numpy().tolist()) == ([1, 2], [3, 4])
 
 
-def test_what_a_checkpoint_and_a_loaded_model_track_is_listed(trained, tmp_path):
+def test_objects_that_a_checkpoint_or_a_loaded_model_tracks_are_listed(trained, tmp_path):
     net, _ = trained
     checkpoint = tf.train.Checkpoint(net=net, step=tf.Variable(3))
     w = steelyard.weights(checkpoint)
@@ -139,7 +139,7 @@ def test_containers_of_variables_name_them_by_place():
     assert w.to_vector().tolist() == [1, 5]
 
 
-def test_what_has_no_numbers_is_refused_with_a_reason():
+def test_objects_without_numbers_are_refused_with_a_reason():
     @tf.function(autograph=False)
     def traced(x):
         steelyard.weights(x)

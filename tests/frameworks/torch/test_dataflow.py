@@ -1,4 +1,4 @@
-"""Which layers feed which in PyTorch modules, as their forward methods do it, or nothing."""
+"""The layers that feed each layer of a PyTorch module, as in its forward method, or unknown."""
 
 import numpy as np
 import pytest
@@ -73,7 +73,7 @@ def test_a_residual_net_with_operations_in_place():
     }
 
 
-def test_frozen_layers_and_no_grad_and_detach_hide_nothing():
+def test_frozen_layers_no_grad_and_detach_do_not_hide_inputs():
     def forward(net, x):
         with torch.no_grad():
             x = net.a(x).detach()
@@ -148,7 +148,7 @@ def test_bidirectional_stacks_and_packed_sequences():
     assert after(model, image(2, 3, 4)) == {"a": (), "rnn": ("a",), "head": ("rnn",)}
 
 
-def test_what_comes_back_as_it_was_is_told_apart_from_its_layer():
+def test_an_output_that_is_the_unchanged_input_counts_as_the_layer_s_output():
     def forward(net, x):
         x = net.a(x)
         y = net.same(net.drop(x))
@@ -211,7 +211,7 @@ AWAY = {
 
 
 @pytest.mark.parametrize("away", AWAY.values(), ids=AWAY)
-def test_what_went_through_python_is_not_known(away):
+def test_inputs_that_passed_through_python_are_unknown(away):
     model = Net(lambda net, x: net.c(net.b(away(net.a(x)))), **linears("abc"))
     found = after(model, image(2, 4))
     assert (found["a"], found["b"]) == ((), None)
@@ -238,7 +238,7 @@ def test_inputs_in_sequential_modules_are_known_without_a_run():
     assert after(model, image(2, 3)) == expected
 
 
-def test_a_module_that_runs_in_no_mode_is_not_known():
+def test_the_inputs_of_a_module_that_refuses_a_function_mode_are_unknown():
     def forward(net, x):
         with torch.inference_mode():
             return net.b(net.a(x))
@@ -255,7 +255,7 @@ class Doubled(torch.autograd.Function):
         return x * 2
 
 
-def test_loops_and_functions_of_ones_own_and_checkpoints_are_followed():
+def test_loops_user_functions_and_checkpoints_are_followed():
     def forward(net, x):
         one, other = net.a(x), net.b(x)
         rows = torch.stack([one[:, step] * other[:, step] for step in range(x.shape[1])], 1)
@@ -267,7 +267,7 @@ def test_loops_and_functions_of_ones_own_and_checkpoints_are_followed():
     assert after(Net(forward, **linears("abcde")), image(2, 3, 4)) == expected
 
 
-def test_learnt_queries_are_a_layer_that_nothing_flows_into():
+def test_learnt_queries_are_a_layer_without_inputs():
     def forward(net, x):
         y, _ = net.attention(net.queries.weight.expand(len(x), -1, -1), net.a(x), net.a(x))
         return net.b(y)
@@ -292,7 +292,7 @@ def test_norms_of_kernels_do_not_come_between_layers():
     assert after(model, image(2, 4)) == {"0": (), "1": ("0",), "2": ("1",), "3": ("2",)}
 
 
-def test_following_a_net_changes_nothing_of_its_run():
+def test_following_a_net_does_not_change_its_run():
     model = nn.Sequential(nn.Linear(4, 4), nn.Identity(), nn.ReLU(inplace=True), nn.Dropout()).eval()
     x = torch.from_numpy(image(2, 4))
     before = model(x).detach()

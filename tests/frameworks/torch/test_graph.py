@@ -1,4 +1,4 @@
-"""The graphs of PyTorch modules, and one run of them: their own order, shapes and outputs, and no trace afterwards."""
+"""The graphs of PyTorch modules, and their runs: PyTorch's own order, shapes and outputs, and an unchanged module."""
 
 import copy
 
@@ -18,7 +18,7 @@ NO_LAYER_OF_ITS_OWN = {("gru_reset_before", ""): "a GRU written by hand", ("weig
 
 
 class Backwards(nn.Module):
-    """Registers its layers in the opposite order of their running, with one never called and one shared."""
+    """Registers its layers in the reverse order of their calls, with one never called and one shared."""
 
     def __init__(self):
         super().__init__()
@@ -69,7 +69,7 @@ def by_name(graph):
 
 
 def state_of(model):
-    """Everything that a run could change."""
+    """Return all state that a run could change."""
     return {
         "numbers": {name: tensor.clone() for name, tensor in model.state_dict().items()},
         "places": [id(tensor) for tensor in (*model.parameters(), *model.buffers())],
@@ -107,7 +107,7 @@ def trained(model, x, steps=3):
     return model, optimizer
 
 
-def test_every_golden_layer_is_found_by_its_name_and_kind_and_the_run_gives_the_expected_output(golden):
+def test_every_golden_layer_has_its_name_and_kind_and_the_run_has_the_expected_output(golden):
     cases = golden("torch")
     assert len(cases) > 60
     for case in cases:
@@ -172,7 +172,7 @@ def test_a_chain_of_layers_needs_no_inputs_to_know_its_order():
     assert names(graphs.graph(turned, [image(1, 4)])) == ["1", "0"]
 
 
-def test_settings_are_said_in_the_words_of_all_frameworks():
+def test_settings_have_the_words_used_for_all_frameworks():
     model = nn.ModuleDict(
         {
             "conv": nn.Conv2d(4, 8, 3, stride=2, padding=1, dilation=2, groups=2),
@@ -231,7 +231,7 @@ def test_settings_are_said_in_the_words_of_all_frameworks():
 
 
 @pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
-def test_weight_norm_by_hook_is_told_and_runs_though_it_cannot_be_copied():
+def test_weight_norm_by_hook_is_a_setting_and_runs_although_it_cannot_be_copied():
     model = nn.Sequential(nn.utils.weight_norm(nn.Linear(4, 3)))
     x = image(2, 4)
     model(torch.from_numpy(x)).sum().backward()
@@ -252,7 +252,7 @@ def test_a_parallel_and_a_compiled_module_keep_their_names_and_run_as_the_module
         assert_close(graphs.run(wrapper, [x]).outputs[0], graphs.run(inner, [x]).outputs[0])
 
 
-def test_a_run_gives_the_outputs_of_a_float64_copy_and_of_each_layer_before_it_is_overwritten():
+def test_a_run_returns_the_outputs_of_a_float64_copy_and_of_each_layer_before_it_is_overwritten():
     model, x = Backwards(), image(2, 2, 4, 4)
     double = copy.deepcopy(model).double().eval()
     found = graphs.run(model, [x])
@@ -264,7 +264,7 @@ def test_a_run_gives_the_outputs_of_a_float64_copy_and_of_each_layer_before_it_i
     assert list(found.layers) == ["conv", "norm", "slope", "head"]
 
 
-def test_time_first_layers_give_the_batch_first():
+def test_the_outputs_of_time_first_layers_have_the_batch_first():
     model, tokens = Tagger(), np.arange(21, dtype="int64").reshape(7, 3) % 11
     found = graphs.graph(model, [tokens])
     assert names(found) == ["words", "rnn", "head"]
@@ -287,7 +287,7 @@ def test_the_layers_of_a_transformer_are_in_order_and_have_its_activation():
 
 @pytest.mark.parametrize("build", [Backwards, lambda: nn.Sequential(nn.Conv2d(2, 2, 1), Block(2), nn.Dropout(0.5))])
 @pytest.mark.parametrize("look", [graphs.graph, graphs.run])
-def test_a_trained_model_is_the_same_afterwards_and_trains_on_as_if_nothing_had_happened(build, look):
+def test_a_run_leaves_a_trained_model_and_its_further_training_unchanged(build, look):
     torch.manual_seed(0)
     x = image(4, 2, 4, 4)
     model, optimizer = trained(build(), x)
@@ -305,7 +305,7 @@ def test_a_trained_model_is_the_same_afterwards_and_trains_on_as_if_nothing_had_
 
 
 class Restless(nn.Module):
-    """Draws numbers, counts its calls in a buffer and an attribute, binds a buffer anew, and may fail."""
+    """Draws numbers, counts its calls in a buffer and an attribute, rebinds a buffer, and may fail."""
 
     def __init__(self, *, fails):
         super().__init__()
@@ -329,7 +329,7 @@ class Restless(nn.Module):
 
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("look", [graphs.graph, graphs.run])
-def test_a_restless_model_that_cannot_be_copied_is_the_same_afterwards_even_when_it_raises(look, fails):
+def test_a_run_restores_a_model_that_changes_itself_and_cannot_be_copied_even_if_it_raises(look, fails):
     model = Restless(fails=fails)
     before, modes = state_of(model), model.training
     if fails:
@@ -341,7 +341,7 @@ def test_a_restless_model_that_cannot_be_copied_is_the_same_afterwards_even_when
     assert model.training is modes
 
 
-def test_a_module_that_insists_on_float32_runs_in_it_as_the_dtype_shows():
+def test_a_module_that_requires_float32_runs_in_it_as_the_dtype_shows():
     class Single(nn.Module):
         def __init__(self):
             super().__init__()
@@ -380,7 +380,7 @@ def test_an_epsilon_that_depends_on_the_dtype_stays_that_of_the_model():
         assert np.allclose(graphs.run(model, [x]).outputs[0], model(torch.from_numpy(x)).numpy(), rtol=1e-5)
 
 
-def test_a_class_of_the_user_keeps_the_kind_of_what_it_extends_and_lists_what_it_adds():
+def test_a_user_s_class_keeps_the_kind_of_its_base_class_and_lists_additional_layers():
     class Adapted(nn.Linear):
         def __init__(self):
             super().__init__(4, 4)
@@ -394,8 +394,8 @@ def test_a_class_of_the_user_keeps_the_kind_of_what_it_extends_and_lists_what_it
     assert not found.is_execution_order
 
 
-def test_what_has_no_layers_or_is_lazy_is_refused():
-    with pytest.raises(UnknownModelError, match="give a module"):
+def test_objects_without_layers_and_lazy_modules_are_refused():
+    with pytest.raises(UnknownModelError, match="pass a module"):
         graphs.graph(torch.zeros(3), None)
     with pytest.raises(NotFittedError, match=r"0.weight is lazy"):
         graphs.graph(nn.Sequential(nn.LazyLinear(3)), None)
@@ -436,7 +436,7 @@ NETS = {
 
 
 @pytest.mark.parametrize("net", NETS)
-def test_whole_nets_that_were_trained_are_told_and_run_as_torch_runs_them(net):
+def test_whole_trained_nets_are_listed_and_run_as_torch_runs_them(net):
     build, shape, layers = NETS[net]
     torch.manual_seed(0)
     x = image(*shape)
@@ -469,7 +469,7 @@ def test_a_module_that_was_compiled_in_place_is_run_by_its_own_layers_and_stays_
     assert net._compiled_call_impl is compiled
 
 
-def test_the_slope_of_a_random_relu_is_its_mean_as_at_inference():
+def test_the_slope_of_a_random_relu_is_its_mean_as_in_inference_mode():
     (slope,) = graphs.graph(nn.Sequential(nn.RReLU(0.1, 0.3)), None).layers
     assert slope.settings["negative_slope"] == pytest.approx(0.2)
     x = np.array([[-1.0]])

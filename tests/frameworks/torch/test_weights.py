@@ -109,7 +109,7 @@ def test_assign_takes_the_tensors_of_a_state_dict(model):
     assert_close(model(tokens).detach(), other(tokens).detach())
 
 
-def test_an_optimizer_goes_on_with_the_same_parameters():
+def test_an_optimizer_keeps_its_parameters():
     model, optimizer, tokens = trained()
     w = steelyard.weights(model)
     w = w.select(trainable=True)
@@ -128,7 +128,7 @@ def test_weights_follow_training_and_a_copy_does_not(model):
     assert np.allclose(w["conv.weight"].numpy(), best["conv.weight"].numpy() + 1)
 
 
-def test_a_parameter_that_is_bound_anew_is_noticed(model):
+def test_a_rebound_parameter_is_noticed(model):
     w = steelyard.weights(model)
     for _ in range(3):
         w.to_vector()
@@ -206,7 +206,7 @@ def test_sparse_and_quantised_tensors_are_read_but_not_written():
 
 
 @pytest.mark.parametrize("norm", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm])
-def test_parametrised_layers_show_what_state_dict_has_and_compute_with_it(norm):
+def test_parametrised_layers_list_the_tensors_of_state_dict_and_compute_with_them(norm):
     torch.manual_seed(0)
     one, two, x = norm(nn.Linear(4, 3)), norm(nn.Linear(4, 3)), torch.ones(2, 4)
     one.eval(), two.eval()
@@ -227,7 +227,7 @@ def test_pruned_layers_show_the_kernel_before_its_mask():
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")  # inside torch.compile
-def test_wrappers_show_their_prefix_and_rename_takes_it_off(model):
+def test_wrappers_add_their_prefix_and_rename_removes_it(model):
     wrapped = nn.DataParallel(model)
     w = steelyard.weights(wrapped)
     assert list(w) == list(wrapped.state_dict())
@@ -305,7 +305,7 @@ def test_an_object_that_is_not_a_model_is_refused():
         steelyard.weights(torch.float32)
 
 
-def test_a_deep_copy_and_its_source_differ_by_nothing(model):
+def test_a_deep_copy_and_its_source_do_not_differ(model):
     one, two = steelyard.weights(model), steelyard.weights(copy.deepcopy(model))
     assert np.array_equal(one.to_vector(), two.to_vector())
 
@@ -323,7 +323,7 @@ class OwnParameters(nn.Module):
         self.beta = nn.Parameter(torch.ones(1), requires_grad=False)
 
 
-def test_the_order_of_r_torch_has_children_first_and_parameters_only_each_once():
+def test_the_order_of_r_torch_has_children_first_and_each_parameter_once():
     model = OwnParameters()
     weights = steelyard.weights(model)
     order = ["fc1.weight", "fc1.bias", "bn.weight", "bn.bias", "fc2.weight", "fc2.bias", "alpha", "beta"]
@@ -334,7 +334,7 @@ def test_the_order_of_r_torch_has_children_first_and_parameters_only_each_once()
     assert weights.select("*bias").in_order("r-torch").to_vector().size == 3 + 3 + 1
 
 
-def test_a_vector_in_the_order_of_r_torch_is_assigned_and_buffers_stay():
+def test_a_vector_in_the_order_of_r_torch_is_assigned_and_buffers_are_unchanged():
     model = OwnParameters()
     weights = steelyard.weights(model)
     vector = weights.in_order("r-torch").to_vector(order="F")
@@ -360,7 +360,7 @@ def test_a_copy_keeps_the_order_of_r_torch_and_not_the_model():
     assert list(weights.in_order("r-torch")) == order
 
 
-def test_parameters_are_what_the_module_calls_so_and_the_rest_are_buffers():
+def test_parameters_and_buffers_are_those_of_the_module():
     model = OwnParameters()
     model.register_buffer("mask", torch.ones(2))
     weights = steelyard.weights(model)

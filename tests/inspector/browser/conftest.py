@@ -1,4 +1,4 @@
-"""A browser that is watched: whatever a page writes on its console, or asks for elsewhere, fails the test that opened it."""
+"""A monitored browser: console output or a request to another address fails the test that opened the page."""
 
 import json
 import os
@@ -19,7 +19,7 @@ SOURCES = str(Path(steelyard.__file__).parents[1])
 
 @pytest.fixture(scope="module")
 def browser():
-    """One for a module: while it lives an event loop runs, in which tests of other modules could not start their own."""
+    """One browser per module: while it is open, its event loop keeps tests of other modules from starting their own."""
     if not os.access(CHROMIUM, os.X_OK):
         pytest.fail(f"{CHROMIUM} is missing: install chromium, or set CHROMIUM to where it is")
     with sync_playwright() as playwright:
@@ -30,7 +30,7 @@ def browser():
 
 @pytest.fixture
 def servers():
-    """Servers that a test started, which end after its windows are closed."""
+    """The servers that a test started, which end after its windows are closed."""
     running = []
     yield running
     for process in running:
@@ -41,7 +41,7 @@ def servers():
 
 @pytest.fixture
 def visit(browser, servers):
-    """Open an address in a window of its own; at the end nothing may have been said, or asked of anybody else."""
+    """Open an address in a window of its own; by the end there must be no console output and no foreign request."""
     opened = []
 
     def visit(address, width=1280, height=900, **options):

@@ -1,10 +1,12 @@
-"""What the tests of pages look at: rows, places of pictures, colours."""
+"""Functions that read a page: its rows, the cells of pictures, colours."""
+
+import numpy as np
 
 DONE = ".detail .tabbed"
 
 
 def names(page):
-    """The names in the rows of the table, from the top."""
+    """Return the names in the rows of the table, from the top."""
     return page.evaluate(
         """() => [...document.querySelectorAll(".rows > .row")].sort((a, b) => a.dataset.nth - b.dataset.nth)
         .map((row) => row.querySelector(".name").textContent)"""
@@ -12,7 +14,7 @@ def names(page):
 
 
 def column(page, title):
-    """The texts of a column, from the top."""
+    """Return the texts of a column, from the top."""
     return page.evaluate(
         """(title) => {
         const heads = [...document.querySelectorAll(".head .cell")].map((head) => head.textContent);
@@ -24,18 +26,18 @@ def column(page, title):
 
 
 def row(page, name):
-    """The row of a name."""
+    """Return the row of a name."""
     return page.locator(".rows > .row").filter(has=page.locator(f'.name[title="{name}"]'))
 
 
 def open_weight(page, name):
-    """Open a weight by the table, and wait for what there is to see of it."""
+    """Open a weight from the table, and wait for its details."""
     row(page, name).click()
     page.wait_for_selector(DONE)
 
 
 def go_to(page, text):
-    """Write into the index box."""
+    """Type into the index box."""
     page.fill("#place", text)
     page.press("#place", "Enter")
 
@@ -46,7 +48,7 @@ def tab(page, title):
 
 
 def pixels(page, canvas, points):
-    """The red, green and blue of a canvas at points, which are shares of its width and height."""
+    """Return the red, green and blue of a canvas at points, given as shares of its width and height."""
     return page.locator(canvas).first.evaluate(
         """(canvas, points) => {
         const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true });
@@ -59,7 +61,7 @@ def pixels(page, canvas, points):
 
 
 def eventually(page, holds):
-    """Wait until something holds, a frame at a time."""
+    """Wait frame by frame until a condition holds."""
     for _ in range(600):
         if holds():
             return
@@ -76,7 +78,7 @@ def hover_cell(page, canvas, cell, cells):
 
 
 def contrasts(page):
-    """The contrast of each text that is seen with what lies behind it, the lowest first."""
+    """Return the contrast of each visible text with its background, the lowest first."""
     return page.evaluate(
         """() => {
         const parts = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
@@ -102,3 +104,18 @@ def contrasts(page):
         return found.sort((a, b) => a[0] - b[0]);
         }"""
     )
+
+
+def net(seed=0):
+    """Return the arrays of a net with a convolution, nested layers, and kernels and biases to filter by."""
+    made = np.random.default_rng(seed)
+    shapes = {
+        "stem.conv.weight": (8, 3, 5, 5),
+        "stem.conv.bias": (8,),
+        "body.0.fc.weight": (24, 40),
+        "body.0.fc.bias": (24,),
+        "body.1.fc.weight": (40, 24),
+        "body.1.fc.bias": (40,),
+        "head.weight": (10, 40),
+    }
+    return {name: (made.normal(size=shape) * (nth + 1)).astype("f4") for nth, (name, shape) in enumerate(shapes.items())}

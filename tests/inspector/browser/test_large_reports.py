@@ -14,7 +14,7 @@ from steelyard.inspector.report_data import report_data
 
 
 def large(tmp_path, count):
-    """A page with so many rows, whose details are those of eight weights again and again."""
+    """Return a page with this number of rows, which repeat the details of eight weights."""
     source = open_source({f"w{nth}": np.random.default_rng(nth).normal(size=(4, 6)).astype("f4") for nth in range(8)})
     rows, pairing = rows_of([source])
     data = report_data([source], rows, pairing, spectra="none")
@@ -35,7 +35,7 @@ def large(tmp_path, count):
 def test_ten_thousand_rows_are_few_elements_and_sort_and_filter_at_once(visit, tmp_path):
     page = visit(large(tmp_path, 10_000).as_uri())
     ready = page.evaluate("performance.getEntriesByName('steelyard-ready')[0].startTime")
-    assert ready < 5000  # 1.5 s where nothing else runs
+    assert ready < 5000  # 1.5 s on an idle machine
     grid = page.get_by_role("grid", name="Weights")
     assert grid.get_attribute("aria-rowcount") == "10001"
     took = page.evaluate(
@@ -47,7 +47,7 @@ def test_ten_thousand_rows_are_few_elements_and_sort_and_filter_at_once(visit, t
         return [timed(() => std.click()), timed(() => type("99.block_7")), timed(() => type(""))];
         }"""
     )
-    assert max(took) < 1000, took  # some ms each where nothing else runs
+    assert max(took) < 1000, took  # some ms each on an idle machine
     page.keyboard.press("w")
     page.keyboard.press("End")
     page.keyboard.press("Enter")
@@ -57,7 +57,7 @@ def test_ten_thousand_rows_are_few_elements_and_sort_and_filter_at_once(visit, t
     expect(page.locator(".place")).to_contain_text("is entry 239,999 of the vector")
 
 
-def test_scrolling_shows_the_rows_that_belong_there(visit, tmp_path):
+def test_scrolling_shows_the_rows_at_that_position(visit, tmp_path):
     page = visit(large(tmp_path, 3000).as_uri())
     page.get_by_role("grid", name="Weights").evaluate("(grid) => { grid.scrollTop = 26 * 1500; }")
     middle = page.locator(".rows > .row[aria-rowindex='1512']")
@@ -67,7 +67,7 @@ def test_scrolling_shows_the_rows_that_belong_there(visit, tmp_path):
     assert sorted(shown) == list(range(min(shown), max(shown) + 1))
 
 
-def test_a_page_that_is_printed_has_all_rows_and_is_white(open_report):
+def test_a_printed_page_has_all_rows_and_is_white(open_report):
     arrays = {f"layer.{nth}.weight": np.ones(4) for nth in range(120)}
     page = open_report(arrays, color_scheme="dark", spectra="none")
     assert len(names(page)) < 120
@@ -79,7 +79,7 @@ def test_a_page_that_is_printed_has_all_rows_and_is_white(open_report):
     assert page.pdf().startswith(b"%PDF")
 
 
-def test_a_page_of_very_many_rows_prints_the_first_and_says_so(visit, tmp_path):
+def test_a_page_of_very_many_rows_prints_the_first_and_notes_it(visit, tmp_path):
     page = visit(large(tmp_path, 700).as_uri())
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert len(names(page)) == 500

@@ -1,4 +1,4 @@
-"""The modules of the page as text: a reader can see what they must not do."""
+"""Checks the source text of the page's modules for things they must not do."""
 
 import posixpath
 import re
@@ -22,7 +22,7 @@ MAY_IMPORT = {
 
 
 def imports(name):
-    """The paths of the modules that a module imports."""
+    """Return the paths of the modules that a module imports."""
     statements = re.findall(r"^(?:import\b|export\s*[*{])[^;]*;", MODULES[name], re.MULTILINE)
     found = re.findall(r'\bfrom "(\.[^"]*)";', "\n".join(statements))
     assert len(found) == len(statements)
@@ -30,7 +30,7 @@ def imports(name):
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_no_module_makes_markup_or_code_of_text_or_knows_an_address(name):
+def test_modules_do_not_turn_text_into_markup_or_code_or_contain_an_address(name):
     text = MODULES[name].replace(NAMESPACE, "")
     assert re.findall(FORBIDDEN, text) == []
     assert re.findall(r"\b(?:https?|wss?)://", text) == []

@@ -1,4 +1,4 @@
-"""The page of a report in a real browser, beside NumPy's own answers."""
+"""The page of a report in a real browser, compared with NumPy's answers."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from inspector.browser.looking import (
     contrasts,
     go_to,
     names,
+    net,
     open_weight,
     row,
     tab,
@@ -21,21 +22,6 @@ from steelyard.errors import FormatError
 
 GRID = np.array([[-1.0, -0.5, 0.0], [0.25, 0.75, 1.0]], "f4")
 MAP = ".heatmap .drawing canvas"
-
-
-def net(seed=0):
-    """A net with a convolution, layers in layers, and weights of every role that is filtered for."""
-    made = np.random.default_rng(seed)
-    shapes = {
-        "stem.conv.weight": (8, 3, 5, 5),
-        "stem.conv.bias": (8,),
-        "body.0.fc.weight": (24, 40),
-        "body.0.fc.bias": (24,),
-        "body.1.fc.weight": (40, 24),
-        "body.1.fc.bias": (40,),
-        "head.weight": (10, 40),
-    }
-    return {name: (made.normal(size=shape) * (nth + 1)).astype("f4") for nth, (name, shape) in enumerate(shapes.items())}
 
 
 def sort_by(page, title):
@@ -57,7 +43,7 @@ def test_the_table_sorts_by_any_column_both_ways_and_back_to_the_order_of_the_fi
         assert names(page) == list(arrays)
 
 
-def test_names_sort_as_people_count(open_report):
+def test_names_are_sorted_by_the_numbers_in_them(open_report):
     page = open_report({f"layer.{nth}.weight": np.ones(2) for nth in (10, 9, 2)})
     sort_by(page, "weight")
     assert names(page) == ["layer.2.weight", "layer.9.weight", "layer.10.weight"]
@@ -73,7 +59,7 @@ def test_the_table_shows_the_statistics_that_numpy_computes(open_report):
     assert column(page, "role")[:2] == ["kernel", "bias"]
 
 
-def test_no_number_of_the_table_is_cut_and_one_without_room_keeps_its_sign(open_report):
+def test_numbers_of_the_table_are_not_cut_and_without_room_keep_their_sign(open_report):
     arrays = {
         "small": np.array([-0.00125, -0.0001115], "f4"),
         "tiny": np.array([-1.11e-299, -1.12e-300]),
@@ -109,7 +95,7 @@ def test_a_role_keeps_its_weights(open_report):
     assert names(page) == [name for name in net() if name.endswith("bias")]
 
 
-def test_the_switch_of_findings_keeps_the_weights_that_check_finds_something_of(open_report):
+def test_the_switch_of_findings_keeps_the_weights_with_findings(open_report):
     arrays = {**net(), "body.0.fc.bias": np.array([1.0, np.nan, np.inf], "f4")}
     page = open_report(arrays)
     page.get_by_role("button", name="with findings").click()
@@ -139,7 +125,7 @@ def test_a_weight_opens_from_the_tree(open_report):
     expect(page.locator(".detail h2")).to_have_text("head.weight")
 
 
-def test_a_click_into_the_overview_opens_the_weight_that_stands_there(open_report):
+def test_a_click_on_the_overview_opens_the_weight_at_that_position(open_report):
     page = open_report(net())
     strip = page.get_by_role("slider", name="Overview of all weights")
     box = strip.bounding_box()
@@ -147,7 +133,7 @@ def test_a_click_into_the_overview_opens_the_weight_that_stands_there(open_repor
     expect(page.locator(".detail h2")).to_have_text("body.0.fc.weight")
 
 
-def test_the_index_box_finds_an_index_and_says_which_entry_it_is(open_report):
+def test_the_index_box_finds_an_index_and_shows_the_number_of_its_entry(open_report):
     arrays = net()
     page = open_report(arrays)
     go_to(page, "body.1.fc.weight[3, 7]")
@@ -160,7 +146,7 @@ def test_the_index_box_finds_an_index_and_says_which_entry_it_is(open_report):
     assert float(number) == pytest.approx(float(arrays["body.1.fc.weight"][3, 7]), abs=0.2)
 
 
-def test_the_index_box_finds_entries_where_locate_does_and_counts_tied_weights_once(open_report):
+def test_the_index_box_finds_entries_as_locate_does_and_counts_tied_weights_once(open_report):
     made = np.random.default_rng(1)
     embedding = made.normal(size=(5, 3))
     weights = Weights(
@@ -190,14 +176,14 @@ def test_the_index_box_finds_entries_where_locate_does_and_counts_tied_weights_o
         ("", "Enter a name, an index such as fc1.weight[3, 7], or the number of an entry."),
     ],
 )
-def test_the_index_box_says_what_is_wrong(open_report, asked, answer):
+def test_the_index_box_explains_invalid_input(open_report, asked, answer):
     page = open_report(net(), spectra="none")
     go_to(page, asked)
     expect(page.locator("#place-told")).to_have_text(answer)
     expect(page.locator(".detail")).to_be_hidden()
 
 
-def test_the_end_of_a_name_is_enough_where_it_fits_one_weight_only(open_report):
+def test_the_end_of_a_name_is_enough_if_only_one_weight_has_it(open_report):
     page = open_report(net())
     go_to(page, "conv.bias")
     expect(page.locator(".detail h2")).to_have_text("stem.conv.bias")
@@ -205,7 +191,7 @@ def test_the_end_of_a_name_is_enough_where_it_fits_one_weight_only(open_report):
     expect(page.locator("#place-told")).to_have_text("No weight is called fc.bias.")
 
 
-def test_two_nets_stand_side_by_side_with_the_greatest_change_first(open_report):
+def test_two_nets_are_shown_side_by_side_with_the_greatest_change_first(open_report):
     new, old = net(), net()
     del old["stem.conv.bias"]
     old["head.weight"] = old["head.weight"] + 1
@@ -220,7 +206,7 @@ def test_two_nets_stand_side_by_side_with_the_greatest_change_first(open_report)
     assert len(names(page)) == 3
 
 
-def test_all_can_be_done_with_keys(open_report):
+def test_every_action_has_a_key(open_report):
     page = open_report(net())
     page.keyboard.press("/")
     page.keyboard.type("body")
@@ -253,7 +239,7 @@ def test_all_can_be_done_with_keys(open_report):
     expect(page.get_by_role("dialog")).to_be_visible()
 
 
-def test_the_row_under_the_cursor_is_told_to_screen_readers(open_report):
+def test_screen_readers_announce_the_row_under_the_cursor(open_report):
     page = open_report(net())
     page.keyboard.press("w")
     page.keyboard.press("End")
@@ -264,7 +250,7 @@ def test_the_row_under_the_cursor_is_told_to_screen_readers(open_report):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_stands_out_from_its_ground(open_report, scheme):
+def test_every_text_contrasts_with_its_background(open_report, scheme):
     arrays = {**net(), "head.bias": np.array([1.0, np.nan])}
     page = open_report(arrays, net(1), color_scheme=scheme)
     open_weight(page, "head.weight")
@@ -296,7 +282,7 @@ def test_hostile_names_stay_text(open_report):
     assert page.evaluate("window.hacked") is None
 
 
-def test_a_narrow_window_has_nothing_beyond_its_edge(open_report):
+def test_a_narrow_window_does_not_scroll_sideways(open_report):
     page = open_report(net(), net(1), size=(700, 900))
     open_weight(page, "head.weight")
     assert page.evaluate("document.documentElement.scrollWidth") <= 700
@@ -304,7 +290,7 @@ def test_a_narrow_window_has_nothing_beyond_its_edge(open_report):
         expect(page.locator(part)).to_be_visible()
 
 
-def test_a_weight_that_cannot_be_read_says_why(open_report):
+def test_a_weight_that_cannot_be_read_shows_the_reason(open_report):
     weight = from_array("w", np.ones(4)).replace(read=refusing(FormatError("w.bin", "the file ends in the middle", 8)))
     page = open_report(Weights([weight, from_array("v", np.ones(4))]))
     row(page, "w").click()
@@ -322,7 +308,7 @@ def test_long_names_are_cut_before_their_ends(open_report):
 
 
 @pytest.mark.parametrize("width", [1280, 1100, 390])
-def test_a_number_is_either_whole_or_hidden_however_far_the_table_is_scrolled(open_report, width):
+def test_numbers_are_whole_or_hidden_at_any_scroll_position(open_report, width):
     new = net()
     page = open_report(new, {name: array * np.float32(1.01) for name, array in new.items()}, size=(width, 900), spectra="none")
     open_weight(page, "head.weight")

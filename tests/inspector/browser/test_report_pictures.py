@@ -6,6 +6,7 @@ from inspector.browser.looking import (
     eventually,
     go_to,
     hover_cell,
+    net,
     open_weight,
     pixels,
     tab,
@@ -18,21 +19,6 @@ from steelyard.core.weights import Weights
 
 GRID = np.array([[-1.0, -0.5, 0.0], [0.25, 0.75, 1.0]], "f4")
 MAP = ".heatmap .drawing canvas"
-
-
-def net(seed=0):
-    """A net with a convolution, layers in layers, and weights of every role that is filtered for."""
-    made = np.random.default_rng(seed)
-    shapes = {
-        "stem.conv.weight": (8, 3, 5, 5),
-        "stem.conv.bias": (8,),
-        "body.0.fc.weight": (24, 40),
-        "body.0.fc.bias": (24,),
-        "body.1.fc.weight": (40, 24),
-        "body.1.fc.bias": (40,),
-        "head.weight": (10, 40),
-    }
-    return {name: (made.normal(size=shape) * (nth + 1)).astype("f4") for nth, (name, shape) in enumerate(shapes.items())}
 
 
 def test_the_cells_of_a_heat_map_have_the_colours_of_their_numbers(open_report):
@@ -49,7 +35,7 @@ def test_the_cells_of_a_heat_map_have_the_colours_of_their_numbers(open_report):
     assert min(colours[0.0]) > 230
 
 
-def test_what_is_not_finite_has_a_colour_of_its_own_and_the_legend_names_it(open_report):
+def test_nan_and_inf_have_a_colour_that_the_legend_explains(open_report):
     page = open_report({"w": np.array([[1.0, np.nan], [-1.0, 0.5]])})
     open_weight(page, "w")
     red, green, blue = pixels(page, MAP, [(0.75, 0.25)])[0]
@@ -58,7 +44,7 @@ def test_what_is_not_finite_has_a_colour_of_its_own_and_the_legend_names_it(open
     expect(page.locator(".legend")).to_contain_text("not finite")
 
 
-def test_the_mouse_and_the_keys_tell_the_place_and_the_number_of_a_cell(open_report):
+def test_the_mouse_and_the_keys_show_the_place_and_the_number_of_a_cell(open_report):
     page = open_report({"w": GRID})
     open_weight(page, "w")
     told = page.locator(".heatmap .readout")
@@ -73,7 +59,7 @@ def test_the_mouse_and_the_keys_tell_the_place_and_the_number_of_a_cell(open_rep
     assert float(number) == pytest.approx(0.75, abs=1 / 254)
 
 
-def test_a_cell_of_many_numbers_says_so_and_has_the_largest(open_report):
+def test_a_cell_of_many_numbers_shows_the_largest_and_their_count(open_report):
     array = np.zeros((900, 900), "f4")
     array[450, 450] = -3.0
     page = open_report({"w": array}, spectra="none")
@@ -108,7 +94,7 @@ def test_a_spectrum_shows_its_largest_value_and_the_edge_of_random_weights(open_
     assert f"spectral norm {values[0]:.4g}" in told
 
 
-def test_two_nets_have_both_heat_maps_and_that_of_the_difference(open_report):
+def test_two_nets_have_two_heat_maps_and_one_of_the_difference(open_report):
     old = {"w": np.zeros((2, 3), "f4")}
     page = open_report({"w": GRID}, old)
     open_weight(page, "w")

@@ -1,4 +1,4 @@
-"""The page of the local server in a real browser: every number that it shows is asked for when it is looked at."""
+"""The page of the local server in a real browser, which requests every number when it is shown."""
 
 import re
 from urllib.parse import parse_qs, urlsplit
@@ -35,7 +35,7 @@ def path(arrays, tmp_path):
 
 
 def shown(page):
-    """The numbers that the grid of values shows, by their row and column."""
+    """Return the numbers in the grid of values by their row and column."""
     cells = page.evaluate(
         "() => [...document.querySelectorAll('.value')].map((cell) => [cell.dataset.y, cell.dataset.x, cell.textContent])"
     )
@@ -43,18 +43,18 @@ def shown(page):
 
 
 def read_grid(page):
-    """The numbers that the grid shows, once all of them have come."""
+    """Return the numbers in the grid once all of them have arrived."""
     eventually(page, lambda: shown(page) and "…" not in shown(page).values())
     return shown(page)
 
 
 def asked(page, what):
-    """What was asked for, as words by name."""
+    """Return the parameters of a request as words by name."""
     found = [urlsplit(url) for url in page.asked if f"/api/{what}" in url]
     return [{key: value for key, (value,) in parse_qs(each.query).items()} for each in found]
 
 
-def test_statistics_come_for_the_rows_in_sight_and_fill_the_table(open_served, path, arrays):
+def test_statistics_are_requested_for_visible_rows_and_fill_the_table(open_served, path, arrays):
     page = open_served(path)
     eventually(page, lambda: all(column(page, "std")))
     for title, key in {"min": np.min, "mean": np.mean, "max": np.max, "std": np.std}.items():
@@ -63,7 +63,7 @@ def test_statistics_come_for_the_rows_in_sight_and_fill_the_table(open_served, p
         )
 
 
-def test_the_grid_shows_the_true_numbers_wherever_it_is_scrolled_to(open_served, path, arrays):
+def test_the_grid_shows_the_true_numbers_at_any_scroll_position(open_served, path, arrays):
     page = open_served(path)
     open_weight(page, "fc1.weight")
     tab(page, "Values")
@@ -80,7 +80,7 @@ def test_the_grid_shows_the_true_numbers_wherever_it_is_scrolled_to(open_served,
     assert int(window["bottom"]) * int(window["right"]) < array.size
 
 
-def test_the_grid_is_walked_with_keys_and_names_the_place(open_served, path, arrays):
+def test_keys_move_the_cursor_of_the_grid_which_names_its_place(open_served, path, arrays):
     page = open_served(path)
     open_weight(page, "fc1.weight")
     tab(page, "Values")
@@ -108,7 +108,7 @@ def test_an_index_shows_its_number_and_marks_it_in_the_grid(open_served, path, a
     expect(page.locator(".place")).to_contain_text("12345678901234567")
 
 
-def test_zooming_asks_for_a_window_and_each_cell_is_then_one_number(open_served, path, arrays):
+def test_zooming_requests_a_window_until_each_cell_is_one_number(open_served, path, arrays):
     page = open_served(path)
     go_to(page, "fc1.weight[250, 150]")
     page.wait_for_selector(DONE)
@@ -156,7 +156,7 @@ def test_dragging_over_a_part_zooms_into_it(open_served, path):
 
 
 @pytest.mark.parametrize("form", ["npy", "npz", "safetensors"])
-def test_a_download_holds_the_weight(open_served, path, arrays, tmp_path, form):
+def test_a_download_contains_the_weight(open_served, path, arrays, tmp_path, form):
     page = open_served(path)
     open_weight(page, "wide.weight")
     with page.expect_download() as download:
@@ -204,7 +204,7 @@ def test_two_files_are_compared_row_by_row(open_served, path, arrays, tmp_path):
     expect(difference.locator(".readout")).to_have_text(re.compile(r"^\[7, 9\] +-0\.5000?$"))
 
 
-def test_nothing_is_read_before_it_is_looked_at(open_served, tmp_path):
+def test_numbers_are_read_only_when_they_are_shown(open_served, tmp_path):
     steelyard.save({f"layer.{nth}.weight": np.ones((1 << 19,), "f4") for nth in range(150)}, tmp_path / "large.npz")
     page = open_served(tmp_path / "large.npz")
     assert len(asked(page, "detail")) == 0
@@ -215,10 +215,10 @@ def test_nothing_is_read_before_it_is_looked_at(open_served, tmp_path):
     assert max(int(each["row"]) for each in asked(page, "statistics")) < in_sight
 
 
-def test_a_file_that_changed_on_the_disk_is_told(open_served, path):
+def test_a_file_that_changed_on_the_disk_is_reported(open_served, path):
     page = open_served(path)
     eventually(page, lambda: all(column(page, "std")))
     path.write_bytes(b"not a file of weights")
     page.locator(".rows > .row").nth(1).click()
     expect(page.locator(".trouble")).to_contain_text("changed on the disk")
-    page.said.clear()  # the browser itself writes down each answer that refuses
+    page.said.clear()  # the browser itself logs each refusal

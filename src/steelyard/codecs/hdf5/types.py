@@ -1,4 +1,4 @@
-"""The types of HDF5: which of them are numbers, and our names for those.
+"""The numeric types of HDF5, and the dtypes that list them.
 
 integer            sign and precision; all bits must be used
 float              the sign bit, then start and length of the exponent, then those of the mantissa, in bits: _FLOATS

@@ -28,9 +28,9 @@ _KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float", "c": "complex"}
 class PickledTensor:
     """A tensor or array of a pickle. The decoder sets shape, dtype and reader; the walk sets path, role and axes.
 
-    `memory` is equal for two tensors that share all their numbers. `in_state_dict` is false for what a module keeps in
-    other attributes. `role` and `axes` are those of the parameter of a known layer; `layer` is None where it is the name
-    up to the last dot.
+    `memory` is equal for two tensors that share all their numbers. `in_state_dict` is false for a tensor in another
+    attribute of a module. `role` and `axes` are those of the parameter of a known layer; `layer` is None if it is the name up
+    to the last dot.
     """
 
     __slots__ = (
@@ -70,13 +70,13 @@ class PickledTensor:
 
 
 def refused(source: Source, what: str, shape: Pickled = (), dtype: str = "object", encoding: str = "") -> PickledTensor:
-    """Return a tensor that is listed, and raises `FormatError` with this reason when it is read."""
+    """Return a listed tensor that raises `FormatError` with this reason when it is read."""
     listed = shape if is_shape(shape) and prod(i for i in shape if i) * itemsize(dtype) < MAX_BYTES else ()
     return PickledTensor(listed, dtype, refusing(FormatError(source.name, what)), encoding=encoding)
 
 
 def is_shape(value: Pickled) -> TypeGuard[tuple[int, ...]]:
-    """Tell whether a value is a tuple of non-negative integers, with no more axes than NumPy allows.
+    """Whether a value is a tuple of non-negative integers, with no more axes than NumPy allows.
 
     >>> is_shape((2, 3)), is_shape((2, -1)), is_shape((True,))
     (True, False, False)
@@ -165,7 +165,7 @@ def _state(record: Record) -> tuple[Pickled, ...] | None:
 def _reconstructed(record: Record, source: Source) -> PickledTensor | None:
     state = _state(record)
     if state is None:
-        return refused(source, "an array without a state has no numbers") if record.state is not None else None
+        return refused(source, "an array has no state, and so no numbers") if record.state is not None else None
     shape, dtype, fortran, data = state
     if isinstance(data, list):
         return (

@@ -1,4 +1,4 @@
-"""The audit of a pickle: its names and calls that a file of weights does not need."""
+"""The audit of a pickle: its names and calls that a weight file does not need."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from steelyard.codecs.pickle.values import Pickled
 
 SHOWN_DEPTH = 4
-"""Levels of a call's arguments that are written."""
+"""The number of levels of a call's arguments that are shown."""
 SHOWN_ITEMS = 8
-"""Items of a list, a tuple or a dict that are written."""
+"""The number of items of a list, a tuple or a dict that are shown."""
 
 _USUAL = frozenset(
     {"torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter", "collections.OrderedDict", "torch.Size"}
@@ -55,7 +55,7 @@ _CLASSES = r"(torch\.(nn\.modules|nn\.parallel|optim|ao\.nn|nn\.quantized)|sklea
 
 
 def is_expected(target: Global) -> bool:
-    """Tell whether files of weights of PyTorch, NumPy and scikit-learn use this name.
+    """Whether weight files of PyTorch, NumPy and scikit-learn use this name.
 
     >>> is_expected(Global("torch._utils", "_rebuild_tensor_v2")), is_expected(Global("posix", "system"))
     (True, False)
@@ -65,7 +65,7 @@ def is_expected(target: Global) -> bool:
 
 
 def calls(machine: Machine) -> list[str]:
-    """Return the calls and imports of a loader that a file of weights does not need, as Python would write them.
+    """Return the calls and imports of a loader that a weight file does not need, as Python source.
 
     They are in the order of the pickle, printable and short; a name that is never called has no arguments. `machine` has
     run its pickles.
@@ -97,7 +97,7 @@ def _roots(record: Record) -> Iterator[Global]:
 
 
 def written(value: Pickled, depth: int = SHOWN_DEPTH) -> str:  # noqa: PLR0911 - one for each kind of value
-    """Write a value of a pickle as Python would, on one line, with "..." for what is too long or too deep.
+    """Return a value of a pickle as Python source on one line, with "..." for parts that are too long or too deep.
 
     >>> written(Record(Global("posix", "system"), ("ls",)))
     "posix.system('ls')"

@@ -1,7 +1,7 @@
-"""Runs the opcodes of a whole tensor of a state_dict in one step, where `torch.save` wrote it the usual way.
+"""Runs all opcodes of a tensor of a state_dict in one step, if `torch.save` wrote it in the usual form.
 
-One pattern recognises the thirty opcodes. Stack, memo and records are then as if they had run one by one: the fuzz target
-`fast-tensors` compares both. A file of ten thousand tensors is listed in about half the time.
+One pattern recognises the thirty opcodes. Stack, memo and records end in the state that running them one by one gives; the
+fuzz target `fast-tensors` compares both. A file of ten thousand tensors is listed in about half the time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     """Storage class, "storage", device, elements, offset, shape, strides, requires_grad, and the function of the next tensor."""
 
 _WORD, _NUMBER = rb"(?:h.|j....)", rb"(?:K.|M..|J...[\x00-\x7f])"
-# TUPLE1 to TUPLE3 take as many numbers as they say; longer tuples begin with a MARK.
+# TUPLE1 to TUPLE3 pop as many values as their names indicate; longer tuples begin with a MARK.
 _DIMS = rb"(?:(?:%b)\x85|(?:%b){2}\x86|(?:%b){3}\x87|\((?:%b){4,8}t)" % ((_NUMBER,) * 4)
 _PUT = rb"r(....)"
 # What torch.save writes for each tensor after the name and the function _rebuild_tensor_v2. Each "put" stores the value

@@ -57,7 +57,7 @@ def after_build(machine: Machine, record: Record) -> Pickled:
 
 
 def _width(code: str | None) -> int | None:
-    """Return the bytes of an element that is not a number: text, dates, raw bytes; 0 for an object."""
+    """Return the size in bytes of an element that is not a number: text, dates, raw bytes; 0 for an object."""
     if code is None:
         return None
     kind, digits = code.lstrip("<>|=")[:1], code.lstrip("<>|=")[1:]
@@ -71,7 +71,7 @@ def _width(code: str | None) -> int | None:
 
 
 def _objects(machine: Machine) -> Pickled:
-    """Load an array of objects: it is a pickle of its own."""
+    """Load an array of objects, which is a pickle of its own."""
     if machine.depth >= limits.NESTED_PICKLES:
         raise machine.error(f"more than {limits.NESTED_PICKLES} levels of nested pickles")
     offset = machine.offset

@@ -104,7 +104,7 @@ class Machine:
         except FormatError:
             raise
         except (IndexError, KeyError, ValueError, TypeError, OverflowError, struct.error) as error:
-            what = "takes something from an empty stack or memo" if isinstance(error, LookupError) else printable(error)
+            what = "takes a value from an empty stack or memo" if isinstance(error, LookupError) else printable(error)
             raise self.error(f"the pickle is damaged: it {what}") from None
 
     def _run(self) -> Pickled:

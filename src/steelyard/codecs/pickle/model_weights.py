@@ -1,7 +1,7 @@
-"""Which tensors of a pickle are the model's weights, and what they are called.
+"""Selects the tensors of a pickle that are the model's weights, and names them.
 
-A pickle may hold a state_dict, a module, a checkpoint with one of these among other things, or several models. Where
-one model is clearly meant, its weights are listed by the names of its state_dict; of several models, each keeps its key.
+A pickle may hold a state_dict, a module, a checkpoint with one of these among other things, or several models. The weights
+of a single model have the names of its state_dict; those of several models also have the key of their model.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def listed(
 ) -> Weights:
     """Return the model's weights, or with scope "all" every tensor; `meta["code"]` lists the calls that a loader would make.
 
-    `own` are the model's weights where they are known already. Raises `FormatError` for an object without weights.
+    `own` are the model's weights if they are known already. Raises `FormatError` for an object without weights.
     """
     tensors = walk.tensors if scope == "all" else model_tensors(walk) if own is None else own
     if not walk.tensors and calls:
@@ -79,8 +79,8 @@ def _plain_entries(root: Pickled) -> dict[str, Any]:
 def model_tensors(walk: TensorWalk) -> list[PickledTensor]:
     """Return the tensors that are the model's weights, with paths as its state_dict has them.
 
-    What only training needs is left out. A dict that contains nothing but one model is passed through; a dict of
-    several things that may be models keeps its keys.
+    State that only training needs is left out. A dict that contains only one model adds nothing to the names; a dict of
+    several possible models adds its keys.
     """
     tensors = [tensor for tensor in walk.tensors if tensor.in_state_dict]
     depth = 0
@@ -105,7 +105,7 @@ def model_tensors(walk: TensorWalk) -> list[PickledTensor]:
 
 
 def _without_settings(tensors: list[PickledTensor], depth: int) -> list[PickledTensor]:
-    """Leave out what a checkpoint keeps in addition to its model, unless nothing else is there."""
+    """Leave out a checkpoint's entries besides its model, unless there are no others."""
     nested = [tensor for tensor in tensors if len(tensor.path) > depth + 1 and not _is_setting(tensor.path[depth])]
     if not nested:
         return tensors
@@ -123,7 +123,7 @@ def _is_setting(key: str) -> bool:
 
 
 def _is_model(tensors: list[PickledTensor], depth: int, path: Path, walk: TensorWalk) -> bool:
-    """Tell whether the only member of a dict is a model by itself: by its key, or as a module or a state_dict."""
+    """Whether the only member of a dict is a model: by its key, or as a module or a state_dict."""
     return path in walk.modules or path[-1] in _MODELS or any("." in tensor.path[depth + 1] for tensor in tensors)
 
 

@@ -87,7 +87,7 @@ def header(source: Source) -> tuple[int, str, bool, tuple[int, ...]]:
 
 
 def _descr(descr: object) -> str:
-    """Return a type code; a record of one numeric field is stored as the number is."""
+    """Return a type code; a record of one numeric field has the code of the field."""
     if isinstance(descr, list) and len(descr) == 1 and len(descr[0]) == 2 and isinstance(descr[0][1], str):
         return descr[0][1]
     if not isinstance(descr, (str, list)):

@@ -62,7 +62,7 @@ def _string(machine: Machine) -> None:
 
 
 def _python2_text(machine: Machine, length: int) -> None:
-    """A Python 2 `str` is text or bytes; Latin-1 preserves both."""
+    """Decode a Python 2 `str`, which is text or bytes; Latin-1 preserves both."""
     found = machine.blob(length)
     machine.stack.append(found.decode("latin-1") if isinstance(found, bytes) else found)
 
@@ -249,7 +249,7 @@ _VALUES: dict[bytes, Callable[[Machine], Pickled]] = {
     b"P": lambda m: m.refer(m.line().decode("utf-8", "replace")),
     b"Q": lambda m: m.refer(m.stack.pop()),
 }
-"""The opcodes that push one value, and what makes it."""
+"""The opcodes that push one value, and the function that makes it."""
 
 _ACTIONS: dict[bytes, Handler] = {
     b"(": _mark,

@@ -24,7 +24,7 @@ BOXED_THRESHOLD = 1 << 60
 
 
 class Global:
-    """The name of a class or function. `text` is how Python would write it; `plain` means that a call of it makes plain data."""
+    """The name of a class or function. `text` is its spelling in Python; `plain` means that a call of it makes plain data."""
 
     __slots__ = ("module", "name", "plain", "text")
 
@@ -41,7 +41,7 @@ class Global:
 class Record:
     """A call that is recorded, not made: its target and its arguments.
 
-    `state` is what the object would then be given as its state; `items` would be appended to it, and `entries` set by key.
+    `state` is the state that the object would be given afterwards; `items` would be appended to it, and `entries` set by key.
     """
 
     __slots__ = ("_added", "args", "call", "state")
@@ -123,7 +123,7 @@ def class_of(record: Record) -> Global | None:
 
 
 def is_args(value: Pickled, least: int = 1) -> TypeGuard[tuple[Pickled, ...]]:
-    """Tell whether a value is a tuple of at least `least` values."""
+    """Whether a value is a tuple of at least `least` values."""
     return type(value) is tuple and len(value) >= least
 
 
@@ -185,7 +185,7 @@ def as_key(key: Pickled) -> Key:
 
 
 def append(target: Pickled, items: list[Pickled]) -> None:
-    """Append to a list, or to the items of a record."""
+    """Append a value to a list, or to the items of a record."""
     if isinstance(target, list):
         target.extend(items)
     elif isinstance(target, Record):
@@ -209,7 +209,7 @@ def copy_cost(args: Pickled) -> int:
 def plain_data(target: Global, args: Pickled) -> Pickled:
     """Return the plain data that a harmless call stands for: a dict, a list, bytes; None for any other call.
 
-    An argument that is the data already is returned as it is.
+    An argument that is the data already is returned unchanged.
     """
     if not isinstance(args, tuple):
         return None
@@ -224,7 +224,7 @@ def plain_data(target: Global, args: Pickled) -> Pickled:
 
 
 def _dict(pairs: Pickled) -> dict[Key, Pickled] | None:
-    """Python 2 wrote an OrderedDict as a list of lists of two."""
+    """Return a dict; Python 2 wrote an OrderedDict as a list of lists of two."""
     if isinstance(pairs, dict):
         return pairs
     couples = (
@@ -236,7 +236,7 @@ def _dict(pairs: Pickled) -> dict[Key, Pickled] | None:
 
 
 def _bytes(args: tuple[Pickled, ...]) -> bytes | Blob | None:
-    """`bytes()`, `bytearray(b"...")`, `_codecs.encode("...", "latin1")` and `bytearray("...", "latin-1")`."""
+    """Evaluate `bytes()`, `bytearray(b"...")`, `_codecs.encode("...", "latin1")` and `bytearray("...", "latin-1")`."""
     if not args:
         return b""
     if len(args) == 1 and isinstance(args[0], (bytes, Blob)):

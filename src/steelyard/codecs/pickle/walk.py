@@ -1,4 +1,4 @@
-"""Every tensor that a pickle holds, with its path: dicts, lists, modules and other objects are walked in their order."""
+"""Finds every tensor in a pickle, with its path: dicts, lists, modules and other objects are walked in their order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LATER = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buff
 
 
 class TensorWalk:
-    """Visits all that a pickle holds, in its order. `tensors` are found so far, `modules` the paths of modules on the way."""
+    """Visits all values of a pickle, in its order. `tensors` are those found so far, `modules` the paths of modules."""
 
     __slots__ = ("_ancestors", "_decode", "_frames", "_left", "_source", "modules", "scripted", "tensors")
 
@@ -114,18 +114,18 @@ def _list_members(values: Iterable[Pickled], in_state_dict: bool) -> Iterator[Me
 
 
 def _may_hold(member: Pickled) -> bool:
-    """Tell whether a value may be a tensor or contain one."""
+    """Whether a value may be a tensor or contain one."""
     kind = type(member)
     return kind is Record or kind is Persistent or ((kind is dict or kind is list or kind is tuple) and bool(member))
 
 
 def is_module(value: Pickled) -> bool:
-    """Tell whether a record is a pickled `nn.Module`, by the attributes of its state."""
+    """Whether a record is a pickled `nn.Module`, by the attributes of its state."""
     return isinstance(value, Record) and type(value.attributes.get("_modules")) is dict and "_parameters" in value.attributes
 
 
 def _module_members(module: Record, in_state_dict: bool) -> Iterator[Member]:
-    """In the order of `state_dict`: parameters, persistent buffers, then child modules; other attributes at the end."""
+    """Yield members in the order of `state_dict`: parameters, persistent buffers, child modules, then other attributes."""
     held = module.attributes
     kind = class_of(module)
     roles = roles_of_class(kind.module, kind.name.rpartition(".")[2]) if kind else {}
@@ -147,7 +147,7 @@ def _module_members(module: Record, in_state_dict: bool) -> Iterator[Member]:
 
 
 def _script_members(module: Record, names: tuple[list[str], list[str]] | None, in_state_dict: bool) -> Iterator[Member]:
-    """The members of a compiled module: its parameters and buffers by the code of its class, then its child modules."""
+    """Yield the members of a compiled module: its parameters and buffers by the code of its class, then its child modules."""
     held = module.attributes
     parameters, buffers = names or ([], [])
     first = [name for name in (*parameters, *buffers) if name in held]
@@ -160,7 +160,7 @@ def _script_members(module: Record, names: tuple[list[str], list[str]] | None, i
 
 
 def _object_members(value: Record, in_state_dict: bool) -> Iterator[Member]:
-    """The members of an object of another class: its attributes, its items, and the arguments of its constructor."""
+    """Yield the members of any other object: its attributes, its items, and the arguments of its constructor."""
     objects = objects_of(value)
     if objects is not None:
         shape, members = objects
@@ -180,7 +180,7 @@ def _object_members(value: Record, in_state_dict: bool) -> Iterator[Member]:
 
 
 def _key(key: Key, place: int) -> str:
-    """Write a dict key as a part of a name; an object that is a key is named by its place."""
+    """Return a dict key as a part of a name; for an object used as a key, its place."""
     if type(key) is str:
         return key
     if isinstance(key, bytes):

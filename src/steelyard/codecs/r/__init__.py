@@ -1,1 +1,1 @@
-"""R's serialisation, and the networks in it that several formats read."""
+"""R's serialization, and R torch's files, which several formats read."""

@@ -11,7 +11,9 @@ from array import array
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from steelyard.codecs.r.strings import check_text, decoded
+from steelyard.codecs.r.binary import BLOCK
+from steelyard.codecs.r.budget import TEXT_COST
+from steelyard.codecs.r.strings import check_size, check_text, decoded
 from steelyard.codecs.r.values import DTYPES, NA_INTEGER
 from steelyard.errors import FormatError
 from steelyard.storage.source import Stored, from_bytes
@@ -21,10 +23,8 @@ if TYPE_CHECKING:
     from steelyard.codecs.r.budget import Budget
     from steelyard.storage.source import Source
 
-BLOCK = 1 << 16  # bytes of the stream that are read at once
 MAX_WORD = 64  # characters of a number
 MAX_ESCAPE = 4  # characters for one byte of a text: a backslash and three octal digits
-TEXT_COST = 150  # bytes of memory for a text, besides its own
 
 _ESCAPE = re.compile(rb"\\([0-7]{1,3}|.)", re.DOTALL)
 _ESCAPES = {b"n": b"\n", b"t": b"\t", b"v": b"\v", b"b": b"\b", b"r": b"\r", b"f": b"\f", b"a": b"\a"}
@@ -123,8 +123,7 @@ class Ascii:
             flags = self.integer()
             check_text(self.source.name, flags, self.position)
             length = self.integer()
-            if length < -1:
-                raise FormatError(self.source.name, f"claims a text of {length:,} bytes", self.position)
+            check_size(self.source.name, length, self.position)
             self.check_room(max(length, 0), 1)
             budget.charge(TEXT_COST + max(length, 0), self.position)
             strings.append(None if length == -1 else decoded(flags, self.text(length), native))

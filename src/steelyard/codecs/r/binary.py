@@ -9,7 +9,8 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from steelyard.codecs.r.strings import check_text, decoded
+from steelyard.codecs.r.budget import TEXT_COST
+from steelyard.codecs.r.strings import check_size, check_text, decoded
 from steelyard.codecs.r.values import DTYPES
 from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError
@@ -19,11 +20,10 @@ if TYPE_CHECKING:
     from steelyard.storage.source import Source, Stored
 
     Available = Callable[[int], int]
-    """The number of bytes available, if so many are wanted: a compressed stream is decompressed that far."""
+    """Returns the number of available bytes, at most as many as requested: a compressed stream is decompressed that far."""
 
 BLOCK = 1 << 16  # bytes of the stream that are read at once
-TEXT_COST = 150  # bytes of memory for a text, besides its own
-REPEATED_TEXT_COST = 16
+REPEATED_TEXT_COST = 16  # bytes of memory for another reference to the same text
 
 
 # The binary notation, after its mark "X\n" (big-endian) or "B\n" (little-endian)
@@ -117,7 +117,7 @@ class Binary:
             begin = at + 8
             stop = begin + size
             if size < 0:
-                self._check_missing(size, at)
+                check_size(self.source.name, size, self._base + at)
                 strings.append(None)
                 at = begin
             elif stop > last + 8:
@@ -132,12 +132,8 @@ class Binary:
         self._at = at
         return cost
 
-    def _check_missing(self, size: int, at: int) -> None:
-        if size != -1:
-            raise FormatError(self.source.name, f"claims a text of {size:,} bytes", self._base + at)
-
     def _load(self, length: int) -> None:
-        """Read a block of at least `length` bytes from the current position on."""
+        """Read a block of at least `length` bytes from the current position."""
         begin = self.position
         available = self._available(begin + max(length, BLOCK))
         if available < begin + length:

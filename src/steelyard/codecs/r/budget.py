@@ -5,6 +5,8 @@ from __future__ import annotations
 from steelyard.codecs import limits
 from steelyard.errors import FormatError
 
+TEXT_COST = 150  # bytes of overhead in memory per text
+
 
 class Budget:
     """The bytes of memory left for objects; numbers that stay in the file count for nothing."""
@@ -20,5 +22,5 @@ class Budget:
         """Deduct `cost` bytes before they are allocated. Raises `FormatError` if fewer are left."""
         self._left -= cost
         if self._left < 0:
-            what = f"its objects would take more memory than a file of {self._size:,} bytes may ask for; refused"
+            what = f"its objects would take more memory than a file of {self._size:,} bytes may use; refused"
             raise FormatError(self.file, what, offset)

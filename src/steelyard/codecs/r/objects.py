@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from steelyard.codecs.r.altrep import read_altrep
 from steelyard.codecs.r.bytecode import read_bytecode
-from steelyard.codecs.r.strings import CHARSXP, check_text, decoded
+from steelyard.codecs.r.strings import CHARSXP, check_size, check_text, decoded
 from steelyard.codecs.r.values import S4, VALUES, Environment, Opaque, Pairlist, Symbol, Vector
 from steelyard.errors import FormatError
 
@@ -137,9 +137,8 @@ class Objects:
     def text_of(self, flags: int) -> str | None:
         """Take a text whose flags are already read; None for NA."""
         length = self.notation.integer()
-        if length < 0:
-            if length != -1:
-                raise self.error(f"claims a text of {length:,} bytes")
+        check_size(self.file, length, self.notation.position)
+        if length == -1:
             return None
         self.notation.check_room(length, 1)
         self.budget.charge(length, self.notation.position)
@@ -325,9 +324,9 @@ def _weak_reference(objects: Objects, flags: int) -> Item:
 #   int32  number of texts
 #   texts  each: int32 flags, int32 size, bytes; a name and, of a namespace, its version
 def _named(objects: Objects, flags: int) -> Item:
-    """Read a namespace, a package or a persistent name, of which the first text is kept."""
+    """Read a namespace, a package or a persistent name, and keep its first text."""
     if objects.notation.integer() != 0:
-        raise objects.error("holds names with names of their own, which R does not write")
+        raise objects.error("holds a namespace whose name has attributes, which R does not write")
     count = objects.length(8)
     words = objects.notation.strings(count, objects.native, objects.budget)
     named = Opaque(_NAMED[flags & 0xFF], (words[0] if words else None) or "NA")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from steelyard.errors import FormatError
 
 CHARSXP = 9
-"""The type code of a text, which in R is never an object by itself: it is an element of a character vector or a name."""
+"""The type code of a text, which in R is always an element of a character vector or a name, never a separate object."""
 
 # bits of the flags of a text; none of them: the native encoding of the session
 _BYTES, _LATIN1, _UTF8, _ASCII = 2 << 12, 4 << 12, 8 << 12, 64 << 12
@@ -42,6 +42,12 @@ def decoded(flags: int, data: bytes, native: str) -> str:
         return data.decode(native)
     except ValueError:
         return data.decode("ascii", "surrogateescape")
+
+
+def check_size(file: str, size: int, offset: int) -> None:
+    """Raise `FormatError` unless `size` is that of a text in bytes, or -1 for NA."""
+    if size < -1:
+        raise FormatError(file, f"claims a text of {size:,} bytes", offset)
 
 
 def check_text(file: str, flags: int, offset: int) -> None:

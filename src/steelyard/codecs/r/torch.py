@@ -86,7 +86,7 @@ def as_source(raw: Value, file: str) -> Source:
 def _unserialized(raw: Value, file: str) -> Value:
     source = as_source(raw, file)
     if is_compressed(source):
-        raise FormatError(file, "holds a tensor that is compressed by itself, as R torch never writes it")
+        raise FormatError(file, "holds a tensor with a compression of its own, which R torch never writes")
     return read_r(source)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def leaves(root: Value, file: str, enter: Callable[[Path, Value], bool] | None = None) -> Iterator[tuple[Path, Value]]:
     """Yield every value that is not a list, with its path, and every list for which `enter` returns False.
 
-    A member without a name goes by its place, counted from 1 as in R. Raises `FormatError` if lists are nested too deep.
+    The name of an unnamed member is its place, counted from 1 as in R. Raises `FormatError` if lists are nested too deep.
     """
     frames: list[Iterator[tuple[Path, Value]]] = [iter([((), root)])]
     while frames:
@@ -28,7 +28,7 @@ def leaves(root: Value, file: str, enter: Callable[[Path, Value], bool] | None =
                 yield path, value
                 continue
             if len(frames) > limits.DEPTH:
-                raise FormatError(file, f"its lists are nested more than {limits.DEPTH:,} levels deep")
+                raise FormatError(file, f"lists are nested more than {limits.DEPTH:,} levels deep")
             frames.append(_members(path, value))
             break
         else:

@@ -26,7 +26,7 @@ _LINEAR = frozenset(
         *("LassoLars", "OrthogonalMatchingPursuit", "MultiTaskLasso", "MultiTaskElasticNet"),
     }
 )
-"""Linear models that predict their sums as they are."""
+"""Linear models whose predictions are their weighted sums."""
 
 
 def graph_maker(root: Pickled, own: list[PickledTensor] | None, source: Source) -> Callable[[], Graph] | None:
@@ -69,7 +69,7 @@ def _output(kind: str, held: Mapping[Key, Pickled], shape: tuple[int, ...]) -> s
 
 
 def _is_alone(root: Pickled) -> bool:
-    """Tell whether the net gets the inputs unchanged: nothing that wraps it is a pipeline."""
+    """Whether the net gets the inputs unchanged: it is not wrapped in a pipeline."""
     value = root
     while isinstance(value, Record):
         held = value.attributes

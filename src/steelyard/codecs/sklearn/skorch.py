@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
 _KEPT = "__cuda_dependent_attributes__"
-"""The attribute with everything that may be on a GPU."""
+"""The attribute with all objects that may be on a GPU."""
 
 
 def open_nets(records: Iterable[Record], name: str, steps: int | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""The weights of pickled scikit-learn estimators and skorch nets, by the names that the live objects have.
+"""The weights of pickled scikit-learn estimators and skorch nets, by the names of the live objects.
 
 A class is known by its name and by the attributes of its objects: `coefs_`, `steps`, `best_estimator_`. A wrapper of
 one estimator adds nothing to the names; a container prefixes them with the names of its members.
@@ -34,7 +34,7 @@ _FAMILIES = ("sklearn", "skorch", "scikeras", "imblearn", "xgboost", "lightgbm",
 
 
 def is_estimator(value: Pickled) -> TypeGuard[Record]:
-    """Tell whether a value is an object of scikit-learn's family, or has the attributes of one."""
+    """Whether a value is an object of scikit-learn's family, or has the attributes of one."""
     if not isinstance(value, Record):
         return False
     kind = class_of(value)
@@ -77,7 +77,7 @@ def _instead(root: Record) -> str:
     if "vocabulary_" in held:
         return ": it holds a vocabulary"
     if "module" in held and "module_" not in held:
-        return ": it is a net that is not initialised"
+        return ": it is an uninitialised net"
     return ": it holds trees" if "tree_" in held or "estimators_" in held else ""
 
 
@@ -113,7 +113,7 @@ def _members(model: Record, source: Source) -> Members | None:
 
 
 def _net_members(held: Attributes) -> Members:
-    """The modules of a skorch net; a single one adds nothing to the names."""
+    """Return the modules of a skorch net by name; a single one adds nothing to the names."""
     listed = [held.get(key) for key in ("_modules", "_criteria")]
     names = [f"{name}_" for group in listed if isinstance(group, list) for name in group if type(name) is str] or ["module_"]
     modules: Members = [(name, held[name]) for name in dict.fromkeys(names) if is_module(held.get(name))]

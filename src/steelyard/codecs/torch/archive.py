@@ -1,4 +1,4 @@
-"""What `torch.save` and `torch.jit.save` write: a zip archive of pickles and storages, or, before 1.6, one stream."""
+"""The files of `torch.save` and `torch.jit.save`: a zip archive of pickles and storages or, before 1.6, one stream."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ PROTOCOL = 1001
 class Archive:
     """One file: its root object, the decoder of its tensors, and the names of the tensors of compiled modules.
 
-    `constants` are the tensors of compiled code with their decoder, `calls` what a pickle loader would call, `metadata`
-    what Steelyard kept of the weights, `meta` how the file describes itself.
+    `constants` are the tensors of compiled code with their decoder, `calls` the calls that a pickle loader would make,
+    `metadata` the facts that Steelyard kept of the weights, `meta` the file's description of itself.
     """
 
     __slots__ = ("calls", "constants", "decoder", "meta", "metadata", "references", "root", "scripted", "source")
@@ -47,7 +47,7 @@ class Archive:
 
 
 def is_stream(source: Source) -> bool:
-    """Tell whether the source begins with the magic number of a stream before 1.6, in any pickle protocol."""
+    """Whether the source begins with the magic number of a stream before 1.6, in any pickle protocol."""
     head = source.head(64)
     return head[:1] == b"\x80" and (b"\x8a\n" + _MAGIC) in head[:32]
 
@@ -74,7 +74,7 @@ def unpack(data: Source) -> tuple[Pickled, list[str]]:
 
 
 def nested_reader(depth: int = 0) -> Nested:
-    """Return what opens a file of torch inside another, for a `TensorDecoder`."""
+    """Return the function that opens a file of torch inside another, for a `TensorDecoder`."""
 
     def read(data: Source) -> tuple[TensorDecoder, Pickled]:
         inner = open_archive(data, depth + 1)

@@ -39,7 +39,7 @@ def _is_contiguous(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
 
 
 def complex_halves(flat: Stored) -> Reader:
-    """Read complex32 as complex64: NumPy has no complex number of two half floats."""
+    """Read complex32 as complex64, since NumPy lacks a complex number of two half floats."""
 
     def read(start: int, stop: int) -> Array:
         import numpy as np

@@ -1,7 +1,7 @@
 """Decodes the tensors of PyTorch's pickles: calls that rebuild a strided view of a storage.
 
 Nothing is trusted: a tensor that does not fit its storage is listed and refused. A storage is opened when its first
-tensor is decoded, and its numbers are read when they are asked for.
+tensor is decoded, and its numbers are read on request.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ class TensorDecoder:
         """Return the bytes of the storage that a key refers to, its dtype, and its number of elements."""
         mark, kind, name, _, count, view = (*key, None)[:6] if is_args(key, 5) and len(key) < 7 else (None,) * 6
         if mark not in _STORAGE or not isinstance(kind, Global) or not (type(name) is str or type(name) is int):
-            raise FormatError(self.source.name, f"its storage is called {printable(key, 80)}, which is not the name of a storage")
+            raise FormatError(self.source.name, f"its storage has the invalid key {printable(key, 80)}")
         if type(count) is not int or count < 0:
             raise FormatError(self.source.name, f"its storage has {printable(count, 40)} elements")
         word = self._words.get(kind) or self._words.setdefault(kind, storage_dtype(kind))
@@ -242,7 +242,7 @@ def size_of(word: str) -> int:
 
 
 def _unknown(word: str) -> NoReturn:
-    """Refuse a type that torch lacks, or that is not read."""
+    """Refuse a type that torch lacks, or that is not supported."""
     raise FormatError("the pickle", f"is of type {printable(word)}, which is not known")
 
 
@@ -268,7 +268,7 @@ def _v3(  # noqa: PLR0913, PLR0917 - the arguments of torch's own function
     dtype: Pickled,
     metadata: Pickled = None,
 ) -> PickledTensor:
-    """Types newer than typed storages: their storage is a run of bytes."""
+    """Decode a type newer than typed storages, whose storage is untyped bytes."""
     return decoder.strided(storage, offset, shape, stride, grad, hooks, metadata, _dtype(dtype))
 
 
@@ -280,14 +280,14 @@ def _parameter(decoder: TensorDecoder, data: Pickled, requires_grad: Pickled = T
 
 
 def _subclass(decoder: TensorDecoder, make: Pickled, kind: Pickled, args: Pickled, *_: Pickled) -> PickledTensor | None:
-    """A subclass of a tensor: the function that makes its plain tensor, and the arguments of that function."""
+    """Decode a subclass of a tensor from the function that makes its plain tensor, and the arguments of that function."""
     return decoder.decode(Record(make, args))
 
 
 def _quantised(
     decoder: TensorDecoder, storage: Pickled, offset: Pickled, shape: Pickled, stride: Pickled, parameters: Pickled, *_: Pickled
 ) -> PickledTensor:
-    """The integers that are stored; `encoding` gives the scale and zero point that make real numbers of them."""
+    """Decode the stored integers; `encoding` has the scale and zero point that turn them into real numbers."""
     tensor = decoder.strided(storage, offset, shape, stride)
     method, scale, zero, *axis = parameters if is_args(parameters, 3) else (None, None, None)
     if not isinstance(method, Global):
@@ -300,7 +300,7 @@ def _quantised(
     scales, zeros = decoder.decode(scale), decoder.decode(zero)
     (place,) = axis
     if type(place) is not int or not 0 <= place < len(tensor.shape) or scales is None or zeros is None:
-        raise ValueError(f"axis {printable(place, 20)} of the scales is none of shape {tensor.shape}")
+        raise ValueError(f"axis {printable(place, 20)} of the scales is not an axis of shape {tensor.shape}")
     if not scales.shape == zeros.shape == (tensor.shape[place],):
         raise ValueError(f"{scales.shape} scales for axis {place} of shape {tensor.shape}")
     tensor.encoding += f" scales along axis {place}"
@@ -308,7 +308,7 @@ def _quantised(
 
 
 def _sparse(decoder: TensorDecoder, layout: Pickled, data: Pickled) -> PickledTensor:
-    """A sparse tensor as a dense one, unless that is a bomb."""
+    """Decode a sparse tensor as a dense one, unless that is a bomb."""
     from steelyard.codecs.torch.sparse import dense
 
     return dense(decoder.source, decoder.decode, layout, data)

@@ -69,7 +69,7 @@ _EMBEDDING = re.compile(r"(token_embd|position_embd|token_types|per_layer_token_
 
 
 def sniff(source: Source) -> bool:
-    """The magic."""
+    """Recognise the magic number."""
     return source.head(4) == MAGIC
 
 
@@ -211,7 +211,7 @@ def _skip_texts(cursor: _Cursor, count: int) -> None:
     while left:
         page = cursor.source.read(at, min(_PAGE * 8, max(end - at, width)))
         place, last = 0, len(page) - width
-        for done in range(left):  # noqa: B007 - this loop is nearly all that listing a file with a vocabulary costs
+        for done in range(left):  # noqa: B007 - this loop takes nearly all the time of listing a vocabulary
             if place > last:
                 break
             (length,) = length_at(page, place)

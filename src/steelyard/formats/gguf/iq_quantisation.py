@@ -17,9 +17,11 @@ _IQ4 = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113
 """The levels of the 4-bit kinds."""
 
 
+# offset, length in bytes, GGML's name of the field
 # 0   2   d    float16, the scale
 # 2   16  qs   4 x 16 bits, indices of levels
 def iq4_nl(b: Array) -> Array:
+    """Decode 4.5 bits a number: each is a level of a fixed non-uniform scale."""
     import numpy as np
 
     return scaled(halves(b[:, :2]), np.array(_IQ4, np.float32)[unpack(b[:, 2:], 4, 16)])
@@ -30,6 +32,7 @@ def iq4_nl(b: Array) -> Array:
 # 4   4    scales_l  the low four bits
 # 8   128  qs        4 x 16 bits, indices of levels
 def iq4_xs(b: Array) -> Array:
+    """Decode 4.25 bits a number: the levels of IQ4_NL, with one scale for 32 numbers."""
     import numpy as np
 
     scales = unpack(b[:, 4:8], 4, 1) | unpack(b[:, 2:4], 2, 1) << 4
@@ -41,6 +44,7 @@ def iq4_xs(b: Array) -> Array:
 # 2   64  qs   8 x 8 bytes, for 32 numbers each:
 #              4 indices of one byte, then a word of 32 bits: 4 x 7 signs, 4 bits of the scale
 def iq2_xxs(b: Array) -> Array:
+    """Decode 2.0625 bits a number: points of 8 numbers from a codebook of 256, with one scale for 32 numbers."""
     import numpy as np
 
     words = viewed(b[:, 2:], "<u4").reshape(len(b), 8, 2)
@@ -53,6 +57,7 @@ def iq2_xxs(b: Array) -> Array:
 # 2   64  qs      32 words of 16 bits: an index of 9 bits, 7 signs
 # 66  8   scales  4 bits each, of 16 numbers each
 def iq2_xs(b: Array) -> Array:
+    """Decode 2.3125 bits a number: points of 8 numbers from a codebook of 512, with one scale for 16 numbers."""
     import numpy as np
 
     words = viewed(b[:, 2:66], "<u2")
@@ -65,6 +70,7 @@ def iq2_xs(b: Array) -> Array:
 # 66  8   qh      the high two bits of the indices
 # 74  8   scales  4 bits each, of 16 numbers each
 def iq2_s(b: Array) -> Array:
+    """Decode 2.5625 bits a number: points of 8 numbers from a codebook of 1024, with one scale for 16 numbers."""
     import numpy as np
 
     index = b[:, 2:34].astype(np.uint16) | unpack(b[:, 66:74], 2, 1).astype(np.uint16) << 8
@@ -72,6 +78,7 @@ def iq2_s(b: Array) -> Array:
 
 
 def _iq2_scales(b: Array, packed: Array) -> Array:
+    """Return the scale of each group of 16 numbers: d * (1/2 + s) / 4 for 4 bits s."""
     import numpy as np
 
     return halves(b[:, :2]) * (np.float32(0.5) + unpack(packed, 4, 1)) * np.float32(0.25)
@@ -81,6 +88,7 @@ def _iq2_scales(b: Array, packed: Array) -> Array:
 # 2   64  qs    64 indices of one byte
 # 66  32  aux   8 words of 32 bits, for 32 numbers each: 4 x 7 signs, 4 bits of the scale
 def iq3_xxs(b: Array) -> Array:
+    """Decode 3.0625 bits a number: points of 4 numbers from a codebook of 256, with one scale for 32 numbers."""
     import numpy as np
 
     words = viewed(b[:, 66:], "<u4")
@@ -94,6 +102,7 @@ def iq3_xxs(b: Array) -> Array:
 # 74  32  signs   one bit a number
 # 106 4   scales  4 bits each, of 32 numbers each
 def iq3_s(b: Array) -> Array:
+    """Decode 3.4375 bits a number: points of 4 numbers from a codebook of 512, with one scale for 32 numbers."""
     import numpy as np
 
     index = b[:, 2:66].astype(np.uint16) | unpack(b[:, 66:74], 1, 1).astype(np.uint16) << 8
@@ -106,6 +115,7 @@ def iq3_s(b: Array) -> Array:
 # 34  16  qh   8 words of 16 bits, for 32 numbers each:
 #              4 x 3 high bits of the indices, 3 bits of the scale, the sign of the shift
 def iq1_s(b: Array) -> Array:
+    """Decode 1.5625 bits a number: points of 8 ternary numbers, moved by 1/8, with one scale for 32 numbers."""
     import numpy as np
 
     words = viewed(b[:, 34:], "<u2")
@@ -120,6 +130,7 @@ def iq1_s(b: Array) -> Array:
 # 48  8   scales  4 words of 16 bits: 4 x 3 bits of scales, of 16 numbers each, and 4 bits of d
 #                 (float16, the scale of the scales), the lowest bits first
 def iq1_m(b: Array) -> Array:
+    """Decode 1.75 bits a number: points of 8 ternary numbers, moved by 1/8, with one scale for 16 numbers."""
     import numpy as np
 
     words, high = viewed(b[:, 48:], "<u2"), unpack(b[:, 32:48], 4, 1)
@@ -131,6 +142,7 @@ def iq1_m(b: Array) -> Array:
 
 
 def _points(name: str, index: Array, scales: Array, signs: Array) -> Array:
+    """Look up the points of a codebook, which are magnitudes, and apply scales and signs."""
     return scaled(scales, codebook(name)[index].reshape(len(index), -1)) * signs
 
 

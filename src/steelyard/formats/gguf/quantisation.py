@@ -22,7 +22,7 @@ _FP4 = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
 
 
 def quantised(source: Source, offset: int, name: str) -> Reader:
-    """Return a reader of the numbers that are stored from `offset` on in blocks of the quantisation `name`.
+    """Return a reader of the numbers that are stored at `offset` in blocks of the quantisation `name`.
 
     The reader widens a run to whole blocks, decodes them, and cuts the run out.
     """
@@ -45,6 +45,7 @@ def quantised(source: Source, offset: int, name: str) -> Reader:
 # 0   2   d    float16, the scale
 # 2   16  qs   4 x 16 bits, zero point 8
 def _q4_0(b: Array) -> Array:
+    """Decode 4-bit numbers with a zero point."""
     return scaled(halves(b[:, :2]), centred(unpack(b[:, 2:], 4, 16), 8))
 
 
@@ -52,6 +53,7 @@ def _q4_0(b: Array) -> Array:
 # 2   2   m    float16, the minimum
 # 4   16  qs   4 x 16 bits
 def _q4_1(b: Array) -> Array:
+    """Decode 4-bit numbers with a minimum."""
     d = halves(b[:, :4])
     return scaled(d[:, :1], unpack(b[:, 4:], 4, 16)) + d[:, 1:]
 
@@ -60,6 +62,7 @@ def _q4_1(b: Array) -> Array:
 # 2   4   qh   the fifth bit of each number, zero point 16
 # 6   16  qs   4 x 16 bits
 def _q5_0(b: Array) -> Array:
+    """Decode 5-bit numbers with a zero point."""
     q = unpack(b[:, 6:], 4, 16) | unpack(b[:, 2:6], 1, 1) << 4
     return scaled(halves(b[:, :2]), centred(q, 16))
 
@@ -69,6 +72,7 @@ def _q5_0(b: Array) -> Array:
 # 4   4   qh   the fifth bit of each number
 # 8   16  qs   4 x 16 bits
 def _q5_1(b: Array) -> Array:
+    """Decode 5-bit numbers with a minimum."""
     d = halves(b[:, :4])
     return scaled(d[:, :1], unpack(b[:, 8:], 4, 16) | unpack(b[:, 4:8], 1, 1) << 4) + d[:, 1:]
 
@@ -76,6 +80,7 @@ def _q5_1(b: Array) -> Array:
 # 0   2   d    float16, the scale
 # 2   32  qs   int8
 def _q8_0(b: Array) -> Array:
+    """Decode 8-bit numbers."""
     return scaled(halves(b[:, :2]), viewed(b[:, 2:], "i1"))
 
 
@@ -83,6 +88,7 @@ def _q8_0(b: Array) -> Array:
 # 4   4   s    the sum of the block, which only products need
 # 8   32  qs   int8
 def _q8_1(b: Array) -> Array:
+    """Decode 8-bit numbers, stored with their sum."""
     return scaled(viewed(b[:, :4], "<f4"), viewed(b[:, 8:], "i1"))
 
 
@@ -90,12 +96,14 @@ def _q8_1(b: Array) -> Array:
 # 4   256  qs     int8
 # 260 32   bsums  the sums of groups of 16, which only products need
 def _q8_k(b: Array) -> Array:
+    """Decode 8-bit numbers in blocks of 256, stored with their sums."""
     return scaled(viewed(b[:, :4], "<f4"), viewed(b[:, 4:260], "i1"))
 
 
 # 0   2   d    float16, the scale
 # 2   16  qs   one bit a number: 1 is d, 0 is -d
 def _q1_0(b: Array) -> Array:
+    """Decode signs."""
     return scaled(halves(b[:, :2]), centred(unpack(b[:, 2:], 1, 1) << 1, 1))
 
 
@@ -104,6 +112,7 @@ def _q1_0(b: Array) -> Array:
 # 80  2   d       float16, the scale of the scales
 # 82  2   dmin    float16, the scale of the minima
 def _q2_k(b: Array) -> Array:
+    """Decode 2-bit numbers with 4-bit scales and minima."""
     import numpy as np
 
     d, scales = halves(b[:, 80:]), b[:, :16]
@@ -116,6 +125,7 @@ def _q2_k(b: Array) -> Array:
 # 96  12  scales  16 of 6 bits, zero point 32: 8 bytes hold the low four bits, 4 bytes the high two
 # 108 2   d       float16, the scale of the scales
 def _q3_k(b: Array) -> Array:
+    """Decode 3-bit numbers with 6-bit scales."""
     import numpy as np
 
     scales = unpack(b[:, 96:104], 4, 8) | unpack(b[:, 104:108], 2, 4) << 4
@@ -142,6 +152,7 @@ def _scales_k(b: Array) -> tuple[Array, Array]:
 # 4   12   scales  and minima of 32 numbers each, see _scales_k
 # 16  128  qs      4 x 32 bits
 def _q4_k(b: Array) -> Array:
+    """Decode 4-bit numbers with 6-bit scales and minima."""
     d, (scales, minima) = halves(b[:, :4]), _scales_k(b[:, 4:16])
     return scaled(d[:, :1] * scales, unpack(b[:, 16:], 4, 32), d[:, 1:] * minima)
 
@@ -152,6 +163,7 @@ def _q4_k(b: Array) -> Array:
 # 16  32   qh      1 x 32 bits, the fifth bit of each number
 # 48  128  qs      4 x 32 bits
 def _q5_k(b: Array) -> Array:
+    """Decode 5-bit numbers with 6-bit scales and minima."""
     d, (scales, minima) = halves(b[:, :4]), _scales_k(b[:, 4:16])
     q = unpack(b[:, 48:], 4, 32) | unpack(b[:, 16:48], 1, 32) << 4
     return scaled(d[:, :1] * scales, q, d[:, 1:] * minima)
@@ -162,6 +174,7 @@ def _q5_k(b: Array) -> Array:
 # 192 16   scales  int8, of 16 numbers each
 # 208 2    d       float16, the scale of the scales
 def _q6_k(b: Array) -> Array:
+    """Decode 6-bit numbers with 8-bit scales."""
     import numpy as np
 
     q = unpack(b[:, :128], 4, 64) | unpack(b[:, 128:192], 2, 32) << 4
@@ -172,7 +185,10 @@ def _q6_k(b: Array) -> Array:
 # 48  4   qh   four numbers of three levels a byte
 # 52  2   d    float16, the scale
 def _tq1_0(b: Array) -> Array:
-    """A byte holds its digits as a fraction of 256; a multiplication by a power of 3 brings the next one to the top."""
+    """Decode ternary numbers, five to a byte.
+
+    A byte holds its digits as a fraction of 256; a multiplication by a power of 3 brings the next one to the top.
+    """
     import numpy as np
 
     powers = np.array([1, 3, 9, 27, 81], np.uint8)[:, None]
@@ -185,13 +201,17 @@ def _tq1_0(b: Array) -> Array:
 # 0   64  qs   2 x 32 bits, zero point 1
 # 64  2   d    float16, the scale
 def _tq2_0(b: Array) -> Array:
+    """Decode ternary numbers of two bits each."""
     return scaled(halves(b[:, 64:]), centred(unpack(b[:, :64], 2, 32), 1))
 
 
 # 0   1   e    the exponent of the scale, 2 ** (e - 127)
 # 1   16  qs   4 x 16 bits, each a float (e2m1)
 def _mxfp4(b: Array) -> Array:
-    """The scale is halved, since the levels are doubled; the two smallest ones are then subnormal floats."""
+    """Decode 4-bit floats with a power of two as their scale.
+
+    The scale is halved, since the levels are doubled; the two smallest scales are then subnormal floats.
+    """
     import numpy as np
 
     e = b[:, :1].astype(np.uint32)
@@ -199,9 +219,10 @@ def _mxfp4(b: Array) -> Array:
     return scaled(scale, np.array(_FP4, np.float32)[unpack(b[:, 1:], 4, 16)])
 
 
-# 0   4   d    the scales of 16 numbers each, floats without a sign (e4m3); 127 stands for 0
+# 0   4   d    the scales of 16 numbers each, unsigned floats (e4m3); 127 stands for 0
 # 4   32  qs   4 x 8 bits, each a float (e2m1)
 def _nvfp4(b: Array) -> Array:
+    """Decode 4-bit floats with an 8-bit float as the scale of 16 numbers."""
     import numpy as np
 
     exponent, mantissa = (b[:, :4] >> 3 & 15).astype(np.int32), (b[:, :4] & 7).astype(np.float32)
@@ -238,4 +259,4 @@ QUANTS: dict[str, tuple[int, int, Callable[[Array], Array]]] = {
     "MXFP4": (32, 17, _mxfp4),
     "NVFP4": (64, 36, _nvfp4),
 }
-"""The numbers and the bytes of a block, and its decoder."""
+"""Per quantisation: the numbers in a block, the bytes of a block, and its decoder."""

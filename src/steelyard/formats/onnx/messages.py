@@ -128,12 +128,12 @@ class ModelProto:
         self.metadata: dict[str, str] = {}
 
     def meta(self) -> dict[str, object]:
-        """Return what the model says about itself."""
+        """Return the model's description of itself."""
         return {"opset": self.opset, "metadata": self.metadata, **self.facts}
 
 
 def model(source: Source) -> ModelProto:
-    """Decode a model. Raises `FormatError` where it does not follow the wire format, or has no graph."""
+    """Decode a model. Raises `FormatError` if it violates the wire format or has no graph."""
     return _Decoder(source).model()
 
 

@@ -56,7 +56,7 @@ OPERATORS: dict[str, dict[int, tuple[Role, str]]] = {
     "SimplifiedLayerNormalization": {1: _NORM[1]},
     "SkipLayerNormalization": {2: _NORM[1], 3: _NORM[2], 4: (Role.BIAS, "out")},
 }
-"""The operators with weights, and which of their inputs are weights."""
+"""The operators with weights, and the inputs of each that are weights."""
 
 _PASSING = ("Cast", "DequantizeLinear", "Identity", "QuantizeLinear", "Transpose")
 _BIASED = ("Conv", "ConvTranspose", "FusedConv", "Gemm", "MatMul", "MatMulInteger", "QLinearMatMul")
@@ -120,7 +120,7 @@ def _number(node: NodeProto, attribute: str) -> int:
 
 
 def _untransposed(known: Fact, node: NodeProto, ndim: int) -> Fact:
-    """Give the axes as they are before a Transpose."""
+    """Return the axes before a Transpose."""
     role, axes, label = known
     words = axes.split()
     order = node.attributes["perm"].ints if "perm" in node.attributes else list(range(ndim))[::-1]

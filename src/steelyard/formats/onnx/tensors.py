@@ -144,7 +144,7 @@ def external_range(tensor: TensorProto, wanted: int, name: str) -> tuple[int, in
 
 
 def _typed(tensor: TensorProto, dtype: str, source: Source, wanted: int) -> Source:
-    """Return the elements of typed fields as raw bytes: in place where they are stored so, else decoded when first read."""
+    """Return the elements of typed fields as raw bytes: in place if they are stored so, otherwise decoded when first read."""
     field = KINDS[tensor.kind][2]
     runs = [run for run in tensor.elements if run.field == field]
     if field in (FLOATS, DOUBLES):
@@ -161,7 +161,7 @@ def _typed(tensor: TensorProto, dtype: str, source: Source, wanted: int) -> Sour
         return data
 
     if wanted and not any(run.end > run.begin for run in runs):
-        return source.part(0, 0)  # no elements at all: the caller reports the missing ones
+        return source.part(0, 0)  # without any elements: the caller reports the missing ones
     return _lazy(source, wanted, load)
 
 

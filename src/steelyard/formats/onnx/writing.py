@@ -1,4 +1,4 @@
-"""New numbers for the tensors of an ONNX model, in the fields and the files that hold the old ones."""
+"""Replaces the numbers of an ONNX model's tensors in the fields and the files that hold them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """R: files of `saveRDS`, `save` and R torch's `torch_save`, with networks of nnet, neuralnet, caret and more, or plain arrays.
 
-Nothing in a file is evaluated. Names are those of R's lists, joined by dots; an item without a name goes by its place, counted
+Nothing in a file is evaluated. Names are those of R's lists, joined by dots; the name of an unnamed item is its place, counted
 from 1 as in R. If a session has several objects, their names are the first part of the names of their weights.
 """
 

@@ -47,7 +47,7 @@ OPERATORS: dict[int, Facts] = {
     132: {1: (Role.KERNEL, "kd kh kw in out"), 2: _BIAS},  # CONV_3D
     141: {1: (Role.KERNEL, "kd kh kw out in"), 3: _BIAS},  # CONV_3D_TRANSPOSE
 }
-"""The operators with weights, by their codes, and which of their inputs are weights."""
+"""The operators with weights, by their codes, and the inputs of each that are weights."""
 
 _GATHER, _BATCH_MATMUL = 36, 126
 _PASSING = (6, 53, 114, 124)

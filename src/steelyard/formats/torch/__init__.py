@@ -1,4 +1,4 @@
-"""PyTorch: what `torch.save` and `torch.jit.save` write, and streams from before 1.6; nothing in them is run."""
+"""PyTorch: files of `torch.save` and `torch.jit.save`, and streams from before 1.6; nothing in them is run."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".jit", ".ptl")
 
 
 def sniff(source: Source) -> bool:
-    """A zip archive with a data.pkl, a stream that begins with torch's magic number, or a tar of version 0.1."""
+    """Recognise a zip archive with a data.pkl, a stream that begins with torch's magic number, or a tar of version 0.1."""
     return mentions(source, b"data.pkl") or is_stream(source) or _is_tar(source)
 
 
 def read(source: Source, scope: Scope) -> Weights:
-    """In the order of the pickle, by the names of the state_dict; with scope "all" by the full path."""
+    """List weights in the order of the pickle, by the names of the state_dict; scope "all" lists every tensor by its path."""
     if _is_tar(source):
         raise FormatError(
             source.name, "is a tar archive as PyTorch 0.1 wrote it, or another one; load it with PyTorch and save it again"
@@ -44,7 +44,7 @@ def read(source: Source, scope: Scope) -> Weights:
 
 
 def write(weights: Weights, path: Path) -> None:
-    """A state_dict that `torch.load` reads with `weights_only=True`; the facts of each weight are in another member."""
+    """Write a state_dict that `torch.load` reads with `weights_only=True`; a further member has the facts of the weights."""
     from steelyard.codecs.metadata import dump_facts
     from steelyard.formats.torch.writing import write_archive
     from steelyard.storage.atomic import replacing

@@ -34,7 +34,7 @@ _STORAGES = {
     "complex128": "ComplexDoubleStorage",
 }
 _BYTES = {"uint16", "uint32", "uint64", *(f"float8_{kind}" for kind in ("e4m3fn", "e5m2", "e4m3fnuz", "e5m2fnuz", "e8m0fnu"))}
-"""Types newer than typed storages: their storage is a run of bytes."""
+"""Types newer than typed storages, whose storage is untyped bytes."""
 
 
 # The members of the archive, all stored without compression:

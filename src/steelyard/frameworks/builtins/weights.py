@@ -1,8 +1,8 @@
 """Dicts, lists and tuples of models, tensors and arrays: keys and indices become names.
 
-A number, or a list of nothing but numbers, is an array. Text and None hold no numbers and are passed over.
-Of an optimizer's `state_dict` the state is listed; its `param_groups` are settings.
-A container of nothing but JAX arrays (NumPy's may be among them) is a tree of JAX, which that framework lists as a whole.
+A number, or a list of only numbers, is an array. Text and None are skipped. In an optimizer's `state_dict` the state is
+listed; its `param_groups` are settings. A container of only JAX arrays (and possibly NumPy's) is a tree of JAX, which that
+framework lists as a whole.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 
 def weights(model: object) -> Iterable[Weight]:
-    """List the members' weights, each under its path of keys and indices; tied where two share memory."""
+    """List the members' weights, each under its path of keys and indices; weights that share memory are tied."""
     if _is_numbers(model):
         return [_snapshot(model)]
     tree = _tree_framework(model)
     if tree is not None:
         return tree.weights(model)
     found: list[Weight] = []
-    bare: list[Weight] = []  # tensors known by nothing but their names
+    bare: list[Weight] = []  # tensors of which only the names are known
     for path, member in _leaves("", model, ()):
         for weight in [_snapshot(member)] if _is_numbers(member) else framework_of(member).weights(member):
             found.append(prefixed(path, weight))
@@ -71,7 +71,7 @@ def _places(model: object) -> Iterator[tuple[object, object]]:
         yield from enumerate(model)
     else:
         raise UnknownModelError(
-            f"a {printable(type(model).__name__)} has no weights; give a model, an array, or a dict or list of them"
+            f"a {printable(type(model).__name__)} has no weights; pass a model, an array, or a dict or list of them"
         )
 
 
@@ -84,9 +84,9 @@ def _members(model: Any) -> list[tuple[str, object]]:
 
 
 def _leaves(path: str, model: object, above: tuple[int, ...]) -> Iterator[tuple[str, object]]:
-    """Go down through dicts, lists and tuples to what they hold."""
+    """Descend through dicts, lists and tuples to their leaves."""
     if id(model) in above:
-        raise ShapeError(f"the {type(model).__name__} at {printable(path)!r} holds itself; take it apart first")
+        raise ShapeError(f"the {type(model).__name__} at {printable(path)!r} contains itself; pass its members instead")
     for name, member in _members(model):
         below = f"{path}.{name}" if path else name
         if isinstance(member, (dict, list, tuple)) and not _is_numbers(member) and _tree_framework(member) is None:
@@ -96,7 +96,7 @@ def _leaves(path: str, model: object, above: tuple[int, ...]) -> Iterator[tuple[
 
 
 def _tree_framework(model: object) -> Framework | None:
-    """Return the framework that takes a container as one tree, when all of its arrays agree on one."""
+    """Return the framework that lists a container as one tree, if all of its arrays agree on one."""
     found = set()
     for leaf in _below(model, ()):
         if isinstance(leaf, (np.ndarray, np.generic, bool, int, float, complex)):
@@ -110,7 +110,7 @@ def _tree_framework(model: object) -> Framework | None:
 
 
 def _below(model: object, above: tuple[int, ...]) -> Iterator[object]:
-    """Yield what dicts, lists and tuples hold; for a container that holds itself, the container."""
+    """Yield the leaves of dicts, lists and tuples; for a container that contains itself, the container."""
     known = type(model) in (dict, OrderedDict, defaultdict, list, tuple) or (
         isinstance(model, tuple) and hasattr(model, "_fields")
     )
@@ -122,7 +122,7 @@ def _below(model: object, above: tuple[int, ...]) -> Iterator[object]:
 
 
 def _is_numbers(model: object, above: tuple[int, ...] = ()) -> TypeGuard[Numbers]:
-    """Return whether this is a number, or a list of nothing but numbers, rather than a container."""
+    """Whether this is a number, or a list of only numbers, rather than a container."""
     if id(model) in above:
         return False
     if isinstance(model, (list, tuple)):
@@ -138,7 +138,7 @@ def _snapshot(numbers: Numbers) -> Weight:
         raise ShapeError(
             f"a list of numbers is ragged, or holds a number too large for 64 bits: {printable(numbers, 60)}"
         ) from None
-    array.flags.writeable = False  # a copy of Python numbers: writing to it would change nothing
+    array.flags.writeable = False  # a copy of Python numbers: writing to it would have no effect
     return from_array("", array)
 
 

@@ -53,7 +53,7 @@ def graph(model: eqx.Module | eqx.nn.State, inputs: Sequence[Array] | None) -> G
 def run(model: eqx.Module | eqx.nn.State, inputs: Sequence[Array]) -> Run:
     """Run the model in inference mode and in float64, one example at a time.
 
-    Raises `ShapeError` where it takes neither one example nor all of them, and `UnknownModelError` for a state.
+    Raises `ShapeError` if it takes neither one example nor a batch, and `UnknownModelError` for a state.
     """
     names = [weight.layer for weight in framework_of(model).weights(model)]
     return _either(model, lambda batched: _run(model, inputs, names, batched))
@@ -95,9 +95,9 @@ def _trace(model: eqx.Module | eqx.nn.State, inputs: Sequence[Array], names: Seq
 
 
 def _either(model: eqx.Module | eqx.nn.State, attempt: Callable[[int], Found]) -> Found:
-    """Return the result of single examples or, where the model does not take them, of the whole batch."""
+    """Return the result of single examples or, if the model does not take them, of the whole batch."""
     if not callable(model):
-        raise UnknownModelError(f"an equinox {type(model).__name__} cannot be called; give the module that is")
+        raise UnknownModelError(f"an equinox {type(model).__name__} is not callable; pass the module that is called")
     _check_arguments(model)
     try:
         return attempt(0)
@@ -118,7 +118,7 @@ def _check_arguments(model: eqx.Module) -> None:
     parameters = inspect.signature(type(model).__call__).parameters.values()
     if any(each.name == "state" and each.default is each.empty for each in parameters):
         raise UnknownModelError(
-            f"this {type(model).__name__} takes a state in addition to its inputs; give eqx.Partial(model, state=state)"
+            f"this {type(model).__name__} takes a state in addition to its inputs; pass eqx.Partial(model, state=state)"
         )
 
 
@@ -141,13 +141,13 @@ def _called(model: eqx.Module, inputs: Sequence[jax.Array], names: Sequence[str]
 
 
 def _extras(model: eqx.Module) -> dict[str, jax.Array]:
-    """Return a key for a model that requires one; in inference mode nothing is drawn from it."""
+    """Return a key for a model that requires one; inference mode does not draw from it."""
     key = inspect.signature(type(model).__call__).parameters.get("key")
     return {"key": jax.random.key(0)} if key is not None and key.default is key.empty else {}
 
 
 def _modules(model: eqx.Module, name: str) -> Iterator[tuple[str, eqx.Module]]:
-    """Yield a module and those inside of it, each by its path."""
+    """Yield a module and the modules inside it, each with its path."""
     yield name, model
     found, _ = tree_flatten_with_path(model, is_leaf=lambda leaf: leaf is not model and isinstance(leaf, eqx.Module))
     for path, member in found:
@@ -156,7 +156,7 @@ def _modules(model: eqx.Module, name: str) -> Iterator[tuple[str, eqx.Module]]:
 
 
 def _defined(model: eqx.Module | eqx.nn.State, names: Sequence[str]) -> tuple[list[Layer], bool]:
-    """Return the layers as they are defined, and whether they run in that order, which is certain for sequences."""
+    """Return the layers in the order of definition, and whether they run in that order, which is certain for sequences."""
     walked = list(_sequence(model, "")) if isinstance(model, eqx.Module) else [None]
     certain = [layer for layer in walked if layer is not None]
     if len(certain) == len(walked) and not set(names) - covered(certain, names, WHOLE):
@@ -168,7 +168,7 @@ def _defined(model: eqx.Module | eqx.nn.State, names: Sequence[str]) -> tuple[li
 
 
 def _sequence(module: Any, name: str) -> Iterator[Layer | None]:
-    """Yield the layers that certainly run one after another, and None for a module that calls others in its own way."""
+    """Yield the layers that certainly run one after another, and None for a module with a calling order of its own."""
     if known_class(module):
         yield layer_for(name, module)
     elif type(module) is eqx.nn.Lambda:

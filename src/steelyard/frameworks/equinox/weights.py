@@ -1,9 +1,9 @@
-"""Equinox: modules and their states, by the attribute paths of Python and in the order of their fields.
+"""Equinox: modules and their states, by Python's attribute paths and in the order of their fields.
 
 A name is the path from the module in code, `layers[0].weight`, as in `eqx.tree_at(lambda m:
 m.layers[0].weight, ...)`. Arrays are weights; numbers, functions and static fields are settings. The class of a
-module gives the roles of its arrays; an `eqx.nn.State` holds arrays under bare numbers, which have no roles.
-Modules never change: `assign` returns a new one.
+module determines the roles of its arrays; an `eqx.nn.State` holds arrays under bare numbers, which have no roles.
+Modules are immutable: `assign` returns a new one.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def assign(model: eqx.Module | eqx.nn.State, arrays: Mapping[str, Array]) -> eqx
 
 def _flatten(model: object) -> tuple[list[tuple[KeyPath, Any]], PyTreeDef]:
     if not isinstance(model, (eqx.Module, eqx.nn.State)):
-        raise UnknownModelError(f"an equinox {type(model).__name__} has no weights; give a module or a state")
+        raise UnknownModelError(f"an equinox {type(model).__name__} has no weights; pass a module or a state")
     leaves, structure = tree_flatten_with_path(model)
     return leaves, structure
 
@@ -70,7 +70,7 @@ def _changed(leaf: object, array: Array | None) -> object:
 
 
 def _spelled(path: KeyPath) -> str:
-    """Write a path as Python would, without the leading dot; the arrays of a state have numbers for names."""
+    """Return a path as Python source without the leading dot; the arrays of a state are named by numbers."""
     if path and isinstance(path[0], FlattenedIndexKey):
         return f"{path[0].key}{keystr(path[1:])}"
     return f"{keystr(path)}".removeprefix(".")
@@ -89,7 +89,7 @@ def _owner(model: Any, path: KeyPath) -> object:
 
 
 def _fact(owner: object, leaf: str, shape: tuple[int, ...]) -> tuple[Role, str]:
-    """Return role and axes; a slope, and the norms of a kernel, may have further axes of length one."""
+    """Return role and axes; a slope and the norms of a kernel may have further axes of length one."""
     role, axes = _known(owner).get(leaf) or (role_of(leaf, len(shape)), "")
     if leaf in ("negative_slope", "g") and all(length == 1 for length in shape[1:]):
         axes += " 1" * (len(shape) - 1)
@@ -97,7 +97,7 @@ def _fact(owner: object, leaf: str, shape: tuple[int, ...]) -> tuple[Role, str]:
 
 
 def _known(owner: object) -> ParameterRoles:
-    """Return the facts of the nearest class of Equinox's own; a user's class may use the same name for anything."""
+    """Return the facts of the nearest of Equinox's own classes; the same name in a user's class may mean anything."""
     if isinstance(owner, eqx.nn.Conv):
         return conv_roles(owner.num_spatial_dims)
     if isinstance(owner, eqx.nn.ConvTranspose):

@@ -1,8 +1,8 @@
 """Flax: variables, train states and bound modules of linen, and modules of NNX.
 
 NNX modules are listed in the order of their state, linen's variables in the order of JAX (sorted keys), both by their paths
-(`layers/0/kernel`). The state of random numbers and collected intermediates are passed over. An unbound linen module, which
-holds no numbers, is refused.
+(`layers/0/kernel`). The state of random numbers and collected intermediates are skipped. An unbound linen module, which has
+no numbers, is refused.
 """
 
 from steelyard.frameworks.flax.graph import graph, run

@@ -28,9 +28,9 @@ def graph(model: object, inputs: Sequence[Array] | None) -> Graph:
 
 
 def run(model: object, inputs: Sequence[Array]) -> Run:
-    """Run the model as at inference, in float64 unless its layers have a `dtype` of their own.
+    """Run the model in inference mode, in float64 unless its layers specify a `dtype`.
 
-    Raises `UnknownModelError` for variables without their module, and `ShapeError` where the model needs more
+    Raises `UnknownModelError` for variables without their module, and `ShapeError` if the model needs more
     arguments than its inputs.
     """
     found: Run = _runner(model).run(model, inputs)

@@ -79,7 +79,7 @@ def _unbound(model: linen.Module | TrainState) -> tuple[linen.Module, Variables]
 def _call(
     module: linen.Module, variables: Variables, inputs: Sequence[jax.Array], calls: LayerRecorder, names: set[str]
 ) -> object:
-    """Apply the module to the inputs, with the flags that it takes as they are at inference."""
+    """Apply the module to the inputs, with its flags set for inference."""
     known = inspect.signature(type(module).__call__).parameters
     flags = {name: value for name, value in AT_INFERENCE.items() if name in known and getattr(module, name, None) is None}
 
@@ -95,13 +95,13 @@ def _call(
             return module.apply(variables, *inputs, **flags)
     except FlaxError as error:
         raise ShapeError(
-            f"this {type(module).__name__} cannot be run as at inference: {printable(str(error).splitlines()[0])}; "
-            "give a module that is made for it (deterministic=True, use_running_average=True)"
+            f"this {type(module).__name__} cannot be run in inference mode: {printable(str(error).splitlines()[0])}; "
+            "pass a module that is configured for it (deterministic=True, use_running_average=True)"
         ) from error
 
 
 def _is_internal(context: InterceptorContext) -> bool:
-    """Return whether a method does not use the layer: one that sets it up, or that Flax's transformations call."""
+    """Whether a method does not apply the layer: a set-up method, or one that Flax's transformations call."""
     name: str = context.method_name
     if known_class(context.module) in KINDS:
         return name not in ("__call__", "attend")
@@ -123,10 +123,10 @@ def _seen(module: linen.Module, call: partial[object], calls: LayerRecorder, nam
 
 @contextmanager
 def _double(module: linen.Module, call: partial[object]) -> Iterator[None]:
-    """Let a module with an explicit float32 compute in float64 where its inputs are; a scan keeps the type of its carry."""
+    """Let a module with an explicit float32 compute in float64 if its inputs are float64; a scan keeps the type of its carry."""
     given = next((leaf for leaf in jax.tree_util.tree_leaves(call.args) if hasattr(leaf, "dtype")), None)
-    said = {name: getattr(module, name, None) for name in ("dtype", "param_dtype")}
-    single = [name for name, dtype in said.items() if dtype is not None and jnp.dtype(dtype) == jnp.float32]
+    declared = {name: getattr(module, name, None) for name in ("dtype", "param_dtype")}
+    single = [name for name, dtype in declared.items() if dtype is not None and jnp.dtype(dtype) == jnp.float32]
     wide = given is not None and given.dtype == jnp.float64
     try:
         for name in single if wide else ():
@@ -134,4 +134,4 @@ def _double(module: linen.Module, call: partial[object]) -> Iterator[None]:
         yield
     finally:
         for name in single:
-            object.__setattr__(module, name, said[name])
+            object.__setattr__(module, name, declared[name])

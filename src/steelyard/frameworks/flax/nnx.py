@@ -71,16 +71,16 @@ def _copy(model: nnx.Module) -> nnx.Module:
 
 
 def _widen(copy: nnx.Module) -> None:
-    """Let modules with an explicit float32 compute in float64 where their numbers are widened."""
+    """Let modules with an explicit float32 compute in float64 if their numbers are widened."""
     for _, module in nnx.iter_graph(copy):
         for name in ("dtype", "param_dtype") if jax.config.jax_enable_x64 and isinstance(module, nnx.Module) else ():
-            said = vars(module).get(name)
-            if said is not None and jnp.dtype(said) == jnp.float32:
+            declared = vars(module).get(name)
+            if declared is not None and jnp.dtype(declared) == jnp.float32:
                 setattr(module, name, jnp.float64)
 
 
 def _modules(model: nnx.Module) -> dict[int, tuple[str, nnx.Module]]:
-    """Return the modules inside a module by their identity, each with its name."""
+    """Return the modules inside a module by identity, each with its name."""
     found = [("/".join(map(str, path)), module) for path, module in nnx.iter_graph(model) if isinstance(module, nnx.Module)]
     return {id(module): (name, module) for name, module in found}
 
@@ -102,7 +102,7 @@ def _seen(
     modules: Mapping[int, tuple[str, nnx.Module]],
     names: Sequence[str],
 ) -> object:
-    """Record the call of one module; a recurrent layer, which may be made during a call, is recorded as its cell."""
+    """Record the call of one module; a recurrent layer, which may be created during a call, is recorded as its cell."""
     if isinstance(module, nnx.RNN) and id(module.cell) in modules:
         cell = with_settings(layer_for(modules[id(module.cell)][0], module.cell), **reversal(module, call))
         return calls.record(cell, call, whole=True)
@@ -121,7 +121,7 @@ def _layer(name: str, module: nnx.Module) -> Layer:
 
 
 def _defined(model: nnx.Module, names: Sequence[str]) -> tuple[list[Layer], bool]:
-    """Return the layers as they are defined, and whether they run in that order, which is certain for sequences."""
+    """Return the layers in the order of definition, and whether they run in that order, which is certain for sequences."""
     walked = list(_sequence(model, ""))
     certain = [layer for layer in walked if layer is not None]
     if len(certain) == len(walked) and not set(names) - covered(certain, names, WHOLE):
@@ -133,7 +133,7 @@ def _defined(model: nnx.Module, names: Sequence[str]) -> tuple[list[Layer], bool
 
 
 def _sequence(module: Any, name: str) -> Iterator[Layer | None]:
-    """Yield the layers that certainly run one after another, and None for a module that calls others in its own way."""
+    """Yield the layers that certainly run one after another, and None for a module with a calling order of its own."""
     if known_class(module) in WHOLE:
         yield _layer(name, module)
     elif type(module) is nnx.RNN:

@@ -1,8 +1,8 @@
-"""Flax: NNX modules, states and variables, and of linen the variables, frozen or in a train state.
+"""Flax: NNX modules, states and variables, and linen's variables, frozen or in a train state.
 
-Names are the paths joined by "/" (`layers/0/kernel`), as Flax joins them itself, and as the pure dict of the
-same module is listed. Modules of NNX are changed in place; everything else is a tree, and `assign` returns a
-new one. A linen module holds no numbers: they are in the variables that its `init` returns. The state of
+Names are the paths joined by "/" (`layers/0/kernel`), as in Flax itself, and as in the listing of the pure dict of the
+same module. Modules of NNX are changed in place; all other objects are trees, and `assign` returns a
+new one. A linen module has no numbers: they are in the variables that its `init` returns. The state of
 random numbers and the values that `sow` collected are not weights.
 """
 
@@ -32,7 +32,7 @@ _NO_WEIGHTS = (nnx.RngState, nnx.Intermediate, nnx.Perturbation)
 
 
 def tree_framework(leaf: object) -> str | None:
-    """Return "jax" for frozen dicts, boxes with partition names and Flax's dataclasses: they are part of the tree around them."""
+    """Return "jax" for frozen dicts, boxes with partition names and Flax's dataclasses, which are parts of a larger tree."""
     return "jax" if isinstance(leaf, (FrozenDict, struct.PyTreeNode)) and not isinstance(leaf, TrainState) else None
 
 
@@ -77,12 +77,12 @@ def tree(model: object) -> Any:
     if isinstance(model, linen.Module):
         if model.scope is None:
             raise NotFittedError(
-                f"a linen {type(model).__name__} holds no numbers; give the variables that model.init(key, x) returns"
+                f"a linen {type(model).__name__} has no numbers; pass the variables that model.init(key, x) returns"
             )
         return model.variables
     if isinstance(model, (FrozenDict, struct.PyTreeNode)):
         return model
-    raise UnknownModelError(f"a flax {type(model).__name__} has no weights; give a module of NNX, a state or the variables")
+    raise UnknownModelError(f"a flax {type(model).__name__} has no weights; pass a module of NNX, a state or the variables")
 
 
 def _rebuilt(model: object, tree: Any) -> Any:
@@ -125,7 +125,7 @@ def _value(leaf: object) -> object:
 
 
 def _reader(variable: nnx.Variable, part: str) -> Reader:
-    """Read the present value of a variable, which gets a new array when it changes."""
+    """Return a reader of the present value of a variable, which gets a new array when it changes."""
 
     def read(start: int, stop: int) -> Array:
         value = variable.get_value()
@@ -136,7 +136,7 @@ def _reader(variable: nnx.Variable, part: str) -> Reader:
 
 
 def _replaced(name: str, leaf: object, arrays: Mapping[str, Array]) -> object:
-    """Return the value of a leaf with its own arrays put in."""
+    """Return the value of a leaf with its new arrays."""
     value = _value(leaf)
     parts = {weight.name: weight for weight in framework_of(value).weights(value)}
     own = {}
@@ -154,7 +154,7 @@ def _write(module: nnx.Pytree, arrays: Mapping[str, Array]) -> None:
         new = _replaced(name, leaf, arrays)
         if isinstance(leaf, nnx.Variable):
             leaf.set_value(new)
-        else:  # an array that is an attribute itself
+        else:  # an array that is directly an attribute
             nnx.update(module, nnx.from_flat_state([(path, new)]))
 
 
@@ -186,5 +186,5 @@ def _known(modules: Mapping[nnx.graph.PathParts, object], path: nnx.graph.PathPa
 
 
 def _bases(module: object) -> list[str]:
-    """Return the names of the classes of Flax's own; a user's class may use the same name for anything."""
+    """Return the names of Flax's own classes; the same name in a user's class may mean anything."""
     return [base.__name__ for base in type(module).__mro__ if base.__module__.startswith("flax.")]

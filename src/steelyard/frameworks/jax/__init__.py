@@ -1,7 +1,7 @@
 """JAX: arrays, and trees of arrays.
 
 Arrays are listed in the order in which JAX flattens the tree, which sorts the keys of dicts. Keys for random numbers and
-text are passed over. Traced arrays, shapes without numbers and other leaves are refused.
+text are skipped. Traced arrays, shapes without numbers and other leaves are refused.
 """
 
 from steelyard.frameworks.jax.graph import graph, run

@@ -1,7 +1,7 @@
 """JAX: trees of arrays, whose names are all that is known of them, and how nets of Flax and Equinox are run.
 
-A net is traced, which computes nothing, to see its layers in order. To see their outputs it is run in float64, on a
-copy; where a model insists on other types (a scan whose carry is float32), it runs as it is.
+A net is traced, without computing anything, to record its layers in order. To record their outputs it is run in float64, on a
+copy; a model that requires other types (a scan whose carry is float32) runs in its own.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
     Doubling = Callable[[Any], Any]
-    """Widens the real numbers of a tree of JAX, or leaves it as it is."""
+    """Widens the real numbers of a tree of JAX, or leaves it unchanged."""
 
 
 def graph(model: object, inputs: Sequence[Array] | None) -> Graph:
-    """Return the layers that linen's automatic names (`Dense_0`) show; a tree of arrays has no order."""
+    """Return the layers that linen's automatic names (`Dense_0`) reveal; a tree of arrays has no order."""
     return Graph(layers_of_names(framework_of(model).weights(model)), channels="last")
 
 
 def run(model: object, inputs: Sequence[Array]) -> Run:
     """Raise `UnknownModelError`: arrays alone do not run."""
-    raise UnknownModelError(f"a {type(model).__name__} of arrays does not run; give the module with them: module.bind(variables)")
+    raise UnknownModelError(f"a {type(model).__name__} of arrays cannot run; pass the module with them: module.bind(variables)")
 
 
 class LayerRecorder:
@@ -62,7 +62,7 @@ class LayerRecorder:
     def record(
         self, layer: Layer | None, call: partial[object], *, whole: bool = False, inside: Mapping[str, Setting] | None = None
     ) -> object:
-        """Call a layer, and record it where it runs first; layers called during the call get the settings `inside` too.
+        """Call a layer, and record its first call; layers called during the call get the settings `inside` too.
 
         Calls inside a layer that is `whole` are not recorded.
         """
@@ -85,7 +85,7 @@ class LayerRecorder:
         return given
 
     def _note(self, layer: Layer, given: object) -> None:
-        """Keep the output of a layer; a recurrent one may return its last state before it."""
+        """Keep the output of a layer; a recurrent layer may return its last state before the output."""
         main = given[-1] if isinstance(given, tuple) and given and layer.kind in ("rnn", "lstm", "gru") else given
         self.outputs[layer.name] = main
         layer.output_shape = layer.output_shape or self._shape(main)
@@ -95,7 +95,7 @@ class LayerRecorder:
         return None if first is None else tuple(unmapped(first).shape[self.batched :])
 
     def arrays(self) -> dict[str, Array]:
-        """Return the output of each layer that gave one array whose numbers are known after the run."""
+        """Return the output of each layer that returned one array whose numbers are known after the run."""
         found = {}
         for name, given in self.outputs.items():
             array = concrete(given)
@@ -126,7 +126,7 @@ _IN, _OUT = "steelyard in ", "steelyard out "
 
 
 def _marked_call(call: partial[object], name: str, *, fresh: bool) -> object:
-    """Mark the outputs of a call, and its inputs where the layer runs first."""
+    """Mark the outputs of a call, and the inputs of a layer's first call."""
     if fresh:
         keywords = {word: _marked(value, _IN + name) for word, value in call.keywords.items()}
         call = partial(call.func, *_marked(call.args, _IN + name), **keywords)
@@ -134,16 +134,16 @@ def _marked_call(call: partial[object], name: str, *, fresh: bool) -> object:
 
 
 def _marked(value: Any, mark: str) -> Any:
-    """Give arrays a name that the trace keeps."""
+    """Give arrays names that are kept in the trace."""
     if isinstance(value, jax.Array):
         return checkpoint_name(value, mark)
     return type(value)(_marked(each, mark) for each in value) if type(value) in (tuple, list) else value
 
 
 def _follow(jaxpr: Jaxpr, given: Sequence[dict[str, None]], before: dict[str, dict[str, None]]) -> list[dict[str, None]]:
-    """Walk through the operations of a trace, and return the layers that each of its outputs comes from.
+    """Walk through the operations of a trace, and return the source layers of each of its outputs.
 
-    `given` are the layers that its inputs come from; the inputs of each layer are added to `before`.
+    `given` are the source layers of its inputs; the inputs of each layer are added to `before`.
     """
     sources: dict[Var, dict[str, None]] = dict(zip(jaxpr.invars, given, strict=True))
 
@@ -167,7 +167,7 @@ def _follow(jaxpr: Jaxpr, given: Sequence[dict[str, None]], before: dict[str, di
 def _inner(
     equation: JaxprEqn, found: Sequence[dict[str, None]], before: dict[str, dict[str, None]]
 ) -> list[dict[str, None]] | None:
-    """Follow a function that an operation calls, where its inputs and outputs are those of the operation."""
+    """Follow a function that an operation calls, if its inputs and outputs are those of the operation."""
     for held in equation.params.values():
         jaxpr = getattr(held, "jaxpr", held)
         if hasattr(jaxpr, "eqns") and len(jaxpr.invars) == len(found) and len(jaxpr.outvars) == len(equation.outvars):
@@ -176,7 +176,7 @@ def _inner(
 
 
 def unmapped(array: jax.Array) -> jax.Array:
-    """Return the whole of an array that `vmap` maps, with the mapped axes first."""
+    """Return the whole array that `vmap` maps, with the mapped axes first."""
     while hasattr(array, "batch_dim") and hasattr(array, "val"):
         value, axis = array.val, array.batch_dim
         if not isinstance(axis, int):
@@ -192,7 +192,7 @@ def _moved(value: jax.Array, axis: int) -> jax.Array:
 
 
 def concrete(given: object) -> Array | None:
-    """Return a copy of the one array of an output; None where there are several, or where it is traced."""
+    """Return a copy of the only array of an output; None if there are several, or if it is traced."""
     leaves = [leaf for leaf in jax.tree_util.tree_leaves(given) if hasattr(leaf, "shape")]
     if len(leaves) != 1:
         return None
@@ -207,7 +207,7 @@ def outputs_of(given: object) -> list[Array]:
     """
     found = [np.array(leaf) for leaf in jax.tree_util.tree_leaves(given) if isinstance(leaf, (jax.Array, np.ndarray))]
     if not found:
-        raise ShapeError(f"the model gave a {type(given).__name__} without arrays; there is nothing to compare")
+        raise ShapeError(f"the model returned a {type(given).__name__} without arrays; there is nothing to compare")
     return found
 
 
@@ -222,7 +222,7 @@ def _double(leaf: object) -> object:
 
 
 def in_double(attempt: Callable[[Doubling], Run]) -> Run:
-    """Return `attempt(doubled)` with float64 enabled or, where types clash, the attempt with the numbers as they are."""
+    """Return `attempt(doubled)` with float64 enabled or, if types clash, the attempt with the numbers unchanged."""
     try:
         with jax.enable_x64(True):
             return attempt(doubled)
@@ -237,7 +237,7 @@ def patched(classes: Iterable[type], seen: Callable[[Any, partial[object]], obje
     before = {each: vars(each).get("__call__") for each in originals}
     try:
         for each, original in originals.items():
-            setattr(each, "__call__", _wrapped(original, seen))  # noqa: B010 - mypy takes methods for constants
+            setattr(each, "__call__", _wrapped(original, seen))  # noqa: B010 - mypy considers methods constant
         yield
     finally:
         for each, own in before.items():

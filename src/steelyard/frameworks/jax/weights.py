@@ -1,11 +1,11 @@
-"""JAX: arrays, and the trees of dicts, lists and tuples that hold nothing but arrays.
+"""JAX: arrays, and trees of dicts, lists and tuples that hold only arrays.
 
 A tree is listed in JAX's own order, in which the keys of a dict are sorted, so that its vector is that of
 `jax.flatten_util.ravel_pytree`; the names are JAX's own paths, joined by "/" (`params/Dense_0/kernel`). Trees
-are never changed: `assign` returns a new one. Keys for random numbers are not weights, and are passed over.
+are never changed: `assign` returns a new one. Keys for random numbers are not weights, and are skipped.
 
-The variables of a Flax linen module are such a tree, with the collection "params" at its top. Linen calls a
-layer by its class and a number (`Conv_0`), which gives the axes; a layer with a name of its own has only the axes
+The variables of a Flax linen module are such a tree, with the collection "params" at its top. Linen names a
+layer by its class and a number (`Conv_0`), which determines the axes; a layer with a name of its own has only the axes
 that hold for every linen layer.
 """
 
@@ -61,7 +61,7 @@ def _flatten(model: object) -> tuple[list[tuple[str, object]], jax.tree_util.PyT
     try:
         leaves, structure = jax.tree_util.tree_flatten_with_path(model)
     except ValueError as error:  # keys that cannot be sorted
-        raise ShapeError(f"JAX cannot flatten this {type(model).__name__}: {printable(error)}; give all keys one type") from None
+        raise ShapeError(f"JAX cannot flatten this {type(model).__name__}: {printable(error)}; use keys of one type") from None
     return [(_spelled(path), leaf) for path, leaf in leaves], structure
 
 

@@ -1,6 +1,6 @@
 """Keras 3, on the backend that the process chose.
 
-Variables are listed in the order of `model.weights`, by `variable.path`; seeds and metrics are not among them. A model or
+Variables are listed in the order of `model.weights`, by `variable.path`; seeds and metrics are left out. A model or
 layer that is not built is refused.
 """
 

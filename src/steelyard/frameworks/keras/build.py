@@ -12,9 +12,9 @@ _SAME = (
     *("linear", "relu", "tanh", "sigmoid", "softmax", "log_softmax", "gelu", "silu", "elu", "selu", "celu", "relu6"),
     *("softplus", "softsign", "mish", "log_sigmoid", "hard_sigmoid", "hard_silu", "hard_tanh", "tanh_shrink", "exponential"),
 )
-"""Activations that Keras calls by the same words."""
+"""Activations for which Keras uses the same words."""
 _LAYERS: dict[str, type[keras.Layer]] = {"leaky_relu": keras.layers.LeakyReLU, "elu": keras.layers.ELU}
-"""Those that are layers where they have settings."""
+"""The activations that are layers if they have settings."""
 _ACTIVATIONS: dict[str, str] = {**{word: word for word in _SAME}, "leaky_relu": "leaky_relu"}
 
 

@@ -1,4 +1,4 @@
-"""Which layers feed which in a Keras model, by the graph of its functional models."""
+"""The layers that feed each layer of a Keras model, by the graph of its functional models."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _UNKNOWN: Sources = frozenset({UNKNOWN})
 
 
 class ModelTracer:
-    """Walks through a model in the order in which it runs, and records the calls of its layers.
+    """Walks through a model in its execution order, and records the calls of its layers.
 
-    `listed` holds the keys of the layers by the identity of the object that is called: several for a recurrent layer, whose
+    `listed` has the keys of the layers by the identity of the object that is called: several for a recurrent layer, whose
     cells run one after another. `net_of` returns the functional model that a model runs as, or None for a layer;
     `is_certain` returns whether the order inside a layer is known.
     """
@@ -44,7 +44,7 @@ class ModelTracer:
         self.through(model, [frozenset({INPUT})] * (len(net.inputs) if net is not None else 1))
 
     def through(self, layer: keras.Operation, given: Sequence[Sources]) -> list[Sources]:
-        """Return the sources of each output of a layer; a single set for all outputs of one that is not a model."""
+        """Return the sources of each output of a model, or a single set for all outputs of any other layer."""
         net = self._net_of(layer)
         if net is not None:
             return self._net(net, given)
@@ -62,7 +62,7 @@ class ModelTracer:
         return [_UNKNOWN] if inner is None else self.through(inner, [sources])
 
     def _net(self, net: Functional, given: Sequence[Sources]) -> list[Sources]:
-        """Walk through a functional model; masks and the like may follow its inputs."""
+        """Walk through a functional model; masks and similar arguments may follow its inputs."""
         fits = len(given) >= len(net.inputs)
         made = {id(tensor): given[nth] if fits else _UNKNOWN for nth, tensor in enumerate(net.inputs)}
         inside = {id(node) for nodes in net._nodes_by_depth.values() for node in nodes}

@@ -1,7 +1,7 @@
 """Keras 3: layers in the order of the model's graph; those of a subclassed model in the order of one run.
 
-A recurrent layer is listed as its cell, which has the weights; a bidirectional one has two. Attention is one layer
-with its projections, and so is a layer with its spectral norm, whose kernel Keras stores normalised. The functions
+A recurrent layer is listed as its cell, which has the weights; a bidirectional one has two. Attention and its projections
+are one layer, as are a layer and its spectral norm, whose kernel Keras stores normalised. The functions
 of a functional model are layers without weights. Its layers are listed as its outputs need them, branch after branch;
 Keras itself runs them by depth, which interleaves the branches.
 """
@@ -47,7 +47,7 @@ class _ListedLayer(NamedTuple):
 def graph(model: keras.Layer, inputs: Sequence[Array] | None) -> Graph:
     """Return the layers of a built model or layer.
 
-    The order and shapes of a functional or Sequential model are known. Any other is run once if there are inputs;
+    The order and shapes of a functional or Sequential model are known. Any other model is run once if there are inputs;
     then layers with weights that were not called come last, with `unused` in their settings. Without inputs the
     order is that of definition. Raises `NotFittedError` for a model that is not built.
     """
@@ -70,9 +70,9 @@ def graph(model: keras.Layer, inputs: Sequence[Array] | None) -> Graph:
 
 
 def run(model: keras.Layer, inputs: Sequence[Array]) -> Run:
-    """Run a model: a functional or Sequential one as a copy in float64, where its config can be built again.
+    """Run a model: a functional or Sequential one as a copy in float64, if its config can be built again.
 
-    The result of a copy is returned only where it agrees with that of the model; the dtype of the arrays shows which it is.
+    The result of the copy is returned only if it agrees with that of the model; the dtype of the arrays shows which it is.
     """
     names = _named(_checked(model))
     single = _run_once(model, inputs, names)
@@ -101,7 +101,7 @@ def _set_inputs(model: keras.Layer, places: list[_ListedLayer]) -> None:
 
 def _checked(model: object) -> keras.Layer:
     if not isinstance(model, keras.layers.Layer):
-        raise UnknownModelError(f"a keras {printable(type(model).__name__)} has no layers; give a model or a layer")
+        raise UnknownModelError(f"a keras {printable(type(model).__name__)} has no layers; pass a model or a layer")
     return model
 
 
@@ -110,7 +110,7 @@ def _named(model: keras.Layer) -> list[str]:
 
 
 def _places(model: keras.Layer, names: Sequence[str]) -> list[_ListedLayer]:
-    """List each layer once, where it runs first; the second of one name is called `name#2`."""
+    """List each layer once, at its first call; a second layer of the same name is called `name#2`."""
     known = {id(variable): name for variable, name in zip(model.weights, names, strict=True)}
     found: dict[tuple[int, str], _ListedLayer] = {}
     taken: Counter[str] = Counter()
@@ -124,7 +124,7 @@ def _places(model: keras.Layer, names: Sequence[str]) -> list[_ListedLayer]:
 
 
 def _visit(layer: keras.Operation, scope: str, known: Known, takes: Shape | None, gives: Shape | None) -> Iterator[_ListedLayer]:
-    """Yield the layers inside a layer in the order in which they run, or else of definition."""
+    """Yield the layers inside a layer in execution order if that is known, otherwise in the order of definition."""
     kind, path = _class(layer), "/".join(filter(None, (scope, layer.name)))
     if _is_graph(layer):
         yield from _in_graph(layer, path, known)
@@ -191,7 +191,7 @@ def _by_definition(layer: keras.Layer, path: str, known: Known) -> Iterator[_Lis
 
 
 def _place(layer: keras.Operation, path: str, known: Known, takes: Shape | None, gives: Shape | None) -> _ListedLayer:
-    weights = getattr(layer, "weights", [])  # a function has none
+    weights = getattr(layer, "weights", [])  # a function lacks them
     config = _config(layer)
     found = described(type(layer).__name__, _class(layer), config, _name(weights, path, known), takes, gives)
     return _ListedLayer(layer, found, bool(weights), channels_word(config) if found.kind in IMAGES else "")
@@ -202,7 +202,7 @@ def _renamed(layer: Layer, name: str, settings: Mapping[str, Setting]) -> Layer:
 
 
 def _name(weights: Sequence[keras.Variable], path: str, known: Known) -> str:
-    """Return the common prefix of the layers of some weights; the path where there are none."""
+    """Return the common prefix of the layers of some weights; the path if there are no weights."""
     layers = [known[id(v)].split("/") for v in weights if id(v) in known]
     if not layers:
         return path
@@ -211,7 +211,7 @@ def _name(weights: Sequence[keras.Variable], path: str, known: Known) -> str:
 
 
 def _class(layer: keras.Operation) -> str:
-    """Return the nearest class of Keras's own."""
+    """Return the nearest of Keras's own classes."""
     return next((base.__name__ for base in type(layer).__mro__ if base.__module__.startswith("keras.")), "")
 
 
@@ -234,13 +234,13 @@ def _net_of(layer: keras.Operation) -> Functional | None:
 
 
 def _is_single(layer: keras.Operation) -> bool:
-    """Return whether a layer is listed as one with the layers inside: it is of a known kind, or has none inside."""
+    """Whether a layer and the layers inside it are listed as one: its kind is known, or it has no layers inside."""
     known = described("", _class(layer), {}, "").kind != "other"
     return known or not isinstance(layer, keras.layers.Layer) or not layer._flatten_layers(include_self=False, recursive=False)
 
 
 def _is_certain(layer: keras.Operation) -> bool:
-    """Return whether the order of the layers inside is known without a run."""
+    """Whether the order of the layers inside is known without a run."""
     if _is_graph(layer):
         return all(_is_certain(part) for part in layer.layers)
     if _class(layer) in ("TimeDistributed", "SpectralNormalization"):
@@ -284,7 +284,7 @@ def _run_once(model: keras.Layer, inputs: Sequence[Array], names: Sequence[str])
 
 
 def _watched(model: keras.Layer, inputs: Sequence[Array], holders: set[int]) -> tuple[object, dict[int, FirstCall]]:
-    """Call the model, and return its output and the first call of each layer, in the order in which they began."""
+    """Call the model, and return its output and the first call of each layer, in the order of their beginnings."""
     calls: dict[int, FirstCall] = {}
     original = keras.Operation.__call__
 
@@ -306,7 +306,7 @@ def _watched(model: keras.Layer, inputs: Sequence[Array], holders: set[int]) -> 
 
 
 def _called(model: keras.Layer, inputs: Sequence[Array]) -> object:
-    """Call a model in the way its inputs are laid out: one, a structure of its own, several arguments, or a list."""
+    """Call a model with its inputs in the structure that it expects: one, its own structure, several arguments, or a list."""
     import inspect
 
     more = {"training": False} if "training" in inspect.signature(model.call).parameters else {}
@@ -339,7 +339,7 @@ def _untouched(model: keras.Layer) -> Iterator[None]:
 
 
 def _can_double() -> bool:
-    """Return whether the backend computes in float64; JAX does only on request, and OpenVINO does not run single layers."""
+    """Whether the backend computes in float64; JAX does only on request, and OpenVINO does not run single layers."""
     return keras.config.backend() in ("tensorflow", "torch", "numpy")
 
 
@@ -382,7 +382,7 @@ def _name_counts() -> Any:
 
 
 def _agree(single: list[Array], wide: list[Array]) -> bool:
-    """Return whether two runs agree up to the rounding of float32."""
+    """Whether two runs agree up to the rounding of float32."""
     import numpy as np
 
     fit = len(single) == len(wide) and all(a.shape == b.shape for a, b in zip(single, wide, strict=True))
@@ -392,7 +392,7 @@ def _agree(single: list[Array], wide: list[Array]) -> bool:
 
 
 def _numpy(tensor: Any) -> Array:
-    """Copy a tensor into an array; short floats, which NumPy lacks, as float32."""
+    """Copy a tensor into an array; short floats, which NumPy lacks, become float32."""
     import numpy as np
 
     array = np.array(keras.ops.convert_to_numpy(tensor))

@@ -1,8 +1,8 @@
 """Keras 3 on any backend: models, layers, optimizers and variables, by `variable.path` and in the order of `weights`.
 
-Keras lets two layers have one path (a loaded base model and a new head may both hold a layer called `dense`).
+Two layers in Keras may have the same path (a loaded base model and a new head may both hold a layer called `dense`).
 Then the second layer is called `dense#2`, and so on. The value of a variable belongs to the backend, whose own
-framework reads and writes it. The roles of variables are in a table that Keras files share.
+framework reads and writes it. The roles of variables come from a table shared with Keras files.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _LORA: VariableRoles = (
     VariableRole("lora_kernel_b", Role.OTHER, "rank out"),
 )
 _PACKED_BITS = ("int4", "gptq", "awq")
-"""Quantisation modes that pack several numbers into one, so that the axes are no longer those of the layer."""
+"""Quantisation modes that pack several numbers into one, so that the axes differ from those of the layer."""
 
 
 def weights(model: keras.Layer | keras.Optimizer | keras.Variable) -> Iterator[Weight]:
-    """List `model.weights`, which leaves out the state of random seeds and metrics; a bare variable has no name.
+    """List `model.weights`, which omits the state of random seeds and metrics; a bare variable has no name.
 
     Raises `NotFittedError` for a model or a layer that is not built.
     """
@@ -48,7 +48,7 @@ def weights(model: keras.Layer | keras.Optimizer | keras.Variable) -> Iterator[W
 
 
 def assign(model: Trained, arrays: Mapping[str, Array]) -> Trained:
-    """Write into the variables, which stay the same objects, so that an optimizer goes on with them."""
+    """Write into the variables, which stay the same objects, so that an optimizer keeps them."""
     variables = {"": model} if isinstance(model, keras.Variable) else {name: v for name, _, v, _ in _listed(model)}
     for name, array in arrays.items():
         variable = variables[name]
@@ -62,8 +62,8 @@ def assign(model: Trained, arrays: Mapping[str, Array]) -> Trained:
 def meta(model: object) -> dict[str, Plain]:
     """Return the layout of a `.weights.h5` file of the model: each group with the layer's name and the weight in each slot.
 
-    Keras itself is asked for the parts of a model and the variables of each, since a user's layer may override the methods
-    that save them. A slot that holds no weight of the model has its path for a name, which then matches no weight.
+    Keras's own methods list the parts of a model and the variables of each, since a user's layer may override the methods
+    that save them. A slot without a weight of the model is named by its path, which then matches no weight.
     """
     if not isinstance(model, keras.layers.Layer):
         return {}
@@ -113,7 +113,7 @@ def _listed(model: object) -> Iterator[tuple[str, str, keras.Variable, dict[str,
         _require_built(model)
         variables, facts = model.weights, _facts_of(model)
     else:
-        raise UnknownModelError(f"a keras {type(model).__name__} has no weights; give a model, a layer or a variable")
+        raise UnknownModelError(f"a keras {type(model).__name__} has no weights; pass a model, a layer or a variable")
     owners = {key: layer for key, (layer, _, _) in facts.items()}
     for variable, (layer_name, leaf) in zip(variables, _names(variables, owners), strict=True):
         _, role, axes = facts.get(id(variable), (None, role_of(variable.path, len(variable.shape)), ""))
@@ -128,7 +128,7 @@ def _listed(model: object) -> Iterator[tuple[str, str, keras.Variable, dict[str,
 def _require_built(model: keras.layers.Layer) -> None:
     if not model.built:
         raise NotFittedError(
-            f"the Keras {type(model).__name__} {printable(model.name)!r} is not built, so its weights are not all made; "
+            f"the Keras {type(model).__name__} {printable(model.name)!r} is not built, so some weights do not exist yet; "
             "call model.build(input_shape), or the model on one batch, first"
         )
 
@@ -156,7 +156,7 @@ def _weight(name: str, layer: str, variable: keras.Variable, **facts: Any) -> We
 
 
 def _reader(variable: keras.Variable, first: Reader) -> Reader:
-    """Read the present value: on some backends a variable gets a new one when it changes."""
+    """Return a reader of the present value, which some backends replace when a variable changes."""
     if isinstance(first, Live):
         return first
 
@@ -187,7 +187,7 @@ def _facts_of(model: keras.layers.Layer) -> dict[int, tuple[keras.Layer, Role, s
 
 
 def _known(layer: keras.layers.Layer) -> VariableRoles:
-    """Return the variables of the nearest class of Keras's own; a user's class may use the same name for anything."""
+    """Return the variables of the nearest of Keras's own classes; the same name in a user's class may mean anything."""
     if isinstance(layer, keras.layers.EinsumDense):
         return einsum_roles(layer.equation, layer.bias_axes)
     for base in type(layer).__mro__:

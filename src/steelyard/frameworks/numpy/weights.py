@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 def weights(array: Array | np.generic) -> Iterator[Weight]:
     """List the array itself; its name is empty until a container gives it one."""
-    if isinstance(array, np.generic):  # a number of its own: writing to its copy would change nothing
+    if isinstance(array, np.generic):  # a scalar: writing to its copy would have no effect
         array = np.asarray(array)
         array.flags.writeable = False
     yield from_array("", array)
 
 
 def assign(array: Array | np.generic, arrays: Mapping[str, Array]) -> Array | np.generic:
-    """Copy into the array, or return a new one when it is a scalar or cannot be written to."""
+    """Copy into the array, or return a new one if it is a scalar or read-only."""
     if not arrays:
         return array
     if isinstance(array, np.ndarray) and array.flags.writeable:

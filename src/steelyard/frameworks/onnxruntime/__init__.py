@@ -1,7 +1,7 @@
 """ONNX Runtime, which runs the files that Steelyard reads as weights.
 
 An inference session is refused, since its weights cannot be read from outside; its file is listed instead. A file is run
-only where the process has imported ONNX Runtime.
+only if the process has imported ONNX Runtime.
 """
 
 from steelyard.frameworks.onnxruntime.graph import graph, run

@@ -1,4 +1,4 @@
-"""ONNX: a file is run where the process has imported ONNX Runtime itself; nothing is imported for it."""
+"""ONNX: a file is run if the process has imported ONNX Runtime; Steelyard does not import it."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def graph(model: Weights, inputs: Sequence[Array] | None) -> Graph:
     """Return the layers of the weights of an ONNX file, in the order of its nodes."""
     found = model.graph
     if found is None:
-        raise UnknownModelError("these weights have no graph; give those of the ONNX file itself")
+        raise UnknownModelError("these weights have no graph; pass those of the ONNX file itself")
     return found
 
 
 def run(model: str | os.PathLike[str] | Weights, inputs: Sequence[Array]) -> Run:
     """Run an ONNX file in its own types; the outputs of its layers are not known.
 
-    `model` is its path, or the weights that were read from it. Raises `UnknownModelError` where ONNX Runtime is not
+    `model` is its path, or the weights that were read from it. Raises `UnknownModelError` if ONNX Runtime is not
     imported, or the weights are no longer those of the file, and `ShapeError` for another number of inputs.
     """
     if not _can_run():
-        raise UnknownModelError("an ONNX file runs where ONNX Runtime is imported; import onnxruntime first")
+        raise UnknownModelError("an ONNX file runs only in ONNX Runtime; import onnxruntime first")
     import onnxruntime
 
     session = onnxruntime.InferenceSession(_path(model), providers=["CPUExecutionProvider"])
@@ -67,5 +67,5 @@ def _path(model: str | os.PathLike[str] | Weights) -> str:
         return os.fspath(model)
     source = getattr(model.meta.get("model"), "source", None)
     if model.live or source is None or source.path is None:
-        raise UnknownModelError("these weights are not those of an ONNX file on this machine; save them, and give the path")
+        raise UnknownModelError("these weights are not those of an ONNX file on this machine; save them, and pass the path")
     return str(source.path)

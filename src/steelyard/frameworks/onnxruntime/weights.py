@@ -1,4 +1,4 @@
-"""An inference session holds its weights where nothing outside it can read them; its file does not."""
+"""Refuses inference sessions, whose weights cannot be read from outside; their files can be read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def weights(session: Any) -> Iterable[Weight]:
     """Raise `UnknownModelError`: the file of the session has the weights."""
     raise UnknownModelError(
-        f"an ONNX Runtime {printable(type(session).__name__)} does not give its weights; give the path of the ONNX file"
+        f"an ONNX Runtime {printable(type(session).__name__)} does not expose its weights; pass the path of the ONNX file"
     )
 
 

@@ -1,7 +1,7 @@
 """SciKeras: estimators around models of Keras.
 
-The weights are those of the Keras model inside, in its order and by its names. An estimator that has built no model yet is
-refused, and so is reading weights that were listed before another fit.
+The weights are those of the Keras model inside, in its order and by its names. An estimator that has not built its model yet
+is refused, as is reading weights that were listed before another fit.
 """
 
 from steelyard.frameworks.scikeras.graph import graph, run

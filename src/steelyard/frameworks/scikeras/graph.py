@@ -22,6 +22,6 @@ def graph(model: BaseWrapper, inputs: Sequence[Array] | None) -> Graph:
 
 
 def run(model: BaseWrapper, inputs: Sequence[Array]) -> Run:
-    """Run the model inside: what its last layer gives, not the label that `predict` makes of it."""
+    """Run the model inside, and return the output of its last layer, not the labels that `predict` derives from it."""
     found: Run = load("frameworks", "keras").run(inner_model(model, "layers"), inputs)
     return found

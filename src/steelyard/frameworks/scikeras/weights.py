@@ -1,4 +1,4 @@
-"""SciKeras: the names of the Keras model that a `KerasClassifier` or `KerasRegressor` has built."""
+"""SciKeras: the weights of the Keras model that a `KerasClassifier` or `KerasRegressor` has built."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def weights(model: object) -> Iterable[Weight]:
     """List the weights of the Keras model inside; raises `NotFittedError` before it is built.
 
-    A wrapper that is fitted anew builds a new model: then its weights must be listed again, and reading or
+    A wrapper that is fitted again builds a new model: then its weights must be listed again, and reading or
     writing the old ones raises `ShapeError`.
     """
     inner = inner_model(model)
@@ -48,12 +48,12 @@ def meta(model: object) -> dict[str, Any]:
 def inner_model(model: object, lacking: str = "weights") -> Model:
     """Return the Keras model that an estimator has built.
 
-    Raises `UnknownModelError` for another object, as one that has none of what is `lacking`, and `NotFittedError` before a fit.
+    Raises `UnknownModelError` for any other object, whose message says what is `lacking`, and `NotFittedError` before a fit.
     """
     kind = printable(type(model).__name__)
     if not isinstance(model, BaseWrapper):
-        raise UnknownModelError(f"a SciKeras {kind} has no {lacking}; give the KerasClassifier or KerasRegressor itself")
+        raise UnknownModelError(f"a SciKeras {kind} has no {lacking}; pass the KerasClassifier or KerasRegressor itself")
     inner = vars(model).get("model_")
     if inner is None:
-        raise NotFittedError(f"this {kind} has built no model yet; call .fit(), or .initialize(X, y) for untrained weights")
+        raise NotFittedError(f"this {kind} has not built its model yet; call .fit(), or .initialize(X, y) for untrained weights")
     return inner

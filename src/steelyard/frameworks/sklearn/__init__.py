@@ -1,8 +1,8 @@
 """scikit-learn: perceptrons, linear models, pipelines, searches and ensembles.
 
-Attributes are listed layer by layer (`coefs_.0`, `intercepts_.0`), members in the order of their container. Estimators that
-have no weights by their nature are passed over inside containers. One that is not fitted is refused, and so is one that
-predicts by code of another library which Steelyard does not know.
+Attributes are listed layer by layer (`coefs_.0`, `intercepts_.0`), members in the order of their container. Estimators of
+kinds without weights are skipped inside containers. Unfitted estimators are refused, as are estimators of unknown libraries
+with a `predict` of their own.
 """
 
 from steelyard.frameworks.sklearn.build import build

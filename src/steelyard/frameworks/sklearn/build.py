@@ -22,10 +22,10 @@ _LAST = {"linear": "identity", "sigmoid": "logistic", "softmax": "softmax"}
 
 
 def build(stack: DenseStack) -> tuple[BaseEstimator, list[DenseLayer]]:
-    """Return a regressor where the last layer has no activation, a classifier where it has a sigmoid or softmax.
+    """Return a regressor if the last layer has no activation, a classifier if it has a sigmoid or softmax.
 
-    Its inputs are rows of features, with images flattened. Raises `ShapeError` for activations that scikit-learn does not
-    have, and for hidden layers whose activations differ.
+    Its inputs are rows of features, with images flattened. Raises `ShapeError` for activations that scikit-learn lacks, and for
+    hidden layers whose activations differ.
     """
     if len(stack.input_shape) > 1 and not stack.flattened:
         raise ShapeError(
@@ -39,7 +39,7 @@ def build(stack: DenseStack) -> tuple[BaseEstimator, list[DenseLayer]]:
 
 
 def _as_sigmoid(layer: DenseLayer) -> DenseLayer:
-    """Return the layer with one unit, for the second of two probabilities, that scikit-learn has in place of two."""
+    """Return the layer with a single unit, for the second of two probabilities, as scikit-learn has it."""
     bias = None if layer.bias is None else layer.bias[1:] - layer.bias[:1]
     return layer._replace(kernel=layer.kernel[1:] - layer.kernel[:1], bias=bias, activation="sigmoid")
 
@@ -49,8 +49,8 @@ def _perceptron(stack: DenseStack, output: str) -> MLPClassifier | MLPRegressor:
     if len(words) > 1:
         (one, first), (other, second) = list(words.items())[:2]
         raise ShapeError(
-            f"{printable(first)!r} has the activation {one} and {printable(second)!r} {other}; a perceptron of scikit-learn has "
-            "one for all hidden layers"
+            f"{printable(first)!r} has the activation {one} and {printable(second)!r} {other}; a scikit-learn perceptron has "
+            "one activation for all hidden layers"
         )
     widths = [layer.kernel.shape[0] for layer in stack.layers]
     kind = MLPRegressor if output == "identity" else MLPClassifier
@@ -72,7 +72,7 @@ def _linear(stack: DenseStack, output: str) -> LinearRegression | LogisticRegres
     (layer,) = stack.layers
     units, width = layer.kernel.shape
     if output == "logistic" and units > 1:
-        raise ShapeError(f"{units} sigmoids on one layer are {units} models in scikit-learn; build one for each")
+        raise ShapeError(f"{units} sigmoids on one layer need {units} models in scikit-learn; build one for each")
     model = LinearRegression() if output == "identity" else LogisticRegression()
     single = units == 1 and output == "identity"
     model.coef_ = _zeros(stack, (width,) if single else (units, width))

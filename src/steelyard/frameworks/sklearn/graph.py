@@ -1,8 +1,8 @@
 """scikit-learn: multilayer perceptrons and linear models as dense layers; a search stands for its best estimator.
 
-A run returns the outputs of a net with these weights: the probabilities of the classes where the model has them (of two
-classes that of the second alone), else the decision function of a classifier, else the prediction. A pipeline that
-transforms its inputs first is more than its weights, so it is refused; its last step is the net.
+A run returns the outputs of a net with these weights: the probabilities of the classes if the model has them (for two
+classes only that of the second), otherwise the decision function of a classifier, otherwise the prediction. A pipeline that
+transforms its inputs first is refused, since its weights do not describe it; its last step is the net.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def graph(model: BaseEstimator, inputs: Sequence[Array] | None) -> Graph:
 
 
 def run(model: BaseEstimator, inputs: Sequence[Array]) -> Run:
-    """Run the model on one array of shape (examples, features), in float64 where it was fitted so.
+    """Run the model on one array of shape (examples, features), in float64 if it was fitted in float64.
 
     Raises `UnknownModelError` for a model that is not one net, and `ShapeError` for several inputs.
     """
@@ -62,7 +62,7 @@ def run(model: BaseEstimator, inputs: Sequence[Array]) -> Run:
 
 
 def _net(model: BaseEstimator, *, running: bool = False) -> tuple[str, BaseEstimator]:
-    """Return the one estimator that has the weights, and what its names begin with; it must be all that runs."""
+    """Return the only estimator with weights, and the prefix of its names; no other may take part in a run."""
     prefix, found = "", model
     while True:
         if isinstance(found, Pipeline):
@@ -83,7 +83,7 @@ def _net(model: BaseEstimator, *, running: bool = False) -> tuple[str, BaseEstim
 
 
 def _is_alone(model: BaseEstimator) -> bool:
-    """Return whether the inputs reach the net unchanged."""
+    """Whether the inputs reach the net unchanged."""
     try:
         _net(model, running=True)
     except UnknownModelError:
@@ -96,7 +96,7 @@ def _check_steps(pipeline: Pipeline) -> None:
         if step not in (None, "passthrough"):
             raise UnknownModelError(
                 f"this Pipeline changes its inputs by {printable(name)!r} ({printable(type(step).__name__)}) first, "
-                "which its weights do not show; pass its last step, pipeline[-1], and inputs as that step gets them"
+                "which is not part of its weights; pass its last step, pipeline[-1], and the inputs of that step"
             )
 
 
@@ -112,7 +112,7 @@ def _perceptron(prefix: str, net: MLPClassifier | MLPRegressor) -> list[Layer]:
 
 
 def _hidden(prefix: str, net: MLPClassifier | MLPRegressor, x: Array) -> dict[str, Array]:
-    """Return what each layer of a perceptron gives."""
+    """Return the output of each layer of a perceptron."""
     given = {}
     for place, layer in enumerate(_perceptron(prefix, net)):
         x = x @ net.coefs_[place] + net.intercepts_[place]
@@ -133,7 +133,7 @@ def _widths(estimator: BaseEstimator) -> tuple[int, int]:
 
 
 def _output(estimator: BaseEstimator) -> str:
-    """Return the activation between the sums of a linear model and its answer."""
+    """Return the activation between the sums of a linear model and its output."""
     units = _widths(estimator)[1]
     if isinstance(estimator, (LogisticRegression, LogisticRegressionCV)):
         return "sigmoid" if units == 1 else "softmax"
@@ -149,7 +149,7 @@ def _answer(estimator: BaseEstimator, x: Array) -> Array:
     if perceptron or (is_classifier(estimator) and _output(estimator) != "linear"):
         answer = estimator.predict_proba(x)
         units = estimator.n_outputs_ if perceptron else _widths(estimator)[1]
-        answer = answer[:, -units:]  # of two classes the second one has a unit
+        answer = answer[:, -units:]  # for two classes, only the second one has a unit
     else:
         decides = is_classifier(estimator) or is_outlier_detector(estimator)
         answer = estimator.decision_function(x) if decides else estimator.predict(x)

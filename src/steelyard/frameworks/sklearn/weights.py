@@ -2,13 +2,13 @@
 
 The names are the estimators' own attributes: `coefs_.0`, `intercepts_.0`, `coefs_.1` of a multilayer perceptron,
 `coef_` and `intercept_` of a linear model. A wrapper of one estimator (a search, a frozen estimator, a selector)
-adds nothing to them; the names of a container's members are prefixed with those that it gives them (a pipeline's steps)
-or with the attribute that holds them (`estimators_.0`, `calibrated_classifiers_.0`, `final_estimator_`).
+adds nothing to them; the names of a container's members have as a prefix the name that it gives them (a pipeline's steps)
+or the attribute that holds them (`estimators_.0`, `calibrated_classifiers_.0`, `final_estimator_`).
 
 Weights are the numbers that a fit adjusts and a prediction multiplies and adds; an intercept that is not fitted is listed
 too, and is not trainable. The statistics of a scaler, an encoder, a decomposition or a calibrator, trees, neighbours and
-support vectors are not weights: inside containers they are passed over. A member whose `predict` is not scikit-learn's
-own is never passed over: it must be known, or the whole model is refused.
+support vectors are not weights: inside containers they are skipped. A member whose `predict` is not scikit-learn's
+own is never skipped: if it is unknown, the whole model is refused.
 """
 
 from __future__ import annotations
@@ -36,34 +36,34 @@ if TYPE_CHECKING:
 
     Members = Iterable[tuple[str, BaseEstimator]]
     Chain = tuple[tuple[BaseEstimator, str, object, BaseEstimator], ...]
-    """The way to an estimator: each wrapper or container, the attribute that leads on, the value that it held, and the member."""
+    """The path to an estimator: each wrapper or container, the attribute that was followed, its value then, and the member."""
 
 
 _WRAPPED = ("FrozenEstimator", "_CalibratedClassifier")  # these keep a fitted estimator under `estimator`
 
 
 def weights(model: BaseEstimator) -> Iterator[Weight]:
-    """List the weights of an estimator, of what it wraps and of its members; an estimator listed twice is tied.
+    """List the weights of an estimator, including wrapped estimators and members; an estimator listed twice is tied.
 
-    Raises `NotFittedError` before `fit`, and `UnknownModelError` where nothing has weights that are known.
+    Raises `NotFittedError` before `fit`, and `UnknownModelError` if no estimator has known weights.
     """
     ends = [(path, part, _weights_of(path, part, above)) for path, part, above in _ends("", model)]
     if all(found is None for _, _, found in ends):
         inside = ", ".join(sorted({_kind(part) for _, part, _ in ends} - {_kind(model)}))
         raise UnknownModelError(
-            f"{_kind(model)} {f'holds only {inside}, which have' if inside else 'has'} no weights that are known; known are "
+            f"{_kind(model)} {f'holds only {inside}, which have' if inside else 'has'} known weights; supported are "
             "multilayer perceptrons (coefs_), linear models (coef_), BernoulliRBM, and searches, pipelines and ensembles of them"
         )
     return with_ties(_listed(ends))
 
 
 def assign(model: BaseEstimator, arrays: Mapping[str, Array]) -> BaseEstimator:
-    """Copy into the arrays that the estimators hold; numbers and sparse matrices are set anew, of the type they were."""
+    """Copy into the arrays that the estimators hold; numbers and sparse matrices are replaced by new ones of the same type."""
     if not arrays:
         return model
     jobs = [(part, _arrays_of(path, part, arrays)) for path, part, _ in _ends("", model)]
     if sum(len(own) for _, own in jobs) < len(arrays):
-        raise ShapeError(f"{_kind(model)} was fitted anew since its weights were listed; call steelyard.weights(model) again")
+        raise ShapeError(f"{_kind(model)} was fitted again after its weights were listed; call steelyard.weights(model) again")
     for part, own in jobs:
         framework = _elsewhere(part)
         if framework is not None and own:
@@ -75,7 +75,7 @@ def assign(model: BaseEstimator, arrays: Mapping[str, Array]) -> BaseEstimator:
 
 
 def meta(model: BaseEstimator) -> dict[str, Any]:
-    """Return the layout of the one Keras model inside, by the names that its weights have here; nothing where there are more."""
+    """Return the layout of the only Keras model inside, by the names of its weights here; empty if there are several."""
     kept = [(path, meta_of(part).get("layout")) for path, part, _ in _ends("", model) if _elsewhere(part)]
     layouts = [(path, layout) for path, layout in kept if layout]
     if len(layouts) != 1:
@@ -98,7 +98,7 @@ def _listed(ends: Iterable[tuple[str, BaseEstimator, list[Weight] | None]]) -> I
 
 
 def _arrays_of(path: str, part: BaseEstimator, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """Pick the arrays of one estimator, by its own names; they must fit what it holds now."""
+    """Select the arrays of one estimator, by its own names; their shapes must be those of its present arrays."""
     own = {}
     for weight in _weights_of(path, part) or ():
         full = prefixed(path, weight).name
@@ -106,7 +106,7 @@ def _arrays_of(path: str, part: BaseEstimator, arrays: Mapping[str, Array]) -> d
             continue
         own[weight.name] = arrays[full]
         if arrays[full].shape != weight.shape:
-            raise ShapeError(f"{printable(full)} has shape {weight.shape} now, the value has {arrays[full].shape}; list it again")
+            raise ShapeError(f"{printable(full)} now has shape {weight.shape}, the value has {arrays[full].shape}; list it again")
     return own
 
 
@@ -118,7 +118,7 @@ def _kind(model: object) -> str:
 
 
 def _ends(path: str, model: BaseEstimator | str | None, above: Chain = ()) -> Iterator[tuple[str, BaseEstimator, Chain]]:
-    """Yield every estimator that wraps and contains no other, with its path and what leads to it."""
+    """Yield every estimator that wraps and contains no other, with its name and the path to it."""
     if model is None or isinstance(model, str):  # "passthrough", "drop"
         return
     if _elsewhere(model) is not None or _names(model):
@@ -144,7 +144,7 @@ def _elsewhere(model: object) -> Framework | None:
 
 
 def _members(model: BaseEstimator) -> tuple[str, Members]:
-    """Return the attribute that holds a wrapper's one estimator or a container's many, and them by name."""
+    """Return the attribute that holds the estimator of a wrapper, or the members of a container, and those by name."""
     held = vars(model)
     if "cv_results_" in held and not held.get("refit", True):
         raise NotFittedError(
@@ -170,7 +170,7 @@ def _named(members: Iterable[tuple[str, BaseEstimator]], held: Mapping[str, Base
 
 
 def _columns(members: Iterable[tuple[str, BaseEstimator, object]], held: Mapping[str, BaseEstimator]) -> Members:
-    """The members of a `ColumnTransformer`; one that was given no columns stays as it was, not fitted."""
+    """Return the members of a `ColumnTransformer` except those without columns, which are not fitted."""
     return [(name, member) for name, member, *_ in members if _is_fitted(member)]
 
 
@@ -187,7 +187,7 @@ def _numbered(attribute: str) -> Callable[[Any, Mapping[str, BaseEstimator]], Me
 
 
 def _target(regressor: BaseEstimator, held: Mapping[str, BaseEstimator]) -> Members:
-    """The regressor of a transformed target; the transformer is a net in rare cases only."""
+    """Return the regressor of a transformed target, whose transformer is hardly ever a net."""
     return [("", regressor), ("transformer_", held.get("transformer_"))]
 
 
@@ -205,12 +205,12 @@ _CONTAINERS: dict[str, Callable[[Any, Mapping[str, BaseEstimator]], Members]] = 
 
 
 def _check_held(above: Chain) -> None:
-    """Raise `ShapeError` when another `fit` has put other estimators in the place of those that were listed."""
+    """Raise `ShapeError` if another `fit` has replaced the listed estimators."""
     for holder, attribute, held, member in above:
         if vars(holder).get(attribute) is held:
             continue
         if all(now is not member for _, now in _members(holder)[1]):  # a pipeline makes a new list of the same steps
-            raise ShapeError(f"this {_kind(holder)} was fitted anew and holds other estimators now; list its weights again")
+            raise ShapeError(f"this {_kind(holder)} was fitted again and holds other estimators now; list its weights again")
 
 
 def _is_fitted(model: object) -> bool:
@@ -220,7 +220,7 @@ def _is_fitted(model: object) -> bool:
         check_is_fitted(model)
     except Unfitted:
         return False
-    except AttributeError:  # an estimator without the tags that this release asks for
+    except AttributeError:  # an estimator without the tags that this release requires
         return any(name.endswith("_") for name in vars(model))
     return True
 
@@ -231,18 +231,18 @@ def _require_fitted(path: str, model: object) -> None:
         raise NotFittedError(f"this {_kind(model)}{place} is not fitted; call .fit() first")
 
 
-# The weights that one estimator holds itself.
+# The weights of one estimator.
 
 
 def _weights_of(path: str, part: BaseEstimator, above: Chain = ()) -> list[Weight] | None:
-    """List one estimator's own weights; None where it has none by its nature. One that may have some is refused."""
+    """List the weights of one estimator; None for a kind without weights. An estimator that may have some is refused."""
     framework = _elsewhere(part)
     found = _weights_elsewhere(framework, part) if framework else [_weight(part, name) for name in _names(part)] or None
     if found is None and _predicts_by_itself(part):
         place = f" at {printable(path)!r}" if path else ""
         raise UnknownModelError(
-            f"where the {_kind(part)}{place} keeps its weights is not known; pass what it holds (its network, "
-            "its arrays), or the other members one by one"
+            f"the weights of the {_kind(part)}{place} are in an unknown place; pass its network or its arrays, "
+            "or the other members one by one"
         )
     if found and any(type(holder).__name__ == "FrozenEstimator" for holder, *_ in above):
         found = [weight.replace(trainable=False) for weight in found]
@@ -259,7 +259,7 @@ def _weights_elsewhere(framework: Framework, part: BaseEstimator) -> list[Weight
 
 
 def _predicts_by_itself(model: object) -> bool:
-    """Return whether `predict` is not scikit-learn's own; of its own estimators it is known which have weights."""
+    """Whether `predict` is not scikit-learn's own; the kinds with weights are known for its own estimators."""
     author = next((base.__module__ for base in type(model).__mro__ if "predict" in vars(base)), "sklearn")
     return author.partition(".")[0] != "sklearn"
 
@@ -325,7 +325,7 @@ class _AttributeSlot:
             return now
         if _in_memory(now) is not self.live or tuple(np.shape(now)) != self.shape or _dtype(now) != self.dtype:
             raise ShapeError(
-                f"{printable(self.name)} has changed its shape or is gone since it was listed; list the model's weights again"
+                f"{printable(self.name)} has changed its shape or was removed since it was listed; list the model's weights again"
             )
         self.seen = now
         return now
@@ -366,5 +366,5 @@ def _dtype(value: Any) -> DType:
 
 
 def _in_memory(value: object) -> bool:
-    """Return whether a value is an array in one writable run of memory: not a number, a sparse matrix or a strided view."""
+    """Whether a value is a writable array, contiguous in memory: not a number, a sparse matrix or a strided view."""
     return isinstance(value, np.ndarray) and value.flags.c_contiguous and value.flags.writeable and value.dtype.isnative

@@ -1,6 +1,6 @@
-"""skorch: the graph of the net's own module, the one that `infer` calls.
+"""skorch: the graph of the module that `infer` calls.
 
-Where several parts hold weights, layers are called as their weights are (`module_.fc`), and the layers of the other
+If several parts hold weights, layers have the same prefixes as their weights (`module_.fc`), and the layers of the other
 parts come last, marked as unused.
 """
 
@@ -35,7 +35,7 @@ def graph(model: NeuralNet, inputs: Sequence[Array] | None) -> Graph:
 
 
 def run(model: NeuralNet, inputs: Sequence[Array]) -> Run:
-    """Run the module; its output comes without the nonlinearity that `predict_proba` applies to it."""
+    """Run the module; its output lacks the nonlinearity that `predict_proba` applies to it."""
     found: Run = load("frameworks", "torch").run(_module(model), inputs)
     before = _prefix(model)
     return Run(found.outputs, {dotted(before, name): array for name, array in found.layers.items()})
@@ -43,7 +43,7 @@ def run(model: NeuralNet, inputs: Sequence[Array]) -> Run:
 
 def _module(net: object) -> nn.Module:
     if not isinstance(net, NeuralNet):
-        raise UnknownModelError(f"a skorch {printable(type(net).__name__)} has no layers; give the net itself")
+        raise UnknownModelError(f"a skorch {printable(type(net).__name__)} has no layers; pass the net itself")
     module = vars(net).get(_OWN)
     if module is None:
         raise NotFittedError(
@@ -53,7 +53,7 @@ def _module(net: object) -> nn.Module:
 
 
 def _prefix(net: NeuralNet) -> str:
-    """Return the prefix of the names of the module's weights: blank when no other part has weights."""
+    """Return the prefix of the names of the module's weights: blank if no other part has weights."""
     own = {weight.name for weight in framework_of(net).weights(net)}
     return "" if own <= set(_module(net).state_dict()) else _OWN
 

@@ -1,9 +1,9 @@
-"""skorch: the module's own names, as `state_dict` has them.
+"""skorch: the weights of the net's modules, by the names of `state_dict`.
 
-A net around one module adds nothing to the names. Where several parts hold weights (a subclass with a
+A net around one module adds nothing to the names. If several parts hold weights (a subclass with a
 `module2_`, a criterion that is trained too), the attribute of each part is the prefix of its names:
-`module_.0.weight`, `module2_.0.weight`, `criterion_.centers`. A criterion counts as a part when it has
-parameters of its own; class weights that are passed to a loss are a setting, and are not listed.
+`module_.0.weight`, `module2_.0.weight`, `criterion_.centers`. A criterion counts as a part if it has
+parameters; class weights that are passed to a loss are a setting, and are not listed.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 def weights(model: object) -> Iterator[Weight]:
-    """List the weights of a net that is fitted or initialised; tied where two parts share them.
+    """List the weights of a fitted or initialised net; weights that two parts share are tied.
 
-    Raises `NotFittedError` for a net that is neither. A net that is fitted anew makes a new module: then
+    Raises `NotFittedError` for a net that is neither. A net that is fitted again makes a new module: then
     its weights must be listed again, and reading or writing the old ones raises `ShapeError`.
     """
     parts = _parts(model)
@@ -39,7 +39,7 @@ def weights(model: object) -> Iterator[Weight]:
 
 
 def assign(model: NeuralNet, arrays: Mapping[str, Array]) -> NeuralNet:
-    """Copy in place, so that the net's optimizer goes on with the same parameters."""
+    """Copy in place, so that the net's optimizer keeps its parameters."""
     assign_members(_named(_parts(model)), arrays)
     return model
 
@@ -47,7 +47,7 @@ def assign(model: NeuralNet, arrays: Mapping[str, Array]) -> NeuralNet:
 def _parts(net: object) -> list[tuple[str, nn.Module]]:
     """Return the modules and trained criteria that hold weights, by attribute."""
     if not isinstance(net, NeuralNet):
-        raise UnknownModelError(f"a skorch {printable(type(net).__name__)} has no weights; give the net itself")
+        raise UnknownModelError(f"a skorch {printable(type(net).__name__)} has no weights; pass the net itself")
     modules = _registered(net, net._modules)
     if not modules:
         raise NotFittedError(

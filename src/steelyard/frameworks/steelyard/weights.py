@@ -1,4 +1,4 @@
-"""Weights and single weights themselves, so that containers may hold them."""
+"""`Weights` and `Weight` objects, so that containers may hold them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def weights(model: object) -> Iterable[Weight]:
-    """Return weights as they are; a single weight loses its name, since a bare tensor has none."""
+    """Return `Weights` unchanged; a single weight loses its name, since a bare tensor has none."""
     if isinstance(model, Weights):
         return model.values()
     if isinstance(model, Weight):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def weights(model: object) -> Iterable[Weight]:
     """List the variables; one that two modules share is tied to its first name. A bare variable or tensor has no name.
 
-    Variables of text are passed over. Raises `UnknownModelError` for symbolic, sparse and ragged tensors.
+    Variables of text are skipped. Raises `UnknownModelError` for symbolic, sparse and ragged tensors.
     """
     if isinstance(model, (tf.Variable, tf.Tensor)):
         return [_weight("", model)]
@@ -53,7 +53,7 @@ def assign(model: Model, arrays: Mapping[str, Array]) -> Model:
         return tf.constant(arrays[""].copy())
     variables = {"": model} if isinstance(model, tf.Variable) else dict(_variables(model))
     for name, array in arrays.items():
-        variables[name].assign(array.copy())  # TensorFlow may keep the memory that it is given
+        variables[name].assign(array.copy())  # TensorFlow may keep the memory that is passed to it
     return model
 
 
@@ -65,12 +65,12 @@ def _variables(model: object) -> Iterator[tuple[str, tf.Variable]]:
         yield from _tracked(model)
     else:
         raise UnknownModelError(
-            f"a tensorflow {type(model).__name__} has no weights; give a module, a variable or a dense tensor"
+            f"a tensorflow {type(model).__name__} has no weights; pass a module, a variable or a dense tensor"
         )
 
 
 def _tracked(root: Trackable) -> Iterator[tuple[str, tf.Variable]]:
-    """Go through what a checkpoint would save, breadth first as TensorFlow does: the shortest path is the only name."""
+    """Traverse the objects that a checkpoint would save, breadth first as TensorFlow does: each is named by its shortest path."""
     seen = {id(root)}
     waiting = deque([("", root)])
     while waiting:
@@ -103,14 +103,14 @@ def _weight(name: str, tensor: tf.Variable | tf.Tensor) -> Weight:
 
 
 def _reader(tensor: tf.Variable | tf.Tensor) -> Reader:
-    """Read a tensor as it is now: a view of its memory where TensorFlow gives one, else the rows asked for."""
+    """Read the present value of a tensor: a view of its memory if TensorFlow provides one, otherwise the requested rows."""
     shape = tuple(tensor.shape)
 
     def rows(first: int, last: int) -> Array:
         now = tensor.read_value() if isinstance(tensor, tf.Variable) else tensor
         try:
             whole = np.asarray(memoryview(now))
-        except (TypeError, ValueError, BufferError):  # of a type or on a device that has no such view
+        except (TypeError, ValueError, BufferError):  # its type or device does not allow a view
             part: Array = (now[first:last] if shape and (first, last) != (0, shape[0]) else now).numpy()
             return np.asarray(part)
         return whole[first:last] if shape else whole

@@ -1,6 +1,6 @@
 """PyTorch: modules, tensors, state dicts and optimizers.
 
-Parameters and saved buffers are listed in the order of `state_dict`. Lazy modules that have not seen data are refused, and so
+Parameters and saved buffers are listed in the order of `state_dict`. Lazy modules that have not seen data are refused, as
 are writes into quantised, sparse, distributed and meta tensors.
 """
 

@@ -36,7 +36,7 @@ _ACTIVATIONS: dict[str, Callable[..., nn.Module] | None] = {
 
 
 def build(stack: DenseStack) -> tuple[nn.Sequential, list[DenseLayer]]:
-    """Return the net in the dtype of the weights and in evaluation mode; the global random state is left alone."""
+    """Return the net in the dtype of the weights and in evaluation mode; the global random state is unchanged."""
     first: list[nn.Module] = [nn.Flatten()] if stack.flattened else []
     modules = [module for layer in stack.layers for module in _modules(layer, stack.dtype)]
     return nn.Sequential(*first, *modules).eval(), stack.layers

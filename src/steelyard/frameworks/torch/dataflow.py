@@ -1,7 +1,7 @@
-"""Which layers feed which in a PyTorch module, followed through one run, function by function.
+"""The layers that feed each layer of a PyTorch module, followed through one run, function by function.
 
-Each tensor has an origin: the layers whose outputs it was made from. A tensor that cannot be followed (out of a function
-that PyTorch does not intercept, or of numbers that went through Python) makes the inputs of a layer unknown, not wrong.
+Each tensor has an origin: the layers from whose outputs it was computed. A tensor that cannot be followed (from a function
+that PyTorch does not intercept, or from numbers that passed through Python) makes the inputs of a layer unknown, not wrong.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     import torch
 
 _READ_OUT = frozenset({"item", "tolist", "numpy", "__array__", "__dlpack__", "__float__", "__int__", "__index__"})
-"""Functions that move numbers to Python. `__bool__` is not among them: a branch is not a flow of data."""
+"""Functions that move numbers to Python, without `__bool__`: a branch is not a flow of data."""
 _FIRST_ONLY = frozenset({"to", "type_as", "view_as", "expand_as", "reshape_as"})
 """Functions that take only the dtype, device or shape of their second tensor."""
 
 Output = TypeVar("Output")
-"""What a layer or a function returns: a tensor, or a structure that holds tensors."""
+"""The result of a layer or a function: a tensor, or a structure that holds tensors."""
 
 
 class _Origin(NamedTuple):
-    """What a tensor was made from: sources of data, and layers whose weights have not met data yet."""
+    """The origin of a tensor: sources of data, and layers whose weights have not met data yet."""
 
     sources: frozenset[Any] = NOTHING
     weights: frozenset[str] = frozenset()
@@ -57,12 +57,12 @@ class TensorTracer:
         self._put(tensors, _Origin(frozenset({INPUT})))
 
     def held(self, tensors: Iterable[torch.Tensor], owner: str | None = None) -> None:
-        """Record the tensors of a module; where data meets them, that counts as a use of the layer `owner`."""
+        """Record the tensors of a module; an operation of these and data counts as a use of the layer `owner`."""
         fresh = [tensor for tensor in tensors if id(tensor) not in self._known]
         self._put(fresh, _Origin(weights=frozenset() if owner is None else frozenset({owner})))
 
     def entered(self, name: str, taken: object) -> None:
-        """Record that a layer is called."""
+        """Record the beginning of a layer's call."""
         tensors = list(self._tensors(taken))
         origin = self._origin(tensors)
         for owner in origin.weights:
@@ -71,7 +71,7 @@ class TensorTracer:
         self._open.append((own, [(tensor, tensor._version) for tensor in tensors]))
 
     def left(self, given: Any) -> Any:
-        """Record the output of a layer, and return it; an input that is returned as it was is replaced by a view."""
+        """Record the output of a layer, and return it; an input that is returned unchanged is replaced by a view."""
         origin, taken = self._open.pop()
         same = {id(tensor) for tensor, version in taken if tensor._version == version}
         if self._is_tensor(given) and id(given) in same:
@@ -105,7 +105,7 @@ class TensorTracer:
         return output
 
     def _inside(self, tensors: Iterable[torch.Tensor], written: Iterable[torch.Tensor]) -> None:
-        """Record which tensors a layer uses in addition to its arguments, and which it overwrites."""
+        """Record the tensors that a layer uses in addition to its arguments, and those that it overwrites."""
         own, _ = self._open[-1]
         (call,) = own.sources
         for tensor in tensors:
@@ -116,7 +116,7 @@ class TensorTracer:
                 self._overwrite(tensor, own)
 
     def _met(self, tensors: Iterable[torch.Tensor]) -> _Origin:
-        """Return the origin of a function's result; where data meets weights, the function counts as a use of their layer."""
+        """Return the origin of a function's result; a function of data and weights counts as a use of their layer."""
         origin = self._origin(tensors)
         if not (origin.sources and origin.weights):
             return origin
@@ -140,7 +140,7 @@ class TensorTracer:
         self._known.pop(key, None)
 
     def _overwrite(self, tensor: torch.Tensor, origin: _Origin) -> None:
-        """Record new numbers in a tensor, and in those that share its memory."""
+        """Record new numbers in a tensor, and in the tensors that share its memory."""
         storage, place = tensor.untyped_storage().data_ptr(), (tensor.data_ptr(), tensor.numel())
         sharing = [(held(), before) for held, before, memory in self._known.values() if memory == storage != 0]
         for other, before in sharing:

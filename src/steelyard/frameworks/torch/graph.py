@@ -1,7 +1,7 @@
 """PyTorch: modules in the order in which they are called; without inputs in the order of definition.
 
-A layer is a module that holds weights itself, or has no modules inside. Attention is one layer with its output
-projection, and a recurrent layer is one with all its levels and directions. Functions such as `relu` and `flatten`,
+A layer is a module that holds weights itself, or has no modules inside. Attention and its output projection are one
+layer, as are all levels and directions of a recurrent layer. Functions such as `relu` and `flatten`,
 which are not modules, are not listed.
 """
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 _IMAGES = ("conv", "conv transpose", "pool", "global pool", "upsample")
 _WRAPPERS = ("_orig_mod", "module")
-"""The attributes that `torch.compile` and the parallel wrappers keep the model under, which prefix the names of its weights."""
+"""The attributes under which `torch.compile` and parallel wrappers keep the model; they are prefixes of its weights' names."""
 
 
 def graph(model: nn.Module, inputs: Sequence[Array] | None) -> Graph:
     """Return the layers of a module.
 
-    With inputs it is run once as at inference, for the order and the shapes. Layers with weights that were not called
+    With inputs it is run once in inference mode, for the order and the shapes. Layers with weights that were not called
     come last, with `unused` in their settings. Without inputs the order is that of definition; for a `Sequential` of
     layers that is the order of execution too. Raises `NotFittedError` for lazy modules.
     """
@@ -60,14 +60,14 @@ def graph(model: nn.Module, inputs: Sequence[Array] | None) -> Graph:
 
 
 def run(model: nn.Module, inputs: Sequence[Array]) -> Run:
-    """Run a copy in float64; a module that cannot be copied or insists on its own dtype runs as it is.
+    """Run a copy in float64; a module that cannot be copied or requires its own dtype runs unchanged.
 
-    The dtype of the arrays shows which it is. Integers stay integers. The outputs of layers have the axis of
-    the batch first, also where a recurrent layer or an attention has it second.
+    The dtype of the arrays shows which of them ran. Integers stay integers. The outputs of layers have the batch
+    axis first, even if a recurrent layer or an attention has it second.
     """
     parts = {part: name for name, part in _parts(_checked(model))}
     _, inner = _unwrapped(model)
-    with suppress(Exception):  # a module may not allow a copy or another dtype, and run as it is
+    with suppress(Exception):  # a module may not allow a copy or another dtype; then it runs unchanged
         return _run_double(inner, parts, inputs)
     with _untouched(inner):
         return _run_once(inner, parts, _tensors(inner, inputs))
@@ -75,7 +75,7 @@ def run(model: nn.Module, inputs: Sequence[Array]) -> Run:
 
 def _checked(model: object) -> nn.Module:
     if not isinstance(model, nn.Module):
-        raise UnknownModelError(f"a torch {printable(type(model).__name__)} has no layers; give a module")
+        raise UnknownModelError(f"a torch {printable(type(model).__name__)} has no layers; pass a module")
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if type(tensor) in (nn.UninitializedParameter, nn.UninitializedBuffer):
             raise NotFittedError(f"{printable(name)} is lazy and has no shape yet; run one batch through the model first")
@@ -96,7 +96,7 @@ def _is_wrapper(model: nn.Module) -> bool:
 
 
 def _parts(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the layers by name, in the order of definition; a module with two names goes by its first."""
+    """Yield the layers by name, in the order of definition; a module with two names has its first."""
     seen = set()
     stack = [("", model)]
     while stack:
@@ -116,7 +116,7 @@ def _inside(module: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def _weighs(module: nn.Module) -> bool:
-    """Return whether a module holds tensors of its `state_dict` itself."""
+    """Whether a module itself holds tensors of its `state_dict`."""
     held = [*module._parameters.values(), *(b for k, b in module._buffers.items() if k not in module._non_persistent_buffers_set)]
     return "parametrizations" in module._modules or any(tensor is not None for tensor in held)
 
@@ -148,7 +148,7 @@ def _set_inputs(layers: list[Layer], parts: Mapping[str, nn.Module], flow: CallG
 
 
 def _runs_once(module: nn.Module) -> bool:
-    """Return whether a chain is nothing but its modules: each runs once, and no hook changes an output."""
+    """Whether a chain only runs its modules: each runs once, and no hook changes an output."""
     every = [part for _, part in module.named_modules(remove_duplicate=False)]
     hooked = any(part._forward_hooks or part._forward_pre_hooks for part in every)
     return len(every) == len(set(every)) and not hooked
@@ -161,7 +161,7 @@ def _layer(name: str, module: nn.Module) -> Layer:
 
 
 def _normed(module: nn.Module) -> dict[str, bool]:
-    """Return which norm makes the kernel from the stored tensors, by a parametrisation or, in old modules, by a hook."""
+    """Return the norm that computes the kernel from the stored tensors, by a parametrisation or, in old modules, by a hook."""
     makers = [type(held[0]).__name__ for held in getattr(module, "parametrizations", {}).values()]
     makers += [type(hook).__name__ for hook in module._forward_pre_hooks.values()]
     words = {"WeightNorm": "weight_norm", "SpectralNorm": "spectral_norm"}
@@ -193,7 +193,7 @@ def _in_order(layers: list[Layer], parts: Mapping[str, nn.Module], calls: Mappin
 def _followed(
     module: nn.Module, inputs: Sequence[torch.Tensor], names: Mapping[nn.Module, str]
 ) -> tuple[dict[str, FirstCall], CallGraph]:
-    """Call the module, and return the first calls of its layers and which feed which; none where it cannot be followed."""
+    """Call the module, and return the first calls of its layers and the layers that feed each; none if it cannot be followed."""
     flow = TensorTracer(lambda item: isinstance(item, torch.Tensor))
     flow.given(inputs)
     inner = [part for part in names if not any(child in names for child in part.modules() if child is not part)]
@@ -208,7 +208,7 @@ def _followed(
 
 @contextmanager
 def _seen(flow: TensorTracer, names: Mapping[nn.Module, str]) -> Iterator[None]:
-    """Show every function that runs to a tracer; the layers in `names` hold no others."""
+    """Pass every function that runs to a tracer; the layers in `names` contain no other layers."""
 
     def before(part: nn.Module, args: object, kwargs: object) -> None:
         flow.entered(names[part], (args, kwargs))
@@ -238,7 +238,7 @@ def _seen(flow: TensorTracer, names: Mapping[nn.Module, str]) -> Iterator[None]:
 def _watched(
     module: nn.Module, inputs: Sequence[torch.Tensor], names: Mapping[nn.Module, str], *, keep: bool
 ) -> tuple[Any, dict[str, FirstCall]]:
-    """Call the module, and return its output and the first call of each layer, in the order in which they began."""
+    """Call the module, and return its output and the first call of each layer, in the order of their beginnings."""
     calls: dict[str, FirstCall] = {}
     done = set()
 
@@ -261,7 +261,7 @@ def _watched(
 
 
 def _run_double(module: nn.Module, names: Mapping[nn.Module, str], inputs: Sequence[Array]) -> Run:
-    """Run a copy in float64, with float64 also for the tensors that the module makes as it runs."""
+    """Run a copy in float64, also for the tensors that the module creates during the run."""
     twin, parts = copy.deepcopy((module, list(names)))
     for part in parts:
         if isinstance(part, nn.RMSNorm) and part.eps is None:  # the default is that of the dtype, which the copy changes
@@ -330,7 +330,7 @@ def _leaves(output: object) -> Iterator[torch.Tensor | PackedSequence]:
 
 
 def _first(output: object) -> torch.Tensor | None:
-    """Return the first tensor; None for sequences packed into one, which have no axis of time."""
+    """Return the first tensor; None for packed sequences, which lack an axis of time."""
     first = next(_leaves(output), None)
     return None if isinstance(first, PackedSequence) else first
 
@@ -350,7 +350,7 @@ def _batch_axis(part: nn.Module | None, tensor: torch.Tensor) -> int:
 
 
 def _numpy(tensor: torch.Tensor) -> Array:
-    """Copy a tensor into an array; short floats, which NumPy lacks, as float32."""
+    """Copy a tensor into an array; short floats, which NumPy lacks, become float32."""
     tensor = (
         tensor.detach().to("cpu", copy=True).to_dense() if tensor.layout is not torch.strided else tensor.detach().cpu().clone()
     )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def weights(model: object) -> Iterator[Weight]:
-    """List parameters and saved buffers; one that two layers share is tied to its first name.
+    """List parameters and saved buffers; a parameter that two layers share is tied to its first name.
 
     Raises `NotFittedError` for lazy modules that have not seen data yet.
     """
@@ -36,12 +36,12 @@ def weights(model: object) -> Iterator[Weight]:
     if isinstance(model, torch.optim.Optimizer):
         return _optimizer_weights(model)
     if not isinstance(model, nn.Module):
-        raise UnknownModelError(f"a torch {type(model).__name__} has no weights; give a module, a tensor or a state_dict")
+        raise UnknownModelError(f"a torch {type(model).__name__} has no weights; pass a module, a tensor or a state_dict")
     return with_ties(_module_weights(model))
 
 
 def assign(model: Model, arrays: Mapping[str, Array]) -> Model:
-    """Copy in place, so that an optimizer goes on with the same parameters."""
+    """Copy in place, so that an optimizer keeps its parameters."""
     if not arrays:
         return model
     if isinstance(model, torch.optim.Optimizer):
@@ -55,7 +55,7 @@ def assign(model: Model, arrays: Mapping[str, Array]) -> Model:
 
 
 def orders(model: object) -> dict[str, Callable[[], list[str]]]:
-    """Return the orders of a module's parameters: that of `parameters()`, and that of R torch's `model$parameters`."""
+    """Return the orders of a module's parameters: those of `parameters()` and of R torch's `model$parameters`."""
     if not isinstance(model, nn.Module):
         return {}
     return {"parameters": lambda: [name for name, _ in model.named_parameters()], "r-torch": lambda: _r_order(model)}
@@ -81,9 +81,9 @@ def _module_weights(module: nn.Module) -> Iterator[Weight]:
     facts = _facts_of(module)
     for name, tensor in module.state_dict(keep_vars=True).items():
         if not isinstance(tensor, torch.Tensor):
-            continue  # what get_extra_state returns is not a weight
+            continue  # the result of get_extra_state is not a weight
         owner, key = slots.get(name, ({"": tensor}, ""))
-        if owner[key] is not tensor:  # a state_dict hook returns another tensor than the module holds
+        if owner[key] is not tensor:  # a state_dict hook returned a tensor that the module does not hold
             owner, key = {"": tensor}, ""
         role, axes, layer = facts.get(name, (Role.OTHER, "", name.rpartition(".")[0]))
         yield _weight(name, owner, key, role=role, axes=axes, layer=layer)
@@ -124,7 +124,7 @@ def _weight(name: str, slots: Slots, key: str, **facts: Any) -> Weight:
         shape=tuple(tensor.shape),
         dtype=_dtype(name, tensor),
         read=_TensorSlot(name, slots, key).reader(),
-        trainable=tensor.requires_grad if facts else tensor.requires_grad or None,  # a bare tensor may be of either sort
+        trainable=tensor.requires_grad if facts else tensor.requires_grad or None,  # a bare tensor may be a parameter or a buffer
         encoding=stored,
         **facts,
     )
@@ -138,7 +138,7 @@ def _dtype(name: str, tensor: torch.Tensor) -> str:
 
 
 class _TensorSlot:
-    """The dict and key that hold a tensor: a rebound tensor is found there, and one of another shape or type is refused."""
+    """The dict and key that hold a tensor, so that a rebound tensor is found; one of another shape or type is refused."""
 
     __slots__ = ("dtype", "key", "live", "name", "shape", "slots")
 
@@ -152,7 +152,7 @@ class _TensorSlot:
         self.live = _in_memory(tensor)
 
     def reader(self) -> Reader:
-        """Read the memory itself where the tensor is contiguous on the CPU; else copies of rows."""
+        """Return a reader of the memory itself for a tensor that is contiguous on the CPU, otherwise of copies of rows."""
         return Live(self) if self.live else by_rows(self.shape, self.rows)
 
     def check(self) -> None:
@@ -160,7 +160,7 @@ class _TensorSlot:
         same = now is not None and now.shape == self.shape and now.dtype is self.dtype
         if not same or (self.live and not now.is_contiguous()):  # type: ignore[union-attr]
             raise ShapeError(
-                f"{printable(self.name)} has changed its shape or is gone since it was listed; list the model's weights again"
+                f"{printable(self.name)} has changed its shape or was removed since it was listed; list the model's weights again"
             )
 
     def address(self) -> int:
@@ -208,7 +208,7 @@ _CARRIERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def _numpy(tensor: torch.Tensor) -> Array:
-    """View a strided CPU tensor as an array; types that NumPy lacks are passed as integers of their size."""
+    """View a strided CPU tensor as an array; types that NumPy lacks become integers of the same size."""
     if tensor.dtype in _NATIVE:
         array: Array = tensor.numpy()
         return array
@@ -218,7 +218,7 @@ def _numpy(tensor: torch.Tensor) -> Array:
 
 
 def _fill(name: str, tensor: torch.Tensor, array: Array) -> None:
-    """Write into a tensor of any layout or device that can be written to."""
+    """Write into a tensor of any writable layout or device."""
     if tensor.is_quantized or tensor.layout is not torch.strided or hasattr(tensor, "full_tensor") or tensor.is_meta:
         kind = "quantised, sparse, distributed or without memory"
         raise ShapeError(f"{printable(name)} is {kind}, and cannot be written to in place; convert the model first")
@@ -237,7 +237,7 @@ def _tensor(array: Array, dtype: torch.dtype) -> torch.Tensor:
 
 
 def tensor_of(array: Array, dtype: str) -> torch.Tensor:
-    """Make a tensor, in memory of its own, of an array whose type goes by this word."""
+    """Make a tensor, in memory of its own, of an array whose dtype is this word."""
     return _tensor(array.copy(), getattr(torch, dtype))
 
 
@@ -246,7 +246,7 @@ def _facts_of(module: nn.Module) -> dict[str, tuple[Role, str, str]]:
     facts: dict[str, tuple[Role, str, str]] = {}
     for layer, part in module.named_modules(remove_duplicate=False):
         for key, fact in _layer_facts(part):
-            facts.setdefault(f"{layer}.{key}" if layer else key, (*fact, layer))  # a layer speaks before its parts
+            facts.setdefault(f"{layer}.{key}" if layer else key, (*fact, layer))  # a layer takes precedence over its parts
     return facts
 
 
@@ -261,7 +261,7 @@ def _layer_facts(part: nn.Module) -> Iterator[tuple[str, tuple[Role, str]]]:
 
 
 def _parametrized(key: str, held: nn.Module, known: ParameterRoles) -> Iterator[tuple[str, tuple[Role, str]]]:
-    """`parametrizations.weight.original`; weight norm keeps two: original0 the norms, original1 the directions."""
+    """Return the facts of `parametrizations.weight.original`; in weight norm, original0 holds norms, original1 directions."""
     role, axes = known.get(key) or known.get(plain_name(key)) or (Role.OTHER, "")
     split = type(held[0]).__name__ == "_WeightNorm"
     for name, tensor in (*held.named_parameters(), *held.named_buffers()):

@@ -1,4 +1,4 @@
-"""Which kind of layer each class of Equinox is, and its settings."""
+"""The kind of layer of each class of Equinox, and its settings."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ KINDS: dict[str, str] = {
     "RotaryPositionalEmbedding": "other",
 }
 WRAPPERS = {"WeightNorm": "weight_norm", "SpectralNorm": "spectral_norm"}
-"""Classes that are one layer with the layer inside, and the setting that marks it."""
+"""Classes that form one layer with the layer inside, and the setting that marks it."""
 WHOLE = (*KINDS, *WRAPPERS)
 
 
 def known_class(thing: object) -> str:
-    """Return the nearest class of Equinox's own that is a layer, or nothing; a user's class may use the same name."""
+    """Return the nearest of Equinox's own classes that is a layer, or None; a user's class may have the same name."""
     own = (base.__name__ for base in type(thing).__mro__ if base.__module__.startswith("equinox."))
     return next((name for name in own if name in WHOLE), "")
 
 
 def layer_for(name: str, module: Any) -> Layer:
-    """Describe a module; one of no known class is "other", and a norm around a layer is one layer with it."""
+    """Describe a module; a module of an unknown class is "other", and a norm around a layer forms one layer with it."""
     known = known_class(module)
     if known in WRAPPERS:
         layer = layer_for(name, module.layer)
@@ -54,14 +54,14 @@ def layer_for(name: str, module: Any) -> Layer:
 
 def _convolution(module: Any) -> Settings:
     rank = module.num_spatial_dims
-    said = {
+    settings = {
         "strides": each_axis(module.stride, rank),
         "padding": padding_word(module.padding, rank),
         "dilation": each_axis(module.dilation, rank),
         "groups": module.groups,
     }
     extra = each_axis(getattr(module, "output_padding", 0), rank)
-    return {**said, "output_padding": extra} if any(extra) else said
+    return {**settings, "output_padding": extra} if any(extra) else settings
 
 
 def _norm(module: Any) -> Settings:

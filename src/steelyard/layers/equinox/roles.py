@@ -1,4 +1,4 @@
-"""What the parameters of Equinox's layers mean, by the class of the layer."""
+"""The roles and axes of the parameters of Equinox's layers, by the class of the layer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _recurrent(gates: str) -> ParameterRoles:
         "weight_ih": (Role.KERNEL, f"[{gates}]*out in"),
         "weight_hh": (Role.RECURRENT_KERNEL, f"[{gates}]*out in"),
         "bias": (Role.BIAS, f"[{gates}]*out"),
-        "bias_n": (Role.BIAS, "[n]*out"),  # of a GRU
+        "bias_n": (Role.BIAS, "[n]*out"),  # only in a GRU
     }
 
 
@@ -47,7 +47,7 @@ def conv_roles(rank: int) -> ParameterRoles:
 def conv_transpose_roles(rank: int, groups: int) -> ParameterRoles:
     """Return the parameters of a transposed convolution, whose kernel is flipped.
 
-    The outputs of all groups are on the first axis, where other frameworks have the inputs.
+    The first axis has the outputs of all groups; in other frameworks it has the inputs.
     """
     outputs = "out" if groups == 1 else "group*out"
     return _dense(f"{outputs} in {REVERSED.get(rank, '')}", "out" + " 1" * rank)

@@ -1,1 +1,1 @@
-"""Flax's layers: their kinds and settings, and the names that linen gives."""
+"""Flax's layers: their kinds and settings, and linen's automatic names."""

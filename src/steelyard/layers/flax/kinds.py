@@ -1,4 +1,4 @@
-"""Which kind of layer each class of Flax is, and its settings; linen and NNX share the names of classes and settings."""
+"""The kind of layer of each class of Flax, and its settings; linen and NNX share the names of classes and settings."""
 
 from __future__ import annotations
 
@@ -31,35 +31,35 @@ KINDS: dict[str, str] = {
     "Dropout": "dropout",
     **dict.fromkeys(("ConvLocal", "ConvLSTMCell", "MGUCell", "LoRA"), "other"),
 }
-"""The kind of each class that is one layer together with the layers inside."""
+"""The kind of each class that forms one layer with the layers inside."""
 
 WRAPPERS = {"WeightNorm": "weight_norm", "SpectralNorm": "spectral_norm"}
 """Classes that change the kernel of the layer inside, and the setting that marks it."""
 
 
 WHOLE = (*KINDS, *WRAPPERS)
-"""Classes whose parts are not layers of their own."""
+"""Classes whose parts do not count as layers."""
 
 
 def made_by(thing: object) -> str:
-    """Return the name of Flax's own class that an object is of; a user's class may use the same name for anything."""
+    """Return the name of an object's class if it is one of Flax's own; the same name in a user's class may mean anything."""
     return next((base.__name__ for base in type(thing).__mro__ if base.__module__.startswith("flax.")), "")
 
 
 def known_class(thing: object) -> str:
-    """Return the nearest class of Flax's own that is a layer or wraps one, or nothing."""
+    """Return the nearest of Flax's own classes that is a layer or wraps one, or None."""
     own = (base.__name__ for base in type(thing).__mro__ if base.__module__.startswith("flax."))
     return next((name for name in own if name in KINDS or name in WRAPPERS), "")
 
 
 def layer_for(name: str, module: Any) -> Layer:
-    """Describe a module; one of no known class is "other"."""
+    """Describe a module; a module of an unknown class is "other"."""
     kind = KINDS.get(known_class(module), "other")
     return Layer(name, kind, type(module).__name__, _SETTINGS.get(kind, dict)(module) if kind in _SETTINGS else {})
 
 
 def settings_inside(module: Any) -> Settings:
-    """Return the settings that a module gives to the layers inside."""
+    """Return the settings that a module passes to the layers inside."""
     if known_class(module) in WRAPPERS:
         return {WRAPPERS[known_class(module)]: True}
     return {"direction": "forward"} if made_by(module) == "Bidirectional" else {}
@@ -67,33 +67,33 @@ def settings_inside(module: Any) -> Settings:
 
 def reversal(module: Any, call: partial[object]) -> Settings:
     """Return the direction of a recurrent layer in a call, whose argument `reverse` takes precedence."""
-    said = call.keywords.get("reverse")
-    return {"direction": "backward"} if (module.reverse if said is None else said) else {}
+    reverse = call.keywords.get("reverse")
+    return {"direction": "backward"} if (module.reverse if reverse is None else reverse) else {}
 
 
 def _convolution(module: Any) -> Settings:
     rank = 1 if isinstance(module.kernel_size, int) else len(module.kernel_size)
-    said = {
+    settings = {
         "strides": each_axis(module.strides, rank),
         "padding": padding_word(module.padding, rank),
         "dilation": each_axis(module.kernel_dilation, rank),
     }
     if hasattr(module, "transpose_kernel"):
-        return {**said, "transpose_kernel": module.transpose_kernel}
-    return {**said, "groups": module.feature_group_count}
+        return {**settings, "transpose_kernel": module.transpose_kernel}
+    return {**settings, "groups": module.feature_group_count}
 
 
 def _norm(module: Any) -> Settings:
     words = {"epsilon": "epsilon", "momentum": "momentum", "use_fast_variance": "fast_variance"}
-    said = {word: getattr(module, name) for name, word in words.items() if hasattr(module, name)}
+    settings = {word: getattr(module, name) for name, word in words.items() if hasattr(module, name)}
     groups = getattr(module, "num_groups", None)
-    return said if groups is None else {**said, "groups": groups}
+    return settings if groups is None else {**settings, "groups": groups}
 
 
 def _cell(module: Any) -> Settings:
     words = {"activation": "activation_fn", "recurrent_activation": "gate_fn"}
-    said = {word: activation_word(getattr(module, name, None)) for word, name in words.items()}
-    return {word: value for word, value in said.items() if value}
+    activations = {word: activation_word(getattr(module, name, None)) for word, name in words.items()}
+    return {word: value for word, value in activations.items() if value}
 
 
 def _gru(module: Any) -> Settings:
@@ -101,9 +101,9 @@ def _gru(module: Any) -> Settings:
 
 
 def _attention(module: Any) -> Settings:
-    said = {"heads": module.num_heads}
+    settings = {"heads": module.num_heads}
     keys = getattr(module, "num_key_value_heads", None) or getattr(module, "num_kv_heads", None)
-    return {**said, "key_heads": keys} if keys else said
+    return {**settings, "key_heads": keys} if keys else settings
 
 
 _SETTINGS: dict[str, Callable[[Any], Settings]] = {

@@ -1,4 +1,4 @@
-"""Roles and layers by the names of Flax linen, which calls a layer by its class and a number, `Conv_0`.
+"""Roles and layers by the names of Flax linen, which names a layer by its class and a number, `Conv_0`.
 
 Cells and attentions are also recognised by the layers inside, under any name: the cell of an LSTM has `ii` to `ho`.
 """
@@ -23,11 +23,11 @@ SUBLAYERS: dict[frozenset[str], tuple[str, str]] = {  # the layers inside a laye
     frozenset(("query", "key", "value", "out")): ("attention", "MultiHeadDotProductAttention"),
 }
 _NORM_OF_KERNEL = "/kernel/scale"
-"""The end of the key, itself with slashes, under which a weight norm keeps the norms of another layer's kernel."""
+"""The end of the key, which contains slashes, under which a weight norm keeps the norms of another layer's kernel."""
 
 
 def with_linen_facts(weights: Iterable[Weight]) -> list[Weight]:
-    """Return the variables of a linen module with their roles and axes; those of the collection "params" are trained."""
+    """Return the variables of a linen module with their roles and axes; those in the collection "params" are trainable."""
     listed = list(weights)
     norms = {path_of(w.layer) for w in listed if w.role in (Role.SCALE, Role.MEAN)}
     held = _held(listed)
@@ -41,7 +41,7 @@ def path_of(layer: str) -> str:
 
 
 def _held(weights: Iterable[Weight]) -> dict[str, tuple[str, str]]:
-    """Return kind and class of each layer that is recognised by the layers inside."""
+    """Return the kind and the class of each layer that is recognised by the layers inside."""
     parts: dict[str, set[str]] = {}
     for weight in weights:
         above, _, part = path_of(weight.layer).rpartition("/")
@@ -75,7 +75,7 @@ def _gate(letter: str, leaf: str) -> str:
 
 
 def _axes(layer: str, leaf: str, ndim: int, kind: str, biased: int) -> str:
-    """Return the axes: every kernel of two is (in, out); for more the class in the layer's name is needed, or its siblings."""
+    """Return the axes: a kernel of two is (in, out); one of more needs the class in the layer's name, or its siblings."""
     made = _AUTOMATIC.fullmatch(layer.rpartition("/")[2])
     if kind == "attention":
         last = layer.endswith("out")
@@ -92,7 +92,7 @@ def _axes(layer: str, leaf: str, ndim: int, kind: str, biased: int) -> str:
 
 
 def layers_of_names(weights: Iterable[Weight]) -> list[Layer]:
-    """Return the layers whose class is known by their names (`encoder/Conv_0`) or parts, in the order of their weights."""
+    """Return the layers whose class their names (`encoder/Conv_0`) or parts reveal, in the order of their weights."""
     listed = list(weights)
     held, found = _held(listed), {}
     for weight in listed:

@@ -1,4 +1,4 @@
-"""What the variables of Flax NNX's layers mean, by the class of the layer; those of linen are known by their names."""
+"""The roles and axes of the variables of Flax NNX's layers, by the class of the layer; linen's are known by name."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ SUBLAYER_ROLES: dict[str, dict[str, ParameterRoles]] = {  # class -> attribute o
 
 
 def general_roles(inputs: int, outputs: int) -> ParameterRoles:
-    """Return the variables of a `LinearGeneral` that contracts `inputs` axes and gives `outputs`."""
+    """Return the variables of a `LinearGeneral` that contracts `inputs` axes and outputs `outputs`."""
     return _dense(general_axes(inputs, outputs), general_axes(0, outputs))
 
 
 def conv_roles(rank: int) -> ParameterRoles:
-    """Return the variables of a convolution with this number of spatial axes; without axes where it has none or many."""
+    """Return the variables of a convolution with this number of spatial axes; their axes are blank unless it is 1 to 3."""
     return _dense(f"{SPATIAL[rank]} in out" if rank in SPATIAL else "")
 
 
 def conv_transpose_roles(rank: int, *, transpose_kernel: bool) -> ParameterRoles:
-    """Return the variables of a transposed convolution, whose kernel is flipped unless the layer says `transpose_kernel`."""
+    """Return the variables of a transposed convolution, whose kernel is flipped unless the layer has `transpose_kernel`."""
     if rank not in SPATIAL:
         return _dense("")
     return _dense(f"{SPATIAL[rank]} out in" if transpose_kernel else f"{REVERSED[rank]} in out")

@@ -1,1 +1,1 @@
-"""JAX: what its libraries have in common."""
+"""JAX: activations and trees of modules that Flax and Equinox share."""

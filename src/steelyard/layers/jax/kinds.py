@@ -10,7 +10,7 @@ _WORDS = {"swish": "silu", "identity": "linear", "_identity": "linear", "hard_sw
 
 
 def activation_word(function: object) -> str:
-    """Return Keras's word for a function of JAX, Flax or Equinox; blank for a function of anyone else.
+    """Return Keras's word for a function of JAX, Flax or Equinox; blank for any other function.
 
     Their `gelu` is the approximate one unless a partial sets `approximate`.
     """
@@ -27,7 +27,7 @@ def activation_word(function: object) -> str:
 
 
 def activation_layer(name: str, function: object) -> Layer:
-    """Describe a function between layers; one of an unknown author is "other"."""
+    """Describe a function between layers; an unknown function is "other"."""
     word = activation_word(function)
     if not word:
         return Layer(name, "other", getattr(function, "__name__", type(function).__name__))

@@ -1,4 +1,4 @@
-"""Layers in the trees of modules that JAX's libraries have: which names belong to which layer, and which follow which."""
+"""Layers in the module trees of JAX's libraries: their names, and the layers that feed them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def with_settings(layer: Layer, **settings: Setting) -> Layer:
 
 
 def covered(layers: Iterable[Layer], names: Iterable[str], whole: Collection[str]) -> set[str]:
-    """Return those names (of the layers of weights) that belong to one of the layers: its own name, or that of a part of it.
+    """Return the names (of the layers of weights) that belong to one of the layers: its own name, or that of a part of it.
 
-    A layer of no known kind has parts where its class is one of `whole`.
+    A layer of an unknown kind has parts if its class is one of `whole`.
     """
     listed = list(layers)
     own = {layer.name for layer in listed}
@@ -42,7 +42,7 @@ def covered(layers: Iterable[Layer], names: Iterable[str], whole: Collection[str
 
 
 def holds(above: str, name: str) -> bool:
-    """Return whether a name is that of a layer or of a part of it.
+    """Whether a name is that of a layer or of a part of it.
 
     >>> holds("cell", "cell/ii"), holds("cell", "cell_1"), holds("", "cell"), holds("layers", "layers[0].cell")
     (True, False, True, True)

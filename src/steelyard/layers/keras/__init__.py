@@ -1,1 +1,1 @@
-"""Keras's layers: the slots of their weights, their kinds, shapes and settings, and which call feeds which."""
+"""Keras's layers: the slots of their weights, their kinds, output shapes and settings."""

@@ -1,7 +1,7 @@
-"""Which kind of layer each class of Keras is, and its settings, in the words of all frameworks.
+"""The kind of layer of each class of Keras, and its settings in the words used for all frameworks.
 
-The config of a layer comes from the live layer or from a file. A config from a file may hold anything, so values of
-an unexpected type are ignored.
+The config of a layer comes from the live layer or from a file. A config from a file is untrusted: values of an unexpected
+type are ignored.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from steelyard.core.graph import Setting, Settings, Shape
 
     SettingsOf = Callable[["Config", int], Settings]
-    """Returns the settings of a layer by its config and the number of channels of its input (0 where it is not known)."""
+    """Returns the settings of a layer by its config and the number of channels of its input (0 if it is unknown)."""
 
 Config = Mapping[str, Any]
 
@@ -47,7 +47,7 @@ def described(
 
 
 def cells_of(kind: str, config: Config) -> list[tuple[str, Config]]:
-    """Return class and config of the cells that a recurrent layer runs, in order, each with the direction.
+    """Return the class and the config of each cell of a recurrent layer, in order, with the layer's direction.
 
     >>> cells_of("LSTM", {"units": 3, "go_backwards": True})
     [('LSTM', {'units': 3, 'go_backwards': True})]
@@ -65,7 +65,7 @@ def cells_of(kind: str, config: Config) -> list[tuple[str, Config]]:
 
 
 def class_and_config(entry: object) -> tuple[str, Config]:
-    """Return class name and config of a serialised layer; both blank where this is not one."""
+    """Return the class name and the config of a serialised layer; both blank for any other value."""
     if not isinstance(entry, Mapping):
         return "", {}
     kind, config = entry.get("class_name"), entry.get("config")
@@ -73,7 +73,7 @@ def class_and_config(entry: object) -> tuple[str, Config]:
 
 
 def channels_word(config: Config) -> str:
-    """Return "first" or "last": the axis on which a layer of images has its channels.
+    """Return the position of the channel axis of a layer of images, "first" or "last".
 
     >>> channels_word({"data_format": "channels_first"}), channels_word({})
     ('first', 'last')
@@ -82,7 +82,7 @@ def channels_word(config: Config) -> str:
 
 
 def in_float64(config: Any) -> Any:
-    """Rewrite every dtype of floats in a config, also those of policies."""
+    """Rewrite every float dtype in a config, also those of policies."""
     if isinstance(config, (list, tuple)):
         return [in_float64(each) for each in config]
     if not isinstance(config, dict):
@@ -96,7 +96,7 @@ def in_float64(config: Any) -> Any:
 
 
 def is_operation(module: object) -> bool:
-    """Return whether a class in a graph is a function rather than a layer."""
+    """Whether a class in a graph is a function rather than a layer."""
     return str(module).startswith("keras.src.ops")
 
 
@@ -113,10 +113,10 @@ def _from_end(axis: object, rank: int) -> object:
 
 
 def _setting(value: Any, depth: int = 0) -> Setting:
-    """Return a value of a config as a setting, with tuples for lists; None for anything that is not one."""
+    """Return a value of a config as a setting, with tuples for lists; None for a value that is not a setting."""
     if isinstance(value, (bool, int, float, str)):
         return value
-    nested = isinstance(value, (list, tuple)) and depth < 2  # as deep as the padding of each side of each axis
+    nested = isinstance(value, (list, tuple)) and depth < 2  # the depth of a padding with both sides of each axis
     return tuple(_setting(each, depth + 1) for each in value) if nested else None
 
 
@@ -131,7 +131,7 @@ def _read(**keys: str) -> SettingsOf:
 
 
 def _function(value: object) -> str:
-    """Return the name of an activation, which a config keeps as a word or as a serialised object."""
+    """Return the name of an activation, which is a word or a serialised object in a config."""
     if isinstance(value, Mapping):
         inner = value.get("config")
         value = inner if isinstance(inner, str) else value.get("class_name")
@@ -178,7 +178,7 @@ def _recurrent(gated: bool, *, reset: bool = False) -> SettingsOf:
 
 
 def _norm(config: Config, channels: int) -> Settings:
-    """Return the settings of a norm, with its axes where they are not the last."""
+    """Return the settings of a norm, with its axis unless that is the last."""
     axis = config.get("axis", -1)
     axes = tuple(axis) if isinstance(axis, (list, tuple)) else (axis,)
     more = {} if axes == (-1,) else {"axis": axes}
@@ -273,4 +273,4 @@ _KINDS: dict[str, tuple[str, SettingsOf]] = {
     **_spread("Concatenate", "merge", _merge("concatenate")),
     **_spread("Dot", "merge", _merge("dot")),
 }
-"""The kind of each class, layers and functions, and how its config is read."""
+"""The kind of each class, layers and functions, and the reader of its config."""

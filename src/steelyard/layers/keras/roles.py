@@ -1,8 +1,8 @@
-"""What the variables of Keras layers mean: one table for live models and for files.
+"""The roles and axes of the variables of Keras layers: one table for live models and for files.
 
 A Keras file numbers the variables of a layer (`vars/0`, `vars/1`) and leaves out those that its config turns off.
-`ROLES` has their order, `SUBLAYERS` the layers inside a layer. Gates have the same letters in all frameworks: Keras's c
-in an LSTM is g here, and its h in a GRU is n. The first axis of a GRU's bias, "[ih]", holds the bias of the input and
+`ROLES` has their order, `SUBLAYERS` the layers inside a layer. Gates have the same letters for all frameworks: Keras's c
+in an LSTM is g here, and its h in a GRU is n. The first axis of a GRU's bias, "[ih]", separates the bias of the input from
 that of the hidden state.
 """
 
@@ -87,7 +87,7 @@ _JOINED: VariableRoles = (
 )
 
 DUPLICATE = "="
-"""The leaf of a variable that is also a variable of a sublayer: a file holds its numbers twice."""
+"""The name of a variable that is also a variable of a sublayer, so that a file holds its numbers twice."""
 
 ROLES: dict[str, VariableRoles] = {
     "Dense": _dense("in out"),
@@ -165,7 +165,7 @@ SUBLAYERS: dict[str, tuple[Sublayer, ...]] = {
 """The layers inside each class of layer, in the order of `Layer.weights`."""
 
 _EXPORTED = {"GroupQueryAttention": "GroupedQueryAttention"}
-"""Classes with one name in a config and another in the groups of a file."""
+"""Classes whose names in a config and in the groups of a file differ."""
 SUBLAYERS["GroupQueryAttention"] = SUBLAYERS["GroupedQueryAttention"]
 
 
@@ -184,7 +184,7 @@ _BY_SNAKE = {snake(kind): kind for kind in (*SUBLAYERS, *ROLES)}
 
 
 def kind_of(name: str) -> str:
-    """Return the class in a name that Keras gave automatically, or blank.
+    """Return the class in an automatic name of Keras, or blank.
 
     >>> kind_of("conv2d_transpose_3"), kind_of("stem")
     ('Conv2DTranspose', '')
@@ -193,12 +193,12 @@ def kind_of(name: str) -> str:
 
 
 def variable_role(kind: str, leaf: str) -> VariableRole | None:
-    """Return the role of the variable `leaf` of a class of layer, None where the table does not have it."""
+    """Return the role of the variable `leaf` of a class of layer; None if the table does not have it."""
     return next((found for found in ROLES.get(kind, ()) if found.leaf == leaf), None)
 
 
 def einsum_roles(equation: str, bias_axes: str | None) -> VariableRoles:
-    """Return the variables of an `EinsumDense`: a letter that is not in the output is summed over, so it is an input.
+    """Return the variables of an `EinsumDense`: a letter missing from the output is summed over, so it is an input.
 
     >>> [s.axes for s in einsum_roles("abc,cde->abde", "de")]
     ['in out1 out2', 'out1 out2']
@@ -221,9 +221,9 @@ def _numbered(word: str, letters: list[str]) -> dict[str, str]:
 
 
 def variable_roles(kind: str, config: Mapping[str, Any] | None, count: int) -> list[VariableRole | None]:
-    """Return the role of each of `count` variables of a layer; None where it is ambiguous.
+    """Return the role of each of `count` variables of a layer; None if it is ambiguous.
 
-    The config determines which are left out. Without it, or where it contradicts the count, a role is returned only where
+    The config determines which variables exist. Without it, or if it contradicts the count, a role is returned only if
     all possible choices agree.
 
     >>> [s and s.leaf for s in variable_roles("BatchNormalization", {"scale": False}, 3)]
@@ -246,7 +246,7 @@ def variable_roles(kind: str, config: Mapping[str, Any] | None, count: int) -> l
 
 
 def _bits(config: Mapping[str, Any]) -> str:
-    """Return the integer type of a quantised layer, "int8" or "int4", by its dtype policy; else blank."""
+    """Return the integer type of a quantised layer, "int8" or "int4", by its dtype policy; blank for any other layer."""
     policy = config.get("dtype")
     inner = policy.get("config") if isinstance(policy, dict) else None
     mode = inner.get("mode") if isinstance(inner, dict) else None

@@ -1,4 +1,4 @@
-"""The output shape of a Keras layer by its config, for old files, which do not store it."""
+"""The output shapes of Keras layers by their configs, for old files, which do not store them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Config = Mapping[str, Any]
 
 
 def shape_after(kind: str, config: Config, inputs: Sequence[Shape | None]) -> Shape | None:
-    """Return the shape of a layer's output without the batch; None where the config does not determine it.
+    """Return the shape of a layer's output without the batch; None if the config does not determine it.
 
     >>> shape_after("Conv2D", {"filters": 4, "kernel_size": [3, 3], "strides": [2, 2], "padding": "same"}, [(7, 6, 1)])
     (4, 3, 4)
@@ -107,7 +107,7 @@ def _pad(config: Config, inputs: Sequence[Shape]) -> Shape:
 
 
 def _product(shape: Sequence[int | None]) -> int | None:
-    """Multiply the lengths of a shape of a sensible number of axes."""
+    """Multiply the lengths of a shape with a plausible number of axes."""
     if len(shape) > 32:
         raise ValueError("too many axes")
     return None if None in shape else math.prod(shape)  # type: ignore[arg-type]
@@ -169,4 +169,4 @@ _RULES: dict[str, Callable[[Config, Sequence[Shape]], Shape]] = {
     "Concatenate": _concatenate,
     **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU"), _recurrent),
 }
-"""The rule of each class whose output has another shape than its input, by its name without the number of axes."""
+"""The rule of each class whose output and input shapes differ, by its name without the number of axes."""

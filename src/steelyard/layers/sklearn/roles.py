@@ -1,4 +1,4 @@
-"""What the attributes of scikit-learn's estimators mean: for live estimators and for pickled ones."""
+"""The roles and axes of the attributes of scikit-learn's estimators, live or pickled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROLES: dict[str, tuple[Role, tuple[str, ...]]] = {  # attribute -> role, axes fo
 
 
 def role_and_axes(attribute: str, ndim: int) -> tuple[Role, str]:
-    """Return what an attribute with this number of axes means.
+    """Return the role and the axes of an attribute with this number of axes.
 
     >>> role_and_axes("coef_", 2)
     (<Role.KERNEL: 'kernel'>, 'out in')

@@ -1,1 +1,1 @@
-"""PyTorch's layers: the roles of their weights, their kinds and settings, and which call feeds which."""
+"""PyTorch's layers: the roles of their weights, their kinds and settings."""

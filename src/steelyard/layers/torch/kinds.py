@@ -1,4 +1,4 @@
-"""Which kind of layer each class of PyTorch is, and its settings, in the words of all frameworks."""
+"""The kind of layer of each class of PyTorch, and its settings in the words used for all frameworks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the parameters of PyTorch's layers mean, by the class of the layer: for live modules and for pickled ones."""
+"""The roles and axes of the parameters of PyTorch's layers, live or pickled, by the class of the layer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _dense(axes: str) -> ParameterRoles:
 
 
 def _recurrent(gates: str) -> ParameterRoles:
-    """Return the parameters by their names without the ending `_l0`, `_l1_reverse`, or none in a cell."""
+    """Return the parameters by their names without endings such as `_l0` and `_l1_reverse`, which a cell lacks."""
     packed = f"[{gates}]*out" if gates else "out"
     return {
         "weight_ih": (Role.KERNEL, f"{packed} in"),
@@ -77,7 +77,7 @@ _MAGNITUDE, _DIRECTION = r"(.+)_g", r"(.+)_(?:v|orig)"
 
 
 def roles_of_class(module: str, name: str) -> ParameterRoles:
-    """Return the parameters of one of PyTorch's own layers by the name of its class; nothing for any other.
+    """Return the parameters of one of PyTorch's own layers by the name of its class; empty for any other class.
 
     >>> roles_of_class("torch.nn.modules.linear", "Linear")["bias"]
     (<Role.BIAS: 'bias'>, 'out')
@@ -95,7 +95,7 @@ def plain_name(key: str) -> str:
 
 
 def role_and_axes(known: ParameterRoles, key: str, ndim: int) -> tuple[Role, str]:
-    """Return the role and axes of a name as it is, without a recurrent ending, or as weight norm and pruning change it."""
+    """Return the role and axes of a name: as it is, without a recurrent ending, or as changed by weight norm or pruning."""
     direct = known.get(key) or known.get(plain_name(key))
     if direct:
         return direct[0], axes_or_blank(direct[1], ndim)
