@@ -120,7 +120,7 @@ def _watched(source: Source, used: set[str]) -> Source:
 
 
 def into(found: Weights, model: Weights) -> Weights:
-    """Return the weights of `model` with the numbers of `found`, in its types, so that its file can be written anew.
+    """Return the weights of `model` with the numbers of `found`, in its types, so that its file can be written again.
 
     Weights of the model that `found` leaves out keep their numbers. Raises `ShapeError` for a name or a shape that the model
     does not have, and `LossyError`, when it is read, for a number that its type cannot hold.

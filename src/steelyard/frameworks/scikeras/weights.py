@@ -28,7 +28,7 @@ def weights(model: object) -> Iterable[Weight]:
 
     def check() -> None:
         if inner_model(model) is not inner:
-            raise ShapeError(f"this {printable(type(model).__name__)} was fitted anew and has another model now; list it again")
+            raise ShapeError(f"this {printable(type(model).__name__)} was fitted again and has another model now; list it again")
 
     return (while_held(weight, check) for weight in framework_of(inner).weights(inner))
 
@@ -48,7 +48,7 @@ def meta(model: object) -> dict[str, Any]:
 def inner_model(model: object, lacking: str = "weights") -> Model:
     """Return the Keras model that an estimator has built.
 
-    Raises `UnknownModelError` for any other object, whose message says what is `lacking`, and `NotFittedError` before a fit.
+    Raises `UnknownModelError` for any other object, whose message names the `lacking` part, and `NotFittedError` before a fit.
     """
     kind = printable(type(model).__name__)
     if not isinstance(model, BaseWrapper):

@@ -51,7 +51,7 @@ def weights(model: BaseEstimator) -> Iterator[Weight]:
     if all(found is None for _, _, found in ends):
         inside = ", ".join(sorted({_kind(part) for _, part, _ in ends} - {_kind(model)}))
         raise UnknownModelError(
-            f"{_kind(model)} {f'holds only {inside}, which have' if inside else 'has'} known weights; supported are "
+            f"{_kind(model)} {f'holds only {inside}, which have' if inside else 'has'} no known weights; supported are "
             "multilayer perceptrons (coefs_), linear models (coef_), BernoulliRBM, and searches, pipelines and ensembles of them"
         )
     return with_ties(_listed(ends))

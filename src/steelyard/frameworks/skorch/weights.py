@@ -33,7 +33,7 @@ def weights(model: object) -> Iterator[Weight]:
 
     def check() -> None:
         if any(vars(model).get(attribute) is not part for attribute, part in parts):
-            raise ShapeError(f"this {printable(type(model).__name__)} was fitted anew and has another module now; list it again")
+            raise ShapeError(f"this {printable(type(model).__name__)} was fitted again and has another module now; list it again")
 
     return with_ties(while_held(weight, check) for weight in member_weights(_named(parts)))
 
