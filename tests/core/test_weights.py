@@ -341,3 +341,10 @@ def test_a_layer_with_a_kernel_and_a_scale_keeps_its_bias():
     assert str(w["fc.bias"].role) == "bias"
     w = steelyard.weights({"bn": {"scale": np.ones(2), "bias": np.ones(2)}})
     assert str(w["bn.bias"].role) == "offset"
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", None])
+def test_a_vector_has_the_type_that_is_asked_for_or_the_one_that_holds_all(dtype):
+    found = steelyard.weights({"a": np.ones(2, "f4"), "b": np.ones(3, "f2")}).to_vector(dtype=dtype)
+    assert found.dtype == (dtype or "float32")
+    assert found.tolist() == [1] * 5

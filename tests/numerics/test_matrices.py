@@ -51,7 +51,8 @@ def test_blocks_of_rows_are_whole_rows_one_at_least(monkeypatch, block):
 
 @pytest.mark.parametrize("live", [True, False])
 @pytest.mark.parametrize("side", [1, 3, 6, 9])
-def test_a_sample_is_rows_and_consecutive_columns_of_the_matrix_and_the_same_each_time(live, side):
+def test_a_sample_is_rows_and_consecutive_columns_of_the_matrix_and_the_same_each_time(monkeypatch, live, side):
+    monkeypatch.setattr(sizes, "MATRIX_BLOCK", 48)
     array = np.arange(48).reshape(6, 8)
     weight = from_array("w", array)
     other = weight if live else weight.replace(read=lambda start, stop: array.reshape(-1)[start:stop])

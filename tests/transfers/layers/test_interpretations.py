@@ -1,0 +1,90 @@
+"""What a group of weights may be by the names of its leaves and by its shapes."""
+
+import numpy as np
+import pytest
+
+from steelyard.core.readers import from_array
+from steelyard.core.weight import Role
+from steelyard.transfers.layers.interpretations import interpreted
+
+
+def kinds(**shapes):
+    """Return the kinds that weights of one layer may be, and the purposes of each; leaves are written with two underscores."""
+    unassigned = []
+    made = interpreted(
+        [from_array(f"x.{leaf.replace('__', '.')}", np.zeros(shape)) for leaf, shape in shapes.items()], unassigned
+    )
+    if not made:
+        assert len(unassigned) == len(shapes)
+        return []
+    (layer,) = made
+    return [(each.kind, sorted({purpose for purpose, _ in each.parts})) for each in layer.interpretations]
+
+
+NORM, FULL = ["offset", "scale"], ["mean", "offset", "scale", "variance"]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "wanted"),
+    [
+        ({"weight": (3, 4), "bias": (3,)}, [("dense", ["bias", "kernel"])]),
+        ({"weight": (3, 4)}, [("dense", ["kernel"]), ("embedding", ["table"])]),
+        ({"weight": (5, 4, 3), "bias": (5,)}, [("conv", ["bias", "kernel"]), ("conv transpose", ["bias", "kernel"])]),
+        ({"weight": (5, 4, 3, 3), "bias": (4,)}, [("conv transpose", ["bias", "kernel"])]),
+        ({"weight": (4,), "bias": (4,)}, [(kind, NORM) for kind in ("layer norm", "group norm", "instance norm")]),
+        ({"weight": (4,)}, [("rms norm", ["scale"]), ("prelu", ["slope"]),
+                            *((kind, ["scale"]) for kind in ("layer norm", "group norm", "instance norm"))]),
+        ({"gamma": (4,), "beta": (4,)}, [(kind, NORM) for kind in ("layer norm", "group norm", "instance norm")]),
+        ({"scale": (4,)}, [(kind, ["scale"]) for kind in ("rms norm", "layer norm", "group norm", "instance norm")]),
+        ({"beta": (4,)}, [(kind, ["offset"]) for kind in ("layer norm", "group norm", "instance norm")]),
+        ({"gamma": (4,), "beta": (4,), "moving_mean": (4,), "moving_variance": (4,)},
+         [(kind, FULL) for kind in ("batch norm", "instance norm")]),
+        ({"weight": (4,), "bias": (4,), "running_mean": (4,), "running_var": (4,)},
+         [(kind, FULL) for kind in ("batch norm", "instance norm")]),
+        ({"scale": (4,), "bias": (4,), "mean": (4,), "var": (4,)}, [(kind, FULL) for kind in ("batch norm", "instance norm")]),
+        ({"running_mean": (4,), "running_var": (4,)},
+         [(kind, ["mean", "variance"]) for kind in ("batch norm", "instance norm")]),
+        ({"kernel": (3, 4), "bias": (4,)}, [("dense", ["bias", "kernel"])]),
+        ({"embedding": (3, 4)}, [("embedding", ["table"])]),
+        ({"alpha": (4,)}, [("prelu", ["slope"])]),
+        ({"coef_": (3, 4), "intercept_": (3,)}, [("dense", ["bias", "kernel"])]),
+        ({"weights": (3, 4), "biases": (4,)}, [("dense", ["bias", "kernel"])]),
+        ({"weight_ih": (16, 3), "weight_hh": (16, 4), "bias": (16,)}, [("lstm", ["bias", "kernel", "recurrent kernel"])]),
+        ({"kernel": (3, 12), "recurrent_kernel": (4, 12)}, [("gru", ["kernel", "recurrent kernel"])]),
+        ({"kernel": (3, 4), "recurrent_kernel": (4, 4), "bias": (4,)}, [("rnn", ["bias", "kernel", "recurrent kernel"])]),
+        ({"kernel": (3, 8), "recurrent_kernel": (4, 8)}, []),
+        ({"whatever": (3, 4)}, []),
+    ],
+)  # fmt: skip
+def test_leaves_and_shapes_say_what_a_layer_may_be(shapes, wanted):
+    assert kinds(**shapes) == wanted
+
+
+def test_counters_belong_to_no_part_and_are_never_left_over():
+    weights = [from_array(f"x.{leaf}", np.zeros(4)) for leaf in ("weight", "bias", "running_mean", "running_var")]
+    weights.append(from_array("x.num_batches_tracked", np.zeros(()), role=Role.COUNT))
+    unassigned = []
+    (layer,) = interpreted(weights, unassigned)
+    assert (layer.kind, sorted(purpose for purpose, _ in layer.parts)) == ("batch norm", FULL)
+    assert interpreted([weights[-1], from_array("x.odd", np.zeros((2, 3)))], unassigned) == []
+    assert [weight.name for weight in unassigned] == ["x.odd"]
+
+
+@pytest.mark.parametrize(("resets", "shape"), [(True, (2, 12)), (False, (12,))])
+def test_a_gru_of_keras_resets_after_the_product_where_its_bias_has_two_rows(resets, shape):
+    shapes = {"kernel": (3, 12), "recurrent_kernel": (4, 12), "bias": shape}
+    (layer,) = interpreted([from_array(f"x.{leaf}", np.zeros(each)) for leaf, each in shapes.items()], [])
+    assert layer.settings == {"reset_after": resets}
+    without = {leaf: each for leaf, each in shapes.items() if leaf != "bias"}
+    (layer,) = interpreted([from_array(f"x.{leaf}", np.zeros(each)) for leaf, each in without.items()], [])
+    assert layer.settings == {}
+
+
+def test_the_kernels_of_flax_s_convolutions_may_be_flipped_or_depthwise():
+    weights = [from_array("x.kernel", np.zeros((3, 2, 4, 4))), from_array("x.bias", np.zeros(4))]
+    (layer,) = interpreted(weights, [])
+    found = [(each.kind, each.parts["kernel", ""].weight.axes) for each in layer.interpretations]
+    assert found == [("conv", "kh kw in out"), ("conv transpose", "kh kw out in"), ("conv transpose", "-kh -kw in out")]
+    weights = [from_array("x.kernel", np.zeros((3, 2, 4, 5))), from_array("x.bias", np.zeros(20))]
+    (layer,) = interpreted(weights, [])
+    assert [each.parts["kernel", ""].weight.axes for each in layer.interpretations] == ["kh kw in mult"]
