@@ -95,7 +95,8 @@ def page():
         "these limits before memory is allocated. Real models are far below them. `steelyard.limits` has them, and raises",
         "one for a file that you trust: `with steelyard.limits.allow(INFLATED=1 << 33):` for a block, or",
         "`steelyard.limits.allow(INFLATED=1 << 33)` permanently. Some are compared when a file is listed and some when its",
-        "numbers are read, so do both in the block. Limits apply to the whole process.",
+        "numbers are read, so do both in the block. Limits apply to the whole process. Every command has `--limits INFLATED_RATIO=2000`,",
+        "which may be given again; `--limits none` lifts the limits of memory and time, and keeps those of depth, shape and rank.",
         "",
         *table_of_limits(),
     ]

@@ -13,6 +13,8 @@ from steelyard import __version__
 from steelyard.errors import NonFiniteWarning, SteelyardError, printable
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     Load = Callable[[str], "Command"]
 
 TROUBLE = 2
@@ -41,10 +43,17 @@ def run(names: Sequence[str], load: Load, argv: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode shows escapes
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _allowed(args.limits or ()):
         warnings.simplefilter("always", NonFiniteWarning)
         warnings.showwarning = _show_warning
         return _guarded(args)
+
+
+def _allowed(given: Sequence[dict[str, int]]) -> AbstractContextManager[None]:
+    """Change the limits that the command line gives, a later one of the same name last, while a command runs."""
+    from steelyard.codecs import limits
+
+    return limits.allow(**{name: value for each in given for name, value in each.items()})
 
 
 def _guarded(args: argparse.Namespace) -> int:
@@ -106,9 +115,26 @@ def _parsed(names: Sequence[str], load: Load, argv: list[str]) -> argparse.Names
         allow_abbrev=False,
     )
     command.arguments(parser)
+    parser.add_argument(
+        "--limits",
+        metavar="NAME=N",
+        action="append",
+        type=_limits,
+        help="raise a limit for files that you trust, as INFLATED_RATIO=2000 (docs/formats.md), or none for no limits of memory "
+        "and time; may be given again",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=command.run)
     return parser.parse_args(argv[1:])
+
+
+def _limits(text: str) -> dict[str, int]:
+    from steelyard.codecs import limits
+
+    try:
+        return limits.given(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _overview(names: Sequence[str], load: Load) -> argparse.ArgumentParser:

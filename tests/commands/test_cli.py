@@ -640,3 +640,24 @@ def test_main_writes_to_whatever_stdout_is(net_file, monkeypatch):
     monkeypatch.setattr(sys, "stdout", out)
     assert main(["ls", str(net_file)]) == 0
     assert "0.weight" in out.getvalue()
+
+
+def test_limits_are_raised_for_one_command_by_name_or_all_at_once(tmp_path, capsys):
+    path = tmp_path / "zeros.npz"
+    np.savez_compressed(path, w=np.zeros(1 << 20, np.uint8))
+    with steelyard.limits.allow(INFLATED_FLOOR=1000):
+        assert main(["stats", str(path)]) == 2
+        assert "would inflate from" in capsys.readouterr().err
+        for given in (["INFLATED_RATIO=5", "INFLATED_RATIO=2000"], ["none"]):
+            options = [word for limit in given for word in ("--limits", limit)]
+            assert main(["stats", str(path), *options]) == 0
+            assert "1,048,576" in capsys.readouterr().out
+        assert main(["stats", str(path)]) == 2
+    assert (steelyard.limits.INFLATED_RATIO, steelyard.limits.SHARDS) == (200, 100_000)
+
+
+@pytest.mark.parametrize("word", ["INFLATE=3", "SHARDS", "SHARDS=", "SHARDS=x", "SHARDS=-1", "__name__=3", "all"])
+def test_a_word_that_gives_no_limit_is_a_usage_error_that_shows_the_form(word, capsys):
+    with pytest.raises(SystemExit):
+        main(["ls", "x", "--limits", word])
+    assert f"'{word}' gives no limit; give NAME=N with a name of docs/formats.md, or none" in capsys.readouterr().err

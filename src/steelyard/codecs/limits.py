@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+from steelyard.errors import printable
+
 INFLATED = 1 << 30
 """bytes to which a compressed stream or zip member may inflate if it packs better than 4 to 1: it may be held in memory"""
 INFLATED_RATIO = 200
@@ -124,6 +126,25 @@ class allow:  # noqa: N801 - used as a function
 
     def __exit__(self, *_: object) -> None:
         globals().update(self._before)
+
+
+def given(text: str) -> dict[str, int]:
+    """Return the limits that a word of the command line gives, as `allow` takes them: ``NAME=N``, or ``none`` for no limits.
+
+    ``none`` lifts the limits of memory and time, and not those of depth, shape and rank. Raises `ValueError` for another word.
+
+    >>> given("SHARDS=7"), given("none")["INFLATED"] >> 60
+    ({'SHARDS': 7}, 4)
+    """
+    named = [name for name in globals() if name.isupper()]
+    if text == "none":
+        # an array and Python's stack cannot hold more than these allow
+        kept = {"RANK", "ELEMENTS", "DEPTH", "RECURSION", "SKOPS_DEPTH", "PROTOBUF_DEPTH", "NESTED_FILES", "NESTED_PICKLES"}
+        return {name: 1 << 62 for name in named if name not in kept} | {"ZSTD_WINDOW": 1 << 31}  # the most that it takes
+    name, equals, number = text.partition("=")
+    if not equals or name not in named or not number.isdecimal() or len(number) > 18:
+        raise ValueError(f"{printable(text)!r} gives no limit; give NAME=N with a name of docs/formats.md, or none")
+    return {name: int(number)}
 
 
 def inflatable(packed: int) -> int:
