@@ -119,6 +119,18 @@ def test_a_framework_that_runs_and_builds_takes_part_in_transfers_both_ways(inst
     np.testing.assert_allclose(target(x), source(x), rtol=1e-6)
 
 
+def test_a_plug_in_that_builds_is_listed_with_those_that_build(installed):
+    names = "abacus, keras, sklearn, torch" if installed == "abacus_whole" else "keras, sklearn, torch"
+    with pytest.raises(ShapeError, match=rf"^framework is 'unknown'; it must be one of {names}$"):
+        steelyard.build({"w": np.ones((1, 1))}, "unknown")
+
+
+def test_a_plug_in_that_cannot_be_imported_is_not_listed_and_hides_no_other(installed, tmp_path):
+    (tmp_path / f"{installed}.py").write_text("import a_library_that_is_not_installed")
+    sys.modules.pop(installed, None)
+    assert plugins.builders() == ["keras", "sklearn", "torch"]
+
+
 def test_an_unknown_framework_is_refused_in_one_line():
     with pytest.raises(ShapeError, match=r"^framework is 'unknown'; it must be one of keras, sklearn, torch$"):
         steelyard.build({"w": np.ones((1, 1))}, "unknown")

@@ -45,15 +45,24 @@ def load(group: str, name: str) -> Any:
 
 
 def builders() -> list[str]:
-    """Return the names of our frameworks that can build a model, without importing one.
+    """Return the names of the frameworks that can build a model; a plug-in's is imported to find out, and none of our own.
 
-    >>> builders()
-    ['keras', 'sklearn', 'torch']
+    >>> {"keras", "sklearn", "torch"} <= {*builders()}
+    True
     """
     import os
 
     (folder,) = importlib.import_module("steelyard.frameworks").__path__
-    return [name for name in names("frameworks") if os.path.exists(os.path.join(folder, name, "build.py"))]
+    own = [name for name in os.listdir(folder) if os.path.exists(os.path.join(folder, name, "build.py"))]
+    return sorted({*own, *filter(_builds, _entry_points("frameworks"))})
+
+
+def _builds(name: str) -> bool:
+    """Return whether a plug-in can build a model; one that cannot be imported here cannot."""
+    try:
+        return hasattr(load("frameworks", name), "build")
+    except ImportError:
+        return False
 
 
 @lru_cache
