@@ -84,5 +84,14 @@ def is_floating(dtype: str) -> bool:
     return dtype.startswith(("float", "bfloat"))
 
 
+def is_inexact(dtype: str) -> bool:
+    """Whether `dtype` holds real or complex numbers with a fraction.
+
+    >>> is_inexact("complex64"), is_inexact("bool")
+    (True, False)
+    """
+    return is_floating(dtype) or dtype.startswith("complex")
+
+
 FLOATS = tuple(w for w in ITEMSIZES if is_floating(w) and not w.startswith(("float4_", "float6_", "float128", "float8_e8m0")))
 """The types that floats can be cast to."""

@@ -26,10 +26,13 @@ class NetFacts:
         """Return the same facts with another way to the model."""
         return NetFacts(assign, self.orders, self.graph)
 
-    def without_model(self) -> NetFacts:
-        """Return the facts with no way to the model, which they do not keep: only it knows the orders, so they are listed now."""
+    def detached(self, *, live: bool) -> NetFacts:
+        """Return the facts with no way to the model; of a live one, which they do not keep, the orders are listed now."""
+        if not live:
+            return self.with_assign(None)
         self.graph.release_model()
-        return NetFacts(None, {word: [*order()].copy for word, order in self.orders.items()}, self.graph)
+        listed = ((word, order()) for word, order in self.orders.items())
+        return NetFacts(None, {word: [*names].copy for word, names in listed if names is not None}, self.graph)
 
     def renamed(self, before: Mapping[str, Weight], after: Mapping[str, Weight], names: Names) -> NetFacts:
         """Return the facts of the weights `before` for those `after`, of which `names` gives the new names."""

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     """Lists the layers of a net when they are needed, or returns the reason why they cannot be listed."""
     Meta = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
     """What describes the weights as a whole, or a function that finds it out when it is needed."""
-    NamesInOrder = Callable[[], Iterable[str]]
-    """Gives the names of the weights in an order that is not the listed one, and those alone that it has."""
+    NamesInOrder = Callable[[], Iterable[str] | None]
+    """Gives the names of the weights in an order, and those alone that it has; None where the model does not know them."""
 
 
 Scope = Literal["model", "all"]
@@ -38,6 +38,8 @@ class Framework(Protocol):
     `is_immutable(model)` returns whether training makes a new model instead of changing this one, as in Equinox. A copy of
     the weights lists the layers of such a model at once, since it will soon be gone; of others, when they are asked for.
     `orders(model)` returns a mapping of a word to a function that returns the names in another order than the listed one.
+    `parameters(model, listed)` returns the names of those of the listed weights that training may change, also those that
+    are frozen, or None where nothing says so. It is an order, too; one of the same name in `orders` has precedence.
     `tree_framework(leaf)` returns the name of the framework that lists a container of nothing but such leaves as one tree.
     """
 

@@ -51,7 +51,12 @@ def leaf_of(weight: Weight) -> str:
 
 def renamed_order(order: NamesInOrder, names: Names) -> NamesInOrder:
     """Return the same order of the new names."""
-    return lambda: [name for old in order() if (name := names(old)) is not None]
+
+    def renamed() -> list[str] | None:
+        listed = order()
+        return None if listed is None else [name for old in listed if (name := names(old)) is not None]
+
+    return renamed
 
 
 def renamed_assign(assign: Assign, weights: Iterable[str], names: Names) -> Assign:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 NAMED = 5
 """Weights that an error names."""
-_STATE = frozenset({Role.MEAN, Role.VARIANCE, Role.COUNT})
+STATE_ROLES = frozenset({Role.MEAN, Role.VARIANCE, Role.COUNT})
 """Roles of counters and running statistics, which are not trained."""
 
 
@@ -54,8 +54,9 @@ def are_parameters(weights: Mapping[str, Weight], order: NamesInOrder | None) ->
 
     Raises `ShapeError` for weights of which neither is known.
     """
-    if order is not None:
-        named = set(order())
+    names = order() if order is not None else None
+    if names is not None:
+        named = set(names)
         return ((weight, weight.name in named or weight.tied in named) for weight in weights.values())
     known = [(weight, _is_parameter(weight)) for weight in weights.values()]
     unknown = [printable(weight.name) for weight, is_one in known if is_one is None]
@@ -67,6 +68,6 @@ def are_parameters(weights: Mapping[str, Weight], order: NamesInOrder | None) ->
 
 def _is_parameter(weight: Weight) -> bool | None:
     """Return whether a weight is a parameter, None where its facts do not say."""
-    if weight.role in _STATE:
+    if weight.role in STATE_ROLES:
         return False
     return True if weight.trainable or weight.role is not Role.OTHER else None

@@ -141,9 +141,7 @@ class Weights(Mapping[str, Weight]):
         the model, so they cannot be assigned to it, and do not keep it alive. `live`, `remote` and `meta` are those of
         these weights unless they are given.
         """
-        net = self._net.with_assign(None) if detached else self._net
-        if detached and self._live:
-            net = self._net.without_model()
+        net = self._net.detached(live=self._live) if detached else self._net
         made = Weights(
             weights,
             meta=self._meta if meta is None else meta,
@@ -279,13 +277,14 @@ class Weights(Mapping[str, Weight]):
         """Return the weights in another order than the listed one, and those alone that the order has.
 
         "r-torch" is the order of R torch's `model$parameters`: parameters only, those of a module's children before its
-        own, each once. Live PyTorch modules and files of R torch have it; modules also have "parameters", the order of
-        `model.parameters()`. Raises `ShapeError` for an order that these weights do not have.
+        own, each once. Live PyTorch modules and files of R torch have it. Live models also have "parameters", which for
+        PyTorch is the order of `model.parameters()`. Raises `ShapeError` for an order that these weights do not have.
         """
-        if word not in self.orders:
+        names = self.orders[word]() if word in self.orders else None
+        if names is None:
             known = f", or use one of {', '.join(self.orders)}" if self.orders else ""
             raise ShapeError(f"these weights have no order {printable(word)!r}; leave it out for the listed order{known}")
-        return self.with_weights(self._weights[name] for name in self.orders[word]() if name in self._weights)
+        return self.with_weights(self._weights[name] for name in names if name in self._weights)
 
     def astype(self, dtype: str) -> Weights:
         """Return the same weights with every float of another type, "float16" say; each is cast when it is read.

@@ -19,23 +19,32 @@ from steelyard.errors import SteelyardError
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Graph
-    from steelyard.core.protocols import Framework, Runner
+    from steelyard.core.protocols import Framework, NamesInOrder, Runner
+    from steelyard.core.weight import Weight
 
 
 def weights_of(model: Any) -> Weights:
     """Return the weights of a live model, of a wrapper around one, or of a container of several."""
     framework = framework_of(model)
-    orders = getattr(framework, "orders", None)
+    listed = list(framework.weights(model))
     is_immutable = getattr(framework, "is_immutable", None)  # training replaces such a model, and copies outlive it
     held = None if is_immutable and is_immutable(model) else _reference(model)
     return Weights(
-        framework.weights(model),
+        listed,
         meta=_meta(framework, model),
         assign=lambda arrays: framework.assign(model, arrays),
         live=True,
         graph=LazyGraph(_graph(framework, held or (lambda: model)), keeps_model=held is None),
-        orders=orders(model) if orders else None,
+        orders=_orders(framework, model, listed),
     )
+
+
+def _orders(framework: Framework, model: Any, listed: list[Weight]) -> dict[str, NamesInOrder]:
+    """Return the orders of the weights, that of the parameters among them, as the framework knows them."""
+    orders = getattr(framework, "orders", None)
+    parameters = getattr(framework, "parameters", None)
+    named: dict[str, NamesInOrder] = {"parameters": lambda: parameters(model, listed)} if parameters else {}
+    return named | (orders(model) if orders else {})
 
 
 def _reference(model: Any) -> ref[Any] | None:

@@ -25,16 +25,17 @@ from steelyard.formats.r.nnet import nnet, whole_or_zero
 from steelyard.formats.r.plain import is_plain, plain_weights, shape_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from steelyard.codecs.r.layers import VectorSlice
     from steelyard.codecs.r.values import Value
     from steelyard.codecs.r.walk import Path
+    from steelyard.core.protocols import NamesInOrder
     from steelyard.storage.source import Source
 
     Opener = Callable[[Source], Weights]
     """Lists the weights of a file of another format in a raw vector."""
-    Orders = Mapping[str, Callable[[], Iterable[str]]]
+    Orders = Mapping[str, NamesInOrder]
 
 KNOWN = "nnet, multinom, neuralnet, caret, AMORE, monmlp, RSNNS, brulee, cito, R torch, and plain arrays"
 _FILES = (b"PK\x03\x04", b"\x89HDF\r\n\x1a\n")

@@ -8,7 +8,7 @@ framework lists as a whole.
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,6 +62,13 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
         if str(key) in changed and changed[str(key)] is not member:
             model[key] = changed[str(key)]
     return model
+
+
+def parameters(model: object, listed: Sequence[Weight]) -> Iterable[str] | None:
+    """Return the names of the parameters of a tree of JAX; of any other container nothing is known."""
+    named = None if _is_numbers(model) else getattr(_tree_framework(model), "parameters", None)
+    found: Iterable[str] | None = named and named(model, listed)
+    return found
 
 
 def _places(model: object) -> Iterator[tuple[object, object]]:

@@ -8,7 +8,7 @@ Modules are immutable: `assign` returns a new one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -18,7 +18,9 @@ from jax.tree_util import FlattenedIndexKey, keystr, tree_flatten_with_path, tre
 
 from steelyard.core.plugins import framework_of
 from steelyard.core.roles import role_of
+from steelyard.core.selection import STATE_ROLES
 from steelyard.core.weight import Role, Weight
+from steelyard.dtypes import is_inexact
 from steelyard.errors import UnknownModelError
 from steelyard.layers.equinox.roles import ROLES, conv_roles, conv_transpose_roles
 from steelyard.layers.roles import axes_or_blank
@@ -33,6 +35,13 @@ if TYPE_CHECKING:
 def is_immutable(model: object) -> bool:
     """Return True: a step of training makes a new module."""
     return True
+
+
+def parameters(model: eqx.Module | eqx.nn.State, listed: Sequence[Weight]) -> list[str]:
+    """Return the names of the arrays of a module that `eqx.filter_grad` reaches, without running statistics; a state has none."""
+    if isinstance(model, eqx.nn.State):
+        return []
+    return [weight.name for weight in listed if is_inexact(weight.dtype) and weight.role not in STATE_ROLES]
 
 
 def weights(model: eqx.Module | eqx.nn.State) -> Iterator[Weight]:

@@ -6,6 +6,6 @@ no numbers, is refused.
 """
 
 from steelyard.frameworks.flax.graph import graph, run
-from steelyard.frameworks.flax.weights import assign, is_immutable, tree, tree_framework, weights
+from steelyard.frameworks.flax.weights import assign, is_immutable, parameters, tree, tree_framework, weights
 
-__all__ = ["assign", "graph", "is_immutable", "run", "tree", "tree_framework", "weights"]
+__all__ = ["assign", "graph", "is_immutable", "parameters", "run", "tree", "tree_framework", "weights"]

@@ -8,7 +8,7 @@ random numbers and the values that `sow` collected are not weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,14 @@ def tree_framework(leaf: object) -> str | None:
 def is_immutable(model: object) -> bool:
     """Return whether a step of training makes a new object, as all of linen's are; a module of NNX is changed in place."""
     return not isinstance(model, nnx.Pytree)
+
+
+def parameters(model: object, listed: Sequence[Weight]) -> list[str] | None:
+    """Return the names of what Flax calls parameters: each `nnx.Param`, and linen's collection "params"."""
+    if isinstance(model, (nnx.Variable, nnx.Pytree, nnx.State)):
+        return [weight.name for weight in listed if weight.trainable]
+    named: list[str] = load("frameworks", "jax").parameters(tree(model), listed)
+    return named
 
 
 def weights(model: object) -> Iterable[Weight]:

@@ -5,6 +5,6 @@ text are skipped. Traced arrays, shapes without numbers and other leaves are ref
 """
 
 from steelyard.frameworks.jax.graph import graph, run
-from steelyard.frameworks.jax.weights import assign, is_immutable, tree_framework, weights
+from steelyard.frameworks.jax.weights import assign, is_immutable, parameters, tree_framework, weights
 
-__all__ = ["assign", "graph", "is_immutable", "run", "tree_framework", "weights"]
+__all__ = ["assign", "graph", "is_immutable", "parameters", "run", "tree_framework", "weights"]

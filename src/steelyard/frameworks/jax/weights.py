@@ -11,7 +11,7 @@ that hold for every linen layer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -19,7 +19,9 @@ import numpy as np
 
 from steelyard.core.readers import dtype_word, from_array, refusing
 from steelyard.core.roles import infer_roles, layer_of
+from steelyard.core.selection import STATE_ROLES
 from steelyard.core.weight import Weight
+from steelyard.dtypes import is_inexact
 from steelyard.errors import LossyError, NotFittedError, ShapeError, UnknownModelError, printable
 from steelyard.layers.flax.linen import with_linen_facts
 
@@ -35,6 +37,16 @@ def tree_framework(leaf: object) -> str | None:
 def is_immutable(model: object) -> bool:
     """Return True: a step of training makes a new tree."""
     return True
+
+
+def parameters(model: object, listed: Sequence[Weight]) -> list[str]:
+    """Return the names of the parameters: of linen's variables the collection "params", else what gradients can reach.
+
+    These are real and complex numbers, without running statistics; JAX differentiates no integers.
+    """
+    if isinstance(model, Mapping) and "params" in model:
+        return [weight.name for weight in listed if weight.name.partition("/")[0] == "params"]
+    return [weight.name for weight in listed if is_inexact(weight.dtype) and weight.role not in STATE_ROLES]
 
 
 def weights(model: object) -> Iterable[Weight]:

@@ -8,7 +8,7 @@ framework reads and writes it. The roles of variables come from a table shared w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import keras
@@ -57,6 +57,19 @@ def assign(model: Trained, arrays: Mapping[str, Array]) -> Trained:
         if new is not value:
             variable.assign(new)
     return model
+
+
+def parameters(model: object, listed: Sequence[Weight]) -> list[str] | None:
+    """Return the names of the variables that a layer made trainable, also those that are frozen now.
+
+    Moving statistics, counters and the state of random seeds are not among them; of an optimizer nothing is known.
+    """
+    if isinstance(model, keras.Variable):
+        return [weight.name for weight in listed if weight.trainable]
+    if not isinstance(model, keras.layers.Layer) or len(model.weights) != len(listed):
+        return None
+    made = {id(variable) for layer in model._flatten_layers() for variable in layer._trainable_variables}
+    return [weight.name for weight, variable in zip(listed, model.weights, strict=True) if id(variable) in made]
 
 
 def meta(model: object) -> dict[str, Plain]:
