@@ -29,6 +29,8 @@ def test_each_projection_of_attention_is_a_part_however_it_is_called():
     ])  # fmt: skip
     wanted = sorted((f"{name}{bias}", "") for name in ("q", "k", "v", "out") for bias in ("", " bias"))
     assert keys(packed[0]) == wanted
+    assert packed[0].parts["q", ""].shape == (4, 4)
+    assert packed[0].parts["out bias", ""].shape == (4,)
     for words in (("query", "key", "value", "out"), ("query", "key", "value", "attention_output"),
                   ("query_proj", "key_proj", "value_proj", "output_proj"), ("q_proj", "k_proj", "v_proj", "out_proj"),
                   ("query_dense", "key_dense", "value_dense", "output_dense")):  # fmt: skip
@@ -38,6 +40,8 @@ def test_each_projection_of_attention_is_a_part_however_it_is_called():
             for word in words for leaf in ("kernel", "bias")
         ])  # fmt: skip
         assert keys(apart[0]) == wanted, words
+        assert apart[0].parts["k", ""].shape == (4, 4)
+        assert apart[0].parts["v bias", ""].shape == (4,)
 
 
 def test_two_weights_of_one_purpose_are_refused():
