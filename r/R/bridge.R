@@ -1,9 +1,9 @@
-# How R and Python meet. Numbers cross as raw bytes only: with a NumPy that is newer than itself, reticulate
-# hands arrays over unconverted and without an error, so none is ever passed or returned.
+# The bridge from R to Python. Numbers cross as raw bytes only: if NumPy is newer than reticulate, arrays
+# cross unconverted and without an error, so none is ever passed or returned.
 
 kept <- new.env(parent = emptyenv())
 
-# The Python module that is called; loaded once.
+# The Python module of the bridge, loaded once.
 bridge <- function() {
   if (is.null(kept$bridge)) {
     kept$bridge <- tryCatch(
@@ -17,7 +17,7 @@ bridge <- function() {
   kept$bridge
 }
 
-# Call a function of the bridge; what Python refuses is an R error with Python's own sentence.
+# Call a function of the bridge; a Python error becomes an R error with the same message.
 ask <- function(name, ...) {
   tryCatch(
     bridge()[[name]](...),
@@ -30,7 +30,7 @@ refuse <- function(error) stop(sub("^[[:alnum:]_.]+: ", "", first_line(condition
 
 first_line <- function(text) sub("\n.*$", "", sub("^\\s+", "", text))
 
-# What Python is given for `x`: a path, a Python object itself, or an R object as `serialize` writes it.
+# Convert `x` for Python: to a path, a Python object, or the bytes of `serialize` for an R object.
 handle <- function(x) {
   if (is_python(x)) return(x)
   if (is.character(x) && length(x) == 1L && !is.object(x)) return(path.expand(x))
@@ -44,7 +44,7 @@ is_python <- function(x) inherits(x, "python.builtin.object")
 
 holds_python <- function(x) any(vapply(x, function(part) is_python(part) || (is.list(part) && !is.object(part) && holds_python(part)), NA))
 
-# A list of nothing but Python objects, as Python's list or dict of the same objects.
+# Convert a list of only Python objects to a Python list or dict.
 as_python <- function(x) {
   mixed <- !vapply(x, function(part) is_python(part) || (is.list(part) && !is.object(part)), NA)
   if (any(mixed)) {
@@ -54,7 +54,7 @@ as_python <- function(x) {
   if (is.null(names(x))) reticulate::r_to_py(unname(x)) else reticulate::r_to_py(x)
 }
 
-# The tensors of a module of R's own torch, which Python cannot see.
+# The tensors of a module of R's own torch, to which Python has no access.
 torch_arrays <- function(x) lapply(x$state_dict(), function(tensor) torch::as_array(tensor$detach()$cpu()))
 
 # Doubles to bytes and back: 8 bytes a number, little-endian.
@@ -62,19 +62,19 @@ to_raw <- function(x) writeBin(as.double(x), raw(), endian = "little")
 
 from_raw <- function(bytes) readBin(bytes, "double", n = length(bytes) / 8, size = 8, endian = "little")
 
-# An array as Python takes it: bytes by columns, and the shape. A vector is one axis.
+# Convert an array for Python: its bytes by columns, and its shape. A vector has one axis.
 to_array <- function(x) {
   shape <- dim(x)
   list(to_raw(x), as.list(as.double(if (is.null(shape)) length(x) else shape)))
 }
 
-# An array of R from bytes by columns; one axis makes a plain vector.
+# Make an R array from bytes by columns; with one axis it is a plain vector.
 from_array <- function(bytes, shape) {
   numbers <- from_raw(bytes)
   if (length(shape) > 1L) array(numbers, as.integer(shape)) else numbers
 }
 
-# Fits of R carry the data they were trained on, and environments that may hold anything: neither leaves R.
+# R fits contain their training data, and environments with arbitrary objects; neither leaves R.
 data_fields <- c("fitted.values", "residuals", "call", "terms", "data", "covariate", "response", "net.result",
                  "generalized.weights", "startweights", "resample", "pred", "control", "modelInfo", "dots", "ptype",
                  "na.action", "model.list")

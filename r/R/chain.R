@@ -1,7 +1,7 @@
-# A network as a chain of dense layers, which is what a diagram and the measures of importance are about.
+# A network as a chain of dense layers, for the diagram and the measures of importance.
 
 # The layers in order, each with its name, kernel (inputs by units), bias (or NULL) and skip kernel (inputs of the
-# network by units, or NULL). `layers` picks them by name. What is no chain is an error that names the weight.
+# network by units, or NULL). `layers` picks them by name. Another network raises an error that names the weight.
 chain <- function(x, layers = NULL, axes = NULL) {
   facts <- facts_of(x)
   arrays <- nn_weights(x)
@@ -33,13 +33,13 @@ require_dense <- function(facts) {
   other <- which(!(facts$role == "bias" | facts$role == "kernel" & facts$ndim <= 2L & !grepl("[", facts$axes, fixed = TRUE)))
   if (length(other)) {
     first <- facts[other[1L], ]
-    stop("the network is no chain of dense layers: ", first$name, " is a ", first$role, if (nzchar(first$axes)) " of axes ", first$axes,
-         "; name the dense layers to look at with `layers`", call. = FALSE)
+    stop("the network is not a chain of dense layers: ", first$name, " is a ", first$role, if (nzchar(first$axes)) " of axes ", first$axes,
+         "; name the dense layers with `layers`", call. = FALSE)
   }
-  if (!any(facts$role == "kernel")) stop("the network has no kernels that are known", call. = FALSE)
+  if (!any(facts$role == "kernel")) stop("the network has no known kernels", call. = FALSE)
 }
 
-# Which kernels have their units along the rows and must be turned; told by their axes, or by how they fit together.
+# Which kernels have their units along the rows and must be transposed, by their axes or by the order in which they fit together.
 turned_kernels <- function(facts, arrays, kernels, axes) {
   words <- facts$axes[kernels]
   if (!is.null(axes)) words[words == ""] <- axes
@@ -55,7 +55,7 @@ turned_kernels <- function(facts, arrays, kernels, axes) {
     return(words == "out in")
   }
   stop("the axes of ", facts$name[kernels[unknown]][1L], " are not known, and its shape fits ", if (any(fits)) "both" else "neither",
-       "; say axes = \"in out\" (Keras, scikit-learn, R) or axes = \"out in\" (PyTorch)", call. = FALSE)
+       "; give axes = \"in out\" (Keras, scikit-learn, R) or axes = \"out in\" (PyTorch)", call. = FALSE)
 }
 
 layer_at <- function(facts, arrays, place, turned) {
@@ -78,6 +78,6 @@ linked <- function(found) {
 require_linked <- function(found) {
   if (linked(found)) return(invisible())
   sizes <- vapply(found, function(layer) paste0(layer$name, " (", nrow(layer$kernel), " to ", ncol(layer$kernel), ")"), "")
-  stop("the dense layers do not follow one another: ", paste(sizes, collapse = ", "), "; name those of one chain, in order, with `layers`",
+  stop("the sizes of consecutive dense layers do not match: ", paste(sizes, collapse = ", "), "; name those of one chain, in order, with `layers`",
        call. = FALSE)
 }

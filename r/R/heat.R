@@ -1,11 +1,11 @@
-# The weights as heat maps: one panel a kernel, its bias as a row of its own above it.
+# The weights as heat maps: one panel per kernel, with its bias as a separate row above it.
 
-# The panels: matrices with a column for each unit; the further axes of a kernel stand one under the other.
+# The panels: matrices with a column for each unit; a kernel's other axes are flattened into the rows.
 heat_drawing <- function(x, pattern, inputs, outputs) {
   facts <- facts_of(x)
   wanted <- as.character(unlist(ask("listing", handle(x), pattern)$name))
   kernels <- which(facts$role %in% c("kernel", "recurrent kernel", "embedding") & facts$ndim >= 2L & facts$name %in% wanted)
-  if (!length(kernels)) stop("no kernel of two axes or more matches '", pattern, "'", call. = FALSE)
+  if (!length(kernels)) stop("no kernel with two or more axes matches '", pattern, "'", call. = FALSE)
   arrays <- nn_weights(x)
   skip <- is_skip(facts)
   ends <- list(first = c(kernels[1L], which(skip)), last = c(max(0L, setdiff(kernels, which(skip))), which(skip)))
@@ -57,7 +57,7 @@ draw_panel <- function(panel) {
   colour_bar(limit)
 }
 
-# The inches of margin that a panel needs for its names, and whether the columns' must stand upright to find room.
+# The margin that a panel needs for its names, in inches, and whether the column names must be vertical to fit.
 margins_of <- function(panel) {
   left <- max(0.45, text_width(panel$rows) + 0.15)
   right <- 0.8
@@ -66,7 +66,7 @@ margins_of <- function(panel) {
   list(inches = c(if (upright) max(0.4, text_width(panel$columns) + 0.15) else 0.4, left, 0.56, right), upright = upright)
 }
 
-# About how many inches the longest of some names takes; a device can measure only after the margins are set.
+# The approximate width of the longest name in inches; a device can measure text only after the margins are set.
 text_width <- function(names) if (is.null(names) || length(names) > 40L) 0 else 0.067 * max(nchar(names, "width"))
 
 tiles <- function(values, limit, bottom, top) {
@@ -74,7 +74,7 @@ tiles <- function(values, limit, bottom, top) {
   graphics::rect(0, bottom, 1, top, border = ink["soft"], lwd = 0.7)
 }
 
-# Blue below zero, red above, white at zero; grey where there is no number.
+# Blue for negative numbers, red for positive ones, white for zero, grey for missing values.
 colour_of <- function(values, limit) {
   palette <- grDevices::colorRampPalette(c("#0B3C66", ink["negative"], "#C3DBEE", "#FFFFFF", "#F4C6C9", ink["positive"], "#8E1B33"), space = "Lab")(255)
   colours <- palette[1 + round(127 + 127 * pmax(-1, pmin(1, values / limit)))]

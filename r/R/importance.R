@@ -1,4 +1,4 @@
-# How much each input matters for each output, after Olden and after Garson.
+# The importance of each input for each output (Olden; Garson).
 
 nn_importance <- function(x, method = c("olden", "garson"), layers = NULL, axes = NULL, inputs = NULL, outputs = NULL) {
   method <- match.arg(method)
@@ -14,7 +14,7 @@ nn_importance <- function(x, method = c("olden", "garson"), layers = NULL, axes 
   through
 }
 
-# Each unit's connections as shares of all that reach it, by their sizes; those past the layer before count among them.
+# The connections of each unit as shares of the sum of their magnitudes, including skip connections.
 layer_shares <- function(layer) {
   total <- colSums(abs(layer$kernel)) + if (is.null(layer$skip)) 0 else colSums(abs(layer$skip))
   list(kernel = over(layer$kernel, total), skip = if (!is.null(layer$skip)) over(layer$skip, total))

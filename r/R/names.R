@@ -1,4 +1,4 @@
-# What the inputs and outputs of a network are called.
+# The names of a network's inputs and outputs.
 
 input_names <- function(x, count, given = NULL) {
   known <- if (inherits(x, "nnet")) x$coefnames else said_names(x, "inputs")
@@ -12,7 +12,7 @@ output_names <- function(x, count, given = NULL) {
   named(given, known, count, "y")
 }
 
-# The classes of a net with one unit for each, or the variable that a single unit stands for.
+# The classes if the net has one output unit for each, or the variable that a single unit predicts.
 net_outputs <- function(x) {
   if (inherits(x, "multinom") && length(x$lab) == x$n[3L]) return(x$lab)
   if (!is.null(colnames(x$fitted.values))) return(colnames(x$fitted.values))
@@ -23,12 +23,12 @@ net_outputs <- function(x) {
 
 named <- function(given, known, count, letter) {
   if (!is.null(given) && length(given) != count) {
-    stop(length(given), " names are given, the network has ", count, call. = FALSE)
+    stop(length(given), " names are given, but the network has ", count, call. = FALSE)
   }
   if (!is.null(given)) given else if (length(known) == count) known else paste0(letter, seq_len(count))
 }
 
-# The names that a file, or another package's fit, tells; a Python model tells none.
+# The names in a file or in another package's fit; a Python model has none.
 said_names <- function(x, which) {
   if (is_python(x) || inherits(x, c("train", "avNNet"))) return(NULL)
   if (inherits(x, "nn")) return(x$model.list[[c(inputs = "variables", outputs = "response")[[which]]]])

@@ -1,7 +1,7 @@
-# Where the numbers of the vector lie in an R object, so that others can be put there.
+# The places of the vector's numbers in an R object, for assignment.
 
-# Put a vector into an R object, and return the changed copy. Every number of the object's own vector must be
-# found at its place first, so that nothing is ever put where it does not belong.
+# Put a vector into an R object, and return the changed copy. First, every number of the object's own vector must
+# be found at its place, so that no number is written to a wrong place.
 put <- function(x, vector, order) {
   boxed <- list(x)
   found <- lapply(places(x), function(place) c(1L, place))
@@ -9,7 +9,7 @@ put <- function(x, vector, order) {
   sizes <- lengths(old)
   kind <- class(x)[1L]
   if (length(vector) != sum(sizes)) {
-    stop("the vector has ", length(vector), " numbers, the weights of this ", kind, " take ", sum(sizes), "; nothing was changed",
+    stop("the vector has ", length(vector), " numbers, but the weights of this ", kind, " take ", sum(sizes), "; nothing was changed",
          call. = FALSE)
   }
   if (!identical(as.double(unlist(old)), nn_vector(x))) {
@@ -23,12 +23,12 @@ put <- function(x, vector, order) {
   boxed[[1L]]
 }
 
-# Numbers that run along the rows of an array of this shape, in R's own order.
+# Reorder numbers from row-major order of an array of this shape to R's column-major order.
 by_rows <- function(numbers, shape) {
   if (length(shape) < 2L) numbers else as.vector(aperm(array(numbers, rev(shape))))
 }
 
-# The places of the weights, in the order of the vector, each as positions for `[[`.
+# The places of the weights, in the order of the vector, each as indices for `[[`.
 places <- function(x) {
   if (is.numeric(x)) return(list(integer()))
   if (inherits(x, "MLPnet")) return(neuron_places(x))
@@ -37,7 +37,7 @@ places <- function(x) {
   unlist(lapply(fields, function(nth) lapply(places(x[[nth]]), function(rest) c(nth, rest))), recursive = FALSE)
 }
 
-# The parts of an object that hold its weights, and nothing but weights.
+# The components of an object that contain its weights and nothing else.
 weight_fields <- function(x) {
   if (inherits(x, "nnet")) return("wts")
   if (inherits(x, "nn")) return("weights")
@@ -47,7 +47,7 @@ weight_fields <- function(x) {
   stop("nn_assign() does not know where an object of class ", class(x)[1L], " keeps its weights; nothing was changed", call. = FALSE)
 }
 
-# AMORE's neurons, layer by layer: the first layer are the inputs, which have none.
+# AMORE's neurons, layer by layer; the first layer is the inputs, which have no weights.
 neuron_places <- function(x) {
   neurons <- match("neurons", names(x))
   unlist(lapply(unlist(x$layers[-1L]), function(nth) {

@@ -1,4 +1,4 @@
-# The network as a diagram: units as circles, connections as lines whose width is the size of the weight.
+# The network as a diagram: units are circles, connections are lines whose width is the magnitude of the weight.
 
 ink <- c(positive = "#D1495B", negative = "#1B6CA8", text = "#2B2D33", soft = "#7C828D", unit = "#F6F7F9")
 
@@ -12,7 +12,7 @@ nn_plot <- function(x, type = c("net", "heat"), pattern = "*", layers = NULL, ax
   invisible(x)
 }
 
-# What is drawn, and where: a unit of the plane from one layer to the next, the units of a layer between 0 and 1.
+# The elements of the drawing and their positions: layers are 1 apart, the units of a layer between 0 and 1.
 net_drawing <- function(x, layers, axes, inputs, outputs, units, bias) {
   found <- chain(x, layers, axes)
   sizes <- c(nrow(found[[1L]]$kernel), vapply(found, function(layer) ncol(layer$kernel), 0L))
@@ -28,7 +28,7 @@ net_drawing <- function(x, layers, axes, inputs, outputs, units, bias) {
   )
 }
 
-# The units of each layer that are drawn: all, or those with the largest weights.
+# The units to draw of each layer: all, or those with the largest weights.
 shown_units <- function(found, sizes, units) {
   strength <- lapply(seq_along(sizes), function(nth) {
     into <- if (nth > 1L) colSums(found[[nth - 1L]]$kernel^2, na.rm = TRUE) else 0
@@ -45,7 +45,7 @@ heights <- function(count) {
 
 bias_height <- 1.16
 
-# Every connection as a row: where it begins and ends, its weight, and how far it bends down (0 is straight).
+# A row for every connection: its start and end, its weight, and its curvature downwards (0 is straight).
 edges <- function(found, shown, spots, bias) {
   one <- function(nth) {
     layer <- found[[nth]]
@@ -83,7 +83,7 @@ draw_net <- function(drawing, main) {
   draw_key(drawing$lines)
 }
 
-# Open the plane, with room for the names at both ends.
+# Set up the coordinate system, with room for the names at both ends.
 open_canvas <- function(drawing, main) {
   graphics::par(mar = c(4.2, 0.6, if (is.null(main)) 0.6 else 2.4, 0.6), family = "sans")
   graphics::plot.new()
@@ -111,7 +111,7 @@ line_width <- function(share) 0.4 + 5 * share
 
 faded <- function(colour, alpha) grDevices::adjustcolor(colour, alpha.f = alpha)
 
-# A curve that passes under the layers between.
+# A curve that passes below the layers between.
 bent <- function(line) {
   t <- seq(0, 1, length.out = 60)
   middle <- -2 * line$bend - (line$y0 + line$y1) / 2
@@ -131,7 +131,7 @@ draw_captions <- function(drawing) {
   graphics::mtext(counts, side = 1, line = 1.2, at = seq_along(drawing$sizes) - 1, cex = 0.75, col = ink["soft"])
 }
 
-# What the colours and the widest line say.
+# The legend of the colours and of the widest line.
 draw_key <- function(lines) {
   widest <- formatC(max(abs(lines$weight), 0), digits = 3, format = "g")
   graphics::par(xpd = NA)

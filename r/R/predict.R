@@ -1,4 +1,4 @@
-# Predictions from the weights, in the order of additions of the package that made the fit.
+# Predictions from the weights, with additions in the order of the package that made the fit.
 
 nn_predict <- function(x, newdata, type = c("raw", "class"), rep = 1) {
   type <- match.arg(type)
@@ -23,10 +23,10 @@ predict_python <- function(model, newdata, type) {
   if (type == "raw") values else class_of(values, NULL)
 }
 
-# New data as an array of numbers; a data frame as a matrix.
+# Convert new data to a numeric array; a data frame becomes a matrix.
 numbers_of <- function(newdata) {
   x <- if (is.data.frame(newdata)) as.matrix(newdata) else newdata
-  if (!is.numeric(x) && !is.logical(x)) stop("the new data hold ", typeof(x), ", not numbers; make them numbers first", call. = FALSE)
+  if (!is.numeric(x) && !is.logical(x)) stop("the new data are ", typeof(x), ", not numeric; convert them to numbers first", call. = FALSE)
   x
 }
 
@@ -39,12 +39,12 @@ predict_nnet <- function(fit, newdata, type) {
   if (type == "raw") raw else class_of(raw, if (length(fit$lev)) fit$lev else fit$lab)
 }
 
-# The inputs as the formula makes them of new data, and which rows have them: those without missing values.
+# The inputs that the formula makes from new data, and the rows that have them: those without missing values.
 design_of <- function(fit, newdata) {
   if (is.null(fit$terms)) {
     if (is.null(dim(newdata))) dim(newdata) <- c(1L, length(newdata))
     x <- as.matrix(newdata)
-    if (anyNA(x)) stop("missing values in the new data, and this fit has no formula that leaves such rows out", call. = FALSE)
+    if (anyNA(x)) stop("the new data have missing values, and this fit has no formula that omits such rows", call. = FALSE)
     return(list(x = x, keep = seq_len(nrow(x)), rows = rownames(x), count = nrow(x)))
   }
   newdata <- as.data.frame(newdata)
@@ -56,11 +56,11 @@ design_of <- function(fit, newdata) {
   list(x = x, keep = match(row.names(frame), row.names(newdata)), rows = row.names(newdata), count = nrow(newdata))
 }
 
-# What the output units give for each row: one connection after the other, as nnet adds them.
+# The outputs for each row, with the connections added in the same order as in nnet.
 nnet_outputs <- function(fit, x) {
   weights <- nn_vector(fit)
   first <- 1L + fit$n[1L]
-  if (ncol(x) != fit$n[1L]) stop("the new data have ", ncol(x), " inputs, the net takes ", fit$n[1L], call. = FALSE)
+  if (ncol(x) != fit$n[1L]) stop("the new data have ", ncol(x), " inputs, but the net has ", fit$n[1L], call. = FALSE)
   units <- cbind(1, x, matrix(0, nrow(x), fit$nunits - first), deparse.level = 0)
   for (unit in first + seq_len(fit$nunits - first)) {
     total <- numeric(nrow(x))
@@ -73,7 +73,7 @@ nnet_outputs <- function(fit, x) {
   if (isTRUE(fit$softmax) || isTRUE(fit$censored)) softmax(outputs) else outputs
 }
 
-# nnet's own sigmoid is cut at 15 on both sides.
+# nnet's own sigmoid is 0 below -15 and 1 above 15.
 nnet_sigmoid <- function(x) ifelse(x < -15, 0, ifelse(x > 15, 1, 1 / (1 + exp(-x))))
 
 softmax <- function(x) {
@@ -83,7 +83,7 @@ softmax <- function(x) {
   powers / total
 }
 
-# The class of each row: the largest output, or above one half of a single one.
+# The class of each row: that of the largest output, or of a single output by the threshold 1/2.
 class_of <- function(raw, levels) {
   if (is.null(dim(raw))) raw <- matrix(raw)
   if (is.null(levels)) levels <- if (is.null(colnames(raw))) as.character(seq_len(max(ncol(raw), 2L))) else colnames(raw)
@@ -92,7 +92,7 @@ class_of <- function(raw, levels) {
 
 # caret ---------------------------------------------------------------------------------------------------------
 
-# New data as `train` hands them to the fit inside: coded by its formula, then centred and scaled.
+# Prepare new data as `train` does for its inner fit: coded by the formula, then centred and scaled.
 prepared <- function(fit, newdata) {
   if (!is.null(fit$terms)) {
     terms <- stats::delete.response(fit$terms)
@@ -102,14 +102,14 @@ prepared <- function(fit, newdata) {
   }
   steps <- fit$preProcess
   other <- setdiff(names(steps$method), c("center", "scale", "ignore"))
-  if (length(other)) stop("this fit prepares its data by ", toString(other), ", which nn_predict() does not compute", call. = FALSE)
+  if (length(other)) stop("this fit preprocesses its data with ", toString(other), ", which nn_predict() does not support", call. = FALSE)
   x <- as.data.frame(newdata)
   x[names(steps$mean)] <- Map(`-`, x[names(steps$mean)], steps$mean)
   x[names(steps$std)] <- Map(`/`, x[names(steps$std)], steps$std)
   x
 }
 
-# The mean of what the members put out.
+# The mean of the members' outputs.
 predict_members <- function(fit, newdata, type) {
   if (!is.null(fit$terms)) newdata <- prepared(list(terms = fit$terms, xlevels = fit$xlevels, contrasts = fit$contrasts), newdata)
   members <- lapply(fit$model, predict_nnet, newdata, "raw")
@@ -121,7 +121,7 @@ predict_members <- function(fit, newdata, type) {
 
 predict_neuralnet <- function(fit, newdata, type, rep) {
   if (is.null(fit$weights)) stop("this fit did not converge and has no weights", call. = FALSE)
-  if (!rep %in% seq_along(fit$weights)) stop("the fit has ", length(fit$weights), " repetitions, there is no ", rep, call. = FALSE)
+  if (!rep %in% seq_along(fit$weights)) stop("the fit has ", length(fit$weights), " repetitions, but not number ", rep, call. = FALSE)
   x <- numbers_of(newdata)
   wanted <- fit$model.list$variables
   if (all(wanted %in% colnames(x))) x <- x[, wanted, drop = FALSE]
@@ -138,11 +138,11 @@ predict_neuralnet <- function(fit, newdata, type, rep) {
 
 # Others, and files -----------------------------------------------------------------------------------------------
 
-# What a network gives by its own description: an R fit of another package, or a file that holds one.
+# Predictions by the description of the network, for R fits of other packages and their files.
 predict_described <- function(x, newdata, type) {
   facts <- ask("network", handle(x))
   steps <- lapply(activations(facts), function(word) activation(word, facts$cut))
-  if (!is.null(facts$unusual)) stop("this network is computed with ", facts$unusual, ", which nn_predict() does not do", call. = FALSE)
+  if (!is.null(facts$unusual)) stop("this network uses ", facts$unusual, ", which nn_predict() does not support", call. = FALSE)
   layers <- chain(x)
   first <- described_inputs(facts, newdata, nrow(layers[[1L]]$kernel))
   values <- first
@@ -158,10 +158,10 @@ predict_described <- function(x, newdata, type) {
 activations <- function(facts) {
   if (!is.null(facts$several)) stop("there are ", facts$several, " networks; give nn_predict() one of them", call. = FALSE)
   if (is.null(facts$output)) {
-    stop("what is computed from these weights is not known; give the fit or the model that they belong to", call. = FALSE)
+    stop("the function of these weights is not known; give the fit or the model to which they belong", call. = FALSE)
   }
   hidden <- if (is.null(facts$hidden)) "linear" else unlist(facts$hidden)
-  if (length(hidden) > 1L) stop("the hidden layers have several activations: ", toString(hidden), call. = FALSE)
+  if (length(hidden) > 1L) stop("the hidden layers have different activations: ", toString(hidden), call. = FALSE)
   c(hidden, facts$output)
 }
 
@@ -179,19 +179,19 @@ activation <- function(word, cut) {
   known[[word]]
 }
 
-# New data as the network takes them: its inputs by name, centred and scaled.
+# Prepare new data for the network: select its inputs by name, centre and scale them.
 described_inputs <- function(facts, newdata, count) {
   x <- numbers_of(newdata)
   if (is.null(dim(x))) dim(x) <- c(1L, length(x))
   wanted <- as.character(unlist(facts$inputs))
   if (length(wanted) && all(wanted %in% colnames(x))) x <- x[, wanted, drop = FALSE]
-  if (ncol(x) != count) stop("the new data have ", ncol(x), " inputs, the net takes ", count, call. = FALSE)
+  if (ncol(x) != count) stop("the new data have ", ncol(x), " inputs, but the net has ", count, call. = FALSE)
   if (length(facts$center)) x <- sweep(x, 2L, facts$center, `-`)
   if (length(facts$scale)) x <- sweep(x, 2L, facts$scale, `/`)
   unname(x)
 }
 
-# What reaches each unit: bias, connections and skip connections, added one after another as nnet does.
+# The net input of each unit: bias, connections and skip connections, added one by one as in nnet.
 weighed <- function(layer, values, first) {
   terms <- rbind(layer$bias, layer$kernel, layer$skip)
   from <- cbind(if (!is.null(layer$bias)) 1, values, if (!is.null(layer$skip)) first, deparse.level = 0)

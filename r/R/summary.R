@@ -1,4 +1,4 @@
-# What a model has, one line a weight.
+# A table of a model's weights, one per line.
 
 nn_summary <- function(x, pattern = "*") {
   source <- handle(x)

@@ -1,4 +1,4 @@
-# The weights: as named arrays, as one vector, and back.
+# The weights as named arrays or as one vector, and assignment.
 
 nn_weights <- function(model_or_path, pattern = "*") {
   source <- handle(model_or_path)
@@ -16,19 +16,19 @@ nn_assign <- function(model, vector, order = c("R", "C")) {
     vector <- vector_with(model, vector)
     order <- "R"
   }
-  if (!is.numeric(vector)) stop("the vector is no vector of numbers but of class ", class(vector)[1L], call. = FALSE)
+  if (!is.numeric(vector)) stop("the vector is not numeric but of class ", class(vector)[1L], call. = FALSE)
   if (is_python(model) || (is.list(model) && !is.object(model) && holds_python(model))) {
     ask("assign", handle(model), to_raw(vector), python_order(order))
     return(invisible(model))
   }
-  if (is.character(model)) stop("a file is not changed by nn_assign(); read it, and write another one", call. = FALSE)
+  if (is.character(model)) stop("nn_assign() does not change files; read the file, and write another one", call. = FALSE)
   put(model, as.double(vector), order)
 }
 
-# R's arrays run down their columns, as Fortran's do.
+# R's arrays are column-major, as in Fortran.
 python_order <- function(order = c("R", "C")) if (match.arg(order) == "R") "F" else "C"
 
-# The vector of a model with other numbers for the weights that are named.
+# The vector of a model with new numbers for the named weights.
 vector_with <- function(model, arrays) {
   source <- handle(model)
   known <- as.character(ask("listing", source)$name)
@@ -45,15 +45,15 @@ vector_with <- function(model, arrays) {
 
 require_shape <- function(name, new, old) {
   if (!is.numeric(new) || !identical(dim(new), dim(old)) || length(new) != length(old)) {
-    stop(name, " is ", shape_text(old), ", the value is ", shape_text(new), "; nothing was changed", call. = FALSE)
+    stop(name, " is ", shape_text(old), ", but the value is ", shape_text(new), "; nothing was changed", call. = FALSE)
   }
 }
 
-# Units that are not connected take a zero only, and weights that are tied one value.
+# A missing connection accepts only a zero, and tied weights only one value.
 require_put <- function(name, new, put) {
   if (!identical(as.double(new), as.double(put))) {
-    stop(name, " cannot take these numbers: it has units that are not connected, or shares its numbers with another weight ",
-         "that is given others; nothing was changed", call. = FALSE)
+    stop(name, " cannot take these numbers: it has missing connections, or shares its numbers with another weight ",
+         "that gets different ones; nothing was changed", call. = FALSE)
   }
 }
 

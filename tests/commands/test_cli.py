@@ -1,4 +1,4 @@
-"""The command: what it prints, what it reads, how it fails."""
+"""The command: its output, its reading, and its errors."""
 
 import errno
 import io
@@ -80,7 +80,7 @@ def transformer_file(folder):
 
 @pytest.fixture(scope="module")
 def broken_file(folder):
-    """A file in which one weight holds a NaN and an infinity."""
+    """A file in which one weight has a NaN and an infinity."""
     kernel = np.ones((3, 4), "float32")
     kernel[1, 2], kernel[2, 0] = np.nan, np.inf
     path = folder / "broken.safetensors"
@@ -92,7 +92,7 @@ def broken_file(folder):
 
 @pytest.fixture(scope="module")
 def hostile_file(folder):
-    """A file whose names would clear the screen, ring, and write from right to left."""
+    """A file whose names would clear the screen, set the title, and write from right to left."""
     path = folder / "hostile.safetensors"
     raw_safetensors(path, [("a\x1b[2J\x1b]0;title\x07.weight", (2, 3)), ("b\r\n\u202etxt.bias", (3,))])
     return path
@@ -125,7 +125,7 @@ def test_ls_folds_repeated_blocks_and_all_unfolds_them(transformer_file):
     assert folded.splitlines()[-1] == unfolded.splitlines()[-1]
 
 
-def test_ls_counts_tied_weights_once_and_says_which_is_tied_to_what(transformer_file):
+def test_ls_counts_tied_weights_once_and_names_their_owners(transformer_file):
     lines = run("ls", transformer_file).stdout.splitlines()
     assert re.search(r"^head +head\.weight .* tied +embed\.weight$", "\n".join(lines), re.MULTILINE)
     total = steelyard.weights(transformer_file)
@@ -154,7 +154,7 @@ def test_ls_stats_draws_histograms_on_one_axis_with_min_mean_and_max(net_file, n
     assert re.search(r"[▁▂▃▄▅▆▇█]{17}", lines[1])
 
 
-def test_ls_stats_and_show_say_which_weight_is_not_finite(broken_file):
+def test_ls_stats_and_show_name_the_weight_that_is_not_finite(broken_file):
     last = run("ls", "--stats", broken_file).stdout.splitlines()[-1]
     assert last == "1 of 2 weights is not finite: fc.kernel[1, 2] (1 NaN and 1 Inf)"
     shown = run("show", broken_file, "fc.kernel").stdout.splitlines()[-1]
@@ -169,7 +169,7 @@ def broken_npz(path, net, damaged):
     data = bytearray(path.read_bytes())
     for name in damaged:
         at = data.index(f"{name}.npy".encode()) + len(name) + 4
-        data[at + 2000 : at + 2020] = bytes(20)  # behind the header
+        data[at + 2000 : at + 2020] = bytes(20)  # after the header
     path.write_bytes(data)
     return arrays
 
@@ -183,14 +183,14 @@ def blocks():
     )
 
 
-def test_ls_stats_shows_the_others_where_one_weight_cannot_be_read(folder, blocks):
+def test_ls_stats_shows_the_others_if_one_weight_cannot_be_read(folder, blocks):
     arrays = broken_npz(folder / "damaged.npz", blocks, ["blocks.1.weight"])
     result = run("ls", "--stats", folder / "damaged.npz")
     assert result.returncode == 2
     assert result.stderr == f"error: {folder}/damaged.npz: 1 of 8 weights cannot be read\n"
     lines = {line.split()[1]: line for line in result.stdout.splitlines() if line.startswith(("blocks", "head"))}
     assert "cannot be read" in lines["blocks.1.weight"]
-    for name in ("blocks.0.weight", "blocks.2.weight", "head.weight"):  # the row of the three is taken apart
+    for name in ("blocks.0.weight", "blocks.2.weight", "head.weight"):  # the row of the three is split
         assert lines[name].split()[-3:] == [
             f"{value:.4g}" for value in (arrays[name].min(), arrays[name].astype("f8").mean(), arrays[name].max())
         ]
@@ -199,7 +199,7 @@ def test_ls_stats_shows_the_others_where_one_weight_cannot_be_read(folder, block
     assert "damaged.npz" in reason
 
 
-def test_ls_stats_as_json_says_of_each_weight_why_it_cannot_be_read(folder, blocks):
+def test_ls_stats_as_json_has_the_error_of_each_weight_that_cannot_be_read(folder, blocks):
     broken_npz(folder / "damaged.npz", blocks, ["blocks.1.weight", "head.weight"])
     result = run("ls", "--stats", "--json", folder / "damaged.npz")
     assert result.returncode == 2
@@ -256,7 +256,7 @@ def test_ls_goes_on_after_a_file_that_cannot_be_read(net_file, folder):
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_an_empty_file_of_weights_says_so_and_is_no_error(folder):
+def test_an_empty_weight_file_is_reported_and_is_not_an_error(folder):
     path = folder / "empty.safetensors"
     raw_safetensors(path, [])
     result = run("ls", path)
@@ -265,7 +265,7 @@ def test_an_empty_file_of_weights_says_so_and_is_no_error(folder):
     assert run("ls", "--stats", path).stdout == "no weights\n"
 
 
-# what listing costs
+# the cost of listing
 
 
 def modules_after(*args):
@@ -305,7 +305,7 @@ def test_listing_reads_no_numbers_and_stats_do(folder, monkeypatch, capsys):
 # show
 
 
-def test_show_tells_the_facts_the_range_and_every_number_of_a_small_weight(net_file, net):
+def test_show_prints_the_facts_the_range_and_every_number_of_a_small_weight(net_file, net):
     result = run("show", net_file, "3.weight")
     assert result.returncode == 0
     assert re.search(r"shape +3×5  out in\n +dtype +float32\n +role +kernel\n", result.stdout)
@@ -316,14 +316,14 @@ def test_show_tells_the_facts_the_range_and_every_number_of_a_small_weight(net_f
 @pytest.mark.parametrize("shape", [(2000,), (50, 60), (7, 300), (12, 13, 14), (3, 2, 9, 40), (2, 3, 4, 5, 20)])
 def test_show_leaves_out_the_middle_as_numpy_does_though_it_reads_only_the_edges(tmp_path, shape):
     array = np.random.default_rng(0).standard_normal(shape).astype("float32")
-    array.flat[array.size // 2] = 1e9  # in the middle: it must not set the width of what is shown
+    array.flat[array.size // 2] = 1e9  # in the middle: it must not affect the width of the shown numbers
     steelyard.save({"w": array}, tmp_path / "w.safetensors")
     ends = {1: 4, 2: 3, 3: 2, 4: 2}.get(len(shape), 1)
     expected = np.array2string(array, max_line_width=100, threshold=0, edgeitems=ends, precision=5, separator=" ")
     assert run("show", tmp_path / "w.safetensors", "w").stdout.endswith(f"\n\n{expected}\n")
 
 
-def test_show_needs_no_name_where_there_is_one_weight_and_asks_where_there_are_more(tmp_path, net_file):
+def test_show_needs_no_name_for_the_only_weight_but_one_of_several(tmp_path, net_file):
     np.save(tmp_path / "v.npy", np.arange(4.0))
     assert run("show", tmp_path / "v.npy").stdout.endswith("[0. 1. 2. 3.]\n")
     result = run("show", net_file)
@@ -361,7 +361,7 @@ def test_vector_writes_what_numpy_concatenates(net_file, net, tmp_path, order):
     assert result.stdout == f"{tmp_path / 'v.npy'}: {vector.size} float64 numbers from 9 weights\n"
 
 
-def test_vector_selects_and_says_where_each_weight_lies(net_file, net, tmp_path):
+def test_vector_selects_and_prints_the_position_of_each_weight(net_file, net, tmp_path):
     result = run("vector", net_file, "-o", tmp_path / "v.npy", "--role", "kernel", "--json")
     record, vector = json.loads(result.stdout), np.load(tmp_path / "v.npy")
     assert [w["name"] for w in record["weights"]] == ["0.weight", "3.weight"]
@@ -389,7 +389,7 @@ def test_vector_warns_of_nan_in_one_line_on_stderr(broken_file, tmp_path):
 
 
 def test_vector_of_mixed_types_keeps_large_numbers(tmp_path):
-    """A float32 of more than 127 once counted as too large for a float64."""
+    """A float32 above 127 was once rejected as too large for a float64."""
     steelyard.save({"a": np.array([1000.5, -3e30], "float32"), "n": np.array([7])}, tmp_path / "a.safetensors")
     assert run("vector", tmp_path / "a.safetensors", "-o", tmp_path / "v.npy").stderr == ""
     assert sorted(np.load(tmp_path / "v.npy")) == [np.float32(-3e30), 7, 1000.5]
@@ -463,7 +463,7 @@ def test_control_characters_in_names_are_escaped_on_every_way_out_but_json(hosti
     assert json.loads(raw)["weights"][0]["name"] == name
 
 
-def test_a_reader_that_goes_away_ends_the_command_quietly(tmp_path):
+def test_a_closed_pipe_ends_the_command_quietly(tmp_path):
     path = tmp_path / "many.safetensors"
     raw_safetensors(path, [(f"layer{chr(97 + i % 26)}{i}x.w", (1,)) for i in range(20_000)])
     process = subprocess.Popen(
@@ -544,7 +544,7 @@ def test_every_error_is_one_line_on_stderr_with_exit_2_and_no_traceback(case, ne
 
 
 def stand_in(monkeypatch, **commands):
-    """Let the command line know these functions as its only commands."""
+    """Make these functions the only commands of the command line."""
     monkeypatch.setattr(cli, "COMMANDS", tuple(commands))
     modules = {name: types.SimpleNamespace(run=run, arguments=lambda parser: None) for name, run in commands.items()}
     monkeypatch.setattr(cli, "command", modules.__getitem__)
@@ -560,7 +560,7 @@ def stand_in(monkeypatch, **commands):
         (steelyard.errors.ShapeError("one\ntwo"), 2, "error: one\\u000atwo\n"),
     ],
 )
-def test_what_a_command_raises_decides_the_exit_status(monkeypatch, capsys, error, status, said):
+def test_the_exception_of_a_command_decides_the_exit_status(monkeypatch, capsys, error, status, said):
     def fail(args):
         """Fail.
 
@@ -635,7 +635,7 @@ def test_version_is_that_of_the_package(capsys):
     assert run("--version").stdout == f"steelyard {version}\n"
 
 
-def test_main_writes_to_whatever_stdout_is(net_file, monkeypatch):
+def test_main_writes_to_the_current_stdout(net_file, monkeypatch):
     out = io.StringIO()
     monkeypatch.setattr(sys, "stdout", out)
     assert main(["ls", str(net_file)]) == 0

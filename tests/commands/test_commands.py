@@ -55,7 +55,7 @@ def said(capsys, *args, status=0):
 
 
 def refused(capsys, *args):
-    """Run a command that makes trouble, and return its one line on stderr."""
+    """Run a command that fails, and return its one line on stderr."""
     assert main([str(arg) for arg in args]) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ")
@@ -75,7 +75,7 @@ def test_the_commands_are_the_modules_of_the_folder():
 # paths
 
 
-def test_a_folder_stands_for_its_weight_files_and_a_pattern_for_what_it_matches(file, tmp_path, capsys):
+def test_a_folder_stands_for_its_weight_files_and_a_pattern_for_its_matches(file, tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("no weights")
     (tmp_path / ".hidden.npz").write_bytes(b"")
     np.savez(tmp_path / "b.npz", w=np.zeros(2))
@@ -112,7 +112,7 @@ def test_a_folder_that_is_one_model_is_listed_once_and_one_of_several_models_by_
 
 
 @pytest.mark.parametrize("index", ["0", "-1", "1,2", ":2", "1:,:2", ":,1", "-2:,-1", ":", "2:1", "0:100", " 1 , : "])
-def test_a_part_of_a_weight_is_what_numpy_gives(file, net, capsys, index):
+def test_a_part_of_a_weight_equals_numpys(file, net, capsys, index):
     shown = json.loads(said(capsys, "show", file, f"0.weight[{index}]", "--json"))
     expected = eval(f"net[0].weight.detach().numpy()[{index}]")
     assert shown["shape"] == list(expected.shape)
@@ -123,17 +123,17 @@ def test_a_part_of_a_weight_is_what_numpy_gives(file, net, capsys, index):
 @pytest.mark.parametrize(
     ("index", "what"),
     [
-        ("3", "axis 0 has 3 places, and 3 is none of them"),
-        ("-4", "and -4 is none of them"),
-        ("0,0,0", "has 3 places, the weight 2 axes"),
-        ("", "'' is not a place"),
-        ("a", "'a' is not a place"),
-        ("::2", "'::2' is not a place"),
-        ("1.0", "'1.0' is not a place"),
-        ("\u0661", "is not a place"),
+        ("3", "3 is out of range for axis 0 of length 3"),
+        ("-4", "-4 is out of range for axis 0"),
+        ("0,0,0", "has 3 entries, the weight 2 axes"),
+        ("", "'' is not an index"),
+        ("a", "'a' is not an index"),
+        ("::2", "'::2' is not an index"),
+        ("1.0", "'1.0' is not an index"),
+        ("\u0661", "is not an index"),
     ],
 )
-def test_a_part_that_is_not_there_is_refused_with_the_reason(file, capsys, index, what):
+def test_an_invalid_part_is_refused_with_the_reason(file, capsys, index, what):
     assert what in refused(capsys, "show", file, f"0.weight[{index}]")
 
 
@@ -142,7 +142,7 @@ def test_a_name_that_ends_with_brackets_is_a_name_before_it_is_a_part(tmp_path, 
     assert json.loads(said(capsys, "show", tmp_path / "x.safetensors", "w[0]", "--json"))["values"] == [1.0, 1.0]
 
 
-def test_one_row_of_a_large_weight_is_read_alone(tmp_path, monkeypatch, capsys):
+def test_only_the_requested_row_of_a_large_weight_is_read(tmp_path, monkeypatch, capsys):
     save_file({"w": np.arange(1 << 20, dtype="f4").reshape(1024, 1024)}, tmp_path / "x.safetensors")
     read = []
     from steelyard.storage.source import Stored
@@ -163,7 +163,7 @@ def test_show_stats_leaves_the_numbers_out(file, capsys):
 # convert
 
 
-def test_convert_passes_every_number_fact_and_tie_on(tmp_path, capsys):
+def test_convert_keeps_every_number_fact_and_tie(tmp_path, capsys):
     net = nn.Sequential(nn.Embedding(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 6, bias=False))
     net[2].weight = net[0].weight
     steelyard.save(net, tmp_path / "a.safetensors")
@@ -217,7 +217,7 @@ def test_weights_are_selected_then_renamed_in_turn_then_prefixed(file, tmp_path,
     assert steelyard.weights(out)[r"net\g.layer0.bias"].layer == r"net\g.layer0"
 
 
-def test_a_prefix_that_goes_takes_the_layer_with_it():
+def test_removing_a_prefix_renames_the_layer_too():
     w = steelyard.weights({"module": {"weight": np.zeros(2)}})
     assert [(x.name, x.layer) for x in w.rename(r"module\.(.*)", r"\1").values()] == [("weight", "")]
     assert [(x.name, x.layer) for x in steelyard.weights({"w": np.zeros(2)}).rename("(.*)", r"net.\1").values()] == [
@@ -226,7 +226,7 @@ def test_a_prefix_that_goes_takes_the_layer_with_it():
 
 
 @pytest.mark.parametrize("rule", ["no sign", "(=x", r"(.*)=\2", r"(.*)=\g<x>", ".*=same"])
-def test_a_rule_that_makes_no_sense_is_one_line_and_nothing_is_written(file, tmp_path, capsys, rule):
+def test_an_invalid_rule_is_one_line_and_nothing_is_written(file, tmp_path, capsys, rule):
     refused(capsys, "convert", file, tmp_path / "out.safetensors", "--rename", rule)
     assert names_in(tmp_path) == ["net.safetensors"]
 
@@ -247,13 +247,13 @@ def test_a_file_may_be_converted_into_itself_by_any_name(file, net, tmp_path, ca
     before = file.read_bytes()
     said(capsys, "convert", file, other, "--dtype", "float16")
     assert np.array_equal(load_file(other)["0.weight"], net[0].weight.detach().numpy().astype("f2"))
-    if way == "hard link":  # the other name keeps the old content
+    if way == "hard link":  # the other name still has the old content
         assert file.read_bytes() == before
     assert other.is_symlink() == (way == "link")
     assert not [name for name in names_in(tmp_path) if name.endswith(".tmp")]
 
 
-def test_convert_json_says_what_was_written(file, tmp_path, capsys):
+def test_convert_json_describes_the_written_file(file, tmp_path, capsys):
     record = json.loads(said(capsys, "convert", file, tmp_path / "out.npz", "--json"))
     assert record["out"] == f"{tmp_path}/out.npz"
     assert record["total"]["weights"] == 9
@@ -262,7 +262,7 @@ def test_convert_json_says_what_was_written(file, tmp_path, capsys):
 @pytest.mark.parametrize(
     "option", [["--dtype", "int8"], ["--dtype", "half"], ["--shard-size", "0"], ["--shard-size", "5 apples"]]
 )
-def test_a_dtype_or_size_that_is_none_is_misuse(file, tmp_path, capsys, option):
+def test_an_invalid_dtype_or_size_is_misuse(file, tmp_path, capsys, option):
     with pytest.raises(SystemExit) as ended:
         main(["convert", str(file), str(tmp_path / "out.npz"), *option])
     assert ended.value.code == 2
@@ -270,7 +270,7 @@ def test_a_dtype_or_size_that_is_none_is_misuse(file, tmp_path, capsys, option):
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
-def test_a_name_that_is_no_text_is_refused_in_a_line(tmp_path, suffix):
+def test_a_name_that_is_not_unicode_is_refused_in_a_line(tmp_path, suffix):
     with pytest.raises(FormatError, match=r"a\\udc80 is not valid Unicode"):
         steelyard.save({"a\udc80": np.zeros(2)}, tmp_path / f"x{suffix}")
     assert names_in(tmp_path) == []
@@ -281,7 +281,7 @@ def test_an_unknown_suffix_is_refused_before_anything_is_read(file, tmp_path, ca
 
 
 def big_file(path, megabytes=400):
-    """A .safetensors file whose numbers take no place on the disk."""
+    """A .safetensors file whose numbers take no disk space."""
     length = megabytes << 18
     text = json.dumps({"w": {"dtype": "F32", "shape": [length // 1024, 1024], "data_offsets": [0, length * 4]}}).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text)
@@ -333,7 +333,7 @@ def test_memory_stays_bounded_whatever_the_size_of_the_file(tmp_path, command, l
     arguments = [command, str(big_file(tmp_path / "big.safetensors"))]
     if command == "convert":
         arguments.append(str(tmp_path / "out.safetensors"))
-    status = "open('/proc/self/status').read()"  # what getrusage says begins with the parent's size
+    status = "open('/proc/self/status').read()"  # getrusage starts from the parent's size
     code = f"from steelyard.cli import main; assert main({arguments!r}) == 0; print({status}.split('VmHWM:')[1].split()[0])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENV, check=True)
     assert int(run.stdout.splitlines()[-1]) < limit * 1024
@@ -342,7 +342,7 @@ def test_memory_stays_bounded_whatever_the_size_of_the_file(tmp_path, command, l
 # check
 
 
-def test_check_says_that_a_good_file_is_good(file, capsys):
+def test_check_reports_that_a_good_file_is_good(file, capsys):
     assert said(capsys, "check", file) == "readable, complete, finite: 9 weights\n"
     assert json.loads(said(capsys, "check", file, "--json"))["ok"] is True
 
@@ -358,7 +358,7 @@ def test_check_names_each_weight_that_is_not_finite_with_its_place(tmp_path, cap
     assert {(f["name"], tuple(f["place"])) for f in record["findings"]} == {("a", (1, 2)), ("b", (0,))}
 
 
-def test_check_finds_what_cannot_be_read_to_the_end(tmp_path, capsys):
+def test_check_finds_a_weight_that_cannot_be_read_to_the_end(tmp_path, capsys):
     np.savez(tmp_path / "x.npz", good=np.arange(100.0), bad=np.arange(200))
     data = bytearray((tmp_path / "x.npz").read_bytes())
     at = data.find(np.arange(200).tobytes())
@@ -383,7 +383,7 @@ class Payload:
         return os.system, ("touch /tmp/steelyard-canary",)
 
 
-def test_check_says_which_call_a_pickle_would_have_made_and_does_not_make_it(net, tmp_path, capsys):
+def test_check_names_the_call_that_a_pickle_would_make_and_does_not_make_it(net, tmp_path, capsys):
     canary = Path("/tmp/steelyard-canary")
     torch.save({"state_dict": net.state_dict(), "note": Payload()}, tmp_path / "evil.pt")
     text = said(capsys, "check", tmp_path / "evil.pt", status=1)
@@ -393,7 +393,7 @@ def test_check_says_which_call_a_pickle_would_have_made_and_does_not_make_it(net
     assert not canary.exists()
 
 
-def test_check_of_a_live_model_looks_at_its_numbers(net):
+def test_check_of_a_live_model_reads_its_numbers(net):
     assert steelyard.check(net).ok
     assert repr(steelyard.check({"w": np.array([np.nan])})) == "w is not finite: 1 NaN, first at [0]"
 
@@ -426,10 +426,10 @@ TWO_FILES = {
     "diff": ("diff {a} {b}", 1, "comparing", True),
     "diff --select": ("diff {a} {b} --select *weight", 1, "comparing", True),
     "lineage": ("lineage {a} {b} {c}", 0, "comparing", False),  # counters are not compared
-    "spectra": ("spectra {a}", 0, "measuring", False),  # nor has a bias singular values
+    "spectra": ("spectra {a}", 0, "measuring", False),  # biases have no singular values
     "save-patch": ("save-patch {a} {b} -o {out}", 0, "comparing", True),
-    "apply-patch": ("apply-patch {a} {patch} -o {out}", 0, "applying", False),  # numbers that the patch holds in full
-    "transfer": ("transfer {a} --into {b} -o {out}", 0, "reading", False),  # nor does a counter go into another net
+    "apply-patch": ("apply-patch {a} {patch} -o {out}", 0, "applying", False),  # numbers that the patch has in full
+    "transfer": ("transfer {a} --into {b} -o {out}", 0, "reading", False),  # counters are not transferred
 }
 
 
@@ -445,7 +445,7 @@ def files(file, tmp_path):
 
 
 @pytest.mark.parametrize("case", TWO_FILES)
-def test_commands_over_two_files_show_progress_and_print_what_they_print_without(files, monkeypatch, capsys, case):
+def test_commands_over_two_files_print_the_same_with_and_without_progress(files, monkeypatch, capsys, case):
     text, status, what, everything = TWO_FILES[case]
     args = [word.format(**files) for word in text.split()]
     quiet = said(capsys, *args, status=status)
@@ -461,11 +461,11 @@ def test_commands_over_two_files_show_progress_and_print_what_they_print_without
     assert shown.endswith("\r\x1b[K")
 
 
-def test_what_is_looked_at_again_is_said_to_be_and_fills_no_bar(files, monkeypatch, capsys):
+def test_bytes_that_are_read_again_are_reported_and_do_not_advance_the_bar(files, monkeypatch, capsys):
     monkeypatch.setattr(progress, "PATIENCE", 0)
     monkeypatch.setattr(progress, "PAUSE", 0)
     monkeypatch.setattr(sys, "stderr", Terminal())
-    said(capsys, "diff", files["a"], files["b"], status=1)  # verdicts look again
+    said(capsys, "diff", files["a"], files["b"], status=1)  # verdicts read again
     parts = [int(part) for part in re.findall(r"([0-9]+)% ", sys.stderr.getvalue())]
     assert parts == sorted(parts)
     assert parts[-1] == 100
@@ -482,7 +482,7 @@ def test_a_bar_never_wraps_however_narrow_the_terminal_is(file, monkeypatch, cap
         assert max(map(len, sys.stderr.getvalue().replace("\x1b[K", "").split("\r"))) < columns
 
 
-def test_what_several_threads_read_is_counted_in_full():
+def test_the_bytes_that_several_threads_read_are_all_counted():
     bar = progress._Bar("reading", 1 << 30)
     bar.due = float("inf")
     threads = [Thread(target=lambda: [bar.add(1, 2) for _ in range(20_000)]) for _ in range(4)]
@@ -493,7 +493,7 @@ def test_what_several_threads_read_is_counted_in_full():
     assert (bar.done, bar.again) == (80_000, 160_000)
 
 
-def test_what_is_quick_or_goes_into_a_pipe_shows_no_progress(file, monkeypatch, capsys):
+def test_a_quick_command_or_a_pipe_shows_no_progress(file, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stderr", Terminal())
     said(capsys, "digest", file)
     assert sys.stderr.getvalue() == ""
@@ -503,7 +503,7 @@ def test_what_is_quick_or_goes_into_a_pipe_shows_no_progress(file, monkeypatch, 
     assert sys.stderr.getvalue() == ""
 
 
-def test_counting_what_is_read_changes_no_byte_of_what_is_written(file, tmp_path, monkeypatch, capsys):
+def test_counting_read_bytes_changes_no_written_byte(file, tmp_path, monkeypatch, capsys):
     said(capsys, "convert", file, tmp_path / "a.safetensors")
     monkeypatch.setattr(sys, "stderr", Terminal())
     said(capsys, "convert", file, tmp_path / "b.safetensors")
@@ -514,7 +514,7 @@ def test_counting_what_is_read_changes_no_byte_of_what_is_written(file, tmp_path
 
 
 def warned(capsys, *args):
-    """Run a command that does what it should, and return what it warned of."""
+    """Run a command that succeeds, and return its warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         assert main([str(arg) for arg in args]) == 0
@@ -528,7 +528,7 @@ def fit(tmp_path):
     return path
 
 
-def test_ls_and_check_say_that_a_fit_holds_training_data_too(fit, capsys):
+def test_ls_and_check_report_that_a_fit_contains_training_data_too(fit, capsys):
     note = "this file also holds training data (fitted.values, residuals)"
     assert said(capsys, "ls", fit).splitlines()[-1] == note
     assert json.loads(said(capsys, "ls", fit, "--json"))["notes"] == [note]
@@ -550,7 +550,7 @@ def test_a_fit_gets_the_numbers_of_another_file_by_convert_like(fit, tmp_path, c
     assert now.to_vector().size == vector.size
 
 
-def test_convert_like_names_what_does_not_fit(fit, tmp_path, capsys):
+def test_convert_like_names_the_weight_that_does_not_fit(fit, tmp_path, capsys):
     steelyard.save({"hiden": np.zeros((4, 2))}, tmp_path / "a.safetensors")
     assert "did you mean 'hidden'" in refused(capsys, "convert", tmp_path / "a.safetensors", tmp_path / "b.rds", "--like", fit)
     steelyard.save({"hidden": np.zeros((2, 4))}, tmp_path / "a.safetensors")
@@ -568,7 +568,7 @@ def test_the_vector_of_a_file_of_r_torch_goes_in_its_order(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("command", ["ls", "stats", "digest", "spectra", "vector -o x.npy", "convert x.npz", "diff {a} {a}"])
-def test_a_pattern_that_fits_no_name_is_refused_and_not_an_empty_table(files, tmp_path, monkeypatch, capsys, command):
+def test_a_pattern_that_matches_no_name_is_an_error_not_an_empty_table(files, tmp_path, monkeypatch, capsys, command):
     monkeypatch.chdir(tmp_path)
     words = [word.format(**files) for word in command.split()]
     paths = [] if words[0] == "diff" else [str(files["a"])]

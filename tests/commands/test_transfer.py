@@ -1,4 +1,4 @@
-"""`steelyard transfer`: one file's weights into the model of another, which its own framework then loads."""
+"""`steelyard transfer`: put one file's weights into the model of another, which its own framework then loads."""
 
 import json
 
@@ -19,7 +19,7 @@ def said(capsys, *args, status=0):
 
 
 def refused(capsys, *args):
-    """Run a command that makes trouble, and return its one line on stderr."""
+    """Run a command that fails, and return its one line on stderr."""
     assert main(["transfer", *map(str, args)]) == 2
     captured = capsys.readouterr()
     assert not captured.out
@@ -30,7 +30,7 @@ def refused(capsys, *args):
 
 @pytest.fixture(scope="module")
 def net():
-    """A small convolutional net after a few real steps."""
+    """A small convolutional net after a few steps of training."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5))
     step = torch.optim.SGD(net.parameters(), lr=0.1)
@@ -42,7 +42,7 @@ def net():
 
 
 def twin(seed=1):
-    """The same architecture in Keras, where images have their channels last, with numbers of its own."""
+    """The same architecture in Keras, where images have their channels last, with other numbers."""
     keras.utils.set_random_seed(seed)
     return keras.Sequential(
         [
@@ -85,7 +85,7 @@ def test_the_written_keras_file_gives_the_outputs_of_the_torch_net(net, files, t
 
 @pytest.mark.parametrize("suffix", [".weights.h5", ".safetensors", ".pt", ".onnx"])
 def test_every_kind_of_file_gets_the_numbers_of_a_keras_file(suffix, net, files, tmp_path, capsys):
-    """The way back: from Keras into a file of a net with other numbers, and its framework reads the trained ones."""
+    """From Keras into a file of a net with other numbers, from which its framework reads the trained ones."""
     said(capsys, files[0], "--into", files[1], "-o", tmp_path / "trained.keras")
     torch.manual_seed(7)
     fresh = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5)).eval()
@@ -111,7 +111,7 @@ def test_every_kind_of_file_gets_the_numbers_of_a_keras_file(suffix, net, files,
 
 
 def as_onnx(net, path):
-    """Write the convolutional net as ONNX has it, with the package of ONNX itself."""
+    """Write the convolutional net with ONNX's own package."""
     import onnx
     from onnx import helper, numpy_helper
 
@@ -144,7 +144,7 @@ def test_the_plan_is_printed_and_nothing_is_written(files, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-def test_one_json_document_says_the_plan_and_that_nothing_is_proven(files, tmp_path, capsys):
+def test_one_json_document_has_the_plan_and_the_unproven_proof(files, tmp_path, capsys):
     document = json.loads(said(capsys, files[0], "--into", files[1], "-o", tmp_path / "out.keras", "--json"))
     assert document["out"] == f"{tmp_path}/out.keras"
     assert len(document["plan"]["rows"]) == 8
@@ -155,7 +155,7 @@ def test_one_json_document_says_the_plan_and_that_nothing_is_proven(files, tmp_p
 
 @pytest.fixture
 def equal(tmp_path):
-    """Two files with two equal square layers, whose names say nothing."""
+    """Two files with two equal square layers and uninformative names."""
     rng = np.random.default_rng(0)
     one = {f"{name}.weight": rng.random((4, 4), "f4") for name in ("a", "b")}
     steelyard.save(one, tmp_path / "a.safetensors")
@@ -163,7 +163,7 @@ def equal(tmp_path):
     return one, tmp_path
 
 
-def test_what_nothing_tells_apart_is_refused_until_pairs_or_rules_say_it(equal, capsys):
+def test_indistinguishable_layers_are_refused_until_pairs_or_rules_name_them(equal, capsys):
     one, folder = equal
     ends = folder / "a.safetensors", "--into", folder / "b.safetensors", "-o", folder / "c.safetensors"
     assert "it is not known which of a, b is which of x, y" in refused(capsys, *ends)
@@ -176,7 +176,7 @@ def test_what_nothing_tells_apart_is_refused_until_pairs_or_rules_say_it(equal, 
         (folder / "c.safetensors").unlink()
 
 
-def test_only_and_skip_leave_the_rest_as_it_was_and_say_so(files, tmp_path, capsys):
+def test_only_and_skip_leave_the_rest_unchanged_and_list_it(files, tmp_path, capsys):
     before = steelyard.weights(files[1]).arrays()
     printed = said(capsys, files[0], "--into", files[1], "-o", tmp_path / "out.keras", "--skip", "4", "--skip", "*head")
     after = steelyard.weights(tmp_path / "out.keras").arrays()
@@ -203,11 +203,13 @@ def test_the_target_may_be_written_over(files, capsys):
     assert np.array_equal(steelyard.weights(files[1])["twin/head/bias"].numpy(), wanted)
 
 
-def test_without_a_file_to_write_or_a_plan_it_says_what_to_add(files, capsys):
-    assert "name the file to write with -o, or ask for the --plan alone" in refused(capsys, *files[:1], "--into", files[1])
+def test_without_a_file_to_write_or_a_plan_the_error_names_the_options(files, capsys):
+    assert "name the file to write with -o, or give --plan to print the plan only" in refused(
+        capsys, *files[:1], "--into", files[1]
+    )
 
 
-def test_what_is_missing_or_not_written_is_one_line(files, tmp_path, capsys):
+def test_a_missing_file_or_an_unsupported_format_is_one_line(files, tmp_path, capsys):
     assert "no.keras" in refused(capsys, files[0], "--into", tmp_path / "no.keras", "-o", tmp_path / "c.keras")
     assert "no format writes '.tflite'" in refused(capsys, files[0], "--into", files[1], "-o", tmp_path / "c.tflite")
     rules = "--rules", tmp_path / "no.json"

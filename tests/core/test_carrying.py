@@ -1,4 +1,4 @@
-"""What is made of weights carries all that they know: the graph above all, without which equal layers cannot be paired."""
+"""Derived weights carry all facts of the original: above all the graph, without which equal layers cannot be paired."""
 
 import gc
 from weakref import ref
@@ -43,7 +43,7 @@ def nets(request):
 
 
 @pytest.mark.parametrize("make", MADE.values(), ids=MADE)
-def test_what_is_made_of_a_live_model_s_weights_transfers_as_the_model_does(nets, make):
+def test_weights_derived_from_a_live_models_weights_transfer_as_the_model_does(nets, make):
     net, twin = nets
     steelyard.weights(twin).assign(np.zeros(60, "f4"))
     transfer(make(steelyard.weights(net)), into=twin)
@@ -51,7 +51,7 @@ def test_what_is_made_of_a_live_model_s_weights_transfers_as_the_model_does(nets
 
 
 @pytest.mark.parametrize("make", MADE.values(), ids=MADE)
-def test_what_is_made_of_a_file_s_weights_transfers_as_the_file_does(tmp_path_factory, make):
+def test_weights_derived_from_a_files_weights_transfer_as_the_file_does(tmp_path_factory, make):
     net, twin = keras_net(0), torch_net(1)
     path = tmp_path_factory.mktemp("net") / "net.keras"
     net.save(path)
@@ -61,7 +61,7 @@ def test_what_is_made_of_a_file_s_weights_transfers_as_the_file_does(tmp_path_fa
         assert np.array_equal(moved[f"{name}.weight"].numpy(), net.layers[place].get_weights()[0].T)
 
 
-def test_a_graph_under_other_names_says_the_same_of_each_layer():
+def test_a_renamed_graph_has_the_same_layers():
     weights = steelyard.weights(torch_net())
     graph, renamed = weights.graph, weights.rename("(.*)", r"net.\1").graph
     assert [layer.name for layer in renamed.layers] == [f"net.{layer.name}" for layer in graph.layers]
@@ -130,7 +130,7 @@ def test_a_copy_of_an_immutable_model_has_the_graph_after_training_replaced_the_
         assert np.array_equal(steelyard.weights(twin).to_vector(), each.to_vector())
 
 
-def test_a_model_without_layers_has_no_graph_and_is_copied_all_the_same():
+def test_a_model_without_layers_has_no_graph_and_can_still_be_copied():
     pytest.importorskip("sklearn")
     from sklearn.ensemble import VotingClassifier
     from sklearn.linear_model import LogisticRegression, Perceptron
@@ -148,7 +148,7 @@ def test_without_their_graph_the_same_weights_are_refused():
         plan_transfer(bare.rename("(.*)", r"net.\1"), into=twin)
 
 
-def test_meta_and_where_the_numbers_are_is_carried_and_cannot_be_set(tmp_path):
+def test_meta_live_and_remote_are_carried_and_cannot_be_set(tmp_path):
     steelyard.save({"a.w": np.zeros(3)}, tmp_path / "net.npz")
     weights = steelyard.weights(tmp_path / "net.npz").with_weights([], remote=True)
     for made in (weights.select("*"), weights.rename("a", "b"), weights.astype("float16"), weights.distinct()):

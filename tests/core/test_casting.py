@@ -1,4 +1,4 @@
-"""Numbers go into a weight's own type, or are refused by name and place; nothing is lost silently."""
+"""Numbers are converted to a weight's own dtype, or refused with name and index; nothing is lost silently."""
 
 import ml_dtypes
 import numpy as np
@@ -55,7 +55,7 @@ def test_a_number_that_would_be_lost_is_refused_with_its_place(values, dtype):
         converted("fc.w", values, np.dtype(dtype))
 
 
-def test_text_and_objects_are_no_numbers():
+def test_text_and_objects_are_not_numbers():
     for values in (np.array(["a"]), np.array([None])):
         with pytest.raises(UnknownModelError, match="not numbers"):
             converted("w", values, np.dtype("f4"))

@@ -1,4 +1,4 @@
-"""A part of a weight is read alone, and handed to other libraries as it is."""
+"""Only the selected part of a weight is read, and weights are exported to other libraries unchanged."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ ARRAY = np.arange(5 * 6 * 7, dtype="f4").reshape(5, 6, 7)
 
 
 def counting(array):
-    """A weight over an array, and the runs that are read of it."""
+    """A weight over an array, and a list of the runs that are read."""
     runs = []
 
     def read(start, stop):
@@ -26,7 +26,7 @@ def counting(array):
 
 @settings(deadline=None)
 @given(hnp.basic_indices(ARRAY.shape, allow_newaxis=False))
-def test_a_part_is_what_numpy_takes_with_the_same_index(index):
+def test_a_part_equals_numpys_for_the_same_index(index):
     part = from_array("w", ARRAY)[index]
     assert part.shape == ARRAY[index].shape
     assert np.array_equal(part, ARRAY[index])
@@ -58,14 +58,14 @@ def test_only_the_runs_of_the_part_are_read(monkeypatch):
     assert runs == [(0, 10)], "a gap of two numbers is read over"
 
 
-def test_a_matrix_that_is_kept_by_columns_gives_its_parts():
+def test_a_column_major_matrix_gives_its_parts():
     array = np.arange(12).reshape(3, 4)
     flat = array.ravel(order="F")
     weight = from_array("w", array).replace(read=ByColumns(lambda start, stop: flat[start:stop], (3, 4)))
     assert weight[1:, ::-2].tolist() == array[1:, ::-2].tolist()
 
 
-def test_rows_are_gone_through_and_a_scalar_is_taken_whole():
+def test_iteration_yields_rows_and_an_empty_index_reads_a_scalar():
     assert [row.tolist() for row in from_array("w", np.eye(2))] == [[1.0, 0.0], [0.0, 1.0]]
     assert float(from_array("w", np.array(3.0))[()]) == 3.0
 
@@ -73,16 +73,16 @@ def test_rows_are_gone_through_and_a_scalar_is_taken_whole():
 @pytest.mark.parametrize(
     ("index", "what"),
     [
-        ((5, 0, 0), r"has no part \[5, 0, 0\]: axis 0 has 5 places, and 5 is none of them"),
-        ((0, 0, 0, 0), "has 4 places, the weight 3 axes"),
-        ((..., 0, ...), "has 3 places"),
-        (None, "None is not a place: give integers, slices or an ellipsis"),
-        (True, "True is not a place"),
-        ([0, 1], r"\[0, 1\] is not a place"),
-        ("a", "'a' is not a place"),
+        ((5, 0, 0), r"has no part \[5, 0, 0\]: 5 is out of range for axis 0 of length 5"),
+        ((0, 0, 0, 0), "has 4 entries, the weight 3 axes"),
+        ((..., 0, ...), "has 3 entries"),
+        (None, "None is not an index: give integers, slices or an ellipsis"),
+        (True, "True is not an index"),
+        ([0, 1], r"\[0, 1\] is not an index"),
+        ("a", "'a' is not an index"),
     ],
 )
-def test_what_is_no_index_is_refused_in_one_line(index, what):
+def test_an_invalid_index_is_refused_in_one_line(index, what):
     with pytest.raises(ShapeError, match=what) as refused:
         from_array("w", ARRAY)[index]
     assert "\n" not in str(refused.value)
@@ -127,7 +127,7 @@ def test_a_weight_becomes_an_array_of_jax_and_of_numpy(dtype):
     assert np.array_equal(np.asarray(made), array)
 
 
-def test_without_torch_the_error_says_what_to_install(monkeypatch):
+def test_without_torch_the_error_names_the_extra(monkeypatch):
     from steelyard.core import plugins
 
     def load(group, name):
@@ -138,6 +138,6 @@ def test_without_torch_the_error_says_what_to_install(monkeypatch):
         from_array("w", ARRAY).to_torch()
 
 
-def test_a_weight_says_what_it_is_in_one_short_line():
+def test_the_repr_of_a_weight_is_one_short_line():
     weight = steelyard.Weights.from_arrays({"fc\n.weight": np.ones((3, 2), "f4")}, axes={"fc\n.weight": "out in"})
     assert [repr(each) for each in weight.values()] == [r"Weight('fc\\u000a.weight', (3, 2), float32, kernel, axes='out in')"]

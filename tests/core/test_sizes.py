@@ -1,4 +1,4 @@
-"""What starts above a threshold, at a few elements: vectors copied by two threads, arrays transposed by tiles."""
+"""The code above size thresholds, tested with a few elements: copies by two threads, transposition by tiles."""
 
 import numpy as np
 import pytest

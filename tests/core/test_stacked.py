@@ -1,4 +1,4 @@
-"""Layers that are one matrix, and what they are made of."""
+"""Layers that are stored as one matrix, and their parts."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_a_matrix_is_split_into_the_rows_that_its_axes_name(axes, rows):
         assert part.role == ("bias" if part.name.endswith("bias") else "kernel")
 
 
-def test_the_parts_are_read_from_the_matrix_when_they_are_asked_for():
+def test_the_parts_are_read_from_the_matrix_on_demand():
     array = MATRIX.copy()
     kernel, bias = split(layer("1+in out", array))
     array[:] = 7.0
@@ -44,7 +44,7 @@ def test_the_parts_are_read_from_the_matrix_when_they_are_asked_for():
     assert bias.numpy().tolist() == [7.0] * 3
 
 
-def test_any_other_weight_stays_as_it_is():
+def test_any_other_weight_is_unchanged():
     weight = layer("in out")
     assert split(weight) == [weight]
     assert len(split(layer("out in+1"))) == 1
@@ -83,7 +83,7 @@ def test_a_layer_whose_units_are_not_all_connected_keeps_its_numbers_and_splits_
     assert doubled.layers["hidden"]["bias"].numpy().tolist() == [2.0, 4.0]
 
 
-def test_what_was_split_in_one_file_is_split_in_another(tmp_path):
+def test_a_split_layer_is_split_in_another_file_too(tmp_path):
     steelyard.save(Weights([layer("1+in out")]), tmp_path / "a.safetensors")
     parts = steelyard.weights(tmp_path / "a.safetensors").layers["net.hidden"]
     assert list(parts) == ["kernel", "bias"]

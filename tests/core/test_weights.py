@@ -1,4 +1,4 @@
-"""What holds for every `Weights`, whatever made them; here over plain arrays."""
+"""The properties of every `Weights`, whatever its source; here over plain arrays."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_the_mapping_keeps_names_and_order():
     assert "fc9.bias" not in w
 
 
-def test_roles_come_from_names_and_neighbours_where_nothing_else_tells():
+def test_roles_are_inferred_from_names_and_neighbours():
     roles = {name: str(weight.role) for name, weight in steelyard.weights(net()).items()}
     assert roles == {
         "fc1.weight": "kernel",
@@ -84,7 +84,7 @@ def test_the_vector_is_each_weight_flattened_in_the_listed_order():
     w = steelyard.weights(model)
     assert np.array_equal(w.to_vector(), np.concatenate([a.ravel() for a in arrays]))
     assert np.array_equal(w.to_vector(order="F"), np.concatenate([a.ravel(order="F") for a in arrays]))
-    for _ in range(3):  # the first time by address, then by kept views
+    for _ in range(3):  # the first time by address, then by cached views
         out = np.full(w.size, np.nan, "f4")
         assert w.to_vector(out=out) is out
         assert np.array_equal(out, w.to_vector())
@@ -195,7 +195,7 @@ def test_a_copy_is_detached_and_cannot_be_assigned_to():
     assert model["fc1"]["weight"].max() < 7
 
 
-def test_locate_says_what_an_entry_is():
+def test_locate_returns_the_weight_and_index_of_an_entry():
     w = steelyard.weights(net())
     vector, columns = w.to_vector(), w.to_vector(order="F")
     for index in (0, 19, 20, 51, -1):
@@ -214,7 +214,7 @@ def test_an_empty_model_is_an_empty_weights():
         assert "0 weights" in repr(w) or "no weights" in repr(w)
 
 
-def test_weights_without_elements_take_no_place():
+def test_weights_without_elements_take_no_room_in_the_vector():
     w = steelyard.weights({"none": np.zeros((0, 3)), "one": np.zeros(()), "wide": np.zeros((2, 0, 4))})
     assert w.to_vector().shape == (1,)
     assert w.locate(0) == ("one", ())
@@ -291,7 +291,7 @@ def test_astype_casts_floats_as_they_are_read_and_assigns_in_the_model_s_own_typ
             w.astype(dtype)
 
 
-def test_arrays_become_weights_by_their_names_with_axes_where_they_are_given():
+def test_arrays_become_weights_with_the_given_axes():
     kernel = np.ones((3, 2), "f4")
     w = steelyard.Weights.from_arrays({"fc.weight": kernel, "fc.bias": np.zeros(3), "same": kernel}, axes={"fc.weight": "out in"})
     assert [(x.name, str(x.role), x.layer, x.axes, x.tied) for x in w.values()] == [
@@ -304,7 +304,7 @@ def test_arrays_become_weights_by_their_names_with_axes_where_they_are_given():
         steelyard.Weights.from_arrays({"a": np.array(["x"])})
 
 
-def test_parameters_and_buffers_are_told_by_roles_where_no_framework_says_more():
+def test_parameters_and_buffers_are_distinguished_by_roles_without_a_framework():
     w = steelyard.weights(net())
     assert list(w.buffers) == ["bn.running_mean"]
     assert list(w.parameters) == [name for name in w if name != "bn.running_mean"]
@@ -336,7 +336,7 @@ def test_an_order_that_is_neither_by_rows_nor_by_columns_is_refused_everywhere()
 
 
 def test_a_layer_with_a_kernel_and_a_scale_keeps_its_bias():
-    """A dense layer that is normalised in itself, as by weight norm, has both."""
+    """A dense layer with weight norm has both."""
     w = steelyard.weights({"fc": {"kernel": np.ones((2, 2)), "scale": np.ones(2), "bias": np.ones(2)}})
     assert str(w["fc.bias"].role) == "bias"
     w = steelyard.weights({"bn": {"scale": np.ones(2), "bias": np.ones(2)}})

@@ -1,4 +1,4 @@
-"""Filters of convolutions as pictures, by the axes that each framework gives them."""
+"""Filters of convolutions as pictures, by the axes of each framework."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_filters_of_colours_are_the_same_pictures_in_every_layout(axes, order):
     assert not found.guessed
 
 
-def test_axes_that_run_backwards_are_turned_round():
+def test_reversed_axes_are_reversed_back():
     found = filters(from_array("conv", KERNEL[:, :, ::-1, ::-1], role=Role.KERNEL, axes="out in -kh -kw"))
     np.testing.assert_array_equal(found.pictures, KERNEL.transpose(0, 2, 3, 1))
 
@@ -44,12 +44,12 @@ def test_a_depthwise_kernel_has_one_for_each_input():
     np.testing.assert_array_equal(found.pictures[3, :, :, 0], KERNEL[3, 0])
 
 
-def test_a_file_that_says_nothing_of_axes_is_taken_for_pytorchs_and_it_is_said():
+def test_unknown_axes_are_assumed_to_be_pytorchs_and_marked_as_guessed():
     assert filters(from_array("conv1.weight", KERNEL, role=Role.KERNEL)).guessed
     assert filters(from_array("conv1.weight", KERNEL.transpose(2, 3, 1, 0), role=Role.KERNEL)) is None
 
 
 @pytest.mark.parametrize("shape", [(8, 3, 1, 1), (8, 3), (8, 3, 64, 64), (0, 3, 3, 3)])
-def test_what_is_no_filter_of_an_image_has_no_pictures(shape):
+def test_a_weight_that_is_not_an_image_filter_has_no_pictures(shape):
     axes = "out in kh kw" if len(shape) == 4 else "out in"
     assert filters(from_array("w", np.zeros(shape), role=Role.KERNEL, axes=axes)) is None

@@ -1,4 +1,4 @@
-"""Lineage: distances, duplicates and a tree; one origin only where independently trained nets would not look like it."""
+"""Lineage: distances, duplicates and a tree; a common origin only if independently trained nets would not look like it."""
 
 import copy
 import json
@@ -28,7 +28,7 @@ def mlp(seed):
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Small nets train faster without threads that wait for one another."""
+    """Small nets train faster in one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -58,7 +58,7 @@ def verdicts(found):
     return {frozenset((pair.a, pair.b)): pair.verdict for pair in found.pairs}
 
 
-def test_kin_are_found_and_an_alien_is_not(family):
+def test_related_nets_are_found_and_an_unrelated_one_is_not(family):
     found = steelyard.lineage(family)
     told = verdicts(found)
     for pair, verdict in told.items():
@@ -84,8 +84,8 @@ def test_fifty_pairs_of_independently_trained_nets_get_no_verdict(data):
     assert all(0.0001 <= pair.p <= 1 for pair in found.pairs)
 
 
-def test_the_p_value_is_even_over_unrelated_nets():
-    """Of 60 unrelated pairs about a tenth may have p <= 0.1, not half of them."""
+def test_the_p_value_is_uniform_over_unrelated_nets():
+    """About a tenth of 60 unrelated pairs may have p <= 0.1, not half of them."""
     chance = np.random.default_rng(0)
     nets = [{"a.weight": chance.standard_normal((20, 30)), "b.weight": chance.standard_normal((5, 20))} for _ in range(120)]
     p = [steelyard.lineage({"a": one, "b": other}).pairs[0].p for one, other in zip(nets[::2], nets[1::2], strict=True)]
@@ -93,7 +93,7 @@ def test_the_p_value_is_even_over_unrelated_nets():
     assert sum(each <= 0.1 for each in p) <= 14
 
 
-def test_a_constant_part_that_all_units_share_is_no_kinship():
+def test_a_constant_that_all_units_share_is_not_kinship():
     chance = np.random.default_rng(0)
     one, other = (
         {"a.weight": 5 + chance.standard_normal((40, 30)), "b.weight": chance.standard_normal((3, 40))} for _ in range(2)
@@ -103,8 +103,8 @@ def test_a_constant_part_that_all_units_share_is_no_kinship():
     assert pair.distance < 0.5, "though they are near each other"
 
 
-def test_the_outputs_of_a_net_are_no_evidence():
-    """Classes stand in one order in every net, so that the last layer alone must not make two nets kin."""
+def test_the_outputs_of_a_net_are_not_evidence():
+    """All nets have the classes in the same order, so the last layer alone must not make two nets related."""
     chance = np.random.default_rng(0)
     shared = chance.standard_normal((10, 20))
     nets = {

@@ -1,4 +1,4 @@
-"""Patches restore weights bit for bit, refuse any other base, and are never half written."""
+"""Patches restore weights bit for bit, refuse any other base, and are never written partially."""
 
 import json
 
@@ -37,7 +37,7 @@ def assert_same(found, wanted):
 
 @st.composite
 def nets(draw):
-    """Two nets with some weights in common: unchanged, edited, retyped, reshaped, gone or new."""
+    """Two nets with some weights in common: unchanged, edited, cast, reshaped, removed or added."""
     a, b = {}, {}
     for nth in range(draw(st.integers(0, 4))):
         raw = draw(nps.arrays(np.uint8, 8 * draw(st.integers(0, 12))))
@@ -73,7 +73,7 @@ def test_payloads_of_nan_and_signed_zeros_come_back(tmp_path):
     assert_same(found, b)
 
 
-def test_what_takes_less_is_kept(tmp_path):
+def test_the_smaller_form_is_stored(tmp_path):
     base = np.random.default_rng(0).standard_normal((300, 400)).astype("f4")
     few, most = base.copy(), base.copy()
     few[5, :10] += 1
@@ -126,7 +126,7 @@ def test_a_wrong_base_is_refused_and_nothing_is_written(tmp_path, capsys):
 
 
 def rewritten(path, out, tensors=None, **changes):
-    """The same patch with other facts or tensors in it."""
+    """The same patch with other facts or tensors."""
     found = steelyard.weights(path)
     head = json.loads(found.meta["steelyard.patch"]) | changes
     arrays = {name: weight.numpy() for name, weight in found.items()} | (tensors or {})
@@ -163,9 +163,9 @@ def test_a_damaged_patch_is_refused(tmp_path, tensors, changes):
         steelyard.apply_patch(a, rewritten(tmp_path / "p.safetensors", tmp_path / "q.safetensors", tensors, **changes))
 
 
-def test_what_is_no_patch_is_refused(tmp_path):
+def test_a_file_that_is_not_a_patch_is_refused(tmp_path):
     steelyard.save({"w": np.zeros(3)}, tmp_path / "w.safetensors")
-    with pytest.raises(FormatError, match="no patch"):
+    with pytest.raises(FormatError, match="not a patch"):
         steelyard.apply_patch({"w": np.zeros(3)}, tmp_path / "w.safetensors")
     with pytest.raises(FormatError, match="suffix"):
         steelyard.save_patch({}, {}, tmp_path / "p.npz")
@@ -181,13 +181,13 @@ def test_applying_in_place_works(tmp_path):
     assert main(["apply-patch", *files, "-o", files[1]]) == 2
 
 
-def test_a_number_without_axes_stays_one(tmp_path):
-    """Elsewhere a step counter came back with the shape (1,)."""
+def test_a_scalar_stays_a_scalar(tmp_path):
+    """Another tool restored a step counter with the shape (1,)."""
     a, b = ({"step": np.array(step), "w": np.zeros((0, 3), "f2")} for step in (1, 2))
     assert_same(restored(a, b, tmp_path / "p.safetensors")[1], b)
 
 
-def test_a_live_model_is_patched_in_memory_and_stays_as_it_was(tmp_path):
+def test_a_live_model_is_patched_in_memory_and_is_unchanged(tmp_path):
     a, b = {"w": np.zeros(1000)}, {"w": np.zeros(1000)}
     b["w"][5] = 1
     steelyard.save_patch(a, b, tmp_path / "p.safetensors")

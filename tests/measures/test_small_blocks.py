@@ -1,4 +1,4 @@
-"""Measures give the same whether a weight is read at once or a few elements at a time, by threads, from a file or from memory."""
+"""Measures do not depend on the block size, on threads, or on whether weights are in a file or in memory."""
 
 import numpy as np
 import pytest
@@ -22,14 +22,14 @@ def nets():
 
 
 def told(source):
-    """What diff, digest and stats say of two nets."""
+    """The results of diff, digest and stats for two nets."""
     before, after = source
     rows = steelyard.diff(before, after, verdicts=False).to_dict()["weights"]
     return rows, steelyard.digest(after).to_dict(), steelyard.check(after).ok
 
 
 @pytest.mark.parametrize("stored", [False, True])
-def test_blocks_of_a_few_elements_give_what_whole_weights_give(tmp_path, monkeypatch, stored):
+def test_blocks_of_a_few_elements_give_the_same_as_whole_weights(tmp_path, monkeypatch, stored):
     source = list(nets())
     if stored:
         for nth, net in enumerate(nets()):

@@ -1,4 +1,4 @@
-"""Numbers that are not finite: how many, and where the first is, wherever the blocks end."""
+"""NaN and Inf: their count and the index of the first, for any block size."""
 
 import ml_dtypes
 import numpy as np
@@ -23,7 +23,7 @@ def test_the_place_is_counted_from_the_start_of_the_weight(small_sizes, tmp_path
         assert (found.nan, found.inf, found.first) == (29 - first, 1, divmod(first, 6))
 
 
-def test_a_finite_weight_and_one_of_whole_numbers_give_nothing():
+def test_a_finite_weight_and_an_integer_one_have_no_finding():
     assert list(nonfinite([from_array("a", np.zeros(9)), from_array("b", np.arange(9)), from_array("c", np.zeros((0, 3)))])) == []
 
 

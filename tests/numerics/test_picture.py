@@ -1,4 +1,4 @@
-"""A weight as a picture: what each cell is, for any shape, window and size."""
+"""A weight as a picture: the value of each cell, for any shape, window and size."""
 
 from itertools import pairwise
 
@@ -18,7 +18,7 @@ from steelyard.text.progress import counted
 
 
 def expected(matrix, down, across):
-    """The number of greatest magnitude of each cell, by plain loops; NaN where one is not finite."""
+    """The number of greatest magnitude of each cell, by plain loops; NaN if one is not finite."""
     rows = []
     for top in range(0, matrix.shape[0], down):
         row = []
@@ -62,11 +62,11 @@ def test_numbers_of_every_type_are_drawn(dtype):
     assert picture(from_array("w", array)).values.tolist() == [[0.0, 1.0], [1.0, 0.0]]
 
 
-def test_whole_numbers_that_are_not_signed_keep_their_size():
+def test_unsigned_integers_keep_their_magnitude():
     assert picture(from_array("w", np.array([[1, 255]], "u1")), 1, 1).values.tolist() == [[255.0]]
 
 
-def test_axes_are_cut_where_the_halves_are_most_alike_and_keep_their_order():
+def test_axes_are_split_where_the_sides_are_most_alike_and_keep_their_order():
     assert matrix_of((512, 512, 3, 3)) == (512, 4608)
     assert matrix_of((3, 3, 256, 512)) == (2304, 512)
     assert matrix_of((0, 7)) == (0, 7)
@@ -97,7 +97,7 @@ def test_a_small_window_of_a_large_matrix_reads_little_more_than_itself():
     assert sum(read) == 256
 
 
-def test_what_no_double_can_hold_is_not_finite_and_nobody_is_warned():
+def test_a_number_beyond_float64_is_not_finite_and_causes_no_warning():
     beyond = np.array([[np.longdouble("1e4000") if np.finfo(np.longdouble).maxexp > 1024 else np.longdouble("inf"), 2]])
     weight = from_array("w", beyond)
     assert np.array_equal(picture(weight).values, [[np.nan, 2.0]], equal_nan=True)

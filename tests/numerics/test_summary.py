@@ -1,4 +1,4 @@
-"""Summaries: each figure against NumPy in float64, and the parts of a weight against the whole of it, bit for bit."""
+"""Summaries: every statistic equals NumPy's in float64, and merged parts equal the whole, bit for bit."""
 
 import math
 import os
@@ -48,14 +48,14 @@ def in_float64(array):
 
 
 def close(found, expected, scale):
-    """As near as float64 sums of numbers of this size can be."""
+    """Equal within the rounding of float64 sums of numbers of this size."""
     return found == expected or abs(found - expected) <= 1e-13 * scale or abs(found - expected) <= 1e-12 * abs(expected)
 
 
 @settings(deadline=None, max_examples=400)
 @given(arrays())
 @np.errstate(all="ignore")
-def test_every_figure_is_numpys_in_float64(array):
+def test_every_statistic_is_numpys_in_float64(array):
     wide = in_float64(array)
     good = wide[np.isfinite(wide)]
     summary = summarise([from_array("w", array)])
@@ -71,7 +71,7 @@ def test_every_figure_is_numpys_in_float64(array):
         return
     assert (float(found.minimum), float(found.maximum)) == (good.min(), good.max())
     top = np.abs(good).max()
-    power = math.frexp(top)[1]  # NumPy's own squares would overflow, or vanish
+    power = math.frexp(top)[1]  # NumPy's own squares would overflow or underflow
     scaled = np.ldexp(good, -power)
 
     def back(value):
@@ -168,7 +168,7 @@ def _alone(array):
     return summary
 
 
-def test_without_bins_all_but_the_quantiles_is_the_same():
+def test_without_a_histogram_all_but_the_quantiles_are_the_same():
     array = np.random.default_rng(0).standard_normal(1000).astype("f4")
     narrow, wide = (summarise([from_array("w", array)], wide=each) for each in (False, True))
     assert told(narrow)[0] == told(wide)[0]
@@ -197,7 +197,7 @@ def test_a_weight_that_cannot_be_read_raises_when_its_turn_comes(tmp_path):
         next(found)
 
 
-def test_a_share_that_is_a_whole_number_of_elements_is_not_rounded_up():
+def test_a_share_of_a_whole_number_of_elements_is_not_rounded_up():
     array = np.arange(1, 101, dtype="u1")
     found = summarise([from_array("w", array)])
     assert 0.07 * 100 > 7, "the product is a little more than 7"

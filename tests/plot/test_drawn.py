@@ -170,7 +170,7 @@ def test_an_empty_source_raises_an_error_and_leaves_no_figure_open(name, source)
         (lambda: plot.histograms({"w": np.ones(3)}, bins=0), "bins is 0"),
         (lambda: plot.filters({"w": np.ones(3)}, limit=0), "limit is 0"),
         (lambda: plot.heatmap({"w": np.ones(3)}, vmax=-1.0), "vmax is -1.0; it must be a positive number"),
-        (lambda: plot.heatmap({"w": np.ones((3, 3))}, window=(0, 0, 4, 3)), "is no part of it"),
+        (lambda: plot.heatmap({"w": np.ones((3, 3))}, window=(0, 0, 4, 3)), "is not a part of it"),
         (lambda: plot.overview({"w": np.ones(3)}, kind="ridge"), "kind is 'ridge'"),
         (lambda: plot.network({"w": np.ones(3)}, units=0), "units is 0"),
         (lambda: plot.filters({"w": np.ones((3, 3))}), "none is a convolution of images"),

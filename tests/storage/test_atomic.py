@@ -1,4 +1,4 @@
-"""A file takes its place when its numbers are on the disk: what a pulled plug would show, seen by a stand-in for fsync."""
+"""A file is renamed only after its bytes are on the disk, as after a power failure; a stand-in for fsync shows the order."""
 
 import os
 
@@ -11,7 +11,7 @@ from steelyard.storage.atomic import replacing
 
 @pytest.fixture
 def steps(monkeypatch):
-    """What was forced onto the disk, and what took the place of another file, in order."""
+    """The calls of fsync and rename, in order."""
     seen = []
     fsync, replace = os.fsync, os.replace
 
@@ -36,7 +36,7 @@ def test_a_file_is_on_the_disk_before_it_takes_its_place_and_its_folder_after_th
 
 
 @pytest.mark.parametrize("name", ["a.safetensors", "a.npz", "a.pt", "a.rds"])
-def test_every_format_is_saved_so(tmp_path, steps, name):
+def test_every_format_is_saved_in_this_order(tmp_path, steps, name):
     steelyard.save({"w": np.ones(3)}, tmp_path / name)
     inode = (tmp_path / name).stat().st_ino
     assert steps.index(("sync", inode)) < steps.index(("replace", inode))

@@ -21,11 +21,11 @@ def weight(name, source, offset, size):
     return Weight(name=name, shape=(size,), dtype="uint8", read=source.numbers(offset, "uint8"))
 
 
-def test_runs_come_in_their_order_whoever_is_faster():
+def test_runs_come_in_order_whichever_thread_is_faster():
     assert b"".join(bytes(chunk) for chunk in read_ahead(runs(from_bytes(DATA)), 100)) == DATA
 
 
-def test_a_chunk_stays_as_it_is_until_the_next_is_asked_for():
+def test_a_chunk_is_unchanged_until_the_next_is_requested():
     seen = []
     for chunk in read_ahead(runs(from_bytes(DATA)), 100):
         before = bytes(chunk)
@@ -48,7 +48,7 @@ def test_an_error_of_reading_is_raised_in_the_place_of_its_run_and_ends_the_thre
     assert threading.active_count() == threads
 
 
-def test_who_stops_early_leaves_no_thread_behind_and_reads_no_further_than_the_buffers():
+def test_stopping_early_leaves_no_thread_and_reads_no_further_than_the_buffers():
     read = []
     source = Source("a file", len(DATA), lambda offset, _: read.append(offset), from_bytes)
     threads, chunks = threading.active_count(), read_ahead(runs(source), 100)
@@ -58,7 +58,7 @@ def test_who_stops_early_leaves_no_thread_behind_and_reads_no_further_than_the_b
     assert len(read) <= BUFFERS
 
 
-def test_weights_are_read_ahead_of_one_another_and_small_ones_between_them_keep_their_place():
+def test_large_weights_are_read_ahead_and_small_ones_between_them_keep_their_order():
     data = bytes(range(251)) * (4 * AHEAD // 251)
     source = from_bytes(data)
     sizes = [AHEAD, AHEAD + 7, 10, 0, 3, AHEAD, 5]

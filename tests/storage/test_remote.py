@@ -42,7 +42,7 @@ def test_listing_and_a_run_fetch_little(url, monkeypatch):
     assert fetched == [1 << 16, 16]
 
 
-def test_what_is_not_there_says_so():
+def test_a_missing_file_is_reported():
     with pytest.raises(FileMissingError, match=r"memory://nowhere/x\.pt: .*is the address right"):
         steelyard.weights("memory://nowhere/x.pt")
 

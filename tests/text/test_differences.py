@@ -1,4 +1,4 @@
-"""Differences as text: folding that hides nothing, histograms of after - before, and the lines at the end."""
+"""Differences as text: folding hides nothing, histograms of after - before, and the closing lines."""
 
 import re
 
@@ -24,7 +24,7 @@ def blocks(count, *leaves, shape=(4, 6)):
 
 
 def changed(net, **by):
-    """Return a copy in which some weights, with underscores for dots, have grown by a number in all entries."""
+    """Return a copy with a number added to all entries of some weights, whose names have underscores for dots."""
     return {name: array + by.get(name.replace(".", "_"), 0.0) for name, array in net.items()}
 
 
@@ -46,7 +46,7 @@ names = st.lists(
 
 
 @given(names, st.randoms())
-def test_folding_keeps_everything_once_and_puts_like_things_together_whatever_their_order(listed, chance):
+def test_folding_keeps_every_item_once_and_groups_equal_kinds_in_any_order(listed, chance):
     shuffled = chance.sample(listed, len(listed))
     groups = folded_apart(shuffled, str, len)
     assert sorted(name for group in groups for name in group) == sorted(listed)
@@ -62,21 +62,21 @@ def by_numbers(name):
 
 @given(names)
 def test_folding_in_order_never_folds_more_than_folding_apart(listed):
-    listed = sorted(listed, key=by_numbers)  # as models list their blocks; out of order other blocks may repeat
+    listed = sorted(listed, key=by_numbers)  # in the order of models; in another order other blocks may repeat
     assert len(folded(listed, str, len)) >= len(folded_apart(listed, str, len))
 
 
-def test_numbers_of_thousands_of_digits_are_ordered_without_being_made():
+def test_names_with_numbers_of_thousands_of_digits_are_sorted_without_converting_them():
     long = ["9" * 6000, "1" * 6000, "1"]
     assert sorted(map(len, folded_apart(long, str, lambda _: 0))) == [1, 1, 1]
 
 
-def test_a_block_is_told_by_the_numbers_that_differ():
+def test_a_block_is_identified_by_the_numbers_that_differ():
     assert told("h.0.a2.w", "h.3.a2.w", "h.1.a2.w") == ["1"]
     assert told("w", "w", "w") == []
 
 
-def test_blocks_that_changed_are_one_row_with_the_figures_of_the_one_that_changed_most():
+def test_changed_blocks_are_one_row_with_the_statistics_of_the_block_that_changed_most():
     net = blocks(6, "w", "b")
     by = {"h_2_w": 0.01, "h_3_w": 0.5, "h_4_w": 0.02}
     found = steelyard.diff(net, changed(net, **by))
@@ -84,12 +84,12 @@ def test_blocks_that_changed_are_one_row_with_the_figures_of_the_one_that_change
     assert list(rows_in(lines)) == ["h.[2-4].w"]
     most, share, largest, *_ = rows_in(lines)["h.[2-4].w"]
     assert (most, share, largest) == ("3", "all", "0.5")
-    assert lines[2] == "a row of several blocks has the figures of the one that changed most"
+    assert lines[2] == "a row of several blocks has the statistics of the block that changed most"
     alone = rows_in(list(diff_lines(found, None, WIDE)))
     assert {name: cells_of[1] for name, cells_of in alone.items()} == {"h.3.w": "0.5", "h.4.w": "0.02", "h.2.w": "0.01"}
 
 
-def test_what_is_not_finite_or_differs_in_another_way_has_a_row_of_its_own():
+def test_a_weight_that_is_not_finite_or_differs_in_another_way_has_its_own_row():
     net = blocks(5, "w")
     other = changed(net, **{f"h_{nth}_w": 0.1 for nth in range(5)})
     other["h.2.w"][1, 2] = np.nan
@@ -97,10 +97,10 @@ def test_what_is_not_finite_or_differs_in_another_way_has_a_row_of_its_own():
     lines = lines_of(net, other)
     assert set(rows_in(lines)) == {"h.2.w", "h.[0-1].w", "h.3.w", "h.4.w"}
     assert rows_in(lines)["h.2.w"][-2:] == ["not", "finite"]
-    assert "1 of 5 weights is not finite on one side alone: h.2.w (1)" in lines
+    assert "1 of 5 weights is not finite on one side only: h.2.w (1)" in lines
 
 
-def test_blocks_that_came_or_went_are_one_row_without_figures():
+def test_added_or_removed_blocks_are_one_row_without_statistics():
     net = blocks(4, "w")
     other = {name: array for name, array in net.items() if name == "h.0.w"}
     lines = lines_of(net, other)
@@ -113,7 +113,7 @@ def test_equal_weights_are_never_listed_nor_folded_into_a_row():
     assert list(rows_in(lines_of(net, changed(net, h_0_w=0.1, h_2_w=0.1)))) == ["h.0.w", "h.2.w"]
 
 
-def test_a_row_counts_how_many_of_its_blocks_have_which_verdict():
+def test_a_row_counts_its_blocks_by_verdict():
     net = blocks(3, "w", shape=(40, 40))
     other = changed(net, h_0_w=0.3)
     for nth in (1, 2):
@@ -136,7 +136,7 @@ def test_the_forty_rows_are_rows_of_the_table_and_the_rest_is_counted_in_weights
 # histograms
 
 
-def test_a_row_shows_how_its_difference_spreads_on_the_axis_of_all():
+def test_a_row_shows_the_histogram_of_its_difference_on_the_common_axis():
     chance = np.random.default_rng(0)
     a = {"fc": {"weight": chance.standard_normal((50, 40)), "bias": chance.standard_normal(50)}}
     b = {"fc": {"weight": a["fc"]["weight"] + chance.normal(0.1, 0.3, (50, 40)), "bias": a["fc"]["bias"] - 0.2}}
@@ -191,14 +191,14 @@ def test_no_line_is_wider_than_the_screen_and_the_name_stays(width, histograms):
     assert any(line.startswith("h.") for line in lines)
 
 
-def test_hostile_names_are_written_out():
+def test_hostile_names_are_escaped():
     hostile = "h\x1b[2J.0.w"
     text = "\n".join(lines_of({hostile: np.zeros(3)}, {hostile: np.ones(3)}, histograms=True))
     assert r"h\u001b[2J.0.w" in text
     assert "\x1b" not in text
 
 
-# the lines at the end
+# the closing lines
 
 
 @pytest.mark.parametrize(
@@ -212,12 +212,12 @@ def test_hostile_names_are_written_out():
         ({"h_1_w": -5000.0}, {}, r"1 of 3 weights changed by more than 1%: h.1.w \([0-9e+.]+ times\)"),
     ],
 )
-def test_the_last_line_says_what_to_look_at_and_raises_no_alarm(by, options, last):
+def test_the_last_line_names_the_weights_that_need_attention(by, options, last):
     net = blocks(3, "w")
     assert re.fullmatch(last, lines_of(net, changed(net, **by), **options)[-1])
 
 
-def test_a_counter_that_counted_on_is_no_change_of_a_weight():
+def test_an_advanced_counter_is_not_a_change_to_look_at():
     a = {"bn.num_batches_tracked": np.array(3), "w": np.ones(3)}
     net = [from_array(name, array, role="count" if "bn" in name else "bias") for name, array in a.items()]
     later = [net[0].replace(read=from_array("x", np.array(9)).read), net[1]]

@@ -1,4 +1,4 @@
-"""Heat maps: known numbers have known colours, on a scale that is symmetric about zero."""
+"""Heat maps in HTML: known numbers have known colours, on a scale that is symmetric about zero."""
 
 import re
 
@@ -16,11 +16,11 @@ def drawn(values):
 
 
 def cells(text):
-    """The place, number and colour of each cell."""
+    """The index, number and colour of each cell."""
     return re.findall(r'<td title="([^"]*): ([^"]*)" style="padding:0;background-color:([^;]*);">', text)
 
 
-def test_blue_is_negative_orange_positive_and_the_page_shines_through_zero():
+def test_blue_is_negative_orange_is_positive_and_zero_is_transparent():
     found = cells(drawn([[1.0, -2.0], [0.0, 2.0]]))
     assert found == [
         ("0, 0", "1", "#d55e0080"),
@@ -34,7 +34,7 @@ def test_the_scale_is_symmetric():
     assert [colour(-x, 1.0)[7:] for x in (0.1, 0.5, 1.0)] == [colour(x, 1.0)[7:] for x in (0.1, 0.5, 1.0)]
 
 
-def test_an_outlier_does_not_make_all_others_pale_and_the_legend_says_that_it_is_beyond():
+def test_an_outlier_does_not_make_the_others_pale_and_the_legend_marks_it():
     values = np.ones((20, 20))
     values[3, 4] = -1000.0
     text = drawn(values)
@@ -48,7 +48,7 @@ def test_without_outliers_the_legend_ends_at_the_largest_number():
     assert [cell for cell in Page(drawn([[1.0, -2.0]])).cells if cell] == ["-2", "2"]
 
 
-def test_one_number_among_very_many_zeros_is_seen():
+def test_one_number_among_very_many_zeros_is_visible():
     values = np.zeros((20, 20))
     values[0, 0] = 0.25
     text = drawn(values)
@@ -56,14 +56,14 @@ def test_one_number_among_very_many_zeros_is_seen():
     assert "0.25" in Page(text).cells
 
 
-def test_what_is_not_finite_is_a_cross_without_a_colour():
+def test_a_number_that_is_not_finite_is_a_cross_without_a_colour():
     text = drawn([[1.0, np.nan]])
     assert '<td title="0, 1: not finite"' in text
     assert len(cells(text)) == 1
     assert "× holds NaN or Inf" in text
 
 
-def test_a_weight_of_nothing_but_nan_has_crosses_only():
+def test_a_weight_of_only_nan_has_only_crosses():
     text = drawn([[np.nan, np.inf]])
     assert not cells(text)
     assert Page(text).rows[0] == ["×", "×"]
@@ -78,7 +78,7 @@ def test_there_are_no_more_cells_than_a_notebook_should_keep(shape):
     assert len(text.encode()) < 130_000
 
 
-def test_the_caption_says_what_a_cell_is():
+def test_the_caption_describes_a_cell():
     assert Page(drawn(np.ones((48, 96)))).captions == [
         "w, drawn as 48 × 96: each cell is the largest of 2 × 2 numbers, by magnitude"
     ]

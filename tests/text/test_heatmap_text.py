@@ -1,4 +1,4 @@
-"""A weight as a heat map in half blocks: the colours of the cells are those of the numbers, whatever terminal it is."""
+"""A weight as a heat map in half blocks: the colours of the cells are those of the numbers, in any terminal."""
 
 import re
 
@@ -13,7 +13,7 @@ from steelyard.text.terminal import Screen, cells
 
 CODE = re.compile(r"\x1b\[([0-9;]*)m|(.)", re.DOTALL)
 STEPS = (0, 95, 135, 175, 215, 255)
-# how eyes without red or green cones see (Machado, Oliveira and Fernandes 2009, at full severity)
+# simulation of colour vision without red or green cones (Machado, Oliveira and Fernandes 2009, at full severity)
 BLIND = {
     "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
     "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
@@ -22,7 +22,7 @@ BLIND = {
 
 
 def rgb(codes):
-    """Return the colour that the rest of a code names, as a terminal understands it."""
+    """Return the colour that the rest of an ANSI code names."""
     if codes.pop(0) == 2:
         return tuple(codes.pop(0) for _ in range(3))
     number = codes.pop(0)
@@ -32,7 +32,7 @@ def rgb(codes):
 
 
 def pixels(lines):
-    """Return the colours of the cells of lines of half blocks, row by row; None below a last row that is odd."""
+    """Return the colours of the cells of lines of half blocks, row by row; None below an odd last row."""
     rows = []
     for line in lines:
         upper, lower, colour = [], [], {38: None, 48: None}
@@ -68,7 +68,7 @@ def told(lines):
 
 
 def kind(colour):
-    """Say what a colour means."""
+    """Return the meaning of a colour."""
     red, _, blue = colour
     if colour == (0, 0, 0):
         return "hole"
@@ -142,7 +142,7 @@ def test_zero_alone_has_the_colour_of_zero_and_the_smallest_numbers_keep_their_s
 
 
 @pytest.mark.parametrize("eyes", ["", *BLIND])
-def test_both_signs_and_what_is_not_finite_are_told_apart_by_every_eye(eyes):
+def test_every_reader_distinguishes_both_signs_and_numbers_that_are_not_finite(eyes):
     strong = range(LEVELS // 3, LEVELS + 1)
     below, above = ([seen(colour_of(sign * level), eyes) for level in strong] for sign in (-1, 1))
     hole = seen(colour_of(-LEVELS - 1), eyes)
@@ -157,7 +157,7 @@ def test_the_ends_of_the_scale_are_readable_on_black_and_on_white():
         assert 1.05 / (light + 0.05) > 3
 
 
-def test_a_few_outliers_do_not_make_all_others_white_and_are_told_of():
+def test_a_few_outliers_do_not_make_the_others_white_and_are_mentioned():
     array = np.random.default_rng(0).standard_normal((40, 60)) * 0.1
     array[7, 9] = -50.0
     picture, below = drawn(array)
@@ -167,14 +167,14 @@ def test_a_few_outliers_do_not_make_all_others_white_and_are_told_of():
     assert told(below)[1].endswith(" 0.3, beyond it up to 50")
 
 
-def test_the_scale_says_where_it_ends_and_has_every_colour_once():
+def test_the_scale_shows_its_ends_and_every_colour_once():
     _, below = drawn(np.array([[-0.5, 0.25], [0.1, 0.5]]))
     assert re.sub(r"\s+", " ", told(below)[1]) == "-0.5 0.5"
     assert below[1].count("48;2;") == 2 * LEVELS + 1
     assert len(below) == 2
 
 
-def test_what_is_not_finite_is_explained_where_there_is_some():
+def test_the_mark_of_numbers_that_are_not_finite_is_explained_if_there_are_any():
     assert "holds NaN or Inf" in told(drawn(np.array([[1.0, np.nan], [0.0, 1.0]]))[1])[-1]
     assert "NaN" not in "".join(told(drawn(np.array([[1.0, 2.0], [0.0, 1.0]]))[1]))
     nothing, below = drawn(np.full((2, 2), np.nan))
@@ -182,7 +182,7 @@ def test_what_is_not_finite_is_explained_where_there_is_some():
     assert told(below)[1].startswith("-1 ")
 
 
-def test_the_caption_says_what_rows_columns_and_cells_are():
+def test_the_caption_describes_rows_columns_and_cells():
     kernel = np.ones((64, 32, 3, 3), "float32")
     assert drawn(kernel, 300, axes="out in kh kw")[1][0] == (
         "64 rows (out), 288 columns (in kh kw): each cell is the largest of 2 × 1 numbers, by magnitude"
@@ -221,10 +221,10 @@ def test_no_line_is_wider_than_the_screen(columns, colour):
     assert max(map(cells, told("\n".join(picture + below).splitlines()))) <= max(columns, 45)
 
 
-def test_only_what_has_rows_and_columns_is_drawn_unasked():
+def test_only_a_matrix_is_drawn_by_default():
     shapes = {(): False, (5,): False, (1, 5): False, (0, 3): False, (2, 3): True, (4, 1, 3, 3): True, (7, 1, 1, 1): False}
     assert {shape: can_be_drawn(from_array("w", np.zeros(shape))) for shape in shapes} == shapes
 
 
-def test_what_has_no_numbers_says_so():
-    assert list(heatmap_lines(from_array("w", np.zeros((0, 3))), Screen(80, colour=True))) == ["no number to be drawn"]
+def test_a_weight_without_numbers_is_reported_as_such():
+    assert list(heatmap_lines(from_array("w", np.zeros((0, 3))), Screen(80, colour=True))) == ["no numbers to draw"]

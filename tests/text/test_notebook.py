@@ -1,4 +1,4 @@
-"""Weights as HTML: escaped, without scripts, foldable, capped, and read no further than a glance is worth."""
+"""Weights as HTML: escaped, without scripts, foldable, limited in size, and read only if they are small."""
 
 import re
 from itertools import count
@@ -34,7 +34,7 @@ def page(weights):
 
 
 def unread(name, shape, dtype="float32"):
-    """A weight that fails the test as soon as anybody reads it."""
+    """A weight that fails the test when it is read."""
 
     def read(start, stop):
         pytest.fail(f"{name} was read")
@@ -50,7 +50,7 @@ def test_a_table_has_every_weight_and_the_totals():
     assert read.captions == ["2 weights, 9 parameters, 72 bytes"]
 
 
-def test_its_cells_are_those_of_the_table_in_the_terminal():
+def test_its_cells_equal_those_of_the_table_in_the_terminal():
     weights = steelyard.weights({"fc": {"kernel": np.random.default_rng(0).normal(size=(20, 30)), "bias": np.zeros(30)}})
     in_terminal = "\n".join(listing(weights, Screen(), stats=list(measured(rows_of(weights)))))
     cells = [cell.strip() for cell in page(weights).cells if cell]
@@ -68,7 +68,7 @@ def test_numbers_of_a_small_model_are_shown_with_histograms_on_one_axis():
 
 @pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_name_is_text_wherever_it_stands(name, many):
+def test_a_hostile_name_is_text_everywhere(name, many):
     weights = {f"{name}.{letter}.{2 * i}": np.array([np.nan]) for letter in ("ab" if many else "a") for i in range(30)}
     weights[name] = np.zeros(2)
     read = page(weights)
@@ -104,7 +104,7 @@ def test_repeated_blocks_are_folded():
     assert "12 ×" in read.cells
 
 
-def test_many_rows_are_put_away_by_layer():
+def test_many_rows_are_folded_by_layer():
     weights = {f"net.{part}.{chr(97 + i)}.w": np.zeros(i + 1) for part in ("encoder", "decoder") for i in range(25)}
     read = page(weights)
     assert read.tags.count("details") == 2
@@ -113,7 +113,7 @@ def test_many_rows_are_put_away_by_layer():
     assert len([cell for cell in read.cells if cell.startswith("net.")]) == 50
 
 
-def test_a_layer_of_many_rows_has_its_own_layers_within():
+def test_a_layer_of_many_rows_has_folded_layers_within():
     weights = {
         f"{part}/{i}/{chr(97 + j)}": np.zeros((i + 1, j + 1)) for part in ("one", "two") for i in range(9) for j in range(5)
     }
@@ -125,10 +125,10 @@ def test_a_layer_of_many_rows_has_its_own_layers_within():
         "two",
         *(f"two/{i}" for i in range(9)),
     ]
-    assert read.rows[-2][0] == "head"  # alone in its layer, it is not put away
+    assert read.rows[-2][0] == "head"  # alone in its layer, so it is not folded
 
 
-def test_a_layer_that_is_put_away_shows_the_histogram_of_all_its_numbers():
+def test_a_folded_layer_shows_the_histogram_of_all_its_numbers():
     weights = {f"{part}.{chr(97 + i)}": np.full(i + 1, sign * i / 29) for part, sign in (("a", -1), ("b", 1)) for i in range(30)}
     read = page(weights)
     for part in "ab":
@@ -159,19 +159,19 @@ def test_names_of_very_many_words_make_a_table():
     assert page({f"{'a.' * 40}{chr(97 + nth)}": np.zeros(nth + 1) for nth in range(60)}).tags.count("tr") == 61
 
 
-def test_nothing_is_read_of_what_is_large():
+def test_a_large_model_is_not_read():
     weights = Weights([unread("large", (notebook.READ,)), unread("small", (2,))])
     read = page(weights)
     assert "histograms" not in read.text
     assert read.rows[0] == ["name", "shape", "dtype", "role", "parameters"]
-    assert "the numbers, 512.0 MiB, are not read to show this; steelyard.stats(...) reads them" in read.text
+    assert "the numbers, 512.0 MiB, were not read for this display; steelyard.stats(...) reads them" in read.text
 
 
-def test_nothing_is_read_of_very_many_weights():
-    assert "are not read to show this" in page(Weights([unread(str(nth), (1,)) for nth in range(5000)])).text
+def test_very_many_weights_are_not_read():
+    assert "were not read for this display" in page(Weights([unread(str(nth), (1,)) for nth in range(5000)])).text
 
 
-def test_nothing_is_read_of_a_file_on_another_machine(tmp_path):
+def test_a_file_on_another_machine_is_not_read(tmp_path):
     from fsspec.implementations.memory import MemoryFileSystem
 
     steelyard.save({"w": np.ones((300, 300)), "v": np.ones(3)}, tmp_path / "w.npz")
@@ -179,13 +179,13 @@ def test_nothing_is_read_of_a_file_on_another_machine(tmp_path):
     far = steelyard.weights("memory://far/w.npz")
     for weights in (far, far.select("w")):
         assert weights.remote
-        assert "are not read to show this" in page(weights).text
+        assert "were not read for this display" in page(weights).text
     near = steelyard.weights(tmp_path / "w.npz")
     assert not near.remote
-    assert "are not read to show this" not in page(near).text
+    assert "were not read for this display" not in page(near).text
 
 
-def test_a_small_file_is_read_once_to_be_shown():
+def test_a_small_file_is_read_once_for_the_display():
     reads = count()
 
     def read(start, stop):
@@ -196,7 +196,7 @@ def test_a_small_file_is_read_once_to_be_shown():
     assert next(reads) == 1
 
 
-def test_a_weight_that_cannot_be_read_is_told_and_the_others_are_shown():
+def test_a_weight_that_cannot_be_read_is_reported_and_the_others_are_shown():
     broken = refusing(FormatError("net.bin", "the file ends <here>"))
     weights = Weights([Weight(name="bad", shape=(2,), dtype="float32", read=broken), from_array("good", np.ones(2))])
     read = page(weights)
@@ -206,18 +206,18 @@ def test_a_weight_that_cannot_be_read_is_told_and_the_others_are_shown():
     assert "the numbers cannot be read: net.bin: the file ends <here>" in Page(weights["bad"]._repr_html_()).text
 
 
-def test_nan_is_said_of_live_weights():
+def test_nan_is_reported_in_live_weights():
     assert "w is not finite: 1 NaN, first at [1]" in page({"w": np.array([0.0, np.nan])}).text
 
 
-def test_nan_is_said_of_live_weights_that_are_too_large_for_a_histogram(monkeypatch):
+def test_nan_is_reported_in_live_weights_that_are_too_large_for_a_histogram(monkeypatch):
     monkeypatch.setattr(notebook, "READ", 10)
     read = page({"w": np.array([0.0, np.nan])})
     assert "w is not finite: 1 NaN, first at [1]" in read.text
-    assert "are not read to show this" in read.text
+    assert "were not read for this display" in read.text
 
 
-def test_an_empty_model_says_so():
+def test_an_empty_model_is_displayed_as_such():
     assert page({}).text == "no weights"
 
 
@@ -228,7 +228,7 @@ def test_a_tied_weight_names_its_owner():
     assert [row[place] for row in read.rows[1:]] == ["", "a"]
 
 
-def test_one_weight_shows_its_facts_its_figures_a_heat_map_and_the_numbers():
+def test_one_weight_shows_its_facts_its_statistics_a_heat_map_and_the_numbers():
     values = np.array([[1.0, -3.0, 0.0], [2.0, 2.0, 0.5]], "f2")
     read = Page(from_array("fc.weight", values, layer="fc", role=steelyard.Role.KERNEL, axes="out in")._repr_html_())
     facts = {row[0]: row[1] for row in read.rows if len(row) == 2}
@@ -246,11 +246,11 @@ def test_one_weight_shows_its_facts_its_figures_a_heat_map_and_the_numbers():
 def test_one_large_weight_is_not_read():
     read = Page(unread("large", (notebook.READ,))._repr_html_())
     assert read.captions == ["large"]
-    assert "the numbers, 512.0 MiB, are not read to show this" in read.text
+    assert "the numbers, 512.0 MiB, were not read for this display" in read.text
     assert read.tags.count("table") == 1
 
 
-def test_one_weight_stays_below_200_kib_and_says_where_it_is_not_finite():
+def test_one_weight_stays_below_200_kib_and_reports_where_it_is_not_finite():
     values = np.random.default_rng(0).normal(size=(96, 48, 3, 3))
     values[5, 4, 2, 1] = np.inf
     read = Page(from_array("conv", values)._repr_html_())

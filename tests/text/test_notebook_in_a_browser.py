@@ -1,4 +1,4 @@
-"""A notebook that was really run, exported and opened in a browser, light and dark, as it is and sanitized."""
+"""A notebook that is run, exported and opened in a browser, light and dark, with and without sanitizing."""
 
 import os
 import re
@@ -77,7 +77,7 @@ def browser():
 
 @pytest.fixture
 def opened(browser, notebook, tmp_path):
-    """A function that exports the notebook and opens it; at the end nothing may have gone wrong, or left the page."""
+    """A function that exports the notebook and opens it; afterwards there must be no errors and no requests."""
     pages, wrong = [], []
 
     def open_page(theme="light", **settings):
@@ -85,7 +85,7 @@ def opened(browser, notebook, tmp_path):
 
         exporter = HTMLExporter(theme=theme, **settings)
         text, _ = exporter.from_notebook_node(nbformat.from_dict(notebook))
-        # the exporter's own scripts, for mathematics and diagrams, come from elsewhere; outputs need none
+        # the exporter loads scripts for mathematics and diagrams; outputs do not need them
         text = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
         file = tmp_path / f"{theme}{len(pages)}.html"
         file.write_text(text)
@@ -192,7 +192,7 @@ def test_nothing_is_lost_where_a_notebook_is_sanitized_as_jupyterlab_does(opened
     assert sanitized.evaluate(LOOK) == opened().evaluate(LOOK)
 
 
-def test_where_nbconvert_lets_nothing_but_text_through_every_text_is_left(opened):
+def test_if_nbconvert_keeps_only_text_every_text_remains(opened):
     page = opened(sanitize_html=True)
     text = page.locator("body").inner_text()
     assert "drawn as 2 × 3: each cell is one number" in text

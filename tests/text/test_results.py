@@ -1,4 +1,4 @@
-"""What was found out about weights, as HTML: what the terminal says, no more and no less."""
+"""Results as HTML: exactly the content of the terminal's text."""
 
 import re
 
@@ -68,13 +68,13 @@ def words(text):
 def test_every_word_and_number_of_the_terminal_is_in_the_notebook(name):
     result = RESULTS[name]()
     read = Page(result._repr_html_())
-    empty = {"layout"}  # the head of a column that a notebook leaves out where it is empty
+    empty = {"layout"}  # the header of a column that a notebook omits if it is empty
     assert words(repr(result)) - words(" ".join(read.pieces)) - empty == set()
 
 
 @pytest.mark.parametrize("name", ["stats", "diff", "spectra", "check", "digest", "lineage", "plan", "transfer"])
-def test_tables_have_heads_captions_or_summaries_and_a_head_for_each_row(name):
-    read = Page(RESULTS[name]()._repr_html_())  # which sees to it that each head has its scope
+def test_tables_have_headers_captions_or_summaries_and_a_header_for_each_row(name):
+    read = Page(RESULTS[name]()._repr_html_())  # this checks that each header has its scope
     assert read.captions or read.summaries
     assert (
         read.tags.count("th") == len(read.rows[0]) * read.tags.count("thead") + read.tags.count("tr") - read.tags.count("thead")
@@ -82,7 +82,7 @@ def test_tables_have_heads_captions_or_summaries_and_a_head_for_each_row(name):
     )
 
 
-def test_a_result_of_very_many_rows_is_cut_and_says_so():
+def test_a_result_of_very_many_rows_is_truncated_with_a_note():
     rows = steelyard.stats({"w": np.arange(3000.0)}).rows * 1000
     read = Page(Stats("weight", rows)._repr_html_())
     assert read.tags.count("tr") == LIMIT + 1

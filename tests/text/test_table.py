@@ -1,4 +1,4 @@
-"""Weights as text: folding, columns, histograms, and what printing says of NaN."""
+"""Weights as text: folding, columns, histograms, and reports of NaN."""
 
 import ml_dtypes
 import numpy as np
@@ -19,7 +19,7 @@ from steelyard.text.terminal import Screen, cells, cut, in_units, padded
 
 
 def folded(*names, shape=(2,), **shapes):
-    """Return name and times of each row of weights with these names."""
+    """Return the name and the count of each row of weights with these names."""
     weights = steelyard.weights({name: np.zeros(shapes.get(name.replace(".", "_"), shape)) for name in names})
     return [(row.name, row.times) for row in rows_of(weights)]
 
@@ -27,7 +27,7 @@ def folded(*names, shape=(2,), **shapes):
 # folding
 
 
-def test_blocks_that_repeat_become_one_with_the_numbers_as_a_range():
+def test_repeated_blocks_become_one_with_their_numbers_as_a_range():
     names = [f"h.{i}.{leaf}" for i in range(3) for leaf in ("w", "b")]
     assert folded("in.w", *names, "out.w") == [("in.w", 1), ("h.[0-2].w", 3), ("h.[0-2].b", 3), ("out.w", 1)]
 
@@ -37,11 +37,11 @@ def test_blocks_within_blocks_fold_twice():
     assert folded(*names) == [("h.[0-3].experts.[0-7].up", 32), ("h.[0-3].experts.[0-7].down", 32)]
 
 
-def test_numbers_inside_words_and_behind_slashes_fold_too():
+def test_numbers_within_words_and_after_slashes_fold_too():
     assert folded(*(f"params/Block_{i}/kernel" for i in range(9, 12))) == [("params/Block_[9-11]/kernel", 3)]
 
 
-def test_blocks_behind_a_number_that_stays_fold_too():
+def test_blocks_after_a_constant_number_fold_too():
     names = [f"{model}.h.{i}.{leaf}" for model in ("gpt2", "gpt3") for i in range(3) for leaf in ("w", "b")]
     assert folded(*names[:6]) == [("gpt2.h.[0-2].w", 3), ("gpt2.h.[0-2].b", 3)]
     assert folded("layer1.0.w", "layer1.1.w", "layer2.0.w", layer2_0_w=(3,)) == [("layer1.[0-1].w", 2), ("layer2.0.w", 1)]
@@ -59,7 +59,7 @@ def test_blocks_behind_a_number_that_stays_fold_too():
         ["w", "b"],  # no numbers
     ],
 )
-def test_what_does_not_repeat_stays_as_it_is(names):
+def test_names_that_do_not_repeat_are_not_folded(names):
     assert folded(*names) == [(name, 1) for name in names]
 
 
@@ -76,7 +76,7 @@ def test_a_first_block_that_differs_stays_out_of_the_fold():
     assert folded(*names) == [("h.0.w", 1), ("h.0.extra", 1), ("h.[1-3].w", 3)]
 
 
-def test_a_name_of_thousands_of_numbers_or_digits_is_no_trouble():
+def test_a_name_of_thousands_of_numbers_or_digits_is_handled():
     long, deep = "a" + "9" * 6000 + ".w", ".".join(map(str, range(3000)))
     assert [times for _, times in folded(long, long + ".1", deep, deep + "x")] == [1, 1, 1, 1]
 
@@ -119,8 +119,8 @@ def test_printing_weights_in_python_gives_the_table_with_totals(net):
     assert repr(steelyard.weights(net)) == TABLE.strip()
 
 
-def test_printing_a_net_that_was_trained_into_nan_says_so():
-    """A learning rate that is far too large: the shapes print happily, and every number is NaN."""
+def test_printing_a_net_that_was_trained_into_nan_reports_it():
+    """The learning rate is far too large: the shapes look right, but every number is NaN."""
     torch.manual_seed(0)
     net = nn.Linear(4, 1)
     optimizer = torch.optim.SGD(net.parameters(), lr=1e6)
@@ -148,7 +148,7 @@ def test_printing_never_fails_because_numbers_cannot_be_read():
     assert lines[-1].startswith("the numbers cannot be read: weight is on the meta device")
 
 
-def test_printing_needs_no_stream_at_all(monkeypatch):
+def test_printing_works_without_any_stream(monkeypatch):
     weights = steelyard.weights({"w": np.zeros(2)})
     for stream in (None, object()):
         monkeypatch.setattr("sys.stdout", stream)
@@ -167,7 +167,7 @@ def test_an_empty_model_and_a_bare_tensor_print_too():
     assert "(unnamed)  2×2" in repr(steelyard.weights(np.zeros((2, 2))))
 
 
-def test_the_files_own_word_is_shown_where_numbers_are_stored_in_another_way():
+def test_the_encoding_is_shown_if_it_differs_from_the_dtype():
     stored = from_array("w", np.zeros(2, "float32"), encoding="Q4_K")
     assert "float32 (Q4_K)" in table(steelyard.Weights([stored]))
 
@@ -180,14 +180,14 @@ def test_weights_of_a_selection_without_their_owner_count_as_their_own():
 
 
 @pytest.mark.parametrize("width", [8, 15, 30, 47, 80])
-def test_wide_letters_are_never_wider_than_the_screen(width):
+def test_wide_characters_never_exceed_the_width_of_the_screen(width):
     weights = steelyard.weights({"層.0.重み" * 4: np.zeros(3), "e\u0301" * 30: np.zeros((2, 2))})
     lines = list(listing(weights, Screen(width), stats=list(measured(rows_of(weights)))))
     assert max(map(cells, "\n".join(lines).splitlines())) <= width
     assert "bytes" in lines[-1]
 
 
-# histograms and what goes into them
+# histograms and summaries
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_summary_agrees_with_numpy_for_every_type(dtype, size):
     assert np.array_equal(coarse, np.histogram(wide, edges)[0])
 
 
-def test_a_summary_counts_what_is_not_finite_and_leaves_it_out():
+def test_a_summary_counts_and_excludes_numbers_that_are_not_finite():
     array = np.array([np.nan, 1.0, np.inf, -np.inf, np.nan, 3.0])
     summary = summarise([from_array("w", array)])
     assert (summary.nan, summary.inf, summary.moments.count, summary.moments.mean, summary.finite) == (2, 2, 2, 2.0, False)
@@ -233,7 +233,7 @@ def test_bars_follow_numpys_histogram_and_an_empty_bin_alone_is_lowest():
     assert [c == BARS[0] for c in drawn] == (counts == 0).tolist()
 
 
-def test_arrows_tell_of_numbers_beyond_the_axis():
+def test_arrows_mark_numbers_beyond_the_axis():
     ones = summarise([from_array("w", np.ones(10))])
     assert bars(ones, 0.1) == " " + BARS[0] * WIDTH + ABOVE
     both = summarise([from_array("w", np.array([-5.0, 0.0, 5.0]))])
@@ -249,7 +249,7 @@ def test_the_axis_is_round_and_not_set_by_a_few_large_numbers():
 
 
 @pytest.mark.parametrize("end", [1e-30, 0.002, 0.5, 1.0, 3.0, 20.0, 5e12])
-def test_the_axis_fits_over_the_bars(end):
+def test_the_axis_has_the_width_of_the_bars(end):
     assert len(header(end)) <= WIDTH + 2
 
 

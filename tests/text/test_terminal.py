@@ -1,4 +1,4 @@
-"""Looking in a real terminal: pictures, colours, closing lines, at every width, and nothing of it in a pipe."""
+"""Views in a real terminal: heat maps, colours and closing lines at every width, and none of these in a pipe."""
 
 import json
 import re
@@ -19,7 +19,7 @@ HOSTILE = "h\x1b[2J\x1b]0;title\x07.0.w"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A net of six blocks, the same after some training of the last three, one with NaN, and one with hostile names."""
+    """A net of six blocks, the same after training the last three, one with NaN, and one with hostile names."""
     folder, chance = tmp_path_factory.mktemp("terminal"), np.random.default_rng(0)
     net = {f"encoder.layers.{n}.attention.projection.weight": chance.normal(0, 0.1, (48, 64)).astype("f4") for n in range(6)}
     net |= {"conv.kernel": chance.normal(0, 0.1, (16, 8, 3, 3)).astype("f4"), "head.weight": np.eye(3, dtype="f4") - 0.5}
@@ -90,7 +90,7 @@ def test_hostile_names_never_reach_the_terminal(folder, command, tmp_path):
     assert "check" in command or r"h\u001b[2J\u001b]0;title\u0007.[0-1].w" in ESCAPE.sub("", written)
 
 
-def test_showing_a_hostile_name_writes_it_out(folder):
+def test_show_escapes_a_hostile_name(folder):
     written = in_terminal(80, "show", folder / "hostile.safetensors", HOSTILE)
     assert not set(ESCAPE.sub("", written)) & set("\x1b\x07\r")
     assert r"h\u001b[2J\u001b]0;title\u0007.0.w" in ESCAPE.sub("", written)
@@ -103,7 +103,7 @@ def shown(folder, *args, env=None, columns=80):
     return in_terminal(columns, "show", folder / "net.safetensors", *args, env=env)
 
 
-def test_a_large_matrix_is_drawn_in_place_of_its_numbers_and_a_small_one_beside_them(folder):
+def test_a_large_matrix_is_drawn_in_place_of_its_numbers_and_a_small_one_above_them(folder):
     large, small = shown(folder, "conv.kernel"), ESCAPE.sub("", shown(folder, "head.weight"))
     assert "▀" in large
     assert "[[" not in large
@@ -113,7 +113,7 @@ def test_a_large_matrix_is_drawn_in_place_of_its_numbers_and_a_small_one_beside_
     assert small.index("▀") < small.index("[[")
 
 
-def test_a_vector_and_what_is_asked_for_without_a_heatmap_are_written_in_numbers(folder):
+def test_a_vector_and_a_weight_with_no_heatmap_are_printed_as_numbers(folder):
     for args in (["head.bias"], ["conv.kernel", "--no-heatmap"], ["conv.kernel[0,0,0]"]):
         written = shown(folder, *args)
         assert "▀" not in written
@@ -123,7 +123,7 @@ def test_a_vector_and_what_is_asked_for_without_a_heatmap_are_written_in_numbers
     assert "▀" in shown(folder, "head.bias", "--heatmap")
 
 
-def test_a_picture_without_colours_is_drawn_when_it_is_asked_for(folder):
+def test_a_heat_map_without_colours_is_drawn_on_request(folder):
     assert "+█" not in shown(folder, "head.weight", env={"NO_COLOR": "1"})
     for written in (
         shown(folder, "head.weight", "--heatmap", env={"NO_COLOR": "1"}),
@@ -140,19 +140,19 @@ def test_numbers_are_coloured_by_their_sign_and_zero_is_not(folder):
     assert "max \x1b[38;5;166m0.25\x1b[0m" in written
 
 
-def test_a_part_is_drawn_alone(folder):
+def test_only_the_selected_part_is_drawn(folder):
     written = ESCAPE.sub("", shown(folder, "encoder.layers.0.attention.projection.weight[:20,5:40]"))
     assert "20 rows, 35 columns: each cell is one number" in written
 
 
-def test_show_says_at_the_end_that_a_weight_is_not_finite_and_nothing_where_it_is(folder):
+def test_show_ends_with_a_line_on_numbers_that_are_not_finite_if_there_are_any(folder):
     assert ESCAPE.sub("", in_terminal(80, "show", folder / "broken.safetensors", "head.weight")).splitlines()[-1] == (
         "head.weight is not finite: 1 Inf, first at [2, 0]"
     )
     assert "finite" not in shown(folder, "head.weight")
 
 
-def test_json_of_show_is_what_it_was_whatever_is_drawn(folder):
+def test_the_json_of_show_does_not_depend_on_the_heat_map(folder):
     record = json.loads(ESCAPE.sub("", shown(folder, "head.weight", "--json", "--heatmap")))
     assert record["values"][0] == [0.5, -0.5, -0.5]
 
@@ -160,7 +160,7 @@ def test_json_of_show_is_what_it_was_whatever_is_drawn(folder):
 # closing lines and folding
 
 
-def test_the_last_line_names_what_is_not_finite_and_there_is_none_where_all_is_well(folder):
+def test_the_last_line_names_the_weights_that_are_not_finite_if_there_are_any(folder):
     last = "2 of 9 weights are not finite: head.weight[2, 0] (1 Inf), head.bias[1] (1 NaN)"
     for command in (["ls", "--stats"], ["stats"], ["stats", "--fast"]):
         assert run(*command, folder / "broken.safetensors").stdout.splitlines()[-1] == last
@@ -175,7 +175,7 @@ def test_check_counts_its_findings_on_a_terminal_and_leaves_a_pipe_one_line_for_
     assert in_terminal(80, "check", folder / "net.safetensors") == "readable, complete, finite: 9 weights\n"
 
 
-def test_stats_folds_blocks_into_the_figures_of_all_their_numbers_and_all_unfolds_them(folder):
+def test_stats_folds_blocks_into_the_statistics_of_all_their_numbers_and_all_unfolds_them(folder):
     layers = [w.numpy() for name, w in steelyard.weights(folder / "net.safetensors").items() if "layers" in name]
     (row,) = [line for line in run("stats", folder / "net.safetensors").stdout.splitlines() if "layers" in line]
     assert row.startswith("encoder.layers.[0-5].attention.projection.weight  48×64     6 ×  18,432")
@@ -188,7 +188,7 @@ def test_stats_folds_blocks_into_the_figures_of_all_their_numbers_and_all_unfold
     assert run("stats", folder / "net.safetensors", "--by", "layer").stdout.count("encoder.layers.") == 6
 
 
-def test_diff_shows_histograms_in_a_terminal_and_in_a_pipe_when_they_are_asked_for(folder):
+def test_diff_shows_histograms_in_a_terminal_and_on_request_in_a_pipe(folder):
     paths = folder / "net.safetensors", folder / "tuned.safetensors"
     written = ESCAPE.sub("", in_terminal(140, "diff", *paths, status=1))
     assert re.search(r"layers\S*\[3-5\]\S+ .*[▁▂▃▄▅▆▇█]{17}", written)

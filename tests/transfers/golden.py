@@ -9,12 +9,12 @@ from steelyard.transfers.transfer import transfer
 GOLDEN = carried.folder("golden")
 CASES = {case["id"]: case for case in carried.golden_cases()}
 
-UNTOLD = {  # what these files do not tell: which way a square transposed kernel runs, or which of two layers is which
+UNTOLD = {  # files that do not determine the orientation of a square transposed kernel, or which of two layers is which
     *(("convt2d_same_tk", framework) for framework in ("linen", "nnx")),
     *((case, "linen") for case in ("bilstm", "bigru", "transformer_encoder_layer")),
-    *(("transformer_encoder_layer", framework) for framework in ("torch", "keras")),  # of Keras the weights without config
+    *(("transformer_encoder_layer", framework) for framework in ("torch", "keras")),  # for Keras the weights without a config
 }
-HANDWRITTEN = {("gru_reset_before", "torch")}  # a module of its own: nothing tells what it computes
+HANDWRITTEN = {("gru_reset_before", "torch")}  # a custom module: its function is not known
 
 
 def files(case, framework):
@@ -28,7 +28,7 @@ def inputs(case, framework):
 
 
 def build(case, framework):
-    """Build the framework's own fresh model, with numbers of its own."""
+    """Build the framework's own new model, with other numbers."""
     space = {"__name__": "built"}
     exec(CASES[case]["builders"][framework], space)
     if framework == "torch":
@@ -52,13 +52,13 @@ def trained(case, framework):
 
         return equinox.tree_deserialise_leaves(files(case, framework)[0], model)
     weights, arrays = steelyard.weights(model), steelyard.weights(files(case, framework)[0]).arrays()
-    if set(arrays) != set(weights):  # Keras counts the models of a process in their names
+    if set(arrays) != set(weights):  # Keras numbers the models of a process in their names
         arrays = dict(zip(weights, arrays.values(), strict=True))
     return weights.assign(arrays)
 
 
 def run(framework, model, given):
-    """Run a model as its framework does."""
+    """Run a model with its framework."""
     if framework == "torch":
         import torch
 
@@ -83,7 +83,7 @@ def error(found, wanted):
 def transferred(case, source, target, origin=None, **options):
     """Put a case's weights into a fresh model of another framework, and return the error of its outputs.
 
-    `origin` is the live model or the file that they come from; the first file of the case unless it is given.
+    `origin` is the live model or the file with the weights; it defaults to the first file of the case.
     """
     origin = origin if origin is not None else trained(case, source) if source == "eqx" else str(files(case, source)[0])
     model = build(case, target)

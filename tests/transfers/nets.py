@@ -1,4 +1,4 @@
-"""Whole nets, each built by hand in PyTorch, Keras and Flax, as people write them: own names, own order of definition."""
+"""Whole nets, each written by hand in PyTorch, Keras and Flax, with their own names and order of definition."""
 
 from functools import cache
 
@@ -21,7 +21,7 @@ INPUTS = {
     "mobilenet": [images(3, 17, 11)],
     "autoencoder": [images(2, 15, 11)],
 }
-"""Inputs as PyTorch takes them."""
+"""Inputs in PyTorch's layout."""
 IMAGES_OUT = ("autoencoder",)
 
 
@@ -372,7 +372,7 @@ BUILDERS = {"torch": torch_nets, "keras": keras_nets, "linen": linen_nets}
 
 
 def build(net, framework):
-    """Build the fresh net of a framework, with numbers of its own."""
+    """Build the new net of a framework, with other numbers."""
     if framework == "torch":
         import torch
 
@@ -383,13 +383,13 @@ def build(net, framework):
 
 @cache
 def trained(net, framework):
-    """Build a net whose every number is its own: PyTorch's is trained a few steps, the others' numbers are drawn."""
+    """Build a net with informative numbers: PyTorch's is trained for a few steps, the others' are drawn at random."""
     model = build(net, framework)
     return {"torch": _torch_trained, "keras": _keras_drawn, "linen": _linen_drawn}[framework](net, model)
 
 
 def _drawn(name, like):
-    """Draw numbers that let no part of a layer pass for nothing: no scale is one, no variance one, no bias zero."""
+    """Draw numbers that make every part of a layer matter: no scale is one, no variance one, no bias zero."""
     rng = np.random.default_rng(list(name.encode()))
     if "var" in name or name.endswith(("scale", "gamma")):
         return rng.uniform(0.5, 2.0, like.shape).astype("float32")
@@ -441,7 +441,7 @@ def _linen_numbers(tree, word):
 
 
 def run(net, framework, model):
-    """Run a net as its framework does, and return its output with the channels last."""
+    """Run a net with its framework, and return its output with the channels last."""
     given = inputs(net, framework)
     if framework == "torch":
         import torch

@@ -1,4 +1,4 @@
-"""Nets made to mislead: equal shapes in a row, shuffled names, transposed squares. Either outputs are equal, or it is refused."""
+"""Misleading nets: equal shapes in a row, shuffled names, transposed squares. Outputs are equal, or the transfer is refused."""
 
 from itertools import pairwise
 
@@ -34,7 +34,7 @@ def keras_net(widths, bias, names):
 
 
 class Tangled(nn.Module):
-    """Layers that are defined in another order than they run, under names of no order."""
+    """Layers that are defined in another order than they run, with unordered names."""
 
     def __init__(self, net, order):
         super().__init__()
@@ -52,7 +52,7 @@ def outputs(net, x):
 
 
 def equal_or_refused(source, target, wanted, run, **options):
-    """Transfer, and return whether it was done; done wrong it fails."""
+    """Transfer, and return whether it was not refused; fail if the outputs differ."""
     try:
         made = transfer(source, into=target, **options)
     except SteelyardError:
@@ -87,7 +87,7 @@ def test_layers_that_are_defined_in_another_order_than_they_run(widths, bias, ra
 @EXAMPLES
 @given(WIDTHS, st.booleans(), st.randoms(use_true_random=False))
 def test_a_state_dict_in_another_order_is_never_put_in_the_wrong_place(widths, bias, random):
-    """Nothing but weights in random order, under names that tell nothing: what is not certain is refused."""
+    """Only weights in random order with uninformative names: an uncertain pairing is refused."""
     net, x = torch_net(widths, bias), np.random.default_rng(0).standard_normal((4, widths[0])).astype("float32")
     letters = random.sample("abcdefghij", len(widths) - 1)
     state = {f"{letter}.{key}": value.numpy() for letter, layer in zip(letters, net[::2], strict=True)
@@ -116,7 +116,7 @@ def test_square_kernels_are_never_left_untransposed(width, depth, random):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_branches_of_one_shape_that_the_flow_does_not_tell_apart_are_refused_or_right(seed):
+def test_branches_of_one_shape_that_the_flow_does_not_distinguish_are_refused_or_right(seed):
     """f(x) - g(x) runs the same layers as g(x) - f(x)."""
 
     class Branches(nn.Module):

@@ -1,4 +1,4 @@
-"""`steelyard.build`: a ready model that predicts what the original predicts, or one error that says what is missing."""
+"""`steelyard.build`: a model with the predictions of the original, or an error that names the missing information."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ FRAMEWORKS = ("torch", "keras", "sklearn")
 
 
 def answers(model, x):
-    """Return what a built model gives, a column for each unit of the last layer."""
+    """Return the outputs of a built model, a column for each unit of the last layer."""
     if isinstance(model, nn.Module):
         with torch.no_grad():
             return model(torch.from_numpy(x.astype(str(next(model.parameters()).dtype).removeprefix("torch.")))).numpy()
@@ -34,7 +34,7 @@ def answers(model, x):
 
 
 def same(model, x, wanted, tolerance=2e-6):
-    """Compare predictions; of two classes scikit-learn gives both probabilities, and a sigmoid the second one's."""
+    """Compare predictions; for two classes scikit-learn returns both probabilities, and a sigmoid only the second."""
     found, wanted = answers(model, x), np.asarray(wanted).reshape(len(x), -1)
     if found.shape[1] == 2 and wanted.shape[1] == 1:
         found = found[:, 1:]
@@ -51,7 +51,7 @@ def table():
 
 
 def fitted(table):
-    """Estimators of every kind that is a stack of dense layers, really fitted."""
+    """Fitted estimators of every kind that is a stack of dense layers."""
     x, classes, targets = table
     few = {"max_iter": 60, "random_state": 0, "early_stopping": False}
     return {
@@ -164,10 +164,10 @@ def test_building_leaves_the_random_state_of_every_framework_alone():
     assert wanted == (torch.rand(2).tolist(), np.random.rand(), keras.random.normal((2,)).numpy().tolist())
 
 
-# what is not told is asked for
+# missing information must be given
 
 
-def test_a_state_dict_does_not_tell_its_activations_and_takes_them_from_the_user():
+def test_a_state_dict_has_no_activations_and_takes_them_from_the_user():
     file = golden.GOLDEN / "mlp_relu/torch.safetensors"
     (x,), wanted = golden.inputs("mlp_relu", "torch")
     with pytest.raises(AmbiguityError, match=r"the activation between 0 and 2 is not in the source; give activations=\[\.\.\.\], one word for each of 0, 2, 4"):  # fmt: skip
@@ -201,7 +201,7 @@ def test_twenty_equal_layers_are_ambiguous_at_once():
         ({"0": "relu", "x": "relu", "4": "linear"}, "activations names 0, x, 4, the dense layers are 0, 2, 4"),
         (
             ["relu", "swirl", "linear"],
-            "the activation of '2' is 'swirl', which torch does not have; known are linear, relu",
+            "the activation of '2' is 'swirl', which torch does not have; it has linear, relu",
         ),
         ("relu", "activations is 'relu'; give a list"),
     ],
@@ -211,7 +211,7 @@ def test_activations_that_fit_nothing_are_refused(activations, said):
         steelyard.build(golden.GOLDEN / "mlp_relu/torch.safetensors", "torch", activations=activations)
 
 
-# what is more than a stack is refused
+# other nets than stacks are refused
 
 
 def shared_activation():
@@ -222,8 +222,8 @@ def shared_activation():
     return nn.Sequential(nn.Linear(3, 3), act, nn.Linear(3, 3), act), nn.Sequential(layer, nn.ReLU(), layer), hooked
 
 
-def test_a_module_that_stands_twice_or_has_a_hook_is_no_plain_stack():
-    """Built as it is listed, each would silently be another function."""
+def test_a_module_that_occurs_twice_or_has_a_hook_is_not_a_plain_stack():
+    """Built as listed, each would silently be another function."""
     for net in shared_activation():
         with pytest.raises((ShapeError, AmbiguityError)):
             steelyard.build(net, "keras")
@@ -256,7 +256,7 @@ def test_a_pipeline_changes_its_inputs_so_that_its_net_alone_would_predict_somet
     assert same(steelyard.build(model[-1], "torch"), model[:-1].transform(table[0]), model.predict_proba(table[0]), 1e-12)
 
 
-def test_what_scikit_learn_does_not_have_is_said():
+def test_settings_that_scikit_learn_does_not_have_are_named():
     net = sequential(nn.ReLU(), nn.Tanh(), nn.Softmax(-1))
     with pytest.raises(ShapeError, match="'0' has the activation relu and '2' tanh; a scikit-learn perceptron has one"):
         steelyard.build(net, "sklearn")
@@ -264,7 +264,7 @@ def test_what_scikit_learn_does_not_have_is_said():
         steelyard.build(net, "mxnet")
 
 
-def test_only_the_framework_that_is_asked_for_is_imported():
+def test_only_the_requested_framework_is_imported():
     script = (
         "import sys, steelyard; from pathlib import Path; "
         f"steelyard.build({str(golden.GOLDEN / 'r_nnet_2class/model.rds')!r}, 'sklearn'); "

@@ -1,4 +1,4 @@
-"""The golden cases: one net's weights in every framework give the outputs that the reference gave, to the case's tolerance."""
+"""The golden cases: one net's weights give the reference outputs in every framework, within the case's tolerance."""
 
 import pytest
 from transfers import golden
@@ -7,7 +7,7 @@ from steelyard.errors import AmbiguityError
 from steelyard.transfers.transfer import transfer
 
 GRAPHS = ("onnx", "tflite")
-"""Sources that the index names files of, and no pairs: they go wherever the net of PyTorch or Keras goes."""
+"""Sources with files but no pairs in the index; they are transferred to all targets of PyTorch's or Keras's net."""
 
 
 def pairs_of(case):
@@ -21,7 +21,7 @@ PAIRS = [pytest.param(case, *pair, id=f"{case}-{pair[0]}-{pair[1]}") for case in
 
 @pytest.mark.parametrize(("case", "source", "target"), PAIRS)
 def test_every_file_of_a_case_gives_the_reference_outputs_in_every_other_framework(case, source, target):
-    """What a file does not tell is refused, and then settled by the live model that it came from."""
+    """An ambiguous file is refused, and then replaced by the live model that wrote it."""
     tolerance = golden.CASES[case]["tolerance"]
     for file in golden.files(case, source):
         origin = golden.trained(case, source) if source == "eqx" else str(file)

@@ -1,6 +1,6 @@
-"""The docs page of errors says what is so: the largest error of each kind of layer between each pair of frameworks.
+"""The docs page of errors is correct: the largest error of each kind of layer between each pair of frameworks.
 
-Run with UPDATE_DOCS=1 to measure all of it, and write the page anew.
+Run with UPDATE_DOCS=1 to measure all errors and rewrite the page.
 """
 
 import os
@@ -116,7 +116,7 @@ def shown(found):
 
 
 def said():
-    """Return what the page says, in the form in which it is measured."""
+    """Return the content of the page, in the form of the measurements."""
     by_title = {title: name for name, title in SOURCES.items()}
     errors, target, used = {}, "", []
     for line in PAGE.read_text().splitlines():
@@ -152,7 +152,7 @@ def test_the_page_has_every_pair_of_every_kind_and_all_errors_are_within_toleran
 
 
 def samples():
-    """One pair of each kind, another one for each: all of them are measured when the page is written."""
+    """One pair for each kind, a different one each time; all pairs are measured when the page is written."""
     chosen = {}
     for nth, kind in enumerate(KINDS):
         own = [cell for cell in cells() if cell[0] == kind]
@@ -161,8 +161,8 @@ def samples():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_the_page_says_of_a_kind_is_measured_again(kind):
-    """Another machine rounds otherwise, by a few units in the last place."""
+def test_the_errors_on_the_page_are_measured_again(kind):
+    """Another machine rounds differently, by a few units in the last place."""
     _, source, target = samples()[kind]
     error, enough = said()[kind, source, target]
     found = [measure(case, source, target) for case in cells()[kind, source, target]]

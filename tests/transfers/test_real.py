@@ -1,4 +1,4 @@
-"""Nets that others trained: estimators of scikit-learn, R's nnet as R saved it, and real files of one net in two formats."""
+"""Published and fitted nets: scikit-learn estimators, nnet fits saved by R, and real files of one net in two formats."""
 
 import json
 from itertools import pairwise
@@ -16,7 +16,7 @@ MODELS = [path.stem for path in sorted(NNET.glob("*.json")) if "layers" in json.
 
 
 def torch_mlp(widths, hidden, output, skip=False):
-    """Build a PyTorch net of dense layers in float64; its layers have other names, in another order."""
+    """Build a PyTorch net of dense layers in float64, with other names and in another order."""
     import torch
     from torch import nn
 
@@ -55,7 +55,7 @@ BUILDERS = {"torch": torch_mlp, "keras": keras_mlp}
 
 
 def perceptron(kind, digits, activation):
-    """Fit a perceptron on the digits: many classes, two, or two numbers to be told; two of its layers are of one shape."""
+    """Fit a perceptron on the digits: many classes, two, or two targets of a regression; two of its layers have one shape."""
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
     x, y = digits
@@ -102,7 +102,7 @@ def test_a_model_of_nnet_predicts_in_another_framework_what_it_predicted_in_r(na
     facts = json.loads((NNET / f"{name}.json").read_text())
     x, wanted = np.array(facts["inputs"], float), np.array(facts["raw"], float)
     widths = [width for width in facts["n"] if width]
-    if (facts["input_names"] or [""])[0] == "(Intercept)":  # multinom: a column of ones, which other frameworks have as the bias
+    if (facts["input_names"] or [""])[0] == "(Intercept)":  # multinom: a column of ones, which is the bias in other frameworks
         x, widths[0] = x[:, 1:], widths[0] - 1
     output = "softmax" if facts["softmax"] else "sigmoid" if facts["nunits"] == facts["nsunits"] else "linear"
     model, predict = BUILDERS[target](widths, "sigmoid", output, skip="skip" in facts["layers"] and len(widths) == 3)
@@ -119,7 +119,7 @@ def corpus(name):
 
 
 def written(source, target, **options):
-    """Put one file's numbers into another, and check that all that is written is what the other had already."""
+    """Put one file's numbers into another, and check that all written numbers are those that the other had already."""
     made = transfer(corpus(source), into=corpus(target), **options)
     known = steelyard.weights(corpus(target))
     assert all(np.array_equal(made.model[row.target].numpy(), known[row.target].numpy()) for row in made.plan.rows)
@@ -127,7 +127,7 @@ def written(source, target, **options):
 
 
 def mtcnn(name):
-    """Build a net of MTCNN in Keras, as its authors did: two of the three flatten an image whose sides they swap."""
+    """Build a net of MTCNN in Keras as its authors did: two of the three transpose the image before they flatten it."""
     from keras import Input, Model, layers
 
     def conv(x, nth, out, size, pool=0, padding="same"):
@@ -166,7 +166,7 @@ def test_the_first_net_of_mtcnn_goes_from_a_pytorch_file_into_keras():
 
 
 @pytest.mark.shared
-def test_the_first_net_of_mtcnn_goes_into_the_file_of_tensorflow_1_whose_images_lie_on_their_side():
+def test_the_first_net_of_mtcnn_goes_into_the_file_of_tensorflow_1_whose_images_are_transposed():
     made = transfer(corpus("facenet-pnet"), into=corpus("facenet-det1-npy"))
     known = steelyard.weights(corpus("facenet-det1-npy"))
     assert sorted(row.target for row in made.plan.rows) == sorted(known)
@@ -177,7 +177,7 @@ def test_the_first_net_of_mtcnn_goes_into_the_file_of_tensorflow_1_whose_images_
 
 @pytest.mark.parametrize("name", ["rnet", "onet"])
 def test_the_other_nets_of_mtcnn_swap_the_sides_of_the_image_before_it_is_flattened_which_is_refused(name):
-    """A file of PyTorch does not tell that its net does so too; but for that layer all numbers are the known ones."""
+    """A PyTorch file does not show that its net does so too; except for that layer all numbers are the known ones."""
     model = mtcnn(name)
     with pytest.raises(AmbiguityError, match=r"the axes of the image at dense. .* are permuted where it is flattened"):
         transfer(corpus(f"facenet-{name}"), into=model)
@@ -192,7 +192,7 @@ def test_the_other_nets_of_mtcnn_swap_the_sides_of_the_image_before_it_is_flatte
 
 SILERO = ["silero-onnx-16k-op15", "silero-onnx-16k-sequence", "silero-onnx-openvino-16k"]
 SIXTEEN = {"skip": ["*_8k*", "*stft*"]}
-"""The files of silero hold nets for two rates of sampling, and the transform in front, which some keep without a layer."""
+"""The files of silero have nets for two sampling rates, and the transform before them, which in some is not a layer."""
 
 
 @pytest.mark.parametrize("target", SILERO)
@@ -206,20 +206,20 @@ def test_the_16_khz_net_of_the_torchscript_file_of_silero_goes_into_onnx_files(t
     assert len(written("silero-jit", target, **SIXTEEN)) >= 13
 
 
-def test_the_two_equal_nets_of_silero_are_told_apart_only_by_whoever_knows():
+def test_only_the_user_can_distinguish_the_two_equal_nets_of_silero():
     with pytest.raises(AmbiguityError, match="it is not known which of"):
         transfer(corpus("silero-jit"), into=corpus("silero-onnx"))
     rules = {r"_model\.(.*)": r"If_0_then_branch__Inline_0__\1", r"_model_8k\.(.*)": r"If_0_else_branch__Inline_0__\1"}
     assert len(written("silero-jit", "silero-onnx", rules=rules, skip=["*stft*"])) >= 26
 
 
-def test_two_equal_branches_are_not_told_apart_by_where_a_converter_left_a_bias():
+def test_a_bias_that_a_converter_moved_does_not_distinguish_two_equal_branches():
     """The real and the imaginary kernels of basic-pitch: each file adds a bias to the other one of the two."""
     with pytest.raises(AmbiguityError, match="it is not known which of"):
         transfer(corpus("basic-pitch-tflite"), into=corpus("basic-pitch-onnx"))
 
 
-def test_what_follows_a_branch_is_not_said_to_come_from_the_input_of_the_net():
+def test_a_layer_after_a_branch_does_not_have_the_net_input_as_its_input():
     layers = {layer.name: layer for layer in steelyard.weights(corpus("silero-onnx-16k-op15")).graph.layers}
     assert layers["/model/decoder/decoder/1/Relu"].inputs is None
     assert layers["model.encoder.1.reparam_conv"].inputs == ("/model/encoder/0/activation/Relu",)

@@ -1,4 +1,4 @@
-"""What a user asks of a transfer: names, parts of a net, other sizes, saved plans, and honest words about what was not proven."""
+"""The options of a transfer: names, parts of a net, other sizes, saved plans, and proofs that state what was not compared."""
 
 import json
 
@@ -32,7 +32,7 @@ def flax(*shapes):
 SQUARES = {"one": layer(3, 3, 1), "two": layer(3, 3, 2)}
 
 
-def test_equal_layers_of_unlike_names_are_refused_with_both_sides_and_the_way_out():
+def test_equal_layers_of_different_names_are_refused_with_both_sides_and_the_remedy():
     with pytest.raises(AmbiguityError, match=r"it is not known which of one, two is which of dense0, dense1.*pairs="):
         plan_transfer(state(**SQUARES), into=flax((3, 3), (3, 3)))
 
@@ -44,7 +44,7 @@ def test_pairs_name_the_partner_of_a_layer_or_of_a_weight():
         assert np.array_equal(made["dense0"]["bias"], SQUARES["two"]["bias"])
 
 
-def test_rules_are_regular_expressions_that_lead_there_and_back():
+def test_rules_are_regular_expressions_that_work_in_both_directions():
     source = state(**{f"encoder.{name}": each for name, each in SQUARES.items()})
     target = {"enc": {name: {"kernel": np.zeros((3, 3), "f4"), "bias": np.zeros(3, "f4")} for name in SQUARES}}
     rules = {r"encoder\.(.*)": r"enc.\1"}
@@ -64,11 +64,11 @@ def test_rules_are_regular_expressions_that_lead_there_and_back():
         ((r"(a|b)", "c"), None),
     ],
 )
-def test_a_rule_is_turned_round_where_it_can_be(rule, back):
+def test_a_rule_is_reversed_if_possible(rule, back):
     assert reversed_rule(*rule) == back
 
 
-def test_names_that_are_not_there_are_named():
+def test_missing_names_are_named():
     with pytest.raises(ShapeError, match="'three', which is not a layer or weight of the source"):
         plan_transfer(state(**SQUARES), into=flax((3, 3), (3, 3)), pairs={"three": "dense0"})
     with pytest.raises(ShapeError, match="one is paired with 'dense9', which the target does not have"):
@@ -87,7 +87,7 @@ def test_a_saved_plan_gives_the_same_plan_again(tmp_path):
     assert np.array_equal(again.apply()["dense1"]["kernel"], SQUARES["one"]["weight"].T)
 
 
-def test_a_new_head_keeps_its_weights_only_when_it_is_asked_for():
+def test_a_new_head_keeps_its_weights_only_on_request():
     source = state(body=layer(4, 3), head=layer(2, 4, 1))
     target = flax((3, 4), (4, 7))
     target["dense1"]["kernel"][:] = 5
@@ -132,7 +132,7 @@ def test_sizes_change_only_on_request():
         transfer(source, into=bigger, resize="grow")
 
 
-def test_without_a_probe_nothing_is_said_to_be_proven():
+def test_without_a_probe_the_transfer_is_not_proven():
     made = transfer(state(body=layer(4, 3)), into=flax((3, 4)))
     assert not made.proof.proven
     assert "not proven:" in str(made)
@@ -160,7 +160,7 @@ def test_settings_that_make_another_function_are_refused_and_others_are_named():
     assert any("epsilon=1e-05" in note and "epsilon=0.001" in note for note in made.plan.notes)
 
 
-def test_the_same_padding_in_other_words_is_no_difference_and_another_one_is():
+def test_equal_padding_in_other_words_is_not_a_difference_and_other_padding_is():
     import keras
 
     def notes(padding, size):
@@ -173,7 +173,7 @@ def test_the_same_padding_in_other_words_is_no_difference_and_another_one_is():
     assert notes(1, 4)
 
 
-def test_random_inputs_are_made_from_the_shapes_that_a_net_tells():
+def test_random_inputs_have_the_known_shapes_of_a_net():
     torch.manual_seed(0)
     nets = [nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Conv2d(3, 2, 3)).eval() for _ in range(2)]
     assert transfer(nets[0], into=nets[1], probe="random").proof.proven
@@ -188,7 +188,7 @@ def test_numbers_that_do_not_fit_are_refused_before_anything_is_written():
     assert not target["fc"]["kernel"].any()
 
 
-def test_a_bias_that_means_something_is_never_dropped():
+def test_a_bias_that_changes_the_outputs_is_never_dropped():
     rnn, cell = nn.GRU(3, 4), {"cell": {"dense_i": {"kernel": np.zeros((3, 12), "f4"), "bias": np.zeros(12, "f4")},
                                         "dense_h": {"kernel": np.zeros((4, 12), "f4")}}}  # fmt: skip
     with pytest.raises(ShapeError, match="recurrent bias for which the target has no place"):
@@ -252,7 +252,7 @@ def test_the_file_of_a_plan_is_refused_unless_it_holds_names(tmp_path):
     path.write_text('{"a": "b"}')
     assert TransferPlan.load(path) == {"pairs": {"a": "b"}, "only": [], "skip": [], "resize": None}
     for content, why in (
-        ("[1]", "it holds a list, not an object"),
+        ("[1]", "it contains a list, not an object"),
         ("{", "cannot be read"),
         ('{"a": 1}', "a mapping of names to names"),
     ):
@@ -272,7 +272,7 @@ def test_a_saved_plan_keeps_what_was_left_out_and_how_sizes_may_change(tmp_path)
     assert plan_transfer(source, into=target, **TransferPlan.load(tmp_path / "plan.json")).unused == plan.unused
 
 
-def test_names_that_only_some_layers_share_are_no_evidence():
+def test_names_that_only_some_layers_share_are_not_evidence():
     source = state(a=layer(3, 3), b=layer(3, 3, 1))
     target = {name: {"kernel": np.zeros((3, 3), "f4"), "bias": np.zeros(3, "f4")} for name in ("a", "c")}
     with pytest.raises(AmbiguityError, match="it is not known which of a, b is which of a, c"):

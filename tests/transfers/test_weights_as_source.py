@@ -1,4 +1,4 @@
-"""`Weights` are an end of a transfer as good as the model or the file that they were taken from."""
+"""`Weights` can replace their model or file as either end of a transfer."""
 
 import itertools
 
@@ -22,7 +22,7 @@ MADE = {
 
 
 class Tagger(nn.Module):
-    """Two bidirectional LSTMs, defined in another order than they run in."""
+    """Two bidirectional LSTMs, defined in another order than they run."""
 
     def __init__(self):
         super().__init__()

@@ -27,7 +27,7 @@ def test_a_whole_net_gives_the_same_outputs_in_another_framework(net, source, ta
 
 
 def flattening(moved=None, *, norm=False):
-    """Build a net in Keras that flattens an image, and moves its axes before."""
+    """Build a net in Keras that permutes the axes of an image and flattens it."""
     from keras import Input, Sequential, layers
 
     steps = [layers.Permute(moved)] if moved else []
@@ -59,7 +59,7 @@ def test_two_nets_that_move_an_image_alike_need_no_other_order():
     assert made.proof.max_rel < 1e-6
 
 
-def test_a_norm_behind_a_flattened_image_is_reordered_and_one_behind_a_layer_that_is_left_out_is_not():
+def test_a_norm_after_a_flattened_image_is_reordered_and_one_after_an_excluded_layer_is_not():
     source, target = flattened_in_torch(norm=True), flattening(norm=True)
     turned = {row.target.rpartition("/")[2] for row in transfer(source, into=target).plan.rows if "channels" in row.layout}
     assert turned == {"kernel", "gamma", "beta", "moving_mean", "moving_variance"}
@@ -74,7 +74,7 @@ def test_a_norm_behind_a_flattened_image_is_reordered_and_one_behind_a_layer_tha
 
 
 def with_places(framework, name="places", shape=(1, 6, 8)):
-    """Build a net whose places are a weight that belongs to no layer."""
+    """Build a net whose position embedding is a weight that belongs to no layer."""
     if framework == "torch":
         import torch
         from torch import nn
@@ -101,14 +101,14 @@ def with_places(framework, name="places", shape=(1, 6, 8)):
 
 
 @pytest.mark.parametrize("way", [("torch", "linen"), ("linen", "torch")])
-def test_a_weight_of_no_layer_goes_where_one_has_its_name_and_its_shape(way):
+def test_an_unassigned_weight_goes_to_the_one_of_its_name_and_shape(way):
     source, target = map(with_places, way)
     made = transfer(source, into=target, probe=nets.RNG.standard_normal((2, 6, 8)).astype("float32"))
     assert made.proof.max_rel < 1e-6
     assert not made.plan.unchanged
 
 
-def test_a_weight_of_no_layer_without_a_sure_partner_is_refused_unless_it_is_left_out():
+def test_an_unassigned_weight_without_a_certain_partner_is_refused_unless_it_is_excluded():
     with pytest.raises(ShapeError, match="params/other of the target belongs to no known layer"):
         transfer(with_places("torch"), into=with_places("linen", "other"))
     with pytest.raises(AmbiguityError, match="may be transposed in"):
@@ -118,14 +118,14 @@ def test_a_weight_of_no_layer_without_a_sure_partner_is_refused_unless_it_is_lef
 
 
 @pytest.mark.parametrize("said", [{"pairs": {"places": "params/other"}}, {"rules": {"places": "params/other"}}])
-def test_a_weight_of_no_layer_goes_where_its_partner_is_named_to_be(said):
+def test_an_unassigned_weight_goes_to_the_partner_that_the_user_names(said):
     source, target = with_places("torch"), with_places("linen", "other")
     made = transfer(source, into=target, probe=nets.RNG.standard_normal((2, 6, 8)).astype("float32"), **said)
     assert made.proof.max_rel < 1e-6
     assert not made.plan.unchanged
 
 
-def test_named_partners_of_no_layer_are_saved_with_a_plan_and_used_again(tmp_path):
+def test_named_partners_of_unassigned_weights_are_saved_with_a_plan_and_used_again(tmp_path):
     source = with_places("torch", shape=(8, 8))
     made = plan_transfer(source, into=with_places("torch", "other", shape=(8, 8)), pairs={"places": "other"})
     made.save(tmp_path / "plan.json")
@@ -136,17 +136,17 @@ def test_named_partners_of_no_layer_are_saved_with_a_plan_and_used_again(tmp_pat
 @pytest.mark.parametrize(
     ("pairs", "told"),
     [
-        ({"places": "out"}, "'places' was named for 'out', and only one of them belongs to a layer"),
-        ({"out": "places"}, "'out' was named for 'places', and only one of them belongs to a layer"),
+        ({"places": "out"}, "'places' was named for 'out', but only one of them belongs to a layer"),
+        ({"out": "places"}, "'out' was named for 'places', but only one of them belongs to a layer"),
         ({"places": "none"}, "places is paired with 'none', which the target does not have"),
     ],
 )
-def test_partners_that_cannot_be_are_refused_by_both_names(pairs, told):
+def test_impossible_partners_are_refused_by_both_names(pairs, told):
     with pytest.raises(ShapeError) as error:
         transfer(with_places("torch"), into=with_places("torch"), pairs=pairs)
     assert str(error.value).startswith(told)
 
 
-def test_named_partners_of_no_layer_must_have_one_shape():
+def test_named_partners_of_unassigned_weights_must_have_equal_shapes():
     with pytest.raises(ShapeError, match=r"places of shape \[1, 6, 8\] was named for other of shape \[6, 8\]"):
         transfer(with_places("torch"), into=with_places("torch", "other", shape=(6, 8)), pairs={"places": "other"})

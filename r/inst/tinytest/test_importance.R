@@ -53,7 +53,7 @@ expect_equal(unname(nn_importance(deep)), olden_by_ways(kernels))
 expect_equal(unname(nn_importance(deep, "garson")), shares(kernels[[1]]) %*% shares(kernels[[2]]) %*% shares(kernels[[3]]))
 expect_identical(rownames(nn_importance(deep)), deep$model.list$variables)
 repeated <- file.path(Sys.getenv("STEELYARD_FITS"), "other", "neuralnet_reps.rds")
-expect_error(nn_importance(repeated), "do not follow one another: rep1.hidden \\(2 to 2\\), rep1.output")
+expect_error(nn_importance(repeated), "consecutive dense layers do not match: rep1.hidden \\(2 to 2\\), rep1.output")
 second <- readRDS(repeated)$weights[[2]]
 expect_equal(unname(nn_importance(repeated, layers = c("rep2.hidden", "rep2.output"))), second[[1]][-1, ] %*% second[[2]][-1, ])
 excluded <- file.path(Sys.getenv("STEELYARD_FITS"), "other", "neuralnet_exclude.rds")
@@ -82,14 +82,14 @@ for (model in models) {
   expect_equal(unname(nn_importance(model, "garson")), shares(kernels[[1]]) %*% shares(kernels[[2]]) %*% shares(kernels[[3]]))
 }
 expect_identical(dimnames(nn_importance(models[[1]], inputs = letters[1:4], outputs = c("p", "q"))), list(letters[1:4], c("p", "q")))
-expect_error(nn_importance(models[[1]], inputs = "a"), "1 names are given, the network has 4")
+expect_error(nn_importance(models[[1]], inputs = "a"), "1 names are given, but the network has 4")
 
 # files that say nothing of axes: told by how the shapes fit, or asked for
 square <- list(a.kernel = diag(2), b.kernel = diag(2))
-expect_error(nn_importance(square), "its shape fits both; say axes")
+expect_error(nn_importance(square), "its shape fits both; give axes")
 expect_equal(unname(nn_importance(list(a.weight = matrix(1:6, 2), b.weight = matrix(1:4, 2)))), t(matrix(1:6, 2)) %*% t(matrix(1:4, 2)))
 
-# what is no chain of dense layers is refused, with the name of what it is
+# a network that is not a chain of dense layers is refused, and the error names its kind
 reticulate::py_run_string("
 import torch
 importance_conv = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.Flatten(), torch.nn.Linear(8, 4), torch.nn.Linear(4, 2))
@@ -98,7 +98,7 @@ importance_norm = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.BatchNorm1
 conv <- reticulate::py_eval("importance_conv", convert = FALSE)
 expect_error(nn_importance(conv), "0.weight is a kernel of axes out in kh kw")
 expect_identical(dim(nn_importance(conv, layers = c("2", "3"))), c(8L, 2L))
-expect_error(nn_importance(conv, layers = c("3", "2")), "do not follow one another")
+expect_error(nn_importance(conv, layers = c("3", "2")), "consecutive dense layers do not match")
 expect_error(nn_importance(conv, layers = "7"), "no layer is called '7'")
 expect_error(nn_importance(reticulate::py_eval("importance_norm", convert = FALSE)), "1.weight is a scale")
 

@@ -63,7 +63,7 @@ for (name in names(live)) {
 by_matrix <- quiet(as.matrix(data[1:2]), data$y, size = 2, linout = TRUE)
 expect_identical(nn_predict(by_matrix, as.matrix(new[1:9, 1:2])), predict(by_matrix, as.matrix(new[1:9, 1:2])))
 expect_error(nn_predict(by_matrix, as.matrix(new[1:2])), "missing values")
-expect_error(nn_predict(by_matrix, diag(3)), "3 inputs, the net takes 2")
+expect_error(nn_predict(by_matrix, diag(3)), "3 inputs, but the net has 2")
 
 # R semantics: the fit that was given stays as it was
 fit <- live$regression
@@ -72,8 +72,8 @@ other <- nn_assign(fit, seq_along(fit$wts) / 10)
 expect_identical(fit, before)
 expect_identical(other$wts, seq_along(fit$wts) / 10)
 expect_identical(other[setdiff(names(fit), "wts")], fit[setdiff(names(fit), "wts")])
-expect_error(nn_assign(fit, 1:3), "the vector has 3 numbers, the weights of this nnet.formula take 19")
-expect_error(nn_assign(fit, "a"), "no vector of numbers")
+expect_error(nn_assign(fit, 1:3), "the vector has 3 numbers, but the weights of this nnet.formula take 19")
+expect_error(nn_assign(fit, "a"), "not numeric")
 
 # a list by name goes back too, in whole or in part
 w <- nn_weights(fit)
@@ -82,13 +82,13 @@ w$output.kernel[2, 1] <- 42
 changed <- nn_assign(fit, w["output.kernel"])
 expect_identical(nn_weights(changed), w)
 expect_identical(sum(changed$wts != fit$wts), 1L)
-expect_error(nn_assign(fit, list(output.kernel = 1)), "output.kernel is 3 x 1, the value is 1")
+expect_error(nn_assign(fit, list(output.kernel = 1)), "output.kernel is 3 x 1, but the value is 1")
 expect_error(nn_assign(fit, list(output = 1)), "no weight is called 'output'")
 expect_error(nn_assign(fit, list(1)), "no weight is called")
 sparse <- readRDS(file.path(dirname(folder), "hostile", "nnet_sparse_conn.rds"))
 w <- nn_weights(sparse)
 expect_identical(nn_assign(sparse, lapply(w, `*`, 2))$wts, sparse$wts * 2)
-expect_error(nn_assign(sparse, lapply(w, `+`, 1)), "not connected")
+expect_error(nn_assign(sparse, lapply(w, `+`, 1)), "missing connections")
 
 # the same object in every container that R writes; plain ascii has lost digits
 containers <- list.files(file.path(folder, "containers"), "rds$|RData$", full.names = TRUE)

@@ -27,7 +27,7 @@ for (name in setdiff(names, "neuralnet_not_converged")) {
   }
 }
 expect_error(nn_vector(fixture("neuralnet_not_converged")), "did not converge")
-expect_error(nn_predict(fixture("neuralnet_reps"), diag(2), rep = 4), "3 repetitions, there is no 4")
+expect_error(nn_predict(fixture("neuralnet_reps"), diag(2), rep = 4), "3 repetitions, but not number 4")
 
 # a named vector goes in by its order, as unlist gives it names
 expect_identical(nn_assign(fixture("neuralnet_relu"), c(a = 1, rep(0, 12)))$weights[[1]][[1]][1, 1], 1)
@@ -94,7 +94,7 @@ expect_identical(nn_predict(classes, data, "class"), as.character(predict(classe
 expect_identical(unname(nn_predict(classes, data)[, 1]), predict(classes, data, type = "prob")$small)
 changed <- nn_assign(classes, nn_vector(classes) * 0.1)
 expect_identical(unname(nn_predict(changed, data)[, 1]), predict(changed, data, type = "prob")$small)
-expect_error(nn_predict(fit_one(y ~ x1 + x2, preProcess = "range"), data), "prepares its data by range")
+expect_error(nn_predict(fit_one(y ~ x1 + x2, preProcess = "range"), data), "preprocesses its data with range")
 foreach::registerDoSEQ()
 averaged <- caret::avNNet(y ~ x1 + x2, data, size = 2, linout = TRUE, trace = FALSE, repeats = 3)
 expect_equal(as.numeric(nn_predict(averaged, data)), as.numeric(predict(averaged, data)), tolerance = 1e-14)

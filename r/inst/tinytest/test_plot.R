@@ -41,7 +41,7 @@ expect_identical(panels[[3]]$rows, names(iris)[1:4])
 kernel <- array(1:24, c(2, 3, 2, 2))
 expect_identical(steelyard:::by_units(kernel, "out in kh kw")[, 1], as.vector(kernel[1, , , ]))
 expect_identical(steelyard:::by_units(kernel, "kh kw in out")[, 1], as.vector(kernel[, , , 1]))
-expect_error(nn_plot(fit, "heat", "nothing"), "no kernel of two axes or more matches 'nothing'")
+expect_error(nn_plot(fit, "heat", "nothing"), "no kernel with two or more axes matches 'nothing'")
 
 # both are really drawn, for R's fits, files and models of Python, and leave the settings of the device
 picture <- function(...) {

@@ -1,9 +1,9 @@
 """The commands of the terminal, one file each, and the functions that several of them share.
 
 A command is a module with two functions. `run(args)` runs it and returns None or 0 for nothing to report, 1
-for findings, 2 for trouble; its docstring is the help, the last line of it an example.
+for findings, 2 for errors; its docstring is the help text, whose last line is an example.
 `arguments(parser)` declares its arguments; `--json` is declared for all. The package `text` makes the output.
-Modules that not every command needs are imported inside functions, since start-up time counts.
+Modules that only some commands need are imported inside functions, to keep start-up fast.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def add_file(parser: argparse.ArgumentParser) -> None:
 
 
 def add_before(parser: argparse.ArgumentParser) -> None:
-    """Declare the older file that the file of a command is compared with."""
+    """Declare the older file with which a command compares its file."""
     parser.add_argument("--before", metavar="OLDER", help="an older file to compare with, of any format or framework")
 
 
@@ -37,10 +37,10 @@ def add_paths(parser: argparse.ArgumentParser) -> None:
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
-    """Declare the options that select weights of a file."""
+    """Declare the options that select some of a file's weights."""
     roles = [str(role) for role in Role]
     parser.add_argument(
-        "--select", metavar="PATTERN", action="append", help="only names that match, as 'encoder.*'; may be given again"
+        "--select", metavar="PATTERN", action="append", help="only names that match, such as 'encoder.*'; may be repeated"
     )
     parser.add_argument("--role", metavar="ROLE", choices=roles, help=f"only weights of this role: {', '.join(roles)}")
     add_scope(parser)
@@ -52,19 +52,19 @@ def add_scope(parser: argparse.ArgumentParser, default: str = "model") -> None:
         "--scope",
         choices=("model", "all"),
         default=default,
-        help=f"the model's weights, or every tensor of the file, the optimizer's too (default: {default})",
+        help=f"the model's weights, or every tensor of the file, including the optimizer's (default: {default})",
     )
 
 
 def opened(file: str, args: argparse.Namespace) -> Weights:
-    """Open a file, and select from it by the options."""
+    """Open a file, and select weights from it by the options."""
     from steelyard.io import weights
 
     return selected(weights(file, scope=getattr(args, "scope", "model")), args, file)
 
 
 def selected(found: Weights, args: argparse.Namespace, file: str) -> Weights:
-    """Select from the weights of a file by the options; a pattern that matches no name is refused as a typing error."""
+    """Select from the weights of a file by the options; a pattern without a match is an error, since it is probably a typo."""
     patterns, role = getattr(args, "select", None), getattr(args, "role", None)
     if patterns and found and not found.select(patterns):
         raise ShapeError(unmatched(file, patterns))
@@ -72,7 +72,7 @@ def selected(found: Weights, args: argparse.Namespace, file: str) -> Weights:
 
 
 def unmatched(files: str, patterns: Iterable[str]) -> str:
-    """Return the message that no name matches."""
+    """Return the error message for patterns that match no name."""
     given = ", ".join(repr(printable(pattern)) for pattern in patterns)
     return f"{printable(files)}: no weight's name matches --select {given}; steelyard ls lists the names"
 

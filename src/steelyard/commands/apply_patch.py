@@ -1,4 +1,4 @@
-"""`steelyard apply-patch`: the weights that a patch makes of a file's."""
+"""`steelyard apply-patch`: apply a patch to a file's weights."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     import argparse
 
 PASSES = 3
-"""How often all is read: the base to be digested, the result to be digested, and to be written."""
+"""Passes over the numbers: one to digest the base, one to digest the result, and one to write it."""
 
 
 def run(args: argparse.Namespace) -> None:
     """Apply a patch to the weights that it was made for, and write the result into a file of any format.
 
-    Weights that the patch was not made for are refused, and nothing is written. AFTER takes its place only when it is
-    complete and on the disk; its weights are those that the patch was made of, bit for bit.
+    If the patch was made for other weights, the command fails and writes nothing. AFTER replaces an existing file only when
+    it is complete and on the disk; its weights are bit for bit those from which the patch was made.
 
     steelyard apply-patch base.safetensors tuning.safetensors -o tuned.safetensors
     """
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     with following(found, "applying", PASSES) as watched:
         result = apply_patch(watched, args.patch)
         if _same_file(args.out, args.patch):
-            raise FormatError(args.out, "is the patch itself; write into another file")
+            raise FormatError(args.out, "is the patch itself; write to another file")
         write(result, args.out, used)
     if args.json:
         print_json({"before": args.before, "patch": args.patch, "out": args.out, "weights": len(result), "bytes": result.nbytes})
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the files."""
     parser.add_argument("before", metavar="BEFORE", help="the file that the patch was made for")
-    parser.add_argument("patch", metavar="PATCH", help="what `steelyard save-patch` wrote")
+    parser.add_argument("patch", metavar="PATCH", help="a patch from `steelyard save-patch`")
     parser.add_argument("-o", "--out", required=True, metavar="AFTER", help="the file to write, of any format")
     add_scope(parser)
 

@@ -1,4 +1,4 @@
-"""`steelyard check`: whether anything is wrong with a file."""
+"""`steelyard check`: find defects of a file."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Tell whether files are readable, complete and finite, and what in them would have run code.
+    """Check that files are readable, complete and finite, and list the code that loading them would run.
 
-    Every number is read once, the optimizer's too. A weight that cannot be read or holds NaN or Inf is named with
-    the place, and so is each call that a pickle would have made, as posix.system('...'); none is made. With --health
-    also what a trained net rarely has: constant kernels, dead or doubled units, norms far from those at the start,
-    numbers cut off by a short type, running variances of zero, unused embeddings; lines with "info" are what healthy
-    nets may have too. The exit status is 0 when all is well, 1 when something was found that is as severe as --fail-on
-    says, 2 when a file cannot be read at all.
+    Every number is read once, including the optimizer's. The findings are weights that cannot be read, weights with NaN or
+    Inf, each with the index of the first, and calls that a pickle would make, such as posix.system('...'); no call is made.
+    --health adds properties that trained nets rarely have: constant kernels, dead or duplicate units, norms far from those at
+    initialization, numbers clipped by a narrow type, running variances of zero, unused embeddings. Healthy nets may have the
+    findings marked "info" too. The exit status is 0 without findings of at least the severity --fail-on, 1 with some, and 2
+    when a file cannot be read at all.
 
     steelyard check model.pt --health
     """
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         failed |= bool(result.at_least(args.fail_on))
         lines = [f"{printable(file)}: {line}" if len(files) > 1 else line for line in check_lines(result)]
         bad = [finding.severity != "info" for finding in result.findings]
-        bad += [False] * (len(lines) - len(bad))  # that all is well, and notes
+        bad += [False] * (len(lines) - len(bad))  # the line that all is well, and notes
         painted = [screen.paint(line, "red") if red else line for red, line in zip(bad, lines, strict=True)]
         if screen.width is not None and (total := check_total(result)):  # a pipe has a line for each finding
             painted.append(total)
@@ -53,20 +53,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the paths, what is looked for and what counts as bad."""
+    """Declare the paths, the checks, and the severity that counts as failure."""
     add_paths(parser)
-    parser.add_argument("--health", action="store_true", help="look for what a trained net rarely has, too")
+    parser.add_argument("--health", action="store_true", help="also look for properties that trained nets rarely have")
     parser.add_argument(
         "--fail-on",
         choices=("info", "warning", "error"),
         default="warning",
         metavar="LEVEL",
-        help="the exit status is 1 from this severity on: info, warning (the default) or error",
+        help="exit with status 1 on findings of at least this severity: info, warning (the default) or error",
     )
 
 
 def _check(file: str, *, health: bool) -> Check:
-    """Check a file and show how far it is; one that cannot be opened may be a model whose shards are missing."""
+    """Check a file with a progress bar; a file that cannot be opened may be a model with missing shards."""
     from steelyard.io import weights
     from steelyard.measures.check import check, checked
     from steelyard.text.progress import following
@@ -78,5 +78,5 @@ def _check(file: str, *, health: bool) -> Check:
     with following(found, "checking") as everything:
         if not health:
             return checked(everything)
-        with following(weights(file), "looking at its health") as model:
+        with following(weights(file), "checking its health") as model:
             return checked(everything, model)

@@ -1,4 +1,4 @@
-"""`steelyard convert`: write one file as another."""
+"""`steelyard convert`: write a file's weights in another format."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def run(args: argparse.Namespace) -> None:
-    r"""Write the weights of a file into another file, whose suffix determines the format.
+    r"""Write the weights of a file to another file, whose suffix determines the format.
 
     Without --dtype the numbers are copied bit for bit. Weights are selected, then renamed by each --rename in
-    turn (a regular expression, which the whole name must match, "=" and what it becomes), then get the --prefix.
-    OUT takes its place only when it is complete and on the disk, so it may be the file that is read.
-    With --like, OUT is that model with these numbers: a graph of ONNX, or a fit of R, cannot be made from weights alone.
+    turn (a regular expression, which must match the whole name, "=" and the new name), then get the --prefix.
+    OUT replaces an existing file only when it is complete and on the disk, so it may be the input file.
+    With --like, OUT is that model with these numbers: an ONNX graph or an R fit cannot be made from weights alone.
 
     steelyard convert net.pt net.safetensors --rename 'module\.(.*)=\1'
     """
@@ -41,13 +41,13 @@ def run(args: argparse.Namespace) -> None:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the files to read and to write, and the changes."""
     add_file(parser)
-    parser.add_argument("out", metavar="OUT", help="the file to write, as net.safetensors, net.pt or net.npz")
-    parser.add_argument("--dtype", type=_dtype, metavar="DTYPE", help="cast floats, as to float16; integers stay")
-    parser.add_argument("--rename", action="append", default=[], metavar="'PATTERN=NAME'", help="rename; may be given again")
+    parser.add_argument("out", metavar="OUT", help="the file to write, such as net.safetensors, net.pt or net.npz")
+    parser.add_argument("--dtype", type=_dtype, metavar="DTYPE", help="cast floats, for example to float16; integers are kept")
+    parser.add_argument("--rename", action="append", default=[], metavar="'PATTERN=NAME'", help="rename weights; may be repeated")
     parser.add_argument("--prefix", default="", metavar="TEXT", help="a prefix for every name")
-    parser.add_argument("--like", metavar="MODEL", help="write this model (of ONNX or R) again, with the numbers of FILE")
+    parser.add_argument("--like", metavar="MODEL", help="write a copy of this model (ONNX or R) with the numbers of FILE")
     parser.add_argument(
-        "--shard-size", type=_size, metavar="SIZE", help="write shards of at most this size, as 5GB, and an index"
+        "--shard-size", type=_size, metavar="SIZE", help="write shards of at most this size, such as 5GB, and an index"
     )
     add_selection(parser)
 

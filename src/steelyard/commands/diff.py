@@ -1,4 +1,4 @@
-"""`steelyard diff`: how far the weights of two files are apart."""
+"""`steelyard diff`: compare the weights of two files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def run(args: argparse.Namespace) -> int:
     """Compare the numbers of two files, of any two formats and frameworks, weight by weight.
 
-    Weights are paired by name, or as --rename says; where no name fits, layer by layer, as weights move between
-    frameworks. The greatest change comes first. The exit status is 0 when nothing differs by more than --atol + --rtol *
-    |before| (without them: by a single bit), 1 when something does, or has no partner, and 2 when a file cannot be read.
+    Weights are paired by name, after --rename; if no names match, by layer, as `steelyard transfer` pairs them. The greatest
+    change comes first. The exit status is 0 when no number differs by more than --atol + --rtol * |before| (without them: by
+    a single bit), 1 when one does or a weight has no partner, and 2 when a file cannot be read.
 
     steelyard diff before.pt after.safetensors --atol 1e-6
     """
@@ -56,24 +56,28 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the files, the tolerance, and how weights are paired."""
     parser.add_argument("before", metavar="BEFORE", help="a weight file, or a folder that is one model")
     parser.add_argument("after", metavar="AFTER", help="the later one, of any format")
-    parser.add_argument("--atol", type=_tolerance, default=0.0, metavar="X", help="differences up to this are none")
-    parser.add_argument("--rtol", type=_tolerance, default=0.0, metavar="X", help="nor are those up to this times |before|")
+    parser.add_argument(
+        "--atol", type=_tolerance, default=0.0, metavar="X", help="absolute tolerance: ignore smaller differences"
+    )
+    parser.add_argument(
+        "--rtol", type=_tolerance, default=0.0, metavar="X", help="relative tolerance: ignore differences below X * |before|"
+    )
     parser.add_argument(
         "--rename",
         action="append",
         default=[],
         type=_rule,
         metavar="'PATTERN=NAME'",
-        help="the name in AFTER of a name in BEFORE",
+        help="rename weights of BEFORE to their names in AFTER",
     )
-    parser.add_argument("--align", choices=("permutation",), help="put hidden units into the order that fits best")
-    parser.add_argument("--no-verdicts", action="store_true", help="give the figures only")
-    parser.add_argument("--select", metavar="PATTERN", action="append", help="only names that match; may be given again")
-    parser.add_argument("--all", action="store_true", help="list every weight that differs, repeated blocks too")
+    parser.add_argument("--align", choices=("permutation",), help="first reorder the hidden units for the best match")
+    parser.add_argument("--no-verdicts", action="store_true", help="print the statistics only")
+    parser.add_argument("--select", metavar="PATTERN", action="append", help="only names that match; may be repeated")
+    parser.add_argument("--all", action="store_true", help="list every weight that differs, without folding repeated blocks")
     parser.add_argument(
         "--histograms",
         action=argparse.BooleanOptionalAction,
-        help="show how after - before spreads in each row, for which it is read once more (default: in a terminal)",
+        help="show the distribution of after - before in each row, which takes another pass (default: in a terminal)",
     )
     add_scope(parser)
 
@@ -95,7 +99,7 @@ def _tolerance(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
     return value
 
 
@@ -106,5 +110,5 @@ def _rule(text: str) -> tuple[str, str]:
     except re.error:
         equals = ""
     if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is no rule; write it as 'pattern=template'")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a rule; write it as 'pattern=template'")
     return pattern, template

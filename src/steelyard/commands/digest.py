@@ -1,4 +1,4 @@
-"""`steelyard digest`: a short text that is equal for equal weights."""
+"""`steelyard digest`: print a short text that is equal for equal weights."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a digest of each weight's numbers, and one of all: equal for equal weights in any container.
+    """Print a digest of each weight and one of the whole, which are equal for equal weights in any container.
 
-    The order of the weights and the format make no difference; names, dtypes, shapes and numbers do. With --total
-    only the digest of all is printed. With --layout canonical names and the order of axes and gates make no
-    difference either, so that the same net of two frameworks has the same digest. With -c the paths are lists of
-    what was printed before, and each file is digested again and compared; the exit status is 1 where one differs.
+    Digests depend on names, dtypes, shapes and numbers, but not on the format or the order of the weights. With --total
+    only the digest of the whole is printed. With --layout canonical, names and the order of axes and gates do not matter
+    either, so the same net has the same digest in two frameworks. With -c the paths are lists of digests from this command:
+    each listed file is digested again and compared, and the exit status is 1 if a digest differs.
 
     steelyard digest a.pt b.safetensors --total
     """
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the paths, how to digest and which weights."""
+    """Declare the paths, the algorithm, and the selection of weights."""
     from steelyard.measures.digest import ALGORITHMS, LAYOUTS
 
     add_paths(parser)
@@ -69,12 +69,12 @@ def _digest(file: str, args: argparse.Namespace, algorithm: Algorithm, layout: L
 
 
 def _verified(args: argparse.Namespace) -> int:
-    """Verify lists, and return the exit status."""
+    """Verify lists of digests, and return the exit status."""
     from steelyard.measures.digest.checklist import verify
 
     records, bad = [], 0
     if args.total:
-        raise ShapeError("-c verifies what a list says; it goes without --total")
+        raise ShapeError("-c verifies lists; use it without --total")
     for path in args.paths:
         for verdict in verify(path, lambda file, algorithm, layout: _digest(file, args, algorithm, layout)):
             bad += not verdict.ok

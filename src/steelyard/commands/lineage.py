@@ -1,4 +1,4 @@
-"""`steelyard lineage`: which of many files come from one another."""
+"""`steelyard lineage`: find which of several files have a common origin."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Compare many files pair by pair: how far they are apart, what they share, and a tree of them.
+    """Compare several files pair by pair, and print their distances, the weights they share, and a tree.
 
-    A folder stands for its weight files. Two nets are said to have one origin only where their hidden units lie in the
-    same places more than those of independently trained nets would (the p-value is given); files whose weights are
-    all the same are named as such.
+    A folder stands for its weight files. Two nets are reported to have the same origin only if their hidden units agree in
+    position more than those of independently trained nets would (the p-value is given). Files with identical weights are
+    reported as such.
 
     steelyard lineage run1/*.safetensors run2/*.safetensors
     """
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
 
     files = list(dict.fromkeys(expanded(args.paths)))
     if len(files) < 2:
-        raise FormatError(files[0], "there is nothing to compare it with; give two files or more, or a folder of several")
+        raise FormatError(files[0], "there is nothing to compare it with; give two or more files, or a folder of several")
     sources = [selected(weights(file, scope=args.scope), args, file) for file in files]
     with following_all(sources, "comparing", len(files) - 1) as watched:
         found = lineage(dict(zip(files, watched, strict=True)))
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the paths and which weights."""
+    """Declare the paths and the selection of weights."""
     add_paths(parser)
-    parser.add_argument("--select", metavar="PATTERN", action="append", help="only names that match; may be given again")
+    parser.add_argument("--select", metavar="PATTERN", action="append", help="only names that match; may be repeated")
     add_scope(parser)

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def run(args: argparse.Namespace) -> int:
-    """List the weights of files with shape, dtype, role and totals.
+    """List the weights of files with their shapes, dtypes, roles and totals.
 
-    A folder stands for its weight files, or for one model in shards. Blocks that a model
-    repeats are folded into one, as layers.[0-11]. No number is read. With --stats every number is: that shows a histogram
-    of each weight, all on one axis, and which weights hold NaN or Inf, or cannot be read (exit status 2).
+    A folder stands for its weight files, or for one model in shards. Repeated blocks are folded into one, such as
+    layers.[0-11]. Without --stats no number is read; with it every number is read, for a histogram of each weight on a
+    common axis, and weights with NaN or Inf are reported, as are those that cannot be read (exit status 2).
 
     steelyard ls model.safetensors --stats
     """
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the paths, the amount of detail and the selection of weights."""
     add_paths(parser)
-    parser.add_argument("--all", action="store_true", help="list every weight, repeated blocks too")
+    parser.add_argument("--all", action="store_true", help="list every weight, without folding repeated blocks")
     parser.add_argument("--stats", action="store_true", help="read the numbers: histogram, min, mean, max, NaN and Inf")
     add_selection(parser)
 
@@ -72,7 +72,7 @@ def _watched(found: Weights, args: argparse.Namespace) -> AbstractContextManager
 
 
 def _table(found: Weights, screen: Screen, args: argparse.Namespace) -> tuple[None, str, int]:
-    """Return no record, the table, and how many weights cannot be read."""
+    """Return None in place of a record, the table, and the number of weights that cannot be read."""
     from steelyard.text.rows import measured, rows_of
     from steelyard.text.table import listing
 
@@ -82,7 +82,7 @@ def _table(found: Weights, screen: Screen, args: argparse.Namespace) -> tuple[No
 
 
 def _record(file: str, found: Weights, args: argparse.Namespace) -> tuple[dict[str, Any], str, int]:
-    """Return the record, no text, and how many weights cannot be read."""
+    """Return the record, an empty text, and the number of weights that cannot be read."""
     from steelyard.text.records import file_record
 
     record = file_record(file, found, stats=args.stats)

@@ -1,4 +1,4 @@
-"""`steelyard plot`: pictures of a file's weights."""
+"""`steelyard plot`: draw a file's weights."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 WHOLE = ("overview", "histograms", "network")
 SINGLE = ("filters", "heatmap", "spectrum")
 SUFFIXES = ("png", "pdf", "svg", "jpg", "webp")
-MAX_DPI = 1200  # the memory for a picture grows with the square of its dots per inch
+MAX_DPI = 1200  # memory use grows with the square of the dots per inch
 
 
 def run(args: argparse.Namespace) -> int:
     """Draw the weights of a file as a picture: PNG, PDF or SVG, according to the suffix.
 
-    An overview has a row for each weight, histograms a panel for each of the first weights, and network draws the units of a
-    network of dense layers. Filters, heatmap and spectrum draw one weight; --name selects it if there are several. Needs the
-    extra "plot".
+    The kind overview has a row for each weight, histograms has a panel for each of the first weights, and network draws the
+    units of a network of dense layers. The kinds filters, heatmap and spectrum draw one weight; --name selects it if there
+    are several. Needs the extra "plot".
 
     steelyard plot model.safetensors -o model.png
     """
@@ -49,7 +49,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_file(parser)
     parser.add_argument("-o", "--out", metavar="PICTURE", required=True, help=f"the file to write: {', '.join(SUFFIXES)}")
     parser.add_argument("--kind", choices=(*WHOLE, *SINGLE), default=WHOLE[0], help="the kind of picture (default: %(default)s)")
-    parser.add_argument("--name", metavar="WEIGHT", help="the weight that filters, heatmap or spectrum draw")
+    parser.add_argument("--name", metavar="WEIGHT", help="the weight to draw with filters, heatmap or spectrum")
     parser.add_argument("--dark", action="store_true", help="draw on a dark background")
     parser.add_argument("--dpi", type=_dpi, default=150, metavar="N", help="dots per inch (default: %(default)s)")
     add_selection(parser)
@@ -64,7 +64,7 @@ def _dpi(text: str) -> int:
 
 
 def _drawing(args: argparse.Namespace) -> Callable[[], Axes]:
-    """Return a function that draws the selected weights, for the style to be set before it is called."""
+    """Return a function that draws the selected weights, so that the caller can set the style first."""
     from steelyard import plot
 
     draw = getattr(plot, args.kind)

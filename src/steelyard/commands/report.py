@@ -1,4 +1,4 @@
-"""`steelyard report`: every weight of a file in one page."""
+"""`steelyard report`: write every weight of a file into one HTML page."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def run(args: argparse.Namespace) -> int:
     """Write one HTML file that shows every weight of a file, and opens in any browser, offline.
 
-    It shows the statistics of each weight, its histogram, a heat map, the filters of a convolution and the singular values,
+    It shows the statistics of each weight, a histogram, a heat map, the filters of convolutions, the singular values,
     and the findings of check --health. With --before OLDER it also shows the differences from an older file of any format
-    or framework. The numbers are read once, or twice if two files are compared. The exit status is 2 when a weight cannot
-    be read; the report is written all the same, and shows why.
+    or framework. The numbers are read once, or twice if two files are compared. If a weight cannot be read, the report is
+    still written, with the reason, and the exit status is 2.
 
     steelyard report after.pt -o report.html --before before.safetensors
     """
@@ -41,6 +41,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--spectra",
         choices=("some", "all", "none"),
         default="some",
-        help="compute singular values of the matrices that take seconds together (the default), of all or of none",
+        help="compute the singular values of as many matrices as take seconds in total (the default), of all or of none",
     )
     add_scope(parser)

@@ -1,4 +1,4 @@
-"""`steelyard save-patch`: what turns one file's weights into another's."""
+"""`steelyard save-patch`: write a patch that turns one file's weights into another's."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     import argparse
 
 PASSES = 2
-"""How often all is read: to be compared, and to be digested."""
+"""Passes over the numbers: one to compare them, and one to digest them."""
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write what turns the weights of BEFORE into those of AFTER into a small file, for `steelyard apply-patch`.
+    """Write a small file with which `steelyard apply-patch` turns the weights of BEFORE into those of AFTER.
 
-    Only what differs is kept: the changed entries or the whole weight, whichever is less. The digests of both ends go
-    with it, so that it is never applied to anything else.
+    The patch contains only the differences: for each weight its changed entries or all of it, whichever is smaller. It also
+    contains the digests of BEFORE and AFTER, so it cannot be applied to other weights.
 
     steelyard save-patch base.safetensors tuned.safetensors -o tuning.safetensors
     """
@@ -38,6 +38,6 @@ def run(args: argparse.Namespace) -> None:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the files."""
     parser.add_argument("before", metavar="BEFORE", help="the file that the patch will be applied to")
-    parser.add_argument("after", metavar="AFTER", help="the file whose weights it will give")
+    parser.add_argument("after", metavar="AFTER", help="the file whose weights the patch will restore")
     parser.add_argument("-o", "--out", required=True, metavar="PATCH", help="the patch to write, a .safetensors file")
     add_scope(parser)

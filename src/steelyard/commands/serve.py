@@ -1,4 +1,4 @@
-"""`steelyard serve`: a file in the browser, read while it is looked at."""
+"""`steelyard serve`: show a file in the browser."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show a file of any size in the browser: numbers are read when they are looked at.
+    """Show a file of any size in the browser; numbers are read only when they are displayed.
 
-    The address that is printed is good on this machine only, and holds a secret token. Anyone who has it can read the
-    numbers of these files, and do nothing else. With --before OLDER the page also shows the differences from an older file
-    of any format or framework. Ctrl-C ends the server.
+    The printed address works on this machine only and contains a secret token. Anyone who has it can read the numbers of
+    these files, and do nothing else. With --before OLDER the page also shows the differences from an older file of any
+    format or framework. Ctrl-C stops the server.
 
     steelyard serve after.safetensors --before before.pt --open
     """
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print_json({"url": url, "file": args.file, "before": args.before})
         else:
-            print(f"{url}\nCtrl-C ends it.")
+            print(f"{url}\nPress Ctrl-C to stop.")
         sys.stdout.flush()  # a program that waits for the address must not wait for a buffer
 
     sources = [each for each in (args.file, args.before) if each is not None]

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Show one weight, or a part of it: its facts, its range and its numbers.
+    """Show one weight or a part of it: its facts, its range and its numbers.
 
-    A part is written after the name as in Python: fc1.weight[3,:5] is the fourth row up to its fifth column.
-    NaN and Inf are counted, and the first is named. In a terminal with colours a matrix is drawn, blue below zero and
-    orange above; elsewhere, and with --no-heatmap, its numbers are written, a large one without its middle. --json
-    prints all of them.
+    Select a part as in Python: fc1.weight[3,:5] is the first five columns of the fourth row. NaN and Inf are counted, and
+    the index of the first is shown. In a terminal with colours a matrix is drawn, negative numbers in blue and positive ones
+    in orange; elsewhere, or with --no-heatmap, the numbers are printed, those of a large weight without the middle. --json
+    prints all numbers.
 
     steelyard show model.safetensors 'fc1.weight[3,:5]'
     """
@@ -42,14 +42,16 @@ def run(args: argparse.Namespace) -> None:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the file and which of its weights."""
+    """Declare the file, the weight and the output."""
     add_file(parser)
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a weight's name, with a part of it as 'fc.weight[3,:5]'")
-    parser.add_argument("--stats", action="store_true", help="print statistics of the numbers, without the numbers")
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="a weight's name, or a part of the weight as in 'fc.weight[3,:5]'"
+    )
+    parser.add_argument("--stats", action="store_true", help="print statistics in place of the numbers")
     parser.add_argument(
         "--heatmap",
         action=argparse.BooleanOptionalAction,
-        help="draw it, without colours in shades; or write the numbers (default: draw a matrix where there are colours)",
+        help="draw the weight (without colours, in shades) or print the numbers (default: draw a matrix if there are colours)",
     )
     add_scope(parser)
 

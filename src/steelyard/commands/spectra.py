@@ -1,4 +1,4 @@
-"""`steelyard spectra`: the singular values of weights."""
+"""`steelyard spectra`: analyse the singular values of weights."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what the singular values of each kernel say: norms, ranks, the power law of their tail.
+    """Print statistics of each kernel's singular values: norms, ranks, and the power law of their tail.
 
-    Beside each figure stands that of random weights of the same shape and scale, made of the weight's own entries. How
-    many values are beyond chance is said only where they are. Large matrices are not decomposed as a whole: their
-    largest values are found by random projection, with a bound on the error.
+    Each statistic is followed by that of random weights of the same shape and scale: the weight's own entries in random
+    order. A verdict follows if some values are larger than chance allows. Large matrices are not decomposed as a whole:
+    their largest singular values are computed by random projection, with a bound on the error.
 
     steelyard spectra model.safetensors --select '*attn*'
     """
@@ -40,11 +40,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the paths, which weights, and how exact."""
+    """Declare the paths, the selection of weights, and the precision."""
     add_paths(parser)
     parser.add_argument(
-        "--max-exact-size", type=int, default=1024, metavar="N", help="the shorter side up to which all values are found"
+        "--max-exact-size", type=int, default=1024, metavar="N", help="compute all singular values up to this shorter side"
     )
-    parser.add_argument("--top-k", type=int, default=128, metavar="N", help="how many are found of larger matrices")
-    parser.add_argument("--null-draws", type=int, default=19, metavar="N", help="random matrices beside each weight; 0 for none")
+    parser.add_argument(
+        "--top-k", type=int, default=128, metavar="N", help="the number of singular values to compute of larger matrices"
+    )
+    parser.add_argument(
+        "--null-draws", type=int, default=19, metavar="N", help="the number of random matrices per weight; 0 for none"
+    )
     add_selection(parser)

@@ -1,4 +1,4 @@
-"""`steelyard stats`: what the numbers of a file are."""
+"""`steelyard stats`: print statistics of a file's numbers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Say what the numbers of files are: range, mean, deviation, norms, quantiles, zeros, NaN and Inf.
+    """Print statistics of files: range, mean, standard deviation, norms, quantiles, zeros, NaN and Inf.
 
-    A row is a weight, or with --by a layer, a role, the whole file, or each place of an axis: --by out has a row for
-    each output channel. Blocks that a model repeats are one row, of all their numbers together. Quantiles are exact
-    for types of one or two bytes, and within 1/256 of the number for others. Every number is read once; --fast leaves
-    the histogram and such quantiles out, in half the time.
+    Each row is a weight, or with --by a layer, a role, the whole file, or an index of an axis: --by out has a row for each
+    output channel. Repeated blocks share one row with the statistics of all their numbers. Quantiles are exact for types of
+    one or two bytes, and within 1/256 of their value for others. Every number is read once; --fast skips the histogram and
+    the inexact quantiles, and takes half the time.
 
     steelyard stats model.safetensors --by layer
     """
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
     files, screen = expanded(args.paths), screen_of(sys.stdout)
     if args.out and len(files) != 1:
-        raise ShapeError(f"-o writes the table of one file, and {len(files):,} are given")
+        raise ShapeError(f"-o writes the table of one file, but {len(files):,} are given")
 
     def found(file: str) -> tuple[Any, str]:
         with following(opened(file, args), "reading") as watched:
@@ -54,15 +54,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the paths, what a row is, and how the table is written."""
+    """Declare the paths, the grouping of rows, and the output."""
     add_paths(parser)
     parser.add_argument(
-        "--by", metavar="WHAT", help="what a row is: weight (the default), layer, role, all, or an axis: out, in, vocab"
+        "--by", metavar="WHAT", help="one row per weight (the default), layer, role, all, or an axis: out, in, vocab"
     )
-    parser.add_argument("--all", action="store_true", help="list every weight, repeated blocks too; CSV and JSON always do")
-    parser.add_argument("--fast", action="store_true", help="no histogram, and no quantiles of types longer than two bytes")
+    parser.add_argument(
+        "--all", action="store_true", help="list every weight, without folding repeated blocks, as CSV and JSON always do"
+    )
+    parser.add_argument(
+        "--fast", action="store_true", help="skip the histogram, and the quantiles of types longer than two bytes"
+    )
     parser.add_argument("--csv", action="store_true", help="print the table as CSV, with every digit")
-    parser.add_argument("-o", "--out", metavar="TABLE", help="write the table of one file into a .csv, .json or .parquet file")
+    parser.add_argument("-o", "--out", metavar="TABLE", help="write the table of one file to a .csv, .json or .parquet file")
     add_selection(parser)
 
 

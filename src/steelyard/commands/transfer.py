@@ -1,4 +1,4 @@
-"""`steelyard transfer`: the weights of one file into the model of another."""
+"""`steelyard transfer`: put the weights of one file into the model of another."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Put the weights of a file into the model of another one, in the layout that it expects, and write it to OUT.
+    """Put the weights of a file into the model of another file, in the layout that it expects, and write the result to OUT.
 
-    The formats may be of two frameworks. Layers are paired by kind, shape and place in the flow of data, which ONNX, TFLite
-    and Keras files contain; ambiguous layers are refused, unless --pairs or --rules name their partners. Files cannot be
-    run, so nothing is proven. --plan prints which weight goes where, and writes nothing. The exit status is 0 when all was
+    The files may come from two frameworks. Layers are paired by kind, shape and position in the graph, which ONNX, TFLite
+    and Keras files contain; ambiguous layers are refused unless --pairs or --rules name their partners. Files cannot be
+    run, so there is no proof. --plan prints which weight goes where and writes nothing. The exit status is 0 when OUT was
     written, 2 when nothing was.
 
     steelyard transfer net.safetensors --into net.keras -o trained.keras
     """
     if not args.plan and args.out is None:
-        raise ShapeError("name the file to write with -o, or ask for the --plan alone")
+        raise ShapeError("name the file to write with -o, or give --plan to print the plan only")
     if args.plan:
         _show_plan(args, _options(args))
     else:
@@ -31,15 +31,15 @@ def run(args: argparse.Namespace) -> None:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the two files, the one to write, and the options that name partners."""
+    """Declare the two input files, the output file, and the options that name partners."""
     add_file(parser)
     parser.add_argument("--into", metavar="FILE", required=True, help="the file of the model that gets the weights")
-    parser.add_argument("-o", "--out", metavar="OUT", help="the file to write; its suffix decides the format")
+    parser.add_argument("-o", "--out", metavar="OUT", help="the file to write; its suffix determines the format")
     parser.add_argument("--rules", metavar="FILE", help='JSON of regular expressions: {"encoder.(.*)": "enc/\\1"}')
     parser.add_argument("--pairs", metavar="FILE", help='JSON of partners: {"fc1": "dense"}, or a saved plan')
     for name, what in (("only", "only layers that match"), ("skip", "not layers that match")):
-        parser.add_argument(f"--{name}", metavar="PATTERN", action="append", default=[], help=f"{what}; may be given again")
-    parser.add_argument("--resize", choices=("pad", "truncate"), help="let shapes differ: pad with zeros, or cut")
+        parser.add_argument(f"--{name}", metavar="PATTERN", action="append", default=[], help=f"{what}; may be repeated")
+    parser.add_argument("--resize", choices=("pad", "truncate"), help="allow different shapes: pad with zeros, or truncate")
     parser.add_argument("--plan", action="store_true", help="print which weight goes where, and write nothing")
 
 

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 def run(args: argparse.Namespace) -> None:
     """Write all weights as one flat vector into a .npy file.
 
-    They are in the listed order, tied weights once. With --order F each is flattened by columns, as R does.
-    With --in-order r-torch it is the vector of R torch's model$parameters, for files of R torch.
-    --json prints the position of each weight in the vector. NaN and Inf cause a warning.
+    Weights are in the listed order, tied weights once. With --order F each is flattened by columns, as in R. With --in-order
+    r-torch the vector has the order of R torch's model$parameters; this needs a file of R torch. --json prints the position
+    of each weight in the vector. NaN and Inf cause a warning.
 
     steelyard vector model.safetensors -o v.npy --role kernel
     """
@@ -42,6 +42,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the file, the file to write and the selection of weights."""
     add_file(parser)
     parser.add_argument("-o", "--out", required=True, metavar="V.npy", help="the file to write")
-    parser.add_argument("--order", choices=("C", "F"), default="C", help="flatten by rows (C, the default) or columns (F)")
-    parser.add_argument("--in-order", choices=("r-torch",), help="the order of the weights, where it is not the listed one")
+    parser.add_argument("--order", choices=("C", "F"), default="C", help="flatten by rows (C, the default) or by columns (F)")
+    parser.add_argument("--in-order", choices=("r-torch",), help="an order of the weights other than the listed one")
     add_selection(parser)

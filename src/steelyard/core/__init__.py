@@ -1,1 +1,1 @@
-"""The shape that everything takes: sources, weights, and the words for their meaning."""
+"""The data model: weights, their roles and axes, graphs, and the protocols of plug-ins."""

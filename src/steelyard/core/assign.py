@@ -1,4 +1,4 @@
-"""Check values before any of them is written."""
+"""Assign values to weights, after all of them have been checked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def pieces(layout: VectorLayout, vector: Array, order: Order) -> dict[str, Array]:
-    """Cut a vector into arrays of each weight's shape and dtype, by name; views where the dtype is the same."""
+    """Split a vector into arrays of each weight's shape and dtype, by name; views if the dtype is the same."""
     if layout.dtypes == {vector.dtype.name}:
         return {w.name: vector[a:b].reshape(w.shape, order=order) for w, a, b in layout.spans()}
     return {
@@ -66,7 +66,7 @@ def put(layout: VectorLayout, weights: Mapping[str, Weight], values: Mapping[str
 
 
 def put_vector(layout: VectorLayout, values: ArrayLike, order: Order, assign: Assign) -> Any:
-    """Write a vector: its bytes as they are where that is possible."""
+    """Write a vector, by copying its bytes if possible."""
     vector = as_vector(layout, values)
     if order == "C" and unflatten(layout, vector):
         return assign({})
@@ -74,7 +74,7 @@ def put_vector(layout: VectorLayout, values: ArrayLike, order: Order, assign: As
 
 
 def _put(layout: VectorLayout, arrays: Mapping[str, Array], assign: Assign) -> Any:
-    """Write checked arrays: straight into memory where all weights are in memory, else by its framework."""
+    """Write checked arrays: directly if all weights are in memory, else through the framework."""
     if not layout.in_memory():
         return assign(arrays)
     for weight in layout.weights:
@@ -84,13 +84,13 @@ def _put(layout: VectorLayout, arrays: Mapping[str, Array], assign: Assign) -> A
 
 
 def over(layout: VectorLayout, weights: Mapping[str, Weight], arrays: Mapping[str, Array]) -> Iterator[Weight]:
-    """Yield the weights with the numbers of `arrays`, which hold those that the vector has; tied ones share."""
+    """Yield the weights with the numbers of `arrays`, which have the distinct weights; tied ones share."""
     owner = {w.tied or w.name: array_reader(arrays[w.name]) for w in layout.weights}
     return (w.replace(read=relaid(w.read, owner[w.tied or w.name])) for w in weights.values())
 
 
 def plain(value: object) -> ArrayLike:
-    """Return the numbers of a weight or of any framework's tensor as an array; other values as they are."""
+    """Return the numbers of a weight or of any framework's tensor as an array; other values unchanged."""
     import numpy as np
 
     if isinstance(value, Weight):
@@ -104,5 +104,5 @@ def plain(value: object) -> ArrayLike:
 
 
 def _settled(array: Array) -> Array:
-    """Copy an array that does not own its memory: it may be a view of the model that is written to."""
+    """Copy an array that does not own its memory, since it may be a view of the model to be written."""
     return array if array.base is None else array.copy()

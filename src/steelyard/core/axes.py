@@ -1,12 +1,17 @@
-"""Axes in words, and the parts of a weight that they distinguish.
+"""The axes of a weight in words, and the parts that they distinguish.
 
-"kh kw in out" are four axes. "[ifgo]*out in" is a matrix whose rows are four gates in succession;
-"heads*dim in" one whose rows are heads of some dimensions. "-kh" is an axis that runs backwards, "1" one of
-length one. "dir" is an axis of directions, forward and then backward.
+| axes | meaning |
+|---|---|
+| kh kw in out | four axes |
+| [ifgo]*out in | a matrix whose rows are four consecutive gates |
+| heads*dim in | a matrix whose rows are heads of some dimensions |
+| -kh | a reversed axis |
+| 1 | an axis of length one |
+| dir | an axis of directions, forward and then backward |
 
-Two frameworks lay out one layer differently, but its smallest parts, one gate of one direction, are the same
-arrays once their axes are in the same order. So no rule for a pair of frameworks is needed: `parts_of` locates
-each part in a weight, and a part of one weight is written into the same part of another.
+Two frameworks lay out a layer differently, but its smallest parts, one gate of one direction, are equal arrays
+once their axes are in the same order. So there are no rules for pairs of frameworks: `parts_of` locates each part in a
+weight, and a part of one weight is copied into the corresponding part of another.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Factor(NamedTuple):
-    """A factor of an axis: a length by its word, or parts by their letters; it may run backwards."""
+    """A factor of an axis: a length, named by its word, or parts, named by their letters; it may be reversed."""
 
     word: str
     letters: str = ""
@@ -52,7 +57,7 @@ def _factor(text: str, backwards: bool) -> Factor:
 
 
 class PartLayout(NamedTuple):
-    """Where one part is in every weight of one shape and axes."""
+    """The location of a part in every weight of one shape and axes."""
 
     letters: tuple[str, ...]
     split: tuple[int, ...]
@@ -79,7 +84,7 @@ class Part:
 
     @property
     def weights(self) -> tuple[Weight, ...]:
-        """The weight that holds the part."""
+        """The weight that contains the part."""
         return (self.weight,)
 
     @property
@@ -90,11 +95,11 @@ class Part:
         return forwards and order == [place for place, length in enumerate(self._split) if length > 1]
 
     def values(self, arrays: Callable[[str], Array]) -> Array:
-        """Return the part with canonical axes, from the array that `arrays` gives by its weight's name."""
+        """Return the part with canonical axes; `arrays` returns the weight's array by name."""
         return self.read(arrays(self.weight.name))
 
     def runs(self, other: Part) -> tuple[object, ...]:
-        """Return how the axes of this part map to those of another weight's part: equal answers move numbers alike."""
+        """Return how the axes of this part map to those of another weight's part; equal results move numbers alike."""
         mine, theirs = self._run(), other._run()
         return tuple(sorted(zip(mine, theirs, strict=True))) if len(mine) == len(theirs) else (*mine, "", *theirs)
 
@@ -106,24 +111,24 @@ class Part:
         """Return the part of the weight's array as a view, its factors in canonical order."""
         kept = [place for place, pick in enumerate(self._index) if isinstance(pick, slice)]
         order = [kept.index(place) for group in self._order for place in group]
-        found: Array = array.reshape(self._split)[(*self._index, ...)]  # the dots keep a single number an array
+        found: Array = array.reshape(self._split)[(*self._index, ...)]  # the ellipsis keeps a single number an array
         return found.transpose(order)
 
     def read(self, array: Array) -> Array:
-        """Return the part with its canonical axes; a view where NumPy can make one."""
+        """Return the part with its canonical axes, as a view if NumPy can make one."""
         return self.view(array).reshape(self.shape)
 
     def write(self, array: Array, values: Array) -> None:
-        """Put a part with canonical axes into the weight's array."""
+        """Write a part with canonical axes into the weight's array."""
         view = self.view(array)
         copy_turned(view, values.reshape(view.shape))
 
 
 def parts_of(weight: Weight, axes: str, canonical: Sequence[str], known: Mapping[str, int] | None = None) -> Iterator[Part]:
-    """Yield the parts of a weight whose axes are `axes`, each with the `canonical` axes in their order.
+    """Yield the parts of a weight whose axes are `axes`, each with the `canonical` axes in that order.
 
-    Each word of `axes` belongs to one canonical axis, as `label_of` maps them. `known` gives the lengths of words that do not
-    follow from the shape. Raises `ShapeError` where the axes do not fit the shape.
+    Each word of `axes` belongs to one canonical axis, as `label_of` maps them. `known` has the lengths of words that do not
+    follow from the shape. Raises `ShapeError` if the axes do not fit the shape.
 
     Examples:
         >>> import numpy as np
@@ -145,7 +150,7 @@ def parts_of(weight: Weight, axes: str, canonical: Sequence[str], known: Mapping
 def _layouts(
     shape: tuple[int, ...], axes: str, canonical: tuple[str, ...], known: tuple[tuple[str, int], ...]
 ) -> tuple[PartLayout, ...]:
-    """Locate the parts; a net repeats its shapes, so each is worked out once."""
+    """Locate the parts; cached, since a net repeats its shapes."""
     factors = parsed(axes)
     split = tuple(size for axis in _lengths(shape, axes, factors, dict(known)) for size in axis)
     flat = [factor for axis in factors for factor in axis]
@@ -165,15 +170,15 @@ def _layouts(
 
 def _whole(factor: Factor, label: int | None) -> int | slice:
     if label is None:
-        return 0  # an axis of one
+        return 0  # an axis of length one
     return slice(None, None, -1) if factor.backwards else slice(None)
 
 
 def _label(word: str, words: frozenset[str], canonical: Sequence[str]) -> int | None:
-    """Return which canonical axis a word belongs to.
+    """Return the index of a word's canonical axis.
 
-    Heads and their dimensions are outputs of a kernel that has inputs, and inputs of any other. The multiplier of a
-    depthwise kernel makes several outputs of each input, so its inputs count as outputs here.
+    Heads and their dimensions are outputs of a kernel that has inputs, and inputs of any other kernel. A depthwise kernel
+    with a multiplier has several outputs for each input, so its inputs count as outputs here.
     """
     if not word or word == "1":
         return None
@@ -196,7 +201,7 @@ LABELS = ("vocab", "out", "in", "kd", "kh", "kw", "k")
 
 
 def label_of(word: str, words: frozenset[str]) -> str:
-    """Return which of out, in, vocab and the spatial axes a word means among the others of its weight; blank for none.
+    """Return the canonical axis (out, in, vocab or a spatial axis) of a word among its weight's `words`; blank for none.
 
     >>> label_of("heads", frozenset({"in", "heads", "dim"})), label_of("in", frozenset({"kh", "kw", "in", "mult"}))
     ('out', 'out')
@@ -237,7 +242,7 @@ def _length(factor: Factor, known: Mapping[str, int], whole: int) -> int:
 def copy_turned(target: Array, source: Array) -> None:
     """Copy between arrays of one shape and different memory orders, in tiles that stay in the cache.
 
-    A plain copy is sequential in one of them and strided in the other, which takes several times as long.
+    A plain copy reads one sequentially and the other strided, which takes several times as long.
     """
     import numpy as np
 

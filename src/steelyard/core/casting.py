@@ -1,7 +1,7 @@
-"""Convert numbers into a weight's own type without a silent loss.
+"""Convert numbers to a weight's own dtype without silent losses.
 
-Rounding a float to a shorter float is what every framework does, and is allowed. A fraction or NaN for an
-integer, an integer out of range, and a finite number that would become infinite are refused.
+Rounding a float to a narrower float is allowed, as in every framework. A fraction or NaN for an integer, an integer
+out of range, and a finite number that would become infinite are refused.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def fitted(weight: Weight, value: ArrayLike) -> Array:
-    """Return `value` as an array of `weight`'s shape and dtype; no copy is made when it is one already.
+    """Return `value` as an array of `weight`'s shape and dtype, without a copy if it has these already.
 
-    Raises `ShapeError` when the shape differs and `LossyError` when a number does not survive.
+    Raises `ShapeError` if the shape differs, and `LossyError` if a number would change by more than rounding.
     """
     import numpy as np
 
@@ -60,14 +60,14 @@ def converted(name: str, array: Array, dtype: DType, start: int = 0, shape: tupl
 
 
 def _lost(before: Array, after: Array) -> Array:
-    """Mark the elements whose number did not survive; rounding a float to a shorter float does not count."""
+    """Mark the elements whose numbers were lost; rounding a float to a narrower float does not count."""
     import numpy as np
 
     if np.iscomplexobj(before) and not np.iscomplexobj(after):
         return np.asarray(before.imag != 0) | _lost(before.real, after)
     if np.iscomplexobj(after) and not np.iscomplexobj(before):
         return _lost(before, after.real)
-    if not _fractional(before):  # integers must survive the round trip, also through a float
+    if not _fractional(before):  # integers must survive the round trip, even through a float
         return np.asarray((after.astype(before.dtype) != before) | ((after < 0) != (before < 0)))
     if not _fractional(after):
         return np.asarray(~np.isfinite(before) | (after.astype(before.dtype) != before))
@@ -82,10 +82,10 @@ def _fractional(array: Array) -> bool:
 
 
 def common_dtype(dtypes: Iterable[str]) -> DType:
-    """Return the smallest type that holds all of `dtypes` exactly, as NumPy promotes them.
+    """Return the smallest dtype that represents all of `dtypes` exactly, by NumPy's promotion.
 
-    NumPy has no sound common type for two short floats, nor for a short float and an integer; where
-    types differ, each short type counts as the NumPy type that holds it: float32, int8 or uint8.
+    NumPy has no correct common type for two types of ml_dtypes, nor for one and an integer. If types differ, each such
+    type is promoted to the NumPy type that represents it: float32, int8 or uint8.
 
     >>> str(common_dtype(["bfloat16", "float16"])), str(common_dtype(["bfloat16"]))
     ('float32', 'bfloat16')
@@ -99,7 +99,7 @@ def common_dtype(dtypes: Iterable[str]) -> DType:
 
 
 def standard(dtype: DType) -> DType:
-    """Return the NumPy type that holds every number of `dtype`."""
+    """Return the NumPy dtype that represents every number of `dtype`."""
     import numpy as np
 
     if dtype.kind in "biufc":
@@ -110,9 +110,9 @@ def standard(dtype: DType) -> DType:
 
 
 def cast(weight: Weight, dtype: str) -> Weight:
-    """Return a weight of floats in another type, cast when it is read; any other weight as it is.
+    """Return a floating-point weight in another dtype, cast when it is read; other weights unchanged.
 
-    Raises `ShapeError` for a type that floats cannot be cast to, and `LossyError` when a number that is read does not fit.
+    Raises `ShapeError` for a dtype that is not floating-point, and `LossyError` when a number that is read does not fit.
     """
     if dtype not in FLOATS:
         raise ShapeError(f"floats cannot be cast to {printable(dtype)!r}; the types are {', '.join(FLOATS)}")
@@ -124,7 +124,7 @@ def cast(weight: Weight, dtype: str) -> Weight:
 
 
 def casting(weight: Weight, dtype: str) -> Reader:
-    """Return a reader of a weight's numbers in another type."""
+    """Return a reader of a weight's numbers in another dtype."""
 
     def read(start: int, stop: int) -> Array:
         return converted(weight.name, weight.read(start, stop), numpy_dtype(dtype), start, weight.shape)

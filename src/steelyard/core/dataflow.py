@@ -1,4 +1,4 @@
-"""Which calls of layers feed which, gathered while a net runs or its graph is walked through."""
+"""The data flow between calls of layers, recorded while a net runs or its graph is traversed."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ if TYPE_CHECKING:
 
 Node = TypeVar("Node", bound=Hashable)
 Call = tuple[Hashable, int]
-"""A call of a layer: the layer's key, and a count that begins with 1; 0 stands for all uses of its weights outside its calls."""
+"""A call of a layer: the layer's key, and a count from 1; the count 0 stands for all uses of its weights outside its calls."""
 Source = Call | object
-"""Where data comes from: a call, or `INPUT` or `UNKNOWN`."""
+"""The origin of data: a call, `INPUT` or `UNKNOWN`."""
 Sources = frozenset[Source]
 
 INPUT, UNKNOWN = object(), object()
-"""The inputs of the net, and data of unknown origin."""
+"""The net's inputs, and data of unknown origin."""
 NOTHING: Sources = frozenset()
 MAX_SOURCES = 256
 """Origins are not tracked past this many source calls."""
 
 
 def merged(every: Iterable[Sources]) -> Sources:
-    """Return the sources of what is made of all of these."""
+    """Return the sources of a result that is computed from all of these."""
     sources = NOTHING.union(*every)
     return sources if len(sources) <= MAX_SOURCES else frozenset({UNKNOWN})
 
 
 class FirstCall:
-    """The shape that a layer was given when it was first called, the shape that it gave, and the output itself."""
+    """The first call of a layer: its input shape, its output shape, and the output."""
 
     __slots__ = ("input_shape", "output", "output_shape")
 
@@ -42,7 +42,7 @@ class FirstCall:
 
 
 class CallGraph:
-    """The calls of layers in the order in which they begin, and the sources of each; any hashable is a layer's key."""
+    """The calls of layers, ordered by their beginning, and the sources of each; a layer's key is any hashable."""
 
     __slots__ = ("_count", "_sources")
 
@@ -51,14 +51,14 @@ class CallGraph:
         self._sources: dict[Call, Sources] = {}
 
     def call(self, key: Hashable, sources: Sources) -> Sources:
-        """Record one more call of a layer, and return the sources of its output: the call alone."""
+        """Record another call of a layer, and return the sources of its output: just this call."""
         self._count[key] += 1
         call = key, self._count[key]
         self._sources[call] = sources
         return frozenset({call})
 
     def use(self, key: Hashable, sources: Sources) -> Sources:
-        """Record that a layer's weights are used outside its calls; all such uses are one."""
+        """Record a use of a layer's weights outside its calls; all such uses count as one call."""
         call = key, 0
         self._sources[call] = self._sources.get(call, NOTHING) | (sources - {call})
         return frozenset({call})
@@ -68,7 +68,7 @@ class CallGraph:
         self._sources[call] |= sources - {call}
 
     def set_inputs(self, layers: Mapping[Hashable, Layer], weightless: Iterable[Hashable]) -> None:
-        """Set `inputs` of the layers that were called and whose sources are all known.
+        """Set `inputs` of the layers that were called and have known sources only.
 
         A layer without weights that is called several times, such as one ReLU used throughout a net, is passed through:
         otherwise each layer that it feeds would count every layer before it as an input.
@@ -88,7 +88,7 @@ class CallGraph:
 
 
 def topological_order(outputs: Iterable[Node], before: Callable[[Node], Iterable[Node]]) -> list[Node]:
-    """Return the nodes that some outputs need, each after those that it needs itself; `before` gives these.
+    """Return the nodes on which some outputs depend, each after its own dependencies, which `before` returns.
 
     >>> topological_order(["sum"], lambda node: {"sum": ["main", "side"], "main": ["x"], "side": ["x"], "x": []}[node])
     ['x', 'main', 'side', 'sum']

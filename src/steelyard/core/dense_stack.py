@@ -1,4 +1,4 @@
-"""Dense layers that follow one another: the one architecture that a framework can build from a file."""
+"""A stack of dense layers: the only architecture that a framework can build from a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Own = TypeVar("Own")
 
 
 class DenseLayer(NamedTuple):
-    """A dense layer and its activation, in the words of `core.graph`; the kernel has the axes (out, in).
+    """A dense layer and its activation, named as in `core.graph`; the kernel has the axes (out, in).
 
     `settings` are those of the activation, such as negative_slope.
     """
@@ -27,7 +27,7 @@ class DenseLayer(NamedTuple):
 
 
 class DenseStack(NamedTuple):
-    """Dense layers, each fed by the one before. `input_shape` is the shape of one example, which may be `flattened` first."""
+    """Consecutive dense layers. `input_shape` is the shape of one example, which is `flattened` first if this is true."""
 
     layers: list[DenseLayer]
     input_shape: tuple[int | None, ...]
@@ -35,18 +35,18 @@ class DenseStack(NamedTuple):
 
     @property
     def dtype(self) -> str:
-        """The type of the numbers."""
+        """The dtype of the numbers."""
         return str(self.layers[0].kernel.dtype)
 
 
 def activation_of(layer: DenseLayer, table: Mapping[str, Own], framework: str) -> Own:
-    """Return a framework's own activation for that of a layer, from its table by our words.
+    """Return a framework's own activation for that of a layer, from a table of our words.
 
-    Raises `ShapeError` where the framework has none.
+    Raises `ShapeError` if the framework does not have it.
     """
     if layer.activation not in table:
         raise ShapeError(
             f"the activation of {printable(layer.name)!r} is {printable(layer.activation)!r}, which {framework} does not have; "
-            f"known are {', '.join(table)}"
+            f"it has {', '.join(table)}"
         )
     return table[layer.activation]

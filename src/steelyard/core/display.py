@@ -1,4 +1,4 @@
-"""How weights are printed: the only imports of a higher room, made when something is printed."""
+"""The displays of weights. These are the only imports from a higher layer, made when a display is requested."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 def uncollected() -> Iterator[None]:
     """Run without cyclic garbage collection: listing allocates about ten objects per tensor, which would trigger it repeatedly.
 
-    Hardly any of these objects are part of a cycle, so they are freed by their reference counts all the same.
+    Few of these objects are part of a cycle, so reference counting frees them anyway.
     """
     collecting = gc.isenabled()
     gc.disable()

@@ -1,8 +1,8 @@
-"""A net as it runs: its layers in order, their kinds and settings, and what flows between them.
+"""The graph of a net: its layers in order, their kinds and settings, and the data flow between them.
 
-The weights alone do not show which layer runs first, where an epsilon differs, or that an image is flattened between a
-convolution and a dense layer. A `Graph` does, as far as its framework or its file knows. The words are the same for all
-frameworks, so that two nets can be compared.
+The weights alone do not show which layer runs first, which epsilon a norm has, or that an image is flattened between a
+convolution and a dense layer. A `Graph` does, as far as its framework or its file knows. All frameworks use the same words,
+so that two nets can be compared.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
     Settings = dict[str, Setting]
 
 Shape = tuple[int | None, ...]
-"""A shape without the axis of the batch; the length of an axis that may vary is None."""
+"""A shape without the batch axis; an axis of variable length is None."""
 
 KINDS = frozenset(
     {
-        # layers that have weights
+        # layers with weights
         *("dense", "conv", "conv transpose", "embedding", "prelu"),
         *("batch norm", "layer norm", "group norm", "instance norm", "rms norm"),
         *("rnn", "lstm", "gru", "attention"),
-        # layers that have none
+        # layers without weights
         *("activation", "flatten", "reshape", "pool", "global pool", "pad", "upsample", "merge", "dropout", "softmax"),
         "other",
     }
 )
-"""The kinds of layers. Depthwise and grouped ones are "conv"; a cell is of the kind of its layer."""
+"""The kinds of layers. Depthwise and grouped convolutions are "conv"; a cell has the kind of its layer."""
 
 
 class Layer:
     """One layer of a net.
 
-    `name` is that of its weights (`Weight.layer`, or the common prefix of the layers inside, such as `attention` for
+    `name` is the layer name of its weights (`Weight.layer`, or the common prefix of the layers inside, such as `attention` for
     `attention/query`), without the collections of Flax. `kind` is one of `KINDS`, `class_name` the framework's own class.
-    `input_shape` and `output_shape` are the shapes of its first input and output, None where they are not known. `inputs` names
-    the layers of the graph whose outputs it is given, directly or through functions that are not layers; it is empty where
-    only the net's inputs are, None where that is not known. A layer that runs several times has the inputs of all its runs;
-    one without weights is passed through then, so that the layers that it feeds have the inputs of the run that fed them.
+    `input_shape` and `output_shape` are the shapes of its first input and output, None if not known. `inputs` names the layers
+    of the graph from which its inputs come, directly or through functions that are not layers; it is empty if all inputs are
+    the net's, None if not known. A layer that runs several times has the inputs of all its runs; a layer without weights that
+    runs several times is passed through, so that the layers after it have the inputs of the run that fed them.
 
-    `settings` holds what the outputs depend on apart from the weights, as far as the framework knows it, under these words:
+    `settings` are the other properties on which the outputs depend, as far as the framework knows them, under these words:
     epsilon, momentum (the share of the old value that is kept), activation, recurrent_activation (the words of Keras:
     "relu", "gelu", "gelu_tanh", "sigmoid", "nnet_sigmoid" ...), groups, heads, key_heads, strides, padding ("valid",
     "same", or a tuple), dilation, direction ("backward"), reset_after, negative_slope, transpose_kernel,
@@ -73,7 +73,7 @@ class Layer:
 
     @property
     def weight_names(self) -> tuple[str, ...]:
-        """The names of its weights where the graph of a file lists them one by one; else empty."""
+        """The names of its weights if the graph of a file lists them; else empty."""
         names = self.settings.get("weights")
         return tuple(str(name) for name in names) if isinstance(names, tuple) else ()
 
@@ -85,11 +85,11 @@ class Layer:
 class Graph:
     """The layers of a net.
 
-    `is_execution_order` is true where `layers` are in the order in which they run (taken from a graph or from one run);
-    otherwise the order is that of definition and proves nothing. A layer that runs twice is listed once, where it runs
-    first. `channels` is "first" or "last", the position of the channels of images and sequences, blank where it does not
-    matter. `input_shapes` are those of the net's inputs where they are known. `is_sequential` is true where the net is
-    nothing but its layers: each runs once, fed by the one before alone.
+    `is_execution_order` is true if `layers` are in the order in which they run (from a graph or from one run);
+    otherwise they are in the order of definition, which proves nothing. A layer that runs twice is listed once, where it runs
+    first. `channels` is "first" or "last", the position of the channels of images and sequences, blank if it does not
+    matter. `input_shapes` are the shapes of the net's inputs if they are known. `is_sequential` is true if the net consists of
+    its layers only: each runs once, and its only input is the previous layer.
     """
 
     __slots__ = ("channels", "input_shapes", "is_execution_order", "is_sequential", "layers")
@@ -125,7 +125,7 @@ class Run:
 
 
 def in_line(layers: Iterable[Layer]) -> bool:
-    """Return whether each layer is known to be fed by the one before alone."""
+    """Whether the previous layer is known to be the only input of each layer."""
     before: tuple[str, ...] = ()
     for layer in layers:
         if layer.inputs != before:

@@ -1,4 +1,4 @@
-"""The weights of each layer, by names that are relative to it."""
+"""The weights of each layer, by names relative to it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def by_layer(weights: Mapping[str, Weight]) -> dict[str, list[Weight]]:
 
 
 def layers_of(weights: Weights) -> dict[str, Weights]:
-    """Return the weights of each layer, as `Weights.layers` has them."""
+    """Return the weights of each layer, as `Weights.layers` does."""
     return {name: _layer(weights, name, group) for name, group in by_layer(weights).items()}
 
 
 def layer_of(weights: Weights, name: str) -> Weights:
-    """Return the weights of one layer; raises `WeightNotFoundError` where there is none."""
+    """Return the weights of one layer; raises `WeightNotFoundError` if there is none."""
     groups = by_layer(weights)
     if name not in groups:
         raise WeightNotFoundError(name, groups, "layer")
@@ -38,19 +38,19 @@ def layer_of(weights: Weights, name: str) -> Weights:
 
 
 def _layer(weights: Weights, layer: str, group: list[Weight]) -> Weights:
-    """Return the weights of a layer by their names within it, those that are one matrix in parts, which cannot be assigned."""
+    """Return the weights of a layer by their names within it; a layer stored as one matrix is split, and cannot be assigned."""
     joined = any(map(is_stacked, group))
     parts = [part for weight in group for part in split(weight)] if joined else group
     own = weights.with_weights(parts, detached=joined)
     leaves = {weight.name: leaf_of(weight) or weight.name for weight in parts}
-    if len({*leaves.values()}) < len(leaves):  # as a.w and a/w
+    if len({*leaves.values()}) < len(leaves):  # such as a.w and a/w
         leaves = {name: name for name in leaves}
     inside = (w.replace(name=leaves[w.name], layer="", tied=leaves.get(w.tied or "", w.tied)) for w in parts)
     return own.with_weights(inside, names=_within(plain_layer(layer), leaves), detached=joined)
 
 
 def _within(layer: str, leaves: Mapping[str, str]) -> Names:
-    """Return the new names of a layer's weights, and of the graph's layers: None for those outside it."""
+    """Return a function to the new names of the layer's weights and of the graph's layers; None for names outside it."""
 
     def inside(name: str) -> str | None:
         if name in leaves:

@@ -1,4 +1,4 @@
-"""A part of a weight by an index in text, as the command line takes it."""
+"""Parts of a weight by an index in text, as on the command line."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _PLACE = re.compile(r"(-?[0-9]{1,18})|(-?[0-9]{1,18})?:(-?[0-9]{1,18})?")
 
 
 def part_of(weight: Weight, index: str) -> Weight:
-    """Return the part of a weight that `index` names, as "3,:5": places and runs from:to, one for each axis.
+    """Return the part of a weight that `index` names, such as "3,:5": integers and slices from:to, one for each axis.
 
-    Negative places count from the end, axes that are left out are whole, and an axis with a single place is
-    dropped, as in Python. It is read as `read_part` does. Raises `ShapeError` for
-    an index that cannot be read, has too many places, or names a place that the weight does not have.
+    As in Python, negative integers count from the end, missing axes are complete, and an axis with an integer is
+    dropped. The part is read by `read_part`. Raises `ShapeError` for an index that cannot be parsed, has too many entries, or
+    is out of range.
 
     >>> import numpy as np
     >>> from steelyard.core.readers import from_array
@@ -42,12 +42,12 @@ def part_of(weight: Weight, index: str) -> Weight:
 
 
 def _parsed(weight: Weight, index: str) -> list[Place]:
-    """Return the place or the slice that is written for each of the first axes."""
+    """Return the integer or the slice for each of the first axes."""
     places: list[Place] = []
     for word in index.split(","):
         match = _PLACE.fullmatch(word.strip())
         if match is None:
-            raise refused(weight, index, f"{word.strip()!r} is not a place: write a number or a run from:to for each axis")
+            raise refused(weight, index, f"{word.strip()!r} is not an index: write a number or a slice from:to for each axis")
         ends = (int(end) if end else None for end in match.groups()[1:])
         places.append(slice(*ends) if match[1] is None else int(match[1]))
     return places

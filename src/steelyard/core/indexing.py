@@ -1,4 +1,4 @@
-"""A part of a weight, by an index as Python writes it: rows, columns, single elements."""
+"""Parts of a weight by an index as in Python: rows, columns, single elements."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array, Weight
 
     Place = int | slice
-    """One place or a run of places of an axis."""
+    """An integer or a slice of one axis."""
 
 
 def read_part(weight: Weight, index: Sequence[object]) -> Array:
-    """Return the part of a weight that integers, slices and an ellipsis name, as NumPy does; only its runs are read.
+    """Return the part of a weight that integers, slices and an ellipsis select, as in NumPy; only its runs are read.
 
-    Raises `ShapeError` for any other index and `OutsideError` for a place that the weight does not have.
+    Raises `ShapeError` for any other index, and `OutsideError` for an index out of range.
     """
     places = _of_each_axis(weight, index)
-    if hasattr(weight.read, "flat"):  # kept by columns: any run by rows takes the whole
+    if hasattr(weight.read, "flat"):  # stored by columns: any run of rows needs the whole
         return cast("Array", weight.numpy()[tuple(places)])
     ranges = [range(n)[p] if isinstance(p, slice) else range(p, p + 1) for p, n in zip(places, weight.shape, strict=True)]
     rising = [each[::-1] if each.step < 0 else each for each in ranges]
@@ -37,10 +37,10 @@ def read_part(weight: Weight, index: Sequence[object]) -> Array:
 
 
 def _of_each_axis(weight: Weight, index: Sequence[object]) -> list[Place]:
-    """Return the place or the slice of every axis, negative places counted from the end."""
+    """Return the integer or the slice of every axis, with negative indices counted from the end."""
     given = [each for each in index if not isinstance(each, EllipsisType)]
     if len(given) > len(weight.shape) or len(index) - len(given) > 1:
-        raise refused(weight, index, f"has {len(index)} places, the weight {len(weight.shape)} axes")
+        raise refused(weight, index, f"has {len(index)} entries, the weight {len(weight.shape)} axes")
     before = next((nth for nth, each in enumerate(index) if isinstance(each, EllipsisType)), len(given))
     whole = [slice(None)] * (len(weight.shape) - len(given))
     spread = [*given[:before], *whole, *given[before:]]
@@ -51,15 +51,15 @@ def _place(weight: Weight, index: Sequence[object], axis: int, place: object) ->
     if isinstance(place, slice):
         return place
     if isinstance(place, (bool, np.bool_)) or not hasattr(place, "__index__"):
-        raise refused(weight, index, f"{_text(place)} is not a place: give integers, slices or an ellipsis")
+        raise refused(weight, index, f"{_text(place)} is not an index: give integers, slices or an ellipsis")
     found, length = as_int(place), weight.shape[axis]
     if not -length <= found < length:
-        raise OutsideError(f"{_refusal(weight, index)}: axis {axis} has {length:,} places, and {found} is none of them")
+        raise OutsideError(f"{_refusal(weight, index)}: {found} is out of range for axis {axis} of length {length:,}")
     return found % length
 
 
 def _read(weight: Weight, ranges: Sequence[range]) -> Array:
-    """Read the places of each axis, which must ascend, as contiguous runs of elements."""
+    """Read some indices of each axis, which must ascend, as contiguous runs of elements."""
     if not prod(map(len, ranges)):
         return weight.read(0, 0)
     steps = [prod(weight.shape[nth + 1 :]) for nth in range(len(ranges))]
@@ -74,7 +74,7 @@ def _read(weight: Weight, ranges: Sequence[range]) -> Array:
 
 
 def _runs(weight: Weight, starts: Array, run: int) -> Array:
-    """Read runs of one length from these ascending starts; adjacent ones are read at once."""
+    """Read runs of equal length from ascending starts; adjacent ones are read at once."""
     if len(starts) == 1:
         return weight.read(int(starts[0]), int(starts[0]) + run)
     cuts = np.flatnonzero((np.diff(starts // sizes.READ_BLOCK) > 0) | (np.diff(starts) - run > sizes.READ_GAP)) + 1
@@ -87,12 +87,12 @@ def _runs(weight: Weight, starts: Array, run: int) -> Array:
 
 
 def elements(weight: Weight, wanted: Array) -> Array:
-    """Return the elements at these ascending places of the flattened weight."""
+    """Return the elements at ascending indices of the flattened weight."""
     return _runs(weight, wanted, 1).reshape(-1)
 
 
 def refused(weight: Weight, index: Sequence[object], what: str) -> ShapeError:
-    """Return the error for an index, also one in text, that names no part of a weight."""
+    """Return the error for an invalid index of a weight, from Python or in text."""
     return ShapeError(f"{_refusal(weight, index)}: {what}")
 
 
@@ -102,7 +102,7 @@ def _refusal(weight: Weight, index: Sequence[object]) -> str:
 
 
 def _text(place: object) -> str:
-    """Write a place as Python does."""
+    """Format an index as in Python."""
     if not isinstance(place, slice):
         return "..." if isinstance(place, EllipsisType) else printable(repr(place), 40)
     ends = ["" if end is None else str(end) for end in (place.start, place.stop, place.step)]
@@ -110,7 +110,7 @@ def _text(place: object) -> str:
 
 
 def place_of(shape: Sequence[int], element: int) -> tuple[int, ...]:
-    """Return the index of an element by its number in row-major order.
+    """Return the index of an element from its offset in row-major order.
 
     >>> place_of((2, 3), 4)
     (1, 1)

@@ -1,4 +1,4 @@
-"""The graph of weights, listed when it is first asked for: few callers need it, and for some frameworks it takes seconds."""
+"""The graph of weights, listed on first access: few callers need it, and some frameworks take seconds."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 class LazyGraph:
-    """A graph, or a function that lists it or returns the reason why it cannot; weights made of the same ones share the answer.
+    """A graph, or a function that lists it or returns the reason why it cannot; derived weights share the answer.
 
-    `keeps_model` is true where the function holds the model, until it is called. Any other function holds no model, or only a
-    weak reference to it.
+    `keeps_model` is true if the function has a strong reference to the model until it is called. Other functions have at most
+    a weak one.
     """
 
     __slots__ = ("_answer", "_list", "keeps_model")
@@ -24,14 +24,14 @@ class LazyGraph:
         self.keeps_model = keeps_model
 
     def answer(self) -> Graph | str | None:
-        """Return the graph, the reason why there is none, or None where nothing but the weights is known."""
-        list_layers = self._list  # another thread may ask, too
+        """Return the graph, the reason why there is none, or None if only the weights are known."""
+        list_layers = self._list  # another thread may call this too
         if list_layers is not None:
             self._answer = list_layers()
             self._list, self.keeps_model = None, False
         return self._answer
 
     def release_model(self) -> None:
-        """List the layers now where only that lets the model go."""
+        """List the layers now if the function would otherwise keep the model alive."""
         if self.keeps_model:
             self.answer()

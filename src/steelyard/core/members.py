@@ -1,4 +1,4 @@
-"""Containers and wrappers: the weights of their members, by name.
+"""The weights of containers and wrappers: those of their members, by name.
 
 A wrapper of one model adds nothing to the names; a container of several prefixes each member's weights with its name.
 """
@@ -32,7 +32,7 @@ def member_weights(members: Iterable[tuple[str, object]]) -> Iterator[Weight]:
 
 
 def prefixed(prefix: str, weight: Weight) -> Weight:
-    """Prefix a weight, its layer and the weight that it is tied to with a member's name."""
+    """Prefix the names of a weight, of its layer and of the weight to which it is tied with a member's name."""
     return weight.replace(
         name=dotted(prefix, weight.name),
         layer=dotted(prefix, weight.layer) if weight.name else layer_of(prefix),
@@ -41,7 +41,7 @@ def prefixed(prefix: str, weight: Weight) -> Weight:
 
 
 def assign_members(members: Iterable[tuple[str, object]], arrays: Mapping[str, Array]) -> dict[str, Any]:
-    """Assign each member its arrays, and return by name the members that had any (new objects where they are immutable)."""
+    """Assign each member its arrays, and return the members that had any by name (new objects if they are immutable)."""
     changed = {}
     for name, member in members:
         own = {
@@ -55,9 +55,9 @@ def assign_members(members: Iterable[tuple[str, object]], arrays: Mapping[str, A
 
 
 def while_held(weight: Weight, check: Callable[[], None]) -> Weight:
-    """Call `check` before the weight is read or written: it raises where the holder has replaced the model inside.
+    """Call `check` before the weight is read or written; it raises if the wrapper has replaced its model.
 
-    Wrappers whose `fit` makes a new model need it, so that the abandoned one is neither read nor written.
+    Wrappers whose `fit` makes a new model need this, so that the abandoned model is neither read nor written.
     """
     read = weight.read
     if isinstance(read, Live):
@@ -71,7 +71,7 @@ def while_held(weight: Weight, check: Callable[[], None]) -> Weight:
 
 
 class _CheckedMemory:
-    """Memory that is checked to still belong to the model."""
+    """Memory with a check that it still belongs to the wrapper's model."""
 
     __slots__ = ("_check", "_memory")
 
@@ -93,7 +93,7 @@ class _CheckedMemory:
 
 
 def with_ties(weights: Iterable[Weight]) -> Iterator[Weight]:
-    """Tie each weight to an earlier one of the same memory, shape and type."""
+    """Tie each weight to an earlier one with the same memory, shape and dtype."""
     first: dict[tuple[int, tuple[int, ...], str], str] = {}
     for weight in weights:
         if weight.tied is not None or not isinstance(weight.read, Live) or not weight.size:
@@ -104,11 +104,11 @@ def with_ties(weights: Iterable[Weight]) -> Iterator[Weight]:
 
 
 def weights_of_arrays(arrays: Mapping[str, object], axes: Mapping[str, str]) -> Iterator[Weight]:
-    """List arrays or tensors as weights by their names, which tell layer and role; those in one memory are tied."""
+    """List arrays or tensors as weights, with layer and role from their names; arrays in the same memory are tied."""
     listed = (from_array(n, plain(a), layer=layer_of(n), axes=axes.get(n, "")) for n, a in arrays.items())
     return with_ties(infer_roles(listed))
 
 
 def dotted(prefix: str, name: str) -> str:
-    """Return a dotted name: that of a member, and one inside it; either may be blank."""
+    """Join a member's name and a name within it by a dot; either may be blank."""
     return f"{prefix}.{name}" if prefix and name else prefix or name

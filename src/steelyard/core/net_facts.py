@@ -1,4 +1,4 @@
-"""What weights know of the net that they belong to, beyond their numbers; weights made of others carry it on."""
+"""The facts about the net to which weights belong; derived weights carry them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class NetFacts:
-    """How to `assign` to the model, None where there is none; the `orders` of its weights by their words; and its `graph`."""
+    """The function to `assign` to the model, None if there is none; the `orders` of its weights by their words; its `graph`."""
 
     __slots__ = ("assign", "graph", "orders")
 
@@ -23,7 +23,7 @@ class NetFacts:
         self.graph = graph
 
     def with_assign(self, assign: Assign | None) -> NetFacts:
-        """Return the same facts with another way to the model."""
+        """Return the same facts with another function to assign to the model."""
         return NetFacts(assign, self.orders, self.graph)
 
     def detached(self, *, live: bool) -> NetFacts:
@@ -35,7 +35,7 @@ class NetFacts:
         return NetFacts(None, {word: [*names].copy for word, names in listed if names is not None}, self.graph)
 
     def renamed(self, before: Mapping[str, Weight], after: Mapping[str, Weight], names: Names) -> NetFacts:
-        """Return the facts of the weights `before` for those `after`, of which `names` gives the new names."""
+        """Return the facts of the weights `before` for the weights `after`, whose new names `names` returns."""
         from steelyard.core.renaming import renamed_assign, renamed_graph, renamed_order
 
         return NetFacts(

@@ -1,4 +1,4 @@
-"""The registry of frameworks and formats: the folders themselves, and entry points.
+"""The registry of frameworks and formats: their folders, and entry points.
 
 A plug-in is a module with a few functions. Steelyard's own are in `steelyard/frameworks` and `steelyard/formats`; other
 packages register theirs in the entry-point groups `steelyard.frameworks` and `steelyard.formats`. A framework is
@@ -36,7 +36,7 @@ def names(group: str) -> list[str]:
 
 @lru_cache
 def load(group: str, name: str) -> Any:
-    """Return the plug-in module `name` of a group, or None when there is none; the folder comes first."""
+    """Return the plug-in module `name` of a group, or None if there is none; the folder takes precedence."""
     path = f"steelyard.{group}.{name}"
     if name.isidentifier() and importlib.util.find_spec(path):
         return importlib.import_module(path)
@@ -73,10 +73,10 @@ def _entry_points(group: str) -> dict[str, EntryPoint]:
 
 
 def framework_of(model: object) -> Framework:
-    """Return the framework of the most specific class of `model` that belongs to a known one.
+    """Return the framework of the most specific base class of `model` that belongs to a known framework.
 
-    The first word of each class's module is the framework that made it, so none is imported to find out.
-    Raises `UnknownModelError`, which lists the known ones, where no class is of a known framework.
+    The first word of a class's module names its framework, so no framework is imported to find out.
+    Raises `UnknownModelError`, which lists the known frameworks, if no class belongs to one.
     """
     found = _framework_of_type(cast("Hashable", type(model)))
     if found is None:

@@ -1,4 +1,4 @@
-"""What a plug-in offers: a framework, and a file format."""
+"""The protocols of plug-ins: frameworks and file formats."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
     Assign = Callable[[Mapping[str, Array]], Any]
-    """Puts checked arrays into a model, and returns the model (a new one when it is immutable)."""
+    """Puts checked arrays into a model, and returns the model (a new one if it is immutable)."""
     MakeGraph = Callable[[], Graph | str | None]
     """Lists the layers of a net when they are needed, or returns the reason why they cannot be listed."""
     Meta = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
-    """What describes the weights as a whole, or a function that finds it out when it is needed."""
+    """The metadata of the weights as a whole, or a function that computes them on demand."""
     NamesInOrder = Callable[[], Iterable[str] | None]
     """Gives the names of the weights in an order, and those alone that it has; None where the model does not know them."""
 
 
 Scope = Literal["model", "all"]
-"""How much of a file is listed: the weights of the model, or every tensor."""
+"""The listed part of a file: the model's weights, or every tensor."""
 
 
 class Framework(Protocol):
-    """What a package in `steelyard/frameworks`, or a module behind an entry point `steelyard.frameworks`, offers.
+    """The functions of a package in `steelyard/frameworks`, or of a module under an entry point `steelyard.frameworks`.
 
-    It is loaded when an object of its framework is passed in, so it may import that framework at its top.
-    In addition to `weights` and `assign` it may have the functions of `Runner`, that of `Builder`, and these:
+    It is loaded when an object of its framework is passed in, so it may import that framework at module level.
+    Besides `weights` and `assign` it may have the functions of `Runner` and `Builder`, and these:
 
     `meta(model)` returns the metadata of the weights as a whole.
     `is_immutable(model)` returns whether training makes a new model instead of changing this one, as in Equinox. A copy of
@@ -44,56 +44,56 @@ class Framework(Protocol):
     """
 
     def weights(self, model: object, /) -> Iterable[Weight]:
-        """List the weights in the framework's own order, by its own names."""
+        """List the weights in the framework's own order, with its own names."""
 
     def assign(self, model: object, arrays: Mapping[str, Array], /) -> Any:
-        """Put arrays of the right shape and dtype into the model, and return it; immutable ones return a new one."""
+        """Put arrays of the right shape and dtype into the model, and return it, or a new one if it is immutable."""
 
 
 class Runner(Protocol):
-    """What a framework offers whose models can be run: needed to move weights and to prove a transfer, not to list them."""
+    """The functions of a framework whose models can be run; transfers need them, listing does not."""
 
     def graph(self, model: object, inputs: Sequence[Array] | None, /) -> Graph:
-        """Return the layers of the model, by the names that its weights have.
+        """Return the layers of the model, named like its weights.
 
-        With inputs (in the model's own layout, with an axis for the batch) the model may be run once to see the order;
-        that changes nothing in it.
+        With inputs (in the model's own layout, with a batch axis) the model may be run once to find the order of its layers;
+        this does not change the model.
         """
 
     def run(self, model: object, inputs: Sequence[Array], /) -> Run:
-        """Run the model as at inference, in float64 where the framework can, and return the outputs of the model and its layers.
+        """Run the model in inference mode, in float64 if the framework supports it, and return its outputs and its layers'.
 
         The model does not change: its numbers, dtypes, mode, random state and hooks are the same afterwards.
         """
 
 
 class Builder(Protocol):
-    """What a framework offers that can make a model from dense layers; it is loaded by name."""
+    """The function of a framework that can make a model from dense layers; the framework is loaded by name."""
 
     def build(self, stack: DenseStack, /) -> tuple[Any, list[DenseLayer]]:
-        """Return a model of this architecture with any numbers, and the layers in the form that it needs.
+        """Return a model of this architecture with arbitrary numbers, and the layers in the form that it needs.
 
-        Raises `ShapeError` where the framework has no such model.
+        Raises `ShapeError` if the framework has no such model.
         """
 
 
 class Format(Protocol):
-    """What a module in `steelyard/formats`, or one behind an entry point `steelyard.formats`, offers.
+    """The functions of a module in `steelyard/formats`, or of one under an entry point `steelyard.formats`.
 
-    One that can write has the function of `Writer` too.
+    A format that can write has the function of `Writer` too.
     """
 
     SUFFIXES: tuple[str, ...]
 
     def sniff(self, source: Source, /) -> bool:
-        """Return whether the content is of this format; never raises for a foreign one."""
+        """Whether the content is in this format; never raises for other content."""
 
     def read(self, source: Source, scope: Scope, /) -> Weights:
-        """List the weights of the model, or with scope "all" every tensor by its full path."""
+        """List the weights of the model, or with scope "all" every tensor, by its full path."""
 
 
 class Writer(Protocol):
     """A format that can write."""
 
     def write(self, weights: Weights, path: Path, /) -> None:
-        """Write the weights as a file that takes the place of `path` when it is complete."""
+        """Write the weights to a file that replaces `path` when it is complete."""

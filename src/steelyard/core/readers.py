@@ -1,6 +1,6 @@
-"""Readers of numbers: from this process's memory, from rows of a sliceable array, or from a file.
+"""Readers of numbers: from this process's memory, from the rows of a sliceable array, or from a file.
 
-Each is a `Reader`: called with (start, stop), it gives those elements in row-major order, as one axis.
+Each is a `Reader`: called with (start, stop), it returns these elements in row-major order, with one axis.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
 
 class Memory(Protocol):
-    """Memory of this process that holds one weight as a single run, row-major."""
+    """Memory of this process with one weight, contiguous and row-major."""
 
     def array(self) -> Array:
-        """Return the memory as it is now, with one axis; raises as `check` does."""
+        """Return the current memory as an array with one axis; raises as `check` does."""
 
     def address(self) -> int:
-        """Return its present address at the least cost, unchecked."""
+        """Return its current address, fast and unchecked."""
 
     def check(self) -> None:
-        """Raise `ShapeError` when it is no longer of the shape and type that were listed."""
+        """Raise `ShapeError` if it no longer has the listed shape and dtype."""
 
 
 class Live:
-    """A reader over memory of this process: it returns views, and writing to a view writes to the model."""
+    """A reader of this process's memory. It returns views; writing to a view writes to the model."""
 
     __slots__ = ("memory",)
 
@@ -69,10 +69,10 @@ class _OwnMemory:
 
 
 def by_rows(shape: Sequence[int], rows: Callable[[int, int], Array]) -> Reader:
-    """Make a reader from `rows(first, last)`, which gives the part [first, last) of the first axis.
+    """Make a reader from `rows(first, last)`, which returns the part [first, last) of the first axis.
 
-    For strided arrays and chunked stores, whose elements cannot be read one by one without a copy. A run
-    reads only the rows that it touches. `shape` is the whole shape; with no axis `rows(0, 1)` is all.
+    This is for strided arrays and chunked stores, which cannot be flattened without a copy. A run
+    reads only the rows that it touches. `shape` is the whole shape; of a scalar, `rows(0, 1)` is the whole.
 
     >>> import numpy as np
     >>> table = np.arange(6).reshape(2, 3).T
@@ -92,7 +92,7 @@ def by_rows(shape: Sequence[int], rows: Callable[[int, int], Array]) -> Reader:
 
 
 class ByColumns:
-    """A reader of a column-major array: `flat` reads it in that order. Any run in row-major order needs the whole array."""
+    """A reader of a column-major array, which `flat` reads in that order; any run in row-major order needs the whole array."""
 
     __slots__ = ("flat", "shape")
 
@@ -108,9 +108,9 @@ class ByColumns:
 
 
 def from_array(name: str, array: ArrayLike, **facts: Any) -> Weight:
-    """Make a weight of a NumPy array, without a copy; `facts` are the other fields of `Weight`.
+    """Make a weight from a NumPy array, without a copy; `facts` are the other fields of `Weight`.
 
-    Raises `UnknownModelError` for an array that does not hold numbers.
+    Raises `UnknownModelError` for an array of anything but numbers.
 
     >>> import numpy as np
     >>> from_array("bias", np.zeros(3)).dtype
@@ -123,7 +123,7 @@ def from_array(name: str, array: ArrayLike, **facts: Any) -> Weight:
 
 
 def array_reader(array: Array) -> Reader:
-    """Read an array: live where its memory is one writable run in row-major order, else row by row."""
+    """Return a reader of an array: live if its memory is contiguous, row-major and writable, else row by row."""
     native = array.dtype.newbyteorder("=")
     if not array.flags.c_contiguous or array.dtype != native:
         rows = array.reshape(1) if array.ndim == 0 else array
@@ -135,14 +135,14 @@ def array_reader(array: Array) -> Reader:
 
 
 def dtype_word(name: str, dtype: DType) -> str:
-    """Return the word for a NumPy dtype, or raise `UnknownModelError` for one that does not hold numbers."""
+    """Return the name of a NumPy dtype; raises `UnknownModelError` if it is not numeric."""
     if dtype.hasobject or dtype.name not in ITEMSIZES:
         raise UnknownModelError(f"{printable(name) or 'the array'} holds {dtype}, not numbers; make it an array of numbers first")
     return dtype.name
 
 
 def refusing(error: SteelyardError) -> Reader:
-    """Make a reader that raises `error`, for a weight that is listed but must not, or cannot, be read."""
+    """Make a reader that raises `error`, for a listed weight that cannot or must not be read."""
 
     def read(start: int, stop: int) -> Array:
         raise error
@@ -153,13 +153,13 @@ def refusing(error: SteelyardError) -> Reader:
 def raw_chunks(weight: Weight, limit: int | None = None) -> Iterator[bytes | memoryview]:
     """Yield the numbers as little-endian bytes in row-major order, at most `limit` bytes at a time.
 
-    Bytes that a file already has in this form are passed on without NumPy. Each chunk is valid until the next.
+    Bytes that a file stores in this form are copied without NumPy. Each chunk is valid until the next.
     """
     yield from chunks_of([weight], limit)
 
 
 def chunks_of(weights: Iterable[Weight], limit: int | None = None) -> Iterator[bytes | memoryview]:
-    """Yield the numbers of several weights in order, as `raw_chunks` does; large ones in a file are read ahead."""
+    """Yield the bytes of several weights in order, as `raw_chunks` does; large ones in a file are read ahead."""
     limit = limit or sizes.WRITE_CHUNK_BYTES
     for large, several in groupby(weights, _is_large):
         if large:
@@ -170,12 +170,12 @@ def chunks_of(weights: Iterable[Weight], limit: int | None = None) -> Iterator[b
 
 
 def raw_run(weight: Weight, start: int, stop: int, limit: int) -> Iterator[bytes | memoryview]:
-    """Yield the elements [start, stop) as `raw_chunks` does, in this thread; `limit` is at least the size of one."""
+    """Yield the bytes of the elements [start, stop) as `raw_chunks` does, in this thread; `limit` is at least the item size."""
     return (_stored_chunks if _is_raw(weight) else _converted_chunks)(weight, start, stop, limit)
 
 
 def _is_raw(weight: Weight) -> bool:
-    """Whether the file has the numbers in the very form in which they are written."""
+    """Whether the file stores the numbers in exactly the form in which they are written."""
     return isinstance(weight.read, Stored) and weight.read.byteorder == "<"
 
 
@@ -184,7 +184,7 @@ def _is_large(weight: Weight) -> bool:
 
 
 def _runs(weight: Weight, start: int, stop: int, limit: int) -> Iterator[tuple[Any, int, int]]:
-    """Split a part of a weight into runs: its reader, the first element, a number of bytes."""
+    """Split a part of a weight into runs: its reader, the first element, and the number of bytes."""
     size = itemsize(weight.dtype)
     step = max(limit // size, 1)
     for at in range(start, stop, step):

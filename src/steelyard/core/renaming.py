@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Weight
 
     Names = Callable[[str], str | None]
-    """The new name of a weight or a layer; None where it is left out."""
+    """Returns the new name of a weight or a layer; None if it is left out."""
 
 
 def names_by(pattern: str, replacement: str) -> Callable[[str], str]:
-    """Return a function that rewrites each name that `pattern` matches as a whole by the template `replacement`."""
+    """Return a function that rewrites each name that `pattern` matches completely by the template `replacement`."""
     rule = re.compile(pattern)
 
     def renamed(name: str) -> str:
@@ -37,7 +37,7 @@ def renamed_weight(weight: Weight, renamed: Callable[[str], str]) -> Weight:
 
 
 def _renamed_layer(weight: Weight, renamed: Callable[[str], str]) -> str:
-    """Return the new name without the weight's own word; if that word changed too, the layer is renamed by itself."""
+    """Return the new name without the weight's leaf name; if the leaf name changed too, the layer is renamed separately."""
     name = renamed(weight.name)
     leaf = leaf_of(weight)
     layer = name.removesuffix(leaf)
@@ -45,12 +45,12 @@ def _renamed_layer(weight: Weight, renamed: Callable[[str], str]) -> str:
 
 
 def leaf_of(weight: Weight) -> str:
-    """Return a weight's name without that of its layer; the whole name where it does not begin with it."""
+    """Return a weight's name without its layer's prefix, or the whole name if it does not have this prefix."""
     return weight.name.removeprefix(weight.layer).lstrip("./")
 
 
 def renamed_order(order: NamesInOrder, names: Names) -> NamesInOrder:
-    """Return the same order of the new names."""
+    """Return the same order with the new names."""
 
     def renamed() -> list[str] | None:
         listed = order()
@@ -66,7 +66,7 @@ def renamed_assign(assign: Assign, weights: Iterable[str], names: Names) -> Assi
 
 
 def renamed_graph(graph: LazyGraph, before: Mapping[str, Weight], after: Mapping[str, Weight], names: Names) -> LazyGraph:
-    """Return the graph with the new names of the weights and their layers; it keeps no weight, which has its model's memory."""
+    """Return the graph with new names of weights and layers; it keeps no weights alive, since these have the model's memory."""
     new = ((weight, names(name)) for name, weight in before.items())
     layers = {plain_layer(old.layer): plain_layer(after[name].layer) for old, name in new if name in after and name is not None}
 
@@ -78,9 +78,9 @@ def renamed_graph(graph: LazyGraph, before: Mapping[str, Weight], after: Mapping
 
 
 def _graph(graph: Graph, layers: Mapping[str, str], names: Names) -> Graph:
-    """Return a graph whose layers have new names: `layers` has those of the layers with weights.
+    """Return a graph whose layers have new names; `layers` has the new names of layers with weights.
 
-    `names` renames the others, and leaves out those for which it gives None.
+    `names` renames the others, and leaves out those for which it returns None.
     """
     from steelyard.core.graph import Graph
 
@@ -97,9 +97,9 @@ def _graph(graph: Graph, layers: Mapping[str, str], names: Names) -> Graph:
 
 
 def _with_containers(layers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the old and the new name of each layer and of all that contain it, outer ones first.
+    """Yield the old and the new name of each layer and of all layers that contain it, outer ones first.
 
-    A later one of the same old name counts, so a layer's own new name comes last.
+    Of several pairs with the same old name the last one counts, so a layer's own new name comes last.
     """
     for old, new in layers.items():
         for cut in (place for place, letter in enumerate(old) if letter in "./"):
@@ -120,7 +120,7 @@ def _renamed(layer: Layer, name: str, new: Mapping[str, str | None], names: Name
 
 
 def _inputs(inputs: tuple[str, ...] | None, new: Mapping[str, str | None]) -> tuple[str, ...] | None:
-    """Return the new names of a layer's inputs; None where one of them was left out, or they are not known."""
+    """Return the new names of a layer's inputs; None if one of them was left out, or if they are not known."""
     if inputs is None:
         return None
     kept = tuple(name for each in inputs if (name := new.get(each)) is not None)

@@ -1,8 +1,8 @@
-"""Roles for weights of which nothing but the name and the shape is known.
+"""Infer the roles of weights from their names and shapes.
 
-A live module, a config or the operators of a graph give roles of their own; these rules are for all other weights.
-Names leave choices open: a two-dimensional "weight" is a kernel unless its layer's name contains embedding, and
-axes are never inferred. A weight that matches no rule stays "other".
+Live modules, configs and the operators of a graph define roles; these rules are for all other weights. Names are ambiguous: a
+two-dimensional "weight" is a kernel unless its layer's name contains "embedding", and axes are never inferred. A weight
+that matches no rule stays "other".
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ COLLECTIONS = ("params", "batch_stats", "batch_stat", "constants")
 
 
 def plain_layer(name: str) -> str:
-    """Return the name of a layer without the collection that Flax keeps it in.
+    """Return the name of a layer without its Flax collection.
 
     >>> plain_layer("params/Dense_0"), plain_layer("encoder.params")
     ('Dense_0', 'encoder.params')
@@ -53,7 +53,7 @@ def plain_layer(name: str) -> str:
 
 
 def role_of(name: str, ndim: int) -> Role:
-    """Return the role that the last word of a name means; `ndim` is the number of axes.
+    """Return the role that the last word of a name implies; `ndim` is the number of axes.
 
     >>> role_of("encoder.0.weight", 2), role_of("bn.weight", 1), role_of("tok_embeddings.weight", 2)
     (<Role.KERNEL: 'kernel'>, <Role.SCALE: 'scale'>, <Role.EMBEDDING: 'embedding'>)
@@ -73,24 +73,24 @@ def _last(name: str) -> str:
 
 
 def _is_embedding(name: str) -> bool:
-    """Whether a word of a name means an embedding; the quick test comes first, since the search by the rule is slow."""
+    """Whether a word of a name means an embedding; a quick test comes first, since the regular expression is slow."""
     lower = name.lower()
     return ("emb" in lower or "wte" in lower or "wpe" in lower) and re.search(_EMBEDDING, name) is not None
 
 
 @lru_cache(maxsize=4096)
 def _ruled(words: str) -> Role:
-    """Return the role that the last word of a name has by itself, or the last two when one is a number.
+    """Return the role that the last word of a name implies, or the last two words if the last is a number.
 
-    Models repeat their words, so each is looked up once; the rules are compiled on first use.
+    Results are cached, since models repeat their words; the rules are compiled on first use.
     """
     return next((role for pattern, role in _LEAVES if re.fullmatch(pattern, words)), Role.OTHER)
 
 
 def infer_roles(weights: Iterable[Weight]) -> list[Weight]:
-    """Return the weights with a role for each that has none, which also depends on its neighbours in the layer.
+    """Return the weights with inferred roles for those without one; a role also depends on the other weights of the layer.
 
-    The "bias" of a layer that has a scale, or a mean, is an offset.
+    The "bias" of a layer with a scale or a mean is an offset.
     """
     other = Role.OTHER
     named = [w.replace(role=role_of(w.name, len(w.shape))) if w.role is other else w for w in weights]

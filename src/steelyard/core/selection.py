@@ -1,4 +1,4 @@
-"""Select weights by name, role and layer, and tell parameters from buffers."""
+"""Select weights by name, role and layer, and distinguish parameters from buffers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from steelyard.core.protocols import NamesInOrder
 
 NAMED = 5
-"""Weights that an error names."""
+"""Maximum weights that an error message names."""
 STATE_ROLES = frozenset({Role.MEAN, Role.VARIANCE, Role.COUNT})
 """Roles of counters and running statistics, which are not trained."""
 
@@ -21,7 +21,7 @@ STATE_ROLES = frozenset({Role.MEAN, Role.VARIANCE, Role.COUNT})
 def selected(
     weights: Iterable[Weight], pattern: str | Iterable[str], role: str | Iterable[str] | None, layer: str, trainable: bool | None
 ) -> Iterator[Weight]:
-    """Return the weights that match all of these, as `Weights.select` takes them."""
+    """Return the weights that match all criteria of `Weights.select`."""
     patterns = [pattern] if isinstance(pattern, str) else list(pattern)
     roles = _roles(role)
     return (
@@ -50,9 +50,9 @@ def _roles(role: str | Iterable[str] | None) -> frozenset[Role] | None:
 
 
 def are_parameters(weights: Mapping[str, Weight], order: NamesInOrder | None) -> Iterator[tuple[Weight, bool]]:
-    """Yield each weight, and whether it is a parameter: by the `order` of the parameters where there is one, else by its facts.
+    """Yield each weight, and whether it is a parameter: by the `order` of the parameters if there is one, else by its facts.
 
-    Raises `ShapeError` for weights of which neither is known.
+    Raises `ShapeError` for weights for which neither is known.
     """
     names = order() if order is not None else None
     if names is not None:
@@ -67,7 +67,7 @@ def are_parameters(weights: Mapping[str, Weight], order: NamesInOrder | None) ->
 
 
 def _is_parameter(weight: Weight) -> bool | None:
-    """Return whether a weight is a parameter, None where its facts do not say."""
+    """Whether a weight is a parameter; None if its facts do not show it."""
     if weight.role in STATE_ROLES:
         return False
     return True if weight.trainable or weight.role is not Role.OTHER else None

@@ -1,9 +1,14 @@
-"""Split a layer that is stored as one matrix, bias and kernels together, into its weights.
+"""Split a layer that is stored as one matrix of bias and kernels into its weights.
 
-The word for its first axis joins the parts by "+", in their order: `1` is a row of biases, `in` the rows of
-the kernel, `skip` those of a second kernel, by which the net's inputs reach the layer past the one before. A part may
-have its number of rows, "in:4"; one of them may leave it out. `1+in out` is a layer of R's nnet, `1+in:4+skip out` one with
-four hidden units and skip connections, `in+1 out` one whose biases come last.
+The word for its first axis lists the parts of the matrix, in order, separated by "+". A part may have its number of rows,
+as in "in:4"; only one may omit it. `1+in out` is a layer of R's nnet, `1+in:4+skip out` one with four hidden units and skip
+connections, `in+1 out` one whose biases come last.
+
+| part | rows |
+|---|---|
+| 1 | one row of biases |
+| in | the kernel |
+| skip | the skip kernel, from the net's inputs directly to this layer |
 """
 
 from __future__ import annotations
@@ -21,14 +26,13 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
 
 _PARTS = {"in": ("kernel", Role.KERNEL), "1": ("bias", Role.BIAS), "skip": ("skip", Role.KERNEL)}
-"""The name and role of the weight that each part becomes, in the order of the result."""
+"""The leaf name and role of the weight for each part, in the order of the result."""
 
 
 class PaddedMatrix:
-    """A reader of a layer that stores fewer numbers than its matrix has, since some units are not connected.
+    """A reader of a layer with fewer stored numbers than its matrix has elements, since some units are not connected.
 
-    `matrix` makes the matrix, of this `shape` and these `axes`, from all the numbers, with zeros where there is no
-    connection.
+    `matrix` makes the matrix, with the given `shape` and `axes`, from all stored numbers; missing connections are zero.
     """
 
     __slots__ = ("axes", "matrix", "read", "shape")
@@ -44,16 +48,16 @@ class PaddedMatrix:
 
 
 def is_stacked(weight: Weight) -> bool:
-    """Whether a weight is a whole layer, which `split` takes apart."""
+    """Whether a weight is a whole layer, which `split` divides."""
     return "+" in weight.axes or isinstance(weight.read, PaddedMatrix)
 
 
 def split(weight: Weight) -> list[Weight]:
-    """Return the kernel, the bias and the skip kernel of a layer that is one matrix; or any other weight unchanged.
+    """Return the kernel, the bias and the skip kernel of a layer that is one matrix; any other weight unchanged.
 
-    Their names are that of the layer and `.kernel`, `.bias` or `.skip`; kernels have the axes "in out", a bias "out".
-    Numbers are read from the matrix when they are asked for; units that are not connected have a zero. Raises
-    `ShapeError` when the parts that the axes name do not fit the shape.
+    Their names are the layer's with `.kernel`, `.bias` or `.skip`; kernels have the axes "in out", a bias "out".
+    Numbers are read from the matrix on demand; missing connections are zero. Raises `ShapeError` if the parts that the
+    axes name do not fit the shape.
 
     Examples:
         >>> import numpy as np
@@ -72,12 +76,12 @@ def split(weight: Weight) -> list[Weight]:
 
 
 def relaid(old: Reader, new: Reader) -> Reader:
-    """Return a reader of other numbers with the padding of the old reader."""
+    """Return a reader of the new numbers with the padding of the old reader."""
     return PaddedMatrix(new, old.matrix, old.shape, old.axes) if isinstance(old, PaddedMatrix) else new
 
 
 def _whole(weight: Weight) -> Weight:
-    """Return the matrix of a layer; a padded one is made when it is read."""
+    """Return the matrix of a layer; a padded one is computed when it is read."""
     padded = weight.read
     if not isinstance(padded, PaddedMatrix):
         return weight
@@ -90,7 +94,7 @@ def _whole(weight: Weight) -> Weight:
 
 
 def _rows(weight: Weight, words: list[str]) -> list[tuple[str, range]]:
-    """Return which rows each part of the first axis has."""
+    """Return the range of rows of each part of the first axis."""
     parts = [word.partition(":")[::2] for word in words]
     known = [1 if name == "1" else int(count) if count.isdecimal() else None for name, count in parts]
     left = weight.shape[0] - sum(count or 0 for count in known) if weight.shape else -1
@@ -109,7 +113,7 @@ def _rows(weight: Weight, words: list[str]) -> list[tuple[str, range]]:
 
 
 def _part(weight: Weight, word: str, rows: range, rest: str, width: int) -> Weight:
-    """Return some rows of a matrix, which are one run, as a weight."""
+    """Return consecutive rows of a matrix as a weight."""
     leaf, role = _PARTS[word]
     offset, read = rows.start * width, weight.read
     shape, axes = (weight.shape[1:], rest) if word == "1" else ((len(rows), *weight.shape[1:]), f"in {rest}")

@@ -1,4 +1,4 @@
-"""The one thread pool: jobs that are safe to share run in threads, and their results come in the order of the jobs."""
+"""The only thread pool: thread-safe jobs run in threads, and results are in the order of the jobs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Found = TypeVar("Found")
 
 
 def in_turn(jobs: Iterable[tuple[object, ...]], work: Callable[..., Found], shared: Callable[..., bool]) -> Iterator[Found]:
-    """Yield the result of `work` for each job, in the order of the jobs; threads do those that may be `shared`.
+    """Yield the result of `work` for each job, in order; jobs for which `shared` is true run in threads.
 
-    The others are done when their turn comes. No thread starts before the first job that may be shared. Raises what a job
-    raises, in its turn.
+    The others run in the calling thread, in their turn. No thread starts before the first shared job. An exception of a job
+    is raised in its turn.
 
     >>> list(in_turn([(1,), (2,), (3,)], lambda number: number * number, lambda number: number > 1))
     [1, 4, 9]
@@ -44,11 +44,11 @@ def in_turn(jobs: Iterable[tuple[object, ...]], work: Callable[..., Found], shar
 
 
 def at_once(jobs: Iterable[Job], work: Callable[[Job], object]) -> None:
-    """Do all jobs by threads, and return when all are done. Raises what a job raises."""
+    """Run all jobs in threads, and return when all are done; an exception of a job is raised."""
     deque(in_turn(((job,) for job in jobs), work, lambda _: True), maxlen=0)
 
 
 def _pool() -> ThreadPoolExecutor:
-    from concurrent.futures import ThreadPoolExecutor  # it imports logging, which a listing need not wait for
+    from concurrent.futures import ThreadPoolExecutor  # it imports logging, which would slow down a listing
 
     return ThreadPoolExecutor(sizes.THREADS)

@@ -1,4 +1,4 @@
-"""One flat vector of many weights: the position of each, and the copies there and back."""
+"""One flat vector of many weights: the offset of each, and the copies in both directions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class VectorLayout:
-    """Where each weight is in the vector, and in memory."""
+    """The offset of each weight in the vector, and its address in memory."""
 
     __slots__ = ("_memory", "_views", "addresses", "dtypes", "ends", "weights")
 
@@ -43,36 +43,36 @@ class VectorLayout:
         return self.ends[-1] if self.ends else 0
 
     def spans(self) -> Iterator[tuple[Weight, int, int]]:
-        """Yield each weight with its entries [start, stop) of the vector."""
+        """Yield each weight with its entries [start, stop) in the vector."""
         return zip(self.weights, [0, *self.ends], self.ends, strict=False)
 
     def in_memory(self) -> bool:
-        """Whether every weight is memory of this process that may be read and written directly."""
+        """Whether every weight is in this process's memory, and may be read and written directly."""
         return len(self._memory) == len(self.weights)
 
     def unmoved(self) -> bool:
-        """Whether all weights are small and still where they were last time; updates and checks `addresses`."""
+        """Whether all weights are small and have the same addresses as last time; updates the stored addresses."""
         addresses = [memory.address() for memory in self._memory]
         if addresses == self.addresses and self.size < sizes.COPY_THRESHOLD:
             return True
-        for (
-            memory
-        ) in self._memory:  # a parameter may be bound to other memory now: check that it is still the weight that was listed
+        for memory in (
+            self._memory
+        ):  # a parameter may have been rebound to other memory: check that it still has the listed shape and dtype
             memory.check()
         self.addresses, self._views = addresses, []
         return False
 
     def views(self) -> list[memoryview]:
-        """Return a view of the bytes of each weight, kept for as long as no weight moves.
+        """Return a view of the bytes of each weight, cached until a weight moves.
 
-        Making a view costs more than copying a small weight, so none is made for a single copy.
+        Creating a view takes longer than copying a small weight, so none is made for a single copy.
         """
         if not self._views:
             self._views = [memory.array().view("uint8").data for memory in self._memory]
         return self._views
 
     def locate(self, index: int, order: Order) -> tuple[Weight, tuple[int, ...]]:
-        """Return the weight that entry `index` of the vector belongs to, and its place in that weight."""
+        """Return the weight to which entry `index` of the vector belongs, and the element's index in the weight."""
         if not -self.size <= index < self.size:
             raise ShapeError(f"entry {index:,} is outside the vector, which has {self.size:,} entries")
         index %= self.size
@@ -93,7 +93,7 @@ def checked_order(order: Order) -> Order:
 
 
 def flatten(layout: VectorLayout, order: Order, dtype: DTypeLike | None = None, out: Array | None = None) -> Array:
-    """Copy every weight into its place in one vector, `out` where it is given, checked where it has another type."""
+    """Copy every weight to its offset in one vector, in `out` if given; conversions to another dtype are checked."""
     import numpy as np
 
     if out is None:
@@ -114,7 +114,7 @@ def flatten(layout: VectorLayout, order: Order, dtype: DTypeLike | None = None, 
 
 
 def runs(layout: VectorLayout, dtype: DType, order: Order) -> Iterator[Array]:
-    """Yield the vector in pieces, so that it need not be in memory as a whole."""
+    """Yield the vector in runs, so that it need not be in memory as a whole."""
     for weight in layout.weights:
         yield from (converted(weight.name, block, dtype) for block in _blocks(weight, order))
 
@@ -130,7 +130,7 @@ def _blocks(weight: Weight, order: Order) -> Iterator[Array]:
 
 
 def unflatten(layout: VectorLayout, vector: Array) -> bool:
-    """Copy a vector straight into the weights' memory; False, and nothing done, where that is not possible."""
+    """Copy a vector directly into the weights' memory; if that is not possible, do nothing and return False."""
     if not _direct(layout, vector):
         return False
     _exchange(layout, vector, into_weights=True)
@@ -138,12 +138,12 @@ def unflatten(layout: VectorLayout, vector: Array) -> bool:
 
 
 def _direct(layout: VectorLayout, vector: Array) -> bool:
-    """Whether bytes can be copied unchanged: every weight is in memory, of the type of the vector, which is contiguous."""
+    """Whether bytes can be copied unchanged: all weights are in memory with the vector's dtype, and it is contiguous."""
     return vector.flags.c_contiguous and layout.dtypes == {vector.dtype.name} and layout.in_memory()
 
 
 def _exchange(layout: VectorLayout, vector: Array, *, into_weights: bool) -> None:
-    """Copy bytes between the vector and the weights: through the kept views if there are any, else by address."""
+    """Copy bytes between the vector and the weights: through the cached views if there are any, else by address."""
     if not layout.unmoved():
         _move(layout, vector, into_weights=into_weights)
         return
@@ -156,7 +156,7 @@ def _exchange(layout: VectorLayout, vector: Array, *, into_weights: bool) -> Non
 
 
 def _move(layout: VectorLayout, vector: Array, *, into_weights: bool) -> None:
-    """Copy the bytes of each weight by `map`, since a loop in Python would take longer than the copies of small weights."""
+    """Copy the bytes of each weight with `map`, since a Python loop takes longer than the copies of small weights."""
     from ctypes import memmove
 
     base, itemsize = vector.ctypes.data, vector.itemsize

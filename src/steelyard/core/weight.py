@@ -38,12 +38,12 @@ class Role(StrEnum):
 
 
 class Weight:
-    """A run of numbers with its facts; the numbers are read when they are asked for.
+    """A run of numbers with its facts; the numbers are read on demand.
 
-    `name` is the framework's own. `shape` is in elements. `dtype` is a word as NumPy and ml_dtypes spell it
-    ("float32", "bfloat16", "int8"). `axes` names each axis in words ("out in kh kw"), blank when not known.
-    `encoding` is the file's own word for how it stores the numbers ("Q4_K"). `tied` is the name of the
-    weight whose numbers this one shares. `trainable` is None when it is not known.
+    `name` is the framework's own name. `shape` is in elements. `dtype` is spelled as in NumPy and ml_dtypes
+    ("float32", "bfloat16", "int8"). `axes` has a word for each axis ("out in kh kw"), blank if not known.
+    `encoding` is the file's own word for its storage of the numbers ("Q4_K"). `tied` is the name of the
+    weight whose numbers this one shares. `trainable` is None if it is not known.
 
     Examples:
         >>> import numpy as np
@@ -55,7 +55,7 @@ class Weight:
         [[1.0, 0.0], [0.0, 1.0]]
     """
 
-    # Written by hand, since importing dataclasses takes longer than all of the core.
+    # Not a dataclass, since importing dataclasses takes longer than the whole core.
     __slots__ = ("axes", "dtype", "encoding", "layer", "name", "read", "role", "shape", "tied", "trainable")
 
     def __init__(  # noqa: PLR0913 - each is a fact, by name
@@ -95,7 +95,7 @@ class Weight:
 
     def replace(self, **changes: Any) -> Weight:
         """Return the same weight with other facts; no number is copied."""
-        new = Weight.__new__(Weight)  # written out: a file may have many thousands
+        new = Weight.__new__(Weight)  # not by copy.copy, which is slow: a file may have thousands of weights
         new.name, new.shape, new.dtype, new.read = self.name, self.shape, self.dtype, self.read
         new.role, new.layer, new.axes, new.trainable = self.role, self.layer, self.axes, self.trainable
         new.encoding, new.tied = self.encoding, self.tied
@@ -114,7 +114,7 @@ class Weight:
         return math.prod(self.shape) * itemsize(self.dtype)
 
     def numpy(self) -> Array:
-        """Return the whole weight in its shape, read-only; a view of the live model where that is possible."""
+        """Return the whole weight in its shape, read-only; a view of the live model if possible."""
         array = self.read(0, self.size).reshape(self.shape)
         view = array.view()
         view.flags.writeable = False
@@ -126,13 +126,13 @@ class Weight:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def __dlpack__(self, **options: Any) -> Any:
-        """Hand the numbers to another library, in memory of their own: what `torch.as_tensor(weight)` asks for."""
+        """Export a copy of the numbers to another library; `torch.as_tensor(weight)` calls this."""
         return self._own_memory().__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)  # the CPU
 
-    def __jax_array__(self) -> Array:  # what jnp.asarray(weight) asks for; JAX may keep the memory that it is given
+    def __jax_array__(self) -> Array:  # jnp.asarray(weight) calls this; JAX may keep the memory
         import numpy as np
 
         return np.array(self.numpy())
@@ -142,12 +142,12 @@ class Weight:
 
         if numpy_dtype(self.dtype).kind != "V" or "torch" not in sys.modules:
             return np.array(self.numpy())
-        return self.to_torch()  # NumPy cannot hand over the types of ml_dtypes
+        return self.to_torch()  # NumPy cannot export the types of ml_dtypes
 
     def to_torch(self) -> Any:
-        """Return a PyTorch tensor of this shape and dtype, bit for bit, bfloat16 too; it has memory of its own.
+        """Return a PyTorch tensor with a copy of the numbers, of the same shape and dtype, including bfloat16.
 
-        Raises `MissingExtraError` where PyTorch is not installed.
+        Raises `MissingExtraError` if PyTorch is not installed.
 
         Examples:
             >>> import steelyard, torch
@@ -164,11 +164,11 @@ class Weight:
         return torch.tensor_of(self.numpy(), self.dtype)
 
     def __getitem__(self, index: object) -> Array:
-        """Read a part alone: `w[3, :5]` gives the first five numbers of the fourth row, as an array.
+        """Read only a part: `w[3, :5]` returns the first five numbers of the fourth row as an array.
 
-        Takes integers, slices and an ellipsis, as NumPy does. Only the runs of numbers that the part touches are read, with
-        gaps of at most 2^16 numbers between them. Raises `ShapeError` for any other index, and one that is also an
-        `IndexError` for a place outside the weight.
+        `index` may have integers, slices and an ellipsis, as in NumPy. Only the runs of numbers that the part touches are
+        read, with gaps of at most 2^16 numbers between them. Raises `ShapeError` for any other index, and `OutsideError`,
+        which is also an `IndexError`, for an index out of range.
 
         Examples:
             >>> import steelyard

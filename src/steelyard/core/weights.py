@@ -1,4 +1,4 @@
-"""An ordered mapping of weights: those of a model or a file, whatever made it."""
+"""An ordered mapping of the weights of a model or a file."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class Weights(Mapping[str, Weight]):
-    """An ordered mapping of names to weights, by the framework's own names and in its own order.
+    """An ordered mapping of names to weights, with the framework's own names and order.
 
-    Weights that share their numbers (`Weight.tied`) are all listed, and count once in `size`, `nbytes` and the
+    Weights that share their numbers (`Weight.tied`) are all listed, but count once in `size`, `nbytes` and the
     vector.
 
     Examples:
@@ -53,7 +53,7 @@ class Weights(Mapping[str, Weight]):
         self._weights: dict[str, Weight] = {}
         for weight in weights:
             if weight.name in self._weights:
-                raise ShapeError(f"two weights are called {printable(weight.name)!r}; rename one of them")
+                raise ShapeError(f"two weights are named {printable(weight.name)!r}; rename one of them")
             self._weights[weight.name] = weight
         self._net = NetFacts(assign, orders or {}, graph if isinstance(graph, LazyGraph) else LazyGraph(graph))
         self._layout: VectorLayout | None = None
@@ -63,10 +63,11 @@ class Weights(Mapping[str, Weight]):
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, object], *, axes: Mapping[str, str] | None = None) -> Weights:
-        """Return the weights that these arrays are, by their names; nothing is copied.
+        """Make weights from arrays by name, without a copy.
 
-        The part of a name before its last dot or slash is its layer, and the rest tells its role, as in a file that says no more.
-        `axes` names the axes of those of which they are known. Raises `UnknownModelError` for arrays that hold no numbers.
+        The part of a name before its last dot or slash is the layer, and the rest implies the role, as for a file with names
+        only. `axes` has the axes of weights by name, as far as they are known. Raises `UnknownModelError` for arrays that are
+        not numeric.
 
         Examples:
             >>> import numpy as np
@@ -95,7 +96,7 @@ class Weights(Mapping[str, Weight]):
 
     def values(self) -> ValuesView[Weight]:
         """Return the weights, in order."""
-        return self._weights.values()  # faster than that of Mapping, which looks up every name
+        return self._weights.values()  # faster than Mapping.values, which looks up every name
 
     def items(self) -> ItemsView[str, Weight]:
         """Return the weights with their names, in order."""
@@ -112,7 +113,7 @@ class Weights(Mapping[str, Weight]):
         return weights_html(self)
 
     def _in_vector(self) -> VectorLayout:
-        """Return where each weight is in the vector, those that are tied once: the first that is listed."""
+        """Return the layout of the vector, in which tied weights are once, as the first that is listed."""
         if self._layout is None:
             first: dict[str, Weight] = {}
             for weight in self._weights.values():
@@ -121,7 +122,7 @@ class Weights(Mapping[str, Weight]):
         return self._layout
 
     def distinct(self) -> Weights:
-        """Return each weight once, the first of those that are tied; nothing is copied."""
+        """Return each weight once, the first of tied ones; nothing is copied."""
         listed = self._in_vector().weights
         return self if len(listed) == len(self) else self.with_weights(listed)
 
@@ -135,11 +136,11 @@ class Weights(Mapping[str, Weight]):
         remote: bool | None = None,
         meta: Meta | None = None,
     ) -> Weights:
-        """Return other weights with everything else that these have: meta, graph, orders, and the way back to the model.
+        """Return other weights with the meta, the graph, the orders and the model of these.
 
-        `names` gives the new name of each of these weights and of their layers. `detached` weights have other numbers than
-        the model, so they cannot be assigned to it, and do not keep it alive. `live`, `remote` and `meta` are those of
-        these weights unless they are given.
+        `names` returns the new name of each of these weights and of their layers. `detached` weights have numbers of their
+        own, so they cannot be assigned to the model, and do not keep it alive. `live`, `remote` and `meta` default to those
+        of these weights.
         """
         net = self._net.detached(live=self._live) if detached else self._net
         made = Weights(
@@ -153,7 +154,7 @@ class Weights(Mapping[str, Weight]):
 
     @property
     def live(self) -> bool:
-        """Whether the numbers are in this process's memory; those of a model follow it as it trains, until `copy`."""
+        """Whether the numbers are in this process's memory; those of a model follow its training, unless copied by `copy`."""
         return self._live
 
     @property
@@ -163,17 +164,17 @@ class Weights(Mapping[str, Weight]):
 
     @property
     def has_model(self) -> bool:
-        """Whether `assign` reaches a model: false for weights of a file, and for those that are detached."""
+        """Whether `assign` reaches a model; false for weights of a file and for detached ones."""
         return self._net.assign is not None
 
     @property
     def orders(self) -> Mapping[str, NamesInOrder]:
-        """The orders that `in_order` can give, by their words; each is a function that lists the names."""
+        """The orders that `in_order` accepts, by their words; each is a function that lists the names."""
         return self._net.orders
 
     @property
     def meta(self) -> dict[str, Any]:
-        """The file's own metadata, such as versions; of a live Keras model, its layout in files."""
+        """The file's metadata, such as versions; for a live Keras model, its layout in files."""
         if callable(self._meta):
             self._meta = dict(self._meta())
         return self._meta
@@ -185,15 +186,15 @@ class Weights(Mapping[str, Weight]):
 
     @property
     def nbytes(self) -> int:
-        """The bytes of all elements in their own dtypes; tied weights count once."""
+        """The size of all elements in their own dtypes, in bytes; tied weights count once."""
         return sum(weight.nbytes for weight in self._in_vector().weights)
 
     @property
     def layers(self) -> dict[str, Weights]:
-        """The weights of each layer by its name, in order; within it they go by what follows the layer's name.
+        """The weights of each layer by its name, in order; their names are relative to the layer.
 
-        Assigning to a layer reaches the model. A layer that is kept as one matrix, bias and kernel together, is split
-        (see `core.stacked`); its parts can be read, but not be assigned to.
+        Assigning to a layer changes the model. A layer that is stored as one matrix of bias and kernel is split
+        (see `core.stacked`); its parts can be read, but not assigned.
 
         Examples:
             >>> import steelyard
@@ -207,17 +208,17 @@ class Weights(Mapping[str, Weight]):
         return layers_of(self)
 
     def layer(self, name: str) -> Weights:
-        """Return the weights of one layer, as `layers` has them. Raises `WeightNotFoundError` where there is none."""
+        """Return the weights of one layer, as in `layers`. Raises `WeightNotFoundError` if there is no such layer."""
         from steelyard.core.grouping import layer_of
 
         return layer_of(self, name)
 
     @property
     def parameters(self) -> Weights:
-        """The weights that training may change, also those that are frozen: all that are not `buffers`.
+        """The weights that training may change, including frozen ones: all except `buffers`.
 
-        The framework's own word counts where there is one. Raises `ShapeError`, which names them, for weights of which
-        nothing says what they are; `select` takes weights by name.
+        The framework's own distinction takes precedence. Raises `ShapeError` with the names of weights that may be either;
+        use `select` to choose weights by name.
         """
         from steelyard.core.selection import are_parameters
 
@@ -225,20 +226,20 @@ class Weights(Mapping[str, Weight]):
 
     @property
     def buffers(self) -> Weights:
-        """The running statistics, counters and other state that no training step changes; raises as `parameters` does."""
+        """The running statistics, counters and other state that the optimizer does not change; raises as `parameters` does."""
         from steelyard.core.selection import are_parameters
 
         return self.with_weights(w for w, is_one in are_parameters(self, self.orders.get("parameters")) if not is_one)
 
     @property
     def graph(self) -> Graph | None:
-        """The layers of the net as its framework or file lists them, when first asked; None where only the weights are known."""
+        """The layers of the net as its framework or file lists them, on first access; None if only the weights are known."""
         found = self._net.graph.answer()
         return None if isinstance(found, str) else found
 
     @property
     def why_no_graph(self) -> str:
-        """Why `graph` is None, where a reason is known: layers that cannot be listed, or a model gone before a copy was asked."""
+        """The reason why `graph` is None, if known: layers that cannot be listed, or a model that was freed before a copy's access."""
         found = self._net.graph.answer()
         return found if isinstance(found, str) else ""
 
@@ -250,11 +251,11 @@ class Weights(Mapping[str, Weight]):
         layer: str = "*",
         trainable: bool | None = None,
     ) -> Weights:
-        """Return the weights that match all that is given; nothing is copied.
+        """Return the weights that match all given criteria; nothing is copied.
 
-        `pattern` and `layer` are shell patterns ("encoder.*"); a name that holds brackets also matches
-        itself. `pattern` may be several, `role` is one role or several ("kernel", ["scale", "offset"]).
-        Assigning to the selection leaves the rest of the model untouched. Raises `ShapeError` for an
+        `pattern` and `layer` are shell patterns ("encoder.*"); a name with brackets also matches itself.
+        `pattern` is one pattern or several, `role` one role or several ("kernel", ["scale", "offset"]).
+        Assigning to the selection leaves the rest of the model unchanged. Raises `ShapeError` for an
         unknown role.
         """
         from steelyard.core.selection import selected
@@ -262,11 +263,11 @@ class Weights(Mapping[str, Weight]):
         return self.with_weights(selected(self._weights.values(), pattern, role, layer, trainable))
 
     def rename(self, pattern: str, replacement: str) -> Weights:
-        r"""Return the same weights under other names: each whole name that `pattern` matches is rewritten.
+        r"""Return the same weights under other names: each name that `pattern` matches completely is rewritten.
 
         `pattern` is a regular expression, `replacement` its template: ``rename(r"module\.(.*)", r"\1")``
-        removes a prefix. Layers, those of the graph too, are renamed alike. Assigning still reaches the model. Raises
-        `ShapeError` when two names become one.
+        removes a prefix. Layers are renamed alike, in the graph too. Assigning still changes the model. Raises
+        `ShapeError` if two weights get the same name.
         """
         from steelyard.core.renaming import names_by, renamed_weight
 
@@ -274,7 +275,7 @@ class Weights(Mapping[str, Weight]):
         return self.with_weights((renamed_weight(weight, renamed) for weight in self.values()), names=renamed)
 
     def in_order(self, word: str) -> Weights:
-        """Return the weights in another order than the listed one, and those alone that the order has.
+        """Return the weights in another order than the listed one; weights that this order does not include are left out.
 
         "r-torch" is the order of R torch's `model$parameters`: parameters only, those of a module's children before its
         own, each once. Live PyTorch modules and files of R torch have it. Live models also have "parameters", which for
@@ -287,11 +288,11 @@ class Weights(Mapping[str, Weight]):
         return self.with_weights(self._weights[name] for name in names if name in self._weights)
 
     def astype(self, dtype: str) -> Weights:
-        """Return the same weights with every float of another type, "float16" say; each is cast when it is read.
+        """Return the same weights with all floating-point ones cast to another dtype, such as "float16", when they are read.
 
-        Integers, which count or index, and booleans stay. Assigning still reaches the model, in the model's own types.
-        Raises `ShapeError` for a type that floats cannot be cast to. Reading a number that the type cannot hold raises
-        `LossyError`; rounding is allowed.
+        Integers, which count or index, and booleans are not cast. Assigning still changes the model, in the model's own
+        dtypes. Raises `ShapeError` for a dtype that is not floating-point. Reading a number that the dtype cannot represent
+        raises `LossyError`; rounding is allowed.
 
         Examples:
             >>> import steelyard
@@ -302,15 +303,15 @@ class Weights(Mapping[str, Weight]):
         from steelyard.core.casting import cast
 
         made = self.with_weights([cast(weight, dtype) for weight in self._weights.values()])
-        made._net = self._net.with_assign(self.assign if self.has_model else None)  # which casts back into the model's types
+        made._net = self._net.with_assign(self.assign if self.has_model else None)  # this casts back to the model's dtypes
         return made
 
     def arrays(self) -> dict[str, Array]:
-        """Return every weight as a read-only array in its shape, by name; views where that is possible."""
+        """Return every weight as a read-only array in its shape, by name; views if possible."""
         return {name: weight.numpy() for name, weight in self._weights.items()}
 
     def copy(self) -> Weights:
-        """Return the same weights with numbers of their own: the way to keep the best epoch.
+        """Return the same weights with copies of the numbers, for example to keep the best epoch.
 
         Examples:
             >>> import steelyard
@@ -332,9 +333,9 @@ class Weights(Mapping[str, Weight]):
     def to_vector(self, order: Order = "C", dtype: DTypeLike | None = None, out: Array | None = None) -> Array:
         """Copy every weight into one vector, in the listed order; tied weights once.
 
-        `order` is how each weight is flattened: "C" by rows, "F" by columns as R does. Without `dtype` the
-        vector has the smallest type that holds all of them. `out` is filled and returned when given.
-        Raises `ShapeError` when `out` does not fit, `LossyError` when a number does not fit into `dtype`.
+        `order` is the order in which each weight is flattened: "C" by rows, "F" by columns as in R. `dtype` defaults to the
+        smallest dtype that represents all weights exactly. `out`, if given, is filled and returned.
+        Raises `ShapeError` if `out` does not fit, `LossyError` if a number does not fit into `dtype`.
 
         Examples:
             >>> import steelyard
@@ -346,7 +347,7 @@ class Weights(Mapping[str, Weight]):
     def from_vector(self, vector: ArrayLike, order: Order = "C") -> Weights:
         """Return weights of these names, shapes and dtypes with the numbers of `vector`, detached from any model.
 
-        Raises `ShapeError` for a wrong length and `LossyError` for a number that a weight's type cannot hold.
+        Raises `ShapeError` for a wrong length, and `LossyError` for a number that a weight's dtype cannot represent.
         """
         import numpy as np
 
@@ -356,7 +357,7 @@ class Weights(Mapping[str, Weight]):
         return self._detached(pieces(layout, np.array(as_vector(layout, vector)), checked_order(order)))
 
     def locate(self, index: int, order: Order = "C") -> tuple[str, tuple[int, ...]]:
-        """Return the name and the index of the element that entry `index` of the vector is.
+        """Return the weight's name and the element's index for entry `index` of the vector.
 
         Examples:
             >>> import steelyard
@@ -368,12 +369,12 @@ class Weights(Mapping[str, Weight]):
         return weight.name, place
 
     def assign(self, values: Mapping[str, object] | Array, order: Order = "C") -> Any:
-        """Put numbers into the model, all or nothing, and return it (a new one where models are immutable).
+        """Put numbers into the model, all or nothing, and return it (a new model if models are immutable).
 
-        `values` is a vector as `to_vector` gives it in this order, or a mapping of names to arrays; weights that it
-        leaves out stay as they are. No memory is shared with `values`. Raises `ShapeError` (a length, name or shape
-        that does not fit), `LossyError` (a fraction for an integer, an overflow) or `ReadOnlyError` (weights
-        that come from a file or were detached); nothing is written then.
+        `values` is a vector as `to_vector` returns it in this order, or a mapping of names to arrays; weights that are not
+        in it stay unchanged. No memory is shared with `values`. Raises `ShapeError` (a length, name or shape that
+        does not fit), `LossyError` (a fraction for an integer, an overflow) or `ReadOnlyError` (weights from a file, or
+        detached); in these cases nothing is written.
 
         Examples:
             >>> import steelyard
@@ -393,7 +394,7 @@ class Weights(Mapping[str, Weight]):
         return put_vector(self._in_vector(), values, checked_order(order), self._net.assign)
 
     def _detached(self, arrays: Mapping[str, Array]) -> Weights:
-        """Return weights with these facts and the numbers of `arrays`, which hold the distinct ones; tied ones share."""
+        """Return weights with these facts and the numbers of `arrays`, which have the distinct weights; tied ones share."""
         from steelyard.core.assign import over
 
         return self.with_weights(over(self._in_vector(), self._weights, arrays), detached=True, live=True)

@@ -1,1 +1,1 @@
-"""What can be said of weights by reading their numbers once, block by block."""
+"""Measures of weights, computed from their numbers block by block: statistics, checks, differences, digests, spectra."""

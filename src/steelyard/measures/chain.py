@@ -1,4 +1,4 @@
-"""A network as a chain of dense layers, which is what a diagram of its units is about."""
+"""A network as a chain of dense layers, as a diagram of its units shows it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ WAYS = ("in out", "out in")
 
 
 class Dense:
-    """A dense layer: its `kernel` of `inputs` by `units`, its `bias`, and by `skip` what the net's inputs add past the layers.
+    """A dense layer: its `kernel` of `inputs` by `units`, its `bias`, and the `skip` kernel from the net's inputs.
 
-    `turned` tells that the kernel lies units by inputs. `bias` and `skip` may be None.
+    `turned` means that the kernel is stored as units by inputs. `bias` and `skip` may be None.
     """
 
     __slots__ = ("bias", "inputs", "kernel", "name", "skip", "turned", "units")
@@ -46,17 +46,17 @@ class Dense:
         return f"Dense({self.name!r}, {self.inputs} to {self.units})"
 
     def part(self, inputs: Array, units: Array) -> Array:
-        """Return the weights from some inputs to some units, as float64, inputs by units; no others are kept."""
+        """Return the weights from some inputs to some units, as float64, inputs by units; only these are kept in memory."""
         rows, columns = (units, inputs) if self.turned else (inputs, units)
         found = _submatrix(self.kernel, _sides(self.kernel)[1], rows, columns)
         return found.T if self.turned else found
 
     def skips(self, inputs: Array, units: Array) -> Array | None:
-        """Return the weights from some of the net's inputs to some units, None where there are none."""
+        """Return the weights from some of the net's inputs to some units; None without a skip kernel."""
         return None if self.skip is None else _submatrix(self.skip, _sides(self.skip)[1], inputs, units)
 
     def squares(self) -> tuple[Array, Array]:
-        """Return the sums of squares of the finite weights of each input and of each unit, read block by block."""
+        """Return the sum of squares of the finite weights of each input and of each unit, read block by block."""
         rows, columns = _sides(self.kernel)
         by_row, by_column = np.zeros(rows), np.zeros(columns)
         step = max((1 << 20) // max(columns, 1), 1)
@@ -72,9 +72,9 @@ class Dense:
 def chain(source: object, layers: Sequence[str] | None = None, axes: str | None = None) -> list[Dense]:
     """Return the layers of a network of dense layers, in order; `layers` picks them by name.
 
-    `axes` ("in out" or "out in") says how kernels lie that do not say it themselves, as in a file of plain arrays; without
-    it, that they fit together one way only must tell. Raises `ShapeError` for a network that is no such chain, and
-    `AmbiguityError` where kernels would fit both ways.
+    `axes` ("in out" or "out in") gives the axis order of kernels whose source does not, such as a file of plain arrays.
+    Without it the order is inferred if the shapes fit together in one order only. Raises `ShapeError` for a network that is
+    not such a chain, and `AmbiguityError` if the kernels fit in both orders.
 
     Examples:
         >>> from steelyard.core.readers import from_array
@@ -89,11 +89,13 @@ def chain(source: object, layers: Sequence[str] | None = None, axes: str | None 
     found = _picked(listed, layers)
     parts = [_parts(name, group) for name, group in found.items()]
     if not parts:
-        raise ShapeError("the network has no weights, so it is no chain of dense layers")
+        raise ShapeError("the network has no weights, so it is not a chain of dense layers")
     made = _turned(parts, axes)
     if not _linked(made):
         sizes = ", ".join(f"{printable(each.name)} ({each.inputs:,} to {each.units:,})" for each in made[:8])
-        raise ShapeError(f"the dense layers do not follow one another: {sizes}; name those of one chain, in order, with layers")
+        raise ShapeError(
+            f"the sizes of consecutive dense layers do not match: {sizes}; name those of one chain, in order, with layers"
+        )
     return made
 
 
@@ -108,7 +110,7 @@ def _picked(found: Mapping[str, list[Weight]], layers: Sequence[str] | None) -> 
 
 
 def _parts(name: str, group: list[Weight]) -> tuple[str, Weight, Weight | None, Weight | None]:
-    """Return the kernel, the bias and the skip kernel of a layer, which must have no others."""
+    """Return the kernel, the bias and the skip kernel of a layer; other weights are an error."""
     skip = next((weight for weight in group if _is_skip(weight)), None)
     kernels = [weight for weight in group if weight.role is Role.KERNEL and weight is not skip]
     biases = [weight for weight in group if weight.role is Role.BIAS]
@@ -117,12 +119,12 @@ def _parts(name: str, group: list[Weight]) -> tuple[str, Weight, Weight | None, 
         if not (dense or weight.role is Role.BIAS):
             axes = f" and the axes {weight.axes}" if weight.axes else ""
             raise ShapeError(
-                f"the network is no chain of dense layers: {printable(weight.name)} of shape {list(weight.shape)} has the "
+                f"the network is not a chain of dense layers: {printable(weight.name)} of shape {list(weight.shape)} has the "
                 f"role {weight.role}{axes}; name the dense layers, in order, with layers"
             )
     if len(kernels) != 1 or len(biases) > 1:
         raise ShapeError(
-            f"the network is no chain of dense layers: layer {printable(name)!r} has {len(kernels)} kernels and "
+            f"the network is not a chain of dense layers: layer {printable(name)!r} has {len(kernels)} kernels and "
             f"{len(biases)} biases; name the dense layers, in order, with layers"
         )
     return name or kernels[0].name, kernels[0], biases[0] if biases else None, skip
@@ -133,7 +135,7 @@ def _is_skip(weight: Weight) -> bool:
 
 
 def _turned(parts: Sequence[tuple[str, Weight, Weight | None, Weight | None]], axes: str | None) -> list[Dense]:
-    """Return the layers, turned round where units come first; told by their axes, or by how they fit together."""
+    """Return the layers, each with the orientation of its kernel, from its axes or from the only order that fits."""
 
     def made(guess: str) -> list[Dense]:
         return [Dense(name, *rest, turned=_way(rest[0], guess) == "out in") for name, *rest in parts]  # type: ignore[arg-type]
@@ -146,7 +148,7 @@ def _turned(parts: Sequence[tuple[str, Weight, Weight | None, Weight | None]], a
         return made(fitting[0])
     raise AmbiguityError(
         f"the axes of {printable(unknown[0].name)} are not known, and its shape {list(unknown[0].shape)} fits "
-        f'{"both ways" if fitting else "neither way"}; say axes="in out" (Keras, scikit-learn, R) or axes="out in" (PyTorch)'
+        f'{"both ways" if fitting else "neither way"}; give axes="in out" (Keras, scikit-learn, R) or axes="out in" (PyTorch)'
     )
 
 
@@ -155,7 +157,7 @@ def _way(kernel: Weight, guess: str) -> str:
 
 
 def _linked(made: Sequence[Dense]) -> bool:
-    """Tell whether each layer takes what the one before gives, and has a bias for each unit."""
+    """Whether each layer has as many inputs as the previous one has units, and a bias for each unit."""
     joined = all(one.units == other.inputs for one, other in pairwise(made))
     return joined and all(each.bias is None or each.bias.size == each.units for each in made)
 
@@ -165,7 +167,7 @@ def _sides(weight: Weight) -> tuple[int, int]:
 
 
 def _submatrix(weight: Weight, width: int, rows: Array, columns: Array) -> Array:
-    """Return some rows and columns, which grow, of a weight as a matrix."""
+    """Return some rows and columns, in increasing order, of a weight as a matrix."""
     places = np.add.outer(rows.astype(np.int64) * width, columns.astype(np.int64))
     found: Array = _real(elements(weight, places.reshape(-1))).reshape(places.shape)
     return found

@@ -1,4 +1,4 @@
-"""The filters of a convolution as small pictures: each what one unit looks for in an image."""
+"""The filters of a convolution as small pictures."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 SMALLEST, LARGEST = 2, 32
-"""Sides of a filter that can be looked at: one of a single place has no picture."""
+"""The smallest and the largest side of a filter that can be drawn, in pixels."""
 COLOURS = 3
 GUESSED = "out in kh kw"
-"""The axes of kernels of files that say nothing of them, where the shape fits: PyTorch's."""
+"""PyTorch's axes, assumed if a file does not give a kernel's axes and the shape is plausible."""
 
 
 class Filters:
-    """The filters of a convolution: `pictures` are numbers by filter, row, column and colour (1, or 3 for red, green, blue).
+    """The filters of a convolution: `pictures` has the axes filter, row, column and colour (1, or 3 for red, green, blue).
 
-    `units` names what each is of, as "out 5" or "out 5, in 2". `count` is how many there are in all, of which the first
-    are drawn. `guessed` tells that the source says nothing of the axes, and the shape was taken for PyTorch's.
+    `units` names each filter, such as "out 5" or "out 5, in 2". `count` is the number of all filters, of which the first are
+    drawn. `guessed` means that the source does not give the axes, so they are assumed to be PyTorch's.
     """
 
     __slots__ = ("count", "guessed", "pictures", "units")
@@ -39,7 +39,7 @@ class Filters:
 
 
 def axes_of_filters(weight: Weight) -> str:
-    """Return the axes of a kernel over images, blank for a weight that is none.
+    """Return the axes of a two-dimensional convolution kernel; blank for any other weight.
 
     >>> from steelyard.core.readers import from_array
     >>> axes_of_filters(from_array("w", np.zeros((3, 3, 1, 8)), axes="kh kw in out"))
@@ -61,10 +61,10 @@ def axes_of_filters(weight: Weight) -> str:
 
 
 def filters(weight: Weight, limit: int = 64) -> Filters | None:
-    """Return the first `limit` filters of a convolution of images, None for a weight that is none.
+    """Return the first `limit` filters of a two-dimensional convolution kernel; None for any other weight.
 
-    A kernel of three inputs is taken for one of colours, and has a picture for each output; others have one for each
-    output and input. An axis that runs backwards is turned round. Numbers are those of the weight.
+    The inputs of a kernel with three inputs are drawn as colours, so it has a picture for each output; other kernels have one
+    for each output and input. A reversed axis is reversed back. The numbers are those of the weight, not scaled.
 
     Examples:
         >>> from steelyard.core.readers import from_array
@@ -94,7 +94,7 @@ def filters(weight: Weight, limit: int = 64) -> Filters | None:
 
 
 def _first(weight: Weight, axis: int, count: int) -> Array:
-    """Return the first places of one axis; no more is in memory than they and a block."""
+    """Return the first slices along one axis; memory use is their size and that of a block."""
     found = np.empty(
         [count if nth == axis else length for nth, length in enumerate(weight.shape)], standard(numpy_dtype(weight.dtype))
     )

@@ -1,9 +1,9 @@
-"""`lineage`: many nets side by side: how far each is from each, what they share, and which come from one another.
+"""`lineage`: compare several nets pair by pair: distances, shared weights, and common origins.
 
-Two nets that were trained independently have no reason to put their hidden units in the same order. So the null is
-made by putting the units of one net into random orders: the likeness of the units of a layer, each with the one in
-its own place, is held against the same after shuffling. A net that goes back to the same initial weights, or to
-another net, still has its units in their places.
+Nets that were trained independently have no common order of hidden units. The null hypothesis therefore shuffles the units
+of one net: the mean correlation of a layer's units, each with the unit at the same index of the other net, is compared with
+that after shuffling. A net that was trained from the same initial weights, or from another net, still has its units at the
+same indices.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 SHUFFLES = 9999
-"""Orders of units that are drawn for each layer."""
+"""Number of random orders that are drawn for each layer."""
 BATCH = 1000
 LAYERS = 8
-"""Layers that are looked at, those with the most units: the p-value is multiplied by how many there are."""
+"""Number of layers that are tested, those with the most units; the p-value is multiplied by it (Bonferroni)."""
 UNITS = 512
-"""Units of a layer that are looked at, and inputs of each of them: evenly spread over all."""
+"""Maximum units of a layer, and maximum inputs of each unit, that are compared, evenly spaced."""
 INPUTS = 4096
 FEWEST = 5
-"""Units below which there are too few orders."""
+"""A layer with fewer units has too few orders for a test."""
 SIGNIFICANT = 1e-3
-"""The p-value from which on two nets are said to have one origin."""
+"""Two nets have the same origin if the p-value is at most this."""
 CLEAR = 5.0
-"""How many standard deviations the likeness must be above that of shuffled units: the draws alone end at 1e-4."""
+"""Minimum standard deviations above the mean of shuffled units, since the draws alone cannot show p-values below 1e-4."""
 
 
 class Kinship:
-    """What two nets have in common.
+    """The relation of two nets.
 
-    `distance` is |a - b| / sqrt(|a|^2 + |b|^2) over the floating weights of one name and shape: 0 for equal ones, 1 for
-    unrelated ones, None where there are none. `shared` of `common` weights have the same bits. `likeness` is the mean
-    correlation of hidden units in the same place in `layer`, `p` the chance of one as large between independent
-    nets, corrected for the layers that were looked at; both are None where no layer can be tested. `verdict` is
-    "same weights", "same origin" or blank.
+    `distance` is |a - b| / sqrt(|a|^2 + |b|^2) over the floating-point weights of equal name and shape: 0 if they are equal,
+    1 if they are unrelated, None if there are none. `shared` of `common` weights have the same bits. `likeness` is the mean
+    correlation of the hidden units of `layer` at equal indices, and `p` the probability of one as large between independent
+    nets, corrected for the number of tested layers; both are None if no layer can be tested. `verdict` is "same weights",
+    "same origin" or blank.
     """
 
     __slots__ = ("a", "b", "common", "distance", "layer", "likeness", "p", "shared", "verdict", "z")
@@ -71,10 +71,9 @@ class Kinship:
 
 
 class Lineage:
-    """How nets are related: `names`, `pairs` of them, and groups of `duplicates`, whose weights are all the same.
+    """The relations of several nets: `names`, `pairs` of them, and groups of `duplicates`, whose weights are identical.
 
-    `tree` is what average linkage makes of the distances: nested pairs of (one, other, distance), None where a distance
-    is not known.
+    `tree` is the tree of average linkage: nested tuples (one, other, distance), in which an unknown distance is None.
     """
 
     __slots__ = ("names", "pairs", "tree")
@@ -86,7 +85,7 @@ class Lineage:
 
     @property
     def duplicates(self) -> list[list[str]]:
-        """The names of nets whose weights are all the same, in groups."""
+        """The names of nets with identical weights, in groups."""
         groups: list[list[str]] = []
         same = {(pair.a, pair.b) for pair in self.pairs if pair.verdict == "same weights"}
         for name in self.names:
@@ -114,13 +113,13 @@ class Lineage:
 
 
 def lineage(sources: Mapping[str, object] | Iterable[object]) -> Lineage:
-    """Compare many models, files or `Weights` pair by pair: distances, shared weights, a tree, and which have one origin.
+    """Compare several models, files or `Weights` pair by pair: distances, shared weights, a tree, and common origins.
 
-    `sources` are named by a mapping, by their paths, or by numbers. Two nets have "one origin" where the hidden units of a
-    layer are more alike in their own places than in 9,999 random orders (p <= 0.001 after correction, and five standard
-    deviations above the mean): independently trained nets, the null, have their units in no common order. Nets
-    without such layers get no verdict. Layers whose initial weights prefer an order, as identity matrices do, are
-    beyond this test. Raises `ShapeError` for two sources of one name.
+    `sources` are named by a mapping, by their paths, or by numbers. The verdict is "same origin" if the hidden units of a
+    layer are more alike at equal indices than in 9,999 random orders (p <= 0.001 after correction, and five standard
+    deviations above the mean), since independently trained nets, the null hypothesis, have no common order of units. Nets
+    without such layers get no verdict. The test is not valid for layers whose initial weights prefer an order, such as
+    identity matrices. Raises `ShapeError` for two sources of one name.
 
     Examples:
         >>> import numpy as np
@@ -173,14 +172,14 @@ def _alike(one: Weight, other: Weight) -> bool:
 
 
 def _length(weight: Weight) -> float:
-    """Return the l2 norm of a weight's finite numbers."""
+    """Return the l2 norm of the finite numbers of a weight."""
     from steelyard.measures.diff.entries import norm_of
 
     return norm_of(weight, 0, weight.size)
 
 
 def _test(found: Kinship, couples: Sequence[tuple[Weight, Weight]]) -> None:
-    """Hold the likeness of hidden units in their places against that in random orders, layer by layer."""
+    """Test, layer by layer, the likeness of hidden units at equal indices against that in random orders."""
     from steelyard.numerics.matrices import one_blas_thread
 
     layers = list(_hidden(couples))
@@ -199,9 +198,9 @@ def _test(found: Kinship, couples: Sequence[tuple[Weight, Weight]]) -> None:
 
 
 def _hidden(couples: Sequence[tuple[Weight, Weight]]) -> Iterator[tuple[Weight, Weight, str]]:
-    """Yield the kernels of hidden layers with the most units, and where their units lie: on the "first" or "last" axis.
+    """Yield the kernels of the hidden layers with the most units, and the axis of the units: "first" or "last".
 
-    The units of the last kernel are the net's outputs, whose order has a meaning, so it is left out.
+    The last kernel is left out: its units are the net's outputs, whose order is fixed.
     """
     kernels = [(one, other, _axis(one)) for one, other in couples if one.role is Role.KERNEL and len(one.shape) >= 2][:-1]
     units = [(one.shape[0 if axis == "first" else -1], one, other, axis) for one, other, axis in kernels]
@@ -217,7 +216,7 @@ def _axis(weight: Weight) -> str:
 
 
 def _units(weight: Weight, axis: str) -> Array:
-    """Return a row for each unit, of zero mean and length one; of large layers some units and inputs, evenly spread."""
+    """Return a row of zero mean and unit norm for each unit; of large layers, some units and inputs, evenly spaced."""
     import numpy as np
 
     from steelyard.numerics.matrices import as_float64
@@ -226,14 +225,14 @@ def _units(weight: Weight, axis: str) -> Array:
     rows = array.reshape(array.shape[0], -1) if axis == "first" else array.reshape(-1, array.shape[-1]).T
     rows = rows[:: max(-(-rows.shape[0] // UNITS), 1), :: max(-(-rows.shape[1] // INPUTS), 1)]
     found = np.nan_to_num(as_float64(np.abs(rows) if rows.dtype.kind == "c" else rows), posinf=0.0, neginf=0.0)
-    found = found - found.mean(axis=0)  # what all units share says nothing of each
+    found = found - found.mean(axis=0)  # the mean of all units is not evidence of their order
     lengths = np.sqrt((found * found).sum(axis=1, keepdims=True))
     units: Array = found / np.where(lengths > 0, lengths, 1.0)
     return units
 
 
 def _likeness(one: Array, other: Array) -> tuple[float, float | None, float]:
-    """Return the mean correlation of rows in the same place, its p-value among random orders, and how far it stands out."""
+    """Return the mean correlation of rows of equal index, its p-value among random orders, and its z-score."""
     import numpy as np
 
     products = one @ other.T
@@ -248,7 +247,7 @@ def _likeness(one: Array, other: Array) -> tuple[float, float | None, float]:
 
 
 def _drawn(products: Array, draws: int, seed: int) -> Array:
-    """Return the mean likeness of units for some random orders of one side."""
+    """Return the mean likeness of the units for each of some random orders of one side."""
     import numpy as np
 
     places = np.arange(len(products))
@@ -258,9 +257,9 @@ def _drawn(products: Array, draws: int, seed: int) -> Array:
 
 
 def linked(names: Sequence[str], distances: Mapping[tuple[str, str], float | None]) -> object:
-    """Return the tree of average linkage: a name, or (one, other, distance) of the two that were joined last.
+    """Return the tree of average linkage: a name, or the (one, other, distance) of the last merge.
 
-    Distances that are not known count as one and a half, farther than any.
+    An unknown distance counts as 1.5, farther than any other.
 
     >>> linked(["a", "b", "c"], {("a", "b"): 0.1, ("a", "c"): 1.0, ("b", "c"): 0.8})
     ('c', ('a', 'b', 0.1), 0.9)

@@ -1,14 +1,21 @@
-"""Patches: what turns the weights of one source into those of another, bit for bit, in a small file.
+"""Patches: small files that turn the weights of one source into those of another, bit for bit.
 
-A patch is a safetensors file. Its metadata hold, under "steelyard.patch", a JSON object:
+A patch is a safetensors file whose metadata have, under "steelyard.patch", a JSON object:
 
-- "base" and "result": the sha256 digests of both ends, as `steelyard.digest` gives them;
-- "weights": for each weight of the result, in order, [name, how, dtype, shape] where `how` is "same" (as in the base),
-  "sparse" (the tensor "places/NAME" holds the changed entries of the flattened weight in growing order, "values/NAME"
-  their numbers) or "full" (all numbers are in "values/NAME"); a weight that is tied to another one is ["tied", owner];
-- "facts": what the weights mean, as other files of Steelyard keep it.
+| key | value |
+|---|---|
+| "base", "result" | the sha256 digests of both sides, as `steelyard.digest` returns them |
+| "weights" | for each weight of the result, in order, [name, how, dtype, shape] |
+| "facts" | roles, axes and layers of the weights, as in other files of Steelyard |
 
-Each weight is kept sparse or in full, whichever takes less.
+| `how` | tensors of the patch |
+|---|---|
+| "same" | none: the weight is that of the base |
+| "sparse" | "places/NAME": the indices of the changed entries of the flattened weight, increasing; "values/NAME": their numbers |
+| "full" | "values/NAME": all numbers |
+| ["tied", owner] | none: the weight is tied to `owner` |
+
+Each changed weight is stored sparse or in full, whichever is smaller.
 """
 
 from __future__ import annotations
@@ -38,7 +45,7 @@ ALGORITHM: Final = "sha256"
 
 
 class Patch:
-    """What a patch holds: the digests of its `base` and its `result`, and how each weight is kept, by name."""
+    """A patch: the digests of its `base` and its `result`, and the way in which each weight is stored (`how`), by name."""
 
     __slots__ = ("base", "how", "nbytes", "result")
 
@@ -59,7 +66,7 @@ class Patch:
 
 
 class _PatchedWeight(NamedTuple):
-    """How one weight is kept; `owner` is the name of the weight that it is tied to."""
+    """One weight of a patch; `owner` is the name of the weight to which it is tied."""
 
     name: str
     how: str
@@ -69,12 +76,12 @@ class _PatchedWeight(NamedTuple):
 
 
 def save_patch(before: object, after: object, path: str | os.PathLike[str]) -> Patch:
-    """Write into a file what turns the weights of `before` into those of `after`, and return what it holds.
+    """Write a patch that turns the weights of `before` into those of `after`, and return its description.
 
-    Both are models, files or `Weights`; weights belong together by name. The file, of suffix .safetensors, takes its
-    place when it is complete. Numbers, dtypes, shapes, names, their order and what they mean are restored by `apply_patch`;
-    whatever else a file says of itself is not. Raises what `weights` raises, and `FormatError` for another suffix or a
-    type that safetensors cannot hold.
+    Both are models, files or `Weights`; weights are paired by name. The suffix of `path` must be .safetensors; an existing
+    file is replaced only when the patch is complete. `apply_patch` restores numbers, dtypes, shapes, names, order, roles, axes
+    and layers, but not a file's other metadata. Raises the errors of `weights`, and `FormatError` for another suffix or a
+    dtype that safetensors does not have.
 
     Examples:
         >>> import numpy as np, tempfile
@@ -114,7 +121,7 @@ def _listed(weight: Weight, how: str, other: Weights) -> list[Any]:
 
 
 def _kept(one: Weights, other: Weights, weight: Weight) -> tuple[str, list[Weight]]:
-    """Return how a weight is kept, and the tensors that hold it."""
+    """Return the way in which a weight is stored, and its tensors in the patch."""
     if weight.tied is not None and weight.tied in other:
         return "tied", []
     full = weight.replace(name=f"values/{weight.name}", tied=None)
@@ -137,7 +144,7 @@ def _places_word(weight: Weight) -> str:
 
 
 def _changes(base: Weight, weight: Weight) -> Iterator[tuple[Array, Array]]:
-    """Yield the places and the numbers of the changed entries, block by block."""
+    """Yield the indices and the numbers of the changed entries, block by block."""
     import numpy as np
 
     from steelyard.measures.diff.entries import changed_entries, equal
@@ -150,7 +157,7 @@ def _changes(base: Weight, weight: Weight) -> Iterator[tuple[Array, Array]]:
 
 
 class _Changes:
-    """Readers of the changed entries of one weight: they are found when they are asked for, and kept while they are read."""
+    """Lazy readers of the changed entries of one weight; the entries of the current block are cached."""
 
     __slots__ = ("_base", "_kept", "_weight", "_word")
 
@@ -177,10 +184,10 @@ class _Changes:
 
 
 def apply_patch(before: object, path: str | os.PathLike[str]) -> Weights:
-    """Return the weights that a patch makes of those of `before`, bit for bit; `steelyard.save` writes them.
+    """Apply a patch to the weights of `before`, and return the result, bit for bit; `steelyard.save` writes it.
 
-    Numbers are put together while they are read. Raises `FormatError` where the patch is damaged or no patch, and
-    `ShapeError` where `before` is not what it was made for, or the result not what it was made of; both are told by digests.
+    Numbers are patched when they are read. Digests verify both sides: `ShapeError` is raised if the patch was made for other
+    weights than `before`, and `FormatError` if the result is wrong, or if the file is damaged or not a patch.
     """
     base, stored = weights(before), weights(path)
     file = str(path)
@@ -188,12 +195,12 @@ def apply_patch(before: object, path: str | os.PathLike[str]) -> Weights:
     found = digest(base, ALGORITHM).whole
     if found != head["base"]:
         raise ShapeError(
-            f"{printable(file)} was made for other weights: their sha256 is {printable(head['base'], 80)}, that of these {found}"
+            f"{printable(file)} was made for other weights: their sha256 is {printable(head['base'], 80)}, not {found}"
         )
     made = [_made(file, _patched_weight(file, fact), base, stored) for fact in head["weights"]]
     result = _meaning(made, head)
     if digest(result, ALGORITHM).whole != head["result"]:
-        raise FormatError(file, "what comes out of the patch is not what went in: the file is damaged")
+        raise FormatError(file, "the result does not have the digest in the patch: the file is damaged")
     return result
 
 
@@ -211,11 +218,11 @@ def _head(file: str, stored: Weights) -> dict[str, Any]:
     except (ValueError, RecursionError):
         head = None
     if not isinstance(head, dict) or not isinstance(head.get("weights"), list):
-        raise FormatError(file, "this is no patch; `steelyard save-patch BEFORE AFTER -o p.safetensors` makes one")
+        raise FormatError(file, "this is not a patch; `steelyard save-patch BEFORE AFTER -o p.safetensors` writes one")
     if head.get("version") != VERSION:
-        raise FormatError(file, f"a patch of version {printable(head.get('version'))}, of which nothing is known here")
+        raise FormatError(file, f"a patch of the unknown version {printable(head.get('version'))}")
     if not all(isinstance(head.get(key), str) for key in ("base", "result")):
-        raise FormatError(file, "the patch does not say what it was made for")
+        raise FormatError(file, "the patch has no digest of the weights that it was made for")
     return head
 
 
@@ -224,10 +231,10 @@ def _patched_weight(file: str, fact: Any) -> _PatchedWeight:
         name, how, dtype, shape, *owner = fact
         kept = _PatchedWeight(name, how, dtype, tuple(shape), *owner)
     except (TypeError, ValueError):
-        raise FormatError(file, "the patch lists a weight without name, dtype and shape") from None
+        raise FormatError(file, "the patch lists a weight without a name, dtype or shape") from None
     words = all(isinstance(word, str) for word in (name, how, dtype, kept.owner))
     if not words or dtype not in ITEMSIZES or not all(type(length) is int and 0 <= length < 1 << 48 for length in kept.shape):
-        raise FormatError(file, f"the patch lists {printable(name)} with a dtype or shape that there is not")
+        raise FormatError(file, f"the patch gives {printable(name)} an invalid dtype or shape")
     return kept
 
 
@@ -242,7 +249,9 @@ def _made(file: str, kept: _PatchedWeight, base: Weights, stored: Weights) -> We
     old = base.get(name)
     if how in ("same", "sparse") and old is not None and (old.dtype, old.shape) == (dtype, shape):
         return old.replace(tied=None) if how == "same" else _edited(file, old, stored)
-    raise FormatError(file, f"{printable(name)} is kept as {printable(how)!r}, and its numbers are missing or of another shape")
+    raise FormatError(
+        file, f"{printable(name)} is stored as {printable(how)!r}, but its numbers are missing or have another shape"
+    )
 
 
 def _tied_reader(file: str, owner: str, base: Weights, stored: Weights, kept: _PatchedWeight) -> Any:
@@ -251,29 +260,33 @@ def _tied_reader(file: str, owner: str, base: Weights, stored: Weights, kept: _P
     listed = (_patched_weight(file, fact) for fact in head["weights"])
     fact = next((each for each in listed if each.name == owner), None)
     if fact is None or fact.how == "tied" or (fact.dtype, fact.shape) != (kept.dtype, kept.shape):
-        raise FormatError(file, f"{printable(kept.name)} is tied to {printable(owner)}, which is not there or not like it")
+        raise FormatError(
+            file, f"{printable(kept.name)} is tied to {printable(owner)}, which is missing or has another dtype or shape"
+        )
     return _made(file, fact, base, stored).read
 
 
 def _edited(file: str, old: Weight, stored: Weights) -> Weight:
-    """Return a weight of the base with some entries changed, which are put in while it is read."""
+    """Return a weight of the base whose changed entries are replaced while it is read."""
     import numpy as np
 
     places, values = (stored.get(f"{what}/{old.name}") for what in ("places", "values"))
     if places is None or values is None or values.dtype != old.dtype or places.dtype not in ("uint32", "uint64"):
-        raise FormatError(file, f"{printable(old.name)} lacks the places or the numbers of its changed entries")
+        raise FormatError(file, f"{printable(old.name)} lacks the indices or the numbers of its changed entries")
     if len(places.shape) != 1 or values.shape != places.shape or places.size > old.size:
-        raise FormatError(file, f"{printable(old.name)} has {prod(places.shape):,} places and {prod(values.shape):,} numbers")
+        raise FormatError(
+            file, f"{printable(old.name)} has {prod(places.shape):,} changed indices but {prod(values.shape):,} numbers"
+        )
     where = places.numpy().astype(np.int64)
     if places.size and (where[0] < 0 or where[-1] >= old.size or (np.diff(where) <= 0).any()):
-        raise FormatError(file, f"the places of {printable(old.name)} do not grow, or lead beyond its end")
+        raise FormatError(file, f"the changed indices of {printable(old.name)} do not increase, or exceed its size")
     read, new = old.read, values.read
 
     def edited(start: int, stop: int) -> Array:
         first, last = np.searchsorted(where, (start, stop))
         block = read(start, stop)
         if first < last:
-            block = block if isinstance(read, Stored) else block.copy()  # what lies in a file comes as a copy
+            block = block if isinstance(read, Stored) else block.copy()  # a reader of a file returns a copy
             block[where[first:last] - start] = new(int(first), int(last))
         return block
 

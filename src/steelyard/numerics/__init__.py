@@ -1,1 +1,1 @@
-"""Numbers read once, in blocks: summaries, histograms, moments, and what is not finite."""
+"""Block-wise computations on the numbers: summaries, histograms, moments, NaN and Inf, pictures."""

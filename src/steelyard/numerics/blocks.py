@@ -1,6 +1,6 @@
-"""Reading numbers once, block by block, into memory that is used again for each block.
+"""Read numbers block by block, into a buffer that is reused for each block.
 
-Fresh memory for each block would take as long as reading it: the system clears every new page.
+New memory for each block would take as long as reading it, since the system clears every new page.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
     Buffers = dict[int, bytearray]
-    """The last buffer that was used, by its length in bytes."""
+    """The last buffer, by its length in bytes."""
 
 _LOCAL = threading.local()
 
 
 class BlockReader:
-    """Reads blocks of a weight of at most `limit` elements, each valid until the next; those of a file into one buffer.
+    """Reads blocks of a weight of at most `limit` elements, each valid until the next; those of a file share one buffer.
 
-    The buffer is taken from `kept` where it has one of the right size, and left there for the next weight. Two readers
-    that are in use at once need two of these.
+    The buffer is taken from `kept` if it has one of the right size, and left there for the next weight. Two readers
+    in use at the same time need two such dicts.
 
     >>> from steelyard.core.readers import from_array
     >>> BlockReader(from_array("w", np.arange(5)), 2).block(2, 4).tolist()
@@ -60,7 +60,7 @@ class BlockReader:
 
 
 def blocks_of(weight: Weight, start: int, stop: int, limit: int) -> Iterator[tuple[int, Array]]:
-    """Yield the elements from `start` to `stop` in blocks of at most `limit`, each with its first place.
+    """Yield the elements from `start` to `stop` in blocks of at most `limit`, each with the offset of its first.
 
     A block is valid until this thread reads the next one, of any weight.
     """
@@ -72,14 +72,14 @@ def blocks_of(weight: Weight, start: int, stop: int, limit: int) -> Iterator[tup
 
 
 def pairs_of(one: Weight, other: Weight, limit: int, start: int = 0) -> Iterator[tuple[int, Array, Array]]:
-    """Yield blocks of two weights of one shape, from element `start` on, each with its first place; valid until the next."""
+    """Yield blocks of two weights of equal shape from element `start`, with the offset of each, valid until the next."""
     readers = BlockReader(one, limit), BlockReader(other, limit)
     for at, end in runs(start, one.size, limit):
         yield at, readers[0].block(at, end), readers[1].block(at, end)
 
 
 def runs(start: int, stop: int, limit: int) -> Iterator[tuple[int, int]]:
-    """Yield the ends of runs of at most `limit` elements.
+    """Split [start, stop) into runs of at most `limit` elements.
 
     >>> list(runs(2, 9, 3))
     [(2, 5), (5, 8), (8, 9)]
@@ -88,11 +88,11 @@ def runs(start: int, stop: int, limit: int) -> Iterator[tuple[int, int]]:
 
 
 def is_plain(weight: Weight) -> bool:
-    """Whether the numbers are in a file as they are in the memory of this machine."""
+    """Whether a file stores the numbers exactly as this machine's memory does."""
     return isinstance(weight.read, Stored) and (weight.read.byteorder == "<") == (sys.byteorder == "little")
 
 
 def is_shared(weight: Weight) -> bool:
-    """Whether several threads may read the numbers at once: those of a local file, or of this process's memory."""
+    """Whether several threads may read the numbers at once, as those of a local file or of this process's memory."""
     read = weight.read
     return isinstance(read, Live) or (isinstance(read, Stored) and read.source.path is not None)

@@ -1,4 +1,4 @@
-"""Splitting a weight into boxes: runs that are complete along the last axes, so that they have the axes of the weight."""
+"""Split a weight into boxes: runs that are complete along the last axes, so that they have the axes of the weight."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from steelyard.core.indexing import place_of
 
 
 class Box(NamedTuple):
-    """The elements [start, stop), which form an array of `shape` at the index `corner`."""
+    """The elements [start, stop), which are an array of `shape` at the index `corner`."""
 
     start: int
     stop: int
@@ -19,7 +19,7 @@ class Box(NamedTuple):
 
 
 def boxes(shape: Sequence[int], limit: int) -> Iterator[Box]:
-    """Yield boxes of at most `limit` elements that make up an array of `shape`, in row-major order.
+    """Split an array of `shape` into boxes of at most `limit` elements, in row-major order.
 
     >>> [(box.corner, box.shape) for box in boxes((2, 3, 2), 4)]
     [((0, 0, 0), (1, 2, 2)), ((0, 2, 0), (1, 1, 2)), ((1, 0, 0), (1, 2, 2)), ((1, 2, 0), (1, 1, 2))]

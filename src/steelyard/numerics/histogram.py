@@ -1,6 +1,6 @@
 """Fixed-bin histograms that merge exactly, whatever the partition.
 
-Types of one or two bytes have a bin for each number that they can hold, so their histograms are exact. The other types share
+Types of one or two bytes have a bin for each of their numbers, so their histograms are exact. The other types share
 the bins given by the upper 16 bits of a float32:
 
     bit   31      30..23     22..16                15..0
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 ERROR = 2.0**-8
-"""The relative error of the middle of a shared bin."""
+"""The maximum relative error of the middle of a shared bin."""
 UPPER = "float32"
-"""The key of the bins of the upper halves."""
+"""The key of the shared bins, which are the upper halves of float32."""
 
 
 class Histogram:
@@ -84,7 +84,7 @@ class Histogram:
         return {kind: parts[0] for kind, parts in self._sparse.items()}
 
     def points(self) -> tuple[Array, Array]:
-        """Return the middles of the bins as float64 in order of size, and how many numbers each holds."""
+        """Return the middles of the bins as float64 in ascending order, and their counts."""
         found = [(_middles(kind, codes), counts) for kind, (codes, counts) in self.bins().items()]
         if not found:
             return np.empty(0), np.empty(0, np.int64)
@@ -93,16 +93,16 @@ class Histogram:
         return values[order], counts[order]
 
     def counted(self) -> Iterator[tuple[Array, Array]]:
-        """Yield, for each type that has a bin for every number, the numbers as float64 and how often each occurs."""
+        """Yield, for each type that has a bin for every number, the numbers as float64 and their counts."""
         for kind, (codes, counts) in self.bins().items():
             if kind != UPPER:
                 yield _middles(kind, codes), counts
 
     def rebinned(self, edges: Array, least: float, greatest: float) -> Array:
-        """Return how many numbers lie between each two of `edges`, which rise, and the last included.
+        """Return the counts between consecutive `edges`, which ascend; the last edge is included.
 
-        Where an edge cuts a bin, its count is split in proportion, as if its numbers were spread evenly over the part of the bin
-        that is between `least` and `greatest`.
+        If an edge cuts a bin, its count is split in proportion, as if its numbers were uniformly distributed over the part of
+        the bin that is between `least` and `greatest`.
 
         >>> counted = Histogram()
         >>> counted.add(np.linspace(0, 1, 1000))
@@ -117,7 +117,7 @@ class Histogram:
         return np.diff(np.rint(below)).astype(np.int64)
 
     def _edges(self) -> Iterator[tuple[Array, Array, Array]]:
-        """Yield, for each type, the least and the greatest number of each bin in order of size, and the counts."""
+        """Yield, for each type, the least and the greatest number of each bin in ascending order, and the counts."""
         for kind, (codes, counts) in self.bins().items():
             low = high = _middles(kind, codes)
             if kind == UPPER:
@@ -136,11 +136,11 @@ class Histogram:
 
 
 def _below(cuts: Array, low: Array, high: Array, counts: Array) -> Array:
-    """Return how many numbers are below each cut: all full bins, and a share of the bin that the cut divides."""
+    """Return the count of numbers below each cut: all full bins, and a share of the bin that the cut divides."""
     begun = np.searchsorted(low, cuts)
     last = np.maximum(begun - 1, 0)
     wide = (high - low)[last]
-    with np.errstate(over="ignore"):  # the last bin ends at the largest float32, and float64 goes on
+    with np.errstate(over="ignore"):  # the last bin ends at the largest float32; float64 has larger numbers
         share = np.where(wide > 0, np.clip((cuts - low[last]) / np.where(wide > 0, wide, 1.0), 0, 1), 1.0)
     before = np.concatenate([np.zeros(1), np.cumsum(counts, dtype=np.float64)])[last]
     return np.asarray(np.where(begun > 0, before + share * counts[last], 0.0))
@@ -167,7 +167,7 @@ def _upper(values: Array) -> Array:
 
 
 def _middles(kind: str, codes: Array) -> Array:
-    """Return the numbers that codes of a type stand for; the bin of zero stands for zero, whose sign is dropped."""
+    """Return the middles of the bins with these codes; the bin of zero is zero itself, without a sign."""
     if kind != UPPER:
         own = numpy_dtype(kind)
         values = codes.astype(np.uint8 if own.itemsize == 1 else np.uint16).view(own)

@@ -1,4 +1,4 @@
-"""Sums over numbers in float64, block by block; the sums of the blocks are added without rounding."""
+"""Count, range and moments, summed in float64 block by block; the sums of the blocks are added without rounding."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 _CANCELLING = 0.9  # squared mean over mean square; above it, E[x^2] - E[x]^2 would cancel, so a second pass sums deviations
-_LARGE = 300  # exponents above which squares might overflow float64, or vanish
+_LARGE = 300  # beyond this exponent, squares might overflow or underflow float64
 _LOCAL = threading.local()
 _ADDED = ("count", "zeros", "near_zeros", "_plain", "_magnitudes", "_squares", "_within", "_between")
 
 
 class Moments:
-    """Count, range and moments of finite numbers; those of parts merge exactly, whatever the partition.
+    """The count, range and moments of finite numbers; those of parts merge exactly, whatever the partition.
 
-    `near_zeros` counts magnitudes up to `near`, zeros among them. Without numbers, all but the counts are None.
+    `near_zeros` counts magnitudes up to `near`, including zeros. Without numbers, all but the counts are None.
 
     >>> one, two = Moments(), Moments()
     >>> one.add(np.array([1.0, 2.0])), two.add(np.array([6.0]))
@@ -112,8 +112,8 @@ class Moments:
     ) -> None:
         """Add the sums of one block, whose numbers were divided by two to this power.
 
-        `deviation` gives the sum of squared deviations from a mean; it is called where the squared mean is more than `least`
-        of the mean square, since subtracting one from the other would cancel the digits.
+        `deviation` returns the sum of squared deviations from a mean; it is called if the squared mean is more than `least`
+        of the mean square, since their difference would lose its digits.
         """
         plain, magnitudes, squares = sums
         total, square = fixed_point(plain, power), fixed_point(squares, 2 * power)
@@ -132,7 +132,7 @@ class Moments:
 
 
 def _power(low: float, high: float) -> int:
-    """Return the exponent to scale by so that squares neither overflow nor vanish: zero for nearly all numbers."""
+    """Return the exponent by which to scale so that squares neither overflow nor underflow; zero for most numbers."""
     power = frexp(float(max(abs(low), abs(high))))[1]
     return power if abs(power) > _LARGE else 0
 
@@ -140,7 +140,7 @@ def _power(low: float, high: float) -> int:
 def _scaled(values: Array, power: int) -> Array:
     """Return numbers, divided by two to this power, as float64, in a buffer of this thread that the next call overwrites.
 
-    Allocating for each block would cost more than the sums do.
+    Allocating one for each block would take longer than the sums.
     """
     if getattr(_LOCAL, "size", 0) < values.size:
         _LOCAL.size = values.size

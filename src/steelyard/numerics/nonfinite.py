@@ -1,4 +1,4 @@
-"""Numbers that are not finite: the shapes of such a net look right, and its output is NaN."""
+"""Find NaN and Inf: a net with them has the right shapes, but its outputs are NaN."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from steelyard.numerics.summary import Summary
 
 
 class NonFinite(NamedTuple):
-    """How many NaN and infinite numbers a weight holds, and the place of the first."""
+    """The counts of NaN and infinite numbers in a weight, and the index of the first."""
 
     name: str
     nan: int
@@ -24,7 +24,7 @@ class NonFinite(NamedTuple):
 
     @property
     def counts(self) -> str:
-        """How many of which kind there are, in words."""
+        """The counts in words."""
         return " and ".join(f"{count:,} {word}" for count, word in ((self.nan, "NaN"), (self.inf, "Inf")) if count)
 
     def __str__(self) -> str:
@@ -32,7 +32,7 @@ class NonFinite(NamedTuple):
 
 
 def nonfinite(weights: Iterable[Weight]) -> Iterator[NonFinite]:
-    """Yield a finding for each weight that holds NaN or Inf; every number is read once, block by block."""
+    """Yield a finding for each weight with NaN or Inf; every number is read once, block by block."""
     for weight in weights:
         if is_floating(weight.dtype) or weight.dtype.startswith("complex"):
             found = Summary(wide=False)

@@ -1,4 +1,4 @@
-"""A weight, or a window of it, as a picture: a matrix of few enough cells to be drawn.
+"""A weight, or a window of it, as a picture: a matrix that has few enough cells to be drawn.
 
 A cell that covers many numbers shows the one of greatest magnitude, with its sign, so that outliers survive zooming out; means
 would make every large picture grey.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
     Window = tuple[int, int, int, int]
-    """The first row and column of a part of a matrix, and the ones behind its last."""
+    """A part of a matrix: its first row and column, and the row and column after its last."""
 
 USUAL = 0.99  # the share of cells that the colour scale covers
 
@@ -34,8 +34,8 @@ class Picture:
     """A weight as a matrix of `rows` and `columns`, of which the `window` is drawn.
 
     `values` are its cells in float64, each the number of greatest magnitude, with its sign, of `down` rows and `across`
-    columns; cells at the lower and right end may stand for fewer. NaN is a cell that holds a number that is not finite.
-    Complex numbers go by their magnitude. `exact` tells that each cell is one number.
+    columns; cells at the lower and right end may cover fewer. A cell is NaN if one of its numbers is not finite.
+    Complex numbers are represented by their magnitude. `exact` is true if each cell is one number.
     """
 
     __slots__ = ("across", "columns", "down", "rows", "values", "window")
@@ -53,9 +53,9 @@ class Picture:
 
     @property
     def usual(self) -> float:
-        """The magnitude at which the colour scale ends: that which 99% of the finite cells do not exceed, zero if all are zero.
+        """The end of the colour scale: the magnitude that 99% of the finite cells do not exceed, zero if all are zero.
 
-        A few outliers must not make all other cells pale. Where 99% of the cells are zero, it is the greatest magnitude.
+        A few outliers must not make all other cells pale. If 99% of the cells are zero, it is the greatest magnitude.
         """
         sizes = np.abs(self.values[np.isfinite(self.values)])
         return float(np.quantile(sizes, USUAL, method="higher") or sizes.max()) if sizes.size else 0.0
@@ -69,7 +69,7 @@ class Picture:
 
 
 def cut_of(shape: Sequence[int]) -> int:
-    """Return how many axes of a shape are drawn as rows, so that the picture is as square as possible.
+    """Return the number of leading axes that are drawn as rows, so that the picture is as square as possible.
 
     >>> cut_of((128, 64, 3, 3)), cut_of((3, 3, 64, 128)), cut_of((5,))
     (1, 3, 0)
@@ -83,7 +83,7 @@ def cut_of(shape: Sequence[int]) -> int:
 
 
 def matrix_of(shape: Sequence[int]) -> tuple[int, int]:
-    """Return the rows and columns of a shape as it is drawn: its leading axes against the others, as square as possible.
+    """Return the rows and columns of a picture: the leading axes of a shape against the others, as square as possible.
 
     >>> matrix_of((128, 64, 3, 3)), matrix_of((3, 3, 64, 128)), matrix_of((5,)), matrix_of(())
     ((128, 576), (576, 128), (1, 5), (1, 1))
@@ -116,7 +116,7 @@ class Drawing:
         self._least, self._greatest = np.full(shape, inf), np.full(shape, -inf)
 
     def add(self, block: Array, start: int) -> None:
-        """Add consecutive numbers of the whole weight, from element `start` on."""
+        """Add consecutive numbers of the whole weight, the first of which is element `start`."""
         columns = self.matrix[1]
         row, column = divmod(start, columns)
         while block.size:
@@ -144,8 +144,8 @@ class Drawing:
 def picture(weight: Weight, height: int = 64, width: int = 64, window: Window | None = None) -> Picture:
     """Draw a weight, or the `window` of its matrix (top, left, bottom, right), in at most `height` times `width` cells.
 
-    Numbers are read block by block, of a small window little more than those in it. Raises `ShapeError` for a window
-    outside the matrix, and what reading raises.
+    Numbers are read block by block; for a small window, few others than its own. Raises `ShapeError` for a window
+    outside the matrix, and the errors of reading.
 
     Examples:
         >>> from steelyard.core.readers import from_array
@@ -199,12 +199,12 @@ def _check_window(weight: Weight, window: Window) -> None:
     top, left, bottom, right = window
     if not (0 <= top <= bottom <= rows and 0 <= left <= right <= columns):
         raise ShapeError(
-            f"{printable(weight.name)} is drawn as {rows:,} rows and {columns:,} columns: {list(window)} is no part of it"
+            f"{printable(weight.name)} is drawn as {rows:,} rows and {columns:,} columns: {list(window)} is not a part of it"
         )
 
 
 def _cuts(at: int, length: int, step: int) -> tuple[int, Array]:
-    """Return the first cell that a run touches, and where in the run each of its cells begins."""
+    """Return the first cell that a run touches, and the offsets in the run at which its cells begin."""
     first = at // step
     starts = np.arange(first, (at + length - 1) // step + 1) * step - at
     return first, np.maximum(starts, 0)
@@ -234,9 +234,9 @@ def _blocks(weight: Weight, columns: int, window: Window) -> Iterator[tuple[int,
 
 
 def _reads_runs(weight: Weight, columns: int, wide: int) -> bool:
-    """Return whether a run of each row is read, in place of whole rows.
+    """Whether a run of each row is read, in place of whole rows.
 
-    A run costs a file only its own bytes. Of other readers it may cost a whole block, as in a compressed file.
+    A file reads only the bytes of a run. Other readers may read a whole block, as in a compressed file.
     """
     if isinstance(weight.read, Stored):
         return (columns - wide) * itemsize(weight.dtype) > sizes.SKIPPED_BYTES
@@ -244,9 +244,9 @@ def _reads_runs(weight: Weight, columns: int, wide: int) -> bool:
 
 
 def _real(block: Array) -> Array:
-    """Return real numbers of a type that NumPy computes with."""
+    """Return real numbers in a type in which NumPy computes."""
     plain = block.astype(standard(block.dtype), copy=False)
-    with np.errstate(over="ignore"):  # what a double cannot hold is Inf
+    with np.errstate(over="ignore"):  # numbers beyond float64 become Inf
         real = np.abs(plain) if plain.dtype.kind == "c" else plain
         kind = np.uint8 if real.dtype.kind == "b" else np.float64 if real.dtype.itemsize > 8 else real.dtype
         return real.astype(kind, copy=False)

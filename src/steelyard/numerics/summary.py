@@ -1,4 +1,4 @@
-"""Everything that is computed from numbers in one pass: range, moments, histogram, and how many are not finite.
+"""All statistics that one pass over the numbers computes: range, moments, histogram, and counts of NaN and Inf.
 
 Numbers are read block by block. Summaries of parts merge into that of the whole, bit for bit, in any order.
 """
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 _INFINITE = {"float16": 0x7C00, "bfloat16": 0x7F80}
-"""The bits of infinity: those of NaN are more."""
+"""The bits of infinity, as an unsigned integer; those of NaN are larger."""
 
 
 class Summary:
-    """The numbers of one weight or of several together.
+    """The summary of the numbers of one weight or of several.
 
-    `nan` and `inf` count the numbers that are not finite, which all else leaves out. `first` is the place of the first of them:
-    the rank of its weight, and the element. `moments` are of the finite numbers. Complex numbers count by their magnitude.
-    `wide` adds a histogram of numbers of more than two bytes, which takes as long as everything else.
+    `nan` and `inf` count the numbers that are not finite; all other statistics exclude them. `first` locates the first of them:
+    the rank of its weight, and the element's offset. Complex numbers count by their magnitude. `wide` adds a histogram for
+    types of more than two bytes, which takes as long as everything else.
 
     Examples:
         >>> one, two = Summary(), Summary()
@@ -53,12 +53,12 @@ class Summary:
 
     @property
     def finite(self) -> bool:
-        """Whether every number seen is finite."""
+        """Whether all added numbers are finite."""
         return not (self.nan or self.inf)
 
     @property
     def moments(self) -> Moments:
-        """Count, range and moments of the finite numbers; those of one or two bytes follow from their counts."""
+        """The count, range and moments of the finite numbers; for types of one or two bytes they follow from the histogram."""
         if self._all is None:
             self._all = Moments(self._measured.near)
             self._all.merge(self._measured)
@@ -114,8 +114,8 @@ class Summary:
     def quantile(self, share: float) -> float | None:
         """Return the smallest number that is at least as large as this share of all.
 
-        It is exact for types of one or two bytes, else the middle of a bin, within `quantile_error` of the true number. None
-        without numbers, and without a histogram.
+        It is exact for types of one or two bytes, else the middle of a bin, within `quantile_error` of the true number. It is
+        None without numbers, and without a histogram.
         """
         values, counts = self.histogram.points()
         moments = self.moments
@@ -123,7 +123,9 @@ class Summary:
             return None
         if share <= 0 or share >= 1:
             return float(moments.minimum if share <= 0 else moments.maximum)
-        rank = np.ceil(share * moments.count - 1e-9 * share)  # 0.07 * 100 is a little more than 7, and means the 7th
+        rank = np.ceil(
+            share * moments.count - 1e-9 * share
+        )  # in float64, 0.07 * 100 is slightly more than 7, but the 7th number is meant
         place = np.searchsorted(np.cumsum(counts), rank)
         return float(min(max(values[place], moments.minimum), moments.maximum))
 
@@ -136,7 +138,7 @@ class Summary:
 
     @property
     def quantile_error(self) -> float:
-        """The relative error that a quantile may have."""
+        """The maximum relative error of a quantile."""
         return ERROR if UPPER in self.histogram.bins() else 0.0
 
 
@@ -155,9 +157,9 @@ def summarise(weights: Iterable[Weight], *, wide: bool = True, near: float = NEA
 
 
 def summaries(weights: Iterable[Weight], *, wide: bool = True, near: float = NEAR) -> Iterator[Summary]:
-    """Yield the summary of each weight, whose place in `weights` is its rank; two threads share the work.
+    """Yield the summary of each weight, whose rank is its index in `weights`; two threads share the work.
 
-    Raises what reading raises, when the weight's turn comes.
+    Errors of reading are raised when the weight's turn comes.
     """
     listed = list(weights)
     step = sizes.SUMMARY_RUN
@@ -184,10 +186,10 @@ def _run(summary: Summary, weight: Weight, rank: int, start: int) -> Summary:
 
 
 def _real(block: Array) -> Array:
-    """Return real numbers of a type that NumPy computes with fast."""
+    """Return real numbers in a type in which NumPy computes fast."""
     if block.dtype.kind == "c":
         return np.abs(block)
-    with np.errstate(over="ignore"):  # what a double cannot hold is Inf
+    with np.errstate(over="ignore"):  # numbers beyond float64 become Inf
         return np.ascontiguousarray(block, np.float64 if block.dtype.itemsize > 8 else None)
 
 

@@ -1,4 +1,4 @@
-"""The statistics of one weight, layer, role or channel, and how those of several are merged."""
+"""The statistics of one weight, layer, role or channel, and the merging of several."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from steelyard.numerics.summary import Summary
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-NEAR = 1e-8  # the default magnitude up to which a number counts as near zero
+NEAR = 1e-8  # numbers of at most this magnitude count as near zero by default
 TOGETHER = ("weight", "layer", "role", "all")
 """The ways to group whole weights; any other word is an axis."""
 FIGURES = ("count", "min", "max", "mean", "std", "l1", "l2", "rms", "zeros", "near_zeros", "nan", "inf")
 
 
 class Subject(NamedTuple):
-    """What statistics are of: the `name` of a weight, layer, role or file, and what else holds for one weight.
+    """The subject of statistics: the `name` of a weight, layer, role or file, and the facts of a single weight.
 
-    `weights` counts the members of a group, `channel` and `unit` are the place of a channel and what it is called.
+    `weights` is the number of weights in a group; `channel` and `unit` are the index and the label of a channel.
     """
 
     name: str = ""
@@ -34,7 +34,7 @@ class Subject(NamedTuple):
     weights: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what is known as plain Python."""
+        """Return the known facts as plain Python."""
         return {
             word: list(value) if isinstance(value, tuple) else value
             for word, value in self._asdict().items()
@@ -43,12 +43,13 @@ class Subject(NamedTuple):
 
 
 class WeightStats:
-    """What the numbers of one weight, layer, role or channel are.
+    """The statistics of one weight, layer, role or channel.
 
-    `name` says which. A weight and a channel also have `layer`, `role`, `shape` and `dtype`, a channel its number `channel`
-    and what it is called (`unit`), a group how many `weights` it has; what does not apply is None. `count` is how many numbers
-    are finite; `nan` and `inf` are counted apart and left out of the rest. `min`, `max`, `mean`, `std` (of all, not of a
-    sample), `l1`, `l2` and `rms` are None without a finite number. `near_zeros` are magnitudes up to `near`, zeros among them.
+    `name` identifies it. Weights and channels also have `layer`, `role`, `shape` and `dtype`, channels an index, `channel`,
+    and a label, `unit`, groups their number of `weights`; attributes that do not apply are None. `count`, `nan` and `inf` are
+    the counts of finite, NaN and infinite numbers; all other statistics are of the finite ones. `min`, `max`, `mean`, `std` (of
+    the population), `l1`, `l2` and `rms` are None without finite numbers. `near_zeros` counts magnitudes up to `near`,
+    including zeros.
     `summary` is what was read, the histogram among it; None for channels.
     """
 
@@ -87,14 +88,14 @@ class WeightStats:
     def quantile(self, share: float) -> float | None:
         """Return the smallest number that is at least as large as this share (0 to 1) of the finite numbers.
 
-        Exact for types of one or two bytes, else within `quantile_error`. None without numbers, for channels, and after
-        `stats(..., histogram=False)`.
+        It is exact for types of one or two bytes, else within `quantile_error`. It is None without numbers, for channels, and
+        after `stats(..., histogram=False)`.
         """
         return None if self.summary is None else self.summary.quantile(share)
 
     @property
     def quantile_error(self) -> float | None:
-        """The bound of the relative error of a quantile: 0, or 1/256 for types of more than two bytes."""
+        """The maximum relative error of a quantile: 0, or 1/256 for types of more than two bytes."""
         return None if self.summary is None else self.summary.quantile_error
 
     def histogram(self, edges: Array | Sequence[float] | int = 64) -> tuple[Array, Array]:
@@ -107,7 +108,7 @@ class WeightStats:
         import numpy as np
 
         if self.summary is None or not self.summary.wide:
-            raise ShapeError("there is no histogram: it is made for whole weights, with histogram=True")
+            raise ShapeError("there is no histogram: only whole weights have one, with histogram=True")
         if isinstance(edges, int):
             low, high = (0.0, 1.0) if self.min is None or self.max is None else (float(self.min), float(self.max))
             edges = np.linspace(low, high if high > low else low + 1.0, edges + 1)
@@ -115,7 +116,7 @@ class WeightStats:
         return self.summary.counts(edges), edges
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the row is of and the figures, as plain Python."""
+        """Return the subject and the statistics as plain Python."""
         place = self.first_nonfinite
         first = None if place is None else {"weight": place[0], "index": list(place[1])}
         quantiles = {} if self.summary is None else {_called(share): self.quantile(share) for share in QUANTILES}
@@ -125,7 +126,7 @@ class WeightStats:
 
 
 def weight_stats(subject: Subject, summary: Summary, listed: Sequence[Weight]) -> WeightStats:
-    """Return the statistics of a summary of `listed` weights, to which its ranks refer."""
+    """Return the statistics of a summary, whose ranks are indices into the `listed` weights."""
     return _figures(subject, summary, _first(summary, listed))
 
 
@@ -147,7 +148,7 @@ def merged(rows: Sequence[WeightStats], name: str) -> WeightStats:
 
 
 def _first(summary: Summary, listed: Sequence[Weight]) -> tuple[str, tuple[int, ...]] | None:
-    """Return the weight and the place of the first number that is not finite."""
+    """Return the weight and the index of the first number that is not finite."""
     from steelyard.core.indexing import place_of
 
     if summary.first is None:

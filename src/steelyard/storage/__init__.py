@@ -1,1 +1,1 @@
-"""Bytes: where they come from, how they are read ahead, and how files are replaced whole or not at all."""
+"""Access to bytes: local and remote sources, read-ahead, and atomic writes."""

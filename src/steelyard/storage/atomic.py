@@ -25,7 +25,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     try:
         temporary, handle = _temporary(folder, prefix)
     except OSError as error:
-        error.filename = folder if isinstance(error, FileNotFoundError) else os.fspath(path)  # what the user wrote
+        error.filename = folder if isinstance(error, FileNotFoundError) else os.fspath(path)  # the path as the user wrote it
         raise
     try:
         with open(handle, "w+b") as file:
@@ -46,7 +46,7 @@ def _rename(temporary: str, target: str, path: str | os.PathLike[str]) -> None:
     try:
         os.replace(temporary, target)
     except OSError as error:
-        error.filename, error.filename2 = os.fspath(path) or os.curdir, None  # what the user wrote
+        error.filename, error.filename2 = os.fspath(path) or os.curdir, None  # the path as the user wrote it
         raise
 
 
@@ -54,7 +54,7 @@ def _rename(temporary: str, target: str, path: str | os.PathLike[str]) -> None:
 def alone_in(folder: str) -> Iterator[bool]:
     """Lock a folder so that only one process writes a set of related files at a time; others wait.
 
-    Yields False, and does not wait, where folders cannot be locked. The lock of a killed process is released.
+    Yields False, without waiting, if folders cannot be locked. The lock of a killed process is released.
     """
     if os.name != "posix":
         yield False
@@ -73,19 +73,19 @@ def alone_in(folder: str) -> Iterator[bool]:
 
 
 def _temporary(folder: str, prefix: str) -> tuple[str, int]:
-    """Create a file of this process alone, locked while it is open."""
+    """Create a file that only this process uses, locked while it is open."""
     while True:
         path = os.path.join(folder, f"{prefix}{os.urandom(RANDOM).hex()}.tmp")
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         if _lock(handle, unsupported=True) and os.fstat(handle).st_nlink:
             return path, handle
-        os.close(handle)  # another process found it before it was locked, took it for abandoned, and removes it
+        os.close(handle)  # another process found it before it was locked, and removes it as abandoned
 
 
 def remove_abandoned(folder: str, prefix: str) -> None:
     """Remove the temporary files that killed processes left: those with this prefix that are not locked."""
     found: list[str] = []
-    with suppress(OSError):  # a folder that cannot be listed may still be written to
+    with suppress(OSError):  # a folder that cannot be listed may still be writable
         found = [name for name in os.listdir(folder) if name.startswith(prefix) and name.endswith(".tmp")]
     for name in found:
         mark = name[: -len(".tmp")].rpartition(".")[2]
@@ -106,7 +106,7 @@ def _remove_unlocked(path: str) -> None:
 def _lock(handle: int, *, unsupported: bool) -> bool:
     """Lock an open file exclusively until it is closed; False if another process has locked it.
 
-    `unsupported` is returned where the file system has no locks, so that no file in use is removed there.
+    `unsupported` is returned if the file system has no locks, so that no file in use is removed there.
     """
     try:
         from fcntl import LOCK_EX, LOCK_NB, flock

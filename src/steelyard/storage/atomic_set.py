@@ -1,8 +1,8 @@
 """Atomic replacement of a set of files that an index names: at any moment the old or the new set is complete.
 
 The new files are written into a hidden folder next to the others. A journal in it lists the old and the new files before the
-first new one gets its name. In the end the files that the index does not name are removed; if this process is killed, the next
-one that writes there does so.
+first new one gets its name. At the end the files that the index does not name are removed; if this process is killed, the next
+process that writes there removes them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from steelyard.storage.atomic import RANDOM, alone_in, replacing, sync_folder
 
 _JOURNAL = "journal.json"
 _SUFFIX = ".tmp"
-LIMIT = 100_000_000  # bytes of a journal; a larger one is ignored
+LIMIT = 100_000_000  # maximum bytes of a journal; a larger one is ignored
 
 Stamp = tuple[int, int, int]
 """Identifies a file version: inode, size, modification time."""
@@ -39,7 +39,7 @@ def replace_set(
     folder = target.parent
     prefix = f".{target.name[:60]}-"
     with alone_in(str(folder)) as alone:
-        if alone:  # else another process may be at work there
+        if alone:  # otherwise another process may be writing there
             for name in _abandoned(folder, prefix):
                 _settle(folder, folder / name, named)
         new, old = plan()

@@ -18,7 +18,7 @@ BUFFERS = 3  # one is written, one is read, and a third lets neither wait for th
 
 
 def read_ahead(runs: Iterable[Run], limit: int) -> Iterator[memoryview]:
-    """Yield the bytes of each run, of at most `limit` bytes; each is valid until the next. Raises what reading raises."""
+    """Yield the bytes of each run, of at most `limit` bytes, valid until the next; raises the errors of reading."""
     from queue import SimpleQueue
     from threading import Thread
 

@@ -1,4 +1,4 @@
-"""Files at a URL, by any scheme of fsspec: only the requested ranges are transferred."""
+"""Files at a URL of any fsspec scheme; only the requested ranges are transferred."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def is_url(text: str) -> bool:
-    """Whether a text is a URL, not a path.
+    """Whether a text is a URL rather than a path.
 
     >>> is_url("https://example.org/net.safetensors"), is_url("net.safetensors"), is_url("C:/net.pt")
     (True, False, False)
@@ -23,7 +23,7 @@ def is_url(text: str) -> bool:
 
 
 def open_url(url: str) -> Source:
-    """Open the file at a URL. Raises `MissingExtraError` without fsspec, `FileMissingError` when it cannot be had."""
+    """Open the file at a URL. Raises `MissingExtraError` without fsspec, `FileMissingError` if it cannot be opened."""
     try:
         import fsspec
     except ImportError:
@@ -38,7 +38,7 @@ def open_url(url: str) -> Source:
 
 
 def _ranges(files: Any, path: str) -> Fill:
-    """Return a function that fetches ranges, and keeps the first bytes of the file."""
+    """Return a function that fetches ranges, and caches the first bytes of the file."""
     head = b""
 
     def fill(offset: int, buffer: memoryview) -> None:

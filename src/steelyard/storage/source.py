@@ -1,4 +1,4 @@
-"""A source: a named run of bytes in a file, in a part of a file, or in memory."""
+"""Sources: named runs of bytes in a file, in a part of a file, or in memory."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Source:
     """A run of `size` bytes, read on demand.
 
-    `name` is for messages. `fill(offset, buffer)` fills a writable buffer from `offset` on. `beside(name)` opens another file
-    of the same folder, and refuses a name outside it. `path` is the path of a local file or folder, else None.
+    `name` is for messages. `fill(offset, buffer)` fills a writable buffer with the bytes at `offset`. `beside(name)` opens
+    another file of the same folder, and refuses a name outside it. `path` is the path of a local file or folder, else None.
     """
 
     __slots__ = ("beside", "fill", "name", "path", "size")
@@ -34,11 +34,11 @@ class Source:
 
     @property
     def is_folder(self) -> bool:
-        """Whether this is a folder, which has no bytes of its own, only files."""
+        """Whether this is a folder, which has files but no bytes of its own."""
         return self.path is not None and os.path.isdir(self.path)
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return `length` bytes from `offset` on; raises `FormatError` where the source ends before that."""
+        """Return `length` bytes from `offset`; raises `FormatError` if the source ends before that."""
         if offset < 0 or length < 0 or offset + length > self.size:
             raise FormatError(
                 self.name,
@@ -49,23 +49,23 @@ class Source:
         return bytes(block)
 
     def head(self, length: int) -> bytes:
-        """Return the first `length` bytes, or all where there are fewer."""
+        """Return the first `length` bytes, or all if there are fewer."""
         return self.read(0, min(length, self.size))
 
     def part(self, offset: int, length: int, name: str = "") -> Source:
-        """Return the run of `length` bytes from `offset` on as a source of its own."""
+        """Return the run of `length` bytes from `offset` as a source of its own."""
         if offset < 0 or length < 0 or offset + length > self.size:
             raise FormatError(self.name, f"a part of {length:,} bytes reaches past the end of the file, {self.size:,}", offset)
         shown = f"{self.name}:{name}" if name else self.name
         return Source(shown, length, lambda start, buffer: self.fill(offset + start, buffer), self.beside)
 
     def numbers(self, offset: int, dtype: str, byteorder: str = "<") -> Stored:
-        """Return a reader of the elements that are stored from `offset` on in row-major order."""
+        """Return a reader of the elements that are stored at `offset` in row-major order."""
         return Stored(self, offset, dtype, byteorder)
 
 
 class Stored:
-    """A reader of numbers that are stored as they are in memory; `fill` reads their bytes without NumPy."""
+    """A reader of numbers that are stored uncompressed, in a dtype of NumPy; `fill` reads their bytes without NumPy."""
 
     __slots__ = ("byteorder", "dtype", "offset", "source")
 
@@ -83,7 +83,7 @@ class Stored:
         return block.byteswap() if self.byteorder == ">" and block.itemsize > 1 else block
 
     def fill(self, start: int, buffer: memoryview) -> None:
-        """Fill a buffer with the stored bytes of the elements from `start` on."""
+        """Fill a buffer with the stored bytes of the elements from `start`."""
         if buffer:
             end = self.offset + start * itemsize(self.dtype) + len(buffer)
             if end > self.source.size:
@@ -94,9 +94,9 @@ class Stored:
 
 
 def open_path(path: str | os.PathLike[str]) -> Source:
-    """Open a local file or folder. Raises `FileMissingError` for a missing file, and one that is not regular.
+    """Open a local file or folder. Raises `FileMissingError` for a missing file, or one that is not regular.
 
-    The file stays open while its source is in use. A FIFO or a device is refused without being waited for.
+    The file stays open while its source is in use. A FIFO or a device is refused without waiting for it.
     The prefix of a TensorFlow checkpoint opens its index.
     """
     path = os.fspath(path)
@@ -125,7 +125,7 @@ def from_bytes(data: bytes, name: str = "bytes", beside: Callable[[str], Source]
         buffer[:] = data[offset : offset + len(buffer)]
 
     def nothing(other: str) -> Source:
-        raise FormatError(name, f"needs the file {printable(other)!r} of the same folder, and bytes in memory have no folder")
+        raise FormatError(name, f"needs the file {printable(other)!r} of the same folder, but bytes in memory have no folder")
 
     return Source(name, len(data), fill, beside or nothing)
 
@@ -159,7 +159,7 @@ def checked_name(folder: str, name: str) -> str:
 
 
 def _beside(folder: str, name: str) -> Source:
-    """Open a file of the folder, by the name that another gives; links may lead only to the blobs of the Hub's cache."""
+    """Open a sibling file by name; links may lead only to the blobs of the Hub's cache."""
     home = os.path.realpath(folder)
     real = os.path.realpath(os.path.join(folder, checked_name(folder, name)))
     snapshots, revision = os.path.split(home)

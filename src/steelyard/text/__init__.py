@@ -1,1 +1,1 @@
-"""What is printed: tables, trees, heat maps, and results, in a terminal and in a notebook."""
+"""Tables, trees, heat maps and results as text for a terminal and as HTML for a notebook."""

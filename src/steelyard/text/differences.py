@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from steelyard.measures.spectra import Spectra, Spectrum
 
 SHOWN = 40
-"""Rows of weights that a table shows; the rest is counted."""
+"""Maximum rows of a table; the rest is counted."""
 LONG = 400
-"""Letters of what is said of a row where no screen limits them."""
+"""Maximum characters of a row's remark where no screen limits them."""
 FIGURES = ("changed", "signed max", "mean abs", "relative", "cosine")
 ROOM = 70
-"""The width below which no row has room for a histogram, so that none is measured."""
-OF_SEVERAL = "a row of several blocks has the figures of the one that changed most"
+"""On a narrower screen no row has room for a histogram, so none is measured."""
+OF_SEVERAL = "a row of several blocks has the statistics of the block that changed most"
 MUCH = 0.01
-"""The relative change from which on a weight is named below the table."""
+"""Weights whose relative change exceeds this are named below the table."""
 
 
 def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> Iterator[str]:
-    """Yield rows of texts in columns; those whose numbers are in `right` end together."""
+    """Yield rows of texts, padded into columns; the columns whose indices are in `right` are right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         padded = (
@@ -41,15 +41,15 @@ def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> Iterato
 
 
 def figure(number: float | None) -> str:
-    """Write a number with four digits; what is not defined as a stroke."""
+    """Format a number with four significant digits; an undefined one as a dash."""
     return "-" if number is None else f"{number:.4g}"
 
 
 def diff_lines(diff: Diff, shown: int | None = SHOWN, screen: Screen | None = None, *, histograms: bool = False) -> Iterator[str]:
-    """Yield the table of what differs, the greatest change first, then the verdicts, the totals and what is to be looked at.
+    """Yield the table of differences, the greatest change first, then verdicts, totals and the weights that need attention.
 
-    Weights of blocks that a model repeats have one row, with the figures of the one that changed most; with `shown` None
-    each has its own. `histograms` of after - before are measured for the rows that are shown.
+    Corresponding weights of repeated blocks share a row, with the statistics of the one that changed most; with `shown` None
+    each has its own row. `histograms` of after - before are measured for the rows that are shown.
     """
     screen = screen or Screen(screen_of(sys.stdout).width)
     rows = [row for row in diff.rows if row.kind != "equal"]
@@ -68,7 +68,7 @@ def diff_lines(diff: Diff, shown: int | None = SHOWN, screen: Screen | None = No
 
 
 def diff_remarks(diff: Diff) -> Iterator[str]:
-    """Yield the verdicts on what differs, and how the weights were paired."""
+    """Yield the verdicts on the differences, and how the weights were paired."""
     yield from _verdicts([row for row in diff.rows if row.kind != "equal"])
     yield from (f"note: {note}" for note in diff.notes)
     if diff.permutations:
@@ -77,14 +77,14 @@ def diff_remarks(diff: Diff) -> Iterator[str]:
 
 
 def one_sided(diff: Diff) -> Iterator[str]:
-    """Yield a line that names the weights that are not finite on one side alone, if there are any."""
+    """Yield a line that names the weights with numbers that are not finite on one side only, if there are any."""
     wrong = [row for row in diff.rows if row.nonfinite]
     if wrong:
-        yield _counted(wrong, len(diff.rows), "not finite on one side alone", lambda row: f"{row.nonfinite:,}")
+        yield _counted(wrong, len(diff.rows), "not finite on one side only", lambda row: f"{row.nonfinite:,}")
 
 
 def grouped(rows: Sequence[Difference]) -> list[list[Difference]]:
-    """Put the rows of blocks together that differ in the same way; groups stand in the order of their greatest change."""
+    """Group the rows of repeated blocks that differ in the same way; sort the groups by their greatest change."""
     rank = {id(row): nth for nth, row in enumerate(rows)}
     return sorted(folded_apart(rows, _label, _kind), key=lambda group: min(rank[id(row)] for row in group))
 
@@ -94,12 +94,12 @@ def _label(row: Difference) -> str:
 
 
 def _kind(row: Difference) -> object:
-    """Return what rows have in common that become one: what is not finite is never put behind another row."""
+    """Return the key by which rows are grouped; a row that is not finite is never hidden in another's group."""
     return row.kind, row.shapes, row.dtypes, row.role, row.layout, bool(row.nonfinite)
 
 
 def diff_columns(groups: Sequence[Sequence[Difference]], screen: Screen, *, histograms: bool = False) -> list[Column]:
-    """Return the columns that have anything to tell: of each group the names, and the figures of its greatest change."""
+    """Return the columns that are not empty: the names of each group, and the statistics of its greatest change."""
     return [column for column in _columns(groups, screen, histograms=histograms) if column.width]
 
 
@@ -125,14 +125,14 @@ def _spanned(group: Sequence[Difference]) -> str:
 
 
 def _which(group: Sequence[Difference], row: Difference) -> str:
-    """Return the numbers of the block whose figures stand for all."""
+    """Return the indices of the block whose statistics represent the group."""
     if len(group) == 1 or row.kind != "changed":
         return ""
     return ", ".join(told(_label(group[0]), _label(group[-1]), _label(row)))
 
 
 def _histograms(rows: Sequence[Difference]) -> Column:
-    """Return the histograms of after - before, all on one axis, which kernels and the like set."""
+    """Return the histograms of after - before on one common axis, which kernels and embeddings set."""
     from steelyard.text.sparkline import axis_of, bars, header
 
     found = [row.summary() if row.kind == "changed" and row.changed else None for row in rows]
@@ -143,12 +143,12 @@ def _histograms(rows: Sequence[Difference]) -> Column:
 
 
 def difference_line(row: Difference) -> str:
-    """Write one difference on one line."""
+    """Format one difference as one line."""
     return "  ".join(filter(None, (name_text(_label(row)), *_figures(row), _what_of([row]))))
 
 
 def _figures(row: Difference) -> tuple[str, ...]:
-    """Return the figures of a row, blank where there is nothing to compare."""
+    """Return the statistics of a row, blank where there is nothing to compare."""
     if row.kind not in ("changed", "equal"):
         return ("",) * len(FIGURES)
     share = "all" if row.changed == row.count else f"{row.changed:,} ({row.changed / max(row.count, 1):.2g})"
@@ -157,12 +157,12 @@ def _figures(row: Difference) -> tuple[str, ...]:
 
 
 def _cosine(cosine: float) -> str:
-    """Write a cosine; near one, how far it is from it."""
+    """Format a cosine; near one, as 1 minus the distance to it."""
     return f"1-{1 - cosine:.2g}" if 0 < 1 - cosine < 1e-3 else f"{cosine:.4g}"
 
 
 def _what_of(group: Sequence[Difference]) -> str:
-    """Say what the rows of a group are, and how many of them have which verdict."""
+    """Describe the rows of a group, and count their verdicts."""
     row = group[0]
     one, other = ("scalar" if shape == () else TIMES.join(map(str, shape or ())) for shape in row.shapes)
     words = {"added": f"added, {other}", "removed": f"removed, {one}", "renamed": "renamed, the same numbers"}
@@ -187,14 +187,14 @@ def _verdicts(rows: Sequence[Difference]) -> Iterator[str]:
 
 
 def totals_line(diff: Diff) -> str:
-    """Say how many weights are equal, changed and so on."""
+    """Count the weights that are equal, changed and so on."""
     counts = Counter(row.kind for row in diff.rows)
     parts = [f"{count:,} {kind}" for kind, count in counts.items()]
     return f"{len(diff.rows):,} weight{'s' * (len(diff.rows) != 1)}: {', '.join(parts) or 'none'}"
 
 
 def look_at(diff: Diff) -> Iterator[str]:
-    """Yield a line on what is to be looked at: what is beyond the tolerance, or changed much; nothing where all is equal."""
+    """Yield a line on the weights beyond the tolerance, or changed much; nothing if all are equal."""
     if any(diff.tolerance):
         limit = f"beyond atol {diff.tolerance.absolute:g}, rtol {diff.tolerance.relative:g}"
         beyond = [row for row in diff.rows if row.over_tolerance]
@@ -226,7 +226,7 @@ def _largest(row: Difference) -> str:
 
 
 def patch_line(patch: Patch) -> str:
-    """Say how many weights a patch keeps in which way, and how large it is."""
+    """Count a patch's weights by the way it stores them, and add its size."""
     counts = Counter(patch.how.values())
     told = ", ".join(f"{count:,} {how}" for how, count in counts.items()) or "none"
     return f"{len(patch.how):,} weights: {told}; {in_units(patch.nbytes)}"
@@ -236,31 +236,31 @@ SPECTRUM = ("weight", "matrix", "norm", "stable rank", "effective rank", "alpha"
 
 
 def spectra_lines(found: Spectra) -> Iterator[str]:
-    """Yield the table of spectra, each figure with that of random weights in brackets, then verdicts and notes."""
+    """Yield the table of spectra, each statistic with that of random weights in brackets, then verdicts and notes."""
     if found.rows:
         yield from columns([SPECTRUM, *map(spectrum_cells, found.rows)], right=range(1, 9))
     yield from spectra_remarks(found)
 
 
 def spectra_remarks(found: Spectra) -> Iterator[str]:
-    """Yield the verdicts, how the values were found, and the notes."""
+    """Yield the verdicts, how the values were computed, and the notes."""
     yield from (f"{name_text(row.name)}: {row.verdict}" for row in found.rows if row.verdict)
     yield from (f"{name_text(row.name)}: {row.method}, within {row.error:.2g}" for row in found.rows if row.rank is None)
     yield from (f"note: {note}" for note in found.notes)
     if any(row.null for row in found.rows):
-        yield "in brackets: the same of the weight's own entries in random order"
+        yield "in brackets: the same statistic of the weight's own entries in random order"
     if not found.rows:
         yield "no weight with two axes or more"
 
 
 def spectrum_line(row: Spectrum) -> str:
-    """Write one spectrum on one line."""
+    """Format one spectrum as one line."""
     told = (f"{head} {cell}" for head, cell in zip(SPECTRUM[1:], spectrum_cells(row)[1:], strict=True))
     return f"{name_text(row.name)}: {', '.join(told)}"
 
 
 def spectrum_cells(row: Spectrum) -> tuple[str, ...]:
-    """Return the texts of one row of the table of spectra."""
+    """Return the cells of one row of the table of spectra."""
     null, law = row.null, row.law
     return (
         name_text(row.name),

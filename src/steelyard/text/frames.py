@@ -1,4 +1,4 @@
-"""Tables of figures for other tools: CSV and JSON without any library, frames and Parquet with what is installed."""
+"""Tables for other tools: CSV and JSON without any library, data frames and Parquet with the libraries installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUFFIXES = (".csv", ".json", ".parquet")
 
 
 def columns_of(records: Iterable[Mapping[str, object]]) -> dict[str, list[object]]:
-    """Return records by columns; lists and places become texts, so that every cell is a text or a number."""
+    """Turn records into columns; lists and indices become strings, so that every cell is a string or a number."""
     listed = list(records)
     names = dict.fromkeys(name for record in listed for name in record)
     return {name: [_cell(record.get(name)) for record in listed] for name in names}
@@ -30,9 +30,9 @@ def _cell(value: object) -> object:
 
 
 def frame_of(columns: Mapping[str, list[object]], library: str | None = None) -> Any:
-    """Return the frame of a library: the one that is named, one that is imported already, or one that is installed."""
+    """Return a data frame of the named library, else of one already imported, else of one installed."""
     if library not in (None, *LIBRARIES):
-        raise ShapeError(f"{printable(library)!r} is no library of frames; choose one of {', '.join(LIBRARIES)}")
+        raise ShapeError(f"{printable(library)!r} is not a data-frame library; choose one of {', '.join(LIBRARIES)}")
     chosen = library or next((name for name in LIBRARIES if name in sys.modules), None)
     chosen = chosen or next((name for name in LIBRARIES if find_spec(name) is not None), "polars")
     try:
@@ -44,7 +44,7 @@ def frame_of(columns: Mapping[str, list[object]], library: str | None = None) ->
 
 
 def _type(narwhals: Any, values: Iterable[Any]) -> Any:
-    """Return the type of a column, also of one that is empty."""
+    """Return the narwhals type of a column, which may be empty."""
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {str}:
         return narwhals.String()
@@ -52,20 +52,20 @@ def _type(narwhals: Any, values: Iterable[Any]) -> Any:
 
 
 def csv_lines(columns: Mapping[str, list[object]]) -> Iterable[str]:
-    """Yield the lines of a CSV file: numbers as Python writes them, so that they read back bit for bit; blank for none."""
+    """Yield the lines of a CSV file: numbers as Python's repr, which reads back bit for bit; None as a blank."""
     yield ",".join(map(_quoted, columns))
     for row in zip(*columns.values(), strict=True):
         yield ",".join("" if value is None else _quoted(value) if isinstance(value, str) else repr(value) for value in row)
 
 
 def _quoted(text: str) -> str:
-    """Quote a text where it must be; names inside files may hold anything, so control characters are written as escapes."""
+    """Quote a text if CSV requires it; names from files may contain control characters, which become escapes."""
     shown = printable(text, 10_000)
     return '"' + shown.replace('"', '""') + '"' if any(mark in shown for mark in ',"') else shown
 
 
 def write_table(columns: Mapping[str, list[object]], record: Mapping[str, object], path: str) -> None:
-    """Write a table into a file of the type that its suffix says."""
+    """Write a table into a file of the type that its suffix names."""
     from pathlib import Path
 
     from steelyard.storage.atomic import replacing

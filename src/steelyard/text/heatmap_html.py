@@ -1,7 +1,7 @@
-"""A weight as a heat map: a table of coloured cells, which a notebook keeps where it drops pictures.
+"""A weight as a heat map: a table of coloured cells, which notebooks keep where they drop images.
 
-Blue is negative and orange positive (after Okabe and Ito, so that colour-blind eyes tell them apart), and the nearer a number
-is to zero, the more of the page shows through: zero is white on a light page and black on a dark one.
+Blue is negative and orange positive (Okabe and Ito's colours, which colour-blind readers can distinguish). A cell's opacity is
+the number's distance from zero, so zero is white on a light page and black on a dark one.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from steelyard.numerics.picture import Picture
 
 HEIGHT, WIDTH = 24, 48
-"""Cells of a heat map: more would be more of a notebook's file than they are worth."""
+"""Maximum cells of a heat map; each one makes the notebook's file larger."""
 NEGATIVE, POSITIVE = "#0072b2", "#d55e00"
 STEPS = 9
-"""Colours of the legend, the middle one for zero."""
+"""Number of colours of the legend; the middle one is for zero."""
 _ROOM = (240, 480)
-"""Pixels that cells share, down and across."""
+"""Pixels of the whole picture, down and across, which the cells share."""
 _CAPTION = 640
-"""Pixels that the caption has for itself where the cells take fewer."""
+"""Minimum width of the caption in pixels."""
 _SMALLEST, _LARGEST = 10, 28
 """Pixels of a cell's side."""
 
 
 def heat_map(drawn: Picture, title: str) -> str:
-    """Return the cells, what each is, and the scale; every cell tells its place and its number to who points at it."""
+    """Return the cells, their caption, and the scale; every cell has a tooltip with its index and its number."""
     if not drawn.values.size:
         return ""
     end = drawn.usual
@@ -39,14 +39,14 @@ def heat_map(drawn: Picture, title: str) -> str:
     rows = "".join(_row(drawn, nth, end, side) for nth in range(down))
     told = f"{title}, drawn as {drawn.rows:,} {TIMES} {drawn.columns:,}: {drawn.caption}"
     head = f'<caption style="caption-side:top;text-align:left;">{shown(told)}</caption>'
-    # the last column has no cells: it is the room that the caption takes
+    # the last column has no cells: it leaves room for the caption
     head += f'<colgroup><col span="{across}" style="width:{side}px;"><col></colgroup>'
     missing = lines([f"{TIMES} holds NaN or Inf"] if np.isnan(drawn.values).any() else [])
     return f"{_table(max(across * side, _CAPTION))}{head}<tbody>{rows}</tbody></table>{_legend(drawn, end)}{missing}"
 
 
 def colour(number: float, end: float) -> str:
-    """Return the colour of a number on a scale from minus to plus `end`: how opaque it is says how far it is from zero.
+    """Return the colour of a number on a scale from minus to plus `end`: the farther from zero, the more opaque.
 
     >>> colour(-1.0, 1.0), colour(0.5, 1.0), colour(0.0, 1.0), colour(3.0, 1.0)
     ('#0072b2ff', '#d55e0080', '#d55e0000', '#d55e00ff')
@@ -69,7 +69,7 @@ def _cell(value: float, place: str, end: float) -> str:
 
 
 def _legend(drawn: Picture, end: float) -> str:
-    """Return the scale as a row of colours between its ends, which say so where numbers lie beyond."""
+    """Return the scale as a row of colours between its ends, which are marked where numbers exceed them."""
     beyond = bool((np.abs(drawn.values) > end).any())
     swatches = "".join(
         f'<td style="padding:0;width:16px;background-color:{colour(step, STEPS // 2)};"></td>'

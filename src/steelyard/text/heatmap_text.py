@@ -1,4 +1,4 @@
-"""A weight as a heat map: two numbers in each letter's place, one above the other, blue below zero and orange above."""
+"""A weight as a heat map: each character shows two cells, one above the other; blue is negative and orange positive."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 LINES = 20
-"""Lines that a heat map takes at most."""
+"""Maximum lines of a heat map."""
 PAPER = 80
-"""The width of one where the screen has none."""
+"""Width of a heat map where the screen has none, in characters."""
 LARGER = 4
-"""How many letters wide a number of a small matrix is drawn at most."""
+"""Maximum width of one number of a small matrix, in characters."""
 LEVELS = 12
 """Shades on either side of zero."""
 STOPS = ((8, 69, 148), (107, 174, 214), (242, 242, 242), (253, 174, 97), (179, 66, 0))
-"""Colours from the lower end of the scale to its upper one; both ends are readable on black and on white."""
+"""Colours from the lower end of the scale to the upper; both ends are readable on black and on white."""
 FEWER = (25, 32, 74, 117, 153, 195, 231, 230, 223, 215, 208, 166, 130)
-"""The same of the 256 colours that every terminal has: one for two shades, chosen by eye, since the nearest change their hue."""
+"""The same from the 256-colour palette: one for two shades, chosen by eye, since the nearest colours change their hue."""
 HOLE = (0, 0, 0)
-"""What is not finite: black, which no scale of light colours has, whatever an eye sees of hues."""
+"""The colour of NaN and Inf: black, which is not on the scale and does not depend on colour vision."""
 SHADES = " \u2591\u2592\u2593\u2588"
-"""Magnitudes where there are no colours, after a sign."""
+"""Characters for magnitudes, written after a sign, where there are no colours."""
 
 
 def can_be_drawn(weight: Weight) -> bool:
-    """Tell whether a weight has a matrix that says more as a picture than as a line of numbers."""
+    """Whether a weight has a matrix that shows more as a picture than as a line of numbers."""
     return min(matrix_of(weight.shape)) > 1
 
 
 def heatmap_lines(weight: Weight, screen: Screen) -> Iterator[str]:
-    """Yield the lines of the picture, then what it shows and the scale; without colours each cell is a sign and a shade."""
+    """Yield the lines of the picture, its caption and the scale; without colours each cell is a sign and a shade."""
     width = screen.width or PAPER
     if not weight.size:
-        yield "no number to be drawn"
+        yield "no numbers to draw"
         return
     rows, columns = (LINES * 2, width) if screen.colour else (LINES, max(width // 2, 1))
     drawn = picture(weight, rows, columns)
@@ -59,7 +59,7 @@ def heatmap_lines(weight: Weight, screen: Screen) -> Iterator[str]:
 
 
 def _levels(drawn: Picture) -> tuple[Array, float]:
-    """Return the level of each cell, from -LEVELS to LEVELS, one below them where it is not finite, and the scale's end."""
+    """Return the level of each cell, from -LEVELS to LEVELS or -LEVELS - 1 if not finite, and the scale's end."""
     values, end = drawn.values, round_up(drawn.usual) if drawn.usual else 1.0
     scaled = np.clip(values / end, -1.0, 1.0) * LEVELS
     shown = np.copysign(np.ceil(np.abs(scaled)), scaled)  # only zero itself has the colour of zero
@@ -67,7 +67,7 @@ def _levels(drawn: Picture) -> tuple[Array, float]:
 
 
 def _coloured(levels: Array, *, true_colour: bool) -> Iterator[str]:
-    """Yield a line for each two rows of cells: the upper half of a letter is one, its background the other."""
+    """Yield a line for each two rows of cells: an upper half block in one's colour on a background in the other's."""
     for upper in range(0, len(levels), 2):
         below = levels[upper + 1].tolist() if upper + 1 < len(levels) else [None] * levels.shape[1]
         codes = [
@@ -77,14 +77,14 @@ def _coloured(levels: Array, *, true_colour: bool) -> Iterator[str]:
 
 
 def _letter(codes: tuple[str, str], before: tuple[str, str]) -> str:
-    """Write a letter, and the colours that differ from those of the one before."""
+    """Return a half block, preceded by the colours that differ from those of the previous one."""
     new = ";".join(code for code, old in zip(codes, before, strict=True) if code != old)
     return f"\x1b[{new}m\u2580" if new else "\u2580"
 
 
 @lru_cache(maxsize=256)
 def _code(level: int | None, layer: int, true_colour: bool) -> str:
-    """Return the code of a level's colour on a layer: 38 for letters, 48 for what is behind them."""
+    """Return the ANSI code of a level's colour on a layer: 38 for the foreground, 48 for the background."""
     if level is None:
         return f"{layer + 1}"
     if not true_colour:
@@ -117,7 +117,7 @@ def _shaded(level: int) -> str:
 
 
 def _caption(weight: Weight, drawn: Picture) -> str:
-    """Say which axes the rows and the columns are, and what a cell is."""
+    """Describe the axes of the rows and columns, and the content of a cell."""
     cut = cut_of(weight.shape)
     words = weight.axes.split()
     sides = (" ".join(words[:cut]), " ".join(words[cut:])) if len(words) == len(weight.shape) else ("", "")
@@ -128,7 +128,7 @@ def _caption(weight: Weight, drawn: Picture) -> str:
 
 
 def _legend(drawn: Picture, levels: Array, end: float, screen: Screen) -> Iterator[str]:
-    """Yield the scale, what lies beyond it, and how a cell looks that holds a number which is not finite."""
+    """Yield the scale, the largest number beyond it, and the mark of cells that are not finite."""
     sizes = np.abs(drawn.values[np.isfinite(drawn.values)])
     largest = float(sizes.max(initial=0.0))
     beyond = f", beyond it up to {largest:.4g}" if largest > end else ""

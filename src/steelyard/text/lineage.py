@@ -1,4 +1,4 @@
-"""How nets are related, as text: a table of pairs and a tree."""
+"""The lineage of nets as text: a table of pairs and a tree."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from steelyard.measures.lineage import Kinship, Lineage
 
 SHOWN = 60
-"""Pairs that a table shows, the nearest first."""
+"""Maximum pairs of a table, the nearest first."""
 HEAD = ("", "", "distance", "shared", "likeness", "p", "")
-CHANCE = "p: how often hidden units in random order, as those of independently trained nets are, would be as alike"
+CHANCE = "p: the probability that hidden units in random order, as in independently trained nets, would be as alike"
 
 
 def lineage_lines(found: Lineage) -> Iterator[str]:
-    """Yield the pairs, the nearest first, then duplicates, the tree, and how to read it."""
+    """Yield the pairs, the nearest first, then duplicates, the tree, and an explanation of p."""
     if len(found.names) < 2:
         yield "nothing to compare"
     pairs = nearest_first(found)
@@ -35,24 +35,24 @@ def lineage_lines(found: Lineage) -> Iterator[str]:
 
 
 def nearest_first(found: Lineage) -> list[Kinship]:
-    """Return the pairs by their distance; those whose distance is not known come last."""
+    """Return the pairs, sorted by distance; pairs of unknown distance come last."""
     return sorted(found.pairs, key=lambda pair: 2.0 if pair.distance is None else pair.distance)
 
 
 def duplicates(found: Lineage) -> Iterator[str]:
-    """Yield a line for each group of nets whose weights are all the same."""
+    """Yield a line for each group of nets with identical weights."""
     yield from (f"the same weights: {', '.join(map(name_text, group))}" for group in found.duplicates)
 
 
 def kinship_line(pair: Kinship) -> str:
-    """Write what two nets have in common on one line."""
+    """Format one pair of nets as one line."""
     distance, shared, likeness, p, verdict = kinship_cells(pair)[2:]
     told = f"distance {distance}, {shared} weights shared, likeness {likeness}, p {p}"
     return f"{name_text(pair.a)} and {name_text(pair.b)}: {told}{': ' if verdict else ''}{verdict}"
 
 
 def kinship_cells(pair: Kinship) -> tuple[str, ...]:
-    """Return the texts of one row of the table of pairs."""
+    """Return the cells of one row of the table of pairs."""
     return (
         name_text(pair.a),
         name_text(pair.b),
@@ -65,7 +65,7 @@ def kinship_cells(pair: Kinship) -> tuple[str, ...]:
 
 
 def tree_lines(root: Any) -> Iterator[str]:
-    """Yield the tree as text: what was joined at which distance, and below it both parts."""
+    """Yield the tree as text: the distance of each merge, and its two branches below."""
     pending = [(root, "", "", "")]
     while pending:
         node, before, mark, below = pending.pop()

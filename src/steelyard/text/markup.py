@@ -1,7 +1,7 @@
-"""HTML that every notebook lets through: tables, foldable parts and sentences, of texts that are escaped here and nowhere else.
+"""HTML that every notebook accepts: tables, foldable sections and paragraphs. All text is escaped here and nowhere else.
 
-There is no script and no drawing, since notebooks that are not trusted lose both, and no style but those that their
-sanitizers keep. Nothing has a text colour of its own, so that it reads on a light and on a dark page.
+There are no scripts and no drawings, since untrusted notebooks lose both, and no styles but those that their
+sanitizers keep. No text has a colour of its own, so that it is readable on a light and on a dark page.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from steelyard.errors import printable
 from steelyard.text.table import Column
 
 LIMIT = 200
-"""Rows that are shown: a notebook keeps every cell's output in its file."""
+"""Maximum rows shown: a notebook stores every cell's output in its file."""
 LARGEST = 180_000
-"""Bytes of one display; hostile names could make each row thousands of them."""
+"""Maximum bytes of one display; hostile names could make each row thousands of bytes long."""
 CELL, LINE = 300, 600
-"""Characters of a cell and of a sentence; longer ones are cut in the middle."""
+"""Maximum characters of a cell and of a sentence; longer ones are cut in the middle."""
 SENTENCES = 20
-"""Sentences below a table; the rest is counted."""
+"""Maximum sentences below a table; the rest is counted."""
 BARS = "font-family:monospace;white-space:pre;"
-"""The style of a histogram: bars of one width, and the spaces that hold them on the axis."""
+"""The style of a histogram: equal widths, and preserved spaces, which keep the bars on the axis."""
 _LEFT, _RIGHT = "text-align:left;", "text-align:right;"
 
 
 def shown(text: object, limit: int = LINE) -> str:
-    r"""Escape a text for HTML; what would turn the direction of the page, or break its lines, is written as an escape.
+    r"""Escape a text for HTML; characters that change the text direction or break lines become escape sequences.
 
     >>> print(shown("<b>\u202e"))
     &lt;b&gt;\u202e
@@ -35,12 +35,12 @@ def shown(text: object, limit: int = LINE) -> str:
 
 
 def page(parts: Iterable[str]) -> str:
-    """Put parts into one."""
+    """Wrap parts in one element."""
     return f"<div>{''.join(parts)}</div>"
 
 
 def within(rows: int, made: Callable[[int], str]) -> str:
-    """Return the page `made` of at most `LIMIT` rows, or of as many fewer as keep it small enough."""
+    """Return the page `made` of at most `LIMIT` rows, or of fewer if it would be too large."""
     most = min(rows, LIMIT)
     while len((found := made(most)).encode()) > LARGEST and most:
         most //= 2
@@ -54,19 +54,19 @@ def lines(texts: Iterable[str], *, strong: bool = False) -> str:
 
 
 def block(texts: Iterable[str]) -> str:
-    """Return lines of text whose places under one another matter."""
+    """Return lines of text in a fixed-width block, which preserves their alignment."""
     body = "\n".join(shown(text, CELL // 2) for text in _first(texts, LIMIT))
     return f'<pre style="{BARS}">{body}</pre>'
 
 
 def _first(texts: Iterable[str], most: int) -> list[str]:
-    """Return so many of some texts, and how many more there are."""
+    """Return the first texts, and a count of the rest."""
     listed = list(texts)
     return listed if len(listed) <= most else [*listed[:most], f"... and {counted(len(listed) - most, 'more line')}"]
 
 
 def counted(count: int, what: str) -> str:
-    """Write how many there are.
+    """Format a count with its noun.
 
     >>> counted(1, "weight"), counted(1200, "weight")
     ('1 weight', '1,200 weights')
@@ -75,19 +75,19 @@ def counted(count: int, what: str) -> str:
 
 
 def more(rows: int, most: int, what: str = "more rows") -> str:
-    """Say how many rows are not shown, if any."""
+    """Count the rows that are not shown, if any."""
     return lines([f"... and {rows - most:,} {what}"] if rows > most else [])
 
 
 def foldable(title: str, body: str, *, bars: str = "") -> str:
-    """Return a part that a click or a key opens; `bars` are a histogram behind its title."""
+    """Return a section that a click or a key opens; `bars` is a histogram after its title."""
     drawn = f' <span style="{BARS}">{shown(bars)}</span>' if bars else ""
     begin = f'<details><summary style="cursor:pointer;">{shown(title)}{drawn}</summary>'
     return f'{begin}<div style="margin-left:1.5em;">{body}</div></details>'
 
 
 def rows_html(columns: Sequence[Column], caption: str = "") -> str:
-    """Return a table of columns, the first of which says what each row is; one that is empty is left out."""
+    """Return a table of columns, the first of which is the row headers; an empty column is left out."""
     columns = [column for column in columns if any(column.texts)]
     if not columns:
         return lines([caption]) if caption else ""
@@ -98,7 +98,7 @@ def rows_html(columns: Sequence[Column], caption: str = "") -> str:
 
 
 def facts_html(facts: Iterable[tuple[str, str]], caption: str = "") -> str:
-    """Return a table of what is known of one thing: a word and a text on each row."""
+    """Return a table of facts: a word and a text on each row."""
     rows = (
         f'<tr><th scope="row" style="{_LEFT}">{shown(word, CELL)}</th>'
         f'<td style="{_LEFT}{BARS if word == "histogram" else "white-space:pre-wrap;"}">{shown(text, CELL)}</td></tr>'
@@ -109,7 +109,7 @@ def facts_html(facts: Iterable[tuple[str, str]], caption: str = "") -> str:
 
 
 def _table(caption: str) -> str:
-    # notebooks would put a table in the middle of the page
+    # notebooks would centre the table
     told = f'<caption style="caption-side:top;{_LEFT}">{shown(caption)}</caption>' if caption else ""
     return f'<table style="border-collapse:collapse;margin:0 0 1em 0;">{told}'
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from steelyard.measures.digest import Digest
 
 NAMED = 5
-"""Weights that are named individually; the rest is counted."""
+"""Maximum weights named individually; the rest is counted."""
 
 
 def check_lines(check: Check) -> Iterator[str]:
@@ -41,12 +41,12 @@ def check_total(check: Check) -> str:
 
 
 def finding_line(finding: Finding) -> str:
-    """Write a finding on one line."""
+    """Format a finding as one line."""
     return f"{finding.severity}: {finding.what}" if finding.severity == "info" else finding.what
 
 
 def digest_lines(digest: Digest, what: str = "all", *, each: bool = True) -> Iterator[str]:
-    """Yield a line for each weight, and one for the whole, which is called `what`: the digest first, as sha256sum does."""
+    """Yield a line for each weight and one for the whole, named `what`: the digest first, as sha256sum prints it."""
     if each:
         for name, own in digest.weights.items():
             yield f"{own}  {name_text(name)}"
@@ -58,7 +58,7 @@ def unsure_line(digest: Digest) -> str:
     """Name the weights whose axis order is not known."""
     names = ", ".join(map(name_text, digest.unsure[:NAMED]))
     more = f" and {len(digest.unsure) - NAMED:,} more" if len(digest.unsure) > NAMED else ""
-    return f"{_weights(len(digest.unsure))} may have another axis order than assumed here: {names}{more}"
+    return f"{_weights(len(digest.unsure))} may have an axis order other than assumed here: {names}{more}"
 
 
 def _weights(count: int) -> str:

@@ -1,4 +1,4 @@
-"""What a notebook shows of weights: a tree of layers, and of one weight its facts, a heat map and the numbers."""
+"""Weights in a notebook: a tree of layers; for one weight its facts, a heat map and the numbers."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from steelyard.numerics.summary import Summary
 
 READ = 1 << 27
-"""Bytes of numbers that are read to be shown: a fraction of a second. Who wants to know of more asks for it."""
+"""Maximum bytes read for a display, which takes a fraction of a second; more is read only on request."""
 EACH = 1 << 15
-"""Bytes that each weight counts for besides its own: many small ones take as long as a large one."""
+"""Bytes added to each weight's size for the overhead of reading it: many small weights take as long as a large one."""
 NUMBERS = 80
-"""Characters of a line of numbers."""
-UNREAD = "the numbers, {}, are not read to show this; steelyard.stats(...) reads them"
+"""Maximum characters of a line of numbers."""
+UNREAD = "the numbers, {}, were not read for this display; steelyard.stats(...) reads them"
 
 
 def weights_html(weights: Weights) -> str:
-    """Return the table of weights, put away by layer where there are many; of a small model or file with what its numbers are.
+    """Return the table of weights, folded by layer if there are many; with statistics if the model or file is small.
 
-    Repeated blocks are folded, and no more than 200 rows are shown. Nothing is read of what is large or on another machine;
-    but those of a live model are looked through for NaN and Inf.
+    Repeated blocks are folded, and at most 200 rows are shown. Large and remote weights are not read, but a live model is
+    always searched for NaN and Inf.
     """
     if not weights:
         return lines(["no weights"])
@@ -42,14 +42,14 @@ def weights_html(weights: Weights) -> str:
     below = lines(told) + lines(live_findings(weights) if end is None else remarks(found, len(weights.distinct())), strong=True)
 
     def made(most: int) -> str:
-        rest = more(len(found), most, "more rows; select(...) shows a part of them")
+        rest = more(len(found), most, "more rows; select(...) shows some of them")
         return page([*tree(found[:most], end, totals(weights)), rest, below])
 
     return within(len(found), made)
 
 
 def _looked_at(weights: Weights) -> tuple[list[Measured], float | None]:
-    """Return the rows and the end of the axis of their histograms, None where no number was read."""
+    """Return the rows and the end of their histograms' axis, which is None if no number was read."""
     from steelyard.numerics.summary import Summary
 
     rows = rows_of(weights)
@@ -60,7 +60,7 @@ def _looked_at(weights: Weights) -> tuple[list[Measured], float | None]:
 
 
 def weight_html(weight: Weight) -> str:
-    """Return the facts of one weight; unless it is large also its figures, a heat map and the numbers."""
+    """Return the facts of one weight; unless it is large, also its statistics, a heat map and the numbers."""
     from steelyard.numerics.summary import Summary
     from steelyard.text.tensor import facts
 
@@ -88,7 +88,7 @@ def _read(weight: Weight, name: str) -> Iterator[str]:
 
 
 def _spread(summary: Summary) -> str:
-    """Write what the terminal has no room for."""
+    """Format the statistics that the terminal has no room for."""
     moments = summary.moments
     shares = {"q05": 0.05, "median": 0.5, "q95": 0.95}
     known = {"std": moments.std, **{word: summary.quantile(share) for word, share in shares.items()}, "l2": moments.l2}

@@ -24,7 +24,7 @@ def table(plan: TransferPlan) -> str:
 
 
 def plan_cells(plan: TransferPlan) -> Iterator[tuple[str, str, str, str]]:
-    """Yield the texts of each row."""
+    """Yield the cells of each row."""
     for row in plan.rows:
         yield " + ".join(map(printable, row.sources)), printable(row.target), row.layout, row.note
 

@@ -1,4 +1,4 @@
-"""How far a command is, on a terminal, where it takes more than a second."""
+"""A progress bar on the terminal for commands that take more than a second."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     Watch = Callable[[Weight], Weight]
 
 PATIENCE = 1.0
-"""Seconds that pass before anything is shown."""
+"""Seconds before the bar appears."""
 PAUSE = 0.1
-"""Seconds between two looks."""
+"""Seconds between two updates."""
 WIDTH = 30
 
 
 class _Bar:
-    """One line on stderr that says how many of `total` bytes were read, and how many of them were read again."""
+    """A line on stderr with the share of `total` bytes that was read, and the bytes that were read again."""
 
     __slots__ = ("again", "begun", "done", "due", "lock", "shown", "total", "what")
 
@@ -54,7 +54,7 @@ class _Bar:
         speed = in_units(int((self.done + self.again) / (now - self.begun)))
         of = f" and {in_units(self.again)} again" if part == 1.0 and self.again else f" of {in_units(self.total)}"
         told = f"] {part:4.0%}{of}, {speed}/s"
-        columns = (screen_of(sys.stderr).width or 80) - 1  # a letter in the last column would begin a new line
+        columns = (screen_of(sys.stderr).width or 80) - 1  # a character in the last column would wrap the line
         width = min(max(columns - len(self.what) - len(told) - 2, 0), WIDTH)
         return cut(f"{self.what} [{'#' * round(part * width):<{width}}{told}", columns)
 
@@ -65,9 +65,9 @@ class _Bar:
 
 @contextmanager
 def watching(what: str, total: int, passes: int = 1, *, shown: bool = True) -> Iterator[Watch]:
-    """Give what makes the reading of a weight show on a bar of `total` bytes; it does nothing where stderr is no terminal.
+    """Yield a wrapper that shows the reading of a weight on a bar of `total` bytes; it does nothing if stderr is not a terminal.
 
-    What is read of a weight more often than in so many `passes` fills no more of the bar.
+    Bytes of a weight that are read in more than `passes` passes do not advance the bar.
     """
     if not (shown and _is_terminal()):
         yield lambda weight: weight
@@ -81,9 +81,9 @@ def watching(what: str, total: int, passes: int = 1, *, shown: bool = True) -> I
 
 @contextmanager
 def following(weights: Weights, what: str, passes: int = 1) -> Iterator[Weights]:
-    """Give the same weights, whose reading is shown as a bar where stderr is a terminal; elsewhere they are untouched.
+    """Yield the same weights, whose reading advances a bar if stderr is a terminal; otherwise they are untouched.
 
-    It is full when everything was read `passes` times.
+    The bar is full when everything was read `passes` times.
     """
     with following_all([weights], what, passes) as (watched,):
         yield watched
@@ -91,7 +91,7 @@ def following(weights: Weights, what: str, passes: int = 1) -> Iterator[Weights]
 
 @contextmanager
 def following_all(sources: Sequence[Weights], what: str, passes: int = 1) -> Iterator[list[Weights]]:
-    """Give the same weights of several sources, whose reading is shown as one bar."""
+    """Yield the same weights of several sources, whose reading advances one bar."""
     if not _is_terminal():
         yield list(sources)
         return
@@ -107,7 +107,7 @@ def _is_terminal() -> bool:
 
 
 def _adding(bar: _Bar, limit: int) -> Callable[[int], None]:
-    """Return what counts the bytes read of one weight: those beyond the limit fill no bar that others have yet to fill."""
+    """Return a callback that counts the bytes read of one weight; bytes beyond the limit do not advance the bar."""
     left = limit
 
     def add(count: int) -> None:
@@ -120,9 +120,9 @@ def _adding(bar: _Bar, limit: int) -> Callable[[int], None]:
 
 
 def counted(weight: Weight, add: Callable[[int], None]) -> Reader:
-    """Return a reader of the same numbers that tells `add` how many bytes were read; what that raises ends the reading."""
+    """Return a reader of the same numbers that passes the count of bytes read to `add`; if `add` raises, reading ends."""
     read, size = weight.read, itemsize(weight.dtype)
-    if isinstance(read, Stored):  # remains one, so that its bytes can still be passed on as they are
+    if isinstance(read, Stored):  # stays `Stored`, so that its bytes can still be copied unchanged
         return Stored(_counting(read.source, add), read.offset, read.dtype, read.byteorder)
 
     def counting(start: int, stop: int) -> Array:

@@ -1,4 +1,4 @@
-"""Weights as plain Python for JSON: names are exact, and every number is one that JSON knows."""
+"""Weights as plain Python for JSON: names are exact, and every number is valid JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def as_json(record: object) -> str:
 
 
 def file_record(file: str, weights: Weights, *, stats: bool = False) -> dict[str, Any]:
-    """Return what `ls` says of a file: each weight, the totals, in which tied weights count once, and notes if any."""
+    """Return the record of a file that `ls` prints: each weight, the totals (tied weights count once), and any notes."""
     from steelyard.text.table import notes
 
     record: dict[str, Any] = {
@@ -37,7 +37,7 @@ def file_record(file: str, weights: Weights, *, stats: bool = False) -> dict[str
 
 
 def weight_record(weight: Weight, *, stats: bool = False) -> dict[str, Any]:
-    """Return the facts of a weight; with `stats` also what its numbers are, or the error why they cannot be read."""
+    """Return the facts of a weight; with `stats` also its statistics, or the error that prevents reading them."""
     record: dict[str, Any] = {
         "name": weight.name,
         "layer": weight.layer,
@@ -62,7 +62,7 @@ def weight_record(weight: Weight, *, stats: bool = False) -> dict[str, Any]:
 
 
 def summary_record(weight: Weight, summary: Summary) -> dict[str, Any]:
-    """Return range, mean and how many numbers are not finite, with the place of the first of those."""
+    """Return the range, the mean and the count of numbers that are not finite, with the index of the first of these."""
     from steelyard.core.indexing import place_of
 
     moments = summary.moments
@@ -88,7 +88,7 @@ def values_record(weight: Weight) -> Any:
 
 
 def vector_record(file: str, out: str, weights: Weights, dtype: str, order: str) -> dict[str, Any]:
-    """Return what `vector` wrote, and where in it each weight lies."""
+    """Return the record of the vector that was written, and the offset of each weight in it."""
     from steelyard.core.vector import VectorLayout
 
     layout = VectorLayout(list(weights.distinct().values()))
@@ -103,7 +103,7 @@ def vector_record(file: str, out: str, weights: Weights, dtype: str, order: str)
 
 
 def plain(value: object) -> Any:
-    """Return numbers, and lists and dicts of them, with words for what JSON has no number for.
+    """Return numbers, and lists and dicts of them, with NaN and infinities as words, since JSON has no such numbers.
 
     >>> plain([1.5, float("nan"), [float("-inf")]])
     [1.5, 'NaN', ['-Infinity']]

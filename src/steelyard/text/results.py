@@ -1,4 +1,4 @@
-"""What a notebook shows of what was found out about weights: the tables of the terminal, as HTML."""
+"""Results in a notebook: the tables of the terminal as HTML."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def stats_html(stats: Stats) -> str:
 
 
 def diff_html(diff: Diff) -> str:
-    """Return the table of what differs, the greatest change first."""
+    """Return the table of differences, the greatest change first."""
     groups = grouped([row for row in diff.rows if row.kind != "equal"])
     several = [OF_SEVERAL] if any(len(group) > 1 and group[0].kind == "changed" for group in groups) else []
     below = lines([*several, *diff_remarks(diff)]) + lines(one_sided(diff), strong=True) + lines(look_at(diff))
@@ -87,7 +87,7 @@ def lineage_html(found: Lineage) -> str:
 
 
 def check_html(check: Check) -> str:
-    """Return the table of findings, or a sentence that all is well."""
+    """Return the table of findings, or a sentence that there are none."""
     if not check.findings:
         return page([lines(check_lines(check))])
     rows = [
@@ -99,23 +99,23 @@ def check_html(check: Check) -> str:
 
 
 def digest_html(digest: Digest) -> str:
-    """Return the digest of the whole, and those of the weights put away."""
+    """Return the digest of the whole, and those of the weights in a folded section."""
     rows = [(name_text(name), own) for name, own in digest.weights.items()]
     each = _cells_html(("name", "digest"), rows, (), "", "")
     return page([lines(digest_lines(digest, each=False)), foldable(f"the digests of {counted(len(rows), 'weight')}", each)])
 
 
 def plan_html(plan: TransferPlan) -> str:
-    """Return the table of what goes where."""
+    """Return the plan as a table."""
     rows = list(plan_cells(plan))
     return _cells_html(PLAN_HEAD, rows, (), counted(len(rows), "weight"), lines(plan_remarks(plan)))
 
 
 def proof_html(proof: Proof) -> str:
-    """Return the verdict, and how far apart each layer is put away."""
+    """Return the verdict, and the error of each layer in a folded section."""
     rows = [(name_text(each.source), name_text(each.target), figure(each.error)) for each in proof.layers]
     layers = _cells_html(("layer", "of the target", "error"), rows, (2,), "", "")
-    folded = foldable(f"how far apart: {counted(len(rows), 'layer')}", layers) if rows else ""
+    folded = foldable(f"errors of {counted(len(rows), 'layer')}", layers) if rows else ""
     return page([lines([repr(proof)], strong=True), folded])
 
 
@@ -125,7 +125,7 @@ def transfer_html(transfer: Transfer) -> str:
 
 
 def _cells_html(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int], caption: str, below: str) -> str:
-    """Return the table of rows of texts, of which many are counted only, and what stands below it."""
+    """Return a table of rows of texts, followed by the lines `below`; rows beyond the limit are only counted."""
 
     def made(most: int) -> str:
         return page([rows_html(columns_from(head, rows[:most], right), caption), more(len(rows), most), below])

@@ -1,4 +1,4 @@
-"""Weights as rows: one for each weight, or for each weight of a block that a model repeats."""
+"""Weights as rows: one for each weight, or one for the corresponding weights of repeated blocks."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from steelyard.numerics.summary import Summary
 
     Rest = tuple[str, object]
-    """What of a name was not looked at yet, and what those that are alike have in common."""
+    """The part of a name that is not compared yet, and the kind that its group has in common."""
     Group = tuple[str, object, list[Listed]]
-    """The rest of what is alike, and all that is."""
+    """The rest that a group has in common, and its members."""
 
 _NUMBER = re.compile(r"([0-9]+)")
 _HEAD = re.compile(r"[^0-9]*+[0-9]+")
-"""A name up to the end of its first number; to be matched, since a search would begin at every letter of a long name."""
+"""A name up to the end of its first number. Use `match`: `search` would start at every character of a long name."""
 _COUNTED = re.compile(r"([^0-9]*)([0-9]{1,9})")
-"""A head whose number may count up; longer ones are hashes."""
+"""A head whose number may count up; longer numbers are hashes."""
 _DEPTH = 6
-"""Numbers in one name that are looked at; a name may hold thousands."""
+"""Maximum numbers of a name that are compared; a name may contain thousands."""
 _kind = attrgetter("shape", "dtype", "role", "tied", "trainable", "encoding", "axes")
 
 
 class Row:
-    """What one line shows: the first of its weights stands for all, which are alike but for their names.
+    """One line of a table: its first weight represents all its weights, which differ in their names only.
 
-    `counted` are those of them that totals count: a weight that shares another's numbers is left out.
+    `counted` are the weights that totals count: tied ones are left out.
     """
 
     __slots__ = ("counted", "layer", "name", "weight", "weights")
@@ -50,17 +50,17 @@ class Row:
 
     @property
     def times(self) -> int:
-        """How many weights the row stands for."""
+        """The number of weights in the row."""
         return len(self.weights)
 
     @property
     def size(self) -> int:
-        """The elements of all weights that count."""
+        """The number of elements of all counted weights."""
         return sum([prod(weight.shape) for weight in self.counted])
 
 
 class Measured(NamedTuple):
-    """A row, what its numbers are, and why they cannot be read, where they cannot."""
+    """A row, the summary of its numbers, and the error if they cannot be read."""
 
     row: Row
     summary: Summary
@@ -68,7 +68,7 @@ class Measured(NamedTuple):
 
 
 def measured(rows: Iterable[Row]) -> Iterator[Measured]:
-    """Read the numbers of each row. One of whose weights some cannot be read is taken apart, so that the others are shown."""
+    """Read the numbers of each row. A row with an unreadable weight is split, so that the others are shown."""
     from steelyard.numerics.summary import Summary, summarise
 
     for row in rows:
@@ -83,7 +83,7 @@ def measured(rows: Iterable[Row]) -> Iterator[Measured]:
 
 
 def rows_of(weights: Weights, *, unfolded: bool = False) -> list[Row]:
-    """Return the rows in the order of the weights; blocks that a model repeats are folded unless `unfolded`.
+    """Return the rows in the order of the weights; repeated blocks are folded unless `unfolded`.
 
     A block repeats where a number in its names counts up by one and the rest of the names, the shapes,
     dtypes and roles are the same.
@@ -104,7 +104,7 @@ def rows_of(weights: Weights, *, unfolded: bool = False) -> list[Row]:
 
 
 def folded(listed: Iterable[Listed], name: Callable[[Listed], str], kind: Callable[[Listed], object]) -> list[list[Listed]]:
-    """Put together what has one place in blocks that repeat, and is alike in `kind`; the order stays.
+    """Group items that have the same position in repeated blocks and the same `kind`; the order is kept.
 
     >>> folded(["in", "h.0.w", "h.0.b", "h.1.w", "h.1.b"], str, len)
     [['in'], ['h.0.w', 'h.1.w'], ['h.0.b', 'h.1.b']]
@@ -113,9 +113,9 @@ def folded(listed: Iterable[Listed], name: Callable[[Listed], str], kind: Callab
 
 
 def folded_apart(listed: Iterable[Listed], name: Callable[[Listed], str], kind: Callable[[Listed], object]) -> list[list[Listed]]:
-    """Put together what differs in numbers only that count up, and is alike in `kind`, in whatever order it comes.
+    """Group items whose names differ only in numbers that count up and that have the same `kind`, in any order.
 
-    Unlike `folded` it does not ask that whole blocks repeat: some of their weights may be missing.
+    Unlike `folded` it does not require whole blocks to repeat: some of their weights may be missing.
 
     >>> folded_apart(["h.1.w", "h.0.b", "h.0.w"], str, len)
     [['h.0.w', 'h.1.w'], ['h.0.b']]
@@ -128,12 +128,12 @@ def folded_apart(listed: Iterable[Listed], name: Callable[[Listed], str], kind: 
 
 
 def _numbers(name: str) -> list[tuple[int, str]]:
-    """Return what orders names by their numbers, without making numbers of thousands of digits."""
+    """Return a key that sorts names by their numbers, without converting numbers of thousands of digits."""
     return [(len(digits), digits) for digits in (part.lstrip("0") for part in _NUMBER.split(name, _DEPTH)[1::2])]
 
 
 def span(first: str, last: str) -> str:
-    """Write two names that differ in numbers only as one.
+    """Combine two names that differ only in their numbers.
 
     >>> span("layers.0.experts.0.w", "layers.11.experts.7.w")
     'layers.[0-11].experts.[0-7].w'
@@ -147,7 +147,7 @@ def span(first: str, last: str) -> str:
 
 
 def told(first: str, last: str, name: str) -> list[str]:
-    """Return the numbers of a name that tell it from the others between `first` and `last`.
+    """Return the numbers of a name that distinguish it from the others between `first` and `last`.
 
     >>> told("layers.0.experts.0.w2", "layers.11.experts.7.w2", "layers.3.experts.5.w2")
     ['3', '5']
@@ -157,7 +157,7 @@ def told(first: str, last: str, name: str) -> list[str]:
 
 
 def _folded(groups: list[Group[Listed]], depth: int) -> list[Group[Listed]]:
-    """Fold what repeats at the first number of the names, then what repeats within at the next."""
+    """Fold the repetition at the first number of the names, then at the next within each block."""
     ends = [head.end() if (head := _HEAD.match(name)) else 0 for name, _, _ in groups]
     if depth == _DEPTH or not any(ends):
         return groups
@@ -176,7 +176,7 @@ def _folded(groups: list[Group[Listed]], depth: int) -> list[Group[Listed]]:
 
 
 def _merged(groups: list[Group[Listed]], rests: list[Rest], depth: int) -> list[Group[Listed]]:
-    """Make one block of those that repeat it, one after another, and fold what repeats within it."""
+    """Merge consecutive repetitions into one block, and fold the repetitions within it."""
     if len(groups) == 1:
         return groups
     step = len(rests)
@@ -186,6 +186,6 @@ def _merged(groups: list[Group[Listed]], rests: list[Rest], depth: int) -> list[
 
 
 def _counts_up(head: str, following: str) -> bool:
-    """Tell whether two heads are alike before their numbers, of which the second is the next."""
+    """Whether two heads are equal up to their numbers, and the second number follows the first."""
     one, two = _COUNTED.fullmatch(head), _COUNTED.fullmatch(following)
     return one is not None and two is not None and one[1] == two[1] and int(one[2]) + 1 == int(two[2])

@@ -1,4 +1,4 @@
-"""Histograms as one line of text, all on one axis, so that lines under one another compare."""
+"""Histograms as one line of text, all on one axis, so that consecutive lines can be compared."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ BARS = "▁▂▃▄▅▆▇█"
 BELOW, ABOVE = "\u2039", "\u203a"
 """Arrows."""
 WIDTH = 17
-"""An odd number of bars, so that zero lies in the middle of one."""
+"""Number of bars; odd, so that zero is in the middle of one."""
 LARGEST = float(np.finfo(np.float32).max)
 PARTS = 128
-"""Runs of bins that an outline keeps."""
+"""Maximum runs of bins in an outline."""
 
 
 class Axis:
-    """An axis from minus to plus `end`, which holds 99.9% of all numbers that were added.
+    """An axis from minus to plus `end`, which covers 99.9% of all numbers that were added.
 
-    A few large numbers must not flatten all the others: what lies beyond is told by an arrow.
+    A few large numbers must not flatten all the others; an arrow marks numbers beyond the axis.
     """
 
     __slots__ = ("_counts",)
@@ -35,7 +35,7 @@ class Axis:
         self._counts = np.zeros(1 << 15)
 
     def add(self, summary: Summary) -> None:
-        """Take in the magnitudes of numbers, within 1/256: the upper half of a float32 tells them apart."""
+        """Add the magnitudes of numbers, binned by the upper half of a float32, which is precise to 1/256."""
         values, counts = summary.histogram.points()
         halves = np.abs(values).astype(np.float32).view(np.uint32) >> np.uint32(16)
         self._counts += np.bincount(halves, counts, len(self._counts))
@@ -47,7 +47,7 @@ class Axis:
 
     @property
     def end(self) -> float:
-        """A round number; 1 where there is nothing but zeros."""
+        """The end of the axis, a round number; 1 if all numbers are zero."""
         if not self._counts[1:].any():
             return 1.0
         reached = np.cumsum(self._counts)
@@ -56,7 +56,7 @@ class Axis:
 
 
 def axis_of(summaries: Iterable[Summary]) -> float:
-    """Return the end of the axis that holds the numbers of all.
+    """Return the end of the axis that covers the numbers of all summaries.
 
     >>> from steelyard.core.readers import from_array
     >>> from steelyard.numerics.summary import summarise
@@ -70,13 +70,13 @@ def axis_of(summaries: Iterable[Summary]) -> float:
 
 
 class Outline:
-    """As much of a histogram as a small picture of it needs: at most `PARTS` runs of bins, each with its ends and count."""
+    """A reduced histogram for a small picture: at most `PARTS` runs of bins, each with its ends and count."""
 
     __slots__ = ("_counts", "_ends")
 
     def __init__(self, summary: Summary) -> None:
         values, counts = summary.histogram.points()
-        if summary.moments.minimum is not None:  # the middle of a bin may lie beyond its numbers
+        if summary.moments.minimum is not None:  # the middle of a bin may be beyond its numbers
             values = np.clip(values, *np.clip([summary.moments.minimum, summary.moments.maximum], -LARGEST, LARGEST))
         starts = np.arange(0, len(values), -(-len(values) // PARTS) or 1)
         lasts = np.append(starts[1:], len(values))[: len(starts)] - 1
@@ -84,7 +84,7 @@ class Outline:
         self._counts = np.add.reduceat(counts, starts).astype(np.float32) if len(starts) else np.zeros(0, np.float32)
 
     def heights(self, end: float, bins: int) -> Array:
-        """Return the heights of bins from `-end` to `end`, 255 for the fullest; one that holds any number has 1 at least."""
+        """Return the heights of bins from `-end` to `end`, 255 for the fullest and at least 1 for each that is not empty."""
         low, high = (each.astype(np.float64) for each in self._ends)
         if not len(low):
             return np.zeros(bins, np.uint8)
@@ -97,7 +97,7 @@ class Outline:
 
 
 def relative(counts: Array) -> Array:
-    """Return counts as whole numbers up to 255 for the greatest; what is not zero stays so.
+    """Scale counts to integers of at most 255; a count that is not zero stays at least 1.
 
     >>> relative(np.array([0, 1, 5000])).tolist()
     [0, 1, 255]
@@ -107,7 +107,7 @@ def relative(counts: Array) -> Array:
 
 
 def header(end: float) -> str:
-    """Return the axis as the head of a column.
+    """Format the axis as a column header.
 
     >>> header(0.5)
     ' -0.5    0     0.5'
@@ -118,14 +118,14 @@ def header(end: float) -> str:
 
 
 def bars(summary: Summary, end: float) -> str:
-    """Return the histogram from `-end` to `end`, between arrows where more than one number in a hundred lies beyond.
+    """Return the histogram from `-end` to `end`; an arrow marks a side beyond which are more than 1% of the numbers.
 
-    The lowest bar is an empty bin; others are never so low.
+    Only an empty bin has the lowest bar.
     """
     middles, counts = summary.histogram.points()
     if not counts.size:
         return ""
-    within = np.abs(middles) <= end * (1 + 1 / 128)  # the middle of a bin may lie beyond its numbers
+    within = np.abs(middles) <= end * (1 + 1 / 128)  # the middle of a bin may be beyond its numbers
     places = np.clip((middles[within] + end) / (2 * end) * WIDTH, 0, WIDTH - 1).astype(int)
     bins = np.bincount(places, counts[within], WIDTH)
     heights = np.ceil(bins / max(bins.max(), 1) * (len(BARS) - 1)).astype(int)
@@ -134,7 +134,7 @@ def bars(summary: Summary, end: float) -> str:
 
 
 def round_up(number: float) -> float:
-    """Return the next of 1, 2, 3, 5 and their tens.
+    """Round up to 1, 2, 3 or 5 times a power of ten.
 
     >>> round_up(0.042), round_up(7.1)
     (0.05, 10.0)

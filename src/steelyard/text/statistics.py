@@ -25,9 +25,9 @@ def stats_table(stats: Stats) -> str:
 
 
 def stats_lines(stats: Stats, screen: Screen, *, unfolded: bool = False) -> Iterator[str]:
-    """Yield the lines of the table, which weights are left out, and which are not finite.
+    """Yield the lines of the table, then the weights that are left out and those that are not finite.
 
-    Blocks that a model repeats have one row, whose figures are those of all their numbers, unless they are `unfolded`.
+    Repeated blocks share rows, each with the statistics of all its numbers, unless they are `unfolded`.
     """
     if not stats.rows:
         yield "no weights"
@@ -39,14 +39,14 @@ def stats_lines(stats: Stats, screen: Screen, *, unfolded: bool = False) -> Iter
 
 
 def grouped(stats: Stats, *, unfolded: bool = False) -> list[list[WeightStats]]:
-    """Return the rows, those of blocks that a model repeats together unless they are `unfolded`."""
+    """Return the rows in groups; repeated blocks are folded unless `unfolded`."""
     if unfolded or stats.by != "weight":
         return [[row] for row in stats.rows]
     return folded(stats.rows, _name, _kind)
 
 
 def stats_columns(stats: Stats, groups: Sequence[Sequence[WeightStats]]) -> list[Column]:
-    """Return the columns that have anything to tell, with a row for each group."""
+    """Return the columns that are not empty, with a row for each group."""
     rows = [_joined(group) for group in groups]
     records = [row.to_dict() for row in rows]
     columns = (*_facts(stats, records, list(map(len, groups))), *_figures(rows, records))
@@ -62,7 +62,7 @@ def _kind(row: WeightStats) -> object:
 
 
 def _joined(group: Sequence[WeightStats]) -> WeightStats:
-    """Return what a row shows: one weight, or those of all blocks together."""
+    """Return the statistics of a row: of one weight, or of the weights of all blocks merged."""
     return group[0] if len(group) == 1 else merged(group, span(_name(group[0]), _name(group[-1])))
 
 
@@ -88,7 +88,7 @@ def _figures(rows: Sequence[WeightStats], records: Sequence[dict[str, Any]]) -> 
 
 
 def _histograms(rows: Sequence[WeightStats]) -> Column | None:
-    """Return the histograms of all rows on one axis, as `ls --stats` shows them."""
+    """Return the histograms of all rows on one axis, as `ls --stats` does."""
     from steelyard.text.sparkline import axis_of, bars, header
 
     found = [(row.summary, row.role) for row in rows]
@@ -100,7 +100,7 @@ def _histograms(rows: Sequence[WeightStats]) -> Column | None:
 
 
 def nonfinite(stats: Stats) -> Iterator[str]:
-    """Yield a line that says which rows are not finite, if any are: by the weight and the place of the first such number."""
+    """Yield a line that names the rows that are not finite, if any, with the weight and the index of the first such number."""
     from steelyard.numerics.nonfinite import NonFinite
 
     bad = [row for row in stats.rows if row.nan or row.inf]
@@ -112,8 +112,8 @@ def nonfinite(stats: Stats) -> Iterator[str]:
 
 
 def left_out(names: Sequence[str]) -> Iterator[str]:
-    """Yield a line that names the weights that have no such axis, if there are any."""
+    """Yield a line that names the weights that lack the axis, if there are any."""
     if names:
         shown = ", ".join(name_text(name) for name in names[:LEFT_OUT])
         more = f" and {len(names) - LEFT_OUT:,} more" if len(names) > LEFT_OUT else ""
-        yield f"left out, since they have no such axis or do not say: {shown}{more}"
+        yield f"left out, since they lack this axis or their axes are not known: {shown}{more}"

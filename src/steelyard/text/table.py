@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from steelyard.numerics.summary import Summary
 
 NAME_LIMIT = 1000
-"""Characters of a name that are shown where nothing else limits them."""
+"""Maximum characters of a name where no screen limits them."""
 NAME_LEAST = 28
-"""Cells that a name keeps while there are columns left that may go instead; two fifths of a narrow screen."""
+"""Width below which a name is not cut while a column can be dropped instead: two fifths of a narrow screen, in cells."""
 REDUNDANT = ("layer", "tied to")
 FIGURES = ("near_zeros", "l1", "q05", "q95", "rms", "l2", "zeros", "inf", "nan", "median", "count", "std")
 APART = ("mean abs", "cosine", "changed")
@@ -28,20 +28,20 @@ EXPENDABLE = (
     *(*REDUNDANT, "dtype", "role", "parameters", "times", *FIGURES, *APART),
     *("mean", "max", "min", "most in", "signed max", "histogram", "shape"),
 )
-"""The columns that a narrow screen does without, in this order; the redundant ones before a name is cut."""
+"""The columns that a narrow screen drops, in this order; the redundant ones before a name is cut."""
 SIGNED = ("min", "q05", "median", "mean", "q95", "max", "signed max", "cosine")
 """The columns whose numbers are coloured by their sign."""
 TIMES = "\u00d7"
 FINDINGS = 5
-"""Weights that are not finite, or cannot be read, which are named one by one."""
+"""Maximum weights, not finite or unreadable, that are named individually."""
 
 
 AXIS_ROLES = ("kernel", "recurrent kernel", "bias")
-"""Whose numbers set the axis of the histograms: scales of one, counters and embeddings would squeeze kernels into one bar."""
+"""The roles that set the axis of the histograms: scales of one, counters and embeddings would squeeze kernels into one bar."""
 
 
 class Column:
-    """A head, and a text for each row; `key` is the head unless the head says more."""
+    """A column: its head, and a text for each row; `head` replaces `key` as the text of the head."""
 
     __slots__ = ("head", "key", "right", "texts", "width")
 
@@ -56,14 +56,14 @@ class Column:
 
 
 def columns_from(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[Column]:
-    """Return the columns of rows of texts; those whose numbers are in `right` end together."""
+    """Turn rows of texts into columns; those whose indices are in `right` are right-aligned."""
     return [Column(key, [row[nth] for row in rows], right=nth in right) for nth, key in enumerate(head)]
 
 
 def table(weights: Weights) -> str:
     """Return the table that printing `weights` in Python shows: repeated blocks folded, no colours.
 
-    Weights of a live model are looked through for NaN and Inf, and one line names each that has some.
+    A live model is searched for NaN and Inf, and a line names each weight that has some.
     """
     lines = list(listing(weights, Screen(screen_of(sys.stdout).width), grouped=True))
     return "\n".join([*lines, *live_findings(weights)])
@@ -77,9 +77,9 @@ def listing(
     stats: Sequence[Measured] | None = None,
     grouped: bool = False,
 ) -> Iterator[str]:
-    """Yield the lines of the table, and the totals; with the `stats` of its rows what the numbers are.
+    """Yield the lines of the table and the totals; with `stats` also the statistics of each row.
 
-    With `grouped` a layer is written once for all its weights, without it on every line, as a pipe needs it.
+    With `grouped` a layer is written once for all its weights; without it, on every line, as a pipe needs it.
     """
     if not weights:
         yield "no weights"
@@ -95,13 +95,13 @@ def listing(
 
 
 def remarks(stats: Sequence[Measured], total: int) -> Iterator[str]:
-    """Yield which weights cannot be read, and which of the `total` hold NaN or Inf."""
+    """Yield the weights that cannot be read, and those of the `total` that contain NaN or Inf."""
     yield from unreadable(stats)
     yield from findings([weight for found in stats if not found.summary.finite for weight in found.row.counted], total)
 
 
 def unreadable(stats: Sequence[Measured]) -> Iterator[str]:
-    """Yield why a weight cannot be read, for the first five, and how many more there are."""
+    """Yield the errors of the first five weights that cannot be read, and a count of the rest."""
     found = [f"{name_text(each.row.name)} cannot be read: {each.error}" for each in stats if each.error is not None]
     yield from found[:FINDINGS]
     if len(found) > FINDINGS:
@@ -109,25 +109,25 @@ def unreadable(stats: Sequence[Measured]) -> Iterator[str]:
 
 
 def totals(weights: Weights) -> str:
-    """Say how many weights, parameters and bytes there are; tied weights count once."""
+    """Count the weights, parameters and bytes; tied weights count once."""
     return f"{count_text(weights)}, {weights.size:,} parameter{'s' * (weights.size != 1)}, {in_units(weights.nbytes)}"
 
 
 def notes(weights: Weights) -> list[str]:
-    """Return what the reader of a file noted for its user: that it holds training data too, or numbers that are rounded."""
+    """Return the notes of the file's reader, for example that it also contains training data, or rounded numbers."""
     found = weights.meta.get("notes")
     return [printable(note, NAME_LIMIT) for note in found if isinstance(note, str)] if isinstance(found, list) else []
 
 
 def count_text(weights: Weights) -> str:
-    """Say how many weights there are, and how many of them are tied."""
+    """Count the weights, and those of them that are tied."""
     tied = len(weights) - len(weights.distinct())
     count = f"{len(weights):,} weight{'s' * (len(weights) != 1)}"
     return f"{count} ({tied:,} tied, counted once)" if tied else count
 
 
 def findings(weights: Sequence[Weight], total: int = 1) -> Iterator[str]:
-    """Yield a line that says which of the weights, of a `total` of so many, hold NaN or Inf, if any do."""
+    """Yield a line that names the weights, out of `total`, that contain NaN or Inf, if any do."""
     if not weights:
         return
     from steelyard.numerics.nonfinite import nonfinite  # not needed to list a file, and slow to import
@@ -138,7 +138,7 @@ def findings(weights: Sequence[Weight], total: int = 1) -> Iterator[str]:
 
 
 def nonfinite_line(found: Sequence[NonFinite], total: int, what: str = "weight") -> str:
-    """Say how many of how many are not finite, and name the first five with the place of the first such number.
+    """Count the weights that are not finite, and name the first five with the index of the first such number.
 
     >>> from steelyard.numerics.nonfinite import NonFinite
     >>> nonfinite_line([NonFinite("encoder.bias", 1, 0, (17,)), NonFinite("step", 0, 1, ())], 148)
@@ -150,7 +150,7 @@ def nonfinite_line(found: Sequence[NonFinite], total: int, what: str = "weight")
 
 
 def live_findings(weights: Weights) -> Iterator[str]:
-    """Yield the findings of weights that are in memory; printing never fails because numbers cannot be read."""
+    """Yield the findings of weights in memory; printing never fails because numbers cannot be read."""
     if weights.live:
         try:
             listed = list(weights.distinct().values())
@@ -160,18 +160,18 @@ def live_findings(weights: Weights) -> Iterator[str]:
 
 
 def shape_text(weight: Weight) -> str:
-    """Write a shape with a multiplication sign between its axes; a weight without axes is a scalar."""
+    """Format a shape with a multiplication sign between its axes; a weight without axes is a scalar."""
     return TIMES.join(map(str, weight.shape)) or "scalar"
 
 
 def dtype_text(weight: Weight) -> str:
-    """Write the dtype, and the file's own word where the numbers do not lie there as that dtype."""
+    """Format the dtype, and the file's encoding if it stores the numbers in another form."""
     other = weight.encoding not in ("", weight.dtype) and not isinstance(weight.read, Stored)
     return f"{weight.dtype} ({printable(weight.encoding, 40)})" if other else weight.dtype
 
 
 def name_text(name: str) -> str:
-    """Write a name on one line, without what a terminal would obey; a bare tensor has none."""
+    """Format a name on one line, with control characters escaped; a bare tensor has no name."""
     return printable(name, NAME_LIMIT) or "(unnamed)"
 
 
@@ -194,14 +194,14 @@ def fact_columns(rows: Sequence[Row], *, grouped: bool) -> list[Column]:
 
 
 def axis_end(stats: Sequence[Measured]) -> float:
-    """Return the end of the axis that all histograms have, which kernels and the like set."""
+    """Return the end of the histograms' common axis, which kernels and recurrent kernels set."""
     from steelyard.text.sparkline import axis_of
 
     return axis_of([f.summary for f in stats if f.row.weight.role in AXIS_ROLES] or [f.summary for f in stats])
 
 
 def number_columns(stats: Sequence[Measured], end: float) -> list[Column]:
-    """Return the columns of what the numbers are, the histograms from minus to plus `end`."""
+    """Return the columns of statistics; histograms reach from minus to plus `end`."""
     from steelyard.text.sparkline import bars, header
 
     summaries = [found.summary for found in stats]
@@ -218,12 +218,12 @@ def number_columns(stats: Sequence[Measured], end: float) -> list[Column]:
 
 
 def number_text(number: float | None) -> str:
-    """Write a number with four digits; blank where there is none."""
+    """Format a number with four significant digits; None is blank."""
     return "" if number is None else f"{number:.4g}"
 
 
 def drawn(columns: list[Column], screen: Screen) -> Iterator[str]:
-    """Yield the head and the lines of columns, one of which is called "name"; a narrow screen goes without some."""
+    """Yield the head and the lines of columns, one of which has the key "name"; a narrow screen drops some of them."""
     columns = _fitting(columns, screen.width)
     yield "  ".join(screen.paint(padded(cut(c.head, c.width), c.width, right=c.right), "dim") for c in columns).rstrip()
     for cells_of_row in zip(*(_painted(column, screen) for column in columns), strict=True):
@@ -231,7 +231,7 @@ def drawn(columns: list[Column], screen: Screen) -> Iterator[str]:
 
 
 def _fitting(columns: list[Column], width: int | None) -> list[Column]:
-    """Leave columns out until a line fits; only then cut names. A pipe gets everything."""
+    """Drop columns until a line fits; only then cut names. A pipe gets everything."""
     if width is None:
         return columns
     name = next(column for column in columns if column.key == "name")
@@ -249,7 +249,7 @@ def _fitting(columns: list[Column], width: int | None) -> list[Column]:
 
 
 def _painted(column: Column, screen: Screen) -> list[str]:
-    """Return the cells of a column: the layer's part of a name is dim, roles have their colours."""
+    """Return the coloured cells of a column: the layer's part of a name is dim, roles have their colours."""
     shown = {text: padded(cut(text, column.width), column.width, right=column.right) for text in set(column.texts)}
     texts = [shown[text] for text in column.texts]
     if not screen.colour:

@@ -1,4 +1,4 @@
-"""One weight as text: its facts, what its numbers are, a picture of them, and the numbers."""
+"""One weight as text: its facts, its statistics, a heat map, and the numbers."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 WHOLE = 1000
-"""Elements up to which every one is written."""
+"""Weights of at most this many elements are written in full."""
 SMALL = 64
-"""Elements up to which every one is written below a picture of them too."""
+"""Weights of at most this many elements are also written in full below a heat map."""
 PAPER = 100
-"""The width of numbers where the screen has none."""
+"""Width of the numbers where the screen has none, in characters."""
 NUMBER = re.compile(r"-?[0-9]+\.?[0-9]*(?:e[-+]?[0-9]+)?(?![0-9.]*j)")
-"""A number in an array's text. The parts of a complex one are none: they have signs of their own between them."""
+"""A real number in an array's text; the parts of a complex number, joined by a sign, do not match."""
 
 
 def described(weight: Weight, screen: Screen, *, values: bool = True, heatmap: bool | None = None) -> Iterator[str]:
-    """Yield the lines of one weight, and at the end whether it is finite.
+    """Yield the lines of one weight, the last of which reports numbers that are not finite.
 
-    `heatmap` says whether it is drawn; None draws a matrix where colours are shown. The `values` of one that is drawn follow
-    where it is small; of a large one that is not drawn the middle of each axis is left out.
+    `heatmap` requests a heat map; None draws a matrix if the screen has colours. With `values` the numbers follow: in full if
+    the weight is small, else, if it was not drawn, without the middle of each axis.
     """
     summary = summarise([weight])
     yield screen.paint(name_text(weight.name), "bold")
@@ -58,7 +58,7 @@ def described(weight: Weight, screen: Screen, *, values: bool = True, heatmap: b
 
 
 def values_text(weight: Weight, width: int) -> str:
-    """Write the numbers as NumPy does; of a large weight no more is read than is shown."""
+    """Format the numbers as NumPy does; of a large weight, only the elements shown are read."""
     whole = weight.size <= WHOLE
     ends = {1: 4, 2: 3, 3: 2, 4: 2}.get(len(weight.shape), 1)
     array = weight.numpy() if whole else _edges(weight, ends)
@@ -73,7 +73,7 @@ def values_text(weight: Weight, width: int) -> str:
 
 
 def facts(weight: Weight, summary: Summary, screen: Screen) -> Iterator[tuple[str, str]]:
-    """Yield what is known of a weight, each fact with its word; of an empty summary nothing is said."""
+    """Yield the facts of a weight, each with its word; an empty summary adds none."""
     yield "layer", printable(weight.layer)
     yield "shape", f"{shape_text(weight)}  {printable(weight.axes)}".rstrip()
     yield "dtype", dtype_text(weight)
@@ -90,7 +90,7 @@ def facts(weight: Weight, summary: Summary, screen: Screen) -> Iterator[tuple[st
 
 
 def _edges(weight: Weight, ends: int) -> Array:
-    """Return an array whose axes have only their first and last `ends` places, and one between for the dots."""
+    """Return an array whose axes have only their first and last `ends` entries, and one between for the dots."""
     places = [(*range(ends), ends, *range(n - ends, n)) if n > 2 * ends else range(n) for n in weight.shape]
     steps = [prod(weight.shape[nth + 1 :]) for nth in range(len(weight.shape))]
     wanted = [sum(place * step for place, step in zip(index, steps, strict=True)) for index in product(*places)]

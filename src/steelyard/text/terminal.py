@@ -1,4 +1,4 @@
-"""Text for a terminal: how wide it is, whether it shows colours, and cutting what does not fit."""
+"""Text for a terminal: its width, its colours, and cutting text that does not fit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ COLOURS = {
     "dim": "2",
     "bold": "1",
     "red": "38;5;160",
-    # four hues that remain apart for colour-blind eyes, readable on black and on white (after Okabe and Ito)
+    # four hues that colour-blind readers can distinguish, readable on black and on white (after Okabe and Ito)
     "kernel": "38;5;32",
     "recurrent kernel": "38;5;32",
     "bias": "38;5;172",
@@ -20,7 +20,7 @@ COLOURS = {
     "mean": "2",
     "variance": "2",
     "count": "2",
-    # below and above zero, in tables and pictures alike: blue and orange stay apart for colour-blind eyes
+    # below and above zero, in tables and heat maps: colour-blind readers can distinguish blue and orange
     "negative": "38;5;32",
     "positive": "38;5;166",
 }
@@ -30,7 +30,7 @@ UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 class Screen:
-    """Where text will be read: `width` in cells, None where nothing is cut, whether colours are shown, and all or 256 of them."""
+    """A terminal's properties: `width` in cells (None: cut nothing), `colour`, and `true_colour` (24 bits, else 256 colours)."""
 
     __slots__ = ("colour", "true_colour", "width")
 
@@ -45,13 +45,13 @@ class Screen:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour and code and text.strip() else text
 
     def signed(self, text: str) -> str:
-        """Colour the text of a number by its sign; zero, and what is no number, stays as it is."""
+        """Colour the text of a number by its sign; zero and other text stay as they are."""
         if not self.colour or not any("1" <= letter <= "9" for letter in text.partition("e")[0]):
             return text
         return self.paint(text, "negative" if text.lstrip().startswith("-") else "positive")
 
     def broken(self, line: str) -> str:
-        """Break a sentence that is too wide between its words."""
+        """Wrap a sentence that is too wide at its spaces."""
         if self.width is None or cells(line) <= self.width:
             return line
         import textwrap
@@ -60,9 +60,9 @@ class Screen:
 
 
 def screen_of(stream: TextIO | None) -> Screen:
-    """Return the screen behind a stream: a pipe or a file cuts nothing and has no colours.
+    """Return the screen of a stream; a pipe or a file has no width limit and no colours.
 
-    `COLUMNS` overrides the terminal's own width, `NO_COLOR` turns colours off, `COLORTERM` says that all colours are shown.
+    `COLUMNS` overrides the terminal's own width, `NO_COLOR` turns colours off, `COLORTERM` announces 24-bit colours.
     """
     try:
         terminal = stream is not None and stream.isatty()
@@ -75,7 +75,7 @@ def screen_of(stream: TextIO | None) -> Screen:
 
 
 def _columns(stream: TextIO) -> int:
-    """Do what shutil.get_terminal_size does; importing shutil takes longer than listing a file."""
+    """Return the terminal's width as shutil.get_terminal_size does; importing shutil takes longer than listing a file."""
     text = os.environ.get("COLUMNS", "")
     if text.isdecimal() and int(text):
         return int(text)
@@ -86,7 +86,7 @@ def _columns(stream: TextIO) -> int:
 
 
 def cells(text: str) -> int:
-    """Return how many cells of a terminal a text takes: two for a wide letter, none for a combining mark."""
+    """Return the width of a text in cells of a terminal: two for a wide character, none for a combining mark."""
     if text.isascii() or max(text) < "\u0300":
         return len(text)
     from unicodedata import combining, east_asian_width
@@ -95,7 +95,7 @@ def cells(text: str) -> int:
 
 
 def padded(text: str, width: int, *, right: bool = False) -> str:
-    """Fill a text with spaces up to `width` cells."""
+    """Pad a text with spaces to `width` cells."""
     if text.isascii():
         return text.rjust(width) if right else text.ljust(width)
     space = " " * (width - cells(text))
@@ -103,7 +103,7 @@ def padded(text: str, width: int, *, right: bool = False) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    """Cut a text in the middle to `width` cells; two thirds of what stays is its end, where names differ.
+    """Cut a text in the middle to `width` cells; two thirds of the rest is its end, where names differ.
 
     >>> cut("layers.0.self_attn.in_proj_weight", 22)
     'layers.…in_proj_weight'
@@ -115,7 +115,7 @@ def cut(text: str, width: int) -> str:
 
 
 def _beginning(text: str, width: int) -> str:
-    """Return as much of a text as fits into `width` cells."""
+    """Return the longest prefix of a text that fits into `width` cells."""
     if text.isascii():
         return text[:width]
     ends = accumulate(map(cells, text))
@@ -123,7 +123,7 @@ def _beginning(text: str, width: int) -> str:
 
 
 def in_units(count: int) -> str:
-    """Write a number of bytes so that a reader sees how many that is.
+    """Format a number of bytes with a unit.
 
     >>> in_units(512), in_units(2_147_483_648)
     ('512 bytes', '2.0 GiB')

@@ -1,4 +1,4 @@
-"""Weights as a tree of layers in HTML: a few rows are a table, many are put away by layer, to be opened one by one."""
+"""Weights as a tree of layers in HTML: a few rows are a table, many are folded by layer."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from steelyard.text.rows import Measured
 
 OPEN = 40
-"""Rows up to which nothing is put away."""
+"""Up to this many rows nothing is folded."""
 _DEEPEST = 16
-"""Words of a name that are looked at."""
+"""Maximum words of a name that are compared."""
 
 
 def tree(found: Sequence[Measured], end: float | None, caption: str = "") -> Iterator[str]:
-    """Yield a table, or a foldable part for each layer, by the first word of their names in which the rows differ.
+    """Yield a table, or a foldable section for each layer, by the first word in which the rows' names differ.
 
-    Histograms reach from minus to plus `end`; without it nothing is said of the numbers. What is alone in its layer is
-    not put away.
+    Histograms reach from minus to plus `end`; without it there are no statistics. A row that is alone in its layer is
+    not folded.
     """
     words = [re.split(r"[./]", each.row.name, maxsplit=_DEEPEST) for each in found]
     depth = next((nth for nth in range(_DEEPEST + 1) if any(own[: nth + 1] != words[0][: nth + 1] for own in words)), None)
@@ -49,7 +49,7 @@ def _layer(group: Sequence[Measured], depth: int, end: float | None) -> str:
 
 
 def _bars(group: Sequence[Measured], end: float) -> str:
-    """Return the histogram of all numbers of a layer."""
+    """Return the histogram of all numbers in a layer."""
     from steelyard.numerics.summary import Summary
     from steelyard.text.sparkline import bars
 
@@ -60,6 +60,6 @@ def _bars(group: Sequence[Measured], end: float) -> str:
 
 
 def _columns(found: Sequence[Measured], end: float | None) -> list[Column]:
-    """Return the columns of the terminal's table, but for the layer, which each name begins with."""
+    """Return the columns of the terminal's table without the layer, which each name begins with."""
     columns = [column for column in fact_columns([each.row for each in found], grouped=False) if column.key != "layer"]
     return columns if end is None else columns + number_columns(found, end)

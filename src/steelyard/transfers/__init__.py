@@ -1,4 +1,4 @@
-"""From one model into another: which layer is which, how its layout changes, and the proof by equal outputs."""
+"""Transfers between models: pairing of layers, layout changes, and the proof by equal outputs."""
 
 from steelyard.transfers.plan import PlanRow, TransferPlan
 from steelyard.transfers.proof import LayerError, Proof

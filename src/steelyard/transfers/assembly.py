@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def read_once(weights: Mapping[str, Weight]) -> Arrays:
-    """Return a function that gives a weight's numbers by its name: a view where they are in memory.
+    """Return a function that returns a weight's numbers by name: a view if they are in memory.
 
-    It keeps the last weight only: the parts of one weight are asked for in a row.
+    It caches only the last weight, since the parts of one weight are requested consecutively.
     """
     kept: dict[str, Array] = {}
 
@@ -30,9 +30,9 @@ def read_once(weights: Mapping[str, Weight]) -> Arrays:
 
 
 def assembled(target: Weight, moves: Sequence[Move], read: Arrays, dtype: np.dtype[Any], cast: Callable[[Array], Array]) -> Array:
-    """Return the numbers of a weight of the target in its shape and this dtype; `cast` converts each part to it.
+    """Return the numbers of a weight of the target in its shape and in `dtype`; `cast` converts each part.
 
-    Entries that no part of the source goes to keep the numbers of the target.
+    Entries that no part of the source fills keep the numbers of the target.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""`build`: a model from the weights of a file or another model, where there is one obvious architecture."""
+"""`build`: make a model from the weights of a file or of another model, if there is one obvious architecture."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def build(source: object, framework: str, activations: Sequence[str] | Mapping[s
 
     `source` is a model, a file or `Weights`: a sequence of dense layers, such as a multilayer perceptron, a linear model or
     an nnet of R. `framework` is "torch", "keras" or "sklearn", and is imported. The model has the dtype of the weights.
-    Activations are taken from the source where it has them: Keras, ONNX and TFLite files, the objects of R and
-    scikit-learn, a `Sequential`. For other sources `activations` has one word for each dense layer, including the last
-    ("linear" for none): a list in the order of the layers where their shapes allow only one order, or a dict by the names
+    Activations are taken from the source if it has them, as Keras, ONNX and TFLite files, R and scikit-learn objects, and
+    `Sequential` models do. For other sources `activations` has one word for each dense layer, including the last
+    ("linear" for none): a list in the order of the layers if their shapes allow only one order, or a dict by the names
     of the layers in their order.
 
-    Raises `AmbiguityError` where activations or order are not known, `ShapeError` for anything but dense layers, and
-    `MissingExtraError` where the framework is not installed.
+    Raises `AmbiguityError` if activations or order are not known, `ShapeError` for anything but dense layers, and
+    `MissingExtraError` if the framework is not installed.
 
     Examples:
         >>> import numpy as np

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class Endpoint:
-    """One end of a transfer: its `weights`, its `net`, and the `model` that is run, None where there is none.
+    """One end of a transfer: its `weights`, its `net`, and the `model` to run, None if there is none.
 
-    The model of live `Weights` is the one that they belong to.
+    The model of live `Weights` is the model to which they belong.
     """
 
     __slots__ = ("_runner", "_source", "model", "net", "weights")
@@ -40,13 +40,13 @@ class Endpoint:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The name in messages."""
         if isinstance(self._source, (str, os.PathLike)):
             return printable(os.fspath(self._source))
         return "weights without a model" if isinstance(self._source, Weights) else f"a {printable(type(self._source).__name__)}"
 
     def observe(self, inputs: Sequence[Array]) -> None:
-        """Run the model once, where there is one, so that the net has its layers in the order of execution."""
+        """Run the model, if there is one, so that the net has its layers in the order of execution."""
         if self._runner is not None and self._has_names_of_model():
             self.net = Net(self.weights, self._runner.graph(self.model, inputs))
 
@@ -65,7 +65,7 @@ def _model_of(source: object) -> Any:
     if not isinstance(source, Weights):
         return source
     try:
-        return source.assign({})  # which changes nothing, and returns the model
+        return source.assign({})  # this changes nothing and returns the model
     except ReadOnlyError:
         return None
 

@@ -1,4 +1,4 @@
-"""The plan of a transfer: which weight goes where and how its layout changes, before anything is written."""
+"""The plan of a transfer, made before anything is written: which weight goes where, and its change of layout."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Resize = Literal["pad", "truncate"]
 
 
 class Settings(TypedDict):
-    """The patterns of the layers that a transfer is limited to or leaves out, and how sizes may change."""
+    """The patterns of the layers that a transfer includes or excludes, and how it may change sizes."""
 
     only: list[str]
     skip: list[str]
@@ -38,7 +38,7 @@ class Settings(TypedDict):
 
 
 class Decisions(TypedDict):
-    """A saved plan: the keyword arguments of `transfer` and `plan_transfer` that give the same plan again."""
+    """A saved plan: the keyword arguments of `transfer` and `plan_transfer` that reproduce it."""
 
     pairs: dict[str, str]
     only: list[str]
@@ -56,11 +56,11 @@ class PlanRow(NamedTuple):
 
 
 class TransferPlan:
-    """Which weights go where; it prints as a table, and `apply` carries it out, all or nothing.
+    """The plan of a transfer: which weight goes where. It prints as a table, and `apply` executes it, all or nothing.
 
     `rows` has an entry for each weight of the target, `pairs` one for each layer: a dict of names that may be edited and
     passed to `steelyard.plan_transfer`. `unchanged` lists the weights of the target that keep their numbers, `unused`
-    those of the source that go nowhere, `notes` the settings in which the two nets differ.
+    the weights of the source that go nowhere, `notes` the settings in which the two nets differ.
     """
 
     __slots__ = (
@@ -83,7 +83,7 @@ class TransferPlan:
         self.source = source
         self.target = target
         self.settings = settings
-        # an unassigned weight is listed as a layer only where the user named its partner
+        # an unassigned weight is listed as a layer only if the user named its partner
         listed = (each for each in pairs if each.source.kind != "other" or each.why == "given")
         self.pairs = {each.source.name: each.target.name for each in listed}
         self._layer_pairs = pairs
@@ -112,7 +112,7 @@ class TransferPlan:
         return PlanRow(tuple(sources), name, "; ".join(dict.fromkeys(filter(None, map(described, made)))), why)
 
     def layer_names(self) -> Iterator[tuple[str, str]]:
-        """Yield the names of each pair of layers as their graphs have them."""
+        """Yield the names of each pair of layers in their graphs."""
         for source, target, _ in self._layer_pairs:
             if source.graph_layer and target.graph_layer:
                 yield source.graph_layer.name, target.graph_layer.name
@@ -127,7 +127,7 @@ class TransferPlan:
         return TransferPlan(self.source, self.target, made, self.settings)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as plain data."""
+        """Return the plan as plain Python, for JSON."""
         rows = [row._asdict() for row in self.rows]
         return {"pairs": self.pairs, "rows": rows, "unchanged": self.unchanged, "unused": self.unused, "notes": self.notes}
 
@@ -144,8 +144,8 @@ class TransferPlan:
     def weights(self) -> Weights:
         """Return the source in the layout of the target: lazy weights by the target's names, in the source's own dtypes.
 
-        They are those that the plan fills, detached from both models. Each is assembled when it is read, and computed in
-        float64 where it is a sum or a norm of several weights. Nothing is checked for what `apply` would refuse.
+        These are the weights that the plan fills, detached from both models. Each is assembled when it is read, in float64
+        if it is a sum or a norm of several weights. The checks of `apply` are not made.
 
         Examples:
             >>> import numpy as np
@@ -176,7 +176,7 @@ class TransferPlan:
         return {name: weight for each in self._layer_pairs for name, weight in each.source.weights.items()}
 
     def _refuse_losses(self, read: Arrays) -> None:
-        """Raise `ShapeError` where numbers that change the outputs have no place in the target."""
+        """Raise `ShapeError` if numbers that change the outputs have no place in the target."""
         for purpose, part in self._without_place:
             if not is_neutral(part, purpose, read(part.weight.name)):
                 raise ShapeError(
@@ -185,9 +185,10 @@ class TransferPlan:
                 )
 
     def apply(self) -> Any:
-        """Put the numbers into the target, all or nothing, and return it (a new one where models are immutable).
+        """Put the numbers into the target, all or nothing, and return it (a new model if models are immutable).
 
-        A target that is a file gives `Weights` with its names and the new numbers, to be saved.
+        If the target is a file, the result is `Weights` with its names and the new numbers, to be saved. Raises `LossyError`
+        and `ShapeError` as `arrays` does.
         """
         weights = self.target.weights
         if self._in_memory():
@@ -199,7 +200,7 @@ class TransferPlan:
         return replaced(weights, arrays)
 
     def _in_memory(self) -> bool:
-        """Whether numbers can be copied straight into the target, since no copy can fail after another was made."""
+        """Whether numbers can be copied directly into the target: then no copy can fail after another was made."""
         sources = [weight for made in self._moves.values() for move in made for part in move.sources for weight in part.weights]
         targets = [self.target.weights[name] for name in self._moves]
         if self.settings["resize"] or not self.target.weights.has_model:
@@ -231,7 +232,7 @@ class TransferPlan:
     def load(path: str | os.PathLike[str]) -> Decisions:
         """Return the decisions that `save` wrote, as keyword arguments of `transfer` and `plan_transfer`.
 
-        A JSON object of nothing but names, ``{"fc1": "dense"}``, is read as the pairs. Raises `ShapeError` for anything else.
+        A JSON object of names only, such as ``{"fc1": "dense"}``, is read as the pairs. Raises `ShapeError` for anything else.
         """
         content = read_json(path, "the plan")
         if not isinstance(content.get("pairs"), dict):
@@ -259,7 +260,7 @@ def _addresses(weights: Iterable[Weight]) -> set[int]:
 
 
 def _converted(target: Weight, made: list[Move], read: Arrays) -> Array:
-    """Return the numbers of a weight of the target in its own dtype; raises `LossyError` where it cannot hold them."""
+    """Return the numbers of a weight of the target in its own dtype; raises `LossyError` if it cannot represent them."""
     from steelyard.core.casting import converted
     from steelyard.dtypes import numpy_dtype
 

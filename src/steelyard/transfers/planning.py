@@ -1,4 +1,4 @@
-"""Make a plan: pair the layers of two nets, leave out what the user leaves out, refuse what is ambiguous or unpaired."""
+"""Make a plan: pair the layers of two nets, apply the user's options, and refuse ambiguous or unpaired layers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Options(NamedTuple):
-    """What the user decides of a plan; see `steelyard.plan_transfer`."""
+    """The user's options of a plan; see `steelyard.plan_transfer`."""
 
     rules: Names = None
     pairs: Names = None
@@ -30,7 +30,7 @@ class Options(NamedTuple):
 
 
 def make_plan(source: Net, target: Net, options: Options, *, guess: bool = False) -> tuple[TransferPlan, list[Choice]]:
-    """Pair two nets and return the plan, and the choices that were guessed where `guess` allows it.
+    """Pair two nets, and return the plan and the choices that were guessed, if `guess` allows it.
 
     Raises `AmbiguityError` for layers that no evidence distinguishes, `ShapeError` for layers without a partner.
     """
@@ -73,7 +73,7 @@ def _any_match(names: Iterable[str], patterns: Sequence[str]) -> bool:
 
 
 def _of_other_sizes(sources: list[LayerWeights], targets: list[LayerWeights]) -> Iterator[Pair]:
-    """Pair layers of different sizes, which only `resize` allows: those of one name, or the only ones of a kind."""
+    """Pair layers of different sizes, which only `resize` allows: layers of one name, or the only ones of a kind."""
     for target in targets:
         same = [each for layer in sources for each in layer.interpretations if each.kind == target.kind]
         named = [layer for layer in same if layer.name == target.name] or same

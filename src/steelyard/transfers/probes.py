@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from steelyard.transfers.pairing.net import Net
 
 BATCH, LENGTH, IMAGE = 3, 7, 32
-"""Sizes of random inputs where a net does not give them: samples, steps of a sequence, pixels along an axis."""
+"""Default sizes of random inputs: samples, steps of a sequence, pixels along an axis."""
 SEED = 0
 _IMAGES = ("conv", "conv transpose")
 _NORMS = ("batch norm", "group norm", "instance norm", "prelu")
@@ -23,9 +23,9 @@ _NORMS = ("batch norm", "group norm", "instance norm", "prelu")
 def inputs_of(probe: object, source: Net, target: Net) -> tuple[list[Array], list[Array]]:
     """Return the inputs of both nets.
 
-    `probe` is "random", an array or a list of arrays as the source takes them, or a dict with the keys "source" and
-    "into" for both. The channels of images and sequences are moved for a target that has them elsewhere.
-    Raises `ShapeError` where random inputs cannot be made, since the input shape is known in neither net.
+    `probe` is "random", an array or a list of arrays in the source's layout, or a dict with the keys "source" and
+    "into" for both. The channels of images and sequences are moved to where the target has them.
+    Raises `ShapeError` for random inputs if the input shape is known in neither net.
     """
     import numpy as np
 
@@ -60,7 +60,7 @@ def _random(source: Net, target: Net) -> tuple[list[Array], list[Array]]:
 
 
 def _guessed(net: Net) -> tuple[Shape, ...] | None:
-    """Return the shape of a net's only input as its first layer implies it, None where it does not."""
+    """Return the shape of a net's only input that its first layer implies; None if it implies none."""
     first = next(iter(net.layers), None)
     if first is None or not net.is_execution_order:
         return None
@@ -103,12 +103,12 @@ def _in_layout_of(array: Array, net: Net, other: Net, nth: int) -> Array:
 
 
 def begins_with_image(net: Net) -> bool:
-    """Return whether the first layer that is not a norm is a convolution."""
+    """Whether the first layer that is not a norm is a convolution."""
     return next((layer.kind in _IMAGES for layer in net.layers if layer.kind not in _NORMS), False)
 
 
 def to_channels(array: Array, where: str) -> Array:
-    """Move the channels from behind the batch to the end, or back.
+    """Move the channels from the axis after the batch to the end, or back.
 
     last     (batch, channels, *space) to (batch, *space, channels)
     first    (batch, *space, channels) to (batch, channels, *space)

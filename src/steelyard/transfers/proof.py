@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LayerError(NamedTuple):
-    """The error of one layer: the largest difference of its outputs over the largest output of the source."""
+    """The error of one layer: the largest difference of its outputs, divided by the largest output of the source."""
 
     source: str
     target: str
@@ -26,9 +26,9 @@ class LayerError(NamedTuple):
 class Proof:
     """The comparison of the outputs of both nets.
 
-    `max_abs` is the largest absolute difference of their outputs, `max_rel` the same over the largest absolute output of
+    `max_abs` is the largest absolute difference of their outputs, `max_rel` is this divided by the largest absolute output of
     the source. `layers` has the error of every layer whose outputs both nets expose, in the order of execution. `proven` is
-    whether `max_rel` is within `tolerance`. Where nothing was compared `why` has the reason, and nothing is proven.
+    whether `max_rel` is within `tolerance`. If nothing was compared, `why` is the reason, and `proven` is false.
     """
 
     __slots__ = ("layers", "max_abs", "max_rel", "proven", "tolerance", "why")
@@ -63,18 +63,18 @@ class Proof:
 
     @property
     def first_apart(self) -> LayerError | None:
-        """The first layer whose error exceeds the tolerance, None where there is none."""
+        """The first layer whose error exceeds the tolerance; None if there is none."""
         return next((each for each in self.layers if not each.error <= self.tolerance), None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as plain data; what was not measured is None."""
+        """Return the proof as plain Python, for JSON; values that were not measured are None."""
         facts: dict[str, Any] = {"proven": self.proven, "why": self.why, "tolerance": self.tolerance}
         facts |= {"max_abs": _plain(self.max_abs), "max_rel": _plain(self.max_rel)}
         return facts | {"layers": [{**each._asdict(), "error": _plain(each.error)} for each in self.layers]}
 
 
 def not_run(names: Iterable[str]) -> Proof:
-    """Return the proof of a transfer that was not compared, since these ends cannot be run."""
+    """Return the proof of a transfer whose nets were not compared, since these ends cannot be run."""
     return Proof(f"{' and '.join(names)} cannot be run, so the outputs were not compared")
 
 
@@ -105,7 +105,7 @@ def _outputs(run: Run) -> list[Array]:
 
 
 def _alike(one: Array, other: Array, source: Net, target: Net) -> Array:
-    """Return an output of the target in the layout of the source: images may have their channels elsewhere."""
+    """Return an output of the target in the layout of the source, whose images may have their channels elsewhere."""
     if one.ndim < 3 or one.ndim != other.ndim:
         return other
     if one.shape != other.shape:
@@ -125,7 +125,7 @@ def _image_at_the_end(net: Net) -> bool:
 
 
 def _error(one: Array, other: Array) -> tuple[float, float]:
-    """Return the largest absolute difference, and the same over the largest number."""
+    """Return the largest absolute difference, and this divided by the largest number."""
     import numpy as np
 
     if not one.size:

@@ -1,4 +1,4 @@
-"""Names that the user gives: which layer or weight of the source is which of the target."""
+"""Partners that the user names, by `pairs` and `rules`."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 Rules = Mapping[str, str]
 Names = Rules | None
-"""What `rules=` and `pairs=` take."""
+"""The type of the arguments `rules` and `pairs`."""
 _GROUP = re.compile(r"\((?!\?)[^()]*\)")
 _REFERENCE = re.compile(r"\\(\d)")
 
 
 def read_json(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
-    """Return the object that a JSON file holds; raises `ShapeError` where it holds anything else or cannot be read."""
+    """Return the object in a JSON file; raises `ShapeError` if the file contains anything else or cannot be read."""
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
     except (OSError, ValueError) as error:
         raise ShapeError(f"{what} cannot be read from {printable(path)}: {printable(error)}") from None
     if not isinstance(content, dict):
-        raise ShapeError(f"{what} cannot be read from {printable(path)}: it holds a {type(content).__name__}, not an object")
+        raise ShapeError(f"{what} cannot be read from {printable(path)}: it contains a {type(content).__name__}, not an object")
     return content
 
 
@@ -42,7 +42,7 @@ def checked_names(names: Names, what: str) -> dict[str, str]:
 
 
 def reversed_rule(pattern: str, template: str) -> tuple[str, str] | None:
-    r"""Return the rule for the opposite direction, or None where a rule cannot be reversed.
+    r"""Return the rule for the opposite direction, or None if a rule cannot be reversed.
 
     >>> reversed_rule(r"encoder\.(.*)", r"enc/\1")
     ('enc/(.*)', 'encoder.\\1')
@@ -62,7 +62,7 @@ def reversed_rule(pattern: str, template: str) -> tuple[str, str] | None:
 def given_pairs(rules: Rules, pairs: Rules, sources: list[LayerWeights], targets: list[LayerWeights]) -> dict[str, str]:
     """Return the name of the target layer that names and rules assign to each source layer.
 
-    A rule is a regular expression for the whole name of a layer or of a weight, and a template of the other net's
+    A rule is a regular expression for the whole name of a layer or of a weight, and a template for the other net's
     name. A rule that matches no name of the source is reversed, so that one set of rules works in both directions. Raises
     `ShapeError` for a name that does not exist.
     """
@@ -103,7 +103,7 @@ def _given(
 
 def _impossible(layer: LayerWeights, name: str, targets: list[LayerWeights]) -> str:
     if _layer_named(name, 0, targets):
-        return f"{printable(layer.name)!r} was named for {printable(name)!r}, and only one of them belongs to a layer"
+        return f"{printable(layer.name)!r} was named for {printable(name)!r}, but only one of them belongs to a layer"
     return f"{printable(layer.name)} is paired with {printable(name)!r}, which the target does not have"
 
 
@@ -116,7 +116,7 @@ def _mapped(name: str, ways: list[tuple[re.Pattern[str], str]], pairs: Rules) ->
 
 
 def _layer_named(name: str, place: int, targets: list[LayerWeights]) -> LayerWeights | None:
-    """Return the layer at this place of a split layer, the one of this name, or the one that has this weight."""
+    """Return the layer at this index of a split layer, the one of this name, or the one that has this weight."""
     at_place = [layer for layer in targets if _layer(layer) == name][place : place + 1]
     exact = [layer for layer in targets if layer.name == name or name in layer.weights]
     return next(iter([*at_place, *exact] if place else [*exact, *at_place]), None)

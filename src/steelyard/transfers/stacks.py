@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Given = Sequence[str] | Mapping[str, str] | None
 
 TRIES = 10_000
-"""Partial orders that are tried; a net whose shapes allow one order needs a few for each layer."""
+"""Maximum partial orders to try; a net whose shapes allow only one order needs a few for each layer."""
 _SETTINGS: dict[str, tuple[str, ...]] = {"leaky_relu": ("negative_slope",), "elu": ("alpha",), "celu": ("alpha",)}
 """The settings that change an activation."""
 _USUAL: dict[tuple[str, str], float] = {
@@ -31,11 +31,11 @@ _USUAL: dict[tuple[str, str], float] = {
     ("hard_tanh", "lowest"): -1,
     ("hard_tanh", "highest"): 1,
 }
-"""Settings that not all frameworks have, and the only value that is accepted."""
+"""Settings that not all frameworks have, with the only value that is accepted."""
 _DENSE = ("activation", "weights", "weight_norm", "spectral_norm", "negative_slope")
 """Settings that a plain dense layer may have."""
 _PLAIN_FLATTEN: tuple[dict[str, str], ...] = ({}, {"data_format": "channels_last"})
-"""Settings of a flatten that keeps the order of the numbers."""
+"""Settings of a flatten layer that keeps the order of the numbers."""
 _NAMES = {"nnet_sigmoid": "sigmoid", "exp": "exponential", "swish": "silu"}
 
 
@@ -50,7 +50,7 @@ def stack_of(source: object, activations: Given) -> DenseStack:
         return _of_graph(net, graph, layers)
     if graph is not None and all(node.inputs is not None for node in graph.layers) and not in_line(graph.layers):
         raise ShapeError(
-            "this net is not a chain, in which each layer has the one before as its only input; "
+            "this net is not a chain, in which each layer's only input is the previous layer; "
             "build the model yourself, and use steelyard.transfer"
         )
     try:
@@ -132,7 +132,7 @@ def _input_shape(net: Net, dense: Sequence[DenseLayer]) -> tuple[int | None, ...
 
 
 def _given(layers: list[LayerWeights], activations: Given) -> list[DenseLayer]:
-    """Return the layers with the activations that the user gives; raises `AmbiguityError` where they are missing."""
+    """Return the layers with the activations that the user gives; raises `AmbiguityError` if they are missing."""
     if isinstance(activations, str):
         raise ShapeError(f"activations is {printable(activations)!r}; give a list with one word for each dense layer")
     if isinstance(activations, Mapping):
@@ -156,7 +156,7 @@ def _given(layers: list[LayerWeights], activations: Given) -> list[DenseLayer]:
 
 
 def _only_order(layers: list[LayerWeights]) -> list[LayerWeights]:
-    """Return the only order in which each layer fits the one before; raises `AmbiguityError` where there are several."""
+    """Return the only order in which each layer fits the previous one; raises `AmbiguityError` if there are several."""
     sizes = {id(layer): layer.shape("kernel") for layer in layers}
     found = _orders(layers, sizes)
     first, second = next(found, None), next(found, None)
@@ -182,7 +182,7 @@ def _orders(layers: list[LayerWeights], sizes: Mapping[int, tuple[int, ...]]) ->
         used = {id(layer) for layer in chain}
         width = sizes[id(chain[-1])][0]
         stack += [[*chain, layer] for layer in layers if id(layer) not in used and sizes[id(layer)][1] == width]
-    yield layers  # too many ways to try: two orders, which make the order ambiguous
+    yield layers  # too many to try: a second order makes the result ambiguous
     yield layers
 
 

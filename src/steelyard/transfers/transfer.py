@@ -1,4 +1,4 @@
-"""`transfer` and `plan_transfer`: the weights of one net into the same architecture of another framework."""
+"""`transfer` and `plan_transfer`: put the weights of one net into the same architecture in another framework."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from steelyard.transfers.rules import Names
 
 TOLERANCE = 1e-5
-"""Largest difference of the outputs over the largest output; float32 nets of many layers stay well below it."""
+"""Maximum difference of the outputs, divided by the largest output; deep float32 nets stay well below it."""
 MAX_ORDERS = 24
-"""Orders of equal layers that are tried where only the outputs distinguish them."""
+"""Maximum orders of equal layers to try if only the outputs distinguish them."""
 
 
 class Transfer:
-    """What a transfer did: the changed `model` (a new one where models are immutable), its `plan` and its `proof`."""
+    """The result of a transfer: the changed `model` (a new one if models are immutable), its `plan` and its `proof`."""
 
     __slots__ = ("model", "plan", "proof")
 
@@ -44,7 +44,7 @@ class Transfer:
         return transfer_html(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plan and the proof as plain data."""
+        """Return the plan and the proof as plain Python, for JSON."""
         return {"plan": self.plan.to_dict(), "proof": self.proof.to_dict()}
 
 
@@ -61,9 +61,9 @@ def plan_transfer(
 ) -> TransferPlan:
     r"""Plan which weights of `source` go where in `into`, and how their layout changes; nothing is written.
 
-    `source` and `into` are models, files or `Weights`. Layers are paired by kind and shape, by their place in the
-    flow of data, or by equal names where nothing else is known; with `probe` inputs a model is run once to see how
-    its data flows. `pairs` names partners, layer by layer or weight by weight; `rules` does so by regular expressions
+    `source` and `into` are models, files or `Weights`. Layers are paired by kind and shape, by their position in the
+    data flow, or by equal names if nothing else is known; with `probe` inputs a model is run once to trace its data
+    flow. `pairs` names partners, layer by layer or weight by weight; `rules` does so by regular expressions
     (``{"encoder.(.*)": r"enc/\1"}``). ``**TransferPlan.load(path)`` passes the decisions of a saved plan.
     `only` and `skip` are shell patterns of layers or weights. `resize` ("pad" with zeros, "truncate") allows shapes to differ.
 
@@ -95,14 +95,15 @@ def transfer(  # noqa: PLR0913 - each is a question that users have
 ) -> Transfer:
     """Put the weights of `source` into `into`, in the layout that it expects, all or nothing.
 
-    The arguments are those of `plan_transfer`. With `probe` (inputs as the source takes them, a dict of "source" and "into", or
-    "random") both nets are run, in float64 where the framework can, and must agree within `tolerance`, the largest
-    difference over the largest output; else `ProofError` names the first layer that differs, and the target is as
-    it was. Equal layers that only the outputs distinguish are tried in every order. Without a probe, or where one end
-    is a file, the proof states that nothing is proven.
+    The arguments are those of `plan_transfer`. With `probe` (inputs in the source's layout, a dict of "source" and "into", or
+    "random") both nets are run, in float64 if the framework supports it. Their outputs must agree within `tolerance`, the
+    largest difference divided by the largest output; otherwise `ProofError` names the first layer that differs, and the
+    target is restored. Equal layers that only the outputs distinguish are tried in every order. Without a probe, or if one
+    end is a file, `proof.proven` is false.
 
-    Returns a `Transfer`: its `model` is `into` itself, a new one where models are immutable, or `Weights` to save
-    where `into` is a file.
+    Returns a `Transfer`, whose `model` is `into` itself, a new model if models are immutable, or `Weights` to save if `into`
+    is a file. Raises `ProofError`, `LossyError` for a number that the target's dtype cannot represent, and the errors of
+    `plan_transfer`.
 
     Examples:
         >>> import numpy as np
@@ -122,7 +123,7 @@ def transfer(  # noqa: PLR0913 - each is a question that users have
 
 
 def _observed(one: Endpoint, other: Endpoint, probe: object) -> tuple[list[Array], list[Array]] | None:
-    """Return the inputs of both nets, None without a probe; models are run on them once to see how their data flows."""
+    """Return the inputs of both nets, None without a probe; models are run on them once to trace their data flow."""
     if probe is None:
         return None
     inputs = inputs_of(probe, one.net, other.net)
@@ -165,7 +166,7 @@ def _proven(
 
 
 def _candidates(plan: TransferPlan, choices: list[Choice]) -> Iterator[TransferPlan]:
-    """Yield the plan, and then those that pair equal layers in another order."""
+    """Yield the plan, then the plans that pair equal layers in other orders."""
     yield plan
     orders = [list(_orders(choice)) for choice in choices]
     for way in islice(product(*orders), 1, MAX_ORDERS):

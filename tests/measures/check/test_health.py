@@ -1,4 +1,4 @@
-"""Health: every trouble is found where it was put, and no healthy net, ours or of others, gives an alarm."""
+"""Health: every defect is found where it was made, and no healthy net, ours or published, gives a warning."""
 
 import json
 
@@ -16,7 +16,7 @@ from steelyard.measures.check import check
 
 
 def found(source):
-    """What is found: kind, severity, name."""
+    """The kind, severity and name of each finding."""
     return [(each.kind, each.severity, each.name) for each in check(source, health=True).findings]
 
 
@@ -72,7 +72,7 @@ TROUBLES = {
 
 @pytest.mark.parametrize("kind", TROUBLES)
 @pytest.mark.parametrize("suffix", [None, ".safetensors", ".pt"])
-def test_each_trouble_is_found_where_it_was_put_and_nowhere_else(net, tmp_path, kind, suffix):
+def test_each_defect_is_found_where_it_was_made_and_nowhere_else(net, tmp_path, kind, suffix):
     name, severity, harm = TROUBLES[kind]
     harm(net.state_dict()[name].numpy())
     source = net
@@ -89,7 +89,7 @@ def test_each_trouble_is_found_where_it_was_put_and_nowhere_else(net, tmp_path, 
     assert found(source) == [(kind, severity, name)]
 
 
-def test_evidence_is_the_numbers_behind_a_finding(net):
+def test_the_evidence_has_the_numbers_that_support_a_finding(net):
     net[5].weight.data[[3, 7, 9, 30]] = 0
     net[1].weight.data[6] = net[1].weight.data[1]
     same, dead = check(net, health=True).findings
@@ -99,7 +99,7 @@ def test_evidence_is_the_numbers_behind_a_finding(net):
     assert json.loads(json.dumps(check(net, health=True).to_dict()))["findings"][1]["severity"] == "warning"
 
 
-def test_outputs_and_inputs_are_told_apart_whatever_the_layout():
+def test_outputs_and_inputs_are_distinguished_in_any_layout():
     import keras
 
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(20, 3), keras.layers.Flatten(), keras.layers.Dense(4)])
@@ -123,17 +123,17 @@ def test_words_without_numbers_are_found_but_padding_is_not():
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [("float16", 65504), ("int8", 127), ("float8_e4m3fn", 448)])
-def test_numbers_that_a_short_type_cut_off_are_found(dtype, limit):
+def test_numbers_that_a_narrow_type_clipped_are_found(dtype, limit):
     wide = np.random.default_rng(0).standard_normal((64, 64)) * limit / 6
     kind = getattr(ml_dtypes, dtype, dtype)
     assert found({"fc.weight": wide.clip(-limit, limit).astype(kind)}) == [] or dtype == "float16"
     cut = (wide * 8).clip(-limit, limit).astype(kind)
     assert ("saturated", "warning", "fc.weight") in found({"fc.weight": cut})
     rows = np.clip(np.rint(wide / np.abs(wide).max(axis=1, keepdims=True) * 127), -127, 127).astype("int8")
-    assert found({"fc.weight": rows}) == []  # quantised by rows, each of which reaches the end once
+    assert found({"fc.weight": rows}) == []  # quantised by rows, each of which reaches the limit once
 
 
-def test_missing_shards_are_findings_with_what_they_hold(tmp_path, capsys):
+def test_missing_shards_are_findings_with_their_weights(tmp_path, capsys):
     arrays = {f"l{n}.weight": np.random.default_rng(n).standard_normal((8, 8)) for n in range(4)}
     from steelyard.formats import sharded
 
@@ -174,7 +174,7 @@ UNREAD = {
     *("caffe", "coreml-mlpackage", "executorch-pte", "mxnet", "openvino", "paddle-lodtensor", "paddle-pdiparams", "tfjs"),
     "thinc-msgpack",
 }
-"""Formats of the corpus that no file in `formats` reads."""
+"""Formats of the corpus that Steelyard does not read."""
 ILL = {
     "burn-special-values": {"not finite"},  # made to hold NaN and infinity
     "bumblebee-state-dict-full": {"constant"},  # made of ones
@@ -182,11 +182,11 @@ ILL = {
     "gymnax-cartpole-ppo": {"code"},  # pickles that call FrozenDict and DotMap
     "gymnax-cartpole-es": {"code"},
 }
-"""Real files that are no healthy nets, and what is found in them."""
+"""Real files that are not healthy nets, with their findings."""
 
 
 @pytest.mark.parametrize("entry", carried.parameters(ENTRIES))
-def test_no_healthy_net_of_others_gives_an_alarm(entry):
+def test_no_published_healthy_net_gives_a_warning(entry):
     path = carried.path_of(entry)
     if entry["format"] in UNREAD:
         with pytest.raises(FormatError):
@@ -196,7 +196,7 @@ def test_no_healthy_net_of_others_gives_an_alarm(entry):
     assert {finding.kind for finding in result.at_least("warning")} == ILL.get(entry["id"], set())
 
 
-def test_complex_kernels_are_looked_at_and_turning_numbers_of_one_size_are_not_the_same_number(tmp_path):
+def test_complex_kernels_are_checked_and_numbers_of_equal_magnitude_are_not_equal(tmp_path):
     chance = np.random.default_rng(0)
     kernel = (chance.standard_normal((8, 16)) + 1j * chance.standard_normal((8, 16))).astype("complex64")
     assert found({"fc.weight": kernel}) == []

@@ -1,4 +1,4 @@
-"""Looking at a net once finds what check, stats and picture find in passes of their own."""
+"""A survey finds in one pass what check, stats and picture find in separate passes."""
 
 from itertools import pairwise
 
@@ -16,7 +16,7 @@ from steelyard.numerics.picture import Drawing, change, part_of_matrix, picture
 
 @pytest.fixture
 def ill():
-    """A net with something wrong in most weights."""
+    """A net with a defect in most weights."""
     chance = np.random.default_rng(0)
     dead = chance.standard_normal((64, 32)).astype("f4")
     dead[::3] = 0
@@ -67,7 +67,7 @@ def test_without_health_the_findings_are_those_of_check(ill):
     assert sorted(found) == sorted(asked)
 
 
-def test_the_figures_are_those_of_stats_and_the_picture_that_of_picture(ill):
+def test_the_statistics_equal_those_of_stats_and_the_picture_that_of_picture(ill):
     good = ill.select([name for name in ill if name not in ("lost", "text")])
     figures = steelyard.stats(good)
     for look in looks(good.values(), good, lambda w: (5, 7)):
@@ -81,7 +81,7 @@ def test_the_figures_are_those_of_stats_and_the_picture_that_of_picture(ill):
         np.testing.assert_array_equal(look.picture.values, picture(look.weight, 5, 7).values)
 
 
-def test_what_cannot_be_read_has_its_error_and_stops_nothing(ill):
+def test_an_unreadable_weight_has_its_error_and_does_not_stop_the_survey(ill):
     found = {look.weight.name: look for look in looks(ill.values(), ill, lambda w: (8, 8))}
     assert list(found) == list(ill)
     assert str(found["lost"].error) == "net.pt: is cut off (at byte 17)"
@@ -126,14 +126,14 @@ def test_a_change_is_read_as_the_second_minus_the_first_whatever_their_types():
     assert turned.dtype == "complex128"
 
 
-def test_a_part_of_the_matrix_has_the_numbers_as_they_are():
+def test_a_part_of_the_matrix_has_the_original_numbers():
     array = np.arange(5 * 5000, dtype="f2").reshape(5, 5000)
     for window in ((1, 10, 4, 13), (0, 0, 5, 5000), (2, 7, 2, 9), (4, 4999, 5, 5000)):
         top, left, bottom, right = window
         np.testing.assert_array_equal(part_of_matrix(from_array("w", array), window), array[top:bottom, left:right])
 
 
-def test_a_shape_that_makes_no_sense_takes_no_memory():
+def test_an_invalid_shape_takes_no_memory():
     said = FormatError("net.gguf", "w has a shape which makes no sense")
     huge = Weight(name="w", shape=(1 << 40, 1 << 40), dtype="float32", read=refusing(said), role=Role.KERNEL, axes="out in")
     (found,) = looks([huge], Weights([huge]), lambda w: (10, 10))

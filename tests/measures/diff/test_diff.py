@@ -1,4 +1,4 @@
-"""Differences: every figure as NumPy has it in float64, weights paired whatever they are called, verdicts only with evidence."""
+"""Differences: every statistic equals NumPy's in float64, weights are paired whatever their names, verdicts need evidence."""
 
 import json
 import pickle
@@ -33,7 +33,7 @@ def mlp(seed, widths=(64, 48, 32, 10)):
 
 
 def trained(seed, digits, steps=20):
-    """A net that was really trained for a few steps."""
+    """A net that was trained for a few steps."""
     x, y = map(torch.from_numpy, digits)
     net = mlp(seed)
     optimizer = torch.optim.Adam(net.parameters(), 1e-2)
@@ -53,7 +53,7 @@ def numpy_dtype(word):
 
 
 def expected(x, y):
-    """All figures by plain NumPy in the widest type there is."""
+    """All statistics, computed by plain NumPy in the widest type."""
     x, y = x.astype(np.longdouble).reshape(-1), y.astype(np.longdouble).reshape(-1)
     with np.errstate(all="ignore"):
         d = np.abs(y - x)
@@ -96,7 +96,7 @@ def couples(draw):
 
 @settings(max_examples=300, deadline=None)
 @given(couples())
-def test_every_figure_is_that_of_numpy_whatever_the_numbers(couple):
+def test_every_statistic_equals_numpys_for_any_numbers(couple):
     x, y = couple
     row = steelyard.diff({"w": x}, {"w": y}, verdicts=False).rows[0]
     same_bits = x.tobytes() == y.tobytes()
@@ -121,7 +121,7 @@ def test_every_figure_is_that_of_numpy_whatever_the_numbers(couple):
 
 @settings(max_examples=100, deadline=None)
 @given(st.data())
-def test_whole_numbers_differ_by_what_python_says(data):
+def test_differences_of_integers_equal_pythons(data):
     dtype = np.dtype(data.draw(st.sampled_from(INTS)))
     shape = data.draw(nps.array_shapes(max_dims=2, max_side=5))
     x, y = (data.draw(nps.arrays(dtype, shape)) for _ in range(2))
@@ -132,7 +132,7 @@ def test_whole_numbers_differ_by_what_python_says(data):
 
 
 @pytest.mark.parametrize("word", ["complex64", "complex128"])
-def test_complex_numbers_differ_by_their_distance(word):
+def test_the_difference_of_complex_numbers_is_their_distance(word):
     chance = np.random.default_rng(0)
     x, y = ((chance.standard_normal(50) + 1j * chance.standard_normal(50)).astype(word) for _ in range(2))
     row = steelyard.diff({"w": x}, {"w": y}).rows[0]
@@ -142,7 +142,7 @@ def test_complex_numbers_differ_by_their_distance(word):
 
 @pytest.mark.parametrize("one", ["float32", "float64", "bfloat16", "int8"])
 @pytest.mark.parametrize("other", ["float32", "float16", "float64"])
-def test_another_dtype_is_told_and_numbers_are_compared_all_the_same(one, other):
+def test_a_different_dtype_is_reported_and_numbers_are_still_compared(one, other):
     x = np.arange(-50, 50).astype(numpy_dtype(one)).reshape(4, 25)
     y = x.astype(other)
     y[1, 3] += 1
@@ -151,7 +151,7 @@ def test_another_dtype_is_told_and_numbers_are_compared_all_the_same(one, other)
     assert row.dtypes == (one, other)
 
 
-def test_the_tolerance_is_that_of_the_first_side_and_counts_entries():
+def test_the_tolerance_is_relative_to_the_first_side_and_counts_entries():
     x = np.array([0.0, 1.0, 100.0, np.nan], "f4")
     y = np.array([0.5, 1.5, 110.0, 1.0], "f4")
     assert [
@@ -192,7 +192,7 @@ def dtype_scale(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8", "f2"])
-def test_files_of_many_blocks_give_the_figures_of_numpy(tmp_path, dtype):
+def test_files_of_many_blocks_have_the_statistics_of_numpy(tmp_path, dtype):
     x, y, paths = big_pair(tmp_path, dtype=dtype)
     row = steelyard.diff(*paths).rows[0]
     wanted = expected(x, y)
@@ -204,7 +204,7 @@ def test_files_of_many_blocks_give_the_figures_of_numpy(tmp_path, dtype):
     assert 1 - row.cosine == pytest.approx(1 - wanted["cosine"], rel=1e-4), "a cosine near one keeps its digits"
 
 
-def test_threads_change_nothing(tmp_path, monkeypatch):
+def test_threads_do_not_change_the_result(tmp_path, monkeypatch):
     paths = big_pair(tmp_path)[2]
     found = []
     for threads in (1, 2, 5):
@@ -236,7 +236,7 @@ def test_any_split_of_the_entries_merges_into_the_whole(cuts, seed):
     assert merged.apart == pytest.approx(whole.apart, rel=1e-6)
 
 
-def test_a_reader_that_gives_strided_runs_is_compared_rightly():
+def test_a_reader_that_returns_strided_runs_is_compared_correctly():
     x = np.arange(12.0).reshape(3, 4)
     assert steelyard.diff({"w": x.T}, {"w": np.ascontiguousarray(x.T)}).same
     assert steelyard.diff({"w": x[:, ::-1]}, {"w": x[:, ::-1].copy()}).same
@@ -245,7 +245,7 @@ def test_a_reader_that_gives_strided_runs_is_compared_rightly():
 # Pairing
 
 
-def test_added_removed_renamed_and_reshaped_weights_are_told():
+def test_added_removed_renamed_and_reshaped_weights_are_reported():
     chance = np.random.default_rng(0)
     a = {"x": chance.random(4), "old": chance.random(5), "gone": chance.random(6), "s": np.zeros((2, 3))}
     b = {"x": a["x"], "new": a["old"], "fresh": chance.random(7), "s": np.zeros((3, 2))}
@@ -299,7 +299,7 @@ def keras_twin(net):
     return twin
 
 
-def test_a_torch_net_and_its_keras_twin_are_the_same_and_one_number_is_found(digits, tmp_path):
+def test_a_torch_net_and_its_keras_twin_are_equal_and_one_changed_number_is_found(digits, tmp_path):
     net = trained(0, digits)
     twin = keras_twin(net)
     found = steelyard.diff(net, twin)
@@ -315,13 +315,13 @@ def test_a_torch_net_and_its_keras_twin_are_the_same_and_one_number_is_found(dig
     assert row.max_abs == pytest.approx(0.25)
 
 
-def test_nets_that_cannot_be_paired_say_why():
+def test_nets_that_cannot_be_paired_have_a_note_with_the_reason():
     found = steelyard.diff({"a.weight": np.zeros((3, 4))}, {"b.weight": np.ones((5, 6))})
     assert {row.kind for row in found.rows} == {"added", "removed"}
     assert any("not paired" in note for note in found.notes)
 
 
-# Verdicts: each pair gets its own, and unrelated ones get none
+# Verdicts: each kind of difference gets its own, and unrelated nets get none
 
 
 def kinds(a, b):
@@ -349,14 +349,14 @@ def test_fifty_unrelated_pairs_get_no_verdict(digits):
         assert kinds(one, other) == {}
 
 
-def test_unrelated_gaussian_matrices_are_no_fine_tuning():
+def test_unrelated_gaussian_matrices_are_not_reported_as_fine_tuning():
     """Two unrelated nets were called "LoRA-like" and "post-training from a common base, confidence high" by others."""
     chance = np.random.default_rng(1)
     for shape in ((64, 64), (300, 200), (16, 1000)):
         assert kinds({"w": chance.standard_normal(shape)}, {"w": chance.standard_normal(shape)}) == {}
 
 
-def test_what_lies_near_the_ones_that_a_norm_begins_with_is_no_cast():
+def test_numbers_near_the_initial_ones_of_a_norm_are_not_a_cast():
     ones = {"norm.weight": np.ones(256, "f4")}
     tuned = {"norm.weight": (1 + np.random.default_rng(0).uniform(-0.02, 0.02, 256)).astype("f4")}
     assert "cast" not in kinds(ones, tuned).values()
@@ -417,12 +417,12 @@ def test_a_low_rank_update_of_a_convolution_is_found_in_its_unfolded_kernel():
     assert kinds({"c.weight": torch_kernel}, {"c.weight": changed}) == {"c.weight": "low rank"}
 
 
-def test_a_difference_of_two_low_rank_matrices_says_nothing_of_them():
+def test_the_difference_of_two_low_rank_matrices_gets_no_verdict():
     assert kinds({"w": low_rank((64, 64), 3, 1, 1)}, {"w": low_rank((64, 64), 3, 1, 2)}) == {}
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (400, 300)])
-def test_added_noise_is_named_beside_the_same_noise_in_random_order(shape):
+def test_added_noise_is_named_with_the_range_of_random_matrices(shape):
     chance = np.random.default_rng(3)
     a = chance.standard_normal(shape).astype("f4")
     b = a + np.float32(0.01) * chance.standard_normal(shape).astype("f4")
@@ -431,14 +431,14 @@ def test_added_noise_is_named_beside_the_same_noise_in_random_order(shape):
     assert found.evidence["relative"] == pytest.approx(0.01, rel=0.1)
 
 
-def test_training_on_is_neither_noise_nor_low_rank(digits):
+def test_continued_training_is_neither_noise_nor_low_rank(digits):
     assert "low rank" not in kinds(arrays_of(trained(0, digits, 10)), arrays_of(trained(0, digits, 200))).values()
 
 
-# What others got wrong
+# Errors of other tools
 
 
-def test_all_values_different_is_never_called_identical(tmp_path):
+def test_weights_whose_values_all_differ_are_never_called_identical(tmp_path):
     """`diff` of two files with all values different printed "Shared 13 Identical 13"."""
     for name, seed in (("a", 0), ("b", 1)):
         steelyard.save(mlp(seed), tmp_path / f"{name}.safetensors")
@@ -455,7 +455,7 @@ def test_shuffled_weights_differ():
     assert row.relative > 1
 
 
-def test_the_cosine_of_a_large_tensor_is_never_beyond_one():
+def test_the_cosine_of_a_large_tensor_never_exceeds_one():
     """A cosine of 1.0078 came out of sums in float32 over 49 million entries."""
     x = np.random.default_rng(0).standard_normal(1 << 22).astype("f4") + np.float32(10)
     y = x.copy()
@@ -464,7 +464,7 @@ def test_the_cosine_of_a_large_tensor_is_never_beyond_one():
     assert 1 - 1e-12 < row.cosine <= 1
 
 
-def test_a_net_of_plain_layers_is_no_division_by_zero():
+def test_a_net_of_plain_layers_does_not_divide_by_zero():
     """A CNN in a folder was "0 tensors, 13 skipped", then a ZeroDivisionError."""
     nets = [nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.LSTM(4, 3)) for _ in range(2)]
     assert len(steelyard.diff(*nets).rows) == 11
@@ -510,7 +510,7 @@ def test_a_gigabyte_is_compared_in_a_hundred_mebibytes(tmp_path):
     for name in ("a", "b"):
         with open(tmp_path / f"{name}.safetensors", "wb") as file:
             file.write(len(header).to_bytes(8, "little") + header)
-            file.truncate(8 + len(header) + (1 << 29))  # a hole, which takes no disk
+            file.truncate(8 + len(header) + (1 << 29))  # a hole, which takes no disk space
     with open(tmp_path / "b.safetensors", "r+b") as file:
         for place in range(3, 1 << 29, 1 << 20):
             file.seek(8 + len(header) + place // 4 * 4)
@@ -527,7 +527,7 @@ def test_a_gigabyte_is_compared_in_a_hundred_mebibytes(tmp_path):
     assert peak < 100 * 1024
 
 
-# how differences spread
+# the distribution of differences
 
 
 @pytest.mark.parametrize(
@@ -559,7 +559,7 @@ def test_complex_numbers_have_the_magnitude_of_their_difference():
 
 
 @pytest.mark.parametrize("dtypes", [("float32", "float32"), ("float64", "float16"), ("bfloat16", "float32"), ("int8", "int8")])
-def test_a_spread_agrees_with_numpy_and_leaves_out_what_is_not_finite(dtypes):
+def test_a_spread_agrees_with_numpy_and_excludes_numbers_that_are_not_finite(dtypes):
     kinds = [np.dtype(getattr(ml_dtypes, dtype, dtype)) for dtype in dtypes]
     chance = np.random.default_rng(0)
     a, b = ((chance.standard_normal(sizes.DIFF_BLOCK + 999) * 20).astype(kind) for kind in kinds)
@@ -583,7 +583,7 @@ def test_a_spread_is_of_the_layout_that_was_compared():
     assert (row.summary().moments.zeros, row.summary().moments.l1) == (3, 3.0)
 
 
-def test_a_difference_travels_to_another_process_without_the_weights():
+def test_a_difference_is_pickled_without_the_weights():
     found = steelyard.diff({"w": np.zeros(3), "v": np.ones(2)}, {"w": np.ones(3), "u": np.ones(4)})
     copy = pickle.loads(pickle.dumps(found))
     assert copy.to_dict() == found.to_dict()

@@ -1,4 +1,4 @@
-"""Up to permutation: copies with their hidden units in another order come back exactly, and nothing else does."""
+"""Alignment: copies with permuted hidden units are recovered exactly, and other nets are not."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def cnn(seed=0):
 
 
 def permuted(net, seed=0):
-    """The same function with the units of each hidden layer in another order, done by hand."""
+    """The same function with the units of each hidden layer permuted by hand."""
     other, chance = cnn(), np.random.default_rng(seed)
     state = {name: value.clone() for name, value in net.state_dict().items()}
     orders = {layer: chance.permutation(state[f"{layer}.weight"].shape[0]) for layer in (0, 3, 7)}
@@ -41,7 +41,7 @@ def permuted(net, seed=0):
 def pair():
     net = cnn()
     net.train()
-    net(torch.randn(32, 1, 8, 8))  # the running means are no zeros then
+    net(torch.randn(32, 1, 8, 8))  # so that the running means are not zero
     net.eval()
     return net, *permuted(net)
 
@@ -84,7 +84,7 @@ def test_permuted_copies_are_equal_across_files_of_two_frameworks(pair, tmp_path
     assert not steelyard.diff(tmp_path / "net.pt", tmp_path / "twin.keras").same
 
 
-def test_a_permuted_copy_with_noise_comes_back_to_the_noise(pair):
+def test_a_permuted_copy_with_noise_differs_by_the_noise_only(pair):
     net, other, _ = pair
     with torch.no_grad():
         for value in other.parameters():
@@ -93,7 +93,7 @@ def test_a_permuted_copy_with_noise_comes_back_to_the_noise(pair):
     assert max(row.max_abs for row in rows) < 1e-3
 
 
-def test_unrelated_nets_stay_different_and_come_no_farther_apart():
+def test_unrelated_nets_stay_different_and_do_not_move_apart():
     one, other = cnn(0), cnn(1)
 
     def distance(found):
@@ -105,14 +105,14 @@ def test_unrelated_nets_stay_different_and_come_no_farther_apart():
     assert not [row for row in matched.rows if row.verdict]
 
 
-def test_a_file_says_that_its_layers_were_taken_as_a_chain(pair, tmp_path):
+def test_a_note_reports_that_the_layers_of_a_file_were_taken_as_a_chain(pair, tmp_path):
     for name, net in zip("ab", pair[:2], strict=True):
         torch.save(nn.Sequential(net[7], nn.ReLU(), net[9]).state_dict(), tmp_path / f"{name}.pt")
     found = steelyard.diff(tmp_path / "a.pt", tmp_path / "b.pt", align="permutation")
     assert any("chain" in note for note in found.notes)
 
 
-def test_nets_that_are_no_chain_are_refused():
+def test_nets_that_are_not_a_chain_are_refused():
     chance = np.random.default_rng(0)
     a = {"a.weight": chance.random((3, 4)), "b.weight": chance.random((2, 7))}
     with pytest.raises(ShapeError, match="do not form a chain"):
@@ -122,7 +122,7 @@ def test_nets_that_are_no_chain_are_refused():
 
 
 def residual(sums):
-    """d(a(x) + c(b(a(x)))), and what its graph says of the sum."""
+    """d(a(x) + c(b(a(x)))), and its graph's inputs of the sum."""
     chance = np.random.default_rng(0)
     arrays = {f"{name}.weight": chance.standard_normal((6, 6)) for name in "abcd"}
     after = {"a": (), "b": ("a",), "c": ("b",), "add": ("a", "c"), "d": ("add",)} if sums else {}
@@ -131,7 +131,7 @@ def residual(sums):
     return Weights(listed, graph=lambda: Graph(layers))
 
 
-def test_units_that_a_sum_joins_keep_their_order():
+def test_units_that_a_sum_connects_keep_their_order():
     net = residual(sums=True)
     found = steelyard.diff(net, net, align="permutation")
     assert list(found.permutations) == ["b"], "a and c are summed: permuting one of them would be another function"
@@ -139,7 +139,7 @@ def test_units_that_a_sum_joins_keep_their_order():
         steelyard.diff(net, residual(sums=False), align="permutation")
 
 
-def test_the_command_takes_it(pair, tmp_path, capsys):
+def test_the_command_aligns_too(pair, tmp_path, capsys):
     for name, net in zip("ab", pair[:2], strict=True):
         steelyard.save(nn.Sequential(net[7], nn.ReLU(), net[9]), tmp_path / f"{name}.safetensors")
     files = [str(tmp_path / f"{name}.safetensors") for name in "ab"]

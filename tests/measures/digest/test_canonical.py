@@ -28,15 +28,15 @@ ALSO = {
     "conv1d": ("model.tflite",),  # a convolution of one axis is one of two there
     "conv2d_groups": ("model.tflite",),  # cut into one convolution for each group
 }
-"""Files of a golden net that hold it in other numbers or other weights, and so have digests of their own."""
+"""Files of a golden net with other numbers or other weights, which therefore have other digests."""
 OTHER_NUMBERS = ("conv_flatten_dense", "conv1d_flatten_dense", "flatten_bn_dense", "dense_reshape_convt")
-"""Frameworks flatten images in other orders, so that the weights behind them are other numbers."""
+"""Frameworks flatten images in different orders, so the weights after the flatten are different."""
 OTHER_WEIGHTS = ("batchnorm_noscale", "gru_nnx", "gru_reset_before", "weightnorm_dense", "spectralnorm_dense")
-"""One framework keeps a weight that another leaves out or computes."""
+"""One framework stores a weight that another omits or computes."""
 
 
 def book(arrays):
-    """Do what the module's text says, for weights of one part each, with nothing of its code."""
+    """Implement the module's documentation independently, for weights of one part each."""
 
     def h(data):
         return hashlib.sha256(data).digest()
@@ -48,7 +48,7 @@ def book(arrays):
     return h(b"canonical\n" + b"".join(sorted(own))).hex()
 
 
-def test_a_canonical_digest_is_what_the_text_says():
+def test_a_canonical_digest_is_computed_as_documented():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(2, 3, 2), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3, 4))
     state = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
@@ -143,12 +143,12 @@ def test_tied_weights_count_once():
     assert canonical(net).whole == single.whole
 
 
-def test_what_does_not_say_how_its_axes_lie_is_named(tmp_path, capsys):
+def test_a_weight_of_unknown_axes_is_named(tmp_path, capsys):
     steelyard.save({"kernel": np.ones((3, 3, 2, 2), "f4"), "odd": np.ones((2, 3, 2), "f4")}, tmp_path / "x.npz")
     assert "odd" in canonical(tmp_path / "x.npz").unsure
     assert main(["digest", str(tmp_path / "x.npz"), "--layout", "canonical", "-a", "sha256"]) == 0
     captured = capsys.readouterr()
-    assert "may have another axis order" in captured.err
+    assert "may have an axis order other" in captured.err
     assert "(canonical sha256 of 2 weights)" in captured.out
     record = canonical(tmp_path / "x.npz").to_dict()
     assert json.loads(json.dumps(record))["layout"] == "canonical"

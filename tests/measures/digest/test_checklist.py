@@ -1,4 +1,4 @@
-"""Verifying a saved list of digests, as sha256sum -c does."""
+"""Verification of a saved list of digests, as by sha256sum -c."""
 
 import json
 
@@ -28,7 +28,7 @@ def verified(capsys, *options, status=0):
 
 
 @pytest.mark.parametrize("options", [(), ("--total",), ("-a", "sha256"), ("-a", "xxh3", "--layout", "canonical")])
-def test_what_was_printed_verifies(folder, capsys, options):
+def test_printed_digests_verify(folder, capsys, options):
     (folder / "list").write_text(listed(capsys, *options))
     assert verified(capsys) == ["a.npz: OK", "b with space.safetensors: OK"]
 
@@ -49,7 +49,7 @@ def test_a_weight_s_own_line_is_verified_too(folder, capsys):
     assert verified(capsys, status=1)[:2] == ["a.npz: w: FAILED", "a.npz: FAILED"]
 
 
-def test_missing_files_bad_lines_and_lists_cut_off_are_told(folder, capsys):
+def test_missing_files_bad_lines_and_truncated_lists_are_reported(folder, capsys):
     text = listed(capsys)
     (folder / "a.npz").unlink()
     (folder / "list").write_text("# mine\n\n" + text + f"{'0' * 64}  w\n")
@@ -60,7 +60,7 @@ def test_missing_files_bad_lines_and_lists_cut_off_are_told(folder, capsys):
     assert lines[3] == "list: line 9: FAILED (the digest of the file is missing after those of its weights)"
 
 
-def test_a_list_without_files_and_a_missing_list_are_trouble(folder, capsys):
+def test_a_list_without_files_and_a_missing_list_are_errors(folder, capsys):
     (folder / "list").write_text("nothing\n")
     assert main(["digest", "-c", "list"]) == 2
     assert "no line is the digest of a file" in capsys.readouterr().err
@@ -68,7 +68,7 @@ def test_a_list_without_files_and_a_missing_list_are_trouble(folder, capsys):
     assert main(["digest", "-c", "list", "--total"]) == 2
 
 
-def test_verdicts_are_plain_for_json(folder, capsys):
+def test_verdicts_are_json(folder, capsys):
     (folder / "list").write_text(listed(capsys, "--total"))
     assert main(["digest", "-c", "list", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)

@@ -1,4 +1,4 @@
-"""Digests: equal for equal weights in any container, different for anything else, and exactly as they are written down."""
+"""Digests: equal for equal weights in any container, different for other weights, and computed exactly as documented."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ HASHES = {"blake3": blake3.blake3, "sha256": hashlib.sha256, "xxh3": xxhash.xxh3
 
 
 def by_the_book(arrays, algorithm):
-    """Do what the module's text says, with nothing of its code."""
+    """Implement the module's documentation independently."""
 
     def h(data):
         return HASHES[algorithm](data).digest()
@@ -45,18 +45,18 @@ ARRAYS = {
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_a_digest_is_what_the_text_says(algorithm):
+def test_a_digest_is_computed_as_documented(algorithm):
     assert digest(ARRAYS, algorithm).whole == by_the_book(ARRAYS, algorithm)
 
 
 @pytest.mark.parametrize("length", [LEAF // 8 - 1, LEAF // 8, LEAF // 8 + 1, 2 * LEAF // 8 + 3])
-def test_leaves_end_where_the_text_says(length):
+def test_leaves_end_where_documented(length):
     big = {"w": np.arange(length, dtype="f8")}
     assert digest(big, "xxh3").whole == by_the_book(big, "xxh3")
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_leaves_digested_side_by_side_are_the_same_as_one_after_another(tmp_path, algorithm):
+def test_leaves_digested_in_parallel_equal_those_digested_in_sequence(tmp_path, algorithm):
     chance = np.random.default_rng(0)
     arrays = {name: chance.random(size).astype("f4") for name, size in (("a", 10_000_000), ("b", 9), ("c", 300_000), ("d", 0))}
     steelyard.save(arrays, tmp_path / "x.safetensors")
@@ -97,7 +97,7 @@ def test_tied_weights_are_the_same_as_two_equal_ones():
         {"w": np.array([1.0, 3.0], "f4")},  # one less
     ],
 )
-def test_anything_else_has_another_digest(other):
+def test_other_weights_have_another_digest(other):
     assert digest({"w": np.array([1.0, 3.0], "f4"), "v": np.zeros(2, "f4")}, "sha256") != digest(other, "sha256")
 
 
@@ -112,7 +112,7 @@ def test_a_digest_without_its_library_names_the_extra(monkeypatch):
         digest({"w": np.zeros(2)}, "md5")
 
 
-def test_the_command_prints_one_line_a_weight_and_one_for_all(tmp_path, capsys):
+def test_the_command_prints_a_line_for_each_weight_and_one_for_the_whole(tmp_path, capsys):
     path = tmp_path / "x.npz"
     np.savez(path, a=np.zeros(2), b=np.ones(3))
     expected = digest(path)

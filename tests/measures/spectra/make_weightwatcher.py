@@ -1,7 +1,7 @@
-"""Write what WeightWatcher says of some matrices into weightwatcher.json: python tests/measures/make_weightwatcher.py
+"""Write WeightWatcher's results for some matrices into weightwatcher.json: python tests/measures/spectra/make_weightwatcher.py
 
 It needs an environment of its own with weightwatcher and torch. The matrices are made by `matrices` from seeds, in float32,
-so that the tests make the very same ones.
+so that the tests make exactly the same ones.
 """
 
 import json

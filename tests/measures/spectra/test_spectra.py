@@ -1,4 +1,4 @@
-"""Spectra: the numbers of NumPy and of WeightWatcher, verdicts only beside random weights."""
+"""Spectra: the results equal those of NumPy and of WeightWatcher, and verdicts are relative to random weights."""
 
 import importlib.util
 import json
@@ -23,7 +23,7 @@ FIXTURE = json.loads((HERE / "weightwatcher.json").read_text())
 
 
 def matrices():
-    """The matrices of the script that asked WeightWatcher."""
+    """The matrices of the script that ran WeightWatcher."""
     spec = importlib.util.spec_from_file_location("make_weightwatcher", HERE / "make_weightwatcher.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -36,7 +36,7 @@ def found():
 
 
 @pytest.mark.parametrize("name", list(FIXTURE["matrices"]))
-def test_every_figure_is_that_of_weightwatcher(found, name):
+def test_every_statistic_equals_that_of_weightwatcher(found, name):
     row, wanted = found[name], FIXTURE["matrices"][name]
     assert row.spectral_norm == pytest.approx(wanted["sv_max"], rel=1e-6)
     assert row.spectral_norm**2 == pytest.approx(wanted["spectral_norm"], rel=1e-6)
@@ -49,13 +49,13 @@ def test_every_figure_is_that_of_weightwatcher(found, name):
     assert row.law.sigma == pytest.approx(wanted["sigma"], rel=1e-6)
     assert row.law.xmin == pytest.approx(wanted["xmin"], rel=1e-6)
     assert row.law.tail == wanted["num_pl_spikes"]
-    squares = np.array(row.values) ** 2 / row.frobenius**2 + 1e-10  # so does WeightWatcher
+    squares = np.array(row.values) ** 2 / row.frobenius**2 + 1e-10  # as WeightWatcher does
     assert -(squares * np.log(squares)).sum() / np.log(row.rank) == pytest.approx(wanted["entropy"], rel=1e-6)
 
 
 @settings(max_examples=60, deadline=None)
 @given(nps.arrays(np.float32, st.tuples(st.integers(2, 9), st.integers(2, 9)), elements=st.floats(-(2**20), 2**20, width=32)))
-def test_singular_values_are_those_of_numpy(matrix):
+def test_singular_values_equal_numpys(matrix):
     row = steelyard.spectra({"w": matrix}, null_draws=1)["w"]
     wanted = np.linalg.svd(matrix.astype("f8"), compute_uv=False)
     np.testing.assert_allclose(row.values, wanted, atol=1e-10 * max(wanted[0], 1e-300), rtol=1e-10)
@@ -82,7 +82,7 @@ def test_large_matrices_give_the_largest_values_within_the_stated_error(shape, k
 
 
 @pytest.mark.parametrize("shape", [(60, 30000), (30000, 60)])
-def test_long_matrices_are_summed_up_instead_of_held(monkeypatch, shape):
+def test_long_matrices_are_summed_rather_than_kept_in_memory(monkeypatch, shape):
     monkeypatch.setattr(sizes, "WHOLE_MATRIX", 1000)
     matrix = np.random.default_rng(0).standard_normal(shape)
     row = steelyard.spectra({"w": matrix}, null_draws=0)["w"]
@@ -136,7 +136,7 @@ def test_untrained_layers_get_no_verdict_and_trained_ones_do():
     assert row.spectral_norm > row.null.spectral_norm
 
 
-def test_the_theoretical_range_is_left_about_once_in_a_thousand_times_on_either_side():
+def test_the_theoretical_range_is_exceeded_about_once_in_a_thousand_times_on_either_side():
     chance, shape = np.random.default_rng(0), (40, 60)
     under = over = 0
     for _ in range(3000):
@@ -148,7 +148,7 @@ def test_the_theoretical_range_is_left_about_once_in_a_thousand_times_on_either_
     assert under <= 9
 
 
-def test_what_is_not_finite_is_passed_over_and_noted():
+def test_a_weight_that_is_not_finite_is_skipped_with_a_note():
     found = steelyard.spectra({"w": np.array([[1.0, np.nan], [1, 2]]), "v": np.eye(2), "z": np.zeros((3, 3))})
     assert [row.name for row in found.rows] == ["v", "z"]
     assert "w is not finite" in found.notes[0]
@@ -157,7 +157,7 @@ def test_what_is_not_finite_is_passed_over_and_noted():
         steelyard.spectra({}, max_exact_size=0)
 
 
-def test_a_file_gives_what_the_model_does_and_the_command_prints_it(tmp_path, capsys):
+def test_a_file_has_the_spectra_of_its_model_and_the_command_prints_them(tmp_path, capsys):
     net = nn.Linear(30, 30)
     torch.save(net.state_dict(), tmp_path / "a.pt")
     assert steelyard.spectra(net).to_dict() == steelyard.spectra(tmp_path / "a.pt").to_dict()
@@ -167,7 +167,7 @@ def test_a_file_gives_what_the_model_does_and_the_command_prints_it(tmp_path, ca
     assert json.loads(capsys.readouterr().out)["weights"][0]["shape"] == [30, 30]
 
 
-def test_the_effective_rank_is_the_same_however_large_the_numbers_are():
+def test_the_effective_rank_does_not_depend_on_the_scale_of_the_numbers():
     kernel = np.diag([4.0, 4, 4, 4, 4, 4, 2, 1])
     ranks = [steelyard.spectra({"w.weight": kernel * size})["w.weight"].effective_rank for size in (1.0, 1e307, 1e-300)]
     shares = np.diag(kernel) / kernel.sum()

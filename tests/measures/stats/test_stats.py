@@ -1,4 +1,4 @@
-"""Statistics: the same table for one net from any container, groups and channels against NumPy, and every way out."""
+"""Statistics: the same table for one net from any container, groups and channels equal NumPy's, and every output format."""
 
 import csv
 import json
@@ -80,7 +80,7 @@ def test_rows_are_weights_in_the_framework_s_order_and_tied_ones_count_once(net)
 
 
 @pytest.mark.parametrize(("by", "key"), [("layer", "layer"), ("role", "role"), ("all", None)])
-def test_groups_are_all_numbers_of_their_weights_together(net, by, key):
+def test_groups_have_the_statistics_of_all_numbers_of_their_weights(net, by, key):
     weights = list(steelyard.weights(net).distinct().values())
     for row in stats(net, by):
         members = [w for w in weights if key is None or str(getattr(w, key)) == row.name]
@@ -91,7 +91,7 @@ def test_groups_are_all_numbers_of_their_weights_together(net, by, key):
         assert row.quantile(0.5) == pytest.approx(np.quantile(together, 0.5, method="inverted_cdf"), rel=2**-8, abs=1e-38)
 
 
-def test_types_that_are_counted_and_others_go_into_one_histogram():
+def test_exact_and_inexact_types_merge_into_one_histogram():
     half, single = np.array([1.0, 2.0], ml_dtypes.bfloat16), np.array([1.0, 5.0, 9.0], "f4")
     row = stats({"a": half, "b": single, "c": np.array([3], "i8")}, "all").rows[0]
     counts, edges = row.histogram([0.0, 1.5, 4.0, 10.0])
@@ -99,7 +99,7 @@ def test_types_that_are_counted_and_others_go_into_one_histogram():
     assert (row.mean, row.quantile_error) == (3.5, 1 / 256)
 
 
-def test_a_histogram_rebins_to_numpys_within_what_one_bin_holds():
+def test_a_histogram_rebins_to_numpys_within_the_count_of_one_bin():
     array = np.random.default_rng(0).standard_normal(300_000).astype("f4")
     counts, edges = stats({"w": array})["w"].histogram(64)
     expected, known = np.histogram(array, 64)
@@ -144,7 +144,7 @@ def test_channels_are_numpys_over_the_other_axes(axes, seed, dtype, block):
     assert (found["count"] == wide.size // max(len(found["mean"]), 1)).all()
 
 
-def test_a_channel_is_the_same_output_whatever_the_layout_and_is_called_by_its_gate():
+def test_a_channel_is_the_same_output_in_any_layout_and_is_labelled_by_its_gate():
     kernel = np.arange(24.0).reshape(2, 12)
     keras = Weights([from_array("k", kernel, axes="in [ifgo]*out", layer="a")])
     torch_ = Weights([from_array("w", kernel.T.copy(), axes="[ifgo]*out in")])
@@ -155,8 +155,8 @@ def test_a_channel_is_the_same_output_whatever_the_layout_and_is_called_by_its_g
     assert [row.zeros for row in words] == [2, 2]
 
 
-def test_an_axis_that_no_weight_has_is_refused_and_one_that_some_lack_is_told(net):
-    with pytest.raises(ShapeError, match=r"no weight has the axis 'gate'; the axes that are known: .*vocab"):
+def test_an_axis_that_no_weight_has_is_refused_and_weights_that_lack_it_are_named(net):
+    with pytest.raises(ShapeError, match=r"no weight has the axis 'gate'; the known axes are .*vocab"):
         stats(net, "gate")
     found = stats(net, "vocab")
     assert {row.name for row in found} == {"3.weight"}
@@ -164,17 +164,17 @@ def test_an_axis_that_no_weight_has_is_refused_and_one_that_some_lack_is_told(ne
     assert "left out" in repr(found)
 
 
-def test_channels_leave_out_what_is_not_finite():
+def test_channels_exclude_numbers_that_are_not_finite():
     array = np.array([[1.0, np.nan, 3.0], [np.inf, np.nan, -np.inf]], "f4")
     first, second = stats(Weights([from_array("w", array, axes="out in")]), "out").rows
     assert (first.mean, first.nan, first.inf, first.count) == (2.0, 1, 0, 2)
     assert (second.mean, second.min, second.std, second.nan, second.inf, second.count) == (None, None, None, 1, 2, 0)
 
 
-# the ways out
+# output formats
 
 
-def test_a_table_prints_with_histograms_on_one_axis_and_names_what_is_not_finite():
+def test_a_table_prints_with_histograms_on_one_axis_and_names_weights_that_are_not_finite():
     text = repr(stats({"fc": {"kernel": np.array([[1.0, np.inf]]), "bias": np.zeros(2)}}))
     head = text.splitlines()[0].split()
     assert head[:4] == ["name", "shape", "count", "-1"]
@@ -203,7 +203,7 @@ def test_without_narwhals_a_frame_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "narwhals", None)
     with pytest.raises(MissingExtraError, match=r"steelyard\[frames\]"):
         stats({"w": np.zeros(1)}).to_frame()
-    with pytest.raises(ShapeError, match="no library of frames"):
+    with pytest.raises(ShapeError, match="not a data-frame library"):
         stats({"w": np.zeros(1)}).to_frame("excel")
 
 

@@ -1,4 +1,4 @@
-"""Nets with equal layers, of two frameworks, are paired by what flows into what, whatever their order and names."""
+"""Equal layers of nets of two frameworks are paired by the data flow, whatever their order and names."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ def image(*shape):
 
 
 class Block(nn.Module):
-    """A residual block whose layers are made in another order than they run in."""
+    """A residual block whose layers are defined in another order than they run."""
 
     def __init__(self, width):
         super().__init__()
@@ -58,7 +58,7 @@ def keras_resnet():
 
 
 def stirred(model):
-    """Give a torch module's statistics values that differ from layer to layer."""
+    """Set a torch module's running statistics to values that differ between layers."""
     torch.manual_seed(0)
     with torch.no_grad():
         for tensor in model.state_dict().values():
@@ -74,7 +74,7 @@ def stirred_keras(model):
 
 
 class Tagger(nn.Module):
-    """Three bidirectional layers, of which the last two are equal, and two equal dense layers."""
+    """Three bidirectional layers, the last two of which are equal, and two equal dense layers."""
 
     def __init__(self):
         super().__init__()
@@ -128,7 +128,7 @@ def keras_translator():
 
 
 class Towers(nn.Module):
-    """Two towers of equal layers, of which one is deeper."""
+    """Two towers of equal layers, one of which is deeper."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Checking weights: whether all can be read, every number is finite, no code would have run, and the net looks healthy."""
+"""Check that weights are readable and finite, that loading their file would run no code, and that the net looks healthy."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Check:
-    """What a check found: `findings`, none when all is well, and how many `weights` were looked at.
+    """The result of a check: its `findings`, and the number of `weights` that were checked.
 
-    `ok` tells that nothing worse than "info" was found; `health` that the net's health was looked at too. `notes` are
-    what a user should know of a file though nothing is wrong: that it holds training data too.
+    `ok` is true if no finding is worse than "info"; `health` if the net's health was checked too. `notes` are facts about
+    the file that a user should know although nothing is wrong, for example that it also contains training data.
     """
 
     __slots__ = ("findings", "health", "notes", "weights")
@@ -33,11 +33,11 @@ class Check:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing worse than "info" was found."""
+        """Whether no finding is worse than "info"."""
         return not self.at_least("warning")
 
     def at_least(self, severity: str) -> tuple[Finding, ...]:
-        """Return the findings that are as severe as this word, or more."""
+        """Return the findings of at least this severity: "info", "warning" or "error"."""
         return tuple(finding for finding in self.findings if finding.is_at_least(severity))
 
     def __repr__(self) -> str:
@@ -57,14 +57,14 @@ class Check:
 
 
 def check(source: object, *, health: bool = False) -> Check:
-    """Read every number of a model, a file or anything that `weights` takes once, and say what is wrong.
+    """Read every number of a source once, and return the defects.
 
-    Found is a weight that cannot be read, one that holds NaN or Inf, with the place of the first, each call that
-    a pickle loader would have made, as `posix.system('...')`, and each shard of a model that is missing. Of a file every
-    tensor is looked at, the optimizer's too. With `health` also what a trained net rarely has: kernels of one number,
-    outputs without weights or with those of another, norms far from those at the start, numbers cut off by a short
-    type, running variances of zero or less, words of an embedding that were never used.
-    Raises what `weights` raises where nothing can be read at all.
+    `source` is a model, a file, or any other source of `weights`. The findings are weights that cannot be read, weights with
+    NaN or Inf, with the index of the first, calls that a pickle loader would have made, such as `posix.system('...')`, and
+    missing shards of a model. All tensors of a file are checked, including the optimizer's. `health` adds properties that
+    trained nets rarely have: constant kernels, dead or duplicate outputs, norms far from those at initialization, numbers
+    clipped by a narrow type, running variances of zero or less, and unused words of an embedding.
+    Raises the errors of `weights` if nothing can be read at all.
 
     Examples:
         >>> import numpy as np
@@ -86,8 +86,8 @@ def check(source: object, *, health: bool = False) -> Check:
 
 
 def checked(everything: Weights, model: Weights | None = None) -> Check:
-    """Check all weights of a file, and with those of its `model` the health of this."""
-    numbers = (weight for weight in everything.distinct().values() if weight.dtype != "object")  # texts are none
+    """Check all weights of a file, and the health of its `model`'s weights if these are given."""
+    numbers = (weight for weight in everything.distinct().values() if weight.dtype != "object")  # strings are not numbers
     looked = (finding for weight in numbers for finding in _of(weight, everything))
     findings = [*would_have_run(everything), *looked]
     if model is not None:
@@ -98,7 +98,7 @@ def checked(everything: Weights, model: Weights | None = None) -> Check:
 
 
 def _missing(source: object) -> list[Finding]:
-    """Return a finding for each shard that an index, or the folder of one, names and that is not there."""
+    """Return a finding for each missing shard of an index, or of the folder of one."""
     if not isinstance(source, (str, os.PathLike)) or "://" in os.fspath(source):
         return []
     from steelyard.formats.sharded import missing_shards
@@ -116,8 +116,8 @@ def _missing(source: object) -> list[Finding]:
 
 
 def _of(weight: Weight, found: Weights) -> Iterator[Finding]:
-    """Read a weight to its end."""
-    from steelyard.numerics.nonfinite import nonfinite  # it loads dataclasses, which `import steelyard` need not wait for
+    """Read all numbers of a weight."""
+    from steelyard.numerics.nonfinite import nonfinite  # it imports dataclasses, which `import steelyard` must not
 
     try:
         if weight.dtype.startswith(("float", "bfloat", "complex")):
@@ -131,7 +131,7 @@ def _of(weight: Weight, found: Weights) -> Iterator[Finding]:
 
 
 def not_finite(weight: Weight, told: NonFinite, found: Weights) -> Finding:
-    """Return the finding for a weight that holds NaN or Inf; constants of a graph mask with infinity."""
+    """Return the finding for a weight with NaN or Inf; constants of a graph may be infinite, since masks are."""
     mask = weight.role is Role.OTHER and not told.nan and not found.live and found.graph is not None
     evidence, severity = {"nan": told.nan, "inf": told.inf}, "info" if mask else "error"
     return Finding("not finite", weight.name, str(told), told.first, severity=severity, evidence=evidence)
@@ -148,7 +148,7 @@ def _notes(found: Weights) -> list[str]:
 
 
 def would_have_run(found: Weights) -> Iterator[Finding]:
-    """Yield what a pickle loader would have run; a reader of pickles keeps it in the weights' `meta`."""
+    """Yield the calls that a pickle loader would have made, which the pickle reader records in the weights' `meta`."""
     code = found.meta.get("code")
     for call in code if isinstance(code, list) else ():
         yield Finding("code", None, f"would have run {printable(call, 400)}")

@@ -1,4 +1,4 @@
-"""Units of a weight, looked at in one pass: which places of an axis hold nothing but zeros, and which hold the same."""
+"""Find dead and duplicate units of a weight in one pass: slices along an axis that are zero, or equal to another."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from steelyard.numerics.boxes import Box
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)
-"""2**64 over the golden ratio, which is odd: its multiples are well spread."""
+"""2**64 divided by the golden ratio, an odd number; its multiples are well spread (Fibonacci hashing)."""
 
 
 class UnitScan:
-    """What one pass over a weight finds: the `summary` of its numbers, and of each axis that was asked for its units.
+    """The result of one pass over a weight: the `summary` of its numbers, and the zero and equal slices of some axes.
 
-    `also` is called with each block, which is in memory anyhow, and its first element. `zero[axis]` marks the places of an
-    axis that hold nothing but zeros. `hashes` is a number of 64 bits for each place
-    of the axis `hashed_axis`: equal places have equal ones, and others, but for one chance in 2**64, do not.
+    `also` is called with each block and the offset of its first element, to avoid a second pass. `zero[axis]` marks the
+    indices of an axis whose slices are all zero. `hashes` has a 64-bit hash of each slice along `hashed_axis`: equal
+    slices have equal hashes, and different ones have different hashes with a probability of 1 - 2**-64.
     """
 
     __slots__ = ("hashed_axis", "hashes", "summary", "zero")
@@ -39,7 +39,7 @@ class UnitScan:
     ) -> None:
         self.summary = Summary()
         if axes or hashed_axis is not None:
-            weight.read(0, min(1, weight.size))  # a shape that makes no sense is refused before it takes memory
+            weight.read(0, min(1, weight.size))  # an invalid shape raises before it takes memory
         self.hashed_axis = hashed_axis
         self.zero = {axis: np.ones(weight.shape[axis], bool) for axis in axes}
         self.hashes = np.zeros(0 if hashed_axis is None else weight.shape[hashed_axis], np.uint64)
@@ -64,7 +64,7 @@ class UnitScan:
             self.hashes[here] += (mixed * _ODD).sum(others, dtype=np.uint64)
 
     def same(self) -> list[list[int]]:
-        """Return the places of the axis told apart that hold the same, and not only zeros, in groups of two or more."""
+        """Return the indices of equal slices, except those of zeros, along the axis `told_apart`, in groups of two or more."""
         zero = self.zero.get(-1 if self.hashed_axis is None else self.hashed_axis)
         found: dict[int, list[int]] = {}
         for place, hash_ in enumerate(self.hashes.tolist()):
@@ -74,13 +74,13 @@ class UnitScan:
 
 
 def _bits(block: Array) -> Array:
-    """Return the bits of each number as a whole number; both zeros are one."""
+    """Return the bits of each number as an integer; both zeros have the same bits."""
     whole = np.where(block == 0, block.dtype.type(0), block) if block.dtype.kind != "c" else block.view(block.real.dtype)
     return whole.view(f"u{whole.itemsize}").astype(np.uint64)
 
 
 def _factors(box: Box, shape: tuple[int, ...], axis: int) -> Array:
-    """Return a number for each place of a box that depends on all but the place along one axis."""
+    """Return a hash for each element of a box that depends on its indices along all axes but one."""
     place = np.zeros((), np.uint64)
     for nth, (corner, length) in enumerate(zip(box.corner, box.shape, strict=True)):
         along = np.zeros(length, np.uint64) if nth == axis else np.arange(corner, corner + length, dtype=np.uint64)

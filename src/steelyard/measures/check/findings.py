@@ -1,4 +1,4 @@
-"""What a check finds: one thing each, with its evidence and how severe it is."""
+"""A finding of a check, with its evidence and its severity."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ SEVERITIES = ("info", "warning", "error")
 
 
 class Finding:
-    """One thing that was found.
+    """One defect that a check found.
 
-    `kind` is a word or two: "unreadable", "not finite", "code", "missing shard", and those of `health`. `severity` is
-    "info", "warning" or "error". `name` is the weight's, None for the file as a whole; `what` says it in a line; `place` is
-    the index of the first number that is not finite; `evidence` holds the numbers behind it.
+    `kind` is "unreadable", "not finite", "code", "missing shard", or one of the kinds of `health`. `severity` is "info",
+    "warning" or "error". `name` is the weight's name, None for the file as a whole; `what` describes the defect in a line;
+    `place` is the index of the first number that is not finite; `evidence` has the numbers that support the finding.
     """
 
     __slots__ = ("evidence", "kind", "name", "place", "severity", "what")
@@ -51,5 +51,5 @@ class Finding:
         }
 
     def is_at_least(self, severity: str) -> bool:
-        """Tell whether it is as severe as this word, or more."""
+        """Whether the finding has at least this severity."""
         return SEVERITIES.index(self.severity) >= SEVERITIES.index(severity)

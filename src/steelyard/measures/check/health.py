@@ -1,8 +1,8 @@
-"""The health of a net as far as its numbers show it: findings with their evidence, each with a severity.
+"""The health of a net, as far as its numbers show it: findings with evidence and severity.
 
-An "error" is what makes outputs wrong or NaN, a "warning" what a trained net rarely has, "info" what a healthy net may
-well have. The bounds were set so that healthy nets which others had published gave no warning; where those came nearest
-is said beside each bound.
+An "error" makes outputs wrong or NaN, a "warning" is rare in trained nets, and "info" is common in healthy nets. The
+thresholds were chosen so that published healthy nets give no warning; the comment on each threshold gives the value at which
+these came closest.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 KERNELS = (Role.KERNEL, Role.RECURRENT_KERNEL)
 SCALE = 10_000.0
-"""How many times larger or smaller than at its start a kernel may be; the healthy had 0.028 to 1,070 times."""
+"""The ratio of a kernel's norm to that at initialization may be this large or its inverse; healthy nets had 0.028 to 1,070."""
 DEAD = 0.1
-"""The share of outputs without any weight that is rare; the healthy had up to 0.029."""
+"""A larger share of outputs without any weight is rare; healthy nets had up to 0.029."""
 SATURATED = 0.01
-"""The share of numbers at the end of a short type that is rare, where one in each row is usual."""
+"""A larger share of numbers at the limit of a narrow type is rare; one in each row is usual."""
 FEW = 16
-"""Elements below which a weight is too small to tell of anything."""
+"""Weights with fewer elements are too small for statistics."""
 SHOWN = 3
 
 
 def health(found: Weights) -> Iterator[Finding]:
-    """Yield the findings for each weight, which is read once; what cannot be read, or is not finite, is left to `check`."""
+    """Yield the findings for each weight, which is read once; unreadable and non-finite weights are left to `check`."""
     known = known_facts(found)
     for weight in found.distinct().values():
         facts = known.get(weight.name, weight)
@@ -47,12 +47,12 @@ def health(found: Weights) -> Iterator[Finding]:
 
 
 def has_health(weight: Weight) -> bool:
-    """Tell whether a weight is looked at: texts and counters are not."""
+    """Whether a weight's health is checked; strings and counters are skipped."""
     return weight.dtype != "object" and not (weight.role is Role.COUNT and weight.dtype.startswith(("int", "uint")))
 
 
 def known_facts(found: Weights) -> dict[str, Weight]:
-    """Return the weights with what their layers tell of their axes and roles."""
+    """Return the weights with the axes and roles that their layers imply."""
     known: dict[str, Weight] = {}
     for unit in net_of(found).layers:
         for part in unit.parts.values():
@@ -63,16 +63,16 @@ def known_facts(found: Weights) -> dict[str, Weight]:
 
 
 def scanned(weight: Weight, also: Callable[[Array, int], None] | None = None) -> UnitScan:
-    """Read a weight once, with an eye to those of its axes that tell of its health; `also` is given each block."""
+    """Read a weight once, and analyse the axes that are relevant to its health; `also` gets each block."""
     out, inputs, vocab = (channel_axes(weight, word) for word in ("out", "in", "vocab"))
     units = len(weight.shape) > 1 and weight.role in (*KERNELS, Role.EMBEDDING)
     rows = vocab or out
-    apart = rows[0] if units and len(rows) == 1 and not _is_complex(weight) else None  # a print is of one number's bits
+    apart = rows[0] if units and len(rows) == 1 and not _is_complex(weight) else None  # hashes need numbers of at most 64 bits
     return UnitScan(weight, tuple({*out, *inputs, *vocab}) if units else (), apart, also)
 
 
 def unhealthy(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
-    """Yield what the pass over a weight found."""
+    """Yield the findings of the pass over a weight."""
     out, inputs = channel_axes(weight, "out"), channel_axes(weight, "in")
     if weight.role is Role.VARIANCE:
         yield from _variance(weight, scan)
@@ -90,10 +90,10 @@ def unhealthy(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
 
 
 def _variance(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
-    """A running variance is a mean of squares: it divides."""
+    """A running variance is a mean of squares by whose root outputs are divided, so it must be positive."""
     moments = scan.summary.moments
     if moments.minimum is not None and moments.minimum < 0:
-        what = f"is a running variance with numbers below zero, the least {moments.minimum:.4g}"
+        what = f"is a running variance with negative numbers, the least {moments.minimum:.4g}"
         yield _finding("negative variance", "error", weight, what, least=moments.minimum)
     elif moments.zeros:
         what = f"is a running variance that is zero for {moments.zeros:,} of {moments.count:,} channels, which never varied"
@@ -101,7 +101,7 @@ def _variance(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
 
 
 def _saturated(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
-    """Numbers that a short type had no room for end at its largest; quantised kernels have one there in each row."""
+    """Numbers outside a narrow type's range are clipped to its limits; quantised kernels reach the limit once in each row."""
     largest = _largest(weight.dtype)
     if largest is None or weight.size < FEW:
         return
@@ -109,12 +109,12 @@ def _saturated(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
     at_end = int(counts[abs(values) >= largest].sum())
     share = at_end / weight.size
     if at_end and share > (0.0 if weight.dtype == "float16" else SATURATED + len(scan.hashes) / weight.size):
-        what = f"is at the end of {weight.dtype} in {at_end:,} of {weight.size:,} numbers, as if they had been cut off"
+        what = f"is at the limit of {weight.dtype} in {at_end:,} of {weight.size:,} numbers, as if they had been clipped"
         yield _finding("saturated", "warning", weight, what, numbers=at_end, of=weight.size, limit=largest)
 
 
 def _largest(dtype: str) -> float | None:
-    """Return the largest number of a type of one byte, or of float16."""
+    """Return the largest number of a one-byte type, or of float16; None for other types."""
     if dtype == "int8":
         return 127.0
     if not dtype.startswith(("float8", "float16")) or dtype == "float8_e8m0fnu":
@@ -136,12 +136,12 @@ def _constant(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
 
 
 def _is_complex(weight: Weight) -> bool:
-    """Tell whether figures are of magnitudes, which may be alike where numbers are not."""
+    """Whether the statistics are of magnitudes, which may be equal although the numbers are not."""
     return weight.dtype.startswith("complex")
 
 
 def _scaled(weight: Weight, scan: UnitScan, out: tuple[int, ...], inputs: tuple[int, ...]) -> Iterator[Finding]:
-    """Compare the root mean square with that of the usual start, sqrt(2 / (inputs + outputs of a number)) (Glorot, 2010)."""
+    """Compare the root mean square with that of Glorot initialization, sqrt(2 / (fan-in + fan-out)) (Glorot and Bengio, 2010)."""
     rms = scan.summary.moments.rms
     if not rms or not (len(weight.shape) == 2 or (out and inputs)):
         return
@@ -150,12 +150,12 @@ def _scaled(weight: Weight, scan: UnitScan, out: tuple[int, ...], inputs: tuple[
     times = rms / start
     if not 1 / SCALE < times < SCALE:
         kind, side = ("exploded", "large") if times > 1 else ("vanished", "small")
-        what = f"is {side}: its root mean square {rms:.4g} is {times:.3g} times the {start:.4g} that is usual at the start"
+        what = f"is {side}: its root mean square {rms:.4g} is {times:.3g} times the {start:.4g} that is usual at initialization"
         yield _finding(kind, "warning", weight, what, rms=rms, start=start, times=times)
 
 
 def _dead(weight: Weight, scan: UnitScan, axes: tuple[int, ...], word: str, severity: str) -> Iterator[Finding]:
-    """Outputs that no input reaches are constant; inputs that reach no output are not looked at."""
+    """Outputs that no input reaches are constant; inputs that reach no output are ignored by the net."""
     for axis in axes:
         places = scan.zero[axis].nonzero()[0].tolist()
         length = weight.shape[axis]
@@ -167,7 +167,7 @@ def _dead(weight: Weight, scan: UnitScan, axes: tuple[int, ...], word: str, seve
 
 
 def _same(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
-    """Units with the same weights compute the same; short rows of short types may be equal by chance."""
+    """Units with equal weights compute the same; short rows of narrow types may be equal by chance."""
     groups = scan.same()
     if not groups or scan.hashed_axis is None:
         return
@@ -176,12 +176,14 @@ def _same(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
     length = weight.shape[scan.hashed_axis]
     by_chance = weight.size // length * itemsize(weight.dtype) < 32 or itemsize(weight.dtype) < 2
     count = sum(len(group) - 1 for group in groups)
-    what = f"has {count:,} of {length:,} outputs whose weights are those of another, as {groups[0][0]} and {groups[0][1]}"
+    what = (
+        f"has {count:,} of {length:,} outputs with the weights of another output, for example {groups[0][0]} and {groups[0][1]}"
+    )
     yield _finding("same outputs", "info" if by_chance else "warning", weight, what, groups=groups, of=length)
 
 
 def _unused(weight: Weight, scan: UnitScan, axis: int) -> Iterator[Finding]:
-    """Words without numbers, but for one that stands for padding; or with the same numbers as others."""
+    """Report words of zeros, apart from a single one, which may be padding, and words with equal numbers."""
     zero, length = scan.zero[axis].nonzero()[0].tolist(), weight.shape[axis]
     if len(zero) > 1:
         what = f"has only zeros for {len(zero):,} of {length:,} words ({_some(zero)})"
@@ -189,7 +191,7 @@ def _unused(weight: Weight, scan: UnitScan, axis: int) -> Iterator[Finding]:
     same = scan.same()
     count = sum(len(group) - 1 for group in same)
     if count:
-        what = f"has {count:,} of {length:,} words with the numbers of another, as {same[0][0]} and {same[0][1]}"
+        what = f"has {count:,} of {length:,} words with the numbers of another word, for example {same[0][0]} and {same[0][1]}"
         yield _finding("same embeddings", "warning" if count > length / 2 else "info", weight, what, groups=same, of=length)
 
 

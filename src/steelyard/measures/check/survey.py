@@ -1,4 +1,4 @@
-"""Looking at every number of a net once: its figures, its histogram, a picture, and what is wrong with it."""
+"""Survey a net in one pass over its numbers: statistics, histograms, pictures and findings."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from steelyard.measures.check.findings import Finding
 
     Cells = Callable[[Weight], tuple[int, int]]
-    """Says in how many rows and columns of cells a weight is to be drawn."""
+    """Returns the rows and columns of cells in which to draw a weight."""
 
 
 class Look:
-    """What one pass over a weight finds: the `summary` of its numbers, its `picture`, and `findings` as `check` has them.
+    """The result of one pass over a weight: the `summary` of its numbers, its `picture`, and `findings` as in `check`.
 
-    Where the numbers cannot be read, `error` says why, the summary is empty and there is no picture.
+    If the numbers cannot be read, `error` is the reason, the summary is empty and there is no picture.
     """
 
     __slots__ = ("error", "findings", "picture", "summary", "weight")
@@ -45,10 +45,10 @@ class Look:
 
 
 def looks(listed: Iterable[Weight], found: Weights, cells: Cells, *, health: bool = True) -> Iterator[Look]:
-    """Yield what one pass over each of some weights of a net finds, in their order; never raises for one of them.
+    """Yield the result of one pass over each of some weights of a net, in order; an unreadable weight does not raise.
 
-    Two threads share the work. The findings are those of `check(found, health=True)`, but for code that a file would have
-    run. Without `health` they are those of `check(found)`, in a fifth of the time.
+    Two threads share the work. The findings are those of `check(found, health=True)`, without the calls that a pickle would
+    have made. Without `health` they are those of `check(found)`, in a fifth of the time.
     """
     known = known_facts(found) if health else {}
     jobs = ((weight, known.get(weight.name, weight) if health else None, found, cells) for weight in listed)
@@ -56,7 +56,7 @@ def looks(listed: Iterable[Weight], found: Weights, cells: Cells, *, health: boo
 
 
 def look(weight: Weight, known: Weight | None, found: Weights, cells: Cells) -> Look:
-    """Look at one weight of a net; `known` is the same with what its layer tells, None for no health."""
+    """Survey one weight of a net; `known` is the weight with the axes and role that its layer implies, None to skip health."""
     seen = Look(weight)
     try:
         drawing = Drawing(weight, *cells(weight))
@@ -73,7 +73,7 @@ def look(weight: Weight, known: Weight | None, found: Weights, cells: Cells) -> 
 
 def _scanned(weight: Weight, known: Weight | None, also: Callable[[Array, int], None]) -> UnitScan:
     if weight.dtype == "object":
-        weight.read(0, min(weight.size, 1))  # which may know better why
+        weight.read(0, min(weight.size, 1))  # this may raise a more precise error
         raise ShapeError(f"{printable(weight.name)} holds no numbers")
     return scanned(known, also) if known is not None and has_health(known) else UnitScan(weight, also=also)
 

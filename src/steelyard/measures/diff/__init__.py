@@ -1,4 +1,4 @@
-"""`diff`: how far the weights of two sources are apart, weight by weight, and what the difference is where that shows."""
+"""`diff`: compare the weights of two sources one by one, and explain differences where there is evidence."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class Difference:
-    """What differs in one weight: `name` is that of the second source, `source` that of the first; one of them may be blank.
+    """The difference of one weight: `name` is its name in the second source, `source` in the first; one of them may be blank.
 
     `kind` is "equal" (every bit), "changed", "renamed" (the same numbers under another name), "shape" (not compared), "added"
     or "removed". `shapes` and `dtypes` are those of both sides. `changed` counts the entries whose bits differ,
-    `over_tolerance` those that differ by more than the tolerance. `max_abs` at `place` and `mean_abs` are of
-    |after - before|, `signed_max` is after - before at that place (its magnitude for complex numbers), `relative` is
-    |after - before| / |before| and `cosine` that of the angle between both, in l2 norms; the two are None where a norm is
-    zero or overflows. `nonfinite` counts the entries that are NaN or infinite on one side and not the same on the other;
-    all other figures leave out what is not finite. `layout` says how the axes of the first source were laid out to match
-    the second, `verdict` names the kind of difference, where there is evidence of one.
+    `over_tolerance` those that differ by more than the tolerance. `max_abs`, at the index `place`, and `mean_abs` are the
+    maximum and the mean of |after - before|; `signed_max` is after - before at `place` (its magnitude for complex numbers).
+    `relative` is ||after - before|| / ||before||, and `cosine` is the cosine similarity of both sides; both are None where an
+    l2 norm is zero or overflows. `nonfinite` counts the entries that are NaN or infinite on one side and different on the
+    other; all other statistics exclude entries that are not finite. `layout` is the layout change that was applied to the
+    first source, and `verdict` the kind of difference, if there is evidence of one.
     """
 
     __slots__ = (
@@ -54,9 +54,9 @@ class Difference:
         self._sides = (one, other)
 
     def summary(self) -> Summary | None:
-        """Read both sides once more, and return the summary of after - before: its range, moments and histogram.
+        """Read both sides once more, and return the summary of after - before: range, moments and histogram.
 
-        None where there is nothing to subtract: without a partner of the same shape, or in a copy from another process.
+        None if there is no partner of the same shape, or if this row was unpickled, since it then has no weights.
         """
         from steelyard.measures.diff.summary import summary_of_difference
 
@@ -64,7 +64,7 @@ class Difference:
         return summary_of_difference(one, other) if one and other and one.shape == other.shape else None
 
     def __getstate__(self) -> object:
-        """Return the figures, without the weights, which may be anything that is alive."""
+        """Return the statistics without the weights, which may belong to a live model."""
         return None, {slot: getattr(self, slot) for slot in self.__slots__} | {"_sides": (None, None)}
 
     def __repr__(self) -> str:
@@ -91,11 +91,11 @@ class Difference:
 
 
 class Diff:
-    """What differs between two sources: `rows` with the greatest change first, and `notes` on how they were paired.
+    """The differences between two sources: `rows` with the greatest change first, and `notes` on how they were paired.
 
-    `same` tells whether there is nothing to report: every weight has its partner and its shape, and no entry differs by
-    more than the tolerance; without a tolerance no bit may differ, and no dtype. `permutations` are the orders of
-    hidden units that were undone, by layer of the second source.
+    `same` is true if every weight has a partner of its shape, and no entry differs by more than the tolerance; without a
+    tolerance, no bit and no dtype may differ. `permutations` are the permutations of hidden units that were undone, by layer
+    of the second source.
     """
 
     __slots__ = ("notes", "permutations", "rows", "tolerance")
@@ -114,11 +114,11 @@ class Diff:
 
     @property
     def same(self) -> bool:
-        """Whether there is nothing to report."""
+        """Whether no weight differs by more than the tolerance."""
         return not any(map(self.differs, self.rows))
 
     def differs(self, row: Difference) -> bool:
-        """Tell whether one weight is beyond the tolerance."""
+        """Whether one weight differs by more than the tolerance."""
         if row.kind in ("added", "removed", "shape", "renamed"):
             return True
         exact = not any(self.tolerance)
@@ -158,14 +158,14 @@ def diff(
 ) -> Diff:
     """Compare the weights of two models, files or `Weights`, of any two frameworks.
 
-    Weights are paired by name; by `rules` and `pairs` (as `transfer` takes them) where names differ; where no name fits,
-    layers are paired as `transfer` does, and `before` is laid out as `after` is before it is compared. An entry is beyond the
-    tolerance where |after - before| > atol + rtol * |before|. With `align="permutation"` the hidden units of stacks of dense and
-    convolutional layers are first put into the order that fits best. `verdicts` names what a difference is where there
-    is evidence: a cast, a scalar multiple, sparse edits, a low rank, noise.
+    Weights are paired by name; where names differ, by `rules` and `pairs`, as in `transfer`. If no names match, layers are
+    paired as in `transfer`, and `before` is converted to the layout of `after`. An entry is beyond the tolerance if
+    |after - before| > atol + rtol * |before|. `align="permutation"` first reorders the hidden units of dense and
+    convolutional layers for the best match. `verdicts` explains differences where there is evidence: a cast, a scalar
+    multiple, sparse edits, a low rank, noise.
 
-    Numbers are read in blocks, those that lie in files by two threads, and summed up in float64. Raises what `weights`
-    raises, `ShapeError` and `AmbiguityError` for rules or a permutation that do not fit.
+    Numbers are read in blocks, from files by two threads, and summed in float64. Raises the errors of `weights`, and
+    `ShapeError` or `AmbiguityError` if the rules or the permutation do not fit.
 
     Examples:
         >>> import numpy as np
@@ -192,7 +192,7 @@ def diff(
 
 
 def differences(couples: Sequence[Couple], tolerance: Tolerance | None = None, *, verdicts: bool = True) -> list[Difference]:
-    """Return a row for each couple, in their order."""
+    """Return a row for each couple, in order."""
     from steelyard.measures.diff.entries import Tolerance, side_by_side
 
     limit = tolerance or Tolerance()
@@ -201,7 +201,7 @@ def differences(couples: Sequence[Couple], tolerance: Tolerance | None = None, *
 
 
 def _lonely(each: Couple) -> Difference:
-    """Return the row of a weight that has no partner, or one of another shape."""
+    """Return the row of a weight without a partner, or with one of another shape."""
     kind = "removed" if each.other is None else "added" if each.one is None else "shape"
     row = Difference(kind, each.one, each.other, each.why if kind == "shape" else "")
     row.relative = row.cosine = None
@@ -229,12 +229,12 @@ def _row(each: Couple, found: Sums, *, verdicts: bool) -> Difference:
 
 
 def _plain(number: float | None) -> float | str | None:
-    """Return a number as JSON can hold it: one that overflowed as a word."""
+    """Return a number that JSON can represent: an overflow as a word."""
     return number if number is None or isfinite(number) else "Infinity" if number > 0 else "-Infinity"
 
 
 def _by_change(row: Difference) -> tuple[int, float, float]:
-    """Order rows: what has no partner, what is not finite, then by the change relative to the first side."""
+    """Sort key of rows: first those without a partner, then those not finite, then by relative change."""
     kinds = ("shape", "removed", "added", "changed", "renamed", "equal")
     change = row.relative if row.relative is not None else float("inf")
     return kinds.index(row.kind), -float(row.nonfinite > 0), -change

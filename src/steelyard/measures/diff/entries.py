@@ -1,8 +1,8 @@
-"""Two weights side by side, block by block: how far their numbers are apart.
+"""Compare the numbers of two weights block by block.
 
-Blocks are compared as bytes first, so that what is equal costs no arithmetic. Differences of float32 and shorter types are
-taken in float32, which rounds them by at most 6e-8 of themselves; everything is summed up in float64. BLAS is not used:
-for blocks of this size starting its threads costs more than it gains, and our two threads would wait for each other in it.
+Blocks are compared as bytes first, so that equal ones cost no arithmetic. Differences of float32 and narrower types are
+computed in float32, with a relative error of at most 6e-8; all sums are in float64. BLAS is not used: for blocks of this
+size starting its threads costs more than it gains, and our two threads would block each other in it.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from steelyard.numerics.matrices import as_float64
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
-SAFE = (1e-25, 1e35)  # a sum of squares in this range has neither lost small squares in float32 nor overflowed
+SAFE = (1e-25, 1e35)  # a float32 sum of squares in this range has neither underflowed nor overflowed
 
 
-TINY = 1e-200  # a norm below this may come from subnormal numbers, which have lost bits
+TINY = 1e-200  # a smaller norm may come from subnormal numbers, which have fewer bits
 
 
 class Tolerance(NamedTuple):
-    """How far `after` may be from `before`: `absolute` + `relative` * |before|."""
+    """The tolerated difference of `after` from `before`: `absolute` + `relative` * |before|."""
 
     absolute: float = 0.0
     relative: float = 0.0
 
 
 class Sums:
-    """What was found in some entries of two weights; two of them can be merged.
+    """Sums over some entries of two weights; the sums of two runs of entries can be merged.
 
-    `changed` entries differ in their bits, `over_tolerance` ones by more than the tolerance. `max_abs` is the largest difference,
-    `place` where it is and `falls` whether the second side is the smaller one there, `total` the sum of all of them, `apart`,
-    `one` and `other` are the l2 norms of the difference and of both sides. Entries that are NaN or infinite are left out of all
-    of these; `nonfinite` counts those of them that are not the same on both sides. `equal` runs of entries have no norms taken.
-    `cosine` and `relative` are of the whole, when all parts of it were merged.
+    `changed` counts the entries whose bits differ, `over_tolerance` those that differ by more than the tolerance. `max_abs` is
+    the largest absolute difference, `place` its offset, and `falls` whether the second side is the smaller one there; `total`
+    is the sum of all absolute differences. `apart`, `one` and `other` are the l2 norms of the difference and of both sides.
+    All of these exclude entries that are NaN or infinite; `nonfinite` counts those that differ between the sides. `equal`
+    lists the runs of equal entries, whose norms were not computed. `cosine` and `relative` are set once all parts are merged.
     """
 
     __slots__ = (
@@ -74,7 +74,7 @@ class Sums:
         self.equal: list[tuple[int, int]] = []
 
     def merge(self, later: Sums) -> None:
-        """Take in what was found in later entries."""
+        """Merge the sums of later entries."""
         self.changed += later.changed
         self.over_tolerance += later.over_tolerance
         self.nonfinite += later.nonfinite
@@ -86,7 +86,7 @@ class Sums:
         self.equal += later.equal
 
     def add(self, x: Array, y: Array, start: int, tolerance: Tolerance, desk: Desk) -> None:
-        """Take in a block of both sides, which begins at entry `start`."""
+        """Add a block of both sides that begins at entry `start`."""
         self.changed += int(np.count_nonzero(changed_entries(x, y, desk.flags[: len(x)])))
         d, one, other = _apart(x, y, desk)
         top = float(d.max(initial=0.0))
@@ -105,7 +105,7 @@ class Sums:
         self.other = hypot(self.other, norm(other))
 
     def _finite(self, d: Array, one: Array, other: Array) -> tuple[Array, Array, Array]:
-        """Put zeros in the place of entries that cannot be subtracted, and count those that are not the same."""
+        """Replace entries that are not finite by zeros, and count those that differ."""
         if d.dtype == np.float32:
             one, other = one.astype(np.float64), other.astype(np.float64)
             d = np.abs(other - one)
@@ -118,7 +118,7 @@ class Sums:
 
 
 def side_by_side(couples: Sequence[tuple[Weight, Weight]], tolerance: Tolerance) -> Iterator[Sums]:
-    """Yield what differs in each couple of weights of one shape; large ones that lie in files or in memory by two threads."""
+    """Yield the sums of each couple of weights of equal shape; two threads read large ones from files or memory."""
     jobs = ((*couple, start, stop, tolerance) for couple in couples for start, stop in _runs(couple[0]))
     parts = in_turn(jobs, compare, _is_shared)
     for couple in couples:
@@ -131,12 +131,12 @@ def _is_shared(one: Weight, other: Weight, *_: object) -> bool:
 
 
 def _runs(weight: Weight) -> list[tuple[int, int]]:
-    """Return the runs that one job compares. Their sums are merged in order, so that results do not depend on threads."""
+    """Return the run of each job. Their sums are merged in order, so that results do not depend on threads."""
     return list(runs(0, weight.size, max(sizes.DIFF_RUN_BYTES // itemsize(weight.dtype), 1)))
 
 
 def _settled(one: Weight, other: Weight, parts: list[Sums]) -> Sums:
-    """Merge what was found, and take the norms of equal runs where there are others: all equal, they are not needed."""
+    """Merge the sums of all parts; unless all entries are equal, add the norms of the equal runs."""
     whole = Sums()
     for part in parts:
         whole.merge(part)
@@ -155,19 +155,19 @@ def _falls(x: Any, y: Any) -> bool:
 
 
 def _relative(sums: Sums) -> float | None:
-    """Return the l2 norm of the difference over that of the first side; None where that is zero, or one overflows."""
+    """Return the l2 norm of the difference divided by that of the first side; None if the latter is zero, or one overflows."""
     if not isfinite(sums.one) or not isfinite(sums.apart):
         return None
     return sums.apart / sums.one if sums.one else 0.0 if not sums.apart else None
 
 
 def _cosine(sums: Sums) -> float | None:
-    """Return the cosine of the angle between sides of about one length from the norms, None where one is zero or overflows.
+    """Return the cosine similarity of sides of about equal norm; None if a norm is zero or overflows.
 
     1 - cos = (|y - x|^2 - (|y| - |x|)^2) / (2 |x| |y|), from the law of cosines.
     """
-    # x.y / (|x| |y|) would cancel: for sides that differ by 1e-6 it needs 12 digits to show any difference from 1. Here the small
-    # numbers |y - x| and |y| - |x| are computed first. Their product is factored, and each factor divided, against overflow.
+    # x.y / (|x| |y|) would lose all digits: if the sides differ by 1e-6, it differs from 1 in the 12th digit only. Hence
+    # the small numbers |y - x| and |y| - |x| are computed first; factoring, and dividing each factor, prevents overflow.
     if not _measurable(sums):
         return None
     gap = sums.other - sums.one
@@ -180,10 +180,10 @@ def _measurable(sums: Sums) -> bool:
 
 
 def _measure_again(one: Weight, other: Weight, sums: Sums) -> None:
-    """Compute the cosine from the products of all entries, in a second pass over both sides.
+    """Compute the cosine from the dot product, in a second pass over both sides.
 
-    `_cosine` loses its digits where one side is much longer, since then |y - x| is nearly |y| - |x|; so do norms that are tiny,
-    of which a float64 has only a few bits. Both sides are scaled to a length of about one first.
+    `_cosine` loses its digits if one norm is much larger, since then |y - x| is nearly |y| - |x|, or if the norms are so tiny
+    that they are subnormal. Both sides are first scaled to a norm of about one.
     """
     scales = [max(length, TINY) for length in (sums.one, sums.other, sums.apart)]
     squares, product = np.zeros(3), 0.0
@@ -229,7 +229,7 @@ def compare(one: Weight, other: Weight, start: int, stop: int, tolerance: Tolera
 
 
 class Desk:
-    """Buffers of one thread, reused for each block: allocating them would cost more than the computation."""
+    """Buffers of one thread, reused for each block, since allocation would take longer than the computation."""
 
     __slots__ = ("apart", "flags", "one", "other")
 
@@ -251,26 +251,26 @@ def _desk(limit: int) -> Desk:
 
 
 def _equal(one: BlockReader, other: BlockReader, x: Array, y: Array) -> bool:
-    """Whether two blocks of one type have the same bits; comparing two whole bytearrays is the fastest way."""
+    """Whether two blocks of one dtype have the same bits; comparing two whole bytearrays is fastest."""
     if one.buffer is not None and other.buffer is not None and len(one.buffer) == x.nbytes:
         return one.buffer == other.buffer
     return equal(x, y)
 
 
 def equal(x: Array, y: Array) -> bool:
-    """Whether two arrays of one type have the same bits."""
+    """Whether two arrays of one dtype have the same bits."""
     word = np.uint64 if x.nbytes % 8 == 0 else np.uint8
     return bool(np.array_equal(x.view(word), y.view(word)))
 
 
 def bits(x: Array) -> Array:
-    """Return the bits of each number as an unsigned integer; two for types of sixteen bytes."""
+    """Return the bits of each number as an unsigned integer, or as two for a sixteen-byte dtype."""
     size = x.dtype.itemsize
     return x.view(f"u{size}") if size <= 8 else x.view(np.uint64).reshape(-1, 2)
 
 
 def changed_entries(x: Array, y: Array, out: Array | None = None) -> Array:
-    """Return for each entry whether its bits differ, or the number where the types do; `out` is filled where it can be."""
+    """Return for each entry whether its bits differ, or its number if the dtypes do; `out` takes the result if possible."""
     if x.dtype != y.dtype:
         one, other = real(x), real(y)
         apart: Array = (one != other) & ~(np.isnan(one) & np.isnan(other))
@@ -284,12 +284,12 @@ def changed_entries(x: Array, y: Array, out: Array | None = None) -> Array:
 
 
 def _apart(x: Array, y: Array, desk: Desk) -> tuple[Array, Array, Array]:
-    """Return the absolute differences, and both sides as real numbers (complex ones by their magnitude)."""
+    """Return the absolute differences, and both sides as real numbers (complex numbers by magnitude)."""
     if x.dtype.kind == "c" or y.dtype.kind == "c":
         x, y = x.astype(np.complex128), y.astype(np.complex128)
         return np.abs(y - x), np.abs(x), np.abs(y)
     one, other = real(x), real(y)
-    if x.dtype == y.dtype and x.dtype.kind in "iu" and x.dtype.itemsize == 8:  # float64 would lose their last digits
+    if x.dtype == y.dtype and x.dtype.kind in "iu" and x.dtype.itemsize == 8:  # float64 would lose the last digits
         return np.where(x > y, x - y, y - x).view(np.uint64).astype(np.float64), one, other
     out = desk.apart[max(one.dtype.itemsize, other.dtype.itemsize)][: len(x)]
     d = np.subtract(other, one, out=out)
@@ -297,7 +297,7 @@ def _apart(x: Array, y: Array, desk: Desk) -> tuple[Array, Array, Array]:
 
 
 def real(x: Array) -> Array:
-    """Return numbers as float32 where that holds them all, else as float64."""
+    """Return numbers as float32 if that is exact, else as float64."""
     if x.dtype.kind == "c":
         return np.abs(x.astype(np.complex128))
     if x.dtype in (np.float32, np.float64):
@@ -307,7 +307,7 @@ def real(x: Array) -> Array:
 
 
 def norm(x: Array) -> float:
-    """Return the l2 norm of finite numbers, which neither overflows nor vanishes."""
+    """Return the l2 norm of finite numbers, computed without overflow or underflow."""
     squares = _squares(x)
     if SAFE[0] < squares < SAFE[1]:
         return sqrt(squares)
@@ -335,6 +335,6 @@ def _squares(x: Array) -> float:
 
 
 def _rows(x: Array) -> tuple[Array, Array]:
-    """Return float32 numbers in rows that may be summed up as such, and in float64 what is left over."""
+    """Return float32 numbers as rows short enough to be summed in float32, and the rest as float64."""
     cut = x.size // sizes.FLOAT32_RUN * sizes.FLOAT32_RUN
     return x[:cut].reshape(-1, sizes.FLOAT32_RUN), x[cut:].astype(np.float64)

@@ -1,4 +1,4 @@
-"""Which weight of one source is which of another: by name, by rules, by their numbers, or as `transfer` pairs layers."""
+"""Pair the weights of two sources: by name, by rules, by their numbers, or by layer as `transfer` does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Couple(NamedTuple):
-    """A weight of either side, None where it has no partner, and what made them partners; `one` lies as `other` does."""
+    """Two paired weights, either of them None without a partner, and the reason; `one` is in the layout of `other`."""
 
     one: Weight | None
     other: Weight | None
@@ -27,12 +27,12 @@ class Couple(NamedTuple):
 
     @property
     def comparable(self) -> bool:
-        """Whether there are two sides of one shape."""
+        """Whether both sides exist and have the same shape."""
         return self.one is not None and self.other is not None and self.one.shape == self.other.shape
 
 
 class Coupling(NamedTuple):
-    """The couples in the order of the second source, and what is to be said of how they were found."""
+    """The couples in the order of the second source, and notes on how they were found."""
 
     couples: list[Couple]
     notes: list[str]
@@ -41,9 +41,9 @@ class Coupling(NamedTuple):
 def couple(one: Weights, other: Weights, rules: Names = None, pairs: Names = None) -> Coupling:
     """Pair the weights of two sources.
 
-    Weights of one name are partners, or those whose names `rules` and `pairs` bring together. Where no name fits, or
-    the names fit and the axes do not, layers are paired as `transfer` does. What is left is a renamed weight where its
-    type, shape and numbers are those of another one that is left.
+    Weights are paired by equal names, or by names that `rules` and `pairs` map to each other. If no names match, or names
+    match and axes do not, layers are paired as in `transfer`. Of the rest, weights with equal dtype, shape and numbers are
+    paired as renamed.
     """
     given = checked_names(rules, "rules"), checked_names(pairs, "pairs")
     named = _by_rules(one, other, *given) if any(given) else {name: name for name in one if name in other}
@@ -56,7 +56,7 @@ def couple(one: Weights, other: Weights, rules: Names = None, pairs: Names = Non
 
 
 def _complete(one: Weights, other: Weights, named: Mapping[str, str], why: str, notes: list[str]) -> Coupling:
-    """Add what has no partner, or is the same under another name."""
+    """Add the weights without a partner, and those that were renamed."""
     back = {theirs: mine for mine, theirs in named.items()}
     rest = [weight for weight in other.values() if weight.name not in back]
     left = [weight for weight in one.values() if weight.name not in named]
@@ -74,26 +74,26 @@ def _joined(one: Weights, weight: Weight, back: Mapping[str, str], same: Mapping
 
 
 def _counted_already(weight: Weight, one: Weights, back: Mapping[str, str]) -> bool:
-    """Tell whether a weight is tied on both sides to the same one, which is compared."""
+    """Whether a weight is tied on both sides to the same weight, which is compared already."""
     mine = one[back[weight.name]].tied if weight.name in back else None
     return mine is not None and weight.tied is not None and back.get(weight.tied) == mine
 
 
 def _by_rules(one: Weights, other: Weights, rules: Mapping[str, str], pairs: Mapping[str, str]) -> dict[str, str]:
-    """Return the names that rules and pairs bring together; names that both have, and no rule changes, stay together."""
+    """Return the names that rules and pairs map to each other; equal names that no rule changes are paired too."""
     import re
 
     try:
         ways = [(re.compile(pattern), template) for pattern, template in rules.items()]
     except re.error as error:
-        raise ShapeError(f"a rule is no regular expression: {error}") from None
+        raise ShapeError(f"a rule is not a regular expression: {error}") from None
     wanted = {weight.name: name for weight in one.values() for name in _renamed(weight, ways, pairs) if name in other}
     taken = set(wanted.values())
     return wanted | {name: name for name in one if name in other and name not in wanted and name not in taken}
 
 
 def _renamed(weight: Weight, ways: Iterable[tuple[re.Pattern[str], str]], pairs: Mapping[str, str]) -> Iterator[str]:
-    """Yield the names that a weight may have on the other side: a rule fits its own name or its layer's."""
+    """Yield the names that a weight may have on the other side; a rule matches its own name or its layer's."""
     leaf = weight.name.removeprefix(weight.layer) if weight.layer and weight.name.startswith(weight.layer) else ""
     if leaf and weight.layer in pairs:
         yield pairs[weight.layer] + leaf
@@ -107,15 +107,15 @@ def _renamed(weight: Weight, ways: Iterable[tuple[re.Pattern[str], str]], pairs:
 
 
 def _turned_round(one: Weight, other: Weight) -> bool:
-    """Tell whether two weights of one name have their axes in another order."""
+    """Whether two weights of one name have their axes in different orders."""
     mine, theirs = one.axes.split(), other.axes.split()
     return mine != theirs and sorted(mine) == sorted(theirs)
 
 
 def _same_numbers(mine: Iterable[Weight], theirs: Iterable[Weight]) -> dict[str, str]:
-    """Return the name on this side of each weight of the other that is the same under another name.
+    """Map each renamed weight of the other side to its name on this side.
 
-    Several that are all alike, as biases of zeros, go to those whose names end most alike.
+    Weights with equal numbers, such as biases of zeros, are paired by the longest common suffix of their names.
     """
     groups: dict[object, tuple[list[Weight], list[Weight]]] = {}
     for nth, weights in enumerate((mine, theirs)):
@@ -150,7 +150,7 @@ def _common_end(one: str, other: str) -> int:
 
 
 def _as_transferred(one: Weights, other: Weights, given: tuple[Names, Names], named: Mapping[str, str]) -> Coupling:
-    """Pair layers as `transfer` does; where that is not possible, pair by name and add the reason to the notes."""
+    """Pair layers as `transfer` does; if that is not possible, pair by name and add the reason to the notes."""
     from steelyard.transfers.transfer import plan_transfer
 
     try:

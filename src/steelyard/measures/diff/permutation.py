@@ -1,10 +1,10 @@
-"""Nets that differ by a permutation of their hidden units: the permutation that fits best, by linear assignment.
+"""Align two nets by the permutation of their hidden units that matches best, found by linear assignment.
 
-The hidden units of a dense or convolutional layer may have any order, as long as the next layer takes its inputs in the same
-order: the function is unchanged. All axes that share one order form a `UnitGroup`. The best order of one group, while the others
-are fixed, maximises the sum of the products of both nets' weights over all its axes, which is a linear assignment problem.
-Solving these in turn until nothing improves is coordinate ascent (Ainsworth, Hayase and Srinivasa, Git Re-Basin, 2023,
-section 3.2). It finds a local maximum only, so two starts are tried. Permuted copies of a net are recovered exactly.
+If the hidden units of a dense or convolutional layer and the inputs of the next layer are permuted in the same way, the net
+computes the same function. All axes that share one order form a `UnitGroup`. With the other groups fixed, the best order of a
+group maximises the sum of the products of both nets' weights over all its axes, which is a linear assignment problem. Solving
+these in turn until nothing improves is coordinate ascent (Ainsworth, Hayase and Srinivasa, Git Re-Basin, 2023, section 3.2). It
+finds only a local maximum, so two starts are tried. Permuted copies of a net are recovered exactly.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BREAKING = ("merge", "reshape", "other")  # kinds of layers that may give the or
 
 
 class Use(NamedTuple):
-    """An axis of a part that runs over the units of a group, each `width` times in a row if `inside`, else interleaved."""
+    """An axis of a part that is indexed by a group's units, each `width` times: consecutively if `inside`, else interleaved."""
 
     part: Part
     axis: int
@@ -43,7 +43,7 @@ class Use(NamedTuple):
 
 
 class UnitGroup:
-    """Units whose order is free, unless `fixed`: all axes that run over them, and the layer that makes them."""
+    """Units whose order is free, unless `fixed`: all axes indexed by them, and the name of the layer that outputs them."""
 
     __slots__ = ("fixed", "name", "size", "uses")
 
@@ -55,10 +55,10 @@ class UnitGroup:
 
 
 def aligned(found: Coupling, other: Weights) -> tuple[Coupling, dict[str, list[int]]]:
-    """Return the couples with the hidden units of the second side in the order that fits the first best, and that order.
+    """Return the couples with the hidden units of the second side in the order that matches the first best, and the orders.
 
-    Entry i of an order is the unit of the second side that stands where unit i of the first does. Raises `ShapeError`
-    where it is not known how the layers follow one another, and `MissingExtraError` without SciPy.
+    Entry i of an order is the unit of the second side that matches unit i of the first. Raises `ShapeError`
+    if the graph is not known, and `MissingExtraError` without SciPy.
     """
     groups, note = _unit_groups(Net(other, other.graph))
     partners = {each.other.name: each for each in found.couples if each.one and each.other and each.one.shape == each.other.shape}
@@ -81,7 +81,7 @@ def _with(each: Couple, permuted: Mapping[str, Array]) -> Couple:
 
 
 def _unit_groups(net: Net) -> tuple[list[UnitGroup], list[str]]:
-    """Return the groups of a net, and what is to be said of how they were found."""
+    """Return the groups of a net, and notes on how they were found."""
     units = [unit for unit in net.layers if unit.parts and not unit.tied]
     before = flowing_into(net.graph, units) if net.graph else None
     _refuse_unknown(net, known=before is not None)
@@ -105,7 +105,7 @@ def _unit_groups(net: Net) -> tuple[list[UnitGroup], list[str]]:
 
 
 def _refuse_unknown(net: Net, *, known: bool) -> None:
-    """Raise where a layer that joins or mixes units does not tell what flows into it."""
+    """Raise if the inputs of a layer that joins or mixes units are not known."""
     for layer in net.graph.layers if net.graph else ():
         if layer.kind in BREAKING and (layer.inputs is None or not known):
             where = f"{printable(layer.name)} ({printable(layer.class_name)})"
@@ -119,7 +119,7 @@ def _fix(groups: Iterable[UnitGroup | None]) -> None:
 
 
 def _breaking(net: Net, units: list[LayerWeights]) -> list[list[int]]:
-    """Return the units whose outputs flow into layers that do not treat all units alike."""
+    """Return, for each layer that gives the order of its inputs a meaning, the ids of the units that flow into it."""
     if net.graph is None:
         return []
     makers: dict[str, list[int]] = {}
@@ -142,7 +142,7 @@ def _breaking(net: Net, units: list[LayerWeights]) -> list[list[int]]:
 
 
 def _as_chain(units: list[LayerWeights]) -> dict[int, list[int]]:
-    """Let each unit follow the one listed before; raises where the sizes show that they do not."""
+    """Connect each unit to the one listed before it; raises if the sizes do not match."""
     before: dict[int, list[int]] = {}
     last, width = None, 0
     for unit in units:
@@ -178,7 +178,7 @@ def _outputs(unit: LayerWeights) -> int:
 
 
 def _through(unit: LayerWeights, group: UnitGroup | None, channels: str, groups: list[UnitGroup]) -> UnitGroup | None:
-    """Add what a unit has over the units that come in, and return the group that goes out."""
+    """Add the axes of a unit to its input group, and return its output group."""
     if unit.kind in VECTORS and group is not None:
         parts = list(unit.parts.values())
         if all(part.shape == (group.size,) for part in parts):
@@ -202,7 +202,7 @@ def _through(unit: LayerWeights, group: UnitGroup | None, channels: str, groups:
 
 
 class _Alignment:
-    """The numbers of both sides that free groups touch, with canonical axes in float64."""
+    """The weights of both sides that are indexed by free groups, with canonical axes, in float64."""
 
     def __init__(self, groups: list[UnitGroup], partners: Mapping[str, Couple]) -> None:
         self.groups = groups
@@ -220,7 +220,7 @@ class _Alignment:
         return np.nan_to_num(as_float64(part.read(weight.numpy())), posinf=0.0, neginf=0.0)
 
     def best(self) -> list[Array]:
-        """Return the best orders found from two starts: the present order, and the best match of the incoming weights alone."""
+        """Return the best orders from two starts: the present order, and the best match of the incoming weights only."""
         asis = [np.arange(group.size) for group in self.groups]
         first = [order.copy() for order in asis]
         for nth, group in enumerate(self.groups):
@@ -260,7 +260,7 @@ class _Alignment:
         return sum(float((self.one[key] * self._ordered(part, orders).conj()).real.sum()) for key, part in self.parts.items())
 
     def permuted(self, orders: list[Array]) -> dict[str, Array]:
-        """Return the arrays of the second side with their units in these orders, bit for bit the same numbers."""
+        """Return the arrays of the second side with their units in these orders; the numbers keep their bits."""
         made: dict[str, Array] = {}
         for part in self.parts.values():
             name = part.weight.name
@@ -279,7 +279,7 @@ def _incoming(use: Use) -> bool:
 
 
 def _indices(order: Array, use: Use) -> Array:
-    """Return the order of an axis on which each unit stands several times."""
+    """Return the order of an axis on which each unit occurs `width` times."""
     inner = np.arange(use.width)
     if use.inside:
         return (order[:, None] * use.width + inner).reshape(-1)
@@ -295,7 +295,7 @@ def _by_unit(values: Array, use: Use, size: int) -> Array:
 
 
 def _assignment(gains: Array) -> Array:
-    """Return for each row the column that it gets, so that the sum is largest."""
+    """Return the column assigned to each row, so that the sum is maximal."""
     try:
         from scipy.optimize import linear_sum_assignment
     except ImportError:

@@ -12,10 +12,10 @@ from steelyard.numerics.summary import Summary
 
 
 def summary_of_difference(one: Weight, other: Weight) -> Summary:
-    """Read two weights of one shape side by side, and return the summary of after - before, entry by entry.
+    """Read two weights of equal shape, and return the summary of after - before, entry by entry.
 
-    What is not finite on either side is left out; of complex numbers it is the magnitude of the difference. Raises what
-    reading raises.
+    Entries that are not finite on either side are excluded; for complex numbers the summary is of the difference's magnitude.
+    Raises the errors of reading.
 
     Examples:
         >>> from steelyard.core.readers import from_array

@@ -1,8 +1,8 @@
-"""What a difference is, where that shows: a cast, another order, a scalar multiple, sparse edits, a low rank, noise.
+"""Explain a difference: a cast, another order, a scalar multiple, sparse edits, a low rank, or noise.
 
-A verdict is given only with its evidence. Those on every entry (cast, order, multiple, edits) are facts that were checked
-entry by entry; those on matrices (rank, noise) are held against random matrices of the same size and scale, the null,
-and nothing is said unless the difference is unlike those (rank) or just like those (noise).
+A verdict is given only with its evidence. Verdicts on entries (cast, order, multiple, edits) are checked on every entry.
+Verdicts on matrices (rank, noise) are tested against the null hypothesis, random matrices of the same size and scale: a low
+rank must be unlike these, noise must be indistinguishable from them.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 
 LOWER = ("bfloat16", "float16", "float8_e4m3fn", "float8_e5m2", "float32")
 FEW = 8
-"""Entries, or different numbers, below which any numbers are a multiple of one another, or a cast, by chance."""
+"""With fewer entries, or fewer distinct numbers, a weight may be a multiple or a cast of another by chance."""
 SPARSE = 0.05
-"""The share of changed entries up to which edits are called sparse."""
+"""Edits are sparse up to this share of changed entries."""
 FIRST = 1 << 12
-"""Entries that are looked at first."""
+"""Number of entries that are tested first."""
 LARGE = 1 << 20
-"""Entries from which on another order of them is not looked for where both sides are nearly the same."""
+"""In weights with more entries, a reordering is not tested if both sides are nearly equal."""
 SIDE = 128
-"""Rows and columns of the part of a matrix that is looked at before all of it is."""
+"""Rows and columns of the part of a matrix that is tested before the whole."""
 SHARE = 0.99
-"""What a low rank holds of the sum of squares."""
+"""The share of the sum of squares that a low rank must explain."""
 DRAWS = 19
-"""Random matrices that a difference is held against: being beyond all of them has a chance of 1 in 20."""
+"""Number of random matrices of the null; exceeding all of them has a chance of 1 in 20."""
 
 
 class Verdict:
-    """What a difference is: `kind` in a word, `what` in a sentence, and the `evidence` as numbers."""
+    """The explanation of a difference: its `kind`, a sentence, `what`, and the `evidence` as numbers."""
 
     __slots__ = ("evidence", "kind", "what")
 
@@ -61,7 +61,7 @@ class Verdict:
 
 
 def verdict(one: Weight, other: Weight, found: Sums) -> Verdict | None:
-    """Say what the difference of two weights of one shape is, or nothing."""
+    """Explain the difference of two weights of equal shape; None if there is not enough evidence."""
     if not (is_floating(one.dtype) and is_floating(other.dtype)) or one.size < FEW or not found.changed or found.nonfinite:
         return None
     with np.errstate(all="ignore"):
@@ -75,7 +75,7 @@ def verdict(one: Weight, other: Weight, found: Sums) -> Verdict | None:
 
 
 def _everywhere(one: Weight, other: Weight, holds: Holds) -> bool:
-    """Tell whether something holds in every block; few entries come first, since most things fail there."""
+    """Whether a property holds in every block; a few entries are tested first, since most properties fail there."""
     few = min(FIRST, one.size)
     if not holds(one.read(0, few), other.read(0, few)):
         return False
@@ -83,10 +83,10 @@ def _everywhere(one: Weight, other: Weight, holds: Holds) -> bool:
 
 
 def _cast(one: Weight, other: Weight, found: Sums) -> Verdict | None:
-    """Say that one side is the other one rounded to a shorter type.
+    """Test whether one side is the other rounded to a narrower type.
 
-    Of a side that holds hardly any different numbers, as the ones that a norm begins with, nothing is said: whatever is near
-    them would be rounded to them.
+    A side with few distinct numbers, such as the initial ones of a norm's scale, gets no verdict: all numbers near them round
+    to them.
     """
     for low in LOWER:
         for source, target, what in ((one, other, "after is before rounded to"), (other, one, "before is after rounded to")):
@@ -97,7 +97,7 @@ def _cast(one: Weight, other: Weight, found: Sums) -> Verdict | None:
 
 
 def _different(weight: Weight) -> int:
-    """Return how many different numbers there are among the first ones."""
+    """Return the number of distinct numbers among the first entries."""
     numbers = weight.read(0, min(FIRST, weight.size))
     return len(np.unique(numbers.astype(np.float64)))
 
@@ -112,19 +112,19 @@ def _rounding(low: str) -> Holds:
 
 
 def _reordered(one: Weight, other: Weight, found: Sums) -> Verdict | None:
-    """Say that both sides hold the same numbers in another order; sums of hashes tell that without sorting."""
+    """Test whether both sides have the same numbers in different orders; sums of hashes show it without sorting."""
     if one.dtype != other.dtype or abs(found.one - found.other) > 1e-6 * found.one:
         return None
     if one.size > LARGE and (found.cosine or 0.0) > 0.999:
         return None
     if _order_free(one) != _order_free(other):
         return None
-    what = 'after holds the numbers of before in another order; align="permutation" shows whether units were permuted'
+    what = 'after has the numbers of before in another order; align="permutation" shows whether units were permuted'
     return Verdict("reordered", what, entries=one.size)
 
 
 def _order_free(weight: Weight) -> int:
-    """Return a sum over hashes of all entries (the finaliser of splitmix64), the same in any order."""
+    """Return the sum of the hashes (splitmix64 finaliser) of all entries, which does not depend on their order."""
     total = 0
     for _, block in blocks_of(weight, 0, weight.size, sizes.DIFF_BLOCK):
         words = bits(block).astype(np.uint64)
@@ -138,7 +138,7 @@ def _order_free(weight: Weight) -> int:
 
 
 def _scaled(one: Weight, other: Weight, found: Sums) -> Verdict | None:
-    """Say that `after` is `before` times a number, within the rounding of both types."""
+    """Test whether `after` is `before` times a scalar, within the rounding of both types."""
     if abs(found.cosine or 0.0) < 0.9999:
         return None
     x, y = (weight.read(0, min(4 * FIRST, weight.size)).astype(np.float64) for weight in (one, other))
@@ -172,7 +172,7 @@ def _sparse(one: Weight, found: Sums) -> Verdict | None:
 
 
 def _structured(one: Weight, other: Weight, found: Sums) -> Verdict | None:
-    """Say what the difference of two matrices is beside random ones."""
+    """Test the difference of two matrices against random matrices."""
     shape = matrix_shape(one)
     if shape is None or min(shape) < FEW:
         return None
@@ -185,14 +185,14 @@ def _structured(one: Weight, other: Weight, found: Sums) -> Verdict | None:
 
 
 def _low_rank(one: Weight, other: Weight, found: Sums, x: Array, d: Array, shape: tuple[int, int]) -> Verdict | None:
-    """Say that a matrix of low rank was added: the part that is looked at has it, then all is looked at."""
+    """Test whether a matrix of low rank was added: first on a part of the matrix, then on the whole."""
     most = min(d.shape) // 4
     if not _may_be_low(d, most):
         return None
     values = np.linalg.svd(d, compute_uv=False)
     rank = _rank(values, most)
     if rank is None or _touched(d) <= rank:
-        return None  # a few rows or columns have a low rank by themselves
+        return None  # a few rows or columns always have a low rank
     null = max(share_of(_random_values(d.shape, draw), rank) for draw in range(DRAWS))
     itself = share_of(np.linalg.svd(x, compute_uv=False), rank)
     share = share_of(values, rank) if d.size == one.size else _share(one, other, found, rank, shape)
@@ -206,12 +206,12 @@ def _low_rank(one: Weight, other: Weight, found: Sums, x: Array, d: Array, shape
 
 
 def _touched(d: Array) -> int:
-    """Return how many rows or columns are not zero, whichever are fewer."""
+    """Return the number of nonzero rows or of nonzero columns, whichever is smaller."""
     return min(int(d.any(axis=axis).sum()) for axis in (0, 1))
 
 
 def _may_be_low(d: Array, most: int) -> bool:
-    """Tell by a projection whether any rank that counts as low can hold nearly all: much cheaper than singular values."""
+    """Whether some low rank can explain nearly all, by a projection, which is much cheaper than singular values."""
     width = min(most + 8, *d.shape)
     basis, _ = np.linalg.qr(d @ np.random.default_rng(0).standard_normal((d.shape[1], width)))
     inside = basis.T @ d
@@ -219,7 +219,7 @@ def _may_be_low(d: Array, most: int) -> bool:
 
 
 def _rank(values: Array, most: int) -> int | None:
-    """Return the rank behind which the singular values fall most, among those that hold nearly all."""
+    """Return the rank with the largest drop of singular values after it, among those that explain nearly all."""
     held = [rank for rank in range(1, most + 1) if share_of(values, rank) >= SHARE]
     floor = float(values[0]) * 1e-12
     return max(held, key=lambda rank: values[rank - 1] / max(values[rank], floor), default=None)
@@ -231,7 +231,7 @@ def _random_values(shape: tuple[int, ...], draw: int) -> Array:
 
 
 def _share(one: Weight, other: Weight, found: Sums, rank: int, shape: tuple[int, int]) -> float:
-    """Return what a rank holds of the whole difference, by two passes of a random projection over its rows."""
+    """Return the share of the whole difference that a rank explains, by a random projection in two passes over its rows."""
     width = min(rank + 8, *shape)
     chance = np.random.default_rng(0).standard_normal((shape[1], width))
     basis, _ = np.linalg.qr(np.concatenate([d @ chance for _, d in _rows_apart(one, other, shape)]))
@@ -248,10 +248,10 @@ def _rows_apart(one: Weight, other: Weight, shape: tuple[int, int]) -> Iterator[
 
 
 def _noise(x: Array, y: Array, d: Array, found: Sums) -> Verdict | None:
-    """Say that the difference of two related matrices is like random numbers of that scale: no structure, no part of a.
+    """Test whether the difference of two related matrices is noise: without structure, and uncorrelated with `before`.
 
-    The null is that of Tracy and Widom for the largest singular value of random matrices, which holds for entries
-    without heavy tails.
+    The null is the Tracy-Widom law of the largest singular value of random matrices, which holds for entries without heavy
+    tails.
     """
     related, left = _correlation(x, y), _correlation(x, d)
     if related < 0.5 or abs(left) > 4 / np.sqrt(d.size) or found.apart > found.one:

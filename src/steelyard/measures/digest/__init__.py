@@ -1,16 +1,22 @@
-r"""Digests of numbers: equal for equal weights, in whatever container, order or piece size they come.
+r"""Digests of weights, which do not depend on the container, the order or the block size.
 
-This is exactly what is digested with the chosen algorithm H, so that anyone can do the same. All text is UTF-8.
+This is the exact definition, for the chosen algorithm H, so that others can reproduce it. All text is UTF-8.
 
-1. The numbers of a weight as bytes, row-major, little-endian, are cut into leaves of 16 MiB (2**24 bytes; the last may
-   be shorter, a weight without elements has none). The digest of a leaf is H(its bytes).
-2. The digest of a weight is H(b"<dtype> <shape>\n" + the digests of its leaves). <dtype> is the word as NumPy and
-   ml_dtypes spell it, <shape> the lengths of the axes with commas between them: b"float32 64,784\n", b"int64 \n".
-3. The digest of the whole is H(for each weight, sorted by the bytes of its name: the length of the name as 8 bytes,
-   little-endian, the name, the digest of the weight). Tied weights are all named, each with the digest of its numbers.
+1. The bytes of a weight, row-major and little-endian, are split into leaves of 16 MiB (2**24 bytes; the last may
+   be shorter, and a weight without elements has none). The digest of a leaf is H(its bytes).
+2. The digest of a weight is H(b"<dtype> <shape>\n" + the digests of its leaves). <dtype> is spelled as in NumPy and
+   ml_dtypes, <shape> is the lengths of the axes, separated by commas: b"float32 64,784\n", b"int64 \n".
+3. The digest of the whole is H(the concatenated records of all weights, sorted by the bytes of their names). Tied
+   weights have records too, with the digest of their numbers. A record is
 
-H gives 32 bytes for blake3 and sha256, and 16 (big-endian, as xxhash prints it) for xxh3, which is XXH3 with 128 bits and seed 0.
-Leaves can be digested in any order, or on several machines.
+   | bytes | content |
+   |---|---|
+   | 8 | length of the name, little-endian |
+   | length | name |
+   | 32 or 16 | digest of the weight |
+
+H returns 32 bytes for blake3 and sha256, and 16 for xxh3, which is XXH3 with 128 bits and seed 0, big-endian as xxhash
+prints it. Leaves can be digested in any order, or on several machines.
 """
 
 from __future__ import annotations
@@ -35,26 +41,26 @@ Algorithm = Literal["sha256", "blake3", "xxh3"]
 Layout = Literal["own", "canonical"]
 ALGORITHMS: tuple[Algorithm, ...] = ("sha256", "blake3", "xxh3")
 LAYOUTS: tuple[Layout, ...] = ("own", "canonical")
-"""The framework's own order of axes, or one for all frameworks."""
+"""The framework's own order of axes, or one common to all frameworks."""
 LEAF = 1 << 24
-"""Bytes of a leaf."""
+"""Size of a leaf in bytes."""
 
 
 class Hash(Protocol):
-    """What hashlib and the other libraries offer."""
+    """A hash object as in hashlib, blake3 and xxhash."""
 
     def update(self, data: Any, /) -> object:
-        """Take bytes in."""
+        """Add bytes."""
 
     def digest(self) -> bytes:
-        """Return the digest of what was taken in."""
+        """Return the digest of the bytes added so far."""
 
 
 class Digest:
-    """The digests of weights: `whole`, and each weight's in `weights` by name, as hexadecimal text.
+    """The digests of weights in hexadecimal: that of the `whole`, and those of the single `weights` by name.
 
-    Two are equal when the algorithm, the layout and the whole are. `unsure` names the weights of which a canonical
-    digest cannot tell for certain how their axes lie.
+    Two digests are equal if their algorithm, layout and whole are. `unsure` names the weights whose axis order is not known
+    for certain in a canonical digest.
     """
 
     __slots__ = ("algorithm", "layout", "unsure", "weights", "whole")
@@ -94,14 +100,14 @@ class Digest:
 
 
 def digest(source: object, algorithm: Algorithm = "sha256", *, layout: Layout = "own") -> Digest:
-    """Return the digests of the numbers of a model, a file or anything that `weights` takes.
+    """Return the digests of the weights of a model, a file, or any other source of `weights`.
 
-    They depend on names, dtypes, shapes and numbers only: the same weights in another file, in another order, give the
-    same. `algorithm` is "sha256", which needs no extra, "blake3" (extra "digest"; faster) or "xxh3" (the same extra;
-    as fast as reading, but no protection against forgery). With the `layout` "canonical" names and the order of axes and
-    gates make no difference, so that a net moved from one framework into another keeps its digest; what exactly is
-    digested stands in `steelyard.measures.digest.canonical`. It takes the memory of one weight where axes have to be turned.
-    Raises `MissingExtraError`, `ShapeError` for another algorithm or layout, and what `weights` raises.
+    They depend on names, dtypes, shapes and numbers only, not on the file or the order of the weights. `algorithm` is
+    "sha256", which needs no extra, "blake3" (extra "digest"; faster) or "xxh3" (same extra; as fast as reading, but it
+    detects only accidental changes). With the `layout` "canonical", names and the order of axes and gates do not matter, so
+    a net keeps its digest when it moves to another framework; `steelyard.measures.digest.canonical` defines this digest. It
+    needs the memory of one weight if its axes have to be transposed. Raises `MissingExtraError`, `ShapeError` for another
+    algorithm or layout, and the errors of `weights`.
 
     Examples:
         >>> import numpy as np
@@ -110,7 +116,7 @@ def digest(source: object, algorithm: Algorithm = "sha256", *, layout: Layout = 
     """
     new = _algorithm(algorithm)
     if layout not in LAYOUTS:
-        raise ShapeError(f"{layout!r} is no layout; choose one of {', '.join(LAYOUTS)}")
+        raise ShapeError(f"{layout!r} is not a layout; choose one of {', '.join(LAYOUTS)}")
     if layout == "canonical":
         from steelyard.measures.digest.canonical import Canonical
 
@@ -128,9 +134,9 @@ def digest(source: object, algorithm: Algorithm = "sha256", *, layout: Layout = 
 
 
 def weight_digests(weights: Sequence[Weight], new: Callable[[], Hash]) -> Iterator[bytes]:
-    """Yield the digest of each weight; `new` makes an empty hash. Leaves that lie in a file are digested side by side."""
+    """Yield the digest of each weight; `new` makes an empty hash. Leaves in a file are digested in parallel."""
     in_files = sum(weight.nbytes for weight in weights if _is_shared(weight))
-    worthwhile = in_files > LEAF  # else one thread is done before another could begin
+    worthwhile = in_files > LEAF  # otherwise one thread finishes before another starts
     jobs = ((weight, start, new) for weight in weights for start in range(0, weight.nbytes, LEAF))
     leaves = in_turn(jobs, _leaf, lambda weight, *_: worthwhile and _is_shared(weight))
     for weight in weights:
@@ -138,7 +144,7 @@ def weight_digests(weights: Sequence[Weight], new: Callable[[], Hash]) -> Iterat
 
 
 def _is_shared(weight: Weight) -> bool:
-    """Whether the weight is large, and its bytes are in an open file as they are digested, where several threads may read."""
+    """Whether several threads may digest the weight: it is large, and an open file has its bytes as they are digested."""
     read = weight.read
     plain = isinstance(read, Stored) and read.byteorder == "<" and read.source.path is not None
     return plain and weight.nbytes > sizes.DIGEST_THRESHOLD_BYTES
@@ -153,7 +159,7 @@ def _joined(weight: Weight, leaves: Iterable[bytes], new: Callable[[], Hash]) ->
 
 
 def _leaf(weight: Weight, start: int, new: Callable[[], Hash]) -> bytes:
-    """Return the digest of the leaf that begins at this byte of a weight; sizes of elements divide that of a leaf."""
+    """Return the digest of the leaf that starts at a byte offset of a weight; every item size divides the leaf size."""
     leaf, size = new(), itemsize(weight.dtype)
     for chunk in raw_run(weight, start // size, min(start + LEAF, weight.nbytes) // size, sizes.DIGEST_CHUNK_BYTES):
         leaf.update(chunk)
@@ -161,9 +167,9 @@ def _leaf(weight: Weight, start: int, new: Callable[[], Hash]) -> bytes:
 
 
 def _algorithm(name: str) -> Callable[[], Hash]:
-    """Return what makes an empty hash of an algorithm."""
+    """Return the constructor of an algorithm's hash."""
     if name not in ALGORITHMS:
-        raise ShapeError(f"{name!r} is no algorithm; choose one of {', '.join(ALGORITHMS)}")
+        raise ShapeError(f"{name!r} is not an algorithm; choose one of {', '.join(ALGORITHMS)}")
     new: Callable[[], Hash]
     try:
         if name == "sha256":
@@ -173,5 +179,5 @@ def _algorithm(name: str) -> Callable[[], Hash]:
         else:
             from xxhash import xxh3_128 as new
     except ImportError:
-        raise MissingExtraError(f"a digest by {name} (sha256 is always there)", "digest") from None
+        raise MissingExtraError(f"a digest by {name} (sha256 is always available)", "digest") from None
     return new

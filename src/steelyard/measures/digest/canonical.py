@@ -1,24 +1,23 @@
-r"""Digests that do not depend on names, nor on the order in which a framework lays out axes and gates.
+r"""Digests that depend neither on names nor on a framework's order of axes and gates.
 
-The net is seen as `transfer` sees it: layers of a kind, each with parts for a purpose. A part is one gate of one
-direction, of a weight that packs several, or the weight itself. This is exactly what is digested with H, which is as
-in `steelyard.measures.digest`.
+As in `transfer`, a net consists of layers of some kind, each with parts for a purpose. A part is one gate of one direction
+of a weight that packs several, or the whole weight. This is the exact definition, with H as in `steelyard.measures.digest`.
 
-1. The axes of a part stand in this order: out, in, then kd, kh, kw as far as it has them. For a transposed convolution
-   it is in, out, and for an embedding vocab, out. Axes of one word are joined (heads and dim), those that a framework
-   runs backwards are turned round, and the depthwise kernel of in and mult is one of in times mult outputs and one
-   input. What has one number for each channel has one axis.
+1. The axes of a part are in this order: out, in, then kd, kh, kw as far as it has them. For a transposed convolution
+   the order is in, out, and for an embedding vocab, out. Axes of one word are merged (heads and dim), axes that a
+   framework stores backwards are reversed, and a depthwise kernel of in and mult becomes one of in times mult outputs and
+   one input. A part with one number for each channel has one axis.
 2. The digest of a part is that of a weight of this shape and dtype: H(b"<dtype> <shape>\n" + the digests of its leaves).
-3. Of a recurrent layer with a bias of the input and one of the state the sum of both, in their own dtype, is digested:
-   only the sum matters, and some frameworks keep nothing else. Of a GRU these are the gates r and z.
-4. The digest of a weight is that of its part, or H(the digests of its parts, sorted) where it has several.
+3. If a recurrent layer has a bias of the input and one of the state, their sum, in their own dtype, is digested: only the
+   sum matters, and some frameworks store nothing else. In a GRU this applies to the gates r and z.
+4. The digest of a weight is that of its part, or H(the digests of its parts, sorted) if it has several.
 5. The digest of the whole is H(b"canonical\n" + the digests of all parts, sorted). Tied weights count once. Counters,
-   and other whole numbers of four bytes or more that belong to no layer (the shapes in a graph, the state of a random
-   seed), are left out.
+   and other integers of four bytes or more that belong to no layer (shapes in a graph, the state of a random number
+   generator), are left out.
 
-What belongs to no layer that is known is parted by its own axes, in the order vocab, out, in and those of space. Where it
-does not say what they are it is digested as it lies, and named in `unsure`. So is what might be either of two kinds of
-layer whose axes would stand in different orders: the first kind is taken.
+A weight of no known layer is split by its own axes, in the order vocab, out, in and the spatial axes. If its axes are not
+known either, it is digested as it is, and named in `unsure`. If a layer could be of either of two kinds with different axis
+orders, the first kind is assumed, and its weights are named in `unsure` too.
 """
 
 from __future__ import annotations
@@ -40,11 +39,11 @@ if TYPE_CHECKING:
     from steelyard.transfers.layers.layer_weights import LayerWeights, PartKey
 
 _SUMMED = {"rnn": None, "lstm": None, "gru": ("r", "z")}
-"""The gates whose two biases are only ever added."""
+"""The gates whose two biases are only used as a sum."""
 
 
 class Canonical:
-    """The digest of the whole, and of each weight by name; `unsure` names those whose axes are not known for certain."""
+    """The digest of the whole, and of each weight by name; `unsure` names weights whose axes are not known for certain."""
 
     __slots__ = ("unsure", "weights", "whole")
 
@@ -72,7 +71,7 @@ class Canonical:
 
 
 def net_of(source: object) -> Net:
-    """Return a net as layers; where its graph does not fit its weights, by the names of the weights alone."""
+    """Return a net as layers; if its graph does not match its weights, from the names of the weights only."""
     found = weights(source)
     try:
         return Net(found, found.graph)
@@ -81,7 +80,7 @@ def net_of(source: object) -> Net:
 
 
 def _by_axes(weight: Weight) -> list[Part]:
-    """Return the parts of a weight of no layer by the words of its axes, none where it does not have them."""
+    """Return the parts of a weight of no layer, by its axes; none if these are not known."""
     if not weight.axes or len(weight.axes.split()) != len(weight.shape):
         return []
     words = frozenset(factor.word for axis in parsed(weight.axes) for factor in axis)
@@ -97,7 +96,7 @@ def _is_known(weight: Weight, found: Mapping[str, object]) -> bool:
 
 
 def _is_aside(weight: Weight) -> bool:
-    """Tell whether a weight of no layer is none of the net's numbers."""
+    """Whether a weight of no layer is not a parameter of the net, such as a counter."""
     whole = weight.dtype in ("int32", "int64", "uint32", "uint64")
     return weight.role is Role.COUNT or (whole and weight.role is Role.OTHER)
 
@@ -109,7 +108,7 @@ def _joined(head: bytes, digests: list[bytes], new: Callable[[], Hash]) -> bytes
 
 
 def _digest(part: Part, new: Callable[[], Hash]) -> bytes:
-    """Return the digest of a part; one that lies in its weight as it is to be digested is not copied."""
+    """Return the digest of a part; a part that its weight stores in canonical layout is not copied."""
     if part.is_whole:
         return next(weight_digests([part.weight.replace(shape=part.shape)], new))
     return _of_array(part.read(part.weight.numpy()), new)
@@ -124,7 +123,7 @@ def _of_array(array: Array, new: Callable[[], Hash]) -> bytes:
 
 
 def _summed(unit: LayerWeights, new: Callable[[], Hash]) -> Iterator[tuple[str, bytes]]:
-    """Yield the gates of a recurrent layer whose two biases are added, and the digest of the sum."""
+    """Yield the gates of a recurrent layer whose two biases are added, and the digest of each sum."""
     for (name, gate), one in unit.parts.items():
         other = unit.parts.get(("recurrent bias", gate))
         if name != "input bias" or other is None or unit.kind not in _SUMMED:
@@ -135,7 +134,7 @@ def _summed(unit: LayerWeights, new: Callable[[], Hash]) -> Iterator[tuple[str, 
 
 
 def _unsure(unit: LayerWeights, own: dict[PartKey, tuple[Part, bytes]], new: Callable[[], Hash]) -> list[str]:
-    """Return the weights of a unit that other readings of it would digest differently."""
+    """Return the weights of a unit whose digests differ between the kinds of layer that it could be."""
     digests = {digest for _, digest in own.values()}
     other = chain.from_iterable(reading.parts.values() for reading in unit.alternatives)
     return list(

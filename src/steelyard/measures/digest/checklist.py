@@ -1,4 +1,4 @@
-"""Verifying a saved list of digests, as sha256sum does: the lines that `steelyard digest` printed."""
+"""Verify a saved list of digests, the output of `steelyard digest`, as sha256sum does."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from steelyard.measures.digest import Algorithm, Digest, Layout
 
     Again = Callable[[str, Algorithm, Layout], Digest]
-    """Digests a file again, by the algorithm and the layout that the list says."""
+    """Digests a file again, with the algorithm and the layout of the list."""
 
 LIMIT = 1 << 28
-"""Bytes that a list may have."""
+"""Maximum size of a list in bytes."""
 _WHOLE = re.compile(r"([0-9a-f]{32}|[0-9a-f]{64})  (.+) \((canonical )?(blake3|sha256|xxh3) of [0-9,]+ weights?\)")
 _OWN = re.compile(r"([0-9a-f]{32}|[0-9a-f]{64})  (.+)")
 
 
 class Listed(NamedTuple):
-    """What a list says of one file; `weights` are the digests of some of its weights, by name."""
+    """One file of a list; `weights` are the digests of some of its weights, by name."""
 
     file: str
     algorithm: Algorithm
@@ -48,9 +48,9 @@ class LineResult(NamedTuple):
 
 
 def verify(path: str, again: Again) -> Iterator[LineResult]:
-    """Yield a result for each file of a list, for each weight that differs, and for each line that is not a digest.
+    """Yield a result for each file of a list, each weight that differs, and each line that is not a digest.
 
-    `again` digests a file. Raises `FormatError` for a list that has no file, and what opening it raises.
+    `again` digests a file. Raises `FormatError` for a list without a file, and the errors of opening it.
     """
     any_file = False
     for entry in _entries(path):
@@ -60,7 +60,7 @@ def verify(path: str, again: Again) -> Iterator[LineResult]:
         any_file = True
         yield from _verdicts(entry, again)
     if not any_file:
-        raise FormatError(path, "no line is the digest of a file; give the output of steelyard digest")
+        raise FormatError(path, "no line is the digest of a file; give a file with the output of steelyard digest")
 
 
 def _verdicts(listed: Listed, again: Again) -> Iterator[LineResult]:
@@ -79,7 +79,7 @@ def _verdicts(listed: Listed, again: Again) -> Iterator[LineResult]:
 
 
 def _entries(path: str) -> Iterator[Listed | LineResult]:
-    """Yield each file of a list with the weights listed before it, and a result for each line that is neither."""
+    """Yield each file of a list with the weights listed before it, and a result for each other line."""
     weights: dict[str, str] = {}
     last = 0
     for number, line in enumerate(_lines(path), 1):
@@ -103,5 +103,5 @@ def _lines(path: str) -> list[str]:
 
     source = open_path(path)
     if source.is_folder or source.size > LIMIT:
-        raise FormatError(path, f"a list of digests is a file of at most {LIMIT:,} bytes")
+        raise FormatError(path, f"is too large for a list of digests, which has at most {LIMIT:,} bytes")
     return source.read(0, source.size).decode("utf-8", "replace").splitlines()

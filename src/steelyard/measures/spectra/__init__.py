@@ -1,4 +1,4 @@
-"""`spectra`: the singular values of weights, what they say, and the same of random weights beside them."""
+"""`spectra`: the singular values of weights and their statistics, compared with those of random weights."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from steelyard.measures.spectra.singular import Blocks, Singular
 
 EXACT = 1024
-"""The shorter side of a matrix up to which all singular values are found."""
+"""All singular values are computed if the shorter side of a matrix is at most this."""
 LARGEST = 128
 DRAWS = 19
-"""Random matrices beside each weight, where that is no more than some seconds' work."""
+"""Random matrices drawn for each weight, if they take no more than a few seconds."""
 WORK = 4e9
-"""Rows times columns times the shorter side that all draws of a weight may take together."""
+"""Maximum cost of all draws of a weight: rows times columns times the shorter side, summed."""
 MARGIN = 1.1
-"""How much larger than all draws a value must be: nineteen draws alone would be wrong once in twenty times."""
+"""A value must exceed all draws by this factor, since nineteen draws alone give a false positive once in twenty times."""
 PASSED_OVER = (Role.BIAS, Role.COUNT, Role.MEAN, Role.VARIANCE)
 
 
 class Null:
-    """What random weights of the same shape and scale give: the entries of the weight itself in random order.
+    """The spectra of random weights of the same shape and scale: the weight's own entries in random order.
 
-    `draws` such matrices were made: `spectral_norm` is the largest among them, `stable_rank`, `effective_rank`, `alpha` and
-    `distance` are means over them, None where they are not defined. `values` are the means of the singular values by rank.
+    `draws` is the number of such matrices: `spectral_norm` is their maximum, `stable_rank`, `effective_rank`, `alpha` and
+    `distance` are their means, None where not defined. `values` are the mean singular values by rank.
     """
 
     __slots__ = ("alpha", "distance", "draws", "effective_rank", "spectral_norm", "stable_rank", "values")
@@ -54,12 +54,12 @@ class Null:
 class Spectrum:
     """The singular values of one weight as a matrix of `shape`, the largest first in `values`.
 
-    `method` says how they were found, and each lies within `error` of a true one. `stable_rank` is the sum of the squares
-    over the largest square, `effective_rank` the exponential of the entropy of the values over their sum, `rank` how many
-    are larger than rounding; the latter two are None where only the largest values are known, as is `law`, the power
-    law of the eigenvalues (the squares). `edge` is where the values of random weights of this scale would end
-    (Marchenko and Pastur), and `beyond` how many lie above it. `null` is the same for random weights.
-    `verdict` is blank unless the largest value is beyond anything random.
+    `method` is the algorithm, and each value is within `error` of a true one. `stable_rank` is the sum of the squares
+    divided by the largest square, `effective_rank` the exponential of the entropy of the values divided by their sum, `rank`
+    the number of values above rounding errors; the latter two are None if only the largest values are known, as is `law`, the
+    power law of the eigenvalues (the squares). `edge` is the upper edge of the spectrum of random weights of this scale
+    (Marchenko and Pastur), and `beyond` the number of values above it. `null` has the statistics of random weights.
+    `verdict` is blank unless the largest value exceeds all random ones.
     """
 
     __slots__ = (
@@ -103,7 +103,7 @@ class Spectrum:
 
 
 class Spectra:
-    """The spectra of weights, in order, and `notes` on what was passed over and how it was computed."""
+    """The spectra of weights, in order, and `notes` on skipped weights and on the computation."""
 
     __slots__ = ("notes", "rows")
 
@@ -112,7 +112,7 @@ class Spectra:
         self.notes = list(notes)
 
     def __getitem__(self, name: str) -> Spectrum:
-        """Return the spectrum of a weight by its name."""
+        """Return the spectrum of a weight by name; raises `ShapeError` if there is none."""
         found = next((row for row in self.rows if row.name == name), None)
         if found is None:
             raise ShapeError(f"there is no spectrum of {printable(name)!r}")
@@ -134,12 +134,13 @@ class Spectra:
 
 
 def spectra(source: object, *, max_exact_size: int = EXACT, top_k: int = LARGEST, null_draws: int = DRAWS) -> Spectra:
-    """Return the singular values of every weight with two axes or more, and what they say beside random weights.
+    """Return the singular values of every weight with two or more axes, compared with those of random weights.
 
-    `source` is a model, a file or `Weights`. A convolution is unfolded: its outputs against inputs and space. All values
-    are found where the shorter side is at most `max_exact_size`, else the `top_k` largest, by random projection.
-    `null_draws` random matrices are made of the entries of each weight, fewer of large ones; 0 makes none, and gives no
-    verdicts. Weights that hold NaN or Inf are skipped, with a note.
+    `source` is a model, a file or `Weights`. A convolution kernel is unfolded into outputs by inputs and space. All values
+    are computed if the shorter side is at most `max_exact_size`, else the `top_k` largest, by random projection.
+    `null_draws` random matrices are made from the entries of each weight, fewer for large ones; 0 makes none, and then there
+    are no verdicts. Weights with NaN or Inf are skipped, with a note. Raises `ShapeError` for an option out of range, and the
+    errors of `weights`.
 
     Examples:
         >>> import numpy as np
@@ -161,7 +162,7 @@ def spectra(source: object, *, max_exact_size: int = EXACT, top_k: int = LARGEST
                 continue
             norm = _norm(weight)
             if norm is None:
-                notes.append(f"{printable(weight.name)} is not finite, and was skipped")
+                notes.append(f"{printable(weight.name)} is not finite, so it was skipped")
             else:
                 rows.append(spectrum(weight, norm, max_exact_size=max_exact_size, top_k=top_k, null_draws=null_draws))
     return Spectra(rows, [*notes, *_threads()])
@@ -171,11 +172,11 @@ def _threads() -> list[str]:
     from importlib.util import find_spec
 
     known = find_spec("threadpoolctl") is not None
-    return [] if known else ["threadpoolctl is not installed: BLAS took as many threads as it wanted"]
+    return [] if known else ["threadpoolctl is not installed, so BLAS chose its number of threads itself"]
 
 
 def _norm(weight: Weight) -> float | None:
-    """Return the l2 norm of all entries; None where one is not finite."""
+    """Return the l2 norm of all entries; None if one is not finite."""
     import numpy as np
 
     from steelyard.measures.diff.entries import norm
@@ -186,12 +187,12 @@ def _norm(weight: Weight) -> float | None:
             values = np.abs(block.astype(np.complex128 if block.dtype.kind == "c" else np.float64))
         if not np.isfinite(values).all():
             return None
-        found = hypot(found, norm(values))  # squares may be beyond the largest double
+        found = hypot(found, norm(values))  # the squares may overflow
     return found
 
 
 def without(weight: Weight) -> str:
-    """Say why a weight has no spectrum; blank for one that has.
+    """Return the reason why a weight has no spectrum; blank if it has one.
 
     >>> from steelyard.core.readers import from_array
     >>> import numpy as np
@@ -209,7 +210,7 @@ def without(weight: Weight) -> str:
 
 
 def work(weight: Weight, max_exact_size: int = EXACT, top_k: int = LARGEST) -> int:
-    """Return what the spectrum of a weight that has one costs: rows times columns times the vectors that are found."""
+    """Return the cost of a weight's spectrum: rows times columns times the number of singular vectors."""
     from steelyard.numerics.matrices import matrix_shape
 
     rows, columns = matrix_shape(weight) or (0, 0)
@@ -220,7 +221,7 @@ def work(weight: Weight, max_exact_size: int = EXACT, top_k: int = LARGEST) -> i
 def spectrum(
     weight: Weight, norm: float, *, max_exact_size: int = EXACT, top_k: int = LARGEST, null_draws: int = DRAWS
 ) -> Spectrum:
-    """Return the spectrum of one weight that has one (see `without`) and whose numbers, all finite, have this l2 norm."""
+    """Return the spectrum of a weight that has one (see `without`); its numbers must be finite, with the l2 norm `norm`."""
     from steelyard.numerics.matrices import matrix_shape, row_blocks
 
     shape = matrix_shape(weight) or (1, weight.size)
@@ -239,19 +240,19 @@ def _of(name: str, blocks: Blocks, shape: tuple[int, int], norm: float, max_exac
 
     values = singular_values(blocks, shape, max_exact_size, top_k)
     made = Spectrum(name, shape, values, norm)
-    if len(values.values) == min(shape) and isfinite(norm * norm):  # the law is of squares
+    if len(values.values) == min(shape) and isfinite(norm * norm):  # the law is fitted to squares
         made.law = fitted(values.values**2)
     return made
 
 
 def _shuffling(weight: Weight, shape: tuple[int, int], draw: int) -> Blocks:
-    """Return what gives the rows with all entries in random order; those of large matrices within a million."""
+    """Return a function that yields the rows with all entries in random order; large matrices are shuffled in blocks."""
     import numpy as np
 
     from steelyard.numerics.matrices import row_blocks
 
     def blocks() -> Iterator[tuple[int, Array]]:
-        chance = np.random.default_rng([draw, *shape])  # the same order in each pass
+        chance = np.random.default_rng([draw, *shape])  # every pass must have the same order
         for first, block in row_blocks(weight, shape):
             yield first, chance.permutation(block.reshape(-1)).reshape(block.shape)
 
@@ -259,18 +260,18 @@ def _shuffling(weight: Weight, shape: tuple[int, int], draw: int) -> Blocks:
 
 
 def _effective_rank(values: Array) -> float | None:
-    """Return the exponential of the entropy of the values' shares; None where a value is beyond the largest double."""
+    """Return the exponential of the entropy of the values' shares; None if a value overflows."""
     import numpy as np
 
     if not np.isfinite(values).all():
         return None
-    shares = values / values.max() if values.any() else values  # their sum is finite, however large the values are
+    shares = values / values.max() if values.any() else values  # so that their sum is finite
     parts = shares[shares > 0] / shares.sum()
     return float(np.exp(-(parts * np.log(parts)).sum())) if parts.size else 0.0
 
 
 def _verdict(found: Spectrum, null: Null) -> str:
-    """Say how many values are beyond random ones, where there are any; the largest random one and the theory must agree."""
+    """Count the values beyond chance, if any: they exceed both the largest random value and the theoretical edge."""
     from steelyard.numerics.matrices import chance_range
 
     limit = max(MARGIN * null.spectral_norm, chance_range(found.shape, found.frobenius)[1])

@@ -1,7 +1,7 @@
-"""The power law that fits the tail of some values best, after Clauset, Shalizi and Newman (2009).
+"""Fit a power law to the tail of some values (Clauset, Shalizi and Newman, 2009).
 
-For each value as the beginning x_min of the tail, alpha = 1 + n / sum(log(x / x_min)) is the most likely exponent; the x_min
-is taken at which the largest distance between the fitted and the observed distribution (Kolmogorov-Smirnov) is least.
+For each value as the start x_min of the tail, alpha = 1 + n / sum(log(x / x_min)) is the maximum-likelihood exponent. The
+chosen x_min minimises the Kolmogorov-Smirnov distance between the fitted and the observed distribution.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 FEWEST = 20
-"""Values below which a tail tells nothing."""
+"""A tail with fewer values is too short for a fit."""
 LEAST = 1e-10
-"""Of the largest value: what is smaller is rounding."""
+"""Values below this share of the largest are rounding errors."""
 
 
 class PowerLaw(NamedTuple):
-    """The density falls as x ** -`alpha` from `xmin` on; `sigma` is the standard error of alpha.
+    """A density that falls as x ** -`alpha` for x >= `xmin`; `sigma` is the standard error of alpha.
 
-    `distance` is that of Kolmogorov and Smirnov, and `tail` how many values there are from `xmin` on.
+    `distance` is the Kolmogorov-Smirnov distance, and `tail` the number of values of at least `xmin`.
     """
 
     alpha: float
@@ -33,7 +33,7 @@ class PowerLaw(NamedTuple):
 
 
 def fitted(values: Array) -> PowerLaw | None:
-    """Fit the tail of positive values; None where there are fewer than twenty.
+    """Fit the tail of positive values; None if there are fewer than twenty.
 
     >>> chance = np.random.default_rng(0)
     >>> round(fitted(chance.pareto(2.0, 2000) + 1).alpha)
@@ -56,7 +56,7 @@ def fitted(values: Array) -> PowerLaw | None:
 
 
 def _distance(logs: Array, alpha: float) -> float:
-    """Return the largest distance between the law and the values whose logarithms these are."""
+    """Return the Kolmogorov-Smirnov distance between the law and the values with these logarithms."""
     if not 1 < alpha < np.inf:
         return 1.0
     law = -np.expm1((1 - alpha) * (logs - logs[0]))

@@ -1,4 +1,4 @@
-"""Singular values of a matrix that is read row by row: exact for small ones, of the largest for large ones."""
+"""Singular values of a matrix that is read row by row: all of a small matrix, the largest of a large one."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
     Blocks = Callable[[], Iterator[tuple[int, Array]]]
-    """Gives the number of a first row and some rows, one block after another."""
+    """Yields blocks: the index of the first row, and the rows."""
 
 MORE = 16
-"""Vectors beyond those that are asked for: they make the last ones right."""
+"""Extra vectors beyond those requested, which make the last requested values accurate."""
 POWERS = 3
-"""Times that a random projection is put through the matrix and back: small values vanish from it."""
+"""Number of power iterations, which suppress the small singular values."""
 
 
 class Singular(NamedTuple):
-    """Singular values, the largest first, how they were found, and how far each may be off."""
+    """Singular values, the largest first, the method, and a bound on the error of each."""
 
     values: Array
     method: str
@@ -30,11 +30,11 @@ class Singular(NamedTuple):
 
 
 def singular_values(blocks: Blocks, shape: tuple[int, int], exact: int, largest: int) -> Singular:
-    """Return all singular values where the shorter side is at most `exact`, else the `largest`.
+    """Return all singular values if the shorter side is at most `exact`, else the `largest` ones.
 
-    Small matrices are decomposed as they are. Of long ones the products of columns are summed up and their
-    eigenvalues taken, which leaves small values less exact. Of large ones the largest values are found by random
-    projection; each lies within `error` of a true one.
+    Small matrices are decomposed directly. For long matrices the eigenvalues of the Gram matrix are computed, which makes
+    small values less exact. For large matrices the largest values are computed by random projection (Halko, Martinsson and
+    Tropp, 2011); each is within `error` of a true one.
     """
     if min(shape) > exact:
         return _randomised(blocks, shape, largest)
@@ -48,10 +48,10 @@ def singular_values(blocks: Blocks, shape: tuple[int, int], exact: int, largest:
 
 
 def _gram(blocks: Blocks, shape: tuple[int, int]) -> Array:
-    """Return the products of all columns, or of all rows where those are fewer."""
+    """Return the Gram matrix of the columns, or of the rows if there are fewer."""
     if shape[1] <= shape[0]:
         return np.asarray(sum(block.conj().T @ block for _, block in blocks()))
-    rows = np.concatenate([block for _, block in blocks()])  # few rows, however long
+    rows = np.concatenate([block for _, block in blocks()])  # only few rows, though they may be long
     return np.asarray(rows @ rows.conj().T)
 
 
@@ -70,12 +70,12 @@ def _randomised(blocks: Blocks, shape: tuple[int, int], largest: int) -> Singula
 
 
 def _through(blocks: Blocks, vectors: Array) -> Array:
-    """Return the matrix times some vectors."""
+    """Return the product of the matrix and some vectors."""
     return np.concatenate([block @ vectors for _, block in blocks()])
 
 
 def _back(blocks: Blocks, vectors: Array, columns: int) -> Array:
-    """Return the transposed matrix times some vectors."""
+    """Return the product of the transposed matrix and some vectors."""
     found = np.zeros((columns, vectors.shape[1]), vectors.dtype)
     for first, block in blocks():
         product = block.conj().T @ vectors[first : first + len(block)]

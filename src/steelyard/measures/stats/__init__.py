@@ -1,7 +1,7 @@
-"""Statistics of weights: each by itself, or those of a layer, of a role or of a channel together.
+"""Statistics of weights, of layers, of roles or of channels.
 
-Every number is read once, in blocks, and computed with in float64; the sums of the blocks are added without rounding,
-so that the same weights give the same figures, to the last bit, from any container and on any number of threads.
+Every number is read once, in blocks, and converted to float64. The sums of the blocks are added without rounding, so
+equal weights have equal statistics, to the last bit, from any container and with any number of threads.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Stats:
-    """The figures of several weights, layers, roles or channels, in order; printing them shows a table.
+    """The statistics of several weights, layers, roles or channels, in order; printed as a table.
 
-    `by` says of what each row is. `stats["fc.weight"]` is the row of this name, of channels all rows are in `rows`.
-    `left_out` names the weights that have no such axis as `by`, or do not say what their axes are.
+    `by` is the grouping, and `rows` are all rows. `stats["fc.weight"]` is the row of this name; channels, of which several
+    have one name, are in `rows` only. `left_out` names the weights that lack the axis `by`, or whose axes are not known.
     """
 
     __slots__ = ("by", "left_out", "rows")
@@ -60,24 +60,24 @@ class Stats:
         return {"by": self.by, "rows": [row.to_dict() for row in self.rows], "left_out": list(self.left_out)}
 
     def columns(self) -> dict[str, list[Any]]:
-        """Return the table by columns, with one text or number for each row."""
+        """Return the table as columns, with one string or number for each row."""
         from steelyard.text.frames import columns_of
 
         return columns_of(row.to_dict() for row in self.rows)
 
     def to_frame(self, library: str | None = None) -> Any:
-        """Return a frame of polars, pandas or pyarrow: the one that is named, imported already, or else installed.
+        """Return a data frame of the named `library`, else of polars, pandas or pyarrow, whichever is imported or installed.
 
-        Raises `MissingExtraError` where narwhals, or any of these, is missing.
+        Raises `MissingExtraError` if narwhals or all of these are missing, and `ShapeError` for another library.
         """
         from steelyard.text.frames import frame_of
 
         return frame_of(self.columns(), library)
 
     def write(self, path: str) -> None:
-        """Write the table into a file: .csv or .json, or .parquet (which needs polars or pyarrow, and narwhals).
+        """Write the table to a .csv, .json or .parquet file; the latter needs narwhals, and polars or pyarrow.
 
-        Raises `ShapeError` for another suffix and `MissingExtraError`.
+        Raises `ShapeError` for another suffix, and `MissingExtraError`.
         """
         from steelyard.text.frames import write_table
 
@@ -85,14 +85,15 @@ class Stats:
 
 
 def stats(source: object, by: str | None = None, *, histogram: bool = True, near: float = NEAR) -> Stats:
-    """Return statistics of the weights of a model, a file or anything that `weights` takes.
+    """Return statistics of the weights of a model, a file, or any other source of `weights`.
 
-    `by` says what one row is: a weight (None), "layer", "role", "all", or an axis in the words of `Weight.axes`: "out" has
+    `by` is the grouping: None for a row per weight, "layer", "role", "all", or an axis of `Weight.axes`: "out" gives
     a row for each output channel of each weight, "vocab" one for each word of an embedding. Tied weights count once.
-    Without the `histogram` there are no quantiles of types longer than two bytes, and it takes half the time.
+    Without `histogram`, types longer than two bytes have no quantiles, and the call takes half the time. Numbers x with
+    |x| <= `near` are counted as near zero.
 
-    Memory is bounded, whatever the size of the weights. Raises what `weights` and reading raise, and `ShapeError`
-    where no weight has the axis.
+    Memory use is bounded, whatever the size of the weights. Raises the errors of `weights` and of reading, and `ShapeError`
+    if no weight has the axis.
 
     Examples:
         >>> import numpy as np
@@ -111,13 +112,13 @@ def stats(source: object, by: str | None = None, *, histogram: bool = True, near
     axes = {weight.name: channel_axes(weight, by) for weight in listed}
     if listed and not any(axes.values()):
         known = sorted({word for weight in listed for word in weight.axes.split()}) or ["none"]
-        raise ShapeError(f"no weight has the axis {printable(by)!r}; the axes that are known: {', '.join(known)}")
+        raise ShapeError(f"no weight has the axis {printable(by)!r}; the known axes are {', '.join(known)}")
     rows = [row for weight in listed if axes[weight.name] for row in _channels(weight, axes[weight.name], near)]
     return Stats(by, rows, [name for name, own in axes.items() if not own])
 
 
 def _together(listed: Sequence[Weight], by: str, histogram: bool, near: float) -> Iterator[WeightStats]:
-    """Yield the figures of whole weights; those of a group are merged when all were read."""
+    """Yield the statistics of whole weights; those of a group are merged after all were read."""
     from steelyard.numerics.summary import Summary, summaries
 
     groups: dict[str, tuple[Summary, list[Weight]]] = {}
@@ -138,7 +139,7 @@ def _subject(weight: Weight) -> Subject:
 
 
 def _channels(weight: Weight, axes: tuple[int, ...], near: float) -> Iterator[WeightStats]:
-    """Yield the figures of each channel of a weight."""
+    """Yield the statistics of each channel of a weight."""
     from steelyard.measures.stats.channels import channels_of, units_of
 
     subject, figures = _subject(weight), channels_of(weight, axes, near).figures()

@@ -1,4 +1,4 @@
-"""What the numbers of each channel are: the weights of one output, the row of one word, whatever the axes tell."""
+"""Statistics of each channel of a weight, such as one output's weights or one word's row."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class Channels:
-    """Figures for each channel of one weight: arrays of one length. Those of no finite number are NaN.
+    """Statistics of each channel of one weight, as arrays of equal length; NaN for a channel without finite numbers.
 
-    `axes` are the axes of the weight that tell its channels apart, `shape` their lengths.
+    `axes` are the axes of the weight that index its channels, `shape` their lengths.
     """
 
     __slots__ = (
@@ -49,11 +49,11 @@ class Channels:
 
     @property
     def size(self) -> int:
-        """How many channels there are."""
+        """The number of channels."""
         return prod(self.shape)
 
     def add(self, block: Array, corner: tuple[int, ...], near: float) -> None:
-        """Take in a box of the weight that begins at `corner`."""
+        """Add a box of the weight that begins at `corner`."""
         kept = tuple(slice(corner[axis], corner[axis] + block.shape[axis]) for axis in self.axes)
         others = tuple(axis for axis in range(block.ndim) if axis not in self.axes)
         good = np.isfinite(block)
@@ -69,7 +69,7 @@ class Channels:
         self._deviate(block, kept, others, good)
 
     def _deviate(self, block: Array, kept: tuple[slice, ...], others: tuple[int, ...], good: Array) -> None:
-        """Bring the mean and the squared deviations of these channels up to date (Chan, Golub and LeVeque, 1979)."""
+        """Update the mean and the squared deviations of these channels (Chan, Golub and LeVeque, 1979)."""
         here = good.sum(others)
         safe = np.maximum(here, 1)
         mean = np.sum(block, others, where=good) / safe
@@ -81,7 +81,7 @@ class Channels:
         self.count[kept] += here
 
     def figures(self) -> dict[str, Array]:
-        """Return the columns: each an array with one entry for each channel."""
+        """Return the columns, each an array with one entry per channel."""
         empty = self.count == 0
         safe = np.maximum(self.count, 1)
         figures = {
@@ -100,9 +100,9 @@ class Channels:
 
 
 def channel_axes(weight: Weight, word: str) -> tuple[int, ...]:
-    """Return the axes of a weight that tell apart what `word` names, none where its axes are not known or have none such.
+    """Return the axes of a weight that index `word`, such as "out"; none if its axes are not known or lack it.
 
-    Gates and directions are told apart too. The one axis of a vector is that of its layer's outputs.
+    Gates and directions count as separate channels. The only axis of a vector is that of its layer's outputs.
 
     >>> from steelyard.core.readers import from_array
     >>> channel_axes(from_array("w", np.zeros((3, 3, 2, 8)), axes="kh kw in out"), "out")
@@ -121,7 +121,7 @@ def channel_axes(weight: Weight, word: str) -> tuple[int, ...]:
 
 
 def channels_of(weight: Weight, axes: tuple[int, ...], near: float) -> Channels:
-    """Read a weight once, and return the figures of the channels that these of its axes tell apart."""
+    """Read a weight once, and return the statistics of the channels that some of its axes index."""
     found = Channels(weight.shape, axes)
     with np.errstate(all="ignore"):
         for box in boxes(weight.shape, sizes.CHANNEL_BLOCK):
@@ -132,7 +132,7 @@ def channels_of(weight: Weight, axes: tuple[int, ...], near: float) -> Channels:
 
 
 def units_of(weight: Weight, axes: tuple[int, ...]) -> Iterator[str]:
-    """Yield what to call each channel: its number, behind the letters of its gate and direction.
+    """Yield the label of each channel: its index, after the letters of its gate and direction.
 
     >>> from steelyard.core.readers import from_array
     >>> list(units_of(from_array("w", np.zeros((4, 3)), axes="[ig]*out in"), (0,)))

@@ -1,1 +1,1 @@
-"""The layers of a net as a transfer sees them: their weights in one common form, and their possible interpretations."""
+"""The layers of a net in a transfer: their weights in a common form, and their possible interpretations."""

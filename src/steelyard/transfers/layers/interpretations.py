@@ -1,8 +1,8 @@
-"""Interpretations of weights of which only names and shapes are known, as in a plain state dict.
+"""Interpretations of weights with known names and shapes only, as in a plain state dict.
 
-A name is rarely unambiguous: a "weight" of two axes is a dense kernel or an embedding, one of four axes a convolution
-or a transposed one. Each possibility is an interpretation. The other net decides which of them holds; where it does
-not, the transfer is refused.
+A name is rarely unambiguous: a "weight" of two axes is a dense kernel or an embedding, one of four axes a kernel of a
+convolution or of a transposed convolution. Each possibility is an interpretation. The other net decides between them; if it
+does not, the transfer is refused.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def interpreted(weights: Iterable[Weight], unassigned: list[Weight]) -> list[Lay
 
 
 def _made(name: str, interpretation: Interpretation, members: Members) -> list[LayerWeights]:
-    """Return the layers of one interpretation, none where it does not fit the shapes."""
+    """Return the layers of one interpretation; none if it does not fit the shapes."""
     named = []
     for leaf, weight in members.items():
         fact = interpretation.facts.get(leaf)
@@ -89,12 +89,12 @@ def _interpretations(members: Members) -> Iterator[Interpretation]:
 
 @lru_cache(maxsize=1024)
 def _vocabularies(leaves: str) -> list[Vocabulary]:
-    """Return those that recognise these leaf names; cached, since the layers of a net repeat them."""
+    """Return the vocabularies that recognise these leaf names; cached, since the layers of a net repeat them."""
     return [words for words in VOCABULARIES if re.fullmatch(words.leaves, leaves)]
 
 
 def _agrees(interpretation: Interpretation, members: Members) -> bool:
-    """Return whether the axes of an interpretation are those of the weights themselves, where these are known."""
+    """Whether the axes of an interpretation are those of the weights, as far as these are known."""
     return all(
         not members[leaf].axes or not fact.axes or "[" in fact.axes or len(members[leaf].axes.split()) != len(fact.axes.split())
         or _same_axes(members[leaf].axes, fact.axes)
@@ -108,7 +108,7 @@ def _same_axes(one: str, other: str) -> bool:
     return plain.sub("", one) == plain.sub("", other)
 
 
-# Which weights form a layer: those of one prefix, or of the cells and heads below one.
+# Grouping: a layer's weights have a common prefix, or belong to the cells and heads below it.
 
 _CELL = re.compile(r"(?:[ih][ifgorzn]_?|[ih]|dense_[ih])")
 _HEAD = re.compile(r"(?:query|key|value|out|attention_output|out_proj|(?:query|key|value|output)_(?:proj|dense))")
@@ -117,7 +117,7 @@ _NUMBERED = re.compile(r"(?:^|.*[./])(coefs_|intercepts_)\.(\d+)")
 
 
 def _groups(weights: Iterable[Weight]) -> dict[str, Members]:
-    """Return the weights of each layer by its name, each by the rest of its own."""
+    """Return the weights of each layer by name, keyed by the rest of the weight's name."""
     listed = [(plain_layer(weight.name), weight) for weight in weights]
     parents: dict[str, set[str]] = {}
     for name, _ in listed:
@@ -127,7 +127,7 @@ def _groups(weights: Iterable[Weight]) -> dict[str, Members]:
     for name, weight in listed:
         layer = _home(name, parents)
         leaf = _numbered_leaf(name) or name[len(layer) :].lstrip("./")
-        leaf = leaf if leaf.startswith("parametrizations") else leaf.replace(".", "/")  # dicts of arrays join by dots
+        leaf = leaf if leaf.startswith("parametrizations") else leaf.replace(".", "/")  # dicts of arrays join names by dots
         groups.setdefault(layer, {})[leaf] = weight
     return groups
 
@@ -161,7 +161,7 @@ def _numbered_leaf(name: str) -> str:
 
 
 def _dense_or_more(members: Members) -> Iterator[Interpretation]:
-    """A "weight" as PyTorch has it."""
+    """A "weight" of PyTorch."""
     weight = members["weight"]
     bias = {"bias": RoleAxes(Role.BIAS, "out")} if "bias" in members else {}
     rank = len(weight.shape)
@@ -178,7 +178,7 @@ def _dense_or_more(members: Members) -> Iterator[Interpretation]:
 
 
 def _kernel(members: Members) -> Iterator[Interpretation]:
-    """A "kernel" as Keras and Flax have it."""
+    """A "kernel" of Keras or Flax."""
     rank = len(members["kernel"].shape)
     bias = {"bias": RoleAxes(Role.BIAS, "out")} if "bias" in members else {}
     if rank == 2:
@@ -238,7 +238,7 @@ def _offset(members: Members) -> Iterator[Interpretation]:
 
 
 def _gates(members: Members, recurrent: str, axis: int) -> tuple[str, str]:
-    """Return the kind and the order of the gates, by how often the hidden state goes into the recurrent kernel."""
+    """Return the kind and the order of the gates, by the ratio of the two sides of the recurrent kernel."""
     shape = next(weight.shape for leaf, weight in members.items() if leaf.startswith(recurrent))
     times = shape[axis] // max(shape[1 - axis], 1)
     return {4: ("lstm", "ifgo"), 3: ("gru", "rzn"), 1: ("rnn", "")}.get(times, ("", ""))
@@ -257,9 +257,9 @@ def _torch_recurrent(members: Members) -> Iterator[Interpretation]:
 
 
 def _plain_recurrent(members: Members) -> Iterator[Interpretation]:
-    """A cell with one bias, and perhaps the hidden state's of the new gate (n), as Equinox has it.
+    """A cell of Equinox: one bias, and for a GRU perhaps a bias of the hidden state in the new gate (n).
 
-    Without that bias it is not known whether a GRU resets before or after the product: only an equal one is its partner.
+    Without the latter it is not known whether the GRU resets before or after the product, so only an equal one is its partner.
     """
     kind, gates = _gates(members, "weight_hh", 0)
     if kind:
@@ -290,7 +290,7 @@ def _packed_cell(members: Members) -> Iterator[Interpretation]:
 
 
 def _cell(members: Members) -> Iterator[Interpretation]:
-    """The cells of Flax, which keep each gate apart: `ii/kernel`, `hf/bias`."""
+    """A cell of Flax, which stores each gate separately: `ii/kernel`, `hf/bias`."""
     gates = {leaf.partition("/")[0].rstrip("_")[1:] for leaf in members}
     kind = "lstm" if gates == set("ifgo") else "gru" if gates == set("rzn") else "rnn" if gates == {""} else ""
     if kind:
@@ -324,7 +324,7 @@ def _attention_fact(leaf: str, weight: Weight) -> RoleAxes:
 
 
 def _normed(members: Members) -> Iterator[Interpretation]:
-    """Weight norm and spectral norm of PyTorch: the direction or the raw kernel has the axes of the kernel."""
+    """Weight norm or spectral norm of PyTorch: the direction or the raw kernel has the axes of the kernel."""
     kernel = next(leaf for leaf in members if norm_purpose(leaf) in ("direction", "raw kernel") or leaf == "weight_v")
     plain = {**{leaf: weight for leaf, weight in members.items() if leaf == "bias"}, "weight": members[kernel]}
     for interpretation in _dense_or_more(plain):
@@ -383,4 +383,4 @@ VOCABULARIES: tuple[Vocabulary, ...] = (
     Vocabulary(r"embeddings?", _only("embedding", Role.EMBEDDING, "vocab out")),
     Vocabulary(r"alpha|negative_slope", _only("prelu", Role.OTHER)),
 )
-"""Leaf names of a layer in alphabetical order, as regular expressions, and their interpretations."""
+"""Regular expressions for the leaf names of a layer in alphabetical order, with their interpretations."""

@@ -1,8 +1,8 @@
-"""The weights of a layer in the form that all frameworks share: one layer, one direction, its parts with canonical axes.
+"""The weights of a layer in a form common to all frameworks: one layer, one direction, its parts with canonical axes.
 
-Two layers of one kind hold the same parts under the same keys, so a net becomes a list of `LayerWeights`, and a
-transfer writes each part where the other framework keeps it. A layer of a framework may become several: a stacked or
-bidirectional recurrent layer one for each level and direction, a separable convolution two convolutions.
+Two layers of one kind have the same parts under the same keys, so a net becomes a list of `LayerWeights`, and a
+transfer writes each part where the other framework stores it. A framework's layer may become several: a stacked or
+bidirectional recurrent layer becomes one for each level and direction, a separable convolution two convolutions.
 
 | kind                  | parts by purpose                              | canonical axes                       |
 |-----------------------|-----------------------------------------------|--------------------------------------|
@@ -77,11 +77,11 @@ _VECTORS = frozenset(
 
 
 class LayerWeights:
-    """One layer in one direction: its `parts` by key, and what is `computed` from them.
+    """One layer in one direction: its `parts` by key, and the parts that are `computed` from them.
 
-    `name` is the layer's own, with the level and direction where a layer was split. `direction` is "forward", "backward",
-    or blank where it is not known. `graph_layer` is the layer of the graph, where there is one. `alternatives` are the
-    other interpretations of the same weights, where only their names and shapes are known. `tied` names the layer
+    `name` is the layer's name, with the level and direction if a layer was split. `direction` is "forward", "backward",
+    or blank if it is not known. `graph_layer` is the layer of the graph, if there is one. `alternatives` are the
+    other interpretations of the same weights, if only their names and shapes are known. `tied` names the layer
     that owns all of these weights, if another one does. `shapes` are the canonical shapes by purpose.
     """
 
@@ -121,11 +121,11 @@ class LayerWeights:
         return self, *self.alternatives
 
     def shape(self, purpose: str) -> tuple[int, ...]:
-        """Return the canonical shape of the parts of one purpose, empty where there are none."""
+        """Return the canonical shape of the parts of one purpose, empty if there are none."""
         return self.shapes.get(purpose, ())
 
     def has(self, purpose: str) -> bool:
-        """Return whether there is a part of this purpose, of any gate."""
+        """Whether there is a part of this purpose, of any gate."""
         return purpose in self.shapes
 
     def complete(self) -> None:
@@ -142,10 +142,10 @@ def weights_of_layer(
     node: Layer | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> list[LayerWeights]:
-    """Return the weights of one layer of known kind: several where it is stacked, bidirectional or separable.
+    """Return the weights of one layer of known kind: several if it is stacked, bidirectional or separable.
 
-    `members` are its weights by their names without the layer's. Counters (`num_batches_tracked`) do not change the
-    outputs, and are left out. Raises `ShapeError` where a weight does not fit its axes.
+    `members` are its weights by their names within the layer. Counters (`num_batches_tracked`) do not affect the
+    outputs, and are left out. Raises `ShapeError` if a weight does not fit its axes.
     """
     settings = node.settings if node else settings or {}
     members = list(members)
@@ -183,7 +183,7 @@ def _layer_named(name: str, kind: str, key: str, settings: Mapping[str, Any]) ->
 
 
 def _direction_of(name: str) -> str:
-    """Return the direction in a layer's name, as layers inside a bidirectional one have it; blank without one."""
+    """Return the direction in the name of a layer inside a bidirectional one; blank for other names."""
     found = re.findall(r"(?:^|[/._])(forward|backward)(?=[/._]|$)", name)
     return found[-1] if found else ""
 
@@ -195,7 +195,7 @@ def _add(layer: LayerWeights, key: PartKey, part: Part) -> None:
 
 
 def _parts(kind: str, leaf: str, weight: Weight, settings: Mapping[str, Any]) -> Iterator[tuple[str, PartKey, Part]]:
-    """Yield the level and direction that a part belongs to, its key, and the part.
+    """Yield the level and direction of each part, its key, and the part.
 
     The letters of a part identify it among the packed ones, in the order of the axes:
 
@@ -223,7 +223,7 @@ def _parts(kind: str, leaf: str, weight: Weight, settings: Mapping[str, Any]) ->
 
 
 def _split(kind: str, leaf: str) -> str:
-    """Return the level and direction of a recurrent layer's weight, "0" where its name has neither; else blank."""
+    """Return the level and direction of a recurrent layer's weight, "0" if its name has neither; blank for other layers."""
     if kind in _RECURRENT:
         stacked = _STACKED.search(leaf)
         return f"{stacked[1]} {'backward' if stacked[2] else 'forward'}" if stacked else "0"
@@ -231,12 +231,12 @@ def _split(kind: str, leaf: str) -> str:
 
 
 def _separable(leaf: str) -> str:
-    """Return which of the two convolutions of a separable one a weight belongs to; its bias is the second's."""
+    """Return which of the two convolutions of a separable one has this weight; the bias belongs to the second."""
     return "depthwise" if leaf.startswith("depthwise") else "pointwise"
 
 
 def _axes(weight: Weight, purpose: str) -> str:
-    """Return the axes of a weight; those of a vector may be unknown. Raises `ShapeError` for a matrix without them."""
+    """Return the axes of a weight; those of a vector may be unknown. Raises `ShapeError` for a matrix of unknown axes."""
     if weight.axes and len(weight.axes.split()) == len(weight.shape):
         return weight.axes
     if purpose in _VECTORS or purpose.endswith(" bias"):
@@ -253,7 +253,7 @@ def _labels(kind: str, purpose: str, axes: str) -> tuple[str, ...]:
 
 
 def _purpose(kind: str, leaf: str, weight: Weight) -> str:
-    """Return what a weight of a layer is for; the rest of its name where that is not known."""
+    """Return the purpose of a weight in its layer, or its leaf name if the purpose is not known."""
     if kind == "attention":
         return _attention_purpose(leaf, weight)
     if kind == "prelu":

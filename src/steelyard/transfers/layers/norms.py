@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ComputedPart:
-    """A part that is computed from others, and is read as they are."""
+    """A part that is computed from others, with the interface of `Part`."""
 
     __slots__ = ("_compute", "labels", "parts", "shape")
 
@@ -33,12 +33,12 @@ class ComputedPart:
 
     @property
     def weight(self) -> Weight:
-        """The weight whose axes and dtype it has: the kernel among its parts."""
+        """The weight with the same axes and dtype: the kernel among its parts."""
         return self.parts[0].weight
 
     @property
     def weights(self) -> tuple[Weight, ...]:
-        """The weights that it is computed from."""
+        """The weights from which it is computed."""
         return tuple(part.weight for part in self.parts)
 
     def values(self, arrays: Arrays) -> Array:
@@ -47,7 +47,7 @@ class ComputedPart:
 
 
 def norm_purpose(leaf: str) -> str:
-    """Return what a weight of a layer with weight norm or spectral norm is for; blank for any other.
+    """Return the purpose of a weight in a layer with weight norm or spectral norm; blank for any other.
 
     >>> norm_purpose("parametrizations.weight.original0"), norm_purpose("weight_orig"), norm_purpose("kernel")
     ('norm', 'raw kernel', '')

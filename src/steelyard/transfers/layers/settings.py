@@ -1,4 +1,4 @@
-"""Settings that two layers must have in common besides their weights, compared where both nets have them."""
+"""Settings that two layers must have in common besides their weights, compared if both nets have them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from steelyard.transfers.pairing.net import Net
 
 OTHER_FUNCTION = ("heads", "key_heads", "groups", "reset_after")
-"""Settings that make different functions of the same weights."""
+"""Settings that change the function of a layer with the same weights."""
 COMPARED = ("epsilon", "activation", "recurrent_activation", "strides", "padding", "dilation", "negative_slope")
 FOR_TRAINING = ("momentum",)
 """Settings that change training, not the outputs."""
 
 
 def check_settings(pairs: list[Pair]) -> None:
-    """Raise `ShapeError` where two layers are different functions whatever their weights."""
+    """Raise `ShapeError` if two layers are different functions whatever their weights."""
     for source, target, _ in pairs:
         for name in OTHER_FUNCTION:
             mine, theirs = source.settings.get(name), target.settings.get(name)
@@ -31,7 +31,7 @@ def check_settings(pairs: list[Pair]) -> None:
 
 
 def differences(source: Net, target: Net, pairs: list[Pair]) -> list[str]:
-    """Return a line for each setting that both nets have and in which they differ, and for a graph that cannot be listed."""
+    """Return a line for each setting in which both nets differ, and for each graph that cannot be listed."""
     found = [line for each in pairs for line in _differing(each)]
     ends = ("source", source.why_no_graph), ("target", target.why_no_graph)
     unknown = [f"the {end} has no graph, so its settings were not compared: {why}" for end, why in ends if why]
@@ -47,11 +47,11 @@ def _differing(each: Pair) -> Iterator[str]:
             names = f"{printable(each.source.name)} has {name}={mine[name]}, {printable(each.target.name)} {name}={theirs[name]}"
             yield names + (" (training only)" if name in FOR_TRAINING else "")
     if "nnet_sigmoid" in (mine.get("activation"), theirs.get("activation")):
-        yield f"{printable(each.source.name)}: R's nnet cuts its sigmoid at +-15, which is up to 3.06e-7 of each unit"
+        yield f"{printable(each.source.name)}: R's nnet rounds its sigmoid to 0 or 1 beyond +-15, by up to 3.06e-7"
 
 
 def _pads_alike(each: Pair) -> bool:
-    """Return whether "same" and explicit padding are equal: half of an odd kernel, with strides and dilation of one."""
+    """Whether "same" and explicit padding are equal: half of an odd kernel, with strides and dilation of one."""
     words = [layer.settings.get("padding") for layer in each[:2]]
     space = each.target.shape("kernel")[2:]
     steps = [step for layer in each[:2] for name in ("strides", "dilation") for step in _listed(layer.settings.get(name))]
@@ -83,7 +83,7 @@ def _activations(source: Net, target: Net) -> Iterator[str]:
 
 
 def _sequence(net: Net) -> list[str] | None:
-    """Return the activations in order, or None where the order is not known."""
+    """Return the activations in order, or None if the order is not known."""
     if net.graph is None or not net.graph.is_execution_order:
         return None
     words = []

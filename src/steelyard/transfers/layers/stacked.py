@@ -1,4 +1,4 @@
-"""Layers that are stored as one matrix, bias and kernels together, split as other frameworks store them."""
+"""Split layers that are stored as one matrix of bias and kernels into the weights that other frameworks store."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def separate(weights: Weights) -> Iterator[Weight]:
     """Yield every weight; a stacked layer is split into kernel, bias, and the skip kernel as a layer of its own.
 
-    R's multinom has a column of ones among its inputs. Its row of the kernel is added to the bias, as other frameworks
-    have it, and dropped from the kernel:
+    R's multinom has a column of ones among its inputs. Since other frameworks do not, its row of the kernel is added to the
+    bias and dropped from the kernel:
 
     multinom    kernel (1 + in, out), bias (out)
     yielded     kernel (in, out), bias + kernel[0] (out)

@@ -1,11 +1,11 @@
-"""Which layer of one net is which layer of another.
+"""Pair the layers of two nets.
 
-Layers are paired by what they hold, by their place in the flow of data, and by name, in this order of weight:
+Layers are paired by kind and shape, by their position in the data flow, and by name, in this order of precedence:
 
 1. A layer that is the only one of its kind and shape on both sides needs no other evidence.
-2. Where the data flow of both nets is known, a layer's place in it decides: how many layers are before and after it,
-   and which these are. Layers that the flow does not distinguish (parallel branches of one shape) stay open.
-3. Where one side is nothing but weights, layers of one kind and shape are paired only when all their names agree.
+2. If the data flow of both nets is known, a layer's position in it decides: the number and the kinds of the layers before
+   and after it. Layers that the flow does not distinguish (parallel branches of one shape) remain open.
+3. If one side has weights only, layers of one kind and shape are paired only when all their names agree.
 
 Sorted names and the order of a file prove nothing: they are used for suggestions only.
 """
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from steelyard.transfers.pairing.net import Net
 
     Key = tuple[object, ...]
-    """A kind of layer, its shapes and its direction: partners have one in common."""
+    """A kind of layer, its shapes and its direction; partners have a key in common."""
     Evidence = tuple[dict[int, object], dict[int, object], str]
-    """A label for each layer of the source and of the target, and what equal labels mean."""
+    """A label for each layer of the source and of the target, and the evidence that equal labels are."""
 
 MATRICES = ("kernel", "recurrent kernel", "table", "q", "k", "v", "out", "slope")
 _EQUAL_NAMES = "equal names"
@@ -34,7 +34,7 @@ _GROUPED = {"instance norm": "group norm"}
 
 
 class Pair(NamedTuple):
-    """Two layers that are one, and the evidence for it."""
+    """Two corresponding layers, and the evidence for it."""
 
     source: LayerWeights
     target: LayerWeights
@@ -80,7 +80,7 @@ def _given(given: Mapping[str, str], sources: Iterable[LayerWeights], targets: I
     return [Pair(layer, by_name[given[layer.name]], "given") for layer in sources if layer.name in given]
 
 
-# Families: the layers that may be partners of one another, by kind, shapes and direction.
+# Families: groups of layers that may be partners, by kind, shapes and direction.
 
 
 def _keys(layer: LayerWeights) -> set[Key]:
@@ -104,7 +104,7 @@ def _plain_shape(layer: LayerWeights, purpose: str) -> tuple[int, ...]:
 
 
 def _families(sources: Iterable[LayerWeights], targets: Iterable[LayerWeights]) -> dict[int, int]:
-    """Return a number for each layer, the same for all that are connected by common keys."""
+    """Return the family number of each layer; layers that are connected by common keys have the same."""
     owner: dict[Key, Key] = {}
 
     def root(key: Key) -> Key:
@@ -135,7 +135,7 @@ def _by_family(families: Mapping[int, int], *sides: list[LayerWeights]) -> list[
 
 
 def _settle(mine: list[LayerWeights], theirs: list[LayerWeights], evidence: Evidence, found: Pairing) -> None:
-    """Pair the layers of one family as far as there is evidence."""
+    """Pair the layers of one family if there is evidence."""
     if len(mine) == len(theirs) == 1 and fitting(mine[0], theirs[0]):
         found.pairs.append(Pair(mine[0], theirs[0], "the only one of its shape"))
         return
@@ -153,7 +153,7 @@ def _matched(
     """Pair the layers whose label is unique on both sides, and return the rest."""
     before, after, why = evidence
     if why == _EQUAL_NAMES and {before[id(layer)] for layer in mine} != {after[id(layer)] for layer in theirs}:
-        return mine, theirs  # a name that only some of them share, such as a number, is no evidence
+        return mine, theirs  # a name that only some of them share, such as a number, is not evidence
     groups: dict[object, tuple[list[LayerWeights], list[LayerWeights]]] = {}
     for nth, (layers, labels) in enumerate(((mine, before), (theirs, after))):
         for layer in layers:
@@ -170,11 +170,11 @@ def _suggested(mine: list[LayerWeights], theirs: list[LayerWeights]) -> tuple[Pa
     return tuple(Pair(a, b, "their order only") for a, b in zip(mine, theirs, strict=False) if fitting(a, b))
 
 
-# Whether two layers fit, and in which of their interpretations.
+# Compatibility of two layers, and of their interpretations.
 
 
 def fitting(source: LayerWeights, target: LayerWeights) -> list[tuple[LayerWeights, LayerWeights]]:
-    """Return the interpretations of two layers in which they can be one."""
+    """Return the pairs of interpretations in which two layers correspond."""
     return [
         (mine, theirs)
         for mine in source.interpretations
@@ -197,9 +197,9 @@ def _fit(source: LayerWeights, target: LayerWeights) -> bool:
 
 
 def interpretation_of(each: Pair) -> tuple[LayerWeights, LayerWeights]:
-    """Return the interpretations in which the layers of a pair fit; several may, as long as they move the numbers alike.
+    """Return the interpretations in which the layers of a pair fit; of several, the first if all move the numbers alike.
 
-    Raises `AmbiguityError` where they do not.
+    Raises `AmbiguityError` if they move them differently.
     """
     found = fitting(each.source, each.target) or [(each.source, each.target)]
     if len({_moved(mine, theirs) for mine, theirs in found}) > 1:
@@ -212,7 +212,7 @@ def interpretation_of(each: Pair) -> tuple[LayerWeights, LayerWeights]:
 
 
 def _moved(source: LayerWeights, target: LayerWeights) -> tuple[object, ...]:
-    """Return how the axes of each part map to the target's: equal results move the numbers alike."""
+    """Return how the axes of each part map to the target's; equal results move the numbers alike."""
     return tuple((key, part.runs(source.parts[key])) for key, part in target.parts.items() if key in source.parts)
 
 
@@ -222,7 +222,7 @@ _SEGMENTS, _WORDS = re.compile(r"[./\[\]]+"), re.compile(r"[A-Za-z]+|\d+")
 
 
 def _by_name(sources: list[LayerWeights], targets: list[LayerWeights]) -> Evidence:
-    """Return the evidence of names: where two nets name all their layers alike, even numbers are names."""
+    """Return the evidence of names: if two nets name all their layers alike, even numbers are names."""
     mine: dict[int, object] = {id(layer): layer.name for layer in sources}
     theirs: dict[int, object] = {id(layer): layer.name for layer in targets}
     if sorted(map(str, mine.values())) != sorted(map(str, theirs.values())):
@@ -233,8 +233,8 @@ def _by_name(sources: list[LayerWeights], targets: list[LayerWeights]) -> Eviden
 def _labels(layers: list[LayerWeights]) -> dict[int, object]:
     """Return the words of each layer's name by which layers of two nets are compared.
 
-    Containers that hold all layers of a net distinguish none, and are left out. A number alone does not name a layer: it
-    counts what the framework happened to make before, so a name of which only that would remain is kept whole.
+    Containers of all layers of a net distinguish none, and are left out. A number alone does not identify a layer, since it
+    counts the layers that the framework made before, so a name is kept whole if only a number would remain.
     """
     paths = [[segment for segment in _SEGMENTS.split(layer.name) if segment] for layer in layers]
     shared = _shared([path[:-1] for path in paths]) if len(layers) > 1 else 0

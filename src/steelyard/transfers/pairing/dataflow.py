@@ -1,4 +1,4 @@
-"""The place of each layer in the flow of data, which two nets of one architecture have in common, whatever their names."""
+"""The position of each layer in the data flow, which two nets of one architecture have in common whatever their names."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from steelyard.transfers.pairing.net import Net
 
 ROUNDS = 8
-"""Neighbours up to this distance make up a layer's label; its distance from both ends is in it anyway."""
+"""Neighbours up to this distance are part of a layer's label, which also includes its distance from both ends."""
 
 
 def places(net: Net, layers: list[LayerWeights], families: Mapping[int, int]) -> dict[int, Any] | None:
-    """Return a label of each layer's place in the flow, by its id, or None where the net's data flow is not known.
+    """Return a label of each layer's position in the data flow, by the layer's id, or None if the data flow is not known.
 
     The label is a hash of the layer's family, of the length of the longest path to it and from it, and of the labels of
-    its neighbours, as in the refinement of Weisfeiler and Lehman (1968): equal labels in two nets mean equal places.
+    its neighbours, as in the refinement of Weisfeiler and Lehman (1968); equal labels in two nets mean equal positions.
     """
     if net.graph is None:
         return None
@@ -50,7 +50,7 @@ def _direction(layer: LayerWeights) -> bool:
 
 
 def _longest(order: Iterable[int], earlier: Mapping[int, Iterable[int]]) -> dict[int, int]:
-    """Return the length of the longest path to each layer from an end, in order; edges that lead back do not count."""
+    """Return the length of the longest path to each layer from an end, in order; back edges do not count."""
     found: dict[int, int] = {}
     for layer in order:
         found[layer] = 1 + max((found[each] for each in earlier[layer] if each in found), default=0)
@@ -58,7 +58,7 @@ def _longest(order: Iterable[int], earlier: Mapping[int, Iterable[int]]) -> dict
 
 
 def flowing_into(graph: Graph, layers: list[LayerWeights]) -> dict[int, list[int]] | None:
-    """Return the ids of the layers whose outputs flow into each, through any layers without weights; None where unknown."""
+    """Return the ids of the layers whose outputs flow into each, through any layers without weights; None if unknown."""
     ends = _last_units(layers)
     reach: dict[str, tuple[int, ...]] = {}
     for node in graph.layers:
@@ -71,7 +71,7 @@ def flowing_into(graph: Graph, layers: list[LayerWeights]) -> dict[int, list[int
 
 
 def _reached(node: Layer, ends: Mapping[str, tuple[int, ...]], reach: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
-    """Return the layers that a layer's input comes from, None where the inputs of a layer between them are unknown."""
+    """Return the layers from which a layer's input comes, or None if the inputs of a layer between them are unknown."""
     if node.inputs is None:
         return None
     found: dict[int, None] = {}
@@ -84,7 +84,7 @@ def _reached(node: Layer, ends: Mapping[str, tuple[int, ...]], reach: Mapping[st
 
 
 def _inside(layers: list[LayerWeights], reach: Mapping[str, tuple[int, ...]]) -> dict[int, list[int]] | None:
-    """Return the layers before each; the levels of a stacked layer follow each other."""
+    """Return the layers before each; the levels of a stacked layer are consecutive."""
     before: dict[int, list[int]] = {}
     rows: dict[str, list[list[LayerWeights]]] = {}
     for layer in layers:
@@ -102,7 +102,7 @@ def _inside(layers: list[LayerWeights], reach: Mapping[str, tuple[int, ...]]) ->
 
 
 def _last_units(layers: Iterable[LayerWeights]) -> dict[str, tuple[int, ...]]:
-    """Return the layers that the output of each layer of the graph comes from: the last level of a stacked one."""
+    """Return the layers that produce the output of each layer of the graph: for a stacked one, its last level."""
     rows: dict[str, list[LayerWeights]] = {}
     for layer in layers:
         if layer.graph_layer is not None:
@@ -111,5 +111,5 @@ def _last_units(layers: Iterable[LayerWeights]) -> dict[str, tuple[int, ...]]:
 
 
 def _top(layer: LayerWeights) -> str:
-    """Return the level of a stacked layer, from its name; the first level in forward direction has the layer's name alone."""
+    """Return the level of a stacked layer, from its name; the first level in forward direction has just the layer's name."""
     return layer.name.rpartition("(")[2].partition(" ")[0] if layer.name.endswith(")") else "0"

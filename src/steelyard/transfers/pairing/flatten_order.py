@@ -1,4 +1,4 @@
-"""The order in which a net flattens an image: that of its channels, unless a layer permutes the axes first."""
+"""The axis order in which a net flattens an image: that of its channels, unless a layer permutes the axes first."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def ends_last(source: Net, target: Net, each: Pair, *, behind: bool) -> bool | None:
-    """Return True where the channels move from first to last, False for the reverse, None where both nets agree.
+    """Return True if the channels move from first to last, False for the reverse, None if both nets agree.
 
-    The image is before the layer, or `behind` it. Raises `AmbiguityError` where one of the nets permutes its axes in any
-    other way.
+    The image is before the layer, or after it (`behind`). Raises `AmbiguityError` if one of the nets permutes its axes in
+    any other way.
     """
     mine, theirs = _order(source, each.source, behind=behind), _order(target, each.target, behind=behind)
     if mine == theirs:
@@ -32,7 +32,7 @@ def ends_last(source: Net, target: Net, each: Pair, *, behind: bool) -> bool | N
 
 
 def _order(net: Net, layer: LayerWeights, *, behind: bool) -> str:
-    """Return where the channels are as an image is flattened: first, last, or the permutation of its axes."""
+    """Return the position of the channels when an image is flattened: first, last, or the permutation of its axes."""
     if net.graph is None or layer.graph_layer is None:
         return net.channels
     words = {
@@ -44,7 +44,7 @@ def _order(net: Net, layer: LayerWeights, *, behind: bool) -> str:
 
 
 def _between(graph: Graph, start: Layer, *, behind: bool) -> Iterator[Layer]:
-    """Yield the layers without weights between a layer and the next ones that have some."""
+    """Yield the layers without weights between a layer and the next ones with weights."""
     nodes = {node.name: node for node in graph.layers}
     following: dict[str, list[str]] = {}
     for node in graph.layers:
@@ -64,7 +64,7 @@ _PASSED = ("activation", "dropout", "flatten", "global pool", "merge", "pad", "p
 
 
 def _moved(node: Layer, channels: str, *, behind: bool) -> str:
-    """Return where a layer that permutes axes has the channels on its flattened side; blank where it permutes none."""
+    """Return the position of the channels on the flattened side of a layer that permutes axes; blank for other layers."""
     if word := node.settings.get("channels"):
         return str(word)
     given = node.settings.get("axes") if node.kind in ("reshape", "flatten") else ()

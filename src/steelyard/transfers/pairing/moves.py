@@ -1,4 +1,4 @@
-"""Moves: for each part of the target, the parts of the source that it is made of."""
+"""Moves: for each part of the target, the parts of the source from which it is made."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Reordering(NamedTuple):
 
 
 class Move(NamedTuple):
-    """One part of the target: the sum of some parts of the source, or the number `fill` where the source has none.
+    """One part of the target: the sum of some parts of the source, or the number `fill` if the source has none.
 
     `reorderings` change the order of flattened features, `resize` allows another shape, `then` is applied at the end.
     """
@@ -73,10 +73,10 @@ def moves(
     reorderings: tuple[Reordering, ...] = (),
     resize: Literal["pad", "truncate"] | None = None,
 ) -> tuple[list[Move], list[PartKey]]:
-    """Return how each part of the target is made, and the keys of the source's parts that have no place in it.
+    """Return the move of each part of the target, and the keys of the source's parts that have no place in it.
 
-    Two biases of a recurrent layer are added up where the target has one: the function is the same. A part without a
-    place may still be neutral, as a bias of zeros is. Raises `ShapeError` where the source lacks what the target needs.
+    Two biases of a recurrent layer are added if the target has only one, since the function is the same. A part without a
+    place may still be neutral, such as a bias of zeros. Raises `ShapeError` if the source lacks a part that the target needs.
     """
     made, used = [], set()
     for key, part in target.parts.items():
@@ -88,7 +88,7 @@ def moves(
 
 
 def _then(target: LayerWeights, key: PartKey) -> Callable[[Array], Array] | None:
-    """Return how a kernel becomes the lengths that weight norm stores; None for any other part."""
+    """Return the function from a kernel to the lengths that weight norm stores; None for any other part."""
     if key[0] != "norm":
         return None
     norm, direction = target.parts[key], target.parts["direction", ""]
@@ -96,7 +96,7 @@ def _then(target: LayerWeights, key: PartKey) -> Callable[[Array], Array] | None
 
 
 def _sources(source: LayerWeights, target: LayerWeights, key: PartKey) -> list[Part | ComputedPart]:
-    """Return the parts of the source whose sum one part of the target is; none where a neutral number does."""
+    """Return the parts of the source that are summed into a part of the target; none if a neutral number replaces them."""
     name, gate = key
     if key in source.parts:
         return [source.parts[key]]
@@ -121,7 +121,7 @@ def _any_bias(layer: LayerWeights) -> bool:
 
 
 def is_neutral(part: Part, purpose: str, array: Array) -> bool:
-    """Return whether a part changes no output: a bias of zeros, a scale of ones."""
+    """Whether a part changes no output: a bias of zeros, or a scale of ones."""
     return bool((part.read(array) == _NEUTRAL.get(purpose, 0.0)).all())
 
 
@@ -130,7 +130,7 @@ def _reordered(values: Array, labels: tuple[str, ...], change: Reordering) -> Ar
 
     before           (..., channels * space, ...)   where the source flattens channels first
     split            (..., channels, space, ...)
-    swapped          (..., space, channels, ...)    which is reshaped to one axis again when it is written
+    swapped          (..., space, channels, ...)    reshaped to one axis again when it is written
     """
     axis = labels.index(change.label)
     before, length, after = values.shape[:axis], values.shape[axis], values.shape[axis + 1 :]
@@ -140,7 +140,7 @@ def _reordered(values: Array, labels: tuple[str, ...], change: Reordering) -> Ar
 
 
 def _resized(values: Array, target: Part, how: str) -> Array:
-    """Return the entries that both shapes have; the rest is zero when padded."""
+    """Truncate to the entries that both shapes have, or pad the rest with zeros."""
     import numpy as np
 
     grows = any(new > old for new, old in zip(target.shape, values.shape, strict=True))
@@ -157,7 +157,7 @@ def _resized(values: Array, target: Part, how: str) -> Array:
 
 
 def described(move: Move) -> str:
-    """Return in words how a part is made, blank where it is copied as it is."""
+    """Describe how a part is made; blank if it is copied unchanged."""
     if not move.sources:
         return f"filled with {move.fill:g}"
     first = move.sources[0].weight

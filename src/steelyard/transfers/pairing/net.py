@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Net:
     """A net as its `layers` in order, and the `unassigned` weights, which belong to no known layer.
 
-    `is_execution_order` and `channels` are those of `Graph`. `listed` are all weights, with stacked layers split.
+    `is_execution_order` and `channels` are as in `Graph`. `listed` has all weights, with stacked layers split.
     """
 
     __slots__ = ("channels", "graph", "is_execution_order", "layers", "listed", "unassigned", "weights")
@@ -74,14 +74,14 @@ def missing_graphs(source: Net, target: Net) -> str:
 
 
 def _unexplained(node: Layer, weight: Weight) -> bool:
-    """Return whether the axes of a kernel, or the gates that it packs, are unknown."""
+    """Whether the axes of a kernel, or the gates that it packs, are unknown."""
     if weight.role not in (Role.KERNEL, Role.RECURRENT_KERNEL):
         return False
     return not weight.axes or (node.kind in ("lstm", "gru") and "[" not in weight.axes)
 
 
 def _has_settings(node: Layer, layer: LayerWeights) -> bool:
-    """Return whether an interpretation agrees with the settings of the graph's layer.
+    """Whether an interpretation agrees with the settings of the graph's layer.
 
     Flax stores the kernel of a transposed convolution with its spatial axes reversed, unless `transpose_kernel` is set.
     """
@@ -93,7 +93,7 @@ def _has_settings(node: Layer, layer: LayerWeights) -> bool:
 
 
 def _of_node(interpretations: list[LayerWeights], node: Layer) -> LayerWeights:
-    """Return the first interpretation, with the others as its alternatives, as a layer of the graph."""
+    """Return the first interpretation as a layer of the graph, with the others as its alternatives."""
     first, *others = interpretations
     for layer in interpretations:
         layer.graph_layer, layer.settings, layer.alternatives = node, layer.settings | node.settings, []
@@ -103,7 +103,7 @@ def _of_node(interpretations: list[LayerWeights], node: Layer) -> LayerWeights:
 
 
 def _owner(weight: Weight, nodes: Mapping[str, Layer]) -> tuple[str | None, str]:
-    """Return the graph's layer that a weight belongs to, and the rest of its name.
+    """Return the graph's layer to which a weight belongs, and the rest of its name.
 
     The weights of a wrapper belong to the layer that it wraps.
     """
@@ -131,7 +131,7 @@ def _longest(weight: Weight, nodes: Mapping[str, Layer]) -> str | None:
 
 
 def _without_aliases(layers: Iterable[LayerWeights]) -> list[LayerWeights]:
-    """Mark the layers all of whose weights are tied to those of earlier ones."""
+    """Mark the layers whose weights are all tied to those of earlier ones."""
     listed = list(layers)
     owners = {name: layer.name for layer in reversed(listed) for name, weight in layer.weights.items() if not weight.tied}
     for layer in listed:
@@ -142,7 +142,7 @@ def _without_aliases(layers: Iterable[LayerWeights]) -> list[LayerWeights]:
 
 
 def _channels(layers: Iterable[LayerWeights]) -> str:
-    """Return where the channels are by the axes of the kernels, where no graph says so: PyTorch has both first."""
+    """Return the position of the channels, inferred from the axes of the kernels if there is no graph."""
     for layer in layers:
         if layer.kind in ("conv", "conv transpose"):
             part = next(part for (purpose, _), part in layer.parts.items() if purpose == "kernel")

@@ -1,12 +1,12 @@
-"""Reordering of flattened features: one framework has the channels of an image first, another last, in the same shape.
+"""Reordering of flattened features: one framework flattens an image with its channels first, another with them last.
 
 | image                     | index of (c, y, x) in the features      |
 |---------------------------|-----------------------------------------|
 | (channels, height, width) | (c * height + y) * width + x            |
 | (height, width, channels) | (y * width + x) * channels + c          |
 
-So the inputs of the dense layer that follows a flatten are reordered, and so is every per-feature vector between the
-two; a dense layer that precedes a reshape into an image has its outputs reordered.
+The shape is the same, so the inputs of the dense layer after a flatten are reordered, and so is every per-feature vector
+between the two; a dense layer before a reshape into an image has its outputs reordered.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FEATURES = ("batch norm", "layer norm", "prelu", "group norm", "rms norm")
 
 
 class FlattenedFeatures(NamedTuple):
-    """Features that come from an image, or with `behind` become one: the labels of their axes, and the channels of the image."""
+    """Features from an image, or with `behind` features that become one: their axis labels, and the image's channels."""
 
     labels: tuple[str, ...]
     channels: int
@@ -36,18 +36,18 @@ class FlattenedFeatures(NamedTuple):
 
 
 def reorderings(source: Net, target: Net, pairs: list[Pair]) -> dict[int, tuple[Reordering, ...]]:
-    """Return the reorderings of each target layer by its id; empty where both nets flatten their images alike.
+    """Return the reorderings of each target layer by its id; empty if both nets flatten their images alike.
 
-    The order of the layers is that of the net that knows it. The channels are those of the nearest convolution before
-    (or after, for a dense layer's outputs), where they divide the features. Raises `AmbiguityError` where a net permutes
-    the axes of an image in another way.
+    The order of the layers is that of the net whose order is known. The channels are those of the nearest convolution before
+    (or after, for a dense layer's outputs), if they divide the features. Raises `AmbiguityError` if a net permutes the axes
+    of an image in another way.
     """
     if not (source.channels and target.channels):
         return {}
     found: dict[int, tuple[Reordering, ...]] = {}
     by_target = target.is_execution_order or not source.is_execution_order
     partners = {id(each.target if by_target else each.source): each for each in pairs}
-    rows = target.layers if by_target else source.layers  # all of them: a layer that is left out is still between others
+    rows = target.layers if by_target else source.layers  # all layers: one that the user leaves out is still between others
     for nth, layer in enumerate(rows):
         if each := partners.get(id(layer)):
             made = [change for flat in _flats(rows, nth) for change in _changes(source, target, each, flat)]
@@ -75,7 +75,7 @@ def _flats(rows: list[LayerWeights], nth: int) -> Iterator[FlattenedFeatures]:
 
 
 def _flattened(rows: list[LayerWeights], nth: int, features: int) -> int:
-    """Return the channels of the image that was flattened into these features, 0 for none."""
+    """Return the channels of the image that was flattened into these features; 0 if there is none."""
     for layer in reversed(rows[:nth]):
         if layer.kind in _IMAGES:
             channels = _channels_out(layer)
@@ -88,7 +88,7 @@ def _flattened(rows: list[LayerWeights], nth: int, features: int) -> int:
 
 
 def _reshaped(rows: list[LayerWeights], nth: int, features: int) -> int:
-    """Return the channels of the image that these features are reshaped into, 0 for none."""
+    """Return the channels of the image into which these features are reshaped; 0 if there is none."""
     for layer in rows[nth + 1 :]:
         if layer.kind in _IMAGES:
             channels = _channels_in(layer)
@@ -116,7 +116,7 @@ def _groups(layer: LayerWeights, kind: str) -> int:
 
 
 def refuse_unclear(source: Net, target: Net, pairs: list[Pair]) -> None:
-    """Raise `AmbiguityError` where features may follow an image and the order of the layers is known in neither net."""
+    """Raise `AmbiguityError` if features may follow an image and the order of the layers is known in neither net."""
     if source.channels == target.channels or source.is_execution_order or target.is_execution_order:
         return
     images = [each for each in pairs if each.target.kind in _IMAGES]

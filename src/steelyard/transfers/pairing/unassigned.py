@@ -1,7 +1,7 @@
-"""Weights that are assigned to no known layer, such as a position embedding or a class token that a module holds itself.
+"""Weights that are assigned to no known layer, such as a module's own position embedding or class token.
 
 Such weights have no framework-specific layout, so they match by name and shape. A shape with two equal lengths would hide a
-transpose, so it is refused unless the user names the two as partners.
+transpose, so such a pair is refused unless the user names the two as partners.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def unassigned_layers(net: Net) -> list[LayerWeights]:
 def unassigned_pairs(source: Net, target: Net, given: Mapping[str, str], kept: Callable[[Weight], bool]) -> list[Pair]:
     """Return the pairs of the unassigned weights that `kept` selects; `given` names partners, and overrides equal names.
 
-    Raises `ShapeError` for partners of different shapes, and for a trainable weight without a partner, `AmbiguityError`
-    for one that may be transposed in the other net, unless it was given.
+    Raises `ShapeError` for partners of different shapes, and for a trainable weight without a partner; raises
+    `AmbiguityError` for a weight that may be transposed in the other net, unless its partner is given.
     """
     mine, theirs = ([layer for layer in unassigned_layers(net) if kept(_weight(layer))] for net in (source, target))
     named = {layer.name: layer for layer in theirs}
