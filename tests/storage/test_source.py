@@ -113,7 +113,7 @@ def test_the_prefix_of_a_checkpoint_opens_its_index_unless_a_file_has_that_name(
 
 
 def test_bytes_have_no_files_beside_them_unless_they_are_given():
-    with pytest.raises(FormatError, match="needs the file 'b' of the same folder, and bytes in memory have no folder"):
+    with pytest.raises(FormatError, match="needs the file 'b' of the same folder, but bytes in memory have no folder"):
         from_bytes(DATA).beside("b")
     given = from_bytes(b"given")
     assert from_bytes(DATA, beside=lambda _: given).beside("b") is given

@@ -100,9 +100,9 @@ def test_the_parts_of_a_split_layer_go_to_the_parts_at_the_same_place():
 def test_a_weight_of_no_known_layer_goes_to_one_of_no_known_layer_only():
     token = {"token": np.zeros((1, 4))}
     assert given_pairs({}, {"token": "cls"}, layers(**token), layers(cls=np.zeros((1, 4)))) == {"token": "cls"}
-    with pytest.raises(ShapeError, match="'token' was named for 'x', and only one of them belongs to a layer"):
+    with pytest.raises(ShapeError, match="'token' was named for 'x', but only one of them belongs to a layer"):
         given_pairs({}, {"token": "x"}, layers(**token), layers("x"))
-    with pytest.raises(ShapeError, match="'a' was named for 'cls', and only one of them"):
+    with pytest.raises(ShapeError, match="'a' was named for 'cls', but only one of them"):
         given_pairs({}, {"a": "cls"}, layers("a"), layers(cls=np.zeros((1, 4))))
     with pytest.raises(ShapeError, match="token is paired with 'cls', which the target does not have"):
         given_pairs({}, {"token": "cls"}, layers(**token), layers("x"))
@@ -128,7 +128,7 @@ def test_an_object_is_read_from_a_file_of_json_and_nothing_else(tmp_path):
     path = tmp_path / "a.json"
     path.write_text('{"a": "b"}')
     assert read_json(path, "rules") == {"a": "b"}
-    for content, why in (("[1]", "it holds a list, not an object"), ("{", "cannot be read from")):
+    for content, why in (("[1]", "it contains a list, not an object"), ("{", "cannot be read from")):
         path.write_text(content)
         with pytest.raises(ShapeError, match=f"rules cannot be read.*{why}|rules {why}"):
             read_json(path, "rules")
