@@ -239,7 +239,7 @@ class Weights(Mapping[str, Weight]):
 
     @property
     def why_no_graph(self) -> str:
-        """The reason why `graph` is None, if known: layers that cannot be listed, or a model that was freed before a copy's access."""
+        """The reason why `graph` is None, if known: layers that cannot be listed, or a model that was freed before."""
         found = self._net.graph.answer()
         return found if isinstance(found, str) else ""
 
