@@ -30,12 +30,12 @@ def test_elements_are_those_at_their_places(monkeypatch, gap, places):
 @pytest.mark.parametrize(
     ("index", "error", "what"),
     [
-        ((2,), OutsideError, r"w of shape \[2, 3, 4\] has no part \[2\]: axis 0 has 2 places, and 2 is none of them"),
-        ((0, -4), OutsideError, r"\[0, -4\]: axis 1 has 3 places, and -4 is none"),
-        ((0, 0, 0, 0), ShapeError, r"\[0, 0, 0, 0\]: has 4 places, the weight 3 axes"),
-        ((..., 0, ...), ShapeError, r"\[\.\.\., 0, \.\.\.\]: has 3 places"),
-        ((True,), ShapeError, r"\[True\]: True is not a place: give integers, slices or an ellipsis"),
-        ((1.5,), ShapeError, r"1\.5 is not a place"),
+        ((2,), OutsideError, r"w of shape \[2, 3, 4\] has no part \[2\]: 2 is out of range for axis 0 of length 2"),
+        ((0, -4), OutsideError, r"\[0, -4\]: -4 is out of range for axis 1 of length 3"),
+        ((0, 0, 0, 0), ShapeError, r"\[0, 0, 0, 0\]: has 4 entries, the weight 3 axes"),
+        ((..., 0, ...), ShapeError, r"\[\.\.\., 0, \.\.\.\]: has 3 entries"),
+        ((True,), ShapeError, r"\[True\]: True is not an index: give integers, slices or an ellipsis"),
+        ((1.5,), ShapeError, r"1\.5 is not an index"),
         ((slice(1, 2), 1.5), ShapeError, r"\[1:2, 1\.5\]: "),
         ((slice(None, None, 2), None), ShapeError, r"\[::2, None\]: "),
         ((slice(3, None), "a"), ShapeError, r"\[3:, 'a'\]: "),
