@@ -125,3 +125,9 @@ def test_a_net_that_branches_is_no_stack():
     nodes = Layer("a", "dense", "Linear", inputs=()), Layer("b", "dense", "Linear", inputs=())
     with pytest.raises(ShapeError, match="this net is not a chain"):
         stack_of(weights(*nodes, sequential=False), ["relu", "linear"])
+
+
+def test_a_single_layer_is_a_stack_too():
+    kernel = from_array("a.weight", KERNELS["a"].astype("f8"), role=Role.KERNEL, axes="out in", layer="a")
+    stack = stack_of(Weights([kernel], graph=Graph([A], is_execution_order=True, is_sequential=True)), None)
+    assert (len(stack.layers), stack.dtype) == (1, "float64")
