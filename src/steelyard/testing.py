@@ -56,7 +56,7 @@ def check_weights(listed: Weights) -> None:
 def check_format(source: Source) -> Weights:
     """Check the contract of every format on a source in it; return its weights.
 
-    Listing everything gives at least the weights of the model, and a file that the format writes reads back equal.
+    Scope "all" lists at least the weights of the model, and a file that the format writes is read back unchanged.
     """
     listed = weights_in(source)
     check_weights(listed)

@@ -100,7 +100,7 @@ def test_a_copy_has_the_graph_of_its_model_without_keeping_it_or_its_numbers():
     transfer(best, into=twin)
     assert np.array_equal(steelyard.weights(twin).to_vector(), best.to_vector())
     assert unasked.graph is None
-    assert unasked.why_no_graph == "their model is gone, and nothing asked for `graph` before"
+    assert unasked.why_no_graph == "their model no longer exists, and `graph` was not read before"
 
 
 def test_copies_and_vectors_do_not_list_the_layers_until_one_is_asked_and_then_once(monkeypatch):

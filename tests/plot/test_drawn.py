@@ -151,7 +151,7 @@ def test_an_unknown_name_raises_an_error_that_suggests_the_nearest(name, net):
 
 @pytest.mark.parametrize("name", ["heatmap", "spectrum"])
 def test_several_candidates_raise_an_error_instead_of_a_guess(name, net):
-    with pytest.raises(AmbiguityError, match=r"which weight is meant.*0.weight.*give the name of one"):
+    with pytest.raises(AmbiguityError, match=r"the choice is ambiguous.*0.weight.*name one of them"):
         getattr(plot, name)(net)
     assert not plt.get_fignums()
 

@@ -124,7 +124,7 @@ def test_detached_weights_cannot_be_run_so_a_probe_proves_nothing():
     assert made.proof.why == "weights without a model cannot be run, so the outputs were not compared"
 
 
-GONE = "the source has no graph: their model is gone, and nothing asked for `graph` before"
+GONE = "the source has no graph: their model no longer exists, and `graph` was not read before"
 
 
 def chain(*widths):
@@ -165,4 +165,4 @@ def test_a_plan_names_why_the_layers_of_a_live_model_cannot_be_listed():
 def test_hidden_units_are_aligned_with_a_note_on_the_graph_of_a_model_that_is_gone():
     net = chain(4, 5, 3)
     found = steelyard.diff(net, steelyard.weights(chain(4, 5, 3)).copy(), align="permutation")
-    assert any("there is no graph (their model is gone" in note for note in found.notes)
+    assert any("there is no graph (their model no longer exists" in note for note in found.notes)

@@ -1,6 +1,6 @@
 """The facts of weights as JSON, which Steelyard keeps in the metadata of the files that it writes.
 
-Such a file gives back the same `Weights`: order, roles, layers, axes, and tied names.
+Reading such a file returns the same `Weights`: order, roles, layers, axes, and tied names.
 """
 
 from __future__ import annotations

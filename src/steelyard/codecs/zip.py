@@ -275,7 +275,7 @@ class _Checked:
 
 
 class _Inflating:
-    """Inflates a member as far as it is read; a read before that point starts again from the beginning."""
+    """Inflates a member up to the last byte read; a read before the current position starts again from the beginning."""
 
     __slots__ = ("crc", "done", "lock", "machine", "member", "packed", "rest", "source", "start")
 
@@ -335,7 +335,7 @@ class _Inflating:
         return block
 
     def _more(self) -> bool:
-        """Whether the stream goes on after the member's declared size."""
+        """Whether the stream continues after the member's declared size."""
         while not self.machine.eof and (self.rest or self.packed < self.member.packed):
             if self._inflate(1):
                 return True

@@ -64,7 +64,7 @@ def _graph(framework: Framework, held: Callable[[], Any]) -> Callable[[], Graph 
     def graph() -> Graph | str:
         model = held()
         if model is None:
-            return "their model is gone, and nothing asked for `graph` before"
+            return "their model no longer exists, and `graph` was not read before"
         try:
             return runner.graph(model, None)
         except SteelyardError as error:

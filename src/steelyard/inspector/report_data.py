@@ -92,17 +92,17 @@ def report_data(
 
 def _picture_room(rows: Sequence[Row]) -> int:
     """Return the most cells that a picture may have: small weights need few, and all others share the rest equally."""
-    wants = []
+    needed = []
     for row in rows:
         for weight in filter(None, row.weights):
-            wants += [min(weight.size, LARGEST_PICTURE)] * (2 if axes_of_filters(weight) else 1)
+            needed += [min(weight.size, LARGEST_PICTURE)] * (2 if axes_of_filters(weight) else 1)
         if row.couple is not None and row.couple.comparable:
-            wants.append(min(row.weight.size, LARGEST_PICTURE))
+            needed.append(min(row.weight.size, LARGEST_PICTURE))
     left = CELLS[0] + CELLS[1] * len(rows)
-    for nth, want in enumerate(sorted(wants)):
-        if want * (len(wants) - nth) > left:
-            return max(left // (len(wants) - nth), 1)
-        left -= want
+    for nth, size in enumerate(sorted(needed)):
+        if size * (len(needed) - nth) > left:
+            return max(left // (len(needed) - nth), 1)
+        left -= size
     return LARGEST_PICTURE
 
 

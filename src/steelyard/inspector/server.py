@@ -1,4 +1,4 @@
-"""The local server of the inspector, which shows one or two sources to anyone on this machine who has the address.
+"""The local server of the inspector, which shows one or two sources to any browser on this machine that has the address.
 
 It listens on 127.0.0.1 only. It refuses requests without the token of its address, and requests whose Host header is not
 this machine's, which blocks DNS rebinding. It only reads: no part of a request ever becomes a path, and the server sends

@@ -88,7 +88,7 @@ def _scaled(ax: Axes, listed: Sequence[Weight], stats: Sequence[Summary]) -> tup
     scale = ax.xaxis.get_transform()
     low, high = scale.transform(np.array([-far, far]))
     edges: Array = np.array(scale.inverted().transform(np.linspace(low, high, BINS + 1)))
-    edges[0], edges[-1] = -far, far  # as they are, not as the scale and its inverse round them
+    edges[0], edges[-1] = -far, far  # exactly, without the rounding of the scale and its inverse
     return edges, near
 
 

@@ -45,5 +45,5 @@ def one_weight(source: Any, name: str | None, fits: Callable[[Weight], object], 
     if len(fitting) > 1 and not first:
         names = ", ".join(printable(weight.name) for weight in fitting[:NAMED])
         more = f" and {len(fitting) - NAMED:,} more" if len(fitting) > NAMED else ""
-        raise AmbiguityError(f"which weight is meant? {len(fitting):,} are {what}: {names}{more}; give the name of one")
+        raise AmbiguityError(f"the choice is ambiguous: {len(fitting):,} weights are {what}: {names}{more}; name one of them")
     return fitting[0]

@@ -228,7 +228,7 @@ def test_numbers_that_cannot_be_replaced_are_refused_with_the_reason(fixtures, t
     found = read_r(source)
     a, i = found.get("a"), found.get("i")
     for change, error, words in (
-        ((a, [1.0]), ShapeError, "1 numbers are given for a vector of length 2"),
+        ((a, [1.0]), ShapeError, "1 numbers cannot replace a vector of length 2"),
         ((i, [1.5, 2.0]), LossyError, "does not fit"),
         ((i, [0.0, -(2.0**31)]), LossyError, "means NA"),
         ((found.get("s"), np.arange(100)), FormatError, "sequence"),

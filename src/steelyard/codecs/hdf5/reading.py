@@ -1,6 +1,6 @@
 """HDF5 through h5py's low level, confined to the file itself. Importing this without h5py raises `MissingExtraError`.
 
-The link, storage, filters and sizes of a dataset are checked before it is opened for reading. Datasets behind soft and
+The link, storage, filters and sizes of a dataset are checked before it is opened for reading. Datasets of soft and
 external links, with external or virtual storage, with filters that need a plug-in, or with far more elements than are
 stored, are listed but refused. Contiguous datasets are read in place, without h5py.
 """

@@ -13,7 +13,7 @@ class HasConfig(Protocol):
     """A live Keras model."""
 
     def get_config(self) -> object:
-        """Return the config, as it is in files."""
+        """Return the config in the form stored in files."""
 
 
 def is_chain(entry: object, depth: int = 0) -> bool:

@@ -28,7 +28,7 @@ _PACKED = ("joblib.numpy_pickle.ZNDArrayWrapper", "joblib.numpy_pickle_compat.ZN
 #   n      padding
 #   ...    the elements; or, of an array of objects, a pickle of its own
 def after_build(machine: Machine, record: Record) -> Pickled:
-    """Return the array of a wrapper that was given its state, and go on after the array's bytes."""
+    """Return the array of a wrapper whose state is set, and continue after the array's bytes."""
     if record.text.removeprefix("sklearn.externals.") != _ARRAY:
         return record
     held = record.attributes

@@ -121,13 +121,13 @@ class Machine:
         raise self.error(f"the pickles take more than {limits.PICKLE_STEPS:,} steps; refused")
 
     def nested(self, offset: int) -> Machine:
-        """Return a machine for a pickle inside this one, on the same budget; `resume` goes on after it."""
+        """Return a machine for a pickle inside this one, on the same budget; `resume` continues after it."""
         inner = Machine(self.source.part(offset, self.source.size - offset), self.after_build, self.steps)
         inner.depth = self.depth + 1
         return inner
 
     def resume(self, inner: Machine, offset: int) -> None:
-        """Go on after a nested pickle that began at `offset`."""
+        """Continue after a nested pickle that began at `offset`."""
         self.steps = inner.steps
         self.records += inner.records
         self.references += inner.references
@@ -135,7 +135,7 @@ class Machine:
         self.skip_to(offset + inner.offset)
 
     def skip_to(self, offset: int) -> None:
-        """Go on at another place of the source."""
+        """Continue at another place in the source."""
         self.at = offset - self.base
 
     def error(self, what: str) -> FormatError:

@@ -60,7 +60,7 @@ def stepped(flat: Reader, offset: int, shape: tuple[int, ...], stride: tuple[int
             return flat(0, 0)
         begin = offset + first * stride[0]
         run = flat(begin, begin + (last - first - 1) * stride[0] + below)
-        carrier = run.view(np.dtype((np.void, run.itemsize)))  # as_strided knows none of the types of ml_dtypes
+        carrier = run.view(np.dtype((np.void, run.itemsize)))  # as_strided does not support the types of ml_dtypes
         steps = tuple(step * run.itemsize for step in stride)
         view = np.lib.stride_tricks.as_strided(carrier, (last - first, *shape[1:]), steps, writeable=False)
         return np.ascontiguousarray(view).view(run.dtype)

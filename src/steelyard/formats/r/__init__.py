@@ -93,7 +93,7 @@ def _derived(contents: Contents) -> list[str]:
 def write(weights: Weights, path: Path) -> None:
     """Write the R object that the weights were read from with these numbers; any others as a named list for `readRDS`.
 
-    Weights that are not given keep their numbers. Warns with `StaleWarning` if the object has members that were computed
+    Weights that are left out keep their numbers. Warns with `StaleWarning` if the object has members that were computed
     with its old weights. Raises `FormatError` if the weights do not fit the object, or the suffix is that of another container.
     """
     original = weights.meta.get(_ORIGINAL)

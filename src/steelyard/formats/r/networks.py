@@ -1,6 +1,6 @@
 """The weights in an R object: networks of known packages, files in raw vectors, and plain arrays.
 
-A class is only a word here: the members of its objects are read, and none of its methods is called.
+Classes are recognised by name only: the members of their objects are read, and methods are never called.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def _connections(fit: Vector, units: _Units, length: int, file: str) -> tuple[li
     if len(feeding) != length or begins[0] != 0 or begins[-1] != length:
         raise FormatError(file, f"an nnet has {len(feeding):,} connections up to {begins[-1]:,}, but {length:,} weights")
     if any(a > b for a, b in pairwise(begins)) or begins[1 + units.inputs] != 0:
-        raise FormatError(file, "nconn of an nnet decreases, or gives weights to an input")
+        raise FormatError(file, "nconn of an nnet decreases, or assigns weights to an input")
     for unit in range(1 + units.inputs, units.count):
         fed = feeding[begins[unit] : begins[unit + 1]]
         if fed and (min(fed) < 0 or max(fed) >= unit or len(set(fed)) < len(fed)):

@@ -48,7 +48,7 @@ def patch(source: Source, path: str | os.PathLike[str], changes: Changes) -> Non
     places = sorted((_place(content, vector, values) for vector, values in changes), key=lambda place: place[0])
     for (begin, data), (after, _) in pairwise(places):
         if begin + len(data) > after:
-            raise ShapeError("a vector of the file is to be replaced twice; give it once")
+            raise ShapeError("a vector of the file is to be replaced twice; pass it once")
     compressor = _compressor(compression(source))
     with replacing(path) as file:
         for chunk in _patched_chunks(content, places):
@@ -73,7 +73,7 @@ def _place(content: Source, vector: Vector, values: Array) -> tuple[int, memoryv
         raise FormatError(content.name, f"holds {what}; its numbers cannot be replaced")
     values = np.asarray(values).reshape(-1)
     if values.size != vector.length:
-        raise ShapeError(f"{values.size:,} numbers are given for a vector of length {vector.length:,} in {content.name}")
+        raise ShapeError(f"{values.size:,} numbers cannot replace a vector of length {vector.length:,} in {content.name}")
     _check_place(content, vector)
     new = converted("the vector", values, numpy_dtype(vector.dtype))
     if vector.kind == "integer" and values.dtype.kind != "i" and (new == np.iinfo(np.int32).min).any():

@@ -38,7 +38,7 @@ def crc32c(data: bytes | memoryview, crc: int = 0) -> int:
 
 # Mask of a stored checksum: rotated right by 15 bits, plus 0xA282EAD8, modulo 2 ** 32
 def unmasked(value: int) -> int:
-    """Return the checksum behind a masked one. LevelDB and TensorFlow mask checksums that are stored among the data.
+    """Remove the mask of a checksum. LevelDB and TensorFlow mask checksums that are stored among the data.
 
     >>> hex(unmasked(0xC78AB0E5))
     '0xe3069283'

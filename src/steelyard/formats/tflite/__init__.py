@@ -1,6 +1,6 @@
 """TensorFlow Lite: a FlatBuffer of subgraphs, whose constants are weights. The bodies of loops are subgraphs too.
 
-Quantised numbers are read as they are stored; `encoding` and `meta["quantization"]` describe the real numbers, which
+Quantised numbers are read as stored; `encoding` and `meta["quantization"]` describe the real numbers, which
 `dequantized` computes. The fields of the tables that are read, by their places in the vtable:
 
     Model         4 version, 6 operator_codes, 8 subgraphs, 10 description, 12 buffers

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def weights(array: Array | np.generic) -> Iterator[Weight]:
-    """List the array itself; its name is empty until a container gives it one."""
+    """List the array itself; its name is empty unless it is in a container."""
     if isinstance(array, np.generic):  # a scalar: writing to its copy would have no effect
         array = np.asarray(array)
         array.flags.writeable = False

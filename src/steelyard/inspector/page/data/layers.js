@@ -108,7 +108,7 @@ function grown(root, words) {
 }
 
 /**
- * Join a layer that holds nothing but one other with it, into one line.
+ * Join a layer and its only child, another layer, into one line.
  * @type {(layer: Layer) => void}
  */
 function joined(layer) {

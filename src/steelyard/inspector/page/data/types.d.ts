@@ -176,7 +176,7 @@ interface LiveApi {
   download(row: number | null, side: number, format: DownloadFormat): string;
 }
 
-/** A report holds its details, and none of the answers that need the file. */
+/** A report contains its details; answers that need the file are not available. */
 interface ReportApi extends Record<Exclude<keyof LiveApi, "live" | "index" | "detail">, null> {
   live: false;
   index(): Promise<IndexRecord>;

@@ -22,7 +22,7 @@ import { theme } from "./theme.js";
 const [PLOT, BOX, LABELS, TOP] = [104, 22, 18, 6];
 
 /**
- * A figure of the details of one or two sides; null stands for a side without any.
+ * A figure of the details of one or two sides, null for a side without details.
  * @type {(details: (Detail | null)[], names: string[]) => HTMLElement}
  */
 export function histogram(details, names) {

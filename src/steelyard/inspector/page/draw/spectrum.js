@@ -11,7 +11,7 @@ import { theme } from "./theme.js";
 const [LEFT, RIGHT, TOP, PLOT, BOTTOM] = [48, 12, 12, 170, 22];
 
 /**
- * A figure of the spectra of one or two sides; null stands for a side without one.
+ * A figure of the spectra of one or two sides, null for a side without a spectrum.
  * @type {(spectra: (Spectrum | null)[], names: string[]) => HTMLElement}
  */
 export function spectrum(spectra, names) {
