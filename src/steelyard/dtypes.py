@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
+UNKNOWN = "object"
+"""The dtype of a weight whose numbers cannot be given, and of which no type is known."""
 ITEMSIZES = {
     "bool": 1,
     "int8": 1,

@@ -11,14 +11,20 @@
     ├── ProofError          (ValueError)         two nets whose outputs should be equal are not
     ├── LossyError          (ValueError)         a number that a dtype cannot represent
     ├── ReadOnlyError       (TypeError)          these weights cannot be written to
+    ├── UnreadableError     (ValueError)         weights are listed whose numbers cannot be given
     ├── WeightNotFoundError (KeyError)           an unknown name of a weight
     ├── FileMissingError    (FileNotFoundError)  a missing file
     ├── FormatError         (ValueError)         a file that is damaged or of an unknown format
     │   └── UnsafeFileError                      a file that tries to run code or to leave its folder
     └── MissingExtraError   (ImportError)        an optional library is not installed
 
-    NonFiniteWarning        (UserWarning)        a weight holds NaN or Inf
-    StaleWarning            (UserWarning)        a file keeps results that were computed with its old weights
+    SteelyardWarning        (UserWarning)
+    ├── NonFiniteWarning                         a weight holds NaN or Inf
+    ├── StaleWarning                             a file keeps results that were computed with its old weights
+    ├── LeftOutWarning                           an operation left out weights that cannot be read
+    ├── IncompleteWarning                        a file is a part of a model, or the model's other files are missing
+    ├── EmptySelectionWarning                    no weight matches a selection
+    └── MixedDtypeWarning                        integers, such as a counter, turn a vector of floats into a longer type
 
 Each message is one line: what was found, where, and what to do.
 """
@@ -81,6 +87,10 @@ class ReadOnlyError(SteelyardError, TypeError):
     """These weights cannot be written to."""
 
 
+class UnreadableError(SteelyardError, ValueError):
+    """Weights are listed whose numbers cannot be given; the message names them, and why."""
+
+
 class WeightNotFoundError(SteelyardError, KeyError):
     """No weight, or no layer, has this name; the message suggests the nearest ones."""
 
@@ -121,9 +131,29 @@ class MissingExtraError(SteelyardError, ImportError):
         super().__init__(f"{what} needs {install}")
 
 
-class NonFiniteWarning(UserWarning):
+class SteelyardWarning(UserWarning):
+    """The base of every warning below; its message is one line."""
+
+
+class NonFiniteWarning(SteelyardWarning):
     """A weight holds NaN or Inf; the message has its name, their number, and the place of the first."""
 
 
-class StaleWarning(UserWarning):
+class StaleWarning(SteelyardWarning):
     """A file was written with new weights, but keeps results that were computed with the old ones."""
+
+
+class LeftOutWarning(SteelyardWarning):
+    """An operation left out weights that cannot be read; the message has their names and the reasons."""
+
+
+class IncompleteWarning(SteelyardWarning):
+    """A file is a part of a model, or other files of the model are missing; the message names them."""
+
+
+class EmptySelectionWarning(SteelyardWarning):
+    """No weight matches a selection."""
+
+
+class MixedDtypeWarning(SteelyardWarning):
+    """Integers, such as a counter of batches, turn a vector of floats into a longer type."""

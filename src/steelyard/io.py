@@ -7,7 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.weights import Weights
-from steelyard.errors import FormatError, NonFiniteWarning, ShapeError, WeightNotFoundError, printable
+from steelyard.errors import FormatError, IncompleteWarning, NonFiniteWarning, ShapeError, WeightNotFoundError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -43,11 +43,29 @@ def weights(source: Any, *, scope: Scope = "model") -> Weights:
 
         opened = _opened(os.fspath(source))
         found = weights_in(opened, scope)
+        for what in incomplete(found):
+            warnings.warn(f"{printable(opened.name)}: {what}", IncompleteWarning, stacklevel=2)
         remote = "://" in opened.name and opened.path is None
         return found.with_weights(found.values(), remote=True) if remote else found
     from steelyard.frameworks import weights_of
 
     return weights_of(source)
+
+
+def readable_weights(source: Any, *, skip_unreadable: bool = False) -> Weights:
+    """Return the weights of `source` for what needs their numbers: all can be read, as far as the listing shows.
+
+    Raises `UnreadableError`, which names the others; with `skip_unreadable` those are left out with a `LeftOutWarning`.
+    """
+    from steelyard.core.selection import readable
+
+    return readable(weights(source), skip_unreadable=skip_unreadable)
+
+
+def incomplete(found: Weights) -> list[str]:
+    """Return what a reader noted of other files of the model that are missing; none where it is complete."""
+    noted = found.meta.get("incomplete") if not found.live else None
+    return [printable(what, 1000) for what in noted if isinstance(what, str)] if isinstance(noted, list) else []
 
 
 def _opened(path: str) -> Source:
@@ -68,6 +86,7 @@ def save(
     dtype: str | None = None,
     shard_size: int | None = None,
     like: Any = None,
+    skip_unreadable: bool = False,
 ) -> None:
     """Write the weights of `source` (a model, a path, a dict of arrays, `Weights`) into a file.
 
@@ -75,7 +94,8 @@ def save(
     disk; its metadata keeps the role, layer and axes of each weight, and which weights are tied.
     With `dtype` floats are cast, as by `Weights.astype`. With `shard_size`, in bytes, the weights go into several files of
     at most that size, and an index that ends in ".index.json". With `like`, a file of ONNX or a fit of R, that model is
-    written again with these numbers, in its types: a graph cannot be made of weights alone.
+    written again with these numbers, in its types: a graph cannot be made of weights alone. Weights that cannot be read are
+    refused with `UnreadableError`, or left out with `skip_unreadable`, and a warning.
     Warns with `NonFiniteWarning` when a weight holds NaN or Inf. Raises `FormatError` for a suffix that no
     format writes, or for a type that the format cannot hold, `ShapeError` for a type that floats cannot be cast to, a size
     below 1 or weights that the model does not have, and `LossyError` for a number that does not fit into its new type.
@@ -87,10 +107,12 @@ def save(
         >>> weights(path)["fc.weight"].numpy().tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
+    from steelyard.core.selection import readable
     from steelyard.numerics.nonfinite import nonfinite
 
     is_file = isinstance(source, (str, os.PathLike))
     found, used = opened(os.fspath(source)) if is_file else (weights(source), set())
+    found = readable(found, skip_unreadable=skip_unreadable)
     found = found if dtype is None else found.astype(dtype)
     found = found if like is None else into(found, weights(like))
     destination(found, os.fspath(path), used, shard_size)  # refused before every number is read for the warning

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from steelyard import __version__
-from steelyard.errors import NonFiniteWarning, SteelyardError, printable
+from steelyard.errors import SteelyardError, SteelyardWarning, printable
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -44,7 +44,7 @@ def run(names: Sequence[str], load: Load, argv: list[str]) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode shows escapes
     with warnings.catch_warnings(), _allowed(args.limits or ()):
-        warnings.simplefilter("always", NonFiniteWarning)
+        warnings.simplefilter("always", SteelyardWarning)
         warnings.showwarning = _show_warning
         return _guarded(args)
 

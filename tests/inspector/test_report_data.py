@@ -8,8 +8,8 @@ from torch import nn
 
 import steelyard
 from steelyard.cli import main
-from steelyard.core.readers import from_array, refusing
-from steelyard.core.weight import Weight
+from steelyard.core.readers import from_array
+from steelyard.core.weight import Refused, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, ShapeError
 from steelyard.inspector import report_data
@@ -362,7 +362,7 @@ def test_every_tensor_of_a_file_is_shown_with_scope_all(tmp_path):
 
 
 def test_the_page_shows_the_error_of_a_failing_reader(tmp_path):
-    lost = Weight(name="w", shape=(2, 2), dtype="float32", read=refusing(FormatError("net.pt", "is cut off", 3)))
+    lost = Weight(name="w", shape=(2, 2), dtype="float32", read=Refused(FormatError("net.pt", "is cut off", 3)))
     steelyard.report(Weights([lost]), tmp_path / "r.html")
     assert Page(tmp_path / "r.html").details == [
         [{"error": "net.pt: is cut off (at byte 3)", "spectrum": None, "spectrum_why": "it cannot be read"}, None]

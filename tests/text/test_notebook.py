@@ -9,7 +9,8 @@ from htmlread import Page
 
 import steelyard
 from steelyard import Weight, Weights
-from steelyard.core.readers import from_array, refusing
+from steelyard.core.readers import from_array
+from steelyard.core.weight import Refused
 from steelyard.errors import FormatError
 from steelyard.numerics.summary import summarise
 from steelyard.text import notebook
@@ -44,7 +45,7 @@ def unread(name, shape, dtype="float32"):
 
 def test_a_table_has_every_weight_and_the_totals():
     read = page({"fc": {"kernel": np.zeros((2, 3)), "bias": np.zeros(3)}})
-    assert read.rows[0][:5] == ["name", "shape", "dtype", "role", "parameters"]
+    assert read.rows[0][:5] == ["name", "shape", "dtype", "role", "size"]
     assert read.rows[1][:5] == ["fc.kernel", "2×3", "float64", "kernel", "6"]
     assert "fc.bias" in read.cells
     assert read.captions == ["2 weights, 9 parameters, 72 bytes"]
@@ -163,7 +164,7 @@ def test_a_large_model_is_not_read():
     weights = Weights([unread("large", (notebook.READ,)), unread("small", (2,))])
     read = page(weights)
     assert "histograms" not in read.text
-    assert read.rows[0] == ["name", "shape", "dtype", "role", "parameters"]
+    assert read.rows[0] == ["name", "shape", "dtype", "role", "size"]
     assert "the numbers, 512.0 MiB, were not read for this display; steelyard.stats(...) reads them" in read.text
 
 
@@ -197,7 +198,7 @@ def test_a_small_file_is_read_once_for_the_display():
 
 
 def test_a_weight_that_cannot_be_read_is_reported_and_the_others_are_shown():
-    broken = refusing(FormatError("net.bin", "the file ends <here>"))
+    broken = Refused(FormatError("net.bin", "the file ends <here>"))
     weights = Weights([Weight(name="bad", shape=(2,), dtype="float32", read=broken), from_array("good", np.ones(2))])
     read = page(weights)
     assert "cannot be read" in read.rows[1]

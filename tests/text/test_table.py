@@ -94,18 +94,18 @@ def test_every_weight_is_in_exactly_one_row_and_a_row_holds_like_weights(names):
 # printing
 
 TABLE = """
-layer  name                   shape   dtype    role      parameters
-0      0.weight               3×4     float32  kernel            12
-       0.bias                 3       float32  bias               3
-1      1.weight               3       float32  scale              3
-       1.bias                 3       float32  offset             3
-       1.running_mean         3       float32  mean               3
-       1.running_var          3       float32  variance           3
-       1.num_batches_tracked  scalar  int64    count              1
-2      2.weight               2×3     float32  kernel             6
-       2.bias                 2       float32  bias               2
+layer  name                   shape   dtype    role      size
+0      0.weight               3×4     float32  kernel      12
+       0.bias                 3       float32  bias         3
+1      1.weight               3       float32  scale        3
+       1.bias                 3       float32  offset       3
+       1.running_mean         3       float32  mean         3
+       1.running_var          3       float32  variance     3
+       1.num_batches_tracked  scalar  int64    count        1
+2      2.weight               2×3     float32  kernel       6
+       2.bias                 2       float32  bias         2
 
-9 weights, 36 parameters, 148 bytes
+9 weights, 29 parameters, 7 in buffers, 148 bytes
 """
 
 

@@ -44,6 +44,12 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--role", metavar="ROLE", choices=roles, help=f"only weights of this role: {', '.join(roles)}")
     add_scope(parser)
+    add_skip(parser)
+
+
+def add_skip(parser: argparse.ArgumentParser) -> None:
+    """Declare the option that goes on without what cannot be read."""
+    parser.add_argument("--skip-unreadable", action="store_true", help="leave out weights that cannot be read, with a warning")
 
 
 def add_scope(parser: argparse.ArgumentParser, default: str = "model") -> None:
@@ -66,9 +72,14 @@ def opened(file: str, args: argparse.Namespace) -> Weights:
 def selected(found: Weights, args: argparse.Namespace, file: str) -> Weights:
     """Select from the weights of a file by the options; a pattern without a match is an error, since it is probably a typo."""
     patterns, role = getattr(args, "select", None), getattr(args, "role", None)
-    if patterns and found and not found.select(patterns):
+    if patterns and found and not found.select(patterns, missing_ok=True):
         raise ShapeError(unmatched(file, patterns))
-    return found.select(patterns or "*", role=role) if patterns or role else found
+    found = found.select(patterns or "*", role=role, missing_ok=True) if patterns or role else found
+    if getattr(args, "skip_unreadable", False):
+        from steelyard.core.selection import readable
+
+        found = readable(found, skip_unreadable=True)
+    return found
 
 
 def unmatched(files: str, patterns: Iterable[str]) -> str:

@@ -8,11 +8,11 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_scope, print_json, unmatched
+from steelyard.commands import add_scope, add_skip, print_json, unmatched
 from steelyard.errors import ShapeError
 
 if TYPE_CHECKING:
-    from steelyard.core.protocols import Scope
+    from steelyard.core.weights import Weights
     from steelyard.measures.diff import Diff
 
 
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from steelyard.text.progress import following_all
     from steelyard.text.terminal import screen_of
 
-    sources = [_opened(path, args.scope, args.select) for path in (args.before, args.after)]
+    sources = [_opened(path, args) for path in (args.before, args.after)]
     if args.select and not any(sources):
         raise ShapeError(unmatched(f"{args.before} and {args.after}", args.select))
     screen = screen_of(sys.stdout)
@@ -80,13 +80,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="show the distribution of after - before in each row, which takes another pass (default: in a terminal)",
     )
     add_scope(parser)
+    add_skip(parser)
 
 
-def _opened(path: str, scope: Scope, select: list[str] | None) -> Any:
+def _opened(path: str, args: argparse.Namespace) -> Weights:
+    """Open a file and select from it; one of the two may have no weight of these names."""
+    from steelyard.core.selection import readable
     from steelyard.io import weights
 
-    found = weights(path, scope=scope)
-    return found.select(select) if select else found
+    found = weights(path, scope=args.scope)
+    found = found.select(args.select, missing_ok=True) if args.select else found
+    return readable(found, skip_unreadable=args.skip_unreadable)
 
 
 def _record(args: argparse.Namespace, found: Diff) -> dict[str, Any]:

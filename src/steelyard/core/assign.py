@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.casting import converted, fitted
@@ -10,9 +10,9 @@ from steelyard.core.plugins import framework_of
 from steelyard.core.readers import array_reader
 from steelyard.core.stacked import relaid
 from steelyard.core.vector import VectorLayout, unflatten
-from steelyard.core.weight import Weight
+from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import numpy_dtype
-from steelyard.errors import ShapeError, WeightNotFoundError, printable
+from steelyard.errors import ReadOnlyError, ShapeError, WeightNotFoundError, printable
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -29,6 +29,13 @@ def pieces(layout: VectorLayout, vector: Array, order: Order) -> dict[str, Array
     return {
         w.name: converted(w.name, vector[a:b], numpy_dtype(w.dtype)).reshape(w.shape, order=order) for w, a, b in layout.spans()
     }
+
+
+def own_pieces(layout: VectorLayout, vector: ArrayLike, order: Order) -> dict[str, Array]:
+    """Cut a copy of a vector as `pieces` does."""
+    import numpy as np
+
+    return pieces(layout, np.array(as_vector(layout, vector)), order)
 
 
 def as_vector(layout: VectorLayout, values: ArrayLike) -> Array:
@@ -60,27 +67,68 @@ def checked(layout: VectorLayout, weights: Mapping[str, Weight], values: Mapping
     return arrays
 
 
-def put(layout: VectorLayout, weights: Mapping[str, Weight], values: Mapping[str, object], assign: Assign) -> Any:
+def put(
+    layout: VectorLayout, weights: Mapping[str, Weight], values: Mapping[str, object], assign: Assign, *, verify: bool
+) -> Any:
     """Write values by name, all of which are checked first."""
-    return _put(layout, checked(layout, weights, values), assign)
+    return _put(layout, checked(layout, weights, values), assign, verify=verify)
 
 
-def put_vector(layout: VectorLayout, values: ArrayLike, order: Order, assign: Assign) -> Any:
+def put_vector(layout: VectorLayout, values: ArrayLike, order: Order, assign: Assign, *, verify: bool) -> Any:
     """Write a vector, by copying its bytes if possible."""
     vector = as_vector(layout, values)
-    if order == "C" and unflatten(layout, vector):
+    if order == "C" and not layout.overlapping and unflatten(layout, vector):
         return assign({})
-    return _put(layout, pieces(layout, vector, order), assign)
+    return _put(layout, pieces(layout, vector, order), assign, verify=verify)
 
 
-def _put(layout: VectorLayout, arrays: Mapping[str, Array], assign: Assign) -> Any:
-    """Write checked arrays: directly if all weights are in memory, else through the framework."""
+def _put(layout: VectorLayout, arrays: Mapping[str, Array], assign: Assign, *, verify: bool) -> Any:
+    """Write checked arrays: directly if all weights are in memory, else through the framework.
+
+    Memory that the model itself holds need not be read back, unless weights overlap in it.
+    """
+    written = [weight for weight in layout.weights if weight.name in arrays]
+    for weight in written:
+        if isinstance(weight.read, Refused):
+            raise ReadOnlyError(f"{printable(weight.name)} cannot be written to: {weight.unreadable}; nothing was written")
     if not layout.in_memory():
-        return assign(arrays)
-    for weight in layout.weights:
-        if weight.name in arrays:
-            weight.read(0, weight.size)[:] = arrays[weight.name].reshape(-1)
+        return assign(arrays, verify=verify)
+    before = {weight.name: weight.numpy().copy() for weight in written} if layout.overlapping else {}
+    _write(written, arrays)
+    if before and (differing := differences({weight.name: weight for weight in written}, arrays)):
+        _write(written, before)
+        overlapped = next(weight for weight in written if weight.overlaps is not None)
+        raise ShapeError(
+            f"{printable(overlapped.name)} and {printable(overlapped.overlaps)} overlap in memory, and the values of "
+            f"{printable(differing[0])} do not agree with both; nothing was written"
+        )
     return assign({})
+
+
+def _write(weights: Iterable[Weight], arrays: Mapping[str, Array]) -> None:
+    for weight in weights:
+        weight.read(0, weight.size)[:] = arrays[weight.name].reshape(-1)
+
+
+def differences(weights: Mapping[str, Weight], arrays: Mapping[str, Array]) -> list[str]:
+    """Return the names of the arrays whose bytes the weight of this name does not have; one that is gone differs."""
+    return [name for name, array in arrays.items() if name not in weights or not _holds(weights[name], array)]
+
+
+def _holds(weight: Weight, array: Array) -> bool:
+    """Whether a weight has the shape, the type and the bytes of an array; so NaN equals itself."""
+    import numpy as np
+
+    if weight.shape != array.shape or numpy_dtype(weight.dtype) != array.dtype:
+        return False
+    flat = np.ascontiguousarray(array).reshape(-1)
+    start = 0
+    for block in weight.blocks():
+        one, two = np.ascontiguousarray(block), flat[start : start + block.size]
+        if not np.array_equal(one.view(np.uint8), two.view(np.uint8)):
+            return False
+        start += block.size
+    return True
 
 
 def over(layout: VectorLayout, weights: Mapping[str, Weight], arrays: Mapping[str, Array]) -> Iterator[Weight]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from steelyard.core.readers import dtype_word
-from steelyard.core.weight import Weight
+from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import FLOATS, is_floating, numpy_dtype
 from steelyard.errors import LossyError, ShapeError, printable
 
@@ -116,7 +116,7 @@ def cast(weight: Weight, dtype: str) -> Weight:
     """
     if dtype not in FLOATS:
         raise ShapeError(f"floats cannot be cast to {printable(dtype)!r}; the types are {', '.join(FLOATS)}")
-    if not is_floating(weight.dtype) or weight.dtype == dtype:
+    if not is_floating(weight.dtype) or weight.dtype == dtype or isinstance(weight.read, Refused):
         return weight
     from steelyard.core.stacked import relaid
 

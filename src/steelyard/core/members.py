@@ -12,7 +12,7 @@ from steelyard.core.assign import plain
 from steelyard.core.plugins import framework_of
 from steelyard.core.readers import Live, Memory, from_array
 from steelyard.core.roles import infer_roles, layer_of
-from steelyard.core.weight import Weight
+from steelyard.core.weight import Refused, Weight
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -37,6 +37,7 @@ def prefixed(prefix: str, weight: Weight) -> Weight:
         name=dotted(prefix, weight.name),
         layer=dotted(prefix, weight.layer) if weight.name else layer_of(prefix),
         tied=None if weight.tied is None else dotted(prefix, weight.tied),
+        overlaps=None if weight.overlaps is None else dotted(prefix, weight.overlaps),
     )
 
 
@@ -60,6 +61,8 @@ def while_held(weight: Weight, check: Callable[[], None]) -> Weight:
     Wrappers whose `fit` makes a new model need this, so that the abandoned model is neither read nor written.
     """
     read = weight.read
+    if isinstance(read, Refused):
+        return weight
     if isinstance(read, Live):
         return weight.replace(read=Live(_CheckedMemory(read.memory, check)))
 

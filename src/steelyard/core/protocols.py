@@ -14,14 +14,19 @@ if TYPE_CHECKING:
     from steelyard.core.weights import Weights
     from steelyard.storage.source import Source
 
-    Assign = Callable[[Mapping[str, Array]], Any]
-    """Puts checked arrays into a model, and returns the model (a new one if it is immutable)."""
     MakeGraph = Callable[[], Graph | str | None]
     """Lists the layers of a net when they are needed, or returns the reason why they cannot be listed."""
     Meta = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
     """The metadata of the weights as a whole, or a function that computes them on demand."""
     NamesInOrder = Callable[[], Iterable[str] | None]
     """Gives the names of the weights in an order, and those alone that it has; None where the model does not know them."""
+
+
+class Assign(Protocol):
+    """Puts checked arrays into a model, and returns the model (a new one when it is immutable)."""
+
+    def __call__(self, arrays: Mapping[str, Array], /, *, verify: bool = True) -> Any:
+        """Put them in; with `verify` read them back, and raise `ReadOnlyError` where the model holds other numbers."""
 
 
 Scope = Literal["model", "all"]

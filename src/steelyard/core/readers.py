@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from steelyard import sizes
 from steelyard.core.weight import Weight
 from steelyard.dtypes import ITEMSIZES, itemsize
-from steelyard.errors import SteelyardError, UnknownModelError, printable
+from steelyard.errors import UnknownModelError, printable
 from steelyard.storage.readahead import read_ahead
 from steelyard.storage.source import Stored
 
@@ -139,15 +139,6 @@ def dtype_word(name: str, dtype: DType) -> str:
     if dtype.hasobject or dtype.name not in ITEMSIZES:
         raise UnknownModelError(f"{printable(name) or 'the array'} holds {dtype}, not numbers; make it an array of numbers first")
     return dtype.name
-
-
-def refusing(error: SteelyardError) -> Reader:
-    """Make a reader that raises `error`, for a listed weight that cannot or must not be read."""
-
-    def read(start: int, stop: int) -> Array:
-        raise error
-
-    return read
 
 
 def raw_chunks(weight: Weight, limit: int | None = None) -> Iterator[bytes | memoryview]:

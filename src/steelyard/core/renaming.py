@@ -32,7 +32,10 @@ def names_by(pattern: str, replacement: str) -> Callable[[str], str]:
 def renamed_weight(weight: Weight, renamed: Callable[[str], str]) -> Weight:
     """Return a weight under its new name, in its renamed layer."""
     return weight.replace(
-        name=renamed(weight.name), layer=_renamed_layer(weight, renamed), tied=weight.tied and renamed(weight.tied)
+        name=renamed(weight.name),
+        layer=_renamed_layer(weight, renamed),
+        tied=weight.tied and renamed(weight.tied),
+        overlaps=weight.overlaps and renamed(weight.overlaps),
     )
 
 
@@ -62,7 +65,7 @@ def renamed_order(order: NamesInOrder, names: Names) -> NamesInOrder:
 def renamed_assign(assign: Assign, weights: Iterable[str], names: Names) -> Assign:
     """Return a function that assigns arrays by the new names."""
     original = {names(name): name for name in weights}
-    return lambda arrays: assign({original[name]: array for name, array in arrays.items()})
+    return lambda arrays, *, verify=True: assign({original[name]: array for name, array in arrays.items()}, verify=verify)
 
 
 def renamed_graph(graph: LazyGraph, before: Mapping[str, Weight], after: Mapping[str, Weight], names: Names) -> LazyGraph:

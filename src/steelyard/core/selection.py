@@ -1,16 +1,18 @@
-"""Select weights by name, role and layer, and distinguish parameters from buffers."""
+"""Select weights by name, role and layer; distinguish parameters from buffers, and readable weights from others."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.core.weight import Role, Weight
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import EmptySelectionWarning, LeftOutWarning, ShapeError, SteelyardError, UnreadableError, printable
 
 if TYPE_CHECKING:
     from steelyard.core.protocols import NamesInOrder
+    from steelyard.core.weights import Weights
 
 NAMED = 5
 """Maximum weights that an error message names."""
@@ -19,19 +21,43 @@ STATE_ROLES = frozenset({Role.MEAN, Role.VARIANCE, Role.COUNT})
 
 
 def selected(
-    weights: Iterable[Weight], pattern: str | Iterable[str], role: str | Iterable[str] | None, layer: str, trainable: bool | None
-) -> Iterator[Weight]:
+    weights: Mapping[str, Weight],
+    pattern: str | Iterable[str],
+    role: str | Iterable[str] | None,
+    layer: str,
+    trainable: bool | None,
+    *,
+    missing_ok: bool,
+) -> list[Weight]:
     """Return the weights that match all criteria of `Weights.select`."""
     patterns = [pattern] if isinstance(pattern, str) else list(pattern)
     roles = _roles(role)
-    return (
+    matching = [
         weight
-        for weight in weights
+        for weight in weights.values()
         if any(_matches(weight.name, each) for each in patterns)
         and _matches(weight.layer, layer)
         and (roles is None or weight.role in roles)
         and (trainable is None or weight.trainable is trainable)
-    )
+    ]
+    if weights and not matching and not missing_ok:
+        _warn_of_empty(weights.values(), trainable)
+    return matching
+
+
+def _warn_of_empty(weights: Iterable[Weight], trainable: bool | None) -> None:
+    unknown = trainable is not None and all(weight.trainable is None for weight in weights)
+    why = ": they do not say whether they are trainable" if unknown else "; missing_ok=True allows that"
+    warnings.warn(f"no weight fits this selection{why}", EmptySelectionWarning, stacklevel=4)
+
+
+def names_in_order(orders: Mapping[str, NamesInOrder], word: str) -> Iterable[str]:
+    """Return the names in the order of this word; raises `ShapeError` where the weights do not have it."""
+    names = orders[word]() if word in orders else None
+    if names is None:
+        known = f", or use one of {', '.join(orders)}" if orders else ""
+        raise ShapeError(f"these weights have no order {printable(word)!r}; leave it out for the listed order{known}")
+    return names
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -49,21 +75,54 @@ def _roles(role: str | Iterable[str] | None) -> frozenset[Role] | None:
     return frozenset(map(Role, words))
 
 
-def are_parameters(weights: Mapping[str, Weight], order: NamesInOrder | None) -> Iterator[tuple[Weight, bool]]:
-    """Yield each weight, and whether it is a parameter: by the `order` of the parameters if there is one, else by its facts.
+def of_kind(weights: Mapping[str, Weight], order: NamesInOrder | None, *, parameters: bool) -> list[Weight]:
+    """Return the parameters, or the buffers: by the `order` of the parameters where there is one, else by their facts.
 
     Raises `ShapeError` for weights for which neither is known.
     """
-    names = order() if order is not None else None
-    if names is not None:
-        named = set(names)
-        return ((weight, weight.name in named or weight.tied in named) for weight in weights.values())
-    known = [(weight, _is_parameter(weight)) for weight in weights.values()]
+    known = list(_kinds(weights, order))
     unknown = [printable(weight.name) for weight, is_one in known if is_one is None]
     if unknown:
         names = ", ".join(unknown[:NAMED]) + (f" and {len(unknown) - NAMED:,} more" if len(unknown) > NAMED else "")
         raise ShapeError(f"it is not known whether these are parameters or buffers: {names}; select weights by name")
-    return ((weight, bool(is_one)) for weight, is_one in known)
+    return [weight for weight, is_one in known if is_one is parameters]
+
+
+def _kinds(weights: Mapping[str, Weight], order: NamesInOrder | None) -> Iterator[tuple[Weight, bool | None]]:
+    """Yield each weight, and whether it is a parameter; None where it is not known."""
+    names = None if order is None else order()
+    if names is None:
+        return ((weight, _is_parameter(weight)) for weight in weights.values())
+    named = set(names)
+    return ((weight, weight.name in named or weight.tied in named) for weight in weights.values())
+
+
+class Counts(NamedTuple):
+    """How many elements weights have: of parameters, of buffers, and of those of which it is not known; tied ones once."""
+
+    parameters: int = 0
+    buffers: int = 0
+    unknown: int = 0
+
+    def __str__(self) -> str:
+        if not self.parameters and not self.buffers and self.unknown:
+            return f"{self.unknown:,} number{'s' * (self.unknown != 1)}"
+        words = [f"{self.parameters:,} parameter{'s' * (self.parameters != 1)}"]
+        words += [f"{self.buffers:,} in buffers"] if self.buffers else []
+        words += [f"{self.unknown:,} other number{'s' * (self.unknown != 1)}"] if self.unknown else []
+        return ", ".join(words)
+
+
+def counts(weights: Mapping[str, Weight], order: NamesInOrder | None) -> Counts:
+    """Count the elements of parameters and buffers, by the `order` of the parameters where there is one; tied weights once."""
+    found: dict[bool | None, int] = {True: 0, False: 0, None: 0}
+    seen: set[str] = set()
+    for weight, is_parameter in _kinds(weights, order):
+        owner = weight.tied or weight.name
+        if owner not in seen:
+            seen.add(owner)
+            found[is_parameter] += weight.size
+    return Counts(found[True], found[False], found[None])
 
 
 def _is_parameter(weight: Weight) -> bool | None:
@@ -71,3 +130,46 @@ def _is_parameter(weight: Weight) -> bool | None:
     if weight.role in STATE_ROLES:
         return False
     return True if weight.trainable or weight.role is not Role.OTHER else None
+
+
+def readable(weights: Weights, *, skip_unreadable: bool) -> Weights:
+    """Return the weights if all can be read, as far as the listing shows; raise `UnreadableError`, which names the others.
+
+    With `skip_unreadable` every number is read once, and those of which any cannot be read are left out, with a
+    `LeftOutWarning` that names them.
+    """
+    if not skip_unreadable:
+        refuse_unreadable(weights.unreadable, len(weights))
+        return weights
+    reasons = {weight.name: reason for weight in weights.distinct().values() if (reason := _trouble_of(weight)) is not None}
+    if not reasons:
+        return weights
+    warnings.warn(f"left out {unreadable_line(reasons, len(weights))}", LeftOutWarning, stacklevel=4)
+    return weights.with_weights(w for w in weights.values() if w.name not in reasons and w.tied not in reasons)
+
+
+def refuse_unreadable(reasons: Mapping[str, str], total: int) -> None:
+    """Raise `UnreadableError` if there are any weights that cannot be read, with the reason of each."""
+    if reasons:
+        raise UnreadableError(f"{unreadable_line(reasons, total)}; skip_unreadable=True goes on without them")
+
+
+def unreadable_line(reasons: Mapping[str, str], total: int) -> str:
+    """Name the weights, of `total`, that cannot be read, with the reasons of the first few.
+
+    >>> unreadable_line({"fc.packed": "is packed"}, 9)
+    "1 of 9 weights, which cannot be read: 'fc.packed' (is packed)"
+    """
+    named = ", ".join(f"{printable(name)!r} ({reason})" for name, reason in [*reasons.items()][:NAMED])
+    more = f" and {len(reasons) - NAMED:,} more" if len(reasons) > NAMED else ""
+    return f"{len(reasons):,} of {total:,} weights, which cannot be read: {named}{more}"
+
+
+def _trouble_of(weight: Weight) -> str | None:
+    """Read a weight to its end, and return why that is not possible, if it is not."""
+    try:
+        for _ in weight.blocks():
+            pass
+    except SteelyardError as error:
+        return str(error)
+    return None

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
-from math import prod
 from typing import TYPE_CHECKING, Literal
 
 from steelyard import sizes
 from steelyard.core.casting import common_dtype, converted
 from steelyard.core.readers import ByColumns, Live
 from steelyard.core.threads import at_once
-from steelyard.core.weight import Weight
-from steelyard.errors import ShapeError
+from steelyard.core.weight import Refused, Weight
+from steelyard.dtypes import is_floating
+from steelyard.errors import MixedDtypeWarning, ShapeError, printable
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -27,13 +28,15 @@ if TYPE_CHECKING:
 class VectorLayout:
     """The offset of each weight in the vector, and its address in memory."""
 
-    __slots__ = ("_memory", "_views", "addresses", "dtypes", "ends", "weights")
+    __slots__ = ("_memory", "_views", "addresses", "dtypes", "ends", "overlapping", "refused", "weights")
 
     def __init__(self, weights: Sequence[Weight]) -> None:
         self.weights = weights
-        self.ends = list(accumulate([prod(weight.shape) for weight in weights]))
+        self.ends = list(accumulate([weight.size for weight in weights]))
         self.dtypes = {weight.dtype for weight in weights}
         self._memory = [weight.read.memory for weight in weights if isinstance(weight.read, Live)]
+        self.overlapping = any(weight.overlaps is not None for weight in weights)
+        self.refused = len(self._memory) < len(weights) and any(isinstance(weight.read, Refused) for weight in weights)
         self.addresses: list[int] = []
         self._views: list[memoryview] = []
 
@@ -85,6 +88,14 @@ class VectorLayout:
         return weight, tuple(place if order == "F" else reversed(place))
 
 
+def layout_of(weights: Iterable[Weight]) -> VectorLayout:
+    """Return where each weight is in the vector, those that are tied once: the first that is listed."""
+    first: dict[str, Weight] = {}
+    for weight in weights:
+        first.setdefault(weight.tied or weight.name, weight)
+    return VectorLayout(list(first.values()))
+
+
 def checked_order(order: Order) -> Order:
     """Return the order in which each weight is flattened; raises `ShapeError` unless it is "C" or "F"."""
     if order not in ("C", "F"):
@@ -97,7 +108,7 @@ def flatten(layout: VectorLayout, order: Order, dtype: DTypeLike | None = None, 
     import numpy as np
 
     if out is None:
-        out = np.empty(layout.size, common_dtype(layout.dtypes) if dtype is None else np.dtype(dtype))
+        out = np.empty(layout.size, vector_dtype(layout) if dtype is None else np.dtype(dtype))
     elif out.shape != (layout.size,) or dtype not in (None, out.dtype) or not out.flags.writeable:
         raise ShapeError(
             f"out has shape {out.shape} and type {out.dtype}; the vector needs a writable array of shape ({layout.size},)"
@@ -111,6 +122,24 @@ def flatten(layout: VectorLayout, order: Order, dtype: DTypeLike | None = None, 
         out[start : start + run.size] = run
         start += run.size
     return out
+
+
+def vector_dtype(layout: VectorLayout) -> DType:
+    """Return the smallest type that holds all weights, with a warning where integers make that of the floats longer."""
+    together = common_dtype(layout.dtypes)
+    if len(layout.dtypes) > 1:
+        floats = [word for word in layout.dtypes if is_floating(word)]
+        alone = common_dtype(floats)
+        if floats and together != alone:
+            names = [weight.name for weight in layout.weights if not is_floating(weight.dtype)]
+            warnings.warn(
+                f"the vector is {together}, though the floats are {alone}, since it holds the integers of {printable(names[0])!r}"
+                f"{f' and {len(names) - 1:,} more' if len(names) > 1 else ''}; w.parameters.to_vector() leaves counters out, "
+                "and dtype= says that this is meant",
+                MixedDtypeWarning,
+                stacklevel=4,
+            )
+    return together
 
 
 def runs(layout: VectorLayout, dtype: DType, order: Order) -> Iterator[Array]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from steelyard import sizes
-from steelyard.dtypes import itemsize, numpy_dtype
-from steelyard.errors import printable
+from steelyard.dtypes import UNKNOWN, itemsize, numpy_dtype
+from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import DTypeLike
+
+    from steelyard.errors import SteelyardError
 
     Array = np.ndarray[Any, Any]
     DType = np.dtype[Any]
@@ -37,13 +39,26 @@ class Role(StrEnum):
     OTHER = "other"
 
 
+class Refused:
+    """The reader of a weight that is listed, but whose numbers cannot be given: it raises `error`."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: SteelyardError) -> None:
+        self.error = error
+
+    def __call__(self, _start: int, _stop: int) -> Array:
+        raise self.error
+
+
 class Weight:
     """A run of numbers with its facts; the numbers are read on demand.
 
     `name` is the framework's own name. `shape` is in elements. `dtype` is spelled as in NumPy and ml_dtypes
     ("float32", "bfloat16", "int8"). `axes` has a word for each axis ("out in kh kw"), blank if not known.
     `encoding` is the file's own word for its storage of the numbers ("Q4_K"). `tied` is the name of the
-    weight whose numbers this one shares. `trainable` is None if it is not known.
+    weight whose numbers this one shares; `overlaps` that of an earlier weight in whose memory some of its numbers are.
+    `trainable` is None if it is not known. A weight whose numbers cannot be given is listed too, as `unreadable`.
 
     Examples:
         >>> import numpy as np
@@ -56,7 +71,7 @@ class Weight:
     """
 
     # Not a dataclass, since importing dataclasses takes longer than the whole core.
-    __slots__ = ("axes", "dtype", "encoding", "layer", "name", "read", "role", "shape", "tied", "trainable")
+    __slots__ = ("axes", "dtype", "encoding", "layer", "name", "overlaps", "read", "role", "shape", "tied", "trainable")
 
     def __init__(  # noqa: PLR0913 - each is a fact, by name
         self,
@@ -71,6 +86,7 @@ class Weight:
         trainable: bool | None = None,
         encoding: str = "",
         tied: str | None = None,
+        overlaps: str | None = None,
     ) -> None:
         self.name = name
         self.shape = shape
@@ -82,10 +98,12 @@ class Weight:
         self.trainable = trainable
         self.encoding = encoding
         self.tied = tied
+        self.overlaps = overlaps
 
     def __repr__(self) -> str:
         words = [self.dtype, *([str(self.role)] if self.role != Role.OTHER else [])]
-        facts = [f"{key}={printable(value)!r}" for key in ("axes", "encoding", "tied") if (value := getattr(self, key))]
+        keys = ("axes", "encoding", "tied", "overlaps", "unreadable")
+        facts = [f"{key}={printable(value)!r}" for key in keys if (value := getattr(self, key))]
         return f"Weight({printable(self.name)!r}, {self.shape}, {', '.join([*words, *facts])})"
 
     def _repr_html_(self) -> str:
@@ -98,20 +116,25 @@ class Weight:
         new = Weight.__new__(Weight)  # not by copy.copy, which is slow: a file may have thousands of weights
         new.name, new.shape, new.dtype, new.read = self.name, self.shape, self.dtype, self.read
         new.role, new.layer, new.axes, new.trainable = self.role, self.layer, self.axes, self.trainable
-        new.encoding, new.tied = self.encoding, self.tied
+        new.encoding, new.tied, new.overlaps = self.encoding, self.tied, self.overlaps
         for key, value in changes.items():
             setattr(new, key, value)
         return new
 
     @property
     def size(self) -> int:
-        """The number of elements."""
-        return math.prod(self.shape)
+        """The number of elements; 0 where the shape of a weight that cannot be read is not known."""
+        return math.prod(self.shape) if self.shape or self.dtype != UNKNOWN else 0
 
     @property
     def nbytes(self) -> int:
         """The size of all elements in `dtype`, in bytes."""
-        return math.prod(self.shape) * itemsize(self.dtype)
+        return self.size * itemsize(self.dtype)
+
+    @property
+    def unreadable(self) -> str | None:
+        """Why the numbers cannot be given, as far as the listing shows; None for a weight that can be read."""
+        return str(self.read.error) if isinstance(self.read, Refused) else None
 
     def numpy(self) -> Array:
         """Return the whole weight in its shape, read-only; a view of the live model if possible."""
@@ -183,6 +206,18 @@ class Weight:
 
     def blocks(self, limit: int | None = None) -> Iterator[Array]:
         """Yield the elements in row-major order, at most `limit` (about a million) at a time, each block with one axis."""
+        if isinstance(self.read, Refused):  # also where there are no elements, so that none is passed over
+            raise self.read.error
         limit = limit or sizes.READ_BLOCK
         for start in range(0, self.size, limit):
             yield self.read(start, min(start + limit, self.size))
+
+
+def by_name(weights: Iterable[Weight]) -> dict[str, Weight]:
+    """Return weights by their names, in order. Raises `ShapeError` where two have one name."""
+    named: dict[str, Weight] = {}
+    for weight in weights:
+        if weight.name in named:
+            raise ShapeError(f"two weights are called {printable(weight.name)!r}; rename one of them")
+        named[weight.name] = weight
+    return named

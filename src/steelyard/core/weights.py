@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.core.lazy_graph import LazyGraph
 from steelyard.core.net_facts import NetFacts
-from steelyard.core.vector import VectorLayout, checked_order, flatten
-from steelyard.core.weight import Weight
-from steelyard.errors import ReadOnlyError, ShapeError, WeightNotFoundError, printable
+from steelyard.core.vector import VectorLayout, checked_order, flatten, layout_of
+from steelyard.core.weight import Weight, by_name
+from steelyard.errors import ReadOnlyError, WeightNotFoundError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from steelyard.core.graph import Graph
     from steelyard.core.protocols import Assign, MakeGraph, Meta, NamesInOrder
     from steelyard.core.renaming import Names
+    from steelyard.core.selection import Counts
     from steelyard.core.vector import Order
     from steelyard.core.weight import Array
 
@@ -24,17 +25,13 @@ if TYPE_CHECKING:
 class Weights(Mapping[str, Weight]):
     """An ordered mapping of names to weights, with the framework's own names and order.
 
-    Weights that share their numbers (`Weight.tied`) are all listed, but count once in `size`, `nbytes` and the
-    vector.
+    Weights that share their numbers (`Weight.tied`) are all listed, but in `size`, `nbytes` and the vector they count once.
 
     Examples:
-        >>> import steelyard
-        >>> import numpy as np
+        >>> import steelyard, numpy as np
         >>> w = steelyard.weights({"fc": {"kernel": np.ones((2, 3)), "bias": np.zeros(3)}})
-        >>> list(w), w.size
-        (['fc.kernel', 'fc.bias'], 9)
-        >>> w.select(role="bias").to_vector()
-        array([0., 0., 0.])
+        >>> list(w), w.size, w.select(role="bias").to_vector()
+        (['fc.kernel', 'fc.bias'], 9, array([0., 0., 0.]))
     """
 
     __slots__ = ("_layout", "_live", "_meta", "_net", "_remote", "_weights")
@@ -50,11 +47,7 @@ class Weights(Mapping[str, Weight]):
         graph: LazyGraph | MakeGraph | Graph | None = None,
         orders: Mapping[str, NamesInOrder] | None = None,
     ) -> None:
-        self._weights: dict[str, Weight] = {}
-        for weight in weights:
-            if weight.name in self._weights:
-                raise ShapeError(f"two weights are named {printable(weight.name)!r}; rename one of them")
-            self._weights[weight.name] = weight
+        self._weights = by_name(weights)
         self._net = NetFacts(assign, orders or {}, graph if isinstance(graph, LazyGraph) else LazyGraph(graph))
         self._layout: VectorLayout | None = None
         self._meta = meta if callable(meta) else dict(meta or {})
@@ -65,9 +58,7 @@ class Weights(Mapping[str, Weight]):
     def from_arrays(arrays: Mapping[str, object], *, axes: Mapping[str, str] | None = None) -> Weights:
         """Make weights from arrays by name, without a copy.
 
-        The part of a name before its last dot or slash is the layer, and the rest implies the role, as for a file with names
-        only. `axes` has the axes of weights by name, as far as they are known. Raises `UnknownModelError` for arrays that are
-        not numeric.
+        Layers and roles follow from the names. `axes` names known axes. Raises `UnknownModelError` for arrays without numbers.
 
         Examples:
             >>> import numpy as np
@@ -115,10 +106,7 @@ class Weights(Mapping[str, Weight]):
     def _in_vector(self) -> VectorLayout:
         """Return the layout of the vector, in which tied weights are once, as the first that is listed."""
         if self._layout is None:
-            first: dict[str, Weight] = {}
-            for weight in self._weights.values():
-                first.setdefault(weight.tied or weight.name, weight)
-            self._layout = VectorLayout(list(first.values()))
+            self._layout = layout_of(self._weights.values())
         return self._layout
 
     def distinct(self) -> Weights:
@@ -185,9 +173,24 @@ class Weights(Mapping[str, Weight]):
         return self._in_vector().size
 
     @property
+    def counts(self) -> Counts:
+        """The number of elements in parameters, in buffers, and in weights of which it is not known; tied ones once."""
+        from steelyard.core.selection import counts
+
+        return counts(self, self.orders.get("parameters"))
+
+    @property
     def nbytes(self) -> int:
         """The size of all elements in their own dtypes, in bytes; tied weights count once."""
         return sum(weight.nbytes for weight in self._in_vector().weights)
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """The weights whose numbers cannot be given, as far as the listing shows, each with the reason.
+
+        Whatever needs numbers refuses them by name, or goes on without them with `skip_unreadable=True`.
+        """
+        return {name: reason for name, weight in self._weights.items() if (reason := weight.unreadable) is not None}
 
     @property
     def layers(self) -> dict[str, Weights]:
@@ -197,8 +200,7 @@ class Weights(Mapping[str, Weight]):
         (see `core.stacked`); its parts can be read, but not assigned.
 
         Examples:
-            >>> import steelyard
-            >>> import numpy as np
+            >>> import steelyard, numpy as np
             >>> w = steelyard.weights({"fc1": {"weight": np.ones((2, 3)), "bias": np.zeros(2)}})
             >>> list(w.layers), list(w.layers["fc1"])
             (['fc1'], ['weight', 'bias'])
@@ -217,19 +219,18 @@ class Weights(Mapping[str, Weight]):
     def parameters(self) -> Weights:
         """The weights that training may change, including frozen ones: all except `buffers`.
 
-        The framework's own distinction takes precedence. Raises `ShapeError` with the names of weights that may be either;
-        use `select` to choose weights by name.
+        The framework's own word counts. Raises `ShapeError`, which names them, for weights of which nothing says what they are.
         """
-        from steelyard.core.selection import are_parameters
+        from steelyard.core.selection import of_kind
 
-        return self.with_weights(w for w, is_one in are_parameters(self, self.orders.get("parameters")) if is_one)
+        return self.with_weights(of_kind(self, self.orders.get("parameters"), parameters=True))
 
     @property
     def buffers(self) -> Weights:
         """The running statistics, counters and other state that the optimizer does not change; raises as `parameters` does."""
-        from steelyard.core.selection import are_parameters
+        from steelyard.core.selection import of_kind
 
-        return self.with_weights(w for w, is_one in are_parameters(self, self.orders.get("parameters")) if not is_one)
+        return self.with_weights(of_kind(self, self.orders.get("parameters"), parameters=False))
 
     @property
     def graph(self) -> Graph | None:
@@ -250,24 +251,23 @@ class Weights(Mapping[str, Weight]):
         role: str | Iterable[str] | None = None,
         layer: str = "*",
         trainable: bool | None = None,
+        missing_ok: bool = False,
     ) -> Weights:
         """Return the weights that match all given criteria; nothing is copied.
 
-        `pattern` and `layer` are shell patterns ("encoder.*"); a name with brackets also matches itself.
-        `pattern` is one pattern or several, `role` one role or several ("kernel", ["scale", "offset"]).
-        Assigning to the selection leaves the rest of the model unchanged. Raises `ShapeError` for an
-        unknown role.
+        `pattern` and `layer` are shell patterns ("encoder.*"); a name with brackets also matches itself. `pattern` may be
+        several, `role` one or several ("kernel", ["scale", "offset"]). Assigning leaves the rest unchanged. Warns
+        with `EmptySelectionWarning` where nothing matches, unless `missing_ok`. Raises `ShapeError` for an unknown role.
         """
         from steelyard.core.selection import selected
 
-        return self.with_weights(selected(self._weights.values(), pattern, role, layer, trainable))
+        return self.with_weights(selected(self, pattern, role, layer, trainable, missing_ok=missing_ok))
 
     def rename(self, pattern: str, replacement: str) -> Weights:
         r"""Return the same weights under other names: each name that `pattern` matches completely is rewritten.
 
-        `pattern` is a regular expression, `replacement` its template: ``rename(r"module\.(.*)", r"\1")``
-        removes a prefix. Layers are renamed alike, in the graph too. Assigning still changes the model. Raises
-        `ShapeError` if two weights get the same name.
+        `pattern` is a regular expression, `replacement` its template: ``rename(r"module\.(.*)", r"\1")`` removes a prefix.
+        Layers and the graph are renamed alike. Assigning still changes the model. Raises `ShapeError` if two get the same name.
         """
         from steelyard.core.renaming import names_by, renamed_weight
 
@@ -277,26 +277,22 @@ class Weights(Mapping[str, Weight]):
     def in_order(self, word: str) -> Weights:
         """Return the weights in another order than the listed one; weights that this order does not include are left out.
 
-        "r-torch" is the order of R torch's `model$parameters`: parameters only, those of a module's children before its
-        own, each once. Live PyTorch modules and files of R torch have it. Live models also have "parameters", which for
-        PyTorch is the order of `model.parameters()`. Raises `ShapeError` for an order that these weights do not have.
+        "r-torch" is the order of R torch's `model$parameters`: parameters only, those of a module's children before its own,
+        each once; live PyTorch modules and files of R torch have it. Live models also have "parameters".
+        Raises `ShapeError` for an order that these weights do not have.
         """
-        names = self.orders[word]() if word in self.orders else None
-        if names is None:
-            known = f", or use one of {', '.join(self.orders)}" if self.orders else ""
-            raise ShapeError(f"these weights have no order {printable(word)!r}; leave it out for the listed order{known}")
-        return self.with_weights(self._weights[name] for name in names if name in self._weights)
+        from steelyard.core.selection import names_in_order
+
+        return self.with_weights(self._weights[name] for name in names_in_order(self.orders, word) if name in self._weights)
 
     def astype(self, dtype: str) -> Weights:
         """Return the same weights with all floating-point ones cast to another dtype, such as "float16", when they are read.
 
-        Integers, which count or index, and booleans are not cast. Assigning still changes the model, in the model's own
-        dtypes. Raises `ShapeError` for a dtype that is not floating-point. Reading a number that the dtype cannot represent
-        raises `LossyError`; rounding is allowed.
+        Integers, which count or index, and booleans are not cast. Assigning still changes the model, in its own dtypes. Raises
+        `ShapeError` for a dtype that is not floating-point. Reading a number that does not fit raises `LossyError`.
 
         Examples:
-            >>> import steelyard
-            >>> import numpy as np
+            >>> import steelyard, numpy as np
             >>> steelyard.weights({"w": np.array([1.0, 1 / 3])}).astype("float16")["w"].numpy()
             array([1.    , 0.3333], dtype=float16)
         """
@@ -314,8 +310,7 @@ class Weights(Mapping[str, Weight]):
         """Return the same weights with copies of the numbers, for example to keep the best epoch.
 
         Examples:
-            >>> import steelyard
-            >>> import numpy as np
+            >>> import steelyard, numpy as np
             >>> model = {"w": np.zeros(2)}
             >>> best = steelyard.weights(model).copy()
             >>> model["w"][:] = 9.0
@@ -330,55 +325,60 @@ class Weights(Mapping[str, Weight]):
             for block in weight.blocks(limit):
                 yield weight, block
 
-    def to_vector(self, order: Order = "C", dtype: DTypeLike | None = None, out: Array | None = None) -> Array:
+    def to_vector(
+        self, order: Order = "C", dtype: DTypeLike | None = None, out: Array | None = None, *, skip_unreadable: bool = False
+    ) -> Array:
         """Copy every weight into one vector, in the listed order; tied weights once.
 
-        `order` is the order in which each weight is flattened: "C" by rows, "F" by columns as in R. `dtype` defaults to the
-        smallest dtype that represents all weights exactly. `out`, if given, is filled and returned.
-        Raises `ShapeError` if `out` does not fit, `LossyError` if a number does not fit into `dtype`.
+        `order` is how each weight is flattened: "C" by rows, "F" by columns as R does. Without `dtype` the vector has the
+        smallest type that holds all of them, with a `MixedDtypeWarning` where an integer, such as a counter, makes floats
+        longer: `w.parameters.to_vector()` leaves counters out. `out` is filled and returned when given. Raises `ShapeError`
+        when `out` does not fit, `LossyError` when a number does not fit into `dtype`, and `UnreadableError` for weights that
+        cannot be read, unless `skip_unreadable`.
 
         Examples:
             >>> import steelyard
             >>> steelyard.weights({"a": [[1, 2], [3, 4]]}).to_vector(order="F").tolist()
             [1, 3, 2, 4]
         """
-        return flatten(self._in_vector(), checked_order(order), dtype, out)
+        layout = self._in_vector()
+        if skip_unreadable or layout.refused:
+            from steelyard.core.selection import readable
+
+            layout = readable(self, skip_unreadable=skip_unreadable)._in_vector()
+        return flatten(layout, checked_order(order), dtype, out)
 
     def from_vector(self, vector: ArrayLike, order: Order = "C") -> Weights:
         """Return weights of these names, shapes and dtypes with the numbers of `vector`, detached from any model.
 
         Raises `ShapeError` for a wrong length, and `LossyError` for a number that a weight's dtype cannot represent.
         """
-        import numpy as np
+        from steelyard.core.assign import own_pieces
 
-        from steelyard.core.assign import as_vector, pieces
-
-        layout = self._in_vector()
-        return self._detached(pieces(layout, np.array(as_vector(layout, vector)), checked_order(order)))
+        return self._detached(own_pieces(self._in_vector(), vector, checked_order(order)))
 
     def locate(self, index: int, order: Order = "C") -> tuple[str, tuple[int, ...]]:
         """Return the weight's name and the element's index for entry `index` of the vector.
 
         Examples:
-            >>> import steelyard
-            >>> import numpy as np
+            >>> import steelyard, numpy as np
             >>> steelyard.weights({"a": np.zeros(4), "b": np.zeros((2, 3))}).locate(8)
             ('b', (1, 1))
         """
         weight, place = self._in_vector().locate(index, checked_order(order))
         return weight.name, place
 
-    def assign(self, values: Mapping[str, object] | Array, order: Order = "C") -> Any:
-        """Put numbers into the model, all or nothing, and return it (a new model if models are immutable).
+    def assign(self, values: Mapping[str, object] | Array, order: Order = "C", *, verify: bool = True) -> Any:
+        """Put numbers into the model, all or nothing, and return it (a new one where models are immutable).
 
-        `values` is a vector as `to_vector` returns it in this order, or a mapping of names to arrays; weights that are not
-        in it stay unchanged. No memory is shared with `values`. Raises `ShapeError` (a length, name or shape that
-        does not fit), `LossyError` (a fraction for an integer, an overflow) or `ReadOnlyError` (weights from a file, or
-        detached); in these cases nothing is written.
+        `values` is a vector as `to_vector` gives it in this order, or a mapping of names to arrays; weights that it leaves out
+        stay as they are. No memory is shared with it. What a framework puts into the model is read back, unless `verify` is
+        False. Raises `ShapeError` (a length, name or shape that does not fit, values that differ where
+        weights share memory), `LossyError` (a fraction for an integer, an overflow) or `ReadOnlyError` (weights of a file,
+        detached ones, a model that holds other numbers afterwards); the model has its old numbers then.
 
         Examples:
-            >>> import steelyard
-            >>> import numpy as np
+            >>> import steelyard, numpy as np
             >>> model = {"w": np.zeros(2)}
             >>> steelyard.weights(model).assign({"w": [1.5, 2.5]})["w"].tolist()
             [1.5, 2.5]
@@ -390,8 +390,8 @@ class Weights(Mapping[str, Weight]):
                 "these weights belong to no model; save them with steelyard.save, or assign them to weights(model)"
             )
         if isinstance(values, Mapping):
-            return put(self._in_vector(), self, values, self._net.assign)
-        return put_vector(self._in_vector(), values, checked_order(order), self._net.assign)
+            return put(self._in_vector(), self, values, self._net.assign, verify=verify)
+        return put_vector(self._in_vector(), values, checked_order(order), self._net.assign, verify=verify)
 
     def _detached(self, arrays: Mapping[str, Array]) -> Weights:
         """Return weights with these facts and the numbers of `arrays`, which have the distinct weights; tied ones share."""

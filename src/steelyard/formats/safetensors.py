@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from steelyard.codecs import limits
 from steelyard.codecs.limits import is_possible
 from steelyard.codecs.metadata import dump_facts, with_facts
-from steelyard.core.readers import chunks_of, refusing
+from steelyard.core.readers import chunks_of
 from steelyard.core.roles import layer_of, role_of
-from steelyard.core.weight import Weight
+from steelyard.core.weight import Refused, Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, printable
@@ -162,7 +162,7 @@ def _weight(source: Source, offset: int, name: str, word: str, shape: tuple[int,
     dtype = DTYPES.get(word)
     if dtype is None:
         dtype = _PACKED[word][0] if word in _PACKED else "object"
-        reader = refusing(FormatError(source.name, f"{printable(name)} is stored as {printable(word)}, which cannot be read"))
+        reader = Refused(FormatError(source.name, f"{printable(name)} is stored as {printable(word)}, which cannot be read"))
         return Weight(name=name, shape=shape, dtype=dtype, encoding=word, read=reader)
     role, read = role_of(name, len(shape)), Stored(source, offset, dtype)
     return Weight(name=name, shape=shape, dtype=dtype, read=read, role=role, layer=layer_of(name), encoding=word)

@@ -7,20 +7,22 @@ loaded when an object of its framework is passed in, so it may import that frame
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
+from steelyard.core.assign import differences
 from steelyard.core.lazy_graph import LazyGraph
 from steelyard.core.members import meta_of
 from steelyard.core.plugins import framework_of
+from steelyard.core.selection import NAMED
 from steelyard.core.weights import Weights
-from steelyard.errors import SteelyardError
+from steelyard.errors import ReadOnlyError, SteelyardError, printable
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Graph
-    from steelyard.core.protocols import Framework, NamesInOrder, Runner
-    from steelyard.core.weight import Weight
+    from steelyard.core.protocols import Assign, Framework, NamesInOrder, Runner
+    from steelyard.core.weight import Array, Weight
 
 
 def weights_of(model: Any) -> Weights:
@@ -32,7 +34,7 @@ def weights_of(model: Any) -> Weights:
     return Weights(
         listed,
         meta=_meta(framework, model),
-        assign=lambda arrays: framework.assign(model, arrays),
+        assign=_assign(framework, model),
         live=True,
         graph=LazyGraph(_graph(framework, held or (lambda: model)), keeps_model=held is None),
         orders=_orders(framework, model, listed),
@@ -45,6 +47,27 @@ def _orders(framework: Framework, model: Any, listed: list[Weight]) -> dict[str,
     parameters = getattr(framework, "parameters", None)
     named: dict[str, NamesInOrder] = {"parameters": lambda: parameters(model, listed)} if parameters else {}
     return named | (orders(model) if orders else {})
+
+
+def _assign(framework: Framework, model: Any) -> Assign:
+    """Return what puts arrays into the model, reads them back, and restores the model where it holds other numbers."""
+
+    def assign(arrays: Mapping[str, Array], *, verify: bool = True) -> Any:
+        if not verify or not arrays:
+            return framework.assign(model, arrays)
+        listed = {weight.name: weight for weight in framework.weights(model)}
+        before = {name: listed[name].numpy().copy() for name in arrays}
+        made = framework.assign(model, arrays)
+        differing = differences({weight.name: weight for weight in framework.weights(made)}, arrays)
+        if differing:
+            framework.assign(model, before)
+            named = ", ".join(map(printable, differing[:NAMED])) + (" and more" if len(differing) > NAMED else "")
+            raise ReadOnlyError(
+                f"the {type(model).__name__} holds other numbers than were assigned to {named}; it has its old ones back"
+            )
+        return made
+
+    return assign
 
 
 def _reference(model: Any) -> ref[Any] | None:

@@ -32,7 +32,7 @@ from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import ITEMSIZES, itemsize
 from steelyard.errors import FormatError, ShapeError, printable
-from steelyard.io import weights
+from steelyard.io import readable_weights
 from steelyard.measures.digest import digest
 from steelyard.storage.source import Stored
 
@@ -99,7 +99,7 @@ def save_patch(before: object, after: object, path: str | os.PathLike[str]) -> P
     path = Path(path)
     if path.suffix != ".safetensors":
         raise FormatError(str(path), "a patch is a safetensors file; give it the suffix .safetensors")
-    one, other = weights(before), weights(after)
+    one, other = readable_weights(before), readable_weights(after)
     kept = [(weight, *_kept(one, other, weight)) for weight in other.values()]
     base, result = (digest(each, ALGORITHM).whole for each in (one, other))
     head = {
@@ -189,7 +189,7 @@ def apply_patch(before: object, path: str | os.PathLike[str]) -> Weights:
     Numbers are patched when they are read. Digests verify both sides: `ShapeError` is raised if the patch was made for other
     weights than `before`, and `FormatError` if the result is wrong, or if the file is damaged or not a patch.
     """
-    base, stored = weights(before), weights(path)
+    base, stored = readable_weights(before), readable_weights(path)
     file = str(path)
     head = _head(file, stored)
     found = digest(base, ALGORITHM).whole

@@ -24,6 +24,8 @@ def check_lines(check: Check) -> Iterator[str]:
     """
     if not check.findings:
         yield f"readable, complete, finite{', healthy' if check.health else ''}: {_weights(check.weights)}"
+    if check.readable < check.weights:
+        yield f"{check.readable:,} of {_weights(check.weights)} readable"
     for finding in check.findings:
         yield finding_line(finding)
     yield from check.notes

@@ -29,7 +29,10 @@ def file_record(file: str, weights: Weights, *, stats: bool = False) -> dict[str
         "total": {
             "weights": len(weights),
             "tied": len(weights) - len(weights.distinct()),
-            "parameters": weights.size,
+            "parameters": weights.counts.parameters,
+            "buffers": weights.counts.buffers,
+            "other": weights.counts.unknown,
+            "unreadable": len(weights.unreadable),
             "bytes": weights.nbytes,
         },
     }
@@ -48,7 +51,9 @@ def weight_record(weight: Weight, *, stats: bool = False) -> dict[str, Any]:
         "trainable": weight.trainable,
         "tied": weight.tied,
         "encoding": weight.encoding,
-        "parameters": weight.size,
+        "overlaps": weight.overlaps,
+        "unreadable": weight.unreadable,
+        "size": weight.size,
         "bytes": weight.nbytes,
     }
     if stats:

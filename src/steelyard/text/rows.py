@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
-from math import prod
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -30,7 +29,7 @@ _COUNTED = re.compile(r"([^0-9]*)([0-9]{1,9})")
 """A head whose number may count up; longer numbers are hashes."""
 _DEPTH = 6
 """Maximum numbers of a name that are compared; a name may contain thousands."""
-_kind = attrgetter("shape", "dtype", "role", "tied", "trainable", "encoding", "axes")
+_kind = attrgetter("shape", "dtype", "role", "tied", "trainable", "encoding", "axes", "overlaps", "unreadable")
 
 
 class Row:
@@ -56,7 +55,7 @@ class Row:
     @property
     def size(self) -> int:
         """The number of elements of all counted weights."""
-        return sum([prod(weight.shape) for weight in self.counted])
+        return sum([weight.size for weight in self.counted])
 
 
 class Measured(NamedTuple):

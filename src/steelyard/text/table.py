@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from steelyard.core.weight import Weight
+from steelyard.core.weight import Refused, Weight
+from steelyard.dtypes import UNKNOWN
 from steelyard.errors import SteelyardError, printable
 from steelyard.storage.source import Stored
 from steelyard.text.rows import Measured, Row, rows_of
@@ -25,7 +26,7 @@ REDUNDANT = ("layer", "tied to")
 FIGURES = ("near_zeros", "l1", "q05", "q95", "rms", "l2", "zeros", "inf", "nan", "median", "count", "std")
 APART = ("mean abs", "cosine", "changed")
 EXPENDABLE = (
-    *(*REDUNDANT, "dtype", "role", "parameters", "times", *FIGURES, *APART),
+    *(*REDUNDANT, "dtype", "role", "size", "times", *FIGURES, *APART),
     *("mean", "max", "min", "most in", "signed max", "histogram", "shape"),
 )
 """The columns that a narrow screen drops, in this order; the redundant ones before a name is cut."""
@@ -89,6 +90,10 @@ def listing(
     yield from drawn([column for column in columns if column.width], screen)
     yield ""
     yield screen.broken(totals(weights))
+    if reasons := weights.unreadable:
+        from steelyard.core.selection import unreadable_line
+
+        yield screen.paint(screen.broken(unreadable_line(reasons, len(weights))), "red")
     yield from map(screen.broken, notes(weights))
     for line in remarks(stats or (), len(weights.distinct())):
         yield screen.paint(screen.broken(line), "red")
@@ -109,8 +114,8 @@ def unreadable(stats: Sequence[Measured]) -> Iterator[str]:
 
 
 def totals(weights: Weights) -> str:
-    """Count the weights, parameters and bytes; tied weights count once."""
-    return f"{count_text(weights)}, {weights.size:,} parameter{'s' * (weights.size != 1)}, {in_units(weights.nbytes)}"
+    """Count the weights, parameters, numbers in buffers, and bytes; tied weights count once."""
+    return f"{count_text(weights)}, {weights.counts}, {in_units(weights.nbytes)}"
 
 
 def notes(weights: Weights) -> list[str]:
@@ -160,12 +165,16 @@ def live_findings(weights: Weights) -> Iterator[str]:
 
 
 def shape_text(weight: Weight) -> str:
-    """Format a shape with a multiplication sign between its axes; a weight without axes is a scalar."""
-    return TIMES.join(map(str, weight.shape)) or "scalar"
+    """Format a shape with a multiplication sign between its axes; one without axes is a scalar, or unknown."""
+    unknown = weight.dtype == UNKNOWN and not weight.shape
+    return TIMES.join(map(str, weight.shape)) or ("?" if unknown else "scalar")
 
 
 def dtype_text(weight: Weight) -> str:
     """Format the dtype, and the file's encoding if it stores the numbers in another form."""
+    if isinstance(weight.read, Refused):
+        word = weight.dtype if weight.dtype != UNKNOWN else weight.encoding or "?"
+        return f"{printable(word, 40)} (unreadable)"
     other = weight.encoding not in ("", weight.dtype) and not isinstance(weight.read, Stored)
     return f"{weight.dtype} ({printable(weight.encoding, 40)})" if other else weight.dtype
 
@@ -188,9 +197,16 @@ def fact_columns(rows: Sequence[Row], *, grouped: bool) -> list[Column]:
         Column("dtype", [dtype_text(row.weight) for row in rows]),
         Column("role", [str(row.weight.role) for row in rows]),
         Column("times", [f"{row.times:,} {TIMES}" if row.times > 1 else "" for row in rows], right=True, head=""),
-        Column("parameters", [f"{row.size:,}" if row.counted else "tied" for row in rows], right=True),
-        Column("tied to", ["" if owner is None else name_text(owner) for owner in tied]),
+        Column("size", [f"{row.size:,}" if row.counted else "tied" for row in rows], right=True),
+        Column("tied to", [_shared(row, owner) for row, owner in zip(rows, tied, strict=True)]),
     ]
+
+
+def _shared(row: Row, owner: str | None) -> str:
+    """Name the weight whose memory this one shares, wholly or in part."""
+    if row.weight.overlaps is not None:
+        return f"overlaps {name_text(row.weight.overlaps)}"
+    return "" if owner is None else name_text(owner)
 
 
 def axis_end(stats: Sequence[Measured]) -> float:

@@ -80,7 +80,7 @@ def facts(weight: Weight, summary: Summary, screen: Screen) -> Iterator[tuple[st
     yield "role", str(weight.role)
     yield "trainable", {True: "yes", False: "no", None: ""}[weight.trainable]
     yield "tied to", "" if weight.tied is None else name_text(weight.tied)
-    yield "parameters", f"{weight.size:,} ({in_units(weight.nbytes)})"
+    yield "size", f"{weight.size:,} ({in_units(weight.nbytes)})"
     moments = summary.moments
     if moments.count:
         end = axis_of([summary])

@@ -16,7 +16,8 @@ from inspector.browser.looking import (
 from playwright.sync_api import expect
 
 import steelyard
-from steelyard.core.readers import from_array, refusing
+from steelyard.core.readers import from_array
+from steelyard.core.weight import Refused
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError
 
@@ -291,7 +292,7 @@ def test_a_narrow_window_does_not_scroll_sideways(open_report):
 
 
 def test_a_weight_that_cannot_be_read_shows_the_reason(open_report):
-    weight = from_array("w", np.ones(4)).replace(read=refusing(FormatError("w.bin", "the file ends in the middle", 8)))
+    weight = from_array("w", np.ones(4)).replace(read=Refused(FormatError("w.bin", "the file ends in the middle", 8)))
     page = open_report(Weights([weight, from_array("v", np.ones(4))]))
     row(page, "w").click()
     expect(page.locator(".trouble")).to_contain_text("the file ends in the middle")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import steelyard
-from steelyard.core.readers import from_array, refusing
-from steelyard.core.weight import Role, Weight
+from steelyard.core.readers import from_array
+from steelyard.core.weight import Refused, Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError
 from steelyard.measures.check.survey import looks
@@ -37,7 +37,7 @@ def ill():
             from_array("words.weight", embedding, role=Role.EMBEDDING, axes="vocab out", layer="words"),
             from_array("half.weight", np.full((8, 8), 65504, "f2"), role=Role.KERNEL, axes="out in", layer="half"),
             from_array("empty", np.zeros((0, 4), "f4")),
-            Weight(name="lost", shape=(3, 3), dtype="float32", read=refusing(FormatError("net.pt", "is cut off", 17))),
+            Weight(name="lost", shape=(3, 3), dtype="float32", read=Refused(FormatError("net.pt", "is cut off", 17))),
             Weight(name="text", shape=(2,), dtype="object", read=lambda a, b: np.array(["a", "b"], object)[a:b]),
         ]
     )
@@ -135,7 +135,7 @@ def test_a_part_of_the_matrix_has_the_original_numbers():
 
 def test_an_invalid_shape_takes_no_memory():
     said = FormatError("net.gguf", "w has a shape which makes no sense")
-    huge = Weight(name="w", shape=(1 << 40, 1 << 40), dtype="float32", read=refusing(said), role=Role.KERNEL, axes="out in")
+    huge = Weight(name="w", shape=(1 << 40, 1 << 40), dtype="float32", read=Refused(said), role=Role.KERNEL, axes="out in")
     (found,) = looks([huge], Weights([huge]), lambda w: (10, 10))
     assert found.error is said
     (finding,) = steelyard.check(Weights([huge]), health=True).findings

@@ -15,8 +15,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.codecs import limits
-from steelyard.core.readers import by_rows, refusing
-from steelyard.core.weight import Weight
+from steelyard.core.readers import by_rows
+from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import itemsize, numpy_dtype
 from steelyard.errors import FormatError, MissingExtraError, UnsafeFileError, printable
 from steelyard.storage.source import Stored
@@ -276,7 +276,7 @@ def _dataset(datasets: _Datasets, path: str, dataset: h5d.DatasetID) -> Weight:
 
 def _refused(source: Source, path: str, why: str, number_type: NumberType, shape: tuple[int, ...] = ()) -> Weight:
     kind = UnsafeFileError if "link" in why or "file" in why or "filter" in why else FormatError
-    reader = refusing(kind(source.name, f"{printable(path)} {why}"))
+    reader = Refused(kind(source.name, f"{printable(path)} {why}"))
     return Weight(name=path, shape=shape, dtype=number_type.dtype, encoding=number_type.encoding, read=reader)
 
 
@@ -319,7 +319,7 @@ def _reader(datasets: _Datasets, path: str, dataset: h5d.DatasetID, kind: Number
     end = offset + prod(shape) * itemsize(kind.dtype)
     if end > source.size:
         why = f"{printable(path)} ends at byte {end:,}, past the end of the file, {source.size:,}"
-        return refusing(FormatError(source.name, why, offset))
+        return Refused(FormatError(source.name, why, offset))
     return source.numbers(offset, kind.dtype, kind.order)
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.pickle.values import Global, Record, as_source, is_args
-from steelyard.core.readers import ByColumns, refusing
+from steelyard.core.readers import ByColumns
+from steelyard.core.weight import Refused
 from steelyard.dtypes import ITEMSIZES, itemsize
 from steelyard.errors import FormatError, printable
 
@@ -72,7 +73,7 @@ class PickledTensor:
 def refused(source: Source, what: str, shape: Pickled = (), dtype: str = "object", encoding: str = "") -> PickledTensor:
     """Return a listed tensor that raises `FormatError` with this reason when it is read."""
     listed = shape if is_shape(shape) and prod(i for i in shape if i) * itemsize(dtype) < MAX_BYTES else ()
-    return PickledTensor(listed, dtype, refusing(FormatError(source.name, what)), encoding=encoding)
+    return PickledTensor(listed, dtype, Refused(FormatError(source.name, what)), encoding=encoding)
 
 
 def is_shape(value: Pickled) -> TypeGuard[tuple[int, ...]]:

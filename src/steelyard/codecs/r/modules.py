@@ -82,8 +82,8 @@ def parameter_order(weights: list[Weight], known: list[str] | None = None) -> li
     in older files every float tensor except running means and variances is a parameter. Raises `ShapeError` if a file does
     not distinguish a frozen parameter from a buffer.
 
-    >>> from steelyard.core.readers import refusing
-    >>> listed = [Weight(name=n, shape=(1,), dtype="float32", read=refusing, trainable=True) for n in ("alpha", "fc.bias")]
+    >>> from steelyard.core.weight import Refused
+    >>> listed = [Weight(name=n, shape=(1,), dtype="float32", read=Refused, trainable=True) for n in ("alpha", "fc.bias")]
     >>> parameter_order(listed)
     ['fc.bias', 'alpha']
     """

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from steelyard.codecs.limits import is_possible
-from steelyard.core.readers import raw_chunks, refusing
+from steelyard.core.readers import raw_chunks
 from steelyard.core.roles import infer_roles, layer_of
-from steelyard.core.weight import Weight
+from steelyard.core.weight import Refused, Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import ITEMSIZES, itemsize
 from steelyard.errors import FormatError, printable
@@ -108,7 +108,7 @@ def _weight(name: str, leaf: Decoded, source: Source) -> Weight | None:
     try:
         shape, dtype, read = _chunked(leaf, name, source) if isinstance(leaf, dict) else _extension(leaf, name, source)
     except FormatError as error:
-        shape, dtype, read = (), "object", refusing(error)
+        shape, dtype, read = (), "object", Refused(error)
     return Weight(name=name, layer=layer_of(name), shape=shape, dtype=dtype, read=read)
 
 

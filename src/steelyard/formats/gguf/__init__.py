@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs.limits import is_possible
 from steelyard.codecs.metadata import dump_facts, with_facts
-from steelyard.core.readers import raw_chunks, refusing
+from steelyard.core.readers import raw_chunks
 from steelyard.core.roles import layer_of
-from steelyard.core.weight import Role, Weight
+from steelyard.core.weight import Refused, Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, printable
@@ -272,7 +272,7 @@ def _weights(cursor: _Cursor, infos: Mapping[str, _Info], begin: int, alignment:
                 raise FormatError(cursor.source.name, shown, begin + info.offset)
             read = _reader(cursor, printable(name), info, begin + info.offset, alignment)
         except FormatError as error:
-            read = refusing(error)
+            read = Refused(error)
         role, axes = _meaning(name, len(info.shape)) if known else (Role.OTHER, "")
         yield Weight(
             name=name,

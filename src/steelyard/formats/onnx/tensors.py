@@ -20,7 +20,7 @@ from steelyard.codecs.limits import is_bomb, is_possible
 from steelyard.codecs.protobuf import unpacked
 from steelyard.codecs.sparse_runs import dense_reader
 from steelyard.codecs.subbyte import BITS, bytes_of, decoded, packed_bytes
-from steelyard.core.readers import refusing
+from steelyard.core.weight import Refused
 from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, SteelyardError, printable
 from steelyard.formats.onnx.messages import DOUBLES, FLOATS, INTS, LONGS, RAW, UNSIGNED, Elements, SparseTensorProto, TensorProto
@@ -99,7 +99,7 @@ def reader_of(tensor: TensorProto, files: ExternalFiles) -> Reader:
         dtype = KINDS[tensor.kind][1]
         return decoded(_raw(tensor, dtype, files), dtype)
     except SteelyardError as error:
-        return refusing(error)
+        return Refused(error)
 
 
 def check_dims(tensor: TensorProto, name: str) -> None:
@@ -246,7 +246,7 @@ def sparse_reader(sparse: SparseTensorProto, files: ExternalFiles) -> Reader:
     try:
         _check_sparse(sparse, files.source.name)
     except FormatError as error:
-        return refusing(error)
+        return Refused(error)
     elements, indices = reader_of(sparse.values, files), reader_of(sparse.indices, files)
 
     def load() -> tuple[Array, Array]:

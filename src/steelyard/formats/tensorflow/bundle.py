@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.codecs import limits
 from steelyard.codecs.protobuf import Field, message
-from steelyard.core.readers import by_rows, refusing
-from steelyard.core.weight import Weight
+from steelyard.core.readers import by_rows
+from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import itemsize, numpy_dtype
 from steelyard.errors import FormatError, SteelyardError, printable
 from steelyard.formats.tensorflow.crc32c import crc32c, unmasked
@@ -127,7 +127,7 @@ class Bundle:
         try:
             read = self._reader(key, name, entry)
         except SteelyardError as error:
-            read = refusing(error)
+            read = Refused(error)
         return Weight(name=name, shape=entry.shape, dtype=dtype, encoding=encoding, read=read)
 
     def _reader(self, key: bytes, name: str, entry: BundleEntry) -> Reader:

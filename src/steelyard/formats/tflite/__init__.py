@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING
 from steelyard.codecs import limits
 from steelyard.codecs.limits import is_possible
 from steelyard.codecs.subbyte import bytes_of, decoded
-from steelyard.core.readers import refusing
 from steelyard.core.roles import layer_of
-from steelyard.core.weight import Role, Weight
+from steelyard.core.weight import Refused, Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import is_floating
 from steelyard.errors import FormatError, printable
@@ -168,7 +167,7 @@ def _reader(tensor: Table, name: str, shape: tuple[int, ...], buffers: list[Tabl
             return sparse_reader(name, raw, shape, DTYPES[kind], sparsity)
         return _dense(name, raw, shape, DTYPES[kind])
     except FormatError as error:
-        return refusing(error)
+        return Refused(error)
 
 
 def _layer(name: str) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.sparse_runs import dense_reader
-from steelyard.core.readers import refusing
+from steelyard.core.weight import Refused
 from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, printable
 
@@ -35,7 +35,7 @@ def sparse_reader(name: str, raw: Source, shape: tuple[int, ...], dtype: str, sp
     """Return a reader of the dense form, whose indices are decoded at the first read."""
     known = raw.size // itemsize(dtype)
     if limits.is_bomb(prod(shape) * itemsize(dtype), raw.size):
-        return refusing(
+        return Refused(
             FormatError(raw.name, f"{printable(name)} has {prod(shape):,} elements, of which only {known:,} are stored; refused")
         )
     values = raw.numbers(0, dtype)

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from steelyard.core.readers import dtype_word, from_array, refusing
+from steelyard.core.readers import dtype_word, from_array
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.selection import STATE_ROLES
-from steelyard.core.weight import Weight
+from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import is_inexact
 from steelyard.errors import LossyError, NotFittedError, ShapeError, UnknownModelError, printable
 from steelyard.layers.flax.linen import with_linen_facts
@@ -113,7 +113,7 @@ def _weight(name: str, leaf: object) -> Weight:
 def _reader(name: str, array: jax.Array) -> Reader:
     """Read the memory itself on a CPU; else a copy that JAX keeps, so that the next block costs nothing."""
     if not array.is_fully_addressable:
-        return refusing(
+        return Refused(
             UnknownModelError(f"{printable(name)} is spread over several processes; gather it with process_allgather first")
         )
 

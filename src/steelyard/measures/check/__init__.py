@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import FormatError, SteelyardError, printable
-from steelyard.io import weights
+from steelyard.io import incomplete, weights
 from steelyard.measures.check.findings import Finding
 
 if TYPE_CHECKING:
@@ -16,17 +16,22 @@ if TYPE_CHECKING:
     from steelyard.numerics.nonfinite import NonFinite
 
 
+TEXTS = frozenset(("text", "string"))
+"""Encodings, in small letters, of what is no number by design."""
+
+
 class Check:
-    """The result of a check: its `findings`, and the number of `weights` that were checked.
+    """The result of a check: its `findings`, the number of `weights`, and how many of them are `readable`.
 
     `ok` is true if no finding is worse than "info"; `health` if the net's health was checked too. `notes` are facts about
     the file that a user should know although nothing is wrong, for example that it also contains training data.
     """
 
-    __slots__ = ("findings", "health", "notes", "weights")
+    __slots__ = ("findings", "health", "notes", "readable", "weights")
 
     def __init__(self, weights: int, findings: Sequence[Finding], notes: Sequence[str] = (), *, health: bool = False) -> None:
         self.weights = weights
+        self.readable = weights - len({finding.name for finding in findings if finding.kind in ("unreadable", "text")})
         self.findings = tuple(findings)
         self.notes = tuple(notes)
         self.health = health
@@ -52,7 +57,12 @@ class Check:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the findings as plain Python, for JSON."""
-        record = {"ok": self.ok, "weights": self.weights, "findings": [finding.to_dict() for finding in self.findings]}
+        record = {
+            "ok": self.ok,
+            "weights": self.weights,
+            "readable": self.readable,
+            "findings": [finding.to_dict() for finding in self.findings],
+        }
         return record | {"notes": list(self.notes)} if self.notes else record
 
 
@@ -87,9 +97,8 @@ def check(source: object, *, health: bool = False) -> Check:
 
 def checked(everything: Weights, model: Weights | None = None) -> Check:
     """Check all weights of a file, and the health of its `model`'s weights if these are given."""
-    numbers = (weight for weight in everything.distinct().values() if weight.dtype != "object")  # strings are not numbers
-    looked = (finding for weight in numbers for finding in _of(weight, everything))
-    findings = [*would_have_run(everything), *looked]
+    looked = (finding for weight in everything.distinct().values() for finding in _of(weight, everything))
+    findings = [*would_have_run(everything), *_incomplete(everything), *looked]
     if model is not None:
         from steelyard.measures.check.health import health
 
@@ -119,6 +128,10 @@ def _of(weight: Weight, found: Weights) -> Iterator[Finding]:
     """Read all numbers of a weight."""
     from steelyard.numerics.nonfinite import nonfinite  # it imports dataclasses, which `import steelyard` must not
 
+    if weight.unreadable is not None and weight.encoding.lower() in TEXTS:
+        what = f"{printable(weight.name)} holds text, not numbers, and was not checked"
+        yield Finding("text", weight.name, what, severity="info")
+        return
     try:
         if weight.dtype.startswith(("float", "bfloat", "complex")):
             for told in nonfinite([weight]):
@@ -128,6 +141,12 @@ def _of(weight: Weight, found: Weights) -> Iterator[Finding]:
                 pass
     except SteelyardError as error:
         yield unreadable(weight, error)
+
+
+def _incomplete(found: Weights) -> Iterator[Finding]:
+    """Yield a finding for each other file of the model that is missing, as a reader notes it in `meta`."""
+    for what in incomplete(found):
+        yield Finding("incomplete", None, what)
 
 
 def not_finite(weight: Weight, told: NonFinite, found: Weights) -> Finding:

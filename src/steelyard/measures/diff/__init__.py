@@ -7,7 +7,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard.errors import ShapeError
-from steelyard.io import weights
+from steelyard.io import readable_weights
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight
@@ -145,7 +145,7 @@ class Diff:
         }
 
 
-def diff(
+def diff(  # noqa: PLR0913 - each is an option, by name
     before: object,
     after: object,
     *,
@@ -155,6 +155,7 @@ def diff(
     rules: Names = None,
     pairs: Names = None,
     verdicts: bool = True,
+    skip_unreadable: bool = False,
 ) -> Diff:
     """Compare the weights of two models, files or `Weights`, of any two frameworks.
 
@@ -164,8 +165,9 @@ def diff(
     convolutional layers for the best match. `verdicts` explains differences where there is evidence: a cast, a scalar
     multiple, sparse edits, a low rank, noise.
 
-    Numbers are read in blocks, from files by two threads, and summed in float64. Raises the errors of `weights`, and
-    `ShapeError` or `AmbiguityError` if the rules or the permutation do not fit.
+    Numbers are read in blocks, from files by two threads, and summed in float64. Raises the errors of `weights`,
+    `ShapeError` or `AmbiguityError` if the rules or the permutation do not fit, and `UnreadableError` for weights that cannot
+    be read, unless `skip_unreadable` leaves them out with a warning.
 
     Examples:
         >>> import numpy as np
@@ -180,7 +182,7 @@ def diff(
         raise ShapeError(f'align is {align!r}; it must be "permutation" or None')
     if not (atol >= 0 and rtol >= 0):
         raise ShapeError(f"atol is {atol} and rtol {rtol}; neither may be negative")
-    one, other = weights(before), weights(after)
+    one, other = (readable_weights(each, skip_unreadable=skip_unreadable) for each in (before, after))
     found = couple(one, other, rules, pairs)
     permutations: dict[str, list[int]] = {}
     if align:

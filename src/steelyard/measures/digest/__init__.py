@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from steelyard import sizes
 from steelyard.core.readers import raw_run
@@ -31,11 +31,8 @@ from steelyard.core.threads import in_turn
 from steelyard.core.weight import Weight
 from steelyard.dtypes import itemsize
 from steelyard.errors import MissingExtraError, ShapeError
-from steelyard.io import weights
+from steelyard.io import readable_weights
 from steelyard.storage.source import Stored
-
-if TYPE_CHECKING:
-    from steelyard.core.weights import Weights
 
 Algorithm = Literal["sha256", "blake3", "xxh3"]
 Layout = Literal["own", "canonical"]
@@ -99,7 +96,7 @@ class Digest:
         return plain if self.layout == "own" else {**plain, "unsure": list(self.unsure)}
 
 
-def digest(source: object, algorithm: Algorithm = "sha256", *, layout: Layout = "own") -> Digest:
+def digest(source: object, algorithm: Algorithm = "sha256", *, layout: Layout = "own", skip_unreadable: bool = False) -> Digest:
     """Return the digests of the weights of a model, a file, or any other source of `weights`.
 
     They depend on names, dtypes, shapes and numbers only, not on the file or the order of the weights. `algorithm` is
@@ -107,7 +104,8 @@ def digest(source: object, algorithm: Algorithm = "sha256", *, layout: Layout = 
     detects only accidental changes). With the `layout` "canonical", names and the order of axes and gates do not matter, so
     a net keeps its digest when it moves to another framework; `steelyard.measures.digest.canonical` defines this digest. It
     needs the memory of one weight if its axes have to be transposed. Raises `MissingExtraError`, `ShapeError` for another
-    algorithm or layout, and the errors of `weights`.
+    algorithm or layout, `UnreadableError` for weights that cannot be read, unless `skip_unreadable` leaves them out with a
+    warning, and the errors of `weights`.
 
     Examples:
         >>> import numpy as np
@@ -120,10 +118,10 @@ def digest(source: object, algorithm: Algorithm = "sha256", *, layout: Layout = 
     if layout == "canonical":
         from steelyard.measures.digest.canonical import Canonical
 
-        net = Canonical(source, new)
+        net = Canonical(source, new, skip_unreadable=skip_unreadable)
         own = {name: each.hex() for name, each in net.weights.items()}
         return Digest(algorithm, net.whole.hex(), own, layout, net.unsure)
-    found: Weights = weights(source)
+    found = readable_weights(source, skip_unreadable=skip_unreadable)
     distinct = list(found.distinct().values())
     digests = {w.tied or w.name: each for w, each in zip(distinct, weight_digests(distinct, new), strict=True)}
     named = {name: digests[weight.tied or name] for name, weight in found.items()}

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from steelyard.core.axes import LABELS, label_of, parsed, parts_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError
-from steelyard.io import weights
+from steelyard.io import readable_weights, weights
 from steelyard.measures.digest import Hash, weight_digests
 from steelyard.transfers.pairing.net import Net
 
@@ -47,8 +47,8 @@ class Canonical:
 
     __slots__ = ("unsure", "weights", "whole")
 
-    def __init__(self, source: object, new: Callable[[], Hash]) -> None:
-        net = net_of(source)
+    def __init__(self, source: object, new: Callable[[], Hash], *, skip_unreadable: bool = False) -> None:
+        net = net_of(readable_weights(source, skip_unreadable=skip_unreadable))
         self.unsure: list[str] = []
         found: dict[str, list[bytes]] = {}
         every: list[bytes] = []

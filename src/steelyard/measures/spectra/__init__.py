@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError, printable
-from steelyard.io import weights
+from steelyard.io import readable_weights
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -133,14 +133,22 @@ class Spectra:
         return {"weights": [row.to_dict() for row in self.rows], "notes": self.notes}
 
 
-def spectra(source: object, *, max_exact_size: int = EXACT, top_k: int = LARGEST, null_draws: int = DRAWS) -> Spectra:
+def spectra(
+    source: object,
+    *,
+    max_exact_size: int = EXACT,
+    top_k: int = LARGEST,
+    null_draws: int = DRAWS,
+    skip_unreadable: bool = False,
+) -> Spectra:
     """Return the singular values of every weight with two or more axes, compared with those of random weights.
 
     `source` is a model, a file or `Weights`. A convolution kernel is unfolded into outputs by inputs and space. All values
     are computed if the shorter side is at most `max_exact_size`, else the `top_k` largest, by random projection.
     `null_draws` random matrices are made from the entries of each weight, fewer for large ones; 0 makes none, and then there
-    are no verdicts. Weights with NaN or Inf are skipped, with a note. Raises `ShapeError` for an option out of range, and the
-    errors of `weights`.
+    are no verdicts. Weights with NaN or Inf are skipped, with a note. Raises `ShapeError` for an option out of range,
+    `UnreadableError` for weights that cannot be read, unless `skip_unreadable` leaves them out with a warning, and the errors
+    of `weights`.
 
     Examples:
         >>> import numpy as np
@@ -157,7 +165,7 @@ def spectra(source: object, *, max_exact_size: int = EXACT, top_k: int = LARGEST
         )
     rows, notes = [], []
     with one_blas_thread():
-        for weight in weights(source).distinct().values():
+        for weight in readable_weights(source, skip_unreadable=skip_unreadable).distinct().values():
             if without(weight):
                 continue
             norm = _norm(weight)

@@ -10,12 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from steelyard.errors import ShapeError, WeightNotFoundError, printable
-from steelyard.io import weights
+from steelyard.io import readable_weights
 from steelyard.numerics.weight_stats import FIGURES, NEAR, TOGETHER, Subject, WeightStats, weight_stats
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight
-    from steelyard.core.weights import Weights
     from steelyard.numerics.summary import Summary
 
 
@@ -84,7 +83,9 @@ class Stats:
         write_table(self.columns(), self.to_dict(), path)
 
 
-def stats(source: object, by: str | None = None, *, histogram: bool = True, near: float = NEAR) -> Stats:
+def stats(
+    source: object, by: str | None = None, *, histogram: bool = True, near: float = NEAR, skip_unreadable: bool = False
+) -> Stats:
     """Return statistics of the weights of a model, a file, or any other source of `weights`.
 
     `by` is the grouping: None for a row per weight, "layer", "role", "all", or an axis of `Weight.axes`: "out" gives
@@ -92,8 +93,9 @@ def stats(source: object, by: str | None = None, *, histogram: bool = True, near
     Without `histogram`, types longer than two bytes have no quantiles, and the call takes half the time. Numbers x with
     |x| <= `near` are counted as near zero.
 
-    Memory use is bounded, whatever the size of the weights. Raises the errors of `weights` and of reading, and `ShapeError`
-    if no weight has the axis.
+    Memory use is bounded, whatever the size of the weights. Raises the errors of `weights` and of reading, `ShapeError`
+    if no weight has the axis, and `UnreadableError` for weights that cannot be read, unless `skip_unreadable` leaves them out
+    with a warning.
 
     Examples:
         >>> import numpy as np
@@ -103,7 +105,7 @@ def stats(source: object, by: str | None = None, *, histogram: bool = True, near
         >>> stats({"a": np.ones(2), "b": np.zeros(2)}, "all").rows[0].std
         0.5
     """
-    found: Weights = weights(source)
+    found = readable_weights(source, skip_unreadable=skip_unreadable)
     listed = list(found.distinct().values())
     if by is None or by in TOGETHER:
         return Stats(by or "weight", _together(listed, by or "weight", histogram, near))
