@@ -176,7 +176,7 @@ def _arrays(package: str, fit: Vector, parameters: Value, file: str) -> Network:
     network = Network(package, fit)
     names = parameters.names or [] if isinstance(parameters, Vector) else []
     for name, array in zip(names, items(parameters, "parameters", file), strict=False):
-        if isinstance(array, Vector) and is_plain(array):
+        if isinstance(array, Vector) and is_plain(array) and array.length:
             network.add(name, [(array, 0, array.length)], shape_of(array, file), layer=layer_of(name), role=Role.OTHER)
     axes = {(Role.KERNEL, 2): "out in", (Role.KERNEL, 4): "out in kh kw", (Role.BIAS, 1): "out"}
     network.weights = [w.replace(axes=axes.get((w.role, len(w.shape)), "")) for w in infer_roles(network.weights)]

@@ -32,7 +32,7 @@ _NUMBERS = ("double", "integer", "complex", "logical")
 
 def is_plain(value: Vector) -> bool:
     """Whether a vector is an array of numbers, not a factor, a date or another object with a class."""
-    return value.kind in _NUMBERS and value.length > 0 and value.class_ in ((), ("integer64",))
+    return value.kind in _NUMBERS and value.class_ in ((), ("integer64",))
 
 
 def shape_of(vector: Vector, file: str) -> tuple[int, ...]:
@@ -73,7 +73,7 @@ def plain_weights(arrays: list[tuple[Path, Vector]], source: Source) -> list[Wei
     plain = [
         with_original_dtype(plain_weight(".".join(path), vector, source.name), facts, scalars)
         for path, vector in arrays
-        if vector.kind != "logical" or ".".join(path) in facts
+        if (vector.kind != "logical" and (vector.length or vector.dim)) or ".".join(path) in facts
     ]
     return with_facts(plain, text)
 
