@@ -27,6 +27,10 @@ def mixed():
     return Weights([from_array("fc.weight", np.ones((2, 3), "f4"), role=Role.KERNEL), packed()])
 
 
+def fit():
+    return {"fc": {"kernel": np.zeros((3, 2), "f4")}}
+
+
 def test_a_weight_that_cannot_be_read_is_listed_with_its_reason_and_counts_for_nothing():
     w = mixed()
     assert list(w) == ["fc.weight", "packed"]
@@ -49,12 +53,35 @@ def test_the_size_of_an_unreadable_weight_is_known_where_its_shape_is():
         steelyard.stats,
         steelyard.spectra,
         lambda w: steelyard.diff(w, w),
+        lambda w: steelyard.lineage({"a": w, "b": w}),
+        lambda w: steelyard.plan_transfer(w, into=fit()),
+        lambda w: steelyard.transfer(w, into=fit()),
+        lambda w: steelyard.transfer(fit(), into=w),
+        lambda w: steelyard.save_patch(w, w, "p.safetensors"),
     ],
-    ids=["vector", "digest", "canonical digest", "stats", "spectra", "diff"],
+    ids=[
+        *("vector", "digest", "canonical digest", "stats", "spectra", "diff"),
+        *("lineage", "plan", "transfer", "transfer into it", "patch"),
+    ],
 )
 def test_what_needs_numbers_refuses_an_unreadable_weight_by_name(use):
     with pytest.raises(UnreadableError, match=r"1 of 2 weights, which cannot be read: 'packed' \(net.bin: is packed\)"):
         use(mixed())
+
+
+def test_what_pairs_weights_goes_on_without_an_unreadable_weight_and_warns(tmp_path):
+    with pytest.warns(LeftOutWarning, match="left out 1 of 2 weights"):
+        assert steelyard.lineage({"a": mixed(), "b": mixed()}, skip_unreadable=True).duplicates == [["a", "b"]]
+    with pytest.warns(LeftOutWarning, match="left out 1 of 2 weights"):
+        made = steelyard.transfer(mixed(), into=fit(), skip_unreadable=True).model
+    assert made["fc"]["kernel"].tolist() == np.ones((3, 2)).tolist()
+    path = tmp_path / "p.safetensors"
+    with pytest.warns(LeftOutWarning):
+        assert steelyard.save_patch(mixed(), mixed(), path, skip_unreadable=True).how == {"fc.weight": "same"}
+    with pytest.raises(UnreadableError, match="'packed'"):
+        steelyard.apply_patch(mixed(), path)
+    with pytest.warns(LeftOutWarning):
+        assert list(steelyard.apply_patch(mixed(), path, skip_unreadable=True)) == ["fc.weight"]
 
 
 def test_saving_refuses_an_unreadable_weight_and_writes_nothing(tmp_path):

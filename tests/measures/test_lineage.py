@@ -143,3 +143,53 @@ def test_the_command_takes_a_folder(family, tmp_path, capsys):
     record = json.loads(capsys.readouterr().out)
     assert len(record["pairs"]) == 10
     assert main(["lineage", str(tmp_path / "base.pt")]) == 2
+
+
+def test_nets_without_corresponding_weights_have_no_tree_and_the_text_says_so():
+    chance = np.random.default_rng(0)
+    found = steelyard.lineage({"a": {"x": chance.random((3, 4))}, "b": {"y": chance.random((5, 6))}})
+    assert (found.tree, found.apart) == (None, ["a", "b"])
+    assert "no two of them have corresponding weights, so there is no tree" in repr(found)
+    assert "no tree" in found._repr_html_()
+    assert "\u2514" not in repr(found) + found._repr_html_()
+    assert found.to_dict()["apart"] == ["a", "b"]
+
+
+def test_a_net_that_corresponds_to_no_other_is_named_and_not_in_the_tree(family):
+    found = steelyard.lineage({**family, "foreign": {"z": np.eye(7)}})
+    assert found.apart == ["foreign"]
+    assert found.tree == steelyard.lineage(family).tree
+    assert "not in the tree, without corresponding weights in any other: foreign" in repr(found)
+
+
+def test_two_unrelated_families_are_two_trees_without_a_distance_between_them():
+    chance = np.random.default_rng(0)
+    nets = {name: {key: chance.random((3, 4))} for name, key in (("a1", "x"), ("a2", "x"), ("b1", "y"), ("b2", "y"))}
+    found = steelyard.lineage(nets)
+    assert found.tree[2] is None
+    lines = repr(found).split("\n\n")[1].splitlines()
+    assert [line for line in lines if line[0].isdigit()] == [line for line in lines if "a" not in line and "b" not in line]
+    assert sum(line[0].isdigit() for line in lines) == 2
+
+
+def test_folds_of_one_net_under_other_names_are_compared():
+    """As Keras names the layers of a second model: `dense`, then `dense_2`."""
+    chance = np.random.default_rng(0)
+    shapes = {"{}/kernel": (30, 20), "{}/bias": (20,), "{}x/kernel": (20, 5), "{}x/bias": (5,)}
+    base = {name: chance.standard_normal(shape) for name, shape in shapes.items()}
+    tuned = {name: value + 0.3 * chance.standard_normal(value.shape) for name, value in base.items()}
+    one, other = (
+        {name.format(word): value for name, value in net.items()} for word, net in (("dense", base), ("dense_2", tuned))
+    )
+    found = steelyard.lineage({"one": one, "other": other}).pairs[0]
+    assert (found.common, found.verdict) == (4, "same origin")
+    copied = steelyard.lineage({"one": one, "copy": {name.format("fc"): value.copy() for name, value in base.items()}})
+    assert copied.duplicates == [["one", "copy"]]
+
+
+def test_nets_that_share_one_weight_only_are_not_near_each_other():
+    """A pair found by its numbers is equal by construction, so it must not become a distance of zero."""
+    chance = np.random.default_rng(0)
+    shared = chance.random((3, 4))
+    found = steelyard.lineage({"a": {"x": shared, "x2": chance.random((5, 6))}, "b": {"y": shared.copy(), "y2": np.eye(3)}})
+    assert found.tree is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from steelyard.commands import add_scope, print_json
+from steelyard.commands import add_scope, add_skip, print_json
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ def run(args: argparse.Namespace) -> None:
 
     steelyard apply-patch base.safetensors tuning.safetensors -o tuned.safetensors
     """
-    from steelyard.io import opened, write
+    from steelyard.io import opened, readable_weights, write
     from steelyard.measures.patch import apply_patch
     from steelyard.text.progress import following
     from steelyard.text.table import totals
 
     found, used = opened(args.before, args.scope)
-    with following(found, "applying", PASSES) as watched:
+    with following(readable_weights(found, skip_unreadable=args.skip_unreadable), "applying", PASSES) as watched:
         result = apply_patch(watched, args.patch)
         if _same_file(args.out, args.patch):
             raise FormatError(args.out, "is the patch itself; write to another file")
@@ -45,6 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("patch", metavar="PATCH", help="a patch from `steelyard save-patch`")
     parser.add_argument("-o", "--out", required=True, metavar="AFTER", help="the file to write, of any format")
     add_scope(parser)
+    add_skip(parser)
 
 
 def _same_file(one: str, other: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from steelyard.commands import add_paths, add_scope, print_json, selected
+from steelyard.commands import add_paths, add_scope, add_skip, print_json, selected
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> None:
 
     steelyard lineage run1/*.safetensors run2/*.safetensors
     """
-    from steelyard.io import weights
+    from steelyard.io import readable_weights, weights
     from steelyard.measures.lineage import lineage
     from steelyard.paths import expanded
     from steelyard.text.lineage import lineage_lines
@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> None:
     if len(files) < 2:
         raise FormatError(files[0], "there is nothing to compare it with; give two or more files, or a folder of several")
     sources = [selected(weights(file, scope=args.scope), args, file) for file in files]
+    sources = [readable_weights(source) for source in sources]
     with following_all(sources, "comparing", len(files) - 1) as watched:
         found = lineage(dict(zip(files, watched, strict=True)))
     if args.json:
@@ -43,3 +44,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_paths(parser)
     parser.add_argument("--select", metavar="PATTERN", action="append", help="only names that match; may be repeated")
     add_scope(parser)
+    add_skip(parser)

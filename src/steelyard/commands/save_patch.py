@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from steelyard.commands import add_scope, print_json
+from steelyard.commands import add_scope, add_skip, print_json
 
 if TYPE_CHECKING:
     import argparse
@@ -21,12 +21,13 @@ def run(args: argparse.Namespace) -> None:
 
     steelyard save-patch base.safetensors tuned.safetensors -o tuning.safetensors
     """
-    from steelyard.io import weights
+    from steelyard.io import readable_weights, weights
     from steelyard.measures.patch import save_patch
     from steelyard.text.differences import patch_line
     from steelyard.text.progress import following_all
 
-    sources = [weights(path, scope=args.scope) for path in (args.before, args.after)]
+    listed = [weights(path, scope=args.scope) for path in (args.before, args.after)]
+    sources = [readable_weights(each, skip_unreadable=args.skip_unreadable) for each in listed]
     with following_all(sources, "comparing", PASSES) as (one, other):
         made = save_patch(one, other, args.out)
     if args.json:
@@ -41,3 +42,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("after", metavar="AFTER", help="the file whose weights the patch will restore")
     parser.add_argument("-o", "--out", required=True, metavar="PATCH", help="the patch to write, a .safetensors file")
     add_scope(parser)
+    add_skip(parser)

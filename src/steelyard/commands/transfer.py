@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_file, print_json
+from steelyard.commands import add_file, add_skip, print_json
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", metavar="PATTERN", action="append", default=[], help=f"{what}; may be repeated")
     parser.add_argument("--resize", choices=("pad", "truncate"), help="allow different shapes: pad with zeros, or truncate")
     parser.add_argument("--plan", action="store_true", help="print which weight goes where, and write nothing")
+    add_skip(parser)
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     from steelyard.transfers.rules import read_json
 
     options: dict[str, Any] = {**TransferPlan.load(args.pairs)} if args.pairs else {}
-    options |= {name: value for name in ("only", "skip", "resize") if (value := getattr(args, name))}
+    options |= {name: value for name in ("only", "skip", "resize", "skip_unreadable") if (value := getattr(args, name))}
     return options | ({"rules": read_json(args.rules, "rules")} if args.rules else {})
 
 
@@ -64,12 +65,12 @@ def _show_plan(args: argparse.Namespace, words: dict[str, Any]) -> None:
 
 
 def _write(args: argparse.Namespace, words: dict[str, Any]) -> None:
-    from steelyard.io import opened, weights, write
+    from steelyard.io import opened, readable_weights, write
     from steelyard.text.progress import following
     from steelyard.transfers.proof import not_run
     from steelyard.transfers.transfer import transfer
 
-    with following(weights(args.file), "reading") as source:
+    with following(readable_weights(args.file, skip_unreadable=args.skip_unreadable), "reading") as source:
         done = transfer(source, into=args.into, **words)
     with following(done.model, "writing") as watched:
         out = write(watched, args.out, opened(args.into)[1])

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
-from math import hypot
+from math import hypot, inf
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import ShapeError, printable
-from steelyard.io import weights
+from steelyard.io import readable_weights
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -40,8 +40,9 @@ CLEAR = 5.0
 class Kinship:
     """The relation of two nets.
 
-    `distance` is |a - b| / sqrt(|a|^2 + |b|^2) over the floating-point weights of equal name and shape: 0 if they are equal,
-    1 if they are unrelated, None if there are none. `shared` of `common` weights have the same bits. `likeness` is the mean
+    `distance` is |a - b| / sqrt(|a|^2 + |b|^2) over the corresponding floating-point weights: 0 if they are equal, 1 if they are
+    unrelated, None if there are none. Weights correspond by name and shape; if no names match, as in `diff`, provided that all
+    weights of both nets have a partner. `shared` of `common` weights have the same bits. `likeness` is the mean
     correlation of the hidden units of `layer` at equal indices, and `p` the probability of one as large between independent
     nets, corrected for the number of tested layers; both are None if no layer can be tested. `verdict` is "same weights",
     "same origin" or blank.
@@ -73,15 +74,19 @@ class Kinship:
 class Lineage:
     """The relations of several nets: `names`, `pairs` of them, and groups of `duplicates`, whose weights are identical.
 
-    `tree` is the tree of average linkage: nested tuples (one, other, distance), in which an unknown distance is None.
+    `tree` is the tree of average linkage: nested tuples (one, other, distance), in which an unknown distance is None. Nets
+    that have no corresponding weights with any other net are `apart` and not in it; it is None if all are.
     """
 
-    __slots__ = ("names", "pairs", "tree")
+    __slots__ = ("apart", "names", "pairs", "tree")
 
     def __init__(self, names: Sequence[str], pairs: Iterable[Kinship]) -> None:
         self.names = list(names)
         self.pairs = list(pairs)
-        self.tree = linked(self.names, {(pair.a, pair.b): pair.distance for pair in self.pairs})
+        distances = {(pair.a, pair.b): pair.distance for pair in self.pairs}
+        related = {name for pair, distance in distances.items() if distance is not None for name in pair}
+        self.apart = [name for name in self.names if name not in related]
+        self.tree = linked([name for name in self.names if name in related], distances)
 
     @property
     def duplicates(self) -> list[list[str]]:
@@ -109,17 +114,18 @@ class Lineage:
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain Python, for JSON."""
         pairs = [pair.to_dict() for pair in self.pairs]
-        return {"names": self.names, "pairs": pairs, "duplicates": self.duplicates, "tree": self.tree}
+        return {"names": self.names, "pairs": pairs, "duplicates": self.duplicates, "apart": self.apart, "tree": self.tree}
 
 
-def lineage(sources: Mapping[str, object] | Iterable[object]) -> Lineage:
+def lineage(sources: Mapping[str, object] | Iterable[object], *, skip_unreadable: bool = False) -> Lineage:
     """Compare several models, files or `Weights` pair by pair: distances, shared weights, a tree, and common origins.
 
     `sources` are named by a mapping, by their paths, or by numbers. The verdict is "same origin" if the hidden units of a
     layer are more alike at equal indices than in 9,999 random orders (p <= 0.001 after correction, and five standard
     deviations above the mean), since independently trained nets, the null hypothesis, have no common order of units. Nets
     without such layers get no verdict. The test is not valid for layers whose initial weights prefer an order, such as
-    identity matrices. Raises `ShapeError` for two sources of one name.
+    identity matrices. Raises `ShapeError` for two sources of one name, and `UnreadableError` for weights that cannot be read,
+    unless `skip_unreadable` leaves them out with a warning.
 
     Examples:
         >>> import numpy as np
@@ -127,21 +133,21 @@ def lineage(sources: Mapping[str, object] | Iterable[object]) -> Lineage:
         >>> found.duplicates
         [['a', 'b']]
     """
-    nets = _named(sources)
+    nets = {name: readable_weights(net, skip_unreadable=skip_unreadable) for name, net in _named(sources).items()}
     return Lineage(list(nets), (_kinship(*pair) for pair in combinations(nets.items(), 2)))
 
 
-def _named(sources: Mapping[str, object] | Iterable[object]) -> dict[str, Weights]:
+def _named(sources: Mapping[str, object] | Iterable[object]) -> dict[str, object]:
     import os
 
     if isinstance(sources, Mapping):
-        return {str(name): weights(source) for name, source in sources.items()}
+        return {str(name): source for name, source in sources.items()}
     listed = [(os.fspath(each) if isinstance(each, (str, os.PathLike)) else str(nth), each) for nth, each in enumerate(sources)]
     names = [str(name) for name, _ in listed]
     twice = next((name for nth, name in enumerate(names) if name in names[:nth]), None)
     if twice is not None:
         raise ShapeError(f"{printable(twice)} is given twice; give each source once, or a mapping that names them")
-    return {name: weights(source) for name, (_, source) in zip(names, listed, strict=True)}
+    return {name: source for name, (_, source) in zip(names, listed, strict=True)}
 
 
 def _kinship(one: tuple[str, Weights], other: tuple[str, Weights]) -> Kinship:
@@ -149,8 +155,8 @@ def _kinship(one: tuple[str, Weights], other: tuple[str, Weights]) -> Kinship:
     from steelyard.measures.diff.entries import Tolerance, side_by_side
 
     found = Kinship(one[0], other[0])
-    mine, theirs = list(one[1].distinct().values()), other[1]
-    couples = [(w, theirs[w.name]) for w in mine if w.name in theirs and _alike(w, theirs[w.name])]
+    pairs, are_all = _corresponding(one[1], other[1])
+    couples = [(mine, theirs) for mine, theirs in pairs if _alike(mine, theirs)]
     apart = length = 0.0
     for couple, sums in zip(couples, side_by_side(couples, Tolerance()), strict=True):
         found.common += 1
@@ -160,11 +166,29 @@ def _kinship(one: tuple[str, Weights], other: tuple[str, Weights]) -> Kinship:
             apart, length = hypot(apart, sums.apart), hypot(length, *norms)
     if couples:
         found.distance = apart / length if length else 0.0 if not apart else None
-    if list(one[1]) == list(other[1]) and found.common == found.shared == len(mine):
+    if are_all and found.common == found.shared == len(pairs):
         found.verdict = "same weights"
     else:
         _test(found, couples)
     return found
+
+
+def _corresponding(one: Weights, other: Weights) -> tuple[list[tuple[Weight, Weight]], bool]:
+    """Return the corresponding weights of two nets, and whether these are all weights of both.
+
+    If no names match, `diff` pairs them. A pair found by its numbers alone would always be equal, so pairs count only if they
+    are all.
+    """
+    from steelyard.measures.diff.pairing import couple
+
+    distinct = one.distinct().values()
+    if any(weight.name in other for weight in distinct):
+        named = [(weight, other[weight.name]) for weight in distinct if weight.name in other]
+        return named, list(one) == list(other) and len(named) == len(distinct)
+    couples = couple(one, other).couples
+    paired = [(each.one, each.other) for each in couples if each.one is not None and each.other is not None]
+    are_all = bool(paired) and len(paired) == len(couples)
+    return paired if are_all else [], are_all
 
 
 def _alike(one: Weight, other: Weight) -> bool:
@@ -259,22 +283,23 @@ def _drawn(products: Array, draws: int, seed: int) -> Array:
 def linked(names: Sequence[str], distances: Mapping[tuple[str, str], float | None]) -> object:
     """Return the tree of average linkage: a name, or the (one, other, distance) of the last merge.
 
-    An unknown distance counts as 1.5, farther than any other.
+    Unknown distances are left out of the averages; where all are unknown, the distance of the merge is None, and it comes last.
 
     >>> linked(["a", "b", "c"], {("a", "b"): 0.1, ("a", "c"): 1.0, ("b", "c"): 0.8})
     ('c', ('a', 'b', 0.1), 0.9)
     """
     clusters: list[tuple[object, list[str]]] = [(name, [name]) for name in names]
-    known = {frozenset(pair): 1.5 if distance is None else distance for pair, distance in distances.items()}
+    known = {frozenset(pair): distance for pair, distance in distances.items() if distance is not None}
 
     def between(one: int, other: int) -> float:
-        pairs = [known[frozenset((a, b))] for a in clusters[one][1] for b in clusters[other][1]]
-        return sum(pairs) / len(pairs)
+        pairs = (frozenset((a, b)) for a in clusters[one][1] for b in clusters[other][1])
+        found = [known[pair] for pair in pairs if pair in known]
+        return sum(found) / len(found) if found else inf
 
     while len(clusters) > 1:
         one, other = min(combinations(range(len(clusters)), 2), key=lambda pair: between(*pair))
         distance = between(one, other)
         (tree, members), (second, others) = sorted((clusters[one], clusters[other]), key=lambda each: len(each[1]))
         clusters = [each for nth, each in enumerate(clusters) if nth not in (one, other)]
-        clusters.append(((tree, second, distance), members + others))
+        clusters.append(((tree, second, None if distance == inf else distance), members + others))
     return clusters[0][0] if clusters else None

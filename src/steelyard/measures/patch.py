@@ -75,13 +75,14 @@ class _PatchedWeight(NamedTuple):
     owner: str = ""
 
 
-def save_patch(before: object, after: object, path: str | os.PathLike[str]) -> Patch:
+def save_patch(before: object, after: object, path: str | os.PathLike[str], *, skip_unreadable: bool = False) -> Patch:
     """Write a patch that turns the weights of `before` into those of `after`, and return its description.
 
     Both are models, files or `Weights`; weights are paired by name. The suffix of `path` must be .safetensors; an existing
     file is replaced only when the patch is complete. `apply_patch` restores numbers, dtypes, shapes, names, order, roles, axes
-    and layers, but not a file's other metadata. Raises the errors of `weights`, and `FormatError` for another suffix or a
-    dtype that safetensors does not have.
+    and layers, but not a file's other metadata. Raises the errors of `weights`, `FormatError` for another suffix or a dtype
+    that safetensors does not have, and `UnreadableError` for weights that cannot be read; with `skip_unreadable` the patch is
+    made without them, with a warning, and `apply_patch` needs `skip_unreadable` too if `before` has such weights.
 
     Examples:
         >>> import numpy as np, tempfile
@@ -99,7 +100,7 @@ def save_patch(before: object, after: object, path: str | os.PathLike[str]) -> P
     path = Path(path)
     if path.suffix != ".safetensors":
         raise FormatError(str(path), "a patch is a safetensors file; give it the suffix .safetensors")
-    one, other = readable_weights(before), readable_weights(after)
+    one, other = (readable_weights(each, skip_unreadable=skip_unreadable) for each in (before, after))
     kept = [(weight, *_kept(one, other, weight)) for weight in other.values()]
     base, result = (digest(each, ALGORITHM).whole for each in (one, other))
     head = {
@@ -183,13 +184,14 @@ class _Changes:
         return self._found(1, start, stop)
 
 
-def apply_patch(before: object, path: str | os.PathLike[str]) -> Weights:
+def apply_patch(before: object, path: str | os.PathLike[str], *, skip_unreadable: bool = False) -> Weights:
     """Apply a patch to the weights of `before`, and return the result, bit for bit; `steelyard.save` writes it.
 
     Numbers are patched when they are read. Digests verify both sides: `ShapeError` is raised if the patch was made for other
-    weights than `before`, and `FormatError` if the result is wrong, or if the file is damaged or not a patch.
+    weights than `before`, and `FormatError` if the result is wrong, or if the file is damaged or not a patch. Weights of
+    `before` that cannot be read are refused, or left out with `skip_unreadable`.
     """
-    base, stored = readable_weights(before), readable_weights(path)
+    base, stored = readable_weights(before, skip_unreadable=skip_unreadable), readable_weights(path)
     file = str(path)
     head = _head(file, stored)
     found = digest(base, ALGORITHM).whole

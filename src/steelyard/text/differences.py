@@ -25,6 +25,8 @@ FIGURES = ("changed", "signed max", "mean abs", "relative", "cosine")
 ROOM = 70
 """On a narrower screen no row has room for a histogram, so none is measured."""
 OF_SEVERAL = "a row of several blocks has the statistics of the block that changed most"
+FOLLOWS = "numbers of its layer"
+"""The evidence of a pair that other weights of its layer decided."""
 MUCH = 0.01
 """Weights whose relative change exceeds this are named below the table."""
 
@@ -95,7 +97,7 @@ def _label(row: Difference) -> str:
 
 def _kind(row: Difference) -> object:
     """Return the key by which rows are grouped; a row that is not finite is never hidden in another's group."""
-    return row.kind, row.shapes, row.dtypes, row.role, row.layout, bool(row.nonfinite)
+    return row.kind, row.paired_by, row.shapes, row.dtypes, row.role, row.layout, bool(row.nonfinite)
 
 
 def diff_columns(groups: Sequence[Sequence[Difference]], screen: Screen, *, histograms: bool = False) -> list[Column]:
@@ -165,8 +167,10 @@ def _what_of(group: Sequence[Difference]) -> str:
     """Describe the rows of a group, and count their verdicts."""
     row = group[0]
     one, other = ("scalar" if shape == () else TIMES.join(map(str, shape or ())) for shape in row.shapes)
-    words = {"added": f"added, {other}", "removed": f"removed, {one}", "renamed": "renamed, the same numbers"}
-    found = [words.get(row.kind, "")] if row.kind != "shape" else [f"shape {one} became {other}"]
+    words = {"added": f"added, {other}", "removed": f"removed, {one}", "shape": f"shape {one} became {other}"}
+    words["renamed"] = "renamed with its layer" if row.paired_by == FOLLOWS else "renamed, the same numbers"
+    found = [words.get(row.kind, "")]
+    found += ["paired by its layer's numbers"] if row.paired_by == FOLLOWS and row.kind != "renamed" else []
     if row.dtypes[0] != row.dtypes[1] and None not in row.dtypes:
         found.append(f"{row.dtypes[0]} became {row.dtypes[1]}")
     wrong = sum(each.nonfinite for each in group)

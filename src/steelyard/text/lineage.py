@@ -27,6 +27,7 @@ def lineage_lines(found: Lineage) -> Iterator[str]:
     if len(pairs) > SHOWN:
         yield f"... and {len(pairs) - SHOWN:,} more pairs, farther apart"
     yield from duplicates(found)
+    yield from apart(found)
     if found.tree is not None:
         yield from ("", *tree_lines(found.tree))
     if any(pair.p is not None for pair in pairs):
@@ -42,6 +43,14 @@ def nearest_first(found: Lineage) -> list[Kinship]:
 def duplicates(found: Lineage) -> Iterator[str]:
     """Yield a line for each group of nets with identical weights."""
     yield from (f"the same weights: {', '.join(map(name_text, group))}" for group in found.duplicates)
+
+
+def apart(found: Lineage) -> Iterator[str]:
+    """Yield a line on the nets that have no corresponding weights with any other; they are not in the tree."""
+    if len(found.names) > 1 and found.tree is None:
+        yield "no two of them have corresponding weights, so there is no tree"
+    elif found.apart:
+        yield f"not in the tree, without corresponding weights in any other: {', '.join(map(name_text, found.apart))}"
 
 
 def kinship_line(pair: Kinship) -> str:
@@ -65,7 +74,7 @@ def kinship_cells(pair: Kinship) -> tuple[str, ...]:
 
 
 def tree_lines(root: Any) -> Iterator[str]:
-    """Yield the tree as text: the distance of each merge, and its two branches below."""
+    """Yield the tree as text: the distance of each merge, and its two branches below; an unknown distance parts two trees."""
     pending = [(root, "", "", "")]
     while pending:
         node, before, mark, below = pending.pop()
@@ -73,6 +82,9 @@ def tree_lines(root: Any) -> Iterator[str]:
             yield f"{before}{mark}{name_text(node)}"
             continue
         one, other, distance = node
+        if distance is None:
+            pending += [(other, before, mark, below), (one, before, mark, below)]
+            continue
         yield f"{before}{mark}{figure(distance)}"
         inner = before + below
         pending += [(other, inner, "\u2514\u2500 ", "   "), (one, inner, "\u251c\u2500 ", "\u2502  ")]

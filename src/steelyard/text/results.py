@@ -18,7 +18,7 @@ from steelyard.text.differences import (
     spectrum_cells,
     totals_line,
 )
-from steelyard.text.lineage import CHANCE, duplicates, kinship_cells, nearest_first, tree_lines
+from steelyard.text.lineage import CHANCE, apart, duplicates, kinship_cells, nearest_first, tree_lines
 from steelyard.text.lineage import HEAD as LINEAGE_HEAD
 from steelyard.text.markup import block, counted, foldable, lines, more, page, rows_html, within
 from steelyard.text.measured import check_lines, digest_lines
@@ -81,7 +81,7 @@ def lineage_html(found: Lineage) -> str:
         return lines(["nothing to compare"])
     tree_of_nets = "" if found.tree is None else block(tree_lines(found.tree))
     chance = [CHANCE] if any(pair.p is not None for pair in found.pairs) else []
-    below = lines(duplicates(found)) + tree_of_nets + lines(chance)
+    below = lines(duplicates(found)) + lines(apart(found)) + tree_of_nets + lines(chance)
     rows = [kinship_cells(pair) for pair in nearest_first(found)]
     return _cells_html(LINEAGE_HEAD, rows, range(2, 6), f"{len(found.names):,} nets", below)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from steelyard.core.plugins import framework_of
 from steelyard.core.weights import Weights
 from steelyard.errors import ReadOnlyError, printable
-from steelyard.io import weights
+from steelyard.io import readable_weights, weights
 from steelyard.transfers.pairing.net import Net
 
 if TYPE_CHECKING:
@@ -24,14 +24,19 @@ class Endpoint:
     The model of live `Weights` is the model to which they belong.
     """
 
-    __slots__ = ("_runner", "_source", "model", "net", "weights")
+    __slots__ = ("_runner", "_skips", "_source", "model", "net", "weights")
 
-    def __init__(self, source: object) -> None:
+    def __init__(self, source: object, *, skip_unreadable: bool = False) -> None:
         self._source = source
-        self.weights = weights(source)
+        self._skips = skip_unreadable
+        self.weights = readable_weights(source, skip_unreadable=skip_unreadable)
         self.net = Net(self.weights, self.weights.graph)
         self.model = _model_of(source)
         self._runner = _runner(self.model)
+
+    def with_model(self, model: object) -> Endpoint:
+        """Return the same end with another model."""
+        return self if model is self.model else Endpoint(model, skip_unreadable=self._skips)
 
     @property
     def runs(self) -> bool:

@@ -48,7 +48,7 @@ class Transfer:
         return {"plan": self.plan.to_dict(), "proof": self.proof.to_dict()}
 
 
-def plan_transfer(
+def plan_transfer(  # noqa: PLR0913 - each is a question that users have
     source: object,
     *,
     into: object,
@@ -58,6 +58,7 @@ def plan_transfer(
     skip: str | Iterable[str] = (),
     resize: Resize | None = None,
     probe: object = None,
+    skip_unreadable: bool = False,
 ) -> TransferPlan:
     r"""Plan which weights of `source` go where in `into`, and how their layout changes; nothing is written.
 
@@ -67,7 +68,8 @@ def plan_transfer(
     (``{"encoder.(.*)": r"enc/\1"}``). ``**TransferPlan.load(path)`` passes the decisions of a saved plan.
     `only` and `skip` are shell patterns of layers or weights. `resize` ("pad" with zeros, "truncate") allows shapes to differ.
 
-    Raises `AmbiguityError` for layers that no evidence distinguishes, `ShapeError` for those without a partner.
+    Raises `AmbiguityError` for layers that no evidence distinguishes, `ShapeError` for those without a partner or of other sizes,
+    and `UnreadableError` for weights that cannot be read, unless `skip_unreadable` leaves them out with a warning.
 
     Examples:
         >>> import numpy as np
@@ -76,7 +78,7 @@ def plan_transfer(
         >>> plan_transfer(torch, into=flax).pairs
         {'fc1': 'a', 'fc2': 'b'}
     """
-    one, other = Endpoint(source), Endpoint(into)
+    one, other = (Endpoint(end, skip_unreadable=skip_unreadable) for end in (source, into))
     _observed(one, other, probe)
     return make_plan(one.net, other.net, Options(rules, pairs, only, skip, resize))[0]
 
@@ -92,6 +94,7 @@ def transfer(  # noqa: PLR0913 - each is a question that users have
     only: str | Iterable[str] = (),
     skip: str | Iterable[str] = (),
     resize: Resize | None = None,
+    skip_unreadable: bool = False,
 ) -> Transfer:
     """Put the weights of `source` into `into`, in the layout that it expects, all or nothing.
 
@@ -112,7 +115,7 @@ def transfer(  # noqa: PLR0913 - each is a question that users have
         >>> transfer(torch, into=flax).model["dense"]["kernel"].tolist()
         [[1.0], [2.0]]
     """
-    one, other = Endpoint(source), Endpoint(into)
+    one, other = (Endpoint(end, skip_unreadable=skip_unreadable) for end in (source, into))
     inputs = _observed(one, other, probe)
     runs = one.runs and other.runs
     options = Options(rules, pairs, only, skip, resize)
@@ -153,8 +156,7 @@ def _proven(
     for candidate in _candidates(plan, choices):
         try:
             model = candidate.apply()
-            end = other if model is other.model else Endpoint(model)
-            proof = compared(candidate, before, end.run(inputs[1]), tolerance)
+            proof = compared(candidate, before, other.with_model(model).run(inputs[1]), tolerance)
         except BaseException:
             other.weights.assign(kept)
             raise

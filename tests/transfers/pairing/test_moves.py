@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import steelyard
 from steelyard.core.axes import parts_of
 from steelyard.core.readers import from_array
 from steelyard.core.weight import Role
@@ -172,3 +173,33 @@ def test_a_move_is_described_by_its_axes_its_sum_and_its_reordering():
     assert described(Move(matrix("t", (2, 3)), (matrix("a", (2, 3)),))) == ""
     reordered = Move(matrix("t", (2, 3)), (matrix("a", (2, 3)),), reorderings=(Reordering("in", 3, to_last=True),))
     assert described(reordered) == "in: (C,S) to (S,C), 3 channels"
+
+
+SIZES = [
+    ((8,), (1,)),
+    ((8,), ()),
+    ((), (8,)),
+    ((8,), (7,)),
+]
+
+
+@pytest.mark.parametrize(("source", "target"), SIZES)
+def test_a_bias_of_another_size_is_refused_by_the_plan_with_both_shapes(source, target):
+    one = {"fc.weight": np.ones((8, 4)), "fc.bias": np.ones(source)}
+    other = {"dense": {"kernel": np.zeros((4, 8)), "bias": np.zeros(target)}}
+    before = other["dense"]["kernel"].copy()
+    for call in (steelyard.plan_transfer, steelyard.transfer):
+        with pytest.raises(
+            ShapeError, match=r"fc\.bias of the source has shape \[8?\], which does not fit into dense\.bias of sh"
+        ):
+            call(one, into=other)
+    np.testing.assert_array_equal(other["dense"]["kernel"], before)
+
+
+def test_a_second_bias_of_another_size_is_not_broadcast_into_the_sum():
+    one = {"l.weight_ih_l0": np.ones((32, 4)), "l.weight_hh_l0": np.ones((32, 8)), "l.bias_ih_l0": np.ones(32)}
+    one["l.bias_hh_l0"] = np.ones(4)
+    other = {"l": {"kernel": np.ones((4, 32)), "recurrent_kernel": np.ones((8, 32)), "bias": np.zeros(32)}}
+    for resize in (None, "pad", "truncate"):
+        with pytest.raises(ShapeError, match=r"l\.bias_hh_l0 of the source has shape \[4\]"):
+            steelyard.transfer(one, into=other, resize=resize)

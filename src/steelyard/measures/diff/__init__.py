@@ -21,8 +21,10 @@ class Difference:
     """The difference of one weight: `name` is its name in the second source, `source` in the first; one of them may be blank.
 
     `kind` is "equal" (every bit), "changed", "renamed" (the same numbers under another name), "shape" (not compared), "added"
-    or "removed". `shapes` and `dtypes` are those of both sides. `changed` counts the entries whose bits differ,
-    `over_tolerance` those that differ by more than the tolerance. `max_abs`, at the index `place`, and `mean_abs` are the
+    or "removed". `paired_by` is the evidence for the pair: "name", "name without a prefix", "rule", "layer" (as in `transfer`),
+    "same numbers" or, for a weight that follows its layer, "numbers of its layer". `shapes` and `dtypes`
+    are those of both sides. `changed` counts the entries whose bits differ, `over_tolerance` those that differ by more than the
+    tolerance. `max_abs`, at the index `place`, and `mean_abs` are the
     maximum and the mean of |after - before|; `signed_max` is after - before at `place` (its magnitude for complex numbers).
     `relative` is ||after - before|| / ||before||, and `cosine` is the cosine similarity of both sides; both are None where an
     l2 norm is zero or overflows. `nonfinite` counts the entries that are NaN or infinite on one side and different on the
@@ -160,10 +162,12 @@ def diff(  # noqa: PLR0913 - each is an option, by name
     """Compare the weights of two models, files or `Weights`, of any two frameworks.
 
     Weights are paired by name; where names differ, by `rules` and `pairs`, as in `transfer`. If no names match, layers are
-    paired as in `transfer`, and `before` is converted to the layout of `after`. An entry is beyond the tolerance if
-    |after - before| > atol + rtol * |before|. `align="permutation"` first reorders the hidden units of dense and
-    convolutional layers for the best match. `verdicts` explains differences where there is evidence: a cast, a scalar
-    multiple, sparse edits, a low rank, noise.
+    paired as in `transfer`, and `before` is converted to the layout of `after`. Weights that remain are paired by their numbers,
+    layer by layer; constant arrays prove nothing, and `notes` name the weights for which it is open which is which.
+
+    An entry is beyond the tolerance if |after - before| > atol + rtol * |before|. `align="permutation"` first reorders the
+    hidden units of dense and convolutional layers for the best match. `verdicts` explains differences where there is evidence:
+    a cast, a scalar multiple, sparse edits, a low rank, noise.
 
     Numbers are read in blocks, from files by two threads, and summed in float64. Raises the errors of `weights`,
     `ShapeError` or `AmbiguityError` if the rules or the permutation do not fit, and `UnreadableError` for weights that cannot
@@ -215,7 +219,7 @@ def _row(each: Couple, found: Sums, *, verdicts: bool) -> Difference:
     from steelyard.core.indexing import place_of
 
     retyped = each.one is not None and each.other is not None and each.one.dtype != each.other.dtype
-    kind = "changed" if found.changed or retyped else "renamed" if each.why == "same numbers" else "equal"
+    kind = "changed" if found.changed or retyped else "renamed" if each.is_renamed else "equal"
     row = Difference(kind, each.one, each.other, each.why, each.layout)
     row.changed, row.over_tolerance, row.nonfinite = found.changed, found.over_tolerance, found.nonfinite
     if found.changed:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from steelyard import sizes
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import AmbiguityError, ShapeError, printable
+from steelyard.measures.diff.by_numbers import LAYER, NUMBERS, by_numbers
 from steelyard.transfers.rules import checked_names
 
 if TYPE_CHECKING:
     import re
 
     Names = Mapping[str, str] | None
+
+
+PREFIX = "name without a prefix"
 
 
 class Couple(NamedTuple):
@@ -30,6 +33,11 @@ class Couple(NamedTuple):
         """Whether both sides exist and have the same shape."""
         return self.one is not None and self.other is not None and self.one.shape == self.other.shape
 
+    @property
+    def is_renamed(self) -> bool:
+        """Whether numbers show that the weights, or those of their layers, are the same under another name."""
+        return self.why in (NUMBERS, LAYER)
+
 
 class Coupling(NamedTuple):
     """The couples in the order of the second source, and notes on how they were found."""
@@ -38,45 +46,77 @@ class Coupling(NamedTuple):
     notes: list[str]
 
 
+class _Named(NamedTuple):
+    """The names of the other source by those of this one, the evidence, and notes on it."""
+
+    names: Mapping[str, str]
+    why: str
+    notes: list[str]
+
+
 def couple(one: Weights, other: Weights, rules: Names = None, pairs: Names = None) -> Coupling:
     """Pair the weights of two sources.
 
-    Weights are paired by equal names, or by names that `rules` and `pairs` map to each other. If no names match, or names
-    match and axes do not, layers are paired as in `transfer`. Of the rest, weights with equal dtype, shape and numbers are
-    paired as renamed.
+    Weights are paired by equal names, or by names that `rules` and `pairs` map to each other. If no names match, they may do so
+    without a prefix that all names of one source have in common; else weights are paired by their numbers. If these do not
+    pair all, or names match and axes do not, layers are paired as in `transfer`. Of the rest, weights are paired by their
+    numbers as far as these are evidence: see `by_numbers`.
     """
     given = checked_names(rules, "rules"), checked_names(pairs, "pairs")
     named = _by_rules(one, other, *given) if any(given) else {name: name for name in one if name in other}
-    why = "rule" if any(given) else "name"
-    if not named or any(_turned_round(one[mine], other[theirs]) for mine, theirs in named.items()):
-        found = _same_numbers(one.values(), other.values()) if not named else {}
-        if len(found) < len(other):
-            return _as_transferred(one, other, given, named)
-    return _complete(one, other, named, why, [])
+    found = _Named(named, "rule" if any(given) else "name", [])
+    if not named and not any(given):
+        found = by_prefix(one, other)
+    if found.names:
+        other_layout = any(_turned_round(one[mine], other[theirs]) for mine, theirs in found.names.items())
+    else:
+        numbers = by_numbers(one.values(), other.values())
+        other_layout = numbers.changed > 0 or len(numbers.pairs) < len(other.distinct())
+    return _as_transferred(one, other, given, found) if other_layout else _complete(one, other, found)
 
 
-def _complete(one: Weights, other: Weights, named: Mapping[str, str], why: str, notes: list[str]) -> Coupling:
-    """Add the weights without a partner, and those that were renamed."""
-    back = {theirs: mine for mine, theirs in named.items()}
-    rest = [weight for weight in other.values() if weight.name not in back]
-    left = [weight for weight in one.values() if weight.name not in named]
-    same = _same_numbers(left, rest)
-    couples = [_joined(one, weight, back, same, why) for weight in other.values() if not _counted_already(weight, one, back)]
-    gone = set(same.values())
-    couples += [Couple(weight, None) for weight in left if weight.name not in gone]
-    return Coupling(couples, notes)
+def _complete(one: Weights, other: Weights, named: _Named) -> Coupling:
+    """Pair the rest by their numbers, and add the weights without a partner."""
+    partners = {theirs: (mine, named.why) for mine, theirs in named.names.items()}
+    left = [weight for weight in one.values() if weight.name not in named.names]
+    found = by_numbers(left, [weight for weight in other.values() if weight.name not in partners])
+    partners |= found.pairs
+    couples = []
+    for weight in other.values():
+        mine, evidence = partners.get(weight.name, ("", ""))
+        if not _counted_already(weight, one, partners):
+            couples.append(Couple(one[mine], weight, evidence) if evidence else Couple(None, weight))
+    paired = {mine for mine, _ in partners.values()}
+    owners = {weight.tied for weight in other.values()}
+    tied = {mine for theirs, (mine, _) in partners.items() if theirs in owners}
+    couples += [Couple(weight, None) for weight in left if weight.name not in paired and weight.tied not in tied]
+    return Coupling(couples, [*named.notes, *found.notes])
 
 
-def _joined(one: Weights, weight: Weight, back: Mapping[str, str], same: Mapping[str, str], why: str) -> Couple:
-    if weight.name in back:
-        return Couple(one[back[weight.name]], weight, why)
-    return Couple(one[same[weight.name]], weight, "same numbers") if weight.name in same else Couple(None, weight)
+def by_prefix(one: Weights, other: Weights) -> _Named:
+    """Pair names that are equal without a prefix that one source has, such as "model.".
+
+    The prefix must turn every name of a source into a name of the other, and no other prefix may do so.
+    """
+    for nth, (longer, shorter) in enumerate(((one, other), (other, one))):
+        first = max(shorter, key=len, default="")
+        heads = [name.removesuffix(first) for name in longer if name.endswith((f".{first}", f"/{first}"))] if first else []
+        known = [head for head in heads if all(head + name in longer for name in shorter)]
+        if len(known) == 1:
+            note = f"names of the {'second' if nth else 'first'} source were paired without their prefix {printable(known[0])!r}"
+            pairs = {known[0] + name: name for name in shorter}
+            return _Named({theirs: mine for mine, theirs in pairs.items()} if nth else pairs, PREFIX, [note])
+    return _Named({}, PREFIX, [])
 
 
-def _counted_already(weight: Weight, one: Weights, back: Mapping[str, str]) -> bool:
+def _counted_already(weight: Weight, one: Weights, partners: Mapping[str, tuple[str, str]]) -> bool:
     """Whether a weight is tied on both sides to the same weight, which is compared already."""
-    mine = one[back[weight.name]].tied if weight.name in back else None
-    return mine is not None and weight.tied is not None and back.get(weight.tied) == mine
+    if weight.tied is None or weight.tied not in partners:
+        return False
+    owner = partners[weight.tied][0]
+    if weight.name in partners:
+        return one[partners[weight.name][0]].tied == owner
+    return any(each.tied == owner for each in one.values())
 
 
 def _by_rules(one: Weights, other: Weights, rules: Mapping[str, str], pairs: Mapping[str, str]) -> dict[str, str]:
@@ -112,44 +152,7 @@ def _turned_round(one: Weight, other: Weight) -> bool:
     return mine != theirs and sorted(mine) == sorted(theirs)
 
 
-def _same_numbers(mine: Iterable[Weight], theirs: Iterable[Weight]) -> dict[str, str]:
-    """Map each renamed weight of the other side to its name on this side.
-
-    Weights with equal numbers, such as biases of zeros, are paired by the longest common suffix of their names.
-    """
-    groups: dict[object, tuple[list[Weight], list[Weight]]] = {}
-    for nth, weights in enumerate((mine, theirs)):
-        for weight in weights:
-            if not weight.tied:
-                groups.setdefault((weight.dtype, weight.shape), ([], []))[nth].append(weight)
-    found: dict[str, str] = {}
-    for ours, others in groups.values():
-        heads = {weight.name: _head(weight) for weight in (*ours, *others)} if ours and others else {}
-        for weight in others:
-            alike = [each for each in ours if heads[each.name] == heads[weight.name] and _equal(each, weight)]
-            if alike:
-                best = max(alike, key=lambda each: _common_end(each.name, weight.name))
-                found[weight.name] = best.name
-                ours.remove(best)
-    return found
-
-
-def _head(weight: Weight) -> bytes:
-    return weight.read(0, min(weight.size, sizes.PAIR_HEAD)).tobytes()
-
-
-def _equal(one: Weight, other: Weight) -> bool:
-    from steelyard.measures.diff.entries import equal
-    from steelyard.numerics.blocks import pairs_of
-
-    return all(equal(x, y) for _, x, y in pairs_of(one, other, sizes.DIFF_BLOCK))
-
-
-def _common_end(one: str, other: str) -> int:
-    return next((nth for nth, (a, b) in enumerate(zip(one[::-1], other[::-1], strict=False)) if a != b), len(one))
-
-
-def _as_transferred(one: Weights, other: Weights, given: tuple[Names, Names], named: Mapping[str, str]) -> Coupling:
+def _as_transferred(one: Weights, other: Weights, given: tuple[Names, Names], named: _Named) -> Coupling:
     """Pair layers as `transfer` does; if that is not possible, pair by name and add the reason to the notes."""
     from steelyard.transfers.transfer import plan_transfer
 
@@ -158,7 +161,8 @@ def _as_transferred(one: Weights, other: Weights, given: tuple[Names, Names], na
     except (AmbiguityError, ShapeError) as error:
         if any(given):
             raise
-        return _complete(one, other, named, "name", [f"layers were not paired: {printable(error, 400)}"])
+        note = f"layers were not paired: {printable(error, 400)}"
+        return _complete(one, other, named._replace(notes=[*named.notes, note]))
     laid_out = plan.weights()
     rows = {row.target: row for row in plan.rows}
     couples = []

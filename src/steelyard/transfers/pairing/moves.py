@@ -62,7 +62,7 @@ class Move(NamedTuple):
             first = _reordered(first, self.target.labels, each)
         if self.then:
             first = self.then(first)
-        if self.resize and first.shape != self.target.shape:
+        if self.resize and first.shape != self.target.shape and not _differs_in_ones(first.shape, self.target.shape):
             return _resized(first, self.target, self.resize)
         return first.reshape(self.target.shape)
 
@@ -76,15 +76,32 @@ def moves(
     """Return the move of each part of the target, and the keys of the source's parts that have no place in it.
 
     Two biases of a recurrent layer are added if the target has only one, since the function is the same. A part without a
-    place may still be neutral, such as a bias of zeros. Raises `ShapeError` if the source lacks a part that the target needs.
+    place may still be neutral, such as a bias of zeros. Raises `ShapeError` if the source lacks a part that the target needs, or
+    has it in another size without `resize`.
     """
     made, used = [], set()
     for key, part in target.parts.items():
         found = _sources(source, target, key)
         used |= {id(each) for whole in found for each in (whole.parts if isinstance(whole, ComputedPart) else (whole,))}
         changes = tuple(each for each in reorderings if each.label in part.labels)
-        made.append(Move(part, tuple(found), _NEUTRAL.get(key[0], 0.0), changes, resize, _then(target, key)))
+        move = Move(part, tuple(found), _NEUTRAL.get(key[0], 0.0), changes, resize, _then(target, key))
+        _check_sizes(move)
+        made.append(move)
     return made, [key for key, part in source.parts.items() if id(part) not in used and key[0] not in _STATE]
+
+
+def _check_sizes(move: Move) -> None:
+    """Raise `ShapeError` if a part of the source has another size than the target, or than those to which it is added."""
+    if move.then:
+        return
+    for each in move.sources:
+        fits = each.shape == move.sources[0].shape if move.resize else prod(each.shape) == prod(move.target.shape)
+        if not fits:
+            raise ShapeError(
+                f"{printable(each.weight.name)} of the source has shape {list(each.weight.shape)}, which does not fit into "
+                f"{printable(move.target.weight.name)} of shape {list(move.target.weight.shape)}; "
+                "leave the layer out with skip=, or allow other sizes with resize="
+            )
 
 
 def _then(target: LayerWeights, key: PartKey) -> Callable[[Array], Array] | None:
@@ -143,6 +160,11 @@ def _resized(values: Array, target: Part, how: str) -> Array:
     """Truncate to the entries that both shapes have, or pad the rest with zeros."""
     import numpy as np
 
+    if len(values.shape) != len(target.shape):
+        raise ShapeError(
+            f"{printable(target.weight.name)} has shape {target.shape} in canonical axes, the source {values.shape}; "
+            "resize= does not change the number of axes"
+        )
     grows = any(new > old for new, old in zip(target.shape, values.shape, strict=True))
     shrinks = any(new < old for new, old in zip(target.shape, values.shape, strict=True))
     if (grows and how != "pad") or (shrinks and how != "truncate"):
@@ -154,6 +176,11 @@ def _resized(values: Array, target: Part, how: str) -> Array:
     made = np.zeros(target.shape, values.dtype)
     made[both] = values[both]
     return made
+
+
+def _differs_in_ones(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether shapes of different ranks are the same but for axes of length one."""
+    return len(one) != len(other) and [n for n in one if n != 1] == [n for n in other if n != 1]
 
 
 def described(move: Move) -> str:
