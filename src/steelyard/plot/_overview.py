@@ -28,7 +28,7 @@ BINS = 135
 """An odd number, so that zero is in the middle of a bin."""
 MERGED_BINS = ((1, 4000), (3, 400), (5, 0))
 """How many bins are merged into one, by the least size of a weight; odd too."""
-RISE = 1.7  # height of the fullest bin of a ridge, in rows
+RISE = 1.7  # height of the densest bin of a ridge, in rows
 SCALE_ROLES = (Role.KERNEL, Role.RECURRENT_KERNEL, Role.EMBEDDING)
 """The roles whose numbers determine the scale of the axis."""
 TICK_DISTANCE = 0.4  # least distance of two ticks, relative to the length of the logarithmic part
@@ -41,9 +41,10 @@ def overview(source: Any, *, kind: str = "", ax: Axes | None = None) -> Axes:
 
     Up to forty weights are ridges, which show the shape of the distribution. More are strips, whose opacity shows the density
     and whose labels are groups of names, so that several hundred weights are legible in one picture. `kind` forces "ridges" or
-    "strips". Each row is scaled to its fullest bin; weights of few numbers have wider bins. If some numbers are much larger than
-    most of the kernels', the axis is linear around zero and logarithmic beyond, and the caption gives the limit. Tied weights
-    are drawn once. Rows with NaN or Inf are marked, and these numbers left out.
+    "strips". The density is the count of a bin divided by its width, so that a uniform distribution is flat on any axis; each
+    row is scaled to its densest bin, and weights of few numbers have wider bins. If some numbers are much larger than most of
+    the kernels', the axis is linear around zero and logarithmic beyond, and the caption gives the limit. Tied weights are drawn
+    once. Rows with NaN or Inf are marked, and these numbers left out.
 
     Every number is read once, block by block. Raises `ShapeError` if there are no numbers.
 
@@ -59,9 +60,9 @@ def overview(source: Any, *, kind: str = "", ax: Axes | None = None) -> Axes:
     stats = list(summaries(listed))
     ax = axes_for(ax, 7.0, height_of(len(listed)))
     edges, near = _scaled(ax, listed, stats)
-    shares = _shares(stats, edges)
+    densities = _densities(stats, edges)
     ridges = kind == "ridges" or (not kind and len(listed) <= NAMED)
-    (_ridges if ridges else _strips)(ax, listed, shares, edges)
+    (_ridges if ridges else _strips)(ax, listed, densities, edges)
     label_rows(ax, [weight.name for weight in listed])
     if ridges:
         ax.set_ylim(len(listed) - 0.4, -RISE)
@@ -124,32 +125,36 @@ def _ticks(near: float, far: float) -> list[float]:
     return [*(-size for size in reversed(sizes)), 0.0, *sizes]
 
 
-def _shares(stats: Sequence[Summary], edges: Array) -> Array:
-    """Return the counts per weight and bin, relative to the fullest bin of the weight; few numbers have wider bins."""
-    counts = np.empty((len(stats), BINS))
-    for row, summary in zip(counts, stats, strict=True):
+def _densities(stats: Sequence[Summary], edges: Array) -> Array:
+    """Return the density per weight and bin, relative to the densest bin of the weight; few numbers have wider bins.
+
+    Bins of the logarithmic part are wider the farther from zero they are, so counts alone would show peaks that are not there.
+    """
+    found = np.empty((len(stats), BINS))
+    for row, summary in zip(found, stats, strict=True):
         merged = next(bins for bins, least in MERGED_BINS if summary.moments.count >= least)
-        row[:] = summary.counts(edges[::merged]).repeat(merged)
-    shares: Array = counts / np.maximum(counts.max(axis=1, keepdims=True), 1)
-    return shares
+        row[:] = (summary.counts(edges[::merged]) / np.diff(edges[::merged])).repeat(merged)
+    most = found.max(axis=1, keepdims=True)
+    densities: Array = found / np.where(most > 0, most, 1.0)
+    return densities
 
 
-def _ridges(ax: Axes, listed: Sequence[Weight], shares: Array, edges: Array) -> None:
+def _ridges(ax: Axes, listed: Sequence[Weight], densities: Array, edges: Array) -> None:
     ink = inks(ax)
-    for nth, (weight, share) in enumerate(zip(listed, shares, strict=True)):
+    for nth, (weight, density) in enumerate(zip(listed, densities, strict=True)):
         colour = role_colour(weight.role, ink)
-        steps = np.repeat(nth - RISE * 0.9 * share, 2)
+        steps = np.repeat(nth - RISE * 0.9 * density, 2)
         places = np.repeat(edges, 2)[1:-1]
         ax.fill_between(places, nth, steps, color=colour, alpha=0.75, linewidth=0, zorder=2 + nth)
         ax.plot(places, steps, color=ink.ground, linewidth=0.7, zorder=2 + nth)
         ax.plot(edges[[0, -1]], [nth, nth], color=colour, linewidth=0.6, zorder=2 + nth)
 
 
-def _strips(ax: Axes, listed: Sequence[Weight], shares: Array, edges: Array) -> None:
+def _strips(ax: Axes, listed: Sequence[Weight], densities: Array, edges: Array) -> None:
     ink = inks(ax)
-    colours = np.empty((*shares.shape, 4))
+    colours = np.empty((*densities.shape, 4))
     colours[..., :3] = np.array([role_colour(weight.role, ink) for weight in listed])[:, None]
-    colours[..., 3] = np.sqrt(shares)
+    colours[..., 3] = np.sqrt(densities)
     ax.pcolormesh(edges, np.arange(len(listed) + 1) - 0.5, colours, rasterized=True)
 
 
@@ -178,7 +183,7 @@ def _notes(source: Any, listed: Sequence[Weight], stats: Sequence[Summary], near
     size = sum(weight.size for weight in listed)
     bad = sum(not summary.finite for summary in stats)
     return [
-        f"{counted(len(listed), 'weight')}, {counted(size, 'parameter')}; each row scaled to its fullest bin",
+        f"{counted(len(listed), 'weight')}, {counted(size, 'parameter')}; each row scaled to its densest bin",
         f"the axis is linear up to \u00b1{near:g} and logarithmic beyond" if near else "",
         f"{tied:,} tied or empty, not drawn" if tied else "",
         f"{counted(bad, 'weight')} with NaN or Inf (\u00d7), left out" if bad else "",

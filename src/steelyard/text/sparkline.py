@@ -19,6 +19,8 @@ BELOW, ABOVE = "\u2039", "\u203a"
 WIDTH = 17
 """Number of bars; odd, so that zero is in the middle of one."""
 LARGEST = float(np.finfo(np.float32).max)
+NEARLY = 1 + 2.0**-23
+"""A float32 that exceeds the end of the axis by this factor is that number itself, rounded."""
 PARTS = 128
 """Maximum runs of bins in an outline."""
 
@@ -92,7 +94,7 @@ class Outline:
         below = np.cumsum(self._counts, dtype=np.float64)
         reached = np.stack([below - self._counts, below], axis=1).reshape(-1)
         cuts = np.linspace(-end, end, bins + 1)
-        cuts[-1] = np.nextafter(end, np.inf)
+        cuts[[0, -1]] *= NEARLY
         return relative(np.diff(np.interp(cuts, places, reached, left=0.0)))
 
 
@@ -118,19 +120,17 @@ def header(end: float) -> str:
 
 
 def bars(summary: Summary, end: float) -> str:
-    """Return the histogram from `-end` to `end`; an arrow marks a side beyond which are more than 1% of the numbers.
+    """Return the histogram from `-end` to `end`; an arrow marks a side on which numbers are beyond the axis.
 
-    Only an empty bin has the lowest bar.
+    The heights are the counts of bins of equal width, so that areas are counts. Only an empty bin has the lowest bar.
     """
-    middles, counts = summary.histogram.points()
-    if not counts.size:
+    if not summary.moments.count:
         return ""
-    within = np.abs(middles) <= end * (1 + 1 / 128)  # the middle of a bin may be beyond its numbers
-    places = np.clip((middles[within] + end) / (2 * end) * WIDTH, 0, WIDTH - 1).astype(int)
-    bins = np.bincount(places, counts[within], WIDTH)
+    low, high = float(summary.moments.minimum or 0), float(summary.moments.maximum or 0)
+    bins = summary.counts(np.linspace(-end, end, WIDTH + 1))
     heights = np.ceil(bins / max(bins.max(), 1) * (len(BARS) - 1)).astype(int)
-    beyond = [counts[~within & side].sum() > summary.moments.count / 100 for side in (middles < 0, middles > 0)]
-    return (BELOW if beyond[0] else " ") + "".join(BARS[height] for height in heights) + (ABOVE if beyond[1] else " ")
+    below, above = low < -end * NEARLY, high > end * NEARLY
+    return (BELOW if below else " ") + "".join(BARS[height] for height in heights) + (ABOVE if above else " ")
 
 
 def round_up(number: float) -> float:

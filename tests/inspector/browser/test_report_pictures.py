@@ -13,9 +13,12 @@ from inspector.browser.looking import (
 )
 from playwright.sync_api import expect
 
+import steelyard
 from steelyard.core.readers import from_array
 from steelyard.core.weight import Role
 from steelyard.core.weights import Weights
+from steelyard.numerics.summary import summarise
+from steelyard.text.sparkline import axis_of
 
 GRID = np.array([[-1.0, -0.5, 0.0], [0.25, 0.75, 1.0]], "f4")
 MAP = ".heatmap .drawing canvas"
@@ -68,6 +71,77 @@ def test_a_cell_of_many_numbers_shows_the_largest_and_their_count(open_report):
     go_to(page, "w[450, 450]")
     expect(page.locator(".heatmap .readout")).to_contain_text("about -3, the largest of")
     assert "450" not in page.locator(".heatmap .readout").inner_text().split("about")[1]
+
+
+def distributions():
+    made = np.random.default_rng(0)
+    return {
+        "uniform.weight": made.uniform(-0.4, 0.4, (200, 100)),
+        "normal.weight": made.normal(0, 0.1, (200, 100)),
+        "heavy.weight": made.standard_t(1.5, (200, 100)) * 0.05,
+        "far.weight": made.uniform(30, 40, (2, 2)),
+        "second.weight": made.uniform(-0.4, 0.4, (200, 100)),
+        "third.weight": made.normal(0, 0.1, (200, 100)),
+    }
+
+
+INKED = """(canvas, rows) => {
+    const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true });
+    copy.drawImage(canvas, 0, 0);
+    const image = copy.getImageData(0, 0, canvas.width, canvas.height);
+    const [density, dark] = [canvas.width / canvas.clientWidth, (at) => image.data[at + 3] > 100 && image.data[at] < 120];
+    const found = [];
+    for (let y = 0; y < canvas.height; y += 1) {
+        const counts = new Array(rows).fill(0);
+        for (let x = Math.ceil(60 * density); x < canvas.width - 10 * density; x += 1)
+            counts[Math.floor(((x / density - 60) / (canvas.clientWidth - 70)) * rows)] += dark((y * canvas.width + x) * 4);
+        found.push(counts);
+    }
+    return { density, found };
+}"""
+"""The number of dark dots in each row of dots of the overview, for each weight."""
+
+
+@pytest.mark.parametrize("page_of", ["report", "served"])
+def test_areas_of_the_overview_are_counts_and_nothing_beyond_the_axis_is_on_it(open_report, open_served, tmp_path, page_of):
+    arrays = distributions()
+    steelyard.save(arrays, tmp_path / "net.npz")
+    page = (open_report if page_of == "report" else open_served)(tmp_path / "net.npz")
+    canvas = page.locator(".strip canvas")
+    if page_of == "served":
+        eventually(page, lambda: all(column_of_dots(canvas, nth).sum() for nth in (0, 1, 2, 4, 5)))
+        end = sorted(axis_of([summarise([from_array("w", each)])]) for each in arrays.values())[3]
+    else:
+        end = axis_of([summarise([from_array("w", each)]) for each in arrays.values()])
+    for nth, array in enumerate(arrays.values()):
+        dots = column_of_dots(canvas, nth)
+        if nth == 3:
+            assert not dots.any(), "all its numbers are beyond the axis"
+            continue
+        own = end if page_of == "report" else axis_of([summarise([from_array("w", array)])])
+        edges = np.linspace(-own, own, 33)
+        counts = np.histogram(array, edges)[0]
+        centres = (edges[:-1] + edges[1:]) / 2
+        on_axis = np.abs(centres) < end
+        rows = np.floor((1 - centres[on_axis] / end) / 2 * len(dots)).astype(int)
+        np.testing.assert_allclose(dots[rows] / dots.max(), counts[on_axis] / counts.max(), atol=0.12)
+
+
+def column_of_dots(canvas, nth):
+    """Return the width of one weight's outline at each row of dots of the plot, from the top."""
+    read = canvas.evaluate(INKED, 6)
+    top, bottom = round(8 * read["density"]), round(112 * read["density"])
+    return np.array(read["found"])[top:bottom, nth]
+
+
+def test_arrows_of_the_overview_and_the_rows_mark_numbers_beyond_the_axis(open_report):
+    page = open_report(Weights.from_arrays(distributions()))
+    wide = page.locator(".strip canvas").evaluate("(canvas) => canvas.clientWidth")
+    high = page.locator(".strip canvas").evaluate("(canvas) => canvas.clientHeight")
+    middles = [(60 + (nth + 0.5) / 6 * (wide - 70)) / wide for nth in range(6)]
+    for y, marked in ((5 / high, {2, 3}), (115 / high, {2})):
+        ground, *dots = pixels(page, ".strip canvas", [(0.5 / wide, y), *((x, y) for x in middles)])
+        assert {nth for nth, dot in enumerate(dots) if dot != ground} == marked
 
 
 def test_filters_of_a_convolution_are_drawn_in_colour(open_report):

@@ -19,22 +19,23 @@ export function drawSpark(canvas, index, row, axis) {
   context.fillRect(WIDTH / 2 - 0.5, HEIGHT - 3, 1, 3);
   const [after, before] = index.sparks;
   if (after.has(row)) filled(context, after, row, axis, ink);
-  if (after.has(row)) beyond(context, beyondAxis(index, row, axis), muted);
+  const { below, above } = beyondAxis(index, row, axis);
+  if (after.has(row) && below) beyond(context, -1, muted);
+  if (after.has(row) && above) beyond(context, 1, muted);
   if (index.two && before.has(row) && before.cells(row).some(Boolean)) outlined(context, before, row, axis, accent);
 }
 
 /**
- * The side on which all numbers of a row are beyond the axis: -1 or 1, or 0 for neither.
- * @type {(index: Index, row: number, axis: number) => number}
+ * The sides on which some numbers of a row are beyond the axis, whose end is rounded to a float32.
+ * @type {(index: Index, row: number, axis: number) => { below: boolean, above: boolean }}
  */
 export function beyondAxis(index, row, axis) {
-  const [low, high] = [index.columns.min[row], index.columns.max[row]];
-  return low === null || high === null ? 0 : low > axis ? 1 : high < -axis ? -1 : 0;
+  const [low, high, end] = [index.columns.min[row], index.columns.max[row], axis * (1 + 2 ** -23)];
+  return { below: low !== null && low < -end, above: high !== null && high > end };
 }
 
 /** @type {(context: CanvasRenderingContext2D, side: number, colour: string) => void} */
 function beyond(context, side, colour) {
-  if (!side) return;
   const tip = side > 0 ? WIDTH - 1 : 1;
   context.fillStyle = colour;
   context.beginPath();
@@ -48,6 +49,7 @@ function beyond(context, side, colour) {
 function bars(sparks, row, axis) {
   const cells = sparks.cells(row);
   const wide = (sparks.end(row) / axis) * WIDTH;
+  if (wide / cells.length > WIDTH / 2) return [];
   return Array.from(cells, (cell, nth) => ({
     left: WIDTH / 2 - wide / 2 + (nth * wide) / cells.length,
     width: wide / cells.length,

@@ -33,7 +33,7 @@ import { theme } from "./theme.js";
  * }} StripScene
  */
 
-const [LEFT, RIGHT, TOP, PLOT, BANDS, CHANGES] = [60, 10, 8, 104, 20, 30];
+const [LEFT, RIGHT, TOP, PLOT, ARROWS, BANDS, CHANGES] = [60, 10, 8, 104, 7, 20, 30];
 /** A weight at least this many pixels wide is drawn as an outline, a narrower one as shades. */
 const OUTLINED = 7;
 
@@ -48,7 +48,7 @@ export function stripOf(index, root) {
     bands: bandsOf(root, 40),
     canvas: element("canvas", { "aria-hidden": "true" }),
     base: document.createElement("canvas"),
-    height: TOP + PLOT + BANDS + (index.two ? CHANGES : 0),
+    height: TOP + PLOT + ARROWS + BANDS + (index.two ? CHANGES : 0),
     width: 0,
     at: -1,
     open: -1,
@@ -146,57 +146,50 @@ function drawOutlines({ context, index, left, dimmed, axis, inner }) {
   const half = Math.min(inner / index.count, 72) / 2;
   for (let row = 0; row < index.count; row += 1) {
     if (!sparks.has(row)) continue;
-    const [points, middle] = [outline(sparks.cells(row), sparks.end(row), half, axis), left(row + 0.5)];
-    if (!points.length) {
-      arrow(context, middle, beyondAxis(index, row, axis));
-      continue;
-    }
+    const middle = left(row + 0.5);
     context.fillStyle = theme().ink;
     context.globalAlpha = dimmed?.[row] ? 0.16 : 0.86;
-    if (points.length === 1) context.fillRect(middle - points[0][0], points[0][1] - 1, 2 * points[0][0], 2);
-    context.beginPath();
-    points.forEach(([wide, y]) => context.lineTo(middle - Math.max(wide, 0.4), y));
-    points.reverse().forEach(([wide, y]) => context.lineTo(middle + Math.max(wide, 0.4), y));
-    context.fill();
+    for (const { wide, from, to } of steps(sparks.cells(row), sparks.end(row), half * 0.94, axis))
+      context.fillRect(middle - wide, yOf(to, axis), 2 * wide, Math.max(yOf(from, axis) - yOf(to, axis), 0.5));
+    const { below, above } = beyondAxis(index, row, axis);
+    if (below) arrow(context, middle, -1);
+    if (above) arrow(context, middle, 1);
   }
   context.globalAlpha = 1;
 }
 
 /**
- * The half widths and heights of an outline, from the first bin with numbers to the last.
- * @type {(cells: Uint8Array, end: number, half: number, axis: number) => [halfWidth: number, y: number][]}
+ * The bins of an outline within the axis, each with its half width: areas are counts, relative to the fullest bin. Bins
+ * wider than the axis do not show where on it their numbers are, and are left out.
+ * @type {(cells: Uint8Array, end: number, half: number, axis: number) => { wide: number, from: number, to: number }[]}
  */
-function outline(cells, end, half, axis) {
-  const first = cells.findIndex(Boolean);
-  if (first < 0) return [];
-  const last = cells.length - 1 - cells.slice().reverse().findIndex(Boolean);
-  /** @type {(cell: number, nth: number) => [halfWidth: number, y: number]} */
-  const point = (cell, nth) => [
-    (cell / 255) ** 0.75 * half * 0.94,
-    yOf(-end + ((nth + 0.5) * 2 * end) / cells.length, axis),
-  ];
-  return Array.from(cells, point).slice(first, last + 1);
+function steps(cells, end, half, axis) {
+  const step = (2 * end) / cells.length;
+  if (step > axis) return [];
+  return Array.from(cells, (cell, nth) => ({
+    wide: cell ? Math.max((cell / 255) * half, 0.4) : 0,
+    from: Math.max(nth * step - end, -axis),
+    to: Math.min((nth + 1) * step - end, axis),
+  })).filter(({ wide, from, to }) => wide && from < to);
 }
 
 /**
- * Mark a weight whose numbers are all beyond the axis.
+ * Mark a weight of which some numbers are beyond the axis.
  * @type {(context: CanvasRenderingContext2D, middle: number, side: number) => void}
  */
 function arrow(context, middle, side) {
-  if (!side) return;
-  const tip = side > 0 ? TOP + 2 : TOP + PLOT - 2;
+  const tip = side > 0 ? TOP - 6 : TOP + PLOT + 6;
   context.fillStyle = theme().muted;
-  context.globalAlpha = 1;
   context.beginPath();
   context.moveTo(middle, tip);
-  context.lineTo(middle - 3.5, tip + side * 5);
-  context.lineTo(middle + 3.5, tip + side * 5);
+  context.lineTo(middle - 3, tip + side * 4);
+  context.lineTo(middle + 3, tip + side * 4);
   context.fill();
 }
 
 /** @type {(value: number, axis: number) => number} */
 function yOf(value, axis) {
-  return TOP + PLOT / 2 - (Math.max(-1, Math.min(1, value / axis)) * PLOT) / 2;
+  return TOP + PLOT / 2 - ((value / axis) * PLOT) / 2;
 }
 
 /**
@@ -219,6 +212,30 @@ function drawShades({ context, index, dimmed, axis, inner }) {
   [drawn.width, drawn.height] = [wide, high];
   contextOf(drawn).putImageData(image, 0, 0);
   context.drawImage(drawn, LEFT, TOP, inner, PLOT);
+  drawArrowsOfShades({ context, index, dimmed, axis, inner });
+}
+
+/**
+ * Mark each pixel above or below which numbers are beyond the axis; its strength is the share of its weights with such numbers.
+ * @type {(scene: Pick<StripScene, "context" | "index" | "dimmed" | "axis" | "inner">) => void}
+ */
+function drawArrowsOfShades({ context, index, dimmed, axis, inner }) {
+  context.fillStyle = theme().muted;
+  for (let x = 0; x < inner; x += 1) {
+    const [first, last] = [Math.floor((x / inner) * index.count), Math.max(1, Math.ceil(((x + 1) / inner) * index.count))];
+    const shares = { below: 0, above: 0 };
+    for (let row = first; row < last; row += 1) {
+      const strength = (dimmed?.[row] ? 0.12 : 1) / (last - first);
+      const { below, above } = beyondAxis(index, row, axis);
+      shares.below += below ? strength : 0;
+      shares.above += above ? strength : 0;
+    }
+    context.globalAlpha = shares.above;
+    context.fillRect(LEFT + x, TOP - 5, 1, 3);
+    context.globalAlpha = shares.below;
+    context.fillRect(LEFT + x, TOP + PLOT + 2, 1, 3);
+  }
+  context.globalAlpha = 1;
 }
 
 /** @type {(image: ImageData, x: number, shades: Float32Array) => void} */
@@ -237,6 +254,7 @@ function shadeColumn(image, x, shades) {
 function gathered(shades, sparks, row, axis, strength) {
   if (!sparks.has(row)) return;
   const [cells, end, high] = [sparks.cells(row), sparks.end(row), shades.length];
+  if ((2 * end) / cells.length > axis) return;
   const [step, shift] = [((axis / end) * cells.length) / high, ((axis / end + 1) * cells.length) / 2 - 0.5];
   for (let y = 0; y < high; y += 1) {
     const at = shift - step * (y + 0.5);
@@ -249,7 +267,7 @@ function gathered(shades, sparks, row, axis, strength) {
 /** @type {(scene: StripScene, bands: Band[]) => void} */
 function drawBands({ context, index, left, width }, bands) {
   const { muted, soft, line } = theme();
-  const top = TOP + PLOT + (index.two ? CHANGES : 0) + 3;
+  const top = TOP + PLOT + ARROWS + (index.two ? CHANGES : 0) + 3;
   context.textAlign = "left";
   context.textBaseline = "middle";
   context.font = FONT;
@@ -288,7 +306,7 @@ function shortened(context, text, room) {
  */
 function drawChanges({ context, index, left, inner, dimmed }) {
   const { accent, line, muted } = theme();
-  const [bottom, room] = [TOP + PLOT + CHANGES - 2, CHANGES - 8];
+  const [bottom, room] = [TOP + PLOT + ARROWS + CHANGES - 2, CHANGES - 8];
   context.fillStyle = line;
   context.fillRect(LEFT, bottom, inner, 1);
   context.fillStyle = muted;
