@@ -202,10 +202,10 @@ def _partners(one: Layer, other: Layer) -> Iterator[tuple[_Member, _Member]]:
         lambda each: None if each.weight.role is Role.OTHER else (each.weight.role, each.weight.shape),
     )
     for key in ways:
-        for some, alike in _in_common(one, other, key):
-            if len(some) == len(alike) == 1:
-                yield some[0], alike[0]
-                one, other = ([each for each in layer if each is not some[0] and each is not alike[0]] for layer in (one, other))
+        found = [(some[0], alike[0]) for some, alike in _in_common(one, other, key) if len(some) == len(alike) == 1]
+        yield from found
+        done = {id(each) for pair in found for each in pair}
+        one, other = ([each for each in layer if id(each) not in done] for layer in (one, other))
 
 
 # Notes.
