@@ -40,7 +40,7 @@ def test_a_saved_model_comes_back_with_names_order_facts_and_numbers(tmp_path):
     steelyard.save(live, tmp_path / "net.safetensors")
     back = steelyard.weights(tmp_path / "net.safetensors")
     assert facts(back) == facts(live)
-    assert np.array_equal(back.to_vector(), live.to_vector())
+    assert np.array_equal(back.parameters.to_vector(), live.parameters.to_vector())
     assert back["0.weight"].encoding == "F32"
 
 

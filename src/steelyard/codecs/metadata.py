@@ -21,17 +21,27 @@ _ROLES = frozenset(map(str, Role))
 
 def dump_facts(weights: Weights) -> str:
     """Return the facts of every weight, in order, as JSON."""
-    return json.dumps({weight.name: _facts(weight) for weight in weights.values()}, separators=(",", ":"))
+    owned = owners(weights)
+    return json.dumps({weight.name: _facts(weight, owned[weight.name]) for weight in weights.values()}, separators=(",", ":"))
 
 
-def _facts(weight: Weight) -> dict[str, Any]:
+def owners(weights: Weights) -> dict[str, str]:
+    """Map each name to the first listed one whose numbers it shares: its own, unless the weight is tied.
+
+    A selection may leave out the weight to which others are tied; these are still tied to each other.
+    """
+    first: dict[tuple[str, tuple[int, ...], str], str] = {}
+    return {w.name: first.setdefault((w.tied or w.name, w.shape, w.dtype), w.name) for w in weights.values()}
+
+
+def _facts(weight: Weight, owner: str) -> dict[str, Any]:
     facts = {
         "role": str(weight.role),
         "dtype": weight.dtype,
         "layer": weight.layer,
         "axes": weight.axes,
         "trainable": weight.trainable,
-        "tied": weight.tied,
+        "tied": owner if owner != weight.name else None,
     }
     return {key: value for key, value in facts.items() if value not in ("", None)}
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steelyard.codecs.metadata import dump_facts, with_facts
+from steelyard.codecs.metadata import dump_facts, owners, with_facts
 from steelyard.codecs.pickle.arrays import refused
 from steelyard.codecs.pickle.model_weights import as_weights
 from steelyard.codecs.pickle.npy import MAGIC, array_in
@@ -62,8 +62,17 @@ def read(source: Source, scope: Scope) -> Weights:
                 tensor.path = (key, *tensor.path)
             tensors += own
             calls += would_run
+        elif not name.endswith("/"):
+            tensors.append(_raw(source, name, member))
     meta = {"code": calls} if calls else None
     return Weights(with_facts(as_weights(tensors, source), json.dumps(facts)), meta=meta)
+
+
+def _raw(source: Source, name: str, member: Member) -> PickledTensor:
+    """List a member that is not an array: NumPy gives its bytes as they are."""
+    tensor = refused(source, f"is {member.size:,} raw bytes, not an array", encoding="bytes")
+    tensor.path = (name,)
+    return tensor
 
 
 def _member(source: Source, member: Member, dtype: Any) -> tuple[list[PickledTensor], list[str]]:
@@ -71,7 +80,7 @@ def _member(source: Source, member: Member, dtype: Any) -> tuple[list[PickledTen
     try:
         return array_in(member_source(source, member), dtype if isinstance(dtype, str) else None)
     except FormatError as error:
-        return [refused(source, str(error))], []
+        return [refused(source, str(error).removeprefix(f"{printable(source.name)}: "))], []
 
 
 def _kept_facts(members: Mapping[str, Member]) -> dict[str, Any]:
@@ -137,14 +146,13 @@ class _Buffer:
 
 def _archived(weights: Weights, file: Any) -> Iterator[None]:
     """Write an archive, and yield after each piece of it."""
-    owned: dict[str, dict[str, Any]] = {}
-    for place, (name, fact) in enumerate(json.loads(dump_facts(weights)).items()):
-        owner = fact["tied"] if fact.get("tied") in weights else name
-        owned.setdefault(owner, {})[name] = {**fact, "place": place}
+    facts, owned = json.loads(dump_facts(weights)), owners(weights)
+    kept: dict[str, dict[str, Any]] = {}
+    for place, (name, owner) in enumerate(owned.items()):
+        kept.setdefault(owner, {})[name] = {**facts[name], "place": place}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for weight in weights.values():
-            if weight.tied not in weights:
-                yield from _add(archive, weight, json.dumps({FACTS: owned[weight.name]}, separators=(",", ":")))
+        for owner, fact in kept.items():
+            yield from _add(archive, weights[owner], json.dumps({FACTS: fact}, separators=(",", ":")))
 
 
 def write_vector(weights: Weights, path: str, order: Order) -> str:

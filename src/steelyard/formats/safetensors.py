@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.limits import is_possible
-from steelyard.codecs.metadata import dump_facts, with_facts
+from steelyard.codecs.metadata import dump_facts, owners, with_facts
 from steelyard.core.readers import chunks_of
 from steelyard.core.roles import layer_of, role_of
 from steelyard.core.weight import Refused, Weight
@@ -78,7 +78,21 @@ def read(source: Source, scope: Scope) -> Weights:
         from steelyard.codecs.r.torch import read_v3
 
         return read_v3(source, stored, meta)
-    return Weights(with_facts(stored, meta.pop("steelyard", None)), meta=meta)
+    return Weights(_with_removed(with_facts(stored, meta.pop("steelyard", None)), meta), meta=meta)
+
+
+def _with_removed(found: list[Weight], meta: dict[str, str]) -> list[Weight]:
+    """Add the tied names that `safetensors.torch.save_model` leaves out: the metadata maps each to the name it kept."""
+    named = {weight.name: weight for weight in found}
+    removed = {name: kept for name, kept in meta.items() if kept in named and name not in named}
+    for name in removed:
+        del meta[name]
+    return found + [_again(named[kept], name) for name, kept in removed.items()]
+
+
+def _again(weight: Weight, name: str) -> Weight:
+    role = role_of(name, len(weight.shape))
+    return weight.replace(name=name, layer=layer_of(name), role=role, tied=weight.tied or weight.name)
 
 
 # The layout of a safetensors file:
@@ -177,7 +191,7 @@ def write(weights: Weights, path: Path) -> None:
 
 def pieces(weights: Weights, shown: str = "a safetensors file") -> Iterator[bytes | memoryview]:
     """Yield the bytes of a file, which messages call `shown`; each piece is valid until the next."""
-    owned = [weight for weight in weights.values() if weight.tied is None or weight.tied not in weights]
+    owned = [weights[name] for name in dict.fromkeys(owners(weights).values())]
     owned.sort(key=lambda weight: -itemsize(weight.dtype))
     header: dict[str, object] = {"__metadata__": {**_texts(weights.meta), "steelyard": dump_facts(weights)}}
     end = 0

@@ -6,7 +6,7 @@ A joblib file may be compressed by zlib, gzip, bz2, lzma, xz or lz4. Weights hav
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.compression import begins, plain
 from steelyard.codecs.pickle.audit import calls
@@ -20,7 +20,7 @@ from steelyard.codecs.sklearn.skorch import decoder_of, open_nets
 from steelyard.codecs.sklearn.weights import estimator_tensors
 from steelyard.codecs.torch.archive import is_stream
 from steelyard.core.weights import Weights
-from steelyard.errors import FormatError
+from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
     from steelyard.codecs.pickle.arrays import PickledTensor
@@ -50,16 +50,20 @@ def read(source: Source, scope: Scope) -> Weights:
     machine = Machine(content, after_build)
     root = machine.load()
     known = list(dict.fromkeys([*calls(machine), *open_nets(machine.records, content.name, machine.steps)]))
-    decode = _decoder(content)
+    missing: dict[str, None] = {}
+    decode = _decoder(content, missing)
     walk = TensorWalk(content, decode).through(root)
     own = estimator_tensors(root, decode, content) if scope != "all" else None
-    return listed(source, root, walk, scope, {"format": "pickle"}, known, own, graph_maker(root, own, content))
+    meta: dict[str, Any] = {"format": "pickle"}
+    if missing:
+        meta["incomplete"] = [f"lacks the file {printable(name)!r}, into which joblib wrote an array" for name in missing]
+    return listed(source, root, walk, scope, meta, known, own, graph_maker(root, own, content))
 
 
-def _decoder(source: Source) -> Decode:
+def _decoder(source: Source, missing: dict[str, None]) -> Decode:
     tensors = decoder_of(source)
 
     def decode(value: Pickled) -> PickledTensor | None:
-        return (companion(value, source) if isinstance(value, Record) else None) or tensors.decode(value)
+        return (companion(value, source, missing) if isinstance(value, Record) else None) or tensors.decode(value)
 
     return decode

@@ -214,9 +214,17 @@ def test_quantised_tensors_are_listed_as_integers_with_their_scale(tmp_path):
     rows = torch.quantize_per_channel(values, torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0, 1, 2]), 0, torch.qint8)
     torch.save({"whole": whole, "rows": rows}, tmp_path / "a.pt")
     weights = steelyard.weights(tmp_path / "a.pt")
-    assert_equal(weights, {"whole": whole.int_repr(), "rows": rows.int_repr()})
-    assert weights["whole"].encoding == "quint8 scale=0.1 zero_point=3"
-    assert weights["rows"].encoding == "qint8 scales along axis 0"
+    wanted = {
+        "whole": whole.int_repr(),
+        "whole.scale": torch.tensor(whole.q_scale(), dtype=torch.float64),
+        "whole.zero_point": torch.tensor(whole.q_zero_point()),
+        "rows": rows.int_repr(),
+        "rows.scales": rows.q_per_channel_scales(),
+        "rows.zero_points": rows.q_per_channel_zero_points(),
+    }
+    assert_equal(weights, wanted)
+    assert weights["whole"].encoding == "quint8"
+    assert weights["rows"].encoding == "qint8 along axis 0"
 
 
 class Tagged(torch.Tensor):

@@ -6,22 +6,31 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
-from steelyard.codecs.pickle.values import Global, Record, as_source, is_args
+from steelyard.codecs.pickle.values import Blob, Global, Record, as_source, is_args
 from steelyard.core.readers import ByColumns
-from steelyard.core.weight import Refused
-from steelyard.dtypes import ITEMSIZES, itemsize
+from steelyard.core.weight import Refused, Role
+from steelyard.dtypes import ITEMSIZES, UNKNOWN, itemsize
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Iterator
     from typing import TypeGuard
 
     from steelyard.codecs.pickle.values import Pickled
-    from steelyard.core.weight import Reader, Role
+    from steelyard.core.weight import Array, Reader
     from steelyard.storage.source import Source
+
+    Memory = tuple[object, ...]
+    """What holds the numbers, as a hashable, and for a view of a storage its offset, shape and strides in bytes, and type."""
 
 MAX_BYTES = 1 << 62
 """Above this many bytes, NumPy cannot represent even the shape of an empty array."""
+
+_PYTHON_FORMATS = (
+    *("|u1", "|i1", "<u2", ">u2", "<i2", ">i2", "<u4", ">u4", "<i4", ">i4"),
+    *("<u8", ">u8", "<i8", ">i8", "<f4", ">f4", "<f8", ">f8"),
+)
+"""The types of the elements of Python's own arrays, by the number that a pickle has for each."""
 
 _KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float", "c": "complex"}
 
@@ -31,14 +40,16 @@ class PickledTensor:
 
     `memory` is equal for two tensors that share all their numbers. `in_state_dict` is false for a tensor in another
     attribute of a module. `role` and `axes` are those of the parameter of a known layer; `layer` is None if it is the name up
-    to the last dot.
+    to the last dot. `companions` are listed after it, under its name and their own: the scale of a quantised tensor.
     """
 
     __slots__ = (
         "axes",
+        "companions",
         "dtype",
         "encoding",
         "in_state_dict",
+        "is_companion",
         "layer",
         "memory",
         "path",
@@ -53,7 +64,7 @@ class PickledTensor:
         shape: tuple[int, ...],
         dtype: str,
         read: Reader,
-        memory: Hashable = None,
+        memory: Memory | None = None,
         encoding: str = "",
         trainable: bool | None = None,
     ) -> None:
@@ -68,9 +79,19 @@ class PickledTensor:
         self.role: Role | None = None
         self.axes = ""
         self.layer: str | None = None
+        self.is_companion = False
+        self.companions: tuple[tuple[str, PickledTensor], ...] = ()
+
+    def with_companions(self) -> Iterator[PickledTensor]:
+        """Yield this tensor, then its companions, whose paths follow from its own."""
+        yield self
+        for word, tensor in self.companions:
+            tensor.path, tensor.in_state_dict = (*self.path, word), self.in_state_dict
+            tensor.is_companion, tensor.role = True, Role.OTHER
+            yield tensor
 
 
-def refused(source: Source, what: str, shape: Pickled = (), dtype: str = "object", encoding: str = "") -> PickledTensor:
+def refused(source: Source, what: str, shape: Pickled = (), dtype: str = UNKNOWN, encoding: str = "") -> PickledTensor:
     """Return a listed tensor that raises `FormatError` with this reason when it is read."""
     listed = shape if is_shape(shape) and prod(i for i in shape if i) * itemsize(dtype) < MAX_BYTES else ()
     return PickledTensor(listed, dtype, Refused(FormatError(source.name, what)), encoding=encoding)
@@ -99,6 +120,15 @@ def type_code(descr: str) -> tuple[str, str] | None:
     return (">" if order == ">" else "<", word) if word in ITEMSIZES and word != "float128" else None
 
 
+def text_or(descr: str) -> str:
+    """Return "text" for the type code of texts, and any other code unchanged.
+
+    >>> text_or("<U5"), text_or("|S3"), text_or("|V8")
+    ('text', 'text', '|V8')
+    """
+    return "text" if descr.lstrip("<>|=")[:1] in ("U", "S") else descr
+
+
 def by_columns(flat: Reader, shape: tuple[int, ...]) -> Reader:
     """Read a column-major array."""
     return ByColumns(flat, shape) if len(shape) > 1 else flat
@@ -109,7 +139,8 @@ def numbers(source: Source, shape: Pickled, dtype: tuple[str, str] | None, *, fo
     if not is_shape(shape):
         return refused(source, f"has an invalid shape: {printable(shape, 80)}")
     if dtype is None:
-        return refused(source, f"holds {printable(encoding) or 'objects'}, not numbers", shape)
+        kind = text_or(encoding)
+        return refused(source, f"holds {printable(encoding) or 'objects'}, not numbers", shape, encoding=kind)
     order, word = dtype
     size = prod(shape) * itemsize(word)
     if prod(i for i in shape if i) * itemsize(word) >= MAX_BYTES or size != source.size:
@@ -118,24 +149,49 @@ def numbers(source: Source, shape: Pickled, dtype: tuple[str, str] | None, *, fo
     return PickledTensor(shape, word, by_columns(read, shape) if fortran else read, encoding=encoding)
 
 
+def plain_number(value: float, dtype: str = "") -> PickledTensor:
+    """Return a number of Python as an array without axes, of its own type unless `dtype` names another."""
+    word = dtype or ("float64" if type(value) is float else "int64")
+
+    def read(start: int, stop: int) -> Array:
+        import numpy as np
+
+        return np.array([value], word)[start:stop]
+
+    return PickledTensor((), word, read)
+
+
 def array_of(value: Pickled, source: Source) -> PickledTensor | None:
     """Return the array that a record stands for; None for any other value, and for an array of objects (`objects_of`).
 
-    `source` is the pickle, for messages.
+    `source` is the pickle, for messages. An array that the pickle has at two places is one: both have its memory.
     """
     if not isinstance(value, Record) or not isinstance(value.args, tuple):
         return None
+    array = _array_of(value, value.args, source)
+    if array is not None and array.memory is None and array.shape:
+        array.memory = (id(value),)
+    return array
+
+
+def _array_of(  # noqa: PLR0911 - one for each kind of array
+    value: Record, args: tuple[Pickled, ...], source: Source
+) -> PickledTensor | None:
     name = value.text.replace("numpy._core.", "numpy.core.")
     if name == "numpy.core.multiarray._reconstruct":
         return _reconstructed(value, source)
-    if name == "numpy.core.numeric._frombuffer" and len(value.args) == 4:
-        data, dtype, shape, order = value.args
+    if name == "numpy.ma.core._mareconstruct":
+        return _masked(value, source)
+    if name in ("array._array_reconstructor", "array.array"):
+        return _python_array(name, args, source)
+    if name == "numpy.core.numeric._frombuffer" and len(args) == 4:
+        data, dtype, shape, order = args
         return _array(source, data, dtype, shape, order == "F")
-    if name == "numpy.core.multiarray.scalar" and len(value.args) == 2:
-        return _array(source, value.args[1], value.args[0], (), False)
-    if name == "jax._src.array._reconstruct_array" and len(value.args) >= 3:
-        inner = Record(value.args[0], value.args[1])
-        inner.state = value.args[2]
+    if name == "numpy.core.multiarray.scalar" and len(args) == 2:
+        return _array(source, args[1], args[0], (), False)
+    if name == "jax._src.array._reconstruct_array" and len(args) >= 3:
+        inner = Record(args[0], args[1])
+        inner.state = args[2]
         return array_of(inner, source) if isinstance(inner.call, Global) and "jax" not in inner.text else None
     return None
 
@@ -173,6 +229,35 @@ def _reconstructed(record: Record, source: Source) -> PickledTensor | None:
             None if objects_of(record) else refused(source, f"an array of objects of shape {printable(shape, 80)} holds others")
         )
     return _array(source, data, dtype, shape, fortran is True)
+
+
+# The state of a masked array: version, shape, dtype, fortran, the bytes of the numbers, the bytes of the mask, the fill value
+def _masked(record: Record, source: Source) -> PickledTensor:
+    """List a masked array: what is under its mask is not a number of it, so its numbers cannot be given alone."""
+    shape, dtype = record.state[1:3] if is_args(record.state, 3) else ((), None)
+    code = dtype_code(dtype)
+    kind = ("<", code) if code in ITEMSIZES else type_code(code) if code else None
+    what = "is a masked array, whose masked entries have no numbers; save its data and its mask as two arrays"
+    return refused(source, what, shape, kind[1] if kind else UNKNOWN, "masked array")
+
+
+# A call that makes an array of Python's module "array":
+#   array.array                 the class, or in older pickles the call itself, with the type code and a list of numbers
+#   type code                   as in the module "struct"
+#   number of the format        index of _PYTHON_FORMATS
+#   bytes                       the elements
+def _python_array(name: str, args: tuple[Pickled, ...], source: Source) -> PickledTensor:
+    what = "is an array of Python whose type is not known"
+    if name == "array.array":
+        held = args[1] if len(args) > 1 else []
+        shape = (len(held),) if isinstance(held, (list, bytes, Blob)) else ()
+        return refused(source, "is an array of Python that an old pickle holds as a list; save it as an array of NumPy", shape)
+    number, data = args[2:] if len(args) == 4 else (None, None)
+    known = type(number) is int and 0 <= number < len(_PYTHON_FORMATS)
+    content, kind = as_source(data, source.name), type_code(_PYTHON_FORMATS[number]) if known else None  # type: ignore[index]
+    if content is None or kind is None:
+        return refused(source, what)
+    return numbers(content, (content.size // itemsize(kind[1]),), kind, fortran=False)
 
 
 def _array(source: Source, data: Pickled, dtype: Pickled, shape: Pickled, fortran: bool) -> PickledTensor:

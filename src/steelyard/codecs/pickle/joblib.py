@@ -9,7 +9,7 @@ from steelyard.codecs import limits
 from steelyard.codecs.pickle.arrays import PickledTensor, dtype_code, is_shape, refused, type_code
 from steelyard.codecs.pickle.values import Blob, Global, Record
 from steelyard.dtypes import itemsize
-from steelyard.errors import FormatError, SteelyardError, printable
+from steelyard.errors import FileMissingError, FormatError, SteelyardError, printable
 
 if TYPE_CHECKING:
     from steelyard.codecs.pickle.machine import Machine
@@ -81,8 +81,11 @@ def _objects(machine: Machine) -> Pickled:
     return value
 
 
-def companion(value: Pickled, source: Source) -> PickledTensor | None:
-    """Return an array that joblib before 0.10 wrote to a file of its own; None for any other value."""
+def companion(value: Pickled, source: Source, missing: dict[str, None]) -> PickledTensor | None:
+    """Return an array that joblib before 0.10 wrote to a file of its own; None for any other value.
+
+    The name of a file that does not exist is added to `missing`.
+    """
     if not isinstance(value, Record):
         return None
     name = value.text.removeprefix("sklearn.externals.")
@@ -99,5 +102,8 @@ def companion(value: Pickled, source: Source) -> PickledTensor | None:
         from steelyard.codecs.pickle.npy import array_in
 
         return array_in(source.beside(file))[0][0]
+    except FileMissingError:
+        missing[str(file)] = None
+        return refused(source, f"its numbers are in {printable(file)!r}, which is missing")
     except SteelyardError as error:
-        return refused(source, str(error))
+        return refused(source, str(error).removeprefix(f"{printable(source.name)}: "))

@@ -7,7 +7,7 @@ of a single model have the names of its state_dict; those of several models also
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs import limits
@@ -18,9 +18,7 @@ from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, UnsafeFileError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
-
-    from steelyard.codecs.pickle.arrays import PickledTensor
+    from steelyard.codecs.pickle.arrays import Memory, PickledTensor
     from steelyard.codecs.pickle.values import Pickled
     from steelyard.codecs.pickle.walk import Path, TensorWalk
     from steelyard.core.protocols import MakeGraph, Scope
@@ -138,9 +136,10 @@ def _without_args(path: Path) -> Path:
 def as_weights(tensors: Iterable[PickledTensor], source: Source) -> list[Weight]:
     """Return tensors as weights: named by their paths, tied where they share their numbers, each with its role."""
     named = _named(tensors, source)
-    layers = [layer_of(name) if tensor.layer is None else tensor.layer for name, tensor in named.items()]
+    layers = [_layer(name, tensor) for name, tensor in named.items()]
     roles = _roles(named, layers)
-    owners: dict[Hashable, str] = {}
+    owners: dict[Memory, str] = {}
+    overlaps = _overlaps(named)
     weights = []
     for (name, tensor), layer, role in zip(named.items(), layers, roles, strict=True):
         owner = owners.setdefault(tensor.memory, name) if tensor.memory is not None else name
@@ -156,9 +155,47 @@ def as_weights(tensors: Iterable[PickledTensor], source: Source) -> list[Weight]
                 trainable=tensor.trainable,
                 encoding=tensor.encoding,
                 tied=owner if owner != name else None,
+                overlaps=overlaps.get(name) if owner == name else None,
             )
         )
     return weights
+
+
+def _layer(name: str, tensor: PickledTensor) -> str:
+    if tensor.layer is not None:
+        return tensor.layer
+    return layer_of(layer_of(name) if tensor.is_companion else name)
+
+
+def _overlaps(named: Mapping[str, PickledTensor]) -> dict[str, str]:
+    """Map each view of a storage to the first one before it with which it shares some elements, but not all."""
+    views: dict[object, dict[Memory, str]] = {}
+    for name, tensor in named.items():
+        if tensor.memory is not None:
+            views.setdefault(tensor.memory[0], {}).setdefault(tensor.memory, name)
+    found: dict[str, str] = {}
+    for several in views.values():
+        if len(several) > 1:
+            found.update(_sharing([*several.items()]))
+    return found
+
+
+def _sharing(views: list[tuple[Memory, str]]) -> Iterator[tuple[str, str]]:
+    """Yield the names of overlapping views of one storage. In the order of their offsets, few are compared with each other."""
+    from steelyard.codecs.torch.strides import bounds, shares
+
+    places = {name: place for place, (_, name) in enumerate(views)}
+    firsts: dict[str, int] = {}
+    opened: list[tuple[int, Any, str]] = []
+    for memory, name in sorted(views, key=lambda view: bounds(view[0])):  # type: ignore[arg-type]
+        begin, end = bounds(memory)  # type: ignore[arg-type]
+        opened = [other for other in opened if other[0] > begin]
+        for _, other, before in opened:
+            if shares(memory, other):  # type: ignore[arg-type]
+                early, late = sorted((places[name], places[before]))
+                firsts[views[late][1]] = min(early, firsts.get(views[late][1], early))
+        opened.append((end, memory, name))
+    yield from ((name, views[place][1]) for name, place in firsts.items())
 
 
 def _roles(named: dict[str, PickledTensor], layers: list[str]) -> list[Role]:

@@ -8,7 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
-from steelyard.codecs.pickle.arrays import PickledTensor, array_of, is_shape, numbers, refused, type_code
+from steelyard.codecs.pickle.arrays import PickledTensor, array_of, is_shape, numbers, refused, text_or, type_code
 from steelyard.codecs.pickle.audit import calls
 from steelyard.codecs.pickle.machine import Machine
 from steelyard.codecs.pickle.values import Record
@@ -34,7 +34,7 @@ def array_in(source: Source, dtype: str | None = None) -> tuple[list[PickledTens
     if dtype in ITEMSIZES and descr[1:2] == "V" and descr[2:] == str(itemsize(dtype)):
         code = "<", dtype
     if code is None:
-        return [refused(source, f"holds {descr}, not numbers", shape, encoding=descr)], []
+        return [refused(source, f"holds {descr}, not numbers", shape, encoding=text_or(descr))], []
     size = prod(shape) * itemsize(code[1])
     if offset + size != source.size:
         raise FormatError(

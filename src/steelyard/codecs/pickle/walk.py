@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
-from steelyard.codecs.pickle.arrays import objects_of
+from steelyard.codecs.pickle.arrays import objects_of, refused
 from steelyard.codecs.pickle.audit import written
-from steelyard.codecs.pickle.values import Boxed, Persistent, Record, class_of
+from steelyard.codecs.pickle.values import Blob, Boxed, Persistent, Record, class_of, is_args
+from steelyard.codecs.torch.quantised import class_name, conv_members, output_members, script_object
 from steelyard.errors import FormatError
-from steelyard.layers.torch.roles import role_and_axes, roles_of_class
+from steelyard.layers.torch.roles import ROLES, role_and_axes, roles_of_class
 
 if TYPE_CHECKING:
     from steelyard.codecs.pickle.arrays import PickledTensor
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     """The names of the parameters and of the buffers of each class of a compiled module."""
 
 
+OPAQUE_THRESHOLD = 64  # bytes
 _LATER = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"})
 
 
@@ -67,6 +69,8 @@ class TensorWalk:
             raise FormatError(self._source.name, "the pickle expands to many times its size; refused")
         kind = type(value)
         tensor = self._decode(value) if kind is Record or kind is Persistent else None
+        if kind is bytes or kind is Blob:
+            tensor = _opaque(self._source, value)  # type: ignore[arg-type]
         if tensor is not None:
             if len(path) > 4 and sum(map(len, path)) > limits.TEXT:
                 raise FormatError(self._source.name, f"the path of a tensor takes more than {limits.TEXT:,} characters")
@@ -75,7 +79,7 @@ class TensorWalk:
                 tensor.role, tensor.axes = role_and_axes(roles, path[-1], len(tensor.shape))
             if trainable is not None:
                 tensor.trainable = trainable
-            self.tensors.append(tensor)
+            self.tensors += tensor.with_companions()
             return False
         members = self._members(path, value, in_state_dict)
         if members is None or id(value) in self._ancestors:
@@ -86,7 +90,9 @@ class TensorWalk:
         self._frames.append((path, members, id(value)))
         return True
 
-    def _members(self, path: Path, value: Pickled, in_state_dict: bool) -> Iterator[Member] | None:
+    def _members(  # noqa: PLR0911 - one for each kind of value
+        self, path: Path, value: Pickled, in_state_dict: bool
+    ) -> Iterator[Member] | None:
         """Yield the members of a value; None for a value that has none."""
         if type(value) is dict:
             return _dict_members(value, in_state_dict)
@@ -97,6 +103,13 @@ class TensorWalk:
         if is_module(value):
             self.modules.add(path)
             return _module_members(value, in_state_dict)
+        convolution = conv_members(value)
+        if convolution is not None:
+            self.modules.add(path)
+            return _named_members(convolution, in_state_dict, ROLES.get(class_name(value)))
+        packed = script_object(value)
+        if packed is not None:
+            return iter([((), packed, None, in_state_dict, None)])
         if value.text in self.scripted or value.text.startswith("__torch__."):
             self.modules.add(path)
             return _script_members(value, self.scripted.get(value.text), in_state_dict)
@@ -114,9 +127,19 @@ def _list_members(values: Iterable[Pickled], in_state_dict: bool) -> Iterator[Me
 
 
 def _may_hold(member: Pickled) -> bool:
-    """Whether a value may be a tensor or contain one."""
+    """Whether a value may be a tensor, contain one, or be bytes that nothing decodes."""
     kind = type(member)
-    return kind is Record or kind is Persistent or ((kind is dict or kind is list or kind is tuple) and bool(member))
+    if kind is dict or kind is list or kind is tuple:
+        return bool(member)
+    return kind is Record or kind is Persistent or kind is Blob or (kind is bytes and len(member) >= OPAQUE_THRESHOLD)  # type: ignore[arg-type]
+
+
+def _opaque(source: Source, value: bytes | Blob) -> PickledTensor | None:
+    """List a run of bytes that no known call decodes, since it may hold numbers; None for a short one."""
+    if len(value) < OPAQUE_THRESHOLD:
+        return None
+    what = f"is a run of {len(value):,} bytes, which may hold numbers; nothing in the pickle describes them"
+    return refused(source, what, encoding="bytes")
 
 
 def is_module(value: Pickled) -> bool:
@@ -141,9 +164,20 @@ def _module_members(module: Record, in_state_dict: bool) -> Iterator[Member]:
                 in_state_dict and not (group == "_buffers" and key in left_out),
                 False if group == "_buffers" else None,
             )
+        if group == "_buffers":
+            yield from _named_members(output_members(module), in_state_dict)
     for place, (key, member) in enumerate(held.items()):
         if key not in _LATER:
-            yield (_key(key, place),), member, None, False, None
+            packed = isinstance(member, Record) and script_object(member) is not None  # the state_dict has it
+            yield (_key(key, place),), member, None, in_state_dict and packed, None
+
+
+def _named_members(
+    members: list[tuple[str, Pickled]], in_state_dict: bool, roles: ParameterRoles | None = None
+) -> Iterator[Member]:
+    """Yield the weights of a quantised module by name; of these only the bias has a gradient, if any."""
+    for name, member in members:
+        yield (name,), member, roles, in_state_dict, None if name == "bias" else False
 
 
 def _script_members(module: Record, names: tuple[list[str], list[str]] | None, in_state_dict: bool) -> Iterator[Member]:
@@ -152,11 +186,20 @@ def _script_members(module: Record, names: tuple[list[str], list[str]] | None, i
     parameters, buffers = names or ([], [])
     first = [name for name in (*parameters, *buffers) if name in held]
     for name in first:
-        yield (name,), held[name], None, in_state_dict, False if name in buffers else None
+        yield (name,), held[name], None, in_state_dict, name not in buffers and _requires_grad(held[name])
+    yield from _named_members(output_members(module), in_state_dict)
     for place, (key, member) in enumerate(held.items()):
         if key not in first:
-            is_child = isinstance(member, Record) and bool(member.attributes)
+            is_child = isinstance(member, Record) and member.text.startswith("__torch__.")
             yield (_key(key, place),), member, None, in_state_dict and (names is None or is_child), None
+    if not held and type(module.state) in (tuple, list, Record):
+        yield (), module.state, None, in_state_dict, None
+
+
+def _requires_grad(value: Pickled) -> bool | None:
+    """Whether a parameter of a compiled module is trained: its own tensor is saved, not a detached one."""
+    flag = value.args[4] if isinstance(value, Record) and is_args(value.args, 5) else None
+    return flag if type(flag) is bool else None
 
 
 def _object_members(value: Record, in_state_dict: bool) -> Iterator[Member]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
-from steelyard.codecs.pickle.arrays import PickledTensor, objects_of
+from steelyard.codecs.pickle.arrays import PickledTensor, objects_of, plain_number
 from steelyard.codecs.pickle.model_weights import holding, model_tensors
 from steelyard.codecs.pickle.values import Record, class_of, is_args
 from steelyard.codecs.pickle.walk import TensorWalk, is_module
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from steelyard.codecs.pickle.values import Key, Pickled
     from steelyard.codecs.pickle.walk import Decode, Path
-    from steelyard.core.weight import Array
     from steelyard.storage.source import Source
 
     Attributes = Mapping[Key, Pickled]
@@ -181,7 +180,7 @@ def _tensors(path: Path, part: Pickled, decode: Decode, source: Source) -> Itera
     tensor = decode(part)
     if tensor is not None:
         tensor.path = path
-        yield tensor
+        yield from tensor.with_companions()
         return
     if is_module(part):
         for tensor in model_tensors(TensorWalk(source, decode).through(part)):
@@ -208,7 +207,7 @@ def _tensors(path: Path, part: Pickled, decode: Decode, source: Source) -> Itera
 def _numbers(value: Pickled, decode: Decode, source: Source) -> PickledTensor | None:
     """Return an array, a sparse matrix as a dense one, or a plain number as an array without axes."""
     if type(value) is int or type(value) is float:
-        return _number(value)
+        return plain_number(value)
     tensor = decode(value)
     if tensor is not None or not isinstance(value, Record):
         return tensor
@@ -224,12 +223,3 @@ def _numbers(value: Pickled, decode: Decode, source: Source) -> PickledTensor | 
     if lengths is not None and lengths.shape == (2,):
         shape = tuple(int(length) for length in lengths.read(0, 2))
     return densified(source, f"sparse_{layout}", known, shape) if len(known) == 3 else None
-
-
-def _number(value: float) -> PickledTensor:
-    def read(start: int, stop: int) -> Array:
-        import numpy as np
-
-        return np.array([value])[start:stop]
-
-    return PickledTensor((), "float64" if type(value) is float else "int64", read)

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from steelyard.codecs import limits
-from steelyard.codecs.pickle.arrays import MAX_BYTES, PickledTensor, array_of, is_shape, refused
+from steelyard.codecs.pickle.arrays import MAX_BYTES, PickledTensor, array_of, is_shape, plain_number, refused
 from steelyard.codecs.pickle.values import Global, Persistent, Record, as_source, is_args, shape_of
+from steelyard.codecs.torch.quantised import NUMBER, quantised
 from steelyard.codecs.torch.strides import Strided, complex_halves, flagged, stepped
-from steelyard.dtypes import ITEMSIZES, itemsize
+from steelyard.dtypes import ITEMSIZES, UNKNOWN, itemsize
 from steelyard.errors import FormatError, printable
 from steelyard.storage.source import Source, Stored
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     """Opens the storage of a key, a dtype and a number of elements; raises `FormatError` if there is none."""
 
 _STORAGE = ("storage", b"storage")
+_NESTED = "torch.storage._load_from_bytes"
 
 _STORAGES = {
     "Float": "float32",
@@ -91,13 +93,20 @@ class TensorDecoder:
         call = value.call
         make = _MAKERS.get(call.text) if type(call) is Global else None
         if make is None:
-            return array_of(value, self.source)
+            return self._other(value)
         try:
             return make(self, *(value.args if isinstance(value.args, tuple) else ()))
         except FormatError as error:
-            return refused(self.source, str(error).removeprefix(f"{printable(self.source.name)}: "))
+            return self._refused(error)
         except (TypeError, ValueError, AttributeError) as error:
             return refused(self.source, f"the arguments of {value.text} are computed or invalid: {printable(error, 100)}")
+
+    def _other(self, value: Record) -> PickledTensor | None:
+        """Return what is not a tensor of torch: an array, a number, or a storage that has its own file inside the pickle."""
+        if value.call is NUMBER and is_args(value.args, 2):
+            number, dtype = value.args
+            return plain_number(number, str(dtype)) if isinstance(number, (int, float)) else None
+        return self._bare_storage(value) if value.text == _NESTED else array_of(value, self.source)
 
     def strided(
         self,
@@ -111,7 +120,10 @@ class TensorDecoder:
         dtype: str = "",
     ) -> PickledTensor:
         """`_rebuild_tensor_v2`: a strided view of a storage. Offset and strides are in elements."""
-        source, word, count = self._storage(storage)
+        try:
+            source, word, count = self._storage(storage)
+        except FormatError as error:
+            return self._refused(error, shape, dtype or _word_of(storage))
         view = self._views.get((id(shape), id(stride))) or self._strided(shape, stride)
         if dtype:
             word, count = dtype, count if word else count // size_of(dtype)
@@ -122,7 +134,7 @@ class TensorDecoder:
         if last > count or last * size > source.size:
             what = f"ends at element {last:,} of a storage that has {min(count, source.size // size):,}"
             return refused(self.source, what, view.shape, listed)
-        trainable = requires_grad if type(requires_grad) is bool else None
+        trainable = True if requires_grad is True else None  # state_dict() detaches tensors, so False shows nothing
         return self._view(source, word, offset, view, _flags(metadata) if metadata else "", trainable)
 
     def _strided(self, shape: Pickled, stride: Pickled) -> Strided | None:
@@ -151,14 +163,14 @@ class TensorDecoder:
             read = stepped(read, offset, shape, view.stride)
         if flags:
             read = flagged(read, flags)
-        memory = (id(source), begin, shape, view.stride, word + flags) if view.extent else None
+        memory = (id(source), begin, size, shape, view.steps, word + flags) if view.extent else None
         return PickledTensor(shape, listed, read, memory, word if listed != word else "", trainable)
 
     def _storage(self, value: Pickled) -> tuple[Source, str, int]:
         """Return a storage's bytes, its type ("" when it has none) and its number of elements."""
         if type(value) is Persistent:
             return (value.home or self)._referred(value.key)
-        if isinstance(value, Record) and value.text == "torch.storage._load_from_bytes":
+        if isinstance(value, Record) and value.text == _NESTED:
             data = as_source(value.args[0], self.source.name) if is_args(value.args) and len(value.args) == 1 else None
             if data is not None:
                 return self._nested(id(value), data)
@@ -205,14 +217,19 @@ class TensorDecoder:
             part = self._parts[name, offset, length] = source.part(offset * size, length * size)
         return part, word, length
 
-    def _bare_storage(self, value: Persistent) -> PickledTensor | None:
-        if is_args(value.key) and value.key[0] in ("module", b"module"):
+    def _bare_storage(self, value: Persistent | Record) -> PickledTensor | None:
+        """Return a storage that no tensor views: all its elements, which of an untyped one are bytes."""
+        if type(value) is Persistent and is_args(value.key) and value.key[0] in ("module", b"module"):
             return None  # the class of a module, with its source text
         try:
             _, word, count = self._storage(value)
-            return self.strided(value, 0, (count // size_of(word or "uint8"),), (1,), dtype=word or "uint8")
+            return self.strided(value, 0, (count,), (1,), dtype="" if word else "uint8")
         except FormatError as error:
-            return refused(self.source, str(error))
+            return self._refused(error)
+
+    def _refused(self, error: FormatError, shape: Pickled = (), word: str = UNKNOWN) -> PickledTensor:
+        what = str(error).removeprefix(f"{printable(self.source.name)}: ")
+        return refused(self.source, what, shape_of(shape), _listed(word))
 
 
 def storage_dtype(kind: Global) -> str:
@@ -225,6 +242,15 @@ def storage_dtype(kind: Global) -> str:
     if kind.module.partition(".")[0] != "torch" or name not in _STORAGES:
         raise FormatError("the pickle", f"its storage is a {printable(kind.text)}, whose type is not known")
     return _STORAGES[name]
+
+
+def _word_of(storage: Pickled) -> str:
+    """Return the type of a storage that cannot be opened, as far as its reference shows."""
+    kind = storage.key[1] if isinstance(storage, Persistent) and is_args(storage.key, 2) else None
+    try:
+        return (storage_dtype(kind) or UNKNOWN) if isinstance(kind, Global) else UNKNOWN
+    except FormatError:
+        return UNKNOWN
 
 
 def _dtype(value: Pickled) -> str:
@@ -284,29 +310,6 @@ def _subclass(decoder: TensorDecoder, make: Pickled, kind: Pickled, args: Pickle
     return decoder.decode(Record(make, args))
 
 
-def _quantised(
-    decoder: TensorDecoder, storage: Pickled, offset: Pickled, shape: Pickled, stride: Pickled, parameters: Pickled, *_: Pickled
-) -> PickledTensor:
-    """Decode the stored integers; `encoding` has the scale and zero point that turn them into real numbers."""
-    tensor = decoder.strided(storage, offset, shape, stride)
-    method, scale, zero, *axis = parameters if is_args(parameters, 3) else (None, None, None)
-    if not isinstance(method, Global):
-        raise TypeError("the scheme of the quantisation is not named")
-    if method.name == "per_tensor_affine":
-        if type(scale) not in (int, float) or type(zero) is not int:
-            raise ValueError("a scale or a zero point is not a number")
-        tensor.encoding += f" scale={scale!r} zero_point={zero}"
-        return tensor
-    scales, zeros = decoder.decode(scale), decoder.decode(zero)
-    (place,) = axis
-    if type(place) is not int or not 0 <= place < len(tensor.shape) or scales is None or zeros is None:
-        raise ValueError(f"axis {printable(place, 20)} of the scales is not an axis of shape {tensor.shape}")
-    if not scales.shape == zeros.shape == (tensor.shape[place],):
-        raise ValueError(f"{scales.shape} scales for axis {place} of shape {tensor.shape}")
-    tensor.encoding += f" scales along axis {place}"
-    return tensor
-
-
 def _sparse(decoder: TensorDecoder, layout: Pickled, data: Pickled) -> PickledTensor:
     """Decode a sparse tensor as a dense one, unless that is a bomb."""
     from steelyard.codecs.torch.sparse import dense
@@ -337,7 +340,7 @@ _MAKERS: dict[str, Callable[..., PickledTensor | None]] = {
     "torch.nn.parameter.Parameter": _parameter,
     "torch._tensor._rebuild_from_type_v2": _subclass,
     "torch._tensor._rebuild_from_type": _subclass,
-    "torch._utils._rebuild_qtensor": _quantised,
+    "torch._utils._rebuild_qtensor": quantised,
     "torch._utils._rebuild_sparse_tensor": _sparse,
     "torch._utils._rebuild_sparse_csr_tensor": _sparse,
     "torch._utils._rebuild_meta_tensor_no_storage": _on_meta,

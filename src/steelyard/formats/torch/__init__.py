@@ -33,7 +33,7 @@ def read(source: Source, scope: Scope) -> Weights:
         )
     archive = open_archive(source)
     walk = TensorWalk(archive.decoder.source, archive.decoder.decode, archive.scripted).through(archive.root)
-    if scope == "all" and archive.constants:
+    if archive.constants and (scope == "all" or _is_frozen(walk)):
         _add_constants(walk, archive)
     found = listed(source, archive.root, walk, scope, archive.meta, archive.calls)
     if not archive.metadata:
@@ -51,6 +51,11 @@ def write(weights: Weights, path: Path) -> None:
 
     with replacing(path) as file:
         write_archive(weights, dump_facts(weights), file, str(path))
+
+
+def _is_frozen(walk: TensorWalk) -> bool:
+    """Whether a compiled module has no parameters: `torch.jit.freeze` has made them constants of its code."""
+    return not any(tensor.trainable is not False and tensor.in_state_dict for tensor in walk.tensors)
 
 
 def _add_constants(walk: TensorWalk, archive: Archive) -> None:

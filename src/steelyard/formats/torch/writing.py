@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
+from steelyard.codecs.metadata import owners
 from steelyard.core.readers import raw_chunks
 from steelyard.errors import FormatError, printable
 
@@ -45,16 +46,12 @@ _BYTES = {"uint16", "uint32", "uint64", *(f"float8_{kind}" for kind in ("e4m3fn"
 #   archive/steelyard.json  the facts of the weights
 def write_archive(weights: Weights, facts: str, file: BinaryIO, name: str) -> None:
     """Write the archive; tied weights share a storage. Raises `FormatError` for a type that PyTorch lacks."""
-    keys: dict[str, int] = {}
-    owned: list[Weight] = []
     for weight in weights.values():
         if weight.dtype not in _STORAGES and weight.dtype not in _BYTES:
             raise FormatError(name, f"{printable(weight.name)} is {weight.dtype}, which PyTorch cannot hold; convert it first")
-        owner = weight.tied if weight.tied is not None and weight.tied in weights else weight.name
-        if owner not in keys:
-            keys[owner] = len(owned)
-            owned.append(weights[owner])
-        keys[weight.name] = keys[owner]
+    places: dict[str, int] = {}
+    keys = {tied: places.setdefault(owner, len(places)) for tied, owner in owners(weights).items()}
+    owned = [weights[owner] for owner in places]
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(f"{ROOT}data.pkl", b"".join(_pickled(weights, keys)))
         archive.writestr(f"{ROOT}byteorder", "little")
