@@ -105,7 +105,7 @@ def _end(source: Source) -> tuple[int, int, int]:
     end = source.size - len(tail) + at
     locator = source.read(end - 20, 20) if end >= 20 else b""
     if locator[:4] == LOCATOR64:
-        return _end64(source, locator, (start, size, count))
+        return _end64(source, locator, end - 20, (start, size, count))
     if FULL32 in (start, size) or count == FULL16:
         raise FormatError(source.name, "the zip archive announces 64-bit sizes but has none")
     if start + size != end:
@@ -122,13 +122,16 @@ def _end(source: Source) -> tuple[int, int, int]:
 # 16  4  number of this disk              20  4  disk on which the directory begins
 # 24  8  entries on this disk             32  8  entries in all
 # 40  8  bytes of the directory           48  8  its offset
-def _end64(source: Source, locator: bytes, short: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Read the 64-bit record; each field of the 32-bit one must agree with it, or be full."""
+def _end64(source: Source, locator: bytes, place: int, short: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Read the 64-bit record, which ends at `place`; each field of the 32-bit one must agree with it, or be full."""
     at = int.from_bytes(locator[8:16], "little")
     record = source.read(at, 56)
     length, disk, first, here, count, size, start = struct.unpack("<4xQ4x2L4Q", record)
     if record[:4] != END64 or disk or first or here != count or start + size != at or at + 12 + length > source.size:
         raise FormatError(source.name, "the 64-bit end record of the zip archive contradicts itself", at)
+    if at + 12 + length != place:
+        what = "the 64-bit end record does not end at its locator; several archives follow each other in one file"
+        raise FormatError(source.name, what, at)
     for word, full, long in zip(short, (FULL32, FULL32, FULL16), (start, size, count), strict=True):
         if word not in (full, long):
             raise FormatError(source.name, "the 32-bit and the 64-bit end record of the zip archive disagree", at)
