@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
     from steelyard.storage.source import Source
 
-    Memory = tuple[object, ...]
-    """What holds the numbers, as a hashable, and for a view of a storage its offset, shape and strides in bytes, and type."""
+    Memory = tuple[object, int, int, tuple[int, ...], tuple[int, ...], str]
+    """A view: its storage, the offset and the size of an element in bytes, shape, strides in elements, and type."""
 
 MAX_BYTES = 1 << 62
 """Above this many bytes, NumPy cannot represent even the shape of an empty array."""
@@ -170,7 +170,7 @@ def array_of(value: Pickled, source: Source) -> PickledTensor | None:
         return None
     array = _array_of(value, value.args, source)
     if array is not None and array.memory is None and array.shape:
-        array.memory = (id(value),)
+        array.memory = (id(value), 0, 0, (), (), "")
     return array
 
 

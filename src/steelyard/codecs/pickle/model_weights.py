@@ -7,10 +7,11 @@ of a single model have the names of its state_dict; those of several models also
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs import limits
+from steelyard.codecs.pickle.overlaps import overlaps
 from steelyard.codecs.pickle.values import Record, class_of
 from steelyard.core.roles import layer_of, role_of
 from steelyard.core.weight import Role, Weight
@@ -139,7 +140,7 @@ def as_weights(tensors: Iterable[PickledTensor], source: Source) -> list[Weight]
     layers = [_layer(name, tensor) for name, tensor in named.items()]
     roles = _roles(named, layers)
     owners: dict[Memory, str] = {}
-    overlaps = _overlaps(named)
+    shared = overlaps(named)
     weights = []
     for (name, tensor), layer, role in zip(named.items(), layers, roles, strict=True):
         owner = owners.setdefault(tensor.memory, name) if tensor.memory is not None else name
@@ -155,7 +156,7 @@ def as_weights(tensors: Iterable[PickledTensor], source: Source) -> list[Weight]
                 trainable=tensor.trainable,
                 encoding=tensor.encoding,
                 tied=owner if owner != name else None,
-                overlaps=overlaps.get(name) if owner == name else None,
+                overlaps=shared.get(name) if owner == name else None,
             )
         )
     return weights
@@ -165,37 +166,6 @@ def _layer(name: str, tensor: PickledTensor) -> str:
     if tensor.layer is not None:
         return tensor.layer
     return layer_of(layer_of(name) if tensor.is_companion else name)
-
-
-def _overlaps(named: Mapping[str, PickledTensor]) -> dict[str, str]:
-    """Map each view of a storage to the first one before it with which it shares some elements, but not all."""
-    views: dict[object, dict[Memory, str]] = {}
-    for name, tensor in named.items():
-        if tensor.memory is not None:
-            views.setdefault(tensor.memory[0], {}).setdefault(tensor.memory, name)
-    found: dict[str, str] = {}
-    for several in views.values():
-        if len(several) > 1:
-            found.update(_sharing([*several.items()]))
-    return found
-
-
-def _sharing(views: list[tuple[Memory, str]]) -> Iterator[tuple[str, str]]:
-    """Yield the names of overlapping views of one storage. In the order of their offsets, few are compared with each other."""
-    from steelyard.codecs.torch.strides import bounds, shares
-
-    places = {name: place for place, (_, name) in enumerate(views)}
-    firsts: dict[str, int] = {}
-    opened: list[tuple[int, Any, str]] = []
-    for memory, name in sorted(views, key=lambda view: bounds(view[0])):  # type: ignore[arg-type]
-        begin, end = bounds(memory)  # type: ignore[arg-type]
-        opened = [other for other in opened if other[0] > begin]
-        for _, other, before in opened:
-            if shares(memory, other):  # type: ignore[arg-type]
-                early, late = sorted((places[name], places[before]))
-                firsts[views[late][1]] = min(early, firsts.get(views[late][1], early))
-        opened.append((end, memory, name))
-    yield from ((name, views[place][1]) for name, place in firsts.items())
 
 
 def _roles(named: dict[str, PickledTensor], layers: list[str]) -> list[Role]:

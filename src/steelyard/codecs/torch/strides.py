@@ -11,9 +11,6 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
     from steelyard.storage.source import Stored
 
-    Memory = tuple[object, int, int, tuple[int, ...], tuple[int, ...], str]
-    """A view of a storage: the storage, its offset and the size of an element in bytes, shape, strides in elements, type."""
-
 
 class Strided:
     """A shape and its strides, in elements.
@@ -84,47 +81,3 @@ def flagged(read: Reader, flags: str) -> Reader:
         return np.negative(block) if "neg" in flags else block
 
     return changed
-
-
-RUNS = 1 << 14
-"""Contiguous runs of a view up to which two views are compared exactly; beyond, their whole extents are."""
-
-
-def shares(one: Memory, other: Memory) -> bool:
-    """Whether two views of one storage have an element in common; each is its storage, offset, element size, shape and strides.
-
-    >>> column = lambda nth: ("storage", 4 * nth, 4, (3,), (2,), "float32")
-    >>> shares(column(0), column(1)), shares(column(0), ("storage", 0, 4, (3, 2), (2, 1), "float32"))
-    (False, True)
-    """
-    mine, theirs = _runs(one), _runs(other)
-    at = 0
-    for start, stop in mine:
-        while at < len(theirs) and theirs[at][1] <= start:
-            at += 1
-        if at < len(theirs) and theirs[at][0] < stop:
-            return True
-    return False
-
-
-def bounds(memory: Memory) -> tuple[int, int]:
-    """Return the first byte of a view, and the byte after its last."""
-    _, begin, size, shape, steps, *_ = memory
-    return begin, begin + size * (1 + sum((n - 1) * step for n, step in zip(shape, steps, strict=True)))
-
-
-def _runs(memory: Memory) -> list[tuple[int, int]]:
-    """Return the runs of bytes that a view touches, in order."""
-    _, begin, size, shape, steps, *_ = memory
-    axes = sorted((step, n) for n, step in zip(shape, steps, strict=True) if step and n > 1)
-    length = 1
-    while axes and axes[0][0] <= length:  # the inner axes without gaps are one run
-        step, n = axes.pop(0)
-        length += (n - 1) * step
-    if prod(n for _, n in axes) > RUNS:
-        length += sum((n - 1) * step for step, n in axes)
-        axes = []
-    starts = [0]
-    for step, n in axes:
-        starts = [start + nth * step for start in starts for nth in range(n)]
-    return [(begin + start * size, begin + (start + length) * size) for start in sorted(starts)]

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 from steelyard.codecs import limits
 from steelyard.codecs.pickle.arrays import MAX_BYTES, PickledTensor, array_of, is_shape, plain_number, refused
+from steelyard.codecs.pickle.quantised import NUMBER
 from steelyard.codecs.pickle.values import Global, Persistent, Record, as_source, is_args, shape_of
-from steelyard.codecs.torch.quantised import NUMBER, quantised
+from steelyard.codecs.torch.quantised import quantised
 from steelyard.codecs.torch.strides import Strided, complex_halves, flagged, stepped
 from steelyard.dtypes import ITEMSIZES, UNKNOWN, itemsize
 from steelyard.errors import FormatError, printable
