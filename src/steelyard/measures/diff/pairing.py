@@ -9,6 +9,7 @@ from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import AmbiguityError, ShapeError, printable
 from steelyard.measures.diff.by_numbers import LAYER, NUMBERS, by_numbers
+from steelyard.measures.diff.ties import without_tied
 from steelyard.transfers.rules import checked_names
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def couple(one: Weights, other: Weights, rules: Names = None, pairs: Names = Non
     Weights are paired by equal names, or by names that `rules` and `pairs` map to each other. If no names match, they may do so
     without a prefix that all names of one source have in common; else weights are paired by their numbers. If these do not
     pair all, or names match and axes do not, layers are paired as in `transfer`. Of the rest, weights are paired by their
-    numbers as far as these are evidence: see `by_numbers`.
+    numbers as far as these are evidence: see `by_numbers`. A weight that is tied to a compared one needs no partner.
     """
     given = checked_names(rules, "rules"), checked_names(pairs, "pairs")
     named = _by_rules(one, other, *given) if any(given) else {name: name for name in one if name in other}
@@ -72,7 +73,9 @@ def couple(one: Weights, other: Weights, rules: Names = None, pairs: Names = Non
     else:
         numbers = by_numbers(one.values(), other.values())
         other_layout = numbers.changed > 0 or len(numbers.pairs) < len(other.distinct())
-    return _as_transferred(one, other, given, found) if other_layout else _complete(one, other, found)
+    made = _as_transferred(one, other, given, found) if other_layout else _complete(one, other, found)
+    couples, notes = without_tied(made.couples)
+    return Coupling(couples, [*made.notes, *notes])
 
 
 def _complete(one: Weights, other: Weights, named: _Named) -> Coupling:

@@ -1,0 +1,51 @@
+"""A tied name that only one source has is no difference."""
+
+import safetensors.torch
+import torch
+from torch import nn
+
+import steelyard
+
+
+class Language(nn.Module):
+    """A net whose head has the kernel of its embedding, as language models have."""
+
+    def __init__(self):
+        super().__init__()
+        self.wte = nn.Embedding(7, 3)
+        self.norm = nn.LayerNorm(3)
+        self.lm_head = nn.Linear(3, 7, bias=False)
+        self.lm_head.weight = self.wte.weight
+
+
+def test_a_file_without_the_tied_name_is_the_same_as_the_net_and_as_a_file_with_both(tmp_path):
+    net = Language()
+    state = net.state_dict()
+    torch.save(state, tmp_path / "both.bin")
+    del state["lm_head.weight"]
+    safetensors.torch.save_file(state, tmp_path / "one.safetensors", {"format": "pt"})
+    for whole in (net, tmp_path / "both.bin"):
+        for pair in ((whole, tmp_path / "one.safetensors"), (tmp_path / "one.safetensors", whole)):
+            found = steelyard.diff(*pair)
+            assert found.same
+            assert "'lm_head.weight'" in found.notes[0]
+            assert "tied to 'wte.weight'" in found.notes[0]
+    del state["wte.weight"]
+    state["lm_head.weight"] = net.wte.weight.detach()
+    safetensors.torch.save_file(state, tmp_path / "head.safetensors")
+    assert steelyard.diff(net, tmp_path / "head.safetensors").same
+
+
+def test_a_missing_name_that_is_not_tied_or_whose_partner_has_another_shape_is_a_difference(tmp_path):
+    net = Language()
+    state = net.state_dict()
+    state["lm_head.weight"] = state["lm_head.weight"].clone()
+    torch.save(state, tmp_path / "both.pt")
+    torch.save({name: tensor for name, tensor in state.items() if name != "lm_head.weight"}, tmp_path / "one.pt")
+    assert steelyard.diff(tmp_path / "one.pt", tmp_path / "both.pt").rows[0].kind == "added"
+    torch.save(
+        {"wte.weight": torch.zeros(8, 3), "norm.weight": torch.ones(3), "norm.bias": torch.zeros(3)}, tmp_path / "other.pt"
+    )
+    assert {row.name or row.source for row in steelyard.diff(tmp_path / "other.pt", net).rows if row.kind == "added"} == {
+        "lm_head.weight"
+    }
