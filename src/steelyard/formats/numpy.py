@@ -55,7 +55,7 @@ def read(source: Source, scope: Scope) -> Weights:
     facts = _kept_facts(members)
     tensors, calls = [], []
     for name, member in members.items():
-        if name.endswith(".npy"):
+        if name.endswith(".npy") or _is_array(source, member):
             key = name.removesuffix(".npy")
             own, would_run = _member(source, member, facts.get(key, {}).get("dtype"))
             for tensor in own:
@@ -66,6 +66,14 @@ def read(source: Source, scope: Scope) -> Weights:
             tensors.append(_raw(source, name, member))
     meta = {"code": calls} if calls else None
     return Weights(with_facts(as_weights(tensors, source), json.dumps(facts)), meta=meta)
+
+
+def _is_array(source: Source, member: Member) -> bool:
+    """Whether a member is an array whatever its name is, as NumPy decides."""
+    try:
+        return member.size >= len(MAGIC) and member_source(source, member).read(0, len(MAGIC)) == MAGIC
+    except FormatError:
+        return False
 
 
 def _raw(source: Source, name: str, member: Member) -> PickledTensor:
