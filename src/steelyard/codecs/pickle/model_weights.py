@@ -137,7 +137,10 @@ def _without_args(path: Path) -> Path:
 def as_weights(tensors: Iterable[PickledTensor], source: Source) -> list[Weight]:
     """Return tensors as weights: named by their paths, tied where they share their numbers, each with its role."""
     named = _named(tensors, source)
-    layers = [_layer(name, tensor) for name, tensor in named.items()]
+    layers = [
+        layer_of(layer_of(name) if each.is_companion else name) if each.layer is None else each.layer
+        for name, each in named.items()
+    ]
     roles = _roles(named, layers)
     owners: dict[Memory, str] = {}
     shared = overlaps(named)
@@ -160,12 +163,6 @@ def as_weights(tensors: Iterable[PickledTensor], source: Source) -> list[Weight]
             )
         )
     return weights
-
-
-def _layer(name: str, tensor: PickledTensor) -> str:
-    if tensor.layer is not None:
-        return tensor.layer
-    return layer_of(layer_of(name) if tensor.is_companion else name)
 
 
 def _roles(named: dict[str, PickledTensor], layers: list[str]) -> list[Role]:

@@ -19,11 +19,14 @@ COMPARED = 1 << 18
 
 def overlaps(named: Mapping[str, PickledTensor]) -> dict[str, str]:
     """Map each view of a storage to the first one before it with which it shares some elements, but not all."""
+    storages = [tensor.memory[0] for tensor in named.values() if tensor.memory is not None]
+    found: dict[str, str] = {}
+    if len(set(storages)) == len(storages):  # as in nearly every file
+        return found
     views: dict[object, dict[Memory, str]] = {}
     for name, tensor in named.items():
         if tensor.memory is not None:
             views.setdefault(tensor.memory[0], {}).setdefault(tensor.memory, name)
-    found: dict[str, str] = {}
     left = COMPARED
     for several in views.values():
         if len(several) > 1:

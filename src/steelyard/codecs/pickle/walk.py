@@ -79,7 +79,7 @@ class TensorWalk:
                 tensor.role, tensor.axes = role_and_axes(roles, path[-1], len(tensor.shape))
             if trainable is not None:
                 tensor.trainable = trainable
-            self.tensors += tensor.with_companions()
+            self.tensors += tensor.with_companions() if tensor.companions else (tensor,)
             return False
         members = self._members(path, value, in_state_dict)
         if members is None or id(value) in self._ancestors:
