@@ -65,7 +65,11 @@ def test_a_renamed_graph_has_the_same_layers():
     weights = steelyard.weights(torch_net())
     graph, renamed = weights.graph, weights.rename("(.*)", r"net.\1").graph
     assert [layer.name for layer in renamed.layers] == [f"net.{layer.name}" for layer in graph.layers]
-    assert [layer.inputs for layer in renamed.layers] == [tuple(f"net.{n}" for n in layer.inputs) for layer in graph.layers]
+    assert renamed.input_names == graph.input_names == ("input",)
+    assert [layer.inputs for layer in renamed.layers] == [
+        ("input",),
+        *((f"net.{n}",) for (n,) in (layer.inputs for layer in graph.layers[1:])),
+    ]
     assert [(x.kind, x.settings) for x in renamed.layers] == [(x.kind, x.settings) for x in graph.layers]
     assert (renamed.is_execution_order, renamed.is_sequential) == (True, True)
     one = weights.rename(r"1\.(.*)", r"other.\1").graph

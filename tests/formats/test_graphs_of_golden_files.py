@@ -104,7 +104,7 @@ def test_weights_form_a_layer_whatever_names_the_exporter_chose(tmp_path):
     ]
     graph = saved(tmp_path / "m.onnx", nodes, tensors, {"x": [2, 1, 4, 4]}, {"z": [2, 3]}).graph
     assert [(layer.name, layer.kind, layer.inputs) for layer in graph.layers] == [
-        ("/conv/Conv", "conv", ()),
+        ("/conv/Conv", "conv", ("x",)),
         ("/act", "activation", ("/conv/Conv",)),
         ("p", "global pool", ("/act",)),
         ("f", "flatten", ("p",)),
@@ -112,6 +112,8 @@ def test_weights_form_a_layer_whatever_names_the_exporter_chose(tmp_path):
         ("/fc/MatMul", "dense", ("m",)),
         ("z", "activation", ("/fc/MatMul",)),
     ]
+    assert (graph.input_names, graph.input_shapes, graph.is_sequential) == (("x",), ((1, 4, 4),), False), "not all are layers"
+    assert (graph.layers[0].input_shape, graph.layers[-1].output_shape) == ((1, 4, 4), (3,))
     conv, act, _, flat, _, dense, last = (layer.settings for layer in graph.layers)
     assert conv["weights"] == ("onnx::Conv_1", "offset")
     assert dense["weights"] == ("onnx::MatMul_6", "fc.bias")
@@ -139,6 +141,24 @@ def test_a_table_that_is_used_twice_is_one_layer_and_two_branches_merge(tmp_path
         ("sum", "merge"),
     ]
     assert graph.layers[3].inputs == ("one", "two")
+    assert (graph.layers[0].inputs, graph.layers[0].calls, graph.is_sequential) == (("x", "sum"), 2, False)
+
+
+def test_a_node_keeps_the_order_and_the_repeats_of_its_inputs_and_those_of_the_net(tmp_path):
+    nodes = [
+        helper.make_node("Relu", ["y"], ["r"], name="x"),  # a node with the name of an input
+        helper.make_node("Concat", ["r", "x", "r"], ["c"], name="cat", axis=1),
+        helper.make_node("Add", ["c", "c"], ["z"], name="twice"),
+    ]
+    tensors = {"unused.weight": np.ones((2, 2), "f")}
+    graph = saved(tmp_path / "m.onnx", nodes, tensors, {"x": [1, 2], "y": [1, 2]}, {"z": [1, 6]}).graph
+    assert graph.input_names == ("x#2", "y")
+    assert {layer.name: layer.inputs for layer in graph.layers} == {
+        "x": ("y",),
+        "cat": ("x", "x#2", "x"),
+        "twice": ("cat", "cat"),
+    }
+    assert (graph.input_shapes, graph.layers[-1].output_shape, graph.is_sequential) == (((2,), (2,)), (6,), False)
 
 
 def test_weights_in_a_branch_make_the_order_uncertain(tmp_path):
@@ -154,9 +174,11 @@ def test_weights_in_a_branch_make_the_order_uncertain(tmp_path):
 
 
 def test_a_tflite_graph_knows_the_shapes_between_its_layers():
-    layers = golden("mlp_relu", "tflite").graph.layers
+    graph = golden("mlp_relu", "tflite").graph
+    layers = graph.layers
+    assert (len(graph.input_names), graph.input_shapes, graph.is_sequential) == (1, ((6,),), True)
     assert [(layer.input_shape, layer.output_shape) for layer in layers] == [((6,), (8,)), ((8,), (8,)), ((8,), (3,))]
-    assert [layer.inputs for layer in layers] == [(), (layers[0].name,), (layers[1].name,)]
+    assert [layer.inputs for layer in layers] == [graph.input_names, (layers[0].name,), (layers[1].name,)]
     real = golden("conv1d", "tflite")
     assert real.select(role="kernel").graph.layers[0].kind == "conv"
     assert tflite.dequantized(steelyard.weights(GOLDEN / "conv1d/model.tflite")).graph.layers[0].kind == "conv"

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
@@ -272,3 +274,90 @@ def test_only_the_requested_framework_is_imported():
     )
     made = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert made.stdout == "[] True\n"
+
+
+# the inputs of a net are part of its graph
+
+
+def skipped():
+    """A net whose input is added to the output of its first layer."""
+    keras.utils.set_random_seed(0)
+    x = keras.Input((8,), name="x")
+    h = keras.layers.Dense(8, activation="relu", name="h")(x)
+    return keras.Model(x, keras.layers.Dense(2, name="head")(keras.layers.Add(name="add")([x, h])))
+
+
+@pytest.mark.parametrize("activations", [None, ["relu", "linear"], {"h": "relu", "head": "linear"}])
+def test_a_skip_from_the_input_of_a_net_is_never_dropped(activations, tmp_path):
+    net = skipped()
+    net.save(tmp_path / "net.keras")
+    for source in (net, tmp_path / "net.keras"):
+        with pytest.raises(ShapeError, match="'add'") as refused:
+            steelyard.build(source, "torch", activations=activations)
+        assert "Add" in str(refused.value) or "takes" in str(refused.value)
+
+
+class Functional(nn.Module):
+    """Two dense layers with functions of PyTorch between them."""
+
+    def __init__(self, between):
+        super().__init__()
+        torch.manual_seed(0)
+        self.second, self.first = nn.Linear(8, 2), nn.Linear(8, 8)
+        self.between = between
+
+    def forward(self, x):
+        return self.second(self.between(self.first(x), x))
+
+
+def test_functions_of_a_live_net_are_its_activations_or_are_refused():
+    x = np.random.default_rng(0).standard_normal((5, 8))
+    net = Functional(lambda h, _: torch.tanh(h))
+    for framework in ("torch", "keras", "sklearn"):
+        assert same(steelyard.build(net, framework), x, answers(net, x), 1e-6)
+    for between, named in (
+        (lambda h, x: torch.relu(h) + x, "'add'"),
+        (lambda h, _: torch.relu(h) * 2, "'mul'"),
+        (lambda h, _: torch.cat([h[:, :4], h[:, 4:]], 1), "'getitem'"),
+    ):
+        for activations in (["relu", "linear"], {"first": "relu", "second": "linear"}):
+            with pytest.raises(ShapeError, match=named):
+                steelyard.build(Functional(between), "torch", activations=activations)
+
+
+def test_a_module_that_was_saved_whole_is_built_as_it_runs(tmp_path):
+    net = sequential(nn.GELU(), nn.LeakyReLU(0.3), nn.Softmax(-1))
+    torch.save(net, tmp_path / "net.pt")
+    x = np.random.default_rng(1).standard_normal((9, 4))
+    for framework in ("torch", "keras"):
+        assert same(steelyard.build(tmp_path / "net.pt", framework), x, answers(net, x), 1e-7)
+    for other in shared_activation()[:2]:
+        torch.save(other, tmp_path / "other.pt")
+        with pytest.raises((ShapeError, AmbiguityError)):
+            steelyard.build(tmp_path / "other.pt", "torch")
+
+
+PARTS = [
+    *(nn.ReLU, nn.Tanh, nn.GELU, nn.Softplus, lambda: nn.LeakyReLU(0.2), lambda: nn.ELU(0.5), lambda: nn.Hardtanh(-2, 2)),
+    *(lambda: nn.Linear(4, 4), lambda: nn.Linear(4, 4, bias=False), lambda: nn.BatchNorm1d(4), nn.Dropout, nn.Identity),
+    *(nn.Flatten, lambda: nn.Sequential(nn.Linear(4, 4), nn.SiLU()), lambda: nn.Conv1d(4, 4, 1), lambda: nn.Softmax(-1)),
+]
+
+
+@settings(max_examples=60, deadline=None)
+@given(parts=st.lists(st.sampled_from(PARTS), max_size=6), shared=st.booleans(), as_file=st.booleans(), seed=st.integers(0, 99))
+def test_a_random_sequence_is_built_with_the_same_outputs_or_refused(parts, shared, as_file, seed, tmp_path_factory):
+    torch.manual_seed(seed)
+    made = [part() for part in parts]
+    net = nn.Sequential(nn.Linear(4, 4), *made, *(made[-1:] if shared else ())).eval()
+    source = net
+    if as_file:
+        source = tmp_path_factory.mktemp("net") / "net.pt"
+        torch.save(net, source)
+    x = torch.randn(5, 4)
+    try:
+        built = steelyard.build(source, "torch")
+    except (ShapeError, AmbiguityError):
+        return
+    with torch.no_grad():
+        assert torch.equal(built(x), net(x))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Layer, Shape
@@ -13,21 +13,39 @@ if TYPE_CHECKING:
 Node = TypeVar("Node", bound=Hashable)
 Call = tuple[Hashable, int]
 """A call of a layer: the layer's key, and a count from 1; the count 0 stands for all uses of its weights outside its calls."""
-Source = Call | object
-"""The origin of data: a call, `INPUT` or `UNKNOWN`."""
-Sources = frozenset[Source]
 
-INPUT, UNKNOWN = object(), object()
-"""The net's inputs, and data of unknown origin."""
-NOTHING: Sources = frozenset()
+
+class NetInput(NamedTuple):
+    """An input of the net, by its place among them."""
+
+    place: int
+
+
+Source = Call | NetInput | object
+"""The origin of data: a call, an input of the net, or `UNKNOWN`."""
+Sources = tuple[Source, ...]
+"""The origins of data in the order of the arguments, with repeats."""
+
+UNKNOWN = object()
+"""The origin of data that cannot be followed."""
+NOTHING: Sources = ()
 MAX_SOURCES = 256
 """Origins are not tracked past this many source calls."""
 
 
 def merged(every: Iterable[Sources]) -> Sources:
     """Return the sources of a result that is computed from all of these."""
-    sources = NOTHING.union(*every)
-    return sources if len(sources) <= MAX_SOURCES else frozenset({UNKNOWN})
+    sources: list[Source] = []
+    for each in every:
+        sources += each
+        if len(sources) > MAX_SOURCES:
+            return (UNKNOWN,)
+    return tuple(sources)
+
+
+def inputs_of_net(count: int) -> list[Sources]:
+    """Return the sources of each input of a net."""
+    return [(NetInput(place),) for place in range(count)]
 
 
 class FirstCall:
@@ -55,36 +73,67 @@ class CallGraph:
         self._count[key] += 1
         call = key, self._count[key]
         self._sources[call] = sources
-        return frozenset({call})
+        return (call,)
 
     def use(self, key: Hashable, sources: Sources) -> Sources:
         """Record a use of a layer's weights outside its calls; all such uses count as one call."""
-        call = key, 0
-        self._sources[call] = self._sources.get(call, NOTHING) | (sources - {call})
-        return frozenset({call})
+        self._sources.setdefault((key, 0), NOTHING)
+        self.add((key, 0), sources)
+        return ((key, 0),)
 
     def add(self, call: Call, sources: Sources) -> None:
         """Record further sources of a call."""
-        self._sources[call] |= sources - {call}
+        held = self._sources[call]
+        self._sources[call] = held + tuple(each for each in dict.fromkeys(sources) if each != call and each not in held)
 
-    def set_inputs(self, layers: Mapping[Hashable, Layer], weightless: Iterable[Hashable]) -> None:
-        """Set `inputs` of the layers that were called and have known sources only.
+    def needed(self, ends: Sources, optional: Collection[Hashable]) -> set[Hashable]:
+        """Return the keys of called layers, without the optional ones on which neither another nor `ends` depends."""
+        found: set[Hashable] = set()
+        pending = [*ends, *(call for call in self._sources if call[0] not in optional)]
+        seen: set[Source] = set()
+        while pending:
+            call = pending.pop()
+            if call not in seen and isinstance(call, tuple) and not isinstance(call, NetInput):
+                seen.add(call)
+                found.add(call[0])
+                pending += self._sources[call]
+        return found
+
+    def set_inputs(
+        self, layers: Mapping[Hashable, Layer], weightless: Iterable[Hashable], input_names: Sequence[str] = ()
+    ) -> None:
+        """Set `calls` of the layers that were called, and `inputs` of those that have known sources only.
 
         A layer without weights that is called several times, such as one ReLU used throughout a net, is passed through:
         otherwise each layer that it feeds would count every layer before it as an input.
         """
         passed = {key for key in weightless if self._count[key] > 1}
         through: dict[Source, Sources] = {}
-        feeding: dict[Hashable, set[Hashable]] = {}
+        feeding: dict[Hashable, Sources] = {}
         for call, taken in self._sources.items():
-            sources = merged(through.get(each, frozenset({each})) for each in taken)
+            sources = merged(through.get(each, (each,)) for each in taken)
             if call[0] in passed:
                 through[call] = sources
-            feeding.setdefault(call[0], set()).update(each[0] if isinstance(each, tuple) else each for each in sources)
-        position = {key: nth for nth, key in enumerate(layers)}
+            before = feeding.get(call[0])
+            names = tuple(each[0] if isinstance(each, tuple) and not isinstance(each, NetInput) else each for each in sources)
+            further = names if before is None else tuple(each for each in dict.fromkeys(names) if each not in before)
+            feeding[call[0]] = (before or ()) + further
         for key, before in feeding.items():
-            if key in layers and UNKNOWN not in before:
-                layers[key].inputs = tuple(layers[each].name for each in sorted(before - {INPUT}, key=position.__getitem__))
+            if key not in layers:
+                continue
+            layers[key].calls = max(self._count[key] + ((key, 0) in self._sources), 1)
+            if UNKNOWN not in before:
+                layers[key].inputs = tuple(
+                    input_names[each.place] if isinstance(each, NetInput) else layers[each].name for each in before
+                )
+
+
+def flow_of_chain(links: Iterable[Hashable]) -> CallGraph:
+    """Return the calls of layers that run one after another; a layer may be among them several times."""
+    calls, (sources,) = CallGraph(), inputs_of_net(1)
+    for key in links:
+        sources = calls.call(key, sources)
+    return calls
 
 
 def topological_order(outputs: Iterable[Node], before: Callable[[Node], Iterable[Node]]) -> list[Node]:

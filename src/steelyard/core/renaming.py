@@ -85,15 +85,19 @@ def _graph(graph: Graph, layers: Mapping[str, str], names: Names) -> Graph:
 
     `names` renames the others, and leaves out those for which it returns None.
     """
-    from steelyard.core.graph import Graph
+    from steelyard.core.graph import Graph, names_of_inputs
 
     of_weights = dict(_with_containers(layers))
     new = {layer.name: of_weights.get(layer.name, names(layer.name)) for layer in graph.layers}
     whole = None not in new.values()
+    named = [(layer, name) for layer in graph.layers if (name := new[layer.name]) is not None]
+    free = names_of_inputs(graph.input_names, [name for _, name in named])
+    kept_inputs = dict(zip(graph.input_names, free, strict=True))
     return Graph(
-        (_renamed(layer, name, new, names) for layer in graph.layers if (name := new[layer.name]) is not None),
+        (_renamed(layer, name, {**new, **kept_inputs}, names) for layer, name in named),
         is_execution_order=graph.is_execution_order,
         channels=graph.channels,
+        input_names=kept_inputs.values(),
         input_shapes=graph.input_shapes if whole else None,
         is_sequential=graph.is_sequential and whole,
     )
@@ -119,7 +123,8 @@ def _renamed(layer: Layer, name: str, new: Mapping[str, str | None], names: Name
         settings["weights"] = tuple(other for each in layer.weight_names if (other := names(each)) is not None)
     if "wraps" in settings:
         settings["wraps"] = new.get(str(settings["wraps"])) or ""
-    return Layer(name, layer.kind, layer.class_name, settings, layer.input_shape, layer.output_shape, _inputs(layer.inputs, new))
+    shapes = layer.input_shape, layer.output_shape
+    return Layer(name, layer.kind, layer.class_name, settings, *shapes, _inputs(layer.inputs, new), layer.calls)
 
 
 def _inputs(inputs: tuple[str, ...] | None, new: Mapping[str, str | None]) -> tuple[str, ...] | None:

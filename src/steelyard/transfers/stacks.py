@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
 
 from steelyard.core.dense_stack import DenseLayer, DenseStack
 from steelyard.core.graph import Layer, in_line
-from steelyard.errors import AmbiguityError, ShapeError, printable
+from steelyard.core.plugins import framework_of
+from steelyard.errors import AmbiguityError, ShapeError, SteelyardError, printable
 from steelyard.io import weights
 from steelyard.transfers.pairing.net import Net
 
 if TYPE_CHECKING:
     from steelyard.core.axes import Part
     from steelyard.core.graph import Graph
+    from steelyard.core.protocols import Runner
     from steelyard.transfers.layers.layer_weights import LayerWeights
     from steelyard.transfers.layers.norms import ComputedPart
 
@@ -46,18 +49,61 @@ def stack_of(source: object, activations: Given) -> DenseStack:
     net = Net(found, found.graph)
     layers = _dense_layers(net)
     graph = net.graph
+    if graph is not None and not graph.is_execution_order:
+        graph = _graph_of_run(source, layers) or graph
     if activations is None and graph is not None and graph.is_sequential:
         return _of_graph(net, graph, layers)
-    if graph is not None and all(node.inputs is not None for node in graph.layers) and not in_line(graph.layers):
-        raise ShapeError(
-            "this net is not a chain, in which each layer's only input is the previous layer; "
-            "build the model yourself, and use steelyard.transfer"
-        )
+    if graph is not None:
+        _check_chain(graph, {layer.graph_layer.name for layer in layers if layer.graph_layer})
     try:
         dense = _given(layers, activations)
     except AmbiguityError as error:
         raise AmbiguityError(f"{error}; it has no graph: {net.why_no_graph}" if net.why_no_graph else str(error)) from None
-    return DenseStack(dense, _input_shape(net, dense), flattened=len(_input_shape(net, dense)) > 1)
+    shape = _input_shape(net, dense)
+    return DenseStack(dense, shape, flattened=len(shape) > 1)
+
+
+def _graph_of_run(source: object, layers: list[LayerWeights]) -> Graph | None:
+    """Return the graph that a live model shows when it runs on rows of features; None if it does not run on them."""
+    import numpy as np
+
+    with suppress(SteelyardError):
+        framework = framework_of(source)
+        for width in dict.fromkeys(layer.shape("kernel")[1] for layer in layers):
+            with suppress(Exception):  # a user's model may raise anything for an input of another width
+                found: Graph = cast("Runner", framework).graph(source, [np.zeros((2, width), "float32")])
+                return found
+    return None
+
+
+def _check_chain(graph: Graph, dense: Collection[str]) -> None:
+    """Raise `ShapeError` for a graph that is known not to be a chain, or that has layers which a stack lacks."""
+    for node in graph.layers:
+        if node.name not in dense:
+            _check_weightless(node)
+    if all(node.inputs is not None for node in graph.layers) and not in_line(graph.layers, graph.input_names):
+        raise ShapeError(
+            f"this net is not a chain, in which each layer's only input is the previous layer{_first_off_line(graph)}; "
+            "build the model yourself, and use steelyard.transfer"
+        )
+
+
+def _check_weightless(node: Layer) -> None:
+    if node.kind not in ("activation", "softmax", "dropout", "flatten") and node.class_name != "Identity":
+        raise ShapeError(f"{printable(node.name)!r} ({printable(node.class_name)}) is not allowed in a stack of dense layers")
+
+
+def _first_off_line(graph: Graph) -> str:
+    """Return the first layer that is not fed by the previous one only, as a part of a message."""
+    before = graph.input_names
+    for node in graph.layers:
+        if node.inputs != before or len(before) != 1:
+            listed = _listed(node.inputs or ()) or "nothing"
+            return f" ({printable(node.name)!r} takes {listed})"
+        if node.calls > 1:
+            return f" ({printable(node.name)!r} runs {node.calls} times)"
+        before = (node.name,)
+    return ""
 
 
 def _dense_layers(net: Net) -> list[LayerWeights]:
@@ -85,8 +131,10 @@ def _of_graph(net: Net, graph: Graph, layers: list[LayerWeights]) -> DenseStack:
             made[-1] = _activated(made[-1], node)
         elif node.kind == "flatten" and node.settings in _PLAIN_FLATTEN:
             flattened = flattened or not made
-        elif node.kind != "dropout" and node.class_name != "Identity":
+        elif node.kind in ("activation", "softmax", "flatten"):
             raise ShapeError(f"{printable(node.name)!r} ({printable(node.class_name)}) is not allowed in a stack of dense layers")
+        else:
+            _check_weightless(node)
     shape = _input_shape(net, made)
     return DenseStack(made, shape, flattened=flattened and len(shape) > 1)
 

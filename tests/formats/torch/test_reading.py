@@ -459,3 +459,77 @@ def test_a_tar_of_version_0_1_is_refused_with_a_remedy():
 def test_the_format_of_a_file_is_recognised_by_content(tmp_path, model):
     torch.save(model.state_dict(), tmp_path / "model.dat")
     assert format_of(open_path(tmp_path / "model.dat")).__name__.endswith("formats.torch")
+
+
+# the graph of a module that was saved whole
+
+
+class Branches(nn.Module):
+    """A module whose forward method a file does not show."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.body = nn.Linear(4, 2), nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+
+    def forward(self, x):
+        return self.head(self.body(x) + x)
+
+
+def facts(graph):
+    listed = [(layer.name, layer.kind, layer.class_name, layer.settings, layer.inputs, layer.calls) for layer in graph.layers]
+    return listed, graph.is_execution_order, graph.is_sequential, graph.input_names, graph.channels
+
+
+def whole_modules():
+    relu = nn.ReLU()
+    hooked = nn.Sequential(nn.Linear(2, 2))
+    hooked.register_forward_pre_hook(print)
+    return {
+        "cnn": nn.Sequential(
+            nn.Conv2d(3, 8, (3, 5), stride=2, padding=1, groups=1, bias=False),
+            nn.Sequential(
+                nn.BatchNorm2d(8, eps=1e-3), nn.LeakyReLU(0.3), nn.MaxPool2d(2, ceil_mode=True), nn.AdaptiveAvgPool2d(1)
+            ),
+            *(
+                nn.ConvTranspose2d(8, 4, 2, 2),
+                nn.GroupNorm(2, 4),
+                nn.Upsample(scale_factor=2),
+                nn.ZeroPad2d(1),
+                nn.Dropout2d(0.1),
+            ),
+            *(nn.Flatten(), nn.Linear(4, 2), nn.GELU("tanh"), nn.Softmax(-1), nn.Unflatten(1, (2, 1))),
+        ),
+        "recurrent": nn.Sequential(nn.Embedding(5, 4), nn.LSTM(4, 3, 2, bidirectional=True)),
+        "cells and attention": nn.ModuleDict(
+            {"gru": nn.GRUCell(3, 2), "rnn": nn.RNNCell(3, 2), "att": nn.MultiheadAttention(4, 2)}
+        ),
+        "one activation twice": nn.Sequential(nn.Linear(2, 2), relu, nn.Linear(2, 2), relu),
+        "a hook": hooked,
+        "branches": Branches(),
+        "one layer": nn.Linear(3, 2),
+    }
+
+
+@pytest.mark.parametrize("name", whole_modules())
+def test_a_module_that_was_saved_whole_has_the_graph_of_the_live_one(name, tmp_path):
+    net = whole_modules()[name]
+    for saved in (net, {"model": net, "epoch": 3}):
+        torch.save(saved, tmp_path / "net.pt")
+        assert facts(steelyard.weights(tmp_path / "net.pt").graph) == facts(steelyard.weights(net).graph)
+    expected = name in ("cnn", "recurrent", "one layer")
+    assert steelyard.weights(tmp_path / "net.pt").graph.is_sequential is expected
+
+
+def test_modules_next_to_each_other_and_state_dicts_have_no_graph(tmp_path):
+    torch.save({"generator": nn.Linear(2, 2), "critic": nn.Linear(2, 1)}, tmp_path / "two.pt")
+    torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "state.pt")
+    assert steelyard.weights(tmp_path / "two.pt").graph is None
+    assert steelyard.weights(tmp_path / "state.pt").graph is None
+
+
+def test_a_setting_that_is_no_number_leaves_the_layer_unknown(tmp_path):
+    net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU())
+    net[0].stride = {"a": nn.Linear(1, 1)}
+    torch.save(net, tmp_path / "net.pt")
+    layer = steelyard.weights(tmp_path / "net.pt").graph.layers[0]
+    assert (layer.kind, layer.class_name, layer.settings) == ("other", "Conv2d", {})

@@ -86,11 +86,11 @@ def test_layers_are_in_execution_order_and_know_their_inputs(towers):
     graph = runner.graph(eqx.Partial(model, state=state), [x])
     listed = [(layer.name, layer.kind, layer.input_shape, layer.inputs) for layer in graph.layers]
     assert listed[1:6] == [
-        ("func.body.layers[0]", "dense", (4,), ()),
+        ("func.body.layers[0]", "dense", (4,), ("input",)),
         ("func.body.layers[1]", "dense", (5,), ("func.body.layers[0]",)),
         ("func.drop", "dropout", (4,), ("func.body.layers[1]",)),
         ("func.norm", "batch norm", (4,), ("func.drop",)),
-        ("func.head", "dense", (1, 4), ()),
+        ("func.head", "dense", (1, 4), ("input",)),
     ]
     assert listed[0][:2] == ("func", "other")  # which has the gain
     assert graph.layers[4].settings["epsilon"] == 1e-5

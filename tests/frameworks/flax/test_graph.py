@@ -149,7 +149,7 @@ def test_linen_layers_are_in_execution_order_and_know_their_inputs(branched):
     assert graph.is_execution_order
     assert graph.input_shapes == ((5,),)
     assert [(layer.name, layer.kind, layer.input_shape, layer.output_shape, layer.inputs) for layer in graph.layers] == [
-        ("Dense_1", "dense", (5,), (8,), ()),
+        ("Dense_1", "dense", (5,), (8,), ("x",)),
         ("Dense_0", "dense", (8,), (3,), ("Dense_1",)),
         ("shared", "dense", (3,), (3,), ("Dense_0",)),
         ("BatchNorm_0", "batch norm", (3,), (3,), ("shared",)),
@@ -206,10 +206,10 @@ def test_nnx_layers_are_in_execution_order_and_the_model_stays_in_training():
     graph, run = runner.graph(model, [x]), runner.run(model, [x])
     assert [(layer.name, layer.kind, layer.inputs) for layer in graph.layers] == [
         ("", "other", None),
-        ("a", "dense", ()),
+        ("a", "dense", ("x",)),
         ("norm", "batch norm", ("a",)),
         ("drop", "dropout", ("norm",)),
-        ("b", "dense", ()),
+        ("b", "dense", ("x",)),
         ("cell", "lstm", ("drop", "b")),
     ]
     assert graph.is_execution_order
@@ -230,7 +230,7 @@ def test_a_sequence_of_nnx_is_certain_without_a_run():
     graph = runner.graph(model, None)
     assert graph.is_execution_order
     assert [(layer.name, layer.settings.get("direction"), layer.inputs) for layer in graph.layers] == [
-        ("layers/0", None, ()),
+        ("layers/0", None, ("input",)),
         ("layers/1", None, ("layers/0",)),
         ("layers/2/forward_rnn/cell", "forward", ("layers/1",)),
         ("layers/2/backward_rnn/cell", "backward", ("layers/1",)),

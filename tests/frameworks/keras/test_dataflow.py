@@ -23,7 +23,7 @@ def told(graph):
 
 
 def residual():
-    x = keras.Input((8, 8, 3))
+    x = keras.Input((8, 8, 3), name="x")
     y = L.Conv2D(4, 3, padding="same", name="stem")(x)
     for n in (1, 2):
         z = L.ReLU(name=f"relu{n}")(L.BatchNormalization(name=f"bn{n}")(L.Conv2D(4, 3, padding="same", name=f"conv{n}")(y)))
@@ -32,32 +32,32 @@ def residual():
 
 
 RESIDUAL = {
-    "stem": (),
+    "stem": ("x",),
     "conv1": ("stem",),
     "bn1": ("conv1",),
     "relu1": ("bn1",),
-    "sum1": ("stem", "relu1"),
+    "sum1": ("relu1", "stem"),
     "conv2": ("sum1",),
     "bn2": ("conv2",),
     "relu2": ("bn2",),
-    "sum2": ("sum1", "relu2"),
+    "sum2": ("relu2", "sum1"),
     "pool": ("sum2",),
     "head": ("pool",),
 }
 
 
 def towers():
-    words, x = keras.Input((3,), dtype="int32"), keras.Input((4,))
+    words, x = keras.Input((3,), dtype="int32", name="ids"), keras.Input((4,), name="x")
     left = L.Dense(4, name="a")(L.GlobalAveragePooling1D(name="mean")(L.Embedding(5, 4, name="words")(words)))
     right = L.Dense(4, name="b")(x)
     return keras.Model([words, x], [L.Dense(2, name="head")(L.Concatenate(name="both")([left, right])), right])
 
 
-TOWERS = {"words": (), "mean": ("words",), "a": ("mean",), "b": (), "both": ("a", "b"), "head": ("both",)}
+TOWERS = {"words": ("ids",), "mean": ("words",), "a": ("mean",), "b": ("x",), "both": ("a", "b"), "head": ("both",)}
 
 
 def encoder():
-    x = keras.Input((5, 8))
+    x = keras.Input((5, 8), name="x")
     memory = L.Dense(8, name="memory")(x)
     y = L.LayerNormalization(name="n1")(L.MultiHeadAttention(2, 4, name="att")(x, memory) + x)
     y = L.Add(name="sum")([y, L.Dense(8, name="f2")(L.Dropout(0.1, name="drop")(L.Dense(16, name="f1")(y)))])
@@ -65,9 +65,9 @@ def encoder():
 
 
 ENCODER = {
-    "memory": (),
-    "att": ("memory",),
-    "add": ("att",),
+    "memory": ("x",),
+    "att": ("x", "memory"),
+    "add": ("att", "x"),
     "n1": ("add",),
     "f1": ("n1",),
     "drop": ("f1",),
@@ -78,7 +78,7 @@ ENCODER = {
 
 
 def translator():
-    source, target = keras.Input((4,), dtype="int32"), keras.Input((4,), dtype="int32")
+    source, target = (keras.Input((4,), dtype="int32", name=name) for name in ("source", "target"))
     words = L.Embedding(9, 4, name="words")
     _, state = L.GRU(4, return_state=True, name="encoder")(words(source))
     y = L.GRU(4, return_sequences=True, name="decoder")(words(target), initial_state=state)
@@ -86,7 +86,7 @@ def translator():
 
 
 TRANSLATOR = {
-    "words": (),
+    "words": ("target", "source"),  # the decoder, which needs it first, comes last
     "encoder/gru_cell": ("words",),
     "decoder/gru_cell": ("words", "encoder/gru_cell"),
     "head": ("decoder/gru_cell",),
@@ -113,23 +113,23 @@ def shared():
     a, b = keras.Input((4,)), keras.Input((4,))
     crossed = keras.Model([a, b], [L.Dense(4, name="p")(b), L.Dense(4, name="q")(a)], name="crossed")
     body = keras.Sequential([keras.Input((4,)), L.Dense(4, name="b1"), L.ReLU(name="r"), L.Dense(4, name="b2")], name="body")
-    x, relu, twice = keras.Input((4,)), L.ReLU(name="relu"), L.Dense(4, name="twice")
+    x, relu, twice = keras.Input((4,), name="x"), L.ReLU(name="relu"), L.Dense(4, name="twice")
     first, second = crossed([relu(L.Dense(4, name="u")(x)), relu(L.Dense(4, name="v")(x))])
     y = twice(relu(first))
     return keras.Model(x, L.Dense(1, name="head")(body(L.Subtract(name="less")([body(y), twice(second)]))))
 
 
 SHARED = {
-    "u": (),
+    "u": ("x",),
     "relu": ("u", "v", "p"),
-    "v": (),
+    "v": ("x",),
     "p": ("v",),
     "twice": ("p", "q"),
     "body/b1": ("twice", "less"),
     "body/r": ("body/b1",),
     "body/b2": ("body/b1",),
     "q": ("u",),
-    "less": ("twice", "body/b2"),
+    "less": ("body/b2", "twice"),
     "head": ("body/b2",),
 }
 
@@ -151,10 +151,23 @@ def test_a_model_and_its_files_know_the_inputs(build, expected, tmp_path):
         assert told(steelyard.weights(tmp_path / name).graph) == expected, name
 
 
+def test_repeats_several_inputs_and_calls_are_told_apart_live_and_in_files(tmp_path):
+    a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
+    h = L.Dense(4, name="h")
+    y = L.Concatenate(name="cat")([L.Add(name="double")([h(a), h(a)]), b, a, b])
+    model = keras.Model([a, b], L.Dense(2, name="head")(y))
+    model.save(tmp_path / "model.keras")
+    for graph in (graphs.graph(model, None), steelyard.weights(tmp_path / "model.keras").graph):
+        assert graph.input_names == ("a", "b")
+        assert told(graph) == {"h": ("a",), "double": ("h", "h"), "cat": ("double", "b", "a", "b"), "head": ("cat",)}
+        assert {layer.name: layer.calls for layer in graph.layers} == {"h": 2, "double": 1, "cat": 1, "head": 1}
+        assert not graph.is_sequential
+
+
 def test_a_layer_after_both_directions_has_both_as_inputs():
     found = list(told(graphs.graph(tagger(), None)).items())
     (words, first), (ahead, one), (back, other), *rest = found
-    assert (first, one, other) == ((), (words,), (words,))
+    assert (first, one, other) == (("input_layer",), (words,), (words,))
     (ahead2, one), (back2, other), (inner, each), (low, under), (high, over), (_, last) = rest
     assert one == other == (ahead, back)
     assert each == (ahead2, back2)
@@ -173,9 +186,9 @@ class Own(keras.Model):
 
 
 def test_inside_and_after_a_model_of_its_own_class_inputs_are_not_known():
-    x = keras.Input((4,))
+    x = keras.Input((4,), name="x")
     model = keras.Model(x, L.Dense(2, name="head")(Own()(L.Dense(4, name="first")(x))))
-    assert told(graphs.graph(model, None)) == {"first": (), "own/a": None, "own/b": None, "head": None}
+    assert told(graphs.graph(model, None)) == {"first": ("x",), "own/a": None, "own/b": None, "head": None}
     alone = Own()
     alone(np.zeros((1, 4), "float32"))
     assert set(told(graphs.graph(alone, [np.zeros((1, 4), "float32")])).values()) == {None}
@@ -184,9 +197,9 @@ def test_inside_and_after_a_model_of_its_own_class_inputs_are_not_known():
 def test_the_inputs_of_a_nested_model_are_distinguished_by_name(tmp_path):
     a, b = keras.Input((4,), name="zz"), keras.Input((4,), name="aa")
     inner = keras.Model({"zz": a, "aa": b}, L.Add(name="s")([L.Dense(4, name="p")(a), L.Dense(4, name="q")(b)]), name="inner")
-    x = keras.Input((4,))
+    x = keras.Input((4,), name="x")
     model = keras.Model(x, inner({"zz": L.Dense(4, name="u")(x), "aa": L.Dense(4, name="v")(x)}))
-    expected = {"p": ("u",), "q": ("v",), "s": ("p", "q"), "u": (), "v": ()}
+    expected = {"p": ("u",), "q": ("v",), "s": ("p", "q"), "u": ("x",), "v": ("x",)}
     assert told(graphs.graph(model, None)) == expected
     model.save(tmp_path / "model.keras")
     assert told(steelyard.weights(tmp_path / "model.keras").graph) == expected
@@ -209,5 +222,5 @@ def test_models_that_call_models_twice_at_every_level_take_little_time():
         }
         return {"class_name": "Functional", "name": name, "config": config}
 
-    assert told(graph_of(entry(4), ["m0"])) == {"m0": ("m0",)}
+    assert told(graph_of(entry(4), ["m0"])) == {"m0": ("x", "m0")}
     assert told(graph_of(entry(40), ["m0"])) == {"m0": None}

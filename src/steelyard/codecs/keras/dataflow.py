@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.keras.config import MODELS, Functional, Ref, entries_of, functional_of, is_sequential, refs_in
-from steelyard.core.dataflow import INPUT, NOTHING, UNKNOWN, CallGraph, merged
+from steelyard.core.dataflow import UNKNOWN, CallGraph, inputs_of_net, merged
 from steelyard.layers.keras.kinds import class_and_config
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from steelyard.core.dataflow import Sources
     from steelyard.core.graph import Layer
 
-_UNKNOWN: Sources = frozenset({UNKNOWN})
+_UNKNOWN: Sources = (UNKNOWN,)
 
 
 class ConfigTracer:
@@ -29,13 +29,11 @@ class ConfigTracer:
         self._models: dict[int, Functional] = {}
         self._left = limits.KERAS_CALLS
 
-    def set_inputs(self, config: object, listed: Iterable[Layer], weightless: Iterable[int]) -> None:
+    def set_inputs(self, config: object, listed: Iterable[Layer], weightless: Iterable[int], input_names: Sequence[str]) -> None:
         """Set the inputs of the layers; those in `weightless`, by identity, have no weights."""
-        _, own = class_and_config(config)
-        inputs = len(list(refs_in(own.get("input_layers"))))
-        self._through(config, [frozenset({INPUT})] * max(inputs, 1), 0)
+        self._through(config, inputs_of_net(len(input_names)), 0)
         if self._left > 0:
-            self._calls.set_inputs({id(layer): layer for layer in listed}, weightless)
+            self._calls.set_inputs({id(layer): layer for layer in listed}, weightless, input_names)
 
     def _through(self, entry: object, given: Sequence[Sources], depth: int) -> list[Sources]:
         """Return the sources of each output of an entry; of a layer, one set for all outputs."""
@@ -54,13 +52,13 @@ class ConfigTracer:
         return [self._layer(entry, merged(given))]
 
     def _layer(self, entry: object, given: Sources) -> Sources:
-        made = NOTHING
+        made = []
         for row in self._rows.get(id(entry), ()):
             sources = given
             for layer in row:
                 sources = self._calls.call(id(layer), sources)
-            made |= sources
-        return made or _UNKNOWN
+            made.append(sources)
+        return merged(made) or _UNKNOWN
 
     def _chain(self, entry: object, given: Sequence[Sources], depth: int) -> list[Sources]:
         made = list(given)

@@ -25,7 +25,7 @@ from steelyard.codecs.keras.config import (
     shape_of,
 )
 from steelyard.codecs.keras.dataflow import ConfigTracer
-from steelyard.core.graph import Graph, Layer, Shape
+from steelyard.core.graph import Graph, Layer, Shape, names_of_inputs
 from steelyard.core.weight import Weight
 from steelyard.layers.keras.kinds import (
     IMAGES,
@@ -63,12 +63,14 @@ def graph_of(config: object, layers: Iterable[str]) -> Graph:
     for layer in listed:
         taken[layer.name] += 1
         layer.name = f"{layer.name}#{taken[layer.name]}" if taken[layer.name] > 1 else layer.name
-    ConfigTracer(reader.rows).set_inputs(config, listed, reader.weightless)
+    input_names = names_of_inputs(_input_names(config), [layer.name for layer in listed])
+    ConfigTracer(reader.rows).set_inputs(config, listed, reader.weightless, input_names)
     chain = reader.is_certain and is_chain(config)
     return Graph(
         listed,
         is_execution_order=reader.is_certain,
         channels=reader.channels,
+        input_names=input_names,
         input_shapes=_inputs(config),
         is_sequential=chain,
     )
@@ -285,6 +287,14 @@ def _declared_shape(entry: object) -> Shape | None:
     while isinstance(shape, (list, tuple)) and shape and isinstance(shape[0], (list, tuple)):
         shape = shape[0]
     return shape_of(shape) or shape_of(config.get("batch_shape") or config.get("batch_input_shape"))
+
+
+def _input_names(entry: object) -> list[str]:
+    """Return the names of a model's input layers; "input" if its config does not list them."""
+    _, config = class_and_config(entry)
+    listed = [ref.name for ref in refs_in(config.get("input_layers"))]
+    first = next((name_of(each) for each in entries_of(entry) if class_and_config(each)[0] == "InputLayer"), "")
+    return listed or [first or "input"]
 
 
 def _inputs(entry: object) -> tuple[Shape, ...] | None:

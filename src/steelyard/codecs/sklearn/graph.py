@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs.pickle.values import Record, class_of
 from steelyard.codecs.sklearn.weights import ends_of
-from steelyard.core.graph import Graph, Layer
+from steelyard.core.graph import Graph, Layer, chained
 
 if TYPE_CHECKING:
     from steelyard.codecs.pickle.arrays import PickledTensor
@@ -37,8 +37,10 @@ def graph_maker(root: Pickled, own: list[PickledTensor] | None, source: Source) 
     if len(ends) != 1:
         return None
     path, part = ends[0]
-    layers = _layers(path, part, own)
-    return (lambda: Graph(layers, is_execution_order=True, is_sequential=_is_alone(root))) if layers else None
+    layers = chained(_layers(path, part, own), "X")
+    if not layers:
+        return None
+    return lambda: Graph(layers, is_execution_order=True, input_names=["X"], is_sequential=_is_alone(root))
 
 
 def _layers(path: Path, part: Record, own: list[PickledTensor]) -> list[Layer]:

@@ -30,6 +30,7 @@ from steelyard.formats.onnx.messages import (
     TensorProto,
     every_graph,
     model,
+    value_info,
 )
 from steelyard.formats.onnx.roles import Uses
 from steelyard.formats.onnx.tensors import (
@@ -127,7 +128,11 @@ def _graph(source: Source, weights: Iterable[Weight], owns: Iterable[tuple[str, 
         if name in named:
             tensors.setdefault(own, named[name])
     graphs = [(path, graph) for path, graph, training in every_graph(model(source)) if not training]
-    return graph_of([(path, node) for path, graph in graphs for node in graph.nodes], tensors)
+    outer = next((graph for path, graph in graphs if not path), GraphProto())
+    nodes = [(path, node) for path, graph in graphs for node in graph.nodes]
+    held = {tensor.name for tensor in outer.initializers} | {tensor.values.name for tensor in outer.sparse}
+    inputs = {name: shape for name, shape in map(value_info, outer.inputs) if name not in held}
+    return graph_of(nodes, tensors, inputs, {**dict(map(value_info, outer.values)), **inputs})
 
 
 def _listed(decoded: ModelProto, source: Source) -> dict[str, _ListedTensor]:

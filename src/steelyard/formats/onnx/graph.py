@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from steelyard.core.graph import Graph, Layer, in_line
+from steelyard.core.graph import Graph, Layer, Shape, in_line, names_of_inputs
 from steelyard.core.roles import layer_of
 from steelyard.layers.kinds import padding_word
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from steelyard.formats.onnx.messages import AttributeProto, NodeProto
 
     Nodes = Sequence[tuple[str, NodeProto]]
+    Shapes = Mapping[str, Shape | None]
+    """The shapes of tensors, with the batch axis."""
 
 KINDS: dict[str, str] = {
     **dict.fromkeys(("Conv", "ConvInteger", "FusedConv", "QLinearConv"), "conv"),
@@ -67,20 +69,30 @@ _FOLLOWED = 16
 _EPSILON = {"LayerNormalization": 1e-5, "SkipLayerNormalization": 1e-12}
 
 
-def graph_of(nodes: Nodes, weights: Mapping[str, Weight]) -> Graph:
+def graph_of(nodes: Nodes, weights: Mapping[str, Weight], inputs: Shapes, shapes: Shapes) -> Graph:
     """Return the layers of all graphs. `nodes` pairs each node with the path of its graph, blank for the outermost.
 
-    `weights` maps the names of tensors that nodes take to weights. A layer has the name of its weights, else that of the
+    `weights` maps the names of tensors that nodes take to weights, `inputs` and `shapes` are the shapes of the outermost graph's
+    inputs and of all its tensors that have one. A layer has the name of its weights, else that of the
     node; its setting "weights" lists the weights that the operator takes. Nodes of branches and bodies come last, in no
     certain order. Where a transpose moved the channels of an image to the end just before a flattening, the setting
     "channels" is "last".
     """
-    builder = _GraphBuilder(nodes, weights)
+    taken = {node.label() for _, node in nodes} | {layer_of(weight.name) for weight in weights.values()}
+    names = dict(zip(inputs, names_of_inputs(inputs, taken), strict=True))
+    builder = _GraphBuilder(nodes, weights, names, shapes)
     for path, node in nodes:
         builder.add(path, node)
     layers = list(builder.layers.values())
-    sequential = builder.is_covered and in_line(layers)
-    return Graph(layers, is_execution_order=not builder.has_inner, channels="first", is_sequential=sequential)
+    known = [shape[1:] for shape in inputs.values() if shape]
+    return Graph(
+        layers,
+        is_execution_order=not builder.has_inner,
+        channels="first",
+        input_names=names.values(),
+        input_shapes=tuple(known) if known and len(known) == len(names) else None,
+        is_sequential=builder.is_covered and in_line(layers, names.values()),
+    )
 
 
 class _GraphBuilder:
@@ -89,15 +101,16 @@ class _GraphBuilder:
     `has_inner` becomes true when a node of an inner graph takes weights, `is_covered` false when a node is not a layer.
     """
 
-    __slots__ = ("_makers", "_owners", "_sources", "_weights", "has_inner", "is_covered", "layers")
+    __slots__ = ("_makers", "_owners", "_shapes", "_sources", "_weights", "has_inner", "is_covered", "layers")
 
-    def __init__(self, nodes: Nodes, weights: Mapping[str, Weight]) -> None:
+    def __init__(self, nodes: Nodes, weights: Mapping[str, Weight], inputs: Mapping[str, str], shapes: Shapes) -> None:
         self.layers: dict[str, Layer] = {}
         self.has_inner = False
         self.is_covered = True
         self._weights = weights
         self._makers = {output: node for _, node in nodes for output in node.outputs if output}
-        self._sources: dict[str, tuple[str, ...] | None] = {}
+        self._shapes = shapes
+        self._sources: dict[str, tuple[str, ...] | None] = {name: (own,) for name, own in inputs.items()}
         self._owners: dict[str, str] = {}
 
     def add(self, path: str, node: NodeProto) -> None:
@@ -107,16 +120,27 @@ class _GraphBuilder:
         known = set(self._owners)
         layer = self._layer(path, node, taken, inputs)
         again = layer is not None and any(weight.name in known for weight in taken)
+        if layer is not None and again:
+            _call_again(layer, inputs)
+        elif layer is not None and not path:
+            self._set_shapes(layer, node)
         self.is_covered &= not path and not again and (layer is not None or node.op in _SILENT)
-        passed = None if node.op in _BRANCHING else inputs
+        passed = None if node.op in _BRANCHING or inputs is None else tuple(dict.fromkeys(inputs))
         for output in filter(None, node.outputs):
             self._sources[output] = passed if layer is None else (layer.name,)
 
     def _inputs(self, path: str, node: NodeProto) -> tuple[str, ...] | None:
-        """Return the layers whose outputs flow into a node; None where the origin of an input is unknown."""
+        """Return the layers whose outputs flow into a node, in order; None where the origin of an input is unknown."""
         every = [self._sources_of(path, name) for name in node.inputs]
         known = [each for each in every if each is not None]
-        return tuple(dict.fromkeys(name for each in known for name in each)) if len(known) == len(every) else None
+        return tuple(name for each in known for name in each) if len(known) == len(every) else None
+
+    def _set_shapes(self, layer: Layer, node: NodeProto) -> None:
+        """Set the shape of the first input that is data, if it is the first node of a layer, and that of the output."""
+        given = next((self._shapes.get(name) for name in node.inputs if name not in self._weights), None)
+        made = next((self._shapes.get(name) for name in node.outputs), None)
+        layer.input_shape = layer.input_shape or (given and given[1:]) or None
+        layer.output_shape = (made and made[1:]) or layer.output_shape
 
     def _sources_of(self, path: str, name: str) -> tuple[str, ...] | None:
         """Return the layers that a tensor comes from; None where it is an input of a branch or a body."""
@@ -147,7 +171,8 @@ class _GraphBuilder:
         owner = self._owners.get(taken[0].name)
         if owner is not None:
             return self.layers[owner]
-        before = self.layers[inputs[0]] if inputs and len(inputs) == 1 else None
+        distinct = set(inputs or ())
+        before = self.layers.get(distinct.pop()) if len(distinct) == 1 else None
         if before is None or not (_takes_bias(before, node, taken[0]) or _continues(before, taken[0])):
             return None
         self._claim(before, taken)
@@ -194,6 +219,15 @@ class _GraphBuilder:
         if len(order) < 3 or order[0] != 0:
             return {}
         return {"channels": "last"} if order == (0, *range(2, len(order)), 1) else {"axes": order[1:]}
+
+
+def _call_again(layer: Layer, inputs: tuple[str, ...] | None) -> None:
+    """Record another run of a layer."""
+    layer.calls += 1
+    if inputs is None or layer.inputs is None:
+        layer.inputs = None
+    else:
+        layer.inputs += tuple(name for name in dict.fromkeys(inputs) if name not in layer.inputs)
 
 
 def _takes_bias(before: Layer, node: NodeProto, weight: Weight) -> bool:

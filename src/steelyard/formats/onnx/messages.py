@@ -103,15 +103,17 @@ class SparseTensorProto:
 
 
 class GraphProto:
-    """A graph, or the body of a function."""
+    """A graph, or the body of a function. `value_info` decodes `inputs` and `values`, the descriptions of its tensors."""
 
-    __slots__ = ("initializers", "name", "nodes", "sparse")
+    __slots__ = ("initializers", "inputs", "name", "nodes", "sparse", "values")
 
     def __init__(self) -> None:
         self.name = ""
         self.nodes: list[NodeProto] = []
         self.initializers: list[TensorProto] = []
         self.sparse: list[SparseTensorProto] = []
+        self.inputs: list[Field] = []
+        self.values: list[Field] = []
 
 
 class ModelProto:
@@ -135,6 +137,25 @@ class ModelProto:
 def model(source: Source) -> ModelProto:
     """Decode a model. Raises `FormatError` if it violates the wire format or has no graph."""
     return _Decoder(source).model()
+
+
+# ValueInfoProto: 1 name, 2 type
+# TypeProto: 1 tensor_type, of which 2 shape; TensorShapeProto: 1 dim, repeated, of which 1 is its length
+def value_info(field: Field) -> tuple[str, tuple[int | None, ...] | None]:
+    """Return the name and the shape of a described tensor; an open length is None, as is a shape that is not known."""
+    name, dims = "", None
+    for inner in field.message():
+        if inner.number == 1:
+            name = inner.text()
+        elif inner.number == 2:
+            shapes = [shape for kind in inner.message() if kind.number == 1 for shape in kind.message() if shape.number == 2]
+            dims = [_length(dim) for dim in shapes[0].message() if dim.number == 1] if shapes else None
+    return name, None if dims is None or len(dims) > limits.RANK else tuple(dims)
+
+
+def _length(dim: Field) -> int | None:
+    length = next((inner.signed() for inner in dim.message() if inner.number == 1), None)
+    return None if length is None or length < 0 else length
 
 
 class _Decoder:
@@ -173,7 +194,7 @@ class _Decoder:
             raise FormatError(self.source.name, "is an ONNX model without a graph")
         return model
 
-    # GraphProto: 1 node, 5 initializer, 15 sparse_initializer, all repeated; 2 name
+    # GraphProto: 1 node, 5 initializer, 11 input, 12 output, 13 value_info, 15 sparse_initializer, all repeated; 2 name
     def graph(self, field: Field, graph: GraphProto) -> GraphProto:
         for inner in field.message():
             if inner.number == 1:
@@ -184,6 +205,9 @@ class _Decoder:
                 graph.initializers.append(self.tensor(inner))
             elif inner.number == 15:
                 graph.sparse.append(self.sparse(inner))
+            elif inner.number in (11, 12, 13):
+                self.count("tensors", inner)
+                (graph.inputs if inner.number == 11 else graph.values).append(inner)
         return graph
 
     # FunctionProto: 1 name, 7 node, repeated

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from steelyard.core.graph import Graph, Layer, in_line
+from steelyard.core.graph import Graph, Layer, in_line, names_of_inputs
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Settings
@@ -95,8 +95,16 @@ def graph_of(model: Table, weights: Indexed, layer_of: Callable[[str], str]) -> 
     for place, subgraph in enumerate(model.tables(8)):
         builder.add(place, subgraph, codes)
     layers = list(builder.layers.values())
-    sequential = builder.is_covered and in_line(layers)
-    return Graph(layers, is_execution_order=not builder.has_inner, channels="last", is_sequential=sequential)
+    names = builder.name_inputs()
+    known = [tensor.shape[1:] for tensor in builder.inputs if tensor.shape]
+    return Graph(
+        layers,
+        is_execution_order=not builder.has_inner,
+        channels="last",
+        input_names=names,
+        input_shapes=tuple(known) if known and len(known) == len(names) else None,
+        is_sequential=builder.is_covered and in_line(layers, names),
+    )
 
 
 class _Tensor(NamedTuple):
@@ -105,16 +113,17 @@ class _Tensor(NamedTuple):
 
 
 class _GraphBuilder:
-    """The layers so far.
+    """The layers so far, and the `inputs` of the outermost subgraph, which layers have by their places until they have names.
 
     `has_inner` becomes true when an operator of an inner subgraph takes weights, `is_covered` false when an operator is
     not a layer.
     """
 
-    __slots__ = ("_layer_of", "_owners", "_weights", "has_inner", "is_covered", "layers")
+    __slots__ = ("_layer_of", "_owners", "_weights", "has_inner", "inputs", "is_covered", "layers")
 
     def __init__(self, weights: Indexed, layer_of: Callable[[str], str]) -> None:
         self.layers: dict[str, Layer] = {}
+        self.inputs: list[_Tensor] = []
         self.has_inner = False
         self.is_covered = True
         self._weights = dict(weights)
@@ -125,18 +134,30 @@ class _GraphBuilder:
         """Add the layers of one subgraph."""
         tensors = [_Tensor(table.text(10), table.numbers(4, "i")) for table in subgraph.tables(4)]
         sources: dict[int, tuple[str, ...]] = {}
+        if place == 0:
+            given = [index for index in subgraph.numbers(6, "i") if 0 <= index < len(tensors)]
+            self.inputs = [tensors[index] for index in given]
+            sources |= {index: (_placeholder(nth),) for nth, index in enumerate(given)}
         for operator in subgraph.tables(10):
             number, inputs, outputs = operator.number(4, "I"), operator.numbers(6, "i"), operator.numbers(8, "i")
-            feeding = tuple(dict.fromkeys(layer for index in inputs for layer in sources.get(index, ())))
+            feeding = tuple(layer for index in inputs for layer in sources.get(index, ()))
             count = len(self.layers)
             layer = self._layer(place, operator, codes[number] if number < len(codes) else -1, tensors, feeding)
             self.is_covered &= place == 0 and len(self.layers) > count
             for index in outputs:
-                sources[index] = feeding if layer is None else (layer.name,)
+                sources[index] = tuple(dict.fromkeys(feeding)) if layer is None else (layer.name,)
             for index in inputs if layer is None else ():  # a weight that is passed on is still the same weight
                 weight = self._weights.get((place, index))
                 if weight is not None and len(outputs) == 1:
                     self._weights[place, outputs[0]] = weight
+
+    def name_inputs(self) -> tuple[str, ...]:
+        """Put the names of the net's inputs in place of their places, and return them."""
+        names = names_of_inputs([tensor.name for tensor in self.inputs], self.layers)
+        named = {_placeholder(nth): name for nth, name in enumerate(names)}
+        for layer in self.layers.values():
+            layer.inputs = None if layer.inputs is None else tuple(named.get(name, name) for name in layer.inputs)
+        return names
 
     def _layer(
         self, place: int, operator: Table, code: int, tensors: Sequence[_Tensor], feeding: tuple[str, ...]
@@ -148,7 +169,10 @@ class _GraphBuilder:
             return None
         self.has_inner = self.has_inner or bool(place and taken)
         if taken and taken[0].name in self._owners:
-            return self.layers[self._owners[taken[0].name]]
+            again = self.layers[self._owners[taken[0].name]]
+            again.calls += 1
+            again.inputs = (again.inputs or ()) + tuple(n for n in dict.fromkeys(feeding) if n not in (again.inputs or ()))
+            return again
         shapes = [tensors[index].shape for index in inputs if 0 <= index < len(tensors) and (place, index) not in self._weights]
         outputs = [tensors[index] for index in operator.numbers(8, "i") if 0 <= index < len(tensors)]
         kind = "other" if taken and known.kind not in _ALWAYS else known.kind
@@ -168,6 +192,11 @@ class _GraphBuilder:
             self._owners.update((weight.name, layer.name) for weight in taken)
         self.layers[layer.name] = layer
         return layer
+
+
+def _placeholder(nth: int) -> str:
+    """Return a name for an input of the net that no layer of a file has."""
+    return f"\0{nth}"
 
 
 def _shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from steelyard.codecs.pickle.model_weights import listed
 from steelyard.codecs.pickle.walk import TensorWalk
 from steelyard.codecs.torch.archive import Archive, is_stream, open_archive
+from steelyard.codecs.torch.modules import graph_maker
 from steelyard.codecs.zip import mentions
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError
@@ -35,7 +36,8 @@ def read(source: Source, scope: Scope) -> Weights:
     walk = TensorWalk(archive.decoder.source, archive.decoder.decode, archive.scripted).through(archive.root)
     if archive.constants and (scope == "all" or _is_frozen(walk)):
         _add_constants(walk, archive)
-    found = listed(source, archive.root, walk, scope, archive.meta, archive.calls)
+    graph = graph_maker(archive.root, walk)
+    found = listed(source, archive.root, walk, scope, archive.meta, archive.calls, graph=graph)
     if not archive.metadata:
         return found
     from steelyard.codecs.metadata import with_facts

@@ -18,13 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from steelyard.core.graph import Graph, Layer, Run
+from steelyard.core.graph import Graph, Layer, Run, argument_names
 from steelyard.core.plugins import framework_of
 from steelyard.errors import ShapeError, UnknownModelError, printable
 from steelyard.frameworks.jax.graph import LayerRecorder, in_double, outputs_of, patched, traced, with_shapes
 from steelyard.layers.equinox.kinds import WHOLE, known_class, layer_for
 from steelyard.layers.jax.kinds import activation_layer
-from steelyard.layers.jax.trees import covered, holds, in_sequence
+from steelyard.layers.jax.trees import covered, holds, in_sequence, is_known_chain
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -37,17 +37,30 @@ def graph(model: eqx.Module | eqx.nn.State, inputs: Sequence[Array] | None) -> G
     """Return the layers; with inputs, in the order in which they run. The run is traced, so nothing is computed."""
     names = list(dict.fromkeys(weight.layer for weight in framework_of(model).weights(model)))
     defined, certain = _defined(model, names)
+    chain = certain and is_known_chain(defined, ["input"])
     if inputs is None:
-        return Graph(defined, is_execution_order=certain, channels="first")
-    calls = _trace(model, inputs, names)
+        arguments = ["input"] if certain else []
+        return Graph(defined, is_execution_order=certain, channels="first", input_names=arguments, is_sequential=chain)
+    calls, arguments = _trace(model, inputs, names)
     shapes = tuple(tuple(x.shape[1:]) for x in inputs)
     if certain:
         return Graph(
-            [with_shapes(layer, calls) for layer in defined], is_execution_order=True, channels="first", input_shapes=shapes
+            [with_shapes(layer, calls) for layer in defined],
+            is_execution_order=True,
+            channels="first",
+            input_names=["input"],
+            input_shapes=shapes,
+            is_sequential=chain,
         )
     unseen = set(names) - covered(calls.layers.values(), names, WHOLE)
     rest = [layer for layer in defined if layer.name not in calls.layers]
-    return Graph([*calls.layers.values(), *rest], is_execution_order=not unseen, channels="first", input_shapes=shapes)
+    return Graph(
+        [*calls.layers.values(), *rest],
+        is_execution_order=not unseen,
+        channels="first",
+        input_names=arguments,
+        input_shapes=shapes,
+    )
 
 
 def run(model: eqx.Module | eqx.nn.State, inputs: Sequence[Array]) -> Run:
@@ -80,16 +93,18 @@ def _stacked(runs: Sequence[tuple[LayerRecorder, object]]) -> Run:
     return Run(outputs, {name: np.stack([each[name] for each in layers]) for name in shared})
 
 
-def _trace(model: eqx.Module | eqx.nn.State, inputs: Sequence[Array], names: Sequence[str]) -> LayerRecorder:
-    def attempt(batched: int) -> LayerRecorder:
+def _trace(model: eqx.Module | eqx.nn.State, inputs: Sequence[Array], names: Sequence[str]) -> tuple[LayerRecorder, list[str]]:
+    """Trace a run, and return the calls and the names of the inputs."""
+
+    def attempt(batched: int) -> tuple[LayerRecorder, list[str]]:
         calls = LayerRecorder(batched=batched, marking=True)
 
         def call(*given: jax.Array) -> list[jax.Array]:
             outputs = _called(model, given, names, calls)
             return [leaf for leaf in jax.tree_util.tree_leaves(outputs) if isinstance(leaf, jax.Array)]
 
-        traced(call, [jnp.asarray(x if batched else x[0]) for x in inputs], calls)
-        return calls
+        given = [jnp.asarray(x if batched else x[0]) for x in inputs]
+        return calls, traced(call, given, calls, argument_names(model.__call__, len(inputs)))
 
     return _either(model, attempt)
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen
 from flax.errors import FlaxError
 
-from steelyard.core.graph import Graph, Layer, Run
+from steelyard.core.graph import Graph, Layer, Run, argument_names
 from steelyard.core.plugins import framework_of, load
 from steelyard.errors import ShapeError, printable
 from steelyard.frameworks.jax.graph import LayerRecorder, in_double, outputs_of, traced
@@ -48,11 +48,22 @@ def graph(model: linen.Module | TrainState, inputs: Sequence[Array] | None) -> G
     calls = LayerRecorder(marking=True)
     names = {path_of(weight.layer) for weight in weights}
     given = (variables, [jnp.asarray(x) for x in inputs])
-    traced(lambda tree, given: jax.tree_util.tree_leaves(_call(module, tree, given, calls, names)), given, calls)
+    arguments = traced(
+        lambda tree, given: jax.tree_util.tree_leaves(_call(module, tree, given, calls, names)),
+        given,
+        calls,
+        argument_names(module.__call__, len(inputs)),
+    )
     unseen = names - covered(calls.layers.values(), names, WHOLE)
     rest = [layer for layer in layers_of_names(weights) if layer.name not in calls.layers]
     shapes = tuple(tuple(x.shape[1:]) for x in inputs)
-    return Graph([*calls.layers.values(), *rest], is_execution_order=not unseen, channels="last", input_shapes=shapes)
+    return Graph(
+        [*calls.layers.values(), *rest],
+        is_execution_order=not unseen,
+        channels="last",
+        input_names=arguments,
+        input_shapes=shapes,
+    )
 
 
 def run(model: linen.Module | TrainState, inputs: Sequence[Array]) -> Run:

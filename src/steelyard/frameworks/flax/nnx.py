@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from steelyard.core.graph import Graph, Layer, Run
+from steelyard.core.graph import Graph, Layer, Run, argument_names
 from steelyard.core.plugins import framework_of
 from steelyard.frameworks.jax.graph import LayerRecorder, in_double, outputs_of, patched, traced, with_shapes
 from steelyard.layers.flax.kinds import WHOLE, WRAPPERS, known_class, layer_for, reversal, settings_inside
 from steelyard.layers.jax.kinds import activation_layer
-from steelyard.layers.jax.trees import covered, holds, in_sequence, with_settings
+from steelyard.layers.jax.trees import covered, holds, in_sequence, is_known_chain, with_settings
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -26,23 +26,37 @@ def graph(model: nnx.Module, inputs: Sequence[Array] | None) -> Graph:
     """Return the layers of a module."""
     names = _names(model)
     layers, certain = _defined(model, names)
+    chain = certain and is_known_chain(layers, ["input"])
     if inputs is None:
-        return Graph(layers, is_execution_order=certain, channels="last")
+        arguments = ["input"] if certain else []
+        return Graph(layers, is_execution_order=certain, channels="last", input_names=arguments, is_sequential=chain)
     copy, calls = _copy(model), LayerRecorder(marking=True)
 
     def call(state: nnx.State, given: Sequence[jax.Array]) -> object:
         return jax.tree_util.tree_leaves(_call(nnx.merge(definition, state), given, calls, names))
 
     definition, state = nnx.split(copy)
-    traced(call, (state, [jnp.asarray(x) for x in inputs]), calls)
+    given = state, [jnp.asarray(x) for x in inputs]
+    arguments = traced(call, given, calls, argument_names(model.__call__, len(inputs)))
     shapes = tuple(tuple(x.shape[1:]) for x in inputs)
     if certain:
         return Graph(
-            [with_shapes(layer, calls) for layer in layers], is_execution_order=True, channels="last", input_shapes=shapes
+            [with_shapes(layer, calls) for layer in layers],
+            is_execution_order=True,
+            channels="last",
+            input_names=["input"],
+            input_shapes=shapes,
+            is_sequential=chain,
         )
     unseen = set(names) - covered(calls.layers.values(), names, WHOLE)
     rest = [layer for layer in layers if layer.name not in calls.layers]
-    return Graph([*calls.layers.values(), *rest], is_execution_order=not unseen, channels="last", input_shapes=shapes)
+    return Graph(
+        [*calls.layers.values(), *rest],
+        is_execution_order=not unseen,
+        channels="last",
+        input_names=arguments,
+        input_shapes=shapes,
+    )
 
 
 def run(model: nnx.Module, inputs: Sequence[Array]) -> Run:

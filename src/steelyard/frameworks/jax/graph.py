@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
-from steelyard.core.graph import Graph, Layer, Run, Shape
+from steelyard.core.graph import Graph, Layer, Run, Shape, names_of_inputs
 from steelyard.core.plugins import framework_of
 from steelyard.errors import ShapeError, UnknownModelError
 from steelyard.layers.flax.linen import layers_of_names
@@ -68,16 +68,17 @@ class LayerRecorder:
         """
         if self._inside:
             return call()
-        fresh = layer is not None and layer.name not in self.layers
         if layer is not None:
             layer.settings = {**self._settings, **layer.settings}
+            again = layer.name in self.layers
             layer = self.layers.setdefault(layer.name, layer)
+            layer.calls += again
             layer.input_shape = layer.input_shape or self._shape(call.args)
         before = self._settings
         self._inside, self._settings = whole, {**before, **(inside or {})}
         marking = self.marking and whole and layer is not None
         try:
-            given = _marked_call(call, layer.name, fresh=fresh) if marking and layer is not None else call()
+            given = _marked_call(call, layer) if marking and layer is not None else call()
         finally:
             self._inside, self._settings = False, before
         if layer is not None:
@@ -104,14 +105,21 @@ class LayerRecorder:
         return found
 
 
-def traced(function: Callable[..., object], given: Sequence[object], calls: LayerRecorder) -> None:
-    """Trace a function that makes these calls, and set the inputs of each layer."""
+def traced(function: Callable[..., object], given: Sequence[object], calls: LayerRecorder, arguments: Sequence[str]) -> list[str]:
+    """Trace a function that makes these calls, and set the inputs of each layer.
+
+    `arguments` are the names of the net's inputs, the last leaves of `given`. Returns the names by which the layers refer to
+    them.
+    """
     closed = jax.make_jaxpr(function)(*given)
-    before: dict[str, dict[str, None]] = {}
-    _follow(closed.jaxpr, [{} for _ in closed.jaxpr.invars], before)
+    names = names_of_inputs(arguments, calls.layers)
+    held = len(closed.jaxpr.invars) - len(names)
+    before: dict[str, list[str]] = {}
+    _follow(closed.jaxpr, [*({} for _ in range(held)), *({name: None} for name in names)], before)
     for name, layer in calls.layers.items():
         if name in before:
             layer.inputs = tuple(before[name])
+    return list(names)
 
 
 def with_shapes(layer: Layer, calls: LayerRecorder) -> Layer:
@@ -122,15 +130,18 @@ def with_shapes(layer: Layer, calls: LayerRecorder) -> Layer:
     return layer
 
 
-_IN, _OUT = "steelyard in ", "steelyard out "
+_IN, _AGAIN, _OUT = "steelyard in ", "steelyard again ", "steelyard out "
+_WEIGHTLESS = frozenset({"activation", "dropout", "softmax", "flatten", "reshape", "pool", "global pool", "pad", "upsample"})
+"""Kinds of layers whose later calls are not followed: one dropout used throughout a net must not connect all its layers."""
 
 
-def _marked_call(call: partial[object], name: str, *, fresh: bool) -> object:
-    """Mark the outputs of a call, and the inputs of a layer's first call."""
-    if fresh:
-        keywords = {word: _marked(value, _IN + name) for word, value in call.keywords.items()}
-        call = partial(call.func, *_marked(call.args, _IN + name), **keywords)
-    return _marked(call(), _OUT + name)
+def _marked_call(call: partial[object], layer: Layer) -> object:
+    """Mark the inputs and the outputs of a call of a layer."""
+    mark = (_IN if layer.calls == 1 else _AGAIN) + layer.name
+    if layer.calls == 1 or layer.kind not in _WEIGHTLESS:
+        keywords = {word: _marked(value, mark) for word, value in call.keywords.items()}
+        call = partial(call.func, *_marked(call.args, mark), **keywords)
+    return _marked(call(), _OUT + layer.name)
 
 
 def _marked(value: Any, mark: str) -> Any:
@@ -140,7 +151,7 @@ def _marked(value: Any, mark: str) -> Any:
     return type(value)(_marked(each, mark) for each in value) if type(value) in (tuple, list) else value
 
 
-def _follow(jaxpr: Jaxpr, given: Sequence[dict[str, None]], before: dict[str, dict[str, None]]) -> list[dict[str, None]]:
+def _follow(jaxpr: Jaxpr, given: Sequence[dict[str, None]], before: dict[str, list[str]]) -> list[dict[str, None]]:
     """Walk through the operations of a trace, and return the source layers of each of its outputs.
 
     `given` are the source layers of its inputs; the inputs of each layer are added to `before`.
@@ -156,7 +167,10 @@ def _follow(jaxpr: Jaxpr, given: Sequence[dict[str, None]], before: dict[str, di
         mark = str(equation.params.get("name", "")) if equation.primitive.name == "name" else ""
         outputs = _inner(equation, found, before)
         if mark.startswith(_IN):
-            before.setdefault(mark.removeprefix(_IN), {}).update(merged)
+            before.setdefault(mark.removeprefix(_IN), []).extend(merged)
+        elif mark.startswith(_AGAIN):
+            earlier = before.setdefault(mark.removeprefix(_AGAIN), [])
+            earlier.extend(name for name in merged if name not in earlier)
         elif mark.startswith(_OUT):
             outputs = [{mark.removeprefix(_OUT): None}]
         for place, variable in enumerate(equation.outvars):
@@ -164,9 +178,7 @@ def _follow(jaxpr: Jaxpr, given: Sequence[dict[str, None]], before: dict[str, di
     return [of(variable) for variable in jaxpr.outvars]
 
 
-def _inner(
-    equation: JaxprEqn, found: Sequence[dict[str, None]], before: dict[str, dict[str, None]]
-) -> list[dict[str, None]] | None:
+def _inner(equation: JaxprEqn, found: Sequence[dict[str, None]], before: dict[str, list[str]]) -> list[dict[str, None]] | None:
     """Follow a function that an operation calls, if its inputs and outputs are those of the operation."""
     for held in equation.params.values():
         jaxpr = getattr(held, "jaxpr", held)

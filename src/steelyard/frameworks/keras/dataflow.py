@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from steelyard.core.dataflow import INPUT, UNKNOWN, CallGraph, merged, topological_order
+from steelyard.core.dataflow import UNKNOWN, CallGraph, inputs_of_net, merged, topological_order
 
 if TYPE_CHECKING:
     import keras
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from steelyard.core.dataflow import Sources
 
-_UNKNOWN: Sources = frozenset({UNKNOWN})
+_UNKNOWN: Sources = (UNKNOWN,)
 
 
 class ModelTracer:
@@ -41,7 +41,7 @@ class ModelTracer:
     def whole(self, model: keras.Layer) -> None:
         """Walk through a model, whose inputs are the net's."""
         net = self._net_of(model)
-        self.through(model, [frozenset({INPUT})] * (len(net.inputs) if net is not None else 1))
+        self.through(model, inputs_of_net(len(net.inputs) if net is not None else 1))
 
     def through(self, layer: keras.Operation, given: Sequence[Sources]) -> list[Sources]:
         """Return the sources of each output of a model, or a single set for all outputs of any other layer."""

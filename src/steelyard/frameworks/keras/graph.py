@@ -19,7 +19,7 @@ from keras.src.models.functional import Functional
 
 from steelyard.codecs.keras.chains import is_chain_model
 from steelyard.core.dataflow import FirstCall, topological_order
-from steelyard.core.graph import Graph, Layer, Run, Shape
+from steelyard.core.graph import Graph, Layer, Run, Shape, names_of_inputs
 from steelyard.core.plugins import framework_of
 from steelyard.errors import UnknownModelError, printable
 from steelyard.frameworks.keras.dataflow import ModelTracer, node_of
@@ -60,12 +60,19 @@ def graph(model: keras.Layer, inputs: Sequence[Array] | None) -> Graph:
         places = _in_order(places, calls)
     if inputs is not None and shapes is None:
         shapes = tuple(tuple(array.shape[1:]) for array in inputs)
-    _set_inputs(model, places)
+    layers = [place.layer for place in places]
+    input_names = names_of_inputs(_input_names(model), [layer.name for layer in layers])
+    _set_inputs(model, places, input_names)
     channels = next((place.channels for place in places if place.channels), "")
     executed = certain or inputs is not None
     chain = certain and is_chain_model(model)
     return Graph(
-        [p.layer for p in places], is_execution_order=executed, channels=channels, input_shapes=shapes, is_sequential=chain
+        layers,
+        is_execution_order=executed,
+        channels=channels,
+        input_names=input_names,
+        input_shapes=shapes,
+        is_sequential=chain,
     )
 
 
@@ -88,14 +95,22 @@ def run(model: keras.Layer, inputs: Sequence[Array]) -> Run:
     return single
 
 
-def _set_inputs(model: keras.Layer, places: list[_ListedLayer]) -> None:
+def _input_names(model: keras.Layer) -> list[str]:
+    """Return the names of the input layers of a model; "input" for that of another layer."""
+    net = _net_of(model)
+    return ["input"] if net is None else [tensor._keras_history[0].name for tensor in net.inputs]
+
+
+def _set_inputs(model: keras.Layer, places: list[_ListedLayer], input_names: Sequence[str]) -> None:
     listed: dict[int, list[int]] = {}
     for key, place in enumerate(places):
         listed.setdefault(id(place.holder), []).append(key)
     tracer = ModelTracer(listed, _net_of, _is_certain)
     tracer.whole(model)
     tracer.calls.set_inputs(
-        dict(enumerate(place.layer for place in places)), [k for k, place in enumerate(places) if not place.weighs]
+        dict(enumerate(place.layer for place in places)),
+        [k for k, place in enumerate(places) if not place.weighs],
+        input_names,
     )
 
 

@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, SGDCl
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
 
-from steelyard.core.graph import Graph, Layer, Run
+from steelyard.core.graph import Graph, Layer, Run, chained
 from steelyard.core.plugins import framework_of
 from steelyard.errors import ShapeError, UnknownModelError, printable
 
@@ -39,11 +39,17 @@ def graph(model: BaseEstimator, inputs: Sequence[Array] | None) -> Graph:
     """
     prefix, estimator = _net(model)
     if isinstance(estimator, (MLPClassifier, MLPRegressor)):
-        layers = _perceptron(prefix, estimator)
-        return Graph(layers, is_execution_order=True, input_shapes=((estimator.n_features_in_,),), is_sequential=_is_alone(model))
-    width, units = _widths(estimator)
-    layer = Layer(prefix, "dense", type(estimator).__name__, {"activation": _output(estimator)}, (width,), (units,))
-    return Graph([layer], is_execution_order=True, input_shapes=((width,),), is_sequential=_is_alone(model))
+        layers, width = _perceptron(prefix, estimator), estimator.n_features_in_
+    else:
+        width, units = _widths(estimator)
+        layers = [Layer(prefix, "dense", type(estimator).__name__, {"activation": _output(estimator)}, (width,), (units,))]
+    return Graph(
+        chained(layers, "X"),
+        is_execution_order=True,
+        input_names=["X"],
+        input_shapes=((width,),),
+        is_sequential=_is_alone(model),
+    )
 
 
 def run(model: BaseEstimator, inputs: Sequence[Array]) -> Run:

@@ -28,8 +28,10 @@ def graph(model: NeuralNet, inputs: Sequence[Array] | None) -> Graph:
     """Return the graph of the module; raises `NotFittedError` for a net that is neither fitted nor initialised."""
     found: Graph = load("frameworks", "torch").graph(_module(model), inputs)
     before = _prefix(model)
+    names = {layer.name: dotted(before, layer.name) for layer in found.layers}
     for layer in found.layers:
-        layer.name = dotted(before, layer.name)
+        layer.name = names[layer.name]
+        layer.inputs = None if layer.inputs is None else tuple(names.get(name, name) for name in layer.inputs)
     found.layers += _others(model, before)
     return found
 

@@ -1,22 +1,30 @@
 """The layers that feed each layer of a PyTorch module, followed through one run, function by function.
 
-Each tensor has an origin: the layers from whose outputs it was computed. A tensor that cannot be followed (from a function
+Each tensor has an origin: the layer or the function that made it, as a rule. A function outside of layers that takes data is a
+layer of its own, unless it changes neither the numbers nor their order. A tensor that cannot be followed (from a function
 that PyTorch does not intercept, or from numbers that passed through Python) makes the inputs of a layer unknown, not wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from weakref import ref
 
-from steelyard.core.dataflow import INPUT, NOTHING, UNKNOWN, CallGraph
+from steelyard.core.dataflow import NOTHING, UNKNOWN, CallGraph, NetInput, inputs_of_net, merged
+from steelyard.core.graph import Layer
+from steelyard.core.members import dotted
+from steelyard.frameworks.torch.functions import PASSING, Call, described, word_of
 
 if TYPE_CHECKING:
     from weakref import ReferenceType
 
     import torch
+
+    from steelyard.core.dataflow import Sources
 
 _READ_OUT = frozenset({"item", "tolist", "numpy", "__array__", "__dlpack__", "__float__", "__int__", "__index__"})
 """Functions that move numbers to Python, without `__bool__`: a branch is not a flow of data."""
@@ -30,23 +38,48 @@ Output = TypeVar("Output")
 class _Origin(NamedTuple):
     """The origin of a tensor: sources of data, and layers whose weights have not met data yet."""
 
-    sources: frozenset[Any] = NOTHING
+    sources: Sources = NOTHING
     weights: frozenset[str] = frozenset()
 
     def merged(self, other: _Origin) -> _Origin:
-        return _Origin(self.sources | other.sources, self.weights | other.weights)
+        return _Origin(merged([self.sources, other.sources]), self.weights | other.weights)
 
 
 class TensorTracer:
     """Follows tensors through one run, and records the `calls` of layers by their names.
 
+    `functions` are the functions that are layers, by name: `prefix` and their own name, which is not one of `taken`.
+    `applied` are the functions that apply the weights of each layer outside its calls. `on_called` is called with the name of
+    each function that runs, and of each layer whose weights one applies.
     `called` is invoked in place of every function of PyTorch, `entered` and `left` around each call of a layer.
     """
 
-    __slots__ = ("_is_read_out", "_is_tensor", "_known", "_open", "calls")
+    __slots__ = (
+        "_is_read_out",
+        "_is_tensor",
+        "_known",
+        "_on_called",
+        "_open",
+        "_prefix",
+        "_taken",
+        "applied",
+        "calls",
+        "functions",
+    )
 
-    def __init__(self, is_tensor: Callable[[object], bool]) -> None:
+    def __init__(
+        self,
+        is_tensor: Callable[[object], bool],
+        prefix: str = "",
+        taken: Iterable[str] = (),
+        on_called: Callable[[str], object] = bool,
+    ) -> None:
         self.calls = CallGraph()
+        self.functions: dict[str, Layer] = {}
+        self.applied: dict[str, list[Layer]] = {}
+        self._prefix = prefix
+        self._taken = Counter(taken)
+        self._on_called = on_called
         self._is_tensor = is_tensor
         self._known: dict[int, tuple[ReferenceType[torch.Tensor], _Origin, int]] = {}
         self._open: list[tuple[_Origin, list[tuple[torch.Tensor, int]]]] = []
@@ -54,7 +87,13 @@ class TensorTracer:
 
     def given(self, tensors: Iterable[torch.Tensor]) -> None:
         """Record the inputs of the net."""
-        self._put(tensors, _Origin(frozenset({INPUT})))
+        listed = list(tensors)
+        for tensor, sources in zip(listed, inputs_of_net(len(listed)), strict=True):
+            self._put([tensor], _Origin(sources))
+
+    def sources_of(self, structure: object) -> Sources:
+        """Return the sources of all tensors in a structure, such as the output of the net."""
+        return self._origin(self._tensors(structure)).sources
 
     def held(self, tensors: Iterable[torch.Tensor], owner: str | None = None) -> None:
         """Record the tensors of a module; an operation of these and data counts as a use of the layer `owner`."""
@@ -64,50 +103,58 @@ class TensorTracer:
     def entered(self, name: str, taken: object) -> None:
         """Record the beginning of a layer's call."""
         tensors = list(self._tensors(taken))
-        origin = self._origin(tensors)
-        for owner in origin.weights:
-            origin = origin.merged(_Origin(self.calls.use(owner, NOTHING)))
-        own = _Origin(self.calls.call(name, origin.sources))
+        origins = [self._origin([tensor]) for tensor in tensors]
+        uses = ([one.sources, *(self.calls.use(owner, NOTHING) for owner in sorted(one.weights))] for one in origins)
+        own = _Origin(self.calls.call(name, merged(sources for each in uses for sources in each)))
         self._open.append((own, [(tensor, tensor._version) for tensor in tensors]))
 
     def left(self, given: Any) -> Any:
         """Record the output of a layer, and return it; an input that is returned unchanged is replaced by a view."""
         origin, taken = self._open.pop()
         same = {id(tensor) for tensor, version in taken if tensor._version == version}
-        if self._is_tensor(given) and id(given) in same:
-            given = given.view_as(given)
+        given = self._apart(given, same)
         for tensor, version in taken:
             if tensor._version != version:
                 self._overwrite(tensor, origin)
         self._put([tensor for tensor in self._tensors(given) if id(tensor) not in same], origin)
         return given
 
-    def called(self, function: Callable[..., Output], args: Iterable[object], kwargs: Mapping[str, object]) -> Output:
+    def _apart(self, made: Any, same: set[int]) -> Any:
+        """Return a view in place of an input that is returned unchanged, which would otherwise have two origins."""
+        return made.view_as(made) if self._is_tensor(made) and id(made) in same else made
+
+    def called(self, function: Callable[..., Output], args: Sequence[object], kwargs: Mapping[str, object]) -> Output:
         """Call a function of PyTorch, and record the origin of its results."""
         taken = [(tensor, tensor._version) for tensor in self._tensors((args, kwargs))]
         output = function(*args, **kwargs)
-        word = getattr(function, "__name__", "")
+        word = word_of(function)
         written = [tensor for tensor, version in taken if tensor._version != version]
         tensors = [tensor for tensor, _ in taken]
         if self._open:
             self._inside(tensors, written)
             return output
+        if word not in PASSING:
+            output = self._apart(output, {id(tensor) for tensor, version in taken if tensor._version == version})
         made = list(self._tensors(output))
         if made or written:
-            origin = self._met(tensors if written else _used(word, tensors))
+            used = tensors if written else _used(word, tensors)
+            call = Call(word, args, kwargs, tensors, made[0] if made else written[0])
+            origin = self._listed(call, used, self._met(call, used))
             self._put(made, origin)
             if word == "_pack_padded_sequence":  # the lengths of the rows do not come from their numbers
                 self._put(made[1:], self._origin(tensors[1:]))
             for tensor in written:
                 self._overwrite(tensor, origin)
-        elif word in _READ_OUT and any(t.is_floating_point() and self._origin([t]).sources - {INPUT} for t in tensors):
+        elif getattr(function, "__name__", "") in _READ_OUT and any(
+            t.is_floating_point() and self._is_computed(t) for t in tensors
+        ):
             self._is_read_out = True
         return output
 
     def _inside(self, tensors: Iterable[torch.Tensor], written: Iterable[torch.Tensor]) -> None:
         """Record the tensors that a layer uses in addition to its arguments, and those that it overwrites."""
         own, _ = self._open[-1]
-        (call,) = own.sources
+        call = cast("tuple[str, int]", own.sources[0])
         for tensor in tensors:
             if id(tensor) in self._known:
                 self.calls.add(call, self._known[id(tensor)][1].sources)
@@ -115,19 +162,40 @@ class TensorTracer:
             if id(tensor) in self._known:
                 self._overwrite(tensor, own)
 
-    def _met(self, tensors: Iterable[torch.Tensor]) -> _Origin:
+    def _is_computed(self, tensor: torch.Tensor) -> bool:
+        return any(not isinstance(each, NetInput) for each in self._origin([tensor]).sources)
+
+    def _met(self, call: Call, tensors: Iterable[torch.Tensor]) -> _Origin:
         """Return the origin of a function's result; a function of data and weights counts as a use of their layer."""
         origin = self._origin(tensors)
         if not (origin.sources and origin.weights):
             return origin
-        unseen = frozenset({UNKNOWN}) if len(origin.weights) > 1 else NOTHING  # their order is not known
-        uses = (self.calls.use(owner, origin.sources | unseen) for owner in origin.weights)
-        return _Origin(NOTHING.union(*uses))
+        unseen = (UNKNOWN,) if len(origin.weights) > 1 else NOTHING  # their order is not known
+        owners = sorted(origin.weights)
+        for owner in owners:
+            self.applied.setdefault(owner, []).append(_as_layer(call, owner))
+            self._on_called(owner)
+        return _Origin(merged(self.calls.use(owner, origin.sources + unseen) for owner in owners))
+
+    def _listed(self, call: Call, used: Sequence[torch.Tensor], met: _Origin) -> _Origin:
+        """Record a function of data as a layer, and return the origin of its result."""
+        taken = self._origin(used)
+        if call.word in PASSING or taken.weights or not taken.sources:
+            return met
+        self._taken[call.word] += 1
+        count = self._taken[call.word]
+        while count > 1 and f"{call.word}#{count}" in self._taken:
+            count += 1
+        name = dotted(self._prefix, call.word if count == 1 else f"{call.word}#{count}")
+        self._taken[call.word] = count
+        self.functions[name] = _as_layer(call, name)
+        self._on_called(name)
+        return _Origin(self.calls.call(name, taken.sources))
 
     def _origin(self, tensors: Iterable[torch.Tensor]) -> _Origin:
-        origin = _Origin(frozenset({UNKNOWN}) if self._is_read_out else NOTHING)
+        origin = _Origin((UNKNOWN,) if self._is_read_out else NOTHING)
         for tensor in tensors:
-            _, one, _ = self._known.get(id(tensor), (None, _Origin(frozenset({UNKNOWN})), 0))
+            _, one, _ = self._known.get(id(tensor), (None, _Origin((UNKNOWN,)), 0))
             origin = origin.merged(one)
         return origin
 
@@ -155,6 +223,16 @@ class TensorTracer:
         elif isinstance(structure, (Mapping, list, tuple)):
             for item in structure.values() if isinstance(structure, Mapping) else structure:
                 yield from self._tensors(item)
+
+
+def _as_layer(call: Call, name: str) -> Layer:
+    """Return a function as a layer; its settings are left out if its arguments are not those that PyTorch documents."""
+    layer = Layer(name, "other", call.word)
+    layer.input_shape = tuple(call.tensors[0].shape[1:]) if call.tensors else None
+    layer.output_shape = tuple(call.output.shape[1:])
+    with suppress(Exception):  # a function of a user may have the name of one of PyTorch's
+        layer.kind, layer.settings = described(call)
+    return layer
 
 
 def _used(word: str, tensors: list[torch.Tensor]) -> list[torch.Tensor]:

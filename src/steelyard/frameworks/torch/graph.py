@@ -1,33 +1,31 @@
 """PyTorch: modules in the order in which they are called; without inputs in the order of definition.
 
 A layer is a module that holds weights itself, or has no modules inside. Attention and its output projection are one
-layer, as are all levels and directions of a recurrent layer. Functions such as `relu` and `flatten`,
-which are not modules, are not listed.
+layer, as are all levels and directions of a recurrent layer. With inputs, functions such as `relu`, `+` and `cat` that run
+outside of layers are layers too, named after the function (`relu`, `relu#2`), unless nothing depends on their results.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
-from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 
-from steelyard.core.dataflow import INPUT, CallGraph, FirstCall
-from steelyard.core.graph import Graph, Layer, Run, Shape
+from steelyard.core.dataflow import CallGraph, FirstCall, NetInput, flow_of_chain
+from steelyard.core.graph import Graph, Layer, Run, argument_names, in_line, names_of_inputs
 from steelyard.errors import NotFittedError, UnknownModelError, printable
 from steelyard.frameworks.torch.dataflow import Output, TensorTracer
-from steelyard.layers.torch.kinds import kind_and_settings
+from steelyard.frameworks.torch.runs import run_double, run_once, tensors_of, untouched, watched, without_batch
+from steelyard.layers.torch.kinds import IMAGES, kind_and_settings
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
-_IMAGES = ("conv", "conv transpose", "pool", "global pool", "upsample")
 _WRAPPERS = ("_orig_mod", "module")
 """The attributes under which `torch.compile` and parallel wrappers keep the model; they are prefixes of its weights' names."""
 
@@ -41,22 +39,47 @@ def graph(model: nn.Module, inputs: Sequence[Array] | None) -> Graph:
     """
     parts = dict(_parts(_checked(model)))
     layers = [_layer(name, part) for name, part in parts.items()]
-    _set_activations(model, layers)
-    channels = "first" if any(layer.kind in _IMAGES for layer in layers) else ""
+    channels = "first" if any(layer.kind in IMAGES for layer in layers) else ""
     prefix, inner = _unwrapped(model)
     names = {part: name for name, part in parts.items()}
     if inputs is None:
-        is_chain = _is_chain(inner)
-        if is_chain:
-            _set_inputs(layers, parts, _flow_of_chain([names[part] for part in _links(inner)]))
-        return Graph(layers, is_execution_order=is_chain, channels=channels, is_sequential=is_chain and _runs_once(inner))
-    with _untouched(inner):
-        given = _tensors(inner, inputs)
-        calls, flow = _followed(inner, given, names)
-    layers = _in_order(layers, parts, calls)
-    _set_inputs(layers, parts, flow)
-    shapes = tuple(_without_batch(tensor, parts.get(prefix)) for tensor in given)
-    return Graph(layers, is_execution_order=True, channels=channels, input_shapes=shapes)
+        _set_activations(model, layers)
+        return _unrun(inner, layers, parts, names, channels)
+    reserved = {name.rpartition(".")[2] for name, _ in model.named_modules()} | set(parts)
+    with untouched(inner):
+        given = tensors_of(inner, inputs)
+        followed = _followed(inner, given, names, prefix, reserved)
+    if not followed.functions:  # else they are layers of their own
+        _set_activations(model, layers)
+    layers = _in_order(layers, parts, followed)
+    input_names = names_of_inputs(argument_names(inner.forward, len(given)), [layer.name for layer in layers])
+    _set_inputs(layers, parts, followed.flow, input_names)
+    shapes = tuple(without_batch(tensor, parts.get(prefix)) for tensor in given)
+    chain = followed.gives and in_line(layers, input_names) and _unhooked(inner) and all(map(_is_known, layers))
+    return Graph(
+        layers,
+        is_execution_order=True,
+        channels=channels,
+        input_names=input_names,
+        input_shapes=shapes,
+        is_sequential=bool(chain and followed.gives == layers[-1].name),
+    )
+
+
+def _unrun(
+    inner: nn.Module, layers: list[Layer], parts: Mapping[str, nn.Module], names: Mapping[nn.Module, str], channels: str
+) -> Graph:
+    """Return the graph of a module that is not run."""
+    is_chain = _is_chain(inner)
+    input_names = names_of_inputs(argument_names(inner.forward, 1), parts) if is_chain else ()
+    if is_chain:
+        _set_inputs(layers, parts, flow_of_chain([names[part] for part in _links(inner)]), input_names)
+    chain = is_chain and _runs_once(inner)
+    return Graph(layers, is_execution_order=is_chain, channels=channels, input_names=input_names, is_sequential=chain)
+
+
+def _is_known(layer: Layer) -> bool:
+    return layer.kind != "other" or layer.class_name == "Identity"
 
 
 def run(model: nn.Module, inputs: Sequence[Array]) -> Run:
@@ -68,9 +91,9 @@ def run(model: nn.Module, inputs: Sequence[Array]) -> Run:
     parts = {part: name for name, part in _parts(_checked(model))}
     _, inner = _unwrapped(model)
     with suppress(Exception):  # a module may not allow a copy or another dtype; then it runs unchanged
-        return _run_double(inner, parts, inputs)
-    with _untouched(inner):
-        return _run_once(inner, parts, _tensors(inner, inputs))
+        return run_double(inner, parts, inputs)
+    with untouched(inner):
+        return run_once(inner, parts, tensors_of(inner, inputs))
 
 
 def _checked(model: object) -> nn.Module:
@@ -136,22 +159,19 @@ def _links(chain: nn.Module) -> Iterator[nn.Module]:
         yield chain
 
 
-def _flow_of_chain(links: list[str]) -> CallGraph:
-    calls, sources = CallGraph(), frozenset({INPUT})
-    for name in links:
-        sources = calls.call(name, sources)
-    return calls
-
-
-def _set_inputs(layers: list[Layer], parts: Mapping[str, nn.Module], flow: CallGraph) -> None:
-    flow.set_inputs({layer.name: layer for layer in layers}, [name for name, part in parts.items() if not _weighs(part)])
+def _set_inputs(layers: list[Layer], parts: Mapping[str, nn.Module], flow: CallGraph, input_names: Sequence[str]) -> None:
+    weightless = [name for name, part in parts.items() if not _weighs(part)]
+    flow.set_inputs({layer.name: layer for layer in layers}, weightless, input_names)
 
 
 def _runs_once(module: nn.Module) -> bool:
     """Whether a chain only runs its modules: each runs once, and no hook changes an output."""
     every = [part for _, part in module.named_modules(remove_duplicate=False)]
-    hooked = any(part._forward_hooks or part._forward_pre_hooks for part in every)
-    return len(every) == len(set(every)) and not hooked
+    return len(every) == len(set(every)) and _unhooked(module)
+
+
+def _unhooked(module: nn.Module) -> bool:
+    return not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
 
 
 def _layer(name: str, module: nn.Module) -> Layer:
@@ -179,22 +199,51 @@ def _set_activations(model: nn.Module, layers: list[Layer]) -> None:
             first.settings["activation"] = named
 
 
-def _in_order(layers: list[Layer], parts: Mapping[str, nn.Module], calls: Mapping[str, FirstCall]) -> list[Layer]:
+class _Followed(NamedTuple):
+    """One run: the first calls of layers in order, the layers that feed each, and the functions among them.
+
+    `applied` are the functions that apply the weights of layers outside their calls, `gives` is the layer whose output is the
+    only one of the net, blank if it is not known.
+    """
+
+    calls: dict[str, FirstCall]
+    flow: CallGraph
+    functions: Mapping[str, Layer]
+    applied: Mapping[str, list[Layer]]
+    gives: str
+
+
+def _in_order(layers: list[Layer], parts: Mapping[str, nn.Module], followed: _Followed) -> list[Layer]:
     """Return the called layers in order, then those that were not called but have weights."""
     by_name = {layer.name: layer for layer in layers}
+    calls = followed.calls
     for name, call in calls.items():
-        by_name[name].input_shape, by_name[name].output_shape = call.input_shape, call.output_shape
+        if name in by_name:
+            by_name[name].input_shape, by_name[name].output_shape = call.input_shape, call.output_shape
+    for name, functions in followed.applied.items():
+        if len(functions) == 1 and calls[name].output_shape is None:
+            _set_applied(by_name[name], functions[0])
     unused = [layer for layer in layers if layer.name not in calls and _weighs(parts[layer.name])]
     for layer in unused:
         layer.settings["unused"] = True
+    by_name |= followed.functions
     return [by_name[name] for name in calls] + unused
 
 
+def _set_applied(layer: Layer, function: Layer) -> None:
+    """Describe a layer that is not called by the only function that applies its weights."""
+    layer.input_shape, layer.output_shape = function.input_shape, function.output_shape
+    if layer.kind == "other" and function.kind != "other":
+        layer.kind, layer.class_name = function.kind, function.class_name
+        layer.settings |= function.settings
+
+
 def _followed(
-    module: nn.Module, inputs: Sequence[torch.Tensor], names: Mapping[nn.Module, str]
-) -> tuple[dict[str, FirstCall], CallGraph]:
-    """Call the module, and return the first calls of its layers and the layers that feed each; none if it cannot be followed."""
-    flow = TensorTracer(lambda item: isinstance(item, torch.Tensor))
+    module: nn.Module, inputs: Sequence[torch.Tensor], names: Mapping[nn.Module, str], prefix: str, reserved: Iterable[str]
+) -> _Followed:
+    """Call the module, and return what was seen; no data flow if it cannot be followed."""
+    calls: dict[str, FirstCall] = {}
+    flow = TensorTracer(_is_tensor, prefix, reserved, lambda name: bool(calls.setdefault(name, FirstCall(None))))
     flow.given(inputs)
     inner = [part for part in names if not any(child in names for child in part.modules() if child is not part)]
     for part, name in names.items():
@@ -202,8 +251,18 @@ def _followed(
         flow.held((*part.parameters(recurse=whole), *part.buffers(recurse=whole)), name)
     flow.held(item for part in module.modules() for item in vars(part).values() if isinstance(item, torch.Tensor))
     with suppress(Exception), _seen(flow, {part: names[part] for part in inner}):  # some functions do not run under another mode
-        return _watched(module, inputs, names, keep=False)[1], flow.calls
-    return _watched(module, inputs, names, keep=False)[1], CallGraph()
+        output, _ = watched(module, inputs, names, keep=False, calls=calls)
+        ends = flow.sources_of(output)
+        needed = flow.calls.needed(ends, flow.functions)
+        kept = {name: call for name, call in calls.items() if name not in flow.functions or name in needed}
+        only = ends[0] if isinstance(output, torch.Tensor) and len(ends) == 1 else None
+        gives = str(only[0]) if isinstance(only, tuple) and not isinstance(only, NetInput) else ""
+        return _Followed(kept, flow.calls, flow.functions, flow.applied, gives)
+    return _Followed(watched(module, inputs, names, keep=False)[1], CallGraph(), {}, {}, "")
+
+
+def _is_tensor(item: object) -> bool:
+    return isinstance(item, torch.Tensor)
 
 
 @contextmanager
@@ -220,7 +279,7 @@ def _seen(flow: TensorTracer, names: Mapping[nn.Module, str]) -> Iterator[None]:
         _: object,
         function: Callable[..., Output],
         types: object,
-        args: tuple[object, ...] = (),
+        args: Sequence[object] = (),
         kwargs: Mapping[str, object] | None = None,
     ) -> Output:
         return flow.called(function, args, kwargs or {})
@@ -233,126 +292,3 @@ def _seen(flow: TensorTracer, names: Mapping[nn.Module, str]) -> Iterator[None]:
             hooks.callback(part.register_forward_hook(after).remove)
         with mode:
             yield
-
-
-def _watched(
-    module: nn.Module, inputs: Sequence[torch.Tensor], names: Mapping[nn.Module, str], *, keep: bool
-) -> tuple[Any, dict[str, FirstCall]]:
-    """Call the module, and return its output and the first call of each layer, in the order of their beginnings."""
-    calls: dict[str, FirstCall] = {}
-    done = set()
-
-    def before(part: nn.Module, args: object, kwargs: object) -> None:
-        calls.setdefault(names[part], FirstCall(_shape(_first((args, kwargs)), part)))
-
-    def after(part: nn.Module, args: object, kwargs: object, output: object) -> None:
-        if part not in done:
-            done.add(part)
-            call, first = calls[names[part]], _first(output)
-            call.output_shape = _shape(first, part)
-            if keep and isinstance(first, torch.Tensor):
-                call.output = _numpy(first.movedim(_batch_axis(part, first), 0))
-
-    with ExitStack() as hooks:
-        for part in names:
-            hooks.callback(part.register_forward_pre_hook(before, with_kwargs=True).remove)
-            hooks.callback(part.register_forward_hook(after, with_kwargs=True).remove)
-        return module(*inputs), calls
-
-
-def _run_double(module: nn.Module, names: Mapping[nn.Module, str], inputs: Sequence[Array]) -> Run:
-    """Run a copy in float64, also for the tensors that the module creates during the run."""
-    twin, parts = copy.deepcopy((module, list(names)))
-    for part in parts:
-        if isinstance(part, nn.RMSNorm) and part.eps is None:  # the default is that of the dtype, which the copy changes
-            part.eps = kind_and_settings(part, ["RMSNorm"])[1]["epsilon"]
-    twin.double()
-    before = torch.get_default_dtype()
-    try:
-        torch.set_default_dtype(torch.float64)
-        with _untouched(twin):
-            return _run_once(twin, dict(zip(parts, names.values(), strict=True)), _tensors(twin, inputs, torch.float64))
-    finally:
-        torch.set_default_dtype(before)
-
-
-def _run_once(module: nn.Module, names: Mapping[nn.Module, str], inputs: Sequence[torch.Tensor]) -> Run:
-    output, calls = _watched(module, inputs, names, keep=True)
-    given = {name: call.output for name, call in calls.items() if call.output is not None}
-    tensors = [leaf.data if isinstance(leaf, PackedSequence) else leaf for leaf in _leaves(output)]
-    return Run([_numpy(tensor) for tensor in tensors], given)
-
-
-@contextmanager
-def _untouched(module: nn.Module) -> Iterator[None]:
-    """Run in inference mode and restore all state on exit: attributes, buffers, modes, random state."""
-    before = [(part, dict(vars(part)), dict(part._parameters), dict(part._buffers)) for part in module.modules()]
-    buffers = [(buffer, buffer.clone(), buffer._version) for buffer in module.buffers()]
-    devices = sorted({tensor.get_device() for tensor in (*module.parameters(), *module.buffers()) if tensor.is_cuda})
-    fast = torch.backends.mha.get_fastpath_enabled()
-    try:
-        torch.backends.mha.set_fastpath_enabled(False)  # the fused path of transformers calls no modules
-        for part in module.modules():
-            part._compiled_call_impl = None
-        with torch.no_grad(), torch.random.fork_rng(devices=devices):
-            module.eval()
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for part, attributes, parameters, held in before:
-            for now, then in ((part._parameters, parameters), (part._buffers, held), (vars(part), attributes)):
-                now.clear()
-                now.update(then)
-        for buffer, kept, version in buffers:
-            if buffer._version != version:
-                with torch.no_grad():
-                    buffer.copy_(kept)
-
-
-def _tensors(module: nn.Module, inputs: Sequence[Array], dtype: torch.dtype | None = None) -> list[torch.Tensor]:
-    """Make tensors of copies of arrays, on the module's device; floats in its dtype."""
-    import numpy as np
-
-    held = [*module.parameters(), *module.buffers()]
-    dtype = dtype or next((tensor.dtype for tensor in held if tensor.is_floating_point()), None)
-    device = held[0].device if held else "cpu"
-    made = [torch.from_numpy(np.array(array, order="C")).to(device) for array in inputs]
-    return [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in made]
-
-
-def _leaves(output: object) -> Iterator[torch.Tensor | PackedSequence]:
-    """Yield the tensors of an output, through tuples, lists and mappings."""
-    if isinstance(output, (torch.Tensor, PackedSequence)):
-        yield output
-    elif isinstance(output, (Mapping, list, tuple)):
-        for item in output.values() if isinstance(output, Mapping) else output:
-            yield from _leaves(item)
-
-
-def _first(output: object) -> torch.Tensor | None:
-    """Return the first tensor; None for packed sequences, which lack an axis of time."""
-    first = next(_leaves(output), None)
-    return None if isinstance(first, PackedSequence) else first
-
-
-def _shape(tensor: torch.Tensor | None, part: nn.Module) -> Shape | None:
-    return None if tensor is None else _without_batch(tensor, part)
-
-
-def _without_batch(tensor: torch.Tensor, part: nn.Module | None) -> Shape:
-    batch = _batch_axis(part, tensor)
-    return tuple(length for axis, length in enumerate(tensor.shape) if axis != batch)
-
-
-def _batch_axis(part: nn.Module | None, tensor: torch.Tensor) -> int:
-    second = isinstance(part, (nn.RNNBase, nn.MultiheadAttention)) and not part.batch_first and tensor.ndim > 2
-    return 1 if second else 0
-
-
-def _numpy(tensor: torch.Tensor) -> Array:
-    """Copy a tensor into an array; short floats, which NumPy lacks, become float32."""
-    tensor = (
-        tensor.detach().to("cpu", copy=True).to_dense() if tensor.layout is not torch.strided else tensor.detach().cpu().clone()
-    )
-    array: Array = (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).resolve_conj().resolve_neg().numpy()
-    return array

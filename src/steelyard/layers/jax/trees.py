@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
-from steelyard.core.graph import Layer
+from steelyard.core.graph import Layer, in_line
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Setting
 
 
-def in_sequence(layers: Iterable[Layer]) -> list[Layer]:
+def in_sequence(layers: Iterable[Layer], input_name: str = "input") -> list[Layer]:
     """Set the inputs of layers that run one after another; the two directions of a recurrent layer have the same inputs."""
     listed: list[Layer] = []
-    before: tuple[str, ...] = ()
+    before: tuple[str, ...] = (input_name,)
     for layer in layers:
         directions = (listed[-1].settings.get("direction"), layer.settings.get("direction")) if listed else ()
         parallel = directions == ("forward", "backward")
@@ -22,6 +22,12 @@ def in_sequence(layers: Iterable[Layer]) -> list[Layer]:
         before = (*before, layer.name) if parallel else (layer.name,)
         listed.append(layer)
     return listed
+
+
+def is_known_chain(layers: Iterable[Layer], input_names: Iterable[str]) -> bool:
+    """Whether layers run one after another, and what each does is known."""
+    listed = list(layers)
+    return in_line(listed, input_names) and all(layer.kind != "other" for layer in listed)
 
 
 def with_settings(layer: Layer, **settings: Setting) -> Layer:

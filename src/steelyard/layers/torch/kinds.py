@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     """Returns the settings of a module by the number of spatial axes, which is in the name of its class."""
 
 
+IMAGES = ("conv", "conv transpose", "pool", "global pool", "upsample")
+"""Kinds of layers whose inputs have channels, which come first."""
+
+
 def kind_and_settings(module: Any, bases: Iterable[str]) -> tuple[str, Settings]:
     """Return the kind and the settings of a module by the names of its classes, the nearest first.
 
@@ -34,15 +38,17 @@ def _special(kind: str, module: Any) -> str:
     """Return a more special kind: a norm with one group per channel is an instance norm, a pool to one pixel is global."""
     if kind == "group norm" and module.num_groups == module.num_channels:
         return "instance norm"
-    return "global pool" if kind == "pool" and set(_each(getattr(module, "output_size", 0), 1)) == {1} else kind
+    return "global pool" if kind == "pool" and set(per_axis(getattr(module, "output_size", 0), 1)) == {1} else kind
 
 
-def _each(value: Setting, rank: int) -> tuple[Setting, ...]:
+def per_axis(value: Setting, rank: int) -> tuple[Setting, ...]:
+    """Return a setting for each spatial axis."""
     return tuple(value) if isinstance(value, (tuple, list)) else (value,) * rank
 
 
-def _padding(value: Setting, rank: int) -> Setting:
-    each = value if isinstance(value, str) else _each(value, rank)
+def padding_of(value: Setting, rank: int) -> Setting:
+    """Return the padding of each axis, or its word."""
+    each = value if isinstance(value, str) else per_axis(value, rank)
     return each if isinstance(each, str) or any(each) else "valid"
 
 
@@ -58,13 +64,13 @@ def _read(**attributes: str) -> SettingsOf:
 
 def _conv(module: Any, rank: int) -> Settings:
     settings = {
-        "strides": _each(module.stride, rank),
-        "padding": _padding(module.padding, rank),
-        "dilation": _each(module.dilation, rank),
+        "strides": per_axis(module.stride, rank),
+        "padding": padding_of(module.padding, rank),
+        "dilation": per_axis(module.dilation, rank),
         "groups": module.groups,
     }
     if any(module.output_padding):
-        settings["output_padding"] = _each(module.output_padding, rank)
+        settings["output_padding"] = per_axis(module.output_padding, rank)
     if module.padding_mode != "zeros":
         settings["padding_mode"] = module.padding_mode
     if module.groups == module.in_channels > 1 and not module.transposed:
@@ -113,19 +119,19 @@ def _pool(word: str) -> SettingsOf:
     def settings(module: Any, rank: int) -> Settings:
         found: Settings = {"pool": word}
         if hasattr(module, "output_size"):
-            return found | {"output_size": _each(module.output_size, rank)}
-        found |= {"size": _each(module.kernel_size, rank), "strides": _each(module.stride, rank)}
-        found |= {"padding": _padding(module.padding, rank)}
+            return found | {"output_size": per_axis(module.output_size, rank)}
+        found |= {"size": per_axis(module.kernel_size, rank), "strides": per_axis(module.stride, rank)}
+        found |= {"padding": padding_of(module.padding, rank)}
         if word == "average":
             found["count_padding"] = module.count_include_pad
-        dilation = _each(getattr(module, "dilation", 1), rank)
+        dilation = per_axis(getattr(module, "dilation", 1), rank)
         return {**found, **({"dilation": dilation} if set(dilation) != {1} else {}), **_read(round_up="ceil_mode")(module, rank)}
 
     return settings
 
 
 def _lp_pool(module: Any, rank: int) -> Settings:
-    return {"pool": f"l{module.norm_type}", "size": _each(module.kernel_size, rank)}
+    return {"pool": f"l{module.norm_type}", "size": per_axis(module.kernel_size, rank)}
 
 
 def _flatten(module: Any, rank: int) -> Settings:
@@ -138,7 +144,7 @@ def _reshape(module: Any, rank: int) -> Settings:
 
 
 def _pad(module: Any, rank: int) -> Settings:
-    return {"padding": _each(module.padding, 2 * rank), **_read(value="value")(module, rank)}
+    return {"padding": per_axis(module.padding, 2 * rank), **_read(value="value")(module, rank)}
 
 
 def _activation(module: Any, name: str) -> Settings:
@@ -179,6 +185,23 @@ _MORE = {
     "Hardshrink": _read(threshold="lambd"),
 }
 """The parameters of activations."""
+
+_OTHER_WORDS = {"LogSigmoid": "logsigmoid", "LeakyReLU": "leaky_relu"}
+FUNCTIONS: dict[str, tuple[str, tuple[tuple[str, str, Setting], ...]]] = {
+    **{_OTHER_WORDS.get(name, name.lower()): (word, ()) for name, word in _ACTIVATIONS.items()},
+    "log_sigmoid": ("log_sigmoid", ()),
+    "exp": ("exponential", ()),
+    "leaky_relu": ("leaky_relu", (("negative_slope", "negative_slope", 0.01),)),
+    "elu": ("elu", (("alpha", "alpha", 1.0),)),
+    "celu": ("celu", (("alpha", "alpha", 1.0),)),
+    "glu": ("glu", (("axis", "dim", -1),)),
+    "softplus": ("softplus", (("beta", "beta", 1.0), ("threshold", "threshold", 20.0))),
+    "threshold": ("threshold", (("threshold", "threshold", 0.0), ("value", "value", 0.0))),
+    "hardtanh": ("hard_tanh", (("lowest", "min_val", -1.0), ("highest", "max_val", 1.0))),
+    "softshrink": ("soft_shrink", (("threshold", "lambd", 0.5),)),
+    "hardshrink": ("hard_shrink", (("threshold", "lambd", 0.5),)),
+}
+"""The functions of the activations: the activation, and the setting, name and default of each argument after the input."""
 
 _NORM = _read(epsilon="eps")
 _KINDS: dict[str, tuple[str, SettingsOf]] = {

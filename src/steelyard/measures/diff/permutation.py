@@ -129,7 +129,8 @@ def _breaking(net: Net, units: list[LayerWeights]) -> list[list[int]]:
     layers = {layer.name: layer for layer in net.graph.layers}
     found = []
     for layer in layers.values():
-        pending, seen, reached = list(layer.inputs or ()) if layer.kind in BREAKING else [], set[str](), list[int]()
+        pending = list(layer.inputs or ()) if layer.kind in BREAKING else []
+        seen, reached = set[str](), list[int]()
         while pending:
             name = pending.pop()
             if name in makers:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from steelyard.core.graph import Graph, Layer
+    from steelyard.core.graph import Graph
     from steelyard.transfers.layers.layer_weights import LayerWeights
     from steelyard.transfers.pairing.net import Net
 
@@ -62,7 +62,7 @@ def flowing_into(graph: Graph, layers: list[LayerWeights]) -> dict[int, list[int
     ends = _last_units(layers)
     reach: dict[str, tuple[int, ...]] = {}
     for node in graph.layers:
-        found = _reached(node, ends, reach)
+        found = _reached(graph.feeding(node), ends, reach)
         if found is not None:
             reach[node.name] = found
         elif node.name in ends:
@@ -70,12 +70,14 @@ def flowing_into(graph: Graph, layers: list[LayerWeights]) -> dict[int, list[int
     return _inside(layers, reach)
 
 
-def _reached(node: Layer, ends: Mapping[str, tuple[int, ...]], reach: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
+def _reached(
+    feeding: tuple[str, ...] | None, ends: Mapping[str, tuple[int, ...]], reach: Mapping[str, tuple[int, ...]]
+) -> tuple[int, ...] | None:
     """Return the layers from which a layer's input comes, or None if the inputs of a layer between them are unknown."""
-    if node.inputs is None:
+    if feeding is None:
         return None
     found: dict[int, None] = {}
-    for other in node.inputs:
+    for other in feeding:
         through = ends.get(other, reach.get(other))
         if through is None:
             return None

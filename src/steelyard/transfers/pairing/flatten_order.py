@@ -54,7 +54,7 @@ def _between(graph: Graph, start: Layer, *, behind: bool) -> Iterator[Layer]:
     while pending:
         here = pending.pop()
         for name in following.get(here.name, ()) if behind else here.inputs or ():
-            if name not in seen and nodes[name].kind in _PASSED:
+            if name in nodes and name not in seen and nodes[name].kind in _PASSED:
                 pending.append(nodes[name])
                 yield nodes[name]
             seen.add(name)
