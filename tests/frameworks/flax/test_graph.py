@@ -151,7 +151,7 @@ def test_linen_layers_are_in_execution_order_and_know_their_inputs(branched):
     assert [(layer.name, layer.kind, layer.input_shape, layer.output_shape, layer.inputs) for layer in graph.layers] == [
         ("Dense_1", "dense", (5,), (8,), ("x",)),
         ("Dense_0", "dense", (8,), (3,), ("Dense_1",)),
-        ("shared", "dense", (3,), (3,), ("Dense_0",)),
+        ("shared", "dense", (3,), (3,), ("Dense_0", "shared")),
         ("BatchNorm_0", "batch norm", (3,), (3,), ("shared",)),
         ("Dropout_0", "dropout", (3,), (3,), ("BatchNorm_0",)),
         ("side", "layer norm", (3,), (3,), ("Dense_0",)),
