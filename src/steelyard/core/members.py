@@ -5,12 +5,13 @@ A wrapper of one model adds nothing to the names; a container of several prefixe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.assign import plain
+from steelyard.core.overlaps import Spans
 from steelyard.core.plugins import framework_of
-from steelyard.core.readers import Live, Memory, from_array
+from steelyard.core.readers import Live, Memory, Placed, from_array
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Refused, Weight
 
@@ -70,7 +71,7 @@ def while_held(weight: Weight, check: Callable[[], None]) -> Weight:
         check()
         return read(start, stop)
 
-    return weight.replace(read=checked)
+    return weight.replace(read=Placed(checked, read.place) if isinstance(read, Placed) else checked)
 
 
 class _CheckedMemory:
@@ -96,14 +97,21 @@ class _CheckedMemory:
 
 
 def with_ties(weights: Iterable[Weight]) -> Iterator[Weight]:
-    """Tie each weight to an earlier one with the same memory, shape and dtype."""
-    first: dict[tuple[int, tuple[int, ...], str], str] = {}
+    """Tie each weight to an earlier one with the same memory, shape and dtype, and note an earlier one that it overlaps.
+
+    Memory is the same by address and strides, on any device, or by the key that the reader gives. Weights without elements are
+    tied only by such a key.
+    """
+    first: dict[tuple[Hashable, tuple[int, ...], str], str] = {}
+    listed: list[Weight] = []
+    spans = Spans()
     for weight in weights:
-        if weight.tied is not None or not isinstance(weight.read, Live) or not weight.size:
-            yield weight
-            continue
-        owner = first.setdefault((weight.read.memory.address(), weight.shape, weight.dtype), weight.name)
-        yield weight if owner == weight.name else weight.replace(tied=owner)
+        place = None if weight.tied is not None else spans.add(len(listed), weight)
+        owner = weight.name if place is None else first.setdefault((place, weight.shape, weight.dtype), weight.name)
+        listed.append(weight if owner == weight.name else weight.replace(tied=owner))
+    for later, earlier in spans.overlaps(listed):
+        listed[later] = listed[later].replace(overlaps=listed[earlier].name)
+    return iter(listed)
 
 
 def weights_of_arrays(arrays: Mapping[str, object], axes: Mapping[str, str]) -> Iterator[Weight]:

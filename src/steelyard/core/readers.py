@@ -6,10 +6,10 @@ Each is a `Reader`: called with (start, stop), it returns these elements in row-
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import groupby
 from math import prod
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from steelyard import sizes
 from steelyard.core.weight import Weight
@@ -47,6 +47,27 @@ class Live:
 
     def __call__(self, start: int, stop: int) -> Array:
         return self.memory.array()[start:stop]
+
+
+class Place(NamedTuple):
+    """Where strided numbers are: device, address of the first, and the bytes between two along each axis."""
+
+    device: str
+    address: int
+    strides: tuple[int, ...]
+
+
+class Placed:
+    """A reader of copies, with the place of the numbers: a `Place`, or any other key that identical memory shares."""
+
+    __slots__ = ("place", "read")
+
+    def __init__(self, read: Reader, place: Hashable) -> None:
+        self.read = read
+        self.place = place
+
+    def __call__(self, start: int, stop: int) -> Array:
+        return self.read(start, stop)
 
 
 class _OwnMemory:
@@ -127,10 +148,12 @@ def array_reader(array: Array) -> Reader:
     native = array.dtype.newbyteorder("=")
     if not array.flags.c_contiguous or array.dtype != native:
         rows = array.reshape(1) if array.ndim == 0 else array
-        return by_rows(array.shape, lambda first, last: rows[first:last].astype(native, copy=False))
+        read = by_rows(array.shape, lambda first, last: rows[first:last].astype(native, copy=False))
+        place = Place("cpu", array.ctypes.data, array.strides)
+        return Placed(read, place if array.dtype == native else (place, array.dtype.byteorder))
     flat = array.reshape(-1)
     if not array.flags.writeable:
-        return lambda start, stop: flat[start:stop]
+        return Placed(lambda start, stop: flat[start:stop], Place("cpu", array.ctypes.data, array.strides))
     return Live(_OwnMemory(flat))
 
 

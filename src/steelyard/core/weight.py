@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -40,12 +40,16 @@ class Role(StrEnum):
 
 
 class Refused:
-    """The reader of a weight that is listed, but whose numbers cannot be given: it raises `error`."""
+    """The reader of a weight that is listed, but whose numbers cannot be given: it raises `error`.
 
-    __slots__ = ("error",)
+    `place` is a key that weights with the same numbers share, such as tied parameters without memory.
+    """
 
-    def __init__(self, error: SteelyardError) -> None:
+    __slots__ = ("error", "place")
+
+    def __init__(self, error: SteelyardError, place: Hashable = None) -> None:
         self.error = error
+        self.place = place
 
     def __call__(self, _start: int, _stop: int) -> Array:
         raise self.error

@@ -8,6 +8,7 @@ loaded when an object of its framework is passed in, so it may import that frame
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
@@ -17,7 +18,7 @@ from steelyard.core.members import meta_of
 from steelyard.core.plugins import framework_of
 from steelyard.core.selection import NAMED
 from steelyard.core.weights import Weights
-from steelyard.errors import ReadOnlyError, SteelyardError, printable
+from steelyard.errors import ReadOnlyError, ShapeError, SteelyardError, printable
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Graph
@@ -53,21 +54,65 @@ def _assign(framework: Framework, model: Any) -> Assign:
     """Return what puts arrays into the model, reads them back, and restores the model where it holds other numbers."""
 
     def assign(arrays: Mapping[str, Array], *, verify: bool = True) -> Any:
-        if not verify or not arrays:
+        if not arrays:
             return framework.assign(model, arrays)
         listed = {weight.name: weight for weight in framework.weights(model)}
-        before = {name: listed[name].numpy().copy() for name in arrays}
-        made = framework.assign(model, arrays)
-        differing = differences({weight.name: weight for weight in framework.weights(made)}, arrays)
-        if differing:
-            framework.assign(model, before)
-            named = ", ".join(map(printable, differing[:NAMED])) + (" and more" if len(differing) > NAMED else "")
+        every = _with_tied(listed, arrays)
+        if not verify:
+            return framework.assign(model, every)
+        before = {name: listed[name].numpy().copy() for name in every if name in listed}
+        try:
+            made = framework.assign(model, every)
+        except Exception as error:
+            if _changed(framework, model, before):
+                _restore(framework, model, before)
+            if isinstance(error, SteelyardError):
+                raise
             raise ReadOnlyError(
-                f"the {type(model).__name__} holds other numbers than were assigned to {named}; it has its old ones back"
-            )
+                f"the {type(model).__name__} did not take the numbers ({type(error).__name__}: {printable(error)}); "
+                "it has its old ones back"
+            ) from error
+        differing = _changed(framework, made, arrays)
+        if differing:
+            _restore(framework, model, before)
+            raise _refusal(model, listed, differing)
         return made
 
     return assign
+
+
+def _with_tied(listed: Mapping[str, Weight], arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the arrays also under the names of tied weights: a model that is not changed in place needs all of them."""
+    owners = {listed[name].tied or name: array for name, array in arrays.items() if name in listed}
+    tied = {name: owners[owner] for name, weight in listed.items() if (owner := weight.tied or name) in owners}
+    return {**arrays, **tied}
+
+
+def _changed(framework: Framework, model: Any, arrays: Mapping[str, Array]) -> list[str]:
+    """Return the names of the weights of a model that do not have the numbers of these arrays."""
+    return differences({weight.name: weight for weight in framework.weights(model)}, arrays)
+
+
+def _restore(framework: Framework, model: Any, before: Mapping[str, Array]) -> None:
+    """Put the old numbers back, each on its own, since a model may refuse some of them, which it then has not changed."""
+    for name, array in before.items():
+        with suppress(SteelyardError):
+            framework.assign(model, {name: array})
+
+
+def _refusal(model: Any, listed: Mapping[str, Weight], differing: list[str]) -> SteelyardError:
+    """Return the error for numbers that are not in the model after they were assigned."""
+    overlapped = [weight for weight in listed.values() if weight.overlaps is not None]
+    for weight in overlapped:
+        if {weight.name, weight.overlaps} & {*differing}:
+            return ShapeError(
+                f"{printable(weight.name)} and {printable(weight.overlaps)} overlap in memory, and the values of "
+                f"{printable(differing[0])} do not agree with both; the model has its old numbers back"
+            )
+    named = ", ".join(map(printable, differing[:NAMED])) + (" and more" if len(differing) > NAMED else "")
+    return ReadOnlyError(
+        f"the {type(model).__name__} holds other numbers than were assigned to {named}; it has its old ones back"
+    )
 
 
 def _reference(model: Any) -> ref[Any] | None:

@@ -162,3 +162,17 @@ def test_arrays_that_do_not_fit_raise_an_error_instead_of_a_new_tree():
 def test_two_names_that_become_one_are_refused():
     with pytest.raises(ShapeError, match="two weights are called 'a/b'"):
         steelyard.weights({"a/b": jnp.ones(1), "a": {"b": jnp.ones(1)}})
+
+
+def test_an_array_that_is_in_a_tree_twice_is_tied_and_stays_so():
+    shared, other = jnp.arange(3.0), jnp.arange(3.0)
+    tree = {"a": shared, "b": {"c": shared}, "d": other}
+    w = steelyard.weights(tree)
+    assert [weight.tied for weight in w.values()] == [None, "a", None]
+    assert w.size == 6
+    new = w.assign({"b/c": np.ones(3)})
+    assert new["a"] is new["b"]["c"]
+    assert new["a"].tolist() == [1, 1, 1]
+    assert new["d"] is other
+    with pytest.raises(ShapeError, match="share one memory"):
+        w.assign({"a": np.ones(3), "b/c": np.zeros(3)})

@@ -691,3 +691,49 @@ def test_a_user_s_transformer_is_skipped(digits, step):
 def test_a_user_s_estimator_with_the_usual_attributes_is_known(digits):
     w = steelyard.weights(OwnLinear().fit(*digits))
     assert [(name, v.dtype, v.axes) for name, v in w.items()] == [("coef_", "float32", "out in")]
+
+
+@pytest.mark.parametrize("average", [True, 5])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_an_averaged_descent_goes_on_from_the_assigned_numbers(average, classes):
+    from sklearn.linear_model import SGDClassifier
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(90, 4)), np.arange(90) % classes
+    still = {"learning_rate": "constant", "eta0": 1e-12, "random_state": 0}  # so that training moves nothing visible
+    model = SGDClassifier(average=average, **still).fit(x, y)
+    w = steelyard.weights(model)
+    target = np.arange(w.size) * 10.0
+    w.assign(target)
+    assert np.array_equal(steelyard.weights(model).to_vector(), target)
+    for _ in range(5):
+        model.partial_fit(x, y)
+    start = {"coef_init": w["coef_"].numpy().copy(), "intercept_init": w["intercept_"].numpy().copy()}
+    expected = SGDClassifier(**still).fit(x, y, **start)
+    assert np.allclose(model.coef_, expected.coef_, atol=1e-6)
+    assert np.allclose(model.intercept_, expected.intercept_, atol=1e-6)
+    assert np.allclose(steelyard.weights(model).to_vector(), target, atol=1e-6)
+
+
+def test_an_averaged_one_class_machine_goes_on_from_the_assigned_numbers():
+    from sklearn.linear_model import SGDOneClassSVM
+
+    x = np.random.default_rng(0).normal(size=(50, 3))
+    model = SGDOneClassSVM(average=True, learning_rate="constant", eta0=1e-12, random_state=0).fit(x)
+    w = steelyard.weights(model)
+    w.assign({"coef_": [1.0, 2.0, 3.0], "offset_": [5.0]})
+    model.partial_fit(x)
+    assert np.allclose(model.coef_, [1, 2, 3], atol=1e-6)
+    assert np.allclose(model.offset_, [5], atol=1e-6)
+
+
+def test_a_perceptron_goes_on_from_the_assigned_numbers():
+    from sklearn.neural_network import MLPClassifier
+
+    x, y = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
+    model = MLPClassifier((4,), max_iter=1, learning_rate_init=1e-12, random_state=0).partial_fit(x, y, classes=[0, 1])
+    w = steelyard.weights(model)
+    target = np.arange(w.size) / 10
+    w.assign(target)
+    model.partial_fit(x, y)
+    assert np.allclose(steelyard.weights(model).to_vector(), target, atol=1e-6)

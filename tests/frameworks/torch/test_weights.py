@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 import steelyard
-from steelyard.errors import NotFittedError, ShapeError, UnknownModelError
+from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, UnreadableError
 
 
 class Tagger(nn.Module):
@@ -91,6 +91,8 @@ def test_the_vector_of_the_trainable_ones_is_parameters_to_vector(model):
     assert np.array_equal(vector, nn.utils.parameters_to_vector(model.parameters()).detach().numpy())
 
 
+# the counter of the norm makes the vector float64, which is meant here
+@pytest.mark.filterwarnings("ignore::steelyard.errors.MixedDtypeWarning")
 def test_after_assign_the_outputs_are_those_of_the_other_model(model):
     other, _, tokens = trained(seed=1)
     assert not torch.equal(model(tokens), other(tokens))
@@ -128,6 +130,8 @@ def test_weights_follow_training_and_a_copy_does_not(model):
     assert np.allclose(w["conv.weight"].numpy(), best["conv.weight"].numpy() + 1)
 
 
+# the counter of the norm makes the vector float64, which is meant here
+@pytest.mark.filterwarnings("ignore::steelyard.errors.MixedDtypeWarning")
 def test_a_rebound_parameter_is_noticed(model):
     w = steelyard.weights(model)
     for _ in range(3):
@@ -202,7 +206,7 @@ def test_sparse_and_quantised_tensors_are_read_but_not_written():
         steelyard.weights({"w": sparse}).assign({"w": np.zeros((3, 3))})
     quantised = torch.quantize_per_tensor(torch.tensor([0.5, -0.25]), 0.25, 0, torch.qint8)
     weight = steelyard.weights({"w": quantised})["w"]
-    assert (weight.numpy().tolist(), weight.dtype, weight.encoding) == ([2, -1], "int8", "qint8")
+    assert (weight.numpy().tolist(), weight.dtype, weight.encoding) == ([2, -1], "int8", "qint8 scale=0.25 zero_point=0")
 
 
 @pytest.mark.parametrize("norm", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm])
@@ -241,8 +245,13 @@ def test_wrappers_add_their_prefix_and_rename_removes_it(model):
 
 
 def test_the_error_for_a_lazy_module_suggests_a_batch():
+    w = steelyard.weights(nn.Sequential(nn.LazyLinear(3), nn.Linear(2, 2)))
+    assert list(w.unreadable) == ["0.weight", "0.bias"]
     with pytest.raises(NotFittedError, match="weight is lazy and has no shape yet; run one batch"):
-        steelyard.weights(nn.LazyLinear(3))
+        w["0.weight"].numpy()
+    with pytest.raises(UnreadableError, match=r"0\.weight is lazy"):
+        w.to_vector()
+    assert w.select("1.*").size == w.size == 6
 
 
 def test_a_meta_module_is_listed_but_has_no_numbers():
@@ -289,22 +298,13 @@ def test_one_module_under_two_names_is_tied():
     assert w.size == 6
 
 
-def test_extra_state_is_not_a_weight():
-    class Counter(nn.Linear):
-        def get_extra_state(self):
-            return {"calls": 3}
-
-        def set_extra_state(self, state):
-            pass
-
-    assert list(steelyard.weights(Counter(1, 1))) == ["weight", "bias"]
-
-
 def test_an_object_that_is_not_a_model_is_refused():
     with pytest.raises(UnknownModelError, match="a torch dtype has no weights"):
         steelyard.weights(torch.float32)
 
 
+# the counter of the norm makes the vector float64, which is meant here
+@pytest.mark.filterwarnings("ignore::steelyard.errors.MixedDtypeWarning")
 def test_a_deep_copy_and_its_source_do_not_differ(model):
     one, two = steelyard.weights(model), steelyard.weights(copy.deepcopy(model))
     assert np.array_equal(one.to_vector(), two.to_vector())

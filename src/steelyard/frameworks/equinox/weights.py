@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from jax.tree_util import FlattenedIndexKey, keystr, tree_flatten_with_path, tree_unflatten
 
+from steelyard.core.members import with_ties
 from steelyard.core.plugins import framework_of
 from steelyard.core.roles import role_of
 from steelyard.core.selection import STATE_ROLES
@@ -45,7 +46,14 @@ def parameters(model: eqx.Module | eqx.nn.State, listed: Sequence[Weight]) -> li
 
 
 def weights(model: eqx.Module | eqx.nn.State) -> Iterator[Weight]:
-    """List the arrays of a module or a state; `trainable` is None, since the caller's own filter decides that."""
+    """List the arrays of a module or a state; `trainable` is None, since the caller's own filter decides that.
+
+    An array that is in the module twice is tied to its first name.
+    """
+    return with_ties(_arrays_in(model))
+
+
+def _arrays_in(model: eqx.Module | eqx.nn.State) -> Iterator[Weight]:
     for path, leaf in _flatten(model)[0]:
         if not _is_array(leaf):
             continue
@@ -58,7 +66,15 @@ def weights(model: eqx.Module | eqx.nn.State) -> Iterator[Weight]:
 def assign(model: eqx.Module | eqx.nn.State, arrays: Mapping[str, Array]) -> eqx.Module | eqx.nn.State:
     """Return a new module with these arrays; it shares all others with the old one."""
     leaves, structure = _flatten(model)
-    return tree_unflatten(structure, [_changed(leaf, arrays.get(_spelled(path))) for path, leaf in leaves])
+    made: dict[tuple[int, int], object] = {}  # an array that is in the module twice is so in the new one
+    new = []
+    for path, leaf in leaves:
+        array = arrays.get(_spelled(path))
+        key = id(leaf), id(array)
+        if key not in made:
+            made[key] = _changed(leaf, array)
+        new.append(made[key])
+    return tree_unflatten(structure, new)
 
 
 def _flatten(model: object) -> tuple[list[tuple[KeyPath, Any]], PyTreeDef]:

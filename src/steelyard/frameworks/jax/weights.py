@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from steelyard.core.readers import dtype_word, from_array
+from steelyard.core.members import with_ties
+from steelyard.core.readers import Placed, dtype_word, from_array
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.selection import STATE_ROLES
 from steelyard.core.weight import Refused, Weight
@@ -55,7 +56,7 @@ def weights(model: object) -> Iterable[Weight]:
     Raises `UnknownModelError` for an array that is being traced, and `NotFittedError` for a shape without numbers.
     """
     leaves, _ = _flatten(model)
-    found = infer_roles(_weight(name, leaf) for name, leaf in leaves if not _is_skipped(leaf))
+    found = with_ties(infer_roles(_weight(name, leaf) for name, leaf in leaves if not _is_skipped(leaf)))
     return with_linen_facts(found) if isinstance(model, Mapping) and "params" in model else found
 
 
@@ -64,8 +65,12 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
     if not arrays:
         return model
     leaves, structure = _flatten(model)
+    made: dict[tuple[int, int], object] = {}  # an array that is in the tree twice is so in the new one
+    for name, leaf in leaves:
+        if name in arrays and (id(leaf), id(arrays[name])) not in made:
+            made[id(leaf), id(arrays[name])] = _like(name, leaf, arrays[name])
     return jax.tree_util.tree_unflatten(
-        structure, [_like(name, leaf, arrays[name]) if name in arrays else leaf for name, leaf in leaves]
+        structure, [made[id(leaf), id(arrays[name])] if name in arrays else leaf for name, leaf in leaves]
     )
 
 
@@ -114,7 +119,8 @@ def _reader(name: str, array: jax.Array) -> Reader:
     """Read the memory itself on a CPU; else a copy that JAX keeps, so that the next block costs nothing."""
     if not array.is_fully_addressable:
         return Refused(
-            UnknownModelError(f"{printable(name)} is spread over several processes; gather it with process_allgather first")
+            UnknownModelError(f"{printable(name)} is spread over several processes; gather it with process_allgather first"),
+            id(array),
         )
 
     def read(start: int, stop: int) -> Array:
@@ -122,7 +128,7 @@ def _reader(name: str, array: jax.Array) -> Reader:
             raise ShapeError(f"{printable(name)} was deleted or donated to a function since it was listed; list the new tree")
         return np.asarray(array).reshape(-1)[start:stop]
 
-    return read
+    return Placed(read, id(array))
 
 
 def _like(name: str, old: object, array: Array) -> jax.Array | Array | np.generic | complex:

@@ -25,14 +25,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from steelyard.core.members import dotted, meta_of, prefixed, while_held, with_ties
 from steelyard.core.plugins import framework_of
-from steelyard.core.readers import Live, by_rows, dtype_word
+from steelyard.core.readers import Live, Place, Placed, by_rows, dtype_word
 from steelyard.core.weight import Weight
 from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, printable
 from steelyard.layers.sklearn.roles import role_and_axes
 
 if TYPE_CHECKING:
     from steelyard.core.protocols import Framework
-    from steelyard.core.weight import Array, DType
+    from steelyard.core.weight import Array, DType, Reader
 
     Members = Iterable[tuple[str, BaseEstimator]]
     Chain = tuple[tuple[BaseEstimator, str, object, BaseEstimator], ...]
@@ -71,7 +71,24 @@ def assign(model: BaseEstimator, arrays: Mapping[str, Array]) -> BaseEstimator:
             continue
         for name, array in own.items():
             _AttributeSlot(part, name).put(array)
+        if own and _averages(part):
+            _go_on_from(part)
     return model
+
+
+def _averages(part: BaseEstimator) -> bool:
+    """Whether this is a stochastic gradient descent that keeps an average next to the numbers that it trains."""
+    return bool(getattr(part, "average", False)) and vars(part).get("_average_coef") is not None
+
+
+def _go_on_from(part: Any) -> None:
+    """Let the next `partial_fit` go on from the present numbers: they become both what is trained and its average."""
+    kernel = np.asarray(part.coef_)
+    bias = 1 - part.offset_ if "offset_" in vars(part) else part.intercept_
+    for kind in ("standard", "average"):
+        for name, value in ((f"_{kind}_coef", kernel), (f"_{kind}_intercept", np.atleast_1d(bias))):
+            old = getattr(part, name)
+            setattr(part, name, np.array(value, dtype=old.dtype).reshape(old.shape))
 
 
 def meta(model: BaseEstimator) -> dict[str, Any]:
@@ -283,11 +300,24 @@ def _weight(model: BaseEstimator, name: str) -> Weight:
         name=name,
         shape=slot.shape,
         dtype=dtype_word(name, slot.dtype),
-        read=Live(slot) if slot.live else by_rows(slot.shape, slot.rows),
+        read=_reader(model, slot),
         role=role,
         layer=layer,
         axes=axes,
         trainable=attribute != "intercept_" or bool(getattr(model, "fit_intercept", True)),
+    )
+
+
+def _reader(model: BaseEstimator, slot: _AttributeSlot) -> Reader:
+    """Return a reader of the memory itself, unless a fit goes on from another copy, which `assign` must change too."""
+    if slot.live and not _averages(model):
+        return Live(slot)
+    read = by_rows(slot.shape, slot.rows)
+    seen = slot.seen
+    return (
+        Placed(read, Place("cpu", seen.ctypes.data, seen.strides))
+        if isinstance(seen, np.ndarray) and seen.dtype.isnative
+        else read
     )
 
 

@@ -1,11 +1,12 @@
 """PyTorch: modules, tensors, state dicts and optimizers.
 
-Parameters and saved buffers are listed in the order of `state_dict`. Lazy modules that have not seen data are refused, as
-are writes into quantised, sparse, distributed and meta tensors.
+Parameters and saved buffers are listed in the order of `state_dict`. Packed, lazy and meta parameters are listed as unreadable;
+writes into quantised, sparse, distributed, expanded and meta tensors are refused.
 """
 
 from steelyard.frameworks.torch.build import build
 from steelyard.frameworks.torch.graph import graph, run
-from steelyard.frameworks.torch.weights import assign, orders, tensor_of, weights
+from steelyard.frameworks.torch.tensors import tensor_of
+from steelyard.frameworks.torch.weights import assign, orders, weights
 
 __all__ = ["assign", "build", "graph", "orders", "run", "tensor_of", "weights"]

@@ -1,0 +1,234 @@
+"""One tensor of PyTorch as a weight: its facts, the reader of its numbers, and writing into it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from steelyard.core.readers import Live, Place, Placed, by_rows
+from steelyard.core.weight import Refused, Weight
+from steelyard.dtypes import ITEMSIZES, UNKNOWN, numpy_dtype
+from steelyard.errors import NotFittedError, ShapeError, SteelyardError, UnreadableError, printable
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from steelyard.core.weight import Array, Reader
+
+    Slots: TypeAlias = "MutableMapping[Any, torch.Tensor] | list[torch.Tensor]"
+
+_CARRIED = {"qint8": "int8", "quint8": "uint8", "qint32": "int32", "quint4x2": "uint8", "quint2x4": "uint8"}
+_PLAIN = (torch.Tensor, nn.Parameter, nn.Buffer)
+_LAZY = (nn.UninitializedParameter, nn.UninitializedBuffer)
+
+
+def weight_of(name: str, slots: Slots, key: Any, **facts: Any) -> Weight:
+    """List a tensor by the dict or list and the key that hold it, so that a rebound tensor is found."""
+    tensor = slots[key]
+    if type(tensor) in _LAZY:
+        what = f"{printable(name) or 'the tensor'} is lazy and has no shape yet; run one batch through the model first"
+        return Weight(
+            name=name, shape=(), dtype=UNKNOWN, read=Refused(NotFittedError(what), id(tensor)), encoding="lazy", **facts
+        )
+    word = str(tensor.dtype).removeprefix("torch.")
+    carried = _CARRIED.get(word, word)
+    known = carried in ITEMSIZES
+    why = _why_unreadable(name, tensor, word, known)
+    return Weight(
+        name=name,
+        shape=tuple(tensor.shape),
+        dtype=carried if known else UNKNOWN,
+        read=Refused(why, place_of(tensor)) if why else TensorSlot(name, slots, key).reader(),
+        trainable=tensor.requires_grad if facts else tensor.requires_grad or None,  # a bare tensor may be a parameter or a buffer
+        encoding=_encoding(tensor, word) if tensor.is_quantized else "" if known else word,
+        **facts,
+    )
+
+
+def _encoding(tensor: torch.Tensor, word: str) -> str:
+    """Return the type of a quantised tensor and what turns its integers into real numbers, as files say it."""
+    if tensor.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+        return f"{word} scale={tensor.q_scale()!r} zero_point={tensor.q_zero_point()}"
+    return f"{word} scales along axis {tensor.q_per_channel_axis()}"
+
+
+def _why_unreadable(name: str, tensor: torch.Tensor, word: str, known: bool) -> SteelyardError | None:
+    """Return why a tensor has no numbers that can be given, as far as this shows without a copy."""
+    shown = printable(name) or "the tensor"
+    if tensor.is_meta:
+        return NotFittedError(f"{shown} is on the meta device and has no numbers; load or initialise the model first")
+    if word in ("quint4x2", "quint2x4"):
+        return UnreadableError(f"{shown} is packed as {word}, which is not read; dequantise it first")
+    if not known:
+        return UnreadableError(f"{shown} is of torch type {word}, which NumPy cannot hold; convert it first")
+    if type(tensor) in _PLAIN or hasattr(tensor, "full_tensor") or not tensor.numel():
+        return None
+    try:
+        plain(name, tensor)
+    except SteelyardError as error:
+        return error
+    return None
+
+
+def place_of(tensor: torch.Tensor) -> Hashable:
+    """Return a key that tensors with the same memory share: on any device, in any layout."""
+    if not tensor.numel() or (type(tensor) not in _PLAIN and not _has_memory(tensor)):
+        local = getattr(tensor, "_local_tensor", None)  # of a DTensor
+        return place_of(local) if isinstance(local, torch.Tensor) and local.numel() else id(tensor)
+    if tensor.layout is not torch.strided:
+        return _place_of_sparse(tensor)
+    flags = (tensor.is_conj(), tensor.is_neg())
+    if tensor.is_meta or any(flags):
+        storage = tensor.untyped_storage()._cdata if tensor.is_meta else tensor.data_ptr()
+        return "meta" if tensor.is_meta else flags, storage, tensor.storage_offset(), tensor.stride()
+    size = tensor.element_size()
+    return Place(str(tensor.device), tensor.data_ptr(), tuple(step * size for step in tensor.stride()))
+
+
+def _place_of_sparse(tensor: torch.Tensor) -> Hashable:
+    if tensor.layout is torch.sparse_coo:
+        return "coo", place_of(tensor._indices()), place_of(tensor._values())
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return str(tensor.layout), place_of(tensor.crow_indices()), place_of(tensor.values())
+    if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return str(tensor.layout), place_of(tensor.ccol_indices()), place_of(tensor.values())
+    return id(tensor)  # a layout of another library, such as MKL-DNN
+
+
+def _has_memory(tensor: torch.Tensor) -> bool:
+    try:
+        return bool(tensor.data_ptr() != 0)
+    except RuntimeError:  # it has no storage
+        return tensor.layout is not torch.strided
+
+
+class TensorSlot:
+    """The dict and key that hold a tensor, so that a rebound tensor is found; one of another shape or type is refused."""
+
+    __slots__ = ("dtype", "key", "live", "name", "shape", "slots")
+
+    def __init__(self, name: str, slots: Slots, key: Any) -> None:
+        tensor = slots[key]
+        self.name = name
+        self.slots = slots
+        self.key = key
+        self.shape = tensor.shape
+        self.dtype = tensor.dtype
+        self.live = _in_memory(tensor)
+
+    def reader(self) -> Reader:
+        """Return a reader of the memory itself for a tensor that is contiguous on the CPU, otherwise of copies of rows."""
+        return Live(self) if self.live else Placed(by_rows(self.shape, self.rows), place_of(self.slots[self.key]))
+
+    def check(self) -> None:
+        try:
+            now = self.slots[self.key]
+            same = now is not None and now.shape == self.shape and now.dtype is self.dtype
+        except (LookupError, RuntimeError):  # it was removed, or became lazy
+            same = False
+        if not same or (self.live and not now.is_contiguous()):
+            raise ShapeError(
+                f"{printable(self.name)} has changed its shape or was removed since it was listed; list the model's weights again"
+            )
+
+    def address(self) -> int:
+        return int(self.slots[self.key].data_ptr())
+
+    def array(self) -> Array:
+        self.check()
+        return numpy_of(self.slots[self.key].detach()).reshape(-1)
+
+    def rows(self, first: int, last: int) -> Array:
+        self.check()
+        tensor = plain(self.name, self.slots[self.key])
+        return numpy_of(tensor[first:last] if self.shape else tensor)
+
+
+def _in_memory(tensor: torch.Tensor) -> bool:
+    return (
+        type(tensor) in _PLAIN
+        and tensor.layout is torch.strided
+        and tensor.device.type == "cpu"
+        and tensor.is_contiguous()
+        and not (tensor.is_conj() or tensor.is_neg() or tensor.is_quantized)
+        and tensor.data_ptr() != 0  # also for tensors without elements
+    )
+
+
+def plain(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Return the numbers as an ordinary strided tensor on the CPU. Raises `UnreadableError` for a tensor without any."""
+    try:
+        found = _on_cpu(tensor.detach())
+    except (RuntimeError, TypeError, NotImplementedError, AttributeError) as error:
+        raise _without_numbers(name, tensor, f": {printable(error)}") from None
+    if found.numel() and (found.is_meta or not _has_memory(found)):
+        raise _without_numbers(name, tensor, "")
+    return found
+
+
+def _without_numbers(name: str, tensor: torch.Tensor, why: str) -> UnreadableError:
+    shown = printable(name) or "the tensor"
+    return UnreadableError(f"{shown} is a {printable(type(tensor).__name__)}, which does not give its numbers{why}")
+
+
+def _on_cpu(tensor: torch.Tensor) -> torch.Tensor:
+    if hasattr(tensor, "full_tensor"):  # a DTensor is sharded over several processes
+        tensor = tensor.full_tensor()
+    if tensor.is_quantized:
+        tensor = tensor.int_repr()
+    if tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
+    return tensor.cpu().resolve_conj().resolve_neg()
+
+
+_NATIVE = {
+    getattr(torch, word)
+    for word in ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", "complex64", "complex128")
+}
+_CARRIERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def numpy_of(tensor: torch.Tensor) -> Array:
+    """View a strided CPU tensor as an array; types that NumPy lacks become integers of the same size."""
+    if tensor.dtype in _NATIVE:
+        array: Array = tensor.numpy()
+        return array
+    word = str(tensor.dtype).removeprefix("torch.")
+    carried: Array = tensor.contiguous().view(_CARRIERS[tensor.element_size()]).numpy()
+    return carried.view(numpy_dtype(word))
+
+
+def require_writable(name: str, tensor: torch.Tensor) -> None:
+    """Raise `ShapeError` for a tensor that cannot be written to in place."""
+    if tensor.is_quantized or tensor.layout is not torch.strided or hasattr(tensor, "full_tensor") or tensor.is_meta:
+        kind = "quantised, sparse, distributed or without memory"
+        raise ShapeError(f"{printable(name)} is {kind}, and cannot be written to in place; convert the model first")
+    if any(length > 1 and not step for length, step in zip(tensor.shape, tensor.stride(), strict=True)):
+        raise ShapeError(
+            f"{printable(name)} is expanded, so several of its elements are one number, and it cannot be written to; "
+            "make it contiguous in the model first"
+        )
+
+
+def fill(tensor: torch.Tensor, array: Array, dtype: torch.dtype | None = None) -> None:
+    """Write into a tensor of any writable layout or device an array, whose dtype is that of the tensor unless given."""
+    tensor.copy_(tensor_like(array, dtype or tensor.dtype))
+
+
+def tensor_like(array: Array, dtype: torch.dtype) -> torch.Tensor:
+    """Make a tensor of an array, bit for bit."""
+    import numpy as np
+
+    array = np.require(array, requirements=["C", "W"])
+    if dtype in _NATIVE:
+        return torch.from_numpy(array)
+    carrier = array.reshape(-1).view(f"i{array.itemsize}" if array.itemsize > 1 else "u1")
+    return torch.from_numpy(carrier).view(dtype).reshape(array.shape)
+
+
+def tensor_of(array: Array, dtype: str) -> torch.Tensor:
+    """Make a tensor, in memory of its own, of an array whose dtype is this word."""
+    return tensor_like(array.copy(), getattr(torch, dtype))
