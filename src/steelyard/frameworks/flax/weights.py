@@ -17,9 +17,7 @@ from flax import linen, nnx, struct
 from flax.core import FrozenDict
 from flax.training.train_state import TrainState
 
-from steelyard.core.members import with_ties
 from steelyard.core.plugins import framework_of, load
-from steelyard.core.readers import Placed
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import NotFittedError, UnknownModelError
@@ -109,7 +107,7 @@ def _leaves(model: nnx.Pytree | nnx.State) -> Iterator[tuple[str, nnx.graph.Path
             yield "/".join(map(str, path)), path, leaf
 
 
-def _nnx_weights(model: nnx.Pytree | nnx.State) -> Iterator[Weight]:
+def _nnx_weights(model: nnx.Pytree | nnx.State) -> list[Weight]:
     modules = dict(nnx.iter_graph(model)) if isinstance(model, nnx.Pytree) else {}
     listed: list[Weight] = []
     for name, path, leaf in _leaves(model):
@@ -118,7 +116,7 @@ def _nnx_weights(model: nnx.Pytree | nnx.State) -> Iterator[Weight]:
             role, axes = known.get(str(path[-1]), (Role.OTHER, ""))
             axes = axes_or_blank(axes, len(weight.shape))
             listed.append(weight.replace(role=role, axes=axes, trainable=isinstance(leaf, nnx.Param)))
-    return with_ties(infer_roles(listed))
+    return infer_roles(listed)
 
 
 def _parts(name: str, leaf: object) -> Iterator[Weight]:
@@ -126,7 +124,7 @@ def _parts(name: str, leaf: object) -> Iterator[Weight]:
     value = _value(leaf)
     for part in framework_of(value).weights(value):
         full = f"{name}/{part.name}" if name and part.name else name or part.name
-        read = _reader(leaf, part.name, part.read) if isinstance(leaf, nnx.Variable) else part.read
+        read = _reader(leaf, part.name) if isinstance(leaf, nnx.Variable) else part.read
         yield part.replace(name=full, layer=layer_of(full), read=read)
 
 
@@ -134,7 +132,7 @@ def _value(leaf: object) -> object:
     return leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
 
 
-def _reader(variable: nnx.Variable, part: str, first: Reader) -> Reader:
+def _reader(variable: nnx.Variable, part: str) -> Reader:
     """Return a reader of the present value of a variable, which gets a new array when it changes."""
 
     def read(start: int, stop: int) -> Array:
@@ -142,7 +140,7 @@ def _reader(variable: nnx.Variable, part: str, first: Reader) -> Reader:
         (now,) = (weight for weight in framework_of(value).weights(value) if weight.name == part)
         return now.read(start, stop)
 
-    return Placed(read, first.place) if isinstance(first, Placed) else read
+    return read
 
 
 def _replaced(name: str, leaf: object, arrays: Mapping[str, Array]) -> object:

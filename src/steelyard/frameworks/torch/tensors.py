@@ -36,12 +36,13 @@ def weight_of(name: str, slots: Slots, key: Any, **facts: Any) -> Weight:
     word = str(tensor.dtype).removeprefix("torch.")
     carried = _CARRIED.get(word, word)
     known = carried in ITEMSIZES
-    why = _why_unreadable(name, tensor, word, known)
+    slot = TensorSlot(name, slots, key)
+    why = None if known and slot.live else _why_unreadable(name, tensor, word, known)
     return Weight(
         name=name,
         shape=tuple(tensor.shape),
         dtype=carried if known else UNKNOWN,
-        read=Refused(why, place_of(tensor)) if why else TensorSlot(name, slots, key).reader(),
+        read=Refused(why, place_of(tensor)) if why else slot.reader(),
         trainable=tensor.requires_grad if facts else tensor.requires_grad or None,  # a bare tensor may be a parameter or a buffer
         encoding=_encoding(tensor, word) if tensor.is_quantized else "" if known else word,
         **facts,

@@ -126,7 +126,8 @@ def _module_weights(module: nn.Module) -> Iterator[Weight]:
     facts = _facts_of(module)
     copies = Copies(module, state, slots)
     for name, value in state.items():
-        found = copies.held_name(name)
+        slot = slots.get(name)
+        found = name if slot is not None and slot[0][slot[1]] is value else copies.held_name(name)
         known = facts.get(found or name)
         role, axes, layer = (
             known if known and found in (name, None) else (*(known or (Role.OTHER, ""))[:2], name.rpartition(".")[0])
