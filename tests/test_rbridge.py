@@ -143,7 +143,13 @@ def test_positions_say_where_in_the_vector_each_number_is(net, fits):
 def test_totals_count_tied_weights_once():
     tied = nn.ModuleDict({"one": nn.Linear(2, 2, bias=False)})
     tied["two"] = tied["one"]
-    assert rbridge.total(tied) == [4.0, 16.0]
+    assert rbridge.total(tied) == [4.0, 0.0, 0.0, 16.0]
+
+
+def test_totals_count_parameters_and_buffers_apart():
+    norm = nn.BatchNorm1d(3)
+    assert rbridge.total(norm) == [6.0, 7.0, 0.0, 56.0]
+    assert rbridge.amount(norm) == "6 parameters, 7 in buffers"
 
 
 def test_a_module_predicts_in_evaluation_mode_and_is_left_as_it_was(net):

@@ -69,9 +69,14 @@ def positions(source: object) -> list[bytearray]:
 
 
 def total(source: object) -> list[float]:
-    """Return the number of elements and of bytes of the weights; tied ones count once."""
+    """Return the number of parameters, of elements of buffers and of other weights, and of bytes; tied ones count once."""
     found = _weights(source)
-    return [float(found.size), float(found.nbytes)]
+    return [*map(float, found.counts), float(found.nbytes)]
+
+
+def amount(source: object) -> str:
+    """Return the number of parameters, and those of elements of buffers and of other weights, in words."""
+    return str(_weights(source).counts)
 
 
 def notes(source: object) -> list[str]:

@@ -299,7 +299,7 @@ def test_arrays_become_weights_with_the_given_axes():
     w = steelyard.Weights.from_arrays({"fc.weight": kernel, "fc.bias": np.zeros(3), "same": kernel}, axes={"fc.weight": "out in"})
     assert [(x.name, str(x.role), x.layer, x.axes, x.tied) for x in w.values()] == [
         ("fc.weight", "kernel", "fc", "out in", None),
-        ("fc.bias", "bias", "fc", "", None),
+        ("fc.bias", "bias", "fc", "out", None),
         ("same", "other", "", "", "fc.weight"),
     ]
     assert np.shares_memory(w["fc.weight"].numpy(), kernel)

@@ -27,7 +27,7 @@ def test_the_index_has_every_weight_with_its_facts_in_order(net, page):
     assert index["columns"]["name"] == list(weights)
     assert index["live"] is False
     assert index["sources"] == [
-        {"name": "Sequential", "weights": 11, "tied": 0, "parameters": weights.size, "bytes": weights.nbytes, "notes": []}
+        {"name": "Sequential", "weights": 11, "tied": 0, "amount": str(weights.counts), "bytes": weights.nbytes, "notes": []}
     ]
     for name, row in columns(index).items():
         weight = weights[name]

@@ -579,7 +579,7 @@ def test_seven_hundred_weights_make_one_legible_picture():
     labels = [label.get_text() for label in ax.get_yticklabels()]
     assert labels == [f"model.layers.{block}" for block in range(28)]
     assert max(ax.figure.get_size_inches()) < 9
-    assert "700 weights, 14,000 parameters" in written(ax)
+    assert "700 weights, 14,000 numbers" in written(ax)
 
 
 def test_names_with_a_common_prefix_are_labelled_by_the_next_part():

@@ -109,7 +109,7 @@ def test_many_rows_are_folded_by_layer():
     weights = {f"net.{part}.{chr(97 + i)}.w": np.zeros(i + 1) for part in ("encoder", "decoder") for i in range(25)}
     read = page(weights)
     assert read.tags.count("details") == 2
-    assert read.summaries[0] == "net.encoder · 25 weights, 325 parameters"
+    assert read.summaries[0] == "net.encoder · 25 weights, 325 numbers"
     assert "histograms reach from -1 to 1" in read.text
     assert len([cell for cell in read.cells if cell.startswith("net.")]) == 50
 

@@ -1,14 +1,26 @@
-"""Infer the roles of weights from their names and shapes.
+"""Infer the roles and axes of weights from the names and shapes of their layers.
 
-Live modules, configs and the operators of a graph define roles; these rules are for all other weights. Names are ambiguous: a
-two-dimensional "weight" is a kernel unless its layer's name contains "embedding", and axes are never inferred. A weight
-that matches no rule stays "other".
+Live modules, configs and the operators of a graph define roles; these rules are for all other weights. They say only what a
+layer's own weights prove:
+
+| weights of a layer | roles | axes |
+|---|---|---|
+| "weight" (a, b), "bias" (a), a is not b | kernel, bias | out in, out |
+| "weight" (a, b), "bias" (b), a is not b | kernel, bias | in out, out |
+| "weight" (a, a), "bias" (a) | kernel, bias | blank, out |
+| "weight" and "bias" of one shape | scale, offset | channel, if there is one axis |
+| "weight" (a), running statistics (a) | scale | channel |
+| "weight" of a layer whose name or class is that of a norm | scale | channel, if there is one axis |
+| "weight" (a, b) alone, named as an embedding | embedding | vocab out |
+
+A kernel without a bias has blank axes, and a weight that matches no rule stays "other": a "weight" with one axis may be a
+linear model, a slope or a norm. Packed numbers of a quantised layer are "other" too.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from steelyard.core.weight import Role, Weight
@@ -22,11 +34,18 @@ _LEAVES: tuple[tuple[str, Role], ...] = (
     (r"(in|q|k|v)_proj_weight|coefs?_(\.\d+)?|weight_(v|orig)", Role.KERNEL),
     (r"intercepts?_(\.\d+)?|bias_(ih|hh)(_l\d+)?(_reverse)?|in_proj_bias|bias_[kv]", Role.BIAS),
     (r"embeddings?", Role.EMBEDDING),
-    (r"gamma|scale|weight_g", Role.SCALE),
+    (r"gamma(_?\d+)?|lambda(_?\d*)|layer_?scale\w*|scale|weight_g", Role.SCALE),
     (r"beta|offset", Role.OFFSET),
 )
-_OF_NORMS = (Role.SCALE, Role.MEAN)
-_EMBEDDING = r"(?i)(^|[._/])(\w*embed\w*|wte|wpe|emb)([._/\d]|$)"
+_NORM_ROLES = (Role.SCALE, Role.OFFSET, Role.MEAN, Role.VARIANCE)
+_KERNELS = (Role.KERNEL, Role.RECURRENT_KERNEL)
+_WEIGHT = ("weight", "w", "W")
+_BIAS = ("bias", "b", "B")
+_NORM = r"(?i)\w*norm\w*|(.*_)?(ln|bn|gn|rms)(_?\d+|_\w+)?"
+_EMBEDDING = r"(?i)\w*embed(?!\w*proj)\w*|wte|wpe|emb|shared|relative_attention_bias"
+_NO_EMBEDDING = r"(?i)(un)?embed_?out|unembed\w*"
+_PACKED = ("SCB", "qweight", "absmax", "quant_map", "quant_state")
+"""Weights beside which those of the same layer are packed, as by bitsandbytes and GPTQ."""
 
 
 def layer_of(name: str) -> str:
@@ -53,29 +72,50 @@ def plain_layer(name: str) -> str:
 
 
 def role_of(name: str, ndim: int) -> Role:
-    """Return the role that the last word of a name implies; `ndim` is the number of axes.
+    """Return the role that a name implies; `ndim` is the number of axes.
 
-    >>> role_of("encoder.0.weight", 2), role_of("bn.weight", 1), role_of("tok_embeddings.weight", 2)
-    (<Role.KERNEL: 'kernel'>, <Role.SCALE: 'scale'>, <Role.EMBEDDING: 'embedding'>)
+    >>> role_of("encoder.0.weight", 2), role_of("bn.weight", 1), role_of("tok_embeddings.weight", 2), role_of("0.weight", 1)
+    (<Role.KERNEL: 'kernel'>, <Role.SCALE: 'scale'>, <Role.EMBEDDING: 'embedding'>, <Role.OTHER: 'other'>)
     """
-    leaf = _last(name)
-    if leaf in ("weight", "w", "W") and ndim:
+    leaf = leaf_of(name)
+    if leaf in _WEIGHT and ndim:
+        word = _own_word(layer_of(name))
         if ndim == 1:
-            return Role.SCALE
-        return Role.EMBEDDING if ndim == 2 and _is_embedding(name) else Role.KERNEL
-    if leaf in ("bias", "b", "B"):
+            return Role.SCALE if _is_norm(word) else Role.OTHER
+        return Role.EMBEDDING if ndim == 2 and _is_embedding(word) else Role.KERNEL
+    if leaf in _BIAS:
         return Role.BIAS
-    return _ruled(f"{_last(layer_of(name))}.{leaf}" if leaf.isdecimal() else leaf)
+    role = _ruled(f"{leaf_of(layer_of(name))}.{leaf}" if leaf.isdecimal() else leaf)
+    return Role.OTHER if role is Role.SCALE and not ndim else role
 
 
-def _last(name: str) -> str:
+def leaf_of(name: str) -> str:
+    """Return the part of a name after its last dot or slash.
+
+    >>> leaf_of("encoder.0.weight"), leaf_of("params/Dense_0/kernel"), leaf_of("w")
+    ('weight', 'kernel', 'w')
+    """
     return name[max(name.rfind("."), name.rfind("/")) + 1 :] if "/" in name else name.rpartition(".")[2]
 
 
-def _is_embedding(name: str) -> bool:
-    """Whether a word of a name means an embedding; a quick test comes first, since the regular expression is slow."""
-    lower = name.lower()
-    return ("emb" in lower or "wte" in lower or "wpe" in lower) and re.search(_EMBEDDING, name) is not None
+def _own_word(layer: str) -> str:
+    """Return the last word of a layer's name that is not a number, such as "norms" of "norms.0"."""
+    word = leaf_of(layer)
+    while word.isdecimal() and layer:
+        layer = layer_of(layer)
+        word = leaf_of(layer)
+    return word
+
+
+@lru_cache(maxsize=4096)
+def _is_norm(word: str) -> bool:
+    """Whether the name or the class of a layer is that of a norm."""
+    return re.fullmatch(_NORM, word) is not None
+
+
+@lru_cache(maxsize=4096)
+def _is_embedding(word: str) -> bool:
+    return re.fullmatch(_EMBEDDING, word) is not None and re.fullmatch(_NO_EMBEDDING, word) is None
 
 
 @lru_cache(maxsize=4096)
@@ -87,13 +127,88 @@ def _ruled(words: str) -> Role:
     return next((role for pattern, role in _LEAVES if re.fullmatch(pattern, words)), Role.OTHER)
 
 
-def infer_roles(weights: Iterable[Weight]) -> list[Weight]:
-    """Return the weights with inferred roles for those without one; a role also depends on the other weights of the layer.
+def infer_roles(weights: Iterable[Weight], classes: Mapping[str, str] | None = None) -> list[Weight]:
+    """Return the weights with what their layers prove: a role for those without one, and axes for these.
 
-    The "bias" of a layer with a scale or a mean is an offset.
+    `classes` has the name of a layer's class by the name of the layer, where it is known.
     """
-    other = Role.OTHER
-    named = [w.replace(role=role_of(w.name, len(w.shape))) if w.role is other else w for w in weights]
-    norms = {w.layer for w in named if w.role in _OF_NORMS}
-    norms = norms and norms - {w.layer for w in named if w.role is Role.KERNEL}
-    return [w.replace(role=Role.OFFSET) if w.role is Role.BIAS and w.layer in norms else w for w in named] if norms else named
+    listed = list(weights)
+    layers: dict[str, list[Weight]] = {}
+    for weight in listed:
+        layers.setdefault(plain_layer(weight.layer), []).append(weight)
+    facts: dict[int, Weight] = {}
+    for name, members in layers.items():
+        evidence = LayerEvidence(name, members, (classes or {}).get(name, ""))
+        for weight in members:
+            if weight.role is Role.OTHER:
+                facts[id(weight)] = evidence.explained(weight)
+    return [facts.get(id(weight), weight) for weight in listed]
+
+
+class LayerEvidence:
+    """What the weights of one layer prove about one another; `kind` is the name of the layer's class, blank if not known."""
+
+    __slots__ = ("_bias", "_is_norm", "_is_packed", "_kernels", "_norms", "_roles", "_statistics")
+
+    def __init__(self, name: str, members: Sequence[Weight], kind: str = "") -> None:
+        leaves = {leaf_of(weight.name): weight for weight in members}
+        self._is_norm = _is_norm(_own_word(name)) or _is_norm(kind)
+        self._is_packed = any(leaf in leaves for leaf in _PACKED)
+        self._bias = next((leaves[leaf] for leaf in _BIAS if leaf in leaves), None)
+        named = {w.name: w.role if w.role is not Role.OTHER else role_of(w.name, len(w.shape)) for w in members}
+        self._statistics = {w.shape for w in members if named[w.name] is Role.MEAN}
+        self._roles = {w.name: self._role(w, named[w.name]) for w in members}
+        self._kernels = [w for w in members if self._roles[w.name] in _KERNELS]
+        self._norms = set() if self._kernels else {w.shape for w in members if self._roles[w.name] in (Role.SCALE, Role.MEAN)}
+
+    def _role(self, weight: Weight, named: Role) -> Role:
+        """Return the role of a weight whose name implies `named`."""
+        leaf, bias, shape = leaf_of(weight.name), self._bias, weight.shape
+        if weight.role is not Role.OTHER or leaf not in _WEIGHT or not shape:
+            return named
+        if self._is_packed or weight.dtype == "uint8":
+            return Role.OTHER
+        if bias is not None and bias.shape == shape:
+            return Role.SCALE
+        if len(shape) == 1:
+            return Role.SCALE if self._is_norm or shape in self._statistics else Role.OTHER
+        if bias is not None:
+            return Role.KERNEL
+        return Role.SCALE if self._is_norm else named
+
+    def explained(self, weight: Weight) -> Weight:
+        """Return a weight of no known role with the role and axes that the layer proves."""
+        role = self._roles[weight.name]
+        if role is Role.BIAS and weight.shape in self._norms and weight.shape:
+            role = Role.OFFSET
+        axes = weight.axes or self._axes(weight, role)
+        return weight if role is weight.role and axes == weight.axes else weight.replace(role=role, axes=axes)
+
+    def _axes(self, weight: Weight, role: Role) -> str:
+        ndim = len(weight.shape)
+        if role in _NORM_ROLES:
+            return "channel" if ndim == 1 and weight.shape in self._norms else ""
+        if role is Role.EMBEDDING:
+            return "vocab out" if ndim == 2 else ""
+        if len(self._kernels) != 1 or role not in (Role.KERNEL, Role.BIAS):
+            return ""
+        return self._kernel_axes() if role is Role.KERNEL else self._bias_axes(weight)
+
+    def _kernel_axes(self) -> str:
+        """Return the axes of a matrix whose outputs are as many as the numbers in the bias, if its inputs are not."""
+        (kernel,) = self._kernels
+        if len(kernel.shape) != 2:
+            return ""
+        if kernel.name.endswith("in_proj_weight"):
+            return "[qkv]*out in" if kernel.shape[0] == 3 * kernel.shape[1] else ""
+        if self._bias is None or len(self._bias.shape) != 1 or kernel.shape[0] == kernel.shape[1]:
+            return ""
+        return {kernel.shape[0]: "out in", kernel.shape[1]: "in out"}.get(self._bias.shape[0], "")
+
+    def _bias_axes(self, bias: Weight) -> str:
+        (kernel,) = self._kernels
+        if len(bias.shape) != 1 or len(kernel.shape) < 2:
+            return ""
+        if bias.name.endswith("in_proj_bias"):
+            return "[qkv]*out" if bias.shape[0] == kernel.shape[0] else ""
+        return "out" if bias.shape[0] in kernel.shape and bias is self._bias else ""

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
+from steelyard.core.roles import leaf_of
 from steelyard.core.weight import Role, Weight
+from steelyard.dtypes import is_floating
 from steelyard.errors import EmptySelectionWarning, LeftOutWarning, ShapeError, SteelyardError, UnreadableError, printable
 
 if TYPE_CHECKING:
@@ -129,7 +131,9 @@ def _is_parameter(weight: Weight) -> bool | None:
     """Whether a weight is a parameter; None if its facts do not show it."""
     if weight.role in STATE_ROLES:
         return False
-    return True if weight.trainable or weight.role is not Role.OTHER else None
+    if weight.trainable or weight.role is not Role.OTHER:
+        return True
+    return True if is_floating(weight.dtype) and leaf_of(weight.name) in ("weight", "w", "W") else None
 
 
 def readable(weights: Weights, *, skip_unreadable: bool) -> Weights:

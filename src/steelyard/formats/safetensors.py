@@ -12,8 +12,8 @@ from steelyard.codecs import limits
 from steelyard.codecs.limits import is_possible
 from steelyard.codecs.metadata import dump_facts, owners, with_facts
 from steelyard.core.readers import chunks_of
-from steelyard.core.roles import layer_of, role_of
-from steelyard.core.weight import Refused, Weight
+from steelyard.core.roles import infer_roles, layer_of
+from steelyard.core.weight import Refused, Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, printable
@@ -87,12 +87,11 @@ def _with_removed(found: list[Weight], meta: dict[str, str]) -> list[Weight]:
     removed = {name: kept for name, kept in meta.items() if kept in named and name not in named}
     for name in removed:
         del meta[name]
-    return found + [_again(named[kept], name) for name, kept in removed.items()]
+    return infer_roles(found + [_again(named[kept], name) for name, kept in removed.items()]) if removed else found
 
 
 def _again(weight: Weight, name: str) -> Weight:
-    role = role_of(name, len(weight.shape))
-    return weight.replace(name=name, layer=layer_of(name), role=role, tied=weight.tied or weight.name)
+    return weight.replace(name=name, layer=layer_of(name), role=Role.OTHER, axes="", tied=weight.tied or weight.name)
 
 
 # The layout of a safetensors file:
@@ -178,8 +177,7 @@ def _weight(source: Source, offset: int, name: str, word: str, shape: tuple[int,
         dtype = _PACKED[word][0] if word in _PACKED else "object"
         reader = Refused(FormatError(source.name, f"{printable(name)} is stored as {printable(word)}, which cannot be read"))
         return Weight(name=name, shape=shape, dtype=dtype, encoding=word, read=reader)
-    role, read = role_of(name, len(shape)), Stored(source, offset, dtype)
-    return Weight(name=name, shape=shape, dtype=dtype, read=read, role=role, layer=layer_of(name), encoding=word)
+    return Weight(name=name, shape=shape, dtype=dtype, read=Stored(source, offset, dtype), layer=layer_of(name), encoding=word)
 
 
 def write(weights: Weights, path: Path) -> None:

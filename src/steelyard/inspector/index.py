@@ -142,7 +142,7 @@ def _source_record(opened: OpenedSource) -> dict[str, Any]:
         "name": opened.name,
         "weights": len(listed),
         "tied": len(listed) - len(listed.distinct()),
-        "parameters": listed.size,
+        "amount": str(listed.counts),
         "bytes": listed.nbytes,
         "notes": notes(listed),
     }

@@ -180,10 +180,9 @@ def _title(source: Any) -> str:
 
 def _notes(source: Any, listed: Sequence[Weight], stats: Sequence[Summary], near: float | None) -> list[str]:
     tied = len(weights_of(source)) - len(listed)
-    size = sum(weight.size for weight in listed)
     bad = sum(not summary.finite for summary in stats)
     return [
-        f"{counted(len(listed), 'weight')}, {counted(size, 'parameter')}; each row scaled to its densest bin",
+        f"{counted(len(listed), 'weight')}, {weights_of(source).counts}; each row scaled to its densest bin",
         f"the axis is linear up to \u00b1{near:g} and logarithmic beyond" if near else "",
         f"{tied:,} tied or empty, not drawn" if tied else "",
         f"{counted(bad, 'weight')} with NaN or Inf (\u00d7), left out" if bad else "",

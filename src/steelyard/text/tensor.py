@@ -78,7 +78,7 @@ def facts(weight: Weight, summary: Summary, screen: Screen) -> Iterator[tuple[st
     yield "shape", f"{shape_text(weight)}  {printable(weight.axes)}".rstrip()
     yield "dtype", dtype_text(weight)
     yield "role", str(weight.role)
-    yield "trainable", {True: "yes", False: "no", None: ""}[weight.trainable]
+    yield "trainable", {True: "yes", False: "no", None: "not known"}[weight.trainable]
     yield "tied to", "" if weight.tied is None else name_text(weight.tied)
     yield "size", f"{weight.size:,} ({in_units(weight.nbytes)})"
     moments = summary.moments

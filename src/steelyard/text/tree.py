@@ -44,7 +44,7 @@ def tree(found: Sequence[Measured], end: float | None, caption: str = "") -> Ite
 def _layer(group: Sequence[Measured], depth: int, end: float | None) -> str:
     count, size = (sum(getattr(each.row, word) for each in group) for word in ("times", "size"))
     name = "".join(re.split(r"([./])", group[0].row.name, maxsplit=_DEEPEST)[: 2 * depth + 1])
-    title = f"{name or '(unnamed)'} \u00b7 {counted(count, 'weight')}, {counted(size, 'parameter')}"
+    title = f"{name or '(unnamed)'} \u00b7 {counted(count, 'weight')}, {counted(size, 'number')}"
     return foldable(title, "".join(tree(group, end)), bars="" if end is None else _bars(group, end))
 
 

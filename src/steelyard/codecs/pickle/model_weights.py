@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from steelyard.codecs import limits
 from steelyard.codecs.pickle.overlaps import overlaps
 from steelyard.codecs.pickle.values import Record, class_of
-from steelyard.core.roles import layer_of, role_of
+from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, UnsafeFileError, printable
@@ -135,17 +135,15 @@ def _without_args(path: Path) -> Path:
 
 
 def as_weights(tensors: Iterable[PickledTensor], source: Source) -> list[Weight]:
-    """Return tensors as weights: named by their paths, tied where they share their numbers, each with its role."""
+    """Return tensors as weights: named by their paths, tied where they share their numbers, each with its role.
+
+    The class of a layer decides roles and axes; those of other layers are inferred.
+    """
     named = _named(tensors, source)
-    layers = [
-        layer_of(layer_of(name) if each.is_companion else name) if each.layer is None else each.layer
-        for name, each in named.items()
-    ]
-    roles = _roles(named, layers)
     owners: dict[Memory, str] = {}
     shared = overlaps(named)
     weights = []
-    for (name, tensor), layer, role in zip(named.items(), layers, roles, strict=True):
+    for name, tensor in named.items():
         owner = owners.setdefault(tensor.memory, name) if tensor.memory is not None else name
         weights.append(
             Weight(
@@ -153,8 +151,8 @@ def as_weights(tensors: Iterable[PickledTensor], source: Source) -> list[Weight]
                 shape=tensor.shape,
                 dtype=tensor.dtype,
                 read=tensor.read,
-                role=role,
-                layer=layer,
+                role=tensor.role or Role.OTHER,
+                layer=layer_of(layer_of(name) if tensor.is_companion else name) if tensor.layer is None else tensor.layer,
                 axes=tensor.axes,
                 trainable=tensor.trainable,
                 encoding=tensor.encoding,
@@ -162,20 +160,8 @@ def as_weights(tensors: Iterable[PickledTensor], source: Source) -> list[Weight]
                 overlaps=shared.get(name) if owner == name else None,
             )
         )
-    return weights
-
-
-def _roles(named: dict[str, PickledTensor], layers: list[str]) -> list[Role]:
-    """Return each tensor's role, by its layer or else by its name; the bias of a layer with a scale or mean is an offset."""
-    roles = [tensor.role or role_of(name, len(tensor.shape)) for name, tensor in named.items()]
-    if {Role.SCALE, Role.MEAN}.isdisjoint(roles):
-        return roles
-    scaled = {layer for layer, role in zip(layers, roles, strict=True) if role in (Role.SCALE, Role.MEAN)}
-    scaled -= {layer for layer, role in zip(layers, roles, strict=True) if role is Role.KERNEL}
-    return [
-        Role.OFFSET if role is Role.BIAS and layer in scaled and tensor.role is None else role
-        for tensor, layer, role in zip(named.values(), layers, roles, strict=True)
-    ]
+    inferred = infer_roles(weights)
+    return [new if named[new.name].role is None else old for old, new in zip(weights, inferred, strict=True)]
 
 
 def _named(tensors: Iterable[PickledTensor], source: Source) -> dict[str, PickledTensor]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from steelyard.core.members import with_ties
+from steelyard.core.roles import infer_roles
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import UnknownModelError
 from steelyard.frameworks.torch.constants import constants_of
@@ -16,7 +17,7 @@ from steelyard.frameworks.torch.optimizers import optimizer_slots, optimizer_wei
 from steelyard.frameworks.torch.state import Copies, copied_weights, held_slots, script_weight, state_of
 from steelyard.frameworks.torch.tensors import fill, require_writable, weight_of
 from steelyard.layers.roles import axes_or_blank
-from steelyard.layers.torch.roles import ROLES, plain_name, role_and_axes
+from steelyard.layers.torch.roles import plain_name, role_and_axes, roles_of_class
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -40,7 +41,7 @@ def weights(model: object) -> Iterator[Weight]:
         return with_ties(optimizer_weights(model))
     if not isinstance(model, nn.Module):
         raise UnknownModelError(f"a torch {type(model).__name__} has no weights; pass a module, a tensor or a state_dict")
-    return with_ties(_module_weights(model))
+    return with_ties(_explained(model, _module_weights(model)))
 
 
 def assign(model: Model, arrays: Mapping[str, Array]) -> Model:
@@ -139,6 +140,15 @@ def _module_weights(module: nn.Module) -> Iterator[Weight]:
     yield from constants_of(module)
 
 
+def _explained(module: nn.Module, weights: Iterable[Weight]) -> Iterator[Weight]:
+    """Infer what PyTorch's own classes do not say of the weights of other classes, such as `LlamaRMSNorm` and `Conv1D`."""
+    listed = list(weights)
+    known = _facts_of(module)
+    classes = {name: type(part).__name__ for name, part in module.named_modules(remove_duplicate=False)}
+    inferred = infer_roles(listed, classes)
+    return (old if old.name in known else new for old, new in zip(listed, inferred, strict=True))
+
+
 def _facts_of(module: nn.Module) -> dict[str, tuple[Role, str, str]]:
     """Return role, axes and layer of each parameter and buffer below `module`, by its state_dict name."""
     facts: dict[str, tuple[Role, str, str]] = {}
@@ -149,10 +159,10 @@ def _facts_of(module: nn.Module) -> dict[str, tuple[Role, str, str]]:
 
 
 def _layer_facts(part: nn.Module) -> Iterator[tuple[str, tuple[Role, str]]]:
-    known = next((ROLES[base.__name__] for base in type(part).__mro__ if base.__name__ in ROLES), {})
+    known = next((row for base in type(part).__mro__ if (row := roles_of_class(base.__module__, base.__name__))), {})
     for held in (part._parameters, part._buffers):
         for key, tensor in held.items():
-            if tensor is not None:
+            if tensor is not None and known:
                 yield key, role_and_axes(known, key, tensor.ndim)
     for key, held in getattr(part, "parametrizations", {}).items():
         yield from _parametrized(key, held, known)

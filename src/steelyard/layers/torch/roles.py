@@ -72,17 +72,23 @@ _BASES = {  # class without a row of its own -> class whose row it has
     "NonDynamicallyQuantizableLinear": "Linear",
 }
 
+_OWN = ("torch.nn.modules.", "torch.nn.qat.", "torch.ao.nn.")
+_OF_TRANSFORMERS: dict[str, ParameterRoles] = {"Conv1D": _dense("in out")}
+"""A dense layer of GPT-2 and its relatives, which stores its kernel transposed."""
+
 _ENDING = r"_l\d+(_reverse)?$"
 _MAGNITUDE, _DIRECTION = r"(.+)_g", r"(.+)_(?:v|orig)"
 
 
 def roles_of_class(module: str, name: str) -> ParameterRoles:
-    """Return the parameters of one of PyTorch's own layers by the name of its class; empty for any other class.
+    """Return the parameters of a layer of PyTorch, or of transformers' `Conv1D`, by its class; empty for any other class.
 
     >>> roles_of_class("torch.nn.modules.linear", "Linear")["bias"]
     (<Role.BIAS: 'bias'>, 'out')
     """
-    return ROLES.get(_BASES.get(name, name), {}) if module.startswith("torch.nn.modules.") else {}
+    if module.startswith("transformers."):
+        return _OF_TRANSFORMERS.get(name, {})
+    return ROLES.get(_BASES.get(name, name), {}) if module.startswith(_OWN) else {}
 
 
 def plain_name(key: str) -> str:

@@ -12,7 +12,6 @@ from contextlib import suppress
 from math import prod, sqrt
 from typing import TYPE_CHECKING, Any
 
-from steelyard.core.roles import role_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import SteelyardError, printable
 from steelyard.measures.check.duplicate_units import UnitScan
@@ -23,6 +22,7 @@ from steelyard.measures.stats.channels import channel_axes
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
     from steelyard.core.weights import Weights
+    from steelyard.transfers.layers.layer_weights import LayerWeights
 
 KERNELS = (Role.KERNEL, Role.RECURRENT_KERNEL)
 SCALE = 10_000.0
@@ -55,17 +55,27 @@ def known_facts(found: Weights) -> dict[str, Weight]:
     """Return the weights with the axes and roles that their layers imply."""
     known: dict[str, Weight] = {}
     for unit in net_of(found).layers:
+        is_sure = unit.graph_layer is not None or not unit.alternatives
         for part in unit.parts.values():
             weight = part.weight
-            role = Role.EMBEDDING if unit.kind == "embedding" and not unit.alternatives else weight.role
-            known[weight.name] = weight.replace(role=role_of(weight.name, len(weight.shape)) if role is Role.OTHER else role)
+            own = found.get(weight.name, weight)
+            role = Role.EMBEDDING if unit.kind == "embedding" and is_sure else weight.role
+            axes = weight.axes if is_sure and not _is_assumed(unit, own) else own.axes
+            known[weight.name] = weight.replace(role=own.role if role is Role.OTHER else role, axes=axes)
     return known
+
+
+def _is_assumed(unit: LayerWeights, weight: Weight) -> bool:
+    """Whether a list of names and shapes leaves open which axis of a matrix is that of the outputs."""
+    return unit.graph_layer is None and unit.kind == "dense" and not weight.axes and weight.name.endswith("weight")
 
 
 def scanned(weight: Weight, also: Callable[[Array, int], None] | None = None) -> UnitScan:
     """Read a weight once, and analyse the axes that are relevant to its health; `also` gets each block."""
     out, inputs, vocab = (channel_axes(weight, word) for word in ("out", "in", "vocab"))
     units = len(weight.shape) > 1 and weight.role in (*KERNELS, Role.EMBEDDING)
+    if _is_bare(weight):
+        out, inputs = (0,), (1,)
     rows = vocab or out
     apart = rows[0] if units and len(rows) == 1 and not _is_complex(weight) else None  # hashes need numbers of at most 64 bits
     return UnitScan(weight, tuple({*out, *inputs, *vocab}) if units else (), apart, also)
@@ -82,11 +92,17 @@ def unhealthy(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
         yield from constant
         if not constant:
             yield from _scaled(weight, scan, out, inputs)
-            yield from _dead(weight, scan, out, "outputs", "warning")
-            yield from _dead(weight, scan, inputs, "inputs", "info")
-            yield from _same(weight, scan)
+            words = ("rows", "columns") if _is_bare(weight) else ("outputs", "inputs")
+            yield from _dead(weight, scan, (0,) if _is_bare(weight) else out, words[0])
+            yield from _dead(weight, scan, (1,) if _is_bare(weight) else inputs, words[1])
+            yield from _same(weight, scan, words[0])
     elif weight.role is Role.EMBEDDING and scan.hashed_axis is not None:
         yield from _unused(weight, scan, scan.hashed_axis)
+
+
+def _is_bare(weight: Weight) -> bool:
+    """Whether a weight is a matrix of which it is not known which axis is that of the outputs."""
+    return not weight.axes and len(weight.shape) == 2 and weight.role in KERNELS
 
 
 def _variance(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
@@ -154,20 +170,26 @@ def _scaled(weight: Weight, scan: UnitScan, out: tuple[int, ...], inputs: tuple[
         yield _finding(kind, "warning", weight, what, rms=rms, start=start, times=times)
 
 
-def _dead(weight: Weight, scan: UnitScan, axes: tuple[int, ...], word: str, severity: str) -> Iterator[Finding]:
-    """Outputs that no input reaches are constant; inputs that reach no output are ignored by the net."""
+_EMPTY = {"outputs": "dead outputs", "inputs": "unused inputs", "rows": "zero rows", "columns": "zero columns"}
+
+
+def _dead(weight: Weight, scan: UnitScan, axes: tuple[int, ...], word: str) -> Iterator[Finding]:
+    """Outputs that no input reaches are constant; inputs that reach no output are ignored by the net.
+
+    Many dead outputs are a warning; rows and columns may be either.
+    """
     for axis in axes:
         places = scan.zero[axis].nonzero()[0].tolist()
         length = weight.shape[axis]
         if places and length > 1:
             rare = len(places) / length > DEAD
             what = f"has only zeros for {len(places):,} of {length:,} {word} ({_some(places)})"
-            kind = "dead outputs" if word == "outputs" else "unused inputs"
-            yield _finding(kind, severity if rare else "info", weight, what, places=places, of=length, axis=axis)
+            severity = "warning" if rare and word == "outputs" else "info"
+            yield _finding(_EMPTY[word], severity, weight, what, places=places, of=length, axis=axis)
 
 
-def _same(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
-    """Units with equal weights compute the same; short rows of narrow types may be equal by chance."""
+def _same(weight: Weight, scan: UnitScan, word: str) -> Iterator[Finding]:
+    """Outputs with equal weights compute the same; short rows of narrow types may be equal by chance."""
     groups = scan.same()
     if not groups or scan.hashed_axis is None:
         return
@@ -176,10 +198,10 @@ def _same(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
     length = weight.shape[scan.hashed_axis]
     by_chance = weight.size // length * itemsize(weight.dtype) < 32 or itemsize(weight.dtype) < 2
     count = sum(len(group) - 1 for group in groups)
-    what = (
-        f"has {count:,} of {length:,} outputs with the weights of another output, for example {groups[0][0]} and {groups[0][1]}"
-    )
-    yield _finding("same outputs", "info" if by_chance else "warning", weight, what, groups=groups, of=length)
+    pair = f"{groups[0][0]} and {groups[0][1]}"
+    what = f"has {count:,} of {length:,} {word} with the weights of another {word[:-1]}, for example {pair}"
+    severity = "info" if by_chance or word == "rows" else "warning"
+    yield _finding(f"same {word}", severity, weight, what, groups=groups, of=length)
 
 
 def _unused(weight: Weight, scan: UnitScan, axis: int) -> Iterator[Finding]:

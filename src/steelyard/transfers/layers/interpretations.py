@@ -168,7 +168,8 @@ def _dense_or_more(members: Members) -> Iterator[Interpretation]:
     if rank == 1 or (bias and members["bias"].shape == weight.shape):
         yield from _scaled("weight", members)
     elif rank == 2:
-        yield Interpretation("dense", {"weight": RoleAxes(Role.KERNEL, "out in"), **bias})
+        axes = weight.axes if weight.axes == "in out" else "out in"
+        yield Interpretation("dense", {"weight": RoleAxes(Role.KERNEL, axes), **bias})
         if not bias:
             yield Interpretation("embedding", {"weight": RoleAxes(Role.EMBEDDING, "vocab out")})
     elif rank in _SPACES:

@@ -17,7 +17,7 @@ interface SourceRecord {
   name: string;
   weights: number;
   tied: number;
-  parameters: number;
+  amount: string;
   bytes: number;
   notes: string[];
 }

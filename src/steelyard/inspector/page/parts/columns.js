@@ -22,7 +22,7 @@ export function columnsOf(index) {
     { key: "spark", title: "", width: 112 },
     ...(two ? changesOf(columns) : []),
     { key: "shape", title: "shape", width: 120, text: (row) => shapeText(columns.shape[row]), keys: () => columns.size },
-    { ...numberColumn(columns, "size"), title: "parameters", width: 92, text: (row) => rounded(columns.size[row]) },
+    { ...numberColumn(columns, "size"), title: "size", width: 92, text: (row) => rounded(columns.size[row]) },
     wordColumn(columns, "dtype", 72),
     wordColumn(columns, "role", 80),
     ...MOMENTS.map((key) => numberColumn(columns, key)),

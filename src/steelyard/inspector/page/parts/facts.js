@@ -40,8 +40,8 @@ function factsOf(columns, row) {
     ["dtype", dtypeText(columns.dtype[row], columns.encoding[row])],
     ["role", columns.role[row]],
     ["layer", shownOrBlank(layer[row])],
-    ["parameters", `${whole(columns.size[row])}, ${bytesText(columns.bytes[row])}`],
-    ["trainable", trainable[row] === null ? "" : trainable[row] ? "yes" : "no"],
+    ["size", `${whole(columns.size[row])}, ${bytesText(columns.bytes[row])}`],
+    ["trainable", trainable[row] === null ? "not known" : trainable[row] ? "yes" : "no"],
     ["tied to", shownOrBlank(tied[row])],
   ];
 }

@@ -3,7 +3,7 @@
 
 import { element } from "../draw/element.js";
 import { found } from "../data/place.js";
-import { bytesText, counted, rounded, shownName } from "../data/text.js";
+import { bytesText, counted, shownName } from "../data/text.js";
 
 /**
  * @typedef {{
@@ -74,7 +74,7 @@ export function sideNames(index) {
 function sideElement(source, name, nth, two) {
   const facts = [
     counted(source.weights, "weight"),
-    `${rounded(source.parameters)} parameters`,
+    source.amount,
     bytesText(source.bytes),
     source.tied ? `${source.tied} tied` : "",
   ];
