@@ -67,16 +67,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def _check(file: str, *, health: bool) -> Check:
     """Check a file with a progress bar; a file that cannot be opened may be a model with missing shards."""
-    from steelyard.io import weights
-    from steelyard.measures.check import check, checked
+    from steelyard.measures.check import check, checked, listed
     from steelyard.text.progress import following
 
     try:
-        found = weights(file, scope="all")
+        found = listed(file, "all")
     except FormatError:
         return check(file)  # which names the shards, or raises the same
     with following(found, "checking") as everything:
         if not health:
             return checked(everything)
-        with following(weights(file), "checking its health") as model:
+        with following(listed(file), "checking its health") as model:
             return checked(everything, model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from steelyard.commands import add_before, add_file, add_scope, print_json
+from steelyard.commands import add_before, add_file, add_scope, add_skip, print_json
 from steelyard.errors import FormatError, printable
 from steelyard.running import trouble
 
@@ -18,13 +18,14 @@ def run(args: argparse.Namespace) -> int:
     It shows the statistics of each weight, a histogram, a heat map, the filters of convolutions, the singular values,
     and the findings of check --health. With --before OLDER it also shows the differences from an older file of any format
     or framework. The numbers are read once, or twice if two files are compared. If a weight cannot be read, the report is
-    still written, with the reason, and the exit status is 2.
+    still written, with the reason, and the exit status is 2; --skip-unreadable leaves it out instead.
 
     steelyard report after.pt -o report.html --before before.safetensors
     """
     from steelyard.inspector.report import write
 
-    count, unreadable = write(args.file, args.out, args.before, scope=args.scope, spectra=args.spectra, progress=True)
+    options = {"scope": args.scope, "spectra": args.spectra, "skip_unreadable": args.skip_unreadable}
+    count, unreadable = write(args.file, args.out, args.before, **options, progress=True)
     if args.json:
         print_json({"file": args.file, "before": args.before, "out": args.out, "weights": count, "unreadable": unreadable})
     else:
@@ -44,3 +45,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="compute the singular values of as many matrices as take seconds in total (the default), of all or of none",
     )
     add_scope(parser)
+    add_skip(parser)

@@ -27,9 +27,11 @@ SUFFIXES = {
     "gguf": (".gguf",),
     "hdf5": (".h5", ".hdf5"),
     "keras": (".keras",),
+    "keras_shards": (".weights.json",),
     "numpy": (".npz", ".npy"),
     "onnx": (".onnx",),
     "r": (".rds", ".rdata", ".rda"),
+    "pipeline": ("model_index.json", "modules.json"),
     "safetensors": (".safetensors",),
     "sharded": (".index.json",),
     "sklearn": (".pkl", ".pickle", ".joblib", ".sav", ".pdparams", ".pkl.gz", ".lz4"),
@@ -42,17 +44,41 @@ SUFFIXES = {
 
 ALONGSIDE = (".data-00000-of-00001",)
 """Suffixes of files that are read through another file in the same folder."""
+INCOMPLETE = "incomplete"
+"""The key in `meta` of what is missing from a model, as a list of sentences."""
 _SHARD = r"-[0-9]+-of-[0-9]+(?=\.\w+$)"
+_PART = re.compile(rf"{_SHARD}|_[0-9]+\.weights\.h5$|\.npy(?:\.z)?$")
+_DISTRIBUTED = ".distcp"
+_DCP = (
+    "a PyTorch distributed checkpoint, which cannot be read; merge its folder into one file with "
+    "torch.distributed.checkpoint.format_utils.dcp_to_torch_save, and open that"
+)
 
 
 def weights_in(source: Source, scope: Scope = "model") -> Weights:
-    """Return the weights of a source. Raises `FormatError` if no format recognises it."""
+    """Return the weights of a source. Raises `FormatError` if no format recognises it.
+
+    A file that is a part of a set is read alone, and `meta["incomplete"]` says so.
+    """
+    found = part_in(source, scope)
+    if not _PART.search(source.name):
+        return found
+    from steelyard.codecs.sets import missing_parts
+
+    noted = missing_parts(source)
+    return found.with_weights(found.values(), meta={**found.meta, INCOMPLETE: noted}) if noted else found
+
+
+def part_in(source: Source, scope: Scope = "model") -> Weights:
+    """Return the weights of a source, whatever the set that it is a part of; raises as `weights_in` does."""
     with uncollected():
         return format_of(source).read(source, scope)
 
 
 def format_of(source: Source) -> Format:
     """Return the format that recognises the bytes of `source`; formats of its suffix are tried first."""
+    if _is_distributed(source):
+        raise FormatError(source.name, f"is {'' if source.is_folder else 'a part of '}{_DCP}")
     asked = []
     for name in _likely_first(source.name):
         found = cast("Format", load("formats", name))
@@ -91,6 +117,13 @@ def weight_files(folder: str) -> list[str]:
     files = [name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name)) and not name.startswith(".")]
     found = sorted(name for name in files if name.lower().endswith(known))
     return [name for name in found if f"{re.sub(_SHARD, '', name)}.index.json" not in found or not re.search(_SHARD, name)]
+
+
+def _is_distributed(source: Source) -> bool:
+    """Whether a source is a file of a distributed checkpoint, or the folder of one."""
+    if source.path is not None and source.is_folder:
+        return any(name.endswith(_DISTRIBUTED) for name in os.listdir(source.path))
+    return source.name.endswith(_DISTRIBUTED)
 
 
 def _likely_first(name: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ from steelyard.codecs.keras import graph as keras_graph
 from steelyard.codecs.keras import layout as keras_layout
 from steelyard.codecs.keras import legacy as keras_legacy
 from steelyard.codecs.keras import writing as keras_writing
+from steelyard.codecs.keras.complete import missing_variables
 from steelyard.codecs.metadata import dump_facts, with_facts
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
@@ -48,7 +49,9 @@ def read(source: Source, scope: Scope) -> Weights:
     from steelyard.codecs.hdf5.reading import by_path, open_hdf5  # h5py is an extra, and imported for these files only
 
     hdf5 = open_hdf5(source)
-    meta = _meta(hdf5)
+    meta: dict[str, object] = {**_meta(hdf5)}
+    if incomplete := _incomplete(hdf5):
+        meta["incomplete"] = incomplete
     if scope == "all":
         return Weights(by_path(hdf5), meta=meta)
     if keras_legacy.is_layout(hdf5):
@@ -59,6 +62,13 @@ def read(source: Source, scope: Scope) -> Weights:
         return Weights(weights, meta={**meta, keras_writing.LAYOUT: layout})
     facts = hdf5.attribute("", FACTS)
     return Weights(with_facts(hdf5.tensors.values(), facts if isinstance(facts, str) else None), meta=meta)
+
+
+def _incomplete(hdf5: Hdf5File) -> list[str]:
+    """Name the variables that a file of Keras should have, by its own lists or numbers, and lacks."""
+    if keras_legacy.is_layout(hdf5):
+        return keras_legacy.missing_weights(hdf5)
+    return missing_variables(hdf5.tensors, None) if keras_layout.is_layout(hdf5) else []
 
 
 def _meta(hdf5: Hdf5File) -> dict[str, str]:

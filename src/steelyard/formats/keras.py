@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
+from steelyard.codecs.keras.complete import missing_variables
 from steelyard.codecs.keras.graph import graph_maker
 from steelyard.codecs.keras.layout import model_weights
 from steelyard.codecs.keras.writing import LAYOUT, contents
@@ -59,6 +60,8 @@ def read(source: Source, scope: Scope) -> Weights:
     if not isinstance(config, dict):
         meta["note"] = "config.json cannot be read: names come from the weights file, without the names of outer models"
         config = None
+    if incomplete := missing_variables(hdf5.tensors, config):
+        meta["incomplete"] = incomplete
     if scope == "all":
         return Weights(by_path(hdf5), meta=meta)
     weights, layout = model_weights(hdf5, config)

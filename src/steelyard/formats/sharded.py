@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.metadata import dump_facts, with_facts
+from steelyard.codecs.shard_index import shard_index
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FileMissingError, FormatError, printable
@@ -32,13 +33,17 @@ SHARD_SIZE = 5_000_000_000
 """The default size of a shard in bytes, as in the Hub's own tools."""
 
 _NUMBERED = re.compile(r"(.+)-(\d+)-of-(\d+)(\.\w+)")
-_SINGLE = re.compile(r".*\.safetensors|(pytorch|adapter)_model.*\.bin")
+_SINGLE = re.compile(r".*\.safetensors|((diffusion_)?pytorch|adapter)_model.*\.bin")
+_INDEXES = (".safetensors.index.json", ".bin.index.json")
+_KERAS, _GGUF = ".weights.json", ".gguf"
 
 
 def sniff(source: Source) -> bool:
     """Recognise a JSON object with a "weight_map", or a folder with one model under the Hub's file names."""
     if source.is_folder:
         return len(_candidates(source)) == 1
+    if source.name.lower().endswith(_KERAS):
+        return False
     head = source.head(1 << 16).lstrip()
     return head.startswith(b"{") and (source.name.lower().endswith(SUFFIXES) or b'"weight_map"' in head)
 
@@ -54,6 +59,8 @@ def _folder(source: Source, scope: Scope) -> Weights:
 
     (shards,) = _candidates(source).values()
     numbered = _NUMBERED.fullmatch(shards[0])
+    if numbered and numbered[4] == _GGUF:
+        return weights_in(source.beside(shards[0]), scope)  # which finds the others
     if numbered and len(shards) != int(numbered[3]):
         raise FormatError(source.name, f"the folder has {len(shards)} of {int(numbered[3])} shards (partial download?)")
     if len(shards) == 1:
@@ -69,12 +76,13 @@ def _candidates(source: Source) -> dict[str, list[str]]:
     """
     folder = source.path or ""
     names = sorted(name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name)))
-    found = {name: [name] for name in names if name.endswith((".safetensors.index.json", ".bin.index.json"))}
+    found = {name: [name] for name in names if name.endswith(_INDEXES)}
     covered = {shard for name in found for shard in set(_map(source.beside(name))[0].values())}
     indexed = {os.path.splitext(name.removesuffix(SUFFIXES[0])) for name in found}
     for name in names:
-        if _SINGLE.fullmatch(name) and name not in covered and not _is_left_over(name, indexed):
-            numbered = _NUMBERED.fullmatch(name)
+        numbered = _NUMBERED.fullmatch(name)
+        is_part = numbered is not None and numbered[4] == _GGUF
+        if (is_part or _SINGLE.fullmatch(name)) and name not in covered and not _is_left_over(name, indexed):
             model = f"{numbered[1]}-1-of-{numbered[3]}{numbered[4]}" if numbered else name
             found.setdefault(model, []).append(name)
     return found
@@ -123,18 +131,19 @@ def missing_shards(source: Source) -> dict[str, list[str]]:
     """
     if source.is_folder:
         folder = source.path or ""
-        indexes = [name for name in sorted(os.listdir(folder)) if name.endswith((".safetensors.index.json", ".bin.index.json"))]
+        indexes = [name for name in sorted(os.listdir(folder)) if name.endswith(_INDEXES)]
         if len(indexes) == 1:
             return missing_shards(source.beside(indexes[0]))
         return {} if indexes else {name: [] for name in _missing_numbers(folder)}
-    if not sniff(source):
+    if not sniff(source) and not source.name.lower().endswith(_KERAS):
         return {}
     missing: dict[str, list[str]] = {}
-    for name, shard in _map(source)[0].items():
-        try:
-            source.beside(shard)
-        except FileMissingError:
-            missing.setdefault(shard, []).append(name)
+    for name, shards in shard_index(source)[0].items():
+        for shard in shards:
+            try:
+                source.beside(shard)
+            except FileMissingError:
+                missing.setdefault(shard, []).append(name)
     return missing
 
 
@@ -155,7 +164,7 @@ def _missing_numbers(folder: str) -> list[str]:
 
 
 def _shard(source: Source, name: str, scope: Scope) -> Weights:
-    from steelyard.formats import weights_in
+    from steelyard.formats import part_in
 
     try:
         found = source.beside(name)
@@ -163,31 +172,15 @@ def _shard(source: Source, name: str, scope: Scope) -> Weights:
         raise FormatError(source.name, f"the shard {printable(name)} is missing (partial download?)") from None
     if found.is_folder or name.lower().endswith(".json"):
         raise FormatError(source.name, f"{printable(name)} is not a shard but a folder or another index")
-    return weights_in(found, scope)
+    return part_in(found, scope)
 
 
 def _map(source: Source) -> tuple[dict[str, str], dict[str, Plain]]:
     """Return the file of each tensor, and the metadata of the index."""
-    if source.size > limits.JSON:
-        raise FormatError(source.name, f"the index has {source.size:,} bytes, more than the {limits.JSON:,} that are allowed")
-
-    def unique(pairs: list[tuple[str, Plain]]) -> dict[str, Plain]:
-        names = dict(pairs)
-        if len(names) < len(pairs):
-            raise FormatError(source.name, "duplicate name in the index; the file is ambiguous")
-        return names
-
-    try:
-        index = json.loads(source.read(0, source.size).decode("utf-8"), object_pairs_hook=unique)
-    except FormatError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise FormatError(source.name, f"the index is not JSON: {error}") from None
-    tensors = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(tensors, dict) or not all(isinstance(shard, str) for shard in tensors.values()):
-        raise FormatError(source.name, 'the index has no "weight_map" of names to files')
-    metadata = index.get("metadata")
-    return tensors, dict(metadata) if isinstance(metadata, dict) else {}
+    files, metadata = shard_index(source)
+    if any(len(shards) > 1 for shards in files.values()):
+        raise FormatError(source.name, "the index maps a tensor to several files")
+    return {name: shards[0] for name, shards in files.items()}, metadata
 
 
 def write(weights: Weights, path: Path, shard_size: int = SHARD_SIZE) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.compression import begins, plain
 from steelyard.codecs.pickle.audit import calls
+from steelyard.codecs.pickle.gensim import with_side_files
 from steelyard.codecs.pickle.joblib import after_build, companion
 from steelyard.codecs.pickle.machine import Machine
 from steelyard.codecs.pickle.model_weights import listed
@@ -48,7 +49,7 @@ def read(source: Source, scope: Scope) -> Weights:
     if is_stream(content):
         raise FormatError(source.name, "is a stream of torch inside a compressed file; unpack it first")
     machine = Machine(content, after_build)
-    root = machine.load()
+    root = with_side_files(machine.load(), content)
     known = list(dict.fromkeys([*calls(machine), *open_nets(machine.records, content.name, machine.steps)]))
     missing: dict[str, None] = {}
     decode = _decoder(content, missing)

@@ -76,23 +76,32 @@ def write(
     scope: Scope = "model",
     spectra: Spectra = "some",
     progress: bool = False,
+    skip_unreadable: bool = False,
 ) -> tuple[int, int]:
-    """Write a report, and return the number of its rows and of the weights that cannot be read."""
+    """Write a report, and return the number of its rows and of the weights that cannot be read.
+
+    With `skip_unreadable` those have no rows, and a warning names them.
+    """
     _refuse_own_file([each for each in (source, before) if each is not None], path, scope)
-    title, data = _collect(source, before, scope, spectra, progress=progress)
+    title, data = _collect(source, before, scope, spectra, progress=progress, skip_unreadable=skip_unreadable)
     with replacing(path) as file:
         file.writelines(piece.encode() for piece in document(title, data.index, data.details))
     return len(data.details), data.unreadable
 
 
-def _collect(source: object, before: object, scope: Scope, spectra: str, *, progress: bool) -> tuple[str, ReportData]:
+def _collect(
+    source: object, before: object, scope: Scope, spectra: str, *, progress: bool, skip_unreadable: bool = False
+) -> tuple[str, ReportData]:
     """Return the title of a report and its data."""
+    from steelyard.core.selection import readable
     from steelyard.inspector.index import open_source, rows_of
     from steelyard.inspector.report_data import SPECTRA, report_data
 
     if spectra not in SPECTRA:
         raise ShapeError(f"spectra is {printable(spectra)!r}; it must be one of {', '.join(SPECTRA)}")
     sources = [open_source(each, scope) for each in (source, before) if each is not None]
+    if skip_unreadable:
+        sources = [each._replace(weights=readable(each.weights, skip_unreadable=True)) for each in sources]
     rows, pairing = rows_of(sources)
     data = report_data(sources, rows, pairing, spectra=spectra, progress=progress)
     return " compared with ".join(printable(each.name) for each in sources), data

@@ -22,13 +22,22 @@ def check_lines(check: Check) -> Iterator[str]:
 
     Findings that a healthy net may have start with "info".
     """
-    if not check.findings:
+    if check.findings:
+        yield from findings_lines(check)
+    else:
         yield f"readable, complete, finite{', healthy' if check.health else ''}: {_weights(check.weights)}"
-    if check.readable < check.weights:
-        yield f"{check.readable:,} of {_weights(check.weights)} readable"
-    for finding in check.findings:
-        yield finding_line(finding)
     yield from check.notes
+
+
+def findings_lines(check: Check) -> Iterator[str]:
+    """Yield a line for each finding; the first about a weight that was not read also states how many were."""
+    scope = f"{check.readable:,} of {_weights(check.weights)} readable; " if check.readable < check.weights else ""
+    for finding in check.findings:
+        if finding.kind in ("unreadable", "text"):
+            yield finding_line(finding, scope)
+            scope = ""
+        else:
+            yield finding_line(finding)
 
 
 def check_total(check: Check) -> str:
@@ -42,9 +51,9 @@ def check_total(check: Check) -> str:
     return f"{len(wrong):,} findings{where}: {', '.join(f'{count:,} {kind}' for kind, count in counts.items())}"
 
 
-def finding_line(finding: Finding) -> str:
-    """Format a finding as one line."""
-    return f"{finding.severity}: {finding.what}" if finding.severity == "info" else finding.what
+def finding_line(finding: Finding, scope: str = "") -> str:
+    """Format a finding as one line, with the scope of the check in front of it."""
+    return f"{finding.severity}: {scope}{finding.what}" if finding.severity == "info" else f"{scope}{finding.what}"
 
 
 def digest_lines(digest: Digest, what: str = "all", *, each: bool = True) -> Iterator[str]:

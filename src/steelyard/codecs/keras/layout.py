@@ -22,9 +22,18 @@ from steelyard.errors import FormatError
 from steelyard.layers.keras.roles import DUPLICATE, SUBLAYERS, VariableRole, kind_of, snake, variable_roles
 
 if TYPE_CHECKING:
-    from typing import TypedDict
+    from typing import Protocol, TypedDict
 
-    from steelyard.codecs.hdf5.reading import Hdf5File
+    from steelyard.storage.source import Source
+
+    class KerasFile(Protocol):
+        """An HDF5 file, or the shards of a model as one: its datasets by path, and the attributes of its groups."""
+
+        source: Source
+        tensors: dict[str, Weight]
+
+        def attribute(self, path: str, name: str, /) -> str | list[str] | None:
+            """Return the text or the list of texts in an attribute of a group; None where there is none."""
 
     class LayoutGroup(TypedDict):
         """A group of a layout: the name of the layer, and the weight of each variable."""
@@ -81,13 +90,13 @@ class _Variable(NamedTuple):
     trainable: bool | None
 
 
-def is_layout(hdf5: Hdf5File) -> bool:
+def is_layout(hdf5: KerasFile) -> bool:
     """Whether a file has the layout of Keras 3: every dataset is in a group `vars`."""
     paths = [split(path)[-2:] for path in hdf5.tensors]
     return bool(paths) and all(len(pair) == 2 and pair[0] == VARS for pair in paths)
 
 
-def model_weights(hdf5: Hdf5File, config: object = None) -> tuple[list[Weight], Layout]:
+def model_weights(hdf5: KerasFile, config: object = None) -> tuple[list[Weight], Layout]:
     """Return the weights of the model under the names of `variable.path`, as far as the file has them, and the layout.
 
     `config` is the decoded `config.json`. With the layout, a file with the same groups can be written. Raises
@@ -134,7 +143,7 @@ def split(path: str) -> list[str]:
     return [_ALIASES.get(word, word) for word in path.replace("\\", "/").split("/")]
 
 
-def _labels(hdf5: Hdf5File) -> dict[str, str]:
+def _labels(hdf5: KerasFile) -> dict[str, str]:
     """Return the names of layers by the paths of their groups, for all groups with variables at any level."""
     above = {path[:at] for path in hdf5.tensors for at, letter in enumerate(path) if letter == "/"}
     inputs = {f"{group}/{_INPUT}" for group in above if split(group)[-1] == "layers"}
@@ -142,7 +151,7 @@ def _labels(hdf5: Hdf5File) -> dict[str, str]:
     return {"/".join(split(group)): label for group, label in names.items() if isinstance(label, str)}
 
 
-def _nodes(hdf5: Hdf5File, labels: Mapping[str, str]) -> _LayerGroup:
+def _nodes(hdf5: KerasFile, labels: Mapping[str, str]) -> _LayerGroup:
     """Return the groups as a tree. Input layers of functional models are groups too, without variables."""
     root = _LayerGroup("")
     root.label = labels.get("", "")

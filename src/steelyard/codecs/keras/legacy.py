@@ -18,6 +18,7 @@ from steelyard.codecs import limits
 from steelyard.codecs.plain import from_json
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Role, Weight
+from steelyard.errors import printable
 from steelyard.layers.keras.roles import SUBLAYERS, VariableRole, einsum_roles, kind_of, variable_role
 
 if TYPE_CHECKING:
@@ -72,6 +73,15 @@ def model_weights(hdf5: Hdf5File) -> list[Weight]:
                 shown += "#2"
             weights[shown] = _explained(weight.replace(name=shown), layer, layers)
     return list(weights.values())
+
+
+def missing_weights(hdf5: Hdf5File) -> list[str]:
+    """Return a sentence for each weight that a layer lists and the file lacks."""
+    top = WEIGHTS if _list(hdf5, WEIGHTS, "layer_names") is not None else ""
+    groups = [f"{top}/{layer}".strip("/") for layer in _list(hdf5, top, "layer_names") or []]
+    listed = ((group, name) for group in groups for name in _list(hdf5, group, "weight_names") or [])
+    paths = {f"{group}/{name}".replace("//", "/"): name for group, name in listed}
+    return [f"lacks the weight {printable(name)} of its list" for path, name in paths.items() if path not in hdf5.tensors]
 
 
 def _of_layer(hdf5: Hdf5File, group: str) -> Iterator[tuple[str, Weight]]:

@@ -31,6 +31,7 @@ from steelyard.core.weights import Weights
 from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, printable
 from steelyard.formats.gguf.quantisation import QUANTS, quantised
+from steelyard.formats.gguf.splits import whole
 from steelyard.storage.atomic import replacing
 
 if TYPE_CHECKING:
@@ -74,7 +75,15 @@ def sniff(source: Source) -> bool:
 
 
 def read(source: Source, scope: Scope) -> Weights:
-    """List the tensors in the order of the file's table. Raises `FormatError` for a file that has only a vocabulary."""
+    """List the tensors in the order of the file's table. Raises `FormatError` for a file that has only a vocabulary.
+
+    Any part of a split model opens all parts, if they are in the same folder; else `meta["incomplete"]` names the others.
+    """
+    return whole(source, _part)
+
+
+def _part(source: Source, outer: Mapping[str, Value]) -> Weights:
+    """List the tensors of one file; `outer` has the metadata of a split model, which are in its first file."""
     cursor = _Cursor(source)
     tensors, pairs = cursor.counts()
     metadata = _metadata(cursor, pairs)
@@ -83,7 +92,7 @@ def read(source: Source, scope: Scope) -> Weights:
     if not infos and any(key.startswith("tokenizer.") for key in metadata):
         raise FormatError(source.name, "holds a vocabulary only, and no weights")
     begin = -(-cursor.offset // alignment) * alignment
-    known = isinstance(metadata.get("general.architecture"), str)
+    known = isinstance((outer or metadata).get("general.architecture"), str)
     facts = metadata.pop(FACTS, None)
     weights = list(_weights(cursor, infos, begin, alignment, known=known))
     if isinstance(facts, str):

@@ -16,7 +16,7 @@ from steelyard.codecs.protobuf import Replacement, looks_like_message, message, 
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
-from steelyard.dtypes import is_floating
+from steelyard.dtypes import UNKNOWN, is_floating
 from steelyard.errors import FormatError, printable
 from steelyard.formats.onnx.graph import graph_of
 from steelyard.formats.onnx.messages import (
@@ -30,6 +30,7 @@ from steelyard.formats.onnx.messages import (
     TensorProto,
     every_graph,
     model,
+    undefined_inputs,
     value_info,
 )
 from steelyard.formats.onnx.roles import Uses
@@ -115,9 +116,12 @@ def read(source: Source, scope: Scope) -> Weights:
     if not weights:
         _refuse_trees(decoded, source)
     owns = [(entry.own, entry.name) for entry in listed.values()]
-    return Weights(
-        weights, meta={**decoded.meta(), ORIGINAL: Original(source, _FRAMEWORK)}, graph=lambda: _graph(source, weights, owns)
-    )
+    meta = {**decoded.meta(), ORIGINAL: Original(source, _FRAMEWORK)}
+    if undefined := undefined_inputs(decoded):
+        meta["incomplete"] = [
+            f"lacks the tensor {printable(name)}, which the node {printable(node)} takes" for name, node in undefined
+        ]
+    return Weights(weights, meta=meta, graph=lambda: _graph(source, weights, owns))
 
 
 def _graph(source: Source, weights: Iterable[Weight], owns: Iterable[tuple[str, str]]) -> Graph:
@@ -257,7 +261,8 @@ def _weight(entry: _ListedTensor, fact: Fact, files: ExternalFiles) -> Weight:
 def _is_weight(entry: _ListedTensor, weight: Weight) -> bool:
     """Whether a tensor is a weight: initializers are, and constants of floats or those that an operator takes as a kernel."""
     if entry.kind == "constant":
-        return is_floating(weight.dtype) or weight.role in (Role.KERNEL, Role.RECURRENT_KERNEL, Role.EMBEDDING)
+        unknown = weight.dtype == UNKNOWN and weight.encoding != "STRING"
+        return unknown or is_floating(weight.dtype) or weight.role in (Role.KERNEL, Role.RECURRENT_KERNEL, Role.EMBEDDING)
     return entry.kind == "weight"
 
 

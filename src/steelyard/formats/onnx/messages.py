@@ -105,10 +105,11 @@ class SparseTensorProto:
 class GraphProto:
     """A graph, or the body of a function. `value_info` decodes `inputs` and `values`, the descriptions of its tensors."""
 
-    __slots__ = ("initializers", "inputs", "name", "nodes", "sparse", "values")
+    __slots__ = ("arguments", "initializers", "inputs", "name", "nodes", "sparse", "values")
 
     def __init__(self) -> None:
         self.name = ""
+        self.arguments: list[str] = []  # of a function
         self.nodes: list[NodeProto] = []
         self.initializers: list[TensorProto] = []
         self.sparse: list[SparseTensorProto] = []
@@ -210,12 +211,14 @@ class _Decoder:
                 (graph.inputs if inner.number == 11 else graph.values).append(inner)
         return graph
 
-    # FunctionProto: 1 name, 7 node, repeated
+    # FunctionProto: 1 name; 4 input, 7 node, both repeated
     def function(self, field: Field) -> GraphProto:
         function = GraphProto()
         for inner in field.message():
             if inner.number == 1:
                 function.name = inner.text()
+            elif inner.number == 4:
+                function.arguments.append(inner.text())
             elif inner.number == 7:
                 function.nodes.append(self.node(inner))
         return function
@@ -365,6 +368,24 @@ def every_graph(model: ModelProto) -> Iterator[tuple[str, GraphProto, bool]]:
         path, graph, training = todo.pop()
         yield path, graph, training
         todo += reversed([(inner, body, training) for inner, body in _bodies(path, graph.nodes)])
+
+
+def _names(field: Field) -> Iterator[str]:
+    return (inner.text() for inner in field.message() if inner.number == 1)
+
+
+def undefined_inputs(model: ModelProto) -> list[tuple[str, str]]:
+    """Return the inputs of nodes that no graph defines, each with a node that takes it; blank inputs are left out on purpose."""
+    defined, wanted = {""}, {}
+    if not model.graph.inputs:  # then its own inputs cannot be distinguished from tensors that are missing
+        return []
+    for _, graph, _ in every_graph(model):
+        defined.update(graph.arguments, *map(_names, graph.inputs))
+        defined.update((tensor.name for tensor in graph.initializers), (s.values.name for s in graph.sparse))
+        for node in graph.nodes:
+            defined.update(node.outputs)
+            wanted.update(dict.fromkeys(node.inputs, node))
+    return [(name, node.label()) for name, node in wanted.items() if name not in defined]
 
 
 def _bodies(path: str, nodes: Iterable[NodeProto]) -> Iterator[tuple[str, GraphProto]]:

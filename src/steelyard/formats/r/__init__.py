@@ -15,7 +15,7 @@ from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, StaleWarning, printable
 from steelyard.formats.r.graph import graph_of
 from steelyard.formats.r.networks import meta_of, orders_of, read_contents, weights_and_slices, why_empty
-from steelyard.formats.r.plain import other_arrays
+from steelyard.formats.r.plain import other_arrays, unknown_objects
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +67,8 @@ def read(source: Source, scope: Scope) -> Weights:
         weights += other_arrays(root, slices, {weight.name for weight in weights}, source.name)
     if not weights:
         raise FormatError(source.name, why_empty(root, contents))
+    if scope == "all" or not contents.networks:
+        weights += unknown_objects(root, {weight.name for weight in weights}, source.name)
     meta = {"format": "R", **meta_of(contents)}
     if contents.networks and len(slices) == len(weights):
         meta[_ORIGINAL] = Original(source, slices, _derived(contents))

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from steelyard.codecs.metadata import parsed, with_facts
 from steelyard.codecs.pickle.arrays import by_columns
 from steelyard.codecs.r.layers import reader_of
-from steelyard.codecs.r.values import Vector
+from steelyard.codecs.r.values import S4, Opaque, Vector
 from steelyard.codecs.r.walk import leaves
 from steelyard.core.casting import converted
 from steelyard.core.roles import layer_of
-from steelyard.core.weight import Weight
-from steelyard.dtypes import ITEMSIZES, numpy_dtype
-from steelyard.errors import FormatError
+from steelyard.core.weight import Refused, Weight
+from steelyard.dtypes import ITEMSIZES, UNKNOWN, numpy_dtype
+from steelyard.errors import FormatError, printable
 from steelyard.formats.r.writing import footer_facts
 from steelyard.storage.source import Stored
 
@@ -91,6 +91,24 @@ def with_original_dtype(weight: Weight, facts: dict[str, Any], scalars: frozense
         return converted(weight.name, read(start, stop), numpy_dtype(dtype), start, weight.shape)
 
     return weight.replace(dtype=dtype, read=cast, encoding=weight.dtype)
+
+
+def unknown_objects(root: Value, names: set[str], file: str) -> Iterator[Weight]:
+    """Yield a weight that cannot be read for each object that keeps numbers in a form that is not known, by its full path.
+
+    These are compact vectors (ALTREP) of a package's own class, and S4 objects with arrays, such as sparse matrices.
+    """
+    for path, leaf in leaves(root, file):
+        what = ""
+        if isinstance(leaf, Opaque) and leaf.kind == "ALTREP":
+            what = f"a compact vector of the unknown class {printable(leaf.name, 80)}"
+        elif isinstance(leaf, S4) and any(isinstance(slot, Vector) and is_plain(slot) for slot in leaf.slots.values()):
+            what = f"an S4 object of the class {printable(' '.join(leaf.class_), 80)}"
+        name = ".".join(path)
+        if what and name not in names:
+            names.add(name)
+            error = FormatError(file, f"{printable(name)} is {what}, which is not supported")
+            yield Weight(name=name, shape=(), dtype=UNKNOWN, read=Refused(error), layer=layer_of(name), encoding=what)
 
 
 def other_arrays(root: Value, known: dict[str, list[VectorSlice]], names: set[str], file: str) -> Iterator[Weight]:

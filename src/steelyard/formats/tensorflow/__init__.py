@@ -56,12 +56,14 @@ def read(source: Source, scope: Scope) -> Weights:
     """
     bundle = _bundle(source)
     tensors = {weight.name: weight for weight in bundle.weights()}
-    meta = {"bundle_version": bundle.version}
+    meta: dict[str, object] = {"bundle_version": bundle.version}
+    text = bundle.text(GRAPH.encode())
+    nodes = checkpoint_graph(from_bytes(text, f"{bundle.source.name}:{GRAPH}")) if text is not None else []
+    if absent := {node.key: node.full_name or node.key for node in nodes if node.key and node.key not in tensors}:
+        meta["incomplete"] = [f"lacks the variable {printable(name)}, which its object graph has" for name in absent.values()]
     if scope == "all":
         return Weights((weight.replace(layer=layer_of(name)) for name, weight in tensors.items()), meta=meta)
-    text = bundle.text(GRAPH.encode())
     saved, about = _saved_graph(source)
-    nodes = checkpoint_graph(from_bytes(text, f"{bundle.source.name}:{GRAPH}")) if text is not None else []
     chosen = _of_graph(reached(nodes, saved), tensors) if nodes else _of_names(tensors)
     return Weights(_explained(chosen), meta=meta | about)
 

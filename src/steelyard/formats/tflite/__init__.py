@@ -24,7 +24,7 @@ from steelyard.codecs.subbyte import bytes_of, decoded
 from steelyard.core.roles import layer_of
 from steelyard.core.weight import Refused, Role, Weight
 from steelyard.core.weights import Weights
-from steelyard.dtypes import is_floating
+from steelyard.dtypes import UNKNOWN, is_floating
 from steelyard.errors import FormatError, printable
 from steelyard.formats.tflite.flatbuffers import Table, root
 from steelyard.formats.tflite.graph import graph_of
@@ -70,7 +70,7 @@ DTYPES = {
     19: "int2",
     20: "uint4",
 }
-_STRING = 5
+_STRING, _TEXT = 5, "string"
 _OPERATIONS = ("BiasAdd", "Conv2D", "Conv3D", "MatMul", "ReadVariableOp", "depthwise")
 """Last words of names that are not layers but operations inside them."""
 
@@ -88,7 +88,7 @@ def read(source: Source, scope: Scope) -> Weights:
         listed = {
             name: weight
             for name, weight in listed.items()
-            if is_floating(weight.dtype) or name in schemes or weight.role is not Role.OTHER
+            if is_floating(weight.dtype) or name in schemes or weight.role is not Role.OTHER or _is_unknown(weight)
         }
     meta = {
         "version": model.number(4, "I"),
@@ -97,6 +97,11 @@ def read(source: Source, scope: Scope) -> Weights:
     }
     owned = {place: listed[name] for place, name in places.items() if name in listed}
     return Weights(listed.values(), meta=meta, graph=lambda: graph_of(root(source), owned, _layer))
+
+
+def _is_unknown(weight: Weight) -> bool:
+    """Whether a constant may be a weight, although its type is not known."""
+    return weight.dtype == UNKNOWN and weight.encoding != _TEXT
 
 
 def _listed(model: Table, source: Source) -> tuple[dict[str, Weight], dict[str, Scheme], dict[tuple[int, int], str]]:
@@ -146,10 +151,12 @@ def _weight(tensor: Table, buffers: list[Table], source: Source) -> tuple[Weight
     weight = Weight(
         name=name,
         shape=tuple(max(length, 0) for length in shape[: limits.RANK]),
-        dtype=DTYPES.get(kind, "object"),
+        dtype=DTYPES.get(kind, UNKNOWN),
         read=read,
         layer=_layer(name),
-        encoding=_encoding(DTYPES.get(kind, f"type {kind}"), scheme, sparse=bool(tensor.target(16))),
+        encoding=_encoding(
+            DTYPES.get(kind, _TEXT if kind == _STRING else f"type {kind}"), scheme, sparse=bool(tensor.target(16))
+        ),
     )
     return weight, scheme
 

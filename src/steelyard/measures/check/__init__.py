@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from steelyard.core.readers import raw_chunks
 from steelyard.core.weight import Role, Weight
-from steelyard.errors import FormatError, SteelyardError, printable
+from steelyard.dtypes import UNKNOWN, is_floating
+from steelyard.errors import FormatError, IncompleteWarning, ShapeError, SteelyardError, printable
 from steelyard.io import incomplete, weights
 from steelyard.measures.check.findings import Finding
 
 if TYPE_CHECKING:
+    from steelyard.core.protocols import Scope
     from steelyard.core.weights import Weights
     from steelyard.numerics.nonfinite import NonFinite
 
@@ -86,19 +90,26 @@ def check(source: object, *, health: bool = False) -> Check:
         fc.weight holds the same number 64 times, 0, so that all units learn the same
     """
     try:
-        everything = weights(source, scope="all")
+        everything = listed(source, "all")
     except FormatError:
         missing = _missing(source)
         if not missing:
             raise
         return Check(0, missing, health=health)
-    return checked(everything, weights(source) if health else None)
+    return checked(everything, listed(source) if health else None)
+
+
+def listed(source: object, scope: Scope = "model") -> Weights:
+    """Return the weights of a source without the warning about missing files, which a check reports as findings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteWarning)
+        return weights(source, scope=scope)
 
 
 def checked(everything: Weights, model: Weights | None = None) -> Check:
     """Check all weights of a file, and the health of its `model`'s weights if these are given."""
-    looked = (finding for weight in everything.distinct().values() for finding in _of(weight, everything))
-    findings = [*would_have_run(everything), *_incomplete(everything), *looked]
+    looked = [finding for weight in everything.distinct().values() for finding in _of(weight, everything)]
+    findings = [*would_have_run(everything), *_incomplete(everything), *looked, *_tied(everything, looked)]
     if model is not None:
         from steelyard.measures.check.health import health
 
@@ -133,20 +144,39 @@ def _of(weight: Weight, found: Weights) -> Iterator[Finding]:
         yield Finding("text", weight.name, what, severity="info")
         return
     try:
-        if weight.dtype.startswith(("float", "bfloat", "complex")):
+        if is_floating(weight.dtype) or weight.dtype.startswith("complex"):
             for told in nonfinite([weight]):
                 yield not_finite(weight, told, found)
         else:
-            for _ in weight.blocks():
-                pass
+            read_as_written(weight)
     except SteelyardError as error:
         yield unreadable(weight, error)
+
+
+def read_as_written(weight: Weight) -> None:
+    """Read all numbers of a weight as a format would write them. Raises `SteelyardError` where that is not possible."""
+    if weight.unreadable is not None or weight.dtype == UNKNOWN or not weight.size:
+        weight.read(0, weight.size)  # which has a more precise reason
+        if weight.dtype == UNKNOWN:
+            raise ShapeError(f"{printable(weight.name)} holds no numbers")
+    held = sum(map(len, raw_chunks(weight)))
+    if held != weight.nbytes:
+        raise ShapeError(f"its numbers take {held:,} bytes, but its shape {weight.nbytes:,}")
+
+
+def _tied(found: Weights, looked: Sequence[Finding]) -> Iterator[Finding]:
+    """Yield a finding for each weight that shares the numbers of one that cannot be read."""
+    bad = {finding.name for finding in looked if finding.kind == "unreadable"}
+    for weight in found.values() if bad else ():
+        if weight.tied in bad:
+            what = f"{printable(weight.name)} cannot be read: it is tied to {printable(weight.tied)}"
+            yield Finding("unreadable", weight.name, what)
 
 
 def _incomplete(found: Weights) -> Iterator[Finding]:
     """Yield a finding for each other file of the model that is missing, as a reader notes it in `meta`."""
     for what in incomplete(found):
-        yield Finding("incomplete", None, what)
+        yield Finding("incomplete", None, f"incomplete: {what}")
 
 
 def not_finite(weight: Weight, told: NonFinite, found: Weights) -> Finding:

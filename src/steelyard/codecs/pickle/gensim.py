@@ -1,0 +1,45 @@
+"""gensim's pickles: large arrays of an object are in files of their own, `NAME.attribute.npy` beside the pickle NAME.
+
+__numpys                the attributes that are arrays in such files
+__scipys                the attributes that are sparse matrices in such files
+__recursive_saveloads   the attributes that are objects with such files, `NAME.attribute.attribute.npy`
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from steelyard.codecs import limits
+from steelyard.codecs.pickle.values import Global, Record
+
+if TYPE_CHECKING:
+    from steelyard.codecs.pickle.values import Pickled
+    from steelyard.storage.source import Source
+
+_WRAPPER = Global("joblib.numpy_pickle", "NDArrayWrapper")  # joblib's own word for an array in a file
+_ARRAYS, _SPARSE, _INNER = "__numpys", "__scipys", "__recursive_saveloads"
+
+
+def with_side_files(root: Pickled, source: Source) -> Pickled:
+    """Put a reference to its file in the place of each array that an object keeps in a file of its own."""
+    todo: list[tuple[Pickled, str, int]] = [(root, (source.path or source.name).replace("\\", "/").rpartition("/")[2], 0)]
+    while todo:
+        value, name, depth = todo.pop()
+        if not isinstance(value, Record) or type(value.state) is not dict or depth > limits.RECURSION:
+            continue
+        held = value.state
+        for key, suffix in ((_ARRAYS, "npy"), (_SPARSE, "npz")):
+            for attribute in _texts(held.get(key)):
+                held.setdefault(attribute, _reference(f"{name}.{attribute}.{suffix}"))
+        todo += [(held.get(attribute), f"{name}.{attribute}", depth + 1) for attribute in _texts(held.get(_INNER))]
+    return root
+
+
+def _texts(value: Pickled) -> list[str]:
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
+
+
+def _reference(file: str) -> Record:
+    reference = Record(_WRAPPER, ())
+    reference.state = {"filename": file}
+    return reference

@@ -1,0 +1,108 @@
+"""The set of files that a file belongs to, as its name and its folder show: numbered shards, an index, a pickle's arrays.
+
+A part that is opened alone is read as it is; what is returned here says that it is not the whole model.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from steelyard.codecs import limits
+from steelyard.errors import SteelyardError, printable
+
+if TYPE_CHECKING:
+    from steelyard.storage.source import Source
+
+_NUMBERED = re.compile(r"(.+)-(\d+)-of-(\d+)(\.\w+)")
+_KERAS = re.compile(r"(.+)_\d{5}\.weights\.h5")
+_ARRAY = re.compile(r"(.+?)_\d\d\.npy(?:\.z)?|(.+)\.\w+\.npy")
+"""An array that joblib before 0.10 ("net.pkl_01.npy") or gensim ("words.kv.vectors.npy") wrote beside its pickle."""
+NAMED = 3
+
+
+def missing_parts(source: Source) -> list[str]:
+    """Return a sentence for each reason why this file alone is not a model; none for a file that stands for itself."""
+    if source.path is None or source.is_folder:
+        return []
+    name = os.path.basename(source.path)
+    return [*_numbered(source, name), *_of_keras(source, name), *_of_pickle(source, name)]
+
+
+def part_of(number: int, parts: list[str], missing: list[str], whole: str) -> str:
+    """Say that a file is the part `number` of those named; `whole` says what to open if none is missing.
+
+    >>> part_of(1, ["m-1-of-2.gguf", "m-2-of-2.gguf"], ["m-2-of-2.gguf"], "")
+    'is part 1 of 2 of a model, and m-2-of-2.gguf is missing'
+    """
+    said = f"is part {number:,} of {len(parts):,} of a model"
+    if not missing:
+        return f"{said}; {whole}"
+    more = f" and {len(missing) - NAMED:,} more" if len(missing) > NAMED else ""
+    verb = "is" if len(missing) == 1 else "are"
+    return f"{said}, and {', '.join(map(printable, missing[:NAMED]))}{more} {verb} missing"
+
+
+def numbered_parts(name: str) -> tuple[int, list[str]] | None:
+    """Return the number of a part, from 1, and the names of all parts; None for a file that is not one of several.
+
+    >>> numbered_parts("m-00002-of-00002.gguf")
+    (2, ['m-00001-of-00002.gguf', 'm-00002-of-00002.gguf'])
+    """
+    found = _NUMBERED.fullmatch(name)
+    if found is None or not 1 <= int(found[2]) <= int(found[3]) <= limits.SHARDS or int(found[3]) == 1:
+        return None
+    width = len(found[2])
+    names = [f"{found[1]}-{number:0{width}}-of-{found[3]}{found[4]}" for number in range(1, int(found[3]) + 1)]
+    return int(found[2]), names
+
+
+def absent(source: Source, names: list[str]) -> list[str]:
+    """Return those of the names that no file of the source's folder has."""
+    if source.path is not None:
+        there = set(os.listdir(os.path.dirname(source.path) or "."))
+        return [name for name in names if name not in there]
+    return [name for name in names if not _is_there(source, name)]
+
+
+def _is_there(source: Source, name: str) -> bool:
+    try:
+        source.beside(name)
+    except SteelyardError:
+        return False
+    return True
+
+
+def _numbered(source: Source, name: str) -> Iterator[str]:
+    parts = numbered_parts(name)
+    if parts is None or name.lower().endswith(".gguf"):  # whose metadata decide
+        return
+    number, names = parts
+    stem, suffix = name[: name.rindex("-of-")].rpartition("-")[0], os.path.splitext(name)[1]
+    index = f"{stem}{suffix}.index.json"
+    whole = f"open {printable(index)} for the whole" if _is_there(source, index) else "open its folder for the whole"
+    yield part_of(number, names, absent(source, names), whole)
+
+
+def _of_keras(source: Source, name: str) -> Iterator[str]:
+    found = _KERAS.fullmatch(name)
+    if found is None or not _is_there(source, f"{found[1]}.weights.json"):
+        return
+    from steelyard.codecs.shard_index import shard_index
+
+    index = f"{found[1]}.weights.json"
+    try:
+        shards = sorted({shard for shards in shard_index(source.beside(index))[0].values() for shard in shards})
+    except SteelyardError:
+        return
+    if name in shards and len(shards) > 1:
+        yield part_of(shards.index(name) + 1, shards, absent(source, shards), f"open {printable(index)} for the whole")
+
+
+def _of_pickle(source: Source, name: str) -> Iterator[str]:
+    found = _ARRAY.fullmatch(name)
+    owner = (found[1] or found[2]) if found else ""
+    if owner and "." in owner and _is_there(source, owner):
+        yield f"is one array of {printable(owner)}, which is next to it; open that for the whole"
