@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _NUMBERED = re.compile(r"(.+)-(\d+)-of-(\d+)(\.\w+)")
 _KERAS = re.compile(r"(.+)_\d{5}\.weights\.h5")
-_ARRAY = re.compile(r"(.+?)_\d\d\.npy(?:\.z)?|(.+)\.\w+\.npy")
+_ARRAY = re.compile(r"(.+)_\d\d\.npy(?:\.z)?|(.+?)((?:\.\w+)+)\.npy")
 """An array that joblib before 0.10 ("net.pkl_01.npy") or gensim ("words.kv.vectors.npy") wrote beside its pickle."""
 NAMED = 3
 
@@ -103,6 +103,9 @@ def _of_keras(source: Source, name: str) -> Iterator[str]:
 
 def _of_pickle(source: Source, name: str) -> Iterator[str]:
     found = _ARRAY.fullmatch(name)
-    owner = (found[1] or found[2]) if found else ""
-    if owner and "." in owner and _is_there(source, owner):
+    if found is None:
+        return
+    words = (found[3] or "").split(".")[1:-1]  # without the attribute that holds the array
+    owners = [found[1]] if found[1] else [".".join([found[2], *words[: end + 1]]) for end in range(len(words))]
+    if owner := next((owner for owner in owners if "." in owner and _is_there(source, owner)), None):
         yield f"is one array of {printable(owner)}, which is next to it; open that for the whole"
