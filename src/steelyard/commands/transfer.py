@@ -55,10 +55,9 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _show_plan(args: argparse.Namespace, words: dict[str, Any]) -> None:
-    from steelyard.io import readable_weights
     from steelyard.transfers.transfer import plan_transfer
 
-    made = plan_transfer(readable_weights(args.file, skip_unreadable=args.skip_unreadable), into=args.into, **words)
+    made = plan_transfer(args.file, into=args.into, **words)
     if args.json:
         print_json({"file": args.file, "into": args.into, **made.to_dict()})
     else:
