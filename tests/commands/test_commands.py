@@ -365,7 +365,7 @@ def test_check_finds_a_weight_that_cannot_be_read_to_the_end(tmp_path, capsys):
     data[at + 80] ^= 1
     (tmp_path / "x.npz").write_bytes(data)
     text = said(capsys, "check", tmp_path / "x.npz", status=1)
-    assert text.startswith("bad cannot be read: ")
+    assert text.startswith("1 of 2 weights readable; bad cannot be read: ")
     assert "checksum" in text
 
 
