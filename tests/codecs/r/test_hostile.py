@@ -111,7 +111,7 @@ def test_the_memory_check_of_the_test_above_can_fail():
         ("a long vector that is none", [14, -1, 0, 5]),
         ("a list past the end", [19, 1000]),
         ("a list of lists that ends too early", [19, 2, 19, 1, 254]),
-        ("attributes that are no pairlist", [13 | 512, 0, 13, 0]),
+        ("attributes that are not a pairlist", [13 | 512, 0, 13, 0]),
         ("a reference to nothing", [255 | 1 << 8]),
         ("an unknown type", [99]),
         ("a text that is a number", [16, 1, 14, 0]),

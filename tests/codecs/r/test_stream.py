@@ -312,7 +312,7 @@ def test_texts_of_other_sessions_are_decoded_by_the_encoding_in_the_file():
     assert text(b"CP1252", b"\x80 \xfc") == "€ \xfc"
     assert text(b"ISO-8859-15", b"\xa4") == "€"
     assert text(b"EUC-JP", "\u5024".encode("euc-jp")) == "\u5024"
-    assert text(b"UTF-8", b"\xfc") == "\udcfc", "what is no text in its encoding keeps its bytes"
+    assert text(b"UTF-8", b"\xfc") == "\udcfc", "bytes that are not valid in their encoding are kept"
     assert text(b"rot13", b"abc\xc3\xbc") == "abc\xfc", "an encoding that R does not have is never looked up"
     assert text(b"CP1252", "\xfc".encode(), flags=8) == "\xfc"
     assert text(b"UTF-8", b"\xfc", flags=4) == "\xfc"

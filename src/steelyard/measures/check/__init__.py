@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 TEXTS = frozenset(("text", "string"))
-"""Encodings, in small letters, of what is no number by design."""
+"""Encodings, in lower case, of weights that hold text instead of numbers."""
 
 
 class Check:
