@@ -121,7 +121,7 @@ def test_a_check_says_how_many_weights_it_could_read():
     found = steelyard.check(mixed())
     assert not found.ok
     assert (found.readable, found.weights) == (1, 2)
-    assert repr(found).splitlines() == ["1 of 2 weights readable", f"packed cannot be read: {REASON}"]
+    assert repr(found) == f"1 of 2 weights readable; packed cannot be read: {REASON}"
 
 
 def test_a_list_marks_the_weights_that_cannot_be_read():

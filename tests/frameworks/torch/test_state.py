@@ -19,26 +19,41 @@ def quantised(*layers):
     return torch.ao.quantization.quantize_dynamic(nn.Sequential(*layers), {nn.Linear, nn.LSTM, nn.GRUCell}, torch.qint8)
 
 
-def test_packed_parameters_are_listed_with_their_shape_and_nothing_passes_over_them():
+def test_packed_parameters_are_read_as_torch_unpacks_them_and_nothing_passes_over_them():
     one, two = quantised(nn.Linear(8, 4)), quantised(nn.Linear(8, 4))
-    w = steelyard.weights(one)
-    packed = w["0._packed_params._packed_params"]
-    assert (packed.shape, packed.dtype, packed.encoding) == (tuple(one[0].weight().shape), "int8", "packed qint8")
-    assert list(w.unreadable) == ["0._packed_params._packed_params"]
-    for use in (steelyard.digest, lambda m: steelyard.diff(m, two), lambda m: steelyard.weights(m).to_vector()):
-        with pytest.raises(UnreadableError, match="packed for a quantised layer"):
-            use(one)
-    assert not steelyard.check(one).ok
+    w, name = steelyard.weights(one), "0._packed_params._packed_params"
+    kernel, bias = one.state_dict()[name]
+    assert np.array_equal(w[f"{name}.0"].numpy(), kernel.int_repr().numpy())
+    assert (w[f"{name}.0"].dtype, w[f"{name}.0"].encoding) == ("int8", "qint8")
+    assert (w[f"{name}.0.scale"].numpy(), w[f"{name}.0.zero_point"].numpy()) == (kernel.q_scale(), kernel.q_zero_point())
+    assert np.array_equal(w[f"{name}.1"].numpy(), bias.detach().numpy())
+    assert not w.unreadable
+    assert steelyard.digest(one) != steelyard.digest(two)
+    assert not steelyard.diff(one, two).same
+    with pytest.raises(SteelyardError):
+        w.assign({f"{name}.0": np.zeros((4, 8), "i1")})
+    assert np.array_equal(one[0].weight().int_repr(), kernel.int_repr())
 
 
-def test_packed_parameters_of_recurrent_layers_have_the_names_of_state_dict():
-    net = quantised(nn.LSTM(6, 5), nn.GRUCell(3, 2), nn.Embedding(3, 2))
+@pytest.mark.parametrize("layer", [nn.Linear(8, 4), nn.LSTM(6, 5), nn.GRUCell(3, 2)], ids=lambda layer: type(layer).__name__)
+def test_packed_parameters_are_those_of_the_file_that_torch_saves(layer, tmp_path):
+    net = quantised(layer)
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    live, stored = steelyard.weights(net), steelyard.weights(tmp_path / "net.pt")
+    assert list(live) == list(stored)
+    assert [w.layer for w in live.values()] == [w.layer for w in stored.values()]
+    assert steelyard.diff(live, stored).same
+
+
+def test_a_kernel_with_a_scale_for_each_channel_is_that_of_the_file(tmp_path):
+    kernel = torch.quantize_per_channel(torch.randn(2, 3), torch.tensor([0.1, 0.2]), torch.zeros(2), 0, torch.qint8)
+    net = nn.Module()
+    net.register_buffer("kernel", kernel)
+    torch.save(net.state_dict(), tmp_path / "net.pt")
     w = steelyard.weights(net)
-    objects = [name for name, value in net.state_dict().items() if isinstance(value, torch.ScriptObject)]
-    assert objects
-    assert list(w.unreadable) == objects
-    assert w["1._packed_weight_ih"].shape == (6, 3)
-    assert list(w.select("2.*")) == ["2.weight"]
+    assert list(w) == ["kernel", "kernel.scales", "kernel.zero_points"]
+    assert w["kernel"].encoding == "qint8 along axis 0"
+    assert steelyard.diff(w, tmp_path / "net.pt").same
 
 
 class Stateful(nn.Module):

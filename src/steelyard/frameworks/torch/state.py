@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from steelyard.core.readers import from_array
+from steelyard.core.readers import Placed, from_array
+from steelyard.core.roles import layer_of
 from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import UNKNOWN
 from steelyard.errors import ReadOnlyError, ShapeError, UnknownModelError, UnreadableError, printable
-from steelyard.frameworks.torch.tensors import numpy_of, place_of, plain, require_writable, tensor_like, weight_of
+from steelyard.frameworks.torch.tensors import companions_of, numpy_of, place_of, plain, require_writable, tensor_like, weight_of
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -188,7 +189,7 @@ def _kind(module: nn.Module) -> str:
 
 
 def leaves_of(state: State) -> Iterator[tuple[str, object]]:
-    """Yield name and value of everything in a state that is not a setting; packed tensors stay together."""
+    """Yield name and value of everything in a state that is not a setting, also of what packed parameters hold."""
     for name, value in state.items():
         yield from _below(name, value, 0)
 
@@ -196,40 +197,61 @@ def leaves_of(state: State) -> Iterator[tuple[str, object]]:
 def _below(name: str, value: object, depth: int) -> Iterator[tuple[str, object]]:
     if isinstance(value, _SETTINGS):
         return
-    inner: list[tuple[object, object]] | None = None
-    if isinstance(value, Mapping):
-        inner = list(value.items())
-    elif isinstance(value, (list, tuple)) and not _is_packed(value):
-        inner = list(enumerate(value))
+    inner = _parts_of(value)
     if inner is None or depth == _DEPTH:
         yield name, value
         return
-    for key, part in inner:
+    if isinstance(value, torch.Tensor):
+        yield name, value
+    for key, part in inner.items():
         yield from _below(f"{name}.{key}", part, depth + 1)
 
 
-def _is_packed(value: object) -> bool:
-    """Whether this is what a quantised layer makes of its packed weight: the quantised kernel and the bias."""
-    return isinstance(value, tuple) and any(isinstance(part, torch.Tensor) and part.is_quantized for part in value)
+def _parts_of(value: object) -> Mapping[Any, object] | None:
+    """Return the parts of a container, of packed parameters, or of a quantised tensor; None for anything else."""
+    if isinstance(value, torch.ScriptObject):
+        return _pickled(value)
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, (list, tuple)):
+        return dict(enumerate(value))
+    return companions_of(value) or None if isinstance(value, torch.Tensor) else None
+
+
+def _pickled(value: torch.ScriptObject) -> Mapping[Any, object] | None:
+    """Return the parts that `torch.save` writes of an object of TorchScript, without settings; None if it refuses."""
+    try:
+        state, _ = value.__getstate__()
+    except (RuntimeError, AttributeError, TypeError, ValueError):
+        return None
+    return {place: part for place, part in enumerate(state) if not _is_numbers(part)} if isinstance(state, tuple) else None
+
+
+def _is_numbers(value: object) -> bool:
+    """Whether this is a number of Python, or a list of them: a setting of a packed layer."""
+    return all(map(_is_numbers, value)) if isinstance(value, (list, tuple)) else isinstance(value, (bool, int, float))
 
 
 def copied_weights(copies: Copies, name: str, value: object, **facts: Any) -> Iterator[Weight]:
     """List a part of the state that the module does not hold: tensors and numbers are read as copies."""
     copies.follow()
+    quantised: dict[str, str] = {}
     for full, leaf in _below(name, value, 0):
-        own = facts if full == name else facts | {"axes": ""}
+        own = facts if full == name else {"layer": quantised.get(layer_of(full), layer_of(full))}
+        if isinstance(leaf, torch.Tensor) and leaf.is_quantized:
+            quantised[full] = own["layer"]  # that of its scale, too
         if isinstance(leaf, torch.Tensor):
             found = weight_of(full, {"": leaf}, "", **own)
-            yield found.replace(trainable=copies.is_trained(full), read=_reader(copies, full, found))
+            yield found.replace(trainable=copies.is_trained(full), read=_reader(copies, full, found, leaf))
         elif isinstance(leaf, (bool, int, float, complex)):
             array = np.asarray(leaf)
             array.flags.writeable = False
-            yield from_array(full, array, layer=facts["layer"])
+            yield from_array(full, array, layer=own["layer"])
         else:
-            yield script_weight(full, leaf).replace(layer=facts["layer"])
+            yield script_weight(full, leaf).replace(layer=own["layer"])
 
 
-def _reader(copies: Copies, name: str, listed: Weight) -> Any:
+def _reader(copies: Copies, name: str, listed: Weight, tensor: torch.Tensor) -> Any:
     """Return a reader of a tensor that `state_dict()` computes."""
     if isinstance(listed.read, Refused):
         return listed.read
@@ -240,32 +262,14 @@ def _reader(copies: Copies, name: str, listed: Weight) -> Any:
             raise ShapeError(f"{printable(name)} has changed its shape or was removed since it was listed; list it again")
         return numpy_of(plain(name, value)).reshape(-1)[start:stop]
 
-    return read
+    return Placed(read, place_of(tensor))
 
 
 def script_weight(name: str, value: object) -> Weight:
     """List an object that keeps its numbers to itself: packed parameters, or any other state."""
     shown = printable(name) or "it"
-    if isinstance(value, torch.ScriptObject) or _is_packed(value):
-        kernel = _kernel_of(value)
-        error = UnreadableError(f"{shown} is packed for a quantised layer and is not read; dequantise the model first")
-        if kernel is None:
-            return Weight(name=name, shape=(), dtype=UNKNOWN, read=Refused(error), encoding="packed")
-        word = str(kernel.dtype).removeprefix("torch.")
-        listed = weight_of(name, {"": kernel}, "")
-        return listed.replace(read=Refused(error), encoding=f"packed {word}", trainable=False)
+    if isinstance(value, torch.ScriptObject):
+        error = UnreadableError(f"{shown} is an object of TorchScript that does not give its numbers; dequantise the model first")
+        return Weight(name=name, shape=(), dtype=UNKNOWN, read=Refused(error), encoding="packed")
     error = UnreadableError(f"{shown} is a {printable(type(value).__name__)} of the module's state, which has no known numbers")
     return Weight(name=name, shape=(), dtype=UNKNOWN, read=Refused(error))
-
-
-def _kernel_of(value: Any) -> torch.Tensor | None:
-    """Return the quantised kernel inside packed parameters, where torch gives it without a change."""
-    if isinstance(value, tuple):
-        return next(part for part in value if isinstance(part, torch.Tensor) and part.is_quantized)
-    for unpack in (torch.ops.quantized.linear_unpack, torch.ops.quantized.conv2d_unpack):
-        try:
-            kernel, _ = unpack(value)
-        except RuntimeError:  # packed for another layer
-            continue
-        return kernel if isinstance(kernel, torch.Tensor) else None
-    return None

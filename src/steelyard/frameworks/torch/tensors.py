@@ -50,10 +50,21 @@ def weight_of(name: str, slots: Slots, key: Any, **facts: Any) -> Weight:
 
 
 def _encoding(tensor: torch.Tensor, word: str) -> str:
-    """Return the type of a quantised tensor and what turns its integers into real numbers, as files say it."""
-    if tensor.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
-        return f"{word} scale={tensor.q_scale()!r} zero_point={tensor.q_zero_point()}"
-    return f"{word} scales along axis {tensor.q_per_channel_axis()}"
+    """Return the type of a quantised tensor, and the axis of its channels if each has a scale of its own, as for files."""
+    return word if _is_of_one_scale(tensor) else f"{word} along axis {tensor.q_per_channel_axis()}"
+
+
+def _is_of_one_scale(tensor: torch.Tensor) -> bool:
+    return tensor.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric)
+
+
+def companions_of(tensor: torch.Tensor) -> dict[str, object]:
+    """Return what turns the integers of a quantised tensor into real numbers, by the names that its files have for them."""
+    if not tensor.is_quantized:
+        return {}
+    if _is_of_one_scale(tensor):
+        return {"scale": tensor.q_scale(), "zero_point": tensor.q_zero_point()}
+    return {"scales": tensor.q_per_channel_scales(), "zero_points": tensor.q_per_channel_zero_points()}
 
 
 def _why_unreadable(name: str, tensor: torch.Tensor, word: str, known: bool) -> SteelyardError | None:

@@ -15,7 +15,7 @@ from steelyard.errors import UnknownModelError
 from steelyard.frameworks.torch.constants import constants_of
 from steelyard.frameworks.torch.optimizers import optimizer_slots, optimizer_weights
 from steelyard.frameworks.torch.state import Copies, copied_weights, held_slots, script_weight, state_of
-from steelyard.frameworks.torch.tensors import fill, require_writable, weight_of
+from steelyard.frameworks.torch.tensors import companions_of, fill, require_writable, weight_of
 from steelyard.layers.roles import axes_or_blank
 from steelyard.layers.torch.roles import plain_name, role_and_axes, roles_of_class
 
@@ -137,6 +137,8 @@ def _module_weights(module: nn.Module) -> Iterator[Weight]:
             yield from copied_weights(copies, name, value, role=role, axes=axes, layer=layer)
         else:
             yield weight_of(name, *slots[found], role=role, axes=axes, layer=layer)
+            for key, part in companions_of(value).items() if isinstance(value, torch.Tensor) else ():
+                yield from copied_weights(copies, f"{name}.{key}", part, role=Role.OTHER, axes="", layer=layer)
     yield from constants_of(module)
 
 
