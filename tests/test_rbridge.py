@@ -292,6 +292,7 @@ def returned(net, search, fits):
     yield "numbers", rbridge.numbers(net)
     yield "vector", rbridge.vector(net)
     yield "total", rbridge.total(net)
+    yield "amount", rbridge.amount(net)
     yield "network", rbridge.network(str(fits / "nnet" / "nnet_skip_softmax.rds"))
     yield "network", rbridge.network(str(fits / "other" / "caret_avnnet.rds"))
     yield "network", rbridge.network(str(fits / "other" / "monmlp_1hidden.rds"))

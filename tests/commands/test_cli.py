@@ -106,12 +106,13 @@ def test_ls_lists_every_weight_with_its_facts_and_the_totals(net_file, net):
     assert result.returncode == 0
     assert not result.stderr
     lines = [line.split() for line in result.stdout.splitlines()]
-    assert lines[0] == ["layer", "name", "shape", "dtype", "role", "parameters"]
+    assert lines[0] == ["layer", "name", "shape", "dtype", "role", "size"]
     assert lines[1] == ["0", "0.weight", "5×6", "float32", "kernel", "30"]
     assert lines[7] == ["1", "1.num_batches_tracked", "scalar", "int64", "count", "1"]
     assert [line[1] for line in lines[1:-2]] == list(net.state_dict())
-    size = sum(tensor.numel() for tensor in net.state_dict().values())
-    assert result.stdout.splitlines()[-1].startswith(f"{len(net.state_dict())} weights, {size} parameters, ")
+    size, buffers = (sum(each.numel() for each in own()) for own in (net.parameters, net.buffers))
+    totals = f"{len(net.state_dict())} weights, {size} parameters, {buffers} in buffers, "
+    assert result.stdout.splitlines()[-1].startswith(totals)
 
 
 def test_ls_folds_repeated_blocks_and_all_unfolds_them(transformer_file):
@@ -147,7 +148,7 @@ def test_ls_selects_by_name_and_role(net_file):
 
 def test_ls_stats_draws_histograms_on_one_axis_with_min_mean_and_max(net_file, net):
     lines = run("ls", "--stats", net_file).stdout.splitlines()
-    assert re.search(r"parameters +-\S+ +0 +\S+ +min +mean +max$", lines[0])
+    assert re.search(r"size +-\S+ +0 +\S+ +min +mean +max$", lines[0])
     kernel = net[0].weight.detach().double()
     *_, low, mean, high = lines[1].split()
     assert (low, mean, high) == tuple(f"{x:.4g}" for x in (kernel.min(), kernel.mean(), kernel.max()))
@@ -228,8 +229,22 @@ def test_ls_stats_of_packed_numbers_and_of_many_that_cannot_be_read(folder):
 def test_ls_json_is_one_document_with_stable_keys(net_file, net):
     record = json.loads(run("ls", "--json", net_file).stdout)
     assert list(record) == ["file", "weights", "total"]
-    assert list(record["total"]) == ["weights", "tied", "parameters", "bytes"]
-    keys = ["name", "layer", "shape", "dtype", "role", "axes", "trainable", "tied", "encoding", "parameters", "bytes"]
+    assert list(record["total"]) == ["weights", "tied", "parameters", "buffers", "other", "unreadable", "bytes"]
+    keys = [
+        "name",
+        "layer",
+        "shape",
+        "dtype",
+        "role",
+        "axes",
+        "trainable",
+        "tied",
+        "encoding",
+        "overlaps",
+        "unreadable",
+        "size",
+        "bytes",
+    ]
     assert all(list(weight) == keys for weight in record["weights"])
     assert {w["name"]: w["shape"] for w in record["weights"]} == {k: list(t.shape) for k, t in net.state_dict().items()}
 
@@ -418,7 +433,7 @@ def test_no_line_is_wider_than_the_terminal(transformer_file, columns, args):
 def test_a_wide_terminal_shows_everything_and_a_narrow_one_the_end_of_each_name(transformer_file):
     wide = ESCAPE.sub("", in_terminal(200, "ls", transformer_file))
     assert "…" not in wide
-    assert wide.split()[:7] == ["layer", "name", "shape", "dtype", "role", "parameters", "tied"]
+    assert wide.split()[:7] == ["layer", "name", "shape", "dtype", "role", "size", "tied"]
     narrow = ESCAPE.sub("", in_terminal(60, "ls", transformer_file))
     assert re.search(r"^encoder\S*….*in_proj_weight  48×16", narrow, re.MULTILINE)
 

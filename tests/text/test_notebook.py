@@ -148,7 +148,7 @@ def test_areas_of_a_notebook_s_histograms_are_counts_and_arrows_mark_the_rest():
 
 
 def test_a_folded_layer_shows_the_histogram_of_all_its_numbers():
-    weights = {f"{part}.{chr(97 + i)}": np.full(i + 1, sign * i / 29) for part, sign in (("a", -1), ("b", 1)) for i in range(30)}
+    weights = {f"{part}.n{i}": np.full(i + 1, sign * i / 29) for part, sign in (("a", -1), ("b", 1)) for i in range(30)}
     read = page(weights)
     for part in "ab":
         whole = np.concatenate([array for name, array in weights.items() if name.startswith(part)])

@@ -88,21 +88,24 @@ def unhealthy(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
         yield from _variance(weight, scan)
     yield from _saturated(weight, scan)
     if weight.role in KERNELS and weight.size >= FEW and len(weight.shape) > 1:
+        if _is_bare(weight):
+            out, inputs = (0,), (1,)
         constant = list(_constant(weight, scan))
         yield from constant
         if not constant:
             yield from _scaled(weight, scan, out, inputs)
-            words = ("rows", "columns") if _is_bare(weight) else ("outputs", "inputs")
-            yield from _dead(weight, scan, (0,) if _is_bare(weight) else out, words[0])
-            yield from _dead(weight, scan, (1,) if _is_bare(weight) else inputs, words[1])
+            words = _words(weight)
+            yield from _dead(weight, scan, out, words[0])
+            yield from _dead(weight, scan, inputs, words[1])
             yield from _same(weight, scan, words[0])
     elif weight.role is Role.EMBEDDING and scan.hashed_axis is not None:
         yield from _unused(weight, scan, scan.hashed_axis)
 
 
 def _is_bare(weight: Weight) -> bool:
-    """Whether a weight is a matrix of which it is not known which axis is that of the outputs."""
-    return not weight.axes and len(weight.shape) == 2 and weight.role in KERNELS
+    """Whether a weight is a kernel of which it is not known which of its first two axes is that of the outputs."""
+    ndim = len(weight.shape)
+    return not weight.axes and weight.role in KERNELS and (ndim == 2 or (ndim > 2 and weight.name.endswith("weight")))
 
 
 def _variance(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
@@ -170,7 +173,20 @@ def _scaled(weight: Weight, scan: UnitScan, out: tuple[int, ...], inputs: tuple[
         yield _finding(kind, "warning", weight, what, rms=rms, start=start, times=times)
 
 
-_EMPTY = {"outputs": "dead outputs", "inputs": "unused inputs", "rows": "zero rows", "columns": "zero columns"}
+_EMPTY = {
+    "outputs": "dead outputs",
+    "inputs": "unused inputs",
+    "rows": "zero rows",
+    "columns": "zero columns",
+    "slices": "zero slices",
+}
+
+
+def _words(weight: Weight) -> tuple[str, str]:
+    """Return what the first two axes of a kernel index, or its outputs and inputs if these are known."""
+    if not _is_bare(weight):
+        return "outputs", "inputs"
+    return ("rows", "columns") if len(weight.shape) == 2 else ("slices", "slices")
 
 
 def _dead(weight: Weight, scan: UnitScan, axes: tuple[int, ...], word: str) -> Iterator[Finding]:
@@ -183,7 +199,8 @@ def _dead(weight: Weight, scan: UnitScan, axes: tuple[int, ...], word: str) -> I
         length = weight.shape[axis]
         if places and length > 1:
             rare = len(places) / length > DEAD
-            what = f"has only zeros for {len(places):,} of {length:,} {word} ({_some(places)})"
+            along = f" along axis {axis}" if word == "slices" else ""
+            what = f"has only zeros for {len(places):,} of {length:,} {word}{along} ({_some(places)})"
             severity = "warning" if rare and word == "outputs" else "info"
             yield _finding(_EMPTY[word], severity, weight, what, places=places, of=length, axis=axis)
 
@@ -200,7 +217,7 @@ def _same(weight: Weight, scan: UnitScan, word: str) -> Iterator[Finding]:
     count = sum(len(group) - 1 for group in groups)
     pair = f"{groups[0][0]} and {groups[0][1]}"
     what = f"has {count:,} of {length:,} {word} with the weights of another {word[:-1]}, for example {pair}"
-    severity = "info" if by_chance or word == "rows" else "warning"
+    severity = "warning" if word == "outputs" and not by_chance else "info"
     yield _finding(f"same {word}", severity, weight, what, groups=groups, of=length)
 
 
