@@ -133,7 +133,7 @@ def predict(model: Any, values: bytearray, shape: list[float]) -> dict[str, byte
     if hasattr(model, "predict_proba"):
         answer = model.predict_proba(_for_estimator(model, x))
         classes = [str(label) for label in getattr(model, "classes_", [])]
-    elif _made_by(model, "keras"):
+    elif _made_by(model, "keras") or _made_by(model, "tf_keras"):
         answer = model.predict(x, verbose=0)
     elif hasattr(model, "predict"):
         answer = model.predict(_for_estimator(model, x))

@@ -351,3 +351,22 @@ def test_a_vector_has_the_type_that_is_asked_for_or_the_one_that_holds_all(dtype
     found = steelyard.weights({"a": np.ones(2, "f4"), "b": np.ones(3, "f2")}).to_vector(dtype=dtype)
     assert found.dtype == (dtype or "float32")
     assert found.tolist() == [1] * 5
+
+
+def test_a_list_of_arrays_is_assigned_by_place_or_refused_whole():
+    model = {"a": np.zeros((2, 3)), "b": np.zeros(3, "f4")}
+    model["again"] = model["a"]
+    w = steelyard.weights(model)
+    w.assign([np.ones((2, 3)), [1.0, 2.0, 3.0]])
+    assert model["a"].all()
+    assert model["b"].tolist() == [1, 2, 3]
+    for values, message in (
+        ([np.zeros((2, 3))], r"the list has 1 arrays, these weights are 2; give one for each"),
+        ([np.zeros(3), np.zeros((2, 3))], r"a has shape \(2, 3\), the value has \(3,\)"),
+        ([np.zeros((2, 3)), [[1.0], [1.0, 2.0]]], r"the value for b is a ragged list"),
+    ):
+        with pytest.raises(ShapeError, match=message):
+            w.assign(values)
+    with pytest.raises(ShapeError, match="a list of arrays has none"):
+        w.assign([np.zeros((2, 3)), np.zeros(3)], "F")
+    assert model["b"].tolist() == [1, 2, 3]

@@ -154,5 +154,30 @@ def test_an_object_of_an_unknown_framework_is_refused_in_one_line():
     class Thing:
         pass
 
-    with pytest.raises(UnknownModelError, match=r"^no known framework made a .*Thing; known are [^\n]*$"):
+    with pytest.raises(UnknownModelError, match=r"^a .*Thing is of a framework that Steelyard does not know; known are [^\n]*$"):
         steelyard.weights(Thing())
+
+
+def test_a_class_that_claims_a_framework_causes_no_import_of_it():
+    script = """
+        import sys, steelyard
+        for module in ("torch.nn", "sklearn.base", "keras.src", "a_framework_of_tomorrow", None, 7):
+            claimed = type("Model", (), {"__module__": module})
+            try:
+                steelyard.weights(claimed())
+            except TypeError as error:
+                print("does not know" in str(error))
+        print({"torch", "sklearn", "keras"} & {*sys.modules})
+    """
+    run = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines() == ["True"] * 6 + ["set()"]
+
+
+def test_a_subclass_that_exec_made_belongs_to_the_framework_of_its_base():
+    made = {}
+    exec("class Net(Base): pass", {"Base": list, "__name__": "builtins"}, made)
+    assert made["Net"].__module__ == "builtins"
+    assert plugins.framework_of(made["Net"]()).__name__ == "steelyard.frameworks.builtins"
+    torch = pytest.importorskip("torch")
+    exec("class Net(Base): pass", {"Base": torch.nn.Linear, "__name__": "builtins"}, made)
+    assert list(steelyard.weights(made["Net"](2, 1))) == ["weight", "bias"]

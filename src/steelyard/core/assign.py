@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.casting import converted, fitted
@@ -42,7 +42,10 @@ def as_vector(layout: VectorLayout, values: ArrayLike) -> Array:
     """Return values as an array of the length of the vector."""
     import numpy as np
 
-    vector = np.asarray(values)
+    try:
+        vector = np.asarray(values)
+    except ValueError:
+        raise ShapeError(f"the vector is a ragged list; these weights take ({layout.size},)") from None
     if vector.shape != (layout.size,):
         raise ShapeError(
             f"the vector has shape {vector.shape}, these {len(layout.weights)} weights take ({layout.size},); "
@@ -75,11 +78,30 @@ def put(
 
 
 def put_vector(layout: VectorLayout, values: ArrayLike, order: Order, assign: Assign, *, verify: bool) -> Any:
-    """Write a vector, by copying its bytes if possible."""
+    """Write a vector, by copying its bytes if possible; or a list of arrays, one for each distinct weight in order."""
+    if isinstance(values, (list, tuple)) and any(_is_array(value) for value in values):
+        return _put(layout, _by_place(layout, values, order), assign, verify=verify)
     vector = as_vector(layout, values)
     if order == "C" and not layout.overlapping and unflatten(layout, vector):
         return assign({})
     return _put(layout, pieces(layout, vector, order), assign, verify=verify)
+
+
+def _is_array(value: object) -> bool:
+    """Whether a value is an array or a list with axes of its own, and not a number of a vector."""
+    return isinstance(value, (list, tuple)) or bool(getattr(value, "shape", ()))
+
+
+def _by_place(layout: VectorLayout, values: Sequence[Any], order: Order) -> dict[str, Array]:
+    """Return the arrays of a list by the names of the weights, as Keras's `get_weights()` lists them."""
+    if order != "C":
+        raise ShapeError("an order is of a vector; a list of arrays has none")
+    if len(values) != len(layout.weights):
+        raise ShapeError(
+            f"the list has {len(values)} arrays, these weights are {len(layout.weights)}; give one for each, in the listed "
+            "order and tied ones once, or a mapping of names to arrays; nothing was written"
+        )
+    return {weight.name: _settled(fitted(weight, plain(value))) for weight, value in zip(layout.weights, values, strict=True)}
 
 
 def _put(layout: VectorLayout, arrays: Mapping[str, Array], assign: Assign, *, verify: bool) -> Any:

@@ -27,7 +27,12 @@ def fitted(weight: Weight, value: ArrayLike) -> Array:
     """
     import numpy as np
 
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ShapeError(
+            f"the value for {printable(weight.name)} is a ragged list, not an array of shape {weight.shape}"
+        ) from None
     if array.shape != weight.shape:
         raise ShapeError(
             f"{printable(weight.name)} has shape {weight.shape}, the value has {array.shape}; "

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from steelyard.core.protocols import Framework
 
 
+_MADE_AT_RUN_TIME = 1 << 9
+"""The flag of a class that is not a part of the interpreter."""
+
+
 def names(group: str) -> list[str]:
     """Return the names of all plug-ins of a group ("frameworks", "formats"), without importing one.
 
@@ -75,14 +79,15 @@ def _entry_points(group: str) -> dict[str, EntryPoint]:
 def framework_of(model: object) -> Framework:
     """Return the framework of the most specific base class of `model` that belongs to a known framework.
 
-    The first word of a class's module names its framework, so no framework is imported to find out.
+    The first word of a class's module names its framework. A framework is asked only if it is imported already, since an
+    object of it needs it; a class that only claims to belong to it does not cause an import.
     Raises `UnknownModelError`, which lists the known frameworks, if no class belongs to one.
     """
     found = _framework_of_type(cast("Hashable", type(model)))
     if found is None:
-        kind = f"{printable(type(model).__module__)}.{printable(type(model).__qualname__)}"
+        module, name = printable(type(model).__module__), printable(type(model).__qualname__)
         raise UnknownModelError(
-            f"no known framework made a {kind}; known are {', '.join(names('frameworks'))}; "
+            f"a {module}.{name} is of a framework that Steelyard does not know; known are {', '.join(names('frameworks'))}; "
             "others can be added under the entry point steelyard.frameworks"
         )
     return found
@@ -90,9 +95,23 @@ def framework_of(model: object) -> Framework:
 
 @lru_cache(maxsize=4096)
 def _framework_of_type(kind: type) -> Framework | None:
-    words = dict.fromkeys(base.__module__.partition(".")[0] for base in kind.__mro__ if base is not object)
-    for word in words:
-        framework = load("frameworks", word)
+    for word in dict.fromkeys(_word(base) for base in kind.__mro__ if base is not object):
+        framework = load("frameworks", word) if word else None
         if framework is not None:
             return cast("Framework", framework)
     return None
+
+
+def _word(base: type) -> str:
+    """Return the import name of the framework of a class; blank where its module is not true."""
+    import builtins
+    import sys
+
+    module = base.__module__
+    word = module.partition(".")[0] if isinstance(module, str) else ""
+    if word == "builtins" and base.__flags__ & _MADE_AT_RUN_TIME and getattr(builtins, base.__name__, None) is not base:
+        return ""  # a class that `exec` made
+    if word not in sys.modules:
+        return ""
+    old = word == "keras" and str(getattr(sys.modules["keras"], "__version__", "")).startswith(("1.", "2."))
+    return "tf_keras" if old or module.startswith("tensorflow.python.keras.") else word

@@ -371,10 +371,10 @@ class Weights(Mapping[str, Weight]):
     def assign(self, values: Mapping[str, object] | Array, order: Order = "C", *, verify: bool = True) -> Any:
         """Put numbers into the model, all or nothing, and return it (a new one where models are immutable).
 
-        `values` is a vector as `to_vector` gives it in this order, or a mapping of names to arrays; weights that it leaves out
-        stay as they are. No memory is shared with it. What a framework puts into the model is read back, unless `verify` is
-        False. Raises `ShapeError` (a length, name or shape that does not fit, values that differ where
-        weights share memory), `LossyError` (a fraction for an integer, an overflow) or `ReadOnlyError` (weights of a file,
+        `values` is a vector as `to_vector` gives it in this order, a list of one array for each distinct weight, or a mapping of
+        names to arrays, whose absent weights stay as they are. No memory is shared with it. What a framework puts into the
+        model is read back, unless `verify` is False. Raises `ShapeError` (a length, name or shape that does not fit, values that
+        differ where weights share memory), `LossyError` (a fraction for an integer, an overflow) or `ReadOnlyError` (a file's,
         detached ones, a model that holds other numbers afterwards); the model has its old numbers then.
 
         Examples:

@@ -18,6 +18,7 @@ from steelyard.core.members import meta_of
 from steelyard.core.plugins import framework_of
 from steelyard.core.selection import NAMED
 from steelyard.core.weights import Weights
+from steelyard.dtypes import numpy_dtype
 from steelyard.errors import ReadOnlyError, ShapeError, SteelyardError, printable
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def _assign(framework: Framework, model: Any) -> Assign:
         if not arrays:
             return framework.assign(model, arrays)
         listed = {weight.name: weight for weight in framework.weights(model)}
+        _require_same(model, listed, arrays)
         every = _with_tied(listed, arrays)
         if not verify:
             return framework.assign(model, every)
@@ -113,6 +115,18 @@ def _refusal(model: Any, listed: Mapping[str, Weight], differing: list[str]) -> 
     return ReadOnlyError(
         f"the {type(model).__name__} holds other numbers than were assigned to {named}; it has its old ones back"
     )
+
+
+def _require_same(model: Any, listed: Mapping[str, Weight], arrays: Mapping[str, Array]) -> None:
+    """Raise `ShapeError` where the model holds other weights than those that were listed, as after Keras's `quantize`."""
+    for name, array in arrays.items():
+        now = listed.get(name)
+        if now is None or now.shape != array.shape or numpy_dtype(now.dtype) != array.dtype:
+            what = "is gone" if now is None else f"is {now.dtype} of shape {now.shape}"
+            raise ShapeError(
+                f"{printable(name)} of the {printable(type(model).__name__)} {what} now, and was listed as {array.dtype.name} of "
+                f"shape {array.shape}; list the weights again; nothing was written"
+            )
 
 
 def _reference(model: Any) -> ref[Any] | None:

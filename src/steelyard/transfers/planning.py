@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.errors import AmbiguityError, ShapeError, printable
+from steelyard.layers.keras.cudnn import CUDNN
 from steelyard.transfers.pairing import Choice, Pair, pair
 from steelyard.transfers.pairing.net import missing_graphs
 from steelyard.transfers.pairing.unassigned import unassigned_layers, unassigned_pairs
@@ -42,6 +43,7 @@ def make_plan(source: Net, target: Net, options: Options, *, guess: bool = False
     given = given_pairs(checked_names(options.rules, "rules"), checked_names(options.pairs, "pairs"), *everything)
     sources = [layer for layer in source.layers if not layer.tied and not _is_left_out(layer, only, skip)]
     targets = [layer for layer in target.layers if not layer.tied and not _is_left_out(layer, only, skip)]
+    _refuse_cudnn(targets)
     found = pair(source, target, given, sources, targets)
     made = list(found.pairs)
     if resize:
@@ -53,6 +55,15 @@ def make_plan(source: Net, target: Net, options: Options, *, guess: bool = False
     _refuse_unpaired(made, sources, targets, missing_graphs(source, target))
     made += unassigned_pairs(source, target, given, lambda weight: not _any_left_out([weight.name], only, skip))
     return TransferPlan(source, target, made, {"only": only, "skip": skip, "resize": resize}), equal
+
+
+def _refuse_cudnn(targets: list[LayerWeights]) -> None:
+    for layer in targets:
+        if any(weight.encoding == CUDNN for weight in layer.weights.values()):
+            raise ShapeError(
+                f"{printable(layer.name)} of the target has the layout of cuDNN, which transfers read but do not write; "
+                "use a model with the layer LSTM or GRU as the target"
+            )
 
 
 def _patterns(given: str | Iterable[str]) -> list[str]:

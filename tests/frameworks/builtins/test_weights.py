@@ -82,9 +82,12 @@ def test_text_and_none_are_skipped_and_a_read_only_mapping_is_read():
 
 def test_objects_without_numbers_are_refused_by_name():
     for model, message in [
-        (object(), r"no known framework made a builtins\.object; known are .*torch.*entry point steelyard\.frameworks"),
+        (
+            object(),
+            r"a builtins\.object is of a framework that Steelyard does not know; known are .*torch.*entry point steelyard\.frameworks",
+        ),
         ({"a": {1, 2}}, "a set has no weights"),
-        ({"a": object()}, r"no known framework made a builtins\.object"),
+        ({"a": object()}, r"a builtins\.object is of a framework that Steelyard does not know"),
         (np.array([None]), "holds object, not numbers"),
         ({"a": np.array(["x"])}, "not numbers"),
         (lambda: 0, "a function has no weights"),

@@ -487,3 +487,57 @@ def test_numbers_on_the_torch_backend_are_views_of_the_model():
     kernel = next(iter(steelyard.weights(model).values())).numpy()
     model.weights[0].assign(np.full((3, 2), 4.0))
     assert (kernel == 4).all()
+
+
+def test_a_layer_held_twice_is_tied_and_counts_once():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.Dense(2)])
+    held = steelyard.weights({"whole": model, "first": model.layers[0]})
+    assert held.size == model.count_params()
+    assert [weight.tied for weight in held.values()][-2:] == list(held)[:2]
+    with pytest.raises(ShapeError, match="share one memory"):
+        held.assign({next(iter(held)): np.zeros((4, 3)), list(held)[-2]: np.ones((4, 3))})
+
+
+def test_the_list_of_get_weights_is_assigned_by_place():
+    model, other = (keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.BatchNormalization()]) for _ in "ab")
+    train(model, (4,), outputs=3)
+    steelyard.weights(other).assign(model.get_weights())
+    for ours, theirs in zip(other.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(ShapeError, match="the list has 5 arrays, these weights are 6"):
+        steelyard.weights(other).assign(model.get_weights()[:-1])
+
+
+def test_averages_of_the_optimizer_start_again_from_what_was_assigned():
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.0, use_ema=True, ema_momentum=0.9), "mse")
+    x, y = np.ones((2, 3)), np.zeros((2, 1))
+    model.fit(x, y, verbose=0)
+    wanted = np.full(4, 7, "float32")
+    steelyard.weights(model).assign(wanted)
+    model.fit(x, y, verbose=0)  # at its end the averages go into the model
+    np.testing.assert_allclose(steelyard.weights(model).to_vector(), wanted, rtol=1e-6)
+
+
+def test_weights_that_quantising_replaced_are_refused():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="d")])
+    listed = steelyard.weights(model)
+    model.quantize("int8")
+    before = [np.array(array) for array in model.get_weights()]
+    kernel = next(name for name in listed if name.endswith("kernel"))
+    with pytest.raises(
+        ShapeError, match=r"kernel of the Sequential is (gone|int8 of shape \(4, 3\)) now, .*list the weights again"
+    ):
+        listed.assign({kernel: np.ones((4, 3), "float32")})
+    for ours, theirs in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_variable_gets_the_assigned_numbers_though_its_class_overrides_assign():
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(1, name="d")])
+    variable = model.layers[0].kernel
+    own = type(variable)
+    variable.__class__ = type("Halving", (own,), {"assign": lambda self, value: own.assign(self, value / 2)})
+    wanted = np.full((2, 1), 4, "float32")
+    steelyard.weights(model).assign({variable.path: wanted})
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable.value), wanted)

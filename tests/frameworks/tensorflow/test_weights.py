@@ -154,3 +154,27 @@ def test_objects_without_numbers_are_refused_with_a_reason():
     with pytest.raises(ShapeError, match=r"\(2,\)"):
         steelyard.weights(tf.Variable([1.0, 2.0])).assign({"": [1.0]})
     assert framework_of(Net()).__name__ == "steelyard.frameworks.tensorflow"
+
+
+def test_a_module_whose_framework_has_an_order_of_its_own_is_refused_by_name():
+    class Backwards(Net):
+        @property
+        def variables(self):
+            return tuple(reversed(super().variables))
+
+    class Alike(Net):
+        @property
+        def variables(self):
+            return super().variables
+
+    with pytest.raises(UnknownModelError, match=r"a .*Backwards is a tf\.Module of a framework that Steelyard does not know"):
+        steelyard.weights(Backwards())
+    assert steelyard.weights(Alike()).size == steelyard.weights(Net()).size
+
+
+def test_one_variable_in_two_places_of_a_container_is_tied():
+    shared = tf.Variable([1.0, 2.0])
+    w = steelyard.weights([shared, {"again": shared}, tf.Variable([1.0, 2.0])])
+    assert [weight.tied for weight in w.values()] == [None, "0", None]
+    w.assign([3.0, 4.0, 5.0, 6.0])
+    assert shared.numpy().tolist() == [3, 4]

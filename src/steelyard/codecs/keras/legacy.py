@@ -11,7 +11,7 @@ from the config, where there is one, and from names.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
@@ -19,6 +19,8 @@ from steelyard.codecs.plain import from_json
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import printable
+from steelyard.layers.keras.cudnn import with_cudnn_facts
+from steelyard.layers.keras.kinds import class_and_config
 from steelyard.layers.keras.roles import SUBLAYERS, VariableRole, einsum_roles, kind_of, variable_role
 
 if TYPE_CHECKING:
@@ -68,11 +70,21 @@ def model_weights(hdf5: Hdf5File) -> list[Weight]:
     weights: dict[str, Weight] = {}
     for layer in [*(_list(hdf5, top, "layer_names") or []), "top_level_model_weights"]:
         for name, weight in _of_layer(hdf5, f"{top}/{layer}".strip("/")):
-            shown = name if name not in weights else f"{layer}/{name}"
-            while shown in weights:
-                shown += "#2"
+            shown = distinct_name(name, layer, weights)
             weights[shown] = _explained(weight.replace(name=shown), layer, layers)
-    return list(weights.values())
+    return with_cudnn_facts(weights.values())
+
+
+def distinct_name(name: str, layer: str, taken: Container[str]) -> str:
+    """Return the name of a weight of a top-level layer, which precedes the name where another weight has it.
+
+    >>> distinct_name("dense/kernel", "model_1", {"dense/kernel"})
+    'model_1/dense/kernel'
+    """
+    shown = name if name not in taken else f"{layer}/{name}".strip("/")
+    while shown in taken:
+        shown += "#2"
+    return shown
 
 
 def missing_weights(hdf5: Hdf5File) -> list[str]:
@@ -137,7 +149,8 @@ def _explained(weight: Weight, layer: str, layers: Mapping[str, Config]) -> Weig
     leaf = words[-1]
     config = next((layers[word] for word in [*reversed(words[:-1]), layer] if word in layers), {})
     kinds = [kind_of(re.sub(r"^(forward|backward)_", "", word)) for word in reversed(words[:-1])]
-    kinds = [kind for kind in (*kinds[:1], str(config.get("class_name", "")), *kinds[1:]) if kind]
+    wrapped, _ = class_and_config(config.get("layer"))
+    kinds = [kind for kind in (*kinds[:1], str(config.get("class_name", "")), wrapped, *kinds[1:]) if kind]
     known = next((role for kind in kinds if (role := _known_role(kind, leaf, config, words))), None)
     ndim = len(weight.shape)
     frozen = config.get("trainable") is False or (known is not None and not known.trainable)

@@ -16,8 +16,9 @@ from keras.src.saving.keras_saveable import KerasSaveable
 from keras.src.saving.saving_lib import _walk_saveable
 from keras.src.utils.naming import to_snake_case
 
+from steelyard.core.members import with_ties
 from steelyard.core.plugins import framework_of
-from steelyard.core.readers import Live
+from steelyard.core.readers import Placed
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import NotFittedError, UnknownModelError, printable
@@ -44,19 +45,37 @@ def weights(model: keras.Layer | keras.Optimizer | keras.Variable) -> Iterator[W
     """
     if isinstance(model, keras.Variable):
         return iter([_weight("", "", model, trainable=model.trainable)])
-    return (_weight(name, layer, variable, **facts) for name, layer, variable, facts in _listed(model))
+    return with_ties(_weight(name, layer, variable, **facts) for name, layer, variable, facts in _listed(model))
 
 
 def assign(model: Trained, arrays: Mapping[str, Array]) -> Trained:
-    """Write into the variables, which stay the same objects, so that an optimizer keeps them."""
+    """Write into the variables, which stay the same objects, so that an optimizer keeps them.
+
+    An optimizer with `use_ema` averages them, and at the end of `fit` puts the averages into the model: they start again.
+    """
     variables = {"": model} if isinstance(model, keras.Variable) else {name: v for name, _, v, _ in _listed(model)}
+    averages = _averages(model)
     for name, array in arrays.items():
         variable = variables[name]
-        value = variable.value
-        new = framework_of(value).assign(value, {"": array})
-        if new is not value:
-            variable.assign(new)
+        _put(variable, array)
+        if id(variable) in averages:
+            _put(averages[id(variable)], array)
     return model
+
+
+def _put(variable: keras.Variable, array: Array) -> None:
+    value = variable.value
+    new = framework_of(value).assign(value, {"": array})
+    if new is not value:
+        keras.Variable.assign(variable, new)  # not an override, which may change the numbers
+
+
+def _averages(model: object) -> dict[int, keras.Variable]:
+    """Return the averages that the optimizer of a compiled model keeps, by the identity of the variable."""
+    optimizer: Any = getattr(model, "optimizer", None)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    averages = getattr(optimizer, "_model_variables_moving_average", None) or []
+    return dict(zip(map(id, optimizer._trainable_variables), averages, strict=False)) if averages else {}
 
 
 def parameters(model: object, listed: Sequence[Weight]) -> list[str] | None:
@@ -169,15 +188,16 @@ def _weight(name: str, layer: str, variable: keras.Variable, **facts: Any) -> We
 
 
 def _reader(variable: keras.Variable, first: Reader) -> Reader:
-    """Return a reader of the present value, which some backends replace when a variable changes."""
-    if isinstance(first, Live):
-        return first
+    """Return a reader of the present value, which some backends replace when a variable changes.
+
+    PyTorch's variable keeps its memory, TensorFlow's its own variable, which two of Keras may share.
+    """
 
     def read(start: int, stop: int) -> Array:
         (now,) = framework_of(variable.value).weights(variable.value)
         return now.read(start, stop)
 
-    return read
+    return first if keras.backend.backend() in ("torch", "tensorflow") else Placed(read, id(variable))
 
 
 def _facts_of(model: keras.layers.Layer) -> dict[int, tuple[keras.Layer, Role, str]]:

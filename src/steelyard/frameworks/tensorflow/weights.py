@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from steelyard.core.readers import by_rows
+from steelyard.core.readers import Placed, by_rows
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Weight
 from steelyard.dtypes import ITEMSIZES
@@ -59,6 +59,7 @@ def assign(model: Model, arrays: Mapping[str, Array]) -> Model:
 
 def _variables(model: object) -> Iterator[tuple[str, tf.Variable]]:
     if isinstance(model, tf.Module):
+        _require_own_order(model)
         for path, variable in model._flatten(predicate=lambda part: isinstance(part, tf.Variable), with_path=True):
             yield "/".join(map(str, path)), variable
     elif hasattr(model, "_trackable_children"):
@@ -66,6 +67,19 @@ def _variables(model: object) -> Iterator[tuple[str, tf.Variable]]:
     else:
         raise UnknownModelError(
             f"a tensorflow {type(model).__name__} has no weights; pass a module, a variable or a dense tensor"
+        )
+
+
+def _require_own_order(model: tf.Module) -> None:
+    """Raise `UnknownModelError` for a class whose `variables` are not those of the walk: only its framework knows their order."""
+    if type(model).variables is tf.Module.variables:
+        return
+    walked = [id(variable) for variable in model._flatten(predicate=lambda part: isinstance(part, tf.Variable))]
+    if list(dict.fromkeys(map(id, model.variables))) != list(dict.fromkeys(walked)):
+        kind = f"{printable(type(model).__module__)}.{printable(type(model).__qualname__)}"
+        raise UnknownModelError(
+            f"a {kind} is a tf.Module of a framework that Steelyard does not know: its `variables` have another order than "
+            "its attributes; pass them as a dict by name"
         )
 
 
@@ -115,4 +129,4 @@ def _reader(tensor: tf.Variable | tf.Tensor) -> Reader:
             return np.asarray(part)
         return whole[first:last] if shape else whole
 
-    return by_rows(shape, rows)
+    return Placed(by_rows(shape, rows), id(tensor))

@@ -67,6 +67,15 @@ def _recurrent(gates: str, axes: str = "", bias: str = "") -> VariableRoles:
     )
 
 
+def _cudnn(gates: str) -> VariableRoles:
+    """Return the variables in the layout of cuDNN; no words describe its kernel, see `cudnn`."""
+    return (
+        VariableRole("kernel", Role.KERNEL),
+        VariableRole("recurrent_kernel", Role.RECURRENT_KERNEL, f"out [{gates}]*in"),
+        VariableRole("bias", Role.BIAS, f"[ih]*[{gates}]*out"),
+    )
+
+
 _CENTERED: VariableRoles = (
     VariableRole("gamma", Role.SCALE, "channel", when="scale"),
     VariableRole("beta", Role.OFFSET, "channel", when="center"),
@@ -89,6 +98,9 @@ _JOINED: VariableRoles = (
 DUPLICATE = "="
 """The name of a variable that is also a variable of a sublayer, so that a file holds its numbers twice."""
 
+OLD = "keras 2"
+"""The key of variables that Keras 3 and its files lack."""
+
 ROLES: dict[str, VariableRoles] = {
     "Dense": _dense("in out"),
     "EinsumDense": (VariableRole("kernel", Role.KERNEL), VariableRole("bias", Role.BIAS, when="bias_axes")),
@@ -100,8 +112,8 @@ ROLES: dict[str, VariableRoles] = {
     "Conv1DTranspose": _dense("k out in"),
     "Conv2DTranspose": _dense("kh kw out in"),
     "Conv3DTranspose": _dense("kd kh kw out in"),
-    "DepthwiseConv1D": _dense("k in mult"),
-    "DepthwiseConv2D": _dense("kh kw in mult"),
+    "DepthwiseConv1D": (*_dense("k in mult"), VariableRole("depthwise_kernel", Role.KERNEL, "k in mult", when=OLD)),
+    "DepthwiseConv2D": (*_dense("kh kw in mult"), VariableRole("depthwise_kernel", Role.KERNEL, "kh kw in mult", when=OLD)),
     "SeparableConv1D": _separable("k"),
     "SeparableConv2D": _separable("kh kw"),
     "Embedding": (VariableRole("embeddings", Role.EMBEDDING, "vocab out"),),
@@ -125,10 +137,10 @@ ROLES: dict[str, VariableRoles] = {
     "SimpleRNNCell": _recurrent(""),
     "LSTM": _recurrent("ifgo"),
     "LSTMCell": _recurrent("ifgo"),
-    "CuDNNLSTM": _recurrent("ifgo"),
+    "CuDNNLSTM": _cudnn("ifgo"),
     "GRU": _GRU,
     "GRUCell": _GRU,
-    "CuDNNGRU": _GRU,
+    "CuDNNGRU": _cudnn("zrn"),
     "ConvLSTM1D": _recurrent("ifgo", "k"),
     "ConvLSTM2D": _recurrent("ifgo", "kh kw"),
     "ConvLSTM3D": _recurrent("ifgo", "kd kh kw"),
@@ -231,7 +243,7 @@ def variable_roles(kind: str, config: Mapping[str, Any] | None, count: int) -> l
     >>> [s and s.leaf for s in variable_roles("BatchNormalization", None, 3)]
     [None, 'moving_mean', 'moving_variance']
     """
-    known = ROLES.get(kind, ())
+    known = tuple(found for found in ROLES.get(kind, ()) if found.when != OLD)
     if kind == "EinsumDense" and config is not None:
         known = einsum_roles(str(config.get("equation", "")), str(config.get("bias_axes") or ""))
     if config is not None:

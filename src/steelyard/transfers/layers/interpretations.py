@@ -345,6 +345,12 @@ def _separable(members: Members) -> Iterator[Interpretation]:
     yield Interpretation("conv", facts | ({"bias": RoleAxes(Role.BIAS, "out")} if "bias" in members else {}))
 
 
+def _depthwise(members: Members) -> Iterator[Interpretation]:
+    """A depthwise convolution as Keras 1 and 2 named it."""
+    facts = {"depthwise_kernel": RoleAxes(Role.KERNEL, f"{_SPACES.get(len(members['depthwise_kernel'].shape), 'k')} in mult")}
+    yield Interpretation("conv", facts | ({"bias": RoleAxes(Role.BIAS, "out")} if "bias" in members else {}))
+
+
 def _linear(members: Members) -> Iterator[Interpretation]:
     """scikit-learn: `coefs_` and `intercepts_` of one layer, or `coef_` and `intercept_`."""
     kernel = next(leaf for leaf in members if leaf.startswith("coef"))
@@ -380,6 +386,7 @@ VOCABULARIES: tuple[Vocabulary, ...] = (
     Vocabulary(r"(?: ?[ih][ifgorzn]?_?/(?:kernel|bias))+", _cell),
     Vocabulary(r"(?=.*(?:query|q_proj|in_proj))(?: ?(?:in|out|[qkv]|query|key|value|output|attention_output)\S*)+", _attention),
     Vocabulary(r"(bias )?depthwise_kernel pointwise_kernel", _separable),
+    Vocabulary(r"(bias )?depthwise_kernel", _depthwise),
     Vocabulary(r"coef_( intercept_)?|coefs_( intercepts_)?", _linear),
     Vocabulary(r"embeddings?", _only("embedding", Role.EMBEDDING, "vocab out")),
     Vocabulary(r"alpha|negative_slope", _only("prelu", Role.OTHER)),

@@ -149,7 +149,7 @@ def weights_of_layer(
     """
     settings = node.settings if node else settings or {}
     members = list(members)
-    separable = any(leaf.startswith("depthwise_") for leaf, _ in members) and len(members) > 1
+    separable = any(leaf.startswith("pointwise_") for leaf, _ in members)
     layers: dict[str, LayerWeights] = {}
     for leaf, weight in members:
         if weight.role is Role.COUNT:

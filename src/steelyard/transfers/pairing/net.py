@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.core.roles import plain_layer
 from steelyard.core.weight import Role, Weight
+from steelyard.layers.keras.cudnn import plain_gates
 from steelyard.transfers.layers.interpretations import interpreted
 from steelyard.transfers.layers.layer_weights import LayerWeights, weights_of_layer
 from steelyard.transfers.layers.stacked import separate
@@ -31,7 +32,7 @@ class Net:
         self.graph = graph
         self.is_execution_order = bool(graph and graph.is_execution_order)
         self.channels = graph.channels if graph else ""
-        self.listed = list(separate(weights))
+        self.listed = list(plain_gates(separate(weights)))
         self.unassigned: list[Weight] = []
         self.layers = self._layers()
         self.channels = self.channels or _channels(self.layers)
