@@ -111,7 +111,8 @@ def _word(base: type) -> str:
     word = module.partition(".")[0] if isinstance(module, str) else ""
     if word == "builtins" and base.__flags__ & _MADE_AT_RUN_TIME and getattr(builtins, base.__name__, None) is not base:
         return ""  # a class that `exec` made
-    if word not in sys.modules:
+    loaded = sys.modules.get(word)
+    if loaded is None:
         return ""
-    old = word == "keras" and str(getattr(sys.modules["keras"], "__version__", "")).startswith(("1.", "2."))
+    old = word == "keras" and str(getattr(loaded, "__version__", "")).startswith(("1.", "2."))
     return "tf_keras" if old or module.startswith("tensorflow.python.keras.") else word
