@@ -14,7 +14,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
-from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.models.functional import Functional
 
 from steelyard.codecs.keras.chains import is_chain_model
@@ -23,7 +22,8 @@ from steelyard.core.graph import Graph, Layer, Run, Shape, names_of_inputs
 from steelyard.core.plugins import framework_of
 from steelyard.errors import UnknownModelError, printable
 from steelyard.frameworks.keras.dataflow import ModelTracer, node_of
-from steelyard.layers.keras.kinds import IMAGES, RECURRENT, cells_of, channels_word, described, in_float64
+from steelyard.frameworks.keras.doubling import agree, can_double, doubled, naming_restored, widened
+from steelyard.layers.keras.kinds import IMAGES, RECURRENT, cells_of, channels_word, described
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Setting
@@ -83,14 +83,14 @@ def run(model: keras.Layer, inputs: Sequence[Array]) -> Run:
     """
     names = _named(_checked(model))
     single = _run_once(model, inputs, names)
-    if not (_is_graph(model) and _can_double()):
+    if not (_is_graph(model) and can_double()):
         return single
     with (
         suppress(Exception),
-        _naming_restored(),
+        naming_restored(),
     ):  # a user's class may not be built from its config; the model itself has run already
-        wide = _run_once(_doubled(model), [_widened(array) for array in inputs], names)
-        if _agree(single.outputs, wide.outputs):
+        wide = _run_once(doubled(model), [widened(array) for array in inputs], names)
+        if agree(single.outputs, wide.outputs):
             return wide
     return single
 
@@ -351,59 +351,6 @@ def _untouched(model: keras.Layer) -> Iterator[None]:
         for variable, value in zip(others, kept, strict=True):
             if not np.array_equal(keras.ops.convert_to_numpy(variable.value), value):
                 variable.assign(value)
-
-
-def _can_double() -> bool:
-    """Whether the backend computes in float64; JAX does only on request, and OpenVINO does not run single layers."""
-    return keras.config.backend() in ("tensorflow", "torch", "numpy")
-
-
-def _doubled(model: keras.Model) -> keras.Model:
-    """Build a copy in float64 from the model's config, with the model's own classes and numbers."""
-    own = {type(layer).__name__: type(layer) for layer in model._flatten_layers()}
-    own |= {type(layer).__name__: type(layer) for layer in getattr(model, "operations", ())}
-    twin = type(model).from_config(in_float64(model.get_config()), custom_objects=own)
-    for ours, theirs in zip(twin.variables, model.variables, strict=True):
-        value = keras.ops.convert_to_numpy(theirs.value)
-        ours.assign(_widened(value) if str(ours.dtype) == "float64" else value)
-    return twin
-
-
-def _widened(array: Array) -> Array:
-    import numpy as np
-
-    array = np.asarray(array)
-    return array if np.issubdtype(array.dtype, np.integer) or array.dtype == bool else array.astype("float64")
-
-
-@contextmanager
-def _naming_restored() -> Iterator[None]:
-    """Work in float64, and restore the counters of names and the source of seeds on exit."""
-    import random
-
-    counts, drawn, before = dict(_name_counts()), random.getstate(), keras.config.floatx()
-    try:
-        keras.config.set_floatx("float64")
-        yield
-    finally:
-        keras.config.set_floatx(before)
-        random.setstate(drawn)
-        _name_counts().clear()
-        _name_counts().update(counts)
-
-
-def _name_counts() -> Any:
-    return get_global_attribute("object_name_uids", Counter(), set_to_default=True)
-
-
-def _agree(single: list[Array], wide: list[Array]) -> bool:
-    """Whether two runs agree up to the rounding of float32."""
-    import numpy as np
-
-    fit = len(single) == len(wide) and all(a.shape == b.shape for a, b in zip(single, wide, strict=True))
-    return fit and all(
-        np.abs(a - b).max(initial=0) <= 1e-3 * max(np.abs(b).max(initial=0), 1e-30) for a, b in zip(single, wide, strict=True)
-    )
 
 
 def _numpy(tensor: Any) -> Array:
