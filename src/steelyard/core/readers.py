@@ -145,6 +145,9 @@ def from_array(name: str, array: ArrayLike, **facts: Any) -> Weight:
 
 def array_reader(array: Array) -> Reader:
     """Return a reader of an array: live if its memory is contiguous, row-major and writable, else row by row."""
+    import numpy as np
+
+    array = np.asarray(array)  # a single element of an array is not one
     native = array.dtype.newbyteorder("=")
     if not array.flags.c_contiguous or array.dtype != native:
         rows = array.reshape(1) if array.ndim == 0 else array

@@ -126,20 +126,22 @@ def flatten(layout: VectorLayout, order: Order, dtype: DTypeLike | None = None, 
 
 def vector_dtype(layout: VectorLayout) -> DType:
     """Return the smallest type that holds all weights, with a warning where integers make that of the floats longer."""
-    together = common_dtype(layout.dtypes)
-    if len(layout.dtypes) > 1:
-        floats = [word for word in layout.dtypes if is_floating(word)]
-        alone = common_dtype(floats)
-        if floats and together != alone:
-            names = [weight.name for weight in layout.weights if not is_floating(weight.dtype)]
-            warnings.warn(
-                f"the vector is {together}, though the floats are {alone}, since it holds the integers of {printable(names[0])!r}"
-                f"{f' and {len(names) - 1:,} more' if len(names) > 1 else ''}; w.parameters.to_vector() leaves counters out, "
-                "and dtype= says that this is meant",
-                MixedDtypeWarning,
-                stacklevel=4,
-            )
-    return together
+    warn_of_integers(layout)
+    return common_dtype(layout.dtypes)
+
+
+def warn_of_integers(layout: VectorLayout) -> None:
+    """Warn with `MixedDtypeWarning` where integers, such as a counter, make the type of the vector longer than the floats."""
+    floats = [word for word in layout.dtypes if is_floating(word)] if len(layout.dtypes) > 1 else []
+    if floats and (together := common_dtype(layout.dtypes)) != (alone := common_dtype(floats)):
+        names = [weight.name for weight in layout.weights if not is_floating(weight.dtype)]
+        warnings.warn(
+            f"the vector is {together}, though the floats are {alone}, since it holds the integers of {printable(names[0])!r}"
+            f"{f' and {len(names) - 1:,} more' if len(names) > 1 else ''}; w.parameters.to_vector() leaves counters out, "
+            "and dtype= says that this is meant",
+            MixedDtypeWarning,
+            stacklevel=5,
+        )
 
 
 def runs(layout: VectorLayout, dtype: DType, order: Order) -> Iterator[Array]:

@@ -14,9 +14,9 @@ from steelyard.codecs.pickle.arrays import refused
 from steelyard.codecs.pickle.model_weights import as_weights
 from steelyard.codecs.pickle.npy import MAGIC, array_in
 from steelyard.codecs.zip import Member, directory, member_source, mentions
-from steelyard.core.casting import standard
+from steelyard.core.casting import common_dtype, standard
 from steelyard.core.readers import raw_chunks
-from steelyard.core.vector import VectorLayout, runs, vector_dtype
+from steelyard.core.vector import VectorLayout, runs, warn_of_integers
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import itemsize
@@ -174,11 +174,12 @@ def write_vector(weights: Weights, path: str, order: Order) -> str:
     if not path.lower().endswith(".npy"):
         raise FormatError(path, "a vector is written as .npy; choose a name with that suffix")
     layout = VectorLayout(list(weights.distinct().values()))
-    dtype = standard(vector_dtype(layout))
+    dtype = standard(common_dtype(layout.dtypes))
     with replacing(path) as file:
         file.write(_header_text((layout.size,), dtype.name))
         for run in runs(layout, dtype, order):
             file.write(np.ascontiguousarray(run, dtype.newbyteorder("<")).data)
+    warn_of_integers(layout)
     return dtype.name
 
 

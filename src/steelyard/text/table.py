@@ -90,7 +90,7 @@ def listing(
     yield from drawn([column for column in columns if column.width], screen)
     yield ""
     yield screen.broken(totals(weights))
-    if reasons := weights.unreadable:
+    if stats is None and (reasons := weights.unreadable):
         from steelyard.core.selection import unreadable_line
 
         yield screen.paint(screen.broken(unreadable_line(reasons, len(weights))), "red")
