@@ -5,8 +5,9 @@ float64 (`io.npz`). `index.json` has the code that builds the net in each framew
 the numbers of its file by the framework's own reader, must give the expected output, and is written by the framework's own
 writer. So the files follow a new version of a framework, and no number changes.
 
-The ONNX files were written operator by operator, the TensorFlow Lite files by a converter, and those of R by R (make_r.R);
-they are kept. A new case is a folder with these files and an entry in the index.
+ONNX files are written anew from their graphs, and must give the expected output in ONNX Runtime. TensorFlow Lite has no
+writer but its converter, so its files are run and kept; those of R are made by R (make_r.R). A new case is a folder with
+these files and an entry in the index.
 """
 
 import io
@@ -89,6 +90,29 @@ def sklearn_files(build, folder, inputs):
     return getattr(model, "predict_proba", model.predict)(inputs[0])
 
 
+def onnx_files(_build, folder, inputs):
+    import onnx
+    import onnxruntime
+
+    model = onnx.load(folder / "model.onnx")
+    onnx.save(model, folder / "model.onnx")
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    return session.run(None, {given.name: array for given, array in zip(session.get_inputs(), inputs, strict=True)})[0]
+
+
+def tflite_files(_build, folder, inputs):
+    from tensorflow import lite
+
+    runner = lite.Interpreter(str(folder / "model.tflite"))
+    for given, array in zip(runner.get_input_details(), inputs, strict=True):
+        runner.resize_tensor_input(given["index"], array.shape)
+    runner.allocate_tensors()
+    for given, array in zip(runner.get_input_details(), inputs, strict=True):
+        runner.set_tensor(given["index"], array.astype(given["dtype"]))
+    runner.invoke()
+    return runner.get_tensor(runner.get_output_details()[0]["index"])
+
+
 MAKERS = {
     "torch": torch_files,
     "keras": keras_files,
@@ -96,7 +120,11 @@ MAKERS = {
     "nnx": nnx_files,
     "eqx": eqx_files,
     "sklearn": sklearn_files,
+    "onnx": onnx_files,
+    "tflite": tflite_files,
 }
+BUILT_FROM_FILES = ("onnx", "tflite")
+"""What needs no code to build a net: the file has its graph."""
 
 
 def make(case, framework, folder):
@@ -104,7 +132,7 @@ def make(case, framework, folder):
     import numpy as np
 
     scope = {"__name__": "golden"}
-    exec(case["builders"][framework], scope)
+    exec(case["builders"].get(framework, "build = None"), scope)
     layout = case["layout"][framework]
     with np.load(folder / "io.npz") as arrays:
         inputs, expected = [arrays[name] for name in layout["inputs"]], arrays[layout["output"]]
@@ -129,7 +157,7 @@ def main(target=ARCHIVE):
     with tempfile.TemporaryDirectory() as made, tarfile.open(ARCHIVE) as archive:
         archive.extractall(made, filter="data")
         for case in json.loads(Path(made, "index.json").read_text())["cases"]:
-            for framework in case["builders"]:
+            for framework in (*case["builders"], *(each for each in BUILT_FROM_FILES if each in case["files"])):
                 if not make(case, framework, Path(made, case["id"])) <= case["tolerance"]:
                     sys.exit(f"{case['id']} gives another output in {framework}")
         pack(Path(made), Path(target))

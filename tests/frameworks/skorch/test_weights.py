@@ -17,6 +17,8 @@ import steelyard
 from steelyard.errors import NotFittedError, ShapeError, UnknownModelError
 from steelyard.testing import check_model
 
+pytestmark = pytest.mark.filterwarnings("ignore::steelyard.errors.MixedDtypeWarning")  # the vector of a norm's counter
+
 
 class Mlp(nn.Module):
     def __init__(self, width=6, outputs=10):

@@ -205,8 +205,11 @@ def test_sparse_and_quantised_tensors_are_read_but_not_written():
     with pytest.raises(ShapeError, match="cannot be written to in place"):
         steelyard.weights({"w": sparse}).assign({"w": np.zeros((3, 3))})
     quantised = torch.quantize_per_tensor(torch.tensor([0.5, -0.25]), 0.25, 0, torch.qint8)
-    weight = steelyard.weights({"w": quantised})["w"]
-    assert (weight.numpy().tolist(), weight.dtype, weight.encoding) == ([2, -1], "int8", "qint8 scale=0.25 zero_point=0")
+    w = steelyard.weights({"w": quantised})
+    assert (w["w"].numpy().tolist(), w["w"].dtype, w["w"].encoding) == ([2, -1], "int8", "qint8")
+    assert (w["w.scale"].numpy(), w["w.zero_point"].numpy()) == (0.25, 0)
+    with pytest.raises(ShapeError, match="cannot be written to in place"):
+        w.assign({"w": np.zeros(2, "i1")})
 
 
 @pytest.mark.parametrize("norm", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm])

@@ -251,6 +251,14 @@ def copied_weights(copies: Copies, name: str, value: object, **facts: Any) -> It
             yield script_weight(full, leaf).replace(layer=own["layer"])
 
 
+def companion_weights(tensor: torch.Tensor) -> Iterator[Weight]:
+    """List the scale and zero point of a bare quantised tensor, or those of its channels."""
+    for key, part in companions_of(tensor).items():
+        array = part.numpy() if isinstance(part, torch.Tensor) else np.array(part)
+        array.flags.writeable = False
+        yield from_array(key, array)
+
+
 def _reader(copies: Copies, name: str, listed: Weight, tensor: torch.Tensor) -> Any:
     """Return a reader of a tensor that `state_dict()` computes."""
     if isinstance(listed.read, Refused):

@@ -14,7 +14,7 @@ from steelyard.core.weight import Role, Weight
 from steelyard.errors import UnknownModelError
 from steelyard.frameworks.torch.constants import constants_of
 from steelyard.frameworks.torch.optimizers import optimizer_slots, optimizer_weights
-from steelyard.frameworks.torch.state import Copies, copied_weights, held_slots, script_weight, state_of
+from steelyard.frameworks.torch.state import Copies, companion_weights, copied_weights, held_slots, script_weight, state_of
 from steelyard.frameworks.torch.tensors import companions_of, fill, require_writable, weight_of
 from steelyard.layers.roles import axes_or_blank
 from steelyard.layers.torch.roles import plain_name, role_and_axes, roles_of_class
@@ -34,7 +34,7 @@ def weights(model: object) -> Iterator[Weight]:
     State without numbers, such as packed, lazy and meta parameters, is listed as unreadable, with the reason.
     """
     if isinstance(model, torch.Tensor):
-        return iter([weight_of("", {"": model}, "")])
+        return iter([weight_of("", {"": model}, ""), *companion_weights(model)])
     if isinstance(model, torch.ScriptObject):
         return iter([script_weight("", model)])
     if isinstance(model, torch.optim.Optimizer):
