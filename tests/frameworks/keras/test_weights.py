@@ -508,7 +508,6 @@ def test_the_list_of_get_weights_is_assigned_by_place():
         steelyard.weights(other).assign(model.get_weights()[:-1])
 
 
-@pytest.mark.skipif(BACKEND == "torch", reason="numbers go straight into torch's memory, past Keras: still open")
 def test_averages_of_the_optimizer_start_again_from_what_was_assigned():
     model = keras.Sequential([keras.Input((3,)), layers.Dense(1)])
     model.compile(keras.optimizers.SGD(0.0, use_ema=True, ema_momentum=0.9), "mse")

@@ -60,6 +60,10 @@ def assign(model: Trained, arrays: Mapping[str, Array]) -> Trained:
         _put(variable, array)
         if id(variable) in averages:
             _put(averages[id(variable)], array)
+    if not arrays:  # the numbers went straight into PyTorch's memory
+        for _, _, variable, _ in _listed(model) if averages else ():
+            if id(variable) in averages:
+                keras.Variable.assign(averages[id(variable)], variable.value)
     return model
 
 
