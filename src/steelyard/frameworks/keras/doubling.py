@@ -33,6 +33,7 @@ def doubled(model: keras.Model) -> keras.Model:
 
 
 def widened(array: Array) -> Array:
+    """Return an array of floats in float64; integers and booleans as they are."""
     import numpy as np
 
     array = np.asarray(array)
