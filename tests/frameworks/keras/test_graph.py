@@ -12,7 +12,7 @@ import steelyard
 from steelyard.core.graph import KINDS as WORDS
 from steelyard.errors import NotFittedError, UnknownModelError
 from steelyard.frameworks import keras as graphs
-from steelyard.frameworks.keras.graph import _name_counts
+from steelyard.frameworks.keras.doubling import _name_counts
 
 NO_LAYER_OF_ITS_OWN = {("weightnorm_dense", "g")}  # Keras has no weight norm: it is folded
 
