@@ -45,8 +45,11 @@ def test_a_detail_has_the_statistics_and_the_picture_of_numpy(served, numbers, r
     assert np.abs(cells).max() == 127
     assert drawn["scale"] == np.abs(array).max()
     np.testing.assert_allclose(found["spectrum"]["values"][0], np.linalg.svd(array, compute_uv=False)[0], rtol=1e-5)
-    assert found["spark"].max() == 255
-    assert found["spark_end"] >= np.quantile(np.abs(array), 0.999) * 0.99
+    low, high, counts = (found["outline"][word] for word in ("low", "high", "counts"))
+    assert counts.sum() == array.size
+    np.testing.assert_allclose((low[0], high[-1]), (array.min(), array.max()), rtol=1 / 256)
+    assert (low <= high).all()
+    assert (high[:-1] < low[1:]).all()
     assert found["findings"] == []
     assert served.ask("statistics", row=rows["fc.weight"], side=1)["statistics"] == found["statistics"]
     assert served.ask("detail", row=rows["conv.weight"], side=0)["filters"]["colours"] == 3

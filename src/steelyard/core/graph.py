@@ -51,7 +51,7 @@ class Layer:
     epsilon, momentum (the share of the old value that is kept), activation, recurrent_activation (the words of Keras:
     "relu", "gelu", "gelu_tanh", "sigmoid", "nnet_sigmoid" ...), groups, heads, key_heads, strides, padding ("valid",
     "same", or a tuple), dilation, direction ("backward"), reset_after, negative_slope, transpose_kernel,
-    fast_variance.
+    fast_variance, returns ("last" if only the last step of a recurrent layer is used, "all" if its whole sequence is).
     """
 
     __slots__ = ("calls", "class_name", "input_shape", "inputs", "kind", "name", "output_shape", "settings")

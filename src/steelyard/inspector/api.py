@@ -18,7 +18,6 @@ from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import ShapeError, SteelyardError, printable
 from steelyard.inspector.details import (
-    SPARK_BINS,
     detail_of,
     filters_record,
     picture_record,
@@ -45,7 +44,7 @@ from steelyard.numerics.matrices import matrix_shape
 from steelyard.numerics.picture import change, matrix_of, part_of_matrix, picture
 from steelyard.numerics.summary import summarise
 from steelyard.text.progress import counted
-from steelyard.text.sparkline import Outline, axis_of
+from steelyard.text.sparkline import Outline
 
 if TYPE_CHECKING:
     from steelyard.core.protocols import Scope
@@ -126,7 +125,7 @@ class Api:
         weight = self._weight(row, side)
         with self._slots:
             summary = summarise([weight])
-        return pack({"statistics": statistics_record(weight, summary), **_spark(summary)})
+        return pack({"statistics": statistics_record(weight, summary), **_outline(summary)})
 
     def picture(self, row: int, side: int, window: Window, height: int, width: int) -> bytes:
         """Return a picture of a part of a weight, with its cells as float32."""
@@ -264,14 +263,14 @@ def _detail(weight: Weight, listed: Weights) -> dict[str, Any]:
     record = detail_of(seen, small=False)
     if seen.error is not None:
         return record
-    record |= {"filters": filters_record(weight, CELLS), **_spark(seen.summary), **_spectrum(weight, seen.summary)}
+    record |= {"filters": filters_record(weight, CELLS), **_outline(seen.summary), **_spectrum(weight, seen.summary)}
     return record | {"findings": [finding_record(each) for each in seen.findings]}
 
 
-def _spark(summary: Summary) -> dict[str, Any]:
-    """Return the small histogram on an axis of its own."""
-    end = axis_of([summary])
-    return {"spark": Outline(summary).heights(end, SPARK_BINS), "spark_end": end}
+def _outline(summary: Summary) -> dict[str, Any]:
+    """Return the outline of which the page draws a small histogram: its axis is known once the other weights are."""
+    low, high, counts = Outline(summary).runs
+    return {"outline": {"low": low, "high": high, "counts": counts}}
 
 
 def _spectrum(weight: Weight, summary: Summary) -> dict[str, Any]:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 BARS = "▁▂▃▄▅▆▇█"
-BELOW, ABOVE = "\u2039", "\u203a"
-"""Arrows."""
+BELOW, ABOVE = "\u25c2", "\u25b8"
+"""Filled arrows, which are seen next to a bar of full height."""
 WIDTH = 17
 """Number of bars; odd, so that zero is in the middle of one."""
 LARGEST = float(np.finfo(np.float32).max)
@@ -84,6 +84,11 @@ class Outline:
         lasts = np.append(starts[1:], len(values))[: len(starts)] - 1
         self._ends = values[starts].astype(np.float32), values[lasts].astype(np.float32)
         self._counts = np.add.reduceat(counts, starts).astype(np.float32) if len(starts) else np.zeros(0, np.float32)
+
+    @property
+    def runs(self) -> tuple[Array, Array, Array]:
+        """The lowest and the highest number of each run in ascending order, and its count, as float32."""
+        return *self._ends, self._counts
 
     def heights(self, end: float, bins: int) -> Array:
         """Return the heights of bins from `-end` to `end`, 255 for the fullest and at least 1 for each that is not empty."""

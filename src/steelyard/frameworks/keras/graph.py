@@ -190,7 +190,7 @@ def _cells(
     for place, (cell, (word, own)) in enumerate(zip(cells, kinds, strict=True)):
         is_last = place == len(cells) - 1
         name = _name(cell.weights, f"{path}/{cell.name}", known)
-        settings = {**own, "go_backwards": layer.go_backwards}
+        settings = {**own, "go_backwards": layer.go_backwards, "return_sequences": not is_last or layer.return_sequences}
         made_by = type(cell if kind == "RNN" else layer).__name__
         found = described(made_by, word, settings, name, None if place else takes, gives if is_last else None)
         yield _ListedLayer(layer, found, bool(cell.weights), is_last=is_last)

@@ -47,7 +47,9 @@ def described(
 
 
 def cells_of(kind: str, config: Config) -> list[tuple[str, Config]]:
-    """Return the class and the config of each cell of a recurrent layer, in order, with the layer's direction.
+    """Return the class and the config of each cell of a recurrent layer, in order, with the layer's direction and output.
+
+    Every cell but the last passes all of its steps on.
 
     >>> cells_of("LSTM", {"units": 3, "go_backwards": True})
     [('LSTM', {'units': 3, 'go_backwards': True})]
@@ -61,7 +63,10 @@ def cells_of(kind: str, config: Config) -> list[tuple[str, Config]]:
         word, own = class_and_config(entry)
         below = own.get("cells") if word == "StackedRNNCells" else None
         found += [class_and_config(each) for each in below] if isinstance(below, (list, tuple)) else [(word, own)]
-    return [(word, {**own, "go_backwards": config.get("go_backwards")}) for word, own in found]
+    last = len(found) - 1
+    shared = {"go_backwards": config.get("go_backwards")}
+    outputs = ({"return_sequences": nth < last or config.get("return_sequences", False)} for nth in range(len(found)))
+    return [(word, {**own, **shared, **steps}) for (word, own), steps in zip(found, outputs, strict=True)]
 
 
 def class_and_config(entry: object) -> tuple[str, Config]:
@@ -172,6 +177,8 @@ def _recurrent(gated: bool, *, reset: bool = False) -> SettingsOf:
             found["recurrent_activation"] = _function(config.get("recurrent_activation", "sigmoid"))
         if reset:
             found["reset_after"] = bool(config.get("reset_after", False))
+        if "return_sequences" in config:  # a cell alone runs one step
+            found["returns"] = "all" if config["return_sequences"] else "last"
         return {**found, "direction": "backward" if config.get("go_backwards") else "forward"}
 
     return settings

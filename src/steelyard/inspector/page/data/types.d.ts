@@ -124,10 +124,16 @@ interface Spectrum {
   beyond: number;
 }
 
+/** A reduced histogram: runs in ascending order, each with its lowest and its highest number, and its count. */
+interface Outline {
+  low: Float32Array;
+  high: Float32Array;
+  counts: Float32Array;
+}
+
 interface StatisticsRecord {
   statistics?: Statistics;
-  spark?: Uint8Array;
-  spark_end?: number;
+  outline?: Outline;
 }
 
 interface Detail extends StatisticsRecord {
@@ -192,14 +198,11 @@ type NumberColumn = RowStatistic | "changed" | "max_abs" | "relative" | "cosine"
 /** The columns of a prepared index: all are there, and their numbers are numbers. */
 type Columns = Required<Omit<ColumnsRecord, NumberColumn>> & Record<NumberColumn, (number | null)[]>;
 
-/** The small histograms of all rows, each on an axis from -end to end. */
+/** The small histograms of all rows, on the axis that they share. */
 interface Sparks {
   has(row: number): boolean;
-  end(row: number): number;
   cells(row: number): Uint8Array;
-  set(row: number, cells: Uint8Array, end: number): void;
-  /** The end of the axis on which all are drawn. */
-  axis(): number;
+  learn(row: number, outline: Outline): void;
 }
 
 interface Index {
@@ -220,6 +223,8 @@ interface Index {
   /** The place in the vector at which each row starts. */
   starts: Float64Array;
   sparks: [after: Sparks, before: Sparks];
+  /** The end of the axis on which all small histograms are drawn. */
+  axis(): number;
 }
 
 interface Layer {

@@ -1,14 +1,13 @@
 // @ts-check
 // The index of the page: the facts of every weight by its row.
 
+import { sparksOf } from "./sparks.js";
 import { shownName } from "./text.js";
 
 /** @type {RowStatistic[]} */
 const STATISTICS = ["min", "max", "mean", "std", "l2", "zeros", "nan", "inf"];
 /** @type {("changed" | "max_abs" | "relative" | "cosine")[]} */
 const CHANGES = ["changed", "max_abs", "relative", "cosine"];
-/** Roles that set the common axis, if there are any: variances and counts would flatten all others. */
-const AXIS_ROLES = ["kernel", "recurrent kernel", "bias"];
 const SEVERITIES = ["info", "warning", "error"];
 
 /**
@@ -34,7 +33,7 @@ export function prepared(index) {
     findingsOf,
     worst: findingsOf.map((list) => Math.max(-1, ...(list ?? []).map((one) => SEVERITIES.indexOf(one.severity)))),
     starts: startsOf(columns),
-    sparks: [sparksOf(index.spark, columns.role), sparksOf(index.spark_before, columns.role)],
+    ...sparksOf(index),
   };
 }
 
@@ -87,7 +86,7 @@ export function isChanged(index, row) {
  * @type {(index: Index, row: number, side: number, detail: StatisticsRecord) => void}
  */
 export function learn(index, row, side, detail) {
-  if (detail.spark && detail.spark_end !== undefined) index.sparks[side].set(row, detail.spark, detail.spark_end);
+  if (detail.outline) index.sparks[side].learn(row, detail.outline);
   if (side !== 0 && isOn(index, row, 0)) return;
   for (const word of STATISTICS) {
     if (detail.statistics && word in detail.statistics) index.columns[word][row] = numberOf(detail.statistics[word]);
@@ -138,37 +137,4 @@ function startsOf(columns) {
     starts[row + 1] = starts[row] + (counted ? columns.size[row] : 0);
   }
   return starts;
-}
-
-/**
- * The small histograms of all rows, each on an axis from -end to end.
- * @type {(packed: SparkRecord | null | undefined, roles: string[]) => Sparks}
- */
-function sparksOf(packed, roles) {
-  const [count, bins] = [roles.length, packed?.bins ?? 32];
-  const cells = packed?.cells ?? new Uint8Array(count * bins);
-  const ends = new Float32Array(count).fill(packed ? packed.end : 0);
-  let axis = packed?.end ?? null;
-  return {
-    has: (row) => ends[row] > 0,
-    end: (row) => ends[row],
-    cells: (row) => cells.subarray(row * bins, (row + 1) * bins),
-    set(row, found, end) {
-      cells.set(found.subarray(0, bins), row * bins);
-      ends[row] = end;
-      if (!packed) axis = null;
-    },
-    axis: () => (axis ??= typical(ends, roles)),
-  };
-}
-
-/**
- * A typical end of the axis: one weight with large numbers must not flatten all others.
- * @type {(ends: Float32Array, roles: string[]) => number}
- */
-function typical(ends, roles) {
-  const all = ends.filter((end) => end > 0);
-  const main = ends.filter((end, row) => end > 0 && AXIS_ROLES.includes(roles[row]));
-  const known = (main.length ? main : all).sort();
-  return known.length ? known[Math.floor((known.length - 1) * 0.75)] : 1;
 }

@@ -4,8 +4,10 @@
 import { fitted } from "./canvas.js";
 import { theme } from "./theme.js";
 
-export const WIDTH = 96;
+export const WIDTH = 108;
 export const HEIGHT = 20;
+/** Room on each side for the arrow that marks numbers beyond the axis. */
+const MARGIN = 8;
 
 /**
  * Draw the histogram of a row: filled for the newer source, as a line for the older one.
@@ -13,16 +15,16 @@ export const HEIGHT = 20;
  */
 export function drawSpark(canvas, index, row, axis) {
   const context = fitted(canvas, WIDTH, HEIGHT);
-  const { ink, accent, line, muted } = theme();
+  const { ink, accent, line } = theme();
   context.fillStyle = line;
-  context.fillRect(0, HEIGHT - 1, WIDTH, 1);
+  context.fillRect(MARGIN, HEIGHT - 1, WIDTH - 2 * MARGIN, 1);
   context.fillRect(WIDTH / 2 - 0.5, HEIGHT - 3, 1, 3);
   const [after, before] = index.sparks;
-  if (after.has(row)) filled(context, after, row, axis, ink);
+  if (after.has(row)) filled(context, after, row, ink);
   const { below, above } = beyondAxis(index, row, axis);
-  if (after.has(row) && below) beyond(context, -1, muted);
-  if (after.has(row) && above) beyond(context, 1, muted);
-  if (index.two && before.has(row) && before.cells(row).some(Boolean)) outlined(context, before, row, axis, accent);
+  if (after.has(row) && below) arrow(context, -1, ink);
+  if (after.has(row) && above) arrow(context, 1, ink);
+  if (index.two && before.has(row) && before.cells(row).some(Boolean)) outlined(context, before, row, accent);
 }
 
 /**
@@ -35,42 +37,41 @@ export function beyondAxis(index, row, axis) {
 }
 
 /** @type {(context: CanvasRenderingContext2D, side: number, colour: string) => void} */
-function beyond(context, side, colour) {
-  const tip = side > 0 ? WIDTH - 1 : 1;
+function arrow(context, side, colour) {
+  const tip = side > 0 ? WIDTH : 0;
   context.fillStyle = colour;
   context.beginPath();
-  context.moveTo(tip, HEIGHT / 2 + 1);
-  context.lineTo(tip - side * 5, HEIGHT / 2 - 3);
-  context.lineTo(tip - side * 5, HEIGHT / 2 + 5);
+  context.moveTo(tip, HEIGHT / 2);
+  context.lineTo(tip - side * (MARGIN - 2), HEIGHT / 2 - 4.5);
+  context.lineTo(tip - side * (MARGIN - 2), HEIGHT / 2 + 4.5);
   context.fill();
 }
 
-/** @type {(sparks: Sparks, row: number, axis: number) => { left: number, width: number, height: number }[]} */
-function bars(sparks, row, axis) {
+/** @type {(sparks: Sparks, row: number) => { left: number, width: number, height: number }[]} */
+function bars(sparks, row) {
   const cells = sparks.cells(row);
-  const wide = (sparks.end(row) / axis) * WIDTH;
-  if (wide / cells.length > WIDTH / 2) return [];
+  const width = (WIDTH - 2 * MARGIN) / cells.length;
   return Array.from(cells, (cell, nth) => ({
-    left: WIDTH / 2 - wide / 2 + (nth * wide) / cells.length,
-    width: wide / cells.length,
+    left: MARGIN + nth * width,
+    width,
     height: cell ? Math.max(1, (cell / 255) * (HEIGHT - 3)) : 0,
   }));
 }
 
-/** @type {(context: CanvasRenderingContext2D, sparks: Sparks, row: number, axis: number, colour: string) => void} */
-function filled(context, sparks, row, axis, colour) {
+/** @type {(context: CanvasRenderingContext2D, sparks: Sparks, row: number, colour: string) => void} */
+function filled(context, sparks, row, colour) {
   context.fillStyle = colour;
-  for (const { left, width, height } of bars(sparks, row, axis)) {
+  for (const { left, width, height } of bars(sparks, row)) {
     if (height) context.fillRect(left, HEIGHT - 1 - height, Math.max(width - 0.5, 0.75), height);
   }
 }
 
-/** @type {(context: CanvasRenderingContext2D, sparks: Sparks, row: number, axis: number, colour: string) => void} */
-function outlined(context, sparks, row, axis, colour) {
+/** @type {(context: CanvasRenderingContext2D, sparks: Sparks, row: number, colour: string) => void} */
+function outlined(context, sparks, row, colour) {
   context.strokeStyle = colour;
   context.lineWidth = 1.25;
   context.beginPath();
-  for (const { left, width, height } of bars(sparks, row, axis)) {
+  for (const { left, width, height } of bars(sparks, row)) {
     context.lineTo(left, HEIGHT - 1.5 - height);
     context.lineTo(left + width, HEIGHT - 1.5 - height);
   }

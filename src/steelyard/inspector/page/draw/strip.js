@@ -76,7 +76,7 @@ export function drawStrip(strip) {
   /** @type {(row: number) => number} */
   const left = (row) => leftOf(strip, row);
   /** @type {StripScene} */
-  const scene = { context: fitted(base, width, height), index, width, inner, left, dimmed, axis: index.sparks[0].axis() };
+  const scene = { context: fitted(base, width, height), index, width, inner, left, dimmed, axis: index.axis() };
   drawAxis(scene);
   if (inner / index.count >= OUTLINED) drawOutlines(scene);
   else drawShades(scene);
@@ -149,7 +149,7 @@ function drawOutlines({ context, index, left, dimmed, axis, inner }) {
     const middle = left(row + 0.5);
     context.fillStyle = theme().ink;
     context.globalAlpha = dimmed?.[row] ? 0.16 : 0.86;
-    for (const { wide, from, to } of steps(sparks.cells(row), sparks.end(row), half * 0.94, axis))
+    for (const { wide, from, to } of steps(sparks.cells(row), half * 0.94, axis))
       context.fillRect(middle - wide, yOf(to, axis), 2 * wide, Math.max(yOf(from, axis) - yOf(to, axis), 0.5));
     const { below, above } = beyondAxis(index, row, axis);
     if (below) arrow(context, middle, -1);
@@ -159,18 +159,16 @@ function drawOutlines({ context, index, left, dimmed, axis, inner }) {
 }
 
 /**
- * The bins of an outline within the axis, each with its half width: areas are counts, relative to the fullest bin. Bins
- * wider than the axis do not show where on it their numbers are, and are left out.
- * @type {(cells: Uint8Array, end: number, half: number, axis: number) => { wide: number, from: number, to: number }[]}
+ * The bins of an outline that are not empty, each with its half width: areas are counts, relative to the fullest bin.
+ * @type {(cells: Uint8Array, half: number, axis: number) => { wide: number, from: number, to: number }[]}
  */
-function steps(cells, end, half, axis) {
-  const step = (2 * end) / cells.length;
-  if (step > axis) return [];
+function steps(cells, half, axis) {
+  const step = (2 * axis) / cells.length;
   return Array.from(cells, (cell, nth) => ({
     wide: cell ? Math.max((cell / 255) * half, 0.4) : 0,
-    from: Math.max(nth * step - end, -axis),
-    to: Math.min((nth + 1) * step - end, axis),
-  })).filter(({ wide, from, to }) => wide && from < to);
+    from: nth * step - axis,
+    to: (nth + 1) * step - axis,
+  })).filter(({ wide }) => wide);
 }
 
 /**
@@ -205,7 +203,7 @@ function drawShades({ context, index, dimmed, axis, inner }) {
     const [first, last] = [Math.floor((x / wide) * index.count), Math.max(1, Math.ceil(((x + 1) / wide) * index.count))];
     shades.fill(0);
     for (let row = first; row < last; row += 1)
-      gathered(shades, index.sparks[0], row, axis, (dimmed?.[row] ? 0.12 : 1) / (last - first));
+      gathered(shades, index.sparks[0], row, (dimmed?.[row] ? 0.12 : 1) / (last - first));
     shadeColumn(image, x, shades);
   }
   const drawn = document.createElement("canvas");
@@ -250,14 +248,12 @@ function shadeColumn(image, x, shades) {
   }
 }
 
-/** @type {(shades: Float32Array, sparks: Sparks, row: number, axis: number, strength: number) => void} */
-function gathered(shades, sparks, row, axis, strength) {
+/** @type {(shades: Float32Array, sparks: Sparks, row: number, strength: number) => void} */
+function gathered(shades, sparks, row, strength) {
   if (!sparks.has(row)) return;
-  const [cells, end, high] = [sparks.cells(row), sparks.end(row), shades.length];
-  if ((2 * end) / cells.length > axis) return;
-  const [step, shift] = [((axis / end) * cells.length) / high, ((axis / end + 1) * cells.length) / 2 - 0.5];
+  const [cells, high] = [sparks.cells(row), shades.length];
   for (let y = 0; y < high; y += 1) {
-    const at = shift - step * (y + 0.5);
+    const at = cells.length * (1 - (y + 0.5) / high) - 0.5;
     const bin = Math.floor(at);
     const [near, far] = [cells[bin] ?? 0, cells[bin + 1] ?? 0];
     if (near || far) shades[y] += ((near + (far - near) * (at - bin)) / 255) * strength;

@@ -52,7 +52,7 @@ export function writeCells(node, columns, index, row) {
   columns.forEach((column, nth) => {
     const cell = node.children[nth];
     if (column.key === "name") writeNameCell(cell, index, row);
-    else if (column.key === "spark") drawSpark(/** @type {HTMLCanvasElement} */ (cell.firstChild), index, row, index.sparks[0].axis());
+    else if (column.key === "spark") drawSpark(/** @type {HTMLCanvasElement} */ (cell.firstChild), index, row, index.axis());
     else if (cell.textContent !== column.text?.(row)) cell.textContent = column.text?.(row) ?? "";
   });
 }

@@ -205,7 +205,7 @@ function summary({ index, order }) {
 /** @type {(view: TableView) => void} */
 function labelAxis({ index, columns, heads }) {
   const axis = columns.findIndex(({ key }) => key === "spark");
-  heads[axis].replaceChildren(...axisLabels(index.sparks[0].axis()));
+  heads[axis].replaceChildren(...axisLabels(index.axis()));
 }
 
 /** @type {(view: TableView, nth: number, reveal?: boolean) => void} */
