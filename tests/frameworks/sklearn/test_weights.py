@@ -124,7 +124,9 @@ def test_a_model_fitted_to_another_shape_must_be_listed_again(digits):
     ridge = lm.Ridge().fit(x, y)  # not all in one memory, so its framework writes
     w = steelyard.weights(ridge)
     ridge.fit(x[:, :9], y)
-    with pytest.raises(ShapeError, match=r"coef_ of the Ridge is float32 of shape \(9,\) now, and was listed as float32 of shape \(64,\)"):
+    with pytest.raises(
+        ShapeError, match=r"coef_ of the Ridge is float32 of shape \(9,\) now, and was listed as float32 of shape \(64,\)"
+    ):
         w.assign({"coef_": np.zeros(64), "intercept_": 1.0})
 
 
