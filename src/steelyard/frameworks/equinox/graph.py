@@ -18,17 +18,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from steelyard.core.graph import Graph, Layer, Run, argument_names
+from steelyard.core.graph import Layer, Run, argument_names
 from steelyard.core.plugins import framework_of
 from steelyard.errors import ShapeError, UnknownModelError, printable
-from steelyard.frameworks.jax.graph import LayerRecorder, in_double, outputs_of, patched, traced, with_shapes
+from steelyard.frameworks.jax.graph import LayerRecorder, in_double, outputs_of, patched, traced
 from steelyard.layers.equinox.kinds import WHOLE, known_class, layer_for
 from steelyard.layers.jax.kinds import activation_layer
-from steelyard.layers.jax.trees import covered, holds, in_sequence, is_known_chain
+from steelyard.layers.jax.trees import defined_layers
 
 if TYPE_CHECKING:
+    from steelyard.core.graph import Graph
     from steelyard.core.weight import Array
     from steelyard.frameworks.jax.graph import Doubling
+    from steelyard.layers.jax.trees import DefinedLayers
 
 Found = TypeVar("Found")
 
@@ -36,31 +38,11 @@ Found = TypeVar("Found")
 def graph(model: eqx.Module | eqx.nn.State, inputs: Sequence[Array] | None) -> Graph:
     """Return the layers; with inputs, in the order in which they run. The run is traced, so nothing is computed."""
     names = list(dict.fromkeys(weight.layer for weight in framework_of(model).weights(model)))
-    defined, certain = _defined(model, names)
-    chain = certain and is_known_chain(defined, ["input"])
+    defined = _defined(model, names)
     if inputs is None:
-        arguments = ["input"] if certain else []
-        return Graph(defined, is_execution_order=certain, channels="first", input_names=arguments, is_sequential=chain)
+        return defined.graph()
     calls, arguments = _trace(model, inputs, names)
-    shapes = tuple(tuple(x.shape[1:]) for x in inputs)
-    if certain:
-        return Graph(
-            [with_shapes(layer, calls) for layer in defined],
-            is_execution_order=True,
-            channels="first",
-            input_names=["input"],
-            input_shapes=shapes,
-            is_sequential=chain,
-        )
-    unseen = set(names) - covered(calls.layers.values(), names, WHOLE)
-    rest = [layer for layer in defined if layer.name not in calls.layers]
-    return Graph(
-        [*calls.layers.values(), *rest],
-        is_execution_order=not unseen,
-        channels="first",
-        input_names=arguments,
-        input_shapes=shapes,
-    )
+    return defined.graph_of_run(calls.layers, arguments, inputs)
 
 
 def run(model: eqx.Module | eqx.nn.State, inputs: Sequence[Array]) -> Run:
@@ -170,16 +152,17 @@ def _modules(model: eqx.Module, name: str) -> Iterator[tuple[str, eqx.Module]]:
             yield from _modules(member, f"{name}{keystr(path)}".removeprefix("."))
 
 
-def _defined(model: eqx.Module | eqx.nn.State, names: Sequence[str]) -> tuple[list[Layer], bool]:
-    """Return the layers in the order of definition, and whether they run in that order, which is certain for sequences."""
-    walked = list(_sequence(model, "")) if isinstance(model, eqx.Module) else [None]
-    certain = [layer for layer in walked if layer is not None]
-    if len(certain) == len(walked) and not set(names) - covered(certain, names, WHOLE):
-        return in_sequence(certain), True
-    modules = dict(_modules(model, "")) if isinstance(model, eqx.Module) else {}
-    whole = [name for name, module in modules.items() if known_class(module)]
-    tops = (min((each for each in whole if holds(each, name)), key=len, default=name) for name in names)
-    return [layer_for(top, modules.get(top)) for top in dict.fromkeys(tops)], False
+def _defined(model: eqx.Module | eqx.nn.State, names: Sequence[str]) -> DefinedLayers:
+    is_module = isinstance(model, eqx.Module)
+    return defined_layers(
+        _sequence(model, "") if is_module else [None],
+        names,
+        modules=lambda: dict(_modules(model, "")) if is_module else {},
+        describe=layer_for,
+        known_class=known_class,
+        whole=WHOLE,
+        channels="first",
+    )
 
 
 def _sequence(module: Any, name: str) -> Iterator[Layer | None]:

@@ -13,19 +13,20 @@ import jax.numpy as jnp
 from flax import linen
 from flax.errors import FlaxError
 
-from steelyard.core.graph import Graph, Layer, Run, argument_names
+from steelyard.core.graph import Layer, Run, argument_names
 from steelyard.core.plugins import framework_of, load
 from steelyard.errors import ShapeError, printable
 from steelyard.frameworks.jax.graph import LayerRecorder, in_double, outputs_of, traced
 from steelyard.layers.flax.kinds import KINDS, WHOLE, WRAPPERS, known_class, layer_for, reversal, settings_inside
 from steelyard.layers.flax.linen import layers_of_names, path_of
-from steelyard.layers.jax.trees import covered, with_settings
+from steelyard.layers.jax.trees import DefinedLayers, with_settings
 
 if TYPE_CHECKING:
     from flax.linen.module import InterceptorContext
     from flax.training.train_state import TrainState
     from flax.typing import VariableDict as Variables
 
+    from steelyard.core.graph import Graph
     from steelyard.core.weight import Array
     from steelyard.frameworks.jax.graph import Doubling
 
@@ -40,13 +41,11 @@ def graph(model: linen.Module | TrainState, inputs: Sequence[Array] | None) -> G
     """Return the layers of a bound module or a train state."""
     module, variables = _unbound(model)
     weights = list(framework_of(model).weights(model))
-    if inputs is None:
-        layers = layers_of_names(weights)
-        if known_class(module) in KINDS:
-            layers = [layer_for("", module)]
-        return Graph(layers, channels="last")
-    calls = LayerRecorder(marking=True)
     names = {path_of(weight.layer) for weight in weights}
+    if inputs is None:
+        known = [layer_for("", module)] if known_class(module) in KINDS else layers_of_names(weights)
+        return DefinedLayers(known, names, WHOLE, "last").graph()
+    calls = LayerRecorder(marking=True)
     given = (variables, [jnp.asarray(x) for x in inputs])
     arguments = traced(
         lambda tree, given: jax.tree_util.tree_leaves(_call(module, tree, given, calls, names)),
@@ -54,16 +53,7 @@ def graph(model: linen.Module | TrainState, inputs: Sequence[Array] | None) -> G
         calls,
         argument_names(module.__call__, len(inputs)),
     )
-    unseen = names - covered(calls.layers.values(), names, WHOLE)
-    rest = [layer for layer in layers_of_names(weights) if layer.name not in calls.layers]
-    shapes = tuple(tuple(x.shape[1:]) for x in inputs)
-    return Graph(
-        [*calls.layers.values(), *rest],
-        is_execution_order=not unseen,
-        channels="last",
-        input_names=arguments,
-        input_shapes=shapes,
-    )
+    return DefinedLayers(layers_of_names(weights), names, WHOLE, "last").graph_of_run(calls.layers, arguments, inputs)
 
 
 def run(model: linen.Module | TrainState, inputs: Sequence[Array]) -> Run:

@@ -10,26 +10,26 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from steelyard.core.graph import Graph, Layer, Run, argument_names
+from steelyard.core.graph import Layer, Run, argument_names
 from steelyard.core.plugins import framework_of
-from steelyard.frameworks.jax.graph import LayerRecorder, in_double, outputs_of, patched, traced, with_shapes
+from steelyard.frameworks.jax.graph import LayerRecorder, in_double, outputs_of, patched, traced
 from steelyard.layers.flax.kinds import WHOLE, WRAPPERS, known_class, layer_for, reversal, settings_inside
 from steelyard.layers.jax.kinds import activation_layer
-from steelyard.layers.jax.trees import covered, holds, in_sequence, is_known_chain, with_settings
+from steelyard.layers.jax.trees import defined_layers, with_settings
 
 if TYPE_CHECKING:
+    from steelyard.core.graph import Graph
     from steelyard.core.weight import Array
     from steelyard.frameworks.jax.graph import Doubling
+    from steelyard.layers.jax.trees import DefinedLayers
 
 
 def graph(model: nnx.Module, inputs: Sequence[Array] | None) -> Graph:
     """Return the layers of a module."""
     names = _names(model)
-    layers, certain = _defined(model, names)
-    chain = certain and is_known_chain(layers, ["input"])
+    defined = _defined(model, names)
     if inputs is None:
-        arguments = ["input"] if certain else []
-        return Graph(layers, is_execution_order=certain, channels="last", input_names=arguments, is_sequential=chain)
+        return defined.graph()
     copy, calls = _copy(model), LayerRecorder(marking=True)
 
     def call(state: nnx.State, given: Sequence[jax.Array]) -> object:
@@ -38,25 +38,7 @@ def graph(model: nnx.Module, inputs: Sequence[Array] | None) -> Graph:
     definition, state = nnx.split(copy)
     given = state, [jnp.asarray(x) for x in inputs]
     arguments = traced(call, given, calls, argument_names(model.__call__, len(inputs)))
-    shapes = tuple(tuple(x.shape[1:]) for x in inputs)
-    if certain:
-        return Graph(
-            [with_shapes(layer, calls) for layer in layers],
-            is_execution_order=True,
-            channels="last",
-            input_names=["input"],
-            input_shapes=shapes,
-            is_sequential=chain,
-        )
-    unseen = set(names) - covered(calls.layers.values(), names, WHOLE)
-    rest = [layer for layer in layers if layer.name not in calls.layers]
-    return Graph(
-        [*calls.layers.values(), *rest],
-        is_execution_order=not unseen,
-        channels="last",
-        input_names=arguments,
-        input_shapes=shapes,
-    )
+    return defined.graph_of_run(calls.layers, arguments, inputs)
 
 
 def run(model: nnx.Module, inputs: Sequence[Array]) -> Run:
@@ -127,23 +109,23 @@ def _seen(
     return calls.record(layer, call, whole=whole, inside=settings_inside(module))
 
 
-def _layer(name: str, module: nnx.Module) -> Layer:
+def _layer(name: str, module: nnx.Module | None) -> Layer:
     """Describe a module; a norm that wraps a layer is one layer with it."""
-    if known_class(module) not in WRAPPERS:
+    if module is None or known_class(module) not in WRAPPERS:
         return layer_for(name, module)
     return with_settings(layer_for(name, module.layer_instance), **settings_inside(module))
 
 
-def _defined(model: nnx.Module, names: Sequence[str]) -> tuple[list[Layer], bool]:
-    """Return the layers in the order of definition, and whether they run in that order, which is certain for sequences."""
-    walked = list(_sequence(model, ""))
-    certain = [layer for layer in walked if layer is not None]
-    if len(certain) == len(walked) and not set(names) - covered(certain, names, WHOLE):
-        return in_sequence(certain), True
-    modules = dict(_modules(model).values())
-    whole = [name for name, module in modules.items() if known_class(module) in WHOLE]
-    tops = (min((each for each in whole if holds(each, name)), key=len, default=name) for name in names)
-    return [_layer(top, modules.get(top)) for top in dict.fromkeys(tops)], False
+def _defined(model: nnx.Module, names: Sequence[str]) -> DefinedLayers:
+    return defined_layers(
+        _sequence(model, ""),
+        names,
+        modules=lambda: dict(_modules(model).values()),
+        describe=_layer,
+        known_class=known_class,
+        whole=WHOLE,
+        channels="last",
+    )
 
 
 def _sequence(module: Any, name: str) -> Iterator[Layer | None]:

@@ -122,14 +122,6 @@ def traced(function: Callable[..., object], given: Sequence[object], calls: Laye
     return list(names)
 
 
-def with_shapes(layer: Layer, calls: LayerRecorder) -> Layer:
-    """Return a layer with the shapes of its first call."""
-    seen = calls.layers.get(layer.name)
-    if seen is not None:
-        layer.input_shape, layer.output_shape = seen.input_shape, seen.output_shape
-    return layer
-
-
 _IN, _AGAIN, _OUT = "steelyard in ", "steelyard again ", "steelyard out "
 _WEIGHTLESS = frozenset({"activation", "dropout", "softmax", "flatten", "reshape", "pool", "global pool", "pad", "upsample"})
 """Kinds of layers whose later calls are not followed: one dropout used throughout a net must not connect all its layers."""
