@@ -15,7 +15,7 @@ from threading import Thread
 from timing import best, peak_memory, ready, report
 
 MEMORY = "/dev/shm" if shutil.disk_usage("/dev/shm").free > 8e9 else None
-"""A disk that throttles would be all that is measured; where there is room, the files lie in memory."""
+"""The files are in memory where there is room; otherwise a throttled disk would dominate the measurement."""
 BLOCK = 1 << 20
 MAKE = """
 import sys, numpy as np, steelyard

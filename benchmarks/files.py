@@ -24,7 +24,7 @@ ZTENSOR = "import sys, ztensor; [(t.name, t.shape) for t in ztensor.index([sys.a
 
 
 MEMORY = "/dev/shm" if shutil.disk_usage("/dev/shm").free > 10e9 else None
-"""A disk that throttles would be all that is measured; where there is room, the files lie in memory."""
+"""The files are in memory where there is room; otherwise a throttled disk would dominate the measurement."""
 
 
 def big_state(gigabytes=2.0, blocks=48):

@@ -32,7 +32,7 @@ print([(name, vector.dim, vector.length) for name, vector in read_r(open_path(sy
 
 
 class R:
-    """A running R that reads a file when it is told to, and says how long it took by its own clock."""
+    """A running R that reads a file on request, and reports how long that took by its own clock."""
 
     def __init__(self, folder):
         script = folder / "make.R"

@@ -1,4 +1,4 @@
-"""How long the command takes to say something, over bare Python: python benchmarks/startup.py"""
+"""How long the command takes to print its first line, compared with bare Python: python benchmarks/startup.py"""
 
 import json
 import tempfile

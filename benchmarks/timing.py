@@ -44,7 +44,7 @@ def peak_memory(*arguments):
 
 
 def report(what, measured, target, unit="", *, least=True):
-    """Print one figure beside its target; `least` tells whether the target is the least or the most allowed."""
+    """Print one figure beside its target; `least` is true if the target is a minimum, false if it is a maximum."""
     good = measured >= target if least else measured <= target
     sign = ">=" if least else "<="
     print(f"{'ok  ' if good else 'MISS'}  {what:<78} {measured:8.2f} {unit:<4} (asked: {sign} {target} {unit})".rstrip())

@@ -49,7 +49,7 @@ def torch_net(case):
     parts = [nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)]
     net, x = nn.Sequential(*parts), torch.randn(3, 4, 8, 8)
     for _ in range(5):
-        net(torch.randn(16, 4, 8, 8) * 2 + 1)  # running statistics that are no zeros and ones
+        net(torch.randn(16, 4, 8, 8) * 2 + 1)  # running statistics other than zeros and ones
     for norm in (net[1], net[4]):
         norm.num_batches_tracked.fill_(10_000)  # as after a real training: Equinox scales its statistics by it
     net.eval()

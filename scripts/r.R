@@ -5,7 +5,7 @@ results <- tinytest::test_package("steelyard", at_home = TRUE, verbose = 0, test
 failed <- results[!vapply(results, isTRUE, NA)]
 if (length(failed)) print(failed, limit = Inf)
 
-# A block ```r is run; what it prints must be what the block ```text after it says.
+# A block ```r is run; its output must be the text of the block ```text after it.
 check_page <- function(page) {
   lines <- readLines(page)
   marks <- grep("^```", lines)
@@ -18,7 +18,7 @@ check_page <- function(page) {
       printed <- capture.output(source(exprs = parse(text = inside), local = around, print.eval = TRUE, echo = FALSE))
     } else if (lines[marks[nth]] == "```text" && before == "```r") {
       same <- identical(trimws(printed, "right"), trimws(inside, "right"))
-      if (!same) cat(basename(page), "prints\n", paste(printed, collapse = "\n"), "\nand says\n", paste(inside, collapse = "\n"), "\n", sep = "")
+      if (!same) cat(basename(page), "prints\n", paste(printed, collapse = "\n"), "\nbut the page has\n", paste(inside, collapse = "\n"), "\n", sep = "")
       wrong <- wrong + !same
     }
   }

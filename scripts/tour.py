@@ -21,7 +21,7 @@ X = (X / 16).astype("float32")
 
 
 def show(title, model, predict):
-    """Print what Steelyard says of a trained model, and prove the round trip of its vector."""
+    """Print what Steelyard shows of a trained model, and prove the round trip of its vector."""
     print(f"\n\033[1m{title}\033[0m" if os.isatty(1) else f"\n{title}")
     w = steelyard.weights(model)
     print(w)
@@ -34,7 +34,7 @@ def show(title, model, predict):
     changed = kernels.assign(np.zeros(kernels.size, kernels.to_vector().dtype))
     zeroed = predict(changed)
     restored = steelyard.weights(changed).assign(vector)
-    assert not np.array_equal(zeroed, before), "kernels of zero must change what the net says"
+    assert not np.array_equal(zeroed, before), "kernels of zero must change the outputs"
     assert np.array_equal(predict(restored), before), "the vector must bring every prediction back"
     print("round trip: zeroed kernels changed the predictions, the vector brought all of them back")
 

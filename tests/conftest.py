@@ -38,7 +38,7 @@ def pytest_testnodedown(node, error):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """Say how many tests were left out, and why."""
+    """Report how many tests were left out, and why."""
     if count := config.stash[LEFT_OUT]:
         terminalreporter.write_line(f"{count} tests left out: they read files of third parties, and {OUTSIDE} is missing")
 

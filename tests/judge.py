@@ -1,6 +1,6 @@
-"""Runs a command over the hostile files, and says of each what it did wrong, if anything.
+"""Runs a command over the hostile files, and reports what it did wrong with each, if anything.
 
-A command must say the truth of a file or refuse it in one clear line, in a little time and memory, and do nothing else: run
+A command must report a file correctly or refuse it in one clear line, in a little time and memory, and do nothing else: run
 no code of the file, write nowhere, open no connection, and read no file that only a hostile name leads to.
 
 A line of JSON that a command prints for a weight has its `name`, and `sha256` of its numbers or the reason in `refused`.
@@ -34,7 +34,7 @@ LONGEST_LINE = 100_000
 LONGEST_ERROR = 2000
 SHORTEST_ERROR = 12
 MARK = "CANARY"  # of the names of files that a hostile file has written, if it could
-SECRET = "TOP-SECRET"  # what the files say that no hostile name may lead to
+SECRET = "TOP-SECRET"  # the content of the files that no hostile name may reach
 WORKERS = 2
 TURNING = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
 OURS = re.compile(  # the name of an exception of Python's, which explains nothing to a user
@@ -56,7 +56,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of a command and a file: the outcome is "read", "list-only" or "reject"."""
+    """The verdict on a command and a file: the outcome is "read", "list-only" or "reject"."""
 
     outcome: str
     bad: list[str]
@@ -193,7 +193,7 @@ def _facts(stdout):
 
 
 def _leaks(case, run, facts):
-    """Say whether numbers or words of a file came out that only a hostile name leads to."""
+    """Whether the output has numbers or words of a file that only a hostile name reaches."""
     forbidden = set()
     for each in case["forbid"]:  # a digest, or a path and how many of its first bytes
         path, _, count = each.rpartition(":")
@@ -203,7 +203,7 @@ def _leaks(case, run, facts):
 
 
 def _untidy(case, run, facts):
-    """Say whether a terminal would be steered or flooded."""
+    """Whether the output would steer or flood a terminal."""
     text = run.stdout + run.stderr
     steered = any(
         (unicodedata.category(c) == "Cc" and c not in "\t\n") or unicodedata.bidirectional(c) in TURNING for c in set(text)
@@ -213,10 +213,10 @@ def _untidy(case, run, facts):
 
 
 def _untrue(case, facts, outcome):
-    """Compare what was read with what the manifest says of the file."""
+    """Compare what was read with the manifest's entry of the file."""
     wanted, read = (Counter(fact["sha256"] for fact in some if "sha256" in fact) for some in (case["tensors"].values(), facts))
     allowed = {case["expect"], *case["also"]}
-    if outcome == "read" and wanted and not facts:  # a command that prints no JSON says so by its exit status alone
+    if outcome == "read" and wanted and not facts:  # a command that prints no JSON reports it by its exit status alone
         fits = bool(allowed & {"read", "list-only"})
     else:
         fits = outcome in allowed or (outcome == "list-only" and "reject" in allowed and not read)
@@ -237,7 +237,7 @@ def _leaf(name):
 
 
 def _unclear(stderr, outcome):
-    """Say whether an error is a traceback, or explains nothing."""
+    """Whether an error is a traceback, or explains nothing."""
     if "Traceback (most recent call last)" in stderr:
         return ["traceback"]
     last = next((line.strip() for line in reversed(stderr.splitlines()) if line.strip()), "")

@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 ESCAPE = re.compile(r"\x1b\[[0-9;]*[mK]")
 BAR = re.compile(r"\r[^\r\n]*\x1b\[K")
-# what decides how a terminal is used must come from the test, not from whoever runs it
+# the variables that decide how a terminal is used come from the test, not from the caller's environment
 DECIDING = ("COLUMNS", "NO_COLOR", "COLORTERM", "TERM", "PYTHONIOENCODING", "PYTHONUNBUFFERED")
 ENV = {
     **{key: value for key, value in os.environ.items() if key not in DECIDING},
@@ -48,7 +48,7 @@ def in_terminal(columns, *args, env=None, status=0):
     while True:
         try:
             block = os.read(leader, 1 << 16)
-        except OSError:  # how Linux says that the other side is closed
+        except OSError:  # Linux's answer when the other side is closed
             break
         if not block:
             break

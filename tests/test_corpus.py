@@ -1,4 +1,4 @@
-"""Real weight files that nobody here wrote: every tensor's name, type, shape and numbers as the manifest has them."""
+"""Real weight files from other projects: every tensor's name, type, shape and numbers as the manifest has them."""
 
 import hashlib
 
@@ -22,7 +22,7 @@ OTHERS = {
     "tfjs",
     "thinc-msgpack",
 }
-"""Formats of the corpus that no file in `formats` reads: whoever adds one takes its line out."""
+"""Formats of the corpus that no file in `formats` reads: remove the line of a format when a file of it is added."""
 
 READ = [entry for entry in ENTRIES if entry["format"] not in OTHERS and entry["n_tensors"]]
 EMPTY = [entry for entry in ENTRIES if entry["format"] not in OTHERS and not entry["n_tensors"]]
@@ -93,7 +93,7 @@ def test_one_net_in_two_formats_has_the_same_numbers_in_both(pair):
     for name, shape, other_name, other_shape in pair["matches"]:
         assert (list(one[name].shape), list(other[other_name].shape)) == (shape, other_shape)
         numbers, other_numbers = one[name].numpy().ravel(), other[other_name].numpy().ravel()
-        assert np.array_equal(np.sort(numbers), np.sort(other_numbers))  # axes and gates stand in other orders
+        assert np.array_equal(np.sort(numbers), np.sort(other_numbers))  # axes and gates are in other orders
 
 
 GOLDEN = carried.folder("golden")

@@ -36,7 +36,7 @@ def real_files():
 
 
 def hostile_files():
-    """Count the hostile files that must be refused, or of which a tensor must, by what they try."""
+    """Count the hostile files that must be refused, in whole or in part, by what they try."""
     cases = json.loads((carried.folder("hostile") / "hostile.json").read_text())["cases"].values()
     return Counter(case["threat"] for case in cases if case["expect"] != "read")
 

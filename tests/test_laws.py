@@ -28,7 +28,7 @@ def suffixes():
 
 
 def arrays(draw):
-    """A dict of arrays of any type that has numbers, two of which may be one."""
+    """A dict of arrays of any numeric type; two of them may be the same object."""
     dtypes = st.sampled_from(["f2", "f4", "f8", "i1", "i8", "u1", "?", "c8"])
     shapes = st.lists(st.integers(0, 4), max_size=3).map(tuple)
     rng = np.random.default_rng(draw(st.integers(0, 99)))

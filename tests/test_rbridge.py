@@ -23,7 +23,7 @@ PLAIN = (str, int, float, list, dict, bytearray)
 
 
 def plain(value):
-    """Tell whether a value and all within it are of the types that every reticulate converts."""
+    """Whether a value and all within it are of the types that every reticulate converts."""
     if type(value) is list:
         return all(map(plain, value))
     if type(value) is dict:

@@ -10,7 +10,7 @@ bridge <- function() {
       reticulate::import("steelyard.rbridge"),
       error = function(e) {
         stop("the Python library 'steelyard' was not found (", first_line(conditionMessage(e)), "); install it with pip, ",
-             "and tell R which Python has it: Sys.setenv(RETICULATE_PYTHON = \"/path/to/python\")", call. = FALSE)
+             "and point R to the Python that has it: Sys.setenv(RETICULATE_PYTHON = \"/path/to/python\")", call. = FALSE)
       }
     )
   }
@@ -36,7 +36,7 @@ handle <- function(x) {
   if (is.character(x) && length(x) == 1L && !is.object(x)) return(path.expand(x))
   if (inherits(x, "nn_module")) x <- torch_arrays(x)
   if (is.list(x) && !is.object(x) && holds_python(x)) return(as_python(x))
-  if (is.null(x)) stop("NULL has no weights; give a model, a file, or a list of arrays", call. = FALSE)
+  if (is.null(x)) stop("NULL has no weights; pass a model, a file, or a list of arrays", call. = FALSE)
   serialize(without_data(x), NULL, version = 2)
 }
 
@@ -48,7 +48,7 @@ holds_python <- function(x) any(vapply(x, function(part) is_python(part) || (is.
 as_python <- function(x) {
   mixed <- !vapply(x, function(part) is_python(part) || (is.list(part) && !is.object(part)), NA)
   if (any(mixed)) {
-    stop("a list mixes Python objects with R's (element ", which(mixed)[1L], "); give each by itself", call. = FALSE)
+    stop("a list mixes Python objects with R's (element ", which(mixed)[1L], "); pass each by itself", call. = FALSE)
   }
   x <- lapply(x, function(part) if (is_python(part)) part else as_python(part))
   if (is.null(names(x))) reticulate::r_to_py(unname(x)) else reticulate::r_to_py(x)

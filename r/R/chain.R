@@ -55,7 +55,7 @@ turned_kernels <- function(facts, arrays, kernels, axes) {
     return(words == "out in")
   }
   stop("the axes of ", facts$name[kernels[unknown]][1L], " are not known, and its shape fits ", if (any(fits)) "both" else "neither",
-       "; give axes = \"in out\" (Keras, scikit-learn, R) or axes = \"out in\" (PyTorch)", call. = FALSE)
+       "; pass axes = \"in out\" (Keras, scikit-learn, R) or axes = \"out in\" (PyTorch)", call. = FALSE)
 }
 
 layer_at <- function(facts, arrays, place, turned) {

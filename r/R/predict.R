@@ -156,9 +156,9 @@ predict_described <- function(x, newdata, type) {
 }
 
 activations <- function(facts) {
-  if (!is.null(facts$several)) stop("there are ", facts$several, " networks; give nn_predict() one of them", call. = FALSE)
+  if (!is.null(facts$several)) stop("there are ", facts$several, " networks; pass one of them to nn_predict()", call. = FALSE)
   if (is.null(facts$output)) {
-    stop("the function of these weights is not known; give the fit or the model to which they belong", call. = FALSE)
+    stop("the function of these weights is not known; pass the fit or the model to which they belong", call. = FALSE)
   }
   hidden <- if (is.null(facts$hidden)) "linear" else unlist(facts$hidden)
   if (length(hidden) > 1L) stop("the hidden layers have different activations: ", toString(hidden), call. = FALSE)

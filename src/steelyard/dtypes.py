@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 UNKNOWN = "object"
-"""The dtype of a weight whose numbers cannot be given, and of which no type is known."""
+"""The dtype of a weight whose numbers cannot be given, and whose type is not known."""
 ITEMSIZES = {
     "bool": 1,
     "int8": 1,

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-from steelyard.errors import FormatError
-
-if TYPE_CHECKING:
-    from steelyard.storage.source import Source
 
 
 def expanded(paths: Iterable[str]) -> list[str]:
@@ -34,19 +28,9 @@ def _expanded(path: str) -> list[str]:
 
 def _in_folder(folder: str) -> list[str]:
     """Return the folder itself if it is one model or has no weight files, otherwise its weight files."""
-    from steelyard.formats import weight_files
+    from steelyard.formats import is_model, weight_files
     from steelyard.storage.source import open_path
 
-    if _is_model(open_path(folder)):
+    if is_model(open_path(folder)):
         return [folder]
     return [os.path.join(folder, name) for name in weight_files(folder)] or [folder]
-
-
-def _is_model(source: Source) -> bool:
-    from steelyard.formats import format_of
-
-    try:
-        format_of(source)
-    except FormatError:
-        return False
-    return True

@@ -676,4 +676,4 @@ def test_limits_are_raised_for_one_command_by_name_or_all_at_once(tmp_path, caps
 def test_a_word_that_gives_no_limit_is_a_usage_error_that_shows_the_form(word, capsys):
     with pytest.raises(SystemExit):
         main(["ls", "x", "--limits", word])
-    assert f"'{word}' gives no limit; give NAME=N with a name of docs/formats.md, or none" in capsys.readouterr().err
+    assert f"'{word}' does not set a limit; use NAME=N with a name of docs/formats.md, or none" in capsys.readouterr().err

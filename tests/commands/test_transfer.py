@@ -204,7 +204,7 @@ def test_the_target_may_be_written_over(files, capsys):
 
 
 def test_without_a_file_to_write_or_a_plan_the_error_names_the_options(files, capsys):
-    assert "name the file to write with -o, or give --plan to print the plan only" in refused(
+    assert "name the file to write with -o, or use --plan to print the plan only" in refused(
         capsys, *files[:1], "--into", files[1]
     )
 

@@ -1,4 +1,4 @@
-"""Places of a weight: single elements, and what is said of those that it does not have."""
+"""Places of a weight: single elements, and the errors for those that it does not have."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_elements_are_those_at_their_places(monkeypatch, gap, places):
         ((0, -4), OutsideError, r"\[0, -4\]: -4 is out of range for axis 1 of length 3"),
         ((0, 0, 0, 0), ShapeError, r"\[0, 0, 0, 0\]: has 4 entries, the weight 3 axes"),
         ((..., 0, ...), ShapeError, r"\[\.\.\., 0, \.\.\.\]: has 3 entries"),
-        ((True,), ShapeError, r"\[True\]: True is not an index: give integers, slices or an ellipsis"),
+        ((True,), ShapeError, r"\[True\]: True is not an index: use integers, slices or an ellipsis"),
         ((1.5,), ShapeError, r"1\.5 is not an index"),
         ((slice(1, 2), 1.5), ShapeError, r"\[1:2, 1\.5\]: "),
         ((slice(None, None, 2), None), ShapeError, r"\[::2, None\]: "),

@@ -76,7 +76,7 @@ def test_iteration_yields_rows_and_an_empty_index_reads_a_scalar():
         ((5, 0, 0), r"has no part \[5, 0, 0\]: 5 is out of range for axis 0 of length 5"),
         ((0, 0, 0, 0), "has 4 entries, the weight 3 axes"),
         ((..., 0, ...), "has 3 entries"),
-        (None, "None is not an index: give integers, slices or an ellipsis"),
+        (None, "None is not an index: use integers, slices or an ellipsis"),
         (True, "True is not an index"),
         ([0, 1], r"\[0, 1\] is not an index"),
         ("a", "'a' is not an index"),

@@ -1,4 +1,4 @@
-"""The role of a weight of which only the name and the number of axes are known."""
+"""The role of a weight, inferred from its name and its number of axes alone."""
 
 import numpy as np
 import pytest

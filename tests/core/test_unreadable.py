@@ -134,7 +134,7 @@ def test_a_selection_that_fits_nothing_warns():
     w = steelyard.weights({"a": np.ones(2)})
     with pytest.warns(EmptySelectionWarning, match="no weight fits this selection; missing_ok=True allows that"):
         assert not w.select("b*")
-    with pytest.warns(EmptySelectionWarning, match="they do not say whether they are trainable"):
+    with pytest.warns(EmptySelectionWarning, match="it is not known whether they are trainable"):
         assert not w.select(trainable=True)
     assert not w.select("b*", missing_ok=True)
 

@@ -361,7 +361,7 @@ def test_a_list_of_arrays_is_assigned_by_place_or_refused_whole():
     assert model["a"].all()
     assert model["b"].tolist() == [1, 2, 3]
     for values, message in (
-        ([np.zeros((2, 3))], r"the list has 1 arrays, these weights are 2; give one for each"),
+        ([np.zeros((2, 3))], r"the list has 1 arrays, but there are 2 weights; pass one for each"),
         ([np.zeros(3), np.zeros((2, 3))], r"a has shape \(2, 3\), the value has \(3,\)"),
         ([np.zeros((2, 3)), [[1.0], [1.0, 2.0]]], r"the value for b is a ragged list"),
     ):

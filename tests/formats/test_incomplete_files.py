@@ -140,7 +140,7 @@ INCOMPLETE = {
     "npz with a cut member": ("a.npz", lambda path: without(npz(path), cut="b.npy")),
     "npz with bfloat16 as raw bytes": ("a.npz", bfloat16),
     "npz with objects": ("a.npz", objects),
-    "npz with a member that is no array": ("a.npz", raw_member),
+    "npz with a member that is not an array": ("a.npz", raw_member),
     "npy cut": ("a.npy", npy),
     "safetensors one byte short": ("a.safetensors", safetensors),
     "pickle with a masked array": ("a.pkl", pickled(np.ma.array([1.0, 2.0], mask=[True, False]))),

@@ -1,4 +1,4 @@
-"""A set of files is read as one model, whichever of them is opened; a part that is opened alone says so."""
+"""A set of files is read as one model, whichever file is opened; a part that is opened alone is reported."""
 
 import json
 import shutil

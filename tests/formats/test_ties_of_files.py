@@ -112,7 +112,7 @@ def test_an_array_that_a_pickle_has_twice_is_tied(tmp_path):
 
 
 def views(data):
-    """Tensors of several types, some of which are one, or views of one storage."""
+    """Tensors of several types; some are tied, or are views of one storage."""
     dtype = data.draw(st.sampled_from([torch.float32, torch.bfloat16, torch.int8, torch.bool, torch.complex64, torch.uint16]))
     base = torch.randn(4, 6, generator=torch.manual_seed(data.draw(st.integers(0, 9)))).to(dtype)
     made = {"base": base, "turned": base.t(), "part": base[1:3, ::2], "empty": base[:0], "whole": base, "number": base[0, 0]}

@@ -261,7 +261,7 @@ def test_weights_of_another_framework_take_the_layout_of_their_partners(tmp_path
 
 @pytest.fixture
 def damaged(tmp_path):
-    """A zipped file of which one weight cannot be read."""
+    """A zipped file with a weight that cannot be read."""
     torch.manual_seed(0)
     arrays = {f"w{nth}": torch.randn(40, 40).numpy() for nth in range(4)}
     path = tmp_path / "damaged.npz"

@@ -52,7 +52,7 @@ def test_kernels_that_fit_in_one_order_only_have_that_order():
 
 @pytest.mark.parametrize(("shapes", "fits"), [([(3, 3), (3, 3)], "both ways"), ([(2, 3), (7, 5)], "neither way")])
 def test_kernels_that_fit_both_ways_or_neither_are_not_guessed(shapes, fits):
-    with pytest.raises(AmbiguityError, match=f"the axes of 0.w are not known.*fits {fits}; give axes="):
+    with pytest.raises(AmbiguityError, match=f"the axes of 0.w are not known.*fits {fits}; pass axes="):
         chain(plain(*shapes))
 
 

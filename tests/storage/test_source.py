@@ -88,7 +88,7 @@ def test_only_regular_files_and_folders_are_opened(tmp_path):
         open_path(tmp_path / "pipe")
     with pytest.raises(FileMissingError, match="a device"):
         open_path("/dev/null")
-    with pytest.raises(FileMissingError, match="No such file or directory; give the path of a weight file"):
+    with pytest.raises(FileMissingError, match="No such file or directory; pass the path of a weight file"):
         open_path(tmp_path / "missing")
     with pytest.raises(FileMissingError, match="null"):
         open_path("a\0b")

@@ -172,7 +172,7 @@ def test_building_leaves_the_random_state_of_every_framework_alone():
 def test_a_state_dict_has_no_activations_and_takes_them_from_the_user():
     file = golden.GOLDEN / "mlp_relu/torch.safetensors"
     (x,), wanted = golden.inputs("mlp_relu", "torch")
-    with pytest.raises(AmbiguityError, match=r"the activation between 0 and 2 is not in the source; give activations=\[\.\.\.\], one word for each of 0, 2, 4"):  # fmt: skip
+    with pytest.raises(AmbiguityError, match=r"the activation between 0 and 2 is not in the source; pass activations=\[\.\.\.\], one word for each of 0, 2, 4"):  # fmt: skip
         steelyard.build(file, "keras")
     for framework in FRAMEWORKS:
         assert same(steelyard.build(file, framework, activations=["relu", "relu", "linear"]), x, wanted)
@@ -205,7 +205,7 @@ def test_twenty_equal_layers_are_ambiguous_at_once():
             ["relu", "swirl", "linear"],
             "the activation of '2' is 'swirl', which torch does not have; it has linear, relu",
         ),
-        ("relu", "activations is 'relu'; give a list"),
+        ("relu", "activations is 'relu'; pass a list"),
     ],
 )
 def test_activations_that_fit_nothing_are_refused(activations, said):

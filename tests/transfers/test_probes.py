@@ -71,7 +71,7 @@ def test_without_a_known_shape_random_inputs_are_refused():
     bare = Net(Weights([from_array("x.weight", np.zeros((2, 3)), role=Role.KERNEL, axes="out in")]), None)
     with pytest.raises(ShapeError, match="the shape of the input is known in neither net"):
         inputs_of("random", bare, bare)
-    with pytest.raises(ShapeError, match='give inputs, "random" or None'):
+    with pytest.raises(ShapeError, match='pass inputs, "random" or None'):
         inputs_of("anything", net(), net())
 
 

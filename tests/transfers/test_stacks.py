@@ -99,7 +99,7 @@ def test_given_activations_are_one_for_each_layer_in_the_only_order_or_by_name()
         stack_of(weights(), ["relu"])
     with pytest.raises(ShapeError, match="activations names a, the dense layers are a, b"):
         stack_of(weights(), {"a": "relu"})
-    with pytest.raises(ShapeError, match="give a list"):
+    with pytest.raises(ShapeError, match="pass a list"):
         stack_of(weights(), "relu")
     with pytest.raises(AmbiguityError, match="the activation between a and b is not in the source"):
         stack_of(weights(), None)

@@ -177,7 +177,7 @@ def test_random_inputs_have_the_known_shapes_of_a_net():
     torch.manual_seed(0)
     nets = [nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Conv2d(3, 2, 3)).eval() for _ in range(2)]
     assert transfer(nets[0], into=nets[1], probe="random").proof.proven
-    with pytest.raises(ShapeError, match='give inputs, "random"'):
+    with pytest.raises(ShapeError, match='pass inputs, "random"'):
         transfer(nets[0], into=nets[1], probe="anything")
 
 

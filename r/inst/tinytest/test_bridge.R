@@ -19,7 +19,7 @@ bridge_net = MLPClassifier((3,), solver='lbfgs', random_state=0).fit(np.eye(4), 
 net <- reticulate::py_eval("bridge_net", convert = FALSE)
 x <- steelyard:::to_array(diag(4))
 
-# arrays do not come over as arrays when NumPy is newer than reticulate: this is what nobody may rely on
+# with a NumPy newer than reticulate, arrays do not arrive as arrays: no function may rely on that
 if (numpy_version >= 2 && packageVersion("reticulate") < "1.38") {
   expect_false(plain(reticulate::py_eval("np.ones(2)")), info = "the test below must be able to fail")
 }

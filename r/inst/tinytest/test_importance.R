@@ -84,9 +84,9 @@ for (model in models) {
 expect_identical(dimnames(nn_importance(models[[1]], inputs = letters[1:4], outputs = c("p", "q"))), list(letters[1:4], c("p", "q")))
 expect_error(nn_importance(models[[1]], inputs = "a"), "1 names are given, but the network has 4")
 
-# files that say nothing of axes: told by how the shapes fit, or asked for
+# files without axes: inferred from how the shapes fit, or requested
 square <- list(a.kernel = diag(2), b.kernel = diag(2))
-expect_error(nn_importance(square), "its shape fits both; give axes")
+expect_error(nn_importance(square), "its shape fits both; pass axes")
 expect_equal(unname(nn_importance(list(a.weight = matrix(1:6, 2), b.weight = matrix(1:4, 2)))), t(matrix(1:6, 2)) %*% t(matrix(1:4, 2)))
 
 # a network that is not a chain of dense layers is refused, and the error names its kind

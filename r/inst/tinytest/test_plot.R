@@ -18,13 +18,13 @@ one <- drawing$lines[drawing$lines$weight == w$hidden.kernel[2, 3], ]
 expect_equal(c(one$x0, one$x1), c(0, 1))
 expect_equal(c(one$y0, one$y1), c(drawing$spots[[1]]$y[2], drawing$spots[[2]]$y[3]))
 
-# of a large layer the units with the largest weights are drawn, and the picture says so
+# of a large layer the units with the largest weights are drawn, and the caption reports it
 large <- list(a.kernel = matrix(c(rep(0.1, 40), 5, rep(0.1, 39)), 2), b.kernel = matrix(0.1, 40, 1))
 drawing <- steelyard:::net_drawing(large, NULL, "in out", NULL, NULL, units = 5, bias = TRUE)
 expect_identical(lengths(drawing$shown), c(2L, 5L, 1L))
 expect_true(21L %in% drawing$shown[[2]])
 
-# widths and colours say size and sign
+# widths and colours show size and sign
 expect_true(all(diff(steelyard:::line_width(c(0, 0.3, 1))) > 0))
 shades <- grDevices::col2rgb(steelyard:::colour_of(c(-1, 0, 1, NA), 1))
 expect_true(shades["blue", 1] > shades["red", 1] && shades["red", 3] > shades["blue", 3])

@@ -19,7 +19,7 @@ expect_true(grepl("5 weights; the model has 31 parameters, 248 B", printed[lengt
 expect_identical(length(unique(nchar(sub(" +[0-9,]+$", "", format(s)[1])))), 1L)
 expect_true(any(grepl("^0 weights", capture.output(print(nn_summary(fit, "nothing"))))))
 
-# a file tells when training data lie in it; a fit in R's memory hands none over
+# a file with training data is reported; a fit in R's memory passes none on
 path <- tempfile(fileext = ".rds")
 saveRDS(fit, path)
 expect_true(any(grepl("training data", attr(nn_summary(path), "notes"))))

@@ -143,7 +143,7 @@ def given(text: str) -> dict[str, int]:
         return {name: 1 << 62 for name in named if name not in kept} | {"ZSTD_WINDOW": 1 << 31}  # the most that it takes
     name, equals, number = text.partition("=")
     if not equals or name not in named or not number.isdecimal() or len(number) > 18:
-        raise ValueError(f"{printable(text)!r} gives no limit; give NAME=N with a name of docs/formats.md, or none")
+        raise ValueError(f"{printable(text)!r} does not set a limit; use NAME=N with a name of docs/formats.md, or none")
     return {name: int(number)}
 
 

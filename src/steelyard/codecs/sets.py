@@ -1,6 +1,6 @@
 """The set of files that a file belongs to, as its name and its folder show: numbered shards, an index, a pickle's arrays.
 
-A part that is opened alone is read as it is; what is returned here says that it is not the whole model.
+A part that is opened alone is read as it is; the sentences returned here report that it is not the whole model.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NAMED = 3
 
 
 def missing_parts(source: Source) -> list[str]:
-    """Return a sentence for each reason why this file alone is not a model; none for a file that stands for itself."""
+    """Return a sentence for each reason why this file alone is not a model; none for a complete file."""
     if source.path is None or source.is_folder:
         return []
     name = os.path.basename(source.path)
@@ -32,17 +32,17 @@ def missing_parts(source: Source) -> list[str]:
 
 
 def part_of(number: int, parts: list[str], missing: list[str], whole: str) -> str:
-    """Say that a file is the part `number` of those named; `whole` says what to open if none is missing.
+    """Return a sentence that a file is part `number` of these; `whole` names what to open if none is missing.
 
     >>> part_of(1, ["m-1-of-2.gguf", "m-2-of-2.gguf"], ["m-2-of-2.gguf"], "")
     'is part 1 of 2 of a model, and m-2-of-2.gguf is missing'
     """
-    said = f"is part {number:,} of {len(parts):,} of a model"
+    sentence = f"is part {number:,} of {len(parts):,} of a model"
     if not missing:
-        return f"{said}; {whole}"
+        return f"{sentence}; {whole}"
     more = f" and {len(missing) - NAMED:,} more" if len(missing) > NAMED else ""
     verb = "is" if len(missing) == 1 else "are"
-    return f"{said}, and {', '.join(map(printable, missing[:NAMED]))}{more} {verb} missing"
+    return f"{sentence}, and {', '.join(map(printable, missing[:NAMED]))}{more} {verb} missing"
 
 
 def numbered_parts(name: str) -> tuple[int, list[str]] | None:

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
 
     files = list(dict.fromkeys(expanded(args.paths)))
     if len(files) < 2:
-        raise FormatError(files[0], "there is nothing to compare it with; give two or more files, or a folder of several")
+        raise FormatError(files[0], "there is nothing to compare it with; pass two or more files, or a folder of several")
     sources = [selected(weights(file, scope=args.scope), args, file) for file in files]
     sources = [readable_weights(source) for source in sources]
     with following_all(sources, "comparing", len(files) - 1) as watched:

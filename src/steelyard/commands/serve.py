@@ -51,5 +51,5 @@ def _port(text: str) -> int:
     import argparse
 
     if not text.isascii() or not text.isdecimal() or not 0 <= int(text[:9]) < 0x10000:
-        raise argparse.ArgumentTypeError(f"invalid port {text!r}: give a number from 0 to 65535")
+        raise argparse.ArgumentTypeError(f"invalid port {text!r}: use a number from 0 to 65535")
     return int(text)

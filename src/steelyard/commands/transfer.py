@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> None:
     steelyard transfer net.safetensors --into net.keras -o trained.keras
     """
     if not args.plan and args.out is None:
-        raise ShapeError("name the file to write with -o, or give --plan to print the plan only")
+        raise ShapeError("name the file to write with -o, or use --plan to print the plan only")
     if args.plan:
         _show_plan(args, _options(args))
     else:

@@ -66,14 +66,14 @@ def checked(layout: VectorLayout, weights: Mapping[str, Weight], values: Mapping
         owner = first[weight.tied or name]
         kept = arrays.setdefault(owner, array)
         if kept is not array and kept.tobytes() != array.tobytes():
-            raise ShapeError(f"{printable(owner)} and {printable(name)} share one memory, but the values differ; give only one")
+            raise ShapeError(f"{printable(owner)} and {printable(name)} share one memory, but the values differ; pass only one")
     return arrays
 
 
 def put(
     layout: VectorLayout, weights: Mapping[str, Weight], values: Mapping[str, object], assign: Assign, *, verify: bool
 ) -> Any:
-    """Write values by name, all of which are checked first."""
+    """Write values by name; all are checked first."""
     return _put(layout, checked(layout, weights, values), assign, verify=verify)
 
 
@@ -98,7 +98,7 @@ def _by_place(layout: VectorLayout, values: Sequence[Any], order: Order) -> dict
         raise ShapeError("an order is of a vector; a list of arrays has none")
     if len(values) != len(layout.weights):
         raise ShapeError(
-            f"the list has {len(values)} arrays, these weights are {len(layout.weights)}; give one for each, in the listed "
+            f"the list has {len(values)} arrays, but there are {len(layout.weights)} weights; pass one for each, in the listed "
             "order and tied ones once, or a mapping of names to arrays; nothing was written"
         )
     return {weight.name: _settled(fitted(weight, plain(value))) for weight, value in zip(layout.weights, values, strict=True)}
@@ -169,7 +169,7 @@ def plain(value: object) -> ArrayLike:
         return value
     found = list(framework_of(value).weights(value))
     if len(found) != 1 or found[0].name:
-        raise ShapeError(f"a value is a {type(value).__name__}, not an array; give numbers")
+        raise ShapeError(f"a value is a {type(value).__name__}, not an array; pass numbers")
     return found[0].numpy()
 
 

@@ -36,7 +36,7 @@ def fitted(weight: Weight, value: ArrayLike) -> Array:
     if array.shape != weight.shape:
         raise ShapeError(
             f"{printable(weight.name)} has shape {weight.shape}, the value has {array.shape}; "
-            f"give an array of shape {weight.shape} (transpose or reshape it first)"
+            f"pass an array of shape {weight.shape} (transpose or reshape it first)"
         )
     return converted(weight.name, array, numpy_dtype(weight.dtype))
 

@@ -44,7 +44,7 @@ class Framework(Protocol):
     the weights lists the layers of such a model at once, since it will soon be gone; of others, when they are asked for.
     `orders(model)` returns a mapping of a word to a function that returns the names in another order than the listed one.
     `parameters(model, listed)` returns the names of those of the listed weights that training may change, also those that
-    are frozen, or None where nothing says so. It is an order, too; one of the same name in `orders` has precedence.
+    are frozen, or None where this is not known. It is an order, too; one of the same name in `orders` has precedence.
     `tree_framework(leaf)` returns the name of the framework that lists a container of nothing but such leaves as one tree.
     """
 

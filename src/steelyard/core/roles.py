@@ -1,6 +1,6 @@
 """Infer the roles and axes of weights from the names and shapes of their layers.
 
-Live modules, configs and the operators of a graph define roles; these rules are for all other weights. They say only what a
+Live modules, configs and the operators of a graph define roles; these rules are for all other weights. They infer only what a
 layer's own weights prove:
 
 | weights of a layer | roles | axes |

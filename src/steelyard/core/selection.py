@@ -49,7 +49,7 @@ def selected(
 
 def _warn_of_empty(weights: Iterable[Weight], trainable: bool | None) -> None:
     unknown = trainable is not None and all(weight.trainable is None for weight in weights)
-    why = ": they do not say whether they are trainable" if unknown else "; missing_ok=True allows that"
+    why = ": it is not known whether they are trainable" if unknown else "; missing_ok=True allows that"
     warnings.warn(f"no weight fits this selection{why}", EmptySelectionWarning, stacklevel=4)
 
 
@@ -100,7 +100,7 @@ def _kinds(weights: Mapping[str, Weight], order: NamesInOrder | None) -> Iterato
 
 
 class Counts(NamedTuple):
-    """How many elements weights have: of parameters, of buffers, and of those of which it is not known; tied ones once."""
+    """How many elements are in parameters, in buffers, and in weights that may be either; tied ones count once."""
 
     parameters: int = 0
     buffers: int = 0
@@ -139,7 +139,7 @@ def _is_parameter(weight: Weight) -> bool | None:
 def readable(weights: Weights, *, skip_unreadable: bool) -> Weights:
     """Return the weights if all can be read, as far as the listing shows; raise `UnreadableError`, which names the others.
 
-    With `skip_unreadable` every number is read once, and those of which any cannot be read are left out, with a
+    With `skip_unreadable` every number is read once, and weights with a number that cannot be read are left out, with a
     `LeftOutWarning` that names them.
     """
     if not skip_unreadable:

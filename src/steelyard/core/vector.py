@@ -138,7 +138,7 @@ def warn_of_integers(layout: VectorLayout) -> None:
         warnings.warn(
             f"the vector is {together}, though the floats are {alone}, since it holds the integers of {printable(names[0])!r}"
             f"{f' and {len(names) - 1:,} more' if len(names) > 1 else ''}; w.parameters.to_vector() leaves counters out, "
-            "and dtype= says that this is meant",
+            "and dtype= shows that this is intended",
             MixedDtypeWarning,
             stacklevel=5,
         )

@@ -174,7 +174,7 @@ class Weights(Mapping[str, Weight]):
 
     @property
     def counts(self) -> Counts:
-        """The number of elements in parameters, in buffers, and in weights of which it is not known; tied ones once."""
+        """The number of elements in parameters, in buffers, and in weights that may be either; tied ones count once."""
         from steelyard.core.selection import counts
 
         return counts(self, self.orders.get("parameters"))
@@ -219,7 +219,7 @@ class Weights(Mapping[str, Weight]):
     def parameters(self) -> Weights:
         """The weights that training may change, including frozen ones: all except `buffers`.
 
-        The framework's own word counts. Raises `ShapeError`, which names them, for weights of which nothing says what they are.
+        The framework's own word counts. Raises `ShapeError`, which names them, for weights that may be either.
         """
         from steelyard.core.selection import of_kind
 

@@ -58,7 +58,7 @@ _DCP = (
 def weights_in(source: Source, scope: Scope = "model") -> Weights:
     """Return the weights of a source. Raises `FormatError` if no format recognises it.
 
-    A file that is a part of a set is read alone, and `meta["incomplete"]` says so.
+    A file that is a part of a set is read alone, and `meta["incomplete"]` reports it.
     """
     found = part_in(source, scope)
     if not _PART.search(source.name):
@@ -86,6 +86,15 @@ def format_of(source: Source) -> Format:
             return found
         asked.append(name)
     raise FormatError(source.name, f"{_guess(source)}; known formats are {', '.join(asked)}")
+
+
+def is_model(source: Source) -> bool:
+    """Whether a format recognises a source, such as a folder whose files form one model."""
+    try:
+        format_of(source)
+    except FormatError:
+        return False
+    return True
 
 
 def writer_of(path: Path) -> Writer:

@@ -114,7 +114,7 @@ def _json(source: Source) -> object:
 
 def _module(folder: Source, path: str, scope: Scope) -> Weights | None:
     """Return the weights of a module; None where its folder has none, or is missing."""
-    from steelyard.formats import weights_in
+    from steelyard.formats import is_model, weights_in
 
     try:
         inside = _inside(folder, path) if path else folder
@@ -124,17 +124,7 @@ def _module(folder: Source, path: str, scope: Scope) -> Weights | None:
     preferred = next((stem + suffix for suffix in _SUFFIXES for stem in _PREFERRED if stem + suffix in there), None)
     if preferred is not None:
         return weights_in(inside.beside(preferred), scope)
-    return weights_in(inside, scope) if path and _is_model(inside) else None
-
-
-def _is_model(folder: Source) -> bool:
-    from steelyard.formats import format_of
-
-    try:
-        format_of(folder)
-    except FormatError:
-        return False
-    return True
+    return weights_in(inside, scope) if path and is_model(inside) else None
 
 
 def _inside(folder: Source, path: str) -> Source:

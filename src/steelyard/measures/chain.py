@@ -148,7 +148,7 @@ def _turned(parts: Sequence[tuple[str, Weight, Weight | None, Weight | None]], a
         return made(fitting[0])
     raise AmbiguityError(
         f"the axes of {printable(unknown[0].name)} are not known, and its shape {list(unknown[0].shape)} fits "
-        f'{"both ways" if fitting else "neither way"}; give axes="in out" (Keras, scikit-learn, R) or axes="out in" (PyTorch)'
+        f'{"both ways" if fitting else "neither way"}; pass axes="in out" (Keras, scikit-learn, R) or axes="out in" (PyTorch)'
     )
 
 

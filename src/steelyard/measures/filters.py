@@ -25,7 +25,7 @@ GUESSED = "out in kh kw"
 class Filters:
     """The filters of a convolution: `pictures` has the axes filter, row, column and colour (1, or 3 for red, green, blue).
 
-    `units` names each filter, such as "out 5" or "out 5, in 2". `count` is the number of all filters, of which the first are
+    `units` names each filter, such as "out 5" or "out 5, in 2". `count` is the number of all filters; the first ones are
     drawn. `guessed` means that the source does not give the axes, so they are assumed to be PyTorch's.
     """
 

@@ -146,7 +146,7 @@ def _named(sources: Mapping[str, object] | Iterable[object]) -> dict[str, object
     names = [str(name) for name, _ in listed]
     twice = next((name for nth, name in enumerate(names) if name in names[:nth]), None)
     if twice is not None:
-        raise ShapeError(f"{printable(twice)} is given twice; give each source once, or a mapping that names them")
+        raise ShapeError(f"{printable(twice)} is passed twice; pass each source once, or a mapping that names them")
     return {name: source for name, (_, source) in zip(names, listed, strict=True)}
 
 

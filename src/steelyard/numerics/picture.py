@@ -31,7 +31,7 @@ USUAL = 0.99  # the share of cells that the colour scale covers
 
 
 class Picture:
-    """A weight as a matrix of `rows` and `columns`, of which the `window` is drawn.
+    """A weight as a matrix of `rows` and `columns`; its `window` is drawn.
 
     `values` are its cells in float64, each the number of greatest magnitude, with its sign, of `down` rows and `across`
     columns; cells at the lower and right end may cover fewer. A cell is NaN if one of its numbers is not finite.
@@ -116,7 +116,7 @@ class Drawing:
         self._least, self._greatest = np.full(shape, inf), np.full(shape, -inf)
 
     def add(self, block: Array, start: int) -> None:
-        """Add consecutive numbers of the whole weight, the first of which is element `start`."""
+        """Add consecutive numbers of the whole weight, beginning with element `start`."""
         columns = self.matrix[1]
         row, column = divmod(start, columns)
         while block.size:

@@ -37,7 +37,7 @@ def heatmap(
 ) -> Axes:
     """Draw a weight as a heat map: blue is negative, red positive, and zero the colour of the background.
 
-    `source` is a `Weight`, or any source of weights, of which `name` selects one. A weight with more than two axes is unfolded
+    `source` is a `Weight`, or any source of weights; `name` selects one. A weight with more than two axes is unfolded
     into the matrix whose sides are most alike; `window` is a part of it (top, left, bottom, right). If there are more rows or
     columns than fit, each cell stands for several numbers: it has the one of greatest magnitude, with its sign, and the caption
     counts them. The scale of colours ends at plus and minus `vmax`, by default the greatest magnitude, or less if a few cells

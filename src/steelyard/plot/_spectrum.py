@@ -33,7 +33,7 @@ def spectrum(
 ) -> Axes:
     """Draw the singular values of a weight, largest first, and those of random weights for comparison.
 
-    `source` is a `Weight`, or any source of weights, of which `name` selects one. The grey line shows the singular values of the
+    `source` is a `Weight`, or any source of weights; `name` selects one. The grey line shows the singular values of the
     same entries in random order, as the mean of `null_draws` matrices. The dashed line is the theoretical edge for random weights
     of this scale (Marchenko and Pastur). Values above both are structure. A convolution is unfolded into a matrix. All values are
     computed if the shorter side is at most `max_exact_size`, otherwise the `top_k` largest, which the caption notes. `log` makes

@@ -107,13 +107,13 @@ def open_path(path: str | os.PathLike[str]) -> Source:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise FileMissingError(f"{shown}: {reason}; give the path of a weight file, or a model") from None
+        raise FileMissingError(f"{shown}: {reason}; pass the path of a weight file, or a model") from None
     file = _File(handle)
     kind = os.fstat(handle).st_mode
     if stat.S_ISDIR(kind):
         return Source(path, 0, file.fill, lambda name: _beside(path, name), path)
     if not stat.S_ISREG(kind):
-        raise FileMissingError(f"{shown}: this is a pipe, a socket or a device, not a regular file; give a weight file")
+        raise FileMissingError(f"{shown}: this is a pipe, a socket or a device, not a regular file; pass a weight file")
     folder = os.path.dirname(path) or "."
     return Source(path, os.fstat(handle).st_size, file.fill, lambda name: _beside(folder, name), path)
 

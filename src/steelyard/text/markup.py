@@ -87,7 +87,7 @@ def foldable(title: str, body: str, *, bars: str = "") -> str:
 
 
 def rows_html(columns: Sequence[Column], caption: str = "") -> str:
-    """Return a table of columns, the first of which is the row headers; an empty column is left out."""
+    """Return a table of columns: the first has the row headers, and empty ones are left out."""
     columns = [column for column in columns if any(column.texts)]
     if not columns:
         return lines([caption]) if caption else ""

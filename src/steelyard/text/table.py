@@ -239,7 +239,7 @@ def number_text(number: float | None) -> str:
 
 
 def drawn(columns: list[Column], screen: Screen) -> Iterator[str]:
-    """Yield the head and the lines of columns, one of which has the key "name"; a narrow screen drops some of them."""
+    """Yield the head and the lines of columns; a narrow screen drops some, but not the one with the key "name"."""
     columns = _fitting(columns, screen.width)
     yield "  ".join(screen.paint(padded(cut(c.head, c.width), c.width, right=c.right), "dim") for c in columns).rstrip()
     for cells_of_row in zip(*(_painted(column, screen) for column in columns), strict=True):

@@ -34,7 +34,7 @@ NUMBER = re.compile(r"-?[0-9]+\.?[0-9]*(?:e[-+]?[0-9]+)?(?![0-9.]*j)")
 
 
 def described(weight: Weight, screen: Screen, *, values: bool = True, heatmap: bool | None = None) -> Iterator[str]:
-    """Yield the lines of one weight, the last of which reports numbers that are not finite.
+    """Yield the lines of one weight; the last one reports numbers that are not finite.
 
     `heatmap` requests a heat map; None draws a matrix if the screen has colours. With `values` the numbers follow: in full if
     the weight is small, else, if it was not drawn, without the middle of each axis.

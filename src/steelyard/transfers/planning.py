@@ -124,5 +124,5 @@ def _ambiguous(choices: list[Choice]) -> str:
     more = f" (and {len(choices) - 1} more groups)" if len(choices) > 1 else ""
     return (
         f"it is not known which of {mine} is which of {theirs}: they are of one kind and shape{more}; "
-        "name the partners with pairs= or rules=, or give probe= inputs, so that the outputs decide"
+        "name the partners with pairs= or rules=, or pass probe= inputs, so that the outputs decide"
     )

@@ -33,7 +33,7 @@ def inputs_of(probe: object, source: Net, target: Net) -> tuple[list[Array], lis
         return _listed(probe["source"]), _listed(probe["into"])
     if isinstance(probe, str):
         if probe != "random":
-            raise ShapeError(f'probe is {probe!r}; give inputs, "random" or None')
+            raise ShapeError(f'probe is {probe!r}; pass inputs, "random" or None')
         return _random(source, target)
     given = _listed(probe)
     return given, [np.ascontiguousarray(_in_layout_of(each, source, target, nth)) for nth, each in enumerate(given)]
@@ -56,7 +56,7 @@ def _random(source: Net, target: Net) -> tuple[list[Array], list[Array]]:
             made = [_array(net, shape, nth) for nth, shape in enumerate(shapes)]
             others = [_in_layout_of(each, net, other, nth) for nth, each in enumerate(made)]
             return (made, others) if net is source else (others, made)
-    raise ShapeError(f"the shape of the input is known in neither net; give inputs as probe={missing_graphs(source, target)}")
+    raise ShapeError(f"the shape of the input is known in neither net; pass inputs as probe={missing_graphs(source, target)}")
 
 
 def _guessed(net: Net) -> tuple[Shape, ...] | None:

@@ -182,7 +182,7 @@ def _input_shape(net: Net, dense: Sequence[DenseLayer]) -> tuple[int | None, ...
 def _given(layers: list[LayerWeights], activations: Given) -> list[DenseLayer]:
     """Return the layers with the activations that the user gives; raises `AmbiguityError` if they are missing."""
     if isinstance(activations, str):
-        raise ShapeError(f"activations is {printable(activations)!r}; give a list with one word for each dense layer")
+        raise ShapeError(f"activations is {printable(activations)!r}; pass a list with one word for each dense layer")
     if isinstance(activations, Mapping):
         by_name = {layer.name: layer for layer in layers}
         if set(activations) != set(by_name):
@@ -193,7 +193,7 @@ def _given(layers: list[LayerWeights], activations: Given) -> list[DenseLayer]:
         names = [layer.name for layer in order]
         place = f"between {printable(names[0])} and {printable(names[1])}" if len(order) > 1 else "after the only layer"
         raise AmbiguityError(
-            f"the activation {place} is not in the source; give activations=[...], one word for each of "
+            f"the activation {place} is not in the source; pass activations=[...], one word for each of "
             f'{_listed(names)} ("linear" for none)'
         )
     if len(activations) != len(order):
@@ -213,7 +213,7 @@ def _only_order(layers: list[LayerWeights]) -> list[LayerWeights]:
     if second is not None:
         raise AmbiguityError(
             f"the order of {_listed([layer.name for layer in layers])} is not known, and several make their shapes compatible; "
-            'give activations= as a dict in the order of the layers, {"fc1": "relu", ...}'
+            'pass activations= as a dict in the order of the layers, {"fc1": "relu", ...}'
         )
     return first
 

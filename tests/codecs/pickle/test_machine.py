@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steelyard.codecs.pickle import machine as machine_module
 from steelyard.codecs.pickle import opcodes
+from steelyard.codecs.pickle import stream as stream_module
 from steelyard.codecs.pickle.audit import calls
 from steelyard.codecs.pickle.machine import Machine
 from steelyard.codecs.pickle.values import Blob, Boxed, Global, Record
@@ -187,7 +187,7 @@ def test_the_work_of_a_pickle_is_bounded(monkeypatch):
 
 
 def test_a_pickle_larger_than_the_window_is_read_across_its_borders(monkeypatch):
-    monkeypatch.setattr(machine_module, "WINDOW", 8192)
+    monkeypatch.setattr(stream_module, "WINDOW", 8192)
     value = [
         {"n": i, "text": "x" * (i % 50), "more": "y" * 9000 if i % 100 == 0 else "", "raw": bytes(i % 3000)} for i in range(2000)
     ]

@@ -117,7 +117,7 @@ def test_code_is_opaque_and_keeps_its_attributes(fixtures):
     assert "promise" in kinds("hostile/cve_promise_in_list.rds")
     model = read(fixtures / "keras_r" / "keras_model_saveRDS.rds")
     assert model.kind == "closure"
-    assert "keras.src.models.model.Model" in model.class_, "a function of R that was a model of Keras says so"
+    assert "keras.src.models.model.Model" in model.class_, "the class of a function of R shows that it was a model of Keras"
 
 
 def test_environments_are_data(fixtures):

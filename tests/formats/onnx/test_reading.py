@@ -149,7 +149,7 @@ NODES = {
     "ConvTranspose": (helper.make_node("ConvTranspose", ["x", "w"], ["y"]), (3, 4, 5, 5), "kernel", "in out kh kw"),
     "Gather": (helper.make_node("Gather", ["w", "x"], ["y"]), (9, 4), "embedding", "vocab out"),
     "PRelu": (helper.make_node("PRelu", ["x", "w"], ["y"]), (4, 1, 1), "other", "channel 1 1"),
-    "no operator that tells": (helper.make_node("Sin", ["w"], ["y"]), (), "other", ""),
+    "an operator without roles": (helper.make_node("Sin", ["w"], ["y"]), (), "other", ""),
 }
 
 

@@ -18,7 +18,7 @@ from steelyard.errors import NotFittedError, ReadOnlyError, ShapeError, UnknownM
 
 BACKEND = keras.backend.backend()
 pytestmark = pytest.mark.filterwarnings(
-    # Keras's JAX backend asks for 64-bit counters, which JAX makes only when told so.
+    # Keras's JAX backend asks for 64-bit counters, which JAX makes only if they are enabled.
     "ignore:Explicitly requested dtype int64:UserWarning",
 )
 
@@ -380,7 +380,7 @@ def test_the_variables_have_the_types_of_their_policy(policy):
     keras.config.set_dtype_policy(policy)
     try:
         if policy == "float64" and BACKEND == "jax":
-            pytest.skip("JAX holds float64 only when the whole process is told so")
+            pytest.skip("JAX holds float64 only if it is enabled for the whole process")
         model = keras.Sequential([keras.Input((3,)), layers.Dense(2), layers.BatchNormalization()])
         x = train(model, (3,))
         other = keras.Sequential([keras.Input((3,)), layers.Dense(2), layers.BatchNormalization()])

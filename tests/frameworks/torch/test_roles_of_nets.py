@@ -72,7 +72,7 @@ class Scaled(nn.Module):
 
 
 class OwnNorm(nn.Module):
-    """A norm of a user, whose class alone says so."""
+    """A user's norm, recognisable by its class alone."""
 
     def __init__(self):
         super().__init__()

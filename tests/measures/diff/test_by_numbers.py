@@ -117,7 +117,7 @@ def test_a_tie_on_both_sides_is_compared_once_under_another_name():
 
 
 def test_names_without_the_one_prefix_of_a_wrapper_are_names():
-    """As `load_state_dict` would need them; a prefix that some names lack, or one of two that fit, is no evidence."""
+    """As `load_state_dict` would need them; a prefix that some names lack, or one of two that fit, is not evidence."""
     net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     wrapped = nn.ModuleDict({"model": nn.ModuleDict({"encoder": net})})
     state = {f"encoder.{name}": value for name, value in net.state_dict().items()}

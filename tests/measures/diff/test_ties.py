@@ -1,4 +1,4 @@
-"""A tied name that only one source has is no difference."""
+"""A tied name that only one source has is not a difference."""
 
 import safetensors.torch
 import torch

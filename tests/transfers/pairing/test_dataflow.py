@@ -74,7 +74,7 @@ def stirred_keras(model):
 
 
 class Tagger(nn.Module):
-    """Three bidirectional layers, the last two of which are equal, and two equal dense layers."""
+    """Three bidirectional layers, with the last two equal, and two equal dense layers."""
 
     def __init__(self):
         super().__init__()
@@ -128,7 +128,7 @@ def keras_translator():
 
 
 class Towers(nn.Module):
-    """Two towers of equal layers, one of which is deeper."""
+    """Two towers of equal layers; one is deeper."""
 
     def __init__(self):
         super().__init__()

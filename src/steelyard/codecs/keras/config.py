@@ -41,6 +41,7 @@ class Ref(NamedTuple):
 
     @property
     def key(self) -> tuple[str, int]:
+        """The layer and the number of its call, which identify the call in the model."""
         return self.name, self.call
 
 
@@ -162,5 +163,5 @@ def shape_of(value: object) -> Shape | None:
 
 
 def joined_path(prefix: str, name: str) -> str:
-    """Join a name and the prefix of its outer layers, each of which may be blank."""
+    """Join a name and the prefix of its outer layers; either may be blank."""
     return f"{prefix}/{name}" if prefix and name else prefix or name

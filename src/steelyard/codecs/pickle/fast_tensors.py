@@ -60,11 +60,11 @@ def fast_tensors(machine: Machine) -> None:
 
     Before and after, the machine is at the second MARK of a tensor's arguments.
     """
-    match, stack, memo = _pattern(), machine.stack, machine.memo
+    match, stream, stack, memo = _pattern(), machine.stream, machine.stack, machine.memo
     known: dict[tuple[bytes, ...], Shared] = {}
     if not stack or not _is_rebuild(stack[-1]):
         return
-    while found := match(machine.data, machine.at):
+    while found := match(stream.data, stream.at):
         # k0 to k7 are the memo indices
         storage, width, key, k0, numel, k1, place, k2, step, k3, flag, k4, k5, k6, length, name, k7, rebuild = found.groups()
         repeated = storage, numel, place, step, flag, rebuild
@@ -75,7 +75,7 @@ def fast_tensors(machine: Machine) -> None:
             return
         known[repeated] = shared
         _push(machine, shared, key.decode(), name.decode())
-        machine.at = found.end()
+        stream.at = found.end()
 
 
 def _push(machine: Machine, shared: Shared, key: str, name: str) -> None:

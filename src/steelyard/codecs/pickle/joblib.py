@@ -31,7 +31,7 @@ def after_build(machine: Machine, record: Record) -> Pickled:
     """Return the array of a wrapper whose state is set, and continue after the array's bytes."""
     if record.text.removeprefix("sklearn.externals.") != _ARRAY:
         return record
-    held = record.attributes
+    held, stream = record.attributes, machine.stream
     shape, dtype = held.get("shape"), held.get("dtype")
     code = dtype_code(dtype)
     if code is None and isinstance(dtype, Record) and "O" in str(dtype.args):
@@ -40,19 +40,19 @@ def after_build(machine: Machine, record: Record) -> Pickled:
     size = itemsize(kind[1]) if kind else _width(code)
     if not is_shape(shape) or size is None:
         what = f"an array of shape {printable(shape, 80)} and type {printable(code, 40)} follows, whose length is not known"
-        raise machine.error(what)
+        raise stream.error(what)
     if code and "O" in code:
         return _objects(machine)
     if held.get("numpy_array_alignment_bytes") is not None:
-        machine.take(machine.number(1))
+        stream.take(stream.number(1))
     length = prod(shape) * size
-    offset = machine.offset
-    if offset + length > machine.source.size:
-        left = machine.source.size - offset
-        raise machine.error(f"an array of {length:,} bytes follows, but {left:,} are left (partial download?)")
-    machine.skip_to(offset + length)
+    offset = stream.offset
+    if offset + length > stream.source.size:
+        left = stream.source.size - offset
+        raise stream.error(f"an array of {length:,} bytes follows, but {left:,} are left (partial download?)")
+    stream.skip_to(offset + length)
     array = Record(Global("numpy.core.multiarray", "_reconstruct"), ())
-    array.state = (1, shape, dtype, held.get("order") == "F", Blob(machine.source, offset, length))
+    array.state = (1, shape, dtype, held.get("order") == "F", Blob(stream.source, offset, length))
     return array
 
 
@@ -73,8 +73,8 @@ def _width(code: str | None) -> int | None:
 def _objects(machine: Machine) -> Pickled:
     """Load an array of objects, which is a pickle of its own."""
     if machine.depth >= limits.NESTED_PICKLES:
-        raise machine.error(f"more than {limits.NESTED_PICKLES} levels of nested pickles")
-    offset = machine.offset
+        raise machine.stream.error(f"more than {limits.NESTED_PICKLES} levels of nested pickles")
+    offset = machine.stream.offset
     inner = machine.nested(offset)
     value = inner.load()
     machine.resume(inner, offset)

@@ -25,65 +25,68 @@ def _put(machine: Machine, index: int) -> None:
 
 
 def _digits(machine: Machine) -> int:
-    line = machine.line()
+    line = machine.stream.line()
     if len(line) > limits.INTEGER_DIGITS:
-        raise machine.error(f"a number takes {len(line):,} digits")
+        raise machine.stream.error(f"a number takes {len(line):,} digits")
     return int(line.removesuffix(b"L"))
 
 
 def _int(machine: Machine) -> None:
-    if machine.data[machine.at : machine.at + 3] in (b"00\n", b"01\n"):
-        machine.stack.append(machine.line() == b"01")
+    stream = machine.stream
+    if stream.data[stream.at : stream.at + 3] in (b"00\n", b"01\n"):
+        machine.stack.append(stream.line() == b"01")
     else:
         machine.stack.append(_digits(machine))
 
 
 def _float(machine: Machine) -> None:
-    line = machine.line()
+    line = machine.stream.line()
     if len(line) > limits.INTEGER_DIGITS:
-        raise machine.error(f"a number takes {len(line):,} digits")
+        raise machine.stream.error(f"a number takes {len(line):,} digits")
     machine.stack.append(float(line))
 
 
 def _long(machine: Machine, length: int) -> None:
     if length > limits.INTEGER_BYTES:
-        machine.stack.append(machine.blob(length))
+        machine.stack.append(machine.stream.blob(length))
     else:
-        machine.stack.append(int.from_bytes(machine.take(length), "little", signed=True))
+        machine.stack.append(int.from_bytes(machine.stream.take(length), "little", signed=True))
 
 
 def _string(machine: Machine) -> None:
     import codecs  # the text protocol of Python 2 is rare
 
-    line = machine.line()
+    line = machine.stream.line()
     if len(line) < 2 or line[:1] not in (b"'", b'"') or line[-1:] != line[:1]:
-        raise machine.error("a text lacks its quotes")
+        raise machine.stream.error("a text lacks its quotes")
     machine.stack.append(codecs.escape_decode(line[1:-1])[0].decode("latin-1"))
 
 
 def _python2_text(machine: Machine, length: int) -> None:
     """Decode a Python 2 `str`, which is text or bytes; Latin-1 preserves both."""
-    found = machine.blob(length)
+    found = machine.stream.blob(length)
     machine.stack.append(found.decode("latin-1") if isinstance(found, bytes) else found)
 
 
 def _binint(machine: Machine) -> None:
-    machine.stack.append(int.from_bytes(machine.take(4), "little", signed=True))
+    machine.stack.append(int.from_bytes(machine.stream.take(4), "little", signed=True))
 
 
 def _binint1(machine: Machine) -> None:
-    machine.stack.append(machine.data[machine.at])
-    machine.at += 1
+    stream = machine.stream
+    machine.stack.append(stream.data[stream.at])
+    stream.at += 1
 
 
 def _binint2(machine: Machine) -> None:
-    at = machine.at
-    machine.stack.append(machine.data[at] | machine.data[at + 1] << 8)
-    machine.at = at + 2
+    stream = machine.stream
+    at = stream.at
+    machine.stack.append(stream.data[at] | stream.data[at + 1] << 8)
+    stream.at = at + 2
 
 
 def _text(machine: Machine) -> None:
-    machine.stack.append(machine.text(machine.number(4)))
+    machine.stack.append(machine.stream.text(machine.stream.number(4)))
 
 
 def _tuple_of(machine: Machine) -> None:
@@ -91,27 +94,30 @@ def _tuple_of(machine: Machine) -> None:
 
 
 def _binput(machine: Machine) -> None:
-    machine.memo[machine.data[machine.at]] = machine.stack[-1]
-    machine.at += 1
+    stream = machine.stream
+    machine.memo[stream.data[stream.at]] = machine.stack[-1]
+    stream.at += 1
 
 
 def _long_binput(machine: Machine) -> None:
-    at = machine.at
-    machine.memo[int.from_bytes(machine.data[at : at + 4], "little")] = machine.stack[-1]
-    machine.at = at + 4
+    stream = machine.stream
+    at = stream.at
+    machine.memo[int.from_bytes(stream.data[at : at + 4], "little")] = machine.stack[-1]
+    stream.at = at + 4
 
 
 def _binget(machine: Machine) -> None:
-    machine.stack.append(machine.memo[machine.data[machine.at]])
-    machine.at += 1
+    stream = machine.stream
+    machine.stack.append(machine.memo[stream.data[stream.at]])
+    stream.at += 1
 
 
 def _mark(machine: Machine) -> None:
     """Begin a list of items; if it begins the arguments of a tensor, that tensor and those that follow are one step each."""
-    if machine.data[machine.at] == 0x28 and machine.is_fast:
+    if machine.stream.data[machine.stream.at] == 0x28 and machine.is_fast:
         fast_tensors(machine)
     if len(machine.marks) >= limits.PICKLE_MARKS:
-        raise machine.error(f"nesting exceeds {limits.PICKLE_MARKS:,} open lists")
+        raise machine.stream.error(f"nesting exceeds {limits.PICKLE_MARKS:,} open lists")
     machine.marks.append(len(machine.stack))
 
 
@@ -122,14 +128,14 @@ def _append(machine: Machine, items: list[Pickled]) -> None:
 def _setitems(machine: Machine, items: list[Pickled]) -> None:
     target = machine.stack[-1]
     if len(items) % 2:
-        raise machine.error("a dict gets a key without a value")
+        raise machine.stream.error("a dict gets a key without a value")
     pairs: dict[Key, Pickled]
     if isinstance(target, dict):
         pairs = target
     elif isinstance(target, Record):
         pairs = target.entries
     else:
-        raise machine.error(f"SETITEMS is applied to a {printable(type(target).__name__)}, which has no items")
+        raise machine.stream.error(f"SETITEMS is applied to a {printable(type(target).__name__)}, which has no items")
     for place in range(0, len(items), 2):
         key = items[place]
         pairs[key if type(key) is str else as_key(key)] = items[place + 1]
@@ -143,7 +149,7 @@ def _build(machine: Machine) -> None:
         if machine.after_build:
             machine.stack[-1] = machine.after_build(machine, target)
     elif type(target) is not dict:  # the attributes of an OrderedDict are not weights
-        raise machine.error(f"BUILD is applied to a {printable(type(target).__name__)}, which has no state")
+        raise machine.stream.error(f"BUILD is applied to a {printable(type(target).__name__)}, which has no state")
 
 
 def _reduce(machine: Machine) -> None:
@@ -157,7 +163,7 @@ def _newobj_ex(machine: Machine) -> None:
 
 
 def _inst(machine: Machine) -> None:
-    named = machine.named(machine.line().decode("utf-8", "replace"), machine.line().decode("utf-8", "replace"))
+    named = machine.named(machine.stream.line().decode("utf-8", "replace"), machine.stream.line().decode("utf-8", "replace"))
     machine.stack.append(machine.call(named, tuple(machine.since_mark())))
 
 
@@ -167,14 +173,14 @@ def _obj(machine: Machine) -> None:
 
 
 def _global(machine: Machine) -> None:
-    module, name = machine.line(), machine.line()
+    module, name = machine.stream.line(), machine.stream.line()
     machine.stack.append(machine.named(module.decode("utf-8", "replace"), name.decode("utf-8", "replace")))
 
 
 def _stack_global(machine: Machine) -> None:
     name, module = machine.stack.pop(), machine.stack.pop()
     if type(name) is not str or type(module) is not str:
-        raise machine.error("the name of a class or function is not text")
+        raise machine.stream.error("the name of a class or function is not text")
     machine.stack.append(machine.named(module, name))
 
 
@@ -200,23 +206,24 @@ def _pop_mark(machine: Machine) -> None:
 
 
 def _frame(machine: Machine) -> None:
-    machine.take(8)
+    machine.stream.take(8)
 
 
 def _proto(machine: Machine) -> None:
-    version = machine.number(1)
+    version = machine.stream.number(1)
     if version > HIGHEST_PROTOCOL:
-        raise machine.error(f"the pickle is of protocol {version}, which does not exist")
+        raise machine.stream.error(f"the pickle is of protocol {version}, which does not exist")
 
 
 def _outside(machine: Machine) -> None:
-    raise UnsafeFileError(machine.source.name, "the pickle takes objects from outside the file", machine.offset - 1)
+    raise UnsafeFileError(machine.stream.source.name, "the pickle takes objects from outside the file", machine.stream.offset - 1)
 
 
 def _unknown(machine: Machine) -> None:
-    if machine.offset > machine.source.size:
-        raise machine.error("the pickle is cut (partial download?)")
-    raise machine.error(f"byte {machine.data[machine.at - 1]:#04x} is not an opcode of a pickle")
+    stream = machine.stream
+    if stream.offset > stream.source.size:
+        raise stream.error("the pickle is cut (partial download?)")
+    raise stream.error(f"byte {stream.data[stream.at - 1]:#04x} is not an opcode of a pickle")
 
 
 def _dict(m: Machine) -> None:
@@ -231,22 +238,22 @@ _VALUES: dict[bytes, Callable[[Machine], Pickled]] = {
     b"\x88": lambda _: True,
     b"\x89": lambda _: False,
     b"L": _digits,
-    b"G": lambda m: struct.unpack(">d", m.take(8))[0],
-    b"V": lambda m: m.line().decode("raw-unicode-escape"),
-    b"\x8c": lambda m: m.text(m.number(1)),
-    b"\x8d": lambda m: m.text(m.number(8)),
-    b"B": lambda m: m.blob(m.number(4)),
-    b"C": lambda m: m.blob(m.number(1)),
-    b"\x8e": lambda m: m.blob(m.number(8)),
-    b"\x96": lambda m: m.blob(m.number(8)),
+    b"G": lambda m: struct.unpack(">d", m.stream.take(8))[0],
+    b"V": lambda m: m.stream.line().decode("raw-unicode-escape"),
+    b"\x8c": lambda m: m.stream.text(m.stream.number(1)),
+    b"\x8d": lambda m: m.stream.text(m.stream.number(8)),
+    b"B": lambda m: m.stream.blob(m.stream.number(4)),
+    b"C": lambda m: m.stream.blob(m.stream.number(1)),
+    b"\x8e": lambda m: m.stream.blob(m.stream.number(8)),
+    b"\x96": lambda m: m.stream.blob(m.stream.number(8)),
     b"]": lambda _: [],
     b"}": lambda _: {},
     b")": lambda _: (),
     b"\x8f": lambda _: [],  # a set is a list here: nothing in it needs a hash
     b"l": lambda m: m.since_mark(),
     b"g": lambda m: m.memo[_digits(m)],
-    b"j": lambda m: m.memo[m.number(4)],
-    b"P": lambda m: m.refer(m.line().decode("utf-8", "replace")),
+    b"j": lambda m: m.memo[m.stream.number(4)],
+    b"P": lambda m: m.refer(m.stream.line().decode("utf-8", "replace")),
     b"Q": lambda m: m.refer(m.stack.pop()),
 }
 """The opcodes that push one value, and the function that makes it."""
@@ -261,11 +268,11 @@ _ACTIONS: dict[bytes, Handler] = {
     b"J": _binint,
     b"K": _binint1,
     b"M": _binint2,
-    b"\x8a": lambda m: _long(m, m.number(1)),
-    b"\x8b": lambda m: _long(m, m.number(4)),
+    b"\x8a": lambda m: _long(m, m.stream.number(1)),
+    b"\x8b": lambda m: _long(m, m.stream.number(4)),
     b"S": _string,
-    b"T": lambda m: _python2_text(m, m.number(4)),
-    b"U": lambda m: _python2_text(m, m.number(1)),
+    b"T": lambda m: _python2_text(m, m.stream.number(4)),
+    b"U": lambda m: _python2_text(m, m.stream.number(1)),
     b"X": _text,
     b"t": _tuple_of,
     b"\x91": _tuple_of,

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from steelyard.codecs.r.binary import BLOCK
+from steelyard.codecs.r.blocks import BLOCK, cut_short, next_block
 from steelyard.codecs.r.budget import TEXT_COST
 from steelyard.codecs.r.strings import check_size, check_text, decoded
 from steelyard.codecs.r.values import DTYPES, NA_INTEGER
@@ -19,7 +19,7 @@ from steelyard.errors import FormatError
 from steelyard.storage.source import Stored, from_bytes
 
 if TYPE_CHECKING:
-    from steelyard.codecs.r.binary import Available
+    from steelyard.codecs.r.blocks import Available
     from steelyard.codecs.r.budget import Budget
     from steelyard.storage.source import Source
 
@@ -67,7 +67,7 @@ class Ascii:
         text = b""
         while len(text) < length:
             wanted = length - len(text)
-            self._load(min(MAX_ESCAPE * wanted, BLOCK), least=1)
+            self._load(min(MAX_ESCAPE * wanted, BLOCK))
             text += self._unescaped(wanted)
         return text
 
@@ -114,7 +114,7 @@ class Ascii:
         each = min(each, 2)
         end = self.position + count * each
         if self._available(end) < end - 1:
-            raise self._cut(f"{count:,} items")
+            raise cut_short(self.source, f"{count:,} items", self.position)
 
     def strings(self, count: int, native: str, budget: Budget) -> list[str | None]:
         """Take the texts of a character vector."""
@@ -163,36 +163,27 @@ class Ascii:
         if rest > MAX_WORD and self._block[self._at :].strip():
             raise FormatError(self.source.name, "holds a word that is longer than any number", self.position)
         begin = self.position
-        self._load(BLOCK, least=1)
+        self._load(BLOCK)
         if begin + len(self._block) == self.source.size and len(self._block) == rest:
             if not self._block.strip():
-                raise self._cut("more words")
+                raise cut_short(self.source, "more words", self.position)
             self._block += b"\n"
 
     def _skip_space(self) -> None:
         while True:
             if self._at == len(self._block):
-                self._load(BLOCK, least=1)
+                self._load(BLOCK)
             if self._block[self._at : self._at + 1] not in b" \t\n\r\v\f":
                 return
             self._at += 1
 
-    def _load(self, length: int, least: int) -> None:
-        """Ensure a block with the next `length` bytes, or with the rest of the stream if that has `least` bytes."""
+    def _load(self, length: int) -> None:
+        """Ensure a block with the next `length` bytes, or with the rest of the stream if that has at least one."""
         if len(self._block) - self._at >= length:
             return
         begin = self.position
-        available = self._available(begin + BLOCK)
-        if available < begin + least:
-            raise self._cut(f"{least:,} bytes")
-        self._block = self.source.read(begin, min(BLOCK, available - begin))
+        self._block = next_block(self.source, self._available, begin, 1)
         self._base, self._at = begin, 0
-
-    def _cut(self, what: str) -> FormatError:
-        size = self.source.size
-        return FormatError(
-            self.source.name, f"claims {what}, but the stream ends at byte {size:,} (partial download?)", self.position
-        )
 
 
 def _character(escaped: bytes) -> bytes:

@@ -6,23 +6,19 @@ The numbers of vectors are skipped, not read: of an uncompressed file of any siz
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from steelyard.codecs.r.blocks import cut_short, next_block
 from steelyard.codecs.r.budget import TEXT_COST
 from steelyard.codecs.r.strings import check_size, check_text, decoded
 from steelyard.codecs.r.values import DTYPES
 from steelyard.dtypes import itemsize
-from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
+    from steelyard.codecs.r.blocks import Available
     from steelyard.codecs.r.budget import Budget
     from steelyard.storage.source import Source, Stored
 
-    Available = Callable[[int], int]
-    """Returns the number of available bytes, at most as many as requested: a compressed stream is decompressed that far."""
-
-BLOCK = 1 << 16  # bytes of the stream that are read at once
 REPEATED_TEXT_COST = 16  # bytes of memory for another reference to the same text
 
 
@@ -75,7 +71,7 @@ class Binary:
         begin, dtype = self.position, DTYPES[kind]
         end = begin + count * itemsize(dtype)
         if self._available(end) < end:
-            self._refuse_cut(end, f"{count:,} {kind}s")
+            raise cut_short(self.source, f"{count:,} {kind}s", begin, end)
         self._at += end - begin
         if self._at > len(self._block):
             self._block, self._base, self._at = b"", end, 0
@@ -85,7 +81,7 @@ class Binary:
         """Raise `FormatError` unless `count` items of at least `each` bytes can follow."""
         end = self.position + count * each
         if self._available(end) < end:
-            self._refuse_cut(end, f"{count:,} items")
+            raise cut_short(self.source, f"{count:,} items", self.position, end)
 
     def strings(self, count: int, native: str, budget: Budget) -> list[str | None]:
         """Take the texts of a character vector; equal texts share one object."""
@@ -135,13 +131,5 @@ class Binary:
     def _load(self, length: int) -> None:
         """Read a block of at least `length` bytes from the current position."""
         begin = self.position
-        available = self._available(begin + max(length, BLOCK))
-        if available < begin + length:
-            self._refuse_cut(begin + length, f"{length:,} bytes")
-        self._block = self.source.read(begin, min(max(length, BLOCK), available - begin))
+        self._block = next_block(self.source, self._available, begin, length)
         self._base, self._at = begin, 0
-
-    def _refuse_cut(self, end: int, what: str) -> None:
-        size, begin = self.source.size, self.position
-        what = f"claims {what}, which end at byte {end:,}, but the stream ends at {size:,} (partial download?)"
-        raise FormatError(self.source.name, what, begin)

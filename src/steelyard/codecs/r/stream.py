@@ -20,7 +20,7 @@ from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
     from steelyard.codecs.r.ascii import Ascii
-    from steelyard.codecs.r.binary import Available
+    from steelyard.codecs.r.blocks import Available
     from steelyard.codecs.r.values import Value
     from steelyard.storage.source import Source
 

@@ -221,7 +221,7 @@ class Environment:
 
 
 class S4:
-    """An S4 object: its slots, one of which is "class"."""
+    """An S4 object: its slots, including "class"."""
 
     __slots__ = ("attributes",)
 

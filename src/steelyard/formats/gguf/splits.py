@@ -62,12 +62,12 @@ def _joined(source: Source, names: list[str], read_part: ReadPart) -> Weights:
     metadata = first.meta["metadata"]
     parts = [first, *(read_part(source.beside(name), metadata) for name in names[1:])]
     for number, (name, part) in enumerate(zip(names, parts, strict=True)):
-        told = part.meta["metadata"]
-        if (told.get(_NUMBER), told.get(_COUNT)) != (number, len(names)):
+        own = part.meta["metadata"]
+        if (own.get(_NUMBER), own.get(_COUNT)) != (number, len(names)):
             raise FormatError(source.name, f"{printable(name)} is not part {number + 1:,} of {len(names):,} by its metadata")
-    own = {key: value for key, value in metadata.items() if not key.startswith("split.")}
+    kept = {key: value for key, value in metadata.items() if not key.startswith("split.")}
     try:
-        joined = Weights((w for part in parts for w in part.values()), meta={**first.meta, "metadata": own, "shards": names})
+        joined = Weights((w for part in parts for w in part.values()), meta={**first.meta, "metadata": kept, "shards": names})
     except ShapeError as error:
         raise FormatError(source.name, f"two parts have the same tensor: {error}") from None
     total = _whole_number(metadata, _TENSORS, len(joined))

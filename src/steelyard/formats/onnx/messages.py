@@ -141,7 +141,7 @@ def model(source: Source) -> ModelProto:
 
 
 # ValueInfoProto: 1 name, 2 type
-# TypeProto: 1 tensor_type, of which 2 shape; TensorShapeProto: 1 dim, repeated, of which 1 is its length
+# TypeProto: 1 tensor_type; in that: 2 shape. TensorShapeProto: 1 dim, repeated; in that: 1 its length
 def value_info(field: Field) -> tuple[str, tuple[int | None, ...] | None]:
     """Return the name and the shape of a described tensor; an open length is None, as is a shape that is not known."""
     name, dims = "", None

@@ -264,7 +264,7 @@ def _check_sparse(sparse: SparseTensorProto, name: str) -> None:
         raise FormatError(name, f"{shown} has the impossible shape {printable(sparse.dims)}")
     width = itemsize(KINDS.get(sparse.values.kind, KINDS[1])[1])
     if is_bomb(size * width, known * width):
-        raise FormatError(name, f"{shown} has {size:,} elements, of which only {known:,} are stored; refused")
+        raise FormatError(name, f"{shown} stores only {known:,} of its {size:,} elements; refused")
     if sparse.indices.kind != 7 or sparse.indices.dims not in ([known], [known, len(sparse.dims)]):
         raise FormatError(name, f"{shown} has indices that do not fit its {known:,} elements")
 

@@ -255,7 +255,7 @@ def why_empty(root: Value, contents: Contents) -> str:
 
 
 def _dead_model(leaf: Opaque | Environment) -> str:
-    """Describe a model of which the file has only a pointer; blank for anything that is not a model."""
+    """Describe a model that the file holds only as a pointer; blank for anything that is not a model."""
     words = [word for word in leaf.class_ if word not in ("R6", "nn_module")]
     name = f"({printable(words[0], 100)})" if words else "(nn_module)"
     if any(word.startswith("keras") or word == "python.builtin.object" for word in words):

@@ -30,9 +30,13 @@ _CODES = {"integer": 13, "double": 14, "complex": 15}
 class Compressor(Protocol):
     """A compressor object of zlib, bz2, lzma or zstandard."""
 
-    def compress(self, data: bytes | memoryview, /) -> bytes: ...
+    def compress(self, data: bytes | memoryview, /) -> bytes:
+        """Take bytes, and return the compressed ones that are complete."""
+        ...
 
-    def flush(self) -> bytes: ...
+    def flush(self) -> bytes:
+        """Return the rest of the compressed stream."""
+        ...
 
 
 def patch(source: Source, path: str | os.PathLike[str], changes: Changes) -> None:

@@ -35,9 +35,7 @@ def sparse_reader(name: str, raw: Source, shape: tuple[int, ...], dtype: str, sp
     """Return a reader of the dense form, whose indices are decoded at the first read."""
     known = raw.size // itemsize(dtype)
     if limits.is_bomb(prod(shape) * itemsize(dtype), raw.size):
-        return Refused(
-            FormatError(raw.name, f"{printable(name)} has {prod(shape):,} elements, of which only {known:,} are stored; refused")
-        )
+        return Refused(FormatError(raw.name, f"{printable(name)} stores only {known:,} of its {prod(shape):,} elements; refused"))
     values = raw.numbers(0, dtype)
 
     def load() -> tuple[Array, Array]:

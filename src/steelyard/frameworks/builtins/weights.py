@@ -37,7 +37,7 @@ def weights(model: object) -> Iterable[Weight]:
     if tree is not None:
         return tree.weights(model)
     found: list[Weight] = []
-    bare: list[Weight] = []  # tensors of which only the names are known
+    bare: list[Weight] = []  # tensors known by name only
     for path, member in _leaves("", model, ()):
         for weight in [_snapshot(member)] if _is_numbers(member) else framework_of(member).weights(member):
             found.append(prefixed(path, weight))

@@ -13,33 +13,28 @@ own is never skipped: if it is unknown, the whole model is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import csr_array, issparse
-from sklearn.base import BaseEstimator
-from sklearn.exceptions import NotFittedError as Unfitted
-from sklearn.utils import Bunch
-from sklearn.utils.validation import check_is_fitted
 
 from steelyard.core.members import dotted, meta_of, prefixed, while_held, with_ties
 from steelyard.core.plugins import framework_of
 from steelyard.core.readers import Live, Place, Placed, by_rows, dtype_word
 from steelyard.core.weight import Weight
-from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, printable
+from steelyard.errors import ShapeError, UnknownModelError, printable
+from steelyard.frameworks.sklearn.attributes import AttributeSlot
+from steelyard.frameworks.sklearn.members import kind_of, members_of, require_fitted
 from steelyard.layers.sklearn.roles import role_and_axes
 
 if TYPE_CHECKING:
-    from steelyard.core.protocols import Framework
-    from steelyard.core.weight import Array, DType, Reader
+    from sklearn.base import BaseEstimator
 
-    Members = Iterable[tuple[str, BaseEstimator]]
+    from steelyard.core.protocols import Framework
+    from steelyard.core.weight import Array, Reader
+
     Chain = tuple[tuple[BaseEstimator, str, object, BaseEstimator], ...]
     """The path to an estimator: each wrapper or container, the attribute that was followed, its value then, and the member."""
-
-
-_WRAPPED = ("FrozenEstimator", "_CalibratedClassifier")  # these keep a fitted estimator under `estimator`
 
 
 def weights(model: BaseEstimator) -> Iterator[Weight]:
@@ -49,9 +44,9 @@ def weights(model: BaseEstimator) -> Iterator[Weight]:
     """
     ends = [(path, part, _weights_of(path, part, above)) for path, part, above in _ends("", model)]
     if all(found is None for _, _, found in ends):
-        inside = ", ".join(sorted({_kind(part) for _, part, _ in ends} - {_kind(model)}))
+        inside = ", ".join(sorted({kind_of(part) for _, part, _ in ends} - {kind_of(model)}))
         raise UnknownModelError(
-            f"{_kind(model)} {f'holds only {inside}, which have' if inside else 'has'} no known weights; supported are "
+            f"{kind_of(model)} {f'holds only {inside}, which have' if inside else 'has'} no known weights; supported are "
             "multilayer perceptrons (coefs_), linear models (coef_), BernoulliRBM, and searches, pipelines and ensembles of them"
         )
     return with_ties(_listed(ends))
@@ -63,14 +58,14 @@ def assign(model: BaseEstimator, arrays: Mapping[str, Array]) -> BaseEstimator:
         return model
     jobs = [(part, _arrays_of(path, part, arrays)) for path, part, _ in _ends("", model)]
     if sum(len(own) for _, own in jobs) < len(arrays):
-        raise ShapeError(f"{_kind(model)} was fitted again after its weights were listed; call steelyard.weights(model) again")
+        raise ShapeError(f"{kind_of(model)} was fitted again after its weights were listed; call steelyard.weights(model) again")
     for part, own in jobs:
         framework = _elsewhere(part)
         if framework is not None and own:
             framework.assign(part, own)
             continue
         for name, array in own.items():
-            _AttributeSlot(part, name).put(array)
+            AttributeSlot(part, name).put(array)
         if own and _averages(part):
             _go_on_from(part)
     return model
@@ -127,10 +122,6 @@ def _arrays_of(path: str, part: BaseEstimator, arrays: Mapping[str, Array]) -> d
     return own
 
 
-def _kind(model: object) -> str:
-    return printable(type(model).__name__)
-
-
 # The way down: wrappers of one estimator, containers of many.
 
 
@@ -141,8 +132,8 @@ def _ends(path: str, model: BaseEstimator | str | None, above: Chain = ()) -> It
     if _elsewhere(model) is not None or _names(model):
         yield path, model, above
         return
-    _require_fitted(path, model)
-    attribute, members = _members(model)
+    require_fitted(path, model)
+    attribute, members = members_of(model)
     if not attribute:
         yield path, model, above
         return
@@ -160,92 +151,13 @@ def _elsewhere(model: object) -> Framework | None:
     return None if framework.weights is weights else framework
 
 
-def _members(model: BaseEstimator) -> tuple[str, Members]:
-    """Return the attribute that holds the estimator of a wrapper, or the members of a container, and those by name."""
-    held = vars(model)
-    if "cv_results_" in held and not held.get("refit", True):
-        raise NotFittedError(
-            f"this {_kind(model)} was fitted with refit=False and kept no estimator; "
-            "use refit=True, or fit its estimator with best_params_ yourself"
-        )
-    if isinstance(model, Bunch):  # a pipeline's `named_steps`, an ensemble's `named_estimators_`
-        return "keys", [(name, member) for name, member in model.items() if isinstance(member, BaseEstimator)]
-    for attribute, named in _CONTAINERS.items():
-        if attribute in held:
-            return attribute, named(held[attribute], held)
-    if type(model).__name__ in _WRAPPED:
-        return "estimator", [("", held["estimator"])]
-    return "", []
-
-
-def _one(estimator: BaseEstimator, held: Mapping[str, BaseEstimator]) -> Members:
-    return [("", estimator)]
-
-
-def _named(members: Iterable[tuple[str, BaseEstimator]], held: Mapping[str, BaseEstimator]) -> Members:
-    return [(name, member) for name, member, *_ in members]
-
-
-def _columns(members: Iterable[tuple[str, BaseEstimator, object]], held: Mapping[str, BaseEstimator]) -> Members:
-    """Return the members of a `ColumnTransformer` except those without columns, which are not fitted."""
-    return [(name, member) for name, member, *_ in members if _is_fitted(member)]
-
-
-def _voting(members: Bunch, held: Mapping[str, BaseEstimator]) -> Members:
-    return [*members.items(), ("final_estimator_", held.get("final_estimator_"))]
-
-
-def _numbered(attribute: str) -> Callable[[Any, Mapping[str, BaseEstimator]], Members]:
-    def members(estimators: Iterable[BaseEstimator] | Array, held: Mapping[str, BaseEstimator]) -> Members:
-        flat = estimators.flat if isinstance(estimators, np.ndarray) else estimators
-        return [(f"{attribute}.{place}", member) for place, member in enumerate(flat)]
-
-    return members
-
-
-def _target(regressor: BaseEstimator, held: Mapping[str, BaseEstimator]) -> Members:
-    """Return the regressor of a transformed target, whose transformer is hardly ever a net."""
-    return [("", regressor), ("transformer_", held.get("transformer_"))]
-
-
-_CONTAINERS: dict[str, Callable[[Any, Mapping[str, BaseEstimator]], Members]] = {  # attribute -> its members by name
-    "best_estimator_": _one,
-    "steps": _named,  # Pipeline
-    "transformer_list": _named,  # FeatureUnion
-    "transformers_": _columns,
-    "named_estimators_": _voting,  # also stacking
-    "estimators_": _numbered("estimators_"),  # bagging, boosting, one against the rest, several outputs
-    "calibrated_classifiers_": _numbered("calibrated_classifiers_"),
-    "regressor_": _target,
-    "estimator_": _one,  # selectors, thresholds, RANSAC, self-training
-}
-
-
 def _check_held(above: Chain) -> None:
     """Raise `ShapeError` if another `fit` has replaced the listed estimators."""
     for holder, attribute, held, member in above:
         if vars(holder).get(attribute) is held:
             continue
-        if all(now is not member for _, now in _members(holder)[1]):  # a pipeline makes a new list of the same steps
-            raise ShapeError(f"this {_kind(holder)} was fitted again and holds other estimators now; list its weights again")
-
-
-def _is_fitted(model: object) -> bool:
-    if not isinstance(model, BaseEstimator):
-        return True
-    try:
-        check_is_fitted(model)
-    except Unfitted:
-        return False
-    except AttributeError:  # an estimator without the tags that this release requires
-        return any(name.endswith("_") for name in vars(model))
-    return True
-
-
-def _require_fitted(path: str, model: object) -> None:
-    if not _is_fitted(model):
-        place = f" at {printable(path)!r}" if path else ""
-        raise NotFittedError(f"this {_kind(model)}{place} is not fitted; call .fit() first")
+        if all(now is not member for _, now in members_of(holder)[1]):  # a pipeline makes a new list of the same steps
+            raise ShapeError(f"this {kind_of(holder)} was fitted again and holds other estimators now; list its weights again")
 
 
 # The weights of one estimator.
@@ -258,7 +170,7 @@ def _weights_of(path: str, part: BaseEstimator, above: Chain = ()) -> list[Weigh
     if found is None and _predicts_by_itself(part):
         place = f" at {printable(path)!r}" if path else ""
         raise UnknownModelError(
-            f"the weights of the {_kind(part)}{place} are in an unknown place; pass its network or its arrays, "
+            f"the weights of the {kind_of(part)}{place} are in an unknown place; pass its network or its arrays, "
             "or the other members one by one"
         )
     if found and any(type(holder).__name__ == "FrozenEstimator" for holder, *_ in above):
@@ -293,7 +205,7 @@ def _names(model: object) -> list[str]:
 
 
 def _weight(model: BaseEstimator, name: str) -> Weight:
-    slot = _AttributeSlot(model, name)
+    slot = AttributeSlot(model, name)
     attribute, _, layer = name.partition(".")
     role, axes = role_and_axes(attribute, len(slot.shape))
     return Weight(
@@ -308,7 +220,7 @@ def _weight(model: BaseEstimator, name: str) -> Weight:
     )
 
 
-def _reader(model: BaseEstimator, slot: _AttributeSlot) -> Reader:
+def _reader(model: BaseEstimator, slot: AttributeSlot) -> Reader:
     """Return a reader of the memory itself, unless a fit goes on from another copy, which `assign` must change too."""
     if slot.live and not _averages(model):
         return Live(slot)
@@ -319,82 +231,3 @@ def _reader(model: BaseEstimator, slot: _AttributeSlot) -> Reader:
         if isinstance(seen, np.ndarray) and seen.dtype.isnative
         else read
     )
-
-
-class _AttributeSlot:
-    """The attribute, or the place in a list, that holds an array, a number or a sparse matrix.
-
-    Re-resolves the attribute after another `fit`. Keeps a reference to the last array so that its address cannot be reused.
-    """
-
-    __slots__ = ("dtype", "live", "model", "name", "seen", "shape")
-
-    def __init__(self, model: BaseEstimator, name: str) -> None:
-        self.model = model
-        self.name = name
-        self.seen = self.value()
-        self.live = _in_memory(self.seen)
-        self.shape = tuple(np.shape(self.seen))
-        self.dtype = _dtype(self.seen)
-
-    def value(self) -> Any:
-        holder, key = self.place()
-        return holder[key]
-
-    def place(self) -> tuple[Any, str | int]:
-        attribute, _, place = self.name.partition(".")
-        held = vars(self.model)
-        return (held[attribute], int(place)) if place else (held, attribute)
-
-    def current(self) -> Any:
-        try:
-            now = self.value()
-        except LookupError:
-            now = None
-        if now is self.seen:
-            return now
-        if _in_memory(now) is not self.live or tuple(np.shape(now)) != self.shape or _dtype(now) != self.dtype:
-            raise ShapeError(
-                f"{printable(self.name)} has changed its shape or was removed since it was listed; list the model's weights again"
-            )
-        self.seen = now
-        return now
-
-    def check(self) -> None:
-        self.current()
-
-    def address(self) -> int:
-        return self.current().ctypes.data  # type: ignore[no-any-return]
-
-    def array(self) -> Array:
-        return self.current().reshape(-1)  # type: ignore[no-any-return]
-
-    def rows(self, first: int, last: int) -> Array:
-        now = self.current()
-        if issparse(now):  # with one axis, scikit-learn's own `sparsify` makes matrices that cannot be cut
-            rows: Array = now[first:last].toarray() if len(self.shape) > 1 else now.toarray()[first:last]
-        else:
-            rows = np.atleast_1d(now)[first:last]
-        return rows.astype(self.dtype.newbyteorder("="), copy=False)
-
-    def put(self, array: Array) -> None:
-        now = self.current()
-        if isinstance(now, np.ndarray) and now.flags.writeable:
-            now[...] = array
-            return
-        holder, key = self.place()
-        if isinstance(now, np.ndarray):
-            holder[key] = array.copy()
-        elif issparse(now):
-            holder[key] = type(now)(csr_array(array))
-        else:
-            holder[key] = framework_of(now).assign(now, {"": array})
-
-
-def _dtype(value: Any) -> DType:
-    return value.dtype if issparse(value) else np.asarray(value).dtype
-
-
-def _in_memory(value: object) -> bool:
-    """Whether a value is a writable array, contiguous in memory: not a number, a sparse matrix or a strided view."""
-    return isinstance(value, np.ndarray) and value.flags.c_contiguous and value.flags.writeable and value.dtype.isnative

@@ -68,6 +68,10 @@ def run_double(module: nn.Module, names: Mapping[nn.Module, str], inputs: Sequen
 
 
 def run_once(module: nn.Module, names: Mapping[nn.Module, str], inputs: Sequence[torch.Tensor]) -> Run:
+    """Call a module on tensors, and return copies of its outputs and of those of the named modules inside.
+
+    The module is called in its present mode and dtypes; `untouched` around it restores its state.
+    """
     output, calls = watched(module, inputs, names, keep=True)
     given = {name: call.output for name, call in calls.items() if call.output is not None}
     tensors = [leaf.data if isinstance(leaf, PackedSequence) else leaf for leaf in _leaves(output)]
@@ -131,6 +135,7 @@ def _shape(tensor: torch.Tensor | None, part: nn.Module) -> Shape | None:
 
 
 def without_batch(tensor: torch.Tensor, part: nn.Module | None) -> Shape:
+    """Return the shape of an input or output of a module without the batch axis, which is the second for some modules."""
     batch = _batch_axis(part, tensor)
     return tuple(length for axis, length in enumerate(tensor.shape) if axis != batch)
 

@@ -136,6 +136,7 @@ class TensorSlot:
         return Live(self) if self.live else Placed(by_rows(self.shape, self.rows), place_of(self.slots[self.key]))
 
     def check(self) -> None:
+        """Raise `ShapeError` if the tensor was removed, or has another shape, dtype or layout now."""
         try:
             now = self.slots[self.key]
             same = now is not None and now.shape == self.shape and now.dtype is self.dtype
@@ -147,13 +148,16 @@ class TensorSlot:
             )
 
     def address(self) -> int:
+        """Return the address of the first element."""
         return int(self.slots[self.key].data_ptr())
 
     def array(self) -> Array:
+        """Return the memory itself, with one axis."""
         self.check()
         return numpy_of(self.slots[self.key].detach()).reshape(-1)
 
     def rows(self, first: int, last: int) -> Array:
+        """Return a range of rows on the CPU; a scalar is returned whole."""
         self.check()
         tensor = plain(self.name, self.slots[self.key])
         return numpy_of(tensor[first:last] if self.shape else tensor)

@@ -143,7 +143,7 @@ def _module_weights(module: nn.Module) -> Iterator[Weight]:
 
 
 def _explained(module: nn.Module, weights: Iterable[Weight]) -> Iterator[Weight]:
-    """Infer what PyTorch's own classes do not say of the weights of other classes, such as `LlamaRMSNorm` and `Conv1D`."""
+    """Infer the roles of the weights of classes that are not PyTorch's own, such as `LlamaRMSNorm` and `Conv1D`."""
     listed = list(weights)
     known = _facts_of(module)
     classes = {name: type(part).__name__ for name, part in module.named_modules(remove_duplicate=False)}

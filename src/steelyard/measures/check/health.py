@@ -103,7 +103,7 @@ def unhealthy(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
 
 
 def _is_bare(weight: Weight) -> bool:
-    """Whether a weight is a kernel of which it is not known which of its first two axes is that of the outputs."""
+    """Whether a weight is a kernel whose axis of outputs, one of its first two, is not known."""
     ndim = len(weight.shape)
     return not weight.axes and weight.role in KERNELS and (ndim == 2 or (ndim > 2 and weight.name.endswith("weight")))
 

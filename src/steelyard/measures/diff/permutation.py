@@ -152,13 +152,13 @@ def _as_chain(units: list[LayerWeights]) -> dict[int, list[int]]:
             if width and _inputs(unit) % width:
                 raise ShapeError(
                     f"{printable(unit.name)} has {_inputs(unit)} inputs, the layer listed before it {width} outputs: "
-                    "the layers do not form a chain, and there is no graph; give live models"
+                    "the layers do not form a chain, and there is no graph; pass live models"
                 )
             width = _outputs(unit)
         elif unit.kind not in VECTORS:
             raise ShapeError(
                 f"{printable(unit.name)} is {unit.kind}, and there is no graph that shows how data flows around it; "
-                "give live models, or compare without align"
+                "pass live models, or compare without align"
             )
         last = unit
     return before

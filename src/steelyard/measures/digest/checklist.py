@@ -60,7 +60,7 @@ def verify(path: str, again: Again) -> Iterator[LineResult]:
         any_file = True
         yield from _verdicts(entry, again)
     if not any_file:
-        raise FormatError(path, "no line is the digest of a file; give a file with the output of steelyard digest")
+        raise FormatError(path, "no line is the digest of a file; pass a file with the output of steelyard digest")
 
 
 def _verdicts(listed: Listed, again: Again) -> Iterator[LineResult]:

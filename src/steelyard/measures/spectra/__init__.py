@@ -115,7 +115,7 @@ class Spectra:
         """Return the spectrum of a weight by name; raises `ShapeError` if there is none."""
         found = next((row for row in self.rows if row.name == name), None)
         if found is None:
-            raise ShapeError(f"there is no spectrum of {printable(name)!r}")
+            raise ShapeError(f"{printable(name)!r} has no spectrum")
         return found
 
     def __repr__(self) -> str:

@@ -206,7 +206,7 @@ def interpretation_of(each: Pair) -> tuple[LayerWeights, LayerWeights]:
         kinds = " or ".join(dict.fromkeys(mine.kind for mine, _ in found))
         raise AmbiguityError(
             f"{printable(each.source.name)} and {printable(each.target.name)} may both be {kinds}, or their axes may be in "
-            "several orders, and their shapes fit all of them; give a live model on one side, whose layers are known"
+            "several orders, and their shapes fit all of them; pass a live model on one side, whose layers are known"
         )
     return found[0]
 

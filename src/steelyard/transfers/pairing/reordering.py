@@ -124,5 +124,5 @@ def refuse_unclear(source: Net, target: Net, pairs: list[Pair]) -> None:
     if images and dense:
         raise AmbiguityError(
             f"{printable(dense[0].target.name)} may follow a flattened image, whose channels are first in one net and last in "
-            "the other, and the order of the layers is known in neither; give probe= inputs, so that they run, or a live model"
+            "the other, and the order of the layers is known in neither; pass probe= inputs, so that they run, or a live model"
         )
