@@ -74,6 +74,8 @@ NESTED_PICKLES = 8
 
 JSON = 100_000_000
 """bytes of a JSON that describes tensors, and of an HDF5 attribute: the header limit of safetensors"""
+HUB_CONFIG = 1 << 22
+"""bytes of the config.json next to a model: those with thousands of labels take one megabyte"""
 TEXT = 1 << 20
 """bytes of a name, a path or a small text"""
 PICKLE_TEXT = 1 << 28

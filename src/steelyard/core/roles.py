@@ -14,7 +14,8 @@ layer's own weights prove:
 | "weight" (a, b) alone, named as an embedding | embedding | vocab out |
 
 A kernel without a bias has blank axes, and a weight that matches no rule stays "other": a "weight" with one axis may be a
-linear model, a slope or a norm. Packed numbers of a quantised layer are "other" too.
+linear model, a slope or a norm, and one with two and neither a bias nor a name for its layer may be an embedding. Packed
+numbers of a quantised layer are "other" too.
 """
 
 from __future__ import annotations
@@ -46,14 +47,23 @@ _EMBEDDING = r"(?i)\w*embed(?!\w*proj)\w*|wte|wpe|emb|shared|relative_attention_
 _NO_EMBEDDING = r"(?i)(un)?embed_?out|unembed\w*"
 _PACKED = ("SCB", "qweight", "absmax", "quant_map", "quant_state")
 """Weights beside which those of the same layer are packed, as by bitsandbytes and GPTQ."""
+_WORDS_OF_BITS = ("uint8", "int32", "uint32")
+"""Types of a "weight" in which bitsandbytes and MLX pack several numbers."""
+
+
+_PARAMETRIZED = "parametrizations."
 
 
 def layer_of(name: str) -> str:
-    """Return the part of a name before its last dot or slash.
+    """Return the part of a name before its last dot or slash; PyTorch's parametrizations belong to the layer above them.
 
     >>> layer_of("encoder.0.weight"), layer_of("params/Dense_0/kernel"), layer_of("w")
     ('encoder.0', 'params/Dense_0', '')
+    >>> layer_of("fc.parametrizations.weight.original0")
+    'fc'
     """
+    if _PARAMETRIZED in name and (above := name.partition(_PARAMETRIZED)[0])[-1:] in ("", "."):
+        return above[:-1]
     return name[: max(name.rfind("."), name.rfind("/"), 0)] if "/" in name else name.rpartition(".")[0]
 
 
@@ -166,15 +176,19 @@ class LayerEvidence:
         leaf, bias, shape = leaf_of(weight.name), self._bias, weight.shape
         if weight.role is not Role.OTHER or leaf not in _WEIGHT or not shape:
             return named
-        if self._is_packed or weight.dtype == "uint8":
+        if self._is_packed or weight.dtype in _WORDS_OF_BITS:
             return Role.OTHER
         if bias is not None and bias.shape == shape:
             return Role.SCALE
         if len(shape) == 1:
             return Role.SCALE if self._is_norm or shape in self._statistics else Role.OTHER
-        if bias is not None:
-            return Role.KERNEL
-        return Role.SCALE if self._is_norm else named
+        return Role.KERNEL if bias is not None else self._role_alone(weight, named)
+
+    def _role_alone(self, weight: Weight, named: Role) -> Role:
+        """Return the role of a "weight" with several axes and no bias; in a layer without a name it may be an embedding's."""
+        if self._is_norm:
+            return Role.SCALE
+        return Role.OTHER if len(weight.shape) == 2 and not _own_word(layer_of(weight.name)) else named
 
     def explained(self, weight: Weight) -> Weight:
         """Return a weight of no known role with the role and axes that the layer proves."""

@@ -46,6 +46,11 @@ ALONGSIDE = (".data-00000-of-00001",)
 """Suffixes of files that are read through another file in the same folder."""
 INCOMPLETE = "incomplete"
 """The key in `meta` of what is missing from a model, as a list of sentences."""
+NOTES = "notes"
+"""The key in `meta` of what else a reader says of a file, as a list of sentences."""
+_HUB = re.compile(r"(^|[/\\])(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?$")
+"""The names that the Hub gives to the files of a model, which has a config.json next to them."""
+_PACKED = (".qweight", ".scales", ".quant_state.bitsandbytes__nf4", ".quant_state.bitsandbytes__fp4")
 _SHARD = r"-[0-9]+-of-[0-9]+(?=\.\w+$)"
 _PART = re.compile(rf"{_SHARD}|_[0-9]+\.weights\.h5$|\.npy(?:\.z)?$")
 _DISTRIBUTED = ".distcp"
@@ -60,13 +65,27 @@ def weights_in(source: Source, scope: Scope = "model") -> Weights:
 
     A file that is a part of a set is read alone, and `meta["incomplete"]` reports it.
     """
-    found = part_in(source, scope)
+    found = _with_hub_facts(part_in(source, scope), source)
     if not _PART.search(source.name):
         return found
     from steelyard.codecs.sets import missing_parts
 
     noted = missing_parts(source)
     return found.with_weights(found.values(), meta={**found.meta, INCOMPLETE: noted}) if noted else found
+
+
+def _with_hub_facts(found: Weights, source: Source) -> Weights:
+    """Add the axes that a config.json proves, and the counts of packed weights."""
+    if source.path is not None and (source.is_folder or _HUB.search(source.path)):
+        from steelyard.codecs.hub_config import with_config
+
+        found = with_config(found, source)
+    if NOTES not in found.meta and any(name.endswith(_PACKED) for name in found):
+        from steelyard.codecs.packing import packed_notes
+
+        noted = packed_notes(found)
+        return found.with_weights(found.values(), meta={**found.meta, NOTES: noted}) if noted else found
+    return found
 
 
 def part_in(source: Source, scope: Scope = "model") -> Weights:

@@ -26,6 +26,7 @@ from steelyard.dtypes import ITEMSIZES, itemsize
 from steelyard.errors import FormatError, printable
 from steelyard.formats.flax.msgpack import Blob, bytes_head, decode, extension_head, map_head, packed
 from steelyard.layers.flax.linen import with_linen_facts
+from steelyard.layers.flax.nnx import with_nnx_facts
 from steelyard.storage.atomic import replacing
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def read(source: Source, scope: Scope) -> Weights:
         if weight is not None and keep:
             listed[weight.name] = weight
     weights = infer_roles(listed.values())
-    return Weights(with_linen_facts(weights) if "params" in tree else weights)
+    return Weights(with_linen_facts(weights) if "params" in tree else with_nnx_facts(weights))
 
 
 def _leaves(path: tuple[str, ...], node: Decoded) -> Iterator[tuple[tuple[str, ...], Decoded]]:

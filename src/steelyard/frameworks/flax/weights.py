@@ -21,6 +21,7 @@ from steelyard.core.plugins import framework_of, load
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import NotFittedError, UnknownModelError
+from steelyard.layers.flax.nnx import with_nnx_facts
 from steelyard.layers.flax.roles import ROLES, SUBLAYER_ROLES, conv_roles, conv_transpose_roles, general_roles
 from steelyard.layers.roles import axes_or_blank
 
@@ -116,7 +117,7 @@ def _nnx_weights(model: nnx.Pytree | nnx.State) -> list[Weight]:
             role, axes = known.get(str(path[-1]), (Role.OTHER, ""))
             axes = axes_or_blank(axes, len(weight.shape))
             listed.append(weight.replace(role=role, axes=axes, trainable=isinstance(leaf, nnx.Param)))
-    return infer_roles(listed)
+    return infer_roles(listed) if modules else with_nnx_facts(infer_roles(listed))
 
 
 def _parts(name: str, leaf: object) -> Iterator[Weight]:

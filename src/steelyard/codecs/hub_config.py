@@ -1,0 +1,58 @@
+"""The config.json beside a model of the Hugging Face Hub: the type of its model proves what its own weights do not.
+
+    {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], ...}
+
+Only these two words are read. A model whose classes are code of its own ("auto_map") may be built in any way.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from steelyard.codecs import limits
+from steelyard.codecs.plain import from_json
+from steelyard.errors import SteelyardError
+
+if TYPE_CHECKING:
+    from steelyard.core.weights import Weights
+    from steelyard.storage.source import Source
+
+_NAME = "config.json"
+_OTHER_LAYOUTS = ("mlx", "tf", "flax")
+"""Words for the framework in the metadata of a safetensors file whose kernels have other axes than PyTorch's."""
+
+
+def with_config(found: Weights, source: Source) -> Weights:
+    """Return the weights with the axes that the config of a file's folder proves; `meta["config.json"]` names the model."""
+    if source.path is None or found.meta.get("format") in _OTHER_LAYOUTS:
+        return found
+    if not any(len(weight.shape) > 1 and not weight.axes for weight in found.values()):
+        return found
+    facts = _facts(source.path if source.is_folder else os.path.dirname(source.path))
+    if not facts:
+        return found
+    from steelyard.layers.torch.hub import axes_of
+
+    listed = [weight if weight.axes else weight.replace(axes=axes_of(facts["model_type"], weight)) for weight in found.values()]
+    is_known = any(new.axes != old.axes for new, old in zip(listed, found.values(), strict=True))
+    return found.with_weights(listed, meta={**found.meta, _NAME: facts}) if is_known else found
+
+
+def _facts(folder: str) -> dict[str, str]:
+    """Return the type and the class of a folder's model; empty where no config says so."""
+    from steelyard.storage.source import open_path
+
+    path = os.path.join(folder, _NAME)
+    if not os.path.isfile(path):
+        return {}
+    try:
+        source = open_path(path)  # not a sibling that the weights need: the file may be written again without it
+        config = from_json(source.read(0, source.size)) if source.size <= limits.HUB_CONFIG else None
+    except SteelyardError:
+        return {}
+    if not isinstance(config, dict) or "auto_map" in config:
+        return {}
+    kind, classes = config.get("model_type"), config.get("architectures")
+    first = classes[0] if isinstance(classes, list) and classes else ""
+    return {"model_type": kind, "architecture": first} if isinstance(kind, str) and isinstance(first, str) else {}
