@@ -240,6 +240,31 @@ def test_a_sequence_of_nnx_is_certain_without_a_run():
     seen = runner.graph(model, [np.ones((2, 5, 4), "f")])
     assert [layer.name for layer in seen.layers] == [layer.name for layer in graph.layers]
     assert [layer.output_shape for layer in seen.layers] == [(5, 3), None, (5, 2), (5, 2), (5, 2)]
+    assert [layer.settings.get("returns") for layer in seen.layers] == [None, None, "all", "all", None]
+
+
+@pytest.mark.parametrize("carry", [False, True])
+def test_a_recurrent_layer_returns_all_steps_unless_it_returns_its_state_too(carry):
+    class Net(nnx.Module):
+        def __init__(self, rngs):
+            self.rnn = nnx.RNN(nnx.GRUCell(3, 2, rngs=rngs), rngs=rngs)
+
+        def __call__(self, x):
+            made = self.rnn(x, return_carry=carry)
+            return made[0] if carry else made
+
+    class Twin(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            made = nn.RNN(nn.GRUCell(2), return_carry=carry)(x)
+            return made[0] if carry else made
+
+    x = np.ones((2, 5, 3), "f")
+    twin = Twin()
+    for model in (Net(nnx.Rngs(0)), twin.bind(twin.init(jax.random.key(0), x))):
+        (layer,) = (layer for layer in runner.graph(model, [x]).layers if layer.kind == "gru")
+        assert layer.settings.get("returns") == (None if carry else "all")
+        assert runner.run(model, [x]).outputs[0].shape == ((2, 2) if carry else (2, 5, 2))
 
 
 def cells(rngs):

@@ -218,6 +218,10 @@ def test_cells_of_recurrent_layers_are_layers_with_their_directions():
     )
     assert (found["tagger/time/inner"].input_shape, found["tagger/time/inner"].output_shape) == ((7, 8), (7, 5))
     assert [found[f"tagger/stack/stacked_rnn_cells/{name}"].kind for name in ("low", "high")] == ["lstm", "gru"]
+    steps = {name: layer.settings["returns"] for name, layer in found.items() if layer.kind in ("lstm", "gru")}
+    assert list(steps.values()) == ["all"] * 5 + ["last"], "each cell but the last of a stack passes all steps on"
+    shaped = {name: len(found[name].output_shape) for name in steps if found[name].output_shape}
+    assert all((count == 2) == (steps[name] == "all") for name, count in shaped.items())
 
 
 def test_settings_have_the_words_used_for_all_frameworks():

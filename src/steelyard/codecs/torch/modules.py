@@ -14,6 +14,7 @@ from steelyard.codecs.pickle.walk import is_module
 from steelyard.core.dataflow import flow_of_chain
 from steelyard.core.graph import Graph, Layer, names_of_inputs
 from steelyard.layers.torch.kinds import IMAGES, kind_and_settings
+from steelyard.layers.torch.shapes import set_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,13 +72,29 @@ def _graph_of(module: Record, prefix: str) -> Graph:
         flow = flow_of_chain([names[id(part)] for part in links if part is not None])
         weightless = [name for name, part in parts.items() if not _weighs(part)]
         flow.set_inputs({layer.name: layer for layer in layers}, weightless, input_names)
+    chain = is_chain and len(links) == len(parts) and all(_is_plain(part) for part in _every(module))
+    if chain:
+        _set_shapes(layers, parts)
     return Graph(
         layers,
         is_execution_order=is_chain,
         channels="first" if any(layer.kind in IMAGES for layer in layers) else "",
         input_names=input_names,
-        is_sequential=is_chain and len(links) == len(parts) and all(_is_plain(part) for part in _every(module)),
+        is_sequential=chain,
     )
+
+
+def _set_shapes(layers: list[Layer], parts: Parts) -> None:
+    """Set the shapes of a chain; attributes that its classes do not have, or of other types, leave them unknown."""
+    known = [
+        (layer, _Attributes(part.attributes, layer.class_name) if _class(part).startswith("torch.nn.modules.") else None)
+        for layer, part in ((layer, parts[layer.name]) for layer in layers)
+    ]
+    try:
+        set_shapes(known)
+    except (ArithmeticError, AttributeError, TypeError, ValueError):
+        for layer in layers:
+            layer.input_shape = layer.output_shape = None
 
 
 def _parts(module: Record, prefix: str) -> Iterator[tuple[str, Record]]:

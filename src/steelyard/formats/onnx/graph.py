@@ -61,6 +61,7 @@ _SILENT = ("Cast", "Constant", "Identity")
 """Operators that change no number."""
 _RESHAPING = ("Reshape", "Squeeze", "Unsqueeze")
 """Operators that pass a weight on in another shape, for example to broadcast it over an image."""
+_SLICING = ("Gather", "GatherElements", "GatherND", "Slice", "Split")
 _BRANCHING = ("If", "Loop", "Scan", "SequenceMap")
 """Operators that run inner graphs. The origin of their outputs is not tracked."""
 _BIASED = ("conv", "conv transpose", "dense")
@@ -101,7 +102,7 @@ class _GraphBuilder:
     `has_inner` becomes true when a node of an inner graph takes weights, `is_covered` false when a node is not a layer.
     """
 
-    __slots__ = ("_makers", "_owners", "_shapes", "_sources", "_weights", "has_inner", "is_covered", "layers")
+    __slots__ = ("_makers", "_owners", "_shapes", "_sources", "_takers", "_weights", "has_inner", "is_covered", "layers")
 
     def __init__(self, nodes: Nodes, weights: Mapping[str, Weight], inputs: Mapping[str, str], shapes: Shapes) -> None:
         self.layers: dict[str, Layer] = {}
@@ -109,6 +110,10 @@ class _GraphBuilder:
         self.is_covered = True
         self._weights = weights
         self._makers = {output: node for _, node in nodes for output in node.outputs if output}
+        self._takers: dict[str, list[NodeProto]] = {}
+        for _, node in nodes:
+            for name in node.inputs:
+                self._takers.setdefault(name, []).append(node)
         self._shapes = shapes
         self._sources: dict[str, tuple[str, ...] | None] = {name: (own,) for name, own in inputs.items()}
         self._owners: dict[str, str] = {}
@@ -181,6 +186,8 @@ class _GraphBuilder:
     def _weighted(self, node: NodeProto, taken: list[Weight], inputs: tuple[str, ...] | None) -> Layer:
         kind = KINDS.get(node.op, "other")
         settings = _SETTINGS[kind](node, len(taken[0].shape)) if kind in _SETTINGS else {}
+        if kind in ("rnn", "lstm", "gru") and (steps := self._steps_used(node)):
+            settings["returns"] = steps
         named = next((layer_of(weight.name) for weight in taken if layer_of(weight.name)), "")
         layer = self._put(Layer(named or node.label(), kind, node.op, settings, inputs=inputs), node.label())
         self._claim(layer, taken)
@@ -197,6 +204,25 @@ class _GraphBuilder:
         names = [weight.name for weight in taken]
         layer.settings["weights"] = (*layer.weight_names, *names)
         self._owners.update(dict.fromkeys(names, layer.name))
+
+    def _steps_used(self, node: NodeProto) -> str:
+        """Return "all" if the sequence of a recurrent operator is used, "last" if it has only its states; blank if unknown.
+
+        A sequence that no node takes may be an output of the net, and a slice may take any step.
+        """
+        sequence = node.outputs[0] if node.outputs else ""
+        if not sequence:
+            return "last"
+        return "all" if any(each.op not in _SLICING for each in self._final_takers(sequence)) else ""
+
+    def _final_takers(self, name: str) -> list[NodeProto]:
+        """Return the nodes that take a tensor, directly or through operators that only pass it on or reshape it."""
+        found, pending = [], [name] if name else []
+        for _ in range(_FOLLOWED):
+            takers = [taker for each in pending for taker in self._takers.get(each, ())]
+            found += [taker for taker in takers if taker.op not in (*_PASSING, *_RESHAPING)]
+            pending = [output for taker in takers if taker.op in (*_PASSING, *_RESHAPING) for output in taker.outputs]
+        return found
 
     def _weight_of(self, name: str) -> Weight | None:
         """Return the weight that an input is, directly or through operators that pass it on; None where it is computed."""

@@ -17,7 +17,7 @@ from steelyard.core.graph import Layer, Run, argument_names
 from steelyard.core.plugins import framework_of, load
 from steelyard.errors import ShapeError, printable
 from steelyard.frameworks.jax.graph import LayerRecorder, in_double, outputs_of, traced
-from steelyard.layers.flax.kinds import KINDS, WHOLE, WRAPPERS, known_class, layer_for, reversal, settings_inside
+from steelyard.layers.flax.kinds import KINDS, WHOLE, WRAPPERS, known_class, layer_for, settings_inside, settings_of_run
 from steelyard.layers.flax.linen import layers_of_names, path_of
 from steelyard.layers.jax.trees import DefinedLayers, with_settings
 
@@ -112,7 +112,7 @@ def _is_internal(context: InterceptorContext) -> bool:
 def _seen(module: linen.Module, call: partial[object], calls: LayerRecorder, names: set[str]) -> object:
     """Record the call of one module; a recurrent layer is recorded as its cell, which has the weights."""
     if isinstance(module, linen.RNN):
-        cell = with_settings(layer_for("/".join(module.cell.path), module.cell), **reversal(module, call))
+        cell = with_settings(layer_for("/".join(module.cell.path), module.cell), **settings_of_run(module, call))
         with _double(module.cell, call):
             return calls.record(cell, call, whole=True)
     kind, name = known_class(module), "/".join(module.path)

@@ -13,7 +13,7 @@ from flax import nnx
 from steelyard.core.graph import Layer, Run, argument_names
 from steelyard.core.plugins import framework_of
 from steelyard.frameworks.jax.graph import LayerRecorder, in_double, outputs_of, patched, traced
-from steelyard.layers.flax.kinds import WHOLE, WRAPPERS, known_class, layer_for, reversal, settings_inside
+from steelyard.layers.flax.kinds import WHOLE, WRAPPERS, known_class, layer_for, settings_inside, settings_of_run
 from steelyard.layers.jax.kinds import activation_layer
 from steelyard.layers.jax.trees import defined_layers, with_settings
 
@@ -100,7 +100,7 @@ def _seen(
 ) -> object:
     """Record the call of one module; a recurrent layer, which may be created during a call, is recorded as its cell."""
     if isinstance(module, nnx.RNN) and id(module.cell) in modules:
-        cell = with_settings(layer_for(modules[id(module.cell)][0], module.cell), **reversal(module, call))
+        cell = with_settings(layer_for(modules[id(module.cell)][0], module.cell), **settings_of_run(module, call))
         return calls.record(cell, call, whole=True)
     if id(module) not in modules:
         return call()
@@ -133,9 +133,7 @@ def _sequence(module: Any, name: str) -> Iterator[Layer | None]:
     if known_class(module) in WHOLE:
         yield _layer(name, module)
     elif type(module) is nnx.RNN:
-        layer = layer_for(_under(name, "cell"), module.cell)
-        layer.settings |= {"direction": "backward"} if module.reverse else {}
-        yield layer
+        yield with_settings(layer_for(_under(name, "cell"), module.cell), **settings_of_run(module, partial(module)))
     elif type(module) is nnx.Bidirectional:
         for part, direction in (("forward_rnn", "forward"), ("backward_rnn", "backward")):
             inner = _sequence(getattr(module, part), _under(name, part))

@@ -50,7 +50,7 @@ class TensorTracer:
 
     `functions` are the functions that are layers, by name: `prefix` and their own name, which is not one of `taken`.
     `applied` are the functions that apply the weights of each layer outside its calls. `on_called` is called with the name of
-    each function that runs, and of each layer whose weights one applies.
+    each function that runs and its first result, and with that of each layer whose weights one applies and None.
     `called` is invoked in place of every function of PyTorch, `entered` and `left` around each call of a layer.
     """
 
@@ -72,7 +72,7 @@ class TensorTracer:
         is_tensor: Callable[[object], bool],
         prefix: str = "",
         taken: Iterable[str] = (),
-        on_called: Callable[[str], object] = bool,
+        on_called: Callable[[str, torch.Tensor | None], object] = lambda *_: None,
     ) -> None:
         self.calls = CallGraph()
         self.functions: dict[str, Layer] = {}
@@ -151,6 +151,11 @@ class TensorTracer:
             self._is_read_out = True
         return output
 
+    @property
+    def is_inside(self) -> bool:
+        """Whether a layer is being called, so that functions belong to it."""
+        return bool(self._open)
+
     def _inside(self, tensors: Iterable[torch.Tensor], written: Iterable[torch.Tensor]) -> None:
         """Record the tensors that a layer uses in addition to its arguments, and those that it overwrites."""
         own, _ = self._open[-1]
@@ -174,7 +179,7 @@ class TensorTracer:
         owners = sorted(origin.weights)
         for owner in owners:
             self.applied.setdefault(owner, []).append(_as_layer(call, owner))
-            self._on_called(owner)
+            self._on_called(owner, None)
         return _Origin(merged(self.calls.use(owner, origin.sources + unseen) for owner in owners))
 
     def _listed(self, call: Call, used: Sequence[torch.Tensor], met: _Origin) -> _Origin:
@@ -189,7 +194,7 @@ class TensorTracer:
         name = dotted(self._prefix, call.word if count == 1 else f"{call.word}#{count}")
         self._taken[call.word] = count
         self.functions[name] = _as_layer(call, name)
-        self._on_called(name)
+        self._on_called(name, call.output)
         return _Origin(self.calls.call(name, taken.sources))
 
     def _origin(self, tensors: Iterable[torch.Tensor]) -> _Origin:

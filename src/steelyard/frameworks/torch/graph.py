@@ -20,8 +20,11 @@ from steelyard.core.dataflow import CallGraph, FirstCall, NetInput, flow_of_chai
 from steelyard.core.graph import Graph, Layer, Run, argument_names, in_line, names_of_inputs
 from steelyard.errors import NotFittedError, UnknownModelError, printable
 from steelyard.frameworks.torch.dataflow import Output, TensorTracer
-from steelyard.frameworks.torch.runs import run_double, run_once, tensors_of, untouched, watched, without_batch
+from steelyard.frameworks.torch.functions import word_of
+from steelyard.frameworks.torch.runs import array_of, run_double, run_of, tensors_of, untouched, watched, without_batch
+from steelyard.frameworks.torch.steps import UsedSteps
 from steelyard.layers.torch.kinds import IMAGES, kind_and_settings
+from steelyard.layers.torch.shapes import set_shapes
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -45,10 +48,9 @@ def graph(model: nn.Module, inputs: Sequence[Array] | None) -> Graph:
     if inputs is None:
         _set_activations(model, layers)
         return _unrun(inner, layers, parts, names, channels)
-    reserved = {name.rpartition(".")[2] for name, _ in model.named_modules()} | set(parts)
     with untouched(inner):
         given = tensors_of(inner, inputs)
-        followed = _followed(inner, given, names, prefix, reserved)
+        followed = _followed(inner, given, names, prefix, _reserved(model, names), keep=False)
     if not followed.functions:  # else they are layers of their own
         _set_activations(model, layers)
     layers = _in_order(layers, parts, followed)
@@ -72,10 +74,17 @@ def _unrun(
     """Return the graph of a module that is not run."""
     is_chain = _is_chain(inner)
     input_names = names_of_inputs(argument_names(inner.forward, 1), parts) if is_chain else ()
+    chain = is_chain and _runs_once(inner)
     if is_chain:
         _set_inputs(layers, parts, flow_of_chain([names[part] for part in _links(inner)]), input_names)
-    chain = is_chain and _runs_once(inner)
+    if chain:
+        set_shapes([(layer, _own(parts[layer.name])) for layer in layers])
     return Graph(layers, is_execution_order=is_chain, channels=channels, input_names=input_names, is_sequential=chain)
+
+
+def _own(module: nn.Module) -> nn.Module | None:
+    """Return a module of a class of PyTorch; None for any other, whose method may do anything."""
+    return module if type(module).__module__.startswith("torch.nn.modules.") else None
 
 
 def _is_known(layer: Layer) -> bool:
@@ -86,14 +95,26 @@ def run(model: nn.Module, inputs: Sequence[Array]) -> Run:
     """Run a copy in float64; a module that cannot be copied or requires its own dtype runs unchanged.
 
     The dtype of the arrays shows which of them ran. Integers stay integers. The outputs of layers have the batch
-    axis first, even if a recurrent layer or an attention has it second.
+    axis first, even if a recurrent layer or an attention has it second. The functions that `graph` lists as layers are among
+    them, unless the module does not run while its functions are watched.
     """
     parts = {part: name for name, part in _parts(_checked(model))}
-    _, inner = _unwrapped(model)
+    prefix, inner = _unwrapped(model)
+    reserved = _reserved(model, parts)
+
+    def once(module: nn.Module, names: Mapping[nn.Module, str], given: Sequence[torch.Tensor]) -> Run:
+        followed = _followed(module, given, names, prefix, reserved, keep=True)
+        return run_of(followed.output, followed.calls)
+
     with suppress(Exception):  # a module may not allow a copy or another dtype; then it runs unchanged
-        return run_double(inner, parts, inputs)
+        return run_double(inner, parts, inputs, once)
     with untouched(inner):
-        return run_once(inner, parts, tensors_of(inner, inputs))
+        return once(inner, parts, tensors_of(inner, inputs))
+
+
+def _reserved(model: nn.Module, names: Mapping[nn.Module, str]) -> set[str]:
+    """Return the names that no function may have."""
+    return {name.rpartition(".")[2] for name, _ in model.named_modules()} | set(names.values())
 
 
 def _checked(model: object) -> nn.Module:
@@ -202,15 +223,18 @@ def _set_activations(model: nn.Module, layers: list[Layer]) -> None:
 class _Followed(NamedTuple):
     """One run: the first calls of layers in order, the layers that feed each, and the functions among them.
 
-    `applied` are the functions that apply the weights of layers outside their calls, `gives` is the layer whose output is the
-    only one of the net, blank if it is not known.
+    `output` is that of the net. `applied` are the functions that apply the weights of layers outside their calls, `gives` is the
+    layer whose output is the only one of the net, blank if it is not known. `returns` are the steps that the net uses of
+    recurrent layers.
     """
 
+    output: object
     calls: dict[str, FirstCall]
     flow: CallGraph
     functions: Mapping[str, Layer]
     applied: Mapping[str, list[Layer]]
     gives: str
+    returns: Mapping[str, str]
 
 
 def _in_order(layers: list[Layer], parts: Mapping[str, nn.Module], followed: _Followed) -> list[Layer]:
@@ -223,6 +247,8 @@ def _in_order(layers: list[Layer], parts: Mapping[str, nn.Module], followed: _Fo
     for name, functions in followed.applied.items():
         if len(functions) == 1 and calls[name].output_shape is None:
             _set_applied(by_name[name], functions[0])
+    for name, word in followed.returns.items():
+        by_name[name].settings["returns"] = word
     unused = [layer for layer in layers if layer.name not in calls and _weighs(parts[layer.name])]
     for layer in unused:
         layer.settings["unused"] = True
@@ -239,26 +265,39 @@ def _set_applied(layer: Layer, function: Layer) -> None:
 
 
 def _followed(
-    module: nn.Module, inputs: Sequence[torch.Tensor], names: Mapping[nn.Module, str], prefix: str, reserved: Iterable[str]
+    module: nn.Module,
+    inputs: Sequence[torch.Tensor],
+    names: Mapping[nn.Module, str],
+    prefix: str,
+    reserved: Iterable[str],
+    *,
+    keep: bool,
 ) -> _Followed:
-    """Call the module, and return what was seen; no data flow if it cannot be followed."""
+    """Call the module, and return what was seen; no data flow if it cannot be followed. With `keep`, layers keep their output."""
     calls: dict[str, FirstCall] = {}
-    flow = TensorTracer(_is_tensor, prefix, reserved, lambda name: bool(calls.setdefault(name, FirstCall(None))))
+
+    def on_called(name: str, made: torch.Tensor | None) -> None:
+        call = calls.setdefault(name, FirstCall(None))
+        call.output = array_of(made) if keep and made is not None else call.output
+
+    flow, steps = TensorTracer(_is_tensor, prefix, reserved, on_called), UsedSteps()
     flow.given(inputs)
     inner = [part for part in names if not any(child in names for child in part.modules() if child is not part)]
     for part, name in names.items():
         whole = part in inner
         flow.held((*part.parameters(recurse=whole), *part.buffers(recurse=whole)), name)
     flow.held(item for part in module.modules() for item in vars(part).values() if isinstance(item, torch.Tensor))
-    with suppress(Exception), _seen(flow, {part: names[part] for part in inner}):  # some functions do not run under another mode
-        output, _ = watched(module, inputs, names, keep=False, calls=calls)
+    with suppress(Exception):  # some functions do not run under another mode
+        with _seen(flow, steps, {part: names[part] for part in inner}):
+            output, _ = watched(module, inputs, names, keep=keep, calls=calls)
+        steps.taken(output)
         ends = flow.sources_of(output)
         needed = flow.calls.needed(ends, flow.functions)
         kept = {name: call for name, call in calls.items() if name not in flow.functions or name in needed}
         only = ends[0] if isinstance(output, torch.Tensor) and len(ends) == 1 else None
         gives = str(only[0]) if isinstance(only, tuple) and not isinstance(only, NetInput) else ""
-        return _Followed(kept, flow.calls, flow.functions, flow.applied, gives)
-    return _Followed(watched(module, inputs, names, keep=False)[1], CallGraph(), {}, {}, "")
+        return _Followed(output, kept, flow.calls, flow.functions, flow.applied, gives, steps.known())
+    return _Followed(*watched(module, inputs, names, keep=keep), CallGraph(), {}, {}, "", {})
 
 
 def _is_tensor(item: object) -> bool:
@@ -266,13 +305,15 @@ def _is_tensor(item: object) -> bool:
 
 
 @contextmanager
-def _seen(flow: TensorTracer, names: Mapping[nn.Module, str]) -> Iterator[None]:
-    """Pass every function that runs to a tracer; the layers in `names` contain no other layers."""
+def _seen(flow: TensorTracer, steps: UsedSteps, names: Mapping[nn.Module, str]) -> Iterator[None]:
+    """Pass every function that runs to both; the layers in `names` contain no other layers."""
 
     def before(part: nn.Module, args: object, kwargs: object) -> None:
+        steps.taken((args, kwargs))
         flow.entered(names[part], (args, kwargs))
 
     def after(part: nn.Module, args: object, output: object) -> object:
+        steps.returned(names[part], part, output)
         return flow.left(output)
 
     def called(
@@ -282,7 +323,10 @@ def _seen(flow: TensorTracer, names: Mapping[nn.Module, str]) -> Iterator[None]:
         args: Sequence[object] = (),
         kwargs: Mapping[str, object] | None = None,
     ) -> Output:
-        return flow.called(function, args, kwargs or {})
+        output = flow.called(function, args, kwargs or {})
+        if not flow.is_inside:
+            steps.called(word_of(function), args, kwargs or {}, output)
+        return output
 
     mode = TorchFunctionMode()
     mode.__torch_function__ = MethodType(called, mode)  # PyTorch requires a method of the mode itself

@@ -16,7 +16,12 @@ from steelyard.core.graph import Run, Shape
 from steelyard.layers.torch.kinds import kind_and_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from steelyard.core.weight import Array
+
+    Once = Callable[[nn.Module, Mapping[nn.Module, str], Sequence[torch.Tensor]], Run]
+    """Runs a module with named layers on some inputs."""
 
 
 def watched(
@@ -42,7 +47,7 @@ def watched(
             call, first = calls[names[part]], _first(output)
             call.output_shape = _shape(first, part)
             if keep and isinstance(first, torch.Tensor):
-                call.output = _numpy(first.movedim(_batch_axis(part, first), 0))
+                call.output = array_of(first.movedim(_batch_axis(part, first), 0))
 
     with ExitStack() as hooks:
         for part in names:
@@ -51,8 +56,8 @@ def watched(
         return module(*inputs), calls
 
 
-def run_double(module: nn.Module, names: Mapping[nn.Module, str], inputs: Sequence[Array]) -> Run:
-    """Run a copy in float64, also for the tensors that the module creates during the run."""
+def run_double(module: nn.Module, names: Mapping[nn.Module, str], inputs: Sequence[Array], once: Once) -> Run:
+    """Run a copy `once` in float64, also for the tensors that the module creates during the run."""
     twin, parts = copy.deepcopy((module, list(names)))
     for part in parts:
         if isinstance(part, nn.RMSNorm) and part.eps is None:  # the default is that of the dtype, which the copy changes
@@ -62,20 +67,16 @@ def run_double(module: nn.Module, names: Mapping[nn.Module, str], inputs: Sequen
     try:
         torch.set_default_dtype(torch.float64)
         with untouched(twin):
-            return run_once(twin, dict(zip(parts, names.values(), strict=True)), tensors_of(twin, inputs, torch.float64))
+            return once(twin, dict(zip(parts, names.values(), strict=True)), tensors_of(twin, inputs, torch.float64))
     finally:
         torch.set_default_dtype(before)
 
 
-def run_once(module: nn.Module, names: Mapping[nn.Module, str], inputs: Sequence[torch.Tensor]) -> Run:
-    """Call a module on tensors, and return copies of its outputs and of those of the named modules inside.
-
-    The module is called in its present mode and dtypes; `untouched` around it restores its state.
-    """
-    output, calls = watched(module, inputs, names, keep=True)
+def run_of(output: object, calls: Mapping[str, FirstCall]) -> Run:
+    """Return copies of the outputs of a module, and of those of its layers that were kept in their calls."""
     given = {name: call.output for name, call in calls.items() if call.output is not None}
     tensors = [leaf.data if isinstance(leaf, PackedSequence) else leaf for leaf in _leaves(output)]
-    return Run([_numpy(tensor) for tensor in tensors], given)
+    return Run([array_of(tensor) for tensor in tensors], given)
 
 
 @contextmanager
@@ -145,7 +146,7 @@ def _batch_axis(part: nn.Module | None, tensor: torch.Tensor) -> int:
     return 1 if second else 0
 
 
-def _numpy(tensor: torch.Tensor) -> Array:
+def array_of(tensor: torch.Tensor) -> Array:
     """Copy a tensor into an array; short floats, which NumPy lacks, become float32."""
     tensor = (
         tensor.detach().to("cpu", copy=True).to_dense() if tensor.layout is not torch.strided else tensor.detach().cpu().clone()

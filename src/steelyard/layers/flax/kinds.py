@@ -65,10 +65,14 @@ def settings_inside(module: Any) -> Settings:
     return {"direction": "forward"} if made_by(module) == "Bidirectional" else {}
 
 
-def reversal(module: Any, call: partial[object]) -> Settings:
-    """Return the direction of a recurrent layer in a call, whose argument `reverse` takes precedence."""
-    reverse = call.keywords.get("reverse")
-    return {"direction": "backward"} if (module.reverse if reverse is None else reverse) else {}
+def settings_of_run(module: Any, call: partial[object]) -> Settings:
+    """Return the direction and the output of a recurrent layer in a call, whose arguments take precedence.
+
+    Which steps are used is not known if the layer returns its state too.
+    """
+    reverse, carry = (call.keywords.get(word) for word in ("reverse", "return_carry"))
+    direction: Settings = {"direction": "backward"} if (module.reverse if reverse is None else reverse) else {}
+    return direction if (module.return_carry if carry is None else carry) else {**direction, "returns": "all"}
 
 
 def _convolution(module: Any) -> Settings:
