@@ -3,6 +3,9 @@
 import numpy as np
 
 DONE = ".detail .tabbed"
+MAP = ".heatmap .drawing canvas"
+GRID = np.array([[-1.0, -0.5, 0.0], [0.25, 0.75, 1.0]], "f4")
+"""A weight whose heat map has a cell for each number."""
 
 
 def names(page):

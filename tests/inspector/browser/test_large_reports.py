@@ -83,4 +83,4 @@ def test_a_page_of_very_many_rows_prints_the_first_and_notes_it(visit, tmp_path)
     page = visit(large(tmp_path, 700).as_uri())
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert len(names(page)) == 500
-    expect(page.locator(".controls .told")).to_have_text("700 weights; the first 500 are printed")
+    expect(page.locator(".controls .status")).to_have_text("700 weights; the first 500 are printed")

@@ -2,17 +2,7 @@
 
 import numpy as np
 import pytest
-from inspector.browser.looking import (
-    DONE,
-    column,
-    contrasts,
-    go_to,
-    names,
-    net,
-    open_weight,
-    row,
-    tab,
-)
+from inspector.browser.looking import DONE, column, contrasts, go_to, names, net, open_weight, row, tab
 from playwright.sync_api import expect
 
 import steelyard
@@ -20,9 +10,6 @@ from steelyard.core.readers import from_array
 from steelyard.core.weight import Refused
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError
-
-GRID = np.array([[-1.0, -0.5, 0.0], [0.25, 0.75, 1.0]], "f4")
-MAP = ".heatmap .drawing canvas"
 
 
 def sort_by(page, title):
@@ -86,7 +73,7 @@ def test_a_filter_keeps_the_names_with_all_of_its_words(open_report):
     page = open_report(net())
     page.get_by_label("Filter names").fill("BODY bias")
     assert names(page) == ["body.0.fc.bias", "body.1.fc.bias"]
-    expect(page.locator(".controls .told")).to_have_text("2 weights of 7")
+    expect(page.locator(".controls .status")).to_have_text("2 weights of 7")
     assert page.get_by_role("grid", name="Weights").get_attribute("aria-rowcount") == "3"
 
 
@@ -164,7 +151,7 @@ def test_the_index_box_finds_entries_as_locate_does_and_counts_tied_weights_once
         go_to(page, str(entry))
         expect(page.locator(".place b")).to_have_text(f"{name}[{', '.join(map(str, index))}]")
     go_to(page, "21")
-    expect(page.locator("#place-told")).to_have_text("The vector has entries 0 to 20.")
+    expect(page.locator("#place-status")).to_have_text("The vector has entries 0 to 20.")
 
 
 @pytest.mark.parametrize(
@@ -180,7 +167,7 @@ def test_the_index_box_finds_entries_as_locate_does_and_counts_tied_weights_once
 def test_the_index_box_explains_invalid_input(open_report, asked, answer):
     page = open_report(net(), spectra="none")
     go_to(page, asked)
-    expect(page.locator("#place-told")).to_have_text(answer)
+    expect(page.locator("#place-status")).to_have_text(answer)
     expect(page.locator(".detail")).to_be_hidden()
 
 
@@ -189,7 +176,7 @@ def test_the_end_of_a_name_is_enough_if_only_one_weight_has_it(open_report):
     go_to(page, "conv.bias")
     expect(page.locator(".detail h2")).to_have_text("stem.conv.bias")
     go_to(page, "fc.bias")
-    expect(page.locator("#place-told")).to_have_text("No weight is called fc.bias.")
+    expect(page.locator("#place-status")).to_have_text("No weight is called fc.bias.")
 
 
 def test_two_nets_are_shown_side_by_side_with_the_greatest_change_first(open_report):

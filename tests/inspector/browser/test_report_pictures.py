@@ -4,15 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from inspector.browser.looking import (
-    eventually,
-    go_to,
-    hover_cell,
-    net,
-    open_weight,
-    pixels,
-    tab,
-)
+from inspector.browser.looking import GRID, MAP, eventually, go_to, hover_cell, net, open_weight, pixels, tab
 from playwright.sync_api import expect
 
 import steelyard
@@ -21,9 +13,6 @@ from steelyard.core.weight import Role
 from steelyard.core.weights import Weights
 from steelyard.numerics.summary import summarise
 from steelyard.text.sparkline import axis_of
-
-GRID = np.array([[-1.0, -0.5, 0.0], [0.25, 0.75, 1.0]], "f4")
-MAP = ".heatmap .drawing canvas"
 
 
 def test_the_cells_of_a_heat_map_have_the_colours_of_their_numbers(open_report):

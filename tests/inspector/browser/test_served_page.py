@@ -5,12 +5,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
-from inspector.browser.looking import DONE, column, eventually, go_to, hover_cell, names, open_weight, tab
+from inspector.browser.looking import DONE, MAP, column, eventually, go_to, hover_cell, names, open_weight, tab
 from playwright.sync_api import expect
 
 import steelyard
-
-MAP = ".heatmap .drawing canvas"
 
 
 def net():

@@ -111,7 +111,7 @@ function filter(page) {
   const rows = kept(page.index, { ...page.controls.wanted(), rows: page.layer?.rows ?? null });
   page.table.show(rows);
   page.overview.show(rows);
-  page.controls.tell(page.table.summary(), page.layer);
+  page.controls.showSummary(page.table.summary(), page.layer);
 }
 
 /** @type {(page: Page, layer: Layer | null) => void} */
@@ -153,5 +153,5 @@ function widen(page) {
 
 /** @type {(page: Page, on: boolean) => void} */
 function print(page, on) {
-  page.controls.tell(page.table.print(on), page.layer);
+  page.controls.showSummary(page.table.print(on), page.layer);
 }

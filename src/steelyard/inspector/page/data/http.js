@@ -60,6 +60,6 @@ function addressOf(what, query) {
 
 /** @type {(answer: Response) => Promise<string>} */
 async function reasonOf(answer) {
-  const told = await answer.json().catch(() => ({}));
-  return told.error ?? `the server answers ${answer.status}`;
+  const reply = await answer.json().catch(() => ({}));
+  return reply.error ?? `the server answers ${answer.status}`;
 }

@@ -68,7 +68,7 @@ export function valuesGrid({ index, row, size: [rows, columns], read }) {
   const tiles = tilesOf([rows, columns], read, {
     onRead() {
       if (grid.holder.isConnected) draw(grid);
-      tell(grid);
+      describeCursor(grid);
     },
     onError: (message) => (grid.readout.textContent = message),
   });
@@ -150,7 +150,7 @@ function pointAt(grid, y, x) {
   if (grid.top !== top) grid.holder.scrollTop = pixels(grid.top, roomOf(grid)[0], grid.rows - tall);
   if (grid.left !== left) grid.holder.scrollLeft = pixels(grid.left, roomOf(grid)[1], grid.columns - wide);
   draw(grid);
-  tell(grid);
+  describeCursor(grid);
 }
 
 /** @type {(grid: GridView, event: KeyboardEvent) => void} */
@@ -200,7 +200,7 @@ function cell({ tiles, chosen, cursor }, y, x) {
 }
 
 /** @type {(grid: GridView) => void} */
-function tell({ index, row, columns, tiles, cursor, chosen, readout }) {
+function describeCursor({ index, row, columns, tiles, cursor, chosen, readout }) {
   if (!chosen) return;
   const at = cursor[0] * columns + cursor[1];
   const entry = entryOf(index, row, at);

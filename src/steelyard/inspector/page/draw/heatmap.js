@@ -176,11 +176,11 @@ function cellText(picture, [y, x], shape) {
   const [top, left, bottom, right] = windowOf(picture, [y, x], [y, x]);
   const value = valueOf(picture, y, x);
   const rounded = picture.cells instanceof Int8Array && value !== 0 ? "about " : "";
-  const told = Number.isNaN(value) ? "not finite" : rounded + short(value);
-  if (bottom - top === 1 && right - left === 1) return `${indexText(unravelled(top * picture.columns + left, shape))}  ${told}`;
+  const shownValue = Number.isNaN(value) ? "not finite" : rounded + short(value);
+  if (bottom - top === 1 && right - left === 1) return `${indexText(unravelled(top * picture.columns + left, shape))}  ${shownValue}`;
   /** @type {(word: string, from: number, to: number) => string} */
   const ends = (word, from, to) => (to - from === 1 ? `${word} ${whole(from)}` : `${word}s ${whole(from)}\u2013${whole(to - 1)}`);
-  return `${ends("row", top, bottom)}, ${ends("column", left, right)}  ${told}, the largest of ${whole((bottom - top) * (right - left))}`;
+  return `${ends("row", top, bottom)}, ${ends("column", left, right)}  ${shownValue}, the largest of ${whole((bottom - top) * (right - left))}`;
 }
 
 /** @type {(picture: Picture) => string} */

@@ -172,8 +172,8 @@ function binText(one, value, names, side) {
     one.counts instanceof Uint8Array
       ? `${Math.round((100 * one.counts[nth]) / most)}% of the fullest bin`
       : whole(one.counts[nth]);
-  const told = `${short(one.low + nth * step)} to ${short(one.low + (nth + 1) * step)}: ${amount}`;
-  return names.length > 1 ? `${names[side]} ${told}` : told;
+  const interval = `${short(one.low + nth * step)} to ${short(one.low + (nth + 1) * step)}: ${amount}`;
+  return names.length > 1 ? `${names[side]} ${interval}` : interval;
 }
 
 /** @type {(one: Histogram) => number} */

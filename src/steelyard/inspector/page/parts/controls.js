@@ -13,7 +13,7 @@ import { isChanged } from "../data/weights.js";
  *   wanted(): Wanted,
  *   focus(): void,
  *   clear(): void,
- *   tell(summary: string, scope: Layer | null): void,
+ *   showSummary(summary: string, scope: Layer | null): void,
  * }} Controls
  */
 
@@ -26,9 +26,9 @@ export function controls(index, { onChange, onScope }) {
   const role = roleBox(index, onChange);
   const [found, changed] = [foundSwitch(index, onChange), changedSwitch(index, onChange)];
   const layer = button("", onScope, { class: "chip", hidden: true, title: "Show all layers" });
-  const told = element("span", { class: "told", role: "status" });
+  const status = element("span", { class: "status", role: "status" });
   return {
-    element: element("div", { class: "controls", role: "search" }, text, role, found, changed, layer, told),
+    element: element("div", { class: "controls", role: "search" }, text, role, found, changed, layer, status),
     wanted: () => ({ text: text.value, role: role.value, found: isPressed(found), changed: isPressed(changed) }),
     focus() {
       text.focus();
@@ -38,8 +38,8 @@ export function controls(index, { onChange, onScope }) {
       text.value = "";
       onChange();
     },
-    tell(summary, scope) {
-      told.textContent = summary;
+    showSummary(summary, scope) {
+      status.textContent = summary;
       layer.hidden = !scope;
       if (scope) layer.textContent = `${pathOf(scope)}  ×`;
     },

@@ -132,22 +132,22 @@ async function mark(panel, at) {
     return;
   }
   const entry = entryOf(index, row, at);
-  const told = element("span", { class: "told" });
+  const valueText = element("span", {});
   const known = entry === null ? " (tied: not counted in the vector)" : ` is entry ${whole(entry)} of the vector`;
-  place.replaceChildren(element("b", {}, placeText(index, row, at)), known, told);
+  place.replaceChildren(element("b", {}, placeText(index, row, at)), known, valueText);
   views.grids.forEach((grid) => grid.go(at));
-  if (api.live) await tellValue(panel, api, row, at, told);
+  if (api.live) await showValue(panel, api, row, at, valueText);
 }
 
-/** @type {(panel: Panel, api: LiveApi, row: number, at: number, told: Node) => Promise<void>} */
-async function tellValue({ index, names }, api, row, at, told) {
+/** @type {(panel: Panel, api: LiveApi, row: number, at: number, valueText: Node) => Promise<void>} */
+async function showValue({ index, names }, api, row, at, valueText) {
   const [, columns] = index.columns.matrix[row];
   const [y, x] = [Math.floor(at / columns), at % columns];
   const sides = sidesAlike(index, row);
   const texts = await Promise.all(
     sides.map((side) => api.values(row, side, [y, x, y + 1, x + 1]).catch((error) => [messageOf(error)])),
   );
-  told.textContent = `: ${texts.map(([text], nth) => (sides.length > 1 ? `${text} in ${names[sides[nth]]}` : text)).join(", ")}`;
+  valueText.textContent = `: ${texts.map(([text], nth) => (sides.length > 1 ? `${text} in ${names[sides[nth]]}` : text)).join(", ")}`;
 }
 
 /** @type {(index: Index, row: number, on: DetailListeners) => HTMLElement} */

@@ -87,8 +87,8 @@ export function change(index, row, names) {
   const numbers = kind === "changed" ? changeTexts(columns, row) : [KINDS[kind]?.(names) ?? kind];
   const from = columns.name_before[row] && columns.name_before[row] !== columns.name[row] ? `named ${shownName(columns.name_before[row])} there` : "";
   const verdict = columns.verdict[row] ? element("b", {}, ` ${shownName(columns.verdict[row])}`) : null;
-  const told = [...numbers, from].filter(Boolean).join(" · ");
-  return element("p", { class: "change" }, `Compared with ${names[1]}: `, told, verdict && ".", verdict);
+  const sentence = [...numbers, from].filter(Boolean).join(" · ");
+  return element("p", { class: "change" }, `Compared with ${names[1]}: `, sentence, verdict && ".", verdict);
 }
 
 /** @type {(columns: Columns, row: number) => string[]} */

@@ -24,18 +24,18 @@ export function headerOf(index, names, { onFound, downloads }) {
     placeholder: "fc1.weight[3, 7]  or  1234",
     spellcheck: "false",
     autocomplete: "off",
-    "aria-describedby": "place-told",
+    "aria-describedby": "place-status",
     "aria-label": "Go to an index or an entry",
   });
-  const told = element("p", { class: "told", id: "place-told", role: "status" });
-  const form = element("form", { class: "place-box", on: { submit } }, element("label", { for: "place" }, "Go to"), input, told);
+  const status = element("p", { class: "status", id: "place-status", role: "status" });
+  const form = element("form", { class: "place-box", on: { submit } }, element("label", { for: "place" }, "Go to"), input, status);
 
   /** @type {(event: Event) => void} */
   function submit(event) {
     event.preventDefault();
     const answer = found(index, input.value);
     const refused = "error" in answer;
-    told.textContent = refused ? shownName(answer.error) : "";
+    status.textContent = refused ? shownName(answer.error) : "";
     input.toggleAttribute("aria-invalid", refused);
     if (!refused) onFound(answer);
   }

@@ -19,7 +19,7 @@ import { shapeText, short } from "../data/text.js";
  *   index: Index,
  *   strip: import("../draw/strip.js").Strip,
  *   slider: HTMLElement,
- *   said: HTMLElement,
+ *   summary: HTMLElement,
  * }} OverviewView
  */
 
@@ -46,10 +46,10 @@ const PAUSE = 250;
  */
 export function overview(index, root, onOpen) {
   const strip = stripOf(index, root);
-  const view = { index, strip, slider: sliderOf(index, strip.canvas), said: element("p", { class: "said" }) };
+  const view = { index, strip, slider: sliderOf(index, strip.canvas), summary: element("p", { class: "summary" }) };
   let [waiting, frame] = [false, 0];
   listen(view, onOpen);
-  tell(view, -1);
+  showSummary(view, -1);
   keepDrawn(view.slider, (width) => {
     strip.width = width;
     drawStrip(strip);
@@ -58,7 +58,7 @@ export function overview(index, root, onOpen) {
     element: sectionOf(view),
     open(row) {
       strip.open = row;
-      tell(view, row);
+      showSummary(view, row);
       if (strip.width) drawMarks(strip);
     },
     /** Dim the weights that the table does not show. */
@@ -78,8 +78,8 @@ export function overview(index, root, onOpen) {
 }
 
 /** @type {(view: OverviewView) => HTMLElement} */
-function sectionOf({ slider, said }) {
-  const title = element("div", { class: "title" }, element("h2", {}, "Overview"), said);
+function sectionOf({ slider, summary }) {
+  const title = element("div", { class: "title" }, element("h2", {}, "Overview"), summary);
   return element("section", { class: "overview", "aria-label": "Overview" }, title, slider);
 }
 
@@ -124,7 +124,7 @@ function listen(view, onOpen) {
 function pointAt(view, row) {
   const { index, strip, slider } = view;
   strip.at = row;
-  tell(view, row < 0 ? strip.open : row);
+  showSummary(view, row < 0 ? strip.open : row);
   if (row >= 0) {
     slider.setAttribute("aria-valuenow", String(row));
     slider.setAttribute("aria-valuetext", index.shown[row]);
@@ -133,8 +133,8 @@ function pointAt(view, row) {
 }
 
 /** @type {(view: OverviewView, row: number) => void} */
-function tell({ index, said }, row) {
-  said.textContent =
+function showSummary({ index, summary }, row) {
+  summary.textContent =
     row < 0 ? hint(index) : `${index.shown[row]}  ·  ${shapeText(index.columns.shape[row])}${rangeText(index, row)}`;
 }
 

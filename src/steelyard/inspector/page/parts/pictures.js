@@ -17,7 +17,7 @@ import { heatmap } from "../draw/heatmap.js";
  *   marked: number | null,
  *   maps: (HeatMap | null)[],
  *   difference: HeatMap | null,
- *   told: HTMLElement,
+ *   note: HTMLElement,
  * }} PicturesView
  */
 
@@ -32,7 +32,7 @@ let clipped = false;
  */
 export function pictures(scene) {
   const view = viewOf(scene);
-  const { maps, difference, told } = view;
+  const { maps, difference, note } = view;
   draw(view);
   return {
     element: element(
@@ -40,7 +40,7 @@ export function pictures(scene) {
       { class: "pictures" },
       toolsOf(view),
       element("div", { class: "maps" }, ...maps.map((map) => map?.element), difference?.element),
-      told,
+      note,
     ),
     /** Ring an entry; a live page also zooms in until its cell is one number. */
     async mark(at) {
@@ -80,7 +80,7 @@ function viewOf({ index, row, api, details, names }) {
       (one, side) => one && heatmap({ title: index.two ? names[side] : index.shown[row], shape, heading: index.two, onZoom }),
     ),
     difference: apart && heatmap({ title: `${names[0]} minus ${names[1]}`, shape }),
-    told: element("p", { class: "caption" }),
+    note: element("p", { class: "caption" }),
   };
   return view;
 }
@@ -122,19 +122,19 @@ function draw(view) {
 
 /** @type {(view: PicturesView, window: MatrixWindow | null) => Promise<void>} */
 async function zoom(view, window) {
-  const { api, whole, told } = view;
+  const { api, whole, note } = view;
   if (!api) return;
   const nth = (view.asked += 1);
   const first = firstOf(view.shown);
   const part = window && (window[2] - window[0] < first.rows || window[3] - window[1] < first.columns);
-  told.textContent = "";
+  note.textContent = "";
   try {
     const found = await Promise.all(whole.map((one, side) => (one && part && isAlike(whole, side) ? partOf(view, api, side, window) : one)));
     if (nth !== view.asked) return;
     view.shown = found;
     draw(view);
   } catch (error) {
-    told.textContent = messageOf(error);
+    note.textContent = messageOf(error);
   }
 }
 

@@ -19,10 +19,10 @@ const WORDS = { q01: "1%", q05: "5%", q25: "25%", q75: "75%", q95: "95%", q99: "
 export function statisticsTable(statistics, names, size) {
   const known = statistics.flatMap((one) => one ?? []);
   if (!known.length) return element("p", { class: "none" }, "No numbers.");
-  const lines = [...NUMBERS, ...COUNTS].filter((word) => known.some((one) => told(one, word, size)));
+  const lines = [...NUMBERS, ...COUNTS].filter((word) => known.some((one) => statisticText(one, word, size)));
   if (known.length > 1) return compared(lines, statistics, names, size);
   const pairs = lines.map((word) =>
-    element("div", {}, element("dt", {}, WORDS[word] ?? word), element("dd", {}, told(known[0], word, size))),
+    element("div", {}, element("dt", {}, WORDS[word] ?? word), element("dd", {}, statisticText(known[0], word, size))),
   );
   return element("dl", { class: "statistics" }, ...pairs);
 }
@@ -35,14 +35,14 @@ function compared(lines, statistics, names, size) {
       "tr",
       {},
       element("th", { scope: "row" }, WORDS[word] ?? word),
-      ...statistics.map((one) => element("td", {}, one ? told(one, word, size) : "")),
+      ...statistics.map((one) => element("td", {}, one ? statisticText(one, word, size) : "")),
     ),
   );
   return element("table", { class: "statistics" }, element("thead", {}, head), element("tbody", {}, ...rows));
 }
 
 /** @type {(statistics: Statistics, word: Statistic, size: number) => string} */
-function told(statistics, word, size) {
+function statisticText(statistics, word, size) {
   const value = numberOf(statistics[word]);
   if (value === null) return "";
   if (!COUNTS.includes(word)) return short(value);
