@@ -77,8 +77,8 @@ def __getattr__(name: str) -> Any:
         return import_module(f"steelyard.{_ROOMS[name]}")
     if name not in _LATER:
         raise AttributeError(f"module 'steelyard' has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(f"steelyard.{_LATER[name]}"), name)
-    return found
+    attribute = globals()[name] = getattr(import_module(f"steelyard.{_LATER[name]}"), name)
+    return attribute
 
 
 def __dir__() -> list[str]:

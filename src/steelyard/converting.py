@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
 
-def renamed(found: Weights, rules: Iterable[str], prefix: str = "") -> Weights:
+def renamed(weights: Weights, rules: Iterable[str], prefix: str = "") -> Weights:
     r"""Return the same weights under other names: each rule in turn, then `prefix` before every name.
 
     A rule is "pattern=template" as `Weights.rename` takes them, split at its last "=": ``module\.(.*)=\1``.
@@ -26,10 +26,10 @@ def renamed(found: Weights, rules: Iterable[str], prefix: str = "") -> Weights:
         if not equals:
             raise ShapeError(f"the rule {printable(rule)!r} has no '='; write it as 'pattern=template'")
         try:
-            found = found.rename(pattern, template)
+            weights = weights.rename(pattern, template)
         except (re.error, IndexError) as error:
             raise ShapeError(f"the rule {printable(rule)!r} is invalid: {error} (write PATTERN=TEMPLATE)") from None
-    return found.rename(r"(?s:(.*))", prefix.replace("\\", r"\\") + r"\1") if prefix else found
+    return weights.rename(r"(?s:(.*))", prefix.replace("\\", r"\\") + r"\1") if prefix else weights
 
 
 def size_of(text: str) -> int:

@@ -73,8 +73,8 @@ def numpy_dtype(dtype: str) -> np.dtype[Any]:
     except TypeError:
         import ml_dtypes
 
-        found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, dtype))
-        return found
+        made: np.dtype[Any] = np.dtype(getattr(ml_dtypes, dtype))
+        return made
 
 
 def is_floating(dtype: str) -> bool:

@@ -42,11 +42,11 @@ def weights(source: Any, *, scope: Scope = "model") -> Weights:
         from steelyard.formats import weights_in
 
         opened = _opened(os.fspath(source))
-        found = weights_in(opened, scope)
-        for what in incomplete(found):
+        read = weights_in(opened, scope)
+        for what in incomplete(read):
             warnings.warn(f"{printable(opened.name)}: {what}", IncompleteWarning, stacklevel=2)
         remote = "://" in opened.name and opened.path is None
-        return found.with_weights(found.values(), remote=True) if remote else found
+        return read.with_weights(read.values(), remote=True) if remote else read
     from steelyard.frameworks import weights_of
 
     return weights_of(source)
@@ -62,9 +62,9 @@ def readable_weights(source: Any, *, skip_unreadable: bool = False) -> Weights:
     return readable(weights(source), skip_unreadable=skip_unreadable)
 
 
-def incomplete(found: Weights) -> list[str]:
+def incomplete(weights: Weights) -> list[str]:
     """Return what a reader noted of other files of the model that are missing; none where it is complete."""
-    noted = found.meta.get("incomplete") if not found.live else None
+    noted = weights.meta.get("incomplete") if not weights.live else None
     return [printable(what, 1000) for what in noted if isinstance(what, str)] if isinstance(noted, list) else []
 
 
@@ -111,14 +111,14 @@ def save(
     from steelyard.numerics.nonfinite import nonfinite
 
     is_file = isinstance(source, (str, os.PathLike))
-    found, used = opened(os.fspath(source)) if is_file else (weights(source), set())
-    found = readable(found, skip_unreadable=skip_unreadable)
-    found = found if dtype is None else found.astype(dtype)
-    found = found if like is None else into(found, weights(like))
-    destination(found, os.fspath(path), used, shard_size)  # refused before every number is read for the warning
-    for finding in nonfinite(found.values()):
+    kept, used = opened(os.fspath(source)) if is_file else (weights(source), set())
+    kept = readable(kept, skip_unreadable=skip_unreadable)
+    kept = kept if dtype is None else kept.astype(dtype)
+    kept = kept if like is None else into(kept, weights(like))
+    destination(kept, os.fspath(path), used, shard_size)  # refused before every number is read for the warning
+    for finding in nonfinite(kept.values()):
         warnings.warn(str(finding), NonFiniteWarning, stacklevel=2)
-    write(found, os.fspath(path), used, shard_size)
+    write(kept, os.fspath(path), used, shard_size)
 
 
 def opened(path: str, scope: Scope = "model") -> tuple[Weights, set[str]]:
@@ -141,19 +141,19 @@ def _watched(source: Source, used: set[str]) -> Source:
     return Source(source.name, source.size, source.fill, lambda name: _watched(source.beside(name), used), source.path)
 
 
-def into(found: Weights, model: Weights) -> Weights:
+def into(values: Weights, model: Weights) -> Weights:
     """Return the weights of `model` with the numbers of `found`, in its types, so that its file can be written again.
 
     Weights of the model that `found` leaves out keep their numbers. Raises `ShapeError` for a name or a shape that the model
     does not have, and `LossyError`, when it is read, for a number that its type cannot hold.
     """
-    for name, weight in found.items():
+    for name, weight in values.items():
         if name not in model:
             raise ShapeError(f"{WeightNotFoundError(name, model)}; the model has other names, so rename the weights first")
         if weight.shape != model[name].shape:
             what = f"{printable(name)} has shape {list(weight.shape)}, in the model {list(model[name].shape)}"
             raise ShapeError(f"{what}; nothing was written")
-    return model.with_weights((_into(found.get(w.name), w) for w in model.values()), detached=True)
+    return model.with_weights((_into(values.get(w.name), w) for w in model.values()), detached=True)
 
 
 def _into(weight: Weight | None, own: Weight) -> Weight:
@@ -166,7 +166,7 @@ def _into(weight: Weight | None, own: Weight) -> Weight:
     return own.replace(read=relaid(own.read, read))
 
 
-def write(found: Weights, path: str, used: Collection[str] = (), shard_size: int | None = None) -> str:
+def write(listed: Weights, path: str, used: Collection[str] = (), shard_size: int | None = None) -> str:
     """Write weights into a file in the format of its suffix, or into shards and their index, and return its path.
 
     `used` are the files that the weights are read from: a single one may be overwritten, but not one of several, since
@@ -175,15 +175,15 @@ def write(found: Weights, path: str, used: Collection[str] = (), shard_size: int
     """
     from pathlib import Path
 
-    writer, target = destination(found, path, used, shard_size)
+    writer, target = destination(listed, path, used, shard_size)
     if shard_size is None:
-        writer.write(found, Path(target))
+        writer.write(listed, Path(target))
     else:
-        writer.write(found, Path(target), shard_size)
+        writer.write(listed, Path(target), shard_size)
     return target
 
 
-def destination(found: Weights, path: str, used: Collection[str], shard_size: int | None) -> tuple[Any, str]:
+def destination(listed: Weights, path: str, used: Collection[str], shard_size: int | None) -> tuple[Any, str]:
     """Return the format that writes these weights, and the path of the file or of the index; raises as `write` does."""
     from pathlib import Path
 
@@ -195,5 +195,5 @@ def destination(found: Weights, path: str, used: Collection[str], shard_size: in
     if len(used) > 1 and os.path.realpath(target) in used and not target.endswith(INDEX):
         raise FormatError(target, "is one of the files that are read, and the others need it; write into another file")
     writer = writer_of(Path(target))
-    check_names(found, target)
+    check_names(listed, target)
     return writer, target

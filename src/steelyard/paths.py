@@ -23,7 +23,7 @@ def _expanded(path: str) -> list[str]:
         return [path]
     from glob import glob
 
-    return [file for found in sorted(glob(path, recursive=True)) for file in _expanded(found)] or [path]
+    return [file for match in sorted(glob(path, recursive=True)) for file in _expanded(match)] or [path]
 
 
 def _in_folder(folder: str) -> list[str]:

@@ -31,17 +31,17 @@ def listing(source: object, pattern: str = "*") -> dict[str, list[str] | list[fl
     `source` is a live model, the path of a file, or a bytearray with an R object as `serialize` writes it.
     Sizes and shapes are floats, since R's whole numbers end at 2**31.
     """
-    found = _parts(source, pattern)
+    parts = _parts(source, pattern)
     return {
-        "name": [w.name for w in found],
-        "layer": [w.layer for w in found],
-        "role": [str(w.role) for w in found],
-        "axes": [w.axes for w in found],
-        "dtype": [w.dtype for w in found],
-        "trainable": [_TRAINABLE[w.trainable] for w in found],
-        "tied": [w.tied or "" for w in found],
-        "size": [float(w.size) for w in found],
-        "shape": [[float(length) for length in w.shape] for w in found],
+        "name": [w.name for w in parts],
+        "layer": [w.layer for w in parts],
+        "role": [str(w.role) for w in parts],
+        "axes": [w.axes for w in parts],
+        "dtype": [w.dtype for w in parts],
+        "trainable": [_TRAINABLE[w.trainable] for w in parts],
+        "tied": [w.tied or "" for w in parts],
+        "size": [float(w.size) for w in parts],
+        "shape": [[float(length) for length in w.shape] for w in parts],
     }
 
 
@@ -62,16 +62,16 @@ def positions(source: object) -> list[bytearray]:
     """
     import numpy as np
 
-    found = _weights(source)
-    found = found.with_weights(weight.replace(dtype="float64") for weight in found.values())
-    counted = found.from_vector(np.arange(1.0, found.size + 1), "F")
+    weights = _weights(source)
+    weights = weights.with_weights(weight.replace(dtype="float64") for weight in weights.values())
+    counted = weights.from_vector(np.arange(1.0, weights.size + 1), "F")
     return [_raw(weight.name, weight.numpy()) for weight in _parts(counted, "*")]
 
 
 def total(source: object) -> list[float]:
     """Return the number of parameters, of elements of buffers and of other weights, and of bytes; tied ones count once."""
-    found = _weights(source)
-    return [*map(float, found.counts), float(found.nbytes)]
+    weights = _weights(source)
+    return [*map(float, weights.counts), float(weights.nbytes)]
 
 
 def amount(source: object) -> str:
@@ -171,8 +171,8 @@ def _unusual(merged: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _parts(source: object, pattern: str) -> list[Weight]:
-    found = _weights(source)
-    return list(found.with_weights(part for weight in found.values() for part in split(weight)).select(pattern).values())
+    weights = _weights(source)
+    return list(weights.with_weights(part for weight in weights.values() for part in split(weight)).select(pattern).values())
 
 
 def _raw(name: str, array: Array) -> bytearray:

@@ -84,8 +84,8 @@ def __getattr__(name: str) -> Any:
 
     if name not in _MODULES:
         raise AttributeError(f"module 'steelyard.results' has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(f"steelyard.{_MODULES[name]}"), name)
-    return found
+    attribute = globals()[name] = getattr(import_module(f"steelyard.{_MODULES[name]}"), name)
+    return attribute
 
 
 def __dir__() -> list[str]:

@@ -11,7 +11,7 @@ import steelyard
 from steelyard.core.readers import from_array
 from steelyard.numerics.summary import summarise
 from steelyard.text.differences import ROOM, diff_lines
-from steelyard.text.rows import folded, folded_apart, told
+from steelyard.text.rows import distinguishing_numbers, folded, folded_apart
 from steelyard.text.sparkline import axis_of, bars
 from steelyard.text.terminal import Screen, cells
 
@@ -72,8 +72,8 @@ def test_names_with_numbers_of_thousands_of_digits_are_sorted_without_converting
 
 
 def test_a_block_is_identified_by_the_numbers_that_differ():
-    assert told("h.0.a2.w", "h.3.a2.w", "h.1.a2.w") == ["1"]
-    assert told("w", "w", "w") == []
+    assert distinguishing_numbers("h.0.a2.w", "h.3.a2.w", "h.1.a2.w") == ["1"]
+    assert distinguishing_numbers("w", "w", "w") == []
 
 
 def test_changed_blocks_are_one_row_with_the_statistics_of_the_block_that_changed_most():

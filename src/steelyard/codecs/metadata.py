@@ -52,11 +52,11 @@ def with_facts(stored: Iterable[Weight], text: str | None) -> list[Weight]:
     Without facts of a weight, its role is inferred from its name. Facts that do not fit the weights are ignored: another
     tool may have changed the file.
     """
-    found = {weight.name: weight for weight in stored}
+    named = {weight.name: weight for weight in stored}
     facts = parsed(text) if text else {}
-    ordered = [_explained(name, fact, found) for name, fact in facts.items()]
+    ordered = [_explained(name, fact, named) for name, fact in facts.items()]
     known = [weight for weight in ordered if weight is not None]
-    rest = [weight for name, weight in found.items() if name not in facts]
+    rest = [weight for name, weight in named.items() if name not in facts]
     return known + infer_roles(map(_in_layer, rest))
 
 
@@ -74,10 +74,10 @@ def parsed(text: str) -> dict[str, dict[str, Any]]:
     return {name: fact for name, fact in facts.items() if isinstance(fact, dict)} if isinstance(facts, dict) else {}
 
 
-def _explained(name: str, fact: Mapping[str, Any], found: Mapping[str, Weight]) -> Weight | None:
+def _explained(name: str, fact: Mapping[str, Any], named: Mapping[str, Weight]) -> Weight | None:
     """Return the weight of this name with its facts; a tied weight reads the numbers of its owner."""
     owner = fact.get("tied")
-    weight = found.get(name) or (found.get(owner) if isinstance(owner, str) else None)
+    weight = named.get(name) or (named.get(owner) if isinstance(owner, str) else None)
     if weight is None:
         return None
     role, trainable = fact.get("role"), fact.get("trainable")
@@ -85,6 +85,6 @@ def _explained(name: str, fact: Mapping[str, Any], found: Mapping[str, Weight]) 
         name=name,
         role=Role(role) if isinstance(role, str) and role in _ROLES else Role.OTHER,
         trainable=trainable if isinstance(trainable, bool) else None,
-        tied=owner if isinstance(owner, str) and owner in found and owner != name else None,
+        tied=owner if isinstance(owner, str) and owner in named and owner != name else None,
         **{key: fact[key] if isinstance(fact.get(key), str) else "" for key in _TEXTS},
     )

@@ -51,12 +51,12 @@ def numbered_parts(name: str) -> tuple[int, list[str]] | None:
     >>> numbered_parts("m-00002-of-00002.gguf")
     (2, ['m-00001-of-00002.gguf', 'm-00002-of-00002.gguf'])
     """
-    found = _NUMBERED.fullmatch(name)
-    if found is None or not 1 <= int(found[2]) <= int(found[3]) <= limits.SHARDS or int(found[3]) == 1:
+    match = _NUMBERED.fullmatch(name)
+    if match is None or not 1 <= int(match[2]) <= int(match[3]) <= limits.SHARDS or int(match[3]) == 1:
         return None
-    width = len(found[2])
-    names = [f"{found[1]}-{number:0{width}}-of-{found[3]}{found[4]}" for number in range(1, int(found[3]) + 1)]
-    return int(found[2]), names
+    width = len(match[2])
+    names = [f"{match[1]}-{number:0{width}}-of-{match[3]}{match[4]}" for number in range(1, int(match[3]) + 1)]
+    return int(match[2]), names
 
 
 def absent(source: Source, names: list[str]) -> list[str]:
@@ -87,12 +87,12 @@ def _numbered(source: Source, name: str) -> Iterator[str]:
 
 
 def _of_keras(source: Source, name: str) -> Iterator[str]:
-    found = _KERAS.fullmatch(name)
-    if found is None or not _is_there(source, f"{found[1]}.weights.json"):
+    match = _KERAS.fullmatch(name)
+    if match is None or not _is_there(source, f"{match[1]}.weights.json"):
         return
     from steelyard.codecs.shard_index import shard_index
 
-    index = f"{found[1]}.weights.json"
+    index = f"{match[1]}.weights.json"
     try:
         shards = sorted({shard for shards in shard_index(source.beside(index))[0].values() for shard in shards})
     except SteelyardError:
@@ -102,10 +102,10 @@ def _of_keras(source: Source, name: str) -> Iterator[str]:
 
 
 def _of_pickle(source: Source, name: str) -> Iterator[str]:
-    found = _ARRAY.fullmatch(name)
-    if found is None:
+    match = _ARRAY.fullmatch(name)
+    if match is None:
         return
-    words = (found[3] or "").split(".")[1:-1]  # without the attribute that holds the array
-    owners = [found[1]] if found[1] else [".".join([found[2], *words[: end + 1]]) for end in range(len(words))]
+    words = (match[3] or "").split(".")[1:-1]  # without the attribute that holds the array
+    owners = [match[1]] if match[1] else [".".join([match[2], *words[: end + 1]]) for end in range(len(words))]
     if owner := next((owner for owner in owners if "." in owner and _is_there(source, owner)), None):
         yield f"is one array of {printable(owner)}, which is next to it; open that for the whole"

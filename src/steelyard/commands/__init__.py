@@ -69,17 +69,17 @@ def opened(file: str, args: argparse.Namespace) -> Weights:
     return selected(weights(file, scope=getattr(args, "scope", "model")), args, file)
 
 
-def selected(found: Weights, args: argparse.Namespace, file: str) -> Weights:
+def selected(weights: Weights, args: argparse.Namespace, file: str) -> Weights:
     """Select from the weights of a file by the options; a pattern without a match is an error, since it is probably a typo."""
     patterns, role = getattr(args, "select", None), getattr(args, "role", None)
-    if patterns and found and not found.select(patterns, missing_ok=True):
+    if patterns and weights and not weights.select(patterns, missing_ok=True):
         raise ShapeError(unmatched(file, patterns))
-    found = found.select(patterns or "*", role=role, missing_ok=True) if patterns or role else found
+    weights = weights.select(patterns or "*", role=role, missing_ok=True) if patterns or role else weights
     if getattr(args, "skip_unreadable", False):
         from steelyard.core.selection import readable
 
-        found = readable(found, skip_unreadable=True)
-    return found
+        weights = readable(weights, skip_unreadable=True)
+    return weights
 
 
 def unmatched(files: str, patterns: Iterable[str]) -> str:

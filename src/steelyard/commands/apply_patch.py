@@ -27,8 +27,8 @@ def run(args: argparse.Namespace) -> None:
     from steelyard.text.progress import following
     from steelyard.text.table import totals
 
-    found, used = opened(args.before, args.scope)
-    with following(readable_weights(found, skip_unreadable=args.skip_unreadable), "applying", PASSES) as watched:
+    before, used = opened(args.before, args.scope)
+    with following(readable_weights(before, skip_unreadable=args.skip_unreadable), "applying", PASSES) as watched:
         result = apply_patch(watched, args.patch)
         if _same_file(args.out, args.patch):
             raise FormatError(args.out, "is the patch itself; write to another file")

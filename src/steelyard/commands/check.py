@@ -71,10 +71,10 @@ def _check(file: str, *, health: bool) -> Check:
     from steelyard.text.progress import following
 
     try:
-        found = listed(file, "all")
+        weights = listed(file, "all")
     except FormatError:
         return check(file)  # which names the shards, or raises the same
-    with following(found, "checking") as everything:
+    with following(weights, "checking") as everything:
         if not health:
             return checked(everything)
         with following(listed(file), "checking its health") as model:

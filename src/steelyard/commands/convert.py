@@ -27,15 +27,15 @@ def run(args: argparse.Namespace) -> None:
     from steelyard.text.progress import following
 
     everything, used = opened(args.file, args.scope)
-    found = renamed(selected(everything, args, args.file), args.rename, args.prefix)
-    if everything and not found:
+    chosen = renamed(selected(everything, args, args.file), args.rename, args.prefix)
+    if everything and not chosen:
         raise ShapeError(f"no weight of {printable(args.file)} is selected; nothing was written")
-    found = found.astype(args.dtype) if args.dtype else found
+    chosen = chosen.astype(args.dtype) if args.dtype else chosen
     if args.like:
-        found = into(found, opened(args.like)[0])
-    with following(found, "converting") as watched:
+        chosen = into(chosen, opened(args.like)[0])
+    with following(chosen, "converting") as watched:
         out = write(watched, args.out, used, args.shard_size)
-    _tell(args, out, found)
+    _tell(args, out, chosen)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,14 +52,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_selection(parser)
 
 
-def _tell(args: argparse.Namespace, out: str, found: Weights) -> None:
+def _tell(args: argparse.Namespace, out: str, written: Weights) -> None:
     from steelyard.text.records import file_record
     from steelyard.text.table import totals
 
     if args.json:
-        print_json({"in": args.file, "out": out, "total": file_record(out, found)["total"]})
+        print_json({"in": args.file, "out": out, "total": file_record(out, written)["total"]})
     else:
-        print(f"{printable(out)}: {totals(found)}")
+        print(f"{printable(out)}: {totals(written)}")
 
 
 def _dtype(text: str) -> str:

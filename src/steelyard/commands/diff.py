@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     screen = screen_of(sys.stdout)
     histograms = screen.width is not None if args.histograms is None else args.histograms
     with following_all(sources, "comparing") as watched:
-        found = diff(
+        difference = diff(
             *watched,
             atol=args.atol,
             rtol=args.rtol,
@@ -44,12 +44,12 @@ def run(args: argparse.Namespace) -> int:
             align=args.align,
             verdicts=not args.no_verdicts,
         )
-        lines = [] if args.json else list(diff_lines(found, None if args.all else SHOWN, screen, histograms=histograms))
+        lines = [] if args.json else list(diff_lines(difference, None if args.all else SHOWN, screen, histograms=histograms))
     if args.json:
-        print_json(_record(args, found))
+        print_json(_record(args, difference))
     else:
         print("\n".join(lines))
-    return 0 if found.same else 1
+    return 0 if difference.same else 1
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,13 +88,13 @@ def _opened(path: str, args: argparse.Namespace) -> Weights:
     from steelyard.core.selection import readable
     from steelyard.io import weights
 
-    found = weights(path, scope=args.scope)
-    found = found.select(args.select, missing_ok=True) if args.select else found
-    return readable(found, skip_unreadable=args.skip_unreadable)
+    chosen = weights(path, scope=args.scope)
+    chosen = chosen.select(args.select, missing_ok=True) if args.select else chosen
+    return readable(chosen, skip_unreadable=args.skip_unreadable)
 
 
-def _record(args: argparse.Namespace, found: Diff) -> dict[str, Any]:
-    return {"before": args.before, "after": args.after, **found.to_dict()}
+def _record(args: argparse.Namespace, difference: Diff) -> dict[str, Any]:
+    return {"before": args.before, "after": args.after, **difference.to_dict()}
 
 
 def _tolerance(text: str) -> float:

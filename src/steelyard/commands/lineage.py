@@ -32,11 +32,11 @@ def run(args: argparse.Namespace) -> None:
     sources = [selected(weights(file, scope=args.scope), args, file) for file in files]
     sources = [readable_weights(source) for source in sources]
     with following_all(sources, "comparing", len(files) - 1) as watched:
-        found = lineage(dict(zip(files, watched, strict=True)))
+        relations = lineage(dict(zip(files, watched, strict=True)))
     if args.json:
-        print_json(found.to_dict())
+        print_json(relations.to_dict())
     else:
-        print("\n".join(lineage_lines(found)))
+        print("\n".join(lineage_lines(relations)))
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

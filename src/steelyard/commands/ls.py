@@ -36,10 +36,10 @@ def run(args: argparse.Namespace) -> int:
     failed: list[FormatError] = []
 
     def listed(file: str) -> tuple[Any, str]:
-        with _watched(opened(file, args), args) as found:
-            record, text, count = _record(file, found, args) if args.json else _table(found, screen, args)
+        with _watched(opened(file, args), args) as weights:
+            record, text, count = _record(file, weights, args) if args.json else _table(weights, screen, args)
         if count:
-            failed.append(FormatError(file, f"{count:,} of {len(found):,} weights cannot be read"))
+            failed.append(FormatError(file, f"{count:,} of {len(weights):,} weights cannot be read"))
         if headed and text:
             text = ("\n" if listed_files else "") + f"{screen.paint(printable(file), 'bold')}\n{text}"
         listed_files.append(file)
@@ -62,28 +62,28 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_selection(parser)
 
 
-def _watched(found: Weights, args: argparse.Namespace) -> AbstractContextManager[Weights]:
+def _watched(weights: Weights, args: argparse.Namespace) -> AbstractContextManager[Weights]:
     """Show progress while the numbers are read."""
     if not args.stats:
-        return nullcontext(found)
+        return nullcontext(weights)
     from steelyard.text.progress import following
 
-    return following(found, "reading")
+    return following(weights, "reading")
 
 
-def _table(found: Weights, screen: Screen, args: argparse.Namespace) -> tuple[None, str, int]:
+def _table(weights: Weights, screen: Screen, args: argparse.Namespace) -> tuple[None, str, int]:
     """Return None in place of a record, the table, and the number of weights that cannot be read."""
     from steelyard.text.rows import measured, rows_of
     from steelyard.text.table import listing
 
-    stats = list(measured(rows_of(found, unfolded=args.all))) if args.stats else None
-    lines = listing(found, screen, unfolded=args.all, stats=stats, grouped=screen.width is not None)
+    stats = list(measured(rows_of(weights, unfolded=args.all))) if args.stats else None
+    lines = listing(weights, screen, unfolded=args.all, stats=stats, grouped=screen.width is not None)
     return None, "\n".join(lines), sum(each.error is not None for each in stats or ())
 
 
-def _record(file: str, found: Weights, args: argparse.Namespace) -> tuple[dict[str, Any], str, int]:
+def _record(file: str, weights: Weights, args: argparse.Namespace) -> tuple[dict[str, Any], str, int]:
     """Return the record, an empty text, and the number of weights that cannot be read."""
     from steelyard.text.records import file_record
 
-    record = file_record(file, found, stats=args.stats)
+    record = file_record(file, weights, stats=args.stats)
     return record, "", sum("error" in weight and weight["tied"] is None for weight in record["weights"])

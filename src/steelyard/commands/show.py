@@ -24,10 +24,10 @@ def run(args: argparse.Namespace) -> None:
 
     steelyard show model.safetensors 'fc1.weight[3,:5]'
     """
-    found = opened(args.file, args)
-    if args.name is None and len(found) != 1:
-        raise ShapeError(f"{printable(args.file)} has {len(found):,} weights; name one of them (steelyard ls lists them)")
-    weight = _meant(found, next(iter(found)) if args.name is None else args.name)
+    weights = opened(args.file, args)
+    if args.name is None and len(weights) != 1:
+        raise ShapeError(f"{printable(args.file)} has {len(weights):,} weights; name one of them (steelyard ls lists them)")
+    weight = _meant(weights, next(iter(weights)) if args.name is None else args.name)
     if args.json:
         from steelyard.text.records import values_record, weight_record
 
@@ -56,11 +56,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_scope(parser)
 
 
-def _meant(found: Weights, name: str) -> Weight:
+def _meant(weights: Weights, name: str) -> Weight:
     """Return the weight of this name, or the part of it that brackets after the name select."""
     base, bracket, inside = name.rpartition("[")
-    if name in found or not bracket or not inside.endswith("]"):
-        return found[name]
+    if name in weights or not bracket or not inside.endswith("]"):
+        return weights[name]
     from steelyard.core.index_text import part_of
 
-    return part_of(found[base], inside[:-1])
+    return part_of(weights[base], inside[:-1])

@@ -29,9 +29,9 @@ def run(args: argparse.Namespace) -> int:
 
     def measured(file: str) -> tuple[Any, str]:
         with following(opened(file, args), "measuring") as watched:
-            found = spectra(watched, max_exact_size=args.max_exact_size, top_k=args.top_k, null_draws=args.null_draws)
+            computed = spectra(watched, max_exact_size=args.max_exact_size, top_k=args.top_k, null_draws=args.null_draws)
         head = [printable(file)] if len(files) > 1 else []
-        return {"file": file, **found.to_dict()}, "" if args.json else "\n".join([*head, *spectra_lines(found)])
+        return {"file": file, **computed.to_dict()}, "" if args.json else "\n".join([*head, *spectra_lines(computed)])
 
     status, records = each_file(files, measured)
     if args.json:

@@ -25,17 +25,17 @@ def run(args: argparse.Namespace) -> None:
     from steelyard.text.records import vector_record
     from steelyard.text.table import count_text, findings
 
-    found = opened(args.file, args)
-    found = found.in_order(args.in_order) if args.in_order else found
-    listed = list(found.distinct().values())
+    weights = opened(args.file, args)
+    weights = weights.in_order(args.in_order) if args.in_order else weights
+    listed = list(weights.distinct().values())
     for finding in findings(listed, len(listed)):
         warnings.warn(finding, NonFiniteWarning, stacklevel=1)
-    dtype = write_vector(found, args.out, args.order)
-    record = vector_record(args.file, args.out, found, dtype, args.order)
+    dtype = write_vector(weights, args.out, args.order)
+    record = vector_record(args.file, args.out, weights, dtype, args.order)
     if args.json:
         print_json(record)
     else:
-        print(f"{printable(args.out)}: {record['length']:,} {dtype} numbers from {count_text(found)}")
+        print(f"{printable(args.out)}: {record['length']:,} {dtype} numbers from {count_text(weights)}")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -167,10 +167,10 @@ def plain(value: object) -> ArrayLike:
         return value.numpy()
     if isinstance(value, (np.ndarray, np.generic, int, float, complex, list, tuple)):
         return value
-    found = list(framework_of(value).weights(value))
-    if len(found) != 1 or found[0].name:
+    listed = list(framework_of(value).weights(value))
+    if len(listed) != 1 or listed[0].name:
         raise ShapeError(f"a value is a {type(value).__name__}, not an array; pass numbers")
-    return found[0].numpy()
+    return listed[0].numpy()
 
 
 def _settled(array: Array) -> Array:

@@ -104,15 +104,15 @@ class Part:
         return tuple(sorted(zip(mine, theirs, strict=True))) if len(mine) == len(theirs) else (*mine, "", *theirs)
 
     def _run(self) -> list[tuple[int, bool]]:
-        found = [(place, self._index[place]) for group in self._order for place in group if self._split[place] > 1]
-        return [(place, pick == slice(None, None, -1)) for place, pick in found]
+        picked = [(place, self._index[place]) for group in self._order for place in group if self._split[place] > 1]
+        return [(place, pick == slice(None, None, -1)) for place, pick in picked]
 
     def view(self, array: Array) -> Array:
         """Return the part of the weight's array as a view, its factors in canonical order."""
         kept = [place for place, pick in enumerate(self._index) if isinstance(pick, slice)]
         order = [kept.index(place) for group in self._order for place in group]
-        found: Array = array.reshape(self._split)[(*self._index, ...)]  # the ellipsis keeps a single number an array
-        return found.transpose(order)
+        split: Array = array.reshape(self._split)[(*self._index, ...)]  # the ellipsis keeps a single number an array
+        return split.transpose(order)
 
     def read(self, array: Array) -> Array:
         """Return the part with its canonical axes, as a view if NumPy can make one."""
@@ -159,13 +159,13 @@ def _layouts(
     order = tuple(tuple(place for place, at in enumerate(places) if at == nth) for nth in range(len(canonical)))
     made = tuple(prod(split[place] for place in group) for group in order)
     marked = [place for place, factor in enumerate(flat) if factor.letters]
-    found = []
+    layouts = []
     for letters in product(*(flat[place].letters[: split[place]] for place in marked)):
         index = [_whole(factor, at) for factor, at in zip(flat, places, strict=True)]
         for place, letter in zip(marked, letters, strict=True):
             index[place] = flat[place].letters.index(letter)
-        found.append(PartLayout(letters, split, tuple(index), order, made))
-    return tuple(found)
+        layouts.append(PartLayout(letters, split, tuple(index), order, made))
+    return tuple(layouts)
 
 
 def _whole(factor: Factor, label: int | None) -> int | slice:

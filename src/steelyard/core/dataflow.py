@@ -88,16 +88,16 @@ class CallGraph:
 
     def needed(self, ends: Sources, optional: Collection[Hashable]) -> set[Hashable]:
         """Return the keys of called layers, without the optional ones on which neither another nor `ends` depends."""
-        found: set[Hashable] = set()
+        layers: set[Hashable] = set()
         pending = [*ends, *(call for call in self._sources if call[0] not in optional)]
         seen: set[Source] = set()
         while pending:
             call = pending.pop()
             if call not in seen and isinstance(call, tuple) and not isinstance(call, NetInput):
                 seen.add(call)
-                found.add(call[0])
+                layers.add(call[0])
                 pending += self._sources[call]
-        return found
+        return layers
 
     def set_inputs(
         self, layers: Mapping[Hashable, Layer], weightless: Iterable[Hashable], input_names: Sequence[str] = ()

@@ -39,14 +39,14 @@ def layer_of(weights: Weights, name: str) -> Weights:
 
 def _layer(weights: Weights, layer: str, group: list[Weight]) -> Weights:
     """Return the weights of a layer by their names within it; a layer stored as one matrix is split, and cannot be assigned."""
-    joined = any(map(is_stacked, group))
-    parts = [part for weight in group for part in split(weight)] if joined else group
-    own = weights.with_weights(parts, detached=joined)
+    stacked = any(map(is_stacked, group))
+    parts = [part for weight in group for part in split(weight)] if stacked else group
+    own = weights.with_weights(parts, detached=stacked)
     leaves = {weight.name: leaf_of(weight) or weight.name for weight in parts}
     if len({*leaves.values()}) < len(leaves):  # such as a.w and a/w
         leaves = {name: name for name in leaves}
     inside = (w.replace(name=leaves[w.name], layer="", tied=leaves.get(w.tied or "", w.tied)) for w in parts)
-    return own.with_weights(inside, names=_within(plain_layer(layer), leaves), detached=joined)
+    return own.with_weights(inside, names=_within(plain_layer(layer), leaves), detached=stacked)
 
 
 def _within(layer: str, leaves: Mapping[str, str]) -> Names:

@@ -52,10 +52,10 @@ def _place(weight: Weight, index: Sequence[object], axis: int, place: object) ->
         return place
     if isinstance(place, (bool, np.bool_)) or not hasattr(place, "__index__"):
         raise refused(weight, index, f"{_text(place)} is not an index: use integers, slices or an ellipsis")
-    found, length = as_int(place), weight.shape[axis]
-    if not -length <= found < length:
-        raise OutsideError(f"{_refusal(weight, index)}: {found} is out of range for axis {axis} of length {length:,}")
-    return found % length
+    number, length = as_int(place), weight.shape[axis]
+    if not -length <= number < length:
+        raise OutsideError(f"{_refusal(weight, index)}: {number} is out of range for axis {axis} of length {length:,}")
+    return number % length
 
 
 def _read(weight: Weight, ranges: Sequence[range]) -> Array:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 def meta_of(model: object) -> dict[str, Any]:
     """Return the metadata of the weights of a live model."""
-    found: dict[str, Any] = getattr(framework_of(model), "meta", lambda _: {})(model)
-    return found
+    meta: dict[str, Any] = getattr(framework_of(model), "meta", lambda _: {})(model)
+    return meta
 
 
 def member_weights(members: Iterable[tuple[str, object]]) -> Iterator[Weight]:

@@ -66,14 +66,14 @@ def _are_disjoint(spans: Sequence[tuple[str, int, int, int]]) -> bool:
 
 def _touching(spans: list[tuple[str, int, int, int]]) -> dict[int, set[int]]:
     """Return for each weight the earlier ones of the list whose spans meet its own."""
-    found: dict[int, set[int]] = {}
+    touching: dict[int, set[int]] = {}
     open_spans: list[tuple[str, int, int]] = []
     for device, start, stop, nth in sorted(spans):
         open_spans = [each for each in open_spans if each[0] == device and each[1] > start]
         for _, _, other in open_spans:
-            found.setdefault(max(nth, other), set()).add(min(nth, other))
+            touching.setdefault(max(nth, other), set()).add(min(nth, other))
         open_spans.append((device, stop, nth))
-    return found
+    return touching
 
 
 def _share(listed: Sequence[Weight], strides: dict[int, Place], one: int, two: int) -> bool:

@@ -83,14 +83,14 @@ def framework_of(model: object) -> Framework:
     object of it needs it; a class that only claims to belong to it does not cause an import.
     Raises `UnknownModelError`, which lists the known frameworks, if no class belongs to one.
     """
-    found = _framework_of_type(cast("Hashable", type(model)))
-    if found is None:
+    framework = _framework_of_type(cast("Hashable", type(model)))
+    if framework is None:
         module, name = printable(type(model).__module__), printable(type(model).__qualname__)
         raise UnknownModelError(
             f"a {module}.{name} is of a framework that Steelyard does not know; known are {', '.join(names('frameworks'))}; "
             "others can be added under the entry point steelyard.frameworks"
         )
-    return found
+    return framework
 
 
 @lru_cache(maxsize=4096)

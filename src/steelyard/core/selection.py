@@ -117,14 +117,14 @@ class Counts(NamedTuple):
 
 def counts(weights: Mapping[str, Weight], order: NamesInOrder | None) -> Counts:
     """Count the elements of parameters and buffers, by the `order` of the parameters where there is one; tied weights once."""
-    found: dict[bool | None, int] = {True: 0, False: 0, None: 0}
+    sizes: dict[bool | None, int] = {True: 0, False: 0, None: 0}
     seen: set[str] = set()
     for weight, is_parameter in _kinds(weights, order):
         owner = weight.tied or weight.name
         if owner not in seen:
             seen.add(owner)
-            found[is_parameter] += weight.size
-    return Counts(found[True], found[False], found[None])
+            sizes[is_parameter] += weight.size
+    return Counts(sizes[True], sizes[False], sizes[None])
 
 
 def _is_parameter(weight: Weight) -> bool | None:

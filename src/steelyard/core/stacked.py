@@ -70,9 +70,9 @@ def split(weight: Weight) -> list[Weight]:
     first, _, rest = whole.axes.partition(" ")
     if "+" not in first:
         return [weight]
-    found = dict(_rows(whole, first.split("+")))
+    ranges = dict(_rows(whole, first.split("+")))
     width = prod(whole.shape[1:])
-    return [_part(whole, word, rows, rest, width) for word in _PARTS if (rows := found.get(word)) is not None]
+    return [_part(whole, word, rows, rest, width) for word in _PARTS if (rows := ranges.get(word)) is not None]
 
 
 def relaid(old: Reader, new: Reader) -> Reader:

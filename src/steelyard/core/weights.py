@@ -235,14 +235,14 @@ class Weights(Mapping[str, Weight]):
     @property
     def graph(self) -> Graph | None:
         """The layers of the net as its framework or file lists them, on first access; None if only the weights are known."""
-        found = self._net.graph.answer()
-        return None if isinstance(found, str) else found
+        answer = self._net.graph.answer()
+        return None if isinstance(answer, str) else answer
 
     @property
     def why_no_graph(self) -> str:
         """The reason why `graph` is None, if known: layers that cannot be listed, or a model that was freed before."""
-        found = self._net.graph.answer()
-        return found if isinstance(found, str) else ""
+        answer = self._net.graph.answer()
+        return answer if isinstance(answer, str) else ""
 
     def select(
         self,

@@ -65,13 +65,13 @@ def weights_in(source: Source, scope: Scope = "model") -> Weights:
 
     A file that is a part of a set is read alone, and `meta["incomplete"]` reports it.
     """
-    found = _with_hub_facts(part_in(source, scope), source)
+    part = _with_hub_facts(part_in(source, scope), source)
     if not _PART.search(source.name):
-        return found
+        return part
     from steelyard.codecs.sets import missing_parts
 
     noted = missing_parts(source)
-    return found.with_weights(found.values(), meta={**found.meta, INCOMPLETE: noted}) if noted else found
+    return part.with_weights(part.values(), meta={**part.meta, INCOMPLETE: noted}) if noted else part
 
 
 def _with_hub_facts(found: Weights, source: Source) -> Weights:
@@ -100,9 +100,9 @@ def format_of(source: Source) -> Format:
         raise FormatError(source.name, f"is {'' if source.is_folder else 'a part of '}{_DCP}")
     asked = []
     for name in _likely_first(source.name):
-        found = cast("Format", load("formats", name))
-        if found.sniff(source):
-            return found
+        candidate = cast("Format", load("formats", name))
+        if candidate.sniff(source):
+            return candidate
         asked.append(name)
     raise FormatError(source.name, f"{_guess(source)}; known formats are {', '.join(asked)}")
 
@@ -119,9 +119,9 @@ def is_model(source: Source) -> bool:
 def writer_of(path: Path) -> Writer:
     """Return the format that writes files with this suffix. Raises `FormatError` if there is none."""
     for name in _by_suffix(path.name) or names("formats"):
-        found = load("formats", name)
-        if hasattr(found, "write") and path.name.lower().endswith(found.SUFFIXES):
-            return cast("Writer", found)
+        candidate = load("formats", name)
+        if hasattr(candidate, "write") and path.name.lower().endswith(candidate.SUFFIXES):
+            return cast("Writer", candidate)
     raise FormatError(
         str(path), f"no format writes {path.suffix or 'a name without a suffix'!r}; use one of {', '.join(_writable())}"
     )
@@ -143,8 +143,10 @@ def weight_files(folder: str) -> list[str]:
     """Return the names of a folder's weight files, recognised by suffix; an index stands for its shards."""
     known = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes if suffix not in ALONGSIDE)
     files = [name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name)) and not name.startswith(".")]
-    found = sorted(name for name in files if name.lower().endswith(known))
-    return [name for name in found if f"{re.sub(_SHARD, '', name)}.index.json" not in found or not re.search(_SHARD, name)]
+    recognised = sorted(name for name in files if name.lower().endswith(known))
+    return [
+        name for name in recognised if f"{re.sub(_SHARD, '', name)}.index.json" not in recognised or not re.search(_SHARD, name)
+    ]
 
 
 def _is_distributed(source: Source) -> bool:
@@ -167,17 +169,17 @@ def _by_suffix(name: str) -> list[str]:
 
 def _writable() -> Iterator[str]:
     for name in names("formats"):
-        found = load("formats", name)
-        if hasattr(found, "write"):
-            yield from found.SUFFIXES
+        candidate = load("formats", name)
+        if hasattr(candidate, "write"):
+            yield from candidate.SUFFIXES
 
 
 def _guess(source: Source) -> str:
     """Describe a file of an unknown format."""
     if source.path is not None and source.is_folder:
-        found = weight_files(source.path)
-        several = " and ".join(printable(name) for name in found[:5]) + (" and others" if len(found) > 5 else "")
-        return f"a folder with several models: {several}; choose the file of one" if found else "a folder without weight files"
+        inside = weight_files(source.path)
+        several = " and ".join(printable(name) for name in inside[:5]) + (" and others" if len(inside) > 5 else "")
+        return f"a folder with several models: {several}; choose the file of one" if inside else "a folder without weight files"
     head = source.head(256)
     if not head:
         return "the file is empty (0 bytes)"

@@ -39,8 +39,8 @@ class _JoinedFiles:
 
     def attribute(self, path: str, name: str) -> str | list[str] | None:
         """Return the text or the list of texts in an attribute of a group, from the first shard that has it."""
-        found = (file.attribute(path, name) for file in self._files.values())
-        return next((value for value in found if value is not None), None)
+        values = (file.attribute(path, name) for file in self._files.values())
+        return next((value for value in values if value is not None), None)
 
 
 def sniff(source: Source) -> bool:
@@ -51,19 +51,17 @@ def sniff(source: Source) -> bool:
 def read(source: Source, scope: Scope) -> Weights:
     """List the weights of the model as those of one `.weights.h5`. Raises `FormatError` for a missing shard or group."""
     groups, metadata = shard_index(source)
-    joined = _JoinedFiles(
-        source, {name: _shard(source, name) for name in sorted({n for names in groups.values() for n in names})}
-    )
+    files = _JoinedFiles(source, {name: _shard(source, name) for name in sorted({n for names in groups.values() for n in names})})
     for group in groups:
-        if not any(path.startswith(f"{group.strip('/')}/") for path in joined.tensors):
+        if not any(path.startswith(f"{group.strip('/')}/") for path in files.tensors):
             raise FormatError(source.name, f"no shard has the group {printable(group)}, which the index names")
     meta: dict[str, object] = {"metadata": metadata, "shards": sorted({name for names in groups.values() for name in names})}
-    if incomplete := missing_variables(joined.tensors, None):
+    if incomplete := missing_variables(files.tensors, None):
         meta["incomplete"] = incomplete
     if scope == "all":
-        layers = {path: path.rpartition("/")[0] for path in joined.tensors}
-        return Weights((w.replace(name=path, layer=layers[path]) for path, w in joined.tensors.items()), meta=meta)
-    weights, layout = keras_layout.model_weights(joined)
+        layers = {path: path.rpartition("/")[0] for path in files.tensors}
+        return Weights((w.replace(name=path, layer=layers[path]) for path, w in files.tensors.items()), meta=meta)
+    weights, layout = keras_layout.model_weights(files)
     return Weights(weights, meta={**meta, LAYOUT: layout})
 
 

@@ -50,10 +50,10 @@ def read(source: Source, scope: Scope) -> Weights:
     incomplete: list[str] = []
     modules = [*_modules(folder)]
     for path, has_weights in modules:
-        found = _module(folder, path, scope)
-        if found is not None:
-            listed += [_prefixed(path, weight) for weight in found.values()]
-            noted = found.meta.get("incomplete", [])
+        module = _module(folder, path, scope)
+        if module is not None:
+            listed += [_prefixed(path, weight) for weight in module.values()]
+            noted = module.meta.get("incomplete", [])
             incomplete += [f"has a module in {printable(path)} that {what}" for what in noted if isinstance(what, str)]
         elif has_weights:
             incomplete.append(f"lacks the weights of the module in {printable(path) or 'its folder'}")

@@ -81,13 +81,13 @@ def read(source: Source, scope: Scope) -> Weights:
     return Weights(_with_removed(with_facts(stored, meta.pop("steelyard", None)), meta), meta=meta)
 
 
-def _with_removed(found: list[Weight], meta: dict[str, str]) -> list[Weight]:
+def _with_removed(listed: list[Weight], meta: dict[str, str]) -> list[Weight]:
     """Add the tied names that `safetensors.torch.save_model` leaves out: the metadata maps each to the name it kept."""
-    named = {weight.name: weight for weight in found}
+    named = {weight.name: weight for weight in listed}
     removed = {name: kept for name, kept in meta.items() if kept in named and name not in named}
     for name in removed:
         del meta[name]
-    return infer_roles(found + [_again(named[kept], name) for name, kept in removed.items()]) if removed else found
+    return infer_roles(listed + [_again(named[kept], name) for name, kept in removed.items()]) if removed else listed
 
 
 def _again(weight: Weight, name: str) -> Weight:

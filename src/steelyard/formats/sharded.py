@@ -76,16 +76,16 @@ def _candidates(source: Source) -> dict[str, list[str]]:
     """
     folder = source.path or ""
     names = sorted(name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name)))
-    found = {name: [name] for name in names if name.endswith(_INDEXES)}
-    covered = {shard for name in found for shard in set(_map(source.beside(name))[0].values())}
-    indexed = {os.path.splitext(name.removesuffix(SUFFIXES[0])) for name in found}
+    models = {name: [name] for name in names if name.endswith(_INDEXES)}
+    covered = {shard for name in models for shard in set(_map(source.beside(name))[0].values())}
+    indexed = {os.path.splitext(name.removesuffix(SUFFIXES[0])) for name in models}
     for name in names:
         numbered = _NUMBERED.fullmatch(name)
         is_part = numbered is not None and numbered[4] == _GGUF
         if (is_part or _SINGLE.fullmatch(name)) and name not in covered and not _is_left_over(name, indexed):
             model = f"{numbered[1]}-1-of-{numbered[3]}{numbered[4]}" if numbered else name
-            found.setdefault(model, []).append(name)
-    return found
+            models.setdefault(model, []).append(name)
+    return models
 
 
 def _is_left_over(name: str, indexed: set[tuple[str, str]]) -> bool:
@@ -156,10 +156,10 @@ def _missing_numbers(folder: str) -> list[str]:
             sets.setdefault((stem, count, suffix), set()).add(int(number))
     return [
         f"{stem}-{number:0{len(count)}}-of-{count}{suffix}"
-        for (stem, count, suffix), found in sorted(sets.items())
+        for (stem, count, suffix), present in sorted(sets.items())
         if int(count) <= limits.SHARDS
         for number in range(1, int(count) + 1)
-        if number not in found
+        if number not in present
     ]
 
 
@@ -167,12 +167,12 @@ def _shard(source: Source, name: str, scope: Scope) -> Weights:
     from steelyard.formats import part_in
 
     try:
-        found = source.beside(name)
+        shard = source.beside(name)
     except FileMissingError:
         raise FormatError(source.name, f"the shard {printable(name)} is missing (partial download?)") from None
-    if found.is_folder or name.lower().endswith(".json"):
+    if shard.is_folder or name.lower().endswith(".json"):
         raise FormatError(source.name, f"{printable(name)} is not a shard but a folder or another index")
-    return part_in(found, scope)
+    return part_in(shard, scope)
 
 
 def _map(source: Source) -> tuple[dict[str, str], dict[str, Plain]]:

@@ -148,18 +148,18 @@ class Api:
         """Return the difference of a row, and the picture of it."""
         from steelyard.measures.diff import differences
 
-        found = self._row(row)
-        if len(found.weights) < 2:
+        compared = self._row(row)
+        if len(compared.weights) < 2:
             raise ShapeError("there is only one source, so there is nothing to compare it with")
-        if found.couple is None:
-            return pack({**difference_record(None, found), "difference": None})
+        if compared.couple is None:
+            return pack({**difference_record(None, compared), "difference": None})
         with self._slots:
-            difference = differences([found.couple])[0]
-            before, after = found.couple.one, found.couple.other
+            difference = differences([compared.couple])[0]
+            before, after = compared.couple.one, compared.couple.other
             drawn = None
             if difference.changed and before is not None and after is not None:
                 drawn = picture_record(picture(change(before, after), *picture_size(matrix_of(after.shape), CELLS)))
-        return pack({**difference_record(difference, found), "difference": drawn})
+        return pack({**difference_record(difference, compared), "difference": drawn})
 
     def download(self, row: int | None, side: int, form: str) -> tuple[str, Pieces]:
         """Return the name of a file with one weight, or with all of a side, and its bytes piece by piece."""

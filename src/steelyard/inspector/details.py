@@ -111,17 +111,17 @@ def quantised(values: Array) -> tuple[float, Array]:
 
 def filters_record(weight: Weight, cells: int) -> dict[str, Any] | None:
     """Return the filters of a convolution that fit into `cells`, at least one; None for any other weight."""
-    found = filters(weight, MAX_FILTERS)
-    if found is None:
+    cut = filters(weight, MAX_FILTERS)
+    if cut is None:
         return None
-    _, height, width, colours = found.pictures.shape
+    _, height, width, colours = cut.pictures.shape
     room = max(cells // (height * width * colours), 1)
-    pictures = found.pictures[:room]
+    pictures = cut.pictures[:room]
     scale, steps = quantised(np.abs(pictures) if pictures.dtype.kind == "c" else pictures)
     return {
-        "count": found.count,
-        "guessed": found.guessed,
-        "units": found.units[:room],
+        "count": cut.count,
+        "guessed": cut.guessed,
+        "units": cut.units[:room],
         "height": height,
         "width": width,
         "colours": colours,

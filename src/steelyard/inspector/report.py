@@ -165,7 +165,7 @@ def _head(title: str, style: str, modules: dict[str, str]) -> str:
 def _with_bare_imports(name: str, text: str) -> str:
     """Return a module that imports others by their names in the import map: `steelyard/data/pack.js`, not `./pack.js`."""
     folder = posixpath.dirname(name)
-    return _IMPORTED.sub(lambda found: PREFIX + posixpath.normpath(posixpath.join(folder, found[0])), text)
+    return _IMPORTED.sub(lambda imported: PREFIX + posixpath.normpath(posixpath.join(folder, imported[0])), text)
 
 
 def _entry() -> str:

@@ -133,11 +133,11 @@ def _compare(rows: Sequence[Row], measured: Sequence[Measured], room: int, *, pr
         watched = [
             each._replace(one=each.one and watch(each.one), other=each.other and watch(each.other)) for each in couples.values()
         ]
-        found = differences(watched)
-    changed = [each for each, row in zip(couples.values(), found, strict=True) if row.kind == "changed" and row.changed]
+        compared = differences(watched)
+    changed = [each for each, row in zip(couples.values(), compared, strict=True) if row.kind == "changed" and row.changed]
     jobs = ((each.one, each.other, room) for each in changed if each.one and each.other)
     pictures = dict(zip(map(id, changed), in_turn(jobs, _picture_of_change, _both_shared), strict=True))
-    return {identity: (difference, pictures.get(identity)) for identity, difference in zip(couples, found, strict=True)}
+    return {identity: (difference, pictures.get(identity)) for identity, difference in zip(couples, compared, strict=True)}
 
 
 def _is_readable(row: Row, measured: Sequence[Measured]) -> bool:
@@ -213,8 +213,8 @@ def _complete(
     for word in STATISTICS:
         index["columns"][word] = [each.detail.get("statistics", {}).get(word) for each in shown]
     if len(measured) > 1:
-        found: Iterable[Difference | None] = (compared.get(id(row.couple), (None, None))[0] for row in rows)
-        index["columns"] |= difference_columns(found, rows)
+        listed: Iterable[Difference | None] = (compared.get(id(row.couple), (None, None))[0] for row in rows)
+        index["columns"] |= difference_columns(listed, rows)
 
 
 def _both_sides(row: Row, measured: Sequence[Measured]) -> list[MeasuredWeight | None]:

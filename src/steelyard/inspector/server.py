@@ -290,10 +290,10 @@ def _endpoint(api: Api, answer: Callable[[Api, Query], Any]) -> Callable[[Reques
     """Return an endpoint; it is not async, so Starlette runs it in a thread."""
 
     def endpoint(request: Request) -> Response:
-        found = answer(api, Query(request.query_params.multi_items()))
-        if isinstance(found, bytes):
-            return _response(found, PACK_TYPE)
-        return _attachment(*found, with_body=request.method == "GET")
+        content = answer(api, Query(request.query_params.multi_items()))
+        if isinstance(content, bytes):
+            return _response(content, PACK_TYPE)
+        return _attachment(*content, with_body=request.method == "GET")
 
     return endpoint
 

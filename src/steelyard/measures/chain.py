@@ -48,8 +48,8 @@ class Dense:
     def part(self, inputs: Array, units: Array) -> Array:
         """Return the weights from some inputs to some units, as float64, inputs by units; only these are kept in memory."""
         rows, columns = (units, inputs) if self.turned else (inputs, units)
-        found = _submatrix(self.kernel, _sides(self.kernel)[1], rows, columns)
-        return found.T if self.turned else found
+        matrix = _submatrix(self.kernel, _sides(self.kernel)[1], rows, columns)
+        return matrix.T if self.turned else matrix
 
     def skips(self, inputs: Array, units: Array) -> Array | None:
         """Return the weights from some of the net's inputs to some units; None without a skip kernel."""
@@ -86,8 +86,8 @@ def chain(source: object, layers: Sequence[str] | None = None, axes: str | None 
     if axes not in (None, *WAYS):
         raise ShapeError(f'axes is {axes!r}; it must be "in out" (Keras, scikit-learn, R) or "out in" (PyTorch)')
     listed = {name: [part for whole in group for part in split(whole)] for name, group in by_layer(weights(source)).items()}
-    found = _picked(listed, layers)
-    parts = [_parts(name, group) for name, group in found.items()]
+    picked = _picked(listed, layers)
+    parts = [_parts(name, group) for name, group in picked.items()]
     if not parts:
         raise ShapeError("the network has no weights, so it is not a chain of dense layers")
     made = _turned(parts, axes)
@@ -99,14 +99,14 @@ def chain(source: object, layers: Sequence[str] | None = None, axes: str | None 
     return made
 
 
-def _picked(found: Mapping[str, list[Weight]], layers: Sequence[str] | None) -> Mapping[str, list[Weight]]:
+def _picked(groups: Mapping[str, list[Weight]], layers: Sequence[str] | None) -> Mapping[str, list[Weight]]:
     if layers is None:
-        return found
+        return groups
     for name in layers:
-        if name not in found:
-            known = ", ".join(printable(each) for each in list(found)[:8])
+        if name not in groups:
+            known = ", ".join(printable(each) for each in list(groups)[:8])
             raise ShapeError(f"no layer is called {printable(name)!r}; the first are {known}")
-    return {name: found[name] for name in layers}
+    return {name: groups[name] for name in layers}
 
 
 def _parts(name: str, group: list[Weight]) -> tuple[str, Weight, Weight | None, Weight | None]:
@@ -158,8 +158,8 @@ def _way(kernel: Weight, guess: str) -> str:
 
 def _linked(made: Sequence[Dense]) -> bool:
     """Whether each layer has as many inputs as the previous one has units, and a bias for each unit."""
-    joined = all(one.units == other.inputs for one, other in pairwise(made))
-    return joined and all(each.bias is None or each.bias.size == each.units for each in made)
+    fitting = all(one.units == other.inputs for one, other in pairwise(made))
+    return fitting and all(each.bias is None or each.bias.size == each.units for each in made)
 
 
 def _sides(weight: Weight) -> tuple[int, int]:
@@ -169,8 +169,8 @@ def _sides(weight: Weight) -> tuple[int, int]:
 def _submatrix(weight: Weight, width: int, rows: Array, columns: Array) -> Array:
     """Return some rows and columns, in increasing order, of a weight as a matrix."""
     places = np.add.outer(rows.astype(np.int64) * width, columns.astype(np.int64))
-    found: Array = _real(elements(weight, places.reshape(-1))).reshape(places.shape)
-    return found
+    matrix: Array = _real(elements(weight, places.reshape(-1))).reshape(places.shape)
+    return matrix
 
 
 def _real(block: Array) -> Array:

@@ -95,7 +95,7 @@ def filters(weight: Weight, limit: int = 64) -> Filters | None:
 
 def _first(weight: Weight, axis: int, count: int) -> Array:
     """Return the first slices along one axis; memory use is their size and that of a block."""
-    found = np.empty(
+    kept = np.empty(
         [count if nth == axis else length for nth, length in enumerate(weight.shape)], standard(numpy_dtype(weight.dtype))
     )
     for box in boxes(weight.shape, sizes.READ_BLOCK):
@@ -103,9 +103,9 @@ def _first(weight: Weight, axis: int, count: int) -> Array:
         if first < count:
             block = weight.read(box.start, box.stop).reshape(box.shape)
             part = tuple(slice(at, at + length) for at, length in zip(box.corner, box.shape, strict=True))
-            here = found[part]
+            here = kept[part]
             here[...] = block[tuple(slice(length) for length in here.shape)]
-    return found
+    return kept
 
 
 def _unit(nth: int, ins: int, outer: str, inner: str) -> str:

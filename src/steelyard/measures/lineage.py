@@ -154,23 +154,23 @@ def _kinship(one: tuple[str, Weights], other: tuple[str, Weights]) -> Kinship:
     """Compare two nets."""
     from steelyard.measures.diff.entries import Tolerance, side_by_side
 
-    found = Kinship(one[0], other[0])
+    kinship = Kinship(one[0], other[0])
     pairs, are_all = _corresponding(one[1], other[1])
     couples = [(mine, theirs) for mine, theirs in pairs if _alike(mine, theirs)]
     apart = length = 0.0
     for couple, sums in zip(couples, side_by_side(couples, Tolerance()), strict=True):
-        found.common += 1
-        found.shared += not sums.changed
+        kinship.common += 1
+        kinship.shared += not sums.changed
         norms = (sums.one, sums.other) if sums.changed else (_length(couple[0]),) * 2
         if couple[0].role is not Role.COUNT:
             apart, length = hypot(apart, sums.apart), hypot(length, *norms)
     if couples:
-        found.distance = apart / length if length else 0.0 if not apart else None
-    if are_all and found.common == found.shared == len(pairs):
-        found.verdict = "same weights"
+        kinship.distance = apart / length if length else 0.0 if not apart else None
+    if are_all and kinship.common == kinship.shared == len(pairs):
+        kinship.verdict = "same weights"
     else:
-        _test(found, couples)
-    return found
+        _test(kinship, couples)
+    return kinship
 
 
 def _corresponding(one: Weights, other: Weights) -> tuple[list[tuple[Weight, Weight]], bool]:
@@ -202,7 +202,7 @@ def _length(weight: Weight) -> float:
     return norm_of(weight, 0, weight.size)
 
 
-def _test(found: Kinship, couples: Sequence[tuple[Weight, Weight]]) -> None:
+def _test(kinship: Kinship, couples: Sequence[tuple[Weight, Weight]]) -> None:
     """Test, layer by layer, the likeness of hidden units at equal indices against that in random orders."""
     from steelyard.numerics.matrices import one_blas_thread
 
@@ -215,10 +215,10 @@ def _test(found: Kinship, couples: Sequence[tuple[Weight, Weight]]) -> None:
     if not known:
         return
     likeness, p, z, name = min(known, key=lambda each: (each[1], -each[2]))
-    found.likeness, found.z, found.layer = likeness, z, name
-    found.p = min(float(p or 0.0) * len(layers), 1.0)
-    if found.p <= SIGNIFICANT and z >= CLEAR:
-        found.verdict = "same origin"
+    kinship.likeness, kinship.z, kinship.layer = likeness, z, name
+    kinship.p = min(float(p or 0.0) * len(layers), 1.0)
+    if kinship.p <= SIGNIFICANT and z >= CLEAR:
+        kinship.verdict = "same origin"
 
 
 def _hidden(couples: Sequence[tuple[Weight, Weight]]) -> Iterator[tuple[Weight, Weight, str]]:
@@ -248,10 +248,10 @@ def _units(weight: Weight, axis: str) -> Array:
     array = weight.numpy()
     rows = array.reshape(array.shape[0], -1) if axis == "first" else array.reshape(-1, array.shape[-1]).T
     rows = rows[:: max(-(-rows.shape[0] // UNITS), 1), :: max(-(-rows.shape[1] // INPUTS), 1)]
-    found = np.nan_to_num(as_float64(np.abs(rows) if rows.dtype.kind == "c" else rows), posinf=0.0, neginf=0.0)
-    found = found - found.mean(axis=0)  # the mean of all units is not evidence of their order
-    lengths = np.sqrt((found * found).sum(axis=1, keepdims=True))
-    units: Array = found / np.where(lengths > 0, lengths, 1.0)
+    finite = np.nan_to_num(as_float64(np.abs(rows) if rows.dtype.kind == "c" else rows), posinf=0.0, neginf=0.0)
+    finite = finite - finite.mean(axis=0)  # the mean of all units is not evidence of their order
+    lengths = np.sqrt((finite * finite).sum(axis=1, keepdims=True))
+    units: Array = finite / np.where(lengths > 0, lengths, 1.0)
     return units
 
 
@@ -293,8 +293,8 @@ def linked(names: Sequence[str], distances: Mapping[tuple[str, str], float | Non
 
     def between(one: int, other: int) -> float:
         pairs = (frozenset((a, b)) for a in clusters[one][1] for b in clusters[other][1])
-        found = [known[pair] for pair in pairs if pair in known]
-        return sum(found) / len(found) if found else inf
+        known_distances = [known[pair] for pair in pairs if pair in known]
+        return sum(known_distances) / len(known_distances) if known_distances else inf
 
     while len(clusters) > 1:
         one, other = min(combinations(range(len(clusters)), 2), key=lambda pair: between(*pair))

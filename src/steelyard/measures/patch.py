@@ -153,8 +153,8 @@ def _changes(base: Weight, weight: Weight) -> Iterator[tuple[Array, Array]]:
 
     for start, x, y in pairs_of(base, weight, sizes.DIFF_BLOCK):
         if not equal(x, y):
-            found = np.flatnonzero(changed_entries(x, y))
-            yield found + start, y[found]
+            places = np.flatnonzero(changed_entries(x, y))
+            yield places + start, y[places]
 
 
 class _Changes:
@@ -194,10 +194,10 @@ def apply_patch(before: object, path: str | os.PathLike[str], *, skip_unreadable
     base, stored = readable_weights(before, skip_unreadable=skip_unreadable), readable_weights(path)
     file = str(path)
     head = _head(file, stored)
-    found = digest(base, ALGORITHM).whole
-    if found != head["base"]:
+    own = digest(base, ALGORITHM).whole
+    if own != head["base"]:
         raise ShapeError(
-            f"{printable(file)} was made for other weights: their sha256 is {printable(head['base'], 80)}, not {found}"
+            f"{printable(file)} was made for other weights: their sha256 is {printable(head['base'], 80)}, not {own}"
         )
     made = [_made(file, _patched_weight(file, fact), base, stored) for fact in head["weights"]]
     result = _meaning(made, head)

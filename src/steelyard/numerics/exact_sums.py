@@ -43,8 +43,8 @@ def root(number: int, count: int = 1) -> float:
     >>> root(fixed_point(8.0), 2)
     2.0
     """
-    found = isqrt((number << _ROOT) // count)
+    scaled = isqrt((number << _ROOT) // count)
     try:
-        return found / (1 << ((BITS + _ROOT) // 2))
+        return scaled / (1 << ((BITS + _ROOT) // 2))
     except OverflowError:
         return float("inf")

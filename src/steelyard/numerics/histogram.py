@@ -57,11 +57,11 @@ class Histogram:
             self._sparse.setdefault(kind, []).append(np.unique(codes, return_counts=True))
             return
         length = 1 << (8 * (2 if kind == UPPER else values.itemsize))
-        found = np.bincount(codes, minlength=length)
+        counts = np.bincount(codes, minlength=length)
         if kind in self._dense:
-            self._dense[kind] += found
+            self._dense[kind] += counts
         else:
-            self._dense[kind] = found
+            self._dense[kind] = counts
 
     def merge(self, other: Histogram) -> None:
         """Add the counts of another histogram."""
@@ -71,8 +71,8 @@ class Histogram:
     def bins(self) -> dict[str, tuple[Array, Array]]:
         """Return the non-empty bins of each type and their counts; all bins would take half a megabyte."""
         for kind, dense in self._dense.items():
-            found = np.flatnonzero(dense)
-            self._sparse.setdefault(kind, []).append((found.astype(np.uint16), dense[found]))
+            used = np.flatnonzero(dense)
+            self._sparse.setdefault(kind, []).append((used.astype(np.uint16), dense[used]))
         self._dense = {}
         for kind, parts in self._sparse.items():
             if len(parts) > 1:
@@ -85,10 +85,10 @@ class Histogram:
 
     def points(self) -> tuple[Array, Array]:
         """Return the middles of the bins as float64 in ascending order, and their counts."""
-        found = [(_middles(kind, codes), counts) for kind, (codes, counts) in self.bins().items()]
-        if not found:
+        pieces = [(_middles(kind, codes), counts) for kind, (codes, counts) in self.bins().items()]
+        if not pieces:
             return np.empty(0), np.empty(0, np.int64)
-        values, counts = (np.concatenate(each) for each in zip(*found, strict=True))
+        values, counts = (np.concatenate(each) for each in zip(*pieces, strict=True))
         order = np.argsort(values, kind="stable")
         return values[order], counts[order]
 

@@ -35,8 +35,8 @@ def nonfinite(weights: Iterable[Weight]) -> Iterator[NonFinite]:
     """Yield a finding for each weight with NaN or Inf; every number is read once, block by block."""
     for weight in weights:
         if is_floating(weight.dtype) or weight.dtype.startswith("complex"):
-            found = Summary(wide=False)
+            summary = Summary(wide=False)
             for start, block in blocks_of(weight, 0, weight.size, sizes.SUMMARY_BLOCK):
-                found.finite_ones(block, start)
-            if found.first is not None:
-                yield NonFinite(weight.name, found.nan, found.inf, place_of(weight.shape, found.first[1]))
+                summary.finite_ones(block, start)
+            if summary.first is not None:
+                yield NonFinite(weight.name, summary.nan, summary.inf, place_of(weight.shape, summary.first[1]))

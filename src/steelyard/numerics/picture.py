@@ -130,9 +130,9 @@ class Drawing:
         block = _real(block)
         cuts = [_cuts(at, length, step) for at, length, step in zip((row, column), block.shape, self.steps, strict=True)]
         part = tuple(slice(first, first + len(starts)) for first, starts in cuts)
-        for found, larger in ((self._least, np.minimum), (self._greatest, np.maximum)):
+        for extremes, larger in ((self._least, np.minimum), (self._greatest, np.maximum)):
             cells = larger.reduceat(larger.reduceat(block, cuts[0][1], axis=0), cuts[1][1], axis=1)
-            larger(found[part], cells, out=found[part])
+            larger(extremes[part], cells, out=extremes[part])
 
     def picture(self) -> Picture:
         """Return the picture; a cell without any number is NaN."""

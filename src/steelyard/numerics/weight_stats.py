@@ -158,8 +158,8 @@ def _first(summary: Summary, listed: Sequence[Weight]) -> tuple[str, tuple[int, 
 
 
 def _figures(subject: Subject, summary: Summary, first: tuple[str, tuple[int, ...]] | None) -> WeightStats:
-    found = summary.moments
-    values = [getattr(found, {"min": "minimum", "max": "maximum"}.get(key, key)) for key in FIGURES[:-2]]
+    moments = summary.moments
+    values = [getattr(moments, {"min": "minimum", "max": "maximum"}.get(key, key)) for key in FIGURES[:-2]]
     return WeightStats(subject, [*values, summary.nan, summary.inf], summary, first)
 
 

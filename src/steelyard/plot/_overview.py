@@ -130,12 +130,12 @@ def _densities(stats: Sequence[Summary], edges: Array) -> Array:
 
     Bins of the logarithmic part are wider the farther from zero they are, so counts alone would show peaks that are not there.
     """
-    found = np.empty((len(stats), BINS))
-    for row, summary in zip(found, stats, strict=True):
+    heights = np.empty((len(stats), BINS))
+    for row, summary in zip(heights, stats, strict=True):
         merged = next(bins for bins, least in MERGED_BINS if summary.moments.count >= least)
         row[:] = (summary.counts(edges[::merged]) / np.diff(edges[::merged])).repeat(merged)
-    most = found.max(axis=1, keepdims=True)
-    densities: Array = found / np.where(most > 0, most, 1.0)
+    most = heights.max(axis=1, keepdims=True)
+    densities: Array = heights / np.where(most > 0, most, 1.0)
     return densities
 
 

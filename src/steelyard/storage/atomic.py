@@ -84,10 +84,10 @@ def _temporary(folder: str, prefix: str) -> tuple[str, int]:
 
 def remove_abandoned(folder: str, prefix: str) -> None:
     """Remove the temporary files that killed processes left: those with this prefix that are not locked."""
-    found: list[str] = []
+    abandoned: list[str] = []
     with suppress(OSError):  # a folder that cannot be listed may still be writable
-        found = [name for name in os.listdir(folder) if name.startswith(prefix) and name.endswith(".tmp")]
-    for name in found:
+        abandoned = [name for name in os.listdir(folder) if name.startswith(prefix) and name.endswith(".tmp")]
+    for name in abandoned:
         mark = name[: -len(".tmp")].rpartition(".")[2]
         if len(mark) == 2 * RANDOM and not mark.strip("0123456789abcdef"):
             with suppress(OSError):

@@ -88,25 +88,25 @@ def _journal(path: Path) -> dict[str, Stamp | None]:
         if path.is_symlink() or path.stat().st_size > LIMIT:
             return {}
         stamps = json.loads(path.read_bytes())
-        found = {name: tuple(stamp) for name, stamp in stamps.items() if stamp is not None}
+        kept = {name: tuple(stamp) for name, stamp in stamps.items() if stamp is not None}
     except (OSError, ValueError, RecursionError, AttributeError, TypeError):
         return {}
-    return {name: stamp for name, stamp in found.items() if os.path.basename(name) == name and len(stamp) == 3}
+    return {name: stamp for name, stamp in kept.items() if os.path.basename(name) == name and len(stamp) == 3}
 
 
 def _stamp(path: Path) -> Stamp | None:
     try:
-        found = os.lstat(path)
+        status = os.lstat(path)
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _abandoned(folder: Path, prefix: str) -> list[str]:
     """Return the hidden folders that killed processes left."""
-    found = []
+    left = []
     with suppress(OSError):
-        found = [name for name in os.listdir(folder) if name.startswith(prefix) and name.endswith(_SUFFIX)]
-    marks = [(name, name[len(prefix) : -len(_SUFFIX)]) for name in found]
+        left = [name for name in os.listdir(folder) if name.startswith(prefix) and name.endswith(_SUFFIX)]
+    marks = [(name, name[len(prefix) : -len(_SUFFIX)]) for name in left]
     ours = [name for name, mark in marks if len(mark) == 2 * RANDOM and not mark.strip("0123456789abcdef")]
     return [name for name in ours if (folder / name).is_dir() and not (folder / name).is_symlink()]

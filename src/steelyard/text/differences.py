@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from steelyard.core.weight import Role
-from steelyard.text.rows import folded_apart, span, told
+from steelyard.text.rows import distinguishing_numbers, folded_apart, span
 from steelyard.text.table import AXIS_ROLES, FINDINGS, TIMES, Column, drawn, name_text
 from steelyard.text.terminal import Screen, cut, in_units, screen_of
 
@@ -130,17 +130,17 @@ def _which(group: Sequence[Difference], row: Difference) -> str:
     """Return the indices of the block whose statistics represent the group."""
     if len(group) == 1 or row.kind != "changed":
         return ""
-    return ", ".join(told(_label(group[0]), _label(group[-1]), _label(row)))
+    return ", ".join(distinguishing_numbers(_label(group[0]), _label(group[-1]), _label(row)))
 
 
 def _histograms(rows: Sequence[Difference]) -> Column:
     """Return the histograms of after - before on one common axis, which kernels and embeddings set."""
     from steelyard.text.sparkline import axis_of, bars, header
 
-    found = [row.summary() if row.kind == "changed" and row.changed else None for row in rows]
-    measured = [(row.role, summary) for row, summary in zip(rows, found, strict=True) if summary]
+    summaries = [row.summary() if row.kind == "changed" and row.changed else None for row in rows]
+    measured = [(row.role, summary) for row, summary in zip(rows, summaries, strict=True) if summary]
     end = axis_of([summary for role, summary in measured if role in AXIS_ROLES] or [summary for _, summary in measured])
-    texts = [bars(summary, end) if summary else "" for summary in found]
+    texts = [bars(summary, end) if summary else "" for summary in summaries]
     return Column("histogram", texts, head=header(end))
 
 
@@ -169,16 +169,16 @@ def _what_of(group: Sequence[Difference]) -> str:
     one, other = ("scalar" if shape == () else TIMES.join(map(str, shape or ())) for shape in row.shapes)
     words = {"added": f"added, {other}", "removed": f"removed, {one}", "shape": f"shape {one} became {other}"}
     words["renamed"] = "renamed with its layer" if row.paired_by == FOLLOWS else "renamed, the same numbers"
-    found = [words.get(row.kind, "")]
-    found += ["paired by its layer's numbers"] if row.paired_by == FOLLOWS and row.kind != "renamed" else []
+    phrases = [words.get(row.kind, "")]
+    phrases += ["paired by its layer's numbers"] if row.paired_by == FOLLOWS and row.kind != "renamed" else []
     if row.dtypes[0] != row.dtypes[1] and None not in row.dtypes:
-        found.append(f"{row.dtypes[0]} became {row.dtypes[1]}")
+        phrases.append(f"{row.dtypes[0]} became {row.dtypes[1]}")
     wrong = sum(each.nonfinite for each in group)
-    found += [f"{wrong:,} not finite"] if wrong else []
-    found += [row.layout] if row.layout else []
+    phrases += [f"{wrong:,} not finite"] if wrong else []
+    phrases += [row.layout] if row.layout else []
     counts = Counter(each.verdict.kind for each in group if each.verdict)
-    found += [kind if count == len(group) else f"{count:,} {kind}" for kind, count in counts.items()]
-    return ", ".join(filter(None, found))
+    phrases += [kind if count == len(group) else f"{count:,} {kind}" for kind, count in counts.items()]
+    return ", ".join(filter(None, phrases))
 
 
 def _verdicts(rows: Sequence[Difference]) -> Iterator[str]:
@@ -212,8 +212,8 @@ def look_at(diff: Diff) -> Iterator[str]:
         yield f"no weight changed by more than {MUCH:.0%}: at most {name_text(changed[0].name)} ({_percent(changed[0])})"
 
 
-def _counted(rows: Sequence[Difference], total: int, what: str, told: Callable[[Difference], str]) -> str:
-    named = ", ".join(f"{name_text(row.name)} ({told(row)})" for row in rows[:FINDINGS])
+def _counted(rows: Sequence[Difference], total: int, what: str, measure_of: Callable[[Difference], str]) -> str:
+    named = ", ".join(f"{name_text(row.name)} ({measure_of(row)})" for row in rows[:FINDINGS])
     more = f" and {len(rows) - FINDINGS:,} more" if len(rows) > FINDINGS else ""
     verb = "" if what.startswith("changed") else "are " if len(rows) > 1 else "is "
     return f"{len(rows):,} of {total:,} weight{'s' * (total != 1)} {verb}{what}: {named}{more}"
@@ -232,35 +232,35 @@ def _largest(row: Difference) -> str:
 def patch_line(patch: Patch) -> str:
     """Count a patch's weights by the way it stores them, and add its size."""
     counts = Counter(patch.how.values())
-    told = ", ".join(f"{count:,} {how}" for how, count in counts.items()) or "none"
-    return f"{len(patch.how):,} weights: {told}; {in_units(patch.nbytes)}"
+    kinds = ", ".join(f"{count:,} {how}" for how, count in counts.items()) or "none"
+    return f"{len(patch.how):,} weights: {kinds}; {in_units(patch.nbytes)}"
 
 
 SPECTRUM = ("weight", "matrix", "norm", "stable rank", "effective rank", "alpha", "KS", "edge", "beyond")
 
 
-def spectra_lines(found: Spectra) -> Iterator[str]:
+def spectra_lines(spectra: Spectra) -> Iterator[str]:
     """Yield the table of spectra, each statistic with that of random weights in brackets, then verdicts and notes."""
-    if found.rows:
-        yield from columns([SPECTRUM, *map(spectrum_cells, found.rows)], right=range(1, 9))
-    yield from spectra_remarks(found)
+    if spectra.rows:
+        yield from columns([SPECTRUM, *map(spectrum_cells, spectra.rows)], right=range(1, 9))
+    yield from spectra_remarks(spectra)
 
 
-def spectra_remarks(found: Spectra) -> Iterator[str]:
+def spectra_remarks(spectra: Spectra) -> Iterator[str]:
     """Yield the verdicts, how the values were computed, and the notes."""
-    yield from (f"{name_text(row.name)}: {row.verdict}" for row in found.rows if row.verdict)
-    yield from (f"{name_text(row.name)}: {row.method}, within {row.error:.2g}" for row in found.rows if row.rank is None)
-    yield from (f"note: {note}" for note in found.notes)
-    if any(row.null for row in found.rows):
+    yield from (f"{name_text(row.name)}: {row.verdict}" for row in spectra.rows if row.verdict)
+    yield from (f"{name_text(row.name)}: {row.method}, within {row.error:.2g}" for row in spectra.rows if row.rank is None)
+    yield from (f"note: {note}" for note in spectra.notes)
+    if any(row.null for row in spectra.rows):
         yield "in brackets: the same statistic of the weight's own entries in random order"
-    if not found.rows:
+    if not spectra.rows:
         yield "no weight with two axes or more"
 
 
 def spectrum_line(row: Spectrum) -> str:
     """Format one spectrum as one line."""
-    told = (f"{head} {cell}" for head, cell in zip(SPECTRUM[1:], spectrum_cells(row)[1:], strict=True))
-    return f"{name_text(row.name)}: {', '.join(told)}"
+    cells = (f"{head} {cell}" for head, cell in zip(SPECTRUM[1:], spectrum_cells(row)[1:], strict=True))
+    return f"{name_text(row.name)}: {', '.join(cells)}"
 
 
 def spectrum_cells(row: Spectrum) -> tuple[str, ...]:

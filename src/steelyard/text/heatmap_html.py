@@ -37,8 +37,8 @@ def heat_map(drawn: Picture, title: str) -> str:
     down, across = drawn.values.shape
     side = int(np.clip(min(_ROOM[0] // down, _ROOM[1] // across), _SMALLEST, _LARGEST))
     rows = "".join(_row(drawn, nth, end, side) for nth in range(down))
-    told = f"{title}, drawn as {drawn.rows:,} {TIMES} {drawn.columns:,}: {drawn.caption}"
-    head = f'<caption style="caption-side:top;text-align:left;">{shown(told)}</caption>'
+    caption = f"{title}, drawn as {drawn.rows:,} {TIMES} {drawn.columns:,}: {drawn.caption}"
+    head = f'<caption style="caption-side:top;text-align:left;">{shown(caption)}</caption>'
     # the last column has no cells: it leaves room for the caption
     head += f'<colgroup><col span="{across}" style="width:{side}px;"><col></colgroup>'
     missing = lines([f"{TIMES} holds NaN or Inf"] if np.isnan(drawn.values).any() else [])

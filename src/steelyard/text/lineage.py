@@ -17,47 +17,47 @@ HEAD = ("", "", "distance", "shared", "likeness", "p", "")
 CHANCE = "p: the probability that hidden units in random order, as in independently trained nets, would be as alike"
 
 
-def lineage_lines(found: Lineage) -> Iterator[str]:
+def lineage_lines(lineage: Lineage) -> Iterator[str]:
     """Yield the pairs, the nearest first, then duplicates, the tree, and an explanation of p."""
-    if len(found.names) < 2:
+    if len(lineage.names) < 2:
         yield "nothing to compare"
-    pairs = nearest_first(found)
+    pairs = nearest_first(lineage)
     if pairs:
         yield from columns([HEAD, *map(kinship_cells, pairs[:SHOWN])], right=range(2, 6))
     if len(pairs) > SHOWN:
         yield f"... and {len(pairs) - SHOWN:,} more pairs, farther apart"
-    yield from duplicates(found)
-    yield from apart(found)
-    if found.tree is not None:
-        yield from ("", *tree_lines(found.tree))
+    yield from duplicates(lineage)
+    yield from apart(lineage)
+    if lineage.tree is not None:
+        yield from ("", *tree_lines(lineage.tree))
     if any(pair.p is not None for pair in pairs):
         yield ""
         yield CHANCE
 
 
-def nearest_first(found: Lineage) -> list[Kinship]:
+def nearest_first(lineage: Lineage) -> list[Kinship]:
     """Return the pairs, sorted by distance; pairs of unknown distance come last."""
-    return sorted(found.pairs, key=lambda pair: 2.0 if pair.distance is None else pair.distance)
+    return sorted(lineage.pairs, key=lambda pair: 2.0 if pair.distance is None else pair.distance)
 
 
-def duplicates(found: Lineage) -> Iterator[str]:
+def duplicates(lineage: Lineage) -> Iterator[str]:
     """Yield a line for each group of nets with identical weights."""
-    yield from (f"the same weights: {', '.join(map(name_text, group))}" for group in found.duplicates)
+    yield from (f"the same weights: {', '.join(map(name_text, group))}" for group in lineage.duplicates)
 
 
-def apart(found: Lineage) -> Iterator[str]:
+def apart(lineage: Lineage) -> Iterator[str]:
     """Yield a line on the nets that have no corresponding weights with any other; they are not in the tree."""
-    if len(found.names) > 1 and found.tree is None:
+    if len(lineage.names) > 1 and lineage.tree is None:
         yield "no two of them have corresponding weights, so there is no tree"
-    elif found.apart:
-        yield f"not in the tree, without corresponding weights in any other: {', '.join(map(name_text, found.apart))}"
+    elif lineage.apart:
+        yield f"not in the tree, without corresponding weights in any other: {', '.join(map(name_text, lineage.apart))}"
 
 
 def kinship_line(pair: Kinship) -> str:
     """Format one pair of nets as one line."""
     distance, shared, likeness, p, verdict = kinship_cells(pair)[2:]
-    told = f"distance {distance}, {shared} weights shared, likeness {likeness}, p {p}"
-    return f"{name_text(pair.a)} and {name_text(pair.b)}: {told}{': ' if verdict else ''}{verdict}"
+    figures = f"distance {distance}, {shared} weights shared, likeness {likeness}, p {p}"
+    return f"{name_text(pair.a)} and {name_text(pair.b)}: {figures}{': ' if verdict else ''}{verdict}"
 
 
 def kinship_cells(pair: Kinship) -> tuple[str, ...]:

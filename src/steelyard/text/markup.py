@@ -42,9 +42,9 @@ def page(parts: Iterable[str]) -> str:
 def within(rows: int, made: Callable[[int], str]) -> str:
     """Return the page `made` of at most `LIMIT` rows, or of fewer if it would be too large."""
     most = min(rows, LIMIT)
-    while len((found := made(most)).encode()) > LARGEST and most:
+    while len((page := made(most)).encode()) > LARGEST and most:
         most //= 2
-    return found
+    return page
 
 
 def lines(texts: Iterable[str], *, strong: bool = False) -> str:
@@ -110,8 +110,8 @@ def facts_html(facts: Iterable[tuple[str, str]], caption: str = "") -> str:
 
 def _table(caption: str) -> str:
     # notebooks would centre the table
-    told = f'<caption style="caption-side:top;{_LEFT}">{shown(caption)}</caption>' if caption else ""
-    return f'<table style="border-collapse:collapse;margin:0 0 1em 0;">{told}'
+    head = f'<caption style="caption-side:top;{_LEFT}">{shown(caption)}</caption>' if caption else ""
+    return f'<table style="border-collapse:collapse;margin:0 0 1em 0;">{head}'
 
 
 def _style(column: Column) -> str:

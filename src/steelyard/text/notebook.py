@@ -35,17 +35,19 @@ def weights_html(weights: Weights) -> str:
     """
     if not weights:
         return lines(["no weights"])
-    found, end = _looked_at(weights)
-    told = notes(weights)
+    looked_at, end = _looked_at(weights)
+    remarked = notes(weights)
     if end is None:
-        told.append(UNREAD.format(in_units(weights.nbytes)))
-    below = lines(told) + lines(live_findings(weights) if end is None else remarks(found, len(weights.distinct())), strong=True)
+        remarked.append(UNREAD.format(in_units(weights.nbytes)))
+    below = lines(remarked) + lines(
+        live_findings(weights) if end is None else remarks(looked_at, len(weights.distinct())), strong=True
+    )
 
     def made(most: int) -> str:
-        rest = more(len(found), most, "more rows; select(...) shows some of them")
-        return page([*tree(found[:most], end, totals(weights)), rest, below])
+        rest = more(len(looked_at), most, "more rows; select(...) shows some of them")
+        return page([*tree(looked_at[:most], end, totals(weights)), rest, below])
 
-    return within(len(found), made)
+    return within(len(looked_at), made)
 
 
 def _looked_at(weights: Weights) -> tuple[list[Measured], float | None]:
@@ -55,8 +57,8 @@ def _looked_at(weights: Weights) -> tuple[list[Measured], float | None]:
     rows = rows_of(weights)
     if weights.remote or weights.nbytes + EACH * len(weights) > READ:
         return [Measured(row, Summary()) for row in rows], None
-    found = list(measured(rows))
-    return found, axis_end(found)
+    stats = list(measured(rows))
+    return stats, axis_end(stats)
 
 
 def weight_html(weight: Weight) -> str:
@@ -92,5 +94,5 @@ def _spread(summary: Summary) -> str:
     moments = summary.moments
     shares = {"q05": 0.05, "median": 0.5, "q95": 0.95}
     known = {"std": moments.std, **{word: summary.quantile(share) for word, share in shares.items()}, "l2": moments.l2}
-    told = [f"{word} {number_text(number)}" for word, number in known.items()]
-    return "  ".join([*told, f"zeros {moments.zeros:,}"]) if moments.count else ""
+    figures = [f"{word} {number_text(number)}" for word, number in known.items()]
+    return "  ".join([*figures, f"zeros {moments.zeros:,}"]) if moments.count else ""

@@ -53,10 +53,10 @@ class _Bar:
         part = min(self.done / max(self.total, 1), 1.0)
         speed = in_units(int((self.done + self.again) / (now - self.begun)))
         of = f" and {in_units(self.again)} again" if part == 1.0 and self.again else f" of {in_units(self.total)}"
-        told = f"] {part:4.0%}{of}, {speed}/s"
+        rest = f"] {part:4.0%}{of}, {speed}/s"
         columns = (screen_of(sys.stderr).width or 80) - 1  # a character in the last column would wrap the line
-        width = min(max(columns - len(self.what) - len(told) - 2, 0), WIDTH)
-        return cut(f"{self.what} [{'#' * round(part * width):<{width}}{told}", columns)
+        width = min(max(columns - len(self.what) - len(rest) - 2, 0), WIDTH)
+        return cut(f"{self.what} [{'#' * round(part * width):<{width}}{rest}", columns)
 
     def clear(self) -> None:
         if self.shown:

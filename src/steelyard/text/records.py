@@ -36,7 +36,7 @@ def file_record(file: str, weights: Weights, *, stats: bool = False) -> dict[str
             "bytes": weights.nbytes,
         },
     }
-    return record | {"notes": found} if (found := notes(weights)) else record
+    return record | {"notes": noted} if (noted := notes(weights)) else record
 
 
 def weight_record(weight: Weight, *, stats: bool = False) -> dict[str, Any]:

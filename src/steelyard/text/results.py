@@ -67,23 +67,23 @@ def diff_html(diff: Diff) -> str:
     return within(len(groups), made)
 
 
-def spectra_html(found: Spectra) -> str:
+def spectra_html(spectra: Spectra) -> str:
     """Return the table of spectra."""
-    if not found.rows:
-        return page([lines(spectra_remarks(found))])
-    rows = [spectrum_cells(row) for row in found.rows]
-    return _cells_html(SPECTRUM, rows, range(1, 9), "spectra", lines(spectra_remarks(found)))
+    if not spectra.rows:
+        return page([lines(spectra_remarks(spectra))])
+    rows = [spectrum_cells(row) for row in spectra.rows]
+    return _cells_html(SPECTRUM, rows, range(1, 9), "spectra", lines(spectra_remarks(spectra)))
 
 
-def lineage_html(found: Lineage) -> str:
+def lineage_html(lineage: Lineage) -> str:
     """Return the table of pairs of nets, the nearest first, and the tree."""
-    if len(found.names) < 2:
+    if len(lineage.names) < 2:
         return lines(["nothing to compare"])
-    tree_of_nets = "" if found.tree is None else block(tree_lines(found.tree))
-    chance = [CHANCE] if any(pair.p is not None for pair in found.pairs) else []
-    below = lines(duplicates(found)) + lines(apart(found)) + tree_of_nets + lines(chance)
-    rows = [kinship_cells(pair) for pair in nearest_first(found)]
-    return _cells_html(LINEAGE_HEAD, rows, range(2, 6), f"{len(found.names):,} nets", below)
+    tree_of_nets = "" if lineage.tree is None else block(tree_lines(lineage.tree))
+    chance = [CHANCE] if any(pair.p is not None for pair in lineage.pairs) else []
+    below = lines(duplicates(lineage)) + lines(apart(lineage)) + tree_of_nets + lines(chance)
+    rows = [kinship_cells(pair) for pair in nearest_first(lineage)]
+    return _cells_html(LINEAGE_HEAD, rows, range(2, 6), f"{len(lineage.names):,} nets", below)
 
 
 def check_html(check: Check) -> str:
@@ -91,8 +91,8 @@ def check_html(check: Check) -> str:
     if not check.findings:
         return page([lines(check_lines(check))])
     rows = [
-        ("(all)" if found.name is None else name_text(found.name), found.kind, found.severity, found.what)
-        for found in check.findings
+        ("(all)" if finding.name is None else name_text(finding.name), finding.kind, finding.severity, finding.what)
+        for finding in check.findings
     ]
     caption = f"{counted(len(rows), 'finding')} in {counted(check.weights, 'weight')}"
     return _cells_html(("weight", "kind", "severity", "found"), rows, (), caption, lines(check.notes))

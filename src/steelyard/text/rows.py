@@ -145,10 +145,10 @@ def span(first: str, last: str) -> str:
     return "".join(a if a == b else f"[{a}-{b}]" for a, b in zip(begin, end, strict=True))
 
 
-def told(first: str, last: str, name: str) -> list[str]:
+def distinguishing_numbers(first: str, last: str, name: str) -> list[str]:
     """Return the numbers of a name that distinguish it from the others between `first` and `last`.
 
-    >>> told("layers.0.experts.0.w2", "layers.11.experts.7.w2", "layers.3.experts.5.w2")
+    >>> distinguishing_numbers("layers.0.experts.0.w2", "layers.11.experts.7.w2", "layers.3.experts.5.w2")
     ['3', '5']
     """
     begin, end, own = (_NUMBER.split(each, _DEPTH)[1::2] for each in (first, last, name))
@@ -164,14 +164,14 @@ def _folded(groups: list[Group[Listed]], depth: int) -> list[Group[Listed]]:
     rests = [(name[end:], kind) for end, (name, kind, _) in zip(ends, groups, strict=True)]
     cuts = [0, *(nth for nth, (one, two) in enumerate(pairwise(heads), 1) if one != two), len(groups)]
     blocks = list(pairwise(cuts))
-    found: list[Group[Listed]] = []
+    folded: list[Group[Listed]] = []
     first = 0
     for (begin, end), (_, stop) in zip(blocks, [*blocks[1:], (0, 0)], strict=True):
         if end < stop and rests[begin:end] == rests[end:stop] and _counts_up(heads[begin], heads[end]):
             continue
-        found += _merged(groups[first:end], rests[begin:end], depth)
+        folded += _merged(groups[first:end], rests[begin:end], depth)
         first = end
-    return found
+    return folded
 
 
 def _merged(groups: list[Group[Listed]], rests: list[Rest], depth: int) -> list[Group[Listed]]:

@@ -147,5 +147,5 @@ def round_up(number: float) -> float:
     if number <= 0:
         return 1.0
     power = 10.0 ** floor(log10(number))
-    found = float(f"{next(step * power for step in (1, 2, 3, 5, 10) if step * power >= number * 0.99):.1g}") if power else 0.0
-    return found if 0 < found < inf else number  # near the ends of float64 there are no rounder numbers
+    rounded = float(f"{next(step * power for step in (1, 2, 3, 5, 10) if step * power >= number * 0.99):.1g}") if power else 0.0
+    return rounded if 0 < rounded < inf else number  # near the ends of float64 there are no rounder numbers

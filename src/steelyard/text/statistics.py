@@ -91,11 +91,11 @@ def _histograms(rows: Sequence[WeightStats]) -> Column | None:
     """Return the histograms of all rows on one axis, as `ls --stats` does."""
     from steelyard.text.sparkline import axis_of, bars, header
 
-    found = [(row.summary, row.role) for row in rows]
-    summaries = [summary for summary, _ in found if summary is not None and summary.wide]
-    if len(summaries) < len(found):
+    drawn = [(row.summary, row.role) for row in rows]
+    summaries = [summary for summary, _ in drawn if summary is not None and summary.wide]
+    if len(summaries) < len(drawn):
         return None
-    end = axis_of([summary for summary, (_, role) in zip(summaries, found, strict=True) if role in AXIS_ROLES] or summaries)
+    end = axis_of([summary for summary, (_, role) in zip(summaries, drawn, strict=True) if role in AXIS_ROLES] or summaries)
     return Column("histogram", [bars(summary, end) for summary in summaries], head=header(end))
 
 
@@ -105,10 +105,10 @@ def nonfinite(stats: Stats) -> Iterator[str]:
 
     bad = [row for row in stats.rows if row.nan or row.inf]
     places = [row.first_nonfinite or (_name(row), ()) for row in bad]
-    found = [NonFinite(name, row.nan, row.inf, place) for row, (name, place) in zip(bad, places, strict=True)]
-    if found:
+    places_of = [NonFinite(name, row.nan, row.inf, place) for row, (name, place) in zip(bad, places, strict=True)]
+    if places_of:
         what = stats.by if stats.by in TOGETHER[:-1] else "channel"
-        yield str(found[0]) if len(stats.rows) == 1 else nonfinite_line(found, len(stats.rows), what)
+        yield str(places_of[0]) if len(stats.rows) == 1 else nonfinite_line(places_of, len(stats.rows), what)
 
 
 def left_out(names: Sequence[str]) -> Iterator[str]:

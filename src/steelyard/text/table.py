@@ -85,7 +85,7 @@ def listing(
     if not weights:
         yield "no weights"
         return
-    rows = rows_of(weights, unfolded=unfolded) if stats is None else [found.row for found in stats]
+    rows = rows_of(weights, unfolded=unfolded) if stats is None else [each.row for each in stats]
     columns = fact_columns(rows, grouped=grouped) + (number_columns(stats, axis_end(stats)) if stats is not None else [])
     yield from drawn([column for column in columns if column.width], screen)
     yield ""
@@ -102,15 +102,15 @@ def listing(
 def remarks(stats: Sequence[Measured], total: int) -> Iterator[str]:
     """Yield the weights that cannot be read, and those of the `total` that contain NaN or Inf."""
     yield from unreadable(stats)
-    yield from findings([weight for found in stats if not found.summary.finite for weight in found.row.counted], total)
+    yield from findings([weight for each in stats if not each.summary.finite for weight in each.row.counted], total)
 
 
 def unreadable(stats: Sequence[Measured]) -> Iterator[str]:
     """Yield the errors of the first five weights that cannot be read, and a count of the rest."""
-    found = [f"{name_text(each.row.name)} cannot be read: {each.error}" for each in stats if each.error is not None]
-    yield from found[:FINDINGS]
-    if len(found) > FINDINGS:
-        yield f"... and {len(found) - FINDINGS:,} more weights that cannot be read"
+    refused = [f"{name_text(each.row.name)} cannot be read: {each.error}" for each in stats if each.error is not None]
+    yield from refused[:FINDINGS]
+    if len(refused) > FINDINGS:
+        yield f"... and {len(refused) - FINDINGS:,} more weights that cannot be read"
 
 
 def totals(weights: Weights) -> str:
@@ -120,8 +120,8 @@ def totals(weights: Weights) -> str:
 
 def notes(weights: Weights) -> list[str]:
     """Return the notes of the file's reader, for example that it also contains training data, or rounded numbers."""
-    found = weights.meta.get("notes")
-    return [printable(note, NAME_LIMIT) for note in found if isinstance(note, str)] if isinstance(found, list) else []
+    noted = weights.meta.get("notes")
+    return [printable(note, NAME_LIMIT) for note in noted if isinstance(note, str)] if isinstance(noted, list) else []
 
 
 def count_text(weights: Weights) -> str:
@@ -137,21 +137,21 @@ def findings(weights: Sequence[Weight], total: int = 1) -> Iterator[str]:
         return
     from steelyard.numerics.nonfinite import nonfinite  # not needed to list a file, and slow to import
 
-    found = list(nonfinite(weights))
-    if found:
-        yield str(found[0]) if total == 1 else nonfinite_line(found, total)
+    bad = list(nonfinite(weights))
+    if bad:
+        yield str(bad[0]) if total == 1 else nonfinite_line(bad, total)
 
 
-def nonfinite_line(found: Sequence[NonFinite], total: int, what: str = "weight") -> str:
+def nonfinite_line(bad: Sequence[NonFinite], total: int, what: str = "weight") -> str:
     """Count the weights that are not finite, and name the first five with the index of the first such number.
 
     >>> from steelyard.numerics.nonfinite import NonFinite
     >>> nonfinite_line([NonFinite("encoder.bias", 1, 0, (17,)), NonFinite("step", 0, 1, ())], 148)
     '2 of 148 weights are not finite: encoder.bias[17] (1 NaN), step (1 Inf)'
     """
-    named = ", ".join(f"{name_text(each.name)}{list(each.first) or ''} ({each.counts})" for each in found[:FINDINGS])
-    more = f" and {len(found) - FINDINGS:,} more" if len(found) > FINDINGS else ""
-    return f"{len(found):,} of {total:,} {what}s {'are' if len(found) > 1 else 'is'} not finite: {named}{more}"
+    named = ", ".join(f"{name_text(each.name)}{list(each.first) or ''} ({each.counts})" for each in bad[:FINDINGS])
+    more = f" and {len(bad) - FINDINGS:,} more" if len(bad) > FINDINGS else ""
+    return f"{len(bad):,} of {total:,} {what}s {'are' if len(bad) > 1 else 'is'} not finite: {named}{more}"
 
 
 def live_findings(weights: Weights) -> Iterator[str]:
@@ -220,8 +220,8 @@ def number_columns(stats: Sequence[Measured], end: float) -> list[Column]:
     """Return the columns of statistics; histograms reach from minus to plus `end`."""
     from steelyard.text.sparkline import bars, header
 
-    summaries = [found.summary for found in stats]
-    drawn = ["cannot be read" if found.error is not None else bars(found.summary, end) for found in stats]
+    summaries = [each.summary for each in stats]
+    drawn = ["cannot be read" if each.error is not None else bars(each.summary, end) for each in stats]
     columns = [Column("histogram", drawn, head=header(end))]
     values: dict[str, Callable[[Summary], float | None]] = {
         "min": lambda s: s.moments.minimum,

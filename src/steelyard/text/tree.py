@@ -19,21 +19,21 @@ _DEEPEST = 16
 """Maximum words of a name that are compared."""
 
 
-def tree(found: Sequence[Measured], end: float | None, caption: str = "") -> Iterator[str]:
+def tree(stats: Sequence[Measured], end: float | None, caption: str = "") -> Iterator[str]:
     """Yield a table, or a foldable section for each layer, by the first word in which the rows' names differ.
 
     Histograms reach from minus to plus `end`; without it there are no statistics. A row that is alone in its layer is
     not folded.
     """
-    words = [re.split(r"[./]", each.row.name, maxsplit=_DEEPEST) for each in found]
+    words = [re.split(r"[./]", each.row.name, maxsplit=_DEEPEST) for each in stats]
     depth = next((nth for nth in range(_DEEPEST + 1) if any(own[: nth + 1] != words[0][: nth + 1] for own in words)), None)
-    if len(found) <= OPEN or depth is None:
-        yield rows_html(_columns(found, end), caption)
+    if len(stats) <= OPEN or depth is None:
+        yield rows_html(_columns(stats, end), caption)
         return
     if caption:
         yield lines([caption if end is None else f"{caption}; histograms reach from {-end:g} to {end:g}"])
     keys = iter(words)
-    groups = [list(members) for _, members in groupby(found, lambda _: next(keys)[: depth + 1])]
+    groups = [list(members) for _, members in groupby(stats, lambda _: next(keys)[: depth + 1])]
     for alone, some in groupby(groups, lambda group: len(group) == 1):
         if alone:
             yield rows_html(_columns([group[0] for group in some], end))
@@ -59,7 +59,7 @@ def _bars(group: Sequence[Measured], end: float) -> str:
     return bars(whole, end)
 
 
-def _columns(found: Sequence[Measured], end: float | None) -> list[Column]:
+def _columns(stats: Sequence[Measured], end: float | None) -> list[Column]:
     """Return the columns of the terminal's table without the layer, which each name begins with."""
-    columns = [column for column in fact_columns([each.row for each in found], grouped=False) if column.key != "layer"]
-    return columns if end is None else columns + number_columns(found, end)
+    columns = [column for column in fact_columns([each.row for each in stats], grouped=False) if column.key != "layer"]
+    return columns if end is None else columns + number_columns(stats, end)

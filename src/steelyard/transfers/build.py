@@ -40,27 +40,27 @@ def build(source: object, framework: str, activations: Sequence[str] | Mapping[s
     builder = _builder(framework)
     stack = stack_of(source, activations)
     model, layers = builder.build(stack)
-    found = weights(model)
-    kernels = [weight for weight in found.values() if weight.role is Role.KERNEL]
-    biases = [weight for weight in found.values() if weight.role is Role.BIAS]
+    listed = weights(model)
+    kernels = [weight for weight in listed.values() if weight.role is Role.KERNEL]
+    biases = [weight for weight in listed.values() if weight.role is Role.BIAS]
     arrays = {weight.name: _kernel(layer, weight) for layer, weight in zip(layers, kernels, strict=True)}
     biased = [layer for layer in layers if layer.bias is not None] if len(biases) < len(layers) else layers
     arrays |= {weight.name: _bias(layer, weight) for layer, weight in zip(biased, biases, strict=True)}
-    return found.assign(arrays)
+    return listed.assign(arrays)
 
 
 def _builder(framework: str) -> Builder:
     try:
-        found = load("frameworks", framework)
+        candidate = load("frameworks", framework)
     except ModuleNotFoundError as error:
         missing = str(error.name).partition(".")[0]
         if missing == "steelyard":
             raise
         package = {"sklearn": "scikit-learn"}.get(missing, missing)
         raise MissingExtraError(f"a model of {printable(framework)}", package=package) from None
-    if not hasattr(found, "build"):
+    if not hasattr(candidate, "build"):
         raise ShapeError(f"framework is {printable(framework)!r}; it must be one of {', '.join(builders())}")
-    return cast("Builder", found)
+    return cast("Builder", candidate)
 
 
 def _kernel(layer: DenseLayer, weight: Weight) -> Array:

@@ -44,11 +44,11 @@ def make_plan(source: Net, target: Net, options: Options, *, guess: bool = False
     sources = [layer for layer in source.layers if not layer.tied and not _is_left_out(layer, only, skip)]
     targets = [layer for layer in target.layers if not layer.tied and not _is_left_out(layer, only, skip)]
     _refuse_cudnn(targets)
-    found = pair(source, target, given, sources, targets)
-    made = list(found.pairs)
+    pairing = pair(source, target, given, sources, targets)
+    made = list(pairing.pairs)
     if resize:
-        made += _of_other_sizes(found.sources, found.targets)
-    equal = [choice for choice in found.choices if len(choice.sources) == len(choice.targets)]
+        made += _of_other_sizes(pairing.sources, pairing.targets)
+    equal = [choice for choice in pairing.choices if len(choice.sources) == len(choice.targets)]
     if equal and not guess:
         raise AmbiguityError(_ambiguous(equal) + missing_graphs(source, target))
     made += [each for choice in equal for each in choice.suggested]

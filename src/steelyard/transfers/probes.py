@@ -39,12 +39,12 @@ def inputs_of(probe: object, source: Net, target: Net) -> tuple[list[Array], lis
     return given, [np.ascontiguousarray(_in_layout_of(each, source, target, nth)) for nth, each in enumerate(given)]
 
 
-def _listed(found: object) -> list[Array]:
+def _listed(inputs: object) -> list[Array]:
     import numpy as np
 
     from steelyard.core.assign import plain
 
-    return [np.asarray(plain(each)) for each in found] if isinstance(found, (list, tuple)) else [np.asarray(plain(found))]
+    return [np.asarray(plain(each)) for each in inputs] if isinstance(inputs, (list, tuple)) else [np.asarray(plain(inputs))]
 
 
 def _random(source: Net, target: Net) -> tuple[list[Array], list[Array]]:

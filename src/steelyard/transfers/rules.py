@@ -93,7 +93,7 @@ def _given(
         # the name of a whole layer names each of its levels and directions, the name of one of them that one alone
         wanted = [(name, place if each == own else 0) for each in _names(layer) for name in _mapped(each, ways, pairs)]
         alike = [each for each in targets if (each.kind == "other") == (layer.kind == "other")]
-        partner = next((found for name, nth in wanted if (found := _layer_named(name, nth, alike))), None)
+        partner = next((unit for name, nth in wanted if (unit := _layer_named(name, nth, alike))), None)
         if partner is not None:
             yield layer.name, partner.name
         elif wanted and (layer.kind != "other" or not pairs.keys().isdisjoint(_names(layer))):

@@ -44,9 +44,9 @@ _NAMES = {"nnet_sigmoid": "sigmoid", "exp": "exponential", "swish": "silu"}
 
 def stack_of(source: object, activations: Given) -> DenseStack:
     """Return a source as a stack; raises `AmbiguityError` for an unknown activation or order, `ShapeError` for any other net."""
-    found = weights(source)
-    _check_scaled(found.meta.get("networks", {}))
-    net = Net(found, found.graph)
+    listed = weights(source)
+    _check_scaled(listed.meta.get("networks", {}))
+    net = Net(listed, listed.graph)
     layers = _dense_layers(net)
     graph = net.graph
     if graph is not None and not graph.is_execution_order:
@@ -71,8 +71,8 @@ def _graph_of_run(source: object, layers: list[LayerWeights]) -> Graph | None:
         framework = framework_of(source)
         for width in dict.fromkeys(layer.shape("kernel")[1] for layer in layers):
             with suppress(Exception):  # a user's model may raise anything for an input of another width
-                found: Graph = cast("Runner", framework).graph(source, [np.zeros((2, width), "float32")])
-                return found
+                graph: Graph = cast("Runner", framework).graph(source, [np.zeros((2, width), "float32")])
+                return graph
     return None
 
 
@@ -206,8 +206,8 @@ def _given(layers: list[LayerWeights], activations: Given) -> list[DenseLayer]:
 def _only_order(layers: list[LayerWeights]) -> list[LayerWeights]:
     """Return the only order in which each layer fits the previous one; raises `AmbiguityError` if there are several."""
     sizes = {id(layer): layer.shape("kernel") for layer in layers}
-    found = _orders(layers, sizes)
-    first, second = next(found, None), next(found, None)
+    orders = _orders(layers, sizes)
+    first, second = next(orders, None), next(orders, None)
     if first is None:
         raise ShapeError(f"no order of {_listed([layer.name for layer in layers])} makes their shapes compatible")
     if second is not None:

@@ -74,17 +74,17 @@ def calls(machine: Machine) -> list[str]:
     if not strange:
         return []
     named = set(map(id, strange))
-    found: dict[str, None] = {}
+    written_calls: dict[str, None] = {}
     called: set[int] = set()
     for record in machine.records:
         roots = {id(target) for target in _roots(record)}
         if roots & named:
             called |= roots
-            found.setdefault(written(record))
-        if len(found) >= limits.FINDINGS:
+            written_calls.setdefault(written(record))
+        if len(written_calls) >= limits.FINDINGS:
             break
     rest = [target.text for target in strange if id(target) not in called]
-    return [*found, *(printable(text) for text in rest[: limits.FINDINGS])]
+    return [*written_calls, *(printable(text) for text in rest[: limits.FINDINGS])]
 
 
 def _roots(record: Record) -> Iterator[Global]:

@@ -64,9 +64,9 @@ def fast_tensors(machine: Machine) -> None:
     known: dict[tuple[bytes, ...], Shared] = {}
     if not stack or not _is_rebuild(stack[-1]):
         return
-    while found := match(stream.data, stream.at):
+    while tensor := match(stream.data, stream.at):
         # k0 to k7 are the memo indices
-        storage, width, key, k0, numel, k1, place, k2, step, k3, flag, k4, k5, k6, length, name, k7, rebuild = found.groups()
+        storage, width, key, k0, numel, k1, place, k2, step, k3, flag, k4, k5, k6, length, name, k7, rebuild = tensor.groups()
         repeated = storage, numel, place, step, flag, rebuild
         shared = known.get(repeated) or _shared(machine, repeated)
         if width[0] != len(key) or int.from_bytes(length, "little") != len(name) or shared is None:
@@ -75,7 +75,7 @@ def fast_tensors(machine: Machine) -> None:
             return
         known[repeated] = shared
         _push(machine, shared, key.decode(), name.decode())
-        stream.at = found.end()
+        stream.at = tensor.end()
 
 
 def _push(machine: Machine, shared: Shared, key: str, name: str) -> None:
@@ -130,5 +130,5 @@ def _is_rebuild(target: Pickled) -> bool:
 
 def _dims(known: dict[bytes, tuple[int, ...]], text: bytes) -> tuple[int, ...]:
     """Return the numbers of consecutive number opcodes; shapes repeat, so each is parsed once."""
-    found = known[text] = tuple(int.from_bytes(word[1:], "little") for word in re.findall(_NUMBER, text, re.DOTALL))
-    return found
+    numbers = known[text] = tuple(int.from_bytes(word[1:], "little") for word in re.findall(_NUMBER, text, re.DOTALL))
+    return numbers

@@ -64,8 +64,8 @@ def _string(machine: Machine) -> None:
 
 def _python2_text(machine: Machine, length: int) -> None:
     """Decode a Python 2 `str`, which is text or bytes; Latin-1 preserves both."""
-    found = machine.stream.blob(length)
-    machine.stack.append(found.decode("latin-1") if isinstance(found, bytes) else found)
+    data = machine.stream.blob(length)
+    machine.stack.append(data.decode("latin-1") if isinstance(data, bytes) else data)
 
 
 def _binint(machine: Machine) -> None:

@@ -20,9 +20,9 @@ COMPARED = 1 << 18
 def overlaps(named: Mapping[str, PickledTensor]) -> dict[str, str]:
     """Map each view of a storage to the first one before it with which it shares some elements, but not all."""
     storages = [tensor.memory[0] for tensor in named.values() if tensor.memory is not None]
-    found: dict[str, str] = {}
+    overlapping: dict[str, str] = {}
     if len(set(storages)) == len(storages):  # as in nearly every file
-        return found
+        return overlapping
     views: dict[object, dict[Memory, str]] = {}
     for name, tensor in named.items():
         if tensor.memory is not None:
@@ -34,8 +34,8 @@ def overlaps(named: Mapping[str, PickledTensor]) -> dict[str, str]:
             for late, early, cost in _sharing([*several], left):
                 left -= cost
                 if late:
-                    found[names[late]] = names[early]
-    return found
+                    overlapping[names[late]] = names[early]
+    return overlapping
 
 
 def _sharing(views: list[Memory], left: int) -> Iterator[tuple[int, int, int]]:

@@ -282,9 +282,9 @@ def _symbol(objects: Objects, flags: int) -> Item:
 #   item   hash table: a list of pairlists of bindings, or NULL
 #   item   attributes: a pairlist, or NULL
 def _environment(objects: Objects, flags: int) -> Steps:
-    found = Environment(locked=bool(objects.notation.integer()))
-    objects.references.append(found)  # before its contents, which may refer to it
-    found.enclosing = yield objects.item()
+    environment = Environment(locked=bool(objects.notation.integer()))
+    objects.references.append(environment)  # before its contents, which may refer to it
+    environment.enclosing = yield objects.item()
     frame = yield objects.item()
     table = yield objects.item()
     attributes = yield objects.item()
@@ -292,9 +292,9 @@ def _environment(objects: Objects, flags: int) -> Steps:
     for cells in (frame, *chains):
         if isinstance(cells, Pairlist):
             for name, value in cells.pairs():
-                found.frame.setdefault(name, value)
-    found.attributes = objects.attributes(found, attributes)
-    return found
+                environment.frame.setdefault(name, value)
+    environment.attributes = objects.attributes(environment, attributes)
+    return environment
 
 
 # External pointer, of type 22, without its address:

@@ -76,8 +76,8 @@ def read_torch(value: Vector, file: str) -> Network:
 def as_source(raw: Value, file: str) -> Source:
     """Return the bytes of a raw vector. Raises `FormatError` for any other value."""
     if not isinstance(raw, Vector) or raw.kind != "raw":
-        found = "NULL" if raw is None else printable(raw, 60)
-        raise FormatError(file, f"holds {found} where a raw vector with the bytes of a tensor or a file is expected")
+        shown = "NULL" if raw is None else printable(raw, 60)
+        raise FormatError(file, f"holds {shown} where a raw vector with the bytes of a tensor or a file is expected")
     if isinstance(raw.numbers, Stored):
         return raw.numbers.source.part(raw.numbers.offset, raw.length)
     return from_bytes(raw.read().tobytes(), file)

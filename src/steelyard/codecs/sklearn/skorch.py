@@ -31,12 +31,12 @@ def open_nets(records: Iterable[Record], name: str, steps: int | None = None) ->
         if data is None:
             continue
         if data.head(1) != b"\x80" or is_stream(data):
-            inner, found = unpack(data)
+            inner, called = unpack(data)
         else:
             machine = Machine(data, steps=steps)
             inner, steps = machine.load(), machine.steps
-            found = calls(machine)
-        known |= dict.fromkeys(found)
+            called = calls(machine)
+        known |= dict.fromkeys(called)
         if isinstance(inner, dict):
             record.built({**inner, _KEPT: None})
     return list(known)

@@ -113,11 +113,11 @@ def _open_zip(source: Source, depth: int) -> Archive:
 
 
 def _pickle_name(source: Source, members: dict[str, Member]) -> str:
-    found = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
-    if len(found) != 1:
-        what = f"has {len(found)} members called data.pkl and is ambiguous" if found else "has no member called data.pkl"
+    pickles = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        what = f"has {len(pickles)} members called data.pkl and is ambiguous" if pickles else "has no member called data.pkl"
         raise FormatError(source.name, f"the archive {what}")
-    return found[0]
+    return pickles[0]
 
 
 def _decoder(source: Source, members: dict[str, Member], folder: str, byteorder: str, depth: int) -> TensorDecoder:
@@ -145,14 +145,14 @@ _LIST = r"(?m)^  __(parameters|buffers)__ = \[([^\]]*)\]"
 
 def _scripted(source: Source, members: dict[str, Member], base: str) -> dict[str, tuple[list[str], list[str]]]:
     """Return the names of the parameters and buffers of each class of a compiled module, from its code."""
-    found = {}
+    kinds = {}
     for name in members:
         if name.startswith(f"{base}code/") and name.endswith(".py"):
             module = name[len(base) + 5 : -3].replace("/", ".")
             for match in re.finditer(_CLASS, _text(source, members, name) + "\n"):
                 lists = {kind: re.findall(r'"([^"]*)"', names) for kind, names in re.findall(_LIST, match[2])}
-                found[f"{module}.{match[1]}"] = lists.get("parameters", []), lists.get("buffers", [])
-    return found
+                kinds[f"{module}.{match[1]}"] = lists.get("parameters", []), lists.get("buffers", [])
+    return kinds
 
 
 # Before 1.6, a file is five pickles, then the storages:

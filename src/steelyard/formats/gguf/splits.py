@@ -67,8 +67,8 @@ def _joined(source: Source, names: list[str], read_part: ReadPart) -> Weights:
             raise FormatError(source.name, f"{printable(name)} is not part {number + 1:,} of {len(names):,} by its metadata")
     kept = {key: value for key, value in metadata.items() if not key.startswith("split.")}
     try:
-        joined = Weights((w for part in parts for w in part.values()), meta={**first.meta, "metadata": kept, "shards": names})
+        merged = Weights((w for part in parts for w in part.values()), meta={**first.meta, "metadata": kept, "shards": names})
     except ShapeError as error:
         raise FormatError(source.name, f"two parts have the same tensor: {error}") from None
-    total = _whole_number(metadata, _TENSORS, len(joined))
-    return joined if total == len(joined) else _incomplete(joined, f"has {len(joined):,} of the model's {total:,} tensors")
+    total = _whole_number(metadata, _TENSORS, len(merged))
+    return merged if total == len(merged) else _incomplete(merged, f"has {len(merged):,} of the model's {total:,} tensors")

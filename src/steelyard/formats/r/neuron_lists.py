@@ -176,9 +176,9 @@ def _parsed(text: str, file: str) -> tuple[list[_SnnsUnit], dict[int, dict[int, 
 
 def _rows(text: str, title: str) -> Iterator[list[str]]:
     """Yield the cells of each row of a table, which a line of dashes separates from its head."""
-    _, found, rest = text.partition(f"{title} :")
+    _, separator, rest = text.partition(f"{title} :")
     ruled = 0
-    for line in rest.splitlines() if found else ():
+    for line in rest.splitlines() if separator else ():
         if line.startswith("---"):
             ruled += 1
         elif ruled > 1 or (ruled and not line.strip()):
@@ -189,10 +189,10 @@ def _rows(text: str, title: str) -> Iterator[list[str]]:
 
 def _layers(units: list[_SnnsUnit], file: str) -> list[list[_SnnsUnit]]:
     """Return the units of each layer, by their positions."""
-    found: dict[int, list[_SnnsUnit]] = {}
+    units_of: dict[int, list[_SnnsUnit]] = {}
     for unit in units:
-        found.setdefault(unit.layer, []).append(unit)
-    layers = [found[place] for place in sorted(found)]
+        units_of.setdefault(unit.layer, []).append(unit)
+    layers = [units_of[place] for place in sorted(units_of)]
     kinds = [{unit.kind for unit in layer} for layer in layers]
     if len(layers) < 2 or kinds[0] != {"i"} or kinds[-1] != {"o"} or any(kind != {"h"} for kind in kinds[1:-1]):
         raise FormatError(file, "the units of an RSNNS network do not form layers of inputs, hidden units and outputs")
@@ -213,9 +213,9 @@ def _matrix(name: str, before: list[_SnnsUnit], layer: list[_SnnsUnit], links: d
         return np.array(values[start:stop], np.float32)
 
     shape, axes = (len(before) + 1, len(layer)), "1+in out"
-    found = Weight(name=name, shape=shape, dtype="float32", read=read, role=Role.KERNEL, layer=name, axes=axes, encoding="text")
+    matrix = Weight(name=name, shape=shape, dtype="float32", read=read, role=Role.KERNEL, layer=name, axes=axes, encoding="text")
     unused = [place for place, unit in enumerate(layer) if unit.act == _WITHOUT_BIAS]
-    return found.replace(read=PaddedMatrix(read, _without_bias(shape, unused), shape, axes)) if unused else found
+    return matrix.replace(read=PaddedMatrix(read, _without_bias(shape, unused), shape, axes)) if unused else matrix
 
 
 def _without_bias(shape: tuple[int, int], units: list[int]) -> Callable[[Array], Array]:

@@ -92,8 +92,8 @@ def _check_place(content: Source, vector: Vector) -> None:
     long = vector.length > (1 << 31) - 1
     head = 16 if long else 8
     end = begin + vector.length * itemsize(vector.dtype)
-    found = content.read(begin - head, head) if begin >= head and end <= content.size else bytes(8)
-    words = [int.from_bytes(found[at : at + 4], order, signed=True) for at in range(0, len(found), 4)]  # type: ignore[arg-type]
+    data = content.read(begin - head, head) if begin >= head and end <= content.size else bytes(8)
+    words = [int.from_bytes(data[at : at + 4], order, signed=True) for at in range(0, len(data), 4)]  # type: ignore[arg-type]
     wanted = [-1, vector.length >> 32, vector.length - (vector.length >> 32 << 32)] if long else [vector.length]
     if words[0] & 0xFF != _CODES[vector.kind] or [words[1], *(n & 0xFFFFFFFF for n in words[2:])] != wanted:
         raise FormatError(

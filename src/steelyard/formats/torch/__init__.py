@@ -37,12 +37,12 @@ def read(source: Source, scope: Scope) -> Weights:
     if archive.constants and (scope == "all" or _is_frozen(walk)):
         _add_constants(walk, archive)
     graph = graph_maker(archive.root, walk)
-    found = listed(source, archive.root, walk, scope, archive.meta, archive.calls, graph=graph)
+    weights = listed(source, archive.root, walk, scope, archive.meta, archive.calls, graph=graph)
     if not archive.metadata:
-        return found
+        return weights
     from steelyard.codecs.metadata import with_facts
 
-    return found.with_weights(with_facts(found.values(), archive.metadata))
+    return weights.with_weights(with_facts(weights.values(), archive.metadata))
 
 
 def write(weights: Weights, path: Path) -> None:

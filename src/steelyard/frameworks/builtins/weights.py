@@ -36,15 +36,15 @@ def weights(model: object) -> Iterable[Weight]:
     tree = _tree_framework(model)
     if tree is not None:
         return tree.weights(model)
-    found: list[Weight] = []
+    listed: list[Weight] = []
     bare: list[Weight] = []  # tensors known by name only
     for path, member in _leaves("", model, ()):
         for weight in [_snapshot(member)] if _is_numbers(member) else framework_of(member).weights(member):
-            found.append(prefixed(path, weight))
+            listed.append(prefixed(path, weight))
             if not weight.name:
-                bare.append(found[-1])
+                bare.append(listed[-1])
     inferred = {weight.name: weight for weight in infer_roles(bare)}
-    return with_ties(inferred.get(weight.name, weight) for weight in found)
+    return with_ties(inferred.get(weight.name, weight) for weight in listed)
 
 
 def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
@@ -67,8 +67,8 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
 def parameters(model: object, listed: Sequence[Weight]) -> Iterable[str] | None:
     """Return the names of the parameters of a tree of JAX; of any other container nothing is known."""
     named = None if _is_numbers(model) else getattr(_tree_framework(model), "parameters", None)
-    found: Iterable[str] | None = named and named(model, listed)
-    return found
+    names: Iterable[str] | None = named and named(model, listed)
+    return names
 
 
 def _places(model: object) -> Iterator[tuple[object, object]]:
@@ -104,15 +104,15 @@ def _leaves(path: str, model: object, above: tuple[int, ...]) -> Iterator[tuple[
 
 def _tree_framework(model: object) -> Framework | None:
     """Return the framework that lists a container as one tree, if all of its arrays agree on one."""
-    found = set()
+    trees = set()
     for leaf in _below(model, ()):
         if isinstance(leaf, (np.ndarray, np.generic, bool, int, float, complex)):
             continue
         ask = getattr(framework_of(leaf), "tree_framework", None)
-        found.add(ask(leaf) if ask else None)
-        if None in found or len(found) > 1:
+        trees.add(ask(leaf) if ask else None)
+        if None in trees or len(trees) > 1:
             return None
-    tree: Framework | None = load("frameworks", found.pop()) if found else None
+    tree: Framework | None = load("frameworks", trees.pop()) if trees else None
     return tree
 
 

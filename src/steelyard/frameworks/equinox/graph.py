@@ -146,8 +146,8 @@ def _extras(model: eqx.Module) -> dict[str, jax.Array]:
 def _modules(model: eqx.Module, name: str) -> Iterator[tuple[str, eqx.Module]]:
     """Yield a module and the modules inside it, each with its path."""
     yield name, model
-    found, _ = tree_flatten_with_path(model, is_leaf=lambda leaf: leaf is not model and isinstance(leaf, eqx.Module))
-    for path, member in found:
+    leaves, _ = tree_flatten_with_path(model, is_leaf=lambda leaf: leaf is not model and isinstance(leaf, eqx.Module))
+    for path, member in leaves:
         if isinstance(member, eqx.Module):
             yield from _modules(member, f"{name}{keystr(path)}".removeprefix("."))
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 def graph(model: object, inputs: Sequence[Array] | None) -> Graph:
     """Return the layers; with inputs, in the order in which they run. The run is traced, so nothing is computed."""
-    found: Graph = _runner(model).graph(model, inputs)
-    return found
+    made: Graph = _runner(model).graph(model, inputs)
+    return made
 
 
 def run(model: object, inputs: Sequence[Array]) -> Run:
@@ -33,8 +33,8 @@ def run(model: object, inputs: Sequence[Array]) -> Run:
     Raises `UnknownModelError` for variables without their module, and `ShapeError` if the model needs more
     arguments than its inputs.
     """
-    found: Run = _runner(model).run(model, inputs)
-    return found
+    made: Run = _runner(model).run(model, inputs)
+    return made
 
 
 def _runner(model: object) -> Any:

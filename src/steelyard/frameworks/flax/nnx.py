@@ -77,8 +77,8 @@ def _widen(copy: nnx.Module) -> None:
 
 def _modules(model: nnx.Module) -> dict[int, tuple[str, nnx.Module]]:
     """Return the modules inside a module by identity, each with its name."""
-    found = [("/".join(map(str, path)), module) for path, module in nnx.iter_graph(model) if isinstance(module, nnx.Module)]
-    return {id(module): (name, module) for name, module in found}
+    named = [("/".join(map(str, path)), module) for path, module in nnx.iter_graph(model) if isinstance(module, nnx.Module)]
+    return {id(module): (name, module) for name, module in named}
 
 
 def _call(model: nnx.Module, inputs: Sequence[jax.Array], calls: LayerRecorder, names: Sequence[str]) -> object:

@@ -97,12 +97,12 @@ class LayerRecorder:
 
     def arrays(self) -> dict[str, Array]:
         """Return the output of each layer that returned one array whose numbers are known after the run."""
-        found = {}
+        known = {}
         for name, given in self.outputs.items():
             array = concrete(given)
             if array is not None:
-                found[name] = array
-        return found
+                known[name] = array
+        return known
 
 
 def traced(function: Callable[..., object], given: Sequence[object], calls: LayerRecorder, arguments: Sequence[str]) -> list[str]:
@@ -154,10 +154,10 @@ def _follow(jaxpr: Jaxpr, given: Sequence[dict[str, None]], before: dict[str, li
         return {} if hasattr(variable, "val") else sources.get(variable, {})
 
     for equation in jaxpr.eqns:
-        found = [of(variable) for variable in equation.invars]
-        merged = {name: None for each in found for name in each}
+        taken = [of(variable) for variable in equation.invars]
+        merged = {name: None for each in taken for name in each}
         mark = str(equation.params.get("name", "")) if equation.primitive.name == "name" else ""
-        outputs = _inner(equation, found, before)
+        outputs = _inner(equation, taken, before)
         if mark.startswith(_IN):
             before.setdefault(mark.removeprefix(_IN), []).extend(merged)
         elif mark.startswith(_AGAIN):
@@ -170,12 +170,12 @@ def _follow(jaxpr: Jaxpr, given: Sequence[dict[str, None]], before: dict[str, li
     return [of(variable) for variable in jaxpr.outvars]
 
 
-def _inner(equation: JaxprEqn, found: Sequence[dict[str, None]], before: dict[str, list[str]]) -> list[dict[str, None]] | None:
+def _inner(equation: JaxprEqn, taken: Sequence[dict[str, None]], before: dict[str, list[str]]) -> list[dict[str, None]] | None:
     """Follow a function that an operation calls, if its inputs and outputs are those of the operation."""
     for held in equation.params.values():
         jaxpr = getattr(held, "jaxpr", held)
-        if hasattr(jaxpr, "eqns") and len(jaxpr.invars) == len(found) and len(jaxpr.outvars) == len(equation.outvars):
-            return _follow(jaxpr, found, before)
+        if hasattr(jaxpr, "eqns") and len(jaxpr.invars) == len(taken) and len(jaxpr.outvars) == len(equation.outvars):
+            return _follow(jaxpr, taken, before)
     return None
 
 
@@ -209,10 +209,10 @@ def outputs_of(given: object) -> list[Array]:
 
     Raises `ShapeError` when there is none.
     """
-    found = [np.array(leaf) for leaf in jax.tree_util.tree_leaves(given) if isinstance(leaf, (jax.Array, np.ndarray))]
-    if not found:
+    arrays = [np.array(leaf) for leaf in jax.tree_util.tree_leaves(given) if isinstance(leaf, (jax.Array, np.ndarray))]
+    if not arrays:
         raise ShapeError(f"the model returned a {type(given).__name__} without arrays; there is nothing to compare")
-    return found
+    return arrays
 
 
 def doubled(tree: Any) -> Any:

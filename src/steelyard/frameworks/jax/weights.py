@@ -56,8 +56,8 @@ def weights(model: object) -> Iterable[Weight]:
     Raises `UnknownModelError` for an array that is being traced, and `NotFittedError` for a shape without numbers.
     """
     leaves, _ = _flatten(model)
-    found = with_ties(infer_roles(_weight(name, leaf) for name, leaf in leaves if not _is_skipped(leaf)))
-    return with_linen_facts(found) if isinstance(model, Mapping) and "params" in model else found
+    listed = with_ties(infer_roles(_weight(name, leaf) for name, leaf in leaves if not _is_skipped(leaf)))
+    return with_linen_facts(listed) if isinstance(model, Mapping) and "params" in model else listed
 
 
 def assign(model: Any, arrays: Mapping[str, Array]) -> Any:

@@ -127,15 +127,15 @@ def _named(model: keras.Layer) -> list[str]:
 def _places(model: keras.Layer, names: Sequence[str]) -> list[_ListedLayer]:
     """List each layer once, at its first call; a second layer of the same name is called `name#2`."""
     known = {id(variable): name for variable, name in zip(model.weights, names, strict=True)}
-    found: dict[tuple[int, str], _ListedLayer] = {}
+    listed: dict[tuple[int, str], _ListedLayer] = {}
     taken: Counter[str] = Counter()
     for place in _visit(model, "", known, None, None):
         name = place.layer.name
-        if (id(place.holder), name) not in found:
-            found[id(place.holder), name] = place
+        if (id(place.holder), name) not in listed:
+            listed[id(place.holder), name] = place
             taken[name] += 1
             place.layer.name = f"{name}#{taken[name]}" if taken[name] > 1 else name
-    return list(found.values())
+    return list(listed.values())
 
 
 def _visit(layer: keras.Operation, scope: str, known: Known, takes: Shape | None, gives: Shape | None) -> Iterator[_ListedLayer]:
@@ -192,8 +192,8 @@ def _cells(
         name = _name(cell.weights, f"{path}/{cell.name}", known)
         settings = {**own, "go_backwards": layer.go_backwards, "return_sequences": not is_last or layer.return_sequences}
         made_by = type(cell if kind == "RNN" else layer).__name__
-        found = described(made_by, word, settings, name, None if place else takes, gives if is_last else None)
-        yield _ListedLayer(layer, found, bool(cell.weights), is_last=is_last)
+        described_cell = described(made_by, word, settings, name, None if place else takes, gives if is_last else None)
+        yield _ListedLayer(layer, described_cell, bool(cell.weights), is_last=is_last)
 
 
 def _by_definition(layer: keras.Layer, path: str, known: Known) -> Iterator[_ListedLayer]:
@@ -208,8 +208,8 @@ def _by_definition(layer: keras.Layer, path: str, known: Known) -> Iterator[_Lis
 def _place(layer: keras.Operation, path: str, known: Known, takes: Shape | None, gives: Shape | None) -> _ListedLayer:
     weights = getattr(layer, "weights", [])  # a function lacks them
     config = _config(layer)
-    found = described(type(layer).__name__, _class(layer), config, _name(weights, path, known), takes, gives)
-    return _ListedLayer(layer, found, bool(weights), channels_word(config) if found.kind in IMAGES else "")
+    described_layer = described(type(layer).__name__, _class(layer), config, _name(weights, path, known), takes, gives)
+    return _ListedLayer(layer, described_layer, bool(weights), channels_word(config) if described_layer.kind in IMAGES else "")
 
 
 def _renamed(layer: Layer, name: str, settings: Mapping[str, Setting]) -> Layer:

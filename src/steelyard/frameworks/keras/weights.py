@@ -208,19 +208,19 @@ def _facts_of(model: keras.layers.Layer) -> dict[int, tuple[keras.Layer, Role, s
     """Return the layer, role and axes of each variable, by its identity."""
     layers = model._flatten_layers()
     projections = _projections(layers)
-    found: dict[int, tuple[keras.Layer, Role, str]] = {}
+    facts: dict[int, tuple[keras.Layer, Role, str]] = {}
     for layer in layers:
         known = projections.get(id(layer)) or _known(layer)
         for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
             path, _, leaf = variable.path.rpartition("/")
-            if id(variable) in found and layer.path != path:
+            if id(variable) in facts and layer.path != path:
                 continue  # this layer only refers to the variable of another
             fact = next((each for each in known if each.leaf == leaf), None) or VariableRole(
                 leaf, role_of(leaf, len(variable.shape))
             )
             axes = "" if _is_packed(layer, leaf) else fact.axes_for(len(variable.shape))
-            found[id(variable)] = layer, fact.role, axes
-    return found
+            facts[id(variable)] = layer, fact.role, axes
+    return facts
 
 
 def _known(layer: keras.layers.Layer) -> VariableRoles:

@@ -33,10 +33,10 @@ def _can_run() -> bool:
 
 def graph(model: Weights, inputs: Sequence[Array] | None) -> Graph:
     """Return the layers of the weights of an ONNX file, in the order of its nodes."""
-    found = model.graph
-    if found is None:
+    held = model.graph
+    if held is None:
         raise UnknownModelError("these weights have no graph; pass those of the ONNX file itself")
-    return found
+    return held
 
 
 def run(model: str | os.PathLike[str] | Weights, inputs: Sequence[Array]) -> Run:

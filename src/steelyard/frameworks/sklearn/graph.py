@@ -69,22 +69,22 @@ def run(model: BaseEstimator, inputs: Sequence[Array]) -> Run:
 
 def _net(model: BaseEstimator, *, running: bool = False) -> tuple[str, BaseEstimator]:
     """Return the only estimator with weights, and the prefix of its names; no other may take part in a run."""
-    prefix, found = "", model
+    prefix, net = "", model
     while True:
-        if isinstance(found, Pipeline):
+        if isinstance(net, Pipeline):
             if running:
-                _check_steps(found)
-            prefix, found = f"{prefix}.{found.steps[-1][0]}" if prefix else found.steps[-1][0], found.steps[-1][1]
-        elif "best_estimator_" in vars(found):
-            found = found.best_estimator_
-        elif type(found).__name__ == "FrozenEstimator":
-            found = found.estimator
+                _check_steps(net)
+            prefix, net = f"{prefix}.{net.steps[-1][0]}" if prefix else net.steps[-1][0], net.steps[-1][1]
+        elif "best_estimator_" in vars(net):
+            net = net.best_estimator_
+        elif type(net).__name__ == "FrozenEstimator":
+            net = net.estimator
         else:
             break
-    if {weight.name for weight in framework_of(found).weights(found)} & {"coefs_.0", "coef_"}:
-        return prefix, found
+    if {weight.name for weight in framework_of(net).weights(net)} & {"coefs_.0", "coef_"}:
+        return prefix, net
     raise UnknownModelError(
-        f"a {printable(type(found).__name__)} is not one net that runs; pass the perceptron or linear model inside"
+        f"a {printable(type(net).__name__)} is not one net that runs; pass the perceptron or linear model inside"
     )
 
 

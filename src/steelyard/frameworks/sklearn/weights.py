@@ -43,7 +43,7 @@ def weights(model: BaseEstimator) -> Iterator[Weight]:
     Raises `NotFittedError` before `fit`, and `UnknownModelError` if no estimator has known weights.
     """
     ends = [(path, part, _weights_of(path, part, above)) for path, part, above in _ends("", model)]
-    if all(found is None for _, _, found in ends):
+    if all(listed is None for _, _, listed in ends):
         inside = ", ".join(sorted({kind_of(part) for _, part, _ in ends} - {kind_of(model)}))
         raise UnknownModelError(
             f"{kind_of(model)} {f'holds only {inside}, which have' if inside else 'has'} no known weights; supported are "
@@ -102,8 +102,8 @@ def meta(model: BaseEstimator) -> dict[str, Any]:
 
 def _listed(ends: Iterable[tuple[str, BaseEstimator, list[Weight] | None]]) -> Iterator[Weight]:
     first: dict[tuple[int, str], str] = {}
-    for path, part, found in ends:
-        for weight in found or ():
+    for path, part, listed in ends:
+        for weight in listed or ():
             full = prefixed(path, weight)
             owner = first.setdefault((id(part), weight.name), full.name)
             yield full if owner == full.name else full.replace(tied=owner)
@@ -166,16 +166,16 @@ def _check_held(above: Chain) -> None:
 def _weights_of(path: str, part: BaseEstimator, above: Chain = ()) -> list[Weight] | None:
     """List the weights of one estimator; None for a kind without weights. An estimator that may have some is refused."""
     framework = _elsewhere(part)
-    found = _weights_elsewhere(framework, part) if framework else [_weight(part, name) for name in _names(part)] or None
-    if found is None and _predicts_by_itself(part):
+    listed = _weights_elsewhere(framework, part) if framework else [_weight(part, name) for name in _names(part)] or None
+    if listed is None and _predicts_by_itself(part):
         place = f" at {printable(path)!r}" if path else ""
         raise UnknownModelError(
             f"the weights of the {kind_of(part)}{place} are in an unknown place; pass its network or its arrays, "
             "or the other members one by one"
         )
-    if found and any(type(holder).__name__ == "FrozenEstimator" for holder, *_ in above):
-        found = [weight.replace(trainable=False) for weight in found]
-    return [while_held(weight, lambda: _check_held(above)) for weight in found] if found and above else found
+    if listed and any(type(holder).__name__ == "FrozenEstimator" for holder, *_ in above):
+        listed = [weight.replace(trainable=False) for weight in listed]
+    return [while_held(weight, lambda: _check_held(above)) for weight in listed] if listed and above else listed
 
 
 def _weights_elsewhere(framework: Framework, part: BaseEstimator) -> list[Weight] | None:

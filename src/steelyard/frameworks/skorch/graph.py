@@ -26,21 +26,21 @@ _OWN = "module_"
 
 def graph(model: NeuralNet, inputs: Sequence[Array] | None) -> Graph:
     """Return the graph of the module; raises `NotFittedError` for a net that is neither fitted nor initialised."""
-    found: Graph = load("frameworks", "torch").graph(_module(model), inputs)
+    inner: Graph = load("frameworks", "torch").graph(_module(model), inputs)
     before = _prefix(model)
-    names = {layer.name: dotted(before, layer.name) for layer in found.layers}
-    for layer in found.layers:
+    names = {layer.name: dotted(before, layer.name) for layer in inner.layers}
+    for layer in inner.layers:
         layer.name = names[layer.name]
         layer.inputs = None if layer.inputs is None else tuple(names.get(name, name) for name in layer.inputs)
-    found.layers += _others(model, before)
-    return found
+    inner.layers += _others(model, before)
+    return inner
 
 
 def run(model: NeuralNet, inputs: Sequence[Array]) -> Run:
     """Run the module; its output lacks the nonlinearity that `predict_proba` applies to it."""
-    found: Run = load("frameworks", "torch").run(_module(model), inputs)
+    inner: Run = load("frameworks", "torch").run(_module(model), inputs)
     before = _prefix(model)
-    return Run(found.outputs, {dotted(before, name): array for name, array in found.layers.items()})
+    return Run(inner.outputs, {dotted(before, name): array for name, array in inner.layers.items()})
 
 
 def _module(net: object) -> nn.Module:

@@ -37,12 +37,12 @@ def weights(model: object) -> Iterable[Weight]:
     if isinstance(model, (tf.Variable, tf.Tensor)):
         return [_weight("", model)]
     first: dict[int, str] = {}
-    found = []
+    listed = []
     for name, variable in _variables(model):
         if variable.dtype != tf.string:
             owner = first.setdefault(id(variable), name)
-            found.append(_weight(name, variable).replace(tied=owner if owner != name else None))
-    return infer_roles(found)
+            listed.append(_weight(name, variable).replace(tied=owner if owner != name else None))
+    return infer_roles(listed)
 
 
 def assign(model: Model, arrays: Mapping[str, Array]) -> Model:

@@ -72,13 +72,13 @@ def _names(model: Any) -> dict[int, str]:
         raise UnknownModelError(f"a Keras 2 {printable(type(model).__name__)} has no layers; pass a model or a layer")
     listed = {weight.name: weight.layer for weight in weights(model)}
     known = dict(zip(map(id, model.weights), listed.values(), strict=True))
-    found = {}
+    paths_of = {}
     for layer in model._flatten_layers():
         paths = [known[id(variable)].split("/") for variable in layer.weights if id(variable) in known]
         paths = paths[-1:] if hasattr(layer, "cell") else paths
         common = [words[0] for words in zip(*paths, strict=False) if len(set(words)) == 1]
-        found[id(layer)] = "/".join(common) or layer.name
-    return found
+        paths_of[id(layer)] = "/".join(common) or layer.name
+    return paths_of
 
 
 def _parts(model: Any, names: Mapping[int, str]) -> Iterator[tuple[str, Any]]:

@@ -183,8 +183,8 @@ def _weight(each: _Listed, *, is_trained: bool) -> Weight:
         refused = Refused(UnreadableError(why))
         return Weight(name=each.name, shape=(), dtype=UNKNOWN, read=refused, layer=each.layer, trainable=False, encoding="text")
     (plain,) = load("frameworks", "tensorflow").weights(_plain(each.variable))
-    found: Weight = plain.replace(name=each.name, layer=each.layer, role=each.role, axes=each.axes, trainable=is_trained)
-    return found
+    made: Weight = plain.replace(name=each.name, layer=each.layer, role=each.role, axes=each.axes, trainable=is_trained)
+    return made
 
 
 def _plain(variable: Any) -> tf.Variable:
@@ -201,15 +201,15 @@ def _facts_of(model: Any) -> dict[int, tuple[Role, str]]:
         if "MultiHeadAttention" in own_classes(layer)
         for part in SUBLAYERS["GroupQueryAttention"]
     }
-    found: dict[int, tuple[Role, str]] = {}
+    facts: dict[int, tuple[Role, str]] = {}
     for layer in layers:
         known = projections.get(id(layer)) or _known(layer)
         for variable in (*layer._trainable_weights, *layer._non_trainable_weights):
             rank = len(getattr(variable, "shape", ()))
             leaf = str(getattr(variable, "name", "")).partition(":")[0].rpartition("/")[2]
             fact = next((each for each in known if each.leaf == leaf), None) or VariableRole(leaf, role_of(leaf, rank))
-            found.setdefault(id(variable), (fact.role, fact.axes_for(rank)))
-    return found
+            facts.setdefault(id(variable), (fact.role, fact.axes_for(rank)))
+    return facts
 
 
 def _known(layer: Any) -> VariableRoles:

@@ -70,8 +70,8 @@ def described(call: Call) -> tuple[str, Settings]:
     kind, settings = _KINDS.get(stem, ("other", _axis))
     if stem == "mean":
         return _mean(call)
-    found = settings(call, rank)
-    return "global pool" if kind == "pool" and _only_ones(found.get("output_size")) else kind, found
+    read = settings(call, rank)
+    return "global pool" if kind == "pool" and _only_ones(read.get("output_size")) else kind, read
 
 
 def _only_ones(sizes: Setting) -> bool:
@@ -183,14 +183,14 @@ def _pool(word: str) -> Callable[[Call, int], Settings]:
             return {"pool": word, "output_size": per_axis(_plain(call.argument(1, "output_size")), rank)}
         size = call.argument(1, "kernel_size")
         strides = call.argument(2, "stride")
-        found: Settings = {"pool": word, "size": per_axis(size, rank), "strides": per_axis(strides or size, rank)}
-        found["padding"] = padding_of(call.argument(3, "padding", 0), rank)
+        pooling: Settings = {"pool": word, "size": per_axis(size, rank), "strides": per_axis(strides or size, rank)}
+        pooling["padding"] = padding_of(call.argument(3, "padding", 0), rank)
         dilation = per_axis(call.argument(4, "dilation", 1), rank) if word == "max" else (1,)
         if word == "average":
-            found["count_padding"] = call.argument(5, "count_include_pad", True)
+            pooling["count_padding"] = call.argument(5, "count_include_pad", True)
         more: Settings = {"dilation": dilation} if set(dilation) != {1} else {}
         rounds = call.argument(5 if word == "max" else 4, "ceil_mode", False)
-        return {**found, **more, **({"round_up": True} if rounds else {})}
+        return {**pooling, **more, **({"round_up": True} if rounds else {})}
 
     return settings
 
@@ -213,9 +213,9 @@ def _pad(call: Call, rank: int) -> Settings:
 
 def _interpolate(call: Call, rank: int) -> Settings:
     words = (("size", "size"), ("scale", "scale_factor"), ("interpolation", "mode"), ("align_corners", "align_corners"))
-    found = {setting: call.argument(place, name) for place, (setting, name) in enumerate(words, start=1)}
-    found["interpolation"] = found["interpolation"] or "nearest"
-    return {setting: _plain(value) for setting, value in found.items() if value is not None}
+    arguments = {setting: call.argument(place, name) for place, (setting, name) in enumerate(words, start=1)}
+    arguments["interpolation"] = arguments["interpolation"] or "nearest"
+    return {setting: _plain(value) for setting, value in arguments.items() if value is not None}
 
 
 def _no_settings(call: Call, rank: int) -> Settings:

@@ -241,8 +241,8 @@ def copied_weights(copies: Copies, name: str, value: object, **facts: Any) -> It
         if isinstance(leaf, torch.Tensor) and leaf.is_quantized:
             quantised[full] = own["layer"]  # that of its scale, too
         if isinstance(leaf, torch.Tensor):
-            found = weight_of(full, {"": leaf}, "", **own)
-            yield found.replace(trainable=copies.is_trained(full), read=_reader(copies, full, found, leaf))
+            listed = weight_of(full, {"": leaf}, "", **own)
+            yield listed.replace(trainable=copies.is_trained(full), read=_reader(copies, full, listed, leaf))
         elif isinstance(leaf, (bool, int, float, complex)):
             array = np.asarray(leaf)
             array.flags.writeable = False

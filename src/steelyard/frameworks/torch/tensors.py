@@ -177,12 +177,12 @@ def _in_memory(tensor: torch.Tensor) -> bool:
 def plain(name: str, tensor: torch.Tensor) -> torch.Tensor:
     """Return the numbers as an ordinary strided tensor on the CPU. Raises `UnreadableError` for a tensor without any."""
     try:
-        found = _on_cpu(tensor.detach())
+        held = _on_cpu(tensor.detach())
     except (RuntimeError, TypeError, NotImplementedError, AttributeError) as error:
         raise _without_numbers(name, tensor, f": {printable(error)}") from None
-    if found.numel() and (found.is_meta or not _has_memory(found)):
+    if held.numel() and (held.is_meta or not _has_memory(held)):
         raise _without_numbers(name, tensor, "")
-    return found
+    return held
 
 
 def _without_numbers(name: str, tensor: torch.Tensor, why: str) -> UnreadableError:

@@ -82,7 +82,7 @@ def _held_and_copied(module: nn.Module) -> tuple[dict[str, torch.Tensor], Copies
     """Return the tensors that the module holds, by the names in its state, and the rest of the state."""
     state, slots = state_of(module), held_slots(module)
     copies = Copies(module, state, slots)
-    held = {name: slots[found] for name in state if (found := copies.held_name(name)) is not None}
+    held = {name: slots[own] for name in state if (own := copies.held_name(name)) is not None}
     return {name: owner[key] for name, (owner, key) in held.items()}, copies
 
 
@@ -112,7 +112,7 @@ def _listed_names(module: nn.Module) -> dict[str, str]:
     """Return the names in the state of the tensors that the module holds under another name."""
     state, slots = state_of(module), held_slots(module)
     copies = Copies(module, state, slots)
-    return {found: name for name in state if (found := copies.held_name(name)) is not None and found != name}
+    return {own: name for name in state if (own := copies.held_name(name)) is not None and own != name}
 
 
 def _children_first(module: nn.Module) -> Iterator[nn.Parameter]:
@@ -128,15 +128,15 @@ def _module_weights(module: nn.Module) -> Iterator[Weight]:
     copies = Copies(module, state, slots)
     for name, value in state.items():
         slot = slots.get(name)
-        found = name if slot is not None and slot[0][slot[1]] is value else copies.held_name(name)
-        known = facts.get(found or name)
+        held_as = name if slot is not None and slot[0][slot[1]] is value else copies.held_name(name)
+        known = facts.get(held_as or name)
         role, axes, layer = (
-            known if known and found in (name, None) else (*(known or (Role.OTHER, ""))[:2], name.rpartition(".")[0])
+            known if known and held_as in (name, None) else (*(known or (Role.OTHER, ""))[:2], name.rpartition(".")[0])
         )
-        if found is None:
+        if held_as is None:
             yield from copied_weights(copies, name, value, role=role, axes=axes, layer=layer)
         else:
-            yield weight_of(name, *slots[found], role=role, axes=axes, layer=layer)
+            yield weight_of(name, *slots[held_as], role=role, axes=axes, layer=layer)
             for key, part in companions_of(value).items() if isinstance(value, torch.Tensor) else ():
                 yield from copied_weights(copies, f"{name}.{key}", part, role=Role.OTHER, axes="", layer=layer)
     yield from constants_of(module)
@@ -176,7 +176,7 @@ def _parametrized(key: str, held: nn.Module, known: ParameterRoles) -> Iterator[
     split = type(held[0]).__name__ == "_WeightNorm"
     for name, tensor in (*held.named_parameters(), *held.named_buffers()):
         if split and name == "original0":
-            found = (Role.SCALE, "")
+            meaning = (Role.SCALE, "")
         else:
-            found = (role, axes_or_blank(axes, tensor.ndim)) if name.startswith("original") else (Role.OTHER, "")
-        yield f"parametrizations.{key}.{name}", found
+            meaning = (role, axes_or_blank(axes, tensor.ndim)) if name.startswith("original") else (Role.OTHER, "")
+        yield f"parametrizations.{key}.{name}", meaning

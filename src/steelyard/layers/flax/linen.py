@@ -47,7 +47,7 @@ def _held(weights: Iterable[Weight]) -> dict[str, tuple[str, str]]:
         above, _, part = path_of(weight.layer).rpartition("/")
         if part:
             parts.setdefault(above, set()).add(part)
-    return {above: SUBLAYERS[frozenset(found)] for above, found in parts.items() if frozenset(found) in SUBLAYERS}
+    return {above: SUBLAYERS[frozenset(sublayers)] for above, sublayers in parts.items() if frozenset(sublayers) in SUBLAYERS}
 
 
 def _explained(weight: Weight, is_norm: bool, held: Mapping[str, tuple[str, str]], biased: int) -> Weight:
@@ -94,12 +94,12 @@ def _axes(layer: str, leaf: str, ndim: int, kind: str, biased: int) -> str:
 def layers_of_names(weights: Iterable[Weight]) -> list[Layer]:
     """Return the layers whose class their names (`encoder/Conv_0`) or parts reveal, in the order of their weights."""
     listed = list(weights)
-    held, found = _held(listed), {}
+    held, layers = _held(listed), {}
     for weight in listed:
         name, kind, made_by = _outermost(path_of(weight.layer), held)
-        if kind and name not in found:
-            found[name] = Layer(name, kind, made_by)
-    return list(found.values())
+        if kind and name not in layers:
+            layers[name] = Layer(name, kind, made_by)
+    return list(layers.values())
 
 
 def _outermost(path: str, held: Mapping[str, tuple[str, str]]) -> tuple[str, str, str]:

@@ -52,12 +52,12 @@ def _explained(weight: Weight, encoding: str, role: object, axes: str) -> Weight
 
 def _layers(weights: Iterable[Weight]) -> list[Layer]:
     """Return the layers in the layout of cuDNN."""
-    found: dict[str, Layer] = {}
+    leaves_of: dict[str, Layer] = {}
     for weight in weights:
         layer, _, leaf = weight.name.rpartition("/")
         if leaf in ("kernel", "recurrent_kernel", "bias"):
-            found.setdefault(layer, {})[leaf] = weight
-    return [layer for layer in found.values() if len(layer) == 3 and _gates(layer)]
+            leaves_of.setdefault(layer, {})[leaf] = weight
+    return [layer for layer in leaves_of.values() if len(layer) == 3 and _gates(layer)]
 
 
 def _gates(layer: Layer) -> int:

@@ -37,13 +37,13 @@ def described(
     if takes is not None and "axis" in config:
         config = {**config, "axis": _from_end(config["axis"], len(takes) + 1)}
     word, settings = _KINDS.get(kind, ("other", _activated))
-    found = settings(config, channels)
-    if word == "group norm" and found.get("groups") in (-1, channels or -1):
+    read = settings(config, channels)
+    if word == "group norm" and read.get("groups") in (-1, channels or -1):
         word = "instance norm"
-        del found["groups"]
-    if word == "activation" and found.get("activation") == "softmax":
+        del read["groups"]
+    if word == "activation" and read.get("activation") == "softmax":
         word = "softmax"
-    return Layer(name, word, made_by, found, takes, gives)
+    return Layer(name, word, made_by, read, takes, gives)
 
 
 def cells_of(kind: str, config: Config) -> list[tuple[str, Config]]:
@@ -58,15 +58,15 @@ def cells_of(kind: str, config: Config) -> list[tuple[str, Config]]:
         return [(kind, config)]
     cell = config.get("cell")
     inner = cell if isinstance(cell, (list, tuple)) else [cell]
-    found = []
+    cells = []
     for entry in inner:
         word, own = class_and_config(entry)
         below = own.get("cells") if word == "StackedRNNCells" else None
-        found += [class_and_config(each) for each in below] if isinstance(below, (list, tuple)) else [(word, own)]
-    last = len(found) - 1
+        cells += [class_and_config(each) for each in below] if isinstance(below, (list, tuple)) else [(word, own)]
+    last = len(cells) - 1
     shared = {"go_backwards": config.get("go_backwards")}
-    outputs = ({"return_sequences": nth < last or config.get("return_sequences", False)} for nth in range(len(found)))
-    return [(word, {**own, **shared, **steps}) for (word, own), steps in zip(found, outputs, strict=True)]
+    outputs = ({"return_sequences": nth < last or config.get("return_sequences", False)} for nth in range(len(cells)))
+    return [(word, {**own, **shared, **steps}) for (word, own), steps in zip(cells, outputs, strict=True)]
 
 
 def class_and_config(entry: object) -> tuple[str, Config]:
@@ -92,12 +92,12 @@ def in_float64(config: Any) -> Any:
         return [in_float64(each) for each in config]
     if not isinstance(config, dict):
         return config
-    found = {key: in_float64(value) for key, value in config.items()}
-    if isinstance(found.get("dtype"), str) and "float" in found["dtype"]:
-        found["dtype"] = "float64"
-    if found.get("class_name") == "DTypePolicy":
-        found["config"] = {"name": "float64"}
-    return found
+    widened = {key: in_float64(value) for key, value in config.items()}
+    if isinstance(widened.get("dtype"), str) and "float" in widened["dtype"]:
+        widened["dtype"] = "float64"
+    if widened.get("class_name") == "DTypePolicy":
+        widened["config"] = {"name": "float64"}
+    return widened
 
 
 def is_operation(module: object) -> bool:
@@ -160,26 +160,26 @@ def _conv(**more: bool) -> SettingsOf:
     extra = _read(output_padding="output_padding")
 
     def settings(config: Config, channels: int) -> Settings:
-        found = {**read(config, channels), **extra(config, channels), **more}
+        convolution = {**read(config, channels), **extra(config, channels), **more}
         if more and channels:
-            found["groups"] = channels
-        elif found.get("groups", 1) == channels > 1:
-            found["depthwise"] = True
-        return found
+            convolution["groups"] = channels
+        elif convolution.get("groups", 1) == channels > 1:
+            convolution["depthwise"] = True
+        return convolution
 
     return settings
 
 
 def _recurrent(gated: bool, *, reset: bool = False) -> SettingsOf:
     def settings(config: Config, channels: int) -> Settings:
-        found: Settings = {"activation": _function(config.get("activation", "tanh"))}
+        recurrent: Settings = {"activation": _function(config.get("activation", "tanh"))}
         if gated:
-            found["recurrent_activation"] = _function(config.get("recurrent_activation", "sigmoid"))
+            recurrent["recurrent_activation"] = _function(config.get("recurrent_activation", "sigmoid"))
         if reset:
-            found["reset_after"] = bool(config.get("reset_after", False))
+            recurrent["reset_after"] = bool(config.get("reset_after", False))
         if "return_sequences" in config:  # a cell alone runs one step
-            found["returns"] = "all" if config["return_sequences"] else "last"
-        return {**found, "direction": "backward" if config.get("go_backwards") else "forward"}
+            recurrent["returns"] = "all" if config["return_sequences"] else "last"
+        return {**recurrent, "direction": "backward" if config.get("go_backwards") else "forward"}
 
     return settings
 
@@ -205,10 +205,10 @@ def _pool(word: str) -> SettingsOf:
 
 def _relu(config: Config, channels: int) -> Settings:
     slope, top = config.get("negative_slope") or 0, config.get("max_value")
-    found: Settings = {"activation": "leaky_relu", "negative_slope": slope} if slope else {"activation": "relu"}
+    relu: Settings = {"activation": "leaky_relu", "negative_slope": slope} if slope else {"activation": "relu"}
     if top is not None:
-        found |= {"activation": "relu6"} if (slope, top) == (0, 6) else {"highest": top}
-    return {**found, **_read(threshold="threshold")(config, channels)} if config.get("threshold") else found
+        relu |= {"activation": "relu6"} if (slope, top) == (0, 6) else {"highest": top}
+    return {**relu, **_read(threshold="threshold")(config, channels)} if config.get("threshold") else relu
 
 
 def _leaky(config: Config, channels: int) -> Settings:

@@ -206,7 +206,7 @@ def kind_of(name: str) -> str:
 
 def variable_role(kind: str, leaf: str) -> VariableRole | None:
     """Return the role of the variable `leaf` of a class of layer; None if the table does not have it."""
-    return next((found for found in ROLES.get(kind, ()) if found.leaf == leaf), None)
+    return next((fact for fact in ROLES.get(kind, ()) if fact.leaf == leaf), None)
 
 
 def einsum_roles(equation: str, bias_axes: str | None) -> VariableRoles:
@@ -243,7 +243,7 @@ def variable_roles(kind: str, config: Mapping[str, Any] | None, count: int) -> l
     >>> [s and s.leaf for s in variable_roles("BatchNormalization", None, 3)]
     [None, 'moving_mean', 'moving_variance']
     """
-    known = tuple(found for found in ROLES.get(kind, ()) if found.when != OLD)
+    known = tuple(fact for fact in ROLES.get(kind, ()) if fact.when != OLD)
     if kind == "EinsumDense" and config is not None:
         known = einsum_roles(str(config.get("equation", "")), str(config.get("bias_axes") or ""))
     if config is not None:
@@ -276,7 +276,7 @@ def _quantised(present: list[VariableRole], count: int, bits: str) -> list[Varia
     return [kernel, *present[1:], *(VariableRole(name, Role.OTHER, trainable=False) for name in names)]
 
 
-def _present(found: VariableRole, config: Mapping[str, Any]) -> bool:
-    if found.when and config.get(found.when, True) in (False, None):
+def _present(fact: VariableRole, config: Mapping[str, Any]) -> bool:
+    if fact.when and config.get(fact.when, True) in (False, None):
         return False
-    return not found.unless or config.get(found.unless) in (False, None)
+    return not fact.unless or config.get(fact.unless) in (False, None)

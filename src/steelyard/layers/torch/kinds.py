@@ -117,15 +117,19 @@ def _attention(module: Any, rank: int) -> Settings:
 
 def _pool(word: str) -> SettingsOf:
     def settings(module: Any, rank: int) -> Settings:
-        found: Settings = {"pool": word}
+        pooling: Settings = {"pool": word}
         if hasattr(module, "output_size"):
-            return found | {"output_size": per_axis(module.output_size, rank)}
-        found |= {"size": per_axis(module.kernel_size, rank), "strides": per_axis(module.stride, rank)}
-        found |= {"padding": padding_of(module.padding, rank)}
+            return pooling | {"output_size": per_axis(module.output_size, rank)}
+        pooling |= {"size": per_axis(module.kernel_size, rank), "strides": per_axis(module.stride, rank)}
+        pooling |= {"padding": padding_of(module.padding, rank)}
         if word == "average":
-            found["count_padding"] = module.count_include_pad
+            pooling["count_padding"] = module.count_include_pad
         dilation = per_axis(getattr(module, "dilation", 1), rank)
-        return {**found, **({"dilation": dilation} if set(dilation) != {1} else {}), **_read(round_up="ceil_mode")(module, rank)}
+        return {
+            **pooling,
+            **({"dilation": dilation} if set(dilation) != {1} else {}),
+            **_read(round_up="ceil_mode")(module, rank),
+        }
 
     return settings
 

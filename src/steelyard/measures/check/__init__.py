@@ -135,7 +135,7 @@ def _missing(source: object) -> list[Finding]:
     ]
 
 
-def _of(weight: Weight, found: Weights) -> Iterator[Finding]:
+def _of(weight: Weight, weights: Weights) -> Iterator[Finding]:
     """Read all numbers of a weight."""
     from steelyard.numerics.nonfinite import nonfinite  # it imports dataclasses, which `import steelyard` must not
 
@@ -145,8 +145,8 @@ def _of(weight: Weight, found: Weights) -> Iterator[Finding]:
         return
     try:
         if is_floating(weight.dtype) or weight.dtype.startswith("complex"):
-            for told in nonfinite([weight]):
-                yield not_finite(weight, told, found)
+            for bad in nonfinite([weight]):
+                yield not_finite(weight, bad, weights)
         else:
             read_as_written(weight)
     except SteelyardError as error:
@@ -164,26 +164,26 @@ def read_as_written(weight: Weight) -> None:
         raise ShapeError(f"its numbers take {held:,} bytes, but its shape {weight.nbytes:,}")
 
 
-def _tied(found: Weights, looked: Sequence[Finding]) -> Iterator[Finding]:
+def _tied(weights: Weights, looked: Sequence[Finding]) -> Iterator[Finding]:
     """Yield a finding for each weight that shares the numbers of one that cannot be read."""
     bad = {finding.name for finding in looked if finding.kind == "unreadable"}
-    for weight in found.values() if bad else ():
+    for weight in weights.values() if bad else ():
         if weight.tied in bad:
             what = f"{printable(weight.name)} cannot be read: it is tied to {printable(weight.tied)}"
             yield Finding("unreadable", weight.name, what)
 
 
-def _incomplete(found: Weights) -> Iterator[Finding]:
+def _incomplete(weights: Weights) -> Iterator[Finding]:
     """Yield a finding for each other file of the model that is missing, as a reader notes it in `meta`."""
-    for what in incomplete(found):
+    for what in incomplete(weights):
         yield Finding("incomplete", None, f"incomplete: {what}")
 
 
-def not_finite(weight: Weight, told: NonFinite, found: Weights) -> Finding:
+def not_finite(weight: Weight, bad: NonFinite, weights: Weights) -> Finding:
     """Return the finding for a weight with NaN or Inf; constants of a graph may be infinite, since masks are."""
-    mask = weight.role is Role.OTHER and not told.nan and not found.live and found.graph is not None
-    evidence, severity = {"nan": told.nan, "inf": told.inf}, "info" if mask else "error"
-    return Finding("not finite", weight.name, str(told), told.first, severity=severity, evidence=evidence)
+    mask = weight.role is Role.OTHER and not bad.nan and not weights.live and weights.graph is not None
+    evidence, severity = {"nan": bad.nan, "inf": bad.inf}, "info" if mask else "error"
+    return Finding("not finite", weight.name, str(bad), bad.first, severity=severity, evidence=evidence)
 
 
 def unreadable(weight: Weight, error: SteelyardError) -> Finding:
@@ -191,13 +191,13 @@ def unreadable(weight: Weight, error: SteelyardError) -> Finding:
     return Finding("unreadable", weight.name, f"{printable(weight.name)} cannot be read: {error}")
 
 
-def _notes(found: Weights) -> list[str]:
-    notes = found.meta.get("notes")
+def _notes(weights: Weights) -> list[str]:
+    notes = weights.meta.get("notes")
     return [printable(note, 1000) for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
 
 
-def would_have_run(found: Weights) -> Iterator[Finding]:
+def would_have_run(weights: Weights) -> Iterator[Finding]:
     """Yield the calls that a pickle loader would have made, which the pickle reader records in the weights' `meta`."""
-    code = found.meta.get("code")
+    code = weights.meta.get("code")
     for call in code if isinstance(code, list) else ():
         yield Finding("code", None, f"would have run {printable(call, 400)}")

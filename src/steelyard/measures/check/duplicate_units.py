@@ -66,11 +66,11 @@ class UnitScan:
     def same(self) -> list[list[int]]:
         """Return the indices of equal slices, except those of zeros, along the axis `told_apart`, in groups of two or more."""
         zero = self.zero.get(-1 if self.hashed_axis is None else self.hashed_axis)
-        found: dict[int, list[int]] = {}
+        places_of: dict[int, list[int]] = {}
         for place, hash_ in enumerate(self.hashes.tolist()):
             if zero is None or not zero[place]:
-                found.setdefault(hash_, []).append(place)
-        return [places for places in found.values() if len(places) > 1]
+                places_of.setdefault(hash_, []).append(place)
+        return [places for places in places_of.values() if len(places) > 1]
 
 
 def _bits(block: Array) -> Array:

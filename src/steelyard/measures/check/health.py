@@ -36,10 +36,10 @@ FEW = 16
 SHOWN = 3
 
 
-def health(found: Weights) -> Iterator[Finding]:
+def health(weights: Weights) -> Iterator[Finding]:
     """Yield the findings for each weight, which is read once; unreadable and non-finite weights are left to `check`."""
-    known = known_facts(found)
-    for weight in found.distinct().values():
+    known = known_facts(weights)
+    for weight in weights.distinct().values():
         facts = known.get(weight.name, weight)
         if has_health(facts):
             with suppress(SteelyardError):
@@ -51,14 +51,14 @@ def has_health(weight: Weight) -> bool:
     return weight.dtype != "object" and not (weight.role is Role.COUNT and weight.dtype.startswith(("int", "uint")))
 
 
-def known_facts(found: Weights) -> dict[str, Weight]:
+def known_facts(weights: Weights) -> dict[str, Weight]:
     """Return the weights with the axes and roles that their layers imply."""
     known: dict[str, Weight] = {}
-    for unit in net_of(found).layers:
+    for unit in net_of(weights).layers:
         is_sure = unit.graph_layer is not None or not unit.alternatives
         for part in unit.parts.values():
             weight = part.weight
-            own = found.get(weight.name, weight)
+            own = weights.get(weight.name, weight)
             role = Role.EMBEDDING if unit.kind == "embedding" and is_sure else weight.role
             axes = weight.axes if is_sure and not _is_assumed(unit, own) else own.axes
             known[weight.name] = weight.replace(role=own.role if role is Role.OTHER else role, axes=axes)

@@ -187,14 +187,14 @@ def diff(  # noqa: PLR0913 - each is an option, by name
     if not (atol >= 0 and rtol >= 0):
         raise ShapeError(f"atol is {atol} and rtol {rtol}; neither may be negative")
     one, other = (readable_weights(each, skip_unreadable=skip_unreadable) for each in (before, after))
-    found = couple(one, other, rules, pairs)
+    coupling = couple(one, other, rules, pairs)
     permutations: dict[str, list[int]] = {}
     if align:
         from steelyard.measures.diff.permutation import aligned
 
-        found, permutations = aligned(found, other)
+        coupling, permutations = aligned(coupling, other)
     tolerance = Tolerance(float(atol), float(rtol))
-    return Diff(differences(found.couples, tolerance, verdicts=verdicts), tolerance, found.notes, permutations)
+    return Diff(differences(coupling.couples, tolerance, verdicts=verdicts), tolerance, coupling.notes, permutations)
 
 
 def differences(couples: Sequence[Couple], tolerance: Tolerance | None = None, *, verdicts: bool = True) -> list[Difference]:
@@ -214,23 +214,23 @@ def _lonely(each: Couple) -> Difference:
     return row
 
 
-def _row(each: Couple, found: Sums, *, verdicts: bool) -> Difference:
+def _row(each: Couple, sums: Sums, *, verdicts: bool) -> Difference:
     """Return the row of two weights of one shape."""
     from steelyard.core.indexing import place_of
 
     retyped = each.one is not None and each.other is not None and each.one.dtype != each.other.dtype
-    kind = "changed" if found.changed or retyped else "renamed" if each.is_renamed else "equal"
+    kind = "changed" if sums.changed or retyped else "renamed" if each.is_renamed else "equal"
     row = Difference(kind, each.one, each.other, each.why, each.layout)
-    row.changed, row.over_tolerance, row.nonfinite = found.changed, found.over_tolerance, found.nonfinite
-    if found.changed:
-        row.max_abs, row.mean_abs = found.max_abs, found.total / max(row.count, 1)
-        row.signed_max = -found.max_abs if found.falls else found.max_abs
-        row.relative, row.cosine = found.relative, found.cosine
-        row.place = place_of(row.shapes[1] or (), found.place) if found.place >= 0 else None
+    row.changed, row.over_tolerance, row.nonfinite = sums.changed, sums.over_tolerance, sums.nonfinite
+    if sums.changed:
+        row.max_abs, row.mean_abs = sums.max_abs, sums.total / max(row.count, 1)
+        row.signed_max = -sums.max_abs if sums.falls else sums.max_abs
+        row.relative, row.cosine = sums.relative, sums.cosine
+        row.place = place_of(row.shapes[1] or (), sums.place) if sums.place >= 0 else None
     if verdicts and kind == "changed" and each.one and each.other:
         from steelyard.measures.diff.verdicts import verdict
 
-        row.verdict = verdict(each.one, each.other, found)
+        row.verdict = verdict(each.one, each.other, sums)
     return row
 
 

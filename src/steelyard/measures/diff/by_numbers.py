@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 def by_numbers(mine: Iterable[Weight], theirs: Iterable[Weight]) -> Matches:
     """Pair the weights of two sides; weights that are tied to others are left out."""
-    found: dict[str, tuple[str, str]] = {}
+    partners: dict[str, tuple[str, str]] = {}
     unclear: list[tuple[list[_Member], list[_Member]]] = []
     changed = 0
 
@@ -64,7 +64,7 @@ def by_numbers(mine: Iterable[Weight], theirs: Iterable[Weight]) -> Matches:
         nonlocal changed
         for one, other in couples:
             changed += one.key != other.key
-            found[other.weight.name] = one.weight.name, NUMBERS if one.is_evidence and one.key == other.key else LAYER
+            partners[other.weight.name] = one.weight.name, NUMBERS if one.is_evidence and one.key == other.key else LAYER
 
     ours, others = sides = _layers(mine, theirs)
     for some, alike in _in_common(ours, others, _signature):
@@ -72,15 +72,15 @@ def by_numbers(mine: Iterable[Weight], theirs: Iterable[Weight]) -> Matches:
             settle(_partners(some[0], alike[0]))
         else:
             unclear.append(([each for layer in some for each in layer], [each for layer in alike for each in layer]))
-    for one, other in _best_matches(*_without(sides, found, unclear)):
+    for one, other in _best_matches(*_without(sides, partners, unclear)):
         settle(_partners(one, other))
-    rest = [[each for layer in side for each in layer if each.is_evidence] for side in _without(sides, found, unclear)]
+    rest = [[each for layer in side for each in layer if each.is_evidence] for side in _without(sides, partners, unclear)]
     for these, those in _in_common(rest[0], rest[1], lambda member: member.key):
         if len(these) == len(those) == 1:
             settle([(these[0], those[0])])
         else:
             unclear.append((these, those))
-    return Matches(found, [*map(_unclear_note, unclear), *_constant_note(_without(sides, found, unclear))], changed)
+    return Matches(partners, [*map(_unclear_note, unclear), *_constant_note(_without(sides, partners, unclear))], changed)
 
 
 # Layers, and which of their weights have equal numbers.
@@ -159,14 +159,14 @@ def _in_common(
     for nth, side in enumerate((mine, theirs)):
         for each in side:
             groups.setdefault(key(each), ([], []))[nth].append(each)
-    return [group for found, group in groups.items() if found is not None and all(group)]
+    return [group for shared, group in groups.items() if shared is not None and all(group)]
 
 
 def _without(
-    sides: tuple[list[Layer], list[Layer]], found: dict[str, tuple[str, str]], unclear: list[tuple[Layer, Layer]]
+    sides: tuple[list[Layer], list[Layer]], partners: dict[str, tuple[str, str]], unclear: list[tuple[Layer, Layer]]
 ) -> tuple[list[Layer], list[Layer]]:
     """Return the layers without the weights that are paired or known to be unclear."""
-    done = ({name for name, _ in found.values()}, set(found))
+    done = ({name for name, _ in partners.values()}, set(partners))
     open_ones: tuple[list[Layer], list[Layer]] = ([], [])
     for nth, side in enumerate(sides):
         names = done[nth] | {each.weight.name for group in unclear for each in group[nth]}
@@ -202,9 +202,9 @@ def _partners(one: Layer, other: Layer) -> Iterator[tuple[_Member, _Member]]:
         lambda each: None if each.weight.role is Role.OTHER else (each.weight.role, each.weight.shape),
     )
     for key in ways:
-        found = [(some[0], alike[0]) for some, alike in _in_common(one, other, key) if len(some) == len(alike) == 1]
-        yield from found
-        done = {id(each) for pair in found for each in pair}
+        matched = [(some[0], alike[0]) for some, alike in _in_common(one, other, key) if len(some) == len(alike) == 1]
+        yield from matched
+        done = {id(each) for pair in matched for each in pair}
         one, other = ([each for each in layer if id(each) not in done] for layer in (one, other))
 
 

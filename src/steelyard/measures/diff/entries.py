@@ -203,13 +203,13 @@ def _measure_again(one: Weight, other: Weight, sums: Sums) -> None:
 
 def norm_of(weight: Weight, start: int, stop: int) -> float:
     """Return the l2 norm of the finite entries [start, stop)."""
-    found = 0.0
+    length = 0.0
     with np.errstate(all="ignore"):
         for _, block in blocks_of(weight, start, stop, sizes.DIFF_BLOCK):
             numbers = real(block)
             good = np.isfinite(numbers)
-            found = hypot(found, norm(numbers if good.all() else numbers[good]))
-    return found
+            length = hypot(length, norm(numbers if good.all() else numbers[good]))
+    return length
 
 
 def compare(one: Weight, other: Weight, start: int, stop: int, tolerance: Tolerance) -> Sums:
@@ -246,8 +246,8 @@ _OWN = local()
 def _desk(limit: int) -> Desk:
     if not hasattr(_OWN, "desk") or len(_OWN.desk.flags) < limit:
         _OWN.desk = Desk(limit)
-    found: Desk = _OWN.desk
-    return found
+    desk: Desk = _OWN.desk
+    return desk
 
 
 def _equal(one: BlockReader, other: BlockReader, x: Array, y: Array) -> bool:

@@ -65,15 +65,15 @@ def couple(one: Weights, other: Weights, rules: Names = None, pairs: Names = Non
     """
     given = checked_names(rules, "rules"), checked_names(pairs, "pairs")
     named = _by_rules(one, other, *given) if any(given) else {name: name for name in one if name in other}
-    found = _Named(named, "rule" if any(given) else "name", [])
+    matches = _Named(named, "rule" if any(given) else "name", [])
     if not named and not any(given):
-        found = by_prefix(one, other)
-    if found.names:
-        other_layout = any(_turned_round(one[mine], other[theirs]) for mine, theirs in found.names.items())
+        matches = by_prefix(one, other)
+    if matches.names:
+        other_layout = any(_turned_round(one[mine], other[theirs]) for mine, theirs in matches.names.items())
     else:
         numbers = by_numbers(one.values(), other.values())
         other_layout = numbers.changed > 0 or len(numbers.pairs) < len(other.distinct())
-    made = _as_transferred(one, other, given, found) if other_layout else _complete(one, other, found)
+    made = _as_transferred(one, other, given, matches) if other_layout else _complete(one, other, matches)
     couples, notes = without_tied(made.couples)
     return Coupling(couples, [*made.notes, *notes])
 
@@ -82,8 +82,8 @@ def _complete(one: Weights, other: Weights, named: _Named) -> Coupling:
     """Pair the rest by their numbers, and add the weights without a partner."""
     partners = {theirs: (mine, named.why) for mine, theirs in named.names.items()}
     left = [weight for weight in one.values() if weight.name not in named.names]
-    found = by_numbers(left, [weight for weight in other.values() if weight.name not in partners])
-    partners |= found.pairs
+    by_number = by_numbers(left, [weight for weight in other.values() if weight.name not in partners])
+    partners |= by_number.pairs
     couples = []
     for weight in other.values():
         mine, evidence = partners.get(weight.name, ("", ""))
@@ -93,7 +93,7 @@ def _complete(one: Weights, other: Weights, named: _Named) -> Coupling:
     owners = {weight.tied for weight in other.values()}
     tied = {mine for theirs, (mine, _) in partners.items() if theirs in owners}
     couples += [Couple(weight, None) for weight in left if weight.name not in paired and weight.tied not in tied]
-    return Coupling(couples, [*named.notes, *found.notes])
+    return Coupling(couples, [*named.notes, *by_number.notes])
 
 
 def by_prefix(one: Weights, other: Weights) -> _Named:

@@ -54,14 +54,16 @@ class UnitGroup:
         self.fixed = False
 
 
-def aligned(found: Coupling, other: Weights) -> tuple[Coupling, dict[str, list[int]]]:
+def aligned(coupling: Coupling, other: Weights) -> tuple[Coupling, dict[str, list[int]]]:
     """Return the couples with the hidden units of the second side in the order that matches the first best, and the orders.
 
     Entry i of an order is the unit of the second side that matches unit i of the first. Raises `ShapeError`
     if the graph is not known, and `MissingExtraError` without SciPy.
     """
     groups, note = _unit_groups(Net(other, other.graph))
-    partners = {each.other.name: each for each in found.couples if each.one and each.other and each.one.shape == each.other.shape}
+    partners = {
+        each.other.name: each for each in coupling.couples if each.one and each.other and each.one.shape == each.other.shape
+    }
     free = [group for group in groups if not group.fixed and all(use.part.weight.name in partners for use in group.uses)]
     if not free:
         raise ShapeError("no layer has hidden units whose order is free, or their weights have no partners")
@@ -70,8 +72,8 @@ def aligned(found: Coupling, other: Weights) -> tuple[Coupling, dict[str, list[i
         orders = alignment.best()
     moved = {group.name: orders[nth].tolist() for nth, group in enumerate(free)}
     permuted = alignment.permuted(orders)
-    couples = [_with(each, permuted) for each in found.couples]
-    return Coupling(couples, [*found.notes, *note]), moved
+    couples = [_with(each, permuted) for each in coupling.couples]
+    return Coupling(couples, [*coupling.notes, *note]), moved
 
 
 def _with(each: Couple, permuted: Mapping[str, Array]) -> Couple:
@@ -127,7 +129,7 @@ def _breaking(net: Net, units: list[LayerWeights]) -> list[list[int]]:
         if unit.graph_layer is not None:
             makers.setdefault(unit.graph_layer.name, []).append(id(unit))
     layers = {layer.name: layer for layer in net.graph.layers}
-    found = []
+    breaking = []
     for layer in layers.values():
         pending = list(layer.inputs or ()) if layer.kind in BREAKING else []
         seen, reached = set[str](), list[int]()
@@ -138,8 +140,8 @@ def _breaking(net: Net, units: list[LayerWeights]) -> list[list[int]]:
             elif name in layers and name not in seen:
                 seen.add(name)
                 pending += layers[name].inputs or ()
-        found.append(reached)
-    return found
+        breaking.append(reached)
+    return breaking
 
 
 def _as_chain(units: list[LayerWeights]) -> dict[int, list[int]]:
@@ -301,5 +303,5 @@ def _assignment(gains: Array) -> Array:
         from scipy.optimize import linear_sum_assignment
     except ImportError:
         raise MissingExtraError("a comparison up to permutation", "permutation") from None
-    found: Array = linear_sum_assignment(gains, maximize=True)[1]
-    return found
+    columns: Array = linear_sum_assignment(gains, maximize=True)[1]
+    return columns

@@ -23,12 +23,12 @@ def summary_of_difference(one: Weight, other: Weight) -> Summary:
         >>> found.moments.minimum, found.moments.maximum, found.moments.zeros
         (-2.0, 1.0, 1)
     """
-    found = Summary()
+    summary = Summary()
     with np.errstate(all="ignore"):
         for start, x, y in pairs_of(one, other, sizes.DIFF_BLOCK):
             if x.dtype.kind == "c" or y.dtype.kind == "c":
                 apart = np.abs(y.astype(np.complex128) - x.astype(np.complex128))
             else:
                 apart = real(y) - real(x)
-            found.add(apart if np.isfinite(apart).all() else apart[np.isfinite(apart)], start)
-    return found
+            summary.add(apart if np.isfinite(apart).all() else apart[np.isfinite(apart)], start)
+    return summary

@@ -60,17 +60,17 @@ class Verdict:
         return {"kind": self.kind, "what": self.what, "evidence": self.evidence}
 
 
-def verdict(one: Weight, other: Weight, found: Sums) -> Verdict | None:
+def verdict(one: Weight, other: Weight, sums: Sums) -> Verdict | None:
     """Explain the difference of two weights of equal shape; None if there is not enough evidence."""
-    if not (is_floating(one.dtype) and is_floating(other.dtype)) or one.size < FEW or not found.changed or found.nonfinite:
+    if not (is_floating(one.dtype) and is_floating(other.dtype)) or one.size < FEW or not sums.changed or sums.nonfinite:
         return None
     with np.errstate(all="ignore"):
         return (
-            _cast(one, other, found)
-            or _reordered(one, other, found)
-            or _scaled(one, other, found)
-            or _sparse(one, found)
-            or _structured(one, other, found)
+            _cast(one, other, sums)
+            or _reordered(one, other, sums)
+            or _scaled(one, other, sums)
+            or _sparse(one, sums)
+            or _structured(one, other, sums)
         )
 
 
@@ -82,7 +82,7 @@ def _everywhere(one: Weight, other: Weight, holds: Holds) -> bool:
     return all(holds(x, y) for _, x, y in pairs_of(one, other, sizes.DIFF_BLOCK, few))
 
 
-def _cast(one: Weight, other: Weight, found: Sums) -> Verdict | None:
+def _cast(one: Weight, other: Weight, sums: Sums) -> Verdict | None:
     """Test whether one side is the other rounded to a narrower type.
 
     A side with few distinct numbers, such as the initial ones of a norm's scale, gets no verdict: all numbers near them round
@@ -92,7 +92,7 @@ def _cast(one: Weight, other: Weight, found: Sums) -> Verdict | None:
         for source, target, what in ((one, other, "after is before rounded to"), (other, one, "before is after rounded to")):
             shorter = itemsize(low) < itemsize(source.dtype)
             if shorter and _everywhere(source, target, _rounding(low)) and _different(target) >= FEW:
-                return Verdict("cast", f"{what} {low}, entry by entry", dtype=low, changed=found.changed, entries=one.size)
+                return Verdict("cast", f"{what} {low}, entry by entry", dtype=low, changed=sums.changed, entries=one.size)
     return None
 
 
@@ -111,11 +111,11 @@ def _rounding(low: str) -> Holds:
     return holds
 
 
-def _reordered(one: Weight, other: Weight, found: Sums) -> Verdict | None:
+def _reordered(one: Weight, other: Weight, sums: Sums) -> Verdict | None:
     """Test whether both sides have the same numbers in different orders; sums of hashes show it without sorting."""
-    if one.dtype != other.dtype or abs(found.one - found.other) > 1e-6 * found.one:
+    if one.dtype != other.dtype or abs(sums.one - sums.other) > 1e-6 * sums.one:
         return None
-    if one.size > LARGE and (found.cosine or 0.0) > 0.999:
+    if one.size > LARGE and (sums.cosine or 0.0) > 0.999:
         return None
     if _order_free(one) != _order_free(other):
         return None
@@ -137,9 +137,9 @@ def _order_free(weight: Weight) -> int:
     return total & (1 << 64) - 1
 
 
-def _scaled(one: Weight, other: Weight, found: Sums) -> Verdict | None:
+def _scaled(one: Weight, other: Weight, sums: Sums) -> Verdict | None:
     """Test whether `after` is `before` times a scalar, within the rounding of both types."""
-    if abs(found.cosine or 0.0) < 0.9999:
+    if abs(sums.cosine or 0.0) < 0.9999:
         return None
     x, y = (weight.read(0, min(4 * FIRST, weight.size)).astype(np.float64) for weight in (one, other))
     scale = float(np.add.reduce(x * y) / np.add.reduce(x * x)) if x.any() else 0.0
@@ -164,14 +164,14 @@ def _epsilon(dtype: str) -> float:
     return float(ml_dtypes.finfo(numpy_dtype(dtype)).eps)
 
 
-def _sparse(one: Weight, found: Sums) -> Verdict | None:
-    if found.changed > SPARSE * one.size:
+def _sparse(one: Weight, sums: Sums) -> Verdict | None:
+    if sums.changed > SPARSE * one.size:
         return None
-    what = f"{found.changed:,} of {one.size:,} entries changed ({found.changed / one.size:.2%}), the others have the same bits"
-    return Verdict("sparse", what, changed=found.changed, entries=one.size)
+    what = f"{sums.changed:,} of {one.size:,} entries changed ({sums.changed / one.size:.2%}), the others have the same bits"
+    return Verdict("sparse", what, changed=sums.changed, entries=one.size)
 
 
-def _structured(one: Weight, other: Weight, found: Sums) -> Verdict | None:
+def _structured(one: Weight, other: Weight, sums: Sums) -> Verdict | None:
     """Test the difference of two matrices against random matrices."""
     shape = matrix_shape(one)
     if shape is None or min(shape) < FEW:
@@ -181,10 +181,10 @@ def _structured(one: Weight, other: Weight, found: Sums) -> Verdict | None:
         d = y - x
         if x.shape != y.shape or not np.isfinite(d).all() or not d.any():
             return None
-        return _low_rank(one, other, found, x, d, shape) or _noise(x, y, d, found)
+        return _low_rank(one, other, sums, x, d, shape) or _noise(x, y, d, sums)
 
 
-def _low_rank(one: Weight, other: Weight, found: Sums, x: Array, d: Array, shape: tuple[int, int]) -> Verdict | None:
+def _low_rank(one: Weight, other: Weight, sums: Sums, x: Array, d: Array, shape: tuple[int, int]) -> Verdict | None:
     """Test whether a matrix of low rank was added: first on a part of the matrix, then on the whole."""
     most = min(d.shape) // 4
     if not _may_be_low(d, most):
@@ -195,7 +195,7 @@ def _low_rank(one: Weight, other: Weight, found: Sums, x: Array, d: Array, shape
         return None  # a few rows or columns always have a low rank
     null = max(share_of(_random_values(d.shape, draw), rank) for draw in range(DRAWS))
     itself = share_of(np.linalg.svd(x, compute_uv=False), rank)
-    share = share_of(values, rank) if d.size == one.size else _share(one, other, found, rank, shape)
+    share = share_of(values, rank) if d.size == one.size else _share(one, other, sums, rank, shape)
     if null > 0.9 or itself > 0.9 or share < SHARE:
         return None
     what = (
@@ -226,11 +226,11 @@ def _rank(values: Array, most: int) -> int | None:
 
 
 def _random_values(shape: tuple[int, ...], draw: int) -> Array:
-    found: Array = np.linalg.svd(np.random.default_rng([draw, *shape]).standard_normal(shape), compute_uv=False)
-    return found
+    values: Array = np.linalg.svd(np.random.default_rng([draw, *shape]).standard_normal(shape), compute_uv=False)
+    return values
 
 
-def _share(one: Weight, other: Weight, found: Sums, rank: int, shape: tuple[int, int]) -> float:
+def _share(one: Weight, other: Weight, sums: Sums, rank: int, shape: tuple[int, int]) -> float:
     """Return the share of the whole difference that a rank explains, by a random projection in two passes over its rows."""
     width = min(rank + 8, *shape)
     chance = np.random.default_rng(0).standard_normal((shape[1], width))
@@ -239,7 +239,7 @@ def _share(one: Weight, other: Weight, found: Sums, rank: int, shape: tuple[int,
     for first, d in _rows_apart(one, other, shape):
         inside += basis[first : first + len(d)].T @ d
     values = np.linalg.svd(inside, compute_uv=False)
-    return min(float((values[:rank] ** 2).sum()) / found.apart**2, 1.0)
+    return min(float((values[:rank] ** 2).sum()) / sums.apart**2, 1.0)
 
 
 def _rows_apart(one: Weight, other: Weight, shape: tuple[int, int]) -> Iterator[tuple[int, Array]]:
@@ -247,14 +247,14 @@ def _rows_apart(one: Weight, other: Weight, shape: tuple[int, int]) -> Iterator[
         yield first, y - x
 
 
-def _noise(x: Array, y: Array, d: Array, found: Sums) -> Verdict | None:
+def _noise(x: Array, y: Array, d: Array, sums: Sums) -> Verdict | None:
     """Test whether the difference of two related matrices is noise: without structure, and uncorrelated with `before`.
 
     The null is the Tracy-Widom law of the largest singular value of random matrices, which holds for entries without heavy
     tails.
     """
     related, left = _correlation(x, y), _correlation(x, d)
-    if related < 0.5 or abs(left) > 4 / np.sqrt(d.size) or found.apart > found.one:
+    if related < 0.5 or abs(left) > 4 / np.sqrt(d.size) or sums.apart > sums.one:
         return None
     d = d - d.mean()
     squares = d * d
@@ -264,7 +264,7 @@ def _noise(x: Array, y: Array, d: Array, found: Sums) -> Verdict | None:
     largest = float(np.linalg.svd(d, compute_uv=False)[0])
     if not low <= largest <= high:
         return None
-    size = found.apart / found.one
+    size = sums.apart / sums.one
     what = (
         f"after is before plus noise of {size:.3g} of its size: the largest singular value of the difference is {largest:.4g}, "
         f"of random matrices {low:.4g} to {high:.4g} (99.8 %)"

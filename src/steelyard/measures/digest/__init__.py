@@ -121,10 +121,10 @@ def digest(source: object, algorithm: Algorithm = "sha256", *, layout: Layout = 
         net = Canonical(source, new, skip_unreadable=skip_unreadable)
         own = {name: each.hex() for name, each in net.weights.items()}
         return Digest(algorithm, net.whole.hex(), own, layout, net.unsure)
-    found = readable_weights(source, skip_unreadable=skip_unreadable)
-    distinct = list(found.distinct().values())
+    listed = readable_weights(source, skip_unreadable=skip_unreadable)
+    distinct = list(listed.distinct().values())
     digests = {w.tied or w.name: each for w, each in zip(distinct, weight_digests(distinct, new), strict=True)}
-    named = {name: digests[weight.tied or name] for name, weight in found.items()}
+    named = {name: digests[weight.tied or name] for name, weight in listed.items()}
     whole = new()
     for key, each in sorted((name.encode("utf-8", "surrogatepass"), each) for name, each in named.items()):
         whole.update(len(key).to_bytes(8, "little") + key + each)

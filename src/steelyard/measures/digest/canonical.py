@@ -50,33 +50,33 @@ class Canonical:
     def __init__(self, source: object, new: Callable[[], Hash], *, skip_unreadable: bool = False) -> None:
         net = net_of(readable_weights(source, skip_unreadable=skip_unreadable))
         self.unsure: list[str] = []
-        found: dict[str, list[bytes]] = {}
+        digests: dict[str, list[bytes]] = {}
         every: list[bytes] = []
         for unit in net.layers:
             own = {slot: (part, _digest(part, new)) for slot, part in unit.parts.items() if part.weight.tied is None}
             for part, digest in own.values():
-                found.setdefault(part.weight.name, []).append(digest)
+                digests.setdefault(part.weight.name, []).append(digest)
             sums = dict(_summed(unit, new)) if own else {}
             gone = {(name, gate) for gate in sums for name in ("input bias", "recurrent bias")}
             every += [*sums.values(), *(digest for slot, (_, digest) in own.items() if slot not in gone)]
             self.unsure += _unsure(unit, own, new)
-        plain = [weight for weight in net.weights.distinct().values() if not _is_known(weight, found) and not _is_aside(weight)]
+        plain = [weight for weight in net.weights.distinct().values() if not _is_known(weight, digests) and not _is_aside(weight)]
         for weight in plain:
             parts = _by_axes(weight)
-            found[weight.name] = [_digest(part, new) for part in parts] or list(weight_digests([weight], new))
-            every += found[weight.name]
+            digests[weight.name] = [_digest(part, new) for part in parts] or list(weight_digests([weight], new))
+            every += digests[weight.name]
             self.unsure += [weight.name] if len(weight.shape) > 1 and not parts else []
         self.whole = _joined(b"canonical\n", every, new)
-        self.weights = {name: own[0] if len(own) == 1 else _joined(b"", own, new) for name, own in found.items()}
+        self.weights = {name: own[0] if len(own) == 1 else _joined(b"", own, new) for name, own in digests.items()}
 
 
 def net_of(source: object) -> Net:
     """Return a net as layers; if its graph does not match its weights, from the names of the weights only."""
-    found = weights(source)
+    listed = weights(source)
     try:
-        return Net(found, found.graph)
+        return Net(listed, listed.graph)
     except ShapeError:
-        return Net(found, None)
+        return Net(listed, None)
 
 
 def _by_axes(weight: Weight) -> list[Part]:
@@ -91,8 +91,8 @@ def _by_axes(weight: Weight) -> list[Part]:
         return []
 
 
-def _is_known(weight: Weight, found: Mapping[str, object]) -> bool:
-    return weight.name in found or weight.tied in found
+def _is_known(weight: Weight, digests: Mapping[str, object]) -> bool:
+    return weight.name in digests or weight.tied in digests
 
 
 def _is_aside(weight: Weight) -> bool:

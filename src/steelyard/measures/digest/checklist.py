@@ -65,13 +65,13 @@ def verify(path: str, again: Again) -> Iterator[LineResult]:
 
 def _verdicts(listed: Listed, again: Again) -> Iterator[LineResult]:
     try:
-        found = again(listed.file, listed.algorithm, listed.layout)
+        fresh = again(listed.file, listed.algorithm, listed.layout)
     except (SteelyardError, OSError) as error:
         yield LineResult(printable(listed.file), "FAILED open or read", printable(error, 600))
         return
-    good = found.whole == listed.digest
+    good = fresh.whole == listed.digest
     for name, digest in listed.weights.items():
-        now = {printable(known, 1000) or "(unnamed)": each for known, each in found.weights.items()}.get(name)
+        now = {printable(known, 1000) or "(unnamed)": each for known, each in fresh.weights.items()}.get(name)
         if now != digest:
             good = False
             yield LineResult(f"{printable(listed.file)}: {name}", "FAILED", "it is missing" if now is None else "")

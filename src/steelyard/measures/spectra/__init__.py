@@ -67,19 +67,19 @@ class Spectrum:
         *("spectral_norm", "stable_rank", "values", "verdict"),
     )
 
-    def __init__(self, name: str, shape: tuple[int, int], found: Singular, frobenius: float) -> None:
-        values = found.values
+    def __init__(self, name: str, shape: tuple[int, int], singular: Singular, frobenius: float) -> None:
+        values = singular.values
         whole = len(values) == min(shape)
         self.name = name
         self.shape = shape
         self.values: tuple[float, ...] = tuple(values.tolist())
-        self.method = found.method
-        self.error = found.error
+        self.method = singular.method
+        self.error = singular.error
         self.frobenius = frobenius
         self.spectral_norm = self.values[0]
         self.stable_rank = (frobenius / self.spectral_norm) ** 2 if self.spectral_norm else 0.0
         self.effective_rank = _effective_rank(values) if whole else None
-        self.rank = int((values > found.error).sum()) if whole else None
+        self.rank = int((values > singular.error).sum()) if whole else None
         self.law: PowerLaw | None = None
         self.edge = frobenius * (1 / sqrt(shape[0]) + 1 / sqrt(shape[1]))
         self.beyond = int((values > self.edge).sum())
@@ -113,10 +113,10 @@ class Spectra:
 
     def __getitem__(self, name: str) -> Spectrum:
         """Return the spectrum of a weight by name; raises `ShapeError` if there is none."""
-        found = next((row for row in self.rows if row.name == name), None)
-        if found is None:
+        spectrum = next((row for row in self.rows if row.name == name), None)
+        if spectrum is None:
             raise ShapeError(f"{printable(name)!r} has no spectrum")
-        return found
+        return spectrum
 
     def __repr__(self) -> str:
         from steelyard.text.differences import spectra_lines
@@ -189,14 +189,14 @@ def _norm(weight: Weight) -> float | None:
 
     from steelyard.measures.diff.entries import norm
 
-    found = 0.0
+    length = 0.0
     for block in weight.blocks():
         with np.errstate(over="ignore"):
             values = np.abs(block.astype(np.complex128 if block.dtype.kind == "c" else np.float64))
         if not np.isfinite(values).all():
             return None
-        found = hypot(found, norm(values))  # the squares may overflow
-    return found
+        length = hypot(length, norm(values))  # the squares may overflow
+    return length
 
 
 def without(weight: Weight) -> str:
@@ -233,13 +233,13 @@ def spectrum(
     from steelyard.numerics.matrices import matrix_shape, row_blocks
 
     shape = matrix_shape(weight) or (1, weight.size)
-    found = _of(weight.name, lambda: row_blocks(weight, shape), shape, norm, max_exact_size, top_k)
+    made = _of(weight.name, lambda: row_blocks(weight, shape), shape, norm, max_exact_size, top_k)
     draws = min(null_draws, max(int(WORK / work(weight, max_exact_size, top_k)), 1))
     drawn = [_of("", _shuffling(weight, shape, draw), shape, norm, max_exact_size, top_k) for draw in range(draws)]
     if drawn:
-        found.null = Null(drawn)
-        found.verdict = _verdict(found, found.null)
-    return found
+        made.null = Null(drawn)
+        made.verdict = _verdict(made, made.null)
+    return made
 
 
 def _of(name: str, blocks: Blocks, shape: tuple[int, int], norm: float, max_exact_size: int, top_k: int) -> Spectrum:
@@ -278,18 +278,19 @@ def _effective_rank(values: Array) -> float | None:
     return float(np.exp(-(parts * np.log(parts)).sum())) if parts.size else 0.0
 
 
-def _verdict(found: Spectrum, null: Null) -> str:
+def _verdict(spectrum: Spectrum, null: Null) -> str:
     """Count the values beyond chance, if any: they exceed both the largest random value and the theoretical edge."""
     from steelyard.numerics.matrices import chance_range
 
-    limit = max(MARGIN * null.spectral_norm, chance_range(found.shape, found.frobenius)[1])
-    beyond = sum(value - found.error > limit for value in found.values)
+    limit = max(MARGIN * null.spectral_norm, chance_range(spectrum.shape, spectrum.frobenius)[1])
+    beyond = sum(value - spectrum.error > limit for value in spectrum.values)
     if not beyond:
         return ""
-    least = "at least " if beyond == len(found.values) < min(found.shape) else ""
+    least = "at least " if beyond == len(spectrum.values) < min(spectrum.shape) else ""
     return (
-        f"{least}{beyond} singular value{'s' * (beyond != 1)} beyond chance: the largest is {found.spectral_norm:.4g}, that of "
-        f"the same entries in random order at most {null.spectral_norm:.4g} ({null.draws} drawn); beyond {limit:.4g} p < 0.001"
+        f"{least}{beyond} singular value{'s' * (beyond != 1)} beyond chance: the largest is {spectrum.spectral_norm:.4g}, "
+        f"that of the same entries in random order at most {null.spectral_norm:.4g} ({null.draws} drawn); "
+        f"beyond {limit:.4g} p < 0.001"
     )
 
 

@@ -76,8 +76,8 @@ def _through(blocks: Blocks, vectors: Array) -> Array:
 
 def _back(blocks: Blocks, vectors: Array, columns: int) -> Array:
     """Return the product of the transposed matrix and some vectors."""
-    found = np.zeros((columns, vectors.shape[1]), vectors.dtype)
+    summed = np.zeros((columns, vectors.shape[1]), vectors.dtype)
     for first, block in blocks():
         product = block.conj().T @ vectors[first : first + len(block)]
-        found = found + product if np.iscomplexobj(product) else np.add(found, product, out=found)
-    return found
+        summed = summed + product if np.iscomplexobj(product) else np.add(summed, product, out=summed)
+    return summed

@@ -105,8 +105,8 @@ def stats(
         >>> stats({"a": np.ones(2), "b": np.zeros(2)}, "all").rows[0].std
         0.5
     """
-    found = readable_weights(source, skip_unreadable=skip_unreadable)
-    listed = list(found.distinct().values())
+    weights = readable_weights(source, skip_unreadable=skip_unreadable)
+    listed = list(weights.distinct().values())
     if by is None or by in TOGETHER:
         return Stats(by or "weight", _together(listed, by or "weight", histogram, near))
     from steelyard.measures.stats.channels import channel_axes

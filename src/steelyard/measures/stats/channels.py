@@ -94,9 +94,9 @@ class Channels:
             "l2": np.sqrt(self.squares),
             "rms": np.sqrt(self.squares / safe),
         }
-        figures = {key: np.where(empty, np.nan, found) if key != "count" else found for key, found in figures.items()}
+        figures = {key: np.where(empty, np.nan, column) if key != "count" else column for key, column in figures.items()}
         counts = {"zeros": self.zeros, "near_zeros": self.near_zeros, "nan": self.nan, "inf": self.inf}
-        return {key: found.reshape(-1) for key, found in (figures | counts).items()}
+        return {key: column.reshape(-1) for key, column in (figures | counts).items()}
 
 
 def channel_axes(weight: Weight, word: str) -> tuple[int, ...]:
@@ -122,13 +122,13 @@ def channel_axes(weight: Weight, word: str) -> tuple[int, ...]:
 
 def channels_of(weight: Weight, axes: tuple[int, ...], near: float) -> Channels:
     """Read a weight once, and return the statistics of the channels that some of its axes index."""
-    found = Channels(weight.shape, axes)
+    channels = Channels(weight.shape, axes)
     with np.errstate(all="ignore"):
         for box in boxes(weight.shape, sizes.CHANNEL_BLOCK):
             block = weight.read(box.start, box.stop)
             wide = np.abs(block) if block.dtype.kind == "c" else block.astype(standard(block.dtype), copy=False)
-            found.add(wide.astype(np.float64).reshape(box.shape), box.corner, near)
-    return found
+            channels.add(wide.astype(np.float64).reshape(box.shape), box.corner, near)
+    return channels
 
 
 def units_of(weight: Weight, axes: tuple[int, ...]) -> Iterator[str]:

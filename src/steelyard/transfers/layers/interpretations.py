@@ -54,11 +54,11 @@ def interpreted(weights: Iterable[Weight], unassigned: list[Weight]) -> list[Lay
     """
     layers: list[LayerWeights] = []
     for name, members in _groups(weights).items():
-        found = [made for interpretation in _interpretations(members) if (made := _made(name, interpretation, members))]
-        if not found:
+        made_of = [made for interpretation in _interpretations(members) if (made := _made(name, interpretation, members))]
+        if not made_of:
             unassigned += [weight for weight in members.values() if weight.role is not Role.COUNT]
             continue
-        first, *others = found
+        first, *others = made_of
         if len(first) == 1:
             first[0].alternatives = [layer for units_of_it in others if len(units_of_it) == 1 for layer in units_of_it]
         layers += first

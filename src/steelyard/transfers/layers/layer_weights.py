@@ -184,8 +184,8 @@ def _layer_named(name: str, kind: str, key: str, settings: Mapping[str, Any]) ->
 
 def _direction_of(name: str) -> str:
     """Return the direction in the name of a layer inside a bidirectional one; blank for other names."""
-    found = re.findall(r"(?:^|[/._])(forward|backward)(?=[/._]|$)", name)
-    return found[-1] if found else ""
+    directions = re.findall(r"(?:^|[/._])(forward|backward)(?=[/._]|$)", name)
+    return directions[-1] if directions else ""
 
 
 def _add(layer: LayerWeights, key: PartKey, part: Part) -> None:
@@ -280,8 +280,8 @@ def _attention_purpose(leaf: str, weight: Weight) -> str:
     bias = " bias" if weight.role is Role.BIAS else ""
     if leaf.startswith("in_proj"):
         return f"in{bias}"
-    found = _ATTENTION.search(leaf)
-    if not found:
+    match = _ATTENTION.search(leaf)
+    if not match:
         return leaf
-    word = found[1]
+    word = match[1]
     return ("out" if word in ("out", "output", "attention_output") else word[0]) + bias

@@ -32,10 +32,10 @@ def check_settings(pairs: list[Pair]) -> None:
 
 def differences(source: Net, target: Net, pairs: list[Pair]) -> list[str]:
     """Return a line for each setting in which both nets differ, and for each graph that cannot be listed."""
-    found = [line for each in pairs for line in _differing(each)]
+    differing = [line for each in pairs for line in _differing(each)]
     ends = ("source", source.why_no_graph), ("target", target.why_no_graph)
     unknown = [f"the {end} has no graph, so its settings were not compared: {why}" for end, why in ends if why]
-    return [*found, *_activations(source, target), *unknown]
+    return [*differing, *_activations(source, target), *unknown]
 
 
 def _differing(each: Pair) -> Iterator[str]:
@@ -59,8 +59,8 @@ def _pads_alike(each: Pair) -> bool:
     return "same" in words and half in words and all(length % 2 for length in space) and set(steps) <= {1}
 
 
-def _listed(found: object) -> list[object]:
-    return list(found) if isinstance(found, (tuple, list)) else [] if found is None else [found]
+def _listed(value: object) -> list[object]:
+    return list(value) if isinstance(value, (tuple, list)) else [] if value is None else [value]
 
 
 def _same(mine: object, theirs: object) -> bool:

@@ -64,15 +64,15 @@ def pair(source: Net, target: Net, given: Mapping[str, str], sources: list[Layer
     done = {id(layer) for each in fixed for layer in each[:2]}
     open_sources = [layer for layer in sources if id(layer) not in done]
     open_targets = [layer for layer in targets if id(layer) not in done]
-    found = Pairing(fixed, [], [], [])
+    pairing = Pairing(fixed, [], [], [])
     families = _families(open_sources, open_targets)
     before, after = places(source, sources, families), places(target, targets, families)
     evidence = _by_name(sources, targets)
     if before is not None and after is not None:
         evidence = before, after, "its place in the flow of data"
     for mine, theirs in _by_family(families, open_sources, open_targets):
-        _settle(mine, theirs, evidence, found)
-    return found
+        _settle(mine, theirs, evidence, pairing)
+    return pairing
 
 
 def _given(given: Mapping[str, str], sources: Iterable[LayerWeights], targets: Iterable[LayerWeights]) -> list[Pair]:
@@ -134,21 +134,21 @@ def _by_family(families: Mapping[int, int], *sides: list[LayerWeights]) -> list[
 # Evidence within a family.
 
 
-def _settle(mine: list[LayerWeights], theirs: list[LayerWeights], evidence: Evidence, found: Pairing) -> None:
+def _settle(mine: list[LayerWeights], theirs: list[LayerWeights], evidence: Evidence, pairing: Pairing) -> None:
     """Pair the layers of one family if there is evidence."""
     if len(mine) == len(theirs) == 1 and fitting(mine[0], theirs[0]):
-        found.pairs.append(Pair(mine[0], theirs[0], "the only one of its shape"))
+        pairing.pairs.append(Pair(mine[0], theirs[0], "the only one of its shape"))
         return
-    mine, theirs = _matched(mine, theirs, evidence, found)
+    mine, theirs = _matched(mine, theirs, evidence, pairing)
     if mine and theirs:
-        found.choices.append(Choice(tuple(mine), tuple(theirs), _suggested(mine, theirs)))
+        pairing.choices.append(Choice(tuple(mine), tuple(theirs), _suggested(mine, theirs)))
         return
-    found.sources.extend(mine)
-    found.targets.extend(theirs)
+    pairing.sources.extend(mine)
+    pairing.targets.extend(theirs)
 
 
 def _matched(
-    mine: list[LayerWeights], theirs: list[LayerWeights], evidence: Evidence, found: Pairing
+    mine: list[LayerWeights], theirs: list[LayerWeights], evidence: Evidence, pairing: Pairing
 ) -> tuple[list[LayerWeights], list[LayerWeights]]:
     """Pair the layers whose label is unique on both sides, and return the rest."""
     before, after, why = evidence
@@ -161,7 +161,7 @@ def _matched(
     done = set()
     for ours, others in groups.values():
         if len(ours) == len(others) == 1 and fitting(ours[0], others[0]):
-            found.pairs.append(Pair(ours[0], others[0], why))
+            pairing.pairs.append(Pair(ours[0], others[0], why))
             done |= {id(ours[0]), id(others[0])}
     return [layer for layer in mine if id(layer) not in done], [layer for layer in theirs if id(layer) not in done]
 
@@ -201,14 +201,14 @@ def interpretation_of(each: Pair) -> tuple[LayerWeights, LayerWeights]:
 
     Raises `AmbiguityError` if they move them differently.
     """
-    found = fitting(each.source, each.target) or [(each.source, each.target)]
-    if len({_moved(mine, theirs) for mine, theirs in found}) > 1:
-        kinds = " or ".join(dict.fromkeys(mine.kind for mine, _ in found))
+    fits = fitting(each.source, each.target) or [(each.source, each.target)]
+    if len({_moved(mine, theirs) for mine, theirs in fits}) > 1:
+        kinds = " or ".join(dict.fromkeys(mine.kind for mine, _ in fits))
         raise AmbiguityError(
             f"{printable(each.source.name)} and {printable(each.target.name)} may both be {kinds}, or their axes may be in "
             "several orders, and their shapes fit all of them; pass a live model on one side, whose layers are known"
         )
-    return found[0]
+    return fits[0]
 
 
 def _moved(source: LayerWeights, target: LayerWeights) -> tuple[object, ...]:

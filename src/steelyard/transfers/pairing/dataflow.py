@@ -51,10 +51,10 @@ def _direction(layer: LayerWeights) -> bool:
 
 def _longest(order: Iterable[int], earlier: Mapping[int, Iterable[int]]) -> dict[int, int]:
     """Return the length of the longest path to each layer from an end, in order; back edges do not count."""
-    found: dict[int, int] = {}
+    lengths: dict[int, int] = {}
     for layer in order:
-        found[layer] = 1 + max((found[each] for each in earlier[layer] if each in found), default=0)
-    return found
+        lengths[layer] = 1 + max((lengths[each] for each in earlier[layer] if each in lengths), default=0)
+    return lengths
 
 
 def flowing_into(graph: Graph, layers: list[LayerWeights]) -> dict[int, list[int]] | None:
@@ -62,9 +62,9 @@ def flowing_into(graph: Graph, layers: list[LayerWeights]) -> dict[int, list[int
     ends = _last_units(layers)
     reach: dict[str, tuple[int, ...]] = {}
     for node in graph.layers:
-        found = _reached(graph.feeding(node), ends, reach)
-        if found is not None:
-            reach[node.name] = found
+        ends_before = _reached(graph.feeding(node), ends, reach)
+        if ends_before is not None:
+            reach[node.name] = ends_before
         elif node.name in ends:
             return None
     return _inside(layers, reach)
@@ -76,13 +76,13 @@ def _reached(
     """Return the layers from which a layer's input comes, or None if the inputs of a layer between them are unknown."""
     if feeding is None:
         return None
-    found: dict[int, None] = {}
+    reached: dict[int, None] = {}
     for other in feeding:
         through = ends.get(other, reach.get(other))
         if through is None:
             return None
-        found.update(dict.fromkeys(through))
-    return tuple(found)
+        reached.update(dict.fromkeys(through))
+    return tuple(reached)
 
 
 def _inside(layers: list[LayerWeights], reach: Mapping[str, tuple[int, ...]]) -> dict[int, list[int]] | None:

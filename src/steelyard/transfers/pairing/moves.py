@@ -81,10 +81,10 @@ def moves(
     """
     made, used = [], set()
     for key, part in target.parts.items():
-        found = _sources(source, target, key)
-        used |= {id(each) for whole in found for each in (whole.parts if isinstance(whole, ComputedPart) else (whole,))}
+        parts = _sources(source, target, key)
+        used |= {id(each) for whole in parts for each in (whole.parts if isinstance(whole, ComputedPart) else (whole,))}
         changes = tuple(each for each in reorderings if each.label in part.labels)
-        move = Move(part, tuple(found), _NEUTRAL.get(key[0], 0.0), changes, resize, _then(target, key))
+        move = Move(part, tuple(parts), _NEUTRAL.get(key[0], 0.0), changes, resize, _then(target, key))
         _check_sizes(move)
         made.append(move)
     return made, [key for key, part in source.parts.items() if id(part) not in used and key[0] not in _STATE]
@@ -122,9 +122,9 @@ def _sources(source: LayerWeights, target: LayerWeights, key: PartKey) -> list[P
     if name in ("norm", "direction"):
         return _sources(source, target, ("kernel", gate))
     if name == "bias":
-        found: list[Part | ComputedPart] = [source.parts[each, gate] for each in _BIASES if (each, gate) in source.parts]
-        if found:
-            return found
+        parts: list[Part | ComputedPart] = [source.parts[each, gate] for each in _BIASES if (each, gate) in source.parts]
+        if parts:
+            return parts
     if name == "input bias" and ("bias", gate) in source.parts:
         return [source.parts["bias", gate]]
     if name in _NEUTRAL or (name == "recurrent bias" and _any_bias(source)):

@@ -53,8 +53,8 @@ class Net:
                 rest.append(weight)
             else:
                 claimed.setdefault(owner, []).append((leaf, weight))
-        found = [layer for name, node in nodes.items() if name in claimed for layer in self._known(node, claimed[name])]
-        layers = [*found, *interpreted(rest, self.unassigned)] if rest else found
+        in_graph = [layer for name, node in nodes.items() if name in claimed for layer in self._known(node, claimed[name])]
+        layers = [*in_graph, *interpreted(rest, self.unassigned)] if rest else in_graph
         return _without_aliases(layers)
 
     def _known(self, node: Layer, members: Members) -> list[LayerWeights]:

@@ -44,15 +44,15 @@ def reorderings(source: Net, target: Net, pairs: list[Pair]) -> dict[int, tuple[
     """
     if not (source.channels and target.channels):
         return {}
-    found: dict[int, tuple[Reordering, ...]] = {}
+    orders_of: dict[int, tuple[Reordering, ...]] = {}
     by_target = target.is_execution_order or not source.is_execution_order
     partners = {id(each.target if by_target else each.source): each for each in pairs}
     rows = target.layers if by_target else source.layers  # all layers: one that the user leaves out is still between others
     for nth, layer in enumerate(rows):
         if each := partners.get(id(layer)):
             made = [change for flat in _flats(rows, nth) for change in _changes(source, target, each, flat)]
-            found |= {id(each.target): tuple(made)} if made else {}
-    return found
+            orders_of |= {id(each.target): tuple(made)} if made else {}
+    return orders_of
 
 
 def _changes(source: Net, target: Net, each: Pair, flat: FlattenedFeatures) -> list[Reordering]:

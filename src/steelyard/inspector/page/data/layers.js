@@ -13,7 +13,7 @@ export function layersOf(index) {
     const holder = index.columns.layer[row] ?? "";
     grown(root, holder.split(MARK).filter(Boolean)).weights.push(row);
   }
-  joined(root);
+  mergeOnlyChild(root);
   measured(root, 0, index);
   /** @type {Layer | null} */
   let layer = root;
@@ -111,7 +111,7 @@ function grown(root, words) {
  * Join a layer and its only child, another layer, into one line.
  * @type {(layer: Layer) => void}
  */
-function joined(layer) {
+function mergeOnlyChild(layer) {
   for (const [word, child] of [...layer.layers]) {
     let only = child;
     while (only.layers.size === 1 && !only.weights.length) {
@@ -121,7 +121,7 @@ function joined(layer) {
     }
     only.parent = layer;
     layer.layers.set(word, only);
-    joined(only);
+    mergeOnlyChild(only);
   }
 }
 
