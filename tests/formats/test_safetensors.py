@@ -1,7 +1,9 @@
 """safetensors files, compared with the format's own library, and the errors of damaged files."""
 
 import json
+import runpy
 
+import carried
 import ml_dtypes
 import numpy as np
 import pytest
@@ -230,3 +232,12 @@ def test_a_git_lfs_pointer_and_a_web_page_are_named_in_the_error(tmp_path):
 def test_bfloat16_of_a_torch_model_is_bfloat16_in_the_file(tmp_path):
     steelyard.save(nn.Linear(3, 2, dtype=torch.bfloat16), tmp_path / "b.safetensors")
     assert header(tmp_path / "b.safetensors")["weight"]["dtype"] == "BF16"
+
+
+def test_the_hostile_files_are_those_that_their_maker_writes():
+    made = runpy.run_path(str(carried.DATA / "make_hostile.py"))
+    packed = {path.name: path / "model.safetensors" for path in (carried.folder("hostile") / "files").glob("st-*")}
+    links = {name: path.readlink().name for name, path in packed.items() if path.is_symlink()}
+    folders = {name for name, path in packed.items() if path.is_dir()}
+    files = {name: path.read_bytes() for name, path in packed.items() if path.is_file()}
+    assert (files, links, folders) == (made["SAFETENSORS"], made["LINKS"], made["FOLDERS"])
