@@ -1,15 +1,15 @@
-"""Pack what is known of the real weight files: STEELYARD_SHARED=FOLDER python tests/data/make_real.py [TARGET]
+"""Pack what is known of the real weight files: python tests/data/make_real.py [TARGET]
 
 `real.json.xz` has an entry for each file: the package, or the repository and commit, that it is from, and the name, dtype, shape
-and SHA-256 of each tensor; and the pairs of files with equal numbers. The two manifests in FOLDER/corpus that it is packed from
-were written by each format's own library, never by Steelyard. Before packing, the files of packages that `scripts/corpus` has
-fetched are read anew by the libraries of the test extras (PyTorch, safetensors, NumPy, h5py), and must agree.
+and SHA-256 of each tensor; and the pairs of files with equal numbers. The two manifests that it is packed from, in the folder
+of third parties' files (see carried.py), were written by each format's own library, never by Steelyard. Before packing, the
+files of packages that `scripts/corpus` has fetched are read anew by the libraries of the test extras (PyTorch, safetensors,
+NumPy, h5py), and must agree.
 """
 
 import hashlib
 import json
 import lzma
-import os
 import sys
 from pathlib import Path
 
@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file
 
-HERE = Path(__file__).parent
-TARGET = HERE / "real.json.xz"
-PACKAGES = Path(os.environ.get("STEELYARD_CORPUS") or HERE.parents[1] / ".corpus") / "files"
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import carried
+
+TARGET = carried.DATA / "real.json.xz"
 ENTRY = ("id", "format", "source", "licence", "path", "files", "n_tensors", "tensors")
 SOURCE = ("kind", "package", "version", "repo", "commit")
 TENSOR = ("name", "dtype", "shape", "sha256")
@@ -70,7 +71,7 @@ def fact(array):
 
 def check(entry):
     """Read a file anew, and return whether that was possible. Raises `AssertionError` where its tensors are others."""
-    path = PACKAGES / entry["path"]
+    path = carried.PACKAGES / entry["path"]
     arrays = READERS[entry["format"]](path) if path.is_file() and entry["format"] in READERS else None
     if arrays is None:
         return False
@@ -80,7 +81,7 @@ def check(entry):
 
 
 def main(target=TARGET):
-    manifests = Path(os.environ["STEELYARD_SHARED"]) / "corpus"
+    manifests = carried.SHARED / "corpus"
     entries = [entry_of(record) for record in json.loads((manifests / "public.json").read_text())["entries"]]
     pairs = [chosen(pair, PAIR) for pair in json.loads((manifests / "pairs_public.json").read_text()) if pair["matches"]]
     sys.stderr.write(f"read anew: {sum(map(check, entries))} of {len(entries)} files\n")

@@ -23,20 +23,20 @@ _OTHER_LAYOUTS = ("mlx", "tf", "flax")
 """Words for the framework in the metadata of a safetensors file whose kernels have other axes than PyTorch's."""
 
 
-def with_config(found: Weights, source: Source) -> Weights:
+def with_config(weights: Weights, source: Source) -> Weights:
     """Return the weights with the axes that the config of a file's folder proves; `meta["config.json"]` names the model."""
-    if source.path is None or found.meta.get("format") in _OTHER_LAYOUTS:
-        return found
-    if not any(len(weight.shape) > 1 and not weight.axes for weight in found.values()):
-        return found
+    if source.path is None or weights.meta.get("format") in _OTHER_LAYOUTS:
+        return weights
+    if not any(len(weight.shape) > 1 and not weight.axes for weight in weights.values()):
+        return weights
     facts = _facts(source.path if source.is_folder else os.path.dirname(source.path))
     if not facts:
-        return found
+        return weights
     from steelyard.layers.torch.hub import axes_of
 
-    listed = [weight if weight.axes else weight.replace(axes=axes_of(facts["model_type"], weight)) for weight in found.values()]
-    is_known = any(new.axes != old.axes for new, old in zip(listed, found.values(), strict=True))
-    return found.with_weights(listed, meta={**found.meta, _NAME: facts}) if is_known else found
+    listed = [weight if weight.axes else weight.replace(axes=axes_of(facts["model_type"], weight)) for weight in weights.values()]
+    is_known = any(new.axes != old.axes for new, old in zip(listed, weights.values(), strict=True))
+    return weights.with_weights(listed, meta={**weights.meta, _NAME: facts}) if is_known else weights
 
 
 def _facts(folder: str) -> dict[str, str]:

@@ -34,15 +34,15 @@ def packed_notes(weights: Mapping[str, Weight]) -> list[str]:
     for name in weights:
         if name.endswith(_GPTQ) or (name.endswith(_SCALES) and _is_packed(weights, name)):
             stem = name[: name.rindex(".")]
-            found = _of_words(weights, stem) if name.endswith(_GPTQ) else None
+            logical = _of_words(weights, stem) if name.endswith(_GPTQ) else None
             stored = weights.get(name if name.endswith(_GPTQ) else f"{stem}.weight")
         elif _STATE in name:
             stored = weights.get(name.partition(_STATE)[0])
-            found = _of_state(weights[name]) if stored is not None else None
+            logical = _of_state(weights[name]) if stored is not None else None
         else:
             continue
-        if stored is not None and found is not None:
-            known.append((found, stored.size))
+        if stored is not None and logical is not None:
+            known.append((logical, stored.size))
         elif stored is not None:
             unknown.append(stored.size)
     return [*_known(known), *_unknown(unknown)]

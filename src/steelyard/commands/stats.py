@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out and len(files) != 1:
         raise ShapeError(f"-o writes the table of one file, but {len(files):,} are given")
 
-    def found(file: str) -> tuple[Any, str]:
+    def of_file(file: str) -> tuple[Any, str]:
         with following(opened(file, args), "reading") as watched:
             result = stats(watched, args.by, histogram=not args.fast)
         if args.out:
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
             text = f"{screen.paint(printable(file), 'bold')}\n{text}\n"
         return {"file": file, **(result.to_dict() if args.json else {})}, text
 
-    status, records = each_file(files, found)
+    status, records = each_file(files, of_file)
     if args.json:
         from steelyard.text.records import plain
 

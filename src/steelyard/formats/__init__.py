@@ -74,18 +74,18 @@ def weights_in(source: Source, scope: Scope = "model") -> Weights:
     return part.with_weights(part.values(), meta={**part.meta, INCOMPLETE: noted}) if noted else part
 
 
-def _with_hub_facts(found: Weights, source: Source) -> Weights:
+def _with_hub_facts(weights: Weights, source: Source) -> Weights:
     """Add the axes that a config.json proves, and the counts of packed weights."""
     if source.path is not None and (source.is_folder or _HUB.search(source.path)):
         from steelyard.codecs.hub_config import with_config
 
-        found = with_config(found, source)
-    if NOTES not in found.meta and any(name.endswith(_PACKED) for name in found):
+        weights = with_config(weights, source)
+    if NOTES not in weights.meta and any(name.endswith(_PACKED) for name in weights):
         from steelyard.codecs.packing import packed_notes
 
-        noted = packed_notes(found)
-        return found.with_weights(found.values(), meta={**found.meta, NOTES: noted}) if noted else found
-    return found
+        noted = packed_notes(weights)
+        return weights.with_weights(weights.values(), meta={**weights.meta, NOTES: noted}) if noted else weights
+    return weights
 
 
 def part_in(source: Source, scope: Scope = "model") -> Weights:

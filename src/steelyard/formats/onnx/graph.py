@@ -217,12 +217,12 @@ class _GraphBuilder:
 
     def _final_takers(self, name: str) -> list[NodeProto]:
         """Return the nodes that take a tensor, directly or through operators that only pass it on or reshape it."""
-        found, pending = [], [name] if name else []
+        final, pending = [], [name] if name else []
         for _ in range(_FOLLOWED):
             takers = [taker for each in pending for taker in self._takers.get(each, ())]
-            found += [taker for taker in takers if taker.op not in (*_PASSING, *_RESHAPING)]
+            final += [taker for taker in takers if taker.op not in (*_PASSING, *_RESHAPING)]
             pending = [output for taker in takers if taker.op in (*_PASSING, *_RESHAPING) for output in taker.outputs]
-        return found
+        return final
 
     def _weight_of(self, name: str) -> Weight | None:
         """Return the weight that an input is, directly or through operators that pass it on; None where it is computed."""
