@@ -12,6 +12,7 @@ import zipfile
 import carried
 
 from steelyard.codecs.compression import plain
+from steelyard.codecs.hdf5.space import Fields
 from steelyard.codecs.pickle.machine import Machine
 from steelyard.codecs.pickle.values import Blob, Boxed, Global, Persistent, Record
 from steelyard.codecs.r.stream import read_r
@@ -185,11 +186,37 @@ NET = {
 }
 """What skops writes of a skorch net, whose modules are a pickle in a member of their own."""
 
+
+def hdf5_without_checksums(data):
+    """Read a file of HDF5 1.10 or later, whose structures have checksums, as if all of them held."""
+    check, Fields.check = Fields.check, lambda _: None
+    try:
+        read_all(data, "x.h5")
+    finally:
+        Fields.check = check
+
+
+def latest_hdf5():
+    """Return a file with each kind of index of chunks, a large group, and attributes in a heap."""
+    import h5py
+    import numpy as np
+
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", libver="latest") as file:
+        for number in range(20):
+            file[f"group/w{number}"] = float(number)
+            file["group"].attrs[f"text {number}"] = "a" * number
+        for name, largest in {"fixed": None, "one": (None, 6), "two": (None, None)}.items():
+            file.create_dataset(name, data=np.ones((20, 6)), chunks=(3, 4), maxshape=largest, compression="gzip")
+    return buffer.getvalue()
+
+
 TARGETS = {
     "fast-tensors": fast_as_slow,
     "flax": as_file("x.msgpack"),
     "gguf": as_file("x.gguf"),
     "hdf5": as_file("x.h5"),
+    "hdf5-latest": hdf5_without_checksums,
     "joblib": as_file("x.joblib"),
     "keras": as_file("x.keras"),
     "npy": as_file("x.npy"),
@@ -231,7 +258,7 @@ FOLDERS = {"r-nets": ("nnet", "other", "rtorch", "keras_r")}
 """The folders of R's own files that a target begins with."""
 
 
-MADE = {"fast-tensors": pickle_of_tensors}
+MADE = {"fast-tensors": pickle_of_tensors, "hdf5-latest": latest_hdf5}
 """Targets that begin with a file that is made here."""
 
 

@@ -86,6 +86,10 @@ INTEGER_DIGITS = 4300
 """digits of an integer written as text, as in Python"""
 INTEGER_BYTES = 1024
 """bytes of an integer in a pickle"""
+HDF5_STRUCTURE_FLOOR = 1 << 26
+"""bytes of structure that may be read from an HDF5 file of any size: its groups, headers and attributes"""
+HDF5_STRUCTURE_PER_BYTE = 8
+"""bytes of structure for each byte of an HDF5 file, in addition: a damaged file can refer to the same bytes again and again"""
 HDF5_USER_BLOCK = 1 << 20
 """bytes before the signature of an HDF5 file"""
 

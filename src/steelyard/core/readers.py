@@ -112,6 +112,49 @@ def by_rows(shape: Sequence[int], rows: Callable[[int, int], Array]) -> Reader:
     return read
 
 
+def by_boxes(shape: Sequence[int], box: Callable[[tuple[int, ...], int, int], Array]) -> Reader:
+    """Make a reader from `box(index, first, last)`: the part [first, last) of the axis after those that `index` fixes.
+
+    This is for stores whose rows may be very long, such as (1, 100,000,000): a run reads only about as much as it returns.
+
+    >>> import numpy as np
+    >>> table = np.arange(6).reshape(2, 3)
+    >>> by_boxes(table.shape, lambda index, a, b: table[index][a:b])(1, 4).tolist()
+    [1, 2, 3]
+    """
+    axis = next((at for at in range(len(shape)) if prod(shape[at + 1 :]) <= sizes.READ_BLOCK), 0)
+    width, length = prod(shape[axis + 1 :]), shape[axis] if shape else 1
+
+    def read(start: int, stop: int) -> Array:
+        import numpy as np
+
+        runs: list[Array] = []
+        at = start
+        while at < stop or not runs:
+            number, within = divmod(at, width * length or 1)
+            end = min(stop, (number + 1) * width * length)
+            first, last = (within // width, -(-(within + end - at) // width)) if end > at else (0, 0)
+            run = box(unravelled(number, shape[:axis]), first, last).reshape(-1)
+            runs.append(run[within - first * width : within - first * width + end - at])
+            at = max(end, at + 1)
+        return runs[0] if len(runs) == 1 else np.concatenate(runs)
+
+    return read
+
+
+def unravelled(number: int, shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the index of an element from its number in row-major order.
+
+    >>> unravelled(7, (2, 5))
+    (1, 2)
+    """
+    index: list[int] = []
+    for length in reversed(shape):
+        number, at = divmod(number, length)
+        index.insert(0, at)
+    return tuple(index)
+
+
 class ByColumns:
     """A reader of a column-major array, which `flat` reads in that order; any run in row-major order needs the whole array."""
 

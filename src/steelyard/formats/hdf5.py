@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from steelyard.codecs import limits
+from steelyard.codecs.hdf5.superblock import find_superblock
 from steelyard.codecs.keras import graph as keras_graph
 from steelyard.codecs.keras import layout as keras_layout
 from steelyard.codecs.keras import legacy as keras_legacy
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".h5", ".hdf5")
 
-MAGIC = b"\x89HDF\r\n\x1a\n"
 FACTS = "steelyard"
 """The attribute of the file with the roles, axes and layers of its weights."""
 _WEIGHTS = ".weights.h5"
@@ -33,12 +32,7 @@ _WEIGHTS = ".weights.h5"
 
 def sniff(source: Source) -> bool:
     """Recognise the signature of HDF5."""
-    at = 0
-    while at + 8 <= source.size and at <= limits.HDF5_USER_BLOCK:
-        if source.read(at, 8) == MAGIC:
-            return True
-        at = at * 2 or 512
-    return False
+    return find_superblock(source) is not None
 
 
 def read(source: Source, scope: Scope) -> Weights:
@@ -46,7 +40,7 @@ def read(source: Source, scope: Scope) -> Weights:
 
     Scope "all" lists every dataset by its full path, as HDF5 spells it.
     """
-    from steelyard.codecs.hdf5.reading import by_path, open_hdf5  # h5py is an extra, and imported for these files only
+    from steelyard.codecs.hdf5.reading import by_path, open_hdf5
 
     hdf5 = open_hdf5(source)
     meta: dict[str, object] = {**_meta(hdf5)}

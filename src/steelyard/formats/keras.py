@@ -48,7 +48,7 @@ def read(source: Source, scope: Scope) -> Weights:
 
     Without a readable config, the names of outer models are missing from the names of weights; `meta` then has a note.
     """
-    from steelyard.codecs.hdf5.reading import by_path, open_hdf5  # h5py is an extra, and imported for these files only
+    from steelyard.codecs.hdf5.reading import by_path, open_hdf5
 
     members = directory(source)
     if WEIGHTS not in members:

@@ -66,7 +66,7 @@ def read(source: Source, scope: Scope) -> Weights:
 
 
 def _shard(source: Source, name: str) -> Hdf5File:
-    from steelyard.codecs.hdf5.reading import open_hdf5  # h5py is an extra, and imported for these files only
+    from steelyard.codecs.hdf5.reading import open_hdf5
 
     try:
         return open_hdf5(source.beside(name))

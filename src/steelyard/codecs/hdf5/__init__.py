@@ -1,1 +1,1 @@
-"""HDF5 through h5py's low level."""
+"""HDF5: reading in Python alone, and writing through h5py."""

@@ -1,100 +1,139 @@
-"""The numeric types of HDF5, and the dtypes that list them.
+"""The types of HDF5, and the dtypes that list those of numbers.
 
-integer            sign and precision; all bits must be used
-float              the sign bit, then start and length of the exponent, then those of the mantissa, in bits: _FLOATS
-enum of int8       with the members FALSE and TRUE: bool, as h5py writes it
-compound of r, i   two adjacent floats: complex, as h5py and PyTables write it
-opaque             numbers of the type in the dataset's attribute `dtype`, as Keras writes bfloat16
+0   1  class (lower 4 bits) and version (upper 4)
+1   3  bits, by class: 1 for big-endian, 8 for signed, number of members of an enum or a compound, length of a tag
+4   4  size of an element, in bytes
+8      properties, by class:
+       integer      first bit 2, precision 2; all bits must be used
+       float        first bit 2, precision 2, start and length of the exponent 1 + 1, of the mantissa 1 + 1, bias 4: `_FLOATS`
+       enum         base type, names, values; of int8 with the members FALSE and TRUE: bool, as h5py writes it
+       compound     members: name, offset, type; two adjacent floats r and i: complex, as h5py and PyTables write it
+       opaque       a tag; numbers of the type in the dataset's attribute `dtype`, as Keras writes bfloat16
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from h5py import h5a, h5d, h5s, h5t
+from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.codecs import limits
-from steelyard.dtypes import ITEMSIZES, itemsize
+from steelyard.dtypes import ITEMSIZES, UNKNOWN, itemsize
 
-_FLOATS = {(15, 10, 5, 0, 10): "float16", (31, 23, 8, 0, 23): "float32", (63, 52, 11, 0, 52): "float64"}
-_FLOATS[15, 7, 8, 0, 7] = "bfloat16"
+if TYPE_CHECKING:
+    from steelyard.codecs.hdf5.space import Fields
+
+_INTEGER, _FLOAT, _TIME, STRING, _BITS, _OPAQUE, _COMPOUND, _REFERENCE, _ENUM, _VARYING, _ARRAY = range(11)
+_NAMES = {
+    _TIME: "times",
+    STRING: "text",
+    _BITS: "bits",
+    _REFERENCE: "references",
+    _VARYING: "lists of varying length",
+    _ARRAY: "arrays",
+}
+
+# sign, start and length of the exponent, of the mantissa, in bits, and the bias of the exponent
+_FLOATS: dict[tuple[int, ...], str] = {
+    (15, 10, 5, 0, 10, 15): "float16",
+    (15, 7, 8, 0, 7, 127): "bfloat16",
+    (31, 23, 8, 0, 23, 127): "float32",
+    (63, 52, 11, 0, 52, 1023): "float64",
+}
 
 
 class NumberType(NamedTuple):
-    """A type of numbers: our name, the byte order, the file's name, and whether it is read without HDF5's conversion."""
+    """A type of numbers: our name, the byte order, and the file's name."""
 
     dtype: str
     order: str = "<"
     encoding: str = ""
-    as_is: bool = False
 
 
-def number_type(kind: h5t.TypeID) -> NumberType:
-    """Return the type of numbers; "object" for any other type."""
-    what, size = kind.get_class(), kind.get_size()
-    if what == h5t.INTEGER:
-        return _integer(kind, size * 8)
-    if what == h5t.FLOAT:
-        word = _FLOATS.get(tuple(kind.get_fields()), "") if size in (2, 4, 8) else ""
-        return NumberType(word or "object", _order(kind), word or f"a float of {kind.get_precision()} bits", word == "bfloat16")
-    if what == h5t.ENUM:
-        return _enumeration(kind)
-    if what == h5t.COMPOUND:
-        return _complex(kind)
-    names = {h5t.STRING: "text", h5t.OPAQUE: f"opaque {size}", h5t.VLEN: "lists of varying length", h5t.REFERENCE: "references"}
-    return NumberType("object", "<", names.get(what, "arrays" if what == h5t.ARRAY else "an unknown type"))
+class Datatype(NamedTuple):
+    """A type: its class, the size of an element in bytes, what its numbers are, and whether it is a text of varying length."""
+
+    kind: int
+    size: int
+    numbers: NumberType
+    is_varying_text: bool = False
+
+    @property
+    def is_opaque(self) -> bool:
+        """Whether the elements are bytes that only an attribute explains."""
+        return self.kind == _OPAQUE
 
 
-def _integer(kind: h5t.TypeID, bits: int) -> NumberType:
-    word = f"{'int' if kind.get_sign() else 'uint'}{bits}"
-    if kind.get_precision() != bits or word not in ITEMSIZES:
-        return NumberType("object", "<", f"integers of {kind.get_precision()} bits")
-    return NumberType(word, _order(kind), word)
+def datatype(fields: Fields, depth: int = 0) -> Datatype:
+    """Return the type that these fields describe, which may have types in it."""
+    head, bits, size = fields.uint(), fields.uint(3), fields.uint(4)
+    kind, version = head & 15, head >> 4
+    if depth > limits.RECURSION:
+        raise fields.space.error("is damaged: types in types without end", fields.address)
+    if kind == _INTEGER:
+        return Datatype(kind, size, _integer(fields, bits, size))
+    if kind == _FLOAT:
+        return Datatype(kind, size, _float(fields, bits, size))
+    if kind == _ENUM:
+        return Datatype(kind, size, _enumeration(fields, bits, version, depth))
+    if kind == _COMPOUND:
+        return Datatype(kind, size, _compound(fields, bits & 0xFFFF, size, version, depth))
+    if kind == _VARYING:
+        datatype(fields, depth + 1)
+        is_text = bits & 15 == 1
+        return Datatype(kind, size, NumberType(UNKNOWN, "<", _NAMES[STRING if is_text else kind]), is_text)
+    if kind == _ARRAY:
+        rank = fields.uint()
+        fields.take(4 * rank if version >= 3 else 3 + 8 * rank)  # without the permutation of version 2
+        datatype(fields, depth + 1)
+    fields.take({_TIME: 2, _BITS: 4, _OPAQUE: bits & 0xFF}.get(kind, 0))
+    name = f"opaque {size}" if kind == _OPAQUE else _NAMES.get(kind, "an unknown type")
+    return Datatype(kind, size, NumberType(UNKNOWN, "<", name))
 
 
-def _order(kind: h5t.TypeID) -> str:
-    return ">" if kind.get_order() == h5t.ORDER_BE else "<"
+def _order(bits: int) -> str:
+    return ">" if bits & 1 else "<"
 
 
-def _enumeration(kind: h5t.TypeID) -> NumberType:
-    word, order, _, _ = number_type(kind.get_super())
-    names = [kind.get_member_name(at) for at in range(min(kind.get_nmembers(), 3))]
-    return NumberType("bool" if word == "int8" and names == [b"FALSE", b"TRUE"] else word, order, f"enum of {word}", as_is=True)
+def _integer(fields: Fields, bits: int, size: int) -> NumberType:
+    first, precision = fields.uint(2), fields.uint(2)
+    word = f"{'int' if bits & 8 else 'uint'}{size * 8}"
+    if first or precision != size * 8 or word not in ITEMSIZES:
+        return NumberType(UNKNOWN, "<", f"integers of {precision} bits")
+    return NumberType(word, _order(bits), word)
 
 
-def _complex(kind: h5t.TypeID) -> NumberType:
-    fields = kind.get_nmembers()
-    if fields == 2 and [kind.get_member_name(at) for at in (0, 1)] == [b"r", b"i"]:
-        real, imaginary = (number_type(kind.get_member_type(at)) for at in (0, 1))
-        word = {"float32": "complex64", "float64": "complex128"}.get(real.dtype, "object")
-        dense = kind.get_member_offset(0) == 0 and kind.get_member_offset(1) * 2 == kind.get_size() == itemsize(word)
-        if word != "object" and dense and real == imaginary:
-            return NumberType(word, real.order, "compound of r and i")
-    return NumberType("object", "<", f"a compound of {fields} fields")
+def _float(fields: Fields, bits: int, size: int) -> NumberType:
+    first, precision = fields.uint(2), fields.uint(2)
+    layout = (bits >> 8 & 0xFF, *(fields.uint() for _ in range(4)), fields.uint(4))
+    word = _FLOATS.get(layout, "")
+    if first or not word or itemsize(word) != size or precision != size * 8 or bits & 64:  # 64: the order of VAX
+        return NumberType(UNKNOWN, "<", f"a float of {precision} bits")
+    return NumberType(word, _order(bits), word)
 
 
-def named_type(dataset: h5d.DatasetID, opaque: NumberType) -> NumberType:
-    """Return the type in the attribute `dtype` of an opaque dataset, if it has the same size."""
-    word = texts(h5a.open(dataset, b"dtype")) if h5a.exists(dataset, b"dtype") else ""
-    if isinstance(word, str) and word != "object" and ITEMSIZES.get(word) == dataset.get_type().get_size():
-        return NumberType(word, "<", opaque.encoding, as_is=True)
-    return opaque
+def _enumeration(fields: Fields, bits: int, version: int, depth: int) -> NumberType:
+    base = datatype(fields, depth + 1)
+    count = bits & 0xFFFF
+    names = [fields.text(1 if version >= 3 else 8) for _ in range(count)]  # without padding
+    fields.take(count * base.size)
+    word, order, _ = base.numbers
+    is_bool = word == "int8" and names[:3] == [b"FALSE", b"TRUE"]
+    return NumberType("bool" if is_bool else word, order, f"enum of {word}")
 
 
-def texts(attribute: h5a.AttrID) -> str | list[str] | None:
-    """Return the text or the list of texts in an attribute; None for any other type."""
-    kind, space = attribute.get_type(), attribute.get_space()
-    if kind.get_class() != h5t.STRING or attribute.get_storage_size() > limits.JSON or len(attribute.shape) > 1:
-        return None
-    if space.get_simple_extent_type() == h5s.NULL:
-        return None
-    import numpy as np
-
-    block = np.empty(attribute.shape, attribute.dtype)
-    attribute.read(block)
-    items = [_text(item) for item in block.reshape(-1).tolist()]
-    return items if attribute.shape else items[0]
+def _compound(fields: Fields, count: int, size: int, version: int, depth: int) -> NumberType:
+    members = [_member(fields, size, version, depth) for _ in range(count)]
+    if [name for name, _, _ in members] == [b"r", b"i"]:
+        (_, start, real), (_, next_, imaginary) = members
+        word = {"float32": "complex64", "float64": "complex128"}.get(real.numbers.dtype, UNKNOWN)
+        dense = start == 0 and next_ * 2 == size == itemsize(word)
+        if word != UNKNOWN and dense and real == imaginary:
+            return NumberType(word, real.numbers.order, "compound of r and i")
+    return NumberType(UNKNOWN, "<", f"a compound of {count} fields")
 
 
-def _text(item: object) -> str:
-    return item.decode("utf-8", "surrogateescape") if isinstance(item, bytes) else str(item)
+def _member(fields: Fields, size: int, version: int, depth: int) -> tuple[bytes, int, Datatype]:
+    """Return the name, the offset and the type of a member, which before version 2 may have a shape of its own."""
+    name = fields.text(1 if version >= 3 else 8)  # without padding
+    start = fields.uint(4 if version < 3 else (size.bit_length() + 7) // 8)
+    fields.take(28 if version == 1 else 0)
+    return name, start, datatype(fields, depth + 1)
