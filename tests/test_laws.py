@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import steelyard
 from steelyard.core import plugins
-from steelyard.errors import FormatError
+from steelyard.errors import FormatError, TieLostWarning
 
 NEEDS_A_MODEL = {"onnx", "keras"}
 """Formats that write only into the layout of a model that is there; their own tests do this with it."""
@@ -104,12 +104,15 @@ def test_what_is_saved_comes_back_the_same(kind, suffix):
         net = NETS[kind](data.draw)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"net.safetensors{suffix}" if suffix == ".index.json" else f"net{suffix}")
-            with suppress(FormatError) if suffix == ".gguf" else nullcontext():  # others hold every type of number
+            before = steelyard.weights(net)
+            lost = suffix in WITHOUT_TIES and any(weight.tied for weight in before.values())
+            told = pytest.warns(TieLostWarning) if lost else nullcontext()
+            with suppress(FormatError) if suffix == ".gguf" else told:  # others hold every type of number
                 steelyard.save(net, path, shard_size=200 if suffix == ".index.json" else None)
             if not path.exists():
                 return
             saved.append(path)
-            before, after = steelyard.weights(net), steelyard.weights(path)
+            after = steelyard.weights(path)
             assert steelyard.diff(before, after).same
             assert steelyard.digest(before) == steelyard.digest(after)
             assert suffix in WITHOUT_TIES or after.size == before.size

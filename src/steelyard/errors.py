@@ -22,6 +22,7 @@
     ├── NonFiniteWarning                         a weight holds NaN or Inf
     ├── StaleWarning                             a file keeps results that were computed with its old weights
     ├── LeftOutWarning                           an operation left out weights that cannot be read
+    ├── TieLostWarning                           a format cannot hold that weights are tied
     ├── IncompleteWarning                        a file is a part of a model, or the model's other files are missing
     ├── EmptySelectionWarning                    no weight matches a selection
     └── MixedDtypeWarning                        integers, such as a counter, turn a vector of floats into a longer type
@@ -145,6 +146,10 @@ class StaleWarning(SteelyardWarning):
 
 class LeftOutWarning(SteelyardWarning):
     """An operation left out weights that cannot be read; the message has their names and the reasons."""
+
+
+class TieLostWarning(SteelyardWarning):
+    """A format cannot hold the fact that weights are tied, so a file has the numbers of each; the message names them."""
 
 
 class IncompleteWarning(SteelyardWarning):

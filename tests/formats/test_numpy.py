@@ -110,3 +110,14 @@ def test_two_arrays_do_not_fit_into_one_npy(tmp_path):
     with pytest.raises(FormatError, match=r"holds one array, not 2; write a \.npz"):
         steelyard.save({"a": np.ones(1), "b": np.ones(1)}, tmp_path / "a.npy")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_type_that_numpy_lacks_is_refused_in_a_bare_array_which_has_no_place_for_its_name(tmp_path):
+    import ml_dtypes
+
+    array = np.ones(3, ml_dtypes.bfloat16)
+    with pytest.raises(FormatError, match=r"a \.npy file has no word for bfloat16; write a \.npz"):
+        steelyard.save(array, tmp_path / "a.npy")
+    assert not list(tmp_path.iterdir())
+    steelyard.save({"w": array}, tmp_path / "a.npz")
+    assert steelyard.weights(tmp_path / "a.npz")["w"].dtype == "bfloat16"

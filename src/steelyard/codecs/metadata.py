@@ -34,6 +34,11 @@ def owners(weights: Weights) -> dict[str, str]:
     return {w.name: first.setdefault((w.tied or w.name, w.shape, w.dtype), w.name) for w in weights.values()}
 
 
+def written_once(weights: Weights) -> list[Weight]:
+    """Return the weights whose numbers a file holds: of those that are tied to each other only the first."""
+    return [weights[name] for name in dict.fromkeys(owners(weights).values())]
+
+
 def _facts(weight: Weight, owner: str) -> dict[str, Any]:
     facts = {
         "role": str(weight.role),

@@ -14,7 +14,7 @@ from steelyard.codecs.keras import layout as keras_layout
 from steelyard.codecs.keras import legacy as keras_legacy
 from steelyard.codecs.keras import writing as keras_writing
 from steelyard.codecs.keras.complete import missing_variables
-from steelyard.codecs.metadata import dump_facts, with_facts
+from steelyard.codecs.metadata import dump_facts, with_facts, written_once
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
 
@@ -88,7 +88,7 @@ def write(weights: Weights, path: Path) -> None:
         layout = keras_writing.fitting(weights, path)
         write_datasets(path, keras_writing.datasets(layout, weights), keras_writing.names(layout))
         return
-    owned = [weight for weight in weights.values() if weight.tied is None or weight.tied not in weights]
+    owned = written_once(weights)
     for weight in owned:
         if not all(word not in ("", ".", "..") for word in weight.name.split("/")) or "\0" in weight.name:
             raise FormatError(str(path), f"{printable(weight.name)!r} is not a valid path of HDF5; rename it first")

@@ -112,7 +112,10 @@ def write(weights: Weights, path: Path) -> None:
         if path.suffix == ".npy":
             if len(weights) != 1:
                 raise FormatError(str(path), f"a .npy file holds one array, not {len(weights)}; write a .npz")
-            file.writelines(pieces_of_array(next(iter(weights.values()))))
+            (weight,) = weights.values()
+            if _kind(weight.dtype) == "V":
+                raise FormatError(str(path), f"a .npy file has no word for {weight.dtype}; write a .npz, or convert it first")
+            file.writelines(pieces_of_array(weight))
             return
         for _ in _archived(weights, file):
             pass
@@ -197,9 +200,14 @@ def _add(archive: zipfile.ZipFile, weight: Weight, comment: str) -> Iterator[Non
 
 def _header_text(shape: tuple[int, ...], dtype: str) -> bytes:
     """Return the header of a `.npy` file: version 1, little-endian, row-major; types that NumPy lacks as raw bytes."""
-    kind = _KINDS.get(dtype.rstrip("0123456789"), "V")
+    kind = _kind(dtype)
     size = itemsize(dtype)
     descr = f"{'|' if size == 1 else '<'}{kind}{size}"
     text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
     text += " " * (-(len(text) + 11) % 64) + "\n"
     return MAGIC + b"\1\0" + struct.pack("<H", len(text)) + text.encode("latin-1")
+
+
+def _kind(dtype: str) -> str:
+    """Return the letter of a type in a header; "V", for raw bytes, of a type that NumPy lacks."""
+    return _KINDS.get(dtype.rstrip("0123456789"), "V")

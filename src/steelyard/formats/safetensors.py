@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.limits import is_possible
-from steelyard.codecs.metadata import dump_facts, owners, with_facts
+from steelyard.codecs.metadata import dump_facts, with_facts, written_once
 from steelyard.core.readers import chunks_of
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Refused, Role, Weight
@@ -189,8 +189,7 @@ def write(weights: Weights, path: Path) -> None:
 
 def pieces(weights: Weights, shown: str = "a safetensors file") -> Iterator[bytes | memoryview]:
     """Yield the bytes of a file, which messages call `shown`; each piece is valid until the next."""
-    owned = [weights[name] for name in dict.fromkeys(owners(weights).values())]
-    owned.sort(key=lambda weight: -itemsize(weight.dtype))
+    owned = sorted(written_once(weights), key=lambda weight: -itemsize(weight.dtype))
     header: dict[str, object] = {"__metadata__": {**_texts(weights.meta), "steelyard": dump_facts(weights)}}
     end = 0
     for weight in owned:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
-from steelyard.codecs.metadata import dump_facts, with_facts
+from steelyard.codecs.metadata import dump_facts, with_facts, written_once
 from steelyard.codecs.shard_index import shard_index
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
@@ -218,9 +218,7 @@ def _split(weights: Weights, shard_size: int) -> Iterable[list[Weight]]:
     """Split the weights, tied ones once, into runs of at most `shard_size` bytes."""
     shard: list[Weight] = []
     size = 0
-    for weight in weights.values():
-        if weight.tied in weights:
-            continue
+    for weight in written_once(weights):
         if shard and size + weight.nbytes > shard_size:
             yield shard
             shard, size = [], 0

@@ -51,17 +51,19 @@ def read(source: Source, scope: Scope) -> Weights:
     machine = Machine(content, after_build)
     root = with_side_files(machine.load(), content)
     known = list(dict.fromkeys([*calls(machine), *open_nets(machine.records, content.name, machine.steps)]))
-    missing: dict[str, None] = {}
+    missing: dict[str, str] = {}
     decode = _decoder(content, missing)
     walk = TensorWalk(content, decode).through(root)
     own = estimator_tensors(root, decode, content) if scope != "all" else None
     meta: dict[str, Any] = {"format": "pickle"}
     if missing:
-        meta["incomplete"] = [f"lacks the file {printable(name)!r}, into which joblib wrote an array" for name in missing]
+        meta["incomplete"] = [
+            f"lacks the file {printable(name)!r}, into which {by} wrote an array" for name, by in missing.items()
+        ]
     return listed(source, root, walk, scope, meta, known, own, graph_maker(root, own, content))
 
 
-def _decoder(source: Source, missing: dict[str, None]) -> Decode:
+def _decoder(source: Source, missing: dict[str, str]) -> Decode:
     tensors = decoder_of(source)
 
     def decode(value: Pickled) -> PickledTensor | None:

@@ -10,6 +10,7 @@ from steelyard.core.plugins import framework_of
 from steelyard.core.weights import Weights
 from steelyard.errors import ReadOnlyError, printable
 from steelyard.io import readable_weights, weights
+from steelyard.transfers.orders import learned
 from steelyard.transfers.pairing.net import Net
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ class Endpoint:
     def with_model(self, model: object) -> Endpoint:
         """Return the same end with another model."""
         return self if model is self.model else Endpoint(model, skip_unreadable=self._skips)
+
+    def learn_orders(self, other: Endpoint) -> None:
+        """Take over the order of the axes of kernels that this end does not show, from the other's weights of their names."""
+        found = learned(self.weights, other.weights)
+        if found is not self.weights:
+            self.weights, self.net = found, Net(found, found.graph)
 
     @property
     def runs(self) -> bool:

@@ -11,6 +11,7 @@ from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError, printable
 from steelyard.transfers.assembly import AssembledReader, assembled, read_once
 from steelyard.transfers.layers.settings import check_settings, differences
+from steelyard.transfers.orders import notes_of_orders
 from steelyard.transfers.pairing import Pair, interpretation_of
 from steelyard.transfers.pairing.moves import Move, Reordering, described, is_neutral, moves
 from steelyard.transfers.pairing.reordering import refuse_unclear, reorderings
@@ -94,7 +95,7 @@ class TransferPlan:
             self._add(each, changes.get(id(each.target), ()))
         evidence = {name: each.why for each in reversed(pairs) for name in each.target.weights}
         self.rows = [self._row(name, evidence.get(name, "")) for name in self._moves]
-        self.notes = differences(source, target, pairs)
+        self.notes = [*differences(source, target, pairs), *notes_of_orders(source, target, pairs)]
         named = {name for each in pairs for name in each.source.weights}
         self.unused = [weight.name for weight in source.listed if _counts(weight) and weight.name not in named]
         self.unchanged = [name for name, weight in target.weights.items() if name not in self._moves and not weight.tied]

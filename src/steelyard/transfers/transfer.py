@@ -78,7 +78,7 @@ def plan_transfer(  # noqa: PLR0913 - each is a question that users have
         >>> plan_transfer(torch, into=flax).pairs
         {'fc1': 'a', 'fc2': 'b'}
     """
-    one, other = (Endpoint(end, skip_unreadable=skip_unreadable) for end in (source, into))
+    one, other = _ends(source, into, skip_unreadable=skip_unreadable)
     _observed(one, other, probe)
     return make_plan(one.net, other.net, Options(rules, pairs, only, skip, resize))[0]
 
@@ -115,7 +115,7 @@ def transfer(  # noqa: PLR0913 - each is a question that users have
         >>> transfer(torch, into=flax).model["dense"]["kernel"].tolist()
         [[1.0], [2.0]]
     """
-    one, other = (Endpoint(end, skip_unreadable=skip_unreadable) for end in (source, into))
+    one, other = _ends(source, into, skip_unreadable=skip_unreadable)
     inputs = _observed(one, other, probe)
     runs = one.runs and other.runs
     options = Options(rules, pairs, only, skip, resize)
@@ -123,6 +123,13 @@ def transfer(  # noqa: PLR0913 - each is a question that users have
     if inputs is None or not runs:
         return Transfer(plan.apply(), plan, _unproven(one, other))
     return _proven(one, other, plan, choices, inputs, tolerance)
+
+
+def _ends(source: object, into: object, *, skip_unreadable: bool) -> tuple[Endpoint, Endpoint]:
+    one, other = (Endpoint(end, skip_unreadable=skip_unreadable) for end in (source, into))
+    one.learn_orders(other)
+    other.learn_orders(one)
+    return one, other
 
 
 def _observed(one: Endpoint, other: Endpoint, probe: object) -> tuple[list[Array], list[Array]] | None:

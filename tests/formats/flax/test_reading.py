@@ -217,3 +217,15 @@ def test_a_damaged_array_is_listed_and_refused_and_the_other_is_read(tmp_path, p
 def test_a_file_is_recognised_by_its_first_key(tmp_path):
     assert list(steelyard.weights(saved(tmp_path, {"params": {"w": FLOATS}}, "model.qlknn"))) == ["params/w"]
     assert not flax_format.sniff(from_bytes(b"\x80\x04\x95\x00", "a.pkl"))
+
+
+def test_plain_bytes_are_listed_with_the_reason_and_check_names_them(tmp_path):
+    path = saved(tmp_path, {"w": FLOATS, "blob": b"12345", "inner": {"more": b""}})
+    found = steelyard.weights(path)
+    assert set(found) == {"w", "blob", "inner/more"}
+    assert (found["blob"].encoding, found["blob"].size) == ("bytes", 0)
+    for name, length in (("blob", 5), ("inner/more", 0)):
+        assert f"{name} is {length} raw bytes, not an array" in found.unreadable[name]
+    checked = steelyard.check(path)
+    assert (checked.readable, checked.ok) == (1, False)
+    assert {finding.name for finding in checked.findings} == {"blob", "inner/more"}

@@ -42,7 +42,20 @@ def test_a_missing_name_that_is_not_tied_or_whose_partner_has_another_shape_is_a
     state["lm_head.weight"] = state["lm_head.weight"].clone()
     torch.save(state, tmp_path / "both.pt")
     torch.save({name: tensor for name, tensor in state.items() if name != "lm_head.weight"}, tmp_path / "one.pt")
-    assert steelyard.diff(tmp_path / "one.pt", tmp_path / "both.pt").rows[0].kind == "added"
+    found = steelyard.diff(tmp_path / "one.pt", tmp_path / "both.pt")
+    assert found.rows[0].kind == "added"
+    assert found.notes == [
+        "'lm_head.weight', which only the second source has, is a copy of 'wte.weight', to which other nets tie it"
+    ]
+    assert not steelyard.diff(net, tmp_path / "both.pt").notes
+    torch.save({**state, "lm_head.weight": state["lm_head.weight"] + 1}, tmp_path / "unequal.pt")
+    found = steelyard.diff(tmp_path / "unequal.pt", tmp_path / "one.pt")
+    assert found.rows[0].kind == "removed"
+    assert found.notes == [
+        "'lm_head.weight', which only the first source has, is not a copy of 'wte.weight', to which other nets tie it"
+    ]
+    (changed,) = (row for row in steelyard.diff(net, tmp_path / "unequal.pt").rows if row.kind != "equal")
+    assert (changed.name, changed.kind) == ("lm_head.weight", "changed")
     torch.save(
         {"wte.weight": torch.zeros(8, 3), "norm.weight": torch.ones(3), "norm.bias": torch.zeros(3)}, tmp_path / "other.pt"
     )

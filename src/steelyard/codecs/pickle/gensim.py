@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from steelyard.codecs.pickle.values import Pickled
     from steelyard.storage.source import Source
 
-_WRAPPER = Global("joblib.numpy_pickle", "NDArrayWrapper")  # joblib's own word for an array in a file
+_WRAPPER = Global("gensim.utils", "side file")  # a word of ours: gensim's pickle has only the names of the attributes
+GENSIM = _WRAPPER.text
 _ARRAYS, _SPARSE, _INNER = "__numpys", "__scipys", "__recursive_saveloads"
 
 

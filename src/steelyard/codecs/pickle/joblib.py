@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.pickle.arrays import PickledTensor, dtype_code, is_shape, refused, type_code
+from steelyard.codecs.pickle.gensim import GENSIM
 from steelyard.codecs.pickle.values import Blob, Global, Record
 from steelyard.dtypes import itemsize
 from steelyard.errors import FileMissingError, FormatError, SteelyardError, printable
@@ -81,10 +82,10 @@ def _objects(machine: Machine) -> Pickled:
     return value
 
 
-def companion(value: Pickled, source: Source, missing: dict[str, None]) -> PickledTensor | None:
-    """Return an array that joblib before 0.10 wrote to a file of its own; None for any other value.
+def companion(value: Pickled, source: Source, missing: dict[str, str]) -> PickledTensor | None:
+    """Return an array that joblib before 0.10, or gensim, wrote to a file of its own; None for any other value.
 
-    The name of a file that does not exist is added to `missing`.
+    The name of a file that does not exist is added to `missing`, with the name of its library.
     """
     if not isinstance(value, Record):
         return None
@@ -93,7 +94,7 @@ def companion(value: Pickled, source: Source, missing: dict[str, None]) -> Pickl
         return refused(
             source, "an array that joblib before 0.10 compressed into a file of its own; load and dump it with a newer one"
         )
-    if name not in _COMPANIONS:
+    if name not in _COMPANIONS and name != GENSIM:
         return None
     file = value.attributes.get("filename")
     try:
@@ -103,7 +104,7 @@ def companion(value: Pickled, source: Source, missing: dict[str, None]) -> Pickl
 
         return array_in(source.beside(file))[0][0]
     except FileMissingError:
-        missing[str(file)] = None
+        missing[str(file)] = "gensim" if name == GENSIM else "joblib"
         return refused(source, f"its numbers are in {printable(file)!r}, which is missing")
     except SteelyardError as error:
         return refused(source, str(error).removeprefix(f"{printable(source.name)}: "))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _STORAGE = ("storage", b"storage")
 _NESTED = "torch.storage._load_from_bytes"
+_JAGGED = "torch.nested._internal.nested_tensor.NestedTensor"
 
 _STORAGES = {
     "Float": "float32",
@@ -308,6 +309,8 @@ def _parameter(decoder: TensorDecoder, data: Pickled, requires_grad: Pickled = T
 
 def _subclass(decoder: TensorDecoder, make: Pickled, kind: Pickled, args: Pickled, *_: Pickled) -> PickledTensor | None:
     """Decode a subclass of a tensor from the function that makes its plain tensor, and the arguments of that function."""
+    if isinstance(kind, Global) and kind.text == _JAGGED:
+        return _of_tensors(decoder)
     return decoder.decode(Record(make, args))
 
 
@@ -328,6 +331,12 @@ def _lazy(decoder: TensorDecoder, *_: Pickled) -> PickledTensor:
     return refused(decoder.source, "is lazy and has no shape yet; run one batch through the model and save it again")
 
 
+def _of_tensors(decoder: TensorDecoder, *_: Pickled) -> PickledTensor:
+    """A nested tensor: the numbers of several tensors in one buffer, with their shapes in further tensors."""
+    what = "is a nested tensor, whose parts have shapes of their own; save the tensors of its unbind() instead"
+    return refused(decoder.source, what, encoding="nested")
+
+
 def _from_array(decoder: TensorDecoder, data: Pickled, *_: Pickled) -> PickledTensor | None:
     return decoder.decode(data)
 
@@ -345,6 +354,7 @@ _MAKERS: dict[str, Callable[..., PickledTensor | None]] = {
     "torch._utils._rebuild_sparse_tensor": _sparse,
     "torch._utils._rebuild_sparse_csr_tensor": _sparse,
     "torch._utils._rebuild_meta_tensor_no_storage": _on_meta,
+    "torch._utils._rebuild_nested_tensor": _of_tensors,
     "torch.nn.parameter.UninitializedParameter": _lazy,
     "torch.nn.parameter.UninitializedBuffer": _lazy,
     "torch._utils._rebuild_device_tensor_from_numpy": _from_array,

@@ -12,18 +12,20 @@ and bare numbers.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from steelyard.codecs.limits import is_possible
+from steelyard.codecs.metadata import owners
 from steelyard.core.readers import raw_chunks
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Refused, Weight
 from steelyard.core.weights import Weights
-from steelyard.dtypes import ITEMSIZES, itemsize
-from steelyard.errors import FormatError, printable
+from steelyard.dtypes import ITEMSIZES, UNKNOWN, itemsize
+from steelyard.errors import FormatError, TieLostWarning, printable
 from steelyard.formats.flax.msgpack import Blob, bytes_head, decode, extension_head, map_head, packed
 from steelyard.layers.flax.linen import with_linen_facts
 from steelyard.layers.flax.nnx import with_nnx_facts
@@ -100,12 +102,15 @@ def _is_array(leaf: Decoded) -> bool:
 
 
 def _weight(name: str, leaf: Decoded, source: Source) -> Weight | None:
-    """Make a weight of an array or a number; None for a text, nil or plain bytes."""
+    """Make a weight of an array or a number, or list plain bytes as unreadable; None for a text or nil."""
     if isinstance(leaf, (bool, int, float)):
         dtype = "bool" if isinstance(leaf, bool) else "int64" if isinstance(leaf, int) else "float64"
         return Weight(name=name, layer=layer_of(name), shape=(), dtype=dtype, read=_number(leaf))
-    if not isinstance(leaf, dict) and not (isinstance(leaf, Blob) and leaf.code is not None):
+    if not isinstance(leaf, (dict, Blob)):
         return None
+    if isinstance(leaf, Blob) and leaf.code is None:
+        error = FormatError(source.name, f"{printable(name)} is {leaf.length:,} raw bytes, not an array", leaf.offset)
+        return Weight(name=name, layer=layer_of(name), shape=(), dtype=UNKNOWN, read=Refused(error), encoding="bytes")
     try:
         shape, dtype, read = _chunked(leaf, name, source) if isinstance(leaf, dict) else _extension(leaf, name, source)
     except FormatError as error:
@@ -210,14 +215,26 @@ def _concatenated(sizes: Sequence[int], readers: Sequence[Reader]) -> Reader:
 
 
 def write(weights: Weights, path: Path) -> None:
-    """Write a file that `flax.serialization.msgpack_restore` reads. Each part of a name is the key of a map."""
+    """Write a file that `flax.serialization.msgpack_restore` reads. Each part of a name is the key of a map.
+
+    Tied weights are written twice, as Flax does, with a `TieLostWarning`.
+    """
     tree: Maps = {}
     for weight in weights.values():
         if weight.dtype == "object":
             raise FormatError(str(path), f"{printable(weight.name)} has no numbers, and cannot be written")
         _put(tree, weight)
+    _warn_of_ties(weights, path)
     with replacing(path) as file:
         _write_map(file, tree)
+
+
+def _warn_of_ties(weights: Weights, path: Path) -> None:
+    tied = [f"{printable(name)} and {printable(owner)}" for name, owner in owners(weights).items() if name != owner]
+    if tied:
+        more = f" and {len(tied) - 1:,} more" if len(tied) > 1 else ""
+        what = f"{printable(path)} cannot hold that {tied[0]}{more} are tied; it has the numbers of each"
+        warnings.warn(what, TieLostWarning, stacklevel=4)
 
 
 def _put(tree: Maps, weight: Weight) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steelyard.codecs.limits import is_possible
-from steelyard.codecs.metadata import dump_facts, with_facts
+from steelyard.codecs.metadata import dump_facts, with_facts, written_once
 from steelyard.core.readers import raw_chunks
 from steelyard.core.roles import layer_of
 from steelyard.core.weight import Refused, Role, Weight
@@ -166,7 +166,7 @@ def _meaning(name: str, ndim: int) -> tuple[Role, str]:
 
 def write(weights: Weights, path: Path) -> None:
     """Write version 3, little-endian, each tensor in its own type. Scalars and texts of a GGUF's metadata are kept."""
-    owned = [weight for weight in weights.values() if weight.tied is None or weight.tied not in weights]
+    owned = written_once(weights)
     for weight in owned:
         if weight.dtype not in PLAIN.values() or len(weight.shape) > 4:
             raise FormatError(

@@ -28,11 +28,9 @@ _LAZY = (nn.UninitializedParameter, nn.UninitializedBuffer)
 def weight_of(name: str, slots: Slots, key: Any, **facts: Any) -> Weight:
     """List a tensor by the dict or list and the key that hold it, so that a rebound tensor is found."""
     tensor = slots[key]
-    if type(tensor) in _LAZY:
-        what = f"{printable(name) or 'the tensor'} is lazy and has no shape yet; run one batch through the model first"
-        return Weight(
-            name=name, shape=(), dtype=UNKNOWN, read=Refused(NotFittedError(what), id(tensor)), encoding="lazy", **facts
-        )
+    if (reason := _why_shapeless(name, tensor)) is not None:
+        word, error = reason
+        return Weight(name=name, shape=(), dtype=UNKNOWN, read=Refused(error, id(tensor)), encoding=word, **facts)
     word = str(tensor.dtype).removeprefix("torch.")
     carried = _CARRIED.get(word, word)
     known = carried in ITEMSIZES
@@ -47,6 +45,16 @@ def weight_of(name: str, slots: Slots, key: Any, **facts: Any) -> Weight:
         encoding=_encoding(tensor, word) if tensor.is_quantized else "" if known else word,
         **facts,
     )
+
+
+def _why_shapeless(name: str, tensor: torch.Tensor) -> tuple[str, SteelyardError] | None:
+    """Return the word for a tensor that has no one shape, and the reason; None for all others."""
+    shown = printable(name) or "the tensor"
+    if type(tensor) in _LAZY:
+        return "lazy", NotFittedError(f"{shown} is lazy and has no shape yet; run one batch through the model first")
+    if tensor.is_nested:
+        return "nested", UnreadableError(f"{shown} is a nested tensor, whose parts have shapes of their own; take its unbind()")
+    return None
 
 
 def _encoding(tensor: torch.Tensor, word: str) -> str:

@@ -109,13 +109,13 @@ def _keys(mine: list[Weight], theirs: list[Weight]) -> dict[int, tuple[int, bool
             groups.setdefault((weight.dtype, weight.shape), ([], []))[nth].append(weight)
     keys: dict[int, tuple[int, bool]] = {}
     for group in groups.values():
-        for alike in _equal_ones(group) if all(group) else ([weight] for side in group for weight in side):
-            is_evidence = len(alike) > 1 and not _is_constant(alike[0])
+        for alike in equal_ones(group) if all(group) else ([weight] for side in group for weight in side):
+            is_evidence = len(alike) > 1 and not is_constant(alike[0])
             keys |= dict.fromkeys(map(id, alike), (len(keys), is_evidence))
     return keys
 
 
-def _equal_ones(group: tuple[list[Weight], list[Weight]]) -> Iterable[list[Weight]]:
+def equal_ones(group: tuple[list[Weight], list[Weight]]) -> Iterable[list[Weight]]:
     """Return the weights of one dtype and shape in lists of those with equal numbers."""
     heads: dict[int, list[list[Weight]]] = {}
     for weight in (*group[0], *group[1]):
@@ -135,7 +135,7 @@ def _are_equal(one: Weight, other: Weight) -> bool:
     return all(equal(x, y) for _, x, y in pairs_of(one, other, sizes.DIFF_BLOCK))
 
 
-def _is_constant(weight: Weight) -> bool:
+def is_constant(weight: Weight) -> bool:
     """Whether all numbers of a weight are one value."""
     from steelyard.numerics.blocks import blocks_of
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from steelyard.core.weight import Role
 from steelyard.errors import printable
+from steelyard.measures.diff.by_numbers import equal_ones, is_constant
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight
     from steelyard.measures.diff.pairing import Couple
+
+
+_HEAD = {Role.KERNEL, Role.EMBEDDING}
+"""The roles of a language model's head and of its embedding."""
 
 
 def without_tied(couples: Sequence[Couple]) -> tuple[list[Couple], list[str]]:
@@ -25,7 +31,30 @@ def without_tied(couples: Sequence[Couple]) -> tuple[list[Couple], list[str]]:
         else:
             tied = f"{printable(weight.name)!r}, which only the {where} source has, is tied to {printable(owner)!r}"
             notes.append(f"{tied} and compared with it")
-    return kept, notes
+    return kept, [*notes, *_copies(kept)]
+
+
+def _copies(couples: Sequence[Couple]) -> Iterator[str]:
+    """Yield a note for each weight without a partner that is, or could be, an untied copy of a compared one."""
+    for where, sides in (
+        ("first", [(each.one, each.other) for each in couples]),
+        ("second", [(c.other, c.one) for c in couples]),
+    ):
+        shared = [own for own, partner in sides if own and partner and not own.tied]
+        for weight in [own for own, partner in sides if own and partner is None and not own.tied and own.size]:
+            alike = [each for each in shared if (each.shape, each.dtype) == (weight.shape, weight.dtype)]
+            said = f"{printable(weight.name)!r}, which only the {where} source has,"
+            copies = _equal(weight, alike)
+            if copies and not is_constant(weight):
+                yield f"{said} is a copy of {printable(copies[0].name)!r}, to which other nets tie it"
+            elif embedding := next((each for each in alike if {each.role, weight.role} == _HEAD and not copies), None):
+                yield f"{said} is not a copy of {printable(embedding.name)!r}, to which other nets tie it"
+
+
+def _equal(weight: Weight, others: list[Weight]) -> list[Weight]:
+    """Return the weights that have the numbers of a weight."""
+    groups = equal_ones(([weight], others)) if others else ()
+    return next(([each for each in group if each is not weight] for group in groups if weight in group), [])
 
 
 def _owners(weights: Iterable[Weight | None]) -> dict[str, str]:

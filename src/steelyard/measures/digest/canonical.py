@@ -17,7 +17,8 @@ of a weight that packs several, or the whole weight. This is the exact definitio
 
 A weight of no known layer is split by its own axes, in the order vocab, out, in and the spatial axes. If its axes are not
 known either, it is digested as it is, and named in `unsure`. If a layer could be of either of two kinds with different axis
-orders, the first kind is assumed, and its weights are named in `unsure` too.
+orders, the first kind is assumed, and its weights are named in `unsure` too, as are dense kernels whose order is assumed from
+their names (out-in for a "weight", in-out for a "kernel"), since they are square or have no bias.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError
 from steelyard.io import readable_weights, weights
 from steelyard.measures.digest import Hash, weight_digests
+from steelyard.transfers.orders import assumed
 from steelyard.transfers.pairing.net import Net
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ class Canonical:
             sums = dict(_summed(unit, new)) if own else {}
             gone = {(name, gate) for gate in sums for name in ("input bias", "recurrent bias")}
             every += [*sums.values(), *(digest for slot, (_, digest) in own.items() if slot not in gone)]
-            self.unsure += _unsure(unit, own, new)
+            self.unsure += dict.fromkeys([*_unsure(unit, own, new), *(name for name, _ in assumed(net, unit))])
         plain = [weight for weight in net.weights.distinct().values() if not _is_known(weight, digests) and not _is_aside(weight)]
         for weight in plain:
             parts = _by_axes(weight)

@@ -1,0 +1,63 @@
+"""The order of the axes of dense kernels whose weights and names do not show it: taken from the other net, or assumed and named.
+
+A "weight" of a state dict is out-in in PyTorch, but in-out in the dense layers of GPT-2. The shape of the bias distinguishes
+them, unless the kernel is square; without a bias, nothing does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from steelyard.core.weight import Role
+from steelyard.errors import printable
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Weight
+    from steelyard.core.weights import Weights
+    from steelyard.transfers.layers.layer_weights import LayerWeights
+    from steelyard.transfers.pairing import Pair
+    from steelyard.transfers.pairing.net import Net
+
+NAMED = 3
+"""Weights that a note names individually."""
+
+
+def learned(found: Weights, other: Mapping[str, Weight]) -> Weights:
+    """Return weights in which kernels of unknown axes have those of the other net's weight of the same name and shape."""
+    known = {
+        name: other[name].axes
+        for name, weight in found.items()
+        if not weight.axes and len(weight.shape) == 2 and name in other and other[name].shape == weight.shape
+    }
+    if not any(known.values()):
+        return found
+    return found.with_weights(weight.replace(axes=known.get(name, weight.axes)) for name, weight in found.items())
+
+
+def assumed(net: Net, layer: LayerWeights) -> Iterator[tuple[str, str]]:
+    """Yield the name of each dense kernel of a layer whose axes were assumed, and the axes."""
+    for part in layer.parts.values() if layer.kind == "dense" else ():
+        weight, own = part.weight, net.weights.get(part.weight.name)
+        if own is None or own.axes or len(own.shape) != 2 or weight.role is not Role.KERNEL:
+            continue
+        if own.shape[0] == own.shape[1] or not layer.has("bias"):
+            yield weight.name, weight.axes
+
+
+def notes_of_orders(source: Net, target: Net, pairs: Iterable[Pair]) -> Iterator[str]:
+    """Yield a note for each net about its square kernels whose axes were assumed; other shapes show in the pairing."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for each in pairs:
+        mine, theirs = _squares(source, each.source), _squares(target, each.target)
+        for word, squares in (("source", mine), ("target", theirs)):
+            for name, axes in squares.items() if {*mine.values()} != {*theirs.values()} else ():  # equal ones move nothing
+                found.setdefault((word, axes), []).append(printable(name))
+    for (word, axes), names in found.items():
+        more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+        order = axes.replace(" ", "-")
+        yield f"the {word} does not show the order of the axes of {', '.join(names[:NAMED])}{more}, square; {order} was assumed"
+
+
+def _squares(net: Net, layer: LayerWeights) -> dict[str, str]:
+    return {name: axes for name, axes in assumed(net, layer) if len(set(net.weights[name].shape)) == 1}
