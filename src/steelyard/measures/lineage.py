@@ -161,6 +161,7 @@ def _kinship(one: tuple[str, Weights], other: tuple[str, Weights]) -> Kinship:
     for couple, sums in zip(couples, side_by_side(couples, Tolerance()), strict=True):
         kinship.common += 1
         kinship.shared += not sums.changed
+        # equal sides are compared by their bytes, without computing norms
         norms = (sums.one, sums.other) if sums.changed else (_length(couple[0]),) * 2
         if couple[0].role is not Role.COUNT:
             apart, length = hypot(apart, sums.apart), hypot(length, *norms)
@@ -214,6 +215,7 @@ def _test(kinship: Kinship, couples: Sequence[tuple[Weight, Weight]]) -> None:
     known = [each for each in tested if each[1] is not None]
     if not known:
         return
+    # the draws limit p from below, so many layers may have the least one; then z decides
     likeness, p, z, name = min(known, key=lambda each: (each[1], -each[2]))
     kinship.likeness, kinship.z, kinship.layer = likeness, z, name
     kinship.p = min(float(p or 0.0) * len(layers), 1.0)
@@ -247,6 +249,7 @@ def _units(weight: Weight, axis: str) -> Array:
 
     array = weight.numpy()
     rows = array.reshape(array.shape[0], -1) if axis == "first" else array.reshape(-1, array.shape[-1]).T
+    # evenly spaced rather than the first ones: the same units and inputs of both nets, from the whole layer
     rows = rows[:: max(-(-rows.shape[0] // UNITS), 1), :: max(-(-rows.shape[1] // INPUTS), 1)]
     finite = np.nan_to_num(as_float64(np.abs(rows) if rows.dtype.kind == "c" else rows), posinf=0.0, neginf=0.0)
     finite = finite - finite.mean(axis=0)  # the mean of all units is not evidence of their order
@@ -264,8 +267,10 @@ def _likeness(one: Array, other: Array) -> tuple[float, float | None, float]:
     seen = float(np.trace(products)) / count
     drawn = np.concatenate([_drawn(products, min(BATCH, SHUFFLES - done), done) for done in range(0, SHUFFLES, BATCH)])
     spread = float(drawn.std())
+    # all orders are equally alike, as of equal rows: there is nothing to test
     if spread < 1e-12:
         return seen, None, 0.0
+    # the observed order counts as one of the draws (Phipson and Smyth, 2010), so p is never zero
     p = (1 + int((drawn >= seen - 1e-12).sum())) / (1 + SHUFFLES)
     return seen, p, (seen - float(drawn.mean())) / spread
 

@@ -133,6 +133,7 @@ def _kept(one: Weights, other: Weights, weight: Weight) -> tuple[str, list[Weigh
     if not count:
         return "same", []
     word = _places_word(weight)
+    # the index and the number of each change would take at least as many bytes as all numbers
     if count * (itemsize(word) + itemsize(weight.dtype)) >= weight.nbytes:
         return "full", [full]
     run = _Changes(base, weight, word)
@@ -174,6 +175,7 @@ class _Changes:
         if self._kept is None:
             places, values = zip(*_changes(self._base, self._weight), strict=True)
             self._kept = np.concatenate(places).astype(self._word), np.concatenate(values)
+        # dropped after the last block, so that the changes of one weight at a time are held
         both, self._kept = self._kept, self._kept if stop < len(self._kept[0]) else None
         return both[nth][start:stop]
 

@@ -46,6 +46,7 @@ class BlockReader:
             size = min(limit, weight.size) * itemsize(weight.dtype)
             kept = {} if kept is None else kept
             self.buffer = kept[size] if size in kept else bytearray(size)
+            # only the last buffer is kept, so that memory does not grow with the number of sizes
             kept.clear()
             kept[size] = self.buffer
             self._numbers = np.frombuffer(self.buffer, numpy_dtype(weight.dtype))

@@ -67,6 +67,7 @@ def sample(weight: Weight, shape: tuple[int, int], side: int) -> Array:
     height, width = min(side, rows), min(side, columns)
     chance = np.random.default_rng([rows, columns])
     left = int(chance.integers(columns - width + 1))
+    # other readers, such as those of compressed files, would decode a whole block for each row
     if isinstance(weight.read, (Stored, Live)):
         picked = np.sort(chance.choice(rows, height, replace=False))
         runs = [weight.read(int(row) * columns + left, int(row) * columns + left + width) for row in picked]

@@ -130,6 +130,7 @@ class Drawing:
         block = _real(block)
         cuts = [_cuts(at, length, step) for at, length, step in zip((row, column), block.shape, self.steps, strict=True)]
         part = tuple(slice(first, first + len(starts)) for first, starts in cuts)
+        # minimum and maximum pass NaN on, so a cell with one is drawn as not finite; the larger magnitude is chosen at the end
         for extremes, larger in ((self._least, np.minimum), (self._greatest, np.maximum)):
             cells = larger.reduceat(larger.reduceat(block, cuts[0][1], axis=0), cuts[1][1], axis=1)
             larger(extremes[part], cells, out=extremes[part])

@@ -93,6 +93,7 @@ class TransferPlan:
         changes = reorderings(source, target, pairs)
         for each in pairs:
             self._add(each, changes.get(id(each.target), ()))
+        # the first pair of a weight counts, as of a stacked layer, whose levels are several pairs of one weight
         evidence = {name: each.why for each in reversed(pairs) for name in each.target.weights}
         self.rows = [self._row(name, evidence.get(name, "")) for name in self._moves]
         self.notes = [*differences(source, target, pairs), *notes_of_orders(source, target, pairs)]
@@ -206,10 +207,12 @@ class TransferPlan:
         targets = [self.target.weights[name] for name in self._moves]
         if self.settings["resize"] or not self.target.weights.has_model:
             return False
+        # a cast may fail after other weights were written
         if len({weight.dtype for weight in (*sources, *targets)}) > 1:
             return False
         if not all(isinstance(weight.read, Live) for weight in (*sources, *targets)):
             return False
+        # a net whose own memory is the source would be overwritten while it is read
         return _addresses(sources).isdisjoint(_addresses(targets))
 
     def _write(self) -> None:

@@ -87,6 +87,7 @@ def compared(plan: TransferPlan, before: Run, after: Run, tolerance: float) -> P
     mine, theirs = _outputs(before), _outputs(after)
     if len(mine) != len(theirs):
         return Proof(f"the source has {len(mine)} outputs, the target {len(theirs)}")
+    # both nets compute the same function, but an output that is an image has its channels where its framework has them
     pairs = [(one, _alike(one, other, plan.source, plan.target)) for one, other in zip(mine, theirs, strict=True)]
     if any(one.shape != other.shape for one, other in pairs):
         shapes = spoken([one.shape for one in mine]), spoken([other.shape for other in theirs])
@@ -133,6 +134,7 @@ def _error(one: Array, other: Array) -> tuple[float, float]:
     if not (np.isfinite(one).all() and np.isfinite(other).all()):
         same = np.array_equal(one, other, equal_nan=True)
         return (0.0, 0.0) if same else (float("inf"), float("inf"))
+    # relative to the largest output: single ones may be near zero by cancellation
     largest = float(np.abs(one).max()) or 1.0
     apart = float(np.abs(one.astype(np.float64) - other).max())
     return apart, apart / largest

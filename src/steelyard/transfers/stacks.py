@@ -69,6 +69,7 @@ def _graph_of_run(source: object, layers: list[LayerWeights]) -> Graph | None:
 
     with suppress(SteelyardError):
         framework = framework_of(source)
+        # which layer is the first is not known, so the number of inputs of each is tried
         for width in dict.fromkeys(layer.shape("kernel")[1] for layer in layers):
             with suppress(Exception):  # a user's model may raise anything for an input of another width
                 graph: Graph = cast("Runner", framework).graph(source, [np.zeros((2, width), "float32")])
@@ -221,6 +222,7 @@ def _only_order(layers: list[LayerWeights]) -> list[LayerWeights]:
 def _orders(layers: list[LayerWeights], sizes: Mapping[int, tuple[int, ...]]) -> Iterator[list[LayerWeights]]:
     """Yield the orders of layers in which the outputs of each are the inputs of the next; the caller needs two at most."""
     stack: list[list[LayerWeights]] = [[layer] for layer in reversed(layers)]
+    # depth first; the number of orders may be factorial
     for _ in range(TRIES):
         if not stack:
             return

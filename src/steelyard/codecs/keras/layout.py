@@ -213,6 +213,7 @@ def _layer(node: _LayerGroup, spec: _Spec, path: str, trainable: bool | None, de
         trainable = False
     own = _own(node, spec, path, trainable)
     inner: list[_Variable] = []
+    # only a model has an optimizer and metrics; a layer of a user may use these words for anything
     met: set[str] = set(_ASIDE) if depth == 0 or "layers" in (spec.config or {}) else {"seed_generator"}
     if depth < limits.RECURSION:
         for name, child, below, prefix in _inside(node, spec, path):
@@ -226,6 +227,7 @@ def _own(node: _LayerGroup, spec: _Spec, path: str, trainable: bool | None) -> l
     roles = variable_roles(spec.kind, spec.config, len(node.variables)) if node.variables else []
     if any(not _fits(known, weight) for known, weight in zip(roles, node.variables, strict=True)):
         roles = [None] * len(roles)  # the class was a wrong guess: no role is better than a wrong one
+    # the variables are numbered in the order of creation, the roles of a class in the same order
     own = [
         _Variable(node, path, known.leaf if known else split(weight.name)[-1], weight, known, _trainable(known, trainable))
         for known, weight in zip(roles, node.variables, strict=True)

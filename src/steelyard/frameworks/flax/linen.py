@@ -81,6 +81,7 @@ def _call(
     module: linen.Module, variables: Variables, inputs: Sequence[jax.Array], calls: LayerRecorder, names: set[str]
 ) -> object:
     """Apply the module to the inputs, with its flags set for inference."""
+    # a flag that is set on the module may not be passed again: linen's own layers raise for both
     known = inspect.signature(type(module).__call__).parameters
     flags = {name: value for name, value in AT_INFERENCE.items() if name in known and getattr(module, name, None) is None}
 
@@ -128,6 +129,7 @@ def _double(module: linen.Module, call: partial[object]) -> Iterator[None]:
     given = next((leaf for leaf in jax.tree_util.tree_leaves(call.args) if hasattr(leaf, "dtype")), None)
     declared = {name: getattr(module, name, None) for name in ("dtype", "param_dtype")}
     single = [name for name, dtype in declared.items() if dtype is not None and jnp.dtype(dtype) == jnp.float32]
+    # an input that is still float32 belongs to the carry of a scan, whose type must not change
     wide = given is not None and given.dtype == jnp.float64
     try:
         for name in single if wide else ():

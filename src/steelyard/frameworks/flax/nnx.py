@@ -87,6 +87,7 @@ def _call(model: nnx.Module, inputs: Sequence[jax.Array], calls: LayerRecorder, 
     def seen(module: nnx.Module, call: partial[object]) -> object:
         return _seen(module, call, calls, modules, names)
 
+    # RNN too: one may be created during the call, around a cell of the model
     with patched({nnx.RNN, *(type(module) for _, module in modules.values())}, seen):
         return model(*inputs)
 

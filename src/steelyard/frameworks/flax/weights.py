@@ -81,6 +81,7 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
 def tree(model: object) -> Any:
     """Return the tree of arrays that a linen object holds or is."""
     if isinstance(model, TrainState):
+        # flax.struct marks the fields of a train state that are not arrays, such as apply_fn and tx
         nodes = [field.name for field in fields(model) if field.metadata.get("pytree_node", True)]
         return {name: getattr(model, name) for name in nodes if name not in ("step", "opt_state")}
     if isinstance(model, linen.Module):
@@ -178,6 +179,7 @@ def _new_state(state: nnx.State, arrays: Mapping[str, Array]) -> nnx.State:
 
 def _known(modules: Mapping[nnx.graph.PathParts, object], path: nnx.graph.PathParts) -> ParameterRoles:
     """Return the roles by the class that holds a variable, or by the class around that one."""
+    # the variables of an attention are in LinearGeneral modules, whose axes only the attention around them knows
     for name in _bases(modules.get(path[:-2])) if len(path) > 1 else ():
         if path[-2] in SUBLAYER_ROLES.get(name, {}):
             return SUBLAYER_ROLES[name][path[-2]]

@@ -111,8 +111,10 @@ def traced(function: Callable[..., object], given: Sequence[object], calls: Laye
     `arguments` are the names of the net's inputs, the last leaves of `given`. Returns the names by which the layers refer to
     them.
     """
+    # `checkpoint_name` leaves a `name` operation in the trace, which computes nothing and keeps its text
     closed = jax.make_jaxpr(function)(*given)
     names = names_of_inputs(arguments, calls.layers)
+    # the leaves of the parameters come before those of the inputs; they are sources of no layer
     held = len(closed.jaxpr.invars) - len(names)
     before: dict[str, list[str]] = {}
     _follow(closed.jaxpr, [*({} for _ in range(held)), *({name: None} for name in names)], before)

@@ -23,6 +23,7 @@ def can_double() -> bool:
 
 def doubled(model: keras.Model) -> keras.Model:
     """Build a copy in float64 from the model's config, with the model's own classes and numbers."""
+    # a user's classes that are not registered would be unknown to `from_config`
     own = {type(layer).__name__: type(layer) for layer in model._flatten_layers()}
     own |= {type(layer).__name__: type(layer) for layer in getattr(model, "operations", ())}
     twin = type(model).from_config(in_float64(model.get_config()), custom_objects=own)
@@ -45,6 +46,7 @@ def naming_restored() -> Iterator[None]:
     """Work in float64, and restore the counters of names and the source of seeds on exit."""
     import random
 
+    # building layers counts names up, and draws seeds from Python's generator, which users seed for reproducible runs
     counts, drawn, before = dict(_name_counts()), random.getstate(), keras.config.floatx()
     try:
         keras.config.set_floatx("float64")

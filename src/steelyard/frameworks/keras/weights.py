@@ -77,6 +77,7 @@ def _put(variable: keras.Variable, array: Array) -> None:
 def _averages(model: object) -> dict[int, keras.Variable]:
     """Return the averages that the optimizer of a compiled model keeps, by the identity of the variable."""
     optimizer: Any = getattr(model, "optimizer", None)
+    # LossScaleOptimizer wraps the optimizer that keeps the averages
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     averages = getattr(optimizer, "_model_variables_moving_average", None) or []
     return dict(zip(map(id, optimizer._trainable_variables), averages, strict=False)) if averages else {}
@@ -120,9 +121,11 @@ def _groups(thing: KerasSaveable, path: str, seen: set[int]) -> Iterator[tuple[s
         return
     seen.add(id(thing))
     kept: dict[str, object] = {}
+    # the slots of a group are the keys under which this method stores the variables
     if hasattr(thing, "save_own_variables"):
         thing.save_own_variables(kept)
         yield path, str(getattr(thing, "name", "")), kept
+    # Keras has no public function for the order in which it visits the parts of a model
     for attribute, child in _walk_saveable(thing):
         yield from _below(child, f"{path}/{attribute}".strip("/"), seen, ())
 
@@ -171,6 +174,7 @@ def _require_built(model: keras.layers.Layer) -> None:
 
 def _names(variables: list[keras.Variable], owners: Mapping[int, keras.Layer]) -> Iterator[tuple[str, str]]:
     """Yield layer and last word of each path; the second layer of one path becomes `path#2`."""
+    # Keras makes names unique among the layers of a model only, so layers of different models may share a path
     known: dict[str, list[keras.Layer | None]] = {}
     taken: Counter[tuple[str, str]] = Counter()
     for variable in variables:
@@ -229,6 +233,7 @@ def _known(layer: keras.layers.Layer) -> VariableRoles:
         return einsum_roles(layer.equation, layer.bias_axes)
     for base in type(layer).__mro__:
         if base.__module__.startswith("keras."):
+            # one class of cell serves all ranks, and only the layer around it has the rank in its name
             name = f"ConvLSTM{layer.rank}D" if base.__name__ == "ConvLSTMCell" else base.__name__
             if name in ROLES:
                 return ROLES[name] + (_LORA if name == "Dense" else ())

@@ -72,6 +72,7 @@ def _variables(model: object) -> Iterator[tuple[str, tf.Variable]]:
 
 def _require_own_order(model: tf.Module) -> None:
     """Raise `UnknownModelError` for a class whose `variables` are not those of the walk: only its framework knows their order."""
+    # a class that overrides it, such as a layer of Keras 2, may have an order of its own
     if type(model).variables is tf.Module.variables:
         return
     walked = [id(variable) for variable in model._flatten(predicate=lambda part: isinstance(part, tf.Variable))]
@@ -102,6 +103,7 @@ def _tracked(root: Trackable) -> Iterator[tuple[str, tf.Variable]]:
 
 def _weight(name: str, tensor: tf.Variable | tf.Tensor) -> Weight:
     dtype, shape, shown = tensor.dtype.name, tensor.shape, printable(name) or "the tensor"
+    # a symbolic tensor of a traced function has a dtype and a shape, but no method that gives its numbers
     if not hasattr(tensor, "numpy"):
         raise UnknownModelError(f"{shown} is symbolic and has no numbers; call steelyard outside of tf.function")
     if dtype not in ITEMSIZES:
@@ -121,6 +123,7 @@ def _reader(tensor: tf.Variable | tf.Tensor) -> Reader:
     shape = tuple(tensor.shape)
 
     def rows(first: int, last: int) -> Array:
+        # the value of a variable is a tensor, whose memory can be viewed on the CPU
         now = tensor.read_value() if isinstance(tensor, tf.Variable) else tensor
         try:
             whole = np.asarray(memoryview(now))

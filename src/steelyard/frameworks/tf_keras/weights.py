@@ -66,6 +66,7 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
 def _average_of(model: object, variable: Any) -> list[tf.Variable]:
     """Return the average of a variable that the optimizer of a compiled model keeps, if there is one."""
     optimizer: Any = getattr(model, "optimizer", None)
+    # LossScaleOptimizer wraps the optimizer that keeps the averages
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     averages = getattr(optimizer, "_model_variables_moving_average", None) or []
     place = optimizer._index_dict.get(optimizer._var_key(variable)) if averages else None

@@ -282,10 +282,12 @@ def _followed(
 
     flow, steps = TensorTracer(_is_tensor, prefix, reserved, on_called), UsedSteps()
     flow.given(inputs)
+    # a layer with weights of its own may contain other layers: only the innermost are followed as a whole
     inner = [part for part in names if not any(child in names for child in part.modules() if child is not part)]
     for part, name in names.items():
         whole = part in inner
         flow.held((*part.parameters(recurse=whole), *part.buffers(recurse=whole)), name)
+    # tensors that are plain attributes are constants of the net, not inputs
     flow.held(item for part in module.modules() for item in vars(part).values() if isinstance(item, torch.Tensor))
     with suppress(Exception):  # some functions do not run under another mode
         with _seen(flow, steps, {part: names[part] for part in inner}):

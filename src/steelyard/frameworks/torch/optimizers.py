@@ -22,6 +22,7 @@ def optimizer_weights(optimizer: torch.optim.Optimizer) -> Iterator[Weight]:
 
 def optimizer_slots(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Slots, Any]]:
     """Yield name, holder and key of each tensor of the state."""
+    # `optimizer.state` is keyed by the parameters themselves; `state_dict` numbers them through all groups
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for place, parameter in enumerate(parameters):
         yield from _slots_in(f"state.{place}", optimizer.state.get(parameter, {}), ())

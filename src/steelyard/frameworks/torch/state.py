@@ -37,6 +37,7 @@ def state_of(module: nn.Module) -> State:
     """Return the state of a module, with the tensors that it holds if its `state_dict` can return these."""
     try:
         try:
+            # without `keep_vars` every tensor is detached, and none would be the one that the module holds
             state = module.state_dict(keep_vars=True)
         except TypeError:  # an override that does not take this argument
             state = module.state_dict()
@@ -83,6 +84,7 @@ class Copies:
             return None
         if name in self._held and self._tensor(name) is value:
             return name
+        # made when the first name differs from that of a held tensor, which is rare
         if self._by_place is None:
             self._by_place = {}
             for held in self._held:
@@ -111,6 +113,7 @@ class Copies:
     def assign(self, arrays: Mapping[str, Array]) -> None:
         """Write into the tensors that the module holds, so that its state has these numbers; otherwise write nothing."""
         current = dict(leaves_of(self._state))
+        # equal copies need no target: they may be computed from several tensors
         changed = {name: array for name, array in arrays.items() if not _equal(current.get(name), array)}
         targets = {name: self._target(name, current.get(name)) for name in changed}
         before = [(tensor, tensor.detach().clone()) for tensor in targets.values()]

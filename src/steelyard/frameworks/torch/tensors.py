@@ -100,10 +100,12 @@ def place_of(tensor: torch.Tensor) -> Hashable:
         return place_of(local) if isinstance(local, torch.Tensor) and local.numel() else id(tensor)
     if tensor.layout is not torch.strided:
         return _place_of_sparse(tensor)
+    # a conjugate or negated view has the memory of its base, but other numbers
     flags = (tensor.is_conj(), tensor.is_neg())
     if tensor.is_meta or any(flags):
         storage = tensor.untyped_storage()._cdata if tensor.is_meta else tensor.data_ptr()
         return "meta" if tensor.is_meta else flags, storage, tensor.storage_offset(), tensor.stride()
+    # strides in bytes, so that views of other types in the same memory can be compared
     size = tensor.element_size()
     return Place(str(tensor.device), tensor.data_ptr(), tuple(step * size for step in tensor.stride()))
 

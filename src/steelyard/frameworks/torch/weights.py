@@ -66,6 +66,7 @@ def _assign_module(module: nn.Module, arrays: Mapping[str, Array]) -> None:
     copied = {name: array for name, array in arrays.items() if name not in held}
     for name, (tensor, _) in jobs.items():
         require_writable(name, tensor)
+    # copies first: their numbers may be refused by what `state_dict()` then returns, before a held tensor has changed
     copies.assign(copied)
     _fill_all(jobs)
 
@@ -103,6 +104,7 @@ def _r_order(module: nn.Module) -> list[str]:
     """Return the names of the parameters, those of a module's children before its own, each once."""
     listed = _listed_names(module)
     names: dict[int, str] = {}
+    # a tied parameter is listed under its first name, which need not be the first in this order
     for name, tensor in module.named_parameters(remove_duplicate=False):
         names.setdefault(id(tensor), listed.get(name, name))
     return list(dict.fromkeys(names[id(p)] for p in _children_first(module) if id(p) in names))
@@ -128,6 +130,7 @@ def _module_weights(module: nn.Module) -> Iterator[Weight]:
     copies = Copies(module, state, slots)
     for name, value in state.items():
         slot = slots.get(name)
+        # without hooks `keep_vars` returns the very tensors, and their memory need not be compared
         held_as = name if slot is not None and slot[0][slot[1]] is value else copies.held_name(name)
         known = facts.get(held_as or name)
         role, axes, layer = (
@@ -161,6 +164,7 @@ def _facts_of(module: nn.Module) -> dict[str, tuple[Role, str, str]]:
 
 
 def _layer_facts(part: nn.Module) -> Iterator[tuple[str, tuple[Role, str]]]:
+    # a subclass has the parameters of PyTorch's own class; the name alone may be that of a user's class
     known = next((row for base in type(part).__mro__ if (row := roles_of_class(base.__module__, base.__name__))), {})
     for held in (part._parameters, part._buffers):
         for key, tensor in held.items():
@@ -173,6 +177,7 @@ def _layer_facts(part: nn.Module) -> Iterator[tuple[str, tuple[Role, str]]]:
 def _parametrized(key: str, held: nn.Module, known: ParameterRoles) -> Iterator[tuple[str, tuple[Role, str]]]:
     """Return the facts of `parametrizations.weight.original`; in weight norm, original0 holds norms, original1 directions."""
     role, axes = known.get(key) or known.get(plain_name(key)) or (Role.OTHER, "")
+    # parametrizations.weight is a list of functions: right_inverse of weight norm returns two tensors, others one
     split = type(held[0]).__name__ == "_WeightNorm"
     for name, tensor in (*held.named_parameters(), *held.named_buffers()):
         if split and name == "original0":

@@ -96,10 +96,12 @@ def _unit_groups(net: Net) -> tuple[list[UnitGroup], list[str]]:
     groups: list[UnitGroup] = []
     for unit in units:
         incoming = [made[each] for each in before[id(unit)] if made.get(each)]
+        # a sum or a concatenation ties the orders of its inputs to each other, so they stay as they are
         if len(before[id(unit)]) > 1:
             _fix(incoming)
         group = incoming[0] if len(incoming) == 1 == len(before[id(unit)]) else None
         made[id(unit)] = _through(unit, group, net.channels, groups)
+    # units that no layer takes are the outputs of the net, whose order has a meaning
     used = {each for unit in units for each in before[id(unit)]}
     _fix(made[id(unit)] for unit in units if id(unit) not in used)
     _fix(made.get(each) for layer in _breaking(net, units) for each in layer)
@@ -191,6 +193,7 @@ def _through(unit: LayerWeights, group: UnitGroup | None, channels: str, groups:
         _fix([group])
         return None
     if group is not None:
+        # after a flatten the next layer takes each unit, a channel, once for every pixel
         width, rest = divmod(_inputs(unit), group.size)
         if rest or (width > 1 and not channels):
             _fix([group])
@@ -220,11 +223,13 @@ class _Alignment:
 
     def _read(self, part: Part, side: str) -> Array:
         weight = getattr(self.partners[part.weight.name], side)
+        # one NaN would spread to all gains of its row, and linear assignment refuses NaN and Inf
         return np.nan_to_num(as_float64(part.read(weight.numpy())), posinf=0.0, neginf=0.0)
 
     def best(self) -> list[Array]:
         """Return the best orders from two starts: the present order, and the best match of the incoming weights only."""
         asis = [np.arange(group.size) for group in self.groups]
+        # layers in order: the incoming weights of each depend on the orders before it only, which are matched by then
         first = [order.copy() for order in asis]
         for nth, group in enumerate(self.groups):
             first[nth] = self._assigned(nth, first, [use for use in group.uses if _incoming(use)])
@@ -236,6 +241,7 @@ class _Alignment:
         for _ in range(SWEEPS):
             for nth, group in enumerate(self.groups):
                 orders[nth] = self._assigned(nth, orders, group.uses)
+            # each assignment can only raise the product, so the rounds end; the tolerance is for rounding
             now = self._product(orders)
             if now <= product + 1e-12 * abs(product):
                 break
@@ -247,6 +253,7 @@ class _Alignment:
         size = self.groups[nth].size
         gains = np.zeros((size, size))
         for use in uses:
+            # gains[i, j] is what the product gains if unit j of the second side is put at place i
             mine = _by_unit(self.one[id(use.part)], use, size)
             theirs = _by_unit(self._ordered(use.part, orders, but=nth), use, size)
             gains += (mine @ theirs.conj().T).real

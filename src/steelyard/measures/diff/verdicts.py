@@ -113,8 +113,10 @@ def _rounding(low: str) -> Holds:
 
 def _reordered(one: Weight, other: Weight, sums: Sums) -> Verdict | None:
     """Test whether both sides have the same numbers in different orders; sums of hashes show it without sorting."""
+    # equal numbers have equal norms in any order, and these are known already
     if one.dtype != other.dtype or abs(sums.one - sums.other) > 1e-6 * sums.one:
         return None
+    # entries that moved would lower the cosine, and hashing reads both sides again
     if one.size > LARGE and (sums.cosine or 0.0) > 0.999:
         return None
     if _order_free(one) != _order_free(other):
@@ -142,8 +144,10 @@ def _scaled(one: Weight, other: Weight, sums: Sums) -> Verdict | None:
     if abs(sums.cosine or 0.0) < 0.9999:
         return None
     x, y = (weight.read(0, min(4 * FIRST, weight.size)).astype(np.float64) for weight in (one, other))
+    # least squares over the first entries: the factor that minimises |y - scale * x|
     scale = float(np.add.reduce(x * y) / np.add.reduce(x * x)) if x.any() else 0.0
     rounding = max(_epsilon(one.dtype), _epsilon(other.dtype))
+    # a factor this near to 1 cannot be distinguished from the rounding of a cast
     if np.count_nonzero(x) < FEW or not np.isfinite(scale) or abs(scale - 1) < 8 * rounding:
         return None
 
@@ -193,6 +197,7 @@ def _low_rank(one: Weight, other: Weight, sums: Sums, x: Array, d: Array, shape:
     rank = _rank(values, most)
     if rank is None or _touched(d) <= rank:
         return None  # a few rows or columns always have a low rank
+    # neither random matrices nor the weight itself may be explained as well by as few singular values
     null = max(share_of(_random_values(d.shape, draw), rank) for draw in range(DRAWS))
     itself = share_of(np.linalg.svd(x, compute_uv=False), rank)
     share = share_of(values, rank) if d.size == one.size else _share(one, other, sums, rank, shape)
@@ -213,6 +218,7 @@ def _touched(d: Array) -> int:
 def _may_be_low(d: Array, most: int) -> bool:
     """Whether some low rank can explain nearly all, by a projection, which is much cheaper than singular values."""
     width = min(most + 8, *d.shape)
+    # the randomised range finder of Halko, Martinsson and Tropp (2011), with eight columns more than the rank
     basis, _ = np.linalg.qr(d @ np.random.default_rng(0).standard_normal((d.shape[1], width)))
     inside = basis.T @ d
     return float((inside * inside).sum()) >= 0.95 * float((d * d).sum())
@@ -221,6 +227,7 @@ def _may_be_low(d: Array, most: int) -> bool:
 def _rank(values: Array, most: int) -> int | None:
     """Return the rank with the largest drop of singular values after it, among those that explain nearly all."""
     held = [rank for rank in range(1, most + 1) if share_of(values, rank) >= SHARE]
+    # singular values that are zero up to rounding would make their drops arbitrary
     floor = float(values[0]) * 1e-12
     return max(held, key=lambda rank: values[rank - 1] / max(values[rank], floor), default=None)
 
@@ -254,10 +261,12 @@ def _noise(x: Array, y: Array, d: Array, sums: Sums) -> Verdict | None:
     tails.
     """
     related, left = _correlation(x, y), _correlation(x, d)
+    # unrelated weights differ by more than noise; a correlation with `before` of four standard errors is structure
     if related < 0.5 or abs(left) > 4 / np.sqrt(d.size) or sums.apart > sums.one:
         return None
     d = d - d.mean()
     squares = d * d
+    # a kurtosis above 6 (a normal distribution has 3) means heavy tails, for which the null does not hold
     if float((squares * squares).mean()) > 6 * float(squares.mean()) ** 2:
         return None
     low, high = chance_range(d.shape, float(np.sqrt(squares.sum())))

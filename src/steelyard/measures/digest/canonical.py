@@ -59,6 +59,7 @@ class Canonical:
             for part, digest in own.values():
                 digests.setdefault(part.weight.name, []).append(digest)
             sums = dict(_summed(unit, new)) if own else {}
+            # the sum takes the place of its two terms in the digest of the whole; each weight keeps its own digest
             gone = {(name, gate) for gate in sums for name in ("input bias", "recurrent bias")}
             every += [*sums.values(), *(digest for slot, (_, digest) in own.items() if slot not in gone)]
             self.unsure += dict.fromkeys([*_unsure(unit, own, new), *(name for name, _ in assumed(net, unit))])
@@ -111,6 +112,7 @@ def _joined(head: bytes, digests: list[bytes], new: Callable[[], Hash]) -> bytes
 
 def _digest(part: Part, new: Callable[[], Hash]) -> bytes:
     """Return the digest of a part; a part that its weight stores in canonical layout is not copied."""
+    # its bytes are those of the weight in the file, so it is hashed block by block as it is read
     if part.is_whole:
         return next(weight_digests([part.weight.replace(shape=part.shape)], new))
     return _of_array(part.read(part.weight.numpy()), new)

@@ -73,6 +73,7 @@ def _made(name: str, interpretation: Interpretation, members: Members) -> list[L
         if fact is None and weight.role is not Role.COUNT:
             return []
         if fact is not None:
+            # axes with packed gates belong to the interpretation: another one packs them in another order
             axes = fact.axes if "[" in fact.axes else weight.axes or fact.axes
             named.append((leaf, weight.replace(role=fact.role, axes=axes)))
     try:

@@ -217,6 +217,7 @@ def _parts(kind: str, leaf: str, weight: Weight, settings: Mapping[str, Any]) ->
         if "[qkv]" in axes:
             name = letters.pop(0) + name.removeprefix("in")
         gate = "".join(letters)
+        # h = tanh(W x + b_in + r * (U h + b_hn)): only the bias outside the product with r can be a single one
         if kind == "gru" and name == "bias" and gate == "n":
             name = "input bias"
         yield split, (name, gate), part
@@ -258,6 +259,7 @@ def _purpose(kind: str, leaf: str, weight: Weight) -> str:
         return _attention_purpose(leaf, weight)
     if kind == "prelu":
         return "slope"
+    # before the role: the pieces of a normed kernel have names that no role describes
     if normed := norm_purpose(leaf):
         return normed
     if kind in _RECURRENT and _STATE_KERNEL.match(leaf):

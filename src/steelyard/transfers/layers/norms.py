@@ -53,6 +53,8 @@ def norm_purpose(leaf: str) -> str:
     ('norm', 'raw kernel', '')
     """
     last = leaf.rpartition("parametrizations.weight.")[2]
+    # g and v of weight norm, then W, u, v and sigma of spectral norm: in PyTorch's parametrizations (original0, 0._u) and
+    # its older hooks (weight_g, weight_u), in Equinox (g, u), in Flax (kernel/scale, kernel/u) and in Keras (vector_u)
     known = {
         "original0": "norm", "weight_g": "norm", "g": "norm", "kernel/scale": "norm",
         "original1": "direction", "original": "raw kernel", "weight_orig": "raw kernel",
@@ -71,6 +73,7 @@ def complete(layer: LayerWeights) -> None:
             layer.computed["kernel", ""] = _weight_normed(direction, layer.parts["norm", ""])
     elif layer.settings.get("spectral_norm") and ("kernel", "") in layer.parts and ("sigma", "") in layer.parts:
         layer.parts["raw kernel", ""] = layer.parts.pop(("kernel", ""))
+    # PyTorch stores u and v, from which sigma follows; Flax stores sigma itself
     raw, u, v = (layer.parts.get((purpose, "")) for purpose in ("raw kernel", "u vector", "v vector"))
     if raw is not None and u is not None and v is not None:
         layer.computed["kernel", ""] = _spectral_normed(raw, u, v)
@@ -93,6 +96,7 @@ def _kept(direction: Part, norm: Part) -> int:
     """Return the canonical axis along which the lengths `g` run; PyTorch keeps the first axis of its tensor."""
     shape = norm.weight.shape
     if len(shape) == len(direction.weight.shape):
+        # the lengths have all axes of the kernel, and all but one of them are 1
         kept = next((nth for nth, length in enumerate(shape) if length != 1), 0)
         words = direction.weight.axes.split()
         return direction.labels.index(words[kept]) if words and words[kept] in direction.labels else 0
@@ -131,6 +135,7 @@ def _sigma(raw: Part, u: Part, v: Part) -> ComputedPart:
     def compute(arrays: Arrays) -> Array:
         matrix = arrays(raw.weight.name).astype(np.float64)
         first, second = u.values(arrays).astype(np.float64), v.values(arrays).astype(np.float64)
+        # PyTorch takes axis 1 as the rows of a transposed convolution, whose kernel is (in, out, ...)
         rows = matrix if len(first) == matrix.shape[0] else np.moveaxis(matrix, 1, 0)
         return np.asarray(np.einsum("i,ij,j->", first, rows.reshape(len(first), -1), second)).reshape(1)
 

@@ -119,12 +119,15 @@ def _sources(source: LayerWeights, target: LayerWeights, key: PartKey) -> list[P
         return [source.parts[key]]
     if key in source.computed:
         return [source.computed[key]]
+    # the target stores a kernel w in two pieces: any g and v with g * v / |v| = w will do, so g = |w| and v = w
     if name in ("norm", "direction"):
         return _sources(source, target, ("kernel", gate))
+    # PyTorch and cuDNN add two biases, where Keras and Flax have one
     if name == "bias":
         parts: list[Part | ComputedPart] = [source.parts[each, gate] for each in _BIASES if (each, gate) in source.parts]
         if parts:
             return parts
+    # the other way: the one bias becomes that of the input, and that of the state is filled with zeros
     if name == "input bias" and ("bias", gate) in source.parts:
         return [source.parts["bias", gate]]
     if name in _NEUTRAL or (name == "recurrent bias" and _any_bias(source)):

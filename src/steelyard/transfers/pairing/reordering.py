@@ -79,9 +79,11 @@ def _flattened(rows: list[LayerWeights], nth: int, features: int) -> int:
     for layer in reversed(rows[:nth]):
         if layer.kind in _IMAGES:
             channels = _channels_out(layer)
+            # as many channels as features: the image has one pixel, as after a global pool, and both orders are the same
             if channels != features and features % channels == 0:
                 return channels if channels > 1 else 0
             return 0
+        # these mix the features, so what follows them is no longer ordered by the pixels of an image
         if layer.kind == "dense" or layer.kind in ("rnn", "lstm", "gru", "attention", "embedding"):
             return 0
     return 0
@@ -104,6 +106,7 @@ def _dense_follows(rows: list[LayerWeights], nth: int, features: int) -> bool:
 
 
 def _channels_out(layer: LayerWeights) -> int:
+    # the canonical kernel of a convolution is (out, in / groups, ...), that of a transposed one (in, out / groups, ...)
     return layer.shape("kernel")[0 if layer.kind == "conv" else 1] * _groups(layer, "conv transpose")
 
 
