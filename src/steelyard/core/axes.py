@@ -60,6 +60,11 @@ class PartLayout(NamedTuple):
     """The location of a part in every weight of one shape and axes."""
 
     letters: tuple[str, ...]
+    # Where a part is in the array of its weight:
+    #   split    the lengths of all factors: the shape with packed and merged axes taken apart
+    #   picks    for each factor a number (a packed part, an axis of length one), or a slice (reversed if stored backwards)
+    #   order    for each canonical axis the factors that make it up
+    #   shape    the lengths of the canonical axes
     split: tuple[int, ...]
     picks: tuple[int | slice, ...]
     order: tuple[tuple[int, ...], ...]
@@ -185,11 +190,13 @@ def _label(word: str, words: frozenset[str], canonical: Sequence[str]) -> int | 
     if len(canonical) == 1:
         return 0
     plain = word.rstrip("0123456789")
+    # (in, heads, dim) projects into the heads, (heads, dim, out) back from them
     if word in ("heads", "dim"):
         plain = "out" if "in" in words else "in"
     elif word == "mult" or (word == "in" and "mult" in words):
         plain = "out"
     elif word == "group":
+        # the groups of a grouped convolution divide its outputs; in a transposed one the first canonical axis is that of the inputs
         plain = "out" if canonical is LABELS else canonical[0]
     if plain not in canonical:
         raise ShapeError(f"has an axis {word!r}, which is none of {', '.join(canonical)}")
@@ -246,6 +253,7 @@ def copy_turned(target: Array, source: Array) -> None:
     """
     import numpy as np
 
+    # near is contiguous in the source, far in the target; a tile of both fits into the cache
     tile, near, far = sizes.TILE, _innermost(source), _innermost(target)
     if near == far or target.size < tile * tile:
         np.copyto(target, source)

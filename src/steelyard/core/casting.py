@@ -68,14 +68,17 @@ def _lost(before: Array, after: Array) -> Array:
     """Mark the elements whose numbers were lost; rounding a float to a narrower float does not count."""
     import numpy as np
 
+    # a complex number is lost if it has an imaginary part, or if its real part is lost
     if np.iscomplexobj(before) and not np.iscomplexobj(after):
         return np.asarray(before.imag != 0) | _lost(before.real, after)
     if np.iscomplexobj(after) and not np.iscomplexobj(before):
         return _lost(before, after.real)
     if not _fractional(before):  # integers must survive the round trip, even through a float
+        # the signs differ where an unsigned type wraps around, and back again in the round trip
         return np.asarray((after.astype(before.dtype) != before) | ((after < 0) != (before < 0)))
     if not _fractional(after):
         return np.asarray(~np.isfinite(before) | (after.astype(before.dtype) != before))
+    # a finite number that becomes Inf; NaN that a type without NaN turns into a number
     overflow = np.asarray(np.isfinite(after) != np.isfinite(before))
     if after.dtype.name.startswith(("float4_", "float6_")):  # these saturate: they have no infinity
         overflow |= np.abs(before) > after.dtype.type(127).astype(before.dtype)

@@ -105,6 +105,7 @@ def by_rows(shape: Sequence[int], rows: Callable[[int, int], Array]) -> Reader:
     def read(start: int, stop: int) -> Array:
         if stop <= start or not width:
             return rows(0, 0).reshape(-1)
+        # whole rows around the run, of which it is then cut
         first, last = start // width, -(-stop // width)
         run = rows(first, last).reshape(-1)
         return run[start - first * width : stop - first * width]
@@ -196,6 +197,7 @@ def array_reader(array: Array) -> Reader:
         rows = array.reshape(1) if array.ndim == 0 else array
         read = by_rows(array.shape, lambda first, last: rows[first:last].astype(native, copy=False))
         place = Place("cpu", array.ctypes.data, array.strides)
+        # a byte-swapped view of the same memory holds other numbers, so its place is another one
         return Placed(read, place if array.dtype == native else (place, array.dtype.byteorder))
     flat = array.reshape(-1)
     if not array.flags.writeable:
@@ -221,6 +223,7 @@ def raw_chunks(weight: Weight, limit: int | None = None) -> Iterator[bytes | mem
 def chunks_of(weights: Iterable[Weight], limit: int | None = None) -> Iterator[bytes | memoryview]:
     """Yield the bytes of several weights in order, as `raw_chunks` does; large ones in a file are read ahead."""
     limit = limit or sizes.WRITE_CHUNK_BYTES
+    # consecutive large weights share one thread that reads ahead; small ones are read faster without it
     for large, several in groupby(weights, _is_large):
         if large:
             yield from read_ahead((run for weight in several for run in _runs(weight, 0, weight.size, limit)), limit)

@@ -81,6 +81,7 @@ class VectorLayout:
         index %= self.size
         nth = bisect_right(self.ends, index)
         weight = self.weights[nth]
+        # `ends` are where weights end, so the offset in the weight counts from its end
         rest, place = index - self.ends[nth] + weight.size, []
         for length in weight.shape if order == "F" else reversed(weight.shape):
             rest, position = divmod(rest, length)
@@ -92,6 +93,7 @@ def layout_of(weights: Iterable[Weight]) -> VectorLayout:
     """Return where each weight is in the vector, those that are tied once: the first that is listed."""
     first: dict[str, Weight] = {}
     for weight in weights:
+        # the owner may be left out of a selection; then the first weight tied to it takes its place
         first.setdefault(weight.tied or weight.name, weight)
     return VectorLayout(list(first.values()))
 
@@ -156,6 +158,7 @@ def _blocks(weight: Weight, order: Order) -> Iterator[Array]:
     if order == "C":
         return iter([weight.numpy().reshape(-1)]) if by_columns else weight.blocks()
     if by_columns:
+        # an array that is stored by columns, as R's are, is in the order "F" already
         return weight.replace(read=weight.read.flat).blocks()  # type: ignore[attr-defined]
     return iter([weight.numpy().ravel(order="F")])
 
@@ -192,6 +195,7 @@ def _move(layout: VectorLayout, vector: Array, *, into_weights: bool) -> None:
 
     base, itemsize = vector.ctypes.data, vector.itemsize
     ends = [end * itemsize for end in (0, *layout.ends)]
+    # absolute addresses: `memmove` is called by `map` without any Python code for each weight
     places = [base + end for end in ends[:-1]]
     lengths = [stop - start for start, stop in pairwise(ends)]
     jobs = (layout.addresses, places, lengths) if into_weights else (places, layout.addresses, lengths)

@@ -47,6 +47,7 @@ class ConfigTracer:
             return self._chain(entry, given, depth) if is_sequential(entry) else self._functional(entry, given, depth)
         if kind == "InputLayer":
             return list(given)
+        # a wrapper such as TimeDistributed around a whole model
         if entries_of(config.get("layer")):
             return self._through(config["layer"], given, depth + 1)
         return [self._layer(entry, merged(given))]
@@ -75,6 +76,7 @@ class ConfigTracer:
             return [_UNKNOWN]
         _, config = class_and_config(entry)
         names = [ref.name for ref in refs_in(config.get("input_layers"))]
+        # without all inputs it is not known which of them is missing
         inputs = dict(zip(names, given, strict=False)) if len(given) >= len(names) else {}
         made: dict[Key, list[Sources]] = {}
         masks = model.masks

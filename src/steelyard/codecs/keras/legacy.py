@@ -68,6 +68,7 @@ def model_weights(hdf5: Hdf5File) -> list[Weight]:
     top = WEIGHTS if _list(hdf5, WEIGHTS, "layer_names") is not None else ""
     layers = _layers(model_config(hdf5))
     weights: dict[str, Weight] = {}
+    # weights that a subclassed model itself holds are in a group that no list names
     for layer in [*(_list(hdf5, top, "layer_names") or []), "top_level_model_weights"]:
         for name, weight in _of_layer(hdf5, f"{top}/{layer}".strip("/")):
             shown = distinct_name(name, layer, weights)
@@ -101,6 +102,7 @@ def _of_layer(hdf5: Hdf5File, group: str) -> Iterator[tuple[str, Weight]]:
     if names is None:  # before Keras 1.0
         names = [path.removeprefix(f"{group}/") for path in hdf5.tensors if path.startswith(f"{group}/param_")]
     for name in dict.fromkeys(names):
+        # a name of a weight may begin with a slash, which HDF5 ignores
         weight = hdf5.tensors.get(f"{group}/{name}".replace("//", "/"))
         if weight is not None:
             yield name.removesuffix(":0"), weight
@@ -148,6 +150,7 @@ def _explained(weight: Weight, layer: str, layers: Mapping[str, Config]) -> Weig
     words = weight.name.split("/")
     leaf = words[-1]
     config = next((layers[word] for word in [*reversed(words[:-1]), layer] if word in layers), {})
+    # Bidirectional puts this word before the name of the layer that it copies
     kinds = [kind_of(re.sub(r"^(forward|backward)_", "", word)) for word in reversed(words[:-1])]
     wrapped, _ = class_and_config(config.get("layer"))
     kinds = [kind for kind in (*kinds[:1], str(config.get("class_name", "")), wrapped, *kinds[1:]) if kind]

@@ -72,9 +72,11 @@ def read_contents(root: Value, file: str, opener: Opener, depth: int = 0) -> Con
         return "data.frame" not in classes
 
     for path, leaf in leaves(root, file, enter):
+        # torch_serialize and keras::serialize_model return the bytes of a file, which R keeps as a raw vector
         if isinstance(leaf, Vector) and leaf.kind == "raw":
             _read_file_in(contents, ".".join(path), leaf, file, opener, depth)
         elif isinstance(leaf, Vector) and is_plain(leaf):
+            # arrays inside an object of an unknown class may be anything, such as its residuals
             if not objects or not any(path[:length] in objects for length in range(len(path))):
                 contents.plain.append((path, leaf))
         elif isinstance(leaf, (Opaque, Environment)) and leaf.class_:
@@ -105,6 +107,7 @@ def _is_safetensors(source: Source) -> bool:
 def networks_of(value: Value, file: str) -> list[tuple[str, Network]] | None:
     """Return the networks of an object of a known class, each with its name; None for an object of any other class."""
     kinds = classes_of(value)
+    # caret keeps the fit in finalModel, and what it did to the inputs beside it
     if "train" in kinds and isinstance(value, Vector) and value.get("finalModel") is not None:
         return _caret(value, file)
     if "avNNet" in kinds:
@@ -178,6 +181,7 @@ def _arrays(package: str, fit: Vector, parameters: Value, file: str) -> Network:
     for name, array in zip(names, items(parameters, "parameters", file), strict=False):
         if isinstance(array, Vector) and is_plain(array) and array.length:
             network.add(name, [(array, 0, array.length)], shape_of(array, file), layer=layer_of(name), role=Role.OTHER)
+    # R torch has libtorch's tensors, whose axes an array of R keeps
     axes = {(Role.KERNEL, 2): "out in", (Role.KERNEL, 4): "out in kh kw", (Role.BIAS, 1): "out"}
     network.weights = [w.replace(axes=axes.get((w.role, len(w.shape)), "")) for w in infer_roles(network.weights)]
     return network

@@ -66,6 +66,7 @@ def nnet(fit: Vector, file: str) -> Network:
         if high > low:
             fed = [feeding[begins[u] : begins[u + 1]] for u in range(low, high)]
             _add_layer(network, name, wts, begins[low], fed, units)
+    # connections from an input to an output skip the hidden layer
     outputs = begins[first + units.hidden]
     network.facts |= _facts(fit, units, skip=any(1 <= unit <= units.inputs for unit in feeding[outputs:]))
     if any(weight.axes == "" and not isinstance(weight.read, PaddedMatrix) for weight in network.weights):
@@ -86,6 +87,10 @@ def _units(fit: Vector, file: str) -> _Units:
 
 def _connections(fit: Vector, units: _Units, length: int, file: str) -> tuple[list[int], list[int]]:
     """Return `nconn`, the first weight of each unit, and `conn`, the unit that each weight comes from, after checks."""
+    # Units are numbered 0 (the bias), then inputs, hidden units and outputs. Unit u takes the weights nconn[u] to
+    # nconn[u + 1]; weight w multiplies the output of unit conn[w]:
+    #   nconn  0 0 0 0 3 6 9     of a 2-2-1 net: bias and inputs take nothing
+    #   conn   0 1 2  0 1 2  0 3 4
     begins = whole(fit.get("nconn"), "nconn of an nnet", file)
     feeding = whole(fit.get("conn"), "conn of an nnet", file)
     if len(begins) != units.count + 1:
@@ -135,6 +140,7 @@ def _zero_padded(fed: list[list[int]], row: dict[int, int]) -> Callable[[Array],
 
 
 def _facts(fit: Vector, units: _Units, *, skip: bool) -> dict[str, Any]:
+    # units from number nsunits on are linear: none, or the outputs
     sigmoid = sum(whole_or_zero(fit.get(name)) * sign for name, sign in (("nunits", 1), ("nsunits", -1))) == 0
     softmax = flag(fit.get("softmax")) is True
     facts: dict[str, Any] = {

@@ -72,6 +72,7 @@ def by_numbers(mine: Iterable[Weight], theirs: Iterable[Weight]) -> Matches:
             settle(_partners(some[0], alike[0]))
         else:
             unclear.append(([each for layer in some for each in layer], [each for layer in alike for each in layer]))
+    # then layers of which only some weights are equal, such as those of a partly retrained net
     for one, other in _best_matches(*_without(sides, partners, unclear)):
         settle(_partners(one, other))
     rest = [[each for layer in side for each in layer if each.is_evidence] for side in _without(sides, partners, unclear)]
@@ -109,6 +110,7 @@ def _keys(mine: list[Weight], theirs: list[Weight]) -> dict[int, tuple[int, bool
             groups.setdefault((weight.dtype, weight.shape), ([], []))[nth].append(weight)
     keys: dict[int, tuple[int, bool]] = {}
     for group in groups.values():
+        # numbers are read only where both sides have a weight of this dtype and shape
         for alike in equal_ones(group) if all(group) else ([weight] for side in group for weight in side):
             is_evidence = len(alike) > 1 and not is_constant(alike[0])
             keys |= dict.fromkeys(map(id, alike), (len(keys), is_evidence))
@@ -119,6 +121,7 @@ def equal_ones(group: tuple[list[Weight], list[Weight]]) -> Iterable[list[Weight
     """Return the weights of one dtype and shape in lists of those with equal numbers."""
     heads: dict[int, list[list[Weight]]] = {}
     for weight in (*group[0], *group[1]):
+        # the first numbers nearly always differ, so few pairs are read as a whole
         known = heads.setdefault(hash(weight.read(0, min(weight.size, sizes.PAIR_HEAD)).tobytes()), [])
         equal = next((each for each in known if _are_equal(each[0], weight)), None)
         if equal is None:
@@ -183,6 +186,7 @@ def _best_matches(mine: list[Layer], theirs: list[Layer]) -> Iterator[tuple[Laye
     for some, alike in _in_common(members[0], members[1], lambda member: member.key):
         homes = [{place[id(each.weight)] for each in side} for place, side in zip(places, (some, alike), strict=True)]
         if len(homes[0]) == len(homes[1]) == 1:
+            # equal numbers in several layers of one side, as of copied layers, do not show which of them it is
             votes[homes[0].pop(), homes[1].pop()] += some[0].weight.size
     rivals: dict[tuple[int, int], list[int]] = {}
     for pair, size in votes.items():

@@ -82,6 +82,7 @@ class Sums:
         if later.max_abs > self.max_abs:
             self.max_abs, self.place, self.falls = later.max_abs, later.place, later.falls
         for norm in ("apart", "one", "other"):
+            # the norm of both parts is sqrt(a^2 + b^2); `hypot` does not overflow where the squares would
             setattr(self, norm, hypot(getattr(self, norm), getattr(later, norm)))
         self.equal += later.equal
 
@@ -142,9 +143,11 @@ def _settled(one: Weight, other: Weight, parts: list[Sums]) -> Sums:
         whole.merge(part)
     if whole.changed:
         for start, stop in whole.equal:
+            # runs of equal bytes were skipped, and one side is read again only if the weight changed somewhere
             own = norm_of(one, start, stop)
             whole.one, whole.other = hypot(whole.one, own), hypot(whole.other, own)
         whole.relative, whole.cosine = _relative(whole), _cosine(whole)
+        # the formula of `_cosine` is exact for sides of about equal norm only
         if whole.cosine is not None and not TINY <= whole.other / 2 <= whole.one <= whole.other * 2:
             _measure_again(one, other, whole)
     return whole

@@ -126,6 +126,7 @@ def digest(source: object, algorithm: Algorithm = "sha256", *, layout: Layout = 
     digests = {w.tied or w.name: each for w, each in zip(distinct, weight_digests(distinct, new), strict=True)}
     named = {name: digests[weight.tied or name] for name, weight in listed.items()}
     whole = new()
+    # sorted by the bytes of the names, whose lengths precede them: two lists of weights cannot have the same bytes
     for key, each in sorted((name.encode("utf-8", "surrogatepass"), each) for name, each in named.items()):
         whole.update(len(key).to_bytes(8, "little") + key + each)
     return Digest(algorithm, whole.digest().hex(), {name: each.hex() for name, each in named.items()})
@@ -133,6 +134,7 @@ def digest(source: object, algorithm: Algorithm = "sha256", *, layout: Layout = 
 
 def weight_digests(weights: Sequence[Weight], new: Callable[[], Hash]) -> Iterator[bytes]:
     """Yield the digest of each weight; `new` makes an empty hash. Leaves in a file are digested in parallel."""
+    # leaves of a fixed size, hashed into one digest per weight: any number of threads gives the same result
     in_files = sum(weight.nbytes for weight in weights if _is_shared(weight))
     worthwhile = in_files > LEAF  # otherwise one thread finishes before another starts
     jobs = ((weight, start, new) for weight in weights for start in range(0, weight.nbytes, LEAF))

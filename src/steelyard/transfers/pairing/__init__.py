@@ -105,6 +105,7 @@ def _plain_shape(layer: LayerWeights, purpose: str) -> tuple[int, ...]:
 
 def _families(sources: Iterable[LayerWeights], targets: Iterable[LayerWeights]) -> dict[int, int]:
     """Return the family number of each layer; layers that are connected by common keys have the same."""
+    # union-find: a layer with several interpretations joins the families of all their keys
     owner: dict[Key, Key] = {}
 
     def root(key: Key) -> Key:
@@ -136,6 +137,7 @@ def _by_family(families: Mapping[int, int], *sides: list[LayerWeights]) -> list[
 
 def _settle(mine: list[LayerWeights], theirs: list[LayerWeights], evidence: Evidence, pairing: Pairing) -> None:
     """Pair the layers of one family if there is evidence."""
+    # even a wrong name or place cannot change this pair, so no evidence is needed
     if len(mine) == len(theirs) == 1 and fitting(mine[0], theirs[0]):
         pairing.pairs.append(Pair(mine[0], theirs[0], "the only one of its shape"))
         return
@@ -226,6 +228,7 @@ def _by_name(sources: list[LayerWeights], targets: list[LayerWeights]) -> Eviden
     mine: dict[int, object] = {id(layer): layer.name for layer in sources}
     theirs: dict[int, object] = {id(layer): layer.name for layer in targets}
     if sorted(map(str, mine.values())) != sorted(map(str, theirs.values())):
+        # numbers in names count layers, and differ between frameworks; words are compared without them where words remain
         mine, theirs = _labels(sources), _labels(targets)
     return mine, theirs, _EQUAL_NAMES
 
