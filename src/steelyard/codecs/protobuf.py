@@ -179,6 +179,7 @@ class Replacement:
 
 def replaced(source: Source, replacements: Iterable[Replacement]) -> Iterator[bytes | memoryview]:
     """Yield a message with some of its fields replaced, at any depth; the lengths of the messages around them follow."""
+    # the messages around a replacement change their lengths, and with them perhaps the length of that length
     waiting = sorted(replacements, key=lambda replacement: -replacement.begin)
     _, pieces = _pieces(message(source), 0, source.size, waiting)
     for piece in pieces:
@@ -200,6 +201,7 @@ def _pieces(
     at, size, pieces = begin, end - begin, list[bytes | Replacement | tuple[int, int]]()
     for field in fields:
         after = field.offset + field.length
+        # this field is within a replacement, or nothing in it changes
         if field.begin < at or not waiting or waiting[-1].begin >= after:
             continue
         pieces.append((at, field.begin))

@@ -62,6 +62,7 @@ def checked(layout: VectorLayout, weights: Mapping[str, Weight], values: Mapping
         if name not in weights:
             raise ShapeError(f"{WeightNotFoundError(name, weights)}; nothing was written")
         weight = weights[name]
+        # values may be views of the model itself, such as one layer's kernel for another
         array = _settled(fitted(weight, plain(value)))
         owner = first[weight.tied or name]
         kept = arrays.setdefault(owner, array)
@@ -115,6 +116,7 @@ def _put(layout: VectorLayout, arrays: Mapping[str, Array], assign: Assign, *, v
             raise ReadOnlyError(f"{printable(weight.name)} cannot be written to: {weight.unreadable}; nothing was written")
     if not layout.in_memory():
         return assign(arrays, verify=verify)
+    # weights that overlap are written one after another: the last one wins, so all must be read back
     before = {weight.name: weight.numpy().copy() for weight in written} if layout.overlapping else {}
     _write(written, arrays)
     if before and (differing := differences({weight.name: weight for weight in written}, arrays)):
@@ -146,6 +148,7 @@ def _holds(weight: Weight, array: Array) -> bool:
     flat = np.ascontiguousarray(array).reshape(-1)
     start = 0
     for block in weight.blocks():
+        # bytes rather than numbers: NaN differs from itself, and -0 equals 0
         one, two = np.ascontiguousarray(block), flat[start : start + block.size]
         if not np.array_equal(one.view(np.uint8), two.view(np.uint8)):
             return False

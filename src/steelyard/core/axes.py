@@ -196,7 +196,7 @@ def _label(word: str, words: frozenset[str], canonical: Sequence[str]) -> int | 
     elif word == "mult" or (word == "in" and "mult" in words):
         plain = "out"
     elif word == "group":
-        # the groups of a grouped convolution divide its outputs; in a transposed one the first canonical axis is that of the inputs
+        # the groups of a grouped convolution divide its outputs; in a transposed one the first one is that of the inputs
         plain = "out" if canonical is LABELS else canonical[0]
     if plain not in canonical:
         raise ShapeError(f"has an axis {word!r}, which is none of {', '.join(canonical)}")

@@ -89,6 +89,7 @@ def role_of(name: str, ndim: int) -> Role:
     """
     leaf = leaf_of(name)
     if leaf in _WEIGHT and ndim:
+        # "weight" has several meanings, which only the name of its layer distinguishes
         word = _own_word(layer_of(name))
         if ndim == 1:
             return Role.SCALE if _is_norm(word) else Role.OTHER
@@ -169,6 +170,7 @@ class LayerEvidence:
         self._statistics = {w.shape for w in members if named[w.name] is Role.MEAN}
         self._roles = {w.name: self._role(w, named[w.name]) for w in members}
         self._kernels = [w for w in members if self._roles[w.name] in _KERNELS]
+        # a layer with a kernel is not a norm, even if it has a scale too, as with weight norm
         self._norms = set() if self._kernels else {w.shape for w in members if self._roles[w.name] in (Role.SCALE, Role.MEAN)}
 
     def _role(self, weight: Weight, named: Role) -> Role:
@@ -178,6 +180,7 @@ class LayerEvidence:
             return named
         if self._is_packed or weight.dtype in _WORDS_OF_BITS:
             return Role.OTHER
+        # a kernel has more numbers than its bias; a scale has as many as its offset
         if bias is not None and bias.shape == shape:
             return Role.SCALE
         if len(shape) == 1:
@@ -215,6 +218,7 @@ class LayerEvidence:
             return ""
         if kernel.name.endswith("in_proj_weight"):
             return "[qkv]*out in" if kernel.shape[0] == 3 * kernel.shape[1] else ""
+        # of a square matrix either axis may be that of the outputs
         if self._bias is None or len(self._bias.shape) != 1 or kernel.shape[0] == kernel.shape[1]:
             return ""
         return {kernel.shape[0]: "out in", kernel.shape[1]: "in out"}.get(self._bias.shape[0], "")

@@ -102,6 +102,7 @@ def _kept_facts(members: Mapping[str, Member]) -> dict[str, Any]:
         if isinstance(kept, dict) and isinstance(kept.get(FACTS), dict):
             facts.update(kept[FACTS])
     places = {name: fact.get("place") for name, fact in facts.items() if isinstance(fact, dict)}
+    # tied names are in the comment of their owner's member, so the order is not that of the members
     known = {name: place for name, place in places.items() if isinstance(place, int)}
     return {name: facts[name] for name in sorted(known, key=known.__getitem__)}
 
@@ -204,6 +205,7 @@ def _header_text(shape: tuple[int, ...], dtype: str) -> bytes:
     size = itemsize(dtype)
     descr = f"{'|' if size == 1 else '<'}{kind}{size}"
     text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
+    # the data begin at a multiple of 64: after 10 bytes of magic, version and length, this text, and its line end
     text += " " * (-(len(text) + 11) % 64) + "\n"
     return MAGIC + b"\1\0" + struct.pack("<H", len(text)) + text.encode("latin-1")
 

@@ -229,6 +229,7 @@ def _split(weights: Weights, shard_size: int) -> Iterable[list[Weight]]:
 
 def _free_names(folder: Path, stem: str, suffix: str, count: int) -> list[str]:
     """Return unused file names, so that an older model stays whole while the new one is written."""
+    # the names of the new shards must differ from those of the old ones until the index is replaced
     mark = ""
     while True:
         names = [f"{stem}{mark}-{place:05}-of-{count:05}{suffix}" for place in range(1, count + 1)]

@@ -110,6 +110,7 @@ class Histogram:
         [250, 250, 500]
         """
         with np.errstate(over="ignore"):
+            # the last bin includes its upper edge, as in numpy.histogram
             cuts = np.array([*edges[:-1], np.nextafter(edges[-1], np.inf)])
         below = np.zeros(len(cuts))
         for low, high, counts in self._edges():
@@ -162,6 +163,7 @@ def _upper(values: Array) -> Array:
         values = np.clip(values.astype(np.float64, copy=False), -largest, largest).astype(np.float32)
     if values.size < sizes.SORT_THRESHOLD:
         return (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+    # a strided view of the upper halves, without a copy
     halves: Array = values.view(np.uint16)[1 if sys.byteorder == "little" else 0 :: 2]
     return halves
 
@@ -173,5 +175,6 @@ def _middles(kind: str, codes: Array) -> Array:
         values = codes.astype(np.uint8 if own.itemsize == 1 else np.uint16).view(own)
         return values.astype(standard(own)).astype(np.float64) + 0.0
     wide = codes.astype(np.uint32)
+    # half of the lower 16 bits, away from zero: the middle of all numbers with these upper bits
     halves = np.where(wide & 0x7FFF, np.uint32(0x8000), np.uint32(0))
     return ((wide << 16) | halves).view(np.float32).astype(np.float64) + 0.0

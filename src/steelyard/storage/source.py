@@ -104,6 +104,7 @@ def open_path(path: str | os.PathLike[str]) -> Source:
         path = f"{path}.index"
     shown = printable(path)
     try:
+        # without O_NONBLOCK, opening a FIFO waits for its writer
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -144,6 +145,7 @@ class _File:
     def fill(self, offset: int, buffer: memoryview) -> None:
         done = 0
         while done < len(buffer):
+            # with an offset of its own each thread reads independently of the others
             count = os.preadv(self.handle, [buffer[done:]], offset + done)
             if not count:
                 raise FormatError("the file", "it became shorter while it was read", offset + done)

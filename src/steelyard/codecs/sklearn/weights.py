@@ -137,6 +137,7 @@ def _named_members(held: Attributes) -> Members | None:
             return _pairs(held[attribute])
     if "named_estimators_" in held:
         named = held["named_estimators_"]
+        # a Bunch is a dict with its items as attributes too; a pickle sets its items, its state, or both
         named = (named.entries if named.added else named.attributes) if isinstance(named, Record) else named
         last: Members = [("final_estimator_", held["final_estimator_"])] if "final_estimator_" in held else []
         return [*((str(key), member) for key, member in named.items()), *last] if isinstance(named, dict) else last
@@ -146,6 +147,7 @@ def _named_members(held: Attributes) -> Members | None:
 def _numbered_members(held: Attributes) -> Members | None:
     for attribute in ("estimators_", "calibrated_classifiers_"):
         if attribute in held:
+            # gradient boosting keeps an array of objects, other ensembles a list
             objects = objects_of(held[attribute])
             members = objects[1] if objects else held[attribute]
             if isinstance(members, (list, tuple)):

@@ -180,6 +180,7 @@ class _Attributes:
     __slots__ = ("_held",)
 
     def __init__(self, held: Mapping[Any, Pickled], word: str) -> None:
+        # the kind of a cell is in the name of its class, where a layer has it in `mode`
         self._held = {"mode": word, **held} if word.endswith("Cell") else held
 
     def __getattr__(self, name: str) -> Any:

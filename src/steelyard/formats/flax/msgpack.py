@@ -152,6 +152,7 @@ class _Decoder:
             length = 1 << (head - 0xD4)
         else:
             length = int.from_bytes(self._take(_LENGTHS[head]), "big")
+        # the type of an extension is between its length and its bytes
         extension = head in (0xC7, 0xC8, 0xC9) or 0xD4 <= head <= 0xD8
         code = int.from_bytes(self._take(1), "big", signed=True) if extension else None
         if length > self.end - self.at:

@@ -145,6 +145,7 @@ def _listed(decoded: ModelProto, source: Source) -> dict[str, _ListedTensor]:
     for path, graph, training in every_graph(decoded):
         for entry in _tensors(graph, source):
             entry.path = path
+            # the graphs of training hold gradients and optimizer state
             entry.kind = "attribute" if training else entry.kind
             if entry.name in listed and listed[entry.name].path != path:
                 entry.name = f"{path}/{entry.name}"
@@ -181,6 +182,7 @@ def _from_numbers(attribute: AttributeProto, source: Source) -> TensorProto:
     """Make a tensor of an attribute with one number or a list of numbers."""
     tensor = TensorProto()
     tensor.name, tensor.elements = attribute.name, attribute.elements
+    # fields of AttributeProto: 2 f, 7 floats; 3 i, 8 ints
     real = attribute.elements[0].number in (2, 7)
     tensor.kind = 1 if real else 7
     for run in tensor.elements:
@@ -194,6 +196,7 @@ def _linear(node: NodeProto) -> Iterator[_ListedTensor]:
     """List the weights of a linear model, a support vector machine or a scaler, with one row for each output."""
     if node.op not in (*_LINEAR, *_SUPPORT, "Scaler"):
         return
+    # the coefficients of a curved kernel multiply support vectors, not inputs
     curved = node.op in _SUPPORT and _text(node, "kernel_type") not in ("", "LINEAR")
     held = {name: _floats(node.attributes[name]) for name in _ROLES if _has_floats(node, name)}
     rows = held["intercepts"].dims[0] if "intercepts" in held else _rows(node)
@@ -337,6 +340,7 @@ def _write_files(locations: list[str], files: dict[str, Ranges], source: Source,
         beside = old.parent == new.parent
         if beside and location not in files:
             continue
+        # two models in one folder may share the file of their numbers
         if beside and old != new:
             raise FormatError(
                 str(path), f"its new numbers would change {printable(location)!r}, which {old.name} uses; save to another folder"

@@ -151,6 +151,7 @@ class _GraphBuilder:
         """Return the layers that a tensor comes from; None where it is an input of a branch or a body."""
         if name in self._sources:
             return self._sources[name]
+        # a blank name is an optional input that is left out
         given = not name or name in self._weights or not (path or name in self._makers)
         return () if given else None
 
@@ -159,6 +160,7 @@ class _GraphBuilder:
         if node.domain == "ai.onnx.ml":  # these operators have weights as attributes
             names = [f"{node.label()}.{name}" for name in ("coefficients", "intercepts")]
             return [self._weights[name] for name in names if name in self._weights]
+        # a single number may be an operand of any operator, such as the 2 of Pow
         taken = [weight for weight in map(self._weight_of, node.inputs) if weight is not None]
         return taken if node.op in KINDS or any(weight.size > 1 for weight in taken) else []
 
@@ -282,6 +284,7 @@ def _convolution(node: NodeProto, rank: int) -> Settings:
     axes = max(rank - 2, 0)
     automatic, pads = _text(node, "auto_pad"), _ints(node, "pads")
     half = len(pads) // 2
+    # pads are all beginnings, then all ends
     padding = padding_word(list(zip(pads[:half], pads[half:], strict=False)), axes)
     words = {"SAME_UPPER": "same", "SAME_LOWER": "same_lower", "VALID": "valid"}
     settings: Settings = {
@@ -310,6 +313,7 @@ def _norm(node: NodeProto, rank: int) -> Settings:
 
 
 def _recurrent(node: NodeProto, rank: int) -> Settings:
+    # activations are f, g (and h of an LSTM): f of the gates, g of the candidate
     usual = ["tanh"] if node.op == "RNN" else ["sigmoid", "tanh"]
     words = [text.lower() for text in node.attributes["activations"].texts] if "activations" in node.attributes else usual
     settings: Settings = {"activation": words[len(usual) - 1] if len(words) >= len(usual) else usual[-1]}

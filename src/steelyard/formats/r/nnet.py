@@ -87,10 +87,9 @@ def _units(fit: Vector, file: str) -> _Units:
 
 def _connections(fit: Vector, units: _Units, length: int, file: str) -> tuple[list[int], list[int]]:
     """Return `nconn`, the first weight of each unit, and `conn`, the unit that each weight comes from, after checks."""
-    # Units are numbered 0 (the bias), then inputs, hidden units and outputs. Unit u takes the weights nconn[u] to
-    # nconn[u + 1]; weight w multiplies the output of unit conn[w]:
-    #   nconn  0 0 0 0 3 6 9     of a 2-2-1 net: bias and inputs take nothing
-    #   conn   0 1 2  0 1 2  0 3 4
+    # a net of 2 inputs, 2 hidden units and 1 output has the units 0 | 1 2 | 3 4 | 5, and
+    #   nconn  0 0 0 0 3 6 9          bias and inputs take no weights, the others three each
+    #   conn   0 1 2 | 0 1 2 | 0 3 4  the sources of units 3, 4 and 5
     begins = whole(fit.get("nconn"), "nconn of an nnet", file)
     feeding = whole(fit.get("conn"), "conn of an nnet", file)
     if len(begins) != units.count + 1:

@@ -50,6 +50,7 @@ def word_of(function: Callable[..., object]) -> str:
     if name == "__get__":
         return str(getattr(getattr(function, "__self__", None), "__name__", name))
     plain = name.strip("_")
+    # __radd__ and __iadd__ are add, but __rsub__ swaps its operands, and is a word of its own
     if name.startswith("__") and plain[:1] in "ir" and plain[1:] in _OPERATORS and plain[1:] != "sub":
         plain = plain[1:]
     return _SAME.get(plain, plain) if name not in PASSING else name
@@ -114,6 +115,7 @@ def _operator(call: Call) -> tuple[str, Settings]:
 
 def _reshaped(call: Call) -> tuple[str, Settings]:
     before, after = tuple(call.tensors[0].shape), tuple(call.output.shape)
+    # the first axis is the batch: a reshape that keeps it works on each example
     if len(after) == 2 and before[:1] == after[:1] and after[1] == math.prod(before[1:]):
         return "flatten", {}
     return "reshape", {"shape": after[1:]} if before[:1] == after[:1] else {"shape": after, "mixes_batch": True}
@@ -122,6 +124,7 @@ def _reshaped(call: Call) -> tuple[str, Settings]:
 def _transposed(call: Call) -> tuple[str, Settings]:
     """Return the new order of the axes, counted from 1, the first after the batch."""
     count = call.tensors[0].ndim
+    # a tensor without memory whose lengths are the numbers of its axes: its shape afterwards is the order
     probe = torch.empty(tuple(range(count)), device="meta")
     order = {"T": lambda: probe.permute(*range(count - 1, -1, -1)), "mT": lambda: probe.mT, "t": probe.t}.get(call.word)
     moved = order() if order else getattr(torch, call.word)(probe, *_axes_of(call), **_named(call))
@@ -153,6 +156,7 @@ def _axis(call: Call, rank: int) -> Settings:
     if call.word == "getitem":
         return {"index": _plain(call.argument(1, "index"))}
     given = next((call.kwargs[name] for name in ("dim", "axis", "dims") if name in call.kwargs), None)
+    # the position of `dim` among the arguments, where it is not the last one
     place = {"select": 1, "narrow": 1, "unbind": 1, "sum": 1, "amax": 1, "amin": 1, "cumsum": 1, "chunk": 2, "split": 2}
     given = call.argument(place.get(call.word, len(call.args)), "dim", given)
     return {} if given is None or isinstance(given, torch.Tensor) else {"axis": _plain(given)}

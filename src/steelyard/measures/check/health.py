@@ -127,6 +127,7 @@ def _saturated(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
     values, counts = scan.summary.histogram.points()
     at_end = int(counts[abs(values) >= largest].sum())
     share = at_end / weight.size
+    # the scale of a quantised row is its largest number, so one number of each row is at the limit
     if at_end and share > (0.0 if weight.dtype == "float16" else SATURATED + len(scan.hashes) / weight.size):
         what = f"is at the limit of {weight.dtype} in {at_end:,} of {weight.size:,} numbers, as if they had been clipped"
         yield _finding("saturated", "warning", weight, what, numbers=at_end, of=weight.size, limit=largest)
@@ -213,6 +214,7 @@ def _same(weight: Weight, scan: UnitScan, word: str) -> Iterator[Finding]:
     from steelyard.dtypes import itemsize
 
     length = weight.shape[scan.hashed_axis]
+    # rows of fewer than 32 bytes, or of one-byte numbers, have few enough values to coincide
     by_chance = weight.size // length * itemsize(weight.dtype) < 32 or itemsize(weight.dtype) < 2
     count = sum(len(group) - 1 for group in groups)
     pair = f"{groups[0][0]} and {groups[0][1]}"
@@ -224,6 +226,7 @@ def _same(weight: Weight, scan: UnitScan, word: str) -> Iterator[Finding]:
 def _unused(weight: Weight, scan: UnitScan, axis: int) -> Iterator[Finding]:
     """Report words of zeros, apart from a single one, which may be padding, and words with equal numbers."""
     zero, length = scan.zero[axis].nonzero()[0].tolist(), weight.shape[axis]
+    # a single row of zeros is that of padding (padding_idx, mask_zero)
     if len(zero) > 1:
         what = f"has only zeros for {len(zero):,} of {length:,} words ({_some(zero)})"
         yield _finding("unused embeddings", "warning" if len(zero) > length / 2 else "info", weight, what, places=zero, of=length)
