@@ -85,15 +85,19 @@ def test_layers_are_in_execution_order_and_know_their_inputs(towers):
     model, state, x = towers
     graph = runner.graph(eqx.Partial(model, state=state), [x])
     listed = [(layer.name, layer.kind, layer.input_shape, layer.inputs) for layer in graph.layers]
-    assert listed[1:6] == [
+    assert listed[1:10] == [
         ("func.body.layers[0]", "dense", (4,), ("input",)),
-        ("func.body.layers[1]", "dense", (5,), ("func.body.layers[0]",)),
+        ("relu", "activation", (5,), ("func.body.layers[0]",)),
+        ("func.body.layers[1]", "dense", (5,), ("relu",)),
         ("func.drop", "dropout", (4,), ("func.body.layers[1]",)),
         ("func.norm", "batch norm", (4,), ("func.drop",)),
+        ("mul", "other", (4,), ("func.norm",)),
         ("func.head", "dense", (1, 4), ("input",)),
+        ("getitem", "other", (1, 4), ("func.head",)),
+        ("add", "merge", (4,), ("mul", "getitem")),
     ]
     assert listed[0][:2] == ("func", "other")  # which has the gain
-    assert graph.layers[4].settings["epsilon"] == 1e-5
+    assert graph.layers[5].settings["epsilon"] == 1e-5
 
 
 def test_a_model_with_a_state_runs_in_inference_mode_and_is_unchanged(towers):

@@ -1,6 +1,7 @@
 """Flax: bound modules and train states of linen, and modules of NNX, as graphs that run.
 
-A linen module knows its layers only while it is called; without inputs only its automatic names show some.
+A linen module knows its layers only while it is called; without inputs only its automatic names show some. With inputs,
+functions between layers (`nn.relu`, `+`, `reshape`) are layers too, named after the function.
 """
 
 from __future__ import annotations

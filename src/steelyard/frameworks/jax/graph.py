@@ -20,11 +20,10 @@ from jax.ad_checkpoint import checkpoint_name
 from steelyard.core.graph import Graph, Layer, Run, Shape, names_of_inputs
 from steelyard.core.plugins import framework_of
 from steelyard.errors import ShapeError, UnknownModelError
+from steelyard.frameworks.jax.flow import AGAIN, IN, OUT, TraceWalk
 from steelyard.layers.flax.linen import layers_of_names
 
 if TYPE_CHECKING:
-    from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
-
     from steelyard.core.graph import Setting, Settings
     from steelyard.core.weight import Array
 
@@ -106,7 +105,7 @@ class LayerRecorder:
 
 
 def traced(function: Callable[..., object], given: Sequence[object], calls: LayerRecorder, arguments: Sequence[str]) -> list[str]:
-    """Trace a function that makes these calls, and set the inputs of each layer.
+    """Trace a function that makes these calls, set the inputs of each layer, and add the functions outside of layers to them.
 
     `arguments` are the names of the net's inputs, the last leaves of `given`. Returns the names by which the layers refer to
     them.
@@ -116,26 +115,40 @@ def traced(function: Callable[..., object], given: Sequence[object], calls: Laye
     names = names_of_inputs(arguments, calls.layers)
     # the leaves of the parameters come before those of the inputs; they are sources of no layer
     held = len(closed.jaxpr.invars) - len(names)
-    before: dict[str, list[str]] = {}
-    _follow(closed.jaxpr, [*({} for _ in range(held)), *({name: None} for name in names)], before)
+    walk = TraceWalk(calls.layers, names, calls.batched)
+    ends = walk.follow(closed.jaxpr, [*(() for _ in range(held)), *((name,) for name in names)])
     for name, layer in calls.layers.items():
-        if name in before:
-            layer.inputs = tuple(before[name])
+        if name in walk.inputs:
+            layer.inputs = tuple(walk.inputs[name])
+    _put_functions(calls, walk, [name for each in ends for name in each])
     return list(names)
 
 
-_IN, _AGAIN, _OUT = "steelyard in ", "steelyard again ", "steelyard out "
+def _put_functions(calls: LayerRecorder, walk: TraceWalk, ends: Sequence[str]) -> None:
+    """Put the functions that are needed for an output or a layer among the layers, each before those that ran after it."""
+    needed = walk.needed(ends)
+    order = [name for name in walk.order if name in calls.layers or name in needed]
+    layers: dict[str, Layer] = {}
+    for name, layer in calls.layers.items():
+        while name in order and name not in layers:
+            first = order.pop(0)
+            layers[first] = walk.functions.get(first) or calls.layers[first]
+        layers.setdefault(name, layer)
+    layers |= {name: walk.functions[name] for name in order}
+    calls.layers = layers
+
+
 _WEIGHTLESS = frozenset({"activation", "dropout", "softmax", "flatten", "reshape", "pool", "global pool", "pad", "upsample"})
 """Kinds of layers whose later calls are not followed: one dropout used throughout a net must not connect all its layers."""
 
 
 def _marked_call(call: partial[object], layer: Layer) -> object:
     """Mark the inputs and the outputs of a call of a layer."""
-    mark = (_IN if layer.calls == 1 else _AGAIN) + layer.name
+    mark = (IN if layer.calls == 1 else AGAIN) + layer.name
     if layer.calls == 1 or layer.kind not in _WEIGHTLESS:
         keywords = {word: _marked(value, mark) for word, value in call.keywords.items()}
         call = partial(call.func, *_marked(call.args, mark), **keywords)
-    return _marked(call(), _OUT + layer.name)
+    return _marked(call(), OUT + layer.name)
 
 
 def _marked(value: Any, mark: str) -> Any:
@@ -143,42 +156,6 @@ def _marked(value: Any, mark: str) -> Any:
     if isinstance(value, jax.Array):
         return checkpoint_name(value, mark)
     return type(value)(_marked(each, mark) for each in value) if type(value) in (tuple, list) else value
-
-
-def _follow(jaxpr: Jaxpr, given: Sequence[dict[str, None]], before: dict[str, list[str]]) -> list[dict[str, None]]:
-    """Walk through the operations of a trace, and return the source layers of each of its outputs.
-
-    `given` are the source layers of its inputs; the inputs of each layer are added to `before`.
-    """
-    sources: dict[Var, dict[str, None]] = dict(zip(jaxpr.invars, given, strict=True))
-
-    def of(variable: Var | Literal) -> dict[str, None]:
-        return {} if hasattr(variable, "val") else sources.get(variable, {})
-
-    for equation in jaxpr.eqns:
-        taken = [of(variable) for variable in equation.invars]
-        merged = {name: None for each in taken for name in each}
-        mark = str(equation.params.get("name", "")) if equation.primitive.name == "name" else ""
-        outputs = _inner(equation, taken, before)
-        if mark.startswith(_IN):
-            before.setdefault(mark.removeprefix(_IN), []).extend(merged)
-        elif mark.startswith(_AGAIN):
-            earlier = before.setdefault(mark.removeprefix(_AGAIN), [])
-            earlier.extend(name for name in merged if name not in earlier)
-        elif mark.startswith(_OUT):
-            outputs = [{mark.removeprefix(_OUT): None}]
-        for place, variable in enumerate(equation.outvars):
-            sources[variable] = merged if outputs is None else outputs[place]
-    return [of(variable) for variable in jaxpr.outvars]
-
-
-def _inner(equation: JaxprEqn, taken: Sequence[dict[str, None]], before: dict[str, list[str]]) -> list[dict[str, None]] | None:
-    """Follow a function that an operation calls, if its inputs and outputs are those of the operation."""
-    for held in equation.params.values():
-        jaxpr = getattr(held, "jaxpr", held)
-        if hasattr(jaxpr, "eqns") and len(jaxpr.invars) == len(taken) and len(jaxpr.outvars) == len(equation.outvars):
-            return _follow(jaxpr, taken, before)
-    return None
 
 
 def unmapped(array: jax.Array) -> jax.Array:

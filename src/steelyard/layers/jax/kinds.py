@@ -6,7 +6,7 @@ from functools import partial
 
 from steelyard.core.graph import Layer
 
-_WORDS = {"swish": "silu", "identity": "linear", "_identity": "linear", "hard_swish": "hard_silu"}
+WORDS = {"swish": "silu", "identity": "linear", "_identity": "linear", "hard_swish": "hard_silu"}
 
 
 def activation_word(function: object) -> str:
@@ -23,7 +23,7 @@ def activation_word(function: object) -> str:
     word = str(getattr(function, "__name__", ""))
     if word == "gelu":
         return "gelu_tanh" if given.get("approximate", True) else "gelu"
-    return "" if word == "<lambda>" else _WORDS.get(word, word)
+    return "" if word == "<lambda>" else WORDS.get(word, word)
 
 
 def activation_layer(name: str, function: object) -> Layer:
