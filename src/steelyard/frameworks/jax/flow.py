@@ -70,24 +70,24 @@ class TraceWalk:
             return () if hasattr(variable, "val") else sources.get(variable, ())
 
         for equation in jaxpr.eqns:
-            found = [of(variable) for variable in equation.invars]
-            sources.update(zip(equation.outvars, self._after(equation, found), strict=True))
+            origins = [of(variable) for variable in equation.invars]
+            sources.update(zip(equation.outvars, self._after(equation, origins), strict=True))
         return [of(variable) for variable in jaxpr.outvars]
 
     def needed(self, ends: Sequence[str]) -> set[str]:
         """Return the functions on which the outputs of the net or one of its layers depend."""
-        found: set[str] = set()
+        reached: set[str] = set()
         pending = [*ends, *(name for before in self.inputs.values() for name in before)]
         while pending:
             name = pending.pop()
-            if name in self.functions and name not in found:
-                found.add(name)
+            if name in self.functions and name not in reached:
+                reached.add(name)
                 pending += self.functions[name].inputs or ()
-        return found
+        return reached
 
-    def _after(self, equation: JaxprEqn, found: Sequence[Sources]) -> list[Sources]:
+    def _after(self, equation: JaxprEqn, origins: Sequence[Sources]) -> list[Sources]:
         """Return the sources of the outputs of an operation."""
-        merged = tuple(name for each in found for name in each)[:MAX_SOURCES]
+        merged = tuple(name for each in origins for name in each)[:MAX_SOURCES]
         count = len(equation.outvars)
         mark = str(equation.params.get("name", "")) if equation.primitive.name == "name" else ""
         if mark.startswith((IN, AGAIN)):
@@ -96,29 +96,29 @@ class TraceWalk:
             return [(mark.removeprefix(OUT),)] * count
         if not merged or _INSIDE in merged or mark:
             inner = traced_inside(equation) if merged and _is_marked(equation) else None
-            return self.follow(inner, found) if inner is not None else [(_INSIDE,) if _INSIDE in merged else merged] * count
-        return self._outside(equation, found, merged)
+            return self.follow(inner, origins) if inner is not None else [(_INSIDE,) if _INSIDE in merged else merged] * count
+        return self._outside(equation, origins, merged)
 
-    def _outside(self, equation: JaxprEqn, found: Sequence[Sources], merged: Sources) -> list[Sources]:
+    def _outside(self, equation: JaxprEqn, origins: Sequence[Sources], merged: Sources) -> list[Sources]:
         """Return the sources of an operation on data that belongs to no layer."""
         inner, count = traced_inside(equation), len(equation.outvars)
         named = library_call(equation) if is_plain_call(equation) else ""
         if inner is not None and not named and (is_plain_call(equation) or _is_marked(equation)):
             self.is_plain &= is_plain_call(equation)
-            return self.follow(inner, found)
+            return self.follow(inner, origins)
         site = call_site(equation)
         if equation.primitive.name in PASSING and not (site and self._continues(site)):
             return [merged] * count
         word = (site.word if site else "") or named or equation.primitive.name
-        return [(self._called(word, site, equation, found),)] * count
+        return [(self._called(word, site, equation, origins),)] * count
 
     def _continues(self, site: CallSite) -> bool:
         return self._open is not None and (site.word, site.callers) == (self._open.site.word, self._open.site.callers)
 
-    def _called(self, word: str, site: CallSite | None, equation: JaxprEqn, found: Sequence[Sources]) -> str:
+    def _called(self, word: str, site: CallSite | None, equation: JaxprEqn, origins: Sequence[Sources]) -> str:
         """Return the name of the function that an operation belongs to: that of the operation before, or another one."""
         passing = equation.primitive.name in PASSING
-        taken = [each for sources in found for each in sources]
+        taken = [each for sources in origins for each in sources]
         if self._open and site and self._continues(site) and (passing or site.place not in self._open.seen):
             name = self._open.name
             update(self.functions[name], equation, self._batched)
@@ -126,7 +126,7 @@ class TraceWalk:
             taken = [each for each in dict.fromkeys(taken) if each != name and each not in before]
         else:
             name = self._named(word)
-            data = [variable for variable, sources in zip(equation.invars, found, strict=True) if sources]
+            data = [variable for variable, sources in zip(equation.invars, origins, strict=True) if sources]
             self.functions[name] = as_layer(name, word, equation, data, self._batched)
             self.functions[name].inputs = ()
             self.order[name] = None

@@ -64,12 +64,12 @@ def call_site(equation: JaxprEqn) -> CallSite | None:
     if traceback is None:
         return None
     frames, (codes, places) = traceback.frames, traceback.raw_frames()
-    found = [
+    listed = [
         nth
         for nth, frame in enumerate(frames)
         if any(each in frame.file_name.replace("\\", "/") for each in _FILES) and frame.function_name.isidentifier()
     ]
-    public = [nth for nth in found if not frames[nth].function_name.startswith("_")]
+    public = [nth for nth in listed if not frames[nth].function_name.startswith("_")]
     if not public:
         return None
     every = tuple(zip(codes, places, strict=True))
@@ -173,8 +173,8 @@ def _factor(word: str, equation: JaxprEqn) -> Settings:
     """Return the factor of an activation that has one: a number among its operands, or by which it multiplies inside."""
     setting = {"leaky_relu": "negative_slope", "elu": "alpha", "celu": "alpha"}.get(word)
     products = (each for each in _all_equations(equation) if each.primitive.name == "mul")
-    found = next((value for each in (equation, *products) if (value := _value(each))), {})
-    return {setting: float(f"{found['value']:.7g}")} if setting and found else {}
+    factor = next((value for each in (equation, *products) if (value := _value(each))), {})
+    return {setting: float(f"{factor['value']:.7g}")} if setting and factor else {}
 
 
 def _value(equation: JaxprEqn) -> Settings:
@@ -194,5 +194,5 @@ def _pool(word: str, params: Any) -> Settings:
     """Return the settings of a pool, whose window has an axis for the batch and the channels too."""
     size, steps = tuple(params["window_dimensions"][1:-1]), tuple(params["window_strides"][1:-1])
     pads = tuple(tuple(map(int, each)) for each in params["padding"][1:-1])
-    found: Settings = {"pool": "max" if word == "max_pool" else "average", "size": size, "strides": steps}
-    return {**found, "padding": pads if any(map(any, pads)) else "valid"}
+    settings: Settings = {"pool": "max" if word == "max_pool" else "average", "size": size, "strides": steps}
+    return {**settings, "padding": pads if any(map(any, pads)) else "valid"}
