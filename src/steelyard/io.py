@@ -53,7 +53,7 @@ def weights(source: Any, *, scope: Scope = "model") -> Weights:
 
 
 def readable_weights(source: Any, *, skip_unreadable: bool = False) -> Weights:
-    """Return the weights of `source` for what needs their numbers: all can be read, as far as the listing shows.
+    """Return the weights of `source` for functions that need their numbers: all can be read, as far as the listing shows.
 
     Raises `UnreadableError`, which names the others; with `skip_unreadable` those are left out with a `LeftOutWarning`.
     """
@@ -63,7 +63,7 @@ def readable_weights(source: Any, *, skip_unreadable: bool = False) -> Weights:
 
 
 def incomplete(weights: Weights) -> list[str]:
-    """Return what a reader noted of other files of the model that are missing; none where it is complete."""
+    """Return the sentences of a reader about missing files of the model; none if it is complete."""
     noted = weights.meta.get("incomplete") if not weights.live else None
     return [printable(what, 1000) for what in noted if isinstance(what, str)] if isinstance(noted, list) else []
 

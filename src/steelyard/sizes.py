@@ -13,9 +13,9 @@ WINDOW = 6  # jobs that run or wait for their turn; their results are held in me
 # reading and writing
 READ_BLOCK = 1 << 20  # block of `Weight.blocks`: large enough to hide the cost of a call, small enough to bound memory
 READ_GAP = 1 << 16  # two runs of a part this close are read as one: the gap costs less than a second call
-WRITE_CHUNK_BYTES = 1 << 20  # written at once
+WRITE_CHUNK_BYTES = 1 << 20  # written at a time
 READ_AHEAD_BYTES = 1 << 20  # a weight at least this large is read by a thread while the last chunk is written
-REMOTE_HEAD_BYTES = 1 << 16  # fetched at once from the start of a remote file: most headers fit, and a request is slow
+REMOTE_HEAD_BYTES = 1 << 16  # fetched in one request from the start of a remote file: most headers fit, and a request is slow
 
 # copying
 COPY_THRESHOLD = 1 << 24  # a vector at least this long is copied by two threads: one core cannot use all the bandwidth
@@ -44,5 +44,5 @@ FLOAT32_RUN = 1024  # float32 numbers that are summed in float32 before float64 
 PAIR_HEAD = 1 << 14  # compared first, before two weights of one shape are compared in full
 
 # digests; multiples of 16 bytes, so that no chunk ends within a number
-DIGEST_CHUNK_BYTES = 1 << 18  # read at once: it stays in the cache until it is digested
+DIGEST_CHUNK_BYTES = 1 << 18  # read at a time: it stays in the cache until it is digested
 DIGEST_THRESHOLD_BYTES = 1 << 20  # a smaller weight is digested before another thread could begin

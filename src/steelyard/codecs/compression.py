@@ -17,8 +17,8 @@ from steelyard.storage.source import Source
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-STEP = 1 << 18  # bytes that are read or inflated at once
-ZSTD_STEP = 1 << 10  # compressed bytes that are inflated at once by Zstandard
+STEP = 1 << 18  # bytes that are read or inflated at a time
+ZSTD_STEP = 1 << 10  # compressed bytes that Zstandard inflates at a time
 FIRST = 1 << 20  # compressed bytes that are read for a guess: some streams yield nothing before a whole block
 
 

@@ -18,7 +18,7 @@ ORIGINAL = "model"
 """The key in `meta` under which weights keep the file that they were read from."""
 
 
-BLOCK = 1 << 20  # bytes that are copied at once
+BLOCK = 1 << 20  # bytes that are copied at a time
 
 
 class Original:

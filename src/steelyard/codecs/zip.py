@@ -24,7 +24,7 @@ END, END64, LOCATOR64, ENTRY, LOCAL = b"PK\5\6", b"PK\6\6", b"PK\6\7", b"PK\1\2"
 STORED, DEFLATED = 0, 8
 FULL32, FULL16 = 0xFFFFFFFF, 0xFFFF
 
-STEP = 1 << 18  # bytes that are inflated at once while a member is skipped
+STEP = 1 << 18  # bytes that are inflated at a time while a member is skipped
 
 
 class Member:

@@ -48,7 +48,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 
 
 def add_skip(parser: argparse.ArgumentParser) -> None:
-    """Declare the option that goes on without what cannot be read."""
+    """Declare the option that leaves out weights that cannot be read."""
     parser.add_argument("--skip-unreadable", action="store_true", help="leave out weights that cannot be read, with a warning")
 
 

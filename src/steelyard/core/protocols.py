@@ -41,7 +41,7 @@ class Framework(Protocol):
 
     `meta(model)` returns the metadata of the weights as a whole.
     `is_immutable(model)` returns whether training makes a new model instead of changing this one, as in Equinox. A copy of
-    the weights lists the layers of such a model at once, since it will soon be gone; of others, when they are asked for.
+    the weights lists the layers of such a model immediately, since it will soon be gone; those of others on request.
     `orders(model)` returns a mapping of a word to a function that returns the names in another order than the listed one.
     `parameters(model, listed)` returns the names of those of the listed weights that training may change, also those that
     are frozen, or None where this is not known. It is an order, too; one of the same name in `orders` has precedence.

@@ -46,7 +46,7 @@ _NORM = r"(?i)\w*norm\w*|(.*_)?(ln|bn|gn|rms)(_?\d+|_\w+)?"
 _EMBEDDING = r"(?i)\w*embed(?!\w*proj)\w*|wte|wpe|emb|shared|relative_attention_bias"
 _NO_EMBEDDING = r"(?i)(un)?embed_?out|unembed\w*"
 _PACKED = ("SCB", "qweight", "absmax", "quant_map", "quant_state")
-"""Weights beside which those of the same layer are packed, as by bitsandbytes and GPTQ."""
+"""Weights whose presence shows that those of the same layer are packed, as by bitsandbytes and GPTQ."""
 _WORDS_OF_BITS = ("uint8", "int32", "uint32")
 """Types of a "weight" in which bitsandbytes and MLX pack several numbers."""
 

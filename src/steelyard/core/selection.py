@@ -155,7 +155,7 @@ def readable(weights: Weights, *, skip_unreadable: bool) -> Weights:
 def refuse_unreadable(reasons: Mapping[str, str], total: int) -> None:
     """Raise `UnreadableError` if there are any weights that cannot be read, with the reason of each."""
     if reasons:
-        raise UnreadableError(f"{unreadable_line(reasons, total)}; skip_unreadable=True goes on without them")
+        raise UnreadableError(f"{unreadable_line(reasons, total)}; skip_unreadable=True leaves them out")
 
 
 def unreadable_line(reasons: Mapping[str, str], total: int) -> str:

@@ -188,7 +188,7 @@ class Weights(Mapping[str, Weight]):
     def unreadable(self) -> dict[str, str]:
         """The weights whose numbers cannot be given, as far as the listing shows, each with the reason.
 
-        Whatever needs numbers refuses them by name, or goes on without them with `skip_unreadable=True`.
+        Functions that need numbers refuse them by name, or leave them out with `skip_unreadable=True`.
         """
         return {name: reason for name, weight in self._weights.items() if (reason := weight.unreadable) is not None}
 

@@ -45,7 +45,7 @@ SUFFIXES = {
 ALONGSIDE = (".data-00000-of-00001",)
 """Suffixes of files that are read through another file in the same folder."""
 INCOMPLETE = "incomplete"
-"""The key in `meta` of what is missing from a model, as a list of sentences."""
+"""The key in `meta` of the list of sentences about missing files of a model."""
 NOTES = "notes"
 """The key in `meta` of what else a reader says of a file, as a list of sentences."""
 _HUB = re.compile(r"(^|[/\\])(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?$")
@@ -89,7 +89,7 @@ def _with_hub_facts(weights: Weights, source: Source) -> Weights:
 
 
 def part_in(source: Source, scope: Scope = "model") -> Weights:
-    """Return the weights of a source, whatever the set that it is a part of; raises as `weights_in` does."""
+    """Return the weights of a source alone, even if it is a part of a set; raises as `weights_in` does."""
     with uncollected():
         return format_of(source).read(source, scope)
 

@@ -50,7 +50,7 @@ class WeightStats:
     the counts of finite, NaN and infinite numbers; all other statistics are of the finite ones. `min`, `max`, `mean`, `std` (of
     the population), `l1`, `l2` and `rms` are None without finite numbers. `near_zeros` counts magnitudes up to `near`,
     including zeros.
-    `summary` is what was read, the histogram among it; None for channels.
+    `summary` has all statistics of the numbers, with the histogram; None for channels.
     """
 
     __slots__ = ("summary", "first_nonfinite", "subject", *Subject._fields, *FIGURES)

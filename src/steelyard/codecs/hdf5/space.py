@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
-_PAGE = 1 << 16  # bytes that are read at once, since structures are small and in groups
+_PAGE = 1 << 16  # bytes that are read at a time, since structures are small and in groups
 _PAGES = 32  # pages that are kept
 
 

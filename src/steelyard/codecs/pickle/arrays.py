@@ -233,7 +233,7 @@ def _reconstructed(record: Record, source: Source) -> PickledTensor | None:
 
 # The state of a masked array: version, shape, dtype, fortran, the bytes of the numbers, the bytes of the mask, the fill value
 def _masked(record: Record, source: Source) -> PickledTensor:
-    """List a masked array: what is under its mask is not a number of it, so its numbers cannot be given alone."""
+    """List a masked array as unreadable: the numbers under its mask are not part of it, so it has no plain array."""
     shape, dtype = record.state[1:3] if is_args(record.state, 3) else ((), None)
     code = dtype_code(dtype)
     kind = ("<", code) if code in ITEMSIZES else type_code(code) if code else None

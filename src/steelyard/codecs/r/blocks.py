@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Available = Callable[[int], int]
     """Returns the number of available bytes, at most as many as requested: a compressed stream is decompressed that far."""
 
-BLOCK = 1 << 16  # bytes of the stream that are read at once
+BLOCK = 1 << 16  # bytes of the stream that are read at a time
 
 
 def next_block(source: Source, available: Available, begin: int, least: int) -> bytes:

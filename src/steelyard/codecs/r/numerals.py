@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from steelyard.codecs.r.values import Vector
 
 DIGITS = 15
-BATCH = 1 << 16  # elements that are converted at once
+BATCH = 1 << 16  # elements that are converted at a time
 
 
 def as_text(numbers: Vector, scipen: int) -> list[str | None]:

@@ -104,7 +104,7 @@ class TensorDecoder:
             return refused(self.source, f"the arguments of {value.text} are computed or invalid: {printable(error, 100)}")
 
     def _other(self, value: Record) -> PickledTensor | None:
-        """Return what is not a tensor of torch: an array, a number, or a storage that has its own file inside the pickle."""
+        """Return an array, a number, or a storage with a file of its own inside the pickle; None for any other value."""
         if value.call is NUMBER and is_args(value.args, 2):
             number, dtype = value.args
             return plain_number(number, str(dtype)) if isinstance(number, (int, float)) else None

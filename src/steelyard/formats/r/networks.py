@@ -107,7 +107,7 @@ def _is_safetensors(source: Source) -> bool:
 def networks_of(value: Value, file: str) -> list[tuple[str, Network]] | None:
     """Return the networks of an object of a known class, each with its name; None for an object of any other class."""
     kinds = classes_of(value)
-    # caret keeps the fit in finalModel, and what it did to the inputs beside it
+    # caret keeps the fit in finalModel, and its preprocessing of the inputs next to it
     if "train" in kinds and isinstance(value, Vector) and value.get("finalModel") is not None:
         return _caret(value, file)
     if "avNNet" in kinds:

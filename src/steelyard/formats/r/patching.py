@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Changes = Iterable[tuple[Vector, Array]]
 
-STEP = 1 << 22  # bytes that are copied at once
+STEP = 1 << 22  # bytes that are copied at a time
 _CODES = {"integer": 13, "double": 14, "complex": 15}
 
 

@@ -35,7 +35,7 @@ FOOTER = b"STEELYRD"
 """The last bytes of a file with a footer."""
 
 LIMIT = 1 << 24
-"""Elements that are transposed at once (128 MiB of doubles); a larger weight is read several times."""
+"""Elements that are transposed at a time (128 MiB of doubles); a larger weight is read several times."""
 LONGEST = (1 << 31) - 1
 """The largest extent of an array, and the largest length of a vector with a 32-bit length."""
 

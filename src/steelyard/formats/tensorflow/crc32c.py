@@ -60,7 +60,7 @@ def _byte_table() -> tuple[int, ...]:
 
 @lru_cache
 def _word_table() -> Array:
-    """Return the table that advances a checksum by two bytes at once."""
+    """Return the table that advances a checksum by two bytes at a time."""
     import numpy as np
 
     table = np.array(_byte_table(), np.uint32)

@@ -65,7 +65,7 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
 
 
 def parameters(model: object, listed: Sequence[Weight]) -> Iterable[str] | None:
-    """Return the names of the parameters of a tree of JAX; of any other container nothing is known."""
+    """Return the names of the parameters of a tree of JAX; None for any other container."""
     named = None if _is_numbers(model) else getattr(_tree_framework(model), "parameters", None)
     names: Iterable[str] | None = named and named(model, listed)
     return names

@@ -86,7 +86,7 @@ def _averages(model: object) -> dict[int, keras.Variable]:
 def parameters(model: object, listed: Sequence[Weight]) -> list[str] | None:
     """Return the names of the variables that a layer made trainable, also those that are frozen now.
 
-    Moving statistics, counters and the state of random seeds are not among them; of an optimizer nothing is known.
+    Moving statistics, counters and the state of random seeds are not among them. None for an optimizer.
     """
     if isinstance(model, keras.Variable):
         return [weight.name for weight in listed if weight.trainable]

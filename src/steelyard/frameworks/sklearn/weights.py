@@ -77,7 +77,7 @@ def _averages(part: BaseEstimator) -> bool:
 
 
 def _go_on_from(part: Any) -> None:
-    """Let the next `partial_fit` go on from the present numbers: they become both what is trained and its average."""
+    """Let the next `partial_fit` continue from the present numbers: the trained ones and their average become these."""
     kernel = np.asarray(part.coef_)
     bias = 1 - part.offset_ if "offset_" in vars(part) else part.intercept_
     for kind in ("standard", "average"):
@@ -221,7 +221,7 @@ def _weight(model: BaseEstimator, name: str) -> Weight:
 
 
 def _reader(model: BaseEstimator, slot: AttributeSlot) -> Reader:
-    """Return a reader of the memory itself, unless a fit goes on from another copy, which `assign` must change too."""
+    """Return a reader of the memory itself, unless a fit continues from another copy, which `assign` must change too."""
     if slot.live and not _averages(model):
         return Live(slot)
     read = by_rows(slot.shape, slot.rows)

@@ -76,7 +76,7 @@ def _average_of(model: object, variable: Any) -> list[tf.Variable]:
 def parameters(model: Any, listed: Sequence[Weight]) -> list[str] | None:
     """Return the names of the variables that a layer made trainable, also those that are frozen now.
 
-    Moving statistics and counters are not among them; of an optimizer nothing is known.
+    Moving statistics and counters are not among them. None for an optimizer.
     """
     if isinstance(model, tf.Variable):
         return [weight.name for weight in listed if weight.trainable]

@@ -21,7 +21,7 @@ _FULL = slice(None)
 
 
 class UsedSteps:
-    """Records the outputs of recurrent layers, and what the net takes of them.
+    """Records the outputs of recurrent layers, and the steps that the net takes of them.
 
     `returned` is invoked after each call of a layer, `taken` with the arguments of a layer and with the output of the net, and
     `called` with each function outside of layers.

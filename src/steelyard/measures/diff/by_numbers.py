@@ -157,7 +157,7 @@ def _signature(layer: Layer) -> tuple[int, ...] | None:
 def _in_common(
     mine: Iterable[Kept], theirs: Iterable[Kept], key: Callable[[Kept], object]
 ) -> list[tuple[list[Kept], list[Kept]]]:
-    """Return what has the same key on both sides; None is not a key."""
+    """Return the groups of members that have the same key on both sides; None is not a key."""
     groups: dict[object, tuple[list[Kept], list[Kept]]] = {}
     for nth, side in enumerate((mine, theirs)):
         for each in side:

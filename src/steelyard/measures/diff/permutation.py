@@ -253,7 +253,7 @@ class _Alignment:
         size = self.groups[nth].size
         gains = np.zeros((size, size))
         for use in uses:
-            # gains[i, j] is what the product gains if unit j of the second side is put at place i
+            # gains[i, j] is the gain of the product if unit j of the second side is put at place i
             mine = _by_unit(self.one[id(use.part)], use, size)
             theirs = _by_unit(self._ordered(use.part, orders, but=nth), use, size)
             gains += (mine @ theirs.conj().T).real
