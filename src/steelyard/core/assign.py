@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.core.casting import converted, fitted
 from steelyard.core.plugins import framework_of
-from steelyard.core.readers import array_reader
+from steelyard.core.readers import Placed, array_reader
 from steelyard.core.stacked import relaid
 from steelyard.core.vector import VectorLayout, unflatten
 from steelyard.core.weight import Refused, Weight
@@ -114,6 +114,8 @@ def _put(layout: VectorLayout, arrays: Mapping[str, Array], assign: Assign, *, v
     for weight in written:
         if isinstance(weight.read, Refused):
             raise ReadOnlyError(f"{printable(weight.name)} cannot be written to: {weight.unreadable}; nothing was written")
+        if isinstance(weight.read, Placed) and weight.read.check is not None:
+            weight.read.check()
     if not layout.in_memory():
         return assign(arrays, verify=verify)
     # weights that overlap are written one after another: the last one wins, so all must be read back

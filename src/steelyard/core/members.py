@@ -16,6 +16,7 @@ from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Refused, Weight
 
 if TYPE_CHECKING:
+    from steelyard.core.held import Link
     from steelyard.core.weight import Array
 
 
@@ -66,12 +67,7 @@ def while_held(weight: Weight, check: Callable[[], None]) -> Weight:
         return weight
     if isinstance(read, Live):
         return weight.replace(read=Live(_CheckedMemory(read.memory, check)))
-
-    def checked(start: int, stop: int) -> Array:
-        check()
-        return read(start, stop)
-
-    return weight.replace(read=Placed(checked, read.place) if isinstance(read, Placed) else checked)
+    return weight.replace(read=Placed(read, read.place if isinstance(read, Placed) else None, check))
 
 
 class _CheckedMemory:
@@ -94,6 +90,10 @@ class _CheckedMemory:
     def check(self) -> None:
         self._check()
         self._memory.check()
+
+    @property
+    def link(self) -> Link | None:
+        return self._memory.link
 
 
 def with_ties(weights: Iterable[Weight]) -> Iterator[Weight]:

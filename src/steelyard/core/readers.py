@@ -21,6 +21,7 @@ from steelyard.storage.source import Stored
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from steelyard.core.held import Link
     from steelyard.core.weight import Array, DType, Reader
 
 
@@ -28,13 +29,17 @@ class Memory(Protocol):
     """Memory of this process with one weight, contiguous and row-major."""
 
     def array(self) -> Array:
-        """Return the current memory as an array with one axis; raises as `check` does."""
+        """Return the current memory as an array with one axis; raises as `check` does, and if the model does not hold it."""
 
     def address(self) -> int:
         """Return its current address, fast and unchecked."""
 
     def check(self) -> None:
-        """Raise `ShapeError` if it no longer has the listed shape and dtype."""
+        """Raise `ShapeError` if it no longer has the listed shape and dtype; the link is not checked."""
+
+    @property
+    def link(self) -> Link | None:
+        """The entry by which the model holds it; None for memory that belongs to the weight itself, or that is checked anyway."""
 
 
 class Live:
@@ -58,15 +63,21 @@ class Place(NamedTuple):
 
 
 class Placed:
-    """A reader of copies, with the place of the numbers: a `Place`, or any other key that identical memory shares."""
+    """A reader of copies, with the place of the numbers: a `Place`, or any other key that identical memory shares.
 
-    __slots__ = ("place", "read")
+    `check` raises if the model does not hold the numbers any more; it is called before they are read or written.
+    """
 
-    def __init__(self, read: Reader, place: Hashable) -> None:
+    __slots__ = ("check", "place", "read")
+
+    def __init__(self, read: Reader, place: Hashable, check: Callable[[], None] | None = None) -> None:
         self.read = read
         self.place = place
+        self.check = check
 
     def __call__(self, start: int, stop: int) -> Array:
+        if self.check is not None:
+            self.check()
         return self.read(start, stop)
 
 
@@ -87,6 +98,10 @@ class _OwnMemory:
 
     def check(self) -> None:
         return
+
+    @property
+    def link(self) -> Link | None:
+        return None
 
 
 def by_rows(shape: Sequence[int], rows: Callable[[int, int], Array]) -> Reader:

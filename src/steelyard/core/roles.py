@@ -21,7 +21,7 @@ numbers of a quantised layer are "other" too.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from steelyard.core.weight import Role, Weight
@@ -96,7 +96,7 @@ def role_of(name: str, ndim: int) -> Role:
         return Role.EMBEDDING if ndim == 2 and _is_embedding(word) else Role.KERNEL
     if leaf in _BIAS:
         return Role.BIAS
-    role = _ruled(f"{leaf_of(layer_of(name))}.{leaf}" if leaf.isdecimal() else leaf)
+    role = _ruled(f"{leaf_of(layer_of(name))}.0" if leaf.isdecimal() else leaf)  # every number implies the same
     return Role.OTHER if role is Role.SCALE and not ndim else role
 
 
@@ -144,26 +144,56 @@ def infer_roles(weights: Iterable[Weight], classes: Mapping[str, str] | None = N
     `classes` has the name of a layer's class by the name of the layer, where it is known.
     """
     listed = list(weights)
-    layers: dict[str, list[Weight]] = {}
-    for weight in listed:
-        layers.setdefault(plain_layer(weight.layer), []).append(weight)
-    facts: dict[int, Weight] = {}
-    for name, members in layers.items():
-        evidence = LayerEvidence(name, members, (classes or {}).get(name, ""))
-        for weight in members:
-            if weight.role is Role.OTHER:
-                facts[id(weight)] = evidence.explained(weight)
-    return [facts.get(id(weight), weight) for weight in listed]
+    layers: dict[str, list[int]] = {}
+    for place, weight in enumerate(listed):
+        layers.setdefault(weight.layer, []).append(place)
+    if any(name.startswith(COLLECTIONS) for name in layers):
+        layers = _without_collections(layers)
+    known: dict[Hashable, list[tuple[Role, str]]] = {}  # layers that look alike prove the same
+    for name, places in layers.items():
+        members = [listed[place] for place in places]
+        if all(weight.role is not Role.OTHER for weight in members):
+            continue
+        kind = (classes or {}).get(name, "")
+        word = _own_word(name)
+        look = word, kind, tuple([(_tail(weight), weight.shape, weight.dtype, weight.role, weight.axes) for weight in members])
+        facts = known.get(look)
+        if facts is None:
+            evidence = LayerEvidence(word, members, kind)
+            facts = known[look] = [evidence.facts_of(weight) for weight in members]
+        for place, weight, (role, axes) in zip(places, members, facts, strict=True):
+            if weight.role is Role.OTHER and (role is not Role.OTHER or axes != weight.axes):
+                listed[place] = weight.replace(role=role, axes=axes)
+    return listed
+
+
+def _without_collections(layers: Mapping[str, list[int]]) -> dict[str, list[int]]:
+    """Join the layers whose weights are in several collections of Flax."""
+    joined: dict[str, list[int]] = {}
+    for name, places in layers.items():
+        joined.setdefault(plain_layer(name), []).extend(places)
+    return {name: sorted(places) for name, places in joined.items()}
+
+
+def _tail(weight: Weight) -> str:
+    """Return the part of a weight's name that its role depends on, besides the last word of its layer."""
+    leaf, layer = leaf_of(weight.name), layer_of(weight.name)
+    if layer != weight.layer:
+        return weight.name
+    return f"{leaf_of(layer)}.0" if leaf.isdecimal() else leaf
 
 
 class LayerEvidence:
-    """What the weights of one layer prove about one another; `kind` is the name of the layer's class, blank if not known."""
+    """What the weights of one layer prove about one another.
+
+    `word` is the last word of its name that is not a number, `kind` the name of its class, blank if not known.
+    """
 
     __slots__ = ("_bias", "_is_norm", "_is_packed", "_kernels", "_norms", "_roles", "_statistics")
 
-    def __init__(self, name: str, members: Sequence[Weight], kind: str = "") -> None:
+    def __init__(self, word: str, members: Sequence[Weight], kind: str = "") -> None:
         leaves = {leaf_of(weight.name): weight for weight in members}
-        self._is_norm = _is_norm(_own_word(name)) or _is_norm(kind)
+        self._is_norm = _is_norm(word) or _is_norm(kind)
         self._is_packed = any(leaf in leaves for leaf in _PACKED)
         self._bias = next((leaves[leaf] for leaf in _BIAS if leaf in leaves), None)
         named = {w.name: w.role if w.role is not Role.OTHER else role_of(w.name, len(w.shape)) for w in members}
@@ -193,13 +223,12 @@ class LayerEvidence:
             return Role.SCALE
         return Role.OTHER if len(weight.shape) == 2 and not _own_word(layer_of(weight.name)) else named
 
-    def explained(self, weight: Weight) -> Weight:
-        """Return a weight of no known role with the role and axes that the layer proves."""
+    def facts_of(self, weight: Weight) -> tuple[Role, str]:
+        """Return the role and axes of a weight that the layer proves."""
         role = self._roles[weight.name]
         if role is Role.BIAS and weight.shape in self._norms and weight.shape:
             role = Role.OFFSET
-        axes = weight.axes or self._axes(weight, role)
-        return weight if role is weight.role and axes == weight.axes else weight.replace(role=role, axes=axes)
+        return role, weight.axes or self._axes(weight, role)
 
     def _axes(self, weight: Weight, role: Role) -> str:
         ndim = len(weight.shape)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from steelyard import sizes
 from steelyard.core.casting import common_dtype, converted
+from steelyard.core.held import Links
 from steelyard.core.readers import ByColumns, Live
 from steelyard.core.threads import at_once
 from steelyard.core.weight import Refused, Weight
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 class VectorLayout:
     """The offset of each weight in the vector, and its address in memory."""
 
-    __slots__ = ("_memory", "_views", "addresses", "dtypes", "ends", "overlapping", "refused", "weights")
+    __slots__ = ("_links", "_memory", "_views", "addresses", "dtypes", "ends", "overlapping", "refused", "weights")
 
     def __init__(self, weights: Sequence[Weight]) -> None:
         self.weights = weights
@@ -39,6 +40,7 @@ class VectorLayout:
         self.refused = len(self._memory) < len(weights) and any(isinstance(weight.read, Refused) for weight in weights)
         self.addresses: list[int] = []
         self._views: list[memoryview] = []
+        self._links: Links | None = None
 
     @property
     def size(self) -> int:
@@ -54,16 +56,25 @@ class VectorLayout:
         return len(self._memory) == len(self.weights)
 
     def unmoved(self) -> bool:
-        """Whether all weights are small and have the same addresses as last time; updates the stored addresses."""
+        """Whether all weights are small and have the same addresses as last time; updates the stored addresses.
+
+        Raises `ShapeError` if the model does not hold a weight any more, or holds it in another shape or dtype.
+        """
         addresses = [memory.address() for memory in self._memory]
+        self._require_held()
         if addresses == self.addresses and self.size < sizes.COPY_THRESHOLD:
             return True
-        for memory in (
-            self._memory
-        ):  # a parameter may have been rebound to other memory: check that it still has the listed shape and dtype
+        for memory in self._memory:
             memory.check()
         self.addresses, self._views = addresses, []
         return False
+
+    def _require_held(self) -> None:
+        if self._links is None:
+            self._links = Links(memory.link for memory in self._memory)
+        if not self._links.are_held():
+            for memory in self._memory:
+                memory.array()  # raises for the weight that the model does not hold
 
     def views(self) -> list[memoryview]:
         """Return a view of the bytes of each weight, cached until a weight moves.

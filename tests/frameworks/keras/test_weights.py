@@ -519,19 +519,65 @@ def test_averages_of_the_optimizer_start_again_from_what_was_assigned():
     np.testing.assert_allclose(steelyard.weights(model).to_vector(), wanted, rtol=1e-6)
 
 
-@pytest.mark.skipif(BACKEND == "torch", reason="numbers go straight into torch's memory, past Keras: still open")
 def test_weights_that_quantising_replaced_are_refused():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="d")])
     listed = steelyard.weights(model)
     model.layers[0].quantize("int8")
     before = [np.array(array) for array in model.get_weights()]
     kernel = next(name for name in listed if name.endswith("kernel"))
-    with pytest.raises(
-        ShapeError, match=r"kernel of the Sequential is (gone|int8 of shape \(4, 3\)) now, .*list the weights again"
-    ):
-        listed.assign({kernel: np.ones((4, 3), "float32")})
+    again = "list the (model's )?weights again"
+    for change in (lambda: listed.assign({kernel: np.ones((4, 3), "float32")}), lambda: listed.assign(np.ones(15, "float32"))):
+        with pytest.raises(ShapeError, match=rf"kernel.* now.*{again}"):
+            change()
+    for read in (listed[kernel].numpy, listed.to_vector, listed.copy):
+        with pytest.raises(ShapeError, match=rf"the model holds another .*kernel now than was listed, or none; {again}"):
+            read()
     for ours, theirs in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_weights_of_replaced_layers_and_variables_are_refused():
+    def rebuild(model):
+        model.layers[0]._tracker.unlock()  # as Keras's own `quantize` does
+        model.layers[0].build((None, 4))
+
+    def other_layer(model):
+        model.pop()
+        model.add(layers.Dense(3, name="d"))
+
+    def other_value(model):  # a constraint that is bound, not copied
+        bias = model.layers[0].bias
+        bias._value = type(bias)(np.ones(3, "float32"), name="other")._value
+
+    for change in (rebuild, other_layer, other_value)[: 3 if BACKEND in ("torch", "tensorflow") else 2]:
+        model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="d")])
+        listed = steelyard.weights(model)
+        abandoned = [listed[name].numpy().copy() for name in listed]
+        variables = list(model.weights)
+        change(model)
+        with pytest.raises(ShapeError, match="list the model's weights again"):
+            listed.to_vector()
+        with pytest.raises(ShapeError, match="list the model's weights again"):
+            listed.assign(np.full(15, 3, "float32"))
+        if change is not other_value:
+            for variable, old in zip(variables, abandoned, strict=True):
+                np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), old)
+        assert steelyard.weights(model).to_vector().size >= 15
+
+
+def test_weights_stay_listed_while_their_layers_change_in_place(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="d"), layers.Dense(2, name="e")])
+    listed = steelyard.weights(model)
+    model.layers[0].enable_lora(2)
+    model.layers[1].trainable = False
+    model.layers[0].set_weights([np.full(w.shape, 2.0) for w in model.layers[0].weights])
+    model.save_weights(tmp_path / "m.weights.h5")
+    model.load_weights(tmp_path / "m.weights.h5")
+    held = [model.layers[0]._kernel, model.layers[0].bias, *model.layers[1].weights]
+    expected = np.concatenate([keras.ops.convert_to_numpy(variable).ravel() for variable in held])
+    np.testing.assert_array_equal(listed.to_vector(), expected)
+    listed.assign(np.arange(23, dtype="float32"))
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(model.layers[1].bias), [21, 22])
 
 
 def test_a_variable_gets_the_assigned_numbers_though_its_class_overrides_assign():

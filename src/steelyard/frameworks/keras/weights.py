@@ -16,7 +16,8 @@ from keras.src.saving.keras_saveable import KerasSaveable
 from keras.src.saving.saving_lib import _walk_saveable
 from keras.src.utils.naming import to_snake_case
 
-from steelyard.core.members import with_ties
+from steelyard.core.held import Link, entry_of, require_held
+from steelyard.core.members import while_held, with_ties
 from steelyard.core.plugins import framework_of
 from steelyard.core.readers import Placed
 from steelyard.core.roles import role_of
@@ -44,8 +45,10 @@ def weights(model: keras.Layer | keras.Optimizer | keras.Variable) -> Iterator[W
     Raises `NotFittedError` for a model or a layer that is not built.
     """
     if isinstance(model, keras.Variable):
-        return iter([_weight("", "", model, trainable=model.trainable)])
-    return with_ties(_weight(name, layer, variable, **facts) for name, layer, variable, facts in _listed(model))
+        return iter([_weight("", "", model, None, trainable=model.trainable)])
+    listed = list(_listed(model))
+    links = _links_of(model)
+    return with_ties(_weight(name, layer, variable, links.get(id(variable)), **facts) for name, layer, variable, facts in listed)
 
 
 def assign(model: Trained, arrays: Mapping[str, Array]) -> Trained:
@@ -190,22 +193,48 @@ def _names(variables: list[keras.Variable], owners: Mapping[int, keras.Layer]) -
         yield layer, f"{leaf}#{count}" if count > 1 else leaf
 
 
-def _weight(name: str, layer: str, variable: keras.Variable, **facts: Any) -> Weight:
+def _weight(name: str, layer: str, variable: keras.Variable, link: Link | None, **facts: Any) -> Weight:
     (plain,) = framework_of(variable.value).weights(variable.value)
-    return plain.replace(name=name, layer=layer, read=_reader(variable, plain.read), **facts)
+    found = plain.replace(name=name, layer=layer, read=_reader(variable, plain.read), **facts)
+    value = Link(vars(variable), "_value", variable._value, link) if _keeps_value() else link
+    return while_held(found, lambda: require_held(value, name))
 
 
 def _reader(variable: keras.Variable, first: Reader) -> Reader:
-    """Return a reader of the present value, which some backends replace when a variable changes.
-
-    PyTorch's variable keeps its memory, TensorFlow's its own variable, which two of Keras may share.
-    """
+    """Return a reader of the present value, which some backends replace when a variable changes."""
 
     def read(start: int, stop: int) -> Array:
         (now,) = framework_of(variable.value).weights(variable.value)
         return now.read(start, stop)
 
-    return first if keras.backend.backend() in ("torch", "tensorflow") else Placed(read, id(variable))
+    return first if _keeps_value() else Placed(read, id(variable))
+
+
+def _keeps_value() -> bool:
+    """Whether a variable that changes keeps its value: PyTorch's memory, or TensorFlow's own variable, which two may share."""
+    return str(keras.backend.backend()) in ("torch", "tensorflow")
+
+
+def _links_of(model: object) -> dict[int, Link]:
+    """Return the entry by which a layer or an optimizer holds each of its variables, by their identity."""
+    if isinstance(model, keras.optimizers.Optimizer):
+        return {id(variable): Link(model._variables, None, variable, None) for variable in model._variables}
+    links: dict[int, Link] = {}
+    _link_variables(model, None, links, set())
+    return links
+
+
+def _link_variables(layer: Any, above: Link | None, links: dict[int, Link], seen: set[int]) -> None:
+    if id(layer) in seen:
+        return
+    seen.add(id(layer))
+    for held in (layer._trainable_variables, layer._non_trainable_variables):
+        for variable in held:
+            link = entry_of(layer, variable, held, above)
+            if link is not None:
+                links.setdefault(id(variable), link)
+    for inner in layer._layers:
+        _link_variables(inner, entry_of(layer, inner, layer._layers, above), links, seen)
 
 
 def _facts_of(model: keras.layers.Layer) -> dict[int, tuple[keras.Layer, Role, str]]:

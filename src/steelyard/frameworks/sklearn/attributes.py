@@ -62,6 +62,11 @@ class AttributeSlot:
         """Raise `ShapeError` if the attribute no longer fits the listed weight."""
         self.current()
 
+    @property
+    def link(self) -> None:
+        """None: the attribute is looked up at every access."""
+        return None
+
     def address(self) -> int:
         """Return the address of the first element."""
         return self.current().ctypes.data  # type: ignore[no-any-return]

@@ -7,27 +7,26 @@ the same numbers, and must come back out of `state_dict()`.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
+from steelyard.core.held import Link, is_held
 from steelyard.core.readers import Placed, from_array
 from steelyard.core.roles import layer_of
 from steelyard.core.weight import Refused, Weight
-from steelyard.dtypes import UNKNOWN
+from steelyard.dtypes import UNKNOWN, numpy_dtype
 from steelyard.errors import ReadOnlyError, ShapeError, UnknownModelError, UnreadableError, printable
 from steelyard.frameworks.torch.tensors import companions_of, numpy_of, place_of, plain, require_writable, tensor_like, weight_of
 
 if TYPE_CHECKING:
-    from steelyard.core.weight import Array
+    from steelyard.core.weight import Array, Reader
     from steelyard.frameworks.torch.tensors import Slots
 
     State = Mapping[str, object]
-    Slot = tuple[Slots, Any]
-    """The dict that holds a tensor, and the key in it."""
 
 _DEPTH = 20  # levels of containers in a state
 _SETTINGS = (str, bytes, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size)
@@ -50,11 +49,39 @@ def state_of(module: nn.Module) -> State:
     return state
 
 
-def held_slots(module: nn.Module) -> dict[str, Slot]:
+class Part(NamedTuple):
+    """A module inside a module: its name, and the entry by which the module around it holds it."""
+
+    name: str
+    module: nn.Module
+    link: Link | None
+
+
+class Slot(NamedTuple):
+    """The dict that holds a tensor, and the key in it; the link is that of the module whose dict it is."""
+
+    slots: Slots
+    key: Any
+    link: Link | None
+
+
+def parts_of(module: nn.Module) -> list[Part]:
+    """Return a module and those inside it, under each of their names."""
+    parts: dict[str, Part] = {}
+    for name, inner in module.named_modules(remove_duplicate=False):
+        above, _, word = name.rpartition(".")
+        around = parts.get(above) if name else None
+        held = around.module._modules if around else {}
+        is_entry = isinstance(held, dict) and held.get(word) is inner  # a script keeps its modules elsewhere
+        parts[name] = Part(name, inner, Link(held, word, inner, around.link) if around and is_entry else None)
+    return list(parts.values())
+
+
+def held_slots(parts: Iterable[Part]) -> dict[str, Slot]:
     """Return the dict and key that hold each tensor, so that a rebound parameter is noticed."""
     return {
-        f"{prefix}.{key}" if prefix else key: (held, key)
-        for prefix, part in module.named_modules(remove_duplicate=False)
+        f"{prefix}.{key}" if prefix else key: Slot(held, key, link)
+        for prefix, part, link in parts
         for held in (part._parameters, part._buffers)
         for key, value in held.items()
         if value is not None
@@ -64,18 +91,13 @@ def held_slots(module: nn.Module) -> dict[str, Slot]:
 class Copies:
     """The part of a module's state that the module does not hold under the same name."""
 
-    __slots__ = ("_by_place", "_held", "_state", "_version", "module")
+    __slots__ = ("_by_place", "_held", "_state", "module")
 
     def __init__(self, module: nn.Module, state: State, held: Mapping[str, Slot]) -> None:
         self.module = module
         self._state = state
         self._held = held
         self._by_place: dict[Hashable, str] | None = None
-        self._version: list[tuple[int, int]] = []
-
-    def follow(self) -> None:
-        """Note the present numbers of the module, so that a later change is noticed."""
-        self._version = self._version or _version(self._held)
 
     def held_name(self, name: str) -> str | None:
         """Return the name under which the module holds this tensor of its state; None for a copy, or for other state."""
@@ -94,7 +116,7 @@ class Copies:
         return name if same else self._by_place.get(key)
 
     def _tensor(self, name: str) -> torch.Tensor:
-        owner, key = self._held[name]
+        owner, key, _ = self._held[name]
         tensor: torch.Tensor = owner[key]
         return tensor
 
@@ -102,13 +124,33 @@ class Copies:
         """Whether the tensor that the module holds under this name is trained; None if there is none."""
         return self._tensor(name).requires_grad if name in self._held else None
 
-    def now(self, name: str) -> Any:
-        """Return a part of the state, computed again if torch counted a change of a tensor that the module holds."""
-        version = _version(self._held)
-        if version != self._version:
-            self._state, self._version = state_of(self.module), version
-        value: Any = dict(leaves_of(self._state)).get(name)
-        return value
+    def is_current(self, name: str, copy: torch.Tensor, start: int, stop: int) -> bool:
+        """Whether the tensor that the module holds under this name has the numbers of a copy, in the type of the copy.
+
+        torch does not count every change of a tensor: a write to its `data` shows only in the numbers.
+        """
+        slot = self._held.get(name)
+        if slot is None or copy.is_quantized or not is_held(slot.link):
+            return False
+        held = slot.slots.get(slot.key) if isinstance(slot.slots, dict) else None
+        if held is None or held.shape != copy.shape:
+            return False
+        runs = [numpy_of(plain(name, each).reshape(-1)[start:stop].to(copy.dtype)) for each in (held, copy)]
+        return runs[0].tobytes() == runs[1].tobytes()
+
+    def computed(self, entry: str) -> object:
+        """Compute an entry of the state again; None if there is none any more.
+
+        This is the state of the innermost module around the entry, unless a hook or an override of an outer one may change it.
+        """
+        module, name = self.module, entry
+        while not _has_own_state(module):
+            word, _, rest = name.partition(".")
+            inner = module._modules.get(word)
+            if inner is None:
+                break
+            module, name = inner, rest
+        return state_of(module).get(name)
 
     def assign(self, arrays: Mapping[str, Array]) -> None:
         """Write into the tensors that the module holds, so that its state has these numbers; otherwise write nothing."""
@@ -152,10 +194,15 @@ class Copies:
         )
 
 
-def _version(held: Mapping[str, Slot]) -> list[tuple[int, int]]:
-    """Return what changes when torch writes into a tensor of a module, or a tensor is rebound."""
-    tensors = [owner[key] for owner, key in held.values()]
-    return [(id(tensor), -1 if tensor.is_inference() else tensor._version) for tensor in tensors]
+def _has_own_state(module: nn.Module) -> bool:
+    """Whether a hook or an override changes what `state_dict()` of the module returns."""
+    own = any(author_of(module, method) is not nn.Module for method in ("state_dict", "_save_to_state_dict"))
+    return own or bool(module._state_dict_hooks or module._state_dict_pre_hooks)
+
+
+def author_of(module: nn.Module, method: str) -> type:
+    """Return the class that defines a method of a module."""
+    return next(base for base in type(module).__mro__ if method in vars(base))
 
 
 def _key(tensor: torch.Tensor) -> Hashable:
@@ -168,7 +215,7 @@ def _equal(value: object, array: Array) -> bool:
     """Whether a part of the state has these bytes."""
     if not isinstance(value, (torch.Tensor, bool, int, float, complex)):
         return False
-    own = numpy_of(plain("", value)) if isinstance(value, torch.Tensor) else np.asarray(value)
+    own = _array_of("", value)
     return own.shape == array.shape and own.dtype == array.dtype and own.tobytes() == array.tobytes()
 
 
@@ -181,7 +228,7 @@ def _author(module: nn.Module, name: str) -> str:
         for hook in part._state_dict_hooks.values():
             return f"the state_dict hook {printable(getattr(hook, '__qualname__', type(hook).__name__))} of the {_kind(part)}"
         for method in ("state_dict", "_save_to_state_dict"):
-            author = next(base for base in type(part).__mro__ if method in vars(base))
+            author = author_of(part, method)
             if author is not nn.Module and not author.__module__.startswith("torch.jit"):
                 return f"{printable(author.__name__)}.{method}"
     return f"state_dict() of the {_kind(module)}"
@@ -237,7 +284,6 @@ def _is_numbers(value: object) -> bool:
 
 def copied_weights(copies: Copies, name: str, value: object, **facts: Any) -> Iterator[Weight]:
     """List a part of the state that the module does not hold: tensors and numbers are read as copies."""
-    copies.follow()
     quantised: dict[str, str] = {}
     for full, leaf in _below(name, value, 0):
         own = facts if full == name else {"layer": quantised.get(layer_of(full), layer_of(full))}
@@ -245,11 +291,10 @@ def copied_weights(copies: Copies, name: str, value: object, **facts: Any) -> It
             quantised[full] = own["layer"]  # that of its scale, too
         if isinstance(leaf, torch.Tensor):
             listed = weight_of(full, {"": leaf}, "", **own)
-            yield listed.replace(trainable=copies.is_trained(full), read=_reader(copies, full, listed, leaf))
+            yield listed.replace(trainable=copies.is_trained(full), read=_reader(copies, name, listed, leaf))
         elif isinstance(leaf, (bool, int, float, complex)):
-            array = np.asarray(leaf)
-            array.flags.writeable = False
-            yield from_array(full, array, layer=own["layer"])
+            listed = from_array(full, np.asarray(leaf), layer=own["layer"])
+            yield listed.replace(read=_reader(copies, name, listed, leaf))
         else:
             yield script_weight(full, leaf).replace(layer=own["layer"])
 
@@ -262,18 +307,31 @@ def companion_weights(tensor: torch.Tensor) -> Iterator[Weight]:
         yield from_array(key, array)
 
 
-def _reader(copies: Copies, name: str, listed: Weight, tensor: torch.Tensor) -> Any:
-    """Return a reader of a tensor that `state_dict()` computes."""
+def _reader(copies: Copies, entry: str, listed: Weight, leaf: torch.Tensor | complex) -> Reader:
+    """Return a reader of a tensor or a number in an entry that `state_dict()` computes."""
     if isinstance(listed.read, Refused):
         return listed.read
+    name = listed.name
 
     def read(start: int, stop: int) -> Array:
-        value = copies.now(name)
-        if not isinstance(value, torch.Tensor) or tuple(value.shape) != listed.shape:
-            raise ShapeError(f"{printable(name)} has changed its shape or was removed since it was listed; list it again")
-        return numpy_of(plain(name, value)).reshape(-1)[start:stop]
+        if isinstance(leaf, torch.Tensor) and copies.is_current(name, leaf, start, stop):
+            array = numpy_of(plain(name, leaf))
+        else:
+            array = _array_of(name, dict(_below(entry, copies.computed(entry), 0)).get(name))
+        if array.shape != listed.shape or array.dtype != numpy_dtype(listed.dtype):
+            raise ShapeError(f"{printable(name)} has changed its shape or its type since it was listed; list the weights again")
+        return array.reshape(-1)[start:stop]
 
-    return Placed(read, place_of(tensor))
+    return Placed(read, place_of(leaf) if isinstance(leaf, torch.Tensor) else object())
+
+
+def _array_of(name: str, value: object) -> Array:
+    """Return a tensor or a number of a state as an array."""
+    if isinstance(value, torch.Tensor):
+        return numpy_of(plain(name, value))
+    if isinstance(value, (bool, int, float, complex)):
+        return np.asarray(value)
+    raise ShapeError(f"the model's state has no {printable(name)} any more; list the weights again")
 
 
 def script_weight(name: str, value: object) -> Weight:

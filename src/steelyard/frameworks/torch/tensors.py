@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from steelyard.core.held import require_held
 from steelyard.core.readers import Live, Place, Placed, by_rows
 from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import ITEMSIZES, UNKNOWN, numpy_dtype
@@ -16,6 +17,7 @@ from steelyard.errors import NotFittedError, ShapeError, SteelyardError, Unreada
 if TYPE_CHECKING:
     from typing import TypeAlias
 
+    from steelyard.core.held import Link
     from steelyard.core.weight import Array, Reader
 
     Slots: TypeAlias = "MutableMapping[Any, torch.Tensor] | list[torch.Tensor]"
@@ -25,8 +27,11 @@ _PLAIN = (torch.Tensor, nn.Parameter, nn.Buffer)
 _LAZY = (nn.UninitializedParameter, nn.UninitializedBuffer)
 
 
-def weight_of(name: str, slots: Slots, key: Any, **facts: Any) -> Weight:
-    """List a tensor by the dict or list and the key that hold it, so that a rebound tensor is found."""
+def weight_of(name: str, slots: Slots, key: Any, link: Link | None = None, **facts: Any) -> Weight:
+    """List a tensor by the dict or list and the key that hold it, so that a rebound tensor is found.
+
+    `link` is the entry by which the model holds this dict or list, None for the model's own.
+    """
     tensor = slots[key]
     if (reason := _why_shapeless(name, tensor)) is not None:
         word, error = reason
@@ -34,7 +39,7 @@ def weight_of(name: str, slots: Slots, key: Any, **facts: Any) -> Weight:
     word = str(tensor.dtype).removeprefix("torch.")
     carried = _CARRIED.get(word, word)
     known = carried in ITEMSIZES
-    slot = TensorSlot(name, slots, key)
+    slot = TensorSlot(name, slots, key, link)
     why = None if known and slot.live else _why_unreadable(name, tensor, word, known)
     return Weight(
         name=name,
@@ -128,15 +133,19 @@ def _has_memory(tensor: torch.Tensor) -> bool:
 
 
 class TensorSlot:
-    """The dict and key that hold a tensor, so that a rebound tensor is found; one of another shape or type is refused."""
+    """The dict and key that hold a tensor, so that a rebound tensor is found.
 
-    __slots__ = ("dtype", "key", "live", "name", "shape", "slots")
+    A tensor of another shape or type is refused, as is one in a dict that the model does not hold any more.
+    """
 
-    def __init__(self, name: str, slots: Slots, key: Any) -> None:
+    __slots__ = ("dtype", "key", "link", "live", "name", "shape", "slots")
+
+    def __init__(self, name: str, slots: Slots, key: Any, link: Link | None) -> None:
         tensor = slots[key]
         self.name = name
         self.slots = slots
         self.key = key
+        self.link = link
         self.shape = tensor.shape
         self.dtype = tensor.dtype
         self.live = _in_memory(tensor)
@@ -159,15 +168,22 @@ class TensorSlot:
 
     def address(self) -> int:
         """Return the address of the first element."""
-        return int(self.slots[self.key].data_ptr())
+        try:
+            address: int = self.slots[self.key].data_ptr()
+        except (LookupError, AttributeError, RuntimeError):  # it was removed, or became lazy
+            self.check()
+            raise
+        return address
 
     def array(self) -> Array:
         """Return the memory itself, with one axis."""
+        require_held(self.link, self.name)
         self.check()
         return numpy_of(self.slots[self.key].detach()).reshape(-1)
 
     def rows(self, first: int, last: int) -> Array:
         """Return a range of rows on the CPU; a scalar is returned whole."""
+        require_held(self.link, self.name)
         self.check()
         tensor = plain(self.name, self.slots[self.key])
         return numpy_of(tensor[first:last] if self.shape else tensor)

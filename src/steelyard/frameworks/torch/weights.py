@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +14,15 @@ from steelyard.core.weight import Role, Weight
 from steelyard.errors import UnknownModelError
 from steelyard.frameworks.torch.constants import constants_of
 from steelyard.frameworks.torch.optimizers import optimizer_slots, optimizer_weights
-from steelyard.frameworks.torch.state import Copies, companion_weights, copied_weights, held_slots, script_weight, state_of
+from steelyard.frameworks.torch.state import (
+    Copies,
+    companion_weights,
+    copied_weights,
+    held_slots,
+    parts_of,
+    script_weight,
+    state_of,
+)
 from steelyard.frameworks.torch.tensors import companions_of, fill, require_writable, weight_of
 from steelyard.layers.roles import axes_or_blank
 from steelyard.layers.torch.roles import plain_name, role_and_axes, roles_of_class
@@ -23,8 +31,11 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from steelyard.core.weight import Array
+    from steelyard.frameworks.torch.state import Part
     from steelyard.layers.roles import ParameterRoles
 
+    Facts: TypeAlias = dict[str, tuple[Role, str, str]]
+    """Role, axes and layer of each parameter and buffer, by its name."""
     Model: TypeAlias = "nn.Module | torch.Tensor | torch.optim.Optimizer"
 
 
@@ -41,7 +52,9 @@ def weights(model: object) -> Iterator[Weight]:
         return with_ties(optimizer_weights(model))
     if not isinstance(model, nn.Module):
         raise UnknownModelError(f"a torch {type(model).__name__} has no weights; pass a module, a tensor or a state_dict")
-    return with_ties(_explained(model, _module_weights(model)))
+    parts = parts_of(model)
+    facts = _facts_of(parts)
+    return with_ties(_explained(parts, facts, list(_module_weights(model, parts, facts))))
 
 
 def assign(model: Model, arrays: Mapping[str, Array]) -> Model:
@@ -55,7 +68,7 @@ def assign(model: Model, arrays: Mapping[str, Array]) -> Model:
     if isinstance(model, nn.Module):
         _assign_module(model, arrays)
         return model
-    tensors = {"": model} if isinstance(model, torch.Tensor) else {n: slots[key] for n, slots, key in optimizer_slots(model)}
+    tensors = {"": model} if isinstance(model, torch.Tensor) else {n: slots[key] for n, slots, key, _ in optimizer_slots(model)}
     _fill_all({name: (tensors[name], array) for name, array in arrays.items()})
     return model
 
@@ -81,10 +94,10 @@ def _fill_all(jobs: Mapping[str, tuple[torch.Tensor, Array]]) -> None:
 
 def _held_and_copied(module: nn.Module) -> tuple[dict[str, torch.Tensor], Copies]:
     """Return the tensors that the module holds, by the names in its state, and the rest of the state."""
-    state, slots = state_of(module), held_slots(module)
+    state, slots = state_of(module), held_slots(parts_of(module))
     copies = Copies(module, state, slots)
     held = {name: slots[own] for name in state if (own := copies.held_name(name)) is not None}
-    return {name: owner[key] for name, (owner, key) in held.items()}, copies
+    return {name: owner[key] for name, (owner, key, _) in held.items()}, copies
 
 
 def orders(model: object) -> dict[str, Callable[[], list[str]]]:
@@ -112,7 +125,7 @@ def _r_order(module: nn.Module) -> list[str]:
 
 def _listed_names(module: nn.Module) -> dict[str, str]:
     """Return the names in the state of the tensors that the module holds under another name."""
-    state, slots = state_of(module), held_slots(module)
+    state, slots = state_of(module), held_slots(parts_of(module))
     copies = Copies(module, state, slots)
     return {own: name for name in state if (own := copies.held_name(name)) is not None and own != name}
 
@@ -124,14 +137,13 @@ def _children_first(module: nn.Module) -> Iterator[nn.Parameter]:
     yield from (parameter for parameter in module._parameters.values() if parameter is not None)
 
 
-def _module_weights(module: nn.Module) -> Iterator[Weight]:
-    state, slots = state_of(module), held_slots(module)
-    facts = _facts_of(module)
+def _module_weights(module: nn.Module, parts: Sequence[Part], facts: Facts) -> Iterator[Weight]:
+    state, slots = state_of(module), held_slots(parts)
     copies = Copies(module, state, slots)
     for name, value in state.items():
         slot = slots.get(name)
         # without hooks `keep_vars` returns the very tensors, and their memory need not be compared
-        held_as = name if slot is not None and slot[0][slot[1]] is value else copies.held_name(name)
+        held_as = name if slot is not None and slot.slots[slot.key] is value else copies.held_name(name)
         known = facts.get(held_as or name)
         role, axes, layer = (
             known if known and held_as in (name, None) else (*(known or (Role.OTHER, ""))[:2], name.rpartition(".")[0])
@@ -141,36 +153,43 @@ def _module_weights(module: nn.Module) -> Iterator[Weight]:
         else:
             yield weight_of(name, *slots[held_as], role=role, axes=axes, layer=layer)
             for key, part in companions_of(value).items() if isinstance(value, torch.Tensor) else ():
-                yield from copied_weights(copies, f"{name}.{key}", part, role=Role.OTHER, axes="", layer=layer)
+                yield from copied_weights(copies, name, {key: part}, role=Role.OTHER, axes="", layer=layer)
     yield from constants_of(module)
 
 
-def _explained(module: nn.Module, weights: Iterable[Weight]) -> Iterator[Weight]:
+def _explained(parts: Iterable[Part], known: Facts, listed: list[Weight]) -> Iterable[Weight]:
     """Infer the roles of the weights of classes that are not PyTorch's own, such as `LlamaRMSNorm` and `Conv1D`."""
-    listed = list(weights)
-    known = _facts_of(module)
-    classes = {name: type(part).__name__ for name, part in module.named_modules(remove_duplicate=False)}
-    inferred = infer_roles(listed, classes)
+    if all(weight.name in known for weight in listed):
+        return listed
+    inferred = infer_roles(listed, {name: type(part).__name__ for name, part, _ in parts})
     return (old if old.name in known else new for old, new in zip(listed, inferred, strict=True))
 
 
-def _facts_of(module: nn.Module) -> dict[str, tuple[Role, str, str]]:
-    """Return role, axes and layer of each parameter and buffer below `module`, by its state_dict name."""
-    facts: dict[str, tuple[Role, str, str]] = {}
-    for layer, part in module.named_modules(remove_duplicate=False):
-        for key, fact in _layer_facts(part):
+def _facts_of(parts: Iterable[Part]) -> Facts:
+    """Return role, axes and layer of each parameter and buffer of these modules, by its state_dict name."""
+    facts: Facts = {}
+    rows: dict[type, ParameterRoles] = {}
+    for layer, part, _ in parts:
+        known = rows.get(type(part))
+        if known is None:
+            known = rows[type(part)] = _row_of(type(part))
+        for key, fact in _layer_facts(part, known):
             facts.setdefault(f"{layer}.{key}" if layer else key, (*fact, layer))  # a layer takes precedence over its parts
     return facts
 
 
-def _layer_facts(part: nn.Module) -> Iterator[tuple[str, tuple[Role, str]]]:
+def _row_of(kind: type) -> ParameterRoles:
+    """Return the parameters of the nearest of PyTorch's own classes; empty if there is none."""
     # a subclass has the parameters of PyTorch's own class; the name alone may be that of a user's class
-    known = next((row for base in type(part).__mro__ if (row := roles_of_class(base.__module__, base.__name__))), {})
-    for held in (part._parameters, part._buffers):
+    return next((row for base in kind.__mro__ if (row := roles_of_class(base.__module__, base.__name__))), {})
+
+
+def _layer_facts(part: nn.Module, known: ParameterRoles) -> Iterator[tuple[str, tuple[Role, str]]]:
+    for held in (part._parameters, part._buffers) if known else ():
         for key, tensor in held.items():
-            if tensor is not None and known:
+            if tensor is not None:
                 yield key, role_and_axes(known, key, tensor.ndim)
-    for key, held in getattr(part, "parametrizations", {}).items():
+    for key, held in part.parametrizations.items() if "parametrizations" in part._modules else ():
         yield from _parametrized(key, held, known)
 
 
