@@ -664,6 +664,13 @@ def test_the_command_writes_a_picture(kind, mlps, tmp_path, capsys):
     assert not plt.get_fignums()
 
 
+def test_the_command_names_the_picture_that_it_wrote(mlps, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    steelyard.save(mlps["torch"][0], "net.safetensors")
+    assert main(["plot", "net.safetensors", "-o", "net.png"]) == 0
+    assert capsys.readouterr().out == "net.png: overview of net.safetensors\n"
+
+
 @pytest.mark.parametrize(
     ("args", "what"),
     [

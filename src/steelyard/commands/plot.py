@@ -41,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
     _save(_drawing(args), target, suffix, args.dpi, "dark_background" if args.dark else "default")
     if args.json:
         print_json({"file": args.file, "kind": args.kind, "out": args.out})
+    else:
+        print(f"{printable(args.out)}: {args.kind} of {printable(args.file)}")
     return 0
 
 
