@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from steelyard.core.casting import common_dtype
 from steelyard.dtypes import ITEMSIZES
 from steelyard.errors import ShapeError
 from steelyard.formats import format_of, weights_in, writer_of
 from steelyard.io import weights
 
 if TYPE_CHECKING:
-    from steelyard.core.weight import Weight
+    from steelyard.core.weight import Array, Weight
     from steelyard.core.weights import Weights
     from steelyard.storage.source import Source
 
@@ -34,15 +35,20 @@ def check_model(model: Any) -> Any:
     """
     listed = weights(model)
     check_weights(listed)
-    vector = listed.to_vector()
+    vector = _vector(listed)
     changed = listed.from_vector(np.zeros_like(vector))
     after = weights(listed.assign(changed, verify=False))
-    assert not after.to_vector().any(), "assign of a mapping did not reach the model"
+    assert not _vector(after).any(), "assign of a mapping did not reach the model"
     restored = after.assign(vector, verify=False)
-    assert np.array_equal(weights(restored).to_vector(), vector, equal_nan=True), "assign of the vector did not bring it back"
+    assert np.array_equal(_vector(weights(restored)), vector, equal_nan=True), "assign of the vector did not bring it back"
     assert list(weights(restored)) == list(listed), "assign changed the names or their order"
     _check_refusals(weights(restored))
     return restored
+
+
+def _vector(listed: Weights) -> Array:
+    """Return all weights as a vector of the type that holds them, counters too."""
+    return listed.to_vector(dtype=common_dtype(weight.dtype for weight in listed.values()))
 
 
 def check_weights(listed: Weights) -> None:
@@ -94,7 +100,7 @@ def _check_reader(weight: Weight) -> None:
 
 def _check_refusals(listed: Weights) -> None:
     """Check that a vector that is too long or too short is refused, and nothing is written."""
-    before = listed.to_vector()
+    before = _vector(listed)
     for length in (listed.size + 1, max(listed.size - 1, 0)):
         if length == listed.size:
             continue
@@ -103,7 +109,7 @@ def _check_refusals(listed: Weights) -> None:
         except ShapeError:
             continue
         raise AssertionError(f"a vector of {length} entries was accepted for {listed.size}")
-    assert np.array_equal(listed.to_vector(), before, equal_nan=True), "a refused vector changed the model"
+    assert np.array_equal(_vector(listed), before, equal_nan=True), "a refused vector changed the model"
 
 
 def _check_written(listed: Weights, suffix: str) -> None:

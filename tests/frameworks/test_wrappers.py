@@ -12,8 +12,6 @@ from steelyard.frameworks import scikeras as of_scikeras
 from steelyard.frameworks import skorch as of_skorch
 from steelyard.frameworks import torch as of_torch
 
-pytestmark = pytest.mark.filterwarnings("ignore::steelyard.errors.MixedDtypeWarning")  # the vector of a norm's counter
-
 
 class Net(nn.Module):
     def __init__(self):

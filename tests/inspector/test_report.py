@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from inspector.packs import Page
 
 import steelyard
@@ -158,3 +159,21 @@ def test_a_report_of_500_weights_and_older_ones_takes_less_than_2_mb(tmp_path):
 def test_a_report_of_10_000_weights_takes_less_than_10_mb(tmp_path):
     steelyard.report(random_net(10_000, 24), tmp_path / "r.html")
     assert 2e6 < (tmp_path / "r.html").stat().st_size < 10e6
+
+
+def test_a_report_shows_a_weight_that_cannot_be_read_with_its_reason_or_leaves_it_out(tmp_path, capsys):
+    file, page = tmp_path / "net.pt", tmp_path / "r.html"
+    torch.save({"fc.weight": torch.ones(2, 3), "odd": torch.ones(2, device="meta")}, file)
+    assert main(["report", str(file), "-o", str(page), "--json"]) == 2
+    said = capsys.readouterr()
+    assert json.loads(said.out) | {"weights": 2, "unreadable": 1} == json.loads(said.out)
+    assert "1 of 2 weights cannot be read" in said.err
+    shown = Page(page)
+    assert main(["report", str(file), "-o", str(page), "--json", "--skip-unreadable"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) | {"weights": 1, "unreadable": 0} == json.loads(said.out)
+    assert "warning: " in said.err
+    assert "'odd'" in said.err
+    assert "is on the meta device" in said.err
+    left = Page(page)
+    assert [[*each.index["columns"]["name"]] for each in (shown, left)] == [["fc.weight", "odd"], ["fc.weight"]]
