@@ -14,6 +14,7 @@ from steelyard.codecs import limits
 from steelyard.errors import SteelyardError, printable
 
 if TYPE_CHECKING:
+    from steelyard.core.weight import Weight
     from steelyard.storage.source import Source
 
 _NUMBERED = re.compile(r"(.+)-(\d+)-of-(\d+)(\.\w+)")
@@ -109,3 +110,15 @@ def _of_pickle(source: Source, name: str) -> Iterator[str]:
     owners = [match[1]] if match[1] else [".".join([match[2], *words[: end + 1]]) for end in range(len(words))]
     if owner := next((owner for owner in owners if "." in owner and _is_there(source, owner)), None):
         yield f"is one array of {printable(owner)}, which is next to it; open that for the whole"
+
+
+def prefixed(path: str, weight: Weight) -> Weight:
+    """Prefix the names of a weight, of its layer and of the weights with which it shares numbers."""
+    if not path:
+        return weight
+    return weight.replace(
+        name=f"{path}/{weight.name}",
+        layer=f"{path}/{weight.layer}" if weight.layer else path,
+        tied=weight.tied and f"{path}/{weight.tied}",
+        overlaps=weight.overlaps and f"{path}/{weight.overlaps}",
+    )

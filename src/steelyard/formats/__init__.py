@@ -30,6 +30,7 @@ SUFFIXES = {
     "keras_shards": (".weights.json",),
     "numpy": (".npz", ".npy"),
     "onnx": (".onnx",),
+    "packs": (".task",),
     "pipeline": ("model_index.json", "modules.json"),
     "r": (".rds", ".rdata", ".rda"),
     "safetensors": (".safetensors",),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.plain import from_json
+from steelyard.codecs.sets import prefixed
 from steelyard.core.weights import Weights
 from steelyard.errors import FileMissingError, FormatError, printable
 from steelyard.storage.source import Source
@@ -52,7 +53,7 @@ def read(source: Source, scope: Scope) -> Weights:
     for path, has_weights in modules:
         module = _module(folder, path, scope)
         if module is not None:
-            listed += [_prefixed(path, weight) for weight in module.values()]
+            listed += [prefixed(path, weight) for weight in module.values()]
             noted = module.meta.get("incomplete", [])
             incomplete += [f"has a module in {printable(path)} that {what}" for what in noted if isinstance(what, str)]
         elif has_weights:
@@ -140,15 +141,3 @@ def _inside(folder: Source, path: str) -> Source:
 
 def _within(source: Source, beside: Callable[[str], Source]) -> Source:
     return Source(source.name, source.size, source.fill, beside, source.path)
-
-
-def _prefixed(path: str, weight: Weight) -> Weight:
-    """Prefix the names of a weight, of its layer and of the weights with which it shares numbers."""
-    if not path:
-        return weight
-    return weight.replace(
-        name=f"{path}/{weight.name}",
-        layer=f"{path}/{weight.layer}" if weight.layer else path,
-        tied=weight.tied and f"{path}/{weight.tied}",
-        overlaps=weight.overlaps and f"{path}/{weight.overlaps}",
-    )
