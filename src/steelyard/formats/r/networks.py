@@ -15,6 +15,7 @@ from steelyard.codecs.r.stream import is_r, read_r
 from steelyard.codecs.r.torch import as_source, is_torch, read_torch
 from steelyard.codecs.r.values import Environment, Opaque, Vector, classes_of, member
 from steelyard.codecs.r.walk import is_list, leaves
+from steelyard.core.members import dotted, prefixed
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
@@ -63,7 +64,7 @@ def read_contents(root: Value, file: str, opener: Opener, depth: int = 0) -> Con
     def enter(path: Path, value: Value) -> bool:
         networks = networks_of(value, file)
         if networks is not None:
-            contents.networks += [(_full_name(".".join(path), name), network) for name, network in networks]
+            contents.networks += [(dotted(".".join(path), name), network) for name, network in networks]
             return False
         classes = classes_of(value)
         if classes:
@@ -93,8 +94,8 @@ def _read_file_in(contents: Contents, name: str, raw: Vector, file: str, opener:
         if depth >= limits.NESTED_FILES:
             raise FormatError(file, f"R files are nested more than {limits.NESTED_FILES} levels deep")
         inner = read_contents(read_r(source), file, opener, depth + 1)
-        contents.networks += [(_full_name(name, prefix), network) for prefix, network in inner.networks]
-        contents.files += [(_full_name(name, prefix), weights) for prefix, weights in inner.files]
+        contents.networks += [(dotted(name, prefix), network) for prefix, network in inner.networks]
+        contents.files += [(dotted(name, prefix), weights) for prefix, weights in inner.files]
     elif source.head(8).startswith(_FILES) or _is_safetensors(source):
         contents.files.append((name, opener(source)))
 
@@ -201,10 +202,10 @@ def weights_and_slices(contents: Contents, source: Source) -> tuple[list[Weight]
     weights: list[Weight] = []
     slices: dict[str, list[VectorSlice]] = {}
     for prefix, network in contents.networks:
-        weights += (_prefixed(prefix, weight) for weight in network.weights)
-        slices |= {_full_name(prefix, name): pieces for name, pieces in network.slices.items()}
+        weights += (prefixed(prefix, weight) for weight in network.weights)
+        slices |= {dotted(prefix, name): pieces for name, pieces in network.slices.items()}
     for prefix, inner in contents.files:
-        weights += (_prefixed(prefix, weight) for weight in inner.values())
+        weights += (prefixed(prefix, weight) for weight in inner.values())
     if not (contents.networks or contents.files):
         weights = plain_weights(contents.plain, source)
         slices = {".".join(path): [(vector, 0, vector.length)] for path, vector in contents.plain}
@@ -224,9 +225,7 @@ def meta_of(contents: Contents) -> dict[str, Any]:
     """Return the metadata of the weights: the facts of each network, and the notes for the user."""
     networks = contents.networks
     notes = list(dict.fromkeys(note for _, network in networks for note in network.notes))
-    training = [
-        _full_name(prefix, name) if " " not in name else name for prefix, network in networks for name in network.training
-    ]
+    training = [dotted(prefix, name) if " " not in name else name for prefix, network in networks for name in network.training]
     if training:
         more = f" and {len(training) - 6} more" if len(training) > 6 else ""
         notes.append(f"this file also holds training data ({', '.join(map(printable, training[:6]))}{more})")
@@ -273,17 +272,3 @@ def _dead_model(leaf: Opaque | Environment) -> str:
             'is dead; in R, save it with torch_save(model, "model.pt")'
         )
     return ""
-
-
-def _prefixed(prefix: str, weight: Weight) -> Weight:
-    if not prefix:
-        return weight
-    return weight.replace(
-        name=_full_name(prefix, weight.name),
-        layer=_full_name(prefix, weight.layer) if weight.name else layer_of(prefix),
-        tied=None if weight.tied is None else _full_name(prefix, weight.tied),
-    )
-
-
-def _full_name(prefix: str, name: str) -> str:
-    return f"{prefix}.{name}" if prefix and name else prefix or name

@@ -23,7 +23,7 @@ from steelyard.core.plugins import framework_of
 from steelyard.errors import UnknownModelError, printable
 from steelyard.frameworks.keras.dataflow import ModelTracer, node_of
 from steelyard.frameworks.keras.doubling import agree, can_double, doubled, naming_restored, widened
-from steelyard.layers.keras.kinds import IMAGES, RECURRENT, cells_of, channels_word, described
+from steelyard.layers.keras.kinds import IMAGES, RECURRENT, cells_of, channels_word, config_of, described
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Setting
@@ -184,9 +184,9 @@ def _in_graph(model: keras.Model, path: str, known: Known) -> Iterator[_ListedLa
 def _cells(
     layer: keras.layers.RNN, kind: str, path: str, known: Known, takes: Shape | None, gives: Shape | None
 ) -> Iterator[_ListedLayer]:
-    config = _config(layer)
+    config = config_of(layer)
     cells = getattr(layer.cell, "cells", [layer.cell])
-    kinds = cells_of(kind, config) if kind != "RNN" else [(_class(cell), _config(cell)) for cell in cells]
+    kinds = cells_of(kind, config) if kind != "RNN" else [(_class(cell), config_of(cell)) for cell in cells]
     for place, (cell, (word, own)) in enumerate(zip(cells, kinds, strict=True)):
         is_last = place == len(cells) - 1
         name = _name(cell.weights, f"{path}/{cell.name}", known)
@@ -207,7 +207,7 @@ def _by_definition(layer: keras.Layer, path: str, known: Known) -> Iterator[_Lis
 
 def _place(layer: keras.Operation, path: str, known: Known, takes: Shape | None, gives: Shape | None) -> _ListedLayer:
     weights = getattr(layer, "weights", [])  # a function lacks them
-    config = _config(layer)
+    config = config_of(layer)
     described_layer = described(type(layer).__name__, _class(layer), config, _name(weights, path, known), takes, gives)
     return _ListedLayer(layer, described_layer, bool(weights), channels_word(config) if described_layer.kind in IMAGES else "")
 
@@ -228,14 +228,6 @@ def _name(weights: Sequence[keras.Variable], path: str, known: Known) -> str:
 def _class(layer: keras.Operation) -> str:
     """Return the nearest of Keras's own classes."""
     return next((base.__name__ for base in type(layer).__mro__ if base.__module__.startswith("keras.")), "")
-
-
-def _config(layer: keras.Operation) -> Mapping[str, Any]:
-    try:
-        config: Mapping[str, Any] = layer.get_config()
-    except NotImplementedError:  # a user's class without a config
-        return {}
-    return config
 
 
 def _is_graph(layer: keras.Operation) -> bool:

@@ -18,7 +18,7 @@ from steelyard.codecs.plain import from_json
 from steelyard.core.graph import Graph, Layer, Run
 from steelyard.errors import UnknownModelError, printable
 from steelyard.frameworks.tf_keras.weights import HOMES, is_layer, own_classes, weights
-from steelyard.layers.keras.kinds import IMAGES, channels_word, described
+from steelyard.layers.keras.kinds import IMAGES, channels_word, config_of, described
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Shape
@@ -50,7 +50,7 @@ def graph(model: Any, inputs: Sequence[Array] | None) -> Graph:
         layer.settings["unused"] = True
     layers = [listed[name] for name in calls if name in listed] + (unused if calls else list(listed.values()))
     shapes = None if inputs is None else tuple(tuple(array.shape[1:]) for array in inputs)
-    channels = next((channels_word(_config(layer)) for name, layer in _parts(model, names) if listed[name].kind in IMAGES), "")
+    channels = next((channels_word(config_of(layer)) for name, layer in _parts(model, names) if listed[name].kind in IMAGES), "")
     return Graph(layers, is_execution_order=inputs is not None, channels=channels, input_shapes=shapes)
 
 
@@ -99,15 +99,7 @@ def _is_known(layer: Any) -> bool:
 
 
 def _described(layer: Any, name: str) -> Layer:
-    return described(type(layer).__name__, next(iter(own_classes(layer)), ""), _config(layer), name)
-
-
-def _config(layer: Any) -> Mapping[str, Any]:
-    try:
-        config: Mapping[str, Any] = layer.get_config()
-    except NotImplementedError:  # a user's class without a config
-        return {}
-    return config
+    return described(type(layer).__name__, next(iter(own_classes(layer)), ""), config_of(layer), name)
 
 
 def _config_as_in_a_file(model: Any) -> object:

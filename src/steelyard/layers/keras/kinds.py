@@ -25,6 +25,15 @@ IMAGES = ("conv", "conv transpose", "pool", "global pool", "upsample")
 """Kinds for which the axis of the channels matters."""
 
 
+def config_of(layer: Any) -> Config:
+    """Return the config of a live layer of Keras 2 or 3; blank for a user's class without one."""
+    try:
+        config: Config = layer.get_config()
+    except NotImplementedError:
+        return {}
+    return config
+
+
 def described(
     made_by: str, kind: str, config: Config, name: str, takes: Shape | None = None, gives: Shape | None = None
 ) -> Layer:
