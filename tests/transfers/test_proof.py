@@ -9,7 +9,7 @@ from steelyard.core.weight import Role
 from steelyard.core.weights import Weights
 from steelyard.transfers.pairing.net import Net
 from steelyard.transfers.planning import Options, make_plan
-from steelyard.transfers.proof import Proof, compared, not_run
+from steelyard.transfers.proof import Proof, are_constant, compared, not_run
 
 X = np.arange(6.0).reshape(2, 3) + 1
 
@@ -90,3 +90,23 @@ def test_a_proof_prints_what_it_found_and_why_not():
         "proven": False, "why": "why", "tolerance": 0.0, "max_abs": None, "max_rel": None, "layers": [],
     }  # fmt: skip
     assert proof([X], [X]).to_dict()["max_abs"] == 0
+
+
+@pytest.mark.parametrize(
+    ("outputs", "inputs", "constant"),
+    [
+        ([np.tile([1.0, 2.0], (3, 1))], X.T, True),  # each sample gives the bias
+        ([X.T], X.T, False),
+        ([np.tile([1.0, 2.0], (3, 1)), X.T], X.T, False),  # one output depends on the inputs
+        ([np.full((3, 2), np.nan)], X.T, True),
+        ([np.array([[1.0, 2.0]])], X[:1], False),  # one sample shows no dependence on the input
+        ([np.array([[2.0, 2.0]])], X[:1], True),
+        ([np.array([[5.0]])], X[:1], False),
+        ([np.zeros((1, 1))], X[:1], True),
+        ([np.full((3, 1), 5.0)], np.ones((3, 2)), True),
+        ([np.tile([1.0, 2.0], (3, 1))], np.ones((3, 2)), False),  # the samples are the same
+        ([X[:0]], X, True),
+    ],
+)
+def test_outputs_are_constant_if_no_sample_differs_from_another(outputs, inputs, constant):
+    assert are_constant(Run(outputs, {}), [inputs]) is constant

@@ -307,3 +307,22 @@ def test_a_layer_of_unknown_direction_is_never_suggested_against_a_known_one():
     nets = [Net(steelyard.weights(arrays), None) for arrays in (known, unknown)]
     ((choice,),) = (pair(*nets, {}, *(net.layers for net in nets)).choices,)
     assert [(each.source.name, each.target.name) for each in choice.suggested] == [("backward_lstm", "lstm")]
+
+
+def _dead(seed):
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    with torch.no_grad():
+        net[0].bias.fill_(-100)
+    return net
+
+
+def test_outputs_that_do_not_depend_on_the_inputs_prove_nothing():
+    source, target = _dead(0), nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    done = transfer(source, into=target, probe="random")
+    assert not done.proof.proven
+    assert str(done.proof).startswith("not proven: the outputs are constant")
+    assert torch.equal(target[0].weight, source[0].weight), "the plan does not depend on the outputs"
+    with torch.no_grad():
+        source[0].bias.zero_()
+    assert transfer(source, into=target, probe="random").proof.proven

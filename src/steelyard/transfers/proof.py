@@ -101,6 +101,30 @@ def compared(plan: TransferPlan, before: Run, after: Run, tolerance: float) -> P
     )
 
 
+def are_constant(run: Run, inputs: Sequence[Array]) -> bool:
+    """Whether the outputs do not depend on the inputs, as those of a dead net or a head of zeros: equal ones prove nothing.
+
+    Samples are along the first axis. Where only one is given, or all are the same, zeros or one repeated number are constant.
+    """
+    samples = len(inputs[0]) if inputs and inputs[0].ndim else 0
+    vary = any(array.ndim and len(array) == samples and not _are_equal(array) for array in inputs)
+    return all(_is_constant(array, samples if vary else 0) for array in _outputs(run))
+
+
+def _is_constant(array: Array, samples: int) -> bool:
+    if samples > 1 and array.ndim and len(array) == samples:
+        return _are_equal(array)
+    flat = array.reshape(-1)
+    return not flat.any() or (flat.size > 1 and _are_equal(flat))
+
+
+def _are_equal(array: Array) -> bool:
+    """Whether all parts along the first axis are the same."""
+    import numpy as np
+
+    return bool(np.array_equal(array, np.broadcast_to(array[:1], array.shape), equal_nan=array.dtype.kind in "fc"))
+
+
 def _outputs(run: Run) -> list[Array]:
     return [array for array in run.outputs if array.dtype.kind in "fiubc"]
 

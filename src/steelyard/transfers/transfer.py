@@ -11,7 +11,7 @@ from steelyard.transfers.endpoints import Endpoint
 from steelyard.transfers.pairing import fitting
 from steelyard.transfers.planning import Options, make_plan
 from steelyard.transfers.probes import inputs_of
-from steelyard.transfers.proof import Proof, compared, not_run
+from steelyard.transfers.proof import Proof, are_constant, compared, not_run
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -101,8 +101,8 @@ def transfer(  # noqa: PLR0913 - each is a question that users have
     The arguments are those of `plan_transfer`. With `probe` (inputs in the source's layout, a dict of "source" and "into", or
     "random") both nets are run, in float64 if the framework supports it. Their outputs must agree within `tolerance`, the
     largest difference divided by the largest output; otherwise `ProofError` names the first layer that differs, and the
-    target is restored. Equal layers that only the outputs distinguish are tried in every order. Without a probe, or if one
-    end is a file, `proof.proven` is false.
+    target is restored. Equal layers that only the outputs distinguish are tried in every order. Without a probe, if one end is a
+    file, or if the outputs do not depend on the inputs, `proof.proven` is false.
 
     Returns a `Transfer`, whose `model` is `into` itself, a new model if models are immutable, or `Weights` to save if `into`
     is a file. Raises `ProofError`, `LossyError` for a number that the target's dtype cannot represent, and the errors of
@@ -158,6 +158,7 @@ def _proven(
 ) -> Transfer:
     """Write the weights, run both nets, and restore the target unless the outputs agree."""
     before = one.run(inputs[0])
+    constant = are_constant(before, inputs[0])
     kept = other.weights.copy()
     proofs = []
     for candidate in _candidates(plan, choices):
@@ -167,7 +168,11 @@ def _proven(
         except BaseException:
             other.weights.assign(kept)
             raise
-        if proof.proven:
+        if proof.proven and constant:
+            proof = Proof("the outputs are constant: they do not depend on the inputs, so equal ones prove nothing")
+            if not choices:
+                return Transfer(model, candidate, proof)
+        elif proof.proven:
             return Transfer(model, candidate, proof)
         other.weights.assign(kept)
         proofs.append(proof)
