@@ -206,7 +206,7 @@ def test_a_sparse_tensor_is_read_dense(tmp_path, indices):
 
 @pytest.mark.parametrize(
     ("dims", "indices", "what"),
-    [([2, 3], [1, 6], "outside"), ([2, 3], [5, 1], "do not increase"), ([2, 3], [[0, 1], [1, 3]], "outside"), ([1 << 20, 1 << 20], [0, 1], "only 2 are stored"), ([2, 3], [1], "do not fit")],
+    [([2, 3], [1, 6], "outside"), ([2, 3], [5, 1], "do not increase"), ([2, 3], [[0, 1], [1, 3]], "outside"), ([1 << 20, 1 << 20], [0, 1], "stores only 2 of its"), ([2, 3], [1], "do not fit")],
 )  # fmt: skip
 def test_a_sparse_tensor_that_does_not_fit_is_refused(tmp_path, dims, indices, what):
     weight = steelyard.weights(saved(tmp_path, model(sparse=[sparse(dims, indices, [7, 8])])))["s"]
