@@ -20,6 +20,7 @@ REMOTE_HEAD_BYTES = 1 << 16  # fetched in one request from the start of a remote
 # copying
 COPY_THRESHOLD = 1 << 24  # a vector at least this long is copied by two threads: one core cannot use all the bandwidth
 TURN_THRESHOLD = 1 << 23  # an array at least this large is transposed by two threads
+BAND_BYTES = 1 << 26  # rows of a column-major array in a file that are read and turned at once, and kept until the next
 TILE = 512  # rows and columns that are transposed at a time: two such squares of float32 fit into the cache
 
 # summaries

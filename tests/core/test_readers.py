@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from steelyard import sizes
 from steelyard.core.readers import ByColumns, Live, array_reader, by_rows, from_array
 from steelyard.errors import UnknownModelError
 
@@ -57,3 +58,29 @@ def test_only_an_array_that_is_one_writable_run_is_live():
 def test_an_array_of_anything_but_numbers_is_refused():
     with pytest.raises(UnknownModelError):
         from_array("w", np.array(["a"]))
+
+
+@pytest.mark.parametrize("band", [1, 40, 1 << 25])
+@pytest.mark.parametrize("shape", [(3, 4), (7, 5, 3), (2, 60), (90, 2), (1, 1), (0, 3), (4, 0), (5, 1, 2, 3)])
+def test_any_run_of_an_array_by_columns_is_that_of_numpy(shape, band, monkeypatch):
+    monkeypatch.setattr(sizes, "BAND_BYTES", band)
+    array = np.arange(np.prod(shape), dtype="f4").reshape(shape)
+    read = ByColumns(array_reader(array.ravel(order="F")), shape)
+    for start in range(0, array.size + 1, max(array.size // 9, 1)):
+        for stop in range(start, array.size + 1, max(array.size // 7, 1)):
+            assert np.array_equal(read(start, stop), array.reshape(-1)[start:stop])
+
+
+def test_a_large_array_by_columns_is_read_once_by_blocks_of_rows(monkeypatch):
+    monkeypatch.setattr(sizes, "BAND_BYTES", 1 << 14)
+    monkeypatch.setattr(sizes, "SKIPPED_BYTES", 64)
+    array = np.arange(300 * 200, dtype="f4").reshape(300, 200)
+    flat, read = array.ravel(order="F"), []
+
+    def counted(start, stop):
+        read.append(stop - start)
+        return flat[start:stop]
+
+    weight = from_array("w", array).replace(read=ByColumns(counted, array.shape))
+    assert np.array_equal(np.concatenate(list(weight.blocks(500))), array.reshape(-1))
+    assert sum(read) <= 2 * array.size

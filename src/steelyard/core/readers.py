@@ -12,6 +12,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from steelyard import sizes
+from steelyard.core.recent import RecentBlocks
 from steelyard.core.weight import Weight
 from steelyard.dtypes import ITEMSIZES, itemsize
 from steelyard.errors import UnknownModelError, printable
@@ -171,8 +172,14 @@ def unravelled(number: int, shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(index)
 
 
+_BANDS = RecentBlocks()
+
+
 class ByColumns:
-    """A reader of a column-major array, which `flat` reads in that order; any run in row-major order needs the whole array."""
+    """A reader of a column-major array, which `flat` reads in that order.
+
+    A run in row-major order needs a piece of every column, so a band of rows is read at once and kept for the next run.
+    """
 
     __slots__ = ("flat", "shape")
 
@@ -181,10 +188,50 @@ class ByColumns:
         self.shape = shape
 
     def __call__(self, start: int, stop: int) -> Array:
-        return by_rows(self.shape, self._rows)(start, stop)
+        if stop <= start:
+            return self.flat(0, 0)
+        wide = len(self.shape) == 2 and prod(self.shape[1:]) * self._itemsize() > sizes.BAND_BYTES
+        read = by_boxes(self.shape, self._part_of_row) if wide else by_rows(self.shape, self._rows)
+        return read(start, stop)
+
+    def _itemsize(self) -> int:
+        return self.flat(0, 0).itemsize
+
+    def _part_of_row(self, index: tuple[int, ...], first: int, last: int) -> Array:
+        """Return a part of a row that is too long to be kept, or of the rows [first, last) if they are short."""
+        if not index:
+            return self._band(first, last)
+        return self.flat(first * self.shape[0], last * self.shape[0])[index[0] :: self.shape[0]]
 
     def _rows(self, first: int, last: int) -> Array:
-        return self.flat(0, prod(self.shape)).reshape(self.shape, order="F")[first:last]
+        height = max(sizes.BAND_BYTES // max(prod(self.shape[1:]) * self._itemsize(), 1), 1)
+        bands = range(first // height, -(-last // height))
+        kept = ((at * height, self._kept(at * height, min((at + 1) * height, self.shape[0]))) for at in bands)
+        parts = [band[max(first - top, 0) : last - top] for top, band in kept]
+        if len(parts) == 1:
+            return parts[0]
+
+        import numpy as np
+
+        return np.concatenate(parts)
+
+    def _kept(self, first: int, last: int) -> Array:
+        return _BANDS.get((self, first), lambda: self._band(first, last), 2 * sizes.BAND_BYTES)
+
+    def _band(self, first: int, last: int) -> Array:
+        """Read the rows [first, last): a piece of each column, or many columns at once where little lies between the pieces."""
+        import numpy as np
+        from numpy.lib.stride_tricks import as_strided
+
+        length, columns, height = self.shape[0], prod(self.shape[1:]), last - first
+        band = np.empty((columns, height), self.flat(0, 0).dtype)
+        near = (length - height) * band.itemsize <= sizes.SKIPPED_BYTES
+        step = max(sizes.READ_BLOCK // length, 1) if near else 1
+        for at in range(0, columns, step):
+            end = min(at + step, columns)
+            read = self.flat(at * length + first, (end - 1) * length + last)
+            band[at:end] = as_strided(read, (end - at, height), (length * read.itemsize, read.itemsize))
+        return band.reshape(*reversed(self.shape[1:]), height).transpose()
 
 
 def from_array(name: str, array: ArrayLike, **facts: Any) -> Weight:

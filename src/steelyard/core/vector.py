@@ -165,12 +165,11 @@ def runs(layout: VectorLayout, dtype: DType, order: Order) -> Iterator[Array]:
 
 def _blocks(weight: Weight, order: Order) -> Iterator[Array]:
     """Yield the numbers of a weight in this order; column-major ones are transposed at most once."""
-    by_columns = isinstance(weight.read, ByColumns)
     if order == "C":
-        return iter([weight.numpy().reshape(-1)]) if by_columns else weight.blocks()
-    if by_columns:
+        return weight.blocks()
+    if isinstance(weight.read, ByColumns):
         # an array that is stored by columns, as R's are, is in the order "F" already
-        return weight.replace(read=weight.read.flat).blocks()  # type: ignore[attr-defined]
+        return weight.replace(read=weight.read.flat).blocks()
     return iter([weight.numpy().ravel(order="F")])
 
 

@@ -7,7 +7,6 @@ virtual storage, with other filters than `filters` undoes, or with far more elem
 from __future__ import annotations
 
 from _thread import allocate_lock
-from collections import OrderedDict
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +19,7 @@ from steelyard.codecs.hdf5.filters import Filter, pipeline, refusal, unpacked
 from steelyard.codecs.hdf5.layouts import Layout
 from steelyard.codecs.hdf5.types import Datatype, NumberType, datatype
 from steelyard.core.readers import by_boxes, by_rows
+from steelyard.core.recent import RecentBlocks
 from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import ITEMSIZES, UNKNOWN, itemsize, numpy_dtype
 from steelyard.errors import FormatError, UnsafeFileError, printable
@@ -234,32 +234,14 @@ def _numbers(raw: Array, kind: NumberType) -> Array:
 
 
 class ChunkCache:
-    """The chunks that a file has unpacked last, up to `CACHE` bytes: a run may touch only a part of each."""
+    """The unpacked chunks of a file that were used last: a run may touch only a part of each."""
 
-    __slots__ = ("_bytes", "_held", "lock", "space")
+    __slots__ = ("lock", "recent", "space")
 
     def __init__(self, space: Space) -> None:
         self.space = space
         self.lock = allocate_lock()  # threads read parts of one weight
-        self._held: OrderedDict[tuple[str, tuple[int, ...]], Array] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, key: tuple[str, tuple[int, ...]]) -> Array | None:
-        """Return a chunk that is kept."""
-        with self.lock:
-            held = self._held.get(key)
-            if held is not None:
-                self._held.move_to_end(key)
-            return held
-
-    def keep(self, key: tuple[str, tuple[int, ...]], chunk: Array) -> None:
-        """Keep a chunk, and drop those that were used least recently where they take too much."""
-        with self.lock:
-            if key not in self._held:
-                self._bytes += chunk.nbytes
-            self._held[key] = chunk
-            while self._bytes > CACHE and len(self._held) > 1:
-                self._bytes -= self._held.popitem(last=False)[1].nbytes
+        self.recent = RecentBlocks()
 
 
 class _Cells:
@@ -314,12 +296,7 @@ class _Cells:
         return (place for place in listed if all(at in each for at, each in zip(place, wanted, strict=True)))
 
     def _chunk(self, place: tuple[int, ...]) -> Array:
-        key = self._dataset.path, place
-        held = self._cache.get(key)
-        if held is None:
-            held = self._unpacked(place)
-            self._cache.keep(key, held)
-        return held
+        return self._cache.recent.get((self._dataset.path, place), lambda: self._unpacked(place), CACHE)
 
     def _unpacked(self, place: tuple[int, ...]) -> Array:
         import numpy as np
