@@ -208,3 +208,24 @@ def test_a_folder_without_weights_is_not_a_model(tmp_path):
     assert not sharded.sniff(open_path(tmp_path))
     with pytest.raises(FormatError, match="a folder without weight files"):
         steelyard.weights(tmp_path)
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_save_removes_no_file_that_it_did_not_write(tmp_path, marked):
+    thesis = ["thesis-00001-of-00001.npz", "model-00001-of-00001.txt", "model-final-00001-of-00001.safetensors"]
+    for name in thesis:
+        (tmp_path / name).write_bytes(b"years of work")
+    path = tmp_path / "model.safetensors.index.json"
+    metadata = {"steelyard": "{}"} if marked else {}
+    path.write_text(json.dumps({"metadata": metadata, "weight_map": {str(n): name for n, name in enumerate(thesis)}}))
+    sharded.write(steelyard.weights(ARRAYS), path, shard_size=100)
+    assert [(tmp_path / name).read_bytes() for name in thesis] == [b"years of work"] * 3
+
+
+def test_a_save_over_the_shards_of_another_program_leaves_them(tmp_path):
+    path = tmp_path / "model.safetensors.index.json"
+    sharded.write(steelyard.weights(ARRAYS), path, shard_size=100)
+    index = json.loads(path.read_text())
+    path.write_text(json.dumps(index | {"metadata": {"total_size": 1}}))
+    sharded.write(steelyard.weights(ARRAYS), path, shard_size=100)
+    assert all((tmp_path / name).exists() for name in index["weight_map"].values())

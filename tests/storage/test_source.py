@@ -2,9 +2,11 @@
 
 import os
 
+import carried
 import numpy as np
 import pytest
 
+import steelyard
 from steelyard.errors import FileMissingError, FormatError, UnsafeFileError
 from steelyard.storage.source import Source, from_bytes, open_path
 
@@ -191,3 +193,29 @@ def test_a_source_of_a_fill_function_reads_by_it():
     source = Source("x", 100, fill, from_bytes)
     source.part(10, 20).numbers(2, "uint8")(3, 7)
     assert calls == [(15, 4)]
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".h5", ".gguf", ".msgpack", ".npz", ".pt", ".npy", ".onnx"])
+def test_a_file_that_is_written_in_place_while_it_is_held_is_not_read_on(suffix, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".onnx":
+        golden = carried.folder("golden")
+        path.write_bytes(next(iter(sorted(golden.rglob("*.onnx")))).read_bytes())
+    else:
+        steelyard.save({"w": np.arange(32.0, dtype="f4").reshape(4, 8)}, path)
+    held = steelyard.weights(path)
+    held.to_vector()
+    data = bytearray(path.read_bytes())
+    os.utime(path, ns=(0, 0))
+    with path.open("r+b") as file:
+        file.write(data)
+    with pytest.raises(FormatError, match=r"a\.\w+: has changed since it was opened"):
+        held.to_vector()
+
+
+def test_a_file_that_is_replaced_while_it_is_held_keeps_its_numbers(tmp_path):
+    path = tmp_path / "a.safetensors"
+    steelyard.save({"w": np.arange(6.0)}, path)
+    held = steelyard.weights(path)
+    steelyard.save({"w": np.zeros(6)}, path)
+    assert held.to_vector().tolist() == list(range(6))

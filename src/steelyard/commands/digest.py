@@ -20,7 +20,8 @@ def run(args: argparse.Namespace) -> int:
     Digests depend on names, dtypes, shapes and numbers, but not on the format or the order of the weights. With --total
     only the digest of the whole is printed. With --layout canonical, names and the order of axes and gates do not matter
     either, so the same net has the same digest in two frameworks. With -c the paths are lists of digests from this command:
-    each listed file is digested again and compared, and the exit status is 1 if a digest differs.
+    each listed file is digested again and compared, and the exit status is 1 if a digest differs. A list may name files of its
+    own folder only, unless --anywhere, and no URLs.
 
     steelyard digest a.pt b.safetensors --total
     """
@@ -57,6 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--total", action="store_true", help="print only the digest of all weights of a file")
     parser.add_argument("-c", "--check", action="store_true", help="the paths are lists of digests: verify the files they name")
+    parser.add_argument("--anywhere", action="store_true", help="with -c, open files outside the folder of a list too")
     add_selection(parser)
 
 
@@ -76,7 +78,8 @@ def _verified(args: argparse.Namespace) -> int:
     if args.total:
         raise ShapeError("-c verifies lists; use it without --total")
     for path in args.paths:
-        for verdict in verify(path, lambda file, algorithm, layout: _digest(file, args, algorithm, layout)):
+        listed = verify(path, lambda file, algorithm, layout: _digest(file, args, algorithm, layout), anywhere=args.anywhere)
+        for verdict in listed:
             bad += not verdict.ok
             records.append({"list": path, "what": verdict.what, "verdict": verdict.verdict, "why": verdict.why})
             if not args.json:

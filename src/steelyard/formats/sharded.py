@@ -187,8 +187,8 @@ def write(weights: Weights, path: Path, shard_size: int = SHARD_SIZE) -> None:
     """Write shards of at most `shard_size` bytes of weights each (but at least one weight), then the index.
 
     `path` is the name of the index, which also determines the format of the shards: `model.safetensors.index.json`. An older
-    model stays intact until the new index replaces its index. Then its shards are removed, as are shards without an index
-    that a killed process left behind.
+    model stays intact until the new index replaces its index. Then its shards are removed if Steelyard wrote them under this
+    name, as are shards without an index that a killed process left behind.
     """
     from steelyard.formats import writer_of
 
@@ -199,7 +199,7 @@ def write(weights: Weights, path: Path, shard_size: int = SHARD_SIZE) -> None:
     index: dict[str, str] = {}
 
     def plan() -> tuple[list[str], set[str]]:
-        return _free_names(path.parent, stem, suffix, len(parts)), _old_shards(path)
+        return _free_names(path.parent, stem, suffix, len(parts)), _old_shards(path, stem, suffix)
 
     def fill(folder: Path, names: Sequence[str]) -> None:
         for name, part in zip(names, parts, strict=True):
@@ -238,15 +238,18 @@ def _free_names(folder: Path, stem: str, suffix: str, count: int) -> list[str]:
         mark = f"-{os.urandom(4).hex()}"
 
 
-def _old_shards(path: Path) -> set[str]:
-    """Return the shards of the index that is to be replaced; empty if the old file is not an index."""
+def _old_shards(path: Path, stem: str, suffix: str) -> set[str]:
+    """Return the shards that a save under the same name wrote before. Files that any other index names are never removed."""
     from steelyard.storage.source import open_path
 
     try:
-        tensors, _ = _map(open_path(path))
+        tensors, metadata = _map(open_path(path))
     except (FormatError, FileMissingError):
         return set()
-    return {name for name in tensors.values() if os.path.basename(name) == name and _NUMBERED.fullmatch(name)}
+    if "steelyard" not in metadata:
+        return set()
+    ours = re.compile(rf"{re.escape(stem)}(-[0-9a-f]{{8}})?-\d{{5}}-of-\d{{5}}{re.escape(suffix)}")
+    return {name for name in tensors.values() if ours.fullmatch(name)}
 
 
 def _named(folder: Path) -> set[str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from steelyard.dtypes import itemsize, numpy_dtype
@@ -109,7 +110,7 @@ def open_path(path: str | os.PathLike[str]) -> Source:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise FileMissingError(f"{shown}: {reason}; pass the path of a weight file, or a model") from None
-    file = _File(handle)
+    file = _File(handle, path if isinstance(path, str) else os.fsdecode(path))
     kind = os.fstat(handle).st_mode
     if stat.S_ISDIR(kind):
         return Source(path, 0, file.fill, lambda name: _beside(path, name), path)
@@ -131,13 +132,19 @@ def from_bytes(data: bytes, name: str = "bytes", beside: Callable[[str], Source]
     return Source(name, len(data), fill, beside or nothing)
 
 
+_UNCHECKED_NS = 100_000  # reads this soon after a check are not checked again: a small read takes less than a check
+
+
 class _File:
-    """An open file descriptor that closes with the last source that reads from it."""
+    """An open file descriptor that closes with the last source that reads from it, and reads one version of the file only."""
 
-    __slots__ = ("handle",)
+    __slots__ = ("checked", "handle", "name", "stamp")
 
-    def __init__(self, handle: int) -> None:
+    def __init__(self, handle: int, name: str) -> None:
         self.handle = handle
+        self.name = name
+        self.stamp = _stamp(handle)
+        self.checked = monotonic_ns()
 
     def __del__(self) -> None:
         os.close(self.handle)
@@ -148,8 +155,19 @@ class _File:
             # with an offset of its own each thread reads independently of the others
             count = os.preadv(self.handle, [buffer[done:]], offset + done)
             if not count:
-                raise FormatError("the file", "it became shorter while it was read", offset + done)
+                raise FormatError(self.name, "it became shorter while it was read", offset + done)
             done += count
+        now = monotonic_ns()
+        if now - self.checked > _UNCHECKED_NS:
+            if _stamp(self.handle) != self.stamp:  # afterwards, so that a change during the read is noticed too
+                raise FormatError(self.name, "has changed since it was opened; open it again")
+            self.checked = now
+
+
+def _stamp(handle: int) -> tuple[int, int]:
+    """Return the size and the time of the last change, in ns: a file that is written in place has another one."""
+    status = os.fstat(handle)
+    return status.st_size, status.st_mtime_ns
 
 
 def checked_name(folder: str, name: str) -> str:

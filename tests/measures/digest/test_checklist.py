@@ -74,3 +74,35 @@ def test_verdicts_are_json(folder, capsys):
     record = json.loads(capsys.readouterr().out)
     assert record["ok"] is True
     assert [verdict["verdict"] for verdict in record["verdicts"]] == ["OK", "OK"]
+
+
+def test_a_list_opens_no_url_and_no_file_outside_its_folder(folder, capsys, monkeypatch):
+    text = listed(capsys, "--total").replace("a.npz", "../outside.npz")
+    (folder / "inner").mkdir()
+    monkeypatch.chdir(folder / "inner")
+    (folder / "a.npz").rename(folder / "outside.npz")
+    (folder / "b with space.safetensors").rename("b with space.safetensors")
+    digest = text.split()[0]
+    (folder / "inner" / "list").write_text(text + f"{digest}  http://127.0.0.1:9/x.npz (sha256 of 2 weights)\n")
+    opened = []
+    monkeypatch.setattr("steelyard.storage.remote.open_url", opened.append)
+    url = (
+        "http://127.0.0.1:9/x.npz: FAILED open or read "
+        "(a list of digests may not name a URL; download the file, or digest the URL itself)"
+    )
+    assert verified(capsys, status=1) == [
+        "../outside.npz: FAILED open or read (it is outside the folder of the list; pass --anywhere if you trust the list)",
+        "b with space.safetensors: OK",
+        url,
+    ]
+    assert verified(capsys, "--anywhere", status=1) == ["../outside.npz: OK", "b with space.safetensors: OK", url]
+    assert opened == []
+
+
+def test_a_link_out_of_the_folder_of_a_list_is_not_followed(folder, capsys, tmp_path_factory):
+    text = listed(capsys, "--total")
+    other = tmp_path_factory.mktemp("other")
+    (folder / "a.npz").rename(other / "a.npz")
+    (folder / "a.npz").symlink_to(other / "a.npz")
+    (folder / "list").write_text(text)
+    assert verified(capsys, status=1)[0].startswith("a.npz: FAILED open or read (it is outside the folder of the list")

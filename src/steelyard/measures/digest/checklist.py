@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.errors import FormatError, SteelyardError, printable
 from steelyard.measures.digest import ALGORITHMS
+from steelyard.storage.remote import is_url
 
 if TYPE_CHECKING:
     from steelyard.measures.digest import Algorithm, Digest, Layout
@@ -47,10 +49,11 @@ class LineResult(NamedTuple):
         return f"{self.what}: {self.verdict}{f' ({self.why})' if self.why else ''}"
 
 
-def verify(path: str, again: Again) -> Iterator[LineResult]:
+def verify(path: str, again: Again, *, anywhere: bool = False) -> Iterator[LineResult]:
     """Yield a result for each file of a list, each weight that differs, and each line that is not a digest.
 
-    `again` digests a file. Raises `FormatError` for a list without a file, and the errors of opening it.
+    `again` digests a file. A list is a file of somebody too: files outside its folder are not opened unless `anywhere`, and
+    URLs never. Raises `FormatError` for a list without a file, and the errors of opening it.
     """
     any_file = False
     for entry in _entries(path):
@@ -58,9 +61,22 @@ def verify(path: str, again: Again) -> Iterator[LineResult]:
             yield entry
             continue
         any_file = True
+        if why := _outside(entry.file, path, anywhere=anywhere):
+            yield LineResult(printable(entry.file), "FAILED open or read", why)
+            continue
         yield from _verdicts(entry, again)
     if not any_file:
         raise FormatError(path, "no line is the digest of a file; pass a file with the output of steelyard digest")
+
+
+def _outside(file: str, path: str, *, anywhere: bool) -> str:
+    """Return why a file that a list names is not opened; blank where it may be."""
+    if is_url(file):
+        return "a list of digests may not name a URL; download the file, or digest the URL itself"
+    home = os.path.realpath(os.path.dirname(path) or ".")
+    if anywhere or os.path.realpath(file).startswith(home.rstrip(os.sep) + os.sep):
+        return ""
+    return "it is outside the folder of the list; pass --anywhere if you trust the list"
 
 
 def _verdicts(listed: Listed, again: Again) -> Iterator[LineResult]:
