@@ -1,7 +1,17 @@
-"""The entry point of `python -m steelyard`."""
+"""The entry point of the command `steelyard` and of `python -m steelyard`."""
 
+import signal
 import sys
 
-from steelyard.cli import main
 
-sys.exit(main())
+def start() -> int:
+    """Run the command. Until its modules are imported, Ctrl-C ends the process as any other signal does, without a traceback."""
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from steelyard.cli import main
+
+    signal.signal(signal.SIGINT, interrupt)
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(start())

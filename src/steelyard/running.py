@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import warnings
@@ -39,6 +40,8 @@ def run(names: Sequence[str], load: Load, argv: list[str]) -> int:
 
     `load` returns the module of a command by its name.
     """
+    if sys.stdout is None:
+        return trouble(OSError(errno.EBADF, "standard output is closed; open it, or send it to /dev/null"))
     args = _parsed(names, load, argv)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -73,7 +76,8 @@ def _guarded(args: argparse.Namespace) -> int:
 def trouble(error: BaseException) -> int:
     """Print an error, and return the exit status for it."""
     try:
-        sys.stdout.flush()  # output that precedes the error is printed before it
+        if sys.stdout is not None:
+            sys.stdout.flush()  # output that precedes the error is printed before it
     except OSError:
         _drop_output()
     print(f"error: {one_line(error)}", file=sys.stderr)

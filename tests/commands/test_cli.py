@@ -505,6 +505,31 @@ def test_ctrl_c_ends_the_command_without_a_traceback(tmp_path):
     assert b"Traceback" not in err
 
 
+def test_ctrl_c_while_the_modules_are_imported_leaves_no_traceback(net_file):
+    code = """
+import builtins, os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+real = builtins.__import__
+def interrupted(name, *rest):
+    if name == "steelyard.cli":
+        os.kill(os.getpid(), signal.SIGINT)
+    return real(name, *rest)
+from steelyard.__main__ import start
+builtins.__import__ = interrupted
+sys.exit(start())
+"""
+    done = subprocess.run([sys.executable, "-c", code, "ls", str(net_file)], capture_output=True, text=True, env=ENV, check=False)
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr == ""
+
+
+def test_a_closed_stdout_is_one_line_and_exit_2(net_file):
+    command = [sys.executable, "-m", "steelyard", "ls", str(net_file)]
+    done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *command], capture_output=True, text=True, env=ENV, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: standard output is closed; open it, or send it to /dev/null\n"
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a device that is always full")
 @pytest.mark.parametrize("args", [["ls"], ["ls", "--json"], ["show", "0.weight"]])
 def test_a_full_disk_behind_stdout_is_one_line_and_exit_2(net_file, args):

@@ -1,8 +1,13 @@
 """A graph follows its weights when they are renamed or left out."""
 
+import numpy as np
+import pytest
+
+import steelyard
 from steelyard.core.graph import Graph, Layer
 from steelyard.core.readers import from_array
 from steelyard.core.weights import Weights
+from steelyard.errors import ShapeError
 
 
 def weights():
@@ -30,3 +35,12 @@ def test_layers_their_lists_of_weights_wrappers_and_inputs_have_the_new_names():
 
 def test_a_layer_without_a_list_of_weights_gets_none():
     assert "weights" not in weights().rename(r"net\.(.*)", r"model/\1").graph.layers[2].settings
+
+
+@pytest.mark.parametrize("template", [r"\9", r"\g<nothing>", "\\"])
+def test_a_template_that_the_pattern_cannot_fill_is_an_error_in_one_line(template):
+    w = steelyard.weights({"a": np.ones(2)})
+    with pytest.raises(ShapeError, match=r"invalid template '.*' for the pattern '\(a\)'"):
+        w.rename("(a)", template)
+    with pytest.raises(ShapeError, match="invalid template"):
+        steelyard.plan_transfer({"a.weight": np.ones((2, 2))}, into={"a.weight": np.ones((2, 2))}, rules={"(a)": template})

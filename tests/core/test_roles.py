@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import steelyard
 from steelyard.core.readers import from_array
 from steelyard.core.roles import infer_roles, layer_of, plain_layer, role_of
 from steelyard.core.weight import Role
@@ -112,3 +113,13 @@ def test_a_word_for_embeddings_beside_a_bias_is_a_kernel():
     assert [(str(w.role), w.axes) for w in infer_roles(weights)] == [("kernel", "out in"), ("bias", "out")]
     (alone,) = infer_roles([from_array("wte.weight", np.ones((4, 3)), layer="wte")])
     assert (str(alone.role), alone.axes) == ("embedding", "vocab out")
+
+
+@pytest.mark.parametrize("layer", ["normal", "abnormal_2", "normals"])
+def test_a_layer_whose_name_says_normal_is_not_a_norm(layer):
+    assert steelyard.weights({f"{layer}.weight": np.ones(4)})[f"{layer}.weight"].role == "other"
+
+
+@pytest.mark.parametrize("layer", ["norm", "batch_normalization_1", "LayerNorm_0", "normalise", "post_norm"])
+def test_a_layer_whose_name_says_norm_is_one(layer):
+    assert steelyard.weights({f"{layer}.weight": np.ones(4)})[f"{layer}.weight"].role == "scale"

@@ -371,3 +371,12 @@ def test_a_list_of_arrays_is_assigned_by_place_or_refused_whole():
     with pytest.raises(ShapeError, match="a list of arrays has none"):
         w.assign([np.zeros((2, 3)), np.zeros(3)], "F")
     assert model["b"].tolist() == [1, 2, 3]
+
+
+def test_a_model_that_is_nested_too_deeply_is_an_error_in_one_line():
+    nested = inner = {}
+    for _ in range(5000):
+        inner["a"] = inner = {}
+    inner["w"] = np.ones(2)
+    with pytest.raises(UnknownModelError, match="the dict is nested too deeply"):
+        steelyard.weights(nested)

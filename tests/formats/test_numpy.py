@@ -121,3 +121,10 @@ def test_a_type_that_numpy_lacks_is_refused_in_a_bare_array_which_has_no_place_f
     assert not list(tmp_path.iterdir())
     steelyard.save({"w": array}, tmp_path / "a.npz")
     assert steelyard.weights(tmp_path / "a.npz")["w"].dtype == "bfloat16"
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+def test_a_long_double_which_could_not_be_read_back_is_refused(tmp_path, name):
+    with pytest.raises(FormatError, match="long double"):
+        steelyard.save({"w": np.ones(3, np.longdouble)}, tmp_path / name)
+    assert [*tmp_path.iterdir()] == []

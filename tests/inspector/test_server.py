@@ -18,6 +18,7 @@ from inspector.serving import ROOT, START, Served, free_port, sparse, told
 from waiting import has_read, until
 
 from steelyard.cli import main
+from steelyard.inspector.server import opened_in_browser
 
 
 def test_the_page_and_its_parts_are_served_with_their_types(served):
@@ -34,11 +35,28 @@ def test_the_page_and_its_parts_are_served_with_their_types(served):
     assert b'src="served.js"' in served.get("/")[2]
 
 
-@pytest.mark.parametrize("token", ["", "x", "A" * 32, "%2e%2e", "..", "%C3%A9", "%FF", "api", "index.html"])
+@pytest.mark.parametrize("token", ["x", "A" * 32, "%2e%2e", "..", "%C3%A9", "%FF", "api", "index.html"])
 def test_requests_without_the_token_are_refused(served, token):
-    for path in (f"/{token}/", f"/{token}/api/index", f"/{token}", "/", "/favicon.ico", f"/{token}/{served.token}/"):
+    for path in (f"/{token}/", f"/{token}/api/index", f"/{token}", "/favicon.ico", f"/{token}/{served.token}/"):
         status, headers, body = served.raw(path)
         assert (status, told(headers, body)) == (404, "page not found")
+
+
+def test_the_address_without_its_token_is_a_page_that_explains_what_to_do(served):
+    status, headers, body = served.raw("/")
+    assert (status, headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+    assert b"Open the whole address that <code>steelyard serve</code> printed" in body
+
+
+def test_the_browser_gets_the_address_in_a_file_that_only_its_user_can_read(monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    with opened_in_browser("http://127.0.0.1:1/secret/"):
+        path = Path(opened[0].removeprefix("file://"))
+        assert "secret" not in opened[0]
+        assert "url=http://127.0.0.1:1/secret/" in path.read_text()
+        assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert not path.exists()
 
 
 def test_a_shortened_or_extended_token_is_refused(served):

@@ -12,6 +12,7 @@ import steelyard
 from steelyard import sizes
 from steelyard.core.readers import from_array
 from steelyard.numerics.summary import summarise
+from steelyard.text.frames import csv_lines
 from steelyard.text.rows import measured, rows_of
 from steelyard.text.sparkline import ABOVE, BARS, BELOW, WIDTH, Outline, axis_of, bars, header
 from steelyard.text.table import listing, table
@@ -317,3 +318,8 @@ def test_names_are_cut_in_the_middle_and_keep_their_end():
 )
 def test_bytes_are_written_in_units(count, text):
     assert in_units(count) == text
+
+
+def test_a_cell_of_csv_that_a_spreadsheet_would_take_as_a_formula_gets_an_apostrophe():
+    columns = {"name": ["=1+1", "+a", "-b", "@c", 'x"=y', "fc.weight"], "mean": [-1.5, None, 2, 0, 1e-9, 3]}
+    assert list(csv_lines(columns))[1:] == ["'=1+1,-1.5", "'+a,", "'-b,2", "'@c,0", '"x""=y",1e-09', "fc.weight,3"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.core.lazy_graph import LazyGraph
 from steelyard.core.roles import plain_layer
+from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Graph, Layer
@@ -18,13 +19,22 @@ if TYPE_CHECKING:
     """Returns the new name of a weight or a layer; None if it is left out."""
 
 
+def expanded(match: re.Match[str], template: str) -> str:
+    """Return the name that a template makes of a match. Raises `ShapeError` for a template that the pattern cannot fill."""
+    try:
+        return match.expand(template)
+    except (re.error, IndexError) as error:
+        rule = f"the pattern {printable(match.re.pattern)!r}"
+        raise ShapeError(f"invalid template {printable(template)!r} for {rule}: {error}") from None
+
+
 def names_by(pattern: str, replacement: str) -> Callable[[str], str]:
     """Return a function that rewrites each name that `pattern` matches completely by the template `replacement`."""
     rule = re.compile(pattern)
 
     def renamed(name: str) -> str:
         match = rule.fullmatch(name)
-        return match.expand(replacement) if match else name
+        return expanded(match, replacement) if match else name
 
     return renamed
 

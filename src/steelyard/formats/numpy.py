@@ -201,6 +201,8 @@ def _add(archive: zipfile.ZipFile, weight: Weight, comment: str) -> Iterator[Non
 
 def _header_text(shape: tuple[int, ...], dtype: str) -> bytes:
     """Return the header of a `.npy` file: version 1, little-endian, row-major; types that NumPy lacks as raw bytes."""
+    if dtype == "float128":
+        raise FormatError("a .npy file", "would hold a long double, which other machines read otherwise; convert it to float64")
     kind = _kind(dtype)
     size = itemsize(dtype)
     descr = f"{'|' if size == 1 else '<'}{kind}{size}"

@@ -19,7 +19,7 @@ from steelyard.core.plugins import framework_of
 from steelyard.core.selection import NAMED
 from steelyard.core.weights import Weights
 from steelyard.dtypes import numpy_dtype
-from steelyard.errors import ReadOnlyError, ShapeError, SteelyardError, printable
+from steelyard.errors import ReadOnlyError, ShapeError, SteelyardError, UnknownModelError, printable
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Graph
@@ -30,7 +30,12 @@ if TYPE_CHECKING:
 def weights_of(model: Any) -> Weights:
     """Return the weights of a live model, of a wrapper around one, or of a container of several."""
     framework = framework_of(model)
-    listed = list(framework.weights(model))
+    try:
+        listed = list(framework.weights(model))
+    except RecursionError:
+        raise UnknownModelError(
+            f"the {type(model).__name__} is nested too deeply; pass the inner part that has the weights"
+        ) from None
     is_immutable = getattr(framework, "is_immutable", None)  # training replaces such a model, and copies outlive it
     held = None if is_immutable and is_immutable(model) else _reference(model)
     return Weights(

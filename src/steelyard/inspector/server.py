@@ -15,8 +15,9 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steelyard.errors import MissingExtraError, ShapeError, SteelyardError, printable
@@ -88,11 +89,22 @@ def serve_sources(
         token = new_token()
         url = address(listening, token)
         announce(url)
-        if open_browser:
-            import webbrowser
+        with opened_in_browser(url) if open_browser else nullcontext():
+            run(api, listening, token)
 
-            webbrowser.open(url)
-        run(api, listening, token)
+
+@contextmanager
+def opened_in_browser(url: str) -> Iterator[None]:
+    """Open an address in the browser by way of a file that only this user can read: other users see a browser's arguments."""
+    import tempfile
+    import webbrowser
+
+    with tempfile.TemporaryDirectory(prefix="steelyard-") as folder:  # of mode 700
+        path = Path(folder) / "open.html"
+        path.touch(mode=0o600)
+        path.write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={url}"><a href="{url}">{url}</a>')
+        webbrowser.open(path.as_uri())
+        yield
 
 
 def listen(port: int) -> socket.socket:
@@ -242,6 +254,9 @@ def application(api: Api, port: int, token: str) -> Any:
 
 
 NOT_FOUND = "page not found"
+INCOMPLETE = """<!doctype html><title>steelyard</title>
+<p>This address is incomplete. Open the whole address that <code>steelyard serve</code> printed, with the letters after the slash.
+"""
 
 
 def _guarded(inner: Any, hosts: set[bytes], token: str) -> Any:
@@ -266,6 +281,8 @@ def _refusal(scope: Any, hosts: set[bytes], token: str) -> Response | None:
     """Return the answer to a request that must be refused, None for any other."""
     if [text for name, text in scope["headers"] if name == b"host"] not in [[host] for host in hosts]:
         return _refused(400, "unexpected Host header")
+    if scope["path"] == "/":
+        return _response(INCOMPLETE, "text/html", 404)
     first, slash, _ = scope["path"].removeprefix("/").partition("/")
     if not secrets.compare_digest(first.encode(errors="replace"), token.encode()) or not slash:
         return _refused(404, NOT_FOUND)
@@ -274,10 +291,10 @@ def _refusal(scope: Any, hosts: set[bytes], token: str) -> Response | None:
     return None
 
 
-def _response(body: str | bytes, media_type: str) -> Response:
+def _response(body: str | bytes, media_type: str, status: int = 200) -> Response:
     from starlette.responses import Response
 
-    return Response(body, media_type=media_type)
+    return Response(body, status, media_type=media_type)
 
 
 def _refused(status: int, reason: str, headers: Mapping[str, str] | None = None) -> Response:

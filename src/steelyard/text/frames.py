@@ -51,6 +51,9 @@ def _type(narwhals: Any, values: Iterable[Any]) -> Any:
     return narwhals.Int64() if kinds == {int} and all(abs(v) < 2**63 for v in values if v is not None) else narwhals.Float64()
 
 
+_FORMULA = ("=", "+", "-", "@")
+
+
 def csv_lines(columns: Mapping[str, list[object]]) -> Iterable[str]:
     """Yield the lines of a CSV file: numbers as Python's repr, which reads back bit for bit; None as a blank."""
     yield ",".join(map(_quoted, columns))
@@ -59,8 +62,13 @@ def csv_lines(columns: Mapping[str, list[object]]) -> Iterable[str]:
 
 
 def _quoted(text: str) -> str:
-    """Quote a text if CSV requires it; names from files may contain control characters, which become escapes."""
+    """Quote a text if CSV requires it; names from files may contain control characters, which become escapes.
+
+    A spreadsheet takes a cell that begins with one of `_FORMULA` as a formula, which an apostrophe before it prevents.
+    """
     shown = printable(text, 10_000)
+    if shown.startswith(_FORMULA):
+        shown = f"'{shown}"
     return '"' + shown.replace('"', '""') + '"' if any(mark in shown for mark in ',"') else shown
 
 

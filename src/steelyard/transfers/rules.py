@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from steelyard.core.renaming import expanded
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _mapped(name: str, ways: list[tuple[re.Pattern[str], str]], pairs: Rules) ->
         yield pairs[name]
     for rule, template in ways:
         if match := rule.fullmatch(name):
-            yield match.expand(template)
+            yield expanded(match, template)
 
 
 def _layer_named(name: str, place: int, targets: list[LayerWeights]) -> LayerWeights | None:
