@@ -67,16 +67,15 @@ class Links:
 
     def __init__(self, links: Iterable[Link | None]) -> None:
         seen: dict[Link, None] = {}  # in the listed order, in which their memory is near
-        for link in dict.fromkeys(links):
-            above = link
-            while above is not None and above not in seen:
-                seen[above] = None
-                above = above.above
-        plain = [link for link in seen if type(link.container) is dict]
-        self._containers = [link.container for link in plain]
-        self._keys = [link.key for link in plain]
-        self._parts = [link.part for link in plain]
-        self._others = [link for link in seen if type(link.container) is not dict]
+        level = dict.fromkeys(link for link in links if link is not None)
+        while level:
+            seen |= level
+            level = dict.fromkeys([link.above for link in level if link.above is not None and link.above not in seen])
+        entries = [(link.container, link.key, link.part) for link in seen if type(link.container) is dict]
+        self._containers = [container for container, _, _ in entries]
+        self._keys = [key for _, key, _ in entries]
+        self._parts = [part for _, _, part in entries]
+        self._others = [link for link in seen if type(link.container) is not dict] if len(entries) < len(seen) else []
 
     def are_held(self) -> bool:
         """Whether every entry still holds its part."""

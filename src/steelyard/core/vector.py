@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +21,7 @@ from steelyard.errors import MixedDtypeWarning, ShapeError, printable
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+    from steelyard.core.readers import Memory
     from steelyard.core.weight import Array, DType
 
     Order = Literal["C", "F"]
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 class VectorLayout:
     """The offset of each weight in the vector, and its address in memory."""
 
-    __slots__ = ("_links", "_memory", "_views", "addresses", "dtypes", "ends", "overlapping", "refused", "weights")
+    __slots__ = ("_addresses", "_links", "_memory", "_views", "addresses", "dtypes", "ends", "overlapping", "refused", "weights")
 
     def __init__(self, weights: Sequence[Weight]) -> None:
         self.weights = weights
@@ -40,6 +41,7 @@ class VectorLayout:
         self.refused = len(self._memory) < len(weights) and any(isinstance(weight.read, Refused) for weight in weights)
         self.addresses: list[int] = []
         self._views: list[memoryview] = []
+        self._addresses: Callable[[], list[int]] | None = None
         self._links: Links | None = None
 
     @property
@@ -60,7 +62,9 @@ class VectorLayout:
 
         Raises `ShapeError` if the model does not hold a weight any more, or holds it in another shape or dtype.
         """
-        addresses = [memory.address() for memory in self._memory]
+        if self._addresses is None:
+            self._addresses = _addresses_of(self._memory)
+        addresses = self._addresses()
         self._require_held()
         if addresses == self.addresses and self.size < sizes.COPY_THRESHOLD:
             return True
@@ -98,6 +102,14 @@ class VectorLayout:
             rest, position = divmod(rest, length)
             place.append(position)
         return weight, tuple(place if order == "F" else reversed(place))
+
+
+def _addresses_of(memories: Sequence[Memory]) -> Callable[[], list[int]]:
+    """Return a function that returns all addresses; a kind of memory may have a faster one for many of its own."""
+    kinds = {type(memory) for memory in memories}
+    faster = getattr(kinds.pop(), "addresses_of", None) if len(kinds) == 1 else None
+    made: Callable[[], list[int]] = faster(memories) if faster else lambda: [memory.address() for memory in memories]
+    return made
 
 
 def layout_of(weights: Iterable[Weight]) -> VectorLayout:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, MutableMapping
+from collections.abc import Callable, Hashable, MutableMapping, Sequence
+from operator import getitem
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -54,12 +55,12 @@ def weight_of(name: str, slots: Slots, key: Any, link: Link | None = None, **fac
 
 def _why_shapeless(name: str, tensor: torch.Tensor) -> tuple[str, SteelyardError] | None:
     """Return the word for a tensor that has no one shape, and the reason; None for all others."""
+    if type(tensor) not in _LAZY and not tensor.is_nested:
+        return None
     shown = printable(name) or "the tensor"
     if type(tensor) in _LAZY:
         return "lazy", NotFittedError(f"{shown} is lazy and has no shape yet; run one batch through the model first")
-    if tensor.is_nested:
-        return "nested", UnreadableError(f"{shown} is a nested tensor, whose parts have shapes of their own; take its unbind()")
-    return None
+    return "nested", UnreadableError(f"{shown} is a nested tensor, whose parts have shapes of their own; take its unbind()")
 
 
 def _encoding(tensor: torch.Tensor, word: str) -> str:
@@ -174,6 +175,19 @@ class TensorSlot:
             self.check()
             raise
         return address
+
+    @staticmethod
+    def addresses_of(slots: Sequence[TensorSlot]) -> Callable[[], list[int]]:
+        """Return a function that returns the addresses of many tensors, as `address` does, in a third of the time."""
+        holders, keys = [slot.slots for slot in slots], [slot.key for slot in slots]
+
+        def addresses() -> list[int]:
+            try:
+                return list(map(torch.Tensor.data_ptr, map(getitem, holders, keys)))
+            except (LookupError, TypeError, RuntimeError):  # `address` raises for the tensor that changed
+                return [slot.address() for slot in slots]
+
+        return addresses
 
     def array(self) -> Array:
         """Return the memory itself, with one axis."""
