@@ -326,3 +326,25 @@ def test_outputs_that_do_not_depend_on_the_inputs_prove_nothing():
     with torch.no_grad():
         source[0].bias.zero_()
     assert transfer(source, into=target, probe="random").proof.proven
+
+
+def test_a_file_that_has_both_copies_of_a_tied_weight_fits_the_model_that_ties_them():
+    def net():
+        made = nn.ModuleDict({"embed": nn.Embedding(7, 4), **{f"norm_{n}": nn.LayerNorm(4) for n in range(3)}})
+        made["head"] = nn.Linear(4, 7, bias=False)
+        return made
+
+    untied, tied = net(), net()
+    tied["head"].weight = tied["embed"].weight
+    with torch.no_grad():
+        for parameter in untied.parameters():
+            parameter.normal_()
+        untied["head"].weight.copy_(untied["embed"].weight)
+    state = {name: tensor.clone() for name, tensor in untied.state_dict().items()}
+    plan = steelyard.plan_transfer(state, into=tied)
+    assert plan.unused == ["head.weight"]
+    steelyard.transfer(state, into=tied)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in tied.state_dict().items())
+    state["head.weight"] = state["head.weight"] + 1
+    with pytest.raises(ShapeError, match="head. .*has no partner"):
+        steelyard.transfer(state, into=tied)

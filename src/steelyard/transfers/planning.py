@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.errors import AmbiguityError, ShapeError, printable
 from steelyard.layers.keras.cudnn import CUDNN
-from steelyard.transfers.pairing import Choice, Pair, pair
+from steelyard.transfers.pairing import Choice, Pair, pair, untied_copies
 from steelyard.transfers.pairing.net import missing_graphs
 from steelyard.transfers.pairing.unassigned import unassigned_layers, unassigned_pairs
 from steelyard.transfers.plan import Resize, TransferPlan
@@ -43,6 +43,8 @@ def make_plan(source: Net, target: Net, options: Options, *, guess: bool = False
     given = given_pairs(checked_names(options.rules, "rules"), checked_names(options.pairs, "pairs"), *everything)
     sources = [layer for layer in source.layers if not layer.tied and not _is_left_out(layer, only, skip)]
     targets = [layer for layer in target.layers if not layer.tied and not _is_left_out(layer, only, skip)]
+    copies = [layer for layer in untied_copies(sources, targets) if layer.name not in given]
+    sources = [layer for layer in sources if layer not in copies]
     _refuse_cudnn(targets)
     pairing = pair(source, target, given, sources, targets)
     made = list(pairing.pairs)

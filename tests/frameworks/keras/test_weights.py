@@ -504,7 +504,7 @@ def test_the_list_of_get_weights_is_assigned_by_place():
     steelyard.weights(other).assign(model.get_weights())
     for ours, theirs in zip(other.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    with pytest.raises(ShapeError, match="the list has 5 arrays, these weights are 6"):
+    with pytest.raises(ShapeError, match="the list has 5 arrays, but there are 6 weights"):
         steelyard.weights(other).assign(model.get_weights()[:-1])
 
 

@@ -21,6 +21,7 @@ from steelyard.transfers.layers.layer_weights import LayerWeights
 from steelyard.transfers.pairing.dataflow import places
 
 if TYPE_CHECKING:
+    from steelyard.core.weight import Weight
     from steelyard.transfers.pairing.net import Net
 
     Key = tuple[object, ...]
@@ -73,6 +74,26 @@ def pair(source: Net, target: Net, given: Mapping[str, str], sources: list[Layer
     for mine, theirs in _by_family(families, open_sources, open_targets):
         _settle(mine, theirs, evidence, pairing)
     return pairing
+
+
+def untied_copies(sources: list[LayerWeights], targets: list[LayerWeights]) -> list[LayerWeights]:
+    """Return the source layers that are missing in the target and only repeat another layer's numbers.
+
+    A file may have both copies of a weight that the model ties. Without them the names of both nets may agree.
+    """
+    names = {layer.name for layer in targets}
+    extra = [layer for layer in sources if layer.name not in names]
+    if not extra or len(extra) + len(targets) != len(sources):
+        return []
+    others = [weight for layer in sources if layer not in extra for weight in layer.weights.values()]
+    repeat = all(any(_is_copy(weight, other) for other in others) for layer in extra for weight in layer.weights.values())
+    return extra if repeat else []
+
+
+def _is_copy(one: Weight, other: Weight) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype or one.unreadable or other.unreadable or one.size < 2:
+        return False
+    return all((mine == theirs).all() for mine, theirs in zip(one.blocks(), other.blocks(), strict=True))
 
 
 def _given(given: Mapping[str, str], sources: Iterable[LayerWeights], targets: Iterable[LayerWeights]) -> list[Pair]:
