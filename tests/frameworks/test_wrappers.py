@@ -61,7 +61,7 @@ def test_layers_of_a_skorch_net_with_several_parts_have_the_names_of_their_weigh
     assert [layer.name for layer in found.layers] == ["module_.body", "module_.relu", "module_.head", "criterion_.centre"]
     assert found.layers[-1].settings == {"unused": True}
     assert {layer.name for layer in found.layers} - {"module_.relu"} == set(steelyard.weights(net).layers)
-    assert list(of_skorch.run(net, [x[:3]]).layers) == ["module_.body", "module_.head"]
+    assert list(of_skorch.run(net, [x[:3]]).layers) == ["module_.body", "module_.relu", "module_.head"]
 
 
 def test_an_uninitialised_skorch_net_or_another_object_is_refused():

@@ -346,5 +346,5 @@ def test_a_file_that_has_both_copies_of_a_tied_weight_fits_the_model_that_ties_t
     steelyard.transfer(state, into=tied)
     assert all(torch.equal(tensor, state[name]) for name, tensor in tied.state_dict().items())
     state["head.weight"] = state["head.weight"] + 1
-    with pytest.raises(ShapeError, match="head. .*has no partner"):
+    with pytest.raises(ShapeError, match=r"head. .*has no partner"):
         steelyard.transfer(state, into=tied)

@@ -45,10 +45,27 @@ def is_held(link: Link | None) -> bool:
 def require_held(link: Link | None, name: str) -> None:
     """Raise `ShapeError` for a weight that the model does not hold any more."""
     if not is_held(link):
-        raise ShapeError(
-            f"the model holds another {printable(name) or 'variable'} now than was listed, or none; "
-            "list the model's weights again"
-        )
+        raise replaced(name)
+
+
+def require_at(model: object, path: Iterable[Any], part: object, name: str) -> None:
+    """Raise `ShapeError` unless this part is where the model held it: a path of attributes, and of keys where there are none."""
+    now: Any = model
+    try:
+        for key in path:
+            is_attribute = isinstance(key, str) and not isinstance(now, Mapping) and hasattr(now, key)
+            now = getattr(now, key) if is_attribute else now[key]
+    except (LookupError, TypeError, AttributeError):
+        now = None
+    if now is not part:
+        raise replaced(name)
+
+
+def replaced(name: str) -> ShapeError:
+    """Return the error for a weight that the model does not hold any more."""
+    return ShapeError(
+        f"the model holds another {printable(name) or 'variable'} now than was listed, or none; list the model's weights again"
+    )
 
 
 def entry_of(holder: object, part: object, listed: Sequence[Any], above: Link | None) -> Link | None:

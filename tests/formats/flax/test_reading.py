@@ -219,6 +219,14 @@ def test_a_file_is_recognised_by_its_first_key(tmp_path):
     assert not flax_format.sniff(from_bytes(b"\x80\x04\x95\x00", "a.pkl"))
 
 
+def test_a_message_in_plain_bytes_is_read_as_a_part_of_the_tree(tmp_path):
+    inner = flax.serialization.msgpack_serialize({"mean": np.arange(3.0), "name": "net"})
+    path = saved(tmp_path, {"w": FLOATS, "config": inner})
+    found = steelyard.weights(path)
+    assert found["config/mean"].numpy().tolist() == [0, 1, 2]
+    assert (set(found), found.unreadable) == ({"w", "config/mean"}, {})
+
+
 def test_plain_bytes_are_listed_with_the_reason_and_check_names_them(tmp_path):
     path = saved(tmp_path, {"w": FLOATS, "blob": b"12345", "inner": {"more": b""}})
     found = steelyard.weights(path)

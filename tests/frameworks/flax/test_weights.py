@@ -405,3 +405,35 @@ def test_arrays_that_do_not_fit_write_nothing(trained):
     with pytest.raises(ShapeError, match=r"\(3, 3\).*\(2, 2\)"):
         w.assign({"conv/bias": np.zeros(3), "layers/0/kernel": np.ones((2, 2))})
     np.testing.assert_array_equal(w.to_vector(), before)
+
+
+class Held(nnx.Module):
+    """Layers as attributes, in a list and in a dict."""
+
+    def __init__(self, rngs):
+        self.a = nnx.Linear(2, 3, rngs=rngs)
+        self.l = nnx.List([nnx.Linear(3, 3, rngs=rngs)])
+        self.d = nnx.Dict({"x": nnx.Linear(3, 3, rngs=rngs)})
+
+
+@pytest.mark.parametrize(
+    ("replace", "gone", "kept"),
+    [
+        (lambda net: setattr(net, "a", nnx.Linear(2, 3, rngs=nnx.Rngs(1))), "a/kernel", "l/0/kernel"),
+        (lambda net: setattr(net.a, "bias", nnx.Param(jnp.ones(3))), "a/bias", "a/kernel"),
+        (lambda net: net.l.__setitem__(0, nnx.Linear(3, 3, rngs=nnx.Rngs(1))), "l/0/bias", "d/x/bias"),
+        (lambda net: net.d.__setitem__("x", nnx.Linear(3, 3, rngs=nnx.Rngs(1))), "d/x/kernel", "a/bias"),
+    ],
+    ids=["layer", "variable", "layer in a list", "layer in a dict"],
+)
+def test_a_variable_that_a_module_replaced_is_neither_read_nor_written(replace, gone, kept):
+    net = Held(nnx.Rngs(0))
+    w = steelyard.weights(net)
+    vector = w.to_vector()
+    replace(net)
+    now = steelyard.weights(net).to_vector()
+    for use in (w[gone].numpy, w.to_vector, lambda: w.assign(vector)):
+        with pytest.raises(ShapeError, match=f"the model holds another {gone.rpartition('/')[0]}/"):
+            use()
+    assert np.array_equal(w[kept].numpy(), steelyard.weights(net)[kept].numpy())
+    assert np.array_equal(steelyard.weights(net).to_vector(), now)

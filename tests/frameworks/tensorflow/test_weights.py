@@ -178,3 +178,23 @@ def test_one_variable_in_two_places_of_a_container_is_tied():
     assert [weight.tied for weight in w.values()] == [None, "0", None]
     w.assign([3.0, 4.0, 5.0, 6.0])
     assert shared.numpy().tolist() == [3, 4]
+
+
+def test_a_variable_that_a_module_replaced_is_neither_read_nor_written():
+    class Net(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = tf.Variable(np.ones((2, 3), "f4"))
+            self.l = [tf.Variable([1.0, 2.0])]
+            self.d = {"items": tf.Variable([4.0])}
+
+    net = Net()
+    w = steelyard.weights(net)
+    vector = w.to_vector()
+    assert np.array_equal(w.assign(vector * 2).w.numpy(), np.full((2, 3), 2.0))
+    net.w = tf.Variable(np.zeros((2, 3), "f4"))
+    for use in (w["w"].numpy, w.to_vector, lambda: w.assign(vector)):
+        with pytest.raises(ShapeError, match="the model holds another w now than was listed"):
+            use()
+    assert (w["l/0"].numpy().tolist(), w["d/items"].numpy().tolist()) == ([2.0, 4.0], [8.0])
+    assert not net.w.numpy().any()

@@ -302,3 +302,17 @@ def test_keras_2_is_imported_only_by_the_user():
     """
     run = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\nFalse\n"
+
+
+def test_a_variable_that_a_layer_or_a_layer_that_the_model_replaced_is_neither_read_nor_written():
+    net = tf_keras.Sequential([tf_keras.layers.Dense(3, input_shape=(2,), name="a"), tf_keras.layers.Dense(2, name="b")])
+    w = steelyard.weights(net)
+    vector = w.to_vector()
+    net.layers[0].kernel = net.layers[0].add_weight(name="other", shape=(2, 3))
+    for use in (w["a/kernel"].numpy, w.to_vector, lambda: w.assign(vector)):
+        with pytest.raises(ShapeError, match="the model holds another a/kernel now than was listed"):
+            use()
+    assert w["b/bias"].numpy().tolist() == [0, 0]
+    net.pop()
+    with pytest.raises(ShapeError, match="the model holds another b/bias now than was listed"):
+        w["b/bias"].numpy()

@@ -18,6 +18,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from steelyard.codecs import limits
 from steelyard.codecs.limits import is_possible
 from steelyard.codecs.metadata import owners
 from steelyard.core.readers import raw_chunks
@@ -70,7 +71,7 @@ def read(source: Source, scope: Scope) -> Weights:
         raise FormatError(source.name, f"holds a {type(tree).__name__}, not a map of names to arrays")
     is_state = "opt_state" in tree and "params" in tree
     listed: dict[str, Weight] = {}
-    for path, leaf in _leaves((), tree):
+    for path, leaf in _leaves((), tree, source):
         weight = _weight(_free_name(listed, path), leaf, source)
         keep = scope == "all" or (_is_array(leaf) and not (is_state and path[0] in ("opt_state", "step")))
         if weight is not None and keep:
@@ -79,16 +80,28 @@ def read(source: Source, scope: Scope) -> Weights:
     return Weights(with_linen_facts(weights) if "params" in tree else with_nnx_facts(weights))
 
 
-def _leaves(path: tuple[str, ...], node: Decoded) -> Iterator[tuple[tuple[str, ...], Decoded]]:
+def _leaves(path: tuple[str, ...], node: Decoded, source: Source) -> Iterator[tuple[tuple[str, ...], Decoded]]:
     """Yield paths and leaves. The depth of a message is limited, so recursion is safe."""
-    if isinstance(node, dict) and CHUNKED not in node:
-        for key, value in node.items():
-            yield from _leaves((*path, key), value)
-    elif isinstance(node, list):
-        for place, value in enumerate(node):
-            yield from _leaves((*path, str(place)), value)
+    if len(path) > limits.RECURSION:
+        raise FormatError(source.name, f"holds more than {limits.RECURSION} messages in messages")
+    inner = _message_in(node, source) if isinstance(node, Blob) and node.code is None else node
+    if isinstance(inner, dict) and CHUNKED not in inner:
+        for key, value in inner.items():
+            yield from _leaves((*path, key), value, source)
+    elif isinstance(inner, list):
+        for place, value in enumerate(inner):
+            yield from _leaves((*path, str(place)), value, source)
     else:
         yield path, node
+
+
+def _message_in(blob: Blob, source: Source) -> Decoded:
+    """Return the map that plain bytes hold, as a program writes them that encodes its config first; None for other bytes."""
+    try:
+        inner = decode(source, blob.offset, blob.offset + blob.length)
+    except FormatError:
+        return None
+    return inner if isinstance(inner, dict) and inner else None
 
 
 def _free_name(taken: Mapping[str, Weight], path: tuple[str, ...]) -> str:

@@ -17,6 +17,8 @@ from flax import linen, nnx, struct
 from flax.core import FrozenDict
 from flax.training.train_state import TrainState
 
+from steelyard.core.held import require_at
+from steelyard.core.members import while_held
 from steelyard.core.plugins import framework_of, load
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
@@ -117,8 +119,15 @@ def _nnx_weights(model: nnx.Pytree | nnx.State) -> list[Weight]:
         for weight in _parts(name, leaf):
             role, axes = known.get(str(path[-1]), (Role.OTHER, ""))
             axes = axes_or_blank(axes, len(weight.shape))
-            listed.append(weight.replace(role=role, axes=axes, trainable=isinstance(leaf, nnx.Param)))
+            listed.append(_held(model, path, leaf, weight).replace(role=role, axes=axes, trainable=isinstance(leaf, nnx.Param)))
     return infer_roles(listed) if modules else with_nnx_facts(infer_roles(listed))
+
+
+def _held(model: nnx.Pytree | nnx.State, path: nnx.graph.PathParts, leaf: object, weight: Weight) -> Weight:
+    """Return a weight that is refused when the module holds another variable in the place of its own."""
+    if not isinstance(model, nnx.Pytree) or not isinstance(leaf, nnx.Variable):
+        return weight
+    return while_held(weight, lambda: require_at(model, path, leaf, weight.name))
 
 
 def _parts(name: str, leaf: object) -> Iterator[Weight]:

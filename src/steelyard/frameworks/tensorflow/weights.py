@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
+from steelyard.core.held import require_at
+from steelyard.core.members import while_held
 from steelyard.core.readers import Placed, by_rows
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Weight
@@ -38,11 +40,18 @@ def weights(model: object) -> Iterable[Weight]:
         return [_weight("", model)]
     first: dict[int, str] = {}
     listed = []
+    paths = _paths(model) if isinstance(model, tf.Module) else {}
     for name, variable in _variables(model):
         if variable.dtype != tf.string:
             owner = first.setdefault(id(variable), name)
-            listed.append(_weight(name, variable).replace(tied=owner if owner != name else None))
+            weight = _weight(name, variable).replace(tied=owner if owner != name else None)
+            listed.append(_held(model, paths[name], variable, weight) if name in paths else weight)
     return infer_roles(listed)
+
+
+def _held(model: object, path: tuple[Any, ...], variable: tf.Variable, weight: Weight) -> Weight:
+    """Return a weight that is refused when the module holds another variable in the place of its own."""
+    return while_held(weight, lambda: require_at(model, path, variable, weight.name))
 
 
 def assign(model: Model, arrays: Mapping[str, Array]) -> Model:
@@ -55,6 +64,12 @@ def assign(model: Model, arrays: Mapping[str, Array]) -> Model:
     for name, array in arrays.items():
         variables[name].assign(array.copy())  # TensorFlow may keep the memory that is passed to it
     return model
+
+
+def _paths(model: tf.Module) -> dict[str, tuple[Any, ...]]:
+    """Return the attributes and keys that lead to each variable, by its name."""
+    found = model._flatten(predicate=lambda part: isinstance(part, tf.Variable), with_path=True)
+    return {"/".join(map(str, path)): path for path, _ in found}
 
 
 def _variables(model: object) -> Iterator[tuple[str, tf.Variable]]:

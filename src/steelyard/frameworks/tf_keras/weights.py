@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import tensorflow as tf
 
 from steelyard.codecs.keras.legacy import distinct_name
-from steelyard.core.members import with_ties
+from steelyard.core.held import replaced
+from steelyard.core.members import while_held, with_ties
 from steelyard.core.plugins import load
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Refused, Role, Weight
@@ -48,7 +49,30 @@ def weights(model: object) -> Iterator[Weight]:
     if isinstance(model, tf.Variable):
         return iter(load("frameworks", "tensorflow").weights(_plain(model)))
     trained = {id(variable) for variable in _trained(model)}
-    return with_ties(_weight(each, is_trained=id(each.variable) in trained) for each in _listed(model))
+    holders = _holders(model)
+    listed = ((each, _weight(each, is_trained=id(each.variable) in trained)) for each in _listed(model))
+    return with_ties(_held(model, holders.get(id(each.variable)), each.variable, weight) for each, weight in listed)
+
+
+def _holders(model: Any) -> dict[int, Any]:
+    """Return the layer that holds each variable, by the variable's identity; empty for an optimizer."""
+    layers = list(model._flatten_layers()) if is_layer(model) else []
+    return {id(variable): layer for layer in layers for variable in _own_variables(layer)}
+
+
+def _own_variables(layer: Any) -> list[Any]:
+    return [*layer._trainable_weights, *layer._non_trainable_weights]
+
+
+def _held(model: Any, holder: Any, variable: Any, weight: Weight) -> Weight:
+    """Return a weight that is refused when the layer holds other variables, or the model other layers."""
+
+    def check() -> None:
+        is_held = any(each is variable for each in _own_variables(holder))
+        if not is_held or not any(layer is holder for layer in model._flatten_layers()):
+            raise replaced(weight.name)
+
+    return weight if holder is None else while_held(weight, check)
 
 
 def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
