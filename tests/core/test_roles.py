@@ -123,3 +123,13 @@ def test_a_layer_whose_name_says_normal_is_not_a_norm(layer):
 @pytest.mark.parametrize("layer", ["norm", "batch_normalization_1", "LayerNorm_0", "normalise", "post_norm"])
 def test_a_layer_whose_name_says_norm_is_one(layer):
     assert steelyard.weights({f"{layer}.weight": np.ones(4)})[f"{layer}.weight"].role == "scale"
+
+
+def test_many_numbered_weights_of_one_layer_have_the_roles_of_a_few():
+    for prefix, role in (("list.", "other"), ("weights.", None), ("biases.", None)):
+        few, many = (
+            {str(w.role) for w in steelyard.weights({f"{prefix}{n}": np.ones((2, 3)) for n in range(count)}).values()}
+            for count in (5, 300)
+        )
+        assert few == many
+        assert role is None or many == {role}

@@ -138,6 +138,9 @@ def _ruled(words: str) -> Role:
     return next((role for pattern, role in _LEAVES if re.fullmatch(pattern, words)), Role.OTHER)
 
 
+_MOST_ALIKE = 100  # a layer of more weights, such as a list of parameters, is hardly repeated
+
+
 def infer_roles(weights: Iterable[Weight], classes: Mapping[str, str] | None = None) -> list[Weight]:
     """Return the weights with what their layers prove: a role for those without one, and axes for these.
 
@@ -156,15 +159,36 @@ def infer_roles(weights: Iterable[Weight], classes: Mapping[str, str] | None = N
             continue
         kind = (classes or {}).get(name, "")
         word = _own_word(name)
-        look = word, kind, tuple([(_tail(weight), weight.shape, weight.dtype, weight.role, weight.axes) for weight in members])
-        facts = known.get(look)
-        if facts is None:
-            evidence = LayerEvidence(word, members, kind)
-            facts = known[look] = [evidence.facts_of(weight) for weight in members]
+        facts = _facts_of(word, kind, members, known)
         for place, weight, (role, axes) in zip(places, members, facts, strict=True):
             if weight.role is Role.OTHER and (role is not Role.OTHER or axes != weight.axes):
                 listed[place] = weight.replace(role=role, axes=axes)
     return listed
+
+
+def _facts_of(
+    word: str, kind: str, members: Sequence[Weight], known: dict[Hashable, list[tuple[Role, str]]]
+) -> list[tuple[Role, str]]:
+    """Return the role and axes of each weight of a layer, and keep them for the layers that look alike."""
+    if len(members) > _MOST_ALIKE:
+        if _are_numbered(members):
+            return [(weight.role, weight.axes) for weight in members]
+        evidence = LayerEvidence(word, members, kind)
+        return [evidence.facts_of(weight) for weight in members]
+    look = word, kind, tuple([(_tail(weight), weight.shape, weight.dtype, weight.role, weight.axes) for weight in members])
+    facts = known.get(look)
+    if facts is None:
+        evidence = LayerEvidence(word, members, kind)
+        facts = known[look] = [evidence.facts_of(weight) for weight in members]
+    return facts
+
+
+def _are_numbered(members: Sequence[Weight]) -> bool:
+    """Whether all weights of a layer have numbers for names, which imply nothing, as in a list of parameters."""
+    if not all(leaf_of(weight.name).isdecimal() for weight in members):
+        return False
+    ranks = {len(weight.shape) for weight in members}  # every number implies the same
+    return all(role_of(members[0].name, rank) is Role.OTHER for rank in ranks)
 
 
 def _without_collections(layers: Mapping[str, list[int]]) -> dict[str, list[int]]:
@@ -192,20 +216,21 @@ class LayerEvidence:
     __slots__ = ("_bias", "_is_norm", "_is_packed", "_kernels", "_norms", "_roles", "_statistics")
 
     def __init__(self, word: str, members: Sequence[Weight], kind: str = "") -> None:
-        leaves = {leaf_of(weight.name): weight for weight in members}
+        leaf_by_name = {weight.name: leaf_of(weight.name) for weight in members}
+        leaves = {leaf_by_name[weight.name]: weight for weight in members}
         self._is_norm = _is_norm(word) or _is_norm(kind)
         self._is_packed = any(leaf in leaves for leaf in _PACKED)
         self._bias = next((leaves[leaf] for leaf in _BIAS if leaf in leaves), None)
         named = {w.name: w.role if w.role is not Role.OTHER else role_of(w.name, len(w.shape)) for w in members}
         self._statistics = {w.shape for w in members if named[w.name] is Role.MEAN}
-        self._roles = {w.name: self._role(w, named[w.name]) for w in members}
+        self._roles = {w.name: self._role(w, leaf_by_name[w.name], named[w.name]) for w in members}
         self._kernels = [w for w in members if self._roles[w.name] in _KERNELS]
         # a layer with a kernel is not a norm, even if it has a scale too, as with weight norm
         self._norms = set() if self._kernels else {w.shape for w in members if self._roles[w.name] in (Role.SCALE, Role.MEAN)}
 
-    def _role(self, weight: Weight, named: Role) -> Role:
+    def _role(self, weight: Weight, leaf: str, named: Role) -> Role:
         """Return the role of a weight whose name implies `named`."""
-        leaf, bias, shape = leaf_of(weight.name), self._bias, weight.shape
+        bias, shape = self._bias, weight.shape
         if weight.role is not Role.OTHER or leaf not in _WEIGHT or not shape:
             return named
         if self._is_packed or weight.dtype in _WORDS_OF_BITS:
