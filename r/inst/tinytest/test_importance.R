@@ -87,7 +87,9 @@ expect_error(nn_importance(models[[1]], inputs = "a"), "1 names are given, but t
 # files without axes: inferred from how the shapes fit, or requested
 square <- list(a.kernel = diag(2), b.kernel = diag(2))
 expect_error(nn_importance(square), "its shape fits both; pass axes")
-expect_equal(unname(nn_importance(list(a.weight = matrix(1:6, 2), b.weight = matrix(1:4, 2)))), t(matrix(1:6, 2)) %*% t(matrix(1:4, 2)))
+hidden <- matrix(as.numeric(1:6), 2)
+last <- matrix(as.numeric(1:4), 2)
+expect_equal(unname(nn_importance(list(a.weight = hidden, b.weight = last))), t(hidden) %*% t(last))
 
 # a network that is not a chain of dense layers is refused, and the error names its kind
 reticulate::py_run_string("

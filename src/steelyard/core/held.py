@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from operator import getitem, is_
+from operator import attrgetter, getitem, is_
 from typing import TYPE_CHECKING, Any
 
 from steelyard.errors import ShapeError, printable
@@ -88,11 +88,9 @@ class Links:
         while level:
             seen |= level
             level = dict.fromkeys([link.above for link in level if link.above is not None and link.above not in seen])
-        entries = [(link.container, link.key, link.part) for link in seen if type(link.container) is dict]
-        self._containers = [container for container, _, _ in entries]
-        self._keys = [key for _, key, _ in entries]
-        self._parts = [part for _, _, part in entries]
-        self._others = [link for link in seen if type(link.container) is not dict] if len(entries) < len(seen) else []
+        self._others = [link for link in seen if type(link.container) is not dict]
+        plain = [link for link in seen if type(link.container) is dict] if self._others else seen
+        self._containers, self._keys, self._parts = ([*map(attrgetter(word), plain)] for word in ("container", "key", "part"))
 
     def are_held(self) -> bool:
         """Whether every entry still holds its part."""

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
+from math import prod
 from typing import TYPE_CHECKING, Literal
 
 from steelyard import sizes
@@ -15,7 +16,7 @@ from steelyard.core.held import Links
 from steelyard.core.readers import ByColumns, Live
 from steelyard.core.threads import at_once
 from steelyard.core.weight import Refused, Weight
-from steelyard.dtypes import is_floating
+from steelyard.dtypes import UNKNOWN, is_floating
 from steelyard.errors import MixedDtypeWarning, ShapeError, printable
 
 if TYPE_CHECKING:
@@ -34,9 +35,11 @@ class VectorLayout:
 
     def __init__(self, weights: Sequence[Weight]) -> None:
         self.weights = weights
-        self.ends = list(accumulate([weight.size for weight in weights]))
         self.dtypes = {weight.dtype for weight in weights}
-        self._memory = [weight.read.memory for weight in weights if isinstance(weight.read, Live)]
+        # `size` is a property, which takes longer than the product
+        known = UNKNOWN not in self.dtypes
+        self.ends = list(accumulate([prod(w.shape) for w in weights] if known else [w.size for w in weights]))
+        self._memory = [read.memory for read in [weight.read for weight in weights] if isinstance(read, Live)]
         self.overlapping = any(weight.overlaps is not None for weight in weights)
         self.refused = len(self._memory) < len(weights) and any(isinstance(weight.read, Refused) for weight in weights)
         self.addresses: list[int] = []
