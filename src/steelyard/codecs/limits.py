@@ -50,6 +50,10 @@ MSGPACK_VALUES = 2_000_000
 """values of one MessagePack: one byte of the file can take a hundred in memory"""
 SSTABLE_KEYS = 4_000_000
 """keys of a TensorFlow index: some seconds"""
+SSTABLE_NAMES = 1 << 26
+"""bytes of all names in a TensorFlow index of any size: a name may repeat most of the one before it in a few bytes"""
+SSTABLE_NAMES_PER_BYTE = 16
+"""bytes of names for each byte of a TensorFlow index, in addition"""
 SHARDS = 100_000
 """files into which one model may be split: their names have five digits"""
 BUNDLE_SLICES = 1000
@@ -76,6 +80,10 @@ JSON = 100_000_000
 """bytes of a JSON that describes tensors, and of an HDF5 attribute: the header limit of safetensors"""
 HUB_CONFIG = 1 << 22
 """bytes of the config.json next to a model: those with thousands of labels take one megabyte"""
+JSON_VALUES = 1 << 20
+"""values of a JSON in a file of any size: an empty list takes two bytes of the file and sixty in memory"""
+JSON_BYTES_PER_VALUE = 5
+"""bytes of the file for each further value: a tensor takes ten bytes a value in the header of safetensors"""
 TEXT = 1 << 20
 """bytes of a name, a path or a small text"""
 PICKLE_TEXT = 1 << 28

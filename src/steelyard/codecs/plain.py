@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from steelyard.codecs.budget import check_json
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TypeAlias
@@ -13,14 +15,17 @@ if TYPE_CHECKING:
     Config = Mapping[str, Plain]
 
 
-def from_json(text: str | bytes) -> Plain:
-    """Decode JSON; None for anything that is not JSON, or is nested too deep.
+def from_json(text: str | bytes, size: int | None = None) -> Plain:
+    """Decode JSON; None for anything that is not JSON, is nested too deep, or has too many values for a file of `size` bytes.
+
+    Without `size` the text itself is what the file stores.
 
     >>> from_json('{"name": [1, 2.5]}'), from_json("{")
     ({'name': [1, 2.5]}, None)
     """
     try:
+        check_json(text, "JSON", len(text) if size is None else size)
         value: Plain = json.loads(text)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # FormatError too
         return None
     return value

@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
+from steelyard.codecs.budget import check_json
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ def shard_index(source: Source) -> tuple[ShardMap, dict[str, Plain]]:
         return names
 
     try:
-        index = json.loads(source.read(0, source.size).decode("utf-8"), object_pairs_hook=unique)
+        text = source.read(0, source.size).decode("utf-8")
+        check_json(text, source.name, source.size)
+        index = json.loads(text, object_pairs_hook=unique)
     except FormatError:
         raise
     except (ValueError, RecursionError) as error:

@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
+from steelyard.codecs.budget import check_json
 from steelyard.codecs.limits import is_possible
 from steelyard.codecs.metadata import dump_facts, with_facts, written_once
 from steelyard.core.readers import chunks_of
@@ -115,7 +116,9 @@ def _header(source: Source) -> tuple[int, dict[str, Plain]]:
         return names
 
     try:
-        header = json.loads(source.read(8, length).decode("utf-8"), object_pairs_hook=unique)
+        text = source.read(8, length).decode("utf-8")
+        check_json(text, source.name, source.size)
+        header = json.loads(text, object_pairs_hook=unique)
     except FormatError:
         raise
     except (ValueError, RecursionError) as error:

@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
+from steelyard.codecs.budget import check_json
 from steelyard.codecs.pickle.arrays import PickledTensor, refused
 from steelyard.codecs.pickle.audit import is_expected
 from steelyard.codecs.pickle.model_weights import listed
@@ -65,7 +66,11 @@ def _schema(source: Source, member: Member) -> dict[str, Plain]:
     if content.size > limits.JSON:
         raise FormatError(source.name, f"the schema takes {content.size:,} bytes, more than {limits.JSON:,}")
     try:
-        schema = json.loads(content.read(0, content.size))
+        text = content.read(0, content.size)
+        check_json(text, content.name, source.size)
+        schema = json.loads(text)
+    except FormatError:
+        raise
     except (ValueError, RecursionError) as error:
         raise FormatError(content.name, f"the schema is not JSON: {error}") from None
     if not isinstance(schema, dict) or "__loader__" not in schema:

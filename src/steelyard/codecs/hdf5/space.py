@@ -10,6 +10,7 @@ from _thread import allocate_lock
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
+from steelyard.codecs.budget import Budget
 from steelyard.codecs.hdf5.checksum import lookup3
 from steelyard.errors import FormatError
 
@@ -29,14 +30,20 @@ class Space:
     the same bytes again and again end.
     """
 
-    __slots__ = ("_left", "_lock", "_pages", "address_bytes", "base", "length_bytes", "source")
+    __slots__ = ("_budget", "_lock", "_pages", "address_bytes", "base", "length_bytes", "source")
 
     def __init__(self, source: Source, base: int, address_bytes: int = 8, length_bytes: int = 8) -> None:
         self.source = source
         self.base = base
         self.address_bytes = address_bytes
         self.length_bytes = length_bytes
-        self._left = limits.HDF5_STRUCTURE_FLOOR + limits.HDF5_STRUCTURE_PER_BYTE * source.size
+        self._budget = Budget(
+            source.name,
+            source.size,
+            "bytes of structure",
+            floor=limits.HDF5_STRUCTURE_FLOOR,
+            per_byte=limits.HDF5_STRUCTURE_PER_BYTE,
+        )
         self._pages: dict[int, bytes] = {}
         self._lock = allocate_lock()  # threads read indexes of chunks
 
@@ -49,9 +56,7 @@ class Space:
         start = self.base + address
         if start + count > self.source.size:
             raise self.error(f"is damaged: a structure of {count:,} bytes reaches past the end of the file", address)
-        self._left -= count
-        if self._left < 0:
-            raise self.error("is damaged: its structures refer to the same bytes again and again", address)
+        self._budget.spend(count)
         first, last = start // _PAGE, (start + count - 1) // _PAGE
         if first != last:
             return self.source.read(start, count)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
+from steelyard.codecs.budget import Budget
 from steelyard.errors import FormatError
 from steelyard.formats.tensorflow.crc32c import crc32c, unmasked
 
@@ -41,12 +42,14 @@ def entries(source: Source) -> Iterator[tuple[bytes, bytes]]:
     at = _handle(source, footer, 0)[2]
     start, size, _ = _handle(source, footer, at)
     last, count = b"", 0
+    names = Budget(source.name, source.size, "bytes of names", floor=limits.SSTABLE_NAMES, per_byte=limits.SSTABLE_NAMES_PER_BYTE)
     for _, handle in _block(source, start, size):
         where, length, _ = _handle(source, handle, 0)
         for key, value in _block(source, where, length):
             if count and key <= last:
                 raise FormatError(source.name, "the keys of the index are not in order", where)
             last, count = key, count + 1
+            names.spend(len(key))
             if count > limits.SSTABLE_KEYS:
                 raise FormatError(source.name, f"the index has more than {limits.SSTABLE_KEYS:,} keys")
             yield key, value
