@@ -116,8 +116,18 @@ def test_an_ambiguous_archive_is_refused(name):
 def test_a_member_whose_local_header_moves_it_past_the_end_is_refused():
     data = archive(content={"a": b"x" * 100})
     data[28:30] = b"\xff\xff"  # the length of the extra field
-    with pytest.raises(FormatError, match=r"contradicts|ends at byte"):
+    with pytest.raises(FormatError, match=r"overlaps the next one or the directory|ends at byte"):
         read(data)
+
+
+def test_a_member_whose_extra_field_moves_it_over_the_next_one_is_refused_and_the_next_one_is_read():
+    data = archive(content={"a": b"x" * 100, "b": b"y" * 200})
+    data[28:30] = (60).to_bytes(2, "little")  # the length of the extra field, so that the data of a are partly those of b
+    source = from_bytes(bytes(data), "a.zip")
+    members = directory(source)
+    with pytest.raises(FormatError, match="the member a overlaps the next one or the directory"):
+        member_source(source, members["a"]).read(0, 100)
+    assert member_source(source, members["b"]).read(0, 200) == b"y" * 200
 
 
 def test_a_member_with_too_small_or_too_large_a_size_is_refused():

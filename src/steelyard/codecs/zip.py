@@ -28,9 +28,21 @@ STEP = 1 << 18  # bytes that are inflated at a time while a member is skipped
 
 
 class Member:
-    """A file of the archive: the offset of its local header, its sizes, method and checksum (0: none)."""
+    """A file of the archive: the offset of its local header, its sizes, method and checksum (0: none).
 
-    __slots__ = ("comment", "crc", "header", "method", "name", "packed", "size")  # making a named tuple takes a millisecond
+    `end` is where the next member or the directory begins.
+    """
+
+    __slots__ = (
+        "comment",
+        "crc",
+        "end",
+        "header",
+        "method",
+        "name",
+        "packed",
+        "size",
+    )  # making a named tuple takes a millisecond
 
     def __init__(self, name: str, header: int, packed: int, size: int, method: int, crc: int, comment: bytes) -> None:
         self.name = name
@@ -40,6 +52,7 @@ class Member:
         self.method = method
         self.crc = crc
         self.comment = comment
+        self.end = 0
 
 
 def is_zip(source: Source) -> bool:
@@ -194,11 +207,12 @@ def _sizes64(source: Source, name: str, extra: bytes, *values: int) -> tuple[int
 
 
 def _check_overlap(source: Source, members: dict[str, Member], end: int) -> None:
-    """Refuse a member that reaches into the next one or into the directory.
+    """Refuse a member that reaches into the next one or into the directory, and note where each must end.
 
     The extra field of a local header may be of any length, and is checked when the member is read.
     """
     for header, packed, name in sorted([(m.header, m.packed, m.name) for m in members.values()], reverse=True):
+        members[name].end = end
         stop = header + 30 + packed + (len(name) if name.isascii() else len(name.encode("utf-8", "surrogateescape")))
         if stop > end:
             raise FormatError(source.name, f"the member {printable(name)} overlaps the next one or the directory", header)
@@ -223,7 +237,11 @@ def _data_offset(source: Source, member: Member) -> int:
     later = bool(flags & 8)  # then these three are 0 here, and the directory has them
     for value, expected in ((crc, member.crc), (packed, member.packed), (size, member.size)):
         same = same and (value in (expected, FULL32) or (later and value == 0))
-    if header[:4] != LOCAL or not same or offset + member.packed > source.size:
+    if header[:4] == LOCAL and same and offset + member.packed > member.end:
+        raise FormatError(
+            source.name, f"the member {printable(member.name)} overlaps the next one or the directory", member.header
+        )
+    if header[:4] != LOCAL or not same:
         raise FormatError(
             source.name, f"the header of the member {printable(member.name)} contradicts the directory", member.header
         )
