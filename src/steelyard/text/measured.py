@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from steelyard.text.escaping import escaped_path
 from steelyard.text.table import name_text
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def digest_lines(digest: Digest, what: str = "all", *, each: bool = True) -> Ite
         for name, own in digest.weights.items():
             yield f"{own}  {name_text(name)}"
     layout = "" if digest.layout == "own" else f"{digest.layout} "
-    yield f"{digest.whole}  {name_text(what)} ({layout}{digest.algorithm} of {_weights(len(digest.weights))})"
+    mark, shown = escaped_path(what)
+    yield f"{mark}{digest.whole}  {shown} ({layout}{digest.algorithm} of {_weights(len(digest.weights))})"
 
 
 def unsure_line(digest: Digest) -> str:

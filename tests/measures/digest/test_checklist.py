@@ -1,6 +1,7 @@
 """Verification of a saved list of digests, as by sha256sum -c."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -106,3 +107,19 @@ def test_a_link_out_of_the_folder_of_a_list_is_not_followed(folder, capsys, tmp_
     (folder / "a.npz").symlink_to(other / "a.npz")
     (folder / "list").write_text(text)
     assert verified(capsys, status=1)[0].startswith("a.npz: FAILED open or read (it is outside the folder of the list")
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nb.npz", "a\rb.npz", "a\\b.npz", "a\x1b[31m.npz", b"\xff\xfe.npz", "ä ü.npz", "\\n.npz", "a\u2028b.npz"]
+)
+def test_a_file_with_any_name_is_verified(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    name = os.fsdecode(name)
+    steelyard.save({"w": np.arange(6.0)}, "plain.npz")
+    os.rename("plain.npz", name)
+    for options in ((), ("--total",)):
+        assert main(["digest", name, *options]) == 0
+        (tmp_path / "list").write_text(capsys.readouterr().out, encoding="utf-8", errors="surrogateescape")
+        assert [line.rpartition(": ")[2] for line in verified(capsys)] == ["OK"]
+    os.rename(name, "elsewhere.npz")
+    assert "FAILED open or read" in verified(capsys, status=1)[0]

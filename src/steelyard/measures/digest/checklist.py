@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from steelyard.errors import FormatError, SteelyardError, printable
 from steelyard.measures.digest import ALGORITHMS
 from steelyard.storage.remote import is_url
+from steelyard.text.escaping import unescaped_path
 
 if TYPE_CHECKING:
     from steelyard.measures.digest import Algorithm, Digest, Layout
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 LIMIT = 1 << 28
 """Maximum size of a list in bytes."""
-_WHOLE = re.compile(r"([0-9a-f]{32}|[0-9a-f]{64})  (.+) \((canonical )?(blake3|sha256|xxh3) of [0-9,]+ weights?\)")
+_WHOLE = re.compile(r"(\\?)([0-9a-f]{32}|[0-9a-f]{64})  (.+) \((canonical )?(blake3|sha256|xxh3) of [0-9,]+ weights?\)")
 _OWN = re.compile(r"([0-9a-f]{32}|[0-9a-f]{64})  (.+)")
 
 
@@ -100,7 +101,8 @@ def _entries(path: str) -> Iterator[Listed | LineResult]:
     last = 0
     for number, line in enumerate(_lines(path), 1):
         if whole := _WHOLE.fullmatch(line):
-            digest, file, layout, word = whole.groups()
+            mark, digest, file, layout, word = whole.groups()
+            file = unescaped_path(file) if mark else file
             algorithm = next(each for each in ALGORITHMS if each == word)
             yield Listed(file, algorithm, "canonical" if layout else "own", digest, weights)
             weights = {}
@@ -120,4 +122,5 @@ def _lines(path: str) -> list[str]:
     source = open_path(path)
     if source.is_folder or source.size > LIMIT:
         raise FormatError(path, f"is too large for a list of digests, which has at most {LIMIT:,} bytes")
-    return source.read(0, source.size).decode("utf-8", "replace").splitlines()
+    text = source.read(0, source.size).decode("utf-8", "surrogateescape")
+    return [line.removesuffix("\r") for line in text.split("\n")]  # not splitlines: a path may have a line separator of Unicode
