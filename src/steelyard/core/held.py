@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter, getitem, is_
+from operator import getitem, is_
 from typing import TYPE_CHECKING, Any
 
 from steelyard.errors import ShapeError, printable
@@ -15,15 +15,19 @@ if TYPE_CHECKING:
 
 
 class Link:
-    """The entry of a dict or a list that holds a part of a model; `above` is the entry of the part around it."""
+    """The entry of a dict or a list that holds a part of a model; `above` is the entry of the part around it.
 
-    __slots__ = ("above", "container", "key", "part")
+    `tree` has all entries that were listed with this one.
+    """
 
-    def __init__(self, container: Container, key: Any, part: object, above: Link | None) -> None:
+    __slots__ = ("above", "container", "key", "part", "tree")
+
+    def __init__(self, container: Container, key: Any, part: object, above: Link | None, tree: LinkTree | None = None) -> None:
         self.container = container
         self.key = key
         self.part = part
         self.above = above
+        self.tree = tree
 
     def is_entry(self) -> bool:
         """Whether the container still holds the part; a list may have moved it."""
@@ -77,25 +81,56 @@ def entry_of(holder: object, part: object, listed: Sequence[Any], above: Link | 
     return Link(listed, None, part, above) if any(each is part for each in listed) else None
 
 
-class Links:
-    """The links of many weights, each once, so that all of them are checked in little time; those in plain dicts at once."""
+class LinkTree:
+    """The entries in plain dicts that hold the parts of one model, which are checked all at once."""
 
-    __slots__ = ("_containers", "_keys", "_others", "_parts")
+    __slots__ = ("_containers", "_keys", "_parts")
+
+    def __init__(self) -> None:
+        self._containers: list[dict[Any, Any]] = []
+        self._keys: list[Any] = []
+        self._parts: list[object] = []
+
+    def link(self, container: dict[Any, Any], key: Any, part: object, above: Link | None) -> Link:
+        """Add an entry."""
+        self._containers.append(container)
+        self._keys.append(key)
+        self._parts.append(part)
+        return Link(container, key, part, above, self)
+
+    def is_whole(self) -> bool:
+        """Whether every entry still holds its part."""
+        try:
+            return all(map(is_, map(getitem, self._containers, self._keys), self._parts))
+        except KeyError:
+            return False
+
+
+class Links:
+    """The links of many weights, checked in little time: by their common tree, or each once."""
+
+    __slots__ = ("_each", "_links", "_tree")
 
     def __init__(self, links: Iterable[Link | None]) -> None:
-        seen: dict[Link, None] = {}  # in the listed order, in which their memory is near
-        level = dict.fromkeys(link for link in links if link is not None)
-        while level:
-            seen |= level
-            level = dict.fromkeys([link.above for link in level if link.above is not None and link.above not in seen])
-        self._others = [link for link in seen if type(link.container) is not dict]
-        plain = [link for link in seen if type(link.container) is dict] if self._others else seen
-        self._containers, self._keys, self._parts = ([*map(attrgetter(word), plain)] for word in ("container", "key", "part"))
+        self._links = list(links)
+        trees = {link.tree for link in self._links if link is not None}
+        self._tree = trees.pop() if len(trees) == 1 else None
+        self._each: list[Link] | None = None
 
     def are_held(self) -> bool:
         """Whether every entry still holds its part."""
-        try:
-            plain = all(map(is_, map(getitem, self._containers, self._keys), self._parts))
-        except KeyError:
-            return False
-        return plain and all(link.is_entry() for link in self._others)
+        if self._tree is not None and self._tree.is_whole():
+            return True
+        if self._each is None:  # the tree may have lost a part to which none of these weights belongs
+            self._each = _with_those_above(self._links)
+        return all(link.is_entry() for link in self._each)
+
+
+def _with_those_above(links: Iterable[Link | None]) -> list[Link]:
+    """Return each link once, with those above it."""
+    seen: dict[Link, None] = {}
+    level = dict.fromkeys(link for link in links if link is not None)
+    while level:
+        seen |= level
+        level = dict.fromkeys([link.above for link in level if link.above is not None and link.above not in seen])
+    return list(seen)

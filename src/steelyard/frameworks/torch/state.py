@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from steelyard.core.held import Link, is_held
+from steelyard.core.held import Link, LinkTree, is_held
 from steelyard.core.readers import Placed, from_array
 from steelyard.core.roles import layer_of
 from steelyard.core.weight import Refused, Weight
@@ -68,12 +68,13 @@ class Slot(NamedTuple):
 def parts_of(module: nn.Module) -> list[Part]:
     """Return a module and those inside it, under each of their names."""
     parts: dict[str, Part] = {}
+    tree = LinkTree()
     for name, inner in module.named_modules(remove_duplicate=False):
         above, _, word = name.rpartition(".")
         around = parts.get(above) if name else None
         held = around.module._modules if around else {}
-        is_entry = isinstance(held, dict) and held.get(word) is inner  # a script keeps its modules elsewhere
-        parts[name] = Part(name, inner, Link(held, word, inner, around.link) if around and is_entry else None)
+        is_entry = type(held) is dict and held.get(word) is inner  # a script keeps its modules elsewhere
+        parts[name] = Part(name, inner, tree.link(held, word, inner, around.link) if around and is_entry else None)
     return list(parts.values())
 
 
