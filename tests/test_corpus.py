@@ -34,7 +34,15 @@ def fact(weight):
     return weight.dtype, list(weight.shape), hashlib.sha256(little.tobytes()).hexdigest()
 
 
-MORE = {"silero-jit": {"_state", "_context", "constants.0"}}
+MORE = {
+    "qlknn-flax": {  # in its config, which is a message in plain bytes
+        *(f"config/stats_data/input_{name}" for name in ("max", "min", "mean", "stddev")),
+        *("config/stats_data/target_mean", "config/stats_data/target_stddev"),
+        *("config/network_config/hidden_size", "config/network_config/num_hiddens"),
+        *("config/normalize_inputs", "config/normalize_targets"),
+    },
+    "silero-jit": {"_state", "_context", "constants.0"},
+}
 """Tensors that a file holds beyond those of the manifest, which here is of a state_dict."""
 
 WORDS = {"f32": "float32"}  # the word of one reader for a GGUF file
