@@ -145,31 +145,21 @@ def by_boxes(shape: Sequence[int], box: Callable[[tuple[int, ...], int, int], Ar
     def read(start: int, stop: int) -> Array:
         import numpy as np
 
+        if stop <= start:
+            return box((0,) * axis, 0, 0).reshape(-1)
         runs: list[Array] = []
         at = start
-        while at < stop or not runs:
-            number, within = divmod(at, width * length or 1)
+        while at < stop:
+            number, within = divmod(at, width * length)
             end = min(stop, (number + 1) * width * length)
-            first, last = (within // width, -(-(within + end - at) // width)) if end > at else (0, 0)
-            run = box(unravelled(number, shape[:axis]), first, last).reshape(-1)
+            first, last = within // width, -(-(within + end - at) // width)
+            index = tuple(map(int, np.unravel_index(number, shape[:axis]))) if axis else ()
+            run = box(index, first, last).reshape(-1)
             runs.append(run[within - first * width : within - first * width + end - at])
-            at = max(end, at + 1)
+            at = end
         return runs[0] if len(runs) == 1 else np.concatenate(runs)
 
     return read
-
-
-def unravelled(number: int, shape: Sequence[int]) -> tuple[int, ...]:
-    """Return the index of an element from its number in row-major order.
-
-    >>> unravelled(7, (2, 5))
-    (1, 2)
-    """
-    index: list[int] = []
-    for length in reversed(shape):
-        number, at = divmod(number, length)
-        index.insert(0, at)
-    return tuple(index)
 
 
 _BANDS = RecentBlocks()

@@ -276,6 +276,7 @@ def test_a_part_of_a_very_long_row_unpacks_only_its_chunks(monkeypatch):
     assert np.array_equal(weight.read(1005, 1015), array.reshape(-1)[1005:1015])
     assert len(calls) == 2
     assert np.array_equal(weight.read(990, 3010), array.reshape(-1)[990:3010])
+    assert [weight.read(at, at).shape for at in (0, 6000)] == [(0,), (0,)]
 
 
 def test_two_threads_read_one_file(tmp_path):

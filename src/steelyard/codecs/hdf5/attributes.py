@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
-from steelyard.codecs.hdf5.btrees import records
 from steelyard.codecs.hdf5.dataspace import dataspace
-from steelyard.codecs.hdf5.heaps import FractalHeap, GlobalHeap
-from steelyard.codecs.hdf5.objects import ATTRIBUTE, ATTRIBUTE_INFO, DATASPACE, DATATYPE, shared_fields
+from steelyard.codecs.hdf5.heaps import GlobalHeap, in_heap
+from steelyard.codecs.hdf5.objects import ATTRIBUTE, ATTRIBUTE_INFO, DATASPACE, DATATYPE, SHARED, shared_fields
 from steelyard.codecs.hdf5.space import Fields
 from steelyard.codecs.hdf5.types import STRING, datatype
 
@@ -42,20 +41,13 @@ def _messages(header: ObjectHeader) -> Iterator[Fields]:
     yield from _dense(header)
 
 
-# Attribute info: version 1; flags, 1: largest order 2, 2: tree by order; address of the heap, of the tree by name
 # Record of the tree by name: identifier in the heap 8, flags of the message 1, order 4, hash 4
 def _dense(header: ObjectHeader) -> Iterator[Fields]:
-    info = header.fields(ATTRIBUTE_INFO)
-    if info is None:
-        return
-    info.uint()
-    info.take(2 if info.uint() & 1 else 0)
-    heap_address, tree = info.offset(), info.offset()
-    if heap_address is None or tree is None:
-        return
-    heap = FractalHeap(header.space, heap_address)
-    for record in records(header.space, tree, (_BY_NAME,)):
-        yield Fields(header.space, heap.object(record.take(8)), heap_address)
+    for heap, record in in_heap(header.fields(ATTRIBUTE_INFO), 2, _BY_NAME):
+        identifier = record.take(8)
+        if record.uint() & SHARED:
+            raise header.space.error("keeps an attribute in the file's table of shared messages, which is not supported")
+        yield Fields(header.space, heap.object(identifier), header.address)
 
 
 def _named(fields: Fields) -> bytes:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _PLAIN, _PACKED = 10, 11  # the types of a tree of version 2 of chunks
 
 
-class Stored(NamedTuple):
+class StoredChunk(NamedTuple):
     """A chunk in the file: its address, its bytes there, and the filters that were left out."""
 
     address: int
@@ -46,9 +46,9 @@ def grid(shape: tuple[int, ...], largest: tuple[int | None, ...], layout: Layout
     return Grid(counts, most, prod(layout.chunk) * layout.item_bytes)
 
 
-def chunk_index(space: Space, layout: Layout, held: Grid) -> dict[tuple[int, ...], Stored]:
+def chunk_index(space: Space, layout: Layout, held: Grid) -> dict[tuple[int, ...], StoredChunk]:
     """Return where each stored chunk is, by its place in the grid. Raises `FormatError` for a damaged index."""
-    index: dict[tuple[int, ...], Stored] = {}
+    index: dict[tuple[int, ...], StoredChunk] = {}
     for place, stored in _entries(space, layout, held) if layout.address is not None else ():
         if all(0 <= at < count for at, count in zip(place, held.counts, strict=True)):
             index[place] = stored
@@ -57,14 +57,14 @@ def chunk_index(space: Space, layout: Layout, held: Grid) -> dict[tuple[int, ...
     return index
 
 
-def _entries(space: Space, layout: Layout, held: Grid) -> Iterator[tuple[tuple[int, ...], Stored]]:
+def _entries(space: Space, layout: Layout, held: Grid) -> Iterator[tuple[tuple[int, ...], StoredChunk]]:
     assert layout.address is not None
     if layout.chunk_index == layouts.TREE_1:
         return _tree_1(space, layout.address, layout)
     if layout.chunk_index == layouts.TREE_2:
         return _tree_2(space, layout.address, len(layout.chunk), held)
     if layout.chunk_index == layouts.SINGLE:
-        only = Stored(layout.address, layout.size or held.chunk_bytes, layout.mask)
+        only = StoredChunk(layout.address, layout.size or held.chunk_bytes, layout.mask)
         return iter([((0,) * len(held.counts), only)])
     if layout.chunk_index == layouts.IMPLICIT:
         return _following(space, layout.address, held)
@@ -73,18 +73,18 @@ def _entries(space: Space, layout: Layout, held: Grid) -> Iterator[tuple[tuple[i
 
 # Key of version 1: bytes of the chunk 4, filters that were left out 4, place of the first element 8 for each axis,
 # and 8 for the byte in the element, 0
-def _tree_1(space: Space, address: int, layout: Layout) -> Iterator[tuple[tuple[int, ...], Stored]]:
+def _tree_1(space: Space, address: int, layout: Layout) -> Iterator[tuple[tuple[int, ...], StoredChunk]]:
     rank = len(layout.chunk)
     for key, place in leaves(space, address, CHUNKS, 8 + 8 * (rank + 1)):
         size, mask = int.from_bytes(key[:4], "little"), int.from_bytes(key[4:8], "little")
         first = [int.from_bytes(key[at : at + 8], "little") for at in range(8, 8 + 8 * rank, 8)]
         if any(at % length for at, length in zip(first, layout.chunk, strict=True)):
             raise space.error("is damaged: a chunk begins between the places of chunks", place)
-        yield tuple(at // length for at, length in zip(first, layout.chunk, strict=True)), Stored(place, size, mask)
+        yield tuple(at // length for at, length in zip(first, layout.chunk, strict=True)), StoredChunk(place, size, mask)
 
 
 # Record of version 2: address, if packed its bytes and the filters that were left out 4, place in the grid 8 for each axis
-def _tree_2(space: Space, address: int, rank: int, held: Grid) -> Iterator[tuple[tuple[int, ...], Stored]]:
+def _tree_2(space: Space, address: int, rank: int, held: Grid) -> Iterator[tuple[tuple[int, ...], StoredChunk]]:
     for record in records(space, address, (_PLAIN, _PACKED)):
         width = record.rest() - space.address_bytes - 8 * rank
         stored = _stored(record, width, held)
@@ -93,15 +93,15 @@ def _tree_2(space: Space, address: int, rank: int, held: Grid) -> Iterator[tuple
             yield place, stored
 
 
-def _stored(entry: Fields, packed_bytes: int, held: Grid) -> Stored | None:
+def _stored(entry: Fields, packed_bytes: int, held: Grid) -> StoredChunk | None:
     """Return the chunk of an entry; `packed_bytes` is the width of its size and its filters, 0 where it is not packed."""
     address = entry.offset()
     size = entry.uint(packed_bytes - 4) if packed_bytes else held.chunk_bytes
     mask = entry.uint(4) if packed_bytes else 0
-    return None if address is None else Stored(address, size, mask)
+    return None if address is None else StoredChunk(address, size, mask)
 
 
-def _numbered(space: Space, address: int, kind: int, held: Grid) -> Iterator[tuple[tuple[int, ...], Stored]]:
+def _numbered(space: Space, address: int, kind: int, held: Grid) -> Iterator[tuple[tuple[int, ...], StoredChunk]]:
     """Yield the chunks of an array, which numbers them row by row; the axis that may grow without end counts as the first."""
     order = _axis_order(held)
     listed = fixed_array(space, address) if kind == layouts.FIXED_ARRAY else extensible_array(space, address)
@@ -111,7 +111,7 @@ def _numbered(space: Space, address: int, kind: int, held: Grid) -> Iterator[tup
             yield _place(number, order, held), stored
 
 
-def _following(space: Space, address: int, held: Grid) -> Iterator[tuple[tuple[int, ...], Stored]]:
+def _following(space: Space, address: int, held: Grid) -> Iterator[tuple[tuple[int, ...], StoredChunk]]:
     """Yield chunks that follow each other in the file, row by row of the largest grid, without an index."""
     if prod(held.counts) > limits.OBJECTS:
         raise space.error(f"has more than {limits.OBJECTS:,} chunks", address)
@@ -119,7 +119,7 @@ def _following(space: Space, address: int, held: Grid) -> Iterator[tuple[tuple[i
         number = 0
         for at, most in zip(place, held.most, strict=True):
             number = number * (most or 1) + at
-        yield place, Stored(address + number * held.chunk_bytes, held.chunk_bytes, 0)
+        yield place, StoredChunk(address + number * held.chunk_bytes, held.chunk_bytes, 0)
 
 
 def _axis_order(held: Grid) -> list[int]:

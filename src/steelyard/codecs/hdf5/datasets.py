@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from steelyard.codecs import limits
 from steelyard.codecs.hdf5 import layouts, objects
 from steelyard.codecs.hdf5.attributes import attribute, texts
-from steelyard.codecs.hdf5.chunks import Grid, Stored, chunk_index, grid
+from steelyard.codecs.hdf5.chunks import Grid, StoredChunk, chunk_index, grid
 from steelyard.codecs.hdf5.dataspace import growing_dataspace
 from steelyard.codecs.hdf5.filters import Filter, pipeline, refusal, unpacked
 from steelyard.codecs.hdf5.layouts import Layout
@@ -253,7 +253,7 @@ class _Cells:
         self._cache = cache
         self._dataset = dataset
         self._grid: Grid = grid(dataset.shape, dataset.largest, dataset.layout)
-        self._index: dict[tuple[int, ...], Stored] | None = None
+        self._index: dict[tuple[int, ...], StoredChunk] | None = None
         self._by_row: dict[int, list[tuple[int, ...]]] = {}
 
     def box(self, index: tuple[int, ...], first: int, last: int) -> Array:
@@ -270,7 +270,7 @@ class _Cells:
             made[tuple(into)] = self._chunk(place)[tuple(taken)]
         return made
 
-    def _stored(self) -> dict[tuple[int, ...], Stored]:
+    def _stored(self) -> dict[tuple[int, ...], StoredChunk]:
         """Return the index, which is read once."""
         with self._cache.lock:
             if self._index is None:

@@ -17,7 +17,7 @@ _NULL = 2
 
 
 def dataspace(fields: Fields) -> tuple[int, ...] | None:
-    """Return the shape; None where there are no elements at all ("null")."""
+    """Return the shape; None for a dataspace that HDF5 calls null, which has none."""
     found = growing_dataspace(fields)
     return None if found is None else found[0]
 

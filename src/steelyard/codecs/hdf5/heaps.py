@@ -10,6 +10,8 @@ from steelyard.codecs.hdf5.checksum import lookup3
 from steelyard.codecs.hdf5.space import Fields
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from steelyard.codecs.hdf5.space import Space
 
 _HUGE_INDIRECT = 1  # the type of the tree that maps numbers to huge objects
@@ -183,3 +185,22 @@ class FractalHeap:
     def _rows_of(self, size: int) -> int:
         """Return the rows of an indirect block whose blocks span `size` bytes."""
         return (size // (self._start * self._width)).bit_length()
+
+
+# Info of links or attributes in a heap: version 1; flags, 1: largest order, 2: tree by order; address of the heap, of the tree
+# by name
+def in_heap(info: Fields | None, order_bytes: int, kind: int) -> Iterator[tuple[FractalHeap, Fields]]:
+    """Yield the heap and each record of the tree by name, which has an identifier in it; nothing where there is no heap.
+
+    `order_bytes` are those of the largest order, `kind` is the type of the tree.
+    """
+    if info is None:
+        return
+    info.uint()
+    info.take(order_bytes if info.uint() & 1 else 0)
+    address, tree = info.offset(), info.offset()
+    if address is None or tree is None:
+        return
+    heap = FractalHeap(info.space, address)
+    for record in records(info.space, tree, (kind,)):
+        yield heap, record

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from steelyard.codecs.hdf5.btrees import GROUP, leaves, records
-from steelyard.codecs.hdf5.heaps import FractalHeap, local_heap
+from steelyard.codecs.hdf5.btrees import GROUP, leaves
+from steelyard.codecs.hdf5.heaps import in_heap, local_heap
 from steelyard.codecs.hdf5.objects import LINK, LINK_INFO, SYMBOL_TABLE
 from steelyard.codecs.hdf5.space import Fields
 
 if TYPE_CHECKING:
     from steelyard.codecs.hdf5.objects import ObjectHeader
-    from steelyard.codecs.hdf5.space import Space
 
 _BY_NAME = 5  # the type of the tree of a group's links by their names
 _SOFT_CACHE = 2  # a symbol of an old group that is a soft link
@@ -87,22 +86,8 @@ def _link(fields: Fields) -> Link:
     return Link(name, 0, _KINDS.get(kind, "an unknown"))
 
 
-# Link info: version 1; flags, 1: largest order 8, 2: tree by order; address of the heap, of the tree by name
 # Record of the tree by name: hash 4, identifier in the heap
 def _dense(header: ObjectHeader) -> Iterator[Link]:
-    fields = header.fields(LINK_INFO)
-    if fields is None:
-        return
-    fields.uint()
-    fields.take(8 if fields.uint() & 1 else 0)
-    heap_address, tree = fields.offset(), fields.offset()
-    if heap_address is None or tree is None:
-        return
-    heap = FractalHeap(header.space, heap_address)
-    for record in records(header.space, tree, (_BY_NAME,)):
+    for heap, record in in_heap(header.fields(LINK_INFO), 8, _BY_NAME):
         record.take(4)
-        yield _link(_object(header.space, heap, record.take(record.rest())))
-
-
-def _object(space: Space, heap: FractalHeap, identifier: bytes) -> Fields:
-    return Fields(space, heap.object(identifier), 0)
+        yield _link(Fields(header.space, heap.object(record.take(record.rest())), header.address))

@@ -27,7 +27,7 @@ DATASPACE, LINK_INFO, DATATYPE, OLD_FILL, FILL, LINK, EXTERNAL_FILES, LAYOUT = 1
 FILTERS, ATTRIBUTE, CONTINUATION, SYMBOL_TABLE, ATTRIBUTE_INFO = 11, 12, 16, 17, 21
 
 _MESSAGE_1 = Struct("<HHB3x")
-_SHARED = 2  # the flag of a message that is in another object, such as a named type
+SHARED = 2  # the flag of a message that is in another object, such as a named type
 
 
 class Message(NamedTuple):
@@ -91,7 +91,7 @@ def _version_1(space: Space, address: int) -> Iterator[tuple[int, Message]]:
             at += 8 + size
             if at > length:
                 raise space.error("is damaged: a message reaches past the end of its object header", start)
-            message = Message(content[at - size : at], bool(flags & _SHARED))
+            message = Message(content[at - size : at], bool(flags & SHARED))
             if kind == CONTINUATION:
                 _continue(Fields(space, message.content, start), blocks, entered)
             elif kind:
@@ -122,7 +122,7 @@ def _version_2(space: Space, address: int) -> Iterator[tuple[int, Message]]:
         while fields.rest() - 4 >= 4 + (2 if flags & 4 else 0):
             kind, length, marks = fields.uint(), fields.uint(2), fields.uint()
             fields.take(2 if flags & 4 else 0)
-            message = Message(fields.take(length), bool(marks & _SHARED))
+            message = Message(fields.take(length), bool(marks & SHARED))
             if kind == CONTINUATION:
                 _continue(Fields(space, message.content, start), blocks, entered)
             elif kind:
