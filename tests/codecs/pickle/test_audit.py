@@ -12,7 +12,10 @@ import pytest
 import torch
 
 import steelyard
+from steelyard.codecs.pickle.audit import calls
+from steelyard.codecs.pickle.machine import Machine
 from steelyard.errors import SteelyardError
+from steelyard.storage.source import from_bytes
 
 
 class Payload:
@@ -106,3 +109,20 @@ def test_each_call_is_listed_with_its_arguments(tmp_path, attack):
 def test_the_payload_is_a_real_one(tmp_path):
     pickle.loads(plain(tmp_path / "canary")[1])["x"].close()
     assert (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize(
+    ("opcodes", "shown"),
+    [
+        (b"cmod\nMSE\nVtext\nR.", "mod.MSE('text')"),  # REDUCE, with no tuple around its argument
+        (b"cmod\nMSE\n(Vtext\ntR.", "mod.MSE('text')"),
+        (b"(Vtext\nimod\nMSE\n.", "mod.MSE('text')"),  # INST
+        (b"\x80\x02cmod\nMSE\nX\4\0\0\0text\x81.", "mod.MSE('text')"),  # NEWOBJ
+        (b"\x80\x04cmod\nMSE\nX\4\0\0\0text}\x92.", "mod.MSE('text')"),  # NEWOBJ_EX
+        (b"\x80\x04cmod\nMSE\nX\4\0\0\0text}X\1\0\0\0kK\1s\x92.", "mod.MSE('text', {'k': 1})"),
+    ],
+)
+def test_an_argument_that_is_a_text_is_shown_as_one_text(opcodes, shown):
+    machine = Machine(from_bytes(opcodes, "a.pkl"))
+    machine.load()
+    assert calls(machine) == [shown]

@@ -159,7 +159,9 @@ def _reduce(machine: Machine) -> None:
 
 def _newobj_ex(machine: Machine) -> None:
     kwargs, args = machine.stack.pop(), machine.stack.pop()
-    machine.stack[-1] = machine.call(machine.stack[-1], (*args, kwargs) if kwargs and isinstance(args, (tuple, list)) else args)
+    if kwargs:
+        args = (*(args if isinstance(args, (tuple, list)) else (args,)), kwargs)
+    machine.stack[-1] = machine.call(machine.stack[-1], args)
 
 
 def _inst(machine: Machine) -> None:
