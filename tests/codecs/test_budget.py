@@ -22,7 +22,7 @@ def test_a_json_of_empty_lists_is_not_decoded(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "a.skops", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("schema.json", b'{"__loader__":' + BOMB + b"}")
     for name in ("a.safetensors", "a.safetensors.index.json", "a.skops"):
-        with pytest.raises(FormatError, match=r"takes more than [\d,]+ values of JSON, too many for a file of [\d,]+ bytes"):
+        with pytest.raises(FormatError, match=r"takes more than [\d,]+ bytes of memory, too many for a file of [\d,]+ bytes"):
             steelyard.weights(tmp_path / name)
     assert not decoded
 
@@ -39,7 +39,7 @@ def test_a_keras_model_whose_config_is_a_bomb_is_listed_without_it(tmp_path):
 
 def test_a_header_of_many_tensors_is_within_the_budget(tmp_path):
     steelyard.save({f"a{number}": np.zeros(1, "i1") for number in range(20_000)}, tmp_path / "a.safetensors")
-    with steelyard.limits.allow(JSON_VALUES=0):
+    with steelyard.limits.allow(MEMORY=0):
         assert len(steelyard.weights(tmp_path / "a.safetensors")) == 20_000
 
 
@@ -53,6 +53,6 @@ def test_the_names_of_an_index_have_a_budget_that_follows_its_size(tmp_path):
 
     tf.train.Checkpoint(net=Net()).write(str(tmp_path / "net"))
     assert len(steelyard.weights(tmp_path / "net.index")) == 1
-    few = steelyard.limits.allow(SSTABLE_NAMES=10, SSTABLE_NAMES_PER_BYTE=0)
-    with few, pytest.raises(SteelyardError, match="takes more than 10 bytes of names, too many for a file of"):
+    few = steelyard.limits.allow(MEMORY=10, MEMORY_PER_BYTE=0)
+    with few, pytest.raises(SteelyardError, match="takes more than 10 bytes of memory, too many for a file of"):
         steelyard.weights(tmp_path / "net.index")

@@ -1,44 +1,60 @@
-"""What a reader may spend on one file: a floor that any file may cost, and more for each byte of the file."""
+"""What the readers of one file may spend: a floor that any file may cost, and more for each byte of the file."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.errors import FormatError
 
+if TYPE_CHECKING:
+    from steelyard.storage.source import Source
+
+JSON_VALUE = 150
+"""bytes of memory that a value of JSON takes: an empty list 70, a dict of one entry 300"""
+JSON_BYTE = 2
+"""bytes of memory that a byte of JSON takes: it is read, and then decoded"""
+
 
 class Budget:
-    """So many of one thing; `spend` raises `FormatError` when they are used up.
+    """The bytes of memory that the readers of a file may take; all sources within one file have one budget.
 
-    >>> budget = Budget("a.index", 10, "bytes of names", floor=4, per_byte=2)
+    A reader spends an estimate before it allocates; work that takes time instead is charged as so many bytes. Numbers that
+    stay in the file cost nothing.
+
+    >>> from steelyard.storage.source import from_bytes
+    >>> with limits.allow(MEMORY=4, MEMORY_PER_BYTE=2):
+    ...     budget = Budget(from_bytes(bytes(10), "a.index"))
     >>> budget.spend(24)
     >>> budget.spend(1)
     Traceback (most recent call last):
-    steelyard.errors.FormatError: a.index: takes more than 24 bytes of names, too many for a file of 10 bytes
+    steelyard.errors.FormatError: a.index: takes more than 24 bytes of memory, too many for a file of 10 bytes; \
+refused, see steelyard.limits
     """
 
-    __slots__ = ("_allowed", "_left", "_size", "_what", "file")
+    __slots__ = ("_allowed", "_whole", "file")
 
-    def __init__(self, file: str, size: int, what: str, *, floor: int, per_byte: float) -> None:
-        self.file = file
-        self._size = size
-        self._what = what
-        self._allowed = self._left = floor + int(per_byte * size)
+    def __init__(self, source: Source) -> None:
+        self.file = source.name
+        self._whole = source.whole
+        self._allowed = limits.MEMORY + limits.MEMORY_PER_BYTE * self._whole.size
 
-    def spend(self, amount: int) -> None:
-        """Take off an amount."""
-        self._left -= amount
-        if self._left < 0:
-            what = f"{self._allowed:,} {self._what}"
-            raise FormatError(self.file, f"takes more than {what}, too many for a file of {self._size:,} bytes")
+    def spend(self, cost: int, offset: int | None = None) -> None:
+        """Take off a cost; raises `FormatError` when the budget is used up. `offset` is for the message."""
+        whole = self._whole
+        whole.spent += cost
+        if whole.spent > self._allowed:
+            what = f"takes more than {self._allowed:,} bytes of memory, too many for a file of {whole.size:,} bytes"
+            raise FormatError(self.file, f"{what}; refused, see steelyard.limits", offset)
 
 
-def check_json(text: str | bytes, file: str, size: int) -> None:
-    """Raise `FormatError` for JSON with too many values for a file of `size` bytes, before anything is decoded.
+def check_json(text: str | bytes, source: Source) -> None:
+    """Raise `FormatError` for JSON of too many values for the file that it is from, before anything is decoded.
 
     A value takes two bytes and many more in memory. Values are counted by the marks around them; marks inside texts count too.
     """
-    budget = Budget(file, size, "values of JSON", floor=limits.JSON_VALUES, per_byte=1 / limits.JSON_BYTES_PER_VALUE)
     if isinstance(text, str):
-        budget.spend(text.count(",") + text.count("[") + text.count("{"))
+        marks = text.count(",") + text.count("[") + text.count("{")
     else:
-        budget.spend(text.count(b",") + text.count(b"[") + text.count(b"{"))
+        marks = text.count(b",") + text.count(b"[") + text.count(b"{")
+    Budget(source).spend(JSON_BYTE * len(text) + JSON_VALUE * marks)

@@ -179,7 +179,7 @@ class Inflated:
         def fill(offset: int, buffer: memoryview) -> None:
             buffer[:] = memoryview(out)[offset : offset + len(buffer)]
 
-        self.plain = Source(source.name, 0, fill, source.beside)
+        self.plain = Source(source.name, 0, fill, source.beside, within=source)
 
     def reach(self, end: int) -> int:
         """Inflate until there are `end` bytes, or to the end; return the number of bytes.

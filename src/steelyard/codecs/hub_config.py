@@ -48,7 +48,7 @@ def _facts(folder: str) -> dict[str, str]:
         return {}
     try:
         source = open_path(path)  # not a sibling that the weights need: the file may be written again without it
-        config = from_json(source.read(0, source.size)) if source.size <= limits.HUB_CONFIG else None
+        config = from_json(source.read(0, source.size), source) if source.size <= limits.HUB_CONFIG else None
     except SteelyardError:
         return {}
     if not isinstance(config, dict) or "auto_map" in config:

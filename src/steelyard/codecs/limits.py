@@ -29,31 +29,17 @@ DENSE = 1 << 28
 """bytes that a sparse, repeated or chunked tensor of any stored size may take when it is written out"""
 DENSE_RATIO = 1000
 """times its stored size that a tensor larger than `DENSE` may take when it is written out"""
-R_MEMORY_FLOOR = 1 << 26
-"""bytes of memory that the objects of an R file of any size may take"""
-R_MEMORY_PER_BYTE = 64
-"""bytes of memory for each byte of an R file, in addition: an item takes 4 bytes in the file and at most 250 in memory"""
-R_MEMORY = 1 << 30
-"""bytes of memory that the objects of an R file may take at most; numbers that stay in the file do not count"""
+MEMORY = 100 << 20
+"""bytes of memory that what a reader lists of a file of any size may take"""
+MEMORY_PER_BYTE = 64
+"""bytes of memory for each byte of the file, in addition: an item of R takes 4 bytes in the file and at most 250 in memory"""
 
 OBJECTS = 1_000_000
 """objects of one file: zip members, HDF5 groups and datasets, ONNX nodes, FlatBuffers tables, members of a pickle"""
-VISITS_PER_BYTE = 4
-"""members of a pickle for each byte of it: a pickle can refer to the same large list again and again"""
-PICKLE_STEPS = 5_000_000
-"""opcodes of the pickles of one file: some seconds"""
-PICKLE_MARKS = 10_000
-"""lists that are open at the same time in a pickle"""
 PROTOBUF_FIELDS = 5_000_000
 """fields of one protocol buffer: some seconds"""
 MSGPACK_VALUES = 2_000_000
 """values of one MessagePack: one byte of the file can take a hundred in memory"""
-SSTABLE_KEYS = 4_000_000
-"""keys of a TensorFlow index: some seconds"""
-SSTABLE_NAMES = 1 << 26
-"""bytes of all names in a TensorFlow index of any size: a name may repeat most of the one before it in a few bytes"""
-SSTABLE_NAMES_PER_BYTE = 16
-"""bytes of names for each byte of a TensorFlow index, in addition"""
 SHARDS = 100_000
 """files into which one model may be split: their names have five digits"""
 BUNDLE_SLICES = 1000
@@ -80,24 +66,14 @@ JSON = 100_000_000
 """bytes of a JSON that describes tensors, and of an HDF5 attribute: the header limit of safetensors"""
 HUB_CONFIG = 1 << 22
 """bytes of the config.json next to a model: those with thousands of labels take one megabyte"""
-JSON_VALUES = 1 << 20
-"""values of a JSON in a file of any size: an empty list takes two bytes of the file and sixty in memory"""
-JSON_BYTES_PER_VALUE = 5
-"""bytes of the file for each further value: a tensor takes ten bytes a value in the header of safetensors"""
 TEXT = 1 << 20
 """bytes of a name, a path or a small text"""
-PICKLE_TEXT = 1 << 28
-"""bytes of one text in a pickle, which may be a whole vocabulary"""
 NPY_HEADER = 10_000
 """bytes of the header of a `.npy` file, as in NumPy"""
 INTEGER_DIGITS = 4300
 """digits of an integer written as text, as in Python"""
 INTEGER_BYTES = 1024
 """bytes of an integer in a pickle"""
-HDF5_STRUCTURE_FLOOR = 1 << 26
-"""bytes of structure that may be read from an HDF5 file of any size: its groups, headers and attributes"""
-HDF5_STRUCTURE_PER_BYTE = 8
-"""bytes of structure for each byte of an HDF5 file, in addition: a damaged file can refer to the same bytes again and again"""
 HDF5_USER_BLOCK = 1 << 20
 """bytes before the signature of an HDF5 file"""
 

@@ -11,20 +11,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TypeAlias
 
+    from steelyard.storage.source import Source
+
     Plain: TypeAlias = "bool | int | float | str | bytes | list[Plain] | dict[str, Plain] | None"
     Config = Mapping[str, Plain]
 
 
-def from_json(text: str | bytes, size: int | None = None) -> Plain:
-    """Decode JSON; None for anything that is not JSON, is nested too deep, or has too many values for a file of `size` bytes.
+def from_json(text: str | bytes, source: Source | None = None) -> Plain:
+    """Decode JSON; None for anything that is not JSON, is nested too deep, or has too many values for its file.
 
-    Without `size` the text itself is what the file stores.
+    `source` is where the text is from; without it the text is trusted.
 
     >>> from_json('{"name": [1, 2.5]}'), from_json("{")
     ({'name': [1, 2.5]}, None)
     """
     try:
-        check_json(text, "JSON", len(text) if size is None else size)
+        if source is not None:
+            check_json(text, source)
         value: Plain = json.loads(text)
     except (ValueError, RecursionError):  # FormatError too
         return None

@@ -34,7 +34,7 @@ def shard_index(source: Source) -> tuple[ShardMap, dict[str, Plain]]:
 
     try:
         text = source.read(0, source.size).decode("utf-8")
-        check_json(text, source.name, source.size)
+        check_json(text, source)
         index = json.loads(text, object_pairs_hook=unique)
     except FormatError:
         raise

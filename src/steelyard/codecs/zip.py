@@ -84,7 +84,7 @@ def member_source(source: Source, member: Member) -> Source:
             f"the member {printable(member.name)} is compressed by method {member.method}, which is not supported; "
             "repack the archive with deflate",
         )
-    return Source(f"{source.name}:{member.name}", member.size, _Content(source, member).fill, source.beside)
+    return Source(f"{source.name}:{member.name}", member.size, _Content(source, member).fill, source.beside, within=source)
 
 
 def mentions(source: Source, ending: bytes) -> bool:

@@ -85,7 +85,7 @@ def _json(source: Source, members: dict[str, Member], name: str) -> Plain:
     if member is None or member.size > limits.JSON:
         return None
     content = member_source(source, member)
-    return from_json(content.read(0, content.size), source.size)
+    return from_json(content.read(0, content.size), source)
 
 
 def _about(config: dict[str, Plain] | None) -> dict[str, Plain]:

@@ -111,7 +111,7 @@ def _tar_members(source: Source) -> Iterator[tuple[str, Source]]:
         if name in seen:
             raise FormatError(source.name, f"has the member {printable(name)} twice")
         seen.add(name)
-        yield name, Source(f"{source.name}:{name}", member.size, member.fill, source.beside)
+        yield name, Source(f"{source.name}:{name}", member.size, member.fill, source.beside, within=source)
 
 
 def _longer_name(member: Source, kind: bytes) -> str:

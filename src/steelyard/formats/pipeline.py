@@ -110,7 +110,7 @@ def _diffusers_modules(folder: Source, names: list[str]) -> Iterator[tuple[str, 
 def _json(source: Source) -> object:
     if source.size > limits.JSON:
         raise FormatError(source.name, f"has {source.size:,} bytes, more than the {limits.JSON:,} that are allowed")
-    return from_json(source.read(0, source.size))
+    return from_json(source.read(0, source.size), source)
 
 
 def _module(folder: Source, path: str, scope: Scope) -> Weights | None:

@@ -117,7 +117,7 @@ def _header(source: Source) -> tuple[int, dict[str, Plain]]:
 
     try:
         text = source.read(8, length).decode("utf-8")
-        check_json(text, source.name, source.size)
+        check_json(text, source)
         header = json.loads(text, object_pairs_hook=unique)
     except FormatError:
         raise

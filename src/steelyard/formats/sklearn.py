@@ -50,7 +50,7 @@ def read(source: Source, scope: Scope) -> Weights:
         raise FormatError(source.name, "is a stream of torch inside a compressed file; unpack it first")
     machine = Machine(content, after_build)
     root = with_side_files(machine.load(), content)
-    known = list(dict.fromkeys([*calls(machine), *open_nets(machine.records, content.name, machine.steps)]))
+    known = list(dict.fromkeys([*calls(machine), *open_nets(machine.records, content)]))
     missing: dict[str, str] = {}
     decode = _decoder(content, missing)
     walk = TensorWalk(content, decode).through(root)

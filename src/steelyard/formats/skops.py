@@ -47,7 +47,7 @@ def read(source: Source, scope: Scope) -> Weights:
     schema = _schema(source, members[SCHEMA])
     nodes = _Nodes(source, members)
     root = nodes.made(schema, 0)
-    calls = list(dict.fromkeys([*nodes.strange(), *open_nets(nodes.records, source.name)]))
+    calls = list(dict.fromkeys([*nodes.strange(), *open_nets(nodes.records, source)]))
     tensors = decoder_of(source)
 
     def decode(value: Pickled) -> PickledTensor | None:
@@ -67,7 +67,7 @@ def _schema(source: Source, member: Member) -> dict[str, Plain]:
         raise FormatError(source.name, f"the schema takes {content.size:,} bytes, more than {limits.JSON:,}")
     try:
         text = content.read(0, content.size)
-        check_json(text, content.name, source.size)
+        check_json(text, content)
         schema = json.loads(text)
     except FormatError:
         raise

@@ -22,11 +22,23 @@ class Source:
 
     `name` is for messages. `fill(offset, buffer)` fills a writable buffer with the bytes at `offset`. `beside(name)` opens
     another file of the same folder, and refuses a name outside it. `path` is the path of a local file or folder, else None.
+    `whole` is the file that the bytes are a part or the content of, and the source itself if that is the file; `spent` is what
+    readers have spent of its budget so far (`codecs.budget`).
     """
 
-    __slots__ = ("beside", "fill", "name", "path", "size")
+    __slots__ = ("_within", "beside", "fill", "name", "path", "size", "spent")
 
-    def __init__(self, name: str, size: int, fill: Fill, beside: Callable[[str], Source], path: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        fill: Fill,
+        beside: Callable[[str], Source],
+        path: str | None = None,
+        within: Source | None = None,
+    ) -> None:
+        self._within = None if within is None else within.whole
+        self.spent = 0
         self.name = name
         self.size = size
         self.fill = fill
@@ -37,6 +49,11 @@ class Source:
     def is_folder(self) -> bool:
         """Whether this is a folder, which has files but no bytes of its own."""
         return self.path is not None and os.path.isdir(self.path)
+
+    @property
+    def whole(self) -> Source:
+        """The file of which this is a part."""
+        return self._within or self
 
     def read(self, offset: int, length: int) -> bytes:
         """Return `length` bytes from `offset`; raises `FormatError` if the source ends before that."""
@@ -58,7 +75,7 @@ class Source:
         if offset < 0 or length < 0 or offset + length > self.size:
             raise FormatError(self.name, f"a part of {length:,} bytes reaches past the end of the file, {self.size:,}", offset)
         shown = f"{self.name}:{name}" if name else self.name
-        return Source(shown, length, lambda start, buffer: self.fill(offset + start, buffer), self.beside)
+        return Source(shown, length, lambda start, buffer: self.fill(offset + start, buffer), self.beside, within=self)
 
     def numbers(self, offset: int, dtype: str, byteorder: str = "<") -> Stored:
         """Return a reader of the elements that are stored at `offset` in row-major order."""
@@ -120,8 +137,10 @@ def open_path(path: str | os.PathLike[str]) -> Source:
     return Source(path, os.fstat(handle).st_size, file.fill, lambda name: _beside(folder, name), path)
 
 
-def from_bytes(data: bytes, name: str = "bytes", beside: Callable[[str], Source] | None = None) -> Source:
-    """Make a source of bytes in memory; without `beside` it has no sibling files."""
+def from_bytes(
+    data: bytes, name: str = "bytes", beside: Callable[[str], Source] | None = None, within: Source | None = None
+) -> Source:
+    """Make a source of bytes in memory, which were read from `within`; without `beside` it has no sibling files."""
 
     def fill(offset: int, buffer: memoryview) -> None:
         buffer[:] = data[offset : offset + len(buffer)]
@@ -129,7 +148,7 @@ def from_bytes(data: bytes, name: str = "bytes", beside: Callable[[str], Source]
     def nothing(other: str) -> Source:
         raise FormatError(name, f"needs the file {printable(other)!r} of the same folder, but bytes in memory have no folder")
 
-    return Source(name, len(data), fill, beside or nothing)
+    return Source(name, len(data), fill, beside or nothing, within=within)
 
 
 _UNCHECKED_NS = 100_000  # reads this soon after a check are not checked again: a small read takes less than a check

@@ -2,7 +2,7 @@
 
 import pytest
 
-from steelyard.codecs.pickle.values import Global, copy_cost, plain_data
+from steelyard.codecs.pickle.values import ITEM_COST, Global, copy_cost, plain_data
 
 
 def call(name, *args):
@@ -51,5 +51,5 @@ def test_arguments_that_are_no_tuple_make_nothing():
 
 
 def test_a_copy_costs_as_much_as_the_arguments_are_long():
-    assert copy_cost(("abc", [1, 2], (1,), 5, b"abc", {"a": 1})) == 6
+    assert copy_cost(("abc", [1, 2], (1,), 5, b"abc", {"a": 1})) == 3 + 3 * ITEM_COST
     assert copy_cost([1, 2]) == 0

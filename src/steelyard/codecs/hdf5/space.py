@@ -9,7 +9,6 @@ from __future__ import annotations
 from _thread import allocate_lock
 from typing import TYPE_CHECKING
 
-from steelyard.codecs import limits
 from steelyard.codecs.budget import Budget
 from steelyard.codecs.hdf5.checksum import lookup3
 from steelyard.errors import FormatError
@@ -37,13 +36,7 @@ class Space:
         self.base = base
         self.address_bytes = address_bytes
         self.length_bytes = length_bytes
-        self._budget = Budget(
-            source.name,
-            source.size,
-            "bytes of structure",
-            floor=limits.HDF5_STRUCTURE_FLOOR,
-            per_byte=limits.HDF5_STRUCTURE_PER_BYTE,
-        )
+        self._budget = Budget(source)
         self._pages: dict[int, bytes] = {}
         self._lock = allocate_lock()  # threads read indexes of chunks
 
@@ -56,7 +49,7 @@ class Space:
         start = self.base + address
         if start + count > self.source.size:
             raise self.error(f"is damaged: a structure of {count:,} bytes reaches past the end of the file", address)
-        self._budget.spend(count)
+        self._budget.spend(2 * count)
         first, last = start // _PAGE, (start + count - 1) // _PAGE
         if first != last:
             return self.source.read(start, count)

@@ -254,14 +254,14 @@ def _python_array(name: str, args: tuple[Pickled, ...], source: Source) -> Pickl
         return refused(source, "is an array of Python that an old pickle holds as a list; save it as an array of NumPy", shape)
     number, data = args[2:] if len(args) == 4 else (None, None)
     known = type(number) is int and 0 <= number < len(_PYTHON_FORMATS)
-    content, kind = as_source(data, source.name), type_code(_PYTHON_FORMATS[number]) if known else None  # type: ignore[index]
+    content, kind = as_source(data, source), type_code(_PYTHON_FORMATS[number]) if known else None  # type: ignore[index]
     if content is None or kind is None:
         return refused(source, what)
     return numbers(content, (content.size // itemsize(kind[1]),), kind, fortran=False)
 
 
 def _array(source: Source, data: Pickled, dtype: Pickled, shape: Pickled, fortran: bool) -> PickledTensor:
-    content = as_source(data, source.name)
+    content = as_source(data, source)
     if content is None:
         return refused(source, "the numbers of an array are computed by a call, which is not made")
     code = dtype_code(dtype)

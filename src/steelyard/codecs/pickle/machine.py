@@ -11,7 +11,6 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from steelyard.codecs import limits
 from steelyard.codecs.pickle.opcodes import HANDLERS
 from steelyard.codecs.pickle.stream import PickleStream
 from steelyard.codecs.pickle.values import Global, Persistent, Record, copy_cost, plain_data
@@ -23,6 +22,10 @@ if TYPE_CHECKING:
 
     AfterBuild = Callable[["Machine", Record], Pickled]
 
+OPCODES = 1000
+"""The opcodes that run between two charges to the budget."""
+OPCODE_COST = 64
+"""bytes of memory that an opcode takes at most: a list or a dict, and its place in a list and in the memo"""
 FAST_THRESHOLD = 1 << 13
 """Bytes of a pickle above which compiling the pattern of a tensor pays off."""
 
@@ -41,12 +44,11 @@ class Machine:
 
     `records` are the calls that a loader would make and `references` the persistent ids, both in order. `after_build` is
     called with each record that is given its state, and may replace it: joblib writes the bytes of an array right after
-    the state of a wrapper. `steps` is the rest of the budget. `is_fast` lets `fast_tensors` take many opcodes in a step.
+    the state of a wrapper. `is_fast` lets `fast_tensors` take many opcodes in a step.
     """
 
     __slots__ = (
         "after_build",
-        "copied",
         "depth",
         "dims",
         "globals",
@@ -56,20 +58,18 @@ class Machine:
         "records",
         "references",
         "stack",
-        "steps",
         "stream",
     )
 
-    def __init__(self, source: Source, after_build: AfterBuild | None = None, steps: int | None = None) -> None:
+    def __init__(self, source: Source, after_build: AfterBuild | None = None) -> None:
         self.stream: PickleStream = PickleStream(source)
         self.after_build = after_build
-        self.steps = limits.PICKLE_STEPS if steps is None else steps
         self.is_fast = source.size > FAST_THRESHOLD
         self.globals: dict[tuple[str, str], Global] = {}
         self.records: list[Record] = []
         self.references: list[Persistent] = []
         self.dims: dict[bytes, tuple[int, ...]] = {}
-        self.copied = self.depth = 0
+        self.depth = 0
         self._start()
 
     def _start(self) -> None:
@@ -96,27 +96,27 @@ class Machine:
 
     def _run(self) -> Pickled:
         handlers, stream = HANDLERS, self.stream
-        for step in range(self.steps):
-            at = stream.at
-            if at >= stream.edge:
-                stream.window(stream.base + at)
+        while True:
+            stream.budget.spend(OPCODES * OPCODE_COST, stream.offset)
+            for step in range(OPCODES):
                 at = stream.at
-            stream.at = at + 1
-            if handlers[stream.data[at]](self):
-                self.steps -= step + 1
-                return self.stack.pop()
-        raise self.stream.error(f"the pickles take more than {limits.PICKLE_STEPS:,} steps; refused")
+                if at >= stream.edge:
+                    stream.window(stream.base + at)
+                    at = stream.at
+                stream.at = at + 1
+                if handlers[stream.data[at]](self):
+                    stream.budget.spend((step + 1 - OPCODES) * OPCODE_COST)  # only those that ran are charged
+                    return self.stack.pop()
 
     def nested(self, offset: int) -> Machine:
-        """Return a machine for a pickle inside this one, on the same budget; `resume` continues after it."""
+        """Return a machine for a pickle inside this one; `resume` continues after it."""
         source = self.stream.source
-        inner = Machine(source.part(offset, source.size - offset), self.after_build, self.steps)
+        inner = Machine(source.part(offset, source.size - offset), self.after_build)
         inner.depth = self.depth + 1
         return inner
 
     def resume(self, inner: Machine, offset: int) -> None:
         """Continue after a nested pickle that began at `offset`."""
-        self.steps = inner.steps
         self.records += inner.records
         self.references += inner.references
         self.globals |= inner.globals
@@ -134,6 +134,7 @@ class Machine:
         key = (module, name)
         known = self.globals.get(key)
         if known is None:
+            self.stream.budget.spend(2 * (len(module) + len(name)), self.stream.offset)
             known = self.globals[key] = Global(module, name)
         return known
 
@@ -146,9 +147,7 @@ class Machine:
     def call(self, target: Pickled, args: Pickled) -> Pickled:
         """Record a call; a call that makes plain data becomes the data."""
         if target.__class__ is Global and target.plain:
-            self.copied += copy_cost(args)
-            if self.copied > 4 * self.stream.source.size:
-                raise self.stream.error("the pickle copies the same items again and again; refused")
+            self.stream.budget.spend(copy_cost(args), self.stream.offset)
             data = plain_data(target, args)
             if data is not None:
                 return data

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.pickle.fast_tensors import fast_tensors
-from steelyard.codecs.pickle.values import Record, append, as_key
+from steelyard.codecs.pickle.values import Record, append, as_key, copy_cost
 from steelyard.errors import UnsafeFileError, printable
 
 if TYPE_CHECKING:
@@ -116,8 +116,6 @@ def _mark(machine: Machine) -> None:
     """Begin a list of items; if it begins the arguments of a tensor, that tensor and those that follow are one step each."""
     if machine.stream.data[machine.stream.at] == 0x28 and machine.is_fast:
         fast_tensors(machine)
-    if len(machine.marks) >= limits.PICKLE_MARKS:
-        raise machine.stream.error(f"nesting exceeds {limits.PICKLE_MARKS:,} open lists")
     machine.marks.append(len(machine.stack))
 
 
@@ -145,6 +143,7 @@ def _build(machine: Machine) -> None:
     state = machine.stack.pop()
     target = machine.stack[-1]
     if isinstance(target, Record):
+        machine.stream.budget.spend(target.build_cost(state))
         target.built(state)
         if machine.after_build:
             machine.stack[-1] = machine.after_build(machine, target)
@@ -160,6 +159,7 @@ def _reduce(machine: Machine) -> None:
 def _newobj_ex(machine: Machine) -> None:
     kwargs, args = machine.stack.pop(), machine.stack.pop()
     if kwargs:
+        machine.stream.budget.spend(copy_cost((args,)))
         args = (*(args if isinstance(args, (tuple, list)) else (args,)), kwargs)
     machine.stack[-1] = machine.call(machine.stack[-1], args)
 

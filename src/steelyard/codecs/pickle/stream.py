@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from steelyard.codecs import limits
+from steelyard.codecs.budget import Budget
 from steelyard.codecs.pickle.values import Blob
 from steelyard.errors import FormatError
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 BLOB_THRESHOLD = 1024
 """Byte strings at least this long are not loaded until they are read."""
+LONG_TEXT = 1 << 12
+"""Texts longer than this are charged to the budget; shorter ones take less than their opcodes are charged."""
 WINDOW = 1 << 17
 """Bytes of the pickle that are held at a time."""
 MARGIN = 4096
@@ -28,10 +30,11 @@ PADDING = bytes(16)
 class PickleStream:
     """A cursor in a source, which takes the next bytes of a pickle; `offset` is their place."""
 
-    __slots__ = ("at", "base", "data", "edge", "filled", "source")
+    __slots__ = ("at", "base", "budget", "data", "edge", "filled", "source")
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.budget = Budget(source)
         self.data = b""
         self.base = self.at = self.edge = self.filled = 0
 
@@ -72,8 +75,11 @@ class PickleStream:
 
     def text(self, length: int) -> str:
         """Return the next bytes as text."""
-        if length > limits.PICKLE_TEXT:
-            raise self.error(f"a text claims {length:,} bytes, more than {limits.PICKLE_TEXT:,}")
+        if length > LONG_TEXT:
+            left = self.source.size - self.offset
+            if length > left:
+                raise self.error(f"a text claims {length:,} bytes, but {left:,} are left (partial download?)")
+            self.budget.spend(2 * length, self.offset)  # it is read, and then decoded
         return self.take(length).decode("utf-8", "surrogatepass")
 
     def blob(self, length: int) -> bytes | Blob:
@@ -97,9 +103,10 @@ class PickleStream:
 
     def _long_line(self) -> bytes:
         """Search for the end of a line beyond the window; protocol 0 writes the numbers of an array as one line."""
-        left = min(self.source.size - self.offset, limits.PICKLE_TEXT)
+        left = self.source.size - self.offset
         length = min(WINDOW, left)
         while True:
+            self.budget.spend(2 * length, self.offset)
             rest = self.source.read(self.offset, length)
             end = rest.find(b"\n")
             if end >= 0:

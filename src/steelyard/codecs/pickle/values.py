@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 BOXED_THRESHOLD = 1 << 60
 """Integers this large are boxed before use as dict keys, to prevent hash-collision attacks."""
 
+ITEM_COST = 64
+"""bytes of memory that an item of a dict takes"""
+
 
 class Global:
     """The name of a class or function. `text` is its spelling in Python; `plain` means that a call of it makes plain data."""
@@ -79,6 +82,12 @@ class Record:
     def added(self) -> bool:
         """Whether anything was appended or set."""
         return self._added is not None
+
+    def build_cost(self, state: Pickled) -> int:
+        """Return how many bytes `built`, and then `attributes`, may take for a copy of the state."""
+        if type(state) is tuple:
+            return ITEM_COST * sum(len(part) for part in state[:2] if type(part) is dict)
+        return ITEM_COST * (len(self.state) + len(state)) if type(state) is dict and type(self.state) is dict else 0
 
     def built(self, state: Pickled) -> None:
         """Take a state; a second one adds to the first, as it would to the attributes of the object."""
@@ -161,8 +170,8 @@ class Blob:
         return self.source.part(self.offset, self.length)
 
 
-def as_source(value: Pickled, name: str) -> Source | None:
-    """Return bytes, a blob or Latin-1 text as a source; None for anything else."""
+def as_source(value: Pickled, within: Source) -> Source | None:
+    """Return bytes, a blob or Latin-1 text of a pickle as a source; None for anything else."""
     if isinstance(value, Blob):
         return value.part()
     if isinstance(value, str):
@@ -170,7 +179,7 @@ def as_source(value: Pickled, name: str) -> Source | None:
             value = value.encode("latin-1")
         except UnicodeEncodeError:
             return None
-    return from_bytes(value, name) if isinstance(value, bytes) else None
+    return from_bytes(value, within.name, within=within) if isinstance(value, bytes) else None
 
 
 def as_key(key: Pickled) -> Key:
@@ -202,8 +211,10 @@ PLAIN = {*_DICTS, *_LISTS, *_BYTES, "collections.defaultdict", "_codecs.encode"}
 
 
 def copy_cost(args: Pickled) -> int:
-    """Return how many items `plain_data` may have to copy."""
-    return sum(len(arg) for arg in args if isinstance(arg, (str, list, tuple))) if isinstance(args, tuple) else 0
+    """Return how many bytes `plain_data` may take for a copy of the arguments."""
+    if not isinstance(args, tuple):
+        return 0
+    return sum(len(arg) * (1 if isinstance(arg, str) else ITEM_COST) for arg in args if isinstance(arg, (str, list, tuple)))
 
 
 def plain_data(target: Global, args: Pickled) -> Pickled:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
+from steelyard.codecs.budget import Budget
 from steelyard.codecs.pickle.arrays import objects_of, refused
 from steelyard.codecs.pickle.audit import written
 from steelyard.codecs.pickle.quantised import class_name, conv_members, output_members, script_object
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
     """The names of the parameters and of the buffers of each class of a compiled module."""
 
 
+VISITS = 1000
+"""The values that are visited between two charges to the budget."""
+VISIT_COST = 64
+"""bytes of memory that stand for the time of a visit"""
+ITEM_COST = 8
+"""bytes of memory that stand for the time to look at an item"""
+TENSOR_COST = 1000
+"""bytes of memory that a listed tensor takes"""
 OPAQUE_THRESHOLD = 64  # bytes
 _LATER = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"})
 
@@ -35,7 +44,7 @@ _LATER = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buff
 class TensorWalk:
     """Visits all values of a pickle, in its order. `tensors` are those found so far, `modules` the paths of modules."""
 
-    __slots__ = ("_ancestors", "_decode", "_frames", "_left", "_source", "modules", "scripted", "tensors")
+    __slots__ = ("_ancestors", "_budget", "_decode", "_frames", "_left", "_source", "modules", "scripted", "tensors")
 
     def __init__(self, source: Source, decode: Decode, scripted: Scripted | None = None) -> None:
         self.tensors: list[PickledTensor] = []
@@ -43,7 +52,8 @@ class TensorWalk:
         self.scripted = scripted or {}
         self._source = source
         self._decode = decode
-        self._left = min(limits.VISITS_PER_BYTE * source.size + 1000, limits.OBJECTS)
+        self._budget = Budget(source)
+        self._left = 0
         self._ancestors: set[int] = set()
         self._frames: list[tuple[Path, Iterator[Member], int]] = []
 
@@ -66,14 +76,14 @@ class TensorWalk:
         """List a tensor; return whether a frame was opened, whose members come first."""
         self._left -= 1
         if self._left < 0:
-            raise FormatError(self._source.name, "the pickle expands to many times its size; refused")
+            self._left = VISITS
+            self._budget.spend(VISITS * VISIT_COST)
         kind = type(value)
         tensor = self._decode(value) if kind is Record or kind is Persistent else None
         if kind is bytes or kind is Blob:
             tensor = _opaque(self._source, value)  # type: ignore[arg-type]
         if tensor is not None:
-            if len(path) > 4 and sum(map(len, path)) > limits.TEXT:
-                raise FormatError(self._source.name, f"the path of a tensor takes more than {limits.TEXT:,} characters")
+            self._budget.spend(TENSOR_COST + (sum(map(len, path)) + 16 * len(path) if len(path) > 4 else 0))
             tensor.path, tensor.in_state_dict = path, in_state_dict
             if roles:
                 tensor.role, tensor.axes = role_and_axes(roles, path[-1], len(tensor.shape))
@@ -86,6 +96,7 @@ class TensorWalk:
             return False
         if len(self._frames) >= limits.DEPTH:
             raise FormatError(self._source.name, f"nesting exceeds {limits.DEPTH:,} levels")
+        self._budget.spend(ITEM_COST * _length(value))
         self._ancestors.add(id(value))
         self._frames.append((path, members, id(value)))
         return True
@@ -114,6 +125,16 @@ class TensorWalk:
             self.modules.add(path)
             return _script_members(value, self.scripted.get(value.text), in_state_dict)
         return _object_members(value, in_state_dict)
+
+
+def _length(value: Pickled) -> int:
+    """Return how many values are looked at to find the members of a value."""
+    if isinstance(value, (dict, list, tuple)):
+        return len(value)
+    if not isinstance(value, Record):
+        return 0
+    added = len(value.items) + len(value.entries) if value.added else 0
+    return added + sum(len(part) for part in (value.attributes, value.args) if isinstance(part, (dict, tuple)))
 
 
 def _dict_members(value: dict[Key, Pickled], in_state_dict: bool) -> Iterator[Member]:

@@ -76,7 +76,7 @@ def _deferred_string(objects: Objects, state: Value) -> Vector:
     numbers = state.values[0] if isinstance(state, Pairlist) else None
     if not isinstance(numbers, Vector) or numbers.kind not in ("integer", "double"):
         raise objects.error(f"holds a deferred_string of {numbers!r}, not of numbers")
-    objects.budget.charge(TEXT_COST * numbers.length)
+    objects.budget.spend(TEXT_COST * numbers.length)
     penalty = state.values[1] if isinstance(state, Pairlist) and len(state.values) == 2 else None
     scipen = penalty.plain() if isinstance(penalty, Vector) and penalty.kind == "integer" else []
     strings = as_text(numbers, (scipen or [0])[0] or 0)

@@ -12,15 +12,14 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.r.blocks import BLOCK, cut_short, next_block
-from steelyard.codecs.r.budget import TEXT_COST
-from steelyard.codecs.r.strings import check_size, check_text, decoded
+from steelyard.codecs.r.strings import TEXT_COST, check_size, check_text, decoded
 from steelyard.codecs.r.values import DTYPES, NA_INTEGER
 from steelyard.errors import FormatError
 from steelyard.storage.source import Stored, from_bytes
 
 if TYPE_CHECKING:
+    from steelyard.codecs.budget import Budget
     from steelyard.codecs.r.blocks import Available
-    from steelyard.codecs.r.budget import Budget
     from steelyard.storage.source import Source
 
 MAX_WORD = 64  # characters of a number
@@ -100,14 +99,14 @@ class Ascii:
         parse, code, width = _PARSERS[kind]
         numbers = array(code)
         for words in self._batches(count * width):
-            budget.charge(len(words) * numbers.itemsize, self.position)
+            budget.spend(len(words) * numbers.itemsize, self.position)
             try:
                 numbers.extend(map(parse, words))
             except (ValueError, OverflowError):
                 raise FormatError(self.source.name, f"holds a word that is not a valid {kind}", self.position) from None
         if sys.byteorder == "big":
             numbers.byteswap()
-        return from_bytes(numbers.tobytes(), self.source.name).numbers(0, DTYPES[kind])
+        return from_bytes(numbers.tobytes(), self.source.name, within=self.source).numbers(0, DTYPES[kind])
 
     def check_room(self, count: int, each: int) -> None:
         """Raise `FormatError` unless `count` items of at least `each` bytes can follow."""
@@ -125,7 +124,7 @@ class Ascii:
             length = self.integer()
             check_size(self.source.name, length, self.position)
             self.check_room(max(length, 0), 1)
-            budget.charge(TEXT_COST + max(length, 0), self.position)
+            budget.spend(TEXT_COST + max(length, 0), self.position)
             strings.append(None if length == -1 else decoded(flags, self.text(length), native))
         return strings
 

@@ -9,14 +9,13 @@ import struct
 from typing import TYPE_CHECKING
 
 from steelyard.codecs.r.blocks import cut_short, next_block
-from steelyard.codecs.r.budget import TEXT_COST
-from steelyard.codecs.r.strings import check_size, check_text, decoded
+from steelyard.codecs.r.strings import TEXT_COST, check_size, check_text, decoded
 from steelyard.codecs.r.values import DTYPES
 from steelyard.dtypes import itemsize
 
 if TYPE_CHECKING:
+    from steelyard.codecs.budget import Budget
     from steelyard.codecs.r.blocks import Available
-    from steelyard.codecs.r.budget import Budget
     from steelyard.storage.source import Source, Stored
 
 REPEATED_TEXT_COST = 16  # bytes of memory for another reference to the same text
@@ -89,7 +88,7 @@ class Binary:
         interned: dict[str, str] = {}
         while len(strings) < count:
             cost = self._strings_of_block(strings, count, interned, native)
-            budget.charge(cost, self.position)
+            budget.spend(cost, self.position)
             if len(strings) < count:
                 self._load(8)
                 size = self._int32(self._block, 4)[0]

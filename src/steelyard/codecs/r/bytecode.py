@@ -69,7 +69,7 @@ def _code(objects: Objects) -> Steps:
 def _cells(objects: Objects, kind: int) -> Steps:
     """Skip a call or a pairlist: its tail in a loop, its heads by the stack of `Objects.read`."""
     while kind in _CELLS:
-        objects.budget.charge(CELL_COST, objects.notation.position)
+        objects.budget.spend(CELL_COST, objects.notation.position)
         if kind == SEEN_FIRST:
             objects.notation.integer()
             kind = objects.notation.integer()

@@ -16,9 +16,9 @@ from steelyard.codecs.r.values import S4, VALUES, Environment, Opaque, Pairlist,
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
+    from steelyard.codecs.budget import Budget
     from steelyard.codecs.r.ascii import Ascii
     from steelyard.codecs.r.binary import Binary
-    from steelyard.codecs.r.budget import Budget
     from steelyard.codecs.r.values import Attributes, Value
 
     Item: TypeAlias = "Value | Steps"
@@ -99,7 +99,7 @@ class Objects:
         code = flags & 0xFF
         if code == NULL:
             return None
-        self.budget.charge(OBJECT_COST, self.notation.position)
+        self.budget.spend(OBJECT_COST, self.notation.position)
         read = _READ.get(code)
         if read is None:
             raise self.error(f"holds an object of type {code}, which R does not write (damaged, or of a newer R?)")
@@ -124,7 +124,7 @@ class Objects:
         if length < 0:
             raise self.error(f"claims a vector of {length:,} elements")
         if each:
-            self.budget.charge(length * CELL_COST, self.notation.position)
+            self.budget.spend(length * CELL_COST, self.notation.position)
             self.notation.check_room(length, each)
         return length
 
@@ -141,7 +141,7 @@ class Objects:
         if length == -1:
             return None
         self.notation.check_room(length, 1)
-        self.budget.charge(length, self.notation.position)
+        self.budget.spend(length, self.notation.position)
         return decoded(flags, self.notation.text(length), self.native)
 
     def with_attributes(self, value: Vector | S4 | Opaque, flags: int) -> Item:
@@ -239,7 +239,7 @@ def _pairlist(objects: Objects, flags: int) -> Steps:
     values: list[Value] = []
     pairlist = Pairlist(names, values)
     while flags & 0xFF == LISTSXP:
-        objects.budget.charge(CELL_COST, objects.notation.position)
+        objects.budget.spend(CELL_COST, objects.notation.position)
         attributes = (yield objects.item()) if flags & HAS_ATTRIBUTES else None
         if not values:
             pairlist.attributes = objects.attributes(pairlist, attributes)
@@ -342,7 +342,7 @@ def _builtin(objects: Objects, flags: int) -> Item:
     if length < 0:
         raise objects.error(f"claims a name of {length:,} bytes")
     objects.notation.check_room(length, 1)
-    objects.budget.charge(length)
+    objects.budget.spend(length)
     return Opaque(_BUILTINS[flags & 0xFF], objects.notation.text(length).decode("utf-8", "surrogateescape"))
 
 

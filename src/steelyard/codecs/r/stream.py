@@ -10,9 +10,9 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from steelyard.codecs.budget import Budget
 from steelyard.codecs.compression import Inflated, begins, is_compressed
 from steelyard.codecs.r.binary import Binary
-from steelyard.codecs.r.budget import Budget
 from steelyard.codecs.r.objects import Objects
 from steelyard.codecs.r.strings import native_encoding
 from steelyard.codecs.r.values import Pairlist, Vector
@@ -102,7 +102,7 @@ def _start(source: Source, content: Source, available: Available, begin: int) ->
     if version not in VERSIONS:
         raise FormatError(source.name, f"is an R serialization of version {version}; only versions 2 and 3 are known", begin + 2)
     native = "utf-8" if version == 2 else native_encoding(_encoding(source, notation))
-    return Objects(notation, Budget(source.name, source.size), native)
+    return Objects(notation, Budget(source), native)
 
 
 def _encoding(source: Source, notation: Ascii | Binary) -> bytes:

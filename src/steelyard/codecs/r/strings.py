@@ -6,6 +6,7 @@ from steelyard.errors import FormatError
 
 CHARSXP = 9
 """The type code of a text, which in R is always an element of a character vector or a name, never a separate object."""
+TEXT_COST = 150  # bytes of overhead in memory for a text
 
 # bits of the flags of a text; none of them: the native encoding of the session
 _BYTES, _LATIN1, _UTF8, _ASCII = 2 << 12, 4 << 12, 8 << 12, 64 << 12

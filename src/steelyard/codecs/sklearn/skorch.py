@@ -19,23 +19,19 @@ _KEPT = "__cuda_dependent_attributes__"
 """The attribute with all objects that may be on a GPU."""
 
 
-def open_nets(records: Iterable[Record], name: str, steps: int | None = None) -> list[str]:
-    """Decode the modules of every net among `records` into its attributes, and return the calls a loader would make.
-
-    `steps` is the rest of the budget for pickles.
-    """
+def open_nets(records: Iterable[Record], source: Source) -> list[str]:
+    """Decode the modules of every net among `records` into its attributes, and return the calls a loader would make."""
     known: dict[str, None] = {}
     for record in list(records):
         value = record.attributes.get(_KEPT)
-        data = as_source(value, name) if isinstance(value, (bytes, Blob)) else None
+        data = as_source(value, source) if isinstance(value, (bytes, Blob)) else None
         if data is None:
             continue
         if data.head(1) != b"\x80" or is_stream(data):
             inner, called = unpack(data)
         else:
-            machine = Machine(data, steps=steps)
-            inner, steps = machine.load(), machine.steps
-            called = calls(machine)
+            machine = Machine(data)
+            inner, called = machine.load(), calls(machine)
         known |= dict.fromkeys(called)
         if isinstance(inner, dict):
             record.built({**inner, _KEPT: None})

@@ -173,7 +173,7 @@ class TensorDecoder:
         if type(value) is Persistent:
             return (value.home or self)._referred(value.key)
         if isinstance(value, Record) and value.text == _NESTED:
-            data = as_source(value.args[0], self.source.name) if is_args(value.args) and len(value.args) == 1 else None
+            data = as_source(value.args[0], self.source) if is_args(value.args) and len(value.args) == 1 else None
             if data is not None:
                 return self._nested(id(value), data)
         if isinstance(value, Record) and value.attributes.get("_untyped_storage") is not None:

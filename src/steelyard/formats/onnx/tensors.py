@@ -169,7 +169,7 @@ def _lazy(source: Source, size: int, load: Callable[[], bytes]) -> Source:
     def fill(offset: int, buffer: memoryview) -> None:
         buffer[:] = load()[offset : offset + len(buffer)]
 
-    return Source(source.name, size, fill, source.beside)
+    return Source(source.name, size, fill, source.beside, within=source)
 
 
 def count(run: Elements) -> int:

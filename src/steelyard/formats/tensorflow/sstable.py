@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
 FOOTER = 48
+KEY_COST = 1000
+"""bytes of memory that a key takes: it is the name of a weight"""
 
 
 def is_table(source: Source) -> bool:
@@ -42,16 +44,14 @@ def entries(source: Source) -> Iterator[tuple[bytes, bytes]]:
     at = _handle(source, footer, 0)[2]
     start, size, _ = _handle(source, footer, at)
     last, count = b"", 0
-    names = Budget(source.name, source.size, "bytes of names", floor=limits.SSTABLE_NAMES, per_byte=limits.SSTABLE_NAMES_PER_BYTE)
+    budget = Budget(source)
     for _, handle in _block(source, start, size):
         where, length, _ = _handle(source, handle, 0)
         for key, value in _block(source, where, length):
             if count and key <= last:
                 raise FormatError(source.name, "the keys of the index are not in order", where)
+            budget.spend(KEY_COST + 2 * len(key) + len(value))
             last, count = key, count + 1
-            names.spend(len(key))
-            if count > limits.SSTABLE_KEYS:
-                raise FormatError(source.name, f"the index has more than {limits.SSTABLE_KEYS:,} keys")
             yield key, value
 
 
