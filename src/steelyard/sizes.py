@@ -15,6 +15,7 @@ READ_BLOCK = 1 << 20  # block of `Weight.blocks`: large enough to hide the cost 
 READ_GAP = 1 << 16  # two runs of a part this close are read as one: the gap costs less than a second call
 WRITE_CHUNK_BYTES = 1 << 20  # written at a time
 READ_AHEAD_BYTES = 1 << 20  # a weight at least this large is read by a thread while the last chunk is written
+OPEN_FILES = 100  # held open at a time: a system allows a process 256 or more, and opening one again takes some 10 us
 REMOTE_HEAD_BYTES = 1 << 16  # fetched in one request from the start of a remote file: most headers fit, and a request is slow
 
 # copying

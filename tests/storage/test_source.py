@@ -1,12 +1,15 @@
 """A source gives the bytes that it is asked for, none outside of it, and opens only files of its own folder."""
 
+import json
 import os
+import resource
 
 import carried
 import numpy as np
 import pytest
 
 import steelyard
+from steelyard import sizes
 from steelyard.errors import FileMissingError, FormatError, UnsafeFileError
 from steelyard.storage.source import Source, from_bytes, open_path
 
@@ -219,3 +222,62 @@ def test_a_file_that_is_replaced_while_it_is_held_keeps_its_numbers(tmp_path):
     held = steelyard.weights(path)
     steelyard.save({"w": np.zeros(6)}, path)
     assert held.to_vector().tolist() == list(range(6))
+
+
+def a_set_of_shards(folder, count):
+    """Write a model whose every tensor is in a file of its own, and the index of these."""
+    names = {f"layers.{nth}.weight": f"model-{nth + 1:05}-of-{count:05}.safetensors" for nth in range(count)}
+    for nth, (name, shard) in enumerate(names.items()):
+        steelyard.save({name: np.full((2, 3), nth, "f4")}, folder / shard)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    return folder
+
+
+def test_a_model_in_more_shards_than_a_process_may_open_is_listed_digested_checked_and_converted(tmp_path, monkeypatch):
+    folder = a_set_of_shards(tmp_path, 40)
+    whole = steelyard.digest(folder)
+    monkeypatch.setattr(sizes, "OPEN_FILES", 8)
+    least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/dev/fd"))) + 16, most))
+    try:
+        held = steelyard.weights(folder)
+        assert len(held) == 40
+        assert steelyard.digest(held) == steelyard.digest(folder) == whole
+        assert steelyard.check(folder).ok
+        steelyard.save(held, tmp_path / "one.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (least, most))
+    assert steelyard.digest(tmp_path / "one.safetensors") == whole
+
+
+@pytest.mark.parametrize("change", ["written in place", "replaced"])
+def test_a_file_that_is_opened_for_each_read_is_read_in_one_version_only(change, tmp_path, monkeypatch):
+    monkeypatch.setattr(sizes, "OPEN_FILES", 0)
+    path = tmp_path / "a.safetensors"
+    steelyard.save({"w": np.arange(6.0)}, path)
+    held = steelyard.weights(path)
+    assert held.to_vector().tolist() == list(range(6))
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    if change == "replaced":
+        steelyard.save({"w": np.zeros(6)}, path)
+        os.utime(path, ns=times)
+    else:
+        with path.open("r+b") as file:
+            file.seek(-8, os.SEEK_END)
+            file.write(bytes(8))
+        os.utime(path, ns=(0, 0))
+    with pytest.raises(FormatError, match="has changed since it was opened"):
+        held.to_vector()
+
+
+def test_a_file_that_is_opened_for_each_read_is_found_from_another_folder_and_named_when_it_is_gone(tmp_path, monkeypatch):
+    monkeypatch.setattr(sizes, "OPEN_FILES", 0)
+    monkeypatch.chdir(tmp_path)
+    steelyard.save({"w": np.arange(6.0)}, "a.safetensors")
+    held = steelyard.weights("a.safetensors")
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    assert held.to_vector().tolist() == list(range(6))
+    (tmp_path / "a.safetensors").unlink()
+    with pytest.raises(FormatError, match=r"a\.safetensors: cannot be opened again: No such file or directory"):
+        held.to_vector()

@@ -5,6 +5,7 @@ Together the files have the groups and the variables of one `.weights.h5`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from steelyard.codecs.keras import layout as keras_layout
@@ -26,21 +27,34 @@ SUFFIXES = (".weights.json",)
 class _JoinedFiles:
     """The shards of a model as if they were one file: the datasets of all, and the attributes of each group."""
 
-    __slots__ = ("_files", "source", "tensors")
+    __slots__ = ("_files", "_holders", "source", "tensors")
 
     def __init__(self, source: Source, files: dict[str, Hdf5File]) -> None:
         self.source = source
         self._files = files
+        self._holders: dict[str, list[Hdf5File]] = {}  # so that not every file is searched for each of many groups
         self.tensors: dict[str, Weight] = {}
         for name, file in files.items():
             if twice := self.tensors.keys() & file.tensors.keys():
                 raise FormatError(source.name, f"{printable(min(twice))} is in {printable(name)} and in an earlier shard")
             self.tensors |= file.tensors
+            for group in {path[:at] for path in file.tensors for at, mark in enumerate(path) if mark == "/"}:
+                self._holders.setdefault(group, []).append(file)
+
+    def has_group(self, path: str) -> bool:
+        """Whether a shard has a dataset below a group."""
+        return path in self._holders
 
     def attribute(self, path: str, name: str) -> str | list[str] | None:
         """Return the text or the list of texts in an attribute of a group, from the first shard that has it."""
-        values = (file.attribute(path, name) for file in self._files.values())
+        values = (file.attribute(path, name) for file in self._near(path))
         return next((value for value in values if value is not None), None)
+
+    def _near(self, path: str) -> Iterable[Hdf5File]:
+        """Return the files that have a dataset below a group; if none has, below the closest one above it."""
+        while path and path not in self._holders:
+            path = path.rpartition("/")[0]
+        return self._holders.get(path, self._files.values())
 
 
 def sniff(source: Source) -> bool:
@@ -53,7 +67,7 @@ def read(source: Source, scope: Scope) -> Weights:
     groups, metadata = shard_index(source)
     files = _JoinedFiles(source, {name: _shard(source, name) for name in sorted({n for names in groups.values() for n in names})})
     for group in groups:
-        if not any(path.startswith(f"{group.strip('/')}/") for path in files.tensors):
+        if not files.has_group(group.strip("/")):
             raise FormatError(source.name, f"no shard has the group {printable(group)}, which the index names")
     meta: dict[str, object] = {"metadata": metadata, "shards": sorted({name for names in groups.values() for name in names})}
     if incomplete := missing_variables(files.tensors, None):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
+from steelyard import sizes
 from steelyard.dtypes import itemsize, numpy_dtype
 from steelyard.errors import FileMissingError, FormatError, UnsafeFileError, printable
 
@@ -114,27 +115,23 @@ class Stored:
 def open_path(path: str | os.PathLike[str]) -> Source:
     """Open a local file or folder. Raises `FileMissingError` for a missing file, or one that is not regular.
 
-    The file stays open while its source is in use. A FIFO or a device is refused without waiting for it.
-    The prefix of a TensorFlow checkpoint opens its index.
+    The file stays open while its source is in use; beyond `sizes.OPEN_FILES` files, it is opened again for each read.
+    A FIFO or a device is refused without waiting for it. The prefix of a TensorFlow checkpoint opens its index.
     """
     path = os.fspath(path)
     if isinstance(path, str) and not os.path.lexists(path) and os.path.isfile(f"{path}.index"):
         path = f"{path}.index"
-    shown = printable(path)
     try:
-        # without O_NONBLOCK, opening a FIFO waits for its writer
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        file = _File(path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise FileMissingError(f"{shown}: {reason}; pass the path of a weight file, or a model") from None
-    file = _File(handle, path if isinstance(path, str) else os.fsdecode(path))
-    kind = os.fstat(handle).st_mode
-    if stat.S_ISDIR(kind):
+        raise FileMissingError(f"{printable(path)}: {reason}; pass the path of a weight file, or a model") from None
+    if stat.S_ISDIR(file.kind):
         return Source(path, 0, file.fill, lambda name: _beside(path, name), path)
-    if not stat.S_ISREG(kind):
-        raise FileMissingError(f"{shown}: this is a pipe, a socket or a device, not a regular file; pass a weight file")
+    if not stat.S_ISREG(file.kind):
+        raise FileMissingError(f"{printable(path)}: this is a pipe, a socket or a device, not a regular file; pass a weight file")
     folder = os.path.dirname(path) or "."
-    return Source(path, os.fstat(handle).st_size, file.fill, lambda name: _beside(folder, name), path)
+    return Source(path, file.stamp[0], file.fill, lambda name: _beside(folder, name), path)
 
 
 def from_bytes(
@@ -152,41 +149,84 @@ def from_bytes(
 
 
 _UNCHECKED_NS = 100_000  # reads this soon after a check are not checked again: a small read takes less than a check
+_HELD: set[int] = set()
+"""The descriptors that files hold. A model may have more shards than a process may have open files."""
+
+_Stamp = tuple[int, int, int, int]
 
 
 class _File:
-    """An open file descriptor that closes with the last source that reads from it, and reads one version of the file only."""
+    """A file that is read in one version only. It is open as long as a source reads from it, if few others are."""
 
-    __slots__ = ("checked", "handle", "name", "stamp")
+    __slots__ = ("checked", "handle", "kind", "name", "path", "stamp")
 
-    def __init__(self, handle: int, name: str) -> None:
-        self.handle = handle
-        self.name = name
-        self.stamp = _stamp(handle)
+    def __init__(self, path: str) -> None:
+        self.handle: int | None = None
+        self.name = path if isinstance(path, str) else os.fsdecode(path)
+        self.path = os.path.abspath(path)  # another read must find it from another working directory too
+        handle = _opened(path)
+        self.kind, self.stamp = _version(handle)
         self.checked = monotonic_ns()
+        if len(_HELD) < sizes.OPEN_FILES and stat.S_ISREG(self.kind):
+            self.handle = handle
+            _HELD.add(handle)
+        else:
+            os.close(handle)
 
     def __del__(self) -> None:
-        os.close(self.handle)
+        if self.handle is not None:
+            _HELD.discard(self.handle)
+            os.close(self.handle)
 
     def fill(self, offset: int, buffer: memoryview) -> None:
+        if self.handle is None:
+            self._fill_opened(offset, buffer)
+            return
+        self._fill_from(self.handle, offset, buffer)
+        now = monotonic_ns()
+        if now - self.checked > _UNCHECKED_NS:
+            self._require_unchanged(self.handle)  # afterwards, so that a change during the read is noticed too
+            self.checked = now
+
+    def _fill_from(self, handle: int, offset: int, buffer: memoryview) -> None:
         done = 0
         while done < len(buffer):
             # with an offset of its own each thread reads independently of the others
-            count = os.preadv(self.handle, [buffer[done:]], offset + done)
+            count = os.preadv(handle, [buffer[done:]], offset + done)
             if not count:
                 raise FormatError(self.name, "it became shorter while it was read", offset + done)
             done += count
-        now = monotonic_ns()
-        if now - self.checked > _UNCHECKED_NS:
-            if _stamp(self.handle) != self.stamp:  # afterwards, so that a change during the read is noticed too
-                raise FormatError(self.name, "has changed since it was opened; open it again")
-            self.checked = now
+
+    def _fill_opened(self, offset: int, buffer: memoryview) -> None:
+        """Open the file for this read; the path may lead to another file by now."""
+        try:
+            handle = _opened(self.path)
+        except OSError as error:
+            raise FormatError(self.name, f"cannot be opened again: {error.strerror}") from None
+        try:
+            self._require_unchanged(handle)
+            self._fill_from(handle, offset, buffer)
+            self._require_unchanged(handle)
+        finally:
+            os.close(handle)
+
+    def _require_unchanged(self, handle: int) -> None:
+        if _version(handle)[1] != self.stamp:
+            raise FormatError(self.name, "has changed since it was opened; open it again")
 
 
-def _stamp(handle: int) -> tuple[int, int]:
-    """Return the size and the time of the last change, in ns: a file that is written in place has another one."""
+def _opened(path: str) -> int:
+    """Return a descriptor; without O_NONBLOCK, opening a FIFO would wait for its writer."""
+    return os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+
+
+def _version(handle: int) -> tuple[int, _Stamp]:
+    """Return the kind of a file and its version: size, time of the last change in ns, and identity.
+
+    A file that is written in place has another time, and one that took its name another identity.
+    """
     status = os.fstat(handle)
-    return status.st_size, status.st_mtime_ns
+    return status.st_mode, (status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino)
 
 
 def checked_name(folder: str, name: str) -> str:

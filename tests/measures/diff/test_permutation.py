@@ -1,5 +1,7 @@
 """Alignment: copies with permuted hidden units are recovered exactly, and other nets are not."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from steelyard import Role, Weights
 from steelyard.cli import main
 from steelyard.core.graph import Graph, Layer
 from steelyard.errors import ShapeError
+from steelyard.measures.diff import permutation
 
 
 def cnn(seed=0):
@@ -146,3 +149,40 @@ def test_the_command_aligns_too(pair, tmp_path, capsys):
     assert main(["diff", *files]) == 1
     assert main(["diff", *files, "--align", "permutation"]) == 1, "the inputs of the first layer of the two parts differ"
     assert "hidden units" in capsys.readouterr().out
+
+
+def wide(units):
+    chance = np.random.default_rng(0)
+    return {"fc1.weight": chance.normal(size=(units, 3)), "fc2.weight": chance.normal(size=(2, units))}
+
+
+def test_a_search_that_needs_too_much_memory_is_refused_before_it_allocates_with_the_size_that_would_fit():
+    net = {
+        "fc1.weight": np.broadcast_to(np.float32(1), (1 << 14, 784)),
+        "fc2.weight": np.broadcast_to(np.float32(1), (10, 1 << 14)),
+    }
+    tracemalloc.start()
+    with pytest.raises(ShapeError, match=r"^fc1 has 16,384 hidden units, whose .* a layer of at most 13,\d\d\d units would fit$"):
+        steelyard.diff(net, net, align="permutation")
+    assert tracemalloc.get_traced_memory()[1] < 10e6
+    tracemalloc.stop()
+
+
+def test_the_gains_of_a_wide_layer_are_computed_in_bounded_blocks(monkeypatch):
+    net = wide(50)
+    order = np.random.default_rng(1).permutation(50)
+    other = {"fc1.weight": net["fc1.weight"][order], "fc2.weight": net["fc2.weight"][:, order]}
+    monkeypatch.setattr(permutation, "_ROWS", 7 * 50)
+    assert steelyard.diff(net, other, align="permutation").same
+
+
+def test_a_note_reports_that_a_long_search_was_ended_early(monkeypatch):
+    chance = np.random.default_rng(2)
+    other = {name: chance.normal(size=value.shape) for name, value in wide(9).items()}
+
+    def is_noted():
+        return any("ended before it settled" in note for note in steelyard.diff(wide(9), other, align="permutation").notes)
+
+    assert not is_noted()
+    monkeypatch.setattr(permutation, "PAIRS", 0)
+    assert is_noted()

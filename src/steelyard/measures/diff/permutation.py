@@ -10,6 +10,7 @@ finds only a local maximum, so two starts are tried. Permuted copies of a net ar
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import isqrt, prod
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 MATRICES = ("dense", "conv", "conv transpose")
 VECTORS = ("batch norm", "layer norm", "instance norm", "rms norm", "prelu")
 SWEEPS = 50  # rounds over all groups; similar nets need only a few
+BYTES = 1 << 31  # maximum memory of a search; a hidden layer takes 8 bytes for each pair of its units
+PAIRS = 1 << 31  # pairs of units that all assignments may weigh, some minutes; no further round begins beyond it
+_ROWS = 1 << 24  # gains that are computed at a time
 BREAKING = ("merge", "reshape", "other")  # kinds of layers that may give the order of units a meaning
 
 
@@ -58,7 +62,7 @@ def aligned(coupling: Coupling, other: Weights) -> tuple[Coupling, dict[str, lis
     """Return the couples with the hidden units of the second side in the order that matches the first best, and the orders.
 
     Entry i of an order is the unit of the second side that matches unit i of the first. Raises `ShapeError`
-    if the graph is not known, and `MissingExtraError` without SciPy.
+    if the graph is not known or the search would need more than `BYTES`, and `MissingExtraError` without SciPy.
     """
     groups, note = _unit_groups(Net(other, other.graph))
     partners = {
@@ -67,13 +71,31 @@ def aligned(coupling: Coupling, other: Weights) -> tuple[Coupling, dict[str, lis
     free = [group for group in groups if not group.fixed and all(use.part.weight.name in partners for use in group.uses)]
     if not free:
         raise ShapeError("no layer has hidden units whose order is free, or their weights have no partners")
+    _require_room(free)
     alignment = _Alignment(free, partners)
     with one_blas_thread():
         orders = alignment.best()
+    if not alignment.settled:
+        note = [*note, "the search ended before it settled, so a better order of units may exist"]
     moved = {group.name: orders[nth].tolist() for nth, group in enumerate(free)}
     permuted = alignment.permuted(orders)
     couples = [_with(each, permuted) for each in coupling.couples]
     return Coupling(couples, [*coupling.notes, *note]), moved
+
+
+def _require_room(groups: list[UnitGroup]) -> None:
+    """Raise before anything is allocated: the gains of a layer, both sides in float64, and copies of the largest part."""
+    sizes = {id(use.part): prod(use.part.shape) for group in groups for use in group.uses}
+    held = 8 * (2 * sum(sizes.values()) + 4 * max(sizes.values()) + _ROWS)
+    widest = max(groups, key=lambda group: group.size)
+    needed = held + 8 * widest.size**2
+    if needed > BYTES:
+        fits = isqrt(max(BYTES - held, 0) // 8)
+        most = f"a layer of at most {fits:,} units would fit" if fits else f"its weights alone take {held / 2**30:.1f} GiB"
+        raise ShapeError(
+            f"{printable(widest.name) or 'the widest layer'} has {widest.size:,} hidden units, whose alignment needs "
+            f"{needed / 2**30:.1f} GiB of at most {BYTES / 2**30:.0f} GiB; {most}"
+        )
 
 
 def _with(each: Couple, permuted: Mapping[str, Array]) -> Couple:
@@ -216,6 +238,8 @@ class _Alignment:
         self.parts = {id(use.part): use.part for group in groups for use in group.uses}
         self.one = {key: self._read(part, "one") for key, part in self.parts.items()}
         self.other = {key: self._read(part, "other") for key, part in self.parts.items()}
+        self.settled = True
+        self._pairs = 0
         self.axes: dict[int, list[tuple[int, Use]]] = {}
         for nth, group in enumerate(groups):
             for use in group.uses:
@@ -246,18 +270,26 @@ class _Alignment:
             if now <= product + 1e-12 * abs(product):
                 break
             product = now
+            if self._pairs > PAIRS:
+                self.settled = False
+                break
+        else:
+            self.settled = False
         return orders
 
     def _assigned(self, nth: int, orders: list[Array], uses: list[Use]) -> Array:
         """Return the best order of one group while the others are fixed."""
         size = self.groups[nth].size
-        gains = np.zeros((size, size))
+        self._pairs += size * size
+        costs = np.zeros((size, size))  # of negative gains, since a search for the greatest sum would copy them
+        rows = max(_ROWS // size, 1)
         for use in uses:
-            # gains[i, j] is the gain of the product if unit j of the second side is put at place i
+            # costs[i, j] is the loss of the product if unit j of the second side is put at place i
             mine = _by_unit(self.one[id(use.part)], use, size)
-            theirs = _by_unit(self._ordered(use.part, orders, but=nth), use, size)
-            gains += (mine @ theirs.conj().T).real
-        return _assignment(gains)
+            theirs = _by_unit(self._ordered(use.part, orders, but=nth), use, size).conj().T
+            for start in range(0, size, rows):
+                costs[start : start + rows] -= (mine[start : start + rows] @ theirs).real
+        return _assignment(costs)
 
     def _ordered(self, part: Part, orders: list[Array], but: int = -1) -> Array:
         values = self.other[id(part)]
@@ -304,11 +336,11 @@ def _by_unit(values: Array, use: Use, size: int) -> Array:
     return np.moveaxis(parted, use.axis + (not use.inside), 0).reshape(size, -1)
 
 
-def _assignment(gains: Array) -> Array:
-    """Return the column assigned to each row, so that the sum is maximal."""
+def _assignment(costs: Array) -> Array:
+    """Return the column assigned to each row, so that the sum is minimal."""
     try:
         from scipy.optimize import linear_sum_assignment
     except ImportError:
         raise MissingExtraError("a comparison up to permutation", "permutation") from None
-    columns: Array = linear_sum_assignment(gains, maximize=True)[1]
+    columns: Array = linear_sum_assignment(costs)[1]
     return columns
