@@ -23,11 +23,13 @@ def run(args: argparse.Namespace) -> None:
     steelyard convert net.pt net.safetensors --rename 'module\.(.*)=\1'
     """
     from steelyard.converting import renamed
+    from steelyard.core.selection import readable
     from steelyard.io import into, opened, write
     from steelyard.text.progress import following
 
     everything, used = opened(args.file, args.scope)
-    chosen = renamed(selected(everything, args, args.file), args.rename, args.prefix)
+    chosen = readable(selected(everything, args, args.file), skip_unreadable=False)
+    chosen = renamed(chosen, args.rename, args.prefix)
     if everything and not chosen:
         raise ShapeError(f"no weight of {printable(args.file)} is selected; nothing was written")
     chosen = chosen.astype(args.dtype) if args.dtype else chosen

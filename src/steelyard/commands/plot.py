@@ -19,6 +19,10 @@ WHOLE = ("overview", "histograms", "network")
 SINGLE = ("filters", "heatmap", "spectrum")
 SUFFIXES = ("png", "pdf", "svg", "jpg", "webp")
 MAX_DPI = 1200  # memory use grows with the square of the dots per inch
+_REPRODUCIBLE = {"svg.hashsalt": "steelyard"}
+"""Settings with which equal weights give equal files; matplotlib's own names in an SVG are random."""
+_DATES = {"svg": "Date", "pdf": "CreationDate"}
+"""The entry of the metadata of a picture that has the time when it was made, by its suffix."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -89,11 +93,11 @@ def _save(draw: Callable[[], Axes], target: Path, suffix: str, dpi: int, style: 
     from steelyard.storage.atomic import replacing
 
     plt.switch_backend("agg")  # no window, wherever the command runs
-    with plt.style.context(style):
+    with plt.style.context(style), plt.rc_context(_REPRODUCIBLE):
         figure = draw().get_figure(root=True)
         assert figure is not None  # every picture of `plot` has one
         try:
             with replacing(target) as file:
-                figure.savefig(file, format=suffix, dpi=dpi)
+                figure.savefig(file, format=suffix, dpi=dpi, metadata={_DATES[suffix]: None} if suffix in _DATES else None)
         finally:
             plt.close(figure)

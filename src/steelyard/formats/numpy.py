@@ -19,7 +19,7 @@ from steelyard.core.readers import raw_chunks
 from steelyard.core.vector import VectorLayout, runs, warn_of_integers
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
-from steelyard.dtypes import itemsize
+from steelyard.dtypes import UNKNOWN, itemsize
 from steelyard.errors import FormatError, printable
 from steelyard.storage.atomic import replacing
 
@@ -203,6 +203,8 @@ def _header_text(shape: tuple[int, ...], dtype: str) -> bytes:
     """Return the header of a `.npy` file: version 1, little-endian, row-major; types that NumPy lacks as raw bytes."""
     if dtype == "float128":
         raise FormatError("a .npy file", "would hold a long double, which other machines read otherwise; convert it to float64")
+    if dtype == UNKNOWN:
+        raise FormatError("a .npy file", "would hold an array whose type is not known, so that it cannot be read")
     kind = _kind(dtype)
     size = itemsize(dtype)
     descr = f"{'|' if size == 1 else '<'}{kind}{size}"

@@ -53,12 +53,12 @@ def write_archive(weights: Weights, facts: str, file: BinaryIO, name: str) -> No
     keys = {tied: places.setdefault(owner, len(places)) for tied, owner in owners(weights).items()}
     owned = [weights[owner] for owner in places]
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(f"{ROOT}data.pkl", b"".join(_pickled(weights, keys)))
-        archive.writestr(f"{ROOT}byteorder", "little")
+        archive.writestr(zipfile.ZipInfo(f"{ROOT}data.pkl"), b"".join(_pickled(weights, keys)))
+        archive.writestr(zipfile.ZipInfo(f"{ROOT}byteorder"), "little")
         for place, weight in enumerate(owned):
             _store(archive, file, f"{ROOT}data/{place}", weight)
-        archive.writestr(f"{ROOT}version", "3\n")
-        archive.writestr(FACTS, facts)
+        archive.writestr(zipfile.ZipInfo(f"{ROOT}version"), "3\n")
+        archive.writestr(zipfile.ZipInfo(FACTS), facts)
 
 
 def _store(archive: zipfile.ZipFile, file: BinaryIO, name: str, weight: Weight) -> None:

@@ -1,0 +1,124 @@
+"""Every way in which Steelyard writes a file: as commands that write the numbers of one of three models into a folder.
+
+A writer is missing here if a module calls `replacing`, or a command has an argument `out`, that no writer reaches:
+`test_sweeps.py` compares.
+"""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import carried
+import numpy as np
+
+import steelyard
+from steelyard import plot
+from steelyard.transfers.transfer import plan_transfer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+    from steelyard import Weights
+
+MODELS = range(3)
+"""The models by number: the old file, the new one, and that of a second process that writes."""
+WIDTH = 96
+
+
+class Writer(NamedTuple):
+    """`write` writes the model of a number with the files of `made` into the folder `out`; arguments are those of a command."""
+
+    name: str
+    write: list[str] | Callable[[Path, Path, int], object]
+    is_set: bool = False
+
+    def action(self, made: Path, out: Path, number: int) -> list[str] | Callable[[], object]:
+        """Return the arguments of the command, or a function, that writes the model of this number."""
+        if callable(self.write):
+            return partial(self.write, made, out, number)
+        return [word.format(made=made, out=out, n=number) for word in self.write]
+
+
+def _convert(out: str, source: str = "{n}.npz", *options: str) -> list[str]:
+    return ["convert", f"{{made}}/{source}", f"{{out}}/{out}", *options]
+
+
+def _plan(made: Path, out: Path, number: int) -> None:
+    plan_transfer(made / f"{number}.npz", into=made / "base.npz", only=[f"fc{number}"]).save(out / "plan.json")
+
+
+PLAIN = ("gguf", "h5", "msgpack", "npz", "pt", "rds", "safetensors")
+"""Suffixes of files for weights of any model."""
+WRITERS = [
+    *(Writer(f"convert {suffix}", _convert(f"net.{suffix}")) for suffix in PLAIN),
+    Writer("convert npy", _convert("net.npy", "{n}.npy")),
+    Writer("convert shards", _convert("net.safetensors", "{n}.npz", "--shard-size", "40KB"), is_set=True),
+    Writer("convert keras", _convert("net.keras", "{n}.keras")),
+    Writer("convert weights.h5", _convert("net.weights.h5", "{n}.weights.h5")),
+    Writer("convert onnx", _convert("net.onnx", "{n}.onnx.npz", "--like", "{made}/net.onnx")),
+    Writer("convert onnx with external data", _convert("net.onnx", "{n}.onnx.npz", "--like", "{made}/external/net.onnx")),
+    Writer("convert R fit", _convert("fit.rds", "{n}.rds.npz", "--like", "{made}/fit.rds")),
+    Writer("vector", ["vector", "{made}/{n}.npz", "-o", "{out}/v.npy"]),
+    Writer("transfer", ["transfer", "{made}/{n}.npz", "--into", "{made}/base.npz", "-o", "{out}/net.npz"]),
+    Writer("transfer plan", _plan),
+    Writer("stats csv", ["stats", "{made}/{n}.npz", "-o", "{out}/table.csv"]),
+    Writer("stats json", ["stats", "{made}/{n}.npz", "-o", "{out}/table.json"]),
+    Writer("save-patch", ["save-patch", "{made}/base.npz", "{made}/{n}.npz", "-o", "{out}/p.safetensors"]),
+    Writer("apply-patch", ["apply-patch", "{made}/base.npz", "{made}/{n}.patch", "-o", "{out}/net.npz"]),
+    *(
+        Writer(f"plot {suffix}", ["plot", "{made}/{n}.npz", "-o", f"{{out}}/p.{suffix}", "--dpi", "30"])
+        for suffix in ("png", "svg")
+    ),
+    Writer("report", ["report", "{made}/{n}.npz", "-o", "{out}/report.html"]),
+]
+"""A table as Parquet is left out: it takes the way of the others, and polars does not survive a fork."""
+
+
+def make(folder: Path) -> None:
+    """Make the files that the writers read."""
+    rng = np.random.default_rng(0)
+    sides = [(WIDTH, 60), (100, WIDTH), (90, 100)]
+    shapes = {f"fc{n}.{kind}": s for n, side in enumerate(sides) for kind, s in (("weight", side), ("bias", side[:1]))}
+    steelyard.save({name: rng.standard_normal(shape).astype("f4") for name, shape in shapes.items()}, folder / "base.npz")
+    golden = carried.folder("golden")
+    shutil.copy(golden / "r_nnet_skip" / "model.rds", folder / "fit.rds")
+    shutil.copy(golden / "conv2d_dilated" / "model.onnx", folder / "net.onnx")
+    _externalise(folder / "net.onnx", folder / "external")
+    models = {".npz": folder / "base.npz", ".onnx.npz": folder / "net.onnx", ".rds.npz": folder / "fit.rds"}
+    models |= {f".{suffix}": golden / "r_nnet_skip" / f"keras.{suffix}" for suffix in ("keras", "weights.h5")}
+    for suffix, path in models.items():
+        model = steelyard.weights(path)
+        for number in MODELS:
+            filled = model.from_vector(rng.standard_normal(model.size))
+            steelyard.save(dict(filled) if suffix.endswith(".npz") else filled, folder / f"{number}{suffix}")
+    for number in MODELS:
+        steelyard.save({"w": rng.standard_normal((WIDTH, WIDTH))}, folder / f"{number}.npy")
+        steelyard.save_patch(folder / "base.npz", folder / f"{number}.npz", folder / f"{number}.safetensors")
+        (folder / f"{number}.safetensors").rename(folder / f"{number}.patch")
+
+
+def draw_quickly() -> None:
+    """Let the command `plot` draw a bare curve in place of an overview; how it writes a picture is the same."""
+    from matplotlib import pyplot as plt
+
+    def overview(weights: Weights) -> Axes:
+        ax = plt.figure(figsize=(2, 2)).add_axes((0, 0, 1, 1))
+        ax.plot(weights.to_vector()[:500])
+        ax.set_axis_off()
+        return ax
+
+    plot.overview = overview
+
+
+def _externalise(path: Path, folder: Path) -> None:
+    """Write an ONNX model again with all of its numbers in a file beside it."""
+    import onnx
+
+    folder.mkdir()
+    model = onnx.load(path)
+    onnx.save(model, folder / "net.onnx", save_as_external_data=True, location="net.data", size_threshold=0)
