@@ -6,9 +6,10 @@ import warnings
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, repeat
 from math import prod
-from typing import TYPE_CHECKING, Literal
+from operator import getitem, setitem
+from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard import sizes
 from steelyard.core.casting import common_dtype, converted
@@ -31,7 +32,19 @@ if TYPE_CHECKING:
 class VectorLayout:
     """The offset of each weight in the vector, and its address in memory."""
 
-    __slots__ = ("_addresses", "_links", "_memory", "_views", "addresses", "dtypes", "ends", "overlapping", "refused", "weights")
+    __slots__ = (
+        "_addresses",
+        "_links",
+        "_memory",
+        "_places",
+        "_views",
+        "addresses",
+        "dtypes",
+        "ends",
+        "overlapping",
+        "refused",
+        "weights",
+    )
 
     def __init__(self, weights: Sequence[Weight]) -> None:
         self.weights = weights
@@ -44,6 +57,7 @@ class VectorLayout:
         self.refused = len(self._memory) < len(weights) and any(isinstance(weight.read, Refused) for weight in weights)
         self.addresses: list[int] = []
         self._views: list[memoryview] = []
+        self._places: list[slice] = []
         self._addresses: Callable[[], list[int]] | None = None
         self._links: Links | None = None
 
@@ -91,6 +105,13 @@ class VectorLayout:
         if not self._views:
             self._views = [memory.array().view("uint8").data for memory in self._memory]
         return self._views
+
+    def places(self) -> list[slice]:
+        """Return the bytes of the vector that belong to each weight, cached with the views."""
+        if not self._places:
+            ends = accumulate([view.nbytes for view in self.views()], initial=0)
+            self._places = [slice(start, stop) for start, stop in pairwise(ends)]
+        return self._places
 
     def locate(self, index: int, order: Order) -> tuple[Weight, tuple[int, ...]]:
         """Return the weight to which entry `index` of the vector belongs, and the element's index in the weight."""
@@ -206,12 +227,14 @@ def _exchange(layout: VectorLayout, vector: Array, *, into_weights: bool) -> Non
     if not layout.unmoved():
         _move(layout, vector, into_weights=into_weights)
         return
-    here, start = vector.view("uint8").data, 0
-    for view in layout.views():
-        part = here[start : start + view.nbytes]
-        target, origin = (view, part) if into_weights else (part, view)
-        target[:] = origin
-        start += view.nbytes
+    here: Any = vector.view("uint8").data  # mypy knows only `setitem` of single items
+    views: list[Any] = layout.views()
+    places = layout.places()
+    if into_weights:
+        copies = map(setitem, views, repeat(slice(None)), map(getitem, repeat(here), places))
+    else:
+        copies = map(setitem, repeat(here), places, views)
+    deque(copies, maxlen=0)
 
 
 def _move(layout: VectorLayout, vector: Array, *, into_weights: bool) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
 from steelyard.core.assign import differences
+from steelyard.core.gc_pause import uncollected
 from steelyard.core.lazy_graph import LazyGraph
 from steelyard.core.members import meta_of
 from steelyard.core.plugins import framework_of
@@ -31,7 +32,8 @@ def weights_of(model: Any) -> Weights:
     """Return the weights of a live model, of a wrapper around one, or of a container of several."""
     framework = framework_of(model)
     try:
-        listed = list(framework.weights(model))
+        with uncollected():
+            listed = list(framework.weights(model))
     except RecursionError:
         raise UnknownModelError(
             f"the {type(model).__name__} is nested too deeply; pass the inner part that has the weights"
