@@ -9,6 +9,7 @@ from steelyard.io import save, weights
 
 if TYPE_CHECKING:
     from steelyard import plot, results
+    from steelyard.auditing import audit
     from steelyard.codecs import limits
     from steelyard.inspector.report import report
     from steelyard.inspector.server import serve
@@ -30,6 +31,7 @@ __all__ = [
     "Weights",
     "__version__",
     "apply_patch",
+    "audit",
     "build",
     "check",
     "diff",
@@ -52,6 +54,7 @@ __all__ = [
 
 _LATER = {
     "apply_patch": "measures.patch",
+    "audit": "auditing",
     "build": "transfers.build",
     "check": "measures.check",
     "diff": "measures.diff",

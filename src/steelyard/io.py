@@ -6,12 +6,22 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from steelyard.core.net_facts import with_audit
 from steelyard.core.weights import Weights
-from steelyard.errors import FormatError, IncompleteWarning, NonFiniteWarning, ShapeError, WeightNotFoundError, printable
+from steelyard.errors import (
+    FormatError,
+    IncompleteWarning,
+    NonFiniteWarning,
+    ShapeError,
+    UnsafeFileError,
+    WeightNotFoundError,
+    printable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from steelyard.auditing import Audit
     from steelyard.core.protocols import Scope
     from steelyard.core.weight import Weight
     from steelyard.storage.source import Source
@@ -39,10 +49,10 @@ def weights(source: Any, *, scope: Scope = "model") -> Weights:
     if isinstance(source, Weights):
         return source
     if isinstance(source, (str, os.PathLike)):
-        from steelyard.formats import weights_in
+        from steelyard.storage.opening import open_source
 
-        opened = _opened(os.fspath(source))
-        read = weights_in(opened, scope)
+        opened = open_source(os.fspath(source))
+        read = _read(opened, scope)
         for what in incomplete(read):
             warnings.warn(f"{printable(opened.name)}: {what}", IncompleteWarning, stacklevel=2)
         remote = "://" in opened.name and opened.path is None
@@ -50,6 +60,32 @@ def weights(source: Any, *, scope: Scope = "model") -> Weights:
     from steelyard.frameworks import weights_of
 
     return weights_of(source)
+
+
+def _read(source: Source, scope: Scope) -> Weights:
+    """Read a file; its weights answer what loading it would run, and a refusal names that."""
+    from steelyard.formats import weights_in
+
+    def audit() -> Audit:
+        from steelyard.auditing import audit
+
+        return audit(source)
+
+    try:
+        read = weights_in(source, scope)
+        if not read:
+            _refuse_code(audit(), source, "holds no weights")
+    except FormatError as error:
+        _refuse_code(audit(), source, str(error).removeprefix(f"{printable(source.name)}: "), error)
+        raise
+    return with_audit(read, audit)
+
+
+def _refuse_code(audit: Audit, source: Source, reason: str, error: FormatError | None = None) -> None:
+    """Raise `UnsafeFileError` if a file without readable weights would run code."""
+    calls = [finding.what for finding in audit.findings if finding.runs]
+    if calls and not isinstance(error, UnsafeFileError):
+        raise UnsafeFileError(source.name, f"{reason}; {'; '.join(calls[:3])}") from error
 
 
 def readable_weights(source: Any, *, skip_unreadable: bool = False) -> Weights:
@@ -66,17 +102,6 @@ def incomplete(weights: Weights) -> list[str]:
     """Return the sentences of a reader about missing files of the model; none if it is complete."""
     noted = weights.meta.get("incomplete") if not weights.live else None
     return [printable(what, 1000) for what in noted if isinstance(what, str)] if isinstance(noted, list) else []
-
-
-def _opened(path: str) -> Source:
-    if "://" in path:
-        from steelyard.storage.remote import is_url, open_url
-
-        if is_url(path):
-            return open_url(path)
-    from steelyard.storage.source import open_path
-
-    return open_path(path)
 
 
 def save(
@@ -123,13 +148,12 @@ def save(
 
 def opened(path: str, scope: Scope = "model") -> tuple[Weights, set[str]]:
     """Return the weights of a file, and the real paths of all files that were opened to read them."""
-    from steelyard.formats import weights_in
     from steelyard.storage.source import open_path
 
     if "://" in path:
         return weights(path, scope=scope), set()
     used: set[str] = set()
-    return weights_in(_watched(open_path(path), used), scope), used
+    return _read(_watched(open_path(path), used), scope), used
 
 
 def _watched(source: Source, used: set[str]) -> Source:

@@ -14,6 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from steelyard.auditing import Audit
+    from steelyard.auditing.findings import AuditFinding
     from steelyard.core.graph import Graph, Layer, Run
     from steelyard.measures.check import Check
     from steelyard.measures.check.findings import Finding
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from steelyard.transfers.transfer import Transfer
 
 __all__ = [
+    "Audit",
+    "AuditFinding",
     "Check",
     "Diff",
     "Difference",
@@ -54,6 +58,8 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Audit": "auditing",
+    "AuditFinding": "auditing.findings",
     "Check": "measures.check",
     "Diff": "measures.diff",
     "Difference": "measures.diff",

@@ -144,7 +144,7 @@ def test_an_estimator_s_pickle_lists_its_arrays_under_its_own_names(tmp_path, mo
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(model))
     weights = steelyard.weights(tmp_path / "a.pkl")
     assert_equal(weights, arrays)
-    assert "code" not in weights.meta
+    assert not weights.audit.findings
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -224,7 +224,7 @@ def test_a_skorch_net_lists_its_module_s_names(tmp_path, net, way):
     assert_equal(weights, {name: tensor.numpy() for name, tensor in net.module_.state_dict().items()})
     if way != "params":
         assert weights["body.weight"].axes == "out in"
-        assert [finding for finding in weights.meta["code"] if "Net" in finding]
+        assert [finding for finding in weights.audit.findings if "Net" in finding.what]
 
 
 def test_a_search_over_skorch_nets_lists_the_best_one(tmp_path, digits, net):

@@ -39,6 +39,11 @@ refused, see steelyard.limits
         self._whole = source.whole
         self._allowed = limits.MEMORY + limits.MEMORY_PER_BYTE * self._whole.size
 
+    @property
+    def is_used_up(self) -> bool:
+        """Whether the readers of the file have spent more than they may."""
+        return self._whole.spent > self._allowed
+
     def spend(self, cost: int, offset: int | None = None) -> None:
         """Take off a cost; raises `FormatError` when the budget is used up. `offset` is for the message."""
         whole = self._whole

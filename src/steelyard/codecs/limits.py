@@ -83,7 +83,11 @@ ELEMENTS = 1 << 58
 """elements of an array: more than the memory of any machine"""
 
 FINDINGS = 100
-"""calls of a pickle that `check` lists"""
+"""calls of a pickle that an audit lists"""
+AUDIT_DEPTH = 16
+"""levels of archives, streams and pickles in each other that an audit looks into"""
+AUDITED_FILES = 10_000
+"""files of a folder that an audit looks into"""
 METADATA = 50
 """plain entries of a checkpoint that are kept in `meta`"""
 

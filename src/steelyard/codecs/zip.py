@@ -72,11 +72,11 @@ def directory(source: Source) -> dict[str, Member]:
     return members
 
 
-def member_source(source: Source, member: Member) -> Source:
+def member_source(source: Source, member: Member, *, checked: bool = True) -> Source:
     """Return a member's content as a source, which reads a stored member in place and inflates a deflated one.
 
-    Nothing is read in advance. The checksum is compared when a member has been read from its beginning to its end.
-    Raises `FormatError` for any other method of compression.
+    Nothing is read in advance. The checksum is compared when a member has been read from its beginning to its end, unless
+    `checked` is False, as for readers that ignore it. Raises `FormatError` for any other method of compression.
     """
     if member.method not in (STORED, DEFLATED):
         raise FormatError(
@@ -84,7 +84,8 @@ def member_source(source: Source, member: Member) -> Source:
             f"the member {printable(member.name)} is compressed by method {member.method}, which is not supported; "
             "repack the archive with deflate",
         )
-    return Source(f"{source.name}:{member.name}", member.size, _Content(source, member).fill, source.beside, within=source)
+    content = _Content(source, member, checked=checked)
+    return Source(f"{source.name}:{member.name}", member.size, content.fill, source.beside, within=source)
 
 
 def mentions(source: Source, ending: bytes) -> bool:
@@ -251,18 +252,19 @@ def _data_offset(source: Source, member: Member) -> int:
 class _Content:
     """Reads a member; its local header is checked before the first byte is read."""
 
-    __slots__ = ("member", "opened", "source")
+    __slots__ = ("checked", "member", "opened", "source")
 
-    def __init__(self, source: Source, member: Member) -> None:
+    def __init__(self, source: Source, member: Member, *, checked: bool) -> None:
         self.source = source
         self.member = member
+        self.checked = checked
         self.opened: Fill | None = None
 
     def fill(self, offset: int, buffer: memoryview) -> None:
         if self.opened is None:
             start = _data_offset(self.source, self.member)
             kind = _Checked if self.member.method == STORED else _Inflating
-            self.opened = kind(self.source, start, self.member).fill
+            self.opened = kind(self.source, start, self.member, self.member.crc if self.checked else 0).fill
         self.opened(offset, buffer)
 
 
@@ -274,11 +276,11 @@ class _Checked:
 
     __slots__ = ("member", "run", "source", "start")
 
-    def __init__(self, source: Source, start: int, member: Member) -> None:
+    def __init__(self, source: Source, start: int, member: Member, crc: int) -> None:
         self.source = source
         self.start = start
         self.member = member
-        self.run = (0, 0) if member.crc else (-1, 0)  # bytes read in order so far, and their checksum
+        self.run = (0, 0) if crc else (-1, 0)  # bytes read in order so far, and their checksum
 
     def fill(self, offset: int, buffer: memoryview) -> None:
         self.source.fill(self.start + offset, buffer)
@@ -298,15 +300,16 @@ class _Checked:
 class _Inflating:
     """Inflates a member up to the last byte read; a read before the current position starts again from the beginning."""
 
-    __slots__ = ("crc", "done", "lock", "machine", "member", "packed", "rest", "source", "start")
+    __slots__ = ("crc", "done", "expected", "lock", "machine", "member", "packed", "rest", "source", "start")
 
-    def __init__(self, source: Source, start: int, member: Member) -> None:
+    def __init__(self, source: Source, start: int, member: Member, crc: int) -> None:
         if member.size > limits.inflatable(member.packed):
             what = f"would inflate from {member.packed:,} to {member.size:,} bytes; refused, see steelyard.limits"
             raise FormatError(source.name, f"the member {printable(member.name)} {what}")
         self.source = source
         self.start = start
         self.member = member
+        self.expected = crc
         self.lock = allocate_lock()
         self._restart()
 
@@ -342,7 +345,7 @@ class _Inflating:
             raise FormatError(
                 self.source.name, f"the member {printable(self.member.name)} does not inflate to its {self.member.size:,} bytes"
             )
-        if ended and self.member.crc:
+        if ended and self.expected:
             _compare(self.source, self.member, self.crc)
         return block
 

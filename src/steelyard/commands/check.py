@@ -18,11 +18,11 @@ def run(args: argparse.Namespace) -> int:
     """Check that files are readable, complete and finite, and list the code that loading them would run.
 
     Every number is read once, including the optimizer's. The findings are weights that cannot be read, weights with NaN or
-    Inf, each with the index of the first, and calls that a pickle would make, such as posix.system('...'); no call is made.
+    Inf, each with the index of the first, and what loading the file would run, such as posix.system('...'); nothing is run.
     --health adds properties that trained nets rarely have: constant kernels, dead or duplicate units, norms far from those at
     initialization, numbers clipped by a narrow type, running variances of zero, unused embeddings. Healthy nets may have the
-    findings marked "info" too. The exit status is 0 without findings of at least the severity --fail-on, 1 with some, and 2
-    when a file cannot be read at all.
+    findings marked "info" too. The exit status is 0 without findings of at least the severity --fail-on, 1 with some, 2
+    when a file is damaged or cannot be read at all, and 3 when loading it would run code.
 
     steelyard check model.pt --health
     """
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     def checked(file: str) -> tuple[Any, str]:
         nonlocal failed
         result = _check(file, health=args.health)
-        failed |= bool(result.at_least(args.fail_on))
+        failed = max(failed, _status(result, args.fail_on))
         lines = [f"{printable(file)}: {line}" if len(files) > 1 else line for line in check_lines(result)]
         bad = [finding.severity != "info" for finding in result.findings]
         bad += [False] * (len(lines) - len(bad))  # the line that all is well, and notes
@@ -49,7 +49,16 @@ def run(args: argparse.Namespace) -> int:
         from steelyard.text.records import plain
 
         print_records(plain(records))
-    return status or failed
+    return max(status, failed)
+
+
+def _status(result: Check, fail_on: str) -> int:
+    """Return 3 for a file that would run code, 2 for a damaged one, 1 for other findings of this severity, else 0."""
+    if any(finding.kind == "code" and finding.severity == "error" for finding in result.findings):
+        return 3
+    if any(finding.kind == "damaged" for finding in result.findings):
+        return 2
+    return 1 if result.at_least(fail_on) else 0
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,13 +76,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def _check(file: str, *, health: bool) -> Check:
     """Check a file with a progress bar; a file that cannot be opened may be a model with missing shards."""
-    from steelyard.measures.check import check, checked, listed
+    from steelyard.measures.check import checked, listed, refused
     from steelyard.text.progress import following
 
     try:
         weights = listed(file, "all")
-    except FormatError:
-        return check(file)  # which names the shards, or raises the same
+    except FormatError as error:
+        return refused(file, error, health=health)
     with following(weights, "checking") as everything:
         if not health:
             return checked(everything)

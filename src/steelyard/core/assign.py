@@ -71,6 +71,23 @@ def checked(layout: VectorLayout, weights: Mapping[str, Weight], values: Mapping
     return arrays
 
 
+def put_any(
+    layout: VectorLayout,
+    weights: Mapping[str, Weight],
+    values: Mapping[str, object] | ArrayLike,
+    order: Order,
+    assign: Assign | None,
+    *,
+    verify: bool,
+) -> Any:
+    """Write values by name, or a vector. Raises `ReadOnlyError` if there is no model to write to."""
+    if assign is None:
+        raise ReadOnlyError("these weights belong to no model; save them with steelyard.save, or assign them to weights(model)")
+    if isinstance(values, Mapping):
+        return put(layout, weights, values, assign, verify=verify)
+    return put_vector(layout, values, order, assign, verify=verify)
+
+
 def put(
     layout: VectorLayout, weights: Mapping[str, Weight], values: Mapping[str, object], assign: Assign, *, verify: bool
 ) -> Any:

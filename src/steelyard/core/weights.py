@@ -9,11 +9,12 @@ from steelyard.core.lazy_graph import LazyGraph
 from steelyard.core.net_facts import NetFacts
 from steelyard.core.vector import VectorLayout, checked_order, flatten, layout_of
 from steelyard.core.weight import Weight, by_name
-from steelyard.errors import ReadOnlyError, WeightNotFoundError
+from steelyard.errors import WeightNotFoundError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
+    from steelyard.auditing import Audit
     from steelyard.core.graph import Graph
     from steelyard.core.protocols import Assign, MakeGraph, Meta, NamesInOrder
     from steelyard.core.renaming import Names
@@ -183,6 +184,11 @@ class Weights(Mapping[str, Weight]):
     def nbytes(self) -> int:
         """The size of all elements in their own dtypes, in bytes; tied weights count once."""
         return sum(weight.nbytes for weight in self._in_vector().weights)
+
+    @property
+    def audit(self) -> Audit | None:
+        """What loading the file would run, as `steelyard.audit` finds it, on first access; None for weights of no file."""
+        return self._net.audit.answer() if self._net.audit else None
 
     @property
     def unreadable(self) -> dict[str, str]:
@@ -383,15 +389,9 @@ class Weights(Mapping[str, Weight]):
             >>> steelyard.weights(model).assign({"w": [1.5, 2.5]})["w"].tolist()
             [1.5, 2.5]
         """
-        from steelyard.core.assign import put, put_vector
+        from steelyard.core.assign import put_any
 
-        if self._net.assign is None:
-            raise ReadOnlyError(
-                "these weights belong to no model; save them with steelyard.save, or assign them to weights(model)"
-            )
-        if isinstance(values, Mapping):
-            return put(self._in_vector(), self, values, self._net.assign, verify=verify)
-        return put_vector(self._in_vector(), values, checked_order(order), self._net.assign, verify=verify)
+        return put_any(self._in_vector(), self, values, checked_order(order), self._net.assign, verify=verify)
 
     def _detached(self, arrays: Mapping[str, Array]) -> Weights:
         """Return weights with these facts and the numbers of `arrays`, which have the distinct weights; tied ones share."""

@@ -49,23 +49,20 @@ def sniff(source: Source) -> bool:
 def read(source: Source, scope: Scope) -> Weights:
     """List arrays in the order of the archive. A single array has no name; the members of an array of objects have their keys."""
     if source.head(6) == MAGIC:
-        tensors, calls = array_in(source)
-        return Weights(with_facts(as_weights(tensors, source), None), meta={"code": calls} if calls else None)
+        return Weights(with_facts(as_weights(array_in(source), source), None))
     members = directory(source)
     facts = _kept_facts(members)
-    tensors, calls = [], []
+    tensors: list[PickledTensor] = []
     for name, member in members.items():
         if name.endswith(".npy") or _is_array(source, member):
             key = name.removesuffix(".npy")
-            own, would_run = _member(source, member, facts.get(key, {}).get("dtype"))
+            own = _member(source, member, facts.get(key, {}).get("dtype"))
             for tensor in own:
                 tensor.path = (key, *tensor.path)
             tensors += own
-            calls += would_run
         elif not name.endswith("/"):
             tensors.append(_raw(source, name, member))
-    meta = {"code": calls} if calls else None
-    return Weights(with_facts(as_weights(tensors, source), json.dumps(facts)), meta=meta)
+    return Weights(with_facts(as_weights(tensors, source), json.dumps(facts)))
 
 
 def _is_array(source: Source, member: Member) -> bool:
@@ -83,12 +80,12 @@ def _raw(source: Source, name: str, member: Member) -> PickledTensor:
     return tensor
 
 
-def _member(source: Source, member: Member, dtype: Any) -> tuple[list[PickledTensor], list[str]]:
+def _member(source: Source, member: Member, dtype: Any) -> list[PickledTensor]:
     """Read one member; a damaged member is listed and refused, and the others are read."""
     try:
         return array_in(member_source(source, member), dtype if isinstance(dtype, str) else None)
     except FormatError as error:
-        return [refused(source, str(error).removeprefix(f"{printable(source.name)}: "))], []
+        return [refused(source, str(error).removeprefix(f"{printable(source.name)}: "))]
 
 
 def _kept_facts(members: Mapping[str, Member]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.compression import begins, plain
-from steelyard.codecs.pickle.audit import calls
 from steelyard.codecs.pickle.gensim import with_side_files
 from steelyard.codecs.pickle.joblib import after_build, companion
 from steelyard.codecs.pickle.machine import Machine
@@ -50,7 +49,7 @@ def read(source: Source, scope: Scope) -> Weights:
         raise FormatError(source.name, "is a stream of torch inside a compressed file; unpack it first")
     machine = Machine(content, after_build)
     root = with_side_files(machine.load(), content)
-    known = list(dict.fromkeys([*calls(machine), *open_nets(machine.records, content)]))
+    open_nets(machine.records, content)
     missing: dict[str, str] = {}
     decode = _decoder(content, missing)
     walk = TensorWalk(content, decode).through(root)
@@ -60,7 +59,7 @@ def read(source: Source, scope: Scope) -> Weights:
         meta["incomplete"] = [
             f"lacks the file {printable(name)!r}, into which {by} wrote an array" for name, by in missing.items()
         ]
-    return listed(source, root, walk, scope, meta, known, own, graph_maker(root, own, content))
+    return listed(source, root, walk, scope, meta, own, graph_maker(root, own, content))
 
 
 def _decoder(source: Source, missing: dict[str, str]) -> Decode:

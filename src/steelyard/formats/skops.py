@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from steelyard.codecs import limits
 from steelyard.codecs.budget import check_json
 from steelyard.codecs.pickle.arrays import PickledTensor, refused
-from steelyard.codecs.pickle.audit import is_expected
 from steelyard.codecs.pickle.model_weights import listed
 from steelyard.codecs.pickle.npy import array_in
 from steelyard.codecs.pickle.values import Blob, Global, Record
@@ -47,7 +46,7 @@ def read(source: Source, scope: Scope) -> Weights:
     schema = _schema(source, members[SCHEMA])
     nodes = _Nodes(source, members)
     root = nodes.made(schema, 0)
-    calls = list(dict.fromkeys([*nodes.strange(), *open_nets(nodes.records, source)]))
+    open_nets(nodes.records, source)
     tensors = decoder_of(source)
 
     def decode(value: Pickled) -> PickledTensor | None:
@@ -58,7 +57,7 @@ def read(source: Source, scope: Scope) -> Weights:
     walk = TensorWalk(source, decode).through(root)
     own = estimator_tensors(root, decode, source) if scope != "all" else None
     meta = {"format": "skops", "version": printable(schema.get("_skops_version", "")), "protocol": schema.get("protocol")}
-    return listed(source, root, walk, scope, meta, calls, own, graph_maker(root, own, source))
+    return listed(source, root, walk, scope, meta, own, graph_maker(root, own, source))
 
 
 def _schema(source: Source, member: Member) -> dict[str, Plain]:
@@ -155,10 +154,6 @@ class _Nodes:
         name = Global(str(node.get("__module__")), str(node.get("__class__")))
         return self.named.setdefault(name.text, name)
 
-    def strange(self) -> list[str]:
-        """Return the types that a weight file does not need."""
-        return [printable(name.text) for name in self.named.values() if not is_expected(name)]
-
 
 def _from_json(content: Plain) -> Pickled:
     """Decode the text of a "JsonNode"; None for anything else."""
@@ -180,6 +175,6 @@ def _array(source: Source, members: dict[str, Member], path: tuple[Pickled, ...]
             content = member_source(content, member)
             if name != path[-1]:
                 members = directory(content)
-        return array_in(content)[0][0]
+        return array_in(content)[0]
     except FormatError as error:
         return refused(source, str(error))

@@ -13,7 +13,7 @@ from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import printable
 from steelyard.io import weights
-from steelyard.measures.check import would_have_run
+from steelyard.measures.check import audited
 from steelyard.measures.diff.pairing import Couple, couple
 from steelyard.numerics.picture import matrix_of
 from steelyard.text.records import weight_record
@@ -132,7 +132,7 @@ def index_of(sources: Sequence[OpenedSource], rows: Sequence[Row], pairing: Sequ
         "sources": [_source_record(each) for each in sources],
         "columns": columns,
         "spark": None,
-        "findings": [finding_record(each) for each in would_have_run(sources[AFTER].weights)],
+        "findings": [finding_record(each) for each in audited(sources[AFTER].weights)],
     }
 
 

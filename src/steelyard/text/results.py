@@ -30,6 +30,7 @@ from steelyard.text.table import columns_from, name_text
 from steelyard.text.terminal import Screen
 
 if TYPE_CHECKING:
+    from steelyard.auditing import Audit
     from steelyard.measures.check import Check
     from steelyard.measures.diff import Diff
     from steelyard.measures.digest import Digest
@@ -84,6 +85,14 @@ def lineage_html(lineage: Lineage) -> str:
     below = lines(duplicates(lineage)) + lines(apart(lineage)) + tree_of_nets + lines(chance)
     rows = [kinship_cells(pair) for pair in nearest_first(lineage)]
     return _cells_html(LINEAGE_HEAD, rows, range(2, 6), f"{len(lineage.names):,} nets", below)
+
+
+def audit_html(audit: Audit) -> str:
+    """Return the table of what loading a file would do, or a sentence that nothing would run."""
+    if not audit.findings:
+        return page([lines(repr(audit).splitlines())])
+    rows = [(each.severity, each.rule, each.what, each.place) for each in audit.findings]
+    return _cells_html(("severity", "rule", "found", "place"), rows, (), counted(len(rows), "finding"), "")
 
 
 def check_html(check: Check) -> str:

@@ -93,7 +93,7 @@ def test_a_whole_module_gives_its_state_dict_without_its_class(tmp_path, model, 
         )
     everything = steelyard.weights(path, scope="all")
     assert {"cache", "note"} <= set(everything)
-    assert any("Block" in finding for finding in weights.meta["code"]), "the class that a loader would import is named"
+    assert any("Block" in finding.what for finding in weights.audit.findings), "the class that a loader would import is named"
 
 
 def test_reading_a_file_imports_neither_torch_nor_numpy(tmp_path, model):
@@ -273,7 +273,7 @@ def test_the_weights_of_a_checkpoint_are_found_without_its_key(tmp_path):
     assert weights.meta["epoch"] == 3
     assert weights.meta["global_step"] == 40
     assert weights.meta["pytorch-lightning_version"] == "2.5.0"
-    assert "code" not in weights.meta
+    assert not weights.audit.findings
     everything = steelyard.weights(tmp_path / "a.ckpt", scope="all")
     same(everything["optimizer_states.0.state.0.exp_avg"], optimizer.state_dict()["state"][0]["exp_avg"])
     same(everything["state_dict.2.bias"], net[2].bias)

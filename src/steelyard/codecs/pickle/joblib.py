@@ -102,7 +102,7 @@ def companion(value: Pickled, source: Source, missing: dict[str, str]) -> Pickle
             raise FormatError(source.name, "an array in a file without a name")
         from steelyard.codecs.pickle.npy import array_in
 
-        return array_in(source.beside(file))[0][0]
+        return array_in(source.beside(file))[0]
     except FileMissingError:
         missing[str(file)] = "gensim" if name == GENSIM else "joblib"
         return refused(source, f"its numbers are in {printable(file)!r}, which is missing")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs.pickle.opcodes import HANDLERS
 from steelyard.codecs.pickle.stream import PickleStream
-from steelyard.codecs.pickle.values import Global, Persistent, Record, copy_cost, plain_data
+from steelyard.codecs.pickle.values import Blob, Global, Persistent, Record, copy_cost, plain_data
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
@@ -30,6 +30,24 @@ FAST_THRESHOLD = 1 << 13
 """Bytes of a pickle above which compiling the pattern of a tensor pays off."""
 
 
+class Log:
+    """What a machine meets, for an audit, each with its byte; a machine with a log goes on where a loader might.
+
+    `calls` are the recorded calls with their opcodes, except those of tensors in the usual form and of plain data. `states`
+    are the values that are given a state, and `fillings` those, other than lists and dicts, that are given items. `names` has
+    the byte of the first use of each name, `held` all byte strings.
+    """
+
+    __slots__ = ("calls", "fillings", "held", "names", "states")
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Record, str, int]] = []
+        self.states: list[tuple[Pickled, Pickled, int]] = []
+        self.fillings: list[tuple[Pickled, int]] = []
+        self.names: dict[tuple[str, str], int] = {}
+        self.held: list[tuple[bytes | Blob, int]] = []
+
+
 # A pickle is a sequence of opcodes of one byte, each with its arguments:
 #   80 p          PROTO: the protocol p, 2 or later
 #   95 n(8)       FRAME, since protocol 4: the next n bytes are one frame; readers may ignore it
@@ -44,7 +62,8 @@ class Machine:
 
     `records` are the calls that a loader would make and `references` the persistent ids, both in order. `after_build` is
     called with each record that is given its state, and may replace it: joblib writes the bytes of an array right after
-    the state of a wrapper. `is_fast` lets `fast_tensors` take many opcodes in a step.
+    the state of a wrapper. `is_fast` lets `fast_tensors` take many opcodes in a step. `log` is None except in an audit; its
+    bytes count from `origin`, the place of the source in the file of the log.
     """
 
     __slots__ = (
@@ -53,16 +72,20 @@ class Machine:
         "dims",
         "globals",
         "is_fast",
+        "log",
         "marks",
         "memo",
+        "origin",
         "records",
         "references",
         "stack",
         "stream",
     )
 
-    def __init__(self, source: Source, after_build: AfterBuild | None = None) -> None:
+    def __init__(self, source: Source, after_build: AfterBuild | None = None, log: Log | None = None) -> None:
         self.stream: PickleStream = PickleStream(source)
+        self.log = log
+        self.origin = 0
         self.after_build = after_build
         self.is_fast = source.size > FAST_THRESHOLD
         self.globals: dict[tuple[str, str], Global] = {}
@@ -113,13 +136,12 @@ class Machine:
         source = self.stream.source
         inner = Machine(source.part(offset, source.size - offset), self.after_build)
         inner.depth = self.depth + 1
+        inner.log, inner.origin = self.log, self.origin + offset
+        inner.records, inner.references, inner.globals = self.records, self.references, self.globals
         return inner
 
     def resume(self, inner: Machine, offset: int) -> None:
         """Continue after a nested pickle that began at `offset`."""
-        self.records += inner.records
-        self.references += inner.references
-        self.globals |= inner.globals
         self.stream.skip_to(offset + inner.offset)
 
     def since_mark(self) -> list[Pickled]:
@@ -136,7 +158,20 @@ class Machine:
         if known is None:
             self.stream.budget.spend(2 * (len(module) + len(name)), self.stream.offset)
             known = self.globals[key] = Global(module, name)
+            if self.log is not None:
+                self.log.names[key] = self.place
         return known
+
+    @property
+    def place(self) -> int:
+        """The byte of the opcode, or of the last byte of its arguments, in the file of the log."""
+        return self.origin + self.stream.offset - 1
+
+    def hold(self, data: bytes | Blob) -> bytes | Blob:
+        """Return a byte string, after noting it in the log."""
+        if self.log is not None:
+            self.log.held.append((data, self.place - len(data) + 1))
+        return data
 
     def refer(self, key: Pickled) -> Persistent:
         """Record a reference to something outside the pickle."""
@@ -144,13 +179,15 @@ class Machine:
         self.references.append(reference)
         return reference
 
-    def call(self, target: Pickled, args: Pickled) -> Pickled:
+    def call(self, target: Pickled, args: Pickled, how: str = "REDUCE") -> Pickled:
         """Record a call; a call that makes plain data becomes the data."""
         if target.__class__ is Global and target.plain:
             self.stream.budget.spend(copy_cost(args), self.stream.offset)
             data = plain_data(target, args)
             if data is not None:
-                return data
+                return self.hold(data) if self.log is not None and isinstance(data, (bytes, Blob)) else data
         record = Record(target, args)
         self.records.append(record)
+        if self.log is not None:
+            self.log.calls.append((record, how, self.place))
         return record

@@ -16,7 +16,7 @@ from steelyard.codecs.pickle.values import Record, class_of
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
-from steelyard.errors import FormatError, UnsafeFileError, printable
+from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
     from steelyard.codecs.pickle.arrays import Memory, PickledTensor
@@ -46,22 +46,17 @@ def listed(
     walk: TensorWalk,
     scope: Scope,
     meta: Mapping[str, Any],
-    calls: list[str],
     own: list[PickledTensor] | None = None,
     graph: MakeGraph | None = None,
 ) -> Weights:
-    """Return the model's weights, or with scope "all" every tensor; `meta["code"]` lists the calls that a loader would make.
+    """Return the model's weights, or with scope "all" every tensor.
 
     `own` are the model's weights if they are known already. Raises `FormatError` for an object without weights.
     """
     tensors = walk.tensors if scope == "all" else model_tensors(walk) if own is None else own
-    if not walk.tensors and calls:
-        raise UnsafeFileError(source.name, f"holds no weights; a pickle loader would run {'; '.join(calls[:5])}")
     if not tensors and not isinstance(root, (dict, list, tuple)):
         raise FormatError(source.name, f"holds {holding(root)}, which has no weights")
     whole = {**meta, **_plain_entries(root)}
-    if calls:
-        whole["code"] = calls
     if not tensors:
         whole["holds"] = holding(root)
     return Weights(as_weights(tensors, source), meta=whole, graph=graph)
@@ -71,7 +66,7 @@ def _plain_entries(root: Pickled) -> dict[str, Any]:
     """Return the plain entries of a checkpoint: epoch, step, versions."""
     if not isinstance(root, dict):
         return {}
-    plain = [(key, value) for key, value in root.items() if type(value) in _PLAIN and type(key) is str and key != "code"]
+    plain = [(key, value) for key, value in root.items() if type(value) in _PLAIN and type(key) is str]
     return {key: printable(value) if type(value) is str else value for key, value in plain[: limits.METADATA]}
 
 

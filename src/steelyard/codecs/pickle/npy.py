@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.pickle.arrays import PickledTensor, array_of, is_shape, numbers, refused, text_or, type_code
-from steelyard.codecs.pickle.audit import calls
 from steelyard.codecs.pickle.machine import Machine
 from steelyard.codecs.pickle.values import Record
 from steelyard.codecs.pickle.walk import TensorWalk
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 MAGIC = b"\x93NUMPY"
 
 
-def array_in(source: Source, dtype: str | None = None) -> tuple[list[PickledTensor], list[str]]:
-    """Return the array of a `.npy` file, and the calls a loader would make; an array of objects is walked, not unpickled.
+def array_in(source: Source, dtype: str | None = None) -> list[PickledTensor]:
+    """Return the array of a `.npy` file; an array of objects is walked, not unpickled.
 
     `dtype` is the type of numbers that NumPy stores as raw bytes. Raises `FormatError` for a damaged file.
     """
@@ -34,16 +33,16 @@ def array_in(source: Source, dtype: str | None = None) -> tuple[list[PickledTens
     if dtype in ITEMSIZES and descr[1:2] == "V" and descr[2:] == str(itemsize(dtype)):
         code = "<", dtype
     if code is None:
-        return [refused(source, f"holds {descr}, not numbers", shape, encoding=text_or(descr))], []
+        return [refused(source, f"holds {descr}, not numbers", shape, encoding=text_or(descr))]
     size = prod(shape) * itemsize(code[1])
     if offset + size != source.size:
         raise FormatError(
             source.name, f"shape {list(shape)} of {descr} takes {size:,} bytes, but {source.size - offset:,} follow the header"
         )
-    return [numbers(source.part(offset, size), shape, code, fortran=fortran, encoding=descr)], []
+    return [numbers(source.part(offset, size), shape, code, fortran=fortran, encoding=descr)]
 
 
-def _objects_in(source: Source, offset: int, shape: tuple[int, ...]) -> tuple[list[PickledTensor], list[str]]:
+def _objects_in(source: Source, offset: int, shape: tuple[int, ...]) -> list[PickledTensor]:
     """Walk the pickle that follows the header; without an array in it, list the objects as refused."""
     nothing = refused(source, "holds objects, not numbers; an array of Python objects is never unpickled", shape)
     machine = Machine(source)
@@ -51,8 +50,8 @@ def _objects_in(source: Source, offset: int, shape: tuple[int, ...]) -> tuple[li
         root = machine.load(offset)
         walk = TensorWalk(source, lambda value: array_of(value, source)).through(root if isinstance(root, Record) else [root])
     except FormatError as error:
-        return [refused(source, str(error), shape)], []
-    return walk.tensors or [nothing], calls(machine)
+        return [refused(source, str(error), shape)]
+    return walk.tensors or [nothing]
 
 
 # The header of a .npy file, little-endian:

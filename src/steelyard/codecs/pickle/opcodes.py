@@ -64,7 +64,7 @@ def _string(machine: Machine) -> None:
 
 def _python2_text(machine: Machine, length: int) -> None:
     """Decode a Python 2 `str`, which is text or bytes; Latin-1 preserves both."""
-    data = machine.stream.blob(length)
+    data = machine.hold(machine.stream.blob(length))
     machine.stack.append(data.decode("latin-1") if isinstance(data, bytes) else data)
 
 
@@ -120,11 +120,20 @@ def _mark(machine: Machine) -> None:
 
 
 def _append(machine: Machine, items: list[Pickled]) -> None:
-    append(machine.stack[-1], items)
+    target = machine.stack[-1]
+    if machine.log is not None and not isinstance(target, list):
+        machine.log.fillings.append((target, machine.place))
+        if not isinstance(target, Record):
+            return
+    append(target, items)
 
 
 def _setitems(machine: Machine, items: list[Pickled]) -> None:
     target = machine.stack[-1]
+    if machine.log is not None and not isinstance(target, dict):
+        machine.log.fillings.append((target, machine.place))
+        if not isinstance(target, Record):
+            return
     if len(items) % 2:
         raise machine.stream.error("a dict gets a key without a value")
     pairs: dict[Key, Pickled]
@@ -142,12 +151,14 @@ def _setitems(machine: Machine, items: list[Pickled]) -> None:
 def _build(machine: Machine) -> None:
     state = machine.stack.pop()
     target = machine.stack[-1]
+    if machine.log is not None:
+        machine.log.states.append((target, state, machine.place))
     if isinstance(target, Record):
         machine.stream.budget.spend(target.build_cost(state))
         target.built(state)
         if machine.after_build:
             machine.stack[-1] = machine.after_build(machine, target)
-    elif type(target) is not dict:  # the attributes of an OrderedDict are not weights
+    elif type(target) is not dict and machine.log is None:  # the attributes of an OrderedDict are not weights
         raise machine.stream.error(f"BUILD is applied to a {printable(type(target).__name__)}, which has no state")
 
 
@@ -156,22 +167,27 @@ def _reduce(machine: Machine) -> None:
     machine.stack[-1] = machine.call(machine.stack[-1], args)
 
 
+def _newobj(machine: Machine) -> None:
+    args = machine.stack.pop()
+    machine.stack[-1] = machine.call(machine.stack[-1], args, "NEWOBJ")
+
+
 def _newobj_ex(machine: Machine) -> None:
     kwargs, args = machine.stack.pop(), machine.stack.pop()
     if kwargs:
         machine.stream.budget.spend(copy_cost((args,)))
         args = (*(args if isinstance(args, (tuple, list)) else (args,)), kwargs)
-    machine.stack[-1] = machine.call(machine.stack[-1], args)
+    machine.stack[-1] = machine.call(machine.stack[-1], args, "NEWOBJ")
 
 
 def _inst(machine: Machine) -> None:
     named = machine.named(machine.stream.line().decode("utf-8", "replace"), machine.stream.line().decode("utf-8", "replace"))
-    machine.stack.append(machine.call(named, tuple(machine.since_mark())))
+    machine.stack.append(machine.call(named, tuple(machine.since_mark()), "INST"))
 
 
 def _obj(machine: Machine) -> None:
     target, *args = machine.since_mark()
-    machine.stack.append(machine.call(target, tuple(args)))
+    machine.stack.append(machine.call(target, tuple(args), "OBJ"))
 
 
 def _global(machine: Machine) -> None:
@@ -221,7 +237,8 @@ def _outside(machine: Machine) -> None:
     raise UnsafeFileError(machine.stream.source.name, "the pickle takes objects from outside the file", machine.stream.offset - 1)
 
 
-def _unknown(machine: Machine) -> None:
+def unknown(machine: Machine) -> None:
+    """Refuse a byte that is not an opcode. Raises `FormatError`."""
     stream = machine.stream
     if stream.offset > stream.source.size:
         raise stream.error("the pickle is cut (partial download?)")
@@ -244,10 +261,10 @@ _VALUES: dict[bytes, Callable[[Machine], Pickled]] = {
     b"V": lambda m: m.stream.line().decode("raw-unicode-escape"),
     b"\x8c": lambda m: m.stream.text(m.stream.number(1)),
     b"\x8d": lambda m: m.stream.text(m.stream.number(8)),
-    b"B": lambda m: m.stream.blob(m.stream.number(4)),
-    b"C": lambda m: m.stream.blob(m.stream.number(1)),
-    b"\x8e": lambda m: m.stream.blob(m.stream.number(8)),
-    b"\x96": lambda m: m.stream.blob(m.stream.number(8)),
+    b"B": lambda m: m.hold(m.stream.blob(m.stream.number(4))),
+    b"C": lambda m: m.hold(m.stream.blob(m.stream.number(1))),
+    b"\x8e": lambda m: m.hold(m.stream.blob(m.stream.number(8))),
+    b"\x96": lambda m: m.hold(m.stream.blob(m.stream.number(8))),
     b"]": lambda _: [],
     b"}": lambda _: {},
     b")": lambda _: (),
@@ -294,7 +311,7 @@ _ACTIONS: dict[bytes, Handler] = {
     b"c": _global,
     b"\x93": _stack_global,
     b"R": _reduce,
-    b"\x81": _reduce,
+    b"\x81": _newobj,
     b"\x92": _newobj_ex,
     b"i": _inst,
     b"o": _obj,
@@ -316,4 +333,4 @@ def _pushing(make: Callable[[Machine], Pickled]) -> Handler:
 
 
 _KNOWN = {**_ACTIONS, **{opcode: _pushing(make) for opcode, make in _VALUES.items()}}
-HANDLERS = [_KNOWN.get(bytes([code]), _unknown) for code in range(256)]
+HANDLERS = [_KNOWN.get(bytes([code]), unknown) for code in range(256)]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from steelyard.codecs import limits
 from steelyard.codecs.budget import Budget
 from steelyard.codecs.pickle.arrays import objects_of, refused
-from steelyard.codecs.pickle.audit import written
 from steelyard.codecs.pickle.quantised import class_name, conv_members, output_members, script_object
 from steelyard.codecs.pickle.values import Blob, Boxed, Persistent, Record, class_of, is_args
+from steelyard.codecs.pickle.writing import written
 from steelyard.errors import FormatError
 from steelyard.layers.torch.roles import ROLES, role_and_axes, roles_of_class
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from steelyard.codecs.pickle.audit import calls
 from steelyard.codecs.pickle.machine import Machine
 from steelyard.codecs.pickle.values import Blob, Record, as_source
 from steelyard.codecs.torch.archive import is_stream, nested_reader, unpack
@@ -19,23 +18,17 @@ _KEPT = "__cuda_dependent_attributes__"
 """The attribute with all objects that may be on a GPU."""
 
 
-def open_nets(records: Iterable[Record], source: Source) -> list[str]:
-    """Decode the modules of every net among `records` into its attributes, and return the calls a loader would make."""
-    known: dict[str, None] = {}
+def open_nets(records: Iterable[Record], source: Source) -> None:
+    """Decode the modules of every net among `records` into its attributes."""
     for record in list(records):
         value = record.attributes.get(_KEPT)
         data = as_source(value, source) if isinstance(value, (bytes, Blob)) else None
         if data is None:
             continue
-        if data.head(1) != b"\x80" or is_stream(data):
-            inner, called = unpack(data)
-        else:
-            machine = Machine(data)
-            inner, called = machine.load(), calls(machine)
-        known |= dict.fromkeys(called)
+        is_file = data.head(1) != b"\x80" or is_stream(data)
+        inner = unpack(data) if is_file else Machine(data).load()
         if isinstance(inner, dict):
             record.built({**inner, _KEPT: None})
-    return list(known)
 
 
 def decoder_of(source: Source) -> TensorDecoder:

@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs import limits
-from steelyard.codecs.pickle.audit import calls
 from steelyard.codecs.pickle.machine import Machine
 from steelyard.codecs.pickle.values import Global, is_args
 from steelyard.codecs.torch.tensors import TensorDecoder, size_of, storage_dtype
@@ -28,17 +27,16 @@ PROTOCOL = 1001
 class Archive:
     """One file: its root object, the decoder of its tensors, and the names of the tensors of compiled modules.
 
-    `constants` are the tensors of compiled code with their decoder, `calls` the calls that a pickle loader would make,
+    `constants` are the tensors of compiled code with their decoder,
     `metadata` the facts that Steelyard kept of the weights, `meta` the file's description of itself.
     """
 
-    __slots__ = ("calls", "constants", "decoder", "meta", "metadata", "references", "root", "scripted", "source")
+    __slots__ = ("constants", "decoder", "meta", "metadata", "references", "root", "scripted", "source")
 
     def __init__(self, source: Source, root: Pickled, decoder: TensorDecoder, machine: Machine, meta: dict[str, Any]) -> None:
         self.source = source
         self.root = root
         self.decoder = decoder
-        self.calls = calls(machine)
         self.references = machine.references
         self.meta = meta
         self.metadata = ""
@@ -63,14 +61,14 @@ def open_archive(source: Source, depth: int = 0) -> Archive:
     raise FormatError(source.name, "is neither a zip archive nor a stream of torch")
 
 
-def unpack(data: Source) -> tuple[Pickled, list[str]]:
-    """Return the root of a file of torch that is nested in a pickle, and the calls a loader would make; None for other bytes."""
+def unpack(data: Source) -> Pickled:
+    """Return the root of a file of torch that is nested in a pickle; None for other bytes."""
     if not (mentions(data, b"data.pkl") or is_stream(data)):
-        return None, []
+        return None
     archive = open_archive(data, 1)
     for reference in archive.references:
         reference.home = archive.decoder
-    return archive.root, archive.calls
+    return archive.root
 
 
 def nested_reader(depth: int = 0) -> Nested:
@@ -108,7 +106,6 @@ def _open_zip(source: Source, depth: int) -> Archive:
         archive.scripted = _scripted(source, members, base)
         inner = Machine(member_source(source, members[f"{base}constants.pkl"]))
         archive.constants = inner.load(), _decoder(source, members, f"{base}constants/", byteorder, depth)
-        archive.calls += calls(inner)
     return archive
 
 
@@ -170,12 +167,12 @@ def _open_stream(source: Source, depth: int) -> Archive:
     info = machine.load(machine.offset)
     root = machine.load(machine.offset)
     keys = machine.load(machine.offset)
-    places = _places(source, machine, keys)
+    held = places(source, machine, keys, machine.offset)
 
     def open_storage(key: str | int, word: str, count: int) -> Source:
-        if key not in places:
+        if key not in held:
             raise FormatError(source.name, f"the file lacks the storage {printable(key, 60)}")
-        return source.part(*places[key])
+        return source.part(*held[key])
 
     meta: dict[str, Any] = {"format": "PyTorch before 1.6", "serialization version": str(version)}
     meta |= {"system": dict(info)} if type(info) is dict and all(type(key) is str for key in info) else {}
@@ -186,8 +183,8 @@ def _open_stream(source: Source, depth: int) -> Archive:
 #   offset  size       field
 #   0       8          number of elements, little-endian; their type is in the references of the pickle
 #   8       n * width  elements
-def _places(source: Source, machine: Machine, keys: Pickled) -> dict[str | int, tuple[int, int]]:
-    """Return offset and length of each storage, in bytes."""
+def places(source: Source, machine: Machine, keys: Pickled, offset: int) -> dict[str | int, tuple[int, int]]:
+    """Return offset and length of each storage, in bytes; the storages begin at `offset`."""
     sizes: dict[str | int, int] = {}
     for reference in machine.references:
         _, kind, name, *_ = reference.key if is_args(reference.key, 5) else (None,) * 3
@@ -196,8 +193,7 @@ def _places(source: Source, machine: Machine, keys: Pickled) -> dict[str | int, 
                 sizes[name] = size_of(storage_dtype(kind))
             except FormatError:
                 continue
-    places: dict[str | int, tuple[int, int]] = {}
-    offset = machine.offset
+    held: dict[str | int, tuple[int, int]] = {}
     names = [key for key in keys if type(key) is str or type(key) is int] if isinstance(keys, list) else []
     if not isinstance(keys, list) or len(names) < len(keys):
         raise FormatError(source.name, "the list of storages is not a list of names", offset)
@@ -211,6 +207,6 @@ def _places(source: Source, machine: Machine, keys: Pickled) -> dict[str | int, 
         if count < 0 or offset + 8 + length > source.size:
             what = f"the storage {printable(key, 60)} claims {count:,} elements, more than the file has (partial download?)"
             raise FormatError(source.name, what, offset)
-        places[key] = offset + 8, length
+        held[key] = offset + 8, length
         offset += 8 + length
-    return places
+    return held

@@ -37,7 +37,7 @@ def read(source: Source, scope: Scope) -> Weights:
     if archive.constants and (scope == "all" or _is_frozen(walk)):
         _add_constants(walk, archive)
     graph = graph_maker(archive.root, walk)
-    weights = listed(source, archive.root, walk, scope, archive.meta, archive.calls, graph=graph)
+    weights = listed(source, archive.root, walk, scope, archive.meta, graph=graph)
     if not archive.metadata:
         return weights
     from steelyard.codecs.metadata import with_facts

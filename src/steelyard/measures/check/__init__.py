@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from steelyard.auditing import audit
+from steelyard.auditing.rules import DAMAGED, NOTED, RULES, RUNS, UNREAD
 from steelyard.core.readers import raw_chunks
 from steelyard.core.weight import Role, Weight
 from steelyard.dtypes import UNKNOWN, is_floating
@@ -15,6 +17,7 @@ from steelyard.io import incomplete, weights
 from steelyard.measures.check.findings import Finding
 
 if TYPE_CHECKING:
+    from steelyard.auditing import Audit
     from steelyard.core.protocols import Scope
     from steelyard.core.weights import Weights
     from steelyard.numerics.nonfinite import NonFinite
@@ -91,12 +94,23 @@ def check(source: object, *, health: bool = False) -> Check:
     """
     try:
         everything = listed(source, "all")
-    except FormatError:
-        missing = _missing(source)
-        if not missing:
-            raise
-        return Check(0, missing, health=health)
+    except FormatError as error:
+        return refused(source, error, health=health)
     return checked(everything, listed(source) if health else None)
+
+
+def refused(source: object, error: FormatError, *, health: bool = False) -> Check:
+    """Check a file that cannot be read as weights: its missing shards, and what loading it would run, then the reason.
+
+    Raises the error itself if there is nothing else to be said.
+    """
+    missing = _missing(source)
+    if missing:
+        return Check(0, missing, health=health)
+    code = _audited(audit(source)) if isinstance(source, (str, os.PathLike)) else []
+    if not any(finding.kind == "code" for finding in code):
+        raise error
+    return Check(0, [*code, Finding("damaged", None, f"cannot be read: {error}")], health=health)
 
 
 def listed(source: object, scope: Scope = "model") -> Weights:
@@ -109,7 +123,7 @@ def listed(source: object, scope: Scope = "model") -> Weights:
 def checked(everything: Weights, model: Weights | None = None) -> Check:
     """Check all weights of a file, and the health of its `model`'s weights if these are given."""
     looked = [finding for weight in everything.distinct().values() for finding in _of(weight, everything)]
-    findings = [*would_have_run(everything), *_incomplete(everything), *looked, *_tied(everything, looked)]
+    findings = [*_audited(everything.audit), *_incomplete(everything), *looked, *_tied(everything, looked)]
     if model is not None:
         from steelyard.measures.check.health import health
 
@@ -196,8 +210,21 @@ def _notes(weights: Weights) -> list[str]:
     return [printable(note, 1000) for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
 
 
-def would_have_run(weights: Weights) -> Iterator[Finding]:
-    """Yield the calls that a pickle loader would have made, which the pickle reader records in the weights' `meta`."""
-    code = weights.meta.get("code")
-    for call in code if isinstance(code, list) else ():
-        yield Finding("code", None, f"would have run {printable(call, 400)}")
+def audited(weights: Weights) -> list[Finding]:
+    """Return the findings of the audit of the weights' file."""
+    return _audited(weights.audit)
+
+
+def _audited(audit: Audit | None) -> list[Finding]:
+    """Return the findings of an audit as those of a check."""
+    kinds = {RUNS: "code", NOTED: "code", DAMAGED: "damaged", UNREAD: "not looked into"}
+    return [
+        Finding(
+            kinds[RULES[each.rule].outcome],
+            None,
+            f"{each.what} ({each.place})",
+            severity=each.severity,
+            evidence={"rule": each.rule, "place": each.place, **each.evidence},
+        )
+        for each in (audit.findings if audit is not None else ())
+    ]

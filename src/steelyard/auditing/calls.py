@@ -1,0 +1,138 @@
+"""Judges what a pickle would do: each call, each name and each change of state, by the lists of the expected and the known."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from steelyard.auditing.arguments import accepted
+from steelyard.auditing.expected import ARGUMENTS, CLASS, FUNCTION, OBJECT, is_expected, kind_of
+from steelyard.auditing.findings import AuditFinding
+from steelyard.auditing.libraries import CONTAINERS, looks_like_class, rule_of_name
+from steelyard.auditing.rules import RULES
+from steelyard.codecs import limits
+from steelyard.codecs.pickle.values import Global, Record, class_of
+from steelyard.codecs.pickle.writing import written
+from steelyard.errors import printable
+
+if TYPE_CHECKING:
+    from steelyard.auditing.findings import Place
+    from steelyard.codecs.pickle.machine import Log, Machine
+
+_SEVERITIES = ("info", "warning", "error")
+_METHODS = frozenset(("__setstate__", "__class__", "append", "extend", "add", "update", "__setitem__", "__reduce__", "__dict__"))
+"""Attributes that an unpickler calls, or that change what an object is."""
+_FILLED = frozenset(("collections", "builtins", "__builtin__"))
+"""Modules of classes whose objects take items without running anything else."""
+
+
+def judged(log: Log, machine: Machine, place: Place) -> Iterator[AuditFinding]:
+    """Yield a finding for each call, state and name that weights do not need, in the order of the pickle.
+
+    Of each rule at most `limits.FINDINGS` are listed, and the rest is counted.
+    """
+    counts: Counter[str] = Counter()
+    known: set[str] = set()
+    for rule, what, at in (*_calls(log), *_states(log), *_fillings(log), *_names(log, machine)):
+        if what in known:
+            continue
+        known.add(what)
+        counts[rule] += 1
+        if counts[rule] <= limits.FINDINGS:
+            yield AuditFinding(rule, place.at(at - place.origin), what)
+    for rule, count in counts.items():
+        if count > limits.FINDINGS:
+            yield AuditFinding(rule, str(place), f"{count - limits.FINDINGS:,} more findings of the rule {rule}")
+
+
+def _calls(log: Log) -> Iterator[tuple[str, str, int]]:
+    for record, how, at in log.calls:
+        rule = rule_of_call(record, how)
+        if rule:
+            yield rule, _sentence(rule, record), at
+
+
+def rule_of_call(record: Record, how: str) -> str:
+    """Return the rule that a call breaks, the worst of those of its function and of the names in its arguments; "" for none."""
+    own = _rule_of_target(record, how)
+    named = [rule_of_name(part.module, part.name) for part in _named(record) if not is_expected(part.module, part.name)]
+    return max((own, *named), key=lambda rule: _SEVERITIES.index(RULES[rule].severity) if rule else -1)
+
+
+def _rule_of_target(record: Record, how: str) -> str:
+    target = record.call
+    if not isinstance(target, Global):
+        return "pickle-computed-call"
+    kind = kind_of(target.module, target.name)
+    if ARGUMENTS in kind:
+        return "" if accepted(target, record.args) else "pickle-argument"
+    if CLASS in kind or FUNCTION in kind or (OBJECT in kind and how == "NEWOBJ"):
+        return ""
+    if kind:
+        return "pickle-unproven-class" if how == "NEWOBJ" and looks_like_class(target.name) else "pickle-call"
+    rule = rule_of_name(target.module, target.name)
+    if rule == "pickle-known-class" and how != "NEWOBJ" and (target.module, target.name) not in CONTAINERS:
+        return "pickle-constructor"
+    called = rule == "pickle-name" or (rule == "pickle-unproven-class" and how != "NEWOBJ")
+    return "pickle-call" if called else rule
+
+
+def _named(record: Record) -> Iterator[Global]:
+    """Yield the names among the arguments of a call."""
+    for part in record.args if type(record.args) is tuple else (record.args,):
+        if isinstance(part, Global):
+            yield part
+
+
+def _sentence(rule: str, record: Record) -> str:
+    kind = class_of(record)
+    if RULES[rule].severity == "error" or kind is None:
+        return f"would have run {printable(written(record), 400)}"
+    shown = written(record) if record.call is kind and record.args not in ((), []) else kind.text
+    return f"makes an object of {printable(shown, 400)}, {_WORDS[rule]}"
+
+
+_WORDS = {
+    "pickle-unknown-class": "a class that no list knows; loading imports its module",
+    "pickle-unproven-class": "a class that is not proven to run nothing when it is made like this",
+    "pickle-constructor": "a class of a known library, with arguments; its constructor would run",
+    "pickle-known-class": "a class of a known library, which loading imports",
+}
+
+
+def _states(log: Log) -> Iterator[tuple[str, str, int]]:
+    for target, state, at in log.states:
+        if isinstance(target, Global):
+            yield "pickle-state", f"would change {printable(target.text)}, a class, a function or a module", at
+            continue
+        held = [part for part in (state if type(state) is tuple else (state,)) if type(part) is dict]
+        changed = sorted({key for part in held for key in part if type(key) is str and key in _METHODS})
+        if changed and not (isinstance(target, Record) and _is_plain_object(target)):
+            owner = printable(target.text) if isinstance(target, Record) else "a dict"
+            yield "pickle-state", f"would change {', '.join(changed)} of an object of {owner}, which a loader may call", at
+
+
+def _is_plain_object(target: Record) -> bool:
+    """Whether an object has no attributes of its own that an unpickler would call."""
+    return target.text == "numpy.dtype"
+
+
+def _fillings(log: Log) -> Iterator[tuple[str, str, int]]:
+    for target, at in log.fillings:
+        if isinstance(target, Global):
+            yield "pickle-state", f"would call a method of {printable(target.text)}, a class, a function or a module", at
+
+
+def _names(log: Log, machine: Machine) -> Iterator[tuple[str, str, int]]:
+    """Yield names that no call of the pickle uses."""
+    called = {id(part) for record, _, _ in log.calls for part in (record.call, *_named(record)) if isinstance(part, Global)}
+    for (module, name), at in log.names.items():
+        if id(machine.globals.get((module, name))) in called or is_expected(module, name):
+            continue
+        rule = rule_of_name(module, name)
+        text = printable(f"{module}.{name}")
+        if RULES[rule].severity == "error":
+            yield rule, f"would have run {text}", at
+        else:
+            yield rule, f"names {text}, {_WORDS[rule]}", at

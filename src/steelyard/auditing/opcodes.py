@@ -1,0 +1,86 @@
+"""The names in a damaged pickle, opcode by opcode, for loaders that read on where our machine stops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from steelyard.auditing.findings import AuditFinding, Place
+from steelyard.errors import printable
+
+if TYPE_CHECKING:
+    from steelyard.storage.source import Source
+
+_MOST = 1 << 21  # bytes that are searched
+
+
+def names_in(source: Source, place: Place, known: set[tuple[str, str]]) -> Iterator[AuditFinding]:
+    """Yield a finding for each name that the opcodes of a damaged pickle list, except those that the machine has met."""
+    from steelyard.auditing.expected import is_expected
+
+    for module, name, offset in _named(source.head(_MOST)):
+        if (module, name) not in known and not is_expected(module, name):
+            known.add((module, name))
+            yield AuditFinding("pickle-name", place.at(offset), f"names {printable(f'{module}.{name}')} near damage")
+
+
+def _named(data: bytes) -> Iterator[tuple[str, str, int]]:
+    """Yield module, name and place; STACK_GLOBAL takes the last two texts, where the memo is not followed."""
+    texts: list[str] = []
+    memo: dict[int, str] = {}
+    for code, argument, at in _opcodes(data):
+        if code in b"ci":
+            module, _, name = argument.decode("utf-8", "replace").partition("\n")
+            yield module, name, at
+        elif code in b"X\x8c\x8dV":
+            texts.append(argument.decode("utf-8", "surrogatepass" if code != 0x56 else "replace") if _is_text(argument) else "")
+        elif code == 0x94 and texts:
+            memo[len(memo)] = texts[-1]
+        elif code in b"qr" and texts:
+            memo[int.from_bytes(argument, "little")] = texts[-1]
+        elif code in b"hj":
+            texts.append(memo.get(int.from_bytes(argument, "little"), ""))
+        elif code == 0x93:
+            module, name = (["", "", *texts])[-2:]
+            yield module, name, at
+        elif code == 0x2E:
+            return
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _opcodes(data: bytes) -> Iterator[tuple[int, bytes, int]]:
+    """Yield each opcode with the bytes of its argument, without the length before it, and its place."""
+    from pickletools import opcodes
+
+    known_opcodes = {opcode.code: opcode for opcode in opcodes}
+
+    at = 0
+    while at < len(data):
+        known = known_opcodes.get(chr(data[at]))
+        if known is None:
+            return
+        begin, length = at + 1, known.arg.n if known.arg else 0
+        if length >= 0:
+            end = begin + length
+        elif length == -1:  # to the end of a line, or of two
+            end = data.find(b"\n", begin)
+            if known.arg is not None and known.arg.name == "stringnl_noescape_pair" and end >= 0:
+                end = data.find(b"\n", end + 1)
+            if end < 0:
+                return
+            yield data[at], data[begin:end], at
+            at = end + 1
+            continue
+        else:
+            width = {-2: 1, -3: 4, -4: 4, -5: 8}[length]
+            begin += width
+            end = begin + int.from_bytes(data[begin - width : begin], "little")
+        yield data[at], data[begin:end], at
+        at = end

@@ -1,0 +1,179 @@
+"""Pickles: what each call, name and state would do; bytes in them, and after them, are looked into.
+
+The machine that reads weights runs the pickle without importing or calling anything, and keeps a log for the audit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from steelyard.auditing.calls import judged
+from steelyard.auditing.findings import AuditFinding, Inside, Place, reason
+from steelyard.auditing.opcodes import names_in
+from steelyard.codecs.budget import Budget
+from steelyard.codecs.compression import is_compressed
+from steelyard.codecs.pickle.joblib import after_build
+from steelyard.codecs.pickle.machine import Log, Machine
+from steelyard.codecs.pickle.opcodes import HANDLERS, unknown
+from steelyard.codecs.pickle.values import Blob
+from steelyard.codecs.torch.archive import is_stream, places
+from steelyard.codecs.zip import is_zip
+from steelyard.errors import FormatError, UnsafeFileError
+from steelyard.storage.source import from_bytes
+
+if TYPE_CHECKING:
+    from steelyard.codecs.pickle.values import Pickled
+    from steelyard.storage.source import Source
+
+_SUFFIXES = (".pkl", ".pickle", ".joblib", ".sav", ".pdparams", ".pdopt", ".dill", ".p", ".model")
+_OPCODES = frozenset(code for code, handler in enumerate(HANDLERS) if handler is not unknown)
+_TRIED = 4096  # bytes of a source that is probably not a pickle which are run first
+_HELD = 16  # bytes of a byte string from which on it may be a pickle with a call
+_SEARCHED = 1 << 20  # bytes after a pickle in which further pickles are searched
+_BEGINNINGS = 1000  # of such pickles
+_MAGIC = re.compile(rb"\x80[\x02-\x05]|PK\x03\x04")
+_OLD_MEMBER = re.compile(r":(storages|tensors)\Z")  # in the tar archives of PyTorch 0.1, whose pickles numbers follow
+_NAME = re.compile(r"[\w.]+\Z")
+
+
+def recognises(source: Source) -> bool:
+    """Whether the first byte is an opcode; most such sources are not pickles, which running a few opcodes shows."""
+    head = source.head(4)
+    return bool(head) and head[0] in _OPCODES and head != b"PK\3\4"
+
+
+def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
+    """Judge the calls and names of a pickle and of those that follow it, then look into bytes in it and after it."""
+    certain = _is_certain(source, place)
+    if not certain and not _may_be(source):
+        return
+    spent = source.whole.spent
+    run = _Run(source, place)
+    run.through()
+    if certain or run.is_pickle:
+        yield from run.found()
+        if run.has_side_arrays:  # a loader that is not joblib runs the bytes of its arrays as opcodes
+            source.whole.spent = spent  # of memory that is free again
+            plain = _Run(source, place, skips_arrays=False)
+            plain.through()
+            yield from judged(plain.log, plain.machine, place)
+
+
+def _is_certain(source: Source, place: Place) -> bool:
+    head = source.head(2)
+    by_magic = head[:1] == b"\x80" and len(head) == 2 and 2 <= head[1] <= 5
+    by_name = source.name.lower().endswith(_SUFFIXES) and not begins_as_another(source)
+    return not place.is_guess and (by_name or (by_magic and not re.search(r"/data/[^/]*$", source.name)))
+
+
+def begins_as_another(source: Source) -> bool:
+    """Whether the source is compressed or an archive, whatever its name says."""
+    return is_compressed(source) or source.head(2) == b"ZF" or source.head(6) == b"\x93NUMPY" or is_zip(source)
+
+
+def _may_be(source: Source) -> bool:
+    """Run the first opcodes: whether they run to the end of the trial, or name something."""
+    head = from_bytes(source.head(_TRIED), source.name)  # with a budget of its own, since its memory is free again
+    Budget(source).spend(head.size)
+    machine = Machine(head, after_build, log=Log())
+    try:
+        machine.load()
+    except FormatError:
+        return bool(_names(machine)) or (source.size > _TRIED and machine.stream.offset >= _TRIED - 64)
+    return True
+
+
+def _names(machine: Machine) -> list[tuple[str, str]]:
+    return [key for key in machine.globals if all(map(_NAME.match, key))]
+
+
+class _Run:
+    """Runs all pickles that follow each other in a source."""
+
+    __slots__ = ("broken", "count", "end", "has_side_arrays", "log", "machine", "place", "root", "source")
+
+    def __init__(self, source: Source, place: Place, *, skips_arrays: bool = True) -> None:
+        self.source = source
+        self.place = place
+        self.log = Log()
+        self.machine = Machine(source, after_build if skips_arrays else None, self.log)
+        self.machine.origin = place.origin
+        self.broken: FormatError | None = None
+        self.count = self.end = 0
+        self.root: Pickled = None
+        self.has_side_arrays = False
+
+    def through(self) -> None:
+        """Run pickle after pickle; the first that is damaged is the last."""
+        machine, offset = self.machine, 0
+        while offset < self.source.size and (self.count == 0 or self._follows(offset)):
+            try:
+                self.root = machine.load(offset)
+            except FormatError as error:
+                self.broken = error
+                break
+            self.count += 1
+            offset = self.end = machine.offset
+        self.has_side_arrays = any(module.endswith("joblib.numpy_pickle") for module, _ in machine.globals)
+
+    def _follows(self, offset: int) -> bool:
+        """Whether another pickle seems to begin here."""
+        rest = self.source.part(offset, self.source.size - offset)
+        return recognises(rest) and (rest.head(1) == b"\x80" or _may_be(rest))
+
+    @property
+    def is_pickle(self) -> bool:
+        """Whether the bytes are a pickle beyond doubt, although neither magic number nor suffix shows it."""
+        return bool(_names(self.machine)) and (self.count > 0 or bool(self.log.calls))
+
+    def found(self) -> Iterator[AuditFinding | Inside]:
+        """Yield what would run, then the damage, then byte strings and the bytes after the end."""
+        yield from judged(self.log, self.machine, self.place)
+        if self.broken is not None and self.count == 0:
+            yield from names_in(self.source, self.place, set(self.machine.globals))
+        yield from self._damage()
+        for data, offset in self.log.held:
+            if len(data) >= _HELD:
+                content = data.part() if isinstance(data, Blob) else from_bytes(data, "bytes", within=self.source)
+                yield Inside(content, Place(f"bytes at {offset:,}", self.place, is_guess=True))
+        yield from self._after()
+
+    def _damage(self) -> Iterator[AuditFinding]:
+        error = self.broken
+        if error is None or self.count:
+            return
+        rule = "pickle-outside" if isinstance(error, UnsafeFileError) else "pickle-damaged"
+        rule = rule if not self.machine.stream.budget.is_used_up else "not-looked-into"
+        yield AuditFinding(rule, self.place.at(error.offset or self.machine.stream.offset), reason(error, self.source.name))
+
+    def _after(self) -> Iterator[AuditFinding | Inside]:
+        """Look into what follows the last pickle; storages of torch before 1.6 are described by its references."""
+        end, size = self.end, self.source.size
+        if not self.count or end >= size:
+            return
+        if is_stream(self.source):
+            end = self._end_of_storages()
+        if end < size and self.source.read(end, min(size - end, 64)).strip(b"\0\r\n "):
+            what = f"{size - end:,} bytes follow the pickle, and nothing describes them"
+            if not _OLD_MEMBER.search(self.source.name):
+                yield AuditFinding("trailing-bytes", self.place.at(end), what, {"bytes": size - end})
+            for begin in self._beginnings(end):
+                rest = self.source.part(begin, size - begin)
+                yield Inside(rest, Place(self.place.name, self.place.inside, self.place.origin + begin, is_guess=True))
+
+    def _beginnings(self, end: int) -> Iterator[int]:
+        """Yield the bytes after the end at which something may begin: the first, and the magic numbers of pickles."""
+        yield end
+        block = self.source.read(end, min(self.source.size - end, _SEARCHED))
+        for match in islice(_MAGIC.finditer(block, 1), _BEGINNINGS):
+            yield end + match.start()
+
+    def _end_of_storages(self) -> int:
+        try:
+            held = places(self.source, self.machine, self.root, self.end)
+        except FormatError:
+            return self.end
+        return max((offset + length for offset, length in held.values()), default=self.end)

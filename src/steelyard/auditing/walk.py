@@ -1,0 +1,69 @@
+"""The walk through a file: every part that contains others is opened, and each is given to all auditors that recognise it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from steelyard.auditing.findings import AuditFinding, Inside, reason
+from steelyard.codecs import limits
+from steelyard.codecs.budget import Budget
+from steelyard.errors import MissingExtraError, SteelyardError
+
+if TYPE_CHECKING:
+    from steelyard.auditing.findings import Auditor
+
+
+class Walk:
+    """Looks into one file. `findings` are in the order of the file, `looked` is the number of parts."""
+
+    __slots__ = ("_auditors", "_ended", "_known", "findings", "looked")
+
+    def __init__(self, auditors: Sequence[Auditor]) -> None:
+        self.findings: list[AuditFinding] = []
+        self.looked = 0
+        self._auditors = auditors
+        self._ended = False
+        self._known: set[tuple[str, str, str]] = set()
+
+    def through(self, inside: Inside) -> Walk:
+        """Look into a part and all parts in it, without recursion."""
+        pending: list[Iterator[AuditFinding | Inside]] = [self._looked(inside)]
+        while pending and not self._ended:
+            item = next(pending[-1], None)
+            if item is None:
+                pending.pop()
+            elif isinstance(item, AuditFinding):
+                self._add(item)
+            elif len(pending) > limits.AUDIT_DEPTH:
+                what = f"is nested more than {limits.AUDIT_DEPTH} levels deep, and was not looked into"
+                self._add(AuditFinding("not-looked-into", str(item.place), what))
+            else:
+                pending.append(self._looked(item))
+        return self
+
+    def _add(self, finding: AuditFinding) -> None:
+        """Keep a finding; a file may be recognised by several auditors, which find the same."""
+        key = finding.rule, finding.place, finding.what
+        if key not in self._known:
+            self._known.add(key)
+            self.findings.append(finding)
+
+    def _looked(self, inside: Inside) -> Iterator[AuditFinding | Inside]:
+        self.looked += 1
+        if self.looked > limits.OBJECTS:
+            self._ended = True
+            yield AuditFinding("not-looked-into", str(inside.place), f"more than {limits.OBJECTS:,} parts; the audit ends here")
+            return
+        for auditor in self._auditors:
+            try:
+                if auditor.recognises(inside.source):
+                    yield from auditor.findings(inside.source, inside.place)
+            except MissingExtraError as error:
+                yield AuditFinding("not-looked-into", str(inside.place), f"was not looked into: {error}")
+            except SteelyardError as error:
+                self._ended = Budget(inside.source).is_used_up
+                rule = "not-looked-into" if self._ended else "damaged"
+                yield AuditFinding(rule, str(inside.place), reason(error, inside.source.name))
+            if self._ended:
+                return
