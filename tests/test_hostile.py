@@ -50,20 +50,22 @@ sys.exit(status)
 
 
 CHECK = """
-import contextlib, io, sys
+import contextlib, io, json, sys
 from steelyard.cli import main
 said = io.StringIO()
 with contextlib.redirect_stdout(said):
-    status = main(["check", sys.argv[1]])
+    status = main(["check", sys.argv[1], "--json"])
 print(said.getvalue(), end="")
-if status == 1:  # in the judge's words: 2 where files are missing, 3 where some weights cannot be read, 0 where all can
-    kinds = [next((kind for kind in (" cannot be read: ", " is not finite: ", "would have run ", " is missing") if kind in line), "")
-             for line in said.getvalue().splitlines()]
-    if not kinds or not all(kinds):
-        sys.exit(f"Traceback (most recent call last): findings without a kind: {said.getvalue()}")
-    status = 2 if " is missing" in kinds else 3 if " cannot be read: " in kinds else 0
-    if status == 2:
-        print("steelyard:", sys.argv[1], said.getvalue().splitlines()[0], file=sys.stderr)
+found = json.loads(said.getvalue() or "{}").get("findings", [])
+if found:  # in the judge's words: 2 where nothing can be read, 3 where some weights cannot be read, 0 where all can
+    code = any(each["kind"] == "code" and each["severity"] == "error" for each in found)
+    if (status == 3) != code or not status and any(each["severity"] != "info" for each in found):
+        sys.exit(f"Traceback (most recent call last): status {status} for {found}")
+    kinds = {each["kind"] for each in found}
+    refused = [each["what"] for each in found if each["kind"] == "missing shard" or each["what"].startswith("cannot be read: ")]
+    status = 2 if refused else 3 if "unreadable" in kinds else 0
+    if refused:
+        print("steelyard:", sys.argv[1], refused[0], file=sys.stderr)
 sys.exit(status)
 """
 

@@ -386,7 +386,7 @@ class Payload:
 def test_check_names_the_call_that_a_pickle_would_make_and_does_not_make_it(net, tmp_path, capsys):
     canary = Path("/tmp/steelyard-canary")
     torch.save({"state_dict": net.state_dict(), "note": Payload()}, tmp_path / "evil.pt")
-    text = said(capsys, "check", tmp_path / "evil.pt", status=1)
+    text = said(capsys, "check", tmp_path / "evil.pt", status=3)
     assert "posix.system('touch /tmp/steelyard-canary')" in text
     (tmp_path / "bare.pkl").write_bytes(pickle.dumps(Payload()))
     assert "posix.system('touch" in refused(capsys, "check", tmp_path / "bare.pkl")
