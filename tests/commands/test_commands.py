@@ -389,7 +389,8 @@ def test_check_names_the_call_that_a_pickle_would_make_and_does_not_make_it(net,
     text = said(capsys, "check", tmp_path / "evil.pt", status=3)
     assert "posix.system('touch /tmp/steelyard-canary')" in text
     (tmp_path / "bare.pkl").write_bytes(pickle.dumps(Payload()))
-    assert "posix.system('touch" in refused(capsys, "check", tmp_path / "bare.pkl")
+    assert "posix.system('touch" in said(capsys, "check", tmp_path / "bare.pkl", status=3)
+    assert "posix.system('touch" in refused(capsys, "ls", tmp_path / "bare.pkl")
     assert not canary.exists()
 
 

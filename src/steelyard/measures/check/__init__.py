@@ -110,7 +110,7 @@ def refused(source: object, error: FormatError, *, health: bool = False) -> Chec
     code = _audited(audit(source)) if isinstance(source, (str, os.PathLike)) else []
     if not any(finding.kind == "code" for finding in code):
         raise error
-    return Check(0, [*code, Finding("damaged", None, f"cannot be read: {error}")], health=health)
+    return Check(0, [*code, Finding("damaged", None, f"cannot be read: {error.__cause__ or error}")], health=health)
 
 
 def listed(source: object, scope: Scope = "model") -> Weights:
