@@ -1,31 +1,126 @@
-"""Fuzz one target, guided by coverage: python fuzz/run.py TARGET [options of libFuzzer]"""
+"""Fuzz targets with whole commands: python fuzz/run.py [--mutants N] [--seconds S] [--seed N] [--found FOLDER] [TARGET...]
 
+Time is CPU time, so that a busy machine finds as much as an idle one. A mutant that ends as no other before becomes a seed.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import shutil
 import sys
 import tempfile
+import time
+from collections import Counter
 from pathlib import Path
 
-import atheris
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-with atheris.instrument_imports(include=["steelyard"]):
-    import targets
+import trial
+from mutators import mutate
+from targets import TARGETS, Seed, seeds
 
-    from steelyard.core import plugins
+OPENED = 0.6
+"""The share of changes of the file that is opened, where a model has several files."""
+SOUND = 0.3
+"""The share of mutants of the first few seeds, which are sound."""
+KEPT = 500
+"""Mutants that become seeds."""
 
-    for name in plugins.names("formats"):
-        plugins.load("formats", name)
+
+def mutants(name, seed, keep=()):
+    """Yield mutants of a target without end; the caller appends to `keep` those that become seeds."""
+    chance = random.Random(f"{name} {seed}")
+    original = seeds(name)
+    while True:
+        sound = chance.random() < SOUND
+        parent = chance.choice(keep) if keep and chance.random() < 0.4 else chance.choice(original[: 5 if sound else None])
+        changed = parent.opened if parent.opened in parent.files and chance.random() < OPENED else chance.choice([*parent.files])
+        files = {**parent.files, changed: mutate(parent.files[changed], chance)}
+        if len(files) > 1 and chance.random() < 0.05:
+            del files[chance.choice([name for name in files if name != parent.opened])]
+        yield Seed(files, parent.opened), chance
+
+
+def written(model, folder):
+    """Write the files of a model into a folder, and return the path that is opened."""
+    for name, data in model.files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return str(folder / model.opened)
+
+
+def sample(name, folder):
+    """Write a sound model of a target, and return its path."""
+    return written(seeds(name)[0], folder)
+
+
+def fuzz(name, *, count=None, seconds=None, seed=0, warm=10):
+    """Fuzz one target for so many mutants or seconds; yield each (mutant, `Trial`) with a fault, and return their number.
+
+    At first `warm` sound models show what the commands import.
+    """
+    begun, keep, known, done = _used(), [], set(), 0
+    with tempfile.TemporaryDirectory() as folder:
+        other = sample(name, Path(folder))
+        trial.preload(["h5py"])
+        for turn in range(warm):
+            each = seeds(name)[turn % len(seeds(name))]
+            trial.preload(trial.attempt(each.files, each.opened, other, turn).modules)
+        for mutant, chance in mutants(name, seed, keep):
+            if done == count or (seconds and _used() - begun > seconds):
+                return done
+            done += 1
+            ended = trial.attempt(mutant.files, mutant.opened, other, chance.randrange(1000))
+            if ended.signature not in known and len(keep) < KEPT:
+                known.add(ended.signature)
+                keep.append(mutant)
+            if ended.wrong:
+                yield mutant, ended
+    return done
+
+
+def _used():
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+def save(mutant, wrong, folder):
+    """Keep a mutant with the faults that it showed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    written(mutant, folder)
+    (folder / "wrong.json").write_text(json.dumps({"opened": mutant.opened, "wrong": wrong}, indent=1))
 
 
 def main():
-    name, *options = sys.argv[1:]
-    with tempfile.TemporaryDirectory() as corpus:
-        for nth, data in enumerate(targets.seeds(name)):
-            (Path(corpus) / f"{nth:04}").write_bytes(data)
-        atheris.Setup(
-            [sys.argv[0], corpus, "-max_len=65536", "-timeout=20", "-rss_limit_mb=3000", "-print_final_stats=1", *options],
-            targets.TARGETS[name],
-        )
-        atheris.Fuzz()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("targets", nargs="*", default=[*TARGETS], metavar="TARGET")
+    parser.add_argument("--mutants", type=int)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=time.time_ns())
+    parser.add_argument("--found", type=Path, default=Path("fuzz/found"))
+    args = parser.parse_args()
+    faults = 0
+    for name in args.targets:
+        begun, kinds = _used(), Counter()
+        found = fuzz(name, count=args.mutants, seconds=None if args.mutants else args.seconds, seed=args.seed)
+        while True:
+            try:
+                mutant, ended = next(found)
+            except StopIteration as end:
+                done = end.value
+                break
+            kind = trial.kind(ended.wrong[0])
+            kinds[kind] += 1
+            if kinds[kind] <= 3:
+                save(mutant, ended.wrong, args.found / f"{name}-{len(kinds)}-{kinds[kind]}")
+            if kinds[kind] == 1:
+                print(f"{name}: {ended.wrong[0]}", flush=True)
+        faults += len(kinds)
+        print(f"{name}: {done:,} mutants, {(_used() - begun) / 60:.1f} CPU minutes, {len(kinds)} findings", flush=True)
+    return 1 if faults else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

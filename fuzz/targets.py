@@ -1,290 +1,252 @@
-"""The fuzz targets: one for each decoder, which takes the bytes of a file and reads all its weights.
+"""What is fuzzed: for each target the models that its mutants are made of.
 
-A target may raise nothing but a `SteelyardError`. With checksums every change would only be reported as damage, so the
-members of zip archives are fuzzed in archives without checksums.
+A target is named after a format of Steelyard, or after one and a kind of its files. A seed is a model: its files, the path
+that a command opens, and the set of files that it is made of.
 """
 
+import bz2
+import gzip
 import io
 import json
-import struct
+import lzma
+import tarfile
 import zipfile
+from dataclasses import dataclass
+from functools import cache
 
 import carried
+import lz4.frame
+import numpy as np
+import zstandard
 
-from steelyard.codecs.compression import plain
-from steelyard.codecs.hdf5.space import Fields
-from steelyard.codecs.pickle.machine import Machine
-from steelyard.codecs.pickle.values import Blob, Boxed, Global, Persistent, Record
-from steelyard.codecs.r.stream import read_r
-from steelyard.codecs.r.values import Vector
-from steelyard.errors import FileMissingError, SteelyardError
-from steelyard.formats import weights_in
-from steelyard.storage.source import from_bytes
-
-LARGEST = 1 << 24
-"""Bytes of a weight that are read; a file may claim more without a mistake of ours."""
+LARGEST = 1 << 16
+"""Bytes of a file that is a seed: larger ones take longer, and reach no further."""
 
 
-def read_all(data, name, beside=None):
-    """Read every weight of a file with this content and name."""
-    files = beside or {}
+@dataclass(frozen=True)
+class Seed:
+    """A model: the content of its files by name, and the name that is opened, "" for the folder."""
 
-    def other(wanted):
-        if wanted not in files:
-            raise FileMissingError(f"{wanted}: no such file")
-        return from_bytes(files[wanted], wanted, other)
-
-    try:
-        found = weights_in(from_bytes(data, name, other), "all")
-    except SteelyardError:
-        return
-    for weight in found.values():
-        if weight.nbytes <= LARGEST:
-            try:
-                weight.numpy()
-            except SteelyardError:
-                continue
+    files: dict[str, bytes]
+    opened: str
 
 
-def read_r_values(data):
-    """Read every object of an R serialization, also those that hold no weights; return whether it could be read."""
-    try:
-        left, seen = [read_r(from_bytes(data, "x.rds"))], set()
-    except SteelyardError:
-        return False
-    while left:
-        value = left.pop()
-        if value is None or id(value) in seen:
-            continue
-        seen.add(id(value))
-        repr(value)
-        if isinstance(value, Vector) and value.numbers:
-            value.read(0, min(value.length, LARGEST >> 4))
-        left += getattr(value, "attributes", {}).values()
-        left += getattr(value, "parts", {}).values()
-        left += [inner for _, inner in value.pairs()] if hasattr(value, "pairs") else []
-    return True
+def _one(name, data):
+    return Seed({name: data}, name)
 
 
-def run_machine(source, *, is_fast):
-    """Run a pickle, with or without `fast_tensors`, and return its root or error, the machine's records and its memo."""
-    machine = Machine(source)
-    machine.is_fast = is_fast
-    try:
-        root = machine.load()
-    except SteelyardError as error:
-        root = str(error)
-    return [root, machine.offset, machine.stack, machine.marks, machine.memo, machine.records, machine.references], machine
+@cache
+def _hostile_cases():
+    return json.loads((carried.folder("hostile") / "hostile.json").read_text())["cases"]
 
 
-def are_alike(one, other):
-    """Compare decoded pickles. What is mutable must also be shared in the same places."""
-    left, partners, seen = [(one, other)], {}, set()
-    while left:
-        a, b = left.pop()
-        if type(a) is not type(b):
-            return False
-        if isinstance(a, (list, dict, Record, Persistent)) and partners.setdefault(id(a), id(b)) != id(b):
-            return False
-        if (id(a), id(b)) in seen:
-            continue
-        seen.add((id(a), id(b)))
-        mine, others = _members(a), _members(b)
-        if mine is None:
-            if repr(a) != repr(b):
-                return False
-        elif len(mine) != len(others):
-            return False
-        else:
-            left += zip(mine, others, strict=True)
-    return True
+def hostile(*formats):
+    """Yield the hostile models of these formats, those that must be read first."""
+    for name, case in sorted(_hostile_cases().items(), key=lambda entry: entry[1]["expect"] != "read"):
+        if case["format"] in formats:
+            folder = carried.folder("hostile") / "files" / name
+            paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
+            files = {str(path.relative_to(folder)): path.read_bytes() for path in paths if path.stat().st_size <= LARGEST}
+            opened = case["path"].removeprefix(f"files/{name}").lstrip("/")
+            if opened in files or (not opened and files):
+                yield Seed(files, opened)
 
 
-def _members(value):
-    """Return what a value consists of; None for a plain one."""
-    if isinstance(value, dict):
-        return [*value, *value.values()]
-    if isinstance(value, Record):
-        return [value.call, value.args, value.state, value.items, value.entries]
-    slots = {Persistent: ("key",), Boxed: ("value",), Blob: ("offset", "length"), Global: ("text",)}.get(type(value))
-    if slots:
-        return [getattr(value, slot) for slot in slots]
-    return value if isinstance(value, (list, tuple)) else None
+def golden(*names):
+    """Yield the golden models in files of these names, which the frameworks themselves wrote."""
+    for path in sorted(carried.folder("golden").rglob("*")):
+        if path.name in names and path.stat().st_size <= LARGEST:
+            yield _one(path.name, path.read_bytes())
 
 
-def fast_as_slow(data):
-    """Run a pickle with and without `fast_tensors`; both must end alike."""
-    source = from_bytes(data, "x.pkl")
-    fast, _ = run_machine(source, is_fast=True)
-    slow, _ = run_machine(source, is_fast=False)
-    assert are_alike(fast, slow)
-
-
-def pickle_of_tensors(count=48):
-    """Return a state_dict as torch.save pickles it: enough tensors for memo indices above 255, which take four bytes."""
-    memo = {}
-
-    def put(key):
-        memo[key] = index = len(memo)
-        return b"q%c" % index if index < 256 else b"r" + struct.pack("<L", index)
-
-    def once(key, content):
-        if key not in memo:
-            return content + put(key)
-        return b"h%c" % memo[key] if memo[key] < 256 else b"j" + struct.pack("<L", memo[key])
-
-    def text(word):
-        return b"X" + struct.pack("<L", len(word)) + word
-
-    def tensor(place):
-        rows = place % 3 + 1
-        yield text(b"layers.%d.weight" % place) + put(object())
-        yield once("rebuild", b"ctorch._utils\n_rebuild_tensor_v2\n")
-        yield b"((" + once("storage", text(b"storage")) + once(rows & 1, b"ctorch\n%sStorage\n" % (b"Float", b"Half")[rows & 1])
-        yield text(b"%d" % place) + put(object()) + once("cpu", text(b"cpu")) + b"K%ct" % (4 * rows) + put(object()) + b"Q"
-        yield b"K\0K%cK\4\x86" % rows + put(object()) + b"K\4K\1\x86" + put(object())
-        yield b"\x89" + once("ordered", b"ccollections\nOrderedDict\n") + b")R" + put(object())
-        yield b"t" + put(object()) + b"R" + put(object())
-
-    head = b"\x80\2" + once("ordered", b"ccollections\nOrderedDict\n") + b")R" + put(object()) + b"("
-    return head + b"".join(piece for place in range(count) for piece in tensor(place)) + b"u."
-
-
-def as_file(name):
-    return lambda data: read_all(data, name)
-
-
-def in_zip(name, member, **others):
-    """Wrap bytes as a member of an archive whose checksums are zero, which means that none was kept."""
-
-    def target(data):
-        members = {member: data, **others}
-        raw, entries = b"", b""
-        for path, content in members.items():
-            key = path.encode()
-            sizes = struct.pack("<3L2H", 0, len(content), len(content), len(key), 0)
-            entries += (
-                b"PK\1\2" + struct.pack("<6H", 20, 20, 0, 0, 0, 0) + sizes + struct.pack("<3H2L", 0, 0, 0, 0, len(raw)) + key
-            )
-            raw += b"PK\3\4" + struct.pack("<5H", 20, 0, 0, 0, 0) + sizes + key + content
-        end = b"PK\5\6" + struct.pack("<4H2LH", 0, 0, len(members), len(members), len(entries), len(raw), 0)
-        read_all(raw + entries + end, name)
-
-    return target
-
-
-STORAGES = {f"archive/data/{key}": bytes(range(256)) for key in range(4)} | {"archive/version": b"3\n"}
-
-NET = {
-    "__loader__": "ObjectNode",
-    "__module__": "skorch.classifier",
-    "__class__": "NeuralNetClassifier",
-    "content": {
-        "__loader__": "DictNode",
-        "content": {"__cuda_dependent_attributes__": {"__loader__": "BytesNode", "file": "net.bin"}},
-    },
-}
-"""What skops writes of a skorch net, whose modules are a pickle in a member of their own."""
-
-
-def hdf5_without_checksums(data):
-    """Read a file of HDF5 1.10 or later, whose structures have checksums, as if all of them held."""
-    check, Fields.check = Fields.check, lambda _: None
-    try:
-        read_all(data, "x.h5")
-    finally:
-        Fields.check = check
+def of_r(*folders):
+    """Yield R's own files."""
+    for folder in folders:
+        for path in sorted((carried.folder("r") / folder).rglob("*"), key=lambda path: (not path.name.startswith("plain"), path)):
+            if path.suffix in (".rds", ".pt", ".RData", ".rda") and 0 < path.stat().st_size <= LARGEST:
+                yield _one(path.name, path.read_bytes())
 
 
 def latest_hdf5():
-    """Return a file with each kind of index of chunks, a large group, and attributes in a heap."""
+    """Yield a file with each kind of index of chunks, a large group, and attributes in a heap."""
     import h5py
-    import numpy as np
 
+    for version in ("earliest", "latest"):
+        buffer = io.BytesIO()
+        with h5py.File(buffer, "w", libver=version) as file:
+            for number in range(20):
+                file[f"group/w{number}"] = float(number)
+                file["group"].attrs[f"text {number}"] = "a" * number
+            for name, largest in {"fixed": None, "one": (None, 6), "two": (None, None)}.items():
+                file.create_dataset(name, data=np.ones((20, 6)), chunks=(3, 4), maxshape=largest, compression="gzip")
+            file.create_dataset("checked", data=np.ones((5, 6), ">f4"), chunks=(5, 6), shuffle=True, fletcher32=True)
+            file.create_dataset("lzf", data=np.zeros((50, 6), "i2"), chunks=(10, 6), compression="lzf")
+            file.create_dataset("compact", data=np.array([b"text", b"more"]))
+        yield _one("x.h5", buffer.getvalue())
+
+
+def arrays():
+    """Yield files of one array in several dtypes and orders, and an archive of them."""
+    kinds = [
+        np.arange(6.0).reshape(2, 3),
+        np.ones((3, 2), ">i2"),
+        np.asfortranarray(np.eye(3, dtype="f4")),
+        np.zeros((0, 3), "?"),
+    ]
+    kinds += [np.array(1.5), np.array([1 + 2j]), np.array(["a", "bc"])]
+    for array in kinds:
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        yield _one("w.npy", buffer.getvalue())
+    for save in (np.savez, np.savez_compressed):
+        buffer = io.BytesIO()
+        save(buffer, **{f"w{number}": array for number, array in enumerate(kinds)})
+        yield _one("w.npz", buffer.getvalue())
+
+
+def compressed(seeds):
+    """Yield files in each of the compressed streams that joblib and gzip write."""
+    packers = {
+        ".gz": gzip.compress,
+        ".bz2": bz2.compress,
+        ".xz": lzma.compress,
+        ".lz4": lz4.frame.compress,
+        ".zst": zstandard.compress,
+    }
+    for seed in list(seeds)[:6]:
+        for suffix, pack in packers.items():
+            yield _one(f"{seed.opened}{suffix}", pack(seed.files[seed.opened]))
+
+
+def packs():
+    """Yield packs of models of TensorFlow Lite, as zip and tar archives."""
+    models = [seed.files["model.tflite"] for seed in golden("model.tflite")][:4]
+    members = {"detector.tflite": models[0], "inner/net.tflite": models[1], "labels.txt": b"a\nb\n", "third.lite": models[2]}
+    inner = _zipped({"deep.tflite": models[3]})
+    yield _one("two.task", _zipped(members))
+    yield _one("nested.task", _zipped({**members, "inner.task": inner}))
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w", libver="latest") as file:
-        for number in range(20):
-            file[f"group/w{number}"] = float(number)
-            file["group"].attrs[f"text {number}"] = "a" * number
-        for name, largest in {"fixed": None, "one": (None, 6), "two": (None, None)}.items():
-            file.create_dataset(name, data=np.ones((20, 6)), chunks=(3, 4), maxshape=largest, compression="gzip")
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name if name[0] != "i" else "long/" * 30 + name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    yield _one("two.tar", buffer.getvalue())
+
+
+def _zipped(members):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
     return buffer.getvalue()
 
 
+def _tensors(**arrays):
+    from safetensors.numpy import save
+
+    return save(arrays)
+
+
+def hub_folders():
+    """Yield folders of the Hub: shards with an index, a model with its config, packed weights."""
+    config = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "n_embd": 4, "tie_word_embeddings": True}
+    parts = [_tensors(**{"h.0.attn.c_attn.weight": np.ones((4, 12), "f4")}), _tensors(**{"wte.weight": np.ones((5, 4), "f4")})]
+    names = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    index = {"metadata": {"total_size": 272}, "weight_map": {"h.0.attn.c_attn.weight": names[0], "wte.weight": names[1]}}
+    files = dict(zip(names, parts, strict=True)) | {"config.json": json.dumps(config).encode()}
+    yield Seed({**files, "model.safetensors.index.json": json.dumps(index).encode()}, "")
+    yield Seed({**files, "model.safetensors.index.json": json.dumps(index).encode()}, "model.safetensors.index.json")
+    yield Seed(files, names[0])
+    yield Seed({"model.safetensors": parts[0], "config.json": files["config.json"]}, "")
+    packed = {"l.qweight": np.ones((1, 8), "i4"), "l.qzeros": np.ones((1, 1), "i4"), "l.scales": np.ones((1, 8), "f2")}
+    quantised = {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 8}, **config}
+    yield Seed({"model.safetensors": _tensors(**packed), "config.json": json.dumps(quantised).encode()}, "model.safetensors")
+
+
+def keras_shards():
+    """Yield the shards of a model of Keras, made of a whole file."""
+    whole = next(seed.files["keras.weights.h5"] for seed in golden("keras.weights.h5"))
+    for group in ("/layers/batch_normalization/vars", "layers/batch_normalization"):
+        index = {"metadata": {"total_size": 100}, "weight_map": {group: ["model_00000.weights.h5"]}}
+        yield Seed({"model_00000.weights.h5": whole, "model.weights.json": json.dumps(index).encode()}, "model.weights.json")
+
+
+def pipelines():
+    """Yield folders of several models, as diffusers and sentence-transformers write them."""
+    one, two = _tensors(w=np.ones((2, 3), "f4")), _tensors(v=np.ones(3, "f4"), b=np.zeros(2, "f2"))
+    index = {
+        "_class_name": "P",
+        "unet": ["diffusers", "U"],
+        "vae": ["diffusers", "V"],
+        "scheduler": ["diffusers", "S"],
+        "none": [None, None],
+    }
+    files = {"unet/diffusion_pytorch_model.safetensors": one, "unet/config.json": b"{}", "vae/model.safetensors": two}
+    files |= {"vae/config.json": b"{}", "scheduler/scheduler_config.json": b"{}", "model_index.json": json.dumps(index).encode()}
+    yield Seed(files, "")
+    yield Seed(files, "model_index.json")
+    modules = [
+        {"path": "", "type": "s.Transformer"},
+        {"path": "1_Pooling", "type": "s.Pooling"},
+        {"path": "2_Dense", "type": "s.Dense"},
+    ]
+    files = {"model.safetensors": one, "config.json": b'{"model_type": "bert"}', "2_Dense/model.safetensors": two}
+    yield Seed({**files, "2_Dense/config.json": b"{}", "modules.json": json.dumps(modules).encode()}, "")
+
+
+def checkpoints():
+    """Yield a real checkpoint of TensorFlow with its object graph."""
+    folder = carried.PACKAGES / "basic_pitch/saved_models/icassp_2022/nmp/variables"
+    files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    yield Seed(files, "variables.index")
+    yield Seed({f"variables/{name}": data for name, data in files.items()} | {"saved_model.pb": b"\x08\x01\x12\x00"}, "")
+
+
+def ggufs():
+    """Yield files with quantised tensors."""
+    from gguf import GGMLQuantizationType, GGUFWriter, quants
+
+    for kind in (GGMLQuantizationType.Q4_0, GGMLQuantizationType.Q8_0, GGMLQuantizationType.Q5_1):
+        path = carried.folder("golden") / "seed.gguf"
+        writer = GGUFWriter(path, "llama")
+        writer.add_block_count(1)
+        writer.add_token_list(["a", "b", "c"])
+        writer.add_tensor("token_embd.weight", np.ones((3, 32), "f4"))
+        writer.add_tensor("blk.0.attn_q.weight", quants.quantize(np.ones((4, 32), "f4"), kind), raw_dtype=kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        yield _one("x.gguf", path.read_bytes())
+        path.unlink()
+
+
 TARGETS = {
-    "fast-tensors": fast_as_slow,
-    "flax": as_file("x.msgpack"),
-    "gguf": as_file("x.gguf"),
-    "hdf5": as_file("x.h5"),
-    "hdf5-latest": hdf5_without_checksums,
-    "joblib": as_file("x.joblib"),
-    "keras": as_file("x.keras"),
-    "npy": as_file("x.npy"),
-    "npz": as_file("x.npz"),
-    "npz-member": in_zip("x.npz", "w.npy"),
-    "onnx": as_file("x.onnx"),
-    "pickle": as_file("x.pkl"),
-    "r-nets": as_file("x.rds"),
-    "rdata": read_r_values,
-    "safetensors": as_file("x.safetensors"),
-    "sharded": as_file("x.safetensors.index.json"),
-    "skops": as_file("x.skops"),
-    "skops-net": in_zip("x.skops", "net.bin", **{"schema.json": json.dumps(NET).encode()}),
-    "skops-schema": in_zip("x.skops", "schema.json"),
-    "tensorflow": as_file("x.index"),
-    "tflite": as_file("x.tflite"),
-    "torch": as_file("x.pt"),
-    "torch-legacy": as_file("x.pth"),
-    "torch-pickle": in_zip("x.pt", "archive/data.pkl", **STORAGES),
+    "flax": lambda: [*golden("flax_linen.msgpack", "flax_nnx.msgpack", "equinox.eqx"), *hostile("flax")],
+    "gguf": lambda: [*ggufs(), *hostile("gguf")],
+    "hdf5": lambda: [*golden("keras.weights.h5"), *latest_hdf5(), *hostile("keras-h5")],
+    "keras": lambda: [*golden("keras.keras"), *hostile("keras")],
+    "keras_shards": lambda: [*keras_shards()],
+    "numpy": lambda: [*arrays(), *golden("canonical.npz"), *hostile("npy", "npz")],
+    "onnx": lambda: [*golden("model.onnx"), *hostile("onnx")],
+    "packs": lambda: [*packs()],
+    "pipeline": lambda: [*pipelines()],
+    "r": lambda: [*of_r("nnet", "other", "keras_r"), *golden("r.rds"), *hostile("rds")],
+    "r-types": lambda: [*of_r("types", "hostile")],
+    "safetensors": lambda: [*golden("torch.safetensors"), *hostile("safetensors")],
+    "sharded": lambda: [*hub_folders(), *hostile("safetensors-index")],
+    "sklearn": lambda: [*golden("sklearn.joblib"), *hostile("pickle", "joblib")],
+    "sklearn-compressed": lambda: [*compressed(golden("sklearn.joblib"))],
+    "skops": lambda: [*hostile("skops")],
+    "tensorflow": lambda: [*checkpoints(), *hostile("tf-checkpoint", "tf-savedmodel")],
+    "tflite": lambda: [*golden("model.tflite"), *hostile("tflite")],
+    "torch": lambda: [*golden("torch.pt"), *of_r("rtorch"), *hostile("torch-zip")],
+    "torch-legacy": lambda: [*hostile("torch-legacy", "torch-tar")],
 }
 
-CORPUS = {
-    "hdf5": ("keras-h5",),
-    "rdata": ("rds",),
-    "tensorflow": ("tf-checkpoint",),
-    "torch": ("torch-zip",),
-    "torch-pickle": ("torch-zip",),
-    "npz-member": ("npy",),
-    "sharded": ("safetensors-index",),
-    "skops-net": ("pickle", "torch-legacy"),
-    "skops-schema": ("skops",),
-}
-"""The formats of the hostile corpus whose files a target begins with, where they are not its own name."""
-INSIDE = {"torch-pickle": "data.pkl", "skops-schema": "schema.json"}
-"""The member of an archive that a target takes, where it takes one."""
 
-
-FOLDERS = {"r-nets": ("nnet", "other", "rtorch", "keras_r")}
-"""The folders of R's own files that a target begins with."""
-
-
-MADE = {"fast-tensors": pickle_of_tensors, "hdf5-latest": latest_hdf5}
-"""Targets that begin with a file that is made here."""
-
-
-def seeds(target, limit=1 << 16):
-    """Yield the hostile files of a target's formats, which are small and reach deep."""
-    if target in MADE:
-        yield MADE[target]()
-    for folder in FOLDERS.get(target, ()):
-        for path in sorted((carried.folder("r") / folder).iterdir()):
-            if path.suffix in (".rds", ".pt"):
-                content = plain(from_bytes(path.read_bytes(), path.name))
-                yield content.read(0, content.size)
-    hostile = carried.folder("hostile")
-    for name, case in json.loads((hostile / "hostile.json").read_text())["cases"].items():
-        if case["format"] in CORPUS.get(target, (target,)):
-            for path in sorted((hostile / "files" / name).rglob("*")):
-                if path.is_file() and not path.is_symlink() and path.stat().st_size <= limit:
-                    yield from _content(path.read_bytes(), INSIDE.get(target))
-
-
-def _content(data, inside):
-    if inside is None:
-        yield data
-        return
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            yield from (archive.read(name) for name in archive.namelist() if name.endswith(inside))
-    except Exception:  # noqa: BLE001 - a hostile archive that Python's own reader does not open is not a seed
-        pass
+@cache
+def seeds(target):
+    """Return the seeds of a target."""
+    return TARGETS[target]()

@@ -1,59 +1,140 @@
-"""The fuzz targets, without a fuzzer: each reads its seeds and a few hundred changed ones, and only our errors come out."""
+"""Whole commands on changed files of every format: they read or refuse each in one line, and do nothing else.
 
-import random
+scripts/fuzz takes minutes a target; here are a few mutants of each, always the same, and all files that once broke a command.
+"""
+
+import json
 import sys
 import time
 from pathlib import Path
 
+import carried
 import pytest
 
+from steelyard.core import plugins
+from steelyard.errors import SteelyardError
+from steelyard.formats import format_of, weights_in
+from steelyard.storage.source import open_path
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "fuzz"))
+import run
 import targets
+import trial
 
-SECONDS = 3
-"""Time that each target takes; scripts/fuzz takes a minute each, and is guided by coverage."""
+MUTANTS = 4
+FINDINGS = json.loads((carried.DATA / "findings" / "findings.json").read_text())
 
 
-def changed(data, chance):
-    """Return a file with some bytes changed, left out, repeated or cut off."""
-    data = bytearray(data)
-    for _ in range(chance.randint(1, 4)):
-        at = chance.randrange(len(data) + 1)
-        length = chance.choice((1, 1, 1, 2, 4, 8, 64))
-        what = chance.randrange(5)
-        if what == 0:
-            data[at : at + length] = chance.randbytes(length)
-        elif what == 1:
-            del data[at : at + length]
-        elif what == 2:
-            data[at:at] = data[at : at + length]
-        elif what == 3:
-            data[at : at + length] = chance.choice((b"\xff", b"\0", b"\x7f", b"\x80")) * length
-        elif len(data) > 1:
-            del data[max(at, 1) :]
-    return bytes(data)
+def faults(ended):
+    return [(mutant.opened, ended.wrong) for mutant, ended in ended]
 
 
 @pytest.mark.parametrize("name", targets.TARGETS)
-def test_changed_files_raise_only_errors_of_steelyard(name):
-    seeds = list(targets.seeds(name))
-    assert seeds, "a target without seeds reaches nothing"
-    chance, run = random.Random(name), targets.TARGETS[name]
-    ends = time.monotonic() + SECONDS
-    for seed in seeds:
-        run(seed)
-    while time.monotonic() < ends:
-        run(changed(chance.choice(seeds), chance))
+def test_all_commands_read_or_refuse_changed_files(name):
+    assert not faults(run.fuzz(name, count=MUTANTS, seed=1, warm=1))
 
 
-def test_a_target_does_reach_the_numbers(monkeypatch):
-    read = []
-    monkeypatch.setattr("steelyard.core.weight.Weight.numpy", lambda weight: read.append(weight.name))
-    import io
+@pytest.mark.parametrize("name", FINDINGS)
+def test_all_commands_read_or_refuse_what_once_broke_one(name, tmp_path):
+    folder = carried.DATA / "findings" / name
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    turns = FINDINGS[name].get("turns", [0])
+    sample = run.sample("numpy", tmp_path)
+    assert not [wrong for turn in turns for wrong in trial.attempt(files, FINDINGS[name]["opened"], sample, turn).wrong]
 
-    import numpy as np
 
-    file = io.BytesIO()
-    np.save(file, np.zeros(3))
-    targets.TARGETS["npz-member"](file.getvalue())
-    assert read == ["w"]
+def test_every_format_has_a_target_whose_first_seeds_it_reads(tmp_path):
+    formats = {name.partition("-")[0] for name in targets.TARGETS}
+    assert formats == set(plugins.names("formats"))
+    for name in targets.TARGETS:
+        seed = targets.seeds(name)[0]
+        source = open_path(run.sample(name, tmp_path / name))
+        assert format_of(source).__name__.endswith(f".{name.partition('-')[0]}"), seed.opened
+        assert len(weights_in(source, "all")), name
+
+
+@pytest.mark.parametrize("name", targets.TARGETS)
+def test_a_good_share_of_the_mutants_comes_past_the_checks(name, tmp_path):
+    read, rounds = 0, 20
+    for number, (mutant, _) in zip(range(rounds), run.mutants(name, 1), strict=False):
+        try:
+            read += len(weights_in(open_path(run.written(mutant, tmp_path / f"{number}")), "all")) > 0
+        except SteelyardError:
+            continue
+    assert 0 < read < rounds
+
+
+def test_a_mutant_depends_on_the_seed_only():
+    def first(seed):
+        return [mutant for (mutant, _), _ in zip(run.mutants("torch", seed), range(5), strict=False)]
+
+    assert first(1) == first(1) != first(2)
+
+
+def wrong_of(monkeypatch, tmp_path, main):
+    """Run a trial in which `main` is every command; return its faults."""
+    monkeypatch.setattr(trial, "main", main)
+    monkeypatch.setattr(trial, "SECONDS", 0.5)
+    (tmp_path / "sample").write_bytes(b"x")
+    return trial.attempt({"a.npy": b"x", "b.npy": b"y"}, "a.npy", str(tmp_path / "sample"), 0).wrong
+
+
+def refuse(argv):
+    sys.stderr.write("error: a.npy: is not a file of weights\n")
+    return 2
+
+
+def test_a_command_that_refuses_in_one_line_has_no_fault(monkeypatch, tmp_path):
+    assert not wrong_of(monkeypatch, tmp_path, refuse)
+
+
+def spin():
+    while True:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("act", "fault"),
+    [
+        (lambda: {}[1], "traceback: KeyError"),
+        (lambda: sys.exit(2), "traceback: SystemExit"),
+        (spin, "takes more than"),
+        (lambda: time.sleep(0) or __import__("os").abort(), "ended by -6"),
+        (lambda: bytearray(b"1") * (600 << 20), " MiB"),
+        (lambda: open("/etc/hostname").close(), "/etc/hostname, which is outside"),
+        (lambda: open("../outside", "w").close(), "which is outside"),
+        (lambda: open("in/b.npy", "w").close(), "commands changed the files"),
+        (lambda: open("out/.partial", "w").close(), "failed, but left ['.partial']"),
+        (lambda: __import__("socket").create_connection(("127.0.0.1", 9)), "socket."),
+        (lambda: __import__("subprocess").run(["true"]), "subprocess.Popen"),
+        (lambda: __import__("pickle").loads(b"cos\nsystem\n."), "pickle.find_class"),
+        (lambda: sys.audit("import", "torch", None, None, None, None), "imports torch"),
+        (lambda: sys.stderr.write("error: twice\n"), "with 2 lines of errors"),
+        (lambda: sys.stderr.write("steelyard gave up\n"), "neither an error nor a warning"),
+        (lambda: sys.stderr.write("error: KeyError: 'w'\n"), "unclear error"),
+        (lambda: sys.stdout.write("\x1b[2J"), "prints '\\x1b'"),
+        (lambda: sys.stdout.write("x" * 200_000), "floods"),
+    ],
+)
+def test_the_trial_sees_what_a_command_does_wrong(monkeypatch, tmp_path, act, fault):
+    def main(argv):
+        if argv[0] == "transfer":
+            act()
+        return refuse(argv)
+
+    assert fault in "\n".join(wrong_of(monkeypatch, tmp_path, main))
+
+
+def test_the_trial_sees_a_status_without_an_error_and_numbers_that_nobody_wrote(monkeypatch, tmp_path):
+    assert "exit status 2 with 0 lines" in "\n".join(wrong_of(monkeypatch, tmp_path, lambda argv: 2))
+
+    def shows_memory(argv):
+        import numpy as np
+
+        sys.stdout.write(np.empty(5000, "u1").tobytes().hex() if argv[0] == "digest" else "{}")
+        return 0
+
+    wrong = wrong_of(monkeypatch, tmp_path, shows_memory)
+    assert "digest: differs between two runs" in wrong
+    assert any("ls: prints JSON that cannot be read" in each for each in wrong)
+    assert any("convert: succeeded, but left []" in each for each in wrong)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from steelyard import sizes
 from steelyard.core.recent import RecentBlocks
-from steelyard.core.weight import Weight
+from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import ITEMSIZES, itemsize
 from steelyard.errors import UnknownModelError, printable
 from steelyard.storage.readahead import read_ahead
@@ -286,6 +286,8 @@ def chunks_of(weights: Iterable[Weight], limit: int | None = None) -> Iterator[b
 
 def raw_run(weight: Weight, start: int, stop: int, limit: int) -> Iterator[bytes | memoryview]:
     """Yield the bytes of the elements [start, stop) as `raw_chunks` does, in this thread; `limit` is at least the item size."""
+    if isinstance(weight.read, Refused):  # also where there are no elements, so that none is written as an empty one
+        raise weight.read.error
     return (_stored_chunks if _is_raw(weight) else _converted_chunks)(weight, start, stop, limit)
 
 

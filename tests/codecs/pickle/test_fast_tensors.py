@@ -2,11 +2,13 @@
 
 import collections
 import pickletools
+import random
 import re
 import struct
 import sys
 from pathlib import Path
 
+import both_ways
 import carried
 import pytest
 import torch
@@ -19,7 +21,7 @@ from steelyard.codecs.zip import directory, is_zip, member_source
 from steelyard.storage.source import from_bytes, open_path
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "fuzz"))
-import targets
+from mutators import pickles
 
 QUANTISED = pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 
@@ -36,7 +38,7 @@ def pickles_in(path):
 def run_counted(content, *, is_fast):
     """Return the state that running a pickle ends with, and the number of opcodes that it is charged for."""
     before = content.whole.spent
-    state, _ = targets.run_machine(content, is_fast=is_fast)
+    state, _ = both_ways.run_machine(content, is_fast=is_fast)
     return state, (content.whole.spent - before) // OPCODE_COST
 
 
@@ -44,7 +46,7 @@ def steps_saved(content):
     """Compare both ways through a pickle, and return the number of opcodes that the fast one ran in larger steps."""
     fast, fast_steps = run_counted(content, is_fast=True)
     slow, slow_steps = run_counted(content, is_fast=False)
-    assert targets.are_alike(fast, slow)
+    assert both_ways.are_alike(fast, slow)
     return slow_steps - fast_steps
 
 
@@ -131,17 +133,23 @@ def test_memo_indices_out_of_order_are_followed_opcode_by_opcode(tmp_path, index
 
 
 def test_a_get_of_a_missing_memo_entry_raises_the_same_error():
-    data = targets.pickle_of_tensors()
+    data = both_ways.pickle_of_tensors()
     for match in re.finditer(rb"h.", data):
-        targets.fast_as_slow(data[: match.start()] + b"h\xff" + data[match.end() :])
+        both_ways.fast_as_slow(data[: match.start()] + b"h\xff" + data[match.end() :])
 
 
-def test_the_seed_of_the_fuzzer_takes_the_fast_path_and_is_what_torch_writes(tmp_path):
+def test_both_ways_agree_on_changed_pickles():
+    chance, data = random.Random(5), both_ways.pickle_of_tensors()
+    for _ in range(300):
+        both_ways.fast_as_slow(pickles.mutate(data, chance))
+
+
+def test_the_pickle_of_tensors_takes_the_fast_path_and_is_what_torch_writes(tmp_path):
     state = collections.OrderedDict(
         (f"layers.{i}.weight", torch.zeros(i % 3 + 1, 4, dtype=[torch.float16, torch.float32][i % 3 & 1])) for i in range(48)
     )
     own = written(tmp_path, state)
-    assert targets.pickle_of_tensors() == own.read(0, own.size)
+    assert both_ways.pickle_of_tensors() == own.read(0, own.size)
     assert steps_saved(own) > 100
 
 

@@ -53,10 +53,12 @@ CHUNK_LIMIT = 1 << 30
 def sniff(source: Source) -> bool:
     """Recognise a map whose first key is a text; with the suffix, anything that is not plain text."""
     head = source.head(64)
-    if len(head) < 3 or head[0] < 0x80:
+    if not head or head[0] < 0x80:
         return False
     if source.name.lower().endswith(SUFFIXES):
         return True
+    if len(head) < 3:
+        return False
     # the first key follows the head of the map, which has 3 or 5 bytes for a map of more than 15 pairs
     place = {0xDE: 3, 0xDF: 5}.get(head[0], 1 if 0x81 <= head[0] <= 0x8F else 0)
     length = head[place] - 0xA0 if 0 < place < len(head) else -1

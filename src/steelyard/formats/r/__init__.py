@@ -104,6 +104,8 @@ def write(weights: Weights, path: Path) -> None:
         return
     if not path.name.lower().endswith(".rds"):
         raise FormatError(str(path), "would be a file of several objects, but weights are one list; save them as .rds")
+    if not weights:
+        raise FormatError(str(path), "would be an empty list, which could not be read back: there are no weights")
     from steelyard.formats.r.writing import write_list
 
     write_list(weights, path)
