@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 VISITS = 1000
 """The values that are visited between two charges to the budget."""
-VISIT_COST = 64
+VISIT_COST = 256
 """bytes of memory that stand for the time of a visit"""
 ITEM_COST = 8
 """bytes of memory that stand for the time to look at an item"""
