@@ -380,3 +380,14 @@ def test_a_model_that_is_nested_too_deeply_is_an_error_in_one_line():
     inner["w"] = np.ones(2)
     with pytest.raises(UnknownModelError, match="the dict is nested too deeply"):
         steelyard.weights(nested)
+
+
+def test_totals_count_what_the_facts_show_where_a_file_does_not_show_the_order_of_the_parameters():
+    def unknown():
+        raise ShapeError("conv may be a frozen parameter or a buffer")
+
+    weights = [Weight("fc.weight", (2, 3), "float32", None), Weight("conv", (4,), "float32", None)]
+    listed = steelyard.core.weights.Weights(weights, orders={"parameters": unknown})
+    assert listed.counts == (6, 0, 4)
+    with pytest.raises(ShapeError, match="frozen"):
+        _ = listed.parameters

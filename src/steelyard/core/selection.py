@@ -117,9 +117,13 @@ class Counts(NamedTuple):
 
 def counts(weights: Mapping[str, Weight], order: NamesInOrder | None) -> Counts:
     """Count the elements of parameters and buffers, by the `order` of the parameters where there is one; tied weights once."""
+    try:
+        kinds = _kinds(weights, order)
+    except ShapeError:  # a file may not show this order; a total counts what its facts show
+        kinds = _kinds(weights, None)
     sizes: dict[bool | None, int] = {True: 0, False: 0, None: 0}
     seen: set[str] = set()
-    for weight, is_parameter in _kinds(weights, order):
+    for weight, is_parameter in kinds:
         owner = weight.tied or weight.name
         if owner not in seen:
             seen.add(owner)

@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 
 VISITS = 1000
 """The values that are visited between two charges to the budget."""
-VISIT_COST = 256
+VISIT_COST = 64
 """bytes of memory that stand for the time of a visit"""
 ITEM_COST = 8
 """bytes of memory that stand for the time to look at an item"""
+AGAIN_COST = 1000
+"""bytes of memory that stand for the time to enter a value again: a short pickle can refer to lists in lists without end"""
 TENSOR_COST = 1000
 """bytes of memory that a listed tensor takes"""
 OPAQUE_THRESHOLD = 64  # bytes
@@ -44,7 +46,7 @@ _LATER = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buff
 class TensorWalk:
     """Visits all values of a pickle, in its order. `tensors` are those found so far, `modules` the paths of modules."""
 
-    __slots__ = ("_ancestors", "_budget", "_decode", "_frames", "_left", "_source", "modules", "scripted", "tensors")
+    __slots__ = ("_ancestors", "_budget", "_decode", "_entered", "_frames", "_left", "_source", "modules", "scripted", "tensors")
 
     def __init__(self, source: Source, decode: Decode, scripted: Scripted | None = None) -> None:
         self.tensors: list[PickledTensor] = []
@@ -55,6 +57,7 @@ class TensorWalk:
         self._budget = Budget(source)
         self._left = 0
         self._ancestors: set[int] = set()
+        self._entered: set[int] = set()
         self._frames: list[tuple[Path, Iterator[Member], int]] = []
 
     def through(self, root: Pickled) -> TensorWalk:
@@ -96,7 +99,8 @@ class TensorWalk:
             return False
         if len(self._frames) >= limits.DEPTH:
             raise FormatError(self._source.name, f"nesting exceeds {limits.DEPTH:,} levels")
-        self._budget.spend(ITEM_COST * _length(value))
+        self._budget.spend(ITEM_COST * _length(value) + (AGAIN_COST if id(value) in self._entered else 0))
+        self._entered.add(id(value))
         self._ancestors.add(id(value))
         self._frames.append((path, members, id(value)))
         return True
