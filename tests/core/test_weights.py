@@ -386,8 +386,8 @@ def test_totals_count_what_the_facts_show_where_a_file_does_not_show_the_order_o
     def unknown():
         raise ShapeError("conv may be a frozen parameter or a buffer")
 
-    weights = [Weight("fc.weight", (2, 3), "float32", None), Weight("conv", (4,), "float32", None)]
-    listed = steelyard.core.weights.Weights(weights, orders={"parameters": unknown})
+    arrays = {"fc.weight": np.zeros((2, 3), "f4"), "conv": np.zeros(4, "f4")}
+    listed = steelyard.Weights(steelyard.weights(arrays).values(), orders={"parameters": unknown})
     assert listed.counts == (6, 0, 4)
     with pytest.raises(ShapeError, match="frozen"):
         _ = listed.parameters
