@@ -52,14 +52,15 @@ def read(source: Source, scope: Scope) -> Weights:
     open_nets(machine.records, content)
     missing: dict[str, str] = {}
     decode = _decoder(content, missing)
-    walk = TensorWalk(content, decode).through(root)
-    own = estimator_tensors(root, decode, content) if scope != "all" else None
+    searched = () if machine.is_plain else root  # there may be millions of values
+    walk = TensorWalk(content, decode).through(searched)
+    own = estimator_tensors(searched, decode, content) if scope != "all" else None
     meta: dict[str, Any] = {"format": "pickle"}
     if missing:
         meta["incomplete"] = [
             f"lacks the file {printable(name)!r}, into which {by} wrote an array" for name, by in missing.items()
         ]
-    return listed(source, root, walk, scope, meta, own, graph_maker(root, own, content))
+    return listed(source, root, walk, scope, meta, own, graph_maker(searched, own, content))
 
 
 def _decoder(source: Source, missing: dict[str, str]) -> Decode:

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from steelyard.codecs.pickle.fast_values import run_plain_values
 from steelyard.codecs.pickle.opcodes import HANDLERS
 from steelyard.codecs.pickle.stream import PickleStream
 from steelyard.codecs.pickle.values import Blob, Global, Persistent, Record, copy_cost, plain_data
@@ -121,15 +122,23 @@ class Machine:
         handlers, stream = HANDLERS, self.stream
         while True:
             stream.budget.spend(OPCODES * OPCODE_COST, stream.offset)
-            for step in range(OPCODES):
+            left = OPCODES
+            while left > 0:
+                left -= run_plain_values(self, left)
                 at = stream.at
                 if at >= stream.edge:
                     stream.window(stream.base + at)
-                    at = stream.at
-                stream.at = at + 1
-                if handlers[stream.data[at]](self):
-                    stream.budget.spend((step + 1 - OPCODES) * OPCODE_COST)  # only those that ran are charged
-                    return self.stack.pop()
+                elif left > 0:
+                    left -= 1
+                    stream.at = at + 1
+                    if handlers[stream.data[at]](self):
+                        stream.budget.spend(-left * OPCODE_COST)  # only those that ran are charged
+                        return self.stack.pop()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether numbers, short texts and containers are all that was loaded, so that nothing can be an array."""
+        return not (self.records or self.references or self.globals or self.stream.has_bytes)
 
     def nested(self, offset: int) -> Machine:
         """Return a machine for a pickle inside this one; `resume` continues after it."""

@@ -28,14 +28,18 @@ PADDING = bytes(16)
 #   edge          where the next window is due
 #   filled        the end of the window, where the padding begins
 class PickleStream:
-    """A cursor in a source, which takes the next bytes of a pickle; `offset` is their place."""
+    """A cursor in a source, which takes the next bytes of a pickle; `offset` is their place.
 
-    __slots__ = ("at", "base", "budget", "data", "edge", "filled", "source")
+    `has_bytes` is whether byte strings were among them.
+    """
+
+    __slots__ = ("at", "base", "budget", "data", "edge", "filled", "has_bytes", "source")
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.budget = Budget(source)
         self.data = b""
+        self.has_bytes = False
         self.base = self.at = self.edge = self.filled = 0
 
     @property
@@ -84,6 +88,7 @@ class PickleStream:
 
     def blob(self, length: int) -> bytes | Blob:
         """Return the next bytes; a long run of them as a reference to the file."""
+        self.has_bytes = True
         if length < BLOB_THRESHOLD:
             return self.take(length)
         offset = self.offset
