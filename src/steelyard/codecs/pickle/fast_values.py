@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from steelyard.codecs.pickle.stream import LONG_TEXT, PADDING
@@ -28,94 +29,67 @@ _NUMBERS = {
     0x4A: (re.compile(rb"(?:J.{4}){3,}", re.DOTALL), 5, struct.Struct("<xi")),
     0x47: (re.compile(rb"(?:G.{8}){3,}", re.DOTALL), 9, struct.Struct(">xd")),
 }
+_APPEND, _APPENDS, _SETITEM, _SETITEMS, _TUPLE = b"aesut"
+_FILLING = frozenset((_APPEND, _APPENDS, _SETITEM, _SETITEMS, _TUPLE))
+_NEW: dict[int, Callable[[], Pickled]] = {
+    0x5D: list,
+    0x7D: dict,
+    0x29: tuple,
+    0x4E: lambda: None,
+    0x88: lambda: True,
+    0x89: lambda: False,
+}
+_TUPLES = {0x85: 1, 0x86: 2, 0x87: 3}
 
 
-def run_plain_values(machine: Machine, most: int) -> int:  # noqa: C901, PLR0912, PLR0915 - a call for each would be slow
-    """Run the next opcodes, about so many, as long as they are those of plain values; return how many ran.
+def run_plain_values(machine: Machine, most: int) -> int:  # noqa: C901, PLR0912, PLR0915 - a call for each opcode would be slow
+    """Run the next opcodes, about so many at most, as long as they are those of plain values; return how many ran.
 
     The last opcodes of the stream's window are left to their handlers. Raises the errors of Python for a damaged pickle.
     """
     stream, stack, memo, marks = machine.stream, machine.stack, machine.memo, machine.marks
-    data, filled = stream.data, stream.filled
-    edge = min(stream.edge, filled - len(PADDING))
-    number, push = int.from_bytes, stack.append
+    data, number, push = stream.data, int.from_bytes, stack.append
+    edge = min(stream.edge, stream.filled - len(PADDING))
     left, at, end = most, stream.at, stream.at
     try:
         while left > 0 and at < edge:
             code = data[at]
             end = at + 1  # the next opcode; where an error is
-            if code >= 0x80:
-                if code == 0x94:  # MEMOIZE
-                    memo[len(memo)] = stack[-1]
-                elif code == 0x8C:  # SHORT_BINUNICODE
-                    end = at + 2 + data[end]
-                    if end > edge:
-                        break
-                    push(data[at + 2 : end].decode("utf-8", "surrogatepass"))
-                    if data[end] == 0x94:
-                        memo[len(memo)] = stack[-1]
-                        end += 1
-                        left -= 1
-                elif 0x85 <= code <= 0x87:  # TUPLE1, TUPLE2, TUPLE3
-                    count = code - 0x84
-                    if len(stack) < count:
-                        break
-                    stack[-count:] = [tuple(stack[-count:])]
-                elif code == 0x88 or code == 0x89:  # NEWTRUE, NEWFALSE
-                    push(code == 0x88)
-                else:
-                    break
-            elif code >= 0x60:
-                if code == 0x68:  # BINGET
-                    push(memo[data[end]])
-                    end = at + 2
-                elif code == 0x71:  # BINPUT
-                    memo[data[end]] = stack[-1]
-                    end = at + 2
-                elif code == 0x65 or code == 0x75 or code == 0x61 or code == 0x73:  # APPENDS, SETITEMS, APPEND, SETITEM
-                    if not _add(stack, marks, code):
-                        break
-                elif code == 0x7D:  # EMPTY_DICT
-                    push({})
-                elif code == 0x74:  # TUPLE
-                    start = marks.pop()
-                    stack[start:] = [tuple(stack[start:])]
-                elif code == 0x6A:  # LONG_BINGET
-                    push(memo[number(data[end : at + 5], "little")])
-                    end = at + 5
-                elif code == 0x72:  # LONG_BINPUT
-                    memo[number(data[end : at + 5], "little")] = stack[-1]
-                    end = at + 5
-                else:
-                    break
-            elif code == 0x4B and data[at + 2] != 0x4B:  # a single BININT1
-                push(data[end])
+            if code == 0x94:  # MEMOIZE
+                memo[len(memo)] = stack[-1]
+            elif code == 0x68:  # BINGET
+                push(memo[data[end]])
                 end = at + 2
+            elif code in _NUMBERS:
+                count, length = _numbers(stack, data, at, min(edge, at + 9 * left))
+                end = at + count * length
+                left -= count - 1
+            elif code == 0x8C or code == 0x58:  # noqa: PLR1714 - SHORT_BINUNICODE, BINUNICODE; a set takes longer
+                begin = at + (2 if code == 0x8C else 5)
+                end = begin + number(data[at + 1 : begin], "little")
+                if end > edge or end - begin > LONG_TEXT:
+                    break
+                push(data[begin:end].decode("utf-8", "surrogatepass"))
             elif code == 0x28:  # MARK
                 if data[end] == 0x28 and machine.is_fast:
                     break  # a tensor may begin here
                 marks.append(len(stack))
-            elif code == 0x5D:  # EMPTY_LIST
-                push([])
-            elif code in _NUMBERS:
-                pattern, length, numbers = _NUMBERS[code]
-                end = at + length
-                run = pattern.match(data, at, min(edge, at + left * length)) if data[end] == code else None
-                if run:
-                    end = run.end()
-                    left -= (end - at) // length - 1
-                    stack += [value for (value,) in numbers.iter_unpack(data[at:end])]
-                else:
-                    push(numbers.unpack_from(data, at)[0])
-            elif code == 0x4E:  # NONE
-                push(None)
-            elif code == 0x29:  # EMPTY_TUPLE
-                push(())
-            elif code == 0x58:  # BINUNICODE
-                end = at + 5 + number(data[end : at + 5], "little")
-                if end > edge or end - at > LONG_TEXT:
+            elif code in _FILLING:
+                if not _filled(stack, marks, code):
                     break
-                push(data[at + 5 : end].decode("utf-8", "surrogatepass"))
+            elif code in _NEW:
+                push(_NEW[code]())
+            elif code == 0x71:  # BINPUT
+                memo[data[end]] = stack[-1]
+                end = at + 2
+            elif code == 0x6A or code == 0x72:  # noqa: PLR1714 - LONG_BINGET, LONG_BINPUT
+                place, end = number(data[end : at + 5], "little"), at + 5
+                if code == 0x6A:
+                    push(memo[place])
+                else:
+                    memo[place] = stack[-1]
+            elif code in _TUPLES and len(stack) >= _TUPLES[code]:
+                stack[-_TUPLES[code] :] = [tuple(stack[-_TUPLES[code] :])]
             else:
                 break
             at = end
@@ -127,16 +101,29 @@ def run_plain_values(machine: Machine, most: int) -> int:  # noqa: C901, PLR0912
     return most - left
 
 
-def _add(stack: list[Pickled], marks: list[int], code: int) -> bool:
-    """Run APPEND, APPENDS, SETITEM or SETITEMS on a list or a dict; return False, with nothing done, for anything else."""
-    length = 1 if code == 0x61 else 2 if code == 0x73 else 0
+def _numbers(stack: list[Pickled], data: bytes, at: int, stop: int) -> tuple[int, int]:
+    """Push the number at `at`, and those of its kind that follow before `stop`; return how many, and the length of each."""
+    pattern, length, numbers = _NUMBERS[data[at]]
+    run = pattern.match(data, at, stop) if data[at + length] == data[at] else None
+    if run is None:
+        stack.append(numbers.unpack_from(data, at)[0])
+        return 1, length
+    stack += [value for (value,) in numbers.iter_unpack(run[0])]
+    return len(run[0]) // length, length
+
+
+def _filled(stack: list[Pickled], marks: list[int], code: int) -> bool:
+    """Run TUPLE, or an opcode that adds to a list or a dict; return False, with nothing done, if the target is another."""
+    if code == _TUPLE:
+        start = marks.pop()
+        stack[start:] = [tuple(stack[start:])]
+        return True
+    length = 1 if code == _APPEND else 2 if code == _SETITEM else 0
     start = len(stack) - length if length else marks[-1] if marks else 0
     target = stack[start - 1] if 0 < start <= len(stack) else None
-    if code == 0x65 or code == 0x61:
-        if type(target) is not list:
-            return False
+    if type(target) is list and code in (_APPEND, _APPENDS):
         target += stack[start:]
-    elif type(target) is dict and (len(stack) - start) % 2 == 0:
+    elif type(target) is dict and code in (_SETITEM, _SETITEMS) and (len(stack) - start) % 2 == 0:
         held: dict[Key, Pickled] = target
         items = iter(stack[start:])
         for key, value in zip(items, items, strict=True):
