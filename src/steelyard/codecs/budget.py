@@ -16,6 +16,10 @@ JSON_BYTE = 2
 """bytes of memory that a byte of JSON takes: it is read, and then decoded"""
 
 
+READ_PER_COST = 32
+"""bytes of numbers that are charged as one byte of memory, for the time to read them"""
+
+
 class Budget:
     """The bytes of memory that the readers of a file may take; all sources within one file have one budget.
 
@@ -51,6 +55,10 @@ refused, see steelyard.limits
         if whole.spent > self._allowed:
             what = f"takes more than {self._allowed:,} bytes of memory, too many for a file of {whole.size:,} bytes"
             raise FormatError(self.file, f"{what}; refused, see steelyard.limits", offset)
+
+    def spend_read(self, nbytes: int) -> None:
+        """Take off the time to read numbers that may take more bytes than the file has: repeated, or never stored."""
+        self.spend(nbytes // READ_PER_COST)
 
 
 def check_json(text: str | bytes, source: Source) -> None:

@@ -11,6 +11,7 @@ import zlib
 from typing import TYPE_CHECKING, Protocol
 
 from steelyard.codecs import limits
+from steelyard.codecs.budget import Budget
 from steelyard.errors import FormatError, MissingExtraError
 from steelyard.storage.source import Source
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 STEP = 1 << 18  # bytes that are read or inflated at a time
 ZSTD_STEP = 1 << 10  # compressed bytes that Zstandard inflates at a time
+LEAST_STEP = 1 << 10  # the bytes that are read after a short stream, as the next one may be short too
+STREAM_COST = 4000
+"""bytes of memory that stand for the time to begin another stream"""
 FIRST = 1 << 20  # compressed bytes that are read for a guess: some streams yield nothing before a whole block
 
 
@@ -161,7 +165,22 @@ class Inflated:
     have. Raises `MissingExtraError` where the library for the stream is not installed.
     """
 
-    __slots__ = ("_at", "_done", "_machine", "_make", "_out", "_packed", "_packed_source", "kind", "limit", "magic", "plain")
+    __slots__ = (
+        "_at",
+        "_begin",
+        "_budget",
+        "_done",
+        "_machine",
+        "_make",
+        "_out",
+        "_packed",
+        "_packed_source",
+        "_width",
+        "kind",
+        "limit",
+        "magic",
+        "plain",
+    )
 
     def __init__(self, source: Source) -> None:
         kind = _kind(source)
@@ -170,7 +189,9 @@ class Inflated:
         self.magic, self.kind, self._make = kind
         self._machine = self._make()
         self._packed_source = source
-        self._at = 0
+        self._at = self._begin = 0
+        self._width = STEP
+        self._budget = Budget(source)
         self._packed = b""
         self._done = False
         self._out = out = bytearray()
@@ -217,8 +238,9 @@ class Inflated:
         source = self._packed_source
         if self._at >= source.size:
             raise FormatError(source.name, "the compressed stream is cut (partial download?)", self._at)
-        self._packed = source.read(self._at, min(STEP, source.size - self._at))
+        self._packed = source.read(self._at, min(self._width, source.size - self._at))
         self._at += len(self._packed)
+        self._width = min(2 * self._width, STEP)
 
     def _next_stream(self) -> None:
         """Continue with a following stream of the same kind; any other bytes after the end are ignored."""
@@ -228,5 +250,8 @@ class Inflated:
         if self.kind not in _CONCATENATED or magic != self.magic:
             self._done = True
             return
+        self._budget.spend(STREAM_COST, begin)
+        self._width = min(max(2 * (begin - self._begin), LEAST_STEP), STEP)  # the end of a step is copied for each short stream
         self._machine = self._make()
-        self._at, self._packed = begin, b""
+        self._at = self._begin = begin
+        self._packed = b""

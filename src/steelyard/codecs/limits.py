@@ -35,11 +35,7 @@ MEMORY_PER_BYTE = 64
 """bytes of memory for each byte of the file, in addition: an item of R takes 4 bytes in the file and at most 250 in memory"""
 
 OBJECTS = 1_000_000
-"""objects of one file: zip members, HDF5 groups and datasets, ONNX nodes, FlatBuffers tables, members of a pickle"""
-PROTOBUF_FIELDS = 5_000_000
-"""fields of one protocol buffer: some seconds"""
-MSGPACK_VALUES = 2_000_000
-"""values of one MessagePack: one byte of the file can take a hundred in memory"""
+"""parts of a file, such as members and pickles, that an audit looks into"""
 SHARDS = 100_000
 """files into which one model may be split: their names have five digits"""
 BUNDLE_SLICES = 1000

@@ -239,19 +239,15 @@ def varint(value: int) -> bytes:
 class _Pages:
     """A source that is read in pages and keeps the last one: tags are close together, contents far apart."""
 
-    __slots__ = ("base", "left", "page", "source")
+    __slots__ = ("base", "page", "source")
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.left = limits.PROTOBUF_FIELDS
         self.base = 0
         self.page = b""
 
     def at(self, offset: int) -> int:
         """Load the page with the tag and the length at `offset`, at most 20 bytes, and return their place in it."""
-        self.left -= 1
-        if self.left < 0:
-            raise FormatError(self.source.name, f"a message has more than {limits.PROTOBUF_FIELDS:,} fields", offset)
         place = offset - self.base
         if place < 0 or (place + 20 > len(self.page) and self.base + len(self.page) < self.source.size):
             self.base = offset

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
+from steelyard.codecs.budget import Budget
 from steelyard.errors import FormatError, printable
 from steelyard.storage.source import Source
 
@@ -153,6 +154,10 @@ def _end64(source: Source, locator: bytes, place: int, short: tuple[int, int, in
 
 
 # Central directory entry
+MEMBER_COST = 600
+"""bytes of memory that a member of a directory takes"""
+
+
 # 0   4  "PK\1\2"
 # 4   2  version made by                  6   2  version needed
 # 8   2  flags: 0x0001 and 0x0040 mean encryption, 0x2000 a masked directory
@@ -167,8 +172,9 @@ _ENTRY = struct.Struct("<4s4x2H4x3L3HH6xL")
 
 
 def _entries(source: Source, block: bytes, count: int) -> Iterator[Member]:
-    if count > limits.OBJECTS:
-        raise FormatError(source.name, f"the zip archive claims {count:,} members, more than {limits.OBJECTS:,}")
+    if 46 * count > len(block):
+        raise FormatError(source.name, "the zip directory is cut or damaged")
+    Budget(source).spend(MEMBER_COST * count)
     at = 0
     for _ in range(count):
         if at + 46 > len(block):

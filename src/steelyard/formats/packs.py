@@ -98,8 +98,8 @@ def _tar_members(source: Source) -> Iterator[tuple[str, Source]]:
     seen: set[str] = set()
     while at + _BLOCK <= source.size and any(head := source.read(at, _BLOCK)):
         digits, kind = head[124:136].strip(b"\0 "), head[156:157]
-        if head[257:262] != b"ustar" or not digits or digits.strip(b"01234567") or len(seen) >= limits.OBJECTS:
-            raise FormatError(source.name, "has a damaged header of a member, or too many members", at)
+        if head[257:262] != b"ustar" or not digits or digits.strip(b"01234567"):
+            raise FormatError(source.name, "has a damaged header of a member", at)
         member = source.part(at + _BLOCK, int(digits, 8))
         at += _BLOCK + -(-member.size // _BLOCK) * _BLOCK
         if kind in (b"x", b"L"):

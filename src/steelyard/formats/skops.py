@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
-from steelyard.codecs.budget import check_json
+from steelyard.codecs.budget import Budget, check_json
 from steelyard.codecs.pickle.arrays import PickledTensor, refused
 from steelyard.codecs.pickle.model_weights import listed
 from steelyard.codecs.pickle.npy import array_in
@@ -77,6 +77,8 @@ def _schema(source: Source, member: Member) -> dict[str, Plain]:
     return schema
 
 
+ARRAY_COST = 6000
+"""bytes of memory that the sources of an array take, which the schema may name again and again"""
 _FILE = Global("skops", "file")
 
 
@@ -167,6 +169,7 @@ def _from_json(content: Plain) -> Pickled:
 def _array(source: Source, members: dict[str, Member], path: tuple[Pickled, ...]) -> PickledTensor:
     """Read the array of a member, given by its path through nested archives."""
     content = source
+    Budget(source).spend(ARRAY_COST)
     try:
         for name in path:
             member = members.get(name) if isinstance(name, str) else None

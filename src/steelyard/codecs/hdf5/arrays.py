@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from steelyard.codecs import limits
 from steelyard.codecs.hdf5.space import Fields
 
 if TYPE_CHECKING:
@@ -58,8 +57,8 @@ def _elements(fields: Fields, first: int, count: int, width: int) -> Iterator[tu
 
 
 def _check_size(space: Space, address: int, width: int, count: int) -> None:
-    if width < space.address_bytes or count > limits.OBJECTS:
-        raise space.error(f"is damaged, or has more than {limits.OBJECTS:,} chunks", address)
+    if width < space.address_bytes:
+        raise space.error("is damaged: an index of chunks has elements that are too small", address)
 
 
 # Extensible array: "EAHD", version 1, type 1, bytes of an element 1, bits of their number 1, elements in the index block 1,

@@ -80,19 +80,16 @@ def _items(fields: Fields, kind: Datatype, count: int) -> list[str] | None:
     """Return texts of a fixed length, or of varying ones in a global heap: length 4, address of the heap, index 4."""
     if kind.kind == STRING:
         return [_text(fields.take(kind.size)) for _ in range(count)]
-    heaps: dict[int, GlobalHeap] = {}
     places = [(fields.uint(4), fields.offset(), fields.uint(4)) for _ in range(count)]
     if sum(length for length, _, _ in places) > limits.JSON:
         return None
-    return [_text(_varying(fields, heaps, *place)) for place in places]
+    return [_text(_varying(fields, *place)) for place in places]
 
 
-def _varying(fields: Fields, heaps: dict[int, GlobalHeap], length: int, address: int | None, index: int) -> bytes:
+def _varying(fields: Fields, length: int, address: int | None, index: int) -> bytes:
     if not length or not address:
         return b""
-    if address not in heaps:
-        heaps[address] = GlobalHeap(fields.space, address)
-    return heaps[address].text(index, length)
+    return GlobalHeap.at(fields.space, address).text(index, length)
 
 
 def _part(fields: Fields, length: int, unit: int, shared: int) -> Fields:

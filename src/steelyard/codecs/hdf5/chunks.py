@@ -11,7 +11,6 @@ from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
-from steelyard.codecs import limits
 from steelyard.codecs.hdf5 import layouts
 from steelyard.codecs.hdf5.arrays import extensible_array, fixed_array
 from steelyard.codecs.hdf5.btrees import CHUNKS, leaves, records
@@ -46,15 +45,16 @@ def grid(shape: tuple[int, ...], largest: tuple[int | None, ...], layout: Layout
     return Grid(counts, most, prod(layout.chunk) * layout.item_bytes)
 
 
+CHUNK_COST = 200
+"""bytes of memory that a chunk takes in the index"""
+
+
 def chunk_index(space: Space, layout: Layout, held: Grid) -> dict[tuple[int, ...], StoredChunk]:
     """Return where each stored chunk is, by its place in the grid. Raises `FormatError` for a damaged index."""
-    index: dict[tuple[int, ...], StoredChunk] = {}
-    for place, stored in _entries(space, layout, held) if layout.address is not None else ():
-        if all(0 <= at < count for at, count in zip(place, held.counts, strict=True)):
-            index[place] = stored
-        if len(index) > limits.OBJECTS:
-            raise space.error(f"has more than {limits.OBJECTS:,} chunks", layout.address)
-    return index
+    entries = _entries(space, layout, held) if layout.address is not None else ()
+    return {
+        place: stored for place, stored in entries if all(0 <= at < count for at, count in zip(place, held.counts, strict=True))
+    }
 
 
 def _entries(space: Space, layout: Layout, held: Grid) -> Iterator[tuple[tuple[int, ...], StoredChunk]]:
@@ -113,8 +113,7 @@ def _numbered(space: Space, address: int, kind: int, held: Grid) -> Iterator[tup
 
 def _following(space: Space, address: int, held: Grid) -> Iterator[tuple[tuple[int, ...], StoredChunk]]:
     """Yield chunks that follow each other in the file, row by row of the largest grid, without an index."""
-    if prod(held.counts) > limits.OBJECTS:
-        raise space.error(f"has more than {limits.OBJECTS:,} chunks", address)
+    space.budget.spend(CHUNK_COST * prod(held.counts))
     for place in product(*(range(count) for count in held.counts)):
         number = 0
         for at, most in zip(place, held.most, strict=True):

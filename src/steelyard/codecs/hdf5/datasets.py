@@ -67,6 +67,8 @@ def dataset_weight(chunks: ChunkCache, header: ObjectHeader, path: str) -> Weigh
     try:
         dataset = _dataset(header, path)
         error = _refused(chunks.space, dataset)
+        if not error and dataset.layout.kind == layouts.CHUNKED:
+            chunks.space.budget.spend_read(dataset.nbytes)
         read = Refused(error) if error else _reader(chunks, dataset)
     except FormatError as damage:
         return refused(path, damage)

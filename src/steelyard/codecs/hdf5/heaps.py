@@ -54,6 +54,13 @@ class GlobalHeap:
             self._objects[index] = address + content.at, size
             content.take(min(-(-size // 8) * 8, content.rest()))
 
+    @classmethod
+    def at(cls, space: Space, address: int) -> GlobalHeap:
+        """Return the heap at an address, which is read once."""
+        if address not in space.heaps:
+            space.heaps[address] = cls(space, address)
+        return space.heaps[address]
+
     def text(self, index: int, length: int) -> bytes:
         """Return the first `length` bytes of an object. Raises `FormatError` for one that is missing or shorter."""
         address, size = self._objects.get(index, (0, -1))
@@ -80,6 +87,7 @@ class FractalHeap:
         "_direct_bytes",
         "_has_checksums",
         "_huge",
+        "_huge_places",
         "_length_bytes",
         "_offset_bytes",
         "_root",
@@ -109,6 +117,7 @@ class FractalHeap:
         head.take(2)
         self._root, self._rows = head.offset(), head.uint(2)
         self._blocks: dict[int, list[int | None]] = {}
+        self._huge_places: dict[int, tuple[int, int]] = {}
         if not self._width or not self._start or self._direct_bytes < self._start:
             raise space.error("is damaged: a heap without blocks", address)
 
@@ -128,13 +137,16 @@ class FractalHeap:
 
     def _huge_object(self, number: int) -> bytes:
         """Return an object by its number. Record: address, length, number."""
-        for record in records(self.space, self._huge, (_HUGE_INDIRECT,)) if self._huge is not None else ():
-            address, length = record.existing_offset(), record.length()
-            if record.length() == number:
-                if length > limits.JSON:
-                    raise self.space.error(f"claims {length:,} bytes for a text", address)
-                return self.space.read(address, length)
-        raise self.space.error("is damaged: a huge object is not in its heap", self._address)
+        if not self._huge_places and self._huge is not None:
+            for record in records(self.space, self._huge, (_HUGE_INDIRECT,)):
+                place = record.existing_offset(), record.length()
+                self._huge_places.setdefault(record.length(), place)
+        if number not in self._huge_places:
+            raise self.space.error("is damaged: a huge object is not in its heap", self._address)
+        address, length = self._huge_places[number]
+        if length > limits.JSON:
+            raise self.space.error(f"claims {length:,} bytes for a text", address)
+        return self.space.read(address, length)
 
     # Direct block: "FHDB"; indirect block: "FHIB", version 1, address of the heap, offset in the heap, then the addresses of
     # its blocks, row by row, and a checksum. Blocks of the first two rows have the same size, those of each further row twice

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from steelyard.codecs import limits
 from steelyard.codecs.hdf5.attributes import attribute, texts
 from steelyard.codecs.hdf5.datasets import ChunkCache, dataset_weight, is_dataset, refused
 from steelyard.codecs.hdf5.links import Link, is_group, links_of
@@ -80,12 +79,15 @@ def by_path(hdf5: Hdf5File) -> list[Weight]:
     return [weight.replace(name=path, layer=path.rpartition("/")[0]) for path, weight in hdf5.tensors.items()]
 
 
+LINK_COST = 1000
+"""bytes of memory that a listed object takes, apart from its path"""
+
+
 def _items(space: Space, root: int, groups: dict[str, ObjectHeader]) -> Iterator[_Item]:
     """Yield all datasets and refused links, and collect the groups. A group with several links is entered once."""
     chunks = ChunkCache(space)
     entered: dict[int, ObjectHeader] = {}
     stack = [("", Link(b"", root, ""))]
-    count = 0
     while stack:
         path, link = stack.pop()
         if link.address in entered and not link.kind:
@@ -97,9 +99,7 @@ def _items(space: Space, root: int, groups: dict[str, ObjectHeader]) -> Iterator
         elif is_group(header):
             entered[link.address] = groups[path] = header
             links = links_of(header)
-            count += len(links)
-            if count > limits.OBJECTS:
-                raise space.error(f"holds more than {limits.OBJECTS:,} objects")
+            space.budget.spend(len(links) * (LINK_COST + len(path) * (2 + path.count("/"))))  # each keeps the paths above it
             prefix = f"{path}/" if path else ""
             stack.extend((prefix + child.name.decode("utf-8", "surrogateescape"), child) for child in reversed(links))
         else:

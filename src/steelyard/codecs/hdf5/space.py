@@ -14,10 +14,12 @@ from steelyard.codecs.hdf5.checksum import lookup3
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
+    from steelyard.codecs.hdf5.heaps import GlobalHeap
     from steelyard.storage.source import Source
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
+CHECK_COST = 6  # bytes of memory that stand for the time to check a byte
 _PAGE = 1 << 16  # bytes that are read at a time, since structures are small and in groups
 _PAGES = 32  # pages that are kept
 
@@ -29,15 +31,16 @@ class Space:
     the same bytes again and again end.
     """
 
-    __slots__ = ("_budget", "_lock", "_pages", "address_bytes", "base", "length_bytes", "source")
+    __slots__ = ("_lock", "_pages", "address_bytes", "base", "budget", "heaps", "length_bytes", "source")
 
     def __init__(self, source: Source, base: int, address_bytes: int = 8, length_bytes: int = 8) -> None:
         self.source = source
         self.base = base
         self.address_bytes = address_bytes
         self.length_bytes = length_bytes
-        self._budget = Budget(source)
+        self.budget = Budget(source)
         self._pages: dict[int, bytes] = {}
+        self.heaps: dict[int, GlobalHeap] = {}
         self._lock = allocate_lock()  # threads read indexes of chunks
 
     def error(self, what: str, address: int | None = None) -> FormatError:
@@ -49,7 +52,7 @@ class Space:
         start = self.base + address
         if start + count > self.source.size:
             raise self.error(f"is damaged: a structure of {count:,} bytes reaches past the end of the file", address)
-        self._budget.spend(2 * count)
+        self.budget.spend(2 * count)
         first, last = start // _PAGE, (start + count - 1) // _PAGE
         if first != last:
             return self.source.read(start, count)
@@ -76,6 +79,7 @@ class Space:
     def checked(self, address: int, count: int, signature: bytes) -> Fields:
         """Return the same of a structure whose last four bytes are its checksum, which must hold."""
         fields = self.fields(address, count, signature)
+        self.budget.spend(CHECK_COST * count)
         fields.check()
         return fields
 

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 VISITS = 1000
 """The values that are visited between two charges to the budget."""
-VISIT_COST = 64
+VISIT_COST = 400
 """bytes of memory that stand for the time of a visit"""
-ITEM_COST = 8
+ITEM_COST = 16
 """bytes of memory that stand for the time to look at an item"""
 AGAIN_COST = 1000
 """bytes of memory that stand for the time to enter a value again: a short pickle can refer to lists in lists without end"""
@@ -86,7 +86,7 @@ class TensorWalk:
         if kind is bytes or kind is Blob:
             tensor = _opaque(self._source, value)  # type: ignore[arg-type]
         if tensor is not None:
-            self._budget.spend(TENSOR_COST + (sum(map(len, path)) + 16 * len(path) if len(path) > 4 else 0))
+            self._budget.spend(TENSOR_COST + 2 * sum(map(len, path)) + 16 * len(path))
             tensor.path, tensor.in_state_dict = path, in_state_dict
             if roles:
                 tensor.role, tensor.axes = role_and_axes(roles, path[-1], len(tensor.shape))

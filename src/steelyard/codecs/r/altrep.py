@@ -63,6 +63,7 @@ def _sequence(objects: Objects, name: str, state: Value) -> Vector:
     count, first, step = numbers
     if not (float(count).is_integer() and 0 <= count <= MAX_LENGTH and step in (1, -1)):
         raise objects.error(f"holds a {name} of {count} elements from {first} by {step}")
+    objects.budget.spend_read(8 * int(count))
     last = first + step * max(count - 1, 0)
     if name == "compact_realseq":
         return Vector("double", int(count), numbers=CompactSequence(first, int(step), "float64"))

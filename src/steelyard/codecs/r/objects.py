@@ -58,6 +58,7 @@ _CELLS = {
 """The meaning of the tag, the head and the tail of these cells."""
 
 OBJECT_COST = 320  # bytes of memory for an object, roughly
+NULL_COST = 60
 CELL_COST = 16
 MAX_DIMENSIONS = 1 << 10
 
@@ -97,9 +98,9 @@ class Objects:
     def item_of(self, flags: int) -> Item:
         """Begin an object whose flags are already read."""
         code = flags & 0xFF
+        self.budget.spend(NULL_COST if code == NULL else OBJECT_COST, self.notation.position)
         if code == NULL:
             return None
-        self.budget.spend(OBJECT_COST, self.notation.position)
         read = _READ.get(code)
         if read is None:
             raise self.error(f"holds an object of type {code}, which R does not write (damaged, or of a newer R?)")

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs import limits
+from steelyard.codecs.budget import Budget
 from steelyard.codecs.pickle.machine import Machine
 from steelyard.codecs.pickle.values import Global, is_args
 from steelyard.codecs.torch.tensors import TensorDecoder, size_of, storage_dtype
@@ -136,15 +137,18 @@ def _text(source: Source, members: dict[str, Member], name: str, limit: int = 0)
     return content.read(0, content.size).decode("utf-8", "replace").strip()
 
 
+CODE_COST = 8
+"""bytes of memory that stand for the time to search a byte of code"""
 _CLASS = r"(?m)^class (\w+)\(Module\):\n((?: .*\n|\n)*)"
 _LIST = r"(?m)^  __(parameters|buffers)__ = \[([^\]]*)\]"
 
 
 def _scripted(source: Source, members: dict[str, Member], base: str) -> dict[str, tuple[list[str], list[str]]]:
     """Return the names of the parameters and buffers of each class of a compiled module, from its code."""
-    kinds = {}
-    for name in members:
+    kinds, budget = {}, Budget(source)
+    for name, member in members.items():
         if name.startswith(f"{base}code/") and name.endswith(".py"):
+            budget.spend(CODE_COST * member.size)
             module = name[len(base) + 5 : -3].replace("/", ".")
             for match in re.finditer(_CLASS, _text(source, members, name) + "\n"):
                 lists = {kind: re.findall(r'"([^"]*)"', names) for kind, names in re.findall(_LIST, match[2])}

@@ -6,6 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
+from steelyard.codecs.budget import Budget
 from steelyard.codecs.pickle.arrays import PickledTensor, is_shape, refused
 from steelyard.codecs.pickle.values import Record, is_args, shape_of
 from steelyard.core.readers import by_rows
@@ -45,6 +46,7 @@ def densified(source: Source, kind: str, parts: list[PickledTensor], shape: Pick
             f"a sparse tensor of shape {list(shape)} holds {held:,} bytes and would take {size:,}; refused, see steelyard.limits"
         )
         return refused(source, what, shape, values.dtype, kind)
+    Budget(source).spend_read(size)
     name = source.name
 
     def rows(first: int, last: int) -> Array:

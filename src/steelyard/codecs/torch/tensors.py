@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from steelyard.codecs import limits
+from steelyard.codecs.budget import Budget
 from steelyard.codecs.pickle.arrays import MAX_BYTES, PickledTensor, array_of, is_shape, plain_number, refused
 from steelyard.codecs.pickle.quantised import NUMBER
 from steelyard.codecs.pickle.values import Global, Persistent, Record, as_source, is_args, shape_of
@@ -155,6 +156,7 @@ class TensorDecoder:
         if total > limits.DENSE and (total >= MAX_BYTES or (view.extent and limits.is_bomb(total, source.size))):
             what = f"shape {list(shape)} makes {total:,} bytes of {source.size:,}; refused, see steelyard.limits"
             return refused(self.source, what, shape, listed)
+        Budget(self.source).spend_read(total)
         if word in _PACKED:
             return refused(self.source, f"is packed as {word}, which is not read", shape, listed, word)
         half = word == "complex32"

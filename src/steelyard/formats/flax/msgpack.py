@@ -20,6 +20,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
+from steelyard.codecs.budget import Budget
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
@@ -58,6 +59,12 @@ def decode(source: Source, begin: int = 0, end: int | None = None, page: int = 1
     return _Decoder(source, begin, source.size if end is None else end, page).whole()
 
 
+VALUES = 1000
+"""The values that are decoded between two charges to the budget."""
+VALUE_COST = 100
+"""bytes of memory that a value takes"""
+
+
 class _Open:
     """A list or a map that is not yet complete: `left` items are missing."""
 
@@ -72,14 +79,15 @@ class _Open:
 class _Decoder:
     """Decodes one message. A stack holds the open lists and maps, so that depth costs no recursion."""
 
-    __slots__ = ("_base", "_page", "_width", "at", "end", "left", "source")
+    __slots__ = ("_base", "_budget", "_left", "_page", "_width", "at", "end", "source")
 
     def __init__(self, source: Source, begin: int, end: int, page: int) -> None:
         self.source = source
         self._width = page
         self.at = self._base = begin
         self.end = end
-        self.left = limits.MSGPACK_VALUES
+        self._left = VALUES
+        self._budget = Budget(source)
         self._page = b""
 
     def whole(self) -> Decoded:
@@ -117,9 +125,10 @@ class _Decoder:
 
     def _next(self, *, key: bool) -> tuple[Decoded, int]:
         """Return the next value and 0; for a list or a map an empty one and the number of its items."""
-        self.left -= 1
-        if self.left < 0:
-            raise self.error(f"has more than {limits.MSGPACK_VALUES:,} values")
+        self._left -= 1
+        if self._left < 0:
+            self._left = VALUES
+            self._budget.spend(VALUES * VALUE_COST, self.at)
         head = self._take(1)[0]
         if key and not (0xA0 <= head <= 0xBF or 0xD9 <= head <= 0xDB):
             raise self.error("has a key that is not a text")

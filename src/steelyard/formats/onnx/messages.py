@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
+from steelyard.codecs.budget import Budget
 from steelyard.codecs.protobuf import BYTES, Field, message
 from steelyard.errors import FormatError
 
@@ -159,19 +160,18 @@ def _length(dim: Field) -> int | None:
     return None if length is None or length < 0 else length
 
 
-class _Decoder:
-    """Decodes one model, and counts its nodes, attributes and tensors: two bytes of a file are enough for a node."""
+NODE_COST = 500
+"""bytes of memory that a node, an attribute or a tensor takes"""
 
-    __slots__ = ("left", "source")
+
+class _Decoder:
+    """Decodes one model, and charges its nodes, attributes and tensors: two bytes of a file are enough for a node."""
+
+    __slots__ = ("budget", "source")
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.left = {"nodes": limits.OBJECTS, "attributes": limits.OBJECTS, "tensors": limits.OBJECTS}
-
-    def count(self, what: str, field: Field) -> None:
-        self.left[what] -= 1
-        if self.left[what] < 0:
-            raise field.error(f"is one of more than {limits.OBJECTS:,} {what}")
+        self.budget = Budget(source)
 
     # ModelProto
     # 1 ir_version     2 producer_name   3 producer_version   4 domain
@@ -207,12 +207,13 @@ class _Decoder:
             elif inner.number == 15:
                 graph.sparse.append(self.sparse(inner))
             elif inner.number in (11, 12, 13):
-                self.count("tensors", inner)
+                self.budget.spend(NODE_COST, inner.offset)
                 (graph.inputs if inner.number == 11 else graph.values).append(inner)
         return graph
 
     # FunctionProto: 1 name; 4 input, 7 node, both repeated
     def function(self, field: Field) -> GraphProto:
+        self.budget.spend(NODE_COST, field.offset)
         function = GraphProto()
         for inner in field.message():
             if inner.number == 1:
@@ -225,7 +226,7 @@ class _Decoder:
 
     # NodeProto: 1 input, 2 output, 5 attribute, all repeated; 3 name, 4 op_type, 7 domain
     def node(self, field: Field) -> NodeProto:
-        self.count("nodes", field)
+        self.budget.spend(NODE_COST, field.offset)
         node = NodeProto()
         for inner in field.message():
             if inner.number == 1:
@@ -247,7 +248,7 @@ class _Decoder:
     # 1 name   2 f   3 i   4 s   5 t   6 g   22 sparse_tensor
     #          7 floats   8 ints   9 strings   10 tensors   11 graphs   23 sparse_tensors, all repeated
     def attribute(self, field: Field) -> AttributeProto:
-        self.count("attributes", field)
+        self.budget.spend(NODE_COST, field.offset)
         attribute = AttributeProto()
         for inner in field.message():
             number = inner.number
@@ -281,7 +282,7 @@ class _Decoder:
     # 7 int64_data       8 name           9 raw_data     10 double_data  11 uint64_data
     # 13 external_data, repeated          14 data_location: 1 is external
     def tensor(self, field: Field) -> TensorProto:
-        self.count("tensors", field)
+        self.budget.spend(NODE_COST, field.offset)
         tensor, entries, external = TensorProto(), {}, False
         tensor.begin = field.offset
         for inner in field.message():

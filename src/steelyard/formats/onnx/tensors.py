@@ -16,6 +16,7 @@ from functools import cache
 from math import prod
 from typing import TYPE_CHECKING
 
+from steelyard.codecs.budget import Budget
 from steelyard.codecs.limits import is_bomb, is_possible
 from steelyard.codecs.protobuf import unpacked
 from steelyard.codecs.sparse_runs import dense_reader
@@ -245,6 +246,7 @@ def sparse_reader(sparse: SparseTensorProto, files: ExternalFiles) -> Reader:
     """Return a reader of the dense form; every index is checked before the first read."""
     try:
         _check_sparse(sparse, files.source.name)
+        Budget(files.source).spend_read(prod(sparse.dims) * itemsize(KINDS.get(sparse.values.kind, KINDS[1])[1]))
     except FormatError as error:
         return Refused(error)
     elements, indices = reader_of(sparse.values, files), reader_of(sparse.indices, files)

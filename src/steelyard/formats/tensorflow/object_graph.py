@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from steelyard.codecs import limits
+from steelyard.codecs.budget import Budget
 from steelyard.codecs.protobuf import Field, message
-from steelyard.errors import FormatError
 from steelyard.storage.source import Source
 
 _ASIDE = frozenset({"optimizer", "_optimizer", "keras_api", "save_counter", "signatures", "loss", "compiled_loss"})
@@ -49,16 +48,19 @@ def saved_graph(source: Source) -> tuple[list[Trackable], str]:
     return nodes, version
 
 
+OBJECT_COST = 500
+"""bytes of memory that an object of a graph takes"""
+
+
 def _inside(fields: Iterable[Field], number: int) -> Iterator[Field]:
     return (field for field in fields if field.number == number)
 
 
 def _limited(source: Source, nodes: Iterable[Trackable]) -> list[Trackable]:
-    objects = []
+    objects, budget = [], Budget(source)
     for node in nodes:
+        budget.spend(OBJECT_COST)
         objects.append(node)
-        if len(objects) > limits.OBJECTS:
-            raise FormatError(source.name, f"the object graph has more than {limits.OBJECTS:,} objects")
     return objects
 
 

@@ -20,23 +20,26 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
+from steelyard.codecs.budget import Budget
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
 
+TABLE_COST = 100
+"""bytes of memory that a table takes, or that stand for the time to read 64 bytes of a vector"""
 _PAGE, _PAGES = 1 << 13, 2048
 
 
 class Pages:
-    """A source that is read in pages, which are kept. It counts the tables that are listed."""
+    """A source that is read in pages, which are kept. The tables that are listed are charged to the budget of the file."""
 
-    __slots__ = ("_kept", "left", "source")
+    __slots__ = ("_kept", "budget", "source")
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.left = limits.OBJECTS
+        self.budget = Budget(source)
         self._kept: dict[int, bytes] = {}
 
     def read(self, offset: int, length: int) -> bytes:
@@ -56,9 +59,7 @@ class Pages:
 
     def charge(self, count: int, offset: int) -> None:
         """Count tables, or 64 bytes of a vector as one: many offsets of four bytes can name the same large vector."""
-        self.left -= count
-        if self.left < 0:
-            raise self.error(f"lists more than {limits.OBJECTS:,} tables, or the same ones repeatedly", offset)
+        self.budget.spend(count * TABLE_COST, offset)
 
     def number(self, offset: int, code: str) -> int:
         """Return the number at an offset, of the type `code` as in `struct`."""

@@ -18,6 +18,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
+from steelyard.codecs.budget import Budget
 from steelyard.codecs.sparse_runs import dense_reader
 from steelyard.core.weight import Refused
 from steelyard.dtypes import itemsize
@@ -36,6 +37,7 @@ def sparse_reader(name: str, raw: Source, shape: tuple[int, ...], dtype: str, sp
     known = raw.size // itemsize(dtype)
     if limits.is_bomb(prod(shape) * itemsize(dtype), raw.size):
         return Refused(FormatError(raw.name, f"{printable(name)} stores only {known:,} of its {prod(shape):,} elements; refused"))
+    Budget(raw).spend_read(prod(shape) * itemsize(dtype))
     values = raw.numbers(0, dtype)
 
     def load() -> tuple[Array, Array]:

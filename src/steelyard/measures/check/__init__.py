@@ -104,6 +104,7 @@ def refused(source: object, error: FormatError, *, health: bool = False) -> Chec
 
     Raises the error itself if there is nothing else to be said.
     """
+    error.__traceback__ = None  # it keeps alive what the reader had decoded, and the audit decodes it again
     missing = _missing(source)
     if missing:
         return Check(0, missing, health=health)
