@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard.core.net_facts import with_audit
 from steelyard.core.weights import Weights
@@ -19,7 +19,7 @@ from steelyard.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from steelyard.auditing import Audit
     from steelyard.core.protocols import Scope
@@ -29,15 +29,17 @@ if TYPE_CHECKING:
 INDEX = ".index.json"
 
 
-def weights(source: Any, *, scope: Scope = "model") -> Weights:
+def weights(source: Any, *, scope: Scope = "model", limits: Mapping[str, int] | Literal["none"] | None = None) -> Weights:
     """Return the weights of a live model, a wrapper or container of models, or a file.
 
     `source` is a model of any supported framework, an array, a dict or list of these, `Weights`
     (returned unchanged), the path of a weight file, or its URL (which needs the extra "remote").
     Nothing is copied, and no number is read.
     With scope "all", every tensor of a file is listed by its full path, also those of the optimizer.
+    `limits` changes the limits of `steelyard.limits` for a file that you trust, while it is listed and whenever its numbers are
+    read: a mapping of their names to numbers, or "none" for no limits of memory and time.
 
-    Raises `UnknownModelError`, `NotFittedError`, `FileMissingError` or `FormatError`.
+    Raises `UnknownModelError`, `NotFittedError`, `FileMissingError` or `FormatError`, and `ValueError` for an unknown limit.
 
     Examples:
         >>> import numpy as np
@@ -52,7 +54,12 @@ def weights(source: Any, *, scope: Scope = "model") -> Weights:
         from steelyard.storage.opening import open_source
 
         opened = open_source(os.fspath(source))
-        read = _read(opened, scope)
+        if limits is None:
+            read = _read(opened, scope)
+        else:
+            from steelyard.codecs.raised import with_limits
+
+            read = with_limits(lambda: _read(opened, scope), limits)
         for what in incomplete(read):
             warnings.warn(f"{printable(opened.name)}: {what}", IncompleteWarning, stacklevel=2)
         remote = "://" in opened.name and opened.path is None
@@ -69,6 +76,7 @@ def _read(source: Source, scope: Scope) -> Weights:
     def audit() -> Audit:
         from steelyard.auditing import audit
 
+        source.whole.spent = 0  # what the reader decoded is free again, or part of the weights
         return audit(source)
 
     try:
@@ -76,6 +84,7 @@ def _read(source: Source, scope: Scope) -> Weights:
         if not read:
             _refuse_code(audit(), source, "holds no weights")
     except FormatError as error:
+        error.__traceback__ = None  # it keeps alive what the reader had decoded, and the audit decodes it again
         _refuse_code(audit(), source, str(error).removeprefix(f"{printable(source.name)}: "), error)
         raise
     return with_audit(read, audit)

@@ -1,9 +1,12 @@
 """The limits on hostile files: which sizes they allow, and how to raise them."""
 
 import gzip
+import re
 import zipfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,3 +70,34 @@ def test_streams_that_pack_worse_than_4_to_1_inflate_to_any_size(method):
     with limits.allow(INFLATED=5000, INFLATED_FLOOR=100):
         inner = plain(source) if method == "gzip" else member_source(source, directory(source)["w"])
         assert inner.read(0, inner.size) == content
+
+
+def test_limits_of_one_file_hold_when_it_is_listed_and_whenever_its_numbers_are_read(tmp_path):
+    path = npz_of_zeros(tmp_path / "a.npz", (1 << 26) + 1)
+    for raised in ({"INFLATED_RATIO": 2000}, "none"):
+        trusted = weights(path, limits=raised)
+        assert not trusted["w"].numpy().any()
+        assert steelyard.limits.INFLATED_RATIO == 200
+    with pytest.raises(FormatError, match="would inflate from"):
+        weights(path)["w"].numpy()
+    few = {"MEMORY": 10, "MEMORY_PER_BYTE": 0}
+    with pytest.raises(FormatError, match="takes more than 10 bytes of memory"):
+        weights(path, limits=few)
+    with pytest.raises(ValueError, match="unknown limit 'SPEED'"):
+        weights(path, limits={"SPEED": 1})
+
+
+def test_threads_that_read_trusted_files_leave_the_limits_as_they_were(tmp_path):
+    path = npz_of_zeros(tmp_path / "a.npz", (1 << 26) + 1)
+    files = [weights(path, limits={"INFLATED_RATIO": ratio}) for ratio in (2000, 3000, 4000)]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda each: each["w"].read(0, 10), files))
+    assert steelyard.limits.INFLATED_RATIO == 200
+
+
+def test_each_limit_is_compared_somewhere_and_explained():
+    code = "".join(path.read_text() for path in Path(steelyard.__file__).parent.rglob("*.py") if path.name != "limits.py")
+    own = Path(limits.__file__).read_text()
+    for name in filter(str.isupper, vars(limits)):
+        assert re.search(rf"\blimits\.{name}\b", code) or len(re.findall(rf"\b{name}\b", own)) > 1, name
+        assert re.search(rf'^{name} = .*\n"""[^"]+"""$', own, re.MULTILINE), name
