@@ -42,12 +42,16 @@ def hostile_files():
 
 
 def table_of_limits():
-    """Read each limit of the module, and the text below it."""
-    lines = ["| limit | value | unit and reason |", "|---|---|---|"]
-    body = ast.parse(inspect.getsource(limits)).body
+    """Read each limit of the module, and the text below it, below the comment that heads its group."""
+    source = inspect.getsource(limits)
+    groups = {number: line[2:] for number, line in enumerate(source.splitlines(), 1) if line.startswith("# ")}
+    lines = []
+    body = ast.parse(source).body
     for node, text in pairwise(body):
         match node, text:
             case ast.Assign(targets=[ast.Name(id=name)]), ast.Expr(value=ast.Constant(value=str(what))):
+                if node.lineno - 1 in groups:
+                    lines += ["", f"{groups[node.lineno - 1]}:", "", "| limit | value | unit and reason |", "|---|---|---|"]
                 value = getattr(limits, name)
                 shift = value.bit_length() - 1
                 written = f"2^{shift}" if value == 1 << shift and value > 512 else f"{value:,}"
@@ -104,14 +108,18 @@ def page():
         "",
         "## Limits",
         "",
-        "A small file must not fill the memory or occupy the processor for hours, so the claims of a file are compared with",
-        "these limits before memory is allocated. Real models are far below them. `steelyard.limits` has them, and raises",
-        "one for a file that you trust: `with steelyard.limits.allow(INFLATED=1 << 33):` for a block, or",
-        "`steelyard.limits.allow(INFLATED=1 << 33)` permanently. Some are compared when a file is listed and some when its",
-        "numbers are read, so do both in the block. Limits apply to the whole process. Every command has `--limits INFLATED_RATIO=2000`,",
-        "which may be given again; `--limits none` lifts the limits of memory and time, and keeps those of depth, shape and rank.",
+        "A small file must not fill the memory or occupy the processor for hours. So a reader spends from one budget of memory,",
+        "`MEMORY` and `MEMORY_PER_BYTE`, before it allocates: whatever is listed, decoded or repeated is charged as so many bytes,",
+        "and so is time. All that is in one file has one budget. A file that exceeds it is refused with the sum and its size. Real",
+        "models need a hundredth of it. The other limits are fixed numbers, with which the claims of a file are compared.",
         "",
-        *table_of_limits(),
+        "For a file that you trust, `steelyard.weights(path, limits={'INFLATED': 1 << 33})` raises one for this file, when it is",
+        "listed and whenever its numbers are read, and `limits='none'` lifts the limits of memory and time; those of depth, shape",
+        "and rank stay. `with steelyard.limits.allow(INFLATED=1 << 33):` raises it in the whole process for a block, in which the",
+        "numbers must be read too, and `steelyard.limits.allow(INFLATED=1 << 33)` permanently. Every command has",
+        "`--limits INFLATED_RATIO=2000`, which may be given again, and `--limits none`.",
+        "",
+        *table_of_limits()[1:],
     ]
     lines += [
         "",

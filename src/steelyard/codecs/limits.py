@@ -11,6 +11,13 @@ from math import prod
 
 from steelyard.errors import printable
 
+# The budget of a file
+MEMORY = 100 << 20
+"""bytes of memory that the readers of a file of any size may spend: a second or two, and as much memory"""
+MEMORY_PER_BYTE = 64
+"""bytes of memory for each byte of the file, in addition: an item of R takes 4 bytes in the file and at most 250 in memory"""
+
+# Bytes that compressed and sparse numbers may take
 INFLATED = 1 << 30
 """bytes to which a compressed stream or zip member may inflate if it packs better than 4 to 1: it may be held in memory"""
 INFLATED_RATIO = 200
@@ -29,11 +36,8 @@ DENSE = 1 << 28
 """bytes that a sparse, repeated or chunked tensor of any stored size may take when it is written out"""
 DENSE_RATIO = 1000
 """times its stored size that a tensor larger than `DENSE` may take when it is written out"""
-MEMORY = 100 << 20
-"""bytes of memory that what a reader lists of a file of any size may take"""
-MEMORY_PER_BYTE = 64
-"""bytes of memory for each byte of the file, in addition: an item of R takes 4 bytes in the file and at most 250 in memory"""
 
+# Counts
 OBJECTS = 1_000_000
 """parts of a file, such as members and pickles, that an audit looks into"""
 SHARDS = 100_000
@@ -45,6 +49,7 @@ KERAS_CALLS = 100_000
 R_MODULES = 100_000
 """modules of R torch that are searched for parameters"""
 
+# Levels, which cost one frame of a stack each
 DEPTH = 1000
 """levels of a pickle or an R list: these are walked without recursion"""
 RECURSION = 64
@@ -54,10 +59,11 @@ SKOPS_DEPTH = 200
 PROTOBUF_DEPTH = 100
 """levels of messages in a protocol buffer, as in its own library"""
 NESTED_FILES = 3
-"""levels of files inside files, of PyTorch or R: each has a budget of its own"""
+"""levels of files inside files, of PyTorch or R"""
 NESTED_PICKLES = 8
 """levels of pickles inside pickles, as arrays of objects make them"""
 
+# Lengths of single texts and headers, which are read as a whole
 JSON = 100_000_000
 """bytes of a JSON that describes tensors, and of an HDF5 attribute: the header limit of safetensors"""
 HUB_CONFIG = 1 << 22
@@ -73,11 +79,13 @@ INTEGER_BYTES = 1024
 HDF5_USER_BLOCK = 1 << 20
 """bytes before the signature of an HDF5 file"""
 
+# Shapes, as NumPy allows them
 RANK = 64
 """axes of an array, as in NumPy"""
 ELEMENTS = 1 << 58
 """elements of an array: more than the memory of any machine"""
 
+# What is shown and audited
 FINDINGS = 100
 """calls of a pickle that an audit lists"""
 AUDIT_DEPTH = 16

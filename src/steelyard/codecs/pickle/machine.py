@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 OPCODES = 1000
 """The opcodes that run between two charges to the budget."""
-OPCODE_COST = 64
+OPCODE_COST = 80
 """bytes of memory that an opcode takes at most: a list or a dict, and its place in a list and in the memo"""
 FAST_THRESHOLD = 1 << 13
 """Bytes of a pickle above which compiling the pattern of a tensor pays off."""
