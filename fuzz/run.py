@@ -26,6 +26,8 @@ OPENED = 0.6
 """The share of changes of the file that is opened, where a model has several files."""
 SOUND = 0.3
 """The share of mutants of the first few seeds, which are sound."""
+SAVED = 3
+"""Mutants of each kind of fault that are saved."""
 KEPT = 500
 """Mutants that become seeds."""
 
@@ -57,16 +59,16 @@ def sample(name, folder):
     return written(seeds(name)[0], folder)
 
 
-def fuzz(name, *, count=None, seconds=None, seed=0, warm=10):
+def fuzz(name, *, count=None, seconds=None, seed=0):
     """Fuzz one target for so many mutants or seconds; yield each (mutant, `Trial`) with a fault, and return their number.
 
-    At first `warm` sound models show what the commands import.
+    At first some sound models show what the commands import.
     """
     begun, keep, known, done = _used(), [], set(), 0
     with tempfile.TemporaryDirectory() as folder:
         other = sample(name, Path(folder))
         trial.preload(["h5py"])
-        for turn in range(warm):
+        for turn in range(2 if count else len(trial.WRITTEN)):
             each = seeds(name)[turn % len(seeds(name))]
             trial.preload(trial.attempt(each.files, each.opened, other, turn).modules)
         for mutant, chance in mutants(name, seed, keep):
@@ -93,33 +95,52 @@ def save(mutant, wrong, folder):
     (folder / "wrong.json").write_text(json.dumps({"opened": mutant.opened, "wrong": wrong}, indent=1))
 
 
+def again(folder):
+    """Run all commands on the findings in a folder; yield the name of each, and its faults."""
+    with tempfile.TemporaryDirectory() as other:
+        path = sample("numpy", Path(other))
+        for name, facts in json.loads((folder / "findings.json").read_text()).items():
+            files = {
+                str(file.relative_to(folder / name)): file.read_bytes() for file in (folder / name).rglob("*") if file.is_file()
+            }
+            for turn in facts.get("turns", [0]):
+                yield name, trial.attempt(files, facts["opened"], path, turn).wrong
+
+
+def fuzz_and_save(name, args):
+    """Fuzz a target, save and print the first mutants of each kind of fault, and return the number of kinds."""
+    begun, kinds = _used(), Counter()
+    found = fuzz(name, count=args.mutants, seconds=None if args.mutants else args.seconds, seed=args.seed)
+    while True:
+        try:
+            mutant, ended = next(found)
+        except StopIteration as end:
+            done = end.value
+            break
+        kind = trial.kind(ended.wrong[0])
+        kinds[kind] += 1
+        if kinds[kind] <= SAVED:
+            save(mutant, ended.wrong, args.found / f"{name}-{len(kinds)}-{kinds[kind]}")
+        if kinds[kind] == 1:
+            print(f"{name}: {ended.wrong[0]}", flush=True)
+    print(f"{name}: {done:,} mutants, {(_used() - begun) / 60:.1f} CPU minutes, {len(kinds)} findings", flush=True)
+    return len(kinds)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("targets", nargs="*", default=[*TARGETS], metavar="TARGET")
-    parser.add_argument("--mutants", type=int)
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--mutants", type=int, help="so many of each target, which depend on the seed alone")
+    parser.add_argument("--seconds", type=float, default=60, help="CPU time for each target")
     parser.add_argument("--seed", type=int, default=time.time_ns())
-    parser.add_argument("--found", type=Path, default=Path("fuzz/found"))
+    parser.add_argument("--found", type=Path, default=Path("fuzz/found"), help="the folder for files that break a command")
+    parser.add_argument("--again", type=Path, help="run only the findings in this folder")
     args = parser.parse_args()
-    faults = 0
-    for name in args.targets:
-        begun, kinds = _used(), Counter()
-        found = fuzz(name, count=args.mutants, seconds=None if args.mutants else args.seconds, seed=args.seed)
-        while True:
-            try:
-                mutant, ended = next(found)
-            except StopIteration as end:
-                done = end.value
-                break
-            kind = trial.kind(ended.wrong[0])
-            kinds[kind] += 1
-            if kinds[kind] <= 3:
-                save(mutant, ended.wrong, args.found / f"{name}-{len(kinds)}-{kinds[kind]}")
-            if kinds[kind] == 1:
-                print(f"{name}: {ended.wrong[0]}", flush=True)
-        faults += len(kinds)
-        print(f"{name}: {done:,} mutants, {(_used() - begun) / 60:.1f} CPU minutes, {len(kinds)} findings", flush=True)
-    return 1 if faults else 0
+    if args.again:
+        wrong = [f"{name}: {fault}" for name, faults in again(args.again) for fault in faults]
+        print(*wrong, sep="\n")
+        return len(wrong) > 0
+    return sum(fuzz_and_save(name, args) for name in args.targets) > 0
 
 
 if __name__ == "__main__":
