@@ -33,6 +33,10 @@ Each message is one line: what was found, where, and what to do.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from steelyard.auditing import Audit
 
 
 def printable(text: object, limit: int = 200) -> str:
@@ -111,13 +115,17 @@ class FileMissingError(SteelyardError, FileNotFoundError):
 
 
 class FormatError(SteelyardError, ValueError):
-    """A file is damaged, ambiguous or of an unknown format; `file` and `offset` locate the problem."""
+    """A file is damaged, ambiguous or of an unknown format; `file` and `offset` locate the problem.
+
+    `audit` is what loading the file would run, if `steelyard.weights` has looked for that; None otherwise.
+    """
 
     def __init__(self, file: str, what: str, offset: int | None = None) -> None:
         place = "" if offset is None else f" (at byte {offset:,})"
         super().__init__(f"{printable(file)}: {printable(what, 600)}{place}")
         self.file = file
         self.offset = offset
+        self.audit: Audit | None = None
 
 
 class UnsafeFileError(FormatError):

@@ -85,7 +85,8 @@ def _read(source: Source, scope: Scope) -> Weights:
             _refuse_code(audit(), source, "holds no weights")
     except FormatError as error:
         error.__traceback__ = None  # it keeps alive what the reader had decoded, and the audit decodes it again
-        _refuse_code(audit(), source, str(error).removeprefix(f"{printable(source.name)}: "), error)
+        error.audit = error.audit or audit()
+        _refuse_code(error.audit, source, str(error).removeprefix(f"{printable(source.name)}: "), error)
         raise
     return with_audit(read, audit)
 
@@ -94,7 +95,9 @@ def _refuse_code(audit: Audit, source: Source, reason: str, error: FormatError |
     """Raise `UnsafeFileError` if a file without readable weights would run code."""
     calls = [finding.what for finding in audit.findings if finding.runs]
     if calls and not isinstance(error, UnsafeFileError):
-        raise UnsafeFileError(source.name, f"{reason}; {'; '.join(calls[:3])}") from error
+        refusal = UnsafeFileError(source.name, f"{reason}; {'; '.join(calls[:3])}")
+        refusal.audit = audit
+        raise refusal from error
 
 
 def readable_weights(source: Any, *, skip_unreadable: bool = False) -> Weights:

@@ -108,7 +108,7 @@ def refused(source: object, error: FormatError, *, health: bool = False) -> Chec
     missing = _missing(source)
     if missing:
         return Check(0, missing, health=health)
-    code = _audited(audit(source)) if isinstance(source, (str, os.PathLike)) else []
+    code = _audited(error.audit or audit(source)) if isinstance(source, (str, os.PathLike)) else []
     if not any(finding.kind == "code" for finding in code):
         raise error
     return Check(0, [*code, Finding("damaged", None, f"cannot be read: {error.__cause__ or error}")], health=health)
