@@ -27,7 +27,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-SECONDS = 10
+SECONDS = 10  # of the processor
+WAITING = 60  # seconds by the clock, which a busy machine may need
 MEMORY = 2500 << 20  # bytes
 OUTPUT = 1 << 30  # bytes that a command may write into one file
 LONGEST_LINE = 100_000
@@ -132,15 +133,25 @@ def _execute(command, home):
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=home / "cwd", env={**os.environ, **env}, start_new_session=True
         )  # fmt: skip
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (OUTPUT, OUTPUT))
-    ended_by, deadline, ended = "", time.monotonic() + SECONDS, os.pidfd_open(process.pid)
+    ended_by, deadline, ended = "", time.monotonic() + WAITING, os.pidfd_open(process.pid)
     try:
         while not ended_by and not select.select([ended], [], [], 0.02)[0]:
-            ended_by = "memory" if _largest(process.pid) > MEMORY else "hang" if time.monotonic() > deadline else ""
+            hangs = _worked(process.pid) > SECONDS or time.monotonic() > deadline
+            ended_by = "memory" if _largest(process.pid) > MEMORY else "hang" if hangs else ""
     finally:
         os.close(ended)
         with contextlib.suppress(ProcessLookupError, PermissionError):  # the process and all that it started
             os.killpg(process.pid, signal.SIGKILL)
     return process.wait(), ended_by
+
+
+def _worked(pid):
+    """Return the seconds that a process has kept the processor busy."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it has just ended
+        return 0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _largest(pid):

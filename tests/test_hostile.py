@@ -142,6 +142,7 @@ BENIGN = {"expect": "read", "also": [], "tensors": {}, "refuse": [], "forbid": [
         ("import socket; socket.create_connection(('127.0.0.1', int(sys.argv[2])))", ["network"]),
         ("import os; os.abort()", ["crash"]),
         ("while True: pass", ["hang"]),
+        ("import signal; signal.pause()", ["hang"]),
         ("x = b'1' * (60 << 20); import signal; signal.pause()", ["memory"]),
         ('print(\'{"name": "w", "sha256": "12"}\')', []),
         ('print(\'{"name": "w", "refused": "too large"}\')', ["wrong accept"]),
@@ -149,6 +150,7 @@ BENIGN = {"expect": "read", "also": [], "tensors": {}, "refuse": [], "forbid": [
 )
 def test_the_judge_sees_what_a_command_does_wrong(tmp_path, monkeypatch, code, bad):
     monkeypatch.setattr(judge, "SECONDS", 1)
+    monkeypatch.setattr(judge, "WAITING", 5)
     monkeypatch.setattr(judge, "MEMORY", 50 << 20)
     (tmp_path / "files" / "x").mkdir(parents=True)
     (tmp_path / "files" / "x" / "file").write_text("hello")
