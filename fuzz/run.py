@@ -67,7 +67,6 @@ def fuzz(name, *, count=None, seconds=None, seed=0):
     begun, keep, known, done = _used(), [], set(), 0
     with tempfile.TemporaryDirectory() as folder:
         other = sample(name, Path(folder))
-        trial.preload(["h5py"])
         for turn in range(2 if count else len(trial.WRITTEN)):
             each = seeds(name)[turn % len(seeds(name))]
             trial.preload(trial.attempt(each.files, each.opened, other, turn).modules)

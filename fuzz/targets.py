@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import lzma
+import math
 import tarfile
 import zipfile
 from dataclasses import dataclass
@@ -148,6 +149,20 @@ def _tensors(**arrays):
     return save(arrays)
 
 
+def all_dtypes():
+    """Yield a file with each type of safetensors, scalars, empty arrays, NaN and infinite numbers, and long shapes."""
+    sizes = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I16": 2, "U8": 1, "U64": 8, "BOOL": 1, "F8_E4M3": 1, "C64": 8}
+    header, content = {}, b""
+    for dtype, size in sizes.items():
+        for shape in ([], [0, 3], [4], [2, 3, 1, 2], [1] * 20, [16, 16]):
+            raw = bytes(number % 2 if dtype == "BOOL" else number * 37 % 256 for number in range(size * math.prod(shape)))
+            name = f"{dtype}.{len(shape)}.weight"
+            header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(content), len(content) + len(raw)]}
+            content += raw
+    raw = json.dumps(header).encode()
+    yield _one("model.safetensors", len(raw).to_bytes(8, "little") + raw + content)
+
+
 def hub_folders():
     """Yield folders of the Hub: shards with an index, a model with its config, packed weights."""
     config = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "n_embd": 4, "tie_word_embeddings": True}
@@ -234,7 +249,7 @@ TARGETS = {
     "pipeline": lambda: [*pipelines()],
     "r": lambda: [*of_r("nnet", "other", "keras_r"), *golden("r.rds"), *hostile("rds")],
     "r-types": lambda: [*of_r("types", "hostile")],
-    "safetensors": lambda: [*golden("torch.safetensors"), *hostile("safetensors")],
+    "safetensors": lambda: [*all_dtypes(), *golden("torch.safetensors"), *hostile("safetensors")],
     "sharded": lambda: [*hub_folders(), *hostile("safetensors-index")],
     "sklearn": lambda: [*golden("sklearn.joblib"), *hostile("pickle", "joblib")],
     "sklearn-compressed": lambda: [*compressed(golden("sklearn.joblib"))],

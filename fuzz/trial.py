@@ -22,6 +22,8 @@ import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import h5py  # noqa: F401 - it runs `uname` when it is imported, which is no fault of a command
+
 from steelyard.cli import main
 from steelyard.core import plugins
 
