@@ -1,7 +1,11 @@
 """The entry point of the command `steelyard` and of `python -m steelyard`."""
 
+import gc
 import signal
 import sys
+
+COLLECTED = 100_000
+"""The new objects after which cycles among them are searched for: a file may have as many weights, of several objects each."""
 
 
 def start() -> int:
@@ -10,6 +14,7 @@ def start() -> int:
     from steelyard.cli import main
 
     signal.signal(signal.SIGINT, interrupt)
+    gc.set_threshold(COLLECTED)
     return main()
 
 

@@ -14,6 +14,7 @@ import steelyard
 from steelyard import sizes
 from steelyard.core.readers import from_array
 from steelyard.errors import FormatError
+from steelyard.numerics.moments import Moments
 from steelyard.numerics.summary import Summary, summaries, summarise
 
 FLOATS = {
@@ -187,7 +188,7 @@ def test_numbers_whose_squares_leave_float64_have_right_norms():
 
 
 def test_a_weight_that_cannot_be_read_raises_when_its_turn_comes(tmp_path, monkeypatch):
-    monkeypatch.setattr("steelyard.storage.source._stamp", lambda _: (0, 0))  # as if the file were cut unnoticed
+    monkeypatch.setattr("steelyard.storage.source._File._require_unchanged", lambda *_: None)  # as if the file were cut unnoticed
     steelyard.save({"a": np.zeros(3), "b": np.zeros(sizes.SUMMARY_THRESHOLD + 5)}, tmp_path / "x.safetensors")
     weights = list(steelyard.weights(tmp_path / "x.safetensors").values())
     with (tmp_path / "x.safetensors").open("r+b") as file:
@@ -217,3 +218,64 @@ def test_an_infinity_alone_is_not_taken_for_a_number(dtype, strange, nan, inf):
 def test_a_number_in_the_bin_of_zero_is_taken_for_zero():
     found = summarise([from_array("w", np.array([0.0, 1.99 * 2.0**-134]))])
     assert found.quantile(0.9) == 0
+
+
+def small_arrays():
+    """Return weights of few numbers, of every kind that is summed up in a way of its own."""
+    chance = np.random.default_rng(0)
+    arrays = {}
+    for nth in range(240):
+        array = chance.normal(size=(1, 2, 3, 7, 8, 33, 100, 1024)[nth // 12 % 8]) * 10.0 ** chance.integers(-6, 6)
+        edits = (0.0, abs(array) + 5 * abs(array).max(), array * 1e-200, array * 1e200, array * 1e-9, -abs(array), array[0], -0.0)
+        kind = nth % 12
+        if kind < len(edits):
+            array[:] = edits[kind]
+        elif kind < 10:
+            array[-1] = (np.nan, np.inf)[kind - 8]
+        arrays[f"w{nth}"] = array if kind in (2, 3) or nth % 24 < 12 else array.astype("f4")
+    return arrays
+
+
+@pytest.mark.parametrize("histogram", [True, False])
+def test_many_small_weights_have_the_statistics_of_each_alone_to_the_last_bit(histogram, monkeypatch):
+    arrays = small_arrays()
+
+    def text(by):
+        return repr([row.to_dict() for row in steelyard.stats(arrays, by, histogram=histogram).rows])
+
+    together = text("weight"), text("all")
+    monkeypatch.setattr(sizes, "SMALL_RUN", len(arrays) + 1)
+    assert together == (text("weight"), text("all"))
+
+
+def test_many_small_weights_take_no_call_of_numpy_each(monkeypatch):
+    calls = []
+    add = Summary.add
+    monkeypatch.setattr(Summary, "add", lambda *args: (calls.append(1), add(*args))[1])
+    assert len(list(summaries([from_array("w", np.arange(3.0)) for _ in range(500)]))) == 500
+    assert not calls
+
+
+def test_a_small_weight_that_cannot_be_read_raises_when_its_turn_comes():
+    def broken(start, stop):
+        raise FormatError("x", "is broken")
+
+    listed = [from_array("w", np.arange(3.0)) for _ in range(100)]
+    listed[50] = listed[50].replace(read=broken)
+    found = summaries(listed)
+    assert [next(found).moments.count for _ in range(50)] == [3] * 50
+    with pytest.raises(FormatError, match="is broken"):
+        next(found)
+
+
+def test_the_figures_of_a_block_are_those_of_the_exact_sums():
+    chance = np.random.default_rng(3)
+    for size in (1, 2, 3, 10, 1000):
+        for shift in (0.0, 1e3, 1e-8):
+            numbers = chance.normal(size=size) * 10.0 ** chance.integers(-5, 5) + shift
+            one, merged = Moments(), Moments()
+            one.add(numbers)
+            merged.merge(one)
+            assert [getattr(one, word) for word in ("mean", "std", "l1", "l2", "rms")] == [
+                getattr(merged, word) for word in ("mean", "std", "l1", "l2", "rms")
+            ]

@@ -12,6 +12,8 @@ from math import isqrt
 BITS = 2400  # fractional bits of a fixed-point number; the square of the smallest float64 is 2**-2148
 _ROOT = 400  # bits appended before a root is taken: half of them are bits of the root
 
+_RATIO = 640  # bits of a ratio before its root is taken, far more than decide how the root is rounded
+
 
 def fixed_point(number: float, power: int = 0) -> int:
     """Return a finite number, times two to a power, as a fixed-point number.
@@ -48,3 +50,14 @@ def root(number: int, count: int = 1) -> float:
         return scaled / (1 << ((BITS + _ROOT) // 2))
     except OverflowError:
         return float("inf")
+
+
+def root_of_ratio(top: int, below: int) -> float:
+    """Return the square root of a ratio of non-negative integers, rounded once.
+
+    >>> root_of_ratio(1, 2) == 0.5 ** 0.5
+    True
+    """
+    shift = max(_RATIO - top.bit_length() + below.bit_length(), 0)
+    shift += shift % 2
+    return isqrt((top << shift) // below) / (1 << (shift // 2))

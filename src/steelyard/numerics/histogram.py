@@ -51,7 +51,7 @@ class Histogram:
     def add(self, values: Array) -> None:
         """Count finite real numbers: types of one or two bytes by their bits, others by the upper half of their float32."""
         kind, codes = (
-            (values.dtype.name, _own(np.ascontiguousarray(values))) if is_counted(values.dtype) else (UPPER, _upper(values))
+            (values.dtype.name, _own(np.ascontiguousarray(values))) if is_counted(values.dtype) else (UPPER, upper(values))
         )
         if codes.size < sizes.SORT_THRESHOLD:
             self._sparse.setdefault(kind, []).append(np.unique(codes, return_counts=True))
@@ -62,6 +62,10 @@ class Histogram:
             self._dense[kind] += counts
         else:
             self._dense[kind] = counts
+
+    def begin(self, codes: Array, counts: Array) -> None:
+        """Take the counts of some shared bins, in ascending order of their codes; nothing was added before."""
+        self._sparse[UPPER] = [(codes, counts)]
 
     def merge(self, other: Histogram) -> None:
         """Add the counts of another histogram."""
@@ -156,7 +160,7 @@ def _own(values: Array) -> Array:
     return values.view(np.uint8 if values.itemsize == 1 else np.uint16)
 
 
-def _upper(values: Array) -> Array:
+def upper(values: Array) -> Array:
     """Return the upper 16 bits of each number as float32."""
     if values.dtype != np.float32:
         largest = np.finfo(np.float32).max

@@ -4,20 +4,55 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from math import frexp, fsum
-from typing import TYPE_CHECKING
+from math import frexp, fsum, sqrt
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from steelyard.numerics.exact_sums import fixed_point, product, root, rounded
+from steelyard.numerics.exact_sums import fixed_point, product, root, root_of_ratio, rounded
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
-_CANCELLING = 0.9  # squared mean over mean square; above it, E[x^2] - E[x]^2 would cancel, so a second pass sums deviations
+CANCELLING = 0.9  # squared mean over mean square; above it, E[x^2] - E[x]^2 would cancel, so a second pass sums deviations
 _LARGE = 300  # beyond this exponent, squares might overflow or underflow float64
 _LOCAL = threading.local()
 _ADDED = ("count", "zeros", "near_zeros", "_plain", "_magnitudes", "_squares", "_within", "_between")
+
+
+class Block(NamedTuple):
+    """The sums of a block: of its numbers, their magnitudes and squares, and of squared deviations if these are needed.
+
+    Its figures are those of `Moments`, to the last bit.
+    """
+
+    length: int
+    plain: float
+    magnitudes: float
+    squares: float
+    deviation: float | None
+
+    @property
+    def rms(self) -> float:
+        """The root of the mean square."""
+        top, below = self.squares.as_integer_ratio()
+        return root_of_ratio(top, below * self.length)
+
+    @property
+    def std(self) -> float:
+        """The root of the mean squared deviation from the mean."""
+        if self.deviation is not None:
+            top, below = self.deviation.as_integer_ratio()
+            return root_of_ratio(top, below * self.length)
+        square, one = self.squares.as_integer_ratio()
+        plain, two = self.plain.as_integer_ratio()
+        spread = square * self.length * two * two - plain * plain * one
+        return root_of_ratio(max(spread, 0), one * two * two * self.length * self.length)
+
+
+def is_moderate(squares: float) -> bool:
+    """Whether the figures of a block follow from its sums without long integers."""
+    return squares == 0 or 1e-100 < squares < 1e100
 
 
 class Moments:
@@ -33,7 +68,7 @@ class Moments:
     (3.0, 9.0, 1.0)
     """
 
-    __slots__ = (*_ADDED, "maximum", "minimum", "near")
+    __slots__ = (*_ADDED, "_block", "maximum", "minimum", "near")
 
     def __init__(self, near: float = 0.0) -> None:
         self.near = near
@@ -43,10 +78,13 @@ class Moments:
         self._plain = self._magnitudes = self._squares = 0
         self._within = self._between = 0
         # squared deviations: of numbers from the mean of their block, and of these means, by the blocks' sizes, from zero
+        self._block: Block | None = None  # the first block, until another is added: its own figures need no long integers
 
     @property
     def mean(self) -> float | None:
         """The mean, rounded once."""
+        if self._block:
+            return self._block.plain / self._block.length + 0.0
         return rounded(self._plain, self.count) if self.count else None
 
     @property
@@ -54,25 +92,36 @@ class Moments:
         """The root of the mean squared deviation from the mean."""
         if not self.count:
             return None
+        if self._block:
+            return self._block.std
         return root(max(self._within + self._between - product(self._plain, self._plain) // self.count, 0), self.count)
 
     @property
     def l1(self) -> float | None:
         """The sum of magnitudes."""
+        if self._block:
+            return self._block.magnitudes
         return rounded(self._magnitudes) if self.count else None
 
     @property
     def l2(self) -> float | None:
         """The root of the sum of squares."""
+        if self._block:
+            return sqrt(self._block.squares)
         return root(self._squares) if self.count else None
 
     @property
     def rms(self) -> float | None:
         """The root of the mean square."""
+        if self._block:
+            return self._block.rms
         return root(self._squares, self.count) if self.count else None
 
     def merge(self, other: Moments) -> None:
         """Add the numbers of other moments."""
+        self._settle()
+        if other._block:
+            self._add_exactly(other._block)
         for name in _ADDED:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         if other.minimum is not None and other.maximum is not None:
@@ -93,7 +142,7 @@ class Moments:
             least = float(np.ldexp(np.minimum.reduce(numbers), power))
         np.multiply(numbers, numbers, out=numbers)
         sums = (plain, magnitudes, float(np.einsum("i->", numbers)))
-        self._take(values.size, sums, power, _CANCELLING, lambda mean: 0.0 if low == high else _deviation(values, power, mean))
+        self._take(values.size, sums, power, CANCELLING, lambda mean: 0.0 if low == high else _deviation(values, power, mean))
         if least <= self.near:
             self.zeros += int(np.count_nonzero(values == 0))
             self.near_zeros += int(np.count_nonzero((values <= self.near) & (values >= -self.near)))
@@ -116,15 +165,34 @@ class Moments:
         of the mean square, since their difference would lose its digits.
         """
         plain, magnitudes, squares = sums
-        total, square = fixed_point(plain, power), fixed_point(squares, 2 * power)
-        own = product(total, total) // count
         cancelling = plain * plain >= least * count * squares
+        block = Block(count, plain, magnitudes, squares, deviation(plain / count) if cancelling else None)
+        if self.count or power or not is_moderate(squares):
+            self._settle()
+            self._add_exactly(block, power)
+        else:
+            self._block = block
         self.count += count
+
+    def begin(self, block: Block, low: float, high: float, zeros: int, near_zeros: int) -> None:
+        """Take the first block, whose sums are known; its squares are moderate."""
+        self._block, self.count, self.minimum, self.maximum = block, block.length, low, high
+        self.zeros, self.near_zeros = zeros, near_zeros
+
+    def _settle(self) -> None:
+        block, self._block = self._block, None
+        if block:
+            self._add_exactly(block)
+
+    def _add_exactly(self, block: Block, power: int = 0) -> None:
+        """Add the sums of a block without rounding."""
+        total, square = fixed_point(block.plain, power), fixed_point(block.squares, 2 * power)
+        own = product(total, total) // block.length
         self._plain += total
-        self._magnitudes += fixed_point(magnitudes, power)
+        self._magnitudes += fixed_point(block.magnitudes, power)
         self._squares += square
         self._between += own
-        self._within += fixed_point(deviation(plain / count), 2 * power) if cancelling else square - own
+        self._within += square - own if block.deviation is None else fixed_point(block.deviation, 2 * power)
 
     def _widen(self, low: float, high: float) -> None:
         self.minimum = low if self.minimum is None else min(low, self.minimum)

@@ -5,7 +5,7 @@ Numbers are read block by block. Summaries of parts merge into that of the whole
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ from steelyard.core.weight import Weight
 from steelyard.numerics.blocks import blocks_of, is_shared
 from steelyard.numerics.histogram import ERROR, UPPER, Histogram, is_counted
 from steelyard.numerics.moments import Moments
+from steelyard.numerics.small import runs_of_small, small_summaries
 from steelyard.numerics.weight_stats import NEAR
 
 if TYPE_CHECKING:
@@ -60,9 +61,11 @@ class Summary:
     def moments(self) -> Moments:
         """The count, range and moments of the finite numbers; for types of one or two bytes they follow from the histogram."""
         if self._all is None:
-            self._all = Moments(self._measured.near)
-            self._all.merge(self._measured)
+            self._all = self._measured
             for values, counts in self.histogram.counted():
+                if self._all is self._measured:
+                    self._all = Moments(self._measured.near)
+                    self._all.merge(self._measured)
                 self._all.add_counted(values, counts)
         return self._all
 
@@ -76,6 +79,12 @@ class Summary:
                 self.histogram.add(block)
         elif block.size:
             self._measure(_real(block), start, rank)
+
+    def begin(self, moments: Moments, codes: Array, counts: Array) -> None:
+        """Take the moments of a weight's finite numbers, and the counts of their shared bins; nothing was added before."""
+        self._measured = moments
+        if self.wide:
+            self.histogram.begin(codes, counts)
 
     def _measure(self, values: Array, start: int, rank: int) -> None:
         low, high = values.min().item(), values.max().item()
@@ -117,17 +126,21 @@ class Summary:
         It is exact for types of one or two bytes, else the middle of a bin, within `quantile_error` of the true number. It is
         None without numbers, and without a histogram.
         """
-        values, counts = self.histogram.points()
+        return self.quantiles((share,))[0]
+
+    def quantiles(self, shares: Sequence[float]) -> list[float | None]:
+        """Return several quantiles, each as `quantile` does; the bins are sorted once."""
         moments = self.moments
         if moments.minimum is None or moments.maximum is None or (not self.wide and self._measured.count):
-            return None
-        if share <= 0 or share >= 1:
-            return float(moments.minimum if share <= 0 else moments.maximum)
-        rank = np.ceil(
-            share * moments.count - 1e-9 * share
-        )  # in float64, 0.07 * 100 is slightly more than 7, but the 7th number is meant
-        place = np.searchsorted(np.cumsum(counts), rank)
-        return float(min(max(values[place], moments.minimum), moments.maximum))
+            return [None] * len(shares)
+        values, counts = self.histogram.points()
+        # in float64, 0.07 * 100 is slightly more than 7, but the 7th number is meant
+        ranks = [np.ceil(share * moments.count - 1e-9 * share) for share in shares]
+        middles = values.take(np.searchsorted(np.cumsum(counts), ranks), mode="clip").tolist()
+        least, greatest = float(moments.minimum), float(moments.maximum)
+        within = [min(max(middle, least), greatest) for middle in middles]
+        ends = (least if share <= 0 else greatest if share >= 1 else None for share in shares)
+        return [each if end is None else end for each, end in zip(within, ends, strict=True)]
 
     def counts(self, edges: Array) -> Array:
         """Return the counts between ascending `edges`; the last edge is included."""
@@ -161,11 +174,21 @@ def summaries(weights: Iterable[Weight], *, wide: bool = True, near: float = NEA
 
     Errors of reading are raised when the weight's turn comes.
     """
-    listed = list(weights)
+    listed = list(enumerate(weights))
+    at = 0
+    for start, stop in runs_of_small([weight for _, weight in listed]):
+        yield from _in_turn(listed[at:start], wide=wide, near=near)
+        yield from small_summaries(listed[start:stop], lambda: Summary(wide=wide, near=near))
+        at = stop
+    yield from _in_turn(listed[at:], wide=wide, near=near)
+
+
+def _in_turn(listed: Sequence[tuple[int, Weight]], *, wide: bool, near: float) -> Iterator[Summary]:
+    """Yield the summary of each weight, given with its rank, in runs that two threads share."""
     step = sizes.SUMMARY_RUN
-    jobs = ((weight, rank, start) for rank, weight in enumerate(listed) for start in range(0, max(weight.size, 1), step))
+    jobs = ((weight, rank, start) for rank, weight in listed for start in range(0, max(weight.size, 1), step))
     done = in_turn(jobs, lambda weight, rank, start: _run(Summary(wide=wide, near=near), weight, rank, start), _is_shared)
-    for weight in listed:
+    for _, weight in listed:
         first = next(done)
         for _ in range(step, weight.size, step):
             first.merge(next(done))

@@ -119,7 +119,8 @@ class WeightStats:
         """Return the subject and the statistics as plain Python."""
         place = self.first_nonfinite
         first = None if place is None else {"weight": place[0], "index": list(place[1])}
-        quantiles = {} if self.summary is None else {_called(share): self.quantile(share) for share in QUANTILES}
+        found = () if self.summary is None else self.summary.quantiles(QUANTILES)
+        quantiles = {_called(share): value for share, value in zip(QUANTILES, found, strict=False)}
         error = {} if self.summary is None else {"quantile_error": self.quantile_error}
         figures = {figure: getattr(self, figure) for figure in FIGURES}
         return {**self.subject.to_dict(), **figures, "first_nonfinite": first, **quantiles, **error}

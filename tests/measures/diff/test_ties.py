@@ -1,10 +1,12 @@
 """A tied name that only one source has is not a difference."""
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import nn
 
 import steelyard
+from steelyard.core import readers
 
 
 class Language(nn.Module):
@@ -62,3 +64,15 @@ def test_a_missing_name_that_is_not_tied_or_whose_partner_has_another_shape_is_a
     assert {row.name or row.source for row in steelyard.diff(tmp_path / "other.pt", net).rows if row.kind == "added"} == {
         "lm_head.weight"
     }
+
+
+def test_many_weights_without_a_partner_are_not_compared_with_all_others_each(monkeypatch):
+    chance = np.random.default_rng(0)
+    one = {f"a{nth}": chance.normal(size=4) for nth in range(300)}
+    other = {name: value for name, value in one.items() if int(name[1:]) % 2} | {f"b{nth}": one["a1"] for nth in range(3)}
+    reads = []
+    read = readers.Live.__call__
+    monkeypatch.setattr(readers.Live, "__call__", lambda *args: (reads.append(1), read(*args))[1])
+    found = steelyard.diff(one, other)
+    assert len(reads) < 20 * len(one)
+    assert sum("is a copy of 'a1'" in note for note in found.notes) == 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from steelyard.core.weight import Role
@@ -40,21 +40,39 @@ def _copies(couples: Sequence[Couple]) -> Iterator[str]:
         ("first", [(each.one, each.other) for each in couples]),
         ("second", [(c.other, c.one) for c in couples]),
     ):
-        shared = [own for own, partner in sides if own and partner and not own.tied]
-        for weight in [own for own, partner in sides if own and partner is None and not own.tied and own.size]:
-            alike = [each for each in shared if (each.shape, each.dtype) == (weight.shape, weight.dtype)]
+        alone = [own for own, partner in sides if own and partner is None and not own.tied and own.size]
+        shared: dict[object, list[Weight]] = {_look(own): [] for own in alone}
+        for own, partner in sides:
+            if own and partner and not own.tied and (alike := shared.get(_look(own))) is not None:
+                alike.append(own)
+        heads = {(look, each.role): each for look, alike in shared.items() for each in reversed(alike)}
+        copied = _copied(alone, shared)
+        for weight in alone:
             said = f"{printable(weight.name)!r}, which only the {where} source has,"
-            copies = _equal(weight, alike)
-            if copies and not is_constant(weight):
-                yield f"{said} is a copy of {printable(copies[0].name)!r}, to which other nets tie it"
-            elif embedding := next((each for each in alike if {each.role, weight.role} == _HEAD and not copies), None):
+            copy = copied.get(weight.name)
+            embeddings = (heads.get((_look(weight), role)) for role in _HEAD - {weight.role} if weight.role in _HEAD)
+            if copy and not is_constant(weight):
+                yield f"{said} is a copy of {printable(copy.name)!r}, to which other nets tie it"
+            elif embedding := next((each for each in embeddings if each and not copy), None):
                 yield f"{said} is not a copy of {printable(embedding.name)!r}, to which other nets tie it"
 
 
-def _equal(weight: Weight, others: list[Weight]) -> list[Weight]:
-    """Return the weights that have the numbers of a weight."""
-    groups = equal_ones(([weight], others)) if others else ()
-    return next(([each for each in group if each is not weight] for group in groups if weight in group), [])
+def _look(weight: Weight) -> object:
+    return weight.shape, weight.dtype
+
+
+def _copied(alone: Iterable[Weight], shared: Mapping[object, list[Weight]]) -> dict[str, Weight]:
+    """Return the first weight with the numbers of each lonely one, by its name; every weight is read once."""
+    lonely: dict[object, list[Weight]] = {}
+    for weight in alone:
+        lonely.setdefault(_look(weight), []).append(weight)
+    copied: dict[str, Weight] = {}
+    for look, some in lonely.items():
+        names = {weight.name for weight in some}
+        for group in equal_ones((some, shared[look])) if shared[look] else ():
+            first = next((each for each in group if each.name not in names), None)
+            copied |= {each.name: first for each in group if first and each.name in names}
+    return copied
 
 
 def _owners(weights: Iterable[Weight | None]) -> dict[str, str]:
