@@ -69,7 +69,7 @@ def test_a_missing_name_that_is_not_tied_or_whose_partner_has_another_shape_is_a
 def test_many_weights_without_a_partner_are_not_compared_with_all_others_each(monkeypatch):
     chance = np.random.default_rng(0)
     one = {f"a{nth}": chance.normal(size=4) for nth in range(300)}
-    other = {name: value for name, value in one.items() if int(name[1:]) % 2} | {f"b{nth}": one["a1"] for nth in range(3)}
+    other = {name: value for name, value in one.items() if int(name[1:]) % 2} | {f"b{nth}": one["a1"].copy() for nth in range(3)}
     reads = []
     read = readers.Live.__call__
     monkeypatch.setattr(readers.Live, "__call__", lambda *args: (reads.append(1), read(*args))[1])
