@@ -247,6 +247,7 @@ class _Child:
         try:
             status = main(list(argv))
         except BaseException as error:  # noqa: BLE001 - that none comes out is what is tested
+            self.watching = False  # the traceback reads our files
             wrong.append(f"{argv[0]}: traceback: {_place(error)}")
         finally:
             self.watching = False

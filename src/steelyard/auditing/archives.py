@@ -90,7 +90,7 @@ def _has_end(source: Source) -> bool:
 def _local_members(source: Source) -> Iterator[tuple[str, Source]]:
     """Yield what the local headers announce, wherever they are; a size that is not known reaches to the next header."""
     places = [*_places(source)]
-    for at, after in zip(places, [*places[1:], source.size], strict=True):
+    for at, after in zip(places, [*places, source.size][1:], strict=True):
         if at + 30 > source.size:
             continue
         flags, method, packed, size, name, extra = struct.unpack("<6x2H8x2L2H", source.read(at, 30))
