@@ -92,3 +92,18 @@ def test_a_pickle_of_plain_values_is_not_searched_for_arrays(tmp_path, monkeypat
     (tmp_path / "a.pkl").write_bytes(pickle.dumps({"epochs": [[n] for n in range(1000)], "step": 3}))
     assert len(steelyard.weights(tmp_path / "a.pkl")) == 0
     assert len(visits) == 1
+
+
+def test_a_pickle_that_refers_to_lists_in_lists_is_refused_after_a_few_visits(monkeypatch):
+    from steelyard.codecs.pickle.walk import TensorWalk
+
+    visits = []
+    visit = TensorWalk._visit
+    monkeypatch.setattr(TensorWalk, "_visit", lambda *args: (visits.append(1), visit(*args))[1])
+    nested = [complex(1, 2)]
+    for _ in range(60):
+        nested = [nested, [1], nested]
+    source = from_bytes(pickle.dumps(nested, 2), "a.pkl")
+    with pytest.raises(FormatError, match="bytes of memory, too many for a file of"):
+        TensorWalk(source, lambda _: None).through(Machine(source).load())
+    assert len(visits) < 200_000
