@@ -80,11 +80,13 @@ HARMLESS = {
 HARMLESS_CALLS = {
     *("torch.is_tensor", "torch.tensor", "torch.jit.is_scripting", "weakref.ref", "warnings.warn", "np.asarray", "np.array"),
     *("torch._C._log_api_usage_once", "_get_privateuse1_backend_name", "random.Random", "datetime", "parse_version"),
-    *("torch.get_default_dtype", "torch.are_deterministic_algorithms_enabled", "np.isscalar"),
+    *("torch.get_default_dtype", "torch.are_deterministic_algorithms_enabled", "np.isscalar", "np.asanyarray"),
 }
 """Functions of frameworks that only look at their arguments, as they are written in the source."""
 READ = {
     "skorch.net.NeuralNet.__setstate__": "loads its modules from bytes, which the audit looks into",
+    "scipy.sparse._base._spbase.__eq__": "compares its own arrays",
+    "sklearn.isotonic.IsotonicRegression.__setstate__": "makes a function of its own arrays",
     "torch.optim.optimizer.Optimizer._patch_step_function": "wraps its own step",
     "torch.nn.modules.module.Module.__setattr__": "registers parameters and modules; the hooks are those of the program",
     "sklearn.gaussian_process.kernels.Kernel.__eq__": "compares its own parameters",
@@ -137,6 +139,10 @@ REVIEWED = {
             _rebuild_nested_tensor _rebuild_meta_tensor_no_storage _rebuild_device_tensor_from_numpy
             _rebuild_device_tensor_from_cpu_tensor _rebuild_xla_tensor _rebuild_wrapper_subclass""",
         "torch.serialization": "_get_layout",
+        "pandas._libs.tslibs.timestamps": "_unpickle_timestamp",
+        "pandas._libs.tslibs.timedeltas": "_timedelta_unpickle",
+        "pandas._libs.tslibs.nattype": "_nat_unpickle",
+        "pyarrow.lib": "type_for_alias py_buffer _restore_array",
         "torch.jit._pickle": """build_intlist build_tensorlist build_doublelist build_boollist build_tensor_from_id
             restore_type_tag""",
     },
@@ -151,10 +157,12 @@ REVIEWED = {
         "numpy.ma.core": "_mareconstruct",
         "numpy.random._pickle": "__bit_generator_ctor __generator_ctor __randomstate_ctor",
         "jax._src.array": "_reconstruct_array",
+        "pandas.core.indexes.base": "_new_Index",
+        "numpy.random.bit_generator": "__pyx_unpickle_SeedSequence",
         "collections": "OrderedDict Counter defaultdict deque",
         "_codecs": "encode",
-        "builtins": "set frozenset list tuple dict bytearray bytes",
-        "__builtin__": "set frozenset list tuple dict bytearray bytes",
+        "builtins": "set frozenset list tuple dict bytearray bytes getattr type",
+        "__builtin__": "set frozenset list tuple dict bytearray bytes getattr type",
         "sklearn.metrics._dist_metrics": "newObj",
         "sklearn.neighbors._dist_metrics": "newObj",
         "sklearn.neighbors._ball_tree": "newObj",
@@ -198,6 +206,7 @@ REVIEWED = {
         "torch._C": "Generator",
         "sklearn.metrics._dist_metrics": "DistanceMetric",
     },
+    ("o", "a weak reference to a dict of hooks"): {"torch.utils.hooks": "RemovableHandle"},
     ("oc", "compiled, checked arrays and numbers make them"): {
         "sklearn.tree._tree": "Tree",
         "sklearn.neighbors._quad_tree": "_QuadTree",
@@ -231,16 +240,23 @@ REVIEWED = {
         "lightning.fabric.utilities.data": "AttributeDict",
     },
     ("n", "types and arrays"): {
-        "numpy": "ndarray matrix recarray",
+        "numpy": "ndarray matrix recarray record",
         "torch.utils.data.dataloader": "DataLoader",
-        "torch.utils.hooks": "RemovableHandle",
-        "builtins": "print",
+        "builtins": "print Ellipsis NotImplemented len abs min max sum sorted",
+        "__builtin__": "print Ellipsis NotImplemented len abs min max sum sorted",
+        "numpy.rec": "recarray record",
+        "torch.amp.grad_scaler": "_refresh_per_optimizer_state",
+        "scipy._lib.array_api_compat.numpy._aliases": "asarray",
         "torch.storage": "UntypedStorage TypedStorage",
         "skorch.setter": "optimizer_setter",
         "skorch.utils": "to_numpy noop train_loss_score valid_loss_score",
     },
 }
 """What was read by a person."""
+
+
+NAMES = "named only: types, and functions that are settings"
+SOURCE = "source: the text of each method that an unpickler calls was proven"
 
 
 class UnprovenError(Exception):
@@ -251,9 +267,11 @@ def main():
     """Import the packages, prove what they define, and write the list."""
     warnings.simplefilter("ignore")
     listed = defaultdict(lambda: defaultdict(set))
-    for (kind, _), modules in REVIEWED.items():
+    reasons = {}
+    for (kind, reason), modules in REVIEWED.items():
         for module, names in modules.items():
             listed[module][kind] |= set(names.split())
+            reasons |= {(module, name): f"read: {reason}" for name in names.split()}
     for module in modules_of(PACKAGES):
         for name, value in vars(module).items():
             if getattr(value, "__module__", None) != module.__name__ or getattr(value, "__qualname__", name) != name:
@@ -264,14 +282,30 @@ def main():
     add_torch(listed)
     add_numpy(listed)
     add_others(listed)
-    lines = [
-        f"{module} {kind} {' '.join(sorted(names))}"
-        for module, kinds in sorted(listed.items())
-        for kind, names in sorted(kinds.items())
-        if names
-    ]
-    TARGET.write_text("\n".join(["# written by scripts/expected: module, kind, names", *lines, ""]))
-    print(f"{len(lines):,} lines, {sum(line.count(' ') - 1 for line in lines):,} names")
+    write(listed, reasons)
+
+
+def write(listed, reasons):
+    """Write a section for each reason, with a line for each module and kind."""
+    sections = defaultdict(lambda: defaultdict(list))
+    for module, kinds in listed.items():
+        for kind, names in kinds.items():
+            for name in names:
+                how = NAMES if kind == "n" else reasons.get((module, name)) or reasons.get((newer(module), name)) or SOURCE
+                sections[how][module, kind].append(name)
+    lines = ["# written by scripts/expected: sections of one reason each, with lines of module, kind and names"]
+    for how in sorted(sections):
+        lines += [
+            f"# {how}",
+            *(f"{module} {kind} {' '.join(sorted(names))}" for (module, kind), names in sorted(sections[how].items())),
+        ]
+    TARGET.write_text("\n".join([*lines, ""]))
+    print(f"{len(lines):,} lines, {sum(len(names) for held in sections.values() for names in held.values()):,} names")
+
+
+def newer(module):
+    """Return the present name of a module that had another name before."""
+    return module.replace("sklearn.externals.", "").replace("numpy.core.", "numpy._core.")
 
 
 def modules_of(packages):
@@ -324,6 +358,8 @@ def prove_method(value, name):
             continue
         if isinstance(method, (staticmethod, classmethod)):
             method = method.__func__
+        if isinstance(method, types.FunctionType) and method.__qualname__ == "deprecated._decorate_class.<locals>.wrapped":
+            continue  # it warns, and makes the object
         if isinstance(method, types.FunctionType):
             prove(method, value, 0)
         elif base.__module__ not in ("builtins", "typing", "abc", "_abc", "collections"):
@@ -331,10 +367,17 @@ def prove_method(value, name):
 
 
 PROVEN = {}
+DEPRECATING = ("sklearn/utils/deprecation.py", "typing_extensions.py", "warnings.py")
 
 
 def prove(function, owner, depth):
     """Prove that a function runs nothing of its arguments. Raises `UnprovenError`."""
+    if hasattr(function, "__wrapped__") and function.__code__.co_filename.endswith(DEPRECATING):
+        function = function.__wrapped__  # the wrapper only warns
+    if not isinstance(function, types.FunctionType):
+        if function in (object.__init__, object.__new__):
+            return
+        raise UnprovenError("a compiled function is decorated")
     if hasattr(function, "__wrapped__"):
         raise UnprovenError(f"{function.__qualname__} is decorated")
     key = function, owner
@@ -413,20 +456,7 @@ def prove_call(called, function, owner, depth):  # noqa: PLR0911 - one for each 
     raise UnprovenError(f"{function.__qualname__} calls {ast.unparse(called)}")
 
 
-NAMED = (
-    "torch.nn.functional",
-    "torch.nn.init",
-    "torch.nn.modules.activation",
-    "sklearn.metrics",
-    "sklearn.feature_selection",
-    "sklearn.preprocessing",
-    "sklearn.utils.validation",
-    "skorch.utils",
-    "skorch.helper",
-    "skorch.callbacks",
-    "scipy.special",
-    "scipy.stats",
-)
+NAMED = ("torch.nn.", "torch.optim.", "sklearn.", "skorch.", "scipy.")
 """Modules whose functions are settings of estimators and layers: they are named, and never called by a pickle."""
 
 
@@ -484,7 +514,24 @@ def add_numpy(listed):
     import ml_dtypes
     import numpy as np
 
-    listed["numpy"]["n"] |= {name for name, value in vars(np).items() if isinstance(value, np.ufunc)}
+    opens = (
+        "load",
+        "save",
+        "from",
+        "gen",
+        "memmap",
+        "Data",
+        "show",
+        "test",
+        "vectorize",
+        "apply",
+        "get_include",
+        "info",
+        "piecewise",
+    )
+    functions = (np.ufunc, type(np.mean), types.FunctionType)
+    numbers = {name for name, value in vars(np).items() if isinstance(value, functions) and not name.startswith(("_", *opens))}
+    listed["numpy"]["n"] |= numbers
     listed["numpy.dtypes"]["c"] |= {name for name in vars(np.dtypes) if name.endswith("DType")}
     listed["ml_dtypes"]["c"] |= {
         name

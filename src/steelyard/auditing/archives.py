@@ -50,6 +50,7 @@ def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
             yield from _leaving(name, place)
             yield Inside(content, Place(name, place))
         return
+    contradicted = False
     for member in members.values():
         yield from _leaving(member.name, place)
         if not member.size:
@@ -63,7 +64,9 @@ def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
         try:
             content.head(1)
         except FormatError as error:
-            yield AuditFinding("zip-ambiguous", str(inner), reason(error, source.name))
+            if not contradicted:  # one is enough, where a tool wrote all of them like this
+                contradicted = True
+                yield AuditFinding("zip-ambiguous", str(place), reason(error, source.name))
             Budget(source).spend(member.packed)
             content = _as_the_directory_says(source, member)
         yield Inside(content, inner)

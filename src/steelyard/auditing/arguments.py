@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from steelyard.auditing.expected import FUNCTION, kind_of
+from steelyard.auditing.expected import FUNCTION, OBJECT, kind_of
 from steelyard.auditing.libraries import looks_like_class
-from steelyard.codecs.pickle.values import Blob, Global, Record, is_args
+from steelyard.codecs.pickle.values import Blob, Global, Record, class_of, is_args
 
 if TYPE_CHECKING:
     from steelyard.codecs.pickle.values import Pickled
@@ -26,7 +26,17 @@ def _is_class(value: Pickled) -> bool:
     return isinstance(value, Global) and (looks_like_class(value.name) or value.text in _CLASSES)
 
 
-_CLASSES = frozenset(("numpy.ndarray", "numpy.matrix", "numpy.recarray", "numpy.memmap"))
+_CLASSES = frozenset(
+    (
+        "numpy.ndarray",
+        "numpy.matrix",
+        "numpy.recarray",
+        "numpy.memmap",
+        "numpy.rec.recarray",
+        "numpy.ma.MaskedArray",
+        "numpy.record",
+    )
+)
 _BASES = frozenset(
     f"{module}.{name}"
     for module in ("builtins", "__builtin__")
@@ -110,6 +120,19 @@ def _partial(args: tuple[Pickled, ...]) -> bool:
     return len(args) == 1 and isinstance(args[0], Global) and bool(kind_of(args[0].module, args[0].name))
 
 
+def _attribute(args: tuple[Pickled, ...]) -> bool:
+    """`getattr(object, name)`: a method of an expected class, which nothing calls before it is the function of a call."""
+    if len(args) != 2 or not isinstance(args[1], str) or args[1].startswith("__"):
+        return False
+    kind = class_of(args[0]) if isinstance(args[0], Record) else args[0]
+    return isinstance(kind, Global) and OBJECT in kind_of(kind.module, kind.name)
+
+
+def _type(args: tuple[Pickled, ...]) -> bool:
+    """`type(None)`: the type of a constant."""
+    return len(args) == 1 and not isinstance(args[0], (Record, Global))
+
+
 def _plain(args: tuple[Pickled, ...]) -> bool:
     """Arguments that are data, not objects that a call makes."""
     return all(not isinstance(arg, (Record, Global)) for arg in args)
@@ -139,5 +162,11 @@ _ACCEPTED: dict[str, Accepts] = {
     "numpy.random._pickle.__generator_ctor": _random_state,
     "numpy.random._pickle.__randomstate_ctor": _random_state,
     "functools.partial": _partial,
+    "builtins.getattr": _attribute,
+    "__builtin__.getattr": _attribute,
+    "builtins.type": _type,
+    "__builtin__.type": _type,
+    "pandas.core.indexes.base._new_Index": _new,
+    "numpy.random.bit_generator.__pyx_unpickle_SeedSequence": _new,
     "collections.deque": _plain,
 }

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from steelyard.auditing.arguments import accepted
-from steelyard.auditing.expected import ARGUMENTS, CLASS, FUNCTION, OBJECT, is_expected, kind_of
+from steelyard.auditing.expected import ARGUMENTS, CLASS, FUNCTION, ITEMS, OBJECT, is_expected, kind_of
 from steelyard.auditing.findings import AuditFinding
-from steelyard.auditing.libraries import CONTAINERS, looks_like_class, rule_of_name
+from steelyard.auditing.libraries import CONTAINERS, rule_of_name
 from steelyard.auditing.rules import RULES
 from steelyard.codecs import limits
 from steelyard.codecs.pickle.values import Global, Record, class_of
@@ -19,6 +19,7 @@ from steelyard.errors import printable
 if TYPE_CHECKING:
     from steelyard.auditing.findings import Place
     from steelyard.codecs.pickle.machine import Log, Machine
+    from steelyard.codecs.pickle.values import Pickled
 
 _SEVERITIES = ("info", "warning", "error")
 _METHODS = frozenset(("__setstate__", "__class__", "append", "extend", "add", "update", "__setitem__", "__reduce__", "__dict__"))
@@ -34,7 +35,8 @@ def judged(log: Log, machine: Machine, place: Place) -> Iterator[AuditFinding]:
     """
     counts: Counter[str] = Counter()
     known: set[str] = set()
-    for rule, what, at in (*_calls(log), *_states(log), *_fillings(log), *_names(log, machine)):
+    shown: set[int] = set()
+    for rule, what, at in (*_calls(log, shown), *_states(log), *_fillings(log), *_names(log, machine, shown)):
         if what in known:
             continue
         known.add(what)
@@ -46,11 +48,14 @@ def judged(log: Log, machine: Machine, place: Place) -> Iterator[AuditFinding]:
             yield AuditFinding(rule, str(place), f"{count - limits.FINDINGS:,} more findings of the rule {rule}")
 
 
-def _calls(log: Log) -> Iterator[tuple[str, str, int]]:
+def _calls(log: Log, shown: set[int]) -> Iterator[tuple[str, str, int]]:
+    """Yield the calls; the names that their sentences show are added to `shown`."""
     for record, how, at in log.calls:
         rule = rule_of_call(record, how)
         if rule:
-            yield rule, _sentence(rule, record), at
+            what = _sentence(rule, record)
+            shown.update(id(part) for part in (record.call, *_named(record)) if isinstance(part, Global) and part.text in what)
+            yield rule, what, at
 
 
 def rule_of_call(record: Record, how: str) -> str:
@@ -70,7 +75,7 @@ def _rule_of_target(record: Record, how: str) -> str:
     if CLASS in kind or FUNCTION in kind or (OBJECT in kind and how == "NEWOBJ"):
         return ""
     if kind:
-        return "pickle-unproven-class" if how == "NEWOBJ" and looks_like_class(target.name) else "pickle-call"
+        return "pickle-call"
     rule = rule_of_name(target.module, target.name)
     if rule == "pickle-known-class" and how != "NEWOBJ" and (target.module, target.name) not in CONTAINERS:
         return "pickle-constructor"
@@ -107,10 +112,15 @@ def _states(log: Log) -> Iterator[tuple[str, str, int]]:
             yield "pickle-state", f"would change {printable(target.text)}, a class, a function or a module", at
             continue
         held = [part for part in (state if type(state) is tuple else (state,)) if type(part) is dict]
-        changed = sorted({key for part in held for key in part if type(key) is str and key in _METHODS})
+        changed = sorted({key for part in held for key in part if type(key) is str and key in _METHODS and _is_made(part[key])})
         if changed and not (isinstance(target, Record) and _is_plain_object(target)):
             owner = printable(target.text) if isinstance(target, Record) else "a dict"
             yield "pickle-state", f"would change {', '.join(changed)} of an object of {owner}, which a loader may call", at
+
+
+def _is_made(value: Pickled) -> bool:
+    """Whether a value may be a function or an object, not plain data."""
+    return isinstance(value, (Global, Record))
 
 
 def _is_plain_object(target: Record) -> bool:
@@ -122,13 +132,20 @@ def _fillings(log: Log) -> Iterator[tuple[str, str, int]]:
     for target, at in log.fillings:
         if isinstance(target, Global):
             yield "pickle-state", f"would call a method of {printable(target.text)}, a class, a function or a module", at
+        elif isinstance(target, Record) and (kind := class_of(target)) is not None and not _takes_items(kind):
+            yield "pickle-unproven-class", f"adds items to an object of {printable(kind.text)}, which may run its code", at
 
 
-def _names(log: Log, machine: Machine) -> Iterator[tuple[str, str, int]]:
-    """Yield names that no call of the pickle uses."""
-    called = {id(part) for record, _, _ in log.calls for part in (record.call, *_named(record)) if isinstance(part, Global)}
+def _takes_items(kind: Global) -> bool:
+    """Whether adding items to objects of a class runs nothing else; classes that are not expected have findings already."""
+    own = kind_of(kind.module, kind.name)
+    return not own or ITEMS in own or kind.module in _FILLED
+
+
+def _names(log: Log, machine: Machine, shown: set[int]) -> Iterator[tuple[str, str, int]]:
+    """Yield names that are not among the calls that were shown."""
     for (module, name), at in log.names.items():
-        if id(machine.globals.get((module, name))) in called or is_expected(module, name):
+        if id(machine.globals.get((module, name))) in shown or is_expected(module, name):
             continue
         rule = rule_of_name(module, name)
         text = printable(f"{module}.{name}")

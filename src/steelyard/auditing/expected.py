@@ -1,7 +1,7 @@
 """The names that weight files need, each with how it may be used; `expected.txt` lists them one by one.
 
-A line is a module, a kind, and names. `scripts/expected` writes it from the installed frameworks, and proves each entry. A
-kind is one or more of these letters:
+A line is a module, a kind, and names, below the reason why using them runs nothing else. `scripts/expected` writes it from the
+installed frameworks, and proves each entry. A kind is one or more of these letters:
 
 n   may be named, as a setting or a type, but not called
 o   a class whose objects are made without its constructor, and given attributes: this runs nothing else
@@ -40,7 +40,7 @@ def _listed() -> dict[str, dict[str, str]]:
 
     listed: dict[str, dict[str, str]] = {}
     for line in (files("steelyard.auditing") / "expected.txt").read_text("utf-8").splitlines():
-        module, kind, *names = line.split()
-        if module != "#":
+        if not line.startswith("#"):
+            module, kind, *names = line.split()
             listed.setdefault(module, {}).update(dict.fromkeys(names, kind))
     return listed

@@ -29,7 +29,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "munch": ("munch",),
     "omegaconf": ("omegaconf.",),
     "optax": ("optax.",),
-    "pandas": ("pandas.core.", "pandas._libs."),
+    "pandas": ("=pandas", "=pandas.arrays", "pandas.core.", "pandas._libs."),
     "peft": ("peft.tuners.", "peft.utils.", "peft.config"),
     "pytorch_lightning": ("pytorch_lightning.",),
     "pyro": ("pyro.distributions.", "pyro.nn."),
@@ -47,7 +47,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "xgboost": ("xgboost.core", "xgboost.sklearn"),
     "yacs": ("yacs.config",),
 }
-"""Libraries whose objects are usual in checkpoints, and the modules with their ordinary classes."""
+"""Libraries whose objects are usual in checkpoints, and the modules with their ordinary classes; "=" means one module alone."""
 
 FRAMEWORKS = frozenset(
     {
@@ -78,6 +78,9 @@ CONTAINERS = frozenset(
         ("easydict", "EasyDict"),
         ("flax.core.frozen_dict", "FrozenDict"),
         ("munch", "Munch"),
+        ("pandas", "StringDtype"),
+        ("pandas.core.internals.managers", "BlockManager"),
+        ("pandas.core.internals.managers", "SingleBlockManager"),
         ("yacs.config", "CfgNode"),
         *(
             ("transformers.trainer_utils", name)
@@ -120,4 +123,4 @@ def looks_like_class(name: str) -> bool:
 
 
 def _is_in(module: str, prefix: str) -> bool:
-    return module.startswith(prefix) or module == prefix.rstrip(".")
+    return module == prefix[1:] if prefix.startswith("=") else module.startswith(prefix) or module == prefix.rstrip(".")

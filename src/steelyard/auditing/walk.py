@@ -9,9 +9,12 @@ from steelyard.auditing.findings import AuditFinding, Inside, reason
 from steelyard.codecs import limits
 from steelyard.codecs.budget import Budget
 from steelyard.errors import MissingExtraError, SteelyardError
+from steelyard.storage.source import Source
 
 if TYPE_CHECKING:
     from steelyard.auditing.findings import Auditor
+
+_HEAD = 512  # bytes of a part that are held in memory
 
 
 class Walk:
@@ -55,10 +58,11 @@ class Walk:
             self._ended = True
             yield AuditFinding("not-looked-into", str(inside.place), f"more than {limits.OBJECTS:,} parts; the audit ends here")
             return
+        source = _with_head(inside.source)
         for auditor in self._auditors:
             try:
-                if auditor.recognises(inside.source):
-                    yield from auditor.findings(inside.source, inside.place)
+                if auditor.recognises(source):
+                    yield from auditor.findings(source, inside.place)
             except MissingExtraError as error:
                 yield AuditFinding("not-looked-into", str(inside.place), f"was not looked into: {error}")
             except SteelyardError as error:
@@ -67,3 +71,19 @@ class Walk:
                 yield AuditFinding(rule, str(inside.place), reason(error, inside.source.name))
             if self._ended:
                 return
+
+
+def _with_head(source: Source) -> Source:
+    """Return the same source with its first bytes in memory, since every auditor looks at them."""
+    try:
+        head = source.head(_HEAD)
+    except SteelyardError:
+        return source  # each auditor raises the same, which becomes a finding
+
+    def fill(offset: int, buffer: memoryview) -> None:
+        if offset + len(buffer) <= len(head):
+            buffer[:] = head[offset : offset + len(buffer)]
+        else:
+            source.fill(offset, buffer)
+
+    return Source(source.name, source.size, fill, source.beside, source.path, within=source)

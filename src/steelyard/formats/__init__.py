@@ -55,10 +55,7 @@ _PACKED = (".qweight", ".scales", ".quant_state.bitsandbytes__nf4", ".quant_stat
 _SHARD = r"-[0-9]+-of-[0-9]+(?=\.\w+$)"
 _PART = re.compile(rf"{_SHARD}|_[0-9]+\.weights\.h5$|\.npy(?:\.z)?$")
 _DISTRIBUTED = ".distcp"
-_DCP = (
-    "a PyTorch distributed checkpoint, which cannot be read; merge its folder into one file with "
-    "torch.distributed.checkpoint.format_utils.dcp_to_torch_save, and open that"
-)
+_DCP = "a PyTorch distributed checkpoint, which cannot be read; its program can save the state dict as one file"
 
 
 def weights_in(source: Source, scope: Scope = "model") -> Weights:

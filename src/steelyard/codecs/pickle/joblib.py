@@ -91,9 +91,7 @@ def companion(value: Pickled, source: Source, missing: dict[str, str]) -> Pickle
         return None
     name = value.text.removeprefix("sklearn.externals.")
     if name in _PACKED:
-        return refused(
-            source, "an array that joblib before 0.10 compressed into a file of its own; load and dump it with a newer one"
-        )
+        return refused(source, "an array that joblib before 0.10 compressed into a file of its own, in a way that is not read")
     if name not in _COMPANIONS and name != GENSIM:
         return None
     file = value.attributes.get("filename")

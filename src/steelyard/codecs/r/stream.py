@@ -60,7 +60,7 @@ def read_r(source: Source) -> Value:
     head = content.read(0, min(available(7), 7))
     begin = len(SESSIONS[0]) if head.startswith(SESSIONS) else 0
     if head.startswith(OLD_SESSIONS):
-        raise FormatError(source.name, "was written by an R before 1.4; load it in R and save it again")
+        raise FormatError(source.name, "was written by an R before 1.4, in a format that is not read")
     objects = _start(source, content, available, begin)
     value = objects.read()
     available(objects.notation.position + 1)  # the checksum of a compressed stream follows its last byte

@@ -29,9 +29,7 @@ def sniff(source: Source) -> bool:
 def read(source: Source, scope: Scope) -> Weights:
     """List weights in the order of the pickle, by the names of the state_dict; scope "all" lists every tensor by its path."""
     if _is_tar(source):
-        raise FormatError(
-            source.name, "is a tar archive as PyTorch 0.1 wrote it, or another one; load it with PyTorch and save it again"
-        )
+        raise FormatError(source.name, "is a tar archive as PyTorch 0.1 wrote it, or another one, which is not read")
     archive = open_archive(source)
     walk = TensorWalk(archive.decoder.source, archive.decoder.decode, archive.scripted).through(archive.root)
     if archive.constants and (scope == "all" or _is_frozen(walk)):
