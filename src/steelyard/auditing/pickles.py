@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
 _SUFFIXES = (".pkl", ".pickle", ".joblib", ".sav", ".pdparams", ".pdopt", ".dill", ".p", ".model")
+_PACKED = re.compile(r"\.(gz|bz2|xz|lzma|zst|lz4|z|zlib)\Z")
 _OPCODES = frozenset(code for code, handler in enumerate(HANDLERS) if handler is not unknown)
 _TRIED = 4096  # bytes of a source that is probably not a pickle which are run first
 _HELD = 16  # bytes of a byte string from which on it may be a pickle with a call
@@ -53,7 +54,7 @@ def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
     spent = source.whole.spent
     run = _Run(source, place)
     run.through()
-    if certain or run.is_pickle:
+    if certain or run.is_pickle or Budget(source).is_used_up:
         yield from run.found()
         if run.has_side_arrays:  # a loader that is not joblib runs the bytes of its arrays as opcodes
             source.whole.spent = spent  # of memory that is free again
@@ -65,7 +66,7 @@ def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
 def _is_certain(source: Source, place: Place) -> bool:
     head = source.head(2)
     by_magic = head[:1] == b"\x80" and len(head) == 2 and 2 <= head[1] <= 5
-    by_name = source.name.lower().endswith(_SUFFIXES) and not begins_as_another(source)
+    by_name = _PACKED.sub("", source.name.lower()).endswith(_SUFFIXES) and not begins_as_another(source)
     return not place.is_guess and (by_name or (by_magic and not re.search(r"/data/[^/]*$", source.name)))
 
 
