@@ -25,7 +25,7 @@ that cannot be read as weights too.
 >>> found.would_run
 True
 >>> print(found)
-error: would have run os.system('rm -rf /') (model.pkl, byte 24)
+error: would have run os.system('rm -rf /') (model.pkl, byte 23)
 
 ```
 

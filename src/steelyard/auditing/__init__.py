@@ -90,7 +90,7 @@ def audit(source: str | os.PathLike[str] | Source | Weights) -> Audit:
         >>> with open(path, "wb") as file:
         ...     _ = file.write(b"cos\nsystem\n(Vrm -rf /\ntR.")
         >>> audit(path)
-        error: would have run os.system('rm -rf /') (model.pkl, byte 24)
+        error: would have run os.system('rm -rf /') (model.pkl, byte 23)
     """
     if isinstance(source, Weights):
         return source.audit or Audit(())
