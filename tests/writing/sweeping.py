@@ -6,7 +6,6 @@ A step is a call that changes a disk, or syncs it. A fork may end at a step as b
 from __future__ import annotations
 
 import contextlib
-import gc
 import io
 import json
 import os
@@ -17,6 +16,8 @@ import tempfile
 import traceback
 import warnings
 from pathlib import Path
+
+from forking import forked
 
 from steelyard.storage import atomic
 
@@ -60,30 +61,6 @@ def run(action):
             return action() or 0, ""
         except (SteelyardError, OSError) as error:
             return 2, f"error: {error}\n"
-
-
-def forked(work, seconds=60):
-    """Run a function in a fork, and return its exit status and the JSON that it returned, if it came so far."""
-    reading, writing = os.pipe()
-    gc.freeze()  # a collection in the fork would copy every page
-    child = os.fork()
-    if not child:
-        status = 99
-        try:
-            os.close(reading)
-            gc.disable()
-            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-            answer = json.dumps(work()).encode()
-            os.write(writing, answer)
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    os.close(writing)
-    with open(reading, "rb") as pipe:
-        answer = pipe.read()
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), json.loads(answer) if answer else None
 
 
 class Stepping:

@@ -82,7 +82,8 @@ def _check(file: str, *, health: bool) -> Check:
     try:
         weights = listed(file, "all")
     except FormatError as error:
-        return refused(file, error, health=health)
+        # a traceback would keep in memory what its frames had read
+        return refused(file, error.with_traceback(None), health=health)
     with following(weights, "checking") as everything:
         if not health:
             return checked(everything)

@@ -8,8 +8,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs import limits
+from steelyard.codecs.budget import check_json
 from steelyard.core.renaming import expanded
 from steelyard.errors import ShapeError, printable
+from steelyard.storage.source import from_bytes
 
 if TYPE_CHECKING:
     from steelyard.transfers.layers.layer_weights import LayerWeights
@@ -24,10 +27,13 @@ _REFERENCE = re.compile(r"\\(\d)")
 def read_json(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
     """Return the object in a JSON file; raises `ShapeError` if the file contains anything else or cannot be read."""
     try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-    except (OSError, ValueError) as error:
-        raise ShapeError(f"{what} cannot be read from {printable(path)}: {printable(error)}") from None
+        with open(path, "rb") as file:
+            text = file.read(limits.JSON)
+        check_json(text, from_bytes(text, os.fspath(path)))
+        content = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        why = "it is nested too deep" if isinstance(error, RecursionError) else printable(error)
+        raise ShapeError(f"{what} cannot be read from {printable(path)}: {why}") from None
     if not isinstance(content, dict):
         raise ShapeError(f"{what} cannot be read from {printable(path)}: it contains a {type(content).__name__}, not an object")
     return content
