@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from steelyard import __version__
@@ -80,8 +81,15 @@ def trouble(error: BaseException) -> int:
             sys.stdout.flush()  # output that precedes the error is printed before it
     except OSError:
         _drop_output()
-    print(f"error: {one_line(error)}", file=sys.stderr)
+    _complain(f"error: {one_line(error)}")
     return TROUBLE
+
+
+def _complain(line: str) -> None:
+    """Print a line to stderr, if that is open and has room: nothing else can report that it has not."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(line, file=sys.stderr)
 
 
 def _drop_output() -> None:
@@ -102,7 +110,7 @@ def one_line(error: BaseException) -> str:
 def _show_warning(  # the arguments are those of warnings.showwarning
     message: Warning | str, category: type[Warning], filename: str, lineno: int, file: object = None, line: str | None = None
 ) -> None:
-    print(f"warning: {printable(message, 2000)}", file=sys.stderr)
+    _complain(f"warning: {printable(message, 2000)}")
 
 
 def _parsed(names: Sequence[str], load: Load, argv: list[str]) -> argparse.Namespace:

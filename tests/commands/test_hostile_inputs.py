@@ -18,13 +18,14 @@ OUTPUTS = {"convert": "out.npz", "transfer": "o.npz", "report": "r.html"}
 def misdeeds(seen):
     """Yield what a command did wrong."""
     name = Path(seen["argv"][1]).name
-    if seen["ended"] or seen["status"] not in (0, 1, 2):
+    if seen["ended"] or seen["status"] not in (0, 1, 2, 3):
         yield f"ended with {seen['ended']}: {seen.get('status')}"
         return
     if seen["seconds"] > hostile.SECONDS or seen["memory"] > hostile.MEMORY:
         yield f"took {seen['seconds']:.1f} s and {seen['memory'] >> 20} MB"
     errors = [line for line in seen["err"].splitlines() if not line.startswith("warning: ")]
-    if seen["status"] == 2 and not (len(errors) == 1 and errors[0].startswith("error: ") and len(errors[0]) > 20):
+    found = seen["argv"][0] == "check" and seen["out"]  # findings, which are not errors of the command
+    if seen["status"] == 2 and not found and not (len(errors) == 1 and errors[0].startswith("error: ") and len(errors[0]) > 20):
         yield f"says {seen['err']!r}"
     if seen["status"] != 2 and errors:
         yield f"succeeds and says {seen['err']!r}"

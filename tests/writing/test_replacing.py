@@ -113,3 +113,14 @@ def test_a_folder_in_the_place_of_a_file_is_named_and_no_temporary_file(tmp_path
         file.write(b"new")
     assert (error.value.filename, error.value.filename2) == (str(tmp_path / "taken"), None)
     assert [each.name for each in tmp_path.iterdir()] == ["taken"]
+
+
+def test_a_pipe_or_a_device_is_never_replaced_by_a_file(tmp_path, capsys):
+    steelyard.save(weights(0.0, 64), tmp_path / "a.npz")
+    os.mkfifo(tmp_path / "pipe.npz")
+    (tmp_path / "link.npz").symlink_to("pipe.npz")
+    for name in ("pipe.npz", "link.npz"):
+        assert main(["convert", str(tmp_path / "a.npz"), str(tmp_path / name)]) == 2
+        assert "is a device, a pipe or a socket, which no file replaces" in capsys.readouterr().err
+    assert stat.S_ISFIFO((tmp_path / "pipe.npz").stat().st_mode)
+    assert sorted(os.listdir(tmp_path)) == ["a.npz", "link.npz", "pipe.npz"]

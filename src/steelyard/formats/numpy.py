@@ -13,6 +13,7 @@ from steelyard.codecs.metadata import dump_facts, owners, with_facts
 from steelyard.codecs.pickle.arrays import refused
 from steelyard.codecs.pickle.model_weights import as_weights
 from steelyard.codecs.pickle.npy import MAGIC, array_in
+from steelyard.codecs.subbyte import BITS
 from steelyard.codecs.zip import Member, directory, member_source, mentions
 from steelyard.core.casting import common_dtype, standard
 from steelyard.core.readers import raw_chunks
@@ -213,4 +214,4 @@ def _header_text(shape: tuple[int, ...], dtype: str) -> bytes:
 
 def _kind(dtype: str) -> str:
     """Return the letter of a type in a header; "V", for raw bytes, of a type that NumPy lacks."""
-    return _KINDS.get(dtype.rstrip("0123456789"), "V")
+    return "V" if dtype in BITS else _KINDS.get(dtype.rstrip("0123456789"), "V")

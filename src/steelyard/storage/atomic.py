@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
@@ -19,6 +21,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     that a killed process left.
     """
     target = os.path.realpath(path)
+    _refuse_special(target, path)
     folder, name = os.path.split(target)
     prefix = f".{name[:60]}."
     remove_abandoned(folder, prefix)
@@ -40,6 +43,16 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.unlink(temporary)
         raise
     sync_folder(folder)
+
+
+def _refuse_special(target: str, path: str | os.PathLike[str]) -> None:
+    """Raise `OSError` for a device, a pipe or a socket: the superuser could replace even /dev/null by a file."""
+    try:
+        mode = os.stat(target).st_mode
+    except OSError:
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "is a device, a pipe or a socket, which no file replaces; name a file", os.fspath(path))
 
 
 def _rename(temporary: str, target: str, path: str | os.PathLike[str]) -> None:
