@@ -1,6 +1,7 @@
 """What the README promises; the pages of the docs are run as doctests."""
 
 import re
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -30,3 +31,14 @@ def test_the_readme_holds_exactly_two_set_up_commands():
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([\w/.-]+)\)", README))))
 def test_what_the_readme_links_to_is_there(link):
     assert (ROOT / link).exists()
+
+
+def test_the_figures_of_the_page_on_security_are_what_its_script_counts():
+    script = runpy.run_path(str(ROOT / "scripts" / "security.py"))
+    text = script["PAGE"].read_text()
+    assert script["page"](text) == text, "run scripts/security"
+
+
+def test_every_page_is_in_the_navigation():
+    navigation = (ROOT / "zensical.toml").read_text()
+    assert not [page.name for page in (ROOT / "docs").glob("*.md") if f'"{page.name}"' not in navigation]
