@@ -34,7 +34,6 @@ def figures():
     expected, formats = Counter(case["expect"] for case in cases.values()), Counter(case["format"] for case in cases.values())
     targets = literal("fuzz/targets.py", "TARGETS").keys
     mutators = [path for path in (ROOT / "fuzz" / "mutators").glob("*.py") if path.stem not in ("__init__", "recorded")]
-    findings = json.loads((ROOT / "tests" / "data" / "findings" / "findings.json").read_text())
     limits = [node for node in ast.parse((ROOT / "src/steelyard/codecs/limits.py").read_text()).body if _is_limit(node)]
     return [
         "| what | how many |",
@@ -42,7 +41,6 @@ def figures():
         f"| hostile files | {len(cases)}, of {len(formats)} formats: {', '.join(f'{n} {f}' for f, n in formats.most_common())} |",
         f"| of these read, listed in part, refused | {expected['read']}, {expected['list-only']}, {expected['reject']} |",
         f"| targets of the fuzzer, mutators that know a structure | {len(targets)}, {len(mutators)} |",
-        f"| files that once broke a command | {len(findings)} |",
         f"| writers swept by kills, full disks and second writers | {writers()} |",
         f"| limits of memory and time | {len(limits)} |",
     ]

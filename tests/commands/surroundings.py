@@ -169,9 +169,7 @@ def runs(folder):
     net, places = make(folder)
     for stream in STREAMS:
         for lines in command_lines(net, net, folder / "out").values():
-            yield lines[0], stream, None
-            if len(lines) > 1 and "--json" in lines[-1]:
-                yield lines[-1], stream, None
+            yield lines[-1] if "--json" in lines[-1] else lines[0], stream, None
     for name, path in places.items():
         for argv in itertools.chain.from_iterable(command_lines(path, net, folder / "out").values()):
             if name == "pipe" and set(argv) & {"--rules", "--pairs", "-c"}:
