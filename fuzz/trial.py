@@ -74,7 +74,9 @@ def attempt(files, opened, sample, turn):
         (home / "out").mkdir()
         gc.collect()
         gc.freeze()  # the child shares the memory of what it does not touch
-        child = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # newer Pythons warn of threads, such as those of a test's frameworks
+            child = os.fork()
         if not child:
             _run_child(home, opened, sample, turn)
         gc.unfreeze()
