@@ -91,6 +91,7 @@ def rules(stream, name="a.pkl"):
         (b"ctorch.storage\n_load_from_bytes\n(C\x05helloR.", "pickle-argument"),
         (b"cbuiltins\nprint\n(Vhi\ntR.", "pickle-call"),
         (b"cscipy.stats._continuous_distns\nnorm_gen\n)\x81}b.", "pickle-call"),  # its state is source text that it runs
+        (b"ccopyreg\n_reconstructor\n(cscipy.stats._continuous_distns\nnorm_gen\ncbuiltins\nobject\nNtR}b.", "pickle-argument"),
         (b"ctorch.optim.lr_scheduler\nLambdaLR\n(Nctorch.storage\n_load_from_bytes\ntR.", "pickle-call"),
         (b"ctorch.nn.modules.linear\nLinear\nN}Vforward\nctorch.nn.modules.activation\nReLU\ns\x86b.", "pickle-state"),
         (b"ctorch.nn.modules.linear\nLinear\n)\x81}V__setstate__\nctorch.storage\n_load_from_bytes\nsb.", "pickle-state"),
@@ -149,7 +150,7 @@ def test_nested_pickles_and_archives_are_looked_into_and_have_a_place():
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("x/data.pkl", EVIL)
     for inner in (b"\x80\x02" + EVIL + bytes(20), file.getvalue()):
-        for protocol in (2, 4):
+        for protocol in (2, 4):  # the bytes are a text in the first
             (finding, *_) = [each for each in findings(pickle.dumps([inner], protocol)) if each.runs]
             assert finding.what == "would have run os.system('ls')"
             assert " in a.pkl, byte " in finding.place

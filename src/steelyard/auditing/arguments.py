@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from steelyard.auditing.expected import FUNCTION, OBJECT, kind_of
+from steelyard.auditing.expected import CLASS, FUNCTION, OBJECT, kind_of
 from steelyard.auditing.libraries import looks_like_class
 from steelyard.codecs.pickle.values import Blob, Global, Record, class_of, is_args
 
@@ -22,8 +22,12 @@ def accepted(target: Global, args: Pickled) -> bool:
 
 
 def _is_class(value: Pickled) -> bool:
-    """Whether a value is the name of a class, which is judged as a name; names with dots are not."""
-    return isinstance(value, Global) and (looks_like_class(value.name) or value.text in _CLASSES)
+    """Whether a value is the name of a class that may make an object, or of one that no list has, which is judged as a name."""
+    if not isinstance(value, Global):
+        return False
+    kind = kind_of(value.module, value.name)
+    known = OBJECT in kind or CLASS in kind or value.text in _CLASSES
+    return known if kind else known or looks_like_class(value.name)
 
 
 _CLASSES = frozenset(

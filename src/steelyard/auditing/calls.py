@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from steelyard.auditing.arguments import accepted
@@ -36,23 +37,25 @@ def judged(log: Log, machine: Machine, place: Place) -> Iterator[AuditFinding]:
     counts: Counter[str] = Counter()
     known: set[str] = set()
     shown: set[int] = set()
-    for rule, what, at in (*_calls(log, shown), *_states(log), *_fillings(log), *_names(log, machine, shown)):
-        if what in known:
-            continue
-        known.add(what)
-        counts[rule] += 1
-        if counts[rule] <= limits.FINDINGS:
-            yield AuditFinding(rule, place.at(at - place.origin), what)
+    for rule, what, at in chain(_calls(log, shown, counts), _states(log), _fillings(log), _names(log, machine, shown)):
+        if what not in known:
+            counts[rule] += 1
+            if counts[rule] <= limits.FINDINGS:
+                known.add(what)
+                yield AuditFinding(rule, place.at(at - place.origin), what)
     for rule, count in counts.items():
         if count > limits.FINDINGS:
             yield AuditFinding(rule, str(place), f"{count - limits.FINDINGS:,} more findings of the rule {rule}")
 
 
-def _calls(log: Log, shown: set[int]) -> Iterator[tuple[str, str, int]]:
-    """Yield the calls; the names that their sentences show are added to `shown`."""
+def _calls(log: Log, shown: set[int], counts: Counter[str]) -> Iterator[tuple[str, str, int]]:
+    """Yield the calls; the names that their sentences show are added to `shown`. Those beyond the limit are only counted."""
     for record, how, at in log.calls:
         rule = rule_of_call(record, how)
-        if rule:
+        if rule and counts[rule] >= limits.FINDINGS:
+            counts[rule] += 1
+            shown.update(map(id, (record.call, *_named(record))))
+        elif rule:
             what = _sentence(rule, record)
             shown.update(id(part) for part in (record.call, *_named(record)) if isinstance(part, Global) and part.text in what)
             yield rule, what, at
@@ -72,7 +75,8 @@ def _rule_of_target(record: Record, how: str) -> str:
     kind = kind_of(target.module, target.name)
     if ARGUMENTS in kind:
         return "" if accepted(target, record.args) else "pickle-argument"
-    if CLASS in kind or FUNCTION in kind or (OBJECT in kind and how == "NEWOBJ"):
+    makes = how == "NEWOBJ" or (how in ("INST", "OBJ") and record.args == ())  # without the constructor
+    if CLASS in kind or FUNCTION in kind or (OBJECT in kind and makes):
         return ""
     if kind:
         return "pickle-call"

@@ -32,7 +32,7 @@ _SUFFIXES = (".pkl", ".pickle", ".joblib", ".sav", ".pdparams", ".pdopt", ".dill
 _PACKED = re.compile(r"\.(gz|bz2|xz|lzma|zst|lz4|z|zlib)\Z")
 _OPCODES = frozenset(code for code, handler in enumerate(HANDLERS) if handler is not unknown)
 _TRIED = 4096  # bytes of a source that is probably not a pickle which are run first
-_HELD = 16  # bytes of a byte string from which on it may be a pickle with a call
+_HELD = 8  # bytes of a byte string from which on it may be a pickle with a call
 _SEARCHED = 1 << 20  # bytes after a pickle in which further pickles are searched
 _BEGINNINGS = 1000  # of such pickles
 _MAGIC = re.compile(rb"\x80[\x02-\x05]|PK\x03\x04")
@@ -82,9 +82,14 @@ def _may_be(source: Source) -> bool:
     machine = Machine(head, after_build, log=Log())
     try:
         machine.load()
-    except FormatError:
-        return bool(_names(machine)) or (source.size > _TRIED and machine.stream.offset >= _TRIED - 64)
+    except FormatError as error:
+        return bool(_names(machine)) or (source.size > _TRIED and _reaches_on(machine, error))
     return True
+
+
+def _reaches_on(machine: Machine, error: FormatError) -> bool:
+    """Whether a trial ended where its bytes did, or at a text or byte string that is longer."""
+    return machine.stream.offset >= _TRIED - 64 or any(word in str(error) for word in ("are left", "are needed", "does not end"))
 
 
 def _names(machine: Machine) -> list[tuple[str, str]]:
