@@ -48,6 +48,10 @@ CONTAINERS = {
     "deflated": zipped(zipfile.ZIP_DEFLATED),
     "any member": zipped(name="archive/version"),
     "a storage": zipped(name="archive/data/0"),
+    "a long text first": zipped(name="x.dat", content=b"X" + struct.pack("<L", 1 << 15) + bytes(1 << 15) + b"0" + EVIL[2:]),
+    "a long byte string first": zipped(
+        name="x.dat", content=b"B" + struct.pack("<L", 1 << 15) + bytes(1 << 15) + b"0" + EVIL[2:]
+    ),
     "a zip in a zip": zipped(content=zipped()),
     "tar": tarred(),
     "nemo": gzip.compress(tarred(zipped())),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _SUFFIXES = (".pkl", ".pickle", ".joblib", ".sav", ".pdparams", ".pdopt", ".dill", ".p", ".model")
 _PACKED = re.compile(r"\.(gz|bz2|xz|lzma|zst|lz4|z|zlib)\Z")
 _OPCODES = frozenset(code for code, handler in enumerate(HANDLERS) if handler is not unknown)
-_TRIED = 4096  # bytes of a source that is probably not a pickle which are run first
+_TRIED = (1 << 12, 1 << 20)  # bytes of a source that is probably not a pickle which are run first
 _HELD = 8  # bytes of a byte string from which on it may be a pickle with a call
 _SEARCHED = 1 << 20  # bytes after a pickle in which further pickles are searched
 _BEGINNINGS = 1000  # of such pickles
@@ -77,19 +77,27 @@ def begins_as_another(source: Source) -> bool:
 
 def _may_be(source: Source) -> bool:
     """Run the first opcodes: whether they run to the end of the trial, or name something."""
-    head = from_bytes(source.head(_TRIED), source.name)  # with a budget of its own, since its memory is free again
-    Budget(source).spend(head.size)
-    machine = Machine(head, after_build, log=Log())
-    try:
-        machine.load()
-    except FormatError as error:
-        return bool(_names(machine)) or (source.size > _TRIED and _reaches_on(machine, error))
+    for length in _TRIED:
+        head = from_bytes(source.head(length), source.name)  # with a budget of its own, since its memory is free again
+        Budget(source).spend(head.size)
+        machine = Machine(head, after_build, log=Log())
+        try:
+            machine.load()
+        except FormatError as error:
+            if _names(machine):
+                return True
+            if source.size <= length or not _reaches_on(machine, error):
+                return False
+        else:
+            return True
     return True
 
 
 def _reaches_on(machine: Machine, error: FormatError) -> bool:
     """Whether a trial ended where its bytes did, or at a text or byte string that is longer."""
-    return machine.stream.offset >= _TRIED - 64 or any(word in str(error) for word in ("are left", "are needed", "does not end"))
+    size = machine.stream.source.size
+    reached = machine.stream.offset >= size - 64 or "announced" in str(error)
+    return reached or (size < _TRIED[-1] and any(word in str(error) for word in ("are left", "are needed", "does not end")))
 
 
 def _names(machine: Machine) -> list[tuple[str, str]]:
