@@ -21,7 +21,11 @@ from steelyard.storage.source import Source
 if TYPE_CHECKING:
     from steelyard.auditing.findings import Auditor
 
-AUDITORS = ("archives", "arrays", "native", "pickles", "shards", "skops", "streams", "tars")
+AUDITORS = (
+    *("archives", "arrays", "native", "pickles", "shards", "skops", "streams", "tars"),
+    *("configs", "hdf5", "metadata", "onnx", "programs", "python_sources", "r", "templates", "tensorflow_graphs", "tflite"),
+    "yaml_tags",
+)
 """The modules of this package that each audit one kind of content."""
 
 

@@ -15,7 +15,7 @@ from steelyard.codecs.compression import Inflated, begins, is_compressed
 from steelyard.codecs.r.binary import Binary
 from steelyard.codecs.r.objects import Objects
 from steelyard.codecs.r.strings import native_encoding
-from steelyard.codecs.r.values import Pairlist, Vector
+from steelyard.codecs.r.values import Pairlist, Symbol, Vector
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
@@ -56,15 +56,35 @@ def read_r(source: Source) -> Value:
     Trailing bytes are ignored, as in R. Raises `FormatError` for a file that is damaged, cut, or needs more memory than
     `Budget` allows, and `MissingExtraError` if Zstandard is needed and not installed.
     """
+    objects, available, is_session = _opened(source)
+    value = objects.read()
+    available(objects.notation.position + 1)  # the checksum of a compressed stream follows its last byte
+    return _session(objects, value) if is_session else value
+
+
+def read_symbols(source: Source) -> tuple[Value, set[str], FormatError | None]:
+    """Read a file of R as far as it goes: return its object, the names of all symbols, and the error that ended it.
+
+    Symbols are also those in compiled functions, whose instructions are skipped. Raises `FormatError` for a damaged head.
+    """
+    objects, _, is_session = _opened(source)
+    value, broken = None, None
+    try:
+        value = objects.read()
+        value = _session(objects, value) if is_session else value
+    except FormatError as error:
+        broken = error
+    return value, {each.name for each in objects.references if isinstance(each, Symbol)}, broken
+
+
+def _opened(source: Source) -> tuple[Objects, Available, bool]:
+    """Return the objects of a file, unread, and whether it is one of `save`."""
     content, available = _content(source)
     head = content.read(0, min(available(7), 7))
     begin = len(SESSIONS[0]) if head.startswith(SESSIONS) else 0
     if head.startswith(OLD_SESSIONS):
         raise FormatError(source.name, "was written by an R before 1.4, in a format that is not read")
-    objects = _start(source, content, available, begin)
-    value = objects.read()
-    available(objects.notation.position + 1)  # the checksum of a compressed stream follows its last byte
-    return _session(objects, value) if begin else value
+    return _start(source, content, available, begin), available, bool(begin)
 
 
 def _content(source: Source) -> tuple[Source, Available]:
