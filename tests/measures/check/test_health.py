@@ -196,8 +196,6 @@ ILL = {
     "burn-special-values": {"not finite"},  # made to hold NaN and infinity
     "bumblebee-state-dict-full": {"constant"},  # made of ones
     "keras-nested-container": {"constant"},  # made of 0.1, 0.2 and 0.3
-    "gymnax-cartpole-ppo": {"code"},  # pickles that call FrozenDict and DotMap
-    "gymnax-cartpole-es": {"code"},
 }
 """Real files that are not healthy nets, with their findings."""
 
