@@ -135,3 +135,4 @@ def test_templates_in_configs_are_judged(name, config):
 def test_a_file_of_one_template_is_judged():
     assert audit(from_bytes(EVIL.encode(), "chat_template.jinja")).would_run
     assert not audit(from_bytes(b"{{ x }}", "chat_template.jinja")).findings
+    assert not audit(from_bytes(b"{% extends 'base' %}", "page.html.jinja")).findings  # a web page

@@ -54,6 +54,7 @@ _GLOBALS |= frozenset(("raise_exception", "strftime_now", "caller"))
 """Objects of renderers; calling them is usual, their attributes lead to the internals of their module."""
 _LOADING = frozenset(("import", "include", "from", "extends"))
 _BY_ATTRIBUTE = frozenset(("map", "groupby", "sort", "sum", "min", "max", "unique", "selectattr", "rejectattr"))
+_FILE = re.compile(r"(?<!\.html)(?<!\.xml)(?<!\.py)(?<!\.md)(?<!\.txt)(?<!\.sh)\.(?:jinja2?|j2)\Z")
 _SCRIPT = re.compile(r"<\s*/?\s*(?:script|iframe|object|embed)\b|javascript\s*:|\bon(?:error|load|click)\s*=", re.IGNORECASE)
 _ADDRESS = re.compile(r"\b(?:https?|ftp|wss?)://[^\s'\"<>]+", re.IGNORECASE)
 _OPEN_ADDRESS = re.compile(r"\b(?:https?|ftp|wss?)://[^\s'\"<>)]*\Z", re.IGNORECASE)
@@ -74,8 +75,8 @@ _ITEMS = words(
 
 
 def recognises(source: Source) -> bool:
-    """Recognise a file that holds one template."""
-    return source.name.lower().endswith((".jinja", ".jinja2", ".j2")) and source.size <= limits.TEXT
+    """Recognise a file that holds one template; those of web pages and source code have a second suffix."""
+    return bool(_FILE.search(source.name.lower())) and source.size <= limits.TEXT
 
 
 def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
