@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 AUDITORS = (
     *("archives", "arrays", "native", "pickles", "shards", "skops", "streams", "tars"),
-    *("configs", "hdf5", "metadata", "onnx", "programs", "python_sources", "r", "templates", "tensorflow_graphs", "tflite"),
+    *("configs", "hdf5", "metadata", "onnx", "programs", "python_sources", "r", "template_files", "tensorflow_graphs", "tflite"),
     "yaml_tags",
 )
 """The modules of this package that each audit one kind of content."""

@@ -6,14 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from steelyard.auditing import hub, keras_configs, programs
-from steelyard.auditing.findings import AuditFinding
-from steelyard.auditing.plain_values import decoded, texts_in
-from steelyard.auditing.templates import is_template, judged
 from steelyard.codecs import limits
 
 if TYPE_CHECKING:
-    from steelyard.auditing.findings import Inside, Place
+    from steelyard.auditing.findings import AuditFinding, Inside, Place
     from steelyard.storage.source import Source
 
 _VOCABULARIES = ("tokenizer.json", "vocab.json", ":schema.json")
@@ -46,6 +42,10 @@ def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
         return  # a text, or a value for each line
     if not _MARKS.search(text) and not source.name.endswith(_HUB):
         return
+    from steelyard.auditing import hub, keras_configs, programs
+    from steelyard.auditing.plain_values import decoded, texts_in
+    from steelyard.auditing.templates import is_template, judged
+
     config = decoded(text, source)
     yield from keras_configs.judged(config, source, place)
     yield from hub.judged(config, source, place)

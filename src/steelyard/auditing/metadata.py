@@ -7,12 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from steelyard.auditing.findings import AuditFinding, Inside, Place
-from steelyard.auditing.plain_values import decoded
-from steelyard.auditing.templates import is_template, judged
 from steelyard.codecs import limits
 from steelyard.errors import printable
-from steelyard.formats import safetensors
-from steelyard.formats.gguf.header import HeaderCursor, alignment_of, read_infos, read_metadata
 
 if TYPE_CHECKING:
     from steelyard.codecs.plain import Plain
@@ -32,8 +28,11 @@ def recognises(source: Source) -> bool:
     head = source.head(20)
     if head[:4] == _GGUF:
         return True
-    is_named = source.name.lower().endswith(safetensors.SUFFIXES)
-    return (is_named or b'{"' in head[8:]) and safetensors.sniff(source)
+    if not (source.name.lower().endswith(".safetensors") or b'{"' in head[8:]):
+        return False
+    from steelyard.formats.safetensors import sniff
+
+    return sniff(source)
 
 
 def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
@@ -55,6 +54,8 @@ def looks_like_code(text: str) -> str:
 
 
 def _texts(texts: Iterator[tuple[str, str]], place: Place) -> Iterator[AuditFinding]:
+    from steelyard.auditing.templates import is_template, judged
+
     for key, text in texts:
         if is_template(text):
             yield from judged(text, Place(key, place))
@@ -64,6 +65,8 @@ def _texts(texts: Iterator[tuple[str, str]], place: Place) -> Iterator[AuditFind
 
 
 def _of_safetensors(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
+    from steelyard.auditing.plain_values import decoded
+
     length = int.from_bytes(source.read(0, 8), "little")
     header = decoded(source.read(8, length), source)
     entries = header if isinstance(header, dict) else {}
@@ -102,6 +105,8 @@ def _after(source: Source, place: Place, end: int, padding: int) -> Iterator[Aud
 
 
 def _of_gguf(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
+    from steelyard.formats.gguf.header import HeaderCursor, alignment_of, read_infos, read_metadata
+
     cursor = HeaderCursor(source)
     tensors, pairs = cursor.counts()
     metadata = read_metadata(cursor, pairs)

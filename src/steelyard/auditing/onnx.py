@@ -11,10 +11,9 @@ from steelyard.auditing.findings import AuditFinding, Inside, Place
 from steelyard.auditing.names import words
 from steelyard.codecs.protobuf import BYTES, Field, message
 from steelyard.errors import SteelyardError, UnsafeFileError, printable
-from steelyard.formats.onnx import sniff
-from steelyard.formats.tflite.flatbuffers import Table, root
 
 if TYPE_CHECKING:
+    from steelyard.formats.tflite.flatbuffers import Table
     from steelyard.storage.source import Source
 
 _ORT = b"ORTM"
@@ -42,14 +41,18 @@ def recognises(source: Source) -> bool:
     head = source.head(8)
     if head[4:] == _ORT:
         return True
-    return head[:1] in _FIRST and (source.path is not None or ".onnx" in source.name) and sniff(source)
+    if head[:1] not in _FIRST or not (source.path is not None or ".onnx" in source.name):
+        return False
+    from steelyard.formats.onnx import sniff
+
+    return sniff(source)
 
 
 def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
     """Name operators and files, each once."""
     is_ort = source.head(8)[4:] == _ORT
     local, found = set[str](), dict[tuple[str, str], None]()
-    for rule, what in _of_ort(root(source)) if is_ort else _of_model(source, local):
+    for rule, what in _of_ort(source) if is_ort else _of_model(source, local):
         found[rule, what] = None
     for rule, what in found:
         yield AuditFinding(rule, str(place), what)
@@ -148,11 +151,13 @@ def _is_link_out(source: Source, location: str) -> bool:
 
 # InferenceSession: 6 model. Model: 18 graph. Graph: 8 nodes. Node: 8 domain, 14 op_type, 24 attributes
 # Attribute: 4 name, 12 s (text), 18 g (graph), 28 graphs
-def _of_ort(session: Table) -> Iterator[tuple[str, str]]:
+def _of_ort(source: Source) -> Iterator[tuple[str, str]]:
     """Walk through the graphs of an ORT model without recursion."""
-    model = session.table(6)
+    from steelyard.formats.tflite.flatbuffers import root
+
+    model = root(source).table(6)
     graph = model.table(18) if model else None
-    pending = [graph] if graph else []
+    pending: list[Table] = [graph] if graph else []
     while pending:
         for node in pending.pop().tables(8):
             settings = []

@@ -19,8 +19,7 @@ from steelyard.codecs import limits
 from steelyard.errors import printable
 
 if TYPE_CHECKING:
-    from steelyard.auditing.findings import Inside, Place
-    from steelyard.storage.source import Source
+    from steelyard.auditing.findings import Place
 
 _INTERNAL = (
     "class|mro|bases?|subclasses|globals|builtins?|import|init|new|dict|code|func|self|closure|reduce(?:_ex)?|module|name"
@@ -54,7 +53,6 @@ _GLOBALS |= frozenset(("raise_exception", "strftime_now", "caller"))
 """Objects of renderers; calling them is usual, their attributes lead to the internals of their module."""
 _LOADING = frozenset(("import", "include", "from", "extends"))
 _BY_ATTRIBUTE = frozenset(("map", "groupby", "sort", "sum", "min", "max", "unique", "selectattr", "rejectattr"))
-_FILE = re.compile(r"(?<!\.html)(?<!\.xml)(?<!\.py)(?<!\.md)(?<!\.txt)(?<!\.sh)\.(?:jinja2?|j2)\Z")
 _SCRIPT = re.compile(r"<\s*/?\s*(?:script|iframe|object|embed)\b|javascript\s*:|\bon(?:error|load|click)\s*=", re.IGNORECASE)
 _ADDRESS = re.compile(r"\b(?:https?|ftp|wss?)://[^\s'\"<>]+", re.IGNORECASE)
 _OPEN_ADDRESS = re.compile(r"\b(?:https?|ftp|wss?)://[^\s'\"<>)]*\Z", re.IGNORECASE)
@@ -72,16 +70,6 @@ _ITEMS = words(
     """
 )
 """Words for the parts of a message, for which templates look in its content."""
-
-
-def recognises(source: Source) -> bool:
-    """Recognise a file that holds one template; those of web pages and source code have a second suffix."""
-    return bool(_FILE.search(source.name.lower())) and source.size <= limits.TEXT
-
-
-def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
-    """Judge the template."""
-    yield from judged(source.read(0, source.size).decode("utf-8", "replace"), place)
 
 
 def is_template(text: str) -> bool:

@@ -9,8 +9,6 @@ from steelyard.auditing.findings import AuditFinding
 from steelyard.auditing.names import words
 from steelyard.auditing.tensorflow_ops import rule_of_op
 from steelyard.errors import printable
-from steelyard.formats.tflite import sniff
-from steelyard.formats.tflite.flatbuffers import root
 
 if TYPE_CHECKING:
     from steelyard.auditing.findings import Inside, Place
@@ -26,6 +24,7 @@ _KNOWN = words(
     odml.rms_norm odml.scaled_dot_product_attention odml.update_kv_cache odml.cache_update STABLEHLO_COMPOSITE DISPATCH_OP
     """
 )
+_IDENTIFIER = b"TFL3"
 _FLEX = "Flex"
 _MICRO = "Signal"
 """The operators of TensorFlow Lite for Microcontrollers that process audio."""
@@ -33,11 +32,13 @@ _MICRO = "Signal"
 
 def recognises(source: Source) -> bool:
     """Recognise the identifier."""
-    return sniff(source)
+    return source.head(8)[4:] == _IDENTIFIER
 
 
 def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
     """Name each operator that is not built in."""
+    from steelyard.formats.tflite.flatbuffers import root
+
     for code in root(source).tables(6):
         name = code.text(6)
         shown = printable(name, 200)
