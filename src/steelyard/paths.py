@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+
+from steelyard.errors import SteelyardError
+
+LEFT_OUT = frozenset((".git", "__pycache__"))
+"""Folders that belong to tools, not to models."""
 
 
 def expanded(paths: Iterable[str]) -> list[str]:
@@ -24,6 +29,85 @@ def _expanded(path: str) -> list[str]:
     from glob import glob
 
     return [file for match in sorted(glob(path, recursive=True)) for file in _expanded(match)] or [path]
+
+
+def below(paths: Iterable[str]) -> dict[str, bool]:
+    """Expand paths to all files in them and in their folders, whatever these hold; true for those that a path itself names.
+
+    A folder that is one model stands for its files; an index stands for its shards.
+    """
+    found: dict[str, bool] = {}
+    for path in paths:
+        for file in _expanded_to(path):
+            if os.path.isdir(file):
+                found.update(_below(file))
+            else:
+                found[file] = found.get(file, False) or file == path
+    return found
+
+
+def _expanded_to(path: str) -> list[str]:
+    if "://" in path or os.path.lexists(path) or not any(mark in path for mark in "*?["):
+        return [path]
+    from glob import glob
+
+    return sorted(glob(path, recursive=True)) or [path]
+
+
+def _below(folder: str) -> Iterator[tuple[str, bool]]:
+    """Yield a folder that is one model; or all files in it, without the shards of an index, and those in its folders."""
+    if _is_one_model(folder):
+        yield folder, True
+        return
+    folders, files = [], []
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        path = entry.name if folder == os.curdir else entry.path
+        if entry.is_dir(follow_symlinks=False):
+            folders += [path] if entry.name not in LEFT_OUT else []
+        elif not entry.is_dir():
+            files.append(path)
+    left_out = _read_through_others(folder, {os.path.basename(path) for path in files})
+    for path in files:
+        if os.path.basename(path) not in left_out:
+            yield path, False
+    for path in folders:
+        yield from _below(path)
+
+
+def _is_one_model(folder: str) -> bool:
+    """Whether a format reads a folder as one model, and uses all weight files in it and in its folders."""
+    from steelyard.formats import is_model
+    from steelyard.io import opened
+    from steelyard.storage.source import open_path
+
+    if not is_model(open_path(folder)):
+        return False
+    held = {
+        os.path.realpath(os.path.join(path, name))
+        for path, _, files in os.walk(folder)
+        if LEFT_OUT.isdisjoint(path.split(os.sep))
+        for name in files
+        if name.lower().endswith(_suffixes())
+    }
+    try:
+        return held <= opened(folder)[1]
+    except SteelyardError:  # it is damaged, or lacks a file
+        return {os.path.dirname(path) for path in held} <= {os.path.realpath(folder)}
+
+
+def _read_through_others(folder: str, files: set[str]) -> set[str]:
+    """Return the files of a folder that are read through an index."""
+    from steelyard.formats import ALONGSIDE, weight_files
+
+    weights = {name for name in files if name.lower().endswith(_suffixes()) and not name.startswith(".")}
+    parts = {name for name in files if name.endswith(ALONGSIDE) and f"{name.partition('.data-')[0]}.index" in files}
+    return (weights - set(weight_files(folder))) | parts
+
+
+def _suffixes() -> tuple[str, ...]:
+    from steelyard.formats import ALONGSIDE, SUFFIXES
+
+    return tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes if suffix not in ALONGSIDE)
 
 
 def _in_folder(folder: str) -> list[str]:

@@ -8,7 +8,8 @@ Modules that only some commands need are imported inside functions, to keep star
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.weight import Role
@@ -105,6 +106,31 @@ def each_file(paths: Iterable[str], work: Callable[[str], tuple[Any, str]]) -> t
         if text:
             print(text)
     return status, records
+
+
+def code_in(file: str) -> list[str]:
+    """Return what loading a file with its own library would run.
+
+    Empty for a URL, since an audit of it would need a request for each part of the file.
+    """
+    from steelyard.formats import holds_numbers_only
+    from steelyard.storage.source import open_path
+
+    if "://" in file or holds_numbers_only(open_path(file)):
+        return []
+    from steelyard.auditing.quick import would_run
+
+    return would_run(file)
+
+
+def warn_of_code(found: Mapping[str, Sequence[str]]) -> None:
+    """Print a line on stderr for each file that would run code if its own library loaded it."""
+    from steelyard.text.audits import code_line
+
+    sys.stdout.flush()  # the line is the last
+    for file, ran in found.items():
+        if ran:
+            print(f"warning: {code_line(file, ran)}", file=sys.stderr)
 
 
 def print_json(record: Any) -> None:

@@ -1,17 +1,21 @@
-"""`steelyard check`: find defects of a file."""
+"""`steelyard check`: find defects of files."""
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_paths, each_file, print_records
+from steelyard.commands import add_paths, each_file, print_json, print_records
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
     import argparse
 
     from steelyard.measures.check import Check
+    from steelyard.measures.check.outcomes import Outcome
+    from steelyard.measures.check.policy import Policy
 
 
 def run(args: argparse.Namespace) -> int:
@@ -19,6 +23,7 @@ def run(args: argparse.Namespace) -> int:
 
     Every number is read once, including the optimizer's. The findings are weights that cannot be read, weights with NaN or
     Inf, each with the index of the first, and what loading the file would run, such as posix.system('...'); nothing is run.
+    Each ends with the id of its rule, which docs/audit.md explains. A folder stands for all files in it and in its folders.
     --health adds properties that trained nets rarely have: constant kernels, dead or duplicate units, norms far from those at
     initialization, numbers clipped by a narrow type, running variances of zero, unused embeddings. Healthy nets may have the
     findings marked "info" too. The exit status is 0 without findings of at least the severity --fail-on, 1 with some, 2
@@ -26,45 +31,38 @@ def run(args: argparse.Namespace) -> int:
 
     steelyard check model.pt --health
     """
-    from steelyard.paths import expanded
-    from steelyard.text.measured import check_lines, check_total
+    from steelyard.measures.check.outcomes import summary
+    from steelyard.paths import below
     from steelyard.text.terminal import screen_of
 
-    files, screen, failed = expanded(args.paths), screen_of(sys.stdout), 0
+    named, screen = below(args.paths), screen_of(sys.stdout)
+    outcomes: list[Outcome] = []
+    policy = _policy(args)
 
     def checked(file: str) -> tuple[Any, str]:
-        nonlocal failed
-        result = _check(file, health=args.health)
-        failed = max(failed, _status(result, args.fail_on))
-        lines = [f"{printable(file)}: {line}" if len(files) > 1 else line for line in check_lines(result)]
-        bad = [finding.severity != "info" for finding in result.findings]
-        bad += [False] * (len(lines) - len(bad))  # the line that all is well, and notes
-        painted = [screen.paint(line, "red") if red else line for red, line in zip(bad, lines, strict=True)]
-        if screen.width is not None and (total := check_total(result)):  # a pipe has a line for each finding
-            painted.append(total)
-        return {"file": file, **result.to_dict()}, "" if args.json else "\n".join(painted)
+        outcome = _outcome(file, args, policy, named=named[file])
+        outcomes.append(outcome)
+        imports = _imports(file) if args.imports else None
+        record = outcome.to_dict() if imports is None else {**outcome.to_dict(), "imports": imports}
+        is_shown = not args.json and outcome.word != "no model"
+        return record, _text(outcome, imports or {}, screen, f"{printable(file)}: " if len(named) > 1 else "") if is_shown else ""
 
-    status, records = each_file(files, checked)
-    if args.json:
-        from steelyard.text.records import plain
-
-        print_records(plain(records))
-    return max(status, failed)
-
-
-def _status(result: Check, fail_on: str) -> int:
-    """Return 3 for a file that would run code, 2 for a damaged one, 1 for other findings of this severity, else 0."""
-    if any(finding.kind == "code" and finding.severity == "error" for finding in result.findings):
-        return 3
-    if any(finding.kind == "damaged" for finding in result.findings):
-        return 2
-    return 1 if result.at_least(fail_on) else 0
+    status, records = each_file(named, checked)
+    errors = {record["file"]: record["error"] for record in records if "error" in record}
+    _write(args, outcomes, errors)
+    total = summary(outcomes, len(errors))
+    if total.no_model == total.files:
+        raise FormatError(" ".join(args.paths), f"no model among {total.files:,} file{'s' * (total.files != 1)}")
+    _print_total(args, records, total)
+    status = max([status, *(each.status(args.fail_on) for each in outcomes)])
+    return 0 if args.write_baseline and not errors else status
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the paths, the checks, and the severity that counts as failure."""
+    """Declare the paths, the checks, what is known and trusted, and the files to write."""
     add_paths(parser)
     parser.add_argument("--health", action="store_true", help="also look for properties that trained nets rarely have")
+    parser.add_argument("--imports", action="store_true", help="also list each class and function that pickles name")
     parser.add_argument(
         "--fail-on",
         choices=("info", "warning", "error"),
@@ -72,9 +70,39 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LEVEL",
         help="exit with status 1 on findings of at least this severity: info, warning (the default) or error",
     )
+    parser.add_argument(
+        "--allow",
+        metavar="CLASS",
+        action="append",
+        default=[],
+        help="trust a class, as my.nets.Net: warnings about it become info; may be repeated",
+    )
+    parser.add_argument("--baseline", metavar="FILE", help="do not count the findings in this file, by digest and rule")
+    parser.add_argument("--write-baseline", metavar="FILE", help="write all findings as known, and exit with status 0")
+    parser.add_argument("--sarif", metavar="FILE", help="write the findings as SARIF 2.1.0, which code hosts show")
+    parser.add_argument("--bom", metavar="FILE", help="write a bill of materials: CycloneDX 1.6, with digests and licences")
 
 
-def _check(file: str, *, health: bool) -> Check:
+def _policy(args: argparse.Namespace) -> Policy:
+    from steelyard.measures.check.policy import Policy, read_baseline
+
+    return Policy(args.allow, read_baseline(args.baseline) if args.baseline else frozenset())
+
+
+def _outcome(file: str, args: argparse.Namespace, policy: Policy, *, named: bool) -> Outcome:
+    """Check a file; one of a folder may be anything but a model."""
+    from steelyard.measures.check.outcomes import outcome, outcome_of_other
+
+    try:
+        check = _check(file, health=args.health, named=named)
+    except FormatError as error:
+        if named:
+            raise
+        return outcome_of_other(file, error, policy)
+    return outcome(file, check, policy)
+
+
+def _check(file: str, *, health: bool, named: bool) -> Check:
     """Check a file with a progress bar; a file that cannot be opened may be a model with missing shards."""
     from steelyard.measures.check import checked, listed, refused
     from steelyard.text.progress import following
@@ -82,6 +110,8 @@ def _check(file: str, *, health: bool) -> Check:
     try:
         weights = listed(file, "all")
     except FormatError as error:
+        if not named:
+            raise
         # a traceback would keep in memory what its frames had read
         return refused(file, error.with_traceback(None), health=health)
     with following(weights, "checking") as everything:
@@ -89,3 +119,45 @@ def _check(file: str, *, health: bool) -> Check:
             return checked(everything)
         with following(listed(file), "checking its health") as model:
             return checked(everything, model)
+
+
+def _imports(file: str) -> dict[str, int]:
+    from steelyard.auditing.imports import imports
+
+    return imports(file)
+
+
+def _text(outcome: Outcome, imports: Mapping[str, int], screen: Any, head: str) -> str:
+    from steelyard.text.measured import check_total, import_lines, judged_lines
+
+    painted = [
+        screen.paint(f"{head}{line}", "red") if finding is not None and finding.severity != "info" else f"{head}{line}"
+        for finding, line in judged_lines(outcome)
+    ]
+    painted += [f"{head}{line}" for line in import_lines(imports)]
+    if screen.width is not None and (total := check_total(outcome.check)):  # a pipe has a line for each finding
+        painted.append(total)
+    return "\n".join(painted)
+
+
+def _print_total(args: argparse.Namespace, records: list[Any], total: Any) -> None:
+    """Print the summary of several files, and JSON."""
+    from steelyard.measures.check.outcomes import common_folder
+    from steelyard.text.measured import summary_line
+    from steelyard.text.records import plain
+
+    if args.json and len(records) == 1:
+        print_records(plain(records))
+    elif args.json:
+        print_json({"files": plain(records), "summary": total.to_dict()})
+    elif len(records) > 1:
+        print(summary_line(total, common_folder(record["file"] for record in records)))
+
+
+def _write(args: argparse.Namespace, outcomes: list[Outcome], errors: Mapping[str, str]) -> None:
+    """Write the files that the options name; names in a bill of materials are relative to the folder that was given."""
+    if args.write_baseline or args.sarif or args.bom:
+        from steelyard.measures.check.writing import write
+
+        folder = args.paths[0] if len(args.paths) == 1 and os.path.isdir(args.paths[0]) else ""
+        write(outcomes, errors, baseline=args.write_baseline, sarif=args.sarif, bom=args.bom, folder=folder)

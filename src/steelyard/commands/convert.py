@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from steelyard.commands import add_file, add_selection, print_json, selected
+from steelyard.commands import add_file, add_selection, code_in, print_json, selected, warn_of_code
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def run(args: argparse.Namespace) -> None:
     from steelyard.io import into, opened, write
     from steelyard.text.progress import following
 
+    code = code_in(args.file)  # before OUT may replace it
     everything, used = opened(args.file, args.scope)
     chosen = readable(selected(everything, args, args.file), skip_unreadable=False)
     chosen = renamed(chosen, args.rename, args.prefix)
@@ -37,7 +38,8 @@ def run(args: argparse.Namespace) -> None:
         chosen = into(chosen, opened(args.like)[0])
     with following(chosen, "converting") as watched:
         out = write(watched, args.out, used, args.shard_size)
-    _tell(args, out, chosen)
+    _tell(args, out, chosen, code)
+    warn_of_code({args.file: code})
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,12 +56,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_selection(parser)
 
 
-def _tell(args: argparse.Namespace, out: str, written: Weights) -> None:
+def _tell(args: argparse.Namespace, out: str, written: Weights, code: list[str]) -> None:
     from steelyard.text.records import file_record
     from steelyard.text.table import totals
 
     if args.json:
-        print_json({"in": args.file, "out": out, "total": file_record(out, written)["total"]})
+        print_json({"in": args.file, "out": out, "total": file_record(out, written)["total"], "would_run": code})
     else:
         print(f"{printable(out)}: {totals(written)}")
 

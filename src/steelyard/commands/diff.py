@@ -8,7 +8,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_scope, add_skip, print_json, unmatched
+from steelyard.commands import add_scope, add_skip, code_in, print_json, unmatched, warn_of_code
 from steelyard.errors import ShapeError
 
 if TYPE_CHECKING:
@@ -45,10 +45,12 @@ def run(args: argparse.Namespace) -> int:
             verdicts=not args.no_verdicts,
         )
         lines = [] if args.json else list(diff_lines(difference, None if args.all else SHOWN, screen, histograms=histograms))
+    code = {path: code_in(path) for path in (args.before, args.after)}
     if args.json:
-        print_json(_record(args, difference))
+        print_json({**_record(args, difference), "would_run": code})
     else:
         print("\n".join(lines))
+    warn_of_code(code)
     return 0 if difference.same else 1
 
 

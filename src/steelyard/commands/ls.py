@@ -6,7 +6,7 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_paths, add_selection, each_file, opened, print_records
+from steelyard.commands import add_paths, add_selection, code_in, each_file, opened, print_records, warn_of_code
 from steelyard.errors import FormatError, printable
 from steelyard.running import trouble
 
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
     files, screen = expanded(args.paths), screen_of(sys.stdout)
     headed = len(files) > 1
-    listed_files: list[str] = []
+    code: dict[str, list[str]] = {}
     failed: list[FormatError] = []
 
     def listed(file: str) -> tuple[Any, str]:
@@ -41,9 +41,9 @@ def run(args: argparse.Namespace) -> int:
         if count:
             failed.append(FormatError(file, f"{count:,} of {len(weights):,} weights cannot be read"))
         if headed and text:
-            text = ("\n" if listed_files else "") + f"{screen.paint(printable(file), 'bold')}\n{text}"
-        listed_files.append(file)
-        return record, text
+            text = ("\n" if code else "") + f"{screen.paint(printable(file), 'bold')}\n{text}"
+        code[file] = code_in(file)
+        return record and {**record, "would_run": code[file]}, text
 
     with uncollected():
         status, records = each_file(files, listed)
@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
         print_records(records)
     for error in failed:
         status = trouble(error)
+    warn_of_code(code)
     return status
 
 

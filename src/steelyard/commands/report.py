@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from steelyard.commands import add_before, add_file, add_scope, add_skip, print_json
+from steelyard.commands import add_before, add_file, add_scope, add_skip, code_in, print_json, warn_of_code
 from steelyard.errors import FormatError, printable
 from steelyard.running import trouble
 
@@ -26,11 +26,15 @@ def run(args: argparse.Namespace) -> int:
 
     options = {"scope": args.scope, "spectra": args.spectra, "skip_unreadable": args.skip_unreadable}
     count, unreadable = write(args.file, args.out, args.before, **options, progress=True)
+    code = {path: code_in(path) for path in (args.file, args.before) if path is not None}
     if args.json:
-        print_json({"file": args.file, "before": args.before, "out": args.out, "weights": count, "unreadable": unreadable})
+        record = {"file": args.file, "before": args.before, "out": args.out, "weights": count, "unreadable": unreadable}
+        print_json({**record, "would_run": code})
     else:
         print(f"{printable(args.out)}: {count:,} weight{'s' * (count != 1)}")
-    return trouble(FormatError(args.file, f"{unreadable:,} of {count:,} weights cannot be read")) if unreadable else 0
+    status = trouble(FormatError(args.file, f"{unreadable:,} of {count:,} weights cannot be read")) if unreadable else 0
+    warn_of_code(code)
+    return status
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

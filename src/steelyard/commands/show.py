@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from steelyard.commands import add_file, add_scope, opened, print_json
+from steelyard.commands import add_file, add_scope, code_in, opened, print_json, warn_of_code
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -20,25 +20,46 @@ def run(args: argparse.Namespace) -> None:
     Select a part as in Python: fc1.weight[3,:5] is the first five columns of the fourth row. NaN and Inf are counted, and
     the index of the first is shown. In a terminal with colours a matrix is drawn, negative numbers in blue and positive ones
     in orange; elsewhere, or with --no-heatmap, the numbers are printed, those of a large weight without the middle. --json
-    prints all numbers.
+    prints all numbers. --metadata prints what the file says of itself: texts and settings, long lists abbreviated.
 
     steelyard show model.safetensors 'fc1.weight[3,:5]'
     """
     weights = opened(args.file, args)
+    if args.metadata:
+        _print_metadata(weights, args)
+        return
     if args.name is None and len(weights) != 1:
         raise ShapeError(f"{printable(args.file)} has {len(weights):,} weights; name one of them (steelyard ls lists them)")
     weight = _meant(weights, next(iter(weights)) if args.name is None else args.name)
+    code = code_in(args.file)
     if args.json:
         from steelyard.text.records import values_record, weight_record
 
         values = {} if args.stats else {"values": values_record(weight)}
-        print_json({"file": args.file, **weight_record(weight, stats=True), **values})
-        return
+        print_json({"file": args.file, **weight_record(weight, stats=True), **values, "would_run": code})
+    else:
+        _print(weight, args)
+    warn_of_code({args.file: code})
+
+
+def _print(weight: Weight, args: argparse.Namespace) -> None:
     from steelyard.text.tensor import described
     from steelyard.text.terminal import screen_of
 
     for line in described(weight, screen_of(sys.stdout), values=not args.stats, heatmap=args.heatmap):
         print(line)
+
+
+def _print_metadata(weights: Weights, args: argparse.Namespace) -> None:
+    from steelyard.text.metadata import metadata_lines, plain_metadata
+    from steelyard.text.records import plain
+
+    code = code_in(args.file)
+    if args.json:
+        print_json({"file": args.file, "metadata": plain(plain_metadata(weights.meta)), "would_run": code})
+    else:
+        print("\n".join(metadata_lines(weights.meta)) or "no metadata")
+    warn_of_code({args.file: code})
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +68,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "name", nargs="?", metavar="NAME", help="a weight's name, or a part of the weight as in 'fc.weight[3,:5]'"
     )
+    parser.add_argument("--metadata", action="store_true", help="print the metadata of the file in place of a weight")
     parser.add_argument("--stats", action="store_true", help="print statistics in place of the numbers")
     parser.add_argument(
         "--heatmap",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_paths, add_selection, each_file, opened, print_records
+from steelyard.commands import add_paths, add_selection, code_in, each_file, opened, print_records, warn_of_code
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -34,22 +34,26 @@ def run(args: argparse.Namespace) -> int:
     if args.out and len(files) != 1:
         raise ShapeError(f"-o writes the table of one file, but {len(files):,} are given")
 
+    code: dict[str, list[str]] = {}
+
     def of_file(file: str) -> tuple[Any, str]:
         with following(opened(file, args), "reading") as watched:
             result = stats(watched, args.by, histogram=not args.fast)
+        code[file] = code_in(file)
         if args.out:
             result.write(args.out)
-            return {"file": file, "out": args.out}, ""
+            return {"file": file, "out": args.out, "would_run": code[file]}, ""
         text = "" if args.json else _text(result, screen, args)
         if len(files) > 1 and text and not args.csv:
             text = f"{screen.paint(printable(file), 'bold')}\n{text}\n"
-        return {"file": file, **(result.to_dict() if args.json else {})}, text
+        return {"file": file, **(result.to_dict() if args.json else {}), "would_run": code[file]}, text
 
     status, records = each_file(files, of_file)
     if args.json:
         from steelyard.text.records import plain
 
         print_records(plain(records))
+    warn_of_code(code)
     return status
 
 

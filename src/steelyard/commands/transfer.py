@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_file, add_skip, print_json
+from steelyard.commands import add_file, add_skip, code_in, print_json, warn_of_code
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -24,10 +24,12 @@ def run(args: argparse.Namespace) -> None:
     """
     if not args.plan and args.out is None:
         raise ShapeError("name the file to write with -o, or use --plan to print the plan only")
+    code = {path: code_in(path) for path in (args.file, args.into)}
     if args.plan:
-        _show_plan(args, _options(args))
+        _show_plan(args, _options(args), code)
     else:
-        _write(args, _options(args))
+        _write(args, _options(args), code)
+    warn_of_code(code)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,17 +56,17 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     return options | ({"rules": read_json(args.rules, "rules")} if args.rules else {})
 
 
-def _show_plan(args: argparse.Namespace, words: dict[str, Any]) -> None:
+def _show_plan(args: argparse.Namespace, words: dict[str, Any], code: dict[str, list[str]]) -> None:
     from steelyard.transfers.transfer import plan_transfer
 
     made = plan_transfer(args.file, into=args.into, **words)
     if args.json:
-        print_json({"file": args.file, "into": args.into, **made.to_dict()})
+        print_json({"file": args.file, "into": args.into, **made.to_dict(), "would_run": code})
     else:
         print(made)
 
 
-def _write(args: argparse.Namespace, words: dict[str, Any]) -> None:
+def _write(args: argparse.Namespace, words: dict[str, Any], code: dict[str, list[str]]) -> None:
     from steelyard.io import opened, readable_weights, write
     from steelyard.text.progress import following
     from steelyard.transfers.proof import not_run
@@ -74,12 +76,13 @@ def _write(args: argparse.Namespace, words: dict[str, Any]) -> None:
         done = transfer(source, into=args.into, **words)
     with following(done.model, "writing") as watched:
         out = write(watched, args.out, opened(args.into)[1])
-    _report(args, out, done.plan, not_run(map(printable, (args.file, args.into))))
+    _report(args, out, done.plan, not_run(map(printable, (args.file, args.into))), code)
 
 
-def _report(args: argparse.Namespace, out: str, plan: TransferPlan, proof: Proof) -> None:
+def _report(args: argparse.Namespace, out: str, plan: TransferPlan, proof: Proof, code: dict[str, list[str]]) -> None:
     if args.json:
-        print_json({"file": args.file, "into": args.into, "out": out, "plan": plan.to_dict(), "proof": proof.to_dict()})
+        record = {"file": args.file, "into": args.into, "out": out, "plan": plan.to_dict(), "proof": proof.to_dict()}
+        print_json({**record, "would_run": code})
         return
     changed = sum(bool(row.layout) for row in plan.rows)
     print(f"{printable(out)}: {len(plan.rows):,} weights from {printable(args.file)}, {changed:,} of them in another layout")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
-from steelyard.commands import add_file, add_selection, opened, print_json
+from steelyard.commands import add_file, add_selection, code_in, opened, print_json, warn_of_code
 from steelyard.errors import NonFiniteWarning, printable
 
 if TYPE_CHECKING:
@@ -32,10 +32,12 @@ def run(args: argparse.Namespace) -> None:
         warnings.warn(finding, NonFiniteWarning, stacklevel=1)
     dtype = write_vector(weights, args.out, args.order)
     record = vector_record(args.file, args.out, weights, dtype, args.order)
+    code = code_in(args.file)
     if args.json:
-        print_json(record)
+        print_json({**record, "would_run": code})
     else:
         print(f"{printable(args.out)}: {record['length']:,} {dtype} numbers from {count_text(weights)}")
+    warn_of_code({args.file: code})
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

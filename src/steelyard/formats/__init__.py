@@ -105,6 +105,13 @@ def format_of(source: Source) -> Format:
     raise FormatError(source.name, f"{_guess(source)}; known formats are {', '.join(asked)}")
 
 
+# safetensors: the length of the header as u64, then the header, which is JSON
+def holds_numbers_only(source: Source) -> bool:
+    """Whether suffix and first bytes are those of a format whose own library reads nothing but numbers and texts."""
+    name = source.name.lower()
+    return name.endswith(SUFFIXES["flax"]) or (name.endswith(SUFFIXES["safetensors"]) and source.head(9)[8:] == b"{")
+
+
 def is_model(source: Source) -> bool:
     """Whether a format recognises a source, such as a folder whose files form one model."""
     try:

@@ -65,15 +65,17 @@ def _incomplete(hdf5: Hdf5File) -> list[str]:
     return missing_variables(hdf5.tensors, None) if keras_layout.is_layout(hdf5) else []
 
 
-def _meta(hdf5: Hdf5File) -> dict[str, str]:
-    """Return the versions, the class and the name of a Keras model."""
+def _meta(hdf5: Hdf5File) -> dict[str, object]:
+    """Return the versions, the class and the name of a Keras model, and the texts in the other attributes of the root."""
     versions = {key: hdf5.attribute("", key) or hdf5.attribute("model_weights", key) for key in ("keras_version", "backend")}
     meta = {key: value for key, value in versions.items() if isinstance(value, str)}
     config = keras_legacy.model_config(hdf5) or {}
     inner = config.get("config")
     name, class_name = inner.get("name") if isinstance(inner, dict) else None, config.get("class_name")
     own = {"class_name": class_name, "name": name}
-    return meta | {key: value for key, value in own.items() if isinstance(value, str)}
+    meta |= {key: value for key, value in own.items() if isinstance(value, str)}
+    others = {key: value for key, value in hdf5.root_texts().items() if key not in versions and key != FACTS}
+    return {**meta, "attributes": others} if others else {**meta}
 
 
 def write(weights: Weights, path: Path) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from steelyard.errors import printable
 from steelyard.text.escaping import escaped_path
 from steelyard.text.table import name_text
 
 if TYPE_CHECKING:
     from steelyard.measures.check import Check
     from steelyard.measures.check.findings import Finding
+    from steelyard.measures.check.outcomes import Outcome, Summary
     from steelyard.measures.digest import Digest
 
 NAMED = 5
@@ -52,6 +54,43 @@ def check_total(check: Check) -> str:
     return f"{len(wrong):,} findings{where}: {', '.join(f'{count:,} {kind}' for kind, count in counts.items())}"
 
 
+def judged_lines(outcome: Outcome) -> list[tuple[Finding | None, str]]:
+    """Return the lines of a check by the rules of a team, each with its finding: the line of a finding ends with its rule."""
+    known = f"{_findings(outcome.known)} of the baseline" if outcome.known else ""
+    if not outcome.check.findings:
+        return [(None, known or line) for line in check_lines(outcome.check)]
+    lines: list[tuple[Finding | None, str]] = []
+    for finding, line in zip(outcome.check.findings, findings_lines(outcome.check), strict=True):
+        lines.append((finding, f"{line} [{finding.rule}]"))
+    return lines + [(None, line) for line in (known, *outcome.check.notes) if line]
+
+
+def summary_line(summary: Summary, inside: str = "") -> str:
+    """Count what became of many files, and name those that were not looked into, without the folder that all are `inside`."""
+    counts = (
+        (summary.code, "would run code"),
+        (summary.damaged, "damaged"),
+        (summary.found, "with other findings"),
+        (summary.no_model, "without a model"),
+    )
+    parts = [f"{count:,} {word}" for count, word in counts if count]
+    if summary.unread:
+        shown = ", ".join(printable(name.removeprefix(inside)) for name in summary.unread[:NAMED])
+        more = f" and {len(summary.unread) - NAMED:,} more" if len(summary.unread) > NAMED else ""
+        parts.append(f"{len(summary.unread):,} not looked into: {shown}{more}")
+    if not (summary.code or summary.damaged or summary.found or summary.unread):
+        parts.insert(0, f"nothing{' new' * bool(summary.known)} would run")
+    if summary.known:
+        parts.insert(-1 if summary.unread else len(parts), f"{_findings(summary.known)} of the baseline not counted")
+    return f"looked into {summary.files:,} file{'s' * (summary.files != 1)}: {', '.join(parts)}"
+
+
+def import_lines(counts: Mapping[str, int]) -> Iterator[str]:
+    """Yield a line for each class or function that pickles name, with the number of times."""
+    for name, count in counts.items():
+        yield f"names {printable(name)}" + (f" ({count:,} times)" if count > 1 else "")
+
+
 def finding_line(finding: Finding, scope: str = "") -> str:
     """Format a finding as one line, with the scope of the check in front of it."""
     return f"{finding.severity}: {scope}{finding.what}" if finding.severity == "info" else f"{scope}{finding.what}"
@@ -76,3 +115,7 @@ def unsure_line(digest: Digest) -> str:
 
 def _weights(count: int) -> str:
     return f"{count:,} weight{'s' * (count != 1)}"
+
+
+def _findings(count: int) -> str:
+    return f"{count:,} finding{'s' * (count != 1)}"

@@ -36,6 +36,10 @@ def file_record(file: str, weights: Weights, *, stats: bool = False) -> dict[str
             "bytes": weights.nbytes,
         },
     }
+    if isinstance(held := weights.meta.get("metadata"), dict) and held:
+        from steelyard.text.metadata import plain_metadata
+
+        record |= {"metadata": plain(plain_metadata(held))}
     return record | {"notes": noted} if (noted := notes(weights)) else record
 
 

@@ -94,6 +94,10 @@ def listing(
         from steelyard.core.selection import unreadable_line
 
         yield screen.paint(screen.broken(unreadable_line(reasons, len(weights))), "red")
+    if "metadata" in weights.meta:
+        from steelyard.text.metadata import metadata_line
+
+        yield from map(screen.broken, metadata_line(weights.meta))
     yield from map(screen.broken, notes(weights))
     for line in remarks(stats or (), len(weights.distinct())):
         yield screen.paint(screen.broken(line), "red")

@@ -35,6 +35,11 @@ def attribute(header: ObjectHeader, name: str) -> Fields | None:
     return None
 
 
+def names(header: ObjectHeader) -> list[str]:
+    """Return the names of all attributes, in the order of the file."""
+    return [_named(fields).decode("utf-8", "replace") for fields in _messages(header)]
+
+
 def _messages(header: ObjectHeader) -> Iterator[Fields]:
     for message in header.messages.get(ATTRIBUTE, ()):
         yield header.message_fields(ATTRIBUTE, message)

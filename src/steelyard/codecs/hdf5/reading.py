@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from steelyard.codecs.hdf5.attributes import attribute, texts
+from steelyard.codecs.hdf5.attributes import attribute, names, texts
 from steelyard.codecs.hdf5.datasets import ChunkCache, dataset_weight, is_dataset, refused
 from steelyard.codecs.hdf5.links import Link, is_group, links_of
 from steelyard.codecs.hdf5.objects import ObjectHeader
@@ -49,6 +49,14 @@ class Hdf5File:
             return self._attribute(path, name) is not None
         except FormatError:
             return False
+
+    def root_texts(self) -> dict[str, str | list[str]]:
+        """Return the attributes of the root that are texts or lists of texts; those that cannot be read are left out."""
+        try:
+            listed = names(self._groups[""]) if "" in self._groups else []
+        except FormatError:
+            return {}
+        return {name: held for name in listed if (held := self.attribute("", name)) is not None}
 
     def _attribute(self, path: str, name: str) -> Fields | None:
         group = self._groups.get(path.strip("/"))

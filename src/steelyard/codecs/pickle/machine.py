@@ -36,16 +36,17 @@ class Log:
 
     `calls` are the recorded calls with their opcodes, except those of tensors in the usual form and of plain data. `states`
     are the values that are given a state, and `fillings` those, other than lists and dicts, that are given items. `names` has
-    the byte of the first use of each name, `held` all byte strings.
+    the byte of the first use of each name, `uses` the number of uses, `held` all byte strings.
     """
 
-    __slots__ = ("calls", "fillings", "held", "names", "states")
+    __slots__ = ("calls", "fillings", "held", "names", "states", "uses")
 
     def __init__(self) -> None:
         self.calls: list[tuple[Record, str, int]] = []
         self.states: list[tuple[Pickled, Pickled, int]] = []
         self.fillings: list[tuple[Pickled, int]] = []
         self.names: dict[tuple[str, str], int] = {}
+        self.uses: dict[tuple[str, str], int] = {}
         self.held: list[tuple[bytes | Blob, int]] = []
 
 
@@ -169,6 +170,8 @@ class Machine:
             known = self.globals[key] = Global(module, name)
             if self.log is not None:
                 self.log.names[key] = self.place
+        if self.log is not None:
+            self.log.uses[key] = self.log.uses.get(key, 0) + 1
         return known
 
     @property

@@ -3,7 +3,8 @@
 Quantised numbers are read as stored; `encoding` and `meta["quantization"]` describe the real numbers, which
 `dequantized` computes. The fields of the tables that are read, by their places in the vtable:
 
-    Model         4 version, 6 operator_codes, 8 subgraphs, 10 description, 12 buffers
+    Model         4 version, 6 operator_codes, 8 subgraphs, 10 description, 12 buffers, 16 metadata
+    Metadata      4 name, 6 buffer
     OperatorCode  4 deprecated_builtin_code (int8), 10 builtin_code
     SubGraph      4 tensors, 10 operators, 12 name
     Operator      4 opcode_index, 6 inputs, 8 outputs, 12 builtin_options
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".tflite", ".lite")
 
 MAGIC = b"TFL3"
+_SHORT = 1000  # bytes of an entry of the metadata that may be a text
 DTYPES = {
     0: "float32",
     1: "float16",
@@ -95,8 +97,20 @@ def read(source: Source, scope: Scope) -> Weights:
         "description": model.text(10),
         "quantization": {name: scheme for name, scheme in schemes.items() if name in listed},
     }
+    meta |= {"metadata": held} if (held := _metadata(model, source)) else {}
     owned = {place: listed[name] for place, name in places.items() if name in listed}
     return Weights(listed.values(), meta=meta, graph=lambda: graph_of(root(source), owned, _layer))
+
+
+def _metadata(model: Table, source: Source) -> dict[str, str]:
+    """Return the entries of the metadata: short texts, or the number of bytes of anything else."""
+    buffers, held = list(model.tables(12)), {}
+    for entry in model.tables(16):
+        offset, size = _extent(buffers, entry.number(6, "I"), entry.text(4), source)
+        content = source.read(offset, size).rstrip(b"\0") if size <= _SHORT else b""
+        text = content.decode("ascii", "replace")
+        held[entry.text(4)] = text if content and text.isprintable() else f"{size:,} bytes"
+    return held
 
 
 def _is_unknown(weight: Weight) -> bool:

@@ -108,7 +108,7 @@ def refused(source: object, error: FormatError, *, health: bool = False) -> Chec
     missing = _missing(source)
     if missing:
         return Check(0, missing, health=health)
-    code = _audited(error.audit or audit(source)) if isinstance(source, (str, os.PathLike)) else []
+    code = as_findings(error.audit or audit(source)) if isinstance(source, (str, os.PathLike)) else []
     if not any(finding.kind == "code" for finding in code):
         raise error
     return Check(0, [*code, Finding("damaged", None, f"cannot be read: {error.__cause__ or error}")], health=health)
@@ -124,7 +124,7 @@ def listed(source: object, scope: Scope = "model") -> Weights:
 def checked(everything: Weights, model: Weights | None = None) -> Check:
     """Check all weights of a file, and the health of its `model`'s weights if these are given."""
     looked = [finding for weight in everything.distinct().values() for finding in _of(weight, everything)]
-    findings = [*_audited(everything.audit), *_incomplete(everything), *looked, *_tied(everything, looked)]
+    findings = [*as_findings(everything.audit), *_incomplete(everything), *looked, *_tied(everything, looked)]
     if model is not None:
         from steelyard.measures.check.health import health
 
@@ -213,10 +213,10 @@ def _notes(weights: Weights) -> list[str]:
 
 def audited(weights: Weights) -> list[Finding]:
     """Return the findings of the audit of the weights' file."""
-    return _audited(weights.audit)
+    return as_findings(weights.audit)
 
 
-def _audited(audit: Audit | None) -> list[Finding]:
+def as_findings(audit: Audit | None) -> list[Finding]:
     """Return the findings of an audit as those of a check."""
     kinds = {RUNS: "code", NOTED: "code", DAMAGED: "damaged", UNREAD: "not looked into"}
     return [

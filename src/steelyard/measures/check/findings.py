@@ -39,10 +39,17 @@ class Finding:
     def __repr__(self) -> str:
         return self.what
 
+    @property
+    def rule(self) -> str:
+        """The stable id of the rule: that of the audit, or the kind with hyphens."""
+        rule = self.evidence.get("rule") if self.kind in ("code", "damaged", "not looked into") else None
+        return rule if isinstance(rule, str) else self.kind.replace(" ", "-")
+
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as plain Python, for JSON."""
         return {
             "kind": self.kind,
+            "rule": self.rule,
             "severity": self.severity,
             "name": self.name,
             "what": self.what,
