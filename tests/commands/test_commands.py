@@ -374,7 +374,7 @@ def test_check_of_a_cut_file_is_exit_2_and_the_others_are_still_checked(file, tm
     cut.write_bytes(file.read_bytes()[:-1])
     assert main(["check", str(cut), str(file)]) == 2
     captured = capsys.readouterr()
-    assert captured.out == f"{file}: readable, complete, finite: 9 weights\n"
+    assert captured.out == f"{file}: readable, complete, finite: 9 weights\nlooked into 2 files: 1 damaged\n"
     assert "a.safetensors" in captured.err
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from steelyard.auditing import auditors, pickles
 from steelyard.auditing.findings import AuditFinding, Inside, Place
@@ -33,7 +33,7 @@ def imports(path: str | os.PathLike[str]) -> dict[str, int]:
     """
     pickled = _Pickles()
     plain: object = pickles
-    known: list[Auditor] = [pickled if auditor is plain else auditor for auditor in auditors()]
+    known: list[Auditor] = [cast("Auditor", pickled) if auditor is plain else auditor for auditor in auditors()]
     for part in parts(open_source(os.fspath(path))):
         if isinstance(part, Inside):
             Walk(known).through(part)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from steelyard.auditing import archives
 from steelyard.auditing.findings import AuditFinding, Inside, Place
@@ -31,7 +31,7 @@ def would_run(path: str) -> list[str]:
 
     source = open_source(path)
     plain: object = archives
-    known: list[Auditor] = [_Archives() if auditor is plain else auditor for auditor in auditors()]
+    known: list[Auditor] = [cast("Auditor", _Archives()) if auditor is plain else auditor for auditor in auditors()]
     inside = [part for part in parts(source) if isinstance(part, Inside) and not holds_numbers_only(part.source)]
     found = [finding for part in inside for finding in Walk(known).through(part).findings]
     return list(dict.fromkeys(finding.what for finding in found if finding.runs))
