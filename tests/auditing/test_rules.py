@@ -31,7 +31,8 @@ error: would have run os.system('rm -rf /') (model.pkl, byte 23)
 
 The weights of a file answer the same: `steelyard.weights(path).audit`. `steelyard check` prints the findings, and exits with
 status 3 if loading the file would run code, with 2 if it is damaged or cannot be read, with 1 for other findings of at least
-the severity `--fail-on`, and otherwise with 0.
+the severity `--fail-on`, and otherwise with 0. [Checking the files of a team](check.md) has folders, baselines and reports for
+other tools.
 
 An audit looks into everything that a loader may open: zip and tar archives of whatever suffix, compressed streams, pickles in
 pickles and after them, arrays of objects, bytes in a pickle, bytes after its end, and each file of a folder. It follows them to

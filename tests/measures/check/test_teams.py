@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 from steelyard.auditing.imports import imports
 from steelyard.cli import main
 
+ROOT = Path(__file__).parents[3]
 RUNS = b"cos\nsystem\n(Vrm -rf /\ntR."
 CLASS = b"cmy.nets\nNet\n)\x81."
 
@@ -122,7 +123,9 @@ def test_sarif_has_what_its_schema_requires(folder, capsys):
     driver, results = record["runs"][0]["tool"]["driver"], record["runs"][0]["results"]
     rules = driver["rules"]
     assert driver["name"] == "Steelyard"
-    assert all(rule["helpUri"] == f"audit.md#{rule['id']}" and rule["shortDescription"]["text"] for rule in rules)
+    for rule in rules:
+        page, _, section = rule["helpUri"].partition("#")
+        assert f"\n## {section}\n\n{rule['shortDescription']['text']}" in (ROOT / "docs" / page).read_text()
     for result in results:
         assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
         assert result["level"] in ("none", "note", "warning", "error")

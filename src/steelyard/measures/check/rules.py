@@ -25,8 +25,8 @@ OWN: dict[str, tuple[str, str]] = {
 }
 """The severity and the sentence of each rule that is not the audit's."""
 
-PAGE = "audit.md"
-"""The page of the docs with a section for each rule."""
+AUDIT_PAGE, OWN_PAGE = "audit.md", "check.md"
+"""The pages of the docs with a section for each rule."""
 
 
 def all_rules() -> dict[str, tuple[str, str]]:
@@ -44,4 +44,4 @@ def help_address(rule: str) -> str:
     >>> help_address("pickle-call")
     'audit.md#pickle-call'
     """
-    return f"{PAGE}#{rule}"
+    return f"{OWN_PAGE if rule in OWN else AUDIT_PAGE}#{rule}"
