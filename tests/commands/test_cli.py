@@ -228,7 +228,7 @@ def test_ls_stats_of_packed_numbers_and_of_many_that_cannot_be_read(folder):
 
 def test_ls_json_is_one_document_with_stable_keys(net_file, net):
     record = json.loads(run("ls", "--json", net_file).stdout)
-    assert list(record) == ["file", "weights", "total"]
+    assert list(record) == ["file", "weights", "total", "would_run"]
     assert list(record["total"]) == ["weights", "tied", "parameters", "buffers", "other", "unreadable", "bytes"]
     keys = [
         "name",

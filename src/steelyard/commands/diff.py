@@ -21,10 +21,13 @@ def run(args: argparse.Namespace) -> int:
 
     Weights are paired by name, after --rename; if no names match, by layer, as `steelyard transfer` pairs them. The greatest
     change comes first. The exit status is 0 when no number differs by more than --atol + --rtol * |before| (without them: by
-    a single bit), 1 when one does or a weight has no partner, and 2 when a file cannot be read.
+    a single bit), 1 when one does or a weight has no partner, and 2 when a file cannot be read. With --adapter the question is
+    whether AFTER is BEFORE with a LoRA adapter merged into it: for each layer of the adapter, the scale and what is left over.
 
     steelyard diff before.pt after.safetensors --atol 1e-6
     """
+    if args.adapter is not None:
+        return _adapter(args)
     from steelyard.measures.diff import diff
     from steelyard.text.differences import SHOWN, diff_lines
     from steelyard.text.progress import following_all
@@ -72,6 +75,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="'PATTERN=NAME'",
         help="rename weights of BEFORE to their names in AFTER",
     )
+    parser.add_argument(
+        "--adapter", metavar="LORA", help="find out which layers of AFTER received this adapter, and by what scale"
+    )
     parser.add_argument("--align", choices=("permutation",), help="first reorder the hidden units for the best match")
     parser.add_argument("--no-verdicts", action="store_true", help="print the statistics only")
     parser.add_argument("--select", metavar="PATTERN", action="append", help="only names that match; may be repeated")
@@ -83,6 +89,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_scope(parser)
     add_skip(parser)
+
+
+def _adapter(args: argparse.Namespace) -> int:
+    """Print what a merge did with an adapter, and return 1 unless every layer received it and nothing else changed."""
+    from steelyard.measures.adapter import adapter_merge
+    from steelyard.text.records import plain
+
+    sources = [_opened(path, args) for path in (args.before, args.after)]
+    merge = adapter_merge(args.adapter, *sources)
+    code = {path: code_in(path) for path in (args.adapter, args.before, args.after)}
+    if args.json:
+        paths = {"adapter": args.adapter, "before": args.before, "after": args.after}
+        print_json({**paths, **plain(merge.to_dict()), "would_run": code})
+    else:
+        print(merge)
+    warn_of_code(code)
+    return 0 if merge.complete else 1
 
 
 def _opened(path: str, args: argparse.Namespace) -> Weights:

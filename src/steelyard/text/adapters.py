@@ -1,0 +1,39 @@
+"""What a merge did with an adapter, as text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from steelyard.text.differences import columns, figure
+from steelyard.text.table import FINDINGS, name_text
+
+if TYPE_CHECKING:
+    from steelyard.measures.adapter import AdapterMerge, LayerMerge
+
+
+def adapter_lines(merge: AdapterMerge) -> Iterator[str]:
+    """Yield a line for each layer, the counts, and the weights that changed without an adapter."""
+    rows = [("layer", "scale", "residual", "")]
+    rows += [(name_text(each.layer), figure(each.scale), figure(each.residual), _verdict(each)) for each in merge.layers]
+    yield from columns(rows, right=(1, 2))
+    counts = Counter(each.verdict for each in merge.layers)
+    yield f"{len(merge.layers):,} layer{'s' * (len(merge.layers) != 1)}: " + ", ".join(
+        f"{n:,} {word}" for word, n in counts.items()
+    )
+    if merge.others:
+        more = f" and {len(merge.others) - FINDINGS:,} more" if len(merge.others) > FINDINGS else ""
+        yield f"changed without an adapter: {', '.join(map(name_text, merge.others[:FINDINGS]))}{more}"
+
+
+def _verdict(layer: LayerMerge) -> str:
+    expected = layer.expected
+    if (
+        layer.verdict != "received"
+        or expected is None
+        or layer.scale is None
+        or abs(layer.scale - expected) <= 0.01 * abs(expected)
+    ):
+        return layer.verdict
+    return f"{layer.verdict}, but the config of the adapter has the scale {figure(expected)}"
