@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from steelyard.auditing.findings import AuditFinding, Inside, reason
 from steelyard.codecs import limits
 from steelyard.codecs.budget import Budget
 from steelyard.errors import MissingExtraError, SteelyardError
-from steelyard.storage.source import Source
 
 if TYPE_CHECKING:
     from steelyard.auditing.findings import Auditor
@@ -58,7 +58,9 @@ class Walk:
             self._ended = True
             yield AuditFinding("not-looked-into", str(inside.place), f"more than {limits.OBJECTS:,} parts; the audit ends here")
             return
-        source = _with_head(inside.source)
+        source = inside.source
+        with suppress(SteelyardError):  # each auditor raises the same, which becomes a finding
+            source.keep_head(_HEAD)
         for auditor in self._auditors:
             try:
                 if auditor.recognises(source):
@@ -71,19 +73,3 @@ class Walk:
                 yield AuditFinding(rule, str(inside.place), reason(error, inside.source.name))
             if self._ended:
                 return
-
-
-def _with_head(source: Source) -> Source:
-    """Return the same source with its first bytes in memory, since every auditor looks at them."""
-    try:
-        head = source.head(_HEAD)
-    except SteelyardError:
-        return source  # each auditor raises the same, which becomes a finding
-
-    def fill(offset: int, buffer: memoryview) -> None:
-        if offset + len(buffer) <= len(head):
-            buffer[:] = head[offset : offset + len(buffer)]
-        else:
-            source.fill(offset, buffer)
-
-    return Source(source.name, source.size, fill, source.beside, source.path, within=source)

@@ -27,7 +27,7 @@ class Source:
     readers have spent of its budget so far (`codecs.budget`).
     """
 
-    __slots__ = ("_within", "beside", "fill", "name", "path", "size", "spent")
+    __slots__ = ("_head", "_within", "beside", "fill", "name", "path", "size", "spent")
 
     def __init__(
         self,
@@ -38,6 +38,7 @@ class Source:
         path: str | None = None,
         within: Source | None = None,
     ) -> None:
+        self._head = b""
         self._within = None if within is None else within.whole
         self.spent = 0
         self.name = name
@@ -69,7 +70,12 @@ class Source:
 
     def head(self, length: int) -> bytes:
         """Return the first `length` bytes, or all if there are fewer."""
-        return self.read(0, min(length, self.size))
+        length = min(length, self.size)
+        return self._head[:length] if length <= len(self._head) else self.read(0, length)
+
+    def keep_head(self, length: int) -> None:
+        """Read the first `length` bytes, or all if there are fewer, and keep them for `head`."""
+        self._head = self.head(length)
 
     def part(self, offset: int, length: int, name: str = "") -> Source:
         """Return the run of `length` bytes from `offset` as a source of its own."""
