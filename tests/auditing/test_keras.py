@@ -94,6 +94,10 @@ ERRORS = {
     ),
     "a callback": ({"module": "keras.callbacks", "class_name": "CSVLogger", "config": {"filename": "/a"}}, "keras-runs"),
     "a class that opens files": ({"module": "keras.utils", "class_name": "SidecarEvaluator", "config": {}}, "keras-function"),
+    "a registered name of a module": (
+        {"module": None, "class_name": "Popen", "config": {}, "registered_name": "subprocess>Popen"},
+        "keras-function",
+    ),
     "loading without safe mode": (DENSE | {"config": {"name": "d", "safe_mode": False}}, "keras-unsafe-mode"),
     "a layer of TensorFlow Hub": (
         {"class_name": "KerasLayer", "config": {"handle": "https://a/b", "name": "h"}},
@@ -141,6 +145,7 @@ BENIGN = [
     {"class_name": "TFOpLambda", "config": {"name": "tf.nn.relu", "function": "nn.relu"}},
     {"module": "keras.src.ops.numpy", "class_name": "Sum", "config": {"axis": -1}},
     {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "mixed_float16"}},
+    {"module": "keras.layers", "class_name": "TextVectorization", "config": {"proto": "AB/+" * 300}},
     {"class_name": "Custom>Adam", "config": {"name": "Adam"}},
     {"class_name": "__tuple__", "items": [1, 2], "config": None},
     {"module": "keras.optimizers.schedules", "class_name": "CosineDecay", "config": {"name": "eval exec os.system"}},

@@ -43,7 +43,7 @@ def tokens(template: str) -> Iterator[Token]:
     >>> [token.text for token in tokens(r"a{{ x['\x5fb'] }}")]
     ['a', '{{', 'x', '[', '_b', ']', '}}']
     """
-    at = 0
+    at, last_raw = 0, template.rfind("endraw")
     while at < len(template):
         tag = _TAG.search(template, at)
         if tag is None:
@@ -51,7 +51,7 @@ def tokens(template: str) -> Iterator[Token]:
             return
         if tag.start() > at:
             yield Token(TEXT, template[at : tag.start()])
-        raw = _RAW.match(template, tag.start())
+        raw = _RAW.match(template, tag.start()) if tag.start() < last_raw else None
         if tag[0] == "{#":
             comment = _COMMENT.match(template, tag.start())
             at = comment.end() if comment else len(template)

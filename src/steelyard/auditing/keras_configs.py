@@ -14,6 +14,7 @@ import base64
 import binascii
 import builtins
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     Found = Iterator[tuple[str, str]]
     """Rules and sentences."""
 
+_PATH = 1024  # characters of a path at most; a longer text is the content itself
 _OP = re.compile(r'"?\bop"?\s*:\s*"([\w>]+)"')
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{1,15}://")
 _ORDINARY_SYMBOLS = re.compile(r"(?:math|nn|linalg|signal|strings|image|sparse|ragged|random|bitwise|__operators__)\.\w+|\w+")
@@ -153,8 +155,16 @@ def _class(module: str, name: str, registered: str) -> Found:
             yield "keras-unknown-class", f"names {shown}, a class that Keras does not have"
     elif module and module not in ("builtins", "__main__"):
         yield from _foreign(module, name, shown)
-    elif package in ("Custom", "Keras") and tail in CLASSES:
+    else:
+        yield from _registered(package, tail, name, shown)
+
+
+def _registered(package: str, tail: str, name: str, shown: str) -> Found:
+    """Judge a class without a module, which a loader finds by its registered name."""
+    if package in ("Custom", "Keras") and tail in CLASSES:
         return  # optimizers of tf_keras are registered like this
+    if package.partition(".")[0] in sys.stdlib_module_names:
+        yield "keras-function", f"names {shown}, of a module that a loader would import"
     elif package.lower() in LIBRARIES:
         yield "keras-known-class", f"names {shown}, a class of a known library"
     elif "." in name and rule_of_name(*name.rsplit(".", 1)) in ("pickle-name", "pickle-dotted-name"):
@@ -194,7 +204,7 @@ def _settings(entry: Mapping[str, Plain]) -> Found:
             yield "keras-unsafe-mode", "asks for loading without safe_mode"
         if not isinstance(value, str) or not value:
             continue
-        if key in PATHS:
+        if key in PATHS and len(value) < _PATH:
             yield "keras-file", f"names the file {printable(value, 200)} as {key}, which a loader would read"
         elif _ADDRESS.match(value):
             yield "keras-file", f"names the address {printable(value, 200)} as {printable(key)}"

@@ -49,10 +49,10 @@ def recognises(source: Source) -> bool:
 def is_torchscript(name: str) -> bool:
     """Whether a member of an archive is the source of TorchScript.
 
-    >>> is_torchscript("a.pt:net/code/__torch__/nets.py"), is_torchscript("a.pt:code/handler.py")
-    (True, False)
+    >>> [is_torchscript(f"a.pt:{name}") for name in ("net/code/__torch__/nets.py", "code/__torch__.py", "code/handler.py")]
+    [True, True, False]
     """
-    return name.endswith(".py") and "/code/__torch__" in name
+    return name.endswith(".py") and "/code/__torch__" in name.replace(":", "/")
 
 
 def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:

@@ -27,8 +27,14 @@ _INTERNAL = (
     "|format|str|repr|weakref|slots|traceback|context|frame|cause|prepare|file|init_subclass|subclasshook|class_getitem"
 )
 _DUNDER = re.compile(
-    rf"__(?:{_INTERNAL})__|__(?:class|mro|base|subclasses|globals|builtins|import|init|code|dict)|_TemplateReference"
+    rf"__(?:{_INTERNAL})__|__(?:class|mro|base|subclasses|globals|builtins|import|init|code|dict)|_TemplateReference",
+    re.IGNORECASE,
 )
+_PYTHON = "class|mro|bases?|subclasses|globals|builtins|import|init|getattribute|getitem"
+_MASKED = re.compile(rf"([^\w\s]|[XxZz0-9])\1(?:{_PYTHON})\1\1|(?:%[cs]|\{{\d*\}}){{1,2}}(?:{_PYTHON})(?:%[cs]|\{{\d*\}})")
+"""Names whose underscores a later step puts in."""
+_LONGEST = 1 << 17  # characters of a template: the longest known has a third of this
+_FOLDED = 4096  # characters of strings that are put together
 _FRAGMENT = re.compile(
     r"(?:class|mro|bases?|subclasses|globals|builtins|import|init|getitem|getattribute|dict|code)", re.IGNORECASE
 )
@@ -79,7 +85,7 @@ def is_template(text: str) -> bool:
 
 def judged(template: str, place: Place) -> Iterator[AuditFinding]:
     """Yield a finding for each kind of thing that a template does and need not do."""
-    if len(template) > limits.TEXT:
+    if len(template) > _LONGEST:
         yield AuditFinding("not-looked-into", str(place), f"has a template of {len(template):,} characters")
         return
     known: set[tuple[str, str]] = set()
@@ -106,6 +112,22 @@ def _judged(listed: list[Token]) -> Iterator[tuple[str, str]]:
         elif token.kind == TEXT:
             yield from _text(token.text, after)
     yield from _parts(folded)
+    for token in _folded(_with_constants(folded)):
+        if token.kind == STRING and _DUNDER.search(token.text):
+            yield "template-internals", f"makes the string {printable(token.text, 100)!r} from parts, an internal of Python"
+
+
+def _with_constants(folded: Sequence[Token]) -> list[Token]:
+    """Return the tokens with the names of constant strings replaced by the strings."""
+    constants: dict[str, str] = {}
+    for first, name, equals, value, end in zip(folded, folded[1:], folded[2:], folded[3:], folded[4:], strict=False):
+        if first == Token(NAME, "set") and equals.text == "=" and value.kind == STRING and end.kind == END:
+            constants.setdefault(name.text, value.text)
+    made = []
+    for before, token in pairwise([Token(TEXT, ""), *folded]):
+        is_constant = token.kind == NAME and token.text in constants and before.text not in (".", "set", "|")
+        made.append(Token(STRING, constants[token.text]) if is_constant else token)
+    return made
 
 
 def _owned(folded: Sequence[Token]) -> set[str]:
@@ -172,6 +194,8 @@ def _leads_inside(text: str) -> bool:
 def _string(text: str, after: Sequence[Token]) -> Iterator[tuple[str, str]]:
     if _DUNDER.search(text) or _DUNDER.search(text[::-1]):
         yield "template-internals", f"has the string {printable(text, 100)!r}, an internal of Python"
+    elif _MASKED.search(text):
+        yield "template-internals", f"has the string {printable(text, 100)!r}, a name of Python without its underscores"
     elif text in ("popen", "subprocess", "os.popen", "os.system") or "__import__" in text:
         yield "template-call", f"has the string {printable(text, 100)!r}"
     else:
@@ -208,6 +232,10 @@ def _parts(folded: Sequence[Token]) -> Iterator[tuple[str, str]]:
     """Find names that are built from parts which could not be put together here."""
     strings = [_PLACEHOLDER.sub("", token.text).strip() for token in folded if token.kind == STRING]
     has_line = any(text and not text.strip("_") for text in strings)
+    shown = [token.text for token in folded]
+    calls = (at for at in range(len(shown)) if shown[at : at + 2] == ["dict", "("])
+    if any(("|", "join") in pairwise(shown[at : at + 30]) for at in calls):
+        yield "template-filter", "joins the keys of a dict, which makes names without strings"
     fragments = [text for text in strings if _FRAGMENT.fullmatch(text.strip("_")) or _FRAGMENT.fullmatch(text.strip("_")[::-1])]
     if has_line and fragments:
         yield "template-internals", f"has underscores and the word {printable(fragments[0], 60)!r}, parts of a name of Python"
@@ -229,6 +257,8 @@ def _folded(listed: Sequence[Token]) -> list[Token]:
 def _reduced(made: list[Token]) -> bool:
     """Put the last tokens together, if they are a constant string."""
     kinds, words = [token.kind for token in made[-7:]], [token.text for token in made[-7:]]
+    if sum(map(len, words[-3:])) > _FOLDED:
+        return False
     if kinds[-2:] == [STRING, STRING]:
         made[-2:] = [Token(STRING, words[-2] + words[-1])]
     elif kinds[-3:] == [STRING, OPERATOR, STRING] and words[-2] in ("~", "+"):
@@ -236,16 +266,32 @@ def _reduced(made: list[Token]) -> bool:
     elif kinds[-3:] == [STRING, OPERATOR, STRING] and words[-2] == "%" and words[-3].count("%s") == 1:
         made[-3:] = [Token(STRING, words[-3].replace("%s", words[-1]))]
     elif kinds[-3:] == [STRING, OPERATOR, NUMBER] and words[-2] == "*" and len(words[-1]) < 3:
-        made[-3:] = [Token(STRING, words[-3] * int(words[-1]) if words[-1].isdigit() else words[-3])]
+        made[-3:] = [Token(STRING, (words[-3] * int(words[-1]))[:_FOLDED] if words[-1].isdigit() else words[-3])]
     elif kinds[-3:] == [OPERATOR, STRING, OPERATOR] and words[-3] == "(" and words[-1] == ")" and kinds[-4:-3] != [NAME]:
         made[-3:] = [made[-2]]
     elif kinds[-3:] == [STRING, OPERATOR, NAME] and words[-2] == "|" and words[-1] in ("reverse", "lower", "trim", "string"):
         made[-3:] = [Token(STRING, _filtered(words[-3], words[-1]))]
+    elif words[-3:] == ["]", "|", "join"] and kinds[-3] == OPERATOR and (joined := _joined(made)):
+        del made[-joined[0] :]
+        made.append(Token(STRING, joined[1]))
     elif words[-7:] == [words[0], "[", ":", ":", "-", "1", "]"] and kinds[0] == STRING:
         made[-7:] = [Token(STRING, words[0][::-1])]
     else:
         return False
     return True
+
+
+def _joined(made: Sequence[Token]) -> tuple[int, str] | None:
+    """Return the number of the last tokens that are a list of strings and the filter join, and the joined string."""
+    parts: list[str] = []
+    for count, token in enumerate(reversed(made[:-3]), 4):
+        if token == Token(OPERATOR, "["):
+            return (count, "".join(reversed(parts))) if parts else None
+        if token.kind == STRING:
+            parts.append(token.text)
+        elif token.text != ",":
+            return None
+    return None
 
 
 def _filtered(text: str, name: str) -> str:
