@@ -338,7 +338,7 @@ def test_groups_nested_too_deep_are_refused_and_not_dropped(tmp_path, depth):
         for _ in range(depth):
             group = group.create_group("a")
         group.create_group("vars")["0"] = np.ones(2)
-    with pytest.raises(FormatError, match="groups are nested more than 64 levels deep|takes more than .* bytes of memory"):
+    with pytest.raises(FormatError, match=r"groups are nested more than 64 levels deep|takes more than .* bytes of memory"):
         steelyard.weights(tmp_path / "deep.h5")
 
 

@@ -5,7 +5,7 @@ import pytest
 from steelyard.codecs import limits
 from steelyard.errors import FormatError
 from steelyard.formats.tensorflow.crc32c import crc32c, unmasked
-from steelyard.formats.tensorflow.sstable import MAGIC, entries
+from steelyard.formats.tensorflow.sstable import KEY_COST, MAGIC, entries
 from steelyard.storage.source import from_bytes
 
 
@@ -101,12 +101,12 @@ def test_a_block_is_at_most_as_large_as_the_limit(monkeypatch):
         read(table(large))
 
 
-def test_there_are_at_most_as_many_keys_as_the_limit(monkeypatch):
+def test_every_key_costs_memory():
     two = table(block(entry(0, b"a", b"") + entry(0, b"b", b"")))
-    monkeypatch.setattr(limits, "SSTABLE_KEYS", 2)
-    assert len(read(two)) == 2
-    monkeypatch.setattr(limits, "SSTABLE_KEYS", 1)
-    with pytest.raises(FormatError, match="more than 1 keys"):
+    cost = 2 * (KEY_COST + 2 * len(b"a"))
+    with limits.allow(MEMORY=cost, MEMORY_PER_BYTE=0):
+        assert len(read(two)) == 2
+    with limits.allow(MEMORY=cost - 1, MEMORY_PER_BYTE=0), pytest.raises(FormatError, match="takes more than"):
         read(two)
 
 
