@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from steelyard import sizes
 from steelyard.core.indexing import place_of
@@ -11,6 +13,7 @@ from steelyard.core.weight import Weight
 from steelyard.dtypes import is_floating
 from steelyard.errors import printable
 from steelyard.numerics.blocks import blocks_of
+from steelyard.numerics.small import groups_of_small
 from steelyard.numerics.summary import Summary
 
 
@@ -40,3 +43,13 @@ def nonfinite(weights: Iterable[Weight]) -> Iterator[NonFinite]:
                 summary.finite_ones(block, start)
             if summary.first is not None:
                 yield NonFinite(weight.name, summary.nan, summary.inf, place_of(weight.shape, summary.first[1]))
+
+
+def surely_finite(weights: Sequence[Weight]) -> set[str]:
+    """Return the names of the small weights in large groups that can be read, and whose numbers are all finite."""
+    finite: set[str] = set()
+    for some, rows in groups_of_small(weights, lambda _: None):
+        with np.errstate(invalid="ignore"):  # isfinite of ml_dtypes warns of NaN
+            good = np.all(np.asarray(np.isfinite(rows), bool), axis=1).tolist()
+        finite.update(weight.name for weight, is_good in zip(some, good, strict=True) if is_good)
+    return finite

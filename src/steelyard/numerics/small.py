@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from steelyard import sizes
 from steelyard.core.weight import Refused, Weight
+from steelyard.dtypes import numpy_dtype
 from steelyard.numerics.histogram import upper
 from steelyard.numerics.moments import CANCELLING, Block, Moments, is_moderate
+from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     Ranked = tuple[int, Weight]
 
 _TOGETHER = 2048  # weights
+_SPARSE = 8  # a run of the file is read at once if it is at most this many times as long as the numbers sought
+_FLOATS = frozenset(("float16", "bfloat16", "float32", "float64"))
 
 
 def runs_of_small(listed: Sequence[Weight]) -> Iterator[tuple[int, int]]:
@@ -54,9 +59,9 @@ def small_summaries(ranked: Sequence[Ranked], new: Callable[[], Summary]) -> Ite
         for place, (_, weight) in enumerate(some):
             alike.setdefault((weight.dtype, weight.size), []).append(place)
         done: dict[int, Summary] = {}
-        for (dtype, size), places in alike.items():
-            rows = np.zeros((len(places), size), dtype)
-            errors = {place: error for at, place in enumerate(places) if (error := _read(some[place][1], rows[at]))}
+        for places in alike.values():
+            rows, failed = read_rows([some[place][1] for place in places])
+            errors = {places[at] for at in failed}
             for at, (place, summary) in enumerate(zip(places, _of_rows(rows, new), strict=True)):
                 if place not in errors:
                     done[place] = summary or _alone(rows[at], some[place][0], new())
@@ -66,12 +71,71 @@ def small_summaries(ranked: Sequence[Ranked], new: Callable[[], Summary]) -> Ite
             yield done[place]
 
 
-def _read(weight: Weight, row: Array) -> Exception | None:
+def groups_of_small(weights: Sequence[Weight], like: Callable[[Weight], object]) -> Iterator[tuple[list[Weight], Array]]:
+    """Yield groups of readable small weights of one shape, type of floating point and `like`, with their numbers as rows.
+
+    Groups of fewer than `sizes.SMALL_RUN` weights are left out, as are weights that cannot be read.
+
+    >>> from steelyard.core.readers import from_array
+    >>> many = [from_array(f"w{nth}", np.full(3, nth, "f4")) for nth in range(40)]
+    >>> [(len(some), rows.shape) for some, rows in groups_of_small([*many, from_array("v", np.ones(5000))], lambda _: 0)]
+    [(40, (40, 3))]
+    """
+    alike: dict[object, list[Weight]] = {}
+    for weight in weights:
+        if weight.dtype in _FLOATS and 0 < weight.size <= sizes.SMALL_WEIGHT and not isinstance(weight.read, Refused):
+            alike.setdefault((weight.dtype, weight.shape, like(weight)), []).append(weight)
+    for listed in alike.values():
+        for start in range(0, len(listed) if len(listed) >= sizes.SMALL_RUN else 0, _TOGETHER):
+            some = listed[start : start + _TOGETHER]
+            rows, failed = read_rows(some)
+            kept = [at for at in range(len(some)) if at not in failed]
+            yield [some[at] for at in kept], rows[kept] if failed else rows
+
+
+def read_rows(weights: Sequence[Weight]) -> tuple[Array, set[int]]:
+    """Return the numbers of weights of one dtype and size as the rows of a matrix, and the indices of those not readable."""
+    rows = np.zeros((len(weights), weights[0].size), numpy_dtype(weights[0].dtype))
+    if _filled_at_once(weights, rows):
+        return rows, set()
+    return rows, {at for at, weight in enumerate(weights) if not _is_read(weight, rows[at])}
+
+
+def _filled_at_once(weights: Sequence[Weight], rows: Array) -> bool:
+    """Fill the rows from one run of a file, if the numbers of all weights are near each other there."""
+    first = weights[0].read
+    if not isinstance(first, Stored) or first.dtype != weights[0].dtype:
+        return False
+    offsets = []
+    for weight in weights:
+        read = weight.read
+        if not isinstance(read, Stored) or (read.source, read.dtype, read.byteorder) != (
+            first.source,
+            first.dtype,
+            first.byteorder,
+        ):
+            return False
+        offsets.append(read.offset)
+    low, width = min(offsets), rows.shape[1] * rows.itemsize
+    length = max(offsets) - low + width
+    if length > _SPARSE * rows.nbytes or low < 0 or low + length > first.source.size:
+        return False
+    try:
+        held = np.frombuffer(first.source.read(low, length), np.uint8)
+    except Exception:  # noqa: BLE001 - it is raised in the turn of the weight
+        return False
+    rows.view(np.uint8)[...] = sliding_window_view(held, width)[np.array(offsets) - low]
+    if first.byteorder == ">" and rows.itemsize > 1:
+        rows.byteswap(inplace=True)
+    return True
+
+
+def _is_read(weight: Weight, row: Array) -> bool:
     try:
         row[:] = weight.read(0, weight.size)
-    except Exception as error:  # noqa: BLE001 - it is raised in its turn
-        return error
-    return None
+    except Exception:  # noqa: BLE001 - it is raised in its turn
+        return False
+    return True
 
 
 def _alone(row: Array, rank: int, summary: Summary) -> Summary:

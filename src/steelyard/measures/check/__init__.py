@@ -123,7 +123,11 @@ def listed(source: object, scope: Scope = "model") -> Weights:
 
 def checked(everything: Weights, model: Weights | None = None) -> Check:
     """Check all weights of a file, and the health of its `model`'s weights if these are given."""
-    looked = [finding for weight in everything.distinct().values() for finding in _of(weight, everything)]
+    from steelyard.numerics.nonfinite import surely_finite  # NumPy, which `import steelyard` must not import
+
+    distinct = list(everything.distinct().values())
+    finite = surely_finite(distinct)
+    looked = [finding for weight in distinct if weight.name not in finite for finding in _of(weight, everything)]
     findings = [*as_findings(everything.audit), *_incomplete(everything), *looked, *_tied(everything, looked)]
     if model is not None:
         from steelyard.measures.check.health import health

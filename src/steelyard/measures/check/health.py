@@ -12,12 +12,15 @@ from contextlib import suppress
 from math import prod, sqrt
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import SteelyardError, printable
 from steelyard.measures.check.duplicate_units import UnitScan
 from steelyard.measures.check.findings import Finding
 from steelyard.measures.digest.canonical import net_of
 from steelyard.measures.stats.channels import channel_axes
+from steelyard.numerics.small import groups_of_small
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -39,11 +42,59 @@ SHOWN = 3
 def health(weights: Weights) -> Iterator[Finding]:
     """Yield the findings for each weight, which is read once; unreadable and non-finite weights are left to `check`."""
     known = known_facts(weights)
-    for weight in weights.distinct().values():
-        facts = known.get(weight.name, weight)
-        if has_health(facts):
+    listed = [facts for weight in weights.distinct().values() if has_health(facts := known.get(weight.name, weight))]
+    sound = surely_healthy(listed)
+    for facts in listed:
+        if facts.name not in sound:
             with suppress(SteelyardError):
                 yield from list(unhealthy(facts, scanned(facts)))
+
+
+def surely_healthy(weights: Sequence[Weight]) -> set[str]:
+    """Return the names of the small weights in large groups that surely have no finding, by a coarser look at many at once."""
+    sound: set[str] = set()
+    for some, rows in groups_of_small(weights, lambda weight: (weight.role, weight.axes, _is_bare(weight))):
+        sound.update(weight.name for weight, is_sound in zip(some, _sound(some[0], rows).tolist(), strict=True) if is_sound)
+    return sound
+
+
+def _sound(weight: Weight, rows: Array) -> Array:
+    """Return which rows, each the numbers of a weight like this one, surely have no finding."""
+    with np.errstate(all="ignore"):
+        numbers = rows.astype(np.float64)
+        low, high = numbers.min(axis=1), numbers.max(axis=1)
+        sound: Array = np.isfinite(low) & np.isfinite(high)
+        if weight.role is Role.VARIANCE:
+            sound &= low > 0
+        largest = _largest(weight.dtype)
+        if largest is not None:
+            sound &= (low > -largest) & (high < largest)
+        if weight.role in KERNELS and weight.size >= FEW and len(weight.shape) > 1:
+            bare = _is_bare(weight)
+            out, inputs = ((0,), (1,)) if bare else (channel_axes(weight, "out"), channel_axes(weight, "in"))
+            sound &= low < high
+            if start := _start(weight, out, inputs):
+                times = np.sqrt(np.square(numbers).mean(axis=1)) / start
+                sound &= (times > 2 / SCALE) & (times < SCALE / 2)  # well within, whatever the rounding
+        elif weight.role is not Role.EMBEDDING:
+            return sound
+        zeros, apart = _units(weight)
+        sound &= ~_have_empty_or_equal(numbers.reshape(-1, *weight.shape), zeros, apart)
+        return sound
+
+
+def _have_empty_or_equal(stack: Array, zeros: tuple[int, ...], apart: int | None) -> Array:
+    """Return which arrays of a stack have a slice of zeros along some axes, or perhaps two equal ones along another."""
+    found = np.zeros(len(stack), bool)
+    for axis in zeros:
+        others = tuple(each + 1 for each in range(stack.ndim - 1) if each != axis)
+        found |= ~(stack != 0).any(others).all(axis=1)
+    if apart is not None:
+        bits = np.moveaxis(stack + 0.0, apart + 1, 1).reshape(len(stack), stack.shape[apart + 1], -1).view(np.uint64)
+        odd = np.arange(1, 2 * bits.shape[2], 2, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        hashes = np.sort(((bits ^ (bits >> np.uint64(29))) * odd).sum(axis=2, dtype=np.uint64), axis=1)
+        found |= (hashes[:, 1:] == hashes[:, :-1]).any(axis=1)
+    return found
 
 
 def has_health(weight: Weight) -> bool:
@@ -72,13 +123,19 @@ def _is_assumed(unit: LayerWeights, weight: Weight) -> bool:
 
 def scanned(weight: Weight, also: Callable[[Array, int], None] | None = None) -> UnitScan:
     """Read a weight once, and analyse the axes that are relevant to its health; `also` gets each block."""
+    return UnitScan(weight, *_units(weight), also)
+
+
+def _units(weight: Weight) -> tuple[tuple[int, ...], int | None]:
+    """Return the axes along which slices of zeros are of interest, and the one along which equal slices are."""
     out, inputs, vocab = (channel_axes(weight, word) for word in ("out", "in", "vocab"))
-    units = len(weight.shape) > 1 and weight.role in (*KERNELS, Role.EMBEDDING)
+    if len(weight.shape) < 2 or weight.role not in (*KERNELS, Role.EMBEDDING):
+        return (), None
     if _is_bare(weight):
         out, inputs = (0,), (1,)
     rows = vocab or out
-    apart = rows[0] if units and len(rows) == 1 and not _is_complex(weight) else None  # hashes need numbers of at most 64 bits
-    return UnitScan(weight, tuple({*out, *inputs, *vocab}) if units else (), apart, also)
+    apart = rows[0] if len(rows) == 1 and not _is_complex(weight) else None  # hashes need numbers of at most 64 bits
+    return tuple({*out, *inputs, *vocab}), apart
 
 
 def unhealthy(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
@@ -162,16 +219,22 @@ def _is_complex(weight: Weight) -> bool:
 
 def _scaled(weight: Weight, scan: UnitScan, out: tuple[int, ...], inputs: tuple[int, ...]) -> Iterator[Finding]:
     """Compare the root mean square with that of Glorot initialization, sqrt(2 / (fan-in + fan-out)) (Glorot and Bengio, 2010)."""
-    rms = scan.summary.moments.rms
-    if not rms or not (len(weight.shape) == 2 or (out and inputs)):
+    rms, start = scan.summary.moments.rms, _start(weight, out, inputs)
+    if not rms or start is None:
         return
-    ends = [prod(weight.shape[axis] for axis in axes) for axes in (out, inputs)] if out and inputs else list(weight.shape)
-    start = sqrt(2 / (sum(ends) * weight.size / prod(ends)))
     times = rms / start
     if not 1 / SCALE < times < SCALE:
         kind, side = ("exploded", "large") if times > 1 else ("vanished", "small")
         what = f"is {side}: its root mean square {rms:.4g} is {times:.3g} times the {start:.4g} that is usual at initialization"
         yield _finding(kind, "warning", weight, what, rms=rms, start=start, times=times)
+
+
+def _start(weight: Weight, out: tuple[int, ...], inputs: tuple[int, ...]) -> float | None:
+    """Return the root mean square of a kernel at initialization; None if its fans are not known."""
+    if not (len(weight.shape) == 2 or (out and inputs)):
+        return None
+    ends = [prod(weight.shape[axis] for axis in axes) for axes in (out, inputs)] if out and inputs else list(weight.shape)
+    return sqrt(2 / (sum(ends) * weight.size / prod(ends)))
 
 
 _EMPTY = {

@@ -140,7 +140,11 @@ def _summed(unit: LayerWeights, new: Callable[[], Hash]) -> Iterator[tuple[str, 
 def _unsure(unit: LayerWeights, own: dict[PartKey, tuple[Part, bytes]], new: Callable[[], Hash]) -> list[str]:
     """Return the weights of a unit whose digests differ between the kinds of layer that it could be."""
     digests = {digest for _, digest in own.values()}
-    other = chain.from_iterable(reading.parts.values() for reading in unit.alternatives)
-    return list(
-        dict.fromkeys(part.weight.name for part in other if part.weight.tied is None and _digest(part, new) not in digests)
-    )
+    # most alternatives differ only in the words for the axes: the same bytes of the same shape have the same digest
+    whole = {(part.weight.name, part.shape) for part, _ in own.values() if part.is_whole}
+    other = [
+        part
+        for part in chain.from_iterable(reading.parts.values() for reading in unit.alternatives)
+        if part.weight.tied is None and not ((part.weight.name, part.shape) in whole and part.is_whole)
+    ]
+    return list(dict.fromkeys(part.weight.name for part in other if _digest(part, new) not in digests))

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.axes import Part, parts_of
@@ -184,6 +185,8 @@ def _layer_named(name: str, kind: str, key: str, settings: Mapping[str, Any]) ->
 
 def _direction_of(name: str) -> str:
     """Return the direction in the name of a layer inside a bidirectional one; blank for other names."""
+    if "forward" not in name and "backward" not in name:
+        return ""  # most names; this is faster than a regular expression
     directions = re.findall(r"(?:^|[/._])(forward|backward)(?=[/._]|$)", name)
     return directions[-1] if directions else ""
 
@@ -245,8 +248,9 @@ def _axes(weight: Weight, purpose: str) -> str:
     raise ShapeError(f"{weight.name} of shape {weight.shape} has unknown axes")
 
 
+@lru_cache(maxsize=1024)
 def _labels(kind: str, purpose: str, axes: str) -> tuple[str, ...]:
-    """Return the canonical axes of the parts of one purpose."""
+    """Return the canonical axes of the parts of one purpose; cached, since the layers of a net repeat them."""
     if purpose in _VECTORS or purpose.endswith(" bias"):
         return ("channel",)
     space = [word.lstrip("-") for word in axes.split() if _SPACE.fullmatch(word.lstrip("-"))]

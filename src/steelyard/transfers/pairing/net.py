@@ -108,7 +108,7 @@ def _owner(weight: Weight, nodes: Mapping[str, Layer]) -> tuple[str | None, str]
 
     The weights of a wrapper belong to the layer that it wraps.
     """
-    owner = _longest(weight, nodes)
+    owner = _longest(weight, nodes) if nodes else None
     if owner is None:
         return (weight.layer, weight.name) if weight.layer in nodes else (None, "")
     leaf = plain_layer(weight.name)[len(owner) :].lstrip("./")
