@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
 _MOST = 1 << 21  # bytes that are searched
+_TEXTS = b"X\x8c\x8dV"  # BINUNICODE, SHORT_BINUNICODE, BINUNICODE8, UNICODE
 
 
 def names_in(source: Source, place: Place, known: set[tuple[str, str]]) -> Iterator[AuditFinding]:
@@ -25,26 +26,36 @@ def names_in(source: Source, place: Place, known: set[tuple[str, str]]) -> Itera
 
 
 def _named(data: bytes) -> Iterator[tuple[str, str, int]]:
-    """Yield module, name and place; STACK_GLOBAL takes the last two texts, where the memo is not followed."""
+    """Yield module, name and place; STACK_GLOBAL takes the last two texts, some of them out of the memo."""
     texts: list[str] = []
     memo: dict[int, str] = {}
+    memoized, last = 0, ""  # `last` is the text that the opcode before pushed, "" for any other object
     for code, argument, at in _opcodes(data):
         if code in b"ci":
             module, _, name = argument.decode("utf-8", "replace").partition("\n")
             yield module, name, at
-        elif code in b"X\x8c\x8dV":
-            texts.append(argument.decode("utf-8", "surrogatepass" if code != 0x56 else "replace") if _is_text(argument) else "")
-        elif code == 0x94 and texts:
-            memo[len(memo)] = texts[-1]
-        elif code in b"qr" and texts:
-            memo[int.from_bytes(argument, "little")] = texts[-1]
-        elif code in b"hj":
-            texts.append(memo.get(int.from_bytes(argument, "little"), ""))
         elif code == 0x93:
             module, name = (["", "", *texts])[-2:]
             yield module, name, at
         elif code == 0x2E:
             return
+        if code == 0x94:
+            memo[memoized] = last
+            memoized += 1
+        elif code in b"qr":
+            memo[int.from_bytes(argument, "little")] = last
+        else:
+            last = _pushed(code, argument, memo)
+            texts += [last] if last or code in _TEXTS else []
+
+
+def _pushed(code: int, argument: bytes, memo: dict[int, str]) -> str:
+    """Return the text that an opcode pushes, itself or out of the memo; "" for any other object."""
+    if code in b"hj":
+        return memo.get(int.from_bytes(argument, "little"), "")
+    if code in _TEXTS and _is_text(argument):
+        return argument.decode("utf-8", "surrogatepass" if code != 0x56 else "replace")
+    return ""
 
 
 def _is_text(data: bytes) -> bool:
