@@ -88,7 +88,7 @@ def test_every_command_that_writes_and_every_format_that_writes_is_swept():
 def has_output(name):
     parser = argparse.ArgumentParser()
     command(name).arguments(parser)
-    return any(action.dest == "out" for action in parser._actions)
+    return any(action.dest in ("out", "sarif", "bom", "write_baseline") for action in parser._actions)
 
 
 def test_whatever_happens_at_any_step_each_writer_leaves_the_old_file_or_a_whole_new_one(record_property):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import carried
 import numpy as np
+from safetensors.numpy import save_file
 
 import steelyard
 from steelyard import plot
@@ -74,6 +75,9 @@ WRITERS = [
         Writer(f"plot {suffix}", ["plot", "{made}/{n}.npz", "-o", f"{{out}}/p.{suffix}", "--dpi", "30"])
         for suffix in ("png", "svg")
     ),
+    Writer("check baseline", ["check", "{made}/{n}.nan.npz", "--write-baseline", "{out}/baseline.json"]),
+    Writer("check sarif", ["check", "{made}/{n}.note.safetensors", "--sarif", "{out}/check.sarif"]),
+    Writer("check bom", ["check", "{made}/{n}.npz", "--bom", "{out}/bom.json"]),
     Writer("report", ["report", "{made}/{n}.npz", "-o", "{out}/report.html"]),
 ]
 """A table as Parquet is left out: it takes the way of the others, and polars does not survive a fork."""
@@ -100,6 +104,9 @@ def make(folder: Path) -> None:
         steelyard.save({"w": rng.standard_normal((WIDTH, WIDTH))}, folder / f"{number}.npy")
         steelyard.save_patch(folder / "base.npz", folder / f"{number}.npz", folder / f"{number}.safetensors")
         (folder / f"{number}.safetensors").rename(folder / f"{number}.patch")
+        np.savez(folder / f"{number}.nan.npz", w=np.array([np.nan, number]))
+        noted = {"note": "import os; os.system('ls')"}  # which is a remark, so the status is 0
+        save_file({"w": np.ones(3, "f4")}, folder / f"{number}.note.safetensors", metadata=noted)
 
 
 def draw_quickly() -> None:
