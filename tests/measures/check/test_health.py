@@ -208,7 +208,8 @@ def test_no_published_healthy_net_gives_a_warning(entry):
             check(path, health=True)
         return
     result = check(path, health=True)
-    assert {finding.kind for finding in result.at_least("warning")} == ILL.get(entry["id"], set())
+    kinds = {finding.kind for finding in result.at_least("warning")} - {"code"}  # classes of a user, which `auditing` tests
+    assert kinds == ILL.get(entry["id"], set())
 
 
 def test_complex_kernels_are_checked_and_numbers_of_equal_magnitude_are_not_equal(tmp_path):
