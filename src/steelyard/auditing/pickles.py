@@ -86,8 +86,8 @@ def _may_be(source: Source) -> bool:
         except FormatError as error:
             if _names(machine):
                 return True
-            if source.size <= length or not _reaches_on(machine, error):
-                return False
+            if source.size <= length or machine.globals or not _reaches_on(machine, error):
+                return False  # where a loader finds no module of an odd name, it stops
         else:
             return True
     return True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from steelyard.auditing.findings import AuditFinding
 from steelyard.auditing.programs import is_torchscript
 from steelyard.codecs import limits
+from steelyard.codecs.budget import Budget
 from steelyard.errors import SteelyardError, printable
 
 if TYPE_CHECKING:
@@ -37,6 +38,15 @@ _RUNNING = re.compile(
     re.VERBOSE,
 )
 
+_WORDS = (
+    *("os.", "subprocess", "eval", "exec", "__import__", "compile", "spawn", "socket.", "urllib", "requests", "httpx", "aiohttp"),
+    *("http.client", "ftplib", "smtplib", "paramiko", ".load", "ctypes", "shutil.", "import_module", "base64.", "getattr"),
+    *("__builtins__", "codecs.", "runpy.", "threading.", "webbrowser."),
+)
+"""Words of which each match of the pattern has one; most sources have none, and a search for them takes little."""
+_SEARCH_COST = 16
+"""bytes of memory that stand for the time to search a byte of source for the pattern"""
+
 
 def recognises(source: Source) -> bool:
     """Recognise Python by its name; the source of TorchScript is another language."""
@@ -54,15 +64,24 @@ def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
         yield AuditFinding("python-code-runs", str(place), "is compiled Python, which comes with a model")
         return
     text = source.read(0, min(source.size, limits.TEXT)).decode("utf-8", "replace")
-    if not in_archive and not _MODEL_CODE.fullmatch(file) and not _RUNNING.search(text):
+    match = _first_call(text, source)
+    is_model_code = in_archive or _MODEL_CODE.fullmatch(file)
+    if not match and not is_model_code:
         return
-    match = _RUNNING.search(text)
-    if match and (in_archive or _MODEL_CODE.fullmatch(file)):
+    if match and is_model_code:
         line = text.count("\n", 0, match.start()) + 1
         what = f"is Python source that comes with a model and uses {printable(match[0].strip())!r} in line {line:,}"
         yield AuditFinding("python-code-runs", str(place), what)
     else:
         yield AuditFinding("python-code", str(place), "is Python source that comes with a model; a loader may run it")
+
+
+def _first_call(text: str, source: Source) -> re.Match[str] | None:
+    """Return the first use of a function that runs something or reaches out."""
+    if not any(word in text for word in _WORDS):
+        return None
+    Budget(source).spend(_SEARCH_COST * len(text))
+    return _RUNNING.search(text)
 
 
 def _has(source: Source, name: str) -> bool:
