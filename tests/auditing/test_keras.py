@@ -6,6 +6,7 @@ import json
 import marshal
 import zipfile
 
+import h5py
 import pytest
 
 from steelyard.auditing import audit
@@ -200,7 +201,6 @@ def test_the_members_of_a_keras_archive_are_judged():
 
 
 def test_the_configs_in_hdf5_are_judged(tmp_path):
-    h5py = pytest.importorskip("h5py")
     path = tmp_path / "a.h5"
     for config, would_run in ((model(), False), (model(function("os", "system")), True)):
         with h5py.File(path, "w") as file:
@@ -210,7 +210,6 @@ def test_the_configs_in_hdf5_are_judged(tmp_path):
 
 
 def test_numbers_in_another_hdf5_file_are_outside(tmp_path):
-    h5py = pytest.importorskip("h5py")
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file["soft"] = h5py.SoftLink("/x")

@@ -174,4 +174,4 @@ def _kind(row: Row) -> str | None:
 def finding_record(finding: Finding) -> dict[str, Any]:
     """Return a finding as plain Python, without its evidence."""
     record = finding.to_dict()
-    return {word: record[word] for word in ("kind", "severity", "name", "what", "place")}
+    return {word: record[word] for word in ("kind", "rule", "severity", "name", "what", "place")}

@@ -24,6 +24,7 @@ interface SourceRecord {
 
 interface Finding {
   kind: string;
+  rule: string;
   severity: Severity;
   name: string | null;
   what: string;
