@@ -52,11 +52,7 @@ class _Pickles:
         return pickles.recognises(source)
 
     def findings(self, source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
-        certain = pickles._is_certain(source, place)
-        if not certain and not pickles._may_be(source):
-            return
-        run = pickles._Run(source, place)
-        run.through()
-        if certain or run.is_pickle:
+        run = pickles.run_of(source, place)
+        if run is not None:
             self.counts.update({f"{module}.{name}": count for (module, name), count in run.log.uses.items()})
             yield from run.found()

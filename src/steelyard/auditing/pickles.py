@@ -48,19 +48,25 @@ def recognises(source: Source) -> bool:
 
 def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
     """Judge the calls and names of a pickle and of those that follow it, then look into bytes in it and after it."""
-    certain = _is_certain(source, place)
-    if not certain and not _may_be(source):
-        return
     spent = source.whole.spent
-    run = _Run(source, place)
-    run.through()
-    if certain or run.is_pickle or Budget(source).is_used_up:
+    run = run_of(source, place)
+    if run is not None:
         yield from run.found()
         if run.has_side_arrays:  # a loader that is not joblib runs the bytes of its arrays as opcodes
             source.whole.spent = spent  # of memory that is free again
-            plain = _Run(source, place, skips_arrays=False)
+            plain = Run(source, place, skips_arrays=False)
             plain.through()
             yield from judged(plain.log, plain.machine, place)
+
+
+def run_of(source: Source, place: Place) -> Run | None:
+    """Run the pickles of a source, and return how that went; None for a source that is not a pickle."""
+    certain = _is_certain(source, place)
+    if not certain and not _may_be(source):
+        return None
+    run = Run(source, place)
+    run.through()
+    return run if certain or run.is_pickle or Budget(source).is_used_up else None
 
 
 def _is_certain(source: Source, place: Place) -> bool:
@@ -104,7 +110,7 @@ def _names(machine: Machine) -> list[tuple[str, str]]:
     return [key for key in machine.globals if all(map(_NAME.match, key))]
 
 
-class _Run:
+class Run:
     """Runs all pickles that follow each other in a source."""
 
     __slots__ = ("broken", "count", "end", "has_side_arrays", "log", "machine", "place", "root", "source")
