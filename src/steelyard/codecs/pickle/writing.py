@@ -20,6 +20,7 @@ SHOWN_ITEMS = 8
 def written(value: Pickled, depth: int = SHOWN_DEPTH) -> str:  # noqa: PLR0911 - one for each kind of value
     """Return a value of a pickle as Python source on one line, with "..." for parts that are too long or too deep.
 
+    >>> from steelyard.codecs.pickle.values import Global, Record
     >>> written(Record(Global("posix", "system"), ("ls",)))
     "posix.system('ls')"
     """
