@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from steelyard import plot, results
     from steelyard.auditing import audit
     from steelyard.codecs import limits
+    from steelyard.effective_weights import effective
     from steelyard.inspector.report import report
     from steelyard.inspector.server import serve
     from steelyard.measures.check import check
@@ -36,6 +37,7 @@ __all__ = [
     "check",
     "diff",
     "digest",
+    "effective",
     "errors",
     "limits",
     "lineage",
@@ -59,6 +61,7 @@ _LATER = {
     "check": "measures.check",
     "diff": "measures.diff",
     "digest": "measures.digest",
+    "effective": "effective_weights",
     "stats": "measures.stats",
     "lineage": "measures.lineage",
     "plan_transfer": "transfers.transfer",

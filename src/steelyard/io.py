@@ -6,7 +6,7 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
-from steelyard.core.net_facts import with_audit
+from steelyard.core.net_facts import with_file
 from steelyard.core.weights import Weights
 from steelyard.errors import (
     FormatError,
@@ -88,7 +88,7 @@ def _read(source: Source, scope: Scope) -> Weights:
         error.audit = error.audit or audit()
         _refuse_code(error.audit, source, str(error).removeprefix(f"{printable(source.name)}: "), error)
         raise
-    return with_audit(read, audit)
+    return with_file(read, audit, source.beside)
 
 
 def _refuse_code(audit: Audit, source: Source, reason: str, error: FormatError | None = None) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from steelyard.auditing import Audit
     from steelyard.core.lazy_graph import LazyGraph
-    from steelyard.core.protocols import Assign, NamesInOrder
+    from steelyard.core.protocols import Assign, Derive, NamesInOrder
     from steelyard.core.renaming import Names
     from steelyard.core.weight import Weight
     from steelyard.core.weights import Weights
+    from steelyard.storage.source import Source
 
 
 class LazyAudit:
@@ -30,20 +31,30 @@ class LazyAudit:
         return self._answer
 
 
-def with_audit(weights: Weights, audit: Callable[[], Audit]) -> Weights:
-    """Return the weights of a file with the function that audits it."""
+def with_file(weights: Weights, audit: Callable[[], Audit], beside: Callable[[str], Source]) -> Weights:
+    """Return the weights of a file with the function that audits it, and the one that opens another file of its folder."""
+    return _with_net(weights, weights._net.replace(audit=LazyAudit(audit), beside=beside))
+
+
+def with_derive(weights: Weights, derive: Derive) -> Weights:
+    """Return weights with what only their format knows: the function that makes the effective ones of them."""
+    return _with_net(weights, weights._net.replace(derive=derive))
+
+
+def _with_net(weights: Weights, net: NetFacts) -> Weights:
     made = weights.with_weights(weights.values())
-    made._net = NetFacts(weights._net.assign, weights._net.orders, weights._net.graph, LazyAudit(audit))
+    made._net = net
     return made
 
 
 class NetFacts:
     """The function to `assign` to the model, None if there is none; the `orders` of its weights by their words; its `graph`.
 
-    `audit` is the audit of the file of the weights, if any.
+    `audit` is the audit of the file of the weights, if any; `beside` opens another file of its folder by name. `derive` makes
+    the effective weights that only the model or the format knows.
     """
 
-    __slots__ = ("assign", "audit", "graph", "orders")
+    __slots__ = ("assign", "audit", "beside", "derive", "graph", "orders")
 
     def __init__(
         self,
@@ -51,15 +62,26 @@ class NetFacts:
         orders: Mapping[str, NamesInOrder],
         graph: LazyGraph,
         audit: LazyAudit | None = None,
+        beside: Callable[[str], Source] | None = None,
+        derive: Derive | None = None,
     ) -> None:
         self.assign = assign
         self.orders = orders
         self.graph = graph
         self.audit = audit
+        self.beside = beside
+        self.derive = derive
+
+    def replace(self, **changes: Any) -> NetFacts:
+        """Return the same facts with some changed."""
+        made = NetFacts(self.assign, self.orders, self.graph, self.audit, self.beside, self.derive)
+        for key, value in changes.items():
+            setattr(made, key, value)
+        return made
 
     def with_assign(self, assign: Assign | None) -> NetFacts:
         """Return the same facts with another function to assign to the model."""
-        return NetFacts(assign, self.orders, self.graph, self.audit)
+        return self.replace(assign=assign)
 
     def detached(self, *, live: bool) -> NetFacts:
         """Return the facts with no way to the model; of a live one, which they do not keep, the orders are listed now."""
@@ -67,15 +89,16 @@ class NetFacts:
             return self.with_assign(None)
         self.graph.release_model()
         listed = ((word, order()) for word, order in self.orders.items())
-        return NetFacts(None, {word: [*names].copy for word, names in listed if names is not None}, self.graph, self.audit)
+        orders = {word: [*names].copy for word, names in listed if names is not None}
+        return self.replace(assign=None, orders=orders, derive=None)
 
     def renamed(self, before: Mapping[str, Weight], after: Mapping[str, Weight], names: Names) -> NetFacts:
         """Return the facts of the weights `before` for the weights `after`, whose new names `names` returns."""
         from steelyard.core.renaming import renamed_assign, renamed_graph, renamed_order
 
-        return NetFacts(
-            self.assign and renamed_assign(self.assign, before, names),
-            {word: renamed_order(order, names) for word, order in self.orders.items()},
-            renamed_graph(self.graph, before, after, names),
-            self.audit,
+        return self.replace(
+            assign=self.assign and renamed_assign(self.assign, before, names),
+            orders={word: renamed_order(order, names) for word, order in self.orders.items()},
+            graph=renamed_graph(self.graph, before, after, names),
+            derive=None,  # it knows the old names
         )

@@ -38,6 +38,11 @@ def names(group: str) -> list[str]:
     return sorted({*own, *_entry_points(group)})
 
 
+def table(group: str, name: str) -> Any:
+    """Return a table of the folder of a group, such as the suffixes of the formats."""
+    return getattr(importlib.import_module(f"steelyard.{group}"), name)
+
+
 @lru_cache
 def load(group: str, name: str) -> Any:
     """Return the plug-in module `name` of a group, or None if there is none; the folder takes precedence."""

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from steelyard.core.dense_stack import DenseLayer, DenseStack
+    from steelyard.core.effective import Pieces
     from steelyard.core.graph import Graph, Run
     from steelyard.core.weight import Array, Weight
     from steelyard.core.weights import Weights
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     """The metadata of the weights as a whole, or a function that computes them on demand."""
     NamesInOrder = Callable[[], Iterable[str] | None]
     """Gives the names of the weights in an order, and those alone that it has; None where the model does not know them."""
+    Derive = Callable[[Pieces], Iterable[Weight]]
+    """Makes effective weights of stored pieces; the `derivation` of each names those that it replaces."""
 
 
 class Assign(Protocol):
@@ -45,6 +48,8 @@ class Framework(Protocol):
     `orders(model)` returns a mapping of a word to a function that returns the names in another order than the listed one.
     `parameters(model, listed)` returns the names of those of the listed weights that training may change, also those that
     are frozen, or None where this is not known. It is an order, too; one of the same name in `orders` has precedence.
+    `derive(model, pieces)` yields the effective weights that only the live model knows, as `Scheme.derive` does for stored
+    pieces; it does not change the model, and runs no more of it than a forward pass would.
     `tree_framework(leaf)` returns the name of the framework that lists a container of nothing but such leaves as one tree.
     """
 
@@ -102,3 +107,14 @@ class Writer(Protocol):
 
     def write(self, weights: Weights, path: Path, /) -> None:
         """Write the weights to a file that replaces `path` when it is complete."""
+
+
+class Scheme(Protocol):
+    """The function of a module in `steelyard/schemes`, or of one under an entry point `steelyard.schemes`."""
+
+    def derive(self, pieces: Pieces, /) -> Iterable[Weight]:
+        """Yield the effective weights of the pieces that the scheme understands, lazily read.
+
+        The `derivation` of each weight names its pieces, which it replaces. Pieces that are the scheme's, but cannot be
+        computed, give a weight whose reader is `Refused` with the reason.
+        """

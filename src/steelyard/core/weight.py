@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import DTypeLike
 
+    from steelyard.core.effective import Derivation
     from steelyard.errors import SteelyardError
 
     Array = np.ndarray[Any, Any]
@@ -62,7 +63,8 @@ class Weight:
     ("float32", "bfloat16", "int8"). `axes` has a word for each axis ("out in kh kw"), blank if not known.
     `encoding` is the file's own word for its storage of the numbers ("Q4_K"). `tied` is the name of the
     weight whose numbers this one shares; `overlaps` that of an earlier weight in whose memory some of its numbers are.
-    `trainable` is None if it is not known. A weight whose numbers cannot be given is listed too, as `unreadable`.
+    `derivation` is how an effective weight is made of stored ones (`Weights.effective`). `trainable` is None if it is not
+    known. A weight whose numbers cannot be given is listed too, as `unreadable`.
 
     Examples:
         >>> import numpy as np
@@ -75,7 +77,20 @@ class Weight:
     """
 
     # Not a dataclass, since importing dataclasses takes longer than the whole core.
-    __slots__ = ("axes", "dtype", "encoding", "layer", "name", "overlaps", "read", "role", "shape", "tied", "trainable")
+    __slots__ = (
+        "axes",
+        "derivation",
+        "dtype",
+        "encoding",
+        "layer",
+        "name",
+        "overlaps",
+        "read",
+        "role",
+        "shape",
+        "tied",
+        "trainable",
+    )
 
     def __init__(  # noqa: PLR0913 - each is a fact, by name
         self,
@@ -91,6 +106,7 @@ class Weight:
         encoding: str = "",
         tied: str | None = None,
         overlaps: str | None = None,
+        derivation: Derivation | None = None,
     ) -> None:
         self.name = name
         self.shape = shape
@@ -103,6 +119,7 @@ class Weight:
         self.encoding = encoding
         self.tied = tied
         self.overlaps = overlaps
+        self.derivation = derivation
 
     def __repr__(self) -> str:
         words = [self.dtype, *([str(self.role)] if self.role != Role.OTHER else [])]
@@ -120,7 +137,7 @@ class Weight:
         new = Weight.__new__(Weight)  # not by copy.copy, which is slow: a file may have thousands of weights
         new.name, new.shape, new.dtype, new.read = self.name, self.shape, self.dtype, self.read
         new.role, new.layer, new.axes, new.trainable = self.role, self.layer, self.axes, self.trainable
-        new.encoding, new.tied, new.overlaps = self.encoding, self.tied, self.overlaps
+        new.encoding, new.tied, new.overlaps, new.derivation = self.encoding, self.tied, self.overlaps, self.derivation
         for key, value in changes.items():
             setattr(new, key, value)
         return new

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class Weights(Mapping[str, Weight]):
     """An ordered mapping of names to weights, with the framework's own names and order.
 
-    Weights that share their numbers (`Weight.tied`) are all listed, but in `size`, `nbytes` and the vector they count once.
+    Tied weights, which share their numbers, are all listed, but count once in `size`, `nbytes` and the vector. `live` is
+    whether they are in this process's memory, and follow a model's training; `remote`, whether on another machine.
 
     Examples:
         >>> import steelyard, numpy as np
@@ -35,7 +36,7 @@ class Weights(Mapping[str, Weight]):
         (['fc.kernel', 'fc.bias'], 9, array([0., 0., 0.]))
     """
 
-    __slots__ = ("_layout", "_live", "_meta", "_net", "_remote", "_weights")
+    __slots__ = ("_layout", "_meta", "_net", "_weights", "live", "remote")
 
     def __init__(
         self,
@@ -52,14 +53,14 @@ class Weights(Mapping[str, Weight]):
         self._net = NetFacts(assign, orders or {}, graph if isinstance(graph, LazyGraph) else LazyGraph(graph))
         self._layout: VectorLayout | None = None
         self._meta = meta if callable(meta) else dict(meta or {})
-        self._live = live
-        self._remote = remote
+        self.live = live
+        self.remote = remote
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, object], *, axes: Mapping[str, str] | None = None) -> Weights:
-        """Make weights from arrays by name, without a copy.
+        """Make weights from arrays by name, without a copy; their names imply layers and roles, `axes` has known axes.
 
-        Layers and roles follow from the names. `axes` names known axes. Raises `UnknownModelError` for arrays without numbers.
+        Raises `UnknownModelError` for arrays without numbers.
 
         Examples:
             >>> import numpy as np
@@ -112,8 +113,7 @@ class Weights(Mapping[str, Weight]):
 
     def distinct(self) -> Weights:
         """Return each weight once, the first of tied ones; nothing is copied."""
-        listed = self._in_vector().weights
-        return self if len(listed) == len(self) else self.with_weights(listed)
+        return self if len(listed := self._in_vector().weights) == len(self) else self.with_weights(listed)
 
     def with_weights(
         self,
@@ -125,47 +125,32 @@ class Weights(Mapping[str, Weight]):
         remote: bool | None = None,
         meta: Meta | None = None,
     ) -> Weights:
-        """Return other weights with the meta, the graph, the orders and the model of these.
+        """Return other weights with the meta, the graph, the orders and the model of these, or else what is given.
 
         `names` returns the new name of each of these weights and of their layers. `detached` weights have numbers of their
-        own, so they cannot be assigned to the model, and do not keep it alive. `live`, `remote` and `meta` default to those
-        of these weights.
+        own, so they cannot be assigned to the model, and do not keep it alive.
         """
-        net = self._net.detached(live=self._live) if detached else self._net
-        made = Weights(
-            weights,
-            meta=self._meta if meta is None else meta,
-            live=self._live if live is None else live,
-            remote=self._remote if remote is None else remote,
-        )
+        net = self._net.detached(live=self.live) if detached else self._net
+        made = Weights(weights, meta=self._meta if meta is None else meta)
+        made.live = self.live if live is None else live
+        made.remote = self.remote if remote is None else remote
         made._net = net if names is None else net.renamed(self._weights, made._weights, names)
         return made
 
     @property
-    def live(self) -> bool:
-        """Whether the numbers are in this process's memory; those of a model follow its training, unless copied by `copy`."""
-        return self._live
-
-    @property
-    def remote(self) -> bool:
-        """Whether the numbers are fetched from another machine."""
-        return self._remote
-
-    @property
     def has_model(self) -> bool:
-        """Whether `assign` reaches a model; false for weights of a file and for detached ones."""
+        """Whether `assign` reaches a model, which weights of a file and detached ones do not."""
         return self._net.assign is not None
 
     @property
     def orders(self) -> Mapping[str, NamesInOrder]:
-        """The orders that `in_order` accepts, by their words; each is a function that lists the names."""
+        """The orders of `in_order` by their words; each is a function that lists the names."""
         return self._net.orders
 
     @property
     def meta(self) -> dict[str, Any]:
         """The file's metadata, such as versions; for a live Keras model, its layout in files."""
-        if callable(self._meta):
-            self._meta = dict(self._meta())
+        self._meta = dict(self._meta()) if callable(self._meta) else self._meta
         return self._meta
 
     @property
@@ -241,14 +226,12 @@ class Weights(Mapping[str, Weight]):
     @property
     def graph(self) -> Graph | None:
         """The layers of the net as its framework or file lists them, on first access; None if only the weights are known."""
-        answer = self._net.graph.answer()
-        return None if isinstance(answer, str) else answer
+        return None if isinstance(answer := self._net.graph.answer(), str) else answer
 
     @property
     def why_no_graph(self) -> str:
         """The reason why `graph` is None, if known: layers that cannot be listed, or a model that was freed before."""
-        answer = self._net.graph.answer()
-        return answer if isinstance(answer, str) else ""
+        return answer if isinstance(answer := self._net.graph.answer(), str) else ""
 
     def select(
         self,
@@ -307,6 +290,22 @@ class Weights(Mapping[str, Weight]):
         made = self.with_weights([cast(weight, dtype) for weight in self._weights.values()])
         made._net = self._net.with_assign(self.assign if self.has_model else None)  # this casts back to the model's dtypes
         return made
+
+    def effective(self) -> Weights:
+        """Return the weights that the net computes with, under the names of plain layers: dequantised, masked, normalised.
+
+        Each is made of the stored weights that its `derivation` names, when it is read; all others stay as they are. Pieces
+        of a known scheme that cannot be computed give an `unreadable` weight, with the reason.
+
+        Examples:
+            >>> import steelyard
+            >>> w = steelyard.weights({"fc.weight_orig": [1.0, 2.0], "fc.weight_mask": [0.0, 1.0]})
+            >>> w.effective()["fc.weight"].numpy().tolist()
+            [0.0, 2.0]
+        """
+        from steelyard.core.effective import effective
+
+        return effective(self)
 
     def arrays(self) -> dict[str, Array]:
         """Return every weight as a read-only array in its shape, by name; views if possible."""

@@ -7,7 +7,7 @@ loaded when an object of its framework is passed in, so it may import that frame
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
@@ -16,6 +16,7 @@ from steelyard.core.assign import differences
 from steelyard.core.gc_pause import uncollected
 from steelyard.core.lazy_graph import LazyGraph
 from steelyard.core.members import meta_of
+from steelyard.core.net_facts import with_derive
 from steelyard.core.plugins import framework_of
 from steelyard.core.selection import NAMED
 from steelyard.core.weights import Weights
@@ -23,8 +24,9 @@ from steelyard.dtypes import numpy_dtype
 from steelyard.errors import ReadOnlyError, ShapeError, SteelyardError, UnknownModelError, printable
 
 if TYPE_CHECKING:
+    from steelyard.core.effective import Pieces
     from steelyard.core.graph import Graph
-    from steelyard.core.protocols import Assign, Framework, NamesInOrder, Runner
+    from steelyard.core.protocols import Assign, Derive, Framework, NamesInOrder, Runner
     from steelyard.core.weight import Array, Weight
 
 
@@ -40,7 +42,7 @@ def weights_of(model: Any) -> Weights:
         ) from None
     is_immutable = getattr(framework, "is_immutable", None)  # training replaces such a model, and copies outlive it
     held = None if is_immutable and is_immutable(model) else _reference(model)
-    return Weights(
+    listing = Weights(
         listed,
         meta=_meta(framework, model),
         assign=_assign(framework, model),
@@ -48,6 +50,13 @@ def weights_of(model: Any) -> Weights:
         graph=LazyGraph(_graph(framework, held or (lambda: model)), keeps_model=held is None),
         orders=_orders(framework, model, listed),
     )
+    derive = getattr(framework, "derive", None)
+    return listing if derive is None else with_derive(listing, _derive(derive, model))
+
+
+def _derive(derive: Callable[[Any, Pieces], Iterable[Weight]], model: Any) -> Derive:
+    """Return what makes the effective weights of a live model, which `Weights` that can be assigned keep alive anyway."""
+    return lambda pieces: derive(model, pieces)
 
 
 def _orders(framework: Framework, model: Any, listed: list[Weight]) -> dict[str, NamesInOrder]:

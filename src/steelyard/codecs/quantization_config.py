@@ -1,0 +1,48 @@
+"""The config of a quantised model, next to its weights.
+
+config.json             {"quantization_config": {"quant_method": "gptq", "bits": 4, ...}}
+quantize_config.json    {"bits": 4, ...}    written by AutoGPTQ
+quant_config.json       {"w_bit": 4, ...}    written by AutoAWQ
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from steelyard.codecs import limits
+from steelyard.codecs.plain import from_json
+from steelyard.errors import SteelyardError
+
+if TYPE_CHECKING:
+    from steelyard.codecs.plain import Config
+    from steelyard.core.effective import Pieces
+
+_SECTIONS = ("quantization_config", "compression_config", "quantization")
+_OTHERS = ("quantize_config.json", "quant_config.json")
+
+
+def quantization_config(pieces: Pieces) -> Config:
+    """Return the config of the quantiser; empty where no file has one."""
+    config = json_beside(pieces, "config.json")
+    inner = config.get("text_config")
+    for outer in (config, inner if isinstance(inner, dict) else {}):
+        for section in _SECTIONS:
+            if isinstance(found := outer.get(section), dict):
+                return found
+    return next((whole for name in _OTHERS if (whole := json_beside(pieces, name))), {})
+
+
+def json_beside(pieces: Pieces, name: str) -> Config:
+    """Return the object of a JSON file in the folder of the weights; empty where there is none."""
+    source = pieces.beside(name)
+    try:
+        found = from_json(source.read(0, source.size), source) if source and source.size <= limits.HUB_CONFIG else None
+    except SteelyardError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def integer(config: Config, key: str) -> int | None:
+    """Return a whole number of a config; None where it is missing or anything else."""
+    value = config.get(key)
+    return value if type(value) is int else None

@@ -1,0 +1,181 @@
+"""The weights that a net computes with, made of the pieces that it stores.
+
+A quantised layer stores packed words and their scales, a pruned one a kernel and its mask, a normalised one a direction and
+its length. A scheme (`steelyard/schemes`) finds such pieces by their names and makes the weight of them, when it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from steelyard.core.plugins import load, names, table
+from steelyard.core.roles import infer_roles, layer_of, leaf_of
+from steelyard.core.weight import Refused, Role, Weight
+from steelyard.dtypes import UNKNOWN
+from steelyard.errors import FileMissingError, FormatError, ShapeError, UnreadableError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.protocols import Scheme
+    from steelyard.core.weight import Reader
+    from steelyard.core.weights import Weights
+    from steelyard.storage.source import Source
+
+Setting = str | int | float | bool | None
+
+
+class Derivation(NamedTuple):
+    """How an effective weight is made of stored ones.
+
+    `scheme` is its name with what distinguishes it ("GPTQ 4 bits"); `parts` are the names of the stored weights that it
+    replaces, `settings` the words of a config that were used; `assumed` has a sentence for each fact that no file proves.
+    `activations` are stored weights about the inputs or outputs of the layer, which are not shown among effective ones.
+    """
+
+    scheme: str
+    parts: tuple[str, ...]
+    settings: Mapping[str, Setting] = {}
+    assumed: tuple[str, ...] = ()
+    activations: tuple[str, ...] = ()
+
+
+class Pieces:
+    """The stored weights of a net, by their names; schemes look for those that they understand.
+
+    `taken` has the names of those that a scheme has replaced. `meta` is the metadata of the weights.
+    """
+
+    __slots__ = ("_leaves", "_weights", "taken")
+
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+        self._leaves: dict[str, list[str]] = {}
+        self.taken: set[str] = set()
+        for name in weights:
+            self._leaves.setdefault(leaf_of(name), []).append(name)
+
+    @property
+    def meta(self) -> dict[str, object]:
+        """The metadata of the weights."""
+        return self._weights.meta
+
+    @property
+    def leaves(self) -> Collection[str]:
+        """The last words of all names."""
+        return self._leaves
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._weights if name not in self.taken)
+
+    def get(self, name: str) -> Weight | None:
+        """Return the stored weight of this name; None if there is none, or a scheme has taken it."""
+        return self._weights[name] if name in self._weights and name not in self.taken else None
+
+    def of(self, stem: str, *leaves: str) -> tuple[Weight | None, ...]:
+        """Return the weights of a layer by the last words of their names, None for those that it does not have."""
+        return tuple(self.get(joined(stem, leaf)) for leaf in leaves)
+
+    def stems(self, leaf: str) -> list[str]:
+        """Return what comes before this last word in the names of the weights that have it; blank for the word alone."""
+        return [name[: -len(leaf) - 1] for name in self._leaves.get(leaf, ()) if name not in self.taken]
+
+    def beside(self, name: str) -> Source | None:
+        """Open another file of the folder that the weights are from; None if there is none, or they are not of a local file."""
+        opener = self._weights._net.beside
+        if opener is None or self._weights.remote:
+            return None
+        try:
+            return opener(name)
+        except (FileMissingError, FormatError):
+            return None
+
+
+def joined(stem: str, leaf: str) -> str:
+    """Return the name of a weight of a layer; a layer without a name has weights of one word."""
+    return f"{stem}.{leaf}" if stem else leaf
+
+
+def derived(
+    name: str,
+    shape: tuple[int, ...],
+    read: Reader,
+    derivation: Derivation,
+    *,
+    dtype: str = "float32",
+    role: Role = Role.OTHER,
+    axes: str = "",
+) -> Weight:
+    """Return an effective weight; role and axes are inferred from its name where they are not given."""
+    return Weight(
+        name=name, shape=shape, dtype=dtype, read=read, layer=layer_of(name), role=role, axes=axes, derivation=derivation
+    )
+
+
+def refused(name: str, derivation: Derivation, reason: str, shape: tuple[int, ...] = ()) -> Weight:
+    """Return an effective weight that cannot be computed, with the reason, which is the end of a sentence about it."""
+    error = UnreadableError(f"{printable(name)} is packed by {derivation.scheme}: {reason}")
+    return derived(name, shape, Refused(error), derivation, dtype="float32" if shape else UNKNOWN)
+
+
+def effective(weights: Weights) -> Weights:
+    """Return the weights that the net computes with; the body of `Weights.effective`."""
+    made = [*derive(weights)]
+    if not made:
+        return weights
+    place = {name: at for at, name in enumerate(weights)}
+    at: dict[int, list[Weight]] = {}
+    for weight in _tied(made, weights):
+        first = min(place[name] for name in cast("Derivation", weight.derivation).parts)
+        at.setdefault(first, []).append(weight)  # several may share a part
+    hidden = {name for w in made if w.derivation for name in (*w.derivation.parts, *w.derivation.activations)}
+    listed: list[Weight] = []
+    for number, (name, weight) in enumerate(weights.items()):
+        listed.extend(at.get(number, () if name in hidden else (weight,)))
+    schemes = dict.fromkeys(cast("Derivation", weight.derivation).scheme for weight in made)
+    meta = {key: value for key, value in weights.meta.items() if key != "notes"} | {"effective": [*schemes]}
+    return weights.with_weights(infer_roles(_untied(listed)), detached=True, meta=meta)
+
+
+def derive(weights: Weights) -> Iterator[Weight]:
+    """Yield the effective weights that replace stored ones; a piece is taken by the first scheme that understands it."""
+    pieces = Pieces(weights)
+    own = weights._net.derive
+    if own is not None:
+        yield from _taking(pieces, own(pieces))
+    for scheme in _schemes(pieces):
+        yield from _taking(pieces, scheme.derive(pieces))
+
+
+def _taking(pieces: Pieces, made: Iterable[Weight]) -> Iterator[Weight]:
+    for weight in made:
+        facts = weight.derivation
+        if facts is None or not facts.parts:
+            raise ShapeError(f"{printable(weight.name)} is an effective weight without a derivation from stored ones")
+        pieces.taken.update(facts.parts, facts.activations)
+        yield weight
+
+
+def _schemes(pieces: Pieces) -> Iterator[Scheme]:
+    """Yield the schemes of which a piece has the last word of its name; others are not imported. Those of plug-ins follow."""
+    known = table("schemes", "LEAVES")
+    for name, words in known.items():
+        ends = tuple(word[1:] for word in words if word.startswith("*"))
+        if any(word in pieces.leaves for word in words) or (ends and any(leaf.endswith(ends) for leaf in pieces.leaves)):
+            yield load("schemes", name)
+    yield from (load("schemes", name) for name in names("schemes") if name not in known)
+
+
+def _tied(made: Iterable[Weight], stored: Mapping[str, Weight]) -> Iterator[Weight]:
+    """Tie an effective weight to an earlier one whose pieces its own are tied to."""
+    owners: dict[tuple[str, tuple[str, ...]], str] = {}
+    for weight in made:
+        facts = cast("Derivation", weight.derivation)
+        key = facts.scheme, tuple(stored[name].tied or name for name in facts.parts)
+        owner = owners.setdefault(key, weight.name)
+        yield weight if owner == weight.name or facts.parts == key[1] else weight.replace(tied=owner)
+
+
+def _untied(listed: list[Weight]) -> list[Weight]:
+    """Untie weights from those that are not listed any more."""
+    shown = {weight.name for weight in listed}
+    return [weight if weight.tied is None or weight.tied in shown else weight.replace(tied=None) for weight in listed]

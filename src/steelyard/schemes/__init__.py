@@ -1,0 +1,10 @@
+"""Schemes by which nets store other numbers than they compute with: one module for each, which finds its pieces by name.
+
+A scheme is a module with `derive` (`core.protocols.Scheme`). It is imported only for nets with a weight whose last word is in
+this table, which a test keeps up to date. Plug-ins register theirs under the entry point `steelyard.schemes`.
+"""
+
+LEAVES = {
+    "pruned": ("*_mask",),
+}
+"""The last words of names that a scheme's nets have, or after "*" the ends of these; the schemes are asked in this order."""

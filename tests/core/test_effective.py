@@ -1,0 +1,55 @@
+"""Effective weights: what replaces stored pieces, where, and under which name."""
+
+import numpy as np
+import pytest
+
+import steelyard
+from steelyard.core.effective import Derivation
+from steelyard.errors import ReadOnlyError
+
+PRUNED = {
+    "a.weight": np.ones((2, 3), "f4"),
+    "b.weight_orig": np.arange(6, dtype="f4").reshape(2, 3),
+    "b.bias": np.zeros(2, "f4"),
+    "b.weight_mask": np.array([[0, 1, 0], [1, 1, 0]], "f4"),
+    "c.weight": np.ones((2, 3), "f4"),
+}
+
+
+def test_an_effective_weight_takes_the_place_of_its_first_piece():
+    effective = steelyard.weights(PRUNED).effective()
+    assert [*effective] == ["a.weight", "b.weight", "b.bias", "c.weight"]
+    assert effective["b.weight"].numpy().tolist() == [[0, 1, 0], [3, 4, 0]]
+
+
+def test_an_effective_weight_names_its_pieces_and_has_the_role_of_a_plain_layer():
+    weight = steelyard.effective(PRUNED)["b.weight"]
+    assert weight.derivation == Derivation("pruning of PyTorch", ("b.weight_orig", "b.weight_mask"))
+    assert (weight.role, weight.axes, weight.layer) == ("kernel", "out in", "b")
+
+
+def test_a_net_without_pieces_of_a_scheme_stays_as_it_is():
+    plain = steelyard.weights({"fc.weight": np.ones((2, 3))})
+    assert plain.effective() is plain
+
+
+def test_weights_whose_pieces_are_tied_are_tied():
+    pruned = {f"{name}.{leaf}": PRUNED[f"b.{leaf}"] for name in ("one", "two") for leaf in ("weight_orig", "weight_mask")}
+    effective = steelyard.effective(pruned)
+    assert [weight.tied for weight in effective.values()] == [None, "one.weight"]
+    assert effective.size == 6
+
+
+def test_effective_weights_follow_the_model_but_cannot_be_assigned():
+    pruned = {name: array.copy() for name, array in PRUNED.items()}
+    effective = steelyard.weights(pruned).effective()
+    pruned["b.weight_orig"][:] = 7
+    assert effective["b.weight"].numpy().tolist() == [[0, 7, 0], [7, 7, 0]]
+    with pytest.raises(ReadOnlyError):
+        effective.assign({"b.weight": np.zeros((2, 3))})
+
+
+def test_the_table_of_schemes_names_every_module():
+    from steelyard.core.plugins import names, table
+
+    assert sorted(table("schemes", "LEAVES")) == names("schemes")

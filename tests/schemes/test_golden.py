@@ -1,0 +1,50 @@
+"""Golden cases of schemes: small files that the library of each scheme wrote, with the numbers that its layers compute with."""
+
+import json
+
+import numpy as np
+import pytest
+
+import steelyard
+from tests import carried
+
+WHOLE = [
+    "model.safetensors",
+    "state.pt",
+    "module.pt",
+    "script.pt",
+    "tensors.pt",
+    "model.weights.h5",
+    "model.keras",
+    "model.onnx",
+    "model.tflite",
+    "model.bin",
+    "model.msgpack",
+    "state.msgpack",
+    "weights.h5",
+    "model.h5",
+]
+"""The files of a case that hold the whole net."""
+SCHEMES = ("torch-prune",)
+"""The beginnings of the names of cases whose schemes are read."""
+
+
+def cases():
+    """Yield every file of every case, with what is known of it."""
+    for entry in json.loads((carried.folder("effective") / "index.json").read_text()):
+        if entry["id"].startswith(SCHEMES) and not entry["must_refuse"]:
+            yield from (pytest.param(entry, name, id=f"{entry['id']}-{name}") for name in entry["files"] if name in WHOLE)
+
+
+@pytest.mark.parametrize(("case", "name"), [*cases()])
+def test_effective_weights_are_those_of_the_library(case, name):
+    folder = carried.folder("effective") / case["id"]
+    found = steelyard.effective(folder / name)
+    with np.load(folder / "effective.npz") as expected:
+        for key in expected:
+            known = expected[key].astype(np.float64)
+            got = found[key].numpy().astype(np.float64)
+            assert got.shape == known.shape
+            assert np.abs(got - known).max() <= case["tolerance"] * max(np.abs(known).max(), 1e-30), key
+            pieces = [found[key].read(at, min(at + 7, known.size)) for at in range(0, known.size, 7)]
+            assert np.concatenate(pieces).tobytes() == found[key].numpy().tobytes()  # the same in any blocks
