@@ -100,14 +100,16 @@ def _refuse_code(audit: Audit, source: Source, reason: str, error: FormatError |
         raise refusal from error
 
 
-def readable_weights(source: Any, *, skip_unreadable: bool = False) -> Weights:
+def readable_weights(source: Any, *, skip_unreadable: bool = False, effective: bool = False) -> Weights:
     """Return the weights of `source` for functions that need their numbers: all can be read, as far as the listing shows.
 
-    Raises `UnreadableError`, which names the others; with `skip_unreadable` those are left out with a `LeftOutWarning`.
+    With `effective` they are those that the net computes with. Raises `UnreadableError`, which names the others; with
+    `skip_unreadable` those are left out with a `LeftOutWarning`.
     """
     from steelyard.core.selection import readable
 
-    return readable(weights(source), skip_unreadable=skip_unreadable)
+    listed = weights(source)
+    return readable(listed.effective() if effective else listed, skip_unreadable=skip_unreadable)
 
 
 def incomplete(weights: Weights) -> list[str]:

@@ -46,6 +46,13 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--role", metavar="ROLE", choices=roles, help=f"only weights of this role: {', '.join(roles)}")
     add_scope(parser)
     add_skip(parser)
+    add_effective(parser)
+
+
+def add_effective(parser: argparse.ArgumentParser) -> None:
+    """Declare the option for the weights that a net computes with."""
+    what = "the weights that the layers compute with: dequantised, masked, normalised, under the names of plain layers"
+    parser.add_argument("--effective", action="store_true", help=what)
 
 
 def add_skip(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +79,7 @@ def opened(file: str, args: argparse.Namespace) -> Weights:
 
 def selected(weights: Weights, args: argparse.Namespace, file: str) -> Weights:
     """Select from the weights of a file by the options; a pattern without a match is an error, since it is probably a typo."""
+    weights = weights.effective() if getattr(args, "effective", False) else weights
     patterns, role = getattr(args, "select", None), getattr(args, "role", None)
     if patterns and weights and not weights.select(patterns, missing_ok=True):
         raise ShapeError(unmatched(file, patterns))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_paths, each_file, print_json, print_records
+from steelyard.commands import add_effective, add_paths, each_file, print_json, print_records
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the paths, the checks, what is known and trusted, and the files to write."""
     add_paths(parser)
     parser.add_argument("--health", action="store_true", help="also look for properties that trained nets rarely have")
+    add_effective(parser)
     parser.add_argument("--imports", action="store_true", help="also list each class and function that pickles name")
     parser.add_argument(
         "--fail-on",
@@ -94,7 +95,7 @@ def _outcome(file: str, args: argparse.Namespace, policy: Policy, *, named: bool
     from steelyard.measures.check.outcomes import outcome, outcome_of_other
 
     try:
-        check = _check(file, health=args.health, named=named)
+        check = _check(file, health=args.health, effective=args.effective, named=named)
     except FormatError as error:
         if named:
             raise
@@ -102,13 +103,13 @@ def _outcome(file: str, args: argparse.Namespace, policy: Policy, *, named: bool
     return outcome(file, check, policy)
 
 
-def _check(file: str, *, health: bool, named: bool) -> Check:
+def _check(file: str, *, health: bool, effective: bool, named: bool) -> Check:
     """Check a file with a progress bar; a file that cannot be opened may be a model with missing shards."""
     from steelyard.measures.check import checked, listed, refused
     from steelyard.text.progress import following
 
     try:
-        weights = listed(file, "all")
+        weights = listed(file, "all", effective=effective)
     except FormatError as error:
         if not named:
             raise
@@ -117,7 +118,7 @@ def _check(file: str, *, health: bool, named: bool) -> Check:
     with following(weights, "checking") as everything:
         if not health:
             return checked(everything)
-        with following(listed(file), "checking its health") as model:
+        with following(listed(file, effective=effective), "checking its health") as model:
             return checked(everything, model)
 
 

@@ -8,7 +8,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_scope, add_skip, code_in, print_json, unmatched, warn_of_code
+from steelyard.commands import add_effective, add_scope, add_skip, code_in, print_json, unmatched, warn_of_code
 from steelyard.errors import ShapeError
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="show the distribution of after - before in each row, which takes another pass (default: in a terminal)",
     )
     add_scope(parser)
+    add_effective(parser)
     add_skip(parser)
 
 
@@ -114,6 +115,7 @@ def _opened(path: str, args: argparse.Namespace) -> Weights:
     from steelyard.io import weights
 
     chosen = weights(path, scope=args.scope)
+    chosen = chosen.effective() if args.effective else chosen
     chosen = chosen.select(args.select, missing_ok=True) if args.select else chosen
     return readable(chosen, skip_unreadable=args.skip_unreadable)
 

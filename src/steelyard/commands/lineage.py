@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from steelyard.commands import add_paths, add_scope, add_skip, print_json, selected
+from steelyard.commands import add_effective, add_paths, add_scope, add_skip, print_json, selected
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
@@ -44,4 +44,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_paths(parser)
     parser.add_argument("--select", metavar="PATTERN", action="append", help="only names that match; may be repeated")
     add_scope(parser)
+    add_effective(parser)
     add_skip(parser)

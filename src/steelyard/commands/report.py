@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from steelyard.commands import add_before, add_file, add_scope, add_skip, code_in, print_json, warn_of_code
+from steelyard.commands import add_before, add_effective, add_file, add_scope, add_skip, code_in, print_json, warn_of_code
 from steelyard.errors import FormatError, printable
 from steelyard.running import trouble
 
@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from steelyard.inspector.report import write
 
     options = {"scope": args.scope, "spectra": args.spectra, "skip_unreadable": args.skip_unreadable}
+    options["effective"] = args.effective
     count, unreadable = write(args.file, args.out, args.before, **options, progress=True)
     code = {path: code_in(path) for path in (args.file, args.before) if path is not None}
     if args.json:
@@ -50,3 +51,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_scope(parser)
     add_skip(parser)
+    add_effective(parser)

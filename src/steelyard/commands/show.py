@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from steelyard.commands import add_file, add_scope, code_in, opened, print_json, warn_of_code
+from steelyard.commands import add_effective, add_file, add_scope, code_in, opened, print_json, warn_of_code
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="draw the weight (without colours, in shades) or print the numbers (default: draw a matrix if there are colours)",
     )
     add_scope(parser)
+    add_effective(parser)
 
 
 def _meant(weights: Weights, name: str) -> Weight:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_file, add_skip, code_in, print_json, warn_of_code
+from steelyard.commands import add_effective, add_file, add_skip, code_in, print_json, warn_of_code
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resize", choices=("pad", "truncate"), help="allow different shapes: pad with zeros, or truncate")
     parser.add_argument("--plan", action="store_true", help="print which weight goes where, and write nothing")
     add_skip(parser)
+    add_effective(parser)
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
@@ -52,7 +53,9 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     from steelyard.transfers.rules import read_json
 
     options: dict[str, Any] = {**TransferPlan.load(args.pairs)} if args.pairs else {}
-    options |= {name: value for name in ("only", "skip", "resize", "skip_unreadable") if (value := getattr(args, name))}
+    options |= {
+        name: value for name in ("only", "skip", "resize", "skip_unreadable", "effective") if (value := getattr(args, name))
+    }
     return options | ({"rules": read_json(args.rules, "rules")} if args.rules else {})
 
 
@@ -72,7 +75,8 @@ def _write(args: argparse.Namespace, words: dict[str, Any], code: dict[str, list
     from steelyard.transfers.proof import not_run
     from steelyard.transfers.transfer import transfer
 
-    with following(readable_weights(args.file, skip_unreadable=args.skip_unreadable), "reading") as source:
+    read = readable_weights(args.file, skip_unreadable=args.skip_unreadable, effective=args.effective)
+    with following(read, "reading") as source:
         done = transfer(source, into=args.into, **words)
     with following(done.model, "writing") as watched:
         out = write(watched, args.out, opened(args.into)[1])

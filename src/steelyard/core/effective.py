@@ -6,6 +6,7 @@ its length. A scheme (`steelyard/schemes`) finds such pieces by their names and 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -131,9 +132,17 @@ def effective(weights: Weights) -> Weights:
     listed: list[Weight] = []
     for number, (name, weight) in enumerate(weights.items()):
         listed.extend(at.get(number, () if name in hidden else (weight,)))
-    schemes = dict.fromkeys(cast("Derivation", weight.derivation).scheme for weight in made)
-    meta = {key: value for key, value in weights.meta.items() if key != "notes"} | {"effective": [*schemes]}
+    meta = {**weights.meta, "notes": notes(made)}
     return weights.with_weights(infer_roles(_untied(listed)), detached=True, meta=meta)
+
+
+def notes(made: Iterable[Weight]) -> list[str]:
+    """Return a sentence for each scheme of effective weights, and for each fact that was assumed."""
+    facts = [cast("Derivation", weight.derivation) for weight in made]
+    counts = Counter(each.scheme for each in facts)
+    named = [f"{count:,} effective weight{'s' * (count > 1)}: {printable(scheme)}" for scheme, count in counts.items()]
+    assumed = Counter(sentence for each in facts for sentence in each.assumed)
+    return [*named, *(f"assumed for {count:,} of them: {printable(sentence, 1000)}" for sentence, count in assumed.items())]
 
 
 def derive(weights: Weights) -> Iterator[Weight]:

@@ -117,6 +117,8 @@ def index_of(sources: Sequence[OpenedSource], rows: Sequence[Row], pairing: Sequ
         record = weight_record(row.weight)
         for word in FACTS:
             columns[word].append(record[word])
+        if row.weight.derivation is not None:
+            columns["encoding"][-1] = row.weight.derivation.scheme
     columns["matrix"] = [list(matrix_of(row.weight.shape)) for row in rows]
     columns["size"] = np.array([row.weight.size for row in rows], np.float64)
     columns["bytes"] = np.array([row.weight.nbytes for row in rows], np.float64)

@@ -37,18 +37,33 @@ _IMPORTED = re.compile(r"""(?<=\bfrom ")\.[\w./-]+\.js(?=";)""")
 
 
 @overload
-def report(source: object, path: None = None, *, before: object = None, spectra: Spectra = "some") -> str: ...
-@overload
-def report(source: object, path: str | os.PathLike[str], *, before: object = None, spectra: Spectra = "some") -> None: ...
 def report(
-    source: object, path: str | os.PathLike[str] | None = None, *, before: object = None, spectra: Spectra = "some"
+    source: object, path: None = None, *, before: object = None, spectra: Spectra = "some", effective: bool = False
+) -> str: ...
+@overload
+def report(
+    source: object,
+    path: str | os.PathLike[str],
+    *,
+    before: object = None,
+    spectra: Spectra = "some",
+    effective: bool = False,
+) -> None: ...
+def report(
+    source: object,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    before: object = None,
+    spectra: Spectra = "some",
+    effective: bool = False,
 ) -> str | None:
     """Write one HTML file that shows every weight of a model, a file or anything else that `weights` takes.
 
     Without a `path` the page is returned as text. It shows the statistics of each weight, its histogram, a heat map, the
     filters of a convolution and the singular values, and the findings of `check`. With `before`, an older source of any
     format or framework, it also shows the differences, as `diff` does. Singular values are computed for "some" matrices
-    (those that take seconds together), for "all" or for "none". The page loads no other file.
+    (those that take seconds together), for "all" or for "none". With `effective` the weights are those of
+    `Weights.effective`. The page loads no other file.
 
     A weight that cannot be read is shown with its error. Raises the errors of `weights`, `ShapeError` for any other `spectra`,
     `FormatError` if the page would replace one of the files that it shows, and `OSError` if the file cannot be written; an
@@ -62,9 +77,9 @@ def report(
         True
     """
     if path is not None:
-        write(source, path, before, spectra=spectra)
+        write(source, path, before, spectra=spectra, effective=effective)
         return None
-    title, data = _collect(source, before, "model", spectra, progress=False)
+    title, data = _collect(source, before, "model", spectra, progress=False, effective=effective)
     return "".join(document(title, data.index, data.details))
 
 
@@ -77,20 +92,29 @@ def write(
     spectra: Spectra = "some",
     progress: bool = False,
     skip_unreadable: bool = False,
+    effective: bool = False,
 ) -> tuple[int, int]:
     """Write a report, and return the number of its rows and of the weights that cannot be read.
 
     With `skip_unreadable` those have no rows, and a warning names them.
     """
     _refuse_own_file([each for each in (source, before) if each is not None], path, scope)
-    title, data = _collect(source, before, scope, spectra, progress=progress, skip_unreadable=skip_unreadable)
+    options = {"progress": progress, "skip_unreadable": skip_unreadable, "effective": effective}
+    title, data = _collect(source, before, scope, spectra, **options)
     with replacing(path) as file:
         file.writelines(piece.encode() for piece in document(title, data.index, data.details))
     return len(data.details), data.unreadable
 
 
 def _collect(
-    source: object, before: object, scope: Scope, spectra: str, *, progress: bool, skip_unreadable: bool = False
+    source: object,
+    before: object,
+    scope: Scope,
+    spectra: str,
+    *,
+    progress: bool,
+    skip_unreadable: bool = False,
+    effective: bool = False,
 ) -> tuple[str, ReportData]:
     """Return the title of a report and its data."""
     from steelyard.core.selection import readable
@@ -100,6 +124,8 @@ def _collect(
     if spectra not in SPECTRA:
         raise ShapeError(f"spectra is {printable(spectra)!r}; it must be one of {', '.join(SPECTRA)}")
     sources = [open_source(each, scope) for each in (source, before) if each is not None]
+    if effective:
+        sources = [each._replace(weights=each.weights.effective()) for each in sources]
     if skip_unreadable:
         sources = [each._replace(weights=readable(each.weights, skip_unreadable=True)) for each in sources]
     rows, pairing = rows_of(sources)

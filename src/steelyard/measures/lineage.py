@@ -117,7 +117,9 @@ class Lineage:
         return {"names": self.names, "pairs": pairs, "duplicates": self.duplicates, "apart": self.apart, "tree": self.tree}
 
 
-def lineage(sources: Mapping[str, object] | Iterable[object], *, skip_unreadable: bool = False) -> Lineage:
+def lineage(
+    sources: Mapping[str, object] | Iterable[object], *, skip_unreadable: bool = False, effective: bool = False
+) -> Lineage:
     """Compare several models, files or `Weights` pair by pair: distances, shared weights, a tree, and common origins.
 
     `sources` are named by a mapping, by their paths, or by numbers. The verdict is "same origin" if the hidden units of a
@@ -125,7 +127,7 @@ def lineage(sources: Mapping[str, object] | Iterable[object], *, skip_unreadable
     deviations above the mean), since independently trained nets, the null hypothesis, have no common order of units. Nets
     without such layers get no verdict. The test is not valid for layers whose initial weights prefer an order, such as
     identity matrices. Raises `ShapeError` for two sources of one name, and `UnreadableError` for weights that cannot be read,
-    unless `skip_unreadable` leaves them out with a warning.
+    unless `skip_unreadable` leaves them out with a warning. With `effective` the weights are those of `Weights.effective`.
 
     Examples:
         >>> import numpy as np
@@ -133,7 +135,8 @@ def lineage(sources: Mapping[str, object] | Iterable[object], *, skip_unreadable
         >>> found.duplicates
         [['a', 'b']]
     """
-    nets = {name: readable_weights(net, skip_unreadable=skip_unreadable) for name, net in _named(sources).items()}
+    options = {"skip_unreadable": skip_unreadable, "effective": effective}
+    nets = {name: readable_weights(net, **options) for name, net in _named(sources).items()}
     return Lineage(list(nets), (_kinship(*pair) for pair in combinations(nets.items(), 2)))
 
 

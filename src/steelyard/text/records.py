@@ -8,6 +8,8 @@ from steelyard.core.weight import Weight
 from steelyard.errors import SteelyardError, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from steelyard.core.weights import Weights
     from steelyard.numerics.summary import Summary
 
@@ -60,6 +62,8 @@ def weight_record(weight: Weight, *, stats: bool = False) -> dict[str, Any]:
         "size": weight.size,
         "bytes": weight.nbytes,
     }
+    if weight.derivation is not None:
+        record["derivation"] = plain(as_lists(weight.derivation._asdict()))
     if stats:
         from steelyard.numerics.summary import summarise
 
@@ -68,6 +72,11 @@ def weight_record(weight: Weight, *, stats: bool = False) -> dict[str, Any]:
         except SteelyardError as error:
             record |= {"stats": None, "error": printable(error, 2000)}
     return record
+
+
+def as_lists(record: Mapping[str, object]) -> dict[str, object]:
+    """Return a record with lists in place of tuples."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in record.items()}
 
 
 def summary_record(weight: Weight, summary: Summary) -> dict[str, Any]:

@@ -175,10 +175,12 @@ def shape_text(weight: Weight) -> str:
 
 
 def dtype_text(weight: Weight) -> str:
-    """Format the dtype, and the file's encoding if it stores the numbers in another form."""
+    """Format the dtype, and the scheme or the file's encoding if the numbers are stored in another form."""
     if isinstance(weight.read, Refused):
         word = weight.dtype if weight.dtype != UNKNOWN else weight.encoding or "?"
         return f"{printable(word, 40)} (unreadable)"
+    if weight.derivation is not None:
+        return f"{weight.dtype} ({printable(weight.derivation.scheme, 40)})"
     other = weight.encoding not in ("", weight.dtype) and not isinstance(weight.read, Stored)
     return f"{weight.dtype} ({printable(weight.encoding, 40)})" if other else weight.dtype
 

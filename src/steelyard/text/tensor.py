@@ -21,6 +21,7 @@ from steelyard.text.table import dtype_text, findings, name_text, number_text, s
 from steelyard.text.terminal import Screen, in_units
 
 if TYPE_CHECKING:
+    from steelyard.core.effective import Derivation
     from steelyard.core.weight import Array
 
 WHOLE = 1000
@@ -81,12 +82,22 @@ def facts(weight: Weight, summary: Summary, screen: Screen) -> Iterator[tuple[st
     yield "trainable", {True: "yes", False: "no", None: "not known"}[weight.trainable]
     yield "tied to", "" if weight.tied is None else name_text(weight.tied)
     yield "size", f"{weight.size:,} ({in_units(weight.nbytes)})"
+    if weight.derivation is not None:
+        yield from _derivation(weight.derivation)
     moments = summary.moments
     if moments.count:
         end = axis_of([summary])
         figures = {"min": moments.minimum, "mean": moments.mean, "max": moments.maximum}
         yield "numbers", "  ".join(f"{head} {screen.signed(number_text(number))}" for head, number in figures.items())
         yield "histogram", f"{-end:g} {bars(summary, end)} {end:g}"
+
+
+def _derivation(made: Derivation) -> Iterator[tuple[str, str]]:
+    """Yield how an effective weight is made of stored ones."""
+    yield "made of", ", ".join(map(name_text, made.parts))
+    yield "settings", ", ".join(f"{printable(key)} {printable(value)}" for key, value in made.settings.items())
+    yield "assumed", "; ".join(printable(sentence, 1000) for sentence in made.assumed)
+    yield "left out", ", ".join(map(name_text, made.activations))
 
 
 def _edges(weight: Weight, ends: int) -> Array:

@@ -22,22 +22,23 @@ if TYPE_CHECKING:
 class Endpoint:
     """One end of a transfer: its `weights`, its `net`, and the `model` to run, None if there is none.
 
-    The model of live `Weights` is the model to which they belong.
+    The model of live `Weights` is the model to which they belong. With `effective` the weights are those that it computes with.
     """
 
-    __slots__ = ("_runner", "_skips", "_source", "model", "net", "weights")
+    __slots__ = ("_effective", "_runner", "_skips", "_source", "model", "net", "weights")
 
-    def __init__(self, source: object, *, skip_unreadable: bool = False) -> None:
+    def __init__(self, source: object, *, skip_unreadable: bool = False, effective: bool = False) -> None:
         self._source = source
         self._skips = skip_unreadable
-        self.weights = readable_weights(source, skip_unreadable=skip_unreadable)
+        self._effective = effective
+        self.weights = readable_weights(source, skip_unreadable=skip_unreadable, effective=effective)
         self.net = Net(self.weights, self.weights.graph)
         self.model = _model_of(source)
         self._runner = _runner(self.model)
 
     def with_model(self, model: object) -> Endpoint:
         """Return the same end with another model."""
-        return self if model is self.model else Endpoint(model, skip_unreadable=self._skips)
+        return self if model is self.model else Endpoint(model, skip_unreadable=self._skips, effective=self._effective)
 
     def learn_orders(self, other: Endpoint) -> None:
         """Take over the order of the axes of kernels that this end does not show, from the other's weights of their names."""
@@ -64,7 +65,8 @@ class Endpoint:
 
     def _has_names_of_model(self) -> bool:
         """Whether the weights have the names that the graph of the model has: `Weights` may have been renamed."""
-        return not isinstance(self._source, Weights) or set(self.weights) <= set(weights(self.model))
+        is_own = not isinstance(self._source, Weights) and not self._effective
+        return is_own or set(self.weights) <= set(weights(self.model))
 
     def run(self, inputs: Sequence[Array]) -> Run:
         """Run the model as at inference."""

@@ -59,6 +59,7 @@ def plan_transfer(  # noqa: PLR0913 - each is a question that users have
     resize: Resize | None = None,
     probe: object = None,
     skip_unreadable: bool = False,
+    effective: bool = False,
 ) -> TransferPlan:
     r"""Plan which weights of `source` go where in `into`, and how their layout changes; nothing is written.
 
@@ -66,6 +67,7 @@ def plan_transfer(  # noqa: PLR0913 - each is a question that users have
     data flow, or by equal names if nothing else is known; with `probe` inputs a model is run once to trace its data
     flow. `pairs` names partners, layer by layer or weight by weight; `rules` does so by regular expressions
     (``{"encoder.(.*)": r"enc/\1"}``). ``**TransferPlan.load(path)`` passes the decisions of a saved plan.
+    With `effective` the source's weights are those of `Weights.effective`, such as dequantised ones.
     `only` and `skip` are shell patterns of layers or weights. `resize` ("pad" with zeros, "truncate") allows shapes to differ.
 
     Raises `AmbiguityError` for layers that no evidence distinguishes, `ShapeError` for those without a partner or of other sizes,
@@ -78,7 +80,7 @@ def plan_transfer(  # noqa: PLR0913 - each is a question that users have
         >>> plan_transfer(torch, into=flax).pairs
         {'fc1': 'a', 'fc2': 'b'}
     """
-    one, other = _ends(source, into, skip_unreadable=skip_unreadable)
+    one, other = _ends(source, into, skip_unreadable=skip_unreadable, effective=effective)
     _observed(one, other, probe)
     return make_plan(one.net, other.net, Options(rules, pairs, only, skip, resize))[0]
 
@@ -95,6 +97,7 @@ def transfer(  # noqa: PLR0913 - each is a question that users have
     skip: str | Iterable[str] = (),
     resize: Resize | None = None,
     skip_unreadable: bool = False,
+    effective: bool = False,
 ) -> Transfer:
     """Put the weights of `source` into `into`, in the layout that it expects, all or nothing.
 
@@ -115,7 +118,7 @@ def transfer(  # noqa: PLR0913 - each is a question that users have
         >>> transfer(torch, into=flax).model["dense"]["kernel"].tolist()
         [[1.0], [2.0]]
     """
-    one, other = _ends(source, into, skip_unreadable=skip_unreadable)
+    one, other = _ends(source, into, skip_unreadable=skip_unreadable, effective=effective)
     inputs = _observed(one, other, probe)
     runs = one.runs and other.runs
     options = Options(rules, pairs, only, skip, resize)
@@ -125,8 +128,9 @@ def transfer(  # noqa: PLR0913 - each is a question that users have
     return _proven(one, other, plan, choices, inputs, tolerance)
 
 
-def _ends(source: object, into: object, *, skip_unreadable: bool) -> tuple[Endpoint, Endpoint]:
-    one, other = (Endpoint(end, skip_unreadable=skip_unreadable) for end in (source, into))
+def _ends(source: object, into: object, *, skip_unreadable: bool, effective: bool) -> tuple[Endpoint, Endpoint]:
+    one = Endpoint(source, skip_unreadable=skip_unreadable, effective=effective)
+    other = Endpoint(into, skip_unreadable=skip_unreadable)
     one.learn_orders(other)
     other.learn_orders(one)
     return one, other

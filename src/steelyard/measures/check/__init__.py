@@ -73,14 +73,15 @@ class Check:
         return record | {"notes": list(self.notes)} if self.notes else record
 
 
-def check(source: object, *, health: bool = False) -> Check:
+def check(source: object, *, health: bool = False, effective: bool = False) -> Check:
     """Read every number of a source once, and return the defects.
 
     `source` is a model, a file, or any other source of `weights`. The findings are weights that cannot be read, weights with
     NaN or Inf, with the index of the first, calls that a pickle loader would have made, such as `posix.system('...')`, and
     missing shards of a model. All tensors of a file are checked, including the optimizer's. `health` adds properties that
     trained nets rarely have: constant kernels, dead or duplicate outputs, norms far from those at initialization, numbers
-    clipped by a narrow type, running variances of zero or less, and unused words of an embedding.
+    clipped by a narrow type, running variances of zero or less, and unused words of an embedding. With `effective` the
+    weights are those of `Weights.effective`: real numbers instead of packed ones.
     Raises the errors of `weights` if nothing can be read at all.
 
     Examples:
@@ -93,10 +94,10 @@ def check(source: object, *, health: bool = False) -> Check:
         fc.weight holds the same number 64 times, 0, so that all units learn the same
     """
     try:
-        everything = listed(source, "all")
+        everything = listed(source, "all", effective=effective)
     except FormatError as error:
         return refused(source, error, health=health)
-    return checked(everything, listed(source) if health else None)
+    return checked(everything, listed(source, effective=effective) if health else None)
 
 
 def refused(source: object, error: FormatError, *, health: bool = False) -> Check:
@@ -114,11 +115,12 @@ def refused(source: object, error: FormatError, *, health: bool = False) -> Chec
     return Check(0, [*code, Finding("damaged", None, f"cannot be read: {error.__cause__ or error}")], health=health)
 
 
-def listed(source: object, scope: Scope = "model") -> Weights:
+def listed(source: object, scope: Scope = "model", *, effective: bool = False) -> Weights:
     """Return the weights of a source without the warning about missing files, which a check reports as findings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteWarning)
-        return weights(source, scope=scope)
+        found = weights(source, scope=scope)
+        return found.effective() if effective else found
 
 
 def checked(everything: Weights, model: Weights | None = None) -> Check:

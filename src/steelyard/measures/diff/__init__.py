@@ -158,6 +158,7 @@ def diff(  # noqa: PLR0913 - each is an option, by name
     pairs: Names = None,
     verdicts: bool = True,
     skip_unreadable: bool = False,
+    effective: bool = False,
 ) -> Diff:
     """Compare the weights of two models, files or `Weights`, of any two frameworks.
 
@@ -169,7 +170,8 @@ def diff(  # noqa: PLR0913 - each is an option, by name
     hidden units of dense and convolutional layers for the best match. `verdicts` explains differences where there is evidence:
     a cast, a scalar multiple, sparse edits, a low rank, noise.
 
-    Numbers are read in blocks, from files by two threads, and summed in float64. Raises the errors of `weights`,
+    With `effective` the weights of both sides are those of `Weights.effective`, so that a packed net is compared with a plain
+    one. Numbers are read in blocks, from files by two threads, and summed in float64. Raises the errors of `weights`,
     `ShapeError` or `AmbiguityError` if the rules or the permutation do not fit, and `UnreadableError` for weights that cannot
     be read, unless `skip_unreadable` leaves them out with a warning.
 
@@ -186,7 +188,7 @@ def diff(  # noqa: PLR0913 - each is an option, by name
         raise ShapeError(f'align is {align!r}; it must be "permutation" or None')
     if not (atol >= 0 and rtol >= 0):
         raise ShapeError(f"atol is {atol} and rtol {rtol}; neither may be negative")
-    one, other = (readable_weights(each, skip_unreadable=skip_unreadable) for each in (before, after))
+    one, other = (readable_weights(e, skip_unreadable=skip_unreadable, effective=effective) for e in (before, after))
     coupling = couple(one, other, rules, pairs)
     permutations: dict[str, list[int]] = {}
     if align:

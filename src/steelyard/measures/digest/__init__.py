@@ -96,10 +96,18 @@ class Digest:
         return plain if self.layout == "own" else {**plain, "unsure": list(self.unsure)}
 
 
-def digest(source: object, algorithm: Algorithm = "sha256", *, layout: Layout = "own", skip_unreadable: bool = False) -> Digest:
+def digest(
+    source: object,
+    algorithm: Algorithm = "sha256",
+    *,
+    layout: Layout = "own",
+    skip_unreadable: bool = False,
+    effective: bool = False,
+) -> Digest:
     """Return the digests of the weights of a model, a file, or any other source of `weights`.
 
-    They depend on names, dtypes, shapes and numbers only, not on the file or the order of the weights. `algorithm` is
+    They depend on names, dtypes, shapes and numbers only, not on the file or the order of the weights. With `effective` the
+    weights are those of `Weights.effective`, so a packed net can be compared with a plain one. `algorithm` is
     "sha256", which needs no extra, "blake3" (extra "digest"; faster) or "xxh3" (same extra; as fast as reading, but it
     detects only accidental changes). With the `layout` "canonical", names and the order of axes and gates do not matter, so
     a net keeps its digest when it moves to another framework; `steelyard.measures.digest.canonical` defines this digest. It
@@ -115,13 +123,13 @@ def digest(source: object, algorithm: Algorithm = "sha256", *, layout: Layout = 
     new = _algorithm(algorithm)
     if layout not in LAYOUTS:
         raise ShapeError(f"{layout!r} is not a layout; choose one of {', '.join(LAYOUTS)}")
+    listed = readable_weights(source, skip_unreadable=skip_unreadable, effective=effective)
     if layout == "canonical":
         from steelyard.measures.digest.canonical import Canonical
 
-        net = Canonical(source, new, skip_unreadable=skip_unreadable)
+        net = Canonical(listed, new)
         own = {name: each.hex() for name, each in net.weights.items()}
         return Digest(algorithm, net.whole.hex(), own, layout, net.unsure)
-    listed = readable_weights(source, skip_unreadable=skip_unreadable)
     distinct = list(listed.distinct().values())
     digests = {w.tied or w.name: each for w, each in zip(distinct, weight_digests(distinct, new), strict=True)}
     named = {name: digests[weight.tied or name] for name, weight in listed.items()}

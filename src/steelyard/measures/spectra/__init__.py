@@ -140,15 +140,16 @@ def spectra(
     top_k: int = LARGEST,
     null_draws: int = DRAWS,
     skip_unreadable: bool = False,
+    effective: bool = False,
 ) -> Spectra:
     """Return the singular values of every weight with two or more axes, compared with those of random weights.
 
-    `source` is a model, a file or `Weights`. A convolution kernel is unfolded into outputs by inputs and space. All values
-    are computed if the shorter side is at most `max_exact_size`, else the `top_k` largest, by random projection.
-    `null_draws` random matrices are made from the entries of each weight, fewer for large ones; 0 makes none, and then there
-    are no verdicts. Weights with NaN or Inf are skipped, with a note. Raises `ShapeError` for an option out of range,
-    `UnreadableError` for weights that cannot be read, unless `skip_unreadable` leaves them out with a warning, and the errors
-    of `weights`.
+    `source` is a model, a file or `Weights`; with `effective`, its `Weights.effective`. A convolution kernel is unfolded into
+    outputs by inputs and space. All values are computed if the shorter side is at most `max_exact_size`, else the `top_k`
+    largest, by random projection. `null_draws` random matrices are made from the entries of each weight, fewer for large
+    ones; 0 makes none, and then there are no verdicts. Weights with NaN or Inf are skipped, with a note. Raises `ShapeError`
+    for an option out of range, `UnreadableError` for weights that cannot be read, unless `skip_unreadable` leaves them out
+    with a warning, and the errors of `weights`.
 
     Examples:
         >>> import numpy as np
@@ -165,7 +166,7 @@ def spectra(
         )
     rows, notes = [], []
     with one_blas_thread():
-        for weight in readable_weights(source, skip_unreadable=skip_unreadable).distinct().values():
+        for weight in readable_weights(source, skip_unreadable=skip_unreadable, effective=effective).distinct().values():
             if without(weight):
                 continue
             norm = _norm(weight)

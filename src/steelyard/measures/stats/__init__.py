@@ -84,14 +84,20 @@ class Stats:
 
 
 def stats(
-    source: object, by: str | None = None, *, histogram: bool = True, near: float = NEAR, skip_unreadable: bool = False
+    source: object,
+    by: str | None = None,
+    *,
+    histogram: bool = True,
+    near: float = NEAR,
+    skip_unreadable: bool = False,
+    effective: bool = False,
 ) -> Stats:
     """Return statistics of the weights of a model, a file, or any other source of `weights`.
 
     `by` is the grouping: None for a row per weight, "layer", "role", "all", or an axis of `Weight.axes`: "out" gives
     a row for each output channel of each weight, "vocab" one for each word of an embedding. Tied weights count once.
     Without `histogram`, types longer than two bytes have no quantiles, and the call takes half the time. Numbers x with
-    |x| <= `near` are counted as near zero.
+    |x| <= `near` are counted as near zero. With `effective` the weights are those of `Weights.effective`.
 
     Memory use is bounded, whatever the size of the weights. Raises the errors of `weights` and of reading, `ShapeError`
     if no weight has the axis, and `UnreadableError` for weights that cannot be read, unless `skip_unreadable` leaves them out
@@ -105,7 +111,7 @@ def stats(
         >>> stats({"a": np.ones(2), "b": np.zeros(2)}, "all").rows[0].std
         0.5
     """
-    weights = readable_weights(source, skip_unreadable=skip_unreadable)
+    weights = readable_weights(source, skip_unreadable=skip_unreadable, effective=effective)
     listed = list(weights.distinct().values())
     if by is None or by in TOGETHER:
         return Stats(by or "weight", _together(listed, by or "weight", histogram, near))

@@ -1,0 +1,44 @@
+"""The option --effective of commands."""
+
+import json
+
+import numpy as np
+import pytest
+
+import steelyard
+from steelyard.cli import main
+
+STORED = {"fc.weight_orig": np.array([[1, 2], [3, 4]], "f4"), "fc.weight_mask": np.array([[0, 1], [1, 0]], "f4")}
+
+
+@pytest.fixture
+def pruned(tmp_path):
+    path = tmp_path / "pruned.safetensors"
+    steelyard.save(STORED, path)
+    return str(path)
+
+
+def test_ls_lists_effective_weights_with_their_pieces(pruned, capsys):
+    assert main(["ls", "--json", "--effective", pruned]) == 0
+    (weight,) = json.loads(capsys.readouterr().out)["weights"]
+    assert (weight["name"], weight["derivation"]["parts"]) == ("fc.weight", ["fc.weight_mask", "fc.weight_orig"][::-1])
+
+
+def test_show_prints_what_an_effective_weight_is_made_of(pruned, capsys):
+    assert main(["show", pruned, "fc.weight", "--effective"]) == 0
+    printed = capsys.readouterr().out
+    assert "made of    fc.weight_orig, fc.weight_mask" in printed
+    assert "(pruning of PyTorch)" in printed
+
+
+def test_convert_writes_the_numbers_that_the_net_computes_with(pruned, tmp_path):
+    plain = tmp_path / "plain.npz"
+    assert main(["convert", "--effective", pruned, str(plain)]) == 0
+    assert steelyard.weights(plain)["fc.weight"].numpy().tolist() == [[0, 2], [3, 0]]
+    assert main(["diff", "--effective", pruned, str(plain)]) == 0
+    assert main(["diff", pruned, str(plain)]) == 1
+
+
+def test_a_selection_is_made_of_effective_weights(pruned, capsys):
+    assert main(["digest", "--effective", "--select", "fc.weight", pruned]) == 0
+    assert "1 weight)" in capsys.readouterr().out
