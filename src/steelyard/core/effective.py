@@ -7,14 +7,14 @@ its length. A scheme (`steelyard/schemes`) finds such pieces by their names and 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from steelyard.core.plugins import load, names, table
 from steelyard.core.roles import infer_roles, layer_of, leaf_of
 from steelyard.core.weight import Refused, Role, Weight
 from steelyard.dtypes import UNKNOWN
-from steelyard.errors import FileMissingError, FormatError, ShapeError, UnreadableError, printable
+from steelyard.errors import FileMissingError, FormatError, ShapeError, SteelyardError, UnreadableError, printable
 
 if TYPE_CHECKING:
     from steelyard.core.protocols import Scheme
@@ -116,6 +116,14 @@ def refused(name: str, derivation: Derivation, reason: str, shape: tuple[int, ..
     """Return an effective weight that cannot be computed, with the reason, which is the end of a sentence about it."""
     error = UnreadableError(f"{printable(name)} is packed by {derivation.scheme}: {reason}")
     return derived(name, shape, Refused(error), derivation, dtype="float32" if shape else UNKNOWN)
+
+
+def attempted(name: str, derivation: Derivation, make: Callable[[], Weight]) -> Weight:
+    """Return the effective weight that `make` makes, or a refused one with the reason for which it raises a `SteelyardError`."""
+    try:
+        return make()
+    except SteelyardError as error:
+        return refused(name, derivation, str(error))
 
 
 def effective(weights: Weights) -> Weights:

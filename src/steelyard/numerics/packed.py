@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from math import prod
+from typing import TYPE_CHECKING, Any
 
-from steelyard.core.readers import ByColumns
+from steelyard.core.readers import ByColumns, by_rows
+from steelyard.errors import ShapeError
 
 if TYPE_CHECKING:
-    from steelyard.core.weight import Array, Weight
+    from collections.abc import Callable
+
+    from steelyard.core.weight import Array, Reader, Weight
+
+    Operation = Callable[..., Any]
+    """A ufunc of two arrays."""
 
 _WORD = 32
+LONGEST_ROW = 1 << 24
+"""numbers of a row of a packed weight: a row is unpacked at a time"""
 
 
 def rows(weight: Weight, first: int, last: int) -> Array:
@@ -93,6 +102,95 @@ def repeated(values: Array, axis: int, group: int, length: int) -> Array:
 
     full = np.repeat(values, group, axis)
     return full[(slice(None),) * axis + (slice(length),)]
+
+
+def looked_up(stored: Array, numbers: Array, *, high_first: bool = False) -> Array:
+    """Return the number of each of the two codes of 4 bits in the bytes of the last axis, in float32: one of 16 `numbers`.
+
+    >>> import numpy as np
+    >>> looked_up(np.array([[0x21]], np.uint8), np.arange(16, dtype=np.float32)).tolist()
+    [[1.0, 2.0]]
+    """
+    import numpy as np
+
+    code = np.arange(256)
+    both = numbers.astype(np.float32)[np.stack([code >> 4, code & 15] if high_first else [code & 15, code >> 4], axis=-1)]
+    pairs = np.ascontiguousarray(both).view(np.uint64)[:, 0]  # a pair is looked up at once
+    found: Array = np.take(pairs, stored.view(np.uint8)).view(np.float32)
+    return found
+
+
+def in_groups(operation: Operation, values: Array, operands: Array, group: int) -> None:
+    """Change a matrix in place: each of its rows by one operand for each `group` columns, of which the last may have fewer.
+
+    >>> import numpy as np
+    >>> values = np.ones((1, 5), np.float32)
+    >>> in_groups(np.multiply, values, np.array([[1, 2, 3]], np.float32), 2)
+    >>> values.tolist()
+    [[1.0, 1.0, 2.0, 2.0, 3.0]]
+    """
+    whole = values.shape[1] // group
+    inside = values[:, : whole * group].reshape(len(values), whole, group)
+    operation(inside, operands[:, :whole, None], out=inside)
+    rest = values[:, whole * group :]
+    operation(rest, operands[:, whole : whole + 1], out=rest)
+
+
+def floats(values: Array) -> Array:
+    """Return scales in float32; bytes are those of E8M0."""
+    import numpy as np
+
+    return powers_of_two(values) if values.dtype == np.uint8 else values.astype(np.float32)
+
+
+def banded(scales: Weight, shape: tuple[int, ...], height: int) -> Callable[[int, int], Array]:
+    """Return what reads the scales of rows [first, last) of a weight in float32, one row for each.
+
+    All axes but the last are rows, in order. `scales` has a row for each `height` of the axis before the last, or one for all.
+    """
+    inner = shape[-2] if len(shape) > 1 else 1
+    bands = -(-inner // height)
+    flat = flattened(scales)
+
+    def read(first: int, last: int) -> Array:
+        import numpy as np
+
+        if flat.shape[0] == 1:
+            return floats(rows(flat, 0, 1))
+        if height == 1:
+            return floats(rows(flat, first, last))
+        row = np.arange(first, last)
+        band = row // inner * bands + row % inner // height
+        if not band.size:
+            return floats(rows(flat, 0, 0))
+        found: Array = floats(rows(flat, int(band[0]), int(band[-1]) + 1))[band - band[0]]
+        return found
+
+    return read
+
+
+def flattened(weight: Weight) -> Weight:
+    """Return a stored weight as a matrix, of which all axes but the last are the rows; a scalar has one."""
+    width = weight.shape[-1] if weight.shape else 1
+    return weight.replace(shape=(weight.size // max(width, 1), width))
+
+
+def matrix_reader(shape: tuple[int, ...], part: Callable[[int, int], Array]) -> Reader:
+    """Return the reader of a weight whose rows [first, last) `part` returns; all axes but the last are rows.
+
+    Raises `ShapeError` for rows so long that one of them takes more memory than a reader may.
+    """
+    width = shape[-1] if shape else 1
+    if width > LONGEST_ROW:
+        raise ShapeError(f"its rows have {width:,} numbers, more than the {LONGEST_ROW:,} that are read at a time")
+    return by_rows((prod(shape[:-1]), width), part)
+
+
+def e2m1(stored: Array) -> Array:
+    """Return the two numbers of float4 E2M1 in each byte of the last axis, the lowest bits first, in float32."""
+    import numpy as np
+
+    return looked_up(stored, np.array(E2M1, np.float32))
 
 
 E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)

@@ -6,5 +6,8 @@ this table, which a test keeps up to date. Plug-ins register theirs under the en
 
 LEAVES = {
     "pruned": ("*_mask",),
+    "bitsandbytes": ("bitsandbytes__nf4", "bitsandbytes__fp4", "absmax", "SCB"),
+    "awq": ("qweight",),
+    "gptq": ("qweight",),
 }
 """The last words of names that a scheme's nets have, or after "*" the ends of these; the schemes are asked in this order."""
