@@ -25,7 +25,7 @@ WHOLE = [
     "model.h5",
 ]
 """The files of a case that hold the whole net."""
-SCHEMES = ("torch-prune", "gptq", "awq", "bnb")
+SCHEMES = ("gptq", "awq", "bnb", "torch-prune", "torch-chain", "torch-weight-norm", "torch-spectral")
 """The beginnings of the names of cases whose schemes are read."""
 
 

@@ -61,6 +61,11 @@ class Pieces:
         return self._weights.meta
 
     @property
+    def live(self) -> bool:
+        """Whether the numbers may change after they are listed, so that nothing made of them is kept."""
+        return self._weights.live
+
+    @property
     def leaves(self) -> Collection[str]:
         """The last words of all names."""
         return self._leaves

@@ -5,7 +5,7 @@ this table, which a test keeps up to date. Plug-ins register theirs under the en
 """
 
 LEAVES = {
-    "pruned": ("*_mask",),
+    "reparametrised": ("*_mask", "*_g", "*_u", "*_orig", "original", "original0", "*_v"),
     "bitsandbytes": ("bitsandbytes__nf4", "bitsandbytes__fp4", "absmax", "SCB"),
     "awq": ("qweight",),
     "gptq": ("qweight",),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from steelyard.codecs import limits
 from steelyard.codecs.budget import Budget
 from steelyard.codecs.pickle.arrays import objects_of, refused
+from steelyard.codecs.pickle.notes import hook_notes, note
 from steelyard.codecs.pickle.quantised import class_name, conv_members, output_members, script_object
 from steelyard.codecs.pickle.values import Blob, Boxed, Persistent, Record, class_of, is_args
 from steelyard.codecs.pickle.writing import written
@@ -16,6 +17,7 @@ from steelyard.layers.torch.roles import ROLES, role_and_axes, roles_of_class
 
 if TYPE_CHECKING:
     from steelyard.codecs.pickle.arrays import PickledTensor
+    from steelyard.codecs.pickle.notes import Notes
     from steelyard.codecs.pickle.values import Key, Pickled
     from steelyard.layers.roles import ParameterRoles
     from steelyard.storage.source import Source
@@ -46,7 +48,19 @@ _LATER = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buff
 class TensorWalk:
     """Visits all values of a pickle, in its order. `tensors` are those found so far, `modules` the paths of modules."""
 
-    __slots__ = ("_ancestors", "_budget", "_decode", "_entered", "_frames", "_left", "_source", "modules", "scripted", "tensors")
+    __slots__ = (
+        "_ancestors",
+        "_budget",
+        "_decode",
+        "_entered",
+        "_frames",
+        "_left",
+        "_notes",
+        "_source",
+        "modules",
+        "scripted",
+        "tensors",
+    )
 
     def __init__(self, source: Source, decode: Decode, scripted: Scripted | None = None) -> None:
         self.tensors: list[PickledTensor] = []
@@ -56,6 +70,7 @@ class TensorWalk:
         self._decode = decode
         self._budget = Budget(source)
         self._left = 0
+        self._notes: Notes = {}
         self._ancestors: set[int] = set()
         self._entered: set[int] = set()
         self._frames: list[tuple[Path, Iterator[Member], int]] = []
@@ -71,6 +86,8 @@ class TensorWalk:
             else:
                 self._frames.pop()
                 self._ancestors.discard(identity)
+        if self._notes:
+            note(self.tensors, self._notes)
         return self
 
     def _visit(
@@ -117,6 +134,8 @@ class TensorWalk:
             return None
         if is_module(value):
             self.modules.add(path)
+            if value.attributes.get("_forward_pre_hooks"):
+                self._notes |= {(*path, name): word for name, word in hook_notes(value)}
             return _module_members(value, in_state_dict)
         convolution = conv_members(value)
         if convolution is not None:

@@ -1,0 +1,225 @@
+"""Weights that a net makes of others before it multiplies: masked, weight-normalised and spectrally normalised ones.
+
+A weight is seen as an array (before, length, inside): the axes before the one that matters, this axis, and those after it. Its
+boxes are runs of the file that are read at once, whose sums do not depend on where a reader begins.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, NamedTuple
+
+from steelyard import sizes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from steelyard.core.weight import Array, Reader, Weight
+
+
+class View(NamedTuple):
+    """A shape with one axis in the middle; without an axis, everything is inside."""
+
+    before: int
+    length: int
+    inside: int
+
+
+def view(shape: Sequence[int], axis: int | None) -> View:
+    """Return the shape around an axis.
+
+    >>> view((2, 3, 4, 5), 1)
+    View(before=2, length=3, inside=20)
+    """
+    if axis is None:
+        return View(1, 1, prod(shape))
+    return View(prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :]))
+
+
+class Box(NamedTuple):
+    """A part of a view that is one run of numbers, which begins at `start`: ranges of all three axes."""
+
+    start: int
+    before: tuple[int, int]
+    along: tuple[int, int]
+    inside: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The lengths of the box."""
+        return self.before[1] - self.before[0], self.along[1] - self.along[0], self.inside[1] - self.inside[0]
+
+
+def boxes(whole: View, first: int, last: int) -> Iterator[Box]:
+    """Yield the boxes of the places [first, last) along the axis, of which no box has more numbers than a block.
+
+    >>> [box.start for box in boxes(View(1, 3, 4), 1, 3)]
+    [4]
+    """
+    limit, plane = sizes.READ_BLOCK, whole.length * whole.inside
+    if last - first == whole.length and 0 < plane <= limit:
+        step = limit // plane
+        for at in range(0, whole.before, step):
+            yield Box(at * plane, (at, min(at + step, whole.before)), (0, whole.length), (0, whole.inside))
+        return
+    step, piece = max(limit // max(whole.inside, 1), 1), min(max(whole.inside, 1), limit)
+    for outer in range(whole.before):
+        for at in range(first, last, step):
+            for within in range(0, whole.inside, piece):
+                ends = min(at + step, last), min(within + piece, whole.inside)
+                yield Box(outer * plane + at * whole.inside + within, (outer, outer + 1), (at, ends[0]), (within, ends[1]))
+
+
+def masked(stored: Reader, mask: Reader) -> Reader:
+    """Return a reader of the products of numbers and a mask of 0 and 1, in the type of the numbers."""
+
+    def read(start: int, stop: int) -> Array:
+        import numpy as np
+
+        numbers = stored(start, stop)
+        kept: Array = mask(start, stop).astype(numbers.dtype)
+        with np.errstate(invalid="ignore"):  # an infinite number that is pruned is not a number, as in PyTorch
+            return numbers * kept
+
+    return read
+
+
+def fits(length: tuple[int, ...], direction: tuple[int, ...]) -> bool:
+    """Whether lengths of this shape are those of weight norm for directions of that shape: one number, or one axis.
+
+    >>> fits((4, 1), (4, 5)), fits((), (4, 5)), fits((1, 1), (4, 5)), fits((5, 1), (4, 5))
+    (True, True, True, False)
+    """
+    along = [axis for axis, size in enumerate(length) if size != 1]
+    return (
+        len(length) in (0, len(direction))
+        and bool(direction)
+        and len(along) < 2
+        and all(length[axis] == direction[axis] for axis in along)
+    )
+
+
+def weight_normed(length: Weight, direction: Weight, *, keep: bool) -> Reader:
+    """Return a reader of `direction * length / |direction|`, computed in float64 and rounded to the type of the direction.
+
+    The norm is over all axes but that along which the lengths are (Salimans and Kingma 2016, equation 2). Norms over several
+    rows need a pass over the whole direction, whose result is kept if `keep` is True. The shapes fit (`fits`).
+    """
+    axis = next((axis for axis, size in enumerate(length.shape) if size != 1), None)
+    whole = view(direction.shape, axis)
+    norms = _kept(lambda: _norms(direction.read, whole, 0, whole.length), keep=keep)
+
+    def read(start: int, stop: int) -> Array:
+        import numpy as np
+
+        block = direction.read(start, stop)
+        if stop <= start:
+            return block
+        first, last = (start // whole.inside, -(-stop // whole.inside)) if whole.before == 1 else (0, whole.length)
+        norm = norms() if whole.before > 1 or axis is None else _norms(direction.read, whole, first, last)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            ratio = length.read(first, last).astype(np.float64) / norm
+            factors = _spread(ratio, whole, start, stop, first)
+            result: Array = (block.astype(np.float64) * factors).astype(block.dtype)
+        return result
+
+    return read
+
+
+def _norms(read: Reader, whole: View, first: int, last: int) -> Array:
+    """Return the norms at the places [first, last) of the axis."""
+    import numpy as np
+
+    sums = np.zeros(last - first)
+    for box in boxes(whole, first, last):
+        block = read(box.start, box.start + prod(box.shape)).astype(np.float64).reshape(box.shape)
+        sums[box.along[0] - first : box.along[1] - first] += np.add.reduce(np.add.reduce(block * block, axis=2), axis=0)
+    return np.sqrt(sums)
+
+
+def _spread(ratio: Array, whole: View, start: int, stop: int, first: int) -> Array:
+    """Repeat the ratios, the first of which is for the place `first`, for the numbers [start, stop)."""
+    import numpy as np
+
+    places = np.arange(start // whole.inside, -(-stop // whole.inside))
+    counts = np.full(len(places), whole.inside)
+    counts[-1] -= len(places) * whole.inside + places[0] * whole.inside - stop
+    counts[0] -= start - places[0] * whole.inside
+    return np.repeat(ratio[places % whole.length - first], counts)
+
+
+def spectral_axes(shape: tuple[int, ...], left: int, right: int) -> list[int]:
+    """Return the axes that spectral norm may have put first, by the lengths of its two vectors.
+
+    >>> spectral_axes((4, 3, 2), 3, 8), spectral_axes((4, 4), 4, 4)
+    ([1], [0, 1])
+    """
+    return [axis for axis, size in enumerate(shape) if size == left and left * right == prod(shape)]
+
+
+def spectrally_normed(stored: Weight, left: Weight, right: Weight, axis: int, *, keep: bool) -> Reader:
+    """Return a reader of `stored / (left . M right)`, where M is the matrix with this axis first (Miyato et al. 2018).
+
+    The two vectors are as they are stored, without another iteration. The quotient is computed in float64 and rounded to the
+    type of the numbers. It needs a pass over all of them, whose result is kept if `keep` is True.
+    """
+    sigma = _kept(lambda: bilinear(stored, left, right, axis), keep=keep)
+
+    def read(start: int, stop: int) -> Array:
+        import numpy as np
+
+        block = stored.read(start, stop)
+        if stop <= start:
+            return block
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            result: Array = (block.astype(np.float64) / sigma()).astype(block.dtype)
+        return result
+
+    return read
+
+
+def bilinear(stored: Weight, left: Weight, right: Weight, axis: int) -> Array:
+    """Return `left . M right`, where M is the stored weight as a matrix with this axis first."""
+    import numpy as np
+
+    whole = view(stored.shape, axis)
+    rows, columns = (vector.read(0, vector.size).astype(np.float64) for vector in (left, right))
+    columns = columns.reshape(whole.before, whole.inside)
+    total = np.zeros(())
+    for box in boxes(whole, 0, whole.length):
+        block = stored.read(box.start, box.start + prod(box.shape)).astype(np.float64).reshape(box.shape)
+        part = columns[slice(*box.before), slice(*box.inside)]
+        total += (np.matmul(block, part[..., None])[..., 0] @ rows[slice(*box.along)]).sum()
+    return total
+
+
+def alignment(stored: Weight, left: Weight, right: Weight, axis: int) -> float:
+    """Return the cosine between `right` and `M^T left`, where M is the matrix with this axis first.
+
+    A power iteration ends with `right` in this direction, so that the cosine is nearly 1 for the right axis.
+    """
+    import numpy as np
+
+    whole = view(stored.shape, axis)
+    rows, columns = (vector.read(0, vector.size).astype(np.float64) for vector in (left, right))
+    pulled = np.zeros((whole.before, whole.inside))
+    for box in boxes(whole, 0, whole.length):
+        block = stored.read(box.start, box.start + prod(box.shape)).astype(np.float64).reshape(box.shape)
+        pulled[slice(*box.before), slice(*box.inside)] += rows[slice(*box.along)] @ block
+    size = np.linalg.norm(pulled) * np.linalg.norm(columns)
+    return float(pulled.reshape(-1) @ columns / size) if size > 0 and np.isfinite(size) else 0.0
+
+
+def _kept(make: Callable[[], Array], *, keep: bool) -> Callable[[], Array]:
+    """Return a function that makes a result, and keeps it if that is allowed."""
+    held: list[Array] = []
+
+    def get() -> Array:
+        if held:
+            return held[0]
+        made = make()
+        if keep:
+            held.append(made)
+        return made
+
+    return get
