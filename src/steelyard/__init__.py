@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from steelyard import plot, results
     from steelyard.auditing import audit
     from steelyard.codecs import limits
-    from steelyard.effective_weights import effective
+    from steelyard.effective_weights import effective, merge_adapter
     from steelyard.inspector.report import report
     from steelyard.inspector.server import serve
     from steelyard.measures.check import check
@@ -41,6 +41,7 @@ __all__ = [
     "errors",
     "limits",
     "lineage",
+    "merge_adapter",
     "plan_transfer",
     "plot",
     "report",
@@ -64,6 +65,7 @@ _LATER = {
     "effective": "effective_weights",
     "stats": "measures.stats",
     "lineage": "measures.lineage",
+    "merge_adapter": "effective_weights",
     "plan_transfer": "transfers.transfer",
     "report": "inspector.report",
     "save_patch": "measures.patch",

@@ -1,4 +1,4 @@
-"""The weights that a net computes with, of any source: `effective`."""
+"""The weights that a net computes with, of any source: `effective`, and those of a net with an adapter: `merge_adapter`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Any
 from steelyard.io import weights
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from steelyard.core.merging import Change
+    from steelyard.core.weight import Weight
     from steelyard.core.weights import Weights
 
 
-def effective(source: Any) -> Weights:
+def effective(source: Any, adapter: Any = None, *, base_is_residual: bool = False) -> Weights:
     """Return the weights that the layers of `source` multiply with, under the names of plain layers; nothing is read yet.
 
     `source` is whatever `steelyard.weights` takes. Packed weights are dequantised, masks and norms are applied: see
-    `Weights.effective`. The config next to a file says what its names do not. Raises what `steelyard.weights` does.
+    `Weights.effective`. The config next to a file says what its names do not. With `adapter` the result is that of
+    `merge_adapter`. Raises what `steelyard.weights` and `merge_adapter` do, and `ShapeError` for an adapter without its base.
 
     Examples:
         >>> import numpy as np
@@ -22,4 +27,58 @@ def effective(source: Any) -> Weights:
         >>> effective(pruned)["fc.weight"].numpy().tolist()
         [0.0, 2.0]
     """
+    if adapter is not None:
+        return merge_adapter(source, adapter, base_is_residual=base_is_residual)
     return weights(source).effective()
+
+
+def merge_adapter(base: Any, adapter: Any, *, base_is_residual: bool = False) -> Weights:
+    """Return the weights of a base with those of an adapter merged into them, in the types of the base; nothing is read yet.
+
+    `base` and `adapter` are whatever `steelyard.weights` takes: a model, a file, a folder; a list is several adapters, which
+    are applied together, in order. The adapter is of PEFT (LoRA, DoRA, LoHa, LoKr, IA3, AdaLoRA, VeRA, trainable tokens), with
+    its adapter_config.json next to it, of LyCORIS or kohya, or of mlx-lm. A packed base is dequantised first. The sums are
+    made in float64, and rounded once. An adapter that PiSSA and the like initialised belongs to the residual that they left of
+    the base: `base_is_residual` says that the base is that one.
+
+    Raises `ShapeError` for an adapter that does not belong to the base, or whose file does not say what it adds. A single
+    weight that cannot be computed is listed as unreadable, with the reason.
+
+    Examples:
+        >>> import numpy as np
+        >>> base = {"fc.weight": np.zeros((2, 2), "float32")}
+        >>> lora = {
+        ...     "lora_unet_fc.lora_down.weight": np.array([[1.0, 2.0]]),
+        ...     "lora_unet_fc.lora_up.weight": np.array([[1.0], [3.0]]),
+        ...     "lora_unet_fc.alpha": np.array(2.0),
+        ... }
+        >>> merge_adapter(base, lora)["fc.weight"].numpy().tolist()
+        [[2.0, 4.0], [6.0, 12.0]]
+    """
+    from steelyard.core.merging import merged
+
+    listed = weights(base).effective()
+    several = adapter if isinstance(adapter, (list, tuple)) else [adapter]
+    made = [change for each in several for change in _changes(each, listed, residual=base_is_residual)]
+    schemes = [*dict.fromkeys(change.scheme for change in made)]
+    meta = {**listed.meta, "notes": [f"merged: {scheme}" for scheme in schemes]}
+    return listed.with_weights(merged(listed.values(), made), detached=True, meta=meta)
+
+
+def _changes(adapter: Any, base: Mapping[str, Weight], *, residual: bool) -> Iterable[Change]:
+    """Return the changes of one adapter, by the kind that recognises it."""
+    from steelyard.codecs.peft import CONFIG
+    from steelyard.codecs.quantization_config import json_beside
+    from steelyard.core.effective import Pieces
+    from steelyard.core.plugins import load, names
+    from steelyard.errors import ShapeError
+
+    pieces = Pieces(weights(adapter))
+    config = json_beside(pieces, CONFIG)
+    for name in names("adapters"):
+        kind = load("adapters", name)
+        if kind.recognises(pieces, config):
+            return list(kind.changes(pieces, base, config, residual=residual))
+    raise ShapeError(
+        f"the adapter has no weights named as by {', '.join(names('adapters'))}; pass the file or folder of an adapter"
+    )

@@ -24,6 +24,9 @@ TURN_THRESHOLD = 1 << 23  # an array at least this large is transposed by two th
 BAND_BYTES = 1 << 26  # rows of a column-major array in a file that are read and turned at once, and kept until the next
 TILE = 512  # rows and columns that are transposed at a time: two such squares of float32 fit into the cache
 
+# merging
+MERGE_TILE = 1 << 16  # numbers of whole rows that an adapter changes at a time: several float64 copies stay in the cache
+
 # summaries
 SUMMARY_BLOCK = 1 << 18  # summed up at a time, so that intermediate results stay in the cache; sums are rounded once a block
 SUMMARY_RUN = 1 << 22  # one job of a thread

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from steelyard.codecs.plain import Config
     from steelyard.core.dense_stack import DenseLayer, DenseStack
     from steelyard.core.effective import Pieces
     from steelyard.core.graph import Graph, Run
+    from steelyard.core.merging import Change
     from steelyard.core.weight import Array, Weight
     from steelyard.core.weights import Weights
     from steelyard.storage.source import Source
@@ -117,4 +119,18 @@ class Scheme(Protocol):
 
         The `derivation` of each weight names its pieces, which it replaces. Pieces that are the scheme's, but cannot be
         computed, give a weight whose reader is `Refused` with the reason.
+        """
+
+
+class AdapterKind(Protocol):
+    """The functions of a module in `steelyard/adapters`, or of one under an entry point `steelyard.adapters`."""
+
+    def recognises(self, adapter: Pieces, config: Config, /) -> bool:
+        """Whether the names of the weights, or the adapter_config.json next to them, are those of this kind."""
+
+    def changes(self, adapter: Pieces, base: Mapping[str, Weight], config: Config, /, *, residual: bool) -> Iterable[Change]:
+        """Yield what the adapter does to the weights of its base, with a refusal where this is not known.
+
+        `residual` is whether the base is what the initialisation of the adapter left of the original one. Raises `ShapeError`
+        for an adapter that does not belong to the base, or that changes no weights.
         """
