@@ -55,14 +55,15 @@ def merge_adapter(base: Any, adapter: Any, *, base_is_residual: bool = False) ->
         >>> merge_adapter(base, lora)["fc.weight"].numpy().tolist()
         [[2.0, 4.0], [6.0, 12.0]]
     """
+    from steelyard.core.effective import notes
     from steelyard.core.merging import merged
 
     listed = weights(base).effective()
     several = adapter if isinstance(adapter, (list, tuple)) else [adapter]
     made = [change for each in several for change in _changes(each, listed, residual=base_is_residual)]
-    schemes = [*dict.fromkeys(change.scheme for change in made)]
-    meta = {**listed.meta, "notes": [f"merged: {scheme}" for scheme in schemes]}
-    return listed.with_weights(merged(listed.values(), made), detached=True, meta=meta)
+    result = merged(listed.values(), made)
+    meta = {**listed.meta, "notes": notes(weight for weight in result if weight.derivation is not None)}
+    return listed.with_weights(result, detached=True, meta=meta)
 
 
 def _changes(adapter: Any, base: Mapping[str, Weight], *, residual: bool) -> Iterable[Change]:
