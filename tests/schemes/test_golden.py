@@ -25,7 +25,7 @@ WHOLE = [
     "model.h5",
 ]
 """The files of a case that hold the whole net."""
-SCHEMES = ("gptq", "awq", "bnb", "torch-prune", "torch-chain", "torch-weight-norm", "torch-spectral")
+SCHEMES = ("gptq", "awq", "bnb", "torch-prune", "torch-chain", "torch-weight-norm", "torch-spectral", "fp8")
 """The beginnings of the names of cases whose schemes are read."""
 
 

@@ -9,7 +9,7 @@ from steelyard.core.readers import ByColumns, by_rows
 from steelyard.errors import ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from steelyard.core.weight import Array, Reader, Weight
 
@@ -136,37 +136,27 @@ def in_groups(operation: Operation, values: Array, operands: Array, group: int) 
     operation(rest, operands[:, whole : whole + 1], out=rest)
 
 
-def floats(values: Array) -> Array:
-    """Return scales in float32; bytes are those of E8M0."""
+def stacked_fields(weight: Weight, bits: int, shifts: Sequence[int], first: int, last: int) -> Array:
+    """Return the rows [first, last) of codes of `bits` bits: in each stored word, at shift k, is a row of the k-th part of them.
+
+    >>> import numpy as np
+    >>> from steelyard.core.readers import from_array
+    >>> stacked_fields(from_array("w", np.array([[0x21], [0x43]], np.uint8)), 4, (4, 0), 1, 3).tolist()
+    [[4], [1]]
+    """
     import numpy as np
 
-    return powers_of_two(values) if values.dtype == np.uint8 else values.astype(np.float32)
-
-
-def banded(scales: Weight, shape: tuple[int, ...], height: int) -> Callable[[int, int], Array]:
-    """Return what reads the scales of rows [first, last) of a weight in float32, one row for each.
-
-    All axes but the last are rows, in order. `scales` has a row for each `height` of the axis before the last, or one for all.
-    """
-    inner = shape[-2] if len(shape) > 1 else 1
-    bands = -(-inner // height)
-    flat = flattened(scales)
-
-    def read(first: int, last: int) -> Array:
-        import numpy as np
-
-        if flat.shape[0] == 1:
-            return floats(rows(flat, 0, 1))
-        if height == 1:
-            return floats(rows(flat, first, last))
-        row = np.arange(first, last)
-        band = row // inner * bands + row % inner // height
-        if not band.size:
-            return floats(rows(flat, 0, 0))
-        found: Array = floats(rows(flat, int(band[0]), int(band[-1]) + 1))[band - band[0]]
-        return found
-
-    return read
+    stored = flattened(weight)
+    height, width = stored.shape
+    parts = [np.empty((0, width), np.uint8)]
+    at = first
+    while at < last:
+        part, row = divmod(at, height)
+        end = min(last, (part + 1) * height)
+        words = rows(stored, row, row + end - at) >> shifts[part]
+        parts.append((words & ((1 << bits) - 1)).astype(np.uint8))
+        at = end
+    return np.concatenate(parts)
 
 
 def flattened(weight: Weight) -> Weight:

@@ -9,5 +9,6 @@ LEAVES = {
     "bitsandbytes": ("bitsandbytes__nf4", "bitsandbytes__fp4", "absmax", "SCB"),
     "awq": ("qweight",),
     "gptq": ("qweight",),
+    "fp8": ("*_scale", "*_scale_inv", "scale", "scale_weight"),
 }
 """The last words of names that a scheme's nets have, or after "*" the ends of these; the schemes are asked in this order."""

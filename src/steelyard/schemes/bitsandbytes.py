@@ -24,7 +24,8 @@ from steelyard.core.effective import Derivation, Pieces, Setting, attempted, der
 from steelyard.core.weight import Role
 from steelyard.dtypes import itemsize, numpy_dtype
 from steelyard.errors import ShapeError, printable
-from steelyard.numerics.packed import banded, in_groups, looked_up, matrix_reader, rows
+from steelyard.numerics.packed import in_groups, looked_up, matrix_reader, rows
+from steelyard.numerics.scales import spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,13 +162,13 @@ def _of_rows(name: str, found: tuple[Weight | None, ...], facts: Derivation) -> 
     ):
         raise ShapeError("weight_format is not 0: its numbers are in the order of a kernel")
     facts = facts._replace(assumed=() if order else ("its numbers are in row-major order",))
-    scale = banded(scales.replace(shape=(scales.size, 1)), codes.shape, 1)
+    scale = spread(scales, codes.shape)
 
     def part(first: int, last: int) -> Array:
         import numpy as np
 
         values = rows(codes, first, last).astype(np.float32)
-        values *= scale(first, last)
+        scale.apply(np.multiply, values, first)
         values *= np.float32(_ONE)
         return values
 

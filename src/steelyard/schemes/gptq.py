@@ -18,7 +18,8 @@ from steelyard.codecs.quantization_config import integer, quantization_config
 from steelyard.core.effective import Derivation, Pieces, attempted, derived, joined
 from steelyard.core.weight import Role
 from steelyard.errors import ShapeError, printable
-from steelyard.numerics.packed import fields, floats, in_groups, matrix_reader, rows, transposed
+from steelyard.numerics.packed import fields, in_groups, matrix_reader, rows, transposed
+from steelyard.numerics.scales import floats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
