@@ -25,7 +25,21 @@ WHOLE = [
     "model.h5",
 ]
 """The files of a case that hold the whole net."""
-SCHEMES = ("gptq", "awq", "bnb", "torch-prune", "torch-chain", "torch-weight-norm", "torch-spectral", "fp8")
+SCHEMES = (
+    "gptq",
+    "awq",
+    "bnb",
+    "torch-prune",
+    "torch-chain",
+    "torch-weight-norm",
+    "torch-spectral",
+    "fp8",
+    "ct-",
+    "mxfp4",
+    "mlx",
+    "hqq",
+    "quanto",
+)
 """The beginnings of the names of cases whose schemes are read."""
 
 

@@ -6,9 +6,15 @@ this table, which a test keeps up to date. Plug-ins register theirs under the en
 
 LEAVES = {
     "reparametrised": ("*_mask", "*_g", "*_u", "*_orig", "original", "original0", "*_v"),
+    "compressed_tensors": ("weight_packed", "weight_scale"),
+    "modelopt": ("weight_scale_2",),
+    "mxfp4": ("*_blocks",),
     "bitsandbytes": ("bitsandbytes__nf4", "bitsandbytes__fp4", "absmax", "SCB"),
     "awq": ("qweight",),
     "gptq": ("qweight",),
+    "mlx": ("scales",),
+    "hqq": ("W_q",),
+    "quanto": ("_data",),
     "fp8": ("*_scale", "*_scale_inv", "scale", "scale_weight"),
 }
 """The last words of names that a scheme's nets have, or after "*" the ends of these; the schemes are asked in this order."""
