@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard.io import weights
 
@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from steelyard.core.weights import Weights
 
 
-def effective(source: Any, adapter: Any = None, *, base_is_residual: bool = False) -> Weights:
+def effective(
+    source: Any, adapter: Any = None, *, base_is_residual: bool = False, fold: Literal["norms"] | None = None
+) -> Weights:
     """Return the weights that the layers of `source` multiply with, under the names of plain layers; nothing is read yet.
 
     `source` is whatever `steelyard.weights` takes. Packed weights are dequantised, masks and norms are applied: see
     `Weights.effective`. The config next to a file says what its names do not. With `adapter` the result is that of
-    `merge_adapter`. Raises what `steelyard.weights` and `merge_adapter` do, and `ShapeError` for an adapter without its base.
+    `merge_adapter`, with `fold` "norms" batch norms are folded into the layers before them. Raises what `steelyard.weights` and `merge_adapter` do, and `ShapeError` for an adapter without its base.
 
     Examples:
         >>> import numpy as np
@@ -27,9 +29,12 @@ def effective(source: Any, adapter: Any = None, *, base_is_residual: bool = Fals
         >>> effective(pruned)["fc.weight"].numpy().tolist()
         [0.0, 2.0]
     """
-    if adapter is not None:
-        return merge_adapter(source, adapter, base_is_residual=base_is_residual)
-    return weights(source).effective()
+    if adapter is None:
+        return weights(source).effective(fold)
+    from steelyard.core.folding import with_folded
+
+    merged = merge_adapter(source, adapter, base_is_residual=base_is_residual)
+    return merged if fold is None else with_folded(merged, fold)
 
 
 def merge_adapter(base: Any, adapter: Any, *, base_is_residual: bool = False) -> Weights:

@@ -47,6 +47,9 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     add_scope(parser)
     add_skip(parser)
     add_effective(parser)
+    parser.add_argument(
+        "--fold", choices=("norms",), help="like --effective, with batch norms folded into the layers before them"
+    )
 
 
 def add_effective(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +82,8 @@ def opened(file: str, args: argparse.Namespace) -> Weights:
 
 def selected(weights: Weights, args: argparse.Namespace, file: str) -> Weights:
     """Select from the weights of a file by the options; a pattern without a match is an error, since it is probably a typo."""
-    weights = weights.effective() if getattr(args, "effective", False) else weights
+    fold = getattr(args, "fold", None)
+    weights = weights.effective(fold) if fold or getattr(args, "effective", False) else weights
     patterns, role = getattr(args, "select", None), getattr(args, "role", None)
     if patterns and weights and not weights.select(patterns, missing_ok=True):
         raise ShapeError(unmatched(file, patterns))

@@ -133,7 +133,11 @@ def attempted(name: str, derivation: Derivation, make: Callable[[], Weight]) -> 
 
 def effective(weights: Weights) -> Weights:
     """Return the weights that the net computes with; the body of `Weights.effective`."""
-    made = [*derive(weights)]
+    return replaced(weights, [*derive(weights)])
+
+
+def replaced(weights: Weights, made: list[Weight]) -> Weights:
+    """Return weights with effective ones in place of the stored ones that they are made of."""
     if not made:
         return weights
     place = {name: at for at, name in enumerate(weights)}

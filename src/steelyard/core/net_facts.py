@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from steelyard.auditing import Audit
     from steelyard.core.lazy_graph import LazyGraph
-    from steelyard.core.protocols import Assign, Derive, NamesInOrder
+    from steelyard.core.protocols import Assign, Derive, Folds, NamesInOrder
     from steelyard.core.renaming import Names
     from steelyard.core.weight import Weight
     from steelyard.core.weights import Weights
@@ -36,9 +36,9 @@ def with_file(weights: Weights, audit: Callable[[], Audit], beside: Callable[[st
     return _with_net(weights, weights._net.replace(audit=LazyAudit(audit), beside=beside))
 
 
-def with_derive(weights: Weights, derive: Derive) -> Weights:
-    """Return weights with what only their format knows: the function that makes the effective ones of them."""
-    return _with_net(weights, weights._net.replace(derive=derive))
+def with_derive(weights: Weights, derive: Derive | None, folds: Folds | None = None) -> Weights:
+    """Return weights with what only their format or model knows: the functions for the effective ones."""
+    return _with_net(weights, weights._net.replace(derive=derive, folds=folds))
 
 
 def _with_net(weights: Weights, net: NetFacts) -> Weights:
@@ -51,10 +51,10 @@ class NetFacts:
     """The function to `assign` to the model, None if there is none; the `orders` of its weights by their words; its `graph`.
 
     `audit` is the audit of the file of the weights, if any; `beside` opens another file of its folder by name. `derive` makes
-    the effective weights that only the model or the format knows.
+    the effective weights that only the model or the format knows; `folds` names the layers that a batch norm follows.
     """
 
-    __slots__ = ("assign", "audit", "beside", "derive", "graph", "orders")
+    __slots__ = ("assign", "audit", "beside", "derive", "folds", "graph", "orders")
 
     def __init__(
         self,
@@ -64,6 +64,7 @@ class NetFacts:
         audit: LazyAudit | None = None,
         beside: Callable[[str], Source] | None = None,
         derive: Derive | None = None,
+        folds: Folds | None = None,
     ) -> None:
         self.assign = assign
         self.orders = orders
@@ -71,10 +72,11 @@ class NetFacts:
         self.audit = audit
         self.beside = beside
         self.derive = derive
+        self.folds = folds
 
     def replace(self, **changes: Any) -> NetFacts:
         """Return the same facts with some changed."""
-        made = NetFacts(self.assign, self.orders, self.graph, self.audit, self.beside, self.derive)
+        made = NetFacts(self.assign, self.orders, self.graph, self.audit, self.beside, self.derive, self.folds)
         for key, value in changes.items():
             setattr(made, key, value)
         return made
@@ -90,7 +92,7 @@ class NetFacts:
         self.graph.release_model()
         listed = ((word, order()) for word, order in self.orders.items())
         orders = {word: [*names].copy for word, names in listed if names is not None}
-        return self.replace(assign=None, orders=orders, derive=None)
+        return self.replace(assign=None, orders=orders, derive=None, folds=None)
 
     def renamed(self, before: Mapping[str, Weight], after: Mapping[str, Weight], names: Names) -> NetFacts:
         """Return the facts of the weights `before` for the weights `after`, whose new names `names` returns."""
@@ -100,5 +102,6 @@ class NetFacts:
             assign=self.assign and renamed_assign(self.assign, before, names),
             orders={word: renamed_order(order, names) for word, order in self.orders.items()},
             graph=renamed_graph(self.graph, before, after, names),
-            derive=None,  # it knows the old names
+            derive=None,  # these know the old names
+            folds=None,
         )

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     """Gives the names of the weights in an order, and those alone that it has; None where the model does not know them."""
     Derive = Callable[[Pieces], Iterable[Weight]]
     """Makes effective weights of stored pieces; the `derivation` of each names those that it replaces."""
+    Folds = Callable[[], Iterable[tuple[str, str]]]
+    """Names each layer that a batch norm follows immediately, and the norm."""
 
 
 class Assign(Protocol):
@@ -52,6 +54,7 @@ class Framework(Protocol):
     are frozen, or None where this is not known. It is an order, too; one of the same name in `orders` has precedence.
     `derive(model, pieces)` yields the effective weights that only the live model knows, as `Scheme.derive` does for stored
     pieces; it does not change the model, and runs no more of it than a forward pass would.
+    `folds(model)` returns the names of each layer that a batch norm follows immediately, and of the norm.
     `tree_framework(leaf)` returns the name of the framework that lists a container of nothing but such leaves as one tree.
     """
 

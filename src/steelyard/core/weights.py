@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard.core.lazy_graph import LazyGraph
 from steelyard.core.net_facts import NetFacts
@@ -291,11 +291,12 @@ class Weights(Mapping[str, Weight]):
         made._net = self._net.with_assign(self.assign if self.has_model else None)  # this casts back to the model's dtypes
         return made
 
-    def effective(self) -> Weights:
+    def effective(self, fold: Literal["norms"] | None = None) -> Weights:
         """Return the weights that the net computes with, under the names of plain layers: dequantised, masked, normalised.
 
         Each is made of the stored weights that its `derivation` names, when it is read; all others stay as they are. Pieces
-        of a known scheme that cannot be computed give an `unreadable` weight, with the reason.
+        of a known scheme that cannot be computed give an `unreadable` weight, with the reason. With `fold` "norms", layers take
+        in the batch norm after them; raises `ShapeError` where it is not known which.
 
         Examples:
             >>> import steelyard
@@ -303,9 +304,9 @@ class Weights(Mapping[str, Weight]):
             >>> w.effective()["fc.weight"].numpy().tolist()
             [0.0, 2.0]
         """
-        from steelyard.core.effective import effective
+        from steelyard.core.folding import effective
 
-        return effective(self)
+        return effective(self, fold)
 
     def arrays(self) -> dict[str, Array]:
         """Return every weight as a read-only array in its shape, by name; views if possible."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
@@ -50,12 +51,12 @@ def weights_of(model: Any) -> Weights:
         graph=LazyGraph(_graph(framework, held or (lambda: model)), keeps_model=held is None),
         orders=_orders(framework, model, listed),
     )
-    derive = getattr(framework, "derive", None)
-    return listing if derive is None else with_derive(listing, _derive(derive, model))
+    # `Weights` that can be assigned keep their model alive anyway
+    derive, folds = getattr(framework, "derive", None), getattr(framework, "folds", None)
+    return with_derive(listing, derive and _of_model(derive, model), folds and partial(folds, model))
 
 
-def _derive(derive: Callable[[Any, Pieces], Iterable[Weight]], model: Any) -> Derive:
-    """Return what makes the effective weights of a live model, which `Weights` that can be assigned keep alive anyway."""
+def _of_model(derive: Callable[[Any, Pieces], Iterable[Weight]], model: Any) -> Derive:
     return lambda pieces: derive(model, pieces)
 
 
