@@ -21,7 +21,8 @@ def effective(
 
     `source` is whatever `steelyard.weights` takes. Packed weights are dequantised, masks and norms are applied: see
     `Weights.effective`. The config next to a file says what its names do not. With `adapter` the result is that of
-    `merge_adapter`, with `fold` "norms" batch norms are folded into the layers before them. Raises what `steelyard.weights` and `merge_adapter` do, and `ShapeError` for an adapter without its base.
+    `merge_adapter`, with `fold` "norms" batch norms are folded into the layers before them. Raises what `steelyard.weights`
+    and `merge_adapter` do, and `ShapeError` for an adapter without its base.
 
     Examples:
         >>> import numpy as np

@@ -71,19 +71,19 @@ def test_a_layer_that_cannot_be_computed_is_listed_with_the_reason(tmp_path, con
 
 
 def test_an_adapter_of_another_net_is_refused(tmp_path):
-    with pytest.raises(ShapeError, match="no layer fc, which the adapter changes"):
+    with pytest.raises(ShapeError, match=r"no layer fc, which the adapter changes"):
         steelyard.merge_adapter({"other.weight": np.zeros((4, 3))}, adapter(tmp_path, **LORA))
 
 
 def test_a_base_with_two_nets_of_these_names_is_refused(tmp_path):
     two = {f"{net}.fc.weight": np.zeros((4, 3)) for net in ("one", "two")}
-    with pytest.raises(ShapeError, match="both one.fc and two.fc"):
+    with pytest.raises(ShapeError, match=r"both one.fc and two.fc"):
         steelyard.merge_adapter(two, adapter(tmp_path, **LORA))
 
 
 def test_the_caller_says_that_the_base_is_the_residual_of_pissa():
     folder = carried.folder("effective") / "peft-lora-pissa"
-    with pytest.raises(ShapeError, match="initialised by pissa"):
+    with pytest.raises(ShapeError, match=r"initialised by pissa"):
         steelyard.merge_adapter(folder / "base.safetensors", folder / "adapter")
     merged = steelyard.effective(folder / "base.safetensors", folder / "adapter", base_is_residual=True)
     assert not merged.unreadable
@@ -92,7 +92,7 @@ def test_the_caller_says_that_the_base_is_the_residual_of_pissa():
 def test_the_state_of_a_live_net_is_no_adapter(tmp_path):
     state = carried.folder("effective") / "peft-lora-several-second" / "live_state.pt"
     (tmp_path / "adapter_config.json").write_text(json.dumps(CONFIG))
-    with pytest.raises(ShapeError, match="no adapter_config.json|the state of a live net"):
+    with pytest.raises(ShapeError, match=r"no adapter_config.json|the state of a live net"):
         steelyard.merge_adapter(BASE, state)
 
 
@@ -100,10 +100,10 @@ def test_the_state_of_a_live_net_is_no_adapter(tmp_path):
 def test_a_word_of_kohya_that_joins_to_no_layer_or_to_two_is_refused(name):
     base = {"a.b.weight": np.zeros((2, 2)), "a_b.weight": np.zeros((2, 2))}
     parts = {f"{name}.lora_down.weight": np.ones((1, 2)), f"{name}.lora_up.weight": np.ones((2, 1))}
-    with pytest.raises(ShapeError, match="layer.* join"):
+    with pytest.raises(ShapeError, match=r"layer.* join"):
         steelyard.merge_adapter(base, parts)
 
 
 def test_what_is_not_an_adapter_is_refused():
-    with pytest.raises(ShapeError, match="no weights named as by lycoris, mlx, peft"):
+    with pytest.raises(ShapeError, match=r"no weights named as by lycoris, mlx, peft"):
         steelyard.merge_adapter(BASE, {"fc.weight": np.ones(3)})

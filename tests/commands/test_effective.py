@@ -42,3 +42,20 @@ def test_convert_writes_the_numbers_that_the_net_computes_with(pruned, tmp_path)
 def test_a_selection_is_made_of_effective_weights(pruned, capsys):
     assert main(["digest", "--effective", "--select", "fc.weight", pruned]) == 0
     assert "1 weight)" in capsys.readouterr().out
+
+
+def test_convert_merges_an_adapter_into_its_base(tmp_path):
+    base, lora, out = (str(tmp_path / f"{name}.safetensors") for name in ("base", "lora", "out"))
+    steelyard.save({"fc.weight": np.zeros((2, 2), "f4")}, base)
+    down, up = np.array([[1, 2]], "f4"), np.array([[1], [3]], "f4")
+    steelyard.save({"lora_unet_fc.lora_down.weight": down, "lora_unet_fc.lora_up.weight": up}, lora)
+    assert main(["convert", base, out, "--adapter", lora]) == 0
+    assert steelyard.weights(out)["fc.weight"].numpy().tolist() == [[1, 2], [3, 6]]
+    assert main(["convert", base, out, "--adapter", base]) == 2
+
+
+def test_convert_folds_norms_only_where_it_is_known_what_feeds_them(tmp_path, capsys):
+    path = str(tmp_path / "net.safetensors")
+    steelyard.save({"bn.running_mean": np.zeros(2), "bn.running_var": np.ones(2), "fc.weight": np.ones((2, 3))}, path)
+    assert main(["convert", path, str(tmp_path / "out.npz"), "--fold", "norms"]) == 2
+    assert "which layers feed batch norms" in capsys.readouterr().err

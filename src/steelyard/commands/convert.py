@@ -18,6 +18,7 @@ def run(args: argparse.Namespace) -> None:
     Without --dtype the numbers are copied bit for bit. Weights are selected, then renamed by each --rename in
     turn (a regular expression, which must match the whole name, "=" and the new name), then get the --prefix.
     OUT replaces an existing file only when it is complete and on the disk, so it may be the input file.
+    With --effective OUT has the weights that the net computes with, with --adapter also those of adapters such as LoRA.
     With --like, OUT is that model with these numbers: an ONNX graph or an R fit cannot be made from weights alone.
 
     steelyard convert net.pt net.safetensors --rename 'module\.(.*)=\1'
@@ -29,6 +30,10 @@ def run(args: argparse.Namespace) -> None:
 
     code = code_in(args.file)  # before OUT may replace it
     everything, used = opened(args.file, args.scope)
+    if args.adapter:
+        from steelyard.effective_weights import merge_adapter
+
+        everything = merge_adapter(everything, args.adapter)
     chosen = readable(selected(everything, args, args.file), skip_unreadable=False)
     chosen = renamed(chosen, args.rename, args.prefix)
     if everything and not chosen:
@@ -49,6 +54,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", type=_dtype, metavar="DTYPE", help="cast floats, for example to float16; integers are kept")
     parser.add_argument("--rename", action="append", default=[], metavar="'PATTERN=NAME'", help="rename weights; may be repeated")
     parser.add_argument("--prefix", default="", metavar="TEXT", help="a prefix for every name")
+    parser.add_argument(
+        "--adapter", metavar="LORA", action="append", help="a file or folder of an adapter to merge into FILE; may be repeated"
+    )
     parser.add_argument("--like", metavar="MODEL", help="write a copy of this model (ONNX or R) with the numbers of FILE")
     parser.add_argument(
         "--shard-size", type=_size, metavar="SIZE", help="write shards of at most this size, such as 5GB, and an index"
