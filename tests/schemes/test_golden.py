@@ -29,16 +29,13 @@ SCHEMES = (
     "gptq",
     "awq",
     "bnb",
-    "torch-prune",
-    "torch-chain",
-    "torch-weight-norm",
-    "torch-spectral",
     "fp8",
     "ct-",
     "mxfp4",
     "mlx",
     "hqq",
     "quanto",
+    "torch-",
 )
 """The beginnings of the names of cases whose schemes are read."""
 

@@ -1,73 +1,17 @@
-"""Weights that a net makes of others before it multiplies: masked, weight-normalised and spectrally normalised ones.
-
-A weight is seen as an array (before, length, inside): the axes before the one that matters, this axis, and those after it. Its
-boxes are runs of the file that are read at once, whose sums do not depend on where a reader begins.
-"""
+"""Weights that a net makes of others before it multiplies: masked, weight-normalised and spectrally normalised ones."""
 
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from steelyard import sizes
+from steelyard.numerics.along_axis import boxes, spread, view
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
     from steelyard.core.weight import Array, Reader, Weight
-
-
-class View(NamedTuple):
-    """A shape with one axis in the middle; without an axis, everything is inside."""
-
-    before: int
-    length: int
-    inside: int
-
-
-def view(shape: Sequence[int], axis: int | None) -> View:
-    """Return the shape around an axis.
-
-    >>> view((2, 3, 4, 5), 1)
-    View(before=2, length=3, inside=20)
-    """
-    if axis is None:
-        return View(1, 1, prod(shape))
-    return View(prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :]))
-
-
-class Box(NamedTuple):
-    """A part of a view that is one run of numbers, which begins at `start`: ranges of all three axes."""
-
-    start: int
-    before: tuple[int, int]
-    along: tuple[int, int]
-    inside: tuple[int, int]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """The lengths of the box."""
-        return self.before[1] - self.before[0], self.along[1] - self.along[0], self.inside[1] - self.inside[0]
-
-
-def boxes(whole: View, first: int, last: int) -> Iterator[Box]:
-    """Yield the boxes of the places [first, last) along the axis, of which no box has more numbers than a block.
-
-    >>> [box.start for box in boxes(View(1, 3, 4), 1, 3)]
-    [4]
-    """
-    limit, plane = sizes.READ_BLOCK, whole.length * whole.inside
-    if last - first == whole.length and 0 < plane <= limit:
-        step = limit // plane
-        for at in range(0, whole.before, step):
-            yield Box(at * plane, (at, min(at + step, whole.before)), (0, whole.length), (0, whole.inside))
-        return
-    step, piece = max(limit // max(whole.inside, 1), 1), min(max(whole.inside, 1), limit)
-    for outer in range(whole.before):
-        for at in range(first, last, step):
-            for within in range(0, whole.inside, piece):
-                ends = min(at + step, last), min(within + piece, whole.inside)
-                yield Box(outer * plane + at * whole.inside + within, (outer, outer + 1), (at, ends[0]), (within, ends[1]))
+    from steelyard.numerics.along_axis import View
 
 
 def masked(stored: Reader, mask: Reader) -> Reader:
@@ -119,7 +63,7 @@ def weight_normed(length: Weight, direction: Weight, *, keep: bool) -> Reader:
         norm = norms() if whole.before > 1 or axis is None else _norms(direction.read, whole, first, last)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             ratio = length.read(first, last).astype(np.float64) / norm
-            factors = _spread(ratio, whole, start, stop, first)
+            factors = spread(ratio, whole, start, stop, first)
             result: Array = (block.astype(np.float64) * factors).astype(block.dtype)
         return result
 
@@ -135,17 +79,6 @@ def _norms(read: Reader, whole: View, first: int, last: int) -> Array:
         block = read(box.start, box.start + prod(box.shape)).astype(np.float64).reshape(box.shape)
         sums[box.along[0] - first : box.along[1] - first] += np.add.reduce(np.add.reduce(block * block, axis=2), axis=0)
     return np.sqrt(sums)
-
-
-def _spread(ratio: Array, whole: View, start: int, stop: int, first: int) -> Array:
-    """Repeat the ratios, the first of which is for the place `first`, for the numbers [start, stop)."""
-    import numpy as np
-
-    places = np.arange(start // whole.inside, -(-stop // whole.inside))
-    counts = np.full(len(places), whole.inside)
-    counts[-1] -= len(places) * whole.inside + places[0] * whole.inside - stop
-    counts[0] -= start - places[0] * whole.inside
-    return np.repeat(ratio[places % whole.length - first], counts)
 
 
 def spectral_axes(shape: tuple[int, ...], left: int, right: int) -> list[int]:

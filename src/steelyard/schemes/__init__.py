@@ -9,6 +9,7 @@ LEAVES = {
     "compressed_tensors": ("weight_packed", "weight_scale"),
     "modelopt": ("weight_scale_2",),
     "mxfp4": ("*_blocks",),
+    "torch_quantised": ("zero_point", "zero_points", "0", "1", "_packed_weight"),
     "bitsandbytes": ("bitsandbytes__nf4", "bitsandbytes__fp4", "absmax", "SCB"),
     "awq": ("qweight",),
     "gptq": ("qweight",),

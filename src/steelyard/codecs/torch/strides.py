@@ -6,6 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from steelyard.core.readers import by_rows
+from steelyard.numerics.packed import low_first
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
@@ -47,6 +48,17 @@ def complex_halves(flat: Stored) -> Reader:
         import numpy as np
 
         return flat(2 * start, 2 * stop).astype(np.float32).view(np.complex64)
+
+    return read
+
+
+def unpacked(flat: Reader, bits: int) -> Reader:
+    """Read numbers of a few bits, the first of a byte in its lowest bits."""
+    each = 8 // bits
+
+    def read(start: int, stop: int) -> Array:
+        first = start // each
+        return low_first(flat(first, -(-stop // each)), bits)[start - first * each : stop - first * each]
 
     return read
 

@@ -15,7 +15,7 @@ from steelyard.codecs.pickle.arrays import MAX_BYTES, PickledTensor, array_of, i
 from steelyard.codecs.pickle.quantised import NUMBER
 from steelyard.codecs.pickle.values import Global, Persistent, Record, as_source, is_args, shape_of
 from steelyard.codecs.torch.quantised import quantised
-from steelyard.codecs.torch.strides import Strided, complex_halves, flagged, stepped
+from steelyard.codecs.torch.strides import Strided, complex_halves, flagged, stepped, unpacked
 from steelyard.dtypes import ITEMSIZES, UNKNOWN, itemsize
 from steelyard.errors import FormatError, printable
 from steelyard.storage.source import Source, Stored
@@ -67,7 +67,8 @@ _CARRIED = {  # the dtype that lists a type which NumPy lacks; its own name is i
     "quint2x4": "uint8",
     "": "uint8",
 }
-_PACKED = frozenset(("quint4x2", "quint2x4"))
+_PACKED = {"quint4x2": 2, "quint2x4": 4}
+"""Types with several numbers in a byte, the first in the lowest bits, and how many; their rows follow each other without gaps."""
 _KNOWN = {word: (size, word) for word, size in ITEMSIZES.items() if word != "object"}
 _KNOWN |= {word: (itemsize(listed), listed) for word, listed in _CARRIED.items()} | {"complex32": (4, "complex64")}
 """For each of torch's types, the bytes of an element and the dtype that lists it."""
@@ -134,6 +135,8 @@ class TensorDecoder:
             return refused(self.source, f"shape {printable(shape, 80)}, strides {printable(stride, 80)} or offset are invalid")
         size, listed = _KNOWN.get(word) or _unknown(word)
         last = offset + view.extent if view.extent else 0
+        if word in _PACKED:
+            return self._packed(source, word, offset, view)
         if last > count or last * size > source.size:
             what = f"ends at element {last:,} of a storage that has {min(count, source.size // size):,}"
             return refused(self.source, what, view.shape, listed)
@@ -157,8 +160,6 @@ class TensorDecoder:
             what = f"shape {list(shape)} makes {total:,} bytes of {source.size:,}; refused, see steelyard.limits"
             return refused(self.source, what, shape, listed)
         Budget(self.source).spend_read(total)
-        if word in _PACKED:
-            return refused(self.source, f"is packed as {word}, which is not read", shape, listed, word)
         half = word == "complex32"
         begin = offset * size
         flat = Stored(source, begin if view.contiguous else 0, "float16" if half else listed, self.byteorder)
@@ -169,6 +170,20 @@ class TensorDecoder:
             read = flagged(read, flags)
         memory = (id(source), begin, size, shape, view.steps, word + flags) if view.extent else None
         return PickledTensor(shape, listed, read, memory, word if listed != word else "", trainable)
+
+    def _packed(self, source: Source, word: str, offset: int, view: Strided) -> PickledTensor:
+        """Unpack a tensor with several numbers in a byte."""
+        shape, each = view.shape, _PACKED[word]
+        if offset or not view.contiguous:
+            return refused(
+                self.source, f"is a part of another tensor that is packed as {word}, which is not read", shape, "uint8"
+            )
+        if -(-view.extent // each) > source.size:
+            what = f"has {view.extent:,} numbers, and its storage {source.size:,} bytes with {each} each"
+            return refused(self.source, what, shape, "uint8", word)
+        Budget(self.source).spend_read(view.size)
+        memory = (id(source), 0, 1, shape, view.steps, word) if view.extent else None
+        return PickledTensor(shape, "uint8", unpacked(Stored(source, 0, "uint8"), 8 // each), memory, word)
 
     def _storage(self, value: Pickled) -> tuple[Source, str, int]:
         """Return a storage's bytes, its type ("" when it has none) and its number of elements."""

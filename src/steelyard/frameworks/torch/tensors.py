@@ -86,8 +86,6 @@ def _why_unreadable(name: str, tensor: torch.Tensor, word: str, known: bool) -> 
     shown = printable(name) or "the tensor"
     if tensor.is_meta:
         return NotFittedError(f"{shown} is on the meta device and has no numbers; load or initialise the model first")
-    if word in ("quint4x2", "quint2x4"):
-        return UnreadableError(f"{shown} is packed as {word}, which is not read; dequantise it first")
     if not known:
         return UnreadableError(f"{shown} is of torch type {word}, which NumPy cannot hold; convert it first")
     if type(tensor) in _PLAIN or hasattr(tensor, "full_tensor") or not tensor.numel():
@@ -234,12 +232,23 @@ def _on_cpu(tensor: torch.Tensor) -> torch.Tensor:
     if hasattr(tensor, "full_tensor"):  # a DTensor is sharded over several processes
         tensor = tensor.full_tensor()
     if tensor.is_quantized:
-        tensor = tensor.int_repr()
+        tensor = _codes(tensor)
     if tensor.layout is not torch.strided:
         tensor = tensor.to_dense()
     return tensor.cpu().resolve_conj().resolve_neg()
 
 
+def _codes(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the integers of a quantised tensor; of packed ones, the first of a byte is in its lowest bits."""
+    stored, bits = tensor.int_repr(), _BITS.get(tensor.dtype)
+    if bits is None:
+        return stored
+    shifts = torch.arange(0, 8, bits, dtype=torch.uint8)
+    fields = (stored.cpu().reshape(-1, 1) >> shifts) & ((1 << bits) - 1)
+    return fields.reshape(-1)[: tensor.numel()].reshape(tensor.shape)
+
+
+_BITS = {torch.quint4x2: 4, torch.quint2x4: 2}
 _NATIVE = {
     getattr(torch, word)
     for word in ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", "complex64", "complex128")
