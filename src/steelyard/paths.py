@@ -31,16 +31,16 @@ def _expanded(path: str) -> list[str]:
     return [file for match in sorted(glob(path, recursive=True)) for file in _expanded(match)] or [path]
 
 
-def below(paths: Iterable[str]) -> dict[str, bool]:
+def below(paths: Iterable[str], *, models: bool = True) -> dict[str, bool]:
     """Expand paths to all files in them and in their folders, whatever these hold; true for those that a path itself names.
 
-    A folder that is one model stands for its files; an index stands for its shards.
+    A folder that is one model stands for its files; an index stands for its shards. Without `models`, each file is one.
     """
     found: dict[str, bool] = {}
     for path in paths:
         for file in _expanded_to(path):
             if os.path.isdir(file):
-                found.update(_below(file))
+                found.update(_below(file, models=models))
             else:
                 found[file] = found.get(file, False) or file == path
     return found
@@ -54,9 +54,9 @@ def _expanded_to(path: str) -> list[str]:
     return sorted(glob(path, recursive=True)) or [path]
 
 
-def _below(folder: str) -> Iterator[tuple[str, bool]]:
+def _below(folder: str, *, models: bool) -> Iterator[tuple[str, bool]]:
     """Yield a folder that is one model; or all files in it, without the shards of an index, and those in its folders."""
-    if _is_one_model(folder):
+    if models and _is_one_model(folder):
         yield folder, True
         return
     folders, files = [], []
@@ -66,12 +66,12 @@ def _below(folder: str) -> Iterator[tuple[str, bool]]:
             folders += [path] if entry.name not in LEFT_OUT else []
         elif not entry.is_dir():
             files.append(path)
-    left_out = _read_through_others(folder, {os.path.basename(path) for path in files})
+    left_out = _read_through_others(folder, {os.path.basename(path) for path in files}) if models else set()
     for path in files:
         if os.path.basename(path) not in left_out:
             yield path, False
     for path in folders:
-        yield from _below(path)
+        yield from _below(path, models=models)
 
 
 def _is_one_model(folder: str) -> bool:

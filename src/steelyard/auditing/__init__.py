@@ -1,15 +1,15 @@
 """The audit: what a file would do if it were loaded by its own library. Nothing in it is run, and no number is read.
 
-The auditors of `AUDITORS` each know one kind of content; the walk gives them the file, and all that is nested in it.
+Each auditor knows one kind of content; the walk gives the file, and all that is nested in it, to those that may know it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Sequence
+from typing import Any
 
+from steelyard.auditing.candidates import Auditors
 from steelyard.auditing.findings import AuditFinding
 from steelyard.auditing.folders import parts
 from steelyard.auditing.rules import DAMAGED, RULES, RUNS, UNREAD
@@ -17,16 +17,6 @@ from steelyard.auditing.walk import Walk
 from steelyard.core.weights import Weights
 from steelyard.storage.opening import open_source
 from steelyard.storage.source import Source
-
-if TYPE_CHECKING:
-    from steelyard.auditing.findings import Auditor
-
-AUDITORS = (
-    *("archives", "arrays", "native", "pickles", "shards", "skops", "streams", "tars"),
-    *("configs", "hdf5", "metadata", "onnx", "programs", "python_sources", "r", "template_files", "tensorflow_graphs", "tflite"),
-    "yaml_tags",
-)
-"""The modules of this package that each audit one kind of content."""
 
 
 class Audit:
@@ -98,7 +88,7 @@ def audit(source: str | os.PathLike[str] | Source | Weights) -> Audit:
     """
     if isinstance(source, Weights):
         return source.audit or Audit(())
-    known = list(auditors())
+    known = Auditors()
     findings: list[AuditFinding] = []
     looked = 0
     for part in parts(source if isinstance(source, Source) else open_source(os.fspath(source))):
@@ -109,9 +99,3 @@ def audit(source: str | os.PathLike[str] | Source | Weights) -> Audit:
             findings += walk.findings
             looked += walk.looked
     return Audit(findings, looked)
-
-
-def auditors() -> Iterator[Auditor]:
-    """Yield the auditors."""
-    for name in AUDITORS:
-        yield cast("Auditor", import_module(f"steelyard.auditing.{name}"))

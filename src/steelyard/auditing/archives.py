@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from steelyard.auditing.findings import AuditFinding, Inside, Place, reason
+from steelyard.auditing.findings import HEAD, AuditFinding, Inside, Place, reason
 from steelyard.codecs import limits
 from steelyard.codecs.budget import Budget
 from steelyard.codecs.zip import DEFLATED, END, FULL16, LOCAL, STORED, Member, directory, is_zip, member_source
@@ -62,15 +62,17 @@ def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
             yield AuditFinding("not-looked-into", str(inner), what)
             continue
         content = member_source(source, member, checked=False)
+        agrees = True
         try:
-            content.head(1)
+            content.keep_head(HEAD if member.method == STORED else 1)
         except FormatError as error:
+            agrees = False
             if not contradicted:  # one is enough, where a tool wrote all of them like this
                 contradicted = True
                 yield AuditFinding("zip-ambiguous", str(place), reason(error, source.name))
             Budget(source).spend(member.packed)
             content = _as_the_directory_says(source, member)
-        yield Inside(content, inner)
+        yield Inside(content, inner, is_member=agrees)
 
 
 def _leaving(name: str, place: Place) -> Iterator[AuditFinding]:

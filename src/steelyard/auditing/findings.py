@@ -11,6 +11,9 @@ from steelyard.errors import printable
 if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
+HEAD = 512
+"""bytes of a part that are held in memory"""
+
 
 class Place:
     """Where something is: the name of a file or member, and the place of what contains it.
@@ -86,13 +89,17 @@ class AuditFinding:
 
 
 class Inside:
-    """A part of a file that is to be looked into: its bytes as a source, and its place."""
+    """A part of a file that is to be looked into: its bytes as a source, and its place.
 
-    __slots__ = ("place", "source")
+    `is_member` is true for a member of an archive on whose name and place all readers agree.
+    """
 
-    def __init__(self, source: Source, place: Place) -> None:
+    __slots__ = ("is_member", "place", "source")
+
+    def __init__(self, source: Source, place: Place, *, is_member: bool = False) -> None:
         self.source = source
         self.place = place
+        self.is_member = is_member
 
 
 class Auditor(Protocol):

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
-from steelyard.auditing import auditors, pickles
+from steelyard.auditing import pickles
+from steelyard.auditing.candidates import Auditors
 from steelyard.auditing.findings import AuditFinding, Inside, Place
 from steelyard.auditing.folders import parts
 from steelyard.auditing.walk import Walk
@@ -32,8 +33,7 @@ def imports(path: str | os.PathLike[str]) -> dict[str, int]:
         {'os.system': 1}
     """
     pickled = _Pickles()
-    plain: object = pickles
-    known: list[Auditor] = [cast("Auditor", pickled) if auditor is plain else auditor for auditor in auditors()]
+    known = Auditors({"pickles": cast("Auditor", pickled)})
     for part in parts(open_source(os.fspath(path))):
         if isinstance(part, Inside):
             Walk(known).through(part)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from steelyard.auditing.findings import AuditFinding, Inside, Place
-from steelyard.codecs.zip import DEFLATED, STORED, Member, directory, is_zip, member_source
+from steelyard.codecs import limits
+from steelyard.codecs.zip import directory, is_zip, member_source
 from steelyard.errors import FormatError
 from steelyard.formats import holds_numbers_only
 from steelyard.storage.opening import open_source
 
 if TYPE_CHECKING:
-    from steelyard.auditing.findings import Auditor
     from steelyard.storage.source import Source
 
 _STORAGE = re.compile(r"(^|/)data/\d+\Z")
+_ENDS = re.compile(rb'"data_offsets"\s*:\s*\[\s*\d{1,20}\s*,\s*(\d{1,20})\s*\]')
 _PLAIN = re.compile(
     r"[^/\\]+/(data/\d+|data\.pkl|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id|steelyard\.json)\Z"
 )
@@ -64,48 +64,31 @@ def _of_checkpoint(source: Source) -> list[AuditFinding] | None:
 
 
 def _of_any(source: Source) -> list[AuditFinding]:
-    from steelyard.auditing import archives, auditors
+    from steelyard.auditing.candidates import Auditors
     from steelyard.auditing.folders import parts
     from steelyard.auditing.walk import Walk
 
-    plain: object = archives
-    known = [cast("Auditor", _Archives()) if auditor is plain else auditor for auditor in auditors()]
-    inside = [part for part in parts(source) if isinstance(part, Inside) and not holds_numbers_only(part.source)]
-    return [finding for part in inside for finding in Walk(known).through(part).findings]
+    known = Auditors()
+    inside = [part for part in parts(source) if isinstance(part, Inside) and not _is_without_code(part.source)]
+    return [finding for part in inside for finding in Walk(known, _is_storage).through(part).findings]
 
 
-class _Archives:
-    """The auditor of archives, but for the members of an intact one that are storages."""
-
-    def recognises(self, source: Source) -> bool:
-        from steelyard.auditing import archives
-
-        return archives.recognises(source)
-
-    def findings(self, source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
-        from steelyard.auditing import archives
-
-        try:
-            members = [member for member in directory(source).values() if member.size]
-        except FormatError:
-            members = []
-        if not all(_is_plain(member) and not archives.leaves(member.name) for member in members):
-            members = []
-        contents = [member_source(source, member, checked=False) for member in members if not _STORAGE.search(member.name)]
-        if not contents or not all(map(_begins, contents)):
-            yield from archives.findings(source, place)
-            return
-        for content in contents:
-            yield Inside(content, Place(content.name.removeprefix(f"{source.name}:"), place))
+def _is_storage(inside: Inside) -> bool:
+    """Whether a part is the storage of a tensor, by whatever reader of its archive."""
+    return inside.is_member and _STORAGE.search(inside.place.name) is not None
 
 
-def _is_plain(member: Member) -> bool:
-    return member.method in (STORED, DEFLATED)
+def _is_without_code(source: Source) -> bool:
+    """Whether a file holds numbers and texts only; what follows the tensors of safetensors may be anything."""
+    return holds_numbers_only(source) and (source.head(9)[8:] != b"{" or _ends_with_a_tensor(source))
 
 
-def _begins(content: Source) -> bool:
-    try:
-        content.head(1)
-    except FormatError:
+# 8  N, length of the header
+# N  header: {"name": {"dtype": ..., "shape": [...], "data_offsets": [begin, end]}, ...}
+#    numbers; the last tensor ends with the file
+def _ends_with_a_tensor(source: Source) -> bool:
+    length = int.from_bytes(source.head(8), "little")
+    if length > min(limits.JSON, source.size - 8):
         return False
-    return True
+    ends = map(int, _ENDS.findall(source.read(8, length)))
+    return 8 + length + max(ends, default=0) == source.size

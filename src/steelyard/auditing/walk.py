@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from steelyard.auditing.findings import AuditFinding, Inside, reason
+from steelyard.auditing.findings import HEAD, AuditFinding, Inside, reason
 from steelyard.codecs import limits
 from steelyard.codecs.budget import Budget
 from steelyard.errors import MissingExtraError, SteelyardError
 
 if TYPE_CHECKING:
-    from steelyard.auditing.findings import Auditor
-
-_HEAD = 512  # bytes of a part that are held in memory
+    from steelyard.auditing.candidates import Auditors
 
 
 class Walk:
-    """Looks into one file. `findings` are in the order of the file, `looked` is the number of parts."""
+    """Looks into one file. `findings` are in the order of the file, `looked` is the number of parts.
 
-    __slots__ = ("_auditors", "_ended", "_known", "findings", "looked")
+    Parts for which `skips` is true are not looked into.
+    """
 
-    def __init__(self, auditors: Sequence[Auditor]) -> None:
+    __slots__ = ("_auditors", "_ended", "_known", "_skips", "findings", "looked")
+
+    def __init__(self, auditors: Auditors, skips: Callable[[Inside], bool] | None = None) -> None:
         self.findings: list[AuditFinding] = []
         self.looked = 0
         self._auditors = auditors
+        self._skips = skips
         self._ended = False
         self._known: set[tuple[str, str, str]] = set()
 
@@ -38,6 +40,8 @@ class Walk:
                 pending.pop()
             elif isinstance(item, AuditFinding):
                 self._add(item)
+            elif self._skips is not None and self._skips(item):
+                continue
             elif len(pending) > limits.AUDIT_DEPTH:
                 what = f"is nested more than {limits.AUDIT_DEPTH} levels deep, and was not looked into"
                 self._add(AuditFinding("not-looked-into", str(item.place), what))
@@ -60,8 +64,13 @@ class Walk:
             return
         source = inside.source
         with suppress(SteelyardError):  # each auditor raises the same, which becomes a finding
-            source.keep_head(_HEAD)
-        for auditor in self._auditors:
+            source.keep_head(HEAD)
+        try:
+            auditors = self._auditors.of(source)
+        except SteelyardError as error:
+            yield AuditFinding("damaged", str(inside.place), reason(error, source.name))
+            return
+        for auditor in auditors:
             try:
                 if auditor.recognises(source):
                     yield from auditor.findings(source, inside.place)

@@ -26,8 +26,9 @@ def run(args: argparse.Namespace) -> int:
     Each ends with the id of its rule, which docs/audit.md explains. A folder stands for all files in it and in its folders.
     --health adds properties that trained nets rarely have: constant kernels, dead or duplicate units, norms far from those at
     initialization, numbers clipped by a narrow type, running variances of zero, unused embeddings. Healthy nets may have the
-    findings marked "info" too. The exit status is 0 without findings of at least the severity --fail-on, 1 with some, 2
-    when a file is damaged or cannot be read at all, and 3 when loading it would run code.
+    findings marked "info" too. --audit-only reads no numbers, and only lists what loading each file would run. The exit status
+    is 0 without findings of at least the severity --fail-on, 1 with some, 2 when a file is damaged or cannot be read at all,
+    and 3 when loading it would run code.
 
     steelyard check model.pt --health
     """
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from steelyard.paths import below
     from steelyard.text.terminal import screen_of
 
-    named, screen = below(args.paths), screen_of(sys.stdout)
+    named, screen = below(args.paths, models=not args.audit_only), screen_of(sys.stdout)
     outcomes: list[Outcome] = []
     policy = _policy(args)
 
@@ -61,7 +62,9 @@ def run(args: argparse.Namespace) -> int:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the paths, the checks, what is known and trusted, and the files to write."""
     add_paths(parser)
-    parser.add_argument("--health", action="store_true", help="also look for properties that trained nets rarely have")
+    scope = parser.add_mutually_exclusive_group()
+    scope.add_argument("--health", action="store_true", help="also look for properties that trained nets rarely have")
+    scope.add_argument("--audit-only", action="store_true", help="read no numbers: only list what loading the files would run")
     add_effective(parser)
     parser.add_argument("--imports", action="store_true", help="also list each class and function that pickles name")
     parser.add_argument(
@@ -92,8 +95,10 @@ def _policy(args: argparse.Namespace) -> Policy:
 
 def _outcome(file: str, args: argparse.Namespace, policy: Policy, *, named: bool) -> Outcome:
     """Check a file; one of a folder may be anything but a model."""
-    from steelyard.measures.check.outcomes import outcome, outcome_of_other
+    from steelyard.measures.check.outcomes import outcome, outcome_of_audit, outcome_of_other
 
+    if args.audit_only:
+        return outcome_of_audit(file, policy)
     try:
         check = _check(file, health=args.health, effective=args.effective, named=named)
     except FormatError as error:

@@ -58,11 +58,17 @@ def judged_lines(outcome: Outcome) -> list[tuple[Finding | None, str]]:
     """Return the lines of a check by the rules of a team, each with its finding: the line of a finding ends with its rule."""
     known = f"{_findings(outcome.known)} of the baseline" if outcome.known else ""
     if not outcome.check.findings:
-        return [(None, known or line) for line in check_lines(outcome.check)]
+        plain = check_lines(outcome.check) if outcome.looked is None else [nothing_would_run(outcome.looked)]
+        return [(None, known or line) for line in plain]
     lines: list[tuple[Finding | None, str]] = []
     for finding, line in zip(outcome.check.findings, findings_lines(outcome.check), strict=True):
         lines.append((finding, f"{line} [{finding.rule}]"))
     return lines + [(None, line) for line in (known, *outcome.check.notes) if line]
+
+
+def nothing_would_run(looked: int) -> str:
+    """Return the line of an audit without findings."""
+    return f"nothing would run: looked into {looked:,} part{'s' * (looked != 1)}"
 
 
 def summary_line(summary: Summary, inside: str = "") -> str:

@@ -55,6 +55,26 @@ def test_a_folder_is_looked_into_recursively_and_one_line_sums_it_up(folder, cap
     assert lines[-1] == total
 
 
+def test_an_audit_alone_reads_no_numbers_and_takes_each_file_by_itself(folder, capsys):
+    save_file({"w": np.full(2, np.nan, np.float32)}, folder / "runs" / "bad.safetensors")
+    lines = said(capsys, "check", "--audit-only", folder, status=3)
+    assert lines[:2] == [
+        "models/README.md: nothing would run: looked into 1 part",
+        "models/evil.pkl: would have run os.system('rm -rf /') (evil.pkl, byte 23) [pickle-call]",
+    ]
+    assert lines[-1] == "looked into 9 files: 1 would run code"
+    assert "models/runs/deep/net-00001-of-00001.safetensors: nothing would run: looked into 1 part" in lines
+    said(capsys, "check", folder / "runs" / "bad.safetensors", status=1)
+    record = json.loads("".join(said(capsys, "check", "--audit-only", "--json", folder / "runs" / "bad.safetensors")))
+    assert (record["outcome"], record["looked"], "readable" in record) == ("fine", 1, False)
+
+
+def test_an_audit_alone_has_no_health(folder, capsys):
+    with pytest.raises(SystemExit):
+        main(["check", "--audit-only", "--health", str(folder)])
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
 def test_a_pattern_reaches_all_folders_and_a_file_without_a_model_is_no_error_there(folder, capsys):
     assert said(capsys, "check", "models/**/*.pkl", status=3)[0].startswith("would have run os.system")
     total = "looked into 7 files: 1 would run code, 1 damaged, 2 without a model, 1 not looked into: runs/deep/a.bin"

@@ -53,12 +53,16 @@ _PERHAPS = (
 
 
 class Outcome(NamedTuple):
-    """The check of one file; `known` counts the findings of the baseline, which the check does not have."""
+    """The check of one file; `known` counts the findings of the baseline, which the check does not have.
+
+    `looked` is the number of parts that were looked into, if the file was audited only and none of its numbers was read.
+    """
 
     file: str
     check: Check
     word: str
     known: int = 0
+    looked: int | None = None
 
     def status(self, fail_on: str) -> int:
         """Return 3 for a file that would run code, 2 for a damaged one, 1 for other findings of this severity, else 0."""
@@ -68,13 +72,22 @@ class Outcome(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the outcome as plain Python, for JSON."""
-        return {"file": self.file, "outcome": self.word, "known": self.known, **self.check.to_dict()}
+        check = self.check.to_dict()
+        if self.looked is not None:
+            check = {"ok": check["ok"], "looked": self.looked, "findings": check["findings"]}
+        return {"file": self.file, "outcome": self.word, "known": self.known, **check}
 
 
 def outcome(file: str, check: Check, policy: Policy) -> Outcome:
     """Judge a check by the rules of a team."""
     left, known = policy.applied(check, file)
     return Outcome(file, left, _word(left), known)
+
+
+def outcome_of_audit(file: str, policy: Policy) -> Outcome:
+    """Audit a file, of whatever kind, and judge the findings by the rules of a team."""
+    audited = audit(file)
+    return outcome(file, Check(0, as_findings(audited)), policy)._replace(looked=audited.looked)
 
 
 def outcome_of_other(file: str, error: FormatError, policy: Policy) -> Outcome:

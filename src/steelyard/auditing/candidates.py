@@ -1,0 +1,82 @@
+"""The auditors that may know a source, by its first bytes and the end of its name; only these are imported, and asked."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from steelyard.auditing.findings import Auditor
+    from steelyard.storage.source import Source
+
+AUDITORS = (
+    *("archives", "arrays", "native", "pickles", "shards", "skops", "streams", "tars"),
+    *("configs", "hdf5", "metadata", "onnx", "programs", "python_sources", "r", "template_files", "tensorflow_graphs", "tflite"),
+    "yaml_tags",
+)
+"""The modules of this package that each audit one kind of content, in the order of their findings."""
+_ALWAYS = ("pickles",)  # nearly every byte is an opcode
+_FIRST_BYTES = {
+    "archives": b"P",
+    "arrays": b"\x93",
+    "native": b"\x7f\xfe\xce\xcfM",
+    "streams": b"\x1fB\xfd\x28]\x04xZ",
+    "tars": bytes(range(1, 256)),
+    "configs": b"{[ \n",
+    "hdf5": b"\x89",
+    "metadata": b"G",
+    "onnx": b"\x08\x12\x1a\x22\x28\x32\x3a\x42\x72\xa2\xca\xd2",
+}
+_FIRST = [frozenset((*_ALWAYS, *(name for name, first in _FIRST_BYTES.items() if byte in first))) for byte in range(256)]
+_ENDINGS: tuple[tuple[str | tuple[str, ...], tuple[str, ...]], ...] = (
+    ((".json", ".jsonl", ".zarray", ".zmetadata"), ("configs", "shards", "skops")),
+    (".safetensors", ("metadata",)),
+    ((".h5", ".hdf5", ".keras", ".he5", ".hdf"), ("hdf5",)),
+    ((".py", ".pyc", "bytecode.pkl"), ("programs", "python_sources")),
+    ((".jinja", ".jinja2", ".j2"), ("template_files",)),
+    ((".pb", ".pbtxt", ".meta", ".graphdef"), ("tensorflow_graphs",)),
+    ((".yaml", ".yml", "mlmodel"), ("yaml_tags",)),
+)
+_MARKS = {b"ORTM": "onnx", b"TFL3": "tflite"}  # the identifiers of FlatBuffers, after 4 bytes
+_OF_R = (b"X\n", b"A\n", b"B\n", b"RD")
+_BLOCK = 512  # bytes of the smallest tar archive
+
+
+class Auditors:
+    """The auditors of this package, each imported when a source needs it; some may be replaced `instead`, by name."""
+
+    __slots__ = ("_imported",)
+
+    def __init__(self, instead: Mapping[str, Auditor] | None = None) -> None:
+        self._imported: dict[str, Auditor] = dict(instead or {})
+
+    def of(self, source: Source) -> list[Auditor]:
+        """Return the auditors that may know a source, in the order of their findings."""
+        found = candidates(source)
+        return [self._module(name) for name in AUDITORS if name in found]
+
+    def _module(self, name: str) -> Auditor:
+        if name not in self._imported:
+            self._imported[name] = cast("Auditor", import_module(f"steelyard.auditing.{name}"))
+        return self._imported[name]
+
+
+def candidates(source: Source) -> frozenset[str]:
+    """Return the names of the auditors that may know a source: all those that recognise it, and few others."""
+    head = source.head(20)
+    found = _FIRST[head[0]] if head else frozenset(_ALWAYS)
+    if source.path is not None:
+        found |= {"archives"}  # bytes may precede an archive
+    if head[4:8] in _MARKS:
+        found |= {_MARKS[head[4:8]]}
+    if head[:2] in _OF_R:
+        found |= {"r"}
+    if b'{"' in head[8:]:
+        found |= {"metadata"}
+    name = source.name.lower()
+    for endings, names in _ENDINGS:
+        if name.endswith(endings):
+            found |= frozenset(names)
+    return found - {"tars"} if source.size < _BLOCK else found
