@@ -1,7 +1,8 @@
 """Find the weights of a model that have the same places as those of another listing, where names cannot say so.
 
-Keras names layers by counters of the process (`dense_4`), so the same code gives other names each time. Two things prove the
-places: the paths of Keras's own files, which number the layers of one model, and names that differ in such counters alone.
+Keras names layers by counters of the process (`dense_4`), so the same code gives other names each time, and files of Equinox have
+no names. Three things prove the places: the paths of Keras's own files, which number the layers of one model, names that differ
+in such counters alone, and the leaves of a tree in their order.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 _COUNTED = re.compile(r"(?a:(.*?)(?:_(\d+))?)")
 """A word of a name, and the counter at its end."""
-_LAYOUT = "layout"
+_LAYOUT, _LEAVES = "layout", "leaves"
 
 
 def same_places(values: Weights, model: Weights) -> dict[str, str]:
@@ -29,10 +30,20 @@ def same_places(values: Weights, model: Weights) -> dict[str, str]:
     >>> same_places(one, two)
     {'net/dense/kernel': 'net_1/dense_2/kernel', 'net/dense_1/kernel': 'net_1/dense_3/kernel'}
     """
-    if len(values) != len(model):
-        return {}
-    pairs = _by_paths(values, model) or _by_counters(values, model)
+    pairs = _by_leaves(values, model) or _by_paths(values, model) or _by_counters(values, model)
     return pairs if all(values[mine].shape == model[theirs].shape for mine, theirs in pairs.items()) else {}
+
+
+def _by_leaves(values: Weights, model: Weights) -> dict[str, str]:
+    """Pair the leaves of a file without names with those of the model that it was saved from; its numbers are no weights."""
+    order = model.orders.get(_LEAVES)
+    names = list(order() or ()) if order and _LEAVES in values.meta else []
+    if len(names) != len(values) or {*filter(None, names)} != {*model}:
+        return {}
+    settings = [values[mine] for mine, theirs in zip(values, names, strict=True) if not theirs]
+    if any(weight.shape for weight in settings):
+        return {}
+    return {mine: theirs for mine, theirs in zip(values, names, strict=True) if theirs}
 
 
 def _by_paths(values: Weights, model: Weights) -> dict[str, str]:
@@ -62,6 +73,8 @@ def _by_counters(values: Mapping[str, Weight], model: Mapping[str, Weight]) -> d
     A name that both nets have in different places contradicts this.
     """
     partners: dict[tuple[str, str], dict[int, int]] = {}
+    if len(values) != len(model):
+        return {}
     for mine, theirs in zip(values, model, strict=True):
         if mine != theirs and (mine in model or theirs in values):
             return {}

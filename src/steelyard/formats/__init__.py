@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
 SUFFIXES = {
+    "eqx": (".eqx",),
     "flax": (".msgpack",),
     "gguf": (".gguf",),
     "hdf5": (".h5", ".hdf5"),

@@ -29,6 +29,7 @@ from steelyard.layers.roles import axes_or_blank
 if TYPE_CHECKING:
     from jax.tree_util import KeyPath, PyTreeDef
 
+    from steelyard.core.protocols import NamesInOrder
     from steelyard.core.weight import Array
     from steelyard.layers.roles import ParameterRoles
 
@@ -43,6 +44,13 @@ def parameters(model: eqx.Module | eqx.nn.State, listed: Sequence[Weight]) -> li
     if isinstance(model, eqx.nn.State):
         return []
     return [weight.name for weight in listed if is_inexact(weight.dtype) and weight.role not in STATE_ROLES]
+
+
+def orders(model: eqx.Module | eqx.nn.State) -> dict[str, NamesInOrder]:
+    """Return the order "leaves", that of a file of `eqx.tree_serialise_leaves`; blank for a number, which is saved too."""
+    leaves, _ = _flatten(model)
+    saved = [_spelled(path) if _is_array(leaf) else "" for path, leaf in leaves if eqx.is_array_like(leaf)]
+    return {"leaves": lambda: saved}
 
 
 def weights(model: eqx.Module | eqx.nn.State) -> Iterator[Weight]:

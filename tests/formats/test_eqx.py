@@ -1,0 +1,68 @@
+"""Files of Equinox: the leaves of a tree without names, which go back into the model that they were saved from."""
+
+import json
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import steelyard
+from steelyard.errors import FormatError
+
+
+class Net(eqx.Module):
+    layers: list
+    drop: eqx.nn.Dropout
+    scale: float
+    act: object
+
+    def __init__(self, seed):
+        keys = jax.random.split(jax.random.PRNGKey(seed), 3)
+        self.layers = [eqx.nn.Linear(3, 4, key=keys[0]), eqx.nn.Linear(4, 4, key=keys[1]), eqx.nn.Linear(4, 4, key=keys[2])]
+        self.drop, self.scale, self.act = eqx.nn.Dropout(0.5), 2.0, jax.nn.relu
+
+
+@pytest.fixture
+def saved(tmp_path):
+    net = Net(0)
+    eqx.tree_serialise_leaves(tmp_path / "net.eqx", net)
+    return net, tmp_path / "net.eqx"
+
+
+def test_the_arrays_of_a_file_are_listed_by_their_places(saved):
+    net, path = saved
+    listed = steelyard.weights(path)
+    leaves = [leaf for leaf in jax.tree_util.tree_leaves(net) if eqx.is_array_like(leaf)]
+    assert [*listed] == [str(place) for place in range(len(leaves))]
+    assert all(np.array_equal(weight, leaf) for weight, leaf in zip(listed.values(), leaves, strict=True))
+
+
+def test_a_line_of_settings_before_the_leaves_is_passed_over(saved, tmp_path):
+    path = tmp_path / "settings.eqx"
+    path.write_bytes(json.dumps({"width": 4}).encode() + b"\n" + saved[1].read_bytes())
+    assert steelyard.digest(path) == steelyard.digest(saved[1])
+
+
+def test_two_bytes_without_a_type_are_bfloat16_as_jax_reads_them(tmp_path):
+    array = jnp.arange(4, dtype=jnp.bfloat16)
+    eqx.tree_serialise_leaves(tmp_path / "net.eqx", [array, array])
+    listed = steelyard.weights(tmp_path / "net.eqx")
+    assert (listed["1"].dtype, listed["1"].numpy().tolist()) == ("bfloat16", [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("cut", "reason"), [(-1, "ends within an array"), (-140, "the file ends at byte"), (10, "the file ends")]
+)
+def test_a_file_that_is_cut_off_is_refused(saved, cut, reason, tmp_path):
+    data = saved[1].read_bytes()
+    (tmp_path / "cut.eqx").write_bytes(data[:cut])
+    with pytest.raises(FormatError, match=reason):
+        steelyard.weights(tmp_path / "cut.eqx")
+
+
+def test_something_else_between_the_arrays_is_refused(saved, tmp_path):
+    (tmp_path / "more.eqx").write_bytes(saved[1].read_bytes() + b"something else")
+    with pytest.raises(FormatError, match=r"is not a \.npy file"):
+        steelyard.weights(tmp_path / "more.eqx")
