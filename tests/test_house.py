@@ -140,7 +140,14 @@ def test_a_newcomer_finds_the_room_by_its_name(what):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
 def test_no_class_is_extended_but_errors_protocols_and_plain_kinds(path):
-    allowed = {"Protocol", "StrEnum", "NamedTuple", "TypedDict", "Mapping[str, Weight]"}
+    allowed = {
+        "Protocol",
+        "StrEnum",
+        "NamedTuple",
+        "TypedDict",
+        "Mapping[str, Weight]",
+        "Unpickler",
+    }  # no other way makes it refuse names
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ClassDef) and path.name != "errors.py":
             bases = {ast.unparse(base) for base in node.bases}

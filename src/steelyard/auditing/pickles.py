@@ -18,7 +18,7 @@ from steelyard.codecs.compression import is_compressed
 from steelyard.codecs.pickle.joblib import after_build
 from steelyard.codecs.pickle.machine import Log, Machine
 from steelyard.codecs.pickle.opcodes import HANDLERS, unknown
-from steelyard.codecs.pickle.values import Blob
+from steelyard.codecs.pickle.values import NESTED_THRESHOLD, Blob
 from steelyard.codecs.torch.archive import is_stream, places
 from steelyard.codecs.zip import is_zip
 from steelyard.errors import FormatError, UnsafeFileError
@@ -32,7 +32,6 @@ _SUFFIXES = (".pkl", ".pickle", ".joblib", ".sav", ".pdparams", ".pdopt", ".dill
 _PACKED = re.compile(r"\.(gz|bz2|xz|lzma|zst|lz4|z|zlib)\Z")
 _OPCODES = frozenset(code for code, handler in enumerate(HANDLERS) if handler is not unknown)
 _TRIED = (1 << 12, 1 << 20)  # bytes of a source that is probably not a pickle which are run first
-_HELD = 8  # bytes of a byte string from which on it may be a pickle with a call
 _SEARCHED = 1 << 20  # bytes after a pickle in which further pickles are searched
 _BEGINNINGS = 1000  # of such pickles
 _MAGIC = re.compile(rb"\x80[\x02-\x05]|PK\x03\x04")
@@ -119,7 +118,7 @@ class Run:
         self.source = source
         self.place = place
         self.log = Log()
-        self.machine = Machine(source, after_build if skips_arrays else None, self.log)
+        self.machine = Machine(source, after_build if skips_arrays else None, self.log, outlines=True)
         self.machine.origin = place.origin
         self.broken: FormatError | None = None
         self.count = self.end = 0
@@ -156,7 +155,7 @@ class Run:
             yield from names_in(self.source, self.place, set(self.machine.globals))
         yield from self._damage()
         for data, offset in self.log.held:
-            if len(data) >= _HELD:
+            if len(data) >= NESTED_THRESHOLD:
                 content = data.part() if isinstance(data, Blob) else from_bytes(data, "bytes", within=self.source)
                 yield Inside(content, Place(f"bytes at {offset:,}", self.place, is_guess=True))
         yield from self._after()

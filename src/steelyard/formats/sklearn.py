@@ -47,7 +47,7 @@ def read(source: Source, scope: Scope) -> Weights:
     content = plain(source)
     if is_stream(content):
         raise FormatError(source.name, "is a stream of torch inside a compressed file; unpack it first")
-    machine = Machine(content, after_build)
+    machine = Machine(content, after_build, outlines=True)
     root = with_side_files(machine.load(), content)
     open_nets(machine.records, content)
     missing: dict[str, str] = {}
@@ -56,6 +56,8 @@ def read(source: Source, scope: Scope) -> Weights:
     walk = TensorWalk(content, decode).through(searched)
     own = estimator_tensors(searched, decode, content) if scope != "all" else None
     meta: dict[str, Any] = {"format": "pickle"}
+    if machine.is_plain and machine.offset == content.size:
+        meta["plain"] = True
     if missing:
         meta["incomplete"] = [
             f"lacks the file {printable(name)!r}, into which {by} wrote an array" for name, by in missing.items()

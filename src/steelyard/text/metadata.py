@@ -11,7 +11,7 @@ _LIMIT = 300
 """Maximum characters of a value that are printed."""
 _ITEMS = 8
 """Maximum items of a list that are printed."""
-_OWN = ("notes", "incomplete", "holds")
+_OWN = ("notes", "incomplete", "holds", "plain")
 """What a reader says itself."""
 
 

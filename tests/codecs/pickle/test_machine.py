@@ -208,7 +208,7 @@ def test_nested_lists_that_share_items_are_not_expanded_without_limit():
     from steelyard.formats import weights_in
 
     stream = (
-        b"\x80\x03](C\x01aeq\x00"  # bytes, which are searched for
+        b"\x80\x03](C\x08abcdefgheq\x00"  # bytes, which are searched for
         + b"".join(b"](h" + bytes([i]) + b"h" + bytes([i]) + b"eq" + bytes([i + 1]) for i in range(60))
         + b"."
     )

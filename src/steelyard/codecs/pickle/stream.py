@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from steelyard.codecs.budget import Budget
-from steelyard.codecs.pickle.values import Blob
+from steelyard.codecs.pickle.values import NESTED_THRESHOLD, Blob
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ PADDING = bytes(16)
 class PickleStream:
     """A cursor in a source, which takes the next bytes of a pickle; `offset` is their place.
 
-    `has_bytes` is whether byte strings were among them.
+    `has_bytes` is whether byte strings that may hold something were among them.
     """
 
     __slots__ = ("at", "base", "budget", "data", "edge", "filled", "has_bytes", "source")
@@ -56,6 +56,11 @@ class PickleStream:
         self.data = self.source.read(offset, length) + PADDING
         self.base, self.at, self.filled = offset, 0, length
         self.edge = length if offset + length == size else length - MARGIN
+
+    def leave(self, offset: int) -> None:
+        """Continue at `offset`, and hold nothing until then."""
+        self.data, self.base = PADDING, offset
+        self.at = self.edge = self.filled = 0
 
     def skip_to(self, offset: int) -> None:
         """Continue at another place in the source."""
@@ -88,7 +93,7 @@ class PickleStream:
 
     def blob(self, length: int) -> bytes | Blob:
         """Return the next bytes; a long run of them as a reference to the file."""
-        self.has_bytes = True
+        self.has_bytes |= length >= NESTED_THRESHOLD
         if length < BLOB_THRESHOLD:
             return self.take(length)
         offset = self.offset

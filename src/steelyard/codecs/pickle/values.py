@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 BOXED_THRESHOLD = 1 << 60
 """Integers this large are boxed before use as dict keys, to prevent hash-collision attacks."""
 
+NESTED_THRESHOLD = 8
+"""Bytes of a byte string above which an audit looks for a pickle in it."""
+
 ITEM_COST = 64
 """bytes of memory that an item of a dict takes"""
 
