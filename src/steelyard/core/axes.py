@@ -69,6 +69,7 @@ class PartLayout(NamedTuple):
     picks: tuple[int | slice, ...]
     order: tuple[tuple[int, ...], ...]
     shape: tuple[int, ...]
+    is_whole: bool
 
 
 class Part:
@@ -77,15 +78,21 @@ class Part:
     `labels` are the canonical axes, one word each.
     """
 
-    __slots__ = ("_index", "_order", "_split", "labels", "letters", "shape", "weight")
+    __slots__ = ("_layout", "labels", "letters", "shape", "weight")
 
     def __init__(self, weight: Weight, layout: PartLayout, labels: Sequence[str]) -> None:
         self.weight = weight
         self.labels = tuple(labels)
-        self.letters, self._split, self._index, self._order, self.shape = layout
+        self.letters = layout.letters
+        self.shape = layout.shape
+        self._layout = layout
 
     def __repr__(self) -> str:
         return f"Part({self.weight.name!r}, {''.join(self.letters)!r}, {' '.join(self.labels)}: {self.shape})"
+
+    def of(self, weight: Weight) -> Part:
+        """Return the same part of another weight, which has the same shape and axes."""
+        return Part(weight, self._layout, self.labels)
 
     @property
     def weights(self) -> tuple[Weight, ...]:
@@ -95,9 +102,7 @@ class Part:
     @property
     def is_whole(self) -> bool:
         """Whether the part is its whole weight, with the axes in canonical order already."""
-        order = [place for group in self._order for place in group if self._split[place] > 1]
-        forwards = all(pick == slice(None) for place, pick in enumerate(self._index) if self._split[place] > 1)
-        return forwards and order == [place for place, length in enumerate(self._split) if length > 1]
+        return self._layout.is_whole
 
     def values(self, arrays: Callable[[str], Array]) -> Array:
         """Return the part with canonical axes; `arrays` returns the weight's array by name."""
@@ -109,14 +114,15 @@ class Part:
         return tuple(sorted(zip(mine, theirs, strict=True))) if len(mine) == len(theirs) else (*mine, "", *theirs)
 
     def _run(self) -> list[tuple[int, bool]]:
-        picked = [(place, self._index[place]) for group in self._order for place in group if self._split[place] > 1]
+        _, split, picks, order, *_ = self._layout
+        picked = [(place, picks[place]) for group in order for place in group if split[place] > 1]
         return [(place, pick == slice(None, None, -1)) for place, pick in picked]
 
     def view(self, array: Array) -> Array:
         """Return the part of the weight's array as a view, its factors in canonical order."""
-        kept = [place for place, pick in enumerate(self._index) if isinstance(pick, slice)]
-        order = [kept.index(place) for group in self._order for place in group]
-        split: Array = array.reshape(self._split)[(*self._index, ...)]  # the ellipsis keeps a single number an array
+        kept = [place for place, pick in enumerate(self._layout.picks) if isinstance(pick, slice)]
+        order = [kept.index(place) for group in self._layout.order for place in group]
+        split: Array = array.reshape(self._layout.split)[(*self._layout.picks, ...)]  # the ellipsis keeps one number an array
         return split.transpose(order)
 
     def read(self, array: Array) -> Array:
@@ -169,8 +175,15 @@ def _layouts(
         index = [_whole(factor, at) for factor, at in zip(flat, places, strict=True)]
         for place, letter in zip(marked, letters, strict=True):
             index[place] = flat[place].letters.index(letter)
-        layouts.append(PartLayout(letters, split, tuple(index), order, made))
+        layouts.append(PartLayout(letters, split, tuple(index), order, made, _is_whole(split, index, order)))
     return tuple(layouts)
+
+
+def _is_whole(split: Sequence[int], picks: Sequence[int | slice], order: Sequence[Sequence[int]]) -> bool:
+    """Whether all axes longer than one are read forwards and in canonical order."""
+    long = [place for place, length in enumerate(split) if length > 1]
+    forwards = all(picks[place] == slice(None) for place in long)
+    return forwards and [place for group in order for place in group if split[place] > 1] == long
 
 
 def _whole(factor: Factor, label: int | None) -> int | slice:

@@ -5,7 +5,9 @@ import pytest
 
 from steelyard.core.readers import from_array
 from steelyard.core.weight import Role
+from steelyard.transfers.layers import interpretations
 from steelyard.transfers.layers.interpretations import interpreted
+from steelyard.transfers.layers.layer_weights import LayerWeights
 
 
 def kinds(**shapes):
@@ -88,3 +90,44 @@ def test_the_kernels_of_flax_s_convolutions_may_be_flipped_or_depthwise():
     weights = [from_array("x.kernel", np.zeros((3, 2, 4, 5))), from_array("x.bias", np.zeros(20))]
     (layer,) = interpreted(weights, [])
     assert [each.parts["kernel", ""].weight.axes for each in layer.interpretations] == ["kh kw in mult"]
+
+
+def test_layers_that_look_alike_are_interpreted_once_and_have_their_own_weights(monkeypatch):
+    asked = []
+    patterns = interpretations._patterns
+    monkeypatch.setattr(interpretations, "_patterns", lambda members: asked.append(list(members)) or patterns(members))
+    shapes = {"weight": (4, 3), "bias": (4,), "conv.weight": (4, 3, 3, 3)}
+    weights = [from_array(f"{nth}.{leaf}", np.full(shape, nth)) for nth in range(5) for leaf, shape in shapes.items()]
+    layers = interpreted(weights, [])
+    assert asked == [["weight", "bias"], ["weight"]]
+    assert [layer.name for layer in layers] == [name for nth in range(5) for name in (f"{nth}", f"{nth}.conv")]
+    for nth, layer in enumerate(layers):
+        for each in layer.interpretations:
+            assert {part.weight.numpy().flat[0] for part in each.parts.values()} == {nth // 2}
+            assert list(each.weights) == [f"{nth // 2}.{leaf}" for leaf in (["weight", "bias"], ["conv.weight"])[nth % 2]]
+
+
+def test_alternatives_are_made_only_for_layers_that_are_asked_for_them(monkeypatch):
+    weights = [from_array(f"{nth}.weight", np.zeros((4, 3, 3, 3))) for nth in range(3)]
+    layers = interpreted(weights, [])
+    made = []
+    twin = LayerWeights.twin
+    monkeypatch.setattr(LayerWeights, "twin", lambda self, *args: made.append(self.kind) or twin(self, *args))
+    assert not any(layer.is_sure for layer in layers)
+    assert made == []
+    assert [layers[1].alternatives[0].kind, layers[1].alternatives[0].kind] == ["conv transpose"] * 2
+    assert made == ["conv transpose"]
+    assert layers[1].alternatives[0].parts["kernel", ""].weight.axes == "in out kh kw"
+
+
+def test_a_normed_layer_that_looks_like_another_computes_its_own_kernel():
+    chance = np.random.default_rng(0)
+    listed = [
+        (f"{nth}.weight_{part}", chance.normal(size=shape)) for nth in range(2) for part, shape in (("g", (4, 1)), ("v", (4, 3)))
+    ]
+    layers = interpreted([from_array(*each) for each in listed], [])
+    arrays = dict(listed)
+    for nth, layer in enumerate(layers):
+        g, v = arrays[f"{nth}.weight_g"], arrays[f"{nth}.weight_v"]
+        wanted = g * v / np.linalg.norm(v, axis=1, keepdims=True)
+        np.testing.assert_allclose(layer.computed["kernel", ""].values(arrays.__getitem__), wanted)

@@ -106,12 +106,11 @@ def known_facts(weights: Weights) -> dict[str, Weight]:
     """Return the weights with the axes and roles that their layers imply."""
     known: dict[str, Weight] = {}
     for unit in net_of(weights).layers:
-        is_sure = unit.graph_layer is not None or not unit.alternatives
         for part in unit.parts.values():
             weight = part.weight
             own = weights.get(weight.name, weight)
-            role = Role.EMBEDDING if unit.kind == "embedding" and is_sure else weight.role
-            axes = weight.axes if is_sure and not _is_assumed(unit, own) else own.axes
+            role = Role.EMBEDDING if unit.kind == "embedding" and unit.is_sure else weight.role
+            axes = weight.axes if unit.is_sure and not _is_assumed(unit, own) else own.axes
             known[weight.name] = weight.replace(role=own.role if role is Role.OTHER else role, axes=axes)
     return known
 

@@ -8,13 +8,13 @@ does not, the transfer is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from steelyard.core.roles import plain_layer
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError
+from steelyard.transfers.layers.groups import layer_groups
 from steelyard.transfers.layers.layer_weights import LayerWeights, weights_of_layer
 from steelyard.transfers.layers.norms import norm_purpose
 
@@ -53,19 +53,34 @@ def interpreted(weights: Iterable[Weight], unassigned: list[Weight]) -> list[Lay
     Weights that no vocabulary recognises are added to `unassigned`; counters are left out.
     """
     layers: list[LayerWeights] = []
-    for name, members in _groups(weights).items():
-        made_of = [made for interpretation in _interpretations(members) if (made := _made(name, interpretation, members))]
-        if not made_of:
+    known: dict[Hashable, list[list[LayerWeights]]] = {}  # layers that look alike have the same interpretations
+    for name, members in layer_groups(weights).items():
+        look = tuple([(leaf, weight.shape, weight.role, weight.axes) for leaf, weight in members.items()])
+        patterns = known.get(look)
+        if patterns is None:
+            patterns = known[look] = _patterns(members)
+        if not patterns:
             unassigned += [weight for weight in members.values() if weight.role is not Role.COUNT]
             continue
-        first, *others = made_of
-        if len(first) == 1:
-            first[0].alternatives = [layer for units_of_it in others if len(units_of_it) == 1 for layer in units_of_it]
-        layers += first
+        first, *others = patterns
+        made = [pattern.twin(name, members) for pattern in first]
+        if len(first) == 1 and (single := [pattern for pattern in others if len(pattern) == 1]):
+            made[0].alternatives = partial(_twins, single, name, members)
+        layers += made
     return layers
 
 
-def _made(name: str, interpretation: Interpretation, members: Members) -> list[LayerWeights]:
+def _twins(patterns: list[list[LayerWeights]], name: str, members: Members) -> list[LayerWeights]:
+    return [pattern.twin(name, members) for (pattern,) in patterns]
+
+
+def _patterns(members: Members) -> list[list[LayerWeights]]:
+    """Return the layers of each interpretation, without their names: each weight has the name of its leaf."""
+    named = {leaf: weight.replace(name=leaf) for leaf, weight in members.items()}
+    return [made for interpretation in _interpretations(named) if (made := _made(interpretation, named))]
+
+
+def _made(interpretation: Interpretation, members: Members) -> list[LayerWeights]:
     """Return the layers of one interpretation; none if it does not fit the shapes."""
     named = []
     for leaf, weight in members.items():
@@ -77,7 +92,7 @@ def _made(name: str, interpretation: Interpretation, members: Members) -> list[L
             axes = fact.axes if "[" in fact.axes else weight.axes or fact.axes
             named.append((leaf, weight.replace(role=fact.role, axes=axes)))
     try:
-        return weights_of_layer(name, interpretation.kind, named, settings=interpretation.settings)
+        return weights_of_layer("", interpretation.kind, named, settings=interpretation.settings)
     except ShapeError:
         return []
 
@@ -107,55 +122,6 @@ def _agrees(interpretation: Interpretation, members: Members) -> bool:
 def _same_axes(one: str, other: str) -> bool:
     plain = re.compile(r"\d+\b")
     return plain.sub("", one) == plain.sub("", other)
-
-
-# Grouping: a layer's weights have a common prefix, or belong to the cells and heads below it.
-
-_CELL = re.compile(r"(?:[ih][ifgorzn]_?|[ih]|dense_[ih])")
-_HEAD = re.compile(r"(?:query|key|value|out|attention_output|out_proj|(?:query|key|value|output)_(?:proj|dense))")
-_PARAMETRIZED = re.compile(r"(?:^|\.)parametrizations\.\w+(?:\.\d+)?$")
-_NUMBERED = re.compile(r"(?:^|.*[./])(coefs_|intercepts_)\.(\d+)")
-
-
-def _groups(weights: Iterable[Weight]) -> dict[str, Members]:
-    """Return the weights of each layer by name, keyed by the rest of the weight's name."""
-    listed = [(plain_layer(weight.name), weight) for weight in weights]
-    parents: dict[str, set[str]] = {}
-    for name, _ in listed:
-        layer = _above(name)
-        parents.setdefault(_above(layer), set()).add(layer[len(_above(layer)) :].lstrip("./"))
-    groups: dict[str, Members] = {}
-    for name, weight in listed:
-        layer = _home(name, parents)
-        leaf = _numbered_leaf(name) or name[len(layer) :].lstrip("./")
-        leaf = leaf if leaf.startswith("parametrizations") else leaf.replace(".", "/")  # dicts of arrays join names by dots
-        groups.setdefault(layer, {})[leaf] = weight
-    return groups
-
-
-def _above(name: str) -> str:
-    return name[: max(name.rfind("."), name.rfind("/"), 0)]
-
-
-def _home(name: str, parents: dict[str, set[str]]) -> str:
-    if match := _NUMBERED.fullmatch(name):  # scikit-learn: coefs_.0 and intercepts_.0 are one layer
-        return f"{name[: match.start(1)]}{match[2]}"
-    layer = _above(name)
-    if match := _PARAMETRIZED.search(layer):
-        return layer[: match.start()]
-    above = _above(layer)
-    children = parents.get(above, set())
-    word = layer[len(above) :].lstrip("./")
-    if layer and _CELL.fullmatch(word) and sum(map(bool, map(_CELL.fullmatch, children))) > 1:
-        return above
-    if _HEAD.fullmatch(word) and ({"query", "key", "value"} <= {child.partition("_")[0] for child in children}):
-        return above
-    return above if word == "out_proj" else layer
-
-
-def _numbered_leaf(name: str) -> str:
-    match = _NUMBERED.fullmatch(name)
-    return match[1] if match else ""
 
 
 # The interpretations of a layer by its leaf names.

@@ -20,7 +20,7 @@ bidirectional recurrent layer becomes one for each level and direction, a separa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -81,13 +81,12 @@ class LayerWeights:
     """One layer in one direction: its `parts` by key, and the parts that are `computed` from them.
 
     `name` is the layer's name, with the level and direction if a layer was split. `direction` is "forward", "backward",
-    or blank if it is not known. `graph_layer` is the layer of the graph, if there is one. `alternatives` are the
-    other interpretations of the same weights, if only their names and shapes are known. `tied` names the layer
+    or blank if it is not known. `graph_layer` is the layer of the graph, if there is one. `tied` names the layer
     that owns all of these weights, if another one does. `shapes` are the canonical shapes by purpose.
     """
 
     __slots__ = (
-        "alternatives",
+        "_alternatives",
         "computed",
         "direction",
         "graph_layer",
@@ -107,7 +106,7 @@ class LayerWeights:
         self.direction = direction
         self.parts: dict[PartKey, Part] = {}
         self.weights: dict[str, Weight] = {}
-        self.alternatives: list[LayerWeights] = []
+        self._alternatives: list[LayerWeights] | Callable[[], list[LayerWeights]] = []
         self.graph_layer: Layer | None = None
         self.tied = ""
         self.shapes: dict[str, tuple[int, ...]] = {}
@@ -115,6 +114,40 @@ class LayerWeights:
 
     def __repr__(self) -> str:
         return f"LayerWeights({self.name!r}, {self.kind!r}, {self.parts})"
+
+    def twin(self, name: str, members: Mapping[str, Weight]) -> LayerWeights:
+        """Return a layer that differs from this one in its weights: each is given by the name of its counterpart here.
+
+        `name` is put before the name of this layer, which is blank or a level and a direction.
+        """
+        known = str(self.settings.get("direction") or "")
+        made = LayerWeights(name + self.name, self.kind, self.settings, known or _direction_of(name) or self.direction)
+        weights = {leaf: with_facts(members[leaf], own.role, own.axes) for leaf, own in self.weights.items()}
+        made.weights = {weight.name: weight for weight in weights.values()}
+        made.parts = {key: part.of(weights[part.weight.name]) for key, part in self.parts.items()}
+        made.shapes = self.shapes
+        if self.computed:
+            made.complete()
+        return made
+
+    @property
+    def alternatives(self) -> list[LayerWeights]:
+        """The other interpretations of the same weights, if only their names and shapes are known.
+
+        They may be set as a function that lists them, which is called at the first access: few callers need them.
+        """
+        if callable(self._alternatives):
+            self._alternatives = self._alternatives()
+        return self._alternatives
+
+    @alternatives.setter
+    def alternatives(self, others: list[LayerWeights] | Callable[[], list[LayerWeights]]) -> None:
+        self._alternatives = others
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the kind is known: from a graph, or since there is only one interpretation."""
+        return self.graph_layer is not None or not self._alternatives
 
     @property
     def interpretations(self) -> tuple[LayerWeights, ...]:
@@ -134,6 +167,11 @@ class LayerWeights:
         complete(self)
         self.shapes = {purpose: made.shape for (purpose, _), made in self.computed.items()}
         self.shapes |= {purpose: part.shape for (purpose, _), part in self.parts.items()}
+
+
+def with_facts(weight: Weight, role: Role, axes: str) -> Weight:
+    """Return a weight with this role and axes: itself if it has them."""
+    return weight if weight.role is role and weight.axes == axes else weight.replace(role=role, axes=axes)
 
 
 def weights_of_layer(
