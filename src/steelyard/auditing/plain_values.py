@@ -26,7 +26,10 @@ def decoded(text: bytes | str, source: Source) -> Plain:
 
 def _pairs(pairs: list[tuple[str, Plain]]) -> dict[str, Plain]:
     """Return the dict; readers differ on which of two values of a key counts, so the first gets a key of its own."""
-    made: dict[str, Plain] = {}
+    made = dict(pairs)
+    if len(made) == len(pairs):
+        return made
+    made = {}
     for key, value in pairs:
         if key in made:
             made[f"{key}\0{len(made)}"] = made.pop(key)

@@ -15,8 +15,7 @@ from steelyard.core.weight import Role, Weight
 if TYPE_CHECKING:
     from steelyard.core.weights import Weights
 
-_TEXTS = ("layer", "axes")
-_ROLES = frozenset(map(str, Role))
+_ROLES = {str(role): role for role in Role}
 
 
 def dump_facts(weights: Weights) -> str:
@@ -86,10 +85,13 @@ def _explained(name: str, fact: Mapping[str, Any], named: Mapping[str, Weight]) 
     if weight is None:
         return None
     role, trainable = fact.get("role"), fact.get("trainable")
-    return weight.replace(
-        name=name,
-        role=Role(role) if isinstance(role, str) and role in _ROLES else Role.OTHER,
+    layer, axes = fact.get("layer"), fact.get("axes")
+    made = weight.replace(
+        role=_ROLES.get(role, Role.OTHER) if isinstance(role, str) else Role.OTHER,
         trainable=trainable if isinstance(trainable, bool) else None,
-        tied=owner if isinstance(owner, str) and owner in named and owner != name else None,
-        **{key: fact[key] if isinstance(fact.get(key), str) else "" for key in _TEXTS},
+        layer=layer if isinstance(layer, str) else "",
+        axes=axes if isinstance(axes, str) else "",
     )
+    if owner is None and weight.tied is None:
+        return made  # as most weights
+    return made.replace(name=name, tied=owner if isinstance(owner, str) and owner in named and owner != name else None)

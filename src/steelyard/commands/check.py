@@ -110,7 +110,7 @@ def _outcome(file: str, args: argparse.Namespace, policy: Policy, *, named: bool
 
 def _check(file: str, *, health: bool, effective: bool, named: bool) -> Check:
     """Check a file with a progress bar; a file that cannot be opened may be a model with missing shards."""
-    from steelyard.measures.check import checked, listed, refused
+    from steelyard.measures.check import checked, listed, model_of, refused
     from steelyard.text.progress import following
 
     try:
@@ -123,7 +123,7 @@ def _check(file: str, *, health: bool, effective: bool, named: bool) -> Check:
     with following(weights, "checking") as everything:
         if not health:
             return checked(everything)
-        with following(listed(file, effective=effective), "checking its health") as model:
+        with following(model_of(file, weights, effective=effective), "checking its health") as model:
             return checked(everything, model)
 
 

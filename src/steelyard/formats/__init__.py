@@ -44,6 +44,8 @@ SUFFIXES = {
 }
 """The suffixes of each format, known without importing it; a test keeps this table up to date."""
 
+ONE_SCOPE = ("gguf", "numpy", "safetensors")
+"""The formats that hold nothing but weights, so that the scopes "model" and "all" list the same."""
 ALONGSIDE = (".data-00000-of-00001",)
 """Suffixes of files that are read through another file in the same folder."""
 INCOMPLETE = "incomplete"
@@ -91,6 +93,12 @@ def part_in(source: Source, scope: Scope = "model") -> Weights:
     """Return the weights of a source alone, even if it is a part of a set; raises as `weights_in` does."""
     with uncollected():
         return format_of(source).read(source, scope)
+
+
+def has_one_scope(source: Source) -> bool:
+    """Whether the scopes "model" and "all" list the same weights, as far as the suffix and the first bytes of a file show."""
+    likely = [name for name in _by_suffix(source.name) if name in ONE_SCOPE]
+    return any(cast("Format", load("formats", name)).sniff(source) for name in likely)
 
 
 def format_of(source: Source) -> Format:

@@ -97,7 +97,7 @@ def check(source: object, *, health: bool = False, effective: bool = False) -> C
         everything = listed(source, "all", effective=effective)
     except FormatError as error:
         return refused(source, error, health=health)
-    return checked(everything, listed(source, effective=effective) if health else None)
+    return checked(everything, model_of(source, everything, effective=effective) if health else None)
 
 
 def refused(source: object, error: FormatError, *, health: bool = False) -> Check:
@@ -121,6 +121,16 @@ def listed(source: object, scope: Scope = "model", *, effective: bool = False) -
         warnings.simplefilter("ignore", IncompleteWarning)
         found = weights(source, scope=scope)
         return found.effective() if effective else found
+
+
+def model_of(source: object, everything: Weights, *, effective: bool = False) -> Weights:
+    """Return the weights of the model of a source, of which `everything` is listed: the same, where a source has no more."""
+    from steelyard.formats import has_one_scope
+    from steelyard.storage.opening import open_source
+
+    if not isinstance(source, (str, os.PathLike)) or has_one_scope(open_source(os.fspath(source))):
+        return everything
+    return listed(source, effective=effective)
 
 
 def checked(everything: Weights, model: Weights | None = None) -> Check:

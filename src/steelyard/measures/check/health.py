@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from steelyard.core.gc_pause import uncollected
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import SteelyardError, printable
 from steelyard.measures.check.duplicate_units import UnitScan
@@ -21,6 +22,7 @@ from steelyard.measures.check.findings import Finding
 from steelyard.measures.digest.canonical import net_of
 from steelyard.measures.stats.channels import channel_axes
 from steelyard.numerics.small import groups_of_small
+from steelyard.transfers.layers.layer_weights import with_facts
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -41,7 +43,8 @@ SHOWN = 3
 
 def health(weights: Weights) -> Iterator[Finding]:
     """Yield the findings for each weight, which is read once; unreadable and non-finite weights are left to `check`."""
-    known = known_facts(weights)
+    with uncollected():
+        known = known_facts(weights)
     listed = [facts for weight in weights.distinct().values() if has_health(facts := known.get(weight.name, weight))]
     sound = surely_healthy(listed)
     for facts in listed:
@@ -105,13 +108,15 @@ def has_health(weight: Weight) -> bool:
 def known_facts(weights: Weights) -> dict[str, Weight]:
     """Return the weights with the axes and roles that their layers imply."""
     known: dict[str, Weight] = {}
+    listed = dict(weights.items())
     for unit in net_of(weights).layers:
+        is_sure = unit.is_sure
         for part in unit.parts.values():
             weight = part.weight
-            own = weights.get(weight.name, weight)
-            role = Role.EMBEDDING if unit.kind == "embedding" and unit.is_sure else weight.role
-            axes = weight.axes if unit.is_sure and not _is_assumed(unit, own) else own.axes
-            known[weight.name] = weight.replace(role=own.role if role is Role.OTHER else role, axes=axes)
+            own = listed.get(weight.name, weight)
+            role = Role.EMBEDDING if unit.kind == "embedding" and is_sure else weight.role
+            axes = weight.axes if is_sure and not _is_assumed(unit, own) else own.axes
+            known[weight.name] = with_facts(weight, own.role if role is Role.OTHER else role, axes)
     return known
 
 

@@ -23,7 +23,7 @@ their names (out-in for a "weight", in-out for a "kernel"), since they are squar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -54,8 +54,9 @@ class Canonical:
         self.unsure: list[str] = []
         digests: dict[str, list[bytes]] = {}
         every: list[bytes] = []
+        of_parts = _digests([part for unit in net.layers for part in unit.parts.values() if part.weight.tied is None], new)
         for unit in net.layers:
-            own = {slot: (part, _digest(part, new)) for slot, part in unit.parts.items() if part.weight.tied is None}
+            own = {slot: (part, next(of_parts)) for slot, part in unit.parts.items() if part.weight.tied is None}
             for part, digest in own.values():
                 digests.setdefault(part.weight.name, []).append(digest)
             sums = dict(_summed(unit, new)) if own else {}
@@ -64,11 +65,12 @@ class Canonical:
             every += [*sums.values(), *(digest for slot, (_, digest) in own.items() if slot not in gone)]
             self.unsure += dict.fromkeys([*_unsure(unit, own, new), *(name for name, _ in assumed(net, unit))])
         plain = [weight for weight in net.weights.distinct().values() if not _is_known(weight, digests) and not _is_aside(weight)]
-        for weight in plain:
-            parts = _by_axes(weight)
-            digests[weight.name] = [_digest(part, new) for part in parts] or list(weight_digests([weight], new))
+        pieces: list[Sequence[Part | Weight]] = [_by_axes(weight) or [weight] for weight in plain]
+        of_pieces = _digests(list(chain.from_iterable(pieces)), new)
+        for weight, its in zip(plain, pieces, strict=True):
+            digests[weight.name] = [next(of_pieces) for _ in its]
             every += digests[weight.name]
-            self.unsure += [weight.name] if len(weight.shape) > 1 and not parts else []
+            self.unsure += [weight.name] if len(weight.shape) > 1 and its[0] is weight else []
         self.whole = _joined(b"canonical\n", every, new)
         self.weights = {name: own[0] if len(own) == 1 else _joined(b"", own, new) for name, own in digests.items()}
 
@@ -110,12 +112,24 @@ def _joined(head: bytes, digests: list[bytes], new: Callable[[], Hash]) -> bytes
     return top.digest()
 
 
-def _digest(part: Part, new: Callable[[], Hash]) -> bytes:
-    """Return the digest of a part; a part that its weight stores in canonical layout is not copied."""
-    # its bytes are those of the weight in the file, so it is hashed block by block as it is read
-    if part.is_whole:
-        return next(weight_digests([part.weight.replace(shape=part.shape)], new))
-    return _of_array(part.read(part.weight.numpy()), new)
+def _digests(pieces: Sequence[Part | Weight], new: Callable[[], Hash]) -> Iterator[bytes]:
+    """Yield the digest of each part or weight; a part that its weight stores in canonical layout is not copied."""
+    # the bytes of a whole part are those of the weight in the file, so it is hashed block by block as it is read
+    whole = [_as_stored(piece) for piece in pieces]
+    digests = weight_digests([weight for weight in whole if weight is not None], new)
+    for piece, weight in zip(pieces, whole, strict=True):
+        if isinstance(piece, Weight) or weight is not None:
+            yield next(digests)
+        else:
+            yield _of_array(piece.read(piece.weight.numpy()), new)
+
+
+def _as_stored(piece: Part | Weight) -> Weight | None:
+    """Return the weight with the numbers of a part in their order; None if the weight of the part has another order."""
+    if isinstance(piece, Weight):
+        return piece
+    weight = piece.weight
+    return (weight if weight.shape == piece.shape else weight.replace(shape=piece.shape)) if piece.is_whole else None
 
 
 def _of_array(array: Array, new: Callable[[], Hash]) -> bytes:
@@ -128,23 +142,31 @@ def _of_array(array: Array, new: Callable[[], Hash]) -> bytes:
 
 def _summed(unit: LayerWeights, new: Callable[[], Hash]) -> Iterator[tuple[str, bytes]]:
     """Yield the gates of a recurrent layer whose two biases are added, and the digest of each sum."""
+    if unit.kind not in _SUMMED:
+        return
+    gates = _SUMMED[unit.kind]
     for (name, gate), one in unit.parts.items():
         other = unit.parts.get(("recurrent bias", gate))
-        if name != "input bias" or other is None or unit.kind not in _SUMMED:
-            continue
-        gates = _SUMMED[unit.kind]
-        if gates is None or gate in gates:
+        if name == "input bias" and other is not None and (gates is None or gate in gates):
             yield gate, _of_array(one.read(one.weight.numpy()) + other.read(other.weight.numpy()), new)
 
 
 def _unsure(unit: LayerWeights, own: dict[PartKey, tuple[Part, bytes]], new: Callable[[], Hash]) -> list[str]:
     """Return the weights of a unit whose digests differ between the kinds of layer that it could be."""
+    if unit.is_sure or (unit.pattern is not None and not _differing(unit.pattern)):
+        return []
     digests = {digest for _, digest in own.values()}
-    # most alternatives differ only in the words for the axes: the same bytes of the same shape have the same digest
-    whole = {(part.weight.name, part.shape) for part, _ in own.values() if part.is_whole}
-    other = [
-        part
-        for part in chain.from_iterable(reading.parts.values() for reading in unit.alternatives)
-        if part.weight.tied is None and not ((part.weight.name, part.shape) in whole and part.is_whole)
-    ]
-    return list(dict.fromkeys(part.weight.name for part in other if _digest(part, new) not in digests))
+    other = [part for part in _differing(unit) if part.weight.tied is None]
+    return list(
+        dict.fromkeys(part.weight.name for part, digest in zip(other, _digests(other, new), strict=True) if digest not in digests)
+    )
+
+
+def _differing(unit: LayerWeights) -> list[Part]:
+    """Return the parts of the alternatives that may have other digests than those of the unit.
+
+    Most alternatives differ only in the words for the axes: the same bytes of the same shape have the same digest.
+    """
+    whole = {(part.weight.name, part.shape) for part in unit.parts.values() if part.is_whole}
+    parts = chain.from_iterable(other.parts.values() for other in unit.alternatives)
+    return [part for part in parts if not (part.is_whole and (part.weight.name, part.shape) in whole)]

@@ -26,18 +26,22 @@ def layer_groups(weights: Iterable[Weight]) -> dict[str, dict[str, Weight]]:
     >>> {layer: list(members) for layer, members in layer_groups(listed).items()}
     {'fc': ['weight', 'bias'], 'cell': ['ii/kernel', 'hi/kernel']}
     """
-    listed = [(plain_layer(weight.name), weight) for weight in weights]
-    homes = _homes(dict.fromkeys(_above(name) for name, _ in listed))
+    listed = [(name := plain_layer(weight.name), _above(name), weight) for weight in weights]
+    homes = _homes({prefix for _, prefix, _ in listed})
     groups: dict[str, dict[str, Weight]] = {}
-    for name, weight in listed:
+    for name, prefix, weight in listed:
         # scikit-learn: coefs_.0 and intercepts_.0 are one layer
         if name[-1:].isdecimal() and (match := _NUMBERED.fullmatch(name)):
             layer, leaf = f"{name[: match.start(1)]}{match[2]}", match[1]
         else:
-            layer = homes[_above(name)]
+            layer = homes[prefix]
             leaf = name[len(layer) :].lstrip("./")
-        leaf = leaf if leaf.startswith("parametrizations") else leaf.replace(".", "/")  # dicts of arrays join names by dots
-        groups.setdefault(layer, {})[leaf] = weight
+        if "." in leaf and not leaf.startswith("parametrizations"):
+            leaf = leaf.replace(".", "/")  # dicts of arrays join names by dots
+        members = groups.get(layer)
+        if members is None:
+            members = groups[layer] = {}
+        members[leaf] = weight
     return groups
 
 

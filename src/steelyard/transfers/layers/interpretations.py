@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.core.weight import Role, Weight
@@ -53,31 +53,28 @@ def interpreted(weights: Iterable[Weight], unassigned: list[Weight]) -> list[Lay
     Weights that no vocabulary recognises are added to `unassigned`; counters are left out.
     """
     layers: list[LayerWeights] = []
-    known: dict[Hashable, list[list[LayerWeights]]] = {}  # layers that look alike have the same interpretations
+    known: dict[Hashable, list[LayerWeights]] = {}  # layers that look alike have the same interpretations
     for name, members in layer_groups(weights).items():
         look = tuple([(leaf, weight.shape, weight.role, weight.axes) for leaf, weight in members.items()])
         patterns = known.get(look)
         if patterns is None:
             patterns = known[look] = _patterns(members)
+        layers += [pattern.twin(name, members) for pattern in patterns]
         if not patterns:
             unassigned += [weight for weight in members.values() if weight.role is not Role.COUNT]
-            continue
-        first, *others = patterns
-        made = [pattern.twin(name, members) for pattern in first]
-        if len(first) == 1 and (single := [pattern for pattern in others if len(pattern) == 1]):
-            made[0].alternatives = partial(_twins, single, name, members)
-        layers += made
     return layers
 
 
-def _twins(patterns: list[list[LayerWeights]], name: str, members: Members) -> list[LayerWeights]:
-    return [pattern.twin(name, members) for (pattern,) in patterns]
-
-
-def _patterns(members: Members) -> list[list[LayerWeights]]:
-    """Return the layers of each interpretation, without their names: each weight has the name of its leaf."""
+def _patterns(members: Members) -> list[LayerWeights]:
+    """Return the layers of the first interpretation, without their names: each weight has the name of its leaf."""
     named = {leaf: weight.replace(name=leaf) for leaf, weight in members.items()}
-    return [made for interpretation in _interpretations(named) if (made := _made(interpretation, named))]
+    made_of = [made for interpretation in _interpretations(named) if (made := _made(interpretation, named))]
+    if not made_of:
+        return []
+    first, *others = made_of
+    if len(first) == 1:
+        first[0].alternatives = [layer for layers in others if len(layers) == 1 for layer in layers]
+    return first
 
 
 def _made(interpretation: Interpretation, members: Members) -> list[LayerWeights]:

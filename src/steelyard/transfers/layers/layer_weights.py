@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.axes import Part, parts_of
@@ -82,7 +82,8 @@ class LayerWeights:
 
     `name` is the layer's name, with the level and direction if a layer was split. `direction` is "forward", "backward",
     or blank if it is not known. `graph_layer` is the layer of the graph, if there is one. `tied` names the layer
-    that owns all of these weights, if another one does. `shapes` are the canonical shapes by purpose.
+    that owns all of these weights, if another one does. `shapes` are the canonical shapes by purpose. `pattern` is the
+    layer whose twin this is, if it has alternatives.
     """
 
     __slots__ = (
@@ -93,6 +94,7 @@ class LayerWeights:
         "kind",
         "name",
         "parts",
+        "pattern",
         "settings",
         "shapes",
         "tied",
@@ -107,6 +109,7 @@ class LayerWeights:
         self.parts: dict[PartKey, Part] = {}
         self.weights: dict[str, Weight] = {}
         self._alternatives: list[LayerWeights] | Callable[[], list[LayerWeights]] = []
+        self.pattern: LayerWeights | None = None
         self.graph_layer: Layer | None = None
         self.tied = ""
         self.shapes: dict[str, tuple[int, ...]] = {}
@@ -128,20 +131,25 @@ class LayerWeights:
         made.shapes = self.shapes
         if self.computed:
             made.complete()
+        if self._alternatives:
+            made.pattern, made._alternatives = self, partial(self._twins, name, members)
         return made
+
+    def _twins(self, name: str, members: Mapping[str, Weight]) -> list[LayerWeights]:
+        return [other.twin(name, members) for other in self.alternatives]
 
     @property
     def alternatives(self) -> list[LayerWeights]:
         """The other interpretations of the same weights, if only their names and shapes are known.
 
-        They may be set as a function that lists them, which is called at the first access: few callers need them.
+        Those of a twin are made at the first access, since few callers need them.
         """
         if callable(self._alternatives):
             self._alternatives = self._alternatives()
         return self._alternatives
 
     @alternatives.setter
-    def alternatives(self, others: list[LayerWeights] | Callable[[], list[LayerWeights]]) -> None:
+    def alternatives(self, others: list[LayerWeights]) -> None:
         self._alternatives = others
 
     @property

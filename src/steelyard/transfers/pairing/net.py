@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from steelyard.core.gc_pause import uncollected
 from steelyard.core.roles import plain_layer
 from steelyard.core.weight import Role, Weight
 from steelyard.layers.keras.cudnn import plain_gates
@@ -34,7 +35,8 @@ class Net:
         self.channels = graph.channels if graph else ""
         self.listed = list(plain_gates(separate(weights)))
         self.unassigned: list[Weight] = []
-        self.layers = self._layers()
+        with uncollected():
+            self.layers = self._layers()
         self.channels = self.channels or _channels(self.layers)
 
     @property
