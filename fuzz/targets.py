@@ -237,7 +237,14 @@ def ggufs():
         path.unlink()
 
 
+def ctranslate2():
+    """Yield files of quantised and plain variables."""
+    for kind in ("int8", "int16", "int8_float16"):
+        yield _one("model.bin", (carried.folder("effective") / f"ctranslate2-{kind}" / "model.bin").read_bytes())
+
+
 TARGETS = {
+    "ctranslate2": lambda: [*ctranslate2()],
     "flax": lambda: [*golden("flax_linen.msgpack", "flax_nnx.msgpack", "equinox.eqx"), *hostile("flax")],
     "gguf": lambda: [*ggufs(), *hostile("gguf")],
     "hdf5": lambda: [*golden("keras.weights.h5"), *latest_hdf5(), *hostile("keras-h5")],

@@ -97,3 +97,15 @@ def is_inexact(dtype: str) -> bool:
 
 FLOATS = tuple(w for w in ITEMSIZES if is_floating(w) and not w.startswith(("float4_", "float6_", "float128", "float8_e8m0")))
 """The types that floats can be cast to."""
+
+
+def may_be_packed(dtype: str) -> bool:
+    """Whether the numbers of packed weights may be stored in this type.
+
+    >>> may_be_packed("uint8"), may_be_packed("float8_e4m3fn"), may_be_packed("int64")
+    (True, True, False)
+    """
+    return dtype in _CODES or dtype.startswith("float8")
+
+
+_CODES = frozenset(("int8", "uint8", "int16", "uint16", "int32", "uint32"))

@@ -35,6 +35,7 @@ SCHEMES = (
     "mlx",
     "hqq",
     "quanto",
+    "ctranslate2",
     "torch-",
 )
 """The beginnings of the names of cases whose schemes are read."""

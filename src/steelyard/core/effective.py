@@ -43,13 +43,15 @@ class Derivation(NamedTuple):
 class Pieces:
     """The stored weights of a net, by their names; schemes look for those that they understand.
 
-    `taken` has the names of those that a scheme has replaced. `meta` is the metadata of the weights.
+    `taken` has the names of those that a scheme has replaced. `meta` is the metadata of the weights. For a `listing` a scheme
+    reads no numbers but those that its shapes need.
     """
 
-    __slots__ = ("_leaves", "_weights", "taken")
+    __slots__ = ("_leaves", "_weights", "listing", "taken")
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Weights, *, listing: bool = False) -> None:
         self._weights = weights
+        self.listing = listing
         self._leaves: dict[str, list[str]] = {}
         self.taken: set[str] = set()
         for name in weights:
@@ -162,9 +164,9 @@ def notes(made: Iterable[Weight]) -> list[str]:
     return [*named, *(f"assumed for {count:,} of them: {printable(sentence, 1000)}" for sentence, count in assumed.items())]
 
 
-def derive(weights: Weights) -> Iterator[Weight]:
+def derive(weights: Weights, *, listing: bool = False) -> Iterator[Weight]:
     """Yield the effective weights that replace stored ones; a piece is taken by the first scheme that understands it."""
-    pieces = Pieces(weights)
+    pieces = Pieces(weights, listing=listing)
     own = weights._net.derive
     if own is not None:
         yield from _taking(pieces, own(pieces))

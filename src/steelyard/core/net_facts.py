@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from steelyard.dtypes import may_be_packed
+
 if TYPE_CHECKING:
     from steelyard.auditing import Audit
     from steelyard.core.lazy_graph import LazyGraph
@@ -33,7 +35,18 @@ class LazyAudit:
 
 def with_file(weights: Weights, audit: Callable[[], Audit], beside: Callable[[str], Source]) -> Weights:
     """Return the weights of a file with the function that audits it, and the one that opens another file of its folder."""
-    return _with_net(weights, weights._net.replace(audit=LazyAudit(audit), beside=beside))
+    found = _with_net(weights, weights._net.replace(audit=LazyAudit(audit), beside=beside))
+    if not any(map(may_be_packed, {weight.dtype for weight in found.values()})):
+        return found
+    return found.with_weights(found.values(), meta=lambda: _with_packing(found))
+
+
+def _with_packing(weights: Weights) -> Mapping[str, object]:
+    """Return the metadata of weights with a note about those that are packed."""
+    from steelyard.core.packing import packed_notes
+
+    noted = packed_notes(weights)
+    return {**weights.meta, "notes": [*weights.meta.get("notes", ()), *noted]} if noted else weights.meta
 
 
 def with_derive(weights: Weights, derive: Derive | None, folds: Folds | None = None) -> Weights:

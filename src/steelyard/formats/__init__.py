@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
 SUFFIXES = {
+    "ctranslate2": (".bin",),
     "eqx": (".eqx",),
     "flax": (".msgpack",),
     "gguf": (".gguf",),
@@ -54,7 +55,6 @@ NOTES = "notes"
 """The key in `meta` of what else a reader says of a file, as a list of sentences."""
 _HUB = re.compile(r"(^|[/\\])(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?$")
 """The names that the Hub gives to the files of a model, which has a config.json next to them."""
-_PACKED = (".qweight", ".scales", ".quant_state.bitsandbytes__nf4", ".quant_state.bitsandbytes__fp4")
 _SHARD = r"-[0-9]+-of-[0-9]+(?=\.\w+$)"
 _PART = re.compile(rf"{_SHARD}|_[0-9]+\.weights\.h5$|\.npy(?:\.z)?$")
 _DISTRIBUTED = ".distcp"
@@ -76,16 +76,11 @@ def weights_in(source: Source, scope: Scope = "model") -> Weights:
 
 
 def _with_hub_facts(weights: Weights, source: Source) -> Weights:
-    """Add the axes that a config.json proves, and the counts of packed weights."""
+    """Add the axes that a config.json proves."""
     if source.path is not None and (source.is_folder or _HUB.search(source.path)):
         from steelyard.codecs.hub_config import with_config
 
-        weights = with_config(weights, source)
-    if NOTES not in weights.meta and any(name.endswith(_PACKED) for name in weights):
-        from steelyard.codecs.packing import packed_notes
-
-        noted = packed_notes(weights)
-        return weights.with_weights(weights.values(), meta={**weights.meta, NOTES: noted}) if noted else weights
+        return with_config(weights, source)
     return weights
 
 

@@ -6,6 +6,10 @@ this table, which a test keeps up to date. Plug-ins register theirs under the en
 
 LEAVES = {
     "reparametrised": ("*_mask", "*_g", "*_u", "*_orig", "original", "original0", "*_v"),
+    "named": (
+        *("codes", "indices", "Qidxs", "q_weight", "trellis", "dense_weights", "B", "qweight"),
+        *("weight_scales", "bitmask", "meta"),
+    ),
     "compressed_tensors": ("weight_packed", "weight_scale"),
     "modelopt": ("weight_scale_2",),
     "mxfp4": ("*_blocks",),
@@ -17,5 +21,6 @@ LEAVES = {
     "hqq": ("W_q",),
     "quanto": ("_data",),
     "fp8": ("*_scale", "*_scale_inv", "scale", "scale_weight"),
+    "lone": ("weight", "gate_up_proj", "down_proj"),
 }
 """The last words of names that a scheme's nets have, or after "*" the ends of these; the schemes are asked in this order."""

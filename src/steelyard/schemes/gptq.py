@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.codecs.quantization_config import integer, quantization_config
-from steelyard.core.effective import Derivation, Pieces, attempted, derived, joined
+from steelyard.core.effective import Derivation, Pieces, attempted, derived, joined, refused
 from steelyard.core.weight import Role
 from steelyard.errors import ShapeError, printable
 from steelyard.numerics.packed import fields, in_groups, matrix_reader, rows, transposed
@@ -69,11 +69,14 @@ def derive(pieces: Pieces) -> Iterator[Weight]:
         found = pieces.of(stem, *_LEAVES)
         config = quantization_config(pieces) if config is None else config
         name, facts = joined(stem, "weight"), Derivation("GPTQ", tuple(weight.name for weight in found if weight))
-        yield attempted(name, facts, partial(_weight, name, found, config, facts))
+        yield attempted(name, facts, partial(_weight, name, found, config, facts, listing=pieces.listing))
 
 
-def _weight(name: str, found: tuple[Weight | None, ...], config: Config, facts: Derivation) -> Weight:
+def _weight(name: str, found: tuple[Weight | None, ...], config: Config, facts: Derivation, *, listing: bool) -> Weight:
     layer = _layer(found, config)
+    shape = layer.outputs, layer.inputs
+    if listing:
+        return refused(name, facts._replace(scheme=f"GPTQ {layer.bits} bits"), "its numbers were not looked at", shape)
     order, group = _groups(layer, config)
     stored, assumed = _format(layer, config)
     settings = {key: value for key in _SETTINGS if isinstance(value := config.get(key), str | int | bool)}
@@ -81,7 +84,6 @@ def _weight(name: str, found: tuple[Weight | None, ...], config: Config, facts: 
     numbers = _Numbers(
         transposed(layer.codes), transposed(layer.scales), _zeros(layer, stored), _unpacker(stored, layer.bits), order, group
     )
-    shape = layer.outputs, layer.inputs
     return derived(
         name, shape, matrix_reader(shape, partial(_part, numbers, layer.inputs)), facts, role=Role.KERNEL, axes="out in"
     )

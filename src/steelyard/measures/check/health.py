@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steelyard.core.gc_pause import uncollected
+from steelyard.core.packing import packed, parts_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import SteelyardError, printable
 from steelyard.measures.check.duplicate_units import UnitScan
@@ -42,10 +43,15 @@ SHOWN = 3
 
 
 def health(weights: Weights) -> Iterator[Finding]:
-    """Yield the findings for each weight, which is read once; unreadable and non-finite weights are left to `check`."""
+    """Yield the findings for each weight, which is read once; unreadable and non-finite weights are left to `check`.
+
+    Packed weights are skipped: their codes are not the numbers that the net computes with.
+    """
     with uncollected():
         known = known_facts(weights)
-    listed = [facts for weight in weights.distinct().values() if has_health(facts := known.get(weight.name, weight))]
+    codes = parts_of(packed(weights))
+    plain = (weight for weight in weights.distinct().values() if weight.name not in codes)
+    listed = [facts for weight in plain if has_health(facts := known.get(weight.name, weight))]
     sound = surely_healthy(listed)
     for facts in listed:
         if facts.name not in sound:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from steelyard import sizes
 from steelyard.core.indexing import place_of
+from steelyard.core.packing import packed, parts_of
 from steelyard.core.threads import in_turn
 from steelyard.core.weight import Weight
 from steelyard.dtypes import is_floating
@@ -50,8 +51,9 @@ def looks(listed: Iterable[Weight], weights: Weights, cells: Cells, *, health: b
     Two threads share the work. The findings are those of `check(found, health=True)`, without the calls that a pickle would
     have made. Without `health` they are those of `check(found)`, in a fifth of the time.
     """
-    known = known_facts(weights) if health else {}
-    jobs = ((weight, known.get(weight.name, weight) if health else None, weights, cells) for weight in listed)
+    known, codes = (known_facts(weights), parts_of(packed(weights))) if health else ({}, frozenset())
+    facts = ((weight, known.get(weight.name, weight) if health and weight.name not in codes else None) for weight in listed)
+    jobs = ((weight, of, weights, cells) for weight, of in facts)
     yield from in_turn(jobs, look, lambda weight, *_: weight.size >= sizes.SUMMARY_THRESHOLD and is_shared(weight))
 
 

@@ -11,6 +11,7 @@ from steelyard.io import readable_weights
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight
+    from steelyard.core.weights import Weights
     from steelyard.measures.diff.entries import Sums, Tolerance
     from steelyard.measures.diff.pairing import Couple, Names
     from steelyard.measures.diff.verdicts import Verdict
@@ -196,7 +197,15 @@ def diff(  # noqa: PLR0913 - each is an option, by name
 
         coupling, permutations = aligned(coupling, other)
     tolerance = Tolerance(float(atol), float(rtol))
-    return Diff(differences(coupling.couples, tolerance, verdicts=verdicts), tolerance, coupling.notes, permutations)
+    notes = [*coupling.notes, *([] if effective else _packing(one, other))]
+    return Diff(differences(coupling.couples, tolerance, verdicts=verdicts), tolerance, notes, permutations)
+
+
+def _packing(one: Weights, other: Weights) -> list[str]:
+    """Return a note where a side is packed, since its codes are compared."""
+    from steelyard.core.packing import COMPARED, packed
+
+    return [COMPARED] if packed(one) or packed(other) else []
 
 
 def differences(couples: Sequence[Couple], tolerance: Tolerance | None = None, *, verdicts: bool = True) -> list[Difference]:
