@@ -77,7 +77,7 @@ def test_an_adapter_of_another_net_is_refused(tmp_path):
 
 def test_a_base_with_two_nets_of_these_names_is_refused(tmp_path):
     two = {f"{net}.fc.weight": np.zeros((4, 3)) for net in ("one", "two")}
-    with pytest.raises(ShapeError, match=r"both one.fc and two.fc"):
+    with pytest.raises(ShapeError, match=r"both one\.fc and two\.fc"):
         steelyard.merge_adapter(two, adapter(tmp_path, **LORA))
 
 
@@ -92,7 +92,7 @@ def test_the_caller_says_that_the_base_is_the_residual_of_pissa():
 def test_the_state_of_a_live_net_is_no_adapter(tmp_path):
     state = carried.folder("effective") / "peft-lora-several-second" / "live_state.pt"
     (tmp_path / "adapter_config.json").write_text(json.dumps(CONFIG))
-    with pytest.raises(ShapeError, match=r"no adapter_config.json|the state of a live net"):
+    with pytest.raises(ShapeError, match=r"no adapter_config\.json|the state of a live net"):
         steelyard.merge_adapter(BASE, state)
 
 
@@ -107,3 +107,39 @@ def test_a_word_of_kohya_that_joins_to_no_layer_or_to_two_is_refused(name):
 def test_what_is_not_an_adapter_is_refused():
     with pytest.raises(ShapeError, match=r"no weights named as by lycoris, mlx, peft"):
         steelyard.merge_adapter(BASE, {"fc.weight": np.ones(3)})
+
+
+@pytest.mark.parametrize(
+    ("file", "names"),
+    [
+        ("peft-lora-several-default/live_state.pt", ["base_model.model.q_proj.weight", "base_model.model.v_proj.weight"]),
+        ("loralib/train_state.pt", ["lin.weight", "emb.weight", "merged.weight", "conv.conv.weight"]),
+        ("loralib/eval_state.pt", ["lin.weight", "emb.weight", "merged.weight", "conv.conv.weight"]),
+    ],
+)
+def test_a_state_with_an_adapter_inside_has_no_scale(file, names):
+    found = steelyard.effective(carried.folder("effective") / file)
+    assert [*found.unreadable] == names
+    assert all("a state dict has neither its scale, nor " in reason for reason in found.unreadable.values())
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "peft-lora-linear/adapter",
+        "peft-vera/adapter",
+        "peft-lora-modules-to-save/adapter",
+        "peft-lora-trainable-tokens/adapter",
+        "lycoris-lokr/lycoris.safetensors",
+        "lycoris-diag-oft/lycoris.safetensors",
+        "kohya-lora-unet/lora.safetensors",
+    ],
+)
+def test_an_adapter_alone_has_no_effective_weights(file):
+    with pytest.raises(ShapeError, match=r"an adapter without its base: call steelyard\.effective\(base, adapter=\.\.\.\)"):
+        steelyard.effective(carried.folder("effective") / file)
+
+
+def test_a_net_whose_own_layers_have_names_like_those_of_an_adapter_stays_as_it_is():
+    net = {"attention.qkv.weight": np.zeros((4, 3)), "attention.lora_A.weight": np.zeros((2, 3))}
+    assert [*steelyard.effective(net)] == [*net]

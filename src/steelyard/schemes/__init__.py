@@ -4,7 +4,10 @@ A scheme is a module with `derive` (`core.protocols.Scheme`). It is imported onl
 this table, which a test keeps up to date. Plug-ins register theirs under the entry point `steelyard.schemes`.
 """
 
+from steelyard.codecs.peft import PARTS
+
 LEAVES = {
+    "unmerged": ("weight", "default", "lora_a", "oft_blocks", "diff", *PARTS),
     "reparametrised": ("*_mask", "*_g", "*_u", "*_orig", "original", "original0", "*_v"),
     "named": (
         *("codes", "indices", "Qidxs", "q_weight", "trellis", "dense_weights", "B", "qweight"),
