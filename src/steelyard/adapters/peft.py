@@ -56,17 +56,22 @@ _EPSILON = 1e-5
 
 
 class _Layer(NamedTuple):
-    """The parts of one layer: its name in the adapter, that in the base, the weight that changes, and the config."""
+    """The parts of one layer: its name in the adapter, that in the base, the config, and the scale of a live net."""
 
     key: str
     name: str
     parts: Mapping[str, Weight]
     config: Config
+    live_scale: float | None = None
 
     @property
     def is_transposed(self) -> bool:
         """Whether the config has kernels with their inputs first."""
         return self.config.get("fan_in_fan_out") is True
+
+    def scale(self, rank: int | None) -> float:
+        """Return the factor of what is added; raises as `scale_of` does."""
+        return scale_of(self.config, self.key, rank) if self.live_scale is None else self.live_scale
 
 
 def recognises(adapter: Pieces, config: Config) -> bool:
@@ -84,6 +89,16 @@ def changes(adapter: Pieces, base: Mapping[str, Weight], config: Config, *, resi
         yield from _changes(layer, base, scheme, names.assumed, adapter)
     for name in others:
         yield from _whole(name, names.of(_bare(name)), adapter, base, config, scheme)
+
+
+def live_changes(adapter: Pieces, base: Mapping[str, Weight], config: Config, scales: Mapping[str, float]) -> Iterator[Change]:
+    """Yield what an active adapter of a live net does; its names are those of a file, and the layers have their own scales."""
+    scheme = _scheme(config, residual=True)
+    layers, others = _layers(adapter)
+    for key, parts in layers.items():
+        yield from _changes(_Layer(key, _bare(key), parts, config, scales.get(key)), base, scheme, (), adapter)
+    for name in others:
+        yield from _whole(name, _bare(name), adapter, base, config, scheme)
 
 
 def _bare(name: str) -> str:
@@ -197,7 +212,7 @@ def _applied(layer: _Layer, weight: Weight, adapter: Pieces | None) -> tuple[App
     if not any(word.startswith(("hada_", "lokr_")) for word in parts):
         raise ShapeError(f"its parts are {', '.join(map(printable, parts))}, which Steelyard does not merge")
     delta = low_rank.loha(parts) if "hada_w1_a" in parts else low_rank.lokr(parts)
-    return plus(low_rank.fitting(delta, weight.shape), scale_of(layer.config, layer.key, delta.rank)), None
+    return plus(low_rank.fitting(delta, weight.shape), layer.scale(delta.rank)), None
 
 
 def _lora(layer: _Layer, weight: Weight) -> tuple[Apply, Apply | None]:
@@ -214,7 +229,7 @@ def _lora(layer: _Layer, weight: Weight) -> tuple[Apply, Apply | None]:
     experts = shape[0] if len(shape) == 3 and layer.config.get("target_parameters") and len(down.shape) == 2 else 1
     if experts > 1:
         return _experts(layer, weight, down, up), None
-    scale = scale_of(layer.config, layer.key, down.shape[0]) * _times(layer)
+    scale = layer.scale(down.shape[0]) * _times(layer)
     transposed = is_embedding or _has_inputs_first(layer, weight, down, up)
     change = plus(low_rank.fitting(low_rank.lora(down, up, transposed=transposed), shape), scale)
     magnitude, bias = parts.get("lora_magnitude_vector"), parts.get("lora_B.bias")
@@ -265,7 +280,7 @@ def _experts(layer: _Layer, weight: Weight, down: Weight, up: Weight) -> Apply:
     if rows == columns:
         raise ShapeError("the experts are square, and whether their inputs come first is not in the files")
     rank = down.shape[0] // experts
-    scale = scale_of(layer.config, layer.key, rank)
+    scale = layer.scale(rank)
     a, b = numbers(down, (experts, rank, sizes[0])), numbers(up, (sizes[1], rank, experts))
     if sizes == (columns, rows):  # each expert is B A, outputs first
         made = stacked(kept(lambda: b().transpose(2, 0, 1)), a, rows)
@@ -277,7 +292,7 @@ def _experts(layer: _Layer, weight: Weight, down: Weight, up: Weight) -> Apply:
 def _adalora(layer: _Layer, weight: Weight, down: Weight, up: Weight) -> Apply:
     """Return the change of AdaLoRA: B (A E) alpha / (rank + 1e-5), where E is a column of singular values."""
     values = layer.parts["lora_E"]
-    alpha = number(layer.config.get("lora_alpha"))
+    alpha = number(layer.config.get("lora_alpha")) if layer.live_scale is None else layer.live_scale
     if values.size != down.shape[0] or alpha is None:
         raise ShapeError(f"its singular values have shape {list(values.shape)}, and its rank is {down.shape[0]}")
     scale = (alpha if alpha > 0 else number(layer.config.get("r")) or 0) / (down.shape[0] + _EPSILON)

@@ -5,9 +5,10 @@ writes into quantised, sparse, distributed, expanded and meta tensors are refuse
 """
 
 from steelyard.frameworks.torch.build import build
+from steelyard.frameworks.torch.effective import derive
 from steelyard.frameworks.torch.folding import folds
 from steelyard.frameworks.torch.graph import graph, run
 from steelyard.frameworks.torch.tensors import tensor_of
 from steelyard.frameworks.torch.weights import assign, orders, weights
 
-__all__ = ["assign", "build", "folds", "graph", "orders", "run", "tensor_of", "weights"]
+__all__ = ["assign", "build", "derive", "folds", "graph", "orders", "run", "tensor_of", "weights"]
