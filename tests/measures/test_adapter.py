@@ -93,9 +93,63 @@ def test_the_command_compares_the_scale_with_the_config_and_counts_what_it_found
     for path, tensors in zip(paths, (lora, base, merged), strict=True):
         save_file({name: weight.contiguous() for name, weight in tensors.items()}, path)
     adapter, before, after = map(str, paths)
-    assert main(["diff", "--adapter", adapter, before, after]) == 0
+    assert main(["diff", "--adapter", adapter, before, after]) == 1  # the scale is not the one of the config
     lines = capsys.readouterr().out.splitlines()
     assert len([line for line in lines if line.endswith("received, but the config of the adapter has the scale 4")]) == 4
     assert lines[-1] == "4 layers: 4 received"
     assert main(["diff", "--adapter", adapter, before, before, "--json"]) == 1
     assert {each["verdict"] for each in json.loads(capsys.readouterr().out)["layers"]} == {"unchanged"}
+
+
+PREFIX = "base_model.model."
+
+
+def saved(folder, tensors, **config):
+    """Write an adapter as PEFT does, and return its path."""
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 8, **config}))
+    save_file({f"{PREFIX}{name}": weight.contiguous() for name, weight in tensors.items()}, folder / "adapter_model.safetensors")
+    return folder / "adapter_model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("config", "scales"),
+    [
+        ({}, [4, 4]),
+        ({"use_rslora": True}, [8 / 2**0.5] * 2),
+        ({"alpha_pattern": {"v": 32}}, [4, 16]),
+        ({"use_dora": True}, [4, 4]),
+    ],
+)
+def test_a_merge_by_the_formula_of_each_kind_is_complete_and_a_doubled_one_is_not(tmp_path, config, scales):
+    """The formulas are those of the papers: LoRA 2106.09685, rsLoRA 2312.03732, DoRA 2402.09353."""
+    torch.manual_seed(3)
+    base = {f"{layer}.weight": torch.randn(6, 4) for layer in "qv"} | {"head.weight": torch.randn(3, 6)}
+    factors = {layer: (torch.randn(2, 4), torch.randn(6, 2)) for layer in "qv"}
+    tensors = {
+        f"{layer}.lora_{name}.weight": each for layer, pair in factors.items() for name, each in zip("AB", pair, strict=True)
+    }
+    tensors["head.weight"] = torch.randn(3, 6)  # trained whole, as modules_to_save does
+    magnitudes = {layer: torch.rand(6) + 0.5 for layer in "qv"} if "use_dora" in config else {}
+    tensors |= {f"{layer}.lora_magnitude_vector": each for layer, each in magnitudes.items()}
+
+    def merged(times):
+        made = {"head.weight": tensors["head.weight"]}
+        for (layer, (down, up)), scale in zip(factors.items(), scales, strict=True):
+            kernel = base[f"{layer}.weight"] + times * scale * up @ down
+            if magnitudes:
+                kernel = magnitudes[layer][:, None] * kernel / kernel.norm(dim=1, keepdim=True)
+            made[f"{layer}.weight"] = kernel
+        return made
+
+    adapter = saved(tmp_path / "lora", tensors, **config)
+    found = adapter_merge(adapter, base, merged(1))
+    assert found.complete
+    assert [each.scale for each in found.layers] == pytest.approx(scales)
+    assert not adapter_merge(adapter, base, merged(2)).complete
+    left_out = adapter_merge(adapter, base, merged(1) | {"v.weight": base["v.weight"]})
+    assert verdicts(left_out) == {"q": "received", "v": "unchanged"}
+    assert adapter_merge(adapter, base, merged(1) | {"head.weight": torch.randn(3, 6)}).others == ["head.weight"]
+    norm = torch.randn(9)
+    rounded = {name: weight.bfloat16() for name, weight in (merged(1) | {"norm.weight": norm}).items()}
+    assert adapter_merge(adapter, base | {"norm.weight": norm}, rounded).complete

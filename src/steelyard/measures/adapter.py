@@ -29,9 +29,12 @@ RECEIVED, UNCHANGED, OTHER, UNDECIDED, MISSING = (
 )
 """What a merge did to a layer of the adapter."""
 
-_FACTOR = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_(embedding_)?([AB])(?:\.[^.]+)?(?:\.weight)?\Z")
+_FACTOR = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_(?:(embedding_)?([AB])|magnitude_vector)(?:\.[^.]+)?(?:\.weight)?\Z")
+_PREFIX = re.compile(r"^base_model\.model\.")
 _EPSILONS = {"float64": 2.0**-53, "float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
 """Half the distance between neighbouring numbers, relative to them: how much rounding changes a number at most."""
+_SMALLEST = {"float16": 2.0**-25}
+"""Half the distance between the smallest numbers, which rounding changes by more."""
 _ROUNDINGS = 3
 """Steps of a merge that each round: the product, the scale, the sum."""
 
@@ -44,6 +47,11 @@ class LayerMerge(NamedTuple):
     scale: float | None = None
     residual: float | None = None
     expected: float | None = None
+
+    @property
+    def has_expected_scale(self) -> bool:
+        """Whether the scale is that of the config to 1 percent; true without a config."""
+        return self.expected is None or self.scale is None or abs(self.scale - self.expected) <= 0.01 * abs(self.expected)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain Python, for JSON."""
@@ -61,8 +69,8 @@ class AdapterMerge:
 
     @property
     def complete(self) -> bool:
-        """Whether every layer received the adapter, and no other weight changed."""
-        return not self.others and all(layer.verdict == RECEIVED for layer in self.layers)
+        """Whether every layer received the adapter by the scale of its config, if it has one, and no other weight changed."""
+        return not self.others and all(layer.verdict == RECEIVED and layer.has_expected_scale for layer in self.layers)
 
     def __repr__(self) -> str:
         from steelyard.text.adapters import adapter_lines
@@ -89,11 +97,12 @@ def adapter_merge(adapter: object, base: object, merged: object) -> AdapterMerge
         fc         2         0  received
         1 layer: 1 received
     """
-    factors = _factors(readable_weights(adapter))
+    held = readable_weights(adapter)
+    factors = _factors(held)
     before, after = readable_weights(base), readable_weights(merged)
     config = _Config(adapter)
     layers, touched = [], set()
-    for layer, (down, up, is_embedding) in factors.items():
+    for layer, (down, up, magnitude, is_embedding) in factors.items():
         name, other = _named(before, layer), _named(after, layer)
         expected = config.scale(layer, down.shape[0])
         if name is None or other is None:
@@ -101,19 +110,30 @@ def adapter_merge(adapter: object, base: object, merged: object) -> AdapterMerge
             continue
         touched.add(name)
         product = _product(layer, down, up, before[name].shape, transposed=is_embedding or config.is_transposed)
-        layers.append(_judged(layer, before[name], after[other], product, expected))
-    return AdapterMerge(layers, [name for name in before if name not in touched and _changed(before[name], after)])
+        if magnitude is None:
+            layers.append(_judged(layer, before[name], after[other], product, expected))
+        else:
+            inputs = 0 if config.is_transposed else 1
+            layers.append(_judged_by_magnitude(layer, before[name], after[other], product, magnitude, expected, inputs))
+    untouched = {name: weight for name, weight in before.items() if name not in touched}
+    replaced = {_PREFIX.sub("", name): weight for name, weight in held.items() if not _FACTOR.match(name)}
+    others = [name for name, weight in untouched.items() if _changed(weight, name, after)]
+    return AdapterMerge(layers, [name for name in others if name not in replaced or _changed(replaced[name], name, after)])
 
 
-def _factors(adapter: Weights) -> dict[str, tuple[Weight, Weight, bool]]:
-    """Return A and B of each layer, and whether it is an embedding, whose product is transposed."""
+def _factors(adapter: Weights) -> dict[str, tuple[Weight, Weight, Weight | None, bool]]:
+    """Return A, B and, for DoRA, the magnitudes of each layer, and whether it is an embedding, whose product is transposed."""
     found: dict[str, dict[str, Weight]] = {}
     embeddings = set()
     for name, weight in adapter.items():
         if match := _FACTOR.match(name):
-            found.setdefault(match[1], {})[match[3]] = weight
+            found.setdefault(match[1], {})[match[3] or "magnitude"] = weight
             embeddings |= {match[1]} if match[2] else set()
-    pairs = {layer: (own["A"], own["B"], layer in embeddings) for layer, own in found.items() if len(own) == 2}
+    pairs = {
+        layer: (own["A"], own["B"], own.get("magnitude"), layer in embeddings)
+        for layer, own in found.items()
+        if "A" in own and "B" in own
+    }
     if not pairs:
         raise ShapeError("the adapter has no pair of weights named ....lora_A.weight and ....lora_B.weight, as PEFT names them")
     return pairs
@@ -164,15 +184,41 @@ def _judged(layer: str, base: Weight, merged: Weight, product: Array, expected: 
     return LayerMerge(layer, verdict, scale, left / length, expected)
 
 
-def _changed(weight: Weight, after: Weights) -> bool:
+def _judged_by_magnitude(
+    layer: str, base: Weight, merged: Weight, product: Array, magnitude: Weight, expected: float | None, inputs: int
+) -> LayerMerge:
+    """Judge a layer of DoRA: the sum of kernel and product, whose norm over the inputs is set to the magnitude of each output.
+
+    The scale is that of the config, since the norm leaves none to be measured.
+    """
     import numpy as np
 
-    other = after.get(weight.name)
+    if base.shape != merged.shape or len(base.shape) != 2 or expected is None or magnitude.size != base.shape[1 - inputs]:
+        return LayerMerge(layer, OTHER, expected=expected)
+    before, after = (np.asarray(each.numpy(), np.float64) for each in (base, merged))
+    added = before + expected * product
+    norms = np.linalg.norm(added, axis=inputs, keepdims=True)
+    wanted = added * (np.asarray(magnitude.numpy(), np.float64).reshape(norms.shape) / np.where(norms, norms, 1.0))
+    length, left = float(np.linalg.norm(after - before)), float(np.linalg.norm(after - wanted))
+    if not length:
+        return LayerMerge(layer, UNCHANGED, 0.0, None, expected)
+    rounding = 2 * _ROUNDINGS * _EPSILONS.get(merged.dtype, 0.0) * float(np.linalg.norm(after))  # the norm rounds too
+    received = left <= rounding + 1e-6 * length
+    return LayerMerge(layer, RECEIVED if received else OTHER, expected if received else None, left / length, expected)
+
+
+def _changed(weight: Weight, name: str, after: Weights) -> bool:
+    """Whether a weight differs by more than rounding to another type explains."""
+    import numpy as np
+
+    other = after.get(name)
     if other is None:
         return False
-    return other.shape != weight.shape or not np.array_equal(
-        np.asarray(weight.numpy(), np.float64), np.asarray(other.numpy(), np.float64), equal_nan=True
-    )
+    if other.shape != weight.shape:
+        return True
+    before, now = (np.asarray(each.numpy(), np.float64) for each in (weight, other))
+    rounding = _EPSILONS.get(other.dtype, 0.0) if other.dtype != weight.dtype else 0.0
+    return not np.allclose(now, before, rtol=rounding, atol=_SMALLEST.get(other.dtype, 0.0) if rounding else 0.0, equal_nan=True)
 
 
 class _Config:

@@ -28,12 +28,6 @@ def adapter_lines(merge: AdapterMerge) -> Iterator[str]:
 
 
 def _verdict(layer: LayerMerge) -> str:
-    expected = layer.expected
-    if (
-        layer.verdict != "received"
-        or expected is None
-        or layer.scale is None
-        or abs(layer.scale - expected) <= 0.01 * abs(expected)
-    ):
+    if layer.verdict != "received" or layer.has_expected_scale:
         return layer.verdict
-    return f"{layer.verdict}, but the config of the adapter has the scale {figure(expected)}"
+    return f"{layer.verdict}, but the config of the adapter has the scale {figure(layer.expected)}"
