@@ -1,0 +1,131 @@
+"""The docs page of effective weights is up to date: its table is made here from the golden cases.
+
+Run with UPDATE_DOCS=1 to measure the differences and to write the page again.
+"""
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import steelyard
+from tests import carried
+from tests.schemes.test_golden import SCHEMES, WHOLE
+
+PAGE = Path(__file__).parent.parent / "docs" / "effective.md"
+ROWS = (
+    ("gptq", "GPTQ, 2 to 8 bits", "`qweight`, `qzeros`, `scales`, `g_idx`; the config's bits and format, or equal zero points"),
+    ("awq", "AWQ gemm, gemv, gemv_fast", "`qweight`, `qzeros`, `scales` without `g_idx`; their shapes, and the config's version"),
+    ("bnb-4bit", "bitsandbytes NF4 and FP4", "the JSON `quant_state.bitsandbytes__nf4`, `__fp4` of a weight"),
+    ("bnb-int8", "bitsandbytes int8", "`SCB` of an int8 weight"),
+    ("ct-", "compressed-tensors", "`weight_packed`, or `weight_scale` with the config's method; `weight_shape`"),
+    ("fp8", "FP8 in tensors, rows and blocks", "`*_scale`, `*_scale_inv`, `scale` of a float8 weight; the config's block size"),
+    ("mxfp4", "MXFP4 of gpt-oss", "`*_blocks` and `*_scales` of uint8"),
+    ("mlx", "MLX", "`scales` of a uint32 weight; the config's bits and group size"),
+    ("hqq", "HQQ", "`W_q`, with `nbits`, `axis` and `shape` beside it"),
+    ("quanto", "Quanto", "`_data` and `_scale`; `quantization_map.json`"),
+    ("ctranslate2", "CTranslate2", "`weight_scale` in a `model.bin`"),
+    ("torch-prune", "pruning of PyTorch", "`*_orig` and `*_mask`"),
+    (("torch-weight-norm", "torch-spectral", "torch-chain", "torch-orthogonal", "torch-parametrize"), "norms of PyTorch",
+     "`*_g` and `*_v`, `*_orig` and `*_u`, or `parametrizations`"),
+    ("torch-ao", "torch.ao", "quantised tensors, and the packed parameters of layers"),
+)  # fmt: skip
+"""The beginnings of the names of cases, the scheme, and how it is told from the file."""
+TEXT = """# Effective weights
+
+A file often stores other numbers than its net computes with: packed codes and their scales, a kernel and its mask, a direction
+and its length. `steelyard.effective(source)`, and the option `--effective` of the commands, give the weights that the layers
+multiply with, under the names of plain layers. Nothing is read before the numbers are needed, and then only as much as they
+need. The library that wrote a file is not needed.
+
+```python
+w = steelyard.effective("Llama-3-8B-GPTQ/model.safetensors")
+w["model.layers.0.mlp.up_proj.weight"]             # float32, (14336, 4096)
+w["model.layers.0.mlp.up_proj.weight"].derivation  # the scheme, the stored weights, the words of the config, what was assumed
+steelyard.save(w, "plain.safetensors")
+```
+
+`ls` and `check` name every scheme, with the count of numbers in the net and of those stored. The config beside a file
+(`config.json`, `quantize_config.json`, `quant_config.json`, `quantization_map.json`) is read; where it disagrees with the shapes,
+or the shapes leave open what it would decide, the weight is listed as unreadable, with the reason.
+
+## Schemes
+
+The tests compare each with the numbers of the library that wrote the files, or with the published formula. A difference is the
+largest of an array, relative to its largest number. A difference of 4e-03 is that of rounding to bfloat16. The tests make this
+table.
+
+| scheme | how it is recognised | compared with | files | largest difference |
+|---|---|---|---|---|
+"""
+END = """
+## Refused, with the reason
+
+- Numbers in the order of a kernel, in code books, or rotated: Marlin, EETQ, AQLM, VPTQ, QuIP#, EXL2, EXL3, SpQR, QQQ, BitBLAS,
+  ParoQuant, sparse bit masks, and compressed-tensors with a `transform_config`.
+- FP8 weights without a scale, weights of bitsandbytes without their state, layers with a missing part.
+- What neither the shapes nor a config decide: the bits of MLX, the format of asymmetric GPTQ, the blocks of FP8.
+"""
+
+
+def cases(beginnings):
+    """Yield what is known of the golden cases of a row, with the files that hold the whole net."""
+    for entry in json.loads((carried.folder("effective") / "index.json").read_text()):
+        if entry["id"].startswith(beginnings) and entry["id"].startswith(SCHEMES) and not entry["must_refuse"]:
+            yield entry, [name for name in entry["files"] if name in WHOLE]
+
+
+def measured(beginnings):
+    """Return the largest difference of the golden cases of a row."""
+    worst = 0.0
+    for entry, names in cases(beginnings):
+        folder = carried.folder("effective") / entry["id"]
+        with np.load(folder / "effective.npz") as expected:
+            for found in (steelyard.effective(folder / name) for name in names):
+                for key in expected:
+                    known = expected[key].astype(np.float64)
+                    apart = np.abs(found[key].numpy().astype(np.float64) - known).max()
+                    worst = max(worst, float(apart / max(np.abs(known).max(), 1e-30)))
+    return f"{worst:.0e}" if worst else "0"
+
+
+def stated():
+    """Return the largest difference that the page has for each scheme."""
+    rows = [line.split(" | ") for line in PAGE.read_text().splitlines() if line.startswith("| ")]
+    return {row[0].removeprefix("| "): row[-1].removesuffix(" |") for row in rows}
+
+
+def page(differences):
+    lines = []
+    for beginnings, scheme, told in ROWS:
+        found = [*cases(beginnings)]
+        sources = Counter(
+            f"{entry['library'].partition(' ')[0]} {entry['version']}" if entry["status"] == "run" else "the published formula"
+            for entry, _ in found
+        )
+        count = sum(len(names) for _, names in found)
+        lines.append(f"| {scheme} | {told} | {', '.join(sources)} | {count} | {differences[scheme]} |")
+    return TEXT + "\n".join(lines) + "\n" + END
+
+
+@pytest.mark.skipif("UPDATE_DOCS" not in os.environ, reason="it measures every case again")
+def test_the_page_is_written():
+    PAGE.write_text(page({scheme: measured(beginnings) for beginnings, scheme, _ in ROWS}))
+
+
+def test_the_page_of_effective_weights_is_up_to_date():
+    assert PAGE.read_text() == page(stated()), "run UPDATE_DOCS=1 pytest tests/test_effective_page.py"
+
+
+def test_every_scheme_that_is_compared_has_a_row():
+    beginnings = tuple(word for row in ROWS for word in ([row[0]] if isinstance(row[0], str) else row[0]))
+    index = json.loads((carried.folder("effective") / "index.json").read_text())
+    assert not [entry["id"] for entry in index if entry["id"].startswith(SCHEMES) and not entry["id"].startswith(beginnings)]
+
+
+def test_a_stated_difference_is_within_the_tolerance_of_its_cases():
+    for beginnings, scheme, _ in ROWS:
+        assert float(stated()[scheme]) <= max((entry["tolerance"] for entry, _ in cases(beginnings)), default=1.0), scheme
