@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from steelyard.codecs import limits
 from steelyard.codecs.budget import Budget
 from steelyard.codecs.pickle.arrays import objects_of, refused
-from steelyard.codecs.pickle.notes import hook_notes, note
+from steelyard.codecs.pickle.notes import hook_notes, note, subclass_note
 from steelyard.codecs.pickle.quantised import class_name, conv_members, output_members, script_object
 from steelyard.codecs.pickle.values import Blob, Boxed, Persistent, Record, class_of, is_args
 from steelyard.codecs.pickle.writing import written
@@ -147,6 +147,8 @@ class TensorWalk:
         if value.text in self.scripted or value.text.startswith("__torch__."):
             self.modules.add(path)
             return _script_members(value, self.scripted.get(value.text), in_state_dict)
+        if word := subclass_note(value):
+            self._notes[path] = word
         return _object_members(value, in_state_dict)
 
 
