@@ -16,5 +16,7 @@ def derive(model: object, pieces: Pieces) -> Iterator[Weight]:
     """Yield the effective weights of a module."""
     if isinstance(model, nn.Module):
         from steelyard.frameworks.torch.adapters import adapted
+        from steelyard.frameworks.torch.reparametrised import made
 
         yield from adapted(model, pieces)
+        yield from made(model, pieces)
