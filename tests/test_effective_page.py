@@ -32,6 +32,7 @@ ROWS = (
     (("torch-weight-norm", "torch-spectral", "torch-chain", "torch-orthogonal", "torch-parametrize"), "norms of PyTorch",
      "`*_g` and `*_v`, `*_orig` and `*_u`, or `parametrizations`"),
     ("torch-ao", "torch.ao", "quantised tensors, and the packed parameters of layers"),
+    ("torchao", "torchao", "the class of the tensor in a pickle or in the metadata of safetensors; `qdata`, `int_data`, `nf4`"),
 )  # fmt: skip
 """The beginnings of the names of cases, the scheme, and how it is told from the file."""
 TEXT = """# Effective weights
@@ -67,6 +68,8 @@ END = """
 - Numbers in the order of a kernel, in code books, or rotated: Marlin, EETQ, AQLM, VPTQ, QuIP#, EXL2, EXL3, SpQR, QQQ, BitBLAS,
   ParoQuant, sparse bit masks, and compressed-tensors with a `transform_config`.
 - FP8 weights without a scale, weights of bitsandbytes without their state, layers with a missing part.
+- Parametrizations that a file does not name: `orthogonal`, functions of one's own, and spectral norm of square convolutions
+  whose vectors do not show the axis. Those of a live net are computed.
 - What neither the shapes nor a config decide: the bits of MLX, the format of asymmetric GPTQ, the blocks of FP8.
 """
 
