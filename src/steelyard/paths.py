@@ -9,6 +9,8 @@ from steelyard.errors import SteelyardError
 
 LEFT_OUT = frozenset((".git", "__pycache__"))
 """Folders that belong to tools, not to models."""
+PIPELINES = ("model_index.json", "modules.json")
+"""The indexes of pipelines of diffusers and sentence-transformers, whose components are folders."""
 
 
 def expanded(paths: Iterable[str]) -> list[str]:

@@ -103,3 +103,28 @@ def test_the_quick_audit_finds_what_a_nested_pickle_in_a_state_would_run(tmp_pat
         "os.system('deep')" in each.what for each in steelyard.audit(tmp_path / "a.pkl").findings
     )
     assert found
+
+
+def test_the_quick_audit_looks_into_what_follows_the_tensors_of_safetensors(files, tmp_path):
+    from steelyard.auditing.quick import would_run
+
+    whole = (files / "good.safetensors").read_bytes()
+    (tmp_path / "a.safetensors").write_bytes(whole + b"\x80\x04cos\nsystem\n(Vx\ntR.")
+    assert would_run(str(tmp_path / "a.safetensors")) == ["would have run os.system('x')"]
+    assert not would_run(str(files / "good.safetensors"))
+
+
+def test_the_quick_audit_skips_a_storage_only_where_all_readers_see_one(tmp_path):
+    import zipfile
+
+    from steelyard.auditing.quick import would_run
+
+    evil, path = b"cos\nsystem\n(Vx\ntR.", tmp_path / "a.zip"
+    for name, expected in (("a/data/0", []), ("a/data/x", ["would have run os.system('x')"])):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(name, evil)
+            archive.writestr("a/other.txt", "text")
+        assert would_run(str(path)) == expected
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"a/data/x", b"a/data/0", 1))  # its own header says that it is a storage
+    assert would_run(str(path)) == ["would have run os.system('x')"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.auditing.arguments import accepted
 from steelyard.auditing.expected import ARGUMENTS, CLASS, FUNCTION, ITEMS, OBJECT, is_expected, kind_of
-from steelyard.auditing.findings import AuditFinding
+from steelyard.auditing.findings import AuditFinding, Remark
 from steelyard.auditing.libraries import CONTAINERS, rule_of_name
 from steelyard.auditing.rules import RULES
 from steelyard.codecs import limits
@@ -37,18 +37,20 @@ def judged(log: Log, machine: Machine, place: Place) -> Iterator[AuditFinding]:
     counts: Counter[str] = Counter()
     known: set[str] = set()
     shown: set[int] = set()
-    for rule, what, at in chain(_calls(log, shown, counts), _states(log), _fillings(log), _names(log, machine, shown)):
+    said = chain(_calls(log, shown, counts), _states(log), _fillings(log), _names(log, machine, shown))
+    for remark, at in said:
+        rule, what = remark.rule, remark.what
         if what not in known:
             counts[rule] += 1
             if counts[rule] <= limits.FINDINGS:
                 known.add(what)
-                yield AuditFinding(rule, place.at(at - place.origin), what)
+                yield remark.found(place.at(at - place.origin))
     for rule, count in counts.items():
         if count > limits.FINDINGS:
             yield AuditFinding(rule, str(place), f"{count - limits.FINDINGS:,} more findings of the rule {rule}")
 
 
-def _calls(log: Log, shown: set[int], counts: Counter[str]) -> Iterator[tuple[str, str, int]]:
+def _calls(log: Log, shown: set[int], counts: Counter[str]) -> Iterator[tuple[Remark, int]]:
     """Yield the calls; the names that their sentences show are added to `shown`. Those beyond the limit are only counted."""
     for record, how, at in log.calls:
         rule = rule_of_call(record, how)
@@ -58,7 +60,16 @@ def _calls(log: Log, shown: set[int], counts: Counter[str]) -> Iterator[tuple[st
         elif rule:
             what = _sentence(rule, record)
             shown.update(id(part) for part in (record.call, *_named(record)) if isinstance(part, Global) and part.text in what)
-            yield rule, what, at
+            yield Remark(rule, what, _classes_of(record)), at
+
+
+def _classes_of(record: Record) -> tuple[str, ...]:
+    """Return the classes that no list of the expected has, of those that a call names; none if a function is among its names."""
+    names = [part for part in (record.call, *_named(record)) if isinstance(part, Global)]
+    strange = [part for part in names if not is_expected(part.module, part.name)]
+    if not isinstance(record.call, Global) or any(RULES[rule_of_name(part.module, part.name)].runs for part in strange):
+        return ()
+    return tuple(dict.fromkeys(part.text for part in strange))
 
 
 def rule_of_call(record: Record, how: str) -> str:
@@ -110,16 +121,17 @@ _WORDS = {
 }
 
 
-def _states(log: Log) -> Iterator[tuple[str, str, int]]:
+def _states(log: Log) -> Iterator[tuple[Remark, int]]:
     for target, state, at in log.states:
         if isinstance(target, Global):
-            yield "pickle-state", f"would change {printable(target.text)}, a class, a function or a module", at
+            yield Remark("pickle-state", f"would change {printable(target.text)}, a class, a function or a module"), at
             continue
         held = [part for part in (state if type(state) is tuple else (state,)) if type(part) is dict]
         changed = sorted({key for part in held for key in part if type(key) is str and key in _METHODS and _is_made(part[key])})
         if changed and not (isinstance(target, Record) and _is_plain_object(target)):
             owner = printable(target.text) if isinstance(target, Record) else "a dict"
-            yield "pickle-state", f"would change {', '.join(changed)} of an object of {owner}, which a loader may call", at
+            what = f"would change {', '.join(changed)} of an object of {owner}, which a loader may call"
+            yield Remark("pickle-state", what), at
 
 
 def _is_made(value: Pickled) -> bool:
@@ -132,12 +144,14 @@ def _is_plain_object(target: Record) -> bool:
     return target.text == "numpy.dtype"
 
 
-def _fillings(log: Log) -> Iterator[tuple[str, str, int]]:
+def _fillings(log: Log) -> Iterator[tuple[Remark, int]]:
     for target, at in log.fillings:
         if isinstance(target, Global):
-            yield "pickle-state", f"would call a method of {printable(target.text)}, a class, a function or a module", at
+            what = f"would call a method of {printable(target.text)}, a class, a function or a module"
+            yield Remark("pickle-state", what), at
         elif isinstance(target, Record) and (kind := class_of(target)) is not None and not _takes_items(kind):
-            yield "pickle-unproven-class", f"adds items to an object of {printable(kind.text)}, which may run its code", at
+            what = f"adds items to an object of {printable(kind.text)}, which may run its code"
+            yield Remark("pickle-unproven-class", what, (kind.text,)), at
 
 
 def _takes_items(kind: Global) -> bool:
@@ -146,7 +160,7 @@ def _takes_items(kind: Global) -> bool:
     return not own or ITEMS in own or kind.module in _FILLED
 
 
-def _names(log: Log, machine: Machine, shown: set[int]) -> Iterator[tuple[str, str, int]]:
+def _names(log: Log, machine: Machine, shown: set[int]) -> Iterator[tuple[Remark, int]]:
     """Yield names that are not among the calls that were shown."""
     for (module, name), at in log.names.items():
         if id(machine.globals.get((module, name))) in shown or is_expected(module, name):
@@ -154,6 +168,6 @@ def _names(log: Log, machine: Machine, shown: set[int]) -> Iterator[tuple[str, s
         rule = rule_of_name(module, name)
         text = printable(f"{module}.{name}")
         if RULES[rule].severity == "error":
-            yield rule, f"would have run {text}", at
+            yield Remark(rule, f"would have run {text}"), at
         else:
-            yield rule, f"names {text}, {_WORDS[rule]}", at
+            yield Remark(rule, f"names {text}, {_WORDS[rule]}", (f"{module}.{name}",)), at

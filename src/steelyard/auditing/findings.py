@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from steelyard.auditing.rules import RULES, RUNS
+from steelyard.auditing.rules import RULES
 from steelyard.errors import printable
 
 if TYPE_CHECKING:
@@ -54,11 +54,24 @@ def reason(error: Exception, name: str) -> str:
     return head if mark and byte.rstrip(")").replace(",", "").isdigit() else text
 
 
+class Remark(NamedTuple):
+    """What an auditor says before its place is known: the rule, one sentence, and the classes that it is about."""
+
+    rule: str
+    what: str
+    classes: tuple[str, ...] = ()
+
+    def found(self, place: str) -> AuditFinding:
+        """Return the finding at a place."""
+        return AuditFinding(self.rule, place, self.what, {"classes": list(self.classes)} if self.classes else None)
+
+
 class AuditFinding:
     """One thing that an audit found.
 
     `rule` is the id of its rule, `severity` "info", "warning" or "error", `place` where it is ("archive/data.pkl in
-    model.zip, byte 120"), `what` one sentence, and `evidence` the facts behind it.
+    model.zip, byte 120"), `what` one sentence, and `evidence` the facts behind it: "classes" are the classes, by module and
+    name, for which alone the finding is there.
     """
 
     __slots__ = ("evidence", "place", "rule", "what")
@@ -77,7 +90,7 @@ class AuditFinding:
     @property
     def runs(self) -> bool:
         """Whether loading the file would run code, or reach out of the file."""
-        return RULES[self.rule].outcome == RUNS
+        return RULES[self.rule].runs
 
     def __repr__(self) -> str:
         return f"{self.severity}: {self.what} ({self.place})"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from steelyard.auditing.archives import leaves
-from steelyard.auditing.findings import AuditFinding
+from steelyard.auditing.findings import Remark
 from steelyard.auditing.libraries import FRAMEWORKS, LIBRARIES, looks_like_class, rule_of_name
 from steelyard.auditing.names import words
 from steelyard.auditing.plain_values import dicts_in
@@ -22,11 +22,11 @@ from steelyard.errors import printable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from steelyard.auditing.findings import Inside, Place
+    from steelyard.auditing.findings import AuditFinding, Inside, Place
     from steelyard.codecs.plain import Plain
     from steelyard.storage.source import Source
 
-    Found = Iterator[tuple[str, str]]
+    Found = Iterator[tuple[str, str] | Remark]
     """Rules and sentences."""
 
 _DIFFUSERS = frozenset(("diffusers", "transformers", "onnxruntime", "optimum", "flax", "torch", "null", "controlnet_aux", "peft"))
@@ -49,12 +49,12 @@ def judged(config: Plain, source: Source, place: Place) -> Iterator[AuditFinding
     """Yield a finding for each name that a loader would import or fetch, at any depth."""
     file = source.name.replace("\\", "/").rpartition("/")[2]
     for entry in dicts_in(config):
-        for rule, what in _entry(entry, file):
-            yield AuditFinding(rule, str(place), what)
+        for each in _entry(entry, file):
+            yield Remark(*each).found(str(place))
     if file == "model_index.json" and isinstance(config, dict):
         for name, value in config.items():
-            for rule, what in _part(name, value):
-                yield AuditFinding(rule, str(place), what)
+            for each in _part(name, value):
+                yield Remark(*each).found(str(place))
 
 
 def _entry(entry: Mapping[str, Plain], file: str) -> Found:
@@ -181,7 +181,8 @@ def named(name: str, key: str) -> Found:
     if rule in ("pickle-name", "pickle-dotted-name") and not (package in LIBRARIES or package in FRAMEWORKS):
         yield "hub-function", f"names {shown} as {key}, which a loader would import and call"
     else:
-        yield "hub-unknown-class", f"names {shown} as {key}, which no list knows; a loader would import and call it"
+        what = f"names {shown} as {key}, which no list knows; a loader would import and call it"
+        yield Remark("hub-unknown-class", what, (name,))
 
 
 def _part(name: str, value: Plain) -> Found:

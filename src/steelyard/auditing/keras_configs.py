@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from steelyard.auditing.findings import AuditFinding, Inside, Place
+from steelyard.auditing.findings import AuditFinding, Inside, Place, Remark
 from steelyard.auditing.keras_names import (
     CLASSES,
     FUNCTION_MODULES,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from steelyard.codecs.plain import Plain
     from steelyard.storage.source import Source
 
-    Found = Iterator[tuple[str, str]]
+    Found = Iterator[tuple[str, str] | Remark]
     """Rules and sentences."""
 
 _PATH = 1024  # characters of a path at most; a longer text is the content itself
@@ -61,14 +61,14 @@ def judged(config: Plain, source: Source, place: Place) -> Iterator[AuditFinding
     if not is_config(config):
         return
     for entry in dicts_in(config):
-        for rule, what in (*_object(entry), *_settings(entry)):
-            if rule == "keras-unknown-class" and source.name == SAVED_METADATA:
+        for remark in (Remark(*each) for each in (*_object(entry), *_settings(entry))):
+            if remark.rule == "keras-unknown-class" and source.name == SAVED_METADATA:
                 shown = printable(_text(entry, "class_name"))
                 yield AuditFinding(
                     "keras-saved-class", str(place), f"has a layer of the class {shown}; its saved graph runs instead"
                 )
             else:
-                yield AuditFinding(rule, str(place), what)
+                yield remark.found(str(place))
         yield from _modules_of_torch(entry, source, place)
 
 
@@ -152,7 +152,7 @@ def _class(module: str, name: str, registered: str) -> Found:
         elif name not in CLASSES and not looks_like_class(name):
             yield "keras-function", f"names the function {shown}, which a loader would call"
         elif (name not in CLASSES and own.partition(".")[0] != "ops") or package:
-            yield "keras-unknown-class", f"names {shown}, a class that Keras does not have"
+            yield Remark("keras-unknown-class", f"names {shown}, a class that Keras does not have", (f"{module}.{name}",))
     elif module and module not in ("builtins", "__main__"):
         yield from _foreign(module, name, shown)
     else:
@@ -170,7 +170,8 @@ def _registered(package: str, tail: str, name: str, shown: str) -> Found:
     elif "." in name and rule_of_name(*name.rsplit(".", 1)) in ("pickle-name", "pickle-dotted-name"):
         yield "keras-function", f"names {shown}, which a loader would import"
     elif package or name not in CLASSES:
-        yield "keras-unknown-class", f"names {printable(tail or name)}, a class that no list knows; its code would run"
+        what = f"names {printable(tail or name)}, a class that no list knows; its code would run"
+        yield Remark("keras-unknown-class", what, (tail or name,))
 
 
 def _foreign(module: str, name: str, shown: str) -> Found:
@@ -182,7 +183,8 @@ def _foreign(module: str, name: str, shown: str) -> Found:
     elif _package(module) in FRAMEWORKS and name in CLASSES:
         return
     else:
-        yield "keras-unknown-class", f"names {shown}, a class that no list knows; a loader would import its module"
+        what = f"names {shown}, a class that no list knows; a loader would import its module"
+        yield Remark("keras-unknown-class", what, (f"{module}.{name}",))
 
 
 def _operation(config: Plain) -> Found:

@@ -16,6 +16,11 @@ class Rule:
         self.outcome = outcome
         self.sentence = sentence
 
+    @property
+    def runs(self) -> bool:
+        """Whether the finding means that loading runs code, or reaches out of the file."""
+        return self.outcome == RUNS
+
 
 RULES: dict[str, Rule] = {
     "pickle-call": Rule("error", RUNS, "A pickle calls a function, or a class that is not made to hold data."),

@@ -11,14 +11,14 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from steelyard.auditing.findings import AuditFinding
+from steelyard.auditing.findings import Remark
 from steelyard.auditing.hub import named
 from steelyard.auditing.libraries import rule_of_name
 from steelyard.codecs import limits
 from steelyard.errors import printable
 
 if TYPE_CHECKING:
-    from steelyard.auditing.findings import Inside, Place
+    from steelyard.auditing.findings import AuditFinding, Inside, Place
     from steelyard.storage.source import Source
 
 _PLAIN = frozenset(("tuple", "str", "unicode", "int", "float", "bool", "none", "list", "dict", "complex", "long", "bytes"))
@@ -37,8 +37,8 @@ def recognises(source: Source) -> bool:
 def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
     """Name the objects that a loader would make."""
     text = source.read(0, source.size).decode("utf-8", "replace")
-    for rule, what in dict.fromkeys((*_objects(text), *_calls(text))):
-        yield AuditFinding(rule, str(place), what)
+    for each in dict.fromkeys((*_objects(text), *_calls(text))):
+        yield Remark(*each).found(str(place))
 
 
 def _objects(text: str) -> Iterator[tuple[str, str]]:
@@ -49,7 +49,7 @@ def _objects(text: str) -> Iterator[tuple[str, str]]:
             yield "yaml-object", f"has the tag {printable(match[0])}, which an unsafe loader would call or import"
 
 
-def _calls(text: str) -> Iterator[tuple[str, str]]:
+def _calls(text: str) -> Iterator[tuple[str, str] | Remark]:
     for match in _LOADER.finditer(text):
         if not match["name"].startswith("mlflow."):
             rule = "yaml-object" if rule_of_name(match["name"], "Loader") == "pickle-name" else "hub-unknown-class"
@@ -57,5 +57,6 @@ def _calls(text: str) -> Iterator[tuple[str, str]]:
     for pattern in (_CALLED, _TARGET):
         for match in pattern.finditer(text):
             key = match.groupdict().get("tag") or "_target_"
-            for rule, what in named(match["name"], f"!{key}" if pattern is _CALLED else key):
-                yield ("yaml-object" if rule == "hub-function" else rule), what
+            for each in named(match["name"], f"!{key}" if pattern is _CALLED else key):
+                remark = Remark(*each)
+                yield remark._replace(rule="yaml-object") if remark.rule == "hub-function" else remark

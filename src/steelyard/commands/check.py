@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.commands import add_effective, add_paths, each_file, print_json, print_records
 from steelyard.errors import FormatError, printable
+from steelyard.paths import PIPELINES
 
 if TYPE_CHECKING:
     import argparse
@@ -95,10 +96,12 @@ def _policy(args: argparse.Namespace) -> Policy:
 
 def _outcome(file: str, args: argparse.Namespace, policy: Policy, *, named: bool) -> Outcome:
     """Check a file; one of a folder may be anything but a model."""
-    from steelyard.measures.check.outcomes import outcome, outcome_of_audit, outcome_of_other
+    from steelyard.measures.check.outcomes import outcome, outcome_of_audit, outcome_of_other, outcome_of_pipeline
 
     if args.audit_only:
         return outcome_of_audit(file, policy)
+    if not named and os.path.basename(file) in PIPELINES:
+        return outcome_of_pipeline(file, policy)
     try:
         check = _check(file, health=args.health, effective=args.effective, named=named)
     except FormatError as error:
@@ -161,9 +164,12 @@ def _print_total(args: argparse.Namespace, records: list[Any], total: Any) -> No
 
 
 def _write(args: argparse.Namespace, outcomes: list[Outcome], errors: Mapping[str, str]) -> None:
-    """Write the files that the options name; names in a bill of materials are relative to the folder that was given."""
+    """Write the files that the options name; names in a bill of materials are relative to the folder that holds all files."""
     if args.write_baseline or args.sarif or args.bom:
+        from steelyard.measures.check.outcomes import common_folder
         from steelyard.measures.check.writing import write
 
-        folder = args.paths[0] if len(args.paths) == 1 and os.path.isdir(args.paths[0]) else ""
+        is_folder = len(args.paths) == 1 and os.path.isdir(args.paths[0])
+        files = (file for file in (*(each.file for each in outcomes), *errors) if "://" not in file)
+        folder = args.paths[0] if is_folder else common_folder(files)
         write(outcomes, errors, baseline=args.write_baseline, sarif=args.sarif, bom=args.bom, folder=folder)

@@ -75,6 +75,21 @@ def test_an_audit_alone_has_no_health(folder, capsys):
     assert "not allowed with argument" in capsys.readouterr().err
 
 
+def test_the_components_of_a_pipeline_next_to_other_files_are_read_once(tmp_path, capsys):
+    parts = {"unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"]}
+    for part in parts:
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "config.json").write_text("{}")
+        save_file({"w": np.ones(3, np.float32)}, tmp_path / part / "diffusion_pytorch_model.safetensors")
+    save_file({"w": np.ones(3, np.float32)}, tmp_path / "other.safetensors")
+    index = tmp_path / "model_index.json"
+    index.write_text(json.dumps({"_class_name": "Pipe", **parts}))
+    lines = said(capsys, "check", tmp_path)
+    assert [Path(line.partition(": ")[0]).name for line in lines[:-1]] == ["other.safetensors", "unet", "vae"]
+    index.write_text(json.dumps({"_class_name": "Pipe", **parts, "safety": ["os", "system"]}))
+    assert "os.system" in said(capsys, "check", tmp_path, status=3)[0]
+
+
 def test_a_pattern_reaches_all_folders_and_a_file_without_a_model_is_no_error_there(folder, capsys):
     assert said(capsys, "check", "models/**/*.pkl", status=3)[0].startswith("would have run os.system")
     total = "looked into 7 files: 1 would run code, 1 damaged, 2 without a model, 1 not looked into: runs/deep/a.bin"
@@ -127,13 +142,31 @@ def test_an_allowed_class_is_info_and_a_function_never_is(folder, capsys):
 
 @pytest.mark.parametrize(
     ("stream", "severity"),
-    [(b"cmy.nets(a).b\nEvil\n(Va\ntR.", "warning"), (b"cmy.nets\nNet2\n)\x81.", "warning"), (b"cmy.nets\nNet\n(Va\ntR.", "info")],
+    [
+        (b"cmy.nets(a).b\nEvil\n(Va\ntR.", "warning"),
+        (b"cmy.nets\nNet2\n)\x81.", "warning"),
+        (b"cmy.nets\nNet\n(cyour.nets\nNet\ntR.", "warning"),  # an argument of a class that is not allowed
+        (b"cmy.nets\nNet\n(Va\ntR.", "info"),
+    ],
 )
 def test_a_name_that_only_looks_like_an_allowed_class_is_not_allowed(folder, capsys, stream, severity):
     (folder / "net.pkl").write_bytes(stream)
     lines = said(capsys, "check", folder / "net.pkl", "--allow", "my.nets", "--allow", "my.nets.Net", "--json", status=2)
     (finding,) = [each for each in json.loads("\n".join(lines))["findings"] if each["kind"] == "code"]
     assert finding["severity"] == severity
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("config.json", {"module": "my.nets", "class_name": "Net", "config": {}, "registered_name": "Net"}),
+        ("config.json", {"_target_": "my.nets.Net"}),
+    ],
+)
+def test_a_class_that_a_config_names_is_allowed_by_module_and_name(tmp_path, capsys, name, text):
+    (tmp_path / name).write_text(json.dumps(text))
+    said(capsys, "check", "--audit-only", tmp_path / name, status=1)
+    said(capsys, "check", "--audit-only", tmp_path / name, "--allow", "my.nets.Net")
 
 
 def test_sarif_has_what_its_schema_requires(folder, capsys):
@@ -179,6 +212,13 @@ def test_a_bill_of_materials_has_digests_licences_and_findings_and_is_equal_for_
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
     said(capsys, "check", folder, "--bom", "c.json", status=3)
     assert json.loads(Path("c.json").read_text())["metadata"]["timestamp"] == "1970-01-01T00:00:00Z"
+
+
+def test_a_bill_of_single_files_names_them_from_the_folder_that_they_share(folder, capsys, tmp_path):
+    good, cut = folder / "good.safetensors", folder / "runs" / "cut.safetensors"
+    for paths, names in (([good], ["good.safetensors"]), ([good, cut], ["good.safetensors", "runs/cut.safetensors"])):
+        said(capsys, "check", *(tmp_path / path for path in paths), "--bom", "a.json", status=2 if cut in paths else 0)
+        assert [each["name"] for each in json.loads(Path("a.json").read_text())["components"]] == names
 
 
 def test_a_folder_that_is_one_model_is_one_line_and_its_files_are_in_the_bill(folder, capsys):

@@ -90,6 +90,12 @@ def outcome_of_audit(file: str, policy: Policy) -> Outcome:
     return outcome(file, Check(0, as_findings(audited)), policy)._replace(looked=audited.looked)
 
 
+def outcome_of_pipeline(file: str, policy: Policy) -> Outcome:
+    """Audit the index of a pipeline in a folder, whose components are checked by themselves, and judge the findings."""
+    judged = outcome_of_audit(file, policy)
+    return judged if judged.check.findings or judged.known else judged._replace(word=NO_MODEL)
+
+
 def outcome_of_other(file: str, error: FormatError, policy: Policy) -> Outcome:
     """Judge a file of a folder that cannot be read as weights: it is audited, and may be anything but a model.
 

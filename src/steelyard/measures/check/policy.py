@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     Known = frozenset[tuple[str, str]]
     """The digest of a file and the rule of a finding in it."""
 
-_MADE = re.compile(r"(?:makes an object of|names) ([\w.]+)(?:\((.*)\))?, a class\b", re.DOTALL)
-_NESTED = re.compile(r"\)\s*\.\s*\w")
 _VERSION = 1
 
 
@@ -42,17 +39,11 @@ class Policy:
         return left, len(check.findings) - len(new)
 
     def _judged(self, finding: Finding) -> Finding:
-        name = class_of(finding)
-        if finding.severity != "warning" or name not in self.allowed:
+        classes = finding.evidence.get("classes") if finding.kind == "code" else None
+        if finding.severity != "warning" or not classes or not self.allowed.issuperset(classes):
             return finding
-        evidence = {**finding.evidence, "allowed": name}
+        evidence = {**finding.evidence, "allowed": classes}
         return Finding(finding.kind, finding.name, finding.what, finding.place, severity="info", evidence=evidence)
-
-
-def class_of(finding: Finding) -> str:
-    """Return module and name of the class that a finding is about; "" for any other, and where the text could mislead."""
-    match = _MADE.match(finding.what) if finding.kind == "code" else None
-    return "" if match is None or _NESTED.search(match[2] or "") else match[1]
 
 
 def read_baseline(path: str) -> Known:
