@@ -44,7 +44,7 @@ need. The library that wrote a file is not needed.
 
 ```python
 w = steelyard.effective("Llama-3-8B-GPTQ/model.safetensors")
-w["model.layers.0.mlp.up_proj.weight"]             # float32, (14336, 4096)
+w["model.layers.0.mlp.up_proj.weight"]  # float32, (14336, 4096)
 w["model.layers.0.mlp.up_proj.weight"].derivation  # the scheme, the stored weights, the words of the config, what was assumed
 steelyard.save(w, "plain.safetensors")
 ```

@@ -135,10 +135,9 @@ def _variable(cursor: _Cursor, version: int) -> Weight:
 
 
 def _aliases(cursor: _Cursor) -> Iterator[tuple[str, str]]:
-    """Yield each alias with the name of its variable; old files end before them."""
-    if cursor.offset < cursor.source.size:
-        for _ in range(cursor.number("I")):
-            yield cursor.text(), cursor.text()
+    """Yield each alias with the name of its variable."""
+    for _ in range(cursor.number("I")):
+        yield cursor.text(), cursor.text()
 
 
 def _derive(pieces: Pieces) -> Iterator[Weight]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     """A ufunc of two arrays."""
 
 _WORD = 32
+_FEW = 1 << 10  # fewer codes are cast sooner than a table is made
 LONGEST_ROW = 1 << 24
 """numbers of a row of a packed weight: a row is unpacked at a time"""
 
@@ -174,6 +175,22 @@ def matrix_reader(shape: tuple[int, ...], part: Callable[[int, int], Array]) -> 
     if width > LONGEST_ROW:
         raise ShapeError(f"its rows have {width:,} numbers, more than the {LONGEST_ROW:,} that are read at a time")
     return by_rows((prod(shape[:-1]), width), part)
+
+
+def as_float32(codes: Array) -> Array:
+    """Return codes as new float32 numbers; those of float8 are looked up, which takes half the time of a cast.
+
+    >>> import numpy as np
+    >>> as_float32(np.array([-2, 3], np.int8)).tolist()
+    [-2.0, 3.0]
+    """
+    import numpy as np
+
+    if not codes.dtype.name.startswith("float8") or codes.size < _FEW:
+        return codes.astype(np.float32)
+    table = np.arange(256, dtype=np.uint8).view(codes.dtype).astype(np.float32)
+    found: Array = np.take(table, codes.view(np.uint8))
+    return found
 
 
 def e2m1(stored: Array) -> Array:

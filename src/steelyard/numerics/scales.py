@@ -56,13 +56,13 @@ def spread(scale: Weight, shape: tuple[int, ...], blocks: tuple[int, int] | None
         leading = _without_ones(scale.shape)
         if len(leading) < len(shape) and leading == shape[: len(leading)]:
             height = prod(shape[len(leading) : -1])
-            return Scales(_banded(scale, prod(shape[:-1]), height), height, width)
+            return Scales(_banded(scale, prod(shape[:-1]), height, 1), height, width)
         if is_grid and scale.size == scale.shape[-1] == width:
             return Scales(_constant(scale), prod(shape[:-1]), 1)
     if not is_grid or scale.shape[:-2] != shape[:-2]:
         raise ShapeError(f"scales {scale.shape} do not fit a weight {shape}")
     height, group = _checked(scale.shape, shape, blocks) if blocks else _sides(scale.shape, shape)
-    return Scales(_banded(scale, shape[-2], height), height, group)
+    return Scales(_banded(scale, shape[-2], height, scale.shape[-1]), height, group)
 
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -93,16 +93,16 @@ def _constant(scale: Weight) -> Callable[[int, int], Array]:
     return lambda _first, _last: floats(scale.read(0, scale.size))[None]
 
 
-def _banded(scale: Weight, inner: int, height: int) -> Callable[[int, int], Array]:
+def _banded(scale: Weight, inner: int, height: int, columns: int) -> Callable[[int, int], Array]:
     """Return what reads the scales of rows; the first of each `inner` rows begins a band of `height` of them."""
-    bands, count = -(-inner // height), scale.shape[-1] if len(scale.shape) > 1 and scale.size != prod(scale.shape[:-1]) else 1
-    flat = scale.replace(shape=(scale.size // count, count))
+    bands = -(-inner // height)
+    flat = scale.replace(shape=(scale.size // columns, columns))
 
     def read(first: int, last: int) -> Array:
         import numpy as np
 
         if height == 1 or first >= last:
-            return floats(rows(flat, first, max(last, first))) if height == 1 else np.ones((0, count), np.float32)
+            return floats(rows(flat, first, max(last, first))) if height == 1 else np.ones((0, columns), np.float32)
         row = np.arange(first, last)
         band = row // inner * bands + row % inner // height
         found: Array = floats(rows(flat, int(band[0]), int(band[-1]) + 1))[band - band[0]]

@@ -22,7 +22,7 @@ from steelyard.core.effective import Derivation, Pieces, Setting, attempted, der
 from steelyard.core.weight import Role
 from steelyard.dtypes import numpy_dtype
 from steelyard.errors import ShapeError, printable
-from steelyard.numerics.packed import e2m1, fields, flattened, in_groups, matrix_reader, rows
+from steelyard.numerics.packed import as_float32, e2m1, fields, flattened, in_groups, matrix_reader, rows
 from steelyard.numerics.scales import Scales, spread
 
 if TYPE_CHECKING:
@@ -307,7 +307,7 @@ def _blocks(group: Config, scale: Weight, shape: tuple[int, ...]) -> tuple[int, 
 def _part_of_plain(codes: Weight, scales: Scales, zeros: Scales | None, dtype: str, first: int, last: int) -> Array:
     import numpy as np
 
-    values = rows(codes, first, last).astype(np.float32)
+    values = as_float32(rows(codes, first, last))
     if zeros:
         zeros.apply(np.subtract, values, first)
     scales.apply(np.multiply, values, first)

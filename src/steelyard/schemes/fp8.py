@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from steelyard.codecs.quantization_config import quantization_config
 from steelyard.core.effective import Derivation, Pieces, Setting, attempted, derived, joined
 from steelyard.errors import ShapeError
-from steelyard.numerics.packed import e2m1, flattened, matrix_reader, rows
+from steelyard.numerics.packed import as_float32, e2m1, flattened, matrix_reader, rows
 from steelyard.numerics.scales import Scales, spread
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _blocks(config: Config) -> tuple[int, int] | None:
 def _part(codes: Weight, scales: Scales, first: int, last: int) -> Array:
     import numpy as np
 
-    values = rows(codes, first, last).astype(np.float32)
+    values = as_float32(rows(codes, first, last))
     scales.apply(np.multiply, values, first)
     return values
 

@@ -19,7 +19,7 @@ from steelyard.codecs.quantization_config import json_beside, quantization_confi
 from steelyard.core.effective import Derivation, Pieces, Setting, attempted, derived, joined
 from steelyard.core.weight import Role
 from steelyard.errors import ShapeError, printable
-from steelyard.numerics.packed import flattened, matrix_reader, rows, stacked_fields
+from steelyard.numerics.packed import as_float32, flattened, matrix_reader, rows, stacked_fields
 from steelyard.numerics.scales import Scales, spread
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _plain(name: str, codes: Weight, scale: Weight | None, facts: Derivation) ->
 def _part_of_plain(codes: Weight, scales: Scales, first: int, last: int) -> Array:
     import numpy as np
 
-    values = rows(codes, first, last).astype(np.float32)
+    values = as_float32(rows(codes, first, last))
     scales.apply(np.multiply, values, first)
     return values
 
