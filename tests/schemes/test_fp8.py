@@ -1,9 +1,14 @@
 """FP8 weights with scales of every granularity, experts, and those that are refused."""
 
+import shutil
+
 import numpy as np
 import pytest
 from ml_dtypes import float8_e4m3fn
 from packed_files import effective, reason
+
+import steelyard
+from tests import carried
 
 RNG = np.random.default_rng(0)
 
@@ -81,3 +86,11 @@ def test_lost_scales_and_weights_are_refused(tmp_path):
         assert (
             "its scales are" in (why := reason(tmp_path, {"weight": codes(3, 4), "weight_scale": wrong})) or "do not fit" in why
         )
+
+
+def test_the_cut_blocks_of_deepseek_need_their_config(tmp_path):
+    folder = carried.folder("effective") / "fp8-block-deepseek-ragged"
+    (name,) = (known := np.load(folder / "effective.npz")).files
+    assert steelyard.effective(folder / "model.safetensors")[name].numpy() == pytest.approx(known[name], rel=1e-6)
+    alone = shutil.copy(folder / "model.safetensors", tmp_path)
+    assert "no config says the size of its blocks" in steelyard.effective(alone)[name].unreadable
