@@ -39,7 +39,8 @@ def channels(real, axis, dtype, most=0):
     """Return a tensor with a scale for each place along an axis; zero points up to `most` are fractions."""
     length = real.shape[axis]
     zeros = torch.rand(length) * most if most else torch.randint(-9, 9, (length,))
-    return torch.quantize_per_channel(real, torch.rand(length) * 0.1 + 0.01, zeros, axis, dtype)
+    scales = torch.rand(length, dtype=torch.float32 if most else torch.float64) * 0.1 + 0.01
+    return torch.quantize_per_channel(real, scales, zeros, axis, dtype)
 
 
 TENSORS = {

@@ -98,7 +98,7 @@ def _axis(stored: Weight, scale: Weight, zero: Weight) -> int | str:
 
 
 def _dequantised(stored: Weight, scale: Weight, zero: Weight, axis: int | None) -> Reader:
-    """Return a reader of the real numbers, in float32 as PyTorch computes them."""
+    """Return a reader of the real numbers, which PyTorch rounds to float32 once; one scale for all is rounded before, too."""
     whole = view(stored.shape, axis)
 
     def read(start: int, stop: int) -> Array:
@@ -107,12 +107,15 @@ def _dequantised(stored: Weight, scale: Weight, zero: Weight, axis: int | None) 
         codes = stored.read(start, stop)
         if stop <= start:
             return codes.astype(np.float32)
-        zeros, scales = zero.read(0, zero.size), scale.read(0, scale.size).astype(np.float32)
-        if axis is not None:
+        zeros, scales = zero.read(0, zero.size), scale.read(0, scale.size)
+        if axis is None:
+            scales = scales.astype(np.float32)
+        else:
             zeros, scales = (spread(values, whole, start, stop) for values in (zeros, scales))
         kind = np.float32 if zeros.dtype.kind == "f" else np.int64 if codes.itemsize > 1 else np.int32
         with np.errstate(over="ignore", invalid="ignore"):
-            real: Array = np.subtract(codes, zeros, dtype=kind, casting="unsafe").astype(np.float32) * scales
+            shifted = np.subtract(codes, zeros, dtype=kind, casting="unsafe").astype(np.float32)
+            real: Array = (shifted * scales).astype(np.float32, copy=False)
         return real
 
     return read

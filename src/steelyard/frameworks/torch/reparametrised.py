@@ -57,6 +57,8 @@ def made(model: nn.Module, pieces: Pieces) -> Iterator[Weight]:
 def _of_module(model: nn.Module) -> Iterator[_Found]:
     parts = parts_of(model)
     for prefix, part, _ in parts:
+        if isinstance(part, torch.jit.ScriptModule):
+            continue  # it has neither hooks nor parametrizations
         yield from _parametrized(prefix, part)
         yield from _hooked(prefix, part)
         yield from _recurrent(prefix, part)
