@@ -12,7 +12,7 @@ from steelyard.auditing.candidates import AUDITORS, Auditors, candidates
 from steelyard.storage.source import from_bytes
 
 MODULES = {name: import_module(f"steelyard.auditing.{name}") for name in AUDITORS}
-ENDINGS = ["a", "a.pt", "a.json", "a.jsonl", "a.index.json", "a.npz:schema.json", "a.zarray", "a.zmetadata", "a.safetensors", "a.h5", "a.hdf5", "a.keras", "a.he5", "a.hdf", "a.py", "a.pyc", "a.pt:code/__torch__/net.py", "a.pt:bytecode.pkl", "a.jinja", "a.jinja2", "a.j2", "a.pb", "a.pbtxt", "a.meta", "a.graphdef", "a.yaml", "a.yml", "a.zip:MLmodel", "A.JSON"]  # fmt: skip
+ENDINGS = ["a", "a.pt", "a.json", "a.jsonl", "a.index.json", "a.npz:schema.json", "a.zarray", "a.zmetadata", "a.safetensors", "a.h5", "a.hdf5", "a.keras", "a.he5", "a.hdf", "a.py", "a.pyc", "a.pt:code/__torch__/net.py", "a.pt:bytecode.pkl", "a.jinja", "a.jinja2", "a.j2", "a.pb", "a.pbtxt", "a.meta", "a.graphdef", "a.yaml", "a.yml", "a.zip:MLmodel", "A.JSON", "a.pdmodel", "a/__model__", "a.mlmodel"]  # fmt: skip
 BODIES = [b"\n\0\0\0rest", b"DX3\nX\n\0\0\0", b'"class_name": 1}', b'\n\0\0\0\0\0\0{"a":', b"ELF" + bytes(600), b"Z\0" + bytes(60) + b"PE\0\0", b"\0\0\0TFL3", b"\0\0\0ORTM", b"Zh91AY", b"\x8b\x08" + bytes(9)]  # fmt: skip
 
 
@@ -27,7 +27,7 @@ def test_no_auditor_that_recognises_a_source_is_left_out():
         for body in BODIES:
             assert not left_out(from_bytes(bytes([first]) + body, "a"))
     for name in ENDINGS:
-        for body in (b"", b"{}", b"tensor", b"\x80\x04N."):
+        for body in (b"", b"{}", b"tensor", b"\x80\x04N.", b"\x08\4", b'{"magic": "pir"}'):
             assert not left_out(from_bytes(body, name)), name
 
 

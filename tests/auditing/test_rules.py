@@ -39,8 +39,9 @@ pickles and after them, arrays of objects, bytes in a pickle, bytes after its en
 a depth of 16. What it cannot look into is a finding of its own.
 
 Of formats that are not pickles the text is judged, and nothing is rendered or imported: configs of Keras and of the Hugging Face
-Hub, chat templates, YAML, Python source beside a model, operators of ONNX, TensorFlow, TensorFlow Lite and TorchScript, types of
-skops, promises and calls of R, and metadata. A name that is built from parts or escapes counts as the name that it makes.
+Hub, chat templates, YAML, Python source beside a model, operators of ONNX, TensorFlow, TensorFlow Lite, TorchScript and Paddle,
+classes of Core ML, types of skops, promises and calls of R, and metadata. A name that is built from parts or escapes counts as
+the name that it makes.
 
 A name of a pickle is expected only if a list has it. `scripts/expected.py` writes the list from the installed frameworks, and
 proves for each class that the methods which an unpickler calls run nothing else; functions were read by a person. A function

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 AUDITORS = (
     *("archives", "arrays", "native", "pickles", "shards", "skops", "streams", "tars"),
     *("configs", "hdf5", "metadata", "onnx", "programs", "python_sources", "r", "template_files", "tensorflow_graphs", "tflite"),
-    "yaml_tags",
+    *("yaml_tags", "paddle", "coreml"),
 )
 """The modules of this package that each audit one kind of content, in the order of their findings."""
 _ALWAYS = ("pickles",)  # nearly every byte is an opcode
@@ -31,13 +31,14 @@ _FIRST_BYTES = {
 }
 _FIRST = [frozenset((*_ALWAYS, *(name for name, first in _FIRST_BYTES.items() if byte in first))) for byte in range(256)]
 _ENDINGS: tuple[tuple[str | tuple[str, ...], tuple[str, ...]], ...] = (
-    ((".json", ".jsonl", ".zarray", ".zmetadata"), ("configs", "shards", "skops")),
+    ((".json", ".jsonl", ".zarray", ".zmetadata"), ("configs", "shards", "skops", "paddle")),
     (".safetensors", ("metadata",)),
     ((".h5", ".hdf5", ".keras", ".he5", ".hdf"), ("hdf5",)),
     ((".py", ".pyc", "bytecode.pkl"), ("programs", "python_sources")),
     ((".jinja", ".jinja2", ".j2"), ("template_files",)),
     ((".pb", ".pbtxt", ".meta", ".graphdef"), ("tensorflow_graphs",)),
-    ((".yaml", ".yml", "mlmodel"), ("yaml_tags",)),
+    ((".yaml", ".yml", "mlmodel"), ("yaml_tags", "coreml")),
+    ((".pdmodel", "__model__"), ("paddle",)),
 )
 _MARKS = {b"ORTM": "onnx", b"TFL3": "tflite"}  # the identifiers of FlatBuffers, after 4 bytes
 _OF_R = (b"X\n", b"A\n", b"B\n", b"RD")
