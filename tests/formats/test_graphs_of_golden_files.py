@@ -13,7 +13,6 @@ from onnx import TensorProto, helper, numpy_helper
 import steelyard
 from steelyard.core.graph import KINDS
 from steelyard.errors import SteelyardError
-from steelyard.formats import tflite
 
 GOLDEN = carried.folder("golden")
 INDEX = {case["id"]: case for case in carried.golden_cases()}
@@ -181,7 +180,7 @@ def test_a_tflite_graph_knows_the_shapes_between_its_layers():
     assert [layer.inputs for layer in layers] == [graph.input_names, (layers[0].name,), (layers[1].name,)]
     real = golden("conv1d", "tflite")
     assert real.select(role="kernel").graph.layers[0].kind == "conv"
-    assert tflite.dequantized(steelyard.weights(GOLDEN / "conv1d/model.tflite")).graph.layers[0].kind == "conv"
+    assert steelyard.effective(GOLDEN / "conv1d/model.tflite").graph.layers[0].kind == "conv"
 
 
 def test_a_graph_is_made_on_request_and_without_numpy():

@@ -37,6 +37,10 @@ SCHEMES = (
     "quanto",
     "ctranslate2",
     "torch",
+    "torch-",
+    "onnx-",
+    "litert-",
+    "tflite-",
 )
 """The beginnings of the names of cases whose schemes are read."""
 REFUSED = ("torch",)

@@ -66,7 +66,7 @@ def test_a_net_s_kernels_and_biases_have_their_roles_axes_and_numbers(tmp_path, 
     assert all(any(np.array_equal(bias, layer.bias.numpy()) for bias in biases) for layer in net.layers if layer.weights)
 
 
-def test_quantised_weights_are_read_as_stored_and_dequantized_on_request(tmp_path, cnn):
+def test_quantised_weights_are_read_as_stored_and_dequantised_on_request(tmp_path, cnn):
     net, x = cnn
     path = converted(
         tmp_path,
@@ -82,7 +82,7 @@ def test_quantised_weights_are_read_as_stored_and_dequantized_on_request(tmp_pat
         "1 kh kw out": ("int8", "int8 per channel, axis 3"),
         "out in": ("int8", "int8 per channel, axis 0"),
     }
-    real = tflite.dequantized(found)
+    real = found.effective()
     check_weights(real)
     assert [w.dtype for w in real.values()] == ["float32"] * len(real)
     assert list(found) == list(real)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs.original import ORIGINAL, Original, original_of
 from steelyard.codecs.protobuf import Replacement, looks_like_message, message, replaced
+from steelyard.core.net_facts import with_derive
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
@@ -48,6 +49,7 @@ from steelyard.formats.onnx.writing import replacements, spliced
 from steelyard.storage.atomic import replacing
 
 if TYPE_CHECKING:
+    from steelyard.core.effective import Pieces
     from steelyard.core.graph import Graph
     from steelyard.core.protocols import Scope
     from steelyard.formats.onnx.roles import Fact
@@ -121,7 +123,15 @@ def read(source: Source, scope: Scope) -> Weights:
         meta["incomplete"] = [
             f"lacks the tensor {printable(name)}, which the node {printable(node)} takes" for name, node in undefined
         ]
-    return Weights(weights, meta=meta, graph=lambda: _graph(source, weights, owns))
+    found = Weights(weights, meta=meta, graph=lambda: _graph(source, weights, owns))
+    names = {(entry.path, entry.own): entry.name for entry in listed.values()}
+    return with_derive(found, lambda pieces: _derive(source, names, pieces))
+
+
+def _derive(source: Source, names: dict[tuple[str, str], str], pieces: Pieces) -> Iterable[Weight]:
+    from steelyard.formats.onnx.effective import derive
+
+    return derive(model(source), names, pieces)
 
 
 def _graph(source: Source, weights: Iterable[Weight], owns: Iterable[tuple[str, str]]) -> Graph:

@@ -1,7 +1,7 @@
 """TensorFlow Lite: a FlatBuffer of subgraphs, whose constants are weights. The bodies of loops are subgraphs too.
 
 Quantised numbers are read as stored; `encoding` and `meta["quantization"]` describe the real numbers, which
-`dequantized` computes. The fields of the tables that are read, by their places in the vtable:
+`Weights.effective` gives. The fields of the tables that are read, by their places in the vtable:
 
     Model         4 version, 6 operator_codes, 8 subgraphs, 10 description, 12 buffers, 16 metadata
     Metadata      4 name, 6 buffer
@@ -15,13 +15,14 @@ Quantised numbers are read as stored; `encoding` and `meta["quantization"]` desc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from math import prod
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.limits import is_possible
 from steelyard.codecs.subbyte import bytes_of, decoded
+from steelyard.core.net_facts import with_derive
 from steelyard.core.roles import layer_of
 from steelyard.core.weight import Refused, Role, Weight
 from steelyard.core.weights import Weights
@@ -35,8 +36,9 @@ from steelyard.formats.tflite.sparse import sparse_reader
 if TYPE_CHECKING:
     from typing import NotRequired, TypedDict
 
-    from steelyard.core.protocols import Scope
-    from steelyard.core.weight import Array, Reader
+    from steelyard.core.effective import Pieces
+    from steelyard.core.protocols import Derive, Scope
+    from steelyard.core.weight import Reader
     from steelyard.storage.source import Source
 
     class Scheme(TypedDict):
@@ -99,7 +101,21 @@ def read(source: Source, scope: Scope) -> Weights:
     }
     meta |= {"metadata": held} if (held := _metadata(model, source)) else {}
     owned = {place: listed[name] for place, name in places.items() if name in listed}
-    return Weights(listed.values(), meta=meta, graph=lambda: graph_of(root(source), owned, _layer))
+    found = Weights(listed.values(), meta=meta, graph=lambda: graph_of(root(source), owned, _layer))
+    return with_derive(found, _effective(schemes, places, source)) if schemes or _has_halves(listed) else found
+
+
+def _has_halves(listed: Mapping[str, Weight]) -> bool:
+    return any(weight.dtype == "float16" for weight in listed.values())
+
+
+def _effective(schemes: dict[str, Scheme], places: dict[tuple[int, int], str], source: Source) -> Derive:
+    def derive(pieces: Pieces) -> Iterable[Weight]:
+        from steelyard.formats.tflite.effective import effective
+
+        return effective(schemes, places, lambda: root(source))(pieces)
+
+    return derive
 
 
 def _metadata(model: Table, source: Source) -> dict[str, str]:
@@ -248,40 +264,3 @@ def _encoding(word: str, scheme: Scheme | None, *, sparse: bool) -> str:
     elif scheme:
         word += " per tensor" if scheme["axis"] is None else f" per channel, axis {scheme['axis']}"
     return f"{word} sparse" if sparse else word
-
-
-def dequantized(weights: Weights) -> Weights:
-    """Return weights of a TFLite file with quantised ones as real numbers, in float32; nothing is read yet.
-
-    A real number is (stored - zero_point) * scale. Raises `FormatError` for a weight with any other scheme than scales
-    and zero points along one axis or for the whole tensor.
-    """
-    schemes = weights.meta.get("quantization", {})
-    made = [_real(weight, schemes[weight.name]) if weight.name in schemes else weight for weight in weights.values()]
-    return weights.with_weights(made, meta={**weights.meta, "quantization": {}}, detached=True)
-
-
-def _real(weight: Weight, scheme: Scheme) -> Weight:
-    scales, zeros, axis = scheme["scale"], scheme["zero_point"], scheme["axis"]
-    channels = 1 if axis is None else weight.shape[axis] if 0 <= axis < len(weight.shape) else -1
-    if scheme.get("details") or len(scales) != channels or len(zeros) not in (1, channels):
-        raise FormatError(
-            weight.name,
-            f"is {weight.encoding} with {len(scales)} scales and {len(zeros)} zero points, which do not fit its shape",
-        )
-    inner = 1 if axis is None else prod(weight.shape[axis + 1 :])
-    return weight.replace(dtype="float32", read=_real_reader(weight.read, scales, zeros, inner))
-
-
-def _real_reader(stored: Callable[[int, int], Array], scales: list[float], zeros: list[int], inner: int) -> Reader:
-    def read(start: int, stop: int) -> Array:
-        import numpy as np
-
-        numbers = stored(start, stop).astype(np.float64)
-        channel = np.arange(start, stop) // inner % len(scales)
-        # integers and their products with a float32 are exact in float64: rounded once, they are TFLite's own float32
-        numbers -= np.array(zeros, np.float64)[channel % len(zeros)]
-        with np.errstate(over="ignore"):  # a damaged file may have any scale
-            return (numbers * np.array(scales, np.float64)[channel]).astype(np.float32)
-
-    return read
