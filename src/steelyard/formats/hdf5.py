@@ -5,6 +5,7 @@ The signature is at byte 0, or after a user block of 512, 1,024, 2,048 ... bytes
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,15 @@ from steelyard.codecs.keras import legacy as keras_legacy
 from steelyard.codecs.keras import writing as keras_writing
 from steelyard.codecs.keras.complete import missing_variables
 from steelyard.codecs.metadata import dump_facts, with_facts, written_once
+from steelyard.core.net_facts import with_derive
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
     from steelyard.codecs.hdf5.reading import Hdf5File
+    from steelyard.core.effective import Pieces
     from steelyard.core.protocols import Scope
+    from steelyard.core.weight import Weight
     from steelyard.storage.source import Source
 
 SUFFIXES = (".h5", ".hdf5")
@@ -53,9 +57,15 @@ def read(source: Source, scope: Scope) -> Weights:
         return Weights(legacy, meta=meta, graph=keras_graph.graph_maker(keras_legacy.model_config(hdf5), legacy))
     if keras_layout.is_layout(hdf5):
         weights, layout = keras_layout.model_weights(hdf5)
-        return Weights(weights, meta={**meta, keras_writing.LAYOUT: layout})
+        return with_derive(Weights(weights, meta={**meta, keras_writing.LAYOUT: layout}), _derive)
     facts = hdf5.attribute("", FACTS)
     return Weights(with_facts(hdf5.tensors.values(), facts if isinstance(facts, str) else None), meta=meta)
+
+
+def _derive(pieces: Pieces) -> Iterator[Weight]:
+    from steelyard.codecs.keras.effective import derive
+
+    return derive(pieces, None)
 
 
 def _incomplete(hdf5: Hdf5File) -> list[str]:

@@ -18,6 +18,7 @@ from steelyard.codecs.keras.writing import LAYOUT, contents
 from steelyard.codecs.original import BLOCK, ORIGINAL, Original, copied, original_of
 from steelyard.codecs.plain import from_json
 from steelyard.codecs.zip import Member, directory, is_zip, member_source
+from steelyard.core.net_facts import with_derive
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError
 from steelyard.storage.atomic import replacing
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from steelyard.codecs.plain import Plain
+    from steelyard.core.effective import Pieces
     from steelyard.core.protocols import Scope
+    from steelyard.core.weight import Weight
     from steelyard.storage.source import Source
 
 SUFFIXES = (".keras",)
@@ -66,7 +69,14 @@ def read(source: Source, scope: Scope) -> Weights:
         return Weights(by_path(hdf5), meta=meta)
     weights, layout = model_weights(hdf5, config)
     meta = {**meta, **_about(config), LAYOUT: layout, ORIGINAL: Original(source, _FRAMEWORK)}
-    return Weights(weights, meta=meta, graph=graph_maker(config, weights))
+    found = Weights(weights, meta=meta, graph=graph_maker(config, weights))
+    return with_derive(found, lambda pieces: _derive(pieces, config))
+
+
+def _derive(pieces: Pieces, config: Plain) -> Iterator[Weight]:
+    from steelyard.codecs.keras.effective import derive
+
+    return derive(pieces, config)
 
 
 def _without(members: dict[str, Member]) -> str:

@@ -27,6 +27,7 @@ from steelyard.layers.keras.roles import ROLES, SUBLAYERS, VariableRole, Variabl
 
 if TYPE_CHECKING:
     from steelyard.codecs.plain import Plain
+    from steelyard.core.effective import Pieces
     from steelyard.core.weight import Array, Reader
 
 Trained = TypeVar("Trained", bound="keras.Layer | keras.Optimizer | keras.Variable")
@@ -97,6 +98,17 @@ def parameters(model: object, listed: Sequence[Weight]) -> list[str] | None:
         return None
     made = {id(variable) for layer in model._flatten_layers() for variable in layer._trainable_variables}
     return [weight.name for weight, variable in zip(listed, model.weights, strict=True) if id(variable) in made]
+
+
+def derive(model: object, pieces: Pieces) -> Iterator[Weight]:
+    """Yield the effective weights of the layers of a model that are quantised, or have LoRA."""
+    from steelyard.frameworks.keras.effective import layer_weights
+
+    if isinstance(model, keras.layers.Layer):
+        named = ((id(variable), pieces.get(name)) for name, _, variable, _ in _listed(model))
+        variables = {key: weight for key, weight in named if weight is not None}
+        for layer in model._flatten_layers():
+            yield from layer_weights(layer, variables)
 
 
 def meta(model: object) -> dict[str, Plain]:
